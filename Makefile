@@ -1,0 +1,66 @@
+# `make` lists the targets. Everything is installed inside this folder.
+PYTHON ?= python3
+BIN    := .venv/bin
+UV     := $(BIN)/uv
+ITEMS  ?=
+KEY    ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up down test test-unit check format lock clean
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: .venv/.run .venv-local/.installed  ## The whole pipeline on this machine; ITEMS=file.json KEY=year:N,title:S for your own items
+	@PYTHONPATH=plugins $(BIN)/python -m infra.local.demo $(if $(ITEMS),--items '$(ITEMS)') $(if $(KEY),--key '$(KEY)')
+
+up: .venv/.run .venv-local/.installed  ## Start local AWS and Airflow and leave them running
+	@PYTHONPATH=plugins $(BIN)/python -m infra.local.up up
+
+down: .venv/.run  ## Stop what `make up` started and clean up
+	@PYTHONPATH=plugins $(BIN)/python -m infra.local.up down
+
+test: .venv/.dev .venv-local/.installed  ## Every test: unit, DAGs, local AWS, browser, end to end
+	@$(BIN)/python -m pytest
+
+test-unit: .venv/.dev  ## The tests that need nothing running, in seconds
+	@$(BIN)/python -m pytest tests/unit
+
+check: .venv/.dev  ## Format, lint, types, import contracts, templates, compose file
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/cfn-lint infra/cloudformation/*.yaml
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yaml
+
+format: .venv/.dev  ## Format the code and sort the imports
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: $(UV)  ## Compile the requirements files anew
+	for name in requirements requirements-dev requirements-local; do \
+	  $(UV) pip compile -q --universal --generate-hashes --python-version 3.11 --no-emit-index-url \
+	    --custom-compile-command 'make lock' $$name.in -o $$name.txt || exit 1; done
+
+clean: down  ## Remove everything that was installed or made here
+	rm -rf .venv .venv-local .local .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dynalake needs Python 3.11 or newer, this is " + sys.version)'
+	@echo 'Installing into .venv (once, some minutes on a slow line) …'
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
+
+.venv/.run: $(UV) requirements.txt
+	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements.txt
+	@touch $@
+
+.venv/.dev: .venv/.run requirements-dev.txt
+	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.txt
+	@touch $@
+
+.venv-local/.installed: $(UV) requirements-local.txt
+	@$(UV) venv --quiet --allow-existing --python $(BIN)/python .venv-local
+	@$(UV) pip install --quiet --python .venv-local/bin/python --require-hashes -r requirements-local.txt
+	@touch $@
