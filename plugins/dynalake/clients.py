@@ -1,0 +1,85 @@
+"""The only place where boto3 clients are made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import boto3
+    from mypy_boto3_athena import AthenaClient
+    from mypy_boto3_cloudformation import CloudFormationClient
+    from mypy_boto3_cloudwatch import CloudWatchClient
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_firehose import FirehoseClient
+    from mypy_boto3_glue import GlueClient
+    from mypy_boto3_kinesis import KinesisClient
+    from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_ssm import SSMClient
+    from mypy_boto3_sts import STSClient
+
+
+class Clients:
+    """The AWS clients of one account and region, each made once, when it is first used.
+
+    `make` turns a service name into a boto3 client. Airflow code passes its hook's (so that the connection's role,
+    region and endpoints count); plain code uses `Clients.of(session)`.
+    """
+
+    def __init__(self, make: Callable[[str], Any]) -> None:
+        self._make = make
+
+    @classmethod
+    def of(cls, session: boto3.Session) -> Clients:
+        from botocore.config import Config
+
+        config = Config(retries={"mode": "adaptive", "max_attempts": 8}, max_pool_connections=32)
+        # boto3 types `client` by literal service names; the name is a variable here.
+        make: Any = session.client
+        return cls(lambda service: make(service, config=config))
+
+    @cached_property
+    def athena(self) -> AthenaClient:
+        return self._make("athena")  # type: ignore[no-any-return]
+
+    @cached_property
+    def cloudformation(self) -> CloudFormationClient:
+        return self._make("cloudformation")  # type: ignore[no-any-return]
+
+    @cached_property
+    def cloudwatch(self) -> CloudWatchClient:
+        return self._make("cloudwatch")  # type: ignore[no-any-return]
+
+    @cached_property
+    def dynamodb(self) -> DynamoDBClient:
+        return self._make("dynamodb")  # type: ignore[no-any-return]
+
+    @cached_property
+    def firehose(self) -> FirehoseClient:
+        return self._make("firehose")  # type: ignore[no-any-return]
+
+    @cached_property
+    def glue(self) -> GlueClient:
+        return self._make("glue")  # type: ignore[no-any-return]
+
+    @cached_property
+    def kinesis(self) -> KinesisClient:
+        return self._make("kinesis")  # type: ignore[no-any-return]
+
+    @cached_property
+    def lambda_(self) -> LambdaClient:
+        return self._make("lambda")  # type: ignore[no-any-return]
+
+    @cached_property
+    def s3(self) -> S3Client:
+        return self._make("s3")  # type: ignore[no-any-return]
+
+    @cached_property
+    def ssm(self) -> SSMClient:
+        return self._make("ssm")  # type: ignore[no-any-return]
+
+    @cached_property
+    def sts(self) -> STSClient:
+        return self._make("sts")  # type: ignore[no-any-return]

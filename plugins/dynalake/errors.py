@@ -1,0 +1,93 @@
+"""Every error that dynalake raises, in one tree.
+
+DynalakeError
+├── TransientError              the same call may work later: Airflow retries
+│   ├── NotReadyError             something was asked for and is not there yet (a canary, a stack, a query)
+│   └── ConflictError             somebody else changed the same thing meanwhile: read again, decide again
+└── TerminalError               no retry can help: the task fails at once
+    ├── SettingsError             a parameter or setting is not allowed
+    ├── NameTakenError            two tables would share one name in the lake
+    ├── SourceError               the DynamoDB table is missing or cannot be captured as it is
+    ├── AccessError               the AWS connection is missing, or refused
+    ├── StackError                CloudFormation could not deploy a stack
+    ├── RecordError               an item or a line is not what it must be
+    ├── LedgerError               counts that must add up do not
+    ├── QuarantineError           more rejected lines than the run allows
+    └── CatalogError              the Glue catalog is not what it must be
+
+Each message says what was received, what is allowed and what to do; ids are attributes (`error.ids["table"]`).
+"""
+
+from __future__ import annotations
+
+
+class DynalakeError(Exception):
+    """Base of all errors of dynalake.
+
+    `received` is what was found, `allowed` what is needed, `action` how to get there; `ids` are the names of the
+    things it is about (table, stack, partition…), for logs and for callers that want to react.
+    """
+
+    def __init__(self, received: str, *, allowed: str = "", action: str = "", **ids: str) -> None:
+        self.received = received
+        self.allowed = allowed
+        self.action = action
+        self.ids = ids
+        parts = [received.rstrip(".")]
+        if allowed:
+            parts.append(f"Needed: {allowed.rstrip('.')}")
+        if action:
+            parts.append(f"What to do: {action.rstrip('.')}")
+        super().__init__(". ".join(parts) + ".")
+
+
+class TransientError(DynalakeError):
+    """The same call may work later."""
+
+
+class NotReadyError(TransientError):
+    """Something was asked for and is not there yet."""
+
+
+class ConflictError(TransientError):
+    """Somebody else changed the same thing meanwhile."""
+
+
+class TerminalError(DynalakeError):
+    """No retry can help."""
+
+
+class SettingsError(TerminalError):
+    """A parameter or setting is not allowed."""
+
+
+class NameTakenError(TerminalError):
+    """Two tables would share one name in the lake."""
+
+
+class SourceError(TerminalError):
+    """The DynamoDB table is missing or cannot be captured as it is."""
+
+
+class AccessError(TerminalError):
+    """The AWS connection is missing, or refused."""
+
+
+class StackError(TerminalError):
+    """CloudFormation could not deploy a stack."""
+
+
+class RecordError(TerminalError):
+    """An item or a line is not what it must be."""
+
+
+class LedgerError(TerminalError):
+    """Counts that must add up do not."""
+
+
+class QuarantineError(TerminalError):
+    """More rejected lines than the run allows."""
+
+
+class CatalogError(TerminalError):
+    """The Glue catalog is not what it must be."""

@@ -1,0 +1,265 @@
+"""Every name and path in the lake: built here, parsed here, nowhere else."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+from dynalake.errors import SettingsError
+
+SNAPSHOT_DAY = "00000000"
+"""The `dt` of the backfill: it sorts before every real day."""
+
+ENVIRONMENT_PATTERN = r"[a-z][a-z0-9-]{0,15}"
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html
+TABLE_PATTERN = r"[a-zA-Z0-9_.-]{3,255}"
+
+STAGE_FORWARDER = "forwarder"
+STAGE_DELIVERY = "delivery"
+STAGE_COMPACT = "compact"
+
+
+def shorten(name: str, limit: int, *, not_allowed: str = r"[^a-zA-Z0-9_.-]", replacement: str = "-") -> str:
+    """`name` as it is where it fits; else with characters replaced or cut, and a hash that keeps it unique.
+
+    The hash is 8 hexadecimal digits of SHA-256 over the full name, so the result is stable and never silently equal
+    for two names that differ only in what was replaced or cut.
+    """
+    cleaned = re.sub(not_allowed, replacement, name)
+    if cleaned == name and len(name) <= limit:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{cleaned[: limit - 9]}{replacement}{digest}"
+
+
+@dataclass(frozen=True)
+class Lake:
+    """One lake: an environment in an account and a region, and the bucket that holds its data.
+
+    `bucket` is the default name unless the user brings a bucket.
+    """
+
+    environment: str
+    account: str
+    region: str
+    bucket: str = ""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(ENVIRONMENT_PATTERN, self.environment):
+            raise SettingsError(
+                f"environment is {self.environment!r}",
+                allowed="1 to 16 characters: a lower-case letter, then lower-case letters, digits and '-'",
+                action="trigger the DAG again with an environment such as 'dev' or 'prod'",
+                environment=self.environment,
+            )
+        if not self.bucket:
+            object.__setattr__(self, "bucket", f"dynalake-{self.environment}-{self.account}-{self.region}")
+
+    @property
+    def database(self) -> str:
+        """The Glue database."""
+        return f"dynalake_{self.environment.replace('-', '_')}"
+
+    @property
+    def workgroup(self) -> str:
+        """The Athena workgroup."""
+        return f"dynalake-{self.environment}"
+
+    @property
+    def storage_stack(self) -> str:
+        return f"dynalake-{self.environment}-storage"
+
+    @property
+    def forwarder_stack(self) -> str:
+        return f"dynalake-{self.environment}-forwarder"
+
+    @property
+    def forwarder(self) -> str:
+        """The Lambda function: 64 characters (Lambda CreateFunction, FunctionName)."""
+        return f"dynalake-{self.environment}-forwarder"
+
+    @property
+    def lake_parameter(self) -> str:
+        """The SSM parameter that says which bucket the lake is in: `{"bucket": …}`."""
+        return f"/dynalake/{self.environment}/lake"
+
+    @property
+    def settings_path(self) -> str:
+        """The SSM path below which every table's settings lie: one GetParametersByPath lists all tables."""
+        return f"/dynalake/{self.environment}/tables"
+
+    @property
+    def code_prefix(self) -> str:
+        """Where the forwarder's code is put before its stack is deployed."""
+        return "dynalake-code/"
+
+    @property
+    def query_results(self) -> str:
+        """Where Athena writes its results."""
+        return f"s3://{self.bucket}/athena-results/"
+
+    def table(self, table: str) -> TableNames:
+        """The names of one DynamoDB table in this lake."""
+        return TableNames(self, table)
+
+
+@dataclass(frozen=True)
+class TableNames:
+    """The names of one DynamoDB table in one lake."""
+
+    lake: Lake
+    table: str
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(TABLE_PATTERN, self.table):
+            raise SettingsError(
+                f"table is {self.table!r}",
+                allowed="a DynamoDB table name: 3 to 255 characters out of letters, digits, '_', '-' and '.'",
+                action="give the table's name as DynamoDB shows it, not its ARN",
+                table=self.table,
+            )
+
+    # -- AWS resources -------------------------------------------------------------------------------------------
+
+    @property
+    def stack(self) -> str:
+        """128 characters, letters, digits and '-' (AWS::CloudFormation CreateStack, StackName)."""
+        prefix = f"dynalake-{self.lake.environment}-table-"
+        return prefix + shorten(self.table, 128 - len(prefix), not_allowed=r"[^a-zA-Z0-9-]")
+
+    @property
+    def stream(self) -> str:
+        """The Kinesis stream: 128 characters (Kinesis CreateStream, StreamName)."""
+        prefix = f"dynalake-{self.lake.environment}-"
+        return prefix + shorten(self.table, 128 - len(prefix))
+
+    @property
+    def delivery_stream(self) -> str:
+        """The Firehose stream: 64 characters (Firehose CreateDeliveryStream, DeliveryStreamName)."""
+        prefix = f"dynalake-{self.lake.environment}-"
+        return prefix + shorten(self.table, 64 - len(prefix))
+
+    @property
+    def direct_delivery_stream(self) -> str:
+        """The Firehose stream of delivery `direct`: 64 characters.
+
+        It has a name of its own because the source of a Firehose stream cannot be changed: while a table moves from
+        one delivery to the other, both exist. No environment has a `.`, so no other table's name can equal it.
+        """
+        prefix = f"dynalake-{self.lake.environment}.direct-"
+        return prefix + shorten(self.table, 64 - len(prefix))
+
+    @property
+    def settings_parameter(self) -> str:
+        """The SSM parameter that holds the table's settings."""
+        return f"{self.lake.settings_path}/{self.table}"
+
+    # -- S3 ------------------------------------------------------------------------------------------------------
+
+    @property
+    def raw_prefix(self) -> str:
+        """`dynamodb/json/{TABLE}/`"""
+        return f"dynamodb/json/{self.table}/"
+
+    def raw_day(self, day: str) -> str:
+        """`dynamodb/json/{TABLE}/dt=YYYYMMDD/`"""
+        return f"{self.raw_prefix}dt={check_day(day)}/"
+
+    def snapshot_run(self, run: str) -> str:
+        """`dynamodb/json/{TABLE}/dt=00000000/{run}/`"""
+        return f"{self.raw_day(SNAPSHOT_DAY)}{run}/"
+
+    @property
+    def parquet_prefix(self) -> str:
+        """`dynamodb/parquet/{TABLE}/`"""
+        return f"dynamodb/parquet/{self.table}/"
+
+    def parquet_version(self, day: str, digest: str) -> str:
+        """`dynamodb/parquet/{TABLE}/dt=YYYYMMDD/v={digest}/`"""
+        return f"{self.parquet_prefix}dt={check_day(day)}/v={digest}/"
+
+    def rejected(self, stage: str) -> str:
+        """`dynamodb-errors/{stage}/{TABLE}/`"""
+        return f"dynamodb-errors/{stage}/{self.table}/"
+
+    @property
+    def state_prefix(self) -> str:
+        """`dynamodb-state/{TABLE}/`: hand-off, checkpoints, ledgers, compaction manifests; JSON a person can read."""
+        return f"dynamodb-state/{self.table}/"
+
+    @property
+    def hand_off(self) -> str:
+        return f"{self.state_prefix}hand-off.json"
+
+    def backfill_state(self, run: str) -> str:
+        """`dynamodb-state/{TABLE}/backfill/{run}/`"""
+        return f"{self.state_prefix}backfill/{run}/"
+
+    def compaction_state(self, day: str) -> str:
+        """`dynamodb-state/{TABLE}/compact/dt=YYYYMMDD/`"""
+        return f"{self.state_prefix}compact/dt={check_day(day)}/"
+
+    def uri(self, key: str) -> str:
+        """`s3://{bucket}/{key}`"""
+        return f"s3://{self.lake.bucket}/{key}"
+
+    # -- Glue ----------------------------------------------------------------------------------------------------
+
+    @property
+    def glue_name(self) -> str:
+        """The common part of the Glue names: lower case, letters, digits and '_'.
+
+        https://docs.aws.amazon.com/athena/latest/ug/tables-databases-columns-names.html
+        Two DynamoDB tables can give one Glue name; setup refuses the second (`NameTakenError`).
+        """
+        folded = re.sub(r"[^a-z0-9_]", "_", self.table.lower())
+        return folded if len(folded) <= 240 else shorten(folded, 240, replacement="_")
+
+    @property
+    def json_table(self) -> str:
+        return f"{self.glue_name}_json"
+
+    @property
+    def parquet_table(self) -> str:
+        return f"{self.glue_name}_parquet"
+
+    @property
+    def changes_view(self) -> str:
+        """Every change, typed."""
+        return self.glue_name
+
+    @property
+    def current_view(self) -> str:
+        """The latest image of each item."""
+        return f"{self.glue_name}_current"
+
+
+def check_day(day: str) -> str:
+    """`day` if it is a `dt`: `YYYYMMDD`, or `00000000` for the snapshot."""
+    if day == SNAPSHOT_DAY:
+        return day
+    try:
+        if re.fullmatch(r"\d{8}", day):
+            date(int(day[:4]), int(day[4:6]), int(day[6:]))
+            return day
+    except ValueError:
+        pass
+    raise SettingsError(
+        f"day is {day!r}",
+        allowed="a day as YYYYMMDD (UTC), or 00000000 for the snapshot",
+        action="write it like the folder, for example 20190525",
+        day=day,
+    )
+
+
+def day_of(moment: datetime) -> str:
+    """The UTC day of an aware datetime, as `dt` writes it."""
+    return moment.astimezone(UTC).strftime("%Y%m%d")
+
+
+def parse_day(key: str) -> str | None:
+    """The `dt` in an S3 key or URI, or None: `…/dt=20190525/x.gz` → `20190525`."""
+    match = re.search(r"(?:^|/)dt=(\d{8})/", key)
+    return match.group(1) if match else None

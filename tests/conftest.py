@@ -1,0 +1,67 @@
+"""What all tests share: local AWS, clients for it, and the rule for what a machine lacks."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dynalake.clients import Clients
+from infra.local.process import LocalAws
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+# Airflow reads its configuration when it is first imported, by whichever test comes first.
+AIRFLOW_HOME = REPOSITORY / ".local" / "test-airflow"
+os.environ.update(
+    {
+        "AIRFLOW_HOME": str(AIRFLOW_HOME),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(REPOSITORY / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(REPOSITORY / "plugins"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__UNIT_TEST_MODE": "True",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{AIRFLOW_HOME / 'airflow.db'}",
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        "AIRFLOW_CONN_AWS_DEFAULT": json.dumps({"conn_type": "aws"}),
+    }
+)
+
+
+def need(program: str) -> str:
+    """The program's path. On a developer's machine the test is skipped and says what is missing; in CI it fails."""
+    found = shutil.which(program)
+    if found:
+        return found
+    message = f"{program} is not on this machine (Debian: apt-get install {program})"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def local_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
+    """One local AWS for the whole session; tests keep apart by the names they use."""
+    with LocalAws(tmp_path_factory.mktemp("local-aws") / "server.log") as aws:
+        yield aws
+
+
+@pytest.fixture(scope="session")
+def client(local_aws: LocalAws) -> Callable[[str], Any]:
+    """Makes a boto3 client of the named service that talks to local AWS."""
+    import boto3
+
+    # boto3 types `client` by literal service names; the name is a variable here.
+    make: Any = boto3.Session("test", "test", region_name="us-east-1").client
+    return partial(make, endpoint_url=local_aws.endpoint_url)
+
+
+@pytest.fixture(scope="session")
+def clients(client: Callable[[str], Any]) -> Clients:
+    """The product's clients on local AWS."""
+    return Clients(client)

@@ -1,0 +1,81 @@
+"""Names: valid for every AWS limit, different for different tables, the same every time."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dynalake.errors import SettingsError
+from dynalake.names import Lake, check_day, parse_day, shorten
+
+LAKE = Lake("dev", "123456789012", "eu-west-1")
+table_names = st.from_regex(r"[a-zA-Z0-9_.-]{3,255}", fullmatch=True)
+environments = st.from_regex(r"[a-z][a-z0-9-]{0,15}", fullmatch=True)
+
+
+@given(table_names, environments)
+def test_every_table_name_gives_names_that_aws_takes(table: str, environment: str) -> None:
+    names = Lake(environment, "123456789012", "ap-southeast-2").table(table)
+    assert re.fullmatch(r"[a-zA-Z][a-zA-Z0-9-]{0,127}", names.stack)
+    assert re.fullmatch(r"[a-zA-Z0-9_.-]{1,128}", names.stream)
+    assert re.fullmatch(r"[a-zA-Z0-9_.-]{1,64}", names.delivery_stream)
+    assert re.fullmatch(r"[a-zA-Z0-9_./-]{1,1011}", names.settings_parameter)
+    for glue in (names.json_table, names.parquet_table, names.changes_view, names.current_view):
+        assert re.fullmatch(r"[a-z0-9_]{1,255}", glue)
+    assert len(names.raw_day("20190525").encode()) < 1024 - 400, "Firehose prefixes and object names must fit a key"
+
+
+@given(table_names, table_names)
+def test_two_tables_never_share_a_resource(one: str, other: str) -> None:
+    if one == other:
+        return
+    a, b = LAKE.table(one), LAKE.table(other)
+    assert a.stack != b.stack
+    assert a.stream != b.stream
+    assert a.delivery_stream != b.delivery_stream
+    assert a.settings_parameter != b.settings_parameter
+    assert a.raw_prefix != b.raw_prefix
+
+
+@pytest.mark.parametrize(("one", "other"), [("a.b", "a-b"), ("x" * 100, "x" * 101), ("a_b", "a.b")])
+def test_what_is_replaced_or_cut_still_counts(one: str, other: str) -> None:
+    assert LAKE.table(one).stack != LAKE.table(other).stack
+    assert LAKE.table(one).delivery_stream != LAKE.table(other).delivery_stream
+
+
+def test_what_fits_is_left_as_it_is() -> None:
+    names = LAKE.table("RECEIPTS")
+    assert names.stack == "dynalake-dev-table-RECEIPTS"
+    assert names.stream == names.delivery_stream == "dynalake-dev-RECEIPTS"
+    assert LAKE.bucket == "dynalake-dev-123456789012-eu-west-1"
+    assert Lake("dev", "123456789012", "eu-west-1", bucket="mine").bucket == "mine"
+    assert shorten("abc", 3) == "abc"
+
+
+@pytest.mark.parametrize("environment", ["", "Dev", "1dev", "dev_1", "d" * 17, "dev/x"])
+def test_a_bad_environment_says_what_is_allowed(environment: str) -> None:
+    with pytest.raises(SettingsError, match=r"environment is .*lower-case") as caught:
+        Lake(environment, "123456789012", "eu-west-1")
+    assert caught.value.ids == {"environment": environment}
+
+
+@pytest.mark.parametrize("table", ["", "ab", "x" * 256, "a b c", "täble", "arn:aws:dynamodb:x:y:table/T"])
+def test_a_bad_table_name_says_what_is_allowed(table: str) -> None:
+    with pytest.raises(SettingsError, match="3 to 255"):
+        LAKE.table(table)
+
+
+@pytest.mark.parametrize("day", ["00000000", "20190525", "20240229"])
+def test_days(day: str) -> None:
+    assert check_day(day) == day
+    assert parse_day(LAKE.table("RECEIPTS").raw_day(day) + "x.gz") == day
+    assert parse_day(f"dt={day}/x") == day
+
+
+@pytest.mark.parametrize("day", ["", "2019-05-25", "20190532", "20230229", "today", "20190525x"])
+def test_a_bad_day_says_how_to_write_it(day: str) -> None:
+    with pytest.raises(SettingsError, match="YYYYMMDD"):
+        check_day(day)

@@ -1,0 +1,56 @@
+"""Settings: one error names everything that is wrong; what is stored comes back the same."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dynalake.errors import SettingsError
+from dynalake.settings import TableSettings
+
+
+def _allowed_values(name: str) -> st.SearchStrategy[object]:
+    field = next(f for f in fields(TableSettings) if f.name == name)
+    if field.metadata["choices"]:
+        return st.sampled_from(field.metadata["choices"])
+    if isinstance(field.default, int):
+        return st.integers(field.metadata["minimum"], field.metadata["maximum"])
+    return st.from_regex(r"[a-zA-Z]{3,20}", fullmatch=True)
+
+
+allowed_settings = st.fixed_dictionaries(
+    {f.name: _allowed_values(f.name) for f in fields(TableSettings)},
+).filter(lambda values: not (values["delivery"] == "direct" and values["shards"]))
+
+
+@given(allowed_settings)
+def test_settings_survive_being_stored(values: dict[str, object]) -> None:
+    settings = TableSettings.parse(values)
+    assert TableSettings.from_json(settings.to_json()) == settings
+    assert len(settings.to_json().encode()) < 4096, "an SSM standard parameter holds 4 KB"
+    assert settings.changed_from(settings) == {}
+
+
+def test_one_error_names_everything_that_is_wrong() -> None:
+    with pytest.raises(SettingsError) as caught:
+        TableSettings.parse({"delivery": "pigeon", "shards": True, "buffer_mb": 500, "colour": "red"})
+    message = str(caught.value)
+    for part in ("'colour' is no setting", "'delivery' is 'pigeon'", "kinesis, direct", "'shards' is True"):
+        assert part in message
+    assert "'buffer_mb' is 500" in message
+    assert "from 1 to 128" in message
+    assert "'table' is missing" in message
+
+
+def test_shards_without_kinesis_are_refused() -> None:
+    with pytest.raises(SettingsError, match="no Kinesis stream"):
+        TableSettings.parse({"table": "RECEIPTS", "delivery": "direct", "shards": 2})
+
+
+def test_what_changed() -> None:
+    old = TableSettings.parse({"table": "RECEIPTS"})
+    new = TableSettings.parse({"table": "RECEIPTS", "buffer_seconds": 300})
+    assert new.changed_from(old) == {"buffer_seconds": (60, 300)}
