@@ -1,0 +1,111 @@
+"""The change record: one line of JSON with the item's attributes and what happened to the item."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from json.encoder import encode_basestring as encode_text
+from typing import Any
+
+from dynalake.errors import RecordError
+from dynalake.record.attribute import encode, escape_surrogates
+
+OPERATION = "__operation"
+"""One of `OPERATIONS`."""
+
+SEQUENCE_NUMBER = "__sequence_number"
+"""The stream's sequence number in 40 digits, so that text order is numeric order; 40 zeros for a snapshot."""
+
+EVENT_TIME = "__event_time"
+"""Milliseconds since the epoch: the change's time, or the read time of a snapshot."""
+
+EXPIRED = "__expired"
+"""`true` where DynamoDB's TTL removed the item; else the field is absent."""
+
+METADATA = (OPERATION, SEQUENCE_NUMBER, EVENT_TIME, EXPIRED)
+
+OPERATIONS = ("INSERT", "MODIFY", "REMOVE", "SNAPSHOT", "CANARY")
+
+CANARY_ID = "__canary_id"
+"""The only attribute of a `CANARY` record: what its sender looks for in the lake."""
+
+SEQUENCE_DIGITS = 40
+SNAPSHOT_SEQUENCE = "0" * SEQUENCE_DIGITS
+"""Sorts below every stream record, so a snapshot never wins over a change."""
+
+_collides = re.compile("_*(?:" + "|".join(METADATA) + ")").fullmatch
+
+
+def pad_sequence_number(text: str) -> str:
+    """`text` in 40 digits: `"4421584500000000017450439091"` with zeros in front.
+
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_StreamRecord.html: 21 to 40 digits.
+    Raises `RecordError` where it is no sequence number.
+    """
+    if type(text) is not str or not text.isascii() or not text.isdigit() or len(text) > SEQUENCE_DIGITS:
+        raise RecordError(f"The sequence number is {text!r}", allowed=f"1 to {SEQUENCE_DIGITS} digits")
+    return text.zfill(SEQUENCE_DIGITS)
+
+
+def json_key(attribute: str) -> str:
+    """The key under which the item's attribute stands in a change record.
+
+    It is the attribute's own name, except where that is a metadata field's name or one with further underscores in
+    front: those get one more underscore, so that no attribute is ever overwritten and each can be told apart.
+    """
+    return f"_{attribute}" if _collides(attribute) else attribute
+
+
+def attribute_name(key: str) -> str:
+    """The attribute behind a change record's key: the reverse of `json_key`.
+
+    A metadata field's own name is no attribute and is returned as it is.
+    """
+    return key[1:] if _collides(key) and key not in METADATA else key
+
+
+def encode_change(
+    image: Mapping[str, Any],
+    *,
+    operation: str,
+    sequence_number: str,
+    event_time: int,
+    expired: bool = False,
+) -> str:
+    """One change as one line of JSON, without the line break: metadata first, then the attributes by name.
+
+    `image` maps attribute names to DynamoDB's attribute values; `sequence_number` may be unpadded; `event_time` is in
+    milliseconds since the epoch. The same arguments always give the same text.
+
+    Raises `RecordError` where a part of it is not what it must be.
+    """
+    if operation not in OPERATIONS:
+        raise RecordError(f"The operation is {operation!r}", allowed="one of " + ", ".join(OPERATIONS))
+    if type(event_time) is not int:
+        raise RecordError(f"The event time is {event_time!r}", allowed="whole milliseconds since the epoch")
+    pieces = [
+        f'{{"__operation":"{operation}"',
+        f'"__sequence_number":"{pad_sequence_number(sequence_number)}"',
+        f'"__event_time":{event_time}',
+    ]
+    if expired:
+        pieces.append('"__expired":true')
+    try:
+        for name in sorted(image):
+            pieces.append(_encoded_key(name) + encode(image[name]))
+    except TypeError as error:
+        raise RecordError(f"The image is {type(image).__name__}", allowed="an object of attribute values") from error
+    except RecursionError as error:
+        raise RecordError("The item is nested deeper than the encoder follows", allowed="32 levels") from error
+    except RecordError as error:
+        raise RecordError(
+            f"Attribute {name!r}: {error.received}", allowed=error.allowed, action=error.action, attribute=name
+        ) from error
+    return escape_surrogates(",".join(pieces) + "}")
+
+
+@lru_cache(maxsize=4096)
+def _encoded_key(name: str) -> str:
+    # An item's attribute names come again with every item: escaping them once saves a tenth of the whole.
+    return f"{encode_text(json_key(name))}:"

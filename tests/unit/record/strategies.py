@@ -1,0 +1,64 @@
+"""Hypothesis strategies: any DynamoDB item, beside the Python value that its JSON must give."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from decimal import Decimal
+from typing import Any
+
+from hypothesis import strategies as st
+
+Pair = tuple[dict[str, Any], Any]
+"""An attribute value and what `json.loads(…, parse_int=Decimal, parse_float=Decimal)` must make of it."""
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+NAMES = st.one_of(
+    TEXT.filter(bool),
+    st.sampled_from(
+        (
+            *("a.b", 'qu"ote', "sp ace", "ÄÖ", "id", "ID", "\u0000", "\u2028", "_", "_operation", "__operations"),
+            *("__operation", "___operation", "__sequence_number", "__event_time", "__expired"),
+        )
+    ),
+)
+
+
+@st.composite
+def numbers(draw: st.DrawFn) -> str:
+    """A number as DynamoDB may return it: up to 38 digits, 1E-130 to 9.99E+125, negative zero too."""
+    digits = draw(st.from_regex(r"\A(0|[1-9][0-9]{0,37})\Z"))
+    point = draw(st.integers(0, len(digits) - 1))
+    text = f"{digits[:point]}.{digits[point:]}" if point else digits
+    if draw(st.booleans()):
+        text += draw(st.sampled_from(["E", "e"])) + str(draw(st.integers(-130, 88)))
+    return draw(st.sampled_from(["", "-"])) + text
+
+
+def _leaf() -> st.SearchStrategy[Pair]:
+    return st.one_of(
+        TEXT.map(lambda text: ({"S": text}, text)),
+        numbers().map(lambda text: ({"N": text}, Decimal(text))),
+        st.binary(max_size=20).map(lambda data: ({"B": data}, b64encode(data).decode())),
+        st.booleans().map(lambda flag: ({"BOOL": flag}, flag)),
+        st.just(({"NULL": True}, None)),
+        st.lists(TEXT, unique=True, max_size=5).map(lambda texts: ({"SS": texts}, sorted(texts))),
+        st.lists(numbers(), unique_by=Decimal, max_size=5).map(
+            lambda texts: ({"NS": texts}, sorted(map(Decimal, texts)))
+        ),
+        st.lists(st.binary(max_size=9), unique=True, max_size=5).map(
+            lambda datas: ({"BS": datas}, sorted(b64encode(data).decode() for data in datas))
+        ),
+    )
+
+
+def _nested(inner: st.SearchStrategy[Pair]) -> st.SearchStrategy[Pair]:
+    return st.one_of(
+        st.lists(inner, max_size=4).map(lambda pairs: ({"L": [p[0] for p in pairs]}, [p[1] for p in pairs])),
+        st.dictionaries(NAMES, inner, max_size=4).map(
+            lambda pairs: ({"M": {k: p[0] for k, p in pairs.items()}}, {k: p[1] for k, p in pairs.items()})
+        ),
+    )
+
+
+VALUES: st.SearchStrategy[Pair] = st.recursive(_leaf(), _nested, max_leaves=12)
+ITEMS: st.SearchStrategy[dict[str, Pair]] = st.dictionaries(NAMES, VALUES, max_size=6)

@@ -1,0 +1,116 @@
+"""The change record."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dynalake.errors import RecordError
+from dynalake.record.change import (
+    METADATA,
+    SNAPSHOT_SEQUENCE,
+    attribute_name,
+    encode_change,
+    json_key,
+    pad_sequence_number,
+)
+from tests.unit.record.strategies import ITEMS, NAMES, Pair
+
+
+def read(text: str) -> Any:
+    return json.loads(text, parse_int=Decimal, parse_float=Decimal)
+
+
+@given(ITEMS, st.integers(1, 10**40 - 1), st.integers(0, 10**13), st.booleans())
+def test_every_item_reads_back_as_it_was(item: dict[str, Pair], sequence: int, moment: int, expired: bool) -> None:
+    image = {name: value for name, (value, _) in item.items()}
+    line = encode_change(image, operation="REMOVE", sequence_number=str(sequence), event_time=moment, expired=expired)
+    record = read(line)
+    assert record.pop("__operation") == "REMOVE"
+    assert record.pop("__sequence_number") == f"{sequence:040}"
+    assert record.pop("__event_time") == moment
+    assert record.pop("__expired", None) == (True if expired else None)
+    assert {attribute_name(key): value for key, value in record.items()} == {
+        name: expected for name, (_, expected) in item.items()
+    }
+    assert "\n" not in line
+
+
+@given(ITEMS)
+def test_the_order_of_the_attributes_does_not_matter(item: dict[str, Pair]) -> None:
+    image = {name: value for name, (value, _) in item.items()}
+    turned = dict(reversed(list(image.items())))
+    first, second = (encode_change(i, operation="INSERT", sequence_number="1", event_time=0) for i in (image, turned))
+    assert first == second
+
+
+def test_the_line_of_a_change() -> None:
+    line = encode_change(
+        {"id": {"S": "a"}, "__operation": {"S": "mine"}, "amount": {"N": "1.50"}},
+        operation="MODIFY",
+        sequence_number="4421584500000000017450439091",
+        event_time=1558742400123,
+    )
+    assert line == (
+        '{"__operation":"MODIFY","__sequence_number":"0000000000004421584500000000017450439091",'
+        '"__event_time":1558742400123,"___operation":"mine","amount":1.50,"id":"a"}'
+    )
+
+
+@given(st.one_of(NAMES, st.from_regex(r"\A_{0,5}(operation|sequence_number|event_time|expired|other)\Z")))
+def test_keys_are_reversible_and_never_metadata(name: str) -> None:
+    assert json_key(name) not in METADATA
+    assert attribute_name(json_key(name)) == name
+
+
+@given(st.lists(st.from_regex(r"\A_{0,5}(operation|expired)\Z"), unique=True))
+def test_no_two_names_share_a_key(names: list[str]) -> None:
+    assert len({json_key(name) for name in names}) == len(names)
+
+
+@pytest.mark.parametrize("name", ["_operation", "operation", "__operations", "x__operation", "__OPERATION", "__"])
+def test_other_names_are_left_alone(name: str) -> None:
+    assert json_key(name) == name
+    assert attribute_name(name) == name
+
+
+def test_metadata_fields_are_no_attributes() -> None:
+    assert [attribute_name(key) for key in METADATA] == list(METADATA)
+
+
+@given(st.integers(0, 10**40 - 1), st.integers(0, 10**40 - 1))
+def test_the_text_order_of_sequence_numbers_is_their_numeric_order(first: int, second: int) -> None:
+    assert (pad_sequence_number(str(first)) < pad_sequence_number(str(second))) == (first < second)
+
+
+def test_a_snapshot_sorts_below_every_change() -> None:
+    assert pad_sequence_number("1") > SNAPSHOT_SEQUENCE == pad_sequence_number("0")
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1.0", "a", "1" * 41, "١", 5, None])
+def test_what_is_no_sequence_number_is_refused(text: Any) -> None:
+    with pytest.raises(RecordError, match="sequence number"):
+        pad_sequence_number(text)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"operation": "UPSERT"}, "operation is 'UPSERT'"),
+        ({"event_time": 1.5}, "event time is 1.5"),
+        ({"event_time": True}, "event time is True"),
+        ({"sequence_number": "x"}, "sequence number is 'x'"),
+        ({"image": {"price": {"N": "NaN"}}}, r"Attribute 'price': A number \(N\) is 'NaN'"),
+        ({"image": None}, "image is NoneType"),
+        ({"image": {1: {"S": "a"}, "b": {"S": "a"}}}, "image"),
+    ],
+)
+def test_what_is_no_change_is_refused(changed: dict[str, Any], message: str) -> None:
+    arguments = {"image": {}, "operation": "INSERT", "sequence_number": "1", "event_time": 0, **changed}
+    with pytest.raises(RecordError, match=message):
+        encode_change(arguments.pop("image"), **arguments)
