@@ -1,0 +1,201 @@
+"""The Lambda handler: a batch of a DynamoDB stream in, packed change records out."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from dynalake.errors import NotReadyError, RecordError
+from dynalake.names import Lake
+from dynalake.record.change import CANARY_ID, SNAPSHOT_SEQUENCE, encode_change
+from dynalake.record.stream import encode_record
+from forwarder.delivery import Delivery, DeliveryStream, KinesisStream, Stream, deliver
+from forwarder.packing import Line, pack
+from forwarder.rejected import Rejected, rejected_object
+from forwarder.targets import Target, Targets
+
+# Kept free at the end of an invocation to answer which changes are stored.
+RESERVE_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Forwarder:
+    """What an execution environment sets up once."""
+
+    targets: Targets
+    kinesis: Any
+    firehose: Any
+    s3: Any
+
+    def stream(self, target: Target) -> Stream:
+        """The stream that takes the target's changes."""
+        if target.delivery == "kinesis":
+            return KinesisStream(self.kinesis, target)
+        return DeliveryStream(self.firehose, target)
+
+
+def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """The entry point.
+
+    A stream's batch (`{"Records": […]}`) is answered with `{"batchItemFailures": […]}`: empty, or the first sequence
+    number that is not known to be stored, from which on Lambda tries again.
+    https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html
+
+    `{"dynalake": "canary", "table": …, "id": …}` sends one `CANARY` record on the same way and is answered with what
+    was sent: `{"table", "id", "event_time", "delivery", "stream"}`, `event_time` in milliseconds since the epoch.
+    """
+
+    def seconds_left() -> float:
+        return float(context.get_remaining_time_in_millis()) / 1000 - RESERVE_SECONDS
+
+    if event.get("dynalake") == "canary":
+        return send_canary(_forwarder(), str(event["table"]), str(event["id"]), seconds_left)
+    return forward(_forwarder(), event["Records"], seconds_left)
+
+
+def forward(
+    forwarder: Forwarder, records: Sequence[Any], seconds_left: Callable[[], float]
+) -> dict[str, list[dict[str, str]]]:
+    """Send a batch's changes on; the answer of `handle`. Raises where not even the batch's table is known."""
+    table = source_table(records)
+    target = forwarder.targets.get(table)
+    stream = forwarder.stream(target)
+    lines, rejected = encode_batch(records, stream.limits.record)
+    delivery = deliver(stream, pack(lines, stream.limits.record), seconds_left)
+    if delivery.refused:
+        forwarder.targets.forget(table)
+    positions = [blob.first_position for blob in delivery.unstored]
+    positions += _store_rejected(forwarder, target, rejected, seconds_left)
+    _log(table, records=len(records), rejected=len(rejected), delivery=delivery, unstored=len(positions))
+    return failures(records, min(positions)) if positions else {"batchItemFailures": []}
+
+
+def send_canary(forwarder: Forwarder, table: str, canary_id: str, seconds_left: Callable[[], float]) -> dict[str, Any]:
+    """Send one `CANARY` record for a table; `NotReadyError` where its stream did not take it."""
+    target = forwarder.targets.get(table)
+    stream = forwarder.stream(target)
+    moment = round(time.time() * 1000)
+    text = encode_change(
+        {CANARY_ID: {"S": canary_id}}, operation="CANARY", sequence_number=SNAPSHOT_SEQUENCE, event_time=moment
+    )
+    line = Line(0, canary_id, f"{text}\n".encode())
+    delivery = deliver(stream, pack([line], stream.limits.record), seconds_left)
+    _log(table, records=1, rejected=0, delivery=delivery, unstored=len(delivery.unstored))
+    if delivery.unstored:
+        forwarder.targets.forget(table)
+        raise NotReadyError(
+            f"{target.stream} did not take the canary: {', '.join(delivery.errors) or 'no time left'}", table=table
+        )
+    return {
+        "table": table,
+        "id": canary_id,
+        "event_time": moment,
+        "delivery": target.delivery,
+        "stream": target.stream,
+    }
+
+
+def encode_batch(records: Sequence[Any], record_limit: int) -> tuple[list[Line], list[Rejected]]:
+    """Each stream record as a line, or, where it is malformed or longer than `record_limit` bytes, as rejected."""
+    lines: list[Line] = []
+    rejected: list[Rejected] = []
+    for position, record in enumerate(records):
+        try:
+            data = f"{encode_record(record)}\n".encode()
+        except RecordError as error:
+            rejected.append(Rejected(position, record, str(error)))
+            continue
+        if len(data) > record_limit:
+            reason = f"The change record has {len(data)} bytes, the limit is {record_limit} (setting max_record_kb)."
+            rejected.append(Rejected(position, record, reason))
+        else:
+            lines.append(Line(position, record["dynamodb"]["SequenceNumber"], data))
+    return lines, rejected
+
+
+def source_table(records: Sequence[Any]) -> str:
+    """The table's name out of `arn:aws:dynamodb:region:account:table/NAME/stream/…`; a batch has one source."""
+    for record in records:
+        arn = record.get("eventSourceARN") if isinstance(record, dict) else None
+        parts = arn.split(":", 5)[-1].split("/") if isinstance(arn, str) else []
+        if len(parts) == 4 and parts[0] == "table":
+            return str(parts[1])
+    raise RecordError(
+        f"None of {len(records)} records has the eventSourceARN of a DynamoDB stream",
+        allowed="a batch of an event source mapping",
+    )
+
+
+def failures(records: Sequence[Any], position: int) -> dict[str, list[dict[str, str]]]:
+    """The answer that makes Lambda try again from `position`; earlier where that record has no sequence number."""
+    for record in reversed(records[: position + 1]):
+        try:
+            number = record["dynamodb"]["SequenceNumber"]
+        except (KeyError, TypeError):
+            continue
+        if isinstance(number, str) and number:
+            return {"batchItemFailures": [{"itemIdentifier": number}]}
+    raise NotReadyError("The first records of a batch are not stored and have no sequence number to say so by")
+
+
+def _store_rejected(
+    forwarder: Forwarder, target: Target, rejected: Sequence[Rejected], seconds_left: Callable[[], float]
+) -> list[int]:
+    for each in rejected:
+        key, body = rejected_object(target.names, each)
+        try:
+            if seconds_left() <= 0:
+                return [each.position]
+            forwarder.s3.put_object(Bucket=target.names.lake.bucket, Key=key, Body=body, ContentType="application/json")
+        except (ClientError, BotoCoreError) as error:
+            print(json.dumps({"table": target.names.table, "error": f"{key} cannot be written: {error}"}))
+            return [each.position]
+    return []
+
+
+@cache
+def _forwarder() -> Forwarder:
+    session = botocore.session.get_session()
+    # The repetitions of `deliver` know the time that is left; the SDK's would not.
+    once = Config(connect_timeout=3, read_timeout=15, retries={"total_max_attempts": 1})
+    some = Config(connect_timeout=3, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
+    region = os.environ["AWS_REGION"]
+    lake = Lake(os.environ["DYNALAKE_ENVIRONMENT"], account="", region=region, bucket=os.environ["DYNALAKE_BUCKET"])
+
+    def client(service: str, config: Config) -> Any:
+        return session.create_client(service, region_name=region, config=config)
+
+    return Forwarder(
+        targets=Targets(lake, client("ssm", some)),
+        kinesis=client("kinesis", once),
+        firehose=client("firehose", once),
+        s3=client("s3", some),
+    )
+
+
+def _log(table: str, *, records: int, rejected: int, delivery: Delivery, unstored: int) -> None:
+    # One line per invocation that CloudWatch turns into metrics by itself:
+    # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+    environment = os.environ.get("DYNALAKE_ENVIRONMENT", "")
+    metrics = [{"Name": name, "Unit": "Count"} for name in ("Records", "Rejected", "Retried")]
+    directive = {"Namespace": "dynalake", "Dimensions": [["Environment", "Table"]], "Metrics": metrics}
+    line = {
+        "_aws": {"Timestamp": round(time.time() * 1000), "CloudWatchMetrics": [directive]},
+        "Environment": environment,
+        "Table": table,
+        "Records": records,
+        "Rejected": rejected,
+        "Retried": delivery.retries,
+        "Unstored": unstored,
+        "Errors": delivery.errors,
+    }
+    print(json.dumps(line))

@@ -1,0 +1,189 @@
+"""The handler: batches in, answers out."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from dynalake.errors import NotReadyError, RecordError
+from dynalake.names import Lake
+from forwarder.handler import Forwarder, encode_batch, failures, forward, send_canary, source_table
+from forwarder.rejected import Rejected, rejected_object
+from forwarder.targets import KEEP_SECONDS, Target, Targets
+
+LAKE = Lake("dev", "123456789012", "eu-west-1")
+NAMES = LAKE.table("RECEIPTS")
+ARN = "arn:aws:dynamodb:eu-west-1:123456789012:table/RECEIPTS/stream/2019-05-25T00:00:00.000"
+SETTINGS = '{"delivery":"kinesis","max_record_kb":5,"a_setting_of_tomorrow":1}'
+
+
+def record(number: int, **change: Any) -> dict[str, Any]:
+    content = {
+        "ApproximateCreationDateTime": 1558742400.0,
+        "SequenceNumber": str(number),
+        "Keys": {"id": {"S": "a"}},
+        "NewImage": {"id": {"S": "a"}, "text": {"S": "x" * 100}},
+        **change,
+    }
+    return {"eventName": "INSERT", "eventSourceARN": ARN, "dynamodb": content}
+
+
+class Aws:
+    """Stubs of the services, all in one."""
+
+    def __init__(self, settings: str | None = SETTINGS) -> None:
+        self.settings = settings
+        self.reads = 0
+        self.lines: list[dict[str, Any]] = []
+        self.objects: dict[str, bytes] = {}
+        self.failing: str | None = None
+        self.s3_fails = False
+
+    def get_parameter(self, Name: str) -> dict[str, Any]:
+        self.reads += 1
+        if self.settings is None:
+            raise ClientError({"Error": {"Code": "ParameterNotFound", "Message": Name}}, "GetParameter")
+        return {"Parameter": {"Value": self.settings}}
+
+    def put_records(self, StreamName: str, Records: list[dict[str, Any]]) -> dict[str, Any]:
+        if self.failing:
+            raise ClientError({"Error": {"Code": self.failing, "Message": ""}}, "PutRecords")
+        for each in Records:
+            self.lines += map(json.loads, each["Data"].splitlines())
+        return {"Records": [{} for _ in Records]}
+
+    def put_object(self, Bucket: str, Key: str, Body: bytes, ContentType: str) -> None:
+        if self.s3_fails:
+            raise ClientError({"Error": {"Code": "SlowDown", "Message": ""}}, "PutObject")
+        self.objects[Key] = Body
+
+
+def forwarder(aws: Aws) -> Forwarder:
+    return Forwarder(Targets(LAKE, aws), kinesis=aws, firehose=aws, s3=aws)
+
+
+def minute() -> float:
+    return 60.0
+
+
+def test_a_batch_is_sent_and_acknowledged() -> None:
+    aws = Aws()
+    assert forward(forwarder(aws), [record(n) for n in range(1, 101)], minute) == {"batchItemFailures": []}
+    assert [line["__sequence_number"] for line in aws.lines] == [f"{n:040}" for n in range(1, 101)]
+    assert aws.objects == {}
+
+
+def test_a_malformed_or_too_large_record_is_put_aside_and_the_rest_goes_on() -> None:
+    aws = Aws()
+    broken = record(2, NewImage={"price": {"N": "NaN"}})
+    large = record(3, NewImage={"text": {"S": "x" * 6000}})
+    batch = [record(1), broken, large, "no record at all", record(4)]
+    assert forward(forwarder(aws), batch, minute) == {"batchItemFailures": []}
+    assert [line["__sequence_number"][-1] for line in aws.lines] == ["1", "4"]
+    keys = sorted(aws.objects)
+    assert keys[0].startswith("dynamodb-errors/forwarder/RECEIPTS/dt=00000000/unknown-")
+    assert keys[1].startswith("dynamodb-errors/forwarder/RECEIPTS/dt=20190525/2-")
+    assert keys[2].startswith("dynamodb-errors/forwarder/RECEIPTS/dt=20190525/3-")
+    stored = [json.loads(aws.objects[key]) for key in keys]
+    assert [each["record"] for each in stored] == ["no record at all", broken, large]
+    assert "Attribute 'price': A number (N) is 'NaN'" in stored[1]["reason"]
+    assert "limit is" in stored[2]["reason"]
+    # A repetition writes the same objects.
+    again = Aws()
+    forward(forwarder(again), batch, minute)
+    assert again.objects == aws.objects
+
+
+def test_what_is_unsure_is_reported_from_its_first_record_on() -> None:
+    aws = Aws()
+    aws.failing = "AccessDeniedException"
+    answer = forward(forwarder(aws), [record(1, NewImage={"n": {"N": "x"}}), record(2), record(3)], minute)
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "2"}]}
+
+
+def test_a_rejected_record_that_cannot_be_stored_is_reported() -> None:
+    aws = Aws()
+    aws.s3_fails = True
+    answer = forward(forwarder(aws), [record(1), record(2, NewImage={"n": {"N": "x"}}), record(3)], minute)
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "2"}]}
+
+
+def test_without_settings_the_batch_fails_and_nothing_is_dropped() -> None:
+    with pytest.raises(NotReadyError, match=r"settings of table 'RECEIPTS' cannot be read.*dynalake_setup"):
+        forward(forwarder(Aws(None)), [record(1)], minute)
+
+
+@pytest.mark.parametrize("text", ['{"delivery":"pigeon","max_record_kb":5}', '{"delivery":"kinesis"}'])
+def test_settings_that_say_nothing_fail_the_batch(text: str) -> None:
+    with pytest.raises(NotReadyError, match="run dynalake_setup"):
+        forward(forwarder(Aws(text)), [record(1)], minute)
+
+
+def test_settings_are_read_once_a_minute_and_outlive_a_failure() -> None:
+    aws, now = Aws(), [0.0]
+    targets = Targets(LAKE, aws, clock=lambda: now[0])
+    assert targets.get("RECEIPTS") == Target(NAMES, "kinesis", 5)
+    targets.get("RECEIPTS")
+    assert aws.reads == 1
+    now[0] += KEEP_SECONDS
+    aws.settings = None
+    assert targets.get("RECEIPTS").delivery == "kinesis"
+    aws.settings = SETTINGS.replace("kinesis", "direct")
+    targets.forget("RECEIPTS")
+    assert targets.get("RECEIPTS").delivery == "direct"
+
+
+def test_a_stream_that_is_gone_makes_the_settings_be_read_anew() -> None:
+    aws = Aws()
+    worker = forwarder(aws)
+    aws.failing = "ResourceNotFoundException"
+    forward(worker, [record(1)], minute)
+    forward(worker, [record(1)], minute)
+    assert aws.reads == 2
+
+
+def test_the_answer_goes_back_to_a_record_that_has_a_number() -> None:
+    batch = [record(1), record(2), "broken", record(3, SequenceNumber=None)]
+    assert failures(batch, 3) == {"batchItemFailures": [{"itemIdentifier": "2"}]}
+    with pytest.raises(NotReadyError, match="no sequence number"):
+        failures(["broken"], 0)
+
+
+def test_the_table_comes_from_the_stream() -> None:
+    assert source_table(["broken", record(1)]) == "RECEIPTS"
+    with pytest.raises(RecordError, match="None of 1 records"):
+        source_table([{"eventSourceARN": "arn:aws:kinesis:eu-west-1:1:stream/x"}])
+
+
+def test_a_canary_travels_the_same_way() -> None:
+    aws = Aws()
+    sent = send_canary(forwarder(aws), "RECEIPTS", "canary-1", minute)
+    assert sent["stream"] == "dynalake-dev-RECEIPTS"
+    assert sent["delivery"] == "kinesis"
+    assert aws.lines == [
+        {
+            "__operation": "CANARY",
+            "__sequence_number": "0" * 40,
+            "__event_time": sent["event_time"],
+            "__canary_id": "canary-1",
+        }
+    ]
+    aws.failing = "AccessDeniedException"
+    with pytest.raises(NotReadyError, match=r"did not take the canary: AccessDenied"):
+        send_canary(forwarder(aws), "RECEIPTS", "canary-2", minute)
+
+
+def test_lone_surrogates_and_control_characters_pass() -> None:
+    lines, rejected = encode_batch([record(1, NewImage={"a\ud800": {"S": "\ud83d \x00 \n"}})], 1000)
+    assert rejected == []
+    assert lines[0].data.count(b"\n") == 1
+
+
+def test_the_key_of_a_rejected_record_depends_on_its_content() -> None:
+    first, _ = rejected_object(NAMES, Rejected(0, record(1), "why"))
+    second, _ = rejected_object(NAMES, Rejected(5, record(1), "another reason"))
+    third, _ = rejected_object(NAMES, Rejected(0, record(1, NewImage={}), "why"))
+    assert first == second != third
