@@ -1,0 +1,201 @@
+"""CloudFormation change sets: made, read, executed and deleted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import ClientError
+
+from dynalake.clients import Clients
+from dynalake.errors import ConflictError, NotReadyError, StackError
+
+if TYPE_CHECKING:
+    from mypy_boto3_cloudformation.type_defs import ParameterTypeDef
+
+CREATION_SECONDS = 300.0
+POLL_SECONDS = 0.2
+
+# What AWS says of a change set that would change nothing; it counts as failed there.
+_NO_CHANGES = ("didn't contain changes", "No updates are to be performed")
+
+
+@dataclass(frozen=True)
+class StackSpec:
+    """What a stack is to be."""
+
+    name: str
+    template: str
+    parameters: Mapping[str, str]
+    """What is set. A declared parameter that is not keeps its value in the stack, or has the template's default."""
+    declared: tuple[str, ...]
+    """Every parameter of the template."""
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A stack that is there."""
+
+    version: str
+    """Another text after every operation on the stack."""
+    parameters: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What happens to one resource."""
+
+    action: str
+    """`Add`, `Modify`, `Remove`, `Import` or `Dynamic`."""
+    logical_id: str
+    type: str
+    replacement: str = ""
+    """`True`, `False` or `Conditional` for `Modify`; else empty."""
+
+    def __str__(self) -> str:
+        replaced = {"True": " (replaced)", "Conditional": " (may be replaced)"}.get(self.replacement, "")
+        return f"{self.action} {self.logical_id} [{self.type}]{replaced}"
+
+
+def create_change_set(clients: Clients, spec: StackSpec, deployed: Deployed | None, *, purpose: str) -> str | None:
+    """The ARN of a change set that makes the stack what it is to be; None where nothing would change.
+
+    `deployed` is the stack that is there, None where there is none. `purpose` keeps a plan's change
+    set apart from a deployment's. Raises `StackError` where CloudFormation refuses the template or its parameters.
+    """
+    name = change_set_name(spec, deployed, purpose)
+    try:
+        arn = _request(clients, spec, deployed, name)
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        if code == "AlreadyExistsException":
+            arn = _adopt(clients, spec, deployed, name)
+        elif code == "ValidationError" and "IN_PROGRESS" in str(error):
+            raise ConflictError(f"Stack {spec.name} is being changed: {error}", stack=spec.name) from error
+        elif code == "ValidationError":
+            raise StackError(
+                f"CloudFormation refuses stack {spec.name}: {error.response['Error']['Message']}",
+                action="correct the parameter that it names, and trigger the DAG again",
+                stack=spec.name,
+            ) from error
+        else:
+            raise
+    return _wait_for_change_set(clients, spec.name, arn)
+
+
+def change_set_name(spec: StackSpec, deployed: Deployed | None, purpose: str) -> str:
+    """The same for the same content on the same state: what a killed run left is found, and what is stale is not."""
+    version = deployed.version if deployed else ""
+    content = json.dumps([version, spec.template, sorted(spec.parameters.items()), sorted(spec.tags.items())])
+    return f"dynalake-{purpose}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+
+
+def stack_parameters(spec: StackSpec, deployed: Deployed | None) -> list[ParameterTypeDef]:
+    """The spec's parameters, and, for what it leaves open, those that the stack has."""
+    parameters: list[ParameterTypeDef] = [
+        {"ParameterKey": name, "ParameterValue": value} for name, value in sorted(spec.parameters.items())
+    ]
+    kept = sorted(set(spec.declared) & set(deployed.parameters if deployed else ()) - set(spec.parameters))
+    parameters += [{"ParameterKey": name, "UsePreviousValue": True} for name in kept]
+    return parameters
+
+
+def list_changes(clients: Clients, change_set: str) -> tuple[Change, ...]:
+    """What a change set changes, in CloudFormation's order."""
+    try:
+        pages = list(clients.cloudformation.get_paginator("describe_change_set").paginate(ChangeSetName=change_set))
+    except ClientError as error:
+        raise _gone_or(error, change_set) from error
+    entries = [entry.get("ResourceChange", {}) for page in pages for entry in page.get("Changes", [])]
+    return tuple(
+        Change(
+            action=entry.get("Action", ""),
+            logical_id=entry.get("LogicalResourceId", ""),
+            type=entry.get("ResourceType", ""),
+            replacement=entry.get("Replacement", ""),
+        )
+        for entry in entries
+    )
+
+
+def execute_change_set(clients: Clients, stack: str, change_set: str) -> None:
+    """Start the deployment; `ConflictError` where another run was faster."""
+    try:
+        clients.cloudformation.execute_change_set(ChangeSetName=change_set, StackName=stack)
+    except ClientError as error:
+        if error.response["Error"]["Code"] in ("InvalidChangeSetStatus", "ChangeSetNotFound") or (
+            "IN_PROGRESS" in str(error)
+        ):
+            raise ConflictError(f"Another run changes stack {stack}: {error}", stack=stack) from error
+        raise
+
+
+def delete_change_set(clients: Clients, stack: str, change_set: str) -> None:
+    """Delete a change set; one that is being executed, or gone, is left alone."""
+    try:
+        clients.cloudformation.delete_change_set(ChangeSetName=change_set, StackName=stack)
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in ("InvalidChangeSetStatus", "ChangeSetNotFound", "ValidationError"):
+            raise
+
+
+def has_change_sets(clients: Clients, stack: str) -> bool:
+    """Whether the stack has a change set."""
+    return bool(clients.cloudformation.list_change_sets(StackName=stack)["Summaries"])
+
+
+def _request(clients: Clients, spec: StackSpec, deployed: Deployed | None, name: str) -> str:
+    answer = clients.cloudformation.create_change_set(
+        StackName=spec.name,
+        ChangeSetName=name,
+        ChangeSetType="CREATE" if deployed is None else "UPDATE",
+        TemplateBody=spec.template,
+        Parameters=stack_parameters(spec, deployed),
+        # The templates make roles, whose names are left to CloudFormation.
+        Capabilities=["CAPABILITY_IAM"],
+        Tags=[{"Key": key, "Value": value} for key, value in sorted(spec.tags.items())],
+    )
+    return answer["Id"]
+
+
+def _adopt(clients: Clients, spec: StackSpec, deployed: Deployed | None, name: str) -> str:
+    # Left by a run that was killed, or made by one that runs now. Its name says that it does the same to the same.
+    try:
+        found = clients.cloudformation.describe_change_set(StackName=spec.name, ChangeSetName=name)
+        if found["Status"].startswith("CREATE_") and found["ExecutionStatus"] in ("AVAILABLE", "UNAVAILABLE"):
+            return found["ChangeSetId"]
+        delete_change_set(clients, spec.name, name)
+        return _request(clients, spec, deployed, name)
+    except ClientError as error:
+        raise _gone_or(error, name) from error
+
+
+def _gone_or(error: ClientError, change_set: str) -> Exception:
+    if error.response["Error"]["Code"] in ("ChangeSetNotFound", "AlreadyExistsException"):
+        return ConflictError(f"Another run plans the same stack with change set {change_set}", change_set=change_set)
+    return error
+
+
+def _wait_for_change_set(clients: Clients, stack: str, arn: str) -> str | None:
+    deadline = time.monotonic() + CREATION_SECONDS
+    while True:
+        try:
+            described = clients.cloudformation.describe_change_set(ChangeSetName=arn)
+        except ClientError as error:
+            raise _gone_or(error, arn) from error
+        status, reason = described["Status"], described.get("StatusReason", "")
+        if status == "CREATE_COMPLETE":
+            return arn
+        if status == "FAILED":
+            delete_change_set(clients, stack, arn)
+            if any(text in reason for text in _NO_CHANGES):
+                return None
+            raise StackError(f"CloudFormation cannot plan stack {stack}: {reason}", stack=stack)
+        if time.monotonic() >= deadline:
+            raise NotReadyError(f"The change set of stack {stack} is still {status}", stack=stack)
+        time.sleep(POLL_SECONDS)

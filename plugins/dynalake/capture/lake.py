@@ -1,0 +1,136 @@
+"""What is set up: the lake, its tables and their settings, as SSM holds them."""
+
+from __future__ import annotations
+
+import json
+
+from botocore.exceptions import ClientError
+
+from dynalake.clients import Clients
+from dynalake.errors import NameTakenError, SettingsError
+from dynalake.names import Lake, TableNames
+from dynalake.settings import TableSettings
+
+
+def load_lake(clients: Clients, environment: str) -> Lake:
+    """The lake of an environment in the clients' account and region; `SettingsError` where it is not set up."""
+    lake = _default_lake(clients, environment)
+    bucket = _bucket(clients, lake)
+    if bucket is None:
+        raise SettingsError(
+            f"There is no lake {environment!r} in account {lake.account}, region {lake.region}",
+            allowed="the environment of a lake that is set up",
+            action="run dynalake_setup for a table first, or check the environment, region and AWS connection",
+            environment=environment,
+        )
+    return Lake(environment, lake.account, lake.region, bucket)
+
+
+def plan_lake(clients: Clients, environment: str, bucket: str = "") -> Lake:
+    """The lake of an environment, set up or to be set up; `bucket` is one that the user brings.
+
+    Raises `SettingsError` where the lake is set up in another bucket.
+    """
+    lake = _default_lake(clients, environment)
+    found = _bucket(clients, lake)
+    if found is None:
+        return Lake(environment, lake.account, lake.region, bucket)
+    if bucket and bucket != found:
+        raise SettingsError(
+            f"The lake {environment!r} is in bucket {found!r}, and the run asks for {bucket!r}",
+            allowed="the bucket that it is in",
+            action="leave the bucket empty, or set up another environment",
+            environment=environment,
+        )
+    return Lake(environment, lake.account, lake.region, found)
+
+
+def list_tables(clients: Clients, lake: Lake) -> tuple[TableSettings, ...]:
+    """The settings of every table in the lake, by name."""
+    pages = clients.ssm.get_paginator("get_parameters_by_path").paginate(Path=lake.settings_path)
+    texts = [parameter["Value"] for page in pages for parameter in page["Parameters"]]
+    return tuple(sorted(map(TableSettings.from_json, texts), key=lambda settings: settings.table))
+
+
+def load_settings(clients: Clients, names: TableNames) -> TableSettings:
+    """A table's settings; `SettingsError` that names the lake's tables where it is none of them."""
+    found = find_settings(clients, names)
+    if found is not None:
+        return found
+    known = [settings.table for settings in list_tables(clients, names.lake)]
+    raise SettingsError(
+        f"Table {names.table!r} is not set up in the lake {names.lake.environment!r}",
+        allowed="one of " + ", ".join(known) if known else "a table that is set up; so far there is none",
+        action="run dynalake_setup for it first",
+        table=names.table,
+    )
+
+
+def find_settings(clients: Clients, names: TableNames) -> TableSettings | None:
+    """A table's settings; None where it is not set up."""
+    text = _parameter(clients, names.settings_parameter)
+    return None if text is None else TableSettings.from_json(text)
+
+
+def check_settings(
+    clients: Clients, names: TableNames, wanted: TableSettings, *, update: bool = False
+) -> TableSettings | None:
+    """The settings that the table has now, None where it is not set up.
+
+    Raises `SettingsError` where they differ from `wanted` and the run did not ask to change them (`update`).
+    """
+    found = find_settings(clients, names)
+    if found is None or update:
+        return found
+    changed = wanted.changed_from(found)
+    if changed:
+        listed = "; ".join(f"{name} is {have!r}, asked is {asked!r}" for name, (have, asked) in changed.items())
+        raise SettingsError(
+            f"Table {names.table!r} is already set up with other settings: {listed}",
+            allowed="the settings that it has, or a run that is to change them",
+            action="trigger the DAG again with update_settings=true to change them",
+            table=names.table,
+        )
+    return found
+
+
+def check_names(clients: Clients, names: TableNames) -> None:
+    """`NameTakenError` where another table of the lake has a Glue name that this one would get."""
+    mine = _glue_names(names)
+    for settings in list_tables(clients, names.lake):
+        if settings.table == names.table:
+            continue
+        shared = sorted(mine & _glue_names(names.lake.table(settings.table)))
+        if shared:
+            raise NameTakenError(
+                f"Tables {names.table!r} and {settings.table!r} would share the Glue name {shared[0]!r}",
+                allowed="tables whose names differ in more than case and punctuation, within one lake",
+                action=f"set up {names.table!r} in another environment",
+                table=names.table,
+                other=settings.table,
+            )
+
+
+def _glue_names(names: TableNames) -> set[str]:
+    return {names.json_table, names.parquet_table, names.changes_view, names.current_view}
+
+
+def _default_lake(clients: Clients, environment: str) -> Lake:
+    # The name is checked before AWS is asked for anything.
+    Lake(environment, "", "")
+    account = clients.sts.get_caller_identity()["Account"]
+    return Lake(environment, account, clients.sts.meta.region_name)
+
+
+def _bucket(clients: Clients, lake: Lake) -> str | None:
+    text = _parameter(clients, lake.lake_parameter)
+    return None if text is None else str(json.loads(text)["bucket"])
+
+
+def _parameter(clients: Clients, name: str) -> str | None:
+    try:
+        return clients.ssm.get_parameter(Name=name)["Parameter"]["Value"]
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "ParameterNotFound":
+            return None
+        raise

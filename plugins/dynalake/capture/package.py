@@ -1,0 +1,80 @@
+"""The forwarder's code as an archive whose bytes and name depend on nothing but its content."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from botocore.exceptions import ClientError
+
+import dynalake
+from dynalake.clients import Clients
+from dynalake.errors import SettingsError
+from dynalake.names import Lake
+
+SOURCE_VARIABLE = "DYNALAKE_LAMBDA_SOURCE"
+"""Names the folder that holds `forwarder/` where it does not lie next to the plugins folder."""
+
+# What the handler imports of the package; a test runs the archive by itself.
+_SHIPPED = ("__init__.py", "errors.py", "names.py", "record/*.py")
+
+
+@dataclass(frozen=True)
+class Package:
+    """An archive: its key in the lake's bucket, which names its content, and its bytes."""
+
+    key: str
+    body: bytes
+
+
+def build_package(lake: Lake, source: Path | None = None) -> Package:
+    """The forwarder and what it imports; `source` is the folder that holds `forwarder/`."""
+    files = dict(_files(source or lambda_source()))
+    buffer = io.BytesIO()
+    # Stored, not deflated: zlib's output differs between versions, and the archive is small.
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(files):
+            entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            # The one system whose permissions Lambda reads, whatever system this runs on.
+            entry.create_system = 3
+            entry.external_attr = 0o100644 << 16
+            archive.writestr(entry, files[name])
+    body = buffer.getvalue()
+    return Package(f"{lake.code_prefix}forwarder-{hashlib.sha256(body).hexdigest()[:16]}.zip", body)
+
+
+def upload_package(clients: Clients, lake: Lake, package: Package) -> bool:
+    """Put the archive into the lake's bucket; False where it is there already."""
+    try:
+        clients.s3.head_object(Bucket=lake.bucket, Key=package.key)
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in ("404", "NoSuchKey", "NotFound"):
+            raise
+    else:
+        return False
+    clients.s3.put_object(Bucket=lake.bucket, Key=package.key, Body=package.body, ContentType="application/zip")
+    return True
+
+
+def lambda_source() -> Path:
+    """The folder that holds `forwarder/`: `DYNALAKE_LAMBDA_SOURCE`, or `lambda_src` beside the plugins folder."""
+    return Path(os.environ.get(SOURCE_VARIABLE) or Path(dynalake.__file__).parents[2] / "lambda_src")
+
+
+def _files(source: Path) -> list[tuple[str, bytes]]:
+    handlers = sorted((source / "forwarder").glob("*.py"))
+    if not handlers:
+        raise SettingsError(
+            f"The forwarder's code is not in {source / 'forwarder'}",
+            allowed="the folder lambda_src of the dynalake sources",
+            action=f"put it beside the plugins folder, or set {SOURCE_VARIABLE} to where it is",
+        )
+    root = Path(dynalake.__file__).parent
+    shipped = [path for pattern in _SHIPPED for path in sorted(root.glob(pattern))]
+    return [(path.relative_to(source).as_posix(), path.read_bytes()) for path in handlers] + [
+        (path.relative_to(root.parent).as_posix(), path.read_bytes()) for path in shipped
+    ]

@@ -1,0 +1,160 @@
+"""What each stack is to be: template, parameters and tags, from names and settings. Pure."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import dynalake
+from dynalake.capture.source import Source
+from dynalake.capture.stacks import StackOutputs, StackSpec
+from dynalake.errors import SettingsError
+from dynalake.names import STAGE_DELIVERY, Lake, TableNames
+from dynalake.settings import TableSettings
+
+TEMPLATE_VARIABLE = "DYNALAKE_TEMPLATES"
+"""Names the folder of the templates where it is not `infra/cloudformation` beside the plugins folder."""
+
+NO_OPTIONS: Mapping[str, str] = {}
+
+# These are no parameters of the table's template by themselves: they are in its SettingsJson.
+_ONLY_IN_JSON = ("table", "max_record_kb", "updated_at_attribute")
+
+
+def storage_spec(lake: Lake, *, create_bucket: bool, options: Mapping[str, str] = NO_OPTIONS) -> StackSpec:
+    """The storage stack; `create_bucket` is false for a bucket that exists already.
+
+    `options` are further template parameters. A parameter that is not given keeps the value it has in the stack.
+    """
+    return _spec(
+        lake,
+        lake.storage_stack,
+        "storage",
+        {
+            "Environment": lake.environment,
+            "BucketName": lake.bucket,
+            "CreateBucket": "true" if create_bucket else "false",
+            "DatabaseName": lake.database,
+            "WorkgroupName": lake.workgroup,
+            "LakeParameter": lake.lake_parameter,
+            **options,
+        },
+    )
+
+
+def forwarder_spec(
+    lake: Lake, storage: StackOutputs, code_key: str, options: Mapping[str, str] = NO_OPTIONS
+) -> StackSpec:
+    """The forwarder's stack; `storage` are the storage stack's outputs, `code_key` is the package's key."""
+    return _spec(
+        lake,
+        lake.forwarder_stack,
+        "forwarder",
+        {
+            "Environment": lake.environment,
+            "FunctionName": lake.forwarder,
+            "BucketName": lake.bucket,
+            "CodeKey": code_key,
+            "SettingsPath": lake.settings_path,
+            "TopicArn": storage["TopicArn"],
+            "KmsKeyArn": storage.get("KmsKeyArn", ""),
+            **options,
+        },
+    )
+
+
+def table_spec(
+    names: TableNames,
+    settings: TableSettings,
+    source: Source,
+    storage: StackOutputs,
+    forwarder: StackOutputs,
+    *,
+    draining: str = "none",
+    options: Mapping[str, str] = NO_OPTIONS,
+) -> StackSpec:
+    """A table's stack; `draining` is a delivery that is kept until it is empty (see `dynalake.capture.draining`)."""
+    own = {_pascal(k): str(v) for k, v in asdict(settings).items() if k not in _ONLY_IN_JSON}
+    return _spec(
+        names.lake,
+        names.stack,
+        "table",
+        {
+            "Environment": names.lake.environment,
+            "Table": names.table,
+            "TableStreamArn": source.stream_arn,
+            "FunctionArn": forwarder["FunctionArn"],
+            "FirehoseRoleArn": storage["FirehoseRoleArn"],
+            "TopicArn": storage["TopicArn"],
+            "BucketName": names.lake.bucket,
+            "KmsKeyArn": storage.get("KmsKeyArn", ""),
+            "StreamName": names.stream,
+            "DeliveryStreamName": names.delivery_stream,
+            "DirectDeliveryStreamName": names.direct_delivery_stream,
+            "SettingsParameter": names.settings_parameter,
+            "SettingsJson": settings.to_json(),
+            "RawPrefix": names.raw_prefix,
+            "RejectedPrefix": names.rejected(STAGE_DELIVERY),
+            "Draining": draining,
+            "StreamMaxRecordKb": str(max(1024, settings.max_record_kb)),
+            **own,
+            **options,
+        },
+        table=names.table,
+    )
+
+
+def planned_storage(lake: Lake) -> StackOutputs:
+    """What a plan takes for the outputs of a storage stack that is not there yet."""
+    return {
+        "BucketName": lake.bucket,
+        "FirehoseRoleArn": f"arn:aws:iam::{lake.account}:role/to-be-made",
+        "TopicArn": f"arn:aws:sns:{lake.region}:{lake.account}:to-be-made",
+    }
+
+
+def planned_forwarder(lake: Lake) -> StackOutputs:
+    """What a plan takes for the outputs of a forwarder stack that is not there yet."""
+    return {"FunctionArn": f"arn:aws:lambda:{lake.region}:{lake.account}:function:{lake.forwarder}"}
+
+
+def template_folder() -> Path:
+    """The folder of the templates: `DYNALAKE_TEMPLATES`, or `infra/cloudformation` beside the plugins folder."""
+    default = Path(dynalake.__file__).parents[2] / "infra" / "cloudformation"
+    return Path(os.environ.get(TEMPLATE_VARIABLE) or default)
+
+
+def declared_parameters(template: str) -> tuple[str, ...]:
+    """The names in a template's `Parameters` section: two spaces, the name, a colon."""
+    section = re.search(r"^Parameters:\n((?:^(?: .*)?\n)*)", template, re.MULTILINE)
+    return tuple(re.findall(r"^  (\w+):$", section.group(1), re.MULTILINE)) if section else ()
+
+
+def _spec(lake: Lake, stack: str, template: str, parameters: Mapping[str, str], *, table: str = "") -> StackSpec:
+    path = template_folder() / f"{template}.yaml"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(
+            f"The CloudFormation template {path} cannot be read ({error.strerror})",
+            allowed="the folder infra/cloudformation of the dynalake sources",
+            action=f"put it beside the plugins folder, or set {TEMPLATE_VARIABLE} to where it is",
+        ) from error
+    declared = declared_parameters(text)
+    unknown = sorted(set(parameters) - set(declared))
+    if unknown:
+        raise SettingsError(
+            f"The {template} template has no parameter {', '.join(unknown)}",
+            allowed="one of " + ", ".join(declared),
+            action="correct the option and trigger the DAG again",
+            stack=stack,
+        )
+    tags = {"dynalake:environment": lake.environment, **({"dynalake:table": table} if table else {})}
+    return StackSpec(stack, text, dict(parameters), declared, tags)
+
+
+def _pascal(name: str) -> str:
+    return "".join(part.capitalize() for part in name.split("_"))

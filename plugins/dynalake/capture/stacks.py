@@ -1,0 +1,236 @@
+"""CloudFormation stacks: planned and deployed by change sets, waited for, and their failures explained.
+
+A deployment is `begin_stack`, then `stack_state` until it is settled, then `end_stack`; `apply_stack` does all three.
+https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/using-cfn-updating-stacks-changesets.html
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from botocore.exceptions import ClientError
+
+from dynalake.capture.change_sets import (
+    Change,
+    Deployed,
+    StackSpec,
+    create_change_set,
+    delete_change_set,
+    execute_change_set,
+    has_change_sets,
+    list_changes,
+)
+from dynalake.capture.stack_failures import explain_failure
+from dynalake.clients import Clients
+from dynalake.errors import ConflictError, NotReadyError, StackError
+
+__all__ = [
+    "Change",
+    "StackOutputs",
+    "StackPlan",
+    "StackSpec",
+    "StackState",
+    "apply_stack",
+    "begin_stack",
+    "end_stack",
+    "plan_stack",
+    "stack_outputs",
+    "stack_state",
+]
+
+StackOutputs = Mapping[str, str]
+"""A stack's outputs, by name."""
+
+WAIT_SECONDS = 1800.0
+FIRST_POLL_SECONDS = 0.2
+LONGEST_POLL_SECONDS = 5.0
+
+logger = logging.getLogger(__name__)
+
+# A stack whose creation failed can only be deleted; it holds nothing that was ever used.
+_NEVER_CREATED = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED")
+
+
+@dataclass(frozen=True)
+class StackState:
+    """A stack as CloudFormation describes it; `status` is empty where there is none."""
+
+    name: str
+    status: str = ""
+    reason: str = ""
+    version: str = ""
+    """Another text after every operation on the stack."""
+    outputs: StackOutputs = field(default_factory=dict)
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a stack to update. One under review has a change set and nothing else."""
+        return self.status not in ("", "REVIEW_IN_PROGRESS", "DELETE_COMPLETE", *_NEVER_CREATED)
+
+    @property
+    def settled(self) -> bool:
+        """Whether no operation is going on."""
+        return self.status == "REVIEW_IN_PROGRESS" or not self.status.endswith("_IN_PROGRESS")
+
+    @property
+    def deployed(self) -> bool:
+        """Whether its last operation succeeded."""
+        return self.status in ("CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE")
+
+
+@dataclass(frozen=True)
+class StackPlan:
+    """What deploying a stack would do; no changes is a normal result."""
+
+    name: str
+    creates: bool
+    """Whether the stack itself is new."""
+    changes: tuple[Change, ...] = ()
+
+
+def stack_state(clients: Clients, name: str) -> StackState:
+    """The stack's state now: one call, for whoever waits in a way of their own."""
+    try:
+        stack = clients.cloudformation.describe_stacks(StackName=name)["Stacks"][0]
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "ValidationError" and "does not exist" in str(error):
+            return StackState(name)
+        raise
+    return StackState(
+        name,
+        status=stack["StackStatus"],
+        reason=stack.get("StackStatusReason", ""),
+        version=f"{stack['StackId']} {stack.get('LastUpdatedTime', '')}",
+        outputs={o["OutputKey"]: o["OutputValue"] for o in stack.get("Outputs", [])},
+        parameters={p["ParameterKey"]: p.get("ParameterValue", "") for p in stack.get("Parameters", [])},
+    )
+
+
+def stack_outputs(clients: Clients, name: str) -> StackOutputs | None:
+    """The outputs of a stack that is there; None where it is not."""
+    state = stack_state(clients, name)
+    return state.outputs if state.exists else None
+
+
+def plan_stack(clients: Clients, spec: StackSpec, *, seconds: float = WAIT_SECONDS) -> StackPlan:
+    """What `apply_stack` would change. Nothing is deployed, and nothing is left behind."""
+    state = _wait_until_settled(clients, spec.name, seconds)
+    _check_usable(clients, state)
+    if state.status in _NEVER_CREATED:
+        # No change set can be made for it; deploying would delete it and start anew.
+        return StackPlan(spec.name, creates=True)
+    change_set = create_change_set(clients, spec, _deployed(state), purpose="plan")
+    if change_set is None:
+        return StackPlan(spec.name, creates=False)
+    changes = list_changes(clients, change_set)
+    delete_change_set(clients, spec.name, change_set)
+    if stack_state(clients, spec.name).status == "REVIEW_IN_PROGRESS" and not has_change_sets(clients, spec.name):
+        clients.cloudformation.delete_stack(StackName=spec.name)
+    return StackPlan(spec.name, creates=not state.exists, changes=changes)
+
+
+def apply_stack(clients: Clients, spec: StackSpec, *, seconds: float = WAIT_SECONDS) -> StackOutputs:
+    """Create or update the stack and wait for it; its outputs. A stack that is as it is to be is left alone.
+
+    Raises `StackError` where CloudFormation cannot deploy it, with the failing resource and AWS's reason;
+    `NotReadyError` where it, or another operation on the stack, takes longer than `seconds`.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            begun = begin_stack(clients, spec, seconds=deadline - time.monotonic())
+        except ConflictError:
+            # Another run deploys the same stack; once it is done, there is less to do or nothing.
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(FIRST_POLL_SECONDS)
+            continue
+        if begun:
+            _wait_until_settled(clients, spec.name, deadline - time.monotonic())
+        return end_stack(clients, spec.name)
+
+
+def begin_stack(clients: Clients, spec: StackSpec, *, seconds: float = WAIT_SECONDS) -> bool:
+    """Start creating or updating the stack; False where nothing is to be changed.
+
+    An operation that is going on is waited for, and what a failed creation left is deleted first. Raises
+    `ConflictError` where another run started to deploy the stack meanwhile.
+    """
+    deadline = time.monotonic() + seconds
+    state = _wait_until_settled(clients, spec.name, seconds)
+    _check_usable(clients, state)
+    if state.status in _NEVER_CREATED:
+        logger.warning("Stack %s is %s and is made anew. It failed at: %s", spec.name, state.status, state.reason)
+        clients.cloudformation.delete_stack(StackName=spec.name)
+        state = _wait_until_settled(clients, spec.name, deadline - time.monotonic())
+        if state.status == "DELETE_FAILED":
+            raise explain_failure(clients, spec.name, state.status, state.reason)
+    change_set = create_change_set(clients, spec, _deployed(state), purpose="apply")
+    if change_set is None:
+        logger.info("Stack %s is as it is to be", spec.name)
+        return False
+    for change in list_changes(clients, change_set):
+        logger.info("Stack %s: %s", spec.name, change)
+    execute_change_set(clients, spec.name, change_set)
+    return True
+
+
+def end_stack(clients: Clients, name: str) -> StackOutputs:
+    """The outputs of a stack whose operation is over; `StackError` that says why where it failed."""
+    state = stack_state(clients, name)
+    if not state.settled:
+        raise NotReadyError(f"Stack {name} is {state.status}", allowed="a stack that is settled", stack=name)
+    if not state.deployed:
+        raise explain_failure(clients, name, state.status, state.reason)
+    return state.outputs
+
+
+def _deployed(state: StackState) -> Deployed | None:
+    return Deployed(state.version, state.parameters) if state.exists else None
+
+
+def _check_usable(clients: Clients, state: StackState) -> None:
+    name = state.name
+    if state.status == "UPDATE_ROLLBACK_FAILED":
+        failure = explain_failure(clients, name, state.status, state.reason)
+        raise StackError(
+            failure.received,
+            allowed="a stack that is not stuck in a failed rollback",
+            action=(
+                "remove the cause, then run: aws cloudformation continue-update-rollback --stack-name "
+                f"{name} (with --resources-to-skip for what cannot be restored), then trigger the DAG again"
+            ),
+            **failure.ids,
+        )
+    if state.status == "DELETE_FAILED":
+        failure = explain_failure(clients, name, state.status, state.reason)
+        raise StackError(
+            failure.received,
+            allowed="a stack that exists, or none",
+            action=f"finish deleting it: aws cloudformation delete-stack --stack-name {name}",
+            **failure.ids,
+        )
+
+
+def _wait_until_settled(
+    clients: Clients, name: str, seconds: float, sleep: Callable[[float], None] = time.sleep
+) -> StackState:
+    deadline = time.monotonic() + seconds
+    pause = FIRST_POLL_SECONDS
+    while True:
+        state = stack_state(clients, name)
+        if state.settled:
+            return state
+        if time.monotonic() >= deadline:
+            raise NotReadyError(
+                f"Stack {name} is still {state.status} after {seconds:.0f} seconds",
+                allowed="a stack with no operation going on",
+                action="it is tried again; look at the stack's events if it goes on",
+                stack=name,
+            )
+        sleep(pause)
+        pause = min(pause * 1.5, LONGEST_POLL_SECONDS)

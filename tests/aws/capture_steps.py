@@ -1,0 +1,113 @@
+"""The steps of a setup in their order, as the setup DAG runs them, and a reader of the raw zone."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from dynalake.capture.bucket import creates_bucket
+from dynalake.capture.draining import draining
+from dynalake.capture.hand_off import HandOff, record_hand_off
+from dynalake.capture.lake import check_names, check_settings, plan_lake
+from dynalake.capture.package import build_package, upload_package
+from dynalake.capture.source import Source, check_source
+from dynalake.capture.specs import forwarder_spec, storage_spec, table_spec
+from dynalake.capture.stacks import apply_stack
+from dynalake.capture.verify import Canary, FoundCanary, check_pipeline, find_canary, send_canary
+from dynalake.clients import Clients
+from dynalake.errors import NotReadyError
+from dynalake.names import TableNames
+from dynalake.settings import TableSettings
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.literals import StreamViewTypeType
+    from mypy_boto3_dynamodb.type_defs import StreamSpecificationTypeDef
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class SetUp:
+    """What a setup left."""
+
+    names: TableNames
+    source: Source
+    mapping_id: str
+    hand_off: HandOff
+
+
+def make_table(clients: Clients, table: str, *, view_type: str | None = "NEW_AND_OLD_IMAGES") -> None:
+    """A table with the key `id` (S); its stream is off with `view_type` None."""
+    stream: StreamSpecificationTypeDef = {"StreamEnabled": view_type is not None}
+    if view_type is not None:
+        stream["StreamViewType"] = cast("StreamViewTypeType", view_type)
+    clients.dynamodb.create_table(
+        TableName=table,
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        BillingMode="PAY_PER_REQUEST",
+        StreamSpecification=stream,
+    )
+
+
+def set_up(clients: Clients, environment: str, settings: TableSettings, *, update: bool = False) -> SetUp:
+    """Everything from the check of the source to the hand-off; the canary is left out."""
+    lake = plan_lake(clients, environment)
+    names = lake.table(settings.table)
+    source = check_source(clients, settings.table)
+    check_names(clients, names)
+    check_settings(clients, names, settings, update=update)
+    storage = apply_stack(clients, storage_spec(lake, create_bucket=creates_bucket(clients, lake)))
+    package = build_package(lake)
+    upload_package(clients, lake, package)
+    forwarder = apply_stack(clients, forwarder_spec(lake, storage, package.key))
+    kept = draining(clients, names, settings, datetime.now(UTC))
+    table = apply_stack(clients, table_spec(names, settings, source, storage, forwarder, draining=kept))
+    mapping_id = table["MappingId"]
+    patiently(lambda: check_pipeline(clients, names, settings, mapping_id))
+    return SetUp(names, source, mapping_id, record_hand_off(clients, names, mapping_id))
+
+
+def prove(clients: Clients, names: TableNames, canary_id: str) -> tuple[Canary, FoundCanary]:
+    """Send a canary and read it back."""
+    canary = send_canary(clients, names, canary_id)
+    return canary, patiently(lambda: find_canary(clients, names, canary))
+
+
+def patiently(ask: Callable[[], T], seconds: float = 30.0) -> T:
+    """What `ask` returns once it raises no `NotReadyError` any more."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return ask()
+        except NotReadyError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+def raw_changes(clients: Clients, names: TableNames) -> list[dict[str, Any]]:
+    """Every change record in the raw zone, canaries left out."""
+    found: list[dict[str, Any]] = []
+    pages = clients.s3.get_paginator("list_objects_v2").paginate(Bucket=names.lake.bucket, Prefix=names.raw_prefix)
+    for page in pages:
+        for entry in page.get("Contents", []):
+            body = clients.s3.get_object(Bucket=names.lake.bucket, Key=entry["Key"])["Body"].read()
+            lines = gzip.decompress(body).decode().splitlines()
+            found += [change for change in map(json.loads, lines) if change["__operation"] != "CANARY"]
+    return found
+
+
+def wait_for_changes(clients: Clients, names: TableNames, count: int, seconds: float = 40.0) -> list[dict[str, Any]]:
+    """The raw zone's changes once there are `count` different ones."""
+    deadline = time.monotonic() + seconds
+    while True:
+        changes = raw_changes(clients, names)
+        if len({change["__sequence_number"] for change in changes}) >= count or time.monotonic() > deadline:
+            return changes
+        time.sleep(0.2)

@@ -1,0 +1,172 @@
+"""What capture decides without AWS: failures, draining, canaries, hand-offs, the stream's problems."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import pytest
+from botocore.exceptions import ClientError
+
+from dynalake.capture.change_sets import Deployed, StackSpec, change_set_name, create_change_set, stack_parameters
+from dynalake.capture.draining import DRAIN, plan_draining
+from dynalake.capture.hand_off import HandOff
+from dynalake.capture.source import stream_problem
+from dynalake.capture.stack_failures import first_failure
+from dynalake.capture.stacks import StackState
+from dynalake.capture.verify import holds_canary
+from dynalake.clients import Clients
+from dynalake.errors import ConflictError, StackError
+from dynalake.settings import TableSettings
+
+NOW = datetime(2019, 5, 25, 12, tzinfo=UTC)
+SPEC = StackSpec("stack", "template", {"A": "1"}, ("A", "B", "C"), {})
+
+
+def event(resource: str, status: str, reason: str = "", *, stack: bool = False) -> dict[str, Any]:
+    return {
+        "StackId": "stack-id",
+        "PhysicalResourceId": "stack-id" if stack else resource,
+        "LogicalResourceId": resource,
+        "ResourceType": "AWS::X",
+        "ResourceStatus": status,
+        "ResourceStatusReason": reason,
+    }
+
+
+def test_the_first_failure_of_the_last_operation_is_the_cause() -> None:
+    newest_first = [
+        event("stack", "ROLLBACK_COMPLETE", stack=True),
+        event("A", "DELETE_COMPLETE"),
+        event("stack", "ROLLBACK_IN_PROGRESS", "The following resource(s) failed: [B, C]", stack=True),
+        event("C", "CREATE_FAILED", "Resource creation cancelled"),
+        event("D", "CREATE_FAILED", "another, later"),
+        event("B", "CREATE_FAILED", "Stream already exists"),
+        event("A", "CREATE_COMPLETE"),
+        event("stack", "CREATE_IN_PROGRESS", "User Initiated", stack=True),
+        event("Z", "CREATE_FAILED", "of an operation before"),
+    ]
+    found = first_failure(newest_first)
+    assert found is not None
+    assert found["ResourceStatusReason"] == "Stream already exists"
+    assert first_failure([event("stack", "UPDATE_COMPLETE", stack=True)]) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "exists", "settled", "deployed"),
+    [
+        ("", False, True, False),
+        ("REVIEW_IN_PROGRESS", False, True, False),
+        ("CREATE_IN_PROGRESS", True, False, False),
+        ("CREATE_COMPLETE", True, True, True),
+        ("ROLLBACK_IN_PROGRESS", True, False, False),
+        ("ROLLBACK_COMPLETE", False, True, False),
+        ("UPDATE_COMPLETE", True, True, True),
+        ("UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", True, False, False),
+        ("UPDATE_ROLLBACK_COMPLETE", True, True, False),
+        ("UPDATE_ROLLBACK_FAILED", True, True, False),
+    ],
+)
+def test_the_states_of_a_stack(status: str, exists: bool, settled: bool, deployed: bool) -> None:
+    state = StackState("stack", status)
+    assert (state.exists, state.settled, state.deployed) == (exists, settled, deployed)
+
+
+def test_what_is_not_given_keeps_its_value() -> None:
+    assert stack_parameters(SPEC, None) == [{"ParameterKey": "A", "ParameterValue": "1"}]
+    # The stack knows X, which the template no longer has, and not C, which is new.
+    assert stack_parameters(SPEC, Deployed("1", {"A": "0", "B": "2", "X": "3"})) == [
+        {"ParameterKey": "A", "ParameterValue": "1"},
+        {"ParameterKey": "B", "UsePreviousValue": True},
+    ]
+
+
+def test_a_change_set_is_named_after_what_it_does_to_what() -> None:
+    names = {
+        change_set_name(SPEC, None, "apply"),
+        change_set_name(SPEC, None, "plan"),
+        change_set_name(SPEC, Deployed("1", {}), "apply"),
+        change_set_name(SPEC, Deployed("2", {}), "apply"),
+    }
+    assert len(names) == 4
+    assert change_set_name(SPEC, None, "plan") in names
+
+
+class Refusing:
+    """A CloudFormation that refuses every change set."""
+
+    def __init__(self, message: str) -> None:
+        self.message = message
+
+    def create_change_set(self, **_: Any) -> None:
+        raise ClientError({"Error": {"Code": "ValidationError", "Message": self.message}}, "CreateChangeSet")
+
+
+@pytest.mark.parametrize(
+    ("message", "error", "expected"),
+    [
+        ("Parameters: [Shards] must be a number", StackError, r"refuses stack stack: Parameters: \[Shards\]"),
+        ("Stack is in UPDATE_IN_PROGRESS state and can not be updated", ConflictError, "being changed"),
+    ],
+)
+def test_what_cloudformation_refuses_is_explained(message: str, error: type[Exception], expected: str) -> None:
+    clients = Clients(lambda _: Refusing(message))
+    with pytest.raises(error, match=expected):
+        create_change_set(clients, SPEC, None, purpose="apply")
+
+
+@pytest.mark.parametrize(
+    ("deployed", "wanted", "age", "kept"),
+    [
+        ({}, "kinesis", None, "none"),
+        ({"Delivery": "kinesis", "Draining": "none"}, "kinesis", DRAIN, "none"),
+        ({"Delivery": "kinesis", "Draining": "none"}, "direct", DRAIN, "kinesis"),
+        ({"Delivery": "direct", "Draining": "kinesis"}, "direct", timedelta(0), "kinesis"),
+        ({"Delivery": "direct", "Draining": "kinesis"}, "direct", DRAIN, "none"),
+        ({"Delivery": "direct", "Draining": "kinesis"}, "kinesis", timedelta(0), "direct"),
+    ],
+)
+def test_a_delivery_that_was_left_stays_until_it_is_empty(
+    deployed: dict[str, str], wanted: str, age: timedelta | None, kept: str
+) -> None:
+    changed_at = None if age is None else NOW - age
+    assert plan_draining(deployed, TableSettings("T", delivery=wanted), changed_at, NOW) == kept
+
+
+CANARY = json.dumps({"__operation": "CANARY", "__canary_id": "canary-1"})
+INSERT = json.dumps({"__operation": "INSERT", "id": "canary-1"})
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bytes])
+@pytest.mark.parametrize(
+    ("lines", "holds"),
+    [([INSERT, CANARY], True), ([INSERT, INSERT], False), ([], False), ([CANARY.replace("y-1", "y-10")], False)],
+)
+def test_a_canary_is_told_from_an_item_that_holds_its_id(compress: Any, lines: list[str], holds: bool) -> None:
+    body = io.BytesIO(compress("".join(f"{line}\n" for line in lines).encode()))
+    assert holds_canary(body, "canary-1") is holds
+
+
+def test_a_hand_off_reads_back() -> None:
+    hand_off = HandOff("T", "uuid", NOW.replace(microsecond=123000))
+    assert HandOff.from_json(hand_off.to_json()) == hand_off
+
+
+@pytest.mark.parametrize(
+    ("stream", "problem"),
+    [
+        (None, "is off"),
+        ({"StreamEnabled": False}, "is off"),
+        ({"StreamEnabled": True, "StreamViewType": "KEYS_ONLY"}, "view type KEYS_ONLY"),
+        ({"StreamEnabled": True, "StreamViewType": "OLD_IMAGE"}, "view type OLD_IMAGE"),
+        ({"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"}, None),
+        ({"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}, None),
+    ],
+)
+def test_which_streams_can_be_captured(stream: dict[str, Any] | None, problem: str | None) -> None:
+    description = cast("dict[str, Any]", {} if stream is None else {"StreamSpecification": stream})
+    found = stream_problem("T", description)
+    assert (problem is None and found is None) or (problem is not None and problem in str(found))

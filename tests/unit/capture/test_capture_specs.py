@@ -1,0 +1,105 @@
+"""What each stack is to be, held against the templates."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from cfnlint.decode import cfn_yaml  # type: ignore[import-untyped]
+
+from dynalake.capture.source import Source
+from dynalake.capture.specs import (
+    declared_parameters,
+    forwarder_spec,
+    planned_forwarder,
+    planned_storage,
+    storage_spec,
+    table_spec,
+    template_folder,
+)
+from dynalake.errors import SettingsError
+from dynalake.names import Lake
+from dynalake.record.key import ItemKey, KeyAttribute
+from dynalake.settings import TableSettings
+
+LAKE = Lake("dev", "123456789012", "eu-west-1")
+NAMES = LAKE.table("RECEIPTS")
+ARN = "arn:aws:dynamodb:eu-west-1:123456789012:table/RECEIPTS"
+SOURCE = Source(
+    "RECEIPTS", ARN, f"{ARN}/stream/1", "NEW_IMAGE", ItemKey(KeyAttribute("id", "S")), False, "PAY_PER_REQUEST", 0, 0
+)
+STORAGE, FORWARDER = planned_storage(LAKE), planned_forwarder(LAKE)
+TEMPLATES = ("storage", "forwarder", "table")
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_the_declared_parameters_are_those_of_the_template(name: str) -> None:
+    text = (template_folder() / f"{name}.yaml").read_text()
+    assert declared_parameters(text) == tuple(cfn_yaml.loads(text)["Parameters"])
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_every_parameter_is_described_and_every_resource_without_a_name_of_its_own(name: str) -> None:
+    template = cfn_yaml.loads((template_folder() / f"{name}.yaml").read_text())
+    assert all(parameter.get("Description") for parameter in template["Parameters"].values())
+    # A name that is fixed in a template would allow one lake per account only.
+    assert "RoleName" not in json.dumps(template["Resources"], default=str)
+
+
+def test_every_setting_reaches_the_table_stack() -> None:
+    settings = TableSettings("RECEIPTS", shards=3, max_record_kb=2000, updated_at_attribute="changed")
+    spec = table_spec(NAMES, settings, SOURCE, STORAGE, FORWARDER)
+    stored = json.loads(spec.parameters["SettingsJson"])
+    for setting in fields(TableSettings):
+        value = getattr(settings, setting.name)
+        assert stored[setting.name] == value
+        parameter = "".join(part.capitalize() for part in setting.name.split("_"))
+        if parameter in spec.declared:
+            assert spec.parameters[parameter] == str(value)
+    assert spec.parameters["StreamMaxRecordKb"] == "2000"
+    assert spec.parameters["TableStreamArn"] == SOURCE.stream_arn
+    assert spec.tags == {"dynalake:environment": "dev", "dynalake:table": "RECEIPTS"}
+
+
+def test_the_defaults_of_the_template_are_those_of_the_settings() -> None:
+    template = cfn_yaml.loads((template_folder() / "table.yaml").read_text())
+    for setting in fields(TableSettings):
+        parameter = template["Parameters"].get("".join(part.capitalize() for part in setting.name.split("_")))
+        if parameter and setting.name != "table":
+            assert parameter["Default"] == setting.default, setting.name
+            assert parameter.get("MinValue") == setting.metadata["minimum"], setting.name
+
+
+def test_an_option_that_the_template_does_not_have_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"storage template has no parameter Colour.*RawRetentionDays"):
+        storage_spec(LAKE, create_bucket=True, options={"Colour": "blue"})
+    spec = storage_spec(LAKE, create_bucket=False, options={"RawRetentionDays": "400"})
+    assert (spec.parameters["RawRetentionDays"], spec.parameters["CreateBucket"]) == ("400", "false")
+
+
+def test_a_key_of_the_lake_reaches_every_stack() -> None:
+    storage = {**STORAGE, "KmsKeyArn": "arn:aws:kms:eu-west-1:123456789012:key/1"}
+    specs = [
+        forwarder_spec(LAKE, storage, "code.zip"),
+        table_spec(NAMES, TableSettings("RECEIPTS"), SOURCE, storage, FORWARDER),
+    ]
+    assert [spec.parameters["KmsKeyArn"] for spec in specs] == [storage["KmsKeyArn"]] * 2
+
+
+def test_a_template_folder_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DYNALAKE_TEMPLATES", str(tmp_path))
+    with pytest.raises(SettingsError, match=re.escape(str(tmp_path))):
+        storage_spec(LAKE, create_bucket=True)
+
+
+def test_the_longest_names_fit() -> None:
+    names = Lake("e" * 16, "123456789012", "eu-west-1").table("T" * 255)
+    spec = table_spec(names, TableSettings("T" * 255), SOURCE, STORAGE, FORWARDER)
+    assert len(spec.parameters["DeliveryStreamName"]) <= 64
+    assert len(spec.parameters["DirectDeliveryStreamName"]) <= 64
+    assert len(spec.parameters["StreamName"]) <= 128
+    assert len(spec.parameters["SettingsJson"]) <= 4096
+    assert len(spec.name) <= 128
