@@ -1,0 +1,174 @@
+"""Which items a backfill keeps: those last written before the hand-off.
+
+The time stands in an attribute of the item (`updatedAt`, or a path such as `audit.updatedAt`) as epoch seconds,
+milliseconds or microseconds, or as ISO-8601 text; each value is recognised on its own, because real tables mix them.
+Nothing here goes through a float, so a value right at the cutoff falls on its true side.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Context, Decimal
+from enum import Enum
+from typing import Any, Literal
+
+from dynalake.errors import RecordError, SettingsError
+
+Missing = Literal["keep", "drop"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
+_ISO = re.compile(
+    r"\d{4}(-\d\d-\d\d|\d{4}|-?W\d\d-?\d)"
+    r"([Tt ]\d\d(:?\d\d(:?\d\d([.,]\d+)?)?)?\s?([Zz]|[+-]\d\d(:?\d\d)?)?)?",
+    re.ASCII,
+)
+# DynamoDB numbers have at most 38 digits; scaling by 10^6 then never rounds.
+_EXACT = Context(prec=80)
+
+# The first size that is read as the next smaller unit: 10^11 s is the year 5138, 10^11 ms is 1973.
+_MILLISECONDS_FROM = 10**11
+_MICROSECONDS_FROM = 10**14
+_NO_TIME_FROM = 10**17
+
+ALLOWED = (
+    "epoch seconds, milliseconds or microseconds (a number, or a text of digits), "
+    "or ISO-8601 such as 2019-05-25T10:00:00Z (without a zone it is UTC)"
+)
+
+
+class Outcome(Enum):
+    """What the filter says about one item."""
+
+    KEPT = "kept"
+    KEPT_WITHOUT = "kept_without"
+    FILTERED = "filtered"
+    FILTERED_WITHOUT = "filtered_without"
+
+
+@dataclass(frozen=True)
+class UpdatedBefore:
+    """Keeps items whose `attribute` is strictly before `cutoff` (microseconds since the epoch).
+
+    `missing` says what happens to an item without the attribute, or with an explicit NULL in it: `keep` or `drop`.
+    An attribute whose own name is the whole path (`a.b`) goes before the path.
+    """
+
+    attribute: str
+    cutoff: int
+    missing: Missing = "keep"
+
+    def decide(self, item: Mapping[str, Any], key_names: tuple[str, ...] = ()) -> Outcome:
+        """The outcome for one item (`{name: attribute value}`).
+
+        Raises `RecordError`, naming the values of `key_names`, if the attribute's value is no time.
+        """
+        value = self._find(item)
+        if value is None or "NULL" in value:
+            return Outcome.KEPT_WITHOUT if self.missing == "keep" else Outcome.FILTERED_WITHOUT
+        text = value.get("N", value.get("S"))
+        moment = None if text is None else microseconds(text, number="N" in value)
+        if moment is None:
+            key = ", ".join(f"{name}={_show(item.get(name))}" for name in key_names)
+            raise RecordError(
+                f"{self.attribute!r} of the item with the key {key or '(unknown)'} is {_show(value)}, which is no time",
+                allowed=ALLOWED,
+                action="correct the item, or run the backfill with another `updated_at_attribute`, or with an empty "
+                "one to keep every item",
+                attribute=self.attribute,
+                key=key,
+            )
+        return Outcome.KEPT if moment < self.cutoff else Outcome.FILTERED
+
+    def _find(self, item: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        found: Mapping[str, Any] | None = item.get(self.attribute)
+        if found is not None or "." not in self.attribute:
+            return found
+        level: Any = item
+        for name in self.attribute.split("."):
+            if found is not None:
+                level = found.get("M")
+            found = level.get(name) if isinstance(level, Mapping) else None
+            if found is None:
+                return None
+        return found
+
+
+def microseconds(text: str, *, number: bool = False) -> int | Decimal | None:
+    """The moment that `text` names, exactly, in microseconds since the epoch; None if it is no time.
+
+    `number` says that DynamoDB holds it as N, so that eight digits are an epoch value and not a date `YYYYMMDD`.
+    ISO fractions finer than a microsecond are cut, which cannot change a strict comparison with a cutoff that has
+    microseconds at most.
+    """
+    text = text.strip()
+    if not number and _ISO.fullmatch(text):
+        return _iso(text)
+    if not number and text.isdigit() and len(text) == 14:
+        # 20190525103000 is a date run together. As epoch milliseconds it would be the year 2609, and the item lost.
+        return None
+    if text.isascii() and text.isdigit() and len(text) < 18:
+        return _scaled(int(text))
+    return _scaled(Decimal(text)) if _NUMBER.fullmatch(text) else None
+
+
+def _scaled(value: int | Decimal) -> int | Decimal | None:
+    size = abs(value) if isinstance(value, int) else value.copy_abs()
+    if size < _MILLISECONDS_FROM:
+        factor = 10**6
+    elif size < _MICROSECONDS_FROM:
+        factor = 10**3
+    elif size < _NO_TIME_FROM:
+        factor = 1
+    else:
+        return None
+    return value * factor if isinstance(value, int) else _EXACT.multiply(value, Decimal(factor))
+
+
+def _iso(text: str) -> int | None:
+    try:
+        moment = datetime.fromisoformat(text.upper().replace(" +", "+").replace(" Z", "Z"))
+    except ValueError:
+        return None
+    return of_datetime(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+
+
+def of_datetime(moment: datetime) -> int:
+    """An aware datetime in microseconds since the epoch, exactly."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def to_iso(moment: int) -> str:
+    """Microseconds since the epoch as ISO-8601 in UTC, always with six decimals and `Z`."""
+    return (_EPOCH + moment * _MICROSECOND).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def parse_cutoff(text: str) -> int:
+    """`updated_before` as a person or a DAG gives it, in microseconds since the epoch (rounded up if finer).
+
+    Raises `SettingsError` if it is no time.
+    """
+    moment = microseconds(text)
+    try:
+        if moment is not None:
+            rounded = math.ceil(moment)
+            to_iso(rounded)
+            return rounded
+    except OverflowError:
+        pass
+    raise SettingsError(
+        f"updated_before is {text!r}",
+        allowed=ALLOWED,
+        action="trigger the backfill again with such a time, or leave it empty for the hand-off time",
+        updated_before=text,
+    )
+
+
+def _show(value: object) -> str:
+    shown = repr(value if not isinstance(value, Mapping) or len(value) != 1 else next(iter(value.values())))
+    return shown if len(shown) <= 200 else shown[:200] + "…"

@@ -1,0 +1,135 @@
+"""The counts of a run, and the sums that must hold before anything is committed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dynalake.backfill.checkpoint import Checkpoint, Counts, PartObject
+from dynalake.backfill.objects import ListedObject
+from dynalake.backfill.run import BackfillPlan
+from dynalake.errors import LedgerError, NotReadyError
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """One run's plan and the checkpoints of all its segments, in order."""
+
+    plan: BackfillPlan
+    segments: tuple[Checkpoint, ...]
+
+    @property
+    def total(self) -> Counts:
+        return sum((segment.counts for segment in self.segments), Counts())
+
+    @property
+    def parts(self) -> tuple[PartObject, ...]:
+        return tuple(part for segment in self.segments for part in segment.parts)
+
+    @property
+    def bytes(self) -> int:
+        """The gzipped size of all objects."""
+        return sum(part.size for part in self.parts)
+
+    def to_json(self) -> dict[str, Any]:
+        """What `ledger.json` holds: totals first, then the plan and every segment with its objects."""
+        return {**self.counts(), "plan": self.plan.to_json(), "segments": [s.to_json() for s in self.segments]}
+
+    def counts(self) -> dict[str, Any]:
+        """The totals alone, small enough for an XCom."""
+        total = self.total
+        return {
+            "table": self.plan.table,
+            "run": self.plan.run,
+            "read": total.read,
+            "kept": total.kept,
+            "filtered": total.filtered,
+            "kept_without": total.kept_without,
+            "filtered_without": total.filtered_without,
+            "objects": len(self.parts),
+            "bytes": self.bytes,
+        }
+
+    def markdown(self) -> str:
+        """The ledger as a table, for the run's note: one line per segment and the total."""
+        without = "without time"
+        rows = [_row(f"{s.segment}", s.counts, len(s.parts), s.bytes) for s in self.segments]
+        rows.append(_row("**total**", self.total, len(self.parts), self.bytes))
+        head = ["segment", "read", "= kept", "+ filtered", f"kept {without}", f"dropped {without}", "objects", "bytes"]
+        rule = "|---|" + "---:|" * (len(head) - 1)
+        about = f"Backfill of `{self.plan.table}`, run `{self.plan.run}`, method {self.plan.method}"
+        if self.plan.filter:
+            about += f", `{self.plan.updated_at_attribute}` before {self.plan.updated_before}"
+        return "\n".join([about, "", "| " + " | ".join(head) + " |", rule, *rows])
+
+
+def check_finished(ledger: Ledger) -> None:
+    """Raise `NotReadyError` if a segment has not come to its end."""
+    open_segments = [str(s.segment) for s in ledger.segments if not s.finished]
+    if open_segments:
+        raise NotReadyError(
+            f"Backfill run {ledger.plan.run!r} of {ledger.plan.table!r} is unfinished in segment(s) "
+            + ", ".join(open_segments),
+            allowed=f"all {ledger.plan.segments} segments finished",
+            action="let their tasks finish (or clear them: they go on where they were), then commit again",
+            table=ledger.plan.table,
+            run=ledger.plan.run,
+        )
+
+
+def check_sums(ledger: Ledger, listed: Sequence[ListedObject]) -> None:
+    """Raise `LedgerError` with every sum that does not hold; `listed` is what lies in S3, strays included."""
+    failed = list(failed_sums(ledger, listed))
+    if failed:
+        raise LedgerError(
+            f"The ledger of backfill run {ledger.plan.run!r} of {ledger.plan.table!r} does not add up: "
+            + "; ".join(failed),
+            allowed="read = kept + filtered, and every written object in S3 as it was written",
+            action="trigger dynalake_backfill again: a new run reads everything anew, and until it is committed the "
+            "previous snapshot stays",
+            table=ledger.plan.table,
+            run=ledger.plan.run,
+        )
+
+
+def failed_sums(ledger: Ledger, listed: Sequence[ListedObject]) -> Iterator[str]:
+    """Each sum that fails, in words (pure)."""
+    numbers = [s.segment for s in ledger.segments]
+    if numbers != list(range(ledger.plan.segments)):
+        yield f"segments 0 to {ledger.plan.segments - 1} planned, {numbers} found"
+    for segment in ledger.segments:
+        yield from _failed_counts(f"segment {segment.segment}", segment.counts)
+        records = sum(part.items for part in segment.parts)
+        if records != segment.counts.kept:
+            yield f"segment {segment.segment}: kept {segment.counts.kept:,}, but its objects hold {records:,} records"
+    yield from _failed_counts("total", ledger.total)
+    found = {entry.key: entry for entry in listed}
+    for part in ledger.parts:
+        entry = found.get(part.key)
+        if entry is None:
+            yield f"{part.key} is not in S3"
+        elif entry.size != part.size:
+            yield f"{part.key} has {entry.size:,} bytes in S3, {part.size:,} were written"
+        elif entry.etag != part.etag:
+            yield f"{part.key} is not what was written (ETag {entry.etag}, written {part.etag})"
+
+
+def strays(ledger: Ledger, listed: Sequence[ListedObject]) -> list[str]:
+    """Keys in S3 that no checkpoint lists: what a killed attempt left (pure)."""
+    known = {part.key for part in ledger.parts}
+    return [entry.key for entry in listed if entry.key not in known]
+
+
+def _failed_counts(what: str, counts: Counts) -> Iterator[str]:
+    if counts.read != counts.kept + counts.filtered:
+        yield f"{what}: read {counts.read:,} ≠ kept {counts.kept:,} + filtered {counts.filtered:,}"
+    if counts.kept_without > counts.kept:
+        yield f"{what}: {counts.kept_without:,} kept without a time, of {counts.kept:,} kept"
+    if counts.filtered_without > counts.filtered:
+        yield f"{what}: {counts.filtered_without:,} dropped without a time, of {counts.filtered:,} filtered"
+
+
+def _row(name: str, counts: Counts, objects: int, size: int) -> str:
+    numbers = (*counts.values(), objects, size)
+    return f"| {name} | " + " | ".join(f"{number:,}" for number in numbers) + " |"

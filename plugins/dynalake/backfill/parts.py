@@ -1,0 +1,76 @@
+"""The files of a segment: gzipped JSON Lines, cut by size, the same bytes for the same items."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import zlib
+from types import TracebackType
+from typing import IO, Self
+
+# 64 KiB of text go into the compressor at a time. Cutting on these borders (and not on DynamoDB's pages, whose size
+# depends on the pace) makes a part's content depend on nothing but its items.
+CHUNK_BYTES = 64 * 1024
+LEVEL = 4
+_GZIP = 16 + zlib.MAX_WBITS
+
+
+class Part:
+    """One part being written to a temporary file. Memory is constant; the file vanishes with the process.
+
+    zlib writes the gzip header itself, without a name and with time 0.
+    """
+
+    def __init__(self) -> None:
+        self.file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed by __exit__)
+        self.items = 0
+        self.size = 0
+        self._digest = hashlib.sha256()
+        self._compressor = zlib.compressobj(LEVEL, zlib.DEFLATED, _GZIP)
+        self._lines: list[str] = []
+        self._pending = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.file.close()
+
+    def add(self, line: str) -> None:
+        """Append one record (a line without its newline)."""
+        self.items += 1
+        self._lines.append(line)
+        self._pending += len(line)
+        if self._pending >= CHUNK_BYTES:
+            self._flush()
+
+    def close(self) -> str:
+        """Finish the gzip stream and go back to the file's start; the SHA-256 of the bytes, in hexadecimal."""
+        self._flush()
+        self._write(self._compressor.flush())
+        self.file.seek(0)
+        return self._digest.hexdigest()
+
+    def _flush(self) -> None:
+        if self._lines:
+            self._lines.append("")
+            self._write(self._compressor.compress("\n".join(self._lines).encode()))
+            self._lines.clear()
+            self._pending = 0
+
+    def _write(self, data: bytes) -> None:
+        self.file.write(data)
+        self._digest.update(data)
+        self.size += len(data)
+
+
+def part_key(prefix: str, segment: int, part: int) -> str:
+    """`{prefix}segment-00003/part-00000.json.gz`; `prefix` ends with `/`."""
+    return f"{segment_prefix(prefix, segment)}part-{part:05d}.json.gz"
+
+
+def segment_prefix(prefix: str, segment: int) -> str:
+    """`{prefix}segment-00003/`"""
+    return f"{prefix}segment-{segment:05d}/"

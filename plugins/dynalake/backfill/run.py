@@ -1,0 +1,236 @@
+"""What a backfill is going to do: decided once, stored, and the same for every task and every retry of the run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, cast, get_args
+
+from dynalake.backfill import state
+from dynalake.backfill.filter import Missing, UpdatedBefore, of_datetime, parse_cutoff, to_iso
+from dynalake.backfill.source import describe
+from dynalake.clients import Clients
+from dynalake.errors import NotReadyError, SettingsError
+from dynalake.names import TableNames, shorten
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.type_defs import TableDescriptionTypeDef
+
+METHODS = ("auto", "export", "scan")
+TARGET_MB = 64
+MAX_SEGMENTS = 256
+# Each segment is one Airflow task; a table of this size is a few minutes of one task's work.
+SEGMENT_BYTES = 512 * 1024 * 1024
+MIN_SEGMENTS = 4
+
+# What one segment reads per second if nothing limits it: one core's pace of encoding and compressing items.
+SEGMENT_BYTES_PER_SECOND = 10 * 1024 * 1024
+# On-demand reads, us-east-1: https://aws.amazon.com/dynamodb/pricing/on-demand/ . Provisioned tables pay nothing extra.
+DOLLARS_PER_MILLION_UNITS = 0.125
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/capacity-mode.html : a strongly consistent read of
+# 4 KB is one unit, an eventually consistent one half a unit.
+UNIT_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class BackfillPlan:
+    """One backfill run. The estimates come from DescribeTable, which DynamoDB updates about every six hours.
+
+    `updated_before` is ISO-8601 in UTC with microseconds, or empty where nothing is filtered; `read_at_ms` is the
+    `__event_time` of every record; `max_read_capacity` is units/s over all segments, 0 for no limit.
+    """
+
+    table: str
+    run: str
+    method: str
+    segments: int
+    updated_at_attribute: str
+    updated_before: str
+    missing: Missing
+    read_at_ms: int
+    consistent: bool
+    max_read_capacity: int
+    target_bytes: int
+    estimated_items: int
+    estimated_bytes: int
+    estimated_read_units: float
+    estimated_dollars: float
+    estimated_seconds: int
+
+    @property
+    def filter(self) -> UpdatedBefore | None:
+        """The filter, or None where every item is kept."""
+        if not self.updated_before or not self.updated_at_attribute:
+            return None
+        return UpdatedBefore(self.updated_at_attribute, parse_cutoff(self.updated_before), self.missing)
+
+    @property
+    def units_per_second(self) -> float:
+        """One segment's share of `max_read_capacity`: exact while all segments run at once, never above it."""
+        return self.max_read_capacity / self.segments
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> BackfillPlan:
+        return cls(**value)
+
+    def summary(self) -> str:
+        """The plan as a Markdown table, for a run's note or a dry run's answer."""
+        rows = {
+            "method": self.method,
+            "keeps": f"`{self.updated_at_attribute}` before {self.updated_before}" if self.filter else "every item",
+            "segments": f"{self.segments:,}",
+            "read limit": f"{self.max_read_capacity:,} units/s" if self.max_read_capacity else "none",
+            "items (estimate)": f"{self.estimated_items:,}",
+            "bytes (estimate)": f"{self.estimated_bytes:,}",
+            "read units (estimate)": f"{self.estimated_read_units:,.1f}",
+            "cost on demand (estimate)": f"${self.estimated_dollars:,.4f}",
+            "time (estimate)": f"{self.estimated_seconds:,} s",
+        }
+        lines = [f"| {name} | {text} |" for name, text in rows.items()]
+        return "\n".join([f"| backfill | {self.table}, run {self.run} |", "|---|---|", *lines])
+
+
+def run_name(run_id: str) -> str:
+    """The run's name in S3 keys: an Airflow run id with what S3 or Glue could stumble over replaced, and a hash."""
+    return shorten(run_id, 100, not_allowed=r"[^a-zA-Z0-9_-]")
+
+
+def plan_key(names: TableNames, run: str) -> str:
+    """`dynamodb-state/{TABLE}/backfill/{run}/plan.json`"""
+    return f"{names.backfill_state(run)}plan.json"
+
+
+def plan_backfill(
+    clients: Clients,
+    names: TableNames,
+    *,
+    run: str,
+    method: str = "auto",
+    updated_at_attribute: str = "updatedAt",
+    updated_before: str = "",
+    missing: str = "keep",
+    segments: int = 0,
+    max_read_capacity: int = 0,
+    consistent: bool = False,
+    target_mb: float = TARGET_MB,
+    dry_run: bool = False,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> BackfillPlan:
+    """Decide what the run does and store it as `plan.json`; a dry run stores nothing.
+
+    `run` is the Airflow run id; `updated_before` the cutoff (the caller puts the hand-off time in where the user gave
+    none; empty keeps every item); `segments` 0 follows from the table's size; `target_mb` is an object's gzipped size.
+    A plan that is already stored for this run is returned as it is, so a retry has the same cutoff and read time.
+
+    Raises `SettingsError` for parameters that are not allowed and `SourceError` where there is no such table.
+    """
+    run = run_name(run)
+    check_parameters(method, missing, segments, max_read_capacity, target_mb)
+    if not dry_run:
+        stored = state.read(clients, names, plan_key(names, run))
+        if stored is not None:
+            return BackfillPlan.from_json(stored.value)
+    plan = draft(
+        describe(clients, names),
+        run=run,
+        cutoff=to_iso(parse_cutoff(updated_before)) if updated_before and updated_at_attribute else "",
+        updated_at_attribute=updated_at_attribute,
+        missing=cast("Missing", missing),
+        segments=segments,
+        max_read_capacity=max_read_capacity,
+        consistent=consistent,
+        target_bytes=max(1, int(target_mb * 1024 * 1024)),
+        read_at_ms=of_datetime(now()) // 1000,
+    )
+    if dry_run:
+        return plan
+    return BackfillPlan.from_json(state.create(clients, names, plan_key(names, run), plan.to_json()).value)
+
+
+def load_plan(clients: Clients, names: TableNames, run: str) -> BackfillPlan:
+    """The stored plan of a run; `NotReadyError` if there is none."""
+    key = plan_key(names, run)
+    stored = state.read(clients, names, key)
+    if stored is None:
+        raise NotReadyError(
+            f"There is no plan of the backfill run {run!r} at {names.uri(key)}",
+            allowed="a planned run",
+            action="run the planning task of dynalake_backfill first",
+            table=names.table,
+            run=run,
+        )
+    return BackfillPlan.from_json(stored.value)
+
+
+def draft(
+    description: TableDescriptionTypeDef,
+    *,
+    run: str,
+    cutoff: str,
+    updated_at_attribute: str,
+    missing: Missing,
+    segments: int,
+    max_read_capacity: int,
+    consistent: bool,
+    target_bytes: int,
+    read_at_ms: int,
+) -> BackfillPlan:
+    """The plan for a table as DescribeTable describes it (pure)."""
+    size = description.get("TableSizeBytes", 0)
+    if not segments:
+        segments = min(MAX_SEGMENTS, max(MIN_SEGMENTS, math.ceil(size / SEGMENT_BYTES)))
+    units = math.ceil(size / UNIT_BYTES) * (1.0 if consistent else 0.5)
+    seconds = size / (segments * SEGMENT_BYTES_PER_SECOND)
+    if max_read_capacity:
+        seconds = max(seconds, units / max_read_capacity)
+    return BackfillPlan(
+        table=description["TableName"],
+        run=run,
+        method="scan",
+        segments=segments,
+        updated_at_attribute=updated_at_attribute,
+        updated_before=cutoff,
+        missing=missing,
+        read_at_ms=read_at_ms,
+        consistent=consistent,
+        max_read_capacity=max_read_capacity,
+        target_bytes=target_bytes,
+        estimated_items=description.get("ItemCount", 0),
+        estimated_bytes=size,
+        estimated_read_units=units,
+        estimated_dollars=round(units * DOLLARS_PER_MILLION_UNITS / 1_000_000, 6),
+        estimated_seconds=math.ceil(seconds),
+    )
+
+
+def check_parameters(method: str, missing: str, segments: int, max_read_capacity: int, target_mb: float) -> None:
+    """Raise one `SettingsError` that names every parameter that is not allowed."""
+    problems: dict[str, str] = {}
+    if method not in METHODS:
+        problems[f"method is {method!r}"] = f"method is one of {', '.join(METHODS)}"
+    if missing not in get_args(Missing):
+        problems[f"missing is {missing!r}"] = f"missing is one of {', '.join(get_args(Missing))}"
+    if not 0 <= segments <= MAX_SEGMENTS:
+        problems[f"segments is {segments!r}"] = f"segments is 1 to {MAX_SEGMENTS}, or 0 to follow the table's size"
+    if max_read_capacity < 0:
+        problems[f"max_read_capacity is {max_read_capacity!r}"] = "max_read_capacity is units/s, or 0 for no limit"
+    if not 0 < target_mb <= 4096:
+        problems[f"target_mb is {target_mb!r}"] = "target_mb is more than 0 and at most 4096"
+    if problems:
+        raise SettingsError(
+            "; ".join(problems),
+            allowed="; ".join(problems.values()),
+            action="correct it and trigger dynalake_backfill again",
+        )
+    if method == "export":
+        raise SettingsError(
+            "method is 'export', which is not available yet",
+            allowed="method 'scan' (or 'auto', which takes it)",
+            action="trigger dynalake_backfill again with method 'scan'",
+            method=method,
+        )

@@ -1,0 +1,132 @@
+"""A backfill on local AWS: real segments, conditional writes, the catalog, and SQL over the snapshot."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from dynalake.backfill.commit import commit_backfill
+from dynalake.backfill.run import plan_backfill
+from dynalake.backfill.scan import scan_segment
+from dynalake.backfill.snapshot import snapshot_since
+from dynalake.backfill.state import create, read, replace
+from dynalake.catalog.discover import observe_new_attributes
+from dynalake.catalog.partitions import snapshot_location
+from dynalake.catalog.register import register_table
+from dynalake.clients import Clients
+from dynalake.errors import ConflictError
+from dynalake.names import SNAPSHOT_DAY, Lake, TableNames
+from infra.local.demo.check import compare
+from infra.local.demo.items import create_table, generated, write_items
+from infra.local.process import LocalAws
+
+ITEMS = 1200
+
+
+@pytest.fixture(scope="module")
+def names(clients: Clients) -> Iterator[TableNames]:
+    """A table of receipts in a lake of its own."""
+    account = clients.sts.get_caller_identity()["Account"]
+    made = Lake("backfill", account, "us-east-1").table("BACKFILLED")
+    loaded = generated(ITEMS)
+    clients.s3.create_bucket(Bucket=made.lake.bucket)
+    clients.glue.create_database(DatabaseInput={"Name": made.lake.database})
+    results = {
+        "ResultConfiguration": {"OutputLocation": made.lake.query_results},
+        "EnforceWorkGroupConfiguration": True,
+    }
+    clients.athena.create_work_group(Name=made.lake.workgroup, Configuration=results)  # type: ignore[arg-type]
+    create_table(clients.dynamodb, made.table, loaded.key)
+    assert write_items(clients.dynamodb, made.table, loaded.items) == ITEMS
+    register_table(clients, made, loaded.key, source_arn="arn:aws:dynamodb:us-east-1:000000000000:table/BACKFILLED")
+    yield made
+    clients.dynamodb.delete_table(TableName=made.table)
+
+
+def objects(clients: Clients, names: TableNames, run: str) -> dict[str, bytes]:
+    listed = clients.s3.list_objects_v2(Bucket=names.lake.bucket, Prefix=names.snapshot_run(run)).get("Contents", [])
+    return {o["Key"]: clients.s3.get_object(Bucket=names.lake.bucket, Key=o["Key"])["Body"].read() for o in listed}
+
+
+def backfill(clients: Clients, names: TableNames, run: str, **options: Any) -> Any:
+    plan = plan_backfill(clients, names, run=run, target_mb=0.02, **options)
+    with ThreadPoolExecutor(plan.segments) as threads:
+        list(threads.map(lambda n: scan_segment(clients, names, run=run, segment=n), range(plan.segments)))
+    return commit_backfill(clients, names, run=run)
+
+
+def test_all_items_arrive_and_the_run_again_changes_nothing(clients: Clients, names: TableNames) -> None:
+    committed = backfill(clients, names, "first", segments=3, consistent=True)
+    before = objects(clients, names, "first")
+    records = [json.loads(line) for data in before.values() for line in gzip.decompress(data).splitlines()]
+    assert len({record["receiptId"] for record in records}) == len(records) == ITEMS
+    assert len(before) > 3
+    assert snapshot_location(clients, names) == committed.location
+    read_at = datetime.fromtimestamp(committed.ledger.plan.read_at_ms / 1000, UTC)
+    assert snapshot_since(clients, names, read_at) == "first"
+    assert snapshot_since(clients, names, read_at + timedelta(seconds=1)) is None
+    again = backfill(clients, names, "first", segments=3)
+    assert (again.previous, again.location) == (committed.location, committed.location)
+    assert objects(clients, names, "first") == before
+
+
+def test_a_killed_scan_goes_on_and_gives_the_same_items(clients: Clients, names: TableNames) -> None:
+    class KilledError(Exception):
+        pass
+
+    def die(result: Any) -> None:
+        if result.objects == 2:
+            raise KilledError
+
+    plan_backfill(clients, names, run="killed", segments=1, target_mb=0.02)
+    with pytest.raises(KilledError):
+        scan_segment(clients, names, run="killed", segment=0, progress=die)
+    result = scan_segment(clients, names, run="killed", segment=0)
+    assert (result.read, result.kept, result.finished) == (ITEMS, ITEMS, True)
+    committed = commit_backfill(clients, names, run="killed")
+    assert len(objects(clients, names, "killed")) == result.objects == len(committed.ledger.parts)
+
+
+def test_conditional_writes(clients: Clients, names: TableNames) -> None:
+    key = names.backfill_state("conditions") + "x.json"
+    first = create(clients, names, key, {"n": 1})
+    assert create(clients, names, key, {"n": 2}).value == {"n": 1}
+    second = replace(clients, names, key, {"n": 2}, first)
+    for before in (first, None):
+        with pytest.raises(ConflictError, match="somebody else"):
+            replace(clients, names, key, {"n": 3}, before)
+    assert read(clients, names, key) == second
+    assert read(clients, names, key + "?") is None
+
+
+def test_the_snapshot_equals_the_table_in_sql(clients: Clients, names: TableNames, sql: Callable[[str], Any]) -> None:
+    backfill(clients, names, "sql", segments=2, updated_before="2020-01-01T00:00:00Z")
+    observe_new_attributes(clients, names, [SNAPSHOT_DAY])
+    comparison = compare(clients, names, sql)
+    assert comparison.same, comparison.text()
+    assert comparison.items == comparison.rows == ITEMS
+    assert comparison.long_numbers >= 2 * ITEMS
+
+
+@pytest.fixture
+def sql(local_aws: LocalAws, names: TableNames, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+    """Runs SQL in Athena with awswrangler."""
+    import awswrangler
+    import boto3
+
+    for name, value in local_aws.env().items():
+        monkeypatch.setenv(name, value)
+    session = boto3.Session("test", "test", region_name="us-east-1")
+    return lambda query: awswrangler.athena.read_sql_query(
+        query,
+        database=names.lake.database,
+        ctas_approach=False,
+        workgroup=names.lake.workgroup,
+        boto3_session=session,
+    )

@@ -1,0 +1,42 @@
+"""The world of a backfill: a bucket in moto, the rest in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from dynalake.clients import Clients
+from dynalake.names import Lake, TableNames
+from tests.unit.backfill.fakes import FakeTable, Kill
+from tests.unit.backfill.flow import backfill
+from tests.unit.backfill.world import World
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    def point(clients: Clients, names: TableNames, prefix: str) -> str | None:
+        catalog: Any = clients.glue
+        return catalog.point(names.uri(prefix))  # type: ignore[no-any-return]
+
+    monkeypatch.setattr("dynalake.backfill.commit.point_snapshot", point)
+    monkeypatch.setattr("dynalake.backfill.parts.CHUNK_BYTES", 1000)  # so that a few KB of items make several parts
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    with mock_aws():
+        s3 = boto3.client("s3", region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test")
+        names = Lake("dev", "123456789012", "us-east-1").table("RECEIPTS")
+        s3.create_bucket(Bucket=names.lake.bucket)
+        yield World(names, s3)
+
+
+@pytest.fixture
+def run_backfill(world: World) -> Callable[..., Any]:
+    """Plan, scan every segment and commit, as the DAG does."""
+
+    def run(table: FakeTable, kill: Kill | None = None, **options: Any) -> Any:
+        return backfill(world.clients(table, kill), world.names, **options)
+
+    return run

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dynalake.backfill.pace import Pace
+from tests.unit.backfill.fakes import FakeClock
+
+
+def simulate(rate: float, item_units: float, latency: float, seconds: float) -> list[tuple[float, float]]:
+    """Read for `seconds`; pages of at most 1 MB cost 128 units. Returns (time, units) of each page."""
+    clock = FakeClock()
+    pace = Pace(rate, clock)
+    pages: list[tuple[float, float]] = []
+    end = clock.now + seconds
+    while clock.now < end:
+        clock.now += pace.delay()
+        assert pace.limit
+        items = min(pace.limit, max(1, int(128 / item_units)))
+        units = max(0.5, items * item_units)
+        pages.append((clock.now, units))
+        clock.now += latency
+        pace.consumed(units, items)
+    return pages
+
+
+def most_in(pages: list[tuple[float, float]], window: float) -> float:
+    return max(sum(u for t, u in pages if start <= t < start + window) for start, _ in pages)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(20, 5000), st.sampled_from([0.01, 0.1, 0.5, 3.0]), st.sampled_from([0.0, 0.004, 0.02]))
+def test_the_rate_is_held_over_any_ten_seconds_and_used(rate: int, item_units: float, latency: float) -> None:
+    pages = simulate(rate, item_units, latency, 30)
+    assert most_in(pages, 10) <= 10 * rate * 1.05
+    reachable = min(rate, 128 / latency) if latency else rate
+    late = [u for t, u in pages if t >= 1010]
+    assert sum(late) >= 0.85 * 20 * reachable
+
+
+def test_no_limit_asks_for_nothing() -> None:
+    pace = Pace(0, FakeClock())
+    pace.consumed(1000, 10)
+    assert pace.limit is None
+    assert pace.delay() == 0
+    assert pace.units == 1000
+
+
+def test_pages_grow_from_one_item_to_a_quarter_second_of_the_rate() -> None:
+    clock = FakeClock()
+    pace = Pace(100, clock)
+    limits = []
+    for _ in range(10):
+        assert pace.limit
+        limits.append(pace.limit)
+        pace.consumed(pace.limit * 0.5, pace.limit)
+    assert limits[:7] == [1, 2, 4, 8, 16, 32, 50]
+    assert all(b <= 2 * a for a, b in pairwise(limits))
+
+
+def test_an_item_that_costs_more_than_a_page_may_is_paid_for_by_waiting() -> None:
+    clock = FakeClock()
+    pace = Pace(10, clock)
+    pace.consumed(100, 1)
+    assert pace.delay() == pytest.approx(10, abs=0.2)
+    assert pace.limit == 1

@@ -1,0 +1,310 @@
+"""Plan, scan and commit together: idempotence, kills at every step, empty tables, ledgers."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from dynalake.backfill.checkpoint import Checkpoint, checkpoint_key, load_checkpoint
+from dynalake.backfill.commit import commit_backfill
+from dynalake.backfill.ledger import Ledger, failed_sums
+from dynalake.backfill.objects import ListedObject
+from dynalake.backfill.run import BackfillPlan, load_plan, plan_backfill, run_name
+from dynalake.backfill.scan import scan_segment
+from dynalake.errors import ConflictError, LedgerError, NotReadyError, RecordError, SettingsError, SourceError
+from tests.unit.backfill.fakes import FakeClock, FakeTable, Kill, KilledError, receipts
+from tests.unit.backfill.flow import NOW
+from tests.unit.backfill.world import World
+
+RunBackfill = Callable[..., Any]
+
+OLD, NEW = {"N": "1500000000"}, {"S": "2024-05-25T00:00:00Z"}
+CUTOFF = "2019-05-25T12:00:00Z"
+
+
+def test_every_item_arrives_once_as_a_snapshot_record(world: World, run_backfill: RunBackfill) -> None:
+    items = receipts(400)
+    committed = run_backfill(FakeTable(items, page_items=7))
+    seen = world.visible()
+    assert sorted(record["id"] for record in seen) == [item["id"]["S"] for item in items]
+    assert {record["__operation"] for record in seen} == {"SNAPSHOT"}
+    assert {record["__sequence_number"] for record in seen} == {"0" * 40}
+    assert {record["__event_time"] for record in seen} == {int(NOW.timestamp() * 1000)}
+    assert committed.to_json() == {
+        "table": "RECEIPTS",
+        "run": "manual__1",
+        "read": 400,
+        "kept": 400,
+        "filtered": 0,
+        "kept_without": 0,
+        "filtered_without": 0,
+        "objects": len(world.objects("dynamodb/json/")),
+        "bytes": sum(map(len, world.objects("dynamodb/json/").values())),
+        "location": f"s3://{world.names.lake.bucket}/dynamodb/json/RECEIPTS/dt=00000000/manual__1/",
+        "previous": None,
+    }
+    assert committed.ledger.segments[0].parts[1].key.endswith("/manual__1/segment-00000/part-00001.json.gz")
+    assert all(part.size > 2_000 for segment in committed.ledger.segments for part in segment.parts[:-1])
+
+
+def test_the_same_run_twice_changes_nothing(world: World, run_backfill: RunBackfill) -> None:
+    table = FakeTable(receipts(200))
+    run_backfill(table)
+    before, scans = world.lake(), len(table.requests)
+    assert run_backfill(table).previous == world.catalog["location"]
+    assert world.lake() == before
+    assert len(table.requests) == scans
+
+
+def test_the_bytes_do_not_depend_on_pages_or_pace(world: World, run_backfill: RunBackfill) -> None:
+    items = receipts(300)
+    lakes = []
+    for page_items in (1000, 13, 1):
+        run_backfill(FakeTable(items, page_items=page_items))
+        lakes.append(world.objects("dynamodb/json/"))
+        world.wipe()
+    assert lakes[0] == lakes[1] == lakes[2]
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before the call", "after the call"])
+def test_killed_at_every_step_and_retried_gives_the_same_lake(
+    world: World, run_backfill: RunBackfill, after: bool
+) -> None:
+    updated = {n: OLD if n % 3 else NEW for n in range(0, 70, 2)}
+    items = receipts(70, updated=updated)
+    options = {"updated_before": CUTOFF, "segments": 2, "target_mb": 0.001}
+    counter = Kill()
+    run_backfill(FakeTable(items, page_items=20), counter, **options)
+    expected, location = world.lake(), world.catalog["location"]
+    assert counter.calls > 30
+    kinds = set()
+    for step in range(1, counter.calls + 1):
+        world.wipe()
+        kill = Kill(step, after=after)
+        with pytest.raises(KilledError):
+            run_backfill(FakeTable(items, page_items=20), kill, **options)
+        kinds.add(kill.last)
+        if kill.last != "point":
+            assert world.visible() == []
+        run_backfill(FakeTable(items, page_items=20), **options)
+        assert world.lake() == expected, f"killed at call {step}: {kill.last}"
+        assert world.catalog["location"] == location
+    assert {"get_object", "put_object", "scan", "list_objects_v2", "describe_table", "point"} <= kinds
+
+
+def test_a_retry_after_the_table_changed_leaves_no_stale_object(world: World, run_backfill: RunBackfill) -> None:
+    """The killed attempt left an object that its checkpoint does not list; then the table shrinks."""
+    items = receipts(120)
+    kill = Kill()
+    clients = world.clients(FakeTable(items), kill)
+    plan_backfill(clients, world.names, run="r", segments=1, target_mb=0.001, now=lambda: NOW)
+    kill.calls, kill.at = 0, 7
+    kill.after = True  # plan, checkpoint, listing, description, scan, first object, its checkpoint
+    with pytest.raises(KilledError):
+        scan_segment(clients, world.names, run="r", segment=0)
+    first, _ = load_checkpoint(world.clients(FakeTable([])), world.names, "r", 0)
+    assert len(first.parts) == 1
+    stray = f"{world.names.snapshot_run('r')}segment-00000/part-00001.json.gz"
+    world.s3.put_object(Bucket=world.names.lake.bucket, Key=stray, Body=gzip.compress(b'{"stale":1}\n'))
+
+    assert first.last_key is not None
+    gone = FakeTable([item for item in items if item["id"] == first.last_key["id"]])
+    result = scan_segment(world.clients(gone), world.names, run="r", segment=0)
+    commit_backfill(world.clients(gone), world.names, run="r")
+    assert result.objects == 1
+    assert list(world.objects("dynamodb/json/")) == [first.parts[0].key]
+    assert len(world.visible()) == first.counts.kept == result.kept
+
+
+def test_commit_deletes_strays_before_it_points(world: World, run_backfill: RunBackfill) -> None:
+    table = FakeTable(receipts(10))
+    clients = world.clients(table)
+    plan_backfill(clients, world.names, run="r", segments=1)
+    scan_segment(clients, world.names, run="r", segment=0)
+    stray = f"{world.names.snapshot_run('r')}segment-00009/part-00000.json.gz"
+    world.s3.put_object(Bucket=world.names.lake.bucket, Key=stray, Body=b"x")
+    commit_backfill(clients, world.names, run="r")
+    assert stray not in world.lake()
+    assert len(world.visible()) == 10
+
+
+def test_two_attempts_at_once_do_not_mix(world: World) -> None:
+    """The slower attempt finds that its object or its checkpoint was written, and stops."""
+    clients = world.clients(FakeTable(receipts(200)))
+    plan_backfill(clients, world.names, run="r", segments=1, target_mb=0.001)
+    other_done = False
+
+    def other(_: object) -> None:
+        nonlocal other_done
+        if not other_done:
+            other_done = True
+            scan_segment(clients, world.names, run="r", segment=0)
+
+    with pytest.raises(ConflictError, match="another attempt"):
+        scan_segment(clients, world.names, run="r", segment=0, progress=other)
+    assert scan_segment(clients, world.names, run="r", segment=0).kept == 200
+    commit_backfill(clients, world.names, run="r")
+    assert len(world.visible()) == 200
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_table_of_none_or_one(world: World, run_backfill: RunBackfill, count: int) -> None:
+    committed = run_backfill(FakeTable(receipts(count)))
+    assert committed.ledger.total.read == count
+    assert world.catalog["location"].endswith("/dt=00000000/manual__1/")
+    assert len(world.visible()) == len(world.objects("dynamodb/json/")) == count
+
+
+def test_items_of_400_kb(world: World, run_backfill: RunBackfill) -> None:
+    items = receipts(5, padding=409_000)
+    run_backfill(FakeTable(items, page_items=2), segments=1)
+    assert sorted(len(record["note"]) for record in world.visible()) == [409_000] * 5
+
+
+def test_the_filter_and_its_counts(world: World, run_backfill: RunBackfill) -> None:
+    items = receipts(90, updated={n: (OLD if n % 3 == 0 else NEW) for n in range(60)})
+    ledger = run_backfill(FakeTable(items), updated_before=CUTOFF).ledger
+    assert ledger.total.values() == (90, 50, 40, 30, 0)
+    ledger = run_backfill(FakeTable(items), updated_before=CUTOFF, missing="drop", run="again").ledger
+    assert ledger.total.values() == (90, 20, 70, 0, 30)
+    assert {record["id"] for record in world.visible()} == {f"r-{n:05d}" for n in range(0, 60, 3)}
+    assert "| **total** | 90 | 20 | 70 | 0 | 30 |" in ledger.markdown()
+
+
+def test_a_long_stretch_of_filtered_items_is_checkpointed(
+    world: World, run_backfill: RunBackfill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dynalake.backfill.scan.DROPPED_ITEMS", 10)
+    table = FakeTable(receipts(95, updated=dict.fromkeys(range(95), NEW)), page_items=30)
+    clients = world.clients(table)
+    plan_backfill(clients, world.names, run="r", segments=1, updated_before=CUTOFF)
+    seen: list[int] = []
+    scan_segment(clients, world.names, run="r", segment=0, progress=lambda result: seen.append(result.read))
+    assert seen == [*range(10, 100, 10), 95]
+
+
+def test_no_time_stops_the_run_with_the_key(world: World, run_backfill: RunBackfill) -> None:
+    items = receipts(5, updated={3: {"S": "n/a"}})
+    with pytest.raises(RecordError, match="id='r-00003'"):
+        run_backfill(FakeTable(items), updated_before=CUTOFF)
+    run_backfill(FakeTable(items), updated_before=CUTOFF, updated_at_attribute="", run="unfiltered")
+    assert len(world.visible()) == 5
+
+
+def test_a_failed_run_leaves_the_last_snapshot(world: World, run_backfill: RunBackfill) -> None:
+    run_backfill(FakeTable(receipts(20)), run="first")
+    before = world.visible()
+    clients = world.clients(FakeTable(receipts(30)))
+    plan_backfill(clients, world.names, run="second", segments=2, target_mb=0.001)
+    with pytest.raises(NotReadyError, match="unfinished in segment\\(s\\) 0, 1"):
+        commit_backfill(clients, world.names, run="second")
+    scan_segment(clients, world.names, run="second", segment=0)
+    with pytest.raises(NotReadyError, match="unfinished in segment\\(s\\) 1"):
+        commit_backfill(clients, world.names, run="second")
+    scan_segment(clients, world.names, run="second", segment=1)
+    key = next(iter(world.objects(world.names.snapshot_run("second"))))
+    good = world.objects(key)[key]
+    for wrong, message in ((b"", "0 bytes in S3"), (bytes(len(good)), "is not what was written")):
+        world.s3.put_object(Bucket=world.names.lake.bucket, Key=key, Body=wrong)
+        with pytest.raises(LedgerError, match=message):
+            commit_backfill(clients, world.names, run="second")
+    world.s3.delete_object(Bucket=world.names.lake.bucket, Key=key)
+    with pytest.raises(LedgerError, match="is not in S3"):
+        commit_backfill(clients, world.names, run="second")
+    assert world.visible() == before
+
+
+def test_the_sums_that_fail_are_named(world: World, run_backfill: RunBackfill) -> None:
+    ledger = run_backfill(FakeTable(receipts(50)), segments=2).ledger
+    listed = [ListedObject(part.key, part.size, part.etag) for part in ledger.parts]
+    assert list(failed_sums(ledger, listed)) == []
+    first: Checkpoint = ledger.segments[0]
+    wrong = replace(first, counts=replace(first.counts, read=1, kept_without=10**6))
+    failed = "; ".join(failed_sums(Ledger(ledger.plan, (wrong, ledger.segments[1])), listed))
+    assert "segment 0: read 1 ≠ kept" in failed
+    assert "total: read" in failed
+    assert "1,000,000 kept without a time" in failed
+    lost = replace(first, parts=first.parts[1:])
+    assert "but its objects hold" in "; ".join(failed_sums(Ledger(ledger.plan, (lost, ledger.segments[1])), listed))
+    assert "segments 0 to 1 planned, [0] found" in "; ".join(failed_sums(Ledger(ledger.plan, (first,)), listed))
+
+
+def test_the_plan_is_decided_once(world: World) -> None:
+    table = FakeTable(receipts(10))
+    clients = world.clients(table)
+    first = plan_backfill(clients, world.names, run="manual__2026-11-23T05:49:00+00:00", updated_before=CUTOFF)
+    second = plan_backfill(clients, world.names, run="manual__2026-11-23T05:49:00+00:00", updated_before="1")
+    assert second == first == load_plan(clients, world.names, first.run)
+    assert first.updated_before == "2019-05-25T12:00:00.000000Z"
+    assert BackfillPlan.from_json(json.loads(json.dumps(first.to_json()))) == first
+    assert first.run == run_name("manual__2026-11-23T05:49:00+00:00")
+    assert run_name(first.run) == first.run
+    assert first.method == "scan"
+    assert first.segments == 4
+
+
+def test_a_dry_run_writes_nothing(world: World) -> None:
+    plan = plan_backfill(
+        world.clients(FakeTable(receipts(50_000))), world.names, run="r", dry_run=True, max_read_capacity=10
+    )
+    assert (plan.estimated_items, plan.estimated_bytes, plan.estimated_read_units) == (50_000, 5_000_000, 610.5)
+    assert plan.estimated_seconds == 62
+    assert plan.estimated_dollars == 0.000076
+    assert world.lake() == {}
+    assert "| read units (estimate) | 610.5 |" in plan.summary()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "export"}, "not available yet"),
+        ({"method": "copy"}, "method is 'copy'"),
+        ({"missing": "?"}, "missing is"),
+        ({"segments": -1}, "segments is -1"),
+        ({"segments": 1000}, "segments is 1000"),
+        ({"max_read_capacity": -5}, "max_read_capacity is -5"),
+        ({"target_mb": 0}, "target_mb is 0"),
+        ({"updated_before": "soon"}, "updated_before is 'soon'"),
+    ],
+)
+def test_parameters_that_are_not_allowed(world: World, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        plan_backfill(world.clients(FakeTable([])), world.names, run="r", **options)
+    assert world.lake() == {}
+
+
+def test_no_table_no_plan_no_segment(world: World) -> None:
+    clients = world.clients(FakeTable([]))
+    with pytest.raises(SourceError, match="no DynamoDB table 'NOPE'"):
+        plan_backfill(clients, world.names.lake.table("NOPE"), run="r")
+    with pytest.raises(NotReadyError, match="no plan"):
+        scan_segment(clients, world.names, run="r", segment=0)
+    plan_backfill(clients, world.names, run="r", segments=2)
+    with pytest.raises(SettingsError, match="segment is 2"):
+        scan_segment(clients, world.names, run="r", segment=2)
+
+
+def test_a_binary_key_survives_the_checkpoint() -> None:
+    checkpoint = Checkpoint(1, last_key={"id": {"B": b"\x00\xff"}, "n": {"N": "1.50"}})
+    assert Checkpoint.from_json(json.loads(json.dumps(checkpoint.to_json()))) == checkpoint
+
+
+def test_state_names(world: World) -> None:
+    assert checkpoint_key(world.names, "r", 3) == "dynamodb-state/RECEIPTS/backfill/r/segment-00003.json"
+
+
+def test_the_scan_holds_its_share_of_the_capacity(world: World) -> None:
+    clock = FakeClock()
+    table = FakeTable(receipts(4000, padding=5), units_per_item=0.5, clock=clock, page_seconds=0.01)
+    clients = world.clients(table)
+    plan_backfill(clients, world.names, run="r", segments=2, max_read_capacity=100, consistent=True)
+    scan_segment(clients, world.names, run="r", segment=0, clock=clock, sleep=clock.sleep)
+    started, ended = table.consumed[0][0], table.consumed[-1][0]
+    units = sum(units for _, units in table.consumed)
+    assert 0.85 * 50 <= units / (ended - started) <= 1.05 * 50
+    assert all(request["ConsistentRead"] for request in table.requests)
