@@ -1,0 +1,90 @@
+"""New attributes become columns between compactions, from a bounded sample of what landed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+
+from dynalake.catalog.partitions import snapshot_location
+from dynalake.catalog.raw import BadLine, BrokenObject, RawObject, list_objects, parse_line, stream_lines
+from dynalake.catalog.register import follow_schema, grow_schema
+from dynalake.catalog.schema import Observed, TableSchema, merge_observed
+from dynalake.catalog.types import MAX_STRUCT_FIELDS, Type, merge, observe
+from dynalake.clients import Clients
+from dynalake.names import SNAPSHOT_DAY, TableNames
+from dynalake.record.change import METADATA, OPERATION, attribute_name
+
+LISTED = 10_000
+"""Objects of one day that are looked at, at most: ten calls."""
+
+
+def observe_new_attributes(
+    clients: Clients,
+    names: TableNames,
+    days: Iterable[str],
+    *,
+    objects: int = 8,
+    lines: int = 5_000,
+    max_struct_fields: int = MAX_STRUCT_FIELDS,
+) -> tuple[str, ...]:
+    """Add columns for attributes in the raw objects of `days` (`00000000`: the snapshot). Returns the columns' names.
+
+    Of each day at most `objects` objects are read, half the newest and half spread over the others, and at most
+    `lines` lines of each. Columns that are there keep their types: widening is compaction's, which sees every value.
+    """
+    samples = []
+    for day in sorted(set(days)):
+        prefix = names.raw_day(day)
+        if day == SNAPSHOT_DAY:
+            location = snapshot_location(clients, names)
+            if location is None:
+                continue
+            prefix = location.removeprefix(names.uri(""))
+        found = list_objects(clients, names.lake.bucket, prefix, LISTED)
+        samples += [_sample(clients, names, o, lines, max_struct_fields) for o in plan_sample(found, objects)]
+    observed = merge_observed(samples, max_struct_fields)
+    before: list[set[str]] = []
+
+    def grow(schema: TableSchema) -> TableSchema:
+        before[:] = [{c.name for c in schema.columns}]
+        return schema.extend(observed, max_struct_fields)
+
+    grown = grow_schema(clients, names, grow)
+    follow_schema(clients, names)
+    return tuple(c.name for c in grown.columns if c.name not in before[0])
+
+
+def plan_sample(found: list[RawObject], count: int) -> list[RawObject]:
+    """`count` objects: half of them the newest, the others evenly over the rest."""
+    if len(found) <= count:
+        return found
+    by_age = sorted(found, key=lambda o: (o.modified, o.key))
+    newest = by_age[-((count + 1) // 2) :]
+    rest = by_age[: -len(newest)]
+    spread = count - len(newest)
+    return [rest[i * len(rest) // spread] for i in range(spread)] + newest
+
+
+def _sample(clients: Clients, names: TableNames, found: RawObject, limit: int, max_struct_fields: int) -> Observed:
+    seen: dict[str, Type] = {}
+    body = clients.s3.get_object(Bucket=names.lake.bucket, Key=found.key)["Body"]
+    with body, suppress(BrokenObject):
+        for number, line in enumerate(stream_lines(body)):
+            if number >= limit:
+                break
+            with suppress(BadLine):
+                observe_record(seen, parse_line(line), max_struct_fields)
+    return seen
+
+
+def observe_record(seen: dict[str, Type], record: dict[str, object], max_struct_fields: int) -> None:
+    """Widen `seen` by the attributes of one change record; a canary has none."""
+    if record.get(OPERATION) == "CANARY":
+        return
+    for key, value in record.items():
+        if key in METADATA:
+            continue
+        attribute = attribute_name(key)
+        known = seen.get(attribute)
+        now = observe(value, max_struct_fields)
+        seen[attribute] = now if known is None else merge(known, now, max_struct_fields)

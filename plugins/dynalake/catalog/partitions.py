@@ -1,0 +1,174 @@
+"""Partitions of `{t}_json` and `{t}_parquet`: listed, registered, pointed to another location in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+from botocore.exceptions import ClientError
+
+from dynalake.catalog.schema import DAY
+from dynalake.catalog.tables import PARQUET_SERDE, json_storage, json_table, parse_schema, read_table
+from dynalake.clients import Clients
+from dynalake.errors import CatalogError
+from dynalake.names import SNAPSHOT_DAY, TableNames, check_day
+
+if TYPE_CHECKING:
+    from mypy_boto3_glue.type_defs import PartitionInputTypeDef
+
+# https://docs.aws.amazon.com/glue/latest/webapi/API_BatchCreatePartition.html
+BATCH = 100
+
+ORC_SERDE = "org.apache.hadoop.hive.ql.io.orc.OrcSerde"
+_ORC = "org.apache.hadoop.hive.ql.io.orc.Orc"
+_PARQUET = "org.apache.hadoop.hive.ql.io.parquet.MapredParquet"
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A registered partition: its day, its location (`s3://…/`) and its parameters."""
+
+    day: str
+    location: str
+    parameters: dict[str, str] = field(default_factory=dict)
+
+
+def list_partitions(clients: Clients, names: TableNames, glue_name: str, since: str = "") -> dict[str, Partition]:
+    """The partitions of a table by day: the snapshot's, and those from the day `since` on.
+
+    https://docs.aws.amazon.com/glue/latest/webapi/API_GetPartitions.html
+    """
+    arguments: dict[str, Any] = {"DatabaseName": names.lake.database, "TableName": glue_name}
+    if since:
+        arguments["Expression"] = f"{DAY} >= '{check_day(since)}' OR {DAY} = '{SNAPSHOT_DAY}'"
+    pages = clients.glue.get_paginator("get_partitions").paginate(**arguments, ExcludeColumnSchema=True)
+    found = {}
+    for page in pages:
+        for p in page["Partitions"]:
+            day = p["Values"][0]
+            if day == SNAPSHOT_DAY or day >= since:
+                found[day] = Partition(day, p["StorageDescriptor"]["Location"], dict(p.get("Parameters") or {}))
+    return found
+
+
+def read_partition(clients: Clients, names: TableNames, glue_name: str, day: str) -> Partition | None:
+    """One partition, or None."""
+    try:
+        p = clients.glue.get_partition(
+            DatabaseName=names.lake.database, TableName=glue_name, PartitionValues=[check_day(day)]
+        )["Partition"]
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "EntityNotFoundException":
+            return None
+        raise
+    return Partition(day, p["StorageDescriptor"]["Location"], dict(p.get("Parameters") or {}))
+
+
+def register_days(clients: Clients, names: TableNames, days: Iterable[str]) -> None:
+    """Make the raw objects of these days queryable. Days that are registered already are left as they are.
+
+    Raises `CatalogError` for what Glue refuses.
+    """
+    serde = _raw_serde(clients, names)
+    wanted = [_raw_partition(names, day, names.raw_day(day), serde) for day in sorted(set(days))]
+    for start in range(0, len(wanted), BATCH):
+        answer = clients.glue.batch_create_partition(
+            DatabaseName=names.lake.database,
+            TableName=names.json_table,
+            PartitionInputList=wanted[start : start + BATCH],
+        )
+        for refused in answer.get("Errors", []):
+            detail = refused.get("ErrorDetail", {})
+            if detail.get("ErrorCode") != "AlreadyExistsException":
+                raise CatalogError(
+                    f"Glue refused the partition {refused.get('PartitionValues')} of {names.json_table}: "
+                    f"{detail.get('ErrorCode')} {detail.get('ErrorMessage')}",
+                    table=names.table,
+                )
+
+
+def point_snapshot(clients: Clients, names: TableNames, key_prefix: str) -> str | None:
+    """Make `s3://{bucket}/{key_prefix}` the snapshot, in one call. Returns the location before, None at the first.
+
+    Readers see the old snapshot or the new one. Again with the same prefix: nothing is written.
+    """
+    location = names.uri(key_prefix)
+    before = read_partition(clients, names, names.json_table, SNAPSHOT_DAY)
+    if before is not None and before.location == location:
+        return location
+    partition = _raw_partition(names, SNAPSHOT_DAY, key_prefix, _raw_serde(clients, names))
+    _put(clients, names, names.json_table, partition, exists=before is not None)
+    return None if before is None else before.location
+
+
+def snapshot_location(clients: Clients, names: TableNames) -> str | None:
+    """Where the snapshot lies (`s3://…/`), or None where there is none yet."""
+    found = read_partition(clients, names, names.json_table, SNAPSHOT_DAY)
+    return None if found is None else found.location
+
+
+def publish_partition(
+    clients: Clients, names: TableNames, day: str, key_prefix: str, parameters: dict[str, str], file_format: str
+) -> bool:
+    """Make `key_prefix` the version of this day that `{t}_parquet` shows, in one call. True if something was written.
+
+    The partition carries no columns of its own: readers take the table's, so widening the table is one call.
+    """
+    location = names.uri(key_prefix)
+    before = read_partition(clients, names, names.parquet_table, day)
+    if before is not None and before.location == location and before.parameters == parameters:
+        return False
+    kind, serde = (_ORC, ORC_SERDE) if file_format == "orc" else (_PARQUET, PARQUET_SERDE)
+    # Columns are found by name in both formats; ORC has to be told.
+    # https://docs.aws.amazon.com/athena/latest/ug/handling-schema-updates-chapter.html
+    by_name = {"orc.column.index.access": "false"} if file_format == "orc" else {}
+    partition: PartitionInputTypeDef = {
+        "Values": [day],
+        "StorageDescriptor": {
+            "Location": location,
+            "InputFormat": f"{kind}InputFormat",
+            "OutputFormat": f"{kind}OutputFormat",
+            "SerdeInfo": {"SerializationLibrary": serde, "Parameters": by_name},
+        },
+        "Parameters": parameters,
+    }
+    _put(clients, names, names.parquet_table, partition, exists=before is not None)
+    return True
+
+
+def _put(
+    clients: Clients, names: TableNames, glue_name: str, partition: PartitionInputTypeDef, *, exists: bool
+) -> None:
+    database, values = names.lake.database, list(partition["Values"])
+    if not exists:
+        try:
+            clients.glue.create_partition(DatabaseName=database, TableName=glue_name, PartitionInput=partition)
+            return
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "AlreadyExistsException":
+                raise
+    clients.glue.update_partition(
+        DatabaseName=database, TableName=glue_name, PartitionValueList=values, PartitionInput=partition
+    )
+
+
+def _raw_serde(clients: Clients, names: TableNames) -> dict[str, str]:
+    """The SerDe's parameters, which Athena reads from the partition: the same as the table's."""
+    found = read_table(clients, names.lake.database, names.parquet_table)
+    if found is None:
+        raise CatalogError(
+            f"The table {names.table} is not in the Glue database {names.lake.database}",
+            action=f"run dynalake_setup for {names.table}",
+            table=names.table,
+        )
+    table = json_table(names, parse_schema(names, found), "")
+    return cast("dict[str, str]", table["StorageDescriptor"]["SerdeInfo"]["Parameters"])
+
+
+def _raw_partition(names: TableNames, day: str, key_prefix: str, serde: dict[str, str]) -> PartitionInputTypeDef:
+    return {
+        "Values": [check_day(day)],
+        "StorageDescriptor": cast("Any", json_storage(names.uri(key_prefix), serde)),
+        "Parameters": {"classification": "json"},
+    }
