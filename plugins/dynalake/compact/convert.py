@@ -1,0 +1,184 @@
+"""One partition from raw JSON to Parquet, complete and checked, and not yet published."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from dynalake.catalog.discover import observe_record
+from dynalake.catalog.raw import list_objects
+from dynalake.catalog.schema import TableSchema
+from dynalake.catalog.tables import read_schema
+from dynalake.catalog.types import Type
+from dynalake.clients import Clients
+from dynalake.compact.manifest import Manifest, Part, read_manifest, widen_all, write_manifest
+from dynalake.compact.options import CompactOptions
+from dynalake.compact.plan import inputs_digest, list_day
+from dynalake.compact.read import Record, RecordParser, Rejected, read_records, write_rejected
+from dynalake.compact.sort import Sorter, deduplicate
+from dynalake.compact.write import count_rows, write_parts
+from dynalake.errors import LedgerError
+from dynalake.names import TableNames, check_day
+
+
+@dataclass(frozen=True)
+class ConvertedPartition:
+    """What a conversion made: small and JSON-able; what publishing needs beyond it is in the manifest."""
+
+    table: str
+    day: str
+    inputs: str
+    manifest: str
+    objects: int
+    lines: int
+    rows: int
+    duplicates: int
+    canaries: int
+    quarantined: int
+    parts: int
+    size: int
+    reused: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ConvertedPartition:
+        return cls(**values)
+
+
+@dataclass
+class _Counts:
+    read: int = 0
+    canaries: int = 0
+    unique: int = 0
+
+
+def compact_day(
+    clients: Clients,
+    names: TableNames,
+    day: str,
+    options: CompactOptions,
+    beside: Iterable[str] = (),
+    work_directory: Path | None = None,
+) -> ConvertedPartition:
+    """Convert one day (or `00000000`) as it lies in S3 now. Nothing that readers see changes.
+
+    `beside`: manifests of conversions that will be published together with this one; its types are merged with theirs.
+    A conversion of the same objects that is there already, and fits the types, is taken as it is. Spills to
+    `work_directory` (default: the system's temporary directory) and leaves nothing there.
+
+    Raises `QuarantineError`, `LedgerError`, `ConflictError` (an object was replaced meanwhile).
+    """
+    objects = list_day(clients, names, check_day(day))
+    inputs = inputs_digest(objects, options)
+    table = widen_all(
+        read_schema(clients, names), [read_manifest(clients, names, key) for key in beside], options.max_struct_fields
+    )
+    done = find_conversion(clients, names, day, inputs, table)
+    if done is not None:
+        return _converted(names, done, reused=True)
+    with TemporaryDirectory(prefix="dynalake-", dir=work_directory) as scratch:
+        rejected = Rejected(options.max_quarantined)
+        parse = RecordParser(table.key)
+        sorter = Sorter(parse, Path(scratch), options.memory_mb)
+        counts = _Counts()
+        observed: dict[str, Type] = {}
+        for record in read_records(clients, names, objects, table.key, rejected):
+            counts.read += 1
+            if record is None:
+                counts.canaries += 1
+                continue
+            observe_record(observed, record.values, options.max_struct_fields)
+            sorter.add(record)
+        quarantine = write_rejected(clients, names, day, inputs, rejected)
+        schema = table.widen(observed, options.max_struct_fields).file_schema(observed)
+        version = version_digest(inputs, schema, options)
+        unique = _counted(deduplicate(iter(sorter)), counts)
+        parts = []
+        for path in write_parts(unique, schema, options, Path(scratch)):
+            key = f"{names.parquet_version(day, version)}{path.name}"
+            size = path.stat().st_size
+            clients.s3.upload_file(str(path), names.lake.bucket, key)
+            parts.append(Part(key, count_rows(clients, names.lake.bucket, key, size), size))
+    manifest = Manifest(
+        table=names.table,
+        day=day,
+        format=options.format,
+        inputs=inputs,
+        version=version,
+        objects=len(objects),
+        lines=counts.read + len(rejected.entries),
+        rows=sum(p.rows for p in parts),
+        duplicates=counts.read - counts.canaries - counts.unique,
+        canaries=counts.canaries,
+        quarantined=len(rejected.entries),
+        quarantine=quarantine,
+        parts=tuple(parts),
+        observed=observed,
+        schema=schema,
+    )
+    check_ledger(manifest)
+    write_manifest(clients, names, manifest)
+    return _converted(names, manifest, reused=False)
+
+
+def check_ledger(m: Manifest) -> None:
+    """Raises `LedgerError` unless lines in = rows out + duplicates + canaries + quarantined."""
+    out = m.rows + m.duplicates + m.canaries + m.quarantined
+    if m.lines != out:
+        raise LedgerError(
+            f"Compaction of {m.table} {m.day}: {m.lines} lines in, but {m.rows} rows by the files' footers + "
+            f"{m.duplicates} duplicates + {m.canaries} canaries + {m.quarantined} quarantined = {out}",
+            action="nothing was published; run it again, and report it if it stays",
+            table=m.table,
+            day=m.day,
+        )
+
+
+def version_digest(inputs: str, schema: TableSchema, options: CompactOptions) -> str:
+    """The `v=` of a version's path: over everything that its bytes depend on."""
+    text = json.dumps([inputs, schema.layout, options.part_mb, options.row_group_mb, options.codec])
+    return sha256(text.encode()).hexdigest()[:16]
+
+
+def find_conversion(clients: Clients, names: TableNames, day: str, inputs: str, table: TableSchema) -> Manifest | None:
+    """A conversion of the same input, still in place, that can be read under the table's schema."""
+    prefix = names.compaction_state(day) + inputs
+    for found in list_objects(clients, names.lake.bucket, prefix):
+        manifest = read_manifest(clients, names, found.key)
+        if table.widen(manifest.observed).unreadable(manifest.schema):
+            continue
+        there = list_objects(clients, names.lake.bucket, names.parquet_version(day, manifest.version))
+        if {(o.key, o.size) for o in there} >= {(p.key, p.size) for p in manifest.parts}:
+            return manifest
+    return None
+
+
+def _counted(records: Iterator[Record], counts: _Counts) -> Iterator[Record]:
+    for record in records:
+        counts.unique += 1
+        yield record
+
+
+def _converted(names: TableNames, m: Manifest, *, reused: bool) -> ConvertedPartition:
+    return ConvertedPartition(
+        table=m.table,
+        day=m.day,
+        inputs=m.inputs,
+        manifest=m.key(names),
+        objects=m.objects,
+        lines=m.lines,
+        rows=m.rows,
+        duplicates=m.duplicates,
+        canaries=m.canaries,
+        quarantined=m.quarantined,
+        parts=len(m.parts),
+        size=sum(p.size for p in m.parts),
+        reused=reused,
+    )

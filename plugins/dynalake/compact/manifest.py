@@ -1,0 +1,79 @@
+"""The manifest of a conversion: what it read, what it wrote, and with which types. JSON that a person can read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from dynalake.catalog.schema import TableSchema, merge_observed
+from dynalake.catalog.types import Type, type_from_json, type_to_json
+from dynalake.clients import Clients
+from dynalake.names import TableNames
+
+
+@dataclass(frozen=True)
+class Part:
+    """One object of a version: its key, its rows, its bytes."""
+
+    key: str
+    rows: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One version of one day. `observed`: the types of this partition's values; `schema`: that of the files."""
+
+    table: str
+    day: str
+    format: str
+    inputs: str
+    version: str
+    objects: int
+    lines: int
+    rows: int
+    duplicates: int
+    canaries: int
+    quarantined: int
+    quarantine: str
+    parts: tuple[Part, ...]
+    observed: dict[str, Type]
+    schema: TableSchema
+
+    def key(self, names: TableNames) -> str:
+        """`dynamodb-state/{TABLE}/compact/dt=…/{inputs}-{version}.json`"""
+        return f"{names.compaction_state(self.day)}{self.inputs}-{self.version}.json"
+
+    def to_json(self) -> str:
+        values: dict[str, Any] = {k: v for k, v in vars(self).items() if k not in ("parts", "observed", "schema")}
+        values["parts"] = [[p.key, p.rows, p.size] for p in self.parts]
+        values["observed"] = {name: type_to_json(kind) for name, kind in sorted(self.observed.items())}
+        values["schema"] = json.loads(self.schema.to_json())
+        return json.dumps(values, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Manifest:
+        values = json.loads(text)
+        values["parts"] = tuple(Part(*p) for p in values["parts"])
+        values["observed"] = {name: type_from_json(kind) for name, kind in values["observed"].items()}
+        values["schema"] = TableSchema.from_json(json.dumps(values["schema"]))
+        return cls(**values)
+
+
+def read_manifest(clients: Clients, names: TableNames, key: str) -> Manifest:
+    """A manifest by its key."""
+    with clients.s3.get_object(Bucket=names.lake.bucket, Key=key)["Body"] as body:
+        return Manifest.from_json(body.read().decode())
+
+
+def write_manifest(clients: Clients, names: TableNames, manifest: Manifest) -> None:
+    """Put a manifest: the last thing a conversion does."""
+    clients.s3.put_object(Bucket=names.lake.bucket, Key=manifest.key(names), Body=manifest.to_json().encode())
+
+
+def widen_all(table: TableSchema, manifests: Iterable[Manifest], max_struct_fields: int) -> TableSchema:
+    """The table's schema, able to hold what all these partitions hold; the same in whatever order they come."""
+    ordered = sorted(manifests, key=lambda m: (m.day, m.version))
+    return table.widen(merge_observed((m.observed for m in ordered), max_struct_fields), max_struct_fields)

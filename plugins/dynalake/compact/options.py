@@ -1,0 +1,55 @@
+"""What a compaction may be told, and what its result depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from dynalake.catalog.types import MAX_STRUCT_FIELDS
+from dynalake.errors import SettingsError
+
+CONVERSION = 1
+"""Goes up when the same input gives other rows or types: every partition is then converted anew."""
+
+FORMATS = ("parquet", "orc")
+CODECS = ("zstd", "snappy", "gzip")
+
+
+@dataclass(frozen=True)
+class CompactOptions:
+    """Units stand in the names. `memory_mb` bounds what one conversion holds; what is larger is sorted on disk."""
+
+    format: str = "parquet"
+    codec: str = "zstd"
+    part_mb: int = 256
+    row_group_mb: int = 64
+    memory_mb: int = 512
+    max_struct_fields: int = MAX_STRUCT_FIELDS
+    max_quarantined: int = 100
+    closed_after_hours: int = 1
+    lookback_days: int = 7
+    superseded_after_hours: int = 24
+
+    def __post_init__(self) -> None:
+        if self.format not in FORMATS:
+            raise SettingsError(f"format is {self.format!r}", allowed=" or ".join(FORMATS))
+        if self.codec not in CODECS:
+            raise SettingsError(f"codec is {self.codec!r}", allowed=", ".join(CODECS))
+        for f in fields(self):
+            value = getattr(self, f.name)
+            least = 0 if f.name in ("max_quarantined", "closed_after_hours", "lookback_days") else 1
+            if isinstance(f.default, int) and (not isinstance(value, int) or value < least):
+                raise SettingsError(f"{f.name} is {value!r}", allowed=f"a whole number from {least}")
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """What decides whether a partition has to be converted anew, beside its input."""
+        return CONVERSION, self.format
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> CompactOptions:
+        return cls(**values)

@@ -1,0 +1,161 @@
+"""Raw objects as change records; what is none goes to quarantine with object, line number and reason."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from dynalake.catalog.raw import BadLine, BrokenObject, RawObject, parse_line, stream_lines
+from dynalake.clients import Clients
+from dynalake.errors import ConflictError, QuarantineError
+from dynalake.names import STAGE_COMPACT, TableNames
+from dynalake.record.change import (
+    EVENT_TIME,
+    EXPIRED,
+    OPERATION,
+    OPERATIONS,
+    SEQUENCE_DIGITS,
+    SEQUENCE_NUMBER,
+    json_key,
+)
+from dynalake.record.key import ItemKey
+
+SHOWN = 4096
+"""Characters of a rejected line that are kept beside its address; the raw object keeps all of it."""
+
+_is_sequence = re.compile(rf"[0-9]{{{SEQUENCE_DIGITS}}}").fullmatch
+
+
+@dataclass(frozen=True)
+class Record:
+    """One change: what orders it, its line, and the line parsed.
+
+    `order` is item key, sequence number, event time, line: of two records with one key and sequence number the last in
+    this order stays, whatever the order in which they were read.
+    """
+
+    order: tuple[Any, ...]
+    line: bytes
+    values: dict[str, Any]
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """The item key and the sequence number."""
+        return self.order[:-2]
+
+
+@dataclass
+class Rejected:
+    """The lines that went to quarantine so far, and how many may."""
+
+    limit: int
+    entries: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, key: str, number: int, reason: str, line: bytes = b"") -> None:
+        shown = line.decode(errors="backslashreplace")[:SHOWN]
+        self.entries.append({"object": key, "line": number, "reason": reason, "text": shown})
+
+    @property
+    def too_many(self) -> bool:
+        return len(self.entries) > self.limit
+
+
+def read_records(
+    clients: Clients, names: TableNames, objects: Iterable[RawObject], key: ItemKey, rejected: Rejected
+) -> Iterator[Record | None]:
+    """The records of the objects, one after the other; None for a canary.
+
+    Every line that is not blank is yielded once, or is in `rejected` once; an object that is missing or cut short adds
+    one entry for what is lost of it. Stops early when there are too many. Raises `ConflictError` where an object was
+    replaced since it was listed.
+    """
+    parse = RecordParser(key)
+    for found in objects:
+        number = 0
+        try:
+            answer = clients.s3.get_object(Bucket=names.lake.bucket, Key=found.key, IfMatch=found.etag)
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            if code in ("PreconditionFailed", "412"):
+                raise ConflictError(
+                    f"{found.key} was replaced while it was being compacted", action="plan again", key=found.key
+                ) from error
+            if code not in ("NoSuchKey", "404"):
+                raise
+            rejected.add(found.key, 0, "the object was deleted after it was listed")
+            continue
+        with answer["Body"] as body:
+            try:
+                for line in stream_lines(body):
+                    number += 1
+                    try:
+                        yield parse(line)
+                    except BadLine as error:
+                        rejected.add(found.key, number, str(error), line)
+                        if rejected.too_many:
+                            return
+            except BrokenObject as error:
+                rejected.add(found.key, number + 1, str(error))
+        if rejected.too_many:
+            return
+
+
+class RecordParser:
+    """Turns lines into records of one table: checked as far as compaction depends on it."""
+
+    def __init__(self, key: ItemKey) -> None:
+        types: dict[str, tuple[type, ...]] = {"S": (str,), "N": (int, Decimal), "B": (str,)}
+        self._key = [(json_key(a.name), a.type, types[a.type]) for a in key.attributes]
+
+    def __call__(self, line: bytes) -> Record | None:
+        """The record, or None for a canary. Raises `BadLine`."""
+        values = parse_line(line)
+        operation = values.get(OPERATION)
+        if operation not in OPERATIONS:
+            raise BadLine(f"{OPERATION} is {operation!r}")
+        if operation == "CANARY":
+            return None
+        sequence, moment = values.get(SEQUENCE_NUMBER), values.get(EVENT_TIME)
+        if not isinstance(sequence, str) or not _is_sequence(sequence):
+            raise BadLine(f"{SEQUENCE_NUMBER} is {sequence!r}")
+        if type(moment) is not int or not -(2**63) <= moment < 2**63:
+            raise BadLine(f"{EVENT_TIME} is {moment!r}")
+        if not isinstance(values.get(EXPIRED, False), bool):
+            raise BadLine(f"{EXPIRED} is {values[EXPIRED]!r}")
+        parts = []
+        for name, kind, types in self._key:
+            part = values.get(name)
+            if not isinstance(part, types) or isinstance(part, bool):
+                raise BadLine(f"key attribute {name!r} ({kind}) is {part!r}")
+            parts.append(part)
+        return Record((*parts, sequence, moment, line), line, values)
+
+
+def write_rejected(clients: Clients, names: TableNames, day: str, inputs: str, rejected: Rejected) -> str:
+    """Put the rejected lines under the error prefix, as JSON Lines; the key, or '' where there are none.
+
+    The key follows from the input, so a retry writes the same object. Raises `QuarantineError` if there are too many.
+    """
+    if not rejected.entries:
+        return ""
+    key = f"{names.rejected(STAGE_COMPACT)}dt={day}/{inputs}.jsonl"
+    lines = [json.dumps(entry, ensure_ascii=True, sort_keys=True) for entry in rejected.entries]
+    clients.s3.put_object(Bucket=names.lake.bucket, Key=key, Body="\n".join([*lines, ""]).encode())
+    if rejected.too_many:
+        first = rejected.entries[0]
+        raise QuarantineError(
+            f"More than {rejected.limit} lines of {names.table} on {day} are no change records; the first is line "
+            f"{first['line']} of {first['object']}: {first['reason']}. All that were read are in {names.uri(key)}",
+            allowed=f"max_quarantined = {rejected.limit}",
+            action="look at them; then remove the objects, or run again with a larger max_quarantined",
+            table=names.table,
+            day=day,
+            key=key,
+        )
+    return key

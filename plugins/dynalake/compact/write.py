@@ -1,0 +1,134 @@
+"""Rows into Parquet (or ORC) parts of bounded size, the same bytes for the same rows; and row counts read back."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dynalake.catalog.arrow import arrow_schema, converter
+from dynalake.catalog.schema import METADATA_TYPES, TableSchema
+from dynalake.clients import Clients
+from dynalake.compact.options import CompactOptions
+from dynalake.compact.read import Record
+
+_MB = 1 << 20
+
+
+class RowBatches:
+    """Turns records into Arrow tables of one schema."""
+
+    def __init__(self, schema: TableSchema) -> None:
+        self.schema = arrow_schema(schema)
+        columns = [(name, kind) for name, kind in METADATA_TYPES.items()] + [(c.key, c.type) for c in schema.columns]
+        self._columns: list[tuple[str, Callable[[Any], Any]]] = [(key, converter(kind)) for key, kind in columns]
+
+    def table(self, records: list[Record]) -> pa.Table:
+        """One row per record, in their order."""
+        arrays = [
+            pa.array([convert(r.values.get(key)) for r in records], type=field.type)
+            for (key, convert), field in zip(self._columns, self.schema, strict=True)
+        ]
+        return pa.Table.from_arrays(arrays, schema=self.schema)
+
+
+def write_parts(
+    records: Iterable[Record], schema: TableSchema, options: CompactOptions, directory: Path
+) -> Iterator[Path]:
+    """Parts of about `part_mb`, each complete when it is yielded, and removed when the next is asked for.
+
+    Always at least one, if only with no rows: an engine may refuse a partition without a file.
+    """
+    batches = RowBatches(schema)
+    pending = _row_groups(records, options.row_group_mb * _MB)
+    group = next(pending, [])
+    number = 0
+    while group or number == 0:
+        path = directory / f"part-{number:05d}.{options.format}"
+        with _open(path, batches.schema, options) as writer:
+            while True:
+                writer.write(batches.table(group))
+                group = next(pending, [])
+                if not group or path.stat().st_size >= options.part_mb * _MB:
+                    break
+        yield path
+        path.unlink()
+        number += 1
+
+
+def _row_groups(records: Iterable[Record], limit: int) -> Iterator[list[Record]]:
+    group: list[Record] = []
+    size = 0
+    for record in records:
+        group.append(record)
+        size += len(record.line)
+        if size >= limit:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def _open(path: Path, schema: pa.Schema, options: CompactOptions) -> Any:
+    if options.format == "orc":
+        from pyarrow import orc
+
+        codec: Any = {"gzip": "ZLIB"}.get(options.codec, options.codec.upper())
+        return orc.ORCWriter(str(path), compression=codec)
+    compression: Any = options.codec
+    return pq.ParquetWriter(
+        path,
+        schema,
+        version="2.6",
+        compression=compression,
+        compression_level=3 if options.codec == "zstd" else None,
+        store_schema=False,
+        write_statistics=True,
+    )
+
+
+def count_rows(clients: Clients, bucket: str, key: str, size: int) -> int:
+    """The rows of a part in S3, from its footer."""
+    tail = S3File(clients, bucket, key, size)
+    if key.endswith(".orc"):
+        from pyarrow import orc
+
+        return int(orc.ORCFile(pa.PythonFile(tail, mode="r")).nrows)
+    return int(pq.read_metadata(pa.PythonFile(tail, mode="r")).num_rows)
+
+
+class S3File(io.RawIOBase):
+    """An S3 object as a file that reads only the ranges it is asked for."""
+
+    def __init__(self, clients: Clients, bucket: str, key: str, size: int) -> None:
+        super().__init__()
+        self._clients, self._bucket, self._key, self._size = clients, bucket, key, size
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = start + offset
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        end = self._size if size < 0 else min(self._at + size, self._size)
+        if end <= self._at:
+            return b""
+        span = f"bytes={self._at}-{end - 1}"
+        with self._clients.s3.get_object(Bucket=self._bucket, Key=self._key, Range=span)["Body"] as body:
+            read = body.read()
+        self._at += len(read)
+        return read

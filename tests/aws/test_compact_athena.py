@@ -1,0 +1,284 @@
+"""What Athena shows of a lake: raw, compacted, widened; and at any moment between."""
+
+from __future__ import annotations
+
+import gzip
+import io
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from itertools import count
+from typing import Any
+
+import awswrangler as wr
+import boto3
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from dynalake.catalog.discover import observe_new_attributes
+from dynalake.catalog.partitions import point_snapshot, register_days
+from dynalake.catalog.register import register_table
+from dynalake.catalog.tables import read_schema
+from dynalake.clients import Clients
+from dynalake.names import Lake
+from infra.local.process import LocalAws
+from tests.unit.catalog.recover import plain, recover
+from tests.unit.compact.lake import KEY, TestLake, noon
+from tests.unit.compact.test_compact_flow import Killed, killing
+
+DAY, NEXT_DAY = "20240101", "20240102"
+NOW = noon("20240103")
+LAKE = Lake("compact", "000000000000", "us-east-1")
+_numbers = count()
+
+
+class AthenaLake(TestLake):
+    """A lake in local AWS, and its SQL."""
+
+    __test__ = False
+    query: Callable[[str], list[dict[str, Any]]]
+    """Rows as awswrangler reads Athena's result file, which shows arrays and rows as plain text."""
+    unload: Callable[[str], list[dict[str, Any]]]
+    """Rows by UNLOAD, with every type."""
+
+    def items(self, sql: str) -> list[dict[str, Any]]:
+        """The items that a query returns, as JSON values by attribute, in the order of their keys."""
+        schema = read_schema(self.clients, self.names)
+        found = []
+        for row in self.unload(sql):
+            values = {c.attribute: recover(row[c.name], c.type) for c in schema.columns if c.name in row}
+            found.append({k: v for k, v in values.items() if v is not None})
+        return sorted(found, key=lambda item: (item["id"], item["n"]))
+
+    def changes(self) -> list[dict[str, Any]]:
+        return self.items(f'SELECT * FROM "{self.names.changes_view}"')
+
+    def current(self) -> list[dict[str, Any]]:
+        return self.items(f'SELECT * FROM "{self.names.current_view}"')
+
+
+@pytest.fixture
+def lake(clients: Clients, local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> AthenaLake:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", local_aws.endpoint_url)
+    session = boto3.Session("test", "test", region_name="us-east-1")
+    if LAKE.bucket not in [b["Name"] for b in clients.s3.list_buckets()["Buckets"]]:
+        clients.s3.create_bucket(Bucket=LAKE.bucket)
+        clients.glue.create_database(DatabaseInput={"Name": LAKE.database})
+        clients.athena.create_work_group(
+            Name=LAKE.workgroup,
+            Configuration={
+                "EnforceWorkGroupConfiguration": False,
+                "ResultConfiguration": {"OutputLocation": LAKE.query_results},
+            },
+        )
+    names = LAKE.table(f"Items{next(_numbers)}")
+    register_table(clients, names, KEY, source_arn="arn")
+    register_days(clients, names, [DAY, NEXT_DAY])
+    made = AthenaLake(clients, names)
+    where = {"database": names.lake.database, "workgroup": names.lake.workgroup, "boto3_session": session}
+
+    def query(sql: str) -> list[dict[str, Any]]:
+        frame = wr.athena.read_sql_query(sql, ctas_approach=False, s3_output=names.lake.query_results, **where)
+        return [{k: None if pd.isna(v) else v for k, v in row.items()} for row in frame.to_dict("records")]
+
+    def unload(sql: str) -> list[dict[str, Any]]:
+        prefix = f"unloaded/{names.table}/{next(_numbers)}/"
+        wr.athena.unload(sql, path=names.uri(prefix), file_format="PARQUET", **where)
+        # Athena's own manifest lies beside the data.
+        bodies = [body for key in made.objects(prefix) if (body := made.body(key))[:4] == b"PAR1"]
+        return [row for body in bodies for row in pq.read_table(io.BytesIO(body)).to_pylist()]
+
+    made.query, made.unload = query, unload
+    return made
+
+
+def key(number: int) -> dict[str, Any]:
+    return {"id": {"S": f"item {number}"}, "n": {"N": str(number)}}
+
+
+SCALARS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    (
+        {
+            "Text": {"S": "1"},
+            "int": {"N": "9007199254740993"},
+            "huge": {"N": "1180591620717411303424"},
+            "exact": {"N": "1234567890123456789012345678.9012345678"},
+            "double": {"N": "1.5"},
+            "flag": {"BOOL": True},
+            "none": {"NULL": True},
+            "mixed": {"S": "n/a"},
+            "digits": {"N": "1E-30"},
+        },
+        {
+            "Text": "1",
+            "int": Decimal(9007199254740993),
+            "huge": Decimal(2**70),
+            "exact": Decimal("1234567890123456789012345678.9012345678"),
+            "double": Decimal("1.5"),
+            "flag": True,
+            "mixed": "n/a",
+            "digits": Decimal("1E-30"),
+        },
+    ),
+    (
+        {
+            "Text": {"S": ""},
+            "int": {"N": "-1"},
+            "huge": {"N": "0"},
+            "exact": {"N": "0.0000000001"},
+            "double": {"N": "-0.00000012"},
+            "flag": {"BOOL": False},
+            "mixed": {"N": "10.5"},
+            "digits": {"N": "12345678901234567890"},
+        },
+        {
+            "Text": "",
+            "int": Decimal(-1),
+            "huge": Decimal(0),
+            "exact": Decimal("0.0000000001"),
+            "double": Decimal("-0.00000012"),
+            "flag": False,
+            "mixed": Decimal("10.5"),
+            "digits": Decimal("12345678901234567890"),
+        },
+    ),
+]
+
+
+def test_scalars_are_the_same_from_json_and_from_parquet(lake: AthenaLake) -> None:
+    images = [{**key(i), **image} for i, (image, _) in enumerate(SCALARS)]
+    expected = [{"id": f"item {i}", "n": Decimal(i), **values} for i, (_, values) in enumerate(SCALARS)]
+    lake.put(DAY, "1.gz", lake.lines(images))
+    observe_new_attributes(lake.clients, lake.names, [DAY])
+    assert lake.changes() == expected
+    assert lake.current() == expected
+    assert lake.run(NOW).through == DAY
+    assert lake.changes() == expected
+    assert lake.current() == expected
+    assert lake.items(f'SELECT * FROM "{lake.names.parquet_table}"') == expected
+    rows = lake.query(f'SELECT * FROM "{lake.names.current_view}" ORDER BY "id"')
+    assert rows[0]["exact"] == Decimal("1234567890123456789012345678.9012345678")
+    assert rows[0]["int"] == 9007199254740993
+
+
+CONTAINERS: list[Any] = [
+    {"Plain": {"M": {"Name": {"S": "x"}, "price": {"N": "12345678901234567.25"}, "tags": {"SS": ["a", "b"]}}}},
+    {"Plain": {"M": {"Name": {"S": 'quote " and \\ and </tag> \n 5'}, "price": {"N": "7"}}}},
+    {"numbers": {"NS": ["1.5", "12345678901234567890", "-3"]}, "deep": {"L": [{"L": [{"M": {"a": {"N": "1"}}}]}]}},
+    {"deep": {"L": [{"L": []}, {"NULL": True}]}, "empty": {"M": {}}, "nothing": {"L": []}},
+    {"cases": {"M": {"Id": {"N": "1.25"}, "id": {"S": "two"}, "a.b": {"BOOL": True}}}},
+    {"cases": {"M": {"id": {"S": "12"}}}},
+    {"odd": {"L": [{"N": "1.10"}, {"S": "1.10"}, {"M": {"x": {"N": "12345678901234567890.5"}}}, {"NULL": True}]}},
+    {"half": {"M": {"n": {"N": "0.12345678901234567890"}, "any": {"N": "5"}, "K": {"M": {"Z": {"N": "3"}}}}}},
+    {"half": {"M": {"any": {"S": "five"}, "K": {"M": {"z": {"S": "3"}}}}}},
+    {"any": {"M": {"b": {"N": "1.5"}}}},
+    {"any": {"L": [{"S": "</x>"}, {"N": "2"}]}},
+    {"any": {"S": "text"}},
+    {"bin": {"B": b"\x00\xff"}, "bins": {"BS": [b"\x01"]}, "__operation": {"S": "mine"}, "dt": {"N": "1"}},
+]
+
+
+def value(attribute: dict[str, Any]) -> Any:
+    from base64 import b64encode
+
+    ((kind, content),) = attribute.items()
+    match kind:
+        case "N":
+            return Decimal(content)
+        case "NULL":
+            return None
+        case "M":
+            return {k: value(v) for k, v in content.items()}
+        case "L":
+            return [value(v) for v in content]
+        case "NS":
+            return sorted(map(Decimal, content))
+        case "B":
+            return b64encode(content).decode()
+        case "BS":
+            return [b64encode(c).decode() for c in content]
+        case _:
+            return content
+
+
+def test_containers_are_the_same_from_json_and_from_parquet(lake: AthenaLake) -> None:
+    images = [{**key(i), **image} for i, image in enumerate(CONTAINERS)]
+    expected = sorted(
+        (plain({k: value(v) for k, v in image.items()}) for image in images), key=lambda i: (i["id"], i["n"])
+    )
+    lake.put(DAY, "1.gz", lake.lines(images))
+    observe_new_attributes(lake.clients, lake.names, [DAY])
+    assert lake.changes() == expected
+    assert lake.current() == expected
+    assert lake.run(NOW).through == DAY
+    assert lake.changes() == expected
+    assert lake.current() == expected
+
+
+def test_the_latest_image_counts_and_removed_items_are_gone(lake: AthenaLake) -> None:
+    lake.put("00000000", "1.gz", lake.lines([{**key(i), "v": {"N": "0"}} for i in range(4)], "SNAPSHOT"), run="r")
+    point_snapshot(lake.clients, lake.names, lake.names.snapshot_run("r"))
+    lines = lake.lines([{**key(1), "v": {"N": "1"}}]) + lake.lines([{**key(2)}], "REMOVE")
+    lake.put(DAY, "1.gz", [*lines, *lines])
+    lake.put(NEXT_DAY, "1.gz", lake.lines([{**key(2), "v": {"N": "2"}}, {**key(9), "v": {"N": "9"}}]))
+    canary = '{"__operation":"CANARY","__sequence_number":"' + "0" * 40 + '","__event_time":1,"__canary_id":"x"}\n'
+    lake.put(NEXT_DAY, "2.gz", gzip.compress(b"broken line\n" + canary.encode()))
+    observe_new_attributes(lake.clients, lake.names, ["00000000", DAY, NEXT_DAY])
+
+    def check() -> None:
+        assert [(i["id"], i["v"]) for i in lake.current()] == [
+            ("item 0", 0), ("item 1", 1), ("item 2", 2), ("item 3", 0), ("item 9", 9)
+        ]  # fmt: skip
+        sql = f'SELECT __operation AS o, count(*) AS c FROM "{lake.names.changes_view}" GROUP BY 1 ORDER BY 1'
+        assert [(r["o"], r["c"]) for r in lake.query(sql)] == [("INSERT", 3), ("REMOVE", 1), ("SNAPSHOT", 4)]
+
+    check()
+    assert lake.run(NOW, ["00000000"]).snapshot
+    check()
+    assert lake.run(datetime(2024, 1, 2, 2, tzinfo=UTC)).through == DAY
+    check()
+
+
+def test_a_value_that_does_not_fit_is_null_until_compaction_widens_the_type(lake: AthenaLake) -> None:
+    lake.put(DAY, "1.gz", lake.lines([{**key(0), "v": {"N": "1"}, "d": {"N": "1.5"}, "e": {"N": "1" * 20}}]))
+    lake.run(NOW)
+    odd = {"v": {"N": "1.5"}, "d": {"N": "0.12345678901234567"}, "e": {"N": "1.5"}}
+    lake.put(NEXT_DAY, "1.gz", lake.lines([{**key(1), **odd}, {"id": {"S": "item 2"}, "n": {"N": "0.5"}}]))
+    found = lake.query(f'SELECT * FROM "{lake.names.current_view}" ORDER BY "id"')
+    assert [[row[c] for c in "vde"] for row in found] == [[1, 1.5, Decimal("1" * 20)], [None] * 3, [None] * 3]
+    published = lake.run(NOW)
+    assert set(published.widened) == {"v", "d", "e", "n"}
+    assert [
+        {"id": "item 0", "n": 0, "v": 1, "d": Decimal("1.5"), "e": Decimal("1" * 20)},
+        {"id": "item 1", "n": 1, "v": Decimal("1.5"), "d": Decimal("0.12345678901234567"), "e": Decimal("1.5")},
+        {"id": "item 2", "n": Decimal("0.5")},
+    ] == lake.current()
+
+
+@pytest.mark.parametrize("step", range(40))
+def test_readers_see_every_change_once_between_any_two_steps(lake: AthenaLake, step: int) -> None:
+    """The types of columns change: number → text, and a struct gets a field; a killed run is finished by the next."""
+    first = {**key(0), "r": {"N": "1"}, "s": {"M": {"a": {"N": "1"}}}}
+    second = {**key(1), "r": {"S": "x"}, "s": {"M": {"a": {"N": "2"}, "b": {"N": "3"}}}, "new": {"BOOL": True}}
+    lake.put(DAY, "1.gz", lake.lines([first]))
+    lake.run(noon(NEXT_DAY))
+    lake.put(NEXT_DAY, "1.gz", lake.lines([second]))
+    clients = lake.clients
+    lake.clients, _ = killing(clients, step)
+    try:
+        lake.run(NOW)
+        finished = True
+    except Killed:
+        finished = False
+    lake.clients = clients
+    for view in (lake.names.changes_view, lake.names.current_view):
+        found = sorted(lake.unload(f'SELECT * FROM "{view}"'), key=lambda row: row["id"])
+        assert [r["id"] for r in found] == ["item 0", "item 1"]
+        assert found[0]["r"] in (1, "1")
+        assert found[0]["s"]["a"] == 1
+        assert found[1]["s"]["a"] == 2
+    assert lake.run(NOW).through == NEXT_DAY
+    assert [i["r"] for i in lake.current()] == [1, "x"]
+    if finished:
+        pytest.skip("the run has fewer steps")

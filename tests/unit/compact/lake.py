@@ -1,0 +1,87 @@
+"""A lake in moto, and what a reader finds in its Parquet."""
+
+from __future__ import annotations
+
+import gzip
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dynalake.catalog.partitions import list_partitions
+from dynalake.clients import Clients
+from dynalake.compact.convert import ConvertedPartition, compact_day
+from dynalake.compact.options import CompactOptions
+from dynalake.compact.plan import plan_table
+from dynalake.compact.publish import Published, plan_reconversions, publish_table
+from dynalake.names import SNAPSHOT_DAY, TableNames
+from dynalake.record.change import encode_change
+from dynalake.record.key import ItemKey, KeyAttribute
+
+KEY = ItemKey(KeyAttribute("id", "S"), KeyAttribute("n", "N"))
+Image = Mapping[str, Any]
+
+
+def noon(day: str) -> datetime:
+    """Noon of the day, UTC."""
+    return datetime.strptime(day, "%Y%m%d").replace(hour=12, tzinfo=UTC)
+
+
+@dataclass
+class TestLake:
+    """One table: raw objects put by hand, compaction as Airflow's tasks call it."""
+
+    __test__ = False
+    clients: Clients
+    names: TableNames
+    options: CompactOptions = field(default_factory=CompactOptions)
+    sequence: int = 0
+
+    def lines(self, images: Iterable[Image], operation: str = "INSERT") -> list[str]:
+        """A change record for each image, with the next sequence numbers."""
+        made = []
+        for image in images:
+            self.sequence += 1
+            number = 0 if operation == "SNAPSHOT" else self.sequence
+            made.append(
+                encode_change(image, operation=operation, sequence_number=str(number), event_time=1_600_000_000_000)
+            )
+        return made
+
+    def put(self, day: str, name: str, lines: Iterable[str] | bytes, run: str = "") -> str:
+        """Put raw lines (gzipped), or bytes as they are. Returns the key."""
+        prefix = self.names.snapshot_run(run) if day == SNAPSHOT_DAY else self.names.raw_day(day)
+        body = lines if isinstance(lines, bytes) else gzip.compress("".join(f"{x}\n" for x in lines).encode())
+        self.clients.s3.put_object(Bucket=self.names.lake.bucket, Key=prefix + name, Body=body)
+        return prefix + name
+
+    def convert(self, now: datetime, days: Iterable[str] = ()) -> list[ConvertedPartition]:
+        """Both rounds of conversion."""
+        plans = plan_table(self.clients, self.names, self.options, now, days)
+        converted = [compact_day(self.clients, self.names, p.day, self.options) for p in plans]
+        beside = [c.manifest for c in converted]
+        for plan in plan_reconversions(self.clients, self.names, converted, self.options):
+            converted.append(compact_day(self.clients, self.names, plan.day, self.options, beside))
+        return converted
+
+    def run(self, now: datetime, days: Iterable[str] = ()) -> Published:
+        """A whole run."""
+        return publish_table(self.clients, self.names, self.convert(now, days), self.options, now)
+
+    def objects(self, prefix: str = "") -> dict[str, str]:
+        """Key → ETag."""
+        pages = self.clients.s3.get_paginator("list_objects_v2").paginate(Bucket=self.names.lake.bucket, Prefix=prefix)
+        return {o["Key"]: o["ETag"] for page in pages for o in page.get("Contents", [])}
+
+    def body(self, key: str) -> bytes:
+        return self.clients.s3.get_object(Bucket=self.names.lake.bucket, Key=key)["Body"].read()
+
+    def published(self, day: str) -> list[pa.Table]:
+        """The parts of the day's published version."""
+        partition = list_partitions(self.clients, self.names, self.names.parquet_table)[day]
+        prefix = partition.location.removeprefix(self.names.uri(""))
+        return [pq.read_table(io.BytesIO(self.body(key))) for key in sorted(self.objects(prefix))]
