@@ -1,0 +1,37 @@
+"""The corrections that make ministack answer as AWS documents; each module replaces one service's part."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def install_all() -> Any:
+    """Install every correction; the ASGI application to serve.
+
+    Imported only here, because they need the server's own environment, and the modules among them
+    that decide without doing are used outside it.
+    """
+    from infra.local.corrections import (
+        athena,
+        cloudformation,
+        cloudwatch,
+        event_source_mapping,
+        firehose,
+        glue,
+        kinesis,
+        requests,
+        streams,
+    )
+
+    for correction in (
+        kinesis,
+        firehose,
+        streams,
+        event_source_mapping,
+        cloudformation,
+        cloudwatch,
+        glue,
+        athena,
+    ):
+        correction.install()
+    return requests.install()

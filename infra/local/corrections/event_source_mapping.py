@@ -1,0 +1,231 @@
+"""Lambda's event source mappings on DynamoDB streams: batches, retries, bisection, partial responses.
+
+Each mapping with something to read has one thread, so that a slow function delays no other; a
+mapping with nothing to read costs a comparison each time anything is written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+from collections import deque
+from typing import Any
+
+from ministack.core.responses import request_scope
+from ministack.services import dynamodb, lambda_svc
+
+from infra.local import faults
+from infra.local.corrections import failed_batches, mapping_lifecycle, metrics
+from infra.local.corrections.stream_batches import (
+    Batch,
+    Record,
+    created,
+    discard_condition,
+    first_failure,
+    settle,
+)
+from infra.local.settings import scaled
+
+MAXIMUM_PAYLOAD_BYTES = 6 * 1024 * 1024
+
+_POLL_SECONDS = 0.02
+_FIRST_RETRY_SECONDS = 0.05
+_LAST_RETRY_SECONDS = 1.0
+
+Mapping = dict[str, Any]
+
+_running: set[str] = set()
+_lock = threading.Lock()
+
+
+def install() -> None:
+    """Replace ministack's reader of DynamoDB streams; make invocations fail when a test asks for it."""
+    lambda_svc._poll_dynamodb_streams = _start_readers
+    invoke = lambda_svc._execute_function_dispatch
+
+    def invoke_with_faults(function: Any, config: dict[str, Any], event: Any, request_id: str, started: float) -> Any:
+        fault = faults.take("lambda", "Invoke", config.get("FunctionName", ""))
+        if fault is not None and fault.hits():
+            error = {"errorType": fault.code, "errorMessage": fault.message}
+            return {"body": error, "error": True, "function_error": "Unhandled", "log": ""}
+        return invoke(function, config, event, request_id, started)
+
+    lambda_svc._execute_function_dispatch = invoke_with_faults
+    mapping_lifecycle.install()
+
+
+def _start_readers() -> bool:
+    """Give every mapping that has records to read a thread; never says that it read any itself."""
+    for account, region, mapping in lambda_svc._iter_all_esms():
+        table = _source_table(mapping)
+        if table is None:
+            continue
+        with request_scope(account, region):
+            reader = _Reader(account, region, mapping, table)
+            with _lock:
+                if mapping["UUID"] in _running or not reader.has_records():
+                    continue
+                _running.add(mapping["UUID"])
+        name = f"mapping-{mapping['UUID']}"
+        threading.Thread(target=reader.run, name=name, daemon=True).start()
+    # True would make ministack's loop ask again at once.
+    return False
+
+
+def _source_table(mapping: Mapping) -> str | None:
+    resource = str(mapping.get("EventSourceArn", "")).split(":", 5)[-1].split("/")
+    return resource[1] if len(resource) == 4 and resource[2] == "stream" else None
+
+
+class _Reader:
+    """Reads one mapping's stream from where it stands until nothing is left."""
+
+    def __init__(self, account: str, region: str, mapping: Mapping, table: str) -> None:
+        self._account = account
+        self._region = region
+        self._mapping = mapping
+        self._table = table
+        self._pending: deque[Batch] = deque()
+        self._pause = _FIRST_RETRY_SECONDS
+
+    def has_records(self) -> bool:
+        """Whether the mapping is enabled and its stream holds what it has not seen."""
+        table = dynamodb._tables.get(self._table)
+        if not self._active() or not table or table.get("LatestStreamArn") != self._mapping["EventSourceArn"]:
+            return False
+        return bool(self._position() < dynamodb.stream_end_position(self._table))
+
+    def run(self) -> None:
+        """Send batches until the stream is read or the mapping is disabled or deleted."""
+        with request_scope(self._account, self._region):
+            try:
+                while True:
+                    with _lock:
+                        # Under the lock: a record written from here on finds no reader, and starts one.
+                        if not self.has_records():
+                            _running.discard(self._mapping["UUID"])
+                            return
+                    self._step()
+            except Exception:
+                lambda_svc.logger.exception("Event source mapping %s", self._mapping["UUID"])
+                # The next write to any stream starts a new reader at the checkpoint.
+                with _lock:
+                    _running.discard(self._mapping["UUID"])
+
+    def _exists(self) -> bool:
+        return lambda_svc._esms.get(self._mapping["UUID"]) is self._mapping
+
+    def _active(self) -> bool:
+        return self._exists() and mapping_lifecycle.is_enabled(self._mapping)
+
+    def _position(self) -> int:
+        horizon = int(dynamodb.stream_start_position(self._table))
+        stored = lambda_svc._dynamodb_stream_positions.get(self._mapping["UUID"], horizon)
+        return max(horizon, int(stored))
+
+    def _advance(self, count: int) -> None:
+        with lambda_svc._dynamodb_stream_positions_lock:
+            # A batch that was under way when the mapping was disabled is done all the same.
+            if self._exists() and count:
+                lambda_svc._dynamodb_stream_positions[self._mapping["UUID"]] = self._position() + count
+
+    def _step(self) -> None:
+        if not self._pending:
+            records = self._gather()
+            if records:
+                self._pending.append(Batch(records))
+            return
+        function, _ = lambda_svc._get_func_record_for_qualifier(
+            self._mapping["FunctionName"], self._mapping.get("Qualifier")
+        )
+        if function is None:
+            self._report("PROBLEM: Function not found")
+            self._wait()
+            return
+        batch = self._pending.popleft()
+        condition = discard_condition(
+            batch,
+            time.time(),
+            maximum_retries=self._mapping.get("MaximumRetryAttempts", -1),
+            maximum_age=self._maximum_age(),
+        )
+        if condition is not None:
+            failed_batches.send(self._mapping, function, batch, condition)
+            self._advance(len(batch.records))
+            return
+        event_records = lambda_svc._apply_filter_criteria(list(batch.records), self._mapping)
+        if event_records:
+            self._invoke(function, batch, event_records)
+        else:
+            self._advance(len(batch.records))
+
+    def _maximum_age(self) -> float | None:
+        seconds = self._mapping.get("MaximumRecordAgeInSeconds", -1)
+        return scaled(seconds) if seconds >= 0 else None
+
+    def _gather(self) -> list[Record]:
+        """The next batch: as many records as fit, or as the batching window brought."""
+        size = self._mapping["BatchSize"]
+        window = scaled(self._mapping.get("MaximumBatchingWindowInSeconds", 0))
+        closes = time.time() + window
+        while True:
+            records = dynamodb.stream_records_since(self._table, self._position(), size)
+            fitting = _within_payload(records)
+            if len(records) >= size or len(fitting) < len(records) or time.time() >= closes:
+                return fitting
+            if not self._active():
+                return []
+            time.sleep(_POLL_SECONDS)
+
+    def _invoke(self, function: Any, batch: Batch, records: list[Record]) -> None:
+        started = time.time()
+        name = str(self._mapping["FunctionName"])
+        age = (started - created(records[-1])) * 1000
+        metrics.publish("AWS/Lambda", "IteratorAge", age, "Milliseconds", {"FunctionName": name})
+        result = lambda_svc._execute_function(function, {"Records": records})
+        if result.get("throttle"):
+            # Not an invocation: it consumes no attempt, and its metric is published already.
+            self._report("PROBLEM: Function call was throttled")
+            self._pending.appendleft(batch)
+            self._wait()
+            return
+        failed = bool(result.get("error"))
+        lambda_svc._emit_lambda_metrics(name, duration_ms=(time.time() - started) * 1000, error=failed, throttle=False)
+        position = 0 if failed else None
+        if not failed and "ReportBatchItemFailures" in (self._mapping.get("FunctionResponseTypes") or []):
+            position = first_failure(batch.records, _decoded(result.get("body")))
+        settlement = settle(batch, position, bisect=bool(self._mapping.get("BisectBatchOnFunctionError")))
+        self._advance(settlement.done)
+        self._pending.extendleft(reversed(settlement.next))
+        if position is None:
+            self._report("OK")
+            self._pause = _FIRST_RETRY_SECONDS
+            return
+        self._report("PROBLEM: Function call failed")
+        if settlement.next[0].attempts:
+            self._wait()
+
+    def _report(self, result: str) -> None:
+        self._mapping["LastProcessingResult"] = result
+
+    def _wait(self) -> None:
+        time.sleep(self._pause)
+        self._pause = min(self._pause * 2, _LAST_RETRY_SECONDS)
+
+
+def _within_payload(records: list[Record]) -> list[Record]:
+    total = 0
+    for count, record in enumerate(records):
+        total += len(json.dumps(record, separators=(",", ":")))
+        if count and total > MAXIMUM_PAYLOAD_BYTES:
+            return records[:count]
+    return records
+
+
+def _decoded(body: Any) -> Any:
+    if isinstance(body, str | bytes):
+        with contextlib.suppress(ValueError):
+            return json.loads(body)
+    return body

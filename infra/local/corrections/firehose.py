@@ -1,0 +1,233 @@
+"""Firehose to S3 as documented: records buffered by size and time, compressed, named and never lost."""
+
+from __future__ import annotations
+
+import gzip
+import threading
+import time
+import uuid
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from ministack.core.responses import get_account_id, get_region, request_scope
+from ministack.services import firehose
+
+from infra.local.corrections import metrics, objects
+from infra.local.settings import scaled
+
+NAMESPACE = "AWS/Firehose"
+MAX_RECORDS = 500
+MAX_RECORD_BYTES = 1_024_000
+MAX_REQUEST_BYTES = 4 * 1024 * 1024
+MEBIBYTE = 1024 * 1024
+
+_TICK_SECONDS = 0.02
+_RETRY_SECONDS = 0.2
+_EXTENSIONS = {"UNCOMPRESSED": "", "GZIP": ".gz"}
+# What ministack applies to each record by itself, and these corrections leave to it.
+_RECORD_FEATURES = (
+    "ProcessingConfiguration",
+    "DataFormatConversionConfiguration",
+    "DynamicPartitioningConfiguration",
+)
+
+
+@dataclass
+class _Chunk:
+    """The records of one S3 object, from the first one's arrival."""
+
+    arrived: float = field(default_factory=time.time)
+    records: list[bytes] = field(default_factory=list)
+    size: int = 0
+    suffix: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+
+@dataclass
+class _Buffer:
+    """What one delivery stream holds: the open chunk, and sealed ones that wait for S3 in order."""
+
+    account: str
+    region: str
+    stream: dict[str, Any]
+    destination: dict[str, Any]
+    open: _Chunk | None = None
+    sealed: deque[_Chunk] = field(default_factory=deque)
+    retry_at: float = 0.0
+    delivering: bool = False
+
+    @property
+    def name(self) -> str:
+        return str(self.stream["name"])
+
+    def exists(self) -> bool:
+        return firehose._streams.get_scoped(self.account, self.region, self.name) is self.stream
+
+
+_buffers: dict[int, _Buffer] = {}
+_lock = threading.Lock()
+
+
+def install() -> None:
+    """Replace ministack's delivery record by record; start what delivers the buffers."""
+    original_deliver = firehose._deliver_records_to_s3
+    original_validate = firehose._validate_s3_destination_config
+
+    def deliver_records(stream: dict[str, Any], destination: dict[str, Any], records: list[tuple[str, bytes]]) -> None:
+        if _has_record_features(destination["config"]):
+            original_deliver(stream, destination, records)
+            return
+        # ministack also keeps every record ever put; nothing reads that list.
+        destination["records"].clear()
+        _hold(stream, destination, [data for _, data in records])
+
+    def validate(kind: str, config: dict[str, Any]) -> Any:
+        if kind in ("ExtendedS3", "S3"):
+            compression = config.get("CompressionFormat", "UNCOMPRESSED")
+            if compression not in _EXTENSIONS:
+                return firehose._invalid(f"The local Firehose does not compress with {compression}.")
+        return original_validate(kind, config)
+
+    original_reset = firehose.reset
+
+    def reset() -> None:
+        with _lock:
+            _buffers.clear()
+        original_reset()
+
+    firehose.reset = reset
+    firehose._deliver_records_to_s3 = deliver_records
+    firehose._validate_s3_destination_config = validate
+    firehose._HANDLERS["PutRecord"] = _limited(firehose._put_record)
+    firehose._HANDLERS["PutRecordBatch"] = _limited(firehose._put_record_batch)
+    threading.Thread(target=_deliver_forever, name="firehose-delivery", daemon=True).start()
+
+
+def _has_record_features(config: dict[str, Any]) -> bool:
+    features = (config.get(name) or {} for name in _RECORD_FEATURES)
+    return any(feature.get("Enabled", bool(feature)) for feature in features)
+
+
+def _limited(handler: Any) -> Any:
+    def checked(request: dict[str, Any]) -> Any:
+        records = request.get("Records", [request.get("Record", {})])
+        if len(records) > MAX_RECORDS:
+            return firehose.error_response_json("ValidationException", _constraint("records", MAX_RECORDS), 400)
+        total = 0
+        for position, record in enumerate(records, start=1):
+            size = metrics.decoded_size(record.get("Data", ""))
+            total += size
+            if size > MAX_RECORD_BYTES:
+                message = _constraint(f"records.{position}.member.data", MAX_RECORD_BYTES)
+                return firehose.error_response_json("ValidationException", message, 400)
+        if total > MAX_REQUEST_BYTES:
+            return firehose._invalid("Records size exceeds 4 MB limit")
+        return handler(request)
+
+    return checked
+
+
+def _constraint(field_name: str, limit: int) -> str:
+    return (
+        f"1 validation error detected: Value at '{field_name}' failed to satisfy constraint: "
+        f"Member must have length less than or equal to {limit}"
+    )
+
+
+def _hold(stream: dict[str, Any], destination: dict[str, Any], records: list[bytes]) -> None:
+    limit = int(_hints(destination).get("SizeInMBs", 5)) * MEBIBYTE
+    with _lock:
+        buffer = _buffers.get(id(stream))
+        if buffer is None or buffer.stream is not stream:
+            buffer = _Buffer(get_account_id(), get_region(), stream, destination)
+            _buffers[id(stream)] = buffer
+        for data in records:
+            if buffer.open is None:
+                buffer.open = _Chunk()
+            buffer.open.records.append(data)
+            buffer.open.size += len(data)
+            if buffer.open.size >= limit:
+                buffer.sealed.append(buffer.open)
+                buffer.open = None
+    dimensions = {"DeliveryStreamName": buffer.name}
+    metrics.publish(NAMESPACE, "IncomingRecords", len(records), "Count", dimensions)
+    metrics.publish(NAMESPACE, "IncomingBytes", sum(map(len, records)), "Bytes", dimensions)
+
+
+def _hints(destination: dict[str, Any]) -> dict[str, Any]:
+    return destination["config"].get("BufferingHints") or {}
+
+
+def _deliver_forever() -> None:
+    pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="firehose-delivery")
+    while True:
+        now = time.time()
+        with _lock:
+            for buffer in list(_buffers.values()):
+                if _seal_if_due(buffer, now) and not buffer.delivering and buffer.retry_at <= now:
+                    buffer.delivering = True
+                    pool.submit(_deliver, buffer)
+        time.sleep(_TICK_SECONDS)
+
+
+def _seal_if_due(buffer: _Buffer, now: float) -> bool:
+    if buffer.open is not None:
+        interval = scaled(float(_hints(buffer.destination).get("IntervalInSeconds", 300)))
+        if now - buffer.open.arrived >= interval or not buffer.exists():
+            buffer.sealed.append(buffer.open)
+            buffer.open = None
+    return bool(buffer.sealed) or not buffer.exists()
+
+
+def _deliver(buffer: _Buffer) -> None:
+    try:
+        while buffer.sealed:
+            # A deleted delivery stream delivers what it holds once, and drops what S3 refuses.
+            if not _put(buffer, buffer.sealed[0]) and buffer.exists():
+                buffer.retry_at = time.time() + _RETRY_SECONDS
+                break
+            with _lock:
+                buffer.sealed.popleft()
+    finally:
+        with _lock:
+            buffer.delivering = False
+            if not buffer.sealed and buffer.open is None:
+                # An empty buffer costs every tick and holds the descriptor of a deleted stream.
+                _buffers.pop(id(buffer.stream), None)
+
+
+def _put(buffer: _Buffer, chunk: _Chunk) -> bool:
+    config = buffer.destination["config"]
+    compression = config.get("CompressionFormat", "UNCOMPRESSED")
+    body = b"".join(chunk.records)
+    if compression == "GZIP":
+        body = gzip.compress(body, compresslevel=6, mtime=int(chunk.arrived))
+    try:
+        bucket = firehose._s3_bucket_from_arn(config.get("BucketARN", ""))
+        zone = ZoneInfo(config["CustomTimeZone"]) if config.get("CustomTimeZone") else UTC
+        moment = datetime.fromtimestamp(chunk.arrived, zone)
+        prefix = firehose._evaluate_prefix(config.get("Prefix", ""), moment.timetuple())
+        extension = config.get("FileExtension") or _EXTENSIONS[compression]
+        version = buffer.stream.get("version", 1)
+        key = f"{prefix}{buffer.name}-{version}-{moment:%Y-%m-%d-%H-%M-%S}-{chunk.suffix}{extension}"
+        with request_scope(buffer.account, buffer.region):
+            status = objects.put(bucket, key, body)
+    except Exception:
+        firehose.logger.exception("Delivery stream %s cannot deliver", buffer.name)
+        status = 500
+    _measure(buffer, chunk, len(body), delivered=status == 200)
+    return status == 200
+
+
+def _measure(buffer: _Buffer, chunk: _Chunk, size: int, *, delivered: bool) -> None:
+    with request_scope(buffer.account, buffer.region):
+        dimensions = {"DeliveryStreamName": buffer.name}
+        freshness = time.time() - chunk.arrived
+        metrics.publish(NAMESPACE, "DeliveryToS3.DataFreshness", freshness, "Seconds", dimensions)
+        metrics.publish(NAMESPACE, "DeliveryToS3.Success", float(delivered), "None", dimensions)
+        if delivered:
+            metrics.publish(NAMESPACE, "DeliveryToS3.Records", len(chunk.records), "Count", dimensions)
+            metrics.publish(NAMESPACE, "DeliveryToS3.Bytes", size, "Bytes", dimensions)

@@ -1,0 +1,75 @@
+"""What the Glue operations here have in common: errors, names, pages, and the stored records."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ministack.core.responses import error_response_json, json_response
+from ministack.services import glue
+
+Request = Mapping[str, Any]
+Response = tuple[int, dict[str, str], bytes]
+
+
+class GlueError(Exception):
+    """An operation's documented error."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+    def detail(self) -> dict[str, str]:
+        """As the batch operations report it for one entry."""
+        return {"ErrorCode": self.code, "ErrorMessage": self.message}
+
+    def response(self) -> Response:
+        """As the whole answer."""
+        answer: Response = error_response_json(self.code, self.message, 400)
+        return answer
+
+
+def invalid(message: str) -> GlueError:
+    """InvalidInputException."""
+    return GlueError("InvalidInputException", message)
+
+
+def missing(message: str) -> GlueError:
+    """EntityNotFoundException."""
+    return GlueError("EntityNotFoundException", message)
+
+
+def answer(content: Mapping[str, Any]) -> Response:
+    """A successful answer."""
+    response: Response = json_response(dict(content))
+    return response
+
+
+def table(request: Request) -> tuple[str, dict[str, Any]]:
+    """The key and record of the table that a request names by DatabaseName and TableName."""
+    database, name = str(request.get("DatabaseName", "")), str(request.get("TableName", ""))
+    key = f"{database}/{name}"
+    found = glue._tables.get(key)
+    if found is None:
+        raise missing(f"Table {name} not found in database {database}.")
+    return key, found
+
+
+def page(items: Sequence[Any], request: Request, most: int) -> tuple[list[Any], dict[str, str]]:
+    """One page of the items, and the NextToken if there are more."""
+    limit = int(request.get("MaxResults") or most)
+    if not 1 <= limit <= most:
+        raise invalid(f"MaxResults must be between 1 and {most}, and is {limit}")
+    try:
+        first = int(request.get("NextToken") or 0)
+    except ValueError:
+        raise invalid(f"Invalid NextToken: {request['NextToken']}") from None
+    more = {"NextToken": str(first + limit)} if first + limit < len(items) else {}
+    return list(items[first : first + limit]), more
+
+
+def copied(record: Any) -> Any:
+    """A copy that later changes do not reach."""
+    return json.loads(json.dumps(record))

@@ -1,0 +1,197 @@
+"""Tables: validated when written, versioned, and updated only by who saw the latest version.
+
+https://docs.aws.amazon.com/glue/latest/dg/aws-glue-api-catalog-tables.html
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ministack.core.responses import AccountRegionScopedDict, get_account_id
+from ministack.services import glue
+
+from infra.local.corrections.glue.answers import (
+    GlueError,
+    Request,
+    Response,
+    answer,
+    copied,
+    invalid,
+    missing,
+    page,
+    table,
+)
+
+_NAME = re.compile("[\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff\t]{1,255}")
+_LONGEST_TYPE = 131072
+_OPTIONAL = (
+    "Description",
+    "Owner",
+    "LastAccessTime",
+    "Retention",
+    "StorageDescriptor",
+    "PartitionKeys",
+    "ViewOriginalText",
+    "ViewExpandedText",
+    "TableType",
+    "Parameters",
+    "TargetTable",
+    "ViewDefinition",
+)
+
+# "database/table" -> the archived versions, oldest first, without the current one.
+_archive = AccountRegionScopedDict()
+
+
+def create(request: Request) -> Response:
+    """CreateTable."""
+    database = str(request.get("DatabaseName", ""))
+    if database not in glue._databases:
+        raise missing(f"Database {database} not found.")
+    table_input = request.get("TableInput") or {}
+    _check(table_input)
+    key = f"{database}/{table_input['Name']}"
+    if key in glue._tables:
+        raise GlueError("AlreadyExistsException", "Table already exists.")
+    now = time.time()
+    glue._tables[key] = _stored(table_input, database, "0", now, now)
+    _archive.pop(key, None)
+    return answer({})
+
+
+def update(request: Request) -> Response:
+    """UpdateTable: the whole definition is replaced; a VersionId that is not the current one is refused."""
+    table_input = request.get("TableInput") or {}
+    key, current = table({**request, "TableName": table_input.get("Name", "")})
+    expected = request.get("VersionId")
+    if expected is not None and str(expected) != current["VersionId"]:
+        raise GlueError(
+            "ConcurrentModificationException",
+            f"Update table failed due to concurrent modifications: version {expected} was expected, "
+            f"the table is at {current['VersionId']}.",
+        )
+    _check(table_input)
+    if not request.get("SkipArchive"):
+        _archive.setdefault(key, []).append(copied(current))
+    version = str(int(current["VersionId"]) + 1)
+    stored = _stored(table_input, current["DatabaseName"], version, current["CreateTime"], time.time())
+    glue._tables[key] = stored
+    return answer({})
+
+
+def versions(request: Request) -> Response:
+    """GetTableVersions: the newest first."""
+    key, current = table(request)
+    found = [current, *reversed(_archive.get(key, []))]
+    shown, more = page([_version(record) for record in found], request, 100)
+    return answer({"TableVersions": shown, **more})
+
+
+def version(request: Request) -> Response:
+    """GetTableVersion: the current one unless a VersionId says otherwise."""
+    key, current = table(request)
+    wanted = str(request.get("VersionId") or current["VersionId"])
+    for record in [current, *_archive.get(key, [])]:
+        if record["VersionId"] == wanted:
+            return answer({"TableVersion": _version(record)})
+    raise missing(f"Version {wanted} of table {current['Name']} not found.")
+
+
+def delete_version(request: Request) -> Response:
+    """DeleteTableVersion."""
+    key, _ = table(request)
+    _drop_version(key, str(request.get("VersionId")))
+    return answer({})
+
+
+def batch_delete_version(request: Request) -> Response:
+    """BatchDeleteTableVersion."""
+    key, record = table(request)
+    errors = []
+    for wanted in request.get("VersionIds") or []:
+        try:
+            _drop_version(key, str(wanted))
+        except GlueError as error:
+            detail = {"TableName": record["Name"], "VersionId": wanted, "ErrorDetail": error.detail()}
+            errors.append(detail)
+    return answer({"Errors": errors})
+
+
+def get_all(request: Request) -> Response:
+    """GetTables: those whose whole name matches the regular expression."""
+    database = str(request.get("DatabaseName", ""))
+    if database not in glue._databases:
+        raise missing(f"Database {database} not found.")
+    pattern = str(request.get("Expression") or "")
+    try:
+        # Glue's own consoles and clients also pass a trailing `*`.
+        matches = re.compile(pattern.replace(".*", "*").replace("*", ".*") or ".*").fullmatch
+    except re.error as error:
+        raise invalid(f"Invalid Expression {pattern!r}: {error}") from None
+    found = [t for k, t in sorted(glue._tables.items()) if k.startswith(f"{database}/") and matches(t["Name"])]
+    shown, more = page(found, request, 100)
+    return answer({"TableList": shown, **more})
+
+
+def without_archive(delete: Callable[[Request], Response]) -> Callable[[Request], Response]:
+    """DeleteTable, which forgets the table's versions too."""
+
+    def act(request: Request) -> Response:
+        _archive.pop(f"{request.get('DatabaseName')}/{request.get('Name')}", None)
+        return delete(request)
+
+    return act
+
+
+def reset() -> None:
+    """Forget every version."""
+    _archive.clear()
+
+
+def _version(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {"Table": record, "VersionId": record["VersionId"]}
+
+
+def _drop_version(key: str, wanted: str) -> None:
+    kept = [record for record in _archive.get(key, []) if record["VersionId"] != wanted]
+    if len(kept) == len(_archive.get(key, [])):
+        raise missing(f"Version {wanted} not found among the archived ones.")
+    _archive[key] = kept
+
+
+def _stored(
+    table_input: Mapping[str, Any], database: str, version_id: str, created: float, updated: float
+) -> dict[str, Any]:
+    kept = {field: copied(table_input[field]) for field in _OPTIONAL if table_input.get(field) is not None}
+    return {
+        **kept,
+        "Name": table_input["Name"],
+        "DatabaseName": database,
+        "CreateTime": created,
+        "UpdateTime": updated,
+        "Retention": table_input.get("Retention", 0),
+        "CreatedBy": f"arn:aws:iam::{get_account_id()}:root",
+        "IsRegisteredWithLakeFormation": False,
+        "CatalogId": get_account_id(),
+        "VersionId": version_id,
+    }
+
+
+def _check(table_input: Mapping[str, Any]) -> None:
+    name = str(table_input.get("Name") or "")
+    if not _NAME.fullmatch(name):
+        raise invalid(f"Invalid table name: {name!r}")
+    columns = (table_input.get("StorageDescriptor") or {}).get("Columns") or []
+    seen: set[str] = set()
+    for column in [*columns, *(table_input.get("PartitionKeys") or [])]:
+        column_name = str(column.get("Name") or "")
+        if not _NAME.fullmatch(column_name):
+            raise invalid(f"Invalid column name: {column_name!r}")
+        if len(str(column.get("Type") or "")) > _LONGEST_TYPE:
+            raise invalid(f"The type of column {column_name!r} is longer than {_LONGEST_TYPE} characters")
+        if column_name.lower() in seen:
+            raise invalid(f"Table {name} has the column {column_name!r} more than once")
+        seen.add(column_name.lower())

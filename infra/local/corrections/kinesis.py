@@ -1,0 +1,167 @@
+"""Kinesis streams: today's size limits, resharding that keeps what was written, and metrics.
+
+https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html
+https://docs.aws.amazon.com/kinesis/latest/APIReference/API_UpdateShardCount.html
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from ministack.services import kinesis
+
+from infra.local.corrections import metrics
+from infra.local.corrections.metrics import decoded_size
+
+NAMESPACE = "AWS/Kinesis"
+MAX_REQUEST_BYTES = 10 * 1024 * 1024
+MAX_RECORD_BYTES = 1024 * 1024
+# ministack refuses more than half of what one request may carry.
+_PART_BYTES = 5 * 1024 * 1024
+
+Request = dict[str, Any]
+Stream = dict[str, Any]
+
+
+def install() -> None:
+    """Wrap the operations on records and shards."""
+    put_record, put_records = kinesis._put_record, kinesis._put_records
+    get_records, shard_out = kinesis._get_records, kinesis._shard_out
+    describe_summary, route = kinesis._describe_stream_summary, kinesis._route_to_shard
+
+    def put_one(request: Request) -> Any:
+        size = _record_size(request)
+        if size > MAX_RECORD_BYTES:
+            return _invalid(_too_large(size))
+        response = put_record(request)
+        if response[0] == 200:
+            _measure(request, 1, size)
+        return response
+
+    def put_many(request: Request) -> Any:
+        records = request.get("Records") or []
+        sizes = [_record_size(record) for record in records]
+        if max(sizes, default=0) > MAX_RECORD_BYTES:
+            return _invalid(_too_large(max(sizes)))
+        if sum(sizes) > MAX_REQUEST_BYTES:
+            return _invalid("Records size exceeds 10 MB limit")
+        if len(records) > 500 or sum(sizes) <= _PART_BYTES:
+            response = put_records(request)
+        else:
+            response = _put_in_parts(put_records, request, sizes)
+        if response[0] == 200:
+            _measure(request, len(records), sum(sizes))
+        return response
+
+    def get_from_shard(request: Request) -> Any:
+        state = kinesis._shard_iterators.get(request.get("ShardIterator")) or {}
+        status, headers, body = get_records(request)
+        stream = kinesis._streams.get(state.get("stream")) or {"shards": {}}
+        shard = stream["shards"].get(state.get("shard_id")) or {}
+        if status == 200 and "ending_sequence_number" in shard:
+            answer = json.loads(body)
+            if state["position"] + len(answer["Records"]) >= len(shard["records"]):
+                # The end of a closed shard: a consumer goes on with its children.
+                del answer["NextShardIterator"]
+                body = json.dumps(answer).encode()
+        return status, headers, body
+
+    def describe_shard(shard_id: str, shard: dict[str, Any]) -> dict[str, Any]:
+        description: dict[str, Any] = shard_out(shard_id, shard)
+        if "ending_sequence_number" in shard:
+            description["SequenceNumberRange"]["EndingSequenceNumber"] = shard["ending_sequence_number"]
+        return description
+
+    def summarize(request: Request) -> Any:
+        status, headers, body = describe_summary(request)
+        if status == 200:
+            answer = json.loads(body)
+            stream = kinesis._resolve_stream(request)[1]
+            answer["StreamDescriptionSummary"]["OpenShardCount"] = len(open_shards(stream))
+            answer["StreamDescriptionSummary"]["MaxRecordSizeInKiB"] = MAX_RECORD_BYTES // 1024
+            body = json.dumps(answer).encode()
+        return status, headers, body
+
+    kinesis._put_record, kinesis._put_records = put_one, put_many
+    kinesis._get_records, kinesis._shard_out = get_from_shard, describe_shard
+    kinesis._describe_stream_summary = summarize
+    kinesis._route_to_shard = lambda key, stream: route(key, {"shards": open_shards(stream)})
+    kinesis._update_shard_count = update_shard_count
+
+
+def open_shards(stream: Stream) -> dict[str, dict[str, Any]]:
+    """The shards that take records, by id."""
+    return {name: shard for name, shard in stream["shards"].items() if "ending_sequence_number" not in shard}
+
+
+def update_shard_count(request: Request) -> Any:
+    """UpdateShardCount: closes the open shards, which stay readable, and opens as many as asked for."""
+    name, stream = kinesis._resolve_stream(request)
+    if not stream:
+        return kinesis.error_response_json("ResourceNotFoundException", f"Stream {name} not found", 400)
+    if stream["StreamModeDetails"]["StreamMode"] == "ON_DEMAND":
+        return _invalid(f"Stream {name} is in ON_DEMAND mode; its shard count cannot be set.")
+    target = int(request.get("TargetShardCount") or 0)
+    parents = open_shards(stream)
+    current = len(parents)
+    if not current / 2 <= target <= current * 2 or target < 1:
+        return _invalid(
+            f"UpdateShardCount cannot scale from {current} to {target} shards: at most double, at least half."
+        )
+    if target != current:
+        children = kinesis._build_shards(target, kinesis._max_shard_index(stream) + 1)
+        for shard in parents.values():
+            shard["ending_sequence_number"] = kinesis._next_sequence_number()
+        for child in children.values():
+            overlapping = list(_overlapping(child, parents))
+            child["parent_shard_id"] = overlapping[0]
+            child["adjacent_parent_shard_id"] = overlapping[1] if len(overlapping) > 1 else None
+        stream["shards"].update(children)
+    answer = {"StreamName": stream["StreamName"], "StreamARN": stream["StreamARN"]}
+    return kinesis.json_response({**answer, "CurrentShardCount": current, "TargetShardCount": target})
+
+
+def _overlapping(child: dict[str, Any], parents: dict[str, dict[str, Any]]) -> Iterator[str]:
+    for name, parent in parents.items():
+        starts_before = int(parent["starting_hash_key"]) <= int(child["ending_hash_key"])
+        if starts_before and int(child["starting_hash_key"]) <= int(parent["ending_hash_key"]):
+            yield name
+
+
+def _record_size(record: Request) -> int:
+    return decoded_size(record.get("Data", "")) + len(record.get("PartitionKey", "").encode())
+
+
+def _too_large(size: int) -> str:
+    return f"Record size of {size} bytes, with its partition key, exceeds the limit of {MAX_RECORD_BYTES}."
+
+
+def _put_in_parts(put_records: Any, request: Request, sizes: list[int]) -> Any:
+    answer: dict[str, Any] = {"FailedRecordCount": 0, "Records": []}
+    part: list[Request] = []
+    held = 0
+    response: Any = None
+    for record, size in [*zip(request["Records"], sizes, strict=True), ({}, _PART_BYTES)]:
+        if part and held + size > _PART_BYTES:
+            response = put_records({**request, "Records": part})
+            if response[0] != 200:
+                return response
+            answer["Records"] += json.loads(response[2])["Records"]
+            part, held = [], 0
+        part.append(record)
+        held += size
+    return response[0], response[1], json.dumps(answer).encode()
+
+
+def _measure(request: Request, records: int, size: int) -> None:
+    dimensions = {"StreamName": kinesis._resolve_stream(request)[1]["StreamName"]}
+    metrics.publish(NAMESPACE, "IncomingRecords", records, "Count", dimensions)
+    metrics.publish(NAMESPACE, "IncomingBytes", size, "Bytes", dimensions)
+    for name in ("WriteProvisionedThroughputExceeded", "ReadProvisionedThroughputExceeded"):
+        metrics.publish(NAMESPACE, name, 0, "Count", dimensions)
+
+
+def _invalid(message: str) -> Any:
+    return kinesis.error_response_json("InvalidArgumentException", message, 400)

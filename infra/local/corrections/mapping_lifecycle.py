@@ -1,0 +1,100 @@
+"""Event source mappings as the Lambda API documents them: defaults, and states that change with time.
+
+https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html
+https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-params.html
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from ministack.core.concurrency import esm_wake
+from ministack.services import lambda_svc
+
+DEFAULT_BATCH_SIZE = 100
+TRANSITION_SECONDS = 0.1
+
+_DEFAULTS = {
+    "MaximumRetryAttempts": -1,
+    "MaximumRecordAgeInSeconds": -1,
+    "BisectBatchOnFunctionError": False,
+    "ParallelizationFactor": 1,
+    "TumblingWindowInSeconds": 0,
+    "DestinationConfig": {"OnFailure": {}},
+}
+TemplateProperties = Mapping[str, Any]
+_READING = {"Enabled", "Updating"}
+
+
+def install() -> None:
+    """Wrap the three operations that change a mapping."""
+    create, update = lambda_svc._create_esm, lambda_svc._update_esm
+
+    def create_mapping(request: dict[str, Any]) -> Any:
+        if ":dynamodb:" in request.get("EventSourceArn", ""):
+            if "StartingPosition" not in request:
+                return lambda_svc._invalid_parameter_value("1 validation error detected: startingPosition is null")
+            request = {"BatchSize": DEFAULT_BATCH_SIZE, **_DEFAULTS, **request}
+        return _in_transition(create(request), "Creating")
+
+    def update_mapping(identifier: str, request: dict[str, Any]) -> Any:
+        mapping = lambda_svc._esms.get(identifier) or {}
+        before = mapping.get("State")
+        response = update(identifier, request)
+        if mapping.get("State") == before:
+            return _in_transition(response, "Updating")
+        return _in_transition(response, "Enabling" if mapping.get("Enabled") else "Disabling")
+
+    lambda_svc._create_esm = create_mapping
+    lambda_svc._update_esm = update_mapping
+
+
+def is_enabled(mapping: dict[str, Any]) -> bool:
+    """Whether the mapping is to read its stream now."""
+    return bool(mapping.get("Enabled", True)) and mapping.get("State") in _READING
+
+
+def normalize(mapping: dict[str, Any], properties: TemplateProperties) -> None:
+    """Give a mapping that CloudFormation made the API's types, its defaults and its state."""
+    defaults: dict[str, Any] = {"BatchSize": DEFAULT_BATCH_SIZE, "MaximumBatchingWindowInSeconds": 0}
+    if ":dynamodb:" in mapping["EventSourceArn"]:
+        for name, default in {**defaults, **_DEFAULTS}.items():
+            value = properties.get(name)
+            # A template's numbers and booleans may arrive as text.
+            mapping[name] = default if value is None else _typed(value, default)
+        mapping["FunctionResponseTypes"] = properties.get("FunctionResponseTypes") or []
+        if not properties.get("FilterCriteria"):
+            mapping.pop("FilterCriteria", None)
+    mapping["Enabled"] = _typed(properties.get("Enabled", True), True)
+    mapping["State"] = "Enabled" if mapping["Enabled"] else "Disabled"
+    esm_wake.set()
+
+
+def _typed(value: Any, default: Any) -> Any:
+    if isinstance(default, bool):
+        return str(value).lower() == "true"
+    return int(value) if isinstance(default, int) else value
+
+
+def _in_transition(response: Any, state: str) -> Any:
+    """Show the mapping in a passing state, in the answer and for a moment after it."""
+    status, headers, body = response
+    if status >= 300:
+        return response
+    answer = json.loads(body)
+    mapping = lambda_svc._esms[answer["UUID"]]
+    settled = "Enabled" if mapping.get("Enabled") else "Disabled"
+    if settled == "Disabled" and state == "Updating":
+        return response
+    mapping["State"] = state
+
+    def settle() -> None:
+        if mapping["State"] == state:
+            mapping["State"] = settled
+            esm_wake.set()
+
+    threading.Timer(TRANSITION_SECONDS, settle).start()
+    return status, headers, json.dumps({**answer, "State": state}).encode()

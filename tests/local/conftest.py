@@ -1,0 +1,111 @@
+"""One local AWS server for all tests in this folder; they share it, so their names are their own."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import time
+import uuid
+import zipfile
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from infra.local.process import LocalAws
+
+ACCOUNT = "000000000000"
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/local"
+
+
+@pytest.fixture
+def name() -> str:
+    """A name no other test has, valid for every AWS resource."""
+    return f"t{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def fault(local_aws: LocalAws) -> Iterator[Callable[..., None]]:
+    """Arms one injected failure; all are cleared after the test."""
+
+    def arm(**description: Any) -> None:
+        local_aws.call("POST", "/_dynalake/faults", description)
+
+    yield arm
+    local_aws.call("DELETE", "/_dynalake/faults")
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Callable[..., Any]:
+    """Polls until a probe answers something true, and returns it; fails after the timeout."""
+
+    def poll(probe: Callable[[], Any], timeout: float = 20.0) -> Any:
+        deadline = time.monotonic() + timeout
+        while True:
+            answer = probe()
+            if answer:
+                return answer
+            assert time.monotonic() < deadline, f"Not within {timeout} s; last answer: {answer!r}"
+            time.sleep(0.05)
+
+    return poll
+
+
+@pytest.fixture
+def bucket(client: Callable[[str], Any], name: str) -> str:
+    """A new, empty bucket."""
+    client("s3").create_bucket(Bucket=name)
+    return name
+
+
+@pytest.fixture
+def objects(client: Callable[[str], Any]) -> Callable[..., dict[str, bytes]]:
+    """Reads every object of a bucket below a prefix, gunzipped where its key says so."""
+    s3 = client("s3")
+
+    def read(bucket: str, prefix: str = "") -> dict[str, bytes]:
+        contents = {}
+        for entry in s3.list_objects_v2(Bucket=bucket, Prefix=prefix).get("Contents", []):
+            body = s3.get_object(Bucket=bucket, Key=entry["Key"])["Body"].read()
+            contents[entry["Key"]] = gzip.decompress(body) if entry["Key"].endswith(".gz") else body
+        return contents
+
+    return read
+
+
+@pytest.fixture
+def make_function(client: Callable[[str], Any]) -> Callable[..., str]:
+    """Creates a Lambda function from its source."""
+
+    def make(function: str, source: str, **environment: str) -> str:
+        archive = io.BytesIO()
+        with zipfile.ZipFile(archive, "w") as file:
+            file.writestr("index.py", source)
+        client("lambda").create_function(
+            FunctionName=function,
+            Runtime="python3.12",
+            Handler="index.handler",
+            Role=ROLE,
+            Code={"ZipFile": archive.getvalue()},
+            Environment={"Variables": environment},
+        )
+        return function
+
+    return make
+
+
+@pytest.fixture
+def make_table(client: Callable[[str], Any]) -> Callable[..., str]:
+    """Creates a table with a stream, keyed by `id`; the stream's ARN."""
+
+    def make(table: str, key_type: str = "S", view: str = "NEW_AND_OLD_IMAGES") -> str:
+        description = client("dynamodb").create_table(
+            TableName=table,
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": key_type}],
+            BillingMode="PAY_PER_REQUEST",
+            StreamSpecification={"StreamEnabled": True, "StreamViewType": view},
+        )
+        return str(description["TableDescription"]["LatestStreamArn"])
+
+    return make

@@ -1,0 +1,265 @@
+"""Firehose delivers to S3 as its documentation says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.local.conftest import ACCOUNT, ROLE
+
+Client = Callable[[str], Any]
+Read = Callable[..., dict[str, bytes]]
+
+
+def destination(bucket: str, **settings: Any) -> dict[str, Any]:
+    """An S3 destination that buffers for a minute: one real second."""
+    return {
+        "BucketARN": f"arn:aws:s3:::{bucket}",
+        "RoleARN": ROLE,
+        "Prefix": "raw/dt=!{timestamp:yyyyMMdd}/",
+        "ErrorOutputPrefix": "errors/!{firehose:error-output-type}/",
+        "CompressionFormat": "GZIP",
+        "BufferingHints": {"SizeInMBs": 64, "IntervalInSeconds": 60},
+        **settings,
+    }
+
+
+def create(client: Client, name: str, **settings: Any) -> None:
+    client("firehose").create_delivery_stream(
+        DeliveryStreamName=name, ExtendedS3DestinationConfiguration=destination(**settings)
+    )
+
+
+def put(client: Client, name: str, records: list[bytes]) -> Any:
+    batch = [{"Data": data} for data in records]
+    return client("firehose").put_record_batch(DeliveryStreamName=name, Records=batch)
+
+
+def test_records_of_an_interval_become_one_gzip_object(
+    client: Client, bucket: str, name: str, objects: Read, eventually: Any
+) -> None:
+    """Records are concatenated as they are, compressed, and named
+    `<evaluated prefix><stream>-<version>-YYYY-MM-DD-HH-MM-SS-<uuid>.gz`.
+
+    https://docs.aws.amazon.com/firehose/latest/dev/s3-object-name.html
+    https://docs.aws.amazon.com/firehose/latest/dev/basic-deliver.html
+    """
+    create(client, name, bucket=bucket)
+    before = datetime.now(UTC)
+    for number in range(20):
+        put(client, name, [f"{number}\n".encode()])
+    (key, body), *others = eventually(lambda: objects(bucket)).items()
+    assert not others
+    assert body == "".join(f"{number}\n" for number in range(20)).encode()
+    pattern = rf"raw/dt=(\d{{8}})/{name}-1-(\d{{4}}-\d\d-\d\d-\d\d-\d\d-\d\d)-[0-9a-f-]{{36}}\.gz"
+    match = re.fullmatch(pattern, key)
+    assert match
+    arrived = datetime.strptime(match[2], "%Y-%m-%d-%H-%M-%S").replace(tzinfo=UTC)
+    assert timedelta(seconds=-2) < arrived - before < timedelta(seconds=10)
+    assert match[1] == f"{arrived:%Y%m%d}"
+
+
+def test_a_full_buffer_is_delivered_before_its_interval(
+    client: Client, bucket: str, name: str, objects: Read, eventually: Any
+) -> None:
+    """Whichever of size and interval is satisfied first triggers the delivery.
+
+    https://docs.aws.amazon.com/firehose/latest/APIReference/API_BufferingHints.html
+    """
+    hints = {"SizeInMBs": 1, "IntervalInSeconds": 900}
+    create(client, name, bucket=bucket, BufferingHints=hints, CompressionFormat="UNCOMPRESSED")
+    put(client, name, [b"x" * 512 * 1024] * 5)
+    bodies = eventually(lambda: len(read := objects(bucket)) == 2 and read)
+    assert [len(body) for body in bodies.values()] == [1024 * 1024] * 2
+    assert not any(key.endswith(".gz") for key in bodies)
+
+
+def test_a_kinesis_stream_is_read_from_the_creation_on(
+    client: Client, bucket: str, name: str, objects: Read, eventually: Any
+) -> None:
+    """A Firehose stream with a Kinesis stream as its source starts reading from LATEST.
+
+    https://docs.aws.amazon.com/firehose/latest/dev/create-name.html
+    """
+    kinesis = client("kinesis")
+    kinesis.create_stream(StreamName=name, ShardCount=2)
+    kinesis.put_record(StreamName=name, Data=b"before\n", PartitionKey="a")
+    client("firehose").create_delivery_stream(
+        DeliveryStreamName=name,
+        DeliveryStreamType="KinesisStreamAsSource",
+        KinesisStreamSourceConfiguration={
+            "KinesisStreamARN": f"arn:aws:kinesis:us-east-1:{ACCOUNT}:stream/{name}",
+            "RoleARN": ROLE,
+        },
+        ExtendedS3DestinationConfiguration=destination(bucket),
+    )
+    for start in range(0, 300, 100):
+        records = [
+            {"Data": f"{number}\n".encode(), "PartitionKey": str(number)} for number in range(start, start + 100)
+        ]
+        kinesis.put_records(StreamName=name, Records=records)
+
+    def lines() -> list[bytes]:
+        return [line for body in objects(bucket).values() for line in body.splitlines()]
+
+    eventually(lambda: len(lines()) >= 300)
+    assert sorted(map(int, lines())) == list(range(300))
+    assert len(objects(bucket)) < 5
+
+
+def test_what_s3_refuses_is_tried_again(client: Client, name: str, objects: Read, eventually: Any) -> None:
+    """Firehose retries a failed delivery to S3 and does not lose the data meanwhile.
+
+    https://docs.aws.amazon.com/firehose/latest/dev/retry.html
+    """
+    create(client, name, bucket=name)
+    put(client, name, [b"kept\n"])
+    eventually(lambda: _metric(client, name, "DeliveryToS3.Success"))
+    client("s3").create_bucket(Bucket=name)
+    assert list(eventually(lambda: objects(name)).values()) == [b"kept\n"]
+
+
+def test_a_slow_down_of_s3_delays_delivery(
+    client: Client, bucket: str, name: str, objects: Read, eventually: Any, fault: Any
+) -> None:
+    """S3 may answer 503 Slow Down while it scales a prefix; the injected fault does so three times.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html
+    """
+    fault(service="s3", operation="PutObject", code="SlowDown", status=503, times=3, resource=bucket)
+    create(client, name, bucket=bucket)
+    put(client, name, [b"kept\n"])
+    assert list(eventually(lambda: objects(bucket)).values()) == [b"kept\n"]
+    outcomes = _metric(client, name, "DeliveryToS3.Success")
+    assert (outcomes["SampleCount"], outcomes["Sum"]) == (4, 1)
+
+
+def test_an_update_keeps_what_is_buffered(
+    client: Client, bucket: str, name: str, objects: Read, eventually: Any
+) -> None:
+    """UpdateDestination applies to what is delivered after it, and increases the version in the name.
+
+    https://docs.aws.amazon.com/firehose/latest/APIReference/API_UpdateDestination.html
+    """
+    firehose = client("firehose")
+    create(client, name, bucket=bucket)
+    put(client, name, [b"buffered\n"])
+    described = firehose.describe_delivery_stream(DeliveryStreamName=name)["DeliveryStreamDescription"]
+    firehose.update_destination(
+        DeliveryStreamName=name,
+        CurrentDeliveryStreamVersionId=described["VersionId"],
+        DestinationId=described["Destinations"][0]["DestinationId"],
+        ExtendedS3DestinationUpdate={"Prefix": "other/!{timestamp:yyyy}/"},
+    )
+    ((key, body),) = eventually(lambda: objects(bucket)).items()
+    assert key.startswith(f"other/{datetime.now(UTC):%Y}/{name}-2-")
+    assert body == b"buffered\n"
+
+
+def test_the_custom_time_zone_is_the_prefix_s(
+    client: Client, bucket: str, name: str, objects: Read, eventually: Any
+) -> None:
+    """Prefixes and names are in UTC, or in the CustomTimeZone.
+
+    https://docs.aws.amazon.com/firehose/latest/dev/s3-prefixes.html
+    """
+    zone = "Pacific/Kiritimati"  # UTC+14
+    prefix = "!{timestamp:yyyyMMddHH}/"
+    create(client, name, bucket=bucket, Prefix=prefix, CustomTimeZone=zone)
+    put(client, name, [b"x"])
+    (key,) = eventually(lambda: objects(bucket))
+    hour = datetime.strptime(key[:10], "%Y%m%d%H").replace(tzinfo=UTC)
+    assert timedelta(hours=12) < hour - datetime.now(UTC) <= timedelta(hours=14)
+
+
+def test_a_deleted_stream_delivers_what_it_holds(
+    client: Client, bucket: str, name: str, objects: Read, eventually: Any
+) -> None:
+    """While a stream is being deleted it may still deliver; nothing of it is left behind after that.
+
+    https://docs.aws.amazon.com/firehose/latest/APIReference/API_DeleteDeliveryStream.html
+    """
+    create(client, name, bucket=bucket, BufferingHints={"SizeInMBs": 64, "IntervalInSeconds": 900})
+    put(client, name, [b"last\n"])
+    client("firehose").delete_delivery_stream(DeliveryStreamName=name)
+    assert list(eventually(lambda: objects(bucket)).values()) == [b"last\n"]
+
+
+@pytest.mark.parametrize(
+    ("records", "code"),
+    [
+        ([b"x"] * 501, "ValidationException"),
+        ([b"x" * 1_024_001], "ValidationException"),
+        ([b"x" * 1_000_000] * 5, "InvalidArgumentException"),
+    ],
+)
+def test_a_batch_has_limits(client: Client, bucket: str, name: str, records: list[bytes], code: str) -> None:
+    """At most 500 records and 4 MiB in a call, and 1,000 KiB in a record.
+
+    https://docs.aws.amazon.com/firehose/latest/APIReference/API_PutRecordBatch.html
+    """
+    create(client, name, bucket=bucket)
+    with pytest.raises(ClientError) as error:
+        put(client, name, records)
+    assert error.value.response["Error"]["Code"] == code
+
+
+def test_each_record_of_a_batch_succeeds_or_fails_by_itself(
+    client: Client, bucket: str, name: str, objects: Read, eventually: Any, fault: Any
+) -> None:
+    """FailedPutCount counts the records that failed; RequestResponses is in the order of the request.
+
+    https://docs.aws.amazon.com/firehose/latest/APIReference/API_PutRecordBatch.html
+    """
+    create(client, name, bucket=bucket)
+    fault(
+        service="firehose",
+        operation="PutRecordBatch",
+        code="ServiceUnavailableException",
+        times=1,
+        fraction=0.5,
+        resource=name,
+    )
+    response = put(client, name, [f"{number}\n".encode() for number in range(200)])
+    answers = response["RequestResponses"]
+    stored = {number for number, answer in enumerate(answers) if "RecordId" in answer}
+    failed = [answer for answer in answers if answer.get("ErrorCode") == "ServiceUnavailableException"]
+    assert len(failed) == response["FailedPutCount"] == 200 - len(stored)
+    assert 50 < len(stored) < 150
+    (body,) = eventually(lambda: objects(bucket)).values()
+    assert set(map(int, body.split())) == stored
+
+
+def test_deliveries_are_measured(client: Client, bucket: str, name: str, objects: Read, eventually: Any) -> None:
+    """Firehose publishes what came in, what was delivered, and how old it was.
+
+    https://docs.aws.amazon.com/firehose/latest/dev/monitoring-with-cloudwatch-metrics.html
+    """
+    create(client, name, bucket=bucket)
+    put(client, name, [b"12345", b"67"])
+    eventually(lambda: objects(bucket))
+    assert _metric(client, name, "IncomingRecords")["Sum"] == 2
+    assert _metric(client, name, "IncomingBytes")["Sum"] == 7
+    eventually(lambda: (_metric(client, name, "DeliveryToS3.Records") or {}).get("Sum") == 2)
+    assert _metric(client, name, "DeliveryToS3.Success")["Average"] == 1
+    assert 0.5 < _metric(client, name, "DeliveryToS3.DataFreshness")["Maximum"] < 20
+
+
+def _metric(client: Client, stream: str, metric: str) -> Any:
+    now = datetime.now(UTC)
+    points = client("cloudwatch").get_metric_statistics(
+        Namespace="AWS/Firehose",
+        MetricName=metric,
+        Dimensions=[{"Name": "DeliveryStreamName", "Value": stream}],
+        StartTime=now - timedelta(hours=1),
+        EndTime=now + timedelta(hours=1),
+        Period=7200,
+        Statistics=["Sum", "SampleCount", "Average", "Maximum"],
+    )["Datapoints"]
+    assert len(points) < 3
+    return points[-1] if points else None

@@ -1,0 +1,113 @@
+"""Glue tables are validated, versioned and updated as the Data Catalog's API documents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+Client = Callable[[str], Any]
+
+
+@pytest.fixture
+def glue(client: Client) -> Any:
+    """The Glue client."""
+    return client("glue")
+
+
+@pytest.fixture
+def database(glue: Any, name: str) -> str:
+    """A new database."""
+    glue.create_database(DatabaseInput={"Name": name})
+    return name
+
+
+def _input(name: str = "events", columns: tuple[str, ...] = ("id",), **more: Any) -> dict[str, Any]:
+    storage = {"Columns": [{"Name": column, "Type": "string"} for column in columns]}
+    return {"Name": name, "StorageDescriptor": storage, **more}
+
+
+def test_an_update_makes_a_version(glue: Any, database: str) -> None:
+    """Each UpdateTable raises VersionId and archives what was, unless SkipArchive says not to.
+
+    https://docs.aws.amazon.com/glue/latest/dg/aws-glue-api-catalog-tables.html#aws-glue-api-catalog-tables-UpdateTable
+    https://docs.aws.amazon.com/glue/latest/dg/aws-glue-api-catalog-tables.html#aws-glue-api-catalog-tables-GetTableVersions
+    """
+    glue.create_table(DatabaseName=database, TableInput=_input(Parameters={"kept": "no"}))
+    first = glue.get_table(DatabaseName=database, Name="events")["Table"]["VersionId"]
+    glue.update_table(DatabaseName=database, TableInput=_input(columns=("id", "a")))
+    glue.update_table(DatabaseName=database, TableInput=_input(columns=("id", "a", "b")), SkipArchive=True)
+    current = glue.get_table(DatabaseName=database, Name="events")["Table"]
+    assert int(current["VersionId"]) == int(first) + 2
+    assert "kept" not in current.get("Parameters", {})
+    versions = glue.get_table_versions(DatabaseName=database, TableName="events")["TableVersions"]
+    assert [version["VersionId"] for version in versions] == [str(int(first) + 2), first]
+    old = glue.get_table_version(DatabaseName=database, TableName="events", VersionId=first)["TableVersion"]
+    assert [column["Name"] for column in old["Table"]["StorageDescriptor"]["Columns"]] == ["id"]
+    with pytest.raises(glue.exceptions.EntityNotFoundException):
+        glue.get_table_version(DatabaseName=database, TableName="events", VersionId="77")
+
+
+def test_a_stale_version_is_refused(glue: Any, database: str) -> None:
+    """VersionId is the version at which to update; another writer in between is a conflict.
+
+    https://docs.aws.amazon.com/glue/latest/webapi/API_UpdateTable.html
+    """
+    glue.create_table(DatabaseName=database, TableInput=_input())
+    seen = glue.get_table(DatabaseName=database, Name="events")["Table"]["VersionId"]
+    glue.update_table(DatabaseName=database, TableInput=_input(columns=("id", "a")), VersionId=seen)
+    with pytest.raises(glue.exceptions.ConcurrentModificationException):
+        glue.update_table(DatabaseName=database, TableInput=_input(columns=("id", "b")), VersionId=seen)
+    table = glue.get_table(DatabaseName=database, Name="events")["Table"]
+    assert [column["Name"] for column in table["StorageDescriptor"]["Columns"]] == ["id", "a"]
+
+
+@pytest.mark.parametrize(
+    "table_input",
+    [
+        _input(columns=("id", "ID")),
+        _input(PartitionKeys=[{"Name": "id", "Type": "string"}]),
+        _input(columns=("x" * 256,)),
+        _input(columns=("line\nbreak",)),
+    ],
+    ids=["repeated", "repeated-key", "too-long", "line-break"],
+)
+def test_an_invalid_definition_is_refused(glue: Any, database: str, table_input: dict[str, Any]) -> None:
+    """Names are 1 to 255 characters of the documented pattern.
+
+    https://docs.aws.amazon.com/glue/latest/webapi/API_Column.html
+    """
+    with pytest.raises(glue.exceptions.ClientError) as refused:
+        glue.create_table(DatabaseName=database, TableInput=table_input)
+    assert refused.value.response["Error"]["Code"] == "InvalidInputException"
+
+
+def test_names_are_stored_in_lower_case(glue: Any, database: str) -> None:
+    """https://docs.aws.amazon.com/glue/latest/webapi/API_TableInput.html"""
+    glue.create_table(DatabaseName=database, TableInput=_input(name="Events"))
+    assert glue.get_table(DatabaseName=database, Name="events")["Table"]["Name"] == "events"
+    with pytest.raises(glue.exceptions.AlreadyExistsException):
+        glue.create_table(DatabaseName=database, TableInput=_input(name="EVENTS"))
+
+
+def test_tables_are_found_by_regular_expression(glue: Any, database: str) -> None:
+    """https://docs.aws.amazon.com/glue/latest/webapi/API_GetTables.html"""
+    for table in ("orders_json", "orders_parquet", "users_json"):
+        glue.create_table(DatabaseName=database, TableInput=_input(name=table))
+    found = glue.get_tables(DatabaseName=database, Expression="orders_.*")["TableList"]
+    assert [table["Name"] for table in found] == ["orders_json", "orders_parquet"]
+    found = glue.get_tables(DatabaseName=database, Expression="orders_(json|csv)")["TableList"]
+    assert [table["Name"] for table in found] == ["orders_json"]
+
+
+def test_a_deleted_table_forgets_its_versions(glue: Any, database: str) -> None:
+    """https://docs.aws.amazon.com/glue/latest/webapi/API_DeleteTable.html"""
+    for _ in range(2):
+        glue.create_table(DatabaseName=database, TableInput=_input())
+        glue.update_table(DatabaseName=database, TableInput=_input(columns=("id", "a")))
+        versions = glue.get_table_versions(DatabaseName=database, TableName="events")["TableVersions"]
+        assert len(versions) == 2
+        glue.delete_table(DatabaseName=database, Name="events")
+    with pytest.raises(glue.exceptions.EntityNotFoundException):
+        glue.get_table_versions(DatabaseName=database, TableName="events")

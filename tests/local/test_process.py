@@ -1,0 +1,75 @@
+"""The local server as a process: its files, its environment, its end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from infra.local.process import ROOT, LocalAws, LocalAwsError
+
+STARTER = """
+import sys, time
+from pathlib import Path
+from infra.local.process import LocalAws
+aws = LocalAws(log=Path(sys.argv[1]) / "server.log", state_dir=Path(sys.argv[1]) / "state")
+aws.start()
+print(aws._process.pid, flush=True)
+time.sleep(60)
+"""
+
+
+def test_it_removes_its_files_and_ends(tmp_path: Path) -> None:
+    with LocalAws(log=tmp_path / "server.log", state_dir=tmp_path / "state") as aws:
+        assert aws.endpoint_url.startswith("http://127.0.0.1:")
+        assert aws.env()["AWS_ENDPOINT_URL"] == aws.endpoint_url
+        assert list((tmp_path / "state").iterdir())
+        process = aws._process
+        assert process is not None
+    assert process.poll() is not None
+    assert not list((tmp_path / "state").iterdir())
+
+
+def test_it_ends_when_the_process_that_started_it_is_killed(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", STARTER, str(tmp_path)]
+    parent = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    server = int(parent.stdout.readline())
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    parent.stdout.close()
+    deadline = time.monotonic() + 10
+    while _runs(server):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert not list((tmp_path / "state").iterdir())
+
+
+def test_a_server_that_cannot_start_says_where_its_log_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DYNALAKE_LOCAL_PYTHON", "/bin/false")
+    aws = LocalAws(log=tmp_path / "server.log", state_dir=tmp_path / "state")
+    with pytest.raises(LocalAwsError, match=r"server\.log"):
+        aws.start()
+    assert not list((tmp_path / "state").iterdir())
+
+
+def test_reset_forgets_every_resource(tmp_path: Path) -> None:
+    with LocalAws(log=tmp_path / "server.log", state_dir=tmp_path / "state") as aws:
+        aws.call("POST", "/_dynalake/faults", {"service": "s3", "operation": "PutObject", "code": "SlowDown"})
+        aws.reset()
+        assert aws.call("GET", "/_dynalake/faults") == []
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    # An orphan that ended may wait for its new parent as a zombie.
+    status = Path(f"/proc/{process}/stat")
+    return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
