@@ -1,0 +1,39 @@
+"""
+### Brings in what a DynamoDB table already holds
+
+The stream only has changes. This DAG reads the table itself, in parallel segments, and writes every item as a
+`SNAPSHOT` change record to `dynamodb/json/{TABLE}/dt=00000000/{run}/`. Items written at or after the hand-off time are
+left out where they have an `updatedAt`: the stream has them.
+
+1. **plan** decides once what is read, and stores it beside the run's files. With *Only estimate*, the run ends here.
+2. **scan** reads one segment per mapped task. A killed task goes on at its checkpoint.
+3. **commit** checks that the counts add up (`read = kept + filtered`) and then makes the run the snapshot, in one
+   call. Until then, and if the run fails, the last good snapshot stays what SQL sees.
+4. **describe_columns** makes the attributes that it found columns of the Glue tables and views.
+
+`dynalake_setup` starts it once per table; trigger it by hand to take a new snapshot.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow.sdk import DAG, chain
+
+from dynalake.operators import backfill
+from dynalake.operators.parameters import backfill_parameters
+
+with DAG(
+    dag_id="dynalake_backfill",
+    dag_display_name="dynalake · backfill",
+    description="Reads a DynamoDB table into the lake's snapshot",
+    doc_md=__doc__,
+    schedule=None,
+    catchup=False,
+    max_active_runs=4,
+    params=backfill_parameters(),
+    render_template_as_native_obj=True,
+    tags=["dynalake"],
+    default_args={"retries": 3, "retry_delay": timedelta(seconds=30)},
+):
+    chain(backfill.scan.expand(segment=backfill.plan()), backfill.commit(), backfill.describe_columns())

@@ -1,0 +1,45 @@
+"""
+### Turns gzipped JSON into Parquet
+
+1. **tables** and **plan** find what is due: closed days, and the snapshot, whose raw objects are not what their Parquet
+   was made from. They also register the partitions of the coming days.
+2. **convert**, one mapped task per table and day: reads every line exactly, decides the column types from all values,
+   removes what came twice, sorts, and writes Parquet beside what is there. Lines in = rows out + duplicates + canaries
+   + quarantined, counted again from the files, or the task fails.
+3. **widen** converts older days again where a column's type became wider than their files can be read with.
+4. **publish**, one mapped task per table: the schema, the partitions and the views, so that readers see the old version
+   or the new one, never both and never neither.
+
+Name *days* to convert them whether they are due or not; an open day can be named too, and the views go on reading it
+from JSON.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow.sdk import DAG, TaskGroup, chain
+
+from dynalake.operators import compact
+from dynalake.operators.parameters import compact_parameters
+
+with DAG(
+    dag_id="dynalake_compact",
+    dag_display_name="dynalake · compact",
+    description="Converts closed days of gzipped JSON to Parquet and publishes them",
+    doc_md=__doc__,
+    schedule="0 2 * * *",
+    catchup=False,
+    max_active_runs=1,
+    params=compact_parameters(),
+    render_template_as_native_obj=True,
+    tags=["dynalake"],
+    default_args={"retries": 3, "retry_delay": timedelta(minutes=1)},
+):
+    tables = compact.tables()
+    converted = compact.convert.expand(partition=compact.plan(tables))
+    with TaskGroup("widen", tooltip="Only when a column's type became wider"):
+        again = compact.plan_widened(tables, converted)
+        widened = compact.convert.partial(beside=converted).expand(partition=again)
+    published = compact.publish.partial(converted=converted, widened=widened).expand(table=tables)
+    chain(published, compact.report(converted, widened))

@@ -1,0 +1,65 @@
+"""
+### Sets up the pipeline of one DynamoDB table, and proves that it works
+
+1. **check_source**: the AWS connection, the names, the settings, the table and its stream. Whatever is wrong stops the
+   run here, before anything is made.
+2. **plan**: what CloudFormation is going to change. With *Only show the plan* the run ends here.
+3. **deploy**: the stacks `dynalake-{environment}-storage`, `-forwarder` and `-table-{table}`, by change sets; nothing
+   happens to a stack that is as it should be.
+4. **prove**: the resources are active, and a canary record comes out in S3 at the other end.
+5. **register_catalog**: Glue tables, views, and the partitions of the coming days, so that new data can be queried at
+   once; there is no crawler.
+6. **record_hand_off**: the moment from which on the stream has every change.
+7. **start_backfill**: brings in what was written before, with `dynalake_backfill`.
+
+Run it again whenever you like: it changes nothing that is right, and repairs what is not.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+from airflow.sdk import DAG, TaskGroup, chain
+
+from dynalake.operators import setup
+from dynalake.operators.parameters import setup_parameters
+
+with DAG(
+    dag_id="dynalake_setup",
+    dag_display_name="dynalake · setup",
+    description="Deploys and proves the pipeline of one DynamoDB table",
+    doc_md=__doc__,
+    schedule=None,
+    catchup=False,
+    params=setup_parameters(),
+    render_template_as_native_obj=True,
+    tags=["dynalake"],
+    default_args={"retries": 3, "retry_delay": timedelta(seconds=20)},
+):
+    source = setup.check_source()
+    planned = setup.plan(source)
+    with TaskGroup("deploy", tooltip="The CloudFormation stacks"):
+        storage = setup.storage()
+        forwarder = setup.forwarder(storage)
+        table = setup.table(source, storage, forwarder)
+    with TaskGroup("prove", tooltip="From DynamoDB's side of Lambda to S3"):
+        canary = setup.send_canary()
+        arrived = setup.canary_arrives(canary)
+        chain(setup.resources(table), canary)
+    registered = setup.register_catalog(source)
+    hand_off = setup.record_hand_off(table)
+    start_backfill = TriggerDagRunOperator(
+        task_id="start_backfill",
+        trigger_dag_id="dynalake_backfill",
+        trigger_run_id="{{ run_id }}__backfill",
+        conf={
+            "table": "{{ params.table }}",
+            "method": "{{ params.backfill }}",
+            "environment": "{{ params.environment }}",
+            "aws_conn_id": "{{ params.aws_conn_id }}",
+        },
+        skip_when_already_exists=True,
+    )
+    chain(planned, storage)
+    chain(arrived, registered, hand_off, setup.needs_backfill(hand_off), start_backfill)

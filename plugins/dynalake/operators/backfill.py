@@ -1,0 +1,87 @@
+"""The tasks of `dynalake_backfill`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import get_current_context, task
+
+from dynalake.operators.session import clients, guarded, parameters, table_names
+
+
+def _run_id() -> str:
+    run_id: str = get_current_context()["run_id"]
+    return run_id
+
+
+@task
+@guarded
+def plan() -> list[int]:
+    """Decides what the run reads, once, and returns its segments; a dry run says what it would take and has none."""
+    from dynalake.backfill.run import plan_backfill
+    from dynalake.capture.hand_off import load_hand_off
+    from dynalake.capture.lake import load_settings
+
+    asked = parameters()
+    found = clients()
+    names = table_names(found)
+    attribute = asked["updated_at_attribute"]
+    if attribute is None:
+        attribute = load_settings(found, names).updated_at_attribute
+    planned = plan_backfill(
+        found,
+        names,
+        run=_run_id(),
+        method=asked["method"],
+        updated_at_attribute=attribute,
+        updated_before=asked["updated_before"] or load_hand_off(found, names).at.isoformat(),
+        missing=asked["missing_updated_at"],
+        segments=asked["segments"],
+        max_read_capacity=asked["max_read_capacity"],
+        dry_run=asked["dry_run"],
+    )
+    print(planned.summary())
+    get_current_context()["ti"].xcom_push("plan", planned.to_json())
+    return [] if asked["dry_run"] else list(range(planned.segments))
+
+
+@task(map_index_template="{{ segment }}")
+@guarded
+def scan(segment: int) -> dict[str, Any]:
+    """Reads one segment of the table into gzipped change records; goes on at its checkpoint after a failure."""
+    from dynalake.backfill.scan import scan_segment
+
+    get_current_context()["segment"] = f"segment {segment}"  # type: ignore[typeddict-unknown-key]
+    found = clients()
+    names = table_names(found)
+    result = scan_segment(
+        found,
+        names,
+        run=_run_id(),
+        segment=segment,
+        progress=lambda now: print(f"{now.read:,} items read, {now.kept:,} kept, {now.objects:,} objects"),
+    )
+    return result.to_json()
+
+
+@task
+@guarded
+def commit() -> dict[str, Any]:
+    """Checks that the counts add up, then makes the run the snapshot in one call."""
+    from dynalake.backfill.commit import commit_backfill
+
+    found = clients()
+    committed = commit_backfill(found, table_names(found), run=_run_id())
+    print(committed.ledger.markdown())
+    return committed.to_json()
+
+
+@task
+@guarded
+def describe_columns() -> list[str]:
+    """Adds the snapshot's attributes to the Glue tables and the views; returns the new columns."""
+    from dynalake.catalog.discover import observe_new_attributes
+    from dynalake.names import SNAPSHOT_DAY
+
+    found = clients()
+    return list(observe_new_attributes(found, table_names(found), [SNAPSHOT_DAY]))

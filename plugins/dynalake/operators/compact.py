@@ -1,0 +1,149 @@
+"""The tasks of `dynalake_compact`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import get_current_context, task
+
+from dynalake.operators.session import clients, guarded, lake, parameters
+
+if TYPE_CHECKING:
+    from dynalake.compact.options import CompactOptions
+
+
+def _options() -> CompactOptions:
+    from dynalake.compact.options import CompactOptions
+
+    asked = parameters()
+    return CompactOptions(format=asked["format"], max_quarantined=asked["max_quarantined"])
+
+
+def _now() -> datetime:
+    """The run's time: the end of its data interval when it is scheduled, else when it was asked for."""
+    run = get_current_context()["dag_run"]
+    moment = run.data_interval_end or run.run_after
+    return datetime.fromisoformat(str(moment))
+
+
+@task
+@guarded
+def tables() -> list[str]:
+    """The tables this run is about; their partitions of the coming days are registered."""
+    from dynalake.capture.lake import list_tables, load_settings
+    from dynalake.catalog.partitions import register_days
+    from dynalake.operators.days import coming_days
+
+    asked = parameters()["tables"]
+    found = clients()
+    where = lake(found)
+    if asked:
+        chosen = [load_settings(found, where.table(name)).table for name in sorted(set(asked))]
+    else:
+        chosen = [settings.table for settings in list_tables(found, where)]
+    for name in chosen:
+        register_days(found, where.table(name), coming_days())
+    return chosen
+
+
+@task
+@guarded
+def plan(tables: list[str]) -> list[dict[str, Any]]:
+    """Finds the partitions that are due."""
+    from dynalake.compact.plan import plan_table
+
+    found = clients()
+    where = lake(found)
+    due: list[dict[str, Any]] = []
+    for name in tables:
+        for partition in plan_table(found, where.table(name), _options(), _now(), days=parameters()["days"]):
+            print(f"{name} dt={partition.day}: {partition.reason}, {partition.objects:,} objects")
+            due.append(partition.to_dict())
+    print(f"{len(due)} partitions of {len(tables)} tables are due")
+    return due
+
+
+@task(map_index_template="{{ partition_label }}")
+@guarded
+def convert(partition: dict[str, Any], beside: Iterable[dict[str, Any]] = ()) -> dict[str, Any]:
+    """Converts one partition. Readers see nothing of it yet."""
+    from dynalake.compact.convert import compact_day
+    from dynalake.compact.plan import PartitionPlan
+
+    planned = PartitionPlan.from_dict(partition)
+    label = f"{planned.table} dt={planned.day}"
+    get_current_context()["partition_label"] = label  # type: ignore[typeddict-unknown-key]
+    found = clients()
+    manifests = [one["manifest"] for one in beside if one["table"] == planned.table]
+    converted = compact_day(found, lake(found).table(planned.table), planned.day, _options(), beside=manifests)
+    print(
+        f"{converted.lines:,} lines of {converted.objects:,} objects = {converted.rows:,} rows "
+        f"+ {converted.duplicates:,} duplicates + {converted.canaries:,} canaries "
+        f"+ {converted.quarantined:,} quarantined; {converted.parts} Parquet files, {converted.size:,} bytes"
+    )
+    return converted.to_dict()
+
+
+@task(trigger_rule="none_failed")
+@guarded
+def plan_widened(tables: list[str], converted: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Older partitions whose files cannot be read any more with the types that this run brings; mostly none."""
+    from dynalake.compact.convert import ConvertedPartition
+    from dynalake.compact.plan import PartitionPlan
+    from dynalake.compact.publish import plan_reconversions
+
+    found = clients()
+    where = lake(found)
+    done = [ConvertedPartition.from_dict(one) for one in converted]
+    again: list[PartitionPlan] = []
+    for name in tables:
+        mine = [one for one in done if one.table == name]
+        if mine:
+            again += plan_reconversions(found, where.table(name), mine, _options())
+    for partition in again:
+        print(f"{partition.table} dt={partition.day} is converted again: a column's type became wider")
+    return [partition.to_dict() for partition in again]
+
+
+# What was converted is published even if another partition's conversion failed; `report` then fails the run.
+@task(map_index_template="{{ table_label }}", trigger_rule="all_done")
+@guarded
+def publish(table: str, converted: Iterable[dict[str, Any]], widened: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Shows one table's conversions to readers: schema, partitions, views with the watermark."""
+    from dynalake.compact.convert import ConvertedPartition
+    from dynalake.compact.publish import publish_table
+    from dynalake.errors import NotReadyError
+
+    get_current_context()["table_label"] = table  # type: ignore[typeddict-unknown-key]
+    found = clients()
+    done = [ConvertedPartition.from_dict(one) for one in [*converted, *widened] if one["table"] == table]
+    published = publish_table(found, lake(found).table(table), done, _options(), _now())
+    if published.reconvert:
+        raise NotReadyError(
+            f"Nothing of {table} is published yet: dt={', dt='.join(published.reconvert)} must be converted again, "
+            "because a column's type became wider",
+            action="clear the failed conversions of this run, or trigger dynalake_compact again",
+            table=table,
+        )
+    print(
+        f"{table}: published {', '.join('dt=' + day for day in published.days) or 'nothing new'}; "
+        f"{len(published.added)} new columns, {len(published.widened)} widened; "
+        f"the views read Parquet through {published.through or 'no day yet'}"
+        f"{' and for the snapshot' if published.snapshot else ''}"
+    )
+    return published.to_dict()
+
+
+@task(trigger_rule="none_failed")
+@guarded
+def report(converted: Iterable[dict[str, Any]], widened: Iterable[dict[str, Any]]) -> dict[str, int]:
+    """Adds the run's counts up. It does not run, and so the run fails, when one of the tasks before it failed."""
+    done = [*converted, *widened]
+    counted = ("objects", "lines", "rows", "duplicates", "canaries", "quarantined", "parts", "size")
+    totals = {name: sum(one[name] for one in done) for name in counted}
+    print(" | ".join(["table", "day", *counted]))
+    for one in done:
+        print(" | ".join([one["table"], one["day"], *(f"{one[name]:,}" for name in counted)]))
+    return {"partitions": len(done), **totals}

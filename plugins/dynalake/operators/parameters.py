@@ -1,0 +1,216 @@
+"""The trigger forms: each DAG parameter described once, for the form, the REST `conf` and the docs."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import fields
+from typing import Any
+
+from airflow.sdk import Param
+
+from dynalake.names import ENVIRONMENT_PATTERN, TABLE_PATTERN
+from dynalake.settings import TableSettings
+
+_RUN = "This run"
+_WHERE = "Where"
+
+
+def where_parameters() -> dict[str, Param]:
+    """Which lake, through which connection."""
+    return {
+        # The pattern is not in the form's schema: the first task checks it, with a message that says what to do.
+        "environment": Param(
+            os.environ.get("DYNALAKE_ENVIRONMENT", "dev"),
+            type="string",
+            title="Environment",
+            description_md=f"One lake per environment, account and region: `{ENVIRONMENT_PATTERN}`. "
+            "The default comes from `DYNALAKE_ENVIRONMENT` where Airflow's DAG processor has it.",
+            examples=["dev", "staging", "prod"],
+            section=_WHERE,
+        ),
+        "aws_conn_id": Param(
+            os.environ.get("DYNALAKE_AWS_CONN_ID", "aws_default"),
+            type="string",
+            title="AWS connection",
+            description_md="The Airflow connection whose account, region and role are used.",
+            section=_WHERE,
+        ),
+    }
+
+
+def table_parameter() -> dict[str, Param]:
+    return {
+        "table": Param(
+            type="string",
+            title="DynamoDB table",
+            description_md=f"The table's name as DynamoDB shows it: `{TABLE_PATTERN}`.",
+            examples=["RECEIPTS"],
+        )
+    }
+
+
+def settings_parameters() -> dict[str, Param]:
+    """A table's settings, from their own descriptions."""
+    return {f.name: _setting_parameter(f.default, dict(f.metadata)) for f in fields(TableSettings) if f.name != "table"}
+
+
+def _setting_parameter(default: Any, about: dict[str, Any]) -> Param:
+    options: dict[str, Any] = {"description_md": about["description"], "section": about["section"]}
+    if about["choices"]:
+        options |= {"type": "string", "enum": list(about["choices"])}
+    elif isinstance(default, int):
+        options |= {"type": "integer", "minimum": about["minimum"], "maximum": about["maximum"]}
+    else:
+        options |= {"type": "string"}
+    return Param(default, **options)
+
+
+def setup_parameters() -> dict[str, Param]:
+    return {
+        **table_parameter(),
+        "backfill": Param(
+            "auto",
+            enum=["auto", "scan", "none"],
+            type="string",
+            title="Backfill",
+            description_md="How to bring in what the table already holds, once the pipeline stands. "
+            "`none`: later, by triggering `dynalake_backfill`.",
+            section=_RUN,
+        ),
+        "enable_stream": Param(
+            False,
+            type="boolean",
+            title="Turn the stream on",
+            description_md="If the table has no stream, turn it on with both images. This changes your table.",
+            section=_RUN,
+        ),
+        "enable_pitr": Param(
+            False,
+            type="boolean",
+            title="Turn point-in-time recovery on",
+            description_md="If it is off, turn it on. It costs per GB and month.",
+            section=_RUN,
+        ),
+        "update_settings": Param(
+            False,
+            type="boolean",
+            title="Change the settings of a table that is already set up",
+            description_md="Without it, a run whose settings differ from the table's stops and says which.",
+            section=_RUN,
+        ),
+        "plan_only": Param(
+            False,
+            type="boolean",
+            title="Only show the plan",
+            description_md="Shows what CloudFormation would change, and stops.",
+            section=_RUN,
+        ),
+        **where_parameters(),
+        **settings_parameters(),
+    }
+
+
+def backfill_parameters() -> dict[str, Param]:
+    return {
+        **table_parameter(),
+        "method": Param(
+            "auto",
+            enum=["auto", "scan"],
+            type="string",
+            title="Method",
+            description_md="`scan`: the table is read in parallel segments, which uses read capacity. "
+            "`auto`: what is best for the table, today always the scan.",
+            section=_RUN,
+        ),
+        "updated_at_attribute": Param(
+            None,
+            type=["null", "string"],
+            title="Updated-at attribute",
+            description_md="The attribute that tells when an item was last written. Empty: the table's setting. "
+            "Epoch seconds, milliseconds, microseconds or ISO-8601, recognised per value; `a.b` is a path into maps.",
+            examples=["updatedAt", "meta.updatedAt"],
+            section=_RUN,
+        ),
+        "updated_before": Param(
+            None,
+            type=["null", "string"],
+            format="date-time",
+            title="Updated before",
+            description_md="Items written at or after this moment are left to the stream. Empty: the hand-off time.",
+            section=_RUN,
+        ),
+        "missing_updated_at": Param(
+            "keep",
+            enum=["keep", "drop"],
+            type="string",
+            title="Items without the attribute",
+            description_md="`keep` and count them, or `drop` them.",
+            section=_RUN,
+        ),
+        "segments": Param(
+            0,
+            type="integer",
+            minimum=0,
+            maximum=256,
+            title="Segments",
+            description_md="Parallel segments of the scan; each is a mapped task. 0: by the table's size.",
+            section=_RUN,
+        ),
+        "max_read_capacity": Param(
+            0,
+            type="integer",
+            minimum=0,
+            title="Read capacity, at most",
+            description_md="Read units per second over all segments of the scan. 0: as fast as the table answers.",
+            section=_RUN,
+        ),
+        "dry_run": Param(
+            False,
+            type="boolean",
+            title="Only estimate",
+            description_md="Says how many items, read units and dollars it would take, and stops.",
+            section=_RUN,
+        ),
+        **where_parameters(),
+    }
+
+
+def compact_parameters() -> dict[str, Param]:
+    return {
+        "tables": Param(
+            [],
+            type="array",
+            items={"type": "string"},
+            title="Tables",
+            description_md="DynamoDB tables, one per line. Empty: every table of the lake.",
+            section=_RUN,
+        ),
+        "days": Param(
+            [],
+            type="array",
+            items={"type": "string"},
+            title="Days",
+            description_md="`YYYYMMDD` (UTC), or `00000000` for the snapshot, one per line. Empty: what is due, that "
+            "is every closed day, and the snapshot, whose raw objects its Parquet was not made from. "
+            "A day that is still open can be named; the views go on reading it from JSON.",
+            section=_RUN,
+        ),
+        "format": Param(
+            "parquet",
+            enum=["parquet"],
+            type="string",
+            title="Format",
+            description_md="What the partitions are written as.",
+            section=_RUN,
+        ),
+        "max_quarantined": Param(
+            100,
+            type="integer",
+            minimum=0,
+            title="Rejected lines, at most",
+            description_md="Lines of a partition that are no JSON object go to quarantine. With more than this many, "
+            "the partition is not published.",
+            section=_RUN,
+        ),
+        **where_parameters(),
+    }

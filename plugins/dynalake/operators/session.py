@@ -1,0 +1,84 @@
+"""From an Airflow task to AWS and back: clients by connection, and errors that Airflow understands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+from airflow.sdk import get_current_context
+
+from dynalake.errors import AccessError, TerminalError, TransientError
+
+if TYPE_CHECKING:
+    from dynalake.clients import Clients
+    from dynalake.names import Lake, TableNames
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def guarded(function: Callable[P, R]) -> Callable[P, R]:
+    """Terminal errors fail the task at once, transient ones let Airflow retry; both with the message alone.
+
+    The message says what to do; a stack trace of thirty lines above it would hide that.
+    """
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except TerminalError as error:
+            raise AirflowFailException(f"{type(error).__name__}: {error}") from None
+        except TransientError as error:
+            raise AirflowException(f"{type(error).__name__}: {error}") from None
+
+    return run
+
+
+def parameters() -> dict[str, Any]:
+    """The run's parameters, validated by the form's schema."""
+    return dict(get_current_context()["params"])
+
+
+def clients() -> Clients:
+    """The clients of the run's AWS connection."""
+    return clients_of(str(parameters()["aws_conn_id"]))
+
+
+def clients_of(connection: str) -> Clients:
+    """The clients of an AWS connection; AccessError when there is no such connection.
+
+    The provider silently falls back to boto3's own credentials when a connection is missing, which may be another
+    account altogether, so that is checked first.
+    """
+    from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
+    from airflow.providers.common.compat.sdk import AirflowNotFoundException
+    from airflow.sdk import BaseHook
+
+    from dynalake.clients import Clients
+
+    try:
+        BaseHook.get_connection(connection)
+    except AirflowNotFoundException:
+        raise AccessError(
+            f"There is no Airflow connection {connection!r}",
+            allowed="a connection of type 'aws'",
+            action="create it under Admin → Connections (or set AIRFLOW_CONN_AWS_DEFAULT), or name another one in "
+            "the parameter 'aws_conn_id'",
+            connection=connection,
+        ) from None
+    return Clients(lambda service: AwsGenericHook(aws_conn_id=connection, client_type=service).get_conn())
+
+
+def lake(found: Clients) -> Lake:
+    """The run's lake, which setup has made; SettingsError when it has not."""
+    from dynalake.capture.lake import load_lake
+
+    return load_lake(found, str(parameters()["environment"]))
+
+
+def table_names(found: Clients) -> TableNames:
+    """The names of the run's table in the run's lake."""
+    return lake(found).table(str(parameters()["table"]))

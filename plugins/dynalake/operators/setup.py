@@ -1,0 +1,242 @@
+"""The tasks of `dynalake_setup`, in their order."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import PokeReturnValue, get_current_context, task
+
+from dynalake.operators.session import clients, guarded, parameters, table_names
+
+if TYPE_CHECKING:
+    from dynalake.capture.stacks import StackPlan
+    from dynalake.settings import TableSettings
+
+# A poke of the sensor asks for this long, then gives its slot back until the next.
+CANARY_LOOK_SECONDS = 5.0
+
+
+def _asked_settings() -> TableSettings:
+    from dataclasses import fields
+
+    from dynalake.settings import TableSettings
+
+    asked = parameters()
+    return TableSettings.parse({f.name: asked[f.name] for f in fields(TableSettings)})
+
+
+def _lake(*, planned: bool = False) -> Any:
+    from dynalake.capture.lake import load_lake, plan_lake
+
+    find = plan_lake if planned else load_lake
+    return find(clients(), str(parameters()["environment"]))
+
+
+@task
+@guarded
+def check_source() -> dict[str, Any]:
+    """Checks everything that can be wrong before anything is made: connection, names, settings, table and stream."""
+    from dynalake.capture.lake import check_names, check_settings
+    from dynalake.capture.source import check_source as check
+
+    asked = parameters()
+    found = clients()
+    names = _lake(planned=True).table(str(asked["table"]))
+    settings = _asked_settings()
+    source = check(found, names.table, enable_stream=asked["enable_stream"], enable_pitr=asked["enable_pitr"])
+    check_names(found, names)
+    check_settings(found, names, settings, update=asked["update_settings"])
+    print(
+        f"{source.table}: key {', '.join(source.key.names)}, stream {source.view_type}, "
+        f"about {source.item_count:,} items, point-in-time recovery {'on' if source.pitr else 'off'}"
+    )
+    return source.to_dict()
+
+
+@task.short_circuit
+@guarded
+def plan(source: dict[str, Any]) -> bool:
+    """Shows what CloudFormation is going to change; with `plan_only` the run ends here."""
+    from dynalake.capture.bucket import creates_bucket
+    from dynalake.capture.source import Source
+    from dynalake.capture.specs import planned_forwarder, planned_storage, storage_spec, table_spec
+    from dynalake.capture.stacks import plan_stack, stack_outputs
+
+    found = clients()
+    lake = _lake(planned=True)
+    names = lake.table(str(parameters()["table"]))
+    storage = stack_outputs(found, lake.storage_stack)
+    forwarder = stack_outputs(found, lake.forwarder_stack)
+    _show(plan_stack(found, storage_spec(lake, create_bucket=creates_bucket(found, lake))))
+    if forwarder is None:
+        print(f"{lake.forwarder_stack}: will be created")
+    table = table_spec(
+        names,
+        _asked_settings(),
+        Source.from_dict(source),
+        storage or planned_storage(lake),
+        forwarder or planned_forwarder(lake),
+    )
+    _show(plan_stack(found, table))
+    return not parameters()["plan_only"]
+
+
+def _show(planned: StackPlan) -> None:
+    if not planned.changes:
+        print(f"{planned.name}: {'will be created' if planned.creates else 'no changes'}")
+        return
+    print(f"{planned.name}: {'will be created' if planned.creates else 'will be changed'}")
+    for change in planned.changes:
+        print(f"    {change}")
+
+
+@task
+@guarded
+def storage() -> dict[str, str]:
+    """Deploys the lake's bucket, Glue database, workgroup, roles and topic; shared by all tables."""
+    from dynalake.capture.bucket import creates_bucket
+    from dynalake.capture.specs import storage_spec
+    from dynalake.capture.stacks import apply_stack
+
+    found = clients()
+    lake = _lake(planned=True)
+    return dict(apply_stack(found, storage_spec(lake, create_bucket=creates_bucket(found, lake))))
+
+
+@task
+@guarded
+def forwarder(storage: dict[str, str]) -> dict[str, str]:
+    """Uploads the forwarder's code and deploys its Lambda function; shared by all tables."""
+    from dynalake.capture.package import build_package, upload_package
+    from dynalake.capture.specs import forwarder_spec
+    from dynalake.capture.stacks import apply_stack
+
+    found = clients()
+    lake = _lake()
+    package = build_package(lake)
+    upload_package(found, lake, package)
+    return dict(apply_stack(found, forwarder_spec(lake, storage, package.key)))
+
+
+@task
+@guarded
+def table(source: dict[str, Any], storage: dict[str, str], forwarder: dict[str, str]) -> dict[str, str]:
+    """Deploys the table's own pipeline: stream, delivery, mapping, settings and alarms."""
+    from datetime import UTC, datetime
+
+    from dynalake.capture.draining import draining
+    from dynalake.capture.source import Source
+    from dynalake.capture.specs import table_spec
+    from dynalake.capture.stacks import apply_stack
+
+    found = clients()
+    names = table_names(found)
+    settings = _asked_settings()
+    kept = draining(found, names, settings, datetime.now(UTC))
+    spec = table_spec(names, settings, Source.from_dict(source), storage, forwarder, draining=kept)
+    return dict(apply_stack(found, spec))
+
+
+@task.sensor(mode="reschedule", poke_interval=10, timeout=1800)
+@guarded
+def resources(table: dict[str, str]) -> PokeReturnValue:
+    """Waits until the stream, the delivery and the mapping all say that they are active."""
+    from dataclasses import asdict
+
+    from dynalake.capture.lake import load_settings
+    from dynalake.capture.verify import check_pipeline
+    from dynalake.errors import NotReadyError
+
+    found = clients()
+    names = table_names(found)
+    try:
+        pipeline = check_pipeline(found, names, load_settings(found, names), table["MappingId"])
+    except NotReadyError as error:
+        print(error)
+        return PokeReturnValue(is_done=False)
+    return PokeReturnValue(is_done=True, xcom_value=asdict(pipeline))
+
+
+@task(retries=5)
+@guarded
+def send_canary() -> dict[str, Any]:
+    """Sends one record through Lambda, Kinesis and Firehose, the way every change goes."""
+    from dynalake.capture.verify import send_canary as send
+
+    found = clients()
+    canary = send(found, table_names(found), str(get_current_context()["run_id"]))
+    print(f"The canary went into {canary.stream} at {canary.sent.isoformat(timespec='milliseconds')}")
+    return canary.to_dict()
+
+
+@task.sensor(mode="reschedule", poke_interval=10, timeout=3600)
+@guarded
+def canary_arrives(canary: dict[str, Any]) -> PokeReturnValue:
+    """Waits until the canary is read back from S3: the proof that changes arrive."""
+    from dataclasses import asdict
+
+    from dynalake.capture.verify import Canary, find_canary
+    from dynalake.errors import NotReadyError
+
+    found = clients()
+    names = table_names(found)
+    deadline = time.monotonic() + CANARY_LOOK_SECONDS
+    while True:
+        try:
+            arrived = find_canary(found, names, Canary(**canary))
+        except NotReadyError as error:
+            if time.monotonic() > deadline:
+                print(error)
+                return PokeReturnValue(is_done=False)
+            time.sleep(0.5)
+        else:
+            print(f"The canary is in {arrived.uri}, {arrived.seconds:.1f} s after it was sent")
+            return PokeReturnValue(is_done=True, xcom_value=asdict(arrived))
+
+
+@task
+@guarded
+def register_catalog(source: dict[str, Any]) -> list[str]:
+    """Registers the Glue tables, the views, and the partitions of the coming days; returns their names."""
+    from dynalake.capture.source import Source
+    from dynalake.catalog.partitions import register_days
+    from dynalake.catalog.register import register_table
+    from dynalake.operators.days import coming_days
+
+    found = clients()
+    names = table_names(found)
+    captured = Source.from_dict(source)
+    register_table(found, names, captured.key, source_arn=captured.arn)
+    register_days(found, names, coming_days())
+    return [names.json_table, names.parquet_table, names.changes_view, names.current_view]
+
+
+@task
+@guarded
+def record_hand_off(table: dict[str, str]) -> str:
+    """Notes from when on the stream has every change; the backfill reads what was written before."""
+    from dynalake.capture.hand_off import record_hand_off as record
+
+    found = clients()
+    hand_off = record(found, table_names(found), table["MappingId"])
+    print(f"The hand-off is at {hand_off.at.isoformat(timespec='milliseconds')}")
+    return hand_off.at.isoformat(timespec="milliseconds")
+
+
+@task.short_circuit
+@guarded
+def needs_backfill(hand_off: str) -> bool:
+    """Whether a backfill is to start: the run wants one, and the snapshot is not there since the hand-off."""
+    from datetime import datetime
+
+    from dynalake.backfill.snapshot import snapshot_since
+
+    if parameters()["backfill"] == "none":
+        print("The run asks for no backfill; trigger dynalake_backfill when you want it")
+        return False
+    found = clients()
+    committed = snapshot_since(found, table_names(found), datetime.fromisoformat(hand_off))
+    if committed:
+        print(f"The snapshot is there already, from the backfill run {committed}")
+    return committed is None
