@@ -1,0 +1,268 @@
+"""Compares `{table}_current` with the DynamoDB table behind it: value by value, type by type.
+
+The view is read through Athena, every column as JSON text, so that no reader on the way can round a number. The
+lake's schema gives the attributes' own names back and says which columns hold digits or JSON as text.
+SQL cannot tell an attribute that is missing from one that is an explicit NULL, so the two are taken for equal.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from dynalake.catalog.schema import Column, TableSchema
+from dynalake.catalog.tables import read_schema
+from dynalake.catalog.types import List, Map, Mixed, Number, Struct, Type
+from dynalake.clients import Clients
+from dynalake.names import TableNames
+from infra.local.demo.writing import KeyValues, key_values
+
+SHOWN = 10
+# More significant digits than a double holds for sure.
+DOUBLE_DIGITS = 15
+TYPES = ("S", "N", "B", "BOOL", "NULL", "L", "M", "SS", "NS", "BS")
+_DECODER = json.JSONDecoder(parse_float=Decimal, parse_int=Decimal)
+NOTE = "SQL cannot tell a missing attribute from an explicit NULL: the two count as equal."
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One value that is not the same: the item's key, the attribute's path, what was expected and what came."""
+
+    key: str
+    attribute: str
+    expected: str
+    got: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was compared, and the first differences of `difference_count`."""
+
+    table: str
+    view: str
+    items: int
+    rows: int
+    values: Mapping[str, int]
+    long_numbers: int
+    difference_count: int
+    differences: tuple[Difference, ...]
+
+    @property
+    def same(self) -> bool:
+        return self.difference_count == 0
+
+    def text(self) -> str:
+        """A table for the terminal."""
+        counts = "  ".join(f"{kind} {self.values[kind]:,}" for kind in TYPES if self.values.get(kind))
+        lines = [
+            f"  {'items in ' + self.table:<42} {self.items:>12,}",
+            f"  {'rows in ' + self.view:<42} {self.rows:>12,}",
+            f"  {'values compared':<42} {sum(self.values.values()):>12,}",
+            f"    by type: {counts}",
+            f"  {f'numbers with more than {DOUBLE_DIGITS} digits':<42} {self.long_numbers:>12,}",
+            f"  {'differences':<42} {self.difference_count:>12,}",
+            *(f"    ✗ {d.key}: {d.attribute}: expected {d.expected}, got {d.got}" for d in self.differences),
+            f"  {NOTE}",
+        ]
+        return "\n".join(lines)
+
+
+@dataclass
+class _Tally:
+    values: Counter[str] = field(default_factory=Counter)
+    long_numbers: int = 0
+    count: int = 0
+    first: list[Difference] = field(default_factory=list)
+
+    def differs(self, key: str, attribute: str, expected: object, got: object) -> None:
+        self.count += 1
+        if len(self.first) < SHOWN:
+            self.first.append(Difference(key, attribute, _show(expected), _show(got)))
+
+
+def compare(clients: Clients, names: TableNames, sql: Callable[[str], Any]) -> Comparison:
+    """Read the whole table (consistent scan) and the whole view, and compare them.
+
+    `sql` runs a query in Athena and gives a pandas DataFrame, such as `awswrangler.athena.read_sql_query` with
+    `ctas_approach=False`.
+    """
+    schema = read_schema(clients, names)
+    frame = sql(view_sql(names, schema))
+    frame = frame.astype(object).where(frame.notna(), None)
+    return compare_rows(names, schema, scan_table(clients, names), frame.itertuples(index=False, name=None))
+
+
+def scan_table(clients: Clients, names: TableNames) -> Iterator[Mapping[str, Any]]:
+    """Every item, consistently read."""
+    pages = clients.dynamodb.get_paginator("scan").paginate(TableName=names.table, ConsistentRead=True)
+    for page in pages:
+        yield from page["Items"]
+
+
+def view_sql(names: TableNames, schema: TableSchema) -> str:
+    """Every column of the current view as JSON text, in the schema's order."""
+    columns = ", ".join(
+        f'json_format(CAST("{column.name}" AS JSON)) AS c{number}' for number, column in enumerate(schema.columns)
+    )
+    return f'SELECT {columns} FROM "{names.lake.database}"."{names.current_view}"'
+
+
+def compare_rows(
+    names: TableNames,
+    schema: TableSchema,
+    items: Iterable[Mapping[str, Any]],
+    rows: Iterable[Sequence[str | None]],
+) -> Comparison:
+    """Compare items (attribute values) with rows (JSON text per column of `schema`), joined by key (pure)."""
+    tally = _Tally()
+    expected = {key_values(schema.key, item): item for item in items}
+    seen: set[KeyValues] = set()
+    count = 0
+    for row in rows:
+        count += 1
+        got = {c.attribute: _column_value(c, text) for c, text in zip(schema.columns, row, strict=True)}
+        key = _row_key(schema, got)
+        if key is None or key not in expected or key in seen:
+            shown = _show_key(schema, key) if key else f"row {count}"
+            tally.differs(
+                shown, "(row)", "one row" if key in seen else "no row", "another row" if key in seen else "a row"
+            )
+            continue
+        seen.add(key)
+        _compare_item(tally, _show_key(schema, key), expected[key], got)
+    for key in expected:
+        if key not in seen:
+            tally.differs(_show_key(schema, key), "(row)", "a row", "no row")
+    return Comparison(
+        table=names.table,
+        view=names.current_view,
+        items=len(expected),
+        rows=count,
+        values=dict(tally.values),
+        long_numbers=tally.long_numbers,
+        difference_count=tally.count,
+        differences=tuple(tally.first),
+    )
+
+
+def _compare_item(tally: _Tally, key: str, item: Mapping[str, Any], got: Mapping[str, Any]) -> None:
+    for name in sorted({*item, *got}):
+        if name in item and name not in got and "NULL" not in item[name]:
+            tally.differs(key, name, item[name], "no column")
+        else:
+            _compare_value(tally, key, name, item.get(name), got.get(name))
+
+
+def _compare_value(tally: _Tally, key: str, path: str, value: Mapping[str, Any] | None, got: object) -> None:
+    if value is None:
+        if got is not None:
+            tally.differs(key, path, "nothing", got)
+        return
+    ((kind, content),) = value.items()
+    tally.values[kind] += 1
+    if kind == "L" and isinstance(got, list) and len(got) == len(content):
+        for number, (element, other) in enumerate(zip(content, got, strict=True)):
+            _compare_value(tally, key, f"{path}[{number}]", element, other)
+        return
+    if kind == "M" and isinstance(got, dict):
+        for name in sorted({*content, *got}):
+            _compare_value(tally, key, f"{path}.{name}", content.get(name), got.get(name))
+        return
+    if kind == "N":
+        tally.long_numbers += _is_long(content)
+    elif kind == "NS":
+        tally.long_numbers += sum(map(_is_long, content))
+    if not _same(kind, content, got):
+        tally.differs(key, path, value, got)
+
+
+def _same(kind: str, content: Any, got: object) -> bool:
+    match kind:
+        case "S":
+            return isinstance(got, str) and got == content
+        case "N":
+            return isinstance(got, Decimal) and got == Decimal(content)
+        case "B":
+            return isinstance(got, str) and got == b64encode(content).decode()
+        case "BOOL":
+            return got is content
+        case "NULL":
+            return got is None
+        case "SS":
+            return _same_set(got, str, content)
+        case "NS":
+            return _same_set(got, Decimal, map(Decimal, content))
+        case "BS":
+            return _same_set(got, str, (b64encode(member).decode() for member in content))
+    return False
+
+
+def _same_set(got: object, member: type, expected: Iterable[Any]) -> bool:
+    return isinstance(got, list) and all(isinstance(m, member) for m in got) and sorted(got) == sorted(expected)
+
+
+def _column_value(column: Column, text: str | None) -> object:
+    return None if text is None else _attribute_value(column.type, _json(text))
+
+
+def _attribute_value(of: Type, value: object) -> object:
+    """What the lake's JSON `value`, of the schema's type `of`, says that the attribute is.
+
+    Struct fields get their own names back, and texts that stand for numbers or mixed values become those.
+    A value that does not fit its type is returned as it is: the comparison will find it.
+    """
+    if value is None:
+        return None
+    match of, value:
+        case Mixed(), str():
+            return _json(value)
+        case Number(), str() if of.kind == "text":
+            return Decimal(value)
+        case Struct(), dict():
+            fields = {f.name: f for f in of.fields}
+            known = {fields[n].key: _attribute_value(fields[n].type, v) for n, v in value.items() if n in fields}
+            return known | {n: v for n, v in value.items() if n not in fields}
+        case Map(), dict():
+            return {name: _attribute_value(of.value, member) for name, member in value.items()}
+        case List(), list():
+            return [_attribute_value(of.element, element) for element in value]
+    return value
+
+
+def _json(text: str) -> object:
+    value: object = _DECODER.decode(text)
+    return value
+
+
+def _row_key(schema: TableSchema, got: Mapping[str, object]) -> KeyValues | None:
+    values = []
+    for attribute in schema.key.attributes:
+        value = got[attribute.name]
+        if attribute.type == "N" and not isinstance(value, Decimal):
+            return None
+        if attribute.type != "N" and not isinstance(value, str):
+            return None
+        values.append(value)
+    return tuple(values)
+
+
+def _is_long(number: str) -> bool:
+    """Whether the number has more than `DOUBLE_DIGITS` significant digits."""
+    if len(number) <= DOUBLE_DIGITS:
+        return False
+    return len("".join(map(str, Decimal(number).as_tuple().digits)).strip("0")) > DOUBLE_DIGITS
+
+
+def _show_key(schema: TableSchema, key: KeyValues) -> str:
+    return ", ".join(f"{name}={value}" for name, value in zip(schema.key.names, key, strict=True))
+
+
+def _show(value: object) -> str:
+    shown = value if isinstance(value, str) and value in ("nothing", "no column") else repr(value)
+    return shown if len(shown) <= 120 else shown[:120] + "…"

@@ -1,0 +1,106 @@
+"""Runs one command and makes sure that nothing of it is left behind.
+
+    python supervise.py --grace 15 -- command arguments…
+
+Airflow's standalone command orphans its children on SIGTERM and deadlocks when its whole group gets it, so stopping is
+a job of its own: SIGINT to the command alone, and after the grace period SIGKILL to every process that came from it.
+It stops when told (SIGTERM, SIGINT), when the command ends, and when the one who started it goes away: the standard
+input is a pipe from there, and its end is the signal, which even `kill -9` sends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+PR_SET_CHILD_SUBREAPER = 36
+
+
+class _Stop(Exception):
+    """Raised by the signal handlers."""
+
+
+def _adopt_orphans() -> None:
+    """Linux: processes whose parent died become ours, so that they can be found; elsewhere the group must do."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _descendants(pid: int) -> list[int]:
+    """Every living process below `pid`, deepest last; empty where there is no /proc."""
+    parents: dict[int, list[int]] = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+            if fields[0] != "Z":
+                parents.setdefault(int(fields[1]), []).append(int(entry.name))
+    found: list[int] = []
+    frontier = [pid]
+    while frontier:
+        children = parents.get(frontier.pop(), [])
+        found += children
+        frontier += children
+    return found
+
+
+def _kill_all(child: subprocess.Popen[bytes]) -> None:
+    for _ in range(50):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, signal.SIGKILL)
+        left = _descendants(os.getpid())
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        if not left:
+            return
+        time.sleep(0.1)
+
+
+def _wait(child: subprocess.Popen[bytes]) -> None:
+    """Returns when the command has ended or the starter is gone."""
+    while child.poll() is None:
+        if select.select([sys.stdin], [], [], 0.2)[0] and not os.read(sys.stdin.fileno(), 1024):
+            return
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--grace", type=float, default=15, help="seconds between SIGINT and SIGKILL")
+    parser.add_argument("command", nargs="+")
+    arguments = parser.parse_args()
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        raise _Stop
+
+    _adopt_orphans()
+    child = subprocess.Popen(arguments.command, start_new_session=True, stdin=subprocess.DEVNULL)
+    try:
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
+        _wait(child)
+    except _Stop:
+        pass
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if child.poll() is None:
+        child.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(arguments.grace)
+    _kill_all(child)
+    return child.returncode or 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
