@@ -1,4 +1,10 @@
-"""Every name and path in the lake: built here, parsed here, nowhere else."""
+"""Every name and path in the lake: built here, parsed here, nowhere else.
+
+No two pairs of environment and table share a name, and most names look the way one would write them. An environment
+may hold a `-`, which also ends it in a name, so inside it the `-` is doubled in stack names (`dynalake-dev--prod-storage`)
+and is a `_` in stream names (`dynalake-dev_prod-RECEIPTS`). What AWS does not take, what is too long, and what could be
+read as something shortened ends in a hash of the whole name.
+"""
 
 from __future__ import annotations
 
@@ -16,22 +22,30 @@ ENVIRONMENT_PATTERN = r"[a-z][a-z0-9-]{0,15}"
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html
 TABLE_PATTERN = r"[a-zA-Z0-9_.-]{3,255}"
 
+HASH_DIGITS = 12
+_LOOKS_SHORTENED = re.compile(rf"[-_][0-9a-f]{{{HASH_DIGITS}}}$")
+
 STAGE_FORWARDER = "forwarder"
 STAGE_DELIVERY = "delivery"
 STAGE_COMPACT = "compact"
+STAGE_MAPPING = "mapping"
+"""Lambda's event source mapping: it puts what it gave up under a prefix of its own (`Lake.failed_batches`)."""
+STAGE_DONE = "done"
+"""What was rejected, and then replayed with success."""
 
 
 def shorten(name: str, limit: int, *, not_allowed: str = r"[^a-zA-Z0-9_.-]", replacement: str = "-") -> str:
     """`name` as it is where it fits; else with characters replaced or cut, and a hash that keeps it unique.
 
-    The hash is 8 hexadecimal digits of SHA-256 over the full name, so the result is stable and never silently equal
-    for two names that differ only in what was replaced or cut.
+    The hash is 12 hexadecimal digits of SHA-256 over the full name, so the result is stable and never silently equal
+    for two names that differ only in what was replaced or cut. A name that ends like a shortened one gets a hash too:
+    so it cannot be equal to one.
     """
     cleaned = re.sub(not_allowed, replacement, name)
-    if cleaned == name and len(name) <= limit:
+    if cleaned == name and len(name) <= limit and not _LOOKS_SHORTENED.search(name):
         return name
-    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
-    return f"{cleaned[: limit - 9]}{replacement}{digest}"
+    digest = hashlib.sha256(name.encode()).hexdigest()[:HASH_DIGITS]
+    return f"{cleaned[: limit - HASH_DIGITS - 1]}{replacement}{digest}"
 
 
 @dataclass(frozen=True)
@@ -68,12 +82,27 @@ class Lake:
         return f"dynalake-{self.environment}"
 
     @property
+    def dashboard(self) -> str:
+        """The CloudWatch dashboard."""
+        return f"dynalake-{self.environment}"
+
+    @property
+    def stack_prefix(self) -> str:
+        """What the lake's stacks are called up to `-storage`, `-forwarder` and `-table-…`."""
+        return f"dynalake-{self.environment.replace('-', '--')}"
+
+    @property
+    def stream_prefix(self) -> str:
+        """What the Kinesis and Firehose streams of the lake are called up to `-{table}`."""
+        return f"dynalake-{self.environment.replace('-', '_')}"
+
+    @property
     def storage_stack(self) -> str:
-        return f"dynalake-{self.environment}-storage"
+        return f"{self.stack_prefix}-storage"
 
     @property
     def forwarder_stack(self) -> str:
-        return f"dynalake-{self.environment}-forwarder"
+        return f"{self.stack_prefix}-forwarder"
 
     @property
     def forwarder(self) -> str:
@@ -94,6 +123,19 @@ class Lake:
     def code_prefix(self) -> str:
         """Where the forwarder's code is put before its stack is deployed."""
         return "dynalake-code/"
+
+    @property
+    def errors_prefix(self) -> str:
+        """`dynamodb-errors/`: what was rejected, by stage and table."""
+        return "dynamodb-errors/"
+
+    @property
+    def failed_batches(self) -> str:
+        """`aws/lambda/`: below it Lambda puts `{mapping's UUID}/{shard}/YYYY/MM/DD/…` for each batch that it gave up.
+
+        https://docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-errors.html
+        """
+        return "aws/lambda/"
 
     @property
     def query_results(self) -> str:
@@ -126,19 +168,19 @@ class TableNames:
     @property
     def stack(self) -> str:
         """128 characters, letters, digits and '-' (AWS::CloudFormation CreateStack, StackName)."""
-        prefix = f"dynalake-{self.lake.environment}-table-"
+        prefix = f"{self.lake.stack_prefix}-table-"
         return prefix + shorten(self.table, 128 - len(prefix), not_allowed=r"[^a-zA-Z0-9-]")
 
     @property
     def stream(self) -> str:
         """The Kinesis stream: 128 characters (Kinesis CreateStream, StreamName)."""
-        prefix = f"dynalake-{self.lake.environment}-"
+        prefix = f"{self.lake.stream_prefix}-"
         return prefix + shorten(self.table, 128 - len(prefix))
 
     @property
     def delivery_stream(self) -> str:
         """The Firehose stream: 64 characters (Firehose CreateDeliveryStream, DeliveryStreamName)."""
-        prefix = f"dynalake-{self.lake.environment}-"
+        prefix = f"{self.lake.stream_prefix}-"
         return prefix + shorten(self.table, 64 - len(prefix))
 
     @property
@@ -148,7 +190,7 @@ class TableNames:
         It has a name of its own because the source of a Firehose stream cannot be changed: while a table moves from
         one delivery to the other, both exist. No environment has a `.`, so no other table's name can equal it.
         """
-        prefix = f"dynalake-{self.lake.environment}.direct-"
+        prefix = f"{self.lake.stream_prefix}.direct-"
         return prefix + shorten(self.table, 64 - len(prefix))
 
     @property
@@ -200,6 +242,30 @@ class TableNames:
     def compaction_state(self, day: str) -> str:
         """`dynamodb-state/{TABLE}/compact/dt=YYYYMMDD/`"""
         return f"{self.state_prefix}compact/dt={check_day(day)}/"
+
+    def redrive_state(self, run: str) -> str:
+        """`dynamodb-state/{TABLE}/redrive/{run}/`"""
+        return f"{self.state_prefix}redrive/{run}/"
+
+    def redriven(self, key: str) -> str:
+        """Where a failed batch goes once it is replayed: `dynamodb-errors/done/{TABLE}/{stage}/…`."""
+        for stage, prefix in (
+            (STAGE_MAPPING, self.lake.failed_batches),
+            (STAGE_FORWARDER, self.rejected(STAGE_FORWARDER)),
+        ):
+            if key.startswith(prefix):
+                return f"{self.rejected(STAGE_DONE)}{stage}/{key.removeprefix(prefix)}"
+        raise SettingsError(
+            f"batch is {key!r}",
+            allowed=f"a key under {self.lake.failed_batches} or {self.rejected(STAGE_FORWARDER)}",
+            action="take it from the list of a dry run",
+            table=self.table,
+        )
+
+    @property
+    def superseded_notes(self) -> str:
+        """`dynamodb-state/{TABLE}/superseded/`: which Parquet versions were left, and when."""
+        return f"{self.state_prefix}superseded/"
 
     def uri(self, key: str) -> str:
         """`s3://{bucket}/{key}`"""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from dynalake.catalog.discover import observe_record
 from dynalake.catalog.raw import list_objects
@@ -16,7 +15,7 @@ from dynalake.catalog.schema import TableSchema
 from dynalake.catalog.tables import read_schema
 from dynalake.catalog.types import Type
 from dynalake.clients import Clients
-from dynalake.compact.manifest import Manifest, Part, read_manifest, widen_all, write_manifest
+from dynalake.compact.manifest import ConvertedPartition, Manifest, Part, read_manifest, widen_all, write_manifest
 from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import inputs_digest, list_day
 from dynalake.compact.read import Record, RecordParser, Rejected, read_records, write_rejected
@@ -24,32 +23,6 @@ from dynalake.compact.sort import Sorter, deduplicate
 from dynalake.compact.write import count_rows, write_parts
 from dynalake.errors import LedgerError
 from dynalake.names import TableNames, check_day
-
-
-@dataclass(frozen=True)
-class ConvertedPartition:
-    """What a conversion made: small and JSON-able; what publishing needs beyond it is in the manifest."""
-
-    table: str
-    day: str
-    inputs: str
-    manifest: str
-    objects: int
-    lines: int
-    rows: int
-    duplicates: int
-    canaries: int
-    quarantined: int
-    parts: int
-    size: int
-    reused: bool = False
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> ConvertedPartition:
-        return cls(**values)
 
 
 @dataclass
@@ -82,7 +55,7 @@ def compact_day(
     )
     done = find_conversion(clients, names, day, inputs, table)
     if done is not None:
-        return _converted(names, done, reused=True)
+        return done.converted(names, reused=True)
     with TemporaryDirectory(prefix="dynalake-", dir=work_directory) as scratch:
         rejected = Rejected(options.max_quarantined)
         parse = RecordParser(table.key)
@@ -125,7 +98,7 @@ def compact_day(
     )
     check_ledger(manifest)
     write_manifest(clients, names, manifest)
-    return _converted(names, manifest, reused=False)
+    return manifest.converted(names)
 
 
 def check_ledger(m: Manifest) -> None:
@@ -164,21 +137,3 @@ def _counted(records: Iterator[Record], counts: _Counts) -> Iterator[Record]:
     for record in records:
         counts.unique += 1
         yield record
-
-
-def _converted(names: TableNames, m: Manifest, *, reused: bool) -> ConvertedPartition:
-    return ConvertedPartition(
-        table=m.table,
-        day=m.day,
-        inputs=m.inputs,
-        manifest=m.key(names),
-        objects=m.objects,
-        lines=m.lines,
-        rows=m.rows,
-        duplicates=m.duplicates,
-        canaries=m.canaries,
-        quarantined=m.quarantined,
-        parts=len(m.parts),
-        size=sum(p.size for p in m.parts),
-        reused=reused,
-    )

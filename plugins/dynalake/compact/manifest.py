@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from dynalake.catalog.schema import TableSchema, merge_observed
@@ -20,6 +20,35 @@ class Part:
     key: str
     rows: int
     size: int
+
+
+@dataclass(frozen=True)
+class ConvertedPartition:
+    """What a conversion made: small and JSON-able; what publishing needs beyond it is in the manifest.
+
+    `size` in bytes; `reused`: a conversion of the same objects was there already.
+    """
+
+    table: str
+    day: str
+    inputs: str
+    manifest: str
+    objects: int
+    lines: int
+    rows: int
+    duplicates: int
+    canaries: int
+    quarantined: int
+    parts: int
+    size: int
+    reused: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ConvertedPartition:
+        return cls(**values)
 
 
 @dataclass(frozen=True)
@@ -45,6 +74,24 @@ class Manifest:
     def key(self, names: TableNames) -> str:
         """`dynamodb-state/{TABLE}/compact/dt=…/{inputs}-{version}.json`"""
         return f"{names.compaction_state(self.day)}{self.inputs}-{self.version}.json"
+
+    def converted(self, names: TableNames, *, reused: bool = False) -> ConvertedPartition:
+        """What flows between tasks."""
+        return ConvertedPartition(
+            table=self.table,
+            day=self.day,
+            inputs=self.inputs,
+            manifest=self.key(names),
+            objects=self.objects,
+            lines=self.lines,
+            rows=self.rows,
+            duplicates=self.duplicates,
+            canaries=self.canaries,
+            quarantined=self.quarantined,
+            parts=len(self.parts),
+            size=sum(p.size for p in self.parts),
+            reused=reused,
+        )
 
     def to_json(self) -> str:
         values: dict[str, Any] = {k: v for k, v in vars(self).items() if k not in ("parts", "observed", "schema")}

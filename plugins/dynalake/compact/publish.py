@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from dynalake.catalog.layout import signature
@@ -20,10 +20,10 @@ from dynalake.catalog.tables import read_schema
 from dynalake.catalog.types import Null
 from dynalake.catalog.views import ViewState, Watermark, read_hold, read_watermark, write_views
 from dynalake.clients import Clients
-from dynalake.compact.convert import ConvertedPartition
-from dynalake.compact.manifest import Manifest, read_manifest, widen_all
+from dynalake.compact.manifest import ConvertedPartition, Manifest, read_manifest, widen_all
 from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import INPUTS, PartitionPlan, RawDay, look_from, plan_watermark, survey
+from dynalake.compact.supersede import note_superseded
 from dynalake.names import SNAPSHOT_DAY, TableNames, day_of
 
 MANIFEST = "dynalake.manifest"
@@ -158,7 +158,7 @@ def publish_table(
     skipped = plan_stale(latest.values(), raw, published)
     moved = []
     for day, manifest in sorted(manifests.items()):
-        if day not in skipped and _publish(clients, names, manifest):
+        if day not in skipped and _publish(clients, names, manifest, published.get(day)):
             moved.append(day)
     published = list_partitions(clients, names, names.parquet_table, since)
 
@@ -208,7 +208,7 @@ def _hold(clients: Clients, names: TableNames, widening: Widening, versions: Map
     return write_views(clients, names, state)
 
 
-def _publish(clients: Clients, names: TableNames, m: Manifest) -> bool:
+def _publish(clients: Clients, names: TableNames, m: Manifest, before: Partition | None) -> bool:
     parameters = {
         INPUTS: m.inputs,
         MANIFEST: m.key(names),
@@ -219,6 +219,8 @@ def _publish(clients: Clients, names: TableNames, m: Manifest) -> bool:
         "totalSize": str(sum(p.size for p in m.parts)),
     }
     prefix = names.parquet_version(m.day, m.version)
+    if before is not None and before.location != names.uri(prefix):
+        note_superseded(clients, names, m.day, before.location, datetime.now(UTC))
     return publish_partition(clients, names, m.day, prefix, parameters, m.format)
 
 

@@ -82,6 +82,7 @@ def describe_columns() -> list[str]:
     """Adds the snapshot's attributes to the Glue tables and the views; returns the new columns."""
     from dynalake.catalog.discover import observe_new_attributes
     from dynalake.names import SNAPSHOT_DAY
+    from dynalake.operators.days import today
 
     found = clients()
-    return list(observe_new_attributes(found, table_names(found), [SNAPSHOT_DAY]))
+    return list(observe_new_attributes(found, table_names(found), [SNAPSHOT_DAY, today()]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import get_current_context, task
@@ -90,7 +90,7 @@ def convert(partition: dict[str, Any], beside: Iterable[dict[str, Any]] = ()) ->
 @guarded
 def plan_widened(tables: list[str], converted: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Older partitions whose files cannot be read any more with the types that this run brings; mostly none."""
-    from dynalake.compact.convert import ConvertedPartition
+    from dynalake.compact.manifest import ConvertedPartition
     from dynalake.compact.plan import PartitionPlan
     from dynalake.compact.publish import plan_reconversions
 
@@ -112,14 +112,16 @@ def plan_widened(tables: list[str], converted: Iterable[dict[str, Any]]) -> list
 @guarded
 def publish(table: str, converted: Iterable[dict[str, Any]], widened: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """Shows one table's conversions to readers: schema, partitions, views with the watermark."""
-    from dynalake.compact.convert import ConvertedPartition
+    from dynalake.compact.manifest import ConvertedPartition
     from dynalake.compact.publish import publish_table
+    from dynalake.compact.supersede import delete_superseded
     from dynalake.errors import NotReadyError
 
     get_current_context()["table_label"] = table  # type: ignore[typeddict-unknown-key]
     found = clients()
     done = [ConvertedPartition.from_dict(one) for one in [*converted, *widened] if one["table"] == table]
-    published = publish_table(found, lake(found).table(table), done, _options(), _now())
+    names = lake(found).table(table)
+    published = publish_table(found, names, done, _options(), _now())
     if published.reconvert:
         raise NotReadyError(
             f"Nothing of {table} is published yet: dt={', dt='.join(published.reconvert)} must be converted again, "
@@ -133,6 +135,9 @@ def publish(table: str, converted: Iterable[dict[str, Any]], widened: Iterable[d
         f"the views read Parquet through {published.through or 'no day yet'}"
         f"{' and for the snapshot' if published.snapshot else ''}"
     )
+    deleted = delete_superseded(found, names, _options(), datetime.now(UTC))
+    if deleted:
+        print(f"{len(deleted):,} superseded versions are deleted")
     return published.to_dict()
 
 

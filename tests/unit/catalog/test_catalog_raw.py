@@ -41,10 +41,9 @@ def test_lines_come_whole(data: bytes) -> None:
     ],
 )
 def test_a_broken_object_gives_the_lines_before_the_break(data: bytes, reason: str) -> None:
-    lines = []
+    lines: list[bytes] = []
     with pytest.raises(BrokenObject, match=reason):
-        for line in stream_lines(io.BytesIO(data)):
-            lines.append(line)
+        lines.extend(stream_lines(io.BytesIO(data)))
     assert len(lines) > 1000
     # Damage within a gzip member may be noticed only some lines later.
     assert lines[:1000] == LINES[:1000]

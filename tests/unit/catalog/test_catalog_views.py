@@ -27,7 +27,9 @@ def test_each_day_is_read_exactly_once(mark: Watermark) -> None:
     for day in DAYS:
         sides = [mark.parquet_predicate or "false", mark.json_predicate]
         query = ", ".join(f"({side})::int" for side in sides)
-        rows = duckdb.sql(f"SELECT {query} FROM (SELECT '{day}' AS dt)").fetchall()
+        relation = duckdb.sql(f"SELECT {query} FROM (SELECT '{day}' AS dt)")
+        assert relation is not None
+        rows = relation.fetchall()
         assert rows == [(1, 0) if mark.covers(day) else (0, 1)]
 
 

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 
 from dynalake.catalog.partitions import list_partitions
 from dynalake.clients import Clients
-from dynalake.compact.convert import ConvertedPartition, compact_day
+from dynalake.compact.convert import compact_day
+from dynalake.compact.manifest import ConvertedPartition
 from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import plan_table
 from dynalake.compact.publish import Published, plan_reconversions, publish_table

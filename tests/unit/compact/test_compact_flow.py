@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ from dynalake.catalog.register import register_table
 from dynalake.catalog.tables import read_schema, read_table
 from dynalake.catalog.views import Watermark, read_hold, read_watermark
 from dynalake.clients import Clients
-from dynalake.compact.convert import ConvertedPartition, compact_day
-from dynalake.compact.manifest import read_manifest
+from dynalake.compact.convert import compact_day
+from dynalake.compact.manifest import ConvertedPartition, read_manifest
 from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import plan_table
 from dynalake.compact.publish import publish_table
@@ -114,7 +114,7 @@ def test_parts_have_a_size_and_key_ranges_of_their_own(lake: TestLake) -> None:
     lake.run(NEXT)
     parts = [part["id"].to_pylist() for part in lake.published(DAY)]
     assert len(parts) > 2
-    keys = [key for part in parts for key in part]
+    keys: list[Any] = [key for part in parts for key in part]
     assert keys == sorted(keys)
 
 
@@ -124,8 +124,23 @@ def test_late_objects_are_picked_up(lake: TestLake) -> None:
     lake.put(DAY, "2.gz", lake.lines([B]))
     assert lake.run(NEXT).days == (DAY,)
     assert len(rows(lake, DAY)) == 2
-    deleted = delete_superseded(lake.clients, lake.names, [DAY], lake.options, NEXT + timedelta(days=10**4))
-    assert len(deleted) == 1
+
+
+def test_a_superseded_version_stays_for_the_grace_period_however_old_it_is(lake: TestLake) -> None:
+    """The files are as old as the day, but a query that began before the move still reads them."""
+    lake.put(DAY, "1.gz", lake.lines([A]))
+    lake.run(NEXT)
+    first = {key for key in lake.objects() if "/v=" in key}
+    lake.put(DAY, "2.gz", lake.lines([B]))
+    lake.run(NEXT)
+    moved = datetime.now(UTC)
+    assert delete_superseded(lake.clients, lake.names, lake.options, moved + timedelta(hours=23)) == ()
+    assert first <= set(lake.objects())
+    (deleted,) = delete_superseded(lake.clients, lake.names, lake.options, moved + timedelta(hours=25))
+    assert all(key.startswith(deleted) for key in first)
+    assert not first & set(lake.objects())
+    assert len(rows(lake, DAY)) == 2
+    assert delete_superseded(lake.clients, lake.names, lake.options, moved + timedelta(days=99)) == ()
     assert len(rows(lake, DAY)) == 2
 
 

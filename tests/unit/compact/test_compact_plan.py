@@ -23,7 +23,7 @@ from dynalake.compact.plan import (
     plan_watermark,
 )
 from dynalake.compact.publish import plan_hold, plan_reconversion
-from dynalake.compact.supersede import plan_superseded
+from dynalake.compact.supersede import Superseded, plan_superseded
 from dynalake.errors import SettingsError
 from tests.unit.compact.lake import KEY, noon
 
@@ -109,16 +109,17 @@ def test_a_widening_holds_the_views_back_before_the_first_day_it_touches() -> No
     assert plan_reconversion(target, versions) == ("20240103", "20240104")
 
 
-def test_superseded_is_what_is_neither_shown_nor_young() -> None:
+def test_a_note_is_due_after_the_grace_period_or_when_its_version_is_shown_again() -> None:
     hour = 3600.0
     now = datetime.fromtimestamp(100 * hour, UTC)
-    versions = {
-        "v=1/": [RawObject("v=1/p", "", 1, 10 * hour)],
-        "v=2/": [RawObject("v=2/p", "", 1, 20 * hour)],
-        "v=3/": [RawObject("v=3/p", "", 1, 99 * hour)],
+    notes = {
+        "old": Superseded("20240101", "v=1/", 76 * hour),
+        "young": Superseded("20240101", "v=2/", 77 * hour),
+        "shown again": Superseded("20240102", "v=3/", 99 * hour),
+        "never shown": Superseded("20240103", "v=4/", 10 * hour),
     }
-    assert plan_superseded(versions, "v=2/", now, 24) == ("v=1/",)
-    assert plan_superseded(versions, None, now, 24) == ()
+    due = plan_superseded(notes, {"20240101": "v=9/", "20240102": "v=3/"}, now, 24)
+    assert due == ("never shown", "old", "shown again")
 
 
 def test_options_say_what_is_allowed() -> None:

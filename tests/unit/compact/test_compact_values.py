@@ -50,6 +50,7 @@ def test_every_value_comes_back_exactly(items: list[dict[str, Any]], others: lis
         for path in write_parts(records, files, OPTIONS, Path(directory)):
             arrow = pq.read_table(path).to_pylist()
             relation = duckdb.sql(f"SELECT * FROM read_parquet('{path}')")
+            assert relation is not None
             from_duckdb = [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
     for rows in (arrow, from_duckdb):
         assert len(rows) == len(items)
