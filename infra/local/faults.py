@@ -18,7 +18,10 @@ class Fault:
     service: str
     """`kinesis`, `firehose`, `lambda`, `s3`, `dynamodb`, …: the name in the AWS endpoint."""
     operation: str
-    """The API operation: `PutRecords`, `PutRecordBatch`, `Invoke`, `PutObject`, …"""
+    """The API operation: `PutRecords`, `PutRecordBatch`, `Invoke`, `PutObject`, …
+
+    `ChangeRecord` of `dynamodb` is none: it takes the images out of the change records that a table's stream gets.
+    """
     code: str
     """The AWS error code answered; for Lambda, the unhandled error's type."""
     times: int | None = None
@@ -31,6 +34,8 @@ class Fault:
     """Only this stream, delivery stream, function, table or bucket."""
     key_prefix: str | None = None
     """Only S3 keys that start so."""
+    after: bool = False
+    """Whether the request is served all the same, and only its answer is lost (Lambda, Kinesis, Firehose)."""
 
     def hits(self) -> bool:
         """Whether the next entry or request is among the fraction that fails."""

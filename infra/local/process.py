@@ -35,13 +35,23 @@ class LocalAws:
     `time_scale` divides every wait that AWS documents in seconds or minutes: at 60, a Firehose
     buffer of 60 s is delivered after one. `port` 0 takes any free one. The server's temporary files
     live in a directory below `state_dir` (default: the repository's `.local/`) and go with it.
-    `DYNALAKE_LOCAL_PYTHON` names another interpreter than `.venv-local/bin/python`.
+    `DYNALAKE_LOCAL_PYTHON` names another interpreter than `.venv-local/bin/python`. With `auth`, IAM is enforced:
+    signatures, policies, and the roles that services act in; `test` is the account's root.
     """
 
-    def __init__(self, log: Path, time_scale: float = 60.0, port: int = 0, state_dir: Path | None = None) -> None:
+    def __init__(
+        self,
+        log: Path,
+        time_scale: float = 60.0,
+        port: int = 0,
+        state_dir: Path | None = None,
+        *,
+        auth: bool = False,
+    ) -> None:
         self.log = log
         self.time_scale = time_scale
         self.port = port
+        self.auth = auth
         self._state_parent = state_dir or ROOT / ".local"
         self._state_dir: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -84,7 +94,7 @@ class LocalAws:
         interpreter = os.environ.get("DYNALAKE_LOCAL_PYTHON", str(ROOT / ".venv-local" / "bin" / "python"))
         command = [interpreter, "-m", "infra.local.server", "--port", str(self.port)]
         command += ["--time-scale", str(self.time_scale), "--state-dir", str(state_dir)]
-        command += ["--ends-with-stdin"]
+        command += ["--ends-with-stdin", *(["--auth"] if self.auth else [])]
         try:
             with self.log.open("ab") as log:
                 # The server reads the pipe on its standard input: when this process dies in any way,

@@ -28,7 +28,7 @@ def main() -> None:
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listener.bind((HOST, options.port))
     port = listener.getsockname()[1]
-    _configure(state_dir, port, options.time_scale)
+    _configure(state_dir, port, options.time_scale, auth=options.auth)
     if options.ends_with_stdin:
         threading.Thread(target=_end_with_parent, args=(state_dir,), daemon=True).start()
 
@@ -45,11 +45,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=int(os.environ.get("DYNALAKE_LOCAL_PORT", "0")))
     parser.add_argument("--time-scale", type=float, default=float(os.environ.get(TIME_SCALE_VARIABLE, "60")))
     parser.add_argument("--state-dir", type=Path, required=True, help="holds every file the server writes")
+    parser.add_argument("--auth", action="store_true", help="enforce IAM")
     parser.add_argument("--ends-with-stdin", action="store_true", help="end when standard input closes")
     return parser.parse_args()
 
 
-def _configure(state_dir: Path, port: int, time_scale: float) -> None:
+def _configure(state_dir: Path, port: int, time_scale: float, *, auth: bool) -> None:
     temporary = state_dir / "tmp"
     temporary.mkdir(parents=True, exist_ok=True)
     os.environ.update(
@@ -63,6 +64,7 @@ def _configure(state_dir: Path, port: int, time_scale: float) -> None:
             "IOT_MTLS_ENABLED": "0",
             "SFTP_ENABLED": "0",
             TIME_SCALE_VARIABLE: str(time_scale),
+            "AUTH": "true" if auth else "false",
         }
     )
     os.environ.setdefault("LOG_LEVEL", "WARNING")

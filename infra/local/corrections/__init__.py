@@ -12,9 +12,11 @@ def install_all() -> Any:
     that decide without doing are used outside it.
     """
     from infra.local.corrections import (
+        access,
         athena,
         cloudformation,
         cloudwatch,
+        emitted_metrics,
         event_source_mapping,
         firehose,
         glue,
@@ -30,6 +32,8 @@ def install_all() -> Any:
         event_source_mapping,
         cloudformation,
         cloudwatch,
+        emitted_metrics,
+        access,
         glue,
         athena,
     ):

@@ -11,6 +11,8 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 from ministack.services import s3
 
+from infra.local.corrections import emitted_metrics
+
 Properties = Mapping[str, Any]
 
 _XML_NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
@@ -39,6 +41,7 @@ def apply(bucket: str, old: Properties, new: Properties) -> None:
         require_success(s3._put_bucket_versioning(bucket, _versioning(versioning)))
     elif old.get("VersioningConfiguration"):
         require_success(s3._put_bucket_versioning(bucket, _versioning({"Status": "Suspended"})))
+    emitted_metrics.watch(bucket, new.get("MetricsConfigurations") or [])
     if ownership:
         require_success(s3._put_bucket_ownership_controls(bucket, _ownership(ownership)))
 

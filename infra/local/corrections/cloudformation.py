@@ -166,7 +166,7 @@ def _in_place(replace: Any) -> Any:
 
 
 def _with_metric_math(record_of: Any) -> Any:
-    """An alarm on `Metrics`: stored and described; its expression is not evaluated."""
+    """An alarm on `Metrics`, which ministack refuses."""
 
     def record(name: str, properties: Properties) -> Any:
         metrics = properties.get("Metrics")

@@ -5,6 +5,8 @@ https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-evaluation.
 
 from __future__ import annotations
 
+import ast
+import operator
 import threading
 import time
 from collections.abc import Callable
@@ -26,6 +28,13 @@ _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     "LessThanOrEqualToThreshold": lambda value, threshold: value <= threshold,
 }
 
+_OPERATORS: dict[type[ast.operator], Callable[[float, float], float]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
+
 
 def install() -> None:
     """Replace the evaluation of one alarm, and start evaluating all of them at the server's pace."""
@@ -35,11 +44,12 @@ def install() -> None:
 
 def evaluate(alarm: Alarm) -> None:
     """Set the alarm's state from its last periods, and tell whom it names when that changed it."""
-    # An alarm on anomaly detection or metric math has neither one metric nor one comparison.
+    # An alarm on anomaly detection has no one comparison.
     compare = _COMPARISONS.get(alarm.get("ComparisonOperator", ""))
-    if not alarm.get("MetricName") or compare is None:
+    if compare is None or not (alarm.get("MetricName") or alarm.get("Metrics")):
         return
-    values = _period_values(alarm)
+    count = int(alarm["EvaluationPeriods"])
+    values = _math_values(alarm["Metrics"], count) if alarm.get("Metrics") else _period_values(alarm, count)
     treatment = alarm.get("TreatMissingData") or "missing"
     missing = {"breaching": True, "notBreaching": False}.get(treatment)
     breaching = [missing if value is None else compare(value, alarm["Threshold"]) for value in values]
@@ -59,11 +69,41 @@ def evaluate(alarm: Alarm) -> None:
     cloudwatch._evaluate_parent_alarms(alarm)
 
 
-def _period_values(alarm: Alarm) -> list[float | None]:
+def _math_values(queries: list[dict[str, Any]], count: int) -> list[float | None]:
+    """The result of an arithmetic expression over metrics, in each of the last periods, newest first.
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html
+    """
+    series: dict[str, list[float | None]] = {}
+    for query in queries:
+        if "MetricStat" in query:
+            stat = query["MetricStat"]
+            metric = {**stat["Metric"], "Statistic": stat["Stat"], "Period": stat["Period"]}
+            series[query["Id"]] = _period_values(metric, count)
+    expression = next(query["Expression"] for query in queries if "Expression" in query)
+    tree = ast.parse(expression, mode="eval").body
+    return [_calculate(tree, {name: values[at] for name, values in series.items()}) for at in range(count)]
+
+
+def _calculate(node: ast.expr, values: dict[str, float | None]) -> float | None:
+    if isinstance(node, ast.Constant):
+        return float(str(node.value))
+    if isinstance(node, ast.Name):
+        return values[node.id]
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "FILL":
+        value, default = (_calculate(argument, values) for argument in node.args)
+        return default if value is None else value
+    if isinstance(node, ast.BinOp):
+        left, right = _calculate(node.left, values), _calculate(node.right, values)
+        return None if left is None or right is None else _OPERATORS[type(node.op)](left, right)
+    raise ValueError(f"The local CloudWatch does not calculate {ast.unparse(node)}")
+
+
+def _period_values(alarm: Alarm, count: int) -> list[float | None]:
     """The alarm's statistic in each of its last periods, newest first; None where nothing was published."""
     dimensions = {dimension["Name"]: dimension["Value"] for dimension in alarm.get("Dimensions") or []}
     key = (alarm["Namespace"], alarm["MetricName"], cloudwatch._dims_key(dimensions))
-    period, count = scaled(int(alarm.get("Period") or 60)), int(alarm["EvaluationPeriods"])
+    period = scaled(int(alarm.get("Period") or 60))
     windows: list[list[dict[str, Any]]] = [[] for _ in range(count)]
     now = time.time()
     for point in reversed(cloudwatch._metrics.get(key) or []):

@@ -17,7 +17,7 @@ from ministack.core.responses import request_scope
 from ministack.services import dynamodb, lambda_svc
 
 from infra.local import faults
-from infra.local.corrections import failed_batches, mapping_lifecycle, metrics
+from infra.local.corrections import access, failed_batches, mapping_lifecycle, metrics
 from infra.local.corrections.stream_batches import (
     Batch,
     Record,
@@ -48,6 +48,8 @@ def install() -> None:
     def invoke_with_faults(function: Any, config: dict[str, Any], event: Any, request_id: str, started: float) -> Any:
         fault = faults.take("lambda", "Invoke", config.get("FunctionName", ""))
         if fault is not None and fault.hits():
+            if fault.after:
+                invoke(function, config, event, request_id, started)
             error = {"errorType": fault.code, "errorMessage": fault.message}
             return {"body": error, "error": True, "function_error": "Unhandled", "log": ""}
         return invoke(function, config, event, request_id, started)
@@ -132,17 +134,21 @@ class _Reader:
                 lambda_svc._dynamodb_stream_positions[self._mapping["UUID"]] = self._position() + count
 
     def _step(self) -> None:
-        if not self._pending:
-            records = self._gather()
-            if records:
-                self._pending.append(Batch(records))
-            return
         function, _ = lambda_svc._get_func_record_for_qualifier(
             self._mapping["FunctionName"], self._mapping.get("Qualifier")
         )
         if function is None:
             self._report("PROBLEM: Function not found")
             self._wait()
+            return
+        if not self._pending:
+            if not self._may_read(function):
+                self._report("PROBLEM: Cannot access stream")
+                self._wait()
+                return
+            records = self._gather()
+            if records:
+                self._pending.append(Batch(records))
             return
         batch = self._pending.popleft()
         condition = discard_condition(
@@ -160,6 +166,13 @@ class _Reader:
             self._invoke(function, batch, event_records)
         else:
             self._advance(len(batch.records))
+
+    def _may_read(self, function: Any) -> bool:
+        # https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-permissions.html
+        stream = str(self._mapping["EventSourceArn"])
+        requests = [(f"dynamodb:{action}", stream) for action in ("DescribeStream", "GetRecords", "GetShardIterator")]
+        requests.append(("dynamodb:ListStreams", "*"))
+        return access.allows(str(function["config"].get("Role", "")), "lambda.amazonaws.com", requests)
 
     def _maximum_age(self) -> float | None:
         seconds = self._mapping.get("MaximumRecordAgeInSeconds", -1)

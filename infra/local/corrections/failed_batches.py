@@ -13,7 +13,7 @@ from typing import Any
 
 from ministack.services import dynamodb_streams, lambda_svc
 
-from infra.local.corrections import metrics, objects
+from infra.local.corrections import access, metrics, objects
 from infra.local.corrections.stream_batches import Batch, created, sequence_number
 
 
@@ -36,7 +36,9 @@ def send(mapping: Mapping[str, Any], function: Mapping[str, Any], batch: Batch, 
     }
     shard = dynamodb_streams._DEFAULT_SHARD_ID
     key = f"aws/lambda/{mapping['UUID']}/{shard}/{now:%Y/%m/%d/%Y-%m-%dT%H.%M.%S}-{uuid.uuid4()}"
-    if objects.put(destination.rpartition(":")[2], key, json.dumps(content).encode()) != 200:
+    requests = [("s3:PutObject", f"{destination}/{key}"), ("s3:ListBucket", destination)]
+    allowed = access.allows(str(function["config"].get("Role", "")), "lambda.amazonaws.com", requests)
+    if not allowed or objects.put(destination.rpartition(":")[2], key, json.dumps(content).encode()) != 200:
         name = {"FunctionName": str(mapping["FunctionName"])}
         metrics.publish("AWS/Lambda", "DestinationDeliveryFailures", 1, "Count", name)
 

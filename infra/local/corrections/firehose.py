@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 from ministack.core.responses import get_account_id, get_region, request_scope
 from ministack.services import firehose
 
-from infra.local.corrections import metrics, objects
+from infra.local.corrections import access, metrics, objects
 from infra.local.settings import scaled
 
 NAMESPACE = "AWS/Firehose"
@@ -25,6 +25,8 @@ MAX_RECORD_BYTES = 1_024_000
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
 MEBIBYTE = 1024 * 1024
 
+# https://docs.aws.amazon.com/firehose/latest/dev/controlling-access.html#using-iam-s3
+_SOURCE_ACTIONS = ("DescribeStream", "GetShardIterator", "GetRecords", "ListShards")
 _TICK_SECONDS = 0.02
 _RETRY_SECONDS = 0.2
 _EXTENSIONS = {"UNCOMPRESSED": "", "GZIP": ".gz"}
@@ -82,6 +84,7 @@ def install() -> None:
             return
         # ministack also keeps every record ever put; nothing reads that list.
         destination["records"].clear()
+        _read_source(stream)
         _hold(stream, destination, [data for _, data in records])
 
     def validate(kind: str, config: dict[str, Any]) -> Any:
@@ -104,6 +107,17 @@ def install() -> None:
     firehose._HANDLERS["PutRecord"] = _limited(firehose._put_record)
     firehose._HANDLERS["PutRecordBatch"] = _limited(firehose._put_record_batch)
     threading.Thread(target=_deliver_forever, name="firehose-delivery", daemon=True).start()
+
+
+def _read_source(stream: dict[str, Any]) -> None:
+    """What Firehose needs to read a Kinesis stream; without it, AWS delivers nothing, and this raises."""
+    source = stream.get("kinesis_source")
+    if source and not access.allows(
+        str(source["RoleARN"]),
+        "firehose.amazonaws.com",
+        [(f"kinesis:{action}", source["KinesisStreamARN"]) for action in _SOURCE_ACTIONS],
+    ):
+        raise PermissionError(f"Firehose stream {stream['name']} may not read its source")
 
 
 def _has_record_features(config: dict[str, Any]) -> bool:
@@ -214,7 +228,9 @@ def _put(buffer: _Buffer, chunk: _Chunk) -> bool:
         version = buffer.stream.get("version", 1)
         key = f"{prefix}{buffer.name}-{version}-{moment:%Y-%m-%d-%H-%M-%S}-{chunk.suffix}{extension}"
         with request_scope(buffer.account, buffer.region):
-            status = objects.put(bucket, key, body)
+            role = str(config.get("RoleARN", ""))
+            allowed = access.allows(role, "firehose.amazonaws.com", [("s3:PutObject", f"arn:aws:s3:::{bucket}/{key}")])
+            status = objects.put(bucket, key, body) if allowed else 403
     except Exception:
         firehose.logger.exception("Delivery stream %s cannot deliver", buffer.name)
         status = 500

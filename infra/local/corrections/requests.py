@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 from ministack import app as gateway
 
 from infra.local import faults
-from infra.local.corrections import metrics
+from infra.local.corrections import access, metrics
 
 _Response = tuple[int, dict[str, str], bytes]
 
@@ -50,14 +50,15 @@ def install() -> Any:
 
     def reset_with_faults() -> None:
         faults.clear()
+        access.forget()
         reset()
 
     gateway._reset_all_state = reset_with_faults
     ministack_app = gateway.app
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http" and scope["path"] == faults.PATH:
-            await _administer(scope["method"], receive, send)
+        if scope["type"] == "http" and scope["path"] in (faults.PATH, access.PATH):
+            await _administer(scope["path"], scope["method"], receive, send)
         else:
             await ministack_app(scope, receive, send)
 
@@ -75,9 +76,12 @@ async def _serve_json(service: str, headers: dict[str, str], body: bytes, serve:
     fault = faults.take(service, operation, resource)
     if fault is None:
         return await serve(body)
-    if (service, operation) in _BATCHES:
+    if fault.after and fault.hits():
+        await serve(body)
+        return fault.status, dict(_JSON), json.dumps({"__type": fault.code, "message": fault.message}).encode()
+    if (service, operation) in _BATCHES and not fault.after:
         return await _serve_batch(fault, _BATCHES[service, operation], request, serve)
-    if fault.hits():
+    if not fault.after and fault.hits():
         content = {"__type": fault.code, "message": fault.message}
         return fault.status, dict(_JSON), json.dumps(content).encode()
     return await serve(body)
@@ -97,6 +101,9 @@ async def _serve_batch(fault: faults.Fault, fields: tuple[str, str, str], reques
     if sum(failing) and fault.code == "ProvisionedThroughputExceededException":
         stream = {"StreamName": str(request.get("StreamName") or request["StreamARN"].rpartition("/")[2])}
         metrics.publish("AWS/Kinesis", "WriteProvisionedThroughputExceeded", sum(failing), "Count", stream)
+    if sum(failing) and fault.code == "ServiceUnavailableException" and "DeliveryStreamName" in request:
+        stream = {"DeliveryStreamName": str(request["DeliveryStreamName"])}
+        metrics.publish("AWS/Firehose", "ThrottledRecords", sum(failing), "Count", stream)
     successes = iter(answer[answers_field])
     failure = {"ErrorCode": fault.code, "ErrorMessage": fault.message}
     answer[answers_field] = [failure if fails else next(successes) for fails in failing]
@@ -127,7 +134,7 @@ def s3_failure(operation: str, bucket: str, key: str) -> _Response | None:
     return fault.status, {"Content-Type": "application/xml"}, content.encode()
 
 
-async def _administer(method: str, receive: Any, send: Any) -> None:
+async def _administer(path: str, method: str, receive: Any, send: Any) -> None:
     body = b""
     more = True
     while more:
@@ -136,11 +143,11 @@ async def _administer(method: str, receive: Any, send: Any) -> None:
         more = message.get("more_body", False)
     status = 200
     try:
-        if method == "POST":
+        if method == "DELETE":
+            faults.clear() if path == faults.PATH else access.forget()
+        elif method == "POST" and path == faults.PATH:
             faults.add(json.loads(body))
-        elif method == "DELETE":
-            faults.clear()
-        content: Any = faults.active()
+        content: Any = faults.active() if path == faults.PATH else access.decisions()
     except (TypeError, ValueError) as error:
         status, content = 400, {"message": str(error)}
     headers = [(b"content-type", b"application/json")]

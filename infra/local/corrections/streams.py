@@ -14,6 +14,7 @@ from typing import Any
 from ministack.core.responses import request_scope
 from ministack.services import dynamodb, dynamodb_streams
 
+from infra.local import faults
 from infra.local.corrections.stream_batches import SEQUENCE_COUNTER
 from infra.local.settings import scaled
 
@@ -64,6 +65,10 @@ def install() -> None:
         record = build(*arguments)
         if threading.current_thread().name == SWEEP_THREAD:
             record["userIdentity"] = dict(TTL_IDENTITY)
+        fault = faults.take("dynamodb", "ChangeRecord", str(arguments[0]["TableName"]))
+        if fault is not None and fault.hits():
+            for image in ("NewImage", "OldImage"):
+                record["dynamodb"].pop(image, None)
         return record
 
     dynamodb._build_change_record = build_change_record

@@ -200,7 +200,7 @@ def _allowed_tables(clients: Clients, table: str) -> str:
     except ClientError:
         # Listing is a courtesy that not every role is granted.
         return "an existing table"
-    lowered = {name.lower(): name for name in known}
-    similar = [lowered[name] for name in difflib.get_close_matches(table.lower(), lowered, n=5)]
+    matches = difflib.get_close_matches(table.lower(), {name.lower() for name in known}, n=5)
+    similar = [name for match in matches for name in known if name.lower() == match]
     shown = similar or sorted(known)[:10]
     return f"an existing table, such as {', '.join(shown)}" if shown else "an existing table; the region has none"

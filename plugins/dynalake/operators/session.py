@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -9,20 +10,23 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 from airflow.sdk import get_current_context
 
-from dynalake.errors import AccessError, TerminalError, TransientError
+from dynalake.errors import AccessError, DynalakeError, TerminalError, TransientError
 
 if TYPE_CHECKING:
     from dynalake.clients import Clients
     from dynalake.names import Lake, TableNames
+
+logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 def guarded(function: Callable[P, R]) -> Callable[P, R]:
-    """Terminal errors fail the task at once, transient ones let Airflow retry; both with the message alone.
+    """Terminal errors fail the task at once, transient ones let Airflow retry.
 
-    The message says what to do; a stack trace of thirty lines above it would hide that.
+    The message is logged line by line before it is raised: Airflow shows an exception's text as one long line above a
+    stack trace, and what to do stands at its end.
     """
 
     @wraps(function)
@@ -30,11 +34,21 @@ def guarded(function: Callable[P, R]) -> Callable[P, R]:
         try:
             return function(*args, **kwargs)
         except TerminalError as error:
+            _explain(error)
             raise AirflowFailException(f"{type(error).__name__}: {error}") from None
         except TransientError as error:
+            _explain(error)
             raise AirflowException(f"{type(error).__name__}: {error}") from None
 
     return run
+
+
+def _explain(error: DynalakeError) -> None:
+    logger.error("%s: %s", type(error).__name__, error.received)
+    if error.allowed:
+        logger.error("Needed: %s", error.allowed)
+    if error.action:
+        logger.error("What to do: %s", error.action)
 
 
 def parameters() -> dict[str, Any]:

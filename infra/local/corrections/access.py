@@ -1,0 +1,133 @@
+"""IAM where ministack has none: the roles that services act in, iam:PassRole, and a record of every decision.
+
+All of it counts only where the server enforces IAM (`AUTH=true`).
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ministack import app as gateway
+from ministack.core import iam_evaluator
+from ministack.core.responses import get_account_id, get_region
+from ministack.services import iam
+from ministack.services.cloudformation import handlers
+from ministack.services.cloudformation.helpers import _error, _p
+
+PATH = "/_dynalake/actions"
+
+_decisions: dict[tuple[str, str, str, str], int] = {}
+_lock = threading.Lock()
+
+
+def install() -> None:
+    """Note every decision; ask for iam:PassRole where a request hands CloudFormation a role."""
+    evaluate = iam_evaluator.evaluate
+
+    def evaluate_and_note(context: Any, *layers: Any) -> Any:
+        result = evaluate(context, *layers)
+        _note(context.principal_arn.split("/")[1], context.action, context.resource_arn, result.decision)
+        return result
+
+    iam_evaluator.evaluate = evaluate_and_note
+    pin = gateway.pin_request_origin
+    # Nothing leaves the machine, so it counts as TLS to policies that ask for it.
+    gateway.pin_request_origin = lambda address, secure: pin(address, True)
+    for action in ("CreateChangeSet", "DeleteStack"):
+        handlers._ACTION_HANDLERS[action] = _passing_role(action, handlers._ACTION_HANDLERS[action])
+
+
+def decisions() -> list[dict[str, Any]]:
+    """Every decision so far: role, action, resource, how it was decided, and how often."""
+    with _lock:
+        found = sorted(_decisions.items())
+    return [
+        {"role": role, "action": action, "resource": resource, "decision": decision, "count": count}
+        for (role, action, resource, decision), count in found
+    ]
+
+
+def forget() -> None:
+    """Forget every decision."""
+    with _lock:
+        _decisions.clear()
+
+
+def allows(role_arn: str, service: str, requests: Sequence[tuple[str, str]]) -> bool:
+    """Whether a service may assume the role and do all of this in it: `(action, resource)` each."""
+    if not gateway.AUTH:
+        return True
+    role_name = role_arn.rpartition("/")[2]
+    account = get_account_id()
+    role = iam._roles.get_scoped(account, None, role_name)
+    if role is None or not _trusts(role, service):
+        _note(role_name, "sts:AssumeRole", service, "ImplicitDeny")
+        return False
+    policies = iam_evaluator._gather_role_policies(role_name, account)
+    limits = iam_evaluator._permissions_boundary(iam._roles, role_name, account)
+    # Each is decided, and so noted, also after one that is denied.
+    decided = [_decide(role_name, account, request, policies, limits) for request in requests]
+    return all(decided)
+
+
+def _decide(role_name: str, account: str, request: tuple[str, str], policies: Any, limits: Any) -> bool:
+    context = iam_evaluator.EvalContext(
+        principal_arn=f"arn:aws:sts::{account}:assumed-role/{role_name}/service",
+        principal_type="AssumedRole",
+        principal_account=account,
+        action=request[0],
+        resource_arn=request[1],
+        region=get_region(),
+        secure_transport=True,
+    )
+    return bool(iam_evaluator.evaluate(context, policies, *limits).decision == "Allow")
+
+
+def _trusts(role: Mapping[str, Any], service: str) -> bool:
+    document = role["AssumeRolePolicyDocument"]
+    statements = (json.loads(document) if isinstance(document, str) else document)["Statement"]
+    for statement in statements:
+        named = (statement.get("Principal") or {}).get("Service") or []
+        if service in ([named] if isinstance(named, str) else named) and statement["Effect"] == "Allow":
+            return True
+    return False
+
+
+def _passing_role(action: str, handler: Any) -> Any:
+    def checked(params: Any) -> Any:
+        role = _p(params, "RoleARN")
+        if role and gateway.AUTH and not _may_pass(role):
+            message = (
+                f"User: {iam_evaluator.caller_arn()} is not authorized to perform: iam:PassRole on resource: {role}"
+            )
+            return _error("AccessDenied", message, 403)
+        return handler(params)
+
+    return checked
+
+
+def _may_pass(role_arn: str) -> bool:
+    caller = iam_evaluator.caller_arn()
+    if ":assumed-role/" not in caller:
+        return True
+    role_name, account = caller.split("/")[1], get_account_id()
+    context = iam_evaluator.EvalContext(
+        principal_arn=caller,
+        principal_type="AssumedRole",
+        principal_account=account,
+        action="iam:PassRole",
+        resource_arn=role_arn,
+        region=get_region(),
+        service_context={"iam:passedtoservice": "cloudformation.amazonaws.com"},
+    )
+    policies = iam_evaluator._gather_role_policies(role_name, account)
+    return bool(iam_evaluator.evaluate(context, policies).decision == "Allow")
+
+
+def _note(role: str, action: str, resource: str, decision: str) -> None:
+    with _lock:
+        key = (role, action, resource, decision)
+        _decisions[key] = _decisions.get(key, 0) + 1

@@ -1,0 +1,135 @@
+"""`make demo`, `make up` and `make down`, as a user runs them; and that nothing of them is left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+MOVIES = REPOSITORY.parent / "shared" / "data" / "movies.json"
+DEMO = [sys.executable, "-m", "infra.local.demo"]
+UP = [sys.executable, "-m", "infra.local.up"]
+
+
+def start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:
+    """In a session of its own, so that a signal to its group is what Ctrl-C in a terminal is."""
+    return subprocess.Popen(
+        command,
+        cwd=REPOSITORY,
+        env={**environment, "PYTHONPATH": "plugins"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def leftovers() -> set[str]:
+    return {path.name for path in (REPOSITORY / ".local").glob("demo-*")}
+
+
+@pytest.mark.timeout(500)
+def test_demo(marked: Any) -> None:
+    """The whole pipeline: real items where the machine has them, else generated ones."""
+    before = leftovers()
+    chosen = ["--items", str(MOVIES), "--key", "year:N,title:S"] if MOVIES.exists() else ["--count", "3000"]
+    demo = start([*DEMO, *chosen], marked.environment())
+    output = demo.communicate()[0]
+    assert demo.returncode == 0, output
+    print(output)
+    assert re.search(r"differences +0\n", output)
+    compared = re.search(r"values compared +([\d,]+)", output)
+    assert compared
+    assert int(compared.group(1).replace(",", "")) > 40_000
+    assert output.count("✓ changes written") == 2
+    assert "value by value" in output
+    for task in ("check_source", "prove › canary_arrives", "commit", "publish"):
+        assert f"✓ {task}" in output
+    assert marked.processes() == {}
+    assert leftovers() == before
+
+
+@pytest.mark.parametrize("moment", ["starting", "dynalake_setup"])
+def test_ctrl_c_cleans_up(moment: str, marked: Any) -> None:
+    before = leftovers()
+    demo = start([*DEMO, "--count", "500"], marked.environment())
+    assert demo.stdout
+    if moment == "starting":
+        time.sleep(4)
+    else:
+        for line in demo.stdout:
+            if "✓ plan" in line:
+                break
+    assert len(marked.processes()) > 1
+    os.killpg(demo.pid, signal.SIGINT)
+    rest = demo.communicate(timeout=60)[0]
+    assert demo.returncode == 130, rest
+    assert "everything is cleaned up" in rest
+    assert marked.processes() == {}
+    assert leftovers() == before
+
+
+def test_nothing_runs_on_when_the_demo_is_killed(marked: Any) -> None:
+    demo = start([*DEMO, "--count", "500"], marked.environment())
+    time.sleep(6)
+    assert len(marked.processes()) > 1
+    demo.kill()
+    demo.communicate()
+    deadline = time.monotonic() + 60
+    while marked.processes() and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert marked.processes() == {}
+    for left in leftovers():
+        subprocess.run(["rm", "-rf", str(REPOSITORY / ".local" / left)], check=True)
+
+
+def test_bad_items_say_what_is_wrong(tmp_path: Path, marked: Any) -> None:
+    items = tmp_path / "items.json"
+    items.write_text(json.dumps([{"id": "1"}, {"name": "x"}]))
+    demo = start([*DEMO, "--items", str(items), "--key", "id:S"], marked.environment())
+    output = demo.communicate(timeout=60)[0]
+    assert demo.returncode == 1
+    assert "element 1 has no key attribute 'id'" in output
+    assert "Traceback" not in output
+
+
+def test_up_and_down(marked: Any) -> None:
+    if (REPOSITORY / ".local" / "env").exists():
+        pytest.fail("`make up` is running in this clone; stop it with `make down` first")
+    try:
+        up = start([*UP, "up"], marked.environment())
+        output = up.communicate(timeout=250)[0]
+        assert up.returncode == 0, output
+        lines = (REPOSITORY / ".local" / "env").read_text().splitlines()
+        env = {
+            name: shlex.split(value)[0] for name, value in (li.removeprefix("export ").split("=", 1) for li in lines)
+        }
+        wanted = {"AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"}
+        assert set(env) >= wanted | {"AIRFLOW_URL", "AIRFLOW_USER", "AIRFLOW_PASSWORD"}
+        assert env["AIRFLOW_URL"] in output
+        login = json.dumps({"username": env["AIRFLOW_USER"], "password": env["AIRFLOW_PASSWORD"]}).encode()
+        request = urllib.request.Request(
+            env["AIRFLOW_URL"] + "/auth/token", data=login, headers={"Content-Type": "application/json"}
+        )
+        assert urllib.request.urlopen(request, timeout=30).status == 201
+        again = start([*UP, "up"], marked.environment())
+        assert "Already up" in again.communicate(timeout=30)[0]
+        assert marked.processes()
+    finally:
+        down = start([*UP, "down"], marked.environment())
+        assert "Stopped" in down.communicate(timeout=90)[0]
+    assert marked.processes() == {}
+    assert not (REPOSITORY / ".local" / "env").exists()
+    assert not (REPOSITORY / ".local" / "up").exists()
