@@ -26,12 +26,13 @@ test: .venv/.dev .venv-local/.installed  ## Every test: unit, DAGs, local AWS, b
 test-unit: .venv/.dev  ## The tests that need nothing running, in seconds
 	@$(BIN)/python -m pytest tests/unit
 
-check: .venv/.dev  ## Format, lint, types, import contracts, templates, compose file
+check: .venv/.dev .venv-checkov/.installed  ## Format, lint, types, import contracts, templates, compose file
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/cfn-lint infra/cloudformation/*.yaml
+	.venv-checkov/bin/checkov --directory infra/cloudformation --framework cloudformation --quiet --compact --skip-download
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yaml
 
 format: .venv/.dev  ## Format the code and sort the imports
@@ -39,12 +40,12 @@ format: .venv/.dev  ## Format the code and sort the imports
 	$(BIN)/ruff format .
 
 lock: $(UV)  ## Compile the requirements files anew
-	for name in requirements requirements-dev requirements-local; do \
+	for name in requirements requirements-dev requirements-local requirements-checkov; do \
 	  $(UV) pip compile -q --universal --generate-hashes --python-version 3.11 --no-emit-index-url \
 	    --custom-compile-command 'make lock' $$name.in -o $$name.txt || exit 1; done
 
 clean: down  ## Remove everything that was installed or made here
-	rm -rf .venv .venv-local .local .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-local .venv-checkov .local .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 $(UV):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dynalake needs Python 3.11 or newer, this is " + sys.version)'
@@ -63,4 +64,9 @@ $(UV):
 .venv-local/.installed: $(UV) requirements-local.txt
 	@$(UV) venv --quiet --allow-existing --python $(BIN)/python .venv-local
 	@$(UV) pip install --quiet --python .venv-local/bin/python --require-hashes -r requirements-local.txt
+	@touch $@
+
+.venv-checkov/.installed: $(UV) requirements-checkov.txt
+	@$(UV) venv --quiet --allow-existing --python $(BIN)/python .venv-checkov
+	@$(UV) pip install --quiet --python .venv-checkov/bin/python --require-hashes -r requirements-checkov.txt
 	@touch $@

@@ -26,6 +26,9 @@ from forwarder.targets import Target, Targets
 # Kept free at the end of an invocation to answer which changes are stored.
 RESERVE_SECONDS = 3.0
 
+# Characters of a reason that an answer gives; the object that was put aside has all of it.
+SHOWN = 1000
+
 
 @dataclass(frozen=True)
 class Forwarder:
@@ -50,6 +53,10 @@ def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
     number that is not known to be stored, from which on Lambda tries again.
     https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html
 
+    `{"dynalake": "redrive", "table": …, "Records": […]}` sends changes again that failed before, by the same code. Its
+    answer has more: `{"batchItemFailures": […], "rejected": [{"key", "reason"}], "errors": {code: how often}}`, where
+    `rejected` are the objects of the changes that were put aside, now or again.
+
     `{"dynalake": "canary", "table": …, "id": …}` sends one `CANARY` record on the same way and is answered with what
     was sent: `{"table", "id", "event_time", "delivery", "stream"}`, `event_time` in milliseconds since the epoch.
     """
@@ -59,6 +66,8 @@ def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
     if event.get("dynalake") == "canary":
         return send_canary(_forwarder(), str(event["table"]), str(event["id"]), seconds_left)
+    if event.get("dynalake") == "redrive":
+        return redrive(_forwarder(), str(event["table"]), event["Records"], seconds_left)
     return forward(_forwarder(), event["Records"], seconds_left)
 
 
@@ -66,17 +75,47 @@ def forward(
     forwarder: Forwarder, records: Sequence[Any], seconds_left: Callable[[], float]
 ) -> dict[str, list[dict[str, str]]]:
     """Send a batch's changes on; the answer of `handle`. Raises where not even the batch's table is known."""
-    table = source_table(records)
+    return _forward(forwarder, source_table(records), records, seconds_left).answer
+
+
+def redrive(
+    forwarder: Forwarder, table: str, records: Sequence[Any], seconds_left: Callable[[], float]
+) -> dict[str, Any]:
+    """Send changes of a table that failed before; the answer of `handle`."""
+    done = _forward(forwarder, table, records, seconds_left)
+    rejected = [
+        {"key": rejected_object(done.target.names, each)[0], "reason": each.reason[:SHOWN]} for each in done.rejected
+    ]
+    return {**done.answer, "rejected": rejected, "errors": done.delivery.errors}
+
+
+@dataclass(frozen=True)
+class Forwarded:
+    """What became of a batch."""
+
+    target: Target
+    delivery: Delivery
+    rejected: Sequence[Rejected]
+    answer: dict[str, list[dict[str, str]]]
+
+
+def _forward(forwarder: Forwarder, table: str, records: Sequence[Any], seconds_left: Callable[[], float]) -> Forwarded:
     target = forwarder.targets.get(table)
     stream = forwarder.stream(target)
     lines, rejected = encode_batch(records, stream.limits.record)
+    half = seconds_left() / 2
+    blocked = _store_rejected(forwarder, target, rejected, lambda: seconds_left() - half)
+    if blocked is not None:
+        # What stands behind a change that can be neither sent nor put aside comes again with it, so it is not sent now.
+        lines = [line for line in lines if line.position < blocked]
     delivery = deliver(stream, pack(lines, stream.limits.record), seconds_left)
     if delivery.refused:
         forwarder.targets.forget(table)
     positions = [blob.first_position for blob in delivery.unstored]
-    positions += _store_rejected(forwarder, target, rejected, seconds_left)
+    positions += [] if blocked is None else [blocked]
     _log(table, records=len(records), rejected=len(rejected), delivery=delivery, unstored=len(positions))
-    return failures(records, min(positions)) if positions else {"batchItemFailures": []}
+    answer = failures(records, min(positions)) if positions else {"batchItemFailures": []}
+    return Forwarded(target, delivery, rejected, answer)
 
 
 def send_canary(forwarder: Forwarder, table: str, canary_id: str, seconds_left: Callable[[], float]) -> dict[str, Any]:
@@ -149,17 +188,18 @@ def failures(records: Sequence[Any], position: int) -> dict[str, list[dict[str, 
 
 def _store_rejected(
     forwarder: Forwarder, target: Target, rejected: Sequence[Rejected], seconds_left: Callable[[], float]
-) -> list[int]:
+) -> int | None:
+    """Put changes aside, in order; the position of the first that could not be, None where all were."""
     for each in rejected:
         key, body = rejected_object(target.names, each)
         try:
             if seconds_left() <= 0:
-                return [each.position]
+                return each.position
             forwarder.s3.put_object(Bucket=target.names.lake.bucket, Key=key, Body=body, ContentType="application/json")
         except (ClientError, BotoCoreError) as error:
             print(json.dumps({"table": target.names.table, "error": f"{key} cannot be written: {error}"}))
-            return [each.position]
-    return []
+            return each.position
+    return None
 
 
 @cache

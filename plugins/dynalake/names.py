@@ -1,9 +1,9 @@
 """Every name and path in the lake: built here, parsed here, nowhere else.
 
 No two pairs of environment and table share a name, and most names look the way one would write them. An environment
-may hold a `-`, which also ends it in a name, so inside it the `-` is doubled in stack names (`dynalake-dev--prod-storage`)
-and is a `_` in stream names (`dynalake-dev_prod-RECEIPTS`). What AWS does not take, what is too long, and what could be
-read as something shortened ends in a hash of the whole name.
+may hold a `-`, which also ends it in a name: so inside it the `-` is doubled in the names of stacks
+(`dynalake-dev--prod-storage`) and is a `_` in those of streams (`dynalake-dev_prod-RECEIPTS`). A table's name that AWS
+does not take there, that is too long, or that looks as if it had been shortened, ends in a hash of the whole.
 """
 
 from __future__ import annotations

@@ -14,15 +14,17 @@ from typing import Any, cast
 from dynalake.errors import SettingsError
 
 
-def _setting(
+def setting(
     default: Any,
     description: str,
     *,
     minimum: int | None = None,
     maximum: int | None = None,
-    choices: tuple[str, ...] = (),
+    choices: tuple[str, ...] | tuple[int, ...] = (),
     section: str,
+    parameter: str = "",
 ) -> Any:
+    """A field of a dataclass with what a form, a check and the docs need to know about it."""
     return field(
         default=default,
         metadata={
@@ -31,84 +33,146 @@ def _setting(
             "maximum": maximum,
             "choices": choices,
             "section": section,
+            "parameter": parameter,
         },
     )
+
+
+# https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
+LOG_RETENTIONS = (
+    1,
+    3,
+    5,
+    7,
+    14,
+    30,
+    60,
+    90,
+    120,
+    150,
+    180,
+    365,
+    400,
+    545,
+    731,
+    1096,
+    1827,
+    2192,
+    2557,
+    2922,
+    3288,
+    3653,
+)
 
 
 @dataclass(frozen=True)
 class TableSettings:
     """How one table is captured. Every field but the table's name has a default; units stand in the names."""
 
-    table: str = _setting("", "The DynamoDB table.", section="Source")
-    delivery: str = _setting(
+    table: str = setting("", "The DynamoDB table.", section="Source")
+    delivery: str = setting(
         "kinesis",
         "`kinesis`: Lambda → Kinesis → Firehose, so that other consumers can read the changes too. "
         "`direct`: Lambda → Firehose, cheaper.",
         choices=("kinesis", "direct"),
         section="Delivery",
     )
-    shards: int = _setting(
+    shards: int = setting(
         0,
         "Shards of the Kinesis stream; 0 is on-demand.",
         minimum=0,
         maximum=500,
         section="Delivery",
     )
-    stream_retention_hours: int = _setting(
+    stream_retention_hours: int = setting(
         24, "How long Kinesis keeps records, in hours.", minimum=24, maximum=8760, section="Delivery"
     )
-    buffer_seconds: int = _setting(
+    buffer_seconds: int = setting(
         60,
         "Firehose writes an object after this many seconds, or after `buffer_mb`, whichever comes first.",
         minimum=0,
         maximum=900,
         section="Delivery",
     )
-    buffer_mb: int = _setting(
+    buffer_mb: int = setting(
         64,
         "Firehose writes an object after this many MB, before compression.",
         minimum=1,
         maximum=128,
         section="Delivery",
     )
-    max_record_kb: int = _setting(
+    max_record_kb: int = setting(
         1000,
         "The forwarder packs changes into records of up to this many KiB. Kinesis allows 1,024 by default.",
         minimum=5,
         maximum=10240,
         section="Forwarder",
     )
-    batch_size: int = _setting(
+    batch_size: int = setting(
         1000, "Changes per forwarder invocation, at most.", minimum=1, maximum=10000, section="Forwarder"
     )
-    batch_window_seconds: int = _setting(
+    batch_window_seconds: int = setting(
         1,
         "How long Lambda gathers changes before it invokes the forwarder.",
         minimum=0,
         maximum=300,
         section="Forwarder",
     )
-    parallelization: int = _setting(
+    parallelization: int = setting(
         1, "Concurrent forwarder invocations per stream shard.", minimum=1, maximum=10, section="Forwarder"
     )
-    max_retries: int = _setting(
+    max_retries: int = setting(
         10,
         "How often a failing batch is tried again (and bisected) before it goes to the on-failure destination.",
         minimum=0,
         maximum=10000,
         section="Forwarder",
     )
-    max_record_age_seconds: int = _setting(
+    max_record_age_seconds: int = setting(
         43200,
         "A change older than this goes to the on-failure destination; a DynamoDB stream keeps it for 86,400 seconds.",
         minimum=60,
         maximum=86400,
         section="Forwarder",
     )
-    updated_at_attribute: str = _setting(
+    updated_at_attribute: str = setting(
         "updatedAt",
         "The attribute that tells when an item was last written; the backfill filters by it where items have it.",
         section="Backfill",
+    )
+    freshness_alarm_minutes: int = setting(
+        15,
+        "How old the oldest change in Firehose may get before the alarm; more than `buffer_seconds`.",
+        minimum=1,
+        maximum=1440,
+        section="Alarms",
+    )
+    delivery_alarm_percent: int = setting(
+        100,
+        "A smaller share of Firehose's writes that succeed than this, in three of five minutes, is an alarm.",
+        minimum=1,
+        maximum=100,
+        section="Alarms",
+    )
+    throttles_alarm_count: int = setting(
+        0,
+        "More throttled writes or reads of a stream within a minute than this, in three of five minutes, are an alarm.",
+        minimum=0,
+        maximum=1_000_000,
+        section="Alarms",
+    )
+    failed_alarm_count: int = setting(
+        0,
+        "More changes than this that failed for good, or were rejected, within a minute are an alarm.",
+        minimum=0,
+        maximum=1_000_000,
+        section="Alarms",
+    )
+    log_retention_days: int = setting(
+        30,
+        "For how many days Firehose's log is kept.",
+        choices=LOG_RETENTIONS,
+        section="Alarms",
     )
 
     @classmethod
@@ -118,21 +182,27 @@ class TableSettings:
         problems = [f"{name!r} is no setting" for name in values if name not in known]
         for name, value in values.items():
             if name in known:
-                problems += _problems(known[name], value)
+                problems += problems_of(known[name], value)
         if not values.get("table"):
             problems.append("'table' is missing")
         if not problems and values.get("delivery") == "direct" and values.get("shards", 0):
             problems.append("'shards' is set, but delivery 'direct' has no Kinesis stream")
+        if not problems:
+            settings = cls(**cast("dict[str, Any]", dict(values)))
+            if settings.freshness_alarm_minutes * 60 <= settings.buffer_seconds:
+                problems.append(
+                    "'freshness_alarm_minutes' is not more than 'buffer_seconds': the alarm would never end"
+                )
         if problems:
             raise SettingsError(
                 "Settings that are not allowed: " + "; ".join(problems),
-                allowed="; ".join(_allowed(f) for name, f in known.items() if any(f"'{name}'" in p for p in problems))
+                allowed="; ".join(allowed_by(f) for name, f in known.items() if any(f"'{name}'" in p for p in problems))
                 or "one of " + ", ".join(known),
                 action="correct them and trigger the DAG again",
                 table=str(values.get("table", "")),
             )
-        # Each value was checked against its field above; the mapping's static type cannot say so.
-        return cls(**cast("dict[str, Any]", dict(values)))
+        # Each value was checked against its field; the mapping's static type could not say so.
+        return settings
 
     @classmethod
     def from_json(cls, text: str) -> TableSettings:
@@ -149,7 +219,8 @@ class TableSettings:
         return {name: (theirs[name], mine[name]) for name in mine if mine[name] != theirs[name]}
 
 
-def _problems(f: Field[Any], value: object) -> list[str]:
+def problems_of(f: Field[Any], value: object) -> list[str]:
+    """What is wrong with a value, one text each; none where the field allows it."""
     wanted = type(f.default)
     if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
         return [f"'{f.name}' is {value!r}"]
@@ -160,9 +231,10 @@ def _problems(f: Field[Any], value: object) -> list[str]:
     return []
 
 
-def _allowed(f: Field[Any]) -> str:
+def allowed_by(f: Field[Any]) -> str:
+    """What the field allows, in words."""
     if f.metadata["choices"]:
-        return f"{f.name} is one of {', '.join(f.metadata['choices'])}"
+        return f"{f.name} is one of {', '.join(map(str, f.metadata['choices']))}"
     if isinstance(f.default, int):
         return f"{f.name} is a whole number from {f.metadata['minimum']} to {f.metadata['maximum']}"
     return f"{f.name} is a text"

@@ -21,9 +21,17 @@ def _allowed_values(name: str) -> st.SearchStrategy[object]:
     return st.from_regex(r"[a-zA-Z]{3,20}", fullmatch=True)
 
 
-allowed_settings = st.fixed_dictionaries(
-    {f.name: _allowed_values(f.name) for f in fields(TableSettings)},
-).filter(lambda values: not (values["delivery"] == "direct" and values["shards"]))
+def _fit_together(values: dict[str, object]) -> bool:
+    """What no field by itself can say."""
+    age, buffer = values["freshness_alarm_minutes"], values["buffer_seconds"]
+    assert isinstance(age, int)
+    assert isinstance(buffer, int)
+    return age * 60 > buffer and not (values["delivery"] == "direct" and values["shards"])
+
+
+allowed_settings = st.fixed_dictionaries({f.name: _allowed_values(f.name) for f in fields(TableSettings)}).filter(
+    _fit_together
+)
 
 
 @given(allowed_settings)
@@ -48,6 +56,12 @@ def test_one_error_names_everything_that_is_wrong() -> None:
 def test_shards_without_kinesis_are_refused() -> None:
     with pytest.raises(SettingsError, match="no Kinesis stream"):
         TableSettings.parse({"table": "RECEIPTS", "delivery": "direct", "shards": 2})
+
+
+def test_an_alarm_that_would_never_end_is_refused() -> None:
+    with pytest.raises(SettingsError, match="freshness_alarm_minutes is a whole number"):
+        TableSettings.parse({"table": "RECEIPTS", "buffer_seconds": 900})
+    assert TableSettings.parse({"table": "RECEIPTS", "buffer_seconds": 900, "freshness_alarm_minutes": 16})
 
 
 def test_what_changed() -> None:

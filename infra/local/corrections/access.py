@@ -9,15 +9,23 @@ import json
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import parse_qs
 
 from ministack import app as gateway
-from ministack.core import iam_evaluator
+from ministack.core import iam_actions, iam_evaluator
 from ministack.core.responses import get_account_id, get_region
-from ministack.services import iam
+from ministack.services import iam, lambda_svc, sts
 from ministack.services.cloudformation import handlers
 from ministack.services.cloudformation.helpers import _error, _p
 
 PATH = "/_dynalake/actions"
+
+# https://docs.aws.amazon.com/service-authorization/latest/reference/list_awslambda.html
+_MAPPING_ACTIONS = {
+    "DELETE": "lambda:DeleteEventSourceMapping",
+    "GET": "lambda:GetEventSourceMapping",
+    "PUT": "lambda:UpdateEventSourceMapping",
+}
 
 _decisions: dict[tuple[str, str, str, str], int] = {}
 _lock = threading.Lock()
@@ -25,19 +33,53 @@ _lock = threading.Lock()
 
 def install() -> None:
     """Note every decision; ask for iam:PassRole where a request hands CloudFormation a role."""
-    evaluate = iam_evaluator.evaluate
+    enforce = iam_evaluator.enforce
+    action_of, resource_of = iam_actions.extract_iam_action, iam_actions.extract_resource_arn
 
-    def evaluate_and_note(context: Any, *layers: Any) -> Any:
-        result = evaluate(context, *layers)
-        _note(context.principal_arn.split("/")[1], context.action, context.resource_arn, result.decision)
-        return result
+    def enforce_and_note(
+        access_key: str, action: str, service: str, region: str, resource_arn: str = "*", service_context: Any = None
+    ) -> Any:
+        context = {**(service_context or {}), **_mapping_context(resource_arn)}
+        refused = enforce(access_key, action, service, region, resource_arn, context)
+        session = sts._sessions.get(access_key)
+        if session is not None:
+            _note(session["Arn"].split("/")[1], action, resource_arn, "Allow" if refused is None else "Deny")
+        return refused
 
-    iam_evaluator.evaluate = evaluate_and_note
+    def corrected_action(service: str, method: str, path: str, *rest: Any) -> Any:
+        if service == "lambda" and "/event-source-mappings/" in path:
+            return _MAPPING_ACTIONS.get(method)
+        return action_of(service, method, path, *rest)
+
+    def corrected_resource(
+        service: str, method: str, path: str, headers: Any, body: bytes, query: Any, region: str, account: str
+    ) -> Any:
+        target = headers.get("x-amz-target", "")
+        if service == "ssm" and target.endswith(".GetParametersByPath"):
+            return f"arn:aws:ssm:{region}:{account}:parameter{json.loads(body)['Path'].rstrip('/')}"
+        found = resource_of(service, method, path, headers, body, query, region, account)
+        if service == "cloudformation" and found == "*":
+            # Named by its own ARN, without its stack.
+            named = parse_qs(body.decode()).get("ChangeSetName", ["*"])[0]
+            return named if named.startswith("arn:") else found
+        return found
+
+    iam_evaluator.enforce = enforce_and_note
+    iam_actions.extract_iam_action = corrected_action
+    iam_actions.extract_resource_arn = corrected_resource
     pin = gateway.pin_request_origin
     # Nothing leaves the machine, so it counts as TLS to policies that ask for it.
     gateway.pin_request_origin = lambda address, secure: pin(address, True)
     for action in ("CreateChangeSet", "DeleteStack"):
         handlers._ACTION_HANDLERS[action] = _passing_role(action, handlers._ACTION_HANDLERS[action])
+
+
+def _mapping_context(resource_arn: str) -> dict[str, str]:
+    """The condition key that limits event source mappings to those of one function."""
+    if ":event-source-mapping:" not in resource_arn:
+        return {}
+    mapping = lambda_svc._esms.get(resource_arn.rpartition(":")[2])
+    return {"lambda:FunctionArn": str(mapping["FunctionArn"])} if mapping else {}
 
 
 def decisions() -> list[dict[str, Any]]:
@@ -83,7 +125,9 @@ def _decide(role_name: str, account: str, request: tuple[str, str], policies: An
         region=get_region(),
         secure_transport=True,
     )
-    return bool(iam_evaluator.evaluate(context, policies, *limits).decision == "Allow")
+    decision = iam_evaluator.evaluate(context, policies, *limits).decision
+    _note(role_name, *request, decision)
+    return bool(decision == "Allow")
 
 
 def _trusts(role: Mapping[str, Any], service: str) -> bool:
@@ -124,7 +168,9 @@ def _may_pass(role_arn: str) -> bool:
         service_context={"iam:passedtoservice": "cloudformation.amazonaws.com"},
     )
     policies = iam_evaluator._gather_role_policies(role_name, account)
-    return bool(iam_evaluator.evaluate(context, policies).decision == "Allow")
+    decision = iam_evaluator.evaluate(context, policies).decision
+    _note(role_name, "iam:PassRole", role_arn, decision)
+    return bool(decision == "Allow")
 
 
 def _note(role: str, action: str, resource: str, decision: str) -> None:

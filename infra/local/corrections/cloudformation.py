@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from xml.etree import ElementTree
 
-from ministack.services import dynamodb, firehose, lambda_svc, sns
+from ministack.services import dynamodb, firehose, iam, lambda_svc, sns
 from ministack.services import kinesis as kinesis_service
 from ministack.services.cloudformation import provisioners
 
@@ -41,6 +41,7 @@ def install() -> None:
     _extend("AWS::Lambda::Function", _apply_function)
     _extend("AWS::Lambda::EventSourceMapping", _apply_mapping)
     _extend("AWS::SNS::Topic", _apply_topic)
+    _extend("AWS::IAM::Role", _apply_role)
     mapping = provisioners._RESOURCE_HANDLERS["AWS::Lambda::EventSourceMapping"]
     mapping["create"] = _checked_mapping(mapping["create"])
     delivery_stream = provisioners._RESOURCE_HANDLERS["AWS::KinesisFirehose::DeliveryStream"]
@@ -113,6 +114,14 @@ def _apply_function(name: str, old: Properties, new: Properties) -> None:
         require_success(lambda_svc._put_function_concurrency(name, request))
     elif "ReservedConcurrentExecutions" in old:
         require_success(lambda_svc._delete_function_concurrency(name))
+
+
+def _apply_role(name: str, old: Properties, new: Properties) -> None:
+    role = iam._roles[name]
+    if "PermissionsBoundary" in new:
+        role["PermissionsBoundary"] = new["PermissionsBoundary"]
+    else:
+        role.pop("PermissionsBoundary", None)
 
 
 def _apply_topic(arn: str, old: Properties, new: Properties) -> None:

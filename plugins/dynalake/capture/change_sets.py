@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
@@ -35,6 +35,8 @@ class StackSpec:
     declared: tuple[str, ...]
     """Every parameter of the template."""
     tags: Mapping[str, str]
+    role_arn: str = ""
+    """The role that CloudFormation deploys with. Empty: the one it used last for the stack, or whoever asks."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,7 @@ def has_change_sets(clients: Clients, stack: str) -> bool:
 
 
 def _request(clients: Clients, spec: StackSpec, deployed: Deployed | None, name: str) -> str:
+    role: Any = {"RoleARN": spec.role_arn} if spec.role_arn else {}
     answer = clients.cloudformation.create_change_set(
         StackName=spec.name,
         ChangeSetName=name,
@@ -159,6 +162,7 @@ def _request(clients: Clients, spec: StackSpec, deployed: Deployed | None, name:
         # The templates make roles, whose names are left to CloudFormation.
         Capabilities=["CAPABILITY_IAM"],
         Tags=[{"Key": key, "Value": value} for key, value in sorted(spec.tags.items())],
+        **role,
     )
     return answer["Id"]
 

@@ -12,22 +12,23 @@ import dynalake
 from dynalake.capture.source import Source
 from dynalake.capture.stacks import StackOutputs, StackSpec
 from dynalake.errors import SettingsError
+from dynalake.lake_options import LakeOptions
 from dynalake.names import STAGE_DELIVERY, Lake, TableNames
 from dynalake.settings import TableSettings
 
 TEMPLATE_VARIABLE = "DYNALAKE_TEMPLATES"
 """Names the folder of the templates where it is not `infra/cloudformation` beside the plugins folder."""
 
-NO_OPTIONS: Mapping[str, str] = {}
+NO_OPTIONS = LakeOptions()
 
 # These are no parameters of the table's template by themselves: they are in its SettingsJson.
 _ONLY_IN_JSON = ("table", "max_record_kb", "updated_at_attribute")
 
 
-def storage_spec(lake: Lake, *, create_bucket: bool, options: Mapping[str, str] = NO_OPTIONS) -> StackSpec:
+def storage_spec(lake: Lake, *, create_bucket: bool, options: LakeOptions = NO_OPTIONS) -> StackSpec:
     """The storage stack; `create_bucket` is false for a bucket that exists already.
 
-    `options` are further template parameters. A parameter that is not given keeps the value it has in the stack.
+    An option that is not given keeps the value it has in the stack.
     """
     return _spec(
         lake,
@@ -39,15 +40,15 @@ def storage_spec(lake: Lake, *, create_bucket: bool, options: Mapping[str, str] 
             "CreateBucket": "true" if create_bucket else "false",
             "DatabaseName": lake.database,
             "WorkgroupName": lake.workgroup,
+            "StreamPrefix": lake.stream_prefix,
             "LakeParameter": lake.lake_parameter,
-            **options,
+            **options.storage,
         },
+        role_arn=options.deploy_role_arn,
     )
 
 
-def forwarder_spec(
-    lake: Lake, storage: StackOutputs, code_key: str, options: Mapping[str, str] = NO_OPTIONS
-) -> StackSpec:
+def forwarder_spec(lake: Lake, storage: StackOutputs, code_key: str, options: LakeOptions = NO_OPTIONS) -> StackSpec:
     """The forwarder's stack; `storage` are the storage stack's outputs, `code_key` is the package's key."""
     return _spec(
         lake,
@@ -58,11 +59,15 @@ def forwarder_spec(
             "FunctionName": lake.forwarder,
             "BucketName": lake.bucket,
             "CodeKey": code_key,
+            "StreamPrefix": lake.stream_prefix,
+            "DashboardName": lake.dashboard,
             "SettingsPath": lake.settings_path,
             "TopicArn": storage["TopicArn"],
             "KmsKeyArn": storage.get("KmsKeyArn", ""),
-            **options,
+            "PermissionsBoundaryArn": storage.get("PermissionsBoundaryArn", ""),
+            **options.forwarder,
         },
+        role_arn=storage.get("DeployRoleArn", ""),
     )
 
 
@@ -74,7 +79,6 @@ def table_spec(
     forwarder: StackOutputs,
     *,
     draining: str = "none",
-    options: Mapping[str, str] = NO_OPTIONS,
 ) -> StackSpec:
     """A table's stack; `draining` is a delivery that is kept until it is empty (see `dynalake.capture.draining`)."""
     own = {_pascal(k): str(v) for k, v in asdict(settings).items() if k not in _ONLY_IN_JSON}
@@ -101,9 +105,9 @@ def table_spec(
             "Draining": draining,
             "StreamMaxRecordKb": str(max(1024, settings.max_record_kb)),
             **own,
-            **options,
         },
         table=names.table,
+        role_arn=storage.get("DeployRoleArn", ""),
     )
 
 
@@ -133,7 +137,9 @@ def declared_parameters(template: str) -> tuple[str, ...]:
     return tuple(re.findall(r"^  (\w+):$", section.group(1), re.MULTILINE)) if section else ()
 
 
-def _spec(lake: Lake, stack: str, template: str, parameters: Mapping[str, str], *, table: str = "") -> StackSpec:
+def _spec(
+    lake: Lake, stack: str, template: str, parameters: Mapping[str, str], *, table: str = "", role_arn: str = ""
+) -> StackSpec:
     path = template_folder() / f"{template}.yaml"
     try:
         text = path.read_text(encoding="utf-8")
@@ -153,7 +159,7 @@ def _spec(lake: Lake, stack: str, template: str, parameters: Mapping[str, str], 
             stack=stack,
         )
     tags = {"dynalake:environment": lake.environment, **({"dynalake:table": table} if table else {})}
-    return StackSpec(stack, text, dict(parameters), declared, tags)
+    return StackSpec(stack, text, dict(parameters), declared, tags, role_arn)
 
 
 def _pascal(name: str) -> str:

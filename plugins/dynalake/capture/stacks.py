@@ -39,6 +39,7 @@ __all__ = [
     "plan_stack",
     "stack_outputs",
     "stack_state",
+    "wait_until_settled",
 ]
 
 StackOutputs = Mapping[str, str]
@@ -118,7 +119,7 @@ def stack_outputs(clients: Clients, name: str) -> StackOutputs | None:
 
 def plan_stack(clients: Clients, spec: StackSpec, *, seconds: float = WAIT_SECONDS) -> StackPlan:
     """What `apply_stack` would change. Nothing is deployed, and nothing is left behind."""
-    state = _wait_until_settled(clients, spec.name, seconds)
+    state = wait_until_settled(clients, spec.name, seconds)
     _check_usable(clients, state)
     if state.status in _NEVER_CREATED:
         # No change set can be made for it; deploying would delete it and start anew.
@@ -150,7 +151,7 @@ def apply_stack(clients: Clients, spec: StackSpec, *, seconds: float = WAIT_SECO
             time.sleep(FIRST_POLL_SECONDS)
             continue
         if begun:
-            _wait_until_settled(clients, spec.name, deadline - time.monotonic())
+            wait_until_settled(clients, spec.name, deadline - time.monotonic())
         return end_stack(clients, spec.name)
 
 
@@ -161,12 +162,12 @@ def begin_stack(clients: Clients, spec: StackSpec, *, seconds: float = WAIT_SECO
     `ConflictError` where another run started to deploy the stack meanwhile.
     """
     deadline = time.monotonic() + seconds
-    state = _wait_until_settled(clients, spec.name, seconds)
+    state = wait_until_settled(clients, spec.name, seconds)
     _check_usable(clients, state)
     if state.status in _NEVER_CREATED:
         logger.warning("Stack %s is %s and is made anew. It failed at: %s", spec.name, state.status, state.reason)
         clients.cloudformation.delete_stack(StackName=spec.name)
-        state = _wait_until_settled(clients, spec.name, deadline - time.monotonic())
+        state = wait_until_settled(clients, spec.name, deadline - time.monotonic())
         if state.status == "DELETE_FAILED":
             raise explain_failure(clients, spec.name, state.status, state.reason)
     change_set = create_change_set(clients, spec, _deployed(state), purpose="apply")
@@ -216,9 +217,10 @@ def _check_usable(clients: Clients, state: StackState) -> None:
         )
 
 
-def _wait_until_settled(
+def wait_until_settled(
     clients: Clients, name: str, seconds: float, sleep: Callable[[float], None] = time.sleep
 ) -> StackState:
+    """The stack once no operation is going on; `NotReadyError` where that takes longer than `seconds`."""
     deadline = time.monotonic() + seconds
     pause = FIRST_POLL_SECONDS
     while True:

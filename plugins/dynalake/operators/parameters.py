@@ -8,6 +8,7 @@ from typing import Any
 
 from airflow.sdk import Param
 
+from dynalake.lake_options import option_fields
 from dynalake.names import ENVIRONMENT_PATTERN, TABLE_PATTERN
 from dynalake.settings import TableSettings
 
@@ -57,12 +58,30 @@ def settings_parameters() -> dict[str, Param]:
 def _setting_parameter(default: Any, about: dict[str, Any]) -> Param:
     options: dict[str, Any] = {"description_md": about["description"], "section": about["section"]}
     if about["choices"]:
-        options |= {"type": "string", "enum": list(about["choices"])}
+        kind = "integer" if isinstance(default, int) else "string"
+        options |= {"type": kind, "enum": list(about["choices"])}
     elif isinstance(default, int):
         options |= {"type": "integer", "minimum": about["minimum"], "maximum": about["maximum"]}
     else:
         options |= {"type": "string"}
     return Param(default, **options)
+
+
+def lake_parameters() -> dict[str, Param]:
+    """The options of the lake; each is empty in the form, which leaves what the lake has."""
+    return {f.name: _option_parameter(f.default, dict(f.metadata)) for f in option_fields()}
+
+
+def _option_parameter(default: Any, about: dict[str, Any]) -> Param:
+    kind = "integer" if isinstance(default, int) else "string"
+    options: dict[str, Any] = {"type": ["null", kind], "section": f"Lake: {about['section'].lower()}"}
+    if about["choices"]:
+        options["enum"] = [None, *about["choices"]]
+    elif kind == "integer":
+        options |= {"minimum": about["minimum"], "maximum": about["maximum"]}
+    shown = f"`{default}`" if default != "" else "empty"
+    text = f"{about['description']} Left empty, the lake keeps what it has; a new one has {shown}."
+    return Param(None, description_md=text, **options)
 
 
 def setup_parameters() -> dict[str, Param]:
@@ -107,6 +126,7 @@ def setup_parameters() -> dict[str, Param]:
         ),
         **where_parameters(),
         **settings_parameters(),
+        **lake_parameters(),
     }
 
 
@@ -210,6 +230,53 @@ def compact_parameters() -> dict[str, Param]:
             title="Rejected lines, at most",
             description_md="Lines of a partition that are no JSON object go to quarantine. With more than this many, "
             "the partition is not published.",
+            section=_RUN,
+        ),
+        **where_parameters(),
+    }
+
+
+def redrive_parameters() -> dict[str, Param]:
+    return {
+        **table_parameter(),
+        "dry_run": Param(
+            False,
+            type="boolean",
+            title="Only list",
+            description_md="Shows what failed, by reason and with its keys, and stops.",
+            section=_RUN,
+        ),
+        "batches": Param(
+            [],
+            type="array",
+            items={"type": "string"},
+            title="Batches",
+            description_md="Keys of failed batches as *Only list* shows them, or prefixes that end in `/`, one per "
+            "line. Empty: all of the table.",
+            examples=["dynamodb-errors/forwarder/RECEIPTS/dt=20190525/"],
+            section=_RUN,
+        ),
+        **where_parameters(),
+    }
+
+
+def teardown_parameters() -> dict[str, Param]:
+    return {
+        **table_parameter(),
+        "delete_data": Param(
+            "",
+            type="string",
+            title="Delete the data too",
+            description_md="Type the table's name, letter by letter, to delete its data in the lake as well: every "
+            "version of its objects, and its Glue tables and views. Empty: the data stays and can be queried.",
+            section=_RUN,
+        ),
+        "wait_for_delivery": Param(
+            True,
+            type="boolean",
+            title="Wait for delivery",
+            description_md="Remove the pipeline only when what is under way in it has arrived. Turn it off for a "
+            "pipeline that cannot deliver any more.",
             section=_RUN,
         ),
         **where_parameters(),

@@ -10,7 +10,13 @@ from airflow.sdk import PokeReturnValue, get_current_context, task
 from dynalake.operators.session import clients, guarded, parameters, table_names
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dynalake.capture.change_sets import StackSpec
     from dynalake.capture.stacks import StackPlan
+    from dynalake.clients import Clients
+    from dynalake.lake_options import LakeOptions
+    from dynalake.names import TableNames
     from dynalake.settings import TableSettings
 
 # A poke of the sensor asks for this long, then gives its slot back until the next.
@@ -26,11 +32,18 @@ def _asked_settings() -> TableSettings:
     return TableSettings.parse({f.name: asked[f.name] for f in fields(TableSettings)})
 
 
+def _asked_options() -> LakeOptions:
+    from dynalake.lake_options import LakeOptions, option_fields
+
+    asked = parameters()
+    return LakeOptions.parse({f.name: asked.get(f.name) for f in option_fields()})
+
+
 def _lake(*, planned: bool = False) -> Any:
     from dynalake.capture.lake import load_lake, plan_lake
 
-    find = plan_lake if planned else load_lake
-    return find(clients(), str(parameters()["environment"]))
+    environment = str(parameters()["environment"])
+    return plan_lake(clients(), environment, _asked_options().bucket) if planned else load_lake(clients(), environment)
 
 
 @task
@@ -59,8 +72,7 @@ def check_source() -> dict[str, Any]:
 def plan(source: dict[str, Any]) -> bool:
     """Shows what CloudFormation is going to change; with `plan_only` the run ends here."""
     from dynalake.capture.bucket import creates_bucket
-    from dynalake.capture.source import Source
-    from dynalake.capture.specs import planned_forwarder, planned_storage, storage_spec, table_spec
+    from dynalake.capture.specs import planned_forwarder, planned_storage, storage_spec
     from dynalake.capture.stacks import plan_stack, stack_outputs
 
     found = clients()
@@ -68,18 +80,31 @@ def plan(source: dict[str, Any]) -> bool:
     names = lake.table(str(parameters()["table"]))
     storage = stack_outputs(found, lake.storage_stack)
     forwarder = stack_outputs(found, lake.forwarder_stack)
-    _show(plan_stack(found, storage_spec(lake, create_bucket=creates_bucket(found, lake))))
+    creates = creates_bucket(found, lake)
+    _show(plan_stack(found, storage_spec(lake, create_bucket=creates, options=_asked_options())))
     if forwarder is None:
         print(f"{lake.forwarder_stack}: will be created")
-    table = table_spec(
-        names,
-        _asked_settings(),
-        Source.from_dict(source),
-        storage or planned_storage(lake),
-        forwarder or planned_forwarder(lake),
-    )
-    _show(plan_stack(found, table))
+    outputs = storage or planned_storage(lake), forwarder or planned_forwarder(lake)
+    _show(plan_stack(found, _table_spec(found, names, source, *outputs)))
     return not parameters()["plan_only"]
+
+
+def _table_spec(
+    found: Clients,
+    names: TableNames,
+    source: dict[str, Any],
+    storage: Mapping[str, str],
+    forwarder: Mapping[str, str],
+) -> StackSpec:
+    from datetime import UTC, datetime
+
+    from dynalake.capture.draining import draining
+    from dynalake.capture.source import Source
+    from dynalake.capture.specs import table_spec
+
+    settings = _asked_settings()
+    kept = draining(found, names, settings, datetime.now(UTC))
+    return table_spec(names, settings, Source.from_dict(source), storage, forwarder, draining=kept)
 
 
 def _show(planned: StackPlan) -> None:
@@ -101,7 +126,8 @@ def storage() -> dict[str, str]:
 
     found = clients()
     lake = _lake(planned=True)
-    return dict(apply_stack(found, storage_spec(lake, create_bucket=creates_bucket(found, lake))))
+    creates = creates_bucket(found, lake)
+    return dict(apply_stack(found, storage_spec(lake, create_bucket=creates, options=_asked_options())))
 
 
 @task
@@ -116,26 +142,17 @@ def forwarder(storage: dict[str, str]) -> dict[str, str]:
     lake = _lake()
     package = build_package(lake)
     upload_package(found, lake, package)
-    return dict(apply_stack(found, forwarder_spec(lake, storage, package.key)))
+    return dict(apply_stack(found, forwarder_spec(lake, storage, package.key, _asked_options())))
 
 
 @task
 @guarded
 def table(source: dict[str, Any], storage: dict[str, str], forwarder: dict[str, str]) -> dict[str, str]:
     """Deploys the table's own pipeline: stream, delivery, mapping, settings and alarms."""
-    from datetime import UTC, datetime
-
-    from dynalake.capture.draining import draining
-    from dynalake.capture.source import Source
-    from dynalake.capture.specs import table_spec
     from dynalake.capture.stacks import apply_stack
 
     found = clients()
-    names = table_names(found)
-    settings = _asked_settings()
-    kept = draining(found, names, settings, datetime.now(UTC))
-    spec = table_spec(names, settings, Source.from_dict(source), storage, forwarder, draining=kept)
-    return dict(apply_stack(found, spec))
+    return dict(apply_stack(found, _table_spec(found, table_names(found), source, storage, forwarder)))
 
 
 @task.sensor(mode="reschedule", poke_interval=10, timeout=1800)

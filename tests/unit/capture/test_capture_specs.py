@@ -21,6 +21,7 @@ from dynalake.capture.specs import (
     template_folder,
 )
 from dynalake.errors import SettingsError
+from dynalake.lake_options import LakeOptions, option_fields
 from dynalake.names import Lake
 from dynalake.record.key import ItemKey, KeyAttribute
 from dynalake.settings import TableSettings
@@ -73,11 +74,52 @@ def test_the_defaults_of_the_template_are_those_of_the_settings() -> None:
             assert parameter.get("MinValue") == setting.metadata["minimum"], setting.name
 
 
-def test_an_option_that_the_template_does_not_have_is_refused() -> None:
-    with pytest.raises(SettingsError, match=r"storage template has no parameter Colour.*RawRetentionDays"):
-        storage_spec(LAKE, create_bucket=True, options={"Colour": "blue"})
-    spec = storage_spec(LAKE, create_bucket=False, options={"RawRetentionDays": "400"})
+def test_only_the_options_that_are_given_are_set() -> None:
+    spec = storage_spec(LAKE, create_bucket=False, options=LakeOptions.parse({"raw_retention_days": 400}))
     assert (spec.parameters["RawRetentionDays"], spec.parameters["CreateBucket"]) == ("400", "false")
+    assert "NoncurrentDays" not in spec.parameters
+    options = LakeOptions.parse({"memory_mb": 1024, "deploy_role_arn": "arn:role", "alarm_email": None})
+    storage = {**STORAGE, "DeployRoleArn": "arn:role"}
+    specs = [
+        storage_spec(LAKE, create_bucket=True, options=options),
+        forwarder_spec(LAKE, storage, "code.zip", options),
+        table_spec(NAMES, TableSettings("RECEIPTS"), SOURCE, storage, FORWARDER),
+    ]
+    assert [one.role_arn for one in specs] == ["arn:role"] * 3
+    assert specs[1].parameters["MemoryMb"] == "1024"
+    assert "AlarmEmail" not in specs[0].parameters
+
+
+def test_every_option_is_a_parameter_with_the_same_default_and_limits() -> None:
+    declared: dict[str, set[str]] = {}
+    for section, name in (("Storage", "storage"), ("Forwarder", "forwarder")):
+        template = cfn_yaml.loads((template_folder() / f"{name}.yaml").read_text())["Parameters"]
+        options = [f for f in option_fields() if f.metadata["section"] == section]
+        for option in options:
+            parameter = template[option.metadata["parameter"]]
+            assert parameter["Default"] == option.default, option.name
+            assert parameter.get("MinValue") == option.metadata["minimum"], option.name
+            if "AllowedValues" in parameter:
+                assert set(parameter["AllowedValues"]) == set(option.metadata["choices"]), option.name
+        declared[name] = {n for n, p in template.items() if "Default" in p} - {o.metadata["parameter"] for o in options}
+    # What is left has a default and is no option: it comes from the lake or from the storage stack.
+    assert declared == {"storage": {"CreateBucket"}, "forwarder": {"KmsKeyArn", "PermissionsBoundaryArn"}}
+
+
+def test_every_parameter_of_a_table_with_a_default_is_a_setting() -> None:
+    template = cfn_yaml.loads((template_folder() / "table.yaml").read_text())["Parameters"]
+    settings = {"".join(part.capitalize() for part in f.name.split("_")) for f in fields(TableSettings)}
+    left = {name for name, parameter in template.items() if "Default" in parameter} - settings
+    # The lake's key; what setup finds out; what follows from max_record_kb.
+    assert left == {"KmsKeyArn", "Draining", "StreamMaxRecordKb"}
+
+
+def test_options_that_are_not_allowed_are_named() -> None:
+    with pytest.raises(SettingsError) as caught:
+        LakeOptions.parse({"memory_mb": 1, "colour": "blue", "architecture": "mips"})
+    message = str(caught.value)
+    for part in ("'memory_mb' is 1", "from 128 to 10240", "'colour' is no option", "arm64, x86_64"):
+        assert part in message
 
 
 def test_a_key_of_the_lake_reaches_every_stack() -> None:

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from dynalake.errors import NotReadyError, RecordError
 from dynalake.names import Lake
-from forwarder.handler import Forwarder, encode_batch, failures, forward, send_canary, source_table
+from forwarder.handler import Forwarder, encode_batch, failures, forward, redrive, send_canary, source_table
 from forwarder.rejected import Rejected, rejected_object
 from forwarder.targets import KEEP_SECONDS, Target, Targets
 
@@ -109,6 +109,36 @@ def test_a_rejected_record_that_cannot_be_stored_is_reported() -> None:
     aws.s3_fails = True
     answer = forward(forwarder(aws), [record(1), record(2, NewImage={"n": {"N": "x"}}), record(3)], minute)
     assert answer == {"batchItemFailures": [{"itemIdentifier": "2"}]}
+    # What stands behind it comes again with it: sent now, it would be in the lake twice.
+    assert [int(line["__sequence_number"]) for line in aws.lines] == [1]
+
+
+def test_many_rejected_records_leave_time_to_send_the_others() -> None:
+    aws = Aws()
+    seconds = iter(range(60, 0, -1))
+    batch = [record(1), *(record(n, NewImage={"n": {"N": "x"}}) for n in range(2, 100))]
+    answer = forward(forwarder(aws), batch, lambda: float(next(seconds)))
+    assert [int(line["__sequence_number"]) for line in aws.lines] == [1]
+    (failure,) = answer["batchItemFailures"]
+    assert int(failure["itemIdentifier"]) == len(aws.objects) + 2
+
+
+def test_a_redrive_says_what_was_put_aside_again() -> None:
+    aws = Aws()
+    broken = record(2, NewImage={"n": {"N": "x"}})
+    answer = redrive(forwarder(aws), "RECEIPTS", [record(1), broken, "no record at all"], minute)
+    assert answer["batchItemFailures"] == []
+    assert [each["key"] for each in answer["rejected"]] == list(aws.objects)
+    assert rejected_object(NAMES, Rejected(0, broken, ""))[0] in aws.objects
+    assert "'n'" in answer["rejected"][0]["reason"]
+    assert [int(line["__sequence_number"]) for line in aws.lines] == [1]
+    aws.failing = "KMSDisabledException"
+    answer = redrive(forwarder(aws), "RECEIPTS", [record(1)], minute)
+    assert answer == {
+        "batchItemFailures": [{"itemIdentifier": "1"}],
+        "rejected": [],
+        "errors": {"KMSDisabledException": 1},
+    }
 
 
 def test_without_settings_the_batch_fails_and_nothing_is_dropped() -> None:

@@ -1,0 +1,227 @@
+"""What all tables of a lake share, as far as the user decides it: described, parsed and validated once.
+
+Each option is a parameter of the storage or the forwarder's stack. One that is not given keeps the value it has in the
+stack, so that a setup of one more table changes nothing for the others; a new stack has the template's default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, fields
+from typing import Any
+
+from dynalake.errors import SettingsError
+from dynalake.settings import LOG_RETENTIONS, allowed_by, problems_of, setting
+
+BUCKET, STORAGE, FORWARDER = "Bucket", "Storage", "Forwarder"
+
+
+def _option(stack: str, parameter: str, default: Any, description: str, **limits: Any) -> Any:
+    return setting(default, description, section=stack, parameter=parameter, **limits)
+
+
+@dataclass(frozen=True)
+class LakeOptions:
+    """Every option has the template's default here; `given` are the ones that are to be set.
+
+    Build it with `parse`: what its mapping does not name, or names as None, is not given.
+    """
+
+    bucket: str = _option(
+        BUCKET, "", "", "A bucket that you bring, which keeps its own policy and lifecycle; empty: the lake makes one."
+    )
+    kms_key_arn: str = _option(
+        STORAGE,
+        "KmsKeyArn",
+        "",
+        "A KMS key for the bucket, streams, logs and alarms; empty for keys that AWS manages. Its policy must let "
+        "CloudWatch and CloudWatch Logs use it.",
+    )
+    versioning: str = _option(
+        STORAGE,
+        "Versioning",
+        "Enabled",
+        "Whether the bucket keeps what was overwritten or deleted.",
+        choices=("Enabled", "Suspended"),
+    )
+    noncurrent_days: int = _option(
+        STORAGE,
+        "NoncurrentDays",
+        30,
+        "For how many days the bucket keeps what was overwritten or deleted.",
+        minimum=1,
+        maximum=36500,
+    )
+    raw_retention_days: int = _option(
+        STORAGE,
+        "RawRetentionDays",
+        0,
+        "After how many days raw objects are deleted; 0 keeps them for ever.",
+        minimum=0,
+        maximum=36500,
+    )
+    rejected_retention_days: int = _option(
+        STORAGE,
+        "RejectedRetentionDays",
+        0,
+        "After how many days rejected data is deleted; 0 keeps it for ever.",
+        minimum=0,
+        maximum=36500,
+    )
+    query_result_days: int = _option(
+        STORAGE,
+        "QueryResultDays",
+        30,
+        "After how many days Athena's results are deleted.",
+        minimum=1,
+        maximum=36500,
+    )
+    query_bytes_limit: int = _option(
+        STORAGE,
+        "QueryBytesLimit",
+        0,
+        "The most bytes one query may scan (Athena's minimum is 10,000,000); 0 is no limit.",
+        minimum=0,
+        maximum=2**53,
+    )
+    access_log_bucket: str = _option(STORAGE, "AccessLogBucket", "", "A bucket for S3's access logs; empty for none.")
+    alarm_email: str = _option(STORAGE, "AlarmEmail", "", "An address that alarms are sent to; empty for none.")
+    rejected_alarm_objects: int = _option(
+        STORAGE,
+        "RejectedAlarmObjects",
+        0,
+        "More objects than this put under `dynamodb-errors/` within five minutes are an alarm.",
+        minimum=0,
+        maximum=1_000_000,
+    )
+    deploy_role_arn: str = _option(
+        STORAGE,
+        "DeployRoleArn",
+        "",
+        "The role that CloudFormation deploys the lake's stacks with; empty: the one that it used last, or that of "
+        "the AWS connection.",
+    )
+    permissions_boundary_arn: str = _option(
+        STORAGE,
+        "PermissionsBoundaryArn",
+        "",
+        "A managed policy that bounds the roles which the stacks make; empty for none.",
+    )
+    runtime: str = _option(FORWARDER, "Runtime", "python3.13", "The Lambda runtime; Python 3.11 or newer.")
+    architecture: str = _option(
+        FORWARDER,
+        "Architecture",
+        "arm64",
+        "The processor of the forwarder; its code runs on both.",
+        choices=("arm64", "x86_64"),
+    )
+    memory_mb: int = _option(
+        FORWARDER,
+        "MemoryMb",
+        512,
+        "The forwarder's memory, and with it its share of a processor; 1,769 MB is one.",
+        minimum=128,
+        maximum=10240,
+    )
+    timeout_seconds: int = _option(
+        FORWARDER,
+        "TimeoutSeconds",
+        60,
+        "How long one invocation may go on trying to send a batch.",
+        minimum=15,
+        maximum=900,
+    )
+    reserved_concurrency: int = _option(
+        FORWARDER,
+        "ReservedConcurrency",
+        -1,
+        "Concurrent invocations kept for the forwarder, at most and at least; -1 keeps none.",
+        minimum=-1,
+        maximum=100_000,
+    )
+    tracing: str = _option(
+        FORWARDER,
+        "Tracing",
+        "PassThrough",
+        "Whether AWS X-Ray traces invocations.",
+        choices=("PassThrough", "Active"),
+    )
+    forwarder_log_retention_days: int = _option(
+        FORWARDER,
+        "LogRetentionDays",
+        30,
+        "For how many days the forwarder's log is kept.",
+        choices=LOG_RETENTIONS,
+    )
+    errors_alarm_count: int = _option(
+        FORWARDER,
+        "ErrorsAlarmCount",
+        0,
+        "More failed invocations within a minute than this, in three of five minutes, are an alarm.",
+        minimum=0,
+        maximum=1_000_000,
+    )
+    lambda_throttles_alarm_count: int = _option(
+        FORWARDER,
+        "ThrottlesAlarmCount",
+        0,
+        "More throttled invocations within a minute than this, in three of five minutes, are an alarm.",
+        minimum=0,
+        maximum=1_000_000,
+    )
+    duration_alarm_percent: int = _option(
+        FORWARDER,
+        "DurationAlarmPercent",
+        80,
+        "Invocations that last longer than this share of the timeout, in three of five minutes, are an alarm.",
+        minimum=1,
+        maximum=100,
+    )
+    iterator_age_alarm_minutes: int = _option(
+        FORWARDER,
+        "IteratorAgeAlarmMinutes",
+        15,
+        "How old the oldest waiting change may get before the alarm; a DynamoDB stream keeps it for 24 hours.",
+        minimum=1,
+        maximum=1440,
+    )
+    given: frozenset[str] = frozenset()
+
+    @classmethod
+    def parse(cls, values: Mapping[str, object]) -> LakeOptions:
+        """Options from a form or a REST `conf`; one error names everything that is not allowed."""
+        known = {f.name: f for f in option_fields()}
+        given = {name: value for name, value in values.items() if value is not None}
+        problems = [f"{name!r} is no option" for name in given if name not in known]
+        for name, value in given.items():
+            if name in known:
+                problems += problems_of(known[name], value)
+        if problems:
+            raise SettingsError(
+                "Options that are not allowed: " + "; ".join(problems),
+                allowed="; ".join(allowed_by(f) for name, f in known.items() if any(f"'{name}'" in p for p in problems))
+                or "one of " + ", ".join(known),
+                action="correct them and trigger the DAG again",
+            )
+        # Each value was checked against its field above; the mapping's static type cannot say so.
+        checked: dict[str, Any] = given
+        return cls(**checked, given=frozenset(given))
+
+    @property
+    def storage(self) -> dict[str, str]:
+        """The storage template's parameters that are given."""
+        return self._parameters(STORAGE)
+
+    @property
+    def forwarder(self) -> dict[str, str]:
+        """The forwarder template's parameters that are given."""
+        return self._parameters(FORWARDER)
+
+    def _parameters(self, stack: str) -> dict[str, str]:
+        chosen = [f for f in option_fields() if f.metadata["section"] == stack and f.name in self.given]
+        return {f.metadata["parameter"]: str(getattr(self, f.name)) for f in chosen}
+
+
+def option_fields() -> list[Field[Any]]:
+    """The options, in the order of a form; their metadata is that of a table's settings."""
+    return [f for f in fields(LakeOptions) if f.name != "given"]

@@ -1,0 +1,162 @@
+"""One lake under enforced IAM: who may do what, and a whole run in which each role does its part."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+from dynalake.backfill.commit import commit_backfill
+from dynalake.backfill.run import plan_backfill
+from dynalake.backfill.scan import scan_segment
+from dynalake.capture.bucket import creates_bucket
+from dynalake.capture.draining import draining
+from dynalake.capture.hand_off import record_hand_off
+from dynalake.capture.lake import check_names, check_settings, list_tables, plan_lake
+from dynalake.capture.package import build_package, upload_package
+from dynalake.capture.source import check_source
+from dynalake.capture.specs import forwarder_spec, storage_spec, table_spec
+from dynalake.capture.stacks import apply_stack, plan_stack
+from dynalake.capture.verify import check_pipeline
+from dynalake.catalog.discover import observe_new_attributes
+from dynalake.catalog.partitions import register_days
+from dynalake.catalog.register import register_table
+from dynalake.clients import Clients
+from dynalake.compact.convert import compact_day
+from dynalake.compact.options import CompactOptions
+from dynalake.compact.plan import plan_table
+from dynalake.compact.publish import plan_reconversions, publish_table
+from dynalake.lake_options import LakeOptions
+from dynalake.names import SNAPSHOT_DAY, Lake, TableNames, day_of
+from dynalake.settings import TableSettings
+from infra.local.process import LocalAws
+from tests.aws.capture_steps import patiently
+
+ACCOUNT = "000000000000"
+AIRFLOW = Path("infra/cloudformation/airflow.yaml")
+
+
+@dataclass
+class Secured:
+    """A local AWS that enforces IAM, the account's root, and the DAGs' role of one lake."""
+
+    aws: LocalAws
+    root: Clients
+    dag: Clients
+    lake: Lake
+    options: LakeOptions
+    roles: Mapping[str, str]
+    """Logical names of the roles to their own: `DagRole`, `DeployRole`, later `Role` and `FirehoseRole`."""
+
+
+def secure(aws: LocalAws, environment: str) -> Secured:
+    """Deploy the roles of the lake as an administrator, and take the DAGs'."""
+    root = clients_with(aws, "test", "test")
+    stack = f"{environment}-airflow"
+    root.cloudformation.create_stack(
+        StackName=stack,
+        TemplateBody=AIRFLOW.read_text(encoding="utf-8"),
+        Parameters=[
+            {"ParameterKey": "Environment", "ParameterValue": environment},
+            {"ParameterKey": "TrustedPrincipalArns", "ParameterValue": f"arn:aws:iam::{ACCOUNT}:root"},
+        ],
+        Capabilities=["CAPABILITY_IAM"],
+    )
+    root.cloudformation.get_waiter("stack_create_complete").wait(StackName=stack, WaiterConfig={"Delay": 1})
+    described = root.cloudformation.describe_stacks(StackName=stack)["Stacks"][0]
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
+    session = root.sts.assume_role(RoleArn=outputs["DagRoleArn"], RoleSessionName="airflow")["Credentials"]
+    dag = clients_with(aws, session["AccessKeyId"], session["SecretAccessKey"], session["SessionToken"])
+    options = LakeOptions.parse(
+        {
+            "deploy_role_arn": outputs["DeployRoleArn"],
+            "permissions_boundary_arn": outputs["PermissionsBoundaryArn"],
+        }
+    )
+    return Secured(aws, root, dag, plan_lake(dag, environment), options, roles_of(root, stack))
+
+
+def clients_with(aws: LocalAws, key: str, secret: str, token: str | None = None) -> Clients:
+    """Clients of local AWS under these credentials."""
+    session: Any = boto3.Session(key, secret, token, region_name="us-east-1")
+    return Clients(lambda service: session.client(service, endpoint_url=aws.endpoint_url))
+
+
+def roles_of(clients: Clients, stack: str) -> dict[str, str]:
+    """The roles that a stack made, by logical name."""
+    found = clients.cloudformation.describe_stack_resources(StackName=stack)["StackResources"]
+    return {r["LogicalResourceId"]: r["PhysicalResourceId"] for r in found if r["ResourceType"] == "AWS::IAM::Role"}
+
+
+def set_up_secured(here: Secured, settings: TableSettings, *, update: bool = False) -> TableNames:
+    """The steps of `dynalake_setup`, in the DAGs' role."""
+    dag, lake = here.dag, here.lake
+    names = lake.table(settings.table)
+    source = check_source(dag, settings.table, enable_stream=True, enable_pitr=True)
+    check_names(dag, names)
+    check_settings(dag, names, settings, update=update)
+    storage_plan = storage_spec(lake, create_bucket=creates_bucket(dag, lake), options=here.options)
+    plan_stack(dag, storage_plan)
+    storage = apply_stack(dag, storage_plan)
+    package = build_package(lake)
+    upload_package(dag, lake, package)
+    forwarder = apply_stack(dag, forwarder_spec(lake, storage, package.key, here.options))
+    kept = draining(dag, names, settings, datetime.now(UTC))
+    table = apply_stack(dag, table_spec(names, settings, source, storage, forwarder, draining=kept))
+    patiently(lambda: check_pipeline(dag, names, settings, table["MappingId"]))
+    register_table(dag, names, source.key, source_arn=source.arn)
+    today = datetime.now(UTC)
+    register_days(dag, names, [day_of(today), day_of(today + timedelta(days=1))])
+    record_hand_off(dag, names, table["MappingId"])
+    return names
+
+
+def back_fill(dag: Clients, names: TableNames, run: str) -> int:
+    """A backfill in the DAGs' role; how many items it kept."""
+    plan = plan_backfill(dag, names, run=run, segments=2, updated_before=datetime.now(UTC).isoformat())
+    for segment in range(plan.segments):
+        scan_segment(dag, names, run=run, segment=segment)
+    commit_backfill(dag, names, run=run)
+    observe_new_attributes(dag, names, [SNAPSHOT_DAY])
+    return sum(1 for _ in dag.dynamodb.get_paginator("scan").paginate(TableName=names.table))
+
+
+def compact(dag: Clients, names: TableNames, now: datetime, days: tuple[str, ...] = ()) -> int:
+    """A compaction in the DAGs' role; how many rows it wrote."""
+    options = CompactOptions()
+    assert names.table in [settings.table for settings in list_tables(dag, names.lake)]
+    converted = [compact_day(dag, names, p.day, options) for p in plan_table(dag, names, options, now, days=days)]
+    beside = [one.manifest for one in converted]
+    for again in plan_reconversions(dag, names, converted, options):
+        converted.append(compact_day(dag, names, again.day, options, beside))
+    published = publish_table(dag, names, converted, options, now)
+    assert not published.reconvert
+    return sum(one.rows for one in converted)
+
+
+def policies_of(root: Clients, role: str) -> list[dict[str, Any]]:
+    """Every statement that a role was granted, its actions and resources as lists."""
+    iam: Any = root._make("iam")
+    documents = [
+        iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+        for name in iam.list_role_policies(RoleName=role)["PolicyNames"]
+    ]
+    for attached in iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]:
+        version = iam.get_policy(PolicyArn=attached["PolicyArn"])["Policy"]["DefaultVersionId"]
+        found = iam.get_policy_version(PolicyArn=attached["PolicyArn"], VersionId=version)
+        documents.append(found["PolicyVersion"]["Document"])
+    statements = []
+    for document in documents:
+        parsed = json.loads(document) if isinstance(document, str) else document
+        for statement in parsed["Statement"]:
+            statements.append({**statement, **{k: _list(statement[k]) for k in ("Action", "Resource")}})
+    return statements
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]

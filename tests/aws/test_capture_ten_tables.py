@@ -1,0 +1,43 @@
+"""Ten tables set up in one lake at once, each with a pipeline of its own."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+from dynalake.capture.lake import list_tables, load_lake
+from dynalake.clients import Clients
+from dynalake.settings import TableSettings
+from tests.aws.capture_steps import SetUp, make_table, prove, set_up, wait_for_changes
+
+TABLES = [f"TEN.{number}_table" if number % 2 else f"TEN-{number}" for number in range(10)]
+
+
+def settings(table: str) -> TableSettings:
+    number = TABLES.index(table)
+    return TableSettings(table, delivery="direct" if number % 3 == 0 else "kinesis", max_record_kb=5 + number)
+
+
+def test_ten_tables_at_once(clients: Clients) -> None:
+    for table in TABLES:
+        make_table(clients, table)
+    with ThreadPoolExecutor(10) as threads:
+        done: list[SetUp] = list(threads.map(lambda table: set_up(clients, "ten", settings(table)), TABLES))
+    assert len({one.mapping_id for one in done}) == 10
+    assert list_tables(clients, load_lake(clients, "ten")) == tuple(
+        sorted(map(settings, TABLES), key=lambda one: one.table)
+    )
+
+    def write(one: SetUp) -> int:
+        count = 20 + TABLES.index(one.names.table)
+        for number in range(count):
+            item = {"id": {"S": f"{one.names.table}/{number}"}, "filler": {"S": "x" * 500}}
+            clients.dynamodb.put_item(TableName=one.names.table, Item=item)
+        prove(clients, one.names, f"canary-{one.names.table}")
+        return count
+
+    with ThreadPoolExecutor(5) as threads:
+        counts = list(threads.map(write, done))
+    for one, count in zip(done, counts, strict=True):
+        changes = wait_for_changes(clients, one.names, count)
+        assert sorted(change["id"] for change in changes) == sorted(f"{one.names.table}/{n}" for n in range(count))
+    assert sum(counts) == 245

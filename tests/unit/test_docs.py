@@ -1,0 +1,87 @@
+"""The docs and the product say the same: commands, settings, names, links, templates of output."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from dataclasses import Field, fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dynalake.lake_options import option_fields
+from dynalake.settings import TableSettings
+from tests.conftest import REPOSITORY, need
+
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
+TARGETS = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_and_link_is_there(page: Path) -> None:
+    text = page.read_text()
+    assert set(re.findall(r"`make ([a-z-]+)", text)) <= TARGETS
+    for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+        assert (page.parent / link).exists(), link
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    anchors = {re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-") for title in titles}
+    assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= anchors
+
+
+@pytest.mark.parametrize(
+    ("section", "described"),
+    [("Settings", [f for f in fields(TableSettings) if f.name != "table"]), ("Lake", option_fields())],
+)
+def test_every_setting_and_option_is_documented(section: str, described: list[Field[Any]]) -> None:
+    """Each with its default, its limits and its description, letter by letter."""
+    text = (REPOSITORY / "docs" / "parameters.md").read_text().split(f"\n## {section}\n")[1].split("\n## ")[0]
+    rows = [tuple(cell.strip() for cell in line.split("|")[1:-1]) for line in text.splitlines() if line[:3] == "| `"]
+    assert rows == [(f"`{f.name}`", _default(f), _limits(f), f.metadata["description"]) for f in described]
+
+
+def _default(f: Field[Any]) -> str:
+    return "" if f.default == "" else f"`{f.default}`"
+
+
+def _limits(f: Field[Any]) -> str:
+    if f.metadata["choices"]:
+        return ", ".join(f"`{choice}`" for choice in f.metadata["choices"])
+    return f"{f.metadata['minimum']} to {f.metadata['maximum']}" if isinstance(f.default, int) else ""
+
+
+def test_every_target_of_the_makefile_says_what_it_does() -> None:
+    listed = subprocess.run(["make", "help"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    assert {line.split()[0] for line in listed.splitlines()} == TARGETS
+
+
+def test_the_readme_shows_what_the_demo_prints() -> None:
+    """Its words, not its times: every step of the demo's source stands in the README's output."""
+    readme = (REPOSITORY / "README.md").read_text()
+    for step in ("dynalake_setup: deploy the pipeline", "canary_arrives", "dynalake_backfill: what the table holds"):
+        assert step in readme
+    assert re.search(r"differences +0\n", readme)
+    assert len(readme.splitlines()) < 170, "short"
+
+
+def test_compose_file_is_valid() -> None:
+    """By Debian's docker-compose; `make check` holds it against the published schema."""
+    done = subprocess.run(
+        [need("docker-compose"), "--profile", "local", "config", "--services"],
+        cwd=REPOSITORY,
+        env={**os.environ, "AIRFLOW_SECRET": "x" * 64},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    services = {"postgres", "init", "api-server", "scheduler", "dag-processor", "triggerer", "aws"}
+    assert set(done.stdout.split()) == services
+
+
+def test_nothing_of_one_machine_is_committed() -> None:
+    files = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    for name in files.splitlines():
+        text = (REPOSITORY / name).read_text(errors="replace") if (REPOSITORY / name).is_file() else ""
+        assert f"{REPOSITORY.parent}/" not in text, name

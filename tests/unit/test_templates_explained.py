@@ -1,0 +1,39 @@
+"""The templates are secure by default, and what a check is told to skip has its reason beside it."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from dynalake.lake_options import LakeOptions
+from dynalake.settings import TableSettings
+
+TEMPLATES = sorted(Path("infra/cloudformation").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
+def test_every_skipped_check_has_its_reason(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    skipped = re.findall(r"- id: (CKV\w+)\n +comment: (?:>-\n +)?(\S[^\n]+)", text)
+    assert len(skipped) == text.count("CKV")
+    assert all(len(reason) > 40 for _, reason in skipped)
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
+def test_every_wildcard_resource_has_its_reason(path: Path) -> None:
+    """A comment stands above each statement that is allowed everything of a kind."""
+    text = path.read_text(encoding="utf-8")
+    statements = re.split(r"(?=^ +- Sid: )", text, flags=re.MULTILINE)
+    for before, statement in itertools.pairwise(statements):
+        if 'Resource: "*"' in statement and "Effect: Allow" in statement:
+            above = [line.strip() for line in before.rstrip().splitlines()[-4:]]
+            assert any(line.startswith("#") for line in above), statement.splitlines()[0]
+
+
+def test_a_setting_and_an_option_never_have_one_name() -> None:
+    """They are in one form."""
+    assert not {f.name for f in fields(TableSettings)} & {f.name for f in fields(LakeOptions)}
