@@ -4,9 +4,10 @@ BIN    := .venv/bin
 UV     := $(BIN)/uv
 ITEMS  ?=
 KEY    ?=
+NAMES  ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test test-unit check format lock clean
+.PHONY: help demo up down test test-unit bench check format lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,6 +26,9 @@ test: .venv/.dev .venv-local/.installed  ## Every test: unit, DAGs, local AWS, b
 
 test-unit: .venv/.dev  ## The tests that need nothing running, in seconds
 	@$(BIN)/python -m pytest tests/unit
+
+bench: .venv/.dev .venv-local/.installed  ## Benchmarks beside what a user would pick instead; NAMES='packing encode' for some
+	@PYTHONPATH=plugins:lambda_src $(BIN)/python -m benchmarks $(NAMES)
 
 check: .venv/.dev .venv-checkov/.installed  ## Format, lint, types, import contracts, templates, compose file
 	$(BIN)/ruff format --check .

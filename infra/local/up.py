@@ -27,7 +27,7 @@ PID_FILE = HOME / "keeper.pid"
 LOG_FILE = HOME / "keeper.log"
 START_SECONDS = 240
 STOP_SECONDS = 60
-DAGS = {"dynalake_setup", "dynalake_backfill", "dynalake_compact"}
+DAGS = {file.stem for file in (REPOSITORY / "dags").glob("*.py")}
 
 
 def _keeper_pid() -> int | None:

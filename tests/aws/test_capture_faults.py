@@ -14,6 +14,36 @@ from dynalake.names import TableNames
 from dynalake.settings import TableSettings
 from infra.local.process import LocalAws
 from tests.aws.capture_steps import make_table, set_up, wait_for_changes
+from tests.aws.fault_matrix import DELIVERIES, FAULTS, Fault, Outcome, run, show
+
+_outcomes: list[Outcome] = []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def table_of_outcomes() -> Iterator[None]:
+    """Prints what became of every change (seen with `pytest -s`)."""
+    yield
+    if _outcomes:
+        print(f"\n{show(_outcomes)}")
+
+
+@pytest.mark.parametrize("delivery", DELIVERIES)
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.happen.__name__)
+def test_every_change_is_in_the_lake_or_aside(
+    local_aws: LocalAws, clients: Clients, fault: Fault, delivery: str
+) -> None:
+    outcome, _ = run(local_aws, clients, FAULTS.index(fault), fault, delivery)
+    _outcomes.append(outcome)
+    assert outcome.lost == 0
+    assert outcome.written >= 200
+    if fault.aside is not None:
+        assert outcome.aside == fault.aside
+        assert outcome.both == 0
+    if fault.name == "partly throttled":
+        # Only the failed entries were sent again: nothing is twice in the lake.
+        assert outcome.duplicates == 0
+    assert bool(outcome.reasons) == bool(outcome.aside)
+    assert all(outcome.reasons)
 
 
 @pytest.fixture
@@ -34,34 +64,6 @@ def put_aside(clients: Clients, names: TableNames) -> list[dict[str, Any]]:
     listed = clients.s3.list_objects_v2(Bucket=names.lake.bucket, Prefix=names.rejected("forwarder"))
     keys = [entry["Key"] for entry in listed.get("Contents", [])]
     return [json.loads(clients.s3.get_object(Bucket=names.lake.bucket, Key=key)["Body"].read()) for key in keys]
-
-
-@pytest.mark.parametrize("delivery", ["kinesis", "direct"])
-def test_partly_throttled_streams_lose_nothing(clients: Clients, fail: Any, delivery: str) -> None:
-    table = f"THROTTLED-{delivery}"
-    make_table(clients, table)
-    settings = TableSettings(table, delivery=delivery, max_record_kb=5)
-    names = set_up(clients, "throttled", settings).names
-    if delivery == "kinesis":
-        code = "ProvisionedThroughputExceededException"
-        fail(service="kinesis", operation="PutRecords", code=code, fraction=0.5, times=20, resource=names.stream)
-    else:
-        stream = names.direct_delivery_stream
-        code = "ServiceUnavailableException"
-        fail(service="firehose", operation="PutRecordBatch", code=code, fraction=0.5, times=20, resource=stream)
-    written = write(clients, table, 200)
-    changes = wait_for_changes(clients, names, 200)
-    assert {change["id"] for change in changes} == written
-    # Only the failed entries were sent again: nothing is twice in the lake.
-    assert len(changes) == 200
-
-
-def test_a_function_that_dies_loses_nothing(clients: Clients, fail: Any) -> None:
-    make_table(clients, "KILLED")
-    names = set_up(clients, "killed", TableSettings("KILLED")).names
-    fail(service="lambda", operation="Invoke", code="Runtime.ExitError", times=6, resource=names.lake.forwarder)
-    written = write(clients, "KILLED", 100)
-    assert {change["id"] for change in wait_for_changes(clients, names, 100)} == written
 
 
 def test_settings_that_cannot_be_read_only_delay(clients: Clients, fail: Any) -> None:
@@ -91,20 +93,3 @@ def test_the_largest_item_arrives_with_the_default_settings(clients: Clients) ->
     (change,) = wait_for_changes(clients, names, 1)
     assert len(change["data"]) == 532_000
     assert put_aside(clients, names) == []
-
-
-def test_what_fails_for_good_lies_with_its_payload_at_the_destination(clients: Clients, fail: Any) -> None:
-    make_table(clients, "HOPELESS")
-    settings = TableSettings("HOPELESS", max_retries=1)
-    names = set_up(clients, "hopeless", settings).names
-    fail(service="lambda", operation="Invoke", code="Runtime.ExitError", times=8, resource=names.lake.forwarder)
-    written = write(clients, "HOPELESS", 60)
-    found: dict[str, str] = {}
-    changes = wait_for_changes(clients, names, 60, seconds=8.0)
-    listed = clients.s3.list_objects_v2(Bucket=names.lake.bucket, Prefix="aws/lambda/")
-    for entry in listed.get("Contents", []):
-        body = json.loads(clients.s3.get_object(Bucket=names.lake.bucket, Key=entry["Key"])["Body"].read())
-        for record in json.loads(body["payload"])["Records"]:
-            found[record["dynamodb"]["Keys"]["id"]["S"]] = body["requestContext"]["condition"]
-    assert found
-    assert {change["id"] for change in changes} | set(found) == written

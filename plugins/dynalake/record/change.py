@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import lru_cache
-from json.encoder import encode_basestring as encode_text
 from typing import Any
 
 from dynalake.errors import RecordError
-from dynalake.record.attribute import encode, escape_surrogates
+from dynalake.record.attribute import Keys, append_members, encode_value, escape_surrogates
 
 OPERATION = "__operation"
 """One of `OPERATIONS`."""
@@ -85,27 +83,33 @@ def encode_change(
     if type(event_time) is not int:
         raise RecordError(f"The event time is {event_time!r}", allowed="whole milliseconds since the epoch")
     pieces = [
-        f'{{"__operation":"{operation}"',
-        f'"__sequence_number":"{pad_sequence_number(sequence_number)}"',
-        f'"__event_time":{event_time}',
+        f'{{"__operation":"{operation}","__sequence_number":"{pad_sequence_number(sequence_number)}"'
+        f',"__event_time":{event_time}'
     ]
     if expired:
-        pieces.append('"__expired":true')
+        pieces.append(',"__expired":true')
     try:
-        for name in sorted(image):
-            pieces.append(_encoded_key(name) + encode(image[name]))
+        append_members(image, _keys, pieces)
+        pieces.append("}")
     except TypeError as error:
         raise RecordError(f"The image is {type(image).__name__}", allowed="an object of attribute values") from error
     except RecursionError as error:
         raise RecordError("The item is nested deeper than the encoder follows", allowed="32 levels") from error
     except RecordError as error:
+        name = _refused_attribute(image)
         raise RecordError(
             f"Attribute {name!r}: {error.received}", allowed=error.allowed, action=error.action, attribute=name
         ) from error
-    return escape_surrogates(",".join(pieces) + "}")
+    return escape_surrogates("".join(pieces))
 
 
-@lru_cache(maxsize=4096)
-def _encoded_key(name: str) -> str:
-    # An item's attribute names come again with every item: escaping them once saves a tenth of the whole.
-    return f"{encode_text(json_key(name))}:"
+_keys = Keys(json_key)
+
+
+def _refused_attribute(image: Mapping[str, Any]) -> str:
+    for name in sorted(image):
+        try:
+            encode_value(image[name])
+        except RecordError:
+            return name
+    return ""

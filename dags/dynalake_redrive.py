@@ -1,0 +1,40 @@
+"""
+### Replays what failed on its way to the lake
+
+Nothing is dropped: what cannot be stored is put aside with its reason. A **batch** is one object in S3 that holds such
+changes. There are those that the event source mapping gave up after its retries (`aws/lambda/{mapping}/…`), and single
+changes that the forwarder could not encode or that were too large (`dynamodb-errors/forwarder/{TABLE}/…`).
+
+1. **list_failed** shows them by stage and reason: how many batches and changes, the oldest, the newest. With
+   *Only list* it also prints their keys, and the run ends here.
+2. **replay**, one mapped task per chunk of batches: sends the stored changes through the forwarder, the way they would
+   have gone. What the forwarder says is stored moves to `dynamodb-errors/done/{TABLE}/`; what is not stays where it is.
+3. **report** adds it up. The run fails where something cannot pass, such as a change over `max_record_kb`; raise that
+   with `dynalake_setup` and run this again.
+
+A task that is killed replays some changes twice. Compaction removes them by item key and sequence number.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow.sdk import DAG
+
+from dynalake.operators import redrive
+from dynalake.operators.parameters import redrive_parameters
+
+with DAG(
+    dag_id="dynalake_redrive",
+    dag_display_name="dynalake · redrive",
+    description="Replays what failed on its way to the lake",
+    doc_md=__doc__,
+    schedule=None,
+    catchup=False,
+    max_active_runs=4,
+    params=redrive_parameters(),
+    render_template_as_native_obj=True,
+    tags=["dynalake"],
+    default_args={"retries": 3, "retry_delay": timedelta(minutes=1)},
+):
+    redrive.report(redrive.replay.expand(chunk=redrive.list_failed()))

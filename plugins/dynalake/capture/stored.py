@@ -1,0 +1,93 @@
+"""What the lake's bucket holds of one table, and its deletion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from dynalake.capture.failed import mapping_prefixes
+from dynalake.clients import Clients
+from dynalake.errors import AccessError
+from dynalake.names import TableNames
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
+
+# https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html
+DELETE_BATCH = 1000
+
+
+def table_prefixes(clients: Clients, names: TableNames) -> list[str]:
+    """Every prefix that holds objects of this table and of no other."""
+    bucket, errors = names.lake.bucket, names.lake.errors_prefix
+    pages = clients.s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=errors, Delimiter="/")
+    stages = [found["Prefix"] for page in pages for found in page.get("CommonPrefixes", [])]
+    return [
+        names.raw_prefix,
+        names.parquet_prefix,
+        # Before the replayed batches, which tell of mappings that have nothing but old versions left.
+        *sorted({*mapping_prefixes(clients, names), *_replayed_mappings(clients, names)}),
+        *(f"{stage}{names.table}/" for stage in stages),
+        # The last: the hand-off and the ledgers go only when what they are about is gone.
+        names.state_prefix,
+    ]
+
+
+def holds_objects(clients: Clients, names: TableNames) -> bool:
+    """Whether the bucket has an object of this table."""
+    return any(
+        clients.s3.list_objects_v2(Bucket=names.lake.bucket, Prefix=prefix, MaxKeys=1).get("Contents")
+        for prefix in table_prefixes(clients, names)
+    )
+
+
+def delete_objects(
+    clients: Clients, names: TableNames, progress: Callable[[str, int], None] = lambda prefix, deleted: None
+) -> int:
+    """Delete every version of every object of the table, and the delete markers; how many those were.
+
+    Again after a kill: goes on with what is left. Raises `AccessError` where S3 keeps some.
+    """
+    total = 0
+    for prefix in table_prefixes(clients, names):
+        deleted = _delete_prefix(clients, names, prefix)
+        progress(prefix, deleted)
+        total += deleted
+    return total
+
+
+def _replayed_mappings(clients: Clients, names: TableNames) -> list[str]:
+    prefix = names.redriven(names.lake.failed_batches)
+    pages = clients.s3.get_paginator("list_object_versions").paginate(
+        Bucket=names.lake.bucket, Prefix=prefix, Delimiter="/"
+    )
+    found = [each["Prefix"] for page in pages for each in page.get("CommonPrefixes", [])]
+    return [f"{names.lake.failed_batches}{each.removeprefix(prefix)}" for each in found]
+
+
+def _delete_prefix(clients: Clients, names: TableNames, prefix: str) -> int:
+    bucket = names.lake.bucket
+    deleted = 0
+    waiting: list[ObjectIdentifierTypeDef] = []
+
+    def send() -> int:
+        answer: Any = clients.s3.delete_objects(Bucket=bucket, Delete={"Objects": waiting, "Quiet": True})
+        if errors := answer.get("Errors"):
+            first = errors[0]
+            raise AccessError(
+                f"S3 keeps {len(errors):,} objects under {names.uri(prefix)}; the first is {first.get('Key')}: "
+                f"{first.get('Code')} {first.get('Message', '')}",
+                allowed="s3:DeleteObject and s3:DeleteObjectVersion on them, and no object lock",
+                action="grant it to the AWS connection's role and clear the task: it goes on with what is left",
+                table=names.table,
+            )
+        return len(waiting)
+
+    pages = clients.s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix)
+    for page in pages:
+        for entry in [*page.get("Versions", []), *page.get("DeleteMarkers", [])]:
+            waiting.append({"Key": entry["Key"], "VersionId": entry["VersionId"]})
+            if len(waiting) == DELETE_BATCH:
+                deleted += send()
+                waiting = []
+    return deleted + (send() if waiting else 0)

@@ -1,0 +1,78 @@
+"""The tasks of `dynalake_redrive`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from airflow.sdk import get_current_context, task
+
+from dynalake.operators.session import clients, guarded, parameters, table_names
+
+SHOWN_FAILURES = 20
+
+
+def _run_id() -> str:
+    run_id: str = get_current_context()["run_id"]
+    return run_id
+
+
+@task
+@guarded
+def list_failed() -> list[int]:
+    """Shows what failed, by stage and reason, and returns the chunks to replay; a dry run has none."""
+    from dynalake.capture.redrive import plan_redrive, save_plan
+
+    asked = parameters()
+    found = clients()
+    names = table_names(found)
+    plan = plan_redrive(found, names, asked["batches"])
+    print(plan.table() if plan.failures else f"Nothing of {names.table} has failed")
+    print(f"{plan.batches:,} batches with {plan.changes:,} changes, in {len(plan.chunks)} chunks")
+    failures = [failure.to_dict() for failure in plan.failures[:SHOWN_FAILURES]]
+    get_current_context()["ti"].xcom_push("failures", failures)
+    if asked["dry_run"]:
+        for chunk in plan.chunks:
+            for key in chunk.keys:
+                print(f"{chunk.stage} | {key}")
+        return []
+    save_plan(found, names, _run_id(), plan)
+    return list(range(len(plan.chunks)))
+
+
+@task(map_index_template="{{ chunk_label }}")
+@guarded
+def replay(chunk: int) -> dict[str, Any]:
+    """Sends one chunk's changes through the forwarder again, and marks what passed as done."""
+    from dynalake.capture.redrive import load_plan
+    from dynalake.capture.replay import replay_chunk
+
+    found = clients()
+    names = table_names(found)
+    planned = load_plan(found, names, _run_id()).chunks[chunk]
+    get_current_context()["chunk_label"] = planned.label  # type: ignore[typeddict-unknown-key]
+    done = replay_chunk(found, names, _run_id(), planned)
+    print(
+        f"{done.done:,} batches with {done.changes:,} changes are stored and marked done; {done.gone:,} were done "
+        f"before; {done.put_aside:,} changes of them were put aside; {len(done.rejected):,} batches cannot pass"
+    )
+    for key, reason in done.rejected.items():
+        print(f"{key}: {reason}")
+    return done.to_dict()
+
+
+@task(trigger_rule="none_failed")
+@guarded
+def report(replayed: Iterable[dict[str, Any]]) -> dict[str, int]:
+    """Adds up what was replayed; fails the run where something still cannot pass, and says why."""
+    from dynalake.capture.replay import check_replayed
+
+    done = list(replayed)
+    counts = ("done", "changes", "gone", "put_aside", "still")
+    totals = {name: sum(one[name] for one in done) for name in counts}
+    print(" | ".join(["chunk", "batches done", "changes", "done before", "put aside", "cannot pass"]))
+    for one in done:
+        print(" | ".join([one["label"], *(f"{one[name]:,}" for name in counts)]))
+    if done:
+        check_replayed(str(parameters()["table"]), done)
+    return totals

@@ -1,0 +1,146 @@
+"""The tasks of `dynalake_teardown`, in their order."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from airflow.sdk import PokeReturnValue, get_current_context, task
+
+from dynalake.operators.session import clients, guarded, parameters, table_names
+
+
+@task
+@guarded
+def check() -> dict[str, Any]:
+    """Checks the table's name and the typed confirmation, and shows what is going to be removed and what stays."""
+    from dynalake.capture.teardown import check_teardown
+
+    asked = parameters()
+    found = clients()
+    names = table_names(found)
+    remains = check_teardown(found, names, asked["delete_data"])
+    print(f"stack {names.stack}: {remains.stack or 'not there'}, is removed")
+    fate = "are deleted" if asked["delete_data"] else "stay"
+    print(f"Glue tables and views: {', '.join(remains.catalog) or 'none'}; they {fate}")
+    print(f"objects of {names.table} in s3://{names.lake.bucket}/: {'some' if remains.data else 'none'}; they {fate}")
+    return asdict(remains)
+
+
+@task
+@guarded
+def stop_mapping() -> str:
+    """Disables the event source mapping; from here on nothing new goes into the pipeline."""
+    from dynalake.capture.teardown import stop_mapping as stop
+
+    found = clients()
+    stopped = stop(found, table_names(found))
+    print(f"The event source mapping {stopped} is disabled" if stopped else "There is no event source mapping")
+    return stopped
+
+
+@task(retries=5)
+@guarded
+def send_last_canaries() -> list[dict[str, Any]]:
+    """Sends a canary into every shard, behind all that is under way."""
+    from dynalake.capture.teardown import send_last_canaries as send
+
+    if not parameters()["wait_for_delivery"]:
+        print("The run does not wait for what is under way")
+        return []
+    found = clients()
+    names = table_names(found)
+    canaries = send(found, names, str(get_current_context()["run_id"]))
+    print(f"{len(canaries)} canaries are on their way" if canaries else "There is no pipeline any more")
+    return [canary.to_dict() for canary in canaries]
+
+
+@task.sensor(mode="reschedule", poke_interval=10, timeout=7200)
+@guarded
+def delivered(canaries: list[dict[str, Any]]) -> PokeReturnValue:
+    """Waits until every canary is read back from S3, and so is all that was before it."""
+    from datetime import UTC, datetime
+
+    from dynalake.capture.teardown import check_drained
+    from dynalake.capture.verify import Canary, find_canary
+    from dynalake.errors import NotReadyError
+
+    found = clients()
+    names = table_names(found)
+    try:
+        if parameters()["wait_for_delivery"]:
+            check_drained(found, names, datetime.now(UTC))
+        for canary in canaries:
+            print(f"{canary['id']} is in {find_canary(found, names, Canary(**canary)).uri}")
+    except NotReadyError as error:
+        print(error)
+        return PokeReturnValue(is_done=False)
+    return PokeReturnValue(is_done=True, xcom_value=len(canaries))
+
+
+@task
+@guarded
+def delete_stack() -> bool:
+    """Deletes the table's stack: mapping, streams, delivery, alarms, log and settings."""
+    from dynalake.capture.teardown import delete_stack as delete
+
+    found = clients()
+    names = table_names(found)
+    deleted = delete(found, names)
+    print(f"{names.stack} {'is deleted' if deleted else 'was not there'}")
+    return deleted
+
+
+@task.short_circuit(ignore_downstream_trigger_rules=False)
+@guarded
+def wants_data_deleted() -> bool:
+    """Whether the data goes too: only where the run's `delete_data` is exactly the table's name."""
+    from dynalake.catalog.partitions import register_days
+    from dynalake.catalog.tables import read_table
+    from dynalake.operators.days import coming_days
+
+    asked = parameters()
+    if asked["delete_data"] == asked["table"]:
+        return True
+    found = clients()
+    names = table_names(found)
+    if read_table(found, names.lake.database, names.json_table) is not None:
+        # What arrived last may be in a day that no run of dynalake_compact has registered.
+        register_days(found, names, coming_days())
+    return False
+
+
+@task
+@guarded
+def delete_catalog() -> list[str]:
+    """Deletes the table's views and Glue tables."""
+    from dynalake.capture.teardown import delete_catalog as delete
+
+    found = clients()
+    deleted = delete(found, table_names(found))
+    print(f"Deleted: {', '.join(deleted) or 'nothing'}")
+    return list(deleted)
+
+
+@task
+@guarded
+def delete_objects() -> int:
+    """Deletes the table's objects in every version: raw, Parquet, rejected, and what runs remember."""
+    from dynalake.capture.stored import delete_objects as delete
+
+    found = clients()
+    names = table_names(found)
+    return delete(found, names, lambda prefix, deleted: print(f"{names.uri(prefix)}: {deleted:,} versions deleted"))
+
+
+@task(trigger_rule="none_failed")
+@guarded
+def report() -> list[str]:
+    """Says what is left, and how to remove that as well."""
+    from dynalake.capture.teardown import what_is_left
+
+    found = clients()
+    left = what_is_left(found, table_names(found))
+    for line in left:
+        print(line)
+    return left

@@ -1,0 +1,304 @@
+"""Writes items while something fails, and counts every one of them at the end.
+
+As a script it prints the table: `PYTHONPATH=plugins .venv/bin/python -m tests.aws.fault_matrix`
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from dynalake.capture.failed import list_failed, read_batch
+from dynalake.clients import Clients
+from dynalake.names import TableNames
+from dynalake.settings import TableSettings
+from infra.local.process import LocalAws
+from tests.aws.capture_steps import make_table, raw_changes, set_up
+
+DELIVERIES = ("kinesis", "direct")
+THROTTLED = {"kinesis": "ProvisionedThroughputExceededException", "direct": "ServiceUnavailableException"}
+
+
+@dataclass
+class Trial:
+    """One table, faults, and what was written."""
+
+    aws: LocalAws
+    clients: Clients
+    names: TableNames
+    delivery: str
+    written: int = 0
+    """Changes made in DynamoDB."""
+    extra: list[str] = field(default_factory=list)
+
+    def fail(self, **fault: Any) -> None:
+        """Arm a fault."""
+        self.aws.call("POST", "/_dynalake/faults", fault)
+
+    def fail_stream(self, **fault: Any) -> None:
+        """Arm a fault of what the forwarder writes to."""
+        kinesis = self.delivery == "kinesis"
+        self.fail(
+            service="kinesis" if kinesis else "firehose",
+            operation="PutRecords" if kinesis else "PutRecordBatch",
+            resource=self.names.stream if kinesis else self.names.direct_delivery_stream,
+            **{"code": THROTTLED[self.delivery], **fault},
+        )
+
+    def heal(self) -> None:
+        """Nothing fails any more."""
+        self.aws.call("DELETE", "/_dynalake/faults")
+
+    def write(self, count: int, size: int = 2000) -> None:
+        """Put new items."""
+        for _ in range(count):
+            self.put(f"item-{self.written}", "x" * size)
+
+    def put(self, key: str, text: str = "") -> None:
+        """Put one item."""
+        self.clients.dynamodb.put_item(TableName=self.names.table, Item={"id": {"S": key}, "text": {"S": text}})
+        self.written += 1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The counts of one fault. All are changes."""
+
+    fault: str
+    delivery: str
+    written: int
+    in_lake: int
+    """Different ones in the raw zone."""
+    duplicates: int
+    """Further lines in the raw zone, which compaction removes."""
+    aside: int
+    """Different ones with a reason in the forwarder's error prefix or at the on-failure destination."""
+    both: int
+    """Those that are in the lake and aside, too: stored in part before their batch was given up."""
+    reasons: tuple[str, ...]
+
+    @property
+    def lost(self) -> int:
+        return self.written - (self.in_lake + self.aside - self.both)
+
+
+def partly_throttled(trial: Trial) -> None:
+    trial.fail_stream(fraction=0.5, times=40)
+    trial.write(200)
+
+
+def throttled_for_minutes(trial: Trial) -> None:
+    """Every entry is refused for longer than several invocations last, so that they end with nothing stored."""
+    function = trial.names.lake.forwarder
+    trial.clients.lambda_.update_function_configuration(FunctionName=function, Timeout=4)
+    trial.fail_stream()
+    trial.write(200)
+    time.sleep(6)
+    trial.heal()
+    trial.clients.lambda_.update_function_configuration(FunctionName=function, Timeout=60)
+
+
+def stream_fails_internally(trial: Trial) -> None:
+    trial.fail_stream(code="InternalFailure", status=500, times=12, fraction=1.0)
+    trial.write(200)
+
+
+def answer_of_the_stream_is_lost(trial: Trial) -> None:
+    """The stream stores a request, and its answer never comes."""
+    trial.fail_stream(code="InternalFailure", status=500, after=True, times=3)
+    trial.write(200)
+
+
+def killed_before_the_put(trial: Trial) -> None:
+    trial.fail(service="lambda", operation="Invoke", code="Runtime.ExitError", times=6, resource=forwarder(trial))
+    trial.write(200)
+
+
+def killed_between_put_and_return(trial: Trial) -> None:
+    """The whole batch is stored, and nobody is told."""
+    trial.fail(
+        service="lambda", operation="Invoke", code="Runtime.ExitError", times=4, resource=forwarder(trial), after=True
+    )
+    trial.write(200)
+
+
+def malformed_records_in_the_middle(trial: Trial) -> None:
+    trial.write(100)
+    trial.fail(service="dynamodb", operation="ChangeRecord", code="", times=2, resource=trial.names.table)
+    trial.write(100)
+
+
+def items_over_the_limit(trial: Trial) -> None:
+    trial.write(100)
+    trial.put("large-1", "x" * 300_000)
+    trial.write(50)
+    trial.put("large-2", "x" * 6_000)
+    trial.write(48)
+
+
+def error_prefix_refuses(trial: Trial) -> None:
+    """What cannot pass cannot be put aside either, for a while."""
+    prefix = trial.names.rejected("forwarder")
+    trial.fail(service="s3", operation="PutObject", code="SlowDown", status=503, key_prefix=prefix, times=9)
+    items_over_the_limit(trial)
+
+
+def s3_slows_firehose_down(trial: Trial) -> None:
+    trial.fail(
+        service="s3", operation="PutObject", code="SlowDown", status=503, key_prefix=trial.names.raw_prefix, times=10
+    )
+    trial.write(200)
+
+
+def given_up_by_the_mapping(trial: Trial) -> None:
+    """A function that dies for longer than the retries last, sometimes after it stored the batch."""
+    resource = forwarder(trial)
+    trial.fail(service="lambda", operation="Invoke", code="Runtime.ExitError", times=3, resource=resource, after=True)
+    trial.fail(service="lambda", operation="Invoke", code="Runtime.ExitError", times=20, resource=resource)
+    trial.write(200)
+
+
+def everything_at_once(trial: Trial) -> None:
+    resource = forwarder(trial)
+    trial.fail_stream(fraction=0.4, times=60)
+    trial.fail_stream(code="InternalFailure", status=500, after=True, times=4)
+    trial.fail(
+        service="lambda", operation="Invoke", code="Runtime.ExitError", fraction=0.4, times=12, resource=resource
+    )
+    trial.fail(service="lambda", operation="Invoke", code="Runtime.ExitError", times=5, resource=resource, after=True)
+    trial.fail(service="s3", operation="PutObject", code="SlowDown", status=503, fraction=0.4, times=30)
+    trial.write(100)
+    trial.put("large", "x" * 100_000)
+    trial.fail(service="dynamodb", operation="ChangeRecord", code="", times=1, resource=trial.names.table)
+    trial.write(99)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What happens, with which settings, and how many changes may only lie aside."""
+
+    happen: Callable[[Trial], None]
+    aside: int | None = 0
+    """None: any number of them, as the moment of the fault decides."""
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.happen.__name__.replace("_", " ")
+
+
+SMALL = {"max_record_kb": 5, "max_retries": 100}
+FAULTS = (
+    Fault(partly_throttled, settings=SMALL),
+    Fault(throttled_for_minutes, settings=SMALL),
+    Fault(stream_fails_internally, settings=SMALL),
+    Fault(answer_of_the_stream_is_lost, settings=SMALL),
+    Fault(killed_before_the_put),
+    Fault(killed_between_put_and_return),
+    Fault(malformed_records_in_the_middle, aside=2),
+    Fault(items_over_the_limit, aside=2, settings=SMALL),
+    Fault(error_prefix_refuses, aside=2, settings=SMALL),
+    Fault(s3_slows_firehose_down),
+    Fault(given_up_by_the_mapping, aside=None, settings={"max_retries": 1}),
+    Fault(everything_at_once, aside=2, settings=SMALL),
+)
+
+
+def forwarder(trial: Trial) -> str:
+    """The function's name."""
+    return trial.names.lake.forwarder
+
+
+def run(aws: LocalAws, clients: Clients, number: int, fault: Fault, delivery: str) -> tuple[Outcome, TableNames]:
+    """Let one fault happen; what became of every change."""
+    table = f"FAULT-{delivery}-{number}"
+    make_table(clients, table)
+    settings = TableSettings(table, delivery=delivery, **fault.settings)
+    names = set_up(clients, f"faults-{delivery}", settings).names
+    trial = Trial(aws, clients, names, delivery)
+    try:
+        fault.happen(trial)
+        outcome = settle(clients, trial, fault)
+    finally:
+        trial.heal()
+    return outcome, names
+
+
+def settle(clients: Clients, trial: Trial, fault: Fault, seconds: float = 90.0) -> Outcome:
+    """Count once every change is somewhere, and nothing moves any more."""
+    deadline = time.monotonic() + seconds
+    before: Outcome | None = None
+    while True:
+        outcome = count(clients, trial, fault)
+        if (outcome.lost <= 0 and outcome == before) or time.monotonic() > deadline:
+            return outcome
+        before = outcome
+        # Longer than the mapping's longest pause and Firehose's buffer on local AWS.
+        time.sleep(2.5 if outcome.lost <= 0 else 0.3)
+
+
+def count(clients: Clients, trial: Trial, fault: Fault) -> Outcome:
+    """What is where now."""
+    lines = [change["__sequence_number"] for change in raw_changes(clients, trial.names)]
+    aside: dict[str, str] = {}
+    for batch in list_failed(clients, trial.names):
+        content = read_batch(clients, trial.names, batch.key)
+        for record in content.records if content else []:
+            aside[record["dynamodb"]["SequenceNumber"].zfill(40)] = batch.reason
+    stored = set(lines)
+    return Outcome(
+        fault=fault.name,
+        delivery=trial.delivery,
+        written=trial.written,
+        in_lake=len(stored),
+        duplicates=len(lines) - len(stored),
+        aside=len(aside),
+        both=len(stored & set(aside)),
+        reasons=tuple(sorted(set(aside.values()))),
+    )
+
+
+def show(outcomes: list[Outcome]) -> str:
+    """The table of the release note."""
+    rows = [("fault", "delivery", "items written", "changes in the lake", "duplicates", "put aside", "in both", "lost")]
+    for o in outcomes:
+        numbers = (o.written, o.in_lake, o.duplicates, o.aside, o.both, o.lost)
+        rows.append((o.fault, o.delivery, *map(str, numbers)))  # type: ignore[arg-type]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
+    ]
+    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join(lines)
+
+
+@contextmanager
+def _local() -> Iterator[tuple[LocalAws, Clients]]:
+    import boto3
+
+    with tempfile.TemporaryDirectory() as folder, LocalAws(Path(folder) / "server.log") as aws:
+        make: Any = boto3.Session("test", "test", region_name="us-east-1").client
+        yield aws, Clients(partial(make, endpoint_url=aws.endpoint_url))
+
+
+def main() -> None:
+    """Every fault with both deliveries."""
+    outcomes = []
+    with _local() as (aws, clients):
+        for number, fault in enumerate(FAULTS):
+            for delivery in DELIVERIES:
+                outcome, _ = run(aws, clients, number, fault, delivery)
+                print(json.dumps(outcome.__dict__), flush=True)
+                outcomes.append(outcome)
+    print(show(outcomes))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""What failed for good comes into the lake by a redrive, and comes once, however often it is replayed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from dynalake.capture.failed import list_failed
+from dynalake.capture.redrive import Chunk, plan_chunks, plan_redrive
+from dynalake.capture.replay import replay_chunk
+from dynalake.catalog.partitions import register_days
+from dynalake.catalog.register import register_table
+from dynalake.clients import Clients
+from dynalake.compact.convert import compact_day
+from dynalake.compact.options import CompactOptions
+from dynalake.errors import NotReadyError, SettingsError
+from dynalake.names import TableNames, parse_day
+from dynalake.settings import TableSettings
+from infra.local.process import LocalAws
+from tests.aws.capture_steps import SetUp, make_table, raw_changes, set_up, wait_for_changes
+
+
+@pytest.fixture
+def fail(local_aws: LocalAws) -> Iterator[Any]:
+    """Arms a fault on local AWS; all are cleared at the end."""
+    yield lambda **fault: local_aws.call("POST", "/_dynalake/faults", fault)
+    local_aws.call("DELETE", "/_dynalake/faults")
+
+
+def write(clients: Clients, table: str, count: int, size: int = 10) -> None:
+    for number in range(count):
+        item = {"id": {"S": f"item-{number}"}, "text": {"S": "x" * size}}
+        clients.dynamodb.put_item(TableName=table, Item=item)
+
+
+def replay(clients: Clients, names: TableNames, chunks: tuple[Chunk, ...], run: str = "run") -> list[Any]:
+    return [replay_chunk(clients, names, run, chunk, sleep=lambda _: None) for chunk in chunks]
+
+
+def give_up(clients: Clients, local_aws: LocalAws, fail: Any, done: SetUp, count: int) -> None:
+    """Write changes that the mapping gives up; some of the batches were stored before their function died."""
+    forwarder = done.names.lake.forwarder
+    fault = {"service": "lambda", "operation": "Invoke", "code": "Runtime.ExitError", "resource": forwarder}
+    fail(**fault, after=True, times=2)
+    fail(**fault)
+    write(clients, done.names.table, count)
+    deadline = time.monotonic() + 60
+    while sum(batch.changes for batch in list_failed(clients, done.names)) < count and time.monotonic() < deadline:
+        time.sleep(0.2)
+    local_aws.call("DELETE", "/_dynalake/faults")
+
+
+def rows_after_compaction(clients: Clients, done: SetUp) -> tuple[int, int]:
+    """Rows in Parquet and duplicates removed, over all days."""
+    names = done.names
+    register_table(clients, names, done.source.key, source_arn=done.source.arn)
+    listed = clients.s3.list_objects_v2(Bucket=names.lake.bucket, Prefix=names.raw_prefix)["Contents"]
+    days = sorted({day for entry in listed if (day := parse_day(entry["Key"]))})
+    register_days(clients, names, days)
+    converted = [compact_day(clients, names, day, CompactOptions()) for day in days]
+    return sum(one.rows for one in converted), sum(one.duplicates for one in converted)
+
+
+def wait_for_lines(clients: Clients, names: TableNames, count: int) -> int:
+    """How many lines the raw zone has, once there are `count`."""
+    deadline = time.monotonic() + 40
+    while (found := len(raw_changes(clients, names))) < count and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return found
+
+
+@pytest.mark.parametrize("delivery", ["kinesis", "direct"])
+def test_replaying_twice_adds_nothing_after_compaction(
+    clients: Clients, local_aws: LocalAws, fail: Any, delivery: str
+) -> None:
+    table = f"REDRIVEN-{delivery}"
+    make_table(clients, table)
+    done = set_up(clients, "redriven", TableSettings(table, delivery=delivery, max_retries=0))
+    names = done.names
+    give_up(clients, local_aws, fail, done, 12)
+    plan = plan_redrive(clients, names)
+    assert plan.changes == 12
+    assert all(failure.stage == "mapping" for failure in plan.failures)
+    assert {f.reason for f in plan.failures} == {"RetryAttemptsExhausted: the function answered Unhandled"}
+
+    # Killed after the changes were stored and before a batch was marked: the next run does it all again.
+    broken = Clients(
+        lambda service: _NoCopies(clients.s3) if service == "s3" else getattr(clients, _attribute(service))
+    )
+    with pytest.raises(ConnectionError):
+        replay(broken, names, plan.chunks)
+    assert sum(batch.changes for batch in list_failed(clients, names)) == 12
+    again = replay(clients, names, plan_redrive(clients, names).chunks)
+    assert sum(one.changes for one in again) == 12
+    changes = wait_for_changes(clients, names, 12)
+    assert {change["id"] for change in changes} == {f"item-{number}" for number in range(12)}
+
+    assert list_failed(clients, names) == ()
+    assert plan_redrive(clients, names).chunks == ()
+    assert [one.gone for one in replay(clients, names, plan.chunks)] == [len(chunk.keys) for chunk in plan.chunks]
+
+    lines = wait_for_lines(clients, names, 13)
+    rows, duplicates = rows_after_compaction(clients, done)
+    assert rows == 12
+    assert duplicates == lines - 12 > 0
+
+
+class _NoCopies:
+    """An S3 client whose process dies before it marks a batch."""
+
+    def __init__(self, s3: Any) -> None:
+        self._s3 = s3
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "copy_object":
+            raise ConnectionError("killed")
+        return getattr(self._s3, name)
+
+
+def _attribute(service: str) -> str:
+    return "lambda_" if service == "lambda" else service
+
+
+def test_the_batches_of_a_former_mapping_and_of_no_other_table_are_the_tables(
+    clients: Clients, local_aws: LocalAws, fail: Any
+) -> None:
+    for table in ("FORMER", "BESIDE"):
+        make_table(clients, table)
+    first = set_up(clients, "former", TableSettings("FORMER", max_retries=0))
+    beside = set_up(clients, "former", TableSettings("BESIDE", max_retries=0))
+    give_up(clients, local_aws, fail, first, 4)
+    give_up(clients, local_aws, fail, beside, 4)
+    clients.cloudformation.delete_stack(StackName=first.names.stack)
+    with pytest.raises(SettingsError, match=r"'FORMER' is not set up"):
+        plan_redrive(clients, first.names)
+    second = set_up(clients, "former", TableSettings("FORMER"))
+    assert second.mapping_id != first.mapping_id
+    keys = [batch.key for batch in list_failed(clients, second.names)]
+    assert keys
+    assert all(key.startswith(f"aws/lambda/{first.mapping_id}/") for key in keys)
+    replay(clients, second.names, plan_redrive(clients, second.names).chunks)
+    assert list_failed(clients, second.names) == ()
+    assert sum(batch.changes for batch in list_failed(clients, beside.names)) == 4
+
+
+def test_a_change_over_the_limit_passes_once_the_limit_is_raised(clients: Clients, fail: Any) -> None:
+    make_table(clients, "RAISED")
+    names = set_up(clients, "raised", TableSettings("RAISED", max_record_kb=5)).names
+    write(clients, "RAISED", 3, size=9_000)
+    wait_for_failed(clients, names, 3)
+    plan = plan_redrive(clients, names)
+    (failure,) = plan.failures
+    assert (failure.stage, failure.changes) == ("forwarder", 3)
+    assert failure.reason == "The change record has N bytes, the limit is N (setting max_record_kb)."
+    (before,) = replay(clients, names, plan.chunks)
+    assert (before.done, len(before.rejected)) == (0, 3)
+
+    set_up(clients, "raised", TableSettings("RAISED"), update=True)
+    # A function that runs already knows the settings for a minute; another version of it starts anew.
+    clients.lambda_.update_function_configuration(FunctionName=names.lake.forwarder, Timeout=61)
+    chosen = [next(iter(before.rejected))]
+    assert [one.done for one in replay(clients, names, plan_redrive(clients, names, chosen).chunks)] == [1]
+    assert [one.done for one in replay(clients, names, plan_redrive(clients, names).chunks)] == [2]
+    assert {change["id"] for change in wait_for_changes(clients, names, 3)} == {"item-0", "item-1", "item-2"}
+    with pytest.raises(SettingsError, match="replayed already"):
+        plan_redrive(clients, names, chosen)
+
+
+def test_a_stream_that_does_not_take_the_changes_leaves_them_failed(
+    clients: Clients, local_aws: LocalAws, fail: Any
+) -> None:
+    make_table(clients, "REFUSED")
+    done = set_up(clients, "refused", TableSettings("REFUSED", max_retries=0))
+    give_up(clients, local_aws, fail, done, 4)
+    # The time to try in is a second, so that the forwarder answers soon.
+    clients.lambda_.update_function_configuration(FunctionName=done.names.lake.forwarder, Timeout=4)
+    fail(service="kinesis", operation="PutRecords", code="InternalFailure", resource=done.names.stream)
+    chunks = plan_chunks(list_failed(clients, done.names))
+    with pytest.raises(NotReadyError, match=r"replayed changes of table 'REFUSED' are not stored: InternalFailure"):
+        replay(clients, done.names, chunks)
+    assert sum(batch.changes for batch in list_failed(clients, done.names)) == 4
+    local_aws.call("DELETE", "/_dynalake/faults")
+    replay(clients, done.names, chunks)
+    assert len({c["id"] for c in wait_for_changes(clients, done.names, 4)}) == 4
+
+
+def wait_for_failed(clients: Clients, names: TableNames, count: int) -> None:
+    deadline = time.monotonic() + 40
+    while len(list_failed(clients, names)) < count and time.monotonic() < deadline:
+        time.sleep(0.2)
+
+
+# -- deletes ----------------------------------------------------------------------------------------------------------
+
+
+def test_expired_items_are_flagged_and_deleted_ones_are_not(clients: Clients) -> None:
+    make_table(clients, "EXPIRES")
+    names = set_up(clients, "expires", TableSettings("EXPIRES")).names
+    clients.dynamodb.update_time_to_live(
+        TableName="EXPIRES", TimeToLiveSpecification={"Enabled": True, "AttributeName": "until"}
+    )
+    now = int(datetime.now(UTC).timestamp())
+    clients.dynamodb.put_item(TableName="EXPIRES", Item={"id": {"S": "old"}, "until": {"N": str(now - 10)}})
+    clients.dynamodb.put_item(TableName="EXPIRES", Item={"id": {"S": "new"}, "until": {"N": str(now + 9999)}})
+    clients.dynamodb.delete_item(TableName="EXPIRES", Key={"id": {"S": "new"}})
+    changes = wait_for_changes(clients, names, 4)
+    removed = {change["id"]: change for change in changes if change["__operation"] == "REMOVE"}
+    assert removed["old"]["__expired"] is True
+    # The old image comes with both.
+    assert removed["old"]["until"] == now - 10
+    assert removed["new"]["until"] == now + 9999
+    assert all("__expired" not in change for change in changes if change is not removed["old"])
+
+
+def test_a_removal_has_the_keys_where_the_stream_has_no_old_image(clients: Clients) -> None:
+    make_table(clients, "KEYS", view_type="NEW_IMAGE")
+    names = set_up(clients, "keys", TableSettings("KEYS")).names
+    clients.dynamodb.put_item(TableName="KEYS", Item={"id": {"S": "a"}, "text": {"S": "x"}})
+    clients.dynamodb.delete_item(TableName="KEYS", Key={"id": {"S": "a"}})
+    changes = wait_for_changes(clients, names, 2)
+    (removed,) = (change for change in changes if change["__operation"] == "REMOVE")
+    assert {name: value for name, value in removed.items() if not name.startswith("__")} == {"id": "a"}

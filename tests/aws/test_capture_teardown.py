@@ -1,0 +1,263 @@
+"""A teardown removes everything of a table but its data, and the data only by a typed confirmation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from dynalake.capture.lake import find_settings, list_tables
+from dynalake.capture.stacks import stack_state
+from dynalake.capture.stored import delete_objects, table_prefixes
+from dynalake.capture.teardown import (
+    check_teardown,
+    delete_catalog,
+    delete_stack,
+    send_last_canaries,
+    stop_mapping,
+    what_is_left,
+)
+from dynalake.capture.verify import find_canary
+from dynalake.catalog.partitions import register_days
+from dynalake.catalog.register import register_table
+from dynalake.clients import Clients
+from dynalake.errors import AccessError, SettingsError, StackError
+from dynalake.names import TableNames
+from dynalake.settings import TableSettings
+from infra.local.process import LocalAws
+from tests.aws.capture_steps import SetUp, make_table, patiently, raw_changes, set_up, wait_for_changes
+
+Client = Callable[[str], Any]
+
+
+@pytest.fixture
+def fail(local_aws: LocalAws) -> Iterator[Any]:
+    """Arms a fault on local AWS; all are cleared at the end."""
+    yield lambda **fault: local_aws.call("POST", "/_dynalake/faults", fault)
+    local_aws.call("DELETE", "/_dynalake/faults")
+
+
+def set_up_with_catalog(clients: Clients, environment: str, settings: TableSettings) -> SetUp:
+    done = set_up(clients, environment, settings)
+    register_table(clients, done.names, done.source.key, source_arn=done.source.arn)
+    register_days(clients, done.names, ["20190525"])
+    return done
+
+
+def tear_down(clients: Clients, names: TableNames, run: str = "run", *, delete_data: str = "") -> None:
+    """The steps of `dynalake_teardown` in their order."""
+    check_teardown(clients, names, delete_data)
+    stop_mapping(clients, names)
+    for canary in send_last_canaries(clients, names, run):
+        patiently(lambda canary=canary: find_canary(clients, names, canary))  # type: ignore[misc]
+    delete_stack(clients, names)
+    if delete_data:
+        delete_catalog(clients, names)
+        delete_objects(clients, names)
+
+
+def inventory(client: Client, names: TableNames) -> dict[str, set[str]]:
+    """What every service has that belongs to the table or its lake."""
+    environment = names.lake.environment
+
+    def pages(service: str, operation: str, member: str, **arguments: Any) -> list[Any]:
+        paginator = client(service).get_paginator(operation)
+        return [entry for page in paginator.paginate(**arguments) for entry in page.get(member, [])]
+
+    def mine(found: set[str]) -> set[str]:
+        return {name for name in found if environment in name}
+
+    stacks = pages("cloudformation", "describe_stacks", "Stacks")
+    firehose = client("firehose").list_delivery_streams(Limit=1000)["DeliveryStreamNames"]
+    mappings = pages("lambda", "list_event_source_mappings", "EventSourceMappings")
+    return {
+        "stacks": mine({s["StackName"] for s in stacks if s["StackStatus"] != "DELETE_COMPLETE"}),
+        "streams": mine(set(pages("kinesis", "list_streams", "StreamNames"))),
+        "delivery streams": mine(set(firehose)),
+        "mappings": {m["UUID"] for m in mappings if m["FunctionArn"].endswith(f":{names.lake.forwarder}")},
+        "alarms": mine({a["AlarmName"] for a in pages("cloudwatch", "describe_alarms", "MetricAlarms")}),
+        "log groups": mine({g["logGroupName"] for g in pages("logs", "describe_log_groups", "logGroups")}),
+        "parameters": mine({p["Name"] for p in pages("ssm", "describe_parameters", "Parameters")}),
+        "glue": {t["Name"] for t in pages("glue", "get_tables", "TableList", DatabaseName=names.lake.database)},
+        "objects": {
+            entry["Key"]
+            for kind in ("Versions", "DeleteMarkers")
+            for entry in pages("s3", "list_object_versions", kind, Bucket=names.lake.bucket)
+        },
+    }
+
+
+def write(clients: Clients, table: str, count: int, start: int = 0) -> None:
+    for number in range(start, start + count):
+        clients.dynamodb.put_item(TableName=table, Item={"id": {"S": f"item-{number}"}})
+
+
+@pytest.mark.parametrize("delivery", ["kinesis", "direct"])
+def test_only_the_data_is_left_and_setup_works_again(clients: Clients, client: Client, delivery: str) -> None:
+    table, other = f"GONE-{delivery}", f"STAYS-{delivery}"
+    environment = f"gone{delivery}"
+    for name in (table, other):
+        make_table(clients, name)
+    beside = set_up_with_catalog(clients, environment, TableSettings(other))
+    before = inventory(client, beside.names)
+    done = set_up_with_catalog(clients, environment, TableSettings(table, delivery=delivery))
+    names = done.names
+    write(clients, table, 50)
+    wait_for_changes(clients, names, 50)
+    written = {key for key in inventory(client, names)["objects"] if f"/{table}/" in key}
+
+    # Twice: the second finds the rest, and there is none.
+    tear_down(clients, names)
+    tear_down(clients, names, "again")
+    after = inventory(client, names)
+    kept = {names.json_table, names.parquet_table, names.changes_view, names.current_view}
+    assert after.pop("glue") == before.pop("glue") | kept
+    objects = after.pop("objects")
+    assert written <= objects
+    before.pop("objects")
+    assert len(after["mappings"]) == 1
+    assert after == before
+    assert len(raw_changes(clients, names)) == 50
+    assert find_settings(clients, names) is None
+    left = " ".join(what_is_left(clients, names))
+    assert f"delete_data={table}" in left
+    assert f"other tables go on: {other}" in left
+
+    write(clients, table, 10, start=50)
+    second = set_up_with_catalog(clients, environment, TableSettings(table, delivery=delivery))
+    assert second.mapping_id != done.mapping_id
+    assert second.hand_off.at > done.hand_off.at
+    # The new mapping reads the stream from its beginning: what came meanwhile is there, and what repeats is the same.
+    changes = wait_for_changes(clients, second.names, 60)
+    assert {change["id"] for change in changes} == {f"item-{number}" for number in range(60)}
+
+
+def test_the_confirmation_deletes_every_version_and_nothing_of_others(clients: Clients, client: Client) -> None:
+    # Names that begin alike: a prefix of one must not be a prefix of the other.
+    for table in ("WIPED", "WIPED2"):
+        make_table(clients, table)
+    beside = set_up_with_catalog(clients, "wiped", TableSettings("WIPED2"))
+    write(clients, "WIPED2", 5)
+    wait_for_changes(clients, beside.names, 5)
+    before = inventory(client, beside.names)
+
+    names = set_up_with_catalog(clients, "wiped", TableSettings("WIPED", max_record_kb=5)).names
+    write(clients, "WIPED", 5)
+    clients.dynamodb.put_item(TableName="WIPED", Item={"id": {"S": "large"}, "text": {"S": "x" * 9000}})
+    wait_for_changes(clients, names, 5)
+    for key in (f"{names.parquet_version('20190525', 'abc')}part-00000.parquet", f"{names.state_prefix}x.json"):
+        for body in (b"1", b"2"):
+            clients.s3.put_object(Bucket=names.lake.bucket, Key=key, Body=body)
+        clients.s3.delete_object(Bucket=names.lake.bucket, Key=key)
+
+    for wrong in ("yes", "wiped", "WIPED ", "WIPED2"):
+        with pytest.raises(SettingsError, match=r"the table is 'WIPED'\. Needed: 'WIPED', letter by letter"):
+            check_teardown(clients, names, wrong)
+    tear_down(clients, names, delete_data="WIPED")
+    assert inventory(client, names) == before
+    assert delete_objects(clients, names) == 0
+    # There is nothing left to tear down, and that is said.
+    with pytest.raises(SettingsError, match=r"nothing of table 'WIPED'.*WIPED2"):
+        check_teardown(clients, names)
+    assert len(raw_changes(clients, beside.names)) == 5
+
+
+def test_what_is_under_way_is_delivered_before_the_stack_goes(clients: Clients, client: Client) -> None:
+    make_table(clients, "UNDERWAY")
+    # A buffer that fills slower than the test, scaled, and four shards.
+    settings = TableSettings("UNDERWAY", shards=4, buffer_seconds=300)
+    names = set_up(clients, "underway", settings).names
+    write(clients, "UNDERWAY", 100)
+    wait_until_forwarded(clients, names)
+    stop_mapping(clients, names)
+    write(clients, "UNDERWAY", 5, start=100)
+    canaries = send_last_canaries(clients, names, "run")
+    assert len({canary.id for canary in canaries}) == 4
+    for canary in canaries:
+        patiently(lambda canary=canary: find_canary(clients, names, canary))  # type: ignore[misc]
+    # All that the mapping had read is in the lake before anything is deleted; what came later is in the stream.
+    assert len(raw_changes(clients, names)) == 100
+    delete_stack(clients, names)
+    assert inventory(client, names)["streams"] == set()
+
+
+def wait_until_forwarded(clients: Clients, names: TableNames) -> None:
+    """Until the mapping has read 100 changes: Kinesis counts blobs, so the records are read."""
+    from dynalake.errors import NotReadyError
+
+    def ask() -> None:
+        shards = clients.kinesis.list_shards(StreamName=names.stream)["Shards"]
+        lines = 0
+        for shard in shards:
+            iterator = clients.kinesis.get_shard_iterator(
+                StreamName=names.stream, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
+            )["ShardIterator"]
+            for record in clients.kinesis.get_records(ShardIterator=iterator)["Records"]:
+                lines += record["Data"].count(b"\n")
+        if lines < 100:
+            raise NotReadyError(f"{lines} lines")
+
+    patiently(ask)
+
+
+def test_a_teardown_goes_on_after_a_kill_at_any_step(clients: Clients, client: Client) -> None:
+    make_table(clients, "KILLED-TEARDOWN")
+    names = set_up_with_catalog(clients, "killteardown", TableSettings("KILLED-TEARDOWN")).names
+    write(clients, "KILLED-TEARDOWN", 3)
+    wait_for_changes(clients, names, 3)
+    # Each line is a run that was killed after its step; all begin anew.
+    stop_mapping(clients, names)
+    assert stop_mapping(clients, names)
+    assert len(send_last_canaries(clients, names, "first")) >= 1
+    clients.cloudformation.delete_stack(StackName=names.stack)
+    assert not delete_stack(clients, names)
+    assert stop_mapping(clients, names) == ""
+    assert send_last_canaries(clients, names, "second") == []
+    clients.glue.delete_table(DatabaseName=names.lake.database, Name=names.current_view)
+    assert names.changes_view in delete_catalog(clients, names)
+    first = table_prefixes(clients, names)[0]
+    keys = [e["Key"] for e in clients.s3.list_objects_v2(Bucket=names.lake.bucket, Prefix=first)["Contents"]]
+    clients.s3.delete_object(Bucket=names.lake.bucket, Key=keys[0])
+    tear_down(clients, names, delete_data=names.table)
+    assert not [key for key in inventory(client, names)["objects"] if names.table in key]
+    assert list_tables(clients, names.lake) == ()
+    left = " ".join(what_is_left(clients, names))
+    assert f"first {names.lake.forwarder_stack}, then {names.lake.storage_stack}" in left
+
+
+def test_what_cannot_be_deleted_is_explained(clients: Clients, fail: Any) -> None:
+    make_table(clients, "STUCK")
+    names = set_up_with_catalog(clients, "stuck", TableSettings("STUCK")).names
+    clients.cloudformation.update_termination_protection(StackName=names.stack, EnableTerminationProtection=True)
+    with pytest.raises(StackError, match=r"does not delete stack .*update-termination-protection"):
+        delete_stack(clients, names)
+    clients.cloudformation.update_termination_protection(StackName=names.stack, EnableTerminationProtection=False)
+    assert delete_stack(clients, names)
+    assert stack_state(clients, names.stack).status in ("", "DELETE_COMPLETE")
+    kept = Clients(lambda service: _Keeping(clients.s3) if service == "s3" else getattr(clients, service))
+    with pytest.raises(AccessError, match=r"S3 keeps 1 objects under .*hand-off\.json: AccessDenied"):
+        delete_objects(kept, names)
+
+
+class _Keeping:
+    """An S3 client whose bucket deletes nothing."""
+
+    def __init__(self, s3: Any) -> None:
+        self._s3 = s3
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._s3, name)
+
+    def delete_objects(self, Bucket: str, Delete: dict[str, Any]) -> dict[str, Any]:
+        return {"Errors": [{**each, "Code": "AccessDenied", "Message": "no"} for each in Delete["Objects"]]}
+
+
+def test_a_table_that_was_never_there_is_named(clients: Clients) -> None:
+    make_table(clients, "THERE")
+    names = set_up(clients, "there", TableSettings("THERE")).names
+    with pytest.raises(SettingsError, match=r"nothing of table 'THEIR' in the lake 'there'\. Needed: one of THERE"):
+        check_teardown(clients, names.lake.table("THEIR"))
+    with pytest.raises(ClientError):
+        clients.s3.head_object(Bucket=names.lake.bucket, Key="nothing")

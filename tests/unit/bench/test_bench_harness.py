@@ -1,0 +1,149 @@
+"""The parts of the benchmarks that decide and count."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from benchmarks import encode, packing, scan
+from benchmarks.hard_numbers import COUNT, hard_numbers, kept, number_text
+from benchmarks.harness import (
+    ROOT,
+    Benchmark,
+    BenchmarkError,
+    Column,
+    Competitor,
+    Row,
+    medians,
+    nothing,
+    run,
+    schedule,
+    table,
+)
+from benchmarks.meter import Meter, Watch
+from infra.local.demo.receipts import generate_receipts
+
+
+def competitor(name: str, rounds: int = 0) -> Competitor:
+    return Competitor(name, lambda meter, scratch: {}, rounds)
+
+
+def test_each_round_runs_in_the_reverse_order_of_the_one_before() -> None:
+    order = [each.name for _, each in schedule([competitor("a"), competitor("b"), competitor("slow", 1)], 3)]
+    assert order == ["a", "b", "slow", "b", "a", "a", "b"]
+
+
+def test_medians_of_what_is_measured_and_counts_as_they_are() -> None:
+    results: list[Row] = [
+        {"wall_s": 3.0, "items": 7, "only": "a"},
+        {"wall_s": 1.0, "items": 7},
+        {"wall_s": 2.0, "items": 7},
+    ]
+    assert medians(results) == {"wall_s": 2.0, "items": 7, "only": "a", "rounds": 3}
+    with pytest.raises(BenchmarkError, match="items differs"):
+        medians([{"items": 7}, {"items": 8}])
+
+
+def test_the_table_is_markdown() -> None:
+    columns = [Column("who", lambda r: str(r["name"])), Column("s", lambda r: f"{r['wall_s']:.1f}")]
+    assert table(columns, [{"name": "a", "wall_s": 1}, {"name": "longer", "wall_s": 10}]).splitlines() == [
+        "| who    |    s |",
+        "|--------|-----:|",
+        "| a      |  1.0 |",
+        "| longer | 10.0 |",
+    ]
+
+
+def test_a_worker_measures_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("benchmarks.harness.RESULTS", tmp_path)
+    small = next(each for each in packing.BENCHMARK.competitors if each.name == "50 KB, dynalake")
+    benchmark = Benchmark("packing", "", [small], (), nothing, packing.derive)
+    (row,) = run(benchmark, rounds=1)
+    assert row["records_per_million"] > 0
+    assert row["cpu_s"] > 0
+    assert row["peak_mb"] > 1
+    assert json.loads((tmp_path / "packing.json").read_text()) == [row]
+
+
+def test_a_competitor_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.harness.RESULTS", tmp_path)
+    with pytest.raises(BenchmarkError, match="StopIteration"):
+        run(Benchmark("packing", "", [competitor("nobody")], (), nothing), rounds=1)
+
+
+def test_the_meter_adds_up_and_the_watch_sees_children() -> None:
+    meter = Meter()
+    for _ in range(2):
+        with meter:
+            sum(range(200_000))
+    cost = meter.finish()
+    assert 0 < cost["cpu_s"] < 5
+    assert cost["wall_s"] > 0
+    code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'sum(range(20_000_000))'])"
+    with subprocess.Popen([sys.executable, "-c", code]) as process, Watch(process.pid) as watch:
+        process.wait()
+    assert watch.children_cpu_s > 0.1
+    assert watch.peak_mb > 1
+
+
+def test_hard_numbers_are_numbers_of_dynamodb() -> None:
+    numbers = hard_numbers()
+    assert numbers == hard_numbers()
+    assert len(numbers) == COUNT
+    for number in map(Decimal, numbers):
+        assert len(number.as_tuple().digits) <= 38
+        assert Decimal("1E-130") <= abs(number) < Decimal("1E126")
+
+
+def test_what_became_of_a_number() -> None:
+    assert kept(["1.5", "0.1", "7", "7", "9007199254740993"], ["1.5", '"0.1"', "", '"x"', "9007199254740992.0"]) == {
+        "exact": 1,
+        "as_text": 1,
+        "changed": 2,
+        "refused": 1,
+    }
+    assert number_text('{"n": 1.50}') == "1.50"
+    assert number_text('{"n": "1.50"}') == '"1.50"'
+
+
+@pytest.mark.parametrize("size", [size for size, _ in packing.SIZES.values()])
+def test_items_have_the_size_that_dynamodb_counts(size: int) -> None:
+    counted = 0
+    for name, value in packing.item(7, size).items():
+        ((kind, text),) = value.items()
+        counted += len(name) + (len(text) if kind == "S" else 1 + (len(text) + 1) // 2)
+    assert counted == size
+
+
+def test_invocations_hold_all_changes_within_lambdas_payload() -> None:
+    payloads = packing.invocations(50 * 1024, 100)
+    assert sum(len(json.loads(payload)["Records"]) for payload in payloads) == 100
+    assert all(len(payload) <= packing.PAYLOAD_BYTES for payload in payloads)
+
+
+def test_firehose_bills_each_record_in_steps_of_5_kb() -> None:
+    assert packing.billed_bytes([1, 5120, 5121]) == 4 * 5120
+
+
+def test_the_operator_gets_no_sets_and_no_binary() -> None:
+    text = json.dumps([scan.plain(item) for item in generate_receipts(200)])
+    assert not any(f'{{"{kind}":' in text for kind in ("B", "SS", "NS", "BS"))
+    assert '{"M":' in text
+
+
+def test_pages_read_back_as_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encode, "ITEMS", encode.PAGE)
+    with encode.prepare(tmp_path):
+        assert list(encode.read_pages(tmp_path)) == [list(generate_receipts(encode.PAGE))]
+
+
+def test_every_benchmark_is_in_the_docs() -> None:
+    text = (ROOT / "docs" / "performance.md").read_text()
+    from benchmarks.__main__ import NAMES
+
+    assert all(f"### `{name}`" in text for name in NAMES)
