@@ -24,7 +24,7 @@ down: .venv/.run  ## Stop what `make up` started and clean up
 test: .venv/.dev .venv-local/.installed  ## Every test: unit, DAGs, local AWS, browser, end to end
 	@$(BIN)/python -m pytest
 
-test-unit: .venv/.dev  ## The tests that need nothing running, in seconds
+test-unit: .venv/.dev  ## The tests that need nothing running, in about a minute
 	@$(BIN)/python -m pytest tests/unit
 
 bench: .venv/.dev .venv-local/.installed  ## Benchmarks beside what a user would pick instead; NAMES='packing encode' for some
