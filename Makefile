@@ -34,7 +34,7 @@ check: .venv/.dev .venv-checkov/.installed  ## Format, lint, types, import contr
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	PYTHONPATH=plugins:lambda_src $(BIN)/lint-imports
 	$(BIN)/cfn-lint infra/cloudformation/*.yaml
 	.venv-checkov/bin/checkov --directory infra/cloudformation --framework cloudformation --quiet --compact --skip-download
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yaml
