@@ -15,7 +15,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from dynalake.errors import NotReadyError, RecordError
-from dynalake.names import Lake
+from dynalake.names import DEFAULT_PREFIX, Lake
 from dynalake.record.change import CANARY_ID, SNAPSHOT_SEQUENCE, encode_change
 from dynalake.record.stream import encode_record
 from forwarder.delivery import Delivery, DeliveryStream, KinesisStream, Stream, deliver
@@ -209,7 +209,14 @@ def _forwarder() -> Forwarder:
     once = Config(connect_timeout=3, read_timeout=15, retries={"total_max_attempts": 1})
     some = Config(connect_timeout=3, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
     region = os.environ["AWS_REGION"]
-    lake = Lake(os.environ["DYNALAKE_ENVIRONMENT"], account="", region=region, bucket=os.environ["DYNALAKE_BUCKET"])
+    lake = Lake(
+        os.environ["DYNALAKE_ENVIRONMENT"],
+        account="",
+        region=region,
+        bucket=os.environ["DYNALAKE_BUCKET"],
+        # An update brings new code a moment before it brings new variables.
+        prefix=os.environ.get("DYNALAKE_PREFIX", DEFAULT_PREFIX),
+    )
 
     def client(service: str, config: Config) -> Any:
         return session.create_client(service, region_name=region, config=config)

@@ -1,7 +1,8 @@
 """What all tables of a lake share, as far as the user decides it: described, parsed and validated once.
 
-Each option is a parameter of the storage or the forwarder's stack. One that is not given keeps the value it has in the
-stack, so that a setup of one more table changes nothing for the others; a new stack has the template's default.
+Each option is a parameter of the storage or the forwarder's stack, or says where the lake is (section `Bucket`). One
+that is not given keeps the value it has in the stack, so that a setup of one more table changes nothing for the others;
+a new stack has the template's default.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import Field, dataclass, fields
 from typing import Any
 
 from dynalake.errors import SettingsError
+from dynalake.names import DEFAULT_PREFIX, check_prefix
 from dynalake.settings import LOG_RETENTIONS, allowed_by, problems_of, setting
 
 BUCKET, STORAGE, FORWARDER = "Bucket", "Storage", "Forwarder"
@@ -29,6 +31,13 @@ class LakeOptions:
 
     bucket: str = _option(
         BUCKET, "", "", "A bucket that you bring, which keeps its own policy and lifecycle; empty: the lake makes one."
+    )
+    prefix: str = _option(
+        BUCKET,
+        "",
+        DEFAULT_PREFIX,
+        "The root of the lake's folders in the bucket: `{prefix}/json/`, `{prefix}/parquet/`, `{prefix}-errors/` and "
+        "`{prefix}-state/`. It may contain `/`. A lake keeps the one that it was made with.",
     )
     kms_key_arn: str = _option(
         STORAGE,
@@ -90,7 +99,7 @@ class LakeOptions:
         STORAGE,
         "RejectedAlarmObjects",
         0,
-        "More objects than this put under `dynamodb-errors/` within five minutes are an alarm.",
+        "More objects than this put under `{prefix}-errors/` within five minutes are an alarm.",
         minimum=0,
         maximum=1_000_000,
     )
@@ -205,7 +214,14 @@ class LakeOptions:
             )
         # Each value was checked against its field above; the mapping's static type cannot say so.
         checked: dict[str, Any] = given
-        return cls(**checked, given=frozenset(given))
+        options = cls(**checked, given=frozenset(given))
+        check_prefix(options.prefix)
+        return options
+
+    @property
+    def place(self) -> dict[str, str]:
+        """Where the lake is to be, as far as it is given: what a lake that is set up does not change any more."""
+        return {f.name: str(getattr(self, f.name)) for f in self._chosen(BUCKET)}
 
     @property
     def storage(self) -> dict[str, str]:
@@ -218,8 +234,10 @@ class LakeOptions:
         return self._parameters(FORWARDER)
 
     def _parameters(self, stack: str) -> dict[str, str]:
-        chosen = [f for f in option_fields() if f.metadata["section"] == stack and f.name in self.given]
-        return {f.metadata["parameter"]: str(getattr(self, f.name)) for f in chosen}
+        return {f.metadata["parameter"]: str(getattr(self, f.name)) for f in self._chosen(stack)}
+
+    def _chosen(self, section: str) -> list[Field[Any]]:
+        return [f for f in option_fields() if f.metadata["section"] == section and f.name in self.given]
 
 
 def option_fields() -> list[Field[Any]]:

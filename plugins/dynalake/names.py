@@ -19,6 +19,13 @@ SNAPSHOT_DAY = "00000000"
 """The `dt` of the backfill: it sorts before every real day."""
 
 ENVIRONMENT_PATTERN = r"[a-z][a-z0-9-]{0,15}"
+
+DEFAULT_PREFIX = "dynamodb"
+# S3's safe characters without those that mean something to Firehose (`!`) or Athena (what starts with `.` or `_` is
+# hidden). https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
+PREFIX_PATTERN = r"[a-zA-Z0-9][a-zA-Z0-9_.-]*(/[a-zA-Z0-9][a-zA-Z0-9_.-]*)*"
+PREFIX_LIMIT = 100
+"""A key has 1,024 bytes, of which a table's name, a run's id and a digest may take most."""
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html
 TABLE_PATTERN = r"[a-zA-Z0-9_.-]{3,255}"
 
@@ -48,17 +55,28 @@ def shorten(name: str, limit: int, *, not_allowed: str = r"[^a-zA-Z0-9_.-]", rep
     return f"{cleaned[: limit - HASH_DIGITS - 1]}{replacement}{digest}"
 
 
+# What lies beside the lake's prefixes in the bucket: Lambda's failed batches, Athena's results, the forwarder's code.
+_FAILED, _QUERY_RESULTS, _CODE = "aws", "athena-results", "dynalake-code"
+_RESERVED = (_FAILED, _QUERY_RESULTS, _CODE)
+
+PREFIX_ALLOWED = (
+    f"up to {PREFIX_LIMIT} letters, digits, '_', '.' and '-', with '/' between parts that begin with a letter or digit"
+)
+
+
 @dataclass(frozen=True)
 class Lake:
     """One lake: an environment in an account and a region, and the bucket that holds its data.
 
-    `bucket` is the default name unless the user brings a bucket.
+    `bucket` is the default name unless the user brings a bucket. `prefix` is the root of the raw and the Parquet
+    objects in it; rejected data and state lie beside it, under `{prefix}-errors/` and `{prefix}-state/`.
     """
 
     environment: str
     account: str
     region: str
     bucket: str = ""
+    prefix: str = DEFAULT_PREFIX
 
     def __post_init__(self) -> None:
         if not re.fullmatch(ENVIRONMENT_PATTERN, self.environment):
@@ -68,6 +86,7 @@ class Lake:
                 action="trigger the DAG again with an environment such as 'dev' or 'prod'",
                 environment=self.environment,
             )
+        check_prefix(self.prefix)
         if not self.bucket:
             object.__setattr__(self, "bucket", f"dynalake-{self.environment}-{self.account}-{self.region}")
 
@@ -111,7 +130,7 @@ class Lake:
 
     @property
     def lake_parameter(self) -> str:
-        """The SSM parameter that says which bucket the lake is in: `{"bucket": …}`."""
+        """The SSM parameter that says where the lake is: `{"bucket": …, "prefix": …}`."""
         return f"/dynalake/{self.environment}/lake"
 
     @property
@@ -122,12 +141,12 @@ class Lake:
     @property
     def code_prefix(self) -> str:
         """Where the forwarder's code is put before its stack is deployed."""
-        return "dynalake-code/"
+        return f"{_CODE}/"
 
     @property
     def errors_prefix(self) -> str:
-        """`dynamodb-errors/`: what was rejected, by stage and table."""
-        return "dynamodb-errors/"
+        """`{prefix}-errors/`: what was rejected, by stage and table."""
+        return f"{self.prefix}-errors/"
 
     @property
     def failed_batches(self) -> str:
@@ -135,12 +154,12 @@ class Lake:
 
         https://docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-errors.html
         """
-        return "aws/lambda/"
+        return f"{_FAILED}/lambda/"
 
     @property
     def query_results(self) -> str:
         """Where Athena writes its results."""
-        return f"s3://{self.bucket}/athena-results/"
+        return f"s3://{self.bucket}/{_QUERY_RESULTS}/"
 
     def table(self, table: str) -> TableNames:
         """The names of one DynamoDB table in this lake."""
@@ -202,53 +221,53 @@ class TableNames:
 
     @property
     def raw_prefix(self) -> str:
-        """`dynamodb/json/{TABLE}/`"""
-        return f"dynamodb/json/{self.table}/"
+        """`{prefix}/json/{TABLE}/`"""
+        return f"{self.lake.prefix}/json/{self.table}/"
 
     def raw_day(self, day: str) -> str:
-        """`dynamodb/json/{TABLE}/dt=YYYYMMDD/`"""
+        """`{prefix}/json/{TABLE}/dt=YYYYMMDD/`"""
         return f"{self.raw_prefix}dt={check_day(day)}/"
 
     def snapshot_run(self, run: str) -> str:
-        """`dynamodb/json/{TABLE}/dt=00000000/{run}/`"""
+        """`{prefix}/json/{TABLE}/dt=00000000/{run}/`"""
         return f"{self.raw_day(SNAPSHOT_DAY)}{run}/"
 
     @property
     def parquet_prefix(self) -> str:
-        """`dynamodb/parquet/{TABLE}/`"""
-        return f"dynamodb/parquet/{self.table}/"
+        """`{prefix}/parquet/{TABLE}/`"""
+        return f"{self.lake.prefix}/parquet/{self.table}/"
 
     def parquet_version(self, day: str, digest: str) -> str:
-        """`dynamodb/parquet/{TABLE}/dt=YYYYMMDD/v={digest}/`"""
+        """`{prefix}/parquet/{TABLE}/dt=YYYYMMDD/v={digest}/`"""
         return f"{self.parquet_prefix}dt={check_day(day)}/v={digest}/"
 
     def rejected(self, stage: str) -> str:
-        """`dynamodb-errors/{stage}/{TABLE}/`"""
-        return f"dynamodb-errors/{stage}/{self.table}/"
+        """`{prefix}-errors/{stage}/{TABLE}/`"""
+        return f"{self.lake.errors_prefix}{stage}/{self.table}/"
 
     @property
     def state_prefix(self) -> str:
-        """`dynamodb-state/{TABLE}/`: hand-off, checkpoints, ledgers, compaction manifests; JSON a person can read."""
-        return f"dynamodb-state/{self.table}/"
+        """`{prefix}-state/{TABLE}/`: hand-off, checkpoints, ledgers, compaction manifests; JSON a person can read."""
+        return f"{self.lake.prefix}-state/{self.table}/"
 
     @property
     def hand_off(self) -> str:
         return f"{self.state_prefix}hand-off.json"
 
     def backfill_state(self, run: str) -> str:
-        """`dynamodb-state/{TABLE}/backfill/{run}/`"""
+        """`{prefix}-state/{TABLE}/backfill/{run}/`"""
         return f"{self.state_prefix}backfill/{run}/"
 
     def compaction_state(self, day: str) -> str:
-        """`dynamodb-state/{TABLE}/compact/dt=YYYYMMDD/`"""
+        """`{prefix}-state/{TABLE}/compact/dt=YYYYMMDD/`"""
         return f"{self.state_prefix}compact/dt={check_day(day)}/"
 
     def redrive_state(self, run: str) -> str:
-        """`dynamodb-state/{TABLE}/redrive/{run}/`"""
+        """`{prefix}-state/{TABLE}/redrive/{run}/`"""
         return f"{self.state_prefix}redrive/{run}/"
 
     def redriven(self, key: str) -> str:
-        """Where a failed batch goes once it is replayed: `dynamodb-errors/done/{TABLE}/{stage}/…`."""
+        """Where a failed batch goes once it is replayed: `{prefix}-errors/done/{TABLE}/{stage}/…`."""
         for stage, prefix in (
             (STAGE_MAPPING, self.lake.failed_batches),
             (STAGE_FORWARDER, self.rejected(STAGE_FORWARDER)),
@@ -264,7 +283,7 @@ class TableNames:
 
     @property
     def superseded_notes(self) -> str:
-        """`dynamodb-state/{TABLE}/superseded/`: which Parquet versions were left, and when."""
+        """`{prefix}-state/{TABLE}/superseded/`: which Parquet versions were left, and when."""
         return f"{self.state_prefix}superseded/"
 
     def uri(self, key: str) -> str:
@@ -300,6 +319,19 @@ class TableNames:
     def current_view(self) -> str:
         """The latest image of each item."""
         return f"{self.glue_name}_current"
+
+
+def check_prefix(prefix: str) -> str:
+    """`prefix` if it may be a lake's: letters, digits, `_`, `.`, `-`, and `/` between."""
+    reserved = prefix.split("/")[0] in _RESERVED
+    if len(prefix) <= PREFIX_LIMIT and re.fullmatch(PREFIX_PATTERN, prefix) and not reserved:
+        return prefix
+    raise SettingsError(
+        f"prefix is {prefix!r}",
+        allowed=f"{PREFIX_ALLOWED}; not in {', '.join(f'{name}/' for name in _RESERVED)}",
+        action="write it like a folder, without a slash at its ends, for example 'dynamodb' or 'lake/raw'",
+        prefix=prefix,
+    )
 
 
 def check_day(day: str) -> str:

@@ -62,6 +62,48 @@ def test_a_bad_environment_says_what_is_allowed(environment: str) -> None:
     assert caught.value.ids == {"environment": environment}
 
 
+def test_the_prefix_is_the_root_of_everything_that_belongs_to_tables() -> None:
+    names = Lake("dev", "123456789012", "eu-west-1", prefix="lake/raw").table("RECEIPTS")
+    assert names.raw_day("20190525") == "lake/raw/json/RECEIPTS/dt=20190525/"
+    assert names.parquet_version("20190525", "x") == "lake/raw/parquet/RECEIPTS/dt=20190525/v=x/"
+    assert names.rejected("delivery") == "lake/raw-errors/delivery/RECEIPTS/"
+    assert names.lake.errors_prefix == "lake/raw-errors/"
+    assert names.hand_off == "lake/raw-state/RECEIPTS/hand-off.json"
+    assert LAKE.table("RECEIPTS").raw_prefix == "dynamodb/json/RECEIPTS/"
+
+
+@pytest.mark.parametrize("prefix", ["a", "lake/raw", "Lake_1/x.y-z/0", "x" * 100])
+def test_prefixes(prefix: str) -> None:
+    assert Lake("dev", "123456789012", "eu-west-1", prefix=prefix).table("abc").raw_prefix == f"{prefix}/json/abc/"
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "",
+        "/",
+        "/a",
+        "a/",
+        "a//b",
+        "..",
+        "a/../b",
+        ".a",
+        "_a",
+        "a b",
+        "a=b",
+        "!{x}",
+        "ä",
+        "a\n",
+        "x" * 101,
+        "aws/x",
+        "aws",
+    ],
+)
+def test_a_bad_prefix_says_what_is_allowed(prefix: str) -> None:
+    with pytest.raises(SettingsError, match=r"prefix is .*letters, digits.*athena-results/"):
+        Lake("dev", "123456789012", "eu-west-1", prefix=prefix)
+
+
 @pytest.mark.parametrize("table", ["", "ab", "x" * 256, "a b c", "täble", "arn:aws:dynamodb:x:y:table/T"])
 def test_a_bad_table_name_says_what_is_allowed(table: str) -> None:
     with pytest.raises(SettingsError, match="3 to 255"):

@@ -89,7 +89,7 @@ class Checkpoint:
 
 
 def checkpoint_key(names: TableNames, run: str, segment: int) -> str:
-    """`dynamodb-state/{TABLE}/backfill/{run}/segment-00003.json`"""
+    """`{prefix}-state/{TABLE}/backfill/{run}/segment-00003.json`"""
     return f"{names.backfill_state(run)}segment-{segment:05d}.json"
 
 

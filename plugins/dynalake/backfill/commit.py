@@ -29,7 +29,7 @@ class Committed:
 
 
 def ledger_key(names: TableNames, run: str) -> str:
-    """`dynamodb-state/{TABLE}/backfill/{run}/ledger.json`"""
+    """`{prefix}-state/{TABLE}/backfill/{run}/ledger.json`"""
     return f"{names.backfill_state(run)}ledger.json"
 
 

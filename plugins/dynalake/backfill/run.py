@@ -101,7 +101,7 @@ def run_name(run_id: str) -> str:
 
 
 def plan_key(names: TableNames, run: str) -> str:
-    """`dynamodb-state/{TABLE}/backfill/{run}/plan.json`"""
+    """`{prefix}-state/{TABLE}/backfill/{run}/plan.json`"""
     return f"{names.backfill_state(run)}plan.json"
 
 

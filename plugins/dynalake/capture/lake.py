@@ -3,46 +3,49 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from botocore.exceptions import ClientError
 
 from dynalake.clients import Clients
 from dynalake.errors import NameTakenError, SettingsError
-from dynalake.names import Lake, TableNames
+from dynalake.names import DEFAULT_PREFIX, Lake, TableNames
 from dynalake.settings import TableSettings
 
 
 def load_lake(clients: Clients, environment: str) -> Lake:
     """The lake of an environment in the clients' account and region; `SettingsError` where it is not set up."""
     lake = _default_lake(clients, environment)
-    bucket = _bucket(clients, lake)
-    if bucket is None:
+    found = _place(clients, lake)
+    if found is None:
         raise SettingsError(
             f"There is no lake {environment!r} in account {lake.account}, region {lake.region}",
             allowed="the environment of a lake that is set up",
             action="run dynalake_setup for a table first, or check the environment, region and AWS connection",
             environment=environment,
         )
-    return Lake(environment, lake.account, lake.region, bucket)
+    return replace(lake, **found)
 
 
-def plan_lake(clients: Clients, environment: str, bucket: str = "") -> Lake:
-    """The lake of an environment, set up or to be set up; `bucket` is one that the user brings.
+def plan_lake(clients: Clients, environment: str, bucket: str = "", *, prefix: str = "") -> Lake:
+    """The lake of an environment, set up or to be set up. `bucket` is one that the user brings; '' asks for nothing.
 
-    Raises `SettingsError` where the lake is set up in another bucket.
+    Raises `SettingsError` where the lake is set up in another bucket or under another prefix.
     """
     lake = _default_lake(clients, environment)
-    found = _bucket(clients, lake)
+    asked = {name: value for name, value in {"bucket": bucket, "prefix": prefix}.items() if value}
+    found = _place(clients, lake)
     if found is None:
-        return Lake(environment, lake.account, lake.region, bucket)
-    if bucket and bucket != found:
-        raise SettingsError(
-            f"The lake {environment!r} is in bucket {found!r}, and the run asks for {bucket!r}",
-            allowed="the bucket that it is in",
-            action="leave the bucket empty, or set up another environment",
-            environment=environment,
-        )
-    return Lake(environment, lake.account, lake.region, found)
+        return replace(lake, **asked)
+    for name, value in asked.items():
+        if value != found[name]:
+            raise SettingsError(
+                f"The lake {environment!r} has {name} {found[name]!r}, and the run asks for {value!r}",
+                allowed=f"the {name} that it has: what is in the lake does not move",
+                action=f"leave {name} empty, or set up another environment",
+                environment=environment,
+            )
+    return replace(lake, **found)
 
 
 def list_tables(clients: Clients, lake: Lake) -> tuple[TableSettings, ...]:
@@ -122,9 +125,12 @@ def _default_lake(clients: Clients, environment: str) -> Lake:
     return Lake(environment, account, clients.sts.meta.region_name)
 
 
-def _bucket(clients: Clients, lake: Lake) -> str | None:
+def _place(clients: Clients, lake: Lake) -> dict[str, str] | None:
     text = _parameter(clients, lake.lake_parameter)
-    return None if text is None else str(json.loads(text)["bucket"])
+    if text is None:
+        return None
+    values = json.loads(text)
+    return {"bucket": str(values["bucket"]), "prefix": str(values.get("prefix", DEFAULT_PREFIX))}
 
 
 def _parameter(clients: Clients, name: str) -> str | None:

@@ -72,7 +72,7 @@ class Manifest:
     schema: TableSchema
 
     def key(self, names: TableNames) -> str:
-        """`dynamodb-state/{TABLE}/compact/dt=…/{inputs}-{version}.json`"""
+        """`{prefix}-state/{TABLE}/compact/dt=…/{inputs}-{version}.json`"""
         return f"{names.compaction_state(self.day)}{self.inputs}-{self.version}.json"
 
     def converted(self, names: TableNames, *, reused: bool = False) -> ConvertedPartition:

@@ -24,7 +24,7 @@ _BATCH = 1000
 
 @dataclass(frozen=True)
 class Superseded:
-    """A version (`dynamodb/parquet/…/v=…/`) that a partition has left; `since` in seconds since the epoch."""
+    """A version (`{prefix}/parquet/…/v=…/`) that a partition has left; `since` in seconds since the epoch."""
 
     day: str
     prefix: str

@@ -43,7 +43,9 @@ def _lake(*, planned: bool = False) -> Any:
     from dynalake.capture.lake import load_lake, plan_lake
 
     environment = str(parameters()["environment"])
-    return plan_lake(clients(), environment, _asked_options().bucket) if planned else load_lake(clients(), environment)
+    if not planned:
+        return load_lake(clients(), environment)
+    return plan_lake(clients(), environment, **_asked_options().place)
 
 
 @task

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -120,6 +120,30 @@ def test_options_that_are_not_allowed_are_named() -> None:
     message = str(caught.value)
     for part in ("'memory_mb' is 1", "from 128 to 10240", "'colour' is no option", "arm64, x86_64"):
         assert part in message
+
+
+def test_where_the_lake_is_is_no_parameter_of_an_option() -> None:
+    options = LakeOptions.parse({"bucket": "mine", "prefix": "lake/raw", "memory_mb": 1024})
+    assert options.place == {"bucket": "mine", "prefix": "lake/raw"}
+    assert options.storage == {}
+    assert LakeOptions.parse({"prefix": None}).place == {}
+    with pytest.raises(SettingsError, match="prefix is '/lake/'"):
+        LakeOptions.parse({"prefix": "/lake/"})
+
+
+def test_the_prefix_reaches_every_stack() -> None:
+    lake = replace(LAKE, prefix="lake/raw")
+    table = table_spec(lake.table("RECEIPTS"), TableSettings("RECEIPTS"), SOURCE, STORAGE, FORWARDER)
+    assert table.parameters["RawPrefix"] == "lake/raw/json/RECEIPTS/"
+    assert table.parameters["RejectedPrefix"] == "lake/raw-errors/delivery/RECEIPTS/"
+    for spec in (storage_spec(lake, create_bucket=True), forwarder_spec(lake, STORAGE, "code.zip")):
+        assert spec.parameters["Prefix"] == "lake/raw"
+
+
+@pytest.mark.parametrize("name", [*TEMPLATES, "airflow"])
+def test_no_template_names_the_default_prefix_itself(name: str) -> None:
+    text = (template_folder() / f"{name}.yaml").read_text()
+    assert not re.findall(r"dynamodb(?:/|-errors|-state)", re.sub(r"https?://\S+", "", text))
 
 
 def test_a_key_of_the_lake_reaches_every_stack() -> None:
