@@ -15,7 +15,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from dynalake.errors import NotReadyError, RecordError
-from dynalake.names import DEFAULT_PREFIX, Lake
+from dynalake.names import DEFAULT_PREFIX, DEFAULT_TIME_ZONE, Lake
 from dynalake.record.change import CANARY_ID, SNAPSHOT_SEQUENCE, encode_change
 from dynalake.record.stream import encode_record
 from forwarder.delivery import Delivery, DeliveryStream, KinesisStream, Stream, deliver
@@ -216,6 +216,7 @@ def _forwarder() -> Forwarder:
         bucket=os.environ["DYNALAKE_BUCKET"],
         # An update brings new code a moment before it brings new variables.
         prefix=os.environ.get("DYNALAKE_PREFIX", DEFAULT_PREFIX),
+        time_zone=os.environ.get("DYNALAKE_TIME_ZONE", DEFAULT_TIME_ZONE),
     )
 
     def client(service: str, config: Config) -> Any:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from dynalake.errors import RecordError
-from dynalake.names import SNAPSHOT_DAY, STAGE_FORWARDER, TableNames, day_of
+from dynalake.errors import RecordError, SettingsError
+from dynalake.names import SNAPSHOT_DAY, STAGE_FORWARDER, Lake, TableNames, day_of
 from dynalake.record.stream import event_time
 
 
@@ -27,22 +27,27 @@ def rejected_object(names: TableNames, rejected: Rejected) -> tuple[str, bytes]:
     """The S3 key and body of a rejected record.
 
     The same record always gives the same key, so a repeated batch writes it again in place. The day in the key is the
-    change's own, `00000000` where it has no readable time. The body is `{"table", "reason", "record"}`, with the
-    record as Lambda received it.
+    change's own in the lake's time zone, `00000000` where it has no readable time. The body is
+    `{"table", "reason", "record"}`, with the record as Lambda received it.
     """
     payload = json.dumps(rejected.record, sort_keys=True)
     digest = hashlib.sha256(payload.encode()).hexdigest()[:16]
     change = rejected.record.get("dynamodb") if isinstance(rejected.record, Mapping) else None
     number = change.get("SequenceNumber") if isinstance(change, Mapping) else None
     name = number if isinstance(number, str) and number.isascii() and number.isdigit() else "unknown"
-    key = f"{names.rejected(STAGE_FORWARDER)}dt={_day(change)}/{name}-{digest}.json"
+    key = f"{names.rejected(STAGE_FORWARDER)}dt={_day(names.lake, change)}/{name}-{digest}.json"
     head = json.dumps({"table": names.table, "reason": rejected.reason})
     return key, f'{head[:-1]}, "record": {payload}}}\n'.encode()
 
 
-def _day(change: Any) -> str:
+def _day(lake: Lake, change: Any) -> str:
     try:
         milliseconds = event_time(change.get("ApproximateCreationDateTime"))
     except (RecordError, AttributeError):
         return SNAPSHOT_DAY
-    return day_of(datetime.fromtimestamp(milliseconds / 1000, UTC))
+    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    try:
+        return lake.day_of(moment)
+    except SettingsError:
+        # A runtime without a time zone database: which folder it is must not keep the change from being put aside.
+        return day_of(moment)

@@ -12,7 +12,7 @@ from dataclasses import Field, dataclass, fields
 from typing import Any
 
 from dynalake.errors import SettingsError
-from dynalake.names import DEFAULT_PREFIX, check_prefix
+from dynalake.names import DEFAULT_PREFIX, DEFAULT_TIME_ZONE, check_prefix, find_zone
 from dynalake.settings import LOG_RETENTIONS, allowed_by, problems_of, setting
 
 BUCKET, STORAGE, FORWARDER = "Bucket", "Storage", "Forwarder"
@@ -38,6 +38,13 @@ class LakeOptions:
         DEFAULT_PREFIX,
         "The root of the lake's folders in the bucket: `{prefix}/json/`, `{prefix}/parquet/`, `{prefix}-errors/` and "
         "`{prefix}-state/`. It may contain `/`. A lake keeps the one that it was made with.",
+    )
+    time_zone: str = _option(
+        BUCKET,
+        "",
+        DEFAULT_TIME_ZONE,
+        "The IANA time zone in which a `dt` is a day, such as `Europe/Berlin`. A lake keeps the one that it was made "
+        "with.",
     )
     kms_key_arn: str = _option(
         STORAGE,
@@ -216,6 +223,7 @@ class LakeOptions:
         checked: dict[str, Any] = given
         options = cls(**checked, given=frozenset(given))
         check_prefix(options.prefix)
+        find_zone(options.time_zone)
         return options
 
     @property

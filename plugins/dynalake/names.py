@@ -11,7 +11,8 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dynalake.errors import SettingsError
 
@@ -26,6 +27,10 @@ DEFAULT_PREFIX = "dynamodb"
 PREFIX_PATTERN = r"[a-zA-Z0-9][a-zA-Z0-9_.-]*(/[a-zA-Z0-9][a-zA-Z0-9_.-]*)*"
 PREFIX_LIMIT = 100
 """A key has 1,024 bytes, of which a table's name, a run's id and a digest may take most."""
+
+DEFAULT_TIME_ZONE = "UTC"
+# What Firehose takes: https://docs.aws.amazon.com/firehose/latest/APIReference/API_ExtendedS3DestinationConfiguration.html
+TIME_ZONE_PATTERN = r"[a-zA-Z/_]{1,50}"
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html
 TABLE_PATTERN = r"[a-zA-Z0-9_.-]{3,255}"
 
@@ -69,7 +74,8 @@ class Lake:
     """One lake: an environment in an account and a region, and the bucket that holds its data.
 
     `bucket` is the default name unless the user brings a bucket. `prefix` is the root of the raw and the Parquet
-    objects in it; rejected data and state lie beside it, under `{prefix}-errors/` and `{prefix}-state/`.
+    objects in it; rejected data and state lie beside it, under `{prefix}-errors/` and `{prefix}-state/`. `time_zone` is
+    the IANA name of the zone in which a `dt` is a day.
     """
 
     environment: str
@@ -77,6 +83,7 @@ class Lake:
     region: str
     bucket: str = ""
     prefix: str = DEFAULT_PREFIX
+    time_zone: str = DEFAULT_TIME_ZONE
 
     def __post_init__(self) -> None:
         if not re.fullmatch(ENVIRONMENT_PATTERN, self.environment):
@@ -89,6 +96,15 @@ class Lake:
         check_prefix(self.prefix)
         if not self.bucket:
             object.__setattr__(self, "bucket", f"dynalake-{self.environment}-{self.account}-{self.region}")
+
+    @property
+    def zone(self) -> tzinfo:
+        """The lake's time zone; `SettingsError` where it is none that this machine knows."""
+        return find_zone(self.time_zone)
+
+    def day_of(self, moment: datetime) -> str:
+        """The day of an aware datetime in the lake's time zone, as `dt` writes it."""
+        return day_of(moment, self.zone)
 
     @property
     def database(self) -> str:
@@ -130,7 +146,7 @@ class Lake:
 
     @property
     def lake_parameter(self) -> str:
-        """The SSM parameter that says where the lake is: `{"bucket": …, "prefix": …}`."""
+        """The SSM parameter that says where the lake is: `{"bucket": …, "prefix": …, "time_zone": …}`."""
         return f"/dynalake/{self.environment}/lake"
 
     @property
@@ -225,7 +241,7 @@ class TableNames:
         return f"{self.lake.prefix}/json/{self.table}/"
 
     def raw_day(self, day: str) -> str:
-        """`{prefix}/json/{TABLE}/dt=YYYYMMDD/`"""
+        """`{prefix}/json/{TABLE}/dt=YYYYMMDD/`, a day in the lake's time zone."""
         return f"{self.raw_prefix}dt={check_day(day)}/"
 
     def snapshot_run(self, run: str) -> str:
@@ -340,21 +356,60 @@ def check_day(day: str) -> str:
         return day
     try:
         if re.fullmatch(r"\d{8}", day):
-            date(int(day[:4]), int(day[4:6]), int(day[6:]))
+            _date(day)
             return day
     except ValueError:
         pass
     raise SettingsError(
         f"day is {day!r}",
-        allowed="a day as YYYYMMDD (UTC), or 00000000 for the snapshot",
+        allowed="a day as YYYYMMDD, or 00000000 for the snapshot",
         action="write it like the folder, for example 20190525",
         day=day,
     )
 
 
-def day_of(moment: datetime) -> str:
-    """The UTC day of an aware datetime, as `dt` writes it."""
-    return moment.astimezone(UTC).strftime("%Y%m%d")
+def find_zone(name: str) -> tzinfo:
+    """The time zone of an IANA name; `SettingsError` where it is none, or none that Firehose takes.
+
+    UTC needs no time zone database, which a small machine may not have.
+    """
+    if name == DEFAULT_TIME_ZONE:
+        return UTC
+    try:
+        if re.fullmatch(TIME_ZONE_PATTERN, name):
+            return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        pass
+    raise SettingsError(
+        f"time_zone is {name!r}",
+        allowed="an IANA time zone that Firehose takes, in letters, '_' and '/', such as 'Europe/Berlin' or 'UTC'",
+        action="take one from https://docs.aws.amazon.com/firehose/latest/dev/s3-object-name.html; if it stands there, "
+        "the machine has no time zone database: install its package tzdata",
+        time_zone=name,
+    )
+
+
+def day_of(moment: datetime, zone: tzinfo = UTC) -> str:
+    """The day of an aware datetime in a time zone, as `dt` writes it."""
+    return moment.astimezone(zone).strftime("%Y%m%d")
+
+
+def end_of_day(day: str, zone: tzinfo = UTC) -> datetime:
+    """When a day is over, in UTC. A day has 23 or 25 hours where clocks change, and more or less in a few years.
+
+    Where midnight comes twice it is the second one: between them the day may go on for a while.
+    """
+    midnight = datetime.combine(_date(shift_day(day, 1)), time(), zone)
+    return max(midnight.astimezone(UTC), midnight.replace(fold=1).astimezone(UTC))
+
+
+def shift_day(day: str, days: int) -> str:
+    """The day so many days later in the calendar, or earlier where `days` is negative."""
+    return (_date(day) + timedelta(days=days)).strftime("%Y%m%d")
+
+
+def _date(day: str) -> date:
+    return date(int(day[:4]), int(day[4:6]), int(day[6:]))
 
 
 def parse_day(key: str) -> str | None:

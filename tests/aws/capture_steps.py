@@ -16,11 +16,12 @@ from dynalake.capture.hand_off import HandOff, record_hand_off
 from dynalake.capture.lake import check_names, check_settings, plan_lake
 from dynalake.capture.package import build_package, upload_package
 from dynalake.capture.source import Source, check_source
-from dynalake.capture.specs import forwarder_spec, storage_spec, table_spec
+from dynalake.capture.specs import NO_OPTIONS, forwarder_spec, storage_spec, table_spec
 from dynalake.capture.stacks import apply_stack
 from dynalake.capture.verify import Canary, FoundCanary, check_pipeline, find_canary, send_canary
 from dynalake.clients import Clients
 from dynalake.errors import NotReadyError
+from dynalake.lake_options import LakeOptions
 from dynalake.names import TableNames
 from dynalake.settings import TableSettings
 
@@ -55,9 +56,16 @@ def make_table(clients: Clients, table: str, *, view_type: str | None = "NEW_AND
     )
 
 
-def set_up(clients: Clients, environment: str, settings: TableSettings, *, update: bool = False) -> SetUp:
+def set_up(
+    clients: Clients,
+    environment: str,
+    settings: TableSettings,
+    *,
+    update: bool = False,
+    options: LakeOptions = NO_OPTIONS,
+) -> SetUp:
     """Everything from the check of the source to the hand-off; the canary is left out."""
-    lake = plan_lake(clients, environment)
+    lake = plan_lake(clients, environment, **options.place)
     names = lake.table(settings.table)
     source = check_source(clients, settings.table)
     check_names(clients, names)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dynalake.errors import SettingsError
-from dynalake.names import Lake, check_day, parse_day, shorten
+from dynalake.names import Lake, check_day, day_of, end_of_day, find_zone, parse_day, shift_day, shorten
 
 LAKE = Lake("dev", "123456789012", "eu-west-1")
 table_names = st.from_regex(r"[a-zA-Z0-9_.-]{3,255}", fullmatch=True)
@@ -121,3 +123,31 @@ def test_days(day: str) -> None:
 def test_a_bad_day_says_how_to_write_it(day: str) -> None:
     with pytest.raises(SettingsError, match="YYYYMMDD"):
         check_day(day)
+
+
+ZONES = ["UTC", "Pacific/Auckland", "Pacific/Pago_Pago", "Europe/Berlin", "America/Havana", "America/St_Johns"]
+
+
+@given(st.sampled_from(ZONES), st.dates(date(1990, 1, 1), date(2030, 1, 1)))
+def test_a_day_is_over_when_another_one_has_begun_for_good(zone: str, when: date) -> None:
+    day, where = when.strftime("%Y%m%d"), find_zone(zone)
+    end = end_of_day(day, where)
+    after = [end + timedelta(minutes=minutes) for minutes in range(0, 180, 7)]
+    assert {day_of(moment, where) for moment in after} == {shift_day(day, 1)}
+    hours = (end - end_of_day(shift_day(day, -1), where)) / timedelta(hours=1)
+    assert 22 <= hours <= 26
+
+
+def test_a_day_is_that_of_the_lake_s_zone() -> None:
+    moment = datetime(2019, 5, 25, 11, 30, tzinfo=UTC)
+    days = {zone: Lake("dev", "1", "eu-west-1", time_zone=zone).day_of(moment) for zone in ZONES[:3]}
+    assert days == {"UTC": "20190525", "Pacific/Auckland": "20190525", "Pacific/Pago_Pago": "20190525"}
+    assert day_of(moment + timedelta(hours=1), ZoneInfo("Pacific/Auckland")) == "20190526"
+    assert day_of(moment - timedelta(hours=1), ZoneInfo("Pacific/Pago_Pago")) == "20190524"
+    assert (shift_day("20240228", 2), shift_day("20240101", -1)) == ("20240301", "20231231")
+
+
+@pytest.mark.parametrize("zone", ["", "Mars", "Etc/GMT+5", "../etc/passwd", "/etc/localtime", "Europe", "utc ", "Ü"])
+def test_a_bad_time_zone_says_what_is_allowed(zone: str) -> None:
+    with pytest.raises(SettingsError, match=r"time_zone is .*Europe/Berlin"):
+        find_zone(zone)

@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 
 from dynalake.clients import Clients
 from dynalake.errors import NameTakenError, SettingsError
-from dynalake.names import DEFAULT_PREFIX, Lake, TableNames
+from dynalake.names import DEFAULT_PREFIX, DEFAULT_TIME_ZONE, Lake, TableNames
 from dynalake.settings import TableSettings
 
 
@@ -27,13 +27,14 @@ def load_lake(clients: Clients, environment: str) -> Lake:
     return replace(lake, **found)
 
 
-def plan_lake(clients: Clients, environment: str, bucket: str = "", *, prefix: str = "") -> Lake:
+def plan_lake(clients: Clients, environment: str, bucket: str = "", *, prefix: str = "", time_zone: str = "") -> Lake:
     """The lake of an environment, set up or to be set up. `bucket` is one that the user brings; '' asks for nothing.
 
-    Raises `SettingsError` where the lake is set up in another bucket or under another prefix.
+    Raises `SettingsError` where the lake is set up in another bucket, under another prefix or in another time zone.
     """
     lake = _default_lake(clients, environment)
-    asked = {name: value for name, value in {"bucket": bucket, "prefix": prefix}.items() if value}
+    wanted = {"bucket": bucket, "prefix": prefix, "time_zone": time_zone}
+    asked = {name: value for name, value in wanted.items() if value}
     found = _place(clients, lake)
     if found is None:
         return replace(lake, **asked)
@@ -130,7 +131,12 @@ def _place(clients: Clients, lake: Lake) -> dict[str, str] | None:
     if text is None:
         return None
     values = json.loads(text)
-    return {"bucket": str(values["bucket"]), "prefix": str(values.get("prefix", DEFAULT_PREFIX))}
+    return {
+        "bucket": str(values["bucket"]),
+        # A lake that was made before there was a choice has neither.
+        "prefix": str(values.get("prefix", DEFAULT_PREFIX)),
+        "time_zone": str(values.get("time_zone", DEFAULT_TIME_ZONE)),
+    }
 
 
 def _parameter(clients: Clients, name: str) -> str | None:

@@ -89,7 +89,7 @@ def check_replayed(table: str, chunks: Sequence[Mapping[str, Any]]) -> None:
 
 
 def mark_done(clients: Clients, names: TableNames, key: str, run: str) -> None:
-    """Move a batch to where the replayed ones are (`dynamodb-errors/done/{TABLE}/`); nothing where that was done."""
+    """Move a batch to where the replayed ones are (`{prefix}-errors/done/{TABLE}/`); nothing where that was done."""
     bucket = names.lake.bucket
     try:
         clients.s3.copy_object(

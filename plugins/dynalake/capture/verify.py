@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 
 from dynalake.clients import Clients
 from dynalake.errors import NotReadyError, StackError
-from dynalake.names import TableNames, day_of
+from dynalake.names import TableNames, shift_day
 from dynalake.record.change import CANARY_ID, OPERATION
 from dynalake.settings import TableSettings
 
@@ -181,7 +181,8 @@ def _objects_since(clients: Clients, names: TableNames, since: datetime) -> list
     """Keys and times of raw objects written since then, the newest first."""
     found: list[tuple[str, datetime]] = []
     # Firehose writes the day of arrival: the day itself, or the next when the canary is sent at midnight.
-    for day in sorted({day_of(since), day_of(since + 2 * CLOCK_SKEW), day_of(since + timedelta(days=1))}):
+    first = names.lake.day_of(since)
+    for day in (first, shift_day(first, 1)):
         pages = clients.s3.get_paginator("list_objects_v2").paginate(
             Bucket=names.lake.bucket, Prefix=names.raw_day(day)
         )

@@ -5,7 +5,7 @@ never seen twice or missed, and moving the watermark is one call. Each view stan
 other view, so each is whole by itself at any moment.
 
 What the stream delivers twice is shown once: Parquet was deduplicated per day, the raw side is over all its days. A
-repetition that landed on another UTC day than the first, with the watermark between them, stands twice in `{t}`;
+repetition that landed on another day than the first, with the watermark between them, stands twice in `{t}`;
 `{t}_current` is not affected.
 
 How Athena keeps a view in Glue: https://docs.aws.amazon.com/athena/latest/ug/views.html, and Trino's

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from hashlib import sha256
 from typing import Any
 
@@ -19,7 +19,7 @@ from dynalake.catalog.raw import RawObject, list_objects
 from dynalake.catalog.views import Watermark, read_watermark
 from dynalake.clients import Clients
 from dynalake.compact.options import CompactOptions
-from dynalake.names import SNAPSHOT_DAY, TableNames, check_day, day_of, parse_day
+from dynalake.names import SNAPSHOT_DAY, TableNames, check_day, end_of_day, parse_day, shift_day
 
 INPUTS = "dynalake.inputs"
 """The parameter of a published partition that holds the digest of what it was made from."""
@@ -67,6 +67,7 @@ def plan_compaction(
     *,
     days: Iterable[str] = (),
     closed_after_hours: int = 1,
+    zone: tzinfo = UTC,
 ) -> tuple[PartitionPlan, ...]:
     """The partitions to convert, the snapshot first, then by day.
 
@@ -78,7 +79,7 @@ def plan_compaction(
     for day, found in sorted(raw.items()):
         if not found.objects or (asked and day not in asked):
             continue
-        if not asked and not is_closed(day, now, closed_after_hours):
+        if not asked and not is_closed(day, now, closed_after_hours, zone):
             continue
         before = published.get(day)
         if before is not None and before.parameters.get(INPUTS) == found.inputs:
@@ -95,6 +96,7 @@ def plan_watermark(
     now: datetime,
     *,
     closed_after_hours: int = 1,
+    zone: tzinfo = UTC,
 ) -> Watermark:
     """The watermark that the published partitions allow: it never goes back, and never passes an open day.
 
@@ -108,25 +110,22 @@ def plan_watermark(
             continue
         partition = published.get(day)
         current = partition is not None and partition.parameters.get(INPUTS) == found.inputs
-        if not current or not is_closed(day, now, closed_after_hours):
+        if not current or not is_closed(day, now, closed_after_hours, zone):
             break
         through = day
     return Watermark(through, mark.snapshot or SNAPSHOT_DAY in published)
 
 
-def is_closed(day: str, now: datetime, closed_after_hours: int) -> bool:
-    """Whether the UTC day is over, and `closed_after_hours` more have passed. The snapshot is always closed."""
+def is_closed(day: str, now: datetime, closed_after_hours: int, zone: tzinfo = UTC) -> bool:
+    """Whether the day of that zone is over, and `closed_after_hours` more have passed. The snapshot always is."""
     if day == SNAPSHOT_DAY:
         return True
-    end = datetime.strptime(day, "%Y%m%d").replace(tzinfo=UTC) + timedelta(days=1)
-    return now >= end + timedelta(hours=closed_after_hours)
+    return now.astimezone(UTC) >= end_of_day(day, zone) + timedelta(hours=closed_after_hours)
 
 
 def look_from(mark: Watermark, lookback_days: int) -> str:
     """The first day that is looked at: '' for all."""
-    if not mark.through:
-        return ""
-    return day_of(datetime.strptime(mark.through, "%Y%m%d").replace(tzinfo=UTC) - timedelta(days=lookback_days))
+    return shift_day(mark.through, -lookback_days) if mark.through else ""
 
 
 # -- the edge ------------------------------------------------------------------------------------------------------
@@ -145,7 +144,15 @@ def plan_table(
     since = "" if asked else look_from(mark, options.lookback_days)
     raw = survey(clients, names, options, since, asked)
     published = list_partitions(clients, names, names.parquet_table, min(asked, default=since))
-    return plan_compaction(names.table, raw, published, now, days=asked, closed_after_hours=options.closed_after_hours)
+    return plan_compaction(
+        names.table,
+        raw,
+        published,
+        now,
+        days=asked,
+        closed_after_hours=options.closed_after_hours,
+        zone=names.lake.zone,
+    )
 
 
 def survey(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from dynalake.catalog.layout import signature
@@ -24,7 +24,7 @@ from dynalake.compact.manifest import ConvertedPartition, Manifest, read_manifes
 from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import INPUTS, PartitionPlan, RawDay, look_from, plan_watermark, survey
 from dynalake.compact.supersede import note_superseded
-from dynalake.names import SNAPSHOT_DAY, TableNames, day_of
+from dynalake.names import SNAPSHOT_DAY, TableNames, shift_day
 
 MANIFEST = "dynalake.manifest"
 """The parameter of a published partition that names its manifest."""
@@ -88,8 +88,7 @@ def plan_hold(mark: Watermark, widened: Sequence[str], versions: Mapping[str, Ta
     days = [day for day in affected if day != SNAPSHOT_DAY]
     through = mark.through
     if days and days[0] <= through:
-        earlier = datetime.strptime(days[0], "%Y%m%d") - timedelta(days=1)  # noqa: DTZ007 (only the day counts)
-        through = earlier.strftime("%Y%m%d")
+        through = shift_day(days[0], -1)
     return Watermark(through, mark.snapshot and SNAPSHOT_DAY not in affected)
 
 
@@ -152,8 +151,9 @@ def publish_table(
     base = _base(clients, names, hold)
     since = look_from(base, options.lookback_days)
     raw = survey(clients, names, options, since)
-    today = day_of(now)
-    register_days(clients, names, {*(d for d in raw if d > base.through and d != SNAPSHOT_DAY), today, _next(today)})
+    today = names.lake.day_of(now)
+    landed = {day for day in raw if day > base.through and day != SNAPSHOT_DAY}
+    register_days(clients, names, {*landed, today, shift_day(today, 1)})
     published = list_partitions(clients, names, names.parquet_table, min((since, *latest)))
     skipped = plan_stale(latest.values(), raw, published)
     moved = []
@@ -164,7 +164,8 @@ def publish_table(
 
     def state(mark: Watermark, restore: Watermark | None) -> ViewState:
         start = mark if restore is None else restore
-        through = plan_watermark(start, raw, published, now, closed_after_hours=options.closed_after_hours)
+        hours, zone = options.closed_after_hours, names.lake.zone
+        through = plan_watermark(start, raw, published, now, closed_after_hours=hours, zone=zone)
         return ViewState(read_schema(clients, names), through)
 
     changed |= write_views(clients, names, state)
@@ -222,10 +223,6 @@ def _publish(clients: Clients, names: TableNames, m: Manifest, before: Partition
     if before is not None and before.location != names.uri(prefix):
         note_superseded(clients, names, m.day, before.location, datetime.now(UTC))
     return publish_partition(clients, names, m.day, prefix, parameters, m.format)
-
-
-def _next(day: str) -> str:
-    return (datetime.strptime(day, "%Y%m%d") + timedelta(days=1)).strftime("%Y%m%d")  # noqa: DTZ007
 
 
 def _base(clients: Clients, names: TableNames, hold: Watermark | None) -> Watermark:

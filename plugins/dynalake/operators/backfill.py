@@ -85,4 +85,5 @@ def describe_columns() -> list[str]:
     from dynalake.operators.days import today
 
     found = clients()
-    return list(observe_new_attributes(found, table_names(found), [SNAPSHOT_DAY, today()]))
+    names = table_names(found)
+    return list(observe_new_attributes(found, names, [SNAPSHOT_DAY, today(names.lake)]))

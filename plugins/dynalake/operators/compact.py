@@ -44,7 +44,7 @@ def tables() -> list[str]:
     else:
         chosen = [settings.table for settings in list_tables(found, where)]
     for name in chosen:
-        register_days(found, where.table(name), coming_days())
+        register_days(found, where.table(name), coming_days(where))
     return chosen
 
 

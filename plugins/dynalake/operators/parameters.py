@@ -210,7 +210,7 @@ def compact_parameters() -> dict[str, Param]:
             type="array",
             items={"type": "string"},
             title="Days",
-            description_md="`YYYYMMDD` (UTC), or `00000000` for the snapshot, one per line. Empty: what is due, that "
+            description_md="`YYYYMMDD`, or `00000000` for the snapshot, one per line. Empty: what is due, that "
             "is every closed day, and the snapshot, whose raw objects its Parquet was not made from. "
             "A day that is still open can be named; the views go on reading it from JSON.",
             section=_RUN,

@@ -227,7 +227,7 @@ def register_catalog(source: dict[str, Any]) -> list[str]:
     names = table_names(found)
     captured = Source.from_dict(source)
     register_table(found, names, captured.key, source_arn=captured.arn)
-    register_days(found, names, coming_days())
+    register_days(found, names, coming_days(names.lake))
     return [names.json_table, names.parquet_table, names.changes_view, names.current_view]
 
 

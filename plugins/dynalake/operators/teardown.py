@@ -106,7 +106,7 @@ def wants_data_deleted() -> bool:
     names = table_names(found)
     if read_table(found, names.lake.database, names.json_table) is not None:
         # What arrived last may be in a day that no run of dynalake_compact has registered.
-        register_days(found, names, coming_days())
+        register_days(found, names, coming_days(names.lake))
     return False
 
 

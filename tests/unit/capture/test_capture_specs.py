@@ -123,21 +123,25 @@ def test_options_that_are_not_allowed_are_named() -> None:
 
 
 def test_where_the_lake_is_is_no_parameter_of_an_option() -> None:
-    options = LakeOptions.parse({"bucket": "mine", "prefix": "lake/raw", "memory_mb": 1024})
-    assert options.place == {"bucket": "mine", "prefix": "lake/raw"}
+    options = LakeOptions.parse({"bucket": "mine", "prefix": "lake/raw", "time_zone": "Asia/Tokyo", "memory_mb": 128})
+    assert options.place == {"bucket": "mine", "prefix": "lake/raw", "time_zone": "Asia/Tokyo"}
     assert options.storage == {}
     assert LakeOptions.parse({"prefix": None}).place == {}
     with pytest.raises(SettingsError, match="prefix is '/lake/'"):
         LakeOptions.parse({"prefix": "/lake/"})
+    with pytest.raises(SettingsError, match="time_zone is 'Berlin'"):
+        LakeOptions.parse({"time_zone": "Berlin"})
 
 
-def test_the_prefix_reaches_every_stack() -> None:
-    lake = replace(LAKE, prefix="lake/raw")
+def test_the_prefix_and_the_time_zone_reach_every_stack() -> None:
+    lake = replace(LAKE, prefix="lake/raw", time_zone="Asia/Tokyo")
     table = table_spec(lake.table("RECEIPTS"), TableSettings("RECEIPTS"), SOURCE, STORAGE, FORWARDER)
     assert table.parameters["RawPrefix"] == "lake/raw/json/RECEIPTS/"
     assert table.parameters["RejectedPrefix"] == "lake/raw-errors/delivery/RECEIPTS/"
     for spec in (storage_spec(lake, create_bucket=True), forwarder_spec(lake, STORAGE, "code.zip")):
         assert spec.parameters["Prefix"] == "lake/raw"
+    for spec in (storage_spec(lake, create_bucket=True), forwarder_spec(lake, STORAGE, "code.zip"), table):
+        assert spec.parameters["TimeZone"] == "Asia/Tokyo"
 
 
 @pytest.mark.parametrize("name", [*TEMPLATES, "airflow"])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -62,6 +63,48 @@ def test_a_day_is_closed_some_time_after_its_end() -> None:
     assert not is_closed("20240103", datetime(2024, 1, 4, 0, 59, tzinfo=UTC), 1)
     assert is_closed("20240103", datetime(2024, 1, 4, 1, 0, tzinfo=UTC), 1)
     assert is_closed("00000000", NOW, 1)
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "end"),
+    [
+        ("UTC", "20240103", "2024-01-04T00:00:00Z"),
+        # East of UTC a day is over before UTC's, west of it after.
+        ("Pacific/Auckland", "20240103", "2024-01-03T11:00:00Z"),
+        ("Asia/Kolkata", "20240103", "2024-01-03T18:30:00Z"),
+        ("Pacific/Pago_Pago", "20240103", "2024-01-04T11:00:00Z"),
+        # 23 and 25 hours.
+        ("Europe/Berlin", "20240330", "2024-03-30T23:00:00Z"),
+        ("Europe/Berlin", "20240331", "2024-03-31T22:00:00Z"),
+        ("Europe/Berlin", "20241026", "2024-10-26T22:00:00Z"),
+        ("Europe/Berlin", "20241027", "2024-10-27T23:00:00Z"),
+        ("Pacific/Auckland", "20240407", "2024-04-07T12:00:00Z"),
+        # There is no midnight: the clock goes from 24:00 to 1:00.
+        ("Africa/Cairo", "20240425", "2024-04-25T22:00:00Z"),
+        # The clock goes back from 24:00 to 23:00.
+        ("Africa/Cairo", "20241031", "2024-10-31T22:00:00Z"),
+        # Midnight comes twice, at the start of the new day.
+        ("America/Havana", "20241102", "2024-11-03T05:00:00Z"),
+    ],
+)
+def test_a_day_is_closed_some_time_after_its_end_in_the_lake_s_zone(zone: str, day: str, end: str) -> None:
+    over = datetime.fromisoformat(end) + timedelta(hours=1)
+    assert not is_closed(day, over - timedelta(microseconds=1), 1, ZoneInfo(zone))
+    assert is_closed(day, over, 1, ZoneInfo(zone))
+    # Whatever zone the moment itself is written in.
+    assert is_closed(day, over.astimezone(ZoneInfo(zone)), 1, ZoneInfo(zone))
+    local = over.astimezone(ZoneInfo("America/St_Johns")) - timedelta(seconds=1)
+    assert not is_closed(day, local, 1, ZoneInfo(zone))
+
+
+def test_the_plan_and_the_watermark_go_by_the_zone() -> None:
+    at = datetime(2024, 1, 3, 12, tzinfo=UTC)
+    days = raw(d20240102="a", d20240103="b")
+    found = published(d20240102="a", d20240103="b")
+    for zone, closed in (("Pacific/Auckland", ["20240102", "20240103"]), ("UTC", ["20240102"])):
+        plans = plan_compaction("T", days, {}, at, zone=ZoneInfo(zone))
+        assert [plan.day for plan in plans] == closed
+        assert plan_watermark(Watermark(), days, found, at, zone=ZoneInfo(zone)).through == closed[-1]
 
 
 @pytest.mark.parametrize(

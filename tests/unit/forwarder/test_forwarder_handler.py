@@ -217,3 +217,18 @@ def test_the_key_of_a_rejected_record_depends_on_its_content() -> None:
     second, _ = rejected_object(NAMES, Rejected(5, record(1), "another reason"))
     third, _ = rejected_object(NAMES, Rejected(0, record(1, NewImage={}), "why"))
     assert first == second != third
+
+
+@pytest.mark.parametrize(
+    ("zone", "day"),
+    [
+        ("UTC", "20190525"),
+        ("America/New_York", "20190524"),
+        # A runtime that does not know the zone puts the change aside all the same.
+        ("Mars/Olympus_Mons", "20190525"),
+    ],
+)
+def test_a_rejected_change_is_under_its_day_in_the_lake_s_zone(zone: str, day: str) -> None:
+    names = Lake("dev", "123456789012", "eu-west-1", prefix="lake/raw", time_zone=zone).table("RECEIPTS")
+    key = rejected_object(names, Rejected(0, record(1), "why"))[0]
+    assert key.startswith(f"lake/raw-errors/forwarder/RECEIPTS/dt={day}/1-")
