@@ -38,6 +38,8 @@ from infra.local.process import LocalAws
 from tests.aws.capture_steps import patiently
 
 ACCOUNT = "000000000000"
+# Not the default: a grant that names that one would be seen.
+PREFIX = "lake/raw"
 AIRFLOW = Path("infra/cloudformation/airflow.yaml")
 
 
@@ -63,6 +65,7 @@ def secure(aws: LocalAws, environment: str) -> Secured:
         TemplateBody=AIRFLOW.read_text(encoding="utf-8"),
         Parameters=[
             {"ParameterKey": "Environment", "ParameterValue": environment},
+            {"ParameterKey": "Prefix", "ParameterValue": PREFIX},
             {"ParameterKey": "TrustedPrincipalArns", "ParameterValue": f"arn:aws:iam::{ACCOUNT}:root"},
         ],
         Capabilities=["CAPABILITY_IAM"],
@@ -78,7 +81,7 @@ def secure(aws: LocalAws, environment: str) -> Secured:
             "permissions_boundary_arn": outputs["PermissionsBoundaryArn"],
         }
     )
-    return Secured(aws, root, dag, plan_lake(dag, environment), options, roles_of(root, stack))
+    return Secured(aws, root, dag, plan_lake(dag, environment, prefix=PREFIX), options, roles_of(root, stack))
 
 
 def clients_with(aws: LocalAws, key: str, secret: str, token: str | None = None) -> Clients:
