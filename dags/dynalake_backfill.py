@@ -2,7 +2,7 @@
 ### Brings in what a DynamoDB table already holds
 
 The stream only has changes. This DAG reads the table itself, in parallel segments, and writes every item as a
-`SNAPSHOT` change record to `dynamodb/json/{TABLE}/dt=00000000/{run}/`. Items written at or after the hand-off time are
+`SNAPSHOT` change record to `{prefix}/json/{TABLE}/dt=00000000/{run}/`. Items written at or after the hand-off time are
 left out where they have an `updatedAt`: the stream has them.
 
 1. **plan** decides once what is read, and stores it beside the run's files. With *Only estimate*, the run ends here.
