@@ -11,9 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from dynalake.clients import Clients
 from infra.local.process import LocalAws
+
+# Machines are noisy: an example that takes long is no failure.
+settings.register_profile("dynalake", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("dynalake")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dynalake.catalog.layout import files_still_readable, glue_type, narrow, signature, trino_type, written
@@ -165,13 +165,3 @@ def test_a_type_reads_its_own_files(a: Type, b: Type) -> None:
     if a != NULL:
         assert files_still_readable(files, table)
     assert signature(files) == signature(written(files))
-
-
-@settings(max_examples=50)
-@given(TYPES, TYPES, TYPES)
-def test_what_cannot_be_read_stays_so_when_the_type_widens_further(a: Type, b: Type, c: Type) -> None:
-    one = name_fields(a)
-    two = name_fields(merge(one, b, LIMIT))
-    three = name_fields(merge(two, c, LIMIT))
-    if files_still_readable(one, three) and one != NULL and two != NULL:
-        assert files_still_readable(two, three) or glue_type(one) != glue_type(two)
