@@ -6,6 +6,9 @@ ITEMS  ?=
 KEY    ?=
 NAMES  ?=
 
+# Caches too stay inside this folder.
+export UV_CACHE_DIR := $(CURDIR)/.local/uv-cache
+
 .DEFAULT_GOAL := help
 .PHONY: help demo up down test test-unit bench check format lock clean
 
@@ -22,7 +25,7 @@ down: .venv/.run  ## Stop what `make up` started and clean up
 	@PYTHONPATH=plugins $(BIN)/python -m infra.local.up down
 
 test: .venv/.dev .venv-local/.installed  ## Every test: unit, DAGs, local AWS, browser, end to end
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 test-unit: .venv/.dev  ## The tests that need nothing running, in about a minute
 	@$(BIN)/python -m pytest tests/unit
@@ -55,7 +58,7 @@ $(UV):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dynalake needs Python 3.11 or newer, this is " + sys.version)'
 	@echo 'Installing into .venv (once, some minutes on a slow line) …'
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-cache-dir uv==0.13.9
 
 .venv/.run: $(UV) requirements.txt
 	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements.txt
