@@ -6,12 +6,7 @@ from typing import Any
 
 from airflow.sdk import get_current_context, task
 
-from dynalake.operators.session import clients, guarded, parameters, table_names
-
-
-def _run_id() -> str:
-    run_id: str = get_current_context()["run_id"]
-    return run_id
+from dynalake.operators.session import clients, guarded, parameters, run_id, table_names
 
 
 @task
@@ -31,7 +26,7 @@ def plan() -> list[int]:
     planned = plan_backfill(
         found,
         names,
-        run=_run_id(),
+        run=run_id(),
         method=asked["method"],
         updated_at_attribute=attribute,
         updated_before=asked["updated_before"] or load_hand_off(found, names).at.isoformat(),
@@ -57,7 +52,7 @@ def scan(segment: int) -> dict[str, Any]:
     result = scan_segment(
         found,
         names,
-        run=_run_id(),
+        run=run_id(),
         segment=segment,
         progress=lambda now: print(f"{now.read:,} items read, {now.kept:,} kept, {now.objects:,} objects"),
     )
@@ -71,7 +66,7 @@ def commit() -> dict[str, Any]:
     from dynalake.backfill.commit import commit_backfill
 
     found = clients()
-    committed = commit_backfill(found, table_names(found), run=_run_id())
+    committed = commit_backfill(found, table_names(found), run=run_id())
     print(committed.ledger.markdown())
     return committed.to_json()
 

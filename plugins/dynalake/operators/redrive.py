@@ -7,14 +7,9 @@ from typing import Any
 
 from airflow.sdk import get_current_context, task
 
-from dynalake.operators.session import clients, guarded, parameters, table_names
+from dynalake.operators.session import clients, guarded, parameters, run_id, table_names
 
 SHOWN_FAILURES = 20
-
-
-def _run_id() -> str:
-    run_id: str = get_current_context()["run_id"]
-    return run_id
 
 
 @task
@@ -36,7 +31,7 @@ def list_failed() -> list[int]:
             for key in chunk.keys:
                 print(f"{chunk.stage} | {key}")
         return []
-    save_plan(found, names, _run_id(), plan)
+    save_plan(found, names, run_id(), plan)
     return list(range(len(plan.chunks)))
 
 
@@ -49,9 +44,9 @@ def replay(chunk: int) -> dict[str, Any]:
 
     found = clients()
     names = table_names(found)
-    planned = load_plan(found, names, _run_id()).chunks[chunk]
+    planned = load_plan(found, names, run_id()).chunks[chunk]
     get_current_context()["chunk_label"] = planned.label  # type: ignore[typeddict-unknown-key]
-    done = replay_chunk(found, names, _run_id(), planned)
+    done = replay_chunk(found, names, run_id(), planned)
     print(
         f"{done.done:,} batches with {done.changes:,} changes are stored and marked done; {done.gone:,} were done "
         f"before; {done.put_aside:,} changes of them were put aside; {len(done.rejected):,} batches cannot pass"

@@ -56,6 +56,11 @@ def parameters() -> dict[str, Any]:
     return dict(get_current_context()["params"])
 
 
+def run_id() -> str:
+    """The run's id in Airflow: the same for every task and every retry."""
+    return str(get_current_context()["run_id"])
+
+
 def clients() -> Clients:
     """The clients of the run's AWS connection."""
     return clients_of(str(parameters()["aws_conn_id"]))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import PokeReturnValue, get_current_context, task
+from airflow.sdk import PokeReturnValue, task
 
-from dynalake.operators.session import clients, guarded, parameters, table_names
+from dynalake.operators.session import clients, guarded, parameters, run_id, table_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -184,7 +184,7 @@ def send_canary() -> dict[str, Any]:
     from dynalake.capture.verify import send_canary as send
 
     found = clients()
-    canary = send(found, table_names(found), str(get_current_context()["run_id"]))
+    canary = send(found, table_names(found), run_id())
     print(f"The canary went into {canary.stream} at {canary.sent.isoformat(timespec='milliseconds')}")
     return canary.to_dict()
 

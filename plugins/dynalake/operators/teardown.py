@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from airflow.sdk import PokeReturnValue, get_current_context, task
+from airflow.sdk import PokeReturnValue, task
 
-from dynalake.operators.session import clients, guarded, parameters, table_names
+from dynalake.operators.session import clients, guarded, parameters, run_id, table_names
 
 
 @task
@@ -50,7 +50,7 @@ def send_last_canaries() -> list[dict[str, Any]]:
         return []
     found = clients()
     names = table_names(found)
-    canaries = send(found, names, str(get_current_context()["run_id"]))
+    canaries = send(found, names, run_id())
     print(f"{len(canaries)} canaries are on their way" if canaries else "There is no pipeline any more")
     return [canary.to_dict() for canary in canaries]
 
