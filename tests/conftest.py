@@ -38,6 +38,7 @@ os.environ.update(
 )
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Two processes share the work: what runs Airflow, which takes longest, and the rest file by file.
 
