@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from dynalake.capture.bucket import creates_bucket
@@ -106,8 +107,10 @@ def raw_changes(clients: Clients, names: TableNames) -> list[dict[str, Any]]:
     for page in pages:
         for entry in page.get("Contents", []):
             body = clients.s3.get_object(Bucket=names.lake.bucket, Key=entry["Key"])["Body"].read()
-            lines = gzip.decompress(body).decode().splitlines()
-            found += [change for change in map(json.loads, lines) if change["__operation"] != "CANARY"]
+            # Only \n ends a line: text may hold what `splitlines` would end one at. No digit may get lost either.
+            lines = gzip.decompress(body).decode().removesuffix("\n").split("\n")
+            changes = [json.loads(line, parse_float=Decimal) for line in lines]
+            found += [change for change in changes if change["__operation"] != "CANARY"]
     return found
 
 

@@ -34,18 +34,20 @@ def numbers(draw: st.DrawFn) -> str:
     return draw(st.sampled_from(["", "-"])) + text
 
 
-def _leaf() -> st.SearchStrategy[Pair]:
+def _leaf(smallest_set: int = 0) -> st.SearchStrategy[Pair]:
     return st.one_of(
         TEXT.map(lambda text: ({"S": text}, text)),
         numbers().map(lambda text: ({"N": text}, Decimal(text))),
         st.binary(max_size=20).map(lambda data: ({"B": data}, b64encode(data).decode())),
         st.booleans().map(lambda flag: ({"BOOL": flag}, flag)),
         st.just(({"NULL": True}, None)),
-        st.lists(TEXT, unique=True, max_size=5).map(lambda texts: ({"SS": texts}, sorted(texts))),
-        st.lists(numbers(), unique_by=Decimal, max_size=5).map(
+        st.lists(TEXT, unique=True, min_size=smallest_set, max_size=5).map(
+            lambda texts: ({"SS": texts}, sorted(texts))
+        ),
+        st.lists(numbers(), unique_by=Decimal, min_size=smallest_set, max_size=5).map(
             lambda texts: ({"NS": texts}, sorted(map(Decimal, texts)))
         ),
-        st.lists(st.binary(max_size=9), unique=True, max_size=5).map(
+        st.lists(st.binary(max_size=9), unique=True, min_size=smallest_set, max_size=5).map(
             lambda datas: ({"BS": datas}, sorted(b64encode(data).decode() for data in datas))
         ),
     )
@@ -62,3 +64,22 @@ def _nested(inner: st.SearchStrategy[Pair]) -> st.SearchStrategy[Pair]:
 
 VALUES: st.SearchStrategy[Pair] = st.recursive(_leaf(), _nested, max_leaves=12)
 ITEMS: st.SearchStrategy[dict[str, Pair]] = st.dictionaries(NAMES, VALUES, max_size=6)
+
+# What DynamoDB itself stores: no empty set, and at most 32 levels.
+LEVELS = 32
+
+
+@st.composite
+def deep_values(draw: st.DrawFn) -> dict[str, Any]:
+    """A value inside of up to 31 lists and maps."""
+    value = draw(_leaf(1))[0]
+    for _ in range(draw(st.integers(0, LEVELS - 1))):
+        value = {"L": [value]} if draw(st.booleans()) else {"M": {draw(NAMES): value}}
+    return value
+
+
+STORABLE: st.SearchStrategy[dict[str, dict[str, Any]]] = st.dictionaries(
+    NAMES,
+    st.one_of(st.recursive(_leaf(1), _nested, max_leaves=12).map(lambda pair: pair[0]), deep_values()),
+    max_size=6,
+)
