@@ -1,0 +1,105 @@
+"""A table whose Kinesis stream changes its mode and shards while it is written to."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from dynalake.capture.stacks import stack_state
+from dynalake.clients import Clients
+from dynalake.settings import TableSettings
+from tests.aws.capture_steps import SetUp, make_table, set_up, wait_for_changes
+
+TABLE = "RESHARDED"
+EACH = 30
+"""Items that are written, at least, with each number of shards."""
+
+
+class Writer(threading.Thread):
+    """Writes items without a pause until it is stopped."""
+
+    def __init__(self, clients: Clients) -> None:
+        super().__init__(daemon=True)
+        self.written: list[str] = []
+        self.error: Exception | None = None
+        self._clients = clients
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        try:
+            while not self._stopped.is_set():
+                item_id = f"item-{len(self.written)}"
+                self._clients.dynamodb.put_item(TableName=TABLE, Item={"id": {"S": item_id}})
+                self.written.append(item_id)
+                time.sleep(0.005)
+        except Exception as error:
+            self.error = error
+
+    def wait_for_more(self) -> None:
+        """Until some more items are written."""
+        enough, deadline = len(self.written) + EACH, time.monotonic() + 30
+        while len(self.written) < enough:
+            assert self.error is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Write as long as the block runs."""
+        self.start()
+        try:
+            yield
+        finally:
+            self._stopped.set()
+            self.join(30)
+
+
+def identity(clients: Clients, done: SetUp) -> tuple[object, ...]:
+    """What is another thing after any part of the pipeline was replaced; names and ARNs alone may be taken again."""
+    names = done.names
+    stream = clients.kinesis.describe_stream_summary(StreamName=names.stream)["StreamDescriptionSummary"]
+    delivery = clients.firehose.describe_delivery_stream(DeliveryStreamName=names.delivery_stream)
+    mapping = clients.lambda_.get_event_source_mapping(UUID=done.mapping_id)
+    resources = clients.cloudformation.describe_stack_resources(StackName=names.stack)["StackResources"]
+    return (
+        clients.cloudformation.describe_stacks(StackName=names.stack)["Stacks"][0]["StackId"],
+        (stream["StreamARN"], stream["StreamCreationTimestamp"]),
+        delivery["DeliveryStreamDescription"]["CreateTimestamp"],
+        (mapping["UUID"], mapping["EventSourceArn"]),
+        sorted((each["LogicalResourceId"], each["PhysicalResourceId"]) for each in resources),
+        done.hand_off,
+    )
+
+
+def test_shards_change_in_place_under_writes_and_nothing_is_lost(clients: Clients) -> None:
+    make_table(clients, TABLE)
+    first = set_up(clients, "resharded", TableSettings(TABLE))
+    as_it_was = identity(clients, first)
+    stream = first.names.stream
+    versions = [stack_state(clients, first.names.stack).version]
+    writer = Writer(clients)
+    with writer.writing():
+        writer.wait_for_more()
+        for shards in (2, 3, 0):
+            done = set_up(clients, "resharded", TableSettings(TABLE, shards=shards), update=True)
+            summary = clients.kinesis.describe_stream_summary(StreamName=stream)["StreamDescriptionSummary"]
+            mode = summary["StreamModeDetails"]["StreamMode"]
+            # A stream that becomes on-demand keeps the shards that it has, and goes on from there.
+            assert (mode, summary["OpenShardCount"]) == (("PROVISIONED", shards) if shards else ("ON_DEMAND", 3))
+            state = stack_state(clients, first.names.stack)
+            assert state.status == "UPDATE_COMPLETE"
+            assert state.parameters["Shards"] == str(shards)
+            assert identity(clients, done) == as_it_was
+            versions.append(state.version)
+            writer.wait_for_more()
+    assert writer.error is None
+    assert len(set(versions)) == 4
+    assert len(writer.written) >= 4 * EACH
+    # The first shards are closed, and were written to before as the last ones are now.
+    all_shards = clients.kinesis.list_shards(StreamName=stream)["Shards"]
+    assert len([each for each in all_shards if "EndingSequenceNumber" in each["SequenceNumberRange"]]) == 4 + 2
+
+    changes = wait_for_changes(clients, first.names, len(writer.written))
+    assert sorted(change["id"] for change in changes) == sorted(writer.written)
