@@ -25,7 +25,7 @@ from dynalake.capture.change_sets import (
 )
 from dynalake.capture.stack_failures import explain_failure
 from dynalake.clients import Clients
-from dynalake.errors import ConflictError, NotReadyError, StackError
+from dynalake.errors import ConflictError, NotReadyError
 
 __all__ = [
     "Change",
@@ -53,6 +53,9 @@ logger = logging.getLogger(__name__)
 
 # A stack whose creation failed can only be deleted; it holds nothing that was ever used.
 _NEVER_CREATED = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED")
+
+# Only a person can say what is to become of these.
+_STUCK = ("UPDATE_ROLLBACK_FAILED", "DELETE_FAILED")
 
 
 @dataclass(frozen=True)
@@ -195,26 +198,8 @@ def _deployed(state: StackState) -> Deployed | None:
 
 
 def _check_usable(clients: Clients, state: StackState) -> None:
-    name = state.name
-    if state.status == "UPDATE_ROLLBACK_FAILED":
-        failure = explain_failure(clients, name, state.status, state.reason)
-        raise StackError(
-            failure.received,
-            allowed="a stack that is not stuck in a failed rollback",
-            action=(
-                "remove the cause, then run: aws cloudformation continue-update-rollback --stack-name "
-                f"{name} (with --resources-to-skip for what cannot be restored), then trigger the DAG again"
-            ),
-            **failure.ids,
-        )
-    if state.status == "DELETE_FAILED":
-        failure = explain_failure(clients, name, state.status, state.reason)
-        raise StackError(
-            failure.received,
-            allowed="a stack that exists, or none",
-            action=f"finish deleting it: aws cloudformation delete-stack --stack-name {name}",
-            **failure.ids,
-        )
+    if state.status in _STUCK:
+        raise explain_failure(clients, state.name, state.status, state.reason)
 
 
 def wait_until_settled(
