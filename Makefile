@@ -25,7 +25,7 @@ down: .venv/.run  ## Stop what `make up` started and clean up
 	@PYTHONPATH=plugins $(BIN)/python -m infra.local.up down
 
 test: .venv/.dev .venv-local/.installed  ## Every test: unit, DAGs, local AWS, browser, end to end
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+	@$(BIN)/python -m pytest
 
 test-unit: .venv/.dev  ## The tests that need nothing running, in about a minute
 	@$(BIN)/python -m pytest tests/unit

@@ -38,22 +38,6 @@ os.environ.update(
 )
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two processes share the work: what runs Airflow, which takes longest, and the rest file by file.
-
-    Much of a test's time is waiting, and fixtures that set a pipeline up are made once per file.
-    """
-    runs_airflow = [f"{REPOSITORY}/tests/{folder}/" for folder in ("e2e", "airflow")]
-
-    def group(item: pytest.Item) -> str:
-        return "airflow" if str(item.path).startswith(tuple(runs_airflow)) else str(item.path)
-
-    items.sort(key=lambda item: group(item) != "airflow")
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group(item)))
-
-
 def need(program: str) -> str:
     """The program's path. On a developer's machine the test is skipped and says what is missing; in CI it fails."""
     found = shutil.which(program)
