@@ -23,6 +23,8 @@ from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 USER = "admin"
+PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0)
+"""Seconds between the attempts of one request."""
 
 
 def free_ports(count: int) -> list[int]:
@@ -54,13 +56,18 @@ class AirflowClient:
         """The decoded JSON answer of `/api/v2{path}`; AirflowRequestError when it is refused."""
         if not self._token:
             self._token = self._send("POST", "/auth/token", self._credentials)["access_token"]
-        try:
-            return self._send(method, f"/api/v2{path}", body)
-        except AirflowRequestError as error:
-            if error.status != 401:
-                raise
-            self._token = self._send("POST", "/auth/token", self._credentials)["access_token"]
-            return self._send(method, f"/api/v2{path}", body)
+        for pause in (*PAUSES, None):
+            try:
+                return self._send(method, f"/api/v2{path}", body)
+            except AirflowRequestError as error:
+                # SQLite locks as a whole: on a busy machine a request may find it locked, and is rolled back.
+                locked = error.status == 500 and "Database error" in str(error)
+                if pause is None or not (locked or error.status == 401):
+                    raise
+                if error.status == 401:
+                    self._token = self._send("POST", "/auth/token", self._credentials)["access_token"]
+                time.sleep(pause)
+        raise AssertionError("the last pass returns or raises")
 
     def _send(self, method: str, path: str, body: Mapping[str, object] | None) -> Any:
         headers = {"Content-Type": "application/json"}

@@ -15,16 +15,23 @@ from dynalake.settings import TableSettings
 
 def load_lake(clients: Clients, environment: str) -> Lake:
     """The lake of an environment in the clients' account and region; `SettingsError` where it is not set up."""
-    lake = _default_lake(clients, environment)
-    found = _place(clients, lake)
-    if found is None:
+    lake = find_lake(clients, environment)
+    if lake is None:
+        where = _default_lake(clients, environment)
         raise SettingsError(
-            f"There is no lake {environment!r} in account {lake.account}, region {lake.region}",
+            f"There is no lake {environment!r} in account {where.account}, region {where.region}",
             allowed="the environment of a lake that is set up",
             action="run dynalake_setup for a table first, or check the environment, region and AWS connection",
             environment=environment,
         )
-    return replace(lake, **found)
+    return lake
+
+
+def find_lake(clients: Clients, environment: str) -> Lake | None:
+    """The lake of an environment in the clients' account and region; None where it is not set up."""
+    lake = _default_lake(clients, environment)
+    found = _place(clients, lake)
+    return None if found is None else replace(lake, **found)
 
 
 def plan_lake(clients: Clients, environment: str, bucket: str = "", *, prefix: str = "", time_zone: str = "") -> Lake:

@@ -32,12 +32,15 @@ def _now() -> datetime:
 @guarded
 def tables() -> list[str]:
     """The tables this run is about; their partitions of the coming days are registered."""
-    from dynalake.capture.lake import list_tables, load_settings
+    from dynalake.capture.lake import find_lake, list_tables, load_settings
     from dynalake.catalog.partitions import register_days
     from dynalake.operators.days import coming_days
 
     asked = parameters()["tables"]
     found = clients()
+    if not asked and find_lake(found, str(parameters()["environment"])) is None:
+        print("There is no lake yet; dynalake_setup makes it with its first table")
+        return []
     where = lake(found)
     if asked:
         chosen = [load_settings(found, where.table(name)).table for name in sorted(set(asked))]
