@@ -22,11 +22,10 @@ def deploy(client: Client, name: str, eventually: Any) -> Callable[..., Any]:
 
     def run(resources: Template, outputs: Template | None = None, stack: str = name) -> Any:
         run_name = f"run-{next(runs)}"
-        known = [entry["StackName"] for entry in cloudformation.describe_stacks()["Stacks"]]
         cloudformation.create_change_set(
             StackName=stack,
             ChangeSetName=run_name,
-            ChangeSetType="UPDATE" if stack in known else "CREATE",
+            ChangeSetType="UPDATE" if stack in _stacks(client) else "CREATE",
             TemplateBody=json.dumps({"Resources": resources, "Outputs": outputs or {}}),
             Capabilities=["CAPABILITY_NAMED_IAM"],
         )
@@ -46,6 +45,12 @@ def deploy(client: Client, name: str, eventually: Any) -> Callable[..., Any]:
         return eventually(still)
 
     return run
+
+
+def _stacks(client: Client) -> set[str]:
+    """The names of all stacks: local AWS is shared by all tests, so they take more than one page."""
+    pages = client("cloudformation").get_paginator("describe_stacks").paginate()
+    return {stack["StackName"] for page in pages for stack in page["Stacks"]}
 
 
 def resource(kind: str, properties: Template, **attributes: Any) -> Template:
@@ -275,7 +280,7 @@ def test_what_is_retained_outlives_its_stack(client: Client, name: str, deploy: 
     deploy(resource("S3::Bucket", {"BucketName": name}, DeletionPolicy="Retain"))
     cloudformation = client("cloudformation")
     cloudformation.delete_stack(StackName=name)
-    eventually(lambda: name not in [s["StackName"] for s in cloudformation.describe_stacks()["Stacks"]])
+    eventually(lambda: name not in _stacks(client))
     client("s3").head_bucket(Bucket=name)
 
 

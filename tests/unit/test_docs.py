@@ -52,7 +52,9 @@ def _limits(f: Field[Any]) -> str:
 
 
 def test_every_target_of_the_makefile_says_what_it_does() -> None:
-    listed = subprocess.run(["make", "help"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout
     assert {line.split()[0] for line in listed.splitlines()} == TARGETS
 
 
