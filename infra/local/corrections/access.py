@@ -115,6 +115,18 @@ def allows(role_arn: str, service: str, requests: Sequence[tuple[str, str]]) -> 
     return all(decided)
 
 
+def caller_allows(requests: Sequence[tuple[str, str]]) -> bool:
+    """Whether whoever sent the current request may do all of this: what a service does on the caller's behalf."""
+    caller = iam_evaluator.caller_arn() if gateway.AUTH else ""
+    if ":assumed-role/" not in caller:
+        return True
+    role_name, account = caller.split("/")[1], get_account_id()
+    policies = iam_evaluator._gather_role_policies(role_name, account)
+    limits = iam_evaluator._permissions_boundary(iam._roles, role_name, account)
+    decided = [_decide(role_name, account, request, policies, limits) for request in requests]
+    return all(decided)
+
+
 def _decide(role_name: str, account: str, request: tuple[str, str], policies: Any, limits: Any) -> bool:
     context = iam_evaluator.EvalContext(
         principal_arn=f"arn:aws:sts::{account}:assumed-role/{role_name}/service",

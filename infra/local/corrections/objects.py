@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from typing import Any
 
 from ministack import app as gateway
 from ministack.services import s3
@@ -15,11 +17,33 @@ def put(bucket: str, key: str, body: bytes) -> int:
     failure = requests.s3_failure("PutObject", bucket, key)
     if failure is not None:
         return failure[0]
+    return _request("PUT", bucket, key, body, {})[0]
+
+
+def put_in_parts(bucket: str, key: str, body: bytes) -> tuple[int, str]:
+    """Put one object as an upload of one part: the status and the ETag, which is then no MD5 of the content."""
+    failure = requests.s3_failure("PutObject", bucket, key)
+    if failure is not None:
+        return failure[0], ""
+    status, _, answer = _request("POST", bucket, key, b"", {"uploads": [""]})
+    if status != 200:
+        return status, ""
+    upload = re.findall("<UploadId>(.*?)</UploadId>", answer.decode())[0]
+    _, headers, _ = _request("PUT", bucket, key, body, {"partNumber": ["1"], "uploadId": [upload]})
+    tag = {name.lower(): value for name, value in headers.items()}["etag"]
+    parts = (
+        f"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{tag}</ETag></Part></CompleteMultipartUpload>"
+    )
+    status, _, answer = _request("POST", bucket, key, parts.encode(), {"uploadId": [upload]})
+    return status, re.findall("<ETag>(.*?)</ETag>", answer.decode())[0].replace("&quot;", "")
+
+
+def _request(method: str, bucket: str, key: str, body: bytes, query: dict[str, Any]) -> tuple[int, Any, bytes]:
     headers = {
         "content-type": "application/octet-stream",
         "content-length": str(len(body)),
         "host": "s3.localhost",
     }
-    request = s3.handle_request("PUT", f"/{bucket}/{key}", headers, body, {}, internal=True)
-    status, _, _ = asyncio.run_coroutine_threadsafe(request, gateway._MAIN_LOOP).result()
-    return int(status)
+    request = s3.handle_request(method, f"/{bucket}/{key}", headers, body, query, internal=True)
+    status, answered, content = asyncio.run_coroutine_threadsafe(request, gateway._MAIN_LOOP).result()
+    return int(status), answered, content if isinstance(content, bytes) else str(content).encode()

@@ -10,6 +10,7 @@ from ministack import app as gateway
 
 from infra.local import faults
 from infra.local.corrections import access, metrics
+from infra.local.corrections.exports import history
 
 _Response = tuple[int, dict[str, str], bytes]
 
@@ -57,7 +58,7 @@ def install() -> Any:
     ministack_app = gateway.app
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http" and scope["path"] in (faults.PATH, access.PATH):
+        if scope["type"] == "http" and scope["path"] in (faults.PATH, access.PATH, history.PATH):
             await _administer(scope["path"], scope["method"], receive, send)
         else:
             await ministack_app(scope, receive, send)
@@ -147,7 +148,9 @@ async def _administer(path: str, method: str, receive: Any, send: Any) -> None:
             faults.clear() if path == faults.PATH else access.forget()
         elif method == "POST" and path == faults.PATH:
             faults.add(json.loads(body))
-        content: Any = faults.active() if path == faults.PATH else access.decisions()
+        elif method == "POST" and path == history.PATH:
+            history.age(**json.loads(body))
+        content: Any = access.decisions() if path == access.PATH else faults.active()
     except (TypeError, ValueError) as error:
         status, content = 400, {"message": str(error)}
     headers = [(b"content-type", b"application/json")]

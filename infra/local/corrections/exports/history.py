@@ -1,0 +1,163 @@
+"""Point-in-time recovery: what a table held at any moment since it was turned on.
+
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Point-in-time-recovery.html
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from ministack.core.responses import get_account_id, get_region, json_response
+from ministack.services import dynamodb
+
+PATH = "/_dynalake/point-in-time-recovery"
+RETENTION_SECONDS = 35 * 24 * 60 * 60
+
+Item = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One write: its time in microseconds, the item's key, and its JSON before and after (None: not there)."""
+
+    micros: int
+    key: str
+    before: str | None
+    after: str | None
+
+
+@dataclass
+class History:
+    """A table's changes, oldest first, since its recovery was turned on (microseconds)."""
+
+    table_id: str
+    since: int
+    changes: list[Change] = field(default_factory=list)
+
+
+_histories: dict[tuple[str, str, str], History] = {}
+_last = 0
+_lock = threading.Lock()
+
+
+def install() -> None:
+    """Note every change of a table whose recovery is on, whether or not it has a stream."""
+    emit = dynamodb._emit_stream_event
+
+    def emit_and_note(name: str, event: str, old: Item | None, new: Item | None, *rest: Any, **named: Any) -> None:
+        found = of_table(name)
+        if found is not None and old != new:
+            before, after = (None if item is None else json.dumps(item) for item in (old, new))
+            key = key_text(dynamodb._tables.get(name), new or old or {})
+            found.changes.append(Change(now_micros(), key, before, after))
+        emit(name, event, old, new, *rest, **named)
+
+    dynamodb._emit_stream_event = emit_and_note
+    update = dynamodb._update_continuous_backups
+
+    def update_continuous_backups(request: dict[str, Any]) -> Any:
+        answer = update(request)
+        name = dynamodb._normalize_table_name(request.get("TableName"))
+        table = dynamodb._tables.get(name)
+        if table is not None:
+            if not dynamodb._pitr_settings.get(name):
+                _histories.pop(_place(name), None)
+            elif of_table(name) is None:
+                _histories[_place(name)] = History(table["TableId"], now_micros())
+        return answer
+
+    dynamodb._update_continuous_backups = update_continuous_backups
+    describe = dynamodb._describe_continuous_backups
+
+    def describe_continuous_backups(request: dict[str, Any]) -> Any:
+        answer = describe(request)
+        found = of_table(dynamodb._normalize_table_name(request.get("TableName")))
+        if found is None:
+            return answer
+        backups = json.loads(answer[2])
+        recovery = backups["ContinuousBackupsDescription"]["PointInTimeRecoveryDescription"]
+        recovery["RecoveryPeriodInDays"] = 35
+        recovery["EarliestRestorableDateTime"] = earliest(found) // 1_000_000
+        return json_response(backups)
+
+    dynamodb._describe_continuous_backups = describe_continuous_backups
+    reset = dynamodb.reset
+
+    def reset_with_histories() -> None:
+        _histories.clear()
+        reset()
+
+    dynamodb.reset = reset_with_histories
+
+
+def of_table(name: str) -> History | None:
+    """The history of a table whose recovery is on, in the current request's account and region."""
+    found = _histories.get(_place(name))
+    table = dynamodb._tables.get(name)
+    return found if found and table and found.table_id == table["TableId"] else None
+
+
+def earliest(history: History) -> int:
+    """The first moment that can be restored, in microseconds."""
+    return max(history.since, now_micros() - RETENTION_SECONDS * 1_000_000)
+
+
+def state_at(name: str, history: History, micros: int | None) -> dict[str, str]:
+    """The items by key as they were at that moment (None: now): what was written later is taken back."""
+    table = dynamodb._tables.get(name)
+    found = {
+        key_text(table, item): json.dumps(item) for by_sort in table["items"].values() for item in by_sort.values()
+    }
+    for change in reversed(history.changes if micros is not None else []):
+        if micros is not None and change.micros < micros:
+            break
+        if change.before is None:
+            found.pop(change.key, None)
+        else:
+            found[change.key] = change.before
+    return found
+
+
+def final_states(history: History, start: int, end: int) -> list[Change]:
+    """One change per item that was written in `[start, end)`: from what it was before to what it was at the end.
+
+    An item that was made and deleted meanwhile is left out.
+    """
+    merged: dict[str, Change] = {}
+    for change in history.changes:
+        if start <= change.micros < end:
+            first = merged.get(change.key, change)
+            merged[change.key] = Change(change.micros, change.key, first.before, change.after)
+    return [change for change in merged.values() if change.before is not None or change.after is not None]
+
+
+def age(name: str, seconds: float) -> None:
+    """Move all that a table's history has into the past, as if so much time had gone by."""
+    with dynamodb._lock:
+        for (_, _, table), history in _histories.items():
+            if table == name:
+                moved = int(seconds * 1_000_000)
+                history.since -= moved
+                history.changes = [Change(c.micros - moved, c.key, c.before, c.after) for c in history.changes]
+
+
+def key_text(table: dict[str, Any], item: Item) -> str:
+    """The item's key as JSON text."""
+    names = [part["AttributeName"] for part in table["KeySchema"]]
+    return json.dumps({name: item[name] for name in names})
+
+
+def now_micros() -> int:
+    """The time in microseconds; no two calls get the same."""
+    global _last
+    with _lock:
+        _last = max(_last + 1, time.time_ns() // 1000)
+        return _last
+
+
+def _place(name: str) -> tuple[str, str, str]:
+    return get_account_id(), get_region(), name
