@@ -3,14 +3,14 @@
 
 Nothing is dropped: what cannot be stored is put aside with its reason. A **batch** is one object in S3 that holds such
 changes. There are those that the event source mapping gave up after its retries (`aws/lambda/{mapping}/…`), and single
-changes that the forwarder could not encode or that were too large (`{prefix}-errors/forwarder/{TABLE}/…`).
+changes that the forwarder could not encode (`{prefix}-errors/forwarder/{TABLE}/…`).
 
 1. **list_failed** shows them by stage and reason: how many batches and changes, the oldest, the newest. With
    *Only list* it also prints their keys, and the run ends here.
 2. **replay**, one mapped task per chunk of batches: sends the stored changes through the forwarder, the way they would
    have gone. What the forwarder says is stored moves to `{prefix}-errors/done/{TABLE}/`; what is not stays where it is.
-3. **report** adds it up. The run fails where something cannot pass, such as a change over `max_record_kb`; raise that
-   with `dynalake_setup` and run this again.
+3. **report** adds it up. The run fails where something still cannot pass, such as a record without an image, and names
+   it.
 
 A task that is killed replays some changes twice. Compaction removes them by item key and sequence number.
 """

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -19,12 +20,15 @@ from dynalake.names import DEFAULT_PREFIX, DEFAULT_TIME_ZONE, Lake
 from dynalake.record.change import CANARY_ID, SNAPSHOT_SEQUENCE, encode_change
 from dynalake.record.stream import encode_record
 from forwarder.delivery import Delivery, DeliveryStream, KinesisStream, Stream, deliver
+from forwarder.large import large_object
 from forwarder.packing import Line, pack
 from forwarder.rejected import Rejected, rejected_object
 from forwarder.targets import Target, Targets
 
 # Kept free at the end of an invocation to answer which changes are stored.
 RESERVE_SECONDS = 3.0
+
+JSON, GZIP = "application/json", "application/gzip"
 
 # Characters of a reason that an answer gives; the object that was put aside has all of it.
 SHOWN = 1000
@@ -90,6 +94,17 @@ def redrive(
 
 
 @dataclass(frozen=True)
+class Beside:
+    """An object that the forwarder itself writes: a change that is put aside, or one that is too large for a stream."""
+
+    position: int
+    """Where the change stood in the batch."""
+    key: str
+    body: bytes
+    content_type: str
+
+
+@dataclass(frozen=True)
 class Forwarded:
     """What became of a batch."""
 
@@ -102,18 +117,30 @@ class Forwarded:
 def _forward(forwarder: Forwarder, table: str, records: Sequence[Any], seconds_left: Callable[[], float]) -> Forwarded:
     target = forwarder.targets.get(table)
     stream = forwarder.stream(target)
-    lines, rejected = encode_batch(records, stream.limits.record)
+    encoded, rejected = encode_batch(records)
+    lines = [line for line in encoded if len(line.data) <= stream.limits.record]
+    large = [line for line in encoded if len(line.data) > stream.limits.record]
+    moment = datetime.now(UTC)
+    beside = [Beside(each.position, *rejected_object(target.names, each), JSON) for each in rejected]
+    beside += [Beside(line.position, *large_object(target.names, line, moment), GZIP) for line in large]
     half = seconds_left() / 2
-    blocked = _store_rejected(forwarder, target, rejected, lambda: seconds_left() - half)
+    blocked = _store_beside(forwarder, target, beside, lambda: seconds_left() - half)
     if blocked is not None:
-        # What stands behind a change that can be neither sent nor put aside comes again with it, so it is not sent now.
+        # What stands behind a change that can be neither sent nor stored comes again with it, so it is not sent now.
         lines = [line for line in lines if line.position < blocked]
     delivery = deliver(stream, pack(lines, stream.limits.record), seconds_left)
     if delivery.refused:
         forwarder.targets.forget(table)
     positions = [blob.first_position for blob in delivery.unstored]
     positions += [] if blocked is None else [blocked]
-    _log(table, records=len(records), rejected=len(rejected), delivery=delivery, unstored=len(positions))
+    _log(
+        table,
+        records=len(records),
+        rejected=len(rejected),
+        large=len(large),
+        delivery=delivery,
+        unstored=len(positions),
+    )
     answer = failures(records, min(positions)) if positions else {"batchItemFailures": []}
     return Forwarded(target, delivery, rejected, answer)
 
@@ -128,7 +155,7 @@ def send_canary(forwarder: Forwarder, table: str, canary_id: str, seconds_left: 
     )
     line = Line(0, canary_id, f"{text}\n".encode())
     delivery = deliver(stream, pack([line], stream.limits.record), seconds_left)
-    _log(table, records=1, rejected=0, delivery=delivery, unstored=len(delivery.unstored))
+    _log(table, records=1, rejected=0, large=0, delivery=delivery, unstored=len(delivery.unstored))
     if delivery.unstored:
         forwarder.targets.forget(table)
         raise NotReadyError(
@@ -143,8 +170,8 @@ def send_canary(forwarder: Forwarder, table: str, canary_id: str, seconds_left: 
     }
 
 
-def encode_batch(records: Sequence[Any], record_limit: int) -> tuple[list[Line], list[Rejected]]:
-    """Each stream record as a line, or, where it is malformed or longer than `record_limit` bytes, as rejected."""
+def encode_batch(records: Sequence[Any]) -> tuple[list[Line], list[Rejected]]:
+    """Each stream record as a line, or, where it is malformed, as rejected."""
     lines: list[Line] = []
     rejected: list[Rejected] = []
     for position, record in enumerate(records):
@@ -152,10 +179,6 @@ def encode_batch(records: Sequence[Any], record_limit: int) -> tuple[list[Line],
             data = f"{encode_record(record)}\n".encode()
         except RecordError as error:
             rejected.append(Rejected(position, record, str(error)))
-            continue
-        if len(data) > record_limit:
-            reason = f"The change record has {len(data)} bytes, the limit is {record_limit} (setting max_record_kb)."
-            rejected.append(Rejected(position, record, reason))
         else:
             lines.append(Line(position, record["dynamodb"]["SequenceNumber"], data))
     return lines, rejected
@@ -186,18 +209,19 @@ def failures(records: Sequence[Any], position: int) -> dict[str, list[dict[str, 
     raise NotReadyError("The first records of a batch are not stored and have no sequence number to say so by")
 
 
-def _store_rejected(
-    forwarder: Forwarder, target: Target, rejected: Sequence[Rejected], seconds_left: Callable[[], float]
+def _store_beside(
+    forwarder: Forwarder, target: Target, objects: Iterable[Beside], seconds_left: Callable[[], float]
 ) -> int | None:
-    """Put changes aside, in order; the position of the first that could not be, None where all were."""
-    for each in rejected:
-        key, body = rejected_object(target.names, each)
+    """Store what no stream takes, in the batch's order; the position of the first that could not be, None at best."""
+    for each in sorted(objects, key=lambda one: one.position):
         try:
             if seconds_left() <= 0:
                 return each.position
-            forwarder.s3.put_object(Bucket=target.names.lake.bucket, Key=key, Body=body, ContentType="application/json")
+            forwarder.s3.put_object(
+                Bucket=target.names.lake.bucket, Key=each.key, Body=each.body, ContentType=each.content_type
+            )
         except (ClientError, BotoCoreError) as error:
-            print(json.dumps({"table": target.names.table, "error": f"{key} cannot be written: {error}"}))
+            print(json.dumps({"table": target.names.table, "error": f"{each.key} cannot be written: {error}"}))
             return each.position
     return None
 
@@ -230,7 +254,7 @@ def _forwarder() -> Forwarder:
     )
 
 
-def _log(table: str, *, records: int, rejected: int, delivery: Delivery, unstored: int) -> None:
+def _log(table: str, *, records: int, rejected: int, large: int, delivery: Delivery, unstored: int) -> None:
     # One line per invocation that CloudWatch turns into metrics by itself:
     # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
     environment = os.environ.get("DYNALAKE_ENVIRONMENT", "")
@@ -242,6 +266,7 @@ def _log(table: str, *, records: int, rejected: int, delivery: Delivery, unstore
         "Table": table,
         "Records": records,
         "Rejected": rejected,
+        "Large": large,
         "Retried": delivery.retries,
         "Unstored": unstored,
         "Errors": delivery.errors,

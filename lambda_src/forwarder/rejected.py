@@ -45,9 +45,13 @@ def _day(lake: Lake, change: Any) -> str:
         milliseconds = event_time(change.get("ApproximateCreationDateTime"))
     except (RecordError, AttributeError):
         return SNAPSHOT_DAY
-    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    return lake_day(lake, datetime.fromtimestamp(milliseconds / 1000, UTC))
+
+
+def lake_day(lake: Lake, moment: datetime) -> str:
+    """The day in the lake's time zone; in UTC where the runtime does not know that zone."""
     try:
         return lake.day_of(moment)
     except SettingsError:
-        # A runtime without a time zone database: which folder it is must not keep the change from being put aside.
+        # Which folder it is must not keep a change from being stored.
         return day_of(moment)

@@ -244,6 +244,10 @@ class TableNames:
         """`{prefix}/json/{TABLE}/dt=YYYYMMDD/`, a day in the lake's time zone."""
         return f"{self.raw_prefix}dt={check_day(day)}/"
 
+    def large_change(self, day: str, sequence_number: str) -> str:
+        """`{prefix}/json/{TABLE}/dt=YYYYMMDD/large-{sequence number}.gz`: one change that no stream takes."""
+        return f"{self.raw_day(day)}large-{sequence_number}.gz"
+
     def snapshot_run(self, run: str) -> str:
         """`{prefix}/json/{TABLE}/dt=00000000/{run}/`"""
         return f"{self.raw_day(SNAPSHOT_DAY)}{run}/"

@@ -103,9 +103,10 @@ class TableSettings:
     )
     max_record_kb: int = setting(
         1000,
-        "The forwarder packs changes into records of up to this many KiB. Kinesis allows 1,024 by default.",
+        "The forwarder packs changes into records of up to this many KiB. A change that is longer becomes an object of "
+        "its own in the raw zone, past Kinesis and Firehose.",
         minimum=5,
-        maximum=10240,
+        maximum=1024,
         section="Forwarder",
     )
     batch_size: int = setting(

@@ -16,7 +16,7 @@ from dynalake.clients import Clients
 from dynalake.names import TableNames
 from dynalake.settings import TableSettings
 from infra.local.process import LocalAws
-from tests.aws.capture_steps import make_table, set_up, wait_for_changes
+from tests.aws.capture_steps import break_changes, make_table, put_aside_large, set_up, wait_for_changes
 
 DAGS = Path(__file__).resolve().parents[2] / "dags"
 
@@ -65,29 +65,33 @@ def wait_for_failed(clients: Clients, names: TableNames, count: int) -> None:
         time.sleep(0.2)
 
 
-def test_redrive_lists_replays_and_reports(clients: Clients, run: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_redrive_lists_replays_and_reports(
+    clients: Clients, local_aws: LocalAws, run: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     make_table(clients, "DAG-REDRIVE")
-    names = set_up(clients, "dag", TableSettings("DAG-REDRIVE", max_record_kb=5)).names
-    clients.dynamodb.put_item(TableName=names.table, Item={"id": {"S": "a"}, "text": {"S": "x" * 9000}})
+    done = set_up(clients, "dag", TableSettings("DAG-REDRIVE", max_record_kb=5))
+    names = done.names
+    break_changes(local_aws, names.table)
+    clients.dynamodb.put_item(TableName=names.table, Item={"id": {"S": "broken"}})
     wait_for_failed(clients, names, 1)
     where = {"table": names.table, "environment": "dag"}
 
     # A dry run stops behind the list.
     states = run("dynalake_redrive", **where, dry_run=True)
     assert states == {"run": "success", "list_failed": "success", "replay": "skipped", "report": "success"}
-    assert "forwarder | The change record has N bytes" in capsys.readouterr().out
+    assert "forwarder | The record has no NewImage" in capsys.readouterr().out
     # What cannot pass fails the run, which says why, and changes nothing.
     states = run("dynalake_redrive", **where)
     assert (states["run"], states["replay[0]"], states["report"]) == ("failed", "success", "failed")
     assert len(list_failed(clients, names)) == 1
 
-    set_up(clients, "dag", TableSettings(names.table), update=True)
-    clients.lambda_.update_function_configuration(FunctionName=names.lake.forwarder, Timeout=61)
-    (batch,) = list_failed(clients, names)
+    (broken,) = list_failed(clients, names)
+    large = put_aside_large(clients, names, done.source, 1)
     assert run("dynalake_redrive", **where, batches=["nothing"])["list_failed"] == "failed"
-    states = run("dynalake_redrive", **where, batches=[batch.key])
+    states = run("dynalake_redrive", **where, batches=[large])
     assert states == {"run": "success", "list_failed": "success", "replay[0]": "success", "report": "success"}
-    assert [change["id"] for change in wait_for_changes(clients, names, 1)] == ["a"]
+    assert [change["id"] for change in wait_for_changes(clients, names, 1)] == ["large-1"]
+    clients.s3.delete_object(Bucket=names.lake.bucket, Key=broken.key)
     assert run("dynalake_redrive", **where)["replay"] == "skipped"
 
 

@@ -25,12 +25,17 @@ from dynalake.errors import NotReadyError
 from dynalake.lake_options import LakeOptions
 from dynalake.names import TableNames
 from dynalake.settings import TableSettings
+from forwarder.rejected import Rejected, rejected_object
+from infra.local.process import LocalAws
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.literals import StreamViewTypeType
     from mypy_boto3_dynamodb.type_defs import StreamSpecificationTypeDef
 
 T = TypeVar("T")
+
+LARGEST = 400 * 1024
+"""Bytes of the largest item that DynamoDB takes, its attributes' names included."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,28 @@ def patiently(ask: Callable[[], T], seconds: float = 30.0) -> T:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.1)
+
+
+def break_changes(aws: LocalAws, table: str, times: int = 1) -> None:
+    """The next changes of the table come without their images: what no item of DynamoDB can do."""
+    fault = {"service": "dynamodb", "operation": "ChangeRecord", "code": "", "times": times, "resource": table}
+    aws.call("POST", "/_dynalake/faults", fault)
+
+
+def put_aside_large(clients: Clients, names: TableNames, source: Source, number: int) -> str:
+    """What earlier versions did with a change that is longer than a record of the stream; the object's key."""
+    image = {"id": {"S": f"large-{number}"}, "text": {"S": "x" * 9000}}
+    change = {"ApproximateCreationDateTime": time.time(), "SequenceNumber": str(10**20 + number), "NewImage": image}
+    record = {"eventName": "INSERT", "eventSourceARN": source.stream_arn, "dynamodb": change}
+    key, body = rejected_object(names, Rejected(0, record, "The change record has 9200 bytes, the limit is 5056"))
+    clients.s3.put_object(Bucket=names.lake.bucket, Key=key, Body=body)
+    return key
+
+
+def rejected(clients: Clients, names: TableNames) -> None:
+    """`NotReadyError` while the forwarder has put nothing aside."""
+    if not clients.s3.list_objects_v2(Bucket=names.lake.bucket, Prefix=names.rejected("forwarder")).get("KeyCount"):
+        raise NotReadyError("Nothing was put aside yet")
 
 
 def raw_changes(clients: Clients, names: TableNames) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from dynalake.clients import Clients
 from dynalake.names import TableNames
 from dynalake.settings import TableSettings
 from infra.local.process import LocalAws
-from tests.aws.capture_steps import make_table, raw_changes, set_up
+from tests.aws.capture_steps import LARGEST, break_changes, make_table, raw_changes, set_up
 
 DELIVERIES = ("kinesis", "direct")
 THROTTLED = {"kinesis": "ProvisionedThroughputExceededException", "direct": "ServiceUnavailableException"}
@@ -131,13 +131,14 @@ def killed_between_put_and_return(trial: Trial) -> None:
 
 def malformed_records_in_the_middle(trial: Trial) -> None:
     trial.write(100)
-    trial.fail(service="dynamodb", operation="ChangeRecord", code="", times=2, resource=trial.names.table)
+    break_changes(trial.aws, trial.names.table, times=2)
     trial.write(100)
 
 
 def items_over_the_limit(trial: Trial) -> None:
+    """The largest item there can be, of what JSON makes longest, and one that is just too long for a record."""
     trial.write(100)
-    trial.put("large-1", "x" * 300_000)
+    trial.put("large-1", "\x01" * (LARGEST - len("idlarge-1text")))
     trial.write(50)
     trial.put("large-2", "x" * 6_000)
     trial.write(48)
@@ -147,14 +148,15 @@ def error_prefix_refuses(trial: Trial) -> None:
     """What cannot pass cannot be put aside either, for a while."""
     prefix = trial.names.rejected("forwarder")
     trial.fail(service="s3", operation="PutObject", code="SlowDown", status=503, key_prefix=prefix, times=9)
-    items_over_the_limit(trial)
+    malformed_records_in_the_middle(trial)
 
 
-def s3_slows_firehose_down(trial: Trial) -> None:
+def s3_slows_down(trial: Trial) -> None:
+    """Neither Firehose nor the forwarder can write into the raw zone for a while."""
     trial.fail(
         service="s3", operation="PutObject", code="SlowDown", status=503, key_prefix=trial.names.raw_prefix, times=10
     )
-    trial.write(200)
+    items_over_the_limit(trial)
 
 
 def given_up_by_the_mapping(trial: Trial) -> None:
@@ -176,7 +178,7 @@ def everything_at_once(trial: Trial) -> None:
     trial.fail(service="s3", operation="PutObject", code="SlowDown", status=503, fraction=0.4, times=30)
     trial.write(100)
     trial.put("large", "x" * 100_000)
-    trial.fail(service="dynamodb", operation="ChangeRecord", code="", times=1, resource=trial.names.table)
+    break_changes(trial.aws, trial.names.table)
     trial.write(99)
 
 
@@ -203,11 +205,11 @@ FAULTS = (
     Fault(killed_before_the_put),
     Fault(killed_between_put_and_return),
     Fault(malformed_records_in_the_middle, aside=2),
-    Fault(items_over_the_limit, aside=2, settings=SMALL),
+    Fault(items_over_the_limit, settings=SMALL),
     Fault(error_prefix_refuses, aside=2, settings=SMALL),
-    Fault(s3_slows_firehose_down),
+    Fault(s3_slows_down, settings=SMALL),
     Fault(given_up_by_the_mapping, aside=None, settings={"max_retries": 1}),
-    Fault(everything_at_once, aside=2, settings=SMALL),
+    Fault(everything_at_once, aside=1, settings=SMALL),
 )
 
 

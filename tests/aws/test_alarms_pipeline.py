@@ -19,7 +19,7 @@ from dynalake.lake_options import LakeOptions
 from dynalake.names import TableNames
 from dynalake.settings import TableSettings
 from infra.local.process import LocalAws
-from tests.aws.capture_steps import make_table, patiently, set_up, wait_for_changes
+from tests.aws.capture_steps import break_changes, make_table, patiently, set_up, wait_for_changes
 
 TEMPLATES = Path("infra/cloudformation")
 Fail = Callable[..., Any]
@@ -170,12 +170,13 @@ def test_a_bucket_that_takes_nothing(clients: Clients, fail: Fail) -> None:
     )
 
 
-def test_rejected_changes_and_objects(clients: Clients) -> None:
+def test_rejected_changes_and_objects(clients: Clients, local_aws: LocalAws) -> None:
     """One number from the forwarder's log, one from the bucket's request metrics."""
-    names = captured(clients, "alarmrejected", max_record_kb=5)
-    write(clients, names.table, 1, size=9000)
+    names = captured(clients, "alarmrejected")
+    break_changes(local_aws, names.table, times=2)
+    write(clients, names.table, 1)
     goes_off(clients, names.stack, "RejectedAlarm")
-    write(clients, names.table, 1, size=9001)
+    write(clients, names.table, 1)
     goes_off(clients, names.lake.storage_stack, "RejectedAlarm")
 
 

@@ -13,15 +13,15 @@ from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, Phase, given, settings
 
 from dynalake.clients import Clients
+from dynalake.names import TableNames
 from dynalake.record.attribute import TYPES
 from dynalake.record.change import METADATA, attribute_name
 from dynalake.settings import TableSettings
-from tests.aws.capture_steps import make_table, set_up, wait_for_changes
+from tests.aws.capture_steps import LARGEST, make_table, set_up, wait_for_changes
 from tests.unit.record.strategies import LEVELS, STORABLE
 
 GENERATED = 300
 BATCH = 25
-LARGEST = 400 * 1024
 
 Item = dict[str, Any]
 
@@ -49,8 +49,11 @@ EDGES: tuple[Item, ...] = (
     {"ID": {"S": "upper"}, "Id": {"N": "1"}, "iD": {"BOOL": False}, "i.D": {"NULL": True}},
     {f"{'_' * more}{name}": {"N": str(more)} for name in METADATA for more in range(3)},
     {"deepest": nested(LEVELS)},
-    # The names `id` and `x` and the key `largest` are part of the size.
+    # The names `id` and `x` and the key are part of the size. JSON makes a control character six times as long.
     {"id": {"S": "largest"}, "x": {"S": "x" * (LARGEST - len("idlargestx"))}},
+    {"id": {"S": "longest"}, "x": {"S": "\x01" * (LARGEST - len("idlongestx"))}},
+    {"id": {"S": "binary"}, "x": {"B": b"\x00" * (LARGEST - len("idbinaryx"))}},
+    {"id": {"S": "escaped"}, "x": {"L": [{"S": '"\\\x7f\x1f' * 100_000}]}},
 )
 
 
@@ -58,7 +61,7 @@ EDGES: tuple[Item, ...] = (
 class Written:
     """What went into a table, came back from it, and arrived in the lake."""
 
-    table: str
+    names: TableNames
     tried: int
     refused: list[Item]
     stored: dict[str, Item]
@@ -77,7 +80,7 @@ def written(request: pytest.FixtureRequest, clients: Clients) -> Written:
     stored: dict[str, Item] = {}
     for page in clients.dynamodb.get_paginator("scan").paginate(TableName=table, ConsistentRead=True):
         stored |= {item["id"]["S"]: item for item in page["Items"]}
-    return Written(table, len(items), refused, stored, wait_for_changes(clients, names, len(stored)))
+    return Written(names, len(items), refused, stored, wait_for_changes(clients, names, len(stored)))
 
 
 def generated() -> list[Item]:
@@ -167,6 +170,19 @@ def test_every_item_is_in_the_lake_as_dynamodb_returns_it(written: Written) -> N
         assert found == expected
 
 
+def test_the_longest_item_s_old_image_is_in_the_lake_too(clients: Clients, written: Written) -> None:
+    """Its change has both images, and more bytes than any other: they are all that Lambda takes in one event."""
+    names, item = written.names, written.stored["longest"]
+    before = len(written.records)
+    changed = {**item, "x": {"S": f"\x02{item['x']['S'][1:]}"}}
+    assert put(clients, names.table, [changed]) == []
+    clients.dynamodb.delete_item(TableName=names.table, Key={"id": item["id"]})
+    changes = [c for c in wait_for_changes(clients, names, before + 2) if c["id"] == "longest"]
+    last = sorted(changes, key=lambda change: str(change["__sequence_number"]))[1:]
+    assert [change["__operation"] for change in last] == ["MODIFY", "REMOVE"]
+    assert [change["x"] for change in last] == [changed["x"]["S"]] * 2
+
+
 def test_nothing_of_what_dynamodb_allows_is_left_out(written: Written) -> None:
     assert written.tried == GENERATED + len(EDGES)
     assert len(written.stored) + len(written.refused) == written.tried
@@ -180,4 +196,4 @@ def test_nothing_of_what_dynamodb_allows_is_left_out(written: Written) -> None:
 def test_one_byte_or_level_more_is_refused_by_dynamodb(clients: Clients, written: Written) -> None:
     largest = written.stored["largest"]
     for item in ({**largest, "x": {"S": largest["x"]["S"] + "x"}}, {"id": {"S": "deep"}, "x": nested(LEVELS + 1)}):
-        assert put(clients, written.table, [item]) == [item]
+        assert put(clients, written.names.table, [item]) == [item]

@@ -13,7 +13,7 @@ from dynalake.clients import Clients
 from dynalake.names import TableNames
 from dynalake.settings import TableSettings
 from infra.local.process import LocalAws
-from tests.aws.capture_steps import make_table, set_up, wait_for_changes
+from tests.aws.capture_steps import break_changes, make_table, set_up, wait_for_changes
 from tests.aws.fault_matrix import DELIVERIES, FAULTS, Fault, Outcome, run, show
 
 _outcomes: list[Outcome] = []
@@ -75,21 +75,13 @@ def test_settings_that_cannot_be_read_only_delay(clients: Clients, fail: Any) ->
     assert find_settings(clients, names) is not None
 
 
-def test_an_item_over_the_limit_lies_aside_and_blocks_nothing(clients: Clients) -> None:
-    make_table(clients, "LARGE")
-    names = set_up(clients, "large", TableSettings("LARGE", max_record_kb=5)).names
-    clients.dynamodb.put_item(TableName="LARGE", Item={"id": {"S": "large"}, "text": {"S": "x" * 300_000}})
-    written = write(clients, "LARGE", 50)
+def test_a_malformed_change_lies_aside_and_blocks_nothing(clients: Clients, local_aws: LocalAws) -> None:
+    make_table(clients, "BROKEN-ONE")
+    names = set_up(clients, "brokenone", TableSettings("BROKEN-ONE")).names
+    break_changes(local_aws, "BROKEN-ONE")
+    clients.dynamodb.put_item(TableName="BROKEN-ONE", Item={"id": {"S": "broken"}})
+    written = write(clients, "BROKEN-ONE", 50)
     assert {change["id"] for change in wait_for_changes(clients, names, 50)} == written
     (aside,) = put_aside(clients, names)
-    assert "limit is" in aside["reason"]
-    assert aside["record"]["dynamodb"]["NewImage"]["text"]["S"] == "x" * 300_000
-
-
-def test_the_largest_item_arrives_with_the_default_settings(clients: Clients) -> None:
-    make_table(clients, "LARGEST")
-    names = set_up(clients, "largest", TableSettings("LARGEST")).names
-    clients.dynamodb.put_item(TableName="LARGEST", Item={"id": {"S": "a"}, "data": {"B": b"\x00" * 399_000}})
-    (change,) = wait_for_changes(clients, names, 1)
-    assert len(change["data"]) == 532_000
-    assert put_aside(clients, names) == []
+    assert "no NewImage" in aside["reason"]
+    assert aside["record"]["dynamodb"]["Keys"] == {"id": {"S": "broken"}}

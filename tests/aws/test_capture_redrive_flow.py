@@ -21,7 +21,15 @@ from dynalake.errors import NotReadyError, SettingsError
 from dynalake.names import TableNames, parse_day
 from dynalake.settings import TableSettings
 from infra.local.process import LocalAws
-from tests.aws.capture_steps import SetUp, make_table, raw_changes, set_up, wait_for_changes
+from tests.aws.capture_steps import (
+    SetUp,
+    break_changes,
+    make_table,
+    put_aside_large,
+    raw_changes,
+    set_up,
+    wait_for_changes,
+)
 
 
 @pytest.fixture
@@ -147,27 +155,26 @@ def test_the_batches_of_a_former_mapping_and_of_no_other_table_are_the_tables(
     assert sum(batch.changes for batch in list_failed(clients, beside.names)) == 4
 
 
-def test_a_change_over_the_limit_passes_once_the_limit_is_raised(clients: Clients, fail: Any) -> None:
-    make_table(clients, "RAISED")
-    names = set_up(clients, "raised", TableSettings("RAISED", max_record_kb=5)).names
-    write(clients, "RAISED", 3, size=9_000)
-    wait_for_failed(clients, names, 3)
+def test_what_cannot_pass_stays_and_what_a_newer_version_can_send_passes(clients: Clients, local_aws: LocalAws) -> None:
+    make_table(clients, "BROKEN")
+    done = set_up(clients, "broken", TableSettings("BROKEN", max_record_kb=5))
+    names = done.names
+    break_changes(local_aws, "BROKEN", times=2)
+    write(clients, "BROKEN", 3)
+    wait_for_failed(clients, names, 2)
+    large = [put_aside_large(clients, names, done.source, number) for number in range(2)]
     plan = plan_redrive(clients, names)
-    (failure,) = plan.failures
-    assert (failure.stage, failure.changes) == ("forwarder", 3)
-    assert failure.reason == "The change record has N bytes, the limit is N (setting max_record_kb)."
-    (before,) = replay(clients, names, plan.chunks)
-    assert (before.done, len(before.rejected)) == (0, 3)
-
-    set_up(clients, "raised", TableSettings("RAISED"), update=True)
-    # A function that runs already knows the settings for a minute; another version of it starts anew.
-    clients.lambda_.update_function_configuration(FunctionName=names.lake.forwarder, Timeout=61)
-    chosen = [next(iter(before.rejected))]
-    assert [one.done for one in replay(clients, names, plan_redrive(clients, names, chosen).chunks)] == [1]
-    assert [one.done for one in replay(clients, names, plan_redrive(clients, names).chunks)] == [2]
-    assert {change["id"] for change in wait_for_changes(clients, names, 3)} == {"item-0", "item-1", "item-2"}
+    assert {(one.stage, one.changes) for one in plan.failures} == {("forwarder", 2)}
+    too_long, broken = sorted(one.reason for one in plan.failures)
+    assert too_long == "The change record has N bytes, the limit is N"
+    assert broken.startswith("The record has no NewImage. Needed: ")
+    assert [one.done for one in replay(clients, names, plan_redrive(clients, names, large[:1]).chunks)] == [1]
+    (rest,) = replay(clients, names, plan_redrive(clients, names).chunks)
+    assert (rest.done, len(rest.rejected)) == (1, 2)
+    assert {change["id"] for change in wait_for_changes(clients, names, 3)} == {"item-2", "large-0", "large-1"}
+    assert len(list_failed(clients, names)) == 2
     with pytest.raises(SettingsError, match="replayed already"):
-        plan_redrive(clients, names, chosen)
+        plan_redrive(clients, names, large)
 
 
 def test_a_stream_that_does_not_take_the_changes_leaves_them_failed(

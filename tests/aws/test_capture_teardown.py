@@ -27,7 +27,16 @@ from dynalake.errors import AccessError, SettingsError, StackError
 from dynalake.names import TableNames
 from dynalake.settings import TableSettings
 from infra.local.process import LocalAws
-from tests.aws.capture_steps import SetUp, make_table, patiently, raw_changes, set_up, wait_for_changes
+from tests.aws.capture_steps import (
+    SetUp,
+    break_changes,
+    make_table,
+    patiently,
+    raw_changes,
+    rejected,
+    set_up,
+    wait_for_changes,
+)
 
 Client = Callable[[str], Any]
 
@@ -134,7 +143,9 @@ def test_only_the_data_is_left_and_setup_works_again(clients: Clients, client: C
     assert {change["id"] for change in changes} == {f"item-{number}" for number in range(60)}
 
 
-def test_the_confirmation_deletes_every_version_and_nothing_of_others(clients: Clients, client: Client) -> None:
+def test_the_confirmation_deletes_every_version_and_nothing_of_others(
+    clients: Clients, client: Client, local_aws: LocalAws
+) -> None:
     # Names that begin alike: a prefix of one must not be a prefix of the other.
     for table in ("WIPED", "WIPED2"):
         make_table(clients, table)
@@ -146,7 +157,10 @@ def test_the_confirmation_deletes_every_version_and_nothing_of_others(clients: C
     names = set_up_with_catalog(clients, "wiped", TableSettings("WIPED", max_record_kb=5)).names
     write(clients, "WIPED", 5)
     clients.dynamodb.put_item(TableName="WIPED", Item={"id": {"S": "large"}, "text": {"S": "x" * 9000}})
-    wait_for_changes(clients, names, 5)
+    wait_for_changes(clients, names, 6)
+    break_changes(local_aws, "WIPED")
+    clients.dynamodb.put_item(TableName="WIPED", Item={"id": {"S": "broken"}})
+    patiently(lambda: rejected(clients, names))
     for key in (f"{names.parquet_version('20190525', 'abc')}part-00000.parquet", f"{names.state_prefix}x.json"):
         for body in (b"1", b"2"):
             clients.s3.put_object(Bucket=names.lake.bucket, Key=key, Body=body)

@@ -28,7 +28,7 @@ from dynalake.lake_options import LakeOptions
 from dynalake.names import TableNames
 from dynalake.settings import TableSettings
 from infra.local.process import LocalAws
-from tests.aws.capture_steps import make_table, patiently, prove, wait_for_changes
+from tests.aws.capture_steps import break_changes, make_table, patiently, prove, rejected, wait_for_changes
 from tests.aws.iam_run import (
     ACCOUNT,
     Secured,
@@ -136,10 +136,13 @@ def write(here: Secured, table: str, count: int) -> None:
 
 
 def fail_and_redrive(here: Secured, names: TableNames) -> None:
-    """A change over the limit, and one whose function dies; the redrive brings back the second."""
+    """A change too long for a record, a malformed one, one whose function dies; the redrive brings back the last."""
     fault = {"service": "lambda", "operation": "Invoke", "code": "Runtime.ExitError", "times": 1}
     here.root.dynamodb.put_item(TableName=names.table, Item={"id": {"S": "large"}, "x": {"S": "x" * 9000}})
-    patiently_listed(here, names.rejected("forwarder"))
+    assert "large" in {change["id"] for change in wait_for_changes(here.root, names, 33)}
+    break_changes(here.aws, names.table)
+    here.root.dynamodb.put_item(TableName=names.table, Item={"id": {"S": "broken"}})
+    patiently(lambda: rejected(here.root, names))
     here.aws.call("POST", "/_dynalake/faults", {**fault, "resource": names.lake.forwarder})
     here.root.dynamodb.put_item(TableName=names.table, Item={"id": {"S": "dies"}})
     patiently_listed(here, names.lake.failed_batches)
@@ -147,7 +150,7 @@ def fail_and_redrive(here: Secured, names: TableNames) -> None:
     assert plan.changes == 2
     for chunk in plan.chunks:
         replay_chunk(here.dag, names, "run", chunk)
-    assert "dies" in {change["id"] for change in wait_for_changes(here.root, names, 33)}
+    assert "dies" in {change["id"] for change in wait_for_changes(here.root, names, 34)}
 
 
 def patiently_listed(here: Secured, prefix: str) -> None:

@@ -14,17 +14,20 @@ from dynalake.compact.convert import compact_day
 from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import plan_table
 from dynalake.compact.publish import publish_table
-from dynalake.errors import NotReadyError, SettingsError
+from dynalake.errors import SettingsError
 from dynalake.lake_options import LakeOptions
 from dynalake.names import SNAPSHOT_DAY, TableNames, end_of_day, parse_day
 from dynalake.operators.days import coming_days
 from dynalake.settings import TableSettings
-from tests.aws.capture_steps import make_table, patiently, prove, set_up, wait_for_changes
+from infra.local.process import LocalAws
+from tests.aws.capture_steps import break_changes, make_table, patiently, prove, rejected, set_up, wait_for_changes
 
 
 # At any hour one of them has another day than UTC.
 @pytest.mark.parametrize(("zone", "delivery"), [("Pacific/Auckland", "kinesis"), ("Pacific/Pago_Pago", "direct")])
-def test_everything_is_under_the_prefix_and_the_day_of_the_zone(clients: Clients, zone: str, delivery: str) -> None:
+def test_everything_is_under_the_prefix_and_the_day_of_the_zone(
+    clients: Clients, local_aws: LocalAws, zone: str, delivery: str
+) -> None:
     table, environment = f"PLACED-{delivery}", f"placed-{delivery}"
     make_table(clients, table)
     options = LakeOptions.parse({"prefix": "lake/raw", "time_zone": zone})
@@ -40,7 +43,9 @@ def test_everything_is_under_the_prefix_and_the_day_of_the_zone(clients: Clients
     for number in range(3):
         clients.dynamodb.put_item(TableName=table, Item={"id": {"S": str(number)}})
     clients.dynamodb.put_item(TableName=table, Item={"id": {"S": "large"}, "text": {"S": "x" * 6000}})
-    assert len(wait_for_changes(clients, names, 3)) == 3
+    assert len(wait_for_changes(clients, names, 4)) == 4
+    break_changes(local_aws, table)
+    clients.dynamodb.put_item(TableName=table, Item={"id": {"S": "broken"}})
     patiently(lambda: rejected(clients, names))
     ended = names.lake.day_of(datetime.now(UTC))
 
@@ -64,7 +69,7 @@ def test_everything_is_under_the_prefix_and_the_day_of_the_zone(clients: Clients
     now = datetime.now(UTC)
     named = plan_table(clients, names, compaction, now, days=sorted(days))
     converted = [compact_day(clients, names, each.day, compaction) for each in named]
-    assert sum(each.rows for each in converted) == 3
+    assert sum(each.rows for each in converted) == 4
     assert set(publish_table(clients, names, converted, compaction, now).days) == days
     for day, partition in list_partitions(clients, names, names.parquet_table).items():
         assert partition.location.startswith(f"s3://{names.lake.bucket}/lake/raw/parquet/{table}/dt={day}/v=")
@@ -86,9 +91,3 @@ def test_a_lake_that_says_neither_has_the_defaults(clients: Clients) -> None:
 def objects(clients: Clients, names: TableNames) -> list[str]:
     pages = clients.s3.get_paginator("list_objects_v2").paginate(Bucket=names.lake.bucket)
     return [entry["Key"] for page in pages for entry in page.get("Contents", [])]
-
-
-def rejected(clients: Clients, names: TableNames) -> None:
-    """`NotReadyError` while nothing was put aside."""
-    if not any(key.startswith(names.lake.errors_prefix) for key in objects(clients, names)):
-        raise NotReadyError("Nothing was put aside yet")

@@ -81,9 +81,9 @@ def check_replayed(table: str, chunks: Sequence[Mapping[str, Any]]) -> None:
         f"{still:,} batches of table {table!r} cannot pass and stay where they are"
         + (f", and {aside:,} changes of replayed batches were put aside" if aside else "")
         + (f". The first: {reasons[0]}" if reasons else ""),
-        allowed="changes that can be encoded and are not over max_record_kb",
-        action="remove the cause (run dynalake_setup with a larger max_record_kb, or a newer version), then trigger "
-        "dynalake_redrive again; everything else is replayed and marked done",
+        allowed="stream records with an image of DynamoDB's attribute values",
+        action="look at the objects: what DynamoDB never wrote may be deleted; else run dynalake_setup with a version "
+        "that can encode them, and trigger dynalake_redrive again; everything else is replayed and marked done",
         table=table,
     )
 

@@ -108,7 +108,6 @@ def table_spec(
             "RejectedPrefix": names.rejected(STAGE_DELIVERY),
             "TimeZone": names.lake.time_zone,
             "Draining": draining,
-            "StreamMaxRecordKb": str(max(1024, settings.max_record_kb)),
             **own,
         },
         table=names.table,

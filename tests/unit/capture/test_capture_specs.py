@@ -51,7 +51,7 @@ def test_every_parameter_is_described_and_every_resource_without_a_name_of_its_o
 
 
 def test_every_setting_reaches_the_table_stack() -> None:
-    settings = TableSettings("RECEIPTS", shards=3, max_record_kb=2000, updated_at_attribute="changed")
+    settings = TableSettings("RECEIPTS", shards=3, max_record_kb=500, updated_at_attribute="changed")
     spec = table_spec(NAMES, settings, SOURCE, STORAGE, FORWARDER)
     stored = json.loads(spec.parameters["SettingsJson"])
     for setting in fields(TableSettings):
@@ -60,7 +60,6 @@ def test_every_setting_reaches_the_table_stack() -> None:
         parameter = "".join(part.capitalize() for part in setting.name.split("_"))
         if parameter in spec.declared:
             assert spec.parameters[parameter] == str(value)
-    assert spec.parameters["StreamMaxRecordKb"] == "2000"
     assert spec.parameters["TableStreamArn"] == SOURCE.stream_arn
     assert spec.tags == {"dynalake:environment": "dev", "dynalake:table": "RECEIPTS"}
 
@@ -110,8 +109,8 @@ def test_every_parameter_of_a_table_with_a_default_is_a_setting() -> None:
     template = cfn_yaml.loads((template_folder() / "table.yaml").read_text())["Parameters"]
     settings = {"".join(part.capitalize() for part in f.name.split("_")) for f in fields(TableSettings)}
     left = {name for name, parameter in template.items() if "Default" in parameter} - settings
-    # The lake's key; what setup finds out; what follows from max_record_kb.
-    assert left == {"KmsKeyArn", "Draining", "StreamMaxRecordKb"}
+    # The lake's key; what setup finds out.
+    assert left == {"KmsKeyArn", "Draining"}
 
 
 def test_options_that_are_not_allowed_are_named() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +14,8 @@ from botocore.exceptions import ClientError
 from dynalake.errors import NotReadyError, RecordError
 from dynalake.names import Lake
 from forwarder.handler import Forwarder, encode_batch, failures, forward, redrive, send_canary, source_table
+from forwarder.large import large_object
+from forwarder.packing import Line
 from forwarder.rejected import Rejected, rejected_object
 from forwarder.targets import KEEP_SECONDS, Target, Targets
 
@@ -76,25 +81,60 @@ def test_a_batch_is_sent_and_acknowledged() -> None:
     assert aws.objects == {}
 
 
-def test_a_malformed_or_too_large_record_is_put_aside_and_the_rest_goes_on() -> None:
+def test_a_malformed_record_is_put_aside_and_the_rest_goes_on() -> None:
     aws = Aws()
     broken = record(2, NewImage={"price": {"N": "NaN"}})
-    large = record(3, NewImage={"text": {"S": "x" * 6000}})
-    batch = [record(1), broken, large, "no record at all", record(4)]
+    batch = [record(1), broken, "no record at all", record(4)]
     assert forward(forwarder(aws), batch, minute) == {"batchItemFailures": []}
     assert [line["__sequence_number"][-1] for line in aws.lines] == ["1", "4"]
     keys = sorted(aws.objects)
     assert keys[0].startswith("dynamodb-errors/forwarder/RECEIPTS/dt=00000000/unknown-")
     assert keys[1].startswith("dynamodb-errors/forwarder/RECEIPTS/dt=20190525/2-")
-    assert keys[2].startswith("dynamodb-errors/forwarder/RECEIPTS/dt=20190525/3-")
     stored = [json.loads(aws.objects[key]) for key in keys]
-    assert [each["record"] for each in stored] == ["no record at all", broken, large]
+    assert [each["record"] for each in stored] == ["no record at all", broken]
     assert "Attribute 'price': A number (N) is 'NaN'" in stored[1]["reason"]
-    assert "limit is" in stored[2]["reason"]
     # A repetition writes the same objects.
     again = Aws()
     forward(forwarder(again), batch, minute)
     assert again.objects == aws.objects
+
+
+def test_a_change_longer_than_a_record_of_the_stream_is_an_object_of_the_raw_zone() -> None:
+    aws = Aws()
+    large = record(3, NewImage={"text": {"S": "\x01" * 6000}})
+    batch = [record(1), large, record(4)]
+    assert forward(forwarder(aws), batch, minute) == {"batchItemFailures": []}
+    assert [line["__sequence_number"][-1] for line in aws.lines] == ["1", "4"]
+    ((key, body),) = aws.objects.items()
+    assert re.fullmatch(rf"dynamodb/json/RECEIPTS/dt=\d{{8}}/large-{3:040}\.gz", key)
+    text = gzip.decompress(body).decode()
+    assert text.endswith("\n")
+    assert json.loads(text)["text"] == "\x01" * 6000
+    # Exactly the limit still travels with the others.
+    aws = Aws()
+    overhead = len(encode_batch([record(1, NewImage={"text": {"S": ""}})])[0][0].data)
+    limit = 5 * 1024 - 64
+    for length, objects in ((limit - overhead, 0), (limit - overhead + 1, 1)):
+        forward(forwarder(aws), [record(1, NewImage={"text": {"S": "x" * length}})], minute)
+        assert (len(aws.lines), len(aws.objects)) == (1, objects)
+
+
+def test_a_large_change_is_stored_on_the_day_on_which_it_comes() -> None:
+    names = Lake("dev", "123456789012", "eu-west-1", prefix="lake/raw", time_zone="America/New_York").table("RECEIPTS")
+    line = Line(0, "7", b"{}\n")
+    moment = datetime(2019, 5, 25, 1, tzinfo=UTC)
+    key, body = large_object(names, line, moment)
+    assert key == f"lake/raw/json/RECEIPTS/dt=20190524/large-{7:040}.gz"
+    assert large_object(names, line, moment + timedelta(hours=2)) == (key, body)
+
+
+def test_a_large_change_that_cannot_be_stored_is_reported_in_its_turn() -> None:
+    aws = Aws()
+    aws.s3_fails = True
+    large, broken = record(3, NewImage={"text": {"S": "x" * 6000}}), record(2, NewImage={"n": {"N": "x"}})
+    answer = forward(forwarder(aws), [record(1), large, broken, record(4)], minute)
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "3"}]}
+    assert [int(line["__sequence_number"]) for line in aws.lines] == [1]
 
 
 def test_what_is_unsure_is_reported_from_its_first_record_on() -> None:
@@ -207,7 +247,7 @@ def test_a_canary_travels_the_same_way() -> None:
 
 
 def test_lone_surrogates_and_control_characters_pass() -> None:
-    lines, rejected = encode_batch([record(1, NewImage={"a\ud800": {"S": "\ud83d \x00 \n"}})], 1000)
+    lines, rejected = encode_batch([record(1, NewImage={"a\ud800": {"S": "\ud83d \x00 \n"}})])
     assert rejected == []
     assert lines[0].data.count(b"\n") == 1
 
