@@ -71,6 +71,10 @@ class BackfillPlan:
         """One segment's share of `max_read_capacity`: exact while all segments run at once, never above it."""
         return self.max_read_capacity / self.segments
 
+    def prefix(self, names: TableNames) -> str:
+        """Where the run's objects go: `{prefix}/json/{TABLE}/dt=00000000/{run}/`."""
+        return names.snapshot_run(self.run)
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 

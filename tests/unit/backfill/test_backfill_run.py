@@ -179,7 +179,7 @@ def test_the_filter_and_its_counts(world: World, run_backfill: RunBackfill) -> N
 def test_a_long_stretch_of_filtered_items_is_checkpointed(
     world: World, run_backfill: RunBackfill, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dynalake.backfill.scan.DROPPED_ITEMS", 10)
+    monkeypatch.setattr("dynalake.backfill.segment.DROPPED_ITEMS", 10)
     table = FakeTable(receipts(95, updated=dict.fromkeys(range(95), NEW)), page_items=30)
     clients = world.clients(table)
     plan_backfill(clients, world.names, run="r", segments=1, updated_before=CUTOFF)

@@ -1,0 +1,145 @@
+"""One segment's parts: items in, gzipped change records out, the same objects whatever the items are read from.
+
+What is read is a segment of a scan, or a group of an export's files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from dynalake.backfill import state
+from dynalake.backfill.checkpoint import Checkpoint, Counts, PartObject
+from dynalake.backfill.filter import Outcome
+from dynalake.backfill.objects import delete_objects, list_objects
+from dynalake.backfill.parts import Part, part_key, segment_prefix
+from dynalake.backfill.run import BackfillPlan
+from dynalake.clients import Clients
+from dynalake.errors import ConflictError, SettingsError
+from dynalake.names import TableNames
+from dynalake.record.change import SNAPSHOT_SEQUENCE, encode_change
+from dynalake.record.key import ItemKey
+
+OPERATION = "SNAPSHOT"
+# A checkpoint comes with each object; where the filter drops everything there is none, so then after this many items.
+DROPPED_ITEMS = 100_000
+
+Item = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class SegmentResult:
+    """What a segment's task returns: counts only, a few bytes. `bytes` are gzipped."""
+
+    segment: int
+    read: int
+    kept: int
+    filtered: int
+    kept_without: int
+    filtered_without: int
+    objects: int
+    bytes: int
+    finished: bool
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint) -> SegmentResult:
+        return cls(
+            segment=checkpoint.segment,
+            **asdict(checkpoint.counts),
+            objects=len(checkpoint.parts),
+            bytes=checkpoint.bytes,
+            finished=checkpoint.finished,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Step:
+    """How a segment's items become parts: `encode` gives an item's line, `keyed` what holds the item's key."""
+
+    plan: BackfillPlan
+    key: ItemKey
+    encode: Callable[[Item], str]
+    keyed: Callable[[Item], Item] = lambda item: item
+
+    def next_part(
+        self, clients: Clients, names: TableNames, items: Iterator[Item], checkpoint: Checkpoint
+    ) -> Checkpoint:
+        """Write one more part from `items` and return the checkpoint after it."""
+        plan = self.plan
+        outcomes = dict.fromkeys(Outcome, 0)
+        decide = plan.filter.decide if plan.filter else None
+        last: Item | None = None
+        with Part() as part:
+            for item in items:
+                outcome = decide(item, self.key.names) if decide else Outcome.KEPT
+                outcomes[outcome] += 1
+                if outcome in (Outcome.KEPT, Outcome.KEPT_WITHOUT):
+                    part.add(self.encode(item))
+                if part.size >= plan.target_bytes or (not part.items and sum(outcomes.values()) >= DROPPED_ITEMS):
+                    last = {name: self.keyed(item)[name] for name in self.key.names}
+                    break
+            counts = Counts(
+                read=sum(outcomes.values()),
+                kept=outcomes[Outcome.KEPT] + outcomes[Outcome.KEPT_WITHOUT],
+                filtered=outcomes[Outcome.FILTERED] + outcomes[Outcome.FILTERED_WITHOUT],
+                kept_without=outcomes[Outcome.KEPT_WITHOUT],
+                filtered_without=outcomes[Outcome.FILTERED_WITHOUT],
+            )
+            written = _store(clients, names, plan, checkpoint, part) if part.items else None
+        return checkpoint.advanced(counts, written, last)
+
+
+def snapshot_encoder(plan: BackfillPlan) -> Callable[[Item], str]:
+    """Encodes an item of the table as a `SNAPSHOT` record."""
+
+    def encode(item: Item) -> str:
+        return encode_change(item, operation=OPERATION, sequence_number=SNAPSHOT_SEQUENCE, event_time=plan.read_at_ms)
+
+    return encode
+
+
+def check_segment(names: TableNames, run: str, segment: int, segments: int) -> None:
+    """Raise `SettingsError` for a segment that the run does not have."""
+    if not 0 <= segment < segments:
+        raise SettingsError(
+            f"segment is {segment!r}",
+            allowed=f"0 to {segments - 1}: the run {run!r} has {segments} segments",
+            action="map the task over the plan's segments",
+            table=names.table,
+            run=run,
+        )
+
+
+def delete_unfinished(clients: Clients, names: TableNames, plan: BackfillPlan, checkpoint: Checkpoint) -> None:
+    """Delete what a killed attempt wrote and its checkpoint does not list."""
+    known = {part.key for part in checkpoint.parts}
+    listed = list_objects(clients, names, segment_prefix(plan.prefix(names), checkpoint.segment))
+    delete_objects(clients, names, [found.key for found in listed if found.key not in known])
+
+
+def _store(clients: Clients, names: TableNames, plan: BackfillPlan, checkpoint: Checkpoint, part: Part) -> PartObject:
+    key = part_key(plan.prefix(names), checkpoint.segment, len(checkpoint.parts))
+    sha256 = part.close()
+    try:
+        # The content is gzip, as the ending says; no ContentEncoding, or clients would unpack it on the way.
+        etag = clients.s3.put_object(
+            Bucket=names.lake.bucket, Key=key, Body=part.file, ContentType="application/gzip", IfNoneMatch="*"
+        )["ETag"]
+    except ClientError as error:
+        if state.refused(error):
+            raise ConflictError(
+                f"{names.uri(key)} was written by another attempt of this task",
+                allowed="one running attempt per segment",
+                action="let the task be retried: it goes on from the last checkpoint",
+                table=names.table,
+                run=plan.run,
+                key=key,
+            ) from error
+        raise
+    return PartObject(key=key, size=part.size, items=part.items, sha256=sha256, etag=etag)
