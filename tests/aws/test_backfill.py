@@ -14,6 +14,7 @@ import pytest
 from dynalake.backfill.commit import commit_backfill
 from dynalake.backfill.run import plan_backfill
 from dynalake.backfill.scan import scan_segment
+from dynalake.backfill.share import active_prefix
 from dynalake.backfill.snapshot import snapshot_since
 from dynalake.backfill.state import create, read, replace
 from dynalake.catalog.discover import observe_new_attributes
@@ -22,9 +23,11 @@ from dynalake.catalog.register import register_table
 from dynalake.clients import Clients
 from dynalake.errors import ConflictError
 from dynalake.names import SNAPSHOT_DAY, Lake, TableNames
+from dynalake.record.key import ItemKey, KeyAttribute
 from infra.local.demo.check import compare
 from infra.local.demo.items import create_table, generated, write_items
 from infra.local.process import LocalAws
+from tests.aws.capture_steps import make_table
 
 ITEMS = 1200
 
@@ -74,6 +77,26 @@ def test_all_items_arrive_and_the_run_again_changes_nothing(clients: Clients, na
     again = backfill(clients, names, "first", segments=3)
     assert (again.previous, again.location) == (committed.location, committed.location)
     assert objects(clients, names, "first") == before
+
+
+@pytest.mark.parametrize(("count", "size"), [(0, 0), (1, 10), (7, 399 * 1024)], ids=["none", "one", "items of 400 KB"])
+def test_small_tables_and_huge_items(clients: Clients, names: TableNames, count: int, size: int) -> None:
+    """Within a limit, so that every segment shows itself and looks for the others, in the bucket as it is."""
+    table = names.lake.table(f"OF-{count}")
+    make_table(clients, table.table)
+    for number in range(count):
+        item = {"id": {"S": f"{number}"}, "text": {"S": "é" * (size // 2)}}
+        clients.dynamodb.put_item(TableName=table.table, Item=item)
+    register_table(clients, table, ItemKey(KeyAttribute("id", "S")), source_arn="arn")
+    committed = backfill(clients, table, "small", segments=2, max_read_capacity=1000, consistent=True)
+    found = objects(clients, table, "small")
+    records = [json.loads(line) for data in found.values() for line in gzip.decompress(data).splitlines()]
+    assert sorted(record["id"] for record in records) == [str(number) for number in range(count)]
+    assert all(record["text"] == "é" * (size // 2) for record in records)
+    assert committed.ledger.total.kept == count
+    assert snapshot_location(clients, table) == committed.location
+    state = clients.s3.list_objects_v2(Bucket=names.lake.bucket, Prefix=active_prefix(table, "small"))
+    assert state["KeyCount"] == 0, "those that ended left"
 
 
 def test_a_killed_scan_goes_on_and_gives_the_same_items(clients: Clients, names: TableNames) -> None:

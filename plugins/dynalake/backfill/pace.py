@@ -2,48 +2,124 @@
 
 from __future__ import annotations
 
+import random
 import time
+from collections import deque
 from collections.abc import Callable
 
 # Seconds of the allowed rate that one page may cost, and that may be saved up while a page is worked on. Together
-# they are the most by which any window can be above the rate: 0.4 s, which is 4% of ten seconds.
+# they are the most by which any window is above the rate where items are alike: 0.4 s, which is 4% of ten seconds.
 PAGE_SECONDS = 0.25
 SAVED_SECONDS = 0.15
+# Where single items cost more than that, the pages of the last ten seconds are added up: no more than 5% too much.
+WINDOW_SECONDS = 10.0
+WINDOW_COST = 10.5
+# The next page is taken to be as dear, per item, as the dearest of so many.
+REMEMBERED_PAGES = 8
+# How long a wait is until it is asked again what is allowed.
+ASK_SECONDS = 0.5
+BACK_OFF_SECONDS, MOST_BACK_OFF_SECONDS = 0.5, 20.0
+# Less than this is no wait: a clock may be too coarse to ever pass it.
+_TICK = 0.001
 
 
 class Pace:
-    """Holds a reader at `units_per_second` (read capacity units); 0 is no limit.
+    """Holds a reader at what `allowed` says, in read capacity units per second; 0 is no limit.
 
     What a page costs is known only afterwards, so each page is paid for by waiting before the next one, and pages
-    are kept small (`limit`) by what an item has cost so far. Time is injected: `clock` gives seconds.
+    are kept small (`limit`) by what an item has cost so far. `allowed` is asked before every page and may change.
 
-        pace = Pace(100)
-        time.sleep(pace.delay()); response = scan(Limit=pace.limit); pace.consumed(units, items)
+        pace = Pace(lambda: 100)
+        pace.wait(); response = scan(Limit=pace.limit); pace.consumed(units, items)
     """
 
-    def __init__(self, units_per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self.rate = units_per_second
+    def __init__(
+        self,
+        allowed: Callable[[], float],
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._allowed = allowed
         self._clock = clock
-        self._paid_until = clock()
+        self._sleep = sleep
+        self._rate = 0.0
+        self._owed = 0.0
+        self._owed_at = clock()
         # The first page reads one item, then sizes at most double: no guess about the size of an item is needed.
         self._limit = 1
-        self.units = 0.0
+        self._pages: deque[tuple[float, int]] = deque(maxlen=REMEMBERED_PAGES)
+        self._window: deque[tuple[float, float]] = deque()
+        self._throttled = 0
+        self._cheapest = 1.0
 
     @property
     def limit(self) -> int | None:
         """How many items the next page may have; None where there is no limit."""
-        return self._limit if self.rate else None
+        return self._limit if self._rate else None
+
+    def wait(self) -> None:
+        """Sleep until the next page may be asked for."""
+        while delay := self.delay():
+            self._sleep(min(delay, ASK_SECONDS))
 
     def delay(self) -> float:
-        """Seconds to wait before the next page."""
-        return max(0.0, self._paid_until - self._clock()) if self.rate else 0.0
+        """Seconds to wait before the next page, by what is allowed now."""
+        allowed = self._allowed()
+        now = self._clock()
+        self._pay(now)
+        self._rate = allowed
+        if not allowed:
+            return 0.0
+        delay = max(self._owed / allowed, self._until_there_is_room(now))
+        return delay if delay > _TICK else 0.0
 
     def consumed(self, units: float, items: int) -> None:
         """A page was read: `units` as DynamoDB reports them (`ConsumedCapacity.CapacityUnits`), `items` evaluated."""
-        self.units += units
-        if not self.rate:
+        self._throttled = 0
+        if not self._rate:
             return
-        self._paid_until = max(self._paid_until, self._clock() - SAVED_SECONDS) + units / self.rate
+        now = self._clock()
+        self._pay(now)
+        self._owed += units
+        self._window.append((now, units / self._rate))
         if items and units:
-            affordable = int(self.rate * PAGE_SECONDS * items / units)
+            self._pages.append((units, items))
+            all_units, all_items = (sum(column) for column in zip(*self._pages, strict=True))
+            affordable = int(self._rate * PAGE_SECONDS * all_items / all_units)
+            if units <= self._cheapest:
+                # As little as a page costs at least, which says nothing about what one more item costs.
+                affordable = max(affordable, self._limit * 2)
+                self._cheapest = units
             self._limit = max(1, min(affordable, self._limit * 2))
+
+    def back_off(self) -> float:
+        """DynamoDB throttled the page: sleep, twice as long each time it does so again. Returns the seconds."""
+        longest = min(MOST_BACK_OFF_SECONDS, BACK_OFF_SECONDS * 2**self._throttled)
+        self._throttled += 1
+        self._limit = max(1, self._limit // 2)
+        seconds = random.uniform(longest / 2, longest)
+        self._sleep(seconds)
+        return seconds
+
+    def _pay(self, now: float) -> None:
+        paid = self._rate * (now - self._owed_at)
+        self._owed = max(self._owed - paid, -SAVED_SECONDS * self._rate)
+        self._owed_at = now
+
+    def _until_there_is_room(self, now: float) -> float:
+        while self._window and self._window[0][0] <= now - WINDOW_SECONDS:
+            self._window.popleft()
+        if not self._window or not self._pages:
+            return 0.0
+        # Every page costs at least the cheapest; only what it costs beyond that is due to its items.
+        item = max(max(0.0, units - self._cheapest) / items for units, items in self._pages)
+        expected = (self._cheapest + self._limit * item) / self._rate
+        excess = sum(seconds for _, seconds in self._window) + expected - WINDOW_COST
+        for moment, seconds in self._window:
+            if excess <= 0:
+                return 0.0
+            excess -= seconds
+            leaves = moment + WINDOW_SECONDS - now + 2 * _TICK
+            if excess <= 0:
+                return leaves
+        return leaves

@@ -18,6 +18,8 @@ _GZIP = 16 + zlib.MAX_WBITS
 class Part:
     """One part being written to a temporary file. Memory is constant; the file vanishes with the process.
 
+    `size` and `text_size` are its bytes so far, gzipped and not, as far as they went into the compressor.
+
     zlib writes the gzip header itself, without a name and with time 0.
     """
 
@@ -25,6 +27,7 @@ class Part:
         self.file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed by __exit__)
         self.items = 0
         self.size = 0
+        self.text_size = 0
         self._digest = hashlib.sha256()
         self._compressor = zlib.compressobj(LEVEL, zlib.DEFLATED, _GZIP)
         self._lines: list[str] = []
@@ -56,7 +59,9 @@ class Part:
     def _flush(self) -> None:
         if self._lines:
             self._lines.append("")
-            self._write(self._compressor.compress("\n".join(self._lines).encode()))
+            text = "\n".join(self._lines).encode()
+            self.text_size += len(text)
+            self._write(self._compressor.compress(text))
             self._lines.clear()
             self._pending = 0
 

@@ -24,6 +24,9 @@ MAX_SEGMENTS = 256
 # Each segment is one Airflow task; a table of this size is a few minutes of one task's work.
 SEGMENT_BYTES = 512 * 1024 * 1024
 MIN_SEGMENTS = 4
+# A task that is killed reads again what came after its last object. Where the read capacity is limited, so that an
+# object takes long to fill, an object ends after so many seconds' worth of it.
+PART_SECONDS = 600
 
 # What one segment reads per second if nothing limits it: one core's pace of encoding and compressing items.
 SEGMENT_BYTES_PER_SECOND = 10 * 1024 * 1024
@@ -39,7 +42,7 @@ class BackfillPlan:
     """One backfill run. The estimates come from DescribeTable, which DynamoDB updates about every six hours.
 
     `updated_before` is ISO-8601 in UTC with microseconds, or empty where nothing is filtered; `read_at_ms` is the
-    `__event_time` of every record; `max_read_capacity` is units/s over all segments, 0 for no limit.
+    `__event_time` of every record; `max_read_capacity` is units/s over all segments together, 0 for no limit.
     """
 
     table: str
@@ -51,7 +54,7 @@ class BackfillPlan:
     missing: Missing
     read_at_ms: int
     consistent: bool
-    max_read_capacity: int
+    max_read_capacity: float
     target_bytes: int
     estimated_items: int
     estimated_bytes: int
@@ -67,9 +70,11 @@ class BackfillPlan:
         return UpdatedBefore(self.updated_at_attribute, parse_cutoff(self.updated_before), self.missing)
 
     @property
-    def units_per_second(self) -> float:
-        """One segment's share of `max_read_capacity`: exact while all segments run at once, never above it."""
-        return self.max_read_capacity / self.segments
+    def target_text_bytes(self) -> float:
+        """An object ends at so many bytes before compression, if not earlier by its `target_bytes` after it."""
+        if not self.max_read_capacity:
+            return math.inf
+        return PART_SECONDS * self.max_read_capacity * UNIT_BYTES * (1 if self.consistent else 2)
 
     def prefix(self, names: TableNames) -> str:
         """Where the run's objects go: `{prefix}/json/{TABLE}/dt=00000000/{run}/`."""
@@ -88,7 +93,7 @@ class BackfillPlan:
             "method": self.method,
             "keeps": f"`{self.updated_at_attribute}` before {self.updated_before}" if self.filter else "every item",
             "segments": f"{self.segments:,}",
-            "read limit": f"{self.max_read_capacity:,} units/s" if self.max_read_capacity else "none",
+            "read limit": f"{self.max_read_capacity:,.10g} units/s" if self.max_read_capacity else "none",
             "items (estimate)": f"{self.estimated_items:,}",
             "bytes (estimate)": f"{self.estimated_bytes:,}",
             "read units (estimate)": f"{self.estimated_read_units:,.1f}",
@@ -120,6 +125,7 @@ def plan_backfill(
     missing: str = "keep",
     segments: int = 0,
     max_read_capacity: int = 0,
+    read_capacity_percent: int = 0,
     consistent: bool = False,
     target_mb: float = TARGET_MB,
     dry_run: bool = False,
@@ -134,19 +140,20 @@ def plan_backfill(
     Raises `SettingsError` for parameters that are not allowed and `SourceError` where there is no such table.
     """
     run = run_name(run)
-    check_parameters(method, missing, segments, max_read_capacity, target_mb)
+    check_parameters(method, missing, segments, max_read_capacity, read_capacity_percent, target_mb)
     if not dry_run:
         stored = state.read(clients, names, plan_key(names, run))
         if stored is not None:
             return BackfillPlan.from_json(stored.value)
+    description = describe(clients, names)
     plan = draft(
-        describe(clients, names),
+        description,
         run=run,
         cutoff=to_iso(parse_cutoff(updated_before)) if updated_before and updated_at_attribute else "",
         updated_at_attribute=updated_at_attribute,
         missing=cast("Missing", missing),
         segments=segments,
-        max_read_capacity=max_read_capacity,
+        max_read_capacity=read_limit(description, max_read_capacity, read_capacity_percent),
         consistent=consistent,
         target_bytes=max(1, int(target_mb * 1024 * 1024)),
         read_at_ms=of_datetime(now()) // 1000,
@@ -179,7 +186,7 @@ def draft(
     updated_at_attribute: str,
     missing: Missing,
     segments: int,
-    max_read_capacity: int,
+    max_read_capacity: float,
     consistent: bool,
     target_bytes: int,
     read_at_ms: int,
@@ -212,7 +219,32 @@ def draft(
     )
 
 
-def check_parameters(method: str, missing: str, segments: int, max_read_capacity: int, target_mb: float) -> None:
+def read_limit(description: TableDescriptionTypeDef, max_read_capacity: int, read_capacity_percent: int) -> float:
+    """The units/s that the run may consume: the smaller of the two limits, 0 where there is none (pure).
+
+    Raises `SettingsError` for a share of a table that has no capacity of its own to share.
+    """
+    if not read_capacity_percent:
+        return max_read_capacity
+    units = description.get("ProvisionedThroughput", {}).get("ReadCapacityUnits", 0)
+    if not units:
+        # On demand, with a maximum that the owner has set (-1: none).
+        units = max(0, description.get("OnDemandThroughput", {}).get("MaxReadRequestUnits", 0))
+    if not units:
+        raise SettingsError(
+            f"read_capacity_percent is {read_capacity_percent}, and {description['TableName']!r} is on demand without "
+            "a maximum",
+            allowed="a table with provisioned read capacity, or with a maximum of on-demand reads",
+            action="give units per second in max_read_capacity instead",
+            table=description["TableName"],
+        )
+    share = units * read_capacity_percent / 100
+    return min(share, max_read_capacity) if max_read_capacity else share
+
+
+def check_parameters(
+    method: str, missing: str, segments: int, max_read_capacity: int, read_capacity_percent: int, target_mb: float
+) -> None:
     """Raise one `SettingsError` that names every parameter that is not allowed."""
     problems: dict[str, str] = {}
     if method not in METHODS:
@@ -223,6 +255,10 @@ def check_parameters(method: str, missing: str, segments: int, max_read_capacity
         problems[f"segments is {segments!r}"] = f"segments is 1 to {MAX_SEGMENTS}, or 0 to follow the table's size"
     if max_read_capacity < 0:
         problems[f"max_read_capacity is {max_read_capacity!r}"] = "max_read_capacity is units/s, or 0 for no limit"
+    if not 0 <= read_capacity_percent <= 100:
+        problems[f"read_capacity_percent is {read_capacity_percent!r}"] = (
+            "read_capacity_percent is 1 to 100, or 0 for no such limit"
+        )
     if not 0 < target_mb <= 4096:
         problems[f"target_mb is {target_mb!r}"] = "target_mb is more than 0 and at most 4096"
     if problems:

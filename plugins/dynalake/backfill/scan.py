@@ -14,6 +14,7 @@ from dynalake.backfill.checkpoint import load_checkpoint, save_checkpoint
 from dynalake.backfill.pace import Pace
 from dynalake.backfill.run import load_plan, run_name
 from dynalake.backfill.segment import SegmentResult, Step, check_segment, delete_unfinished, snapshot_encoder
+from dynalake.backfill.share import Share
 from dynalake.backfill.source import describe, read_segment
 from dynalake.clients import Clients
 from dynalake.names import TableNames
@@ -35,8 +36,8 @@ def scan_segment(
     `run` is the Airflow run id; everything else is in the stored plan. `progress` is called after each object. A
     finished segment is left as it is.
 
-    Raises `RecordError` for an item whose time is no time, `ConflictError` if another attempt is at work, `SourceError`
-    if the table is gone and `TransientError` if DynamoDB keeps throttling.
+    Raises `RecordError` for an item whose time is no time, `ConflictError` if another attempt is at work and
+    `SourceError` if the table is gone. While DynamoDB throttles, it waits.
     """
     run = run_name(run)
     plan = load_plan(clients, names, run)
@@ -47,20 +48,28 @@ def scan_segment(
     delete_unfinished(clients, names, plan, checkpoint)
     key = ItemKey.of(describe(clients, names))
     step = Step(plan, key, snapshot_encoder(plan))
-    items = read_segment(
+    with Share(
         clients,
         names,
+        run=run,
         segment=segment,
-        segments=plan.segments,
-        after=checkpoint.last_key,
-        consistent=plan.consistent,
-        pace=Pace(plan.units_per_second, clock),
+        units_per_second=plan.max_read_capacity,
+        clock=clock,
         sleep=sleep,
-    )
-    while True:
-        checkpoint = step.next_part(clients, names, items, checkpoint)
-        stored = save_checkpoint(clients, names, run, checkpoint, stored)
-        result = SegmentResult.of(checkpoint)
-        progress(result)
-        if result.finished:
-            return result
+    ) as share:
+        items = read_segment(
+            clients,
+            names,
+            segment=segment,
+            segments=plan.segments,
+            after=checkpoint.last_key,
+            consistent=plan.consistent,
+            pace=Pace(share.units_per_second, clock, sleep),
+        )
+        while True:
+            checkpoint = step.next_part(clients, names, items, checkpoint)
+            stored = save_checkpoint(clients, names, run, checkpoint, stored)
+            result = SegmentResult.of(checkpoint)
+            progress(result)
+            if result.finished:
+                return result

@@ -81,7 +81,8 @@ class Step:
                 outcomes[outcome] += 1
                 if outcome in (Outcome.KEPT, Outcome.KEPT_WITHOUT):
                     part.add(self.encode(item))
-                if part.size >= plan.target_bytes or (not part.items and sum(outcomes.values()) >= DROPPED_ITEMS):
+                full = part.size >= plan.target_bytes or part.text_size >= plan.target_text_bytes
+                if full or (not part.items and sum(outcomes.values()) >= DROPPED_ITEMS):
                     last = {name: self.keyed(item)[name] for name in self.key.names}
                     break
             counts = Counts(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping
+import logging
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +11,15 @@ from botocore.exceptions import ClientError
 
 from dynalake.backfill.pace import Pace
 from dynalake.clients import Clients
-from dynalake.errors import SourceError, TransientError
+from dynalake.errors import SourceError
 from dynalake.names import TableNames
 
 if TYPE_CHECKING:
-    from mypy_boto3_dynamodb.type_defs import TableDescriptionTypeDef
+    from mypy_boto3_dynamodb.type_defs import ScanOutputTypeDef, TableDescriptionTypeDef
 
+logger = logging.getLogger(__name__)
+
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
 _THROTTLED = ("ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException")
 
 
@@ -35,12 +38,12 @@ def read_segment(
     after: Mapping[str, Any] | None,
     consistent: bool,
     pace: Pace,
-    sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[dict[str, Any]]:
     """The segment's items as the low-level client gives them, from the key `after` on (None: from the start).
 
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Scan.html#Scan.ParallelScan
-    A page may be empty and yet not the last one; only a page without `LastEvaluatedKey` is.
+    A page may be empty and yet not the last one; only a page without `LastEvaluatedKey` is. A page that is throttled,
+    after botocore's own retries, is asked for again, less and less often, for as long as it takes.
     """
     request: dict[str, Any] = {
         "TableName": names.table,
@@ -52,18 +55,28 @@ def read_segment(
     if after is not None:
         request["ExclusiveStartKey"] = after
     while True:
-        if delay := pace.delay():
-            sleep(delay)
-        if pace.limit is not None:
-            request["Limit"] = pace.limit
-        with _explained(names):
-            page = clients.dynamodb.scan(**request)
+        page = _read_page(clients, names, request, pace)
         pace.consumed(page.get("ConsumedCapacity", {}).get("CapacityUnits", 0.0), page["ScannedCount"])
         yield from page["Items"]
         last = page.get("LastEvaluatedKey")
         if not last:
             return
         request["ExclusiveStartKey"] = last
+
+
+def _read_page(clients: Clients, names: TableNames, request: dict[str, Any], pace: Pace) -> ScanOutputTypeDef:
+    while True:
+        pace.wait()
+        if pace.limit is not None:
+            request["Limit"] = pace.limit
+        try:
+            with _explained(names):
+                return clients.dynamodb.scan(**request)
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            if code not in _THROTTLED:
+                raise
+            logger.warning("DynamoDB throttled the scan of %s (%s): waited %.1f s", names.table, code, pace.back_off())
 
 
 @contextmanager
@@ -77,14 +90,6 @@ def _explained(names: TableNames) -> Iterator[None]:
                 f"There is no DynamoDB table {names.table!r} in {names.lake.region}",
                 allowed="an existing table in the connection's account and region",
                 action="check the table's name (case counts), the connection and its region",
-                table=names.table,
-            ) from error
-        if code in _THROTTLED:
-            raise TransientError(
-                f"DynamoDB throttled the scan of {names.table!r} ({code})",
-                allowed="read capacity for the scan",
-                action="let the task be retried (it goes on where it was), or run the backfill with a lower "
-                "`max_read_capacity`",
                 table=names.table,
             ) from error
         raise

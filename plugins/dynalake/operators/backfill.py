@@ -33,6 +33,8 @@ def plan() -> list[int]:
         missing=asked["missing_updated_at"],
         segments=asked["segments"],
         max_read_capacity=asked["max_read_capacity"],
+        read_capacity_percent=asked["read_capacity_percent"],
+        consistent=asked["consistent_read"],
         dry_run=asked["dry_run"],
     )
     print(planned.summary())

@@ -181,7 +181,26 @@ def backfill_parameters() -> dict[str, Param]:
             type="integer",
             minimum=0,
             title="Read capacity, at most",
-            description_md="Read units per second over all segments of the scan. 0: as fast as the table answers.",
+            description_md="Read units per second over all segments of the scan together, as DynamoDB counts them. "
+            "0: as fast as the table answers.",
+            section=_RUN,
+        ),
+        "read_capacity_percent": Param(
+            0,
+            type="integer",
+            minimum=0,
+            maximum=100,
+            title="Share of the read capacity, at most",
+            description_md="Percent of the read capacity that the table has provisioned when the run starts (or of its "
+            "maximum, on demand). With both limits the smaller one holds. 0: no such limit.",
+            section=_RUN,
+        ),
+        "consistent_read": Param(
+            False,
+            type="boolean",
+            title="Consistent reads",
+            description_md="Reads what was written last, for twice the read units. Not needed for a complete lake: "
+            "what is written after the hand-off comes through the stream.",
             section=_RUN,
         ),
         "dry_run": Param(

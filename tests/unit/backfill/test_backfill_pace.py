@@ -13,11 +13,11 @@ from tests.unit.backfill.fakes import FakeClock
 def simulate(rate: float, item_units: float, latency: float, seconds: float) -> list[tuple[float, float]]:
     """Read for `seconds`; pages of at most 1 MB cost 128 units. Returns (time, units) of each page."""
     clock = FakeClock()
-    pace = Pace(rate, clock)
+    pace = Pace(lambda: rate, clock, clock.sleep)
     pages: list[tuple[float, float]] = []
     end = clock.now + seconds
     while clock.now < end:
-        clock.now += pace.delay()
+        pace.wait()
         assert pace.limit
         items = min(pace.limit, max(1, int(128 / item_units)))
         units = max(0.5, items * item_units)
@@ -42,18 +42,18 @@ def test_the_rate_is_held_over_any_ten_seconds_and_used(rate: int, item_units: f
 
 
 def test_no_limit_asks_for_nothing() -> None:
-    pace = Pace(0, FakeClock())
+    pace = Pace(lambda: 0, FakeClock())
+    pace.wait()
     pace.consumed(1000, 10)
     assert pace.limit is None
     assert pace.delay() == 0
-    assert pace.units == 1000
 
 
 def test_pages_grow_from_one_item_to_a_quarter_second_of_the_rate() -> None:
-    clock = FakeClock()
-    pace = Pace(100, clock)
+    pace = Pace(lambda: 100, FakeClock())
     limits = []
     for _ in range(10):
+        assert not pace.delay() or pace.limit
         assert pace.limit
         limits.append(pace.limit)
         pace.consumed(pace.limit * 0.5, pace.limit)
@@ -61,9 +61,49 @@ def test_pages_grow_from_one_item_to_a_quarter_second_of_the_rate() -> None:
     assert all(b <= 2 * a for a, b in pairwise(limits))
 
 
+def test_tiny_items_are_read_many_at_once_at_the_slowest_rate() -> None:
+    """A page costs half a unit at least, however little is in it."""
+    clock = FakeClock()
+    pace = Pace(lambda: 1, clock, clock.sleep)
+    for _ in range(10):
+        pace.wait()
+        pace.consumed(0.5, pace.limit or 0)
+    assert (pace.limit or 0) > 100
+
+
 def test_an_item_that_costs_more_than_a_page_may_is_paid_for_by_waiting() -> None:
     clock = FakeClock()
-    pace = Pace(10, clock)
+    pace = Pace(lambda: 10, clock, clock.sleep)
+    pace.wait()
     pace.consumed(100, 1)
     assert pace.delay() == pytest.approx(10, abs=0.2)
     assert pace.limit == 1
+
+
+def test_what_is_allowed_may_change_while_it_waits() -> None:
+    clock = FakeClock()
+    allowed = [10.0]
+    pace = Pace(lambda: allowed[0], clock, clock.sleep)
+    pace.wait()
+    pace.consumed(40, 1)
+    clock.now += 2
+    assert pace.delay() == pytest.approx(2, abs=0.2)
+    allowed[0] = 50
+    assert pace.delay() == pytest.approx(0.4, abs=0.1)
+
+
+def test_throttled_it_waits_twice_as_long_each_time_and_asks_for_less() -> None:
+    clock = FakeClock()
+    pace = Pace(lambda: 1000, clock, clock.sleep)
+    pace.wait()
+    for _ in range(8):
+        pace.consumed(pace.limit or 0, pace.limit or 0)
+        pace.wait()
+    before = pace.limit or 0
+    waits = [pace.back_off() for _ in range(9)]
+    assert all(
+        longest / 2 <= wait <= longest for wait, longest in zip(waits, (0.5, 1, 2, 4, 8, 16, 20, 20, 20), strict=True)
+    )
+    assert pace.limit == max(1, before // 2**9)
+    pace.consumed(1, 1)
+    assert pace.back_off() <= 0.5

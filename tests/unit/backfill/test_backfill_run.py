@@ -267,6 +267,8 @@ def test_a_dry_run_writes_nothing(world: World) -> None:
         ({"segments": -1}, "segments is -1"),
         ({"segments": 1000}, "segments is 1000"),
         ({"max_read_capacity": -5}, "max_read_capacity is -5"),
+        ({"read_capacity_percent": 101}, "read_capacity_percent is 101"),
+        ({"read_capacity_percent": 50}, "on demand"),
         ({"target_mb": 0}, "target_mb is 0"),
         ({"updated_before": "soon"}, "updated_before is 'soon'"),
     ],
@@ -297,7 +299,7 @@ def test_state_names(world: World) -> None:
     assert checkpoint_key(world.names, "r", 3) == "dynamodb-state/RECEIPTS/backfill/r/segment-00003.json"
 
 
-def test_the_scan_holds_its_share_of_the_capacity(world: World) -> None:
+def test_the_scan_holds_the_capacity(world: World) -> None:
     clock = FakeClock()
     table = FakeTable(receipts(4000, padding=5), units_per_item=0.5, clock=clock, page_seconds=0.01)
     clients = world.clients(table)
@@ -305,5 +307,5 @@ def test_the_scan_holds_its_share_of_the_capacity(world: World) -> None:
     scan_segment(clients, world.names, run="r", segment=0, clock=clock, sleep=clock.sleep)
     started, ended = table.consumed[0][0], table.consumed[-1][0]
     units = sum(units for _, units in table.consumed)
-    assert 0.85 * 50 <= units / (ended - started) <= 1.05 * 50
+    assert 0.85 * 100 <= units / (ended - started) <= 1.05 * 100
     assert all(request["ConsistentRead"] for request in table.requests)
