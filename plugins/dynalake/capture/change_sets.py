@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -46,6 +46,7 @@ class Deployed:
     version: str
     """Another text after every operation on the stack."""
     parameters: Mapping[str, str]
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,8 @@ def has_change_sets(clients: Clients, stack: str) -> bool:
 
 def _request(clients: Clients, spec: StackSpec, deployed: Deployed | None, name: str) -> str:
     role: Any = {"RoleARN": spec.role_arn} if spec.role_arn else {}
+    # Tags that others gave the stack (for costs, say) are theirs.
+    tags = {**(deployed.tags if deployed else {}), **spec.tags}
     answer = clients.cloudformation.create_change_set(
         StackName=spec.name,
         ChangeSetName=name,
@@ -161,7 +164,7 @@ def _request(clients: Clients, spec: StackSpec, deployed: Deployed | None, name:
         Parameters=stack_parameters(spec, deployed),
         # The templates make roles, whose names are left to CloudFormation.
         Capabilities=["CAPABILITY_IAM"],
-        Tags=[{"Key": key, "Value": value} for key, value in sorted(spec.tags.items())],
+        Tags=[{"Key": key, "Value": value} for key, value in sorted(tags.items())],
         **role,
     )
     return answer["Id"]

@@ -43,8 +43,7 @@ def build_package(lake: Lake, source: Path | None = None) -> Package:
             entry.create_system = 3
             entry.external_attr = 0o100644 << 16
             archive.writestr(entry, files[name])
-    body = buffer.getvalue()
-    return Package(f"{lake.code_prefix}forwarder-{hashlib.sha256(body).hexdigest()[:16]}.zip", body)
+    return Package(f"{lake.code_prefix}forwarder-{_digest(files)[:16]}.zip", buffer.getvalue())
 
 
 def upload_package(clients: Clients, lake: Lake, package: Package) -> bool:
@@ -63,6 +62,13 @@ def upload_package(clients: Clients, lake: Lake, package: Package) -> bool:
 def lambda_source() -> Path:
     """The folder that holds `forwarder/`: `DYNALAKE_LAMBDA_SOURCE`, or `lambda_src` beside the plugins folder."""
     return Path(os.environ.get(SOURCE_VARIABLE) or Path(dynalake.__file__).parents[2] / "lambda_src")
+
+
+def _digest(files: dict[str, bytes]) -> str:
+    # Of what `sha256sum` prints of the files, not of the archive: so whatever packs the same files (Terraform does, in
+    # infra/terraform/modules/forwarder/package.tf) gets the same key, and nobody deploys the other's code anew.
+    listed = (f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files))
+    return hashlib.sha256("".join(listed).encode()).hexdigest()
 
 
 def _files(source: Path) -> list[tuple[str, bytes]]:

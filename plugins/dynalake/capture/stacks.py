@@ -69,6 +69,7 @@ class StackState:
     """Another text after every operation on the stack."""
     outputs: StackOutputs = field(default_factory=dict)
     parameters: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def exists(self) -> bool:
@@ -111,6 +112,7 @@ def stack_state(clients: Clients, name: str) -> StackState:
         version=f"{stack['StackId']} {stack.get('LastUpdatedTime', '')}",
         outputs={o["OutputKey"]: o["OutputValue"] for o in stack.get("Outputs", [])},
         parameters={p["ParameterKey"]: p.get("ParameterValue", "") for p in stack.get("Parameters", [])},
+        tags={tag["Key"]: tag["Value"] for tag in stack.get("Tags", [])},
     )
 
 
@@ -194,7 +196,7 @@ def end_stack(clients: Clients, name: str) -> StackOutputs:
 
 
 def _deployed(state: StackState) -> Deployed | None:
-    return Deployed(state.version, state.parameters) if state.exists else None
+    return Deployed(state.version, state.parameters, state.tags) if state.exists else None
 
 
 def _check_usable(clients: Clients, state: StackState) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import subprocess
 import sys
@@ -40,6 +41,16 @@ def test_the_archive_depends_on_its_content_only(tmp_path: Path) -> None:
     assert build_package(LAKE, tmp_path) == first
     (copied / "packing.py").write_text("# changed\n")
     assert build_package(LAKE, tmp_path).key != first.key
+
+
+def test_the_key_names_the_files_and_not_the_archive(tmp_path: Path) -> None:
+    """What `sha256sum` of the unpacked files says: so another tool that packs them can have the same key."""
+    package = build_package(LAKE)
+    with zipfile.ZipFile(io.BytesIO(package.body)) as archive:
+        archive.extractall(tmp_path)
+        names = sorted(archive.namelist())
+    listed = subprocess.run(["sha256sum", *names], cwd=tmp_path, capture_output=True, check=True).stdout
+    assert package.key == f"dynalake-code/forwarder-{hashlib.sha256(listed).hexdigest()[:16]}.zip"
 
 
 def test_the_archive_runs_by_itself(tmp_path: Path) -> None:

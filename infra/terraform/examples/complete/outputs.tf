@@ -1,0 +1,14 @@
+output "dag_role_arn" {
+  description = "For role_arn in the extra of Airflow's AWS connection."
+  value       = module.airflow.dag_role_arn
+}
+
+output "setup_conf" {
+  description = "What to trigger dynalake_setup with, by table."
+  value       = { for name, table in module.table : name => table.setup_conf }
+}
+
+output "database_name" {
+  description = "The Glue database in which the tables can be queried."
+  value       = module.storage.database_name
+}

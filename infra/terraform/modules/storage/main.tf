@@ -1,0 +1,47 @@
+# What all tables of one lake share: the bucket, the Glue database, the Athena workgroup, Firehose's role, the topic.
+
+data "aws_caller_identity" "current" {}
+
+data "aws_region" "current" {}
+
+locals {
+  # As plugins/dynalake/names.py builds them, which is where the DAGs look for the lake.
+  stack_prefix  = "dynalake-${replace(var.environment, "-", "--")}"
+  stream_prefix = "dynalake-${replace(var.environment, "-", "_")}"
+  bucket        = var.bucket != "" ? var.bucket : "dynalake-${var.environment}-${data.aws_caller_identity.current.account_id}-${data.aws_region.current.region}"
+}
+
+resource "aws_cloudformation_stack" "this" {
+  #checkov:skip=CKV_AWS_124:Whoever applies sees the stack's events; a topic for them would tell nobody more.
+
+  name          = "${local.stack_prefix}-storage"
+  template_body = file("${path.module}/../../../cloudformation/storage.yaml")
+  capabilities  = ["CAPABILITY_IAM"]
+  iam_role_arn  = var.deploy_role_arn != "" ? var.deploy_role_arn : null
+
+  parameters = {
+    Environment            = var.environment
+    BucketName             = local.bucket
+    CreateBucket           = tostring(var.create_bucket)
+    Prefix                 = var.prefix
+    DatabaseName           = "dynalake_${replace(var.environment, "-", "_")}"
+    WorkgroupName          = "dynalake-${var.environment}"
+    StreamPrefix           = local.stream_prefix
+    TimeZone               = var.time_zone
+    LakeParameter          = "/dynalake/${var.environment}/lake"
+    KmsKeyArn              = var.kms_key_arn
+    Versioning             = var.versioning
+    NoncurrentDays         = var.noncurrent_days
+    RawRetentionDays       = var.raw_retention_days
+    RejectedRetentionDays  = var.rejected_retention_days
+    QueryResultDays        = var.query_result_days
+    AccessLogBucket        = var.access_log_bucket
+    QueryBytesLimit        = var.query_bytes_limit
+    AlarmEmail             = var.alarm_email
+    RejectedAlarmObjects   = var.rejected_alarm_objects
+    PermissionsBoundaryArn = var.permissions_boundary_arn
+    DeployRoleArn          = var.deploy_role_arn
+  }
+
+  tags = merge(var.tags, { "dynalake:environment" = var.environment })
+}

@@ -1,0 +1,120 @@
+# What the trigger form of dynalake_setup calls these, with the same defaults and limits.
+
+variable "kms_key_arn" {
+  description = "A KMS key for the bucket, streams, logs and alarms; empty for keys that AWS manages. Its policy must let CloudWatch and CloudWatch Logs use it."
+  type        = string
+  default     = ""
+  nullable    = false
+}
+
+variable "versioning" {
+  description = "Whether the bucket keeps what was overwritten or deleted."
+  type        = string
+  default     = "Enabled"
+  nullable    = false
+
+  validation {
+    condition     = contains(["Enabled", "Suspended"], var.versioning)
+    error_message = "versioning is one of Enabled, Suspended."
+  }
+}
+
+variable "noncurrent_days" {
+  description = "For how many days the bucket keeps what was overwritten or deleted."
+  type        = number
+  default     = 30
+  nullable    = false
+
+  validation {
+    condition     = var.noncurrent_days >= 1 && var.noncurrent_days <= 36500 && floor(var.noncurrent_days) == var.noncurrent_days
+    error_message = "noncurrent_days is a whole number from 1 to 36500."
+  }
+}
+
+variable "raw_retention_days" {
+  description = "After how many days raw objects are deleted; 0 keeps them for ever."
+  type        = number
+  default     = 0
+  nullable    = false
+
+  validation {
+    condition     = var.raw_retention_days >= 0 && var.raw_retention_days <= 36500 && floor(var.raw_retention_days) == var.raw_retention_days
+    error_message = "raw_retention_days is a whole number from 0 to 36500."
+  }
+}
+
+variable "rejected_retention_days" {
+  description = "After how many days rejected data is deleted; 0 keeps it for ever."
+  type        = number
+  default     = 0
+  nullable    = false
+
+  validation {
+    condition     = var.rejected_retention_days >= 0 && var.rejected_retention_days <= 36500 && floor(var.rejected_retention_days) == var.rejected_retention_days
+    error_message = "rejected_retention_days is a whole number from 0 to 36500."
+  }
+}
+
+variable "query_result_days" {
+  description = "After how many days Athena's results are deleted."
+  type        = number
+  default     = 30
+  nullable    = false
+
+  validation {
+    condition     = var.query_result_days >= 1 && var.query_result_days <= 36500 && floor(var.query_result_days) == var.query_result_days
+    error_message = "query_result_days is a whole number from 1 to 36500."
+  }
+}
+
+variable "query_bytes_limit" {
+  description = "The most bytes one query may scan (Athena's minimum is 10,000,000); 0 is no limit."
+  type        = number
+  default     = 0
+  nullable    = false
+
+  validation {
+    condition     = var.query_bytes_limit >= 0 && var.query_bytes_limit <= 9007199254740992 && floor(var.query_bytes_limit) == var.query_bytes_limit
+    error_message = "query_bytes_limit is a whole number from 0 to 9007199254740992."
+  }
+}
+
+variable "access_log_bucket" {
+  description = "A bucket for S3's access logs; empty for none."
+  type        = string
+  default     = ""
+  nullable    = false
+}
+
+variable "alarm_email" {
+  description = "An address that alarms are sent to; empty for none."
+  type        = string
+  default     = ""
+  nullable    = false
+}
+
+variable "rejected_alarm_objects" {
+  description = "More objects than this put under `{prefix}-errors/` within five minutes are an alarm."
+  type        = number
+  default     = 0
+  nullable    = false
+
+  validation {
+    condition     = var.rejected_alarm_objects >= 0 && var.rejected_alarm_objects <= 1000000 && floor(var.rejected_alarm_objects) == var.rejected_alarm_objects
+    error_message = "rejected_alarm_objects is a whole number from 0 to 1000000."
+  }
+}
+
+variable "deploy_role_arn" {
+  description = "The role that CloudFormation deploys the lake's stacks with; empty: the one that it used last, or that of the AWS connection."
+  type        = string
+  default     = ""
+  nullable    = false
+}
+
+variable "permissions_boundary_arn" {
+  description = "A managed policy that bounds the roles which the stacks make; empty for none."
+  type        = string
+  default     = ""
+  nullable    = false
+}

@@ -1,0 +1,103 @@
+# The pipeline of one DynamoDB table: the event source mapping, Kinesis, Firehose, the table's settings and its alarms.
+
+locals {
+  settings = {
+    table                   = var.table
+    delivery                = var.delivery
+    shards                  = var.shards
+    stream_retention_hours  = var.stream_retention_hours
+    buffer_seconds          = var.buffer_seconds
+    buffer_mb               = var.buffer_mb
+    max_record_kb           = var.max_record_kb
+    batch_size              = var.batch_size
+    batch_window_seconds    = var.batch_window_seconds
+    parallelization         = var.parallelization
+    max_retries             = var.max_retries
+    max_record_age_seconds  = var.max_record_age_seconds
+    updated_at_attribute    = var.updated_at_attribute
+    freshness_alarm_minutes = var.freshness_alarm_minutes
+    delivery_alarm_percent  = var.delivery_alarm_percent
+    throttles_alarm_count   = var.throttles_alarm_count
+    failed_alarm_count      = var.failed_alarm_count
+    log_retention_days      = var.log_retention_days
+  }
+}
+
+# The settings that the lake has now; of a table that is not in it yet there are none.
+data "aws_ssm_parameters_by_path" "tables" {
+  path = local.settings_path
+}
+
+locals {
+  stored = zipmap(data.aws_ssm_parameters_by_path.tables.names, nonsensitive(data.aws_ssm_parameters_by_path.tables.values))
+  now    = try(jsondecode(local.stored["${local.settings_path}/${var.table}"]).delivery, var.delivery)
+}
+
+resource "aws_cloudformation_stack" "this" {
+  #checkov:skip=CKV_AWS_124:Whoever applies sees the stack's events; a topic for them would tell nobody more.
+
+  name          = local.names.stack
+  template_body = file("${path.module}/../../../cloudformation/table.yaml")
+  capabilities  = ["CAPABILITY_IAM"]
+  iam_role_arn  = var.lake.deploy_role_arn != "" ? var.lake.deploy_role_arn : null
+
+  parameters = {
+    Environment              = var.lake.environment
+    Table                    = var.table
+    TableStreamArn           = var.table_stream_arn
+    FunctionArn              = var.function_arn
+    FirehoseRoleArn          = var.lake.firehose_role_arn
+    TopicArn                 = var.lake.topic_arn
+    BucketName               = var.lake.bucket_name
+    KmsKeyArn                = var.lake.kms_key_arn
+    StreamName               = local.names.stream
+    DeliveryStreamName       = local.names.delivery_stream
+    DirectDeliveryStreamName = local.names.direct_stream
+    SettingsParameter        = "${local.settings_path}/${var.table}"
+    SettingsJson             = jsonencode(local.settings)
+    RawPrefix                = "${var.lake.prefix}/json/${var.table}/"
+    RejectedPrefix           = "${var.lake.prefix}-errors/delivery/${var.table}/"
+    TimeZone                 = var.lake.time_zone
+    Delivery                 = var.delivery
+    Draining                 = var.draining
+    Shards                   = var.shards
+    StreamRetentionHours     = var.stream_retention_hours
+    BufferSeconds            = var.buffer_seconds
+    BufferMb                 = var.buffer_mb
+    BatchSize                = var.batch_size
+    BatchWindowSeconds       = var.batch_window_seconds
+    Parallelization          = var.parallelization
+    MaxRetries               = var.max_retries
+    MaxRecordAgeSeconds      = var.max_record_age_seconds
+    LogRetentionDays         = var.log_retention_days
+    FreshnessAlarmMinutes    = var.freshness_alarm_minutes
+    ThrottlesAlarmCount      = var.throttles_alarm_count
+    DeliveryAlarmPercent     = var.delivery_alarm_percent
+    FailedAlarmCount         = var.failed_alarm_count
+  }
+
+  tags = merge(var.tags, { "dynalake:environment" = var.lake.environment, "dynalake:table" = var.table })
+
+  lifecycle {
+    precondition {
+      condition     = local.now == var.delivery || var.draining == local.now
+      error_message = "${var.table} is delivered by '${local.now}' now. Set draining = \"${local.now}\" together with the new delivery, and draining = \"none\" half an hour after it was applied: what is under way in the old delivery would be lost with it."
+    }
+
+    precondition {
+      condition     = var.delivery == "kinesis" || var.shards == 0
+      error_message = "shards is set, but delivery 'direct' has no Kinesis stream."
+    }
+
+    precondition {
+      condition     = var.freshness_alarm_minutes * 60 > var.buffer_seconds
+      error_message = "freshness_alarm_minutes is not more than buffer_seconds: the alarm would never end."
+    }
+
+    precondition {
+      # Beyond these, jsonencode and Python write the same settings differently, and each would change the other's.
+      condition     = can(regex("^[ -~]*$", var.updated_at_attribute)) && !can(regex("[<>&]", var.updated_at_attribute))
+      error_message = "updated_at_attribute is ASCII without '<', '>' and '&' here. Set a table with another one up with dynalake_setup."
+    }
+  }
+}

@@ -1,0 +1,19 @@
+output "mapping_id" {
+  description = "The UUID of the event source mapping."
+  value       = aws_cloudformation_stack.this.outputs["MappingId"]
+}
+
+output "settings_parameter" {
+  description = "The SSM parameter that holds the table's settings."
+  value       = "${local.settings_path}/${var.table}"
+}
+
+output "stream_name" {
+  description = "The Kinesis stream, which other consumers may read too; empty with delivery `direct`."
+  value       = var.delivery == "kinesis" ? local.names.stream : ""
+}
+
+output "setup_conf" {
+  description = "What to trigger dynalake_setup with: it then finds the stacks as they are to be, proves that changes arrive, registers the table in the catalog and starts the backfill."
+  value       = jsonencode(merge(local.settings, { environment = var.lake.environment }))
+}

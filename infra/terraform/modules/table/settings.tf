@@ -1,0 +1,200 @@
+# What the trigger form of dynalake_setup calls these, with the same defaults and limits.
+
+variable "delivery" {
+  description = "`kinesis`: Lambda → Kinesis → Firehose, so that other consumers can read the changes too. `direct`: Lambda → Firehose, cheaper."
+  type        = string
+  default     = "kinesis"
+  nullable    = false
+
+  validation {
+    condition     = contains(["kinesis", "direct"], var.delivery)
+    error_message = "delivery is one of kinesis, direct."
+  }
+}
+
+variable "shards" {
+  description = "Shards of the Kinesis stream; 0 is on-demand."
+  type        = number
+  default     = 0
+  nullable    = false
+
+  validation {
+    condition     = var.shards >= 0 && var.shards <= 500 && floor(var.shards) == var.shards
+    error_message = "shards is a whole number from 0 to 500."
+  }
+}
+
+variable "stream_retention_hours" {
+  description = "How long Kinesis keeps records, in hours."
+  type        = number
+  default     = 24
+  nullable    = false
+
+  validation {
+    condition     = var.stream_retention_hours >= 24 && var.stream_retention_hours <= 8760 && floor(var.stream_retention_hours) == var.stream_retention_hours
+    error_message = "stream_retention_hours is a whole number from 24 to 8760."
+  }
+}
+
+variable "buffer_seconds" {
+  description = "Firehose writes an object after this many seconds, or after `buffer_mb`, whichever comes first."
+  type        = number
+  default     = 60
+  nullable    = false
+
+  validation {
+    condition     = var.buffer_seconds >= 0 && var.buffer_seconds <= 900 && floor(var.buffer_seconds) == var.buffer_seconds
+    error_message = "buffer_seconds is a whole number from 0 to 900."
+  }
+}
+
+variable "buffer_mb" {
+  description = "Firehose writes an object after this many MB, before compression."
+  type        = number
+  default     = 64
+  nullable    = false
+
+  validation {
+    condition     = var.buffer_mb >= 1 && var.buffer_mb <= 128 && floor(var.buffer_mb) == var.buffer_mb
+    error_message = "buffer_mb is a whole number from 1 to 128."
+  }
+}
+
+variable "max_record_kb" {
+  description = "The forwarder packs changes into records of up to this many KiB. A change that is longer becomes an object of its own in the raw zone, past Kinesis and Firehose."
+  type        = number
+  default     = 1000
+  nullable    = false
+
+  validation {
+    condition     = var.max_record_kb >= 5 && var.max_record_kb <= 1024 && floor(var.max_record_kb) == var.max_record_kb
+    error_message = "max_record_kb is a whole number from 5 to 1024."
+  }
+}
+
+variable "batch_size" {
+  description = "Changes per forwarder invocation, at most."
+  type        = number
+  default     = 1000
+  nullable    = false
+
+  validation {
+    condition     = var.batch_size >= 1 && var.batch_size <= 10000 && floor(var.batch_size) == var.batch_size
+    error_message = "batch_size is a whole number from 1 to 10000."
+  }
+}
+
+variable "batch_window_seconds" {
+  description = "How long Lambda gathers changes before it invokes the forwarder."
+  type        = number
+  default     = 1
+  nullable    = false
+
+  validation {
+    condition     = var.batch_window_seconds >= 0 && var.batch_window_seconds <= 300 && floor(var.batch_window_seconds) == var.batch_window_seconds
+    error_message = "batch_window_seconds is a whole number from 0 to 300."
+  }
+}
+
+variable "parallelization" {
+  description = "Concurrent forwarder invocations per stream shard."
+  type        = number
+  default     = 1
+  nullable    = false
+
+  validation {
+    condition     = var.parallelization >= 1 && var.parallelization <= 10 && floor(var.parallelization) == var.parallelization
+    error_message = "parallelization is a whole number from 1 to 10."
+  }
+}
+
+variable "max_retries" {
+  description = "How often a failing batch is tried again (and bisected) before it goes to the on-failure destination."
+  type        = number
+  default     = 10
+  nullable    = false
+
+  validation {
+    condition     = var.max_retries >= 0 && var.max_retries <= 10000 && floor(var.max_retries) == var.max_retries
+    error_message = "max_retries is a whole number from 0 to 10000."
+  }
+}
+
+variable "max_record_age_seconds" {
+  description = "A change older than this goes to the on-failure destination; a DynamoDB stream keeps it for 86,400 seconds."
+  type        = number
+  default     = 43200
+  nullable    = false
+
+  validation {
+    condition     = var.max_record_age_seconds >= 60 && var.max_record_age_seconds <= 86400 && floor(var.max_record_age_seconds) == var.max_record_age_seconds
+    error_message = "max_record_age_seconds is a whole number from 60 to 86400."
+  }
+}
+
+variable "updated_at_attribute" {
+  description = "The attribute that tells when an item was last written; the backfill filters by it where items have it."
+  type        = string
+  default     = "updatedAt"
+  nullable    = false
+}
+
+variable "freshness_alarm_minutes" {
+  description = "How old the oldest change in Firehose may get before the alarm; more than `buffer_seconds`."
+  type        = number
+  default     = 15
+  nullable    = false
+
+  validation {
+    condition     = var.freshness_alarm_minutes >= 1 && var.freshness_alarm_minutes <= 1440 && floor(var.freshness_alarm_minutes) == var.freshness_alarm_minutes
+    error_message = "freshness_alarm_minutes is a whole number from 1 to 1440."
+  }
+}
+
+variable "delivery_alarm_percent" {
+  description = "A smaller share of Firehose's writes that succeed than this, in three of five minutes, is an alarm."
+  type        = number
+  default     = 100
+  nullable    = false
+
+  validation {
+    condition     = var.delivery_alarm_percent >= 1 && var.delivery_alarm_percent <= 100 && floor(var.delivery_alarm_percent) == var.delivery_alarm_percent
+    error_message = "delivery_alarm_percent is a whole number from 1 to 100."
+  }
+}
+
+variable "throttles_alarm_count" {
+  description = "More throttled writes or reads of a stream within a minute than this, in three of five minutes, are an alarm."
+  type        = number
+  default     = 0
+  nullable    = false
+
+  validation {
+    condition     = var.throttles_alarm_count >= 0 && var.throttles_alarm_count <= 1000000 && floor(var.throttles_alarm_count) == var.throttles_alarm_count
+    error_message = "throttles_alarm_count is a whole number from 0 to 1000000."
+  }
+}
+
+variable "failed_alarm_count" {
+  description = "More changes than this that failed for good, or were rejected, within a minute are an alarm."
+  type        = number
+  default     = 0
+  nullable    = false
+
+  validation {
+    condition     = var.failed_alarm_count >= 0 && var.failed_alarm_count <= 1000000 && floor(var.failed_alarm_count) == var.failed_alarm_count
+    error_message = "failed_alarm_count is a whole number from 0 to 1000000."
+  }
+}
+
+variable "log_retention_days" {
+  description = "For how many days Firehose's log is kept."
+  type        = number
+  default     = 30
+  nullable    = false
+
+  validation {
+    condition     = contains([1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653], var.log_retention_days)
+    error_message = "log_retention_days is one of 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653."
+  }
+}

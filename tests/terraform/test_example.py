@@ -1,0 +1,89 @@
+"""The example of the modules, by real Terraform on local AWS: what it makes is what the setup DAG would make."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import boto3
+import pytest
+
+from dynalake.capture.lake import list_tables, load_lake
+from dynalake.capture.package import build_package, upload_package
+from dynalake.capture.stacks import stack_state
+from dynalake.clients import Clients
+from dynalake.settings import TableSettings
+from infra.local.process import LocalAws
+from tests.aws.capture_steps import make_table, prove, set_up, wait_for_changes
+from tests.terraform.conftest import NO_CHANGES, Terraform
+
+TABLES = ("RECEIPTS", "payments")
+STACKS = tuple(
+    f"dynalake-prod-{name}" for name in ("airflow", "storage", "forwarder", "table-RECEIPTS", "table-payments")
+)
+
+
+@pytest.fixture(scope="module")
+def clients(aws: LocalAws) -> Clients:
+    session: Any = boto3.Session("test", "test", region_name="us-east-1")
+    return Clients(lambda service: session.client(service, endpoint_url=aws.endpoint_url))
+
+
+@pytest.fixture(scope="module")
+def applied(terraform: Terraform, clients: Clients) -> Terraform:
+    for table in TABLES:
+        make_table(clients, table)
+    (terraform.folder / "terraform.tfvars").write_text(
+        'airflow_worker_role_arn = "arn:aws:iam::000000000000:role/airflow-worker"\n'
+    )
+    terraform.run("init")
+    terraform.apply()
+    return terraform
+
+
+def versions(clients: Clients) -> dict[str, str]:
+    return {name: stack_state(clients, name).version for name in STACKS}
+
+
+def test_a_setup_finds_everything_as_it_is_to_be(applied: Terraform, clients: Clients) -> None:
+    lake = load_lake(clients, "prod")
+    assert [settings.table for settings in list_tables(clients, lake)] == sorted(TABLES)
+    # The package that setup makes has the key of the archive that Terraform has put there.
+    assert not upload_package(clients, lake, build_package(lake))
+
+    before = versions(clients)
+    for table in TABLES:
+        conf = json.loads(applied.outputs()["setup_conf"][table])
+        assert conf.pop("environment") == "prod"
+        done = set_up(clients, "prod", TableSettings.parse(conf))
+        prove(clients, done.names, f"terraform-{table}")
+        clients.dynamodb.put_item(TableName=table, Item={"id": {"S": "one"}})
+        assert [change["id"] for change in wait_for_changes(clients, done.names, 1)] == ["one"]
+    assert versions(clients) == before, "setup changed no stack"
+    assert applied.plan() == NO_CHANGES, "and left Terraform nothing to do"
+
+
+def test_a_lake_that_setup_made_is_imported(applied: Terraform, clients: Clients) -> None:
+    """The other way round: Terraform forgets a stack, takes it in again by its name, and would change nothing."""
+    address = 'module.table["payments"].aws_cloudformation_stack.this'
+    applied.run("state", "rm", address)
+    applied.run("import", address, "dynalake-prod-table-payments")
+    # Local AWS does not tell a stack's role and capabilities.
+    assert applied.changed(address) == {"capabilities", "iam_role_arn"}
+
+
+def test_a_delivery_is_not_changed_under_what_it_still_holds(applied: Terraform, clients: Clients) -> None:
+    change = 'locals {\n  tables = { RECEIPTS = {}, payments = { delivery = "kinesis" } }\n}\n'
+    override = applied.folder / "override.tf"
+    override.write_text(change)
+    said = applied.refused()
+    assert "payments is delivered by 'direct' now. Set draining = \"direct\"" in said
+    override.unlink()
+
+
+def test_destroying_keeps_the_data(applied: Terraform, clients: Clients) -> None:
+    bucket = load_lake(clients, "prod").bucket
+    applied.run("destroy", "-auto-approve", "-input=false")
+    assert [stack_state(clients, name).exists for name in STACKS] == [False] * len(STACKS)
+    kept = clients.s3.list_objects_v2(Bucket=bucket, Prefix="dynamodb/json/")["Contents"]
+    assert {entry["Key"].split("/")[2] for entry in kept} == set(TABLES)

@@ -1,0 +1,177 @@
+"""What the modules make a stack of is what the setup DAG makes it of, whatever the names and settings are."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dynalake.capture.package import build_package
+from dynalake.capture.source import Source
+from dynalake.capture.specs import forwarder_spec, storage_spec, table_spec
+from dynalake.capture.stacks import StackSpec
+from dynalake.lake_options import LakeOptions, option_fields
+from dynalake.names import Lake
+from dynalake.record.key import ItemKey, KeyAttribute
+from dynalake.settings import TableSettings
+from tests.terraform.conftest import Terraform
+
+ACCOUNT, REGION = "000000000000", "us-east-1"
+STREAM = f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/any/stream/2026-01-01T00:00:00.000"
+KEY = ItemKey(KeyAttribute("id", "S"))
+FUNCTION = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:any"
+
+GIVEN = {
+    "prefix": "lake/raw",
+    "time_zone": "Europe/Berlin",
+    "kms_key_arn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/any",
+    "deploy_role_arn": f"arn:aws:iam::{ACCOUNT}:role/deploys",
+    "permissions_boundary_arn": f"arn:aws:iam::{ACCOUNT}:policy/bounds",
+    "alarm_email": "data@example.com",
+    "raw_retention_days": 400,
+    "versioning": "Suspended",
+    "architecture": "x86_64",
+    "reserved_concurrency": 5,
+    "forwarder_log_retention_days": 7,
+    "lambda_throttles_alarm_count": 3,
+}
+
+TABLES = [
+    TableSettings("RECEIPTS"),
+    TableSettings("a.b_c-d"),
+    TableSettings("ends-like-a-hash-0123456789ab"),
+    TableSettings("x" * 52),
+    TableSettings("x" * 53),
+    TableSettings("y." * 120),
+    replace(TableSettings("every-other-setting", delivery="direct"), buffer_seconds=0, freshness_alarm_minutes=1),
+    TableSettings("bytes", shards=3, max_record_kb=1024, updated_at_attribute='"quoted" \\ #$%{x} ${y}'),
+    TableSettings("empty", updated_at_attribute=""),
+]
+
+
+def module(name: str, values: dict[str, Any]) -> str:
+    """A call of a module, in JSON, in which `$` and `%` begin templates as they do in a string of Terraform's."""
+    return json.dumps({"module": {name: {"source": f"../../modules/{name}", **values}}})
+
+
+def literal(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: literal(each) for name, each in value.items()}
+    return value.replace("${", "$${").replace("%{", "%%{") if isinstance(value, str) else value
+
+
+@pytest.fixture(scope="module")
+def root(terraform: Terraform) -> Terraform:
+    folder = terraform.folder.parent / "stacks"
+    folder.mkdir()
+    return replace(terraform, folder=folder)
+
+
+def planned(root: Terraform, **files: str) -> dict[str, dict[str, Any]]:
+    for old in root.folder.glob("*.tf.json"):
+        old.unlink()
+    for name, text in files.items():
+        (root.folder / f"{name}.tf.json").write_text(text)
+    root.run("init")
+    return root.planned()
+
+
+def check(values: dict[str, Any], spec: StackSpec) -> None:
+    """The stack's name, text, role, tags, and every parameter; what setup leaves open has the template's default."""
+    assert values["name"] == spec.name
+    assert values["template_body"] == spec.template
+    assert values["iam_role_arn"] == (spec.role_arn or None)
+    assert values["tags"] == dict(spec.tags)
+    assert set(values["parameters"]) == set(spec.declared)
+    assert {name: values["parameters"][name] for name in spec.parameters} == dict(spec.parameters)
+
+
+@pytest.mark.parametrize(("environment", "given"), [("dev", {}), ("a-b-c", GIVEN)])
+def test_the_lake_s_stacks(root: Terraform, environment: str, given: dict[str, Any]) -> None:
+    options = LakeOptions.parse(given)
+    place = {name: given[name] for name in ("prefix", "time_zone") if name in given}
+    lake = Lake(environment, ACCOUNT, REGION, **place)
+    # The deployed lake's outputs are not known to a plan, so the forwarder is told them.
+    outputs = {
+        "TopicArn": f"arn:aws:sns:{REGION}:{ACCOUNT}:any",
+        "KmsKeyArn": options.kms_key_arn,
+        "PermissionsBoundaryArn": options.permissions_boundary_arn,
+        "DeployRoleArn": options.deploy_role_arn,
+    }
+    sections = {f.name: f.metadata["section"] for f in option_fields()}
+    stacks = planned(
+        root,
+        storage=module(
+            "storage",
+            {"environment": environment, **{n: v for n, v in given.items() if sections[n] in ("Storage", "Bucket")}},
+        ),
+        forwarder=module(
+            "forwarder",
+            {"lake": lake_value(lake, outputs), **{n: v for n, v in given.items() if sections[n] == "Forwarder"}},
+        ),
+    )
+    check(
+        stacks["module.storage.aws_cloudformation_stack.this"], storage_spec(lake, create_bucket=True, options=options)
+    )
+    forwarder = stacks["module.forwarder.aws_cloudformation_stack.this"]
+    check(forwarder, forwarder_spec(lake, outputs, build_package(lake).key, options))
+
+
+@pytest.mark.parametrize("environment", ["dev", "a-b-c-d-e-f-g-h-"])
+def test_the_tables_stacks(root: Terraform, environment: str) -> None:
+    lake = Lake(environment, ACCOUNT, REGION)
+    storage = {"TopicArn": "topic", "FirehoseRoleArn": "role"}
+    call = {
+        "for_each": {settings.table: literal(asdict(settings)) for settings in TABLES},
+        "lake": lake_value(lake, storage),
+        "function_arn": FUNCTION,
+        "table_stream_arn": STREAM,
+        **{name: f"${{each.value.{name}}}" for name in asdict(TABLES[0])},
+    }
+    stacks = planned(root, table=module("table", call))
+    for settings in TABLES:
+        source = Source(settings.table, "", STREAM, "NEW_IMAGE", KEY, False, "PAY_PER_REQUEST", 0, 0)
+        spec = table_spec(lake.table(settings.table), settings, source, storage, {"FunctionArn": FUNCTION})
+        check(stacks[f'module.table["{settings.table}"].aws_cloudformation_stack.this'], spec)
+
+
+def lake_value(lake: Lake, outputs: dict[str, str]) -> dict[str, str]:
+    """The storage module's output `lake`."""
+    return {
+        "environment": lake.environment,
+        "bucket_name": lake.bucket,
+        "prefix": lake.prefix,
+        "time_zone": lake.time_zone,
+        "stack_prefix": lake.stack_prefix,
+        "stream_prefix": lake.stream_prefix,
+        "firehose_role_arn": outputs.get("FirehoseRoleArn", ""),
+        "topic_arn": outputs["TopicArn"],
+        "kms_key_arn": outputs.get("KmsKeyArn", ""),
+        "permissions_boundary_arn": outputs.get("PermissionsBoundaryArn", ""),
+        "deploy_role_arn": outputs.get("DeployRoleArn", ""),
+    }
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"shards": 2, "delivery": "direct"}, "shards is set, but delivery 'direct' has no Kinesis stream"),
+        ({"buffer_seconds": 900}, "freshness_alarm_minutes is not more than buffer_seconds"),
+        ({"updated_at_attribute": "größe"}, "Set a table with another one up with dynalake_setup"),
+        ({"buffer_mb": 129}, "buffer_mb is a whole number from 1 to 128"),
+        ({"batch_size": 1.5}, "batch_size is a whole number from 1 to 10000"),
+        ({"log_retention_days": 2}, "log_retention_days is one of 1, 3, 5"),
+        ({"table_stream_arn": ""}, "Turn the table's stream on"),
+    ],
+)
+def test_what_is_not_allowed_is_said(root: Terraform, values: dict[str, Any], message: str) -> None:
+    lake = Lake("dev", ACCOUNT, REGION)
+    call = {"lake": lake_value(lake, {"TopicArn": "t"}), "function_arn": FUNCTION, "table": "RECEIPTS"}
+    for old in Path(root.folder).glob("*.tf.json"):
+        old.unlink()
+    (root.folder / "table.tf.json").write_text(module("table", {**call, "table_stream_arn": STREAM, **values}))
+    root.run("init")
+    assert message in root.refused()

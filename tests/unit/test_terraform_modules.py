@@ -1,0 +1,122 @@
+"""The Terraform modules say what the trigger form and the templates say: every option, parameter and output."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import Field, fields
+from typing import Any
+
+import pytest
+from cfnlint.decode import decode
+
+from dynalake.lake_options import FORWARDER, STORAGE, option_fields
+from dynalake.names import ENVIRONMENT_PATTERN, PREFIX_PATTERN, TABLE_PATTERN, TIME_ZONE_PATTERN
+from dynalake.settings import TableSettings, allowed_by
+from tests.conftest import REPOSITORY
+
+MODULES = REPOSITORY / "infra" / "terraform" / "modules"
+NAMES = sorted(path.name for path in MODULES.iterdir())
+
+
+def source(module: str) -> str:
+    return "\n".join(path.read_text() for path in sorted((MODULES / module).glob("*.tf")))
+
+
+def template(name: str) -> dict[str, Any]:
+    read, problems = decode(str(REPOSITORY / "infra" / "cloudformation" / f"{name}.yaml"))
+    assert not problems
+    return dict(read)
+
+
+def blocks(text: str, kind: str) -> dict[str, str]:
+    """The blocks of a kind, by name: `variable "name" {…}`."""
+    return {m[1]: m[0] for m in re.finditer(rf'^{kind} "(\w+)" {{\n.*?^}}\n', text, re.MULTILINE | re.DOTALL)}
+
+
+def variable(f: Field[Any]) -> str:
+    """The variable of an option or a setting, as it must stand in a module."""
+    number = isinstance(f.default, int)
+    low, high, choices = f.metadata["minimum"], f.metadata["maximum"], f.metadata["choices"]
+    condition = ""
+    if choices:
+        condition = f"contains([{', '.join(_literal(choice) for choice in choices)}], var.{f.name})"
+    elif number:
+        condition = f"var.{f.name} >= {low} && var.{f.name} <= {high} && floor(var.{f.name}) == var.{f.name}"
+    check = (
+        f'\n  validation {{\n    condition     = {condition}\n    error_message = "{allowed_by(f)}."\n  }}\n'
+        if condition
+        else ""
+    )
+    return (
+        f'variable "{f.name}" {{\n'
+        f"  description = {_literal(f.metadata['description'])}\n"
+        f"  type        = {'number' if number else 'string'}\n"
+        f"  default     = {_literal(f.default)}\n"
+        f"  nullable    = false\n{check}}}\n"
+    )
+
+
+def _literal(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+@pytest.mark.parametrize(
+    ("path", "described"),
+    [
+        ("storage/options.tf", [f for f in option_fields() if f.metadata["section"] == STORAGE]),
+        ("forwarder/options.tf", [f for f in option_fields() if f.metadata["section"] == FORWARDER]),
+        ("table/settings.tf", [f for f in fields(TableSettings) if f.name != "table"]),
+    ],
+)
+def test_options_and_settings_are_those_of_the_trigger_form(path: str, described: list[Field[Any]]) -> None:
+    """Letter by letter: a new setting's variable can be pasted from this test's output."""
+    assert list(blocks((MODULES / path).read_text(), "variable").values()) == [variable(f) for f in described]
+
+
+def test_the_role_for_the_dags_has_its_template_s_parameters() -> None:
+    variables = blocks(source("airflow"), "variable")
+    names = {"BucketName": "bucket"}
+    for parameter, about in template("airflow")["Parameters"].items():
+        text = variables[names.get(parameter) or re.sub(r"(?<!^)([A-Z])", r"_\1", parameter).lower()]
+        default = re.search(r"^  default     = (.+)$", text, re.MULTILINE)
+        assert (default and json.loads(default[1])) == _plain(about.get("Default"))
+        assert f"  description = {_literal(about['Description'])}\n" in text
+
+
+def _plain(default: str | None) -> str | bool | None:
+    return {"true": True, "false": False}.get(default or "", default)
+
+
+@pytest.mark.parametrize("module", NAMES)
+def test_every_parameter_and_output_of_the_template_is_passed(module: str) -> None:
+    text, read = source(module), template(module)
+    passed = re.search(r"^  parameters = {\n(.*?)^  }\n", text, re.MULTILINE | re.DOTALL)
+    assert passed
+    assert re.findall(r"^    (\w+) +=", passed[1], re.MULTILINE) == list(read["Parameters"])
+    outputs = "".join(blocks(text, "output").values())
+    assert {name for name in read["Outputs"] if f'"{name}"' in outputs} == set(read["Outputs"])
+
+
+@pytest.mark.parametrize("module", [*NAMES, "../examples/complete"])
+def test_every_variable_and_output_is_described_and_used(module: str) -> None:
+    text = source(module)
+    for kind in ("variable", "output"):
+        for name, block in blocks(text, kind).items():
+            assert re.search(r'^  description = ".{15,}\."$', block, re.MULTILINE), name
+    for name, block in blocks(text, "variable").items():
+        assert re.search(r"^  type += ", block, re.MULTILINE), name
+        assert f"var.{name}" in text.replace(block, ""), name
+
+
+def test_names_are_held_against_the_same_patterns() -> None:
+    storage, table = source("storage"), source("table")
+    for pattern, text in (
+        (ENVIRONMENT_PATTERN, storage),
+        (ENVIRONMENT_PATTERN, source("airflow")),
+        (PREFIX_PATTERN, storage),
+        (PREFIX_PATTERN, source("airflow")),
+        (TIME_ZONE_PATTERN, storage),
+        (TABLE_PATTERN, table),
+    ):
+        assert f'regex("^{pattern}$"' in text, pattern
