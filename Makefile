@@ -10,7 +10,7 @@ NAMES  ?=
 export UV_CACHE_DIR := $(CURDIR)/.local/uv-cache
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test test-unit bench check format lock clean
+.PHONY: help demo up down test test-unit test-local test-aws test-airflow test-terraform bench check format lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,11 +24,26 @@ up: .venv/.run .venv-local/.installed  ## Start local AWS and Airflow and leave 
 down: .venv/.run  ## Stop what `make up` started and clean up
 	@PYTHONPATH=plugins $(BIN)/python -m infra.local.up down
 
-test: .venv/.dev .venv-local/.installed .venv-terraform/.installed  ## Every test: unit, DAGs, local AWS, browser, end to end
-	@$(BIN)/python -m pytest
+# The longest first. Each suite has local AWS, and where it needs it Airflow, of its own, and shows what it did when it ends.
+SUITES := test-airflow test-aws test-local test-unit test-terraform
+
+test: .venv/.dev .venv-local/.installed .venv-terraform/.installed  ## Every test, two suites at a time
+	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target $(SUITES)
 
 test-unit: .venv/.dev  ## The tests that need nothing running, in about a minute
 	@$(BIN)/python -m pytest tests/unit
+
+test-local: .venv/.dev .venv-local/.installed  ## That local AWS does what AWS documents
+	@$(BIN)/python -m pytest tests/local
+
+test-aws: .venv/.dev .venv-local/.installed  ## The stages on local AWS: faults, grants, alarms, every value
+	@$(BIN)/python -m pytest tests/aws
+
+test-airflow: .venv/.dev .venv-local/.installed  ## The DAGs, the commands and the pages, in a real Airflow and a browser
+	@$(BIN)/python -m pytest tests/airflow tests/e2e
+
+test-terraform: .venv/.dev .venv-local/.installed .venv-terraform/.installed  ## The Terraform modules, by Terraform on local AWS
+	@$(BIN)/python -m pytest tests/terraform
 
 bench: .venv/.dev .venv-local/.installed  ## Benchmarks beside what a user would pick instead; NAMES='packing encode' for some
 	@PYTHONPATH=plugins:lambda_src $(BIN)/python -m benchmarks $(NAMES)

@@ -21,6 +21,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from infra.local.interrupt import held
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 USER = "admin"
 PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0)
@@ -182,7 +184,7 @@ class LocalAirflow:
         passwords.write_text(json.dumps({USER: self.password}))
         passwords.chmod(0o600)
         supervisor = [sys.executable, str(REPOSITORY / "infra/local/supervise.py"), "--grace", "15"]
-        with self.log_file.open("wb") as log:
+        with self.log_file.open("wb") as log, held():
             self._process = subprocess.Popen(
                 [*supervisor, "--", "airflow", "standalone"],
                 env=self.environment(),
@@ -218,7 +220,11 @@ class LocalAirflow:
         self._process = None
 
     def __enter__(self) -> LocalAirflow:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def __exit__(

@@ -17,6 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from infra.local.interrupt import held
+
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 60.0
 STOP_SECONDS = 5.0
@@ -89,18 +91,16 @@ class LocalAws:
         """Start the server and wait until it answers."""
         self._state_parent.mkdir(parents=True, exist_ok=True)
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        state_dir = Path(tempfile.mkdtemp(prefix="aws-", dir=self._state_parent))
-        self._state_dir = state_dir
         interpreter = os.environ.get("DYNALAKE_LOCAL_PYTHON", str(ROOT / ".venv-local" / "bin" / "python"))
         command = [interpreter, "-m", "infra.local.server", "--port", str(self.port)]
-        command += ["--time-scale", str(self.time_scale), "--state-dir", str(state_dir)]
-        command += ["--ends-with-stdin", *(["--auth"] if self.auth else [])]
+        command += ["--time-scale", str(self.time_scale), "--ends-with-stdin", *(["--auth"] if self.auth else [])]
         try:
-            with self.log.open("ab") as log:
+            with self.log.open("ab") as log, held():
+                self._state_dir = state_dir = Path(tempfile.mkdtemp(prefix="aws-", dir=self._state_parent))
                 # The server reads the pipe on its standard input: when this process dies in any way,
                 # the pipe closes and the server ends itself.
                 self._process = subprocess.Popen(
-                    command,
+                    [*command, "--state-dir", str(state_dir)],
                     cwd=ROOT,
                     env=_server_environment(os.environ),
                     stdin=subprocess.PIPE,

@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 from infra.local.airflow import REPOSITORY, USER, LocalAirflow
+from infra.local.interrupt import held, stop_once
 from infra.local.process import LocalAws
 
 LOCAL = REPOSITORY / ".local"
@@ -41,11 +42,7 @@ def _keeper_pid() -> int | None:
 
 def keep() -> int:
     """Holds local AWS and Airflow until SIGTERM; everything they wrote goes with them."""
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, stop)
+    stop_once()
     with contextlib.suppress(KeyboardInterrupt), LocalAws(HOME / "aws.log") as aws:
         with LocalAirflow(HOME / "airflow", aws.env()) as airflow:
             for _ in airflow.wait_ready(DAGS):
@@ -75,19 +72,21 @@ def up() -> int:
     shutil.rmtree(HOME, ignore_errors=True)
     HOME.mkdir(parents=True)
     ENVIRONMENT_FILE.unlink(missing_ok=True)
-    with LOG_FILE.open("wb") as log:
-        keeper = subprocess.Popen(
-            [sys.executable, "-m", "infra.local.up", "keep"],
-            cwd=REPOSITORY,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    PID_FILE.write_text(str(keeper.pid))
-    print("Starting local AWS and Airflow", end="", flush=True)
-    deadline = time.monotonic() + START_SECONDS
+    stop_once()
+    keeper = None
     try:
+        with LOG_FILE.open("wb") as log, held():
+            keeper = subprocess.Popen(
+                [sys.executable, "-m", "infra.local.up", "keep"],
+                cwd=REPOSITORY,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        PID_FILE.write_text(str(keeper.pid))
+        print("Starting local AWS and Airflow", end="", flush=True)
+        deadline = time.monotonic() + START_SECONDS
         while not ENVIRONMENT_FILE.exists():
             if keeper.poll() is not None or time.monotonic() > deadline:
                 print(f"\nIt did not start. The logs: {HOME}", file=sys.stderr)
@@ -96,9 +95,11 @@ def up() -> int:
             print(".", end="", flush=True)
             time.sleep(1)
     except KeyboardInterrupt:
-        keeper.terminate()
-        keeper.wait()
+        if keeper is not None:
+            keeper.terminate()
+            keeper.wait()
         shutil.rmtree(HOME, ignore_errors=True)
+        ENVIRONMENT_FILE.unlink(missing_ok=True)
         print("\nStopped.")
         return 130
     values = dict(line.removeprefix("export ").split("=", 1) for line in ENVIRONMENT_FILE.read_text().splitlines())

@@ -58,6 +58,20 @@ def test_every_target_of_the_makefile_says_what_it_does() -> None:
     assert {line.split()[0] for line in listed.splitlines()} == TARGETS
 
 
+def test_every_test_is_in_a_suite() -> None:
+    """`make test` runs its suites by folder: a folder that none of them names would never run."""
+    makefile = (REPOSITORY / "Makefile").read_text()
+    suites = re.findall(r"^SUITES := (.+)$", makefile, re.MULTILINE)[0].split()
+    run = {
+        folder
+        for suite in suites
+        for line in re.findall(rf"^{suite}:.*\n\t@\$\(BIN\)/python -m pytest (.+)$", makefile, re.MULTILINE)
+        for folder in line.split()
+    }
+    with_tests = {path.relative_to(REPOSITORY).parts[1] for path in (REPOSITORY / "tests").rglob("test_*.py")}
+    assert run == {f"tests/{name}" for name in with_tests}
+
+
 def test_the_readme_shows_what_the_demo_prints() -> None:
     """Its words, not its times: every step of the demo's source stands in the README's output."""
     readme = (REPOSITORY / "README.md").read_text()
