@@ -40,6 +40,6 @@ with DAG(
     converted = compact.convert.expand(partition=compact.plan(tables))
     with TaskGroup("widen", tooltip="Only when a column's type became wider"):
         again = compact.plan_widened(tables, converted)
-        widened = compact.convert.partial(beside=converted).expand(partition=again)
+        widened = compact.convert.expand(partition=again)
     published = compact.publish.partial(converted=converted, widened=widened).expand(table=tables)
     chain(published, compact.report(converted, widened))

@@ -302,9 +302,18 @@ class TableNames:
         )
 
     @property
+    def lease(self) -> str:
+        """`{prefix}-state/{TABLE}/lease.json`: who changes what the table shows."""
+        return f"{self.state_prefix}lease.json"
+
+    @property
     def superseded_notes(self) -> str:
-        """`{prefix}-state/{TABLE}/superseded/`: which Parquet versions were left, and when."""
+        """`{prefix}-state/{TABLE}/superseded/`: which Parquet versions no partition shows, and since when."""
         return f"{self.state_prefix}superseded/"
+
+    def superseded_note(self, day: str, version: str) -> str:
+        """`{prefix}-state/{TABLE}/superseded/YYYYMMDD-{version}.json`"""
+        return f"{self.superseded_notes}{check_day(day)}-{version}.json"
 
     def uri(self, key: str) -> str:
         """`s3://{bucket}/{key}`"""

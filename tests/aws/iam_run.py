@@ -30,7 +30,8 @@ from dynalake.clients import Clients
 from dynalake.compact.convert import compact_day
 from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import plan_table
-from dynalake.compact.publish import plan_reconversions, publish_table
+from dynalake.compact.publish import publish_table
+from dynalake.compact.widen import plan_reconversions
 from dynalake.lake_options import LakeOptions
 from dynalake.names import SNAPSHOT_DAY, Lake, TableNames, day_of
 from dynalake.settings import TableSettings
@@ -134,9 +135,8 @@ def compact(dag: Clients, names: TableNames, now: datetime, days: tuple[str, ...
     options = CompactOptions()
     assert names.table in [settings.table for settings in list_tables(dag, names.lake)]
     converted = [compact_day(dag, names, p.day, options) for p in plan_table(dag, names, options, now, days=days)]
-    beside = [one.manifest for one in converted]
     for again in plan_reconversions(dag, names, converted, options):
-        converted.append(compact_day(dag, names, again.day, options, beside))
+        converted.append(compact_day(dag, names, again.day, options, again.beside))
     published = publish_table(dag, names, converted, options, now)
     assert not published.reconvert
     return sum(one.rows for one in converted)

@@ -288,6 +288,7 @@ def test_readers_see_every_change_once_between_any_two_steps(new_lake: Callable[
         except Killed:
             pass
         lake.clients = clients
+        lake.end_lease()
         for view in (lake.names.changes_view, lake.names.current_view):
             found = sorted(lake.unload(f'SELECT * FROM "{view}"'), key=lambda row: row["id"])
             assert [r["id"] for r in found] == ["item 0", "item 1"]

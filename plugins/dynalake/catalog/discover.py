@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 
+from dynalake.catalog.lease import changing
 from dynalake.catalog.partitions import snapshot_location
 from dynalake.catalog.raw import BadLine, BrokenObject, RawObject, list_objects, parse_line, stream_lines
 from dynalake.catalog.register import follow_schema, grow_schema
@@ -49,8 +50,9 @@ def observe_new_attributes(
         before[:] = [{c.name for c in schema.columns}]
         return schema.extend(observed, max_struct_fields)
 
-    grown = grow_schema(clients, names, grow)
-    follow_schema(clients, names)
+    with changing(clients, names):
+        grown = grow_schema(clients, names, grow)
+        follow_schema(clients, names)
     return tuple(c.name for c in grown.columns if c.name not in before[0])
 
 

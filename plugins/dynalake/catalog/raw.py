@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import islice
 from typing import Any, Protocol
 
 from dynalake.clients import Clients
@@ -46,15 +47,16 @@ class BadLine(ValueError):
 
 def list_objects(clients: Clients, bucket: str, prefix: str, limit: int | None = None) -> list[RawObject]:
     """The objects below `prefix` in the order of their keys, at most `limit` of them; empty ones are left out."""
-    found: list[RawObject] = []
-    pages = clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    return list(islice(iterate_objects(clients, bucket, prefix), limit))
+
+
+def iterate_objects(clients: Clients, bucket: str, prefix: str, after: str = "") -> Iterator[RawObject]:
+    """The same, one after the other, and only those whose key sorts behind `after`: one call per thousand."""
+    pages = clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, StartAfter=after)
     for page in pages:
         for o in page.get("Contents", []):
             if o["Size"]:
-                found.append(RawObject(o["Key"], o["ETag"].strip('"'), o["Size"], o["LastModified"].timestamp()))
-        if limit is not None and len(found) >= limit:
-            return found[:limit]
-    return found
+                yield RawObject(o["Key"], o["ETag"].strip('"'), o["Size"], o["LastModified"].timestamp())
 
 
 def stream_lines(stream: Readable) -> Iterator[bytes]:

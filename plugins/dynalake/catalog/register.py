@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from dynalake.catalog.lease import changing
 from dynalake.catalog.schema import TableSchema
 from dynalake.catalog.tables import (
     SOURCE,
@@ -48,7 +49,8 @@ def register_table(clients: Clients, names: TableNames, key: ItemKey, *, source_
         return parquet_table(names, schema, source_arn)
 
     change_table(clients, names.lake.database, names.parquet_table, make)
-    follow_schema(clients, names)
+    with changing(clients, names):
+        follow_schema(clients, names)
 
 
 def grow_schema(clients: Clients, names: TableNames, grow: Callable[[TableSchema], TableSchema]) -> TableSchema:
@@ -89,7 +91,7 @@ def follow_json(clients: Clients, names: TableNames) -> bool:
 def follow_schema(clients: Clients, names: TableNames) -> bool:
     """Give `{t}_json` and the views the columns of `{t}_parquet`; the watermark stays. True if something changed.
 
-    Views that are held while column types change are left to whoever holds them.
+    Views that are held while column types change are left to whoever holds them. The caller holds the table's lease.
     """
     changed = follow_json(clients, names)
     if read_hold(clients, names) is not None:

@@ -10,16 +10,26 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from dynalake.catalog.discover import observe_record
+from dynalake.catalog.partitions import read_partition
 from dynalake.catalog.raw import list_objects
 from dynalake.catalog.schema import TableSchema
 from dynalake.catalog.tables import read_schema
 from dynalake.catalog.types import Type
 from dynalake.clients import Clients
-from dynalake.compact.manifest import ConvertedPartition, Manifest, Part, read_manifest, widen_all, write_manifest
+from dynalake.compact.manifest import (
+    ConvertedPartition,
+    Manifest,
+    Part,
+    is_complete,
+    read_manifest,
+    widen_all,
+    write_manifest,
+)
 from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import inputs_digest, list_day
 from dynalake.compact.read import Record, RecordParser, Rejected, read_records, write_rejected
 from dynalake.compact.sort import Sorter, deduplicate
+from dynalake.compact.supersede import note_version
 from dynalake.compact.write import count_rows, write_parts
 from dynalake.errors import LedgerError
 from dynalake.names import TableNames, check_day
@@ -39,21 +49,23 @@ def compact_day(
     options: CompactOptions,
     beside: Iterable[str] = (),
     work_directory: Path | None = None,
+    force: str = "",
 ) -> ConvertedPartition:
     """Convert one day (or `00000000`) as it lies in S3 now. Nothing that readers see changes.
 
     `beside`: manifests of conversions that will be published together with this one; its types are merged with theirs.
-    A conversion of the same objects that is there already, and fits the types, is taken as it is. Spills to
-    `work_directory` (default: the system's temporary directory) and leaves nothing there.
+    A conversion of the same objects that is there already, and fits the types, is taken as it is, unless `force` is
+    given: it becomes part of the version, so that files which somebody may be reading are never written over. Spills
+    to `work_directory` (default: the system's temporary directory) and leaves nothing there.
 
     Raises `QuarantineError`, `LedgerError`, `ConflictError` (an object was replaced meanwhile).
     """
     objects = list_day(clients, names, check_day(day))
-    inputs = inputs_digest(objects, options)
+    inputs = inputs_digest(objects)
     table = widen_all(
         read_schema(clients, names), [read_manifest(clients, names, key) for key in beside], options.max_struct_fields
     )
-    done = find_conversion(clients, names, day, inputs, table)
+    done = None if force else find_conversion(clients, names, day, inputs, table, options)
     if done is not None:
         return done.converted(names, reused=True)
     with TemporaryDirectory(prefix="dynalake-", dir=work_directory) as scratch:
@@ -71,7 +83,8 @@ def compact_day(
             sorter.add(record)
         quarantine = write_rejected(clients, names, day, inputs, rejected)
         schema = table.widen(observed, options.max_struct_fields).file_schema(observed)
-        version = version_digest(inputs, schema, options)
+        version = version_digest(inputs, schema, options, force)
+        note_version(clients, names, day, version)
         unique = _counted(deduplicate(iter(sorter)), counts)
         parts = []
         for path in write_parts(unique, schema, options, Path(scratch)):
@@ -83,6 +96,7 @@ def compact_day(
         table=names.table,
         day=day,
         format=options.format,
+        written=options.written,
         inputs=inputs,
         version=version,
         objects=len(objects),
@@ -114,21 +128,25 @@ def check_ledger(m: Manifest) -> None:
         )
 
 
-def version_digest(inputs: str, schema: TableSchema, options: CompactOptions) -> str:
+def version_digest(inputs: str, schema: TableSchema, options: CompactOptions, force: str = "") -> str:
     """The `v=` of a version's path: over everything that its bytes depend on."""
-    text = json.dumps([inputs, schema.layout, options.part_mb, options.row_group_mb, options.codec])
+    text = json.dumps([inputs, schema.layout, options.written, force])
     return sha256(text.encode()).hexdigest()[:16]
 
 
-def find_conversion(clients: Clients, names: TableNames, day: str, inputs: str, table: TableSchema) -> Manifest | None:
-    """A conversion of the same input, still in place, that can be read under the table's schema."""
+def find_conversion(
+    clients: Clients, names: TableNames, day: str, inputs: str, table: TableSchema, options: CompactOptions
+) -> Manifest | None:
+    """A conversion of the same input, written alike and still in place, that the table's schema can read."""
     prefix = names.compaction_state(day) + inputs
     for found in list_objects(clients, names.lake.bucket, prefix):
         manifest = read_manifest(clients, names, found.key)
-        if table.widen(manifest.observed).unreadable(manifest.schema):
+        if manifest.written != options.written or table.widen(manifest.observed).unreadable(manifest.schema):
             continue
-        there = list_objects(clients, names.lake.bucket, names.parquet_version(day, manifest.version))
-        if {(o.key, o.size) for o in there} >= {(p.key, p.size) for p in manifest.parts}:
+        shown = read_partition(clients, names, names.parquet_table, day)
+        if shown is None or shown.location != names.uri(names.parquet_version(day, manifest.version)):
+            note_version(clients, names, day, manifest.version)  # its grace period begins anew
+        if is_complete(clients, names, manifest):
             return manifest
     return None
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from dynalake.catalog.raw import list_objects
 from dynalake.catalog.schema import TableSchema, merge_observed
 from dynalake.catalog.types import Type, type_from_json, type_to_json
 from dynalake.clients import Clients
@@ -53,11 +54,15 @@ class ConvertedPartition:
 
 @dataclass(frozen=True)
 class Manifest:
-    """One version of one day. `observed`: the types of this partition's values; `schema`: that of the files."""
+    """One version of one day. `observed`: the types of this partition's values; `schema`: that of the files.
+
+    `written`: how the files are written (`CompactOptions.written`).
+    """
 
     table: str
     day: str
     format: str
+    written: str
     inputs: str
     version: str
     objects: int
@@ -118,6 +123,12 @@ def read_manifest(clients: Clients, names: TableNames, key: str) -> Manifest:
 def write_manifest(clients: Clients, names: TableNames, manifest: Manifest) -> None:
     """Put a manifest: the last thing a conversion does."""
     clients.s3.put_object(Bucket=names.lake.bucket, Key=manifest.key(names), Body=manifest.to_json().encode())
+
+
+def is_complete(clients: Clients, names: TableNames, manifest: Manifest) -> bool:
+    """Whether all that the conversion wrote lies there, by names and sizes: one listing."""
+    there = list_objects(clients, names.lake.bucket, names.parquet_version(manifest.day, manifest.version))
+    return {(o.key, o.size) for o in there} >= {(p.key, p.size) for p in manifest.parts}
 
 
 def widen_all(table: TableSchema, manifests: Iterable[Manifest], max_struct_fields: int) -> TableSchema:

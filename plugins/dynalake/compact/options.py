@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -43,9 +44,9 @@ class CompactOptions:
                 raise SettingsError(f"{f.name} is {value!r}", allowed=f"a whole number from {least}")
 
     @property
-    def shape(self) -> tuple[Any, ...]:
-        """What decides whether a partition has to be converted anew, beside its input."""
-        return CONVERSION, self.format
+    def written(self) -> str:
+        """How files are written, as JSON: what may differ from partition to partition without changing a row."""
+        return json.dumps({name: getattr(self, name) for name in ("codec", "format", "part_mb", "row_group_mb")})
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -12,17 +12,30 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from hashlib import sha256
+from itertools import groupby
 from typing import Any
 
 from dynalake.catalog.partitions import Partition, list_partitions, snapshot_location
-from dynalake.catalog.raw import RawObject, list_objects
+from dynalake.catalog.raw import RawObject, iterate_objects, list_objects
 from dynalake.catalog.views import Watermark, read_watermark
 from dynalake.clients import Clients
-from dynalake.compact.options import CompactOptions
+from dynalake.compact.options import CONVERSION, CompactOptions
+from dynalake.errors import SettingsError
 from dynalake.names import SNAPSHOT_DAY, TableNames, check_day, end_of_day, parse_day, shift_day
 
 INPUTS = "dynalake.inputs"
 """The parameter of a published partition that holds the digest of what it was made from."""
+
+MANIFEST = "dynalake.manifest"
+"""The parameter of a published partition that names its manifest."""
+
+OBJECTS = "dynalake.objects"
+"""The parameter that holds the number of raw objects it was made from."""
+
+_NO_DAY = "99991231"
+
+WRITTEN = "dynalake.written"
+"""The parameter that says how its files are written: `CompactOptions.written`."""
 
 
 @dataclass(frozen=True)
@@ -37,26 +50,32 @@ class RawDay:
 
 @dataclass(frozen=True)
 class PartitionPlan:
-    """One partition to convert, and why: `new`, `changed` (late objects or another snapshot), `asked` or `widened`."""
+    """One partition to convert, and why: `new`, `changed` (late objects or another snapshot), `asked` or `widened`.
+
+    `force`: convert it again even where that was done; the text becomes part of the version, and a retry has the same.
+    `beside`: manifests of conversions that will be published together with this one.
+    """
 
     table: str
     day: str
     reason: str
     objects: int
     size: int
+    force: str = ""
+    beside: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> PartitionPlan:
-        return cls(**values)
+        return cls(**{**values, "beside": tuple(values["beside"])})
 
 
-def inputs_digest(objects: Iterable[RawObject], options: CompactOptions) -> str:
-    """32 hexadecimal digits over keys, ETags, sizes and what decides the conversion."""
+def inputs_digest(objects: Iterable[RawObject]) -> str:
+    """32 hexadecimal digits over keys, ETags, sizes and the version of the conversion."""
     listing = sorted((o.key, o.etag, o.size) for o in objects)
-    return sha256(json.dumps([options.shape, listing]).encode()).hexdigest()[:32]
+    return sha256(json.dumps([CONVERSION, listing]).encode()).hexdigest()[:32]
 
 
 def plan_compaction(
@@ -64,28 +83,33 @@ def plan_compaction(
     raw: Mapping[str, RawDay],
     published: Mapping[str, Partition],
     now: datetime,
+    options: CompactOptions,
     *,
     days: Iterable[str] = (),
-    closed_after_hours: int = 1,
+    force: str = "",
     zone: tzinfo = UTC,
 ) -> tuple[PartitionPlan, ...]:
     """The partitions to convert, the snapshot first, then by day.
 
     Due is a closed day, or the snapshot, whose Parquet was not made from exactly its raw objects. With `days`: exactly
-    those of them that have raw objects, open ones included, as far as their Parquet is not up to date.
+    those of them that have raw objects, open ones included, as far as their Parquet is not up to date or not written as
+    `options` say; with `force` all of them.
     """
     asked = {check_day(day) for day in days}
     plans = []
     for day, found in sorted(raw.items()):
-        if not found.objects or (asked and day not in asked):
+        if asked and day not in asked:
             continue
-        if not asked and not is_closed(day, now, closed_after_hours, zone):
+        if not asked and not is_closed(day, now, options.closed_after_hours, zone):
             continue
         before = published.get(day)
-        if before is not None and before.parameters.get(INPUTS) == found.inputs:
+        current = before is not None and before.parameters.get(INPUTS) == found.inputs
+        if asked:
+            current = current and before is not None and before.parameters.get(WRITTEN) == options.written
+        if current and not force:
             continue
         reason = "asked" if asked else "new" if before is None else "changed"
-        plans.append(PartitionPlan(table, day, reason, found.objects, found.size))
+        plans.append(PartitionPlan(table, day, reason, found.objects, found.size, force))
     return tuple(plans)
 
 
@@ -106,7 +130,7 @@ def plan_watermark(
     """
     through = mark.through
     for day, found in sorted(raw.items()):
-        if day == SNAPSHOT_DAY or day <= mark.through or not found.objects:
+        if day == SNAPSHOT_DAY or day <= mark.through:
             continue
         partition = published.get(day)
         current = partition is not None and partition.parameters.get(INPUTS) == found.inputs
@@ -128,6 +152,11 @@ def look_from(mark: Watermark, lookback_days: int) -> str:
     return shift_day(mark.through, -lookback_days) if mark.through else ""
 
 
+def earliest(days: Iterable[str], since: str = _NO_DAY) -> str:
+    """The first of `days` and `since` ('': every day); the snapshot is no day, and is looked at in any case."""
+    return min([since, *(day for day in days if day != SNAPSHOT_DAY)])
+
+
 # -- the edge ------------------------------------------------------------------------------------------------------
 
 
@@ -137,48 +166,58 @@ def plan_table(
     options: CompactOptions,
     now: datetime,
     days: Iterable[str] = (),
+    force: str = "",
 ) -> tuple[PartitionPlan, ...]:
-    """`plan_compaction` on what lies in S3 and stands in Glue. `now` is the run's time, timezone-aware."""
+    """`plan_compaction` on what lies in S3 and stands in Glue: a number of calls that does not grow with the history.
+
+    `now` is the run's time, timezone-aware.
+    """
     asked = tuple(days)
     mark = read_watermark(clients, names)
-    since = "" if asked else look_from(mark, options.lookback_days)
-    raw = survey(clients, names, options, since, asked)
-    published = list_partitions(clients, names, names.parquet_table, min(asked, default=since))
+    since = look_from(mark, options.lookback_days)
+    raw = survey(clients, names, None if asked else since, asked)
+    published = list_partitions(clients, names, names.parquet_table, earliest(asked) if asked else since)
     return plan_compaction(
         names.table,
         raw,
         published,
         now,
+        options,
         days=asked,
-        closed_after_hours=options.closed_after_hours,
+        force=force,
         zone=names.lake.zone,
     )
 
 
-def survey(
-    clients: Clients, names: TableNames, options: CompactOptions, since: str, days: Iterable[str] = ()
-) -> dict[str, RawDay]:
-    """The raw days from `since` on and the snapshot; only `days`, where some are named."""
-    wanted = set(days) or {SNAPSHOT_DAY, *list_days(clients, names, since)}
+def survey(clients: Clients, names: TableNames, since: str | None, days: Iterable[str] = ()) -> dict[str, RawDay]:
+    """The raw days from `since` on with the snapshot, by one listing (None: no such days), and `days` besides."""
     surveyed = {}
-    for day in sorted(wanted):
-        objects = list_day(clients, names, day)
-        if objects:
-            size = sum(o.size for o in objects)
-            surveyed[day] = RawDay(day, inputs_digest(objects, options), len(objects), size)
+    wanted = set(days)
+    if since is not None:
+        wanted = {SNAPSHOT_DAY, *(day for day in wanted if day < since)}
+        # Behind the snapshot's keys, `…/dt=00000000/…`, where all days are meant.
+        after = f"{names.raw_prefix}dt={since or f'{SNAPSHOT_DAY}0'}"
+        listed = iterate_objects(clients, names.lake.bucket, f"{names.raw_prefix}dt=", after)
+        for day, objects in groupby(listed, lambda o: parse_day(o.key) or ""):
+            if _is_day(day):
+                surveyed[day] = _raw_day(day, objects)
+    for day in wanted:
+        if found := list_day(clients, names, day):
+            surveyed[day] = _raw_day(day, found)
     return surveyed
 
 
-def list_days(clients: Clients, names: TableNames, since: str) -> list[str]:
-    """The days with raw objects, from `since` on, without the snapshot: one call per thousand."""
-    pages = clients.s3.get_paginator("list_objects_v2").paginate(
-        Bucket=names.lake.bucket,
-        Prefix=f"{names.raw_prefix}dt=",
-        Delimiter="/",
-        StartAfter=f"{names.raw_prefix}dt={since or SNAPSHOT_DAY}",
-    )
-    found = {parse_day(p["Prefix"]) for page in pages for p in page.get("CommonPrefixes", [])}
-    return sorted(day for day in found if day and day != SNAPSHOT_DAY and day >= since)
+def _is_day(day: str) -> bool:
+    """Whether a folder is a day of the lake; what else somebody put beside them is not."""
+    try:
+        return check_day(day) != SNAPSHOT_DAY
+    except SettingsError:
+        return False
+
+
+def _raw_day(day: str, objects: Iterable[RawObject]) -> RawDay:
+    found = list(objects)
+    return RawDay(day, inputs_digest(found), len(found), sum(o.size for o in found))
 
 
 def list_day(clients: Clients, names: TableNames, day: str) -> list[RawObject]:

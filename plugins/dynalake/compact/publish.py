@@ -7,27 +7,39 @@ that was killed is finished by the next.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from dynalake.catalog.layout import signature
+from dynalake.catalog.lease import Lease, changing
 from dynalake.catalog.partitions import Partition, list_partitions, publish_partition, register_days
 from dynalake.catalog.register import follow_json, grow_schema
 from dynalake.catalog.schema import TableSchema
 from dynalake.catalog.tables import read_schema
-from dynalake.catalog.types import Null
 from dynalake.catalog.views import ViewState, Watermark, read_hold, read_watermark, write_views
 from dynalake.clients import Clients
-from dynalake.compact.manifest import ConvertedPartition, Manifest, read_manifest, widen_all
+from dynalake.compact.convert import compact_day
+from dynalake.compact.manifest import ConvertedPartition, Manifest, is_complete, read_manifest, widen_all
 from dynalake.compact.options import CompactOptions
-from dynalake.compact.plan import INPUTS, PartitionPlan, RawDay, look_from, plan_watermark, survey
-from dynalake.compact.supersede import note_superseded
+from dynalake.compact.plan import (
+    INPUTS,
+    MANIFEST,
+    OBJECTS,
+    WRITTEN,
+    RawDay,
+    earliest,
+    look_from,
+    plan_watermark,
+    survey,
+)
+from dynalake.compact.supersede import note_version
+from dynalake.compact.widen import Widening, plan_hold, plan_widening, unreadable
+from dynalake.errors import ConflictError, NotReadyError
 from dynalake.names import SNAPSHOT_DAY, TableNames, shift_day
 
-MANIFEST = "dynalake.manifest"
-"""The parameter of a published partition that names its manifest."""
+ROUNDS = 4
+"""How often a publish converts what another run has made unreadable, before it is given up."""
 
 
 @dataclass(frozen=True)
@@ -52,74 +64,48 @@ class Published:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class Widening:
-    """How the table's columns change: the schema after it, the new columns, and those whose type changes."""
-
-    schema: TableSchema
-    added: tuple[str, ...]
-    widened: tuple[str, ...]
-
-
-def plan_widening(table: TableSchema, manifests: Iterable[Manifest], max_struct_fields: int) -> Widening:
-    """What publishing these conversions does to the table's columns."""
-    target = widen_all(table, manifests, max_struct_fields)
-    before = {c.name: c for c in table.columns}
-    added = tuple(c.name for c in target.columns if c.name not in before)
-    widened = tuple(
-        c.name
-        for c in target.columns
-        if (old := before.get(c.name)) is not None
-        and not isinstance(old.type, Null)
-        and signature(old.type) != signature(c.type)
-    )
-    return Widening(target, added, widened)
-
-
-def plan_reconversion(target: TableSchema, versions: Mapping[str, TableSchema]) -> tuple[str, ...]:
-    """The days whose files (`{day: the schema they were written with}`) cannot be read under `target`."""
-    return tuple(sorted(day for day, files in versions.items() if target.unreadable(files)))
-
-
-def plan_hold(mark: Watermark, widened: Sequence[str], versions: Mapping[str, TableSchema]) -> Watermark:
-    """The watermark while types change: no day that has values in one of these columns is read from Parquet."""
-    columns = set(widened)
-    affected = sorted(day for day, files in versions.items() if columns & {c.name for c in files.columns})
-    days = [day for day in affected if day != SNAPSHOT_DAY]
-    through = mark.through
-    if days and days[0] <= through:
-        through = shift_day(days[0], -1)
-    return Watermark(through, mark.snapshot and SNAPSHOT_DAY not in affected)
-
-
 def plan_stale(
     converted: Iterable[ConvertedPartition], raw: Mapping[str, RawDay], published: Mapping[str, Partition]
 ) -> tuple[str, ...]:
-    """Days whose published version was made from what lies there now, while this conversion was not: they stay."""
-    return tuple(
-        c.day
-        for c in converted
-        if (found := raw.get(c.day)) is not None
-        and c.inputs != found.inputs
-        and (before := published.get(c.day)) is not None
-        and before.parameters.get(INPUTS) == found.inputs
-    )
+    """Days whose published version stays, because this conversion read less than it.
 
-
-def plan_reconversions(
-    clients: Clients, names: TableNames, converted: Iterable[ConvertedPartition], options: CompactOptions
-) -> tuple[PartitionPlan, ...]:
-    """The second round of a run: older partitions that have to be converted with the types these conversions bring.
-
-    Empty in almost every run, and then it costs one call per conversion.
+    A conversion is up to date if it was made from what lies there now. Of two that were not, the one that read more
+    objects is the newer: objects only ever come.
     """
-    latest = {c.day: c for c in converted}
-    table = read_schema(clients, names)
-    manifests = {c.day: read_manifest(clients, names, c.manifest) for c in latest.values()}
-    widening = plan_widening(table, manifests.values(), options.max_struct_fields)
-    held = read_hold(clients, names) is not None
-    days = _unreadable(clients, names, widening, manifests, everything=held)[0]
-    return tuple(PartitionPlan(names.table, day, "widened", 0, 0) for day in days)
+    stale = []
+    for c in converted:
+        before = published.get(c.day)
+        now = raw[c.day].inputs if c.day in raw else ""
+        if before is None or c.inputs in (now, before.parameters.get(INPUTS)):
+            continue
+        if before.parameters.get(INPUTS) == now or int(before.parameters.get(OBJECTS, 0)) > c.objects:
+            stale.append(c.day)
+    return tuple(stale)
+
+
+def finish_table(
+    clients: Clients,
+    names: TableNames,
+    converted: Iterable[ConvertedPartition],
+    options: CompactOptions,
+    now: datetime,
+) -> Published:
+    """`publish_table`, and before it what it asks for: older partitions under types that became wider.
+
+    A run converts those in its second round; what is left is what another run has widened or published meanwhile.
+    """
+    done = list(converted)
+    for _ in range(ROUNDS):
+        published = publish_table(clients, names, done, options, now)
+        if not published.reconvert:
+            return published
+        beside = [c.manifest for c in done]
+        done += [compact_day(clients, names, day, options, beside) for day in published.reconvert]
+    raise ConflictError(
+        f"Other runs changed the types of {names.table} {ROUNDS} times while this one was to be published",
+        action="run the task again when they are done",
+        table=names.table,
+    )
 
 
 def publish_table(
@@ -131,36 +117,68 @@ def publish_table(
 ) -> Published:
     """Show the conversions to readers. Also with none: the watermark may move, and days come to be registered.
 
-    Of several conversions of one day the last counts. Again with the same: nothing is written. One table is published
-    by one task at a time; two that overlap cost a retry (`ConflictError`).
+    Of several conversions of one day the last counts. Again with the same: nothing is written. Waits for the table's
+    lease, so that whatever another run changed is seen before anything is decided.
+
+    Raises `ConflictError` where the lease cannot be had or is lost, `NotReadyError` where a conversion is gone.
     """
-    latest = {c.day: c for c in converted}
+    with changing(clients, names) as lease:
+        return _publish_table(clients, names, lease, {c.day: c for c in converted}, options, now)
+
+
+def _publish_table(
+    clients: Clients,
+    names: TableNames,
+    lease: Lease,
+    latest: Mapping[str, ConvertedPartition],
+    options: CompactOptions,
+    now: datetime,
+) -> Published:
     manifests = {day: read_manifest(clients, names, c.manifest) for day, c in latest.items()}
     hold = read_hold(clients, names)
+    base = _base(clients, names, hold)
+    since = look_from(base, options.lookback_days)
+    raw = survey(clients, names, since, latest)
+    published = list_partitions(clients, names, names.parquet_table, earliest(latest, since))
+    skipped = plan_stale(latest.values(), raw, published)
+    manifests = {day: manifest for day, manifest in sorted(manifests.items()) if day not in skipped}
+    moving = {
+        day: manifest
+        for day, manifest in manifests.items()
+        if day not in published or published[day].parameters != _parameters(names, manifest)
+    }
+    _check_complete(clients, names, moving.values())
+
     widening = plan_widening(read_schema(clients, names), manifests.values(), options.max_struct_fields)
-    reconvert, versions = _unreadable(clients, names, widening, manifests, everything=hold is not None)
+    reconvert, versions = unreadable(clients, names, widening, manifests, everything=hold is not None)
     if reconvert:
         return Published(names.table, reconvert=reconvert)
     changed = False
     if widening.widened:
+        lease.check()
         changed |= _hold(clients, names, widening, versions)
-        hold = read_hold(clients, names)
+    lease.check()
     grow_schema(clients, names, lambda schema: widen_all(schema, manifests.values(), options.max_struct_fields))
     changed |= follow_json(clients, names)
 
-    base = _base(clients, names, hold)
-    since = look_from(base, options.lookback_days)
-    raw = survey(clients, names, options, since)
     today = names.lake.day_of(now)
     landed = {day for day in raw if day > base.through and day != SNAPSHOT_DAY}
     register_days(clients, names, {*landed, today, shift_day(today, 1)})
-    published = list_partitions(clients, names, names.parquet_table, min((since, *latest)))
-    skipped = plan_stale(latest.values(), raw, published)
-    moved = []
-    for day, manifest in sorted(manifests.items()):
-        if day not in skipped and _publish(clients, names, manifest, published.get(day)):
-            moved.append(day)
-    published = list_partitions(clients, names, names.parquet_table, since)
+    for day, manifest in moving.items():
+        lease.check()
+        before = published.get(day)
+        version = _version_of(names, before)
+        if version and version != manifest.version:
+            note_version(clients, names, day, version)
+        publish_partition(
+            clients,
+            names,
+            day,
+            names.parquet_version(day, manifest.version),
+            _parameters(names, manifest),
+            manifest.format,
+        )
+        published[day] = Partition(day, "", _parameters(names, manifest))
 
     def state(mark: Watermark, restore: Watermark | None) -> ViewState:
         start = mark if restore is None else restore
@@ -168,34 +186,32 @@ def publish_table(
         through = plan_watermark(start, raw, published, now, closed_after_hours=hours, zone=zone)
         return ViewState(read_schema(clients, names), through)
 
+    lease.check()
     changed |= write_views(clients, names, state)
-    mark = _base(clients, names, None)
+    mark = read_watermark(clients, names)
     return Published(
         names.table,
-        days=tuple(moved),
+        days=tuple(moving),
         added=widening.added,
         widened=widening.widened,
         through=mark.through,
         snapshot=mark.snapshot,
         skipped=skipped,
-        changed=changed or bool(moved or widening.added),
+        changed=changed or bool(moving or widening.added),
     )
 
 
-def _unreadable(
-    clients: Clients, names: TableNames, widening: Widening, manifests: Mapping[str, Manifest], *, everything: bool
-) -> tuple[tuple[str, ...], dict[str, TableSchema]]:
-    """The days to convert again, and the schema of each published version's files.
-
-    Only a widening, or one that was interrupted, can make files unreadable: otherwise no other partition is looked at.
-    """
-    versions: dict[str, TableSchema] = {}
-    if widening.widened or everything:
-        for day, partition in list_partitions(clients, names, names.parquet_table).items():
-            if MANIFEST in partition.parameters:
-                versions[day] = read_manifest(clients, names, partition.parameters[MANIFEST]).schema
-    after = {**versions, **{day: m.schema for day, m in manifests.items()}}
-    return plan_reconversion(widening.schema, after), versions
+def _check_complete(clients: Clients, names: TableNames, manifests: Iterable[Manifest]) -> None:
+    """Before anything changes: what is not published within the grace period is deleted."""
+    for manifest in manifests:
+        if not is_complete(clients, names, manifest):
+            raise NotReadyError(
+                f"The conversion of {names.table} dt={manifest.day} is not there any more",
+                allowed="a conversion that is published before its grace period ends",
+                action="clear the run's conversions (task convert), or trigger dynalake_compact again",
+                table=names.table,
+                day=manifest.day,
+            )
 
 
 def _hold(clients: Clients, names: TableNames, widening: Widening, versions: Mapping[str, TableSchema]) -> bool:
@@ -209,9 +225,11 @@ def _hold(clients: Clients, names: TableNames, widening: Widening, versions: Map
     return write_views(clients, names, state)
 
 
-def _publish(clients: Clients, names: TableNames, m: Manifest, before: Partition | None) -> bool:
-    parameters = {
+def _parameters(names: TableNames, m: Manifest) -> dict[str, str]:
+    return {
         INPUTS: m.inputs,
+        OBJECTS: str(m.objects),
+        WRITTEN: m.written,
         MANIFEST: m.key(names),
         "dynalake.version": m.version,
         "dynalake.layout": m.schema.layout,
@@ -219,10 +237,10 @@ def _publish(clients: Clients, names: TableNames, m: Manifest, before: Partition
         "numFiles": str(len(m.parts)),
         "totalSize": str(sum(p.size for p in m.parts)),
     }
-    prefix = names.parquet_version(m.day, m.version)
-    if before is not None and before.location != names.uri(prefix):
-        note_superseded(clients, names, m.day, before.location, datetime.now(UTC))
-    return publish_partition(clients, names, m.day, prefix, parameters, m.format)
+
+
+def _version_of(names: TableNames, shown: Partition | None) -> str:
+    return "" if shown is None else shown.location.rstrip("/").rpartition("v=")[2]
 
 
 def _base(clients: Clients, names: TableNames, hold: Watermark | None) -> Watermark:

@@ -70,7 +70,7 @@ def plan(tables: list[str]) -> list[dict[str, Any]]:
 
 @task(map_index_template="{{ partition_label }}")
 @guarded
-def convert(partition: dict[str, Any], beside: Iterable[dict[str, Any]] = ()) -> dict[str, Any]:
+def convert(partition: dict[str, Any]) -> dict[str, Any]:
     """Converts one partition. Readers see nothing of it yet."""
     from dynalake.compact.convert import compact_day
     from dynalake.compact.plan import PartitionPlan
@@ -79,8 +79,8 @@ def convert(partition: dict[str, Any], beside: Iterable[dict[str, Any]] = ()) ->
     label = f"{planned.table} dt={planned.day}"
     get_current_context()["partition_label"] = label  # type: ignore[typeddict-unknown-key]
     found = clients()
-    manifests = [one["manifest"] for one in beside if one["table"] == planned.table]
-    converted = compact_day(found, lake(found).table(planned.table), planned.day, _options(), beside=manifests)
+    names = lake(found).table(planned.table)
+    converted = compact_day(found, names, planned.day, _options(), planned.beside, force=planned.force)
     print(
         f"{converted.lines:,} lines of {converted.objects:,} objects = {converted.rows:,} rows "
         f"+ {converted.duplicates:,} duplicates + {converted.canaries:,} canaries "
@@ -95,7 +95,7 @@ def plan_widened(tables: list[str], converted: Iterable[dict[str, Any]]) -> list
     """Older partitions whose files cannot be read any more with the types that this run brings; mostly none."""
     from dynalake.compact.manifest import ConvertedPartition
     from dynalake.compact.plan import PartitionPlan
-    from dynalake.compact.publish import plan_reconversions
+    from dynalake.compact.widen import plan_reconversions
 
     found = clients()
     where = lake(found)
@@ -116,22 +116,14 @@ def plan_widened(tables: list[str], converted: Iterable[dict[str, Any]]) -> list
 def publish(table: str, converted: Iterable[dict[str, Any]], widened: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """Shows one table's conversions to readers: schema, partitions, views with the watermark."""
     from dynalake.compact.manifest import ConvertedPartition
-    from dynalake.compact.publish import publish_table
+    from dynalake.compact.publish import finish_table
     from dynalake.compact.supersede import delete_superseded
-    from dynalake.errors import NotReadyError
 
     get_current_context()["table_label"] = table  # type: ignore[typeddict-unknown-key]
     found = clients()
     done = [ConvertedPartition.from_dict(one) for one in [*converted, *widened] if one["table"] == table]
     names = lake(found).table(table)
-    published = publish_table(found, names, done, _options(), _now())
-    if published.reconvert:
-        raise NotReadyError(
-            f"Nothing of {table} is published yet: dt={', dt='.join(published.reconvert)} must be converted again, "
-            "because a column's type became wider",
-            action="clear the failed conversions of this run, or trigger dynalake_compact again",
-            table=table,
-        )
+    published = finish_table(found, names, done, _options(), _now())
     print(
         f"{table}: published {', '.join('dt=' + day for day in published.days) or 'nothing new'}; "
         f"{len(published.added)} new columns, {len(published.widened)} widened; "
@@ -140,7 +132,7 @@ def publish(table: str, converted: Iterable[dict[str, Any]], widened: Iterable[d
     )
     deleted = delete_superseded(found, names, _options(), datetime.now(UTC))
     if deleted:
-        print(f"{len(deleted):,} superseded versions are deleted")
+        print(f"{len(deleted):,} versions that nobody reads are deleted")
     return published.to_dict()
 
 

@@ -17,8 +17,9 @@ from dynalake.clients import Clients
 from dynalake.compact.convert import compact_day
 from dynalake.compact.manifest import ConvertedPartition
 from dynalake.compact.options import CompactOptions
-from dynalake.compact.plan import plan_table
-from dynalake.compact.publish import Published, plan_reconversions, publish_table
+from dynalake.compact.plan import PartitionPlan, plan_table
+from dynalake.compact.publish import Published, publish_table
+from dynalake.compact.widen import plan_reconversions
 from dynalake.names import SNAPSHOT_DAY, TableNames
 from dynalake.record.change import encode_change
 from dynalake.record.key import ItemKey, KeyAttribute
@@ -60,18 +61,24 @@ class TestLake:
         self.clients.s3.put_object(Bucket=self.names.lake.bucket, Key=prefix + name, Body=body)
         return prefix + name
 
-    def convert(self, now: datetime, days: Iterable[str] = ()) -> list[ConvertedPartition]:
+    def convert(self, now: datetime, days: Iterable[str] = (), force: str = "") -> list[ConvertedPartition]:
         """Both rounds of conversion."""
-        plans = plan_table(self.clients, self.names, self.options, now, days)
-        converted = [compact_day(self.clients, self.names, p.day, self.options) for p in plans]
-        beside = [c.manifest for c in converted]
-        for plan in plan_reconversions(self.clients, self.names, converted, self.options):
-            converted.append(compact_day(self.clients, self.names, plan.day, self.options, beside))
-        return converted
+        plans = plan_table(self.clients, self.names, self.options, now, days, force)
+        converted = [self._convert(plan) for plan in plans]
+        return converted + [
+            self._convert(plan) for plan in plan_reconversions(self.clients, self.names, converted, self.options)
+        ]
 
-    def run(self, now: datetime, days: Iterable[str] = ()) -> Published:
+    def _convert(self, plan: PartitionPlan) -> ConvertedPartition:
+        return compact_day(self.clients, self.names, plan.day, self.options, plan.beside, force=plan.force)
+
+    def run(self, now: datetime, days: Iterable[str] = (), force: str = "") -> Published:
         """A whole run."""
-        return publish_table(self.clients, self.names, self.convert(now, days), self.options, now)
+        return publish_table(self.clients, self.names, self.convert(now, days, force), self.options, now)
+
+    def end_lease(self) -> None:
+        """The time passes for which a run that was killed keeps the table's lease."""
+        self.clients.s3.delete_object(Bucket=self.names.lake.bucket, Key=self.names.lease)
 
     def objects(self, prefix: str = "") -> dict[str, str]:
         """Key → ETag."""

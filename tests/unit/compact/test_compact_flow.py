@@ -271,6 +271,7 @@ def test_killed_between_any_two_steps_the_next_run_gives_the_same_lake(lake: Tes
             finished = True
         except Killed:
             one.clients = clients
+            one.end_lease()
             check_readable(one)
             one.run(now)
         one.clients = clients

@@ -12,9 +12,12 @@ from dynalake.catalog.raw import RawObject
 from dynalake.catalog.schema import TableSchema
 from dynalake.catalog.types import observe
 from dynalake.catalog.views import Watermark
+from dynalake.compact.manifest import ConvertedPartition
 from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import (
     INPUTS,
+    OBJECTS,
+    WRITTEN,
     PartitionPlan,
     RawDay,
     inputs_digest,
@@ -23,8 +26,9 @@ from dynalake.compact.plan import (
     plan_compaction,
     plan_watermark,
 )
-from dynalake.compact.publish import plan_hold, plan_reconversion
-from dynalake.compact.supersede import Superseded, plan_superseded
+from dynalake.compact.publish import plan_stale
+from dynalake.compact.supersede import Note, plan_superseded
+from dynalake.compact.widen import plan_hold, plan_reconversion
 from dynalake.errors import SettingsError
 from tests.unit.compact.lake import KEY, noon
 
@@ -45,6 +49,7 @@ def test_due_is_what_is_closed_and_not_made_from_what_lies_there() -> None:
         raw(d00000000="s", d20240101="a", d20240102="b2", d20240103="c", d20240104="open"),
         published(d20240101="a", d20240102="b1"),
         NOW,
+        CompactOptions(),
     )
     assert [(p.day, p.reason) for p in plans] == [("00000000", "new"), ("20240102", "changed"), ("20240103", "new")]
     assert PartitionPlan.from_dict(plans[0].to_dict()) == plans[0]
@@ -52,11 +57,41 @@ def test_due_is_what_is_closed_and_not_made_from_what_lies_there() -> None:
 
 def test_named_days_and_only_they_are_planned_open_ones_too() -> None:
     found = raw(d00000000="s", d20240103="c", d20240104="open")
-    plans = plan_compaction("T", found, {}, NOW, days=["20240104"])
+    options, asked = CompactOptions(), ["20240104"]
+    plans = plan_compaction("T", found, {}, NOW, options, days=asked)
     assert [(p.day, p.reason) for p in plans] == [("20240104", "asked")]
-    assert plan_compaction("T", found, published(d20240104="open"), NOW, days=["20240104"]) == ()
+    done = published(d20240104="open")
+    done["20240104"].parameters[WRITTEN] = options.written
+    assert plan_compaction("T", found, done, NOW, options, days=asked) == ()
+    (orc,) = plan_compaction("T", found, done, NOW, CompactOptions(format="orc"), days=asked)
+    assert orc.reason == "asked"
+    (forced,) = plan_compaction("T", found, done, NOW, options, days=asked, force="run 7")
+    assert forced.force == "run 7"
     with pytest.raises(SettingsError):
-        plan_compaction("T", found, {}, NOW, days=["2024-01-04"])
+        plan_compaction("T", found, {}, NOW, options, days=["2024-01-04"])
+
+
+def test_another_format_is_for_the_days_that_are_named() -> None:
+    """Else a run in another format would convert the last days, and the nightly one would convert them back."""
+    done = published(d20240103="c")
+    done["20240103"].parameters[WRITTEN] = CompactOptions(format="orc").written
+    assert plan_compaction("T", raw(d20240103="c"), done, NOW, CompactOptions()) == ()
+
+
+def test_of_two_conversions_the_one_that_read_more_stays() -> None:
+    def read(inputs: str, objects: int) -> ConvertedPartition:
+        return ConvertedPartition("T", "20240101", inputs, "", objects, 0, 0, 0, 0, 0, 0, 0)
+
+    shown = published(d20240101="2 objects")
+    shown["20240101"].parameters[OBJECTS] = "2"
+    there = raw(d20240101="3 objects")
+    assert plan_stale([read("1 object", 1)], there, shown) == ("20240101",)
+    assert plan_stale([read("2 objects", 2)], there, shown) == ()
+    assert plan_stale([read("3 objects", 3)], there, shown) == ()
+    assert plan_stale([read("1 object", 1)], there, {}) == ()
+    # Somebody took an object away: what lies there counts.
+    assert plan_stale([read("one left", 1)], raw(d20240101="one left"), shown) == ()
+    assert plan_stale([read("3 objects", 3)], raw(d20240101="2 objects"), shown) == ("20240101",)
 
 
 def test_a_day_is_closed_some_time_after_its_end() -> None:
@@ -102,7 +137,7 @@ def test_the_plan_and_the_watermark_go_by_the_zone() -> None:
     days = raw(d20240102="a", d20240103="b")
     found = published(d20240102="a", d20240103="b")
     for zone, closed in (("Pacific/Auckland", ["20240102", "20240103"]), ("UTC", ["20240102"])):
-        plans = plan_compaction("T", days, {}, at, zone=ZoneInfo(zone))
+        plans = plan_compaction("T", days, {}, at, CompactOptions(), zone=ZoneInfo(zone))
         assert [plan.day for plan in plans] == closed
         assert plan_watermark(Watermark(), days, found, at, zone=ZoneInfo(zone)).through == closed[-1]
 
@@ -136,9 +171,9 @@ def test_only_days_since_shortly_before_the_watermark_are_looked_at() -> None:
 
 def test_the_digest_is_over_what_lies_there_in_any_order() -> None:
     a, b = RawObject("a", "1", 10, 5.0), RawObject("b", "2", 10)
-    assert inputs_digest([a, b], CompactOptions()) == inputs_digest([b, RawObject("a", "1", 10)], CompactOptions())
-    assert inputs_digest([a], CompactOptions()) != inputs_digest([RawObject("a", "3", 10)], CompactOptions())
-    assert inputs_digest([a], CompactOptions()) != inputs_digest([a], CompactOptions(format="orc"))
+    assert inputs_digest([a, b]) == inputs_digest([b, RawObject("a", "1", 10)])
+    assert inputs_digest([a]) != inputs_digest([RawObject("a", "3", 10)])
+    assert inputs_digest([a]) != inputs_digest([a, b])
 
 
 def test_a_widening_holds_the_views_back_before_the_first_day_it_touches() -> None:
@@ -155,14 +190,12 @@ def test_a_widening_holds_the_views_back_before_the_first_day_it_touches() -> No
 def test_a_note_is_due_after_the_grace_period_or_when_its_version_is_shown_again() -> None:
     hour = 3600.0
     now = datetime.fromtimestamp(100 * hour, UTC)
-    notes = {
-        "old": Superseded("20240101", "v=1/", 76 * hour),
-        "young": Superseded("20240101", "v=2/", 77 * hour),
-        "shown again": Superseded("20240102", "v=3/", 99 * hour),
-        "never shown": Superseded("20240103", "v=4/", 10 * hour),
-    }
-    due = plan_superseded(notes, {"20240101": "v=9/", "20240102": "v=3/"}, now, 24)
-    assert due == ("never shown", "old", "shown again")
+    old = Note("old", "20240101", "1", 76 * hour)
+    young = Note("young", "20240101", "2", 77 * hour)
+    again = Note("shown again", "20240102", "3", 99 * hour)
+    never = Note("never shown", "20240103", "4", 10 * hour)
+    due, settled = plan_superseded([old, young, again, never], {"20240101": "9", "20240102": "3"}, now, 24)
+    assert (due, settled) == ((old, never), (again,))
 
 
 def test_options_say_what_is_allowed() -> None:

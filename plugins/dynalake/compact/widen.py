@@ -1,0 +1,91 @@
+"""When the types of columns change: which, which older partitions have to be converted again, what the views hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from dynalake.catalog.layout import signature
+from dynalake.catalog.partitions import list_partitions
+from dynalake.catalog.schema import TableSchema
+from dynalake.catalog.tables import read_schema
+from dynalake.catalog.types import Null
+from dynalake.catalog.views import Watermark, read_hold
+from dynalake.clients import Clients
+from dynalake.compact.manifest import ConvertedPartition, Manifest, read_manifest, widen_all
+from dynalake.compact.options import CompactOptions
+from dynalake.compact.plan import MANIFEST, PartitionPlan
+from dynalake.names import SNAPSHOT_DAY, TableNames, shift_day
+
+
+@dataclass(frozen=True)
+class Widening:
+    """How the table's columns change: the schema after it, the new columns, and those whose type changes."""
+
+    schema: TableSchema
+    added: tuple[str, ...]
+    widened: tuple[str, ...]
+
+
+def plan_widening(table: TableSchema, manifests: Iterable[Manifest], max_struct_fields: int) -> Widening:
+    """What publishing these conversions does to the table's columns."""
+    target = widen_all(table, manifests, max_struct_fields)
+    before = {c.name: c for c in table.columns}
+    added = tuple(c.name for c in target.columns if c.name not in before)
+    widened = tuple(
+        c.name
+        for c in target.columns
+        if (old := before.get(c.name)) is not None
+        and not isinstance(old.type, Null)
+        and signature(old.type) != signature(c.type)
+    )
+    return Widening(target, added, widened)
+
+
+def plan_reconversion(target: TableSchema, versions: Mapping[str, TableSchema]) -> tuple[str, ...]:
+    """The days whose files (`{day: the schema they were written with}`) cannot be read under `target`."""
+    return tuple(sorted(day for day, files in versions.items() if target.unreadable(files)))
+
+
+def plan_hold(mark: Watermark, widened: Sequence[str], versions: Mapping[str, TableSchema]) -> Watermark:
+    """The watermark while types change: no day that has values in one of these columns is read from Parquet."""
+    columns = set(widened)
+    affected = sorted(day for day, files in versions.items() if columns & {c.name for c in files.columns})
+    days = [day for day in affected if day != SNAPSHOT_DAY]
+    through = mark.through
+    if days and days[0] <= through:
+        through = shift_day(days[0], -1)
+    return Watermark(through, mark.snapshot and SNAPSHOT_DAY not in affected)
+
+
+def plan_reconversions(
+    clients: Clients, names: TableNames, converted: Iterable[ConvertedPartition], options: CompactOptions
+) -> tuple[PartitionPlan, ...]:
+    """The second round of a run: older partitions that have to be converted with the types these conversions bring.
+
+    Empty in almost every run, and then it costs one call per conversion.
+    """
+    latest = {c.day: c for c in converted}
+    table = read_schema(clients, names)
+    manifests = {c.day: read_manifest(clients, names, c.manifest) for c in latest.values()}
+    widening = plan_widening(table, manifests.values(), options.max_struct_fields)
+    held = read_hold(clients, names) is not None
+    days = unreadable(clients, names, widening, manifests, everything=held)[0]
+    beside = tuple(c.manifest for c in latest.values())
+    return tuple(PartitionPlan(names.table, day, "widened", 0, 0, beside=beside) for day in days)
+
+
+def unreadable(
+    clients: Clients, names: TableNames, widening: Widening, manifests: Mapping[str, Manifest], *, everything: bool
+) -> tuple[tuple[str, ...], dict[str, TableSchema]]:
+    """The days to convert again, and the schema of each published version's files.
+
+    Only a widening, or one that was interrupted, can make files unreadable: otherwise no other partition is looked at.
+    """
+    versions: dict[str, TableSchema] = {}
+    if widening.widened or everything:
+        for day, partition in list_partitions(clients, names, names.parquet_table).items():
+            if MANIFEST in partition.parameters:
+                versions[day] = read_manifest(clients, names, partition.parameters[MANIFEST]).schema
+    after = {**versions, **{day: m.schema for day, m in manifests.items()}}
+    return plan_reconversion(widening.schema, after), versions
