@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ministack.services import s3
 
@@ -54,12 +56,23 @@ def everything(uri: str) -> list[S3Object]:
     state = s3._buckets.get(bucket)
     if state is None:
         raise QueryError("HIVE_METASTORE_ERROR", f"The S3 bucket of {uri} does not exist: {bucket}")
-    # A copy made in one step: other threads add objects while this one lists.
-    records = list(state["objects"].items())
+    records = _copied(state["objects"])
     return [
         S3Object(bucket, key, str(record["etag"]), int(record["size"]))
         for key, record in sorted((key, record) for key, record in records if key.startswith(prefix))
     ]
+
+
+def _copied(objects: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The entries of a dictionary to which other threads add meanwhile.
+
+    `list` alone is not one step: it may collect garbage, and what that frees may let another thread run.
+    """
+    while True:
+        try:
+            return list(objects.items())
+        except RuntimeError:  # it changed size
+            continue
 
 
 def read(found: S3Object) -> bytes:

@@ -1,0 +1,87 @@
+"""A lake in local AWS: raw objects put by hand, compaction as Airflow's tasks call it, and SQL."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+import awswrangler as wr
+import boto3
+import pandas as pd
+import pyarrow.parquet as pq
+
+from dynalake.catalog.partitions import register_days
+from dynalake.catalog.register import register_table
+from dynalake.catalog.tables import read_schema
+from dynalake.clients import Clients
+from dynalake.names import Lake
+from tests.unit.catalog.recover import recover
+from tests.unit.compact.lake import KEY, TestLake
+
+DAY, NEXT_DAY = "20240101", "20240102"
+LAKE = Lake("compact", "000000000000", "us-east-1")
+_numbers = count()
+
+
+class AthenaLake(TestLake):
+    """A lake in local AWS, and its SQL."""
+
+    __test__ = False
+    query: Callable[[str], list[dict[str, Any]]]
+    """Rows as awswrangler reads Athena's result file, which shows arrays and rows as plain text."""
+    unload: Callable[[str], list[dict[str, Any]]]
+    """Rows by UNLOAD, with every type."""
+
+    def items(self, sql: str) -> list[dict[str, Any]]:
+        """The items that a query returns, as JSON values by attribute, in the order of their keys."""
+        schema = read_schema(self.clients, self.names)
+        found = []
+        for row in self.unload(sql):
+            values = {c.attribute: recover(row[c.name], c.type) for c in schema.columns if c.name in row}
+            found.append({k: v for k, v in values.items() if v is not None})
+        return sorted(found, key=lambda item: (item["id"], item["n"]))
+
+    def changes(self) -> list[dict[str, Any]]:
+        return self.items(f'SELECT * FROM "{self.names.changes_view}"')
+
+    def current(self) -> list[dict[str, Any]]:
+        return self.items(f'SELECT * FROM "{self.names.current_view}"')
+
+
+def make_lake(clients: Clients) -> AthenaLake:
+    session = boto3.Session("test", "test", region_name="us-east-1")
+    if LAKE.bucket not in [b["Name"] for b in clients.s3.list_buckets()["Buckets"]]:
+        clients.s3.create_bucket(Bucket=LAKE.bucket)
+        clients.glue.create_database(DatabaseInput={"Name": LAKE.database})
+        clients.athena.create_work_group(
+            Name=LAKE.workgroup,
+            Configuration={
+                "EnforceWorkGroupConfiguration": False,
+                "ResultConfiguration": {"OutputLocation": LAKE.query_results},
+            },
+        )
+    names = LAKE.table(f"Items{next(_numbers)}")
+    register_table(clients, names, KEY, source_arn="arn")
+    register_days(clients, names, [DAY, NEXT_DAY])
+    made = AthenaLake(clients, names)
+    where: Any = {"database": names.lake.database, "workgroup": names.lake.workgroup, "boto3_session": session}
+
+    def query(sql: str) -> list[dict[str, Any]]:
+        frame = wr.athena.read_sql_query(sql, ctas_approach=False, s3_output=names.lake.query_results, **where)
+        return [{k: None if pd.isna(v) else v for k, v in row.items()} for row in frame.to_dict("records")]
+
+    def unload(sql: str) -> list[dict[str, Any]]:
+        prefix = f"unloaded/{names.table}/{next(_numbers)}/"
+        wr.athena.unload(sql, path=names.uri(prefix), file_format="PARQUET", **where)
+        # Athena's own manifest lies beside the data.
+        bodies = [body for key in made.objects(prefix) if (body := made.body(key))[:4] == b"PAR1"]
+        return [row for body in bodies for row in pq.read_table(io.BytesIO(body)).to_pylist()]
+
+    made.query, made.unload = query, unload
+    return made
+
+
+def key(number: int) -> dict[str, Any]:
+    return {"id": {"S": f"item {number}"}, "n": {"N": str(number)}}
