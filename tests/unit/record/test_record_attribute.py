@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
+from json.encoder import py_encode_basestring
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynalake.errors import RecordError
-from dynalake.record.attribute import encode_value
+from dynalake.record.attribute import encode_value, escape_surrogates
 from tests.unit.record.strategies import VALUES, Pair, numbers
 
 
@@ -49,6 +50,29 @@ def test_any_text_can_be_stored_as_utf8_on_one_line(text: str) -> None:
     assert b"\r" not in stored
     # A high and a low surrogate next to each other are the two halves of one character.
     assert json.loads(stored).encode("utf-16", "surrogatepass") == text.encode("utf-16", "surrogatepass")
+
+
+@given(
+    st.lists(st.text(st.characters(), min_size=1, max_size=30), min_size=1, max_size=5),
+    st.integers(0, 3000),
+    st.sampled_from(["", '"', "\\", "\n", "\x00\x1f", "é", "\U0001f600", '\\"\n']),
+)
+def test_long_text_is_escaped_as_short_text_is(pieces: list[str], length: int, sprinkled: str) -> None:
+    text = "plain text, ".join(pieces).ljust(length, "x") + sprinkled
+    for long in (text, text + "y" * 5000, text * (1 + 3000 // len(text))):
+        assert encode_value({"S": long}) == escape_surrogates(py_encode_basestring(long))
+        assert encode_value({"M": {"a": {"S": long}}}) == f'{{"a":{escape_surrogates(py_encode_basestring(long))}}}'
+
+
+@pytest.mark.parametrize("kind", ["S", "N", "B", "SS"])
+@pytest.mark.parametrize("content", [None, 1, b"x" * 2000, ["x"] * 2000, {"x": 1}, ("x",) * 2000])
+def test_what_is_no_text_is_refused_however_long_it_is(kind: str, content: Any) -> None:
+    if isinstance(content, {"SS": list | tuple, "B": bytes}.get(kind, ())):
+        return
+    with pytest.raises(RecordError):
+        encode_value({kind: content})
+    with pytest.raises(RecordError):
+        encode_value({"L": [{"M": {"a": {kind: content}}}]})
 
 
 @pytest.mark.parametrize(
