@@ -5,12 +5,14 @@ UV     := $(BIN)/uv
 ITEMS  ?=
 KEY    ?=
 NAMES  ?=
+SEED   ?=
+SEEDS  ?=
 
 # Caches too stay inside this folder.
 export UV_CACHE_DIR := $(CURDIR)/.local/uv-cache
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test test-unit test-local test-aws test-airflow test-terraform bench check format lock clean
+.PHONY: help demo up down test test-unit test-local test-aws test-airflow test-terraform test-handoff bench check format lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,6 +46,9 @@ test-airflow: .venv/.dev .venv-local/.installed  ## The DAGs, the commands and t
 
 test-terraform: .venv/.dev .venv-local/.installed .venv-terraform/.installed  ## The Terraform modules, by Terraform on local AWS
 	@$(BIN)/python -m pytest tests/terraform
+
+test-handoff: .venv/.dev .venv-local/.installed  ## Writers that never pause, from setup to Parquet, SEEDS=100 times; SEED=17 for one
+	@SEEDS='$(or $(SEEDS),100)' SEED='$(SEED)' $(BIN)/python -m pytest tests/aws/test_handoff.py
 
 bench: .venv/.dev .venv-local/.installed  ## Benchmarks beside what a user would pick instead; NAMES='packing encode' for some
 	@PYTHONPATH=plugins:lambda_src $(BIN)/python -m benchmarks $(NAMES)
