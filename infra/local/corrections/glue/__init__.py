@@ -1,4 +1,4 @@
-"""Glue's Data Catalog: partitions found by expression, every partition operation, versioned tables.
+"""Glue: partitions found by expression, every partition operation, versioned tables; and jobs that run.
 
 https://docs.aws.amazon.com/glue/latest/dg/aws-glue-api-catalog.html
 """
@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ministack.services import glue
+from ministack.services.cloudformation import provisioners
 
-from infra.local.corrections.glue import partitions, tables
+from infra.local.corrections.glue import jobs, partitions, tables
 from infra.local.corrections.glue.answers import GlueError, Request, Response
 
 _FOLDED = ("DatabaseName", "TableName", "Name")
@@ -28,6 +29,9 @@ _REPLACED: dict[str, Callable[[Request], Response]] = {
     "_create_table": tables.create,
     "_update_table": tables.update,
     "_get_tables": tables.get_all,
+    "_create_job": jobs.create,
+    "_start_job_run": jobs.start,
+    "_get_job_runs": jobs.runs,
 }
 _ADDED: dict[str, Callable[[Request], Response]] = {
     "UpdatePartition": partitions.update,
@@ -56,6 +60,10 @@ def install() -> None:
     for name in _KEPT:
         setattr(glue, name, _guarded(getattr(glue, name)))
     glue._delete_table = _guarded(tables.without_archive(glue._delete_table))
+    # CloudFormation drops how many runs a job may have at once.
+    fields = provisioners._glue_job_fields
+    limit = "ExecutionProperty"
+    provisioners._glue_job_fields = lambda of: fields(of) | ({limit: of[limit]} if limit in of else {})
     serve = glue._handle_request_sync
     forget = glue.reset
 
