@@ -5,7 +5,8 @@
    was made from. They also register the partitions of the coming days.
 2. **convert**, one mapped task per table and day: reads every line exactly, decides the column types from all values,
    removes what came twice, sorts, and writes Parquet beside what is there. Lines in = rows out + duplicates + canaries
-   + quarantined, counted again from the files, or the task fails.
+   + quarantined, counted again from the files, or the task fails. The *engine* is the worker itself, or Spark on AWS
+   Glue, while the task is deferred.
 3. **widen** converts older days again where a column's type became wider than their files can be read with.
 4. **publish**, one mapped task per table: the schema, the partitions and the views, so that readers see the old version
    or the new one, never both and never neither.
@@ -21,6 +22,7 @@ from datetime import timedelta
 from airflow.sdk import DAG, TaskGroup, chain
 
 from dynalake.operators import compact
+from dynalake.operators.convert import convert_each
 from dynalake.operators.parameters import compact_parameters
 
 with DAG(
@@ -37,9 +39,9 @@ with DAG(
     default_args={"retries": 3, "retry_delay": timedelta(minutes=1)},
 ):
     tables = compact.tables()
-    converted = compact.convert.expand(partition=compact.plan(tables))
+    converted = convert_each(compact.plan(tables))
     with TaskGroup("widen", tooltip="Only when a column's type became wider"):
         again = compact.plan_widened(tables, converted)
-        widened = compact.convert.expand(partition=again)
+        widened = convert_each(again)
     published = compact.publish.partial(converted=converted, widened=widened).expand(table=tables)
     chain(published, compact.report(converted, widened))

@@ -40,6 +40,13 @@ class Clients:
         make: Any = session.client
         return cls(lambda service: make(service, config=config))
 
+    @classmethod
+    def in_region(cls, region: str) -> Clients:
+        """The clients of whatever credentials this process finds: those of the role that a job runs in."""
+        import boto3
+
+        return cls.of(boto3.Session(region_name=region))
+
     @cached_property
     def athena(self) -> AthenaClient:
         return self._make("athena")  # type: ignore[no-any-return]

@@ -156,13 +156,23 @@ class Lake:
 
     @property
     def code_prefix(self) -> str:
-        """Where the forwarder's code is put before its stack is deployed."""
+        """Where code that runs on AWS is put: the forwarder's, and that of conversions on Spark."""
         return f"{_CODE}/"
 
     @property
     def errors_prefix(self) -> str:
         """`{prefix}-errors/`: what was rejected, by stage and table."""
         return f"{self.prefix}-errors/"
+
+    @property
+    def spark_job(self) -> str:
+        """The AWS Glue job that converts partitions on Spark."""
+        return f"dynalake-{self.environment}-compact"
+
+    @property
+    def spark_script(self) -> str:
+        """The script of that job, which its definition names; what it imports comes with each run."""
+        return f"{self.code_prefix}spark-job.py"
 
     @property
     def failed_batches(self) -> str:
@@ -281,6 +291,10 @@ class TableNames:
     def compaction_state(self, day: str) -> str:
         """`{prefix}-state/{TABLE}/compact/dt=YYYYMMDD/`"""
         return f"{self.state_prefix}compact/dt={check_day(day)}/"
+
+    def spark_outcome(self, run: str) -> str:
+        """`{prefix}-state/{TABLE}/spark/{run}.json`: what a conversion on Spark says of itself when it ends."""
+        return f"{self.state_prefix}spark/{run}.json"
 
     def redrive_state(self, run: str) -> str:
         """`{prefix}-state/{TABLE}/redrive/{run}/`"""

@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,11 @@ class Package:
 def build_package(lake: Lake, source: Path | None = None) -> Package:
     """The forwarder and what it imports; `source` is the folder that holds `forwarder/`."""
     files = dict(_files(source or lambda_source()))
+    return Package(f"{lake.code_prefix}forwarder-{_digest(files)[:16]}.zip", archive_files(files))
+
+
+def archive_files(files: Mapping[str, bytes]) -> bytes:
+    """A zip archive of files by name: the same bytes for the same files, on any machine."""
     buffer = io.BytesIO()
     # Stored, not deflated: zlib's output differs between versions, and the archive is small.
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
@@ -43,7 +49,7 @@ def build_package(lake: Lake, source: Path | None = None) -> Package:
             entry.create_system = 3
             entry.external_attr = 0o100644 << 16
             archive.writestr(entry, files[name])
-    return Package(f"{lake.code_prefix}forwarder-{_digest(files)[:16]}.zip", buffer.getvalue())
+    return buffer.getvalue()
 
 
 def upload_package(clients: Clients, lake: Lake, package: Package) -> bool:

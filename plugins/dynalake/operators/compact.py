@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from dynalake.compact.options import CompactOptions
 
 
-def _options() -> CompactOptions:
+def compact_options() -> CompactOptions:
+    """What the run's parameters say of the conversion."""
     from dynalake.compact.options import CompactOptions
 
     asked = parameters()
@@ -61,32 +62,11 @@ def plan(tables: list[str]) -> list[dict[str, Any]]:
     where = lake(found)
     due: list[dict[str, Any]] = []
     for name in tables:
-        for partition in plan_table(found, where.table(name), _options(), _now(), days=parameters()["days"]):
+        for partition in plan_table(found, where.table(name), compact_options(), _now(), days=parameters()["days"]):
             print(f"{name} dt={partition.day}: {partition.reason}, {partition.objects:,} objects")
             due.append(partition.to_dict())
     print(f"{len(due)} partitions of {len(tables)} tables are due")
     return due
-
-
-@task(map_index_template="{{ partition_label }}")
-@guarded
-def convert(partition: dict[str, Any]) -> dict[str, Any]:
-    """Converts one partition. Readers see nothing of it yet."""
-    from dynalake.compact.convert import compact_day
-    from dynalake.compact.plan import PartitionPlan
-
-    planned = PartitionPlan.from_dict(partition)
-    label = f"{planned.table} dt={planned.day}"
-    get_current_context()["partition_label"] = label  # type: ignore[typeddict-unknown-key]
-    found = clients()
-    names = lake(found).table(planned.table)
-    converted = compact_day(found, names, planned.day, _options(), planned.beside, force=planned.force)
-    print(
-        f"{converted.lines:,} lines of {converted.objects:,} objects = {converted.rows:,} rows "
-        f"+ {converted.duplicates:,} duplicates + {converted.canaries:,} canaries "
-        f"+ {converted.quarantined:,} quarantined; {converted.parts} Parquet files, {converted.size:,} bytes"
-    )
-    return converted.to_dict()
 
 
 @task(trigger_rule="none_failed")
@@ -104,7 +84,7 @@ def plan_widened(tables: list[str], converted: Iterable[dict[str, Any]]) -> list
     for name in tables:
         mine = [one for one in done if one.table == name]
         if mine:
-            again += plan_reconversions(found, where.table(name), mine, _options())
+            again += plan_reconversions(found, where.table(name), mine, compact_options())
     for partition in again:
         print(f"{partition.table} dt={partition.day} is converted again: a column's type became wider")
     return [partition.to_dict() for partition in again]
@@ -123,14 +103,14 @@ def publish(table: str, converted: Iterable[dict[str, Any]], widened: Iterable[d
     found = clients()
     done = [ConvertedPartition.from_dict(one) for one in [*converted, *widened] if one["table"] == table]
     names = lake(found).table(table)
-    published = finish_table(found, names, done, _options(), _now())
+    published = finish_table(found, names, done, compact_options(), _now())
     print(
         f"{table}: published {', '.join('dt=' + day for day in published.days) or 'nothing new'}; "
         f"{len(published.added)} new columns, {len(published.widened)} widened; "
         f"the views read Parquet through {published.through or 'no day yet'}"
         f"{' and for the snapshot' if published.snapshot else ''}"
     )
-    deleted = delete_superseded(found, names, _options(), datetime.now(UTC))
+    deleted = delete_superseded(found, names, compact_options(), datetime.now(UTC))
     if deleted:
         print(f"{len(deleted):,} versions that nobody reads are deleted")
     return published.to_dict()

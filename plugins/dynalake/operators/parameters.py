@@ -251,6 +251,24 @@ def compact_parameters() -> dict[str, Param]:
             "the partition is not published.",
             section=_RUN,
         ),
+        "engine": Param(
+            "arrow",
+            enum=["arrow", "spark", "auto"],
+            type="string",
+            title="Engine",
+            description_md="`arrow`: each partition on one worker. `spark`: as a run of the lake's AWS Glue job, which "
+            "the optional stack `spark` makes. `auto`: Spark for large partitions. Both give the same rows and types.",
+            section=_RUN,
+        ),
+        "spark_above_gb": Param(
+            20,
+            type="integer",
+            minimum=0,
+            title="Spark above",
+            description_md="With the engine `auto`: partitions with more raw data than this many GB, compressed as it "
+            "lies there, are converted on Spark.",
+            section=_RUN,
+        ),
         **where_parameters(),
     }
 

@@ -1,0 +1,185 @@
+"""One partition from raw JSON to Parquet on a Spark cluster: the twin of `compact.convert`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from dynalake.catalog.raw import RawObject
+from dynalake.catalog.schema import TableSchema, merge_observed
+from dynalake.catalog.tables import read_schema
+from dynalake.clients import Clients
+from dynalake.compact.convert import check_ledger, find_conversion, version_digest
+from dynalake.compact.manifest import ConvertedPartition, Manifest, Part, read_manifest, widen_all, write_manifest
+from dynalake.compact.options import CompactOptions
+from dynalake.compact.plan import inputs_digest, list_day
+from dynalake.compact.read import Rejected, write_rejected
+from dynalake.compact.supersede import note_version
+from dynalake.names import TableNames, check_day
+from dynalake.spark.order import choose_bounds
+from dynalake.spark.tasks import LINES, PARTS, MakeClients, ReadObjects, Summary, WriteRanges
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+TASK_BYTES = 32 << 20
+"""Raw bytes that one task reads, about; a single object is always one task, because gzip cannot be entered midway."""
+
+PACKED = 8
+"""Bytes of JSON that become one byte of Parquet, about: how many parts there will be."""
+
+_SAMPLES = 4096
+_SAMPLE_BYTES = 64 << 10
+_BATCH_ROWS = 500
+"""Rows that pass between the JVM and Python at once: at 400 KB for the largest item, 200 MB at most."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """What a conversion reads, its digest, and the types that it has to fit."""
+
+    objects: list[RawObject]
+    digest: str
+    table: TableSchema
+
+
+def find_input(clients: Clients, names: TableNames, day: str, options: CompactOptions, beside: Iterable[str]) -> Input:
+    """One day (or `00000000`) as it lies in S3 now, and the table's schema beside the conversions in `beside`."""
+    objects = list_day(clients, names, check_day(day))
+    manifests = [read_manifest(clients, names, key) for key in beside]
+    table = widen_all(read_schema(clients, names), manifests, options.max_struct_fields)
+    return Input(objects, inputs_digest(objects), table)
+
+
+def find_done(
+    clients: Clients, names: TableNames, day: str, options: CompactOptions, found: Input, force: str
+) -> ConvertedPartition | None:
+    """The conversion of the same that is there already, by whichever engine."""
+    done = None if force else find_conversion(clients, names, day, found.digest, found.table, options)
+    return None if done is None else done.converted(names, reused=True)
+
+
+def convert_day(
+    spark: SparkSession,
+    make_clients: MakeClients,
+    names: TableNames,
+    day: str,
+    options: CompactOptions,
+    beside: Iterable[str] = (),
+    force: str = "",
+) -> ConvertedPartition:
+    """What `compact_day` does, spread over Spark's executors; its result is published the same way.
+
+    `make_clients` is called on the driver and in every task, so it must be something that can be pickled.
+    Raises what `compact_day` raises; what happens in a task comes as Spark's error, and may be tried again.
+    """
+    from pyspark import StorageLevel
+
+    clients = make_clients()
+    found = find_input(clients, names, day, options, beside)
+    done = find_done(clients, names, day, options, found, force)
+    if done is not None:
+        return done
+    spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", _BATCH_ROWS)
+    lines = _read(spark, make_clients, names, found, options).persist(StorageLevel.DISK_ONLY)
+    try:
+        summaries = [
+            Summary.from_json(row[0]) for row in lines.where("summary IS NOT NULL").select("summary").collect()
+        ]
+        rejected = Rejected(options.max_quarantined, sorted((e for s in summaries for e in s.rejected), key=_place))
+        quarantine = write_rejected(clients, names, day, found.digest, rejected)
+        observed = merge_observed((s.observed for s in summaries), options.max_struct_fields)
+        schema = found.table.widen(observed, options.max_struct_fields).file_schema(observed)
+        ranges = max(1, -(-sum(s.size for s in summaries) // (PACKED * options.part_mb << 20)))
+        version = spark_digest(version_digest(found.digest, schema, options, force), ranges)
+        note_version(clients, names, day, version)
+        bounds = choose_bounds((sample for s in summaries for sample in s.samples), ranges)
+        write = WriteRanges(make_clients, names, schema, options, names.parquet_version(day, version))
+        parts = _write(lines, write, bounds)
+    finally:
+        lines.unpersist()
+    if not parts:
+        parts = [write.write(clients, 0, ())]
+    read, canaries = sum(s.read for s in summaries), sum(s.canaries for s in summaries)
+    manifest = Manifest(
+        table=names.table,
+        day=day,
+        format=options.format,
+        written=options.written,
+        inputs=found.digest,
+        version=version,
+        objects=len(found.objects),
+        lines=read + len(rejected.entries),
+        rows=sum(part.rows for part, _ in parts),
+        duplicates=read - canaries - sum(records for _, records in parts),
+        canaries=canaries,
+        quarantined=len(rejected.entries),
+        quarantine=quarantine,
+        parts=tuple(part for part, _ in parts),
+        observed=observed,
+        schema=schema,
+    )
+    check_ledger(manifest)
+    note_version(clients, names, day, version)  # its grace period begins when somebody can publish it
+    write_manifest(clients, names, manifest)
+    return manifest.converted(names)
+
+
+def spark_digest(version: str, ranges: int) -> str:
+    """The `v=` of a version: not that of the other engine, nor of another number of parts.
+
+    Readers read all that lies under it, so what a killed run left there must be what the next one writes.
+    """
+    return sha256(json.dumps([version, "spark", ranges]).encode()).hexdigest()[:16]
+
+
+def plan_tasks(objects: Iterable[RawObject], task_bytes: int = TASK_BYTES) -> list[list[RawObject]]:
+    """The objects, in their order, in tasks of about `task_bytes`."""
+    tasks: list[list[RawObject]] = []
+    size = task_bytes
+    for found in objects:
+        if size + found.size > task_bytes:
+            tasks.append([])
+            size = 0
+        tasks[-1].append(found)
+        size += found.size
+    return tasks
+
+
+def _read(
+    spark: SparkSession, make_clients: MakeClients, names: TableNames, found: Input, options: CompactOptions
+) -> DataFrame:
+    tasks = plan_tasks(found.objects)
+    sample_bytes = max(_SAMPLE_BYTES, sum(o.size for o in found.objects) // _SAMPLES)
+    rows = [(json.dumps([[o.key, o.etag, o.size, o.modified] for o in task]),) for task in tasks]
+    given = spark.sparkContext.parallelize(rows, max(1, len(rows)))
+    read = ReadObjects(make_clients, names, found.table.key, options, sample_bytes)
+    return spark.createDataFrame(given, "objects string").mapInArrow(read, LINES)
+
+
+def _write(lines: DataFrame, write: WriteRanges, bounds: list[bytes]) -> list[tuple[Part, int]]:
+    """Sort the records over the whole cluster and write each range; the parts in order, with their records."""
+    from pyspark.sql import functions as F
+
+    number = F.lit(0)
+    if bounds:
+        literals = F.array(*[F.lit(bytearray(bound)) for bound in bounds])
+        number = F.size(F.filter(literals, lambda bound: bound <= F.col("identity")))
+    ranges = len(bounds) + 1
+    rows = (
+        lines.where("summary IS NULL")
+        .select(number.alias("part"), "identity", "event_time", "line")
+        .repartitionByRange(ranges, "part")
+        .sortWithinPartitions("part", "identity", "event_time", "line")
+        .select("part", "identity", "line")
+        .mapInArrow(write, PARTS)
+        .collect()
+    )
+    return [(Part(row.key, row.rows, row.size), row.records) for row in sorted(rows)]
+
+
+def _place(entry: dict[str, object]) -> tuple[object, object]:
+    return entry["object"], entry["line"]

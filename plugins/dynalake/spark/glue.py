@@ -1,0 +1,86 @@
+"""Conversions on AWS Glue: started once, however often they are asked for.
+
+https://docs.aws.amazon.com/glue/latest/webapi/API_StartJobRun.html
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import ClientError
+
+from dynalake.clients import Clients
+from dynalake.errors import NotReadyError, SettingsError
+from dynalake.names import TableNames
+from dynalake.spark.package import upload_spark_package
+from dynalake.spark.request import FLAGS, Request, forget_outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mypy_boto3_glue.type_defs import JobRunTypeDef
+
+ENGINES = ("arrow", "spark", "auto")
+
+_UNDER_WAY = ("STARTING", "RUNNING", "WAITING")
+_LATER = (
+    "ConcurrentRunsExceededException",
+    "ResourceNumberLimitExceededException",
+    "OperationTimeoutException",
+    "ThrottlingException",
+)
+
+
+def choose_engine(engine: str, size: int, spark_above_gb: int) -> str:
+    """`arrow` or `spark` for a partition of `size` raw bytes."""
+    if engine != "auto":
+        return engine
+    return "spark" if size > spark_above_gb << 30 else "arrow"
+
+
+def start_conversion(clients: Clients, names: TableNames, request: Request) -> str:
+    """Start the job run of a request, or find the one that is under way; its id.
+
+    Glue takes no token for a start, so a task that was killed behind it would start a second run: what both wrote
+    would be the same, and cost twice. Raises `SettingsError` where the lake has no job, `NotReadyError` where Glue
+    has no room for another run now.
+    """
+    job = names.lake.spark_job
+    arguments = request.to_arguments()
+    try:
+        pages = clients.glue.get_paginator("get_job_runs").paginate(JobName=job, PaginationConfig={"MaxItems": 400})
+        under_way = find_run((run for page in pages for run in page["JobRuns"]), arguments)
+        if under_way:
+            return under_way
+        package = upload_spark_package(clients, names.lake)
+        forget_outcome(clients, names, request)
+        started = clients.glue.start_job_run(
+            JobName=job, Arguments={**arguments, "--extra-py-files": names.uri(package.key)}
+        )
+    except ClientError as error:
+        code, message = error.response["Error"]["Code"], error.response["Error"]["Message"]
+        if code == "EntityNotFoundException":
+            raise SettingsError(
+                f"The lake {names.lake.environment!r} has no Glue job {job!r}",
+                allowed="the job that infra/cloudformation/spark.yaml makes",
+                action="deploy that template (docs/engines.md), or run with engine=arrow",
+                job=job,
+            ) from error
+        if code in _LATER:
+            raise NotReadyError(
+                f"Glue starts no run of {job} now: {message}",
+                action="wait for other runs, or allow more: MaxConcurrentRuns of the template, and the account's quota",
+                job=job,
+            ) from error
+        raise
+    return started["JobRunId"]
+
+
+def find_run(runs: Iterable[JobRunTypeDef], arguments: dict[str, str]) -> str:
+    """The id of a run with these arguments that has not ended; '' where there is none."""
+    for run in runs:
+        given = run.get("Arguments", {})
+        asked = {name: value for name, value in given.items() if name in FLAGS}
+        if run["JobRunState"] in _UNDER_WAY and asked == arguments:
+            return run["Id"]
+    return ""

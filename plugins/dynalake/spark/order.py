@@ -1,0 +1,53 @@
+"""Records in the order that Spark sorts bytes in: the item key and the sequence number as one binary value.
+
+A JVM has no type for a number of 38 digits with DynamoDB's exponents, so the key's parts are written such that the
+bytes compare as the parts do.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from typing import Any
+
+_END = b"\x00\x00"
+_MIDDLE = 1 << 63
+_complement = bytes(255 - byte for byte in range(256))
+
+
+def identity_bytes(identity: Iterable[Any]) -> bytes:
+    """The identity of a record (its key's parts and its sequence number): equal and ordered as the parts are."""
+    return b"".join(_text(part) if isinstance(part, str) else _number(part) for part in identity)
+
+
+def _text(value: str) -> bytes:
+    # UTF-8 is in the order of code points. The end sorts below everything that may follow in a longer text.
+    return value.encode().replace(b"\x00", b"\x00\xff") + _END
+
+
+def _number(value: int | Decimal) -> bytes:
+    sign, figures, exponent = Decimal(value).as_tuple()
+    assert isinstance(exponent, int)  # JSON has no NaN
+    digits = "".join(map(str, figures)).lstrip("0")
+    if not digits:
+        return b"\x01"
+    size = (len(digits) + exponent + _MIDDLE).to_bytes(8)
+    magnitude = size + digits.rstrip("0").encode() + b"\x00"
+    return b"\x00" + magnitude.translate(_complement) if sign else b"\x02" + magnitude
+
+
+def choose_bounds(samples: Iterable[bytes], ranges: int) -> list[bytes]:
+    """Where one range of identities ends and the next begins, so that `ranges` of them are about equal.
+
+    `samples`: identities, one for each so many bytes of lines. The bounds follow from the input alone: another run of
+    the same conversion cuts at the same places, so what both write is the same.
+    """
+    ordered = sorted(samples)
+    cuts = {ordered[len(ordered) * n // ranges] for n in range(1, ranges)} if ordered else set()
+    return sorted(cuts)
+
+
+def range_of(identity: bytes, bounds: Sequence[bytes]) -> int:
+    """The number of the range that an identity is in."""
+    return bisect_right(bounds, identity)

@@ -1,0 +1,62 @@
+"""dynalake's own code as Spark takes it: an archive for `--extra-py-files` or `--py-files`, and the job's script."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from pathlib import Path
+
+from botocore.exceptions import ClientError
+
+import dynalake
+from dynalake.capture.lake import load_lake
+from dynalake.capture.package import Package, archive_files, upload_package
+from dynalake.clients import Clients
+from dynalake.names import Lake
+
+_SCRIPT = Path(__file__).with_name("job.py")
+_AIRFLOW_ONLY = ("operators", "ui", "airflow_plugin.py")
+
+
+def build_spark_package(lake: Lake) -> Package:
+    """The package without what needs Airflow; its key names its content."""
+    root = Path(dynalake.__file__).parent
+    paths = [p for p in sorted(root.rglob("*.py")) if p.relative_to(root).parts[0] not in _AIRFLOW_ONLY]
+    body = archive_files({p.relative_to(root.parent).as_posix(): p.read_bytes() for p in paths})
+    return Package(f"{lake.code_prefix}dynalake-{hashlib.sha256(body).hexdigest()[:16]}.zip", body)
+
+
+def upload_spark_package(clients: Clients, lake: Lake) -> Package:
+    """Put the archive and the script into the lake's bucket, where they are not there already."""
+    package = build_spark_package(lake)
+    upload_package(clients, lake, package)
+    script = _SCRIPT.read_bytes()
+    if _read(clients, lake, lake.spark_script) != script:
+        clients.s3.put_object(Bucket=lake.bucket, Key=lake.spark_script, Body=script, ContentType="text/x-python")
+    return package
+
+
+def _read(clients: Clients, lake: Lake, key: str) -> bytes | None:
+    try:
+        with clients.s3.get_object(Bucket=lake.bucket, Key=key)["Body"] as body:
+            return body.read()
+    except ClientError as error:
+        if error.response["Error"]["Code"] in ("404", "NoSuchKey"):
+            return None
+        raise
+
+
+def main() -> None:
+    """Upload the code of this machine, for runs that are started by hand; says where it is."""
+    parser = argparse.ArgumentParser(prog="python -m dynalake.spark.package", description=main.__doc__)
+    parser.add_argument("--region", required=True)
+    parser.add_argument("--environment", required=True)
+    asked = parser.parse_args()
+    clients = Clients.in_region(asked.region)
+    lake = load_lake(clients, asked.environment)
+    package = upload_spark_package(clients, lake)
+    print(f"s3://{lake.bucket}/{package.key}\ns3://{lake.bucket}/{lake.spark_script}")
+
+
+if __name__ == "__main__":
+    main()
