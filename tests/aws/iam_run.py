@@ -60,20 +60,7 @@ class Secured:
 def secure(aws: LocalAws, environment: str) -> Secured:
     """Deploy the roles of the lake as an administrator, and take the DAGs'."""
     root = clients_with(aws, "test", "test")
-    stack = f"{environment}-airflow"
-    root.cloudformation.create_stack(
-        StackName=stack,
-        TemplateBody=AIRFLOW.read_text(encoding="utf-8"),
-        Parameters=[
-            {"ParameterKey": "Environment", "ParameterValue": environment},
-            {"ParameterKey": "Prefix", "ParameterValue": PREFIX},
-            {"ParameterKey": "TrustedPrincipalArns", "ParameterValue": f"arn:aws:iam::{ACCOUNT}:root"},
-        ],
-        Capabilities=["CAPABILITY_IAM"],
-    )
-    root.cloudformation.get_waiter("stack_create_complete").wait(StackName=stack, WaiterConfig={"Delay": 1})
-    described = root.cloudformation.describe_stacks(StackName=stack)["Stacks"][0]
-    outputs = {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
+    outputs = deploy_roles(root, environment, f"arn:aws:iam::{ACCOUNT}:root")
     session = root.sts.assume_role(RoleArn=outputs["DagRoleArn"], RoleSessionName="airflow")["Credentials"]
     dag = clients_with(aws, session["AccessKeyId"], session["SecretAccessKey"], session["SessionToken"])
     options = LakeOptions.parse(
@@ -82,7 +69,31 @@ def secure(aws: LocalAws, environment: str) -> Secured:
             "permissions_boundary_arn": outputs["PermissionsBoundaryArn"],
         }
     )
-    return Secured(aws, root, dag, plan_lake(dag, environment, prefix=PREFIX), options, roles_of(root, stack))
+    lake = plan_lake(dag, environment, prefix=PREFIX)
+    return Secured(aws, root, dag, lake, options, roles_of(root, roles_stack(environment)))
+
+
+def roles_stack(environment: str) -> str:
+    """The stack of the lake's roles."""
+    return f"{environment}-airflow"
+
+
+def deploy_roles(root: Clients, environment: str, trusted: str) -> dict[str, str]:
+    """Deploy the template of the lake's roles as an administrator; the stack's outputs."""
+    stack = roles_stack(environment)
+    root.cloudformation.create_stack(
+        StackName=stack,
+        TemplateBody=AIRFLOW.read_text(encoding="utf-8"),
+        Parameters=[
+            {"ParameterKey": "Environment", "ParameterValue": environment},
+            {"ParameterKey": "Prefix", "ParameterValue": PREFIX},
+            {"ParameterKey": "TrustedPrincipalArns", "ParameterValue": trusted},
+        ],
+        Capabilities=["CAPABILITY_IAM"],
+    )
+    root.cloudformation.get_waiter("stack_create_complete").wait(StackName=stack, WaiterConfig={"Delay": 1})
+    described = root.cloudformation.describe_stacks(StackName=stack)["Stacks"][0]
+    return {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
 
 
 def clients_with(aws: LocalAws, key: str, secret: str, token: str | None = None) -> Clients:

@@ -16,7 +16,7 @@ import pytest
 from infra.local.airflow import AirflowClient, LocalAirflow
 from infra.local.process import LocalAws
 
-DAGS = {"dynalake_setup", "dynalake_backfill", "dynalake_compact"}
+DAGS = {f"dynalake_{name}" for name in ("setup", "backfill", "compact", "redrive", "teardown")}
 ENDED = {"success", "failed"}
 
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
-from airflow.sdk import get_current_context
+from airflow.sdk import PokeReturnValue, get_current_context
 
-from dynalake.errors import AccessError, DynalakeError, TerminalError, TransientError
+from dynalake.errors import AccessError, DynalakeError, NotReadyError, TerminalError, TransientError
 
 if TYPE_CHECKING:
     from dynalake.clients import Clients
     from dynalake.names import Lake, TableNames
 
 logger = logging.getLogger(__name__)
+
+# A poke of a sensor asks for this long, then gives its slot back until the next.
+LOOK_SECONDS = 5.0
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -49,6 +53,19 @@ def _explain(error: DynalakeError) -> None:
         logger.error("Needed: %s", error.allowed)
     if error.action:
         logger.error("What to do: %s", error.action)
+
+
+def poke(ask: Callable[[], Any]) -> PokeReturnValue:
+    """A sensor's poke: done with what `ask` returns, not done while that raises `NotReadyError`."""
+    deadline = time.monotonic() + LOOK_SECONDS
+    while True:
+        try:
+            return PokeReturnValue(is_done=True, xcom_value=ask())
+        except NotReadyError as error:
+            if time.monotonic() > deadline:
+                print(error)
+                return PokeReturnValue(is_done=False)
+        time.sleep(0.5)
 
 
 def parameters() -> dict[str, Any]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import PokeReturnValue, task
 
-from dynalake.operators.session import clients, guarded, parameters, run_id, table_names
+from dynalake.operators.session import clients, guarded, parameters, poke, run_id, table_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,9 +17,6 @@ if TYPE_CHECKING:
     from dynalake.lake_options import LakeOptions
     from dynalake.names import TableNames
     from dynalake.settings import TableSettings
-
-# A poke of the sensor asks for this long, then gives its slot back until the next.
-CANARY_LOOK_SECONDS = 5.0
 
 
 def _asked_settings() -> TableSettings:
@@ -165,16 +161,10 @@ def resources(table: dict[str, str]) -> PokeReturnValue:
 
     from dynalake.capture.lake import load_settings
     from dynalake.capture.verify import check_pipeline
-    from dynalake.errors import NotReadyError
 
     found = clients()
     names = table_names(found)
-    try:
-        pipeline = check_pipeline(found, names, load_settings(found, names), table["MappingId"])
-    except NotReadyError as error:
-        print(error)
-        return PokeReturnValue(is_done=False)
-    return PokeReturnValue(is_done=True, xcom_value=asdict(pipeline))
+    return poke(lambda: asdict(check_pipeline(found, names, load_settings(found, names), table["MappingId"])))
 
 
 @task(retries=5)
@@ -196,22 +186,16 @@ def canary_arrives(canary: dict[str, Any]) -> PokeReturnValue:
     from dataclasses import asdict
 
     from dynalake.capture.verify import Canary, find_canary
-    from dynalake.errors import NotReadyError
 
     found = clients()
     names = table_names(found)
-    deadline = time.monotonic() + CANARY_LOOK_SECONDS
-    while True:
-        try:
-            arrived = find_canary(found, names, Canary(**canary))
-        except NotReadyError as error:
-            if time.monotonic() > deadline:
-                print(error)
-                return PokeReturnValue(is_done=False)
-            time.sleep(0.5)
-        else:
-            print(f"The canary is in {arrived.uri}, {arrived.seconds:.1f} s after it was sent")
-            return PokeReturnValue(is_done=True, xcom_value=asdict(arrived))
+
+    def look() -> dict[str, Any]:
+        arrived = find_canary(found, names, Canary(**canary))
+        print(f"The canary is in {arrived.uri}, {arrived.seconds:.1f} s after it was sent")
+        return asdict(arrived)
+
+    return poke(look)
 
 
 @task

@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow.sdk import PokeReturnValue, task
 
-from dynalake.operators.session import clients, guarded, parameters, run_id, table_names
+from dynalake.operators.session import clients, guarded, parameters, poke, run_id, table_names
 
 
 @task
@@ -63,19 +63,18 @@ def delivered(canaries: list[dict[str, Any]]) -> PokeReturnValue:
 
     from dynalake.capture.teardown import check_drained
     from dynalake.capture.verify import Canary, find_canary
-    from dynalake.errors import NotReadyError
 
     found = clients()
     names = table_names(found)
-    try:
+
+    def look() -> int:
         if parameters()["wait_for_delivery"]:
             check_drained(found, names, datetime.now(UTC))
         for canary in canaries:
             print(f"{canary['id']} is in {find_canary(found, names, Canary(**canary)).uri}")
-    except NotReadyError as error:
-        print(error)
-        return PokeReturnValue(is_done=False)
-    return PokeReturnValue(is_done=True, xcom_value=len(canaries))
+        return len(canaries)
+
+    return poke(look)
 
 
 @task

@@ -1,0 +1,191 @@
+"""The life of two tables, from setup to teardown, through Airflow and under enforced IAM.
+
+Airflow works as a user who may do nothing but take the DAGs' role, which its connection names; CloudFormation, the
+forwarder and Firehose each act in a role of their own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from dynalake.capture.failed import list_failed
+from dynalake.capture.lake import find_settings, load_lake
+from dynalake.capture.stacks import stack_state
+from dynalake.clients import Clients
+from dynalake.errors import NotReadyError
+from dynalake.names import SNAPSHOT_DAY, TableNames
+from infra.local.process import LocalAws
+from tests.aws.capture_steps import break_changes, make_table, patiently, wait_for_changes
+from tests.aws.iam_run import PREFIX, clients_with, deploy_roles, roles_of, roles_stack
+
+ENVIRONMENT = "iam-air"
+CONNECTION = "aws_secured"
+TABLES = {"LIFE-kinesis": "kinesis", "LIFE.direct": "direct"}
+ITEMS = 20
+"""Items of each table before its setup, and as many after it."""
+
+
+@dataclass(frozen=True)
+class Life:
+    """A local AWS that enforces IAM, its administrator, and what each run is told."""
+
+    aws: LocalAws
+    root: Clients
+    where: dict[str, str]
+    roles: dict[str, str]
+
+    def names(self, table: str) -> TableNames:
+        return load_lake(self.root, ENVIRONMENT).table(table)
+
+
+@pytest.fixture(scope="module")
+def life(airflow: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
+    with LocalAws(tmp_path_factory.mktemp("iam") / "server.log", auth=True) as aws:
+        root = clients_with(aws, "test", "test")
+        iam: Any = root._make("iam")
+        user = iam.create_user(UserName="airflow")["User"]["Arn"]
+        key = iam.create_access_key(UserName="airflow")["AccessKey"]
+        outputs = deploy_roles(root, ENVIRONMENT, user)
+        allowed = {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": outputs["DagRoleArn"]}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+        iam.put_user_policy(UserName="airflow", PolicyName="dags", PolicyDocument=policy)
+        extra = {
+            "role_arn": outputs["DagRoleArn"],
+            "region_name": "us-east-1",
+            "endpoint_url": aws.endpoint_url,
+            "service_config": {"sts": {"endpoint_url": aws.endpoint_url}},
+        }
+        connection = {"connection_id": CONNECTION, "conn_type": "aws", "extra": json.dumps(extra)}
+        credentials = {"login": key["AccessKeyId"], "password": key["SecretAccessKey"]}
+        airflow.client.call("POST", "/connections", {**connection, **credentials})
+        options = {
+            "prefix": PREFIX,
+            "deploy_role_arn": outputs["DeployRoleArn"],
+            "permissions_boundary_arn": outputs["PermissionsBoundaryArn"],
+        }
+        for table in TABLES:
+            make_table(root, table, view_type=None)
+            write(root, table, 0)
+        where = {"environment": ENVIRONMENT, "aws_conn_id": CONNECTION}
+        runs = {
+            table: airflow.start(
+                "dynalake_setup",
+                table=table,
+                delivery=delivery,
+                enable_stream=True,
+                backfill="scan",
+                max_retries=0,
+                **where,
+                **options,
+            )
+            for table, delivery in TABLES.items()
+        }
+        for run in runs.values():
+            assert airflow.wait("dynalake_setup", run) == "success", airflow.failures("dynalake_setup", run)
+        for run in runs.values():
+            backfill = f"{run}__backfill"
+            assert airflow.wait("dynalake_backfill", backfill) == "success", airflow.failures(
+                "dynalake_backfill", backfill
+            )
+        lake = load_lake(root, ENVIRONMENT)
+        roles = {
+            **roles_of(root, roles_stack(ENVIRONMENT)),
+            **roles_of(root, lake.storage_stack),
+            **roles_of(root, lake.forwarder_stack),
+        }
+        yield Life(aws, root, where, roles)
+        airflow.client.call("DELETE", f"/connections/{CONNECTION}")
+
+
+def write(root: Clients, table: str, start: int) -> None:
+    for number in range(start, start + ITEMS):
+        root.dynamodb.put_item(TableName=table, Item={"id": {"S": str(number)}, "n": {"N": "1.50"}})
+
+
+def failed(life: Life, names: TableNames, count: int) -> Callable[[], None]:
+    def look() -> None:
+        if len(list_failed(life.root, names)) < count:
+            raise NotReadyError("less has failed yet")
+
+    return look
+
+
+def test_two_tables_are_set_up_at_once_filled_and_compacted(life: Life, airflow: Any) -> None:
+    days = {SNAPSHOT_DAY, life.names("LIFE-kinesis").lake.day_of(datetime.now(UTC))}
+    for table in TABLES:
+        write(life.root, table, ITEMS)
+        # The snapshot's records have one sequence number for all.
+        assert len(wait_for_changes(life.root, life.names(table), ITEMS + 1)) == 2 * ITEMS
+    days.add(life.names("LIFE-kinesis").lake.day_of(datetime.now(UTC)))
+    run = airflow.run("dynalake_compact", tables=list(TABLES), days=sorted(days), **life.where)
+    assert airflow.client.result("dynalake_compact", run, "report")["rows"] == len(TABLES) * 2 * ITEMS
+
+
+def test_redrive_lists_replays_and_says_what_cannot_pass(life: Life, airflow: Any) -> None:
+    names = life.names("LIFE-kinesis")
+    conf = {"table": names.table, **life.where}
+    fault = {"service": "lambda", "operation": "Invoke", "code": "Runtime.ExitError", "times": 1}
+    life.aws.call("POST", "/_dynalake/faults", {**fault, "resource": names.lake.forwarder})
+    life.root.dynamodb.put_item(TableName=names.table, Item={"id": {"S": "dies"}})
+    patiently(failed(life, names, 1))
+    break_changes(life.aws, names.table)
+    life.root.dynamodb.put_item(TableName=names.table, Item={"id": {"S": "broken"}})
+    patiently(failed(life, names, 2))
+
+    listed = airflow.run("dynalake_redrive", **conf, dry_run=True)
+    assert airflow.states("dynalake_redrive", listed)["replay"] == "skipped"
+    log = airflow.client.log("dynalake_redrive", listed, "list_failed", 1)
+    assert "forwarder | The record has no NewImage" in log
+    assert "mapping | RetryAttemptsExhausted" in log
+
+    run = airflow.start("dynalake_redrive", **conf)
+    assert airflow.wait("dynalake_redrive", run) == "failed"
+    failures = airflow.failures("dynalake_redrive", run)
+    assert list(failures) == ["report"]
+    assert "1 batches of table 'LIFE-kinesis' cannot pass" in failures["report"]
+    assert "dies" in {change["id"] for change in wait_for_changes(life.root, names, ITEMS + 2)}
+    (left,) = list_failed(life.root, names)
+    life.root.s3.delete_object(Bucket=names.lake.bucket, Key=left.key)
+    again = airflow.run("dynalake_redrive", **conf)
+    assert "Nothing of LIFE-kinesis has failed" in airflow.client.log("dynalake_redrive", again, "list_failed", 1)
+
+
+def test_teardown_keeps_the_data_or_deletes_it_where_that_is_typed_out(life: Life, airflow: Any) -> None:
+    kept, gone = (life.names(table) for table in TABLES)
+    wrong = airflow.start("dynalake_teardown", table=kept.table, delete_data="yes", **life.where)
+    assert airflow.wait("dynalake_teardown", wrong) == "failed"
+    assert list(airflow.failures("dynalake_teardown", wrong)) == ["check"]
+    assert find_settings(life.root, kept) is not None
+
+    keeping = airflow.start("dynalake_teardown", table=kept.table, **life.where)
+    deleting = airflow.start("dynalake_teardown", table=gone.table, delete_data=gone.table, **life.where)
+    for run in (keeping, deleting):
+        assert airflow.wait("dynalake_teardown", run) == "success", airflow.failures("dynalake_teardown", run)
+    skipped = {task for task, state in airflow.states("dynalake_teardown", keeping).items() if state == "skipped"}
+    assert skipped == {"data.delete_catalog", "data.delete_objects"}
+    assert set(airflow.states("dynalake_teardown", deleting).values()) == {"success"}
+    for names in (kept, gone):
+        assert not stack_state(life.root, names.stack).exists
+    assert len(wait_for_changes(life.root, kept, ITEMS + 2)) == 2 * ITEMS + 1
+    listed = life.root.s3.list_objects_v2(Bucket=gone.lake.bucket).get("Contents", [])
+    assert [entry["Key"] for entry in listed if gone.table in entry["Key"]] == []
+
+
+def test_every_part_acted_in_its_own_role_and_nothing_was_denied(life: Life) -> None:
+    done = life.aws.call("GET", "/_dynalake/actions")
+    for role, action in (
+        ("DagRole", "glue:UpdateTable"),
+        ("DagRole", "s3:DeleteObjectVersion"),
+        ("Role", "kinesis:PutRecords"),
+        ("Role", "firehose:PutRecordBatch"),
+        ("FirehoseRole", "kinesis:GetRecords"),
+        ("FirehoseRole", "s3:PutObject"),
+    ):
+        assert any(one["role"] == life.roles[role] and one["action"] == action for one in done), (role, action)
+    assert [one for one in done if one["decision"] != "Allow"] == []
