@@ -58,15 +58,19 @@ class Secured:
 
 
 def secure(aws: LocalAws, environment: str) -> Secured:
-    """Deploy the roles of the lake as an administrator, and take the DAGs'."""
+    """Deploy the roles of the lake as an administrator, and take the DAGs'; everything has a key, and is traced."""
     root = clients_with(aws, "test", "test")
-    outputs = deploy_roles(root, environment, f"arn:aws:iam::{ACCOUNT}:root")
+    kms: Any = root._make("kms")
+    key = kms.create_key()["KeyMetadata"]["Arn"]
+    outputs = deploy_roles(root, environment, f"arn:aws:iam::{ACCOUNT}:root", key)
     session = root.sts.assume_role(RoleArn=outputs["DagRoleArn"], RoleSessionName="airflow")["Credentials"]
     dag = clients_with(aws, session["AccessKeyId"], session["SecretAccessKey"], session["SessionToken"])
     options = LakeOptions.parse(
         {
             "deploy_role_arn": outputs["DeployRoleArn"],
             "permissions_boundary_arn": outputs["PermissionsBoundaryArn"],
+            "kms_key_arn": key,
+            "tracing": "Active",
         }
     )
     lake = plan_lake(dag, environment, prefix=PREFIX)
@@ -78,8 +82,8 @@ def roles_stack(environment: str) -> str:
     return f"{environment}-airflow"
 
 
-def deploy_roles(root: Clients, environment: str, trusted: str) -> dict[str, str]:
-    """Deploy the template of the lake's roles as an administrator; the stack's outputs."""
+def deploy_roles(root: Clients, environment: str, trusted: str, key: str = "") -> dict[str, str]:
+    """Deploy the template of the lake's roles as an administrator; the stack's outputs. `key` is the lake's, if any."""
     stack = roles_stack(environment)
     root.cloudformation.create_stack(
         StackName=stack,
@@ -88,6 +92,7 @@ def deploy_roles(root: Clients, environment: str, trusted: str) -> dict[str, str
             {"ParameterKey": "Environment", "ParameterValue": environment},
             {"ParameterKey": "Prefix", "ParameterValue": PREFIX},
             {"ParameterKey": "TrustedPrincipalArns", "ParameterValue": trusted},
+            {"ParameterKey": "KmsKeyArn", "ParameterValue": key},
         ],
         Capabilities=["CAPABILITY_IAM"],
     )

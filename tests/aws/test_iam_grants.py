@@ -63,6 +63,7 @@ WILDCARDS = {
     "ListTables": "dynamodb:ListTables has no resource",
     "Mappings": "a mapping has no name before it is there; its function is a condition",
     "NoResource": "the boundary's actions without a resource",
+    "Tracing": "X-Ray's actions have no resource",
 }
 
 

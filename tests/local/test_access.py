@@ -119,3 +119,39 @@ def test_a_role_is_handed_to_cloudformation_only_by_who_may_pass_it(
         client("cloudformation").create_change_set(
             StackName="passed", ChangeSetName="x", ChangeSetType="CREATE", TemplateBody=template, RoleARN=arn
         )
+
+
+@pytest.mark.parametrize("key_actions", [(), ("kms:GenerateDataKey",), ("kms:GenerateDataKey", "kms:Decrypt")])
+def test_what_a_customer_s_key_encrypts_needs_the_key(
+    root: Callable[[str], Any], enforced: LocalAws, key_actions: tuple[str, ...]
+) -> None:
+    """https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html"""
+    name = f"keyed-{len(key_actions)}"
+    key = root("kms").create_key()["KeyMetadata"]["Arn"]
+    root("s3").create_bucket(Bucket=name)
+    default = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key}
+    root("s3").put_bucket_encryption(
+        Bucket=name, ServerSideEncryptionConfiguration={"Rules": [{"ApplyServerSideEncryptionByDefault": default}]}
+    )
+    root("kinesis").create_stream(StreamName=name, ShardCount=1)
+    root("kinesis").start_stream_encryption(StreamName=name, EncryptionType="KMS", KeyId=key)
+    stream = root("kinesis").describe_stream_summary(StreamName=name)["StreamDescriptionSummary"]["StreamARN"]
+    allowed = [("s3:PutObject", f"arn:aws:s3:::{name}/*"), ("s3:GetObject", f"arn:aws:s3:::{name}/*")]
+    allowed += [("kinesis:PutRecords", stream), *((action, key) for action in key_actions)]
+    client = taking(root, enforced, role(root, name, {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, *allowed))
+    root("s3").put_object(Bucket=name, Key="there", Body=b"x")
+    calls: dict[Callable[[], Any], str] = {
+        lambda: client("s3").put_object(Bucket=name, Key="x", Body=b"x"): "kms:GenerateDataKey",
+        lambda: client("kinesis").put_records(
+            StreamName=name, Records=[{"Data": b"x", "PartitionKey": "1"}]
+        ): "kms:GenerateDataKey",
+        lambda: client("s3").get_object(Bucket=name, Key="there"): "kms:Decrypt",
+    }
+    for call, needed in calls.items():
+        if needed in key_actions:
+            call()
+        else:
+            with pytest.raises(ClientError, match="AccessDenied"):
+                call()
+            noted = [one for one in enforced.call("GET", "/_dynalake/actions") if one["role"] == name]
+            assert (needed, key, "Deny") in {(one["action"], one["resource"], one["decision"]) for one in noted}

@@ -18,6 +18,8 @@ from ministack.services import iam, lambda_svc, sts
 from ministack.services.cloudformation import handlers
 from ministack.services.cloudformation.helpers import _error, _p
 
+from infra.local.corrections import keys
+
 PATH = "/_dynalake/actions"
 
 # https://docs.aws.amazon.com/service-authorization/latest/reference/list_awslambda.html
@@ -42,8 +44,13 @@ def install() -> None:
         context = {**(service_context or {}), **_mapping_context(resource_arn)}
         refused = enforce(access_key, action, service, region, resource_arn, context)
         session = sts._sessions.get(access_key)
-        if session is not None:
-            _note(session["Arn"].split("/")[1], action, resource_arn, "Allow" if refused is None else "Deny")
+        if session is None:
+            return refused
+        role = session["Arn"].split("/")[1]
+        _note(role, action, resource_arn, "Allow" if refused is None else "Deny")
+        for key_action, key in keys.implied(action, resource_arn) if refused is None else ():
+            refused = enforce(access_key, key_action, "kms", region, key, {})
+            _note(role, key_action, key, "Allow" if refused is None else "Deny")
         return refused
 
     def corrected_action(service: str, method: str, path: str, *rest: Any) -> Any:
@@ -110,8 +117,9 @@ def allows(role_arn: str, service: str, requests: Sequence[tuple[str, str]]) -> 
         return False
     policies = iam_evaluator._gather_role_policies(role_name, account)
     limits = iam_evaluator._permissions_boundary(iam._roles, role_name, account)
+    wanted = [each for request in requests for each in (request, *keys.implied(*request))]
     # Each is decided, and so noted, also after one that is denied.
-    decided = [_decide(role_name, account, request, policies, limits) for request in requests]
+    decided = [_decide(role_name, account, request, policies, limits) for request in wanted]
     return all(decided)
 
 

@@ -108,6 +108,7 @@ def _apply_stream(name: str, old: Properties, new: Properties) -> None:
 
 
 def _apply_function(name: str, old: Properties, new: Properties) -> None:
+    lambda_svc._functions[name]["config"]["KMSKeyArn"] = str(new.get("KmsKeyArn") or "")
     reserved = new.get("ReservedConcurrentExecutions")
     if reserved is not None:
         request = {"ReservedConcurrentExecutions": int(reserved)}

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ministack import app as gateway
-from ministack.core.responses import get_account_id, get_region
 from ministack.services import cloudwatch, lambda_svc, s3
 
-from infra.local.corrections import access, metrics
+from infra.local.corrections import function_role, metrics
 
 _filters: dict[str, dict[str, str]] = {}
 
@@ -20,7 +18,8 @@ def install() -> None:
 
     def emit_with_metrics(function: dict[str, Any], request_id: str, log: str, *rest: Any, **options: Any) -> None:
         config = function.get("config") or function
-        if _may_log(config):
+        function_role.trace(config)
+        if function_role.may_log(config):
             emit(function, request_id, log, *rest, **options)
         for line in log.splitlines():
             if '"_aws"' in line:
@@ -44,15 +43,6 @@ def watch(bucket: str, configurations: list[dict[str, Any]]) -> None:
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/metrics-configurations.html
     """
     _filters[bucket] = {one["Id"]: one.get("Prefix", "") for one in configurations}
-
-
-def _may_log(config: dict[str, Any]) -> bool:
-    if not gateway.AUTH:
-        return True
-    group = (config.get("LoggingConfig") or {}).get("LogGroup") or f"/aws/lambda/{config['FunctionName']}"
-    stream = f"arn:aws:logs:{get_region()}:{get_account_id()}:log-group:{group}:log-stream:1"
-    requests = [("logs:CreateLogStream", stream), ("logs:PutLogEvents", stream)]
-    return access.allows(str(config.get("Role", "")), "lambda.amazonaws.com", requests)
 
 
 def _publish(line: str) -> None:

@@ -17,7 +17,7 @@ from ministack.core.responses import request_scope
 from ministack.services import dynamodb, lambda_svc
 
 from infra.local import faults
-from infra.local.corrections import access, failed_batches, mapping_lifecycle, metrics
+from infra.local.corrections import access, failed_batches, function_role, mapping_lifecycle, metrics
 from infra.local.corrections.stream_batches import (
     Batch,
     Record,
@@ -32,7 +32,7 @@ MAXIMUM_PAYLOAD_BYTES = 6 * 1024 * 1024
 
 _POLL_SECONDS = 0.02
 _FIRST_RETRY_SECONDS = 0.05
-_LAST_RETRY_SECONDS = 1.0
+_LAST_RETRY_SECONDS = 0.2
 
 Mapping = dict[str, Any]
 
@@ -46,6 +46,9 @@ def install() -> None:
     invoke = lambda_svc._execute_function_dispatch
 
     def invoke_with_faults(function: Any, config: dict[str, Any], event: Any, request_id: str, started: float) -> Any:
+        if not function_role.may_start(config):
+            error = {"errorType": "KMSAccessDeniedException", "errorMessage": "Lambda cannot decrypt the environment."}
+            return {"body": error, "error": True, "function_error": "Unhandled", "log": ""}
         fault = faults.take("lambda", "Invoke", config.get("FunctionName", ""))
         if fault is not None and fault.hits():
             if fault.after:
