@@ -76,10 +76,10 @@ def set_up(
     source = check_source(clients, settings.table)
     check_names(clients, names)
     check_settings(clients, names, settings, update=update)
-    storage = apply_stack(clients, storage_spec(lake, create_bucket=creates_bucket(clients, lake)))
+    storage = apply_stack(clients, storage_spec(lake, create_bucket=creates_bucket(clients, lake), options=options))
     package = build_package(lake)
     upload_package(clients, lake, package)
-    forwarder = apply_stack(clients, forwarder_spec(lake, storage, package.key))
+    forwarder = apply_stack(clients, forwarder_spec(lake, storage, package.key, options))
     kept = draining(clients, names, settings, datetime.now(UTC))
     table = apply_stack(clients, table_spec(names, settings, source, storage, forwarder, draining=kept))
     mapping_id = table["MappingId"]

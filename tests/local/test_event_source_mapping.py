@@ -301,7 +301,8 @@ def test_invocations_are_measured(mapped: Any, eventually: Any) -> None:
     eventually(lambda: source.describe()["LastProcessingResult"] == "OK")
     for metric, least in {"Invocations": 1, "Errors": 0, "Throttles": 0, "Duration": 1}.items():
         assert _sum(source.client, source.table, metric) >= least
-    assert 0 < _sum(source.client, source.table, "IteratorAge") < 20_000
+    # In AWS's time, as its alarms: a second here is a minute there.
+    assert 0 < _sum(source.client, source.table, "IteratorAge") < 1_200_000
 
 
 def test_a_function_at_its_concurrency_is_retried(mapped: Any, eventually: Any) -> None:

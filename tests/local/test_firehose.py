@@ -247,7 +247,8 @@ def test_deliveries_are_measured(client: Client, bucket: str, name: str, objects
     assert _metric(client, name, "IncomingBytes")["Sum"] == 7
     eventually(lambda: (_metric(client, name, "DeliveryToS3.Records") or {}).get("Sum") == 2)
     assert _metric(client, name, "DeliveryToS3.Success")["Average"] == 1
-    assert 0.5 < _metric(client, name, "DeliveryToS3.DataFreshness")["Maximum"] < 20
+    # In AWS's time, as its alarms: a second here is a minute there.
+    assert 30 < _metric(client, name, "DeliveryToS3.DataFreshness")["Maximum"] < 1200
 
 
 def _metric(client: Client, stream: str, metric: str) -> Any:

@@ -84,6 +84,22 @@ def test_each_entry_is_throttled_by_itself(client: Client, name: str, fault: Any
     assert _sum(client, name, "WriteProvisionedThroughputExceeded") > 100
 
 
+def test_a_shard_is_read_five_times_a_second(client: Client, name: str) -> None:
+    """Each shard takes five reads a second, of all consumers together.
+
+    https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html
+    """
+    kinesis = client("kinesis")
+    kinesis.create_stream(StreamName=name, ShardCount=2)
+    for shard in kinesis.list_shards(StreamName=name)["Shards"]:
+        where = {"StreamName": name, "ShardId": shard["ShardId"], "ShardIteratorType": "TRIM_HORIZON"}
+        iterator = kinesis.get_shard_iterator(**where)["ShardIterator"]
+        for _ in range(20):
+            # boto3 asks again by itself until it is served.
+            kinesis.get_records(ShardIterator=iterator)
+    assert _sum(client, name, "ReadProvisionedThroughputExceeded") > 0
+
+
 def test_a_resharded_stream_keeps_what_was_written(client: Client, name: str) -> None:
     """Resharding closes the parents, which stay readable, and opens children for what comes.
 

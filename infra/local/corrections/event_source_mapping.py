@@ -26,7 +26,7 @@ from infra.local.corrections.stream_batches import (
     first_failure,
     settle,
 )
-from infra.local.settings import scaled
+from infra.local.settings import scaled, unscaled
 
 MAXIMUM_PAYLOAD_BYTES = 6 * 1024 * 1024
 
@@ -198,7 +198,7 @@ class _Reader:
     def _invoke(self, function: Any, batch: Batch, records: list[Record]) -> None:
         started = time.time()
         name = str(self._mapping["FunctionName"])
-        age = (started - created(records[-1])) * 1000
+        age = unscaled(started - created(records[-1])) * 1000
         metrics.publish("AWS/Lambda", "IteratorAge", age, "Milliseconds", {"FunctionName": name})
         result = lambda_svc._execute_function(function, {"Records": records})
         if result.get("throttle"):

@@ -38,9 +38,18 @@ def send(mapping: Mapping[str, Any], function: Mapping[str, Any], batch: Batch, 
     key = f"aws/lambda/{mapping['UUID']}/{shard}/{now:%Y/%m/%d/%Y-%m-%dT%H.%M.%S}-{uuid.uuid4()}"
     requests = [("s3:PutObject", f"{destination}/{key}"), ("s3:ListBucket", destination)]
     allowed = access.allows(str(function["config"].get("Role", "")), "lambda.amazonaws.com", requests)
-    if not allowed or objects.put(destination.rpartition(":")[2], key, json.dumps(content).encode()) != 200:
+    delivered = allowed and objects.put(destination.rpartition(":")[2], key, json.dumps(content).encode()) == 200
+    if not delivered:
         name = {"FunctionName": str(mapping["FunctionName"])}
         metrics.publish("AWS/Lambda", "DestinationDeliveryFailures", 1, "Count", name)
+    _count(mapping, "OnFailureDestinationDeliveredEventCount" if delivered else "DroppedEventCount", batch)
+
+
+def _count(mapping: Mapping[str, Any], metric: str, batch: Batch) -> None:
+    """https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html#event-source-mapping-metrics"""
+    if "EventCount" in ((mapping.get("MetricsConfig") or {}).get("Metrics") or []):
+        dimensions = {"EventSourceMappingUUID": str(mapping["UUID"])}
+        metrics.publish("AWS/Lambda", metric, len(batch.records), "Count", dimensions)
 
 
 def _invocation_record(mapping: Mapping[str, Any], batch: Batch, condition: str, now: datetime) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from ministack.core.responses import get_account_id, get_region, request_scope
 from ministack.services import firehose
 
 from infra.local.corrections import access, metrics, objects
-from infra.local.settings import scaled
+from infra.local.settings import scaled, unscaled
 
 NAMESPACE = "AWS/Firehose"
 MAX_RECORDS = 500
@@ -241,7 +241,7 @@ def _put(buffer: _Buffer, chunk: _Chunk) -> bool:
 def _measure(buffer: _Buffer, chunk: _Chunk, size: int, *, delivered: bool) -> None:
     with request_scope(buffer.account, buffer.region):
         dimensions = {"DeliveryStreamName": buffer.name}
-        freshness = time.time() - chunk.arrived
+        freshness = unscaled(time.time() - chunk.arrived)
         metrics.publish(NAMESPACE, "DeliveryToS3.DataFreshness", freshness, "Seconds", dimensions)
         metrics.publish(NAMESPACE, "DeliveryToS3.Success", float(delivered), "None", dimensions)
         if delivered:

@@ -7,6 +7,9 @@ https://docs.aws.amazon.com/kinesis/latest/APIReference/API_UpdateShardCount.htm
 from __future__ import annotations
 
 import json
+import threading
+import time
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,8 +21,13 @@ from infra.local.corrections.metrics import decoded_size
 NAMESPACE = "AWS/Kinesis"
 MAX_REQUEST_BYTES = 10 * 1024 * 1024
 MAX_RECORD_BYTES = 1024 * 1024
+# https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html
+READS_PER_SECOND = 5
 # ministack refuses more than half of what one request may carry.
 _PART_BYTES = 5 * 1024 * 1024
+
+_reads: dict[tuple[str, str], deque[float]] = {}
+_lock = threading.Lock()
 
 Request = dict[str, Any]
 Stream = dict[str, Any]
@@ -57,6 +65,10 @@ def install() -> None:
 
     def get_from_shard(request: Request) -> Any:
         state = kinesis._shard_iterators.get(request.get("ShardIterator")) or {}
+        if state and _reads_too_often(str(state["stream"]), str(state["shard_id"])):
+            _measure_throttle(str(state["stream"]), "ReadProvisionedThroughputExceeded", 1)
+            message = f"Rate exceeded for shard {state['shard_id']} in stream {state['stream']}."
+            return kinesis.error_response_json("ProvisionedThroughputExceededException", message, 400)
         status, headers, body = get_records(request)
         stream = kinesis._streams.get(state.get("stream")) or {"shards": {}}
         shard = stream["shards"].get(state.get("shard_id")) or {}
@@ -130,6 +142,23 @@ def _overlapping(child: dict[str, Any], parents: dict[str, dict[str, Any]]) -> I
             yield name
 
 
+def _reads_too_often(stream: str, shard: str) -> bool:
+    """Whether the shard was read as often in this second as it may be, by all its consumers together."""
+    now = time.monotonic()
+    with _lock:
+        reads = _reads.setdefault((stream, shard), deque())
+        while reads and now - reads[0] >= 1:
+            reads.popleft()
+        if len(reads) >= READS_PER_SECOND:
+            return True
+        reads.append(now)
+        return False
+
+
+def _measure_throttle(stream: str, metric: str, count: int) -> None:
+    metrics.publish(NAMESPACE, metric, count, "Count", {"StreamName": stream})
+
+
 def _record_size(record: Request) -> int:
     return decoded_size(record.get("Data", "")) + len(record.get("PartitionKey", "").encode())
 
@@ -156,11 +185,12 @@ def _put_in_parts(put_records: Any, request: Request, sizes: list[int]) -> Any:
 
 
 def _measure(request: Request, records: int, size: int) -> None:
-    dimensions = {"StreamName": kinesis._resolve_stream(request)[1]["StreamName"]}
+    stream = str(kinesis._resolve_stream(request)[1]["StreamName"])
+    dimensions = {"StreamName": stream}
     metrics.publish(NAMESPACE, "IncomingRecords", records, "Count", dimensions)
     metrics.publish(NAMESPACE, "IncomingBytes", size, "Bytes", dimensions)
     for name in ("WriteProvisionedThroughputExceeded", "ReadProvisionedThroughputExceeded"):
-        metrics.publish(NAMESPACE, name, 0, "Count", dimensions)
+        _measure_throttle(stream, name, 0)
 
 
 def _invalid(message: str) -> Any:

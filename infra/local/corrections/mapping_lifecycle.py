@@ -66,6 +66,7 @@ def normalize(mapping: dict[str, Any], properties: TemplateProperties) -> None:
             # A template's numbers and booleans may arrive as text.
             mapping[name] = default if value is None else _typed(value, default)
         mapping["FunctionResponseTypes"] = properties.get("FunctionResponseTypes") or []
+        mapping["MetricsConfig"] = properties.get("MetricsConfig") or {}
         if not properties.get("FilterCriteria"):
             mapping.pop("FilterCriteria", None)
     mapping["Enabled"] = _typed(properties.get("Enabled", True), True)
