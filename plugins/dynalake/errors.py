@@ -13,7 +13,8 @@ DynalakeError
     ├── RecordError               an item or a line is not what it must be
     ├── LedgerError               counts that must add up do not
     ├── QuarantineError           more rejected lines than the run allows
-    └── CatalogError              the Glue catalog is not what it must be
+    ├── CatalogError              the Glue catalog is not what it must be
+    └── AlarmError                a table that is watched needs somebody now
 
 Each message says what was received, what is allowed and what to do; ids are attributes (`error.ids["table"]`).
 """
@@ -91,3 +92,7 @@ class QuarantineError(TerminalError):
 
 class CatalogError(TerminalError):
     """The Glue catalog is not what it must be."""
+
+
+class AlarmError(TerminalError):
+    """A table that is watched needs somebody now."""

@@ -175,6 +175,11 @@ class Lake:
         return f"{self.code_prefix}spark-job.py"
 
     @property
+    def watch_overview(self) -> str:
+        """`{prefix}-state/watch.json`: how all tables stood when they were last looked at."""
+        return f"{self.prefix}-state/watch.json"
+
+    @property
     def failed_batches(self) -> str:
         """`aws/lambda/`: below it Lambda puts `{mapping's UUID}/{shard}/YYYY/MM/DD/…` for each batch that it gave up.
 
@@ -295,6 +300,11 @@ class TableNames:
     def spark_outcome(self, run: str) -> str:
         """`{prefix}-state/{TABLE}/spark/{run}.json`: what a conversion on Spark says of itself when it ends."""
         return f"{self.state_prefix}spark/{run}.json"
+
+    @property
+    def watch_state(self) -> str:
+        """`{prefix}-state/{TABLE}/watch.json`: how the table stood when it was last looked at."""
+        return f"{self.state_prefix}watch.json"
 
     def redrive_state(self, run: str) -> str:
         """`{prefix}-state/{TABLE}/redrive/{run}/`"""

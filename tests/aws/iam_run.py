@@ -17,7 +17,7 @@ from dynalake.backfill.scan import scan_segment
 from dynalake.capture.bucket import creates_bucket
 from dynalake.capture.draining import draining
 from dynalake.capture.hand_off import record_hand_off
-from dynalake.capture.lake import check_names, check_settings, list_tables, plan_lake
+from dynalake.capture.lake import check_names, check_settings, find_settings, list_tables, plan_lake
 from dynalake.capture.package import build_package, upload_package
 from dynalake.capture.source import check_source
 from dynalake.capture.specs import forwarder_spec, storage_spec, table_spec
@@ -35,6 +35,9 @@ from dynalake.compact.widen import plan_reconversions
 from dynalake.lake_options import LakeOptions
 from dynalake.names import SNAPSHOT_DAY, Lake, TableNames, day_of
 from dynalake.settings import TableSettings
+from dynalake.watch.gather import gather
+from dynalake.watch.judge import Targets
+from dynalake.watch.status import TableStatus, load_overview, load_status, save_overview, save_status
 from infra.local.process import LocalAws
 from tests.aws.capture_steps import patiently
 
@@ -156,6 +159,19 @@ def compact(dag: Clients, names: TableNames, now: datetime, days: tuple[str, ...
     published = publish_table(dag, names, converted, options, now)
     assert not published.reconvert
     return sum(one.rows for one in converted)
+
+
+def watch(dag: Clients, names: TableNames, now: datetime) -> TableStatus:
+    """A look at the table in the DAGs' role."""
+    settings = find_settings(dag, names)
+    assert settings is not None
+    before = load_status(dag, names)
+    previous = None if before is None else before.readings
+    status = TableStatus.of(names.table, gather(dag, names, settings, Targets(), now, previous=previous), Targets())
+    save_status(dag, names, status)
+    save_overview(dag, names.lake, [names.table], now)
+    assert load_overview(dag, names.lake) is not None
+    return status
 
 
 def policies_of(root: Clients, role: str) -> list[dict[str, Any]]:

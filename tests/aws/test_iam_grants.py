@@ -38,6 +38,7 @@ from tests.aws.iam_run import (
     roles_of,
     secure,
     set_up_secured,
+    watch,
 )
 
 TEMPLATES = Path("infra/cloudformation")
@@ -61,6 +62,7 @@ NOT_SHOWN = {
 WILDCARDS = {
     "ListTableStreams": "dynamodb:ListStreams has no resource",
     "ListTables": "dynamodb:ListTables has no resource",
+    "Metrics": "cloudwatch:GetMetricData has no resource",
     "Mappings": "a mapping has no name before it is there; its function is a condition",
     "NoResource": "the boundary's actions without a resource",
     "Tracing": "X-Ray's actions have no resource",
@@ -88,7 +90,7 @@ def ran(enforced: LocalAws) -> Secured:
 
 
 def run(here: Secured) -> None:
-    """Setup, canary, changes, backfill, compaction, redrive and teardown, of both deliveries."""
+    """Setup, canary, changes, watch, backfill, compaction, redrive and teardown, of both deliveries."""
     root, dag = here.root, here.dag
     with pytest.raises(SourceError, match="no DynamoDB table 'SECURE'"):
         check_source(dag, "SECURE")
@@ -101,6 +103,7 @@ def run(here: Secured) -> None:
         prove(dag, names, f"canary-{delivery}")
         write(here, table, 30)
         assert len(wait_for_changes(root, names, 30)) == 30
+        assert watch(dag, names, datetime.now(UTC)).readings.comparison.equal == 20
         back_fill(dag, names, "run")
         assert compact(dag, names, datetime.now(UTC) + timedelta(days=2)) == 60
         # A type that becomes wider, and a version that is superseded and removed in its time.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import islice
+from typing import Any
 
 from dynalake.catalog.lease import changing
 from dynalake.catalog.partitions import snapshot_location
@@ -43,7 +45,13 @@ def observe_new_attributes(
             prefix = location.removeprefix(names.uri(""))
         found = list_objects(clients, names.lake.bucket, prefix, LISTED)
         samples += [_sample(clients, names, o, lines, max_struct_fields) for o in plan_sample(found, objects)]
-    observed = merge_observed(samples, max_struct_fields)
+    return add_attributes(clients, names, merge_observed(samples, max_struct_fields), max_struct_fields)
+
+
+def add_attributes(
+    clients: Clients, names: TableNames, observed: Observed, max_struct_fields: int = MAX_STRUCT_FIELDS
+) -> tuple[str, ...]:
+    """Add columns for what was observed and has none yet. Returns their names."""
     before: list[set[str]] = []
 
     def grow(schema: TableSchema) -> TableSchema:
@@ -69,14 +77,20 @@ def plan_sample(found: list[RawObject], count: int) -> list[RawObject]:
 
 def _sample(clients: Clients, names: TableNames, found: RawObject, limit: int, max_struct_fields: int) -> Observed:
     seen: dict[str, Type] = {}
+    for record in sample_records(clients, names, found, limit):
+        observe_record(seen, record, max_struct_fields)
+    return seen
+
+
+def sample_records(
+    clients: Clients, names: TableNames, found: RawObject, limit: int | None = None
+) -> Iterator[dict[str, Any]]:
+    """The change records in the first `limit` lines of an object; what is none is left out."""
     body = clients.s3.get_object(Bucket=names.lake.bucket, Key=found.key)["Body"]
     with body, suppress(BrokenObject):
-        for number, line in enumerate(stream_lines(body)):
-            if number >= limit:
-                break
+        for line in islice(stream_lines(body), limit):
             with suppress(BadLine):
-                observe_record(seen, parse_line(line), max_struct_fields)
-    return seen
+                yield parse_line(line)
 
 
 def observe_record(seen: dict[str, Type], record: dict[str, object], max_struct_fields: int) -> None:

@@ -273,6 +273,56 @@ def compact_parameters() -> dict[str, Param]:
     }
 
 
+def watch_parameters() -> dict[str, Param]:
+    return {
+        "tables": Param(
+            [],
+            type="array",
+            items={"type": "string"},
+            title="Tables",
+            description_md="DynamoDB tables, one per line. Empty: every table of the lake.",
+            section=_RUN,
+        ),
+        "freshness_minutes": Param(
+            0,
+            type="integer",
+            minimum=0,
+            title="Freshness target",
+            description_md="A table whose changes take longer than so many minutes is late. "
+            "0: its setting `freshness_alarm_minutes`.",
+            section=_RUN,
+        ),
+        "expiring_hours": Param(
+            12,
+            type="integer",
+            minimum=1,
+            maximum=23,
+            title="Stream expires, alarm after",
+            description_md="Hours that changes may wait in the table's stream; after 24 it drops them.",
+            section=_RUN,
+        ),
+        "waiting_hours": Param(
+            26,
+            type="integer",
+            minimum=1,
+            title="Compaction, at most after",
+            description_md="Hours that a day which is over may wait for its compaction before it is told.",
+            section=_RUN,
+        ),
+        "compared_items": Param(
+            20,
+            type="integer",
+            minimum=0,
+            maximum=100,
+            title="Compared items",
+            description_md="Items per table and run, out of those that changed last, that are read from DynamoDB "
+            "(strongly consistent) and compared with the lake. 0: none.",
+            section=_RUN,
+        ),
+        **where_parameters(),
+    }
+
+
 def redrive_parameters() -> dict[str, Param]:
     return {
         **table_parameter(),

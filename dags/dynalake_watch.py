@@ -1,0 +1,38 @@
+"""
+### Shows how fresh, how late and how right the lake is
+
+1. **look**, one mapped task per table: the newest change in the lake, the stream's mapping, the age of what waits in
+   the stream and in Firehose, throttling, what was put aside, days that wait for compaction, the snapshot, values that
+   do not fit their columns. It compares some of the items that changed last with the table. It also adds columns for
+   new attributes and registers the partitions of the coming days.
+2. **report** puts all tables together for the page *dynalake* in this UI.
+
+A task fails where somebody is needed now: a table that is **late**, whose mapping is **stopped**, whose stream is
+**expiring** (DynamoDB keeps changes for 24 hours), that has **lost** changes or **differs** from its source. What can
+wait is **attention**, and fails nothing.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow.sdk import DAG, chain
+
+from dynalake.operators import watch
+from dynalake.operators.parameters import watch_parameters
+
+with DAG(
+    dag_id="dynalake_watch",
+    dag_display_name="dynalake · watch",
+    description="Shows how fresh, how late and how right the lake is",
+    doc_md=__doc__,
+    schedule="*/10 * * * *",
+    catchup=False,
+    max_active_runs=1,
+    dagrun_timeout=timedelta(minutes=30),
+    params=watch_parameters(),
+    render_template_as_native_obj=True,
+    tags=["dynalake"],
+    default_args={"retries": 1, "retry_delay": timedelta(seconds=20)},
+):
+    chain(watch.look.expand(table=watch.tables()), watch.report())

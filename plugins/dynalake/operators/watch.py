@@ -1,0 +1,83 @@
+"""The tasks of `dynalake_watch`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from airflow.sdk import get_current_context, task
+
+from dynalake.operators.session import clients, guarded, lake, parameters
+
+
+@task
+@guarded
+def tables() -> list[str]:
+    """The tables this run is about."""
+    from dynalake.capture.lake import find_lake, list_tables, load_settings
+
+    asked = parameters()["tables"]
+    found = clients()
+    if not asked and find_lake(found, str(parameters()["environment"])) is None:
+        print("There is no lake yet; dynalake_setup makes it with its first table")
+        return []
+    where = lake(found)
+    if asked:
+        return [load_settings(found, where.table(name)).table for name in sorted(set(asked))]
+    return [settings.table for settings in list_tables(found, where)]
+
+
+@task(map_index_template="{{ table_label }}")
+@guarded
+def look(table: str) -> str:
+    """Looks at one table, keeps what was found, and fails where somebody is needed now. Returns the table's state."""
+    from dynalake.capture.lake import load_settings
+    from dynalake.watch.gather import gather
+    from dynalake.watch.judge import Targets
+    from dynalake.watch.status import TableStatus, check_alarms, load_status, save_status
+
+    context = get_current_context()
+    context["table_label"] = table  # type: ignore[typeddict-unknown-key]
+    asked = parameters()
+    found = clients()
+    names = lake(found).table(table)
+    settings = load_settings(found, names)
+    targets = Targets(
+        freshness_minutes=asked["freshness_minutes"] or settings.freshness_alarm_minutes,
+        expiring_hours=asked["expiring_hours"],
+        waiting_hours=asked["waiting_hours"],
+    )
+    before = load_status(found, names)
+    previous = None if before is None else before.readings
+    readings = gather(
+        found, names, settings, targets, datetime.now(UTC), previous=previous, items=asked["compared_items"]
+    )
+    status = TableStatus.of(table, readings, targets)
+    save_status(found, names, status)
+    context["table_label"] = f"{table}: {status.state}"  # type: ignore[typeddict-unknown-key]
+    for line in status.lines():
+        print(line)
+    check_alarms([status])
+    return status.state
+
+
+# An alarm of one table must not hide the others.
+@task(trigger_rule="all_done")
+@guarded
+def report() -> dict[str, int]:
+    """Puts all tables together for the page, and fails where one of them needs somebody now."""
+    from dynalake.capture.lake import find_lake, list_tables
+    from dynalake.watch.status import check_alarms, save_overview
+
+    found = clients()
+    where = find_lake(found, str(parameters()["environment"]))
+    if where is None:
+        return {}
+    now = datetime.now(UTC)
+    overview = save_overview(found, where, [settings.table for settings in list_tables(found, where)], now)
+    counts: dict[str, int] = {}
+    for status in overview.tables:
+        state = "not looked at" if status.is_stale(now) else status.state
+        counts[state] = counts.get(state, 0) + 1
+        print(f"{status.table}: {state}")
+    check_alarms(overview.tables)
+    return counts

@@ -1,0 +1,261 @@
+"""From readings to findings: what is wrong with a table, how bad it is, and what to do. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from dynalake.errors import SettingsError
+from dynalake.names import SNAPSHOT_DAY, STAGE_COMPACT, STAGE_DELIVERY, STAGE_FORWARDER, STAGE_MAPPING
+from dynalake.watch.readings import LISTED, Landing, Readings
+
+OK, NEW, ATTENTION, LATE, STOPPED, EXPIRING, DIFFERS, LOST = STATES = (
+    "ok", "new", "attention", "late", "stopped", "expiring", "differs", "lost",
+)  # fmt: skip
+"""A table's states, from good to worst; its state is that of its worst finding."""
+
+ALARMS = frozenset({LATE, STOPPED, EXPIRING, DIFFERS, LOST})
+"""The states that fail a table's task."""
+
+STREAM_HOURS = 24
+"""https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html: what is older is gone."""
+
+
+_REDRIVE = "run dynalake_redrive with dry_run to see why, then without"
+_ASIDE = {
+    STAGE_MAPPING: ("batches that Lambda gave up wait to be replayed", _REDRIVE),
+    STAGE_FORWARDER: ("changes that the forwarder put aside wait to be replayed", _REDRIVE),
+    STAGE_DELIVERY: (
+        "objects that Firehose could not deliver lie in the error prefix",
+        "see the delivery's log, then put their lines into the raw zone and delete them there",
+    ),
+    STAGE_COMPACT: (
+        "files of lines that compaction could not read lie in the error prefix",
+        "read the reasons in them; delete them when nothing in them is needed",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What a table is held against; units stand in the names."""
+
+    freshness_minutes: int = 15
+    expiring_hours: int = 12
+    waiting_hours: int = 26
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.expiring_hours < STREAM_HOURS:
+            raise SettingsError(
+                f"expiring_hours is {self.expiring_hours!r}",
+                allowed=f"1 to {STREAM_HOURS - 1}: after {STREAM_HOURS} hours a stream has lost the change",
+                action="give the hours after which somebody must know",
+            )
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is to be known: the state that it puts the table in, what it is, what to do."""
+
+    state: str
+    message: str
+    action: str = ""
+
+
+def judge(readings: Readings, targets: Targets) -> tuple[Finding, ...]:
+    """What is wrong with the table, the worst first; nothing where all is well."""
+    if readings.hand_off is None:
+        action = "let dynalake_setup finish; if it failed, see its first failed task"
+        return (Finding(NEW, "The table's setup has not finished: there is no hand-off yet", action),)
+    found = [
+        *_capture(readings, targets),
+        *_landing(readings, targets),
+        *_put_aside(readings),
+        *_lake(readings, targets),
+    ]
+    if not ALARMS & {finding.state for finding in found}:
+        # What is late may well differ: so nothing is concluded from it until it is not.
+        found += _differing(readings)
+    return tuple(sorted(found, key=lambda finding: -STATES.index(finding.state)))
+
+
+def worst(findings: Iterable[Finding]) -> str:
+    """The state of a table with these findings."""
+    return max((finding.state for finding in findings), key=STATES.index, default=OK)
+
+
+def is_quiet(readings: Readings, targets: Targets) -> bool:
+    """Whether the newest change is older than the target, and nothing says that a newer one exists."""
+    age = _age(readings.at, readings.landing.newest_change)
+    return (age is None or age > targets.freshness_minutes * 60) and not list(_late(readings, targets))
+
+
+def unlanded_since(polled: Iterable[tuple[int, float]], landed: int | None, now: int, seconds: float) -> int | None:
+    """The start of the first period in which the forwarder got changes, later than the newest object, and longer ago
+    than `seconds`; None where there is none. `polled`: (start of the period, changes)."""
+    later = [at for at, changes in polled if changes > 0 and at > (landed or 0) and now - at > seconds * 1000]
+    return min(later, default=None)
+
+
+def _capture(readings: Readings, targets: Targets) -> Iterator[Finding]:
+    capture = readings.capture
+    enable = (
+        f"aws lambda update-event-source-mapping --uuid {capture.mapping_id} --enabled; then see why it was stopped"
+    )
+    if capture.dropped:
+        yield Finding(
+            LOST,
+            f"{capture.dropped:,.0f} changes of the last {STREAM_HOURS} hours could be put nowhere and are lost",
+            "repair the mapping's on-failure destination (bucket policy, key), then run dynalake_backfill",
+        )
+    if capture.state not in ("Enabled", "Enabling", "Updating", "Creating"):
+        since = f" since {moment(capture.changed_at)}" if capture.changed_at else ""
+        stopped = _age(readings.at, capture.changed_at) or 0.0
+        what = f"The mapping that reads the stream is {capture.state or 'unknown'}{since}"
+        if capture.state == "gone":
+            enable = "run dynalake_setup again (delete the table's stack first if it does not make the mapping anew)"
+        yield from _unread(what, stopped, targets, enable, STOPPED)
+    elif capture.last_result.startswith("PROBLEM"):
+        action = "see the forwarder's log; what it gives up lies under aws/lambda/ for dynalake_redrive"
+        yield Finding(ATTENTION, f"The mapping says: {capture.last_result}", action)
+    waiting = capture.iterator_age_seconds or 0.0
+    # The metric is the forwarder's, and so any table's: a table that is fresh, or had no changes, is not meant.
+    if capture.invoked and waiting > targets.expiring_hours * 3600 and _is_old(readings, targets):
+        what = f"The oldest change that waits in the stream is {duration(waiting)} old"
+        action = "raise parallelization and batch_size, look for throttling and errors of the forwarder"
+        yield from _unread(what, waiting, targets, action, LATE)
+    if capture.throttles:
+        yield Finding(
+            ATTENTION,
+            f"The forwarder was held back {capture.throttles:,.0f} times in the last hour",
+            "raise reserved_concurrency, or the account's limit",
+        )
+
+
+def _unread(what: str, seconds: float, targets: Targets, action: str, otherwise: str) -> Iterator[Finding]:
+    """A stream that nobody reads, or not fast enough: what is in it expires."""
+    if seconds >= STREAM_HOURS * 3600:
+        yield Finding(
+            LOST,
+            f"{what}: changes older than {STREAM_HOURS} hours are gone from the stream",
+            f"{action}; then run dynalake_backfill, which brings back the items as they are now",
+        )
+    elif seconds >= targets.expiring_hours * 3600:
+        left = STREAM_HOURS * 3600 - seconds
+        yield Finding(EXPIRING, f"{what}: what is in the stream is lost in {duration(left)}, the oldest first", action)
+    else:
+        yield Finding(otherwise, f"{what}: changes are kept in the stream for {STREAM_HOURS} hours", action)
+
+
+def _landing(readings: Readings, targets: Targets) -> Iterator[Finding]:
+    yield from _late(readings, targets)
+    if readings.landing.throttled:
+        yield Finding(
+            ATTENTION,
+            f"Kinesis or Firehose held {readings.landing.throttled:,.0f} records back in the last hour",
+            "raise shards, or set 0 for on-demand; with delivery direct ask AWS for a higher quota",
+        )
+
+
+def _late(readings: Readings, targets: Targets) -> Iterator[Finding]:
+    target = targets.freshness_minutes * 60
+    landing, capture = readings.landing, readings.capture
+    wanted = f"the target is {targets.freshness_minutes} minutes"
+    if (landing.firehose_age_seconds or 0) > target:
+        yield Finding(
+            LATE,
+            f"The oldest change in Firehose is {duration(landing.firehose_age_seconds or 0)} old; {wanted}",
+            "see the delivery's log group; Firehose tries for 24 hours, then puts it into the error prefix",
+        )
+    elif landing.unlanded_since is not None:
+        yield Finding(
+            LATE,
+            f"The forwarder got changes from {moment(landing.unlanded_since)} on, and nothing landed since "
+            f"{moment(landing.newest_landed)}; {wanted}",
+            "see the forwarder's log, then the delivery's",
+        )
+    waiting = capture.iterator_age_seconds or 0
+    if capture.invoked and target < waiting <= targets.expiring_hours * 3600 and _is_old(readings, targets):
+        yield Finding(
+            LATE,
+            f"The stream is read {duration(waiting)} late; {wanted}",
+            "raise parallelization and batch_size, look for throttling and errors of the forwarder",
+        )
+
+
+def _put_aside(readings: Readings) -> Iterator[Finding]:
+    for stage, (what, action) in _ASIDE.items():
+        count = readings.put_aside.get(stage, 0)
+        if count:
+            shown = f"{count:,} or more" if count >= LISTED else f"{count:,}"
+            yield Finding(ATTENTION, f"{shown} {what}", action)
+
+
+def _lake(readings: Readings, targets: Targets) -> Iterator[Finding]:
+    lake = readings.lake
+    waited = _age(readings.at, lake.waiting_since)
+    days = [day for day in lake.waiting if day != SNAPSHOT_DAY]
+    if waited is not None and waited > targets.waiting_hours * 3600:
+        yield Finding(
+            ATTENTION,
+            f"{len(days):,} closed days wait for compaction, the oldest (dt={days[0]}) for {duration(waited)}",
+            "unpause dynalake_compact, or see its last run",
+        )
+    if lake.snapshot is None:
+        yield Finding(
+            ATTENTION,
+            "There is no snapshot since the hand-off: what was not written since then is not in the lake",
+            "run dynalake_backfill",
+        )
+    if lake.misfits:
+        misfits = ", ".join(f"{misfit.column} needs {misfit.needs}" for misfit in lake.misfits)
+        yield Finding(
+            ATTENTION,
+            f"Values landed that do not fit their columns ({misfits}): the views show null, the JSON table the value",
+            "nothing: the next compaction of their day widens the type",
+        )
+
+
+def _differing(readings: Readings) -> Iterator[Finding]:
+    found = readings.comparison.differing
+    if found:
+        yield Finding(
+            DIFFERS,
+            f"{len(found):,} of {readings.comparison.compared:,} items that were compared are not in the lake as the "
+            f"table has them; the first: {found[0].key}",
+            "look for what was put aside; then run dynalake_backfill, which brings the items as they are now",
+        )
+
+
+def _is_old(readings: Readings, targets: Targets) -> bool:
+    age = _age(readings.at, readings.landing.newest_change)
+    return age is None or age > targets.freshness_minutes * 60
+
+
+def _age(now: int, then: int | None) -> float | None:
+    return None if then is None else (now - then) / 1000
+
+
+def lateness(landing: Landing, now: int) -> float | None:
+    """Seconds since the newest change in the lake was made."""
+    return _age(now, landing.newest_change)
+
+
+def moment(at: int | None) -> str:
+    """`2019-05-25 12:00:00 UTC`, or `the beginning`."""
+    return "the beginning" if at is None else f"{datetime.fromtimestamp(at / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `12 min`, `3 h 20 min`, `2 d 4 h`."""
+    whole = max(0, round(seconds))
+    if whole < 120:
+        return f"{whole} s"
+    minutes = whole // 60
+    if minutes < 120:
+        return f"{minutes} min"
+    hours, rest = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {rest} min" if rest else f"{hours} h"
+    return f"{hours // 24} d {hours % 24} h" if hours % 24 else f"{hours // 24} d"

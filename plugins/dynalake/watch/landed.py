@@ -1,0 +1,125 @@
+"""What landed last in the raw zone: how old it is, which attributes it brings, which values do not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeAlias
+
+from dynalake.catalog.discover import LISTED, observe_record, plan_sample, sample_records
+from dynalake.catalog.layout import glue_type, signature
+from dynalake.catalog.partitions import Partition
+from dynalake.catalog.raw import RawObject, list_objects
+from dynalake.catalog.schema import TableSchema
+from dynalake.catalog.types import MAX_STRUCT_FIELDS, Null, Type, merge, name_fields
+from dynalake.catalog.views import Watermark
+from dynalake.clients import Clients
+from dynalake.compact.plan import list_days
+from dynalake.names import TableNames, shift_day
+from dynalake.record.change import EVENT_TIME, OPERATION
+from dynalake.watch.readings import Day, Misfit
+from dynalake.watch.reconcile import Candidate, candidate
+
+OBJECTS = 4
+LINES = 2_000
+"""Of what landed since the last time: so many objects are read, half of them the newest, and so many lines of each."""
+
+
+Landed: TypeAlias = Mapping[str, list[RawObject]]
+"""The raw days and their objects; those of the last two only."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What was seen in some lines: the attributes' types, the newest change, the last change of each key."""
+
+    observed: Mapping[str, Type]
+    newest_change: int | None
+    """Of the newest object that was read."""
+    candidates: Mapping[str, Candidate]
+    added: tuple[str, ...] = ()
+    """Columns that the catalog got for it."""
+
+
+def list_landed(clients: Clients, names: TableNames, since: str, now: datetime) -> dict[str, list[RawObject]]:
+    """The raw days from `since` on ('' for all), with the objects of the last two of them.
+
+    Three calls, and one for each further thousand objects of these days, of which no more than `LISTED` are listed.
+    """
+    today = names.lake.day_of(now)
+    days = [day for day in list_days(clients, names, since) if day <= shift_day(today, 1)]
+    read = days[-2:]
+    return {
+        day: list_objects(clients, names.lake.bucket, names.raw_day(day), LISTED) if day in read else [] for day in days
+    }
+
+
+def newest_of(landed: Landed) -> RawObject | None:
+    """The object that landed last."""
+    return max((o for found in landed.values() for o in found), key=lambda o: (o.modified, o.key), default=None)
+
+
+def landed_since(landed: Landed, moment: int | None) -> list[RawObject]:
+    """The objects that landed after `moment` (milliseconds; None: all), the oldest first."""
+    found = (o for objects in landed.values() for o in objects if moment is None or round(o.modified * 1000) > moment)
+    return sorted(found, key=lambda o: (o.modified, o.key))
+
+
+def read_sample(clients: Clients, names: TableNames, schema: TableSchema, objects: Iterable[RawObject]) -> Sample:
+    """Read a bounded part of these objects."""
+    observed: dict[str, Type] = {}
+    candidates: dict[str, Candidate] = {}
+    newest_change = None
+    for found in sorted(plan_sample(list(objects), OBJECTS), key=lambda o: (o.modified, o.key)):
+        moments = []
+        for record in sample_records(clients, names, found, LINES):
+            moment = record.get(EVENT_TIME)
+            if isinstance(moment, int):
+                moments.append(moment)
+            if record.get(OPERATION) == "CANARY":
+                continue
+            observe_record(observed, record, MAX_STRUCT_FIELDS)
+            change = candidate(schema.key, record)
+            if change is not None and change.sequence >= candidates.get(change.key, change).sequence:
+                candidates[change.key] = change
+        newest_change = max(moments, default=newest_change)
+    return Sample(observed, newest_change, candidates)
+
+
+def plan_days(
+    partitions: Mapping[str, Partition], landed: Landed, mark: Watermark, before: Iterable[Day]
+) -> tuple[Day, ...]:
+    """Rows and bytes of the days that readers see, the snapshot first. Pure.
+
+    Of Parquet as its partition says; of JSON as it was listed now or, where a day is not listed any more, before.
+    """
+    known = {day.day: day for day in before}
+    found = {}
+    for day, partition in partitions.items():
+        if mark.covers(day):
+            numbers = [int(partition.parameters.get(name, "0")) for name in ("numRows", "totalSize", "numFiles")]
+            found[day] = Day(day, *numbers)
+    for day, objects in landed.items():
+        if not mark.covers(day):
+            listed = Day(day, None, sum(o.size for o in objects), len(objects))
+            found[day] = known[day] if not objects and day in known else listed
+    return tuple(found[day] for day in sorted(found))
+
+
+def plan_misfits(
+    schema: TableSchema, observed: Mapping[str, Type], day: str, before: Iterable[Misfit], through: str
+) -> tuple[Misfit, ...]:
+    """The columns that would have to be wider for what was observed on `day`, and those that were known to be and still
+    are: of a day that is read from JSON (`through`: the watermark), with the type that they had."""
+    columns = {c.name: c for c in schema.columns}
+    found = {m.column: m for m in before if m.day > through and m.column in columns}
+    found = {name: m for name, m in found.items() if signature(columns[name].type) == m.has}
+    for column in schema.columns:
+        seen = observed.get(column.attribute)
+        if seen is None or isinstance(seen, Null) or isinstance(column.type, Null):
+            continue
+        wider = name_fields(merge(column.type, seen, MAX_STRUCT_FIELDS))
+        if signature(wider) != signature(column.type):
+            found[column.name] = Misfit(column.name, day, signature(column.type), glue_type(wider))
+    return tuple(found[name] for name in sorted(found))

@@ -1,0 +1,191 @@
+"""Is it all still right? Some of the items that changed last are read from the table and compared with the lake.
+
+What the lake says of an item is the last change that landed; what the table holds comes from a strongly consistent
+read. Where the two are equal, encoder, forwarder, Kinesis and Firehose did what they must. Where they are not, the item
+may have changed since: then that change must land, byte for byte. So the item is in doubt until it does, and differs
+when it has not after a multiple of the freshness target.
+
+What this cannot see: a change that is missing of an item whose other changes are not in the sample, items that nobody
+changes any more, and Parquet, whose counts compaction checks by itself.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from decimal import Context, Decimal
+from hashlib import sha256
+from typing import Any
+
+from dynalake.catalog.discover import sample_records
+from dynalake.catalog.raw import BadLine, RawObject, parse_line
+from dynalake.clients import Clients
+from dynalake.names import TableNames
+from dynalake.record.change import EVENT_TIME, METADATA, OPERATION, SEQUENCE_NUMBER, encode_change, json_key
+from dynalake.record.key import ItemKey
+from dynalake.watch.readings import Comparison, Doubt
+
+PATIENCE = 2
+"""So many freshness targets a change may take before the item counts as different."""
+FORGOTTEN_MS = 24 * 3600 * 1000
+"""A difference is told for so long; what made it does not go away by itself."""
+READ_BYTES = 64 << 20
+"""Of objects that landed meanwhile, at most, to clear a doubt up. With more, it stays open until it is forgotten."""
+# https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
+MOST_ITEMS = 100
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """The last change of an item in a sample. `image`: a digest of the item as it left it."""
+
+    key: str
+    attributes: dict[str, Any]
+    """The key as DynamoDB takes it."""
+    sequence: str
+    image: str
+    at: int
+
+
+def candidate(key: ItemKey, record: Mapping[str, Any]) -> Candidate | None:
+    """A change record of the stream as something to compare; None for what is none (a snapshot, a damaged line)."""
+    sequence, at = record.get(SEQUENCE_NUMBER), record.get(EVENT_TIME)
+    operation = record.get(OPERATION)
+    if operation not in ("INSERT", "MODIFY", "REMOVE") or not isinstance(sequence, str) or not isinstance(at, int):
+        return None
+    values = [record.get(json_key(name)) for name in key.names]
+    try:
+        parts = {a.name: _key_value(a.type, value) for a, value in zip(key.attributes, values, strict=True)}
+    except ValueError:
+        return None
+    text = json.dumps(values, default=str, ensure_ascii=False)
+    return Candidate(text, parts, sequence, image_of(text, record), at)
+
+
+def _key_value(kind: str, value: Any) -> dict[str, Any]:
+    """A key attribute as DynamoDB takes it; `ValueError` where it is none."""
+    if kind == "N" and isinstance(value, int | Decimal) and not isinstance(value, bool):
+        return {"N": str(value)}
+    if kind != "N" and isinstance(value, str):
+        return {kind: base64.b64decode(value, validate=True) if kind == "B" else value}
+    raise ValueError(kind)
+
+
+def image_of(key: str, record: Mapping[str, Any] | None) -> str:
+    """A digest of an item as a change left it; of a removed one (None, or `REMOVE`) it says that and the key."""
+    if record is None or record.get(OPERATION) == "REMOVE":
+        return "removed " + sha256(key.encode()).hexdigest()[:32]
+    item = {name: value for name, value in record.items() if name not in METADATA}
+    # Numbers are int or Decimal here, so `default` writes every digit.
+    return sha256(json.dumps(item, sort_keys=True, default=repr).encode()).hexdigest()[:32]
+
+
+def choose(candidates: Iterable[Candidate], count: int) -> list[Candidate]:
+    """`count` of them, the same for the same candidates, and spread over the keys rather than the newest."""
+    ordered = sorted(candidates, key=lambda c: (sha256(f"{c.key} {c.sequence}".encode()).digest(), c.key))
+    return ordered[: min(count, MOST_ITEMS)]
+
+
+def compare(chosen: Sequence[Candidate], images: Mapping[str, str], before: Comparison, now: int) -> Comparison:
+    """The comparison so far with these items. `images`: what the table holds, by key."""
+    known = {doubt.key for doubt in (*before.doubts, *before.differing)}
+    answered = [c for c in chosen if c.key in images and c.key not in known]
+    equal = [c for c in answered if images[c.key] == c.image]
+    doubts = [Doubt(c.key, images[c.key], now, c.at) for c in answered if images[c.key] != c.image]
+    return Comparison(
+        at=now if answered else before.at,
+        compared=before.compared + len(equal),
+        equal=before.equal + len(equal),
+        doubts=(*before.doubts, *doubts),
+        differing=before.differing,
+    )
+
+
+def clear_up(
+    before: Comparison, landed: frozenset[str] | None, now: int, target_minutes: int, *, conclude: bool
+) -> Comparison:
+    """Close doubts whose change has landed (`landed`: images of changes; None: too many to read). After a while without
+    it, an item differs, if that may be concluded: where the pipeline is late or stands still, it may not."""
+    waits, differing, equal = [], [], 0
+    for doubt in (*before.doubts, *before.differing):
+        known = doubt in before.differing
+        patient = now - doubt.seen <= PATIENCE * target_minutes * 60_000
+        if landed is not None and doubt.image in landed:
+            equal += 0 if known else 1
+        elif now - doubt.seen > FORGOTTEN_MS:
+            continue
+        elif known or (landed is not None and conclude and not patient):
+            differing.append(doubt)
+        else:
+            waits.append(doubt)
+    return Comparison(
+        at=before.at,
+        compared=before.compared + equal + len(set(differing) - set(before.differing)),
+        equal=before.equal + equal,
+        doubts=tuple(waits),
+        differing=tuple(differing),
+    )
+
+
+# -- the edge ------------------------------------------------------------------------------------------------------
+
+
+def read_images(clients: Clients, names: TableNames, chosen: Sequence[Candidate]) -> dict[str, str]:
+    """What the table holds of these items now, by key; what DynamoDB does not answer for now is left out."""
+    if not chosen:
+        return {}
+    request: dict[str, Any] = {names.table: {"Keys": [c.attributes for c in chosen], "ConsistentRead": True}}
+    answer = clients.dynamodb.batch_get_item(RequestItems=request)
+    left: Any = answer.get("UnprocessedKeys") or {}
+    unanswered = {_same(key) for key in left.get(names.table, {}).get("Keys", [])}
+    items = {}
+    for item in answer["Responses"].get(names.table, []):
+        items[_same({name: item[name] for name in chosen[0].attributes})] = item
+    images = {}
+    for c in chosen:
+        mine = _same(c.attributes)
+        found = items.get(mine)
+        if mine in unanswered:
+            continue
+        # What no line can hold, such as half of a surrogate pair, is quarantined: compaction tells it.
+        with suppress(BadLine):
+            images[c.key] = image_of(c.key, None if found is None else _record(found))
+    return images
+
+
+def read_landed(
+    clients: Clients, names: TableNames, key: ItemKey, doubts: Sequence[Doubt], objects: Sequence[RawObject]
+) -> frozenset[str] | None:
+    """The images of the doubted items' changes in these objects; None where they are too large to read now."""
+    if sum(o.size for o in objects) > READ_BYTES:
+        return None
+    keys = {doubt.key for doubt in doubts}
+    found = set()
+    for one in objects:
+        for record in sample_records(clients, names, one):
+            change = candidate(key, record)
+            if change is not None and change.key in keys:
+                found.add(change.image)
+    return frozenset(found)
+
+
+def _record(item: Mapping[str, Any]) -> dict[str, Any]:
+    """An item as the lake would have it: through the same encoder, and read like a line that landed."""
+    line = encode_change(item, operation="MODIFY", sequence_number="0", event_time=0)
+    return parse_line(line.encode())
+
+
+def _same(key: Mapping[str, Any]) -> str:
+    """One text for one key: DynamoDB may write a number otherwise than it was asked for."""
+    parts = {}
+    for name, value in key.items():
+        ((kind, content),) = value.items()
+        parts[name] = f"{_digits.normalize(Decimal(content)):f}" if kind == "N" else repr(content)
+    return json.dumps(parts, sort_keys=True)
+
+
+# DynamoDB's numbers have up to 38 digits.
+_digits = Context(prec=40)

@@ -1,0 +1,146 @@
+"""How a table stood when it was last looked at: judged, and kept as JSON in S3, from where the page reads it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from dynalake.clients import Clients
+from dynalake.errors import AlarmError
+from dynalake.names import Lake, TableNames
+from dynalake.watch.judge import ALARMS, Finding, Targets, duration, judge, moment, worst
+from dynalake.watch.metrics import milliseconds
+from dynalake.watch.readings import Readings
+
+READERS = 16
+STALE_MINUTES = 30
+"""A status that is older says nothing of the present any more: three runs were missed."""
+
+
+@dataclass(frozen=True)
+class TableStatus:
+    """One table: what was read, what it was held against, what was found."""
+
+    table: str
+    state: str
+    findings: tuple[Finding, ...]
+    targets: Targets
+    readings: Readings
+
+    @classmethod
+    def of(cls, table: str, readings: Readings, targets: Targets) -> TableStatus:
+        """Judged."""
+        findings = judge(readings, targets)
+        return cls(table, worst(findings), findings, targets, readings)
+
+    def is_stale(self, now: datetime) -> bool:
+        """Whether nobody has looked at the table for too long."""
+        return milliseconds(now) - self.readings.at > STALE_MINUTES * 60_000
+
+    def lines(self) -> Iterator[str]:
+        """For the task's log: the state, how fresh it is, each finding with what to do."""
+        landing, lake = self.readings.landing, self.readings.lake
+        yield f"{self.table} is {self.state}"
+        if landing.newest_change is not None:
+            lag = "" if landing.lag_seconds is None else f", in S3 {duration(landing.lag_seconds)} later"
+            yield f"Newest change: {moment(landing.newest_change)}{lag}"
+        if lake.added:
+            yield f"New columns: {', '.join(lake.added)}"
+        for finding in self.findings:
+            yield f"{finding.state}: {finding.message}"
+            if finding.action:
+                yield f"  What to do: {finding.action}"
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> TableStatus:
+        """The reverse of `to_dict`, after JSON."""
+        return cls(
+            table=values["table"],
+            state=values["state"],
+            findings=tuple(Finding(**finding) for finding in values["findings"]),
+            targets=Targets(**values["targets"]),
+            readings=Readings.from_dict(values["readings"]),
+        )
+
+
+@dataclass(frozen=True)
+class Overview:
+    """All tables of a lake; `at` in milliseconds since the epoch."""
+
+    environment: str
+    at: int
+    tables: tuple[TableStatus, ...]
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Overview:
+        values = json.loads(text)
+        return cls(values["environment"], values["at"], tuple(map(TableStatus.from_dict, values["tables"])))
+
+
+def check_alarms(statuses: Iterable[TableStatus]) -> None:
+    """Raise `AlarmError` with what is wrong with the tables that need somebody now."""
+    alarmed = [status for status in statuses if status.state in ALARMS]
+    if not alarmed:
+        return
+    lines = []
+    for status in alarmed:
+        lines += [f"{status.table} is {f.state}: {f.message}" for f in status.findings if f.state in ALARMS]
+    actions = dict.fromkeys(f.action for status in alarmed for f in status.findings if f.state in ALARMS and f.action)
+    raise AlarmError(
+        "; ".join(lines),
+        allowed="tables that are captured, in time and complete",
+        action="; ".join(actions),
+        **({"table": alarmed[0].table} if len(alarmed) == 1 else {}),
+    )
+
+
+def save_status(clients: Clients, names: TableNames, status: TableStatus) -> None:
+    """Keep it as the table's last one."""
+    _put(clients, names.lake, names.watch_state, json.dumps(status.to_dict(), indent=1, ensure_ascii=False))
+
+
+def load_status(clients: Clients, names: TableNames) -> TableStatus | None:
+    """The table's last status; None where there is none yet."""
+    text = _get(clients, names.lake, names.watch_state)
+    return None if text is None else TableStatus.from_dict(json.loads(text))
+
+
+def save_overview(clients: Clients, lake: Lake, tables: Sequence[str], now: datetime) -> Overview:
+    """Gather the last status of each table into the lake's overview."""
+    with ThreadPoolExecutor(READERS) as pool:
+        found = pool.map(lambda table: load_status(clients, lake.table(table)), tables)
+        statuses = tuple(status for status in found if status is not None)
+    overview = Overview(lake.environment, milliseconds(now), statuses)
+    _put(clients, lake, lake.watch_overview, overview.to_json())
+    return overview
+
+
+def load_overview(clients: Clients, lake: Lake) -> Overview | None:
+    """The lake's overview in one call; None where nobody has watched it yet."""
+    text = _get(clients, lake, lake.watch_overview)
+    return None if text is None else Overview.from_json(text)
+
+
+def _put(clients: Clients, lake: Lake, key: str, text: str) -> None:
+    clients.s3.put_object(Bucket=lake.bucket, Key=key, Body=text.encode(), ContentType="application/json")
+
+
+def _get(clients: Clients, lake: Lake, key: str) -> str | None:
+    try:
+        return clients.s3.get_object(Bucket=lake.bucket, Key=key)["Body"].read().decode()
+    except ClientError as error:
+        if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
+            return None
+        raise

@@ -1,0 +1,259 @@
+"""What `dynalake_watch` sees of a table on local AWS, when all is well and when it is not."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+
+import pytest
+
+from dynalake.backfill.commit import commit_backfill
+from dynalake.backfill.run import plan_backfill
+from dynalake.backfill.scan import scan_segment
+from dynalake.catalog.partitions import list_partitions
+from dynalake.catalog.register import register_table
+from dynalake.catalog.tables import read_schema
+from dynalake.clients import Clients
+from dynalake.compact.convert import compact_day
+from dynalake.compact.options import CompactOptions
+from dynalake.compact.plan import plan_table
+from dynalake.compact.publish import publish_table
+from dynalake.errors import AlarmError, NotReadyError
+from dynalake.names import TableNames, shift_day
+from dynalake.record.change import encode_change
+from dynalake.settings import TableSettings
+from dynalake.watch.gather import gather
+from dynalake.watch.judge import Targets
+from dynalake.watch.readings import Readings
+from dynalake.watch.status import TableStatus, check_alarms, load_overview, load_status, save_overview, save_status
+from tests.aws.capture_steps import SetUp, make_table, patiently, set_up, wait_for_changes
+
+TARGETS = Targets()
+_numbers = count()
+Captured = Callable[..., SetUp]
+
+
+@pytest.fixture
+def captured(clients: Clients) -> Captured:
+    """A table that is set up, registered and backfilled while it is empty."""
+
+    def make(**settings: Any) -> SetUp:
+        table = f"WATCH-{next(_numbers)}"
+        make_table(clients, table)
+        done = set_up(clients, "watch", TableSettings(table, **settings))
+        names = done.names
+        register_table(clients, names, done.source.key, source_arn=done.source.arn)
+        plan_backfill(clients, names, run="first", segments=1, updated_before=datetime.now(UTC).isoformat())
+        scan_segment(clients, names, run="first", segment=0)
+        commit_backfill(clients, names, run="first")
+        return done
+
+    return make
+
+
+def look(
+    clients: Clients, names: TableNames, previous: Readings | None = None, after: timedelta = timedelta(), **more: Any
+) -> TableStatus:
+    """The table's status, `after` some time."""
+    settings = TableSettings(names.table)
+    now = datetime.now(UTC) + after
+    readings = gather(clients, names, settings, TARGETS, now, previous=previous, **more)
+    return TableStatus.of(names.table, readings, TARGETS)
+
+
+def put(clients: Clients, names: TableNames, **items: Any) -> None:
+    for name, value in items.items():
+        clients.dynamodb.put_item(TableName=names.table, Item={"id": {"S": name}, "n": value})
+
+
+def put_raw(clients: Clients, names: TableNames, day: str, name: str, lines: list[str]) -> None:
+    body = gzip.compress("".join(f"{line}\n" for line in lines).encode())
+    clients.s3.put_object(Bucket=names.lake.bucket, Key=f"{names.raw_day(day)}{name}", Body=body)
+
+
+def messages(status: TableStatus) -> str:
+    return "\n".join(f"{finding.state}: {finding.message}" for finding in status.findings)
+
+
+def test_a_table_that_is_well(clients: Clients, captured: Captured) -> None:
+    names = captured().names
+    put(clients, names, a={"N": "1"}, b={"N": "12345678901234567890123456789012345678"}, c={"S": "ü"})
+    clients.dynamodb.delete_item(TableName=names.table, Key={"id": {"S": "c"}})
+    wait_for_changes(clients, names, 4)
+    status = look(clients, names)
+    assert messages(status) == ""
+    assert status.state == "ok"
+    found = status.readings
+    assert found.capture.state == "Enabled"
+    assert found.capture.iterator_age_seconds is not None
+    assert found.landing.firehose_age_seconds is not None
+    assert found.landing.newest_change is not None
+    assert found.at - found.landing.newest_change < 60_000
+    assert found.landing.lag_seconds is not None
+    assert found.lake.snapshot == "first"
+    assert [(day.rows, day.objects > 0, day.size > 0) for day in found.lake.days] == [(None, True, True)]
+    assert (found.comparison.compared, found.comparison.equal, found.comparison.doubts) == (3, 3, ())
+
+    # New attributes can be queried from now on, and the coming days are registered.
+    assert found.lake.added == ("n",)
+    assert "n" in [column.name for column in read_schema(clients, names).columns]
+    today = names.lake.day_of(datetime.now(UTC))
+    assert set(list_partitions(clients, names, names.json_table, today)) >= {shift_day(today, n) for n in range(8)}
+
+    # Nothing landed since: nothing is read again, and what is known stays.
+    again = look(clients, names, found)
+    assert again.readings.landing.newest_change == found.landing.newest_change
+    assert again.readings.comparison == found.comparison
+    assert again.readings.lake.added == ()
+
+
+def test_a_status_is_kept_and_comes_back_as_it_was(clients: Clients, captured: Captured) -> None:
+    names = captured().names
+    put(clients, names, a={"N": "1"})
+    wait_for_changes(clients, names, 1)
+    assert load_status(clients, names) is None
+    status = look(clients, names)
+    save_status(clients, names, status)
+    assert load_status(clients, names) == status
+    overview = save_overview(clients, names.lake, [names.table, "NEVER-LOOKED-AT"], datetime.now(UTC))
+    assert overview.tables == (status,)
+    assert load_overview(clients, names.lake) == overview
+
+
+def test_a_stopped_mapping(clients: Clients, captured: Captured) -> None:
+    done = captured()
+    clients.lambda_.update_event_source_mapping(UUID=done.mapping_id, Enabled=False)
+
+    def stopped() -> TableStatus:
+        status = look(clients, done.names)
+        if status.readings.capture.state != "Disabled":
+            raise NotReadyError(status.readings.capture.state)
+        return status
+
+    status = patiently(stopped)
+    assert status.state == "stopped"
+    with pytest.raises(
+        AlarmError, match=f"{done.names.table} is stopped: The mapping .* is Disabled since .*--enabled"
+    ):
+        check_alarms([status])
+    assert look(clients, done.names, after=timedelta(hours=13)).state == "expiring"
+    assert look(clients, done.names, after=timedelta(hours=25)).state == "lost"
+    clients.lambda_.delete_event_source_mapping(UUID=done.mapping_id)
+
+
+def test_changes_that_do_not_land(clients: Clients, captured: Captured) -> None:
+    """Firehose cannot write: its oldest change grows older than the target."""
+    names = captured().names
+    dimensions = [{"Name": "DeliveryStreamName", "Value": names.delivery_stream}]
+    data: Any = [{"MetricName": "DeliveryToS3.DataFreshness", "Value": 1200, "Dimensions": dimensions}]
+    clients.cloudwatch.put_metric_data(Namespace="AWS/Firehose", MetricData=data)
+    status = look(clients, names)
+    assert status.state == "late"
+    assert "20 min old; the target is 15 minutes" in messages(status)
+
+
+def test_what_was_put_aside(clients: Clients, captured: Captured) -> None:
+    done = captured()
+    names = done.names
+    bucket, day = names.lake.bucket, names.lake.day_of(datetime.now(UTC))
+    clients.s3.put_object(Bucket=bucket, Key=f"{names.rejected('forwarder')}dt={day}/1.json", Body=b"{}")
+    clients.s3.put_object(Bucket=bucket, Key=f"{names.rejected('delivery')}dt={day}/1.gz", Body=b"x")
+    clients.s3.put_object(Bucket=bucket, Key=f"{names.lake.failed_batches}{done.mapping_id}/shard/1", Body=b"{}")
+    clients.s3.put_object(Bucket=bucket, Key=f"{names.lake.failed_batches}another/shard/1", Body=b"{}")
+    status = look(clients, names)
+    assert status.readings.put_aside == {"mapping": 1, "forwarder": 1, "delivery": 1, "compact": 0}
+    assert status.state == "attention"
+    check_alarms([status])
+
+
+def test_a_quarantined_line_and_a_day_that_nobody_converted(clients: Clients, captured: Captured) -> None:
+    names = captured().names
+    today = names.lake.day_of(datetime.now(UTC))
+    old = shift_day(today, -3)
+    line = encode_change({"id": {"S": "x"}}, operation="INSERT", sequence_number="1", event_time=1_600_000_000_000)
+    put_raw(clients, names, old, "a.gz", [line, "no change record"])
+    put_raw(clients, names, shift_day(today, -2), "a.gz", [line])
+    status = look(clients, names)
+    assert status.readings.lake.waiting == (old, shift_day(today, -2))
+    assert f"2 closed days wait for compaction, the oldest (dt={old}) for 2 d" in messages(status)
+
+    now = datetime.now(UTC)
+    options = CompactOptions()
+    plans = plan_table(clients, names, options, now)
+    converted = [compact_day(clients, names, plan.day, options) for plan in plans]
+    publish_table(clients, names, converted, options, now)
+    status = look(clients, names, status.readings)
+    assert status.readings.lake.waiting == ()
+    assert [(d.day, d.rows) for d in status.readings.lake.days if d.rows is not None] == [
+        (old, 1),
+        (shift_day(today, -2), 1),
+    ]
+    assert messages(status) == "attention: 1 files of lines that compaction could not read lie in the error prefix"
+
+
+def test_values_that_do_not_fit_their_column_until_it_is_widened(clients: Clients, captured: Captured) -> None:
+    names = captured().names
+    put(clients, names, a={"N": "1"})
+    wait_for_changes(clients, names, 1)
+    first = look(clients, names)
+    put(clients, names, b={"S": "n/a"})
+    wait_for_changes(clients, names, 2)
+    second = look(clients, names, first.readings)
+    assert [(m.column, m.needs) for m in second.readings.lake.misfits] == [("n", "string")]
+    assert second.state == "attention"
+    # It stays known when something else lands.
+    put(clients, names, c={"N": "2"})
+    wait_for_changes(clients, names, 3)
+    third = look(clients, names, second.readings)
+    assert third.readings.lake.misfits == second.readings.lake.misfits
+    options, now = CompactOptions(), datetime.now(UTC)
+    converted = [compact_day(clients, names, names.lake.day_of(now), options)]
+    publish_table(clients, names, converted, options, now)
+    assert look(clients, names, third.readings).readings.lake.misfits == ()
+
+
+def test_an_item_that_the_lake_has_otherwise(clients: Clients, captured: Captured) -> None:
+    """A change that the stream never had: written while nobody looks, the way a lost one would be."""
+    names = captured().names
+    put(clients, names, a={"N": "1"}, b={"N": "1"})
+    wait_for_changes(clients, names, 2)
+    day, now = names.lake.day_of(datetime.now(UTC)), round(datetime.now(UTC).timestamp() * 1000)
+    wrong = encode_change(
+        {"id": {"S": "a"}, "n": {"N": "2"}}, operation="MODIFY", sequence_number="9" * 38, event_time=now
+    )
+    put_raw(clients, names, day, "wrong.gz", [wrong])
+    first = look(clients, names)
+    assert (first.state, first.readings.comparison.equal) == ("ok", 1)
+    assert [doubt.key for doubt in first.readings.comparison.doubts] == ['["a"]']
+    # It is in doubt for a while: the change may be on its way.
+    second = look(clients, names, first.readings, after=timedelta(minutes=10))
+    assert second.readings.comparison.doubts == first.readings.comparison.doubts
+    third = look(clients, names, second.readings, after=timedelta(minutes=31))
+    assert third.state == "differs"
+    assert '1 of 2 items that were compared are not in the lake as the table has them; the first: ["a"]' in messages(
+        third
+    )
+    # Once the change has landed after all, it is right again.
+    put_raw(clients, names, day, "late.gz", [json.dumps({**json.loads(wrong), "n": 1})])
+    assert look(clients, names, third.readings, after=timedelta(minutes=41)).state == "ok"
+
+
+def test_an_item_that_changed_meanwhile_is_no_difference(clients: Clients, captured: Captured) -> None:
+    names = captured().names
+    put(clients, names, a={"N": "1"})
+    wait_for_changes(clients, names, 1)
+    first = look(clients, names)
+    put(clients, names, a={"N": "2"})
+    wait_for_changes(clients, names, 2)
+    second = look(clients, names, first.readings)
+    assert (second.readings.comparison.compared, second.readings.comparison.equal) == (2, 2)
+
+
+def test_a_table_whose_setup_has_not_finished(clients: Clients, captured: Captured) -> None:
+    names = captured().names
+    clients.s3.delete_object(Bucket=names.lake.bucket, Key=names.hand_off)
+    assert look(clients, names).state == "new"

@@ -1,0 +1,181 @@
+"""Items compared with the lake: equal, in doubt, cleared up, different."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dynalake.catalog.raw import parse_line
+from dynalake.clients import Clients
+from dynalake.names import Lake
+from dynalake.record.change import encode_change
+from dynalake.record.key import ItemKey, KeyAttribute
+from dynalake.watch.readings import Comparison, Doubt
+from dynalake.watch.reconcile import (
+    FORGOTTEN_MS,
+    Candidate,
+    candidate,
+    choose,
+    clear_up,
+    compare,
+    image_of,
+    read_images,
+)
+from tests.unit.record.strategies import STORABLE
+
+KEY = ItemKey(KeyAttribute("id", "S"), KeyAttribute("n", "N"))
+NAMES = Lake("dev", "1", "eu-west-1").table("RECEIPTS")
+MINUTE = 60_000
+NOW = 1_700_000_000_000
+
+
+def change(image: dict[str, Any], operation: str = "MODIFY", sequence: int = 1) -> dict[str, Any]:
+    line = encode_change(image, operation=operation, sequence_number=str(sequence), event_time=NOW)
+    return parse_line(line.encode())
+
+
+def made(key: str, image: str = "same") -> Candidate:
+    return Candidate(key, {"id": {"S": key}}, "1", image, NOW)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        change({"id": {"S": "a"}, "n": {"N": "1"}}, "SNAPSHOT"),
+        change({"id": {"S": "a"}}),
+        {**change({"id": {"S": "a"}, "n": {"N": "1"}}), "n": "1"},
+        {**change({"id": {"S": "a"}, "n": {"N": "1"}}), "n": True},
+        {**change({"id": {"S": "a"}, "n": {"N": "1"}}), "__event_time": "now"},
+        {},
+    ],
+)
+def test_what_is_no_change_of_the_stream_is_not_compared(record: dict[str, Any]) -> None:
+    assert candidate(KEY, record) is None
+
+
+def test_a_binary_key_that_is_none_is_not_compared() -> None:
+    key = ItemKey(KeyAttribute("id", "B"))
+    found = candidate(key, change({"id": {"B": b"\x00\xff"}}))
+    assert found is not None
+    assert found.attributes == {"id": {"B": b"\x00\xff"}}
+    assert candidate(key, {**change({"id": {"B": b"x"}}), "id": "%"}) is None
+
+
+class Table:
+    """A DynamoDB that answers BatchGetItem with items, and leaves some keys for later."""
+
+    def __init__(self, items: list[dict[str, Any]], later: list[dict[str, Any]]) -> None:
+        self.items, self.later, self.asked = items, later, cast("dict[str, Any]", {})
+
+    def batch_get_item(self, RequestItems: dict[str, Any]) -> dict[str, Any]:
+        self.asked = RequestItems
+        unprocessed = {NAMES.table: {"Keys": self.later}} if self.later else {}
+        return {"Responses": {NAMES.table: self.items}, "UnprocessedKeys": unprocessed}
+
+
+def read(table: Table, chosen: list[Candidate]) -> dict[str, str]:
+    return read_images(Clients(lambda _: table), NAMES, chosen)
+
+
+@given(STORABLE)
+def test_an_item_that_is_as_it_landed_is_equal(item: dict[str, Any]) -> None:
+    """Through the lake's text or straight from the table: every digit, set and byte the same."""
+    item = {**item, "id": {"S": "a"}, "n": {"N": "1.50"}}
+    found = candidate(KEY, change(item))
+    assert found is not None
+    table = Table([item], [])
+    assert read(table, [found]) == {found.key: found.image}
+    assert table.asked[NAMES.table]["ConsistentRead"] is True
+
+
+def test_an_item_that_is_gone_equals_its_removal_and_nothing_else() -> None:
+    item = {"id": {"S": "a"}, "n": {"N": "1"}, "x": {"S": "y"}}
+    there, removed = candidate(KEY, change(item)), candidate(KEY, change(item, "REMOVE"))
+    assert there is not None
+    assert removed is not None
+    assert read(Table([], []), [removed]) == {removed.key: removed.image}
+    assert read(Table([], []), [there]) != {there.key: there.image}
+    assert read(Table([item], []), [removed]) != {removed.key: removed.image}
+
+
+def test_an_item_that_no_line_can_hold_is_left_to_compaction() -> None:
+    found = candidate(KEY, change({"id": {"S": "a"}, "n": {"N": "1"}}))
+    assert found is not None
+    half = {"id": {"S": "a"}, "n": {"N": "1"}, "x": {"S": "\ud800"}}
+    assert read(Table([half], []), [found]) == {}
+
+
+def test_what_dynamodb_does_not_answer_for_now_says_nothing() -> None:
+    found = candidate(KEY, change({"id": {"S": "a"}, "n": {"N": "100"}}))
+    assert found is not None
+    assert read(Table([], [{"id": {"S": "a"}, "n": {"N": "1E+2"}}]), [found]) == {}
+    assert read(Table([], []), []) == {}
+
+
+def test_a_digit_more_or_less_is_seen() -> None:
+    images = {image_of("k", {"n": n}) for n in (Decimal("1.5"), Decimal("1.50"), 15, "1.5", None, True, 1)}
+    assert len(images) == 7
+
+
+def test_the_choice_is_bounded_and_the_same_again() -> None:
+    candidates = [made(str(n)) for n in range(500)]
+    chosen = choose(candidates, 20)
+    assert len(chosen) == 20
+    assert choose(reversed(candidates), 20) == chosen
+    assert len(choose(candidates, 1000)) == 100
+    assert choose([], 20) == []
+
+
+def test_equal_items_count_and_others_are_in_doubt_once() -> None:
+    first = compare([made("a"), made("b"), made("c")], {"a": "same", "b": "other"}, Comparison(), NOW)
+    assert (first.compared, first.equal, first.at) == (1, 1, NOW)
+    assert first.doubts == (Doubt("b", "other", NOW, NOW),)
+    again = compare([made("b")], {"b": "other"}, first, NOW + 1)
+    assert again == first
+
+
+def test_a_doubt_is_cleared_up_by_the_change_that_lands() -> None:
+    before = Comparison(NOW, 1, 1, (Doubt("b", "other", NOW, NOW),))
+    done = clear_up(before, frozenset({"other"}), NOW + 10 * MINUTE, 15, conclude=True)
+    assert (done.compared, done.equal, done.doubts, done.differing) == (2, 2, (), ())
+
+
+@pytest.mark.parametrize(
+    ("landed", "minutes", "conclude", "differs"),
+    [
+        (frozenset(), 29, True, False),
+        (frozenset(), 31, True, True),
+        (frozenset(), 31, False, False),
+        (None, 31, True, False),
+    ],
+)
+def test_an_item_differs_when_its_change_has_not_landed(
+    landed: frozenset[str] | None, minutes: int, conclude: bool, differs: bool
+) -> None:
+    doubt = Doubt("b", "other", NOW, NOW)
+    done = clear_up(Comparison(NOW, 1, 1, (doubt,)), landed, NOW + minutes * MINUTE, 15, conclude=conclude)
+    assert done.differing == ((doubt,) if differs else ())
+    assert done.doubts == (() if differs else (doubt,))
+    assert (done.compared, done.equal) == (2 if differs else 1, 1)
+
+
+def test_a_difference_is_told_for_a_day_or_until_the_change_lands() -> None:
+    before = Comparison(NOW, 2, 1, (), (Doubt("b", "other", NOW, NOW),))
+    assert clear_up(before, frozenset(), NOW + FORGOTTEN_MS, 15, conclude=True) == before
+    assert clear_up(before, frozenset(), NOW + FORGOTTEN_MS + 1, 15, conclude=True).differing == ()
+    assert clear_up(before, frozenset({"other"}), NOW + MINUTE, 15, conclude=True).differing == ()
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["same", "other"])), max_size=6))
+def test_the_counts_add_up_whatever_comes(answers: list[tuple[str, str]]) -> None:
+    comparison = Comparison()
+    for step, (key, image) in enumerate(answers):
+        comparison = compare([made(key)], {key: image}, comparison, NOW + step * 20 * MINUTE)
+        comparison = clear_up(comparison, frozenset(), NOW + step * 20 * MINUTE, 5, conclude=True)
+        assert comparison.compared == comparison.equal + len(comparison.differing)
+        assert json.dumps(comparison, default=vars)
