@@ -183,8 +183,7 @@ def test_a_quarantined_line_and_a_day_that_nobody_converted(clients: Clients, ca
 
     now = datetime.now(UTC)
     options = CompactOptions()
-    plans = plan_table(clients, names, options, now)
-    converted = [compact_day(clients, names, plan.day, options) for plan in plans]
+    converted = [compact_day(clients, names, plan.day, options) for plan in plan_table(clients, names, options, now)]
     publish_table(clients, names, converted, options, now)
     status = look(clients, names, status.readings)
     assert status.readings.lake.waiting == ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
@@ -15,8 +16,8 @@ from dynalake.catalog.schema import TableSchema
 from dynalake.catalog.types import MAX_STRUCT_FIELDS, Null, Type, merge, name_fields
 from dynalake.catalog.views import Watermark
 from dynalake.clients import Clients
-from dynalake.compact.plan import list_days
-from dynalake.names import TableNames, shift_day
+from dynalake.errors import SettingsError
+from dynalake.names import SNAPSHOT_DAY, TableNames, check_day, parse_day, shift_day
 from dynalake.record.change import EVENT_TIME, OPERATION
 from dynalake.watch.readings import Day, Misfit
 from dynalake.watch.reconcile import Candidate, candidate
@@ -48,11 +49,29 @@ def list_landed(clients: Clients, names: TableNames, since: str, now: datetime) 
     Three calls, and one for each further thousand objects of these days, of which no more than `LISTED` are listed.
     """
     today = names.lake.day_of(now)
-    days = [day for day in list_days(clients, names, since) if day <= shift_day(today, 1)]
+    days = [day for day in _list_days(clients, names, since) if day <= shift_day(today, 1)]
     read = days[-2:]
     return {
         day: list_objects(clients, names.lake.bucket, names.raw_day(day), LISTED) if day in read else [] for day in days
     }
+
+
+def _list_days(clients: Clients, names: TableNames, since: str) -> list[str]:
+    """The days with raw objects, without the snapshot: one call per thousand days, however many objects they have."""
+    pages = clients.s3.get_paginator("list_objects_v2").paginate(
+        Bucket=names.lake.bucket,
+        Prefix=f"{names.raw_prefix}dt=",
+        Delimiter="/",
+        StartAfter=f"{names.raw_prefix}dt={since or SNAPSHOT_DAY}",
+    )
+    found = {parse_day(p["Prefix"]) for page in pages for p in page.get("CommonPrefixes", [])}
+    return sorted(day for day in found if day and day != SNAPSHOT_DAY and day >= since and _is_day(day))
+
+
+def _is_day(day: str) -> bool:
+    with suppress(SettingsError):
+        return bool(check_day(day))
+    return False
 
 
 def newest_of(landed: Landed) -> RawObject | None:

@@ -1,0 +1,117 @@
+"""The page as a FastAPI application that Airflow's API server mounts.
+
+Airflow does not protect what plugins mount, so every route here asks for a user who may see the DAG `dynalake_watch`:
+what the page shows is what its tasks found.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.models.resource_details import DagDetails
+from airflow.api_fastapi.core_api.security import GetUserDep, requires_authenticated
+from botocore.exceptions import BotoCoreError, ClientError
+from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from dynalake.errors import DynalakeError
+from dynalake.ui.data import default_environment, read_content
+from dynalake.ui.view import overview_view, table_detail
+
+DAG = "dynalake_watch"
+HERE = Path(__file__).parent / "templates"
+SCRIPT = (HERE / "page.js").read_text(encoding="utf-8")
+
+logger = logging.getLogger(__name__)
+
+# Every value is escaped, whatever a table, an attribute or an error message is called.
+_templates = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+_templates.globals["script"] = SCRIPT
+
+_HEADERS = {
+    # Nothing from elsewhere, and no script but our own: so even what escaped the escaping could not run.
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'self'; "
+    f"script-src 'sha256-{base64.b64encode(sha256(SCRIPT.encode()).digest()).decode()}'",
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+}
+
+
+def may_see(user: GetUserDep) -> None:
+    """403 for a user who may not see the DAG."""
+    if not get_auth_manager().is_authorized_dag(method="GET", details=DagDetails(id=DAG), user=user):
+        raise HTTPException(403, f"You may not see the DAG {DAG}")
+
+
+def make_app() -> FastAPI:
+    """The application, to be mounted anywhere: its links are relative."""
+    app = FastAPI(
+        title="dynalake",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        dependencies=[Depends(requires_authenticated()), Depends(may_see)],
+    )
+
+    @app.exception_handler(HTTPException)
+    def refuse(_: Request, error: HTTPException) -> HTMLResponse:
+        return _page("refused.html", error.status_code, status=error.status_code, detail=error.detail)
+
+    @app.get("/")
+    def overview(environment: str = "") -> HTMLResponse:
+        return _answer(environment or default_environment(), "")
+
+    @app.get("/tables/{table}")
+    def table(table: str, environment: str = "") -> HTMLResponse:
+        return _answer(environment or default_environment(), table)
+
+    return app
+
+
+def _answer(environment: str, table: str) -> HTMLResponse:
+    """A page of the environment's lake; what went wrong is said on a page, too."""
+    try:
+        content = read_content(environment)
+    except DynalakeError as error:
+        return _message(environment, 400, error.received, error.allowed, error.action)
+    except (ClientError, BotoCoreError) as error:
+        logger.warning("The page cannot read the lake %s: %s", environment, error)
+        return _message(environment, 502, f"AWS does not answer as it should: {error}", "", "check the AWS connection")
+    now = datetime.now(UTC)
+    if content.lake is None:
+        action = "trigger dynalake_setup with its first table, or open this page with ?environment=…"
+        return _message(environment, 200, f"There is no lake {environment!r} yet", "", action)
+    if content.overview is None:
+        return _message(environment, 200, "Nobody has looked at this lake yet", "", f"unpause {DAG}")
+    if not table:
+        view = overview_view(content.overview, content.lake, now)
+        return _page("overview.html", content=content, view=view, query=_query(environment))
+    found = next((status for status in content.overview.tables if status.table == table), None)
+    if found is None:
+        return _message(environment, 404, f"There is no table {table!r} in this lake", "", "see the overview")
+    detail = table_detail(found, content.lake.table(table), now)
+    return _page("table.html", content=content, detail=detail, query=_query(environment))
+
+
+def _query(environment: str) -> str:
+    """What a link needs to stay in the same lake."""
+    return "" if environment == default_environment() else f"?{urlencode({'environment': environment})}"
+
+
+def _message(environment: str, code: int, received: str, allowed: str, action: str) -> HTMLResponse:
+    texts = {"received": received, "allowed": allowed, "action": action}
+    return _page("message.html", code, environment=environment, **texts)
+
+
+def _page(template: str, code: int = 200, **values: Any) -> HTMLResponse:
+    return HTMLResponse(_templates.get_template(template).render(**values), code, _HEADERS)

@@ -1,0 +1,62 @@
+"""Where the page's content comes from: one object in S3, which `dynalake_watch` wrote."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+
+from cachetools import TTLCache, cached
+
+from dynalake.capture.lake import find_lake
+from dynalake.clients import Clients
+from dynalake.names import Lake
+from dynalake.operators.session import clients_of
+from dynalake.watch.status import Overview, load_overview
+
+PLACE_SECONDS = 300
+CONTENT_SECONDS = 10
+"""However many people look: so often AWS is asked."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """A lake, and what was found there; None where it is not set up, or nobody has watched it yet."""
+
+    environment: str
+    lake: Lake | None = None
+    overview: Overview | None = None
+
+
+def default_environment() -> str:
+    return os.environ.get("DYNALAKE_ENVIRONMENT", "dev")
+
+
+@cached(TTLCache(maxsize=32, ttl=CONTENT_SECONDS), lock=threading.Lock())
+def read_content(environment: str) -> Content:
+    """What the page shows of an environment's lake.
+
+    The connection is that of the API server's environment, never the visitor's choice: a page must not let a viewer
+    read through any connection.
+    """
+    found = _place(environment)
+    if found is None:
+        return Content(environment)
+    clients, lake = found
+    return Content(environment, lake, load_overview(clients, lake))
+
+
+_places: TTLCache[str, tuple[Clients, Lake]] = TTLCache(maxsize=32, ttl=PLACE_SECONDS)
+
+
+def _place(environment: str) -> tuple[Clients, Lake] | None:
+    """The lake and the clients for it; a lake that is not there yet is looked for again the next time."""
+    known = _places.get(environment)
+    if known is not None:
+        return known
+    clients = clients_of(os.environ.get("DYNALAKE_AWS_CONN_ID", "aws_default"))
+    lake = find_lake(clients, environment)
+    if lake is None:
+        return None
+    _places[environment] = (clients, lake)
+    return clients, lake

@@ -1,0 +1,204 @@
+"""The page in the Airflow UI: who may see it, what it shows, and that nothing on it is believed to be HTML."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from dynalake.errors import SettingsError
+from dynalake.names import SNAPSHOT_DAY, Lake
+from dynalake.watch.judge import Targets
+from dynalake.watch.metrics import milliseconds
+from dynalake.watch.readings import Capture, Comparison, Day, Doubt, Landing, Readings
+from dynalake.watch.readings import Lake as SeenLake
+from dynalake.watch.status import Overview, TableStatus
+
+LAKE = Lake("dev", "123456789012", "eu-west-1")
+EVIL = '<script>alert("x")</script>'
+
+
+def well(minutes_ago: int = 0) -> Readings:
+    """A table that is well, looked at so many minutes ago."""
+    now = datetime.now(UTC) - timedelta(minutes=minutes_ago)
+    at = milliseconds(now)
+    days = (Day(SNAPSHOT_DAY, 5, 50, 1), Day(LAKE.day_of(now), None, 1500, 3))
+    return Readings(
+        at=at,
+        hand_off=at,
+        capture=Capture("uuid", "Enabled", "OK", at, 10, 2.0),
+        landing=Landing(30, 0, "dynamodb/json/x.gz", at - 60_000, at - 90_000, 30),
+        lake=SeenLake("20240101", "run", True, (), None, days),
+        put_aside={"mapping": 0, "forwarder": 0, "delivery": 0, "compact": 0},
+        comparison=Comparison(at, 20, 20),
+    )
+
+
+def stopped() -> Readings:
+    return replace(well(), capture=Capture("uuid", "Disabled", "", well().at - 3_600_000))
+
+
+def hostile() -> Readings:
+    """Where a value comes from outside, it may be anything."""
+    differing = Doubt(f'["{EVIL}"]', "x", well().at, well().at)
+    capture = replace(well().capture, last_result=f"PROBLEM: {EVIL}")
+    return replace(well(), capture=capture, comparison=Comparison(well().at, 1, 0, (), (differing,)))
+
+
+def overview(**tables: Readings) -> Overview:
+    statuses = (TableStatus.of(name, found, Targets()) for name, found in tables.items())
+    return Overview("dev", milliseconds(datetime.now(UTC)), tuple(statuses))
+
+
+class Page:
+    """The application behind its protection, and what it would read from S3."""
+
+    def __init__(self, client: Any, tokens: dict[str, str]) -> None:
+        self.client, self.tokens = client, tokens
+        self.content: Any = None
+        self.asked: list[str] = []
+
+    def read(self, environment: str) -> Any:
+        self.asked.append(environment)
+        if isinstance(self.content, Exception):
+            raise self.content
+        from dynalake.ui.data import Content
+
+        return Content(environment, LAKE, self.content) if isinstance(self.content, Overview) else self.content
+
+    def get(self, path: str = "/", user: str = "viewer") -> Any:
+        headers = {"Authorization": f"Bearer {self.tokens[user]}"} if user in self.tokens else {}
+        return self.client.get(path, headers=headers)
+
+
+@pytest.fixture(scope="module")
+def made() -> Iterator[Page]:
+    from airflow.api_fastapi.app import create_auth_manager, get_auth_manager
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+    from airflow.utils.db import initdb
+    from fastapi.testclient import TestClient
+
+    from dynalake.airflow_plugin import DynalakePlugin
+
+    initdb()
+    create_auth_manager().init()
+    (mounted,) = DynalakePlugin().fastapi_apps
+    users = {
+        "viewer": SimpleAuthManagerUser(username="viewer", role="viewer"),
+        "nobody": SimpleAuthManagerUser(username="nobody", role=None),
+    }
+    tokens = {name: get_auth_manager().generate_jwt(user) for name, user in users.items()}
+    with TestClient(mounted["app"]) as client:
+        yield Page(client, {**tokens, "stranger": "not.a.token"})
+
+
+@pytest.fixture
+def page(made: Page, monkeypatch: pytest.MonkeyPatch) -> Page:
+    monkeypatch.setattr("dynalake.ui.app.read_content", made.read)
+    made.asked = []
+    made.content = overview(RECEIPTS=well(), STOPPED=stopped(), STALE=well(150))
+    return made
+
+
+@pytest.mark.parametrize("path", ["/", "/tables/RECEIPTS", "/?environment=prod"])
+@pytest.mark.parametrize(("user", "status"), [("no login", 401), ("stranger", 403), ("nobody", 403), ("viewer", 200)])
+def test_only_who_may_see_the_dag_sees_the_page(page: Page, path: str, user: str, status: int) -> None:
+    answer = page.get(path, user)
+    assert answer.status_code == status
+    assert (len(page.asked) == 1) == (status == 200), "nothing is read for anybody else"
+    assert ("RECEIPTS" in answer.text) == (status == 200)
+    assert "script-src 'sha256-" in answer.headers["Content-Security-Policy"]
+
+
+def test_the_cookie_that_the_browser_has_counts_too(page: Page) -> None:
+    page.client.cookies.set("_token", page.tokens["viewer"])
+    try:
+        assert page.get(user="cookie").status_code == 200
+    finally:
+        page.client.cookies.clear()
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/static/x", "/tables/"])
+def test_there_is_nothing_else(page: Page, path: str) -> None:
+    assert page.get(path).status_code == 404
+    assert page.client.post("/", headers={"Authorization": f"Bearer {page.tokens['viewer']}"}).status_code == 405
+
+
+def test_the_overview_shows_the_worst_first(page: Page) -> None:
+    text = page.get().text
+    assert re.findall(r'href="tables/(\w+)"', text) == ["STOPPED", "STALE", "RECEIPTS"]
+    assert re.findall(r'class="badge (\w+)">([^<]+)<', text) == [
+        ("bad", "stopped"),
+        ("warn", "not looked at"),
+        ("good", "ok"),
+    ]
+    assert "update-event-source-mapping --uuid uuid --enabled" in text
+    assert "for 2 h 30 min; it was ok" in text
+
+
+def test_a_table_has_its_own_page(page: Page) -> None:
+    text = page.get("/tables/RECEIPTS").text
+    for fact in ("Enabled (OK)", "20 compared, 20 equal", "run (Parquet)", "snapshot", "1.5 kB", "receipts_current"):
+        assert fact in text
+    assert 'href="../"' in text
+    assert page.get("/tables/UNKNOWN").status_code == 404
+
+
+def test_links_stay_in_the_lake(page: Page) -> None:
+    assert 'href="tables/RECEIPTS?environment=prod"' in page.get("/?environment=prod").text
+    assert 'href="../?environment=prod"' in page.get("/tables/RECEIPTS?environment=prod").text
+    assert page.asked == ["prod", "prod"]
+
+
+def test_nothing_is_believed_to_be_html(page: Page) -> None:
+    page.content = overview(HOSTILE=hostile())
+    for path in ("/", "/tables/HOSTILE", f"/?environment={EVIL}", "/tables/<b>evil"):
+        text = page.get(path).text
+        assert EVIL not in text
+        assert "<b>evil" not in text
+        assert text.count("<script>") == 1, "the page's own"
+    assert "&lt;script&gt;alert(&#34;x&#34;)&lt;/script&gt;" in page.get("/tables/HOSTILE").text
+    page.content = SettingsError(f"environment is {EVIL}", allowed=EVIL, action=EVIL)
+    assert EVIL not in page.get().text
+
+
+def test_the_page_needs_nothing_from_elsewhere(page: Page) -> None:
+    for path in ("/", "/tables/RECEIPTS"):
+        text = page.get(path).text
+        assert not re.findall(r'(?:src|href)="(?:https?:)?//', text)
+        assert not re.findall(r'target="|<form|<link|style="', text), "the frame and the policy allow none"
+        (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+        from dynalake.ui.app import SCRIPT
+
+        assert script == SCRIPT, "its hash is in the policy"
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "says"),
+    [
+        (lambda content: content("prod"), 200, "trigger dynalake_setup"),
+        (lambda content: content("prod", LAKE), 200, "unpause dynalake_watch"),
+        (lambda content: content("prod", LAKE, Overview("prod", 0, ())), 200, "No table is captured"),
+        (lambda _: SettingsError("environment is 'X'", allowed="lower case"), 400, "Needed: lower case"),
+    ],
+)
+def test_what_is_missing_is_said(page: Page, content: Callable[..., Any], status: int, says: str) -> None:
+    from dynalake.ui.data import Content
+
+    page.content = content(Content)
+    answer = page.get()
+    assert answer.status_code == status
+    assert says in answer.text
+
+
+def test_an_error_of_aws_is_said(page: Page) -> None:
+    from botocore.exceptions import NoCredentialsError
+
+    page.content = NoCredentialsError()
+    answer = page.get()
+    assert answer.status_code == 502
+    assert "Unable to locate credentials" in answer.text
