@@ -16,8 +16,6 @@ from typing import Any
 
 from infra.local.settings import TIME_SCALE_VARIABLE
 
-HOST = "127.0.0.1"
-
 
 def main() -> None:
     """Bind the port, then load ministack with every correction, and serve until told to stop."""
@@ -26,9 +24,9 @@ def main() -> None:
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    listener.bind((HOST, options.port))
+    listener.bind((options.host, options.port))
     port = listener.getsockname()[1]
-    _configure(state_dir, port, options.time_scale, auth=options.auth)
+    _configure(state_dir, options.host, port, options.time_scale, auth=options.auth)
     if options.ends_with_stdin:
         threading.Thread(target=_end_with_parent, args=(state_dir,), daemon=True).start()
 
@@ -42,6 +40,7 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Local AWS: ministack with corrections.")
+    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 in a container, whose ports are not the machine's")
     parser.add_argument("--port", type=int, default=int(os.environ.get("DYNALAKE_LOCAL_PORT", "0")))
     parser.add_argument("--time-scale", type=float, default=float(os.environ.get(TIME_SCALE_VARIABLE, "60")))
     parser.add_argument("--state-dir", type=Path, required=True, help="holds every file the server writes")
@@ -50,12 +49,12 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _configure(state_dir: Path, port: int, time_scale: float, *, auth: bool) -> None:
+def _configure(state_dir: Path, host: str, port: int, time_scale: float, *, auth: bool) -> None:
     temporary = state_dir / "tmp"
     temporary.mkdir(parents=True, exist_ok=True)
     os.environ.update(
         {
-            "BIND_HOST": HOST,
+            "BIND_HOST": host,
             "GATEWAY_PORT": str(port),
             "TMPDIR": str(temporary),
             "S3_DATA_DIR": str(state_dir / "s3"),

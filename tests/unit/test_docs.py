@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
+import sys
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from dynalake.lake_options import option_fields
 from dynalake.settings import TableSettings
@@ -81,19 +84,57 @@ def test_the_readme_shows_what_the_demo_prints() -> None:
     assert len(readme.splitlines()) < 170, "short"
 
 
-def test_compose_file_is_valid() -> None:
-    """By Debian's docker-compose; `make check` holds it against the published schema."""
-    done = subprocess.run(
-        [need("docker-compose"), "--profile", "local", "config", "--services"],
+def compose(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Debian's docker-compose; `make check` holds the file against the published schema."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "AIRFLOW_"))}
+    return subprocess.run(
+        [need("docker-compose"), *arguments],
         cwd=REPOSITORY,
-        env={**os.environ, "AIRFLOW_SECRET": "x" * 64},
+        env={**kept, **environment},
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def test_compose_file_is_valid() -> None:
+    done = compose("--profile", "local", "config", "--services", AIRFLOW_SECRET="x" * 64)
     assert done.returncode == 0, done.stderr
     services = {"postgres", "init", "api-server", "scheduler", "dag-processor", "triggerer", "aws"}
     assert set(done.stdout.split()) == services
+
+
+def test_compose_needs_a_secret_and_gives_it_to_every_component() -> None:
+    """What one component signs or encrypts the others must be able to read."""
+    refused = compose("config")
+    assert refused.returncode != 0
+    assert "set AIRFLOW_SECRET to 64 random characters" in refused.stderr
+    done = compose("--env-file", "infra/local/compose.env", "--profile", "local", "config")
+    services: dict[str, Any] = yaml.safe_load(done.stdout)["services"]
+    components = {name: services[name]["environment"] for name in services if name not in ("postgres", "aws")}
+    assert set(components) == {"init", "api-server", "scheduler", "dag-processor", "triggerer"}
+    for environment in components.values():
+        assert environment == components["scheduler"]
+        for key in ("API_AUTH__JWT_SECRET", "API__SECRET_KEY", "CORE__FERNET_KEY"):
+            assert f"AIRFLOW__{key}" in environment
+        assert environment["AWS_ENDPOINT_URL"] == "http://aws:4566"
+        assert environment["AWS_ACCESS_KEY_ID"]
+
+
+def test_the_images_are_of_what_is_pinned_and_start_what_is_there() -> None:
+    version = re.search(r"^apache-airflow==(\S+)", (REPOSITORY / "requirements.txt").read_text(), re.MULTILINE)
+    assert version
+    assert f"FROM apache/airflow:{version[1]}-python" in (REPOSITORY / "Dockerfile").read_text()
+    command = re.search(r"^CMD (.+)$", (REPOSITORY / "infra/local/Dockerfile").read_text(), re.MULTILINE)
+    assert command
+    _, *arguments = json.loads(command[1])
+    # It explains itself instead of starting, after it has understood what it is given.
+    done = subprocess.run(
+        [sys.executable, *arguments, "--help"], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    known = set(re.findall(r"(--[a-z-]+)", done.stdout))
+    assert {"--host", "--port", "--state-dir"} == {each for each in arguments if each.startswith("--")} <= known
 
 
 def test_nothing_of_one_machine_is_committed() -> None:
