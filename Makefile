@@ -12,7 +12,7 @@ SEEDS  ?=
 export UV_CACHE_DIR := $(CURDIR)/.local/uv-cache
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test test-unit test-local test-aws test-airflow test-terraform test-handoff bench check format lock clean
+.PHONY: help demo up down test test-unit test-local test-aws test-airflow test-oldest test-terraform test-handoff bench check format lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,9 +27,9 @@ down: .venv/.run  ## Stop what `make up` started and clean up
 	@PYTHONPATH=plugins $(BIN)/python -m infra.local.up down
 
 # The longest first. Each suite has local AWS, and where it needs it Airflow, of its own, and shows what it did when it ends.
-SUITES := test-airflow test-aws test-local test-unit test-terraform
+SUITES := test-airflow test-aws test-local test-unit test-oldest test-terraform
 
-test: .venv/.dev .venv-local/.installed .venv-terraform/.installed  ## Every test, two suites at a time
+test: .venv/.dev .venv-local/.installed .venv-oldest/.installed .venv-terraform/.installed  ## Every test, two suites at a time
 	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target $(SUITES)
 
 test-unit: .venv/.dev  ## The tests that need nothing running, in about a minute
@@ -43,6 +43,9 @@ test-aws: .venv/.dev .venv-local/.installed  ## The stages on local AWS: faults,
 
 test-airflow: .venv/.dev .venv-local/.installed  ## The DAGs, the commands and the pages, in a real Airflow and a browser
 	@$(BIN)/python -m pytest tests/airflow tests/e2e
+
+test-oldest: .venv-oldest/.installed .venv-local/.installed  ## The DAGs in the oldest Airflow that they are for
+	@.venv-oldest/bin/python -m pytest tests/airflow --ignore-glob='*spark*' -k 'not parsing_is_quick'
 
 test-terraform: .venv/.dev .venv-local/.installed .venv-terraform/.installed  ## The Terraform modules, by Terraform on local AWS
 	@$(BIN)/python -m pytest tests/terraform
@@ -68,13 +71,16 @@ format: .venv/.dev  ## Format the code and sort the imports
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+COMPILE = $(UV) pip compile -q --universal --generate-hashes --python-version 3.11 --no-emit-index-url \
+  --custom-compile-command 'make lock'
+
 lock: $(UV)  ## Compile the requirements files anew
 	for name in requirements requirements-dev requirements-local requirements-checkov requirements-terraform; do \
-	  $(UV) pip compile -q --universal --generate-hashes --python-version 3.11 --no-emit-index-url \
-	    --custom-compile-command 'make lock' $$name.in -o $$name.txt || exit 1; done
+	  $(COMPILE) $$name.in -o $$name.txt || exit 1; done
+	$(COMPILE) --exclude-newer 2025-10-15 requirements-oldest.in -o requirements-oldest.txt
 
 clean: down  ## Remove everything that was installed or made here
-	rm -rf .venv .venv-local .venv-checkov .venv-terraform .local .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-local .venv-checkov .venv-oldest .venv-terraform .local .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 $(UV):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dynalake needs Python 3.11 or newer, this is " + sys.version)'
@@ -103,4 +109,9 @@ $(UV):
 .venv-terraform/.installed: $(UV) requirements-terraform.txt
 	@$(UV) venv --quiet --allow-existing --python $(BIN)/python .venv-terraform
 	@$(UV) pip install --quiet --python .venv-terraform/bin/python --require-hashes -r requirements-terraform.txt
+	@touch $@
+
+.venv-oldest/.installed: $(UV) requirements-oldest.txt
+	@$(UV) venv --quiet --allow-existing --python $(BIN)/python .venv-oldest
+	@$(UV) pip install --quiet --python .venv-oldest/bin/python --require-hashes -r requirements-oldest.txt
 	@touch $@

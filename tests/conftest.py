@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ settings.load_profile("dynalake")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-# Airflow reads its configuration when it is first imported, by whichever test comes first.
-AIRFLOW_HOME = REPOSITORY / ".local" / "test-airflow"
+# Airflow reads its configuration when it is first imported, by whichever test comes first. Each version has a database.
+AIRFLOW_HOME = REPOSITORY / ".local" / f"test-airflow-{version('apache-airflow')}"
 os.environ.update(
     {
         "AIRFLOW_HOME": str(AIRFLOW_HOME),

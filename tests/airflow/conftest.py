@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from infra.local.process import LocalAws
-
-DAGS = Path(__file__).resolve().parents[2] / "dags"
-
-
-def load() -> Any:
-    from airflow.dag_processing.dagbag import DagBag
-
-    return DagBag(str(DAGS), bundle_name="dags-folder", bundle_path=DAGS)
+from tests.airflow.dag_bag import load_bag, store_bag
 
 
 @pytest.fixture(scope="module")
 def bag() -> Any:
-    return load()
+    return load_bag()
 
 
 @pytest.fixture
 def run(bag: Any, local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """Runs a DAG in this process; the state of the run and of each task, and what the tasks returned."""
     from airflow.dag_processing.bundles.manager import DagBundlesManager
-    from airflow.dag_processing.dagbag import sync_bag_to_db
     from airflow.utils.db import initdb
 
     for name, value in local_aws.env().items():
@@ -37,11 +28,11 @@ def run(bag: Any, local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> Calla
     # Airflow does not say what its manager's constructor returns.
     bundles: Any = DagBundlesManager
     bundles().sync_bundles_to_db()
-    sync_bag_to_db(bag, "dags-folder", None)
+    store_bag(bag)
 
     def test(dag: str, **conf: Any) -> dict[str, Any]:
         # A DAG of its own for each run: `test` leaves the run's parameters in it.
-        done = load().dags[dag].test(run_conf=conf)
+        done = load_bag().dags[dag].test(run_conf=conf)
         found = {
             f"{one.task_id}{f'[{one.map_index}]' if one.map_index >= 0 else ''}": str(one.state)
             for one in done.get_task_instances()

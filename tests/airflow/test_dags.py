@@ -10,16 +10,10 @@ from typing import Any
 
 import pytest
 
-DAGS = Path(__file__).resolve().parents[2] / "dags"
+from tests.airflow.dag_bag import DAGS
+
 FILES = sorted(DAGS.glob("*.py"))
 HEAVY = ("pyarrow", "pandas", "numpy", "boto3", "botocore", "awswrangler")
-
-
-@pytest.fixture(scope="module")
-def bag() -> Any:
-    from airflow.dag_processing.dagbag import DagBag
-
-    return DagBag(str(DAGS), bundle_name="dags-folder", bundle_path=DAGS)
 
 
 def test_no_import_errors(bag: Any) -> None:

@@ -8,10 +8,15 @@ from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 from airflow.sdk import PokeReturnValue, get_current_context
+from airflow.sdk.exceptions import AirflowException
 
 from dynalake.errors import AccessError, DynalakeError, NotReadyError, TerminalError, TransientError
+
+try:
+    from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
+except ImportError:  # Airflow 3.1
+    from airflow.exceptions import AirflowFailException, AirflowNotFoundException  # type: ignore[no-redef, attr-defined]
 
 if TYPE_CHECKING:
     from dynalake.clients import Clients
@@ -90,7 +95,6 @@ def clients_of(connection: str) -> Clients:
     account altogether, so that is checked first.
     """
     from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
-    from airflow.providers.common.compat.sdk import AirflowNotFoundException
     from airflow.sdk import BaseHook
 
     from dynalake.clients import Clients
