@@ -6,14 +6,17 @@ What Firehose writes is a sequence of gzip members or plain text; what a person 
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import islice
 from typing import Any, Protocol
 
+from zlib_ng import zlib_ng
+
 from dynalake.clients import Clients
+
+zlib: Any = zlib_ng  # its stubs know neither `copy` nor the error
 
 _GZIP = b"\x1f\x8b"
 _CHUNK = 1 << 20
@@ -64,18 +67,29 @@ def stream_lines(stream: Readable) -> Iterator[bytes]:
 
     Holds one line and a few MB at a time. Raises `BrokenObject` after the last line that could be read.
     """
+    for text in stream_text(stream):
+        for line in text.split(b"\n"):
+            if line and not line.isspace():
+                yield line
+
+
+def stream_text(stream: Readable) -> Iterator[bytes]:
+    """The text of a gzip or plain stream in pieces of whole lines, each of which ends with a line break.
+
+    Raises `BrokenObject` after the last line that could be read.
+    """
     rest = b""
     for block in _blocks(stream):
-        rest += block
-        if b"\n" in block:
-            *lines, rest = rest.split(b"\n")
-            for line in lines:
-                if line and not line.isspace():
-                    yield line
+        end = block.rfind(b"\n") + 1
+        if end:
+            yield rest + block[:end]
+            rest = block[end:]
+        else:
+            rest += block
         if len(rest) > LONGEST_LINE:
             raise BrokenObject(f"a line is longer than {LONGEST_LINE} bytes")
-    if rest and not rest.isspace():
-        yield rest
+    if rest:
+        yield rest + b"\n"
 
 
 def _blocks(stream: Readable) -> Iterator[bytes]:
@@ -136,6 +150,11 @@ def parse_line(line: bytes) -> dict[str, Any]:
     if rb"\u" in line and _has_surrogate(value):
         raise BadLine("text with half of a surrogate pair, which UTF-8 cannot hold")
     return value
+
+
+def decode(text: str) -> Any:
+    """The value of a JSON text, with every digit."""
+    return _decoder.decode(text)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dynalake.catalog.discover import observe_record
 from dynalake.catalog.partitions import read_partition
-from dynalake.catalog.raw import list_objects
+from dynalake.catalog.raw import RawObject, list_objects
 from dynalake.catalog.schema import TableSchema
 from dynalake.catalog.tables import read_schema
-from dynalake.catalog.types import Type
 from dynalake.clients import Clients
+from dynalake.compact.exact import Records, read_exactly
 from dynalake.compact.manifest import (
     ConvertedPartition,
     Manifest,
@@ -27,19 +25,11 @@ from dynalake.compact.manifest import (
 )
 from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import inputs_digest, list_day
-from dynalake.compact.read import Record, RecordParser, Rejected, read_records, write_rejected
-from dynalake.compact.sort import Sorter, deduplicate
+from dynalake.compact.read import Rejected, write_rejected
 from dynalake.compact.supersede import note_version
-from dynalake.compact.write import count_rows, write_parts
+from dynalake.compact.write import count_rows, write_groups
 from dynalake.errors import LedgerError
 from dynalake.names import TableNames, check_day
-
-
-@dataclass
-class _Counts:
-    read: int = 0
-    canaries: int = 0
-    unique: int = 0
 
 
 def compact_day(
@@ -68,26 +58,38 @@ def compact_day(
     done = None if force else find_conversion(clients, names, day, inputs, table, options)
     if done is not None:
         return done.converted(names, reused=True)
+    arguments = clients, names, day, objects, inputs, table, options, work_directory, force
+    if sum(o.size for o in objects) >= options.compiled_from_mb << 20:
+        from dynalake.compact.compiled import UNDECIDED, read_compiled
+
+        try:
+            return _convert(read_compiled, *arguments)
+        except UNDECIDED:
+            pass  # a case in which only the exact reader can tell what is right
+    return _convert(read_exactly, *arguments)
+
+
+def _convert(
+    read: Callable[..., Records],
+    clients: Clients,
+    names: TableNames,
+    day: str,
+    objects: Sequence[RawObject],
+    inputs: str,
+    table: TableSchema,
+    options: CompactOptions,
+    work_directory: Path | None,
+    force: str,
+) -> ConvertedPartition:
     with TemporaryDirectory(prefix="dynalake-", dir=work_directory) as scratch:
         rejected = Rejected(options.max_quarantined)
-        parse = RecordParser(table.key)
-        sorter = Sorter(parse, Path(scratch), options.memory_mb)
-        counts = _Counts()
-        observed: dict[str, Type] = {}
-        for record in read_records(clients, names, objects, table.key, rejected):
-            counts.read += 1
-            if record is None:
-                counts.canaries += 1
-                continue
-            observe_record(observed, record.values, options.max_struct_fields)
-            sorter.add(record)
+        records = read(clients, names, objects, table, options, Path(scratch), rejected)
         quarantine = write_rejected(clients, names, day, inputs, rejected)
-        schema = table.widen(observed, options.max_struct_fields).file_schema(observed)
+        schema = table.widen(records.observed, options.max_struct_fields).file_schema(records.observed)
         version = version_digest(inputs, schema, options, force)
         note_version(clients, names, day, version)
-        unique = _counted(deduplicate(iter(sorter)), counts)
         parts = []
-        for path in write_parts(unique, schema, options, Path(scratch)):
+        for path in write_groups(records.groups(schema), schema, options, Path(scratch)):
             key = f"{names.parquet_version(day, version)}{path.name}"
             size = path.stat().st_size
             clients.s3.upload_file(str(path), names.lake.bucket, key)
@@ -100,14 +102,14 @@ def compact_day(
         inputs=inputs,
         version=version,
         objects=len(objects),
-        lines=counts.read + len(rejected.entries),
+        lines=records.read + len(rejected.entries),
         rows=sum(p.rows for p in parts),
-        duplicates=counts.read - counts.canaries - counts.unique,
-        canaries=counts.canaries,
+        duplicates=records.duplicates,
+        canaries=records.canaries,
         quarantined=len(rejected.entries),
         quarantine=quarantine,
         parts=tuple(parts),
-        observed=observed,
+        observed=records.observed,
         schema=schema,
     )
     check_ledger(manifest)
@@ -149,9 +151,3 @@ def find_conversion(
         if is_complete(clients, names, manifest):
             return manifest
     return None
-
-
-def _counted(records: Iterator[Record], counts: _Counts) -> Iterator[Record]:
-    for record in records:
-        counts.unique += 1
-        yield record

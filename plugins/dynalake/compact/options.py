@@ -19,13 +19,18 @@ CODECS = ("zstd", "snappy", "gzip")
 
 @dataclass(frozen=True)
 class CompactOptions:
-    """Units stand in the names. `memory_mb` bounds what one conversion holds; what is larger is sorted on disk."""
+    """Units stand in the names. `memory_mb` bounds what one conversion holds; what is larger is sorted on disk.
+
+    Fewer MB of raw objects than `compiled_from_mb` are read by Python, which is done before the compiled reader is
+    loaded, or even compiled, which takes some twenty seconds after an installation.
+    """
 
     format: str = "parquet"
     codec: str = "zstd"
     part_mb: int = 256
     row_group_mb: int = 64
     memory_mb: int = 512
+    compiled_from_mb: int = 4
     max_struct_fields: int = MAX_STRUCT_FIELDS
     max_quarantined: int = 100
     closed_after_hours: int = 1
@@ -39,7 +44,7 @@ class CompactOptions:
             raise SettingsError(f"codec is {self.codec!r}", allowed=", ".join(CODECS))
         for f in fields(self):
             value = getattr(self, f.name)
-            least = 0 if f.name in ("max_quarantined", "closed_after_hours", "lookback_days") else 1
+            least = 0 if f.name in ("max_quarantined", "closed_after_hours", "lookback_days", "compiled_from_mb") else 1
             if isinstance(f.default, int) and (not isinstance(value, int) or value < least):
                 raise SettingsError(f"{f.name} is {value!r}", allowed=f"a whole number from {least}")
 

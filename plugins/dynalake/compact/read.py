@@ -26,6 +26,8 @@ from dynalake.record.change import (
 )
 from dynalake.record.key import ItemKey
 
+DELETED = "the object was deleted after it was listed"
+
 SHOWN = 4096
 """Characters of a rejected line that are kept beside its address; the raw object keeps all of it."""
 
@@ -78,19 +80,11 @@ def read_records(
     parse = RecordParser(key)
     for found in objects:
         number = 0
-        try:
-            answer = clients.s3.get_object(Bucket=names.lake.bucket, Key=found.key, IfMatch=found.etag)
-        except ClientError as error:
-            code = error.response["Error"]["Code"]
-            if code in ("PreconditionFailed", "412"):
-                raise ConflictError(
-                    f"{found.key} was replaced while it was being compacted", action="plan again", key=found.key
-                ) from error
-            if code not in ("NoSuchKey", "404"):
-                raise
-            rejected.add(found.key, 0, "the object was deleted after it was listed")
+        body = open_object(clients, names, found)
+        if body is None:
+            rejected.add(found.key, 0, DELETED)
             continue
-        with answer["Body"] as body:
+        with body:
             try:
                 for line in stream_lines(body):
                     number += 1
@@ -104,6 +98,21 @@ def read_records(
                 rejected.add(found.key, number + 1, str(error))
         if rejected.too_many:
             return
+
+
+def open_object(clients: Clients, names: TableNames, found: RawObject) -> Any:
+    """The object's stream, or None where it was deleted. Raises `ConflictError` where it was replaced."""
+    try:
+        return clients.s3.get_object(Bucket=names.lake.bucket, Key=found.key, IfMatch=found.etag)["Body"]
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        if code in ("PreconditionFailed", "412"):
+            raise ConflictError(
+                f"{found.key} was replaced while it was being compacted", action="plan again", key=found.key
+            ) from error
+        if code in ("NoSuchKey", "404"):
+            return None
+        raise
 
 
 class RecordParser:

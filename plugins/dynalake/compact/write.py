@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -39,38 +41,86 @@ class RowBatches:
 def write_parts(
     records: Iterable[Record], schema: TableSchema, options: CompactOptions, directory: Path
 ) -> Iterator[Path]:
+    """`write_groups` of records."""
+    return write_groups(group_records(records, schema, options), schema, options, directory)
+
+
+def write_groups(
+    groups: Iterable[pa.Table], schema: TableSchema, options: CompactOptions, directory: Path
+) -> Iterator[Path]:
     """Parts of about `part_mb`, each complete when it is yielded, and removed when the next is asked for.
 
-    Always at least one, if only with no rows: an engine may refuse a partition without a file.
+    `groups` become row groups. Always at least one part, if only with no rows: an engine may refuse a partition
+    without a file.
     """
+    arrow = arrow_schema(schema)
+    with ThreadPoolExecutor(1) as pool:
+        # The next group is made while one is written.
+        pending = iter(groups)
+        group: pa.Table | None = next(pending, arrow.empty_table())
+        number = 0
+        while group is not None:
+            path = directory / f"part-{number:05d}.{options.format}"
+            with _open(path, arrow, options) as writer:
+                while True:
+                    following = pool.submit(next, pending, None)
+                    writer.write(group)
+                    group = following.result()
+                    if group is None or path.stat().st_size >= options.part_mb * _MB:
+                        break
+            yield path
+            path.unlink()
+            number += 1
+
+
+def group_records(records: Iterable[Record], schema: TableSchema, options: CompactOptions) -> Iterator[pa.Table]:
+    """Records as tables, each for one row group."""
     batches = RowBatches(schema)
-    pending = _row_groups(records, options.row_group_mb * _MB)
-    group = next(pending, [])
-    number = 0
-    while group or number == 0:
-        path = directory / f"part-{number:05d}.{options.format}"
-        with _open(path, batches.schema, options) as writer:
-            while True:
-                writer.write(batches.table(group))
-                group = next(pending, [])
-                if not group or path.stat().st_size >= options.part_mb * _MB:
-                    break
-        yield path
-        path.unlink()
-        number += 1
-
-
-def _row_groups(records: Iterable[Record], limit: int) -> Iterator[list[Record]]:
+    limit, per_row = _group_size(schema, options)
     group: list[Record] = []
     size = 0
     for record in records:
         group.append(record)
-        size += len(record.line)
+        size += len(record.line) + per_row
         if size >= limit:
-            yield group
+            yield batches.table(group)
             group, size = [], 0
     if group:
-        yield group
+        yield batches.table(group)
+
+
+def group_tables(
+    tables: Iterable[pa.Table], length: str, schema: TableSchema, options: CompactOptions
+) -> Iterator[pa.Table]:
+    """The same for rows that are in tables, with a column that has the length of each one's line."""
+    limit, per_row = _group_size(schema, options)
+    arrow = arrow_schema(schema)
+    held: list[pa.Table] = []
+    size = 0
+
+    def group() -> pa.Table:
+        return pa.concat_tables(held).combine_chunks().cast(arrow)
+
+    for table in tables:
+        sizes = np.cumsum(np.asarray(table[length]).astype(np.int64) + per_row)
+        table = table.select(arrow.names)
+        start, before = 0, 0
+        while start < len(sizes):
+            end = int(np.searchsorted(sizes, limit - size + before)) + 1
+            held.append(table.slice(start, end - start))
+            if end > len(sizes):
+                size += int(sizes[-1]) - before
+                break
+            yield group()
+            held, size = [], 0
+            start, before = end, int(sizes[end - 1])
+    if held:
+        yield group()
+
+
+def _group_size(schema: TableSchema, options: CompactOptions) -> tuple[int, int]:
+    """Bytes of a row group, and what each row weighs beside its line: with many columns, nulls cost memory too."""
+    return options.row_group_mb * _MB, 8 * len(schema.columns)
 
 
 def _open(path: Path, schema: pa.Schema, options: CompactOptions) -> Any:

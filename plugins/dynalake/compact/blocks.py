@@ -1,0 +1,87 @@
+"""Raw objects as blocks of whole lines: small objects together, large ones in pieces."""
+
+from __future__ import annotations
+
+import io
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from dynalake.catalog.raw import BrokenObject, RawObject, stream_text
+from dynalake.clients import Clients
+from dynalake.compact.read import DELETED, open_object
+from dynalake.names import TableNames
+
+BLOCK = 8 << 20
+"""Bytes of text that are parsed in one go."""
+
+_WHOLE = 4 << 20  # up to this size an object is fetched in one go, while those before it are parsed
+_AHEAD = 8
+
+
+@dataclass(frozen=True)
+class Block:
+    """Whole lines of one or more objects.
+
+    `origins`: at which place of the text the lines of which object (its place in the list) begin; `lost`: objects that
+    end here before their end, with the reason.
+    """
+
+    text: bytes
+    origins: tuple[tuple[int, int], ...]
+    lost: tuple[tuple[int, str], ...] = ()
+
+
+def read_blocks(clients: Clients, names: TableNames, objects: Sequence[RawObject]) -> Iterator[Block]:
+    """All lines of the objects, in order. Raises `ConflictError` where an object was replaced since it was listed."""
+    pieces: list[bytes] = []
+    origins: list[tuple[int, int]] = []
+    lost: list[tuple[int, str]] = []
+    size = 0
+    for number, body in enumerate(_fetch(clients, names, objects)):
+        if body is None:
+            lost.append((number, DELETED))
+            continue
+        with body:
+            try:
+                for text in stream_text(body):
+                    pieces.append(text)
+                    origins.append((size, number))
+                    size += len(text)
+                    if size >= BLOCK:
+                        yield Block(b"".join(pieces), tuple(origins), tuple(lost))
+                        pieces, origins, lost, size = [], [], [], 0
+            except BrokenObject as error:
+                lost.append((number, str(error)))
+    if pieces or lost:
+        yield Block(b"".join(pieces), tuple(origins), tuple(lost))
+
+
+def _fetch(clients: Clients, names: TableNames, objects: Sequence[RawObject]) -> Iterator[Any]:
+    """The objects' streams, in order; thousands of small objects are not to wait for each other."""
+
+    def fetch(found: RawObject) -> Any:
+        body = open_object(clients, names, found)
+        if body is None:
+            return None
+        with body:
+            return io.BytesIO(body.read())
+
+    assert clients.s3 is not None  # made once, before the threads need it
+    waiting: deque[RawObject | Future[Any]] = deque()
+    with ThreadPoolExecutor(_AHEAD) as pool:
+        try:
+            for found in objects:
+                waiting.append(pool.submit(fetch, found) if found.size <= _WHOLE else found)
+                if len(waiting) > _AHEAD:
+                    yield _open(clients, names, waiting.popleft())
+            while waiting:
+                yield _open(clients, names, waiting.popleft())
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _open(clients: Clients, names: TableNames, one: RawObject | Future[Any]) -> Any:
+    return open_object(clients, names, one) if isinstance(one, RawObject) else one.result()

@@ -1,0 +1,262 @@
+"""Lines as Arrow columns of expected types, and the exact types of what was met: what `scan` reads, given a shape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dynalake.catalog.arrow import arrow_type, converter, json_text, number_text
+from dynalake.catalog.raw import decode
+from dynalake.catalog.schema import METADATA_TYPES, TableSchema
+from dynalake.catalog.types import (
+    BOOLEAN,
+    MIXED,
+    NULL,
+    TEXT,
+    Field,
+    List,
+    Null,
+    Number,
+    Struct,
+    Type,
+    merge_all,
+    observe,
+)
+from dynalake.compact import scan
+from dynalake.compact.fit import LENGTH
+from dynalake.compact.program import make_program, number_nodes, words_of
+from dynalake.record.change import EVENT_TIME, EXPIRED, METADATA, OPERATION, OPERATIONS, SEQUENCE_NUMBER, attribute_name
+
+_pa: Any = pa  # its stubs take types only as literals; here they are data
+_CANARY = "CANARY"
+_SLOTS_AT_ONCE = 4_000_000
+"""Bounds the memory of one pass: with very many columns fewer lines are read at once."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """What was read of some lines: the rows, the types of their values, and the lines that are odd.
+
+    `table` has no column for what none of the rows has; it is in the order of the lines, without the odd ones, which
+    are `(start, end)` in the text.
+    """
+
+    table: pa.Table
+    observed: dict[str, Type]
+    odd: list[tuple[int, int]]
+    starts: Any  # int64: where each line begins, blank ones left out
+
+
+class ColumnReader:
+    """Reads lines that are as `schema` says. Safe to share between threads."""
+
+    def __init__(self, schema: TableSchema, max_struct_fields: int) -> None:
+        self.schema = schema
+        self._limit = max_struct_fields
+        self._columns = [
+            (name, name, METADATA_TYPES[name]) for name in (OPERATION, SEQUENCE_NUMBER, EVENT_TIME, EXPIRED)
+        ]
+        self._columns += sorted((c.key, c.name, c.type) for c in schema.columns if not isinstance(c.type, Null))
+        nulls = sorted((c.key, c.name, c.type) for c in schema.columns if isinstance(c.type, Null))
+        self._columns += nulls
+        self._nodes = number_nodes([(key, kind) for key, _, kind in self._columns])
+        keys = [c.key for c in schema.key_columns]
+        required = [i + 1 for i, (key, _, _) in enumerate(self._columns) if key in keys or key in METADATA[:3]]
+        self._program = make_program(self._nodes, required)
+        self._per_row = sum(words_of(n) for n in self._nodes if n.group < 0)
+        self._room: dict[int, float] = {}  # elements per row, as seen so far
+
+    def read(self, text: bytes) -> Iterator[Chunk]:
+        """The lines of a text that is valid UTF-8, in pieces of bounded size; the text ends with a line break."""
+        array = np.frombuffer(text + b"\0" * scan.PAD, np.uint8)
+        ends = np.flatnonzero(array[: len(text)] == 10) + 1
+        most = max(1, _SLOTS_AT_ONCE // self._per_row)
+        cuts = [0, *ends[most - 1 : -1 : most].tolist(), len(text)]
+        for start, end in pairwise(cuts):
+            lines = int(np.searchsorted(ends, end) - np.searchsorted(ends, start))
+            yield self._read(array[start : end + scan.PAD], end - start, lines + 1, start)
+
+    def _read(self, text: Any, end: int, lines: int, offset: int) -> Chunk:
+        while True:
+            slots = self._slots(lines)
+            seen = _unseen(len(self._nodes))
+            rows = scan.Rows(np.zeros(lines, np.int64), np.zeros(lines, np.int64), np.zeros(lines, np.uint8))
+            # Each value takes at least two bytes.
+            fixes = np.zeros((end // 2 + 1, 2), np.int64)
+            count, fixed, full = scan.scan(text, end, self._program, slots, seen, rows, fixes)
+            if full < 0:
+                break
+            self._room[full] = 2 * max(1.0, self._room.get(full, 4.0))
+        return _Filled(self, text, slots, seen, rows, count, fixes[:fixed]).chunk(offset)
+
+    def _slots(self, lines: int) -> scan.Slots:
+        room = np.array(
+            [int(lines * self._room.get(n.group, 4.0)) + 64 if n.group >= 0 else lines for n in self._nodes]
+        )
+        width = np.array([words_of(n) for n in self._nodes])
+        state_at, word_at = np.zeros(len(room), np.int64), np.zeros(len(room), np.int64)
+        state_at[1:] = np.cumsum(room)[:-1]
+        word_at[1:] = np.cumsum(room * width)[:-1]
+        words = np.empty(int((room * width).sum()), np.uint64)
+        used = np.zeros(len(room), np.int64)
+        return scan.Slots(
+            state_at, word_at, np.zeros(int(room.sum()), np.uint8), words, words.view(np.float64), used, room
+        )
+
+
+class _Filled:
+    """Slots after a scan, as Arrow arrays and as types."""
+
+    def __init__(
+        self, reader: ColumnReader, text: Any, slots: Any, seen: Any, rows: Any, count: int, fixes: Any
+    ) -> None:
+        self._reader, self._nodes, self._limit = reader, reader._nodes, reader._limit
+        self._text, self._slots, self._seen = text, slots, seen
+        self._rows, self._count = rows, count
+        if len(fixes):
+            self._fix(fixes)
+
+    def chunk(self, offset: int) -> Chunk:
+        read = self._rows.read[: self._count].astype(bool)
+        operation = self.array(1)
+        known = np.asarray(pc.is_in(operation, pa.array([o for o in OPERATIONS if o != _CANARY])))
+        read &= known
+        at, end = self._rows.at[: self._count], self._rows.end[: self._count]
+        names, arrays = [LENGTH], [pa.array((end - at).astype(np.int32))]
+        observed = {}
+        for i, (key, name, kind) in enumerate(self._reader._columns):
+            node = i + 1
+            if not self._seen.kinds[node]:
+                continue
+            if key not in METADATA:
+                observed[attribute_name(key)] = self.type(node)
+            if not isinstance(kind, Null):
+                names.append(name)
+                arrays.append(self.array(node))
+        table = pa.Table.from_arrays(arrays, names=names)
+        odd = np.flatnonzero(~read)
+        if len(odd):
+            table = table.filter(pa.array(read))
+        places = [(int(at[i]) + offset, int(end[i]) + offset) for i in odd]
+        spaces = [i for i, place in zip(odd, places, strict=True) if self._is_blank(*place, offset)]
+        return Chunk(table, observed, places, np.delete(at, spaces) + offset)
+
+    def _is_blank(self, start: int, end: int, offset: int) -> bool:
+        return self._text[start - offset : end - offset].tobytes().isspace()  # type: ignore[no-any-return]
+
+    def array(self, node: int) -> Any:
+        """The values of a node: one per row, or per element."""
+        n = self._nodes[node]
+        words, state, size = self._values(node)
+        valid = state == scan.VALUE
+        nulls = size - int(np.count_nonzero(valid))
+        mask = _pa.py_buffer(np.packbits(valid, bitorder="little")) if nulls else None
+        of = arrow_type(n.type)
+
+        def make(*buffers: Any, children: Any = None) -> Any:
+            return _pa.Array.from_buffers(
+                of, size, [mask, *(None if b is None else _pa.py_buffer(b) for b in buffers)], nulls, children=children
+            )
+
+        match n.kind:
+            case scan.BOOL:
+                return make(np.packbits(valid & (words == 1), bitorder="little"))
+            case scan.INT | scan.DOUBLE | scan.DECIMAL:
+                return make(words.copy())  # the memory of all nodes is not to live on with it
+            case scan.TEXT | scan.SEQUENCE | scan.MIXED | scan.DIGITS:
+                offsets, characters = scan.gather(self._text, words, state)
+                return make(offsets.astype(np.int32), characters)
+            case scan.LIST:
+                return make(_offsets(words, valid), children=[self.array(n.first)])
+            case scan.STRUCT:
+                return make(children=[self.array(c) for c in range(n.first, n.first + n.count)])
+            case scan.EMPTY:
+                entries = pa.array([], pa.struct([pa.field("key", pa.string(), False), pa.field("value", pa.string())]))
+                return make(np.zeros(size + 1, np.int32), children=[entries])
+            case scan.NULL:
+                return _pa.nulls(size, of)
+            case _:
+                convert = converter(n.type)
+                return pa.array([convert(v) for v in self._parsed(node)], of)
+
+    def type(self, node: int) -> Type:
+        """The exact type of what a node met, as `catalog.types.observe` gives it."""
+        n, kinds = self._nodes[node], int(self._seen.kinds[node])
+        match n.kind:
+            case scan.INT | scan.DOUBLE | scan.DECIMAL | scan.DIGITS:
+                return self._number(node) if kinds & scan.SAW_NUMBER else NULL
+            case scan.LIST:
+                return List(self.type(n.first)) if kinds & scan.SAW_LIST else NULL
+            case scan.STRUCT if kinds & scan.SAW_OBJECT:
+                children = [c for c in range(n.first, n.first + n.count) if self._seen.kinds[c]]
+                fields = (Field(self._nodes[c].key, "", self.type(c)) for c in children)
+                return Struct(tuple(sorted(fields, key=lambda f: f.key)))
+            case scan.TEXT if kinds & scan.SAW_TEXT:
+                return TEXT
+            case scan.BOOL if kinds & scan.SAW_BOOL:
+                return BOOLEAN
+            case scan.EMPTY if kinds & scan.SAW_OBJECT:
+                return Struct()
+            case scan.MIXED:
+                simple: dict[int, Type] = {0: NULL, scan.SAW_BOOL: BOOLEAN, scan.SAW_TEXT: TEXT}
+                met = kinds & ~scan.SAW_NULL
+                if met == scan.SAW_NUMBER:
+                    return self._number(node)
+                if met in (scan.SAW_LIST, scan.SAW_OBJECT):
+                    return self._observe(node)
+                return simple.get(met, MIXED)
+            case scan.RAW:
+                return self._observe(node)
+            case _:
+                return NULL
+
+    def _number(self, node: int) -> Number:
+        s = self._seen
+        return Number(int(s.integer[node]), int(s.scale[node]), int(s.significant[node]), not s.beyond[node])
+
+    def _observe(self, node: int) -> Type:
+        return merge_all((observe(v, self._limit) for v in self._parsed(node)), self._limit)
+
+    def _values(self, node: int) -> tuple[Any, Any, int]:
+        n, s = self._nodes[node], self._slots
+        size = self._count if n.group < 0 else int(s.used[n.group])
+        state, word = s.state_at[node], s.word_at[node]
+        return s.words[word : word + size * words_of(n)], s.state[state : state + size], size
+
+    def _parsed(self, node: int) -> Iterator[Any]:
+        words, state, _ = self._values(node)
+        for word, touched in zip(words.tolist(), state.tolist(), strict=True):
+            yield decode(self._piece(word)) if touched == scan.VALUE else None
+
+    def _piece(self, word: int) -> str:
+        start, length = word & 0xFFFFFFFF, word >> scan.LENGTH_BITS & 0x7FFFFFFF
+        return self._text[start : start + length].tobytes().decode()  # type: ignore[no-any-return]
+
+    def _fix(self, fixes: Any) -> None:
+        """Texts that have to be written anew come behind the others."""
+        written, end = [self._text.tobytes()], len(self._text)
+        for node, slot in fixes.tolist():
+            at = self._slots.word_at[node] + slot
+            value = decode(self._piece(int(self._slots.words[at])))
+            text = (number_text if self._nodes[node].kind == scan.DIGITS else json_text)(value).encode()
+            self._slots.words[at] = end | len(text) << scan.LENGTH_BITS
+            written.append(text)
+            end += len(text)
+        self._text = np.frombuffer(b"".join(written), np.uint8)
+
+
+def _unseen(nodes: int) -> scan.Seen:
+    integer, scale, significant = np.zeros((3, nodes), np.int64)
+    return scan.Seen(np.zeros(nodes, np.uint8), integer, scale, significant, np.zeros(nodes, np.uint8))
+
+
+def _offsets(lengths: Any, valid: Any) -> Any:
+    offsets = np.zeros(len(lengths) + 1, np.int32)
+    np.cumsum(np.where(valid, lengths, 0), out=offsets[1:])
+    return offsets

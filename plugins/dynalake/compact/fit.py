@@ -1,0 +1,82 @@
+"""Rows that were read under an earlier guess of the types, as the types came to be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+from dynalake.catalog.arrow import arrow_type
+from dynalake.catalog.layout import signature
+from dynalake.catalog.schema import METADATA_TYPES, TableSchema
+from dynalake.catalog.types import List, Null, Number, Struct, Type
+
+_pa: Any = pa  # its stubs take types only as literals; here they are data
+
+LENGTH = "line length"  # no column has a blank in its name
+"""A column beside the others: the bytes of each row's line, by which row groups are cut."""
+
+
+def fits(old: TableSchema, new: TableSchema) -> bool:
+    """Whether rows read under `old` can be made into rows of `new` without reading them again.
+
+    `new` may also have fewer columns and fields, where none of the rows has a value for the others.
+    """
+    mine = {c.attribute: c for c in new.columns}
+    return all(c.attribute not in mine or _fits(c.type, mine[c.attribute].type) for c in old.columns)
+
+
+def _fits(old: Type, new: Type) -> bool:
+    match old, new:
+        case Null(), _:
+            return True
+        case Number(), Number():
+            # A double no longer has the digits as they were written, and no text is made of numbers twice.
+            return old.kind == new.kind or (old.kind in ("bigint", "decimal") and new.kind in ("double", "decimal"))
+        case List(a), List(b):
+            return _fits(a, b)
+        case Struct(fields), Struct(others) if fields and others:
+            return all(f.key not in new.by_key or _fits(f.type, new.by_key[f.key].type) for f in fields)
+        case _:
+            return signature(old) == signature(new)
+
+
+def fit(table: pa.Table, old: TableSchema, new: TableSchema, *, everything: bool) -> pa.Table:
+    """The rows of `table` as `new` types them; with `everything` also the columns that `table` does not have."""
+    before = {c.attribute: c for c in old.columns}
+    arrays = {name: table[name] for name in table.column_names if name == LENGTH or name in METADATA_TYPES}
+    for c in new.columns:
+        was, of = before.get(c.attribute), arrow_type(c.type)
+        if was is not None and was.name in table.column_names:
+            chunks = [_fit(chunk, was.type, c.type) for chunk in table[was.name].chunks]
+            arrays[c.name] = _pa.chunked_array(chunks, of)
+        elif everything:
+            arrays[c.name] = _pa.nulls(table.num_rows, of)
+    if everything:
+        for name, kind in METADATA_TYPES.items():
+            arrays.setdefault(name, _pa.nulls(table.num_rows, arrow_type(kind)))
+    return _pa.table(arrays)  # type: ignore[no-any-return]
+
+
+def _fit(array: Any, old: Type, new: Type) -> Any:
+    of: Any = arrow_type(new)
+    match old, new:
+        case Null(), _:
+            return _pa.nulls(len(array), of)
+        case Number(), Number():
+            return array if array.type == of else array.cast(of, safe=not pa.types.is_float64(of))
+        case List(a), List(b) if array.type != of:
+            values = _fit(array.values, a, b)
+            own = array.buffers()[:2]
+            return _pa.Array.from_buffers(of, len(array), own, array.null_count, array.offset, [values])
+        case Struct(fields), Struct(others) if fields and array.type != of:
+            places = {f.key: i for i, f in enumerate(fields)}
+            children = [
+                _fit(array.field(places[f.key]), old.by_key[f.key].type, f.type)
+                if f.key in places
+                else _pa.nulls(len(array), arrow_type(f.type))
+                for f in others
+            ]
+            return _pa.StructArray.from_arrays(children, fields=list(of), mask=array.is_null())
+        case _:
+            return array

@@ -1,0 +1,173 @@
+"""Rows in the order of key and sequence number, each once, within a bounded memory.
+
+Rows gather in memory; what goes beyond a limit is sorted, written to local disk as a run, and the runs are merged, a
+piece of each at a time. The whole partition is then in one order, so its parts cover key ranges that do not overlap,
+and a hot key does not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dynalake.catalog.schema import TableSchema
+from dynalake.compact.fit import fit, fits
+from dynalake.record.change import EVENT_TIME, SEQUENCE_NUMBER
+
+_pa: Any = pa  # its stubs take types only as literals; here they are data
+
+SHARE = 4
+"""A part of the memory that holds the rows of one run; sorting them needs about twice as much again."""
+
+MERGED = 64
+"""Runs that are merged at once: as many open files."""
+
+_PIECE = 1 << 20  # bytes of each run that a merge holds
+
+
+class Unfit(Exception):
+    """The rows cannot be had this way: they have to be read again, with the types as they are known now."""
+
+
+class Ambiguous(Exception):
+    """Two different records have one key, sequence number and time: only their lines can tell which one stays."""
+
+
+class Runs:
+    """Takes rows in any order and gives them back in order. `directory` is the caller's to remove."""
+
+    def __init__(self, schema: TableSchema, directory: Path, memory_mb: int) -> None:
+        self._order = [*(c.name for c in schema.key_columns), SEQUENCE_NUMBER, EVENT_TIME]
+        self._directory = directory
+        self._limit = memory_mb * (1 << 20) // SHARE
+        self._held: list[tuple[pa.Table, TableSchema]] = []
+        self._size = 0
+        self._runs: list[tuple[Path, TableSchema]] = []
+        self._made = 0
+        self.duplicates = 0
+
+    def add(self, table: pa.Table, schema: TableSchema, latest: TableSchema) -> None:
+        """`latest` is a schema that holds `schema` and those of all rows so far. Raises `Unfit`, `Ambiguous`."""
+        self._held.append((table, schema))
+        self._size += table.nbytes
+        if self._size > self._limit:
+            self._spill(latest)
+
+    def fits(self, schema: TableSchema) -> bool:
+        """Whether `tables(schema)` can be had."""
+        return all(fits(old, schema) for _, old in [*self._held, *self._runs])
+
+    def tables(self, schema: TableSchema) -> Iterator[pa.Table]:
+        """All rows in order, in tables of bounded size with all columns of `schema`. Raises `Unfit`, `Ambiguous`."""
+        if not self._runs:
+            for piece in self._sorted(schema):
+                yield fit(piece, schema, schema, everything=True)
+            return
+        if self._held:
+            self._spill(schema)
+        while len(self._runs) > MERGED:
+            oldest, self._runs = self._runs[:MERGED], self._runs[MERGED:]
+            self._write(schema, self._merge(oldest, schema))
+            for path, _ in oldest:
+                path.unlink()
+        for piece in self._merge(self._runs, schema):
+            yield fit(piece, schema, schema, everything=True)
+
+    def _spill(self, schema: TableSchema) -> None:
+        self._write(schema, self._sorted(schema))
+
+    def _write(self, schema: TableSchema, tables: Iterator[pa.Table]) -> None:
+        path = self._directory / f"run-{self._made:05d}"
+        self._made += 1
+        first = next(tables)
+        options = pa.ipc.IpcWriteOptions(compression="lz4")
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, first.schema, options=options) as writer:
+            writer.write_table(first, _rows(first))
+            for table in tables:
+                writer.write_table(table, _rows(table))
+        held = tuple(c for c in schema.columns if c.name in first.column_names)
+        self._runs.append((path, replace(schema, columns=held)))
+
+    def _sorted(self, schema: TableSchema) -> Iterator[pa.Table]:
+        """What is held, in order, and held no longer."""
+        held, self._held, self._size = self._held, [], 0
+        if not held:
+            return
+        if not all(fits(old, schema) for _, old in held):
+            raise Unfit
+        table = _together([fit(table, old, schema, everything=False) for table, old in held])
+        del held
+        order = self._sort(table)
+        step = max(1, len(order) // max(1, table.nbytes // (16 * _PIECE)))
+        for start in range(0, len(order), step):
+            yield table.take(order.slice(start, step))
+
+    def _sort(self, table: pa.Table) -> Any:
+        """The places of the rows in order; of each key and sequence number the last."""
+        keys = table.select(self._order).combine_chunks()
+        order: Any = pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in self._order])
+        keys = keys.take(order)
+        alike: Any = np.ones(max(0, len(order) - 1), bool)
+        for name in self._order[:-1]:
+            alike &= np.asarray(pc.equal(keys[name][:-1], keys[name][1:]))
+        if not alike.any():
+            return order
+        moments = np.asarray(keys[EVENT_TIME])
+        doubtful = np.flatnonzero(alike & (moments[:-1] == moments[1:]))
+        if not table.take(order.take(_pa.array(doubtful))).equals(table.take(order.take(_pa.array(doubtful + 1)))):
+            raise Ambiguous
+        self.duplicates += int(alike.sum())
+        return order.filter(_pa.array(np.append(~alike, True)))
+
+    def _merge(self, runs: list[tuple[Path, TableSchema]], schema: TableSchema) -> Iterator[pa.Table]:
+        """Up to the least of the last rows that are held of each run, all rows are there: they are sorted and given."""
+        if not all(fits(old, schema) for _, old in runs):
+            raise Unfit
+        there = {c.attribute for _, old in runs for c in old.columns}
+        schema = replace(schema, columns=tuple(c for c in schema.columns if c.attribute in there))
+        readers = [_read(path, old, schema) for path, old in runs]
+        held = [next(reader, None) for reader in readers]
+        while any(table is not None for table in held):
+            last = _together([t.select(self._order).slice(t.num_rows - 1) for t in held if t is not None])
+            first = pc.sort_indices(last, sort_keys=[(name, "ascending") for name in self._order[:-1]])[0].as_py()
+            pivot = [last[name][first] for name in self._order[:-1]]
+            ready = []
+            for i, table in enumerate(held):
+                if table is None:
+                    continue
+                count = self._count(table, pivot)
+                ready.append(table.slice(0, count))
+                held[i] = table.slice(count) if count < table.num_rows else next(readers[i], None)
+            together = _together(ready)
+            yield together.take(self._sort(together))
+
+    def _count(self, table: pa.Table, pivot: list[Any]) -> int:
+        """The rows whose key and sequence number are not beyond `pivot`: the first ones, as the table is in order."""
+        beyond: Any = pc.greater(table[self._order[-2]], pivot[-1])
+        for name, value in zip(self._order[-3::-1], pivot[-2::-1], strict=True):
+            same = pc.and_(pc.equal(table[name], value), beyond)
+            beyond = pc.or_(pc.greater(table[name], value), same)
+        return table.num_rows - int(pc.sum(beyond).as_py())
+
+
+def _together(tables: list[pa.Table]) -> pa.Table:
+    return pa.concat_tables(tables, promote_options="default").combine_chunks()
+
+
+def _rows(table: pa.Table) -> int:
+    return max(1, table.num_rows * _PIECE // max(1, table.nbytes))
+
+
+def _read(path: Path, old: TableSchema, schema: TableSchema) -> Iterator[pa.Table]:
+    with pa.OSFile(str(path), "rb") as file:
+        reader = pa.ipc.open_file(file)
+        for i in range(reader.num_record_batches):
+            batch = pa.Table.from_batches([reader.get_batch(i)])
+            if batch.num_rows:
+                yield fit(batch, old, schema, everything=True)

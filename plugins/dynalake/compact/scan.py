@@ -1,0 +1,628 @@
+"""JSON Lines into columns: one compiled pass that reads, types and checks every value.
+
+No JSON reader that there is keeps every digit of every value, so this one is our own: what else was tried stands in
+`docs/adr/0004-compiled-reader.md`. It is compiled when it is first used, and works without Python's lock.
+
+`scan` follows a program: the tree of types that the values are expected to have, as numbered nodes. What a line holds
+beyond it, or in a form that needs more than is done here, makes the line *odd*: it is left to `catalog.raw.parse_line`,
+which decides about every line in doubt. So a value is either read here exactly, or not at all.
+
+All of it is one module: what is kept of it on disk is compiled anew when this file changes, and only then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numba import njit
+
+NULL, BOOL, INT, DOUBLE, DECIMAL, TEXT, LIST, STRUCT, MIXED, DIGITS, EMPTY, RAW, SEQUENCE = range(13)
+"""What a node takes. `EMPTY`: an empty object; `RAW`: any object or list, as the text that it is."""
+
+SAW_NULL, SAW_BOOL, SAW_NUMBER, SAW_TEXT, SAW_LIST, SAW_OBJECT = (1 << bit for bit in range(6))
+
+VALUE, NONE = 1, 2
+"""The states of a slot that was touched."""
+
+DEPTH = 64
+PAD = 16
+"""Bytes that must follow the text, the first of them a line break."""
+
+LENGTH_BITS, ESCAPED = 32, 63
+_NEAR = 6
+_EXACT_POWER = 22  # 10^22 is the largest power of ten that a double holds
+_CHUNK_DIGITS = 18
+
+Array = Any  # numpy's, of the type that stands beside it
+
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def _compiled(function: _Function) -> _Function:
+    """Compiled at its first call, and kept on disk where there is a place for it."""
+    try:
+        return njit(nogil=True, cache=True)(function)  # type: ignore[return-value]
+    except RuntimeError:  # neither the package's folder nor the user's cache can be written
+        return njit(nogil=True)(function)  # type: ignore[return-value]
+
+
+class Program(NamedTuple):
+    """The nodes. Node 0 is the record; the children of a struct, or the element of a list, are numbered in a row."""
+
+    kind: Array  # uint8
+    scale: Array  # int64, of a decimal
+    first: Array  # int64, first child
+    count: Array  # int64, children
+    by_key: Array  # int64: from `first` on, the children in the order of their keys
+    key_at: Array  # int64
+    key_end: Array  # int64
+    keys: Array  # uint8
+    never_null: Array  # uint8
+    required: Array  # int64: nodes without which a line is no record
+
+
+class Slots(NamedTuple):
+    """Where values go: each node has a slot per row, or per element of the list that it is in."""
+
+    state_at: Array  # int64, first slot of a node in `state`
+    word_at: Array  # int64, first slot of a node in `words`
+    state: Array  # uint8
+    words: Array  # uint64
+    doubles: Array  # float64: the same memory
+    used: Array  # int64, elements of a list's element node
+    room: Array  # int64
+
+
+class Seen(NamedTuple):
+    """What was met at each node: kinds as bits, and of numbers what `catalog.types.Number` keeps."""
+
+    kinds: Array  # uint8
+    integer: Array  # int64
+    scale: Array  # int64
+    significant: Array  # int64
+    beyond: Array  # uint8: a number that is no 64-bit integer
+
+
+class Rows(NamedTuple):
+    """The lines: where each begins and ends, and whether it was read."""
+
+    at: Array  # int64
+    end: Array  # int64
+    read: Array  # uint8
+
+
+@_compiled
+def scan(text: Array, end: int, p: Program, slots: Slots, seen: Seen, rows: Rows, fixes: Array) -> tuple[int, int, int]:
+    """`(rows, fixes, node)`: `fixes` are (node, slot) of texts for Python to write; `node`, if not -1, has no room.
+
+    `text[:end]` ends with a line break. Lines that are not read have `rows.read` 0; their slots hold anything.
+    """
+    nodes, places = np.zeros(DEPTH, np.int64), np.zeros(DEPTH, np.int64)
+    nexts, starts = np.zeros(DEPTH, np.int64), np.zeros(DEPTH, np.int64)
+    pos, row, fixed = 0, 0, 0
+    while pos < end:
+        if text[pos] == 10:
+            pos += 1
+            continue
+        rows.at[row] = pos
+        depth, node, place, upcoming = 0, 0, row, 0
+        ok = text[pos] == 123
+        pos += 1
+        closing = text[pos] == 125
+        while ok:
+            if closing:
+                if p.kind[node] == LIST:
+                    slots.words[slots.word_at[node] + place] = np.uint64(slots.used[p.first[node]] - starts[depth])
+                pos += 1
+                if depth == 0:
+                    break
+                depth -= 1
+                node, place, upcoming = nodes[depth], places[depth], nexts[depth]
+            else:
+                # The node of the next value.
+                if p.kind[node] == LIST:
+                    child = p.first[node]
+                    at = slots.used[child]
+                    if at >= slots.room[child]:
+                        return row, fixed, child
+                    slots.used[child] = at + 1
+                else:
+                    if text[pos] != 34:
+                        ok = False
+                        break
+                    stop, _ = _string(text, pos)
+                    if stop < 0 or text[stop] != 58:
+                        ok = False
+                        break
+                    child = _find(text, pos + 1, stop - 1, p, node, upcoming)
+                    at = place
+                    if child < 0 or slots.state[slots.state_at[child] + at]:  # unknown, or there twice
+                        ok = False
+                        break
+                    upcoming = child - p.first[node] + 1
+                    pos = stop + 1
+                # The value.
+                kind, c = p.kind[child], text[pos]
+                state, word = slots.state_at[child] + at, slots.word_at[child]
+                if c == 34:
+                    stop, escaped = _string(text, pos)
+                    seen.kinds[child] |= SAW_TEXT
+                    if stop < 0:
+                        ok = False
+                    elif kind == TEXT:
+                        slots.words[word + at] = _piece(pos + 1, stop - 1, escaped)
+                    elif kind == MIXED:
+                        slots.words[word + at] = _piece(pos, stop, False)
+                    elif kind == SEQUENCE:
+                        ok = stop - pos == 42
+                        for i in range(pos + 1, stop - 1):
+                            ok &= 48 <= text[i] <= 57
+                        slots.words[word + at] = _piece(pos + 1, stop - 1, False)
+                    else:
+                        ok = False
+                    if not ok:
+                        break
+                    slots.state[state] = VALUE
+                    pos = stop
+                elif c == 123 or c == 91:
+                    seen.kinds[child] |= SAW_OBJECT if c == 123 else SAW_LIST
+                    if kind == (STRUCT if c == 123 else LIST):
+                        if depth + 1 == DEPTH:
+                            ok = False
+                            break
+                        slots.state[state] = VALUE
+                        nodes[depth], places[depth], nexts[depth] = node, place, upcoming
+                        depth += 1
+                        node, place, upcoming = child, at, 0
+                        if c == 91:
+                            starts[depth] = slots.used[p.first[node]]
+                        pos += 1
+                        closing = text[pos] == c + 2
+                        continue
+                    if kind in (MIXED, RAW):
+                        stop, plain = _skip(text, pos)
+                        if stop < 0:
+                            ok = False
+                            break
+                        slots.words[word + at] = _piece(pos, stop, False)
+                        if not plain and kind == MIXED:
+                            fixes[fixed, 0], fixes[fixed, 1] = child, at
+                            fixed += 1
+                        pos = stop
+                    elif kind == EMPTY and c == 123 and text[pos + 1] == 125:
+                        pos += 2
+                    else:
+                        ok = False
+                        break
+                    slots.state[state] = VALUE
+                elif c == 110:
+                    if text[pos + 1] != 117 or text[pos + 2] != 108 or text[pos + 3] != 108 or p.never_null[child]:
+                        ok = False
+                        break
+                    seen.kinds[child] |= SAW_NULL
+                    slots.state[state] = NONE
+                    pos += 4
+                elif c == 116 or c == 102:
+                    stop = _boolean(text, pos)
+                    seen.kinds[child] |= SAW_BOOL
+                    if stop < 0:
+                        ok = False
+                    elif kind == BOOL:
+                        slots.words[word + at] = np.uint64(c == 116)
+                    elif kind == MIXED:
+                        slots.words[word + at] = _piece(pos, stop, False)
+                    else:
+                        ok = False
+                    if not ok:
+                        break
+                    slots.state[state] = VALUE
+                    pos = stop
+                else:
+                    stop, negative, digits, significant, power, m0, m1, m2, plain = _number(text, pos)
+                    if stop < 0:
+                        ok = False
+                        break
+                    seen.kinds[child] |= SAW_NUMBER
+                    shift = power + digits - significant  # the exponent of the number without zeros at its end
+                    whole, scale = max(0, significant + shift), max(0, -shift)
+                    integer, fits = 0, False
+                    if scale == 0 and whole <= 19:
+                        fits, integer = _int64(negative, digits, power, m0, m1)
+                    seen.integer[child] = max(seen.integer[child], whole)
+                    seen.scale[child] = max(seen.scale[child], scale)
+                    seen.significant[child] = max(seen.significant[child], whole if fits else significant)
+                    if not fits:
+                        seen.beyond[child] = 1
+                    if kind == INT:
+                        ok = fits
+                        slots.words[word + at] = np.uint64(integer)
+                    elif kind == DOUBLE:
+                        ok = digits <= _CHUNK_DIGITS and (whole if fits else significant) <= 15
+                        if ok:
+                            mantissa = m0 // _power(digits - significant)
+                            if shift < -_EXACT_POWER or shift > _EXACT_POWER:
+                                ok = digits == 0
+                                shift = 0
+                            # Both are held by a double exactly, so one operation rounds once: to the nearest.
+                            value = np.float64(mantissa)
+                            value = value / _double_power(-shift) if shift < 0 else value * _double_power(shift)
+                            slots.doubles[word + at] = -value if negative else value
+                    elif kind == DECIMAL:
+                        ok = scale <= p.scale[child] and whole + p.scale[child] <= 38
+                        ok = ok and power + p.scale[child] >= 0
+                        if ok:
+                            high, low = _decimal(negative, digits, power + p.scale[child], m0, m1, m2)
+                            slots.words[word + 2 * at] = low
+                            slots.words[word + 2 * at + 1] = high
+                    elif kind in (MIXED, DIGITS):
+                        slots.words[word + at] = _piece(pos, stop, False)
+                        if not plain:
+                            fixes[fixed, 0], fixes[fixed, 1] = child, at
+                            fixed += 1
+                    else:
+                        ok = False
+                    if not ok:
+                        break
+                    slots.state[state] = VALUE
+                    pos = stop
+            # After a value: another one, or the end of what it is in.
+            c = text[pos]
+            closing = False
+            if c == 44:
+                pos += 1
+            elif c == (93 if p.kind[node] == LIST else 125):
+                closing = True
+            else:
+                ok = False
+        if ok:
+            ok = text[pos] == 10
+            for i in range(len(p.required)):
+                ok &= slots.state[slots.state_at[p.required[i]] + row] == VALUE
+        if not ok:
+            # The lists that are open get their lengths, so that the elements that follow keep their places.
+            while depth:
+                if p.kind[node] == LIST:
+                    slots.words[slots.word_at[node] + place] = np.uint64(slots.used[p.first[node]] - starts[depth])
+                depth -= 1
+                node, place = nodes[depth], places[depth]
+            while text[pos] != 10:
+                pos += 1
+        rows.read[row] = ok
+        rows.end[row] = pos
+        pos += 1
+        row += 1
+    return row, fixed, -1
+
+
+@_compiled
+def gather(text: Array, words: Array, state: Array) -> tuple[Array, Array]:
+    """`(offsets, bytes)`: the pieces of text one after the other, without escapes; of slots without a value nothing."""
+    size = 0
+    for i in range(len(words)):
+        if state[i] == VALUE:
+            size += _length(words[i])
+    offsets, out = np.zeros(len(words) + 1, np.int64), np.empty(size, np.uint8)
+    to = 0
+    for i in range(len(words)):
+        if state[i] == VALUE:
+            start, length = np.int64(words[i] & np.uint64(0xFFFFFFFF)), _length(words[i])
+            if words[i] >> np.uint64(ESCAPED):
+                pos = start
+                while pos < start + length:
+                    c = text[pos]
+                    pos += 1
+                    if c == 92:
+                        c = text[pos]
+                        pos += 1
+                        if c == 110:
+                            c = np.uint8(10)
+                        elif c == 116:
+                            c = np.uint8(9)
+                        elif c == 114:
+                            c = np.uint8(13)
+                        elif c == 98:
+                            c = np.uint8(8)
+                        elif c == 102:
+                            c = np.uint8(12)
+                    out[to] = c
+                    to += 1
+            else:
+                for j in range(length):
+                    out[to + j] = text[start + j]
+                to += length
+        offsets[i + 1] = to
+    return offsets, out[:to]
+
+
+@_compiled
+def _piece(start: int, end: int, escaped: bool) -> Any:
+    packed = np.uint64(start) | (np.uint64(end - start) << np.uint64(LENGTH_BITS))
+    return packed | (np.uint64(escaped) << np.uint64(ESCAPED))
+
+
+@_compiled
+def _length(word: Any) -> int:
+    return np.int64((word >> np.uint64(LENGTH_BITS)) & np.uint64(0x7FFFFFFF))  # type: ignore[return-value]
+
+
+@_compiled
+def _find(text: Array, start: int, stop: int, p: Program, node: int, upcoming: int) -> int:
+    """The child with the key, or -1. The keys mostly come in the program's order."""
+    first, count, length = p.first[node], p.count[node], stop - start
+    for i in range(upcoming, min(upcoming + _NEAR, count)):
+        child = first + i
+        at = p.key_at[child]
+        if p.key_end[child] - at == length:
+            same = True
+            for j in range(length):
+                if p.keys[at + j] != text[start + j]:
+                    same = False
+                    break
+            if same:
+                return child  # type: ignore[no-any-return]
+    low, high = 0, count
+    while low < high:
+        middle = (low + high) // 2
+        child = p.by_key[first + middle]
+        at, end = p.key_at[child], p.key_end[child]
+        order, i = 0, 0
+        while order == 0 and i < length and at + i < end:
+            order = int(text[start + i]) - int(p.keys[at + i])
+            i += 1
+        if order == 0:
+            order = length - (end - at)
+        if order == 0:
+            return child  # type: ignore[no-any-return]
+        if order > 0:
+            low = middle + 1
+        else:
+            high = middle
+    return -1
+
+
+@_compiled
+def _string(text: Array, pos: int) -> tuple[int, bool]:
+    """The place after the string that begins at `pos`, or -1; and whether it has escapes. Those with `u` are odd."""
+    escaped = False
+    pos += 1
+    while True:
+        c = text[pos]
+        if c == 34:
+            return pos + 1, escaped
+        if c < 32:
+            return -1, False
+        if c == 92:
+            escaped = True
+            pos += 1
+            c = text[pos]
+            # `\/` is odd too: it is not how JSON text is written.
+            if not (c == 34 or c == 92 or c == 110 or c == 116 or c == 114 or c == 98 or c == 102):
+                return -1, False
+        pos += 1
+
+
+@_compiled
+def _boolean(text: Array, pos: int) -> int:
+    if text[pos] == 116:
+        found = text[pos + 1] == 114 and text[pos + 2] == 117 and text[pos + 3] == 101
+        return pos + 4 if found else -1
+    found = text[pos + 1] == 97 and text[pos + 2] == 108 and text[pos + 3] == 115 and text[pos + 4] == 101
+    return pos + 5 if found else -1
+
+
+@_compiled
+def _number(text: Array, pos: int) -> tuple[int, bool, int, int, int, Any, Any, Any, bool]:
+    """`(end, negative, digits, significant, power, m0, m1, m2, plain)`: ±digits · 10^power, its digits in three pieces.
+
+    `significant`: digits without zeros at the end; `plain`: written as Python writes it. `end` -1: none, or an odd one.
+    """
+    ten = np.uint64(10)
+    m0, m1, m2 = np.uint64(0), np.uint64(0), np.uint64(0)
+    digits, significant, fraction, power = 0, 0, 0, 0
+    negative = text[pos] == 45
+    if negative:
+        pos += 1
+    start, point = pos, -1
+    while True:
+        c = text[pos]
+        if c == 46 and point < 0:
+            point = pos
+        elif 48 <= c <= 57:
+            d = np.uint64(c - 48)
+            if digits or d:
+                if digits < 18:
+                    m0 = m0 * ten + d
+                elif digits < 36:
+                    m1 = m1 * ten + d
+                else:
+                    m2 = m2 * ten + d
+                digits += 1
+                if d:
+                    significant = digits
+            if point >= 0:
+                fraction += 1
+        else:
+            break
+        pos += 1
+    whole = (point if point >= 0 else pos) - start
+    odd = whole == 0 or (whole > 1 and text[start] == 48) or (point >= 0 and fraction == 0)
+    odd |= digits > 54 or (negative and digits == 0)
+    plain = True
+    if c == 101 or c == 69:
+        plain = False
+        pos += 1
+        below = text[pos] == 45
+        if below or text[pos] == 43:
+            pos += 1
+        first = pos
+        while 48 <= text[pos] <= 57 and pos - first < 5:
+            power = power * 10 + int(text[pos] - 48)
+            pos += 1
+        odd |= pos == first or pos - first == 5
+        if below:
+            power = -power
+    power -= fraction
+    if point >= 0 and power + max(digits, 1) - 1 < -6:
+        plain = False
+    if digits == 0:
+        power = 0
+    return -1 if odd else pos, negative, digits, significant, power, m0, m1, m2, plain
+
+
+@_compiled
+def _int64(negative: bool, digits: int, power: int, m0: Any, m1: Any) -> tuple[bool, int]:
+    """Whether the number, an integer of at most 19 digits, is within 64 bits; and the integer."""
+    value, rest = m0, digits
+    if digits > 18:
+        # Digits beyond the nineteenth are zeros behind the point.
+        kept = min(digits, digits + power) - 18
+        value = m0
+        if kept > 0:
+            value = m0 * np.uint64(10) + m1 // _power(min(digits, 36) - 18 - kept)
+        rest = digits + power
+        power = rest - 18 - max(kept, 0)
+    if power > 0:
+        value = value * _power(power)
+    elif power < 0:
+        value = value // _power(-power)
+    if value > np.uint64(9223372036854775807):
+        if negative and value == np.uint64(9223372036854775808):
+            return True, -9223372036854775808
+        return False, 0
+    integer = np.int64(value)
+    return True, -integer if negative else integer  # type: ignore[return-value]
+
+
+@_compiled
+def _power(exponent: int) -> Any:
+    value = np.uint64(1)
+    for _ in range(exponent):
+        value *= np.uint64(10)
+    return value
+
+
+@_compiled
+def _double_power(exponent: int) -> float:
+    value = 1.0
+    for _ in range(exponent):
+        value *= 10.0
+    return value
+
+
+@_compiled
+def _decimal(negative: bool, digits: int, zeros: int, m0: Any, m1: Any, m2: Any) -> tuple[Any, Any]:
+    """`(high, low)`: the digits and `zeros` zeros behind them, as 128 bits."""
+    high, low = np.uint64(0), m0
+    if digits > 18:
+        high, low = _add(*_times_ten(high, low, min(digits, 36) - 18), m1)
+    if digits > 36:
+        high, low = _add(*_times_ten(high, low, digits - 36), m2)
+    high, low = _times_ten(high, low, zeros)
+    if negative:
+        low = ~low + np.uint64(1)
+        high = ~high + np.uint64(low == 0)
+    return high, low
+
+
+@_compiled
+def _times_ten(high: Any, low: Any, exponent: int) -> tuple[Any, Any]:
+    half, mask = np.uint64(32), np.uint64(0xFFFFFFFF)
+    while exponent > 0:
+        by = _power(min(exponent, 9))
+        exponent -= 9
+        below = (low & mask) * by
+        above = (low >> half) * by + (below >> half)
+        low = (above << half) | (below & mask)
+        high = high * by + (above >> half)
+    return high, low
+
+
+@_compiled
+def _add(high: Any, low: Any, value: Any) -> tuple[Any, Any]:
+    total = low + value
+    return high + np.uint64(total < low), total
+
+
+@_compiled
+def _skip(text: Array, pos: int) -> tuple[int, bool]:
+    """The place after the object or list at `pos`, or -1; and whether it is written as `catalog.arrow.json_text` does.
+
+    Keys that do not ascend are odd: only ascending ones cannot be there twice.
+    """
+    plain = True
+    closers, key_at, key_end = np.zeros(DEPTH, np.uint8), np.zeros(DEPTH, np.int64), np.zeros(DEPTH, np.int64)
+    depth = 0
+    closers[0] = text[pos] + 2
+    pos += 1
+    value_next = text[pos] != closers[0]
+    while True:
+        if value_next:
+            if closers[depth] == 125:
+                if text[pos] != 34:
+                    return -1, False
+                stop, escaped = _string(text, pos)
+                if stop < 0 or escaped or text[stop] != 58:
+                    return -1, False
+                plain &= not _has_tag(text, pos, stop)
+                if key_end[depth] and not _ascends(text, key_at[depth], key_end[depth], pos + 1, stop - 1):
+                    return -1, False
+                key_at[depth], key_end[depth] = pos + 1, stop - 1
+                pos = stop + 1
+            c = text[pos]
+            if c == 34:
+                stop, escaped = _string(text, pos)
+                if stop >= 0:
+                    plain &= not _has_tag(text, pos, stop)
+            elif c == 123 or c == 91:
+                depth += 1
+                if depth == DEPTH:
+                    return -1, False
+                closers[depth] = c + 2
+                key_end[depth] = 0
+                pos += 1
+                value_next = text[pos] != closers[depth]
+                continue
+            elif c == 110:
+                found = text[pos + 1] == 117 and text[pos + 2] == 108 and text[pos + 3] == 108
+                stop = pos + 4 if found else -1
+            elif c == 116 or c == 102:
+                stop = _boolean(text, pos)
+            else:
+                stop, _, _, _, _, _, _, _, as_python = _number(text, pos)
+                plain &= as_python
+            if stop < 0:
+                return -1, False
+            pos = stop
+        else:
+            pos += 1
+            if depth == 0:
+                return pos, plain
+            depth -= 1
+        c = text[pos]
+        if c == 44:
+            pos += 1
+            value_next = True
+        elif c == closers[depth]:
+            value_next = False
+        else:
+            return -1, False
+
+
+@_compiled
+def _has_tag(text: Array, start: int, stop: int) -> bool:
+    """Whether `</` is in it, which `json_text` writes in another way."""
+    found = False
+    for i in range(start, stop - 1):
+        found |= text[i] == 60 and text[i + 1] == 47
+    return found
+
+
+@_compiled
+def _ascends(text: Array, at: int, end: int, next_at: int, next_end: int) -> bool:
+    for i in range(min(end - at, next_end - next_at)):
+        if text[at + i] != text[next_at + i]:
+            return text[at + i] < text[next_at + i]  # type: ignore[no-any-return]
+    return end - at < next_end - next_at
