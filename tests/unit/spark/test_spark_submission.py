@@ -110,8 +110,12 @@ def test_an_outcome_is_the_conversion_or_the_job_s_own_error(clients: Clients) -
         read_outcome(clients, names, REQUEST)
 
 
+ABSENT = ("airflow", "awswrangler", "isal", "zlib_ng", "numba", "pandas")
+"""What there is in Airflow's environment and not, or not for sure, where Spark runs."""
+
+
 def test_the_archive_is_all_that_the_job_imports(tmp_path: Path) -> None:
-    """Where there is no Airflow, and nothing of the repository."""
+    """Where there is Spark, pyarrow and boto3, and nothing of the repository."""
     archive = tmp_path / "dynalake.zip"
     archive.write_bytes(build_spark_package(NAMES.lake).body)
     script = (
