@@ -12,11 +12,13 @@ from decimal import Decimal
 from itertools import islice
 from typing import Any, Protocol
 
-from zlib_ng import zlib_ng
-
 from dynalake.clients import Clients
 
-zlib: Any = zlib_ng  # its stubs know neither `copy` nor the error
+zlib: Any  # zlib_ng's stubs know neither `copy` nor the error
+try:
+    from zlib_ng import zlib_ng as zlib
+except ImportError:  # where Spark runs, there is what the cluster has
+    import zlib
 
 _GZIP = b"\x1f\x8b"
 _CHUNK = 1 << 20

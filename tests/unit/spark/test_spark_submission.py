@@ -119,6 +119,7 @@ def test_the_archive_is_all_that_the_job_imports(tmp_path: Path) -> None:
     archive = tmp_path / "dynalake.zip"
     archive.write_bytes(build_spark_package(NAMES.lake).body)
     script = (
-        f"import sys; sys.modules['airflow'] = None; sys.path.insert(0, {str(archive)!r}); import dynalake.spark.job"
+        f"import sys; sys.modules.update(dict.fromkeys({ABSENT})); sys.path.insert(0, {str(archive)!r}); "
+        "import dynalake.spark.job"
     )
     subprocess.run([sys.executable, "-I", "-c", script], cwd=tmp_path, check=True)
