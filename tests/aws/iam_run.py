@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -55,9 +55,18 @@ class Secured:
     root: Clients
     dag: Clients
     lake: Lake
-    options: LakeOptions
+    given: Mapping[str, Any]
+    """The lake's options."""
     roles: Mapping[str, str]
     """Logical names of the roles to their own: `DagRole`, `DeployRole`, later `Role` and `FirehoseRole`."""
+    policies: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """What each role was granted."""
+    boundaries: Mapping[str, str] = field(default_factory=dict)
+    """The boundary's ARN of each role that a stack made."""
+
+    @property
+    def options(self) -> LakeOptions:
+        return LakeOptions.parse(self.given)
 
 
 def secure(aws: LocalAws, environment: str) -> Secured:
@@ -68,14 +77,12 @@ def secure(aws: LocalAws, environment: str) -> Secured:
     outputs = deploy_roles(root, environment, f"arn:aws:iam::{ACCOUNT}:root", key)
     session = root.sts.assume_role(RoleArn=outputs["DagRoleArn"], RoleSessionName="airflow")["Credentials"]
     dag = clients_with(aws, session["AccessKeyId"], session["SecretAccessKey"], session["SessionToken"])
-    options = LakeOptions.parse(
-        {
-            "deploy_role_arn": outputs["DeployRoleArn"],
-            "permissions_boundary_arn": outputs["PermissionsBoundaryArn"],
-            "kms_key_arn": key,
-            "tracing": "Active",
-        }
-    )
+    options = {
+        "deploy_role_arn": outputs["DeployRoleArn"],
+        "permissions_boundary_arn": outputs["PermissionsBoundaryArn"],
+        "kms_key_arn": key,
+        "tracing": "Active",
+    }
     lake = plan_lake(dag, environment, prefix=PREFIX)
     return Secured(aws, root, dag, lake, options, roles_of(root, roles_stack(environment)))
 

@@ -19,7 +19,7 @@ from dynalake.capture.redrive import plan_redrive
 from dynalake.capture.replay import replay_chunk
 from dynalake.capture.source import check_source
 from dynalake.capture.specs import storage_spec, table_spec
-from dynalake.capture.stacks import apply_stack, stack_state
+from dynalake.capture.stacks import apply_stack, plan_stack, stack_state
 from dynalake.capture.stored import delete_objects
 from dynalake.capture.teardown import delete_catalog, delete_stack, send_last_canaries, stop_mapping
 from dynalake.capture.verify import find_canary
@@ -43,8 +43,25 @@ from tests.aws.iam_run import (
 
 TEMPLATES = Path("infra/cloudformation")
 
+READS_BACK = "the resource's schema: CloudFormation reads back what it made"
+NEW_VERSION = "an update of dynalake may change it in the template"
 # What local AWS cannot show, because it does the same in another way; each with where AWS says that it is needed.
 NOT_SHOWN = {
+    "DeployRole": {
+        "cloudwatch:ListTagsForResource": READS_BACK,
+        "firehose:ListTagsForDeliveryStream": READS_BACK,
+        "iam:GetRolePolicy": READS_BACK,
+        "kinesis:ListTagsForResource": READS_BACK,
+        "kinesis:ListTagsForStream": READS_BACK,
+        "logs:ListTagsForResource": READS_BACK,
+        "kinesis:TagResource": "the resource's schema: tags that change",
+        "glue:UpdateDatabase": NEW_VERSION,
+        "iam:UpdateAssumeRolePolicy": NEW_VERSION,
+        "iam:UpdateRoleDescription": NEW_VERSION,
+        "firehose:StartDeliveryStreamEncryption": "a lake that gets its key later",
+        "kms:GenerateDataKey": "the schemas of the function and the mapping: what Lambda encrypts",
+        "s3:GetObjectVersion": "the function's schema: its code is in a bucket that keeps versions",
+    },
     "Role": {},
     "FirehoseRole": {
         "s3:AbortMultipartUpload": "Firehose's own list: controlling-access.html#using-iam-s3",
@@ -80,13 +97,53 @@ def enforced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
 def ran(enforced: LocalAws) -> Secured:
     """A lake in which everything was done once: nothing of it may have been denied."""
     here = secure(enforced, "iam-run")
+    fail_at_first(here)
     run(here)
     here.roles = {
         **here.roles,
         **roles_of(here.root, here.lake.storage_stack),
         **roles_of(here.root, here.lake.forwarder_stack),
     }
+    here.policies = {name: policies_of(here.root, role) for name, role in here.roles.items()}
+    iam: Any = here.root._make("iam")
+    here.boundaries = {
+        name: iam.get_role(RoleName=here.roles[name])["Role"]["PermissionsBoundary"]["PermissionsBoundaryArn"]
+        for name in ("Role", "FirehoseRole")
+    }
+    give_up_the_lake(here)
     return here
+
+
+def fail_at_first(here: Secured) -> None:
+    """A first deployment that does not come to its end is taken back, bucket and all."""
+    wanted = storage_spec(here.lake, create_bucket=True, options=here.options)
+    assert plan_stack(here.dag, wanted).creates
+    here.root.ssm.put_parameter(Name=here.lake.lake_parameter, Type="String", Value="somebody's")
+    with pytest.raises(StackError, match="AlreadyExists"):
+        apply_stack(here.dag, wanted)
+    with pytest.raises(ClientError):
+        here.root.s3.head_bucket(Bucket=here.lake.bucket)
+    here.root.ssm.delete_parameter(Name=here.lake.lake_parameter)
+
+
+def change_everything(here: Secured, settings: TableSettings) -> None:
+    """Each kind of resource is changed in place, there and back."""
+    here.root.s3.create_bucket(Bucket="access-logs")
+    more = {"access_log_bucket": "access-logs", "alarm_email": "ops@example.com", "query_bytes_limit": 10_000_000}
+    less: dict[str, Any] = {"access_log_bucket": "", "alarm_email": "", "query_bytes_limit": 0}
+    grown = replace(settings, shards=2, stream_retention_hours=48, buffer_seconds=30, batch_size=500)
+    other = {**more, "memory_mb": 256, "reserved_concurrency": 5, "forwarder_log_retention_days": 7}
+    set_up_secured(replace(here, given={**here.given, **other}), grown, update=True)
+    back = {**less, "memory_mb": 512, "reserved_concurrency": -1, "forwarder_log_retention_days": 30}
+    set_up_secured(replace(here, given={**here.given, **back}), settings, update=True)
+
+
+def give_up_the_lake(here: Secured) -> None:
+    """What no DAG does: an administrator deletes the lake's own stacks, and CloudFormation does it in its role."""
+    for stack in (here.lake.forwarder_stack, here.lake.storage_stack):
+        here.root.cloudformation.delete_stack(StackName=stack, RoleARN=here.given["deploy_role_arn"])
+        waiter = here.root.cloudformation.get_waiter("stack_delete_complete")
+        waiter.wait(StackName=stack, WaiterConfig={"Delay": 1})
 
 
 def run(here: Secured) -> None:
@@ -99,6 +156,8 @@ def run(here: Secured) -> None:
         make_table(root, table, view_type=None)
         settings = TableSettings(table, delivery=delivery, max_record_kb=5, max_retries=0)
         names = set_up_secured(here, settings)
+        if delivery == "kinesis":
+            change_everything(here, settings)
         killed_and_failed(here, names)
         prove(dag, names, f"canary-{delivery}")
         write(here, table, 30)
@@ -181,16 +240,19 @@ def used(here: Secured, role: str) -> list[dict[str, Any]]:
 
 def test_nothing_that_a_role_did_was_denied(ran: Secured) -> None:
     denied = [
-        one for role in ("DagRole", "Role", "FirehoseRole") for one in used(ran, role) if one["decision"] != "Allow"
+        one
+        for role in ("DagRole", "DeployRole", "Role", "FirehoseRole")
+        for one in used(ran, role)
+        if one["decision"] != "Allow"
     ]
     assert denied == []
 
 
-@pytest.mark.parametrize("role", ["DagRole", "Role", "FirehoseRole"])
+@pytest.mark.parametrize("role", ["DagRole", "DeployRole", "Role", "FirehoseRole"])
 def test_a_role_was_granted_nothing_that_it_did_not_use(ran: Secured, role: str) -> None:
     done = used(ran, role)
     unused = []
-    for statement in policies_of(ran.root, ran.roles[role]):
+    for statement in ran.policies[role]:
         for action in statement["Action"]:
             shown = any(
                 one["action"].lower() == action.lower()
@@ -202,15 +264,15 @@ def test_a_role_was_granted_nothing_that_it_did_not_use(ran: Secured, role: str)
     assert unused == []
 
 
-@pytest.mark.parametrize("role", ["DagRole", "Role", "FirehoseRole"])
+@pytest.mark.parametrize("role", ["DagRole", "DeployRole", "Role", "FirehoseRole"])
 def test_what_local_aws_cannot_show_is_granted_and_not_shown(ran: Secured, role: str) -> None:
-    granted = {action for statement in policies_of(ran.root, ran.roles[role]) for action in statement["Action"]}
+    granted = {action for statement in ran.policies[role] for action in statement["Action"]}
     assert set(NOT_SHOWN[role]) <= granted
 
 
 @pytest.mark.parametrize("role", ["DagRole", "DeployRole", "Role", "FirehoseRole"])
 def test_a_wildcard_has_a_stated_reason(ran: Secured, role: str) -> None:
-    for statement in policies_of(ran.root, ran.roles[role]):
+    for statement in ran.policies[role]:
         assert not [action for action in statement["Action"] if "*" in action]
         if "*" in statement["Resource"]:
             assert statement["Sid"] in WILDCARDS
@@ -222,7 +284,7 @@ def test_a_wildcard_has_a_stated_reason(ran: Secured, role: str) -> None:
 
 
 def test_cloudformation_was_granted_only_what_its_resources_need(ran: Secured) -> None:
-    """Locally CloudFormation acts without a role, so its grants are held against the resources' own schemas."""
+    """What local AWS asks for is chosen by hand, so the grants are held against the resources' own schemas, too."""
     types = {
         found
         for name in ("storage", "forwarder", "table")
@@ -235,7 +297,7 @@ def test_cloudformation_was_granted_only_what_its_resources_need(ran: Secured) -
             if handler != "list":
                 needed |= set(about["permissions"])
     # Not in the schema of the bucket policy, whose deletion it is.
-    granted = {a for statement in policies_of(ran.root, ran.roles["DeployRole"]) for a in statement["Action"]}
+    granted = {a for statement in ran.policies["DeployRole"] for a in statement["Action"]}
     assert granted - needed == set()
 
 
@@ -257,10 +319,9 @@ def test_the_dags_cannot_deploy_with_their_own_permissions(ran: Secured) -> None
 
 
 def test_the_roles_are_bounded(ran: Secured) -> None:
-    iam: Any = ran.root._make("iam")
-    for role in ("Role", "FirehoseRole"):
-        found = iam.get_role(RoleName=ran.roles[role])["Role"]
-        assert found["PermissionsBoundary"]["PermissionsBoundaryArn"].startswith(f"arn:aws:iam::{ACCOUNT}:policy/")
+    assert set(ran.boundaries) == {"Role", "FirehoseRole"}
+    for boundary in ran.boundaries.values():
+        assert boundary.startswith(f"arn:aws:iam::{ACCOUNT}:policy/")
 
 
 def test_a_role_that_may_not_be_passed_fails_the_deployment(ran: Secured) -> None:

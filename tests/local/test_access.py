@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, WaiterError
 
 from infra.local.process import LocalAws
 
@@ -155,3 +156,44 @@ def test_what_a_customer_s_key_encrypts_needs_the_key(
                 call()
             noted = [one for one in enforced.call("GET", "/_dynalake/actions") if one["role"] == name]
             assert (needed, key, "Deny") in {(one["action"], one["resource"], one["decision"]) for one in noted}
+
+
+@pytest.mark.parametrize("allowed", ["ssm:PutParameter", "ssm:*"])
+def test_cloudformation_acts_in_the_role_that_it_was_handed(
+    root: Callable[[str], Any], enforced: LocalAws, allowed: str
+) -> None:
+    """https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/using-iam-servicerole.html"""
+    name = f"handed-{len(allowed)}"
+    trust = {"Service": "cloudformation.amazonaws.com"}
+    parameters = f"arn:aws:ssm:us-east-1:{ACCOUNT}:parameter/{name}/*"
+    arn = role(root, name, trust, (allowed, parameters))
+    parameter = {"Type": "String", "Value": "x"}
+    resources = {"One": {"Type": "AWS::SSM::Parameter", "Properties": {**parameter, "Name": f"/{name}/one"}}}
+    cloudformation = root("cloudformation")
+
+    def deployed(template: dict[str, Any], kind: str) -> str:
+        change = cloudformation.create_change_set(
+            StackName=name,
+            ChangeSetName=f"c{len(template)}",
+            ChangeSetType=kind,
+            TemplateBody=json.dumps({"Resources": template}),
+            RoleARN=arn,
+        )
+        cloudformation.execute_change_set(ChangeSetName=change["Id"], StackName=name)
+        with suppress(WaiterError):
+            waiter = cloudformation.get_waiter(f"stack_{kind.lower()}_complete")
+            waiter.wait(StackName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 20})
+        return str(cloudformation.describe_stacks(StackName=name)["Stacks"][0]["StackStatus"])
+
+    if allowed == "ssm:PutParameter":
+        # Its tags and what it reads back are further actions.
+        assert deployed(resources, "CREATE") == "ROLLBACK_COMPLETE"
+        events = cloudformation.describe_stack_events(StackName=name)["StackEvents"]
+        assert any("AccessDenied" in event.get("ResourceStatusReason", "") for event in events)
+        return
+    assert deployed(resources, "CREATE") == "CREATE_COMPLETE"
+    other = {"Two": {"Type": "AWS::SSM::Parameter", "Properties": {**parameter, "Name": "/elsewhere/two"}}}
+    assert deployed({**resources, **other}, "UPDATE") == "UPDATE_ROLLBACK_COMPLETE"
+    used = [one for one in enforced.call("GET", "/_dynalake/actions") if one["role"] == name]
+    denied = {one["resource"] for one in used if one["decision"] != "Allow"}
+    assert denied == {f"arn:aws:ssm:us-east-1:{ACCOUNT}:parameter/elsewhere/two"}

@@ -16,6 +16,7 @@ def install_all() -> Any:
         athena,
         cloudformation,
         cloudwatch,
+        deploy_role,
         emitted_metrics,
         event_source_mapping,
         exports,
@@ -36,6 +37,7 @@ def install_all() -> Any:
         cloudwatch,
         emitted_metrics,
         access,
+        deploy_role,
         glue,
         athena,
     ):

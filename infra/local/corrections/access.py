@@ -29,6 +29,10 @@ _MAPPING_ACTIONS = {
     "PUT": "lambda:UpdateEventSourceMapping",
 }
 
+Request = tuple[str, str] | tuple[str, str, Mapping[str, str]]
+"""What a service asks for: an action, a resource, and the condition keys that come with it, in lower case."""
+
+_stack_roles: dict[tuple[str, str], str] = {}
 _decisions: dict[tuple[str, str, str, str], int] = {}
 _lock = threading.Lock()
 
@@ -77,7 +81,7 @@ def install() -> None:
     pin = gateway.pin_request_origin
     # Nothing leaves the machine, so it counts as TLS to policies that ask for it.
     gateway.pin_request_origin = lambda address, secure: pin(address, True)
-    for action in ("CreateChangeSet", "DeleteStack"):
+    for action in ("CreateChangeSet", "CreateStack", "DeleteStack"):
         handlers._ACTION_HANDLERS[action] = _passing_role(action, handlers._ACTION_HANDLERS[action])
 
 
@@ -105,8 +109,13 @@ def forget() -> None:
         _decisions.clear()
 
 
-def allows(role_arn: str, service: str, requests: Sequence[tuple[str, str]]) -> bool:
-    """Whether a service may assume the role and do all of this in it: `(action, resource)` each."""
+def role_of_stack(stack: str) -> str:
+    """The role that CloudFormation was last handed for a stack; empty for none."""
+    return _stack_roles.get((get_account_id(), stack), "")
+
+
+def allows(role_arn: str, service: str, requests: Sequence[Request]) -> bool:
+    """Whether a service may assume the role and do all of this in it."""
     if not gateway.AUTH:
         return True
     role_name = role_arn.rpartition("/")[2]
@@ -117,7 +126,7 @@ def allows(role_arn: str, service: str, requests: Sequence[tuple[str, str]]) -> 
         return False
     policies = iam_evaluator._gather_role_policies(role_name, account)
     limits = iam_evaluator._permissions_boundary(iam._roles, role_name, account)
-    wanted = [each for request in requests for each in (request, *keys.implied(*request))]
+    wanted = [each for request in requests for each in (request, *keys.implied(*request[:2]))]
     # Each is decided, and so noted, also after one that is denied.
     decided = [_decide(role_name, account, request, policies, limits) for request in wanted]
     return all(decided)
@@ -135,7 +144,7 @@ def caller_allows(requests: Sequence[tuple[str, str]]) -> bool:
     return all(decided)
 
 
-def _decide(role_name: str, account: str, request: tuple[str, str], policies: Any, limits: Any) -> bool:
+def _decide(role_name: str, account: str, request: Request, policies: Any, limits: Any) -> bool:
     context = iam_evaluator.EvalContext(
         principal_arn=f"arn:aws:sts::{account}:assumed-role/{role_name}/service",
         principal_type="AssumedRole",
@@ -144,9 +153,10 @@ def _decide(role_name: str, account: str, request: tuple[str, str], policies: An
         resource_arn=request[1],
         region=get_region(),
         secure_transport=True,
+        service_context=dict(request[2]) if len(request) == 3 else {},
     )
     decision = iam_evaluator.evaluate(context, policies, *limits).decision
-    _note(role_name, *request, decision)
+    _note(role_name, request[0], request[1], decision)
     return bool(decision == "Allow")
 
 
@@ -168,9 +178,17 @@ def _passing_role(action: str, handler: Any) -> Any:
                 f"User: {iam_evaluator.caller_arn()} is not authorized to perform: iam:PassRole on resource: {role}"
             )
             return _error("AccessDenied", message, 403)
+        if role:
+            _stack_roles[get_account_id(), _stack_name(params)] = role
         return handler(params)
 
     return checked
+
+
+def _stack_name(params: Any) -> str:
+    """A stack's name, also where its ARN (`…:stack/NAME/UUID`) names it."""
+    named = str(_p(params, "StackName"))
+    return named.split("/")[1] if named.startswith("arn:") else named
 
 
 def _may_pass(role_arn: str) -> bool:
