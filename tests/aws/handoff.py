@@ -271,7 +271,7 @@ def _dying(clients: Clients, random: Random) -> Clients:
                 clients.s3.put_object(**request)
             raise Killed
 
-    return Clients(lambda service: Dying() if service == "s3" else getattr(clients, service))
+    return Clients(lambda service: Dying() if service == "s3" else clients._make(service))
 
 
 def _stream_changes(place: Place, names: TableNames) -> Counter[str]:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from dynalake.backfill.commit import commit_backfill
-from dynalake.backfill.run import plan_backfill
+from dynalake.backfill.run import BackfillPlan, plan_backfill
 from dynalake.backfill.scan import scan_segment
 from dynalake.backfill.share import active_prefix
 from dynalake.backfill.snapshot import snapshot_since
@@ -52,13 +52,19 @@ def names(clients: Clients) -> Iterator[TableNames]:
     clients.dynamodb.delete_table(TableName=made.table)
 
 
+@pytest.fixture(autouse=True)
+def small_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some hundred items make several objects."""
+    monkeypatch.setattr(BackfillPlan, "target_text_bytes", 100_000)
+
+
 def objects(clients: Clients, names: TableNames, run: str) -> dict[str, bytes]:
     listed = clients.s3.list_objects_v2(Bucket=names.lake.bucket, Prefix=names.snapshot_run(run)).get("Contents", [])
     return {o["Key"]: clients.s3.get_object(Bucket=names.lake.bucket, Key=o["Key"])["Body"].read() for o in listed}
 
 
 def backfill(clients: Clients, names: TableNames, run: str, **options: Any) -> Any:
-    plan = plan_backfill(clients, names, run=run, target_mb=0.02, **options)
+    plan = plan_backfill(clients, names, run=run, **options)
     with ThreadPoolExecutor(plan.segments) as threads:
         list(threads.map(lambda n: scan_segment(clients, names, run=run, segment=n), range(plan.segments)))
     return commit_backfill(clients, names, run=run)
@@ -107,7 +113,7 @@ def test_a_killed_scan_goes_on_and_gives_the_same_items(clients: Clients, names:
         if result.objects == 2:
             raise KilledError
 
-    plan_backfill(clients, names, run="killed", segments=1, target_mb=0.02)
+    plan_backfill(clients, names, run="killed", segments=1)
     with pytest.raises(KilledError):
         scan_segment(clients, names, run="killed", segment=0, progress=die)
     result = scan_segment(clients, names, run="killed", segment=0)

@@ -111,7 +111,7 @@ def save_checkpoint(
 
 def _encode_key(key: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:
     return {
-        name: {"B": base64.b64encode(value["B"]).decode()} if "B" in value else dict(value)
+        name: {"B": base64.b64encode(value["B"]).decode()} if isinstance(value.get("B"), bytes) else dict(value)
         for name, value in key.items()
     }
 

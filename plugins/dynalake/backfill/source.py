@@ -39,7 +39,7 @@ def read_segment(
     consistent: bool,
     pace: Pace,
 ) -> Iterator[dict[str, Any]]:
-    """The segment's items as the low-level client gives them, from the key `after` on (None: from the start).
+    """The segment's items as DynamoDB sends them, from the key `after` on (None: from the start).
 
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Scan.html#Scan.ParallelScan
     A page may be empty and yet not the last one; only a page without `LastEvaluatedKey` is. A page that is throttled,
@@ -71,7 +71,7 @@ def _read_page(clients: Clients, names: TableNames, request: dict[str, Any], pac
             request["Limit"] = pace.limit
         try:
             with _explained(names):
-                return clients.dynamodb.scan(**request)
+                return clients.dynamodb_unparsed.scan(**request)
         except ClientError as error:
             code = error.response["Error"]["Code"]
             if code not in _THROTTLED:

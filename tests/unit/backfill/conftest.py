@@ -9,6 +9,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from dynalake.backfill.run import BackfillPlan
 from dynalake.clients import Clients
 from dynalake.names import Lake, TableNames
 from tests.unit.backfill.fakes import FakeTable, Kill
@@ -23,7 +24,9 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         return catalog.point(names.uri(prefix))  # type: ignore[no-any-return]
 
     monkeypatch.setattr("dynalake.backfill.commit.point_snapshot", point)
-    monkeypatch.setattr("dynalake.backfill.parts.CHUNK_BYTES", 1000)  # so that a few KB of items make several parts
+    # So that a few KB of items make several parts.
+    monkeypatch.setattr("dynalake.backfill.parts.CHUNK_BYTES", 1000)
+    monkeypatch.setattr(BackfillPlan, "target_text_bytes", 20_000)
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     with mock_aws():
         s3 = boto3.client("s3", region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test")

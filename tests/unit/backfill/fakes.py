@@ -7,7 +7,9 @@ from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from random import Random
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 from botocore.exceptions import ClientError
 
@@ -37,6 +39,10 @@ class FakeTable:
         self.consumed: list[tuple[float, float]] = []
         self._clock = clock
         self._page_seconds = page_seconds
+
+    @property
+    def meta(self) -> Any:
+        return SimpleNamespace(events=Mock())
 
     def describe_table(self, TableName: str) -> dict[str, Any]:
         self._check(TableName)

@@ -10,7 +10,9 @@ from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from itertools import accumulate, count
 from math import ceil
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 from botocore.exceptions import ClientError
 
@@ -91,6 +93,10 @@ class SimulatedTable:
     provisioned: int = 0
     consumed: list[tuple[float, float]] = field(default_factory=list)
     refused: int = 0
+
+    @property
+    def meta(self) -> Any:
+        return SimpleNamespace(events=Mock())
 
     def describe_table(self, TableName: str) -> dict[str, Any]:
         sizes = [size for segment in self.segments for size in segment]
