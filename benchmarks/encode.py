@@ -163,7 +163,7 @@ BENCHMARK = Benchmark(
     derive=derive,
     notes=(
         "items/s and MB/s of compact DynamoDB-JSON, per CPU second. gzip without a level is Python's default, 9;",
-        f"dynalake writes ISA-L's level {LEVEL}, of about the same size as zlib's. All write the same metadata fields;",
+        f"dynalake writes level {LEVEL} of zlib-ng. All write the same metadata fields;",
         "dynalake also sorts names and sets.",
     ),
 )

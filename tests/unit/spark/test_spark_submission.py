@@ -110,7 +110,7 @@ def test_an_outcome_is_the_conversion_or_the_job_s_own_error(clients: Clients) -
         read_outcome(clients, names, REQUEST)
 
 
-ABSENT = ("airflow", "awswrangler", "isal", "zlib_ng", "numba", "pandas")
+ABSENT = ("airflow", "awswrangler", "zlib_ng", "numba", "pandas")
 """What there is in Airflow's environment and not, or not for sure, where Spark runs."""
 
 
