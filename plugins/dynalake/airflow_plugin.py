@@ -8,13 +8,28 @@ from airflow.plugins_manager import AirflowPlugin
 
 URL = "/dynalake"
 
+# Three waves over a lake. A data URI, because an image's request may come without the login.
+ICON = (
+    "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24' fill='none' stroke='%s' "
+    "stroke-width='2' stroke-linecap='round'><path d='M3 7q3-3 6 0t6 0 6 0M3 13q3-3 6 0t6 0 6 0M3 19q3-3 6 0t6 0 6 0'/>"
+    "</svg>"
+)
+
 
 class DynalakePlugin(AirflowPlugin):
     """Airflow finds it by its base class."""
 
     name = "dynalake"
     external_views: list[Any] = [  # noqa: RUF012  (Airflow's base class has it so)
-        {"name": "dynalake", "href": f"{URL}/", "destination": "nav", "category": "browse", "url_route": "dynalake"}
+        {
+            "name": "dynalake",
+            "href": f"{URL}/",
+            "destination": "nav",
+            "url_route": "dynalake",
+            "nav_top_level": True,
+            "icon": ICON % "%23515151",
+            "icon_dark_mode": ICON % "%23cbcbcb",
+        }
     ]
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -47,12 +48,16 @@ def captured(clients: Clients) -> Captured:
         done = set_up(clients, "watch", TableSettings(table, **settings))
         names = done.names
         register_table(clients, names, done.source.key, source_arn=done.source.arn)
-        plan_backfill(clients, names, run="first", segments=1, updated_before=datetime.now(UTC).isoformat())
-        scan_segment(clients, names, run="first", segment=0)
-        commit_backfill(clients, names, run="first")
+        back_fill(clients, names, "first")
         return done
 
     return make
+
+
+def back_fill(clients: Clients, names: TableNames, run: str) -> None:
+    plan_backfill(clients, names, run=run, segments=1, updated_before=datetime.now(UTC).isoformat())
+    scan_segment(clients, names, run=run, segment=0)
+    commit_backfill(clients, names, run=run)
 
 
 def look(
@@ -75,11 +80,17 @@ def put_raw(clients: Clients, names: TableNames, day: str, name: str, lines: lis
     clients.s3.put_object(Bucket=names.lake.bucket, Key=f"{names.raw_day(day)}{name}", Body=body)
 
 
+def reads(status: TableStatus) -> TableStatus:
+    if status.readings.capture.state != "Enabled":
+        raise NotReadyError(status.readings.capture.state)
+    return status
+
+
 def messages(status: TableStatus) -> str:
     return "\n".join(f"{finding.state}: {finding.message}" for finding in status.findings)
 
 
-def test_a_table_that_is_well(clients: Clients, captured: Captured) -> None:
+def test_a_table_that_is_well(clients: Clients, client: Callable[[str], Any], captured: Captured) -> None:
     names = captured().names
     put(clients, names, a={"N": "1"}, b={"N": "12345678901234567890123456789012345678"}, c={"S": "ü"})
     clients.dynamodb.delete_item(TableName=names.table, Key={"id": {"S": "c"}})
@@ -105,7 +116,16 @@ def test_a_table_that_is_well(clients: Clients, captured: Captured) -> None:
     assert set(list_partitions(clients, names, names.json_table, today)) >= {shift_day(today, n) for n in range(8)}
 
     # Nothing landed since: nothing is read again, and what is known stays.
-    again = look(clients, names, found)
+    calls: list[str] = []
+
+    def counting(service: str) -> Any:
+        made = client(service)
+        made.meta.events.register("before-call", lambda model, **_: calls.append(model.name))
+        return made
+
+    again = look(Clients(counting), names, found)
+    assert len(calls) < 20, calls
+    assert "BatchGetItem" not in calls
     assert again.readings.landing.newest_change == found.landing.newest_change
     assert again.readings.comparison == found.comparison
     assert again.readings.lake.added == ()
@@ -122,6 +142,12 @@ def test_a_status_is_kept_and_comes_back_as_it_was(clients: Clients, captured: C
     overview = save_overview(clients, names.lake, [names.table, "NEVER-LOOKED-AT"], datetime.now(UTC))
     assert overview.tables == (status,)
     assert load_overview(clients, names.lake) == overview
+
+    # What another version wrote is no reason to fail for ever: it is looked at anew.
+    for key in (names.watch_state, names.lake.watch_overview):
+        clients.s3.put_object(Bucket=names.lake.bucket, Key=key, Body=b'{"table": "X"}')
+    assert load_status(clients, names) is None
+    assert load_overview(clients, names.lake) is None
 
 
 def test_a_stopped_mapping(clients: Clients, captured: Captured) -> None:
@@ -141,8 +167,16 @@ def test_a_stopped_mapping(clients: Clients, captured: Captured) -> None:
     ):
         check_alarms([status])
     assert look(clients, done.names, after=timedelta(hours=13)).state == "expiring"
-    assert look(clients, done.names, after=timedelta(hours=25)).state == "lost"
-    clients.lambda_.delete_event_source_mapping(UUID=done.mapping_id)
+    lost = look(clients, done.names, after=timedelta(hours=25))
+    assert lost.state == "lost"
+
+    # Reading again does not bring back what is gone; a backfill that has read the table since then does.
+    clients.lambda_.update_event_source_mapping(UUID=done.mapping_id, Enabled=True)
+    then = timedelta(hours=26)
+    assert patiently(lambda: reads(look(clients, done.names, lost.readings, after=then))).state == "lost"
+    earlier = replace(lost.readings, lost_at=round(datetime.now(UTC).timestamp() * 1000))
+    back_fill(clients, done.names, "second")
+    assert patiently(lambda: reads(look(clients, done.names, earlier, after=then))).state == "ok"
 
 
 def test_changes_that_do_not_land(clients: Clients, captured: Captured) -> None:
@@ -179,7 +213,7 @@ def test_a_quarantined_line_and_a_day_that_nobody_converted(clients: Clients, ca
     put_raw(clients, names, shift_day(today, -2), "a.gz", [line])
     status = look(clients, names)
     assert status.readings.lake.waiting == (old, shift_day(today, -2))
-    assert f"2 closed days wait for compaction, the oldest (dt={old}) for 2 d" in messages(status)
+    assert f"Closed days that wait for compaction: 2, the oldest (dt={old}) for 2 d" in messages(status)
 
     now = datetime.now(UTC)
     options = CompactOptions()
@@ -191,7 +225,7 @@ def test_a_quarantined_line_and_a_day_that_nobody_converted(clients: Clients, ca
         (old, 1),
         (shift_day(today, -2), 1),
     ]
-    assert messages(status) == "attention: 1 files of lines that compaction could not read lie in the error prefix"
+    assert messages(status) == "attention: Days with lines that compaction could not read: 1"
 
 
 def test_values_that_do_not_fit_their_column_until_it_is_widened(clients: Clients, captured: Captured) -> None:

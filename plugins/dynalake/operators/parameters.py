@@ -319,6 +319,14 @@ def watch_parameters() -> dict[str, Param]:
             "(strongly consistent) and compared with the lake. 0: none.",
             section=_RUN,
         ),
+        "repaired": Param(
+            False,
+            type="boolean",
+            title="What was lost is repaired",
+            description_md="A table that lost changes stays `lost` until a backfill has read it anew. Say so here "
+            "where the changes were brought back in another way.",
+            section=_RUN,
+        ),
         **where_parameters(),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from airflow.sdk import get_current_context, task
@@ -48,6 +49,8 @@ def look(table: str) -> str:
     )
     before = load_status(found, names)
     previous = None if before is None else before.readings
+    if previous is not None and asked["repaired"]:
+        previous = replace(previous, lost_at=None)
     readings = gather(
         found, names, settings, targets, datetime.now(UTC), previous=previous, items=asked["compared_items"]
     )

@@ -33,6 +33,18 @@ class Bar:
 
 
 @dataclass(frozen=True)
+class Chart:
+    """Bars over `count` days: the tallest in words, the first and the last day."""
+
+    title: str
+    count: int
+    bars: tuple[Bar, ...]
+    most: str
+    first: str
+    last: str
+
+
+@dataclass(frozen=True)
 class Row:
     """One table in the overview."""
 
@@ -49,7 +61,7 @@ class Row:
     put_aside: str
     rows: str
     size: str
-    spark: tuple[Bar, ...]
+    spark: Chart
     findings: tuple[Finding, ...]
 
 
@@ -68,8 +80,7 @@ class Detail:
     row: Row
     looked: str
     groups: tuple[Group, ...]
-    rows_chart: tuple[Bar, ...]
-    size_chart: tuple[Bar, ...]
+    charts: tuple[Chart, ...]
     days: tuple[tuple[str, str, str, str, str], ...]
     queries: tuple[tuple[str, str], ...]
 
@@ -158,8 +169,7 @@ def table_detail(status: TableStatus, names: TableNames, now: datetime) -> Detai
         row=table_row(status, names.lake, now),
         looked=f"{moment(readings.at)}, {ago(readings.at, at)}",
         groups=tuple(groups(status, at)),
-        rows_chart=chart(days, today, CHART_DAYS, rows=True),
-        size_chart=chart(days, today, CHART_DAYS, rows=False),
+        charts=(chart(days, today, CHART_DAYS, rows=True), chart(days, today, CHART_DAYS, rows=False)),
         days=tuple(
             (
                 "snapshot" if day.day == SNAPSHOT_DAY else day_text(day.day),
@@ -231,7 +241,7 @@ def groups(status: TableStatus, at: int) -> Iterable[Group]:
     )
 
 
-def chart(days: Sequence[Day], today: str, count: int, *, rows: bool) -> tuple[Bar, ...]:
+def chart(days: Sequence[Day], today: str, count: int, *, rows: bool) -> Chart:
     """A bar for each of the last `count` days, by rows or by bytes; a day without data has none."""
     known = {day.day: day for day in days}
     wanted = [shift_day(today, ahead) for ahead in range(1 - count, 1)]
@@ -246,7 +256,14 @@ def chart(days: Sequence[Day], today: str, count: int, *, rows: bool) -> tuple[B
         title = f"{day_text(day)}: {counted}, {size_text(found.size)} {'JSON' if found.rows is None else 'Parquet'}"
         # What is there is seen, however small.
         bars.append(Bar(day, x, max(3.0, round(100 * values[day] / most, 1)), found.rows is None, title))
-    return tuple(bars)
+    return Chart(
+        "Rows per day, compacted" if rows else "Bytes per day",
+        count,
+        tuple(bars),
+        f"{most:,}" if rows else size_text(most),
+        day_text(wanted[0]),
+        day_text(wanted[-1]),
+    )
 
 
 def ago(then: int, at: int) -> str:

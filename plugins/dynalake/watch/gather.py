@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 from botocore.exceptions import ClientError
 
@@ -29,7 +29,7 @@ from dynalake.names import (
     shift_day,
 )
 from dynalake.settings import TableSettings
-from dynalake.watch.judge import ALARMS, Targets, judge, unlanded_since, worst
+from dynalake.watch.judge import ALARMS, Targets, judge, losing_until, unlanded_since, worst
 from dynalake.watch.landed import (
     Landed,
     Sample,
@@ -73,7 +73,7 @@ def gather(
     put_aside, aside_at = count_put_aside(clients, names, hand_off.mapping_id)
     register_ahead(clients, names, now)
     mark = read_watermark(clients, names)
-    landed = list_landed(clients, names, mark.through, now)
+    landed = list_landed(clients, names, mark.through, now, before.lake.days)
     sample = read_new(clients, names, landed, before)
     lake = read_lake(clients, names, mark, landed, sample, before.lake, now)
     lake = replace(lake, snapshot=snapshot_since(clients, names, hand_off.at))
@@ -86,6 +86,7 @@ def gather(
         put_aside=put_aside,
         comparison=before.comparison,
     )
+    readings = replace(readings, lost_at=read_lost(clients, names, readings, points["dropped"], before.lost_at))
     if items <= 0:
         return readings
     conclude = worst(judge(readings, targets)) not in ALARMS
@@ -115,6 +116,16 @@ def read_capture(clients: Clients, mapping_id: str, points: Mapping[str, Points]
     )
 
 
+def read_lost(
+    clients: Clients, names: TableNames, readings: Readings, dropped: Points, before: int | None
+) -> int | None:
+    """Until when changes were lost, now or before, unless a snapshot was read since then."""
+    lost = max((at for at in (losing_until(readings, dropped), before) if at is not None), default=None)
+    if lost is None or snapshot_since(clients, names, datetime.fromtimestamp(lost / 1000, UTC)) is not None:
+        return None
+    return lost
+
+
 def plan_landing(
     points: Mapping[str, Points],
     landed: Landed,
@@ -128,8 +139,9 @@ def plan_landing(
     newest = newest_of(landed)
     change, lag = before.newest_change, before.lag_seconds
     newest_landed = None if newest is None else round(newest.modified * 1000)
-    if sample is not None and sample.newest_change is not None and newest_landed is not None:
-        change, lag = sample.newest_change, max(0.0, (newest_landed - sample.newest_change) / 1000)
+    # What is replayed lands late, and is older than what landed before.
+    if sample is not None and sample.landed is not None and (sample.newest_change or 0) >= (change or 0):
+        change, lag = sample.newest_change, max(0.0, (sample.landed - (sample.newest_change or 0)) / 1000)
     known = max((moment for moment in (newest_landed, aside_at) if moment is not None), default=None)
     refused = points.get("stream_throttled") or points.get("delivery_throttled") or ()
     return Landing(

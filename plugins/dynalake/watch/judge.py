@@ -24,14 +24,14 @@ STREAM_HOURS = 24
 
 _REDRIVE = "run dynalake_redrive with dry_run to see why, then without"
 _ASIDE = {
-    STAGE_MAPPING: ("batches that Lambda gave up wait to be replayed", _REDRIVE),
-    STAGE_FORWARDER: ("changes that the forwarder put aside wait to be replayed", _REDRIVE),
+    STAGE_MAPPING: ("Batches that Lambda gave up", _REDRIVE),
+    STAGE_FORWARDER: ("Changes that the forwarder put aside", _REDRIVE),
     STAGE_DELIVERY: (
-        "objects that Firehose could not deliver lie in the error prefix",
+        "Objects that Firehose could not deliver",
         "see the delivery's log, then put their lines into the raw zone and delete them there",
     ),
     STAGE_COMPACT: (
-        "files of lines that compaction could not read lie in the error prefix",
+        "Days with lines that compaction could not read",
         "read the reasons in them; delete them when nothing in them is needed",
     ),
 }
@@ -98,18 +98,48 @@ def unlanded_since(polled: Iterable[tuple[int, float]], landed: int | None, now:
     return min(later, default=None)
 
 
+def losing_until(readings: Readings, dropped: Iterable[tuple[int, float]]) -> int | None:
+    """Until when changes are lost, as far as these readings tell; None where they tell of none.
+
+    `dropped`: (start of a period, changes that could be put nowhere in it). A stream that nobody has read for 24 hours
+    loses until now.
+    """
+    found = [at for at, changes in dropped if changes > 0]
+    stopped = _age(readings.at, readings.capture.changed_at) if is_stopped(readings) else 0.0
+    if max(stopped or 0.0, waits_in_stream(readings)) >= STREAM_HOURS * 3600:
+        found.append(readings.at)
+    return max(found, default=None)
+
+
+def is_stopped(readings: Readings) -> bool:
+    """Whether nobody reads the table's stream."""
+    return readings.capture.state not in ("Enabled", "Enabling", "Updating", "Creating")
+
+
+def waits_in_stream(readings: Readings) -> float:
+    """Seconds that the table's oldest change waited in the stream.
+
+    The metric is the forwarder's, and so any table's: one that had no changes is not meant.
+    """
+    return (readings.capture.iterator_age_seconds or 0.0) if readings.capture.invoked else 0.0
+
+
 def _capture(readings: Readings, targets: Targets) -> Iterator[Finding]:
     capture = readings.capture
     enable = (
         f"aws lambda update-event-source-mapping --uuid {capture.mapping_id} --enabled; then see why it was stopped"
     )
-    if capture.dropped:
+    if readings.lost_at is not None:
+        dropped = (
+            f"; {capture.dropped:,.0f} of the last {STREAM_HOURS} hours could be put nowhere" if capture.dropped else ""
+        )
         yield Finding(
             LOST,
-            f"{capture.dropped:,.0f} changes of the last {STREAM_HOURS} hours could be put nowhere and are lost",
-            "repair the mapping's on-failure destination (bucket policy, key), then run dynalake_backfill",
+            f"Changes until {moment(readings.lost_at)} did not get into the lake{dropped}",
+            "repair what caused it (the mapping, or its on-failure destination), then run dynalake_backfill; if you "
+            "have brought them back in another way, run dynalake_watch with repaired",
         )
-    if capture.state not in ("Enabled", "Enabling", "Updating", "Creating"):
+    if is_stopped(readings):
         since = f" since {moment(capture.changed_at)}" if capture.changed_at else ""
         stopped = _age(readings.at, capture.changed_at) or 0.0
         what = f"The mapping that reads the stream is {capture.state or 'unknown'}{since}"
@@ -119,9 +149,8 @@ def _capture(readings: Readings, targets: Targets) -> Iterator[Finding]:
     elif capture.last_result.startswith("PROBLEM"):
         action = "see the forwarder's log; what it gives up lies under aws/lambda/ for dynalake_redrive"
         yield Finding(ATTENTION, f"The mapping says: {capture.last_result}", action)
-    waiting = capture.iterator_age_seconds or 0.0
-    # The metric is the forwarder's, and so any table's: a table that is fresh, or had no changes, is not meant.
-    if capture.invoked and waiting > targets.expiring_hours * 3600 and _is_old(readings, targets):
+    waiting = waits_in_stream(readings)
+    if waiting > targets.expiring_hours * 3600 and _is_old(readings, targets):
         what = f"The oldest change that waits in the stream is {duration(waiting)} old"
         action = "raise parallelization and batch_size, look for throttling and errors of the forwarder"
         yield from _unread(what, waiting, targets, action, LATE)
@@ -136,11 +165,7 @@ def _capture(readings: Readings, targets: Targets) -> Iterator[Finding]:
 def _unread(what: str, seconds: float, targets: Targets, action: str, otherwise: str) -> Iterator[Finding]:
     """A stream that nobody reads, or not fast enough: what is in it expires."""
     if seconds >= STREAM_HOURS * 3600:
-        yield Finding(
-            LOST,
-            f"{what}: changes older than {STREAM_HOURS} hours are gone from the stream",
-            f"{action}; then run dynalake_backfill, which brings back the items as they are now",
-        )
+        yield Finding(LOST, f"{what}: changes older than {STREAM_HOURS} hours are gone from the stream", action)
     elif seconds >= targets.expiring_hours * 3600:
         left = STREAM_HOURS * 3600 - seconds
         yield Finding(EXPIRING, f"{what}: what is in the stream is lost in {duration(left)}, the oldest first", action)
@@ -160,7 +185,7 @@ def _landing(readings: Readings, targets: Targets) -> Iterator[Finding]:
 
 def _late(readings: Readings, targets: Targets) -> Iterator[Finding]:
     target = targets.freshness_minutes * 60
-    landing, capture = readings.landing, readings.capture
+    landing = readings.landing
     wanted = f"the target is {targets.freshness_minutes} minutes"
     if (landing.firehose_age_seconds or 0) > target:
         yield Finding(
@@ -175,8 +200,8 @@ def _late(readings: Readings, targets: Targets) -> Iterator[Finding]:
             f"{moment(landing.newest_landed)}; {wanted}",
             "see the forwarder's log, then the delivery's",
         )
-    waiting = capture.iterator_age_seconds or 0
-    if capture.invoked and target < waiting <= targets.expiring_hours * 3600 and _is_old(readings, targets):
+    waiting = waits_in_stream(readings)
+    if target < waiting <= targets.expiring_hours * 3600 and _is_old(readings, targets):
         yield Finding(
             LATE,
             f"The stream is read {duration(waiting)} late; {wanted}",
@@ -189,7 +214,7 @@ def _put_aside(readings: Readings) -> Iterator[Finding]:
         count = readings.put_aside.get(stage, 0)
         if count:
             shown = f"{count:,} or more" if count >= LISTED else f"{count:,}"
-            yield Finding(ATTENTION, f"{shown} {what}", action)
+            yield Finding(ATTENTION, f"{what}: {shown}", action)
 
 
 def _lake(readings: Readings, targets: Targets) -> Iterator[Finding]:
@@ -199,7 +224,7 @@ def _lake(readings: Readings, targets: Targets) -> Iterator[Finding]:
     if waited is not None and waited > targets.waiting_hours * 3600:
         yield Finding(
             ATTENTION,
-            f"{len(days):,} closed days wait for compaction, the oldest (dt={days[0]}) for {duration(waited)}",
+            f"Closed days that wait for compaction: {len(days):,}, the oldest (dt={days[0]}) for {duration(waited)}",
             "unpause dynalake_compact, or see its last run",
         )
     if lake.snapshot is None:

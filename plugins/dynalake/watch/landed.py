@@ -27,8 +27,11 @@ LINES = 2_000
 """Of what landed since the last time: so many objects are read, half of them the newest, and so many lines of each."""
 
 
+MORE_DAYS = 5
+"""Days whose objects were never listed, and are now: a long history is known after a few looks, not at once."""
+
 Landed: TypeAlias = Mapping[str, list[RawObject]]
-"""The raw days and their objects; those of the last two only."""
+"""The raw days and their objects, as far as they are listed: those of the last two always."""
 
 
 @dataclass(frozen=True)
@@ -36,21 +39,25 @@ class Sample:
     """What was seen in some lines: the attributes' types, the newest change, the last change of each key."""
 
     observed: Mapping[str, Type]
-    newest_change: int | None
-    """Of the newest object that was read."""
     candidates: Mapping[str, Candidate]
+    newest_change: int | None
+    landed: int | None
+    """When the object that holds the newest change landed."""
     added: tuple[str, ...] = ()
     """Columns that the catalog got for it."""
 
 
-def list_landed(clients: Clients, names: TableNames, since: str, now: datetime) -> dict[str, list[RawObject]]:
-    """The raw days from `since` on ('' for all), with the objects of the last two of them.
+def list_landed(
+    clients: Clients, names: TableNames, since: str, now: datetime, known: Iterable[Day] = ()
+) -> dict[str, list[RawObject]]:
+    """The raw days from `since` on ('' for all), with the objects of the last two and of `MORE_DAYS` not yet `known`.
 
-    Three calls, and one for each further thousand objects of these days, of which no more than `LISTED` are listed.
+    A call for each day, and one for each further thousand objects of it, of which no more than `LISTED` are listed.
     """
     today = names.lake.day_of(now)
     days = [day for day in _list_days(clients, names, since) if day <= shift_day(today, 1)]
-    read = days[-2:]
+    sized = {day.day for day in known if day.objects}
+    read = {*days[-2:], *[day for day in reversed(days) if day not in sized][:MORE_DAYS]}
     return {
         day: list_objects(clients, names.lake.bucket, names.raw_day(day), LISTED) if day in read else [] for day in days
     }
@@ -89,21 +96,19 @@ def read_sample(clients: Clients, names: TableNames, schema: TableSchema, object
     """Read a bounded part of these objects."""
     observed: dict[str, Type] = {}
     candidates: dict[str, Candidate] = {}
-    newest_change = None
-    for found in sorted(plan_sample(list(objects), OBJECTS), key=lambda o: (o.modified, o.key)):
-        moments = []
+    newest: tuple[int, int] | None = None
+    for found in plan_sample(list(objects), OBJECTS):
         for record in sample_records(clients, names, found, LINES):
             moment = record.get(EVENT_TIME)
-            if isinstance(moment, int):
-                moments.append(moment)
+            if isinstance(moment, int) and (newest is None or moment > newest[0]):
+                newest = moment, round(found.modified * 1000)
             if record.get(OPERATION) == "CANARY":
                 continue
             observe_record(observed, record, MAX_STRUCT_FIELDS)
             change = candidate(schema.key, record)
             if change is not None and change.sequence >= candidates.get(change.key, change).sequence:
                 candidates[change.key] = change
-        newest_change = max(moments, default=newest_change)
-    return Sample(observed, newest_change, candidates)
+    return Sample(observed, candidates, *(newest or (None, None)))
 
 
 def plan_days(

@@ -124,6 +124,8 @@ class Readings:
     lake: Lake = field(default_factory=Lake)
     put_aside: Mapping[str, int] = field(default_factory=dict)
     comparison: Comparison = field(default_factory=Comparison)
+    lost_at: int | None = None
+    """Until when changes were lost that no snapshot has brought back since. It does not pass by itself."""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Readings:
@@ -143,4 +145,5 @@ class Readings:
             lake=Lake(**lake),
             put_aside=dict(values["put_aside"]),
             comparison=Comparison(**comparison),
+            lost_at=values["lost_at"],
         )

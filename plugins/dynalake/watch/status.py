@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -112,9 +113,11 @@ def save_status(clients: Clients, names: TableNames, status: TableStatus) -> Non
 
 
 def load_status(clients: Clients, names: TableNames) -> TableStatus | None:
-    """The table's last status; None where there is none yet."""
+    """The table's last status; None where there is none yet, or one that another version of dynalake wrote."""
     text = _get(clients, names.lake, names.watch_state)
-    return None if text is None else TableStatus.from_dict(json.loads(text))
+    with suppress(ValueError, KeyError, TypeError):
+        return None if text is None else TableStatus.from_dict(json.loads(text))
+    return None
 
 
 def save_overview(clients: Clients, lake: Lake, tables: Sequence[str], now: datetime) -> Overview:
@@ -128,9 +131,11 @@ def save_overview(clients: Clients, lake: Lake, tables: Sequence[str], now: date
 
 
 def load_overview(clients: Clients, lake: Lake) -> Overview | None:
-    """The lake's overview in one call; None where nobody has watched it yet."""
+    """The lake's overview in one call; None where nobody has watched it yet with this version of dynalake."""
     text = _get(clients, lake, lake.watch_overview)
-    return None if text is None else Overview.from_json(text)
+    with suppress(ValueError, KeyError, TypeError):
+        return None if text is None else Overview.from_json(text)
+    return None
 
 
 def _put(clients: Clients, lake: Lake, key: str, text: str) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynalake.errors import AlarmError, SettingsError
-from dynalake.watch.judge import ALARMS, STATES, Targets, duration, is_quiet, judge, unlanded_since, worst
+from dynalake.watch.judge import ALARMS, STATES, Targets, duration, is_quiet, judge, losing_until, unlanded_since, worst
 from dynalake.watch.readings import Capture, Comparison, Day, Doubt, Lake, Landing, Misfit, Readings
 from dynalake.watch.status import TableStatus, check_alarms
 
@@ -49,7 +49,6 @@ def test_a_table_that_is_well_has_no_finding() -> None:
         ({"capture": {"state": "gone", "changed_at": None}}, "stopped", "gone"),
         ({"capture": {"state": "Disabled", "changed_at": AT - 13 * HOUR}}, "expiring", "is lost in 11 h"),
         ({"capture": {"state": "Disabled", "changed_at": AT - 24 * HOUR}}, "lost", "are gone from the stream"),
-        ({"capture": {"dropped": 3}}, "lost", "3 changes"),
         ({"capture": {"last_result": "PROBLEM: Function call failed"}}, "attention", "Function call failed"),
         ({"capture": {"throttles": 4}}, "attention", "held back 4 times"),
         ({"landing": {"throttled": 5}}, "attention", "held 5 records back"),
@@ -70,7 +69,26 @@ def test_each_reading_gives_its_state(parts: dict[str, Any], state: str, says: s
 def test_what_was_put_aside_asks_for_attention(stage: str) -> None:
     assert [f.state for f in judge(replace(WELL, put_aside={stage: 1}), TARGETS)] == ["attention"]
     (finding,) = judge(replace(WELL, put_aside={stage: 1000}), TARGETS)
-    assert finding.message.startswith("1,000 or more ")
+    assert finding.message.endswith(": 1,000 or more")
+
+
+def test_changes_that_are_lost_stay_lost() -> None:
+    (finding,) = judge(replace(changed(capture={"dropped": 3}), lost_at=AT - HOUR), TARGETS)
+    assert finding.state == "lost"
+    assert "until 2023-11-14 21:13:20 UTC did not get into the lake; 3 of the last 24 hours" in finding.message
+    (finding,) = judge(replace(WELL, lost_at=AT - 100 * HOUR), TARGETS)
+    assert "could be put nowhere" not in finding.message
+
+
+def test_until_when_changes_are_lost() -> None:
+    dropped = [(AT - 9 * HOUR, 1.0), (AT - 8 * HOUR, 2.0), (AT - 7 * HOUR, 0.0)]
+    assert losing_until(WELL, dropped) == AT - 8 * HOUR
+    assert losing_until(WELL, []) is None
+    stopped = {"state": "Disabled", "changed_at": AT - 24 * HOUR}
+    assert losing_until(changed(capture=stopped), dropped) == AT
+    assert losing_until(changed(capture={**stopped, "changed_at": AT - 23 * HOUR}), []) is None
+    assert losing_until(changed(capture={"iterator_age_seconds": 90_000.0}), []) == AT
+    assert losing_until(changed(capture={"iterator_age_seconds": 90_000.0, "invoked": 0}), []) is None
 
 
 def test_a_quiet_table_is_no_late_table() -> None:
@@ -111,7 +129,7 @@ def test_a_table_without_hand_off_is_new() -> None:
 
 
 def test_the_worst_finding_comes_first_and_gives_the_state() -> None:
-    readings = changed(capture={"dropped": 1, "throttles": 1}, landing={"firehose_age_seconds": 2000})
+    readings = replace(changed(capture={"throttles": 1}, landing={"firehose_age_seconds": 2000}), lost_at=AT)
     findings = judge(readings, TARGETS)
     assert [finding.state for finding in findings] == ["lost", "late", "attention"]
     assert worst(findings) == "lost"

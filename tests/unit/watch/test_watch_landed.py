@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 from dynalake.catalog.partitions import Partition
 from dynalake.catalog.raw import RawObject
@@ -11,10 +12,11 @@ from dynalake.catalog.types import Type, observe
 from dynalake.catalog.views import Watermark
 from dynalake.names import Lake
 from dynalake.record.key import ItemKey, KeyAttribute
-from dynalake.watch.gather import plan_waiting
-from dynalake.watch.landed import landed_since, newest_of, plan_days, plan_misfits
+from dynalake.watch.gather import plan_landing, plan_waiting
+from dynalake.watch.judge import Targets
+from dynalake.watch.landed import Sample, landed_since, newest_of, plan_days, plan_misfits
 from dynalake.watch.metrics import plan_metrics, recent
-from dynalake.watch.readings import Day, Misfit
+from dynalake.watch.readings import Day, Landing, Misfit
 
 NAMES = Lake("dev", "1", "eu-west-1").table("RECEIPTS")
 SCHEMA = TableSchema.of_key(ItemKey(KeyAttribute("id", "S"))).widen({"n": observe(1), "m": observe({"a": "x"})})
@@ -47,6 +49,24 @@ def test_days_are_parquet_up_to_the_watermark_and_json_behind_it() -> None:
     )
     unlisted = plan_days({}, {"20240102": []}, Watermark(), before)
     assert unlisted == (Day("20240102", None, 5, 5),), "what was known stays"
+
+
+def test_what_is_replayed_does_not_make_the_newest_change_older() -> None:
+    none: dict[str, Any] = dict.fromkeys(plan_metrics(NAMES, "uuid", "kinesis"), ())
+
+    def land(sample: Sample | None, before: Landing) -> Landing:
+        return plan_landing(none, LANDED, sample, before, 400_000, Targets(), None)
+
+    first = land(Sample({}, {}, 240_000, 300_000), Landing())
+    assert (first.newest_object, first.newest_landed, first.newest_change, first.lag_seconds) == (
+        "b",
+        300_000,
+        240_000,
+        60,
+    )
+    assert land(Sample({}, {}, 1_000, 300_000), first) == first
+    assert land(Sample({}, {}, None, None), first) == first
+    assert land(None, first) == first
 
 
 def test_closed_days_wait_until_the_watermark_passes_them() -> None:
