@@ -1,6 +1,6 @@
 """Which items a backfill keeps: those last written before the hand-off.
 
-The time stands in an attribute of the item (`updatedAt`, or a path such as `audit.updatedAt`) as epoch seconds,
+The time stands in an attribute of the item (`updatedAt`, or a path such as `audit.changes[0].at`) as epoch seconds,
 milliseconds or microseconds, or as ISO-8601 text; each value is recognised on its own, because real tables mix them.
 Nothing here goes through a float, so a value right at the cutoff falls on its true side.
 """
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal
 from enum import Enum
+from functools import cached_property
 from typing import Any, Literal
 
 from dynalake.errors import RecordError, SettingsError
@@ -28,6 +29,9 @@ _ISO = re.compile(
     r"([Tt ]\d\d(:?\d\d(:?\d\d([.,]\d+)?)?)?\s?([Zz]|[+-]\d\d(:?\d\d)?)?)?",
     re.ASCII,
 )
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Expressions.Attributes.html
+_PATH = re.compile(r"[^.\[\]]+(?:\.[^.\[\]]+|\[\d{1,6}\])+")
+_STEP = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
 # DynamoDB numbers have at most 38 digits; scaling by 10^6 then never rounds.
 _EXACT = Context(prec=80)
 
@@ -56,7 +60,8 @@ class UpdatedBefore:
     """Keeps items whose `attribute` is strictly before `cutoff` (microseconds since the epoch).
 
     `missing` says what happens to an item without the attribute, or with an explicit NULL in it: `keep` or `drop`.
-    An attribute whose own name is the whole path (`a.b`) goes before the path.
+    `attribute` may be a document path as DynamoDB writes it, `a.b[0].c`; an attribute whose own name is the whole
+    path goes before it.
     """
 
     attribute: str
@@ -87,16 +92,25 @@ class UpdatedBefore:
 
     def _find(self, item: Mapping[str, Any]) -> Mapping[str, Any] | None:
         found: Mapping[str, Any] | None = item.get(self.attribute)
-        if found is not None or "." not in self.attribute:
+        if found is not None or not self._path:
             return found
-        level: Any = item
-        for name in self.attribute.split("."):
-            if found is not None:
-                level = found.get("M")
-            found = level.get(name) if isinstance(level, Mapping) else None
+        found = {"M": item}
+        for step in self._path:
+            inner: Any = found.get("M" if isinstance(step, str) else "L")
+            if isinstance(step, str):
+                found = inner.get(step) if isinstance(inner, Mapping) else None
+            else:
+                found = inner[step] if isinstance(inner, list) and step < len(inner) else None
             if found is None:
                 return None
         return found
+
+    @cached_property
+    def _path(self) -> tuple[str | int, ...]:
+        """The names and list positions on the way; empty where `attribute` is a plain name."""
+        if not _PATH.fullmatch(self.attribute):
+            return ()
+        return tuple(name or int(position) for position, name in _STEP.findall(self.attribute))
 
 
 def microseconds(text: str, *, number: bool = False) -> int | Decimal | None:

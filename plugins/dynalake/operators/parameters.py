@@ -147,7 +147,8 @@ def backfill_parameters() -> dict[str, Param]:
             type=["null", "string"],
             title="Updated-at attribute",
             description_md="The attribute that tells when an item was last written. Empty: the table's setting. "
-            "Epoch seconds, milliseconds, microseconds or ISO-8601, recognised per value; `a.b` is a path into maps.",
+            "Epoch seconds, milliseconds, microseconds or ISO-8601, recognised per value; "
+            "`a.b[0].c` is a path into maps and lists.",
             examples=["updatedAt", "meta.updatedAt"],
             section=_RUN,
         ),

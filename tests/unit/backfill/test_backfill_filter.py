@@ -117,6 +117,79 @@ def test_nested_paths() -> None:
         assert update.decide(without) is Outcome.KEPT_WITHOUT
 
 
+def test_a_path_goes_through_lists_as_dynamodb_writes_it() -> None:
+    update = UpdatedBefore("audit.changes[1].at", CUTOFF)
+    late, early = {"M": {"at": {"N": str(SECOND)}}}, {"M": {"at": {"N": "1"}}}
+    for entries, outcome in (
+        ([early, late], Outcome.FILTERED),
+        ([late, early], Outcome.KEPT),
+        ([late], Outcome.KEPT_WITHOUT),
+    ):
+        assert update.decide({"audit": {"M": {"changes": {"L": entries}}}}) is outcome
+    assert update.decide({"audit": {"M": {"changes": {"M": {"1": late}}}}}) is Outcome.KEPT_WITHOUT
+    for name in ("times[0]", "a..b", ".a", "a.", "[0]", "a[x]"):
+        assert UpdatedBefore(name, CUTOFF).decide({name: {"N": str(SECOND)}}) is Outcome.FILTERED
+    assert UpdatedBefore("times[0]", CUTOFF).decide({"times": {"L": [{"N": str(SECOND)}]}}) is Outcome.FILTERED
+
+
+MICROSECONDS = st.integers(200_000_000_000_000, 7_000_000_000_000_000)
+
+
+@st.composite
+def written(draw: st.DrawFn) -> tuple[int, dict[str, Any]]:
+    """A moment as an item may have it, and the microseconds that it names; to the second where that is its unit."""
+    exact = draw(MICROSECONDS)
+    unit = draw(st.sampled_from([1, 1000, 10**6]))
+    exact -= exact % unit
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=exact)
+    zone = timezone(timedelta(minutes=draw(st.integers(-840, 840))))
+    number = Decimal(exact) / draw(st.sampled_from([1, 1000, 10**6]))
+    value = draw(
+        st.sampled_from(
+            [
+                {"N": format(number, "f")},
+                {"N": format(number.normalize(), "E")},
+                {"S": format(number, "f")},
+                {"S": moment.astimezone(zone).isoformat()},
+                {"S": moment.replace(tzinfo=None).isoformat(sep=" ")},
+                {"S": moment.isoformat().replace("+00:00", "Z")},
+            ]
+        )
+    )
+    return exact, value
+
+
+@given(written(), MICROSECONDS | st.just(None), st.sampled_from(["updatedAt", "meta.at", "meta.log[0].at", "a.b"]))
+def test_an_item_is_kept_exactly_if_its_moment_is_before_the_cutoff(
+    pair: tuple[int, dict[str, Any]], cutoff: int | None, path: str
+) -> None:
+    exact, value = pair
+    items: dict[str, dict[str, Any]] = {
+        "updatedAt": {"updatedAt": value},
+        "meta.at": {"meta": {"M": {"at": value}}},
+        "meta.log[0].at": {"meta": {"M": {"log": {"L": [{"M": {"at": value}}]}}}},
+        "a.b": {"a.b": value, "a": {"M": {"b": {"N": "0"}}}},
+    }
+    update = UpdatedBefore(path, exact if cutoff is None else cutoff)
+    expected = Outcome.KEPT if exact < update.cutoff else Outcome.FILTERED
+    assert update.decide(items[path]) is expected
+    assert UpdatedBefore(path, exact + 1).decide(items[path]) is Outcome.KEPT
+    for missing, without in (("keep", Outcome.KEPT_WITHOUT), ("drop", Outcome.FILTERED_WITHOUT)):
+        assert UpdatedBefore(path, exact, missing).decide({"id": value}) is without  # type: ignore[arg-type]
+
+
+@given(st.text(max_size=40) | st.from_regex(r"[-+0-9TZWz:., eE]{0,40}", fullmatch=True), st.booleans())
+def test_any_text_is_a_time_or_an_error_with_the_key(text: str, number: bool) -> None:
+    item = {"updatedAt": {"N" if number else "S": text}, "id": {"S": "i-1"}}
+    update = UpdatedBefore("updatedAt", CUTOFF)
+    if microseconds(text, number=number) is None:
+        with pytest.raises(RecordError) as caught:
+            update.decide(item, ("id",))
+        assert caught.value.ids["key"] == "id='i-1'"
+    else:
+        assert update.decide(item, ("id",)) in (Outcome.KEPT, Outcome.FILTERED)
+
+
 @given(st.integers(200_000_000_000_000, 7_000_000_000_000_000), st.integers(-720, 720))
 def test_every_way_to_write_a_moment_means_the_same(exact: int, offset: int) -> None:
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=exact)
