@@ -13,6 +13,7 @@ from dynalake.clients import Clients
 from dynalake.errors import NameTakenError, NotReadyError, SettingsError
 from dynalake.settings import TableSettings
 from tests.aws.capture_steps import make_table, prove, raw_changes, set_up, wait_for_changes
+from tests.aws.writer import Writer
 
 ITEM: dict[str, Any] = {
     "id": {"S": "a"},
@@ -111,15 +112,18 @@ def test_settings_change_only_where_the_run_asks_for_it(clients: Clients) -> Non
 
 
 def test_the_delivery_changes_in_place_and_nothing_is_lost(clients: Clients) -> None:
+    """It is written to all the time."""
     make_table(clients, "MOVED")
-    written = 0
-    for delivery in ("kinesis", "direct", "kinesis"):
-        names = set_up(clients, "moved", TableSettings("MOVED", delivery=delivery), update=True).names
-        for _ in range(40):
-            clients.dynamodb.put_item(TableName="MOVED", Item={"id": {"S": f"item-{written}"}})
-            written += 1
-    changes = wait_for_changes(clients, names, written)
-    assert sorted(change["id"] for change in changes) == sorted(f"item-{number}" for number in range(written))
+    names = set_up(clients, "moved", TableSettings("MOVED")).names
+    writer = Writer(clients, "MOVED")
+    with writer.writing():
+        writer.wait_for_more()
+        for delivery in ("direct", "kinesis"):
+            set_up(clients, "moved", TableSettings("MOVED", delivery=delivery), update=True)
+            writer.wait_for_more()
+    assert writer.error is None
+    changes = wait_for_changes(clients, names, len(writer.written))
+    assert sorted(change["id"] for change in changes) == sorted(writer.written)
     # The delivery that was left stays until what is under way in it has arrived.
     assert stack_state(clients, names.stack).parameters["Draining"] == "direct"
 

@@ -3,62 +3,14 @@
 from __future__ import annotations
 
 import json
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
 from dynalake.capture.stacks import stack_state
 from dynalake.clients import Clients
 from dynalake.settings import TableSettings
 from tests.aws.capture_steps import SetUp, make_table, set_up, wait_for_changes
+from tests.aws.writer import MORE, Writer
 
 TABLE = "RESHARDED"
-BATCH = 25
-EACH = 100
-"""Items that are written, at least, with each number of shards."""
-
-
-class Writer(threading.Thread):
-    """Writes items without a pause until it is stopped."""
-
-    def __init__(self, clients: Clients) -> None:
-        super().__init__(daemon=True)
-        self.written: list[str] = []
-        self.error: Exception | None = None
-        self._clients = clients
-        self._stopped = threading.Event()
-
-    def run(self) -> None:
-        try:
-            while not self._stopped.is_set():
-                ids = [f"item-{len(self.written) + number}" for number in range(BATCH)]
-                requests: list[Any] = [{"PutRequest": {"Item": {"id": {"S": item_id}}}} for item_id in ids]
-                answer = self._clients.dynamodb.batch_write_item(RequestItems={TABLE: requests})
-                assert not answer["UnprocessedItems"]
-                self.written += ids
-                time.sleep(0.005)
-        except Exception as error:
-            self.error = error
-
-    def wait_for_more(self) -> None:
-        """Until some more items are written."""
-        enough, deadline = len(self.written) + EACH, time.monotonic() + 30
-        while len(self.written) < enough:
-            assert self.error is None
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        """Write as long as the block runs."""
-        self.start()
-        try:
-            yield
-        finally:
-            self._stopped.set()
-            self.join(30)
 
 
 def identity(clients: Clients, done: SetUp) -> tuple[object, ...]:
@@ -101,7 +53,7 @@ def test_shards_change_in_place_under_writes_and_nothing_is_lost(clients: Client
     as_it_was = identity(clients, first)
     stream = first.names.stream
     versions = [stack_state(clients, first.names.stack).version]
-    writer = Writer(clients)
+    writer = Writer(clients, TABLE)
     with writer.writing():
         writer.wait_for_more()
         for shards in (2, 3, 0):
@@ -118,7 +70,7 @@ def test_shards_change_in_place_under_writes_and_nothing_is_lost(clients: Client
             writer.wait_for_more()
     assert writer.error is None
     assert len(set(versions)) == 4
-    assert len(writer.written) >= 4 * EACH
+    assert len(writer.written) >= 4 * MORE
     # The first shards are closed, and were written to before as the last ones are now.
     all_shards = clients.kinesis.list_shards(StreamName=stream)["Shards"]
     assert len([each for each in all_shards if "EndingSequenceNumber" in each["SequenceNumberRange"]]) == 4 + 2

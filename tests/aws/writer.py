@@ -1,0 +1,57 @@
+"""An application that goes on writing while something is done to its table's pipeline."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from dynalake.clients import Clients
+
+BATCH = 25
+MORE = 100
+"""Items that are written, at least, until the next thing is done."""
+
+
+class Writer(threading.Thread):
+    """Writes items without a pause until it is stopped."""
+
+    def __init__(self, clients: Clients, table: str) -> None:
+        super().__init__(daemon=True)
+        self._table = table
+        self.written: list[str] = []
+        self.error: Exception | None = None
+        self._clients = clients
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        try:
+            while not self._stopped.is_set():
+                ids = [f"item-{len(self.written) + number}" for number in range(BATCH)]
+                requests: list[Any] = [{"PutRequest": {"Item": {"id": {"S": item_id}}}} for item_id in ids]
+                answer = self._clients.dynamodb.batch_write_item(RequestItems={self._table: requests})
+                assert not answer["UnprocessedItems"]
+                self.written += ids
+                time.sleep(0.005)
+        except Exception as error:
+            self.error = error
+
+    def wait_for_more(self) -> None:
+        """Until some more items are written."""
+        enough, deadline = len(self.written) + MORE, time.monotonic() + 30
+        while len(self.written) < enough:
+            assert self.error is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Write as long as the block runs."""
+        self.start()
+        try:
+            yield
+        finally:
+            self._stopped.set()
+            self.join(30)
