@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -114,6 +115,7 @@ def test_only_who_may_see_the_dag_sees_the_page(page: Page, path: str, user: str
     assert "script-src 'sha256-" in answer.headers["Content-Security-Policy"]
 
 
+@pytest.mark.skipif(version("apache-airflow-core") == "3.1.0", reason="Airflow 3.1.0 takes no cookie, 3.1.1 does")
 def test_the_cookie_that_the_browser_has_counts_too(page: Page) -> None:
     page.client.cookies.set("_token", page.tokens["viewer"])
     try:

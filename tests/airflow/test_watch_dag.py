@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,22 +12,14 @@ from dynalake.clients import Clients
 from dynalake.settings import TableSettings
 from dynalake.watch.status import load_overview
 from infra.local.process import LocalAws
+from tests.airflow.dag_bag import load_bag, store_bag
 from tests.aws.capture_steps import SetUp, make_table, set_up, wait_for_changes
-
-DAGS = Path(__file__).resolve().parents[2] / "dags"
-
-
-def load() -> Any:
-    from airflow.dag_processing.dagbag import DagBag
-
-    return DagBag(str(DAGS / "dynalake_watch.py"), bundle_name="dags-folder", bundle_path=DAGS)
 
 
 @pytest.fixture
 def run(local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, str]]:
     """Runs the DAG in this process: the state of the run, and of each task by its id and its label."""
     from airflow.dag_processing.bundles.manager import DagBundlesManager
-    from airflow.dag_processing.dagbag import sync_bag_to_db
     from airflow.utils.db import initdb
 
     for name, value in local_aws.env().items():
@@ -37,10 +28,10 @@ def run(local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> Callable[..., d
     # Airflow does not say what its manager's constructor returns.
     bundles: Any = DagBundlesManager
     bundles().sync_bundles_to_db()
-    sync_bag_to_db(load(), "dags-folder", None)
+    store_bag(load_bag())
 
     def test(**conf: Any) -> dict[str, str]:
-        done = load().dags["dynalake_watch"].test(run_conf=conf)
+        done = load_bag().dags["dynalake_watch"].test(run_conf=conf)
         found = {one.rendered_map_index or one.task_id: str(one.state) for one in done.get_task_instances()}
         return {"run": str(done.state), **found}
 
