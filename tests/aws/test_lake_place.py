@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from datetime import UTC, datetime, timedelta
 
+import pyarrow.parquet as pq
 import pytest
 
 from dynalake.capture.lake import load_lake, plan_lake
@@ -20,7 +22,16 @@ from dynalake.names import SNAPSHOT_DAY, TableNames, end_of_day, parse_day
 from dynalake.operators.days import coming_days
 from dynalake.settings import TableSettings
 from infra.local.process import LocalAws
-from tests.aws.capture_steps import break_changes, make_table, patiently, prove, rejected, set_up, wait_for_changes
+from tests.aws.capture_steps import (
+    LARGEST,
+    break_changes,
+    make_table,
+    patiently,
+    prove,
+    rejected,
+    set_up,
+    wait_for_changes,
+)
 
 
 # At any hour one of them has another day than UTC.
@@ -42,7 +53,8 @@ def test_everything_is_under_the_prefix_and_the_day_of_the_zone(
     _, canary = prove(clients, names, "canary-1")
     for number in range(3):
         clients.dynamodb.put_item(TableName=table, Item={"id": {"S": str(number)}})
-    clients.dynamodb.put_item(TableName=table, Item={"id": {"S": "large"}, "text": {"S": "x" * 6000}})
+    longest = "\x01" * (LARGEST - len("idlargetext"))
+    clients.dynamodb.put_item(TableName=table, Item={"id": {"S": "large"}, "text": {"S": longest}})
     assert len(wait_for_changes(clients, names, 4)) == 4
     break_changes(local_aws, table)
     clients.dynamodb.put_item(TableName=table, Item={"id": {"S": "broken"}})
@@ -56,6 +68,7 @@ def test_everything_is_under_the_prefix_and_the_day_of_the_zone(
         f"lake/raw/json/{table}",
         f"lake/raw-errors/forwarder/{table}",
         f"lake/raw-state/{table}/hand-off.json",
+        f"lake/raw-state/{table}/lease.json",
     }
     days = {day for key in keys if (day := parse_day(key))}
     assert days <= {began, ended}
@@ -75,6 +88,11 @@ def test_everything_is_under_the_prefix_and_the_day_of_the_zone(
         assert partition.location.startswith(f"s3://{names.lake.bucket}/lake/raw/parquet/{table}/dt={day}/v=")
     assert publish_table(clients, names, [], compaction, over).through == ended
     assert SNAPSHOT_DAY not in days
+    # The change that went past Firehose is in Parquet with the others.
+    parts = [key for key in objects(clients, names) if key.endswith(".parquet")]
+    bodies = [clients.s3.get_object(Bucket=names.lake.bucket, Key=key)["Body"].read() for key in parts]
+    rows = [row for body in bodies for row in pq.read_table(io.BytesIO(body)).to_pylist()]
+    assert {row["id"]: row.get("text") for row in rows} == {"0": None, "1": None, "2": None, "large": longest}
 
     for other in ({"prefix": "dynamodb"}, {"time_zone": "UTC"}, {"bucket": "another"}):
         with pytest.raises(SettingsError, match=rf"has {next(iter(other))} '.*asks for '{next(iter(other.values()))}'"):
