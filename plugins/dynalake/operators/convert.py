@@ -55,14 +55,14 @@ class ConvertPartition(BaseOperator):
                 done = find_done(found, names, planned.day, options, given, planned.force)
                 if done is not None:
                     return _report(done)
-                self._wait(names, start_conversion(found, names, _request(names, planned, given.digest)), given.digest)
+                self._wait(names, start_conversion(found, names, _request(names, planned, given.digest)))
         return _report(compact_day(found, names, planned.day, options, planned.beside, force=planned.force))
 
-    def _wait(self, names: TableNames, run: str, inputs: str) -> NoReturn:
-        from airflow.providers.amazon.aws.triggers.glue import GlueJobCompleteTrigger
+    def _wait(self, names: TableNames, run: str) -> NoReturn:
+        from dynalake.operators.glue_run import GlueRunTrigger
 
         print(f"Glue job {names.lake.spark_job}, run {run}")
-        trigger = GlueJobCompleteTrigger(
+        trigger = GlueRunTrigger(
             job_name=names.lake.spark_job,
             run_id=run,
             waiter_delay=POLL_SECONDS,
@@ -70,17 +70,18 @@ class ConvertPartition(BaseOperator):
             aws_conn_id=str(parameters()["aws_conn_id"]),
             region_name=names.lake.region,
         )
-        self.defer(trigger=trigger, method_name="finish", kwargs={"inputs": inputs})
+        self.defer(trigger=trigger, method_name="finish")
 
     @guarded
-    def finish(self, context: Context, event: Mapping[str, Any] | None, inputs: str) -> dict[str, Any]:
+    def finish(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """What the job run left: its conversion, or its error."""
+        from dynalake.spark.glue import find_request
         from dynalake.spark.request import read_outcome
 
         print(event)
         found = clients()
-        planned, names = self._planned(context, found)
-        return _report(read_outcome(found, names, _request(names, planned, inputs)))
+        _, names = self._planned(context, found)
+        return _report(read_outcome(found, names, find_request(found, names, event["run_id"])))
 
     def _planned(self, context: Context, found: Clients) -> tuple[PartitionPlan, TableNames]:
         from dynalake.compact.plan import PartitionPlan

@@ -84,3 +84,9 @@ def find_run(runs: Iterable[JobRunTypeDef], arguments: dict[str, str]) -> str:
         if run["JobRunState"] in _UNDER_WAY and asked == arguments:
             return run["Id"]
     return ""
+
+
+def find_request(clients: Clients, names: TableNames, run: str) -> Request:
+    """What a job run was asked."""
+    given = clients.glue.get_job_run(JobName=names.lake.spark_job, RunId=run)["JobRun"].get("Arguments", {})
+    return Request.from_arguments([text for name in FLAGS if name in given for text in (name, given[name])])

@@ -18,7 +18,7 @@ from dynalake.compact.manifest import ConvertedPartition
 from dynalake.compact.options import CompactOptions
 from dynalake.errors import NotReadyError, QuarantineError, SettingsError
 from dynalake.names import Lake, TableNames
-from dynalake.spark.glue import choose_engine, find_run, start_conversion
+from dynalake.spark.glue import choose_engine, find_request, find_run, start_conversion
 from dynalake.spark.package import build_spark_package, upload_spark_package
 from dynalake.spark.request import Request, forget_outcome, read_outcome, write_outcome
 
@@ -75,6 +75,7 @@ def test_a_run_is_started_with_the_code_or_it_is_said_what_is_missing(clients: C
     package = build_spark_package(NAMES.lake)
     given = clients.glue.get_job_run(JobName=NAMES.lake.spark_job, RunId=run)["JobRun"]["Arguments"]
     assert given == {**REQUEST.to_arguments(), "--extra-py-files": NAMES.uri(package.key)}
+    assert find_request(clients, NAMES, run) == REQUEST
     keys = [o["Key"] for o in clients.s3.list_objects_v2(Bucket=NAMES.lake.bucket)["Contents"]]
     assert keys == sorted([package.key, NAMES.lake.spark_script])
     assert upload_spark_package(clients, NAMES.lake) == package

@@ -1,0 +1,23 @@
+"""Waits for a Glue job run in Airflow's triggerer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from airflow.providers.amazon.aws.triggers.glue import GlueJobCompleteTrigger
+from airflow.providers.common.compat.sdk import AirflowException
+from airflow.triggers.base import TriggerEvent
+
+
+class GlueRunTrigger(GlueJobCompleteTrigger):
+    """The provider's trigger, for which a run that failed is an event, too.
+
+    The run has left its own error for the task. Older providers raise instead, and the task would not come to read it.
+    """
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        try:
+            async for event in super().run():
+                yield event
+        except AirflowException as error:
+            yield TriggerEvent({"status": "error", "message": str(error), "run_id": self.serialize()[1]["run_id"]})
