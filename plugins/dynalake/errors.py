@@ -3,12 +3,13 @@
 DynalakeError
 ├── TransientError              the same call may work later: Airflow retries
 │   ├── NotReadyError             something was asked for and is not there yet (a canary, a stack, a query)
-│   └── ConflictError             somebody else changed the same thing meanwhile: read again, decide again
+│   ├── ConflictError             somebody else changed the same thing meanwhile: read again, decide again
+│   └── UnavailableError          AWS throttles, fails or is out of reach
 └── TerminalError               no retry can help: the task fails at once
     ├── SettingsError             a parameter or setting is not allowed
     ├── NameTakenError            two tables would share one name in the lake
     ├── SourceError               the DynamoDB table is missing or cannot be captured as it is
-    ├── AccessError               the AWS connection is missing, or refused
+    ├── AccessError               the AWS connection is missing, or AWS refuses it something
     ├── StackError                CloudFormation could not deploy a stack
     ├── RecordError               an item or a line is not what it must be
     ├── LedgerError               counts that must add up do not
@@ -54,6 +55,10 @@ class ConflictError(TransientError):
     """Somebody else changed the same thing meanwhile."""
 
 
+class UnavailableError(TransientError):
+    """AWS throttles, fails or is out of reach."""
+
+
 class TerminalError(DynalakeError):
     """No retry can help."""
 
@@ -71,7 +76,7 @@ class SourceError(TerminalError):
 
 
 class AccessError(TerminalError):
-    """The AWS connection is missing, or refused."""
+    """The AWS connection is missing, or AWS refuses it something."""
 
 
 class StackError(TerminalError):

@@ -127,6 +127,28 @@ def test_two_tables_are_set_up_at_once_filled_and_compacted(life: Life, airflow:
     assert airflow.client.result("dynalake_compact", run, "report")["rows"] == len(TABLES) * 2 * ITEMS
 
 
+def test_what_is_not_granted_is_said_at_once(life: Life, airflow: Any) -> None:
+    """By a connection whose user may do nothing: neither take the role, nor read where the lake is."""
+    iam: Any = life.root._make("iam")
+    iam.create_user(UserName="stranger")
+    key = iam.create_access_key(UserName="stranger")["AccessKey"]
+    extra = {"region_name": "us-east-1", "endpoint_url": life.aws.endpoint_url}
+    connection = {"connection_id": "aws_stranger", "conn_type": "aws", "extra": json.dumps(extra)}
+    credentials = {"login": key["AccessKeyId"], "password": key["SecretAccessKey"]}
+    airflow.client.call("POST", "/connections", {**connection, **credentials})
+    try:
+        run = airflow.start("dynalake_redrive", table="LIFE-kinesis", **{**life.where, "aws_conn_id": "aws_stranger"})
+        assert airflow.wait("dynalake_redrive", run) == "failed"
+        ((task, log),) = airflow.failures("dynalake_redrive", run).items()
+    finally:
+        airflow.client.call("DELETE", "/connections/aws_stranger")
+    assert task == "list_failed"
+    assert "AccessError: AWS refuses ssm:GetParameter on arn:aws:ssm:" in log
+    assert "to user stranger" in log
+    assert "What to do: allow ssm:GetParameter on arn:aws:ssm:" in log
+    assert [one["try_number"] for one in airflow.client.tasks("dynalake_redrive", run) if one["task_id"] == task] == [1]
+
+
 def test_redrive_lists_replays_and_says_what_cannot_pass(life: Life, airflow: Any) -> None:
     names = life.names("LIFE-kinesis")
     conf = {"table": names.table, **life.where}

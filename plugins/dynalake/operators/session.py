@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from airflow.sdk import PokeReturnValue, get_current_context
 from airflow.sdk.exceptions import AirflowException
 
-from dynalake.errors import AccessError, DynalakeError, NotReadyError, TerminalError, TransientError
+from dynalake.errors import AccessError, DynalakeError, NotReadyError, TerminalError
 
 try:
     from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
@@ -32,7 +32,7 @@ R = TypeVar("R")
 
 
 def guarded(function: Callable[P, R]) -> Callable[P, R]:
-    """Terminal errors fail the task at once, transient ones let Airflow retry.
+    """Terminal errors fail the task at once, transient ones let Airflow retry; what AWS refuses is one of them.
 
     The message is logged line by line before it is raised: Airflow shows an exception's text as one long line above a
     stack trace, and what to do stands at its end.
@@ -42,22 +42,34 @@ def guarded(function: Callable[P, R]) -> Callable[P, R]:
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return function(*args, **kwargs)
-        except TerminalError as error:
-            _explain(error)
-            raise AirflowFailException(f"{type(error).__name__}: {error}") from None
-        except TransientError as error:
-            _explain(error)
-            raise AirflowException(f"{type(error).__name__}: {error}") from None
+        except DynalakeError as error:
+            raise _for_airflow(error) from None
+        except _aws_errors() as error:
+            from dynalake.aws_errors import explain
+
+            explained = explain(error, str(parameters().get("aws_conn_id", "")))
+            if explained is None:
+                raise
+            raise _for_airflow(explained) from None
 
     return run
 
 
-def _explain(error: DynalakeError) -> None:
+def _aws_errors() -> tuple[type[Exception], ...]:
+    # Asked for when something was raised, because the DAG processor must not import boto3.
+    from dynalake.aws_errors import AWS_ERRORS
+
+    return AWS_ERRORS
+
+
+def _for_airflow(error: DynalakeError) -> AirflowException:
     logger.error("%s: %s", type(error).__name__, error.received)
     if error.allowed:
         logger.error("Needed: %s", error.allowed)
     if error.action:
         logger.error("What to do: %s", error.action)
+    kind = AirflowFailException if isinstance(error, TerminalError) else AirflowException
+    return kind(f"{type(error).__name__}: {error}")
 
 
 def poke(ask: Callable[[], Any]) -> PokeReturnValue:

@@ -17,11 +17,11 @@ from urllib.parse import urlencode
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.resource_details import DagDetails
 from airflow.api_fastapi.core_api.security import GetUserDep, requires_authenticated
-from botocore.exceptions import BotoCoreError, ClientError
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from dynalake.aws_errors import AWS_ERRORS, explain
 from dynalake.errors import DynalakeError
 from dynalake.ui.data import default_environment, read_content
 from dynalake.ui.view import overview_view, table_detail
@@ -84,8 +84,11 @@ def _answer(environment: str, table: str) -> HTMLResponse:
         content = read_content(environment)
     except DynalakeError as error:
         return _message(environment, 400, error.received, error.allowed, error.action)
-    except (ClientError, BotoCoreError) as error:
+    except AWS_ERRORS as error:
         logger.warning("The page cannot read the lake %s: %s", environment, error)
+        explained = explain(error)
+        if explained is not None:
+            return _message(environment, 502, explained.received, explained.allowed, explained.action)
         return _message(environment, 502, f"AWS does not answer as it should: {error}", "", "check the AWS connection")
     now = datetime.now(UTC)
     if content.lake is None:

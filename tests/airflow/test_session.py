@@ -1,0 +1,65 @@
+"""How an error of a task reaches Airflow: what cannot get better fails at once, and says what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowException
+from botocore.exceptions import ClientError, NoCredentialsError
+
+from dynalake.errors import NotReadyError, SettingsError
+from dynalake.operators import session
+from dynalake.operators.session import guarded
+
+REFUSED = (
+    "User: arn:aws:iam::1:user/etl is not authorized to perform: ssm:GetParameter "
+    "on resource: arn:aws:ssm:x:1:parameter/y because no identity-based policy allows the ssm:GetParameter action"
+)
+
+
+@pytest.fixture(autouse=True)
+def run_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "parameters", lambda: {"aws_conn_id": "aws_of_prod"})
+
+
+def aws(code: str, message: str = "", status: int = 400) -> ClientError:
+    answer: Any = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(answer, "GetParameter")
+
+
+@pytest.mark.parametrize(
+    ("raised", "at_once", "says"),
+    [
+        (SettingsError("no", action="say yes"), True, "SettingsError: no. What to do: say yes."),
+        (NotReadyError("wait"), False, "NotReadyError: wait."),
+        (aws("AccessDeniedException", REFUSED), True, "AccessError: AWS refuses ssm:GetParameter on arn:aws:ssm:x:1"),
+        (NoCredentialsError(), True, "AccessError: The credentials of the AWS connection 'aws_of_prod' cannot be had"),
+        (aws("ThrottlingException"), False, "UnavailableError: AWS throttles GetParameter"),
+        (aws("InternalServerError", status=500), False, "UnavailableError: AWS fails at GetParameter (500"),
+    ],
+)
+def test_errors_fail_or_are_retried_and_are_logged(
+    raised: Exception, at_once: bool, says: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    @guarded
+    def work() -> None:
+        raise raised
+
+    with pytest.raises(AirflowException) as caught:
+        work()
+    # Where Airflow keeps this class depends on its version.
+    assert (type(caught.value).__name__ == "AirflowFailException") == at_once
+    assert str(caught.value).startswith(says)
+    assert says.split(". ")[0].removesuffix(".") in caplog.text
+
+
+@pytest.mark.parametrize("raised", [aws("ResourceNotFoundException"), ValueError("mine")])
+def test_other_errors_stay_what_they_are(raised: Exception) -> None:
+    @guarded
+    def work() -> None:
+        raise raised
+
+    with pytest.raises(type(raised)) as caught:
+        work()
+    assert caught.value is raised
