@@ -20,4 +20,5 @@ class GlueRunTrigger(GlueJobCompleteTrigger):
             async for event in super().run():
                 yield event
         except AirflowException as error:
-            yield TriggerEvent({"status": "error", "message": str(error), "run_id": self.serialize()[1]["run_id"]})
+            payload = {"status": "error", "message": str(error), "run_id": self.serialize()[1]["run_id"]}
+            yield TriggerEvent(payload)  # type: ignore[no-untyped-call]
