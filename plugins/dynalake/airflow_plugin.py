@@ -10,7 +10,7 @@ URL = "/dynalake"
 
 # Three waves over a lake. A data URI, because an image's request may come without the login.
 ICON = (
-    "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24' fill='none' stroke='%s' "
+    "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24' fill='none' stroke='%235a9ce6' "
     "stroke-width='2' stroke-linecap='round'><path d='M3 7q3-3 6 0t6 0 6 0M3 13q3-3 6 0t6 0 6 0M3 19q3-3 6 0t6 0 6 0'/>"
     "</svg>"
 )
@@ -27,8 +27,8 @@ class DynalakePlugin(AirflowPlugin):
             "destination": "nav",
             "url_route": "dynalake",
             "nav_top_level": True,
-            "icon": ICON % "%23515151",
-            "icon_dark_mode": ICON % "%23cbcbcb",
+            "icon": ICON,
+            "icon_dark_mode": ICON,
         }
     ]
 

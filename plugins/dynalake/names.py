@@ -445,6 +445,11 @@ def shift_day(day: str, days: int) -> str:
     return (_date(day) + timedelta(days=days)).strftime("%Y%m%d")
 
 
+def coming_days(first: str) -> list[str]:
+    """A day and the week after it: registered ahead, so that a night without a scheduler hides no data."""
+    return [shift_day(first, ahead) for ahead in range(8)]
+
+
 def _date(day: str) -> date:
     return date(int(day[:4]), int(day[4:6]), int(day[6:]))
 

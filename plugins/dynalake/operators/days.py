@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from dynalake.names import Lake, shift_day
-
-DAYS_AHEAD = 7
+from dynalake import names
+from dynalake.names import Lake
 
 
 def today(lake: Lake) -> str:
@@ -15,6 +14,5 @@ def today(lake: Lake) -> str:
 
 
 def coming_days(lake: Lake) -> list[str]:
-    """Today and the week after it: registered ahead, so that a night without a scheduler hides no data."""
-    first = today(lake)
-    return [shift_day(first, ahead) for ahead in range(DAYS_AHEAD + 1)]
+    """Today and the week after it."""
+    return names.coming_days(today(lake))

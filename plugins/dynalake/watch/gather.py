@@ -25,6 +25,7 @@ from dynalake.names import (
     STAGE_FORWARDER,
     STAGE_MAPPING,
     TableNames,
+    coming_days,
     end_of_day,
     shift_day,
 )
@@ -45,8 +46,6 @@ from dynalake.watch.readings import LISTED, Capture, Comparison, Lake, Landing, 
 from dynalake.watch.reconcile import choose, clear_up, compare, read_images, read_landed
 
 SHOWN_DAYS = 30
-DAYS_AHEAD = 7
-"""Partitions are registered so far ahead, as soon as tomorrow's is missing."""
 
 
 def gather(
@@ -172,9 +171,8 @@ def count_put_aside(clients: Clients, names: TableNames, mapping_id: str) -> tup
 
 def register_ahead(clients: Clients, names: TableNames, now: datetime) -> None:
     """Register today and the days after it, if today's or tomorrow's partition is missing."""
-    today = names.lake.day_of(now)
-    coming = [shift_day(today, ahead) for ahead in range(DAYS_AHEAD + 1)]
-    if not set(coming[:2]) <= set(list_partitions(clients, names, names.json_table, today)):
+    coming = coming_days(names.lake.day_of(now))
+    if not set(coming[:2]) <= set(list_partitions(clients, names, names.json_table, coming[0])):
         register_days(clients, names, coming)
 
 
