@@ -10,6 +10,7 @@ from functools import partial
 
 from pyspark.sql import SparkSession
 
+from dynalake.aws_errors import explain
 from dynalake.capture.lake import load_lake
 from dynalake.clients import Clients
 from dynalake.spark.convert import convert_day
@@ -26,7 +27,7 @@ def main() -> None:
     try:
         converted = convert_day(spark, make_clients, names, request.day, request.options, request.beside, request.force)
     except Exception as error:
-        write_outcome(clients, names, request, error)
+        write_outcome(clients, names, request, explain(error) or error)
         raise
     write_outcome(clients, names, request, converted)
     print(converted)
