@@ -160,7 +160,7 @@ BENCHMARK = Benchmark(
 
 
 def _scan(clients: Clients, names: TableNames, run: str, segments: int) -> None:
-    plan = plan_backfill(clients, names, run=run, segments=segments)
+    plan = plan_backfill(clients, names, run=run, method="scan", segments=segments)
     for segment in range(plan.segments):
         scan_segment(clients, names, run=run, segment=segment)
 

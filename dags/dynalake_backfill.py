@@ -1,14 +1,16 @@
 """
 ### Brings in what a DynamoDB table already holds
 
-The stream only has changes. This DAG reads the table itself, in parallel segments, and writes every item as a
-`SNAPSHOT` change record to `{prefix}/json/{TABLE}/dt=00000000/{run}/`. Items written at or after the hand-off time are
-left out where they have an `updatedAt`: the stream has them.
+The stream only has changes. This DAG reads the table itself, by DynamoDB's export to S3 or in a parallel scan, and
+writes every item as a `SNAPSHOT` change record to `{prefix}/json/{TABLE}/dt=00000000/{run}/`. Items written at or after
+the hand-off time are left out where they have an `updatedAt`: the stream has them.
 
 1. **plan** decides once what is read, and stores it beside the run's files. With *Only estimate*, the run ends here.
-2. **scan** reads one segment per mapped task. A killed task goes on at its checkpoint.
+2. **scan** reads one segment per mapped task; or **export** asks DynamoDB for an export, waits for it without a
+   worker, and **convert** reads its files, each as its checksum says. A killed task goes on at its checkpoint.
 3. **commit** checks that the counts add up (`read = kept + filtered`) and then makes the run the snapshot, in one
-   call. Until then, and if the run fails, the last good snapshot stays what SQL sees.
+   call. Until then, and if the run fails, the last good snapshot stays what SQL sees. The ledger stands in the run's
+   note. **remove_export** then deletes the export's own files.
 4. **describe_columns** makes the attributes that it found columns of the Glue tables and views.
 
 `dynalake_setup` starts it once per table; trigger it by hand to take a new snapshot.
@@ -21,6 +23,7 @@ from datetime import timedelta
 from airflow.sdk import DAG, chain
 
 from dynalake.operators import backfill
+from dynalake.operators.export import ExportTable
 from dynalake.operators.parameters import backfill_parameters
 
 with DAG(
@@ -36,4 +39,11 @@ with DAG(
     tags=["dynalake"],
     default_args={"retries": 3, "retry_delay": timedelta(seconds=30)},
 ):
-    chain(backfill.scan.expand(segment=backfill.plan()), backfill.commit(), backfill.describe_columns())
+    planned = backfill.plan()
+    export = ExportTable(task_id="export")
+    chain(planned, export)
+    scanned = backfill.scan.expand(segment=planned)
+    converted = backfill.convert.expand(segment=export.output)
+    remove_export = backfill.remove_export()
+    chain([scanned, converted], backfill.commit(), [backfill.describe_columns(), remove_export])
+    chain(converted, remove_export)  # skipped with it

@@ -1,10 +1,12 @@
-"""Registers the page in Airflow: a link in the navigation, and the application behind it."""
+"""Registers the page in Airflow: a link in the navigation, and the application behind it; and the runs' notes."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
+
+from dynalake.operators import run_note
 
 URL = "/dynalake"
 
@@ -31,6 +33,7 @@ class DynalakePlugin(AirflowPlugin):
             "icon_dark_mode": ICON,
         }
     ]
+    listeners: list[Any] = [run_note]  # noqa: RUF012
 
     @property
     def fastapi_apps(self) -> list[Any]:  # type: ignore[override]

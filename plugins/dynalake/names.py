@@ -293,6 +293,10 @@ class TableNames:
         """`{prefix}-state/{TABLE}/backfill/{run}/`"""
         return f"{self.state_prefix}backfill/{run}/"
 
+    def export_prefix(self, run: str) -> str:
+        """`{prefix}-state/{TABLE}/backfill/{run}/export/`: where DynamoDB puts the run's export."""
+        return f"{self.backfill_state(run)}export/"
+
     def compaction_state(self, day: str) -> str:
         """`{prefix}-state/{TABLE}/compact/dt=YYYYMMDD/`"""
         return f"{self.state_prefix}compact/dt={check_day(day)}/"

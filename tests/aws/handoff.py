@@ -20,6 +20,9 @@ from random import Random
 from typing import Any
 
 from dynalake.backfill.commit import commit_backfill
+from dynalake.backfill.convert import convert_group
+from dynalake.backfill.export import check_exports, request_exports
+from dynalake.backfill.manifest import store_groups
 from dynalake.backfill.run import plan_backfill
 from dynalake.backfill.scan import scan_segment
 from dynalake.capture.hand_off import load_hand_off, record_hand_off
@@ -239,16 +242,28 @@ def _back_fill(clients: Clients, names: TableNames, method: str, random: Random)
         max_read_capacity=random.choice((0, 500)),
         consistent=random.random() < 0.5,
     )
-    for segment in range(plan.segments):
+    read, segments = (_convert, _export(clients, names)) if method == "export" else (_scan, plan.segments)
+    for segment in range(segments):
         if random.random() < 0.2:
-            _kill(lambda segment=segment: _scan(_dying(clients, random), names, segment))  # type: ignore[misc]
-        _scan(clients, names, segment)
+            _kill(lambda segment=segment: read(_dying(clients, random), names, segment))  # type: ignore[misc]
+        read(clients, names, segment)
     commit_backfill(clients, names, run="first")
     observe_new_attributes(clients, names, [SNAPSHOT_DAY, names.lake.day_of(datetime.now(UTC))])
 
 
 def _scan(clients: Clients, names: TableNames, segment: int) -> None:
     scan_segment(clients, names, run="first", segment=segment)
+
+
+def _export(clients: Clients, names: TableNames) -> int:
+    """How many groups of files the export has."""
+    exports = request_exports(clients, names, run="first")
+    finished = patiently(lambda: check_exports(clients, names, exports))
+    return len(store_groups(clients, names, finished, run="first").groups)
+
+
+def _convert(clients: Clients, names: TableNames, segment: int) -> None:
+    convert_group(clients, names, run="first", segment=segment)
 
 
 def _kill(task: Callable[[], None]) -> None:

@@ -12,6 +12,9 @@ from typing import Any
 import boto3
 
 from dynalake.backfill.commit import commit_backfill
+from dynalake.backfill.convert import convert_group
+from dynalake.backfill.export import check_exports, remove_exports, request_exports
+from dynalake.backfill.manifest import store_groups
 from dynalake.backfill.run import plan_backfill
 from dynalake.backfill.scan import scan_segment
 from dynalake.capture.bucket import creates_bucket
@@ -147,8 +150,16 @@ def set_up_secured(here: Secured, settings: TableSettings, *, update: bool = Fal
 
 
 def back_fill(dag: Clients, names: TableNames, run: str) -> int:
-    """A backfill in the DAGs' role; how many items it kept."""
-    plan = plan_backfill(dag, names, run=run, segments=2, updated_before=datetime.now(UTC).isoformat())
+    """A backfill by each method in the DAGs' role, the scan's last; how many items it kept."""
+    before = datetime.now(UTC).isoformat()
+    plan_backfill(dag, names, run=f"{run}-export", method="export", updated_before=before)
+    exports = request_exports(dag, names, run=f"{run}-export")
+    finished = patiently(lambda: check_exports(dag, names, exports))
+    for segment in range(len(store_groups(dag, names, finished, run=f"{run}-export").groups)):
+        convert_group(dag, names, run=f"{run}-export", segment=segment)
+    commit_backfill(dag, names, run=f"{run}-export")
+    remove_exports(dag, names, run=f"{run}-export")
+    plan = plan_backfill(dag, names, run=run, method="scan", segments=2, updated_before=before)
     for segment in range(plan.segments):
         scan_segment(dag, names, run=run, segment=segment)
     commit_backfill(dag, names, run=run)

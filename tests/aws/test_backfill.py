@@ -64,7 +64,7 @@ def objects(clients: Clients, names: TableNames, run: str) -> dict[str, bytes]:
 
 
 def backfill(clients: Clients, names: TableNames, run: str, **options: Any) -> Any:
-    plan = plan_backfill(clients, names, run=run, **options)
+    plan = plan_backfill(clients, names, run=run, method="scan", **options)
     with ThreadPoolExecutor(plan.segments) as threads:
         list(threads.map(lambda n: scan_segment(clients, names, run=run, segment=n), range(plan.segments)))
     return commit_backfill(clients, names, run=run)
@@ -113,7 +113,7 @@ def test_a_killed_scan_goes_on_and_gives_the_same_items(clients: Clients, names:
         if result.objects == 2:
             raise KilledError
 
-    plan_backfill(clients, names, run="killed", segments=1)
+    plan_backfill(clients, names, run="killed", method="scan", segments=1)
     with pytest.raises(KilledError):
         scan_segment(clients, names, run="killed", segment=0, progress=die)
     result = scan_segment(clients, names, run="killed", segment=0)

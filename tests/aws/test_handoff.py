@@ -22,7 +22,7 @@ from dynalake.names import Lake
 from infra.local.process import LocalAws
 from tests.aws.handoff import Place, hand_over
 
-METHODS = ("scan",)
+METHODS = ("scan", "export")
 _alone = os.environ.get("SEED")
 SEEDS = [int(_alone)] if _alone else range(int(os.environ.get("SEEDS") or 3))
 

@@ -27,6 +27,7 @@ class Airflow:
     client: AirflowClient
     url: str
     password: str
+    restart: Callable[[], None]
 
     def start(self, dag: str, **conf: object) -> str:
         return self.client.trigger(dag, conf)
@@ -71,7 +72,14 @@ def airflow(local_aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> It
             pass
         for dag in DAGS:
             running.client.unpause(dag)
-        yield Airflow(running.client, running.url, running.password)
+
+        def restart() -> None:
+            running.stop()
+            running.start()
+            for _ in running.wait_ready(DAGS):
+                pass
+
+        yield Airflow(running.client, running.url, running.password, restart)
 
 
 @dataclass

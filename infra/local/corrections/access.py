@@ -68,6 +68,9 @@ def install() -> None:
         target = headers.get("x-amz-target", "")
         if service == "ssm" and target.endswith(".GetParametersByPath"):
             return f"arn:aws:ssm:{region}:{account}:parameter{json.loads(body)['Path'].rstrip('/')}"
+        if target.endswith((".ExportTableToPointInTime", ".DescribeExport")):
+            asked = json.loads(body)
+            return str(asked.get("ExportArn") or asked.get("TableArn"))
         found = resource_of(service, method, path, headers, body, query, region, account)
         if service == "cloudformation" and found == "*":
             # Named by its own ARN, without its stack.

@@ -11,6 +11,7 @@ from ministack import app as gateway
 from infra.local import faults
 from infra.local.corrections import access, metrics
 from infra.local.corrections.exports import history
+from infra.local.corrections.exports import service as exports
 
 _Response = tuple[int, dict[str, str], bytes]
 
@@ -20,6 +21,7 @@ _BATCHES = {
     ("firehose", "PutRecordBatch"): ("Records", "RequestResponses", "FailedPutCount"),
 }
 _RESOURCE_FIELDS = ("StreamName", "DeliveryStreamName", "TableName", "FunctionName")
+_ADMINISTERED = (faults.PATH, access.PATH, history.PATH, exports.PATH)
 _JSON = {"Content-Type": "application/json"}
 
 
@@ -58,7 +60,7 @@ def install() -> Any:
     ministack_app = gateway.app
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http" and scope["path"] in (faults.PATH, access.PATH, history.PATH):
+        if scope["type"] == "http" and scope["path"] in _ADMINISTERED:
             await _administer(scope["path"], scope["method"], receive, send)
         else:
             await ministack_app(scope, receive, send)
@@ -150,6 +152,8 @@ async def _administer(path: str, method: str, receive: Any, send: Any) -> None:
             faults.add(json.loads(body))
         elif method == "POST" and path == history.PATH:
             history.age(**json.loads(body))
+        elif method == "POST" and path == exports.PATH:
+            exports.hold(**json.loads(body))
         content: Any = access.decisions() if path == access.PATH else faults.active()
     except (TypeError, ValueError) as error:
         status, content = 400, {"message": str(error)}

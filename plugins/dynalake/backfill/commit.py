@@ -8,9 +8,10 @@ from typing import Any
 from dynalake.backfill import state
 from dynalake.backfill.checkpoint import load_checkpoint
 from dynalake.backfill.ledger import Ledger, check_finished, check_sums, strays
+from dynalake.backfill.manifest import load_groups
 from dynalake.backfill.objects import delete_objects, list_objects
 from dynalake.backfill.run import load_plan, run_name
-from dynalake.catalog.partitions import point_snapshot
+from dynalake.catalog.partitions import point_snapshot, register_days
 from dynalake.clients import Clients
 from dynalake.names import TableNames
 
@@ -33,22 +34,49 @@ def ledger_key(names: TableNames, run: str) -> str:
     return f"{names.backfill_state(run)}ledger.json"
 
 
+def load_ledger(clients: Clients, names: TableNames, run: str) -> Ledger:
+    """The ledger of the run (its name) as its checkpoints stand."""
+    plan = load_plan(clients, names, run)
+    groups = load_groups(clients, names, run) if plan.method == "export" else None
+    count = plan.segments if groups is None else len(groups.groups)
+    return Ledger(plan, tuple(load_checkpoint(clients, names, run, n)[0] for n in range(count)), groups)
+
+
 def commit_backfill(clients: Clients, names: TableNames, *, run: str) -> Committed:
     """Check the run's ledger, delete strays, and point the snapshot's partition at the run, in that order.
 
     `run` is the Airflow run id. Doing it twice changes nothing. Whatever fails before the last call leaves the
-    previous snapshot as it was; its objects stay. A table without items gives a snapshot without objects.
+    previous snapshot as it was; its objects stay. An incremental run leaves the snapshot alone, and puts its changes
+    beside those of its day. A table without items gives a snapshot without objects.
 
     Raises `NotReadyError` if a segment is unfinished and `LedgerError` if a sum does not hold.
     """
     run = run_name(run)
-    plan = load_plan(clients, names, run)
-    ledger = Ledger(plan, tuple(load_checkpoint(clients, names, run, n)[0] for n in range(plan.segments)))
+    ledger = load_ledger(clients, names, run)
     check_finished(ledger)
-    prefix = names.snapshot_run(run)
+    prefix = ledger.plan.prefix(names)
     listed = list_objects(clients, names, prefix)
     check_sums(ledger, listed)
     delete_objects(clients, names, strays(ledger, listed))
     state.overwrite(clients, names, ledger_key(names, run), ledger.to_json())
+    if ledger.plan.window is not None:
+        return Committed(ledger, names.uri(show_changes(clients, names, ledger)), None)
     previous = point_snapshot(clients, names, prefix)
     return Committed(ledger, names.uri(prefix), previous)
+
+
+def show_changes(clients: Clients, names: TableNames, ledger: Ledger) -> str:
+    """Copy the changes of an incremental run into the raw zone, to the day of the run; that day's prefix.
+
+    A kill leaves some of them there: each is complete by itself, and the retry copies the others.
+    """
+    day = names.raw_day(ledger.plan.day(names))
+    there = {found.key for found in list_objects(clients, names, f"{day}import-{ledger.plan.run}-")}
+    register_days(clients, names, [ledger.plan.day(names)])
+    for part in ledger.parts:
+        name = part.key.removeprefix(ledger.plan.prefix(names)).replace("/", "-")
+        key = f"{day}import-{ledger.plan.run}-{name}"
+        if key not in there:
+            source = {"Bucket": names.lake.bucket, "Key": part.key}
+            clients.s3.copy_object(Bucket=names.lake.bucket, Key=key, CopySource=source)  # type: ignore[arg-type]
+    return day

@@ -167,6 +167,11 @@ def parse_cutoff(text: str) -> int:
 
     Raises `SettingsError` if it is no time.
     """
+    return parse_moment("updated_before", text, empty="for the hand-off time")
+
+
+def parse_moment(parameter: str, text: str, *, empty: str) -> int:
+    """The moment in a run's parameter, as `parse_cutoff`; `empty` says what leaving it empty is for."""
     moment = microseconds(text)
     try:
         if moment is not None:
@@ -176,10 +181,10 @@ def parse_cutoff(text: str) -> int:
     except OverflowError:
         pass
     raise SettingsError(
-        f"updated_before is {text!r}",
+        f"{parameter} is {text!r}",
         allowed=ALLOWED,
-        action="trigger the backfill again with such a time, or leave it empty for the hand-off time",
-        updated_before=text,
+        action=f"trigger the backfill again with such a time, or leave it empty {empty}",
+        **{parameter: text},
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dynalake.backfill.checkpoint import Checkpoint, Counts, PartObject
+from dynalake.backfill.manifest import Groups
 from dynalake.backfill.objects import ListedObject
 from dynalake.backfill.run import BackfillPlan
 from dynalake.errors import LedgerError, NotReadyError
@@ -14,10 +15,16 @@ from dynalake.errors import LedgerError, NotReadyError
 
 @dataclass(frozen=True)
 class Ledger:
-    """One run's plan and the checkpoints of all its segments, in order."""
+    """One run's plan and the checkpoints of all its segments, in order; of an export also what its manifests say."""
 
     plan: BackfillPlan
     segments: tuple[Checkpoint, ...]
+    groups: Groups | None = None
+
+    @property
+    def expected(self) -> int:
+        """How many segments there must be."""
+        return self.plan.segments if self.groups is None else len(self.groups.groups)
 
     @property
     def total(self) -> Counts:
@@ -49,7 +56,20 @@ class Ledger:
             "filtered_without": total.filtered_without,
             "objects": len(self.parts),
             "bytes": self.bytes,
+            **({} if self.groups is None else {"manifest": self.groups.items, "files": self.groups.count}),
         }
+
+    def note(self) -> str:
+        """The totals in words: short enough for the note of a run in Airflow, which has 1,000 characters."""
+        total = self.total
+        text = (
+            f"**{self.plan.table}** by {self.plan.method}: read {total.read:,} = kept {total.kept:,} + filtered "
+            f"{total.filtered:,}; {total.kept_without:,} kept and {total.filtered_without:,} dropped without a time. "
+            f"{len(self.parts):,} objects, {self.bytes:,} bytes."
+        )
+        if self.groups is not None:
+            text += f" The export's manifests: {self.groups.items:,} items in {self.groups.count:,} files."
+        return text
 
     def markdown(self) -> str:
         """The ledger as a table, for the run's note: one line per segment and the total."""
@@ -61,6 +81,10 @@ class Ledger:
         about = f"Backfill of `{self.plan.table}`, run `{self.plan.run}`, method {self.plan.method}"
         if self.plan.filter:
             about += f", `{self.plan.updated_at_attribute}` before {self.plan.updated_before}"
+        if self.groups is not None:
+            about += (
+                f"; {self.groups.items:,} items by the manifests, in {self.groups.count:,} files, each as its MD5 says"
+            )
         return "\n".join([about, "", "| " + " | ".join(head) + " |", rule, *rows])
 
 
@@ -71,7 +95,7 @@ def check_finished(ledger: Ledger) -> None:
         raise NotReadyError(
             f"Backfill run {ledger.plan.run!r} of {ledger.plan.table!r} is unfinished in segment(s) "
             + ", ".join(open_segments),
-            allowed=f"all {ledger.plan.segments} segments finished",
+            allowed=f"all {ledger.expected} segments finished",
             action="let their tasks finish (or clear them: they go on where they were), then commit again",
             table=ledger.plan.table,
             run=ledger.plan.run,
@@ -96,14 +120,16 @@ def check_sums(ledger: Ledger, listed: Sequence[ListedObject]) -> None:
 def failed_sums(ledger: Ledger, listed: Sequence[ListedObject]) -> Iterator[str]:
     """Each sum that fails, in words (pure)."""
     numbers = [s.segment for s in ledger.segments]
-    if numbers != list(range(ledger.plan.segments)):
-        yield f"segments 0 to {ledger.plan.segments - 1} planned, {numbers} found"
+    if numbers != list(range(ledger.expected)):
+        yield f"segments 0 to {ledger.expected - 1} planned, {numbers} found"
     for segment in ledger.segments:
         yield from _failed_counts(f"segment {segment.segment}", segment.counts)
         records = sum(part.items for part in segment.parts)
         if records != segment.counts.kept:
             yield f"segment {segment.segment}: kept {segment.counts.kept:,}, but its objects hold {records:,} records"
     yield from _failed_counts("total", ledger.total)
+    if ledger.groups is not None and ledger.total.read != ledger.groups.items:
+        yield f"read {ledger.total.read:,} items, the export's manifests say {ledger.groups.items:,}"
     found = {entry.key: entry for entry in listed}
     for part in ledger.parts:
         entry = found.get(part.key)

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 
 from dynalake.backfill import state
 from dynalake.backfill.filter import Missing, UpdatedBefore, of_datetime, parse_cutoff, to_iso
+from dynalake.backfill.recovery import choose_method, find_recovery, recovery_off, turn_on_recovery
 from dynalake.backfill.source import describe
+from dynalake.backfill.windows import Window, plan_window
 from dynalake.clients import Clients
 from dynalake.errors import NotReadyError, SettingsError
 from dynalake.names import TableNames, shorten
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import TableDescriptionTypeDef
 
 METHODS = ("auto", "export", "scan")
+EXPORT_TYPES = ("full", "incremental")
 TARGET_MB = 64
 MAX_SEGMENTS = 256
 # Each segment is one Airflow task; a table of this size is a few minutes of one task's work.
@@ -32,6 +35,9 @@ PART_SECONDS = 600
 SEGMENT_BYTES_PER_SECOND = 10 * 1024 * 1024
 # On-demand reads, us-east-1: https://aws.amazon.com/dynamodb/pricing/on-demand/ . Provisioned tables pay nothing extra.
 DOLLARS_PER_MILLION_UNITS = 0.125
+# https://aws.amazon.com/dynamodb/pricing/on-demand/ , data export to S3; writing it takes some minutes at least.
+DOLLARS_PER_EXPORTED_GB = 0.10
+EXPORT_SECONDS = 300
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/capacity-mode.html : a strongly consistent read of
 # 4 KB is one unit, an eventually consistent one half a unit.
 UNIT_BYTES = 4096
@@ -61,6 +67,8 @@ class BackfillPlan:
     estimated_read_units: float
     estimated_dollars: float
     estimated_seconds: int
+    keep_export: bool = False
+    window: Window | None = None
 
     @property
     def filter(self) -> UpdatedBefore | None:
@@ -77,22 +85,31 @@ class BackfillPlan:
         return PART_SECONDS * self.max_read_capacity * UNIT_BYTES * (1 if self.consistent else 2)
 
     def prefix(self, names: TableNames) -> str:
-        """Where the run's objects go: `{prefix}/json/{TABLE}/dt=00000000/{run}/`."""
-        return names.snapshot_run(self.run)
+        """Where the run's objects go: `{prefix}/json/{TABLE}/dt=00000000/{run}/`.
+
+        Those of an incremental run are put where nothing queries them, until the commit.
+        """
+        return names.snapshot_run(self.run) if self.window is None else f"{names.backfill_state(self.run)}changes/"
+
+    def day(self, names: TableNames) -> str:
+        """The day on which the run was planned, in the lake's time zone: that of an incremental run's changes."""
+        return names.lake.day_of(datetime.fromtimestamp(self.read_at_ms / 1000, UTC))
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> BackfillPlan:
-        return cls(**value)
+        window = value.get("window")
+        return cls(**{**value, "window": None if window is None else (window[0], window[1])})
 
     def summary(self) -> str:
         """The plan as a Markdown table, for a run's note or a dry run's answer."""
         rows = {
             "method": self.method,
+            **({} if self.window is None else {"changes": " to ".join(to_iso(m * 10**6) for m in self.window)}),
             "keeps": f"`{self.updated_at_attribute}` before {self.updated_before}" if self.filter else "every item",
-            "segments": f"{self.segments:,}",
+            "segments": f"{self.segments:,}" if self.segments else "by the export's size",
             "read limit": f"{self.max_read_capacity:,.10g} units/s" if self.max_read_capacity else "none",
             "items (estimate)": f"{self.estimated_items:,}",
             "bytes (estimate)": f"{self.estimated_bytes:,}",
@@ -128,6 +145,11 @@ def plan_backfill(
     read_capacity_percent: int = 0,
     consistent: bool = False,
     target_mb: float = TARGET_MB,
+    export_type: str = "full",
+    window_from: str = "",
+    window_to: str = "",
+    enable_pitr: bool = False,
+    keep_export: bool = False,
     dry_run: bool = False,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> BackfillPlan:
@@ -137,23 +159,40 @@ def plan_backfill(
     none; empty keeps every item); `segments` 0 follows from the table's size; `target_mb` is an object's gzipped size.
     A plan that is already stored for this run is returned as it is, so a retry has the same cutoff and read time.
 
-    Raises `SettingsError` for parameters that are not allowed and `SourceError` where there is no such table.
+    `method` `auto` is `export` where point-in-time recovery is on (`enable_pitr` turns it on), else `scan`. An
+    incremental run brings in what changed between `window_from` and `window_to`, unfiltered.
+
+    Raises `SettingsError` for parameters that are not allowed, and `SourceError` where there is no such table, or no
+    point-in-time recovery for an export.
     """
     run = run_name(run)
     check_parameters(method, missing, segments, max_read_capacity, read_capacity_percent, target_mb)
+    incremental = check_export(method, export_type, window_from)
     if not dry_run:
         stored = state.read(clients, names, plan_key(names, run))
         if stored is not None:
             return BackfillPlan.from_json(stored.value)
     description = describe(clients, names)
+    recovery = None if method == "scan" else find_recovery(clients, names)
+    if method != "scan" and recovery is None and enable_pitr and not incremental and not dry_run:
+        recovery = turn_on_recovery(clients, names)
+    chosen = choose_method(method, recovery, incremental=incremental)
+    if chosen is None:
+        raise recovery_off(names, incremental=incremental)
     plan = draft(
         description,
         run=run,
+        method=chosen,
+        window=plan_window(window_from, window_to, recovery) if incremental and recovery else None,
+        keep_export=keep_export,
         cutoff=to_iso(parse_cutoff(updated_before)) if updated_before and updated_at_attribute else "",
         updated_at_attribute=updated_at_attribute,
         missing=cast("Missing", missing),
         segments=segments,
-        max_read_capacity=read_limit(description, max_read_capacity, read_capacity_percent),
+        # An export reads nothing from the table.
+        max_read_capacity=0
+        if chosen == "export"
+        else read_limit(description, max_read_capacity, read_capacity_percent),
         consistent=consistent,
         target_bytes=max(1, int(target_mb * 1024 * 1024)),
         read_at_ms=of_datetime(now()) // 1000,
@@ -182,6 +221,9 @@ def draft(
     description: TableDescriptionTypeDef,
     *,
     run: str,
+    method: str,
+    window: Window | None,
+    keep_export: bool,
     cutoff: str,
     updated_at_attribute: str,
     missing: Missing,
@@ -193,19 +235,25 @@ def draft(
 ) -> BackfillPlan:
     """The plan for a table as DescribeTable describes it (pure)."""
     size = description.get("TableSizeBytes", 0)
-    if not segments:
-        segments = min(MAX_SEGMENTS, max(MIN_SEGMENTS, math.ceil(size / SEGMENT_BYTES)))
-    units = math.ceil(size / UNIT_BYTES) * (1.0 if consistent else 0.5)
-    seconds = size / (segments * SEGMENT_BYTES_PER_SECOND)
-    if max_read_capacity:
-        seconds = max(seconds, units / max_read_capacity)
+    tasks = count_segments(size, segments)
+    seconds = size / (tasks * SEGMENT_BYTES_PER_SECOND)
+    if method == "export":
+        units, dollars = 0.0, size / 10**9 * DOLLARS_PER_EXPORTED_GB
+        seconds += EXPORT_SECONDS
+    else:
+        segments = tasks
+        units = math.ceil(size / UNIT_BYTES) * (1.0 if consistent else 0.5)
+        dollars = units * DOLLARS_PER_MILLION_UNITS / 1_000_000
+        if max_read_capacity:
+            seconds = max(seconds, units / max_read_capacity)
     return BackfillPlan(
         table=description["TableName"],
         run=run,
-        method="scan",
+        method=method,
         segments=segments,
         updated_at_attribute=updated_at_attribute,
-        updated_before=cutoff,
+        # What changed in a window is brought in whole.
+        updated_before="" if window else cutoff,
         missing=missing,
         read_at_ms=read_at_ms,
         consistent=consistent,
@@ -214,9 +262,16 @@ def draft(
         estimated_items=description.get("ItemCount", 0),
         estimated_bytes=size,
         estimated_read_units=units,
-        estimated_dollars=round(units * DOLLARS_PER_MILLION_UNITS / 1_000_000, 6),
+        estimated_dollars=round(dollars, 6),
         estimated_seconds=math.ceil(seconds),
+        keep_export=keep_export,
+        window=window,
     )
+
+
+def count_segments(size: int, segments: int) -> int:
+    """How many tasks read `size` bytes: `segments`, where the run says so (pure)."""
+    return segments or min(MAX_SEGMENTS, max(MIN_SEGMENTS, math.ceil(size / SEGMENT_BYTES)))
 
 
 def read_limit(description: TableDescriptionTypeDef, max_read_capacity: int, read_capacity_percent: int) -> float:
@@ -267,10 +322,20 @@ def check_parameters(
             allowed="; ".join(problems.values()),
             action="correct it and trigger dynalake_backfill again",
         )
-    if method == "export":
+
+
+def check_export(method: str, export_type: str, window_from: str) -> bool:
+    """Whether the run is incremental; `SettingsError` for parameters that do not go together (pure)."""
+    if export_type not in EXPORT_TYPES or (export_type == "incremental" and method == "scan"):
         raise SettingsError(
-            "method is 'export', which is not available yet",
-            allowed="method 'scan' (or 'auto', which takes it)",
-            action="trigger dynalake_backfill again with method 'scan'",
-            method=method,
+            f"export_type is {export_type!r}, with method {method!r}",
+            allowed="full, or incremental with method 'export' or 'auto'",
+            action="correct it and trigger dynalake_backfill again",
         )
+    if window_from and export_type == "full":
+        raise SettingsError(
+            f"window_from is {window_from!r}, but export_type is 'full'",
+            allowed="a window only with export_type 'incremental'",
+            action="correct it and trigger dynalake_backfill again",
+        )
+    return export_type == "incremental"

@@ -64,11 +64,11 @@ class Step:
 
     plan: BackfillPlan
     key: ItemKey
-    encode: Callable[[Item], str]
-    keyed: Callable[[Item], Item] = lambda item: item
+    encode: Callable[[Any], str]
+    keyed: Callable[[Any], Item] = lambda item: item
 
     def next_part(
-        self, clients: Clients, names: TableNames, items: Iterator[Item], checkpoint: Checkpoint
+        self, clients: Clients, names: TableNames, items: Iterator[Any], checkpoint: Checkpoint
     ) -> Checkpoint:
         """Write one more part from `items` and return the checkpoint after it."""
         plan = self.plan

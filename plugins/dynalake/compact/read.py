@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -20,8 +19,8 @@ from dynalake.record.change import (
     EXPIRED,
     OPERATION,
     OPERATIONS,
-    SEQUENCE_DIGITS,
     SEQUENCE_NUMBER,
+    is_sequence_number,
     json_key,
 )
 from dynalake.record.key import ItemKey
@@ -30,8 +29,6 @@ DELETED = "the object was deleted after it was listed"
 
 SHOWN = 4096
 """Characters of a rejected line that are kept beside its address; the raw object keeps all of it."""
-
-_is_sequence = re.compile(rf"[0-9]{{{SEQUENCE_DIGITS}}}").fullmatch
 
 
 @dataclass(frozen=True)
@@ -131,7 +128,7 @@ class RecordParser:
         if operation == "CANARY":
             return None
         sequence, moment = values.get(SEQUENCE_NUMBER), values.get(EVENT_TIME)
-        if not isinstance(sequence, str) or not _is_sequence(sequence):
+        if not isinstance(sequence, str) or not is_sequence_number(sequence):
             raise BadLine(f"{SEQUENCE_NUMBER} is {sequence!r}")
         if type(moment) is not int or not -(2**63) <= moment < 2**63:
             raise BadLine(f"{EVENT_TIME} is {moment!r}")

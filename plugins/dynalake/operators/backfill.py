@@ -6,13 +6,17 @@ from typing import Any
 
 from airflow.sdk import get_current_context, task
 
+from dynalake.operators.run_note import NOTE
 from dynalake.operators.session import clients, guarded, parameters, run_id, table_names
 
 
 @task
 @guarded
 def plan() -> list[int]:
-    """Decides what the run reads, once, and returns its segments; a dry run says what it would take and has none."""
+    """Decides what the run reads, once, and returns the scan's segments.
+
+    An export has none, and a dry run neither: it says what it would take.
+    """
     from dynalake.backfill.run import plan_backfill
     from dynalake.capture.hand_off import load_hand_off
     from dynalake.capture.lake import load_settings
@@ -35,11 +39,16 @@ def plan() -> list[int]:
         max_read_capacity=asked["max_read_capacity"],
         read_capacity_percent=asked["read_capacity_percent"],
         consistent=asked["consistent_read"],
+        export_type=asked["export_type"],
+        window_from=asked["window_from"] or "",
+        window_to=asked["window_to"] or "",
+        enable_pitr=asked["enable_pitr"],
+        keep_export=asked["keep_export"],
         dry_run=asked["dry_run"],
     )
     print(planned.summary())
     get_current_context()["ti"].xcom_push("plan", planned.to_json())
-    return [] if asked["dry_run"] else list(range(planned.segments))
+    return [] if asked["dry_run"] or planned.method != "scan" else list(range(planned.segments))
 
 
 @task(map_index_template="{{ segment }}")
@@ -61,7 +70,25 @@ def scan(segment: int) -> dict[str, Any]:
     return result.to_json()
 
 
-@task
+@task(map_index_template="{{ segment }}")
+@guarded
+def convert(segment: int) -> dict[str, Any]:
+    """Reads one group of the export's files into gzipped change records; goes on at its checkpoint after a failure."""
+    from dynalake.backfill.convert import convert_group
+
+    get_current_context()["segment"] = f"files {segment}"  # type: ignore[typeddict-unknown-key]
+    found = clients()
+    result = convert_group(
+        found,
+        table_names(found),
+        run=run_id(),
+        segment=segment,
+        progress=lambda now: print(f"{now.read:,} items read, {now.kept:,} kept, {now.objects:,} objects"),
+    )
+    return result.to_json()
+
+
+@task(trigger_rule="none_failed_min_one_success")
 @guarded
 def commit() -> dict[str, Any]:
     """Checks that the counts add up, then makes the run the snapshot in one call."""
@@ -69,8 +96,21 @@ def commit() -> dict[str, Any]:
 
     found = clients()
     committed = commit_backfill(found, table_names(found), run=run_id())
-    print(committed.ledger.markdown())
+    ledger = committed.ledger.markdown()
+    print(ledger)
+    get_current_context()["ti"].xcom_push("ledger", ledger)
+    get_current_context()["ti"].xcom_push(NOTE, committed.ledger.note())
     return committed.to_json()
+
+
+@task
+@guarded
+def remove_export() -> int:
+    """Deletes the export's own files, which nothing needs any more, unless the run keeps them."""
+    from dynalake.backfill.export import remove_exports
+
+    found = clients()
+    return remove_exports(found, table_names(found), run=run_id())
 
 
 @task

@@ -13,6 +13,7 @@ from dynalake.names import ENVIRONMENT_PATTERN, TABLE_PATTERN
 from dynalake.settings import TableSettings
 
 _RUN = "This run"
+_EXPORT = "Export"
 _WHERE = "Where"
 
 
@@ -89,11 +90,12 @@ def setup_parameters() -> dict[str, Param]:
         **table_parameter(),
         "backfill": Param(
             "auto",
-            enum=["auto", "scan", "none"],
+            enum=["auto", "export", "scan", "none"],
             type="string",
             title="Backfill",
-            description_md="How to bring in what the table already holds, once the pipeline stands. "
-            "`none`: later, by triggering `dynalake_backfill`.",
+            description_md="How to bring in what the table already holds, once the pipeline stands. `export`: by "
+            "DynamoDB's export to S3, which needs point-in-time recovery. `scan`: by reading the table. `auto`: "
+            "`export` where point-in-time recovery is on. `none`: later, by triggering `dynalake_backfill`.",
             section=_RUN,
         ),
         "enable_stream": Param(
@@ -135,11 +137,12 @@ def backfill_parameters() -> dict[str, Param]:
         **table_parameter(),
         "method": Param(
             "auto",
-            enum=["auto", "scan"],
+            enum=["auto", "export", "scan"],
             type="string",
             title="Method",
-            description_md="`scan`: the table is read in parallel segments, which uses read capacity. "
-            "`auto`: what is best for the table, today always the scan.",
+            description_md="`export`: DynamoDB exports the table to S3, which costs per GB, takes some minutes, puts "
+            "no load on the table, and needs point-in-time recovery. `scan`: the table is read in parallel segments, "
+            "which uses read capacity. `auto`: `export` where point-in-time recovery is on, else `scan`.",
             section=_RUN,
         ),
         "updated_at_attribute": Param(
@@ -203,6 +206,48 @@ def backfill_parameters() -> dict[str, Param]:
             description_md="Reads what was written last, for twice the read units. Not needed for a complete lake: "
             "what is written after the hand-off comes through the stream.",
             section=_RUN,
+        ),
+        "enable_pitr": Param(
+            False,
+            type="boolean",
+            title="Turn point-in-time recovery on",
+            description_md="For an export of a table where it is off. It costs per GB and month, and stays on.",
+            section=_EXPORT,
+        ),
+        "keep_export": Param(
+            False,
+            type="boolean",
+            title="Keep the export's files",
+            description_md="Leave them in the bucket once the run is committed, under "
+            "`{prefix}-state/{TABLE}/backfill/{run}/export/`.",
+            section=_EXPORT,
+        ),
+        "export_type": Param(
+            "full",
+            enum=["full", "incremental"],
+            type="string",
+            title="Export",
+            description_md="`full`: the table, as a new snapshot. `incremental`: what changed in a window of the last "
+            "35 days, for changes that the stream has lost. They come beside the snapshot and leave it as it is.",
+            section=_EXPORT,
+        ),
+        "window_from": Param(
+            None,
+            type=["null", "string"],
+            format="date-time",
+            title="Changed from",
+            description_md="Where the window of an incremental export begins: at the last change that arrived before "
+            "the outage, not earlier.",
+            section=_EXPORT,
+        ),
+        "window_to": Param(
+            None,
+            type=["null", "string"],
+            format="date-time",
+            title="Changed before",
+            description_md="Where the window ends: some minutes after changes arrived again. Empty: as late as "
+            "DynamoDB can export.",
+            section=_EXPORT,
         ),
         "dry_run": Param(
             False,

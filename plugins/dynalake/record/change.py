@@ -29,8 +29,12 @@ CANARY_ID = "__canary_id"
 """The only attribute of a `CANARY` record: what its sender looks for in the lake."""
 
 SEQUENCE_DIGITS = 40
+_MICROS_DIGITS = 16
 SNAPSHOT_SEQUENCE = "0" * SEQUENCE_DIGITS
 """Sorts below every stream record, so a snapshot never wins over a change."""
+
+is_sequence_number = re.compile(rf"[0-9]{{{SEQUENCE_DIGITS}}}(?:\.[0-9]{{{_MICROS_DIGITS}}})?+").fullmatch
+"""Whether a text is what stands in `SEQUENCE_NUMBER`; with a point where `sequence_after` made it."""
 
 _collides = re.compile("_*(?:" + "|".join(METADATA) + ")").fullmatch
 
@@ -39,11 +43,21 @@ def pad_sequence_number(text: str) -> str:
     """`text` in 40 digits: `"4421584500000000017450439091"` with zeros in front.
 
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_StreamRecord.html: 21 to 40 digits.
-    Raises `RecordError` where it is no sequence number.
+    One of `sequence_after` is returned as it is. Raises `RecordError` where it is no sequence number.
     """
     if type(text) is not str or not text.isascii() or not text.isdigit() or len(text) > SEQUENCE_DIGITS:
+        if type(text) is str and is_sequence_number(text):
+            return text
         raise RecordError(f"The sequence number is {text!r}", allowed=f"1 to {SEQUENCE_DIGITS} digits")
     return text.zfill(SEQUENCE_DIGITS)
+
+
+def sequence_after(number: str, micros: int) -> str:
+    """A number behind the padded `number` and before every greater one, for a change that was written at `micros`.
+
+    Between two numbers of the stream there may be no third, but text has room: `…91` < `…91.1558779000000000` < `…92`.
+    """
+    return f"{number}.{micros:0{_MICROS_DIGITS}d}"
 
 
 def json_key(attribute: str) -> str:

@@ -56,6 +56,9 @@ class FakeTable:
             }
         }
 
+    def describe_continuous_backups(self, TableName: str) -> dict[str, Any]:
+        return {"ContinuousBackupsDescription": {"ContinuousBackupsStatus": "ENABLED"}}
+
     def scan(self, **request: Any) -> dict[str, Any]:
         self._check(request["TableName"])
         self.requests.append(request)

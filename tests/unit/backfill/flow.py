@@ -6,9 +6,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dynalake.backfill.commit import Committed, commit_backfill
+from dynalake.backfill.convert import convert_group
+from dynalake.backfill.export import check_exports, remove_exports, request_exports
+from dynalake.backfill.manifest import Groups, find_groups, store_groups
 from dynalake.backfill.run import plan_backfill
 from dynalake.backfill.scan import scan_segment
 from dynalake.clients import Clients
+from dynalake.errors import NotReadyError
 from dynalake.names import TableNames
 
 NOW = datetime(2019, 5, 25, 12, tzinfo=UTC)
@@ -19,3 +23,25 @@ def backfill(clients: Clients, names: TableNames, *, run: str = "manual__1", **o
     for segment in range(plan.segments):
         scan_segment(clients, names, run=run, segment=segment)
     return commit_backfill(clients, names, run=run)
+
+
+def export(clients: Clients, names: TableNames, *, run: str) -> Groups:
+    """What the exporting task does, without its deferral."""
+    found = find_groups(clients, names, run=run)
+    while found is None:
+        try:
+            finished = check_exports(clients, names, request_exports(clients, names, run=run))
+        except NotReadyError:
+            continue
+        found = store_groups(clients, names, finished, run=run)
+    return found
+
+
+def backfill_exported(clients: Clients, names: TableNames, *, run: str = "manual__1", **options: Any) -> Committed:
+    options = {"segments": 2, "target_mb": 0.002, "method": "export", **options}
+    plan_backfill(clients, names, run=run, now=lambda: NOW, **options)
+    for segment in range(len(export(clients, names, run=run).groups)):
+        convert_group(clients, names, run=run, segment=segment)
+    committed = commit_backfill(clients, names, run=run)
+    remove_exports(clients, names, run=run)
+    return committed

@@ -261,7 +261,6 @@ def test_a_dry_run_writes_nothing(world: World) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method": "export"}, "not available yet"),
         ({"method": "copy"}, "method is 'copy'"),
         ({"missing": "?"}, "missing is"),
         ({"segments": -1}, "segments is -1"),

@@ -17,6 +17,7 @@ from infra.local.corrections import access
 from infra.local.corrections.exports import files, history
 from infra.local.settings import scaled
 
+PATH = "/_dynalake/exports"
 EXPORT_SECONDS = 60.0
 """How long an export takes on AWS at least is a few minutes; this is scaled like every other wait."""
 
@@ -24,6 +25,9 @@ TOKEN_SECONDS = 8 * 60 * 60
 MINIMUM_WINDOW, MAXIMUM_WINDOW = 15 * 60, 24 * 60 * 60
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/S3DataExport_Requesting.html
 NEEDED = ("s3:AbortMultipartUpload", "s3:PutObject", "s3:PutObjectAcl")
+
+_may_end = threading.Event()
+_may_end.set()
 
 _PARAMETERS = (
     "TableArn",
@@ -45,6 +49,11 @@ class _Refused(Exception):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+def hold(held: bool) -> None:
+    """Let no export end until it is called again with False."""
+    _may_end.clear() if held else _may_end.set()
 
 
 def install() -> None:
@@ -153,6 +162,7 @@ def _finish(place: tuple[str, str], description: dict[str, Any], lines: Any, all
     with request_scope(*place):
         failure = files.begin(description) if allowed else ("S3AccessDenied", "Access denied when writing to S3")
         time.sleep(scaled(EXPORT_SECONDS))
+        _may_end.wait()
         if failure is None:
             failure = files.write(description, lines)
         if failure is not None:

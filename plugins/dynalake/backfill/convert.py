@@ -1,0 +1,153 @@
+"""One group of an export's files: items in, gzipped change records out, a checkpoint after each object.
+
+A file is fetched whole, and nothing of it is used before its checksum holds. A killed task goes on where its
+checkpoint stands: it counts off as many items as were read, in the files' fixed order.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import tempfile
+import zlib
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Sequence
+from hashlib import md5
+from typing import IO, Any
+
+from botocore.exceptions import ClientError
+
+from dynalake.backfill.checkpoint import load_checkpoint, save_checkpoint
+from dynalake.backfill.incremental import change_encoder, wanted_numbers
+from dynalake.backfill.manifest import DataFile, load_groups
+from dynalake.backfill.numbers import look_up
+from dynalake.backfill.run import load_plan, run_name
+from dynalake.backfill.segment import Item, SegmentResult, Step, check_segment, delete_unfinished, snapshot_encoder
+from dynalake.backfill.source import describe
+from dynalake.clients import Clients
+from dynalake.errors import LedgerError, RecordError
+from dynalake.names import TableNames
+from dynalake.record.key import ItemKey
+
+_CHUNK = 1 << 20
+
+
+def convert_group(
+    clients: Clients,
+    names: TableNames,
+    *,
+    run: str,
+    segment: int,
+    progress: Callable[[SegmentResult], None] = lambda result: None,
+) -> SegmentResult:
+    """Read group `segment` (0-based) of the exported `run` to its end, from where its checkpoint stands.
+
+    `run` is the Airflow run id. `progress` is called after each object. A finished group is left as it is.
+
+    Raises `LedgerError` for a file that is not what the manifest says, `RecordError` for a line or an item that is not
+    what it must be, and `ConflictError` if another attempt is at work.
+    """
+    run = run_name(run)
+    plan = load_plan(clients, names, run)
+    groups = load_groups(clients, names, run).groups
+    check_segment(names, run, segment, len(groups))
+    checkpoint, stored = load_checkpoint(clients, names, run, segment)
+    if checkpoint.finished:
+        return SegmentResult.of(checkpoint)
+    delete_unfinished(clients, names, plan, checkpoint)
+    key = ItemKey.of(describe(clients, names))
+    lines = read_files(clients, names, groups[segment], skip=checkpoint.counts.read)
+    items: Iterator[Any] = lines
+    if plan.window is None:
+        step = Step(plan, key, snapshot_encoder(plan))
+        items = (_item(*line) for line in lines)
+    else:
+        wanted = wanted_numbers(key, read_files(clients, names, groups[segment]))
+        encode = change_encoder(key, look_up(clients, names, key, wanted))
+        step = Step(plan, key, encode, keyed=lambda read: read[2]["Keys"])
+    while True:
+        checkpoint = step.next_part(clients, names, items, checkpoint)
+        stored = save_checkpoint(clients, names, run, checkpoint, stored)
+        result = SegmentResult.of(checkpoint)
+        progress(result)
+        if result.finished:
+            return result
+
+
+def read_files(
+    clients: Clients, names: TableNames, files: Sequence[DataFile], *, skip: int = 0
+) -> Iterator[tuple[DataFile, int, dict[str, Any]]]:
+    """Every line of the files with its file and number (from 1), without the first `skip` of them altogether.
+
+    Files that end before that were checked by whoever read them. Raises `LedgerError` where a file is missing, has
+    another checksum, or another number of items than the manifest says.
+    """
+    for file in files:
+        if skip > file.items:
+            skip -= file.items
+            continue
+        yield from _read_file(clients, names, file, skip)
+        skip = 0
+
+
+def _read_file(
+    clients: Clients, names: TableNames, file: DataFile, skip: int
+) -> Iterator[tuple[DataFile, int, dict[str, Any]]]:
+    number = 0
+    with tempfile.TemporaryFile() as copy:
+        _fetch(clients, names, file, copy)
+        with gzip.open(copy) as lines:
+            try:
+                for line in lines:
+                    number += 1
+                    if number > skip:
+                        yield file, number, json.loads(line)
+            except (OSError, EOFError, zlib.error, ValueError) as error:
+                raise RecordError(
+                    f"Line {number} of {names.uri(file.key)} cannot be read: {error}",
+                    allowed="gzipped lines of DynamoDB JSON",
+                    action="trigger dynalake_backfill again: a new run exports anew",
+                    key=file.key,
+                ) from error
+    if number != file.items:
+        raise _not_as_listed(names, file, f"holds {number:,} items, the manifest says {file.items:,}")
+
+
+def _fetch(clients: Clients, names: TableNames, file: DataFile, copy: IO[bytes]) -> None:
+    digest = md5(usedforsecurity=False)
+    try:
+        body = clients.s3.get_object(Bucket=names.lake.bucket, Key=file.key)["Body"]
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in ("NoSuchKey", "404"):
+            raise
+        raise _not_as_listed(names, file, "is not there") from error
+    with body:
+        for chunk in body.iter_chunks(_CHUNK):
+            digest.update(chunk)
+            copy.write(chunk)
+    found = b64encode(digest.digest()).decode()
+    if found != file.md5:
+        raise _not_as_listed(names, file, f"has the MD5 {found}, the manifest says {file.md5}")
+    copy.seek(0)
+
+
+def _item(file: DataFile, number: int, line: dict[str, Any]) -> Item:
+    item = line.get("Item")
+    if not isinstance(item, dict):
+        raise RecordError(
+            f"Line {number} of {file.key} has no item, but {', '.join(sorted(line)) or 'nothing'}",
+            allowed='{"Item": {…}}, as a full export has it',
+            key=file.key,
+        )
+    return item
+
+
+def _not_as_listed(names: TableNames, file: DataFile, what: str) -> LedgerError:
+    return LedgerError(
+        f"{names.uri(file.key)} {what}",
+        allowed="every file of the export as DynamoDB wrote it",
+        action="trigger dynalake_backfill again: a new run exports anew, and until it is committed the previous "
+        "snapshot stays",
+        table=names.table,
+        key=file.key,
+    )

@@ -1,0 +1,47 @@
+"""What a run did, as its note in the Airflow UI.
+
+A task cannot write a note: its API has no such call, and the REST API needs a user's token. The scheduler can, while it
+notes that the run is over, so what the task has pushed under `NOTE` becomes the note there.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from airflow.listeners import hookimpl
+
+if TYPE_CHECKING:
+    from airflow.models.dagrun import DagRun
+
+logger = logging.getLogger(__name__)
+
+NOTE = "note"
+"""The key of the XCom that becomes the run's note."""
+LIMIT = 1000
+"""Characters: the width of Airflow's column, which PostgreSQL enforces."""
+_DAGS = "dynalake_"
+_MARK = "— written by the run —"
+
+
+@hookimpl
+def on_dag_run_success(dag_run: DagRun, msg: str) -> None:
+    """Add to the run's note what its tasks have to say; what somebody wrote there stays before it."""
+    from airflow.models.xcom import XComModel
+    from sqlalchemy.orm import object_session
+
+    session = object_session(dag_run) if dag_run.dag_id.startswith(_DAGS) else None
+    if session is None:
+        return
+    query = XComModel.get_many(key=NOTE, dag_ids=dag_run.dag_id, run_id=dag_run.run_id)
+    with session.no_autoflush:
+        found = session.scalars(query).all()
+    texts = [str(XComModel.deserialize_value(one)) for one in found]
+    if texts:
+        dag_run.note = note(dag_run.note, texts)
+
+
+def note(before: str | None, texts: list[str]) -> str:
+    """The new note, as much of it as there is room for (pure)."""
+    own = (before or "").split(_MARK)[0].rstrip()
+    return "\n".join([*([own, ""] if own else []), _MARK, *texts])[:LIMIT]

@@ -1,0 +1,30 @@
+"""What the triggerer waits for. Imported when a task defers, because the provider's triggers bring boto3 along."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
+from airflow.providers.amazon.aws.triggers.base import AwsBaseWaiterTrigger
+
+
+class ExportTrigger(AwsBaseWaiterTrigger):
+    """Fires when an export is no longer in progress: the provider's `export_table` waiter, in the triggerer."""
+
+    def __init__(self, export_arn: str, waiter_delay: int, waiter_max_attempts: int, aws_conn_id: str | None) -> None:
+        super().__init__(
+            serialized_fields={"export_arn": export_arn},
+            waiter_name="export_table",
+            waiter_args={"ExportArn": export_arn},
+            failure_message="DynamoDB's export failed",
+            status_message="DynamoDB's export is",
+            status_queries=["ExportDescription.ExportStatus"],
+            return_value=export_arn,
+            waiter_delay=waiter_delay,
+            waiter_max_attempts=waiter_max_attempts,
+            aws_conn_id=aws_conn_id,
+        )
+
+    def hook(self) -> AwsGenericHook[Any]:
+        # The provider's DynamoDBHook is made of a resource, which has no asynchronous client.
+        return AwsGenericHook(aws_conn_id=self.aws_conn_id, client_type="dynamodb")

@@ -1,0 +1,74 @@
+"""`dynalake_backfill` by export as Airflow runs it, its trigger included, on local AWS."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dynalake.catalog.partitions import register_days, snapshot_location
+from dynalake.catalog.register import register_table
+from dynalake.clients import Clients
+from dynalake.names import TableNames
+from dynalake.operators.days import coming_days
+from dynalake.operators.run_note import LIMIT, note
+from dynalake.settings import TableSettings
+from tests.aws.capture_steps import make_table, set_up
+
+TABLE = "DAG-BACKFILL"
+
+
+@pytest.fixture(scope="module")
+def names(clients: Clients) -> TableNames:
+    make_table(clients, TABLE)
+    for number in range(20):
+        clients.dynamodb.put_item(TableName=TABLE, Item={"id": {"S": str(number)}, "updatedAt": {"N": "1500000000"}})
+    done = set_up(clients, "dagfill", TableSettings(TABLE))
+    register_table(clients, done.names, done.source.key, source_arn=done.source.arn)
+    register_days(clients, done.names, coming_days(done.names.lake))
+    return done.names
+
+
+def newest_note() -> str:
+    """The note that the scheduler gives the last run when it ends; `DAG.test` has no session for it."""
+    from airflow.listeners.listener import get_listener_manager
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        query = session.query(DagRun).filter(DagRun.dag_id == "dynalake_backfill").order_by(DagRun.id.desc())
+        ended = query.first()
+        assert ended is not None
+        get_listener_manager().hook.on_dag_run_success(dag_run=ended, msg="")
+        session.commit()
+        return str(ended.note)
+
+
+def test_export_and_scan_each_skip_the_other(
+    clients: Clients, names: TableNames, run: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = {"table": TABLE, "environment": "dagfill", "segments": 1}
+    states = run("dynalake_backfill", **where)
+    assert states["scan[0]"] == states["commit"] == states["describe_columns"] == "success"
+    assert states["export"] == states["convert"] == states["remove_export"] == "skipped"
+    by_scan = snapshot_location(clients, names)
+
+    capsys.readouterr()
+    states = run("dynalake_backfill", **where, method="export", enable_pitr=True)
+    assert states["run"] == states["export"] == states["convert[0]"] == states["commit"] == "success"
+    assert (states["scan"], states["remove_export"]) == ("skipped", "success")
+    assert snapshot_location(clients, names) not in (None, by_scan)
+    assert "20 items by the manifests, in 4 files" in capsys.readouterr().out
+    assert "read 20 = kept 20 + filtered 0" in newest_note()
+
+    states = run("dynalake_backfill", **where, dry_run=True)
+    assert {task for task, state in states.items() if state == "success"} == {"run", "plan"}
+
+
+def test_a_note_has_room_for_what_somebody_wrote() -> None:
+    first = note(None, ["read 1"])
+    assert first.endswith("\nread 1")
+    assert note(first, ["read 2"]).endswith("\nread 2")
+    assert "read 1" not in note(first, ["read 2"])
+    assert note("mine", ["a", "b"]).startswith("mine\n")
+    assert len(note("x" * 900, ["y" * 900])) == LIMIT

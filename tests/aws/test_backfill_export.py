@@ -1,0 +1,189 @@
+"""A backfill by export on local AWS: the same records as a scan's, checked against DynamoDB's own manifests."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dynalake.backfill.commit import Committed, commit_backfill
+from dynalake.backfill.convert import convert_group
+from dynalake.backfill.export import check_exports, remove_exports, request_exports
+from dynalake.backfill.manifest import store_groups
+from dynalake.backfill.run import plan_backfill
+from dynalake.backfill.scan import scan_segment
+from dynalake.catalog.discover import observe_new_attributes
+from dynalake.catalog.partitions import snapshot_location
+from dynalake.catalog.register import register_table
+from dynalake.clients import Clients
+from dynalake.errors import LedgerError, SourceError
+from dynalake.names import SNAPSHOT_DAY, Lake, TableNames
+from infra.local.demo.check import compare
+from infra.local.demo.items import create_table, generated, load_items, write_items
+from infra.local.process import LocalAws
+from tests.aws.capture_steps import patiently
+
+ITEMS = 300
+# A larger file of movies than the one made here: DYNALAKE_MOVIES=movies.json.
+MOVIES = os.environ.get("DYNALAKE_MOVIES", "")
+
+
+@pytest.fixture(scope="module")
+def lake(clients: Clients) -> Lake:
+    made = Lake("exported", clients.sts.get_caller_identity()["Account"], "us-east-1")
+    clients.s3.create_bucket(Bucket=made.bucket)
+    clients.glue.create_database(DatabaseInput={"Name": made.database})
+    results = {"ResultConfiguration": {"OutputLocation": made.query_results}, "EnforceWorkGroupConfiguration": True}
+    clients.athena.create_work_group(Name=made.workgroup, Configuration=results)  # type: ignore[arg-type]
+    return made
+
+
+@pytest.fixture(scope="module")
+def make(clients: Clients, lake: Lake) -> Callable[..., TableNames]:
+    """Makes a registered table with these items, whose point-in-time recovery is on."""
+
+    def table(name: str, loaded: Any) -> TableNames:
+        create_table(clients.dynamodb, name, loaded.key)
+        write_items(clients.dynamodb, name, loaded.items)
+        names = lake.table(name)
+        register_table(clients, names, loaded.key, source_arn=f"arn:aws:dynamodb:us-east-1:000000000000:table/{name}")
+        return names
+
+    return table
+
+
+@pytest.fixture(scope="module")
+def names(make: Callable[..., TableNames]) -> TableNames:
+    return make("ALL-TYPES", generated(ITEMS))
+
+
+def exported(clients: Clients, names: TableNames, run: str, **options: Any) -> Committed:
+    options = {"segments": 2, "target_mb": 0.02, "method": "export", **options}
+    plan_backfill(clients, names, run=run, **options)
+    return finish(clients, names, run)
+
+
+def finish(clients: Clients, names: TableNames, run: str) -> Committed:
+    exports = request_exports(clients, names, run=run)
+    finished = patiently(lambda: check_exports(clients, names, exports))
+    for segment in range(len(store_groups(clients, names, finished, run=run).groups)):
+        convert_group(clients, names, run=run, segment=segment)
+    committed = commit_backfill(clients, names, run=run)
+    remove_exports(clients, names, run=run)
+    return committed
+
+
+def scanned(clients: Clients, names: TableNames, run: str) -> Committed:
+    plan = plan_backfill(clients, names, run=run, segments=2, method="scan")
+    for segment in range(plan.segments):
+        scan_segment(clients, names, run=run, segment=segment)
+    return commit_backfill(clients, names, run=run)
+
+
+def lines(clients: Clients, names: TableNames, prefix: str) -> Iterator[str]:
+    for entry in clients.s3.list_objects_v2(Bucket=names.lake.bucket, Prefix=prefix).get("Contents", []):
+        body = clients.s3.get_object(Bucket=names.lake.bucket, Key=entry["Key"])["Body"].read()
+        yield from gzip.decompress(body).decode().splitlines()
+
+
+def records(clients: Clients, names: TableNames, run: str) -> list[str]:
+    """The run's records without the time at which they were read."""
+    found = [json.loads(line, parse_float=str) for line in lines(clients, names, names.snapshot_run(run))]
+    return sorted(json.dumps({**record, "__event_time": 0}, sort_keys=True) for record in found)
+
+
+def test_an_export_gives_the_records_of_a_scan(clients: Clients, names: TableNames) -> None:
+    """All types, digit for digit: binary comes as base64 text here, as bytes there."""
+    committed = exported(clients, names, "export")
+    assert committed.ledger.total.read == committed.ledger.total.kept == ITEMS
+    assert committed.to_json()["manifest"] == ITEMS
+    assert len({file.key for group in (committed.ledger.groups or []).groups for file in group}) > 1  # type: ignore[union-attr]
+    assert snapshot_location(clients, names) == committed.location
+    by_export = records(clients, names, "export")
+    scanned(clients, names, "scan")
+    assert by_export == records(clients, names, "scan")
+    left = clients.s3.list_objects_v2(Bucket=names.lake.bucket, Prefix=names.export_prefix("export"))
+    assert "Contents" not in left
+
+
+def test_the_snapshot_equals_the_table_in_sql(clients: Clients, names: TableNames, sql: Callable[[str], Any]) -> None:
+    exported(clients, names, "sql", updated_before="2020-01-01T00:00:00Z")
+    observe_new_attributes(clients, names, [SNAPSHOT_DAY])
+    comparison = compare(clients, names, sql)
+    assert comparison.same, comparison.text()
+    assert comparison.items == comparison.rows == ITEMS
+
+
+def test_movies_by_both_methods(
+    clients: Clients, make: Callable[..., TableNames], sql: Callable[[str], Any], tmp_path: Path
+) -> None:
+    file = Path(MOVIES) if MOVIES else tmp_path / "movies.json"
+    if not MOVIES:
+        movies = [
+            {"year": 1990 + n % 30, "title": f"Movie {n}", "info": {"rating": n / 10, "genres": ["Drama", "É"]}}
+            for n in range(200)
+        ]
+        file.write_text(json.dumps(movies))
+    loaded = load_items(file, "year:N,title:S")
+    names = make("MOVIES", loaded)
+    by_scan, by_export = scanned(clients, names, "scan"), exported(clients, names, "export", target_mb=64)
+    print(by_scan.ledger.markdown(), by_export.ledger.markdown(), sep="\n\n")
+    assert records(clients, names, "scan") == records(clients, names, "export")
+    assert by_scan.ledger.total == by_export.ledger.total
+    observe_new_attributes(clients, names, [SNAPSHOT_DAY])
+    comparison = compare(clients, names, sql)
+    assert comparison.same, comparison.text()
+
+
+def test_an_empty_table(clients: Clients, make: Callable[..., TableNames]) -> None:
+    empty = make("EMPTY", generated(0))
+    committed = exported(clients, empty, "empty")
+    assert committed.ledger.total.read == 0
+    assert snapshot_location(clients, empty) == committed.location
+
+
+def test_a_file_that_was_changed_is_not_used(clients: Clients, names: TableNames) -> None:
+    before = snapshot_location(clients, names)
+    plan_backfill(clients, names, run="changed", method="export")
+    exports = request_exports(clients, names, run="changed")
+    finished = patiently(lambda: check_exports(clients, names, exports))
+    groups = store_groups(clients, names, finished, run="changed")
+    file = groups.groups[0][0]
+    clients.s3.put_object(Bucket=names.lake.bucket, Key=file.key, Body=gzip.compress(b'{"Item":{}}\n' * file.items))
+    with pytest.raises(LedgerError, match=r"has the MD5 .*, the manifest says"):
+        convert_group(clients, names, run="changed", segment=0)
+    assert snapshot_location(clients, names) == before
+    # Nothing of it is in the way of the next run.
+    assert exported(clients, names, "after").ledger.total.read == ITEMS
+
+
+def test_a_table_without_recovery(clients: Clients, lake: Lake) -> None:
+    loaded = generated(2)
+    create_table(clients.dynamodb, "NO-RECOVERY", loaded.key)
+    clients.dynamodb.update_continuous_backups(
+        TableName="NO-RECOVERY", PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": False}
+    )
+    names = lake.table("NO-RECOVERY")
+    assert plan_backfill(clients, names, run="auto").method == "scan"
+    with pytest.raises(SourceError, match="recovery of table 'NO-RECOVERY' is off"):
+        plan_backfill(clients, names, run="export", method="export")
+    assert plan_backfill(clients, names, run="enabled", method="export", enable_pitr=True).method == "export"
+
+
+@pytest.fixture
+def sql(local_aws: LocalAws, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+    """Runs SQL in Athena with awswrangler."""
+    import awswrangler
+    import boto3
+
+    for name, value in local_aws.env().items():
+        monkeypatch.setenv(name, value)
+    session = boto3.Session("test", "test", region_name="us-east-1")
+    return lambda query: awswrangler.athena.read_sql_query(
+        query, database=lake.database, ctas_approach=False, workgroup=lake.workgroup, boto3_session=session
+    )

@@ -1,0 +1,197 @@
+"""An outage longer than the stream: what was lost comes in from an incremental export, in its place, on local AWS."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from dynalake.backfill.commit import Committed, commit_backfill
+from dynalake.backfill.convert import convert_group
+from dynalake.backfill.export import check_exports, request_exports
+from dynalake.backfill.manifest import store_groups
+from dynalake.backfill.run import plan_backfill
+from dynalake.catalog.partitions import register_days, snapshot_location
+from dynalake.catalog.register import register_table
+from dynalake.clients import Clients
+from dynalake.compact.convert import compact_day
+from dynalake.compact.options import CompactOptions
+from dynalake.compact.plan import plan_table
+from dynalake.compact.publish import publish_table
+from dynalake.names import Lake, TableNames
+from dynalake.record.change import encode_change
+from infra.local.demo.check import compare
+from infra.local.demo.items import create_table, parse_key
+from infra.local.process import LocalAws
+from tests.aws.capture_steps import patiently
+
+HOUR = 3600
+BEFORE, AFTER = "20190524", "20190526"
+"""The days on which the changes before and after the outage arrived; the first is compacted."""
+
+
+@pytest.fixture
+def names(clients: Clients, local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> TableNames:
+    """A table whose second hour of changes is not in the lake."""
+    made = Lake("outage", clients.sts.get_caller_identity()["Account"], "us-east-1").table("OUTAGE")
+    key = parse_key("year:N,title:S")
+    clients.s3.create_bucket(Bucket=made.lake.bucket)
+    clients.glue.create_database(DatabaseInput={"Name": made.lake.database})
+    results = {"ResultConfiguration": {"OutputLocation": made.lake.query_results}}
+    clients.athena.create_work_group(Name=made.lake.workgroup, Configuration=results)  # type: ignore[arg-type]
+    create_table(clients.dynamodb, made.table, key)
+    register_table(clients, made, key, source_arn="arn:aws:dynamodb:us-east-1:000000000000:table/OUTAGE")
+    register_days(clients, made, [BEFORE, AFTER])
+    now = int(time.time())
+    writer = Writer(clients, made)
+    for title in ("kept", "changed", "removed", "caught up", "captured"):
+        writer.put(title, 1)
+    writer.arrive(BEFORE, now - 2 * HOUR)
+    age(local_aws, made, HOUR)
+    writer.put("changed", 2)
+    writer.put("changed", 3)
+    writer.remove("removed")
+    writer.put("new", 1)
+    writer.put("caught up", 2)
+    writer.lose()
+    # One change of the lost hour has arrived, another of the same item has not.
+    writer.put("captured", 2)
+    writer.arrive(AFTER, now - HOUR)
+    writer.put("captured", 3)
+    writer.lose()
+    age(local_aws, made, HOUR)
+    writer.put("caught up", 3)
+    writer.put("later", 1)
+    writer.arrive(AFTER, now)
+    return made
+
+
+class Writer:
+    """Writes items, and what the stream would have brought into the lake."""
+
+    def __init__(self, clients: Clients, names: TableNames) -> None:
+        self.clients, self.names = clients, names
+        self.number = 10**26
+        self.made: list[tuple[str, dict[str, Any]]] = []
+
+    def put(self, title: str, version: int) -> None:
+        item = {"year": {"N": "1999.50"}, "title": {"S": title}, "v": {"N": str(version)}}
+        self.clients.dynamodb.put_item(TableName=self.names.table, Item=item)
+        self.made.append(("INSERT" if version == 1 else "MODIFY", item))
+
+    def remove(self, title: str) -> None:
+        item = {"year": {"N": "1999.50"}, "title": {"S": title}}
+        self.clients.dynamodb.delete_item(TableName=self.names.table, Key=item)
+        self.made.append(("REMOVE", item))
+
+    def lose(self) -> None:
+        self.number += len(self.made)
+        self.made = []
+
+    def arrive(self, day: str, at: int) -> None:
+        lines = []
+        for operation, item in self.made:
+            self.number += 1
+            number = str(self.number)
+            lines.append(encode_change(item, operation=operation, sequence_number=number, event_time=at * 1000))
+        key = f"{self.names.raw_day(day)}{self.number}.json"
+        self.clients.s3.put_object(Bucket=self.names.lake.bucket, Key=key, Body="\n".join(lines).encode())
+        self.made = []
+
+
+def age(local_aws: LocalAws, names: TableNames, seconds: int) -> None:
+    local_aws.call("POST", "/_dynalake/point-in-time-recovery", {"name": names.table, "seconds": seconds})
+
+
+def imported(clients: Clients, names: TableNames, run: str) -> Committed:
+    now = int(time.time())
+    window = {"window_from": str(now - HOUR - HOUR // 2), "window_to": str(now - HOUR // 2)}
+    plan_backfill(clients, names, run=run, method="auto", export_type="incremental", segments=2, **window)  # type: ignore[arg-type]
+    exports = request_exports(clients, names, run=run)
+    finished = patiently(lambda: check_exports(clients, names, exports))
+    for segment in range(len(store_groups(clients, names, finished, run=run).groups)):
+        convert_group(clients, names, run=run, segment=segment)
+    return commit_backfill(clients, names, run=run)
+
+
+def compact(clients: Clients, names: TableNames, now: datetime) -> None:
+    options = CompactOptions()
+    converted = [compact_day(clients, names, p.day, options) for p in plan_table(clients, names, options, now)]
+    publish_table(clients, names, converted, options, now)
+
+
+def raw_lines(clients: Clients, names: TableNames) -> list[str]:
+    import gzip
+
+    found = []
+    for entry in clients.s3.list_objects_v2(Bucket=names.lake.bucket, Prefix=names.raw_prefix)["Contents"]:
+        if "/import-" in entry["Key"]:
+            body = clients.s3.get_object(Bucket=names.lake.bucket, Key=entry["Key"])["Body"].read()
+            found += gzip.decompress(body).decode().splitlines()
+    return sorted(found)
+
+
+def test_what_the_stream_has_lost_comes_in_from_an_export(
+    clients: Clients, names: TableNames, sql: Callable[[str], Any]
+) -> None:
+    # The first day in Parquet, the others in JSON: both are looked into.
+    compact(clients, names, datetime(2019, 5, 25, 12, tzinfo=UTC))
+    assert not compare(clients, names, sql).same
+    committed = imported(clients, names, "first")
+    assert committed.ledger.total.read == 5
+    assert committed.previous is snapshot_location(clients, names) is None, "the snapshot is left as it is"
+    comparison = compare(clients, names, sql)
+    assert comparison.same, comparison.text()
+    assert comparison.rows == 6
+
+    changes = sql(f'SELECT title, v, "__operation", "__sequence_number" FROM {names.changes_view} ORDER BY 1, 4')
+    by_title: dict[str, list[tuple[Any, str]]] = {}
+    for row in changes.itertuples(index=False):
+        by_title.setdefault(row[0], []).append((None if row[1] != row[1] else int(row[1]), row[2]))
+    assert by_title == {
+        "kept": [(1, "INSERT")],
+        "changed": [(1, "INSERT"), (3, "MODIFY")],
+        "removed": [(1, "INSERT"), (1, "REMOVE")],
+        "new": [(1, "INSERT")],
+        "caught up": [(1, "INSERT"), (2, "MODIFY"), (3, "MODIFY")],
+        "captured": [(1, "INSERT"), (2, "MODIFY"), (3, "MODIFY")],
+        "later": [(1, "INSERT")],
+    }
+
+    # Committed again, and imported again by another run: the same changes with the same numbers.
+    before = raw_lines(clients, names)
+    commit_backfill(clients, names, run="first")
+    assert raw_lines(clients, names) == before
+    imported(clients, names, "second")
+    assert raw_lines(clients, names) == sorted(before * 2)
+    assert len({(json.loads(line)["title"], json.loads(line)["__sequence_number"]) for line in before}) == 5
+    assert compare(clients, names, sql).same
+    assert len(sql(f"SELECT 1 FROM {names.changes_view}")) == len(changes)
+
+    # All of it compacted, each change once.
+    compact(clients, names, datetime.now(UTC) + timedelta(days=2))
+    assert compare(clients, names, sql).same
+    assert len(sql(f"SELECT 1 FROM {names.changes_view}")) == len(changes)
+    assert len(sql(f"SELECT 1 FROM {names.parquet_table}")) == len(changes)
+
+
+@pytest.fixture
+def sql(local_aws: LocalAws, names: TableNames, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+    """Runs SQL in Athena with awswrangler."""
+    import awswrangler
+    import boto3
+
+    for name, value in local_aws.env().items():
+        monkeypatch.setenv(name, value)
+    session = boto3.Session("test", "test", region_name="us-east-1")
+    return lambda query: awswrangler.athena.read_sql_query(
+        query,
+        database=names.lake.database,
+        ctas_approach=False,
+        workgroup=names.lake.workgroup,
+        boto3_session=session,
+    )

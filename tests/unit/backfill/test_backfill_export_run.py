@@ -1,0 +1,296 @@
+"""Plan, export, convert and commit together: idempotence, kills at every step, what DynamoDB or a file can do wrong."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dynalake.backfill.commit import commit_backfill
+from dynalake.backfill.convert import convert_group
+from dynalake.backfill.export import check_exports, request_exports
+from dynalake.backfill.manifest import DataFile, plan_groups
+from dynalake.backfill.run import plan_backfill
+from dynalake.errors import (
+    AccessError,
+    DynalakeError,
+    LedgerError,
+    NotReadyError,
+    RecordError,
+    SettingsError,
+    SourceError,
+    TransientError,
+)
+from tests.unit.backfill.exports import FakeExports, md5
+from tests.unit.backfill.fakes import Kill, KilledError, receipts
+from tests.unit.backfill.flow import NOW, backfill_exported, export
+from tests.unit.backfill.world import World
+
+OLD, NEW = {"N": "1500000000"}, {"S": "2024-05-25T00:00:00Z"}
+CUTOFF = "2019-05-25T12:00:00Z"
+
+
+def test_every_item_arrives_once_as_a_snapshot_record(world: World) -> None:
+    items = receipts(400, updated={n: OLD if n % 2 else NEW for n in range(200)})
+    table = FakeExports(items, world.s3)
+    run = "manual__2019-05-25T12:00:00+00:00"  # as Airflow names them
+    committed = backfill_exported(world.clients(table), world.names, run=run, updated_before=CUTOFF)
+    seen = world.visible()
+    kept = [item for item in items if item.get("updatedAt") != NEW]
+    assert sorted(record["id"] for record in seen) == [item["id"]["S"] for item in kept]
+    assert {(r["__operation"], r["__sequence_number"], r["__event_time"]) for r in seen} == {
+        ("SNAPSHOT", "0" * 40, int(NOW.timestamp() * 1000))
+    }
+    counts = committed.to_json()
+    assert (counts["read"], counts["kept"], counts["filtered"], counts["manifest"], counts["files"]) == (
+        400,
+        300,
+        100,
+        400,
+        3,
+    )
+    assert table.requests == []  # no scan
+    assert not [key for key in world.lake() if "/export/" in key]
+    assert "400 items by the manifests, in 3 files" in committed.ledger.markdown()
+    assert committed.ledger.plan.method == "export"
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before the call", "after the call"])
+def test_killed_at_every_step_and_retried_gives_the_same_lake(world: World, after: bool) -> None:
+    items = receipts(5, updated={0: OLD, 3: NEW})
+    options: dict[str, Any] = {"updated_before": CUTOFF, "target_mb": 0.002, "segments": 1}
+    counter = Kill()
+    backfill_exported(world.clients(FakeExports(items, world.s3, files=2), counter), world.names, **options)
+    expected, location = world.lake(), world.catalog["location"]
+    kinds = set()
+    for step in range(1, counter.calls + 1):
+        world.wipe()
+        table = FakeExports(items, world.s3, files=2)
+        kill = Kill(step, after=after)
+        with pytest.raises(KilledError):
+            backfill_exported(world.clients(table, kill), world.names, **options)
+        kinds.add(kill.last)
+        if "location" not in world.catalog:
+            assert world.visible() == []
+        backfill_exported(world.clients(table), world.names, **options)
+        assert world.lake() == expected, f"killed at call {step}: {kill.last}"
+        assert world.catalog["location"] == location
+        assert len(table.exports) == 1, f"exported twice after a kill at call {step}: {kill.last}"
+    assert {"export_table_to_point_in_time", "describe_export", "get_object", "put_object", "point"} <= kinds
+    assert "delete_objects" in kinds
+
+
+def test_the_same_run_twice_changes_nothing(world: World) -> None:
+    clients = world.clients(FakeExports(receipts(60), world.s3))
+    first = backfill_exported(clients, world.names)
+    before = world.lake()
+    assert backfill_exported(clients, world.names).previous == first.location
+    assert world.lake() == before
+
+
+def test_the_export_stays_where_the_run_says_so(world: World) -> None:
+    backfill_exported(world.clients(FakeExports(receipts(5), world.s3)), world.names, keep_export=True)
+    kept = world.objects(world.names.export_prefix("manual__1"))
+    assert {key.rpartition(".")[2] for key in kept} == {"gz", "json", "md5"}
+
+
+def test_an_empty_table(world: World) -> None:
+    committed = backfill_exported(world.clients(FakeExports([], world.s3)), world.names)
+    assert committed.ledger.total.read == 0
+    assert world.catalog["location"].endswith("/dt=00000000/manual__1/")
+    assert world.objects("dynamodb/json/") == {}
+
+
+def test_a_manifest_without_files(world: World) -> None:
+    committed = backfill_exported(world.clients(FakeExports([], world.s3, files=0)), world.names)
+    assert committed.ledger.total.read == 0
+    assert len(committed.ledger.segments) == 1
+
+
+def test_auto_exports_where_it_can(world: World) -> None:
+    def chosen(table: FakeExports, run: str, **options: Any) -> str:
+        return plan_backfill(world.clients(table), world.names, run=run, **options).method
+
+    off = FakeExports(receipts(3), world.s3, recovery=False)
+    assert chosen(FakeExports(receipts(3), world.s3), "on") == "export"
+    assert chosen(FakeExports(receipts(3), world.s3), "scan", method="scan") == "scan"
+    assert chosen(off, "off") == "scan"
+    with pytest.raises(
+        SourceError, match=r"recovery of table 'RECEIPTS' is off.*enable_pitr=true.*aws dynamodb update"
+    ):
+        chosen(off, "export", method="export")
+    assert chosen(off, "dry", method="auto", enable_pitr=True, dry_run=True) == "scan"
+    assert not off.recovery
+    assert chosen(off, "enabled", method="export", enable_pitr=True) == "export"
+    assert off.recovery
+
+
+def test_recovery_that_is_turned_off_meanwhile_is_named(world: World) -> None:
+    table = FakeExports(receipts(3), world.s3)
+    plan_backfill(world.clients(table), world.names, run="r", method="export")
+    table.recovery = False
+    with pytest.raises(SourceError, match="recovery of table 'RECEIPTS' is off"):
+        request_exports(world.clients(table), world.names, run="r")
+
+
+def test_an_export_that_fails_is_requested_again(world: World) -> None:
+    table = FakeExports(receipts(3), world.s3, looks=0)
+    clients = world.clients(table)
+    plan_backfill(clients, world.names, run="r", method="export", now=lambda: NOW)
+    table.failure = ("InternalServerError", "try again")
+    with pytest.raises(TransientError, match="failed: InternalServerError"):
+        check_exports(clients, world.names, request_exports(clients, world.names, run="r"))
+    table.failure = ("S3AccessDenied", "no")
+    with pytest.raises(AccessError, match="s3:PutObjectAcl"):
+        check_exports(clients, world.names, request_exports(clients, world.names, run="r"))
+    table.failure = None
+    backfill_exported(clients, world.names, run="r")
+    assert len(table.exports) == 3
+    assert len(world.visible()) == 3
+
+
+def test_an_export_of_before_the_hand_off_is_refused(world: World) -> None:
+    table = FakeExports(receipts(3), world.s3)
+    table.exported_at = NOW - timedelta(minutes=5)
+    with pytest.raises(LedgerError, match="before it was planned"):
+        backfill_exported(world.clients(table), world.names)
+
+
+def exported_file(world: World) -> tuple[str, bytes]:
+    """The key and the content of one data file with items."""
+    files = world.objects(world.names.export_prefix("r"))
+    return next((key, body) for key, body in files.items() if key.endswith(".gz") and len(body) > 100)
+
+
+def change_manifest(world: World, name: str, change: Callable[[str], str]) -> None:
+    (key,) = [key for key in world.objects(world.names.export_prefix("r")) if key.endswith(f"{name}.json")]
+    body = change(world.objects(key)[key].decode()).encode()
+    world.s3.put_object(Bucket=world.names.lake.bucket, Key=key, Body=body)
+    world.s3.put_object(Bucket=world.names.lake.bucket, Key=key[:-4] + "md5", Body=md5(body).encode())
+
+
+def damage(world: World, what: str) -> None:
+    if what.startswith("manifest"):
+        changes: dict[str, tuple[str, Callable[[str], str]]] = {
+            "manifest: another count": ("manifest-files", lambda text: text.replace('"itemCount": ', '"itemCount": 1')),
+            "manifest: a file is missing": ("manifest-files", lambda text: text.split("\n", 1)[1]),
+            "manifest: another sum": ("manifest-summary", lambda text: text.replace('"itemCount": ', '"itemCount": 1')),
+        }
+        change_manifest(world, *changes[what])
+        return
+    key, body = exported_file(world)
+    if what == "file: gone":
+        world.s3.delete_object(Bucket=world.names.lake.bucket, Key=key)
+        return
+    lines = gzip.decompress(body).splitlines(keepends=True)
+    bodies = {
+        "file: one byte differs": body[:-1] + bytes([body[-1] ^ 1]),
+        "file: cut": body[:-9],
+        "file: no gzip": b"x" * 50,
+        "file: one line less": gzip.compress(b"".join(lines[:-1])),
+        "file: one line more": gzip.compress(b"".join([*lines, lines[0]])),
+        "file: no JSON": gzip.compress(b"".join([*lines[:-1], b"{\n"])),
+        "file: no item": gzip.compress(b"".join([*lines[:-1], b'{"Other":{}}\n'])),
+        "file: a number that is none": gzip.compress(
+            b"".join([*lines[:-1], b'{"Item":{"id":{"S":"a"},"n":{"N":"x"}}}\n'])
+        ),
+    }
+    world.s3.put_object(Bucket=world.names.lake.bucket, Key=key, Body=bodies[what])
+    if what not in ("file: one byte differs",):
+        change_manifest(world, "manifest-files", lambda text: text.replace(md5(body), md5(bodies[what])))
+
+
+def read_all(world: World, table: FakeExports) -> None:
+    clients = world.clients(table)
+    for segment in range(len(export(clients, world.names, run="r").groups)):
+        convert_group(clients, world.names, run="r", segment=segment)
+
+
+@pytest.mark.parametrize(
+    ("what", "kind", "message"),
+    [
+        ("file: one byte differs", LedgerError, r"has the MD5 .*, the manifest says"),
+        ("file: gone", LedgerError, "is not there"),
+        ("file: cut", RecordError, "cannot be read"),
+        ("file: no gzip", RecordError, "cannot be read"),
+        ("file: one line less", LedgerError, r"holds \d+ items, the manifest says"),
+        ("file: one line more", LedgerError, r"holds \d+ items, the manifest says"),
+        ("file: no JSON", RecordError, "Line .* cannot be read"),
+        ("file: no item", RecordError, "has no item, but Other"),
+        ("file: a number that is none", RecordError, "Attribute 'n'"),
+        ("manifest: another count", LedgerError, "lists files with"),
+        ("manifest: a file is missing", LedgerError, "lists files with"),
+        ("manifest: another sum", LedgerError, "its summary says"),
+    ],
+)
+def test_what_is_not_as_the_manifest_says_is_not_committed(
+    world: World, what: str, kind: type[DynalakeError], message: str
+) -> None:
+    table = FakeExports(receipts(30), world.s3, looks=0)
+    clients = world.clients(table)
+    backfill_exported(clients, world.names, run="before")
+    before = world.visible()
+    plan_backfill(clients, world.names, run="r", method="export", segments=1, now=lambda: NOW)
+    check_exports(clients, world.names, request_exports(clients, world.names, run="r"))
+    damage(world, what)
+    with pytest.raises(kind, match=message):
+        read_all(world, table)
+    with pytest.raises(NotReadyError):
+        commit_backfill(clients, world.names, run="r")
+    assert world.visible() == before
+
+
+def test_a_manifest_that_is_not_its_checksum(world: World) -> None:
+    clients = world.clients(FakeExports(receipts(3), world.s3, looks=0))
+    plan_backfill(clients, world.names, run="r", method="export", now=lambda: NOW)
+    check_exports(clients, world.names, request_exports(clients, world.names, run="r"))
+    (key,) = [key for key in world.objects(world.names.export_prefix("r")) if key.endswith("manifest-files.md5")]
+    world.s3.put_object(Bucket=world.names.lake.bucket, Key=key, Body=b"AAAA")
+    with pytest.raises(LedgerError, match="is not what its checksum"):
+        export(clients, world.names, run="r")
+
+
+def test_the_ledger_counts_what_the_manifests_promise(world: World) -> None:
+    """A group whose checkpoint says that it has read less than it had is seen at the commit."""
+    clients = world.clients(FakeExports(receipts(30), world.s3))
+    plan_backfill(clients, world.names, run="r", method="export", segments=1, now=lambda: NOW)
+    export(clients, world.names, run="r")
+    convert_group(clients, world.names, run="r", segment=0)
+    key = f"{world.names.backfill_state('r')}files.json"
+    stored = json.loads(world.objects(key)[key])
+    world.s3.put_object(Bucket=world.names.lake.bucket, Key=key, Body=json.dumps({**stored, "items": 31}).encode())
+    with pytest.raises(LedgerError, match="read 30 items, the export's manifests say 31"):
+        commit_backfill(clients, world.names, run="r")
+
+
+@given(st.lists(st.integers(0, 1000), max_size=40), st.integers(1, 12))
+def test_groups_hold_every_file_once_and_are_even(items: list[int], count: int) -> None:
+    files = [DataFile(f"data/{n:03d}.json.gz", size, "x") for n, size in enumerate(items)]
+    groups = plan_groups(files, count)
+    assert sorted(file.key for group in groups for file in group) == [file.key for file in files]
+    assert 1 <= len(groups) <= count
+    assert groups == plan_groups(reversed(files), count)
+    loads = [sum(file.items for file in group) for group in groups]
+    assert max(loads) - min(loads) <= max(items, default=0)
+    if len(files) >= count:
+        assert all(groups)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"export_type": "half"}, "export_type is 'half'"),
+        ({"export_type": "incremental", "method": "scan", "window_from": "2019-05-20"}, "with method 'scan'"),
+        ({"window_from": "2019-05-20"}, "export_type is 'full'"),
+    ],
+)
+def test_parameters_that_do_not_go_together(world: World, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        plan_backfill(world.clients(FakeExports([], world.s3)), world.names, run="r", **options)
+    assert world.lake() == {}

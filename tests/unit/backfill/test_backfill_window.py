@@ -1,0 +1,142 @@
+"""Where the changes of a past window go: the rule against random histories, and the lines as change records."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dynalake.backfill.incremental import change_encoder, wanted_numbers
+from dynalake.backfill.manifest import DataFile
+from dynalake.backfill.numbers import Known, Numbers, Wanted, greatest_before, key_part, last_before
+from dynalake.backfill.recovery import Recovery
+from dynalake.backfill.windows import LONGEST, SHORTEST, plan_window, split_window
+from dynalake.errors import RecordError, SettingsError
+from dynalake.record.change import is_sequence_number, pad_sequence_number, sequence_after
+from dynalake.record.key import ItemKey, KeyAttribute
+
+KEY = ItemKey(KeyAttribute("id", "S"))
+START, END = 1_558_700_000, 1_558_786_400
+SECOND = 1_000_000
+
+# One item: when it was written (seconds around the window, none twice), and how much its number grew each time.
+histories = st.lists(
+    st.tuples(st.floats(START - 5000, END + 5000), st.integers(1, 10**6), st.booleans()),
+    min_size=1,
+    max_size=12,
+    unique_by=lambda write: int(write[0] * SECOND),
+).map(lambda writes: sorted(writes, key=lambda write: write[0]))
+
+
+@given(histories, st.integers(1, 10**30), st.integers(0, 900_000))
+def test_the_final_state_of_a_window_comes_after_all_before_and_before_all_after(
+    history: list[tuple[float, int, bool]], first: int, late: int
+) -> None:
+    """Whatever the lake has of the window, and however small the steps between numbers are."""
+    number, micros, numbers = first, [], []
+    for at, step, _ in history:
+        number += step
+        micros.append(int(at * SECOND))
+        numbers.append(pad_sequence_number(str(number)))
+    inside = [n for n, at in enumerate(micros) if START * SECOND <= at < END * SECOND]
+    if not inside:
+        return
+    last = inside[-1]
+    # The stream's time is the second in which the record was made, a little after the write.
+    shown = [(at + (late if at < END * SECOND - late else 0)) // SECOND * 1000 for at in micros]
+    captured = [n for n, (_, _, lost) in enumerate(history) if n not in inside or not lost]
+    known = [Known(("a",), numbers[n], shown[n]) for n in captured]
+    wanted: Wanted = {("a",): {END: last_before(micros[last], END)}}
+    own = sequence_after(greatest_before(wanted, known)["a",][END], micros[last])
+    assert is_sequence_number(own)
+    for n in captured:
+        if n <= last:
+            assert numbers[n] < own
+        else:
+            assert own < numbers[n]
+    # Again, with the imported change in the lake: the very same number, so that it is one change.
+    again = [*known, Known(("a",), own, micros[last] // 1000)]
+    assert sequence_after(greatest_before(wanted, again)["a",][END], micros[last]) == own
+
+
+def test_windows_in_a_row_stay_in_order() -> None:
+    """Two windows without a captured change between them: the later one's state is the later one."""
+    known = [Known(("a",), "7".zfill(40), (START - 10) * 1000)]
+    ends = {START + 100: last_before((START + 50) * SECOND, START + 100), END: last_before((END - 50) * SECOND, END)}
+    wanted: Wanted = {("a",): ends}
+    found = greatest_before(wanted, known)["a",]
+    numbers = [sequence_after(found[end], at * SECOND) for end, at in ((START + 100, START + 50), (END, END - 50))]
+    assert numbers == sorted(numbers)
+    assert "7".zfill(40) < numbers[0] < "8".zfill(40)
+
+
+def test_an_item_that_the_lake_does_not_know_comes_behind_its_snapshot() -> None:
+    found: Numbers = greatest_before({("a",): {END: 0}}, [Known(("b",), "9".zfill(40), 0)])
+    assert found == {("a",): {END: "0" * 40}}
+    assert "0" * 40 < sequence_after("0" * 40, 1) < "1".zfill(40)
+
+
+def line(name: str, **images: Any) -> tuple[DataFile, int, dict[str, Any]]:
+    item = {"id": {"S": name}}
+    metadata = {"WriteTimestampMicros": {"N": str((END - 100) * SECOND + 1234)}}
+    return DataFile("f", 1, "", END), 1, {"Metadata": metadata, "Keys": item, **images}
+
+
+def test_lines_become_changes() -> None:
+    lines = [
+        line("new", NewImage={"id": {"S": "new"}, "n": {"N": "1"}}),
+        line("changed", OldImage={"id": {"S": "changed"}}, NewImage={"id": {"S": "changed"}, "n": {"N": "2"}}),
+        line("removed", OldImage={"id": {"S": "removed"}, "n": {"N": "3"}}),
+        line("gone"),
+    ]
+    encode = change_encoder(KEY, greatest_before(wanted_numbers(KEY, lines), []))
+    records = [json.loads(encode(each)) for each in lines]
+    assert [(r["__operation"], r["id"], r.get("n")) for r in records] == [
+        ("INSERT", "new", 1),
+        ("MODIFY", "changed", 2),
+        ("REMOVE", "removed", 3),
+        ("REMOVE", "gone", None),
+    ]
+    assert {r["__event_time"] for r in records} == {(END - 100) * 1000 + 1}
+    assert {r["__sequence_number"] for r in records} == {f"{'0' * 40}.{(END - 100) * SECOND + 1234}"}
+
+
+@pytest.mark.parametrize("wrong", [{}, {"Item": {}}, {"Metadata": {"WriteTimestampMicros": {"N": "1"}}}])
+def test_a_line_that_is_no_change_is_named(wrong: dict[str, Any]) -> None:
+    with pytest.raises(RecordError, match="Line 7 of data/x is no change"):
+        wanted_numbers(KEY, [(DataFile("data/x", 1, ""), 7, wrong)])
+
+
+@pytest.mark.parametrize(
+    ("kind", "same"),
+    [
+        ("N", ["1.5", "1.50", 1.5, "15E-1"]),
+        ("N", ["100", 100, "1E+2", 100.0]),
+        ("B", [b"\x00\xff", "AP8="]),
+        ("S", ["a"]),
+    ],
+)
+def test_a_key_is_the_same_text_wherever_it_comes_from(kind: str, same: list[Any]) -> None:
+    assert len({key_part(kind, value) for value in same}) == 1
+
+
+def test_a_window_is_whole_and_can_be_restored() -> None:
+    recovery = Recovery(START, END)
+    assert plan_window(f"{START + 1}.9", "", recovery) == (START + 1, END)
+    assert plan_window("2019-05-24T12:13:20Z", "2019-05-24T13:13:20Z", recovery) == (START, START + 3600)
+    for start, end in ((f"{START - 1}", ""), (f"{START}", f"{END + 1}"), (f"{END - 60}", ""), ("", ""), ("soon", "")):
+        with pytest.raises(SettingsError, match="window"):
+            plan_window(start, end, recovery)
+
+
+@given(st.integers(0, 10**9), st.integers(SHORTEST, 40 * LONGEST))
+def test_a_window_is_split_without_a_gap(start: int, length: int) -> None:
+    parts = split_window((start, start + length))
+    assert parts[0][0] == start
+    assert parts[-1][1] == start + length
+    assert all(before[1] == after[0] for before, after in pairwise(parts))
+    assert all(SHORTEST <= end - begin <= LONGEST for begin, end in parts)
