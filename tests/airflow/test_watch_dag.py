@@ -9,6 +9,7 @@ import pytest
 from dynalake.catalog.register import register_table
 from dynalake.clients import Clients
 from dynalake.settings import TableSettings
+from dynalake.ui.data import read_content
 from dynalake.watch.status import load_overview
 from tests.aws.capture_steps import SetUp, make_table, set_up, wait_for_changes
 
@@ -46,3 +47,5 @@ def test_each_table_has_a_task_that_fails_where_somebody_is_needed(
         ("DAG-STOPPED", "stopped"),
         ("DAG-WELL", "attention"),
     ]
+    assert read_content("watchdag").overview == overview
+    assert read_content("nowhere").lake is None

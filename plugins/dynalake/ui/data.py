@@ -47,16 +47,19 @@ def read_content(environment: str) -> Content:
 
 
 _places: TTLCache[str, tuple[Clients, Lake]] = TTLCache(maxsize=32, ttl=PLACE_SECONDS)
+_one_at_a_time = threading.Lock()
 
 
 def _place(environment: str) -> tuple[Clients, Lake] | None:
     """The lake and the clients for it; a lake that is not there yet is looked for again the next time."""
-    known = _places.get(environment)
+    with _one_at_a_time:
+        known = _places.get(environment)
     if known is not None:
         return known
     clients = clients_of(os.environ.get("DYNALAKE_AWS_CONN_ID", "aws_default"))
     lake = find_lake(clients, environment)
     if lake is None:
         return None
-    _places[environment] = (clients, lake)
+    with _one_at_a_time:
+        _places[environment] = (clients, lake)
     return clients, lake
