@@ -147,7 +147,7 @@ def items_over_the_limit(trial: Trial) -> None:
 def error_prefix_refuses(trial: Trial) -> None:
     """What cannot pass cannot be put aside either, for a while."""
     prefix = trial.names.rejected("forwarder")
-    trial.fail(service="s3", operation="PutObject", code="SlowDown", status=503, key_prefix=prefix, times=9)
+    trial.fail(service="s3", operation="PutObject", code="SlowDown", status=503, key_prefix=prefix, times=6)
     malformed_records_in_the_middle(trial)
 
 
