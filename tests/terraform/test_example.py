@@ -19,7 +19,7 @@ from tests.terraform.conftest import NO_CHANGES, Terraform
 
 TABLES = ("RECEIPTS", "payments")
 STACKS = tuple(
-    f"dynalake-prod-{name}" for name in ("airflow", "storage", "forwarder", "table-RECEIPTS", "table-payments")
+    f"dynalake-prod-{name}" for name in ("airflow", "storage", "forwarder", "spark", "table-RECEIPTS", "table-payments")
 )
 
 

@@ -74,18 +74,29 @@ def test_options_and_settings_are_those_of_the_trigger_form(path: str, described
     assert list(blocks((MODULES / path).read_text(), "variable").values()) == [variable(f) for f in described]
 
 
-def test_the_role_for_the_dags_has_its_template_s_parameters() -> None:
-    variables = blocks(source("airflow"), "variable")
-    names = {"BucketName": "bucket"}
-    for parameter, about in template("airflow")["Parameters"].items():
-        text = variables[names.get(parameter) or re.sub(r"(?<!^)([A-Z])", r"_\1", parameter).lower()]
+@pytest.mark.parametrize(
+    ("module", "of_the_lake"),
+    [("airflow", ()), ("spark", ("Environment", "BucketName", "Prefix", "KmsKeyArn", "PermissionsBoundaryArn"))],
+)
+def test_what_an_administrator_deploys_has_its_template_s_parameters(module: str, of_the_lake: tuple[str, ...]) -> None:
+    """The parameters of these templates are in no form; those of the lake come with it."""
+    variables = blocks(source(module), "variable")
+    for parameter, about in template(module)["Parameters"].items():
+        if parameter in of_the_lake:
+            continue
+        name = "bucket" if parameter == "BucketName" else re.sub(r"(?<!^)([A-Z])", r"_\1", parameter).lower()
+        text = variables[name]
         default = re.search(r"^  default     = (.+)$", text, re.MULTILINE)
         assert (default and json.loads(default[1])) == _plain(about.get("Default"))
         assert f"  description = {_literal(about['Description'])}\n" in text
+        if "MinValue" in about:
+            assert f"var.{name} >= {about['MinValue']} && var.{name} <= {about['MaxValue']} && floor" in text
+        allowed = about.get("AllowedValues", ["true", "false"])
+        assert allowed == ["true", "false"] or f"contains({_literal(allowed)}, var.{name})" in text
 
 
-def _plain(default: str | None) -> str | bool | None:
-    return {"true": True, "false": False}.get(default or "", default)
+def _plain(default: str | int | None) -> str | int | bool | None:
+    return {"true": True, "false": False}.get(str(default), default)
 
 
 @pytest.mark.parametrize("module", NAMES)

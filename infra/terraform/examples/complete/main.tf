@@ -62,3 +62,12 @@ module "table" {
   updated_at_attribute = try(each.value.updated_at_attribute, null)
   tags                 = local.tags
 }
+
+# For partitions that one worker of Airflow does not hold; a lake without them does not need it.
+module "spark" {
+  source = "../../modules/spark"
+
+  lake          = module.storage.lake
+  dag_role_name = module.airflow.dag_role_name
+  tags          = local.tags
+}

@@ -3,6 +3,11 @@ output "dag_role_arn" {
   value       = aws_cloudformation_stack.this.outputs["DagRoleArn"]
 }
 
+output "dag_role_name" {
+  description = "The DAGs' role, for dag_role_name of the spark module."
+  value       = element(split("/", aws_cloudformation_stack.this.outputs["DagRoleArn"]), 1)
+}
+
 output "deploy_role_arn" {
   description = "The role that CloudFormation deploys with, for deploy_role_arn of the storage module."
   value       = aws_cloudformation_stack.this.outputs["DeployRoleArn"]
