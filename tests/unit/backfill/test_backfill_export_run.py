@@ -16,6 +16,7 @@ from dynalake.backfill.commit import commit_backfill
 from dynalake.backfill.convert import convert_group
 from dynalake.backfill.export import check_exports, request_exports
 from dynalake.backfill.manifest import DataFile, plan_groups
+from dynalake.backfill.numbers import greatest_before
 from dynalake.backfill.run import plan_backfill
 from dynalake.errors import (
     AccessError,
@@ -294,3 +295,40 @@ def test_parameters_that_do_not_go_together(world: World, options: dict[str, Any
     with pytest.raises(SettingsError, match=message):
         plan_backfill(world.clients(FakeExports([], world.s3)), world.names, run="r", **options)
     assert world.lake() == {}
+
+
+def changes(start: int) -> list[dict[str, Any]]:
+    """What an incremental export of a window has: an item made, one changed, one removed."""
+    written = {"WriteTimestampMicros": {"N": str((start + 60) * 1_000_000)}}
+    one, two, three = ({"id": {"S": name}} for name in ("one", "two", "three"))
+    return [
+        {"Metadata": written, "Keys": one, "NewImage": {**one, "n": {"N": "1.10"}}},
+        {"Metadata": written, "Keys": two, "OldImage": two, "NewImage": {**two, "n": {"N": "2"}}},
+        {"Metadata": written, "Keys": three, "OldImage": three},
+    ]
+
+
+def test_an_import_of_windows_killed_at_every_step_shows_each_change_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two windows of a day each at most; nothing can be queried before the sums are checked."""
+    monkeypatch.setattr("dynalake.backfill.convert.look_up", lambda c, n, k, wanted: greatest_before(wanted, ()))
+    monkeypatch.setattr("dynalake.backfill.commit.register_days", lambda clients, names, days: None)
+    start = int(NOW.timestamp()) - 30 * 3600
+    lines = {start: changes(start), start + 15 * 3600: changes(start + 15 * 3600)}
+    options: dict[str, Any] = {"export_type": "incremental", "window_from": str(start), "segments": 1}
+    counter = Kill()
+    backfill_exported(world.clients(FakeExports([], world.s3, files=1, lines=lines), counter), world.names, **options)
+    expected = world.lake()
+    (raw,) = [key for key in expected if key.startswith("dynamodb/json/")]
+    assert raw.startswith("dynamodb/json/RECEIPTS/dt=20190525/import-manual__1-")
+    assert len(gzip.decompress(expected[raw]).splitlines()) == 6
+    assert world.catalog == {}
+    for step in range(1, counter.calls + 1):
+        world.wipe()
+        table = FakeExports([], world.s3, files=1, lines=lines)
+        with pytest.raises(KilledError):
+            backfill_exported(world.clients(table, Kill(step, after=True)), world.names, **options)
+        backfill_exported(world.clients(table), world.names, **options)
+        assert world.lake() == expected, f"killed at call {step}"
+        assert len(table.exports) == 2
