@@ -5,14 +5,14 @@
    was made from. They also register the partitions of the coming days.
 2. **convert**, one mapped task per table and day: reads every line exactly, decides the column types from all values,
    removes what came twice, sorts, and writes Parquet beside what is there. Lines in = rows out + duplicates + canaries
-   + quarantined, counted again from the files, or the task fails. The *engine* is the worker itself, or Spark on AWS
-   Glue, while the task is deferred.
+   + quarantined, counted again from the files, or the task fails.
 3. **widen** converts older days again where a column's type became wider than their files can be read with.
 4. **publish**, one mapped task per table: the schema, the partitions and the views, so that readers see the old version
    or the new one, never both and never neither.
 
 Name *days* to convert them whether they are due or not; an open day can be named too, and the views go on reading it
-from JSON.
+from JSON. `airflow backfill create --dag-id dynalake_compact --from-date … --to-date …` converts history again: each of
+its runs is about the day that was closed last at its logical date.
 """
 
 from __future__ import annotations
@@ -41,7 +41,6 @@ with DAG(
     tables = compact.tables()
     converted = convert_each(compact.plan(tables))
     with TaskGroup("widen", tooltip="Only when a column's type became wider"):
-        again = compact.plan_widened(tables, converted)
-        widened = convert_each(again)
-    published = compact.publish.partial(converted=converted, widened=widened).expand(table=tables)
+        widened = convert_each(compact.plan_widened(tables, converted))
+    published = compact.publish.expand(work=compact.gather(tables, converted, widened))
     chain(published, compact.report(converted, widened))

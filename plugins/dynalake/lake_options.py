@@ -72,7 +72,8 @@ class LakeOptions:
         STORAGE,
         "RawRetentionDays",
         0,
-        "After how many days raw objects are deleted; 0 keeps them for ever.",
+        "After how many days `dynalake_compact` deletes raw objects, at the earliest a week after their day, once "
+        "their Parquet has been checked; 0 keeps them for ever.",
         minimum=0,
         maximum=36500,
     )

@@ -334,6 +334,10 @@ class TableNames:
         """`{prefix}-state/{TABLE}/lease.json`: who changes what the table shows."""
         return f"{self.state_prefix}lease.json"
 
+    def raw_deleted_note(self, day: str) -> str:
+        """`{prefix}-state/{TABLE}/raw-deleted/YYYYMMDD.json`: which raw objects the retention deletes."""
+        return f"{self.state_prefix}raw-deleted/{check_day(day)}.json"
+
     @property
     def superseded_notes(self) -> str:
         """`{prefix}-state/{TABLE}/superseded/`: which Parquet versions no partition shows, and since when."""

@@ -34,6 +34,8 @@ from dynalake.compact.convert import compact_day
 from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import plan_table
 from dynalake.compact.publish import publish_table
+from dynalake.compact.retain import delete_raw
+from dynalake.compact.supersede import delete_superseded
 from dynalake.compact.widen import plan_reconversions
 from dynalake.lake_options import LakeOptions
 from dynalake.names import SNAPSHOT_DAY, Lake, TableNames, day_of
@@ -176,6 +178,8 @@ def compact(dag: Clients, names: TableNames, now: datetime, days: tuple[str, ...
         converted.append(compact_day(dag, names, again.day, options, again.beside))
     published = publish_table(dag, names, converted, options, now)
     assert not published.reconvert
+    delete_superseded(dag, names, options, now)
+    delete_raw(dag, names, options, 1, now)
     return sum(one.rows for one in converted)
 
 

@@ -28,6 +28,7 @@ class Airflow:
     url: str
     password: str
     restart: Callable[[], None]
+    environment: Mapping[str, str]
 
     def start(self, dag: str, **conf: object) -> str:
         return self.client.trigger(dag, conf)
@@ -79,7 +80,7 @@ def airflow(local_aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> It
             for _ in running.wait_ready(DAGS):
                 pass
 
-        yield Airflow(running.client, running.url, running.password, restart)
+        yield Airflow(running.client, running.url, running.password, restart, running.environment())
 
 
 @dataclass

@@ -56,6 +56,12 @@ def plan_lake(clients: Clients, environment: str, bucket: str = "", *, prefix: s
     return replace(lake, **found)
 
 
+def raw_retention_days(clients: Clients, lake: Lake) -> int:
+    """After how many days raw objects may go whose Parquet has been checked; 0: never."""
+    text = _parameter(clients, lake.lake_parameter)
+    return 0 if text is None else int(json.loads(text).get("raw_retention_days", 0))
+
+
 def list_tables(clients: Clients, lake: Lake) -> tuple[TableSettings, ...]:
     """The settings of every table in the lake, by name."""
     pages = clients.ssm.get_paginator("get_parameters_by_path").paginate(Path=lake.settings_path)

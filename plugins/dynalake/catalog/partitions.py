@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -106,6 +106,30 @@ def snapshot_location(clients: Clients, names: TableNames) -> str | None:
     """Where the snapshot lies (`s3://…/`), or None where there is none yet."""
     found = read_partition(clients, names, names.json_table, SNAPSHOT_DAY)
     return None if found is None else found.location
+
+
+def change_parameters(clients: Clients, names: TableNames, day: str, changes: Mapping[str, str | None]) -> None:
+    """Set parameters of a partition of `{t}_parquet`, or remove them (None), in one call; the rest stays.
+
+    The caller holds the table's lease. Raises `CatalogError` where there is no such partition.
+    """
+    where: Any = {"DatabaseName": names.lake.database, "TableName": names.parquet_table}
+    try:
+        found = clients.glue.get_partition(**where, PartitionValues=[check_day(day)])["Partition"]
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "EntityNotFoundException":
+            raise
+        raise CatalogError(f"{names.parquet_table} has no partition dt={day}", table=names.table, day=day) from error
+    parameters = {**(found.get("Parameters") or {}), **changes}
+    clients.glue.update_partition(
+        **where,
+        PartitionValueList=[day],
+        PartitionInput={
+            "Values": [day],
+            "StorageDescriptor": found["StorageDescriptor"],
+            "Parameters": {name: value for name, value in parameters.items() if value is not None},
+        },
+    )
 
 
 def publish_partition(

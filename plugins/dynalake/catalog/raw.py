@@ -124,12 +124,22 @@ def _blocks(stream: Readable) -> Iterator[bytes]:
 
 
 def _until_corrupt(inflate: Any, pending: bytes) -> Iterator[bytes]:
-    """What can be had of a chunk that ends in an error: zlib gives nothing of a call that fails."""
-    for start in range(0, len(pending), 64):
-        try:
-            yield inflate.decompress(pending[start : start + 64])
-        except zlib.error:
-            return
+    """What can be had of a chunk that ends in an error: zlib gives nothing of a call that fails.
+
+    A wrong checksum stands behind the last byte of the data, so the last piece is taken byte by byte.
+    """
+    for step in (4096, 64, 1):
+        start = 0
+        while start < len(pending):
+            before = inflate.copy()
+            try:
+                block = inflate.decompress(pending[start : start + step])
+            except zlib.error:
+                inflate = before
+                break
+            yield block
+            start += step
+        pending = pending[start : start + step]
 
 
 def parse_line(line: bytes) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from dynalake.compact.manifest import (
 from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import inputs_digest, list_day
 from dynalake.compact.read import Rejected, write_rejected
+from dynalake.compact.restore import restore_raw
 from dynalake.compact.supersede import note_version
 from dynalake.compact.write import count_rows, write_groups
 from dynalake.errors import LedgerError
@@ -50,7 +51,8 @@ def compact_day(
 
     Raises `QuarantineError`, `LedgerError`, `ConflictError` (an object was replaced meanwhile).
     """
-    objects = list_day(clients, names, check_day(day))
+    restore_raw(clients, names, check_day(day), work_directory)
+    objects = list_day(clients, names, day)
     inputs = inputs_digest(objects)
     table = widen_all(
         read_schema(clients, names), [read_manifest(clients, names, key) for key in beside], options.max_struct_fields
@@ -108,6 +110,7 @@ def _convert(
         canaries=records.canaries,
         quarantined=len(rejected.entries),
         quarantine=quarantine,
+        reasons=rejected.reasons,
         parts=tuple(parts),
         observed=records.observed,
         schema=schema,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dynalake.catalog.raw import list_objects
@@ -27,7 +27,8 @@ class Part:
 class ConvertedPartition:
     """What a conversion made: small and JSON-able; what publishing needs beyond it is in the manifest.
 
-    `size` in bytes; `reused`: a conversion of the same objects was there already.
+    `reasons`: how many lines are in quarantine for what; `size` in bytes; `reused`: a conversion of the same objects
+    was there already.
     """
 
     table: str
@@ -42,6 +43,7 @@ class ConvertedPartition:
     quarantined: int
     parts: int
     size: int
+    reasons: dict[str, int] = field(default_factory=dict)
     reused: bool = False
 
     def to_dict(self) -> dict[str, Any]:
@@ -72,6 +74,7 @@ class Manifest:
     canaries: int
     quarantined: int
     quarantine: str
+    reasons: dict[str, int]
     parts: tuple[Part, ...]
     observed: dict[str, Type]
     schema: TableSchema
@@ -95,6 +98,7 @@ class Manifest:
             quarantined=self.quarantined,
             parts=len(self.parts),
             size=sum(p.size for p in self.parts),
+            reasons=self.reasons,
             reused=reused,
         )
 

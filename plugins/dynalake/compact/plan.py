@@ -21,7 +21,7 @@ from dynalake.catalog.views import Watermark, read_watermark
 from dynalake.clients import Clients
 from dynalake.compact.options import CONVERSION, CompactOptions
 from dynalake.errors import SettingsError
-from dynalake.names import SNAPSHOT_DAY, TableNames, check_day, end_of_day, parse_day, shift_day
+from dynalake.names import SNAPSHOT_DAY, TableNames, check_day, day_of, end_of_day, parse_day, shift_day
 
 INPUTS = "dynalake.inputs"
 """The parameter of a published partition that holds the digest of what it was made from."""
@@ -31,6 +31,12 @@ MANIFEST = "dynalake.manifest"
 
 OBJECTS = "dynalake.objects"
 """The parameter that holds the number of raw objects it was made from."""
+
+QUARANTINED = "dynalake.quarantined"
+"""The parameter that holds how many of its lines could not be read."""
+
+RAW_DELETED = "dynalake.raw-deleted"
+"""The parameter that a partition has once the retention deletes its raw objects: the key of the list of them."""
 
 _NO_DAY = "99991231"
 
@@ -110,6 +116,12 @@ def plan_compaction(
             continue
         reason = "asked" if asked else "new" if before is None else "changed"
         plans.append(PartitionPlan(table, day, reason, found.objects, found.size, force))
+    for day in sorted(asked - set(raw)):
+        # Its raw objects were deleted by the retention; the conversion writes them again.
+        before = published.get(day)
+        parameters = before.parameters if before is not None else {}
+        if RAW_DELETED in parameters and (force or parameters.get(WRITTEN) != options.written):
+            plans.append(PartitionPlan(table, day, "asked", 0, 0, force))
     return tuple(plans)
 
 
@@ -145,6 +157,14 @@ def is_closed(day: str, now: datetime, closed_after_hours: int, zone: tzinfo = U
     if day == SNAPSHOT_DAY:
         return True
     return now.astimezone(UTC) >= end_of_day(day, zone) + timedelta(hours=closed_after_hours)
+
+
+def last_closed(now: datetime, closed_after_hours: int, zone: tzinfo = UTC) -> str:
+    """The day that a run at `now` is about: the last one of that zone that is closed then."""
+    day = day_of(now - timedelta(hours=closed_after_hours), zone)
+    while not is_closed(day, now, closed_after_hours, zone):
+        day = shift_day(day, -1)
+    return day
 
 
 def look_from(mark: Watermark, lookback_days: int) -> str:
@@ -218,6 +238,15 @@ def _is_day(day: str) -> bool:
 def _raw_day(day: str, objects: Iterable[RawObject]) -> RawDay:
     found = list(objects)
     return RawDay(day, inputs_digest(found), len(found), sum(o.size for o in found))
+
+
+def list_days(clients: Clients, names: TableNames) -> list[str]:
+    """Every day with raw objects, without the snapshot: one call per thousand."""
+    pages = clients.s3.get_paginator("list_objects_v2").paginate(
+        Bucket=names.lake.bucket, Prefix=f"{names.raw_prefix}dt=", Delimiter="/"
+    )
+    found = {parse_day(p["Prefix"]) or "" for page in pages for p in page.get("CommonPrefixes", [])}
+    return sorted(day for day in found if _is_day(day))
 
 
 def list_day(clients: Clients, names: TableNames, day: str) -> list[RawObject]:

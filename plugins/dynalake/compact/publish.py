@@ -26,6 +26,8 @@ from dynalake.compact.plan import (
     INPUTS,
     MANIFEST,
     OBJECTS,
+    QUARANTINED,
+    RAW_DELETED,
     WRITTEN,
     RawDay,
     earliest,
@@ -33,6 +35,7 @@ from dynalake.compact.plan import (
     plan_watermark,
     survey,
 )
+from dynalake.compact.restore import restore_day
 from dynalake.compact.supersede import note_version
 from dynalake.compact.widen import Widening, plan_hold, plan_widening, unreadable
 from dynalake.errors import ConflictError, NotReadyError
@@ -70,12 +73,16 @@ def plan_stale(
     """Days whose published version stays, because this conversion read less than it.
 
     A conversion is up to date if it was made from what lies there now. Of two that were not, the one that read more
-    objects is the newer: objects only ever come.
+    objects is the newer: objects only ever come. Where the retention has begun to delete the raw objects, it may have
+    done so under the conversion's eyes; one that restored them first has taken the parameter away.
     """
     stale = []
     for c in converted:
         before = published.get(c.day)
         now = raw[c.day].inputs if c.day in raw else ""
+        if before is not None and RAW_DELETED in before.parameters:
+            stale.append(c.day)
+            continue
         if before is None or c.inputs in (now, before.parameters.get(INPUTS)):
             continue
         if before.parameters.get(INPUTS) == now or int(before.parameters.get(OBJECTS, 0)) > c.objects:
@@ -145,7 +152,7 @@ def _publish_table(
     moving = {
         day: manifest
         for day, manifest in manifests.items()
-        if day not in published or published[day].parameters != _parameters(names, manifest)
+        if day not in published or not _parameters(names, manifest).items() <= published[day].parameters.items()
     }
     _check_complete(clients, names, moving.values())
 
@@ -155,6 +162,7 @@ def _publish_table(
         return Published(names.table, reconvert=reconvert)
     changed = False
     if widening.widened:
+        _restore_held(clients, names, lease, base, plan_hold(base, widening.widened, versions))
         lease.check()
         changed |= _hold(clients, names, widening, versions)
     lease.check()
@@ -163,7 +171,8 @@ def _publish_table(
 
     today = names.lake.day_of(now)
     landed = {day for day in raw if day > base.through and day != SNAPSHOT_DAY}
-    register_days(clients, names, {*landed, today, shift_day(today, 1)})
+    coming = {day for day in (today, shift_day(today, 1)) if day > base.through}
+    register_days(clients, names, {*landed, *coming})
     for day, manifest in moving.items():
         lease.check()
         before = published.get(day)
@@ -214,6 +223,13 @@ def _check_complete(clients: Clients, names: TableNames, manifests: Iterable[Man
             )
 
 
+def _restore_held(clients: Clients, names: TableNames, lease: Lease, mark: Watermark, held: Watermark) -> None:
+    """Days that the held views will read from JSON get their raw objects back, where the retention has deleted them."""
+    for day, partition in list_partitions(clients, names, names.parquet_table).items():
+        if RAW_DELETED in partition.parameters and mark.covers(day) and not held.covers(day):
+            restore_day(clients, names, day, lease)
+
+
 def _hold(clients: Clients, names: TableNames, widening: Widening, versions: Mapping[str, TableSchema]) -> bool:
     """Views that hold whatever happens to the widened columns: their days come from JSON, with the types so far."""
     before = read_schema(clients, names)
@@ -229,6 +245,7 @@ def _parameters(names: TableNames, m: Manifest) -> dict[str, str]:
     return {
         INPUTS: m.inputs,
         OBJECTS: str(m.objects),
+        QUARANTINED: str(m.quarantined),
         WRITTEN: m.written,
         MANIFEST: m.key(names),
         "dynalake.version": m.version,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -29,6 +30,9 @@ DELETED = "the object was deleted after it was listed"
 
 SHOWN = 4096
 """Characters of a rejected line that are kept beside its address; the raw object keeps all of it."""
+
+SHOWN_REASON = 60
+"""Characters of a reason by which rejected lines are counted."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,11 @@ class Rejected:
     def add(self, key: str, number: int, reason: str, line: bytes = b"") -> None:
         shown = line.decode(errors="backslashreplace")[:SHOWN]
         self.entries.append({"object": key, "line": number, "reason": reason, "text": shown})
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """How many of each kind of reason: `not JSON`, `gzip is cut short`… without what differs from line to line."""
+        return dict(Counter(str(entry["reason"]).partition(":")[0][:SHOWN_REASON] for entry in self.entries))
 
     @property
     def too_many(self) -> bool:

@@ -8,10 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import get_current_context, task
 
-from dynalake.operators.session import clients, guarded, lake, parameters
+from dynalake.operators.session import clients, guarded, lake, parameters, run_id
 
 if TYPE_CHECKING:
+    from dynalake.compact.manifest import ConvertedPartition
     from dynalake.compact.options import CompactOptions
+    from dynalake.compact.plan import PartitionPlan
+    from dynalake.names import Lake
+
+MAX_MAPPED = 1000
+"""Partitions of one run, at most: Airflow maps no more than `core.max_map_length` tasks, by default 1024."""
 
 
 def compact_options() -> CompactOptions:
@@ -19,7 +25,8 @@ def compact_options() -> CompactOptions:
     from dynalake.compact.options import CompactOptions
 
     asked = parameters()
-    return CompactOptions(format=asked["format"], max_quarantined=asked["max_quarantined"])
+    names = ("format", "codec", "part_mb", "max_quarantined")
+    return CompactOptions(**{name: asked[name] for name in names})
 
 
 def _now() -> datetime:
@@ -27,6 +34,23 @@ def _now() -> datetime:
     run = get_current_context()["dag_run"]
     moment = run.data_interval_end or run.run_after
     return datetime.fromisoformat(str(moment))
+
+
+def _days(where: Lake) -> tuple[list[str], str]:
+    """The days that the run names, none: what is due; and whether they are converted again though nothing changed.
+
+    A run of `airflow backfill` is about one day, the last that was closed at its logical date, and converts it again.
+    """
+    from dynalake.compact.plan import last_closed
+    from dynalake.errors import SettingsError
+    from dynalake.names import check_day
+
+    if str(get_current_context()["dag_run"].run_type) == "backfill":
+        return [last_closed(_now(), compact_options().closed_after_hours, where.zone)], run_id()
+    days, force = parameters()["days"], parameters()["force"]
+    if force and not days:
+        raise SettingsError("force is set, and days is empty", allowed="days to convert again", action="name them")
+    return [check_day(day) for day in days], run_id() if force else ""
 
 
 @task
@@ -55,53 +79,83 @@ def tables() -> list[str]:
 @task
 @guarded
 def plan(tables: list[str]) -> list[dict[str, Any]]:
-    """Finds the partitions that are due."""
+    """Finds the partitions that are due; of very many the first, and the next run takes the others."""
     from dynalake.compact.plan import plan_table
+    from dynalake.errors import CatalogError
 
+    if not tables:
+        return []
     found = clients()
     where = lake(found)
-    due: list[dict[str, Any]] = []
+    days, force = _days(where)
+    due: list[PartitionPlan] = []
     for name in tables:
-        for partition in plan_table(found, where.table(name), compact_options(), _now(), days=parameters()["days"]):
+        try:
+            planned = plan_table(found, where.table(name), compact_options(), _now(), days=days, force=force)
+        except CatalogError as error:
+            # One table that is broken does not keep the others from being compacted; its publish fails the run.
+            print(f"{name} cannot be planned: {error}")
+            continue
+        for partition in planned:
             print(f"{name} dt={partition.day}: {partition.reason}, {partition.objects:,} objects")
-            due.append(partition.to_dict())
+        due += planned
     print(f"{len(due)} partitions of {len(tables)} tables are due")
-    return due
+    if len(due) > MAX_MAPPED:
+        print(f"This run converts {MAX_MAPPED:,} of them; trigger the DAG again, or leave the rest to the next run")
+    return [partition.to_dict() for partition in due[:MAX_MAPPED]]
 
 
 @task(trigger_rule="none_failed")
 @guarded
 def plan_widened(tables: list[str], converted: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Older partitions whose files cannot be read any more with the types that this run brings; mostly none."""
-    from dynalake.compact.manifest import ConvertedPartition
-    from dynalake.compact.plan import PartitionPlan
     from dynalake.compact.widen import plan_reconversions
 
     found = clients()
-    where = lake(found)
-    done = [ConvertedPartition.from_dict(one) for one in converted]
     again: list[PartitionPlan] = []
-    for name in tables:
-        mine = [one for one in done if one.table == name]
+    for name, mine in _by_table(tables, converted).items():
         if mine:
-            again += plan_reconversions(found, where.table(name), mine, compact_options())
+            again += plan_reconversions(found, lake(found).table(name), mine, compact_options())
     for partition in again:
         print(f"{partition.table} dt={partition.day} is converted again: a column's type became wider")
-    return [partition.to_dict() for partition in again]
+    # What is beyond that is converted where it is published.
+    return [partition.to_dict() for partition in again[:MAX_MAPPED]]
+
+
+def _by_table(tables: list[str], *rounds: Iterable[dict[str, Any]]) -> dict[str, list[ConvertedPartition]]:
+    from dynalake.compact.manifest import ConvertedPartition
+
+    found: dict[str, list[ConvertedPartition]] = {name: [] for name in tables}
+    for one in (one for converted in rounds for one in converted):
+        found[one["table"]].append(ConvertedPartition.from_dict(one))
+    return found
 
 
 # What was converted is published even if another partition's conversion failed; `report` then fails the run.
-@task(map_index_template="{{ table_label }}", trigger_rule="all_done")
+@task(trigger_rule="all_done")
 @guarded
-def publish(table: str, converted: Iterable[dict[str, Any]], widened: Iterable[dict[str, Any]]) -> dict[str, Any]:
+def gather(
+    tables: list[str] | None, converted: Iterable[dict[str, Any]], widened: Iterable[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """What each table has to publish: asked of Airflow once, not by every table's task."""
+    found = _by_table(tables or [], converted, widened)
+    return [{"table": name, "converted": [one.to_dict() for one in mine]} for name, mine in found.items()]
+
+
+@task(map_index_template="{{ table_label }}")
+@guarded
+def publish(work: dict[str, Any]) -> dict[str, Any]:
     """Shows one table's conversions to readers: schema, partitions, views with the watermark."""
+    from dynalake.capture.lake import raw_retention_days
     from dynalake.compact.manifest import ConvertedPartition
     from dynalake.compact.publish import finish_table
+    from dynalake.compact.retain import delete_raw
     from dynalake.compact.supersede import delete_superseded
 
+    table = str(work["table"])
     get_current_context()["table_label"] = table  # type: ignore[typeddict-unknown-key]
     found = clients()
-    done = [ConvertedPartition.from_dict(one) for one in [*converted, *widened] if one["table"] == table]
+    done = [ConvertedPartition.from_dict(one) for one in work["converted"]]
     names = lake(found).table(table)
     published = finish_table(found, names, done, compact_options(), _now())
     print(
@@ -113,17 +167,26 @@ def publish(table: str, converted: Iterable[dict[str, Any]], widened: Iterable[d
     deleted = delete_superseded(found, names, compact_options(), datetime.now(UTC))
     if deleted:
         print(f"{len(deleted):,} versions that nobody reads are deleted")
+    retired = delete_raw(found, names, compact_options(), raw_retention_days(found, names.lake), datetime.now(UTC))
+    if retired:
+        print(f"The raw objects of dt={', dt='.join(retired)} are deleted: their Parquet has been checked")
     return published.to_dict()
 
 
 @task(trigger_rule="none_failed")
 @guarded
-def report(converted: Iterable[dict[str, Any]], widened: Iterable[dict[str, Any]]) -> dict[str, int]:
+def report(converted: Iterable[dict[str, Any]], widened: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """Adds the run's counts up. It does not run, and so the run fails, when one of the tasks before it failed."""
+    from collections import Counter
+
     done = [*converted, *widened]
     counted = ("objects", "lines", "rows", "duplicates", "canaries", "quarantined", "parts", "size")
     totals = {name: sum(one[name] for one in done) for name in counted}
     print(" | ".join(["table", "day", *counted]))
+    reasons: Counter[str] = Counter()
     for one in done:
+        reasons.update(one["reasons"])
         print(" | ".join([one["table"], one["day"], *(f"{one[name]:,}" for name in counted)]))
-    return {"partitions": len(done), **totals}
+    for reason, count in reasons.most_common():
+        print(f"quarantined: {count:,} × {reason}")
+    return {"partitions": len(done), **totals, "reasons": dict(reasons)}

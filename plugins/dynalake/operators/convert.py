@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -17,13 +18,18 @@ if TYPE_CHECKING:
     from dynalake.names import TableNames
     from dynalake.spark.request import Request
 
+# Each holds up to about 1 GB of memory; how many a worker bears is known when the DAG is parsed, not when it runs.
+MAX_ACTIVE_PARTITIONS = int(os.environ.get("DYNALAKE_MAX_ACTIVE_PARTITIONS", "4"))
+
 POLL_SECONDS = 20
 _LONGEST_RUN = 48 * 3600  # Glue's own limit
 
 
 def convert_each(partitions: XComArg) -> XComArg:
     """One mapped task for each partition."""
-    tasks = ConvertPartition.partial(task_id="convert", map_index_template="{{ partition_label }}")
+    tasks = ConvertPartition.partial(
+        task_id="convert", map_index_template="{{ partition_label }}", max_active_tis_per_dag=MAX_ACTIVE_PARTITIONS
+    )
     return XComArg(tasks.expand(partition=partitions))
 
 
@@ -103,6 +109,8 @@ def _report(converted: ConvertedPartition) -> dict[str, Any]:
     print(
         f"{converted.lines:,} lines of {converted.objects:,} objects = {converted.rows:,} rows "
         f"+ {converted.duplicates:,} duplicates + {converted.canaries:,} canaries "
-        f"+ {converted.quarantined:,} quarantined; {converted.parts} Parquet files, {converted.size:,} bytes"
+        f"+ {converted.quarantined:,} quarantined; {converted.parts} files, {converted.size:,} bytes"
     )
+    for reason, count in sorted(converted.reasons.items()):
+        print(f"quarantined: {count:,} × {reason}")
     return converted.to_dict()

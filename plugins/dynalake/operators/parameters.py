@@ -8,6 +8,7 @@ from typing import Any
 
 from airflow.sdk import Param
 
+from dynalake.compact.options import CODECS, FORMATS, CompactOptions
 from dynalake.lake_options import option_fields
 from dynalake.names import ENVIRONMENT_PATTERN, TABLE_PATTERN
 from dynalake.settings import TableSettings
@@ -15,6 +16,8 @@ from dynalake.settings import TableSettings
 _RUN = "This run"
 _EXPORT = "Export"
 _WHERE = "Where"
+_FILES = "Files"
+_COMPACT = CompactOptions()
 
 
 def where_parameters() -> dict[str, Param]:
@@ -280,16 +283,41 @@ def compact_parameters() -> dict[str, Param]:
             "A day that is still open can be named; the views go on reading it from JSON.",
             section=_RUN,
         ),
-        "format": Param(
-            "parquet",
-            enum=["parquet"],
-            type="string",
-            title="Format",
-            description_md="What the partitions are written as.",
+        "force": Param(
+            False,
+            type="boolean",
+            title="Although nothing changed",
+            description_md="Converts the named days again even if their Parquet is up to date.",
             section=_RUN,
         ),
+        "format": Param(
+            _COMPACT.format,
+            enum=list(FORMATS),
+            type="string",
+            title="Format",
+            description_md="What this run writes partitions as. What is written already stays, unless its day is "
+            "named.",
+            section=_FILES,
+        ),
+        "codec": Param(
+            _COMPACT.codec,
+            enum=list(CODECS),
+            type="string",
+            title="Compression",
+            description_md="What this run compresses files with.",
+            section=_FILES,
+        ),
+        "part_mb": Param(
+            _COMPACT.part_mb,
+            type="integer",
+            minimum=1,
+            maximum=4096,
+            title="Size of a file",
+            description_md="A partition is written in files of about this many MB.",
+            section=_FILES,
+        ),
         "max_quarantined": Param(
-            100,
+            _COMPACT.max_quarantined,
             type="integer",
             minimum=0,
             title="Rejected lines, at most",

@@ -17,6 +17,7 @@ from dynalake.compact.manifest import ConvertedPartition, Manifest, Part, read_m
 from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import inputs_digest, list_day
 from dynalake.compact.read import Rejected, write_rejected
+from dynalake.compact.restore import restore_raw
 from dynalake.compact.supersede import note_version
 from dynalake.names import TableNames, check_day
 from dynalake.spark.order import choose_bounds
@@ -48,7 +49,8 @@ class Input:
 
 def find_input(clients: Clients, names: TableNames, day: str, options: CompactOptions, beside: Iterable[str]) -> Input:
     """One day (or `00000000`) as it lies in S3 now, and the table's schema beside the conversions in `beside`."""
-    objects = list_day(clients, names, check_day(day))
+    restore_raw(clients, names, check_day(day))
+    objects = list_day(clients, names, day)
     manifests = [read_manifest(clients, names, key) for key in beside]
     table = widen_all(read_schema(clients, names), manifests, options.max_struct_fields)
     return Input(objects, inputs_digest(objects), table)
@@ -118,6 +120,7 @@ def convert_day(
         canaries=canaries,
         quarantined=len(rejected.entries),
         quarantine=quarantine,
+        reasons=rejected.reasons,
         parts=tuple(part for part, _ in parts),
         observed=observed,
         schema=schema,

@@ -342,27 +342,3 @@ def test_a_name_taken_by_another_table_is_refused(lake: TestLake) -> None:
         register_table(lake.clients, missing, KEY, source_arn="arn")
     with pytest.raises(CatalogError, match="dynalake_setup"):
         read_schema(lake.clients, missing)
-
-
-def test_the_calls_of_a_run_do_not_grow_with_closed_days(lake: TestLake) -> None:
-    days = [f"2024{m:02d}{d:02d}" for m in (1, 2) for d in range(1, 29)]
-
-    def calls(count: int) -> int:
-        for day in days[:count]:
-            lake.put(day, "1.gz", lake.lines([A]))
-        now = noon("20240601")
-        lake.run(now)
-        made: list[str] = []
-        counted = Clients(lambda service: getattr(lake.clients, service))
-        for client in (counted.s3, counted.glue):
-            client.meta.events.register(
-                "before-call.*.*", lambda model, **_: made.append(model.name), unique_id="count"
-            )
-        lake_clients, lake.clients = lake.clients, counted
-        assert not lake.run(now).changed
-        lake.clients = lake_clients
-        for client in (counted.s3, counted.glue):
-            client.meta.events.unregister("before-call.*.*", unique_id="count")
-        return len(made)
-
-    assert calls(20) == calls(56) < 60

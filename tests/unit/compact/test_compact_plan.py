@@ -22,6 +22,7 @@ from dynalake.compact.plan import (
     RawDay,
     inputs_digest,
     is_closed,
+    last_closed,
     look_from,
     plan_compaction,
     plan_watermark,
@@ -30,6 +31,7 @@ from dynalake.compact.publish import plan_stale
 from dynalake.compact.supersede import Note, plan_superseded
 from dynalake.compact.widen import plan_hold, plan_reconversion
 from dynalake.errors import SettingsError
+from dynalake.names import shift_day
 from tests.unit.compact.lake import KEY, noon
 
 NOW = noon("20240104")
@@ -162,6 +164,31 @@ def test_the_watermark_never_goes_back_and_knows_the_snapshot() -> None:
     mark = Watermark("20240103")
     late = raw(d20240102="late")
     assert plan_watermark(mark, late, published(d20240102="b", d00000000="s"), NOW) == Watermark("20240103", True)
+
+
+@pytest.mark.parametrize(
+    ("at", "zone", "day"),
+    [
+        ("2024-01-02T02:00:00Z", "UTC", "20240101"),
+        ("2024-01-02T01:00:00Z", "UTC", "20240101"),
+        ("2024-01-02T00:59:59Z", "UTC", "20231231"),
+        ("2024-01-02T02:00:00Z", "Europe/Berlin", "20240101"),
+        ("2024-01-02T02:00:00Z", "America/Los_Angeles", "20231231"),
+        ("2024-01-02T02:00:00Z", "Pacific/Auckland", "20240101"),
+        # Midnight comes twice.
+        ("2024-11-03T05:30:00Z", "America/Havana", "20241101"),
+        ("2024-11-03T06:00:00Z", "America/Havana", "20241102"),
+    ],
+)
+def test_a_run_is_about_the_day_that_was_closed_last(at: str, zone: str, day: str) -> None:
+    assert last_closed(datetime.fromisoformat(at), 1, ZoneInfo(zone)) == day
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/Los_Angeles", "Pacific/Auckland", "Africa/Cairo"])
+def test_the_nightly_runs_of_a_year_are_about_every_day_of_it_once(zone: str) -> None:
+    nights = [datetime(2024, 1, 2, 2, tzinfo=UTC) + timedelta(days=n) for n in range(366)]
+    days = [last_closed(night, 1, ZoneInfo(zone)) for night in nights]
+    assert days == [shift_day(days[0], n) for n in range(366)]
 
 
 def test_only_days_since_shortly_before_the_watermark_are_looked_at() -> None:

@@ -32,7 +32,7 @@ variable "noncurrent_days" {
 }
 
 variable "raw_retention_days" {
-  description = "After how many days raw objects are deleted; 0 keeps them for ever."
+  description = "After how many days `dynalake_compact` deletes raw objects, at the earliest a week after their day, once their Parquet has been checked; 0 keeps them for ever."
   type        = number
   default     = 0
   nullable    = false

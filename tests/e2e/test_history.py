@@ -1,0 +1,83 @@
+"""Airflow's own backfill converts history again: a run for each day, through `airflow backfill create`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from typing import Any
+
+import pytest
+
+from dynalake.catalog.partitions import list_partitions, register_days
+from dynalake.catalog.register import register_table
+from dynalake.clients import Clients
+from dynalake.names import Lake, TableNames
+from dynalake.settings import TableSettings
+from tests.unit.compact.lake import KEY, TestLake, noon
+
+ENVIRONMENT = "history"
+DAYS = ["20240101", "20240102", "20240103"]
+
+
+@pytest.fixture
+def names(clients: Clients) -> TableNames:
+    """A lake with one table and three days, compacted; set up without a pipeline, which it does not need."""
+    account = clients.sts.get_caller_identity()["Account"]
+    lake = Lake(ENVIRONMENT, account, clients.sts.meta.region_name)
+    made = lake.table("HISTORY")
+    clients.s3.create_bucket(Bucket=lake.bucket)
+    clients.glue.create_database(DatabaseInput={"Name": lake.database})
+    place = {"bucket": lake.bucket, "prefix": lake.prefix, "time_zone": lake.time_zone}
+    clients.ssm.put_parameter(Name=lake.lake_parameter, Type="String", Value=json.dumps(place))
+    settings = TableSettings(made.table).to_json()
+    clients.ssm.put_parameter(Name=made.settings_parameter, Type="String", Value=settings)
+    register_table(clients, made, KEY, source_arn="arn")
+    register_days(clients, made, DAYS)
+    table = TestLake(clients, made)
+    for number, day in enumerate(DAYS):
+        table.put(day, "1.gz", table.lines([{"id": {"S": day}, "n": {"N": str(number)}}]))
+    table.run(noon("20240104"))
+    return made
+
+
+@pytest.mark.timeout(900)
+def test_a_backfill_converts_its_days_again(airflow: Any, clients: Clients, names: TableNames) -> None:
+    def versions() -> dict[str, str]:
+        return {day: p.location for day, p in list_partitions(clients, names, names.parquet_table).items()}
+
+    before = versions()
+    assert list(before) == DAYS
+    conf = json.dumps({"environment": ENVIRONMENT, "tables": [names.table], "codec": "snappy"})
+    dates = ["--from-date", "2024-01-02", "--to-date", "2024-01-03T12:00:00"]
+    subprocess.run(
+        ["airflow", "backfill", "create", "--dag-id", "dynalake_compact", *dates, "--dag-run-conf", conf],
+        env=dict(airflow.environment),
+        check=True,
+        capture_output=True,
+        timeout=300,
+    )
+    runs = wait_for_backfill(airflow, 2)
+    after = versions()
+    # The first day's run is that of 02:00 on the day after it; the third day's was not asked for.
+    assert [day for day in DAYS if after[day] != before[day]] == DAYS[:2]
+    labels = set()
+    for run in runs:
+        tasks = airflow.client.tasks("dynalake_compact", run)
+        labels |= {task["rendered_map_index"] for task in tasks if task["task_id"] in ("convert", "publish")}
+    assert {f"HISTORY dt={DAYS[0]}", f"HISTORY dt={DAYS[1]}", "HISTORY"} <= labels
+    parameters = {d: p.parameters for d, p in list_partitions(clients, names, names.parquet_table).items()}
+    assert ['"snappy"' in parameters[day]["dynalake.written"] for day in DAYS] == [True, True, False]
+
+
+def wait_for_backfill(airflow: Any, count: int) -> list[str]:
+    """The backfill's runs, once all of them succeeded."""
+    deadline = time.monotonic() + 600
+    while True:
+        runs = [run for run in airflow.client.runs("dynalake_compact") if run["run_type"] == "backfill"]
+        if len(runs) == count and all(run["state"] in ("success", "failed") for run in runs):
+            failures = {run["dag_run_id"]: airflow.failures("dynalake_compact", run["dag_run_id"]) for run in runs}
+            assert {run["state"] for run in runs} == {"success"}, failures
+            return [run["dag_run_id"] for run in runs]
+        assert time.monotonic() < deadline, runs
+        time.sleep(0.5)

@@ -1,0 +1,205 @@
+"""Raw objects are deleted when their Parquet has been checked, and come back when somebody needs them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from datetime import timedelta
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from dynalake.catalog.partitions import Partition, list_partitions
+from dynalake.catalog.raw import parse_line
+from dynalake.catalog.tables import read_schema
+from dynalake.catalog.views import Watermark
+from dynalake.compact.options import CompactOptions
+from dynalake.compact.plan import QUARANTINED
+from dynalake.compact.publish import publish_table
+from dynalake.compact.retain import delete_raw, plan_retention
+from dynalake.errors import LedgerError
+from dynalake.names import shift_day
+from tests.aws.test_compact_athena import CONTAINERS, SCALARS
+from tests.unit.catalog.recover import recover
+from tests.unit.compact.lake import TestLake, noon
+from tests.unit.compact.test_compact_flow import DAY, A, B, Killed, killing, rows
+
+IMAGES: list[Any] = [
+    {**A, "n": {"N": str(n)}, **image} for n, image in enumerate([*CONTAINERS, *(s for s, _ in SCALARS)])
+]
+LAST = shift_day(DAY, 30)
+NOW = noon(shift_day(LAST, 1))
+KEPT = 10
+
+
+def fill(lake: TestLake, lines: list[str]) -> None:
+    """A day with these lines, and one so much later that the first is out of anybody's sight."""
+    lake.put(DAY, "1.gz", lines)
+    lake.run(noon(shift_day(DAY, 1)))
+    lake.put(LAST, "1.gz", lake.lines([B]))
+    lake.run(NOW)
+
+
+def raw(lake: TestLake, day: str = DAY) -> set[str]:
+    return set(lake.objects(lake.names.raw_day(day)))
+
+
+def retain(lake: TestLake, days: int = KEPT) -> tuple[str, ...]:
+    return delete_raw(lake.clients, lake.names, lake.options, days, NOW)
+
+
+def items(lake: TestLake, day: str = DAY) -> list[dict[str, Any]]:
+    schema = read_schema(lake.clients, lake.names)
+    kinds = {c.name: c.type for c in schema.columns}
+    return [{name: recover(v, kinds[name]) if name in kinds else v for name, v in r.items()} for r in rows(lake, day)]
+
+
+def test_off_by_default_and_only_what_is_old_enough(lake: TestLake) -> None:
+    fill(lake, lake.lines([A]))
+    assert retain(lake, 0) == ()
+    assert retain(lake, 40) == ()
+    assert retain(lake) == (DAY,)
+    assert raw(lake) == set()
+    assert raw(lake, LAST) != set()
+    assert len(rows(lake, DAY)) == 1
+    assert retain(lake) == ()
+    assert not lake.run(NOW).changed
+
+
+def test_which_days_are_old_enough() -> None:
+    checked = {QUARANTINED: "0"}
+    published = {day: Partition(day, "", checked) for day in ("20240101", "20240110", "20240120")}
+    published["20240102"] = Partition("20240102", "", {QUARANTINED: "1"})
+    days = ["20240101", "20240102", "20240103", "20240110", "20240120"]
+    mark = Watermark("20240120")
+    assert plan_retention(days, published, mark, "20240201", 0, 7) == ()
+    assert plan_retention(days, published, mark, "20240201", 25, 7) == ("20240101",)
+    assert plan_retention(days, published, mark, "20240201", 1, 7) == ("20240101", "20240110")
+    assert plan_retention(days, published, Watermark("20240105"), "20240201", 1, 7) == ()
+    assert plan_retention(days, published, Watermark(), "20240201", 1, 7) == ()
+
+
+def test_what_came_late_or_is_in_quarantine_keeps_the_day(lake: TestLake) -> None:
+    fill(lake, [*lake.lines([A]), "broken"])
+    assert retain(lake) == ()
+    other = TestLake(lake.clients, lake.names, lake.options, lake.sequence)
+    other.put(DAY, "2.gz", other.lines([B]))
+    assert retain(lake) == ()
+    assert len(raw(lake)) == 2
+
+
+def test_rows_that_are_not_in_the_files_keep_the_day(lake: TestLake) -> None:
+    fill(lake, lake.lines([A, B]))
+    (part,) = lake.objects(f"{lake.names.parquet_prefix}dt={DAY}/")
+    (one,) = lake.objects(f"{lake.names.parquet_prefix}dt={LAST}/")
+    lake.clients.s3.put_object(Bucket=lake.names.lake.bucket, Key=part, Body=lake.body(one))
+    with pytest.raises(LedgerError, match="has 0 rows by its footers, its manifest 2"):
+        retain(lake)
+    assert len(raw(lake)) == 1
+
+
+def test_killed_between_any_two_steps_it_deletes_what_was_checked_and_nothing_else(lake: TestLake) -> None:
+    fill(lake, lake.lines([A]))
+    clients = lake.clients
+    for step in range(6):
+        lake.clients, _ = killing(clients, step)
+        try:
+            retain(lake)
+            break
+        except Killed:
+            pass
+        finally:
+            lake.clients = clients
+            lake.end_lease()
+            # It comes late, after the check: it must survive all runs.
+            late = lake.put(DAY, "late.gz", lake.lines([B])) if step == 3 else None
+    retain(lake)
+    assert raw(lake) == ({late} if late else raw(lake) & {lake.names.raw_day(DAY) + "late.gz"})
+    assert len(rows(lake, DAY)) == 1
+    assert lake.run(NOW, [DAY]).days == (DAY,)
+    assert len(rows(lake, DAY)) == (2 if raw(lake) & {lake.names.raw_day(DAY) + "late.gz"} else 1)
+
+
+@pytest.mark.parametrize("file_format", ["parquet", "orc"])
+def test_a_day_without_raw_objects_is_converted_again_from_its_parquet(lake: TestLake, file_format: str) -> None:
+    lake.options = CompactOptions(format=file_format)
+    if file_format == "orc":
+        lake.put(DAY, "1.gz", lake.lines(IMAGES))
+        lake.run(noon(shift_day(DAY, 1)))
+        lake.options = CompactOptions()
+        lake.run(noon(shift_day(DAY, 1)), [DAY])
+        before = items(lake)
+        lake.options = CompactOptions(format="orc")
+        lake.run(noon(shift_day(DAY, 1)), [DAY])
+        lake.put(LAST, "1.gz", lake.lines([B]))
+        lake.run(NOW)
+    else:
+        fill(lake, lake.lines(IMAGES))
+        before = items(lake)
+    assert retain(lake) == (DAY,)
+    lake.options = CompactOptions(codec="gzip")
+    assert lake.run(NOW, [DAY]).days == (DAY,)
+    assert items(lake) == before
+    assert all("restored-" in key for key in raw(lake))
+    lake.options = CompactOptions()
+    assert retain(lake) == (DAY,)
+
+
+def test_the_lines_that_come_back_are_those_that_were_there(lake: TestLake) -> None:
+    lines = lake.lines(IMAGES)
+    fill(lake, lines)
+    retain(lake)
+    lake.run(NOW, [DAY], force="run")
+    (key,) = raw(lake)
+    found = [parse_line(line) for line in gzip.decompress(lake.body(key)).splitlines()]
+    expected = [parse_line(line.encode()) for line in lines]
+    by_number = {record["__sequence_number"]: record for record in found}
+    assert [without_nulls(by_number[e["__sequence_number"]]) for e in expected] == [without_nulls(e) for e in expected]
+
+
+def without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        # A map that was never more than empty is null in the file where it is not there, and empty where it is.
+        return {k: without_nulls(v) for k, v in value.items() if v is not None}
+    return [without_nulls(v) for v in value] if isinstance(value, list) else value
+
+
+def test_a_wider_type_brings_the_raw_objects_back_first(lake: TestLake) -> None:
+    """While types change the views read these days from JSON, and then from Parquet that is made anew."""
+    fill(lake, lake.lines([{**A, "v": {"N": "1"}}]))
+    other = shift_day(DAY, 1)
+    lake.put(other, "1.gz", lake.lines([A]))
+    lake.run(NOW, [other])
+    assert retain(lake) == (DAY, other)
+    lake.put(LAST, "2.gz", lake.lines([{**A, "v": {"S": "x"}}]))
+    published = lake.run(NOW)
+    assert (published.widened, published.days) == (("v",), (DAY, LAST))
+    # The second day has no value in the column, but lies behind the day from which the views were held back.
+    assert raw(lake)
+    assert raw(lake, other)
+    assert [r["v"] for r in rows(lake, DAY)] == ["1"]
+    assert len(rows(lake, other)) == 1
+    assert sorted(r["v"] for r in rows(lake, LAST) if r["v"]) == ['"x"']
+
+
+def test_a_conversion_under_which_raw_objects_were_deleted_is_not_published(lake: TestLake) -> None:
+    fill(lake, lake.lines([A, B]))
+    converted = lake.convert(NOW, [DAY], force="run")
+    assert retain(lake) == (DAY,)
+    published = publish_table(lake.clients, lake.names, converted, lake.options, NOW)
+    assert (published.days, published.skipped) == ((), (DAY,))
+    assert len(rows(lake, DAY)) == 2
+
+
+def test_the_list_of_what_is_deleted_is_kept(lake: TestLake) -> None:
+    fill(lake, lake.lines([A]))
+    before = raw(lake)
+    retain(lake)
+    assert set(json.loads(lake.body(lake.names.raw_deleted_note(DAY)))) == before
+    (partition,) = [
+        p for day, p in list_partitions(lake.clients, lake.names, lake.names.parquet_table).items() if day == DAY
+    ]
+    assert partition.parameters["dynalake.raw-deleted"] == lake.names.raw_deleted_note(DAY)
+    assert pa.concat_tables(lake.published(DAY)).num_rows == 1
+    assert timedelta(days=KEPT) < NOW - noon(DAY)
