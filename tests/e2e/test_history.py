@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 
-from dynalake.catalog.partitions import list_partitions, register_days
-from dynalake.catalog.register import register_table
+from dynalake.catalog.partitions import list_partitions
 from dynalake.clients import Clients
-from dynalake.names import Lake, TableNames
-from dynalake.settings import TableSettings
-from tests.unit.compact.lake import KEY, TestLake, noon
+from dynalake.names import TableNames
+from tests.airflow.small_lake import add_table, make_lake
+from tests.unit.compact.lake import noon
 
 ENVIRONMENT = "history"
 DAYS = ["20240101", "20240102", "20240103"]
@@ -23,22 +22,11 @@ DAYS = ["20240101", "20240102", "20240103"]
 @pytest.fixture
 def names(clients: Clients) -> TableNames:
     """A lake with one table and three days, compacted; set up without a pipeline, which it does not need."""
-    account = clients.sts.get_caller_identity()["Account"]
-    lake = Lake(ENVIRONMENT, account, clients.sts.meta.region_name)
-    made = lake.table("HISTORY")
-    clients.s3.create_bucket(Bucket=lake.bucket)
-    clients.glue.create_database(DatabaseInput={"Name": lake.database})
-    place = {"bucket": lake.bucket, "prefix": lake.prefix, "time_zone": lake.time_zone}
-    clients.ssm.put_parameter(Name=lake.lake_parameter, Type="String", Value=json.dumps(place))
-    settings = TableSettings(made.table).to_json()
-    clients.ssm.put_parameter(Name=made.settings_parameter, Type="String", Value=settings)
-    register_table(clients, made, KEY, source_arn="arn")
-    register_days(clients, made, DAYS)
-    table = TestLake(clients, made)
+    table = add_table(clients, make_lake(clients, ENVIRONMENT), "HISTORY", DAYS)
     for number, day in enumerate(DAYS):
         table.put(day, "1.gz", table.lines([{"id": {"S": day}, "n": {"N": str(number)}}]))
     table.run(noon("20240104"))
-    return made
+    return table.names
 
 
 @pytest.mark.timeout(900)

@@ -59,6 +59,7 @@ def tables() -> list[str]:
     """The tables this run is about; their partitions of the coming days are registered."""
     from dynalake.capture.lake import find_lake, list_tables, load_settings
     from dynalake.catalog.partitions import register_days
+    from dynalake.errors import CatalogError
     from dynalake.operators.days import coming_days
 
     asked = parameters()["tables"]
@@ -72,7 +73,11 @@ def tables() -> list[str]:
     else:
         chosen = [settings.table for settings in list_tables(found, where)]
     for name in chosen:
-        register_days(found, where.table(name), coming_days(where))
+        try:
+            register_days(found, where.table(name), coming_days(where))
+        except CatalogError as error:
+            # One table that is broken does not keep the others from being compacted; its publish fails the run.
+            print(f"{name} cannot be registered: {error}")
     return chosen
 
 
@@ -93,7 +98,6 @@ def plan(tables: list[str]) -> list[dict[str, Any]]:
         try:
             planned = plan_table(found, where.table(name), compact_options(), _now(), days=days, force=force)
         except CatalogError as error:
-            # One table that is broken does not keep the others from being compacted; its publish fails the run.
             print(f"{name} cannot be planned: {error}")
             continue
         for partition in planned:

@@ -14,6 +14,7 @@ from dynalake.clients import Clients
 from dynalake.compact.convert import compact_day
 from dynalake.compact.manifest import read_manifest
 from dynalake.compact.options import CompactOptions
+from dynalake.compact.plan import list_day
 from dynalake.errors import LedgerError, QuarantineError
 from tests.unit.compact.lake import TestLake
 from tests.unit.compact.test_compact_flow import DAY, NEXT, A, rows
@@ -108,10 +109,8 @@ def test_an_object_deleted_after_it_was_listed_is_counted_and_looked_at_again(
     lake.put(DAY, "1.gz", lake.lines([A]))
     gone = RawObject(lake.names.raw_day(DAY) + "gone.gz", "0" * 32, 10)
     with monkeypatch.context() as listing:
-        from dynalake.compact import convert
-
-        listed = convert.list_day(lake.clients, lake.names, DAY)
-        listing.setattr(convert, "list_day", lambda *_: [*listed, gone])
+        listed = list_day(lake.clients, lake.names, DAY)
+        listing.setattr("dynalake.compact.convert.list_day", lambda *_: [*listed, gone])
         done = compact_day(lake.clients, lake.names, DAY, lake.options)
     assert (done.rows, done.quarantined) == (1, 1)
     assert done.reasons == {"the object was deleted after it was listed": 1}
