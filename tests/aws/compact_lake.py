@@ -33,6 +33,7 @@ class AthenaLake(TestLake):
     """Rows as awswrangler reads Athena's result file, which shows arrays and rows as plain text."""
     unload: Callable[[str], list[dict[str, Any]]]
     """Rows by UNLOAD, with every type."""
+    images: list[Any]
 
     def items(self, sql: str) -> list[dict[str, Any]]:
         """The items that a query returns, as JSON values by attribute, in the order of their keys."""
