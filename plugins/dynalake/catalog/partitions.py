@@ -37,18 +37,23 @@ class Partition:
 def list_partitions(clients: Clients, names: TableNames, glue_name: str, since: str = "") -> dict[str, Partition]:
     """The partitions of a table by day: the snapshot's, and those from the day `since` on.
 
+    Raises `CatalogError` where there is no such table.
     https://docs.aws.amazon.com/glue/latest/webapi/API_GetPartitions.html
     """
     arguments: dict[str, Any] = {"DatabaseName": names.lake.database, "TableName": glue_name}
     if since:
         arguments["Expression"] = f"{DAY} >= '{check_day(since)}' OR {DAY} = '{SNAPSHOT_DAY}'"
-    pages = clients.glue.get_paginator("get_partitions").paginate(**arguments, ExcludeColumnSchema=True)
     found = {}
-    for page in pages:
-        for p in page["Partitions"]:
-            day = p["Values"][0]
-            if day == SNAPSHOT_DAY or day >= since:
-                found[day] = Partition(day, p["StorageDescriptor"]["Location"], dict(p.get("Parameters") or {}))
+    try:
+        for page in clients.glue.get_paginator("get_partitions").paginate(**arguments, ExcludeColumnSchema=True):
+            for p in page["Partitions"]:
+                day = p["Values"][0]
+                if day == SNAPSHOT_DAY or day >= since:
+                    found[day] = Partition(day, p["StorageDescriptor"]["Location"], dict(p.get("Parameters") or {}))
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "EntityNotFoundException":
+            raise
+        raise _not_there(names, glue_name) from error
     return found
 
 
@@ -181,13 +186,17 @@ def _raw_serde(clients: Clients, names: TableNames) -> dict[str, str]:
     """The SerDe's parameters, which Athena reads from the partition: the same as the table's."""
     found = read_table(clients, names.lake.database, names.parquet_table)
     if found is None:
-        raise CatalogError(
-            f"The table {names.table} is not in the Glue database {names.lake.database}",
-            action=f"run dynalake_setup for {names.table}",
-            table=names.table,
-        )
+        raise _not_there(names, names.parquet_table)
     table = json_table(names, parse_schema(names, found), "")
     return cast("dict[str, str]", table["StorageDescriptor"]["SerdeInfo"]["Parameters"])
+
+
+def _not_there(names: TableNames, glue_name: str) -> CatalogError:
+    return CatalogError(
+        f"There is no table {glue_name} in the Glue database {names.lake.database}",
+        action=f"run dynalake_setup for {names.table}",
+        table=names.table,
+    )
 
 
 def _raw_partition(names: TableNames, day: str, key_prefix: str, serde: dict[str, str]) -> PartitionInputTypeDef:
