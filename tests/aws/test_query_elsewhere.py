@@ -13,8 +13,8 @@ from dynalake.catalog.partitions import list_partitions
 from dynalake.catalog.tables import read_schema, read_table
 from dynalake.clients import Clients
 from infra.local.process import LocalAws
-from tests.aws.compact_lake import DAY, LAKE, NEXT_DAY, AthenaLake, make_lake
-from tests.aws.test_compact_athena import CONTAINERS, NOW, SCALARS, key, value
+from tests.aws.compact_lake import DAY, LAKE, NEXT_DAY, AthenaLake, key, make_lake
+from tests.aws.test_compact_athena import CONTAINERS, NOW, SCALARS, value
 from tests.unit.catalog.recover import plain, recover
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "query.md"
