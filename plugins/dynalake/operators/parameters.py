@@ -397,8 +397,7 @@ def watch_parameters() -> dict[str, Param]:
             False,
             type="boolean",
             title="What was lost is repaired",
-            description_md="A table that lost changes stays `lost` until a backfill has read it anew. Say so here "
-            "where the changes were brought back in another way.",
+            description_md="A table that lost changes stays `lost` until you say here that they were brought back.",
             section=_RUN,
         ),
         **where_parameters(),

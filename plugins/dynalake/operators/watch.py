@@ -34,6 +34,7 @@ def look(table: str) -> str:
     from dynalake.capture.lake import load_settings
     from dynalake.watch.gather import gather
     from dynalake.watch.judge import Targets
+    from dynalake.watch.metrics import milliseconds
     from dynalake.watch.status import TableStatus, check_alarms, load_status, save_status
 
     context = get_current_context()
@@ -50,7 +51,7 @@ def look(table: str) -> str:
     before = load_status(found, names)
     previous = None if before is None else before.readings
     if previous is not None and asked["repaired"]:
-        previous = replace(previous, lost_at=None)
+        previous = replace(previous, lost_at=None, repaired_at=milliseconds(datetime.now(UTC)))
     readings = gather(
         found, names, settings, targets, datetime.now(UTC), previous=previous, items=asked["compared_items"]
     )

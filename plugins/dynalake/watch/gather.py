@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 from botocore.exceptions import ClientError
 
@@ -84,8 +84,9 @@ def gather(
         lake=lake,
         put_aside=put_aside,
         comparison=before.comparison,
+        repaired_at=before.repaired_at,
     )
-    readings = replace(readings, lost_at=read_lost(clients, names, readings, points["dropped"], before.lost_at))
+    readings = replace(readings, lost_at=plan_lost(readings, points["dropped"], before))
     if items <= 0:
         return readings
     conclude = worst(judge(readings, targets)) not in ALARMS
@@ -115,14 +116,13 @@ def read_capture(clients: Clients, mapping_id: str, points: Mapping[str, Points]
     )
 
 
-def read_lost(
-    clients: Clients, names: TableNames, readings: Readings, dropped: Points, before: int | None
-) -> int | None:
-    """Until when changes were lost, now or before, unless a snapshot was read since then."""
-    lost = max((at for at in (losing_until(readings, dropped), before) if at is not None), default=None)
-    if lost is None or snapshot_since(clients, names, datetime.fromtimestamp(lost / 1000, UTC)) is not None:
-        return None
-    return lost
+def plan_lost(readings: Readings, dropped: Points, before: Readings) -> int | None:
+    """Until when changes were lost, now or before, unless somebody said since then that it is repaired. Pure.
+
+    A new snapshot says nothing of it: it sorts below what the stream brought, so it cannot replace an older change.
+    """
+    lost = max((at for at in (losing_until(readings, dropped), before.lost_at) if at is not None), default=None)
+    return None if lost is None or lost <= (before.repaired_at or 0) else lost
 
 
 def plan_landing(
@@ -246,7 +246,7 @@ def reconcile(
         images = read_landed(clients, names, schema.key, open_doubts, objects)
         found = clear_up(found, images, readings.at, targets.freshness_minutes, conclude=conclude)
     if sample is not None:
-        chosen = choose(sample.candidates.values(), items)
+        chosen = choose(sample.candidates.values(), items, readings.at)
         found = compare(chosen, read_images(clients, names, chosen), found, readings.at)
     return found
 

@@ -22,6 +22,7 @@ STREAM_HOURS = 24
 """https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html: what is older is gone."""
 
 
+_INCREMENTAL = "run dynalake_backfill with export_type incremental over the time in question"
 _REDRIVE = "run dynalake_redrive with dry_run to see why, then without"
 _ASIDE = {
     STAGE_MAPPING: ("Batches that Lambda gave up", _REDRIVE),
@@ -136,8 +137,8 @@ def _capture(readings: Readings, targets: Targets) -> Iterator[Finding]:
         yield Finding(
             LOST,
             f"Changes until {moment(readings.lost_at)} did not get into the lake{dropped}",
-            "repair what caused it (the mapping, or its on-failure destination), then run dynalake_backfill; if you "
-            "have brought them back in another way, run dynalake_watch with repaired",
+            f"repair the cause (the mapping, or its on-failure destination), {_INCREMENTAL}, then run dynalake_watch "
+            "with repaired",
         )
     if is_stopped(readings):
         since = f" since {moment(capture.changed_at)}" if capture.changed_at else ""
@@ -249,7 +250,7 @@ def _differing(readings: Readings) -> Iterator[Finding]:
             DIFFERS,
             f"{len(found):,} of {readings.comparison.compared:,} items that were compared are not in the lake as the "
             f"table has them; the first: {found[0].key}",
-            "look for what was put aside; then run dynalake_backfill, which brings the items as they are now",
+            f"look for what was put aside and replay it; else {_INCREMENTAL}",
         )
 
 

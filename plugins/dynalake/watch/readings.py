@@ -125,7 +125,9 @@ class Readings:
     put_aside: Mapping[str, int] = field(default_factory=dict)
     comparison: Comparison = field(default_factory=Comparison)
     lost_at: int | None = None
-    """Until when changes were lost that no snapshot has brought back since. It does not pass by itself."""
+    """Until when changes were lost. It does not pass by itself."""
+    repaired_at: int | None = None
+    """When somebody said that what was lost until then is repaired."""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Readings:
@@ -146,4 +148,5 @@ class Readings:
             put_aside=dict(values["put_aside"]),
             comparison=Comparison(**comparison),
             lost_at=values["lost_at"],
+            repaired_at=values["repaired_at"],
         )

@@ -32,6 +32,9 @@ PATIENCE = 2
 """So many freshness targets a change may take before the item counts as different."""
 FORGOTTEN_MS = 24 * 3600 * 1000
 """A difference is told for so long; what made it does not go away by itself."""
+COMPARED_MS = 12 * 3600 * 1000
+"""Only changes that were made in this time are compared: what came after one of them lies in the days that are listed.
+A change that was replayed late, or imported, may have been followed by others long ago."""
 READ_BYTES = 64 << 20
 """Of objects that landed meanwhile, at most, to clear a doubt up. With more, it stays open until it is forgotten."""
 # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
@@ -51,10 +54,13 @@ class Candidate:
 
 
 def candidate(key: ItemKey, record: Mapping[str, Any]) -> Candidate | None:
-    """A change record of the stream as something to compare; None for what is none (a snapshot, a damaged line)."""
+    """A change record of the stream as something to compare; None for what is none (snapshot, import, damaged line)."""
     sequence, at = record.get(SEQUENCE_NUMBER), record.get(EVENT_TIME)
     operation = record.get(OPERATION)
-    if operation not in ("INSERT", "MODIFY", "REMOVE") or not isinstance(sequence, str) or not isinstance(at, int):
+    if operation not in ("INSERT", "MODIFY", "REMOVE") or not isinstance(at, int):
+        return None
+    # An imported change is the state at the end of a window, not what the stream had; its number has a point.
+    if not isinstance(sequence, str) or not sequence.isdigit():
         return None
     values = [record.get(json_key(name)) for name in key.names]
     try:
@@ -83,9 +89,10 @@ def image_of(key: str, record: Mapping[str, Any] | None) -> str:
     return sha256(json.dumps(item, sort_keys=True, default=repr).encode()).hexdigest()[:32]
 
 
-def choose(candidates: Iterable[Candidate], count: int) -> list[Candidate]:
-    """`count` of them, the same for the same candidates, and spread over the keys rather than the newest."""
-    ordered = sorted(candidates, key=lambda c: (sha256(f"{c.key} {c.sequence}".encode()).digest(), c.key))
+def choose(candidates: Iterable[Candidate], count: int, now: int) -> list[Candidate]:
+    """`count` of those made lately, the same for the same candidates, and spread over the keys."""
+    recent = (c for c in candidates if now - c.at < COMPARED_MS)
+    ordered = sorted(recent, key=lambda c: (sha256(f"{c.key} {c.sequence}".encode()).digest(), c.key))
     return ordered[: min(count, MOST_ITEMS)]
 
 

@@ -12,11 +12,11 @@ from dynalake.catalog.types import Type, observe
 from dynalake.catalog.views import Watermark
 from dynalake.names import Lake
 from dynalake.record.key import ItemKey, KeyAttribute
-from dynalake.watch.gather import plan_landing, plan_waiting
+from dynalake.watch.gather import plan_landing, plan_lost, plan_waiting
 from dynalake.watch.judge import Targets
 from dynalake.watch.landed import Sample, landed_since, newest_of, plan_days, plan_misfits
 from dynalake.watch.metrics import plan_metrics, recent
-from dynalake.watch.readings import Day, Landing, Misfit
+from dynalake.watch.readings import Capture, Day, Landing, Misfit, Readings
 
 NAMES = Lake("dev", "1", "eu-west-1").table("RECEIPTS")
 SCHEMA = TableSchema.of_key(ItemKey(KeyAttribute("id", "S"))).widen({"n": observe(1), "m": observe({"a": "x"})})
@@ -67,6 +67,17 @@ def test_what_is_replayed_does_not_make_the_newest_change_older() -> None:
     assert land(Sample({}, {}, 1_000, 300_000), first) == first
     assert land(Sample({}, {}, None, None), first) == first
     assert land(None, first) == first
+
+
+def test_what_was_lost_stays_so_until_somebody_says_that_it_is_repaired() -> None:
+    now = Readings(9_000, capture=Capture("uuid", "Enabled"))
+    dropped = [(5_000, 2.0)]
+    assert plan_lost(now, [], Readings(0)) is None
+    assert plan_lost(now, dropped, Readings(0)) == 5_000
+    assert plan_lost(now, [], Readings(0, lost_at=4_000)) == 4_000
+    assert plan_lost(now, dropped, Readings(0, lost_at=7_000)) == 7_000
+    assert plan_lost(now, dropped, Readings(0, repaired_at=5_000)) is None, "the metric still tells of it for a day"
+    assert plan_lost(now, [*dropped, (6_000, 1.0)], Readings(0, repaired_at=5_000)) == 6_000
 
 
 def test_closed_days_wait_until_the_watermark_passes_them() -> None:

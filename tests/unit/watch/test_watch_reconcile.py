@@ -17,6 +17,7 @@ from dynalake.record.change import encode_change
 from dynalake.record.key import ItemKey, KeyAttribute
 from dynalake.watch.readings import Comparison, Doubt
 from dynalake.watch.reconcile import (
+    COMPARED_MS,
     FORGOTTEN_MS,
     Candidate,
     candidate,
@@ -51,6 +52,7 @@ def made(key: str, image: str = "same") -> Candidate:
         {**change({"id": {"S": "a"}, "n": {"N": "1"}}), "n": "1"},
         {**change({"id": {"S": "a"}, "n": {"N": "1"}}), "n": True},
         {**change({"id": {"S": "a"}, "n": {"N": "1"}}), "__event_time": "now"},
+        {**change({"id": {"S": "a"}, "n": {"N": "1"}}), "__sequence_number": f"{7:040}.5"},
         {},
     ],
 )
@@ -124,11 +126,17 @@ def test_a_digit_more_or_less_is_seen() -> None:
 
 def test_the_choice_is_bounded_and_the_same_again() -> None:
     candidates = [made(str(n)) for n in range(500)]
-    chosen = choose(candidates, 20)
+    chosen = choose(candidates, 20, NOW)
     assert len(chosen) == 20
-    assert choose(reversed(candidates), 20) == chosen
-    assert len(choose(candidates, 1000)) == 100
-    assert choose([], 20) == []
+    assert choose(reversed(candidates), 20, NOW) == chosen
+    assert len(choose(candidates, 1000, NOW)) == 100
+    assert choose([], 20, NOW) == []
+
+
+def test_a_change_that_comes_late_is_not_compared() -> None:
+    """It was replayed, and what followed it may lie in a day that is compacted long since."""
+    assert choose([made("a")], 20, NOW + COMPARED_MS - 1) == [made("a")]
+    assert choose([made("a")], 20, NOW + COMPARED_MS) == []
 
 
 def test_equal_items_count_and_others_are_in_doubt_once() -> None:
