@@ -45,7 +45,7 @@ def _days(where: Lake) -> tuple[list[str], str]:
     from dynalake.errors import SettingsError
     from dynalake.names import check_day
 
-    if str(get_current_context()["dag_run"].run_type) == "backfill":
+    if get_current_context()["dag_run"].run_type == "backfill":
         return [last_closed(_now(), compact_options().closed_after_hours, where.zone)], run_id()
     days, force = parameters()["days"], parameters()["force"]
     if force and not days:
