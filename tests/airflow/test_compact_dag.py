@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from dynalake.catalog.partitions import list_partitions
 from dynalake.clients import Clients
+from dynalake.names import Lake
 from tests.airflow.small_lake import add_table, make_lake
 from tests.unit.compact.lake import TestLake
 
@@ -43,3 +46,24 @@ def test_a_run_publishes_every_table_and_a_forced_day_again(clients: Clients, ru
     assert done["publish[1]"] == "failed"
     after = [version(tables[0], day) for day in DAYS]
     assert (after[0] != before[0], after[1]) == (True, before[1])
+
+
+@pytest.mark.parametrize(
+    ("kind", "days", "force"), [("backfill", ["20190525"], "run 7"), ("scheduled", [], ""), ("manual", [], "")]
+)
+def test_a_run_of_a_backfill_is_about_one_day(
+    monkeypatch: pytest.MonkeyPatch, kind: str, days: list[str], force: str
+) -> None:
+    """Under the type that Airflow gives to a task, which is text and enum at once."""
+    from airflow.sdk.api.datamodels._generated import DagRunType
+
+    from dynalake.operators import compact, session
+
+    params = {"days": [], "force": False, "format": "parquet", "codec": "zstd", "part_mb": 256, "max_quarantined": 0}
+    at = datetime(2019, 5, 26, 2, tzinfo=UTC)
+    asked = SimpleNamespace(run_type=DagRunType(kind), data_interval_end=at, run_after=at)
+    for module in (compact, session):
+        monkeypatch.setattr(
+            module, "get_current_context", lambda: {"dag_run": asked, "params": params, "run_id": "run 7"}
+        )
+    assert compact._days(Lake("dev", "123456789012", "us-east-1")) == (days, force)
