@@ -47,11 +47,11 @@ def read_segment(
     """
     request: dict[str, Any] = {
         "TableName": names.table,
-        "Segment": segment,
-        "TotalSegments": segments,
         "ConsistentRead": consistent,
         "ReturnConsumedCapacity": "TOTAL",
     }
+    if segments > 1:
+        request |= {"Segment": segment, "TotalSegments": segments}
     if after is not None:
         request["ExclusiveStartKey"] = after
     while True:

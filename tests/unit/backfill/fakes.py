@@ -65,7 +65,7 @@ class FakeTable:
         if self._clock:
             self._clock.now += self._page_seconds
         order = sorted(self.items, key=_place)
-        mine = [i for i in order if _place(i)[0] % request["TotalSegments"] == request["Segment"]]
+        mine = [i for i in order if _place(i)[0] % request.get("TotalSegments", 1) == request.get("Segment", 0)]
         if "ExclusiveStartKey" in request:
             start = _place(request["ExclusiveStartKey"]["id"]["S"])
             mine = [i for i in mine if _place(i) > start]

@@ -117,7 +117,7 @@ class SimulatedTable:
             self.refused += 1
             code = "ProvisionedThroughputExceededException"
             raise ClientError({"Error": {"Code": code, "Message": "slow down"}}, "Scan")
-        sizes = self.segments[request["Segment"]]
+        sizes = self.segments[request.get("Segment", 0)]
         start = int(request["ExclusiveStartKey"]["id"]["N"]) + 1 if "ExclusiveStartKey" in request else 0
         end, size = start, 0
         while end < len(sizes) and size < PAGE_BYTES and end - start < request.get("Limit", len(sizes)):
