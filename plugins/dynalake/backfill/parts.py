@@ -12,8 +12,8 @@ from zlib_ng import zlib_ng
 # 64 KiB of text go into the compressor at a time. Cutting on these borders (and not on DynamoDB's pages, whose size
 # depends on the pace) makes a part's content depend on nothing but its items.
 CHUNK_BYTES = 64 * 1024
-# Takes half the time of zlib's own level 4, and no more bytes.
-LEVEL = 3
+# Takes less than half the time of zlib's own level 4, for 5% more bytes.
+LEVEL = 2
 _GZIP = 16 + zlib_ng.MAX_WBITS
 
 
@@ -32,7 +32,7 @@ class Part:
         self.text_size = 0
         self._digest = hashlib.sha256()
         self._compressor = zlib_ng.compressobj(LEVEL, zlib_ng.DEFLATED, _GZIP)
-        self._lines: list[str] = []
+        self._lines: list[bytes] = []
         self._pending = 0
 
     def __enter__(self) -> Self:
@@ -46,8 +46,10 @@ class Part:
     def add(self, line: str) -> None:
         """Append one record (a line without its newline)."""
         self.items += 1
-        self._lines.append(line)
-        self._pending += len(line)
+        # Each by itself: one character beyond the basic plane would make all the text four bytes wide.
+        data = line.encode()
+        self._lines.append(data)
+        self._pending += len(data)
         if self._pending >= CHUNK_BYTES:
             self._flush()
 
@@ -60,8 +62,8 @@ class Part:
 
     def _flush(self) -> None:
         if self._lines:
-            self._lines.append("")
-            text = "\n".join(self._lines).encode()
+            self._lines.append(b"")
+            text = b"\n".join(self._lines)
             self.text_size += len(text)
             self._write(self._compressor.compress(text))
             self._lines.clear()

@@ -35,6 +35,9 @@ Add: TypeAlias = Callable[[str], None]
 _LONG = 1000
 _ESCAPES = {character: encode_text(character)[1:-1] for character in ("\\", '"', *map(chr, range(32)))}
 
+# Written as `a | b` in a call, the union would be made anew with every one.
+_BYTES = (bytes, bytearray)
+_SEQUENCES = (list, tuple, set, frozenset)
 _FREQUENT = ('"', "\\", "\n")
 
 # Bounds what is kept for maps whose names are data: about a megabyte.
@@ -235,10 +238,9 @@ def _append_number_set(content: Any, add: Add) -> None:
     members = _sequence(content)
     if not all(map(_is_number, members)):
         raise ValueError
-    by_double = dict(zip(map(float, members), members, strict=True))
-    if len(by_double) == len(members):
+    if len(set(map(float, members))) == len(members):
         # Doubles that differ are in the order of the numbers they stand for.
-        ordered = [by_double[double] for double in sorted(by_double)]
+        ordered = sorted(members, key=float)
     else:
         # Two spellings of one number, which DynamoDB itself never returns, still come in one order.
         ordered = sorted(members, key=lambda member: (Decimal(member), member))
@@ -279,7 +281,7 @@ _ALLOWED = {
 
 
 def _base64(content: Any) -> str:
-    if isinstance(content, bytes | bytearray):
+    if isinstance(content, _BYTES):
         return b2a_base64(content, newline=False).decode("ascii")
     if not _is_base64(content):
         raise ValueError
@@ -291,7 +293,7 @@ def _quoted_base64(content: Any) -> str:
 
 
 def _sequence(content: Any) -> list[Any] | tuple[Any, ...] | set[Any] | frozenset[Any]:
-    if isinstance(content, list | tuple | set | frozenset):
+    if isinstance(content, _SEQUENCES):
         return content
     raise TypeError
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from dynalake.errors import RecordError
@@ -92,14 +93,10 @@ def encode_change(
 
     Raises `RecordError` where a part of it is not what it must be.
     """
-    if operation not in OPERATIONS:
-        raise RecordError(f"The operation is {operation!r}", allowed="one of " + ", ".join(OPERATIONS))
-    if type(event_time) is not int:
-        raise RecordError(f"The event time is {event_time!r}", allowed="whole milliseconds since the epoch")
-    pieces = [
-        f'{{"__operation":"{operation}","__sequence_number":"{pad_sequence_number(sequence_number)}"'
-        f',"__event_time":{event_time}'
-    ]
+    if operation == "SNAPSHOT" and sequence_number is SNAPSHOT_SEQUENCE and type(event_time) is int:
+        pieces = [_snapshot_metadata(event_time)]
+    else:
+        pieces = [_metadata(operation, sequence_number, event_time)]
     if expired:
         pieces.append(',"__expired":true')
     try:
@@ -115,6 +112,23 @@ def encode_change(
             f"Attribute {name!r}: {error.received}", allowed=error.allowed, action=error.action, attribute=name
         ) from error
     return escape_surrogates("".join(pieces))
+
+
+def _metadata(operation: str, sequence_number: str, event_time: int) -> str:
+    if operation not in OPERATIONS:
+        raise RecordError(f"The operation is {operation!r}", allowed="one of " + ", ".join(OPERATIONS))
+    if type(event_time) is not int:
+        raise RecordError(f"The event time is {event_time!r}", allowed="whole milliseconds since the epoch")
+    return (
+        f'{{"__operation":"{operation}","__sequence_number":"{pad_sequence_number(sequence_number)}"'
+        f',"__event_time":{event_time}'
+    )
+
+
+@lru_cache(maxsize=16)
+def _snapshot_metadata(event_time: int) -> str:
+    """The same for every item of a backfill."""
+    return _metadata("SNAPSHOT", SNAPSHOT_SEQUENCE, event_time)
 
 
 _keys = Keys(json_key)
