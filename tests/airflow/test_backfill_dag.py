@@ -63,6 +63,10 @@ def test_export_and_scan_each_skip_the_other(
 
     states = run("dynalake_backfill", **where, dry_run=True)
     assert {task for task, state in states.items() if state == "success"} == {"run", "plan"}
+    answer = newest_note()
+    assert "**export**" in answer, "its point-in-time recovery is on by now"
+    assert "| scan |" in answer
+    assert "| export |" in answer
 
 
 def test_a_note_has_room_for_what_somebody_wrote() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from dynalake.backfill import state
 from dynalake.backfill.asked import MAX_SEGMENTS, check_export, check_parameters, read_limit
+from dynalake.backfill.estimate import UNIT_BYTES, estimate_export, estimate_scan
 from dynalake.backfill.filter import Missing, UpdatedBefore, of_datetime, parse_cutoff, to_iso
 from dynalake.backfill.recovery import choose_method, find_recovery, recovery_off, turn_on_recovery
 from dynalake.backfill.source import describe
@@ -28,17 +29,6 @@ MIN_SEGMENTS = 4
 # A task that is killed reads again what came after its last object. Where the read capacity is limited, so that an
 # object takes long to fill, an object ends after so many seconds' worth of it.
 PART_SECONDS = 600
-
-# What one segment reads per second if nothing limits it: one core's pace of encoding and compressing items.
-SEGMENT_BYTES_PER_SECOND = 10 * 1024 * 1024
-# On-demand reads, us-east-1: https://aws.amazon.com/dynamodb/pricing/on-demand/ . Provisioned tables pay nothing extra.
-DOLLARS_PER_MILLION_UNITS = 0.125
-# https://aws.amazon.com/dynamodb/pricing/on-demand/ , data export to S3; writing it takes some minutes at least.
-DOLLARS_PER_EXPORTED_GB = 0.10
-EXPORT_SECONDS = 300
-# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/capacity-mode.html : a strongly consistent read of
-# 4 KB is one unit, an eventually consistent one half a unit.
-UNIT_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -112,7 +102,7 @@ class BackfillPlan:
             "items (estimate)": f"{self.estimated_items:,}",
             "bytes (estimate)": f"{self.estimated_bytes:,}",
             "read units (estimate)": f"{self.estimated_read_units:,.1f}",
-            "cost on demand (estimate)": f"${self.estimated_dollars:,.4f}",
+            "cost (estimate)": f"${self.estimated_dollars:,.4f}",
             "time (estimate)": f"{self.estimated_seconds:,} s",
         }
         lines = [f"| {name} | {text} |" for name, text in rows.items()]
@@ -234,16 +224,11 @@ def draft(
     """The plan for a table as DescribeTable describes it (pure)."""
     size = description.get("TableSizeBytes", 0)
     tasks = count_segments(size, segments)
-    seconds = size / (tasks * SEGMENT_BYTES_PER_SECOND)
     if method == "export":
-        units, dollars = 0.0, size / 10**9 * DOLLARS_PER_EXPORTED_GB
-        seconds += EXPORT_SECONDS
+        estimate = estimate_export(description, tasks=tasks, recovery=True)
     else:
         segments = tasks
-        units = math.ceil(size / UNIT_BYTES) * (1.0 if consistent else 0.5)
-        dollars = units * DOLLARS_PER_MILLION_UNITS / 1_000_000
-        if max_read_capacity:
-            seconds = max(seconds, units / max_read_capacity)
+        estimate = estimate_scan(description, tasks=tasks, consistent=consistent, max_read_capacity=max_read_capacity)
     return BackfillPlan(
         table=description["TableName"],
         run=run,
@@ -259,9 +244,9 @@ def draft(
         target_bytes=target_bytes,
         estimated_items=description.get("ItemCount", 0),
         estimated_bytes=size,
-        estimated_read_units=units,
-        estimated_dollars=round(dollars, 6),
-        estimated_seconds=math.ceil(seconds),
+        estimated_read_units=estimate.read_units,
+        estimated_dollars=estimate.dollars,
+        estimated_seconds=estimate.seconds,
         keep_export=keep_export,
         window=window,
     )

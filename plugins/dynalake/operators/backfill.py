@@ -47,6 +47,13 @@ def plan() -> list[int]:
         dry_run=asked["dry_run"],
     )
     print(planned.summary())
+    if asked["dry_run"]:
+        from dynalake.backfill.quote import quote_backfill
+
+        limits = {name: asked[name] for name in ("segments", "max_read_capacity", "read_capacity_percent")}
+        answer = quote_backfill(found, names, planned, **limits)
+        print(answer)
+        get_current_context()["ti"].xcom_push(NOTE, answer)
     get_current_context()["ti"].xcom_push("plan", planned.to_json())
     return [] if asked["dry_run"] or planned.method != "scan" else list(range(planned.segments))
 

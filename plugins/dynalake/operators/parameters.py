@@ -256,7 +256,8 @@ def backfill_parameters() -> dict[str, Param]:
             False,
             type="boolean",
             title="Only estimate",
-            description_md="Says how many items, read units and dollars it would take, and stops.",
+            description_md="Says what each method would take: items, time, read units and dollars, in the run's note "
+            "and the log of its task. Nothing is read from the table, nothing is written.",
             section=_RUN,
         ),
         **where_parameters(),

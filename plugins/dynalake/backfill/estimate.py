@@ -1,0 +1,93 @@
+"""What a backfill would take by each method: time, read units and dollars, from what DynamoDB says of the table.
+
+DynamoDB counts items and bytes about every six hours. Prices are those of us-east-1:
+https://aws.amazon.com/dynamodb/pricing/on-demand/
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+DOLLARS_PER_MILLION_UNITS = 0.125
+DOLLARS_PER_EXPORTED_GB = 0.10
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/capacity-mode.html : a strongly consistent read of
+# 4 KB is one unit, an eventually consistent one half a unit.
+UNIT_BYTES = 4096
+# What one task reads per second if nothing limits it: one core's pace of encoding and compressing items.
+BYTES_PER_SECOND = 10 * 1024 * 1024
+# Until DynamoDB has written an export, however small the table is.
+EXPORT_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One method: what it takes of the table and of the budget, and what is to be said of it."""
+
+    method: str
+    seconds: int
+    read_units: float
+    dollars: float
+    remark: str
+
+    def row(self) -> str:
+        """A row of the dry run's table."""
+        cells = (self.method, duration(self.seconds), f"{self.read_units:,.1f}", f"${self.dollars:,.4f}", self.remark)
+        return f"| {' | '.join(cells)} |"
+
+
+def estimate_scan(
+    description: Mapping[str, Any], *, tasks: int, consistent: bool, max_read_capacity: float
+) -> Estimate:
+    """A scan by so many tasks at once, for a table as DescribeTable describes it (pure)."""
+    size = int(description.get("TableSizeBytes", 0))
+    units = math.ceil(size / UNIT_BYTES) * (1.0 if consistent else 0.5)
+    provisioned = int(description.get("ProvisionedThroughput", {}).get("ReadCapacityUnits", 0))
+    limits = [limit for limit in (max_read_capacity, provisioned) if limit]
+    seconds = max(size / (tasks * BYTES_PER_SECOND), units / min(limits) if limits else 0.0)
+    if provisioned:
+        remark = f"uses the {provisioned:,} units/s that are provisioned and paid for" + (
+            "" if max_read_capacity else ", all of them: give a limit"
+        )
+        return Estimate("scan", math.ceil(seconds), units, 0.0, remark)
+    dollars = units * DOLLARS_PER_MILLION_UNITS / 1_000_000
+    return Estimate("scan", math.ceil(seconds), units, round(dollars, 6), "on demand")
+
+
+def estimate_export(description: Mapping[str, Any], *, tasks: int, recovery: bool) -> Estimate:
+    """An export, and its files read by so many tasks at once (pure). `recovery`: point-in-time recovery is on."""
+    size = int(description.get("TableSizeBytes", 0))
+    seconds = EXPORT_SECONDS + size / (tasks * BYTES_PER_SECOND)
+    remark = "no load on the table"
+    if not recovery:
+        remark += "; not yet: point-in-time recovery is off, see `enable_pitr`"
+    dollars = round(size / 10**9 * DOLLARS_PER_EXPORTED_GB, 6)
+    return Estimate("export", math.ceil(seconds), 0.0, dollars, remark)
+
+
+def quote(description: Mapping[str, Any], chosen: str, estimates: tuple[Estimate, ...]) -> str:
+    """What a dry run answers, as Markdown (pure)."""
+    items, size = description.get("ItemCount", 0), description.get("TableSizeBytes", 0)
+    return "\n".join(
+        [
+            f"`{description['TableName']}`: about {items:,} items, {size:,} bytes, as DynamoDB counted them within the "
+            f"last six hours. Nothing was read or written. The run would take the method **{chosen}**.",
+            "",
+            "| method | time | read units | dollars | |",
+            "|---|---:|---:|---:|---|",
+            *(estimate.row() for estimate in estimates),
+            "",
+            "Estimates, at the prices of us-east-1.",
+        ]
+    )
+
+
+def duration(seconds: int) -> str:
+    """`95` gives `1 min 35 s`."""
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60} s"
+    return f"{seconds // 3600:,} h {seconds % 3600 // 60} min"

@@ -1,0 +1,35 @@
+"""What a dry run answers: what the run would take, by each method."""
+
+from __future__ import annotations
+
+from dynalake.backfill.asked import read_limit
+from dynalake.backfill.estimate import estimate_export, estimate_scan, quote
+from dynalake.backfill.recovery import find_recovery
+from dynalake.backfill.run import BackfillPlan, count_segments
+from dynalake.backfill.source import describe
+from dynalake.clients import Clients
+from dynalake.errors import SettingsError
+from dynalake.names import TableNames
+
+
+def quote_backfill(
+    clients: Clients,
+    names: TableNames,
+    plan: BackfillPlan,
+    *,
+    segments: int = 0,
+    max_read_capacity: int = 0,
+    read_capacity_percent: int = 0,
+) -> str:
+    """The answer as Markdown; nothing is read from the table. The parameters are those that `plan` was made with."""
+    description = describe(clients, names)
+    tasks = count_segments(plan.estimated_bytes, segments)
+    try:
+        limit = read_limit(description, max_read_capacity, read_capacity_percent)
+    except SettingsError:
+        limit = 0.0  # a share of a table on demand: no matter for the export that the run would take
+    estimates = (
+        estimate_export(description, tasks=tasks, recovery=find_recovery(clients, names) is not None),
+        estimate_scan(description, tasks=tasks, consistent=plan.consistent, max_read_capacity=limit),
+    )
+    return quote(description, plan.method, estimates)
