@@ -68,7 +68,8 @@ def test_the_wait_for_an_export_outlives_airflow(
     committed = airflow.client.result("dynalake_backfill", run, "commit")
     assert (committed["read"], committed["kept"], committed["filtered"], committed["manifest"]) == (ITEMS, 39, 1, ITEMS)
     assert snapshot_location(clients, names) == committed["location"]
-    (export,) = clients.dynamodb.list_exports()["ExportSummaries"]
+    arn = clients.dynamodb.describe_table(TableName=TABLE)["Table"]["TableArn"]
+    (export,) = clients.dynamodb.list_exports(TableArn=arn)["ExportSummaries"]
     assert export["ExportStatus"] == "COMPLETED"
     note = airflow.client.call("GET", f"/dags/dynalake_backfill/dagRuns/{run}")["note"]
     assert f"read {ITEMS} = kept 39 + filtered 1" in note
