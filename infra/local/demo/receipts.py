@@ -49,7 +49,7 @@ def receipt(number: int, seed: int = 1) -> Item:
         # Larger than 64 bits, and as many digits as DynamoDB holds.
         "ledgerId": {"N": str(2**64 + random.getrandbits(64))},
         "exact": {"N": f"{10**27 + random.getrandbits(89)}.{10**9 + random.getrandbits(29) | 1}"},
-        "lines": {"L": [_line(random) for _ in range(_FEW[number % len(_FEW)])]},
+        "lines": {"L": [generate_line(random) for _ in range(_FEW[number % len(_FEW)])]},
     }
     for name, (share, make) in _SOMETIMES.items():
         if random.random() < share:
@@ -69,7 +69,8 @@ def updated_at(moment: datetime, way: int) -> Value:
     return {"S": _iso(moment) if way == 2 else _iso(moment).removesuffix("Z")}
 
 
-def _line(random: Random) -> Value:
+def generate_line(random: Random) -> Value:
+    """One of a receipt's `lines`."""
     line: dict[str, Value] = {
         "name": {"S": random.choice(_PRODUCTS)},
         "price": {"N": f"{random.randrange(1000)}.{random.randrange(100):02d}"},

@@ -370,7 +370,8 @@ def _find(text: Array, start: int, stop: int, p: Program, node: int, upcoming: i
         at, end = p.key_at[child], p.key_end[child]
         order, i = 0, 0
         while order == 0 and i < length and at + i < end:
-            order = int(text[start + i]) - int(p.keys[at + i])
+            # Not `int`: of a byte it is unsigned here.
+            order = np.int64(text[start + i]) - np.int64(p.keys[at + i])  # type: ignore[assignment]
             i += 1
         if order == 0:
             order = length - (end - at)
@@ -459,7 +460,7 @@ def _number(text: Array, pos: int) -> tuple[int, bool, int, int, int, Any, Any, 
             pos += 1
         first = pos
         while 48 <= text[pos] <= 57 and pos - first < 5:
-            power = power * 10 + int(text[pos] - 48)
+            power = power * 10 + np.int64(text[pos] - 48)  # type: ignore[assignment]
             pos += 1
         odd |= pos == first or pos - first == 5
         if below:

@@ -20,7 +20,8 @@ from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from dynalake.catalog.raw import RawObject
+from dynalake.catalog.discover import observe_record
+from dynalake.catalog.raw import RawObject, parse_line
 from dynalake.catalog.schema import TableSchema
 from dynalake.catalog.types import Type
 from dynalake.clients import Clients
@@ -191,6 +192,17 @@ def test_an_uneven_day_is_read_by_the_compiled_reader_alone() -> None:
         assert check(bodies, CompactOptions(memory_mb=64, row_group_mb=1))
 
 
+def test_no_line_is_odd_once_its_types_are_known() -> None:
+    """Odd lines are read right, but slowly: this is what keeps the compiled reader fast."""
+    lines = [change(item, n, n) for n, item in enumerate(generate_receipts(300))]
+    seen: dict[str, Type] = {}
+    for line in lines:
+        observe_record(seen, parse_line(line.encode()), 100)
+    text = "".join(f"{line}\n" for line in lines).encode()
+    (chunk,) = columns.ColumnReader(TableSchema.of_key(KEY).widen(seen), 100).read(text)
+    assert (chunk.odd, chunk.table.num_rows, chunk.observed) == ([], 300, seen)
+
+
 def test_both_readers_write_the_same_bytes(lake: TestLake) -> None:
     """A retry may go the other way: it writes over the same objects."""
     items = [{**item, "id": {"S": str(n % 350)}, "n": {"N": "1"}} for n, item in enumerate(generate_receipts(400))]
@@ -212,6 +224,20 @@ def test_types_that_change_late_are_read_again() -> None:
     with small(1000, 10_000, 1000):
         assert check(["\n".join(early).encode(), late[0].encode()])
         assert check(["\n".join(early).encode(), change({"b": {"L": []}}, 999, 999).encode()])
+
+
+def test_wide_deep_and_many_keys() -> None:
+    """2,000 attributes, a map of thousands of keys, all of DynamoDB's levels, empty things."""
+    deep: dict[str, Any] = {"S": "x"}
+    for level in range(30):
+        deep = {"L": [deep]} if level % 2 else {"M": {"a": deep}}
+    images: list[dict[str, Any]] = [
+        {f"a{(7 * n + i) % 2000:04d}": {"N": f"{i}.5"} for i in range(n % 3, 600, 3)} for n in range(12)
+    ]
+    images += [{"map": {"M": {f"k{n * 1000 + i}": {"N": "1"} for i in range(1000)}}} for n in range(4)]
+    images += [{"deep": deep}, {"e": {"L": []}, "m": {"M": {}}, "s": {"S": ""}, "z": {"NULL": True}}]
+    lines = [change(image, n, n) for n, image in enumerate(images)]
+    assert check(["\n".join(lines).encode()], CompactOptions())
 
 
 def test_two_records_of_one_number_are_the_exact_readers() -> None:

@@ -1,0 +1,203 @@
+"""The memory and the disk that a partition takes to convert, whatever its size: generated while it is read.
+
+`BOUNDED_MB` (default 10,000) is the size of its JSON. Once it is one object, once thousands of small ones.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from benchmarks.harness import Benchmark, BenchmarkError, Column, Competitor, Row, nothing
+from benchmarks.meter import MEGABYTE, Meter, peak_mb
+from dynalake.catalog.raw import RawObject
+from dynalake.catalog.schema import TableSchema
+from dynalake.clients import Clients
+from dynalake.compact.compiled import read_compiled
+from dynalake.compact.options import CompactOptions
+from dynalake.compact.read import Rejected
+from dynalake.compact.write import write_groups
+from dynalake.names import Lake
+from dynalake.record.change import encode_change
+from infra.local.demo.receipts import KEY, generate_receipts
+
+MEGABYTES = int(os.environ.get("BOUNDED_MB", "10000"))
+SMALL = 200_000
+_LINES = 2_000
+_ID, _SEQUENCE = 8, 12  # digits that differ from line to line
+
+
+class Template:
+    """Lines of RECEIPTS in which the key and the sequence number are written anew for each block."""
+
+    def __init__(self) -> None:
+        lines = [
+            encode_change(
+                {**item, "receiptId": {"S": "R-" + "#" * _ID}},
+                operation="MODIFY",
+                sequence_number="1" + "0" * _SEQUENCE,
+                event_time=1_558_742_400_000,
+            ).encode()
+            for item in generate_receipts(_LINES)
+        ]
+        starts = np.cumsum([0, *(len(line) + 1 for line in lines)])[:-1]
+        self.text = np.frombuffer(b"\n".join(lines) + b"\n", np.uint8)
+        ids = np.array([line.index(b"#" * _ID) for line in lines]) + starts
+        sequences = np.array([line.index(b"1" + b"0" * _SEQUENCE) + 1 for line in lines]) + starts
+        self._ids, self._sequences = ids[:, None] + np.arange(_ID), sequences[:, None] + np.arange(_SEQUENCE)
+
+    def block(self, number: int) -> bytes:
+        """Block `number`: keys come again in other blocks, sequence numbers do not."""
+        text = self.text.copy()
+        keys = np.random.default_rng(number).integers(0, 10**_ID, _LINES)
+        text[self._ids] = _digits(keys, _ID)
+        text[self._sequences] = _digits(np.arange(number * _LINES, (number + 1) * _LINES), _SEQUENCE)
+        return text.tobytes()
+
+
+class Generated:
+    """S3, as far as reading goes: each object is some blocks, its key says which."""
+
+    def __init__(self) -> None:
+        self._template = Template()
+
+    @property
+    def block_size(self) -> int:
+        return len(self._template.text)
+
+    def get_object(self, *, Bucket: str, Key: str, IfMatch: str) -> dict[str, Any]:
+        first, count = map(int, Key.split("-"))
+        return {"Body": _Body(self._template, first, count)}
+
+
+class _Body:
+    """A stream that is made as it is read."""
+
+    def __init__(self, template: Template, first: int, count: int) -> None:
+        self._template, self._next, self._end = template, first, first + count
+        self._rest = b""
+
+    def read(self, amount: int = 1 << 62) -> bytes:
+        while len(self._rest) < amount and self._next < self._end:
+            self._rest += self._template.block(self._next)
+            self._next += 1
+        given, self._rest = self._rest[:amount], self._rest[amount:]
+        return given
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._rest = b""
+
+
+class DiskWatch:
+    """The most that lay in a folder at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.peak_mb = 0.0
+        self._folder, self._ended = folder, threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self._thread.start()
+
+    def _sample(self) -> None:
+        while not self._ended.wait(0.05):
+            try:
+                size = sum(path.stat().st_size for path in self._folder.iterdir())
+            except FileNotFoundError:  # removed meanwhile
+                continue
+            self.peak_mb = max(self.peak_mb, size / MEGABYTE)
+
+    def stop(self) -> float:
+        self._ended.set()
+        self._thread.join()
+        return self.peak_mb
+
+
+def convert(megabytes: float, scratch: Path, *, small: bool, options: CompactOptions, meter: Meter) -> Row:
+    """Convert a partition of so many MB; its rows are counted in the files' footers."""
+    store = Generated()
+    blocks = max(1, round(megabytes * MEGABYTE / store.block_size))
+    keys = [f"{i:08d}-1" for i in range(blocks)] if small else [f"00000000-{blocks}"]
+    Random(1).shuffle(keys)
+    objects = [RawObject(key, "etag", SMALL if small else blocks * store.block_size) for key in keys]
+    table, rejected = TableSchema.of_key(KEY), Rejected(options.max_quarantined)
+    clients, names = Clients(lambda service: store), Lake("bench", "123456789012", "us-east-1").table("RECEIPTS")
+    rows, size = 0, 0
+    with tempfile.TemporaryDirectory(dir=scratch) as directory:
+        disk = DiskWatch(Path(directory))
+        with meter:
+            records = read_compiled(clients, names, objects, table, options, Path(directory), rejected)
+            schema = table.widen(records.observed).file_schema(records.observed)
+            for path in write_groups(records.groups(schema), schema, options, Path(directory)):
+                rows += pq.read_metadata(path).num_rows
+                size += path.stat().st_size
+        spilled = disk.stop()
+    if rows != blocks * _LINES or rejected.entries:
+        raise BenchmarkError(f"{rows:,} rows of {blocks * _LINES:,}, {len(rejected.entries)} rejected")
+    return {
+        "objects": len(keys),
+        "rows": rows,
+        "json_bytes": blocks * store.block_size,
+        "bytes": size,
+        "disk_mb": spilled,
+    }
+
+
+def competitor(small: bool) -> Callable[[Meter, Path], Row]:
+    def run(meter: Meter, scratch: Path) -> Row:
+        return convert(MEGABYTES, scratch, small=small, options=CompactOptions(), meter=meter)
+
+    return run
+
+
+def _digits(values: Any, count: int) -> Any:
+    return (values[:, None] // 10 ** np.arange(count - 1, -1, -1) % 10 + 48).astype(np.uint8)
+
+
+def main() -> None:
+    """`MB MEMORY_MB`: the peak of this process after a tenth of a partition, and after all of it. For a test."""
+    import sys
+
+    megabytes, memory = float(sys.argv[1]), int(sys.argv[2])
+    for part in (megabytes / 10, megabytes):
+        with tempfile.TemporaryDirectory() as scratch:
+            options = CompactOptions(memory_mb=memory, row_group_mb=4)
+            row = convert(part, Path(scratch), small=part < megabytes, options=options, meter=Meter())
+            print(round(peak_mb()), round(row["disk_mb"]), row["rows"], flush=True)
+
+
+BENCHMARK = Benchmark(
+    name="bounded",
+    title=f"bounded: one partition of {MEGABYTES:,} MB of JSON, memory_mb = {CompactOptions().memory_mb}",
+    competitors=(
+        Competitor("one object", competitor(small=False), rounds=1),
+        Competitor("small objects", competitor(small=True), rounds=1),
+    ),
+    columns=(
+        Column("", lambda r: str(r["name"])),
+        Column("objects", lambda r: f"{r['objects']:,}"),
+        Column("rows", lambda r: f"{r['rows']:,}"),
+        Column("wall s", lambda r: f"{r['wall_s']:.0f}"),
+        Column("CPU s", lambda r: f"{r['cpu_s']:.0f}"),
+        Column("peak MB", lambda r: f"{r['peak_mb']:,.0f}"),
+        Column("disk MB", lambda r: f"{r['disk_mb']:,.0f}"),
+        Column("Parquet MB", lambda r: f"{r['bytes'] / MEGABYTE:,.0f}"),
+    ),
+    prepare=nothing,
+    notes=("Peak: the most memory that the process ever held. Disk: the most that lay in its work directory.",),
+)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,244 @@
+"""A day of change records → Parquet: dynalake beside DuckDB, polars, PySpark and awswrangler, all within two cores.
+
+dynalake does all that a compaction does: exact types, deduplication, order, quarantine, parts, counts from the footers;
+from and to an S3 and a Glue that live in the same process (moto), whose work counts as dynalake's. awswrangler reads
+and writes the same S3; the others read and write local files. DuckDB and PySpark run plain, and doing the same work:
+each change once, in order.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pyarrow.parquet as pq
+from moto import mock_aws
+
+from benchmarks.changes import CHANGES, OBJECTS, as_texts, check_rows, hard_columns, prepare
+from benchmarks.hard_numbers import COUNT, kept
+from benchmarks.harness import Benchmark, BenchmarkError, Column, Competitor, Row
+from benchmarks.meter import MEGABYTE, Meter
+from dynalake.catalog.register import register_table
+from dynalake.clients import Clients
+from dynalake.compact.convert import compact_day
+from dynalake.compact.manifest import read_manifest
+from dynalake.compact.options import CompactOptions
+from dynalake.names import Lake
+from infra.local.demo.receipts import KEY
+
+DAY = "20190525"
+CORES = 2
+NAMES = Lake("bench", "123456789012", "us-east-1").table("RECEIPTS")
+ORDER = "receiptId, __sequence_number"
+EASIER = "awswrangler, easier input"
+
+
+@contextmanager
+def s3(objects: Path) -> Iterator[boto3.Session]:
+    """The objects in a bucket of moto, as a day of the table."""
+    with mock_aws():
+        session = boto3.Session("test", "test", region_name="us-east-1")
+        client = session.client("s3")
+        client.create_bucket(Bucket=NAMES.lake.bucket)
+        for path in sorted(objects.iterdir()):
+            client.put_object(Bucket=NAMES.lake.bucket, Key=NAMES.raw_day(DAY) + path.name, Body=path.read_bytes())
+        yield session
+
+
+def ours(meter: Meter, scratch: Path) -> Row:
+    """`compact_day`, as a task of `dynalake_compact` calls it."""
+    texts = as_texts(_compact(Meter(), scratch / "hard", scratch / "hard-ours")[0])
+    out = scratch / "ours"
+    _compact(meter, scratch / "raw", out)
+    meter.mark_peak()
+    rows = check_rows(scratch, sorted(out.iterdir()), unique=True)
+    return {"rows": rows, "bytes": _size(out), "same": 1, **kept(hard_columns().values(), texts)}
+
+
+def _compact(meter: Meter, objects: Path, out: Path) -> tuple[dict[str, Any], ...]:
+    """Convert the objects; the first row. The compiled reader is always used, whatever the size."""
+    out.mkdir(exist_ok=True)
+    with s3(objects) as session:
+        clients = Clients.of(session)
+        clients.glue.create_database(DatabaseInput={"Name": NAMES.lake.database})
+        register_table(clients, NAMES, KEY, source_arn="arn:aws:dynamodb:us-east-1:123456789012:table/RECEIPTS")
+        with meter:
+            converted = compact_day(clients, NAMES, DAY, CompactOptions(compiled_from_mb=0))
+        for part in read_manifest(clients, NAMES, converted.manifest).parts:
+            clients.s3.download_file(NAMES.lake.bucket, part.key, str(out / Path(part.key).name))
+    return tuple(pq.ParquetFile(sorted(out.iterdir())[0]).read_row_group(0).slice(0, 1).to_pylist())
+
+
+def duckdb(same: bool) -> Callable[[Meter, Path], Row]:
+    """`COPY … read_json`."""
+
+    def run(meter: Meter, scratch: Path) -> Row:
+        import duckdb
+
+        connection = duckdb.connect()
+        connection.execute(f"SET threads = {CORES}")
+        once = f"QUALIFY row_number() OVER (PARTITION BY {ORDER} ORDER BY __event_time DESC) = 1 ORDER BY {ORDER}"
+
+        def convert(objects: Path, out: Path) -> None:
+            source = f"read_json('{objects}/*.gz', format = 'newline_delimited')"
+            connection.execute(
+                f"COPY (SELECT * FROM {source} {once if same else ''}) TO '{out}' (FORMAT parquet, COMPRESSION zstd)"
+            )
+
+        return _measure(meter, scratch, f"duckdb-{same}.parquet", convert, same)
+
+    return run
+
+
+def polars(meter: Meter, scratch: Path) -> Row:
+    """`scan_ndjson().sink_parquet()`, of the input without mixed types: of the other it finds no schema."""
+    os.environ["POLARS_MAX_THREADS"] = str(CORES)
+    import polars
+
+    def convert(objects: Path, out: Path) -> None:
+        polars.scan_ndjson(sorted(objects.iterdir())).sink_parquet(out, compression="zstd")
+
+    def first(path: Path) -> dict[str, Any]:
+        return polars.read_parquet(path).row(0, named=True)  # it writes integers that no one else reads
+
+    return _measure(meter, scratch, "polars.parquet", convert, same=False, objects="easy", first=first)
+
+
+def spark(same: bool) -> Callable[[Meter, Path], Row]:
+    """PySpark, local[2]; its start is not measured. Case matters in names: by default Spark refuses these."""
+
+    def run(meter: Meter, scratch: Path) -> Row:
+        from pyspark.sql import SparkSession
+
+        builder: Any = SparkSession.builder
+        settings = {
+            "spark.sql.caseSensitive": "true",
+            "spark.sql.parquet.compression.codec": "zstd",
+            "spark.sql.shuffle.partitions": str(2 * CORES),
+            "spark.driver.memory": "3g",
+            "spark.ui.enabled": "false",
+            "spark.driver.bindAddress": "127.0.0.1",
+            "spark.driver.host": "127.0.0.1",
+            "spark.local.dir": str(scratch),
+        }
+        session = builder.master(f"local[{CORES}]").config(map=settings).getOrCreate()
+
+        def convert(objects: Path, out: Path) -> None:
+            frame = session.read.json(str(objects))
+            if same:
+                columns = ["receiptId", "__sequence_number"]
+                frame = frame.dropDuplicates(columns).sort(columns)
+            frame.write.mode("overwrite").parquet(str(out))
+
+        try:
+            return _measure(meter, scratch, f"spark-{same}", convert, same)
+        finally:
+            session.stop()
+
+    return run
+
+
+def awswrangler(meter: Meter, scratch: Path) -> Row:
+    """`read_json` → `to_parquet`, of the input that pandas can read."""
+    import awswrangler as wr
+
+    out = scratch / "awswrangler"
+    out.mkdir(exist_ok=True)
+
+    def convert(prefix: str, session: boto3.Session) -> None:
+        source, target = NAMES.uri(NAMES.raw_day(DAY)), NAMES.uri(prefix)
+        frame = wr.s3.read_json(source, lines=True, boto3_session=session)
+        wr.s3.to_parquet(frame, f"{target}part.parquet", compression="zstd", boto3_session=session)
+
+    texts = [""] * COUNT
+    with s3(scratch / "hard") as session:
+        try:
+            convert("hard/", session)
+        except (ValueError, ArithmeticError):
+            pass  # an integer beyond 64 bits: all of them are refused
+        else:
+            first: Any = wr.s3.read_parquet(NAMES.uri("hard/"), boto3_session=session).to_dict("records")[0]
+            texts = as_texts(first)
+    with s3(scratch / "easy") as session:
+        with meter:
+            convert("out/", session)
+        meter.mark_peak()
+        session.client("s3").download_file(NAMES.lake.bucket, "out/part.parquet", str(out / "part.parquet"))
+    rows = pq.read_metadata(out / "part.parquet").num_rows  # its sequence numbers are doubles now: nothing to compare
+    return {"rows": rows, "bytes": _size(out), "same": 0, **kept(hard_columns().values(), texts)}
+
+
+def _measure(
+    meter: Meter,
+    scratch: Path,
+    name: str,
+    convert: Callable[[Path, Path], None],
+    same: bool,
+    objects: str = "raw",
+    first: Callable[[Path], dict[str, Any]] = lambda path: pq.read_table(path).to_pylist()[0],
+) -> Row:
+    """Convert, check the rows, then see what becomes of the hard numbers."""
+    out, hard = scratch / name, scratch / f"hard-{name}"
+    with meter:
+        convert(scratch / objects, out)
+    meter.mark_peak()
+    rows = check_rows(scratch, _parts(out), unique=same)
+    convert(scratch / "hard", hard)
+    texts = as_texts(first(_parts(hard)[0]))
+    return {"rows": rows, "bytes": _size(out), "same": int(same), **kept(hard_columns().values(), texts)}
+
+
+def _parts(out: Path) -> list[Path]:
+    return sorted(p for p in out.rglob("*.parquet") if p.stat().st_size) if out.is_dir() else [out]
+
+
+def _size(out: Path) -> int:
+    return sum(path.stat().st_size for path in _parts(out))
+
+
+def derive(rows: list[Row]) -> None:
+    """How many times as long as dynalake each took, and MB of JSON per second."""
+    for row in rows:
+        row["times_wall"] = round(row["wall_s"] / rows[0]["wall_s"], 2)
+        row["times_cpu"] = round(row["cpu_s"] / rows[0]["cpu_s"], 2)
+    if rows[0]["rows"] != CHANGES // OBJECTS * OBJECTS:
+        raise BenchmarkError(f"{rows[0]['rows']:,} rows of {CHANGES:,} changes")
+
+
+BENCHMARK = Benchmark(
+    name="compact",
+    title=f"compact: {CHANGES:,} RECEIPTS change records in {OBJECTS} gz objects → zstd Parquet, {CORES} cores",
+    competitors=(
+        Competitor("dynalake", ours),
+        Competitor("DuckDB, plain copy", duckdb(same=False)),
+        Competitor("DuckDB, the same work", duckdb(same=True)),
+        Competitor("polars, plain copy, easier input", polars),
+        Competitor("PySpark local[2], plain copy", spark(same=False), rounds=2),
+        Competitor("PySpark local[2], the same work", spark(same=True), rounds=2),
+        Competitor(EASIER, awswrangler, rounds=2),
+    ),
+    columns=(
+        Column("", lambda r: str(r["name"])),
+        Column("wall s", lambda r: f"{r['wall_s']:.1f}"),
+        Column("times", lambda r: f"{r['times_wall']:.1f}"),
+        Column("CPU s", lambda r: f"{r['cpu_s']:.1f}"),
+        Column("times", lambda r: f"{r['times_cpu']:.1f}"),
+        Column("peak MB", lambda r: f"{r['peak_mb']:,.0f}"),
+        Column("Parquet MB", lambda r: f"{r['bytes'] / MEGABYTE:.1f}"),
+        Column("rows", lambda r: f"{r['rows']:,}"),
+        Column(f"exact of {COUNT:,}", lambda r: f"{r['exact']:,}"),
+        Column("as text", lambda r: f"{r['as_text']:,}"),
+        Column("changed", lambda r: f"{r['changed']:,}"),
+        Column("refused", lambda r: f"{r['refused']:,}"),
+    ),
+    prepare=prepare,
+    derive=derive,
+    notes=(
+        "dynalake and 'the same work': each change once, in the order of key and sequence number. Rows are compared",
+        "with what went in. The easier input has no numbers beyond 64 bits and no attributes of mixed types.",
+    ),
+)
