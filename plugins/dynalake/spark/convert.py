@@ -20,7 +20,7 @@ from dynalake.compact.read import Rejected, write_rejected
 from dynalake.compact.restore import restore_raw
 from dynalake.compact.supersede import note_version
 from dynalake.names import TableNames, check_day
-from dynalake.spark.order import choose_bounds
+from dynalake.spark.order import choose_bounds, range_of
 from dynalake.spark.tasks import LINES, PARTS, MakeClients, ReadObjects, Summary, WriteRanges
 
 if TYPE_CHECKING:
@@ -167,10 +167,7 @@ def _write(lines: DataFrame, write: WriteRanges, bounds: list[bytes]) -> list[tu
     """Sort the records over the whole cluster and write each range; the parts in order, with their records."""
     from pyspark.sql import functions as F
 
-    number = F.lit(0)
-    if bounds:
-        literals = F.array(*[F.lit(bytearray(bound)) for bound in bounds])
-        number = F.size(F.filter(literals, lambda bound: bound <= F.col("identity")))
+    number = F.udf(lambda identity: range_of(identity, bounds), "int")("identity") if bounds else F.lit(0)
     ranges = len(bounds) + 1
     rows = (
         lines.where("summary IS NULL")
