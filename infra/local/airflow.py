@@ -135,6 +135,8 @@ class LocalAirflow:
     def __init__(self, home: Path, environment: Mapping[str, str]) -> None:
         self.home = home
         self.password = secrets.token_urlsafe(12)
+        # Kept for a restart: who is logged in stays so, and tasks that wait meanwhile are known again.
+        self._secret = secrets.token_hex(64)
         self._environment = dict(environment)
         self._process: subprocess.Popen[bytes] | None = None
         self._ports = free_ports(3)
@@ -149,7 +151,8 @@ class LocalAirflow:
         """The environment of Airflow's processes."""
         api, worker_log, trigger_log = self._ports
         return {
-            **os.environ,
+            # What the user's shell has set for another Airflow, or another AWS, must not reach this one.
+            **{name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW_", "AWS_"))},
             **self._environment,
             # `airflow standalone` starts its parts as `airflow …`, found on PATH.
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -171,7 +174,7 @@ class LocalAirflow:
             "AIRFLOW__API__PORT": str(api),
             "AIRFLOW__API__BASE_URL": self.url,
             "AIRFLOW__API__WORKERS": "1",
-            "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(64),
+            "AIRFLOW__API_AUTH__JWT_SECRET": self._secret,
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(worker_log),
             "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(trigger_log),
             "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",

@@ -7,6 +7,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ class Airflow:
     client: AirflowClient
     url: str
     password: str
-    restart: Callable[[], None]
+    stopped: Callable[[], AbstractContextManager[None]]
     environment: Mapping[str, str]
 
     def start(self, dag: str, **conf: object) -> str:
@@ -74,13 +75,15 @@ def airflow(local_aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> It
         for dag in DAGS:
             running.client.unpause(dag)
 
-        def restart() -> None:
+        @contextmanager
+        def stopped() -> Iterator[None]:
             running.stop()
+            yield
             running.start()
             for _ in running.wait_ready(DAGS):
                 pass
 
-        yield Airflow(running.client, running.url, running.password, restart, running.environment())
+        yield Airflow(running.client, running.url, running.password, stopped, running.environment())
 
 
 @dataclass

@@ -12,7 +12,7 @@ from dynalake.names import TableNames
 
 @dataclass(frozen=True)
 class Lake:
-    """What must not change: objects but Firehose's, catalog, stacks, hand-off."""
+    """What must not change: objects but Firehose's and the watch's, catalog, stacks, hand-off."""
 
     objects: dict[str, str]
     tables: dict[str, tuple[str, ...]]
@@ -27,7 +27,7 @@ def look(clients: Clients, names: TableNames) -> Lake:
     for page in clients.s3.get_paginator("list_objects_v2").paginate(Bucket=names.lake.bucket, Prefix="dynamodb"):
         for entry in page.get("Contents", []):
             snapshot = entry["Key"].startswith(names.raw_day("00000000"))
-            mine = f"/{names.table}/" in entry["Key"]
+            mine = f"/{names.table}/" in entry["Key"] and not entry["Key"].endswith("/watch.json")
             if mine and (snapshot or not entry["Key"].startswith(names.raw_prefix)):
                 objects[entry["Key"]] = entry["ETag"]
     tables: dict[str, tuple[str, ...]] = {}

@@ -225,7 +225,7 @@ def scan_all(
         spans[segment] = (begun, clock.now)
 
     def plan() -> None:
-        plan_backfill(clients, names, run="r", segments=len(table.segments), **options)
+        plan_backfill(clients, names, run="r", method="scan", segments=len(table.segments), **options)
 
     def work_off() -> None:
         while waiting:
