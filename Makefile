@@ -12,7 +12,7 @@ SEEDS  ?=
 export UV_CACHE_DIR := $(CURDIR)/.local/uv-cache
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test test-unit test-local test-aws test-dags test-airflow test-oldest test-terraform test-handoff bench check format lock clean
+.PHONY: help demo up down test test-unit test-local test-aws test-airflow test-oldest test-terraform test-handoff bench check format lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,7 +27,7 @@ down: .venv/.run  ## Stop what `make up` started and clean up
 	@PYTHONPATH=plugins $(BIN)/python -m infra.local.up down
 
 # The longest first. Each suite has local AWS, and where it needs it Airflow, of its own, and shows what it did when it ends.
-SUITES := test-airflow test-aws test-dags test-unit test-local test-oldest test-terraform
+SUITES := test-airflow test-aws test-unit test-local test-oldest test-terraform
 
 test: .venv/.dev .venv-local/.installed .venv-oldest/.installed .venv-terraform/.installed  ## Every test, three suites at a time: they wait more than they work
 	@$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target $(SUITES)
@@ -41,11 +41,8 @@ test-local: .venv/.dev .venv-local/.installed  ## That local AWS does what AWS d
 test-aws: .venv/.dev .venv-local/.installed  ## The stages on local AWS: faults, grants, alarms, every value
 	@$(BIN)/python -m pytest tests/aws
 
-test-dags: .venv/.dev .venv-local/.installed  ## The DAGs and the page, without a scheduler
-	@$(BIN)/python -m pytest tests/airflow
-
-test-airflow: .venv/.dev .venv-local/.installed  ## The commands, the DAGs and the pages, in a real Airflow and a browser
-	@$(BIN)/python -m pytest tests/e2e
+test-airflow: .venv/.dev .venv-local/.installed  ## The DAGs, the commands and the pages, in a real Airflow and a browser
+	@$(BIN)/python -m pytest tests/airflow tests/e2e
 
 test-oldest: .venv-oldest/.installed .venv-local/.installed  ## The DAGs in the oldest Airflow that they are for
 	@.venv-oldest/bin/python -m pytest tests/airflow --ignore-glob='*spark*' -k 'not parsing_is_quick'
