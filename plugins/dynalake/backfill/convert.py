@@ -11,19 +11,21 @@ import json
 import tempfile
 import zlib
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import md5
 from typing import IO, Any
 
 from botocore.exceptions import ClientError
 
-from dynalake.backfill.checkpoint import load_checkpoint, save_checkpoint
-from dynalake.backfill.incremental import change_encoder, wanted_numbers
+from dynalake.backfill.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from dynalake.backfill.incremental import change_encoder, exported_keys, wanted_numbers
 from dynalake.backfill.manifest import DataFile, load_groups
 from dynalake.backfill.numbers import look_up
-from dynalake.backfill.run import load_plan, run_name
+from dynalake.backfill.run import BackfillPlan, load_plan, run_name
 from dynalake.backfill.segment import Item, SegmentResult, Step, check_segment, delete_unfinished, snapshot_encoder
 from dynalake.backfill.source import describe
+from dynalake.backfill.vanished import encode_vanished, find_vanished, key_attributes
+from dynalake.backfill.windows import split_window
 from dynalake.clients import Clients
 from dynalake.errors import LedgerError, RecordError
 from dynalake.names import TableNames
@@ -49,13 +51,18 @@ def convert_group(
     """
     run = run_name(run)
     plan = load_plan(clients, names, run)
-    groups = load_groups(clients, names, run).groups
+    found = load_groups(clients, names, run)
+    groups = found.groups
     check_segment(names, run, segment, len(groups))
     checkpoint, stored = load_checkpoint(clients, names, run, segment)
     if checkpoint.finished:
         return SegmentResult.of(checkpoint)
     delete_unfinished(clients, names, plan, checkpoint)
     key = ItemKey.of(describe(clients, names))
+    if found.vanished and segment == len(groups) - 1:
+        checkpoint = _write_vanished(clients, names, plan, key, groups, checkpoint)
+        save_checkpoint(clients, names, run, checkpoint, stored)
+        return SegmentResult.of(checkpoint)
     lines = read_files(clients, names, groups[segment], skip=checkpoint.counts.read)
     items: Iterator[Any] = lines
     if plan.window is None:
@@ -72,6 +79,24 @@ def convert_group(
         progress(result)
         if result.finished:
             return result
+
+
+def _write_vanished(
+    clients: Clients,
+    names: TableNames,
+    plan: BackfillPlan,
+    key: ItemKey,
+    groups: Iterable[Sequence[DataFile]],
+    checkpoint: Checkpoint,
+) -> Checkpoint:
+    """The removals that no export has. The lake and the table go on, so what is looked for again may be something else:
+    all of it counts, or nothing, and there is no checkpoint on the way."""
+    exported = exported_keys(read_files(clients, names, [file for group in groups for file in group]))
+    found = find_vanished(clients, names, key, split_window(plan.window or (0, 0)), exported)
+    step = Step(plan, key, lambda one: encode_vanished(key, one), keyed=lambda one: key_attributes(key, one.key))
+    while not checkpoint.finished:
+        checkpoint = step.next_part(clients, names, found, checkpoint)
+    return checkpoint
 
 
 def read_files(

@@ -5,7 +5,7 @@ https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/S3DataExport.Ou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from dynalake.backfill.manifest import DataFile
@@ -39,6 +39,13 @@ def wanted_numbers(key: ItemKey, lines: Iterable[tuple[DataFile, int, Line]]) ->
         written = written_at(file, number, line)
         wanted.setdefault(item_key(key, line["Keys"]), {})[file.window_end] = last_before(written, file.window_end)
     return wanted
+
+
+def exported_keys(lines: Iterable[tuple[DataFile, int, Line]]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Of each line, the end of its window and the item's key."""
+    for file, number, line in lines:
+        written_at(file, number, line)
+        yield file.window_end, line["Keys"]
 
 
 def change_encoder(key: ItemKey, numbers: Numbers) -> Callable[[tuple[DataFile, int, Line]], str]:

@@ -31,6 +31,11 @@ class Ledger:
         return sum((segment.counts for segment in self.segments), Counts())
 
     @property
+    def vanished(self) -> int:
+        """The removals that no export has: the last group's."""
+        return self.segments[-1].counts.read if self.groups is not None and self.groups.vanished else 0
+
+    @property
     def parts(self) -> tuple[PartObject, ...]:
         return tuple(part for segment in self.segments for part in segment.parts)
 
@@ -57,6 +62,7 @@ class Ledger:
             "objects": len(self.parts),
             "bytes": self.bytes,
             **({} if self.groups is None else {"manifest": self.groups.items, "files": self.groups.count}),
+            **({} if self.plan.window is None else {"vanished": self.vanished}),
         }
 
     def note(self) -> str:
@@ -69,12 +75,16 @@ class Ledger:
         )
         if self.groups is not None:
             text += f" The export's manifests: {self.groups.items:,} items in {self.groups.count:,} files."
+        if self.plan.window is not None:
+            text += f" {self.vanished:,} items came and went in the window: their removals are the run's own."
         return text
 
     def markdown(self) -> str:
         """The ledger as a table, for the run's note: one line per segment and the total."""
         without = "without time"
-        rows = [_row(f"{s.segment}", s.counts, len(s.parts), s.bytes) for s in self.segments]
+        rows = [
+            _row(name, s.counts, len(s.parts), s.bytes) for name, s in zip(self._names(), self.segments, strict=True)
+        ]
         rows.append(_row("**total**", self.total, len(self.parts), self.bytes))
         head = ["segment", "read", "= kept", "+ filtered", f"kept {without}", f"dropped {without}", "objects", "bytes"]
         rule = "|---|" + "---:|" * (len(head) - 1)
@@ -86,6 +96,12 @@ class Ledger:
                 f"; {self.groups.items:,} items by the manifests, in {self.groups.count:,} files, each as its MD5 says"
             )
         return "\n".join([about, "", "| " + " | ".join(head) + " |", rule, *rows])
+
+    def _names(self) -> list[str]:
+        names = [f"{s.segment}" for s in self.segments]
+        if self.groups is not None and self.groups.vanished:
+            names[-1] = "came and went"
+        return names
 
 
 def check_finished(ledger: Ledger) -> None:
@@ -128,8 +144,8 @@ def failed_sums(ledger: Ledger, listed: Sequence[ListedObject]) -> Iterator[str]
         if records != segment.counts.kept:
             yield f"segment {segment.segment}: kept {segment.counts.kept:,}, but its objects hold {records:,} records"
     yield from _failed_counts("total", ledger.total)
-    if ledger.groups is not None and ledger.total.read != ledger.groups.items:
-        yield f"read {ledger.total.read:,} items, the export's manifests say {ledger.groups.items:,}"
+    if ledger.groups is not None and ledger.total.read - ledger.vanished != ledger.groups.items:
+        yield f"read {ledger.total.read - ledger.vanished:,} items, the export's manifests say {ledger.groups.items:,}"
     found = {entry.key: entry for entry in listed}
     for part in ledger.parts:
         entry = found.get(part.key)

@@ -56,12 +56,14 @@ class Manifest:
 class Groups:
     """The files of all exports of a run, as its tasks read them, and the items that there are altogether.
 
-    `exported_at` is the moment that the table is shown at (milliseconds; None for an incremental export).
+    `exported_at` is the moment that the table is shown at (milliseconds; None for an incremental export). `vanished`:
+    the last group has no files; its task finds what came and went within the windows.
     """
 
     items: int
     exported_at: int | None
     groups: tuple[tuple[DataFile, ...], ...]
+    vanished: bool = False
 
     @property
     def count(self) -> int:
@@ -70,12 +72,12 @@ class Groups:
 
     def to_json(self) -> dict[str, Any]:
         groups = [[asdict(file) for file in group] for group in self.groups]
-        return {"items": self.items, "exported_at": self.exported_at, "groups": groups}
+        return {"items": self.items, "exported_at": self.exported_at, "groups": groups, "vanished": self.vanished}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Groups:
         groups = tuple(tuple(DataFile(**file) for file in group) for group in value["groups"])
-        return cls(value["items"], value["exported_at"], groups)
+        return cls(value["items"], value["exported_at"], groups, value.get("vanished", False))
 
 
 def read_manifest(clients: Clients, names: TableNames, run: str, finished: Finished) -> Manifest:
@@ -124,12 +126,15 @@ def store_groups(clients: Clients, names: TableNames, finished: Sequence[Finishe
     manifests = [read_manifest(clients, names, run, each) for each in finished]
     files = [file for manifest in manifests for file in manifest.files]
     _check_time(names, finished[0], plan.read_at_ms)
-    groups = Groups(
+    groups = plan_groups(files, count_segments(sum(manifest.size for manifest in manifests), plan.segments))
+    vanished = plan.window is not None
+    found = Groups(
         items=sum(manifest.items for manifest in manifests),
         exported_at=finished[0].time,
-        groups=plan_groups(files, count_segments(sum(manifest.size for manifest in manifests), plan.segments)),
+        groups=(*groups, ()) if vanished else groups,
+        vanished=vanished,
     )
-    return Groups.from_json(state.create(clients, names, groups_key(names, run), groups.to_json()).value)
+    return Groups.from_json(state.create(clients, names, groups_key(names, run), found.to_json()).value)
 
 
 def find_groups(clients: Clients, names: TableNames, *, run: str) -> Groups | None:

@@ -19,7 +19,14 @@ from dynalake.catalog.tables import read_schema
 from dynalake.catalog.views import read_watermark
 from dynalake.clients import Clients
 from dynalake.names import SNAPSHOT_DAY, TableNames
-from dynalake.record.change import EVENT_TIME, SEQUENCE_DIGITS, SEQUENCE_NUMBER, SNAPSHOT_SEQUENCE, json_key
+from dynalake.record.change import (
+    EVENT_TIME,
+    OPERATION,
+    SEQUENCE_DIGITS,
+    SEQUENCE_NUMBER,
+    SNAPSHOT_SEQUENCE,
+    json_key,
+)
 from dynalake.record.key import ItemKey
 
 # DynamoDB's numbers have 38 digits at most.
@@ -36,11 +43,12 @@ Numbers = dict[Key, dict[int, str]]
 
 @dataclass(frozen=True)
 class Known:
-    """A change that the lake has: its item, its number, and its time in milliseconds."""
+    """A change that the lake has: its item, its number, its time in milliseconds, and what it was."""
 
     key: Key
     number: str
     time: int
+    operation: str
 
 
 def last_before(written: int, window_end: int) -> int:
@@ -73,17 +81,17 @@ def look_up(clients: Clients, names: TableNames, key: ItemKey, wanted: Wanted) -
     return greatest_before(wanted, known_changes(clients, names, key)) if wanted else {}
 
 
-def known_changes(clients: Clients, names: TableNames, key: ItemKey) -> Iterator[Known]:
+def known_changes(clients: Clients, names: TableNames, key: ItemKey, since: str = "") -> Iterator[Known]:
     """Every change that the views show, from Parquet up to the watermark and from JSON behind it; no snapshots.
 
-    Only the keys, numbers and times are read of Parquet.
+    `since` is the first day that is read. Only the columns of `Known` are read of Parquet.
     """
     mark = read_watermark(clients, names)
-    for day, partition in list_partitions(clients, names, names.parquet_table).items():
+    for day, partition in list_partitions(clients, names, names.parquet_table, since).items():
         if day != SNAPSHOT_DAY and mark.covers(day):
             for found in list_objects(clients, names.lake.bucket, _prefix(names, partition.location)):
                 yield from _of_file(clients, names, key, found.key)
-    for day, partition in list_partitions(clients, names, names.json_table).items():
+    for day, partition in list_partitions(clients, names, names.json_table, since).items():
         if day != SNAPSHOT_DAY and not mark.covers(day):
             for found in list_objects(clients, names.lake.bucket, _prefix(names, partition.location)):
                 yield from _of_lines(clients, names, key, found.key)
@@ -113,7 +121,7 @@ def _of_lines(clients: Clients, names: TableNames, key: ItemKey, object_key: str
                 try:
                     values = parse_line(line)
                     parts = tuple(key_part(kind, values[name]) for name, kind in attributes)
-                    yield Known(parts, values[SEQUENCE_NUMBER], values[EVENT_TIME])
+                    yield Known(parts, values[SEQUENCE_NUMBER], values[EVENT_TIME], values[OPERATION])
                 except (BadLine, KeyError):
                     continue  # a canary, or what compaction puts into quarantine
         except BrokenObject:
@@ -130,7 +138,7 @@ def _of_file(clients: Clients, names: TableNames, key: ItemKey, object_key: str)
     with tempfile.NamedTemporaryFile(suffix=f".{suffix}") as copy:
         clients.s3.download_fileobj(names.lake.bucket, object_key, copy)
         copy.flush()
-        columns = [*keys, SEQUENCE_NUMBER, EVENT_TIME]
+        columns = [*keys, SEQUENCE_NUMBER, EVENT_TIME, OPERATION]
         for batch in ds.dataset(copy.name, format=suffix).to_batches(columns=columns):
-            for *values, number, time in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                yield Known(tuple(map(key_part, kinds, values)), number, time)
+            for *values, number, time, operation in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                yield Known(tuple(map(key_part, kinds, values)), number, time, operation)

@@ -1,9 +1,9 @@
-"""The DynamoDB table that is read: its description, and one segment's items in order."""
+"""The DynamoDB table that is read: its description, one segment's items in order, and chosen items."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
 _THROTTLED = ("ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException")
+_KEYS_AT_ONCE = 100
 
 
 def describe(clients: Clients, names: TableNames) -> TableDescriptionTypeDef:
@@ -62,6 +63,40 @@ def read_segment(
         if not last:
             return
         request["ExclusiveStartKey"] = last
+
+
+def find_items(
+    clients: Clients, names: TableNames, keys: Sequence[Mapping[str, Any]], pace: Pace | None = None
+) -> list[Mapping[str, Any]]:
+    """The keys, of these, that the table holds now, by a strongly consistent read; waits while DynamoDB throttles.
+
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
+    """
+    pace = pace or Pace(lambda: 0.0)
+    found: list[Mapping[str, Any]] = []
+    for start in range(0, len(keys), _KEYS_AT_ONCE):
+        left: Any = keys[start : start + _KEYS_AT_ONCE]
+        while left:
+            attributes = {f"#{n}": name for n, name in enumerate(left[0])}
+            wanted: Any = {
+                "Keys": left,
+                "ConsistentRead": True,
+                "ProjectionExpression": ", ".join(attributes),
+                "ExpressionAttributeNames": attributes,
+            }
+            answer: Any = {"UnprocessedKeys": {names.table: wanted}}
+            try:
+                with _explained(names):
+                    answer = clients.dynamodb.batch_get_item(RequestItems={names.table: wanted})
+                pace.consumed(0.0, 0)
+            except ClientError as error:
+                if error.response["Error"]["Code"] not in _THROTTLED:
+                    raise
+            found += answer.get("Responses", {}).get(names.table, [])
+            left = answer.get("UnprocessedKeys", {}).get(names.table, {}).get("Keys", [])
+            if left:
+                pace.back_off()
+    return found
 
 
 def _read_page(clients: Clients, names: TableNames, request: dict[str, Any], pace: Pace) -> ScanOutputTypeDef:

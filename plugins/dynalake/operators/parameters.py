@@ -240,7 +240,7 @@ def backfill_parameters() -> dict[str, Param]:
             format="date-time",
             title="Changed from",
             description_md="Where the window of an incremental export begins: at the last change that arrived before "
-            "the outage, not earlier.",
+            "the outage.",
             section=_EXPORT,
         ),
         "window_to": Param(

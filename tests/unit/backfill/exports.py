@@ -57,6 +57,14 @@ class FakeExports(FakeTable):
     def update_continuous_backups(self, TableName: str, PointInTimeRecoverySpecification: dict[str, bool]) -> None:
         self.recovery = PointInTimeRecoverySpecification["PointInTimeRecoveryEnabled"]
 
+    def batch_get_item(self, RequestItems: dict[str, Any]) -> dict[str, Any]:
+        """One key at a time, the first time only after a while."""
+        ((name, wanted),) = RequestItems.items()
+        now, later = wanted["Keys"][:1], wanted["Keys"][1:]
+        items = [self.items[key["id"]["S"]] for key in now if key["id"]["S"] in self.items]
+        answer: dict[str, Any] = {"Responses": {name: [{"id": item["id"]} for item in items]}}
+        return {**answer, "UnprocessedKeys": {name: {**wanted, "Keys": later}} if later else {}}
+
     def export_table_to_point_in_time(self, **request: Any) -> dict[str, Any]:
         token = request["ClientToken"]
         if not self.recovery:

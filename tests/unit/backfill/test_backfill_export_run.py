@@ -16,7 +16,7 @@ from dynalake.backfill.commit import commit_backfill
 from dynalake.backfill.convert import convert_group
 from dynalake.backfill.export import check_exports, request_exports
 from dynalake.backfill.manifest import DataFile, plan_groups
-from dynalake.backfill.numbers import greatest_before
+from dynalake.backfill.numbers import Known, greatest_before
 from dynalake.backfill.run import plan_backfill
 from dynalake.errors import (
     AccessError,
@@ -311,22 +311,42 @@ def changes(start: int) -> list[dict[str, Any]]:
 def test_an_import_of_windows_killed_at_every_step_shows_each_change_once(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two windows of a day each at most; nothing can be queried before the sums are checked."""
+    """Two windows of a day each at most; nothing can be queried before the sums are checked.
+
+    Of the items that the lake had last in a window, one was removed there, one was put back, one is in the export.
+    """
     monkeypatch.setattr("dynalake.backfill.convert.look_up", lambda c, n, k, wanted: greatest_before(wanted, ()))
     monkeypatch.setattr("dynalake.backfill.commit.register_days", lambda clients, names, days: None)
+    monkeypatch.setattr("dynalake.backfill.pace.BACK_OFF_SECONDS", 0.0)
+    monkeypatch.setattr("dynalake.backfill.vanished._SHARES", 2)
     start = int(NOW.timestamp()) - 30 * 3600
+    had = [Known((name,), "7".zfill(40), (start + 30) * 1000, "INSERT") for name in ("vanished", "back", "one")]
+    monkeypatch.setattr("dynalake.backfill.vanished.known_changes", lambda clients, names, key, since: iter(had))
+    held = [{"id": {"S": "back"}}]
     lines = {start: changes(start), start + 15 * 3600: changes(start + 15 * 3600)}
     options: dict[str, Any] = {"export_type": "incremental", "window_from": str(start), "segments": 1}
     counter = Kill()
-    backfill_exported(world.clients(FakeExports([], world.s3, files=1, lines=lines), counter), world.names, **options)
+    table = FakeExports(held, world.s3, files=1, lines=lines)
+    committed = backfill_exported(world.clients(table, counter), world.names, **options)
+    assert (committed.ledger.total.read, committed.ledger.groups and committed.ledger.groups.items) == (7, 6)
+    assert committed.to_json()["vanished"] == 1
+    assert "1 items came and went" in committed.ledger.note()
+    assert "| came and went | 1 | 1 |" in committed.ledger.markdown()
     expected = world.lake()
-    (raw,) = [key for key in expected if key.startswith("dynamodb/json/")]
+    raw, removals = [key for key in expected if key.startswith("dynamodb/json/")]
     assert raw.startswith("dynamodb/json/RECEIPTS/dt=20190525/import-manual__1-")
     assert len(gzip.decompress(expected[raw]).splitlines()) == 6
+    latest = (start + 15 * 3600) * 1_000_000 - 1
+    assert json.loads(gzip.decompress(expected[removals])) == {
+        "__operation": "REMOVE",
+        "__sequence_number": f"{'7'.zfill(40)}.{latest}",
+        "__event_time": latest // 1000,
+        "id": "vanished",
+    }
     assert world.catalog == {}
     for step in range(1, counter.calls + 1):
         world.wipe()
-        table = FakeExports([], world.s3, files=1, lines=lines)
+        table = FakeExports(held, world.s3, files=1, lines=lines)
         with pytest.raises(KilledError):
             backfill_exported(world.clients(table, Kill(step, after=True)), world.names, **options)
         backfill_exported(world.clients(table), world.names, **options)

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from dynalake.backfill.incremental import change_encoder, wanted_numbers
 from dynalake.backfill.manifest import DataFile
-from dynalake.backfill.numbers import Known, Numbers, Wanted, greatest_before, key_part, last_before
+from dynalake.backfill.numbers import Known, Numbers, Wanted, greatest_before, item_key, key_part, last_before
 from dynalake.backfill.recovery import Recovery
+from dynalake.backfill.vanished import encode_vanished, key_attributes, plan_vanished
 from dynalake.backfill.windows import LONGEST, SHORTEST, plan_window, split_window
 from dynalake.errors import RecordError, SettingsError
 from dynalake.record.change import is_sequence_number, pad_sequence_number, sequence_after
@@ -49,7 +50,7 @@ def test_the_final_state_of_a_window_comes_after_all_before_and_before_all_after
     # The stream's time is the second in which the record was made, a little after the write.
     shown = [(at + (late if at < END * SECOND - late else 0)) // SECOND * 1000 for at in micros]
     captured = [n for n, (_, _, lost) in enumerate(history) if n not in inside or not lost]
-    known = [Known(("a",), numbers[n], shown[n]) for n in captured]
+    known = [Known(("a",), numbers[n], shown[n], "MODIFY") for n in captured]
     wanted: Wanted = {("a",): {END: last_before(micros[last], END)}}
     own = sequence_after(greatest_before(wanted, known)["a",][END], micros[last])
     assert is_sequence_number(own)
@@ -59,13 +60,75 @@ def test_the_final_state_of_a_window_comes_after_all_before_and_before_all_after
         else:
             assert own < numbers[n]
     # Again, with the imported change in the lake: the very same number, so that it is one change.
-    again = [*known, Known(("a",), own, micros[last] // 1000)]
+    again = [*known, Known(("a",), own, micros[last] // 1000, "MODIFY")]
     assert sequence_after(greatest_before(wanted, again)["a",][END], micros[last]) == own
+
+
+# One item: the seconds in which it was written, as what (None: removed), and whether the change was lost.
+MIDDLE = START + 40_000
+lives = st.lists(
+    st.tuples(st.integers(START - 500, END + 500), st.sampled_from([None, 1, 2]), st.booleans()),
+    max_size=10,
+    unique_by=lambda write: write[0],
+).map(sorted)
+
+
+@given(lives, st.booleans())
+def test_what_came_and_went_within_a_window_is_removed(
+    writes: list[tuple[int, int | None, bool]], put_back_is_exported: bool
+) -> None:
+    """Whatever was lost within two windows: after their import the lake has the item if and only if the table has."""
+    windows = [(START, MIDDLE), (MIDDLE, END)]
+    made: list[tuple[int, int | None, int | None, bool]] = []
+    state = None
+    for at, version, lost in writes:
+        if (state, version) != (None, None):  # removing what is not there is no change
+            made.append((at, state, version, lost and START <= at < END))
+            state = version
+    lake = [
+        Known(("a",), pad_sequence_number(str(100 + n)), at * 1000, "MODIFY" if version else "REMOVE")
+        for n, (at, _, version, lost) in enumerate(made)
+        if not lost
+    ]
+    mentioned: dict[tuple[str, ...], int] = {}
+    imported = []
+    for start, end in windows:
+        inside = [write for write in made if start <= write[0] < end]
+        before, after = (inside[0][1], inside[-1][2]) if inside else (None, None)
+        if (before, after) == (None, None) or (before == after and not put_back_is_exported):
+            continue
+        written = inside[-1][0] * SECOND
+        number = greatest_before({("a",): {end: last_before(written, end)}}, lake)["a",][end]
+        own = sequence_after(number, written)
+        imported.append(Known(("a",), own, written // 1000, "MODIFY" if after else "REMOVE"))
+        mentioned["a",] = end
+    last = {change.key: change for change in sorted(lake, key=lambda change: change.number)}
+    gone = plan_vanished(last, mentioned, windows) if state is None else ()
+    removed = [json.loads(encode_vanished(KEY, one)) for one in gone]
+    everything = [*((c.number, c.operation) for c in (*lake, *imported))]
+    everything += [(r["__sequence_number"], r["__operation"]) for r in removed]
+    assert len({number for number, _ in everything}) == len(everything)
+    alive = bool(everything) and max(everything)[1] != "REMOVE"
+    if put_back_is_exported or state is None:
+        assert alive == (state is not None)
+    # Found again with the removal in the lake, it is nothing new.
+    for one, record in zip(gone, removed, strict=True):
+        again = Known(one.key, record["__sequence_number"], record["__event_time"], "REMOVE")
+        assert plan_vanished({one.key: again}, mentioned, windows) == ()
+
+
+@pytest.mark.parametrize("kinds", [("S", "N"), ("B", None)])
+def test_a_key_is_asked_for_as_it_was_read(kinds: tuple[str, str | None]) -> None:
+    key = ItemKey(KeyAttribute("id", kinds[0]), KeyAttribute("at", kinds[1]) if kinds[1] else None)
+    item = {"id": {"B": "AP8="} if kinds[0] == "B" else {"S": "ä\0"}, **({"at": {"N": "1.50"}} if kinds[1] else {})}
+    asked = key_attributes(key, item_key(key, item))
+    assert item_key(key, asked) == item_key(key, item)
+    assert asked["id"] in ({"B": b"\x00\xff"}, {"S": "ä\0"})
 
 
 def test_windows_in_a_row_stay_in_order() -> None:
     """Two windows without a captured change between them: the later one's state is the later one."""
-    known = [Known(("a",), "7".zfill(40), (START - 10) * 1000)]
+    known = [Known(("a",), "7".zfill(40), (START - 10) * 1000, "MODIFY")]
     ends = {START + 100: last_before((START + 50) * SECOND, START + 100), END: last_before((END - 50) * SECOND, END)}
     wanted: Wanted = {("a",): ends}
     found = greatest_before(wanted, known)["a",]
@@ -75,7 +138,7 @@ def test_windows_in_a_row_stay_in_order() -> None:
 
 
 def test_an_item_that_the_lake_does_not_know_comes_behind_its_snapshot() -> None:
-    found: Numbers = greatest_before({("a",): {END: 0}}, [Known(("b",), "9".zfill(40), 0)])
+    found: Numbers = greatest_before({("a",): {END: 0}}, [Known(("b",), "9".zfill(40), 0, "MODIFY")])
     assert found == {("a",): {END: "0" * 40}}
     assert "0" * 40 < sequence_after("0" * 40, 1) < "1".zfill(40)
 
