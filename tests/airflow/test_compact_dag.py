@@ -11,6 +11,7 @@ import pytest
 
 from dynalake.catalog.partitions import list_partitions
 from dynalake.clients import Clients
+from dynalake.compact.plan import WRITTEN
 from dynalake.names import Lake
 from tests.airflow.small_lake import add_table, make_lake
 from tests.unit.compact.lake import TestLake
@@ -39,11 +40,13 @@ def test_a_run_publishes_every_table_and_a_forced_day_again(clients: Clients, ru
     before = [version(tables[0], day) for day in DAYS]
 
     clients.glue.delete_table(DatabaseName=lake.database, Name=tables[1].names.parquet_table)
-    force = {"environment": "compactdag", "days": DAYS[:1], "force": True}
+    force = {"environment": "compactdag", "days": DAYS[:1], "force": True, "sort_by": ["n", "id"]}
     done = run("dynalake_compact", **force)
     # The broken table fails the run; the other is converted again all the same.
     assert (done["run"], done["convert[0]"], done["publish[0]"]) == ("failed", "success", "success"), done
     assert done["publish[1]"] == "failed"
+    shown = list_partitions(clients, tables[0].names, tables[0].names.parquet_table)
+    assert ['"sort_by": ["n", "id"]' in shown[day].parameters[WRITTEN] for day in DAYS] == [True, False]
     after = [version(tables[0], day) for day in DAYS]
     assert (after[0] != before[0], after[1]) == (True, before[1])
 
@@ -59,7 +62,8 @@ def test_a_run_of_a_backfill_is_about_one_day(
 
     from dynalake.operators import compact, session
 
-    params = {"days": [], "force": False, "format": "parquet", "codec": "zstd", "part_mb": 256, "max_quarantined": 0}
+    files = {"format": "parquet", "codec": "zstd", "part_mb": 256, "sort_by": []}
+    params = {"days": [], "force": False, "max_quarantined": 0, **files}
     at = datetime(2019, 5, 26, 2, tzinfo=UTC)
     asked = SimpleNamespace(run_type=DagRunType(kind), data_interval_end=at, run_after=at)
     for module in (compact, session):

@@ -24,7 +24,7 @@ from dynalake.compact.convert import compact_day
 from dynalake.compact.manifest import ConvertedPartition, Manifest, read_manifest
 from dynalake.compact.options import CompactOptions
 from dynalake.compact.publish import publish_table
-from dynalake.errors import QuarantineError
+from dynalake.errors import QuarantineError, SettingsError
 from dynalake.names import Lake
 from dynalake.record.key import ItemKey, KeyAttribute
 from dynalake.spark.convert import convert_day
@@ -263,3 +263,30 @@ def test_parts_are_ranges_of_keys_and_a_retry_writes_the_same_bytes(engines: Eng
     lake.clients.s3.delete_object(Bucket=LAKE.bucket, Key=manifest.key(lake.names))
     assert not engines.on_spark(lake, DAY).reused
     assert lake.objects("dynamodb/parquet/") == before
+
+
+def test_parts_are_ranges_of_the_order_that_is_asked_for(engines: Engines) -> None:
+    """Of duplicates that are at different places the same one stays; nulls come last, ties by key."""
+    lake = engines.lake()
+    lake.options = CompactOptions(part_mb=1, row_group_mb=1, sort_by=("at", "__event_time"))
+    noise = Random(2)
+    items: list[dict[str, Any]] = [
+        {"id": {"S": f"{n}"}, "n": {"N": "1"}, "at": {"N": f"{noise.randrange(-9, 9) / 4}"}, "t": {"S": "x" * 15_000}}
+        for n in range(1500)
+    ]
+    for item in items[::5]:
+        item["at"] = {"NULL": True}
+    lines = lake.lines(items)
+    later = [line.replace('"__event_time":1600000000000', '"__event_time":1600000000001') for line in lines[:9]]
+    for number in range(4):
+        lake.put(DAY, f"{number}.gz", [*lines[number::4], *later[number::4]])
+    manifest = engines.compare(lake)
+    assert (len(manifest.parts), manifest.rows, manifest.duplicates) == (3, 1500, 9)
+    places = [(row["at"] is None, row["at"] or 0) for row in engines.rows(lake, manifest).select(["at"]).to_pylist()]
+    assert places == sorted(places)
+
+    lake.clients.s3.delete_object(Bucket=LAKE.bucket, Key=manifest.key(lake.names))
+    lake.options = CompactOptions(sort_by=("At",))
+    for engine in (engines.arrow, engines.on_spark):
+        with pytest.raises(SettingsError, match="sort_by names 'At'"):
+            engine(lake, DAY)

@@ -27,8 +27,8 @@ from dynalake.catalog.types import Number, Type
 from dynalake.clients import Clients
 from dynalake.compact.blocks import Block, read_blocks
 from dynalake.compact.columns import ColumnReader
-from dynalake.compact.fit import LENGTH
 from dynalake.compact.options import CompactOptions
+from dynalake.compact.order import reorder
 from dynalake.compact.read import DELETED, Record, RecordParser, Rejected
 from dynalake.compact.runs import Ambiguous, Runs, Unfit
 from dynalake.compact.write import RowBatches, group_tables
@@ -54,6 +54,7 @@ class CompiledRecords:
 
     rows: Runs
     options: CompactOptions
+    directory: Path
     read: int = 0
     canaries: int = 0
     observed: dict[str, Type] = field(default_factory=dict)
@@ -63,7 +64,8 @@ class CompiledRecords:
         return self.rows.duplicates
 
     def groups(self, schema: TableSchema) -> Iterator[pa.Table]:
-        return group_tables(self.rows.tables(schema), LENGTH, schema, self.options)
+        rows = reorder(self.rows.tables(schema), schema, self.options, self.directory)
+        return group_tables(rows, schema, self.options)
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ class _Pass:
         self._reader = ColumnReader(guess, self._limit)
         self._lock = Lock()
         self._parse = RecordParser(guess.key)
-        self.found = CompiledRecords(Runs(guess, directory, options.memory_mb), options)
+        self.found = CompiledRecords(Runs(guess, directory, options.memory_mb), options, directory)
         self._fits = True
 
     @property
@@ -230,8 +232,7 @@ class _Pass:
 
 def _rows(records: list[Record], schema: TableSchema) -> pa.Table:
     table = RowBatches(schema).table(records)
-    table = table.select([f.name for f in table.schema if table[f.name].null_count < len(records)])
-    return table.append_column(LENGTH, pa.array([len(r.line) for r in records], pa.int32()))
+    return table.select([f.name for f in table.schema if table[f.name].null_count < len(records)])
 
 
 def _lines(text: bytes) -> Iterator[tuple[int, int]]:

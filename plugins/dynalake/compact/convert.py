@@ -24,6 +24,7 @@ from dynalake.compact.manifest import (
     write_manifest,
 )
 from dynalake.compact.options import CompactOptions
+from dynalake.compact.order import check_order
 from dynalake.compact.plan import inputs_digest, list_day
 from dynalake.compact.read import Rejected, write_rejected
 from dynalake.compact.restore import restore_raw
@@ -87,7 +88,9 @@ def _convert(
         rejected = Rejected(options.max_quarantined)
         records = read(clients, names, objects, table, options, Path(scratch), rejected)
         quarantine = write_rejected(clients, names, day, inputs, rejected)
-        schema = table.widen(records.observed, options.max_struct_fields).file_schema(records.observed)
+        wide = table.widen(records.observed, options.max_struct_fields)
+        check_order(wide, options.sort_by)
+        schema = wide.file_schema(records.observed)
         version = version_digest(inputs, schema, options, force)
         note_version(clients, names, day, version)
         parts = []

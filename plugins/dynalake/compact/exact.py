@@ -14,9 +14,10 @@ from dynalake.catalog.schema import TableSchema
 from dynalake.catalog.types import Type
 from dynalake.clients import Clients
 from dynalake.compact.options import CompactOptions
+from dynalake.compact.order import reorder
 from dynalake.compact.read import Record, RecordParser, Rejected, read_records
 from dynalake.compact.sort import Sorter, deduplicate
-from dynalake.compact.write import group_records
+from dynalake.compact.write import group_tables, tables_of
 from dynalake.names import TableNames
 
 
@@ -43,10 +44,10 @@ class Records(Protocol):
 class ExactRecords:
     """`Records`, held as lines."""
 
-    def __init__(self, sorter: Sorter, options: CompactOptions) -> None:
+    def __init__(self, sorter: Sorter, options: CompactOptions, directory: Path) -> None:
         self.read = self.canaries = self.duplicates = 0
         self.observed: dict[str, Type] = {}
-        self._sorter, self._options = sorter, options
+        self._sorter, self._options, self._directory = sorter, options, directory
 
     def add(self, record: Record | None) -> None:
         self.read += 1
@@ -57,7 +58,8 @@ class ExactRecords:
         self._sorter.add(record)
 
     def groups(self, schema: TableSchema) -> Iterator[pa.Table]:
-        return group_records(self._unique(), schema, self._options)
+        rows = reorder(tables_of(self._unique(), schema), schema, self._options, self._directory)
+        return group_tables(rows, schema, self._options)
 
     def _unique(self) -> Iterator[Record]:
         self.duplicates = self.read - self.canaries
@@ -76,7 +78,7 @@ def read_exactly(
     rejected: Rejected,
 ) -> ExactRecords:
     """All records of the objects. Raises `ConflictError` where an object was replaced since it was listed."""
-    found = ExactRecords(Sorter(RecordParser(table.key), directory, options.memory_mb), options)
+    found = ExactRecords(Sorter(RecordParser(table.key), directory, options.memory_mb), options, directory)
     for record in read_records(clients, names, objects, table.key, rejected):
         found.add(record)
     return found

@@ -13,8 +13,11 @@ from dynalake.catalog.types import List, Null, Number, Struct, Type
 
 _pa: Any = pa  # its stubs take types only as literals; here they are data
 
-LENGTH = "line length"  # no column has a blank in its name
-"""A column beside the others: the bytes of each row's line, by which row groups are cut."""
+LENGTH = "line length"
+"""A column beside the others: the bytes of each row's line, by which row groups are cut.
+
+It has a blank in its name, which no column of a table has: what has one is not looked at, and stays.
+"""
 
 
 def fits(old: TableSchema, new: TableSchema) -> bool:
@@ -44,7 +47,7 @@ def _fits(old: Type, new: Type) -> bool:
 def fit(table: pa.Table, old: TableSchema, new: TableSchema, *, everything: bool) -> pa.Table:
     """The rows of `table` as `new` types them; with `everything` also the columns that `table` does not have."""
     before = {c.attribute: c for c in old.columns}
-    arrays = {name: table[name] for name in table.column_names if name == LENGTH or name in METADATA_TYPES}
+    arrays = {name: table[name] for name in table.column_names if " " in name or name in METADATA_TYPES}
     for c in new.columns:
         was, of = before.get(c.attribute), arrow_type(c.type)
         if was is not None and was.name in table.column_names:

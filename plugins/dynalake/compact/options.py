@@ -19,7 +19,9 @@ CODECS = ("zstd", "snappy", "gzip")
 
 @dataclass(frozen=True)
 class CompactOptions:
-    """Units stand in the names. `memory_mb` bounds what one conversion holds; what is larger is sorted on disk.
+    """Units stand in the names. `sort_by`: attributes whose order files are in, before key and sequence number.
+
+    `memory_mb` bounds what one conversion holds; what is larger is sorted on disk.
 
     Fewer MB of raw objects than `compiled_from_mb` are read by Python, which is done before the compiled reader is
     loaded, or even compiled, which takes some twenty seconds after an installation.
@@ -33,6 +35,7 @@ class CompactOptions:
     compiled_from_mb: int = 4
     max_struct_fields: int = MAX_STRUCT_FIELDS
     max_quarantined: int = 100
+    sort_by: tuple[str, ...] = ()
     closed_after_hours: int = 1
     lookback_days: int = 7
     superseded_after_hours: int = 24
@@ -47,15 +50,18 @@ class CompactOptions:
             least = 0 if f.name in ("max_quarantined", "closed_after_hours", "lookback_days", "compiled_from_mb") else 1
             if isinstance(f.default, int) and (not isinstance(value, int) or value < least):
                 raise SettingsError(f"{f.name} is {value!r}", allowed=f"a whole number from {least}")
+        if not all(self.sort_by) or len(set(self.sort_by)) < len(self.sort_by):
+            raise SettingsError(f"sort_by is {list(self.sort_by)}", allowed="names of attributes, each of them once")
 
     @property
     def written(self) -> str:
         """How files are written, as JSON: what may differ from partition to partition without changing a row."""
-        return json.dumps({name: getattr(self, name) for name in ("codec", "format", "part_mb", "row_group_mb")})
+        names = ("codec", "format", "part_mb", "row_group_mb", "sort_by")
+        return json.dumps({name: getattr(self, name) for name in names})
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CompactOptions:
-        return cls(**values)
+        return cls(**{**values, "sort_by": tuple(values.get("sort_by", ()))})

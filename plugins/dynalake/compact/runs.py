@@ -7,7 +7,7 @@ and a hot key does not matter.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,10 +40,13 @@ class Ambiguous(Exception):
 
 
 class Runs:
-    """Takes rows in any order and gives them back in order. `directory` is the caller's to remove."""
+    """Takes rows in any order and gives them back in order. `directory` is the caller's to remove.
 
-    def __init__(self, schema: TableSchema, directory: Path, memory_mb: int) -> None:
-        self._order = [*(c.name for c in schema.key_columns), SEQUENCE_NUMBER, EVENT_TIME]
+    `first`: columns without nulls that come before key and sequence number in the order.
+    """
+
+    def __init__(self, schema: TableSchema, directory: Path, memory_mb: int, first: Sequence[str] = ()) -> None:
+        self._order = [*first, *(c.name for c in schema.key_columns), SEQUENCE_NUMBER, EVENT_TIME]
         self._directory = directory
         self._limit = memory_mb * (1 << 20) // SHARE
         self._held: list[tuple[pa.Table, TableSchema]] = []
@@ -78,6 +81,8 @@ class Runs:
                 path.unlink()
         for piece in self._merge(self._runs, schema):
             yield fit(piece, schema, schema, everything=True)
+        for path, _ in self._runs:
+            path.unlink()
 
     def _spill(self, schema: TableSchema) -> None:
         self._write(schema, self._sorted(schema))

@@ -15,10 +15,12 @@ import pyarrow.parquet as pq
 from dynalake.catalog.arrow import arrow_schema, converter
 from dynalake.catalog.schema import METADATA_TYPES, TableSchema
 from dynalake.clients import Clients
+from dynalake.compact.fit import LENGTH
 from dynalake.compact.options import CompactOptions
 from dynalake.compact.read import Record
 
 _MB = 1 << 20
+_BATCH = 4 << 20  # bytes of lines whose records are held at once
 _DICTIONARY = 1 << 16  # bytes: a column whose values hardly repeat is smaller, and sooner written, without one
 
 
@@ -31,19 +33,20 @@ class RowBatches:
         self._columns: list[tuple[str, Callable[[Any], Any]]] = [(key, converter(kind)) for key, kind in columns]
 
     def table(self, records: list[Record]) -> pa.Table:
-        """One row per record, in their order."""
+        """One row per record, in their order, with `LENGTH`."""
         arrays = [
             pa.array([convert(r.values.get(key)) for r in records], type=field.type)
             for (key, convert), field in zip(self._columns, self.schema, strict=True)
         ]
-        return pa.Table.from_arrays(arrays, schema=self.schema)
+        table = pa.Table.from_arrays(arrays, schema=self.schema)
+        return table.append_column(LENGTH, pa.array([len(r.line) for r in records], pa.int32()))
 
 
 def write_parts(
     records: Iterable[Record], schema: TableSchema, options: CompactOptions, directory: Path
 ) -> Iterator[Path]:
     """`write_groups` of records."""
-    return write_groups(group_records(records, schema, options), schema, options, directory)
+    return write_groups(group_tables(tables_of(records, schema), schema, options), schema, options, directory)
 
 
 def write_groups(
@@ -74,27 +77,24 @@ def write_groups(
             number += 1
 
 
-def group_records(records: Iterable[Record], schema: TableSchema, options: CompactOptions) -> Iterator[pa.Table]:
-    """Records as tables, each for one row group."""
+def tables_of(records: Iterable[Record], schema: TableSchema) -> Iterator[pa.Table]:
+    """Records as tables of bounded size, with `LENGTH`."""
     batches = RowBatches(schema)
-    limit, per_row = _group_size(schema, options)
-    group: list[Record] = []
+    held: list[Record] = []
     size = 0
     for record in records:
-        group.append(record)
-        size += len(record.line) + per_row
-        if size >= limit:
-            yield batches.table(group)
-            group, size = [], 0
-    if group:
-        yield batches.table(group)
+        held.append(record)
+        size += len(record.line) + _per_row(schema)
+        if size >= _BATCH:
+            yield batches.table(held)
+            held, size = [], 0
+    if held:
+        yield batches.table(held)
 
 
-def group_tables(
-    tables: Iterable[pa.Table], length: str, schema: TableSchema, options: CompactOptions
-) -> Iterator[pa.Table]:
-    """The same for rows that are in tables, with a column that has the length of each one's line."""
-    limit, per_row = _group_size(schema, options)
+def group_tables(tables: Iterable[pa.Table], schema: TableSchema, options: CompactOptions) -> Iterator[pa.Table]:
+    """Rows in tables of any size, with `LENGTH`, as tables of which each becomes a row group."""
+    limit, per_row = options.row_group_mb * _MB, _per_row(schema)
     arrow = arrow_schema(schema)
     held: list[pa.Table] = []
     size = 0
@@ -103,7 +103,7 @@ def group_tables(
         return pa.concat_tables(held).combine_chunks().cast(arrow)
 
     for table in tables:
-        sizes = np.cumsum(np.asarray(table[length]).astype(np.int64) + per_row)
+        sizes = np.cumsum(np.asarray(table[LENGTH]).astype(np.int64) + per_row)
         table = table.select(arrow.names)
         start, before = 0, 0
         while start < len(sizes):
@@ -119,9 +119,9 @@ def group_tables(
         yield group()
 
 
-def _group_size(schema: TableSchema, options: CompactOptions) -> tuple[int, int]:
-    """Bytes of a row group, and what each row weighs beside its line: with many columns, nulls cost memory too."""
-    return options.row_group_mb * _MB, 8 * len(schema.columns)
+def _per_row(schema: TableSchema) -> int:
+    """What a row weighs beside its line: with many columns, nulls cost memory too."""
+    return 8 * len(schema.columns)
 
 
 def _open(path: Path, schema: pa.Schema, options: CompactOptions) -> Any:

@@ -25,8 +25,8 @@ def compact_options() -> CompactOptions:
     from dynalake.compact.options import CompactOptions
 
     asked = parameters()
-    names = ("format", "codec", "part_mb", "max_quarantined")
-    return CompactOptions(**{name: asked[name] for name in names})
+    names = ("format", "codec", "part_mb", "sort_by", "max_quarantined")
+    return CompactOptions.from_dict({name: asked[name] for name in names})
 
 
 def _now() -> datetime:

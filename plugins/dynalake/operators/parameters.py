@@ -317,6 +317,16 @@ def compact_parameters() -> dict[str, Param]:
             description_md="A partition is written in files of about this many MB.",
             section=_FILES,
         ),
+        "sort_by": Param(
+            list(_COMPACT.sort_by),
+            type="array",
+            items={"type": "string"},
+            title="Sort order",
+            description_md="Attributes, as the items have them, one per line: what this run writes is in their order, "
+            "ascending, nulls last, and then by key and sequence number. Empty: by key and sequence number.",
+            examples=[["updatedAt", "receiptId"]],
+            section=_FILES,
+        ),
         "max_quarantined": Param(
             _COMPACT.max_quarantined,
             type="integer",

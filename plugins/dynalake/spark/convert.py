@@ -15,6 +15,7 @@ from dynalake.clients import Clients
 from dynalake.compact.convert import check_ledger, find_conversion, version_digest
 from dynalake.compact.manifest import ConvertedPartition, Manifest, Part, read_manifest, widen_all, write_manifest
 from dynalake.compact.options import CompactOptions
+from dynalake.compact.order import check_order
 from dynalake.compact.plan import inputs_digest, list_day
 from dynalake.compact.read import Rejected, write_rejected
 from dynalake.compact.restore import restore_raw
@@ -94,7 +95,9 @@ def convert_day(
         rejected = Rejected(options.max_quarantined, sorted((e for s in summaries for e in s.rejected), key=_place))
         quarantine = write_rejected(clients, names, day, found.digest, rejected)
         observed = merge_observed((s.observed for s in summaries), options.max_struct_fields)
-        schema = found.table.widen(observed, options.max_struct_fields).file_schema(observed)
+        wide = found.table.widen(observed, options.max_struct_fields)
+        check_order(wide, options.sort_by)
+        schema = wide.file_schema(observed)
         ranges = max(1, -(-sum(s.size for s in summaries) // (PACKED * options.part_mb << 20)))
         version = spark_digest(version_digest(found.digest, schema, options, force), ranges)
         note_version(clients, names, day, version)
@@ -167,13 +170,17 @@ def _write(lines: DataFrame, write: WriteRanges, bounds: list[bytes]) -> list[tu
     """Sort the records over the whole cluster and write each range; the parts in order, with their records."""
     from pyspark.sql import functions as F
 
-    number = F.udf(lambda identity: range_of(identity, bounds), "int")("identity") if bounds else F.lit(0)
+    number = F.udf(lambda place: range_of(place, bounds), "int")("place") if bounds else F.lit(0)
     ranges = len(bounds) + 1
+    records = lines.where("summary IS NULL")
+    if write.options.sort_by:
+        # Duplicates may be at different places: only the one that stays is to have one.
+        last = F.max(F.struct("event_time", "line", "place")).alias("last")
+        records = records.groupBy("identity").agg(last).select("identity", "last.*")
     rows = (
-        lines.where("summary IS NULL")
-        .select(number.alias("part"), "identity", "event_time", "line")
+        records.select(number.alias("part"), "place", "identity", "event_time", "line")
         .repartitionByRange(ranges, "part")
-        .sortWithinPartitions("part", "identity", "event_time", "line")
+        .sortWithinPartitions("part", "place", "identity", "event_time", "line")
         .select("part", "identity", "line")
         .mapInArrow(write, PARTS)
         .collect()

@@ -26,15 +26,17 @@ from dynalake.compact.options import CompactOptions
 from dynalake.compact.read import Record, RecordParser, Rejected, read_records
 from dynalake.compact.write import count_rows, write_parts
 from dynalake.names import TableNames
+from dynalake.record.change import METADATA, json_key
 from dynalake.record.key import ItemKey
-from dynalake.spark.order import identity_bytes
+from dynalake.spark.order import identity_bytes, place_bytes
 
-LINES = "identity binary, event_time bigint, line binary, summary string"
+LINES = "place binary, identity binary, event_time bigint, line binary, summary string"
 """One row per record, in which `summary` is null, and one per task, in which all else is."""
 
 PARTS = "part int, key string, rows bigint, size bigint, records bigint"
 
 _LINES: dict[str, pa.DataType] = {
+    "place": pa.binary(),
     "identity": pa.binary(),
     "event_time": pa.int64(),
     "line": pa.binary(),
@@ -57,7 +59,7 @@ MakeClients = Callable[[], Clients]
 
 @dataclass
 class Summary:
-    """What one task has read: counts, types, rejected lines, and an identity for each so many bytes of lines."""
+    """What one task has read: counts, types, rejected lines, and a place for each so many bytes of lines."""
 
     read: int
     canaries: int
@@ -101,7 +103,8 @@ class ReadObjects:
     def _read(self, clients: Clients, objects: list[RawObject]) -> Iterator[pa.RecordBatch]:
         rejected = Rejected(self.options.max_quarantined)
         seen = Summary(0, 0, 0, {}, rejected.entries, [])
-        rows: list[tuple[bytes, int, bytes, None]] = []
+        order = [name if name in METADATA else json_key(name) for name in self.options.sort_by]
+        rows: list[tuple[bytes, bytes, int, bytes, None]] = []
         held = 0
         for record in read_records(clients, self.names, objects, self.key, rejected):
             seen.read += 1
@@ -110,22 +113,23 @@ class ReadObjects:
                 continue
             observe_record(seen.observed, record.values, self.options.max_struct_fields)
             identity = identity_bytes(record.identity)
+            place = place_bytes((record.values.get(name) for name in order), identity)
             if seen.size // self.sample_bytes != (seen.size + len(record.line)) // self.sample_bytes:
-                seen.samples.append(identity)
+                seen.samples.append(place)
             seen.size += len(record.line)
-            rows.append((identity, record.order[-2], record.line, None))
-            held += len(identity) + len(record.line)
+            rows.append((place, identity, record.order[-2], record.line, None))
+            held += len(place) + len(identity) + len(record.line)
             if held >= _BATCH_BYTES:
                 yield _batch(rows, _LINES)
                 rows, held = [], 0
-        yield _batch([*rows, (None, None, None, seen.to_json())], _LINES)
+        yield _batch([*rows, (None, None, None, None, seen.to_json())], _LINES)
 
 
 @dataclass(frozen=True)
 class WriteRanges:
-    """Turns `part, identity, line` in the order of part, identity, event time and line into `PARTS`.
+    """Turns `part, identity, line` in the order of part, place, event time and line into `PARTS`.
 
-    Each range of identities, which are in one task whole, becomes one object under its number. What a task writes
+    Each range of places, which are in one task whole, becomes one object under its number. What a task writes
     follows from its rows, so a task that Spark runs again, or twice at once, writes the same.
     """
 
