@@ -24,7 +24,7 @@ from airflow.sdk import DAG, chain
 
 from dynalake.operators import backfill
 from dynalake.operators.export import ExportTable
-from dynalake.operators.parameters import backfill_parameters
+from dynalake.operators.parameters.backfill import backfill_parameters
 
 with DAG(
     dag_id="dynalake_backfill",

@@ -23,7 +23,7 @@ from airflow.sdk import DAG, TaskGroup, chain
 
 from dynalake.operators import compact
 from dynalake.operators.convert import convert_each
-from dynalake.operators.parameters import compact_parameters
+from dynalake.operators.parameters.compact import compact_parameters
 
 with DAG(
     dag_id="dynalake_compact",

@@ -22,7 +22,7 @@ from datetime import timedelta
 from airflow.sdk import DAG
 
 from dynalake.operators import redrive
-from dynalake.operators.parameters import redrive_parameters
+from dynalake.operators.parameters.redrive import redrive_parameters
 
 with DAG(
     dag_id="dynalake_redrive",

@@ -23,7 +23,7 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk import DAG, TaskGroup, chain
 
 from dynalake.operators import setup
-from dynalake.operators.parameters import setup_parameters
+from dynalake.operators.parameters.setup import setup_parameters
 
 with DAG(
     dag_id="dynalake_setup",

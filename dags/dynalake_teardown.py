@@ -21,7 +21,7 @@ from datetime import timedelta
 from airflow.sdk import DAG, TaskGroup, chain
 
 from dynalake.operators import teardown
-from dynalake.operators.parameters import teardown_parameters
+from dynalake.operators.parameters.teardown import teardown_parameters
 
 with DAG(
     dag_id="dynalake_teardown",

@@ -19,7 +19,7 @@ from datetime import timedelta
 from airflow.sdk import DAG, chain
 
 from dynalake.operators import watch
-from dynalake.operators.parameters import watch_parameters
+from dynalake.operators.parameters.watch import watch_parameters
 
 with DAG(
     dag_id="dynalake_watch",

@@ -1,0 +1,1 @@
+"""The trigger forms: each DAG parameter described once, for the form, the REST `conf` and the docs."""

@@ -1,0 +1,93 @@
+"""The form of `dynalake_setup`: the run, the table's settings and the lake's options, from their own descriptions."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from airflow.sdk import Param
+
+from dynalake.lake_options import option_fields
+from dynalake.operators.parameters.which import RUN, table_parameter, where_parameters
+from dynalake.settings import TableSettings
+
+
+def setup_parameters() -> dict[str, Param]:
+    return {
+        **table_parameter(),
+        "backfill": Param(
+            "auto",
+            enum=["auto", "export", "scan", "none"],
+            type="string",
+            title="Backfill",
+            description_md="How to bring in what the table already holds, once the pipeline stands. `export`: by "
+            "DynamoDB's export to S3, which needs point-in-time recovery. `scan`: by reading the table. `auto`: "
+            "`export` where point-in-time recovery is on. `none`: later, by triggering `dynalake_backfill`.",
+            section=RUN,
+        ),
+        "enable_stream": Param(
+            False,
+            type="boolean",
+            title="Turn the stream on",
+            description_md="If the table has no stream, turn it on with both images. This changes your table.",
+            section=RUN,
+        ),
+        "enable_pitr": Param(
+            False,
+            type="boolean",
+            title="Turn point-in-time recovery on",
+            description_md="If it is off, turn it on. It costs per GB and month.",
+            section=RUN,
+        ),
+        "update_settings": Param(
+            False,
+            type="boolean",
+            title="Change the settings of a table that is already set up",
+            description_md="Without it, a run whose settings differ from the table's stops and says which.",
+            section=RUN,
+        ),
+        "plan_only": Param(
+            False,
+            type="boolean",
+            title="Only show the plan",
+            description_md="Shows what CloudFormation would change, and stops.",
+            section=RUN,
+        ),
+        **where_parameters(),
+        **settings_parameters(),
+        **lake_parameters(),
+    }
+
+
+def settings_parameters() -> dict[str, Param]:
+    """A table's settings, from their own descriptions."""
+    return {f.name: _setting_parameter(f.default, dict(f.metadata)) for f in fields(TableSettings) if f.name != "table"}
+
+
+def _setting_parameter(default: Any, about: dict[str, Any]) -> Param:
+    options: dict[str, Any] = {"description_md": about["description"], "section": about["section"]}
+    if about["choices"]:
+        kind = "integer" if isinstance(default, int) else "string"
+        options |= {"type": kind, "enum": list(about["choices"])}
+    elif isinstance(default, int):
+        options |= {"type": "integer", "minimum": about["minimum"], "maximum": about["maximum"]}
+    else:
+        options |= {"type": "string"}
+    return Param(default, **options)
+
+
+def lake_parameters() -> dict[str, Param]:
+    """The options of the lake; each is empty in the form, which leaves what the lake has."""
+    return {f.name: _option_parameter(f.default, dict(f.metadata)) for f in option_fields()}
+
+
+def _option_parameter(default: Any, about: dict[str, Any]) -> Param:
+    kind = "integer" if isinstance(default, int) else "string"
+    options: dict[str, Any] = {"type": ["null", kind], "section": f"Lake: {about['section'].lower()}"}
+    if about["choices"]:
+        options["enum"] = [None, *about["choices"]]
+    elif kind == "integer":
+        options |= {"minimum": about["minimum"], "maximum": about["maximum"]}
+    shown = f"`{default}`" if default != "" else "empty"
+    text = f"{about['description']} Left empty, the lake keeps what it has; a new one has {shown}."
+    return Param(None, description_md=text, **options)

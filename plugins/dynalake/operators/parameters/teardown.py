@@ -1,0 +1,30 @@
+"""The form of `dynalake_teardown`."""
+
+from __future__ import annotations
+
+from airflow.sdk import Param
+
+from dynalake.operators.parameters.which import RUN, table_parameter, where_parameters
+
+
+def teardown_parameters() -> dict[str, Param]:
+    return {
+        **table_parameter(),
+        "delete_data": Param(
+            "",
+            type="string",
+            title="Delete the data too",
+            description_md="Type the table's name, letter by letter, to delete its data in the lake as well: every "
+            "version of its objects, and its Glue tables and views. Empty: the data stays and can be queried.",
+            section=RUN,
+        ),
+        "wait_for_delivery": Param(
+            True,
+            type="boolean",
+            title="Wait for delivery",
+            description_md="Remove the pipeline only when what is under way in it has arrived. Turn it off for a "
+            "pipeline that cannot deliver any more.",
+            section=RUN,
+        ),
+        **where_parameters(),
+    }

@@ -1,0 +1,57 @@
+"""The form of `dynalake_watch`."""
+
+from __future__ import annotations
+
+from airflow.sdk import Param
+
+from dynalake.operators.parameters.which import RUN, tables_parameter, where_parameters
+
+
+def watch_parameters() -> dict[str, Param]:
+    return {
+        **tables_parameter(),
+        "freshness_minutes": Param(
+            0,
+            type="integer",
+            minimum=0,
+            title="Freshness target",
+            description_md="A table whose changes take longer than so many minutes is late. "
+            "0: its setting `freshness_alarm_minutes`.",
+            section=RUN,
+        ),
+        "expiring_hours": Param(
+            12,
+            type="integer",
+            minimum=1,
+            maximum=23,
+            title="Stream expires, alarm after",
+            description_md="Hours that changes may wait in the table's stream; after 24 it drops them.",
+            section=RUN,
+        ),
+        "waiting_hours": Param(
+            26,
+            type="integer",
+            minimum=1,
+            title="Compaction, at most after",
+            description_md="Hours that a day which is over may wait for its compaction before it is told.",
+            section=RUN,
+        ),
+        "compared_items": Param(
+            20,
+            type="integer",
+            minimum=0,
+            maximum=100,
+            title="Compared items",
+            description_md="Items per table and run, out of those that changed last, that are read from DynamoDB "
+            "(strongly consistent) and compared with the lake. 0: none.",
+            section=RUN,
+        ),
+        "repaired": Param(
+            False,
+            type="boolean",
+            title="What was lost is repaired",
+            description_md="A table that lost changes stays `lost` until you say here that they were brought back.",
+            section=RUN,
+        ),
+        **where_parameters(),
+    }
