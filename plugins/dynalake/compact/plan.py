@@ -8,7 +8,7 @@ A day before that can be named.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from hashlib import sha256
@@ -123,6 +123,13 @@ def plan_compaction(
         if RAW_DELETED in parameters and (force or parameters.get(WRITTEN) != options.written):
             plans.append(PartitionPlan(table, day, "asked", 0, 0, force))
     return tuple(plans)
+
+
+def choose_oldest(due: Sequence[PartitionPlan], most: int) -> tuple[PartitionPlan, ...]:
+    """What one run converts, at most `most`: of more the oldest days of all tables, so that none waits for ever."""
+    if len(due) <= most:
+        return tuple(due)
+    return tuple(sorted(due, key=lambda plan: (plan.day, plan.table))[:most])
 
 
 def plan_watermark(

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import get_current_context, task
 
+from dynalake.operators.mapped import check_mapped, most_mapped
+from dynalake.operators.run_note import NOTE
 from dynalake.operators.session import clients, guarded, lake, parameters, run_id
 
 if TYPE_CHECKING:
@@ -15,9 +17,6 @@ if TYPE_CHECKING:
     from dynalake.compact.options import CompactOptions
     from dynalake.compact.plan import PartitionPlan
     from dynalake.names import Lake
-
-MAX_MAPPED = 1000
-"""Partitions of one run, at most: Airflow maps no more than `core.max_map_length` tasks, by default 1024."""
 
 
 def compact_options() -> CompactOptions:
@@ -72,6 +71,7 @@ def tables() -> list[str]:
         chosen = [load_settings(found, where.table(name)).table for name in sorted(set(asked))]
     else:
         chosen = [settings.table for settings in list_tables(found, where)]
+    check_mapped(chosen)
     for name in chosen:
         try:
             register_days(found, where.table(name), coming_days(where))
@@ -84,9 +84,9 @@ def tables() -> list[str]:
 @task
 @guarded
 def plan(tables: list[str]) -> list[dict[str, Any]]:
-    """Finds the partitions that are due; of very many the first, and the next run takes the others."""
-    from dynalake.compact.plan import plan_table
-    from dynalake.errors import CatalogError
+    """Finds the partitions that are due; of very many the oldest, and the next run takes the others."""
+    from dynalake.compact.plan import choose_oldest, plan_table
+    from dynalake.errors import CatalogError, SettingsError
 
     if not tables:
         return []
@@ -103,10 +103,22 @@ def plan(tables: list[str]) -> list[dict[str, Any]]:
         for partition in planned:
             print(f"{name} dt={partition.day}: {partition.reason}, {partition.objects:,} objects")
         due += planned
-    print(f"{len(due)} partitions of {len(tables)} tables are due")
-    if len(due) > MAX_MAPPED:
-        print(f"This run converts {MAX_MAPPED:,} of them; trigger the DAG again, or leave the rest to the next run")
-    return [partition.to_dict() for partition in due[:MAX_MAPPED]]
+    print(f"{len(due):,} partitions of {len(tables):,} tables are due")
+    chosen = choose_oldest(due, most_mapped())
+    if len(chosen) < len(due):
+        if force:
+            raise SettingsError(
+                f"{len(due):,} partitions are to be converted again",
+                allowed=f"{len(chosen):,} in one run: Airflow maps no more tasks",
+                action="name fewer days or tables in each run",
+            )
+        note = (
+            f"{len(due):,} partitions are due. This run converts the {len(chosen):,} oldest, to dt={chosen[-1].day}; "
+            "trigger the DAG again with the same parameters for the others, or leave them to the next run."
+        )
+        print(note)
+        get_current_context()["ti"].xcom_push(NOTE, note)
+    return [partition.to_dict() for partition in chosen]
 
 
 @task(trigger_rule="none_failed")
@@ -116,14 +128,15 @@ def plan_widened(tables: list[str], converted: Iterable[dict[str, Any]]) -> list
     from dynalake.compact.widen import plan_reconversions
 
     found = clients()
+    where = lake(found)
     again: list[PartitionPlan] = []
     for name, mine in _by_table(tables, converted).items():
         if mine:
-            again += plan_reconversions(found, lake(found).table(name), mine, compact_options())
+            again += plan_reconversions(found, where.table(name), mine, compact_options())
     for partition in again:
         print(f"{partition.table} dt={partition.day} is converted again: a column's type became wider")
     # What is beyond that is converted where it is published.
-    return [partition.to_dict() for partition in again[:MAX_MAPPED]]
+    return [partition.to_dict() for partition in again[: most_mapped()]]
 
 
 def _by_table(tables: list[str], *rounds: Iterable[dict[str, Any]]) -> dict[str, list[ConvertedPartition]]:

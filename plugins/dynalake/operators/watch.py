@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from airflow.sdk import get_current_context, task
 
+from dynalake.operators.mapped import check_mapped
 from dynalake.operators.session import clients, guarded, lake, parameters
 
 
@@ -23,8 +24,11 @@ def tables() -> list[str]:
         return []
     where = lake(found)
     if asked:
-        return [load_settings(found, where.table(name)).table for name in sorted(set(asked))]
-    return [settings.table for settings in list_tables(found, where)]
+        chosen = [load_settings(found, where.table(name)).table for name in sorted(set(asked))]
+    else:
+        chosen = [settings.table for settings in list_tables(found, where)]
+    check_mapped(chosen)
+    return chosen
 
 
 @task(map_index_template="{{ table_label }}")

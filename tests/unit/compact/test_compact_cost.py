@@ -92,12 +92,3 @@ def test_a_late_object_costs_one_day(lake: TestLake) -> None:
     with counted(lake.clients) as made:
         assert lake.run(now).days == (last,)
     assert made.total() < 60
-
-
-def test_five_hundred_tables_are_planned_with_a_few_calls_each(lake: TestLake) -> None:
-    """One table stands for all: what a plan asks of it does not depend on the others."""
-    last = compacted(lake, 30)
-    now = noon(shift_day(last, 2))
-    with counted(lake.clients) as made:
-        plan_table(lake.clients, lake.names, lake.options, now)
-    assert made.total() <= 5, "2,500 calls for 500 tables"
