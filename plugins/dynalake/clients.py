@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import boto3
+    from botocore.config import Config
     from mypy_boto3_athena import AthenaClient
     from mypy_boto3_cloudformation import CloudFormationClient
     from mypy_boto3_cloudwatch import CloudWatchClient
@@ -25,21 +26,31 @@ if TYPE_CHECKING:
 class Clients:
     """The AWS clients of one account and region, each made once, when it is first used.
 
-    `make` turns a service name into a boto3 client. Airflow code passes its hook's (so that the connection's role,
-    region and endpoints count); plain code uses `Clients.of(session)`.
+    `make` turns a service name into a boto3 client.
     """
 
     def __init__(self, make: Callable[[str], Any]) -> None:
         self._make = make
 
     @classmethod
-    def of(cls, session: boto3.Session) -> Clients:
+    def of(
+        cls,
+        session: boto3.Session,
+        *,
+        config: Config | None = None,
+        endpoint_url: Callable[[str], str | None] = lambda service: None,
+        verify: bool | str | None = None,
+    ) -> Clients:
+        """The clients of a session. `config`: what somebody has configured, which goes before what is usual here."""
         from botocore.config import Config
 
-        config = Config(retries={"mode": "adaptive", "max_attempts": 8}, max_pool_connections=32)
+        usual = Config(
+            retries={"mode": "adaptive", "max_attempts": 8}, max_pool_connections=32, user_agent_extra="dynalake"
+        )
+        settings = usual if config is None else usual.merge(config)
         # boto3 types `client` by literal service names; the name is a variable here.
         make: Any = session.client
-        return cls(lambda service: make(service, config=config))
+        return cls(lambda service: make(service, endpoint_url=endpoint_url(service), config=settings, verify=verify))
 
     @classmethod
     def in_region(cls, region: str) -> Clients:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from airflow.sdk.exceptions import AirflowException
@@ -11,6 +13,7 @@ from botocore.exceptions import ClientError, NoCredentialsError
 from dynalake.errors import NotReadyError, SettingsError
 from dynalake.operators import session
 from dynalake.operators.session import guarded
+from infra.local.process import LocalAws
 
 REFUSED = (
     "User: arn:aws:iam::1:user/etl is not authorized to perform: ssm:GetParameter "
@@ -63,3 +66,28 @@ def test_other_errors_stay_what_they_are(raised: Exception) -> None:
     with pytest.raises(type(raised)) as caught:
         work()
     assert caught.value is raised
+
+
+def test_one_session_makes_all_clients(local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The role is taken once, and what the connection says of region, endpoints and retries counts."""
+    extra = {
+        "role_arn": "arn:aws:iam::123456789012:role/etl",
+        "region_name": "eu-west-1",
+        "service_config": {"glue": {"endpoint_url": "http://127.0.0.1:1"}},
+        "config_kwargs": {"max_pool_connections": 3},
+    }
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_OF_A_ROLE", json.dumps({"conn_type": "aws", "extra": extra}))
+    for name, value in local_aws.env().items():
+        monkeypatch.setenv(name, value)
+    clients = session.clients_of("aws_of_a_role")
+    urls = [
+        clients.sts.generate_presigned_url("get_caller_identity"),
+        clients.ssm.generate_presigned_url("get_parameter", {"Name": "x"}),
+    ]
+    keys = {parse_qs(urlsplit(url).query)["X-Amz-Credential"][0].split("/")[0] for url in urls}
+    assert len(keys) == 1
+    assert keys != {local_aws.env()["AWS_ACCESS_KEY_ID"]}
+    assert clients.ssm.meta.region_name == "eu-west-1"
+    assert clients.glue.meta.endpoint_url == "http://127.0.0.1:1"
+    settings: Any = clients.ssm.meta.config
+    assert (settings.max_pool_connections, settings.retries["mode"]) == (3, "adaptive")

@@ -104,7 +104,8 @@ def clients_of(connection: str) -> Clients:
     """The clients of an AWS connection; AccessError when there is no such connection.
 
     The provider silently falls back to boto3's own credentials when a connection is missing, which may be another
-    account altogether, so that is checked first.
+    account altogether, so that is checked first. One session makes all clients: a hook for each would take the
+    connection's role as often, and read botocore's models anew.
     """
     from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
     from airflow.sdk import BaseHook
@@ -121,7 +122,13 @@ def clients_of(connection: str) -> Clients:
             "the parameter 'aws_conn_id'",
             connection=connection,
         ) from None
-    return Clients(lambda service: AwsGenericHook(aws_conn_id=connection, client_type=service).get_conn())
+    hook: AwsGenericHook[Any] = AwsGenericHook(aws_conn_id=connection)
+    return Clients.of(
+        hook.get_session(region_name=hook.region_name),
+        config=hook.config,
+        endpoint_url=hook.conn_config.get_service_endpoint_url,
+        verify=hook.verify,
+    )
 
 
 def lake(found: Clients) -> Lake:
