@@ -12,7 +12,8 @@ SEEDS  ?=
 export UV_CACHE_DIR := $(CURDIR)/.local/uv-cache
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test test-unit test-local test-aws test-airflow test-oldest test-terraform test-handoff bench check format lock clean
+.PHONY: help demo up down test test-unit test-local test-aws test-airflow test-commands test-oldest test-terraform test-handoff bench \
+        check check-types check-templates check-code format lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,7 +28,7 @@ down: .venv/.run  ## Stop what `make up` started and clean up
 	@PYTHONPATH=plugins $(BIN)/python -m infra.local.up down
 
 # The longest first. Each suite has local AWS, and where it needs it Airflow, of its own, and shows what it did when it ends.
-SUITES := test-airflow test-aws test-unit test-local test-oldest test-terraform
+SUITES := test-airflow test-aws test-commands test-unit test-local test-oldest test-terraform
 
 test: .venv/.dev .venv-local/.installed .venv-oldest/.installed .venv-terraform/.installed  ## Every test, three suites at a time: they wait more than they work
 	@$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target $(SUITES)
@@ -41,8 +42,11 @@ test-local: .venv/.dev .venv-local/.installed  ## That local AWS does what AWS d
 test-aws: .venv/.dev .venv-local/.installed  ## The stages on local AWS: faults, grants, alarms, every value
 	@$(BIN)/python -m pytest tests/aws
 
-test-airflow: .venv/.dev .venv-local/.installed  ## The DAGs, the commands and the pages, in a real Airflow and a browser
+test-airflow: .venv/.dev .venv-local/.installed  ## The DAGs and the pages, in a real Airflow and a browser
 	@$(BIN)/python -m pytest tests/airflow tests/e2e
+
+test-commands: .venv/.dev .venv-local/.installed  ## `make demo`, `make up` and `make down`, as a user runs them
+	@$(BIN)/python -m pytest tests/commands
 
 test-oldest: .venv-oldest/.installed .venv-local/.installed  ## The DAGs in the oldest Airflow that they are for
 	@.venv-oldest/bin/python -m pytest tests/airflow --ignore-glob='*spark*' -k 'not parsing_is_quick'
@@ -56,16 +60,25 @@ test-handoff: .venv/.dev .venv-local/.installed  ## Writers that never pause, fr
 bench: .venv/.dev .venv-local/.installed  ## Benchmarks beside what a user would pick instead; NAMES='packing encode' for some
 	@PYTHONPATH=plugins:lambda_src $(BIN)/python -m benchmarks $(NAMES)
 
-check: .venv/.dev .venv-checkov/.installed .venv-terraform/.installed  ## Format, lint, types, import contracts, templates, Terraform, compose file
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
+CHECKS := check-types check-templates check-code
+
+check: .venv/.dev .venv-checkov/.installed .venv-terraform/.installed  ## All of what stands without running: code, types, templates
+	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target $(CHECKS)
+
+check-types:  ## Types
 	$(BIN)/mypy
-	PYTHONPATH=plugins:lambda_src $(BIN)/lint-imports
-	$(BIN)/cfn-lint infra/cloudformation/*.yaml
+
+check-templates:  ## Templates, Terraform and the compose file
 	.venv-checkov/bin/checkov --directory infra/cloudformation --directory infra/terraform \
 	  --framework cloudformation terraform --quiet --compact --skip-download
-	.venv-terraform/bin/python tests/terraform/cli.py fmt -check -diff -recursive infra/terraform
+	$(BIN)/cfn-lint infra/cloudformation/*.yaml
+	TF_CLI_CONFIG_FILE=/dev/null .venv-terraform/bin/python tests/terraform/cli.py fmt -check -diff -recursive infra/terraform
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yaml
+
+check-code:  ## Format, lint and import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	PYTHONPATH=plugins:lambda_src $(BIN)/lint-imports
 
 format: .venv/.dev  ## Format the code and sort the imports
 	$(BIN)/ruff check --fix .

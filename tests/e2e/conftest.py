@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -84,32 +81,6 @@ def airflow(local_aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> It
                 pass
 
         yield Airflow(running.client, running.url, running.password, stopped, running.environment())
-
-
-@dataclass
-class Marked:
-    """Finds the processes that came from one command, by a variable in their environment."""
-
-    mark: str
-
-    def environment(self) -> Mapping[str, str]:
-        return {**os.environ, "DYNALAKE_TEST_MARK": self.mark}
-
-    def processes(self) -> dict[int, str]:
-        """pid → command line of every living process with the mark."""
-        found = {}
-        for entry in Path("/proc").glob("[0-9]*"):
-            try:
-                if f"DYNALAKE_TEST_MARK={self.mark}".encode() in (entry / "environ").read_bytes():
-                    found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except OSError:
-                continue  # it ended meanwhile
-        return found
-
-
-@pytest.fixture
-def marked() -> Marked:
-    return Marked(uuid.uuid4().hex)
 
 
 @pytest.fixture(scope="session")

@@ -11,10 +11,12 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
+
+from tests.commands.conftest import Marked
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MOVIES = REPOSITORY.parent / "shared" / "data" / "movies.json"
@@ -22,7 +24,7 @@ DEMO = [sys.executable, "-m", "infra.local.demo"]
 UP = [sys.executable, "-m", "infra.local.up"]
 
 
-def start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:
+def start(command: list[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
     """In a session of its own, so that a signal to its group is what Ctrl-C in a terminal is."""
     return subprocess.Popen(
         command,
@@ -41,7 +43,7 @@ def leftovers() -> set[str]:
 
 
 @pytest.mark.timeout(500)
-def test_demo(marked: Any) -> None:
+def test_demo(marked: Marked) -> None:
     """The whole pipeline: real items where the machine has them, else generated ones."""
     before = leftovers()
     chosen = ["--items", str(MOVIES), "--key", "year:N,title:S"] if MOVIES.exists() else ["--count", "3000"]
@@ -62,7 +64,7 @@ def test_demo(marked: Any) -> None:
 
 
 @pytest.mark.parametrize("moment", [0.5, 4.0, "✓ plan"])
-def test_ctrl_c_cleans_up(moment: float | str, marked: Any) -> None:
+def test_ctrl_c_cleans_up(moment: float | str, marked: Marked) -> None:
     """While Python still imports, while Airflow starts, while a DAG runs; and pressed again, as the impatient do."""
     before = leftovers()
     demo = start([*DEMO, "--count", "500"], marked.environment())
@@ -86,7 +88,7 @@ def test_ctrl_c_cleans_up(moment: float | str, marked: Any) -> None:
     assert leftovers() == before
 
 
-def test_nothing_runs_on_when_the_demo_is_killed(marked: Any) -> None:
+def test_nothing_runs_on_when_the_demo_is_killed(marked: Marked) -> None:
     demo = start([*DEMO, "--count", "500"], marked.environment())
     time.sleep(6)
     assert len(marked.processes()) > 1
@@ -100,7 +102,7 @@ def test_nothing_runs_on_when_the_demo_is_killed(marked: Any) -> None:
         subprocess.run(["rm", "-rf", str(REPOSITORY / ".local" / left)], check=True)
 
 
-def test_bad_items_say_what_is_wrong(tmp_path: Path, marked: Any) -> None:
+def test_bad_items_say_what_is_wrong(tmp_path: Path, marked: Marked) -> None:
     items = tmp_path / "items.json"
     items.write_text(json.dumps([{"id": "1"}, {"name": "x"}]))
     demo = start([*DEMO, "--items", str(items), "--key", "id:S"], marked.environment())
@@ -110,7 +112,7 @@ def test_bad_items_say_what_is_wrong(tmp_path: Path, marked: Any) -> None:
     assert "Traceback" not in output
 
 
-def test_up_and_down(marked: Any) -> None:
+def test_up_and_down(marked: Marked) -> None:
     if (REPOSITORY / ".local" / "env").exists():
         pytest.fail("`make up` is running in this clone; stop it with `make down` first")
     try:
