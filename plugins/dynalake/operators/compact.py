@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import get_current_context, task
 
-from dynalake.operators.mapped import check_mapped, most_mapped
+from dynalake.operators.mapped import most_mapped
 from dynalake.operators.run_note import NOTE
-from dynalake.operators.session import clients, guarded, lake, parameters, run_id
+from dynalake.operators.session import clients, guarded, lake, parameters, run_id, table_list
 
 if TYPE_CHECKING:
     from dynalake.compact.manifest import ConvertedPartition
@@ -56,22 +56,15 @@ def _days(where: Lake) -> tuple[list[str], str]:
 @guarded
 def tables() -> list[str]:
     """The tables this run is about; their partitions of the coming days are registered."""
-    from dynalake.capture.lake import find_lake, list_tables, load_settings
     from dynalake.catalog.partitions import register_days
     from dynalake.errors import CatalogError
     from dynalake.operators.days import coming_days
 
-    asked = parameters()["tables"]
     found = clients()
-    if not asked and find_lake(found, str(parameters()["environment"])) is None:
-        print("There is no lake yet; dynalake_setup makes it with its first table")
+    chosen = table_list(found)
+    if not chosen:
         return []
     where = lake(found)
-    if asked:
-        chosen = [load_settings(found, where.table(name)).table for name in sorted(set(asked))]
-    else:
-        chosen = [settings.table for settings in list_tables(found, where)]
-    check_mapped(chosen)
     for name in chosen:
         try:
             register_days(found, where.table(name), coming_days(where))

@@ -12,6 +12,7 @@ from airflow.sdk import PokeReturnValue, get_current_context
 from airflow.sdk.exceptions import AirflowException
 
 from dynalake.errors import AccessError, DynalakeError, NotReadyError, TerminalError
+from dynalake.operators.mapped import check_mapped
 
 try:
     from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
@@ -141,3 +142,20 @@ def lake(found: Clients) -> Lake:
 def table_names(found: Clients) -> TableNames:
     """The names of the run's table in the run's lake."""
     return lake(found).table(str(parameters()["table"]))
+
+
+def table_list(found: Clients) -> list[str]:
+    """The tables that a run over many is about: those of its parameter `tables`, or all that are set up."""
+    from dynalake.capture.lake import find_lake, list_tables, load_settings
+
+    asked = parameters()["tables"]
+    if not asked and find_lake(found, str(parameters()["environment"])) is None:
+        print("There is no lake yet; dynalake_setup makes it with its first table")
+        return []
+    where = lake(found)
+    if asked:
+        chosen = [load_settings(found, where.table(name)).table for name in sorted(set(asked))]
+    else:
+        chosen = [settings.table for settings in list_tables(found, where)]
+    check_mapped(chosen)
+    return chosen

@@ -7,28 +7,14 @@ from datetime import UTC, datetime
 
 from airflow.sdk import get_current_context, task
 
-from dynalake.operators.mapped import check_mapped
-from dynalake.operators.session import clients, guarded, lake, parameters
+from dynalake.operators.session import clients, guarded, lake, parameters, table_list
 
 
 @task
 @guarded
 def tables() -> list[str]:
     """The tables this run is about."""
-    from dynalake.capture.lake import find_lake, list_tables, load_settings
-
-    asked = parameters()["tables"]
-    found = clients()
-    if not asked and find_lake(found, str(parameters()["environment"])) is None:
-        print("There is no lake yet; dynalake_setup makes it with its first table")
-        return []
-    where = lake(found)
-    if asked:
-        chosen = [load_settings(found, where.table(name)).table for name in sorted(set(asked))]
-    else:
-        chosen = [settings.table for settings in list_tables(found, where)]
-    check_mapped(chosen)
-    return chosen
+    return table_list(clients())
 
 
 @task(map_index_template="{{ table_label }}")
