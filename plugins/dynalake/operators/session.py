@@ -149,10 +149,10 @@ def table_list(found: Clients) -> list[str]:
     from dynalake.capture.lake import find_lake, list_tables, load_settings
 
     asked = parameters()["tables"]
-    if not asked and find_lake(found, str(parameters()["environment"])) is None:
+    where = lake(found) if asked else find_lake(found, str(parameters()["environment"]))
+    if where is None:
         print("There is no lake yet; dynalake_setup makes it with its first table")
         return []
-    where = lake(found)
     if asked:
         chosen = [load_settings(found, where.table(name)).table for name in sorted(set(asked))]
     else:
