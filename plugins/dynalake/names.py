@@ -289,9 +289,14 @@ class TableNames:
     def hand_off(self) -> str:
         return f"{self.state_prefix}hand-off.json"
 
+    @property
+    def backfill_states(self) -> str:
+        """`{prefix}-state/{TABLE}/backfill/`"""
+        return f"{self.state_prefix}backfill/"
+
     def backfill_state(self, run: str) -> str:
         """`{prefix}-state/{TABLE}/backfill/{run}/`"""
-        return f"{self.state_prefix}backfill/{run}/"
+        return f"{self.backfill_states}{run}/"
 
     def export_prefix(self, run: str) -> str:
         """`{prefix}-state/{TABLE}/backfill/{run}/export/`: where DynamoDB puts the run's export."""
@@ -346,6 +351,15 @@ class TableNames:
     def superseded_note(self, day: str, version: str) -> str:
         """`{prefix}-state/{TABLE}/superseded/YYYYMMDD-{version}.json`"""
         return f"{self.superseded_notes}{check_day(day)}-{version}.json"
+
+    @property
+    def superseded_runs(self) -> str:
+        """`{prefix}-state/{TABLE}/superseded-snapshots/`: which backfills are the snapshot no more, and since when."""
+        return f"{self.state_prefix}superseded-snapshots/"
+
+    def superseded_run(self, run: str) -> str:
+        """`{prefix}-state/{TABLE}/superseded-snapshots/{run}.txt`"""
+        return f"{self.superseded_runs}{run}.txt"
 
     def uri(self, key: str) -> str:
         """`s3://{bucket}/{key}`"""

@@ -17,6 +17,7 @@ from dynalake.backfill.export import check_exports, remove_exports, request_expo
 from dynalake.backfill.manifest import store_groups
 from dynalake.backfill.run import plan_backfill
 from dynalake.backfill.scan import scan_segment
+from dynalake.backfill.supersede import delete_runs
 from dynalake.capture.bucket import creates_bucket
 from dynalake.capture.draining import draining
 from dynalake.capture.hand_off import record_hand_off
@@ -179,6 +180,7 @@ def compact(dag: Clients, names: TableNames, now: datetime, days: tuple[str, ...
     published = publish_table(dag, names, converted, options, now)
     assert not published.reconvert
     delete_superseded(dag, names, options, now)
+    delete_runs(dag, names, options.superseded_after_hours, now)
     delete_raw(dag, names, options, 1, now)
     return sum(one.rows for one in converted)
 

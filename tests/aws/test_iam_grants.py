@@ -14,6 +14,7 @@ import pytest
 from botocore.exceptions import ClientError
 from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
 
+from dynalake.backfill.objects import list_objects
 from dynalake.capture.change_sets import Deployed, create_change_set, delete_change_set
 from dynalake.capture.redrive import plan_redrive
 from dynalake.capture.replay import replay_chunk
@@ -164,7 +165,9 @@ def run(here: Secured) -> None:
         assert len(wait_for_changes(root, names, 30)) == 30
         assert watch(dag, names, datetime.now(UTC)).readings.comparison.equal == 20
         back_fill(dag, names, "run")
+        assert list_objects(dag, names, names.snapshot_run("run-export"))
         assert compact(dag, names, datetime.now(UTC) + timedelta(days=2)) == 60
+        assert not list_objects(dag, names, names.snapshot_run("run-export")), "the snapshot is another run's"
         # A type that becomes wider, and a version that is superseded and removed in its time.
         root.dynamodb.put_item(TableName=table, Item={"id": {"S": "1"}, "n": {"S": "wide"}})
         # The snapshot's records have one sequence number for all.

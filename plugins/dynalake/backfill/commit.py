@@ -11,6 +11,9 @@ from dynalake.backfill.ledger import Ledger, check_finished, check_sums, strays
 from dynalake.backfill.manifest import load_groups
 from dynalake.backfill.objects import delete_objects, list_objects
 from dynalake.backfill.run import load_plan, run_name
+from dynalake.backfill.snapshot import shown_run
+from dynalake.backfill.supersede import note_superseded
+from dynalake.catalog.lease import changing
 from dynalake.catalog.partitions import point_snapshot, register_days
 from dynalake.clients import Clients
 from dynalake.names import TableNames
@@ -46,23 +49,35 @@ def commit_backfill(clients: Clients, names: TableNames, *, run: str) -> Committ
     """Check the run's ledger, delete strays, and point the snapshot's partition at the run, in that order.
 
     `run` is the Airflow run id. Doing it twice changes nothing. Whatever fails before the last call leaves the
-    previous snapshot as it was; its objects stay. An incremental run leaves the snapshot alone, and puts its changes
-    beside those of its day. A table without items gives a snapshot without objects.
+    previous snapshot as it was; its objects stay for the grace period. An incremental run leaves the snapshot alone,
+    and puts its changes beside those of its day. A table without items gives a snapshot without objects.
 
     Raises `NotReadyError` if a segment is unfinished and `LedgerError` if a sum does not hold.
     """
     run = run_name(run)
     ledger = load_ledger(clients, names, run)
     check_finished(ledger)
+    if ledger.plan.window is not None:
+        check_written(clients, names, ledger)
+        return Committed(ledger, names.uri(show_changes(clients, names, ledger)), None)
     prefix = ledger.plan.prefix(names)
-    listed = list_objects(clients, names, prefix)
+    # Nobody may delete a run that is no snapshot while it becomes one.
+    with changing(clients, names) as lease:
+        check_written(clients, names, ledger)
+        before = shown_run(clients, names)
+        if before is not None and before != run:
+            note_superseded(clients, names, before)
+        lease.check()
+        previous = point_snapshot(clients, names, prefix)
+    return Committed(ledger, names.uri(prefix), previous)
+
+
+def check_written(clients: Clients, names: TableNames, ledger: Ledger) -> None:
+    """Check the sums against what lies in S3, delete strays, and store the ledger."""
+    listed = list_objects(clients, names, ledger.plan.prefix(names))
     check_sums(ledger, listed)
     delete_objects(clients, names, strays(ledger, listed))
-    state.overwrite(clients, names, ledger_key(names, run), ledger.to_json())
-    if ledger.plan.window is not None:
-        return Committed(ledger, names.uri(show_changes(clients, names, ledger)), None)
-    previous = point_snapshot(clients, names, prefix)
-    return Committed(ledger, names.uri(prefix), previous)
+    state.overwrite(clients, names, ledger_key(names, ledger.plan.run), ledger.to_json())
 
 
 def show_changes(clients: Clients, names: TableNames, ledger: Ledger) -> str:

@@ -15,18 +15,21 @@ _DELETE_AT_ONCE = 1000
 
 @dataclass(frozen=True)
 class ListedObject:
-    """One object in a listing: size in bytes."""
+    """One object in a listing: size in bytes, and when it was written, in seconds since the epoch."""
 
     key: str
     size: int
     etag: str
+    modified: float = 0.0
 
 
 def list_objects(clients: Clients, names: TableNames, prefix: str) -> list[ListedObject]:
     """Every object below `prefix` in the lake's bucket, by key."""
     pages = clients.s3.get_paginator("list_objects_v2").paginate(Bucket=names.lake.bucket, Prefix=prefix)
     return [
-        ListedObject(found["Key"], found["Size"], found["ETag"]) for page in pages for found in page.get("Contents", ())
+        ListedObject(found["Key"], found["Size"], found["ETag"], found["LastModified"].timestamp())
+        for page in pages
+        for found in page.get("Contents", ())
     ]
 
 

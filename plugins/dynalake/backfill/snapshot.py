@@ -11,15 +11,20 @@ from dynalake.clients import Clients
 from dynalake.names import SNAPSHOT_DAY, TableNames
 
 
+def shown_run(clients: Clients, names: TableNames) -> str | None:
+    """The run that is the snapshot now, or None where there is no snapshot."""
+    location = snapshot_location(clients, names)
+    return None if location is None else location.removeprefix(names.uri(names.raw_day(SNAPSHOT_DAY))).strip("/")
+
+
 def snapshot_since(clients: Clients, names: TableNames, moment: datetime) -> str | None:
     """The run of the committed snapshot, if it read the table at `moment` or later; else None.
 
     A snapshot that is older than the hand-off would leave a gap: what was written between the two is in neither.
     """
-    location = snapshot_location(clients, names)
-    if location is None:
+    run = shown_run(clients, names)
+    if run is None:
         return None
-    run = location.removeprefix(names.uri(names.raw_day(SNAPSHOT_DAY))).strip("/")
     stored = state.read(clients, names, plan_key(names, run))
     if stored is None:
         return None

@@ -67,8 +67,8 @@ def find_vanished(
     """`plan_vanished` over what the lake has since the first window began, without the items that the table holds now.
 
     `exported` gives, for each line of the exports, its window's end and the item's key. What the table holds was made
-    again, or was never gone: AWS does not say whether an item that was changed and changed back is exported. The keys of
-    what changed since then are held on local disk, a share of them in memory.
+    again, or was never gone: AWS does not say whether an item that was changed and changed back is exported. The keys
+    of what changed since then are held on local disk, a share of them in memory.
     """
     since = names.lake.day_of(datetime.fromtimestamp(windows[0][0], UTC))
     with ExitStack() as stack:

@@ -156,6 +156,7 @@ def gather(
 @guarded
 def publish(work: dict[str, Any]) -> dict[str, Any]:
     """Shows one table's conversions to readers: schema, partitions, views with the watermark."""
+    from dynalake.backfill.supersede import delete_runs
     from dynalake.capture.lake import raw_retention_days
     from dynalake.compact.manifest import ConvertedPartition
     from dynalake.compact.publish import finish_table
@@ -177,6 +178,9 @@ def publish(work: dict[str, Any]) -> dict[str, Any]:
     deleted = delete_superseded(found, names, compact_options(), datetime.now(UTC))
     if deleted:
         print(f"{len(deleted):,} versions that nobody reads are deleted")
+    left = delete_runs(found, names, compact_options().superseded_after_hours, datetime.now(UTC))
+    if left:
+        print(f"Backfills that are no longer the snapshot, or came to nothing, are deleted: {', '.join(left)}")
     retired = delete_raw(found, names, compact_options(), raw_retention_days(found, names.lake), datetime.now(UTC))
     if retired:
         print(f"The raw objects of dt={', dt='.join(retired)} are deleted: their Parquet has been checked")

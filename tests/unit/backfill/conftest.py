@@ -23,7 +23,14 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         catalog: Any = clients.glue
         return catalog.point(names.uri(prefix))  # type: ignore[no-any-return]
 
+    def shown(clients: Clients, names: TableNames) -> str | None:
+        catalog: Any = clients.glue
+        return catalog.shown()  # type: ignore[no-any-return]
+
     monkeypatch.setattr("dynalake.backfill.commit.point_snapshot", point)
+    monkeypatch.setattr("dynalake.backfill.snapshot.snapshot_location", shown)
+    # For how long a killed commit keeps others from the table.
+    monkeypatch.setattr("dynalake.catalog.lease.SECONDS", 2.0)
     # So that a few KB of items make several parts.
     monkeypatch.setattr("dynalake.backfill.parts.CHUNK_BYTES", 1000)
     monkeypatch.setattr(BackfillPlan, "target_text_bytes", 20_000)

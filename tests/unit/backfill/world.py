@@ -54,6 +54,9 @@ class Catalog:
     def __init__(self, location: dict[str, str]) -> None:
         self._location = location
 
+    def shown(self) -> str | None:
+        return self._location.get("location")
+
     def point(self, location: str) -> str | None:
         previous = self._location.get("location")
         self._location["location"] = location
