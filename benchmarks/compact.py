@@ -20,7 +20,7 @@ from moto import mock_aws
 
 from benchmarks.changes import CHANGES, OBJECTS, as_texts, check_rows, hard_columns, prepare
 from benchmarks.hard_numbers import COUNT, kept
-from benchmarks.harness import Benchmark, BenchmarkError, Column, Competitor, Row
+from benchmarks.harness import HARD_NUMBERS, Benchmark, BenchmarkError, Column, Competitor, Row
 from benchmarks.meter import MEGABYTE, Meter
 from dynalake.catalog.register import register_table
 from dynalake.clients import Clients
@@ -230,10 +230,7 @@ BENCHMARK = Benchmark(
         Column("peak MB", lambda r: f"{r['peak_mb']:,.0f}"),
         Column("Parquet MB", lambda r: f"{r['bytes'] / MEGABYTE:.1f}"),
         Column("rows", lambda r: f"{r['rows']:,}"),
-        Column(f"exact of {COUNT:,}", lambda r: f"{r['exact']:,}"),
-        Column("as text", lambda r: f"{r['as_text']:,}"),
-        Column("changed", lambda r: f"{r['changed']:,}"),
-        Column("refused", lambda r: f"{r['refused']:,}"),
+        *HARD_NUMBERS,
     ),
     prepare=prepare,
     derive=derive,

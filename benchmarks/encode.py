@@ -18,8 +18,8 @@ from typing import Any
 
 from boto3.dynamodb.types import Binary, TypeDeserializer
 
-from benchmarks.hard_numbers import COUNT, hard_numbers, kept, number_text
-from benchmarks.harness import Benchmark, BenchmarkError, Column, Competitor, Row
+from benchmarks.hard_numbers import hard_numbers, kept, number_text
+from benchmarks.harness import HARD_NUMBERS, Benchmark, BenchmarkError, Column, Competitor, Row
 from benchmarks.meter import MEGABYTE, Meter
 from dynalake.backfill.parts import LEVEL, Part
 from dynalake.record.change import SNAPSHOT_SEQUENCE, encode_change
@@ -154,10 +154,7 @@ BENCHMARK = Benchmark(
         Column("CPU s", lambda r: f"{r['cpu_s']:.2f}"),
         Column("peak MB", lambda r: f"{r['peak_mb']:.0f}"),
         Column("gz MB", lambda r: f"{r['output_bytes'] / MEGABYTE:.1f}"),
-        Column(f"exact of {COUNT:,}", lambda r: f"{r['exact']:,}"),
-        Column("as text", lambda r: f"{r['as_text']:,}"),
-        Column("changed", lambda r: f"{r['changed']:,}"),
-        Column("refused", lambda r: f"{r['refused']:,}"),
+        *HARD_NUMBERS,
     ),
     prepare=prepare,
     derive=derive,

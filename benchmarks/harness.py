@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.hard_numbers import COUNT
 from benchmarks.meter import Meter, Watch
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,6 +39,15 @@ class Column:
 
     heading: str
     show: Callable[[Row], str]
+
+
+HARD_NUMBERS = (
+    Column(f"exact of {COUNT:,}", lambda r: f"{r['exact']:,}"),
+    Column("as text", lambda r: f"{r['as_text']:,}"),
+    Column("changed", lambda r: f"{r['changed']:,}"),
+    Column("refused", lambda r: f"{r['refused']:,}"),
+)
+"""What `hard_numbers.kept` counts."""
 
 
 @dataclass(frozen=True)
