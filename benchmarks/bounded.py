@@ -1,6 +1,7 @@
 """The memory and the disk that a partition takes to convert, whatever its size: generated while it is read.
 
-`BOUNDED_MB` (default 10,000) is the size of its JSON. Once it is one object, once thousands of small ones.
+`BOUNDED_MB` (default 10,000) is the size of its JSON: once as one object, once as thousands of small ones. What else is
+hard on memory has a tenth of it: items of 2,000 attributes, items of 400 KB, one item that changes all the time.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from random import Random
 from types import TracebackType
@@ -28,18 +29,36 @@ from dynalake.compact.read import Rejected
 from dynalake.compact.write import write_groups
 from dynalake.names import Lake
 from dynalake.record.change import encode_change
-from infra.local.demo.receipts import KEY, generate_receipts
+from infra.local.demo.receipts import KEY, Item, generate_receipts
 
 MEGABYTES = int(os.environ.get("BOUNDED_MB", "10000"))
 SMALL = 200_000
-_LINES = 2_000
 _ID, _SEQUENCE = 8, 12  # digits that differ from line to line
 
 
-class Template:
-    """Lines of RECEIPTS in which the key and the sequence number are written anew for each block."""
+def receipts() -> Iterator[Item]:
+    """Nested and uneven."""
+    return generate_receipts(2_000)
 
-    def __init__(self) -> None:
+
+def wide() -> Iterator[Item]:
+    """2,000 attributes, of which each item has most."""
+    random = Random(2)
+    for _ in range(40):
+        yield {f"a{i:04d}": {"N": f"{random.randrange(10_000)}.5"} for i in range(2_000) if random.random() < 0.9}
+
+
+def huge() -> Iterator[Item]:
+    """Items of the greatest size that there is."""
+    random = Random(3)
+    for _ in range(4):
+        yield {"text": {"S": random.randbytes(199_000).hex()}}
+
+
+class Template:
+    """Lines in which the key and the sequence number are written anew for each block; `hot`: only the latter."""
+
+    def __init__(self, items: Iterable[Item], *, hot: bool = False) -> None:
         lines = [
             encode_change(
                 {**item, "receiptId": {"S": "R-" + "#" * _ID}},
@@ -47,10 +66,12 @@ class Template:
                 sequence_number="1" + "0" * _SEQUENCE,
                 event_time=1_558_742_400_000,
             ).encode()
-            for item in generate_receipts(_LINES)
+            for item in items
         ]
         starts = np.cumsum([0, *(len(line) + 1 for line in lines)])[:-1]
+        self.lines = len(lines)
         self.text = np.frombuffer(b"\n".join(lines) + b"\n", np.uint8)
+        self._keys = 1 if hot else 10**_ID
         ids = np.array([line.index(b"#" * _ID) for line in lines]) + starts
         sequences = np.array([line.index(b"1" + b"0" * _SEQUENCE) + 1 for line in lines]) + starts
         self._ids, self._sequences = ids[:, None] + np.arange(_ID), sequences[:, None] + np.arange(_SEQUENCE)
@@ -58,21 +79,17 @@ class Template:
     def block(self, number: int) -> bytes:
         """Block `number`: keys come again in other blocks, sequence numbers do not."""
         text = self.text.copy()
-        keys = np.random.default_rng(number).integers(0, 10**_ID, _LINES)
+        keys = np.random.default_rng(number).integers(0, self._keys, self.lines)
         text[self._ids] = _digits(keys, _ID)
-        text[self._sequences] = _digits(np.arange(number * _LINES, (number + 1) * _LINES), _SEQUENCE)
+        text[self._sequences] = _digits(np.arange(number * self.lines, (number + 1) * self.lines), _SEQUENCE)
         return text.tobytes()
 
 
 class Generated:
     """S3, as far as reading goes: each object is some blocks, its key says which."""
 
-    def __init__(self) -> None:
-        self._template = Template()
-
-    @property
-    def block_size(self) -> int:
-        return len(self._template.text)
+    def __init__(self, template: Template) -> None:
+        self._template = template
 
     def get_object(self, *, Bucket: str, Key: str, IfMatch: str) -> dict[str, Any]:
         first, count = map(int, Key.split("-"))
@@ -125,13 +142,15 @@ class DiskWatch:
         return self.peak_mb
 
 
-def convert(megabytes: float, scratch: Path, *, small: bool, options: CompactOptions, meter: Meter) -> Row:
+def convert(
+    megabytes: float, scratch: Path, template: Template, *, small: bool, options: CompactOptions, meter: Meter
+) -> Row:
     """Convert a partition of so many MB; its rows are counted in the files' footers."""
-    store = Generated()
-    blocks = max(1, round(megabytes * MEGABYTE / store.block_size))
+    store, block_size = Generated(template), len(template.text)
+    blocks = max(1, round(megabytes * MEGABYTE / block_size))
     keys = [f"{i:08d}-1" for i in range(blocks)] if small else [f"00000000-{blocks}"]
     Random(1).shuffle(keys)
-    objects = [RawObject(key, "etag", SMALL if small else blocks * store.block_size) for key in keys]
+    objects = [RawObject(key, "etag", SMALL if small else blocks * block_size) for key in keys]
     table, rejected = TableSchema.of_key(KEY), Rejected(options.max_quarantined)
     clients, names = Clients(lambda service: store), Lake("bench", "123456789012", "us-east-1").table("RECEIPTS")
     rows, size = 0, 0
@@ -144,20 +163,23 @@ def convert(megabytes: float, scratch: Path, *, small: bool, options: CompactOpt
                 rows += pq.read_metadata(path).num_rows
                 size += path.stat().st_size
         spilled = disk.stop()
-    if rows != blocks * _LINES or rejected.entries:
-        raise BenchmarkError(f"{rows:,} rows of {blocks * _LINES:,}, {len(rejected.entries)} rejected")
+    if rows != blocks * template.lines or rejected.entries:
+        raise BenchmarkError(f"{rows:,} rows of {blocks * template.lines:,}, {len(rejected.entries)} rejected")
     return {
         "objects": len(keys),
         "rows": rows,
-        "json_bytes": blocks * store.block_size,
+        "json_bytes": blocks * block_size,
         "bytes": size,
         "disk_mb": spilled,
     }
 
 
-def competitor(small: bool) -> Callable[[Meter, Path], Row]:
+def competitor(
+    make: Callable[[], Iterator[Item]], *, share: float = 1.0, small: bool = False, hot: bool = False
+) -> Callable[[Meter, Path], Row]:
     def run(meter: Meter, scratch: Path) -> Row:
-        return convert(MEGABYTES, scratch, small=small, options=CompactOptions(), meter=meter)
+        template = Template(make(), hot=hot)
+        return convert(MEGABYTES * share, scratch, template, small=small, options=CompactOptions(), meter=meter)
 
     return run
 
@@ -174,7 +196,8 @@ def main() -> None:
     for part in (megabytes / 10, megabytes):
         with tempfile.TemporaryDirectory() as scratch:
             options = CompactOptions(memory_mb=memory, row_group_mb=4)
-            row = convert(part, Path(scratch), small=part < megabytes, options=options, meter=Meter())
+            template = Template(receipts())
+            row = convert(part, Path(scratch), template, small=part < megabytes, options=options, meter=Meter())
             print(round(peak_mb()), round(row["disk_mb"]), row["rows"], flush=True)
 
 
@@ -182,11 +205,15 @@ BENCHMARK = Benchmark(
     name="bounded",
     title=f"bounded: one partition of {MEGABYTES:,} MB of JSON, memory_mb = {CompactOptions().memory_mb}",
     competitors=(
-        Competitor("one object", competitor(small=False), rounds=1),
-        Competitor("small objects", competitor(small=True), rounds=1),
+        Competitor("one object", competitor(receipts), rounds=1),
+        Competitor("small objects", competitor(receipts, small=True), rounds=1),
+        Competitor("2,000 attributes", competitor(wide, share=0.1), rounds=1),
+        Competitor("items of 400 KB", competitor(huge, share=0.1), rounds=1),
+        Competitor("one item", competitor(receipts, share=0.1, hot=True), rounds=1),
     ),
     columns=(
         Column("", lambda r: str(r["name"])),
+        Column("JSON MB", lambda r: f"{r['json_bytes'] / MEGABYTE:,.0f}"),
         Column("objects", lambda r: f"{r['objects']:,}"),
         Column("rows", lambda r: f"{r['rows']:,}"),
         Column("wall s", lambda r: f"{r['wall_s']:.0f}"),

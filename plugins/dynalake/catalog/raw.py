@@ -84,7 +84,7 @@ def stream_text(stream: Readable) -> Iterator[bytes]:
     for block in _blocks(stream):
         end = block.rfind(b"\n") + 1
         if end:
-            yield rest + block[:end]
+            yield b"".join((rest, memoryview(block)[:end]))
             rest = block[end:]
         else:
             rest += block

@@ -12,10 +12,11 @@ from typing import Any
 from dynalake.catalog.raw import BrokenObject, RawObject, stream_text
 from dynalake.clients import Clients
 from dynalake.compact.read import DELETED, open_object
+from dynalake.compact.scan import PADDING
 from dynalake.names import TableNames
 
-BLOCK = 8 << 20
-"""Bytes of text that are parsed in one go."""
+BLOCK = 3 << 20
+"""Bytes of text, or somewhat more, that are parsed in one go: some blocks are in memory at once."""
 
 _WHOLE = 4 << 20  # up to this size an object is fetched in one go, while those before it are parsed
 _AHEAD = 8
@@ -25,8 +26,8 @@ _AHEAD = 8
 class Block:
     """Whole lines of one or more objects.
 
-    `origins`: at which place of the text the lines of which object (its place in the list) begin; `lost`: objects that
-    end here before their end, with the reason.
+    `text` ends with `scan.PADDING`. `origins`: at which place of it the lines of which object (its place in the list)
+    begin; `lost`: objects that end here before their end, with the reason.
     """
 
     text: bytes
@@ -51,12 +52,12 @@ def read_blocks(clients: Clients, names: TableNames, objects: Sequence[RawObject
                     origins.append((size, number))
                     size += len(text)
                     if size >= BLOCK:
-                        yield Block(b"".join(pieces), tuple(origins), tuple(lost))
+                        yield Block(b"".join([*pieces, PADDING]), tuple(origins), tuple(lost))
                         pieces, origins, lost, size = [], [], [], 0
             except BrokenObject as error:
                 lost.append((number, str(error)))
     if pieces or lost:
-        yield Block(b"".join(pieces), tuple(origins), tuple(lost))
+        yield Block(b"".join([*pieces, PADDING]), tuple(origins), tuple(lost))
 
 
 def _fetch(clients: Clients, names: TableNames, objects: Sequence[RawObject]) -> Iterator[Any]:

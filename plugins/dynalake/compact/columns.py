@@ -73,14 +73,15 @@ class ColumnReader:
         self._room: dict[int, float] = {}  # elements per row, as seen so far
 
     def read(self, text: bytes) -> Iterator[Chunk]:
-        """The lines of a text that is valid UTF-8, in pieces of bounded size; the text ends with a line break."""
-        array = np.frombuffer(text + b"\0" * scan.PAD, np.uint8)
-        ends = np.flatnonzero(array[: len(text)] == 10) + 1
-        most = max(1, _SLOTS_AT_ONCE // self._per_row)
-        cuts = [0, *ends[most - 1 : -1 : most].tolist(), len(text)]
-        for start, end in pairwise(cuts):
-            lines = int(np.searchsorted(ends, end) - np.searchsorted(ends, start))
-            yield self._read(array[start : end + scan.PAD], end - start, lines + 1, start)
+        """The lines of a text that is valid UTF-8 and ends with `scan.PADDING`, in pieces of bounded size."""
+        array, size = np.frombuffer(text, np.uint8), len(text) - len(scan.PADDING)
+        lines, most = text.count(b"\n", 0, size), max(1, _SLOTS_AT_ONCE // self._per_row)
+        if lines <= most:
+            yield self._read(array, size, lines + 1, 0)
+            return
+        ends = np.flatnonzero(array[:size] == 10) + 1
+        for start, end in pairwise([0, *ends[most - 1 : -1 : most].tolist(), size]):
+            yield self._read(array[start : end + len(scan.PADDING)], end - start, most + 1, start)
 
     def _read(self, text: Any, end: int, lines: int, offset: int) -> Chunk:
         while True:
@@ -118,6 +119,7 @@ class _Filled:
     ) -> None:
         self._reader, self._nodes, self._limit = reader, reader._nodes, reader._limit
         self._text, self._slots, self._seen = text, slots, seen
+        self._written = np.frombuffer(b"\0", np.uint8)  # of the type that numba knows for a text
         self._rows, self._count = rows, count
         if len(fixes):
             self._fix(fixes)
@@ -170,7 +172,7 @@ class _Filled:
             case scan.INT | scan.DOUBLE | scan.DECIMAL:
                 return make(words.copy())  # the memory of all nodes is not to live on with it
             case scan.TEXT | scan.SEQUENCE | scan.MIXED | scan.DIGITS:
-                offsets, characters = scan.gather(self._text, words, state)
+                offsets, characters = scan.gather(self._text, self._written, words, state)
                 return make(offsets.astype(np.int32), characters)
             case scan.LIST:
                 return make(_offsets(words, valid), children=[self.array(n.first)])
@@ -239,8 +241,8 @@ class _Filled:
         return self._text[start : start + length].tobytes().decode()  # type: ignore[no-any-return]
 
     def _fix(self, fixes: Any) -> None:
-        """Texts that have to be written anew come behind the others."""
-        written, end = [self._text.tobytes()], len(self._text)
+        """Texts that have to be written anew lie behind the text's end."""
+        written, end = [], len(self._text)
         for node, slot in fixes.tolist():
             at = self._slots.word_at[node] + slot
             value = decode(self._piece(int(self._slots.words[at])))
@@ -248,7 +250,7 @@ class _Filled:
             self._slots.words[at] = end | len(text) << scan.LENGTH_BITS
             written.append(text)
             end += len(text)
-        self._text = np.frombuffer(b"".join(written), np.uint8)
+        self._written = np.frombuffer(b"".join(written), np.uint8)
 
 
 def _unseen(nodes: int) -> scan.Seen:

@@ -92,6 +92,7 @@ def read_compiled(
     if first.proven:
         return first.found
     rejected.entries.clear()
+    first.found.rows.discard()
     second = _Pass(table.widen(first.found.observed, options.max_struct_fields), options, directory)
     second.run(clients, names, objects, rejected)
     if not second.proven:
@@ -134,6 +135,7 @@ class _Pass:
                     self._take(waiting.popleft(), objects, lines, rejected)
             finally:
                 pool.shutdown(cancel_futures=True)
+                self.found.rows.settle()
         places = {o.key: i for i, o in enumerate(objects)}
         rejected.entries.sort(key=lambda e: (places[e["object"]], e["line"]))
 

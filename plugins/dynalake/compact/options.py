@@ -13,6 +13,9 @@ from dynalake.errors import SettingsError
 CONVERSION = 1
 """Goes up when the same input gives other rows or types: every partition is then converted anew."""
 
+WRITER = 2
+"""Goes up when the same rows are written as other bytes: they get a path of their own, and nothing else changes."""
+
 FORMATS = ("parquet", "orc")
 CODECS = ("zstd", "snappy", "gzip")
 
@@ -57,7 +60,7 @@ class CompactOptions:
     def written(self) -> str:
         """How files are written, as JSON: what may differ from partition to partition without changing a row."""
         names = ("codec", "format", "part_mb", "row_group_mb", "sort_by")
-        return json.dumps({name: getattr(self, name) for name in names})
+        return json.dumps({**{name: getattr(self, name) for name in names}, "writer": WRITER})
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

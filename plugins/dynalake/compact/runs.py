@@ -8,6 +8,7 @@ and a hot key does not matter.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,16 @@ from dynalake.record.change import EVENT_TIME, SEQUENCE_NUMBER
 
 _pa: Any = pa  # its stubs take types only as literals; here they are data
 
-SHARE = 4
-"""A part of the memory that holds the rows of one run; sorting them needs about twice as much again."""
+SHARE = 8
+"""A part of the memory that holds the rows of one run, while those of the one before are sorted and written."""
 
 MERGED = 64
 """Runs that are merged at once: as many open files."""
 
 _PIECE = 1 << 20  # bytes of each run that a merge holds
+
+
+_Held = list[tuple[pa.Table, TableSchema]]
 
 
 class Unfit(Exception):
@@ -49,10 +53,12 @@ class Runs:
         self._order = [*first, *(c.name for c in schema.key_columns), SEQUENCE_NUMBER, EVENT_TIME]
         self._directory = directory
         self._limit = memory_mb * (1 << 20) // SHARE
-        self._held: list[tuple[pa.Table, TableSchema]] = []
+        self._held: _Held = []
         self._size = 0
         self._runs: list[tuple[Path, TableSchema]] = []
         self._made = 0
+        self._pool = ThreadPoolExecutor(1)
+        self._spilling: Future[None] | None = None
         self.duplicates = 0
 
     def add(self, table: pa.Table, schema: TableSchema, latest: TableSchema) -> None:
@@ -60,20 +66,37 @@ class Runs:
         self._held.append((table, schema))
         self._size += table.nbytes
         if self._size > self._limit:
-            self._spill(latest)
+            self._wait()
+            self._spilling = self._pool.submit(self._spill, self._let_go(), latest)
+
+    def settle(self) -> None:
+        """No more rows will be added: what is being written is written, or has failed."""
+        self._pool.shutdown()
+
+    def discard(self) -> None:
+        """Hold nothing any longer, in memory and on disk."""
+        for path, _ in self._runs:
+            path.unlink()
+        self._let_go()
+        self._runs = []
 
     def fits(self, schema: TableSchema) -> bool:
         """Whether `tables(schema)` can be had."""
+        try:
+            self._wait()
+        except Unfit:
+            return False
         return all(fits(old, schema) for _, old in [*self._held, *self._runs])
 
     def tables(self, schema: TableSchema) -> Iterator[pa.Table]:
         """All rows in order, in tables of bounded size with all columns of `schema`. Raises `Unfit`, `Ambiguous`."""
+        self._wait()
         if not self._runs:
-            for piece in self._sorted(schema):
-                yield fit(piece, schema, schema, everything=True)
+            if self._held:
+                yield fit(self._sorted(self._let_go(), schema), schema, schema, everything=True)
             return
         if self._held:
-            self._spill(schema)
+            self._spill(self._let_go(), schema)
         while len(self._runs) > MERGED:
             oldest, self._runs = self._runs[:MERGED], self._runs[MERGED:]
             self._write(schema, self._merge(oldest, schema))
@@ -84,8 +107,17 @@ class Runs:
         for path, _ in self._runs:
             path.unlink()
 
-    def _spill(self, schema: TableSchema) -> None:
-        self._write(schema, self._sorted(schema))
+    def _wait(self) -> None:
+        spilling, self._spilling = self._spilling, None
+        if spilling is not None:
+            spilling.result()
+
+    def _let_go(self) -> _Held:
+        held, self._held, self._size = self._held, [], 0
+        return held
+
+    def _spill(self, held: _Held, schema: TableSchema) -> None:
+        self._write(schema, iter([self._sorted(held, schema)]))
 
     def _write(self, schema: TableSchema, tables: Iterator[pa.Table]) -> None:
         path = self._directory / f"run-{self._made:05d}"
@@ -99,22 +131,26 @@ class Runs:
         held = tuple(c for c in schema.columns if c.name in first.column_names)
         self._runs.append((path, replace(schema, columns=held)))
 
-    def _sorted(self, schema: TableSchema) -> Iterator[pa.Table]:
-        """What is held, in order, and held no longer."""
-        held, self._held, self._size = self._held, [], 0
-        if not held:
-            return
+    def _sorted(self, held: _Held, schema: TableSchema) -> pa.Table:
+        """These rows in order. Takes them out of the list, a column at a time, so that they are never there twice."""
         if not all(fits(old, schema) for _, old in held):
             raise Unfit
-        table = _together([fit(table, old, schema, everything=False) for table, old in held])
-        del held
-        order = self._sort(table)
-        step = max(1, len(order) // max(1, table.nbytes // (16 * _PIECE)))
-        for start in range(0, len(order), step):
-            yield table.take(order.slice(start, step))
+        tables = [fit(table, old, schema, everything=False) for table, old in held]
+        held.clear()
+        rest = pa.concat_tables(tables, promote_options="default")
+        del tables
+        order, pairs = self._sort(rest)
+        names, columns = rest.column_names, []
+        while rest.num_columns:
+            column = _pa.chunked_array([rest[0].combine_chunks()])
+            rest = rest.remove_column(0)
+            if not _alike(column, pairs):
+                raise Ambiguous
+            columns.append(column.take(order))
+        return pa.table(columns, names=names)
 
-    def _sort(self, table: pa.Table) -> Any:
-        """The places of the rows in order; of each key and sequence number the last."""
+    def _sort(self, table: pa.Table) -> tuple[Any, Any]:
+        """The places of the rows in order, of each key and sequence number the last; and those of pairs to be alike."""
         keys = table.select(self._order).combine_chunks()
         order: Any = pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in self._order])
         keys = keys.take(order)
@@ -122,13 +158,12 @@ class Runs:
         for name in self._order[:-1]:
             alike &= np.asarray(pc.equal(keys[name][:-1], keys[name][1:]))
         if not alike.any():
-            return order
+            return order, ()
         moments = np.asarray(keys[EVENT_TIME])
         doubtful = np.flatnonzero(alike & (moments[:-1] == moments[1:]))
-        if not table.take(order.take(_pa.array(doubtful))).equals(table.take(order.take(_pa.array(doubtful + 1)))):
-            raise Ambiguous
         self.duplicates += int(alike.sum())
-        return order.filter(_pa.array(np.append(~alike, True)))
+        pairs = order.take(_pa.array(doubtful)), order.take(_pa.array(doubtful + 1))
+        return order.filter(_pa.array(np.append(~alike, True))), pairs
 
     def _merge(self, runs: list[tuple[Path, TableSchema]], schema: TableSchema) -> Iterator[pa.Table]:
         """Up to the least of the last rows that are held of each run, all rows are there: they are sorted and given."""
@@ -150,7 +185,10 @@ class Runs:
                 ready.append(table.slice(0, count))
                 held[i] = table.slice(count) if count < table.num_rows else next(readers[i], None)
             together = _together(ready)
-            yield together.take(self._sort(together))
+            order, pairs = self._sort(together)
+            if not _alike(together, pairs):
+                raise Ambiguous
+            yield together.take(order)
 
     def _count(self, table: pa.Table, pivot: list[Any]) -> int:
         """The rows whose key and sequence number are not beyond `pivot`: the first ones, as the table is in order."""
@@ -159,6 +197,10 @@ class Runs:
             same = pc.and_(pc.equal(table[name], value), beyond)
             beyond = pc.or_(pc.greater(table[name], value), same)
         return table.num_rows - int(pc.sum(beyond).as_py())
+
+
+def _alike(rows: Any, pairs: Any) -> bool:
+    return not pairs or bool(rows.take(pairs[0]).equals(rows.take(pairs[1])))
 
 
 def _together(tables: list[pa.Table]) -> pa.Table:

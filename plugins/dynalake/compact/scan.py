@@ -27,8 +27,8 @@ VALUE, NONE = 1, 2
 """The states of a slot that was touched."""
 
 DEPTH = 64
-PAD = 16
-"""Bytes that must follow the text, the first of them a line break."""
+PADDING = b"\n" * 16
+"""What must follow the text: values are looked at without asking whether the text ends."""
 
 LENGTH_BITS, ESCAPED = 32, 63
 _NEAR = 6
@@ -298,8 +298,11 @@ def scan(text: Array, end: int, p: Program, slots: Slots, seen: Seen, rows: Rows
 
 
 @_compiled
-def gather(text: Array, words: Array, state: Array) -> tuple[Array, Array]:
-    """`(offsets, bytes)`: the pieces of text one after the other, without escapes; of slots without a value nothing."""
+def gather(text: Array, written: Array, words: Array, state: Array) -> tuple[Array, Array]:
+    """`(offsets, bytes)`: the pieces of text one after the other, without escapes; of slots without a value nothing.
+
+    What lies behind the text's end is in `written`.
+    """
     size = 0
     for i in range(len(words)):
         if state[i] == VALUE:
@@ -329,9 +332,14 @@ def gather(text: Array, words: Array, state: Array) -> tuple[Array, Array]:
                             c = np.uint8(12)
                     out[to] = c
                     to += 1
-            else:
+            elif start < len(text):
                 for j in range(length):
                     out[to + j] = text[start + j]
+                to += length
+            else:
+                start -= len(text)
+                for j in range(length):
+                    out[to + j] = written[start + j]
                 to += length
         offsets[i + 1] = to
     return offsets, out[:to]

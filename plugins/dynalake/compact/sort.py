@@ -16,6 +16,9 @@ from dynalake.compact.read import Record, RecordParser
 PARSED = 12
 """Bytes of memory per byte of JSON, for a parsed record and its line: measured on nested items, rounded up."""
 
+SHARE = 2
+"""A part of the memory that holds parsed records; the rest is for the rows that are made of them."""
+
 MERGED = 64
 """Runs that are merged at once: as many open files."""
 
@@ -26,7 +29,7 @@ class Sorter:
     def __init__(self, parse: RecordParser, directory: Path, memory_mb: int) -> None:
         self._parse = parse
         self._directory = directory
-        self._limit = memory_mb * (1 << 20) // PARSED
+        self._limit = memory_mb * (1 << 20) // SHARE // PARSED
         self._held: list[Record] = []
         self._size = 0
         self._runs: list[Path] = []

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dynalake.catalog.arrow import arrow_schema, converter
@@ -21,7 +22,9 @@ from dynalake.compact.read import Record
 
 _MB = 1 << 20
 _BATCH = 4 << 20  # bytes of lines whose records are held at once
-_DICTIONARY = 1 << 16  # bytes: a column whose values hardly repeat is smaller, and sooner written, without one
+_LEVEL = 2  # of zstd: what the levels above save is not worth their time
+_DICTIONARY = 1 << 20  # bytes
+_WORTH = 0.5  # a column has a dictionary where that takes less than this part of the values themselves
 
 
 class RowBatches:
@@ -62,10 +65,12 @@ def write_groups(
         # The next group is made while one is written.
         pending = iter(groups)
         group: pa.Table | None = next(pending, arrow.empty_table())
+        assert group is not None
+        repeating = [path for name in group.column_names for path in _repeating(name, group[name])]
         number = 0
         while group is not None:
             path = directory / f"part-{number:05d}.{options.format}"
-            with _open(path, arrow, options) as writer:
+            with _open(path, arrow, options, repeating) as writer:
                 while True:
                     following = pool.submit(next, pending, None)
                     writer.write(group)
@@ -124,7 +129,31 @@ def _per_row(schema: TableSchema) -> int:
     return 8 * len(schema.columns)
 
 
-def _open(path: Path, schema: pa.Schema, options: CompactOptions) -> Any:
+def _repeating(path: str, column: Any) -> Iterator[str]:
+    """The paths of those of a column's leaves that are smaller with a dictionary: their values repeat.
+
+    Without being told, the writer begins a dictionary for every column and goes on without one when it is too large.
+    """
+    chunk = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    match chunk:
+        case pa.StructArray():
+            for field, child in zip(chunk.type, chunk.flatten(), strict=True):
+                yield from _repeating(f"{path}.{field.name}", child)
+        case pa.MapArray():
+            yield from _repeating(f"{path}.key_value.key", chunk.keys)
+            yield from _repeating(f"{path}.key_value.value", chunk.items)
+        case pa.ListArray():
+            yield from _repeating(f"{path}.list.element", chunk.flatten())
+        case _:
+            values = len(chunk) - chunk.null_count
+            if values and not isinstance(chunk, pa.BooleanArray):
+                different: int = pc.count_distinct(chunk).as_py()
+                plain, entries = chunk.nbytes, different * chunk.nbytes / values
+                if entries < _DICTIONARY and entries + values * different.bit_length() / 8 < plain * _WORTH:
+                    yield path
+
+
+def _open(path: Path, schema: pa.Schema, options: CompactOptions, repeating: list[str]) -> Any:
     if options.format == "orc":
         from pyarrow import orc
 
@@ -136,7 +165,8 @@ def _open(path: Path, schema: pa.Schema, options: CompactOptions) -> Any:
         schema,
         version="2.6",
         compression=compression,
-        compression_level=3 if options.codec == "zstd" else None,
+        compression_level=_LEVEL if options.codec == "zstd" else None,
+        use_dictionary=repeating,
         dictionary_pagesize_limit=_DICTIONARY,
         store_schema=False,
         write_statistics=True,

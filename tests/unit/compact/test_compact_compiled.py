@@ -25,7 +25,7 @@ from dynalake.catalog.raw import RawObject, parse_line
 from dynalake.catalog.schema import TableSchema
 from dynalake.catalog.types import Type
 from dynalake.clients import Clients
-from dynalake.compact import blocks, columns, runs
+from dynalake.compact import blocks, columns, runs, scan
 from dynalake.compact.compiled import UNDECIDED, read_compiled
 from dynalake.compact.convert import compact_day
 from dynalake.compact.exact import read_exactly
@@ -198,7 +198,7 @@ def test_no_line_is_odd_once_its_types_are_known() -> None:
     seen: dict[str, Type] = {}
     for line in lines:
         observe_record(seen, parse_line(line.encode()), 100)
-    text = "".join(f"{line}\n" for line in lines).encode()
+    text = "".join(f"{line}\n" for line in lines).encode() + scan.PADDING
     (chunk,) = columns.ColumnReader(TableSchema.of_key(KEY).widen(seen), 100).read(text)
     assert (chunk.odd, chunk.table.num_rows, chunk.observed) == ([], 300, seen)
 
