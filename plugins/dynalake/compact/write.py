@@ -66,7 +66,8 @@ def write_groups(
         pending = iter(groups)
         group: pa.Table | None = next(pending, arrow.empty_table())
         assert group is not None
-        repeating = [path for name in group.column_names for path in _repeating(name, group[name])]
+        columns = group.column_names if options.format == "parquet" else ()
+        repeating = [path for name in columns for path in _repeating(name, group[name].combine_chunks())]
         number = 0
         while group is not None:
             path = directory / f"part-{number:05d}.{options.format}"
@@ -129,31 +130,37 @@ def _per_row(schema: TableSchema) -> int:
     return 8 * len(schema.columns)
 
 
-def _repeating(path: str, column: Any) -> Iterator[str]:
+def _repeating(path: str, values: Any) -> Iterator[str]:
     """The paths of those of a column's leaves that are smaller with a dictionary: their values repeat.
 
     Without being told, the writer begins a dictionary for every column and goes on without one when it is too large.
+    Nothing counts here but the values, so that either reader's rows give the same bytes.
     """
-    chunk = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    match chunk:
+    match values:
         case pa.StructArray():
-            for field, child in zip(chunk.type, chunk.flatten(), strict=True):
+            for field, child in zip(values.type, values.flatten(), strict=True):
                 yield from _repeating(f"{path}.{field.name}", child)
         case pa.MapArray():
-            yield from _repeating(f"{path}.key_value.key", chunk.keys)
-            yield from _repeating(f"{path}.key_value.value", chunk.items)
+            start, end = values.offsets[0].as_py(), values.offsets[-1].as_py()
+            yield from _repeating(f"{path}.key_value.key", values.keys[start:end])
+            yield from _repeating(f"{path}.key_value.value", values.items[start:end])
         case pa.ListArray():
-            yield from _repeating(f"{path}.list.element", chunk.flatten())
+            yield from _repeating(f"{path}.list.element", values.flatten())
+        case pa.BooleanArray():
+            pass
         case _:
-            values = len(chunk) - chunk.null_count
-            if values and not isinstance(chunk, pa.BooleanArray):
-                different: int = pc.count_distinct(chunk).as_py()
-                plain, entries = chunk.nbytes, different * chunk.nbytes / values
-                if entries < _DICTIONARY and entries + values * different.bit_length() / 8 < plain * _WORTH:
-                    yield path
+            count = len(values) - values.null_count
+            different: int = pc.count_distinct(values).as_py()
+            if pa.types.is_string(values.type):
+                plain = 4 * count + (pc.sum(pc.binary_length(values)).as_py() or 0)
+            else:
+                plain = values.type.bit_width // 8 * count
+            entries = different * plain / max(1, count)
+            if entries < _DICTIONARY and entries + count * different.bit_length() / 8 < plain * _WORTH:
+                yield path
 
 
-def _open(path: Path, schema: pa.Schema, options: CompactOptions, repeating: list[str]) -> Any:
+def _open(path: Path, schema: pa.Schema, options: CompactOptions, repeating: Any) -> Any:
     if options.format == "orc":
         from pyarrow import orc
 
