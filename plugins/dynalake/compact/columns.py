@@ -238,7 +238,8 @@ class _Filled:
 
     def _piece(self, word: int) -> str:
         start, length = word & 0xFFFFFFFF, word >> scan.LENGTH_BITS & 0x7FFFFFFF
-        return self._text[start : start + length].tobytes().decode()  # type: ignore[no-any-return]
+        text, start = (self._text, start) if start < len(self._text) else (self._written, start - len(self._text))
+        return text[start : start + length].tobytes().decode()  # type: ignore[no-any-return]
 
     def _fix(self, fixes: Any) -> None:
         """Texts that have to be written anew lie behind the text's end."""

@@ -85,12 +85,15 @@ def reorder(
     spill.mkdir()
     places = [f"{what} {name}" for name in columns for what in ("null", "value")]
     runs = Runs(schema, spill, options.memory_mb, places)
-    for table in tables:
-        for name in columns:
-            # Comparisons know no nulls.
-            table = table.append_column(f"null {name}", pc.is_null(table[name]))
-            table = table.append_column(f"value {name}", _without_nulls(table[name]))
-        runs.add(table, schema, schema)
+    try:
+        for table in tables:
+            for name in columns:
+                # Comparisons know no nulls.
+                table = table.append_column(f"null {name}", pc.is_null(table[name]))
+                table = table.append_column(f"value {name}", _without_nulls(table[name]))
+            runs.add(table, schema, schema)
+    finally:
+        runs.settle()
     yield from runs.tables(schema)
 
 
