@@ -85,7 +85,7 @@ class Writer:
     times: Callable[[Random], Item] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.times = self.random.choice((_milliseconds, _microseconds, _iso, _any_time))
+        self.times = self.random.choice((_milliseconds, _microseconds, _iso, _any_time, _ahead))
 
     def write(self) -> None:
         dynamodb: Any = self.clients.dynamodb
@@ -237,7 +237,7 @@ def _back_fill(clients: Clients, names: TableNames, method: str, random: Random)
         names,
         run="first",
         method=method,
-        updated_before=load_hand_off(clients, names).at.isoformat(),
+        hand_off=load_hand_off(clients, names).at.isoformat(),
         segments=random.randint(1, 4),
         max_read_capacity=random.choice((0, 500)),
         consistent=random.random() < 0.5,
@@ -399,3 +399,10 @@ def _iso(random: Random) -> Item:
 
 def _any_time(random: Random) -> Item:
     return random.choice((_milliseconds, _microseconds, _iso))(random)
+
+
+def _ahead(random: Random) -> Item:
+    """Now and then a time that is not yet: it says nothing of when the item was written."""
+    if random.random() < 0.7:
+        return _any_time(random)
+    return {"S": (datetime.now(UTC) + timedelta(days=400)).isoformat()}

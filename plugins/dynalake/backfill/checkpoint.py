@@ -14,19 +14,23 @@ from dynalake.names import TableNames
 
 @dataclass(frozen=True)
 class Counts:
-    """What happened to the items that were read. `kept` includes `kept_without`, `filtered` `filtered_without`."""
+    """What happened to the items that were read.
+
+    `kept` includes `kept_without` and `kept_future`, `filtered` includes `filtered_without`.
+    """
 
     read: int = 0
     kept: int = 0
     filtered: int = 0
     kept_without: int = 0
     filtered_without: int = 0
+    kept_future: int = 0
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(*(mine + theirs for mine, theirs in zip(self.values(), other.values(), strict=True)))
 
     def values(self) -> tuple[int, ...]:
-        return self.read, self.kept, self.filtered, self.kept_without, self.filtered_without
+        return self.read, self.kept, self.filtered, self.kept_without, self.filtered_without, self.kept_future
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def convert_group(
     lines = read_files(clients, names, groups[segment], skip=checkpoint.counts.read)
     items: Iterator[Any] = lines
     if plan.window is None:
-        step = Step(plan, key, snapshot_encoder(plan))
+        step = Step(plan, key, snapshot_encoder(plan), found.exported_at)
         items = (_item(*line) for line in lines)
     else:
         wanted = wanted_numbers(key, read_files(clients, names, groups[segment]))

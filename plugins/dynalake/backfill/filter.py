@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal
@@ -51,6 +51,7 @@ class Outcome(Enum):
 
     KEPT = "kept"
     KEPT_WITHOUT = "kept_without"
+    KEPT_FUTURE = "kept_future"
     FILTERED = "filtered"
     FILTERED_WITHOUT = "filtered_without"
 
@@ -62,11 +63,16 @@ class UpdatedBefore:
     `missing` says what happens to an item without the attribute, or with an explicit NULL in it: `keep` or `drop`.
     `attribute` may be a document path as DynamoDB writes it, `a.b[0].c`; an attribute whose own name is the whole
     path goes before it.
+
+    `read_at` (microseconds) is given where the stream has what was written at or after the cutoff. An item whose time
+    is later than its reading was not written then, so its time does not say that the stream has it: it is kept. One
+    that the stream has too loses to the stream's change.
     """
 
     attribute: str
     cutoff: int
     missing: Missing = "keep"
+    read_at: Callable[[], int] | None = None
 
     def decide(self, item: Mapping[str, Any], key_names: tuple[str, ...] = ()) -> Outcome:
         """The outcome for one item (`{name: attribute value}`).
@@ -88,7 +94,10 @@ class UpdatedBefore:
                 attribute=self.attribute,
                 key=key,
             )
-        return Outcome.KEPT if moment < self.cutoff else Outcome.FILTERED
+        if moment < self.cutoff:
+            return Outcome.KEPT
+        future = self.read_at is not None and moment > self.read_at()
+        return Outcome.KEPT_FUTURE if future else Outcome.FILTERED
 
     def _find(self, item: Mapping[str, Any]) -> Mapping[str, Any] | None:
         found: Mapping[str, Any] | None = item.get(self.attribute)

@@ -59,6 +59,7 @@ class Ledger:
             "filtered": total.filtered,
             "kept_without": total.kept_without,
             "filtered_without": total.filtered_without,
+            "kept_future": total.kept_future,
             "objects": len(self.parts),
             "bytes": self.bytes,
             **({} if self.groups is None else {"manifest": self.groups.items, "files": self.groups.count}),
@@ -73,6 +74,8 @@ class Ledger:
             f"{total.filtered:,}; {total.kept_without:,} kept and {total.filtered_without:,} dropped without a time. "
             f"{len(self.parts):,} objects, {self.bytes:,} bytes."
         )
+        if total.kept_future:
+            text += f" {total.kept_future:,} kept with a time after their reading."
         if self.groups is not None:
             text += f" The export's manifests: {self.groups.items:,} items in {self.groups.count:,} files."
         if self.plan.window is not None:
@@ -86,10 +89,20 @@ class Ledger:
             _row(name, s.counts, len(s.parts), s.bytes) for name, s in zip(self._names(), self.segments, strict=True)
         ]
         rows.append(_row("**total**", self.total, len(self.parts), self.bytes))
-        head = ["segment", "read", "= kept", "+ filtered", f"kept {without}", f"dropped {without}", "objects", "bytes"]
+        head = [
+            "segment",
+            "read",
+            "= kept",
+            "+ filtered",
+            f"kept {without}",
+            f"dropped {without}",
+            "kept with a future time",
+            "objects",
+            "bytes",
+        ]
         rule = "|---|" + "---:|" * (len(head) - 1)
         about = f"Backfill of `{self.plan.table}`, run `{self.plan.run}`, method {self.plan.method}"
-        if self.plan.filter:
+        if self.plan.filters:
             about += f", `{self.plan.updated_at_attribute}` before {self.plan.updated_before}"
         if self.groups is not None:
             about += (
@@ -166,8 +179,11 @@ def strays(ledger: Ledger, listed: Sequence[ListedObject]) -> list[str]:
 def _failed_counts(what: str, counts: Counts) -> Iterator[str]:
     if counts.read != counts.kept + counts.filtered:
         yield f"{what}: read {counts.read:,} ≠ kept {counts.kept:,} + filtered {counts.filtered:,}"
-    if counts.kept_without > counts.kept:
-        yield f"{what}: {counts.kept_without:,} kept without a time, of {counts.kept:,} kept"
+    if counts.kept_without + counts.kept_future > counts.kept:
+        yield (
+            f"{what}: {counts.kept_without:,} kept without a time and {counts.kept_future:,} with a future one, "
+            f"of {counts.kept:,} kept"
+        )
     if counts.filtered_without > counts.filtered:
         yield f"{what}: {counts.filtered_without:,} dropped without a time, of {counts.filtered:,} filtered"
 

@@ -37,6 +37,7 @@ class BackfillPlan:
 
     `updated_before` is ISO-8601 in UTC with microseconds, or empty where nothing is filtered; `read_at_ms` is the
     `__event_time` of every record; `max_read_capacity` is units/s over all segments together, 0 for no limit.
+    `keeps_future` says that the stream has what is filtered, so that an item with a time after its reading is kept.
     """
 
     table: str
@@ -57,13 +58,26 @@ class BackfillPlan:
     estimated_seconds: int
     keep_export: bool = False
     window: Window | None = None
+    keeps_future: bool = False
 
     @property
-    def filter(self) -> UpdatedBefore | None:
-        """The filter, or None where every item is kept."""
-        if not self.updated_before or not self.updated_at_attribute:
+    def filters(self) -> bool:
+        """Whether items are left out by their time."""
+        return bool(self.updated_before and self.updated_at_attribute)
+
+    def filter(self, exported_at: int | None = None) -> UpdatedBefore | None:
+        """The filter, or None where all is kept. `exported_at`: the moment that an export shows (ms), else now."""
+        if not self.filters:
             return None
-        return UpdatedBefore(self.updated_at_attribute, parse_cutoff(self.updated_before), self.missing)
+        cutoff = parse_cutoff(self.updated_before)
+        if not self.keeps_future:
+            return UpdatedBefore(self.updated_at_attribute, cutoff, self.missing)
+        exported = None if exported_at is None else exported_at * 1000
+
+        def read_at() -> int:
+            return of_datetime(datetime.now(UTC)) if exported is None else exported
+
+        return UpdatedBefore(self.updated_at_attribute, cutoff, self.missing, read_at)
 
     @property
     def target_text_bytes(self) -> float:
@@ -96,7 +110,7 @@ class BackfillPlan:
         rows = {
             "method": self.method,
             **({} if self.window is None else {"changes": " to ".join(to_iso(m * 10**6) for m in self.window)}),
-            "keeps": f"`{self.updated_at_attribute}` before {self.updated_before}" if self.filter else "every item",
+            "keeps": f"`{self.updated_at_attribute}` before {self.updated_before}" if self.filters else "every item",
             "segments": f"{self.segments:,}" if self.segments else "by the export's size",
             "read limit": f"{self.max_read_capacity:,.10g} units/s" if self.max_read_capacity else "none",
             "items (estimate)": f"{self.estimated_items:,}",
@@ -127,6 +141,7 @@ def plan_backfill(
     method: str = "auto",
     updated_at_attribute: str = "updatedAt",
     updated_before: str = "",
+    hand_off: str = "",
     missing: str = "keep",
     segments: int = 0,
     max_read_capacity: int = 0,
@@ -143,8 +158,10 @@ def plan_backfill(
 ) -> BackfillPlan:
     """Decide what the run does and store it as `plan.json`; a dry run stores nothing.
 
-    `run` is the Airflow run id; `updated_before` the cutoff (the caller puts the hand-off time in where the user gave
-    none; empty keeps every item); `segments` 0 follows from the table's size; `target_mb` is an object's gzipped size.
+    `run` is the Airflow run id; `updated_before` the cutoff, taken literally; without one it is the time of the
+    `hand_off`, after which the stream has what is written, and without both every item is kept. `segments` 0 follows
+    from the table's size; `target_mb` is an object's gzipped size.
+
     A plan that is already stored for this run is returned as it is, so a retry has the same cutoff and read time.
 
     `method` `auto` is `export` where point-in-time recovery is on (`enable_pitr` turns it on), else `scan`. An
@@ -173,7 +190,8 @@ def plan_backfill(
         method=chosen,
         window=plan_window(window_from, window_to, recovery) if incremental and recovery else None,
         keep_export=keep_export,
-        cutoff=to_iso(parse_cutoff(updated_before)) if updated_before and updated_at_attribute else "",
+        cutoff=to_iso(parse_cutoff(updated_before or hand_off)) if updated_before or hand_off else "",
+        keeps_future=not updated_before,
         updated_at_attribute=updated_at_attribute,
         missing=cast("Missing", missing),
         segments=segments,
@@ -213,6 +231,7 @@ def draft(
     window: Window | None,
     keep_export: bool,
     cutoff: str,
+    keeps_future: bool,
     updated_at_attribute: str,
     missing: Missing,
     segments: int,
@@ -236,7 +255,8 @@ def draft(
         segments=segments,
         updated_at_attribute=updated_at_attribute,
         # What changed in a window is brought in whole.
-        updated_before="" if window else cutoff,
+        updated_before=cutoff if updated_at_attribute and not window else "",
+        keeps_future=keeps_future,
         missing=missing,
         read_at_ms=read_at_ms,
         consistent=consistent,

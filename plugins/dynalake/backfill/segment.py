@@ -26,6 +26,7 @@ from dynalake.record.key import ItemKey
 OPERATION = "SNAPSHOT"
 # A checkpoint comes with each object; where the filter drops everything there is none, so then after this many items.
 DROPPED_ITEMS = 100_000
+_KEPT = (Outcome.KEPT, Outcome.KEPT_WITHOUT, Outcome.KEPT_FUTURE)
 
 Item = Mapping[str, Any]
 
@@ -40,6 +41,7 @@ class SegmentResult:
     filtered: int
     kept_without: int
     filtered_without: int
+    kept_future: int
     objects: int
     bytes: int
     finished: bool
@@ -65,6 +67,8 @@ class Step:
     plan: BackfillPlan
     key: ItemKey
     encode: Callable[[Any], str]
+    exported_at: int | None = None
+    """The moment that an export shows the table at, in milliseconds; None where items are read now."""
     keyed: Callable[[Any], Item] = lambda item: item
 
     def next_part(
@@ -73,13 +77,14 @@ class Step:
         """Write one more part from `items` and return the checkpoint after it."""
         plan = self.plan
         outcomes = dict.fromkeys(Outcome, 0)
-        decide = plan.filter.decide if plan.filter else None
+        wanted = plan.filter(self.exported_at)
+        decide = wanted.decide if wanted else None
         last: Item | None = None
         with Part() as part:
             for item in items:
                 outcome = decide(item, self.key.names) if decide else Outcome.KEPT
                 outcomes[outcome] += 1
-                if outcome in (Outcome.KEPT, Outcome.KEPT_WITHOUT):
+                if outcome in _KEPT:
                     part.add(self.encode(item))
                 full = part.size >= plan.target_bytes or part.text_size >= plan.target_text_bytes
                 if full or (not part.items and sum(outcomes.values()) >= DROPPED_ITEMS):
@@ -87,10 +92,11 @@ class Step:
                     break
             counts = Counts(
                 read=sum(outcomes.values()),
-                kept=outcomes[Outcome.KEPT] + outcomes[Outcome.KEPT_WITHOUT],
+                kept=sum(outcomes[each] for each in _KEPT),
                 filtered=outcomes[Outcome.FILTERED] + outcomes[Outcome.FILTERED_WITHOUT],
                 kept_without=outcomes[Outcome.KEPT_WITHOUT],
                 filtered_without=outcomes[Outcome.FILTERED_WITHOUT],
+                kept_future=outcomes[Outcome.KEPT_FUTURE],
             )
             written = _store(clients, names, plan, checkpoint, part) if part.items else None
         return checkpoint.advanced(counts, written, last)

@@ -62,6 +62,15 @@ def test_every_item_arrives_once_as_a_snapshot_record(world: World) -> None:
     assert committed.ledger.plan.method == "export"
 
 
+def test_an_item_with_a_time_after_the_export_is_kept(world: World) -> None:
+    """What counts is the moment that the export shows, not when its files are read."""
+    items = receipts(4, updated={0: {"S": "2019-05-25T12:00:00Z"}, 1: {"S": "2019-05-25T12:00:01Z"}, 2: NEW})
+    options: dict[str, Any] = {"hand_off": "2019-05-25T11:00:00Z"}
+    committed = backfill_exported(world.clients(FakeExports(items, world.s3)), world.names, **options)
+    counts = committed.to_json()
+    assert (counts["kept"], counts["filtered"], counts["kept_future"]) == (3, 1, 2)
+
+
 @pytest.mark.parametrize("after", [False, True], ids=["before the call", "after the call"])
 def test_killed_at_every_step_and_retried_gives_the_same_lake(world: World, after: bool) -> None:
     items = receipts(5, updated={0: OLD, 3: NEW})

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dynalake.backfill.checkpoint import Checkpoint, checkpoint_key, load_checkpoint
+from dynalake.backfill.checkpoint import Checkpoint, Counts, checkpoint_key, load_checkpoint
 from dynalake.backfill.commit import commit_backfill
 from dynalake.backfill.ledger import Ledger, failed_sums
 from dynalake.backfill.objects import ListedObject
@@ -43,6 +43,7 @@ def test_every_item_arrives_once_as_a_snapshot_record(world: World, run_backfill
         "filtered": 0,
         "kept_without": 0,
         "filtered_without": 0,
+        "kept_future": 0,
         "objects": len(world.objects("dynamodb/json/")),
         "bytes": sum(map(len, world.objects("dynamodb/json/").values())),
         "location": f"s3://{world.names.lake.bucket}/dynamodb/json/RECEIPTS/dt=00000000/manual__1/",
@@ -59,6 +60,22 @@ def test_the_same_run_twice_changes_nothing(world: World, run_backfill: RunBackf
     assert run_backfill(table).previous == world.catalog["location"]
     assert world.lake() == before
     assert len(table.requests) == scans
+
+
+FUTURE = {"S": "2999-01-01T00:00:00Z"}
+
+
+def test_a_time_after_the_reading_says_nothing_of_the_stream(world: World, run_backfill: RunBackfill) -> None:
+    items = receipts(9, updated={0: OLD, 1: NEW, 2: FUTURE, 3: FUTURE})
+    by_hand_off = run_backfill(FakeTable(items), run="one", hand_off=CUTOFF).ledger
+    assert sorted(record["id"] for record in world.visible()) == [i["id"]["S"] for n, i in enumerate(items) if n != 1]
+    assert by_hand_off.total == Counts(read=9, kept=8, filtered=1, kept_without=5, kept_future=2)
+    assert "2 kept with a time after their reading" in by_hand_off.note()
+    assert by_hand_off.plan.updated_before == "2019-05-25T12:00:00.000000Z"
+    # A cutoff of one's own is taken at its word.
+    literally = run_backfill(FakeTable(items), run="two", hand_off=CUTOFF, updated_before=CUTOFF).ledger
+    assert literally.total == Counts(read=9, kept=6, filtered=3, kept_without=5)
+    assert "after their reading" not in literally.note()
 
 
 def test_the_bytes_do_not_depend_on_pages_or_pace(world: World, run_backfill: RunBackfill) -> None:
@@ -169,9 +186,9 @@ def test_items_of_400_kb(world: World, run_backfill: RunBackfill) -> None:
 def test_the_filter_and_its_counts(world: World, run_backfill: RunBackfill) -> None:
     items = receipts(90, updated={n: (OLD if n % 3 == 0 else NEW) for n in range(60)})
     ledger = run_backfill(FakeTable(items), updated_before=CUTOFF).ledger
-    assert ledger.total.values() == (90, 50, 40, 30, 0)
+    assert ledger.total.values() == (90, 50, 40, 30, 0, 0)
     ledger = run_backfill(FakeTable(items), updated_before=CUTOFF, missing="drop", run="again").ledger
-    assert ledger.total.values() == (90, 20, 70, 0, 30)
+    assert ledger.total.values() == (90, 20, 70, 0, 30, 0)
     assert {record["id"] for record in world.visible()} == {f"r-{n:05d}" for n in range(0, 60, 3)}
     assert "| **total** | 90 | 20 | 70 | 0 | 30 |" in ledger.markdown()
 
@@ -229,6 +246,9 @@ def test_the_sums_that_fail_are_named(world: World, run_backfill: RunBackfill) -
     assert "segment 0: read 1 ≠ kept" in failed
     assert "total: read" in failed
     assert "1,000,000 kept without a time" in failed
+    wrong = replace(first, counts=replace(first.counts, kept_future=10**6))
+    failed = "; ".join(failed_sums(Ledger(ledger.plan, (wrong, ledger.segments[1])), listed))
+    assert "0 kept without a time and 1,000,000 with a future one" in failed
     lost = replace(first, parts=first.parts[1:])
     assert "but its objects hold" in "; ".join(failed_sums(Ledger(ledger.plan, (lost, ledger.segments[1])), listed))
     assert "segments 0 to 1 planned, [0] found" in "; ".join(failed_sums(Ledger(ledger.plan, (first,)), listed))

@@ -37,7 +37,8 @@ def backfill_parameters() -> dict[str, Param]:
             type=["null", "string"],
             format="date-time",
             title="Updated before",
-            description_md="Items written at or after this moment are left to the stream. Empty: the hand-off time.",
+            description_md="Items whose time is at or after this moment are left out. Empty: the hand-off time, after "
+            "which the stream has them; items with a time after their reading are then kept.",
             section=RUN,
         ),
         "missing_updated_at": Param(
