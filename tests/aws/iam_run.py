@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import pyarrow.parquet as pq
 
 from dynalake.backfill.commit import commit_backfill
 from dynalake.backfill.convert import convert_group
@@ -51,6 +54,7 @@ ACCOUNT = "000000000000"
 # Not the default: a grant that names that one would be seen.
 PREFIX = "lake/raw"
 AIRFLOW = Path("infra/cloudformation/airflow.yaml")
+REDSHIFT = Path("infra/cloudformation/redshift.yaml")
 
 
 @dataclass
@@ -67,6 +71,8 @@ class Secured:
     """Logical names of the roles to their own: `DagRole`, `DeployRole`, later `Role` and `FirehoseRole`."""
     policies: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
     """What each role was granted."""
+    spectrum: Clients | None = None
+    """Redshift's role, once it is there."""
     boundaries: Mapping[str, str] = field(default_factory=dict)
     """The boundary's ARN of each role that a stack made."""
 
@@ -183,6 +189,63 @@ def compact(dag: Clients, names: TableNames, now: datetime, days: tuple[str, ...
     delete_runs(dag, names, options.superseded_after_hours, now)
     delete_raw(dag, names, options, 1, now)
     return sum(one.rows for one in converted)
+
+
+def redshift_role(here: Secured) -> Clients:
+    """Deploy the role for Redshift Spectrum as an administrator, once; clients in it.
+
+    Only Redshift may take it, and it is not here: the administrator lets the account take it, too.
+    """
+    stack = f"{here.lake.environment}-redshift"
+    given = {"Environment": here.lake.environment, "Prefix": PREFIX, "KmsKeyArn": here.given["kms_key_arn"]}
+    here.root.cloudformation.create_stack(
+        StackName=stack,
+        TemplateBody=REDSHIFT.read_text(encoding="utf-8"),
+        Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in given.items()],
+        Capabilities=["CAPABILITY_IAM"],
+    )
+    here.root.cloudformation.get_waiter("stack_create_complete").wait(StackName=stack, WaiterConfig={"Delay": 1})
+    made = roles_of(here.root, stack)
+    here.roles = {**here.roles, **made}
+    iam: Any = here.root._make("iam")
+    role = iam.get_role(RoleName=made["SpectrumRole"])["Role"]
+    (trusted,) = role["AssumeRolePolicyDocument"]["Statement"]
+    assert set(trusted["Principal"]["Service"]) == {"redshift.amazonaws.com", "redshift-serverless.amazonaws.com"}
+    assert set(trusted["Principal"]) == {"Service"}
+    also = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "Action": "sts:AssumeRole"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [trusted, also]})
+    iam.update_assume_role_policy(RoleName=made["SpectrumRole"], PolicyDocument=document)
+    taken = here.root.sts.assume_role(RoleArn=role["Arn"], RoleSessionName="redshift")["Credentials"]
+    return clients_with(here.aws, taken["AccessKeyId"], taken["SecretAccessKey"], taken["SessionToken"])
+
+
+def read_as_redshift(spectrum: Clients, names: TableNames) -> tuple[int, int]:
+    """What Redshift asks for a query of each table: the catalog, then every object; the rows of both."""
+    glue, s3, lake = spectrum.glue, spectrum.s3, names.lake
+    glue.get_database(Name=lake.database)
+    there = {table["Name"] for table in glue.get_tables(DatabaseName=lake.database)["TableList"]}
+    assert {names.parquet_table, names.json_table} <= there
+    s3.get_bucket_location(Bucket=lake.bucket)
+    rows = []
+    for table in (names.parquet_table, names.json_table):
+        where: Any = {"DatabaseName": lake.database, "TableName": table}
+        glue.get_table(DatabaseName=lake.database, Name=table)
+        partitions = glue.get_partitions(**where)["Partitions"]
+        days: Any = [{"Values": p["Values"]} for p in partitions]
+        assert glue.get_partition(**where, PartitionValues=partitions[0]["Values"])["Partition"]["Values"]
+        assert len(glue.batch_get_partition(**where, PartitionsToGet=days)["Partitions"]) == len(partitions)
+        count = 0
+        for partition in partitions:
+            prefix = partition["StorageDescriptor"]["Location"].removeprefix(f"s3://{lake.bucket}/")
+            for entry in s3.list_objects_v2(Bucket=lake.bucket, Prefix=prefix).get("Contents", []):
+                body = s3.get_object(Bucket=lake.bucket, Key=entry["Key"])["Body"].read()
+                if table == names.parquet_table:
+                    count += pq.read_metadata(io.BytesIO(body)).num_rows
+                else:
+                    text = gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body
+                    count += sum(json.loads(line)["__operation"] != "CANARY" for line in text.splitlines())
+        rows.append(count)
+    return rows[0], rows[1]
 
 
 def watch(dag: Clients, names: TableNames, now: datetime) -> TableStatus:

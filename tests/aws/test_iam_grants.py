@@ -36,6 +36,8 @@ from tests.aws.iam_run import (
     back_fill,
     compact,
     policies_of,
+    read_as_redshift,
+    redshift_role,
     roles_of,
     secure,
     set_up_secured,
@@ -72,10 +74,12 @@ NOT_SHOWN = {
         "s3:ListBucketMultipartUploads": "Firehose's own list",
         "logs:PutLogEvents": "Firehose writes its log when a delivery fails; the local one has no log",
     },
+    "SpectrumRole": {},
     "DagRole": {
         "s3:AbortMultipartUpload": "boto3 gives up an upload in parts with it, of a file over 8 MB",
     },
 }
+ROLES = ("DagRole", "DeployRole", "Role", "FirehoseRole", "SpectrumRole")
 # Every statement whose resource is "*" alone, by its Sid, and why it cannot be less.
 WILDCARDS = {
     "ListTableStreams": "dynamodb:ListStreams has no resource",
@@ -168,6 +172,10 @@ def run(here: Secured) -> None:
         assert list_objects(dag, names, names.snapshot_run("run-export"))
         assert compact(dag, names, datetime.now(UTC) + timedelta(days=2)) == 60
         assert not list_objects(dag, names, names.snapshot_run("run-export")), "the snapshot is another run's"
+        if here.spectrum is None:
+            here.spectrum = redshift_role(here)
+        # The raw objects have a change that arrived twice as often as it did.
+        assert read_as_redshift(here.spectrum, names)[0] == 60
         # A type that becomes wider, and a version that is superseded and removed in its time.
         root.dynamodb.put_item(TableName=table, Item={"id": {"S": "1"}, "n": {"S": "wide"}})
         # The snapshot's records have one sequence number for all.
@@ -242,16 +250,11 @@ def used(here: Secured, role: str) -> list[dict[str, Any]]:
 
 
 def test_nothing_that_a_role_did_was_denied(ran: Secured) -> None:
-    denied = [
-        one
-        for role in ("DagRole", "DeployRole", "Role", "FirehoseRole")
-        for one in used(ran, role)
-        if one["decision"] != "Allow"
-    ]
+    denied = [one for role in ROLES for one in used(ran, role) if one["decision"] != "Allow"]
     assert denied == []
 
 
-@pytest.mark.parametrize("role", ["DagRole", "DeployRole", "Role", "FirehoseRole"])
+@pytest.mark.parametrize("role", ROLES)
 def test_a_role_was_granted_nothing_that_it_did_not_use(ran: Secured, role: str) -> None:
     done = used(ran, role)
     unused = []
@@ -267,13 +270,13 @@ def test_a_role_was_granted_nothing_that_it_did_not_use(ran: Secured, role: str)
     assert unused == []
 
 
-@pytest.mark.parametrize("role", ["DagRole", "DeployRole", "Role", "FirehoseRole"])
+@pytest.mark.parametrize("role", ROLES)
 def test_what_local_aws_cannot_show_is_granted_and_not_shown(ran: Secured, role: str) -> None:
     granted = {action for statement in ran.policies[role] for action in statement["Action"]}
     assert set(NOT_SHOWN[role]) <= granted
 
 
-@pytest.mark.parametrize("role", ["DagRole", "DeployRole", "Role", "FirehoseRole"])
+@pytest.mark.parametrize("role", ROLES)
 def test_a_wildcard_has_a_stated_reason(ran: Secured, role: str) -> None:
     for statement in ran.policies[role]:
         assert not [action for action in statement["Action"] if "*" in action]
@@ -319,6 +322,32 @@ def test_the_dags_cannot_deploy_with_their_own_permissions(ran: Secured) -> None
     for call in calls:
         with pytest.raises(ClientError, match=r"(?i)not authorized|AccessDenied|Forbidden"):
             call()
+
+
+def test_redshift_reads_the_tables_and_nothing_else(ran: Secured) -> None:
+    """What it reads is in the run (`read_as_redshift`); here is what it must not: other folders, and any change."""
+    spectrum: Any = ran.spectrum
+    bucket, database, names = ran.lake.bucket, ran.lake.database, ran.lake.table("SECURED-kinesis")
+    raw = f"{names.raw_day('20190525')}1.gz"
+    calls: list[Callable[[], Any]] = [
+        lambda: spectrum.s3.get_object(Bucket=bucket, Key=names.compaction_state("20190525") + "x.json"),
+        lambda: spectrum.s3.get_object(Bucket=bucket, Key=names.rejected("forwarder") + "x.jsonl"),
+        lambda: spectrum.s3.get_object(Bucket=bucket, Key="athena-results/somebody.csv"),
+        lambda: spectrum.s3.put_object(Bucket=bucket, Key=raw, Body=b""),
+        lambda: spectrum.s3.delete_object(Bucket=bucket, Key=raw),
+        lambda: spectrum.s3.list_objects_v2(Bucket="access-logs"),
+        lambda: spectrum.glue.delete_table(DatabaseName=database, Name=names.parquet_table),
+        lambda: spectrum.glue.create_table(DatabaseName=database, TableInput={"Name": "x"}),
+        lambda: spectrum.glue.delete_partition(
+            DatabaseName=database, TableName=names.parquet_table, PartitionValues=["00000000"]
+        ),
+        lambda: spectrum.glue.get_tables(DatabaseName="dynalake_other"),
+        lambda: spectrum.ssm.get_parameter(Name=ran.lake.lake_parameter),
+        lambda: spectrum.dynamodb.scan(TableName="SECURED-kinesis"),
+    ]
+    for number, call in enumerate(calls):
+        with pytest.raises(ClientError, match=r"(?i)not authorized|AccessDenied|Forbidden"):
+            pytest.fail(f"{number}: {call()}")
 
 
 def test_the_roles_are_bounded(ran: Secured) -> None:

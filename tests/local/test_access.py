@@ -197,3 +197,14 @@ def test_cloudformation_acts_in_the_role_that_it_was_handed(
     used = [one for one in enforced.call("GET", "/_dynalake/actions") if one["role"] == name]
     denied = {one["resource"] for one in used if one["decision"] != "Allow"}
     assert denied == {f"arn:aws:ssm:us-east-1:{ACCOUNT}:parameter/elsewhere/two"}
+
+
+def test_a_glue_database_is_a_database(root: Callable[[str], Any], enforced: LocalAws) -> None:
+    """https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsglue.html"""
+    root("glue").create_database(DatabaseInput={"Name": "granted"})
+    trusted = {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
+    resource = f"arn:aws:glue:us-east-1:{ACCOUNT}:database/granted"
+    client = taking(root, enforced, role(root, "cataloger", trusted, ("glue:GetDatabase", resource)))
+    assert client("glue").get_database(Name="granted")["Database"]["Name"] == "granted"
+    with pytest.raises(ClientError, match="AccessDenied"):
+        client("glue").get_database(Name="other")

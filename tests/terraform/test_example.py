@@ -18,9 +18,8 @@ from tests.aws.capture_steps import make_table, prove, set_up, wait_for_changes
 from tests.terraform.conftest import NO_CHANGES, Terraform
 
 TABLES = ("RECEIPTS", "payments")
-STACKS = tuple(
-    f"dynalake-prod-{name}" for name in ("airflow", "storage", "forwarder", "spark", "table-RECEIPTS", "table-payments")
-)
+MADE = ("airflow", "storage", "forwarder", "spark", "redshift", "table-RECEIPTS", "table-payments")
+STACKS = tuple(f"dynalake-prod-{name}" for name in MADE)
 
 
 @pytest.fixture(scope="module")

@@ -74,10 +74,11 @@ def test_options_and_settings_are_those_of_the_trigger_form(path: str, described
     assert list(blocks((MODULES / path).read_text(), "variable").values()) == [variable(f) for f in described]
 
 
-@pytest.mark.parametrize(
-    ("module", "of_the_lake"),
-    [("airflow", ()), ("spark", ("Environment", "BucketName", "Prefix", "KmsKeyArn", "PermissionsBoundaryArn"))],
-)
+LAKE = ("Environment", "BucketName", "Prefix", "KmsKeyArn", "PermissionsBoundaryArn")
+"""What the output `lake` of the storage module says."""
+
+
+@pytest.mark.parametrize(("module", "of_the_lake"), [("airflow", ()), ("spark", LAKE), ("redshift", LAKE)])
 def test_what_an_administrator_deploys_has_its_template_s_parameters(module: str, of_the_lake: tuple[str, ...]) -> None:
     """The parameters of these templates are in no form; those of the lake come with it."""
     variables = blocks(source(module), "variable")

@@ -68,6 +68,8 @@ def install() -> None:
         target = headers.get("x-amz-target", "")
         if service == "ssm" and target.endswith(".GetParametersByPath"):
             return f"arn:aws:ssm:{region}:{account}:parameter{json.loads(body)['Path'].rstrip('/')}"
+        if service == "glue" and target.endswith("Database") and "Name" in (asked := json.loads(body)):
+            return f"arn:aws:glue:{region}:{account}:database/{asked['Name']}"
         if target.endswith((".ExportTableToPointInTime", ".DescribeExport")):
             asked = json.loads(body)
             return str(asked.get("ExportArn") or asked.get("TableArn"))

@@ -71,3 +71,11 @@ module "spark" {
   dag_role_name = module.airflow.dag_role_name
   tags          = local.tags
 }
+
+# Where Redshift reads the tables beside Athena: attach its role to the cluster or the serverless namespace.
+module "redshift" {
+  source = "../../modules/redshift"
+
+  lake = module.storage.lake
+  tags = local.tags
+}

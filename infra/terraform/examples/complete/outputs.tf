@@ -12,3 +12,8 @@ output "database_name" {
   description = "The Glue database in which the tables can be queried."
   value       = module.storage.database_name
 }
+
+output "spectrum_role_arn" {
+  description = "For IAM_ROLE in Redshift's CREATE EXTERNAL SCHEMA."
+  value       = module.redshift.spectrum_role_arn
+}
