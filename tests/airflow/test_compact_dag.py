@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from dynalake.catalog.partitions import list_partitions
 from dynalake.clients import Clients
+from dynalake.compact.manifest import ConvertedPartition
 from dynalake.compact.plan import WRITTEN
 from dynalake.names import Lake
 from tests.airflow.small_lake import add_table, make_lake
@@ -71,3 +73,21 @@ def test_a_run_of_a_backfill_is_about_one_day(
             module, "get_current_context", lambda: {"dag_run": asked, "params": params, "run_id": "run 7"}
         )
     assert compact._days(Lake("dev", "123456789012", "us-east-1")) == (days, force)
+
+
+def test_the_summary_adds_up_what_is_in_quarantine(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dynalake.operators import compact
+
+    pushed: dict[str, str] = {}
+    monkeypatch.setattr(compact, "get_current_context", lambda: {"ti": SimpleNamespace(xcom_push=pushed.__setitem__)})
+    one = ConvertedPartition("A", "20240101", "", "", 2, 10, 6, 1, 1, 2, 1, 99, {"not JSON": 2})
+    two = replace(one, day="20240102", quarantined=3, rows=5, reasons={"not JSON": 2, "gzip is cut short": 1})
+    clean = replace(one, table="B", quarantined=0, rows=8, reasons={})
+    found = compact.report.function([one.to_dict(), clean.to_dict()], [two.to_dict()])
+    counted = {"objects": 6, "lines": 30, "rows": 19, "duplicates": 3, "canaries": 3, "quarantined": 5}
+    reasons = {"not JSON": 4, "gzip is cut short": 1}
+    assert found == {"partitions": 3, **counted, "parts": 3, "size": 297, "reasons": reasons}
+    assert pushed == {"note": "5 of 30 lines are in quarantine: 4 × not JSON, 1 × gzip is cut short"}
+    pushed.clear()
+    compact.report.function([clean.to_dict()], [])
+    assert pushed == {}

@@ -18,11 +18,13 @@ import pytest
 from hypothesis import given, settings
 from pyspark.sql import SparkSession
 
+from dynalake.catalog.raw import RawObject
 from dynalake.catalog.register import register_table
 from dynalake.clients import Clients
 from dynalake.compact.convert import compact_day
 from dynalake.compact.manifest import ConvertedPartition, Manifest, read_manifest
 from dynalake.compact.options import CompactOptions
+from dynalake.compact.plan import list_day
 from dynalake.compact.publish import publish_table
 from dynalake.errors import QuarantineError, SettingsError
 from dynalake.names import Lake
@@ -196,7 +198,7 @@ def test_wide_maps_and_other_options(engines: Engines) -> None:
     engines.compare(lake)
 
 
-def test_what_is_no_record_goes_to_the_same_quarantine(engines: Engines) -> None:
+def test_what_is_no_record_goes_to_the_same_quarantine(engines: Engines, monkeypatch: pytest.MonkeyPatch) -> None:
     lake = engines.lake()
     a = {"id": {"S": "a"}, "n": {"N": "1"}, "t": {"S": "ä" * 50}}
     good = lake.lines([a] * 200)
@@ -208,8 +210,23 @@ def test_what_is_no_record_goes_to_the_same_quarantine(engines: Engines) -> None
     body[len(body) // 2] ^= 0xFF
     lake.put(DAY, "5.gz", bytes(body))
     lake.put(DAY, "6.gz", b"\x1f\x8b no gzip")
-    manifest = engines.compare(lake)
-    assert manifest.quarantined >= 8
+    lake.put(DAY, "7.gz", gzip.compress(b'{"id":"\xff"}\n'))
+    lake.put(DAY, "8.gz", f"{good[4]}\nplain text under a name of gzip\n".encode())
+    gone = RawObject(lake.names.raw_day(DAY) + "9.gz", "0" * 32, 10)
+    with monkeypatch.context() as listing:
+        listed = list_day(lake.clients, lake.names, DAY)
+        for module in ("dynalake.compact.convert", "dynalake.spark.convert"):
+            listing.setattr(f"{module}.list_day", lambda *_: [*listed, gone])
+        manifest = engines.compare(lake)
+    # What comes out of a corrupt object before the error may be garbage, in lines of its own.
+    assert manifest.reasons["gzip is corrupt"] == 2
+    assert manifest.reasons["gzip is cut short"] == 1
+    assert manifest.reasons["the object was deleted after it was listed"] == 1
+    assert manifest.reasons["not UTF-8"] >= 1
+    assert manifest.reasons["not JSON"] >= 2
+    assert manifest.reasons["not a JSON object but list"] == 1
+    assert manifest.reasons["NaN is no JSON number"] == 1
+    assert manifest.quarantined == sum(manifest.reasons.values())
 
     lake.clients.s3.delete_object(Bucket=LAKE.bucket, Key=manifest.key(lake.names))
     lake.options = CompactOptions(max_quarantined=2)

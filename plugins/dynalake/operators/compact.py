@@ -203,4 +203,8 @@ def report(converted: Iterable[dict[str, Any]], widened: Iterable[dict[str, Any]
         print(" | ".join([one["table"], one["day"], *(f"{one[name]:,}" for name in counted)]))
     for reason, count in reasons.most_common():
         print(f"quarantined: {count:,} × {reason}")
+    if reasons:
+        listed = ", ".join(f"{count:,} × {reason}" for reason, count in reasons.most_common())
+        note = f"{totals['quarantined']:,} of {totals['lines']:,} lines are in quarantine: {listed}"
+        get_current_context()["ti"].xcom_push(NOTE, note)
     return {"partitions": len(done), **totals, "reasons": dict(reasons)}

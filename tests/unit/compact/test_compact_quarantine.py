@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,12 +13,22 @@ import pytest
 from dynalake.catalog.raw import RawObject
 from dynalake.clients import Clients
 from dynalake.compact.convert import compact_day
+from dynalake.compact.exact import read_exactly
 from dynalake.compact.manifest import read_manifest
 from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import list_day
 from dynalake.errors import LedgerError, QuarantineError
 from tests.unit.compact.lake import TestLake
 from tests.unit.compact.test_compact_flow import DAY, NEXT, A, rows
+
+
+@pytest.fixture(autouse=True, params=["exact", "compiled"])
+def reader(request: pytest.FixtureRequest, lake: TestLake, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each test with both readers, of which the other is not there: the compiled one must not leave it to the exact."""
+    if request.param == "compiled":
+        lake.options = CompactOptions(compiled_from_mb=0)
+        monkeypatch.setattr("dynalake.compact.convert.read_exactly", None)
+    return str(request.param)
 
 
 def noise(lines: list[str]) -> bytes:
@@ -119,10 +130,12 @@ def test_an_object_deleted_after_it_was_listed_is_counted_and_looked_at_again(
     assert (again.rows, again.quarantined) == (1, 0)
 
 
-def test_the_error_says_how_much_for_what(lake: TestLake) -> None:
+def test_the_error_says_how_much_for_what(lake: TestLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which lines, of very many, only the exact reader says."""
+    monkeypatch.setattr("dynalake.compact.convert.read_exactly", read_exactly)
     lake.put(DAY, "1.gz", [*lake.lines([A]), *["broken"] * 5])
     with pytest.raises(QuarantineError, match=r"More than 2 lines of RECEIPTS on 20240101.*not JSON"):
-        compact_day(lake.clients, lake.names, DAY, CompactOptions(max_quarantined=2))
+        compact_day(lake.clients, lake.names, DAY, replace(lake.options, max_quarantined=2))
 
 
 @pytest.mark.parametrize("file_format", ["parquet", "orc"])
@@ -130,7 +143,7 @@ def test_rows_that_are_not_in_the_files_fail_the_conversion(
     lake: TestLake, monkeypatch: pytest.MonkeyPatch, file_format: str
 ) -> None:
     """What is counted is what the footers in S3 say, not what was meant to be written."""
-    lake.options = CompactOptions(format=file_format)
+    lake.options = replace(lake.options, format=file_format)
     lake.put(DAY, "1.gz", lake.lines([{**A, "n": {"N": str(n)}} for n in range(3)]))
     shorter = TestLake(lake.clients, lake.names, lake.options)
     lake.put("20240102", "1.gz", shorter.lines([A]))

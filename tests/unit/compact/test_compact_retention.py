@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from dynalake.catalog.partitions import Partition, list_partitions
+from dynalake.catalog.partitions import Partition, list_partitions, point_snapshot
 from dynalake.catalog.raw import parse_line
 from dynalake.catalog.tables import read_schema
 from dynalake.catalog.views import Watermark
@@ -19,7 +19,7 @@ from dynalake.compact.plan import QUARANTINED
 from dynalake.compact.publish import publish_table
 from dynalake.compact.retain import delete_raw, plan_retention
 from dynalake.errors import LedgerError
-from dynalake.names import shift_day
+from dynalake.names import SNAPSHOT_DAY, shift_day
 from tests.aws.test_compact_athena import CONTAINERS, SCALARS
 from tests.unit.catalog.recover import recover
 from tests.unit.compact.lake import TestLake, noon
@@ -65,6 +65,20 @@ def test_off_by_default_and_only_what_is_old_enough(lake: TestLake) -> None:
     assert len(rows(lake, DAY)) == 1
     assert retain(lake) == ()
     assert not lake.run(NOW).changed
+
+
+def test_nothing_but_the_days_of_this_table_is_deleted(lake: TestLake) -> None:
+    """Not the snapshot, however old; not another table whose name begins alike; not what somebody put beside."""
+    snapshot = lake.put(SNAPSHOT_DAY, "1.gz", lake.lines([B], "SNAPSHOT"), run="scan-1")
+    point_snapshot(lake.clients, lake.names, lake.names.snapshot_run("scan-1"))
+    other = TestLake(lake.clients, lake.names.lake.table("RECEIPTS_OLD"))
+    others = other.put(DAY, "1.gz", other.lines([A]))
+    lake.clients.s3.put_object(Bucket=lake.names.lake.bucket, Key=f"{lake.names.raw_prefix}dt=notes/1.txt", Body=b"x")
+    fill(lake, lake.lines([A]))
+    assert retain(lake) == (DAY,)
+    kept = {snapshot, others, f"{lake.names.raw_prefix}dt=notes/1.txt", *raw(lake, LAST)}
+    assert set(lake.objects("dynamodb/json/")) == kept
+    assert raw(lake, LAST)
 
 
 def test_which_days_are_old_enough() -> None:
