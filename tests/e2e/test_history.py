@@ -36,7 +36,7 @@ def test_a_backfill_converts_its_days_again(airflow: Any, clients: Clients, name
 
     before = versions()
     assert list(before) == DAYS
-    conf = json.dumps({"environment": ENVIRONMENT, "tables": [names.table], "codec": "snappy"})
+    conf = json.dumps({"environment": ENVIRONMENT, "tables": [names.table], "codec": "snappy", "sort_by": ["n"]})
     dates = ["--from-date", "2024-01-02", "--to-date", "2024-01-03T12:00:00"]
     # SQLite has one writer at a time, and the command gives up when the scheduler is that one.
     with airflow.stopped():
@@ -59,7 +59,8 @@ def test_a_backfill_converts_its_days_again(airflow: Any, clients: Clients, name
         labels |= {task["rendered_map_index"] for task in tasks if task["task_id"] in ("convert", "publish")}
     assert {f"HISTORY dt={DAYS[0]}", f"HISTORY dt={DAYS[1]}", "HISTORY"} <= labels
     parameters = {d: p.parameters for d, p in list_partitions(clients, names, names.parquet_table).items()}
-    assert ['"snappy"' in parameters[day]["dynalake.written"] for day in DAYS] == [True, True, False]
+    written = [json.loads(parameters[day]["dynalake.written"]) for day in DAYS]
+    assert [(one["codec"], one["sort_by"]) for one in written] == [("snappy", ["n"])] * 2 + [("zstd", [])]
 
 
 def wait_for_backfill(airflow: Any, count: int) -> list[str]:
