@@ -15,8 +15,9 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from dynalake.days import DEFAULT_TIME_ZONE
 from dynalake.errors import NotReadyError, RecordError
-from dynalake.names import DEFAULT_PREFIX, DEFAULT_TIME_ZONE, Lake
+from dynalake.names import DEFAULT_PREFIX, Lake
 from dynalake.record.change import CANARY_ID, SNAPSHOT_SEQUENCE, encode_change
 from dynalake.record.stream import encode_record
 from forwarder.delivery import Delivery, DeliveryStream, KinesisStream, Stream, deliver

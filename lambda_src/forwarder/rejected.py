@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from dynalake.days import SNAPSHOT_DAY, day_of
 from dynalake.errors import RecordError, SettingsError
-from dynalake.names import SNAPSHOT_DAY, STAGE_FORWARDER, Lake, TableNames, day_of
+from dynalake.names import STAGE_FORWARDER, Lake, TableNames
 from dynalake.record.stream import event_time
 
 

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import Field, dataclass, fields
 from typing import Any
 
+from dynalake.days import DEFAULT_TIME_ZONE, find_zone
 from dynalake.errors import SettingsError
-from dynalake.names import DEFAULT_PREFIX, DEFAULT_TIME_ZONE, check_prefix, find_zone
+from dynalake.names import DEFAULT_PREFIX, check_prefix
 from dynalake.settings import LOG_RETENTIONS, allowed_by, problems_of, setting
 
 BUCKET, STORAGE, FORWARDER = "Bucket", "Storage", "Forwarder"

@@ -11,13 +11,10 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from datetime import datetime, tzinfo
 
+from dynalake.days import DEFAULT_TIME_ZONE, SNAPSHOT_DAY, check_day, day_of, find_zone
 from dynalake.errors import SettingsError
-
-SNAPSHOT_DAY = "00000000"
-"""The `dt` of the backfill: it sorts before every real day."""
 
 ENVIRONMENT_PATTERN = r"[a-z][a-z0-9-]{0,15}"
 
@@ -28,9 +25,6 @@ PREFIX_PATTERN = r"[a-zA-Z0-9][a-zA-Z0-9_.-]*(/[a-zA-Z0-9][a-zA-Z0-9_.-]*)*"
 PREFIX_LIMIT = 100
 """A key has 1,024 bytes, of which a table's name, a run's id and a digest may take most."""
 
-DEFAULT_TIME_ZONE = "UTC"
-# What Firehose takes: https://docs.aws.amazon.com/firehose/latest/APIReference/API_ExtendedS3DestinationConfiguration.html
-TIME_ZONE_PATTERN = r"[a-zA-Z/_]{1,50}"
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html
 TABLE_PATTERN = r"[a-zA-Z0-9_.-]{3,255}"
 
@@ -407,76 +401,3 @@ def check_prefix(prefix: str) -> str:
         action="write it like a folder, without a slash at its ends, for example 'dynamodb' or 'lake/raw'",
         prefix=prefix,
     )
-
-
-def check_day(day: str) -> str:
-    """`day` if it is a `dt`: `YYYYMMDD`, or `00000000` for the snapshot."""
-    if day == SNAPSHOT_DAY:
-        return day
-    try:
-        if re.fullmatch(r"\d{8}", day):
-            _date(day)
-            return day
-    except ValueError:
-        pass
-    raise SettingsError(
-        f"day is {day!r}",
-        allowed="a day as YYYYMMDD, or 00000000 for the snapshot",
-        action="write it like the folder, for example 20190525",
-        day=day,
-    )
-
-
-def find_zone(name: str) -> tzinfo:
-    """The time zone of an IANA name; `SettingsError` where it is none, or none that Firehose takes.
-
-    UTC needs no time zone database, which a small machine may not have.
-    """
-    if name == DEFAULT_TIME_ZONE:
-        return UTC
-    try:
-        if re.fullmatch(TIME_ZONE_PATTERN, name):
-            return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        pass
-    raise SettingsError(
-        f"time_zone is {name!r}",
-        allowed="an IANA time zone that Firehose takes, in letters, '_' and '/', such as 'Europe/Berlin' or 'UTC'",
-        action="take one from https://docs.aws.amazon.com/firehose/latest/dev/s3-object-name.html; if it stands there, "
-        "the machine has no time zone database: install its package tzdata",
-        time_zone=name,
-    )
-
-
-def day_of(moment: datetime, zone: tzinfo = UTC) -> str:
-    """The day of an aware datetime in a time zone, as `dt` writes it."""
-    return moment.astimezone(zone).strftime("%Y%m%d")
-
-
-def end_of_day(day: str, zone: tzinfo = UTC) -> datetime:
-    """When a day is over, in UTC. A day has 23 or 25 hours where clocks change, and more or less in a few years.
-
-    Where midnight comes twice it is the second one: between them the day may go on for a while.
-    """
-    midnight = datetime.combine(_date(shift_day(day, 1)), time(), zone)
-    return max(midnight.astimezone(UTC), midnight.replace(fold=1).astimezone(UTC))
-
-
-def shift_day(day: str, days: int) -> str:
-    """The day so many days later in the calendar, or earlier where `days` is negative."""
-    return (_date(day) + timedelta(days=days)).strftime("%Y%m%d")
-
-
-def coming_days(first: str) -> list[str]:
-    """A day and the week after it: registered ahead, so that a night without a scheduler hides no data."""
-    return [shift_day(first, ahead) for ahead in range(8)]
-
-
-def _date(day: str) -> date:
-    return date(int(day[:4]), int(day[4:6]), int(day[6:]))
-
-
-def parse_day(key: str) -> str | None:
-    """The `dt` in an S3 key or URI, or None: `…/dt=20190525/x.gz` → `20190525`."""
-    match = re.search(r"(?:^|/)dt=(\d{8})/", key)
-    return match.group(1) if match else None

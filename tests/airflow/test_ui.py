@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from dynalake.days import SNAPSHOT_DAY
 from dynalake.errors import SettingsError
-from dynalake.names import SNAPSHOT_DAY, Lake
+from dynalake.names import Lake
 from dynalake.watch.judge import Targets
 from dynalake.watch.metrics import milliseconds
 from dynalake.watch.readings import Capture, Comparison, Day, Doubt, Landing, Readings

@@ -36,7 +36,8 @@ from dynalake.catalog.partitions import register_days
 from dynalake.catalog.register import register_table
 from dynalake.catalog.tables import read_schema
 from dynalake.clients import Clients
-from dynalake.names import SNAPSHOT_DAY, Lake, TableNames, shift_day
+from dynalake.days import SNAPSHOT_DAY, shift_day
+from dynalake.names import Lake, TableNames
 from dynalake.record.change import pad_sequence_number
 from dynalake.record.key import ItemKey, KeyAttribute
 from dynalake.settings import TableSettings

@@ -41,8 +41,9 @@ from dynalake.compact.publish import publish_table
 from dynalake.compact.retain import delete_raw
 from dynalake.compact.supersede import delete_superseded
 from dynalake.compact.widen import plan_reconversions
+from dynalake.days import SNAPSHOT_DAY, day_of
 from dynalake.lake_options import LakeOptions
-from dynalake.names import SNAPSHOT_DAY, Lake, TableNames, day_of
+from dynalake.names import Lake, TableNames
 from dynalake.settings import TableSettings
 from dynalake.watch.gather import gather
 from dynalake.watch.judge import Targets

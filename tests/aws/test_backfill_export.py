@@ -21,8 +21,9 @@ from dynalake.catalog.discover import observe_new_attributes
 from dynalake.catalog.partitions import snapshot_location
 from dynalake.catalog.register import register_table
 from dynalake.clients import Clients
+from dynalake.days import SNAPSHOT_DAY
 from dynalake.errors import LedgerError, SourceError
-from dynalake.names import SNAPSHOT_DAY, Lake, TableNames
+from dynalake.names import Lake, TableNames
 from infra.local.demo.check import compare
 from infra.local.demo.items import create_table, generated, load_items, write_items
 from infra.local.process import LocalAws

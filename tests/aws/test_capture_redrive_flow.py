@@ -17,8 +17,9 @@ from dynalake.catalog.register import register_table
 from dynalake.clients import Clients
 from dynalake.compact.convert import compact_day
 from dynalake.compact.options import CompactOptions
+from dynalake.days import parse_day
 from dynalake.errors import NotReadyError, SettingsError
-from dynalake.names import TableNames, parse_day
+from dynalake.names import TableNames
 from dynalake.settings import TableSettings
 from infra.local.process import LocalAws
 from tests.aws.capture_steps import (

@@ -15,7 +15,7 @@ import pytest
 
 from dynalake.catalog.partitions import register_days
 from dynalake.compact.supersede import delete_superseded
-from dynalake.names import shift_day
+from dynalake.days import shift_day
 from tests.aws.compact_lake import DAY, AthenaLake, key, make_lake
 from tests.unit.compact.lake import noon
 from tests.unit.compact.test_compact_flow import Killed, killing

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from dynalake.catalog.partitions import register_days
 from dynalake.catalog.tables import read_schema
 from dynalake.clients import Clients
-from dynalake.names import shift_day
+from dynalake.days import shift_day
 from tests.aws.compact_lake import DAY, AthenaLake, key, make_lake
 from tests.unit.catalog.recover import plain
 from tests.unit.compact.lake import noon

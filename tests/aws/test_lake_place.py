@@ -16,9 +16,10 @@ from dynalake.compact.convert import compact_day
 from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import plan_table
 from dynalake.compact.publish import publish_table
+from dynalake.days import SNAPSHOT_DAY, end_of_day, parse_day
 from dynalake.errors import SettingsError
 from dynalake.lake_options import LakeOptions
-from dynalake.names import SNAPSHOT_DAY, TableNames, end_of_day, parse_day
+from dynalake.names import TableNames
 from dynalake.operators.days import coming_days
 from dynalake.settings import TableSettings
 from infra.local.process import LocalAws

@@ -23,8 +23,9 @@ from dynalake.compact.convert import compact_day
 from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import plan_table
 from dynalake.compact.publish import publish_table
+from dynalake.days import shift_day
 from dynalake.errors import AlarmError, NotReadyError
-from dynalake.names import TableNames, shift_day
+from dynalake.names import TableNames
 from dynalake.record.change import encode_change
 from dynalake.settings import TableSettings
 from dynalake.watch.gather import gather

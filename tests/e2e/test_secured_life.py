@@ -18,8 +18,9 @@ from dynalake.capture.failed import list_failed
 from dynalake.capture.lake import find_settings, load_lake
 from dynalake.capture.stacks import stack_state
 from dynalake.clients import Clients
+from dynalake.days import SNAPSHOT_DAY
 from dynalake.errors import NotReadyError
-from dynalake.names import SNAPSHOT_DAY, TableNames
+from dynalake.names import TableNames
 from infra.local.process import LocalAws
 from tests.aws.capture_steps import break_changes, make_table, patiently, wait_for_changes
 from tests.aws.iam_run import PREFIX, clients_with, deploy_roles, roles_of, roles_stack

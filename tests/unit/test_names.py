@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dynalake.days import check_day, day_of, end_of_day, find_zone, parse_day, shift_day
 from dynalake.errors import SettingsError
-from dynalake.names import Lake, check_day, day_of, end_of_day, find_zone, parse_day, shift_day, shorten
+from dynalake.names import Lake, shorten
 
 LAKE = Lake("dev", "123456789012", "eu-west-1")
 table_names = st.from_regex(r"[a-zA-Z0-9_.-]{3,255}", fullmatch=True)

@@ -18,7 +18,8 @@ from dynalake.catalog.raw import BadLine, BrokenObject, list_objects, parse_line
 from dynalake.catalog.tables import read_schema
 from dynalake.catalog.views import read_watermark
 from dynalake.clients import Clients
-from dynalake.names import SNAPSHOT_DAY, TableNames
+from dynalake.days import SNAPSHOT_DAY
+from dynalake.names import TableNames
 from dynalake.record.change import (
     EVENT_TIME,
     OPERATION,

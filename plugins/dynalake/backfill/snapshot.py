@@ -8,7 +8,8 @@ from dynalake.backfill import state
 from dynalake.backfill.run import BackfillPlan, plan_key
 from dynalake.catalog.partitions import snapshot_location
 from dynalake.clients import Clients
-from dynalake.names import SNAPSHOT_DAY, TableNames
+from dynalake.days import SNAPSHOT_DAY
+from dynalake.names import TableNames
 
 
 def shown_run(clients: Clients, names: TableNames) -> str | None:

@@ -8,8 +8,9 @@ from dataclasses import replace
 from botocore.exceptions import ClientError
 
 from dynalake.clients import Clients
+from dynalake.days import DEFAULT_TIME_ZONE
 from dynalake.errors import NameTakenError, SettingsError
-from dynalake.names import DEFAULT_PREFIX, DEFAULT_TIME_ZONE, Lake, TableNames
+from dynalake.names import DEFAULT_PREFIX, Lake, TableNames
 from dynalake.settings import TableSettings
 
 

@@ -21,7 +21,7 @@ SOURCE_VARIABLE = "DYNALAKE_LAMBDA_SOURCE"
 """Names the folder that holds `forwarder/` where it does not lie next to the plugins folder."""
 
 # What the handler imports of the package; a test runs the archive by itself.
-_SHIPPED = ("__init__.py", "errors.py", "names.py", "record/*.py")
+_SHIPPED = ("__init__.py", "days.py", "errors.py", "names.py", "record/*.py")
 
 
 @dataclass(frozen=True)

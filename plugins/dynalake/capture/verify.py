@@ -13,8 +13,9 @@ from typing import IO, Any, cast
 from botocore.exceptions import ClientError
 
 from dynalake.clients import Clients
+from dynalake.days import shift_day
 from dynalake.errors import NotReadyError, StackError
-from dynalake.names import TableNames, shift_day
+from dynalake.names import TableNames
 from dynalake.record.change import CANARY_ID, OPERATION
 from dynalake.settings import TableSettings
 

@@ -14,7 +14,8 @@ from dynalake.catalog.register import follow_schema, grow_schema
 from dynalake.catalog.schema import Observed, TableSchema, merge_observed
 from dynalake.catalog.types import MAX_STRUCT_FIELDS, Type, merge, observe
 from dynalake.clients import Clients
-from dynalake.names import SNAPSHOT_DAY, TableNames
+from dynalake.days import SNAPSHOT_DAY
+from dynalake.names import TableNames
 from dynalake.record.change import METADATA, OPERATION, attribute_name
 
 LISTED = 10_000

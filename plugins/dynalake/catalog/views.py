@@ -26,8 +26,9 @@ from dynalake.catalog.schema import DAY, METADATA_TYPES, TableSchema
 from dynalake.catalog.tables import TABLE, Found, TableInput, change_table, check_owner, read_table
 from dynalake.catalog.types import TEXT, Null, Number, Type
 from dynalake.clients import Clients
+from dynalake.days import SNAPSHOT_DAY
 from dynalake.errors import CatalogError
-from dynalake.names import SNAPSHOT_DAY, TableNames
+from dynalake.names import TableNames
 from dynalake.record.change import EVENT_TIME, OPERATION, SEQUENCE_NUMBER
 
 WATERMARK = "dynalake.watermark"

@@ -30,8 +30,9 @@ from dynalake.compact.read import Rejected, write_rejected
 from dynalake.compact.restore import restore_raw
 from dynalake.compact.supersede import note_version
 from dynalake.compact.write import count_rows, write_groups
+from dynalake.days import check_day
 from dynalake.errors import LedgerError
-from dynalake.names import TableNames, check_day
+from dynalake.names import TableNames
 
 
 def compact_day(

@@ -20,8 +20,9 @@ from dynalake.catalog.raw import RawObject, iterate_objects, list_objects
 from dynalake.catalog.views import Watermark, read_watermark
 from dynalake.clients import Clients
 from dynalake.compact.options import CONVERSION, CompactOptions
+from dynalake.days import SNAPSHOT_DAY, check_day, day_of, end_of_day, parse_day, shift_day
 from dynalake.errors import SettingsError
-from dynalake.names import SNAPSHOT_DAY, TableNames, check_day, day_of, end_of_day, parse_day, shift_day
+from dynalake.names import TableNames
 
 INPUTS = "dynalake.inputs"
 """The parameter of a published partition that holds the digest of what it was made from."""

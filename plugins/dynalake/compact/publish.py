@@ -38,8 +38,9 @@ from dynalake.compact.plan import (
 from dynalake.compact.restore import restore_day
 from dynalake.compact.supersede import note_version
 from dynalake.compact.widen import Widening, plan_hold, plan_widening, unreadable
+from dynalake.days import SNAPSHOT_DAY, shift_day
 from dynalake.errors import ConflictError, NotReadyError
-from dynalake.names import SNAPSHOT_DAY, TableNames, shift_day
+from dynalake.names import TableNames
 
 ROUNDS = 4
 """How often a publish converts what another run has made unreadable, before it is given up."""

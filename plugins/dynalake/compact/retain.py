@@ -21,8 +21,9 @@ from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import INPUTS, MANIFEST, QUARANTINED, RAW_DELETED, inputs_digest, list_day, list_days
 from dynalake.compact.supersede import delete_keys
 from dynalake.compact.write import count_rows
+from dynalake.days import shift_day
 from dynalake.errors import LedgerError
-from dynalake.names import TableNames, shift_day
+from dynalake.names import TableNames
 
 DAYS_AT_ONCE = 100
 """Days that one run looks at, at most: the rest is the next run's."""

@@ -15,7 +15,8 @@ from dynalake.clients import Clients
 from dynalake.compact.manifest import ConvertedPartition, Manifest, read_manifest, widen_all
 from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import MANIFEST, PartitionPlan
-from dynalake.names import SNAPSHOT_DAY, TableNames, shift_day
+from dynalake.days import SNAPSHOT_DAY, shift_day
+from dynalake.names import TableNames
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ def remove_export() -> int:
 def describe_columns() -> list[str]:
     """Adds the snapshot's attributes to the Glue tables and the views; returns the new columns."""
     from dynalake.catalog.discover import observe_new_attributes
-    from dynalake.names import SNAPSHOT_DAY
+    from dynalake.days import SNAPSHOT_DAY
     from dynalake.operators.days import today
 
     found = clients()

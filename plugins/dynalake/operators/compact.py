@@ -41,8 +41,8 @@ def _days(where: Lake) -> tuple[list[str], str]:
     A run of `airflow backfill` is about one day, the last that was closed at its logical date, and converts it again.
     """
     from dynalake.compact.plan import last_closed
+    from dynalake.days import check_day
     from dynalake.errors import SettingsError
-    from dynalake.names import check_day
 
     if get_current_context()["dag_run"].run_type == "backfill":
         return [last_closed(_now(), compact_options().closed_after_hours, where.zone)], run_id()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from dynalake import names
+from dynalake import days
 from dynalake.names import Lake
 
 
@@ -15,4 +15,4 @@ def today(lake: Lake) -> str:
 
 def coming_days(lake: Lake) -> list[str]:
     """Today and the week after it."""
-    return names.coming_days(today(lake))
+    return days.coming_days(today(lake))

@@ -20,7 +20,8 @@ from dynalake.compact.plan import inputs_digest, list_day
 from dynalake.compact.read import Rejected, write_rejected
 from dynalake.compact.restore import restore_raw
 from dynalake.compact.supersede import note_version
-from dynalake.names import TableNames, check_day
+from dynalake.days import check_day
+from dynalake.names import TableNames
 from dynalake.spark.order import choose_bounds, range_of
 from dynalake.spark.tasks import LINES, PARTS, MakeClients, ReadObjects, Summary, WriteRanges
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from dynalake.names import SNAPSHOT_DAY, Lake, TableNames, shift_day
+from dynalake.days import SNAPSHOT_DAY, shift_day
+from dynalake.names import Lake, TableNames
 from dynalake.watch.judge import ATTENTION, NEW, OK, STATES, Finding, duration, is_quiet, lateness, moment
 from dynalake.watch.metrics import milliseconds
 from dynalake.watch.readings import LISTED, Day

@@ -18,17 +18,8 @@ from dynalake.catalog.views import Watermark, read_watermark
 from dynalake.clients import Clients
 from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import is_closed
-from dynalake.names import (
-    SNAPSHOT_DAY,
-    STAGE_COMPACT,
-    STAGE_DELIVERY,
-    STAGE_FORWARDER,
-    STAGE_MAPPING,
-    TableNames,
-    coming_days,
-    end_of_day,
-    shift_day,
-)
+from dynalake.days import SNAPSHOT_DAY, coming_days, end_of_day, shift_day
+from dynalake.names import STAGE_COMPACT, STAGE_DELIVERY, STAGE_FORWARDER, STAGE_MAPPING, TableNames
 from dynalake.settings import TableSettings
 from dynalake.watch.judge import ALARMS, Targets, judge, losing_until, unlanded_since, worst
 from dynalake.watch.landed import (

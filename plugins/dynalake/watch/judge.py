@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from dynalake.days import SNAPSHOT_DAY
 from dynalake.errors import SettingsError
-from dynalake.names import SNAPSHOT_DAY, STAGE_COMPACT, STAGE_DELIVERY, STAGE_FORWARDER, STAGE_MAPPING
+from dynalake.names import STAGE_COMPACT, STAGE_DELIVERY, STAGE_FORWARDER, STAGE_MAPPING
 from dynalake.watch.readings import LISTED, Landing, Readings
 
 OK, NEW, ATTENTION, LATE, STOPPED, EXPIRING, DIFFERS, LOST = STATES = (

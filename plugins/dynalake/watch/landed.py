@@ -16,8 +16,9 @@ from dynalake.catalog.schema import TableSchema
 from dynalake.catalog.types import MAX_STRUCT_FIELDS, Null, Type, merge, name_fields
 from dynalake.catalog.views import Watermark
 from dynalake.clients import Clients
+from dynalake.days import SNAPSHOT_DAY, check_day, parse_day, shift_day
 from dynalake.errors import SettingsError
-from dynalake.names import SNAPSHOT_DAY, TableNames, check_day, parse_day, shift_day
+from dynalake.names import TableNames
 from dynalake.record.change import EVENT_TIME, OPERATION
 from dynalake.watch.readings import Day, Misfit
 from dynalake.watch.reconcile import Candidate, candidate

@@ -20,7 +20,8 @@ from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import PartitionPlan, plan_table
 from dynalake.compact.publish import Published, publish_table
 from dynalake.compact.widen import plan_reconversions
-from dynalake.names import SNAPSHOT_DAY, TableNames
+from dynalake.days import SNAPSHOT_DAY
+from dynalake.names import TableNames
 from dynalake.record.change import encode_change
 from dynalake.record.key import ItemKey, KeyAttribute
 

@@ -15,7 +15,7 @@ from dynalake.clients import Clients
 from dynalake.compact.plan import INPUTS, plan_table, survey
 from dynalake.compact.publish import publish_table
 from dynalake.compact.supersede import delete_superseded
-from dynalake.names import shift_day
+from dynalake.days import shift_day
 from tests.unit.compact.lake import KEY, TestLake, noon
 from tests.unit.compact.test_compact_flow import A
 

@@ -30,8 +30,8 @@ from dynalake.compact.plan import (
 from dynalake.compact.publish import plan_stale
 from dynalake.compact.supersede import Note, plan_superseded
 from dynalake.compact.widen import plan_hold, plan_reconversion
+from dynalake.days import shift_day
 from dynalake.errors import SettingsError
-from dynalake.names import shift_day
 from tests.unit.compact.lake import KEY, noon
 
 NOW = noon("20240104")

@@ -18,8 +18,8 @@ from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import QUARANTINED
 from dynalake.compact.publish import publish_table
 from dynalake.compact.retain import delete_raw, plan_retention
+from dynalake.days import SNAPSHOT_DAY, shift_day
 from dynalake.errors import LedgerError
-from dynalake.names import SNAPSHOT_DAY, shift_day
 from tests.aws.test_compact_athena import CONTAINERS, SCALARS
 from tests.unit.catalog.recover import recover
 from tests.unit.compact.lake import TestLake, noon

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynalake.names import shift_day
+from dynalake.days import shift_day
 from dynalake.ui.view import chart, count_text, day_text, days_text, size_text
 from dynalake.watch.readings import Day
 

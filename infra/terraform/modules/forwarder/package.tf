@@ -7,7 +7,7 @@ locals {
 
   sources = merge(
     { for name in fileset(local.lambda_src, "forwarder/*.py") : name => "${local.lambda_src}/${name}" },
-    { for name in fileset(local.plugins, "dynalake/{__init__,errors,names}.py") : name => "${local.plugins}/${name}" },
+    { for name in fileset(local.plugins, "dynalake/{__init__,days,errors,names}.py") : name => "${local.plugins}/${name}" },
     { for name in fileset(local.plugins, "dynalake/record/*.py") : name => "${local.plugins}/${name}" },
   )
   digest   = sha256(join("", [for name, path in local.sources : "${filesha256(path)}  ${name}\n"]))
