@@ -4,6 +4,7 @@ BIN    := .venv/bin
 UV     := $(BIN)/uv
 ITEMS  ?=
 KEY    ?=
+METHOD ?=
 NAMES  ?=
 SEED   ?=
 SEEDS  ?=
@@ -54,8 +55,8 @@ test-oldest: .venv-oldest/.installed .venv-local/.installed  ## The DAGs in the 
 test-terraform: .venv/.dev .venv-local/.installed .venv-terraform/.installed  ## The Terraform modules, by Terraform on local AWS
 	@$(BIN)/python -m pytest tests/terraform
 
-test-handoff: .venv/.dev .venv-local/.installed  ## Writers that never pause, from setup to Parquet, SEEDS=100 times; SEED=17 for one
-	@SEEDS='$(or $(SEEDS),100)' SEED='$(SEED)' $(BIN)/python -m pytest tests/aws/test_handoff.py
+test-handoff: .venv/.dev .venv-local/.installed  ## Writers that never pause, from setup to Parquet, SEEDS=100 times by each METHOD; SEED=17 for one
+	@SEEDS='$(or $(SEEDS),100)' SEED='$(SEED)' METHOD='$(METHOD)' $(BIN)/python -m pytest tests/aws/test_handoff.py
 
 bench: .venv/.dev .venv-local/.installed  ## Benchmarks beside what a user would pick instead; NAMES='packing encode' for some
 	@PYTHONPATH=plugins:lambda_src $(BIN)/python -m benchmarks $(NAMES)

@@ -26,7 +26,7 @@ from dynalake.clients import Clients
 from dynalake.compact.compiled import read_compiled
 from dynalake.compact.options import CompactOptions
 from dynalake.compact.read import Rejected
-from dynalake.compact.write import write_groups
+from dynalake.compact.write import write_parts
 from dynalake.names import Lake
 from dynalake.record.change import encode_change
 from infra.local.demo.receipts import KEY, Item, generate_receipts
@@ -159,7 +159,7 @@ def convert(
         with meter:
             records = read_compiled(clients, names, objects, table, options, Path(directory), rejected)
             schema = table.widen(records.observed).file_schema(records.observed)
-            for path in write_groups(records.groups(schema), schema, options, Path(directory)):
+            for path in write_parts(records.tables(schema), schema, options, Path(directory)):
                 rows += pq.read_metadata(path).num_rows
                 size += path.stat().st_size
         spilled = disk.stop()

@@ -4,9 +4,10 @@
 1. **tables** and **plan** find what is due: closed days, and the snapshot, whose raw objects are not what their Parquet
    was made from. They also register the partitions of the coming days.
 2. **convert**, one mapped task per table and day: reads every line exactly, decides the column types from all values,
-   removes what came twice, sorts, and writes Parquet beside what is there. Lines in = rows out + duplicates + canaries
-   + quarantined, counted again from the files, or the task fails.
-3. **widen** converts older days again where a column's type became wider than their files can be read with.
+   removes what came twice, on this day or on an earlier one, sorts, and writes Parquet beside what is there. Lines in =
+   rows out + duplicates + repeats + canaries + quarantined, counted again from the files, or the task fails.
+3. **widen** converts days again where a column's type became wider than their files can be read with, or where they may
+   repeat changes of an earlier day that this run converts.
 4. **publish**, one mapped task per table: the schema, the partitions and the views, so that readers see the old version
    or the new one, never both and never neither.
 
@@ -40,7 +41,7 @@ with DAG(
 ):
     tables = compact.tables()
     converted = convert_each(compact.plan(tables))
-    with TaskGroup("widen", tooltip="Only when a column's type became wider"):
+    with TaskGroup("widen", tooltip="Only when a type became wider, or an earlier day changed"):
         widened = convert_each(compact.plan_widened(tables, converted))
     published = compact.publish.expand(work=compact.gather(tables, converted, widened))
     chain(published, compact.report(converted, widened))

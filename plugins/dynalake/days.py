@@ -14,6 +14,9 @@ from dynalake.errors import SettingsError
 SNAPSHOT_DAY = "00000000"
 """The `dt` of the backfill: it sorts before every real day."""
 
+MARGIN = timedelta(minutes=1)
+"""By so much the clocks that say when a change was made, and on which day it came, may differ."""
+
 DEFAULT_TIME_ZONE = "UTC"
 # What Firehose takes: https://docs.aws.amazon.com/firehose/latest/APIReference/API_ExtendedS3DestinationConfiguration.html
 TIME_ZONE_PATTERN = r"[a-zA-Z/_]{1,50}"
@@ -70,6 +73,11 @@ def end_of_day(day: str, zone: tzinfo = UTC) -> datetime:
     """
     midnight = datetime.combine(_date(shift_day(day, 1)), time(), zone)
     return max(midnight.astimezone(UTC), midnight.replace(fold=1).astimezone(UTC))
+
+
+def made_before(day: str, zone: tzinfo = UTC) -> int:
+    """Milliseconds since the epoch: only a change that was made before may have come on an earlier day as well."""
+    return round((end_of_day(shift_day(day, -1), zone) + MARGIN).timestamp() * 1000)
 
 
 def shift_day(day: str, days: int) -> str:

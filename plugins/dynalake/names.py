@@ -261,6 +261,10 @@ class TableNames:
         """`{prefix}/json/{TABLE}/dt=00000000/{run}/`"""
         return f"{self.raw_day(SNAPSHOT_DAY)}{run}/"
 
+    def restored(self, day: str, version: str) -> str:
+        """`{prefix}/json/{TABLE}/dt=YYYYMMDD/restored-{digest}-`: raw objects that were written from a version."""
+        return f"{self.raw_day(day)}restored-{version}-"
+
     @property
     def parquet_prefix(self) -> str:
         """`{prefix}/parquet/{TABLE}/`"""

@@ -80,14 +80,14 @@ def test_the_summary_adds_up_what_is_in_quarantine(monkeypatch: pytest.MonkeyPat
 
     pushed: dict[str, str] = {}
     monkeypatch.setattr(compact, "get_current_context", lambda: {"ti": SimpleNamespace(xcom_push=pushed.__setitem__)})
-    one = ConvertedPartition("A", "20240101", "", "", 2, 10, 6, 1, 1, 2, 1, 99, {"not JSON": 2})
+    one = ConvertedPartition("A", "20240101", "", "", 2, 11, 6, 1, 1, 1, 2, 1, 99, {"not JSON": 2})
     two = replace(one, day="20240102", quarantined=3, rows=5, reasons={"not JSON": 2, "gzip is cut short": 1})
     clean = replace(one, table="B", quarantined=0, rows=8, reasons={})
     found = compact.report.function([one.to_dict(), clean.to_dict()], [two.to_dict()])
-    counted = {"objects": 6, "lines": 30, "rows": 19, "duplicates": 3, "canaries": 3, "quarantined": 5}
+    counted = {"objects": 6, "lines": 33, "rows": 19, "duplicates": 3, "repeats": 3, "canaries": 3, "quarantined": 5}
     reasons = {"not JSON": 4, "gzip is cut short": 1}
     assert found == {"partitions": 3, **counted, "parts": 3, "size": 297, "reasons": reasons}
-    assert pushed == {"note": "5 of 30 lines are in quarantine: 4 × not JSON, 1 × gzip is cut short"}
+    assert pushed == {"note": "5 of 33 lines are in quarantine: 4 × not JSON, 1 × gzip is cut short"}
     pushed.clear()
     compact.report.function([clean.to_dict()], [])
     assert pushed == {}

@@ -7,7 +7,6 @@ writers' threads fall between the steps is not; so a seed that fails may pass, a
 
 from __future__ import annotations
 
-import gzip
 import json
 import threading
 import time
@@ -183,8 +182,10 @@ def hand_over(place: Place, method: str, seed: int) -> None:
         _wait(clients, names, written)
         stop_mapping(clients, names)
         _check_changes(place, names, written)
-        last = _spread(clients, names, random)
-        _compact(clients, names, last)
+        days = _spread(clients, names, random)
+        # Night by night, or all of them at once.
+        for day in days if random.random() < 0.5 else days[-1:]:
+            _compact(clients, names, day)
         _check_changes(place, names, written)
         _check_current(place, names)
     finally:
@@ -317,43 +318,31 @@ def _wait(clients: Clients, names: TableNames, written: Counter[str]) -> None:
         time.sleep(0.1)
 
 
-def _spread(clients: Clients, names: TableNames, random: Random) -> str:
-    """As if the changes had arrived on some days, and some objects been delivered twice; the last of the days.
-
-    The copies of a change stay on one day; those that arrive on two are shown twice (`docs/how-it-works.md`).
-    """
+def _spread(clients: Clients, names: TableNames, random: Random) -> list[str]:
+    """As if the changes had arrived on some days, and some objects on the same day or on others again; all the days."""
     today = names.lake.day_of(datetime.now(UTC))
     days = [shift_day(today, ahead) for ahead in range(random.randint(1, 3))]
-    for keys in _together(clients, names, today):
-        day = random.choice(days)
-        for key in keys:
-            moved = key.replace(names.raw_day(today), names.raw_day(day))
-            copies = {moved} if random.random() < 0.8 else {moved, f"{moved}-again.gz"}
-            for copy in copies - {key}:
-                clients.s3.copy_object(
-                    Bucket=names.lake.bucket, Key=copy, CopySource={"Bucket": names.lake.bucket, "Key": key}
-                )
-            if key not in copies:
-                clients.s3.delete_object(Bucket=names.lake.bucket, Key=key)
-    return days[-1]
+    for entry in clients.s3.list_objects_v2(Bucket=names.lake.bucket, Prefix=names.raw_day(today)).get("Contents", []):
+        key = entry["Key"]
+        copies = {_moved(names, key, today, random.choice(days))}
+        while random.random() < 0.3:
+            copies.add(_moved(names, key, today, random.choice(days)) + random.choice(("", "-again.gz")))
+        for copy in copies - {key}:
+            clients.s3.copy_object(
+                Bucket=names.lake.bucket, Key=copy, CopySource={"Bucket": names.lake.bucket, "Key": key}
+            )
+        if key not in copies:
+            clients.s3.delete_object(Bucket=names.lake.bucket, Key=key)
+    return days
 
 
-def _together(clients: Clients, names: TableNames, day: str) -> list[list[str]]:
-    """The raw objects of a day, those that share a change in one list."""
-    groups: list[tuple[set[str], list[str]]] = []
-    for entry in clients.s3.list_objects_v2(Bucket=names.lake.bucket, Prefix=names.raw_day(day)).get("Contents", []):
-        body = clients.s3.get_object(Bucket=names.lake.bucket, Key=entry["Key"])["Body"].read()
-        numbers = {json.loads(line)["__sequence_number"] for line in gzip.decompress(body).split(b"\n") if line}
-        shared = [group for group in groups if group[0] & numbers]
-        groups = [group for group in groups if not group[0] & numbers]
-        keys = [entry["Key"], *(key for group in shared for key in group[1])]
-        groups.append((numbers.union(*(group[0] for group in shared)), keys))
-    return [keys for _, keys in groups]
+def _moved(names: TableNames, key: str, today: str, day: str) -> str:
+    return key.replace(names.raw_day(today), names.raw_day(day))
 
 
-def _compact(clients: Clients, names: TableNames, last: str) -> None:
-    """`dynalake_compact` when all the days are over."""
-    now = datetime.strptime(last, "%Y%m%d").replace(tzinfo=UTC) + timedelta(days=2)
+def _compact(clients: Clients, names: TableNames, day: str) -> None:
+    """`dynalake_compact` when the day is over."""
+    now = datetime.strptime(day, "%Y%m%d").replace(tzinfo=UTC) + timedelta(days=1, hours=2)
     published = TestLake(clients, names).run(now)
     assert not published.reconvert
     assert published.snapshot

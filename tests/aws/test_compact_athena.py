@@ -229,3 +229,22 @@ def test_readers_see_every_change_once_between_any_two_steps(new_lake: Callable[
         assert lake.run(NOW).through == NEXT_DAY
         assert [i["r"] for i in lake.current()] == [1, "x"]
     assert step > 8
+
+
+@pytest.mark.parametrize("numbers", [("1", "2", "3"), ("0.5", "100000000000000000001", "-7"), ("1E+40", "1E-40", "7")])
+def test_what_the_raw_side_repeats_of_the_last_compacted_day_is_shown_once(
+    lake: AthenaLake, numbers: tuple[str, str, str]
+) -> None:
+    """Whatever type the key's numbers need."""
+    midnight = round(noon(DAY).timestamp() * 1000) + 12 * 3_600_000
+    images = [{"id": {"S": "a"}, "n": {"N": number}} for number in numbers]
+    lines = lake.lines(images, made=midnight - 1000)
+    lake.put(DAY, "1.gz", lines)
+    lake.run(noon(NEXT_DAY))
+    lake.put(NEXT_DAY, "1.gz", [*lines[:2], *lake.lines(images[2:], made=midnight + 3_600_000)])
+    for _ in range(2):
+        found = lake.query(f'SELECT "__sequence_number", dt FROM "{lake.names.changes_view}"')
+        days = {int(row["__sequence_number"]): row["dt"] for row in found}
+        assert len(found) == 4
+        assert days == {1: DAY, 2: DAY, 3: DAY, 4: NEXT_DAY}
+        lake.run(NOW)

@@ -39,6 +39,8 @@ class Truth:
 
     put: dict[int, tuple[str, str]] = field(default_factory=dict)
     shown: set[int] = field(default_factory=set)
+    lines: dict[str, list[str]] = field(default_factory=dict)
+    """What came first on each day."""
 
 
 @dataclass
@@ -144,12 +146,18 @@ def test_readers_never_see_a_change_missing_doubled_or_mixed(clients: Any) -> No
 
 
 def play(lake: AthenaLake, truth: Truth, number: int, dice: random.Random) -> int:
-    """A new day, late data in an old one, a wider type; runs that are killed until one is through. How many were."""
+    """A new day, late data in an old one, repeats on both, a wider type; runs that are killed until one is through.
+    How many were."""
     day, values = shift_day(DAY, number), VALUES[number % len(VALUES)]
+    before = shift_day(day, -1)
     now = noon(shift_day(day, 1))
     register_days(lake.clients, lake.names, [day])
     put(lake, truth, day, number, values)
-    put(lake, truth, shift_day(day, -1), number, values, late=True)
+    put(lake, truth, before, number, values, late=True)
+    # What came on the day before comes again, and of what came there first, a copy comes late to the day before that.
+    lake.put(day, f"{number}-again.gz", truth.lines[before])
+    if number > 1:
+        lake.put(shift_day(before, -1), f"{number}-copy.gz", truth.lines[before][:1])
     clients = lake.clients
     kills, steps = 0, dice.randrange(3)
     while True:
@@ -174,10 +182,13 @@ def put(
     """Changes of old and new items, and each line twice. Late data is shown when a run has taken it up."""
     images = [{**key(item), **values(lake.sequence + i + 1)} for i, item in enumerate((0, number, 100 + number))]
     first = lake.sequence + 1
-    lines = lake.lines(images)
+    # The last two before the end of the day, the first before it began.
+    end = round(noon(day).timestamp() * 1000) + 12 * 3_600_000
+    lines = [*lake.lines(images[:1], made=end - 86_401_000), *lake.lines(images[1:], made=end - 1000)]
     for offset, image in enumerate(images):
         value = image["v"].get("N") or image["v"].get("S") or f"[{image['v']['L'][0]['N']}]"
         truth.put[first + offset] = (image["id"]["S"], value)
     lake.put(day, f"{number}-{'late' if late else 'new'}.gz", [*lines, *lines[:1]])
     if not late:
+        truth.lines[day] = lines
         truth.shown |= set(range(first, first + len(images)))

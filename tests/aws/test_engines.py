@@ -178,12 +178,27 @@ def test_numbers_duplicates_and_names_that_collide(engines: Engines) -> None:
     ]
     lines = lake.lines(images)
     # One key and sequence number with other content: the last in a fixed order stays, wherever it was read.
-    same = [line.replace('"__event_time":1600000000000', '"__event_time":1600000000001') for line in lines[:4]]
+    same = [line.replace('"__event_time":4000000000000', '"__event_time":4000000000001') for line in lines[:4]]
     lake.put(DAY, "1.gz", [*lines, *same, CANARY])
     lake.put(DAY, "2.gz", [*reversed(lines), lines[0].replace('"v":1', '"v":1.0'), CANARY])
     manifest = engines.compare(lake)
     assert (manifest.rows, manifest.canaries) == (len(NUMERALS), 2)
     assert manifest.duplicates == len(lines) + len(same) + 1
+
+
+def test_repeats_of_an_earlier_day(engines: Engines) -> None:
+    lake = engines.lake(ItemKey(KeyAttribute("n", "N"), KeyAttribute("b", "B")))
+    images = [{"n": {"N": number}, "b": {"B": b"x"}} for number in ("1", "-2", "3", "4", "5", "0.5")]
+    lines = lake.lines(images, made=round(noon(DAY).timestamp() * 1000))
+    lake.put(DAY, "1.gz", lines[:4])
+    lake.run(noon(OTHER))
+    lake.put(OTHER, "1.gz", lines[2:])
+    manifest = engines.compare(lake, OTHER)
+    assert (manifest.rows, manifest.repeats, manifest.since) == (2, 2, DAY)
+    lake.put(DAY, "late.gz", lines[4:5])
+    beside = engines.arrow(lake, DAY).manifest
+    manifest = engines.compare(lake, OTHER, beside=[beside])
+    assert (manifest.rows, manifest.repeats) == (1, 3)
 
 
 def test_wide_maps_and_other_options(engines: Engines) -> None:

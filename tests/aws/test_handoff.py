@@ -1,6 +1,6 @@
 """No gap, no contradiction: whatever is written before, during and after setup and backfill is in the lake, once.
 
-`make test-handoff SEEDS=100` runs as many seeds by each method; `SEED=17` that one alone.
+`make test-handoff SEEDS=100` runs as many seeds by each method, or by `METHOD=export` alone; `SEED=17` is that one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dynalake.names import Lake
 from infra.local.process import LocalAws
 from tests.aws.handoff import Place, hand_over
 
-METHODS = ("scan", "export")
+METHODS = (os.environ.get("METHOD") or "scan export").split()
 _alone = os.environ.get("SEED")
 SEEDS = [int(_alone)] if _alone else range(int(os.environ.get("SEEDS") or 3))
 

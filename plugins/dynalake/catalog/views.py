@@ -4,9 +4,9 @@ A view reads Parquet up to the watermark and raw JSON behind it, by predicates t
 never seen twice or missed, and moving the watermark is one call. Each view stands on the tables alone, not on the
 other view, so each is whole by itself at any moment.
 
-What the stream delivers twice is shown once: Parquet was deduplicated per day, the raw side is over all its days. A
-repetition that landed on another day than the first, with the watermark between them, stands twice in `{t}`;
-`{t}_current` is not affected.
+What the stream delivers twice is shown once: Parquet holds each change on the day on which it came first, the raw side
+is deduplicated over all its days, and what it repeats of the last day in Parquet is left out. A repeat of a day before
+that stands twice in `{t}` until its own day is compacted; `{t}_current` is not affected.
 
 How Athena keeps a view in Glue: https://docs.aws.amazon.com/athena/latest/ug/views.html, and Trino's
 `ViewReaderUtil` (`/* Presto View: base64 */`).
@@ -26,7 +26,7 @@ from dynalake.catalog.schema import DAY, METADATA_TYPES, TableSchema
 from dynalake.catalog.tables import TABLE, Found, TableInput, change_table, check_owner, read_table
 from dynalake.catalog.types import TEXT, Null, Number, Type
 from dynalake.clients import Clients
-from dynalake.days import SNAPSHOT_DAY
+from dynalake.days import SNAPSHOT_DAY, made_before, shift_day
 from dynalake.errors import CatalogError
 from dynalake.names import TableNames
 from dynalake.record.change import EVENT_TIME, OPERATION, SEQUENCE_NUMBER
@@ -90,7 +90,7 @@ class ViewState:
 def changes_sql(names: TableNames, state: ViewState) -> str:
     """The text of `{t}`."""
     outputs = [name for name, _ in changes_columns(state.schema)]
-    with_raw, branches = _branches(names, state, outputs, misfits=False)
+    with_raw, branches = _branches(names, state, outputs, every_change=True)
     return with_raw + "\n" + "\nUNION ALL\n".join(branches)
 
 
@@ -98,7 +98,7 @@ def current_sql(names: TableNames, state: ViewState) -> str:
     """The text of `{t}_current`."""
     schema = state.schema
     outputs = [name for name, _ in current_columns(schema)]
-    with_raw, branches = _branches(names, state, [*outputs, OPERATION, DAY], misfits=True)
+    with_raw, branches = _branches(names, state, [*outputs, OPERATION, DAY], every_change=False)
     changes = "\nUNION ALL\n".join(branches)
     keys = [quote(c.name) for c in schema.key_columns] + [quote(name) for name, _ in _misfits(schema)]
     return (
@@ -131,7 +131,7 @@ def _misfits(schema: TableSchema) -> list[tuple[str, str]]:
     return [(f"__misfit{'' if i == 0 else i}", name) for i, name in enumerate(numbers)]
 
 
-def _branches(names: TableNames, state: ViewState, outputs: list[str], *, misfits: bool) -> tuple[str, list[str]]:
+def _branches(names: TableNames, state: ViewState, outputs: list[str], *, every_change: bool) -> tuple[str, list[str]]:
     schema, watermark = state.schema, state.watermark
     # A column that was never more than null is in no file, and may become anything while this view stands.
     absent = state.absent | {c.name for c in schema.columns if isinstance(c.type, Null)}
@@ -146,7 +146,11 @@ def _branches(names: TableNames, state: ViewState, outputs: list[str], *, misfit
     )
     raw = [f"{raw_expression(quote(n), kinds[n])} AS {quote(n)}" for n in outputs]
     parquet = [f"CAST(NULL AS {trino_type(kinds[n])}) AS {quote(n)}" if n in absent else quote(n) for n in outputs]
-    if misfits:
+    source, condition = "raw", '"__rank" = 1'
+    if every_change and (last := _last_day(names, state)) is not None:
+        with_raw += f",\n{last[0]}"
+        source, condition = f"{source} {last[1]}", f"{condition} AND {last[2]}"
+    if not every_change:
         for extra, name in _misfits(schema):
             typed = raw_expression(quote(name), kinds[name])
             raw.append(f"IF({typed} IS NULL, {quote(name)}) AS {quote(extra)}")
@@ -157,8 +161,30 @@ def _branches(names: TableNames, state: ViewState, outputs: list[str], *, misfit
             f"SELECT {', '.join(parquet)}\nFROM {database}.{quote(names.parquet_table)}\n"
             f"WHERE {watermark.parquet_predicate}"
         )
-    branches.append(f'SELECT {", ".join(raw)}\nFROM raw\nWHERE "__rank" = 1')
+    branches.append(f"SELECT {', '.join(raw)}\nFROM {source}\nWHERE {condition}")
     return with_raw, branches
+
+
+def _last_day(names: TableNames, state: ViewState) -> tuple[str, str, str] | None:
+    """What the last day in Parquet holds, how raw rows are joined with it, and which are not in it; None without one.
+
+    It reads three columns of one partition, or four. Only what was made before that day was over can be there, so no
+    other row enters the join.
+    """
+    through, schema = state.watermark.through, state.schema
+    if not through or state.absent.intersection(c.name for c in schema.key_columns):
+        return None
+    kinds: dict[str, Type] = {**{c.name: c.type for c in schema.key_columns}, SEQUENCE_NUMBER: TEXT}
+    seen = {name: quote(f"seen {name}") for name in kinds}  # no column has a blank in its name
+    before = made_before(shift_day(through, 1), names.lake.zone)
+    made = raw_expression(quote(EVENT_TIME), METADATA_TYPES[EVENT_TIME])
+    same = [f"{raw_expression(quote(name), kind)} = {seen[name]}" for name, kind in kinds.items()]
+    return (
+        f"seen AS (\nSELECT {', '.join(f'{quote(name)} AS {alias}' for name, alias in seen.items())}\n"
+        f"FROM {quote(names.lake.database)}.{quote(names.parquet_table)}\nWHERE {quote(DAY)} = '{through}'\n)",
+        f"LEFT JOIN seen ON {' AND '.join([f'{made} < {before}', *same])}",
+        f"{seen[SEQUENCE_NUMBER]} IS NULL",
+    )
 
 
 def view_input(names: TableNames, name: str, sql: str, columns: list[tuple[str, Type]], state: ViewState) -> TableInput:

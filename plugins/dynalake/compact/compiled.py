@@ -28,10 +28,10 @@ from dynalake.clients import Clients
 from dynalake.compact.blocks import Block, read_blocks
 from dynalake.compact.columns import ColumnReader
 from dynalake.compact.options import CompactOptions
-from dynalake.compact.order import reorder
 from dynalake.compact.read import DELETED, Record, RecordParser, Rejected
+from dynalake.compact.repeats import minutes_of
 from dynalake.compact.runs import Ambiguous, Runs, Unfit
-from dynalake.compact.write import RowBatches, group_tables
+from dynalake.compact.write import RowBatches
 from dynalake.names import TableNames
 
 _pa: Any = pa  # its stubs take types only as literals; here they are data
@@ -53,19 +53,17 @@ class CompiledRecords:
     """As `exact.Records`."""
 
     rows: Runs
-    options: CompactOptions
-    directory: Path
     read: int = 0
     canaries: int = 0
     observed: dict[str, Type] = field(default_factory=dict)
+    minutes: set[int] = field(default_factory=set)
 
     @property
     def duplicates(self) -> int:
         return self.rows.duplicates
 
-    def groups(self, schema: TableSchema) -> Iterator[pa.Table]:
-        rows = reorder(self.rows.tables(schema), schema, self.options, self.directory)
-        return group_tables(rows, schema, self.options)
+    def tables(self, schema: TableSchema) -> Iterator[pa.Table]:
+        return self.rows.tables(schema)
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,7 @@ class _Pass:
         self._reader = ColumnReader(guess, self._limit)
         self._lock = Lock()
         self._parse = RecordParser(guess.key)
-        self.found = CompiledRecords(Runs(guess, directory, options.memory_mb), options, directory)
+        self.found = CompiledRecords(Runs(guess, directory, options.memory_mb))
         self._fits = True
 
     @property
@@ -157,6 +155,7 @@ class _Pass:
             raise Undecided
         self.found.canaries += parsed.canaries
         self.found.read += parsed.canaries + sum(table.num_rows for table, _ in parsed.tables)
+        self.found.minutes.update(*(minutes_of(table) for table, _ in parsed.tables))
         self.found.observed = merge_observed((self.found.observed, parsed.observed), self._limit)
         try:
             for table, schema in parsed.tables if self._fits else ():

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dynalake.catalog.partitions import read_partition
+from dynalake.catalog.partitions import Partition, read_partition
 from dynalake.catalog.raw import RawObject, list_objects
 from dynalake.catalog.schema import TableSchema
 from dynalake.catalog.tables import read_schema
@@ -24,12 +24,13 @@ from dynalake.compact.manifest import (
     write_manifest,
 )
 from dynalake.compact.options import CompactOptions
-from dynalake.compact.order import check_order
+from dynalake.compact.order import check_order, reorder
 from dynalake.compact.plan import inputs_digest, list_day
 from dynalake.compact.read import Rejected, write_rejected
+from dynalake.compact.repeats import Repeats, look_back, looks_up_to_date, origin
 from dynalake.compact.restore import restore_raw
 from dynalake.compact.supersede import note_version
-from dynalake.compact.write import count_rows, write_groups
+from dynalake.compact.write import count_rows, write_parts
 from dynalake.days import check_day
 from dynalake.errors import LedgerError
 from dynalake.names import TableNames
@@ -53,16 +54,15 @@ def compact_day(
 
     Raises `QuarantineError`, `LedgerError`, `ConflictError` (an object was replaced meanwhile).
     """
-    restore_raw(clients, names, check_day(day), work_directory)
+    shown = restore_raw(clients, names, check_day(day), work_directory)
     objects = list_day(clients, names, day)
     inputs = inputs_digest(objects)
-    table = widen_all(
-        read_schema(clients, names), [read_manifest(clients, names, key) for key in beside], options.max_struct_fields
-    )
-    done = None if force else find_conversion(clients, names, day, inputs, table, options)
+    found = [read_manifest(clients, names, key) for key in beside]
+    table = widen_all(read_schema(clients, names), found, options.max_struct_fields)
+    done = None if force else find_conversion(clients, names, day, inputs, table, options, found)
     if done is not None:
         return done.converted(names, reused=True)
-    arguments = clients, names, day, objects, inputs, table, options, work_directory, force
+    arguments = clients, names, day, objects, inputs, shown, table, options, found, work_directory, force
     if sum(o.size for o in objects) >= options.compiled_from_mb << 20:
         from dynalake.compact.compiled import UNDECIDED, read_compiled
 
@@ -80,8 +80,10 @@ def _convert(
     day: str,
     objects: Sequence[RawObject],
     inputs: str,
+    shown: Partition | None,
     table: TableSchema,
     options: CompactOptions,
+    beside: Sequence[Manifest],
     work_directory: Path | None,
     force: str,
 ) -> ConvertedPartition:
@@ -92,10 +94,13 @@ def _convert(
         wide = table.widen(records.observed, options.max_struct_fields)
         check_order(wide, options.sort_by)
         schema = wide.file_schema(records.observed)
-        version = version_digest(inputs, schema, options, force)
+        look = look_back(clients, names, day, records.minutes, beside)
+        repeats = Repeats(clients, names, schema, look)
+        version = version_digest(inputs, look.looked, schema, options, force)
         note_version(clients, names, day, version)
         parts = []
-        for path in write_groups(records.groups(schema), schema, options, Path(scratch)):
+        rows = reorder(repeats.drop(records.tables(schema)), schema, options, Path(scratch))
+        for path in write_parts(rows, schema, options, Path(scratch)):
             key = f"{names.parquet_version(day, version)}{path.name}"
             size = path.stat().st_size
             clients.s3.upload_file(str(path), names.lake.bucket, key)
@@ -118,6 +123,10 @@ def _convert(
         parts=tuple(parts),
         observed=records.observed,
         schema=schema,
+        repeats=repeats.dropped,
+        origin=origin(shown, inputs, names, day, objects),
+        since=look.since,
+        looked=look.looked,
     )
     check_ledger(manifest)
     write_manifest(clients, names, manifest)
@@ -125,32 +134,43 @@ def _convert(
 
 
 def check_ledger(m: Manifest) -> None:
-    """Raises `LedgerError` unless lines in = rows out + duplicates + canaries + quarantined."""
-    out = m.rows + m.duplicates + m.canaries + m.quarantined
+    """Raises `LedgerError` unless lines in = rows out + duplicates + repeats + canaries + quarantined."""
+    out = m.rows + m.duplicates + m.repeats + m.canaries + m.quarantined
     if m.lines != out:
         raise LedgerError(
             f"Compaction of {m.table} {m.day}: {m.lines} lines in, but {m.rows} rows by the files' footers + "
-            f"{m.duplicates} duplicates + {m.canaries} canaries + {m.quarantined} quarantined = {out}",
+            f"{m.duplicates} duplicates + {m.repeats} repeats of earlier days + {m.canaries} canaries + "
+            f"{m.quarantined} quarantined = {out}",
             action="nothing was published; run it again, and report it if it stays",
             table=m.table,
             day=m.day,
         )
 
 
-def version_digest(inputs: str, schema: TableSchema, options: CompactOptions, force: str = "") -> str:
+def version_digest(
+    inputs: str, looked: Mapping[str, str], schema: TableSchema, options: CompactOptions, force: str = ""
+) -> str:
     """The `v=` of a version's path: over everything that its bytes depend on."""
-    text = json.dumps([inputs, schema.layout, options.written, force])
+    text = json.dumps([inputs, sorted(looked.items()), schema.layout, options.written, force])
     return sha256(text.encode()).hexdigest()[:16]
 
 
 def find_conversion(
-    clients: Clients, names: TableNames, day: str, inputs: str, table: TableSchema, options: CompactOptions
+    clients: Clients,
+    names: TableNames,
+    day: str,
+    inputs: str,
+    table: TableSchema,
+    options: CompactOptions,
+    beside: Sequence[Manifest] = (),
 ) -> Manifest | None:
     """A conversion of the same input, written alike and still in place, that the table's schema can read."""
     prefix = names.compaction_state(day) + inputs
     for found in list_objects(clients, names.lake.bucket, prefix):
         manifest = read_manifest(clients, names, found.key)
         if manifest.written != options.written or table.widen(manifest.observed).unreadable(manifest.schema):
+            continue
+        if not looks_up_to_date(clients, names, manifest, beside):
             continue
         shown = read_partition(clients, names, names.parquet_table, day)
         if shown is None or shown.location != names.uri(names.parquet_version(day, manifest.version)):

@@ -14,15 +14,15 @@ from dynalake.catalog.schema import TableSchema
 from dynalake.catalog.types import Type
 from dynalake.clients import Clients
 from dynalake.compact.options import CompactOptions
-from dynalake.compact.order import reorder
 from dynalake.compact.read import Record, RecordParser, Rejected, read_records
+from dynalake.compact.repeats import MINUTE
 from dynalake.compact.sort import Sorter, deduplicate
-from dynalake.compact.write import group_tables, tables_of
+from dynalake.compact.write import tables_of
 from dynalake.names import TableNames
 
 
 class Records(Protocol):
-    """All records of a partition: how many were read, of which types. `duplicates` counts once `groups` has ended."""
+    """All records of a partition: how many were read, of which types. `duplicates` counts once `tables` has ended."""
 
     @property
     def read(self) -> int: ...
@@ -36,18 +36,24 @@ class Records(Protocol):
     @property
     def observed(self) -> dict[str, Type]: ...
 
-    def groups(self, schema: TableSchema) -> Iterator[pa.Table]:
-        """The rows in order, in tables of which each becomes a row group. Once."""
+    @property
+    def minutes(self) -> set[int]:
+        """In which they were made, since the epoch."""
+        ...
+
+    def tables(self, schema: TableSchema) -> Iterator[pa.Table]:
+        """The rows in the order of key and sequence number, each once, in tables of bounded size with `LENGTH`."""
         ...
 
 
 class ExactRecords:
     """`Records`, held as lines."""
 
-    def __init__(self, sorter: Sorter, options: CompactOptions, directory: Path) -> None:
+    def __init__(self, sorter: Sorter, options: CompactOptions) -> None:
         self.read = self.canaries = self.duplicates = 0
         self.observed: dict[str, Type] = {}
-        self._sorter, self._options, self._directory = sorter, options, directory
+        self.minutes: set[int] = set()
+        self._sorter, self._options = sorter, options
 
     def add(self, record: Record | None) -> None:
         self.read += 1
@@ -55,11 +61,11 @@ class ExactRecords:
             self.canaries += 1
             return
         observe_record(self.observed, record.values, self._options.max_struct_fields)
+        self.minutes.add(record.order[-2] // MINUTE)
         self._sorter.add(record)
 
-    def groups(self, schema: TableSchema) -> Iterator[pa.Table]:
-        rows = reorder(tables_of(self._unique(), schema), schema, self._options, self._directory)
-        return group_tables(rows, schema, self._options)
+    def tables(self, schema: TableSchema) -> Iterator[pa.Table]:
+        return tables_of(self._unique(), schema)
 
     def _unique(self) -> Iterator[Record]:
         self.duplicates = self.read - self.canaries
@@ -78,7 +84,7 @@ def read_exactly(
     rejected: Rejected,
 ) -> ExactRecords:
     """All records of the objects. Raises `ConflictError` where an object was replaced since it was listed."""
-    found = ExactRecords(Sorter(RecordParser(table.key), directory, options.memory_mb), options, directory)
+    found = ExactRecords(Sorter(RecordParser(table.key), directory, options.memory_mb), options)
     for record in read_records(clients, names, objects, table.key, rejected):
         found.add(record)
     return found

@@ -39,6 +39,7 @@ class ConvertedPartition:
     lines: int
     rows: int
     duplicates: int
+    repeats: int
     canaries: int
     quarantined: int
     parts: int
@@ -58,7 +59,10 @@ class ConvertedPartition:
 class Manifest:
     """One version of one day. `observed`: the types of this partition's values; `schema`: that of the files.
 
-    `written`: how the files are written (`CompactOptions.written`).
+    `written`: how the files are written (`CompactOptions.written`). `duplicates` came more than once on this day,
+    `repeats` on an earlier one as well. `origin`: what its changes follow from, by which other days know whether these
+    have changed: the inputs, or those of the version that they were restored from. `since`, `looked`: the days that it
+    was compared with, by their origins; '' where none of its records can have come before.
     """
 
     table: str
@@ -78,6 +82,14 @@ class Manifest:
     parts: tuple[Part, ...]
     observed: dict[str, Type]
     schema: TableSchema
+    repeats: int = 0
+    origin: str = ""
+    since: str = ""
+    looked: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.origin:
+            object.__setattr__(self, "origin", self.inputs)
 
     def key(self, names: TableNames) -> str:
         """`{prefix}-state/{TABLE}/compact/dt=…/{inputs}-{version}.json`"""
@@ -94,6 +106,7 @@ class Manifest:
             lines=self.lines,
             rows=self.rows,
             duplicates=self.duplicates,
+            repeats=self.repeats,
             canaries=self.canaries,
             quarantined=self.quarantined,
             parts=len(self.parts),

@@ -10,7 +10,7 @@ from typing import Any
 from dynalake.catalog.types import MAX_STRUCT_FIELDS
 from dynalake.errors import SettingsError
 
-CONVERSION = 1
+CONVERSION = 2
 """Goes up when the same input gives other rows or types: every partition is then converted anew."""
 
 WRITER = 2

@@ -7,6 +7,7 @@ that was killed is finished by the next.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -35,6 +36,7 @@ from dynalake.compact.plan import (
     plan_watermark,
     survey,
 )
+from dynalake.compact.repeats import LOOKED, ORIGIN, VERSION, plan_outdated, plan_together
 from dynalake.compact.restore import restore_day
 from dynalake.compact.supersede import note_version
 from dynalake.compact.widen import Widening, plan_hold, plan_widening, unreadable
@@ -50,8 +52,9 @@ ROUNDS = 4
 class Published:
     """What readers see differently: the days that moved, new and widened columns, the watermark.
 
-    `reconvert`: days whose Parquet cannot be read under the widened types. While there are any, nothing is published;
-    convert them with `beside` = all manifests of this run, and publish all together.
+    `reconvert`: days whose Parquet cannot be read under the widened types, or that were not compared with an earlier
+    day as it is now. While there are any, nothing is published; convert them with `beside` = the manifests of this run
+    that are not `skipped`, and publish all together.
     """
 
     table: str
@@ -98,7 +101,7 @@ def finish_table(
     options: CompactOptions,
     now: datetime,
 ) -> Published:
-    """`publish_table`, and before it what it asks for: older partitions under types that became wider.
+    """`publish_table`, and before it what it asks for: days that have to be converted again.
 
     A run converts those in its second round; what is left is what another run has widened or published meanwhile.
     """
@@ -107,10 +110,10 @@ def finish_table(
         published = publish_table(clients, names, done, options, now)
         if not published.reconvert:
             return published
-        beside = [c.manifest for c in done]
+        beside = {c.day: c.manifest for c in done if c.day not in published.skipped}.values()
         done += [compact_day(clients, names, day, options, beside) for day in published.reconvert]
     raise ConflictError(
-        f"Other runs changed the types of {names.table} {ROUNDS} times while this one was to be published",
+        f"Other runs changed the types or days of {names.table} {ROUNDS} times while this one was to be published",
         action="run the task again when they are done",
         table=names.table,
     )
@@ -147,7 +150,8 @@ def _publish_table(
     base = _base(clients, names, hold)
     since = look_from(base, options.lookback_days)
     raw = survey(clients, names, since, latest)
-    published = list_partitions(clients, names, names.parquet_table, earliest(latest, since))
+    looked = earliest((m.since for m in manifests.values() if m.since), since)
+    published = list_partitions(clients, names, names.parquet_table, earliest(latest, looked))
     skipped = plan_stale(latest.values(), raw, published)
     manifests = {day: manifest for day, manifest in sorted(manifests.items()) if day not in skipped}
     moving = {
@@ -158,14 +162,16 @@ def _publish_table(
     _check_complete(clients, names, moving.values())
 
     widening = plan_widening(read_schema(clients, names), manifests.values(), options.max_struct_fields)
-    reconvert, versions = unreadable(clients, names, widening, manifests, everything=hold is not None)
+    narrow, versions = unreadable(clients, names, widening, manifests, everything=hold is not None)
+    reconvert = {*narrow, *plan_outdated(manifests, published)}
     if reconvert:
-        return Published(names.table, reconvert=reconvert)
+        return Published(names.table, reconvert=tuple(sorted(reconvert)), skipped=skipped)
     changed = False
-    if widening.widened:
-        _restore_held(clients, names, lease, base, plan_hold(base, widening.widened, versions))
+    together = plan_together(moving, base)
+    if widening.widened or together:
+        _restore_held(clients, names, lease, base, plan_hold(base, widening.widened, versions, together))
         lease.check()
-        changed |= _hold(clients, names, widening, versions)
+        changed |= _hold(clients, names, widening, versions, together)
     lease.check()
     grow_schema(clients, names, lambda schema: widen_all(schema, manifests.values(), options.max_struct_fields))
     changed |= follow_json(clients, names)
@@ -231,12 +237,19 @@ def _restore_held(clients: Clients, names: TableNames, lease: Lease, mark: Water
             restore_day(clients, names, day, lease)
 
 
-def _hold(clients: Clients, names: TableNames, widening: Widening, versions: Mapping[str, TableSchema]) -> bool:
-    """Views that hold whatever happens to the widened columns: their days come from JSON, with the types so far."""
+def _hold(
+    clients: Clients,
+    names: TableNames,
+    widening: Widening,
+    versions: Mapping[str, TableSchema],
+    together: tuple[str, ...],
+) -> bool:
+    """Views that hold whatever happens to the widened columns and to the days that change together: these days come
+    from JSON, with the types so far."""
     before = read_schema(clients, names)
 
     def state(mark: Watermark, restore: Watermark | None) -> ViewState:
-        held = plan_hold(mark, widening.widened, versions)
+        held = plan_hold(mark, widening.widened, versions, together)
         return ViewState(before, held, frozenset(widening.widened), mark if restore is None else restore)
 
     return write_views(clients, names, state)
@@ -249,7 +262,9 @@ def _parameters(names: TableNames, m: Manifest) -> dict[str, str]:
         QUARANTINED: str(m.quarantined),
         WRITTEN: m.written,
         MANIFEST: m.key(names),
-        "dynalake.version": m.version,
+        ORIGIN: m.origin,
+        **({LOOKED: json.dumps([m.since, m.looked])} if m.since else {}),
+        VERSION: m.version,
         "dynalake.layout": m.schema.layout,
         "numRows": str(m.rows),
         "numFiles": str(len(m.parts)),

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from dynalake.catalog.arrow import json_text
 from dynalake.catalog.lease import Lease, changing
-from dynalake.catalog.partitions import change_parameters, read_partition
+from dynalake.catalog.partitions import Partition, change_parameters, read_partition
 from dynalake.catalog.schema import METADATA_TYPES, TableSchema
 from dynalake.catalog.types import List, Map, Mixed, Number, Struct, Type
 from dynalake.clients import Clients
@@ -31,13 +31,13 @@ from dynalake.names import TableNames
 _ROWS = 10_000
 
 
-def restore_raw(clients: Clients, names: TableNames, day: str, work_directory: Path | None = None) -> bool:
-    """Write the day's raw objects again where the retention has deleted them. True if it had."""
+def restore_raw(clients: Clients, names: TableNames, day: str, work_directory: Path | None = None) -> Partition | None:
+    """Write the day's raw objects again where the retention has deleted them. Returns the day as it is published."""
     found = read_partition(clients, names, names.parquet_table, day)
-    if found is None or RAW_DELETED not in found.parameters:
-        return False
-    with changing(clients, names) as lease:
-        return restore_day(clients, names, day, lease, work_directory)
+    if found is not None and RAW_DELETED in found.parameters:
+        with changing(clients, names) as lease:
+            restore_day(clients, names, day, lease, work_directory)
+    return found
 
 
 def restore_day(
@@ -56,7 +56,7 @@ def restore_day(
                 for batch in _batches(file, manifest.format):
                     lines.writelines(to_lines(batch, manifest.schema))
                     lease.check()
-            key = f"{names.raw_day(day)}restored-{manifest.version}-{number:05d}.gz"
+            key = f"{names.restored(day, manifest.version)}{number:05d}.gz"
             clients.s3.upload_file(str(path), names.lake.bucket, key)
             lease.check()
     change_parameters(clients, names, day, {RAW_DELETED: None})

@@ -14,7 +14,8 @@ from dynalake.catalog.views import Watermark, read_hold
 from dynalake.clients import Clients
 from dynalake.compact.manifest import ConvertedPartition, Manifest, read_manifest, widen_all
 from dynalake.compact.options import CompactOptions
-from dynalake.compact.plan import MANIFEST, PartitionPlan
+from dynalake.compact.plan import MANIFEST, PartitionPlan, earliest
+from dynalake.compact.repeats import plan_outdated
 from dynalake.days import SNAPSHOT_DAY, shift_day
 from dynalake.names import TableNames
 
@@ -48,10 +49,16 @@ def plan_reconversion(target: TableSchema, versions: Mapping[str, TableSchema]) 
     return tuple(sorted(day for day, files in versions.items() if target.unreadable(files)))
 
 
-def plan_hold(mark: Watermark, widened: Sequence[str], versions: Mapping[str, TableSchema]) -> Watermark:
-    """The watermark while types change: no day that has values in one of these columns is read from Parquet."""
+def plan_hold(
+    mark: Watermark, widened: Sequence[str], versions: Mapping[str, TableSchema], together: Iterable[str] = ()
+) -> Watermark:
+    """The watermark while types change: no day that has values in one of these columns is read from Parquet.
+
+    Nor is one of the days that have to change `together`.
+    """
     columns = set(widened)
-    affected = sorted(day for day, files in versions.items() if columns & {c.name for c in files.columns})
+    typed = {day for day, files in versions.items() if columns & {c.name for c in files.columns}}
+    affected = sorted(typed.union(together))
     days = [day for day in affected if day != SNAPSHOT_DAY]
     through = mark.through
     if days and days[0] <= through:
@@ -62,18 +69,28 @@ def plan_hold(mark: Watermark, widened: Sequence[str], versions: Mapping[str, Ta
 def plan_reconversions(
     clients: Clients, names: TableNames, converted: Iterable[ConvertedPartition], options: CompactOptions
 ) -> tuple[PartitionPlan, ...]:
-    """The second round of a run: older partitions that have to be converted with the types these conversions bring.
+    """The second round of a run: what has to be converted again because of what these conversions bring.
 
-    Empty in almost every run, and then it costs one call per conversion.
+    That is older partitions under wider types, and days that were not compared with an earlier day as it is now.
+    Empty in almost every run, and then it costs one call per conversion, and one.
     """
     latest = {c.day: c for c in converted}
     table = read_schema(clients, names)
     manifests = {c.day: read_manifest(clients, names, c.manifest) for c in latest.values()}
     widening = plan_widening(table, manifests.values(), options.max_struct_fields)
     held = read_hold(clients, names) is not None
-    days = unreadable(clients, names, widening, manifests, everything=held)[0]
+    reasons = dict.fromkeys(outdated(clients, names, manifests), "repeats")
+    reasons |= dict.fromkeys(unreadable(clients, names, widening, manifests, everything=held)[0], "widened")
     beside = tuple(c.manifest for c in latest.values())
-    return tuple(PartitionPlan(names.table, day, "widened", 0, 0, beside=beside) for day in days)
+    return tuple(PartitionPlan(names.table, day, why, 0, 0, beside=beside) for day, why in sorted(reasons.items()))
+
+
+def outdated(clients: Clients, names: TableNames, manifests: Mapping[str, Manifest]) -> tuple[str, ...]:
+    """The days whose changes were not compared with those of an earlier day as these conversions leave it."""
+    if not manifests:
+        return ()
+    since = earliest(manifests, earliest(m.since for m in manifests.values() if m.since))
+    return plan_outdated(manifests, list_partitions(clients, names, names.parquet_table, since))
 
 
 def unreadable(

@@ -46,10 +46,10 @@ class RowBatches:
 
 
 def write_parts(
-    records: Iterable[Record], schema: TableSchema, options: CompactOptions, directory: Path
+    tables: Iterable[pa.Table], schema: TableSchema, options: CompactOptions, directory: Path
 ) -> Iterator[Path]:
-    """`write_groups` of records."""
-    return write_groups(group_tables(tables_of(records, schema), schema, options), schema, options, directory)
+    """`write_groups` of rows in tables of any size, with `LENGTH`."""
+    return write_groups(group_tables(tables, schema, options), schema, options, directory)
 
 
 def write_groups(

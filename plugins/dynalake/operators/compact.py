@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from dynalake.compact.plan import PartitionPlan
     from dynalake.names import Lake
 
+_AGAIN = {
+    "widened": "a column's type became wider",
+    "repeats": "it may repeat changes of an earlier day that is converted by this run",
+}
+
 
 def compact_options() -> CompactOptions:
     """What the run's parameters say of the conversion."""
@@ -117,7 +122,7 @@ def plan(tables: list[str]) -> list[dict[str, Any]]:
 @task(trigger_rule="none_failed")
 @guarded
 def plan_widened(tables: list[str], converted: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Older partitions whose files cannot be read any more with the types that this run brings; mostly none."""
+    """Days that have to be converted again because of what this run brings; mostly none."""
     from dynalake.compact.widen import plan_reconversions
 
     found = clients()
@@ -127,7 +132,7 @@ def plan_widened(tables: list[str], converted: Iterable[dict[str, Any]]) -> list
         if mine:
             again += plan_reconversions(found, where.table(name), mine, compact_options())
     for partition in again:
-        print(f"{partition.table} dt={partition.day} is converted again: a column's type became wider")
+        print(f"{partition.table} dt={partition.day} is converted again: {_AGAIN[partition.reason]}")
     # What is beyond that is converted where it is published.
     return [partition.to_dict() for partition in again[: most_mapped()]]
 
@@ -194,7 +199,7 @@ def report(converted: Iterable[dict[str, Any]], widened: Iterable[dict[str, Any]
     from collections import Counter
 
     done = [*converted, *widened]
-    counted = ("objects", "lines", "rows", "duplicates", "canaries", "quarantined", "parts", "size")
+    counted = ("objects", "lines", "rows", "duplicates", "repeats", "canaries", "quarantined", "parts", "size")
     totals = {name: sum(one[name] for one in done) for name in counted}
     print(" | ".join(["table", "day", *counted]))
     reasons: Counter[str] = Counter()

@@ -108,7 +108,8 @@ def _request(names: TableNames, planned: PartitionPlan, inputs: str) -> Request:
 def _report(converted: ConvertedPartition) -> dict[str, Any]:
     print(
         f"{converted.lines:,} lines of {converted.objects:,} objects = {converted.rows:,} rows "
-        f"+ {converted.duplicates:,} duplicates + {converted.canaries:,} canaries "
+        f"+ {converted.duplicates:,} duplicates + {converted.repeats:,} repeats of earlier days "
+        f"+ {converted.canaries:,} canaries "
         f"+ {converted.quarantined:,} quarantined; {converted.parts} files, {converted.size:,} bytes"
     )
     for reason, count in sorted(converted.reasons.items()):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from dynalake.catalog.partitions import Partition
 from dynalake.catalog.raw import RawObject
 from dynalake.catalog.schema import TableSchema, merge_observed
 from dynalake.catalog.tables import read_schema
@@ -18,6 +19,7 @@ from dynalake.compact.options import CompactOptions
 from dynalake.compact.order import check_order
 from dynalake.compact.plan import inputs_digest, list_day
 from dynalake.compact.read import Rejected, write_rejected
+from dynalake.compact.repeats import look_back, origin
 from dynalake.compact.restore import restore_raw
 from dynalake.compact.supersede import note_version
 from dynalake.days import check_day
@@ -42,27 +44,29 @@ _BATCH_ROWS = 500
 
 @dataclass(frozen=True)
 class Input:
-    """What a conversion reads, its digest, and the types that it has to fit."""
+    """What a conversion reads, its digest, the day as it is published, what is published with it, and the types."""
 
     objects: list[RawObject]
     digest: str
+    shown: Partition | None
+    beside: list[Manifest]
     table: TableSchema
 
 
 def find_input(clients: Clients, names: TableNames, day: str, options: CompactOptions, beside: Iterable[str]) -> Input:
     """One day (or `00000000`) as it lies in S3 now, and the table's schema beside the conversions in `beside`."""
-    restore_raw(clients, names, check_day(day))
+    shown = restore_raw(clients, names, check_day(day))
     objects = list_day(clients, names, day)
     manifests = [read_manifest(clients, names, key) for key in beside]
     table = widen_all(read_schema(clients, names), manifests, options.max_struct_fields)
-    return Input(objects, inputs_digest(objects), table)
+    return Input(objects, inputs_digest(objects), shown, manifests, table)
 
 
 def find_done(
     clients: Clients, names: TableNames, day: str, options: CompactOptions, found: Input, force: str
 ) -> ConvertedPartition | None:
     """The conversion of the same that is there already, by whichever engine."""
-    done = None if force else find_conversion(clients, names, day, found.digest, found.table, options)
+    done = None if force else find_conversion(clients, names, day, found.digest, found.table, options, found.beside)
     return None if done is None else done.converted(names, reused=True)
 
 
@@ -100,10 +104,11 @@ def convert_day(
         check_order(wide, options.sort_by)
         schema = wide.file_schema(observed)
         ranges = max(1, -(-sum(s.size for s in summaries) // (PACKED * options.part_mb << 20)))
-        version = spark_digest(version_digest(found.digest, schema, options, force), ranges)
+        look = look_back(clients, names, day, set().union(*(s.minutes for s in summaries)), found.beside)
+        version = spark_digest(version_digest(found.digest, look.looked, schema, options, force), ranges)
         note_version(clients, names, day, version)
         bounds = choose_bounds((sample for s in summaries for sample in s.samples), ranges)
-        write = WriteRanges(make_clients, names, schema, options, names.parquet_version(day, version))
+        write = WriteRanges(make_clients, names, schema, options, look, names.parquet_version(day, version))
         parts = _write(lines, write, bounds)
     finally:
         lines.unpersist()
@@ -119,15 +124,19 @@ def convert_day(
         version=version,
         objects=len(found.objects),
         lines=read + len(rejected.entries),
-        rows=sum(part.rows for part, _ in parts),
-        duplicates=read - canaries - sum(records for _, records in parts),
+        rows=sum(part.rows for part, _, _ in parts),
+        duplicates=read - canaries - sum(records for _, records, _ in parts),
         canaries=canaries,
         quarantined=len(rejected.entries),
         quarantine=quarantine,
         reasons=rejected.reasons,
-        parts=tuple(part for part, _ in parts),
+        parts=tuple(part for part, _, _ in parts),
         observed=observed,
         schema=schema,
+        repeats=sum(repeats for _, _, repeats in parts),
+        origin=origin(found.shown, found.digest, names, day, found.objects),
+        since=look.since,
+        looked=look.looked,
     )
     check_ledger(manifest)
     note_version(clients, names, day, version)  # its grace period begins when somebody can publish it
@@ -167,8 +176,9 @@ def _read(
     return spark.createDataFrame(given, "objects string").mapInArrow(read, LINES)
 
 
-def _write(lines: DataFrame, write: WriteRanges, bounds: list[bytes]) -> list[tuple[Part, int]]:
-    """Sort the records over the whole cluster and write each range; the parts in order, with their records."""
+def _write(lines: DataFrame, write: WriteRanges, bounds: list[bytes]) -> list[tuple[Part, int, int]]:
+    """Sort the records over the whole cluster and write each range; the parts in order, with their records and the
+    repeats among them."""
     from pyspark.sql import functions as F
 
     number = F.udf(lambda place: range_of(place, bounds), "int")("place") if bounds else F.lit(0)
@@ -186,7 +196,7 @@ def _write(lines: DataFrame, write: WriteRanges, bounds: list[bytes]) -> list[tu
         .mapInArrow(write, PARTS)
         .collect()
     )
-    return [(Part(row.key, row.rows, row.size), row.records) for row in sorted(rows)]
+    return [(Part(row.key, row.rows, row.size), row.records, row.repeats) for row in sorted(rows)]
 
 
 def _place(entry: dict[str, object]) -> tuple[object, object]:

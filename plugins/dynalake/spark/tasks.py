@@ -24,7 +24,8 @@ from dynalake.clients import Clients
 from dynalake.compact.manifest import Part
 from dynalake.compact.options import CompactOptions
 from dynalake.compact.read import Record, RecordParser, Rejected, read_records
-from dynalake.compact.write import count_rows, write_parts
+from dynalake.compact.repeats import MINUTE, Look, Repeats
+from dynalake.compact.write import count_rows, tables_of, write_parts
 from dynalake.names import TableNames
 from dynalake.record.change import METADATA, json_key
 from dynalake.record.key import ItemKey
@@ -33,7 +34,7 @@ from dynalake.spark.order import identity_bytes, place_bytes
 LINES = "place binary, identity binary, event_time bigint, line binary, summary string"
 """One row per record, in which `summary` is null, and one per task, in which all else is."""
 
-PARTS = "part int, key string, rows bigint, size bigint, records bigint"
+PARTS = "part int, key string, rows bigint, size bigint, records bigint, repeats bigint"
 
 _LINES: dict[str, pa.DataType] = {
     "place": pa.binary(),
@@ -48,6 +49,7 @@ _PARTS: dict[str, pa.DataType] = {
     "rows": pa.int64(),
     "size": pa.int64(),
     "records": pa.int64(),
+    "repeats": pa.int64(),
 }
 
 _BATCH_BYTES = 4 << 20
@@ -59,12 +61,14 @@ MakeClients = Callable[[], Clients]
 
 @dataclass
 class Summary:
-    """What one task has read: counts, types, rejected lines, and a place for each so many bytes of lines."""
+    """What one task has read: counts, types, the minutes in which the changes were made, rejected lines, and a place
+    for each so many bytes of lines."""
 
     read: int
     canaries: int
     size: int
     observed: dict[str, Type]
+    minutes: set[int]
     rejected: list[dict[str, Any]]
     samples: list[bytes]
 
@@ -72,6 +76,7 @@ class Summary:
         values = {
             **vars(self),
             "observed": {name: type_to_json(kind) for name, kind in self.observed.items()},
+            "minutes": sorted(self.minutes),
             "samples": [sample.hex() for sample in self.samples],
         }
         return json.dumps(values)
@@ -80,6 +85,7 @@ class Summary:
     def from_json(cls, text: str) -> Summary:
         values = json.loads(text)
         values["observed"] = {name: type_from_json(kind) for name, kind in values["observed"].items()}
+        values["minutes"] = set(values["minutes"])
         values["samples"] = [bytes.fromhex(sample) for sample in values["samples"]]
         return cls(**values)
 
@@ -102,7 +108,7 @@ class ReadObjects:
 
     def _read(self, clients: Clients, objects: list[RawObject]) -> Iterator[pa.RecordBatch]:
         rejected = Rejected(self.options.max_quarantined)
-        seen = Summary(0, 0, 0, {}, rejected.entries, [])
+        seen = Summary(0, 0, 0, {}, set(), rejected.entries, [])
         order = [name if name in METADATA else json_key(name) for name in self.options.sort_by]
         rows: list[tuple[bytes, bytes, int, bytes, None]] = []
         held = 0
@@ -112,6 +118,7 @@ class ReadObjects:
                 seen.canaries += 1
                 continue
             observe_record(seen.observed, record.values, self.options.max_struct_fields)
+            seen.minutes.add(record.order[-2] // MINUTE)
             identity = identity_bytes(record.identity)
             place = place_bytes((record.values.get(name) for name in order), identity)
             if seen.size // self.sample_bytes != (seen.size + len(record.line)) // self.sample_bytes:
@@ -137,16 +144,17 @@ class WriteRanges:
     names: TableNames
     schema: TableSchema
     options: CompactOptions
+    look: Look
     prefix: str
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         clients = self.make_clients()
         for number, rows in groupby(_rows(batches), key=itemgetter(0)):
-            part, records = self.write(clients, number, (line for _, line in last_of_each(rows)))
-            yield _batch([(number, part.key, part.rows, part.size, records)], _PARTS)
+            part, records, repeats = self.write(clients, number, (line for _, line in last_of_each(rows)))
+            yield _batch([(number, part.key, part.rows, part.size, records, repeats)], _PARTS)
 
-    def write(self, clients: Clients, number: int, lines: Iterable[bytes]) -> tuple[Part, int]:
-        """One part from lines that are in order and have no duplicates; and how many there were."""
+    def write(self, clients: Clients, number: int, lines: Iterable[bytes]) -> tuple[Part, int, int]:
+        """One part from lines that are in order and have no duplicates; how many there were, and repeats in them."""
         written = 0
         parse = RecordParser(self.schema.key)
 
@@ -158,13 +166,16 @@ class WriteRanges:
                 written += 1
                 yield record
 
+        repeats = Repeats(clients, self.names, self.schema, self.look)
         key = f"{self.prefix}part-{number:05d}.{self.options.format}"
         with TemporaryDirectory(prefix="dynalake-") as scratch:
             whole = replace(self.options, part_mb=_ONE_PART)
-            for path in write_parts(records(), self.schema, whole, Path(scratch)):
+            rows = repeats.drop(tables_of(records(), self.schema))
+            for path in write_parts(rows, self.schema, whole, Path(scratch)):
                 size = path.stat().st_size
                 clients.s3.upload_file(str(path), self.names.lake.bucket, key)
-        return Part(key, count_rows(clients, self.names.lake.bucket, key, size), size), written
+        part = Part(key, count_rows(clients, self.names.lake.bucket, key, size), size)
+        return part, written, repeats.dropped
 
 
 def last_of_each(rows: Iterable[tuple[int, bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:

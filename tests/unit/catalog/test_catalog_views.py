@@ -49,6 +49,18 @@ def test_the_views_name_the_tables_and_leave_canaries_out() -> None:
     assert "receipts_parquet" not in changes_sql(NAMES, ViewState(SCHEMA, Watermark()))
 
 
+def test_only_what_may_repeat_the_last_day_in_parquet_is_compared_with_it() -> None:
+    sql = changes_sql(NAMES, ViewState(SCHEMA, Watermark("20240101")))
+    # Midnight and a minute of the lake's clock.
+    assert 'LEFT JOIN seen ON TRY_CAST("__event_time" AS bigint) < 1704153660000 AND' in sql
+    assert "WHERE \"dt\" = '20240101'" in sql
+    berlin = Lake("dev", "123456789012", "us-east-1", time_zone="Europe/Berlin").table("RECEIPTS")
+    assert "< 1704150060000 AND" in changes_sql(berlin, ViewState(SCHEMA, Watermark("20240101")))
+    for state in (ViewState(SCHEMA, Watermark()), ViewState(SCHEMA, Watermark("20240101"), frozenset({"n"}))):
+        assert "JOIN" not in changes_sql(NAMES, state)
+    assert "JOIN" not in current_sql(NAMES, ViewState(SCHEMA, Watermark("20240101")))
+
+
 def test_a_view_is_stored_as_athena_stores_it() -> None:
     state = ViewState(SCHEMA, Watermark())
     stored = view_input(NAMES, "receipts", "SELECT 1", changes_columns(SCHEMA), state)

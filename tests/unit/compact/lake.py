@@ -27,6 +27,8 @@ from dynalake.record.key import ItemKey, KeyAttribute
 
 KEY = ItemKey(KeyAttribute("id", "S"), KeyAttribute("n", "N"))
 Image = Mapping[str, Any]
+MADE = 4_000_000_000_000
+"""When changes were made: after all days of the tests, so that no record can have come before its day."""
 
 
 def noon(day: str) -> datetime:
@@ -44,16 +46,14 @@ class TestLake:
     options: CompactOptions = field(default_factory=CompactOptions)
     sequence: int = 0
 
-    def lines(self, images: Iterable[Image], operation: str = "INSERT") -> list[str]:
+    def lines(self, images: Iterable[Image], operation: str = "INSERT", made: int = MADE) -> list[str]:
         """A change record for each image, with the next sequence numbers."""
-        made = []
+        lines = []
         for image in images:
             self.sequence += 1
             number = 0 if operation == "SNAPSHOT" else self.sequence
-            made.append(
-                encode_change(image, operation=operation, sequence_number=str(number), event_time=1_600_000_000_000)
-            )
-        return made
+            lines.append(encode_change(image, operation=operation, sequence_number=str(number), event_time=made))
+        return lines
 
     def put(self, day: str, name: str, lines: Iterable[str] | bytes, run: str = "") -> str:
         """Put raw lines (gzipped), or bytes as they are. Returns the key."""

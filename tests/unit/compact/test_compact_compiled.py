@@ -30,7 +30,9 @@ from dynalake.compact.compiled import UNDECIDED, read_compiled
 from dynalake.compact.convert import compact_day
 from dynalake.compact.exact import read_exactly
 from dynalake.compact.options import CompactOptions
+from dynalake.compact.order import reorder
 from dynalake.compact.read import Rejected
+from dynalake.compact.write import group_tables
 from dynalake.names import Lake
 from dynalake.record.change import encode_change
 from infra.local.demo.receipts import generate_receipts
@@ -75,7 +77,8 @@ def find(read: Callable[..., Any], bodies: list[bytes], table: TableSchema, opti
     with tempfile.TemporaryDirectory() as directory:
         records = read(clients, NAMES, objects, table, options, Path(directory), rejected)
         schema = table.widen(records.observed, options.max_struct_fields).file_schema(records.observed)
-        groups = list(records.groups(schema))
+        rows = reorder(records.tables(schema), schema, options, Path(directory))
+        groups = list(group_tables(rows, schema, options))
     return Found(records.read, records.canaries, records.duplicates, records.observed, rejected.entries, groups)
 
 

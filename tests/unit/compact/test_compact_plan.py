@@ -82,7 +82,7 @@ def test_another_format_is_for_the_days_that_are_named() -> None:
 
 def test_of_two_conversions_the_one_that_read_more_stays() -> None:
     def read(inputs: str, objects: int) -> ConvertedPartition:
-        return ConvertedPartition("T", "20240101", inputs, "", objects, 0, 0, 0, 0, 0, 0, 0)
+        return ConvertedPartition("T", "20240101", inputs, "", objects, 0, 0, 0, 0, 0, 0, 0, 0)
 
     shown = published(d20240101="2 objects")
     shown["20240101"].parameters[OBJECTS] = "2"

@@ -102,6 +102,7 @@ def test_what_comes_out_of_a_corrupt_object_before_the_error_is_read_or_rejected
     """Some of it may be garbage, line by line; at the end stands that the object is corrupt."""
     lines = lake.lines([{**A, "n": {"N": str(n)}} for n in range(200)])
     lake.put(DAY, "bad.gz", corrupt(lines))
+    lake.options = replace(lake.options, max_quarantined=200)
     (done,) = lake.convert(NEXT)
     assert done.reasons["gzip is corrupt"] == 1
     assert done.quarantined == sum(done.reasons.values())

@@ -16,7 +16,7 @@ from dynalake.catalog.schema import TableSchema, merge_observed
 from dynalake.catalog.types import Type
 from dynalake.compact.options import CompactOptions
 from dynalake.compact.read import RecordParser
-from dynalake.compact.write import write_parts
+from dynalake.compact.write import tables_of, write_parts
 from dynalake.record.change import encode_change
 from tests.unit.catalog.recover import plain, recover
 from tests.unit.compact.lake import KEY
@@ -47,7 +47,7 @@ def test_every_value_comes_back_exactly(items: list[dict[str, Any]], others: lis
     table = TableSchema.of_key(KEY).widen(merge_observed(seen, limit), limit)
     files = table.file_schema(seen[0])
     with tempfile.TemporaryDirectory() as directory:
-        for path in write_parts(records, files, OPTIONS, Path(directory)):
+        for path in write_parts(tables_of(records, files), files, OPTIONS, Path(directory)):
             arrow = pq.read_table(path).to_pylist()
             relation = duckdb.sql(f"SELECT * FROM read_parquet('{path}')")
             assert relation is not None

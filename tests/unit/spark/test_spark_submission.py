@@ -24,7 +24,7 @@ from dynalake.spark.request import Request, forget_outcome, read_outcome, write_
 
 NAMES = Lake("dev", "123456789012", "us-east-1").table("RECEIPTS")
 REQUEST = Request("us-east-1", "dev", "RECEIPTS", "20240101", CompactOptions(part_mb=8), ("state/a.json",), "digest")
-CONVERTED = ConvertedPartition("RECEIPTS", "20240101", "digest", "key", 1, 2, 2, 0, 0, 0, 1, 99)
+CONVERTED = ConvertedPartition("RECEIPTS", "20240101", "digest", "key", 1, 2, 2, 0, 0, 0, 0, 1, 99)
 
 
 @pytest.fixture
