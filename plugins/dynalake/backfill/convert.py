@@ -22,13 +22,14 @@ from dynalake.backfill.incremental import change_encoder, exported_keys, wanted_
 from dynalake.backfill.manifest import DataFile, load_groups
 from dynalake.backfill.numbers import look_up
 from dynalake.backfill.run import BackfillPlan, load_plan, run_name
-from dynalake.backfill.segment import Item, SegmentResult, Step, check_segment, delete_unfinished, snapshot_encoder
+from dynalake.backfill.segment import Item, SegmentResult, Step, check_segment, delete_unfinished
 from dynalake.backfill.source import describe
 from dynalake.backfill.vanished import encode_vanished, find_vanished, key_attributes
 from dynalake.backfill.windows import split_window
 from dynalake.clients import Clients
 from dynalake.errors import LedgerError, RecordError
 from dynalake.names import TableNames
+from dynalake.record.change import snapshot_encoder
 from dynalake.record.key import ItemKey
 
 _CHUNK = 1 << 20
@@ -66,7 +67,7 @@ def convert_group(
     lines = read_files(clients, names, groups[segment], skip=checkpoint.counts.read)
     items: Iterator[Any] = lines
     if plan.window is None:
-        step = Step(plan, key, snapshot_encoder(plan), found.exported_at)
+        step = Step(plan, key, snapshot_encoder(plan.read_at_ms), found.exported_at)
         items = (_item(*line) for line in lines)
     else:
         wanted = wanted_numbers(key, read_files(clients, names, groups[segment]))

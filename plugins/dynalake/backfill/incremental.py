@@ -48,10 +48,10 @@ def exported_keys(lines: Iterable[tuple[DataFile, int, Line]]) -> Iterator[tuple
         yield file.window_end, line["Keys"]
 
 
-def change_encoder(key: ItemKey, numbers: Numbers) -> Callable[[tuple[DataFile, int, Line]], str]:
+def change_encoder(key: ItemKey, numbers: Numbers) -> Callable[[tuple[DataFile, int, Line]], bytes]:
     """Encodes a line as what it was to the item: `INSERT`, `MODIFY`, or `REMOVE` with the last image."""
 
-    def encode(read: tuple[DataFile, int, Line]) -> str:
+    def encode(read: tuple[DataFile, int, Line]) -> bytes:
         file, _, line = read
         new, old = line.get("NewImage"), line.get("OldImage")
         written = int(line["Metadata"]["WriteTimestampMicros"]["N"])
@@ -61,6 +61,6 @@ def change_encoder(key: ItemKey, numbers: Numbers) -> Callable[[tuple[DataFile, 
             operation="REMOVE" if new is None else "INSERT" if old is None else "MODIFY",
             sequence_number=sequence_after(numbers[item_key(key, line["Keys"])][file.window_end], written),
             event_time=written // 1000,
-        )
+        ).encode()
 
     return encode

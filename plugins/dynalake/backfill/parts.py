@@ -43,13 +43,11 @@ class Part:
     ) -> None:
         self.file.close()
 
-    def add(self, line: str) -> None:
+    def add(self, line: bytes) -> None:
         """Append one record (a line without its newline)."""
         self.items += 1
-        # Each by itself: one character beyond the basic plane would make all the text four bytes wide.
-        data = line.encode()
-        self._lines.append(data)
-        self._pending += len(data)
+        self._lines.append(line)
+        self._pending += len(line)
         if self._pending >= CHUNK_BYTES:
             self._flush()
 

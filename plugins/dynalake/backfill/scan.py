@@ -13,11 +13,12 @@ from collections.abc import Callable
 from dynalake.backfill.checkpoint import load_checkpoint, save_checkpoint
 from dynalake.backfill.pace import Pace
 from dynalake.backfill.run import load_plan, run_name
-from dynalake.backfill.segment import SegmentResult, Step, check_segment, delete_unfinished, snapshot_encoder
+from dynalake.backfill.segment import SegmentResult, Step, check_segment, delete_unfinished
 from dynalake.backfill.share import Share
 from dynalake.backfill.source import describe, read_segment
 from dynalake.clients import Clients
 from dynalake.names import TableNames
+from dynalake.record.change import snapshot_encoder
 from dynalake.record.key import ItemKey
 
 
@@ -47,7 +48,7 @@ def scan_segment(
         return SegmentResult.of(checkpoint)
     delete_unfinished(clients, names, plan, checkpoint)
     key = ItemKey.of(describe(clients, names))
-    step = Step(plan, key, snapshot_encoder(plan))
+    step = Step(plan, key, snapshot_encoder(plan.read_at_ms))
     with Share(
         clients,
         names,

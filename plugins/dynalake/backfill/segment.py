@@ -20,10 +20,8 @@ from dynalake.backfill.run import BackfillPlan
 from dynalake.clients import Clients
 from dynalake.errors import ConflictError, SettingsError
 from dynalake.names import TableNames
-from dynalake.record.change import SNAPSHOT_SEQUENCE, encode_change
 from dynalake.record.key import ItemKey
 
-OPERATION = "SNAPSHOT"
 # A checkpoint comes with each object; where the filter drops everything there is none, so then after this many items.
 DROPPED_ITEMS = 100_000
 _KEPT = (Outcome.KEPT, Outcome.KEPT_WITHOUT, Outcome.KEPT_FUTURE)
@@ -66,7 +64,7 @@ class Step:
 
     plan: BackfillPlan
     key: ItemKey
-    encode: Callable[[Any], str]
+    encode: Callable[[Any], bytes]
     exported_at: int | None = None
     """The moment that an export shows the table at, in milliseconds; None where items are read now."""
     keyed: Callable[[Any], Item] = lambda item: item
@@ -100,15 +98,6 @@ class Step:
             )
             written = _store(clients, names, plan, checkpoint, part) if part.items else None
         return checkpoint.advanced(counts, written, last)
-
-
-def snapshot_encoder(plan: BackfillPlan) -> Callable[[Item], str]:
-    """Encodes an item of the table as a `SNAPSHOT` record."""
-
-    def encode(item: Item) -> str:
-        return encode_change(item, operation=OPERATION, sequence_number=SNAPSHOT_SEQUENCE, event_time=plan.read_at_ms)
-
-    return encode
 
 
 def check_segment(names: TableNames, run: str, segment: int, segments: int) -> None:

@@ -89,7 +89,7 @@ def find_vanished(
             yield from (one for one in found if one.key not in held)
 
 
-def encode_vanished(key: ItemKey, vanished: Vanished) -> str:
+def encode_vanished(key: ItemKey, vanished: Vanished) -> bytes:
     """The removal as a change record. When it was is not known: at the latest a microsecond before the window's end."""
     latest = vanished.window_end * 1_000_000 - 1
     return encode_change(
@@ -97,7 +97,7 @@ def encode_vanished(key: ItemKey, vanished: Vanished) -> str:
         operation=_REMOVE,
         sequence_number=sequence_after(vanished.number, latest),
         event_time=latest // 1000,
-    )
+    ).encode()
 
 
 def key_attributes(key: ItemKey, parts: Key) -> dict[str, dict[str, Any]]:

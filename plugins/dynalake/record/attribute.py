@@ -77,12 +77,12 @@ def append_members(content: Mapping[str, Mapping[str, Any]], keys: Keys, pieces:
         try:
             (kind,) = value
             inner = value[kind]
+            add(key)
             if kind == "S":
-                add(key + (encode_text(inner) if len(inner) < _LONG else _long_text(inner)))
+                add(encode_text(inner) if len(inner) < _LONG else _long_text(inner))
             elif kind == "N" and _is_number(inner):
-                add(key + inner)
+                add(inner)
             else:
-                add(key)
                 _APPEND[kind](inner, add)
         except (LookupError, TypeError, ValueError):
             raise _no_value(value) from None
@@ -178,12 +178,12 @@ def _append_map(content: Any, add: Add) -> None:
         try:
             (kind,) = value
             inner = value[kind]
+            add(key)
             if kind == "S":
-                add(key + (encode_text(inner) if len(inner) < _LONG else _long_text(inner)))
+                add(encode_text(inner) if len(inner) < _LONG else _long_text(inner))
             elif kind == "N" and _is_number(inner):
-                add(key + inner)
+                add(inner)
             else:
-                add(key)
                 _APPEND[kind](inner, add)
         except (LookupError, TypeError, ValueError):
             raise _no_value(value) from None
@@ -192,13 +192,16 @@ def _append_map(content: Any, add: Add) -> None:
 
 def _append_list(content: Any, add: Add) -> None:
     before = "["
-    members, value = _sequence(content), content
+    members, value = content if type(content) is list else _sequence(content), content
     try:
         for value in members:
             add(before)
             before = ","
             (kind,) = value
-            _APPEND[kind](value[kind], add)
+            if kind == "M":
+                _append_map(value[kind], add)
+            else:
+                _APPEND[kind](value[kind], add)
     except (LookupError, TypeError, ValueError):
         raise _no_value(value) from None
     add("]" if content else "[]")
@@ -238,9 +241,10 @@ def _append_number_set(content: Any, add: Add) -> None:
     members = _sequence(content)
     if not all(map(_is_number, members)):
         raise ValueError
-    if len(set(map(float, members))) == len(members):
+    by_double = dict(zip(map(float, members), members, strict=True))
+    if len(by_double) == len(members):
         # Doubles that differ are in the order of the numbers they stand for.
-        ordered = sorted(members, key=float)
+        ordered = [by_double[double] for double in sorted(by_double)]
     else:
         # Two spellings of one number, which DynamoDB itself never returns, still come in one order.
         ordered = sorted(members, key=lambda member: (Decimal(member), member))

@@ -8,7 +8,7 @@ from dynalake.backfill.parts import Part, part_key
 def write(lines: list[str]) -> bytes:
     with Part() as part:
         for line in lines:
-            part.add(line)
+            part.add(line.encode())
         part.close()
         data = part.file.read()
         assert part.size == len(data)

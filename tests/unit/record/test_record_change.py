@@ -18,6 +18,7 @@ from dynalake.record.change import (
     encode_change,
     json_key,
     pad_sequence_number,
+    snapshot_encoder,
 )
 from tests.unit.record.strategies import ITEMS, NAMES, Pair
 
@@ -47,6 +48,17 @@ def test_the_order_of_the_attributes_does_not_matter(item: dict[str, Pair]) -> N
     turned = dict(reversed(list(image.items())))
     first, second = (encode_change(i, operation="INSERT", sequence_number="1", event_time=0) for i in (image, turned))
     assert first == second
+
+
+@given(ITEMS)
+def test_a_backfill_writes_the_very_lines(item: dict[str, Pair]) -> None:
+    image = {name: value for name, (value, _) in item.items()}
+    line = encode_change(image, operation="SNAPSHOT", sequence_number=SNAPSHOT_SEQUENCE, event_time=5)
+    assert snapshot_encoder(5)(image) == line.encode()
+
+
+def test_half_of_a_surrogate_pair_is_escaped() -> None:
+    assert snapshot_encoder(5)({"a": {"S": "\ud83c"}}).endswith(b'"a":"\\ud83c"}')
 
 
 def test_the_line_of_a_change() -> None:
