@@ -24,12 +24,14 @@ def install_all() -> Any:
         glue,
         kinesis,
         requests,
+        scans,
         streams,
     )
 
     for correction in (
         kinesis,
         firehose,
+        scans,
         streams,
         exports,
         event_source_mapping,

@@ -1,0 +1,79 @@
+"""A scan reads every item once, whatever the pages and segments, and costs what it reads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+
+@pytest.fixture
+def dynamodb(client: Any) -> DynamoDBClient:
+    return client("dynamodb")  # type: ignore[no-any-return]
+
+
+def pages(dynamodb: DynamoDBClient, table: str, **options: Any) -> list[dict[str, Any]]:
+    """Every page of a scan."""
+    found: list[dict[str, Any]] = []
+    while not found or "LastEvaluatedKey" in found[-1]:
+        after = {"ExclusiveStartKey": found[-1]["LastEvaluatedKey"]} if found else {}
+        found.append(dict(dynamodb.scan(TableName=table, **options, **after)))
+    return found
+
+
+def keys(found: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    return [(item["id"]["S"], item["at"]["N"]) for page in found for item in page["Items"]]
+
+
+def put(dynamodb: DynamoDBClient, table: str, name: str, at: int) -> None:
+    dynamodb.put_item(TableName=table, Item={"id": {"S": name}, "at": {"N": f"{at}.50"}, "text": {"S": "x" * 3000}})
+
+
+@pytest.fixture
+def table(dynamodb: DynamoDBClient, name: str) -> str:
+    """Sixty items of about 3 KB, some of them with the same partition key."""
+    schema: Any = [{"AttributeName": "id", "KeyType": "HASH"}, {"AttributeName": "at", "KeyType": "RANGE"}]
+    types: Any = [{"AttributeName": "id", "AttributeType": "S"}, {"AttributeName": "at", "AttributeType": "N"}]
+    dynamodb.create_table(TableName=name, KeySchema=schema, AttributeDefinitions=types, BillingMode="PAY_PER_REQUEST")
+    for n in range(60):
+        put(dynamodb, name, f"item {n // 2}", n)
+    return name
+
+
+def test_every_item_comes_once_in_pages_and_segments(dynamodb: DynamoDBClient, table: str) -> None:
+    whole = keys(pages(dynamodb, table))
+    assert len(set(whole)) == len(whole) == 60
+    assert keys(pages(dynamodb, table, Limit=7)) == whole
+    segments = [keys(pages(dynamodb, table, Segment=n, TotalSegments=3, Limit=5)) for n in range(3)]
+    assert sorted(key for segment in segments for key in segment) == sorted(whole)
+    assert all(segments)
+    # As ministack pages them where a filter is to be evaluated.
+    filtered: Any = {"FilterExpression": "attribute_exists(id)", "Segment": 1, "TotalSegments": 3}
+    assert keys(pages(dynamodb, table, **filtered)) == segments[1]
+
+
+def test_what_is_written_between_two_pages_is_seen(dynamodb: DynamoDBClient, table: str) -> None:
+    first = dynamodb.scan(TableName=table, Limit=1)
+    (gone, *_), last = keys([dict(first)]), {"id": {"S": "item 9"}, "at": {"N": "19.5"}}
+    dynamodb.delete_item(TableName=table, Key=last)
+    put(dynamodb, table, "zzz", 1)
+    rest = dynamodb.scan(TableName=table, ExclusiveStartKey=first["LastEvaluatedKey"])
+    found = keys([dict(rest)])
+    assert len(found) == 59
+    assert found[-1][0] == "zzz"
+    assert ("item 9", "19.5") not in found
+    assert gone not in found
+
+
+def test_a_page_costs_what_it_reads(dynamodb: DynamoDBClient, table: str) -> None:
+    def units(**options: Any) -> float:
+        found = dynamodb.scan(TableName=table, ReturnConsumedCapacity="TOTAL", **options)
+        return found["ConsumedCapacity"]["CapacityUnits"]
+
+    assert units(Limit=1) == 0.5
+    assert units(Limit=1, ConsistentRead=True) == 1.0
+    assert 40 <= units(ConsistentRead=True) <= 50, "60 items of 3 KB, by 4 KB"
+    assert 20 <= units() <= 25
