@@ -67,7 +67,7 @@ def retry_now(airflow: Any, dag: str, run: str, task: str) -> None:
 
 
 def test_a_killed_scan_leaves_the_same_snapshot(airflow: Any, clients: Clients, names: TableNames) -> None:
-    # Local AWS counts half a unit for each page: at one unit per second, the scan takes some seconds.
+    # A page of less than 4 KB costs half a unit: at one unit per second, the scan takes some seconds.
     run = airflow.start("dynalake_backfill", table=TABLE, segments=1, max_read_capacity=1)
     kill(airflow, "dynalake_backfill", run, "scan", after=2)
     retry_now(airflow, "dynalake_backfill", run, "scan")
