@@ -309,7 +309,7 @@ def test_parts_are_ranges_of_the_order_that_is_asked_for(engines: Engines) -> No
     for item in items[::5]:
         item["at"] = {"NULL": True}
     lines = lake.lines(items)
-    later = [line.replace('"__event_time":1600000000000', '"__event_time":1600000000001') for line in lines[:9]]
+    later = [line.replace('"__event_time":4000000000000', '"__event_time":4000000000001') for line in lines[:9]]
     for number in range(4):
         lake.put(DAY, f"{number}.gz", [*lines[number::4], *later[number::4]])
     manifest = engines.compare(lake)

@@ -239,7 +239,7 @@ class _Filled:
     def _piece(self, word: int) -> str:
         start, length = word & 0xFFFFFFFF, word >> scan.LENGTH_BITS & 0x7FFFFFFF
         text, start = (self._text, start) if start < len(self._text) else (self._written, start - len(self._text))
-        return text[start : start + length].tobytes().decode()  # type: ignore[no-any-return]
+        return text[start : start + length].tobytes().decode()
 
     def _fix(self, fixes: Any) -> None:
         """Texts that have to be written anew lie behind the text's end."""

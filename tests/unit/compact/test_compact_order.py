@@ -16,6 +16,7 @@ from dynalake.catalog.partitions import list_partitions
 from dynalake.catalog.raw import parse_line
 from dynalake.catalog.schema import TableSchema
 from dynalake.catalog.types import observe
+from dynalake.compact import repeats
 from dynalake.compact.compiled import read_compiled
 from dynalake.compact.convert import compact_day
 from dynalake.compact.exact import read_exactly
@@ -25,7 +26,7 @@ from dynalake.compact.plan import WRITTEN, plan_table
 from dynalake.errors import SettingsError
 from dynalake.record.change import encode_change
 from dynalake.spark.order import identity_bytes, place_bytes
-from tests.unit.compact.lake import KEY, TestLake
+from tests.unit.compact.lake import KEY, TestLake, noon
 from tests.unit.compact.test_compact_compiled import EXAMPLES, check, find, small
 from tests.unit.compact.test_compact_flow import DAY, NEXT, A, B, rows
 from tests.unit.record.strategies import TEXT
@@ -186,3 +187,22 @@ def test_an_order_names_each_attribute_once(sort_by: tuple[str, ...]) -> None:
     with pytest.raises(SettingsError, match="sort_by is"):
         CompactOptions(sort_by=sort_by)
     assert CompactOptions.from_dict({"sort_by": ["a"]}) == CompactOptions(sort_by=("a",))
+
+
+@pytest.mark.parametrize("held", [0, repeats.HELD])
+def test_what_came_again_is_found_in_a_day_of_another_order(
+    lake: TestLake, monkeypatch: pytest.MonkeyPatch, held: int
+) -> None:
+    """By the ranges of keys that its row groups have, which overlap then."""
+    monkeypatch.setattr(repeats, "HELD", held)
+    monkeypatch.setattr("dynalake.compact.write._MB", 1 << 10)
+    lake.options = CompactOptions(sort_by=("x",), part_mb=4, row_group_mb=1)
+    images = [{"id": {"S": f"{n:03d}"}, "n": {"N": "1"}, "x": {"N": str(n * 37 % 100)}} for n in range(100)]
+    lines = lake.lines(images, made=round(noon(DAY).timestamp() * 1000))
+    lake.put(DAY, "1.gz", lines)
+    lake.run(noon("20240102"))
+    lake.put("20240102", "1.gz", [*lines[::7], *lake.lines([A])])
+    lake.run(noon("20240103"))
+    assert [row["x"] for row in rows(lake, DAY)] == list(range(100))
+    assert len(lake.published(DAY)) > 1
+    assert [row["id"] for row in rows(lake, "20240102")] == ["a"]
