@@ -85,6 +85,7 @@ def read_compiled(
     rejected: Rejected,
 ) -> CompiledRecords:
     """All records of the objects, as `read.read_records` finds them. Raises `ConflictError`, `Undecided`."""
+    _pa.set_memory_pool(_pa.system_memory_pool())  # numpy's too: what one has freed, the other takes
     first = _Pass(table, options, directory)
     first.run(clients, names, objects, rejected)
     if first.proven:

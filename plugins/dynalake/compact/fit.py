@@ -47,17 +47,20 @@ def _fits(old: Type, new: Type) -> bool:
 def fit(table: pa.Table, old: TableSchema, new: TableSchema, *, everything: bool) -> pa.Table:
     """The rows of `table` as `new` types them; with `everything` also the columns that `table` does not have."""
     before = {c.attribute: c for c in old.columns}
-    arrays = {name: table[name] for name in table.column_names if " " in name or name in METADATA_TYPES}
+    there = dict(zip(table.column_names, table.columns, strict=True))
+    arrays = {name: column for name, column in there.items() if " " in name}
+    for name, kind in METADATA_TYPES.items():
+        if name in there:
+            arrays[name] = there[name]
+        elif everything:
+            arrays[name] = _pa.nulls(table.num_rows, arrow_type(kind))
     for c in new.columns:
         was, of = before.get(c.attribute), arrow_type(c.type)
-        if was is not None and was.name in table.column_names:
-            chunks = [_fit(chunk, was.type, c.type) for chunk in table[was.name].chunks]
+        if was is not None and was.name in there:
+            chunks = [_fit(chunk, was.type, c.type) for chunk in there[was.name].chunks]
             arrays[c.name] = _pa.chunked_array(chunks, of)
         elif everything:
             arrays[c.name] = _pa.nulls(table.num_rows, of)
-    if everything:
-        for name, kind in METADATA_TYPES.items():
-            arrays.setdefault(name, _pa.nulls(table.num_rows, arrow_type(kind)))
     return _pa.table(arrays)  # type: ignore[no-any-return]
 
 

@@ -67,7 +67,8 @@ def to_lines(batch: pa.Table, schema: TableSchema) -> Iterator[bytes]:
     """The change record of each row, as a line of JSON."""
     columns = [(name, name, kind) for name, kind in METADATA_TYPES.items()]
     columns += [(c.name, c.key, c.type) for c in schema.columns]
-    readers = [(name, key, reader(kind)) for name, key, kind in columns if name in batch.column_names]
+    there = set(batch.column_names)
+    readers = [(name, key, reader(kind)) for name, key, kind in columns if name in there]
     for row in batch.to_pylist():
         record = {key: read(row[name]) for name, key, read in readers if row[name] is not None}
         yield f"{json_text(record)}\n".encode()

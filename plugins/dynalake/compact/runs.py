@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,12 @@ SHARE = 8
 MERGED = 64
 """Runs that are merged at once: as many open files."""
 
-_PIECE = 1 << 20  # bytes of each run that a merge holds
+PIECES = 64
+"""A run is read in so many pieces if it fills its share of the memory."""
+
+_TOGETHER = 16  # pieces that a merge holds, if there are not more runs
+
+_ARRAY = 1 << 10  # bytes that an array takes beside its values
 
 
 _Held = list[tuple[pa.Table, TableSchema]]
@@ -64,7 +70,7 @@ class Runs:
     def add(self, table: pa.Table, schema: TableSchema, latest: TableSchema) -> None:
         """`latest` is a schema that holds `schema` and those of all rows so far. Raises `Unfit`, `Ambiguous`."""
         self._held.append((table, schema))
-        self._size += table.nbytes
+        self._size += table.nbytes + _ARRAY * table.num_columns
         if self._size > self._limit:
             self._wait()
             self._spilling = self._pool.submit(self._spill, self._let_go(), latest)
@@ -118,6 +124,7 @@ class Runs:
 
     def _spill(self, held: _Held, schema: TableSchema) -> None:
         self._write(schema, iter([self._sorted(held, schema)]))
+        pa.default_memory_pool().release_unused()
 
     def _write(self, schema: TableSchema, tables: Iterator[pa.Table]) -> None:
         path = self._directory / f"run-{self._made:05d}"
@@ -125,10 +132,11 @@ class Runs:
         first = next(tables)
         options = pa.ipc.IpcWriteOptions(compression="lz4")
         with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, first.schema, options=options) as writer:
-            writer.write_table(first, _rows(first))
-            for table in tables:
-                writer.write_table(table, _rows(table))
-        held = tuple(c for c in schema.columns if c.name in first.column_names)
+            for table in chain((first,), tables):
+                pieces = max(1, table.nbytes * PIECES // self._limit)
+                writer.write_table(table, max(1, table.num_rows // pieces))
+        there = set(first.column_names)
+        held = tuple(c for c in schema.columns if c.name in there)
         self._runs.append((path, replace(schema, columns=held)))
 
     def _sorted(self, held: _Held, schema: TableSchema) -> pa.Table:
@@ -140,13 +148,13 @@ class Runs:
         rest = pa.concat_tables(tables, promote_options="default")
         del tables
         order, pairs = self._sort(rest)
-        names, columns = rest.column_names, []
-        while rest.num_columns:
-            column = _pa.chunked_array([rest[0].combine_chunks()])
-            rest = rest.remove_column(0)
+        names, columns = rest.column_names, rest.columns
+        del rest
+        for i, column in enumerate(columns):
+            columns[i] = column = column.combine_chunks()
             if not _alike(column, pairs):
                 raise Ambiguous
-            columns.append(column.take(order))
+            columns[i] = column.take(order)
         return pa.table(columns, names=names)
 
     def _sort(self, table: pa.Table) -> tuple[Any, Any]:
@@ -171,7 +179,8 @@ class Runs:
             raise Unfit
         there = {c.attribute for _, old in runs for c in old.columns}
         schema = replace(schema, columns=tuple(c for c in schema.columns if c.attribute in there))
-        readers = [_read(path, old, schema) for path, old in runs]
+        pieces = max(1, _TOGETHER // len(runs))
+        readers = [_read(path, old, schema, pieces) for path, old in runs]
         held = [next(reader, None) for reader in readers]
         while any(table is not None for table in held):
             last = _together([t.select(self._order).slice(t.num_rows - 1) for t in held if t is not None])
@@ -207,14 +216,11 @@ def _together(tables: list[pa.Table]) -> pa.Table:
     return pa.concat_tables(tables, promote_options="default").combine_chunks()
 
 
-def _rows(table: pa.Table) -> int:
-    return max(1, table.num_rows * _PIECE // max(1, table.nbytes))
-
-
-def _read(path: Path, old: TableSchema, schema: TableSchema) -> Iterator[pa.Table]:
+def _read(path: Path, old: TableSchema, schema: TableSchema, pieces: int) -> Iterator[pa.Table]:
     with pa.OSFile(str(path), "rb") as file:
         reader = pa.ipc.open_file(file)
-        for i in range(reader.num_record_batches):
-            batch = pa.Table.from_batches([reader.get_batch(i)])
-            if batch.num_rows:
-                yield fit(batch, old, schema, everything=True)
+        for start in range(0, reader.num_record_batches, pieces):
+            numbers = range(start, min(start + pieces, reader.num_record_batches))
+            table = pa.Table.from_batches([reader.get_batch(i) for i in numbers])
+            if table.num_rows:
+                yield fit(table, old, schema, everything=True)

@@ -68,10 +68,12 @@ def write_groups(
         assert group is not None
         columns = group.column_names if options.format == "parquet" else ()
         repeating = [path for name in columns for path in _repeating(name, group[name].combine_chunks())]
+        # A page is not cut within so many rows, and an item may have 400 KB.
+        rows = min(1024, max(16, group.num_rows // options.row_group_mb))
         number = 0
         while group is not None:
             path = directory / f"part-{number:05d}.{options.format}"
-            with _open(path, arrow, options, repeating) as writer:
+            with _open(path, arrow, options, repeating, rows) as writer:
                 while True:
                     following = pool.submit(next, pending, None)
                     writer.write(group)
@@ -104,10 +106,6 @@ def group_tables(tables: Iterable[pa.Table], schema: TableSchema, options: Compa
     arrow = arrow_schema(schema)
     held: list[pa.Table] = []
     size = 0
-
-    def group() -> pa.Table:
-        return pa.concat_tables(held).combine_chunks().cast(arrow)
-
     for table in tables:
         sizes = np.cumsum(np.asarray(table[LENGTH]).astype(np.int64) + per_row)
         table = table.select(arrow.names)
@@ -118,11 +116,19 @@ def group_tables(tables: Iterable[pa.Table], schema: TableSchema, options: Compa
             if end > len(sizes):
                 size += int(sizes[-1]) - before
                 break
-            yield group()
-            held, size = [], 0
-            start, before = end, int(sizes[end - 1])
+            yield _together(held, arrow)
+            size, start, before = 0, end, int(sizes[end - 1])
     if held:
-        yield group()
+        yield _together(held, arrow)
+
+
+def _together(tables: list[pa.Table], schema: pa.Schema) -> pa.Table:
+    """One table of these, which are taken out of the list: a column at a time, so that no row is there twice."""
+    columns = pa.concat_tables(tables).columns
+    tables.clear()
+    for i, column in enumerate(columns):
+        columns[i] = column.combine_chunks()
+    return pa.table(columns, names=schema.names).cast(schema)
 
 
 def _per_row(schema: TableSchema) -> int:
@@ -160,7 +166,7 @@ def _repeating(path: str, values: Any) -> Iterator[str]:
                 yield path
 
 
-def _open(path: Path, schema: pa.Schema, options: CompactOptions, repeating: Any) -> Any:
+def _open(path: Path, schema: pa.Schema, options: CompactOptions, repeating: Any, rows: int) -> Any:
     if options.format == "orc":
         from pyarrow import orc
 
@@ -175,6 +181,7 @@ def _open(path: Path, schema: pa.Schema, options: CompactOptions, repeating: Any
         compression_level=_LEVEL if options.codec == "zstd" else None,
         use_dictionary=repeating,
         dictionary_pagesize_limit=_DICTIONARY,
+        write_batch_size=rows,
         store_schema=False,
         write_statistics=True,
     )

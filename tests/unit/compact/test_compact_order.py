@@ -74,14 +74,14 @@ def expected(lines: list[str], sort_by: tuple[str, ...]) -> list[tuple[Any, ...]
 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
-@given(sorted_days(), st.sampled_from([1, 1 << 20]))
-def test_any_rows_are_in_the_order_of_their_values(day: tuple[list[str], tuple[str, ...]], piece: int) -> None:
+@given(sorted_days(), st.sampled_from([1, 1 << 12]))
+def test_any_rows_are_in_the_order_of_their_values(day: tuple[list[str], tuple[str, ...]], pieces: int) -> None:
     """By both readers, spilled at every few rows and merged two runs at a time; Spark's bytes are in the same order."""
     lines, sort_by = day
     bodies = [gzip.compress("\n".join(part).encode()) for part in (lines[::2], lines[1::2]) if part]
     options = CompactOptions(memory_mb=1, row_group_mb=1, sort_by=sort_by)
     right = expected(lines, sort_by)
-    with small(300, 10_000, piece):
+    with small(300, 10_000, pieces):
         for read in (read_exactly, read_compiled):
             found = find(read, bodies, TableSchema.of_key(KEY), options)
             made = pa.concat_tables(found.groups).select(["id", "n", "__sequence_number"]).to_pylist()
