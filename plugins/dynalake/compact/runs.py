@@ -148,10 +148,11 @@ class Runs:
         rest = pa.concat_tables(tables, promote_options="default")
         del tables
         order, pairs = self._sort(rest)
-        names, columns = rest.column_names, rest.columns
+        names = rest.column_names
+        columns: list[Any] = list(rest.columns)
         del rest
         for i, column in enumerate(columns):
-            columns[i] = column = column.combine_chunks()
+            columns[i] = column = column.combine_chunks()  # nothing holds its chunks any longer
             if not _alike(column, pairs):
                 raise Ambiguous
             columns[i] = column.take(order)

@@ -124,7 +124,7 @@ def group_tables(tables: Iterable[pa.Table], schema: TableSchema, options: Compa
 
 def _together(tables: list[pa.Table], schema: pa.Schema) -> pa.Table:
     """One table of these, which are taken out of the list: a column at a time, so that no row is there twice."""
-    columns = pa.concat_tables(tables).columns
+    columns: list[Any] = list(pa.concat_tables(tables).columns)
     tables.clear()
     for i, column in enumerate(columns):
         columns[i] = column.combine_chunks()
