@@ -13,6 +13,8 @@ from typing import Any
 
 DOLLARS_PER_MILLION_UNITS = 0.125
 DOLLARS_PER_EXPORTED_GB = 0.10
+DOLLARS_PER_RECOVERABLE_GB = 0.20
+"""Of point-in-time recovery, a month."""
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/capacity-mode.html : a strongly consistent read of
 # 4 KB is one unit, an eventually consistent one half a unit.
 UNIT_BYTES = 4096
@@ -56,13 +58,21 @@ def estimate_scan(
     return Estimate("scan", math.ceil(seconds), units, round(dollars, 6), "on demand")
 
 
-def estimate_export(description: Mapping[str, Any], *, tasks: int, recovery: bool) -> Estimate:
-    """An export, and its files read by so many tasks at once (pure). `recovery`: point-in-time recovery is on."""
+def estimate_export(
+    description: Mapping[str, Any], *, tasks: int, recovery: bool, incremental: bool = False
+) -> Estimate:
+    """An export, and its files read by so many tasks at once (pure). `recovery`: point-in-time recovery is on.
+
+    What an incremental one takes follows from what changed, which DynamoDB does not say: the whole table is the most.
+    """
     size = int(description.get("TableSizeBytes", 0))
     seconds = EXPORT_SECONDS + size / (tasks * BYTES_PER_SECOND)
     remark = "no load on the table"
+    if incremental:
+        remark += "; at most, what changed is less"
     if not recovery:
-        remark += "; not yet: point-in-time recovery is off, see `enable_pitr`"
+        monthly = size / 10**9 * DOLLARS_PER_RECOVERABLE_GB
+        remark += f"; point-in-time recovery is off, and takes ${monthly:,.2f} a month, see `enable_pitr`"
     dollars = round(size / 10**9 * DOLLARS_PER_EXPORTED_GB, 6)
     return Estimate("export", math.ceil(seconds), 0.0, dollars, remark)
 

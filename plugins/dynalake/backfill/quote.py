@@ -28,8 +28,9 @@ def quote_backfill(
         limit = read_limit(description, max_read_capacity, read_capacity_percent)
     except SettingsError:
         limit = 0.0  # a share of a table on demand: no matter for the export that the run would take
-    estimates = (
-        estimate_export(description, tasks=tasks, recovery=find_recovery(clients, names) is not None),
-        estimate_scan(description, tasks=tasks, consistent=plan.consistent, max_read_capacity=limit),
-    )
-    return quote(description, plan.method, estimates)
+    recovery, incremental = find_recovery(clients, names) is not None, plan.window is not None
+    estimates = [estimate_export(description, tasks=tasks, recovery=recovery, incremental=incremental)]
+    if not incremental:
+        # A scan cannot bring in what changed in a past window.
+        estimates.append(estimate_scan(description, tasks=tasks, consistent=plan.consistent, max_read_capacity=limit))
+    return quote(description, plan.method, tuple(estimates))

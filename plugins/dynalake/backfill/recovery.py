@@ -40,11 +40,11 @@ def _seconds(moment: datetime | None) -> int:
     return 0 if moment is None else int(moment.timestamp())
 
 
-def choose_method(asked: str, recovery: Recovery | None, *, incremental: bool) -> str | None:
-    """`export` or `scan`; None where an export needs recovery, and it is off (pure)."""
+def choose_method(asked: str, *, on: bool, incremental: bool) -> str | None:
+    """`export` or `scan`, where recovery is `on` or not; None where an export needs it, and it is off (pure)."""
     if asked == "scan":
         return "scan"
-    if recovery is not None:
+    if on:
         return "export"
     return "scan" if asked == "auto" and not incremental else None
 

@@ -181,7 +181,9 @@ def plan_backfill(
     recovery = None if method == "scan" else find_recovery(clients, names)
     if method != "scan" and recovery is None and enable_pitr and not incremental and not dry_run:
         recovery = turn_on_recovery(clients, names)
-    chosen = choose_method(method, recovery, incremental=incremental)
+    # A dry run turns nothing on, and says what the run would do that does.
+    on = recovery is not None or (enable_pitr and not incremental)
+    chosen = choose_method(method, on=on, incremental=incremental)
     if chosen is None:
         raise recovery_off(names, incremental=incremental)
     plan = draft(

@@ -40,6 +40,7 @@ def plan() -> list[int]:
         max_read_capacity=asked["max_read_capacity"],
         read_capacity_percent=asked["read_capacity_percent"],
         consistent=asked["consistent_read"],
+        target_mb=asked["target_mb"],
         export_type=asked["export_type"],
         window_from=asked["window_from"] or "",
         window_to=asked["window_to"] or "",

@@ -36,7 +36,9 @@ def test_an_export_pays_per_gb_and_reads_nothing_of_the_table() -> None:
     assert (found.read_units, found.dollars) == (0, 5)
     assert 300 < found.seconds < 500
     assert "enable_pitr" not in found.remark
-    assert "enable_pitr" in estimate_export(table(GB), tasks=4, recovery=False).remark
+    off = estimate_export(table(50 * GB), tasks=4, recovery=False).remark
+    assert "takes $10.00 a month, see `enable_pitr`" in off
+    assert "at most" in estimate_export(table(GB), tasks=4, recovery=True, incremental=True).remark
 
 
 def test_the_quote_shows_every_method_and_the_one_that_is_taken() -> None:

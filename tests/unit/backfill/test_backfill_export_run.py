@@ -135,7 +135,8 @@ def test_auto_exports_where_it_can(world: World) -> None:
         SourceError, match=r"recovery of table 'RECEIPTS' is off.*enable_pitr=true.*aws dynamodb update"
     ):
         chosen(off, "export", method="export")
-    assert chosen(off, "dry", method="auto", enable_pitr=True, dry_run=True) == "scan"
+    for asked, method in (("auto", "export"), ("export", "export"), ("scan", "scan")):
+        assert chosen(off, "dry", method=asked, enable_pitr=True, dry_run=True) == method, "what the run would do"
     assert not off.recovery
     assert chosen(off, "enabled", method="export", enable_pitr=True) == "export"
     assert off.recovery

@@ -85,6 +85,16 @@ def backfill_parameters() -> dict[str, Param]:
             "what is written after the hand-off comes through the stream.",
             section=RUN,
         ),
+        "target_mb": Param(
+            64,
+            type="integer",
+            minimum=1,
+            maximum=4096,
+            title="Size of an object, MB",
+            description_md="An object of the snapshot ends at so many MB, gzipped. A killed task reads again what came "
+            "after its last object; with a limited read capacity objects end earlier.",
+            section=RUN,
+        ),
         "enable_pitr": Param(
             False,
             type="boolean",
