@@ -27,9 +27,9 @@ from dynalake.catalog.types import Number, Type
 from dynalake.clients import Clients
 from dynalake.compact.blocks import Block, read_blocks
 from dynalake.compact.columns import ColumnReader
+from dynalake.compact.look import minutes_of
 from dynalake.compact.options import CompactOptions
 from dynalake.compact.read import DELETED, Record, RecordParser, Rejected
-from dynalake.compact.repeats import minutes_of
 from dynalake.compact.runs import Ambiguous, Runs, Unfit
 from dynalake.compact.write import RowBatches
 from dynalake.names import TableNames

@@ -14,6 +14,7 @@ from dynalake.catalog.schema import TableSchema
 from dynalake.catalog.tables import read_schema
 from dynalake.clients import Clients
 from dynalake.compact.exact import Records, read_exactly
+from dynalake.compact.look import look_back, looks_up_to_date, origin
 from dynalake.compact.manifest import (
     ConvertedPartition,
     Manifest,
@@ -27,7 +28,7 @@ from dynalake.compact.options import CompactOptions
 from dynalake.compact.order import check_order, reorder
 from dynalake.compact.plan import inputs_digest, list_day
 from dynalake.compact.read import Rejected, write_rejected
-from dynalake.compact.repeats import Repeats, look_back, looks_up_to_date, origin
+from dynalake.compact.repeats import Repeats
 from dynalake.compact.restore import restore_raw
 from dynalake.compact.supersede import note_version
 from dynalake.compact.write import count_rows, write_parts

@@ -13,9 +13,9 @@ from dynalake.catalog.raw import RawObject
 from dynalake.catalog.schema import TableSchema
 from dynalake.catalog.types import Type
 from dynalake.clients import Clients
+from dynalake.compact.look import MINUTE
 from dynalake.compact.options import CompactOptions
 from dynalake.compact.read import Record, RecordParser, Rejected, read_records
-from dynalake.compact.repeats import MINUTE
 from dynalake.compact.sort import Sorter, deduplicate
 from dynalake.compact.write import tables_of
 from dynalake.names import TableNames

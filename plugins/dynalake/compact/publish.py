@@ -21,6 +21,7 @@ from dynalake.catalog.tables import read_schema
 from dynalake.catalog.views import ViewState, Watermark, read_hold, read_watermark, write_views
 from dynalake.clients import Clients
 from dynalake.compact.convert import compact_day
+from dynalake.compact.look import LOOKED, ORIGIN, VERSION, plan_outdated, plan_together
 from dynalake.compact.manifest import ConvertedPartition, Manifest, is_complete, read_manifest, widen_all
 from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import (
@@ -36,7 +37,6 @@ from dynalake.compact.plan import (
     plan_watermark,
     survey,
 )
-from dynalake.compact.repeats import LOOKED, ORIGIN, VERSION, plan_outdated, plan_together
 from dynalake.compact.restore import restore_day
 from dynalake.compact.supersede import note_version
 from dynalake.compact.widen import Widening, plan_hold, plan_widening, unreadable

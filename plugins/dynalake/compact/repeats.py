@@ -1,19 +1,12 @@
 """A change that came again on a later day is kept on the day on which it came first, and dropped on the others.
 
-Only a *straggler* can be such a repeat: a record that was made before its own day began. Stragglers are looked for, by
-item key and sequence number, in the Parquet of the days before, from the day of the oldest of them on.
-
-A manifest says what was looked at, and an earlier day that comes to be made from something else lets the day be
-converted again. What an earlier day has dropped itself is on a day before it, which is looked at as well: so it does
-not matter in which order, or how often, days are converted (`docs/adr/0008-repeats-on-a-later-day.md`).
+Stragglers are looked for, by item key and sequence number, in the Parquet of the days that `look` names.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 from typing import Any
 
@@ -21,131 +14,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dynalake.catalog.partitions import Partition, list_partitions
-from dynalake.catalog.raw import RawObject
 from dynalake.catalog.schema import Column, TableSchema
 from dynalake.catalog.types import Number
-from dynalake.catalog.views import Watermark
 from dynalake.clients import Clients
-from dynalake.compact.manifest import Manifest, Part, read_manifest
-from dynalake.compact.plan import INPUTS, MANIFEST
+from dynalake.compact.look import MINUTE, Look
+from dynalake.compact.manifest import Manifest, Part
 from dynalake.compact.restore import reader
 from dynalake.compact.write import S3File
-from dynalake.days import MARGIN, SNAPSHOT_DAY, day_of, made_before
-from dynalake.names import Lake, TableNames
+from dynalake.names import TableNames
 from dynalake.record.change import EVENT_TIME, SEQUENCE_NUMBER
-
-LOOKED = "dynalake.looked"
-"""The parameter of a published partition with the days that it was compared with, and what these were made from."""
-
-ORIGIN = "dynalake.origin"
-"""The parameter that holds what its changes follow from: `Manifest.origin`."""
-
-VERSION = "dynalake.version"
-"""The parameter that holds the version's digest."""
-
-MINUTE = 60_000
-"""Milliseconds: so exactly are the times of stragglers remembered, by which rows of earlier days are chosen."""
 
 HELD = 64 << 20
 """Bytes of earlier rows that are held while a day is written. More of them are read again as they are needed."""
 
 _pa: Any = pa  # its stubs take types only as literals; here they are data
 _exact = Context(prec=1000, Emax=MAX_EMAX, Emin=MIN_EMIN)
-
-
-@dataclass(frozen=True)
-class Look:
-    """Where a day's stragglers are looked for: those made before `until` (milliseconds), in these `minutes`."""
-
-    since: str = ""
-    until: int = 0
-    minutes: tuple[int, ...] = ()
-    earlier: tuple[Manifest, ...] = ()
-
-    @property
-    def looked(self) -> dict[str, str]:
-        """Day → what its changes follow from."""
-        return {m.day: m.origin for m in self.earlier}
-
-
-def plan_look(lake: Lake, day: str, minutes: Iterable[int]) -> Look:
-    """What the minutes in which a day's records were made ask for; the snapshot has no stragglers."""
-    until = 0 if day == SNAPSHOT_DAY else made_before(day, lake.zone)
-    made = tuple(sorted(minute for minute in minutes if minute * MINUTE < until))
-    if not made:
-        return Look()
-    oldest = datetime.fromtimestamp(max(0, made[0] * MINUTE) / 1000, UTC) - MARGIN
-    return Look(day_of(oldest, lake.zone), until, made)
-
-
-def origin(shown: Partition | None, inputs: str, names: TableNames, day: str, objects: Sequence[RawObject]) -> str:
-    """What a day's changes follow from: the digest of its raw objects, or where they were restored that of the first.
-
-    `shown`: the day as it is published.
-    """
-    if shown is None:
-        return inputs
-    prefix = names.restored(day, shown.parameters.get(VERSION, ""))
-    restored = len(objects) > 0 and all(o.key.startswith(prefix) for o in objects)
-    return _origin(shown) if restored or shown.parameters.get(INPUTS) == inputs else inputs
-
-
-def plan_outdated(manifests: Mapping[str, Manifest], published: Mapping[str, Partition]) -> tuple[str, ...]:
-    """The days that were compared with other changes than will be shown once these conversions are published."""
-    origins = {day: _origin(partition) for day, partition in published.items()}
-    origins |= {day: m.origin for day, m in manifests.items()}
-    looks = {day: json.loads(p.parameters[LOOKED]) for day, p in published.items() if LOOKED in p.parameters}
-    looks |= {day: [m.since, m.looked] for day, m in manifests.items()}
-    return tuple(
-        sorted(
-            day
-            for day, (since, looked) in looks.items()
-            if since and any(looked.get(e) != found for e, found in origins.items() if since <= e < day)
-        )
-    )
-
-
-def plan_together(moving: Mapping[str, Manifest], mark: Watermark) -> tuple[str, ...]:
-    """The days that readers read from Parquet and must see change at once: a change may move from one to another."""
-    shown = [day for day in sorted(moving) if day != SNAPSHOT_DAY and mark.covers(day)]
-    pairs = [(e, day) for day in shown for e in shown if moving[day].since and moving[day].since <= e < day]
-    return tuple(sorted({day for pair in pairs for day in pair}))
-
-
-def _origin(shown: Partition) -> str:
-    return shown.parameters.get(ORIGIN) or shown.parameters.get(INPUTS, "")
-
-
-# -- the edge ------------------------------------------------------------------------------------------------------
-
-
-def look_back(
-    clients: Clients, names: TableNames, day: str, minutes: Iterable[int], beside: Iterable[Manifest]
-) -> Look:
-    """`plan_look`, and the earlier days as they are published, or will be together with this one (`beside`)."""
-    look = plan_look(names.lake, day, minutes)
-    if not look.since:
-        return look
-    found = {m.day: m for m in beside}
-    for earlier, shown in list_partitions(clients, names, names.parquet_table, look.since).items():
-        if earlier < day and earlier not in found and MANIFEST in shown.parameters:
-            found[earlier] = read_manifest(clients, names, shown.parameters[MANIFEST])
-    return replace(look, earlier=tuple(m for e, m in sorted(found.items()) if look.since <= e < day))
-
-
-def looks_up_to_date(clients: Clients, names: TableNames, manifest: Manifest, beside: Iterable[Manifest]) -> bool:
-    """Whether a conversion was compared with what it would be compared with now."""
-    if not manifest.since:
-        return True
-    published = list_partitions(clients, names, names.parquet_table, manifest.since)
-    now = {day: _origin(shown) for day, shown in published.items()} | {m.day: m.origin for m in beside}
-    return {e: found for e, found in now.items() if manifest.since <= e < manifest.day} == manifest.looked
-
-
-def minutes_of(table: pa.Table) -> set[int]:
-    """The minutes in which the rows' changes were made."""
-    return set(np.unique(np.asarray(table[EVENT_TIME]) // MINUTE).tolist())
 
 
 class Repeats:

@@ -12,10 +12,10 @@ from dynalake.catalog.tables import read_schema
 from dynalake.catalog.types import Null
 from dynalake.catalog.views import Watermark, read_hold
 from dynalake.clients import Clients
+from dynalake.compact.look import plan_outdated
 from dynalake.compact.manifest import ConvertedPartition, Manifest, read_manifest, widen_all
 from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import MANIFEST, PartitionPlan, earliest
-from dynalake.compact.repeats import plan_outdated
 from dynalake.days import SNAPSHOT_DAY, shift_day
 from dynalake.names import TableNames
 

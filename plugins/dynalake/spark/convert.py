@@ -14,12 +14,12 @@ from dynalake.catalog.schema import TableSchema, merge_observed
 from dynalake.catalog.tables import read_schema
 from dynalake.clients import Clients
 from dynalake.compact.convert import check_ledger, find_conversion, version_digest
+from dynalake.compact.look import look_back, origin
 from dynalake.compact.manifest import ConvertedPartition, Manifest, Part, read_manifest, widen_all, write_manifest
 from dynalake.compact.options import CompactOptions
 from dynalake.compact.order import check_order
 from dynalake.compact.plan import inputs_digest, list_day
 from dynalake.compact.read import Rejected, write_rejected
-from dynalake.compact.repeats import look_back, origin
 from dynalake.compact.restore import restore_raw
 from dynalake.compact.supersede import note_version
 from dynalake.days import check_day

@@ -21,10 +21,11 @@ from dynalake.catalog.raw import RawObject
 from dynalake.catalog.schema import TableSchema
 from dynalake.catalog.types import Type, type_from_json, type_to_json
 from dynalake.clients import Clients
+from dynalake.compact.look import MINUTE, Look
 from dynalake.compact.manifest import Part
 from dynalake.compact.options import CompactOptions
 from dynalake.compact.read import Record, RecordParser, Rejected, read_records
-from dynalake.compact.repeats import MINUTE, Look, Repeats
+from dynalake.compact.repeats import Repeats
 from dynalake.compact.write import count_rows, tables_of, write_parts
 from dynalake.names import TableNames
 from dynalake.record.change import METADATA, json_key

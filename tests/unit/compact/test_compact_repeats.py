@@ -14,12 +14,12 @@ import pytest
 from dynalake.catalog.partitions import Partition, list_partitions
 from dynalake.catalog.register import register_table
 from dynalake.catalog.views import Watermark, read_hold
-from dynalake.compact import repeats
+from dynalake.compact import look, repeats
+from dynalake.compact.look import plan_look, plan_outdated, plan_together
 from dynalake.compact.manifest import read_manifest
 from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import MANIFEST
 from dynalake.compact.publish import finish_table, publish_table
-from dynalake.compact.repeats import plan_look, plan_outdated, plan_together
 from dynalake.compact.retain import delete_raw
 from dynalake.days import made_before, shift_day
 from dynalake.names import Lake
@@ -290,8 +290,8 @@ def test_what_is_looked_at_begins_with_the_day_of_the_oldest_straggler() -> None
     minute = MIDNIGHT // 60_000
     assert plan_look(lake, NEXT, [minute + 1, minute + 900]).since == ""
     assert plan_look(lake, NEXT, [minute, minute + 900]).since == DAY
-    look = plan_look(lake, THIRD, [minute - 1, minute + 900, minute + 3000])
-    assert (look.since, look.minutes, look.until) == (DAY, (minute - 1, minute + 900), MIDNIGHT + 86_460_000)
+    found = plan_look(lake, THIRD, [minute - 1, minute + 900, minute + 3000])
+    assert (found.since, found.minutes, found.until) == (DAY, (minute - 1, minute + 900), MIDNIGHT + 86_460_000)
     assert plan_look(lake, NEXT, [-(10**14)]).since == "19691231"
     assert plan_look(lake, "00000000", [0, minute]).since == ""
 
@@ -302,9 +302,9 @@ def test_a_day_begins_in_the_time_zone_of_the_lake() -> None:
 
 
 def partition(day: str, origin: str, since: str = "", looked: dict[str, str] | None = None) -> Partition:
-    parameters = {repeats.ORIGIN: origin}
+    parameters = {look.ORIGIN: origin}
     if since:
-        parameters[repeats.LOOKED] = json.dumps([since, looked or {}])
+        parameters[look.LOOKED] = json.dumps([since, looked or {}])
     return Partition(day, "", parameters)
 
 
