@@ -22,7 +22,7 @@ from dynalake.clients import Clients
 from dynalake.compact.convert import compact_day
 from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import plan_table
-from dynalake.compact.publish import publish_table
+from dynalake.compact.publish import finish_table, publish_table
 from dynalake.days import shift_day
 from dynalake.errors import AlarmError, NotReadyError
 from dynalake.names import TableNames
@@ -209,9 +209,12 @@ def test_a_quarantined_line_and_a_day_that_nobody_converted(clients: Clients, ca
     names = captured().names
     today = names.lake.day_of(datetime.now(UTC))
     old = shift_day(today, -3)
-    line = encode_change({"id": {"S": "x"}}, operation="INSERT", sequence_number="1", event_time=1_600_000_000_000)
-    put_raw(clients, names, old, "a.gz", [line, "no change record"])
-    put_raw(clients, names, shift_day(today, -2), "a.gz", [line])
+    lines = [
+        encode_change({"id": {"S": "x"}}, operation="INSERT", sequence_number=number, event_time=1_600_000_000_000)
+        for number in ("1", "2")
+    ]
+    put_raw(clients, names, old, "a.gz", [lines[0], "no change record"])
+    put_raw(clients, names, shift_day(today, -2), "a.gz", lines)
     status = look(clients, names)
     assert status.readings.lake.waiting == (old, shift_day(today, -2))
     assert f"Closed days that wait for compaction: 2, the oldest (dt={old}) for 2 d" in messages(status)
@@ -219,7 +222,7 @@ def test_a_quarantined_line_and_a_day_that_nobody_converted(clients: Clients, ca
     now = datetime.now(UTC)
     options = CompactOptions()
     converted = [compact_day(clients, names, plan.day, options) for plan in plan_table(clients, names, options, now)]
-    publish_table(clients, names, converted, options, now)
+    finish_table(clients, names, converted, options, now)
     status = look(clients, names, status.readings)
     assert status.readings.lake.waiting == ()
     assert [(d.day, d.rows) for d in status.readings.lake.days if d.rows is not None] == [
