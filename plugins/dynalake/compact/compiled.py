@@ -9,6 +9,7 @@ known to hold everything.
 from __future__ import annotations
 
 import os
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -35,6 +36,8 @@ from dynalake.compact.write import RowBatches
 from dynalake.names import TableNames
 
 _pa: Any = pa  # its stubs take types only as literals; here they are data
+
+_SWITCH = 0.00005  # seconds
 
 _SAMPLE = 200
 """So many odd lines are looked at before all of them are: what they bring is mostly known then, and few stay odd."""
@@ -124,6 +127,9 @@ class _Pass:
         lines = [0] * len(objects)
         threads = min(4, os.cpu_count() or 1)
         waiting: deque[tuple[Block, Future[_Parsed]]] = deque()
+        interval = sys.getswitchinterval()
+        # The compiled code comes back for Python's lock all the time, and would wait 5 ms for it each time.
+        sys.setswitchinterval(_SWITCH)
         with ThreadPoolExecutor(threads) as pool:
             try:
                 for block in read_blocks(clients, names, objects):
@@ -135,6 +141,7 @@ class _Pass:
             finally:
                 pool.shutdown(cancel_futures=True)
                 self.found.rows.settle()
+                sys.setswitchinterval(interval)
         places = {o.key: i for i, o in enumerate(objects)}
         rejected.entries.sort(key=lambda e: (places[e["object"]], e["line"]))
 
