@@ -13,7 +13,7 @@ SEEDS  ?=
 export UV_CACHE_DIR := $(CURDIR)/.local/uv-cache
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test test-unit test-local test-aws test-airflow test-commands test-oldest test-terraform test-handoff bench \
+.PHONY: help demo up down test test-unit test-local test-aws test-airflow test-dags test-commands test-oldest test-terraform test-handoff bench \
         check check-types check-templates check-code format lock clean
 
 help:  ## List the targets
@@ -29,12 +29,12 @@ down: .venv/.run  ## Stop what `make up` started and clean up
 	@PYTHONPATH=plugins $(BIN)/python -m infra.local.up down
 
 # The longest first. Each suite has local AWS, and where it needs it Airflow, of its own, and shows what it did when it ends.
-SUITES := test-airflow test-aws test-commands test-unit test-local test-oldest test-terraform
+SUITES := test-airflow test-aws test-unit test-commands test-dags test-local test-oldest test-terraform
 
-test: .venv/.dev .venv-local/.installed .venv-oldest/.installed .venv-terraform/.installed  ## Every test, three suites at a time: they wait more than they work
-	@$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target $(SUITES)
+test: .venv/.dev .venv-local/.installed .venv-oldest/.installed .venv-terraform/.installed  ## Every test, four suites at a time: they wait as much as they work
+	@$(MAKE) --no-print-directory --jobs=4 --keep-going --output-sync=target $(SUITES)
 
-test-unit: .venv/.dev  ## The tests that need nothing running, in about a minute
+test-unit: .venv/.dev  ## The tests that need nothing running
 	@$(BIN)/python -m pytest tests/unit
 
 test-local: .venv/.dev .venv-local/.installed  ## That local AWS does what AWS documents
@@ -44,7 +44,10 @@ test-aws: .venv/.dev .venv-local/.installed  ## The stages on local AWS: faults,
 	@$(BIN)/python -m pytest tests/aws
 
 test-airflow: .venv/.dev .venv-local/.installed  ## The DAGs and the pages, in a real Airflow and a browser
-	@$(BIN)/python -m pytest tests/airflow tests/e2e
+	@$(BIN)/python -m pytest tests/e2e
+
+test-dags: .venv/.dev .venv-local/.installed  ## The DAGs and the tasks, in this process
+	@$(BIN)/python -m pytest tests/airflow
 
 test-commands: .venv/.dev .venv-local/.installed  ## `make demo`, `make up` and `make down`, as a user runs them
 	@$(BIN)/python -m pytest tests/commands

@@ -23,17 +23,24 @@ ITEMS = 40
 
 @pytest.fixture
 def names(make_table: Callable[..., str], clients: Clients) -> TableNames:
-    """A table with items and point-in-time recovery, set up without Airflow."""
+    """A table with items and point-in-time recovery, set up without Airflow; one of them is of after the hand-off."""
     make_table(TABLE)
-    for number in range(ITEMS):
-        item = {"id": {"S": f"{number:04}"}, "updatedAt": {"N": "1500000000" if number else "9999999999"}}
+
+    def put(number: int, seconds: float) -> None:
+        item = {"id": {"S": f"{number:04}"}, "updatedAt": {"N": f"{seconds:.0f}"}}
         clients.dynamodb.put_item(TableName=TABLE, Item=item)
+
+    for number in range(1, ITEMS):
+        put(number, 1_500_000_000)
     clients.dynamodb.update_continuous_backups(
         TableName=TABLE, PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True}
     )
     done = set_up(clients, "dev", TableSettings(TABLE))
     register_table(clients, done.names, done.source.key, source_arn=done.source.arn)
     register_days(clients, done.names, coming_days(done.names.lake))
+    after = done.hand_off.at.timestamp() + 1
+    time.sleep(max(0.0, after + 1 - time.time()))
+    put(0, after)
     return done.names
 
 
