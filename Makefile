@@ -29,7 +29,7 @@ down: .venv/.run  ## Stop what `make up` started and clean up
 	@PYTHONPATH=plugins $(BIN)/python -m infra.local.up down
 
 # The longest first. Each suite has local AWS, and where it needs it Airflow, of its own, and shows what it did when it ends.
-SUITES := test-airflow test-aws test-unit test-oldest test-commands test-dags test-local test-terraform
+SUITES := test-airflow test-aws test-unit test-commands test-dags test-local test-oldest test-terraform
 
 test: .venv/.dev .venv-local/.installed .venv-oldest/.installed .venv-terraform/.installed  ## Every test, four suites at a time: they wait as much as they work
 	@$(MAKE) --no-print-directory --jobs=4 --keep-going --output-sync=target $(SUITES)
