@@ -76,15 +76,17 @@ class Watermark:
 
 @dataclass(frozen=True)
 class ViewState:
-    """What both views are made from. `absent` and `restore` only while column types change (`docs/adr/0001`):
+    """What both views are made from. `absent`, `restore` and `since` only while days or types change (`docs/adr/0001`):
 
-    columns that are null on the Parquet side, and the watermark to come back to.
+    columns that are null on the Parquet side, the watermark to come back to, and the first of the days in Parquet that
+    may hold what came again on a raw day; '' is the last alone.
     """
 
     schema: TableSchema
     watermark: Watermark
     absent: frozenset[str] = frozenset()
     restore: Watermark | None = None
+    since: str = ""
 
 
 def changes_sql(names: TableNames, state: ViewState) -> str:
@@ -168,20 +170,23 @@ def _branches(names: TableNames, state: ViewState, outputs: list[str], *, every_
 def _last_day(names: TableNames, state: ViewState) -> tuple[str, str, str] | None:
     """What the last day in Parquet holds, how raw rows are joined with it, and which are not in it; None without one.
 
-    It reads three columns of one partition, or four. Only what was made before that day was over can be there, so no
-    other row enters the join.
+    It reads three columns of one partition, or four, and of more while days that were compacted are read raw. Only what
+    was made before the last day was over can be there, so no other row enters the join.
     """
     through, schema = state.watermark.through, state.schema
     if not through or state.absent.intersection(c.name for c in schema.key_columns):
         return None
     kinds: dict[str, Type] = {**{c.name: c.type for c in schema.key_columns}, SEQUENCE_NUMBER: TEXT}
+    days = f"{quote(DAY)} = '{through}'"
+    if state.since and state.since < through:
+        days = f"{quote(DAY)} BETWEEN '{state.since}' AND '{through}'"
     seen = {name: quote(f"seen {name}") for name in kinds}  # no column has a blank in its name
     before = made_before(shift_day(through, 1), names.lake.zone)
     made = raw_expression(quote(EVENT_TIME), METADATA_TYPES[EVENT_TIME])
     same = [f"{raw_expression(quote(name), kind)} = {seen[name]}" for name, kind in kinds.items()]
     return (
         f"seen AS (\nSELECT {', '.join(f'{quote(name)} AS {alias}' for name, alias in seen.items())}\n"
-        f"FROM {quote(names.lake.database)}.{quote(names.parquet_table)}\nWHERE {quote(DAY)} = '{through}'\n)",
+        f"FROM {quote(names.lake.database)}.{quote(names.parquet_table)}\nWHERE {days}\n)",
         f"LEFT JOIN seen ON {' AND '.join([f'{made} < {before}', *same])}",
         f"{seen[SEQUENCE_NUMBER]} IS NULL",
     )

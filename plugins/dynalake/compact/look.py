@@ -91,6 +91,13 @@ def plan_outdated(manifests: Mapping[str, Manifest], published: Mapping[str, Par
     )
 
 
+def plan_since(manifests: Mapping[str, Manifest], published: Mapping[str, Partition], through: str) -> str:
+    """The first day that a day behind `through` was compared with, as it is published or will be; '' for none."""
+    looks = [(day, json.loads(p.parameters[LOOKED])[0]) for day, p in published.items() if LOOKED in p.parameters]
+    looks += [(day, m.since) for day, m in manifests.items()]
+    return min((since for day, since in looks if day > through and since), default="")
+
+
 def plan_together(moving: Mapping[str, Manifest], mark: Watermark) -> tuple[str, ...]:
     """The days that readers read from Parquet and must see change at once: a change may move from one to another."""
     shown = [day for day in sorted(moving) if day != SNAPSHOT_DAY and mark.covers(day)]

@@ -21,7 +21,7 @@ from dynalake.catalog.tables import read_schema
 from dynalake.catalog.views import ViewState, Watermark, read_hold, read_watermark, write_views
 from dynalake.clients import Clients
 from dynalake.compact.convert import compact_day
-from dynalake.compact.look import LOOKED, ORIGIN, VERSION, plan_outdated, plan_together
+from dynalake.compact.look import LOOKED, ORIGIN, VERSION, plan_outdated, plan_since, plan_together
 from dynalake.compact.manifest import ConvertedPartition, Manifest, is_complete, read_manifest, widen_all
 from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import (
@@ -169,9 +169,10 @@ def _publish_table(
     changed = False
     together = plan_together(moving, base)
     if widening.widened or together:
-        _restore_held(clients, names, lease, base, plan_hold(base, widening.widened, versions, together))
+        shown = list_partitions(clients, names, names.parquet_table)
+        _restore_held(clients, names, lease, shown, base, plan_hold(base, widening.widened, versions, together))
         lease.check()
-        changed |= _hold(clients, names, widening, versions, together)
+        changed |= _hold(clients, names, widening, versions, together, manifests, shown)
     lease.check()
     grow_schema(clients, names, lambda schema: widen_all(schema, manifests.values(), options.max_struct_fields))
     changed |= follow_json(clients, names)
@@ -230,9 +231,16 @@ def _check_complete(clients: Clients, names: TableNames, manifests: Iterable[Man
             )
 
 
-def _restore_held(clients: Clients, names: TableNames, lease: Lease, mark: Watermark, held: Watermark) -> None:
+def _restore_held(
+    clients: Clients,
+    names: TableNames,
+    lease: Lease,
+    shown: Mapping[str, Partition],
+    mark: Watermark,
+    held: Watermark,
+) -> None:
     """Days that the held views will read from JSON get their raw objects back, where the retention has deleted them."""
-    for day, partition in list_partitions(clients, names, names.parquet_table).items():
+    for day, partition in shown.items():
         if RAW_DELETED in partition.parameters and mark.covers(day) and not held.covers(day):
             restore_day(clients, names, day, lease)
 
@@ -243,14 +251,17 @@ def _hold(
     widening: Widening,
     versions: Mapping[str, TableSchema],
     together: tuple[str, ...],
+    manifests: Mapping[str, Manifest],
+    shown: Mapping[str, Partition],
 ) -> bool:
     """Views that hold whatever happens to the widened columns and to the days that change together: these days come
-    from JSON, with the types so far."""
+    from JSON, with the types so far, without what these conversions dropped because an earlier day has it."""
     before = read_schema(clients, names)
 
     def state(mark: Watermark, restore: Watermark | None) -> ViewState:
         held = plan_hold(mark, widening.widened, versions, together)
-        return ViewState(before, held, frozenset(widening.widened), mark if restore is None else restore)
+        since = plan_since(manifests, shown, held.through)
+        return ViewState(before, held, frozenset(widening.widened), mark if restore is None else restore, since)
 
     return write_views(clients, names, state)
 

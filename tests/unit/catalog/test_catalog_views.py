@@ -55,6 +55,8 @@ def test_only_what_may_repeat_the_last_day_in_parquet_is_compared_with_it() -> N
     assert 'LEFT JOIN seen ON TRY_CAST("__event_time" AS bigint) < 1704153660000 AND' in sql
     assert "WHERE \"dt\" = '20240101'" in sql
     berlin = Lake("dev", "123456789012", "us-east-1", time_zone="Europe/Berlin").table("RECEIPTS")
+    held = changes_sql(NAMES, ViewState(SCHEMA, Watermark("20240105"), since="20240102"))
+    assert "BETWEEN '20240102' AND '20240105'" in held
     assert "< 1704150060000 AND" in changes_sql(berlin, ViewState(SCHEMA, Watermark("20240101")))
     for state in (ViewState(SCHEMA, Watermark()), ViewState(SCHEMA, Watermark("20240101"), frozenset({"n"}))):
         assert "JOIN" not in changes_sql(NAMES, state)
