@@ -11,6 +11,8 @@ SEEDS  ?=
 
 # Caches too stay inside this folder.
 export UV_CACHE_DIR := $(CURDIR)/.local/uv-cache
+# Also Python's: without it every process, and each task of Airflow is one, compiles anew what it imports, for seconds.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up down test test-unit test-local test-aws test-airflow test-dags test-commands test-oldest test-terraform test-handoff bench \
