@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import boto3
 import pytest
-from moto import mock_aws
 
 from dynalake.backfill.run import BackfillPlan
 from dynalake.clients import Clients
@@ -18,7 +17,7 @@ from tests.unit.backfill.world import World
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def world(mocked: boto3.Session, monkeypatch: pytest.MonkeyPatch) -> World:
     def point(clients: Clients, names: TableNames, prefix: str) -> str | None:
         catalog: Any = clients.glue
         return catalog.point(names.uri(prefix))  # type: ignore[no-any-return]
@@ -34,12 +33,10 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     # So that a few KB of items make several parts.
     monkeypatch.setattr("dynalake.backfill.parts.CHUNK_BYTES", 1000)
     monkeypatch.setattr(BackfillPlan, "target_text_bytes", 20_000)
-    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    with mock_aws():
-        s3 = boto3.client("s3", region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test")
-        names = Lake("dev", "123456789012", "us-east-1").table("RECEIPTS")
-        s3.create_bucket(Bucket=names.lake.bucket)
-        yield World(names, s3)
+    s3 = mocked.client("s3")
+    names = Lake("dev", "123456789012", "us-east-1").table("RECEIPTS")
+    s3.create_bucket(Bucket=names.lake.bucket)
+    return World(names, s3)
 
 
 @pytest.fixture

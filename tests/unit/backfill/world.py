@@ -26,13 +26,16 @@ class World:
         return Clients(lambda service: kill.wrap(made[service]))
 
     def objects(self, prefix: str) -> dict[str, bytes]:
-        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.names.lake.bucket, Prefix=prefix)
-        keys = [found["Key"] for page in pages for found in page.get("Contents", ())]
-        return {k: self.s3.get_object(Bucket=self.names.lake.bucket, Key=k)["Body"].read() for k in keys}
+        bucket = self.names.lake.bucket
+        return {key: self.s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in self._listed(prefix)}
 
-    def lake(self) -> dict[str, bytes]:
-        """Every data and state object."""
-        return self.objects("")
+    def lake(self) -> dict[str, str]:
+        """Every data and state object, and the checksum of its content that S3 gives as its ETag."""
+        return self._listed("")
+
+    def _listed(self, prefix: str) -> dict[str, str]:
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.names.lake.bucket, Prefix=prefix)
+        return {found["Key"]: found["ETag"] for page in pages for found in page.get("Contents", ())}
 
     def visible(self) -> list[dict[str, Any]]:
         """The records that a query of the snapshot sees."""
@@ -43,8 +46,8 @@ class World:
         return [json.loads(line) for data in objects.values() for line in gzip.decompress(data).splitlines()]
 
     def wipe(self) -> None:
-        for key in self.lake():
-            self.s3.delete_object(Bucket=self.names.lake.bucket, Key=key)
+        if keys := [{"Key": key} for key in self.lake()]:
+            self.s3.delete_objects(Bucket=self.names.lake.bucket, Delete={"Objects": keys})
         self.catalog.clear()
 
 

@@ -7,12 +7,10 @@ import io
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
 import pytest
-from moto import mock_aws
 
 from dynalake.capture.package import build_package, lambda_source, upload_package
 from dynalake.clients import Clients
@@ -23,11 +21,10 @@ LAKE = Lake("dev", "123456789012", "us-east-1")
 
 
 @pytest.fixture
-def clients() -> Iterator[Clients]:
-    with mock_aws():
-        session = boto3.Session("test", "test", region_name="us-east-1")
-        session.client("s3").create_bucket(Bucket=LAKE.bucket)
-        yield Clients.of(session)
+def clients(mocked: boto3.Session) -> Clients:
+    made = Clients.of(mocked)
+    made.s3.create_bucket(Bucket=LAKE.bucket)
+    return made
 
 
 def test_the_archive_depends_on_its_content_only(tmp_path: Path) -> None:

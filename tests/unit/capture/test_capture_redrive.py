@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +10,6 @@ import boto3
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from moto import mock_aws
 
 from dynalake.capture.failed import (
     FailedBatch,
@@ -190,12 +188,12 @@ class _Body:
 class World:
     """A bucket with failed batches, and a function."""
 
-    def __init__(self) -> None:
-        s3 = boto3.client("s3", region_name="eu-west-1")
+    def __init__(self, session: boto3.Session) -> None:
+        s3 = session.client("s3", region_name="eu-west-1")
         where: Any = {"LocationConstraint": "eu-west-1"}
         s3.create_bucket(Bucket=NAMES.lake.bucket, CreateBucketConfiguration=where)
         self.function = Function(s3)
-        cloudformation = boto3.client("cloudformation", region_name="eu-west-1")
+        cloudformation = session.client("cloudformation", region_name="eu-west-1")
         self.clients = Clients({"s3": s3, "lambda": self.function, "cloudformation": cloudformation}.__getitem__)
 
     def put(self, key: str, body: bytes) -> str:
@@ -216,11 +214,8 @@ class World:
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    with mock_aws():
-        yield World()
+def world(mocked: boto3.Session) -> World:
+    return World(mocked)
 
 
 def test_everything_that_passes_is_stored_and_marked(world: World) -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from moto import mock_aws
 
 from dynalake.catalog import lease
 from dynalake.catalog.lease import Lease, changing
@@ -21,12 +19,10 @@ NAMES = Lake("dev", "123456789012", "us-east-1").table("RECEIPTS")
 
 
 @pytest.fixture
-def clients(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clients]:
-    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    with mock_aws():
-        made = Clients.of(boto3.Session("test", "test", region_name="us-east-1"))
-        made.s3.create_bucket(Bucket=NAMES.lake.bucket)
-        yield made
+def clients(mocked: boto3.Session) -> Clients:
+    made = Clients.of(mocked)
+    made.s3.create_bucket(Bucket=NAMES.lake.bucket)
+    return made
 
 
 @pytest.fixture

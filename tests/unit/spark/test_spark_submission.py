@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from moto import mock_aws
 
 from dynalake.clients import Clients
 from dynalake.compact.manifest import ConvertedPartition
@@ -28,12 +26,10 @@ CONVERTED = ConvertedPartition("RECEIPTS", "20240101", "digest", "key", 1, 2, 2,
 
 
 @pytest.fixture
-def clients(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clients]:
-    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    with mock_aws():
-        found = Clients.of(boto3.Session("test", "test", region_name="us-east-1"))
-        found.s3.create_bucket(Bucket=NAMES.lake.bucket)
-        yield found
+def clients(mocked: boto3.Session) -> Clients:
+    found = Clients.of(mocked)
+    found.s3.create_bucket(Bucket=NAMES.lake.bucket)
+    return found
 
 
 def test_arguments_are_a_request_whatever_a_service_adds() -> None:
