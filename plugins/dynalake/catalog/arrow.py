@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ from dynalake.catalog.schema import DAY, METADATA_TYPES, TableSchema
 from dynalake.catalog.types import Boolean, List, Map, Mixed, Number, Struct, Type
 
 
+@lru_cache(1 << 12)
 def arrow_type(of: Type) -> pa.DataType:
     """The Arrow type that is written for `glue_type(of)`."""
     match of:

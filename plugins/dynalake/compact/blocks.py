@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,9 @@ from dynalake.names import TableNames
 
 BLOCK = 3 << 20
 """Bytes of text, or somewhat more, that are parsed in one go: some blocks are in memory at once."""
+
+_WIDE = 800
+"""For so many columns a block is larger by another `BLOCK`, up to three: each column takes its time."""
 
 _WHOLE = 4 << 20  # up to this size an object is fetched in one go, while those before it are parsed
 _AHEAD = 8
@@ -35,8 +38,13 @@ class Block:
     lost: tuple[tuple[int, str], ...] = ()
 
 
-def read_blocks(clients: Clients, names: TableNames, objects: Sequence[RawObject]) -> Iterator[Block]:
-    """All lines of the objects, in order. Raises `ConflictError` where an object was replaced since it was listed."""
+def read_blocks(
+    clients: Clients, names: TableNames, objects: Sequence[RawObject], columns: Callable[[], int] = lambda: 0
+) -> Iterator[Block]:
+    """All lines of the objects, in order. Raises `ConflictError` where an object was replaced since it was listed.
+
+    `columns`: how many are known by now.
+    """
     pieces: list[bytes] = []
     origins: list[tuple[int, int]] = []
     lost: list[tuple[int, str]] = []
@@ -51,7 +59,7 @@ def read_blocks(clients: Clients, names: TableNames, objects: Sequence[RawObject
                     pieces.append(text)
                     origins.append((size, number))
                     size += len(text)
-                    if size >= BLOCK:
+                    if size >= BLOCK * min(3, 1 + columns() // _WIDE):
                         yield Block(b"".join([*pieces, PADDING]), tuple(origins), tuple(lost))
                         pieces, origins, lost, size = [], [], [], 0
             except BrokenObject as error:

@@ -30,7 +30,7 @@ from dynalake.catalog.types import (
 )
 from dynalake.compact import scan
 from dynalake.compact.fit import LENGTH
-from dynalake.compact.program import make_program, number_nodes, words_of
+from dynalake.compact.program import below_node, make_program, number_nodes, words_of
 from dynalake.record.change import EVENT_TIME, EXPIRED, METADATA, OPERATION, OPERATIONS, SEQUENCE_NUMBER, attribute_name
 
 _pa: Any = pa  # its stubs take types only as literals; here they are data
@@ -69,7 +69,14 @@ class ColumnReader:
         keys = [c.key for c in schema.key_columns]
         required = [i + 1 for i, (key, _, _) in enumerate(self._columns) if key in keys or key in METADATA[:3]]
         self._program = make_program(self._nodes, required)
-        self._per_row = sum(words_of(n) for n in self._nodes if n.group < 0)
+        self._types = [arrow_type(n.type) for n in self._nodes]
+        below = [below_node(self._nodes, i + 1) for i in range(len(self._columns))]
+        self._last = [nodes[-1] for nodes in below]  # of each column
+        self._order = np.array([node for nodes in below for node in nodes], np.int64)
+        self._column = np.repeat(np.arange(1, len(below) + 1), [len(nodes) for nodes in below])
+        self._width = np.array([words_of(n) for n in self._nodes])
+        self._group = np.array([n.group for n in self._nodes])
+        self._per_row = int(self._width[self._group < 0].sum())
         self._room: dict[int, float] = {}  # elements per row, as seen so far
 
     def read(self, text: bytes) -> Iterator[Chunk]:
@@ -97,10 +104,9 @@ class ColumnReader:
         return _Filled(self, text, slots, seen, rows, count, fixes[:fixed]).chunk(offset)
 
     def _slots(self, lines: int) -> scan.Slots:
-        room = np.array(
-            [int(lines * self._room.get(n.group, 4.0)) + 64 if n.group >= 0 else lines for n in self._nodes]
-        )
-        width = np.array([words_of(n) for n in self._nodes])
+        room, width = np.full(len(self._nodes), lines), self._width
+        for node in np.flatnonzero(self._group >= 0).tolist():
+            room[node] = int(lines * self._room.get(self._nodes[node].group, 4.0)) + 64
         state_at, word_at = np.zeros(len(room), np.int64), np.zeros(len(room), np.int64)
         state_at[1:] = np.cumsum(room)[:-1]
         word_at[1:] = np.cumsum(room * width)[:-1]
@@ -118,15 +124,21 @@ class _Filled:
         self, reader: ColumnReader, text: Any, slots: Any, seen: Any, rows: Any, count: int, fixes: Any
     ) -> None:
         self._reader, self._nodes, self._limit = reader, reader._nodes, reader._limit
-        self._text, self._slots, self._seen = text, slots, seen
+        self._text, self._slots = text, slots
+        self._seen = scan.Seen(*(numbers.tolist() for numbers in seen))
         self._written = np.frombuffer(b"\0", np.uint8)  # of the type that numba knows for a text
         self._rows, self._count = rows, count
         if len(fixes):
             self._fix(fixes)
+        sizes = np.where(reader._group < 0, count, slots.used[reader._group])
+        places = np.empty((len(self._nodes), 5), np.int64)
+        order = reader._order[(seen.kinds[reader._column] != 0) | (reader._column == 1)]
+        self._packed = scan.pack(text, self._written, reader._program.kind, slots, sizes, order, places)
+        self._sizes, self._places = sizes.tolist(), places.tolist()
 
     def chunk(self, offset: int) -> Chunk:
         read = self._rows.read[: self._count].astype(bool)
-        operation = self.array(1)
+        operation = self.column(0)
         known = np.asarray(pc.is_in(operation, pa.array([o for o in OPERATIONS if o != _CANARY])))
         read &= known
         at, end = self._rows.at[: self._count], self._rows.end[: self._count]
@@ -140,7 +152,7 @@ class _Filled:
                 observed[attribute_name(key)] = self.type(node)
             if not isinstance(kind, Null):
                 names.append(name)
-                arrays.append(self.array(node))
+                arrays.append(operation if i == 0 else self.column(i))
         table = pa.Table.from_arrays(arrays, names=names)
         odd = np.flatnonzero(~read)
         if len(odd):
@@ -152,44 +164,50 @@ class _Filled:
     def _is_blank(self, start: int, end: int, offset: int) -> bool:
         return self._text[start - offset : end - offset].tobytes().isspace()  # type: ignore[no-any-return]
 
-    def array(self, node: int) -> Any:
-        """The values of a node: one per row, or per element."""
-        n = self._nodes[node]
-        words, state, size = self._values(node)
-        valid = state == scan.VALUE
-        nulls = size - int(np.count_nonzero(valid))
-        mask = _pa.py_buffer(np.packbits(valid, bitorder="little")) if nulls else None
-        of = arrow_type(n.type)
+    def column(self, i: int) -> Any:
+        """The values of a column, in memory of their own: columns are let go one by one."""
+        start = self._start(i + 1)
+        packed = self._packed[start : self._places[self._reader._last[i]][4]]
+        return self._array(i + 1, _pa.py_buffer(packed.tobytes()), start)
 
-        def make(*buffers: Any, children: Any = None) -> Any:
-            return _pa.Array.from_buffers(
-                of, size, [mask, *(None if b is None else _pa.py_buffer(b) for b in buffers)], nulls, children=children
-            )
+    def _start(self, node: int) -> int:
+        _, mask, at, _, _ = self._places[node]
+        start: int = mask if mask >= 0 else at
+        return start
 
+    def _array(self, node: int, packed: Any, start: int) -> Any:
+        """The values of a node, one per row or per element, of which `packed` has the buffers from `start` on."""
+        n, of, size = self._nodes[node], self._reader._types[node], self._sizes[node]
+        nulls, mask, at, characters, end = self._places[node]
+        buffers = [packed.slice(mask - start, (size + 7) // 8) if nulls else None]
+        children = None
         match n.kind:
             case scan.BOOL:
-                return make(np.packbits(valid & (words == 1), bitorder="little"))
+                buffers.append(packed.slice(at - start, (size + 7) // 8))
             case scan.INT | scan.DOUBLE | scan.DECIMAL:
-                return make(words.copy())  # the memory of all nodes is not to live on with it
+                buffers.append(packed.slice(at - start, 8 * words_of(n) * size))
             case scan.TEXT | scan.SEQUENCE | scan.MIXED | scan.DIGITS:
-                offsets, characters = scan.gather(self._text, self._written, words, state)
-                return make(offsets.astype(np.int32), characters)
+                buffers.append(packed.slice(at - start, 4 * size + 4))
+                buffers.append(packed.slice(characters - start, end - characters))
             case scan.LIST:
-                return make(_offsets(words, valid), children=[self.array(n.first)])
+                buffers.append(packed.slice(at - start, 4 * size + 4))
+                children = [self._array(n.first, packed, start)]
             case scan.STRUCT:
-                return make(children=[self.array(c) for c in range(n.first, n.first + n.count)])
+                children = [self._array(c, packed, start) for c in range(n.first, n.first + n.count)]
             case scan.EMPTY:
-                entries = pa.array([], pa.struct([pa.field("key", pa.string(), False), pa.field("value", pa.string())]))
-                return make(np.zeros(size + 1, np.int32), children=[entries])
+                buffers.append(packed.slice(at - start, 4 * size + 4))
+                entry = pa.struct([pa.field("key", pa.string(), False), pa.field("value", pa.string())])
+                children = [pa.array([], entry)]
             case scan.NULL:
                 return _pa.nulls(size, of)
             case _:
                 convert = converter(n.type)
                 return pa.array([convert(v) for v in self._parsed(node)], of)
+        return _pa.Array.from_buffers(of, size, buffers, nulls, children=children)
 
     def type(self, node: int) -> Type:
         """The exact type of what a node met, as `catalog.types.observe` gives it."""
-        n, kinds = self._nodes[node], int(self._seen.kinds[node])
+        n, kinds = self._nodes[node], self._seen.kinds[node]
         match n.kind:
             case scan.INT | scan.DOUBLE | scan.DECIMAL | scan.DIGITS:
                 return self._number(node) if kinds & scan.SAW_NUMBER else NULL
@@ -220,21 +238,18 @@ class _Filled:
 
     def _number(self, node: int) -> Number:
         s = self._seen
-        return Number(int(s.integer[node]), int(s.scale[node]), int(s.significant[node]), not s.beyond[node])
+        return Number(s.integer[node], s.scale[node], s.significant[node], not s.beyond[node])
 
     def _observe(self, node: int) -> Type:
         return merge_all((observe(v, self._limit) for v in self._parsed(node)), self._limit)
 
-    def _values(self, node: int) -> tuple[Any, Any, int]:
-        n, s = self._nodes[node], self._slots
-        size = self._count if n.group < 0 else int(s.used[n.group])
-        state, word = s.state_at[node], s.word_at[node]
-        return s.words[word : word + size * words_of(n)], s.state[state : state + size], size
-
     def _parsed(self, node: int) -> Iterator[Any]:
-        words, state, _ = self._values(node)
-        for word, touched in zip(words.tolist(), state.tolist(), strict=True):
-            yield decode(self._piece(word)) if touched == scan.VALUE else None
+        s, size = self._slots, self._sizes[node]
+        state, word = s.state_at[node], s.word_at[node]
+        for place, touched in zip(
+            s.words[word : word + size].tolist(), s.state[state : state + size].tolist(), strict=True
+        ):
+            yield decode(self._piece(place)) if touched == scan.VALUE else None
 
     def _piece(self, word: int) -> str:
         start, length = word & 0xFFFFFFFF, word >> scan.LENGTH_BITS & 0x7FFFFFFF
@@ -257,9 +272,3 @@ class _Filled:
 def _unseen(nodes: int) -> scan.Seen:
     integer, scale, significant = np.zeros((3, nodes), np.int64)
     return scan.Seen(np.zeros(nodes, np.uint8), integer, scale, significant, np.zeros(nodes, np.uint8))
-
-
-def _offsets(lengths: Any, valid: Any) -> Any:
-    offsets = np.zeros(len(lengths) + 1, np.int32)
-    np.cumsum(np.where(valid, lengths, 0), out=offsets[1:])
-    return offsets

@@ -42,6 +42,9 @@ _SWITCH = 0.00005  # seconds
 _SAMPLE = 200
 """So many odd lines are looked at before all of them are: what they bring is mostly known then, and few stay odd."""
 
+_SAMPLE_BYTES = 200 << 10
+"""Of wide items, or huge ones, only so many bytes."""
+
 
 class Undecided(Exception):
     """Only the exact reader can tell what becomes of this partition."""
@@ -132,7 +135,7 @@ class _Pass:
         sys.setswitchinterval(_SWITCH)
         with ThreadPoolExecutor(threads) as pool:
             try:
-                for block in read_blocks(clients, names, objects):
+                for block in read_blocks(clients, names, objects, lambda: len(self._reader.schema.columns)):
                     waiting.append((block, pool.submit(self._read, block.text)))
                     if len(waiting) > threads:
                         self._take(waiting.popleft(), objects, lines, rejected)
@@ -164,7 +167,8 @@ class _Pass:
         self.found.canaries += parsed.canaries
         self.found.read += parsed.canaries + sum(table.num_rows for table, _ in parsed.tables)
         self.found.minutes.update(*(minutes_of(table) for table, _ in parsed.tables))
-        self.found.observed = merge_observed((self.found.observed, parsed.observed), self._limit)
+        if parsed.observed != self.found.observed:
+            self.found.observed = merge_observed((self.found.observed, parsed.observed), self._limit)
         try:
             for table, schema in parsed.tables if self._fits else ():
                 self.found.rows.add(table, schema, self._reader.schema)
@@ -183,7 +187,7 @@ class _Pass:
             tables, seen = [(c.table, reader.schema) for c in chunks if c.table.num_rows], [c.observed for c in chunks]
             odd = [place for c in chunks for place in c.odd]
             if odd:
-                if self._outgrown(reader, self._judge(text, odd[:: len(odd) // _SAMPLE + 1], [], [])):
+                if self._outgrown(reader, self._judge(text, _sample(odd), [], [])):
                     continue
                 dropped = len(bad) + len(canaries)
                 records = self._judge(text, odd, bad, canaries)
@@ -237,6 +241,11 @@ class _Pass:
             if wider.layout != schema.layout:
                 self._reader = ColumnReader(wider, self._limit)
             return self._reader is not reader
+
+
+def _sample(places: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    size = sum(end - start for start, end in places)
+    return places[:: max(len(places) // _SAMPLE, min(len(places), size // _SAMPLE_BYTES)) + 1]
 
 
 def _rows(records: list[Record], schema: TableSchema) -> pa.Table:

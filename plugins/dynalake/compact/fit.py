@@ -25,6 +25,8 @@ def fits(old: TableSchema, new: TableSchema) -> bool:
 
     `new` may also have fewer columns and fields, where none of the rows has a value for the others.
     """
+    if old is new:
+        return True
     mine = {c.attribute: c for c in new.columns}
     return all(c.attribute not in mine or _fits(c.type, mine[c.attribute].type) for c in old.columns)
 
@@ -46,6 +48,8 @@ def _fits(old: Type, new: Type) -> bool:
 
 def fit(table: pa.Table, old: TableSchema, new: TableSchema, *, everything: bool) -> pa.Table:
     """The rows of `table` as `new` types them; with `everything` also the columns that `table` does not have."""
+    if old is new and not everything:
+        return table
     before = {c.attribute: c for c in old.columns}
     there = dict(zip(table.column_names, table.columns, strict=True))
     arrays = {name: column for name, column in there.items() if " " in name}
@@ -57,8 +61,10 @@ def fit(table: pa.Table, old: TableSchema, new: TableSchema, *, everything: bool
     for c in new.columns:
         was, of = before.get(c.attribute), arrow_type(c.type)
         if was is not None and was.name in there:
-            chunks = [_fit(chunk, was.type, c.type) for chunk in there[was.name].chunks]
-            arrays[c.name] = _pa.chunked_array(chunks, of)
+            values = there[was.name]
+            if values.type != of:
+                values = _pa.chunked_array([_fit(chunk, was.type, c.type) for chunk in values.chunks], of)
+            arrays[c.name] = values
         elif everything:
             arrays[c.name] = _pa.nulls(table.num_rows, of)
     return _pa.table(arrays)  # type: ignore[no-any-return]

@@ -75,6 +75,12 @@ def number_nodes(columns: list[tuple[str, Type]]) -> list[Node]:
     raise AssertionError
 
 
+def below_node(nodes: list[Node], node: int) -> list[int]:
+    """A node and all that are in it."""
+    n = nodes[node]
+    return [node, *(each for child in range(n.first, n.first + n.count) for each in below_node(nodes, child))]
+
+
 def make_program(nodes: list[Node], required: list[int]) -> scan.Program:
     """What `scan` follows. `required`: the nodes without which a line is no record."""
     keys = [json.dumps(n.key, ensure_ascii=False)[1:-1].encode("utf-8", "surrogatepass") for n in nodes]

@@ -130,7 +130,8 @@ class Runs:
         path = self._directory / f"run-{self._made:05d}"
         self._made += 1
         first = next(tables)
-        options = pa.ipc.IpcWriteOptions(compression="lz4")
+        # With threads each buffer is a task of its own, which takes longer than the few KB that are in it.
+        options = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
         with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, first.schema, options=options) as writer:
             for table in chain((first,), tables):
                 pieces = max(1, table.nbytes * PIECES // self._limit)
@@ -219,7 +220,7 @@ def _together(tables: list[pa.Table]) -> pa.Table:
 
 def _read(path: Path, old: TableSchema, schema: TableSchema, pieces: int) -> Iterator[pa.Table]:
     with pa.OSFile(str(path), "rb") as file:
-        reader = pa.ipc.open_file(file)
+        reader = pa.ipc.open_file(file, options=pa.ipc.IpcReadOptions(use_threads=False))
         for start in range(0, reader.num_record_batches, pieces):
             numbers = range(start, min(start + pieces, reader.num_record_batches))
             table = pa.Table.from_batches([reader.get_batch(i) for i in numbers])

@@ -298,23 +298,86 @@ def scan(text: Array, end: int, p: Program, slots: Slots, seen: Seen, rows: Rows
 
 
 @_compiled
-def gather(text: Array, written: Array, words: Array, state: Array) -> tuple[Array, Array]:
-    """`(offsets, bytes)`: the pieces of text one after the other, without escapes; of slots without a value nothing.
+def pack(text: Array, written: Array, kinds: Array, slots: Slots, sizes: Array, order: Array, places: Array) -> Array:
+    """The buffers that Arrow has for these nodes, one behind the other.
 
-    What lies behind the text's end is in `written`.
+    `places` gets of each node: how many values it has not, and where its validity (-1: none, all are there), its values
+    or offsets, and its characters begin, and where they end. What lies behind the text's end is in `written`.
     """
-    size = 0
-    for i in range(len(words)):
+    end = 0
+    for node in order:
+        kind, size = kinds[node], sizes[node]
+        state, word = slots.state_at[node], slots.word_at[node]
+        count, characters = 0, 0
+        for i in range(size):
+            count += slots.state[state + i] == VALUE
+        if kind in (TEXT, SEQUENCE, MIXED, DIGITS):
+            for i in range(size):
+                if slots.state[state + i] == VALUE:
+                    characters += _length(slots.words[word + i])
+        places[node, 0], places[node, 1] = size - count, -1
+        if count < size:
+            places[node, 1] = end
+            end += _aligned((size + 7) // 8)
+        places[node, 2] = end
+        if kind == BOOL:
+            end += _aligned((size + 7) // 8)
+        elif kind in (INT, DOUBLE, DECIMAL):
+            end += _aligned(16 * size if kind == DECIMAL else 8 * size)
+        elif kind in (TEXT, SEQUENCE, MIXED, DIGITS, LIST, EMPTY):
+            end += _aligned(4 * size + 4)
+        places[node, 3] = end
+        end += _aligned(characters)
+    out = np.zeros(end, np.uint8)
+    offsets, values = out.view(np.int32), out.view(np.uint64)
+    for node in order:
+        kind, size = kinds[node], sizes[node]
+        state = slots.state[slots.state_at[node] :][:size]
+        words = slots.words[slots.word_at[node] :]
+        mask, at, to = places[node, 1], places[node, 2], places[node, 3]
+        if mask >= 0:
+            for i in range(size):
+                out[mask + (i >> 3)] |= np.uint8(np.uint8(state[i] == VALUE) << np.uint8(i & 7))
+        if kind in (INT, DOUBLE):
+            to_words = values[at // 8 :]
+            for i in range(size):
+                to_words[i] = words[i] if state[i] == VALUE else np.uint64(0)
+        elif kind in (TEXT, SEQUENCE, MIXED, DIGITS):
+            to = _join(text, written, words, state, out, to, offsets[at // 4 :])
+        elif kind == LIST:
+            length = 0
+            for i in range(size):
+                if state[i] == VALUE:
+                    length += np.int64(words[i])  # type: ignore[assignment]
+                offsets[at // 4 + i + 1] = length
+        elif kind == BOOL:
+            for i in range(size):
+                if state[i] == VALUE and words[i]:
+                    out[at + (i >> 3)] |= np.uint8(1 << (i & 7))
+        elif kind == DECIMAL:
+            to_words = values[at // 8 :]
+            for i in range(size):
+                if state[i] == VALUE:
+                    to_words[2 * i], to_words[2 * i + 1] = words[2 * i], words[2 * i + 1]
+        places[node, 4] = to
+    return out
+
+
+@_compiled
+def _aligned(size: int) -> int:
+    return (size + 15) // 16 * 16
+
+
+@_compiled
+def _join(text: Array, written: Array, words: Array, state: Array, out: Array, start: int, offsets: Array) -> int:
+    """Write pieces of text one after the other from `start` on, without escapes; the place behind them."""
+    to = start
+    for i in range(len(state)):
         if state[i] == VALUE:
-            size += _length(words[i])
-    offsets, out = np.zeros(len(words) + 1, np.int64), np.empty(size, np.uint8)
-    to = 0
-    for i in range(len(words)):
-        if state[i] == VALUE:
-            start, length = np.int64(words[i] & np.uint64(0xFFFFFFFF)), _length(words[i])
+            pos, length = np.int64(words[i] & np.uint64(0xFFFFFFFF)), _length(words[i])
             if words[i] >> np.uint64(ESCAPED):
-                pos = start
-                while pos < start + length:
+                end = pos + length
+                while pos < end:
                     c = text[pos]
                     pos += 1
                     if c == 92:
@@ -332,17 +395,17 @@ def gather(text: Array, written: Array, words: Array, state: Array) -> tuple[Arr
                             c = np.uint8(12)
                     out[to] = c
                     to += 1
-            elif start < len(text):
+            elif pos < len(text):
                 for j in range(length):
-                    out[to + j] = text[start + j]
+                    out[to + j] = text[pos + j]
                 to += length
             else:
-                start -= len(text)
+                pos -= len(text)
                 for j in range(length):
-                    out[to + j] = written[start + j]
+                    out[to + j] = written[pos + j]
                 to += length
-        offsets[i + 1] = to
-    return offsets, out[:to]
+        offsets[i + 1] = to - start
+    return to
 
 
 @_compiled
