@@ -54,10 +54,11 @@ with DAG(
         trigger_dag_id="dynalake_backfill",
         trigger_run_id="{{ run_id }}__backfill",
         conf={
-            "table": "{{ params.table }}",
-            "method": "{{ params.backfill }}",
-            "environment": "{{ params.environment }}",
-            "aws_conn_id": "{{ params.aws_conn_id }}",
+            # As text, whatever it looks like: a table may be called 20240101.
+            "table": "{{ params.table | tojson }}",
+            "method": "{{ params.backfill | tojson }}",
+            "environment": "{{ params.environment | tojson }}",
+            "aws_conn_id": "{{ params.aws_conn_id | tojson }}",
         },
         skip_when_already_exists=True,
     )

@@ -28,6 +28,10 @@ USER = "admin"
 PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0)
 """Seconds between the attempts of one request."""
 
+# Not what it takes, but how long a machine busy with other work may let one wait.
+ANSWER_SECONDS = 120.0
+START_SECONDS = 400.0
+
 
 def free_ports(count: int) -> list[int]:
     """Ports on 127.0.0.1 that nobody listens on; all different, because all are held until the last is known."""
@@ -78,7 +82,7 @@ class AirflowClient:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data=data, headers=headers, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as answer:
                 text = answer.read()
         except urllib.error.HTTPError as error:
             raise AirflowRequestError(error.code, error.read().decode(errors="replace")) from error
@@ -188,7 +192,7 @@ class LocalAirflow:
         passwords = self.home / "passwords.json"
         passwords.write_text(json.dumps({USER: self.password}))
         passwords.chmod(0o600)
-        supervisor = [sys.executable, str(REPOSITORY / "infra/local/supervise.py"), "--grace", "15"]
+        supervisor = [sys.executable, str(REPOSITORY / "infra/local/supervise.py")]
         with self.log_file.open("wb") as log, held():
             self._process = subprocess.Popen(
                 [*supervisor, "--", "airflow", "standalone"],
@@ -200,7 +204,7 @@ class LocalAirflow:
                 start_new_session=True,
             )
 
-    def wait_ready(self, dags: set[str], timeout: float = 180) -> Iterator[str]:
+    def wait_ready(self, dags: set[str], timeout: float = START_SECONDS) -> Iterator[str]:
         """Yields what it still waits for, until Airflow is healthy and lists `dags`; RuntimeError when it will not."""
         assert self._process is not None
         deadline = time.monotonic() + timeout
@@ -215,10 +219,13 @@ class LocalAirflow:
             yield ", ".join(sorted(missing))
             time.sleep(0.3)
 
-    def stop(self) -> None:
+    def stop(self, *, to_start_again: bool = False) -> None:
+        """At once; to start it again, as Airflow stops by itself, which takes seconds of a core."""
         if self._process is None:
             return
-        self._process.terminate()
+        if to_start_again:
+            self._process.terminate()
+            self._process.wait()
         if self._process.stdin:
             self._process.stdin.close()
         self._process.wait()

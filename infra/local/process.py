@@ -20,7 +20,7 @@ from typing import Any, Self
 from infra.local.interrupt import held
 
 ROOT = Path(__file__).resolve().parents[2]
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 STOP_SECONDS = 5.0
 
 # The server must not see what points its user's own AWS clients, or Lambda code, somewhere else.

@@ -1,11 +1,11 @@
 """Runs one command and makes sure that nothing of it is left behind.
 
-    python supervise.py --grace 15 -- command arguments…
+    python supervise.py -- command arguments…
 
 Airflow's standalone command orphans its children on SIGTERM and deadlocks when its whole group gets it, so stopping is
-a job of its own: SIGINT to the command alone, and after the grace period SIGKILL to every process that came from it.
-It stops when told (SIGTERM, SIGINT), when the command ends, and when the one who started it goes away: the standard
-input is a pipe from there, and its end is the signal, which even `kill -9` sends.
+a job of its own. When the command ends, or the one who started it goes away, it sends SIGKILL to every process that
+came from it: the standard input is a pipe from there, and its end is the signal, which even `kill -9` sends. Told to
+stop (SIGTERM, SIGINT), it first sends SIGINT to the command alone and lets it end.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from pathlib import Path
 from types import FrameType
 
 PR_SET_CHILD_SUBREAPER = 36
+GRACE = 15.0
+"""Seconds between SIGINT and SIGKILL."""
 
 
 class _Stop(Exception):
@@ -77,7 +79,6 @@ def _wait(child: subprocess.Popen[bytes]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--grace", type=float, default=15, help="seconds between SIGINT and SIGKILL")
     parser.add_argument("command", nargs="+")
     arguments = parser.parse_args()
 
@@ -90,14 +91,15 @@ def main() -> int:
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
         _wait(child)
+        told = False
     except _Stop:
-        pass
+        told = True
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if child.poll() is None:
+    if told and child.poll() is None:
         child.send_signal(signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(arguments.grace)
+            child.wait(GRACE)
     _kill_all(child)
     return child.returncode or 0
 

@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-from infra.local.airflow import REPOSITORY, USER, LocalAirflow
+from infra.local.airflow import REPOSITORY, START_SECONDS, USER, LocalAirflow
 from infra.local.interrupt import held, stop_once
 from infra.local.process import LocalAws
 
@@ -26,8 +26,7 @@ HOME = LOCAL / "up"
 ENVIRONMENT_FILE = LOCAL / "env"
 PID_FILE = HOME / "keeper.pid"
 LOG_FILE = HOME / "keeper.log"
-START_SECONDS = 240
-STOP_SECONDS = 60
+STOP_SECONDS = 90
 DAGS = {file.stem for file in (REPOSITORY / "dags").glob("*.py")}
 
 

@@ -31,7 +31,12 @@ class LakeOptions:
     """
 
     bucket: str = _option(
-        BUCKET, "", "", "A bucket that you bring, which keeps its own policy and lifecycle; empty: the lake makes one."
+        BUCKET,
+        "",
+        "",
+        "A bucket that you bring; empty: the lake makes one. Yours keeps its own policy, versioning, lifecycle, access "
+        "log and alarms: `versioning`, `noncurrent_days`, `rejected_retention_days`, `query_result_days`, "
+        "`access_log_bucket` and `rejected_alarm_objects` do nothing to it.",
     )
     prefix: str = _option(
         BUCKET,

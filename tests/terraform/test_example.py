@@ -50,6 +50,10 @@ def test_a_setup_finds_everything_as_it_is_to_be(applied: Terraform, clients: Cl
     # The package that setup makes has the key of the archive that Terraform has put there.
     assert not upload_package(clients, lake, build_package(lake))
 
+    # The boundary of the lake's roles has nothing of the catalog, which these two read.
+    for name in ("spark", "redshift"):
+        assert stack_state(clients, f"dynalake-prod-{name}").parameters["PermissionsBoundaryArn"] == ""
+
     before = versions(clients)
     for table in TABLES:
         conf = json.loads(applied.outputs()["setup_conf"][table])

@@ -70,6 +70,7 @@ def test_every_test_is_in_a_suite() -> None:
         for suite in suites
         for line in re.findall(rf"^{suite}:.*\n\t@\$\(BIN\)/python -m pytest (.+)$", makefile, re.MULTILINE)
         for folder in line.split()
+        if not folder.startswith("--")
     }
     with_tests = {path.relative_to(REPOSITORY).parts[1] for path in (REPOSITORY / "tests").rglob("test_*.py")}
     assert run == {f"tests/{name}" for name in with_tests}
@@ -119,6 +120,19 @@ def test_compose_needs_a_secret_and_gives_it_to_every_component() -> None:
             assert f"AIRFLOW__{key}" in environment
         assert environment["AWS_ENDPOINT_URL"] == "http://aws:4566"
         assert environment["AWS_ACCESS_KEY_ID"]
+
+
+def test_compose_takes_the_connection_and_the_lake_from_the_shell() -> None:
+    """Airflow looks at its environment before it looks at what was typed into its UI."""
+    given = {
+        "AIRFLOW_CONN_AWS_DEFAULT": '{"conn_type": "aws", "extra": {"role_arn": "arn:aws:iam::1:role/dags"}}',
+        "DYNALAKE_ENVIRONMENT": "prod",
+        "DYNALAKE_MAX_ACTIVE_PARTITIONS": "2",
+    }
+    done = compose("config", AIRFLOW_SECRET="x" * 64, **given)
+    environment = yaml.safe_load(done.stdout)["services"]["scheduler"]["environment"]
+    assert given.items() <= environment.items()
+    assert "DYNALAKE_AWS_CONN_ID" not in {name for name, value in environment.items() if value is not None}
 
 
 def test_the_images_are_of_what_is_pinned_and_start_what_is_there() -> None:

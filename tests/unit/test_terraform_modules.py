@@ -75,7 +75,7 @@ def test_options_and_settings_are_those_of_the_trigger_form(path: str, described
     assert list(blocks((MODULES / path).read_text(), "variable").values()) == [variable(f) for f in described]
 
 
-LAKE = ("Environment", "BucketName", "Prefix", "KmsKeyArn", "PermissionsBoundaryArn")
+LAKE = ("Environment", "BucketName", "Prefix", "KmsKeyArn")
 """What the output `lake` of the storage module says."""
 
 

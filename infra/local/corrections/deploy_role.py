@@ -101,7 +101,8 @@ _KINDS = {
         "sns:{name}",
         "TopicName",
         "sns:CreateTopic sns:TagResource sns:GetTopicAttributes",
-        "sns:SetTopicAttributes sns:GetTopicAttributes",
+        "sns:SetTopicAttributes sns:GetTopicAttributes sns:ListSubscriptionsByTopic sns:ListTagsForResource "
+        "sns:GetDataProtectionPolicy",
         "sns:GetTopicAttributes sns:DeleteTopic",
     ),
     "AWS::SNS::TopicPolicy": _Kind(

@@ -54,7 +54,7 @@ def follow(
     dag: str,
     run: str,
     *,
-    timeout: float = 240,
+    timeout: float = 600,
     meanwhile: Callable[[], str] = lambda: "",
 ) -> None:
     """Shows a run until it ends; DemoFailed with the failed task's log when it does not end well."""

@@ -11,7 +11,7 @@ from infra.local.demo.check import compare
 from infra.local.demo.progress import DemoFailed, Screen
 
 ENVIRONMENT = "dev"
-LAND_SECONDS = 90
+LAND_SECONDS = 240
 
 
 class Lake:

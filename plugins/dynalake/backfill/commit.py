@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from dynalake.backfill import state
@@ -10,12 +12,13 @@ from dynalake.backfill.checkpoint import load_checkpoint
 from dynalake.backfill.ledger import Ledger, check_finished, check_sums, strays
 from dynalake.backfill.manifest import load_groups
 from dynalake.backfill.objects import delete_objects, list_objects
-from dynalake.backfill.run import load_plan, run_name
+from dynalake.backfill.run import BackfillPlan, load_plan, plan_key, run_name
 from dynalake.backfill.snapshot import shown_run
 from dynalake.backfill.supersede import note_superseded
 from dynalake.catalog.lease import changing
 from dynalake.catalog.partitions import point_snapshot, register_days
 from dynalake.clients import Clients
+from dynalake.errors import SettingsError
 from dynalake.names import TableNames
 
 
@@ -45,27 +48,31 @@ def load_ledger(clients: Clients, names: TableNames, run: str) -> Ledger:
     return Ledger(plan, tuple(load_checkpoint(clients, names, run, n)[0] for n in range(count)), groups)
 
 
-def commit_backfill(clients: Clients, names: TableNames, *, run: str) -> Committed:
+def commit_backfill(
+    clients: Clients, names: TableNames, *, run: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> Committed:
     """Check the run's ledger, delete strays, and point the snapshot's partition at the run, in that order.
 
     `run` is the Airflow run id. Doing it twice changes nothing. Whatever fails before the last call leaves the
     previous snapshot as it was; its objects stay for the grace period. An incremental run leaves the snapshot alone,
-    and puts its changes beside those of its day. A table without items gives a snapshot without objects.
+    and puts its changes beside those of the day `now`. A table without items gives a snapshot without objects.
 
-    Raises `NotReadyError` if a segment is unfinished and `LedgerError` if a sum does not hold.
+    Raises `NotReadyError` if a segment is unfinished, `LedgerError` if a sum does not hold, and `SettingsError` if a
+    run that was planned later is the snapshot already.
     """
     run = run_name(run)
     ledger = load_ledger(clients, names, run)
     check_finished(ledger)
     if ledger.plan.window is not None:
         check_written(clients, names, ledger)
-        return Committed(ledger, names.uri(show_changes(clients, names, ledger)), None)
+        return Committed(ledger, names.uri(show_changes(clients, names, ledger, now())), None)
     prefix = ledger.plan.prefix(names)
     # Nobody may delete a run that is no snapshot while it becomes one.
     with changing(clients, names) as lease:
         check_written(clients, names, ledger)
         before = shown_run(clients, names)
         if before is not None and before != run:
+            check_newer(clients, names, ledger, before)
             note_superseded(clients, names, before)
         lease.check()
         previous = point_snapshot(clients, names, prefix)
@@ -80,14 +87,32 @@ def check_written(clients: Clients, names: TableNames, ledger: Ledger) -> None:
     state.overwrite(clients, names, ledger_key(names, ledger.plan.run), ledger.to_json())
 
 
-def show_changes(clients: Clients, names: TableNames, ledger: Ledger) -> str:
-    """Copy the changes of an incremental run into the raw zone, to the day of the run; that day's prefix.
+def check_newer(clients: Clients, names: TableNames, ledger: Ledger, shown: str) -> None:
+    """A run that was cleared, or that took long, must not replace one that was planned after it.
 
-    A kill leaves some of them there: each is complete by itself, and the retry copies the others.
+    It keeps what was written before its own, earlier hand-off: what was written between the two is in no stream.
     """
-    day = names.raw_day(ledger.plan.day(names))
+    stored = state.read(clients, names, plan_key(names, shown))
+    if stored is not None and BackfillPlan.from_json(stored.value).read_at_ms > ledger.plan.read_at_ms:
+        raise SettingsError(
+            f"The snapshot of table {names.table!r} is of the run {shown!r}, which was planned after this one",
+            allowed="a run that was planned later than the one whose snapshot is shown",
+            action="trigger dynalake_backfill anew, if the snapshot is to be replaced",
+            table=names.table,
+        )
+
+
+def show_changes(clients: Clients, names: TableNames, ledger: Ledger, now: datetime) -> str:
+    """Copy the changes of an incremental run into the raw zone, to the day of its first commit; that day's prefix.
+
+    Not to the day of its plan, which may be compacted meanwhile. A kill leaves some of them there: each is complete by
+    itself, and the retry, which has the same day, copies the others.
+    """
+    key = f"{names.backfill_state(ledger.plan.run)}day.json"
+    chosen = str(state.create(clients, names, key, {"day": names.lake.day_of(now)}).value["day"])
+    day = names.raw_day(chosen)
     there = {found.key for found in list_objects(clients, names, f"{day}import-{ledger.plan.run}-")}
-    register_days(clients, names, [ledger.plan.day(names)])
+    register_days(clients, names, [chosen])
     for part in ledger.parts:
         name = part.key.removeprefix(ledger.plan.prefix(names)).replace("/", "-")
         key = f"{day}import-{ledger.plan.run}-{name}"

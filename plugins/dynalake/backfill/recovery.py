@@ -57,8 +57,8 @@ def recovery_off(names: TableNames, *, incremental: bool) -> SourceError:
         f"Point-in-time recovery of table {names.table!r} is off, so DynamoDB cannot export it",
         allowed="a table with point-in-time recovery",
         action=(
-            f"it keeps only what is written while it is on; for what was lost before, take a new snapshot with method "
-            f"'scan'. For the next time: {on}"
+            f"it keeps only what is written while it is on. What was lost before can only be had by beginning anew: "
+            f"dynalake_teardown with delete_data, then dynalake_setup. For the next time: {on}"
             if incremental
             else f"trigger dynalake_backfill again with enable_pitr=true, with method 'scan' or 'auto', or run: {on}"
         ),

@@ -93,10 +93,6 @@ class BackfillPlan:
         """
         return names.snapshot_run(self.run) if self.window is None else f"{names.backfill_state(self.run)}changes/"
 
-    def day(self, names: TableNames) -> str:
-        """The day on which the run was planned, in the lake's time zone: that of an incremental run's changes."""
-        return names.lake.day_of(datetime.fromtimestamp(self.read_at_ms / 1000, UTC))
-
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 

@@ -56,8 +56,9 @@ class Lease:
 
     def take(self) -> None:
         """Waits until nobody holds the lease, and takes it. Raises `ConflictError` after `PATIENCE`."""
-        started = watched_since = time.monotonic()
+        started = time.monotonic()
         found, body = self._read()
+        watched_since = time.monotonic()
         while True:
             self._etag = found
             silent = time.monotonic() - watched_since

@@ -42,7 +42,7 @@ METADATA_TYPES: dict[str, Type] = {
     EXPIRED: Boolean(),
 }
 # The views need names of their own beside the columns.
-RESERVED = (*METADATA, DAY, "__rank", "__misfit", "__raw")
+RESERVED = (*METADATA, DAY, "__rank", "__misfit", "__misfit1", "__raw")
 
 # https://docs.aws.amazon.com/glue/latest/webapi/API_Column.html
 TYPE_LIMIT = 131_072

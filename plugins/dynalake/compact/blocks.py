@@ -38,6 +38,11 @@ class Block:
     lost: tuple[tuple[int, str], ...] = ()
 
 
+def block_bytes(columns: int) -> int:
+    """From so many bytes of text on it is a block."""
+    return BLOCK * min(3, 1 + columns // _WIDE)
+
+
 def read_blocks(
     clients: Clients, names: TableNames, objects: Sequence[RawObject], columns: Callable[[], int] = lambda: 0
 ) -> Iterator[Block]:
@@ -59,7 +64,7 @@ def read_blocks(
                     pieces.append(text)
                     origins.append((size, number))
                     size += len(text)
-                    if size >= BLOCK * min(3, 1 + columns() // _WIDE):
+                    if size >= block_bytes(columns()):
                         yield Block(b"".join([*pieces, PADDING]), tuple(origins), tuple(lost))
                         pieces, origins, lost, size = [], [], [], 0
             except BrokenObject as error:

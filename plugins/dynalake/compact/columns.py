@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -51,12 +51,16 @@ class Chunk:
     observed: dict[str, Type]
     odd: list[tuple[int, int]]
     starts: Any  # int64: where each line begins, blank ones left out
+    at: Any  # int64: where the line of each row begins
 
 
 class ColumnReader:
-    """Reads lines that are as `schema` says. Safe to share between threads."""
+    """Reads lines that are as `schema` says. Safe to share between threads.
 
-    def __init__(self, schema: TableSchema, max_struct_fields: int) -> None:
+    `only`: the attributes and metadata fields whose columns are built, beside `LENGTH`; types are found of all.
+    """
+
+    def __init__(self, schema: TableSchema, max_struct_fields: int, only: Collection[str] | None = None) -> None:
         self.schema = schema
         self._limit = max_struct_fields
         self._columns = [
@@ -74,6 +78,8 @@ class ColumnReader:
         self._last = [nodes[-1] for nodes in below]  # of each column
         self._order = np.array([node for nodes in below for node in nodes], np.int64)
         self._column = np.repeat(np.arange(1, len(below) + 1), [len(nodes) for nodes in below])
+        self._built = np.array([only is None or attribute_name(key) in only for key, _, _ in self._columns])
+        self._built[0] = True  # the operation, by which lines are judged
         self._width = np.array([words_of(n) for n in self._nodes])
         self._group = np.array([n.group for n in self._nodes])
         self._per_row = int(self._width[self._group < 0].sum())
@@ -132,7 +138,9 @@ class _Filled:
             self._fix(fixes)
         sizes = np.where(reader._group < 0, count, slots.used[reader._group])
         places = np.empty((len(self._nodes), 5), np.int64)
-        order = reader._order[(seen.kinds[reader._column] != 0) | (reader._column == 1)]
+        wanted = (seen.kinds[1 : len(reader._built) + 1] != 0) & reader._built
+        wanted[0] = True
+        order = reader._order[wanted[reader._column - 1]]
         self._packed = scan.pack(text, self._written, reader._program.kind, slots, sizes, order, places)
         self._sizes, self._places = sizes.tolist(), places.tolist()
 
@@ -150,7 +158,7 @@ class _Filled:
                 continue
             if key not in METADATA:
                 observed[attribute_name(key)] = self.type(node)
-            if not isinstance(kind, Null):
+            if self._reader._built[i] and not isinstance(kind, Null):
                 names.append(name)
                 arrays.append(operation if i == 0 else self.column(i))
         table = pa.Table.from_arrays(arrays, names=names)
@@ -159,7 +167,7 @@ class _Filled:
             table = table.filter(pa.array(read))
         places = [(int(at[i]) + offset, int(end[i]) + offset) for i in odd]
         spaces = [i for i, place in zip(odd, places, strict=True) if self._is_blank(*place, offset)]
-        return Chunk(table, observed, places, np.delete(at, spaces) + offset)
+        return Chunk(table, observed, places, np.delete(at, spaces) + offset, at[read] + offset)
 
     def _is_blank(self, start: int, end: int, offset: int) -> bool:
         return self._text[start - offset : end - offset].tobytes().isspace()  # type: ignore[no-any-return]

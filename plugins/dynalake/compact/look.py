@@ -71,9 +71,14 @@ def origin(shown: Partition | None, inputs: str, names: TableNames, day: str, ob
     """
     if shown is None:
         return inputs
+    same = shown.parameters.get(INPUTS) == inputs or are_restored(names, shown, day, objects)
+    return _origin(shown) if same else inputs
+
+
+def are_restored(names: TableNames, shown: Partition, day: str, objects: Sequence[RawObject]) -> bool:
+    """Whether a day's raw objects are those that were written from the version that is shown, and no others."""
     prefix = names.restored(day, shown.parameters.get(VERSION, ""))
-    restored = len(objects) > 0 and all(o.key.startswith(prefix) for o in objects)
-    return _origin(shown) if restored or shown.parameters.get(INPUTS) == inputs else inputs
+    return len(objects) > 0 and all(o.key.startswith(prefix) for o in objects)
 
 
 def plan_outdated(manifests: Mapping[str, Manifest], published: Mapping[str, Partition]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from dynalake.errors import SettingsError
 CONVERSION = 2
 """Goes up when the same input gives other rows or types: every partition is then converted anew."""
 
-WRITER = 2
+WRITER = 3
 """Goes up when the same rows are written as other bytes: they get a path of their own, and nothing else changes."""
 
 FORMATS = ("parquet", "orc")

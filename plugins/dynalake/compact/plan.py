@@ -37,7 +37,8 @@ QUARANTINED = "dynalake.quarantined"
 """The parameter that holds how many of its lines could not be read."""
 
 RAW_DELETED = "dynalake.raw-deleted"
-"""The parameter that a partition has once the retention deletes its raw objects: the key of the list of them."""
+"""The parameter that a partition has once the retention deletes its raw objects, until all are written again: the key
+of the list of those that were deleted."""
 
 _NO_DAY = "99991231"
 
@@ -118,10 +119,10 @@ def plan_compaction(
         reason = "asked" if asked else "new" if before is None else "changed"
         plans.append(PartitionPlan(table, day, reason, found.objects, found.size, force))
     for day in sorted(asked - set(raw)):
-        # Its raw objects were deleted by the retention; the conversion writes them again.
+        # Its raw objects are deleted; the conversion writes them again.
         before = published.get(day)
         parameters = before.parameters if before is not None else {}
-        if RAW_DELETED in parameters and (force or parameters.get(WRITTEN) != options.written):
+        if parameters.get(OBJECTS, "0") != "0" and (force or parameters.get(WRITTEN) != options.written):
             plans.append(PartitionPlan(table, day, "asked", 0, 0, force))
     return tuple(plans)
 
@@ -218,7 +219,10 @@ def plan_table(
 
 
 def survey(clients: Clients, names: TableNames, since: str | None, days: Iterable[str] = ()) -> dict[str, RawDay]:
-    """The raw days from `since` on with the snapshot, by one listing (None: no such days), and `days` besides."""
+    """The raw days from `since` on with the snapshot, by one listing (None: no such days), and `days` besides.
+
+    A day is there if it has objects. A snapshot is also there without any: that of a table without items.
+    """
     surveyed = {}
     wanted = set(days)
     if since is not None:
@@ -230,7 +234,11 @@ def survey(clients: Clients, names: TableNames, since: str | None, days: Iterabl
             if _is_day(day):
                 surveyed[day] = _raw_day(day, objects)
     for day in wanted:
-        if found := list_day(clients, names, day):
+        prefix = _raw_prefix(clients, names, day)
+        if prefix is None:
+            continue
+        found = list_objects(clients, names.lake.bucket, prefix)
+        if found or day == SNAPSHOT_DAY:
             surveyed[day] = _raw_day(day, found)
     return surveyed
 
@@ -259,10 +267,13 @@ def list_days(clients: Clients, names: TableNames) -> list[str]:
 
 def list_day(clients: Clients, names: TableNames, day: str) -> list[RawObject]:
     """The raw objects of a day; for the snapshot those of the run that its partition points to."""
-    prefix = names.raw_day(day)
-    if day == SNAPSHOT_DAY:
-        location = snapshot_location(clients, names)
-        if location is None:
-            return []
-        prefix = location.removeprefix(names.uri(""))
-    return list_objects(clients, names.lake.bucket, prefix)
+    prefix = _raw_prefix(clients, names, day)
+    return [] if prefix is None else list_objects(clients, names.lake.bucket, prefix)
+
+
+def _raw_prefix(clients: Clients, names: TableNames, day: str) -> str | None:
+    """Where the day's raw objects are; None for the snapshot of a table that has none."""
+    if day != SNAPSHOT_DAY:
+        return names.raw_day(day)
+    location = snapshot_location(clients, names)
+    return None if location is None else location.removeprefix(names.uri(""))

@@ -33,13 +33,15 @@ from dynalake.compact.plan import (
     WRITTEN,
     RawDay,
     earliest,
+    list_days,
     look_from,
     plan_watermark,
     survey,
 )
+from dynalake.compact.read import DELETED
 from dynalake.compact.restore import restore_day
 from dynalake.compact.supersede import note_version
-from dynalake.compact.widen import Widening, plan_hold, plan_widening, unreadable
+from dynalake.compact.widen import Widening, plan_hold, plan_typed, plan_widening, unreadable
 from dynalake.days import SNAPSHOT_DAY, shift_day
 from dynalake.errors import ConflictError, NotReadyError
 from dynalake.names import TableNames
@@ -78,16 +80,19 @@ def plan_stale(
 
     A conversion is up to date if it was made from what lies there now. Of two that were not, the one that read more
     objects is the newer: objects only ever come. Where the retention has begun to delete the raw objects, it may have
-    done so under the conversion's eyes; one that restored them first has taken the parameter away.
+    done so under the conversion's eyes; one that restored them first has taken the parameter away. And whatever has
+    become of the objects since: one that did not find all that it had listed read less.
     """
     stale = []
     for c in converted:
         before = published.get(c.day)
         now = raw[c.day].inputs if c.day in raw else ""
-        if before is not None and RAW_DELETED in before.parameters:
+        if before is None:
+            continue
+        if RAW_DELETED in before.parameters or DELETED in c.reasons:
             stale.append(c.day)
             continue
-        if before is None or c.inputs in (now, before.parameters.get(INPUTS)):
+        if c.inputs in (now, before.parameters.get(INPUTS)):
             continue
         if before.parameters.get(INPUTS) == now or int(before.parameters.get(OBJECTS, 0)) > c.objects:
             stale.append(c.day)
@@ -167,7 +172,8 @@ def _publish_table(
     if reconvert:
         return Published(names.table, reconvert=tuple(sorted(reconvert)), skipped=skipped)
     changed = False
-    together = plan_together(moving, base)
+    typed = plan_typed({day: m.schema for day, m in moving.items()}, widening.widened)
+    together = (*plan_together(moving, base), *typed)
     if widening.widened or together:
         shown = list_partitions(clients, names, names.parquet_table)
         _restore_held(clients, names, lease, shown, base, plan_hold(base, widening.widened, versions, together))
@@ -180,7 +186,8 @@ def _publish_table(
     today = names.lake.day_of(now)
     landed = {day for day in raw if day > base.through and day != SNAPSHOT_DAY}
     coming = {day for day in (today, shift_day(today, 1)) if day > base.through}
-    register_days(clients, names, {*landed, *coming})
+    # Also a day that was named, behind the watermark: held views may come to read it from JSON.
+    register_days(clients, names, {*landed, *coming, *moving} - {SNAPSHOT_DAY})
     for day, manifest in moving.items():
         lease.check()
         before = published.get(day)
@@ -239,9 +246,11 @@ def _restore_held(
     mark: Watermark,
     held: Watermark,
 ) -> None:
-    """Days that the held views will read from JSON get their raw objects back, where the retention has deleted them."""
+    """Days that the held views will read from JSON get their raw objects back, where they are deleted."""
+    there = set(list_days(clients, names))
     for day, partition in shown.items():
-        if RAW_DELETED in partition.parameters and mark.covers(day) and not held.covers(day):
+        deleted = RAW_DELETED in partition.parameters or day not in there
+        if deleted and mark.covers(day) and not held.covers(day):
             restore_day(clients, names, day, lease)
 
 

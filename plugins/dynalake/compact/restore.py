@@ -1,7 +1,7 @@
-"""Raw objects that the retention has deleted, written again from the Parquet: for whoever has to read them.
+"""Raw objects that the retention has deleted, or somebody else all of, written again from the Parquet.
 
-A widened type needs the day converted again, and while types change the views read it from JSON. Every value comes
-back exactly; an attribute that was null is missing then, which SQL does not tell apart.
+For whoever has to read them: a widened type needs the day converted again, and while types change the views read it
+from JSON. Every value comes back exactly; an attribute that was null is missing then, which SQL does not tell apart.
 """
 
 from __future__ import annotations
@@ -24,17 +24,18 @@ from dynalake.catalog.schema import METADATA_TYPES, TableSchema
 from dynalake.catalog.types import List, Map, Mixed, Number, Struct, Type
 from dynalake.clients import Clients
 from dynalake.compact.manifest import read_manifest
-from dynalake.compact.plan import MANIFEST, RAW_DELETED
+from dynalake.compact.plan import MANIFEST, OBJECTS, RAW_DELETED, list_day
 from dynalake.compact.write import S3File
+from dynalake.days import SNAPSHOT_DAY
 from dynalake.names import TableNames
 
 _ROWS = 10_000
 
 
 def restore_raw(clients: Clients, names: TableNames, day: str, work_directory: Path | None = None) -> Partition | None:
-    """Write the day's raw objects again where the retention has deleted them. Returns the day as it is published."""
+    """Write the day's raw objects again where they are deleted. Returns the day as it is published."""
     found = read_partition(clients, names, names.parquet_table, day)
-    if found is not None and RAW_DELETED in found.parameters:
+    if _is_deleted(clients, names, found):
         with changing(clients, names) as lease:
             restore_day(clients, names, day, lease, work_directory)
     return found
@@ -45,8 +46,13 @@ def restore_day(
 ) -> bool:
     """The same for whoever holds the lease. Again, or after a kill: the same objects are written."""
     found = read_partition(clients, names, names.parquet_table, day)
-    if found is None or RAW_DELETED not in found.parameters:
+    if found is None or not _is_deleted(clients, names, found):
         return False
+    if RAW_DELETED not in found.parameters:
+        # Before anything is written: after a kill, a part of the objects must not be taken for all of them.
+        note = names.raw_deleted_note(day)
+        clients.s3.put_object(Bucket=names.lake.bucket, Key=note, Body=b"[]")
+        change_parameters(clients, names, day, {RAW_DELETED: note})
     manifest = read_manifest(clients, names, found.parameters[MANIFEST])
     with TemporaryDirectory(prefix="dynalake-", dir=work_directory) as scratch:
         for number, part in enumerate(manifest.parts):
@@ -61,6 +67,16 @@ def restore_day(
             lease.check()
     change_parameters(clients, names, day, {RAW_DELETED: None})
     return True
+
+
+def _is_deleted(clients: Clients, names: TableNames, shown: Partition | None) -> bool:
+    """By the retention, which says so; or by a lifecycle rule or by hand: nothing is left that it was made from."""
+    if shown is None or MANIFEST not in shown.parameters:
+        return False
+    if RAW_DELETED in shown.parameters:
+        return True
+    made_of_some = shown.day != SNAPSHOT_DAY and shown.parameters.get(OBJECTS, "0") != "0"
+    return made_of_some and not list_day(clients, names, shown.day)
 
 
 def to_lines(batch: pa.Table, schema: TableSchema) -> Iterator[bytes]:

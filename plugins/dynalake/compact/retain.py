@@ -1,8 +1,8 @@
 """Raw objects that are older than the user's days are deleted once their Parquet has been checked; off by default.
 
-Never by age alone: the day's Parquet must have been made from exactly the objects that lie there, nothing of them may
-be in quarantine, and the rows must be in the files by their footers. A partition whose raw objects are gone says so in
-a parameter; whoever needs them again (`restore`) writes them from the Parquet.
+Never by age alone: the day's Parquet must have been made from exactly the objects that lie there, or they from it;
+nothing of them may be in quarantine; and the rows must be in the files by their footers. A partition whose raw objects
+are gone says so in a parameter; whoever needs them again (`restore`) writes them from the Parquet.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from itertools import islice
 
 from dynalake.catalog.lease import Lease, changing
 from dynalake.catalog.partitions import Partition, change_parameters, list_partitions
 from dynalake.catalog.views import Watermark, read_hold, read_watermark
 from dynalake.clients import Clients
 from dynalake.compact.convert import check_ledger
+from dynalake.compact.look import are_restored
 from dynalake.compact.manifest import is_complete, read_manifest
 from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import INPUTS, MANIFEST, QUARANTINED, RAW_DELETED, inputs_digest, list_day, list_days
@@ -26,7 +28,7 @@ from dynalake.errors import LedgerError
 from dynalake.names import TableNames
 
 DAYS_AT_ONCE = 100
-"""Days that one run looks at, at most: the rest is the next run's."""
+"""Days whose objects one run deletes, at most: the rest is the next run's."""
 
 
 def plan_retention(
@@ -48,7 +50,7 @@ def plan_retention(
         day
         for day in sorted(days)
         if day <= last and day in published and published[day].parameters.get(QUARANTINED) == "0"
-    )[:DAYS_AT_ONCE]
+    )
 
 
 def delete_raw(
@@ -72,7 +74,8 @@ def delete_raw(
             retention_days,
             options.lookback_days,
         )
-        return tuple(day for day in due if _delete_day(clients, names, lease, published[day]))
+        deleted = (day for day in due if _delete_day(clients, names, lease, published[day]))
+        return tuple(islice(deleted, DAYS_AT_ONCE))
 
 
 def _delete_day(clients: Clients, names: TableNames, lease: Lease, shown: Partition) -> bool:
@@ -80,7 +83,8 @@ def _delete_day(clients: Clients, names: TableNames, lease: Lease, shown: Partit
     keys = [o.key for o in listed]
     note = names.raw_deleted_note(shown.day)
     if RAW_DELETED not in shown.parameters:
-        if shown.parameters.get(INPUTS) != inputs_digest(listed):
+        same = shown.parameters.get(INPUTS) == inputs_digest(listed) or are_restored(names, shown, shown.day, listed)
+        if not same:
             return False  # something came late: the day has to be converted again first
         _check_rows(clients, names, shown)
         lease.check()

@@ -56,14 +56,18 @@ def plan_hold(
 
     Nor is one of the days that have to change `together`.
     """
-    columns = set(widened)
-    typed = {day for day, files in versions.items() if columns & {c.name for c in files.columns}}
-    affected = sorted(typed.union(together))
+    affected = sorted({*plan_typed(versions, widened), *together})
     days = [day for day in affected if day != SNAPSHOT_DAY]
     through = mark.through
     if days and days[0] <= through:
         through = shift_day(days[0], -1)
     return Watermark(through, mark.snapshot and SNAPSHOT_DAY not in affected)
+
+
+def plan_typed(versions: Mapping[str, TableSchema], widened: Sequence[str]) -> tuple[str, ...]:
+    """The days whose version has values in one of these columns: the held views do not read them from Parquet."""
+    columns = set(widened)
+    return tuple(sorted(day for day, files in versions.items() if columns & {c.name for c in files.columns}))
 
 
 def plan_reconversions(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,17 @@ from dynalake.clients import Clients
 from dynalake.compact.fit import LENGTH
 from dynalake.compact.options import CompactOptions
 from dynalake.compact.read import Record
+from dynalake.record.change import EVENT_TIME, SEQUENCE_NUMBER
 
 _MB = 1 << 20
 _BATCH = 4 << 20  # bytes of lines whose records are held at once
 _LEVEL = 2  # of zstd: what the levels above save is not worth their time
+_DIGITS = (SEQUENCE_NUMBER, EVENT_TIME)  # at level 1: the longer search finds what is alike in them by chance
 _DICTIONARY = 1 << 20  # bytes
 _WORTH = 0.5  # a column has a dictionary where that takes less than this part of the values themselves
+_SOME = 1 << 14
+_RARELY = 0.95
+"""Of `_SOME` values so many differ where there are 150,000 different ones or more: too many for a dictionary."""
 
 
 class RowBatches:
@@ -65,21 +70,22 @@ def write_groups(
         # The next group is made while one is written.
         pending = iter(groups)
         group: pa.Table | None = next(pending, arrow.empty_table())
+        following = pool.submit(next, pending, None)
         assert group is not None
         columns = group.column_names if options.format == "parquet" else ()
-        repeating = [path for name in columns for path in _repeating(name, group[name].combine_chunks())]
+        repeats = {
+            path: _repeats(values) for name in columns for path, values in _leaves(name, group[name].combine_chunks())
+        }
         # A page is not cut within so many rows, and an item may have 400 KB.
         rows = min(1024, max(16, group.num_rows // options.row_group_mb))
         number = 0
         while group is not None:
             path = directory / f"part-{number:05d}.{options.format}"
-            with _open(path, arrow, options, repeating, rows) as writer:
-                while True:
-                    following = pool.submit(next, pending, None)
+            with _open(path, arrow, options, repeats, rows) as writer:
+                while group is not None and path.stat().st_size < options.part_mb * _MB:
                     writer.write(group)
                     group = following.result()
-                    if group is None or path.stat().st_size >= options.part_mb * _MB:
-                        break
+                    following = pool.submit(next, pending, None)
             yield path
             path.unlink()
             number += 1
@@ -136,50 +142,61 @@ def _per_row(schema: TableSchema) -> int:
     return 8 * len(schema.columns)
 
 
-def _repeating(path: str, values: Any) -> Iterator[str]:
-    """The paths of those of a column's leaves that are smaller with a dictionary: their values repeat.
+def _leaves(path: str, values: Any) -> Iterator[tuple[str, Any]]:
+    """The columns that Parquet makes of one, with their paths."""
+    match values:
+        case pa.StructArray():
+            for field, child in zip(values.type, values.flatten(), strict=True):
+                yield from _leaves(f"{path}.{field.name}", child)
+        case pa.MapArray():
+            start, end = values.offsets[0].as_py(), values.offsets[-1].as_py()
+            yield from _leaves(f"{path}.key_value.key", values.keys[start:end])
+            yield from _leaves(f"{path}.key_value.value", values.items[start:end])
+        case pa.ListArray():
+            yield from _leaves(f"{path}.list.element", values.flatten())
+        case _:
+            yield path, values
+
+
+def _repeats(values: Any) -> bool:
+    """Whether values repeat so that a column of them is smaller with a dictionary.
 
     Without being told, the writer begins a dictionary for every column and goes on without one when it is too large.
     Nothing counts here but the values, so that either reader's rows give the same bytes.
     """
-    match values:
-        case pa.StructArray():
-            for field, child in zip(values.type, values.flatten(), strict=True):
-                yield from _repeating(f"{path}.{field.name}", child)
-        case pa.MapArray():
-            start, end = values.offsets[0].as_py(), values.offsets[-1].as_py()
-            yield from _repeating(f"{path}.key_value.key", values.keys[start:end])
-            yield from _repeating(f"{path}.key_value.value", values.items[start:end])
-        case pa.ListArray():
-            yield from _repeating(f"{path}.list.element", values.flatten())
-        case pa.BooleanArray():
-            pass
-        case _:
-            count = len(values) - values.null_count
-            different: int = pc.count_distinct(values).as_py()
-            if pa.types.is_string(values.type):
-                plain = 4 * count + (pc.sum(pc.binary_length(values)).as_py() or 0)
-            else:
-                plain = values.type.bit_width // 8 * count
-            entries = different * plain / max(1, count)
-            if entries < _DICTIONARY and entries + count * different.bit_length() / 8 < plain * _WORTH:
-                yield path
+    if pa.types.is_boolean(values.type):
+        return False
+    values = values.drop_null()
+    count = len(values)
+    if count > _SOME:
+        some = values[:: count // _SOME]
+        if pc.count_distinct(some).as_py() > len(some) * _RARELY:
+            return False
+    different: int = pc.count_distinct(values).as_py()
+    if pa.types.is_string(values.type):
+        plain = 4 * count + (pc.sum(pc.binary_length(values)).as_py() or 0)
+    else:
+        plain = values.type.bit_width // 8 * count
+    entries = different * plain / max(1, count)
+    return bool(entries < _DICTIONARY and entries + count * different.bit_length() / 8 < plain * _WORTH)
 
 
-def _open(path: Path, schema: pa.Schema, options: CompactOptions, repeating: Any, rows: int) -> Any:
+def _open(path: Path, schema: pa.Schema, options: CompactOptions, repeats: Mapping[str, bool], rows: int) -> Any:
+    """`repeats`: of each leaf."""
     if options.format == "orc":
         from pyarrow import orc
 
         codec: Any = {"gzip": "ZLIB"}.get(options.codec, options.codec.upper())
         return orc.ORCWriter(str(path), compression=codec)
     compression: Any = options.codec
+    levels: Any = {leaf: 1 if leaf in _DIGITS else _LEVEL for leaf in repeats}
     return pq.ParquetWriter(
         path,
         schema,
         version="2.6",
         compression=compression,
-        compression_level=_LEVEL if options.codec == "zstd" else None,
-        use_dictionary=repeating,
+        compression_level=levels if options.codec == "zstd" else None,
+        use_dictionary=[leaf for leaf, does in repeats.items() if does],  # type: ignore[arg-type]
         dictionary_pagesize_limit=_DICTIONARY,
         write_batch_size=rows,
         store_schema=False,

@@ -6,8 +6,7 @@ from typing import Any
 
 from airflow.sdk import get_current_context, task
 
-from dynalake.operators.run_note import NOTE
-from dynalake.operators.session import clients, guarded, parameters, run_id, table_names
+from dynalake.operators.session import clients, guarded, parameters, run_id, table_names, tell
 
 
 @task
@@ -54,8 +53,7 @@ def plan() -> list[int]:
 
         limits = {name: asked[name] for name in ("segments", "max_read_capacity", "read_capacity_percent")}
         answer = quote_backfill(found, names, planned, **limits)
-        print(answer)
-        get_current_context()["ti"].xcom_push(NOTE, answer)
+        tell(answer)
     get_current_context()["ti"].xcom_push("plan", planned.to_json())
     return [] if asked["dry_run"] or planned.method != "scan" else list(range(planned.segments))
 
@@ -108,7 +106,7 @@ def commit() -> dict[str, Any]:
     ledger = committed.ledger.markdown()
     print(ledger)
     get_current_context()["ti"].xcom_push("ledger", ledger)
-    get_current_context()["ti"].xcom_push(NOTE, committed.ledger.note())
+    tell(committed.ledger.note())
     return committed.to_json()
 
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import get_current_context, task
 
 from dynalake.operators.mapped import most_mapped
-from dynalake.operators.run_note import NOTE
-from dynalake.operators.session import clients, guarded, lake, parameters, run_id, table_list
+from dynalake.operators.session import clients, guarded, lake, parameters, run_id, table_list, tell
 
 if TYPE_CHECKING:
     from dynalake.compact.manifest import ConvertedPartition
@@ -114,8 +113,7 @@ def plan(tables: list[str]) -> list[dict[str, Any]]:
             f"{len(due):,} partitions are due. This run converts the {len(chosen):,} oldest, to dt={chosen[-1].day}; "
             "trigger the DAG again with the same parameters for the others, or leave them to the next run."
         )
-        print(note)
-        get_current_context()["ti"].xcom_push(NOTE, note)
+        tell(note)
     return [partition.to_dict() for partition in chosen]
 
 
@@ -211,5 +209,5 @@ def report(converted: Iterable[dict[str, Any]], widened: Iterable[dict[str, Any]
     if reasons:
         listed = ", ".join(f"{count:,} × {reason}" for reason, count in reasons.most_common())
         note = f"{totals['quarantined']:,} of {totals['lines']:,} lines are in quarantine: {listed}"
-        get_current_context()["ti"].xcom_push(NOTE, note)
+        tell(note)
     return {"partitions": len(done), **totals, "reasons": dict(reasons)}

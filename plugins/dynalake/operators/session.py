@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import AirflowException
 
 from dynalake.errors import AccessError, DynalakeError, NotReadyError, TerminalError
 from dynalake.operators.mapped import check_mapped
+from dynalake.operators.run_note import NOTE
 
 try:
     from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
@@ -132,6 +133,12 @@ def clients_of(connection: str) -> Clients:
     )
 
 
+def tell(note: str) -> None:
+    """In the task's log, and in the run's note."""
+    print(note)
+    get_current_context()["ti"].xcom_push(NOTE, note)
+
+
 def lake(found: Clients) -> Lake:
     """The run's lake, which setup has made; SettingsError when it has not."""
     from dynalake.capture.lake import load_lake
@@ -149,9 +156,13 @@ def table_list(found: Clients) -> list[str]:
     from dynalake.capture.lake import find_lake, list_tables, load_settings
 
     asked = parameters()["tables"]
-    where = lake(found) if asked else find_lake(found, str(parameters()["environment"]))
+    environment = str(parameters()["environment"])
+    where = lake(found) if asked else find_lake(found, environment)
     if where is None:
-        print("There is no lake yet; dynalake_setup makes it with its first table")
+        tell(
+            f"There is no lake {environment!r}, so nothing was done. dynalake_setup makes it with its first table. If "
+            "the lake has another name, set DYNALAKE_ENVIRONMENT to that for all of Airflow's components."
+        )
         return []
     if asked:
         chosen = [load_settings(found, where.table(name)).table for name in sorted(set(asked))]

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import PokeReturnValue, task
 
-from dynalake.operators.session import clients, guarded, parameters, poke, run_id, table_names
+from dynalake.operators.parameters.which import default_environment
+from dynalake.operators.session import clients, guarded, parameters, poke, run_id, table_names, tell
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dynalake.capture.change_sets import StackSpec
+    from dynalake.capture.hand_off import HandOff
     from dynalake.capture.stacks import StackPlan
     from dynalake.clients import Clients
     from dynalake.lake_options import LakeOptions
@@ -48,12 +50,14 @@ def _lake(*, planned: bool = False) -> Any:
 @guarded
 def check_source() -> dict[str, Any]:
     """Checks everything that can be wrong before anything is made: connection, names, settings, table and stream."""
+    from dynalake.capture.bucket import check_key
     from dynalake.capture.lake import check_names, check_settings
     from dynalake.capture.source import check_source as check
 
     asked = parameters()
     found = clients()
     names = _lake(planned=True).table(str(asked["table"]))
+    check_key(found, names.lake, _asked_options().kms_key_arn)
     settings = _asked_settings()
     source = check(found, names.table, enable_stream=asked["enable_stream"], enable_pitr=asked["enable_pitr"])
     check_names(found, names)
@@ -215,15 +219,42 @@ def register_catalog(source: dict[str, Any]) -> list[str]:
     return [names.json_table, names.parquet_table, names.changes_view, names.current_view]
 
 
+def not_scheduled(environment: str, scheduled: str) -> str:
+    """What somebody has to know who sets up a table that scheduled runs will not be about; '' for one that they are."""
+    if environment == scheduled:
+        return ""
+    return (
+        f"Scheduled runs are about the lake {scheduled!r}, and this table is in {environment!r}: they do not compact "
+        f"it, watch it or register its new days. Set DYNALAKE_ENVIRONMENT={environment} for all of Airflow."
+    )
+
+
+def not_read(before: HandOff | None, now: HandOff) -> str:
+    """What somebody has to know who sets a table up again after its pipeline was gone; '' for the first time."""
+    if before is None or before.mapping_id == now.mapping_id:
+        return ""
+    return (
+        f"The table was set up before, on {before.at:%Y-%m-%d}, and nobody has read its stream since that pipeline "
+        "went. If it went more than 24 hours ago, changes are missing, and the new snapshot does not replace what the "
+        "lake had before: import that time with dynalake_backfill, export_type incremental."
+    )
+
+
 @task
 @guarded
 def record_hand_off(table: dict[str, str]) -> str:
     """Notes from when on the stream has every change; the backfill reads what was written before."""
+    from dynalake.capture.hand_off import find_hand_off
     from dynalake.capture.hand_off import record_hand_off as record
 
     found = clients()
-    hand_off = record(found, table_names(found), table["MappingId"])
+    names = table_names(found)
+    before = find_hand_off(found, names)
+    hand_off = record(found, names, table["MappingId"])
     print(f"The hand-off is at {hand_off.at.isoformat(timespec='milliseconds')}")
+    notes = (not_scheduled(str(parameters()["environment"]), default_environment()), not_read(before, hand_off))
+    if any(notes):
+        tell("\n\n".join(filter(None, notes)))
     return hand_off.at.isoformat(timespec="milliseconds")
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from dynalake.catalog.partitions import Partition
 from dynalake.catalog.raw import RawObject
-from dynalake.catalog.schema import TableSchema, merge_observed
+from dynalake.catalog.schema import Observed, TableSchema, merge_observed
 from dynalake.catalog.tables import read_schema
 from dynalake.clients import Clients
 from dynalake.compact.convert import check_ledger, find_conversion, version_digest
@@ -25,10 +27,13 @@ from dynalake.compact.supersede import note_version
 from dynalake.days import check_day
 from dynalake.names import TableNames
 from dynalake.spark.order import choose_bounds, range_of
-from dynalake.spark.tasks import LINES, PARTS, MakeClients, ReadObjects, Summary, WriteRanges
+from dynalake.spark.summary import Summary
+from dynalake.spark.tasks import LINES, PARTS, MakeClients, ReadObjects, WriteRanges
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+
+logger = logging.getLogger(__name__)
 
 TASK_BYTES = 32 << 20
 """Raw bytes that one task reads, about; a single object is always one task, because gzip cannot be entered midway."""
@@ -92,11 +97,13 @@ def convert_day(
     if done is not None:
         return done
     spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", _BATCH_ROWS)
-    lines = _read(spark, make_clients, names, found, options).persist(StorageLevel.DISK_ONLY)
+    compiled = sum(o.size for o in found.objects) >= options.compiled_from_mb << 20
+    lines = _read(spark, make_clients, names, found, options, compiled).persist(StorageLevel.DISK_ONLY)
     try:
         summaries = [
             Summary.from_json(row[0]) for row in lines.where("summary IS NOT NULL").select("summary").collect()
         ]
+        _warn(summaries, names, day)
         rejected = Rejected(options.max_quarantined, sorted((e for s in summaries for e in s.rejected), key=_place))
         quarantine = write_rejected(clients, names, day, found.digest, rejected)
         observed = merge_observed((s.observed for s in summaries), options.max_struct_fields)
@@ -108,7 +115,9 @@ def convert_day(
         version = spark_digest(version_digest(found.digest, look.looked, schema, options, force), ranges)
         note_version(clients, names, day, version)
         bounds = choose_bounds((sample for s in summaries for sample in s.samples), ranges)
-        write = WriteRanges(make_clients, names, schema, options, look, names.parquet_version(day, version))
+        prefix = names.parquet_version(day, version)
+        read_as = observed_columns(wide, observed) if compiled else None
+        write = WriteRanges(make_clients, names, schema, options, look, prefix, read_as)
         parts = _write(lines, write, bounds)
     finally:
         lines.unpersist()
@@ -166,14 +175,37 @@ def plan_tasks(objects: Iterable[RawObject], task_bytes: int = TASK_BYTES) -> li
 
 
 def _read(
-    spark: SparkSession, make_clients: MakeClients, names: TableNames, found: Input, options: CompactOptions
+    spark: SparkSession,
+    make_clients: MakeClients,
+    names: TableNames,
+    found: Input,
+    options: CompactOptions,
+    compiled: bool,
 ) -> DataFrame:
     tasks = plan_tasks(found.objects)
     sample_bytes = max(_SAMPLE_BYTES, sum(o.size for o in found.objects) // _SAMPLES)
     rows = [(json.dumps([[o.key, o.etag, o.size, o.modified] for o in task]),) for task in tasks]
     given = spark.sparkContext.parallelize(rows, max(1, len(rows)))
-    read = ReadObjects(make_clients, names, found.table.key, options, sample_bytes)
+    read = ReadObjects(make_clients, names, found.table, options, sample_bytes, compiled)
     return spark.createDataFrame(given, "objects string").mapInArrow(read, LINES)
+
+
+def observed_columns(wide: TableSchema, observed: Observed) -> TableSchema:
+    """The types of all that is in this partition's lines, nulls too, and of nothing else."""
+    kept = tuple(c for c in wide.columns if c.attribute in observed or c.attribute in wide.key.names)
+    return replace(wide, columns=kept)
+
+
+def _warn(summaries: Iterable[Summary], names: TableNames, day: str) -> None:
+    for reason, tasks in Counter(s.slow for s in summaries if s.slow).items():
+        logger.warning(
+            "%s %s: %s tasks were read by Python, one record after the other, and the rest will be: %s. The result is "
+            "the same, and takes many times as long. Install numba where Spark's workers run (docs/engines.md).",
+            names.table,
+            day,
+            tasks,
+            reason,
+        )
 
 
 def _write(lines: DataFrame, write: WriteRanges, bounds: list[bytes]) -> list[tuple[Part, int, int]]:

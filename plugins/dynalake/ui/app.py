@@ -23,7 +23,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from dynalake.aws_errors import AWS_ERRORS, explain
 from dynalake.errors import DynalakeError
-from dynalake.ui.data import default_environment, read_content
+from dynalake.operators.parameters.which import default_environment
+from dynalake.ui.data import read_content
 from dynalake.ui.view import overview_view, table_detail
 
 DAG = "dynalake_watch"

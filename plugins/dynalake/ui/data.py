@@ -28,10 +28,6 @@ class Content:
     overview: Overview | None = None
 
 
-def default_environment() -> str:
-    return os.environ.get("DYNALAKE_ENVIRONMENT", "dev")
-
-
 @cached(TTLCache(maxsize=32, ttl=CONTENT_SECONDS), lock=threading.Lock())
 def read_content(environment: str) -> Content:
     """What the page shows of an environment's lake.

@@ -109,16 +109,21 @@ class KilledError(Exception):
     """The process died here."""
 
 
+_LOOKS = ("describe_", "get_", "head_", "list_", "scan", "shown")
+
+
 class Kill:
     """Counts the calls of every wrapped client and raises at call number `at` (0: never).
 
-    `after` lets the call take place first: the answer is lost, its effect is not.
+    `after` lets the call take place first: the answer is lost, its effect is not. `changing` are the numbers of the
+    calls that do not only look: whoever is killed between two of them leaves the same, whatever it looked at.
     """
 
     def __init__(self, at: int = 0, *, after: bool = False) -> None:
         self.at = at
         self.after = after
         self.calls = 0
+        self.changing: list[int] = []
         self.last = ""
 
     def wrap(self, client: Any) -> Any:
@@ -126,6 +131,8 @@ class Kill:
 
     def call(self, name: str, function: Any, *args: Any, **kwargs: Any) -> Any:
         self.calls += 1
+        if not name.startswith(_LOOKS):
+            self.changing.append(self.calls)
         if self.calls != self.at:
             return function(*args, **kwargs)
         self.last = name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from dynalake.backfill.commit import Committed, commit_backfill
@@ -16,13 +16,15 @@ from dynalake.errors import NotReadyError
 from dynalake.names import TableNames
 
 NOW = datetime(2019, 5, 25, 12, tzinfo=UTC)
+COMMITTED = NOW + timedelta(days=1)
+"""When an export is committed: it may take longer than its day."""
 
 
 def backfill(clients: Clients, names: TableNames, *, run: str = "manual__1", **options: Any) -> Committed:
     plan = plan_backfill(clients, names, run=run, now=lambda: NOW, **{"segments": 3, "target_mb": 0.002, **options})
     for segment in range(plan.segments):
         scan_segment(clients, names, run=run, segment=segment)
-    return commit_backfill(clients, names, run=run)
+    return commit_backfill(clients, names, run=run, now=lambda: NOW)
 
 
 def export(clients: Clients, names: TableNames, *, run: str) -> Groups:
@@ -42,6 +44,6 @@ def backfill_exported(clients: Clients, names: TableNames, *, run: str = "manual
     plan_backfill(clients, names, run=run, now=lambda: NOW, **options)
     for segment in range(len(export(clients, names, run=run).groups)):
         convert_group(clients, names, run=run, segment=segment)
-    committed = commit_backfill(clients, names, run=run)
+    committed = commit_backfill(clients, names, run=run, now=lambda: COMMITTED)
     remove_exports(clients, names, run=run)
     return committed

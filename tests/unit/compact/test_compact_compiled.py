@@ -25,7 +25,7 @@ from dynalake.catalog.raw import RawObject, parse_line
 from dynalake.catalog.schema import TableSchema
 from dynalake.catalog.types import Type
 from dynalake.clients import Clients
-from dynalake.compact import blocks, columns, runs, scan
+from dynalake.compact import blocks, columns, parse, runs, scan
 from dynalake.compact.compiled import UNDECIDED, read_compiled
 from dynalake.compact.convert import compact_day
 from dynalake.compact.exact import read_exactly
@@ -105,6 +105,8 @@ def small(block: int, slots: int, pieces: int) -> Iterator[None]:
     """Everything in small pieces, so that a few lines meet every boundary."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blocks, "BLOCK", block)
+        patch.setattr(blocks, "_WIDE", 4)
+        patch.setattr(parse, "_SAMPLE_BYTES", 1 << 9)
         patch.setattr(columns, "_SLOTS_AT_ONCE", slots)
         patch.setattr(runs, "SHARE", 1 << 8)
         patch.setattr(runs, "PIECES", pieces)

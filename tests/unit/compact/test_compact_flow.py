@@ -24,6 +24,7 @@ from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import plan_table
 from dynalake.compact.publish import publish_table
 from dynalake.compact.supersede import delete_superseded
+from dynalake.days import SNAPSHOT_DAY
 from dynalake.errors import CatalogError, ConflictError, NameTakenError, QuarantineError
 from dynalake.names import Lake
 from dynalake.record.key import ItemKey, KeyAttribute
@@ -169,6 +170,22 @@ def test_the_snapshot_is_what_its_partition_points_to(lake: TestLake) -> None:
     assert lake.run(NEXT).days == ("00000000",)
     assert [r["v"] for r in rows(lake, "00000000")] == [2, None]
     assert read_watermark(lake.clients, lake.names) == Watermark("", True)
+
+
+def test_a_snapshot_without_items_takes_the_place_of_one_that_had_some(lake: TestLake) -> None:
+    """Also where the old one cannot be read under a wider type: there must be something to convert it to."""
+    clients, names = lake.clients, lake.names
+    lake.put(SNAPSHOT_DAY, "1.gz", lake.lines([{**A, "v": {"N": "1"}}], "SNAPSHOT"), run="first")
+    point_snapshot(clients, names, names.snapshot_run("first"))
+    lake.put(DAY, "1.gz", lake.lines([A]))
+    lake.run(NEXT)
+    assert len(rows(lake, SNAPSHOT_DAY)) == 1
+    point_snapshot(clients, names, names.snapshot_run("second"))
+    lake.put("20240102", "1.gz", lake.lines([{**B, "v": {"S": "x"}}]))
+    assert set(lake.run(noon("20240103")).days) == {SNAPSHOT_DAY, "20240102"}
+    assert rows(lake, SNAPSHOT_DAY) == []
+    assert read_watermark(clients, names) == Watermark("20240102", True)
+    assert not lake.run(noon("20240103")).changed
 
 
 def test_what_is_no_record_goes_to_quarantine_and_the_rest_goes_on(lake: TestLake) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from dynalake.catalog.partitions import Partition, list_partitions, point_snapsh
 from dynalake.catalog.raw import parse_line
 from dynalake.catalog.tables import read_schema
 from dynalake.catalog.views import Watermark
+from dynalake.compact import read
 from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import QUARANTINED
 from dynalake.compact.publish import publish_table
@@ -179,13 +181,18 @@ def without_nulls(value: Any) -> Any:
     return [without_nulls(v) for v in value] if isinstance(value, list) else value
 
 
-def test_a_wider_type_brings_the_raw_objects_back_first(lake: TestLake) -> None:
+@pytest.mark.parametrize("by", ["the retention", "a lifecycle rule"])
+def test_a_wider_type_brings_the_raw_objects_back_first(lake: TestLake, by: str) -> None:
     """While types change the views read these days from JSON, and then from Parquet that is made anew."""
     fill(lake, lake.lines([{**A, "v": {"N": "1"}}]))
     other = shift_day(DAY, 1)
     lake.put(other, "1.gz", lake.lines([A]))
     lake.run(NOW, [other])
-    assert retain(lake) == (DAY, other)
+    if by == "the retention":
+        assert retain(lake) == (DAY, other)
+    else:
+        for key in raw(lake) | raw(lake, other):
+            lake.clients.s3.delete_object(Bucket=lake.names.lake.bucket, Key=key)
     lake.put(LAST, "2.gz", lake.lines([{**A, "v": {"S": "x"}}]))
     published = lake.run(NOW)
     assert (published.widened, published.days) == (("v",), (DAY, LAST))
@@ -217,3 +224,79 @@ def test_the_list_of_what_is_deleted_is_kept(lake: TestLake) -> None:
     assert partition.parameters["dynalake.raw-deleted"] == lake.names.raw_deleted_note(DAY)
     assert pa.concat_tables(lake.published(DAY)).num_rows == 1
     assert timedelta(days=KEPT) < NOW - noon(DAY)
+
+
+def test_a_conversion_that_lost_its_objects_is_not_published_when_others_are_back(
+    lake: TestLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The retention comes between two of its reads, and then a widened type brings the raw objects back."""
+    old = shift_day(DAY, -1)
+    lake.put(old, "1.gz", lake.lines([{**A, "v": {"N": "1"}}]))
+    for number in range(3):
+        lake.put(DAY, f"{number}.gz", lake.lines([{**A, "n": {"N": str(number)}}]))
+    lake.run(noon(shift_day(DAY, 1)))
+    lake.put(LAST, "1.gz", lake.lines([B]))
+    lake.run(NOW)
+    opened, reads = read.open_object, []
+
+    def meanwhile(*arguments: Any) -> Any:
+        reads.append(arguments)
+        if len(reads) == 2:
+            assert retain(lake) == (old, DAY)
+        return opened(*arguments)
+
+    monkeypatch.setattr(read, "open_object", meanwhile)
+    (converted,) = lake.convert(NOW, [DAY], force="again")
+    monkeypatch.undo()
+    assert converted.reasons == {read.DELETED: 2}
+    lake.put(shift_day(LAST, 1), "1.gz", lake.lines([{**B, "v": {"S": "x"}}]))
+    lake.run(noon(shift_day(LAST, 2)))
+    assert raw(lake) != set(), "held views read the day from JSON"
+    published = publish_table(lake.clients, lake.names, [converted], lake.options, noon(shift_day(LAST, 2)))
+    assert published.skipped == (DAY,)
+    assert len(rows(lake, DAY)) == 3
+
+
+def test_what_came_back_for_held_views_is_deleted_again(lake: TestLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The days that were not converted for the wider type have it still: nor do days that cannot go stop the others."""
+    days = [shift_day(DAY, n) for n in range(6)]
+    lake.put(days[0], "1.gz", lake.lines([{**A, "v": {"N": "1"}}]))
+    for day in days[1:]:
+        lake.put(day, "1.gz", lake.lines([A]))
+    lake.run(noon(shift_day(days[-1], 1)))
+    lake.put(LAST, "1.gz", lake.lines([B]))
+    lake.run(NOW)
+    assert retain(lake) == tuple(days)
+    lake.put(shift_day(LAST, 1), "1.gz", lake.lines([{**B, "v": {"S": "x"}}]))
+    lake.run(noon(shift_day(LAST, 2)))
+    assert all(raw(lake, day) for day in days)
+    monkeypatch.setattr("dynalake.compact.retain.DAYS_AT_ONCE", 2)
+    lake.put(days[1], "late.gz", lake.lines([A]))
+    assert retain(lake) == (days[0], days[2])
+    assert retain(lake) == (days[3], days[4])
+    assert retain(lake) == (days[5],)
+    assert [day for day in days if raw(lake, day)] == [days[1]]
+
+
+def test_killed_while_a_day_that_a_rule_has_emptied_is_written_again(lake: TestLake) -> None:
+    """A part of its objects is never taken for all of them."""
+    noise = random.Random(1)
+    lake.options = CompactOptions(part_mb=1, row_group_mb=1)
+    fill(lake, lake.lines([{**A, "n": {"N": str(n)}, "t": {"S": noise.randbytes(3000).hex()}} for n in range(1000)]))
+    assert len(lake.published(DAY)) > 1
+    clients, finished, after = lake.clients, False, 0
+    while not finished:
+        for key in raw(lake):
+            clients.s3.delete_object(Bucket=lake.names.lake.bucket, Key=key)
+        lake.clients, _ = killing(clients, after)
+        try:
+            lake.convert(NOW, [DAY], force=f"killed {after}")
+            finished = True
+        except Killed:
+            pass
+        lake.clients = clients
+        lake.end_lease()
+        assert lake.run(NOW, [DAY], force=f"again {after}").days == (DAY,)
+        assert sum(part.num_rows for part in lake.published(DAY)) == 1000
+        after += 1
+    assert after > 5

@@ -12,7 +12,7 @@ resource "aws_cloudformation_stack" "this" {
     BucketName             = var.lake.bucket_name
     Prefix                 = var.lake.prefix
     KmsKeyArn              = var.lake.kms_key_arn
-    PermissionsBoundaryArn = var.lake.permissions_boundary_arn
+    PermissionsBoundaryArn = var.permissions_boundary_arn
   }
 
   tags = merge(var.tags, { "dynalake:environment" = var.lake.environment })

@@ -19,7 +19,7 @@ resource "aws_cloudformation_stack" "this" {
     TimeoutMinutes         = var.timeout_minutes
     PythonModules          = var.python_modules
     KmsKeyArn              = var.lake.kms_key_arn
-    PermissionsBoundaryArn = var.lake.permissions_boundary_arn
+    PermissionsBoundaryArn = var.permissions_boundary_arn
   }
 
   tags = merge(var.tags, { "dynalake:environment" = var.lake.environment })

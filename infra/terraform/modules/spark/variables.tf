@@ -2,12 +2,11 @@ variable "lake" {
   description = "The output `lake` of the storage module."
   nullable    = false
   type = object({
-    environment              = string
-    bucket_name              = string
-    prefix                   = string
-    stack_prefix             = string
-    kms_key_arn              = string
-    permissions_boundary_arn = string
+    environment  = string
+    bucket_name  = string
+    prefix       = string
+    stack_prefix = string
+    kms_key_arn  = string
   })
 }
 
@@ -74,7 +73,14 @@ variable "timeout_minutes" {
 }
 
 variable "python_modules" {
-  description = "Modules that Glue installs from PyPI for each run, such as another pyarrow; empty for those of Glue."
+  description = "Modules that Glue installs from PyPI for each run, with commas between them. Without numba the same rows come out many times slower. Empty for what Glue has, where the job cannot reach PyPI."
+  type        = string
+  default     = "numba"
+  nullable    = false
+}
+
+variable "permissions_boundary_arn" {
+  description = "A managed policy that bounds the job's role; empty for none. Not that of airflow.yaml, which is for the forwarder and Firehose and leaves out the catalog."
   type        = string
   default     = ""
   nullable    = false

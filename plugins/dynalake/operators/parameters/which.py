@@ -14,12 +14,17 @@ RUN = "This run"
 WHERE = "Where"
 
 
+def default_environment() -> str:
+    """The lake that scheduled runs, and the page, are about."""
+    return os.environ.get("DYNALAKE_ENVIRONMENT", "dev")
+
+
 def where_parameters() -> dict[str, Param]:
     """Which lake, through which connection."""
     return {
         # The pattern is not in the form's schema: the first task checks it, with a message that says what to do.
         "environment": Param(
-            os.environ.get("DYNALAKE_ENVIRONMENT", "dev"),
+            default_environment(),
             type="string",
             title="Environment",
             description_md=f"One lake per environment, account and region: `{ENVIRONMENT_PATTERN}`. "

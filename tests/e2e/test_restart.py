@@ -1,0 +1,166 @@
+"""Airflow is stopped and started: what waited goes on, and what was asked for meanwhile is done."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from dynalake.catalog.partitions import list_partitions, snapshot_location
+from dynalake.clients import Clients
+from dynalake.names import TableNames
+from infra.local.process import LocalAws
+from tests.airflow.small_lake import add_table, make_lake
+from tests.e2e.conftest import ENDED
+from tests.unit.compact.lake import noon
+from tests.waiting import PATIENCE, eventually
+
+EXPORTED = "EXPORTED"
+ITEMS = 40
+HISTORY = "history"
+DAYS = ["20240101", "20240102", "20240103"]
+
+
+@dataclass(frozen=True)
+class Restarted:
+    """A table whose export was waited for meanwhile, and one whose history was asked to be converted again."""
+
+    exported: TableNames
+    export_run: str
+    history: TableNames
+    versions: dict[str, str]
+    """Day → where its Parquet was before."""
+
+    created: subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="module")
+def exported(make_set_up: Callable[..., TableNames], clients: Clients) -> TableNames:
+    """A table with point-in-time recovery, and with items of which one is of after the hand-off."""
+
+    def put(number: int, seconds: float) -> None:
+        item = {"id": {"S": f"{number:04}"}, "updatedAt": {"N": f"{seconds:.0f}"}}
+        clients.dynamodb.put_item(TableName=EXPORTED, Item=item)
+
+    def fill() -> None:
+        for number in range(1, ITEMS):
+            put(number, 1_500_000_000)
+        clients.dynamodb.update_continuous_backups(
+            TableName=EXPORTED, PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True}
+        )
+
+    names = make_set_up(EXPORTED, fill)
+    after = time.time() + 1
+    time.sleep(2)
+    put(0, after)
+    return names
+
+
+@pytest.fixture(scope="module")
+def history(clients: Clients) -> TableNames:
+    """A lake with one table and three days, compacted; set up without a pipeline, which it does not need."""
+    table = add_table(clients, make_lake(clients, HISTORY), "HISTORY", DAYS)
+    for number, day in enumerate(DAYS):
+        table.put(day, "1.gz", table.lines([{"id": {"S": day}, "n": {"N": str(number)}}]))
+    table.run(noon("20240104"))
+    return table.names
+
+
+@pytest.fixture(scope="module")
+def restarted(
+    airflow: Any, local_aws: LocalAws, clients: Clients, exported: TableNames, history: TableNames
+) -> Restarted:
+    def hold(held: bool) -> None:
+        local_aws.call("POST", "/_dynalake/exports", {"held": held})
+
+    before = versions(clients, history)
+    hold(True)
+    try:
+        run = airflow.start("dynalake_backfill", table=EXPORTED, method="auto")
+        eventually(lambda: airflow.states("dynalake_backfill", run), lambda states: states.get("export") == "deferred")
+        # The other tasks of the run end in a moment, and then nothing holds a worker.
+        eventually(
+            lambda: airflow.client.call("GET", "/pools/default_pool"),
+            lambda pool: pool["running_slots"] + pool["queued_slots"] == 0,
+        )
+        assert airflow.states("dynalake_backfill", run)["export"] == "deferred"
+        # SQLite has one writer at a time, and the command gives up when the scheduler is that one.
+        with airflow.stopped():
+            created = backfill(airflow, history)
+        assert airflow.states("dynalake_backfill", run)["export"] == "deferred"
+    finally:
+        hold(False)
+    return Restarted(exported, run, history, before, created)
+
+
+def backfill(airflow: Any, names: TableNames) -> subprocess.CompletedProcess[str]:
+    """Asks Airflow to convert two days again, in another codec and order."""
+    conf = json.dumps({"environment": HISTORY, "tables": [names.table], "codec": "snappy", "sort_by": ["n"]})
+    dates = ["--from-date", "2024-01-02", "--to-date", "2024-01-03T12:00:00", "--reprocess-behavior", "completed"]
+    return subprocess.run(
+        ["airflow", "backfill", "create", "--dag-id", "dynalake_compact", *dates, "--dag-run-conf", conf],
+        env=dict(airflow.environment),
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=2 * PATIENCE,
+    )
+
+
+def versions(clients: Clients, names: TableNames) -> dict[str, str]:
+    return {day: p.location for day, p in list_partitions(clients, names, names.parquet_table).items()}
+
+
+def test_the_wait_for_an_export_outlives_airflow(airflow: Any, clients: Clients, restarted: Restarted) -> None:
+    """It holds no worker, and the run says in the end what it did."""
+    run = restarted.export_run
+    assert airflow.wait("dynalake_backfill", run) == "success", airflow.failures("dynalake_backfill", run)
+    states = airflow.states("dynalake_backfill", run)
+    assert (states["scan"], states["convert"], states["remove_export"]) == ("skipped", "success", "success")
+    committed = airflow.client.result("dynalake_backfill", run, "commit")
+    assert (committed["read"], committed["kept"], committed["filtered"], committed["manifest"]) == (ITEMS, 39, 1, ITEMS)
+    assert snapshot_location(clients, restarted.exported) == committed["location"]
+    arn = clients.dynamodb.describe_table(TableName=EXPORTED)["Table"]["TableArn"]
+    (export,) = clients.dynamodb.list_exports(TableArn=arn)["ExportSummaries"]
+    assert export["ExportStatus"] == "COMPLETED"
+    note = airflow.client.call("GET", f"/dags/dynalake_backfill/dagRuns/{run}")["note"]
+    assert f"read {ITEMS} = kept 39 + filtered 1" in note
+
+
+def test_a_backfill_converts_its_days_again(airflow: Any, clients: Clients, restarted: Restarted) -> None:
+    """Airflow's own, `airflow backfill create`: a run for each day."""
+    names, before, created = restarted.history, restarted.versions, restarted.created
+    assert list(before) == DAYS
+    assert created.returncode == 0, created.stdout + created.stderr
+    runs = wait_for_backfill(airflow, 2)
+    after = versions(clients, names)
+    # The first day's run is that of 02:00 on the day after it; the third day's was not asked for.
+    assert [day for day in DAYS if after[day] != before[day]] == DAYS[:2]
+    labels = set()
+    for run in runs:
+        tasks = airflow.client.tasks("dynalake_compact", run)
+        labels |= {task["rendered_map_index"] for task in tasks if task["task_id"] in ("convert", "publish")}
+    assert {f"HISTORY dt={DAYS[0]}", f"HISTORY dt={DAYS[1]}", "HISTORY"} <= labels
+    parameters = {d: p.parameters for d, p in list_partitions(clients, names, names.parquet_table).items()}
+    written = [json.loads(parameters[day]["dynalake.written"]) for day in DAYS]
+    assert [(one["codec"], one["sort_by"]) for one in written] == [("snappy", ["n"])] * 2 + [("zstd", [])]
+
+
+def wait_for_backfill(airflow: Any, count: int) -> list[str]:
+    """The backfill's runs, once all of them succeeded."""
+
+    def backfills() -> dict[str, str]:
+        runs = airflow.client.runs("dynalake_compact")
+        return {run["dag_run_id"]: run["state"] for run in runs if run["run_type"] == "backfill"}
+
+    states = eventually(
+        backfills, lambda states: len(states) == count and ENDED.issuperset(states.values()), 0.5, 4 * PATIENCE
+    )
+    failures = {run: airflow.failures("dynalake_compact", run) for run in states}
+    assert set(states.values()) == {"success"}, failures
+    return list(states)

@@ -1,0 +1,82 @@
+"""Setup, backfill and compaction, run twice or cleared and run again: nothing changes but the canary."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dynalake.capture.lake import load_lake
+from dynalake.clients import Clients
+from dynalake.days import SNAPSHOT_DAY
+from dynalake.names import TableNames
+from tests.aws.capture_steps import raw_days
+from tests.e2e.conftest import AGAIN, AGAIN_ITEMS
+from tests.e2e.lake_state import look
+
+
+@pytest.fixture(scope="module")
+def names(finished_setup: str, clients: Clients) -> TableNames:
+    return load_lake(clients, "dev").table(AGAIN)
+
+
+def test_setup_twice(airflow: Any, clients: Clients, names: TableNames) -> None:
+    before = look(clients, names)
+    backfills = len(airflow.client.runs("dynalake_backfill"))
+    run = airflow.run("dynalake_setup", table=AGAIN)
+    assert airflow.states("dynalake_setup", run)["start_backfill"] == "skipped", "the snapshot is there already"
+    assert len(airflow.client.runs("dynalake_backfill")) == backfills
+    assert look(clients, names) == before
+
+
+def test_setup_cleared_and_run_again(airflow: Any, clients: Clients, names: TableNames, finished_setup: str) -> None:
+    before = look(clients, names)
+    airflow.clear("dynalake_setup", finished_setup)
+    assert look(clients, names) == before
+
+
+def test_backfill_cleared_and_run_again_writes_the_same_bytes(
+    airflow: Any, clients: Clients, names: TableNames
+) -> None:
+    before = look(clients, names)
+    assert before.snapshot
+    assert len([key for key in before.objects if key.endswith(".gz")]) >= 1
+    run = next(r["dag_run_id"] for r in airflow.client.runs("dynalake_backfill") if r["conf"]["table"] == AGAIN)
+    airflow.clear("dynalake_backfill", run)
+    assert look(clients, names) == before
+
+
+def test_compaction_twice_and_cleared(airflow: Any, clients: Clients, names: TableNames) -> None:
+    days = raw_days(clients, names)
+    assert SNAPSHOT_DAY in days
+    assert len(days) >= 2
+    conf = {"tables": [AGAIN], "days": days}
+    run = airflow.run("dynalake_compact", **conf)
+    before = look(clients, names)
+    assert set(before.partitions[names.parquet_table]) >= set(days)
+    assert airflow.client.result("dynalake_compact", run, "report")["rows"] >= AGAIN_ITEMS
+    nothing_due = airflow.run("dynalake_compact", **conf)
+    assert airflow.client.result("dynalake_compact", nothing_due, "report")["partitions"] == 0
+    assert look(clients, names) == before
+    airflow.clear("dynalake_compact", run)
+    assert look(clients, names) == before
+
+
+def test_a_plan_changes_nothing(airflow: Any, clients: Clients, names: TableNames) -> None:
+    before = look(clients, names)
+    run = airflow.run("dynalake_setup", table=AGAIN, plan_only=True, buffer_seconds=300, update_settings=True)
+    states = airflow.states("dynalake_setup", run)
+    assert states["plan"] == "success"
+    assert {state for name, state in states.items() if name not in ("check_source", "plan")} == {"skipped"}
+    log = airflow.client.log("dynalake_setup", run, "plan", 1)
+    assert f"{names.stack}: will be changed" in log
+    assert "no changes" in log
+    assert look(clients, names) == before
+
+
+def test_a_dry_backfill_reads_nothing(airflow: Any, clients: Clients, names: TableNames) -> None:
+    before = look(clients, names)
+    run = airflow.run("dynalake_backfill", table=AGAIN, dry_run=True)
+    assert airflow.states("dynalake_backfill", run)["commit"] == "skipped"
+    assert "read units (estimate)" in airflow.client.log("dynalake_backfill", run, "plan", 1)
+    assert look(clients, names) == before

@@ -1,0 +1,116 @@
+"""How raw text is cut into blocks, and how much of odd lines is looked at first."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dynalake.catalog.raw import RawObject
+from dynalake.catalog.schema import TableSchema
+from dynalake.catalog.types import TEXT
+from dynalake.clients import Clients
+from dynalake.compact import blocks, compiled, parse, scan
+from dynalake.compact.blocks import Block, read_blocks
+from dynalake.compact.read import Record, RecordParser
+from tests.unit.compact.lake import KEY
+from tests.unit.compact.test_compact_compiled import NAMES, OPTIONS, Bodies, change, find
+
+KNOWN = st.one_of(
+    st.integers(0, 5 * blocks._WIDE), st.sampled_from([k * blocks._WIDE + d for k in range(1, 6) for d in (-1, 0)])
+)
+BODIES = st.lists(st.lists(st.integers(0, 40), max_size=20), max_size=12)
+"""The objects of a day, each as the lengths of its lines."""
+
+
+def read(bodies: list[bytes], columns: int) -> list[Block]:
+    stored = {f"{i:03d}": body for i, body in enumerate(bodies)}
+    objects = [RawObject(key, "etag", len(body)) for key, body in stored.items()]
+    return list(read_blocks(Clients(lambda service: Bodies(stored)), NAMES, objects, lambda: columns))
+
+
+@given(BODIES, st.booleans(), st.integers(1, 120), KNOWN)
+def test_blocks_have_every_line_once_and_the_size_that_the_columns_ask_for(
+    lengths: list[list[int]], packed: bool, size: int, columns: int
+) -> None:
+    texts = [b"".join(b"x" * n + b"\n" for n in each) for each in lengths]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "BLOCK", size)
+        found = read([gzip.compress(text) if packed else text for text in texts], columns)
+    # As wide as the table, but a block is never larger than three narrow ones and the piece that filled it.
+    wanted = size * (1 if columns < blocks._WIDE else 2 if columns < 2 * blocks._WIDE else 3)
+    objects = [b"" for _ in texts]
+    for number, block in enumerate(found):
+        text = block.text.removesuffix(scan.PADDING)
+        assert (len(block.text), block.lost) == (len(text) + len(scan.PADDING), ())
+        starts = [start for start, _ in block.origins]
+        for (start, origin), end in zip(block.origins, [*starts[1:], len(text)], strict=True):
+            objects[origin] += text[start:end]
+        assert starts[-1] < wanted, "it was large enough before its last piece"
+        assert len(text) >= wanted or number == len(found) - 1, "it was cut before it was large enough"
+    assert objects == texts
+
+
+def test_blocks_grow_as_columns_become_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the reading too: it begins with a table's key, and finds the rest."""
+    monkeypatch.setattr(blocks, "BLOCK", 1000)
+    monkeypatch.setattr(blocks, "_WIDE", 10)
+    sizes: list[int] = []
+
+    def watched(*arguments: object) -> Iterator[Block]:
+        for block in read_blocks(*arguments):  # type: ignore[arg-type]
+            sizes.append(len(block.text))
+            yield block
+
+    monkeypatch.setattr(compiled, "read_blocks", watched)
+    for wide in (0, 30):
+        sizes.clear()
+        bodies = [change({f"a{i}": {"S": "x"} for i in range(wide)} | {"t": {"S": "x" * 400}}, n, n) for n in range(60)]
+        find(compiled.read_compiled, [b.encode() for b in bodies], TableSchema.of_key(KEY), OPTIONS)
+        longest = len(bodies[-1]) + 1
+        if wide:
+            assert sizes[0] <= 1000 + longest + len(scan.PADDING)
+            assert max(sizes) >= 3000
+        else:
+            assert max(sizes) <= 1000 + longest + len(scan.PADDING)
+
+
+@given(st.lists(st.integers(1, 3000), min_size=1, max_size=900), st.sampled_from([1, 100, 1000]))
+def test_a_sample_is_spread_evenly_and_no_larger_than_it_may_be(lengths: list[int], times: int) -> None:
+    places, at = [], 0
+    for length in lengths:
+        places.append((at, at + length * times))
+        at += length * times + 1
+    sample = parse._sample(places)
+    mean = sum(lengths) * times / len(lengths)
+    most = min(parse._SAMPLE, parse._SAMPLE_BYTES / mean, len(places))
+    assert most / 2 <= len(sample) <= max(1.0, most) + 1
+    taken = [places.index(place) for place in sample]
+    (step,) = {after - before for before, after in pairwise(taken)} or {len(places)}
+    assert taken[0] == 0
+    assert len(places) - taken[-1] <= step
+
+
+@pytest.mark.parametrize("size", [10, 20_000])
+def test_few_of_the_lines_that_are_odd_are_read_twice(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """They are what is slow: of narrow items some hundreds are looked at, of wide ones fewer."""
+    lines = [
+        change({"v": {"S": "x" * size}, "w": {"BOOL": True}}, n, n).encode() for n in range(2000 if size == 10 else 100)
+    ]
+    parsed: list[int] = []
+
+    class Watched(RecordParser):
+        def __call__(self, line: bytes) -> Record | None:
+            parsed.append(len(line))
+            return super().__call__(line)
+
+    monkeypatch.setattr(parse, "RecordParser", Watched)
+    text = b"".join(line + b"\n" for line in lines)
+    found = find(compiled.read_compiled, [text], TableSchema.of_key(KEY), OPTIONS)
+    assert (found.read, found.observed["v"]) == (len(lines), TEXT)
+    assert 0 < len(parsed) <= parse._SAMPLE
+    assert sum(parsed) <= parse._SAMPLE_BYTES + len(lines[0])
