@@ -16,10 +16,10 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up down test test-unit test-local test-aws test-airflow test-dags test-commands test-oldest test-terraform test-handoff bench \
-        check check-types check-templates check-code format lock clean
+        environments check check-types check-templates check-code format lock clean
 
 help:  ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 demo: .venv/.run .venv-local/.installed  ## The whole pipeline on this machine; ITEMS=file.json KEY=year:N,title:S for your own items
 	@PYTHONPATH=plugins $(BIN)/python -m infra.local.demo $(if $(ITEMS),--items '$(ITEMS)') $(if $(KEY),--key '$(KEY)')
@@ -31,13 +31,13 @@ down: .venv/.run  ## Stop what `make up` started and clean up
 	@PYTHONPATH=plugins $(BIN)/python -m infra.local.up down
 
 # The longest first. Each suite has local AWS, and where it needs it Airflow, of its own, and shows what it did when it ends.
-SUITES := test-airflow test-aws test-unit test-commands test-dags test-local test-oldest test-terraform
+SUITES := test-airflow test-aws test-unit test-commands test-oldest test-dags test-local test-terraform
 
-test: .venv/.dev .venv-local/.installed .venv-oldest/.installed .venv-terraform/.installed  ## Every test, four suites at a time: they wait as much as they work
-	@$(MAKE) --no-print-directory --jobs=4 --keep-going --output-sync=target $(SUITES)
+test: .venv/.dev .venv-local/.installed .venv-oldest/.installed .venv-terraform/.installed  ## Every test, three suites at a time, which keep two cores busy
+	@$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target $(SUITES)
 
 test-unit: .venv/.dev  ## The tests that need nothing running
-	@$(BIN)/python -m pytest tests/unit
+	@$(BIN)/python -m pytest tests/unit --numprocesses=auto
 
 test-local: .venv/.dev .venv-local/.installed  ## That local AWS does what AWS documents
 	@$(BIN)/python -m pytest tests/local
@@ -65,6 +65,8 @@ test-handoff: .venv/.dev .venv-local/.installed  ## Writers that never pause, fr
 
 bench: .venv/.dev .venv-local/.installed  ## Benchmarks beside what a user would pick instead; NAMES='packing encode' for some
 	@PYTHONPATH=plugins:lambda_src $(BIN)/python -m benchmarks $(NAMES)
+
+environments: .venv/.dev $(foreach name,local oldest checkov terraform,.venv-$(name)/.installed)  ## Install what checks and tests need
 
 CHECKS := check-types check-templates check-code
 

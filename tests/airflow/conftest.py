@@ -11,24 +11,29 @@ from infra.local.process import LocalAws
 from tests.airflow.dag_bag import load_bag, store_bag
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def bag() -> Any:
     return load_bag()
 
 
-@pytest.fixture
-def run(bag: Any, local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
-    """Runs a DAG in this process; the state of the run and of each task, and what the tasks returned."""
+@pytest.fixture(scope="session")
+def stored(bag: Any) -> None:
+    """Airflow's database, with the DAGs, without which none runs."""
     from airflow.dag_processing.bundles.manager import DagBundlesManager
     from airflow.utils.db import initdb
 
-    for name, value in local_aws.env().items():
-        monkeypatch.setenv(name, value)
     initdb()
     # Airflow does not say what its manager's constructor returns.
     bundles: Any = DagBundlesManager
     bundles().sync_bundles_to_db()
     store_bag(bag)
+
+
+@pytest.fixture
+def run(stored: None, local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """Runs a DAG in this process; the state of the run and of each task, and what the tasks returned."""
+    for name, value in local_aws.env().items():
+        monkeypatch.setenv(name, value)
 
     def test(dag: str, **conf: Any) -> dict[str, Any]:
         # A DAG of its own for each run: `test` leaves the run's parameters in it.

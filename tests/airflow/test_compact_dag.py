@@ -76,10 +76,10 @@ def test_a_run_of_a_backfill_is_about_one_day(
 
 
 def test_the_summary_adds_up_what_is_in_quarantine(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dynalake.operators import compact
+    from dynalake.operators import compact, session
 
     pushed: dict[str, str] = {}
-    monkeypatch.setattr(compact, "get_current_context", lambda: {"ti": SimpleNamespace(xcom_push=pushed.__setitem__)})
+    monkeypatch.setattr(session, "get_current_context", lambda: {"ti": SimpleNamespace(xcom_push=pushed.__setitem__)})
     one = ConvertedPartition("A", "20240101", "", "", 2, 11, 6, 1, 1, 1, 2, 1, 99, {"not JSON": 2})
     two = replace(one, day="20240102", quarantined=3, rows=5, reasons={"not JSON": 2, "gzip is cut short": 1})
     clean = replace(one, table="B", quarantined=0, rows=8, reasons={})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -10,6 +12,8 @@ import pytest
 from airflow.sdk.exceptions import AirflowException
 from botocore.exceptions import ClientError, NoCredentialsError
 
+from dynalake.capture.hand_off import HandOff
+from dynalake.clients import Clients
 from dynalake.errors import NotReadyError, SettingsError
 from dynalake.operators import session
 from dynalake.operators.session import guarded
@@ -91,3 +95,28 @@ def test_one_session_makes_all_clients(local_aws: LocalAws, monkeypatch: pytest.
     assert clients.glue.meta.endpoint_url == "http://127.0.0.1:1"
     settings: Any = clients.ssm.meta.config
     assert (settings.max_pool_connections, settings.retries["mode"]) == (3, "adaptive")
+
+
+def test_a_lake_that_is_not_there_is_said_in_the_run_s_note(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that finds nothing to do because it looks elsewhere must not only be green."""
+    pushed: dict[str, str] = {}
+    monkeypatch.setattr(session, "parameters", lambda: {"environment": "nowhere", "tables": []})
+    monkeypatch.setattr(session, "get_current_context", lambda: {"ti": SimpleNamespace(xcom_push=pushed.__setitem__)})
+    assert session.table_list(clients) == []
+    assert "There is no lake 'nowhere'" in pushed["note"]
+    assert "set DYNALAKE_ENVIRONMENT" in pushed["note"]
+
+
+def test_a_table_that_was_set_up_before_may_miss_changes() -> None:
+    from dynalake.operators.setup import not_read
+
+    first, second = (HandOff("T", mapping, datetime(2019, 5, 25, tzinfo=UTC)) for mapping in ("one", "two"))
+    assert not_read(None, first) == not_read(first, first) == ""
+    assert "The table was set up before, on 2019-05-25" in not_read(first, second)
+
+
+def test_a_table_that_scheduled_runs_leave_out_is_said_when_it_is_set_up() -> None:
+    from dynalake.operators.setup import not_scheduled
+
+    assert not_scheduled("prod", "prod") == ""
+    assert "Set DYNALAKE_ENVIRONMENT=prod" in not_scheduled("prod", "dev")

@@ -21,12 +21,14 @@ from dynalake.capture.specs import NO_OPTIONS, forwarder_spec, storage_spec, tab
 from dynalake.capture.stacks import apply_stack
 from dynalake.capture.verify import Canary, FoundCanary, check_pipeline, find_canary, send_canary
 from dynalake.clients import Clients
+from dynalake.days import parse_day
 from dynalake.errors import NotReadyError
 from dynalake.lake_options import LakeOptions
 from dynalake.names import TableNames
 from dynalake.settings import TableSettings
 from forwarder.rejected import Rejected, rejected_object
 from infra.local.process import LocalAws
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.literals import StreamViewTypeType
@@ -36,6 +38,9 @@ T = TypeVar("T")
 
 LARGEST = 400 * 1024
 """Bytes of the largest item that DynamoDB takes, its attributes' names included."""
+
+SOON = 5
+"""`buffer_seconds` where nothing depends on what Firehose holds back: each wait is for as long."""
 
 
 @dataclass(frozen=True)
@@ -93,16 +98,18 @@ def prove(clients: Clients, names: TableNames, canary_id: str) -> tuple[Canary, 
     return canary, patiently(lambda: find_canary(clients, names, canary))
 
 
-def patiently(ask: Callable[[], T], seconds: float = 30.0) -> T:
+def patiently(ask: Callable[[], T]) -> T:
     """What `ask` returns once it raises no `NotReadyError` any more."""
-    deadline = time.monotonic() + seconds
-    while True:
+
+    def answer() -> tuple[T] | NotReadyError:
         try:
-            return ask()
-        except NotReadyError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
+            return (ask(),)
+        except NotReadyError as error:
+            return error
+
+    found = eventually(answer, lambda found: isinstance(found, tuple))
+    assert isinstance(found, tuple)
+    return found[0]
 
 
 def break_changes(aws: LocalAws, table: str, times: int = 1) -> None:
@@ -141,11 +148,16 @@ def raw_changes(clients: Clients, names: TableNames) -> list[dict[str, Any]]:
     return found
 
 
-def wait_for_changes(clients: Clients, names: TableNames, count: int, seconds: float = 40.0) -> list[dict[str, Any]]:
+def raw_days(clients: Clients, names: TableNames) -> list[str]:
+    """The days with raw objects, and the snapshot's: what "today" is to a test that midnight may fall into."""
+    listed = clients.s3.list_objects_v2(Bucket=names.lake.bucket, Prefix=names.raw_prefix)["Contents"]
+    return sorted({day for entry in listed if (day := parse_day(entry["Key"]))})
+
+
+def wait_for_changes(clients: Clients, names: TableNames, count: int) -> list[dict[str, Any]]:
     """The raw zone's changes once there are `count` different ones."""
-    deadline = time.monotonic() + seconds
-    while True:
-        changes = raw_changes(clients, names)
-        if len({change["__sequence_number"] for change in changes}) >= count or time.monotonic() > deadline:
-            return changes
-        time.sleep(0.2)
+
+    def enough(changes: list[dict[str, Any]]) -> bool:
+        return len({change["__sequence_number"] for change in changes}) >= count
+
+    return eventually(lambda: raw_changes(clients, names), enough)

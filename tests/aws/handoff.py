@@ -43,6 +43,7 @@ from dynalake.settings import TableSettings
 from infra.local.demo.check import compare_rows, scan_table, view_sql
 from tests.aws.capture_steps import patiently, prove, raw_changes
 from tests.unit.compact.lake import TestLake
+from tests.waiting import eventually
 
 KEYS = (
     ItemKey(KeyAttribute("id", "S")),
@@ -51,7 +52,6 @@ KEYS = (
 )
 IDENTITIES = 40
 """Different items that are written: few, so that each is changed and deleted several times."""
-ARRIVAL_SECONDS = 60.0
 
 Item = dict[str, Any]
 Query = Callable[[str], list[tuple[str | None, ...]]]
@@ -308,14 +308,11 @@ def _stream_changes(place: Place, names: TableNames) -> Counter[str]:
 
 def _wait(clients: Clients, names: TableNames, written: Counter[str]) -> None:
     """Until every change of the stream is in the raw zone."""
-    deadline = time.monotonic() + ARRIVAL_SECONDS
-    while True:
-        arrived = {change["__sequence_number"] for change in raw_changes(clients, names)}
-        missing = written.keys() - arrived
-        if not missing:
-            return
-        assert time.monotonic() < deadline, f"{len(missing)} of {len(written)} changes never arrived"
-        time.sleep(0.1)
+
+    def missing() -> set[str]:
+        return written.keys() - {change["__sequence_number"] for change in raw_changes(clients, names)}
+
+    eventually(missing, lambda found: not found)
 
 
 def _spread(clients: Clients, names: TableNames, random: Random) -> list[str]:

@@ -189,7 +189,7 @@ def compact(dag: Clients, names: TableNames, now: datetime, days: tuple[str, ...
     delete_superseded(dag, names, options, now)
     delete_runs(dag, names, options.superseded_after_hours, now)
     delete_raw(dag, names, options, 1, now)
-    return sum(one.rows for one in converted)
+    return sum({one.day: one.rows for one in converted}.values())
 
 
 def redshift_role(here: Secured) -> Clients:

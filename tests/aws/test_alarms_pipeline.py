@@ -74,7 +74,7 @@ def goes_off(clients: Clients, stack: str, logical_id: str, meanwhile: Callable[
             raise NotReadyError(f"{logical_id} is {found['StateValue']}")
         return found
 
-    return patiently(look, seconds=60)
+    return patiently(look)
 
 
 def is_quiet(clients: Clients, stack: str, logical_id: str) -> None:

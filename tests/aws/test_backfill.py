@@ -27,8 +27,8 @@ from dynalake.names import Lake, TableNames
 from dynalake.record.key import ItemKey, KeyAttribute
 from infra.local.demo.check import compare
 from infra.local.demo.items import create_table, generated, write_items
-from infra.local.process import LocalAws
 from tests.aws.capture_steps import make_table
+from tests.aws.sql import reader
 
 ITEMS = 1200
 
@@ -145,18 +145,5 @@ def test_the_snapshot_equals_the_table_in_sql(clients: Clients, names: TableName
 
 
 @pytest.fixture
-def sql(local_aws: LocalAws, names: TableNames, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
-    """Runs SQL in Athena with awswrangler."""
-    import awswrangler
-    import boto3
-
-    for name, value in local_aws.env().items():
-        monkeypatch.setenv(name, value)
-    session = boto3.Session("test", "test", region_name="us-east-1")
-    return lambda query: awswrangler.athena.read_sql_query(
-        query,
-        database=names.lake.database,
-        ctas_approach=False,
-        workgroup=names.lake.workgroup,
-        boto3_session=session,
-    )
+def sql(clients: Clients, names: TableNames) -> Callable[[str], Any]:
+    return reader(clients, names.lake)

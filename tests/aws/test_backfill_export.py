@@ -26,8 +26,8 @@ from dynalake.errors import LedgerError, SourceError
 from dynalake.names import Lake, TableNames
 from infra.local.demo.check import compare
 from infra.local.demo.items import create_table, generated, load_items, write_items
-from infra.local.process import LocalAws
 from tests.aws.capture_steps import patiently
+from tests.aws.sql import reader
 
 ITEMS = 300
 # A larger file of movies than the one made here: DYNALAKE_MOVIES=movies.json.
@@ -177,14 +177,5 @@ def test_a_table_without_recovery(clients: Clients, lake: Lake) -> None:
 
 
 @pytest.fixture
-def sql(local_aws: LocalAws, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
-    """Runs SQL in Athena with awswrangler."""
-    import awswrangler
-    import boto3
-
-    for name, value in local_aws.env().items():
-        monkeypatch.setenv(name, value)
-    session = boto3.Session("test", "test", region_name="us-east-1")
-    return lambda query: awswrangler.athena.read_sql_query(
-        query, database=lake.database, ctas_approach=False, workgroup=lake.workgroup, boto3_session=session
-    )
+def sql(clients: Clients, lake: Lake) -> Callable[[str], Any]:
+    return reader(clients, lake)

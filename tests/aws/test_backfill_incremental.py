@@ -22,13 +22,14 @@ from dynalake.clients import Clients
 from dynalake.compact.convert import compact_day
 from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import plan_table
-from dynalake.compact.publish import publish_table
+from dynalake.compact.publish import finish_table
 from dynalake.names import Lake, TableNames
 from dynalake.record.change import encode_change
 from infra.local.demo.check import compare
 from infra.local.demo.items import create_table, parse_key
 from infra.local.process import LocalAws
 from tests.aws.capture_steps import patiently
+from tests.aws.sql import reader
 
 HOUR = 3600
 BEFORE = "20190524"
@@ -129,7 +130,7 @@ def imported(clients: Clients, names: TableNames, run: str) -> Committed:
 def compact(clients: Clients, names: TableNames, now: datetime) -> None:
     options = CompactOptions()
     converted = [compact_day(clients, names, p.day, options) for p in plan_table(clients, names, options, now)]
-    publish_table(clients, names, converted, options, now)
+    finish_table(clients, names, converted, options, now)
 
 
 def raw_lines(clients: Clients, names: TableNames) -> list[str]:
@@ -193,18 +194,5 @@ def test_what_the_stream_has_lost_comes_in_from_an_export(
 
 
 @pytest.fixture
-def sql(local_aws: LocalAws, names: TableNames, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
-    """Runs SQL in Athena with awswrangler."""
-    import awswrangler
-    import boto3
-
-    for name, value in local_aws.env().items():
-        monkeypatch.setenv(name, value)
-    session = boto3.Session("test", "test", region_name="us-east-1")
-    return lambda query: awswrangler.athena.read_sql_query(
-        query,
-        database=names.lake.database,
-        ctas_approach=False,
-        workgroup=names.lake.workgroup,
-        boto3_session=session,
-    )
+def sql(clients: Clients, names: TableNames) -> Callable[[str], Any]:
+    return reader(clients, names.lake)

@@ -6,6 +6,7 @@ from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import pytest
@@ -83,8 +84,9 @@ def written(request: pytest.FixtureRequest, clients: Clients) -> Written:
     return Written(names, len(items), refused, stored, wait_for_changes(clients, names, len(stored)))
 
 
+@cache
 def generated() -> list[Item]:
-    """Different ones with every run."""
+    """Different ones with every run, the same through each pipeline: making them takes longer than writing them."""
     items: list[Item] = []
 
     @settings(max_examples=GENERATED, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -17,20 +16,22 @@ from dynalake.catalog.register import register_table
 from dynalake.clients import Clients
 from dynalake.compact.convert import compact_day
 from dynalake.compact.options import CompactOptions
-from dynalake.days import parse_day
 from dynalake.errors import NotReadyError, SettingsError
 from dynalake.names import TableNames
 from dynalake.settings import TableSettings
 from infra.local.process import LocalAws
 from tests.aws.capture_steps import (
+    SOON,
     SetUp,
     break_changes,
     make_table,
     put_aside_large,
     raw_changes,
+    raw_days,
     set_up,
     wait_for_changes,
 )
+from tests.waiting import eventually
 
 
 @pytest.fixture
@@ -57,9 +58,7 @@ def give_up(clients: Clients, local_aws: LocalAws, fail: Any, done: SetUp, count
     fail(**fault, after=True, times=2)
     fail(**fault)
     write(clients, done.names.table, count)
-    deadline = time.monotonic() + 60
-    while sum(batch.changes for batch in list_failed(clients, done.names)) < count and time.monotonic() < deadline:
-        time.sleep(0.2)
+    eventually(lambda: sum(batch.changes for batch in list_failed(clients, done.names)) >= count)
     local_aws.call("DELETE", "/_dynalake/faults")
 
 
@@ -67,8 +66,7 @@ def rows_after_compaction(clients: Clients, done: SetUp) -> tuple[int, int]:
     """Rows in Parquet and duplicates removed, over all days."""
     names = done.names
     register_table(clients, names, done.source.key, source_arn=done.source.arn)
-    listed = clients.s3.list_objects_v2(Bucket=names.lake.bucket, Prefix=names.raw_prefix)["Contents"]
-    days = sorted({day for entry in listed if (day := parse_day(entry["Key"]))})
+    days = raw_days(clients, names)
     register_days(clients, names, days)
     converted = [compact_day(clients, names, day, CompactOptions()) for day in days]
     return sum(one.rows for one in converted), sum(one.duplicates for one in converted)
@@ -76,10 +74,7 @@ def rows_after_compaction(clients: Clients, done: SetUp) -> tuple[int, int]:
 
 def wait_for_lines(clients: Clients, names: TableNames, count: int) -> int:
     """How many lines the raw zone has, once there are `count`."""
-    deadline = time.monotonic() + 40
-    while (found := len(raw_changes(clients, names))) < count and time.monotonic() < deadline:
-        time.sleep(0.2)
-    return found
+    return eventually(lambda: len(raw_changes(clients, names)), lambda found: found >= count)
 
 
 @pytest.mark.parametrize("delivery", ["kinesis", "direct"])
@@ -88,7 +83,7 @@ def test_replaying_twice_adds_nothing_after_compaction(
 ) -> None:
     table = f"REDRIVEN-{delivery}"
     make_table(clients, table)
-    done = set_up(clients, "redriven", TableSettings(table, delivery=delivery, max_retries=0))
+    done = set_up(clients, "redriven", TableSettings(table, delivery=delivery, max_retries=0, buffer_seconds=SOON))
     names = done.names
     give_up(clients, local_aws, fail, done, 12)
     plan = plan_redrive(clients, names)
@@ -139,14 +134,14 @@ def test_the_batches_of_a_former_mapping_and_of_no_other_table_are_the_tables(
 ) -> None:
     for table in ("FORMER", "BESIDE"):
         make_table(clients, table)
-    first = set_up(clients, "former", TableSettings("FORMER", max_retries=0))
-    beside = set_up(clients, "former", TableSettings("BESIDE", max_retries=0))
+    first = set_up(clients, "former", TableSettings("FORMER", max_retries=0, buffer_seconds=SOON))
+    beside = set_up(clients, "former", TableSettings("BESIDE", max_retries=0, buffer_seconds=SOON))
     give_up(clients, local_aws, fail, first, 4)
     give_up(clients, local_aws, fail, beside, 4)
     clients.cloudformation.delete_stack(StackName=first.names.stack)
     with pytest.raises(SettingsError, match=r"'FORMER' is not set up"):
         plan_redrive(clients, first.names)
-    second = set_up(clients, "former", TableSettings("FORMER"))
+    second = set_up(clients, "former", TableSettings("FORMER", buffer_seconds=SOON))
     assert second.mapping_id != first.mapping_id
     keys = [batch.key for batch in list_failed(clients, second.names)]
     assert keys
@@ -158,7 +153,7 @@ def test_the_batches_of_a_former_mapping_and_of_no_other_table_are_the_tables(
 
 def test_what_cannot_pass_stays_and_what_a_newer_version_can_send_passes(clients: Clients, local_aws: LocalAws) -> None:
     make_table(clients, "BROKEN")
-    done = set_up(clients, "broken", TableSettings("BROKEN", max_record_kb=5))
+    done = set_up(clients, "broken", TableSettings("BROKEN", max_record_kb=5, buffer_seconds=SOON))
     names = done.names
     break_changes(local_aws, "BROKEN", times=2)
     write(clients, "BROKEN", 3)
@@ -182,7 +177,7 @@ def test_a_stream_that_does_not_take_the_changes_leaves_them_failed(
     clients: Clients, local_aws: LocalAws, fail: Any
 ) -> None:
     make_table(clients, "REFUSED")
-    done = set_up(clients, "refused", TableSettings("REFUSED", max_retries=0))
+    done = set_up(clients, "refused", TableSettings("REFUSED", max_retries=0, buffer_seconds=SOON))
     give_up(clients, local_aws, fail, done, 4)
     # The time to try in is a second, so that the forwarder answers soon.
     clients.lambda_.update_function_configuration(FunctionName=done.names.lake.forwarder, Timeout=4)
@@ -197,9 +192,7 @@ def test_a_stream_that_does_not_take_the_changes_leaves_them_failed(
 
 
 def wait_for_failed(clients: Clients, names: TableNames, count: int) -> None:
-    deadline = time.monotonic() + 40
-    while len(list_failed(clients, names)) < count and time.monotonic() < deadline:
-        time.sleep(0.2)
+    eventually(lambda: len(list_failed(clients, names)) >= count)
 
 
 # -- deletes ----------------------------------------------------------------------------------------------------------
@@ -207,7 +200,7 @@ def wait_for_failed(clients: Clients, names: TableNames, count: int) -> None:
 
 def test_expired_items_are_flagged_and_deleted_ones_are_not(clients: Clients) -> None:
     make_table(clients, "EXPIRES")
-    names = set_up(clients, "expires", TableSettings("EXPIRES")).names
+    names = set_up(clients, "expires", TableSettings("EXPIRES", buffer_seconds=SOON)).names
     clients.dynamodb.update_time_to_live(
         TableName="EXPIRES", TimeToLiveSpecification={"Enabled": True, "AttributeName": "until"}
     )
@@ -226,7 +219,7 @@ def test_expired_items_are_flagged_and_deleted_ones_are_not(clients: Clients) ->
 
 def test_a_removal_has_the_keys_where_the_stream_has_no_old_image(clients: Clients) -> None:
     make_table(clients, "KEYS", view_type="NEW_IMAGE")
-    names = set_up(clients, "keys", TableSettings("KEYS")).names
+    names = set_up(clients, "keys", TableSettings("KEYS", buffer_seconds=SOON)).names
     clients.dynamodb.put_item(TableName="KEYS", Item={"id": {"S": "a"}, "text": {"S": "x"}})
     clients.dynamodb.delete_item(TableName="KEYS", Key={"id": {"S": "a"}})
     changes = wait_for_changes(clients, names, 2)

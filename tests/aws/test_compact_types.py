@@ -25,9 +25,8 @@ MOVIES = [(f"Movie {n}", 1990 + n % 30, f"{n % 10}.{n % 7}") for n in range(40)]
 
 
 @pytest.fixture
-def new_lake(clients: Clients, local_aws: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[], AthenaLake]:
+def new_lake(clients: Clients) -> Callable[[], AthenaLake]:
     """Makes registered tables, each with a name of its own."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", local_aws.endpoint_url)
     return lambda: make_lake(clients)
 
 

@@ -15,7 +15,7 @@ from dynalake.clients import Clients
 from dynalake.compact.convert import compact_day
 from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import plan_table
-from dynalake.compact.publish import publish_table
+from dynalake.compact.publish import finish_table
 from dynalake.days import SNAPSHOT_DAY, end_of_day, parse_day
 from dynalake.errors import SettingsError
 from dynalake.lake_options import LakeOptions
@@ -25,6 +25,7 @@ from dynalake.settings import TableSettings
 from infra.local.process import LocalAws
 from tests.aws.capture_steps import (
     LARGEST,
+    SOON,
     break_changes,
     make_table,
     patiently,
@@ -43,7 +44,7 @@ def test_everything_is_under_the_prefix_and_the_day_of_the_zone(
     table, environment = f"PLACED-{delivery}", f"placed-{delivery}"
     make_table(clients, table)
     options = LakeOptions.parse({"prefix": "lake/raw", "time_zone": zone})
-    settings = TableSettings(table, delivery=delivery, max_record_kb=5)
+    settings = TableSettings(table, delivery=delivery, max_record_kb=5, buffer_seconds=SOON)
     done = set_up(clients, environment, settings, options=options)
     names = done.names
     # The next run names neither, and finds both.
@@ -84,10 +85,10 @@ def test_everything_is_under_the_prefix_and_the_day_of_the_zone(
     named = plan_table(clients, names, compaction, now, days=sorted(days))
     converted = [compact_day(clients, names, each.day, compaction) for each in named]
     assert sum(each.rows for each in converted) == 4
-    assert set(publish_table(clients, names, converted, compaction, now).days) == days
+    assert set(finish_table(clients, names, converted, compaction, now).days) == days
     for day, partition in list_partitions(clients, names, names.parquet_table).items():
         assert partition.location.startswith(f"s3://{names.lake.bucket}/lake/raw/parquet/{table}/dt={day}/v=")
-    assert publish_table(clients, names, [], compaction, over).through == ended
+    assert finish_table(clients, names, [], compaction, over).through == ended
     assert SNAPSHOT_DAY not in days
     # The change that went past Firehose is in Parquet with the others.
     parts = [key for key in objects(clients, names) if key.endswith(".parquet")]

@@ -22,8 +22,8 @@ from dynalake.clients import Clients
 from dynalake.compact.convert import compact_day
 from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import plan_table
-from dynalake.compact.publish import finish_table, publish_table
-from dynalake.days import shift_day
+from dynalake.compact.publish import finish_table
+from dynalake.days import SNAPSHOT_DAY, shift_day
 from dynalake.errors import AlarmError, NotReadyError
 from dynalake.names import TableNames
 from dynalake.record.change import encode_change
@@ -226,6 +226,7 @@ def test_a_quarantined_line_and_a_day_that_nobody_converted(clients: Clients, ca
     status = look(clients, names, status.readings)
     assert status.readings.lake.waiting == ()
     assert [(d.day, d.rows) for d in status.readings.lake.days if d.rows is not None] == [
+        (SNAPSHOT_DAY, 0),
         (old, 1),
         (shift_day(today, -2), 1),
     ]
@@ -249,7 +250,7 @@ def test_values_that_do_not_fit_their_column_until_it_is_widened(clients: Client
     assert third.readings.lake.misfits == second.readings.lake.misfits
     options, now = CompactOptions(), datetime.now(UTC)
     converted = [compact_day(clients, names, names.lake.day_of(now), options)]
-    publish_table(clients, names, converted, options, now)
+    finish_table(clients, names, converted, options, now)
     assert look(clients, names, third.readings).readings.lake.misfits == ()
 
 

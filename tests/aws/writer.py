@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from dynalake.clients import Clients
+from tests.waiting import eventually
 
 BATCH = 25
 MORE = 100
@@ -40,11 +41,9 @@ class Writer(threading.Thread):
 
     def wait_for_more(self) -> None:
         """Until some more items are written."""
-        enough, deadline = len(self.written) + MORE, time.monotonic() + 30
-        while len(self.written) < enough:
-            assert self.error is None
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        enough = len(self.written) + MORE
+        eventually(lambda: self.error or len(self.written) >= enough, every=0.01)
+        assert self.error is None
 
     @contextmanager
     def writing(self) -> Iterator[None]:

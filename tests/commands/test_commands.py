@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands.conftest import Marked
+from tests.waiting import PATIENCE, eventually
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MOVIES = REPOSITORY.parent / "shared" / "data" / "movies.json"
@@ -42,7 +43,6 @@ def leftovers() -> set[str]:
     return {path.name for path in (REPOSITORY / ".local").glob("demo-*")}
 
 
-@pytest.mark.timeout(500)
 def test_demo(marked: Marked) -> None:
     """The whole pipeline: real items where the machine has them, else generated ones."""
     before = leftovers()
@@ -72,15 +72,19 @@ def test_ctrl_c_cleans_up(moment: float | str, marked: Marked) -> None:
     if isinstance(moment, float):
         time.sleep(moment)
     else:
+        seen = []
         for line in demo.stdout:
+            seen.append(line)
             if moment in line:
                 break
+        else:
+            pytest.fail(f"It ended before {moment!r}:\n{''.join(seen)}")
     assert marked.processes()
     os.killpg(demo.pid, signal.SIGINT)
     time.sleep(0.5)
     if demo.poll() is None:
         os.killpg(demo.pid, signal.SIGINT)
-    rest = demo.communicate(timeout=60)[0]
+    rest = demo.communicate(timeout=PATIENCE)[0]
     assert demo.returncode == 130, rest
     assert "everything is cleaned up" in rest
     assert "Traceback" not in rest
@@ -94,10 +98,7 @@ def test_nothing_runs_on_when_the_demo_is_killed(marked: Marked) -> None:
     assert len(marked.processes()) > 1
     demo.kill()
     demo.communicate()
-    deadline = time.monotonic() + 60
-    while marked.processes() and time.monotonic() < deadline:
-        time.sleep(0.5)
-    assert marked.processes() == {}
+    eventually(marked.processes, lambda left: left == {})
     for left in leftovers():
         subprocess.run(["rm", "-rf", str(REPOSITORY / ".local" / left)], check=True)
 
@@ -106,7 +107,7 @@ def test_bad_items_say_what_is_wrong(tmp_path: Path, marked: Marked) -> None:
     items = tmp_path / "items.json"
     items.write_text(json.dumps([{"id": "1"}, {"name": "x"}]))
     demo = start([*DEMO, "--items", str(items), "--key", "id:S"], marked.environment())
-    output = demo.communicate(timeout=60)[0]
+    output = demo.communicate(timeout=PATIENCE)[0]
     assert demo.returncode == 1
     assert "element 1 has no key attribute 'id'" in output
     assert "Traceback" not in output
@@ -117,7 +118,7 @@ def test_up_and_down(marked: Marked) -> None:
         pytest.fail("`make up` is running in this clone; stop it with `make down` first")
     try:
         up = start([*UP, "up"], marked.environment())
-        output = up.communicate(timeout=250)[0]
+        output = up.communicate(timeout=3 * PATIENCE)[0]
         assert up.returncode == 0, output
         lines = (REPOSITORY / ".local" / "env").read_text().splitlines()
         env = {
@@ -130,13 +131,13 @@ def test_up_and_down(marked: Marked) -> None:
         request = urllib.request.Request(
             env["AIRFLOW_URL"] + "/auth/token", data=login, headers={"Content-Type": "application/json"}
         )
-        assert urllib.request.urlopen(request, timeout=30).status == 201
+        assert urllib.request.urlopen(request, timeout=PATIENCE).status == 201
         again = start([*UP, "up"], marked.environment())
-        assert "Already up" in again.communicate(timeout=30)[0]
+        assert "Already up" in again.communicate(timeout=PATIENCE)[0]
         assert marked.processes()
     finally:
         down = start([*UP, "down"], marked.environment())
-        assert "Stopped" in down.communicate(timeout=90)[0]
+        assert "Stopped" in down.communicate(timeout=PATIENCE)[0]
     assert marked.processes() == {}
     assert not (REPOSITORY / ".local" / "env").exists()
     assert not (REPOSITORY / ".local" / "up").exists()

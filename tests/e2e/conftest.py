@@ -1,9 +1,7 @@
-"""A real Airflow on local AWS for the whole session, and what its tests ask of it."""
+"""A real Airflow on local AWS and a browser for the whole session, and what their tests ask of them."""
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -11,11 +9,23 @@ from typing import Any
 
 import pytest
 
+from dynalake.catalog.partitions import register_days
+from dynalake.catalog.register import register_table
+from dynalake.clients import Clients
+from dynalake.names import TableNames
+from dynalake.operators.days import coming_days
+from dynalake.settings import TableSettings
 from infra.local.airflow import AirflowClient, LocalAirflow
 from infra.local.process import LocalAws
+from tests.aws.capture_steps import set_up
+from tests.conftest import REPOSITORY, need
+from tests.waiting import PATIENCE, eventually
 
 DAGS = {f"dynalake_{name}" for name in ("setup", "backfill", "compact", "redrive", "teardown")}
 ENDED = {"success", "failed"}
+SHOTS = REPOSITORY / ".local" / "screenshots"
+AGAIN = "AGAIN"
+AGAIN_ITEMS = 300
 
 
 @dataclass(frozen=True)
@@ -31,13 +41,9 @@ class Airflow:
     def start(self, dag: str, **conf: object) -> str:
         return self.client.trigger(dag, conf)
 
-    def wait(self, dag: str, run: str, seconds: float = 240) -> str:
+    def wait(self, dag: str, run: str) -> str:
         """The state in which the run ended."""
-        deadline = time.monotonic() + seconds
-        while (state := self.client.run_state(dag, run)) not in ENDED:
-            assert time.monotonic() < deadline, f"{dag} {run} is still {state}: {self.states(dag, run)}"
-            time.sleep(0.5)
-        return state
+        return eventually(lambda: self.client.run_state(dag, run), ENDED.__contains__, 0.5, 3 * PATIENCE)
 
     def run(self, dag: str, **conf: object) -> str:
         """A run that succeeded."""
@@ -74,7 +80,7 @@ def airflow(local_aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> It
 
         @contextmanager
         def stopped() -> Iterator[None]:
-            running.stop()
+            running.stop(to_start_again=True)
             yield
             running.start()
             for _ in running.wait_ready(DAGS):
@@ -104,5 +110,68 @@ def make_table(client: Callable[[str], Any]) -> Callable[..., str]:
     return make
 
 
-def pretty(value: object) -> str:
-    return json.dumps(value, indent=1, sort_keys=True, default=str)
+@pytest.fixture(scope="session")
+def make_set_up(make_table: Callable[..., str], clients: Clients) -> Callable[..., TableNames]:
+    """Makes a table, fills it and sets it up, without Airflow, which takes far longer for the same."""
+
+    def make(name: str, fill: Callable[[], None] = lambda: None) -> TableNames:
+        make_table(name)
+        fill()
+        done = set_up(clients, "dev", TableSettings(name))
+        register_table(clients, done.names, done.source.key, source_arn=done.source.arn)
+        register_days(clients, done.names, coming_days(done.names.lake))
+        return done.names
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def finished_setup(airflow: Airflow, make_table: Callable[..., str], clients: Clients) -> str:
+    """The run that set the table AGAIN up, and that started a backfill, which has ended."""
+    make_table(AGAIN)
+    for number in range(AGAIN_ITEMS):
+        item = {"id": {"S": f"{number:04}"}, "amount": {"N": f"{number}.5"}, "updatedAt": {"N": "1500000000"}}
+        clients.dynamodb.put_item(TableName=AGAIN, Item=item)
+    run = airflow.run("dynalake_setup", table=AGAIN)
+    backfill = airflow.client.runs("dynalake_backfill")[0]["dag_run_id"]
+    assert airflow.wait("dynalake_backfill", backfill) == "success"
+    return run
+
+
+@pytest.fixture(scope="session")
+def logged_in(airflow: Airflow) -> Iterator[Any]:
+    """A page of Chromium, logged in to Airflow."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=need("chromium"),
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
+        )
+        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        page.set_default_timeout(PATIENCE * 1000)
+        page.goto(airflow.url)
+        page.fill("input[name=username]", "admin")
+        page.fill("input[name=password]", airflow.password)
+        page.keyboard.press("Enter")
+        page.get_by_role("link", name="Dags").first.wait_for()
+        yield page
+        browser.close()
+
+
+@pytest.fixture
+def page(logged_in: Any) -> Iterator[Any]:
+    """The page, for one test: left open, Airflow's pages ask and draw all the time."""
+    yield logged_in
+    logged_in.goto("about:blank")
+
+
+@pytest.fixture
+def shot(page: Any) -> Callable[[str], None]:
+    """Takes a picture of the page, for somebody to look at."""
+
+    def take(name: str) -> None:
+        SHOTS.mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=str(SHOTS / f"{name}.png"))
+
+    return take

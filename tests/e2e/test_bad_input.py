@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from dynalake.names import TableNames
+
 CASES: dict[str, tuple[dict[str, object], tuple[str, ...]]] = {
     "unknown table": (
         {"table": "BAD_RECEIPT"},
@@ -51,14 +53,13 @@ CASES: dict[str, tuple[dict[str, object], tuple[str, ...]]] = {
 
 
 @pytest.fixture(scope="module")
-def runs(airflow: Any, make_table: Callable[..., str]) -> dict[str, str]:
+def runs(airflow: Any, make_table: Callable[..., str], make_set_up: Callable[..., TableNames]) -> dict[str, str]:
     """All cases at once, after one table was set up well."""
-    make_table("BAD_RECEIPTS")
+    make_set_up("BAD_RECEIPTS")
     make_table("Bad_Receipts")
     make_table("BAD_NO_STREAM", None)
     make_table("BAD_KEYS_ONLY", "KEYS_ONLY")
     make_table("BAD_OLD_IMAGE", "OLD_IMAGE")
-    airflow.run("dynalake_setup", table="BAD_RECEIPTS", backfill="none")
     return {name: airflow.start("dynalake_setup", **conf) for name, (conf, _) in CASES.items()}
 
 

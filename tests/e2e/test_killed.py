@@ -6,42 +6,45 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dynalake.capture.lake import load_lake
 from dynalake.clients import Clients
+from dynalake.days import SNAPSHOT_DAY
 from dynalake.names import TableNames
+from tests.aws.capture_steps import raw_days, wait_for_changes
 from tests.e2e.lake_state import look
+from tests.waiting import eventually
 
 TABLE = "KILLED"
 ITEMS = 16
 
 
 @pytest.fixture(scope="module")
-def names(airflow: Any, make_table: Callable[..., str], client: Callable[[str], Any], clients: Clients) -> TableNames:
-    make_table(TABLE)
-    for number in range(ITEMS):
-        client("dynamodb").put_item(TableName=TABLE, Item={"id": {"S": f"{number:04}"}, "n": {"N": str(number)}})
-    airflow.run("dynalake_setup", table=TABLE, backfill="none")
-    return load_lake(clients, "dev").table(TABLE)
+def names(make_set_up: Callable[..., TableNames], client: Callable[[str], Any], clients: Clients) -> TableNames:
+    def fill() -> None:
+        for number in range(ITEMS):
+            item = {"id": {"S": f"{number:04}"}, "n": {"N": str(number)}}
+            client("dynamodb").put_item(TableName=TABLE, Item=item)
+
+    names = make_set_up(TABLE, fill)
+    assert len(wait_for_changes(clients, names, ITEMS)) == ITEMS
+    return names
 
 
 def kill(airflow: Any, dag: str, run: str, task: str, after: float) -> None:
     """Kills the process that runs the first instance of `task`, `after` seconds from when it is seen to run."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        for instance in airflow.client.tasks(dag, run):
-            if instance["task_id"] == task and instance["state"] == "running":
-                for pid in _processes(f"airflow worker -- {instance['id']}"):
-                    time.sleep(after)
-                    os.kill(pid, signal.SIGKILL)
-                    return
-        time.sleep(0.1)
-    raise AssertionError(f"{task} of {dag} was never seen running: {airflow.states(dag, run)}")
+
+    def running() -> list[int]:
+        instances = airflow.client.tasks(dag, run)
+        ids = [one["id"] for one in instances if one["task_id"] == task and one["state"] == "running"]
+        return [pid for one in ids for pid in _processes(f"airflow worker -- {one}")]
+
+    pid = eventually(running)[0]
+    time.sleep(after)
+    os.kill(pid, signal.SIGKILL)
 
 
 def _processes(title: str) -> list[int]:
@@ -57,10 +60,7 @@ def _processes(title: str) -> list[int]:
 
 def retry_now(airflow: Any, dag: str, run: str, task: str) -> None:
     """What Airflow would do after the retry's delay, at once."""
-    deadline = time.monotonic() + 60
-    while airflow.states(dag, run)[task] != "up_for_retry":
-        assert time.monotonic() < deadline, airflow.states(dag, run)
-        time.sleep(0.2)
+    eventually(lambda: airflow.states(dag, run), lambda states: states[task] == "up_for_retry")
     body = {"dry_run": False, "dag_run_id": run, "task_ids": [task], "only_failed": False, "reset_dag_runs": False}
     airflow.client.call("POST", f"/dags/{dag}/clearTaskInstances", body)
     assert airflow.wait(dag, run) == "success", airflow.failures(dag, run)
@@ -79,8 +79,8 @@ def test_a_killed_scan_leaves_the_same_snapshot(airflow: Any, clients: Clients, 
 
 
 def test_a_killed_conversion_leaves_the_same_lake(airflow: Any, clients: Clients, names: TableNames) -> None:
-    today = datetime.now(UTC).strftime("%Y%m%d")
-    run = airflow.start("dynalake_compact", tables=[TABLE], days=[today])
+    days = [day for day in raw_days(clients, names) if day != SNAPSHOT_DAY]
+    run = airflow.start("dynalake_compact", tables=[TABLE], days=days)
     kill(airflow, "dynalake_compact", run, "convert", after=0.3)
     retry_now(airflow, "dynalake_compact", run, "convert")
     assert airflow.client.result("dynalake_compact", run, "report")["rows"] == ITEMS

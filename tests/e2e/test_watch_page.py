@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.test_browser import page, shot
+from dynalake.names import TableNames
 
-__all__ = ["page"]
 WATCH = "dynalake_watch"
 
 
@@ -26,11 +25,15 @@ def watched(airflow: Any) -> Iterator[Callable[..., None]]:
 
 
 def test_the_page_shows_how_a_table_stands(
-    airflow: Any, page: Any, client: Callable[[str], Any], make_table: Callable[..., str], watched: Callable[..., None]
+    airflow: Any,
+    page: Any,
+    shot: Callable[[str], None],
+    client: Callable[[str], Any],
+    make_set_up: Callable[..., TableNames],
+    watched: Callable[..., None],
 ) -> None:
-    table = make_table("ON-THE-PAGE")
+    table = make_set_up("ON-THE-PAGE").table
     client("dynamodb").put_item(TableName=table, Item={"id": {"S": "1"}})
-    airflow.run("dynalake_setup", table=table, backfill="none")
     watched(tables=[table])
 
     page.goto(airflow.url)
@@ -38,12 +41,12 @@ def test_the_page_shows_how_a_table_stands(
     frame = page.frame_locator("iframe")
     frame.get_by_role("link", name=table).wait_for()
     assert "There is no snapshot since the hand-off" in frame.locator("table").inner_text()
-    shot(page, "watch-overview")
+    shot("watch-overview")
 
     frame.get_by_role("link", name=table).click()
     frame.get_by_role("heading", name=table).wait_for()
     assert "Enabled" in frame.locator("main").inner_text()
-    shot(page, "watch-table")
+    shot("watch-table")
     frame.get_by_role("link", name="← dev").click()
     frame.get_by_role("link", name=table).wait_for()
 

@@ -6,7 +6,6 @@ import base64
 import gzip
 import io
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,8 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import orc
 from pyarrow import parquet as pq
+
+from tests.waiting import eventually
 
 OPENX = "org.openx.data.jsonserde.JsonSerDe"
 PARQUET = "org.apache.hadoop.hive.ql.io.parquet.serde.ParquetHiveSerDe"
@@ -135,13 +136,12 @@ class Lake:
 
     def wait(self, query_id: str) -> dict[str, Any]:
         """The execution once it has ended."""
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            execution: dict[str, Any] = self.athena.get_query_execution(QueryExecutionId=query_id)["QueryExecution"]
-            if execution["Status"]["State"] in FINAL:
-                return execution
-            time.sleep(0.02)
-        raise TimeoutError(query_id)
+
+        def execution() -> dict[str, Any]:
+            found: dict[str, Any] = self.athena.get_query_execution(QueryExecutionId=query_id)["QueryExecution"]
+            return found
+
+        return eventually(execution, lambda found: found["Status"]["State"] in FINAL, every=0.02)
 
     def run(self, sql: str, **more: Any) -> dict[str, Any]:
         """Run a statement; its execution, or QueryFailed."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import time
 import uuid
 import zipfile
 from collections.abc import Callable, Iterator
@@ -33,22 +32,6 @@ def fault(local_aws: LocalAws) -> Iterator[Callable[..., None]]:
 
     yield arm
     local_aws.call("DELETE", "/_dynalake/faults")
-
-
-@pytest.fixture(scope="session")
-def eventually() -> Callable[..., Any]:
-    """Polls until a probe answers something true, and returns it; fails after the timeout."""
-
-    def poll(probe: Callable[[], Any], timeout: float = 20.0) -> Any:
-        deadline = time.monotonic() + timeout
-        while True:
-            answer = probe()
-            if answer:
-                return answer
-            assert time.monotonic() < deadline, f"Not within {timeout} s; last answer: {answer!r}"
-            time.sleep(0.05)
-
-    return poll
 
 
 @pytest.fixture

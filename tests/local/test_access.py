@@ -12,6 +12,7 @@ import pytest
 from botocore.exceptions import ClientError, WaiterError
 
 from infra.local.process import LocalAws
+from tests.waiting import eventually
 
 ACCOUNT = "000000000000"
 
@@ -66,7 +67,7 @@ def test_what_a_role_did_is_noted(root: Callable[[str], Any], enforced: LocalAws
 
 @pytest.mark.parametrize(("may", "delivered"), [("s3:PutObject", 1), ("s3:GetObject", 0)])
 def test_firehose_writes_in_its_own_role(
-    root: Callable[[str], Any], enforced: LocalAws, eventually: Any, may: str, delivered: int
+    root: Callable[[str], Any], enforced: LocalAws, may: str, delivered: int
 ) -> None:
     """https://docs.aws.amazon.com/firehose/latest/dev/controlling-access.html#using-iam-s3"""
     name = f"firehose-{delivered}"
@@ -88,9 +89,7 @@ def test_firehose_writes_in_its_own_role(
         assert root("s3").list_objects_v2(Bucket=name).get("KeyCount") == 0
 
 
-def test_a_role_that_trusts_another_service_is_not_taken(
-    root: Callable[[str], Any], enforced: LocalAws, eventually: Any
-) -> None:
+def test_a_role_that_trusts_another_service_is_not_taken(root: Callable[[str], Any], enforced: LocalAws) -> None:
     arn = role(root, "trusting", {"Service": "lambda.amazonaws.com"}, ("s3:PutObject", "arn:aws:s3:::trusting/*"))
     root("s3").create_bucket(Bucket="trusting")
     root("firehose").create_delivery_stream(

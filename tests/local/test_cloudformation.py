@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from tests.local.conftest import ACCOUNT, ROLE
+from tests.waiting import eventually
 
 Client = Callable[[str], Any]
 Template = dict[str, Any]
 
 
 @pytest.fixture
-def deploy(client: Client, name: str, eventually: Any) -> Callable[..., Any]:
+def deploy(client: Client, name: str) -> Callable[..., Any]:
     """Creates or updates the stack by change set; the stack, once it is still."""
     cloudformation = client("cloudformation")
     runs = iter(range(1, 100))
@@ -213,7 +214,7 @@ def test_a_failed_update_is_rolled_back(client: Client, name: str, deploy: Any) 
 
 
 def test_a_delivery_stream_is_updated_in_place(
-    client: Client, name: str, bucket: str, deploy: Any, objects: Any, eventually: Any
+    client: Client, name: str, bucket: str, deploy: Any, objects: Any
 ) -> None:
     """The destination's prefix and buffering update without interruption, and nothing that is
     buffered is lost.
@@ -272,7 +273,7 @@ def test_an_alarm_may_be_on_metric_math(client: Client, name: str, deploy: Any) 
     assert alarm["StateValue"] == "INSUFFICIENT_DATA"
 
 
-def test_what_is_retained_outlives_its_stack(client: Client, name: str, deploy: Any, eventually: Any) -> None:
+def test_what_is_retained_outlives_its_stack(client: Client, name: str, deploy: Any) -> None:
     """DeletionPolicy Retain keeps the resource when the stack is deleted.
 
     https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-attribute-deletionpolicy.html

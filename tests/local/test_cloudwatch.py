@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import eventually
+
 Client = Callable[[str], Any]
 
 
@@ -37,7 +39,7 @@ def state(client: Client, name: str) -> str:
     return str(client("cloudwatch").describe_alarms(AlarmNames=[name])["MetricAlarms"][0]["StateValue"])
 
 
-def test_an_alarm_goes_on_and_off(client: Client, name: str, eventually: Any) -> None:
+def test_an_alarm_goes_on_and_off(client: Client, name: str) -> None:
     """An alarm is evaluated every minute, here every second, also when no new data arrives.
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-evaluation.html
@@ -48,7 +50,7 @@ def test_an_alarm_goes_on_and_off(client: Client, name: str, eventually: Any) ->
     eventually(lambda: state(client, name) == "OK")
 
 
-def test_an_alarm_sees_its_own_dimensions_only(client: Client, name: str, eventually: Any) -> None:
+def test_an_alarm_sees_its_own_dimensions_only(client: Client, name: str) -> None:
     """A metric is identified by its name, its namespace and its dimensions.
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch_concepts.html
@@ -64,9 +66,7 @@ def test_an_alarm_sees_its_own_dimensions_only(client: Client, name: str, eventu
     ("missing", "expected"),
     [("missing", "INSUFFICIENT_DATA"), ("breaching", "ALARM"), ("notBreaching", "OK")],
 )
-def test_missing_data_is_treated_as_configured(
-    client: Client, name: str, eventually: Any, missing: str, expected: str
-) -> None:
+def test_missing_data_is_treated_as_configured(client: Client, name: str, missing: str, expected: str) -> None:
     """TreatMissingData decides where a period has no data.
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-missing-data.html

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tests.waiting import eventually
+
 Client = Callable[[str], Any]
 
 SOURCE = """
@@ -19,14 +21,14 @@ def state(client: Client, name: str) -> str:
     return str(client("cloudwatch").describe_alarms(AlarmNames=[name])["MetricAlarms"][0]["StateValue"])
 
 
-def test_a_line_of_the_log_is_a_metric(client: Client, name: str, eventually: Any, make_function: Any) -> None:
+def test_a_line_of_the_log_is_a_metric(client: Client, name: str, make_function: Any) -> None:
     """https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html"""
     client("lambda").invoke(FunctionName=make_function(name, SOURCE), Payload=f'{{"name": "{name}"}}'.encode())
     found = client("cloudwatch").list_metrics(Namespace="Tests", MetricName="Seen")["Metrics"]
     assert [{"Name": "Table", "Value": name}] in [one["Dimensions"] for one in found]
 
 
-def test_puts_under_a_filter_are_counted_and_an_alarm_adds_them_up(client: Client, name: str, eventually: Any) -> None:
+def test_puts_under_a_filter_are_counted_and_an_alarm_adds_them_up(client: Client, name: str) -> None:
     """https://docs.aws.amazon.com/AmazonS3/latest/userguide/metrics-configurations.html"""
     template = """
 Resources:

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.waiting import eventually
+
 Client = Callable[[str], Any]
 
 # Writes what it was given to a bucket, one object per call; POISON and MODE say how it fails.
@@ -83,7 +85,7 @@ def mapped(client: Client, name: str, bucket: str, make_function: Any, make_tabl
     return make
 
 
-def test_trim_horizon_reads_what_was_there_before(mapped: Any, eventually: Any) -> None:
+def test_trim_horizon_reads_what_was_there_before(mapped: Any) -> None:
     """TRIM_HORIZON starts at the oldest record; a batch has at most BatchSize records, in order.
 
     https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-params.html
@@ -98,7 +100,7 @@ def test_trim_horizon_reads_what_was_there_before(mapped: Any, eventually: Any) 
     assert source.describe()["LastProcessingResult"] == "OK"
 
 
-def test_latest_reads_what_comes_after(mapped: Any, eventually: Any) -> None:
+def test_latest_reads_what_comes_after(mapped: Any) -> None:
     """LATEST starts behind the newest record; the default batch has up to 100 records.
 
     https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-params.html
@@ -111,7 +113,7 @@ def test_latest_reads_what_comes_after(mapped: Any, eventually: Any) -> None:
     eventually(lambda: source.seen() == ["after"])
 
 
-def test_a_poison_record_is_isolated_and_handed_over(mapped: Any, eventually: Any) -> None:
+def test_a_poison_record_is_isolated_and_handed_over(mapped: Any) -> None:
     """A failed batch is split until the bad record is alone; retried, it goes to the on-failure
     destination with its payload, and the shard goes on. Splitting consumes no retry.
 
@@ -136,7 +138,7 @@ def test_a_poison_record_is_isolated_and_handed_over(mapped: Any, eventually: An
     assert batch["startSequenceNumber"] == lost["dynamodb"]["SequenceNumber"]
 
 
-def test_the_s3_destination_names_its_objects(mapped: Any, eventually: Any) -> None:
+def test_the_s3_destination_names_its_objects(mapped: Any) -> None:
     """`aws/lambda/<mapping's UUID>/<shard>/YYYY/MM/DD/YYYY-MM-DDTHH.MM.SS-<random UUID>`.
 
     https://docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-errors.html
@@ -149,7 +151,7 @@ def test_the_s3_destination_names_its_objects(mapped: Any, eventually: Any) -> N
     assert re.fullmatch(pattern % source.uuid, key)
 
 
-def test_a_partial_response_is_checkpointed(mapped: Any, eventually: Any) -> None:
+def test_a_partial_response_is_checkpointed(mapped: Any) -> None:
     """With ReportBatchItemFailures, Lambda retries from the lowest sequence number that is named.
 
     https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html
@@ -183,7 +185,7 @@ def test_a_partial_response_is_checkpointed(mapped: Any, eventually: Any) -> Non
         ({"batchItemFailures": [{"itemIdentifier": "4711"}]}, 3),
     ],
 )
-def test_a_response_that_names_no_record(mapped: Any, eventually: Any, response: dict[str, Any], calls: int) -> None:
+def test_a_response_that_names_no_record(mapped: Any, response: dict[str, Any], calls: int) -> None:
     """An empty or absent list is success; a name that is none of the batch's fails all of it.
 
     https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html
@@ -203,7 +205,7 @@ def test_a_response_that_names_no_record(mapped: Any, eventually: Any, response:
     assert source.calls().count(["a", "b"]) == calls
 
 
-def test_a_response_is_ignored_unless_asked_for(mapped: Any, eventually: Any) -> None:
+def test_a_response_is_ignored_unless_asked_for(mapped: Any) -> None:
     """Without ReportBatchItemFailures in FunctionResponseTypes, any answer is success.
 
     https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html
@@ -216,7 +218,7 @@ def test_a_response_is_ignored_unless_asked_for(mapped: Any, eventually: Any) ->
     eventually(lambda: source.seen() == ["poison", "next"])
 
 
-def test_records_are_retried_until_they_are_too_old(mapped: Any, eventually: Any) -> None:
+def test_records_are_retried_until_they_are_too_old(mapped: Any) -> None:
     """MaximumRetryAttempts -1 retries until MaximumRecordAgeInSeconds, here five real seconds.
 
     https://docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-errors.html
@@ -229,7 +231,7 @@ def test_records_are_retried_until_they_are_too_old(mapped: Any, eventually: Any
     assert record["requestContext"]["approximateInvokeCount"] == len(source.calls()) > 1
 
 
-def test_a_window_gathers_records(mapped: Any, eventually: Any) -> None:
+def test_a_window_gathers_records(mapped: Any) -> None:
     """MaximumBatchingWindowInSeconds waits for more records, or until the batch is full.
 
     https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventsourcemapping.html
@@ -244,7 +246,7 @@ def test_a_window_gathers_records(mapped: Any, eventually: Any) -> None:
     assert len(source.seen()) == 10
 
 
-def test_a_disabled_mapping_goes_on_where_it_stood(mapped: Any, eventually: Any) -> None:
+def test_a_disabled_mapping_goes_on_where_it_stood(mapped: Any) -> None:
     """UpdateEventSourceMapping changes a mapping in place; enabled again it loses no record.
 
     https://docs.aws.amazon.com/lambda/latest/api/API_UpdateEventSourceMapping.html
@@ -262,7 +264,7 @@ def test_a_disabled_mapping_goes_on_where_it_stood(mapped: Any, eventually: Any)
     assert source.calls()[1:] == [["second"], ["third"]]
 
 
-def test_a_slow_mapping_delays_no_other(mapped: Any, eventually: Any, fault: Any) -> None:
+def test_a_slow_mapping_delays_no_other(mapped: Any, fault: Any) -> None:
     """Each mapping polls its shard by itself; a failing function blocks its own shard only.
 
     https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventsourcemapping.html
@@ -275,7 +277,7 @@ def test_a_slow_mapping_delays_no_other(mapped: Any, eventually: Any, fault: Any
     assert _sum(source.client, source.table, "Errors") == 3
 
 
-def test_unwanted_records_are_not_sent(mapped: Any, eventually: Any) -> None:
+def test_unwanted_records_are_not_sent(mapped: Any) -> None:
     """FilterCriteria leaves records out before the function is called.
 
     https://docs.aws.amazon.com/lambda/latest/dg/with-ddb-filtering.html
@@ -289,7 +291,7 @@ def test_unwanted_records_are_not_sent(mapped: Any, eventually: Any) -> None:
     eventually(lambda: source.seen() == ["a"])
 
 
-def test_invocations_are_measured(mapped: Any, eventually: Any) -> None:
+def test_invocations_are_measured(mapped: Any) -> None:
     """Lambda publishes Invocations, Errors, Duration and IteratorAge per function.
 
     https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html
@@ -305,7 +307,7 @@ def test_invocations_are_measured(mapped: Any, eventually: Any) -> None:
     assert 0 < _sum(source.client, source.table, "IteratorAge") < 1_200_000
 
 
-def test_a_function_at_its_concurrency_is_retried(mapped: Any, eventually: Any) -> None:
+def test_a_function_at_its_concurrency_is_retried(mapped: Any) -> None:
     """A throttled invocation is no attempt: it is retried, and consumes no MaximumRetryAttempts.
 
     https://docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-errors.html

@@ -14,6 +14,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from infra.local.process import LocalAws
+from tests.waiting import eventually
 
 Client = Callable[[str], Any]
 
@@ -29,7 +30,7 @@ def table(client: Client, name: str, make_table: Any) -> str:
 
 
 @pytest.fixture
-def finished(client: Client, eventually: Any) -> Callable[[str], dict[str, Any]]:
+def finished(client: Client) -> Callable[[str], dict[str, Any]]:
     def wait(arn: str) -> dict[str, Any]:
         def look() -> Any:
             found = client("dynamodb").describe_export(ExportArn=arn)["ExportDescription"]

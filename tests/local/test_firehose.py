@@ -11,6 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.local.conftest import ACCOUNT, ROLE
+from tests.waiting import eventually
 
 Client = Callable[[str], Any]
 Read = Callable[..., dict[str, bytes]]
@@ -40,9 +41,7 @@ def put(client: Client, name: str, records: list[bytes]) -> Any:
     return client("firehose").put_record_batch(DeliveryStreamName=name, Records=batch)
 
 
-def test_records_of_an_interval_become_one_gzip_object(
-    client: Client, bucket: str, name: str, objects: Read, eventually: Any
-) -> None:
+def test_records_of_an_interval_become_one_gzip_object(client: Client, bucket: str, name: str, objects: Read) -> None:
     """Records are concatenated as they are, compressed, and named
     `<evaluated prefix><stream>-<version>-YYYY-MM-DD-HH-MM-SS-<uuid>.gz`.
 
@@ -65,9 +64,7 @@ def test_records_of_an_interval_become_one_gzip_object(
     assert match[1] == f"{arrived:%Y%m%d}"
 
 
-def test_a_full_buffer_is_delivered_before_its_interval(
-    client: Client, bucket: str, name: str, objects: Read, eventually: Any
-) -> None:
+def test_a_full_buffer_is_delivered_before_its_interval(client: Client, bucket: str, name: str, objects: Read) -> None:
     """Whichever of size and interval is satisfied first triggers the delivery.
 
     https://docs.aws.amazon.com/firehose/latest/APIReference/API_BufferingHints.html
@@ -75,14 +72,12 @@ def test_a_full_buffer_is_delivered_before_its_interval(
     hints = {"SizeInMBs": 1, "IntervalInSeconds": 900}
     create(client, name, bucket=bucket, BufferingHints=hints, CompressionFormat="UNCOMPRESSED")
     put(client, name, [b"x" * 512 * 1024] * 5)
-    bodies = eventually(lambda: len(read := objects(bucket)) == 2 and read)
+    bodies = eventually(lambda: objects(bucket), lambda read: len(read) == 2)
     assert [len(body) for body in bodies.values()] == [1024 * 1024] * 2
     assert not any(key.endswith(".gz") for key in bodies)
 
 
-def test_a_kinesis_stream_is_read_from_the_creation_on(
-    client: Client, bucket: str, name: str, objects: Read, eventually: Any
-) -> None:
+def test_a_kinesis_stream_is_read_from_the_creation_on(client: Client, bucket: str, name: str, objects: Read) -> None:
     """A Firehose stream with a Kinesis stream as its source starts reading from LATEST.
 
     https://docs.aws.amazon.com/firehose/latest/dev/create-name.html
@@ -113,7 +108,7 @@ def test_a_kinesis_stream_is_read_from_the_creation_on(
     assert len(objects(bucket)) < 5
 
 
-def test_what_s3_refuses_is_tried_again(client: Client, name: str, objects: Read, eventually: Any) -> None:
+def test_what_s3_refuses_is_tried_again(client: Client, name: str, objects: Read) -> None:
     """Firehose retries a failed delivery to S3 and does not lose the data meanwhile.
 
     https://docs.aws.amazon.com/firehose/latest/dev/retry.html
@@ -125,9 +120,7 @@ def test_what_s3_refuses_is_tried_again(client: Client, name: str, objects: Read
     assert list(eventually(lambda: objects(name)).values()) == [b"kept\n"]
 
 
-def test_a_slow_down_of_s3_delays_delivery(
-    client: Client, bucket: str, name: str, objects: Read, eventually: Any, fault: Any
-) -> None:
+def test_a_slow_down_of_s3_delays_delivery(client: Client, bucket: str, name: str, objects: Read, fault: Any) -> None:
     """S3 may answer 503 Slow Down while it scales a prefix; the injected fault does so three times.
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html
@@ -140,9 +133,7 @@ def test_a_slow_down_of_s3_delays_delivery(
     assert (outcomes["SampleCount"], outcomes["Sum"]) == (4, 1)
 
 
-def test_an_update_keeps_what_is_buffered(
-    client: Client, bucket: str, name: str, objects: Read, eventually: Any
-) -> None:
+def test_an_update_keeps_what_is_buffered(client: Client, bucket: str, name: str, objects: Read) -> None:
     """UpdateDestination applies to what is delivered after it, and increases the version in the name.
 
     https://docs.aws.amazon.com/firehose/latest/APIReference/API_UpdateDestination.html
@@ -162,9 +153,7 @@ def test_an_update_keeps_what_is_buffered(
     assert body == b"buffered\n"
 
 
-def test_the_custom_time_zone_is_the_prefix_s(
-    client: Client, bucket: str, name: str, objects: Read, eventually: Any
-) -> None:
+def test_the_custom_time_zone_is_the_prefix_s(client: Client, bucket: str, name: str, objects: Read) -> None:
     """Prefixes and names are in UTC, or in the CustomTimeZone.
 
     https://docs.aws.amazon.com/firehose/latest/dev/s3-prefixes.html
@@ -178,9 +167,7 @@ def test_the_custom_time_zone_is_the_prefix_s(
     assert timedelta(hours=12) < hour - datetime.now(UTC) <= timedelta(hours=14)
 
 
-def test_a_deleted_stream_delivers_what_it_holds(
-    client: Client, bucket: str, name: str, objects: Read, eventually: Any
-) -> None:
+def test_a_deleted_stream_delivers_what_it_holds(client: Client, bucket: str, name: str, objects: Read) -> None:
     """While a stream is being deleted it may still deliver; nothing of it is left behind after that.
 
     https://docs.aws.amazon.com/firehose/latest/APIReference/API_DeleteDeliveryStream.html
@@ -211,7 +198,7 @@ def test_a_batch_has_limits(client: Client, bucket: str, name: str, records: lis
 
 
 def test_each_record_of_a_batch_succeeds_or_fails_by_itself(
-    client: Client, bucket: str, name: str, objects: Read, eventually: Any, fault: Any
+    client: Client, bucket: str, name: str, objects: Read, fault: Any
 ) -> None:
     """FailedPutCount counts the records that failed; RequestResponses is in the order of the request.
 
@@ -236,7 +223,7 @@ def test_each_record_of_a_batch_succeeds_or_fails_by_itself(
     assert set(map(int, body.split())) == stored
 
 
-def test_deliveries_are_measured(client: Client, bucket: str, name: str, objects: Read, eventually: Any) -> None:
+def test_deliveries_are_measured(client: Client, bucket: str, name: str, objects: Read) -> None:
     """Firehose publishes what came in, what was delivered, and how old it was.
 
     https://docs.aws.amazon.com/firehose/latest/dev/monitoring-with-cloudwatch-metrics.html

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.waiting import eventually
+
 ROLE = "arn:aws:iam::000000000000:role/local"
 
 
@@ -35,13 +37,12 @@ def job(client: Callable[[str], Any], bucket: str) -> Callable[..., str]:
 
 
 @pytest.fixture
-def ended(client: Callable[[str], Any], eventually: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
+def ended(client: Callable[[str], Any]) -> Callable[..., dict[str, Any]]:
     def wait(job: str, run: str) -> dict[str, Any]:
-        def probe() -> Any:
-            found = client("glue").get_job_run(JobName=job, RunId=run)["JobRun"]
-            return found["JobRunState"] not in ("STARTING", "RUNNING") and found
+        def found() -> dict[str, Any]:
+            return dict(client("glue").get_job_run(JobName=job, RunId=run)["JobRun"])
 
-        return dict(eventually(probe, 60))
+        return eventually(found, lambda found: found["JobRunState"] not in ("STARTING", "RUNNING"))
 
     return wait
 

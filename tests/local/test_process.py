@@ -6,12 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from infra.local.process import ROOT, LocalAws, LocalAwsError
+from tests.waiting import eventually
 
 STARTER = """
 import sys, time
@@ -43,10 +43,7 @@ def test_it_ends_when_the_process_that_started_it_is_killed(tmp_path: Path) -> N
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     parent.stdout.close()
-    deadline = time.monotonic() + 10
-    while _runs(server):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    eventually(lambda: not _runs(server))
     assert not list((tmp_path / "state").iterdir())
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import eventually
+
 Client = Callable[[str], Any]
 
 
@@ -23,9 +25,7 @@ def changes(client: Client) -> Callable[[str], list[dict[str, Any]]]:
     return read
 
 
-def test_an_expired_item_is_removed_by_the_service(
-    client: Client, name: str, make_table: Any, changes: Any, eventually: Any
-) -> None:
+def test_an_expired_item_is_removed_by_the_service(client: Client, name: str, make_table: Any, changes: Any) -> None:
     """TTL removes an item with a change record whose userIdentity is DynamoDB itself.
 
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/time-to-live-ttl-streams.html
@@ -38,8 +38,10 @@ def test_an_expired_item_is_removed_by_the_service(
     dynamodb.delete_item(TableName=name, Key={"id": {"S": "new"}})
     specification = {"Enabled": True, "AttributeName": "expires"}
     dynamodb.update_time_to_live(TableName=name, TimeToLiveSpecification=specification)
-    removals = eventually(lambda: len(found := [c for c in changes(arn) if c["eventName"] == "REMOVE"]) == 2 and found)
-    by_user, by_service = removals
+    by_user, by_service = eventually(
+        lambda: [change for change in changes(arn) if change["eventName"] == "REMOVE"],
+        lambda removals: len(removals) == 2,
+    )
     assert not by_user.get("userIdentity")
     assert by_service["userIdentity"] == {"Type": "Service", "PrincipalId": "dynamodb.amazonaws.com"}
     assert by_service["dynamodb"]["OldImage"] == item
@@ -47,7 +49,7 @@ def test_an_expired_item_is_removed_by_the_service(
 
 
 def test_lambda_sees_who_removed_an_item(
-    client: Client, name: str, bucket: str, make_table: Any, make_function: Any, eventually: Any, objects: Any
+    client: Client, name: str, bucket: str, make_table: Any, make_function: Any, objects: Any
 ) -> None:
     """In Lambda's event the members of userIdentity are in lower case.
 
