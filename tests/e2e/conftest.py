@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,13 +38,18 @@ class Airflow:
     password: str
     stopped: Callable[[], AbstractContextManager[None]]
     environment: Mapping[str, str]
+    log: Path
 
     def start(self, dag: str, **conf: object) -> str:
         return self.client.trigger(dag, conf)
 
     def wait(self, dag: str, run: str) -> str:
-        """The state in which the run ended."""
-        return eventually(lambda: self.client.run_state(dag, run), ENDED.__contains__, 0.5, 3 * PATIENCE)
+        """The state in which the run ended. If it does not end, the fault is Airflow's, and no other test is begun."""
+        try:
+            return eventually(lambda: self.client.run_state(dag, run), ENDED.__contains__, 0.5, 3 * PATIENCE)
+        except AssertionError:
+            tail = "\n".join(self.log.read_text().splitlines()[-300:])
+            pytest.exit(f"{dag} {run} does not end: {self.states(dag, run)}. The end of Airflow's log:\n{tail}", 1)
 
     def run(self, dag: str, **conf: object) -> str:
         """A run that succeeded."""
@@ -86,7 +92,14 @@ def airflow(local_aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> It
             for _ in running.wait_ready(DAGS):
                 pass
 
-        yield Airflow(running.client, running.url, running.password, stopped, running.environment())
+        yield Airflow(
+            running.client,
+            running.url,
+            running.password,
+            stopped,
+            running.environment(),
+            running.log_file,
+        )
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -96,6 +97,30 @@ def restarted(
     finally:
         hold(False)
     return Restarted(exported, run, history, before, created)
+
+
+BUSY_TIMEOUTS = """
+import asyncio
+from airflow import settings
+async def ask():
+    async with settings.async_engine.connect() as connection:
+        found = (await connection.exec_driver_sql("PRAGMA busy_timeout")).scalar()
+    await settings.async_engine.dispose()
+    return found
+with settings.engine.connect() as connection:
+    print(connection.exec_driver_sql("PRAGMA busy_timeout").scalar(), asyncio.run(ask()))
+"""
+
+
+def test_the_parts_of_airflow_wait_for_one_another(airflow: Any) -> None:
+    """SQLite has one writer at a time, and others wait 5 s for it by themselves. On a busy machine that is too short.
+
+    The scheduler, of all parts, then ends for good.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", BUSY_TIMEOUTS], env=dict(airflow.environment), check=True, capture_output=True, text=True
+    )
+    assert done.stdout.split()[-2:] == ["120000", "120000"]
 
 
 def backfill(airflow: Any, names: TableNames) -> subprocess.CompletedProcess[str]:

@@ -123,6 +123,8 @@ def plan_widened(tables: list[str], converted: Iterable[dict[str, Any]]) -> list
     """Days that have to be converted again because of what this run brings; mostly none."""
     from dynalake.compact.widen import plan_reconversions
 
+    if not tables:
+        return []
     found = clients()
     where = lake(found)
     again: list[PartitionPlan] = []
