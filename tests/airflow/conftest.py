@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -45,3 +46,10 @@ def run(stored: None, local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> C
         return {"run": str(done.state), **found}
 
     return test
+
+
+@pytest.fixture
+def said(caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
+    """What the tasks of the test have said in their logs."""
+    caplog.set_level(logging.INFO, logger="dynalake")
+    return lambda: caplog.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -45,7 +46,7 @@ def newest_note() -> str:
 
 
 def test_export_and_scan_each_skip_the_other(
-    clients: Clients, names: TableNames, run: Any, capsys: pytest.CaptureFixture[str]
+    clients: Clients, names: TableNames, run: Any, said: Callable[[], str]
 ) -> None:
     where = {"table": TABLE, "environment": "dagfill", "segments": 1}
     states = run("dynalake_backfill", **where)
@@ -53,12 +54,11 @@ def test_export_and_scan_each_skip_the_other(
     assert states["export"] == states["convert"] == states["remove_export"] == "skipped"
     by_scan = snapshot_location(clients, names)
 
-    capsys.readouterr()
     states = run("dynalake_backfill", **where, method="export", enable_pitr=True)
     assert states["run"] == states["export"] == states["convert[0]"] == states["commit"] == "success"
     assert (states["scan"], states["remove_export"]) == ("skipped", "success")
     assert snapshot_location(clients, names) not in (None, by_scan)
-    assert "20 items by the manifests, in 4 files" in capsys.readouterr().out
+    assert "20 items by the manifests, in 4 files" in said()
     assert "read 20 = kept 20 + filtered 0" in newest_note()
 
     states = run("dynalake_backfill", **where, dry_run=True)

@@ -50,7 +50,7 @@ def test_a_run_converts_on_glue_and_publishes(
     run: Callable[..., dict[str, Any]],
     local_aws: LocalAws,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    said: Callable[[], str],
 ) -> None:
     need("java")
     monkeypatch.setattr("dynalake.operators.convert.POLL_SECONDS", 1)
@@ -60,13 +60,13 @@ def test_a_run_converts_on_glue_and_publishes(
     # What the job finds fails the task, with the job's own words.
     states = run("dynalake_compact", **where, max_quarantined=0)
     assert states["convert[0]"] == "failed"
-    assert "What to do: look at them" in capsys.readouterr().out
+    assert "What to do: look at them" in said()
 
     states = run("dynalake_compact", **where)
     assert states["run"] == "success"
     jobs = lake.clients.glue.get_job_runs(JobName=LAKE.spark_job)["JobRuns"]
     assert [job["JobRunState"] for job in jobs] == ["SUCCEEDED", "FAILED"]
-    assert "9 rows" in capsys.readouterr().out
+    assert "9 rows" in said()
     assert list_partitions(lake.clients, lake.names, lake.names.parquet_table)[DAY].parameters["numRows"] == "9"
     assert [row["n"] for row in lake.published(DAY)[0].to_pylist()] == list(range(9))
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
-
-import pytest
 
 from dynalake.catalog.register import register_table
 from dynalake.clients import Clients
@@ -22,7 +21,7 @@ def captured(clients: Clients, table: str) -> SetUp:
 
 
 def test_each_table_has_a_task_that_fails_where_somebody_is_needed(
-    clients: Clients, run: Any, capsys: pytest.CaptureFixture[str]
+    clients: Clients, run: Any, said: Callable[[], str]
 ) -> None:
     well, stopped = captured(clients, "DAG-WELL"), captured(clients, "DAG-STOPPED")
     clients.dynamodb.put_item(TableName="DAG-WELL", Item={"id": {"S": "1"}, "fresh": {"N": "1"}})
@@ -36,9 +35,8 @@ def test_each_table_has_a_task_that_fails_where_somebody_is_needed(
         "look[1]": "success",
         "report": "failed",
     }
-    said = capsys.readouterr().out
-    assert "New columns: fresh" in said
-    assert "DAG-STOPPED is stopped: The mapping that reads the stream is Disab" in said
+    assert "New columns: fresh" in said()
+    assert "DAG-STOPPED is stopped: The mapping that reads the stream is Disab" in said()
 
     # The page reads one object, in which both are.
     overview = load_overview(clients, well.names.lake)

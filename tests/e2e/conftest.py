@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,6 +170,16 @@ def logged_in(airflow: Airflow) -> Iterator[Any]:
         page.get_by_role("link", name="Dags").first.wait_for()
         yield page
         browser.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What the page shows, beside what failed on it."""
+    report = yield
+    shown = getattr(item, "funcargs", {}).get("page")
+    if report.failed and shown:
+        report.sections.append((f"{shown.url} shows", shown.inner_text("body")))
+    return report
 
 
 @pytest.fixture

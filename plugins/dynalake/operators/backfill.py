@@ -6,7 +6,7 @@ from typing import Any
 
 from airflow.sdk import get_current_context, task
 
-from dynalake.operators.session import clients, guarded, parameters, run_id, table_names, tell
+from dynalake.operators.session import clients, guarded, parameters, run_id, say, table_names, tell
 
 
 @task
@@ -47,7 +47,7 @@ def plan() -> list[int]:
         keep_export=asked["keep_export"],
         dry_run=asked["dry_run"],
     )
-    print(planned.summary())
+    say(planned.summary())
     if asked["dry_run"]:
         from dynalake.backfill.quote import quote_backfill
 
@@ -72,7 +72,7 @@ def scan(segment: int) -> dict[str, Any]:
         names,
         run=run_id(),
         segment=segment,
-        progress=lambda now: print(f"{now.read:,} items read, {now.kept:,} kept, {now.objects:,} objects"),
+        progress=lambda now: say(f"{now.read:,} items read, {now.kept:,} kept, {now.objects:,} objects"),
     )
     return result.to_json()
 
@@ -90,7 +90,7 @@ def convert(segment: int) -> dict[str, Any]:
         table_names(found),
         run=run_id(),
         segment=segment,
-        progress=lambda now: print(f"{now.read:,} items read, {now.kept:,} kept, {now.objects:,} objects"),
+        progress=lambda now: say(f"{now.read:,} items read, {now.kept:,} kept, {now.objects:,} objects"),
     )
     return result.to_json()
 
@@ -104,7 +104,7 @@ def commit() -> dict[str, Any]:
     found = clients()
     committed = commit_backfill(found, table_names(found), run=run_id())
     ledger = committed.ledger.markdown()
-    print(ledger)
+    say(ledger)
     get_current_context()["ti"].xcom_push("ledger", ledger)
     tell(committed.ledger.note())
     return committed.to_json()

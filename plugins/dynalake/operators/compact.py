@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import get_current_context, task
 
 from dynalake.operators.mapped import most_mapped
-from dynalake.operators.session import clients, guarded, lake, parameters, run_id, table_list, tell
+from dynalake.operators.session import clients, guarded, lake, parameters, run_id, say, table_list, tell
 
 if TYPE_CHECKING:
     from dynalake.compact.manifest import ConvertedPartition
@@ -74,7 +74,7 @@ def tables() -> list[str]:
             register_days(found, where.table(name), coming_days(where))
         except CatalogError as error:
             # One table that is broken does not keep the others from being compacted; its publish fails the run.
-            print(f"{name} cannot be registered: {error}")
+            say(f"{name} cannot be registered: {error}")
     return chosen
 
 
@@ -95,12 +95,12 @@ def plan(tables: list[str]) -> list[dict[str, Any]]:
         try:
             planned = plan_table(found, where.table(name), compact_options(), _now(), days=days, force=force)
         except CatalogError as error:
-            print(f"{name} cannot be planned: {error}")
+            say(f"{name} cannot be planned: {error}")
             continue
         for partition in planned:
-            print(f"{name} dt={partition.day}: {partition.reason}, {partition.objects:,} objects")
+            say(f"{name} dt={partition.day}: {partition.reason}, {partition.objects:,} objects")
         due += planned
-    print(f"{len(due):,} partitions of {len(tables):,} tables are due")
+    say(f"{len(due):,} partitions of {len(tables):,} tables are due")
     chosen = choose_oldest(due, most_mapped())
     if len(chosen) < len(due):
         if force:
@@ -132,7 +132,7 @@ def plan_widened(tables: list[str], converted: Iterable[dict[str, Any]]) -> list
         if mine:
             again += plan_reconversions(found, where.table(name), mine, compact_options())
     for partition in again:
-        print(f"{partition.table} dt={partition.day} is converted again: {_AGAIN[partition.reason]}")
+        say(f"{partition.table} dt={partition.day} is converted again: {_AGAIN[partition.reason]}")
     # What is beyond that is converted where it is published.
     return [partition.to_dict() for partition in again[: most_mapped()]]
 
@@ -174,7 +174,7 @@ def publish(work: dict[str, Any]) -> dict[str, Any]:
     done = [ConvertedPartition.from_dict(one) for one in work["converted"]]
     names = lake(found).table(table)
     published = finish_table(found, names, done, compact_options(), _now())
-    print(
+    say(
         f"{table}: published {', '.join('dt=' + day for day in published.days) or 'nothing new'}; "
         f"{len(published.added)} new columns, {len(published.widened)} widened; "
         f"the views read Parquet through {published.through or 'no day yet'}"
@@ -182,13 +182,13 @@ def publish(work: dict[str, Any]) -> dict[str, Any]:
     )
     deleted = delete_superseded(found, names, compact_options(), datetime.now(UTC))
     if deleted:
-        print(f"{len(deleted):,} versions that nobody reads are deleted")
+        say(f"{len(deleted):,} versions that nobody reads are deleted")
     left = delete_runs(found, names, compact_options().superseded_after_hours, datetime.now(UTC))
     if left:
-        print(f"Backfills that are no longer the snapshot, or came to nothing, are deleted: {', '.join(left)}")
+        say(f"Backfills that are no longer the snapshot, or came to nothing, are deleted: {', '.join(left)}")
     retired = delete_raw(found, names, compact_options(), raw_retention_days(found, names.lake), datetime.now(UTC))
     if retired:
-        print(f"The raw objects of dt={', dt='.join(retired)} are deleted: their Parquet has been checked")
+        say(f"The raw objects of dt={', dt='.join(retired)} are deleted: their Parquet has been checked")
     return published.to_dict()
 
 
@@ -201,13 +201,13 @@ def report(converted: Iterable[dict[str, Any]], widened: Iterable[dict[str, Any]
     done = [*converted, *widened]
     counted = ("objects", "lines", "rows", "duplicates", "repeats", "canaries", "quarantined", "parts", "size")
     totals = {name: sum(one[name] for one in done) for name in counted}
-    print(" | ".join(["table", "day", *counted]))
+    say(" | ".join(["table", "day", *counted]))
     reasons: Counter[str] = Counter()
     for one in done:
         reasons.update(one["reasons"])
-        print(" | ".join([one["table"], one["day"], *(f"{one[name]:,}" for name in counted)]))
+        say(" | ".join([one["table"], one["day"], *(f"{one[name]:,}" for name in counted)]))
     for reason, count in reasons.most_common():
-        print(f"quarantined: {count:,} × {reason}")
+        say(f"quarantined: {count:,} × {reason}")
     if reasons:
         listed = ", ".join(f"{count:,} × {reason}" for reason, count in reasons.most_common())
         note = f"{totals['quarantined']:,} of {totals['lines']:,} lines are in quarantine: {listed}"

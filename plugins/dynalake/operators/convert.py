@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.sdk import BaseOperator, Context, XComArg
 
 from dynalake.operators.compact import compact_options
-from dynalake.operators.session import clients, guarded, lake, parameters
+from dynalake.operators.session import clients, guarded, lake, parameters, say
 
 if TYPE_CHECKING:
     from dynalake.clients import Clients
@@ -67,7 +67,7 @@ class ConvertPartition(BaseOperator):
     def _wait(self, names: TableNames, run: str) -> NoReturn:
         from dynalake.operators.glue_run import GlueRunTrigger
 
-        print(f"Glue job {names.lake.spark_job}, run {run}")
+        say(f"Glue job {names.lake.spark_job}, run {run}")
         trigger = GlueRunTrigger(
             job_name=names.lake.spark_job,
             run_id=run,
@@ -84,7 +84,7 @@ class ConvertPartition(BaseOperator):
         from dynalake.spark.glue import find_request
         from dynalake.spark.request import read_outcome
 
-        print(event)
+        say(event)
         found = clients()
         _, names = self._planned(context, found)
         return _report(read_outcome(found, names, find_request(found, names, event["run_id"])))
@@ -106,12 +106,12 @@ def _request(names: TableNames, planned: PartitionPlan, inputs: str) -> Request:
 
 
 def _report(converted: ConvertedPartition) -> dict[str, Any]:
-    print(
+    say(
         f"{converted.lines:,} lines of {converted.objects:,} objects = {converted.rows:,} rows "
         f"+ {converted.duplicates:,} duplicates + {converted.repeats:,} repeats of earlier days "
         f"+ {converted.canaries:,} canaries "
         f"+ {converted.quarantined:,} quarantined; {converted.parts} files, {converted.size:,} bytes"
     )
     for reason, count in sorted(converted.reasons.items()):
-        print(f"quarantined: {count:,} × {reason}")
+        say(f"quarantined: {count:,} × {reason}")
     return converted.to_dict()

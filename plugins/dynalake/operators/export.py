@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from dynalake.errors import TransientError
-from dynalake.operators.session import clients, guarded, parameters, run_id, table_names
+from dynalake.operators.session import clients, guarded, parameters, run_id, say, table_names
 
 try:
     from airflow.sdk.exceptions import AirflowSkipException
@@ -60,10 +60,10 @@ class ExportTable(BaseOperator):
                         f"The triggerer could not wait for the export: {event.get('message')}",
                         action="let the task be retried: it waits for the same export",
                     ) from None
-                print(waiting)
+                say(waiting)
                 self._wait_for(waiting.ids["export"])
             groups = store_groups(found, names, finished, run=run_id())
-        print(f"{groups.items:,} items in {groups.count:,} files, read by {len(groups.groups):,} tasks")
+        say(f"{groups.items:,} items in {groups.count:,} files, read by {len(groups.groups):,} tasks")
         return list(range(len(groups.groups)))
 
     def _wait_for(self, export_arn: str) -> None:

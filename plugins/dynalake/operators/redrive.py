@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow.sdk import get_current_context, task
 
-from dynalake.operators.session import clients, guarded, parameters, run_id, table_names
+from dynalake.operators.session import clients, guarded, parameters, run_id, say, table_names
 
 SHOWN_FAILURES = 20
 
@@ -22,14 +22,14 @@ def list_failed() -> list[int]:
     found = clients()
     names = table_names(found)
     plan = plan_redrive(found, names, asked["batches"])
-    print(plan.table() if plan.failures else f"Nothing of {names.table} has failed")
-    print(f"{plan.batches:,} batches with {plan.changes:,} changes, in {len(plan.chunks)} chunks")
+    say(plan.table() if plan.failures else f"Nothing of {names.table} has failed")
+    say(f"{plan.batches:,} batches with {plan.changes:,} changes, in {len(plan.chunks)} chunks")
     failures = [failure.to_dict() for failure in plan.failures[:SHOWN_FAILURES]]
     get_current_context()["ti"].xcom_push("failures", failures)
     if asked["dry_run"]:
         for chunk in plan.chunks:
             for key in chunk.keys:
-                print(f"{chunk.stage} | {key}")
+                say(f"{chunk.stage} | {key}")
         return []
     save_plan(found, names, run_id(), plan)
     return list(range(len(plan.chunks)))
@@ -47,12 +47,12 @@ def replay(chunk: int) -> dict[str, Any]:
     planned = load_plan(found, names, run_id()).chunks[chunk]
     get_current_context()["chunk_label"] = planned.label  # type: ignore[typeddict-unknown-key]
     done = replay_chunk(found, names, run_id(), planned)
-    print(
+    say(
         f"{done.done:,} batches with {done.changes:,} changes are stored and marked done; {done.gone:,} were done "
         f"before; {done.put_aside:,} changes of them were put aside; {len(done.rejected):,} batches cannot pass"
     )
     for key, reason in done.rejected.items():
-        print(f"{key}: {reason}")
+        say(f"{key}: {reason}")
     return done.to_dict()
 
 
@@ -65,9 +65,9 @@ def report(replayed: Iterable[dict[str, Any]]) -> dict[str, int]:
     done = list(replayed)
     counts = ("done", "changes", "gone", "put_aside", "still")
     totals = {name: sum(one[name] for one in done) for name in counts}
-    print(" | ".join(["chunk", "batches done", "changes", "done before", "put aside", "cannot pass"]))
+    say(" | ".join(["chunk", "batches done", "changes", "done before", "put aside", "cannot pass"]))
     for one in done:
-        print(" | ".join([one["label"], *(f"{one[name]:,}" for name in counts)]))
+        say(" | ".join([one["label"], *(f"{one[name]:,}" for name in counts)]))
     if done:
         check_replayed(str(parameters()["table"]), done)
     return totals

@@ -82,7 +82,7 @@ def poke(ask: Callable[[], Any]) -> PokeReturnValue:
             return PokeReturnValue(is_done=True, xcom_value=ask())
         except NotReadyError as error:
             if time.monotonic() > deadline:
-                print(error)
+                say(error)
                 return PokeReturnValue(is_done=False)
         time.sleep(0.5)
 
@@ -133,9 +133,19 @@ def clients_of(connection: str) -> Clients:
     )
 
 
+def say(text: object) -> None:
+    """In the task's log, line by line.
+
+    Airflow dates what is printed by when the worker comes to read it. On a busy one that is after the task has ended,
+    and the line is then shown inside the log's folded "Post Execute", where nobody looks.
+    """
+    for line in str(text).splitlines():
+        logger.info("%s", line)
+
+
 def tell(note: str) -> None:
     """In the task's log, and in the run's note."""
-    print(note)
+    say(note)
     get_current_context()["ti"].xcom_push(NOTE, note)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import PokeReturnValue, task
 
 from dynalake.operators.parameters.which import default_environment
-from dynalake.operators.session import clients, guarded, parameters, poke, run_id, table_names, tell
+from dynalake.operators.session import clients, guarded, parameters, poke, run_id, say, table_names, tell
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,7 +62,7 @@ def check_source() -> dict[str, Any]:
     source = check(found, names.table, enable_stream=asked["enable_stream"], enable_pitr=asked["enable_pitr"])
     check_names(found, names)
     check_settings(found, names, settings, update=asked["update_settings"])
-    print(
+    say(
         f"{source.table}: key {', '.join(source.key.names)}, stream {source.view_type}, "
         f"about {source.item_count:,} items, point-in-time recovery {'on' if source.pitr else 'off'}"
     )
@@ -85,7 +85,7 @@ def plan(source: dict[str, Any]) -> bool:
     creates = creates_bucket(found, lake)
     _show(plan_stack(found, storage_spec(lake, create_bucket=creates, options=_asked_options())))
     if forwarder is None:
-        print(f"{lake.forwarder_stack}: will be created")
+        say(f"{lake.forwarder_stack}: will be created")
     outputs = storage or planned_storage(lake), forwarder or planned_forwarder(lake)
     _show(plan_stack(found, _table_spec(found, names, source, *outputs)))
     return not parameters()["plan_only"]
@@ -111,11 +111,11 @@ def _table_spec(
 
 def _show(planned: StackPlan) -> None:
     if not planned.changes:
-        print(f"{planned.name}: {'will be created' if planned.creates else 'no changes'}")
+        say(f"{planned.name}: {'will be created' if planned.creates else 'no changes'}")
         return
-    print(f"{planned.name}: {'will be created' if planned.creates else 'will be changed'}")
+    say(f"{planned.name}: {'will be created' if planned.creates else 'will be changed'}")
     for change in planned.changes:
-        print(f"    {change}")
+        say(f"    {change}")
 
 
 @task
@@ -179,7 +179,7 @@ def send_canary() -> dict[str, Any]:
 
     found = clients()
     canary = send(found, table_names(found), run_id())
-    print(f"The canary went into {canary.stream} at {canary.sent.isoformat(timespec='milliseconds')}")
+    say(f"The canary went into {canary.stream} at {canary.sent.isoformat(timespec='milliseconds')}")
     return canary.to_dict()
 
 
@@ -196,7 +196,7 @@ def canary_arrives(canary: dict[str, Any]) -> PokeReturnValue:
 
     def look() -> dict[str, Any]:
         arrived = find_canary(found, names, Canary(**canary))
-        print(f"The canary is in {arrived.uri}, {arrived.seconds:.1f} s after it was sent")
+        say(f"The canary is in {arrived.uri}, {arrived.seconds:.1f} s after it was sent")
         return asdict(arrived)
 
     return poke(look)
@@ -251,7 +251,7 @@ def record_hand_off(table: dict[str, str]) -> str:
     names = table_names(found)
     before = find_hand_off(found, names)
     hand_off = record(found, names, table["MappingId"])
-    print(f"The hand-off is at {hand_off.at.isoformat(timespec='milliseconds')}")
+    say(f"The hand-off is at {hand_off.at.isoformat(timespec='milliseconds')}")
     notes = (not_scheduled(str(parameters()["environment"]), default_environment()), not_read(before, hand_off))
     if any(notes):
         tell("\n\n".join(filter(None, notes)))
@@ -267,10 +267,10 @@ def needs_backfill(hand_off: str) -> bool:
     from dynalake.backfill.snapshot import snapshot_since
 
     if parameters()["backfill"] == "none":
-        print("The run asks for no backfill; trigger dynalake_backfill when you want it")
+        say("The run asks for no backfill; trigger dynalake_backfill when you want it")
         return False
     found = clients()
     committed = snapshot_since(found, table_names(found), datetime.fromisoformat(hand_off))
     if committed:
-        print(f"The snapshot is there already, from the backfill run {committed}")
+        say(f"The snapshot is there already, from the backfill run {committed}")
     return committed is None

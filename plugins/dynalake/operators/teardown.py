@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow.sdk import PokeReturnValue, task
 
-from dynalake.operators.session import clients, guarded, parameters, poke, run_id, table_names
+from dynalake.operators.session import clients, guarded, parameters, poke, run_id, say, table_names
 
 
 @task
@@ -20,10 +20,10 @@ def check() -> dict[str, Any]:
     found = clients()
     names = table_names(found)
     remains = check_teardown(found, names, asked["delete_data"])
-    print(f"stack {names.stack}: {remains.stack or 'not there'}, is removed")
+    say(f"stack {names.stack}: {remains.stack or 'not there'}, is removed")
     fate = "are deleted" if asked["delete_data"] else "stay"
-    print(f"Glue tables and views: {', '.join(remains.catalog) or 'none'}; they {fate}")
-    print(f"objects of {names.table} in s3://{names.lake.bucket}/: {'some' if remains.data else 'none'}; they {fate}")
+    say(f"Glue tables and views: {', '.join(remains.catalog) or 'none'}; they {fate}")
+    say(f"objects of {names.table} in s3://{names.lake.bucket}/: {'some' if remains.data else 'none'}; they {fate}")
     return asdict(remains)
 
 
@@ -35,7 +35,7 @@ def stop_mapping() -> str:
 
     found = clients()
     stopped = stop(found, table_names(found))
-    print(f"The event source mapping {stopped} is disabled" if stopped else "There is no event source mapping")
+    say(f"The event source mapping {stopped} is disabled" if stopped else "There is no event source mapping")
     return stopped
 
 
@@ -46,12 +46,12 @@ def send_last_canaries() -> list[dict[str, Any]]:
     from dynalake.capture.teardown import send_last_canaries as send
 
     if not parameters()["wait_for_delivery"]:
-        print("The run does not wait for what is under way")
+        say("The run does not wait for what is under way")
         return []
     found = clients()
     names = table_names(found)
     canaries = send(found, names, run_id())
-    print(f"{len(canaries)} canaries are on their way" if canaries else "There is no pipeline any more")
+    say(f"{len(canaries)} canaries are on their way" if canaries else "There is no pipeline any more")
     return [canary.to_dict() for canary in canaries]
 
 
@@ -71,7 +71,7 @@ def delivered(canaries: list[dict[str, Any]]) -> PokeReturnValue:
         if parameters()["wait_for_delivery"]:
             check_drained(found, names, datetime.now(UTC))
         for canary in canaries:
-            print(f"{canary['id']} is in {find_canary(found, names, Canary(**canary)).uri}")
+            say(f"{canary['id']} is in {find_canary(found, names, Canary(**canary)).uri}")
         return len(canaries)
 
     return poke(look)
@@ -86,7 +86,7 @@ def delete_stack() -> bool:
     found = clients()
     names = table_names(found)
     deleted = delete(found, names)
-    print(f"{names.stack} {'is deleted' if deleted else 'was not there'}")
+    say(f"{names.stack} {'is deleted' if deleted else 'was not there'}")
     return deleted
 
 
@@ -117,7 +117,7 @@ def delete_catalog() -> list[str]:
 
     found = clients()
     deleted = delete(found, table_names(found))
-    print(f"Deleted: {', '.join(deleted) or 'nothing'}")
+    say(f"Deleted: {', '.join(deleted) or 'nothing'}")
     return list(deleted)
 
 
@@ -129,7 +129,7 @@ def delete_objects() -> int:
 
     found = clients()
     names = table_names(found)
-    return delete(found, names, lambda prefix, deleted: print(f"{names.uri(prefix)}: {deleted:,} versions deleted"))
+    return delete(found, names, lambda prefix, deleted: say(f"{names.uri(prefix)}: {deleted:,} versions deleted"))
 
 
 @task(trigger_rule="none_failed")
@@ -141,5 +141,5 @@ def report() -> list[str]:
     found = clients()
     left = what_is_left(found, table_names(found))
     for line in left:
-        print(line)
+        say(line)
     return left

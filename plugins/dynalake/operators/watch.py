@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from airflow.sdk import get_current_context, task
 
-from dynalake.operators.session import clients, guarded, lake, parameters, table_list
+from dynalake.operators.session import clients, guarded, lake, parameters, say, table_list
 
 
 @task
@@ -49,7 +49,7 @@ def look(table: str) -> str:
     save_status(found, names, status)
     context["table_label"] = f"{table}: {status.state}"  # type: ignore[typeddict-unknown-key]
     for line in status.lines():
-        print(line)
+        say(line)
     check_alarms([status])
     return status.state
 
@@ -72,6 +72,6 @@ def report() -> dict[str, int]:
     for status in overview.tables:
         state = "not looked at" if status.is_stale(now) else status.state
         counts[state] = counts.get(state, 0) + 1
-        print(f"{status.table}: {state}")
+        say(f"{status.table}: {state}")
     check_alarms(overview.tables)
     return counts
