@@ -108,7 +108,13 @@ _KINDS = {
     "AWS::SNS::TopicPolicy": _Kind(
         "{name}", "Topics", "sns:SetTopicAttributes", "sns:SetTopicAttributes", "sns:SetTopicAttributes"
     ),
-    "AWS::SNS::Subscription": _Kind("{name}", "TopicArn", "sns:Subscribe", "sns:Subscribe", "sns:Unsubscribe"),
+    "AWS::SNS::Subscription": _Kind(
+        "{name}",
+        "TopicArn",
+        "sns:Subscribe sns:GetSubscriptionAttributes",
+        "sns:Subscribe sns:GetSubscriptionAttributes",
+        "sns:Unsubscribe sns:GetSubscriptionAttributes",
+    ),
     "AWS::Lambda::Function": _Kind(
         "lambda:function:{name}",
         "FunctionName",
