@@ -162,6 +162,8 @@ def test_a_failed_update_is_rolled_back_and_explained(clients: Clients) -> None:
     with pytest.raises(StackError, match=r"UPDATE_ROLLBACK_COMPLETE, because Parameter .*AlreadyExists"):
         apply_stack(clients, spec("failed-update", Name="/stacks/taken"))
     assert value(clients, "failed-update") == "small"
+    # What it was before can be asked for: there is nothing to change.
+    assert apply_stack(clients, spec("failed-update")) == {"Name": "/stacks/failed-update"}
     # The next deployment that can work does.
     apply_stack(clients, spec("failed-update", Size="large"))
     assert value(clients, "failed-update") == "large"

@@ -155,8 +155,10 @@ def apply_stack(clients: Clients, spec: StackSpec, *, seconds: float = WAIT_SECO
                 raise
             time.sleep(FIRST_POLL_SECONDS)
             continue
-        if begun:
-            wait_until_settled(clients, spec.name, deadline - time.monotonic())
+        if not begun:
+            # Also where an update of before failed: what CloudFormation went back to is what is asked for.
+            return stack_state(clients, spec.name).outputs
+        wait_until_settled(clients, spec.name, deadline - time.monotonic())
         return end_stack(clients, spec.name)
 
 
