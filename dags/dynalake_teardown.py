@@ -10,7 +10,8 @@
 5. **report**: what is left, and how to remove that as well.
 
 The DynamoDB table and its stream are not touched, nor is what the lake's other tables need. What the mapping had not
-read stays in the stream for 24 hours; `dynalake_setup` can be run again at any time, and its backfill closes the gap.
+read stays in the stream for 24 hours. `dynalake_setup` can be run again at any time: within the 24 hours nothing is
+missing; after them, what changed since must be imported (`dynalake_backfill`, `export_type` incremental).
 A run that was stopped goes on where it was: clear the failed task, or trigger the DAG again.
 """
 

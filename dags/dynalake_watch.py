@@ -35,4 +35,5 @@ with DAG(
     tags=["dynalake"],
     default_args={"retries": 1, "retry_delay": timedelta(seconds=20)},
 ):
-    chain(watch.look.expand(table=watch.tables()), watch.report())
+    tables = watch.tables()
+    chain(watch.look.expand(table=tables), watch.report(tables))

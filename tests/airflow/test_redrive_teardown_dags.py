@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
+
+import pytest
+
+from dynalake.capture.redrive import Chunk, RedrivePlan
+from dynalake.operators import redrive, session
 
 
 def test_each_step_waits_for_the_one_before(bag: Any) -> None:
@@ -27,3 +34,28 @@ def test_each_step_waits_for_the_one_before(bag: Any) -> None:
         for before, after in pairwise(order):
             assert before in dag.get_task(after).get_flat_relative_ids(upstream=True), after
     assert bag.dags["dynalake_redrive"].get_task("replay").is_mapped
+
+
+def test_a_run_replays_as_many_chunks_as_airflow_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And says so. The others come in the next run, from which what is done has moved away."""
+    plan = RedrivePlan((), tuple(Chunk(str(n), "mapping", (str(n),)) for n in range(5)))
+    pushed: dict[str, Any] = {}
+    answers: dict[str, Callable[..., Any]] = {
+        "parameters": lambda: {"batches": [], "dry_run": False},
+        "clients": lambda: None,
+        "table_names": lambda _: SimpleNamespace(table="RECEIPTS"),
+        "run_id": lambda: "run",
+        "most_mapped": lambda: 3,
+    }
+    for name, answer in answers.items():
+        monkeypatch.setattr(redrive, name, answer)
+    for module in (redrive, session):
+        monkeypatch.setattr(
+            module, "get_current_context", lambda: {"ti": SimpleNamespace(xcom_push=pushed.__setitem__)}
+        )
+    monkeypatch.setattr("dynalake.capture.redrive.plan_redrive", lambda *_: plan)
+    monkeypatch.setattr("dynalake.capture.redrive.save_plan", lambda *_: None)
+    assert redrive.list_failed.function() == [0, 1, 2]
+    assert "replays 3 of the 5 chunks" in pushed["note"]
+    monkeypatch.setattr(redrive, "most_mapped", lambda: 5)
+    assert redrive.list_failed.function() == [0, 1, 2, 3, 4]

@@ -13,11 +13,32 @@ from dynalake.watch.status import load_overview
 from tests.aws.capture_steps import SetUp, make_table, set_up, wait_for_changes
 
 
-def captured(clients: Clients, table: str) -> SetUp:
+def captured(clients: Clients, table: str, environment: str = "watchdag") -> SetUp:
     make_table(clients, table)
-    done = set_up(clients, "watchdag", TableSettings(table))
+    done = set_up(clients, environment, TableSettings(table))
     register_table(clients, done.names, done.source.key, source_arn=done.source.arn)
     return done
+
+
+def test_a_table_that_cannot_be_looked_at_fails_the_run(clients: Clients, run: Any) -> None:
+    """Its Glue tables are missing. The page shows it all the same, and the other one."""
+    seen = captured(clients, "DAG-SEEN", "watchhalf")
+    make_table(clients, "DAG-UNSEEN")
+    set_up(clients, "watchhalf", TableSettings("DAG-UNSEEN"))
+    done = run("dynalake_watch", environment="watchhalf")
+    assert (done["look[0]"], done["look[1]"], done["report"], done["run"]) == ("success", "failed", "failed", "failed")
+    overview = load_overview(clients, seen.names.lake)
+    assert overview is not None
+    assert [(status.table, status.readings.at > 0) for status in overview.tables] == [
+        ("DAG-SEEN", True),
+        ("DAG-UNSEEN", False),
+    ]
+
+
+def test_what_is_repaired_is_named(run: Any, said: Callable[[], str]) -> None:
+    done = run("dynalake_watch", environment="watchhalf", repaired=True)
+    assert (done["tables"], done["report"], done["run"]) == ("failed", "failed", "failed")
+    assert "repaired is set, and tables is empty" in said()
 
 
 def test_each_table_has_a_task_that_fails_where_somebody_is_needed(

@@ -141,7 +141,8 @@ def test_a_status_is_kept_and_comes_back_as_it_was(clients: Clients, captured: C
     save_status(clients, names, status)
     assert load_status(clients, names) == status
     overview = save_overview(clients, names.lake, [names.table, "NEVER-LOOKED-AT"], datetime.now(UTC))
-    assert overview.tables == (status,)
+    assert [one.table for one in overview.tables] == [names.table, "NEVER-LOOKED-AT"]
+    assert (overview.tables[0], overview.tables[1].is_stale(datetime.now(UTC))) == (status, True)
     assert load_overview(clients, names.lake) == overview
 
     # What another version wrote is no reason to fail for ever: it is looked at anew.
@@ -178,6 +179,30 @@ def test_a_stopped_mapping(clients: Clients, captured: Captured) -> None:
     assert patiently(lambda: reads(look(clients, done.names, lost.readings, after=then))).state == "lost"
     repaired = replace(lost.readings, lost_at=None, repaired_at=lost.readings.lost_at)
     assert look(clients, done.names, repaired, after=then).state == "ok"
+
+
+def test_a_stream_that_was_turned_off(clients: Clients, captured: Captured) -> None:
+    """The mapping stays enabled and well, and no change comes; nor does it when the table has a stream again."""
+    names = captured().names
+    on = {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
+    first = look(clients, names)
+    assert first.state == "ok"
+    clients.dynamodb.update_table(TableName=names.table, StreamSpecification={"StreamEnabled": False})
+    put(clients, names, a={"N": "1"})
+    off = look(clients, names, first.readings)
+    assert "lost: The table's stream is off" in messages(off)
+    clients.dynamodb.update_table(TableName=names.table, StreamSpecification=on)  # type: ignore[arg-type]
+    another = look(clients, names, off.readings)
+    assert "lost: The table's stream was turned off and on" in messages(another)
+
+    # Setup captures the new one; what went into none has to be brought back.
+    set_up(clients, "watch", TableSettings(names.table))
+    after = look(clients, names, another.readings)
+    assert after.readings.capture.stream == ""
+    assert (after.state, after.readings.lost_at) == ("lost", another.readings.lost_at)
+
+    clients.dynamodb.delete_table(TableName=names.table)
+    assert "stopped: There is no such DynamoDB table any more" in messages(look(clients, names, after.readings))
 
 
 def test_changes_that_do_not_land(clients: Clients, captured: Captured) -> None:

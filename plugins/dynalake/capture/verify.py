@@ -115,7 +115,19 @@ def check_mapping(clients: Clients, names: TableNames, mapping_id: str) -> tuple
             table=names.table,
         )
     _check_state(names, f"Event source mapping {mapping_id}", state, ("Enabled", "Updating"))
-    return state, mapping.get("LastProcessingResult", "")
+    result = mapping.get("LastProcessingResult", "")
+    if cannot_read(result):
+        raise NotReadyError(
+            f"The event source mapping {mapping_id} cannot read the stream of table {names.table!r}: {result}",
+            action="give the forwarder's role what the message names (the stream, its key) if it goes on",
+            table=names.table,
+        )
+    return state, result
+
+
+def cannot_read(last_result: str) -> bool:
+    """Whether a mapping's last result says that it could not read the stream; a call that failed is no such thing."""
+    return last_result.startswith("PROBLEM") and "Function call" not in last_result
 
 
 def send_canary(clients: Clients, names: TableNames, canary_id: str) -> Canary:

@@ -7,7 +7,8 @@ from typing import Any
 
 from airflow.sdk import get_current_context, task
 
-from dynalake.operators.session import clients, guarded, parameters, run_id, say, table_names
+from dynalake.operators.mapped import most_mapped
+from dynalake.operators.session import clients, guarded, parameters, run_id, say, table_names, tell
 
 SHOWN_FAILURES = 20
 
@@ -32,7 +33,10 @@ def list_failed() -> list[int]:
                 say(f"{chunk.stage} | {key}")
         return []
     save_plan(found, names, run_id(), plan)
-    return list(range(len(plan.chunks)))
+    chunks = min(len(plan.chunks), most_mapped())
+    if chunks < len(plan.chunks):
+        tell(f"This run replays {chunks:,} of the {len(plan.chunks):,} chunks. Trigger the DAG again for the others.")
+    return list(range(chunks))
 
 
 @task(map_index_template="{{ chunk_label }}")

@@ -235,8 +235,9 @@ def not_read(before: HandOff | None, now: HandOff) -> str:
         return ""
     return (
         f"The table was set up before, on {before.at:%Y-%m-%d}, and nobody has read its stream since that pipeline "
-        "went. If it went more than 24 hours ago, changes are missing, and the new snapshot does not replace what the "
-        "lake had before: import that time with dynalake_backfill, export_type incremental."
+        "went. If it went more than 24 hours ago, or the stream was off since, changes are missing, and the new "
+        "snapshot does not replace what the lake had before: import that time with dynalake_backfill, export_type "
+        "incremental."
     )
 
 

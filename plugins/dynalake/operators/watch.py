@@ -14,6 +14,15 @@ from dynalake.operators.session import clients, guarded, lake, parameters, say, 
 @guarded
 def tables() -> list[str]:
     """The tables this run is about."""
+    from dynalake.errors import SettingsError
+
+    asked = parameters()
+    if asked["repaired"] and not asked["tables"]:
+        raise SettingsError(
+            "repaired is set, and tables is empty",
+            allowed="the tables whose lost changes were brought back",
+            action="name them: what another table has lost must not be forgotten",
+        )
     return table_list(clients())
 
 
@@ -57,10 +66,11 @@ def look(table: str) -> str:
 # An alarm of one table must not hide the others.
 @task(trigger_rule="all_done")
 @guarded
-def report() -> dict[str, int]:
-    """Puts all tables together for the page, and fails where one of them needs somebody now."""
+def report(tables: list[str] | None) -> dict[str, int]:
+    """Puts all tables together for the page; fails where one of them needs somebody now, or was not looked at."""
     from dynalake.capture.lake import find_lake, list_tables
-    from dynalake.watch.status import check_alarms, save_overview
+    from dynalake.watch.metrics import milliseconds
+    from dynalake.watch.status import check_alarms, check_seen, save_overview
 
     found = clients()
     where = find_lake(found, str(parameters()["environment"]))
@@ -74,4 +84,6 @@ def report() -> dict[str, int]:
         counts[state] = counts.get(state, 0) + 1
         say(f"{status.table}: {state}")
     check_alarms(overview.tables)
+    begun = datetime.fromisoformat(str(get_current_context()["dag_run"].run_after))
+    check_seen(overview.tables, tables, milliseconds(begun))
     return counts

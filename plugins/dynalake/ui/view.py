@@ -130,7 +130,9 @@ def table_row(status: TableStatus, lake: Lake, now: datetime) -> Row:
     state = STALE if stale else status.state
     note = ""
     if stale:
-        note = f"for {duration((at - readings.at) / 1000)}; it was {status.state}"
+        note = (
+            f"for {duration((at - readings.at) / 1000)}; it was {status.state}" if readings.at else "see dynalake_watch"
+        )
     elif status.state == OK and is_quiet(readings, status.targets):
         note = "quiet"
     age = lateness(landing, at)

@@ -10,6 +10,7 @@ from botocore.exceptions import ClientError
 
 from dynalake.backfill.snapshot import snapshot_since
 from dynalake.capture.hand_off import find_hand_off
+from dynalake.capture.verify import cannot_read
 from dynalake.catalog.discover import add_attributes
 from dynalake.catalog.partitions import list_partitions, register_days
 from dynalake.catalog.raw import list_objects
@@ -21,7 +22,7 @@ from dynalake.compact.plan import is_closed
 from dynalake.days import SNAPSHOT_DAY, coming_days, end_of_day, shift_day
 from dynalake.names import STAGE_COMPACT, STAGE_DELIVERY, STAGE_FORWARDER, STAGE_MAPPING, TableNames
 from dynalake.settings import TableSettings
-from dynalake.watch.judge import ALARMS, Targets, judge, losing_until, unlanded_since, worst
+from dynalake.watch.judge import ALARMS, FIREHOSE_HOURS, Targets, judge, losing_until, unlanded_since, worst
 from dynalake.watch.landed import (
     Landed,
     Sample,
@@ -70,8 +71,11 @@ def gather(
     readings = Readings(
         at=at,
         hand_off=milliseconds(hand_off.at),
-        capture=read_capture(clients, hand_off.mapping_id, points, at),
-        landing=plan_landing(points, landed, sample, before.landing, at, targets, aside_at),
+        capture=read_capture(clients, names, hand_off.mapping_id, points, before.capture, at),
+        landing=replace(
+            plan_landing(points, landed, sample, before.landing, at, targets, aside_at),
+            kept_hours=FIREHOSE_HOURS if settings.delivery == "direct" else settings.stream_retention_hours,
+        ),
         lake=lake,
         put_aside=put_aside,
         comparison=before.comparison,
@@ -85,26 +89,46 @@ def gather(
     return replace(readings, comparison=comparison)
 
 
-def read_capture(clients: Clients, mapping_id: str, points: Mapping[str, Points], at: int) -> Capture:
-    """The mapping as Lambda describes it, and the forwarder's metrics."""
+def read_capture(
+    clients: Clients, names: TableNames, mapping_id: str, points: Mapping[str, Points], before: Capture, at: int
+) -> Capture:
+    """The mapping as Lambda describes it, the table's stream, and the forwarder's metrics."""
     try:
         mapping = clients.lambda_.get_event_source_mapping(UUID=mapping_id)
         state, result, changed = mapping["State"], mapping.get("LastProcessingResult", ""), mapping.get("LastModified")
+        stream = read_stream(clients, names.table, mapping["EventSourceArn"])
     except ClientError as error:
         if error.response["Error"]["Code"] != "ResourceNotFoundException":
             raise
-        state, result, changed = "gone", "", None
+        state, result, changed, stream = "gone", "", None, ""
+    invoked = sum(recent(points["invoked"], at, RECENT_MINUTES))
+    unread = cannot_read(result) and not invoked
     return Capture(
         mapping_id=mapping_id,
         state=state,
         last_result=result,
+        stream=stream,
+        unread_since=(before.unread_since or at) if unread else None,
         changed_at=None if changed is None else milliseconds(changed),
-        invoked=sum(recent(points["invoked"], at, RECENT_MINUTES)),
+        invoked=invoked,
         iterator_age_seconds=_most(recent(points["iterator_age"], at, RECENT_MINUTES), 1000),
         errors=sum(recent(points["errors"], at, 60)),
         throttles=sum(recent(points["throttles"], at, 60)),
         dropped=sum(value for _, value in points["dropped"]),
     )
+
+
+def read_stream(clients: Clients, table: str, read: str) -> str:
+    """`Capture.stream`: '' where the stream that is read is the table's."""
+    try:
+        description = clients.dynamodb.describe_table(TableName=table)["Table"]
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ResourceNotFoundException":
+            raise
+        return "gone"
+    if not description.get("StreamSpecification", {}).get("StreamEnabled"):
+        return "off"
+    return "" if description.get("LatestStreamArn") == read else "another"
 
 
 def plan_lost(readings: Readings, dropped: Points, before: Readings) -> int | None:

@@ -23,7 +23,23 @@ STREAM_HOURS = 24
 """https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html: what is older is gone."""
 
 
-_INCREMENTAL = "run dynalake_backfill with export_type incremental over the time in question"
+FIREHOSE_HOURS = 24
+"""https://docs.aws.amazon.com/firehose/latest/dev/retry.html: what Firehose could not deliver for longer is gone."""
+
+UNREAD_MINUTES = 5
+"""A mapping that could not read the stream is a finding if it still cannot at the next look: one failure passes."""
+
+_LOOK_APART = 1800.0
+"""Seconds before the end of what is kept from which on a part of it is taken for lost: a look may come no nearer."""
+
+_INCREMENTAL = (
+    "run dynalake_backfill with export_type incremental over the time in question (without point-in-time recovery: "
+    "dynalake_teardown with delete_data, then dynalake_setup)"
+)
+_STREAMS = {
+    "off": "The table's stream is off",
+    "another": "The table's stream was turned off and on: the mapping reads the one before",
+}
 _REDRIVE = "run dynalake_redrive with dry_run to see why, then without"
 _ASIDE = {
     STAGE_MAPPING: ("Batches that Lambda gave up", _REDRIVE),
@@ -104,11 +120,14 @@ def losing_until(readings: Readings, dropped: Iterable[tuple[int, float]]) -> in
     """Until when changes are lost, as far as these readings tell; None where they tell of none.
 
     `dropped`: (start of a period, changes that could be put nowhere in it). A stream that nobody has read for 24 hours
-    loses until now.
+    loses until now; so does a delivery that has not got rid of what it holds for as long as it keeps it, and a table
+    whose changes go into no stream, or into one that nobody reads.
     """
     found = [at for at, changes in dropped if changes > 0]
-    stopped = _age(readings.at, readings.capture.changed_at) if is_stopped(readings) else 0.0
-    if max(stopped or 0.0, waits_in_stream(readings)) >= STREAM_HOURS * 3600:
+    unread = readings.capture.changed_at if is_stopped(readings) else readings.capture.unread_since
+    waits = max(_age(readings.at, unread) or 0.0, waits_in_stream(readings))
+    held, kept = readings.landing.firehose_age_seconds or 0.0, readings.landing.kept_hours * 3600
+    if waits >= STREAM_HOURS * 3600 or held >= kept - _LOOK_APART or readings.capture.stream in _STREAMS:
         found.append(readings.at)
     return max(found, default=None)
 
@@ -138,8 +157,8 @@ def _capture(readings: Readings, targets: Targets) -> Iterator[Finding]:
         yield Finding(
             LOST,
             f"Changes until {moment(readings.lost_at)} did not get into the lake{dropped}",
-            f"repair the cause (the mapping, or its on-failure destination), {_INCREMENTAL}, then run dynalake_watch "
-            "with repaired",
+            f"repair the cause (the mapping, its on-failure destination, the delivery), {_INCREMENTAL}, then run "
+            "dynalake_watch with this table in tables and with repaired",
         )
     if is_stopped(readings):
         since = f" since {moment(capture.changed_at)}" if capture.changed_at else ""
@@ -148,6 +167,17 @@ def _capture(readings: Readings, targets: Targets) -> Iterator[Finding]:
         if capture.state == "gone":
             enable = "run dynalake_setup again (delete the table's stack first if it does not make the mapping anew)"
         yield from _unread(what, stopped, targets, enable, STOPPED)
+    elif capture.stream in _STREAMS:
+        yield Finding(LOST, f"{_STREAMS[capture.stream]}: no change arrives", "run dynalake_setup with enable_stream")
+    elif capture.stream:
+        action = "run dynalake_teardown; if the table is to come back, dynalake_setup afterwards"
+        yield Finding(STOPPED, "There is no such DynamoDB table any more", action)
+    elif (_age(readings.at, capture.unread_since) or 0.0) > UNREAD_MINUTES * 60:
+        what = f"The mapping cannot read the stream since {moment(capture.unread_since or 0)}: {capture.last_result}"
+        action = (
+            "give the forwarder's role what the message names (the stream, its key), and see that no policy denies it"
+        )
+        yield from _unread(what, _age(readings.at, capture.unread_since) or 0.0, targets, action, STOPPED)
     elif capture.last_result.startswith("PROBLEM"):
         action = "see the forwarder's log; what it gives up lies under aws/lambda/ for dynalake_redrive"
         yield Finding(ATTENTION, f"The mapping says: {capture.last_result}", action)
@@ -193,7 +223,7 @@ def _late(readings: Readings, targets: Targets) -> Iterator[Finding]:
         yield Finding(
             LATE,
             f"The oldest change in Firehose is {duration(landing.firehose_age_seconds or 0)} old; {wanted}",
-            "see the delivery's log group; Firehose tries for 24 hours, then puts it into the error prefix",
+            f"see the delivery's log group; what waits is kept for {landing.kept_hours} hours, and is lost then",
         )
     elif landing.unlanded_since is not None:
         yield Finding(

@@ -29,6 +29,10 @@ class Capture:
     """Of the forwarder, over all tables, in the last hour."""
     dropped: float = 0.0
     """Changes that Lambda could put nowhere, in the last 24 hours."""
+    stream: str = ""
+    """Why the mapping does not read the table's stream: that is `off`, or `another` one, or the table is `gone`."""
+    unread_since: int | None = None
+    """When a look first found that the mapping, though it is enabled, cannot read the stream."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,8 @@ class Landing:
     """How long that change took from DynamoDB to S3."""
     unlanded_since: int | None = None
     """From when on the forwarder got changes, but nothing landed."""
+    kept_hours: int = 24
+    """How long what Firehose cannot deliver is kept: by Firehose itself, or by the Kinesis stream that it reads."""
 
 
 @dataclass(frozen=True)

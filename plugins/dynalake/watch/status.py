@@ -107,6 +107,15 @@ def check_alarms(statuses: Iterable[TableStatus]) -> None:
     )
 
 
+def check_seen(statuses: Iterable[TableStatus], tables: Sequence[str] | None, begun: int) -> None:
+    """Raise `AlarmError` where a run that began at `begun` did not look at all its tables; None: they are not known."""
+    if tables is None:
+        raise AlarmError("No table was looked at", action="see why the task 'tables' failed")
+    seen = {status.table for status in statuses if status.readings.at >= begun}
+    if missing := [table for table in tables if table not in seen]:
+        raise AlarmError(f"Not looked at: {', '.join(missing)}", action="see why their tasks 'look' failed")
+
+
 def save_status(clients: Clients, names: TableNames, status: TableStatus) -> None:
     """Keep it as the table's last one."""
     _put(clients, names.lake, names.watch_state, json.dumps(status.to_dict(), indent=1, ensure_ascii=False))
@@ -121,10 +130,13 @@ def load_status(clients: Clients, names: TableNames) -> TableStatus | None:
 
 
 def save_overview(clients: Clients, lake: Lake, tables: Sequence[str], now: datetime) -> Overview:
-    """Gather the last status of each table into the lake's overview."""
+    """Gather the last status of each table into the lake's overview; one that nobody has looked at is of 1970."""
+
+    def last(table: str) -> TableStatus:
+        return load_status(clients, lake.table(table)) or TableStatus.of(table, Readings(at=0), Targets())
+
     with ThreadPoolExecutor(READERS) as pool:
-        found = pool.map(lambda table: load_status(clients, lake.table(table)), tables)
-        statuses = tuple(status for status in found if status is not None)
+        statuses = tuple(pool.map(last, tables))
     overview = Overview(lake.environment, milliseconds(now), statuses)
     _put(clients, lake, lake.watch_overview, overview.to_json())
     return overview

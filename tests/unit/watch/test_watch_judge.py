@@ -29,6 +29,9 @@ WELL = Readings(
 )
 
 
+DENIED = "PROBLEM: The role may not read the stream: kms:Decrypt"
+
+
 def changed(**parts: dict[str, Any]) -> Readings:
     """The readings of a table that is well, but for these."""
     return replace(WELL, **{name: replace(getattr(WELL, name), **values) for name, values in parts.items()})
@@ -49,6 +52,12 @@ def test_a_table_that_is_well_has_no_finding() -> None:
         ({"capture": {"state": "gone", "changed_at": None}}, "stopped", "gone"),
         ({"capture": {"state": "Disabled", "changed_at": AT - 13 * HOUR}}, "expiring", "is lost in 11 h"),
         ({"capture": {"state": "Disabled", "changed_at": AT - 24 * HOUR}}, "lost", "are gone from the stream"),
+        ({"capture": {"stream": "off"}}, "lost", "stream is off"),
+        ({"capture": {"stream": "another"}}, "lost", "turned off and on"),
+        ({"capture": {"stream": "gone"}}, "stopped", "no such DynamoDB table"),
+        ({"capture": {"last_result": DENIED, "unread_since": AT - 10 * MINUTE}}, "stopped", "kms:Decrypt"),
+        ({"capture": {"last_result": DENIED, "unread_since": AT - 13 * HOUR}}, "expiring", "is lost in 11 h"),
+        ({"capture": {"last_result": DENIED, "unread_since": AT}}, "attention", "kms:Decrypt"),
         ({"capture": {"last_result": "PROBLEM: Function call failed"}}, "attention", "Function call failed"),
         ({"capture": {"throttles": 4}}, "attention", "held back 4 times"),
         ({"landing": {"throttled": 5}}, "attention", "held 5 records back"),
@@ -89,6 +98,14 @@ def test_until_when_changes_are_lost() -> None:
     assert losing_until(changed(capture={**stopped, "changed_at": AT - 23 * HOUR}), []) is None
     assert losing_until(changed(capture={"iterator_age_seconds": 90_000.0}), []) == AT
     assert losing_until(changed(capture={"iterator_age_seconds": 90_000.0, "invoked": 0}), []) is None
+    assert losing_until(changed(capture={"unread_since": AT - 24 * HOUR}), []) == AT
+    assert (
+        losing_until(changed(capture={"stream": "off"}), [])
+        == losing_until(changed(capture={"stream": "another"}), [])
+        == AT
+    )
+    assert losing_until(changed(landing={"firehose_age_seconds": 86_000.0}), []) == AT
+    assert losing_until(changed(landing={"firehose_age_seconds": 86_000.0, "kept_hours": 48}), []) is None
 
 
 def test_a_quiet_table_is_no_late_table() -> None:
