@@ -90,6 +90,7 @@ WILDCARDS = {
     "Metrics": "cloudwatch:GetMetricData has no resource",
     "Mappings": "a mapping has no name before it is there; its function is a condition",
     "NoResource": "the boundary's actions without a resource",
+    "Subscription": "sns:GetSubscriptionAttributes and sns:Unsubscribe have no resource",
     "Tracing": "X-Ray's actions have no resource",
 }
 
