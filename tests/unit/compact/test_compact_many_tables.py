@@ -37,7 +37,14 @@ class Run:
         self.calls: Counter[str] = Counter()
         self.pushed: dict[str, Any] = {}
         files = {"format": "parquet", "codec": "zstd", "part_mb": 256, "sort_by": []}
-        self.params: dict[str, Any] = {"environment": "many", "tables": [], "days": [], "force": False, **files}
+        self.params: dict[str, Any] = {
+            "environment": "many",
+            "tables": [],
+            "repaired": False,
+            "days": [],
+            "force": False,
+            **files,
+        }
         self.params |= {"max_quarantined": 0}
         at = noon("20240104")
         asked = SimpleNamespace(run_type="scheduled", data_interval_end=at, run_after=at)
