@@ -199,7 +199,7 @@ def merge_all(types: Iterable[Type], max_struct_fields: int = MAX_STRUCT_FIELDS)
 def _struct(fields: tuple[Field, ...], limit: int) -> Type:
     if len(fields) <= limit:
         return Struct(fields)
-    return _map(merge_all((f.type for f in fields), limit))
+    return _map(_merge_fields(fields, limit))
 
 
 def _map(value: Type) -> Type:
@@ -207,7 +207,20 @@ def _map(value: Type) -> Type:
 
 
 def _value_type(of: Struct | Map, limit: int) -> Type:
-    return of.value if isinstance(of, Map) else merge_all((f.type for f in of.fields), limit)
+    return of.value if isinstance(of, Map) else _merge_fields(of.fields, limit)
+
+
+def _merge_fields(fields: Iterable[Field], limit: int) -> Type:
+    """One type for the values of all fields. Two of them may have given one name to different keys: so all are new."""
+    return merge_all((_unnamed(f.type) for f in fields), limit)
+
+
+def _unnamed(a: Type) -> Type:
+    if isinstance(a, Struct):
+        return Struct(tuple(Field(f.key, "", _unnamed(f.type)) for f in a.fields))
+    if isinstance(a, List):
+        return List(_unnamed(a.element))
+    return Map(_unnamed(a.value)) if isinstance(a, Map) else a
 
 
 # -- names ---------------------------------------------------------------------------------------------------------

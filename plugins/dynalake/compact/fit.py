@@ -36,8 +36,9 @@ def _fits(old: Type, new: Type) -> bool:
         case Null(), _:
             return True
         case Number(), Number():
-            # A double no longer has the digits as they were written, and no text is made of numbers twice.
-            return old.kind == new.kind or (old.kind in ("bigint", "decimal") and new.kind in ("double", "decimal"))
+            # A double no longer has the digits as they were written, and no text is made of numbers twice. Arrow does
+            # not make the nearest double of a decimal.
+            return old.kind == new.kind or (old.kind == "bigint" and new.kind in ("double", "decimal"))
         case List(a), List(b):
             return _fits(a, b)
         case Struct(fields), Struct(others) if fields and others:
@@ -76,7 +77,12 @@ def _fit(array: Any, old: Type, new: Type) -> Any:
         case Null(), _:
             return _pa.nulls(len(array), of)
         case Number(), Number():
-            return array if array.type == of else array.cast(of, safe=not pa.types.is_float64(of))
+            if array.type == of:
+                return array
+            if old.kind == "bigint" and new.kind == "decimal":
+                # At once, Arrow wants room for the 19 digits that any integer may have, whatever these have.
+                array = array.cast(pa.decimal128(38, 0))
+            return array.cast(of, safe=not pa.types.is_float64(of))
         case List(a), List(b) if array.type != of:
             values = _fit(array.values, a, b)
             own = array.buffers()[:2]

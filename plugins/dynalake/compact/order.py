@@ -8,6 +8,7 @@ nulls last; where rows are alike in it, the key and then the sequence number dec
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -98,5 +99,6 @@ def reorder(
 
 
 def _without_nulls(values: Any) -> Any:
-    zero = {pa.string(): "", pa.bool_(): False}.get(values.type, 0)
-    return pc.fill_null(values, _pa.scalar(zero).cast(values.type))
+    # Not an integer that is cast: to Arrow that needs room for 19 digits before a decimal's point.
+    zero = Decimal(0) if pa.types.is_decimal(values.type) else {pa.string(): "", pa.bool_(): False}.get(values.type, 0)
+    return pc.fill_null(values, _pa.scalar(zero, values.type))

@@ -158,7 +158,10 @@ def plan_watermark(
         if not current or not is_closed(day, now, closed_after_hours, zone):
             break
         through = day
-    return Watermark(through, mark.snapshot or SNAPSHOT_DAY in published)
+    # Nor does it go to a snapshot that a backfill has replaced since it was converted.
+    snapshot, replaced = published.get(SNAPSHOT_DAY), raw.get(SNAPSHOT_DAY)
+    current = snapshot is not None and (replaced is None or snapshot.parameters.get(INPUTS) == replaced.inputs)
+    return Watermark(through, mark.snapshot or current)
 
 
 def is_closed(day: str, now: datetime, closed_after_hours: int, zone: tzinfo = UTC) -> bool:

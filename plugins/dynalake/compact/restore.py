@@ -104,7 +104,8 @@ def reader(of: Type) -> Callable[[Any], Any]:
             return dict
         case Map(inner):
             read_value = reader(inner)
-            return lambda pairs: {key: read_value(value) for key, value in pairs if value is not None}
+            # Unlike a struct's field, a key of a map that has null is there.
+            return lambda pairs: {key: None if value is None else read_value(value) for key, value in pairs}
         case List(element):
             read_element = reader(element)
             return lambda values: [None if value is None else read_element(value) for value in values]
