@@ -186,6 +186,9 @@ class LocalAirflow:
             "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
             # A file that is changed is read again at once all the same.
             "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
+            # One that took too long to be read once would not be looked at again before that.
+            "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": f"{ANSWER_SECONDS:g}",
+            "AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": f"{2 * ANSWER_SECONDS:.0f}",
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         }
 

@@ -26,7 +26,6 @@ def version(table: TestLake, day: str) -> str:
     return list_partitions(table.clients, table.names, table.names.parquet_table)[day].location
 
 
-@pytest.mark.timeout(600)
 def test_a_run_publishes_every_table_and_a_forced_day_again(clients: Clients, run: Run) -> None:
     lake = make_lake(clients, "compactdag")
     tables = [add_table(clients, lake, name, DAYS) for name in ("ONE", "TWO")]

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-import pytest
-
 from dynalake.catalog.partitions import register_days
 from dynalake.compact.supersede import delete_superseded
 from dynalake.days import shift_day
@@ -109,7 +107,6 @@ def plain(value: str) -> str:
     return text.removesuffix(".0")
 
 
-@pytest.mark.timeout(600)
 def test_readers_never_see_a_change_missing_doubled_or_mixed(clients: Any) -> None:
     lake = make_lake(clients)
     truth, stop = Truth(), threading.Event()

@@ -71,6 +71,8 @@ def make_function(client: Callable[[str], Any]) -> Callable[..., str]:
             Role=ROLE,
             Code={"ZipFile": archive.getvalue()},
             Environment={"Variables": environment},
+            # By itself 3 s, which a busy machine may let an invocation wait.
+            Timeout=60,
         )
         return function
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import threading
-import time
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -143,9 +142,8 @@ def test_queries_run_beside_each_other_and_other_requests(lake: Lake) -> None:
     running = [threading.Thread(target=lake.run, args=(slow,)) for _ in range(3)]
     for thread in running:
         thread.start()
-    started = time.monotonic()
     lake.keys("t/")
-    assert time.monotonic() - started < 1
+    assert any(thread.is_alive() for thread in running), "the listing was answered before them"
     for thread in running:
         thread.join()
 

@@ -63,7 +63,8 @@ def test_names_that_meet_in_a_map_stay_apart(lake: TestLake) -> None:
     lake.run(NOW)
     lake.put(NEXT, "1.gz", lake.lines([{**B, **sizes(**{f"k{n:03}": {"qty": n} for n in range(101)})}]))
     lake.run(noon(shift_day(NEXT, 1)))
-    items = pa.concat_tables(lake.published(DAY))["sizes"].combine_chunks().items
+    maps: Any = pa.concat_tables(lake.published(DAY))["sizes"].combine_chunks()
+    items = maps.items
     found = {field.name: items.field(place).to_pylist() for place, field in enumerate(items.type)}
     assert len(found) == 2
     assert found.pop("qty") == [None, 2]

@@ -23,7 +23,7 @@ def test_memory_does_not_grow_with_the_partition(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": path, "TMPDIR": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1500,
     )
     assert ran.returncode == 0, ran.stderr
     (few, _, _), (many, disk, rows) = [map(int, line.split()) for line in ran.stdout.splitlines()]
