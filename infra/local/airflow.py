@@ -31,6 +31,8 @@ PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0)
 # Not what it takes, but how long a machine busy with other work may let one wait.
 ANSWER_SECONDS = 120.0
 START_SECONDS = 400.0
+# Two connections of a part may wait for each other: so one gives up, long before who asked does, and is asked again.
+LOCK_SECONDS = 25.0
 
 
 def free_ports(count: int) -> list[int]:
@@ -174,7 +176,7 @@ class LocalAirflow:
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.home / "passwords.json"),
             # By itself a part waits 5 s for another to write; the scheduler then ends, and no task runs again.
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home / 'airflow.db'}?timeout={ANSWER_SECONDS:g}",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home / 'airflow.db'}?timeout={LOCK_SECONDS:g}",
             "AIRFLOW__API__HOST": "127.0.0.1",
             "AIRFLOW__API__PORT": str(api),
             "AIRFLOW__API__BASE_URL": self.url,

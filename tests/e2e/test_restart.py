@@ -120,7 +120,7 @@ def test_the_parts_of_airflow_wait_for_one_another(airflow: Any) -> None:
     done = subprocess.run(
         [sys.executable, "-c", BUSY_TIMEOUTS], env=dict(airflow.environment), check=True, capture_output=True, text=True
     )
-    assert done.stdout.split()[-2:] == ["120000", "120000"]
+    assert done.stdout.split()[-2:] == ["25000", "25000"]
 
 
 def backfill(airflow: Any, names: TableNames) -> subprocess.CompletedProcess[str]:
