@@ -15,6 +15,7 @@ import pytest
 from dynalake.catalog.partitions import list_partitions, snapshot_location
 from dynalake.clients import Clients
 from dynalake.names import TableNames
+from infra.local.airflow import ANSWER_SECONDS, LOCK_SECONDS
 from infra.local.process import LocalAws
 from tests.airflow.small_lake import add_table, make_lake
 from tests.e2e.conftest import ENDED
@@ -120,7 +121,8 @@ def test_the_parts_of_airflow_wait_for_one_another(airflow: Any) -> None:
     done = subprocess.run(
         [sys.executable, "-c", BUSY_TIMEOUTS], env=dict(airflow.environment), check=True, capture_output=True, text=True
     )
-    assert done.stdout.split()[-2:] == ["25000", "25000"]
+    assert done.stdout.split()[-2:] == [f"{LOCK_SECONDS * 1000:.0f}"] * 2
+    assert 5 < LOCK_SECONDS < ANSWER_SECONDS / 2, "who asks waits for longer than a lock"
 
 
 def backfill(airflow: Any, names: TableNames) -> subprocess.CompletedProcess[str]:

@@ -147,6 +147,7 @@ def waits_in_stream(readings: Readings) -> float:
 
 def _capture(readings: Readings, targets: Targets) -> Iterator[Finding]:
     capture = readings.capture
+    unread = _age(readings.at, capture.unread_since) or 0.0
     enable = (
         f"aws lambda update-event-source-mapping --uuid {capture.mapping_id} --enabled; then see why it was stopped"
     )
@@ -172,12 +173,12 @@ def _capture(readings: Readings, targets: Targets) -> Iterator[Finding]:
     elif capture.stream:
         action = "run dynalake_teardown; if the table is to come back, dynalake_setup afterwards"
         yield Finding(STOPPED, "There is no such DynamoDB table any more", action)
-    elif (_age(readings.at, capture.unread_since) or 0.0) > UNREAD_MINUTES * 60:
+    elif unread > UNREAD_MINUTES * 60:
         what = f"The mapping cannot read the stream since {moment(capture.unread_since or 0)}: {capture.last_result}"
         action = (
             "give the forwarder's role what the message names (the stream, its key), and see that no policy denies it"
         )
-        yield from _unread(what, _age(readings.at, capture.unread_since) or 0.0, targets, action, STOPPED)
+        yield from _unread(what, unread, targets, action, STOPPED)
     elif capture.last_result.startswith("PROBLEM"):
         action = "see the forwarder's log; what it gives up lies under aws/lambda/ for dynalake_redrive"
         yield Finding(ATTENTION, f"The mapping says: {capture.last_result}", action)
