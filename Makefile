@@ -98,7 +98,7 @@ COMPILE = $(UV) pip compile -q --universal --generate-hashes --python-version 3.
 lock: $(UV)  ## Compile the requirements files anew
 	for name in requirements requirements-dev requirements-local requirements-checkov requirements-terraform; do \
 	  $(COMPILE) $$name.in -o $$name.txt || exit 1; done
-	$(COMPILE) --exclude-newer 2025-10-15 requirements-oldest.in -o requirements-oldest.txt
+	$(COMPILE) --exclude-newer 2025-10-15 --exclude-newer-package pyiceberg=2026-12-31 requirements-oldest.in -o requirements-oldest.txt
 
 clean: down  ## Remove everything that was installed or made here
 	rm -rf .venv .venv-local .venv-checkov .venv-oldest .venv-terraform .local .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

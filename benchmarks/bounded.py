@@ -20,13 +20,13 @@ import pyarrow.parquet as pq
 
 from benchmarks.harness import Benchmark, BenchmarkError, Column, Competitor, Row, nothing
 from benchmarks.meter import MEGABYTE, Meter, peak_mb
-from dynalake.catalog.raw import RawObject
-from dynalake.catalog.schema import TableSchema
 from dynalake.clients import Clients
-from dynalake.compact.compiled import read_compiled
-from dynalake.compact.options import CompactOptions
-from dynalake.compact.read import Rejected
-from dynalake.compact.write import write_parts
+from dynalake.convert.options import CompactOptions
+from dynalake.convert.read.compiled import read_compiled
+from dynalake.convert.read.raw import RawObject
+from dynalake.convert.read.records import Rejected
+from dynalake.convert.rows.write import write_parts
+from dynalake.lake.schema import TableSchema
 from dynalake.names import Lake
 from dynalake.record.change import encode_change
 from infra.local.demo.receipts import KEY, Item, generate_receipts

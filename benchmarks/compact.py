@@ -26,7 +26,7 @@ from dynalake.catalog.register import register_table
 from dynalake.clients import Clients
 from dynalake.compact.convert import compact_day
 from dynalake.compact.manifest import read_manifest
-from dynalake.compact.options import CompactOptions
+from dynalake.convert.options import CompactOptions
 from dynalake.names import Lake
 from infra.local.demo.receipts import KEY
 

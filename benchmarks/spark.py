@@ -18,11 +18,11 @@ from benchmarks.changes import CHANGES, OBJECTS, prepare
 from benchmarks.compact import DAY, NAMES, s3
 from benchmarks.harness import Benchmark, Column, Competitor, Row
 from benchmarks.meter import Meter
-from dynalake.catalog.schema import TableSchema
 from dynalake.clients import Clients
 from dynalake.compact.look import Look
-from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import list_day
+from dynalake.convert.options import CompactOptions
+from dynalake.lake.schema import TableSchema
 from dynalake.spark.convert import observed_columns
 from dynalake.spark.summary import Summary
 from dynalake.spark.tasks import ReadObjects, WriteRanges

@@ -35,12 +35,12 @@ from dynalake.catalog.partitions import register_days
 from dynalake.catalog.register import register_table
 from dynalake.clients import Clients
 from dynalake.compact.convert import compact_day
-from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import plan_table
 from dynalake.compact.publish import publish_table
 from dynalake.compact.retain import delete_raw
 from dynalake.compact.supersede import delete_superseded
 from dynalake.compact.widen import plan_reconversions
+from dynalake.convert.options import CompactOptions
 from dynalake.days import SNAPSHOT_DAY, day_of
 from dynalake.lake_options import LakeOptions
 from dynalake.names import Lake, TableNames

@@ -20,9 +20,9 @@ from dynalake.catalog.partitions import register_days, snapshot_location
 from dynalake.catalog.register import register_table
 from dynalake.clients import Clients
 from dynalake.compact.convert import compact_day
-from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import plan_table
 from dynalake.compact.publish import finish_table
+from dynalake.convert.options import CompactOptions
 from dynalake.names import Lake, TableNames
 from dynalake.record.change import encode_change
 from infra.local.demo.check import compare

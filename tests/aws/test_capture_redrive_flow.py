@@ -15,7 +15,7 @@ from dynalake.catalog.partitions import register_days
 from dynalake.catalog.register import register_table
 from dynalake.clients import Clients
 from dynalake.compact.convert import compact_day
-from dynalake.compact.options import CompactOptions
+from dynalake.convert.options import CompactOptions
 from dynalake.errors import NotReadyError, SettingsError
 from dynalake.names import TableNames
 from dynalake.settings import TableSettings

@@ -18,14 +18,14 @@ import pytest
 from hypothesis import given, settings
 from pyspark.sql import SparkSession
 
-from dynalake.catalog.raw import RawObject
 from dynalake.catalog.register import register_table
 from dynalake.clients import Clients
 from dynalake.compact.convert import compact_day
 from dynalake.compact.manifest import ConvertedPartition, Manifest, read_manifest
-from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import list_day
 from dynalake.compact.publish import publish_table
+from dynalake.convert.options import CompactOptions
+from dynalake.convert.read.raw import RawObject
 from dynalake.errors import QuarantineError, SettingsError
 from dynalake.names import Lake
 from dynalake.record.key import ItemKey, KeyAttribute

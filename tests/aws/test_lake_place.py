@@ -13,9 +13,9 @@ from dynalake.catalog.partitions import list_partitions, register_days
 from dynalake.catalog.register import register_table
 from dynalake.clients import Clients
 from dynalake.compact.convert import compact_day
-from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import plan_table
 from dynalake.compact.publish import finish_table
+from dynalake.convert.options import CompactOptions
 from dynalake.days import SNAPSHOT_DAY, end_of_day, parse_day
 from dynalake.errors import SettingsError
 from dynalake.lake_options import LakeOptions

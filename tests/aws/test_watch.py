@@ -20,9 +20,9 @@ from dynalake.catalog.register import register_table
 from dynalake.catalog.tables import read_schema
 from dynalake.clients import Clients
 from dynalake.compact.convert import compact_day
-from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import plan_table
 from dynalake.compact.publish import finish_table
+from dynalake.convert.options import CompactOptions
 from dynalake.days import SNAPSHOT_DAY, shift_day
 from dynalake.errors import AlarmError, NotReadyError
 from dynalake.names import TableNames

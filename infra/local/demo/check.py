@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from dynalake.catalog.schema import Column, TableSchema
 from dynalake.catalog.tables import read_schema
-from dynalake.catalog.types import List, Map, Mixed, Number, Struct, Type
 from dynalake.clients import Clients
+from dynalake.lake.schema import Column, TableSchema
+from dynalake.lake.types import List, Map, Mixed, Number, Struct, Type
 from dynalake.names import TableNames
 from infra.local.demo.writing import KeyValues, key_values
 

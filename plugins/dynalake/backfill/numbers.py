@@ -14,10 +14,10 @@ from decimal import Context, Decimal
 from typing import Any
 
 from dynalake.catalog.partitions import list_partitions
-from dynalake.catalog.raw import BadLine, BrokenObject, list_objects, parse_line, stream_lines
 from dynalake.catalog.tables import read_schema
 from dynalake.catalog.views import read_watermark
 from dynalake.clients import Clients
+from dynalake.convert.read.raw import BadLine, BrokenObject, list_objects, parse_line, stream_lines
 from dynalake.days import SNAPSHOT_DAY
 from dynalake.names import TableNames
 from dynalake.record.change import (

@@ -1,1 +1,1 @@
-"""The Glue catalog of the lake: types, tables, partitions, views and the watermark."""
+"""The Glue catalog of the lake: tables, partitions, views and the watermark."""

@@ -9,14 +9,13 @@ from typing import Any
 
 from dynalake.catalog.lease import changing
 from dynalake.catalog.partitions import snapshot_location
-from dynalake.catalog.raw import BadLine, BrokenObject, RawObject, list_objects, parse_line, stream_lines
 from dynalake.catalog.register import follow_schema, grow_schema
-from dynalake.catalog.schema import Observed, TableSchema, merge_observed
-from dynalake.catalog.types import MAX_STRUCT_FIELDS, Type, merge, observe
 from dynalake.clients import Clients
+from dynalake.convert.read.raw import BadLine, BrokenObject, RawObject, list_objects, parse_line, stream_lines
 from dynalake.days import SNAPSHOT_DAY
+from dynalake.lake.schema import Observed, TableSchema, merge_observed, observe_record
+from dynalake.lake.types import MAX_STRUCT_FIELDS, Type
 from dynalake.names import TableNames
-from dynalake.record.change import METADATA, OPERATION, attribute_name
 
 LISTED = 10_000
 """Objects of one day that are looked at, at most: ten calls."""
@@ -92,16 +91,3 @@ def sample_records(
         for line in islice(stream_lines(body), limit):
             with suppress(BadLine):
                 yield parse_line(line)
-
-
-def observe_record(seen: dict[str, Type], record: dict[str, object], max_struct_fields: int) -> None:
-    """Widen `seen` by the attributes of one change record; a canary has none."""
-    if record.get(OPERATION) == "CANARY":
-        return
-    for key, value in record.items():
-        if key in METADATA:
-            continue
-        attribute = attribute_name(key)
-        known = seen.get(attribute)
-        now = observe(value, max_struct_fields)
-        seen[attribute] = now if known is None else merge(known, now, max_struct_fields)

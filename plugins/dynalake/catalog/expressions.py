@@ -15,8 +15,8 @@ that type.
 
 from __future__ import annotations
 
-from dynalake.catalog.layout import trino_type
-from dynalake.catalog.types import DOUBLE_DIGITS, Boolean, List, Map, Mixed, Null, Number, Struct, Type
+from dynalake.lake.layout import trino_type
+from dynalake.lake.types import DOUBLE_DIGITS, Boolean, List, Map, Mixed, Null, Number, Struct, Type
 
 # A string, a number, or what lies between them.
 _TOKENS = r'"(?:[^"\\]|\\.)*"|-?[0-9][-+.0-9eE]*|[^"0-9-]+'

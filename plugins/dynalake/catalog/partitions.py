@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from botocore.exceptions import ClientError
 
-from dynalake.catalog.schema import DAY
 from dynalake.catalog.tables import PARQUET_SERDE, json_storage, json_table, parse_schema, read_table
 from dynalake.clients import Clients
 from dynalake.days import SNAPSHOT_DAY, check_day
 from dynalake.errors import CatalogError
+from dynalake.lake.schema import DAY
 from dynalake.names import TableNames
 
 if TYPE_CHECKING:

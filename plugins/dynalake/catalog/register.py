@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dynalake.catalog.lease import changing
-from dynalake.catalog.schema import TableSchema
 from dynalake.catalog.tables import (
     SOURCE,
     Found,
@@ -21,6 +20,7 @@ from dynalake.catalog.tables import (
 from dynalake.catalog.views import ViewState, read_hold, write_views
 from dynalake.clients import Clients
 from dynalake.errors import CatalogError
+from dynalake.lake.schema import TableSchema
 from dynalake.names import TableNames
 from dynalake.record.key import ItemKey
 

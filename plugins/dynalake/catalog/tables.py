@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from botocore.exceptions import ClientError
 
-from dynalake.catalog.layout import glue_type
-from dynalake.catalog.schema import DAY, METADATA_TYPES, TableSchema
 from dynalake.clients import Clients
 from dynalake.errors import CatalogError, ConflictError, NameTakenError
+from dynalake.lake.layout import glue_type
+from dynalake.lake.schema import DAY, METADATA_TYPES, TableSchema
 from dynalake.names import TableNames
 
 if TYPE_CHECKING:

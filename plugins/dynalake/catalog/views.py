@@ -21,13 +21,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from dynalake.catalog.expressions import quote, raw_expression
-from dynalake.catalog.layout import glue_type, trino_type
-from dynalake.catalog.schema import DAY, METADATA_TYPES, TableSchema
 from dynalake.catalog.tables import TABLE, Found, TableInput, change_table, check_owner, read_table
-from dynalake.catalog.types import TEXT, Null, Number, Type
 from dynalake.clients import Clients
 from dynalake.days import SNAPSHOT_DAY, made_before, shift_day
 from dynalake.errors import CatalogError
+from dynalake.lake.layout import glue_type, trino_type
+from dynalake.lake.schema import DAY, METADATA_TYPES, TableSchema
+from dynalake.lake.types import TEXT, Null, Number, Type
 from dynalake.names import TableNames
 from dynalake.record.change import EVENT_TIME, OPERATION, SEQUENCE_NUMBER
 

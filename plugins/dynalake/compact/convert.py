@@ -9,11 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from dynalake.catalog.partitions import Partition, read_partition
-from dynalake.catalog.raw import RawObject, list_objects
-from dynalake.catalog.schema import TableSchema
 from dynalake.catalog.tables import read_schema
 from dynalake.clients import Clients
-from dynalake.compact.exact import Records, read_exactly
 from dynalake.compact.look import look_back, looks_up_to_date, origin
 from dynalake.compact.manifest import (
     ConvertedPartition,
@@ -24,16 +21,19 @@ from dynalake.compact.manifest import (
     widen_all,
     write_manifest,
 )
-from dynalake.compact.options import CompactOptions
-from dynalake.compact.order import check_order, reorder
 from dynalake.compact.plan import inputs_digest, list_day
-from dynalake.compact.read import Rejected, write_rejected
 from dynalake.compact.repeats import Repeats
 from dynalake.compact.restore import restore_raw
 from dynalake.compact.supersede import note_version
-from dynalake.compact.write import count_rows, write_parts
+from dynalake.convert.options import CompactOptions
+from dynalake.convert.read.exact import Records, read_exactly
+from dynalake.convert.read.raw import RawObject, list_objects
+from dynalake.convert.read.records import Rejected, write_rejected
+from dynalake.convert.rows.order import check_order, reorder
+from dynalake.convert.rows.write import count_rows, write_parts
 from dynalake.days import check_day
 from dynalake.errors import LedgerError
+from dynalake.lake.schema import TableSchema
 from dynalake.names import TableNames
 
 
@@ -65,7 +65,7 @@ def compact_day(
         return done.converted(names, reused=True)
     arguments = clients, names, day, objects, inputs, shown, table, options, found, work_directory, force
     if sum(o.size for o in objects) >= options.compiled_from_mb << 20:
-        from dynalake.compact.compiled import UNDECIDED, read_compiled
+        from dynalake.convert.read.compiled import UNDECIDED, read_compiled
 
         try:
             return _convert(read_compiled, *arguments)

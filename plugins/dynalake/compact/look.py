@@ -13,18 +13,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-import numpy as np
-import pyarrow as pa
-
 from dynalake.catalog.partitions import Partition, list_partitions
-from dynalake.catalog.raw import RawObject
 from dynalake.catalog.views import Watermark
 from dynalake.clients import Clients
 from dynalake.compact.manifest import Manifest, read_manifest
 from dynalake.compact.plan import INPUTS, MANIFEST
+from dynalake.convert.read.raw import RawObject
+from dynalake.convert.rows.minutes import MINUTE
 from dynalake.days import MARGIN, SNAPSHOT_DAY, day_of, made_before
 from dynalake.names import Lake, TableNames
-from dynalake.record.change import EVENT_TIME
 
 LOOKED = "dynalake.looked"
 """The parameter of a published partition with the days that it was compared with, and what these were made from."""
@@ -34,9 +31,6 @@ ORIGIN = "dynalake.origin"
 
 VERSION = "dynalake.version"
 """The parameter that holds the version's digest."""
-
-MINUTE = 60_000
-"""Milliseconds: so exactly are the times of stragglers remembered, by which rows of earlier days are chosen."""
 
 
 @dataclass(frozen=True)
@@ -138,8 +132,3 @@ def looks_up_to_date(clients: Clients, names: TableNames, manifest: Manifest, be
     published = list_partitions(clients, names, names.parquet_table, manifest.since)
     now = {day: _origin(shown) for day, shown in published.items()} | {m.day: m.origin for m in beside}
     return {e: found for e, found in now.items() if manifest.since <= e < manifest.day} == manifest.looked
-
-
-def minutes_of(table: pa.Table) -> set[int]:
-    """The minutes in which the rows' changes were made."""
-    return set(np.unique(np.asarray(table[EVENT_TIME]) // MINUTE).tolist())

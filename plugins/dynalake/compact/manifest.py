@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from dynalake.catalog.raw import list_objects
-from dynalake.catalog.schema import TableSchema, merge_observed
-from dynalake.catalog.types import Type, type_from_json, type_to_json
 from dynalake.clients import Clients
+from dynalake.convert.read.raw import list_objects
+from dynalake.lake.schema import TableSchema, merge_observed
+from dynalake.lake.types import Type, type_from_json, type_to_json
 from dynalake.names import TableNames
 
 

@@ -16,10 +16,10 @@ from itertools import groupby
 from typing import Any
 
 from dynalake.catalog.partitions import Partition, list_partitions, snapshot_location
-from dynalake.catalog.raw import RawObject, iterate_objects, list_objects
 from dynalake.catalog.views import Watermark, read_watermark
 from dynalake.clients import Clients
-from dynalake.compact.options import CONVERSION, CompactOptions
+from dynalake.convert.options import CONVERSION, CompactOptions
+from dynalake.convert.read.raw import RawObject, iterate_objects, list_objects
 from dynalake.days import SNAPSHOT_DAY, check_day, day_of, end_of_day, parse_day, shift_day
 from dynalake.errors import SettingsError
 from dynalake.names import TableNames

@@ -16,14 +16,12 @@ from typing import Any
 from dynalake.catalog.lease import Lease, changing
 from dynalake.catalog.partitions import Partition, list_partitions, publish_partition, register_days
 from dynalake.catalog.register import follow_json, grow_schema
-from dynalake.catalog.schema import TableSchema
 from dynalake.catalog.tables import read_schema
 from dynalake.catalog.views import ViewState, Watermark, read_hold, read_watermark, write_views
 from dynalake.clients import Clients
 from dynalake.compact.convert import compact_day
 from dynalake.compact.look import LOOKED, ORIGIN, VERSION, plan_outdated, plan_since, plan_together
 from dynalake.compact.manifest import ConvertedPartition, Manifest, is_complete, read_manifest, widen_all
-from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import (
     INPUTS,
     MANIFEST,
@@ -38,12 +36,14 @@ from dynalake.compact.plan import (
     plan_watermark,
     survey,
 )
-from dynalake.compact.read import DELETED
 from dynalake.compact.restore import restore_day
 from dynalake.compact.supersede import note_version
 from dynalake.compact.widen import Widening, plan_hold, plan_typed, plan_widening, unreadable
+from dynalake.convert.options import CompactOptions
+from dynalake.convert.read.records import DELETED
 from dynalake.days import SNAPSHOT_DAY, shift_day
 from dynalake.errors import ConflictError, NotReadyError
+from dynalake.lake.schema import TableSchema
 from dynalake.names import TableNames
 
 ROUNDS = 4

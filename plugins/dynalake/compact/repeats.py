@@ -14,13 +14,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dynalake.catalog.schema import Column, TableSchema
-from dynalake.catalog.types import Number
 from dynalake.clients import Clients
-from dynalake.compact.look import MINUTE, Look
+from dynalake.compact.look import Look
 from dynalake.compact.manifest import Manifest, Part
 from dynalake.compact.restore import reader
-from dynalake.compact.write import S3File
+from dynalake.convert.rows.minutes import MINUTE
+from dynalake.convert.rows.write import S3File
+from dynalake.lake.schema import Column, TableSchema
+from dynalake.lake.types import Number
 from dynalake.names import TableNames
 from dynalake.record.change import EVENT_TIME, SEQUENCE_NUMBER
 

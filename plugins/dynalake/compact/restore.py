@@ -17,16 +17,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from dynalake.catalog.arrow import json_text
 from dynalake.catalog.lease import Lease, changing
 from dynalake.catalog.partitions import Partition, change_parameters, read_partition
-from dynalake.catalog.schema import METADATA_TYPES, TableSchema
-from dynalake.catalog.types import List, Map, Mixed, Number, Struct, Type
 from dynalake.clients import Clients
 from dynalake.compact.manifest import read_manifest
 from dynalake.compact.plan import MANIFEST, OBJECTS, RAW_DELETED, list_day
-from dynalake.compact.write import S3File
+from dynalake.convert.rows.write import S3File
 from dynalake.days import SNAPSHOT_DAY
+from dynalake.lake.arrow import json_text
+from dynalake.lake.schema import METADATA_TYPES, TableSchema
+from dynalake.lake.types import List, Map, Mixed, Number, Struct, Type
 from dynalake.names import TableNames
 
 _ROWS = 10_000

@@ -19,10 +19,10 @@ from dynalake.clients import Clients
 from dynalake.compact.convert import check_ledger
 from dynalake.compact.look import are_restored
 from dynalake.compact.manifest import is_complete, read_manifest
-from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import INPUTS, MANIFEST, QUARANTINED, RAW_DELETED, inputs_digest, list_day, list_days
 from dynalake.compact.supersede import delete_keys
-from dynalake.compact.write import count_rows
+from dynalake.convert.options import CompactOptions
+from dynalake.convert.rows.write import count_rows
 from dynalake.days import shift_day
 from dynalake.errors import LedgerError
 from dynalake.names import TableNames

@@ -15,9 +15,9 @@ from datetime import datetime
 
 from dynalake.catalog.lease import changing
 from dynalake.catalog.partitions import list_partitions
-from dynalake.catalog.raw import list_objects
 from dynalake.clients import Clients
-from dynalake.compact.options import CompactOptions
+from dynalake.convert.options import CompactOptions
+from dynalake.convert.read.raw import list_objects
 from dynalake.errors import AccessError
 from dynalake.names import TableNames
 

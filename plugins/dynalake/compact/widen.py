@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from dynalake.catalog.layout import signature
 from dynalake.catalog.partitions import list_partitions
-from dynalake.catalog.schema import TableSchema
 from dynalake.catalog.tables import read_schema
-from dynalake.catalog.types import Null
 from dynalake.catalog.views import Watermark, read_hold
 from dynalake.clients import Clients
 from dynalake.compact.look import plan_outdated
 from dynalake.compact.manifest import ConvertedPartition, Manifest, read_manifest, widen_all
-from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import MANIFEST, PartitionPlan, earliest
+from dynalake.convert.options import CompactOptions
 from dynalake.days import SNAPSHOT_DAY, shift_day
+from dynalake.lake.layout import signature
+from dynalake.lake.schema import TableSchema
+from dynalake.lake.types import Null
 from dynalake.names import TableNames
 
 

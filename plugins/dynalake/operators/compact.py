@@ -13,8 +13,8 @@ from dynalake.operators.session import clients, guarded, lake, parameters, run_i
 
 if TYPE_CHECKING:
     from dynalake.compact.manifest import ConvertedPartition
-    from dynalake.compact.options import CompactOptions
     from dynalake.compact.plan import PartitionPlan
+    from dynalake.convert.options import CompactOptions
     from dynalake.names import Lake
 
 _AGAIN = {
@@ -25,7 +25,7 @@ _AGAIN = {
 
 def compact_options() -> CompactOptions:
     """What the run's parameters say of the conversion."""
-    from dynalake.compact.options import CompactOptions
+    from dynalake.convert.options import CompactOptions
 
     asked = parameters()
     names = ("format", "codec", "part_mb", "sort_by", "max_quarantined")

@@ -9,17 +9,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dynalake.catalog.raw import RawObject
-from dynalake.catalog.schema import TableSchema, merge_observed
 from dynalake.clients import Clients
-from dynalake.compact.blocks import block_bytes, read_blocks
-from dynalake.compact.fit import LENGTH, fit, fits
-from dynalake.compact.look import minutes_of
-from dynalake.compact.options import CompactOptions
-from dynalake.compact.parse import BlockReader, LineNumbers, Rows
-from dynalake.compact.read import Record, RecordParser, Rejected
-from dynalake.compact.scan import PADDING
-from dynalake.compact.write import RowBatches
+from dynalake.convert.options import CompactOptions
+from dynalake.convert.read.blocks import block_bytes, read_blocks
+from dynalake.convert.read.parse import BlockReader, LineNumbers, Rows
+from dynalake.convert.read.raw import RawObject
+from dynalake.convert.read.records import Record, RecordParser, Rejected
+from dynalake.convert.read.scan import PADDING
+from dynalake.convert.rows.fit import LENGTH, fit, fits
+from dynalake.convert.rows.minutes import minutes_of
+from dynalake.convert.rows.write import RowBatches
+from dynalake.lake.schema import TableSchema, merge_observed
 from dynalake.names import TableNames
 from dynalake.record.change import EVENT_TIME, SEQUENCE_NUMBER
 from dynalake.spark.order import identities_of, places_of

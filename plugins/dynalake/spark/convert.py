@@ -11,20 +11,20 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from dynalake.catalog.partitions import Partition
-from dynalake.catalog.raw import RawObject
-from dynalake.catalog.schema import Observed, TableSchema, merge_observed
 from dynalake.catalog.tables import read_schema
 from dynalake.clients import Clients
 from dynalake.compact.convert import check_ledger, find_conversion, version_digest
 from dynalake.compact.look import look_back, origin
 from dynalake.compact.manifest import ConvertedPartition, Manifest, Part, read_manifest, widen_all, write_manifest
-from dynalake.compact.options import CompactOptions
-from dynalake.compact.order import check_order
 from dynalake.compact.plan import inputs_digest, list_day
-from dynalake.compact.read import Rejected, write_rejected
 from dynalake.compact.restore import restore_raw
 from dynalake.compact.supersede import note_version
+from dynalake.convert.options import CompactOptions
+from dynalake.convert.read.raw import RawObject
+from dynalake.convert.read.records import Rejected, write_rejected
+from dynalake.convert.rows.order import check_order
 from dynalake.days import check_day
+from dynalake.lake.schema import Observed, TableSchema, merge_observed
 from dynalake.names import TableNames
 from dynalake.spark.order import choose_bounds, range_of
 from dynalake.spark.summary import Summary

@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dynalake.catalog.schema import METADATA_TYPES, TableSchema
-from dynalake.catalog.types import NULL, Boolean, Number, Text, Type
+from dynalake.lake.schema import METADATA_TYPES, TableSchema
+from dynalake.lake.types import NULL, Boolean, Number, Text, Type
 from dynalake.record.change import SEQUENCE_NUMBER
 
 _pa: Any = pa  # its stubs take types only as literals; here they are data

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from dynalake import errors
 from dynalake.clients import Clients
 from dynalake.compact.manifest import ConvertedPartition
-from dynalake.compact.options import CompactOptions
+from dynalake.convert.options import CompactOptions
 from dynalake.errors import DynalakeError, NotReadyError
 from dynalake.names import TableNames
 

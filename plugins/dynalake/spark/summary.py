@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from dynalake.catalog.types import Type, type_from_json, type_to_json
+from dynalake.lake.types import Type, type_from_json, type_to_json
 
 
 @dataclass

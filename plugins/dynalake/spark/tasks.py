@@ -18,16 +18,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dynalake.catalog.discover import observe_record
-from dynalake.catalog.raw import RawObject
-from dynalake.catalog.schema import TableSchema
 from dynalake.clients import Clients
-from dynalake.compact.look import MINUTE, Look
+from dynalake.compact.look import Look
 from dynalake.compact.manifest import Part
-from dynalake.compact.options import CompactOptions
-from dynalake.compact.read import Record, RecordParser, Rejected, read_records
 from dynalake.compact.repeats import Repeats
-from dynalake.compact.write import count_rows, tables_of, write_parts
+from dynalake.convert.options import CompactOptions
+from dynalake.convert.read.raw import RawObject
+from dynalake.convert.read.records import Record, RecordParser, Rejected, read_records
+from dynalake.convert.rows.minutes import MINUTE
+from dynalake.convert.rows.write import count_rows, tables_of, write_parts
+from dynalake.lake.schema import TableSchema, observe_record
 from dynalake.names import TableNames
 from dynalake.record.change import METADATA, json_key
 from dynalake.spark.order import identity_bytes, place_bytes
@@ -84,7 +84,7 @@ class ReadObjects:
     def _read(self, clients: Clients, objects: list[RawObject]) -> Iterator[pa.RecordBatch]:
         seen = Summary(slow=find_obstacle() if self.compiled else "")
         if self.compiled and not seen.slow:
-            from dynalake.compact.parse import Undecided
+            from dynalake.convert.read.parse import Undecided
             from dynalake.spark.compiled import read_lines
 
             found = read_lines(clients, self.names, objects, self.table, self.options, self.sample_bytes, seen)

@@ -13,12 +13,12 @@ from dynalake.capture.hand_off import find_hand_off
 from dynalake.capture.verify import cannot_read
 from dynalake.catalog.discover import add_attributes
 from dynalake.catalog.partitions import list_partitions, register_days
-from dynalake.catalog.raw import list_objects
 from dynalake.catalog.tables import read_schema
 from dynalake.catalog.views import Watermark, read_watermark
 from dynalake.clients import Clients
-from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import is_closed
+from dynalake.convert.options import CompactOptions
+from dynalake.convert.read.raw import list_objects
 from dynalake.days import SNAPSHOT_DAY, coming_days, end_of_day, shift_day
 from dynalake.names import STAGE_COMPACT, STAGE_DELIVERY, STAGE_FORWARDER, STAGE_MAPPING, TableNames
 from dynalake.settings import TableSettings

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
-from dynalake.catalog.discover import LISTED, observe_record, plan_sample, sample_records
-from dynalake.catalog.layout import glue_type, signature
+from dynalake.catalog.discover import LISTED, plan_sample, sample_records
 from dynalake.catalog.partitions import Partition
-from dynalake.catalog.raw import RawObject, list_objects
-from dynalake.catalog.schema import TableSchema
-from dynalake.catalog.types import MAX_STRUCT_FIELDS, Null, Type, merge, name_fields
 from dynalake.catalog.views import Watermark
 from dynalake.clients import Clients
+from dynalake.convert.read.raw import RawObject, list_objects
 from dynalake.days import SNAPSHOT_DAY, check_day, parse_day, shift_day
 from dynalake.errors import SettingsError
+from dynalake.lake.layout import glue_type, signature
+from dynalake.lake.schema import TableSchema, observe_record
+from dynalake.lake.types import MAX_STRUCT_FIELDS, Null, Type, merge, name_fields
 from dynalake.names import TableNames
 from dynalake.record.change import EVENT_TIME, OPERATION
 from dynalake.watch.readings import Day, Misfit

@@ -21,8 +21,8 @@ from hashlib import sha256
 from typing import Any
 
 from dynalake.catalog.discover import sample_records
-from dynalake.catalog.raw import BadLine, RawObject, parse_line
 from dynalake.clients import Clients
+from dynalake.convert.read.raw import BadLine, RawObject, parse_line
 from dynalake.names import TableNames
 from dynalake.record.change import EVENT_TIME, METADATA, OPERATION, SEQUENCE_NUMBER, encode_change, json_key
 from dynalake.record.key import ItemKey

@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 
 from dynalake.catalog.discover import plan_sample
-from dynalake.catalog.raw import BadLine, BrokenObject, RawObject, parse_line, stream_lines
+from dynalake.convert.read.raw import BadLine, BrokenObject, RawObject, parse_line, stream_lines
 
 LINES = [b'{"a":%d}' % i for i in range(50_000)]
 TEXT = b"\n".join(LINES) + b"\n"

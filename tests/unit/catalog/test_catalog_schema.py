@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from hypothesis import given
 
-from dynalake.catalog.schema import METADATA_TYPES, TableSchema, merge_observed
 from dynalake.catalog.tables import json_table, parquet_table
-from dynalake.catalog.types import MIXED, NULL, Number, observe
+from dynalake.lake.schema import METADATA_TYPES, TableSchema, merge_observed
+from dynalake.lake.types import MIXED, NULL, Number, observe
 from dynalake.names import Lake
 from dynalake.record.key import ItemKey, KeyAttribute
 from tests.unit.record.strategies import ITEMS

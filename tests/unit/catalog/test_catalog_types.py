@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynalake.catalog.layout import files_still_readable, glue_type, narrow, signature, trino_type, written
-from dynalake.catalog.types import (
+from dynalake.lake.layout import files_still_readable, glue_type, narrow, signature, trino_type, written
+from dynalake.lake.types import (
     BOOLEAN,
     MIXED,
     NULL,

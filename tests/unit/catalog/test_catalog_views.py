@@ -8,10 +8,10 @@ import json
 import duckdb
 import pytest
 
-from dynalake.catalog.schema import TableSchema
-from dynalake.catalog.types import observe
 from dynalake.catalog.views import ViewState, Watermark, changes_columns, changes_sql, current_sql, view_input
 from dynalake.errors import CatalogError
+from dynalake.lake.schema import TableSchema
+from dynalake.lake.types import observe
 from dynalake.names import Lake
 from dynalake.record.key import ItemKey, KeyAttribute
 

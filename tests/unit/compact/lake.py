@@ -16,10 +16,10 @@ from dynalake.catalog.partitions import list_partitions
 from dynalake.clients import Clients
 from dynalake.compact.convert import compact_day
 from dynalake.compact.manifest import ConvertedPartition
-from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import PartitionPlan, plan_table
 from dynalake.compact.publish import Published, publish_table
 from dynalake.compact.widen import plan_reconversions
+from dynalake.convert.options import CompactOptions
 from dynalake.days import SNAPSHOT_DAY
 from dynalake.names import TableNames
 from dynalake.record.change import encode_change

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynalake.catalog.raw import RawObject
-from dynalake.catalog.schema import TableSchema
-from dynalake.catalog.types import TEXT
 from dynalake.clients import Clients
-from dynalake.compact import blocks, compiled, parse, scan
-from dynalake.compact.blocks import Block, read_blocks
-from dynalake.compact.read import Record, RecordParser
+from dynalake.convert.read import blocks, compiled, parse, scan
+from dynalake.convert.read.blocks import Block, read_blocks
+from dynalake.convert.read.raw import RawObject
+from dynalake.convert.read.records import Record, RecordParser
+from dynalake.lake.schema import TableSchema
+from dynalake.lake.types import TEXT
 from tests.unit.compact.lake import KEY
 from tests.unit.compact.test_compact_compiled import NAMES, OPTIONS, Bodies, change, find
 

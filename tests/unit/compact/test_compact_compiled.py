@@ -20,19 +20,19 @@ from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from dynalake.catalog.discover import observe_record
-from dynalake.catalog.raw import RawObject, parse_line
-from dynalake.catalog.schema import TableSchema
-from dynalake.catalog.types import Type
 from dynalake.clients import Clients
-from dynalake.compact import blocks, columns, parse, runs, scan
-from dynalake.compact.compiled import UNDECIDED, read_compiled
 from dynalake.compact.convert import compact_day
-from dynalake.compact.exact import read_exactly
-from dynalake.compact.options import CompactOptions
-from dynalake.compact.order import reorder
-from dynalake.compact.read import Rejected
-from dynalake.compact.write import group_tables
+from dynalake.convert.options import CompactOptions
+from dynalake.convert.read import blocks, columns, parse, scan
+from dynalake.convert.read.compiled import UNDECIDED, read_compiled
+from dynalake.convert.read.exact import read_exactly
+from dynalake.convert.read.raw import RawObject, parse_line
+from dynalake.convert.read.records import Rejected
+from dynalake.convert.rows import runs
+from dynalake.convert.rows.order import reorder
+from dynalake.convert.rows.write import group_tables
+from dynalake.lake.schema import TableSchema, observe_record
+from dynalake.lake.types import Type
 from dynalake.names import Lake
 from dynalake.record.change import encode_change
 from infra.local.demo.receipts import generate_receipts

@@ -20,10 +20,10 @@ from dynalake.catalog.views import Watermark, read_hold, read_watermark
 from dynalake.clients import Clients
 from dynalake.compact.convert import compact_day
 from dynalake.compact.manifest import ConvertedPartition, read_manifest
-from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import plan_table
 from dynalake.compact.publish import publish_table
 from dynalake.compact.supersede import delete_superseded
+from dynalake.convert.options import CompactOptions
 from dynalake.days import SNAPSHOT_DAY
 from dynalake.errors import CatalogError, ConflictError, NameTakenError, QuarantineError
 from dynalake.names import Lake

@@ -13,17 +13,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dynalake.catalog.partitions import list_partitions
-from dynalake.catalog.raw import parse_line
-from dynalake.catalog.schema import TableSchema
-from dynalake.catalog.types import observe
 from dynalake.compact import repeats
-from dynalake.compact.compiled import read_compiled
 from dynalake.compact.convert import compact_day
-from dynalake.compact.exact import read_exactly
-from dynalake.compact.options import CompactOptions
-from dynalake.compact.order import check_order
 from dynalake.compact.plan import WRITTEN, plan_table
+from dynalake.convert.options import CompactOptions
+from dynalake.convert.read.compiled import read_compiled
+from dynalake.convert.read.exact import read_exactly
+from dynalake.convert.read.raw import parse_line
+from dynalake.convert.rows.order import check_order
 from dynalake.errors import SettingsError
+from dynalake.lake.schema import TableSchema
+from dynalake.lake.types import observe
 from dynalake.record.change import encode_change
 from dynalake.spark.order import identity_bytes, place_bytes
 from tests.unit.compact.lake import KEY, TestLake, noon
@@ -195,7 +195,7 @@ def test_what_came_again_is_found_in_a_day_of_another_order(
 ) -> None:
     """By the ranges of keys that its row groups have, which overlap then."""
     monkeypatch.setattr(repeats, "HELD", held)
-    monkeypatch.setattr("dynalake.compact.write._MB", 1 << 10)
+    monkeypatch.setattr("dynalake.convert.rows.write._MB", 1 << 10)
     lake.options = CompactOptions(sort_by=("x",), part_mb=4, row_group_mb=1)
     images = [{"id": {"S": f"{n:03d}"}, "n": {"N": "1"}, "x": {"N": str(n * 37 % 100)}} for n in range(100)]
     lines = lake.lines(images, made=round(noon(DAY).timestamp() * 1000))

@@ -8,12 +8,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from dynalake.catalog.partitions import Partition
-from dynalake.catalog.raw import RawObject
-from dynalake.catalog.schema import TableSchema
-from dynalake.catalog.types import observe
 from dynalake.catalog.views import Watermark
 from dynalake.compact.manifest import ConvertedPartition
-from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import (
     INPUTS,
     OBJECTS,
@@ -30,8 +26,12 @@ from dynalake.compact.plan import (
 from dynalake.compact.publish import plan_stale
 from dynalake.compact.supersede import Note, plan_superseded
 from dynalake.compact.widen import plan_hold, plan_reconversion
+from dynalake.convert.options import CompactOptions
+from dynalake.convert.read.raw import RawObject
 from dynalake.days import shift_day
 from dynalake.errors import SettingsError
+from dynalake.lake.schema import TableSchema
+from dynalake.lake.types import observe
 from tests.unit.compact.lake import KEY, noon
 
 NOW = noon("20240104")

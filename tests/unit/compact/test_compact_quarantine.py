@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from dynalake.catalog.raw import RawObject
 from dynalake.clients import Clients
 from dynalake.compact.convert import compact_day
-from dynalake.compact.exact import read_exactly
 from dynalake.compact.manifest import read_manifest
-from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import list_day
+from dynalake.convert.options import CompactOptions
+from dynalake.convert.read.exact import read_exactly
+from dynalake.convert.read.raw import RawObject
 from dynalake.errors import LedgerError, QuarantineError
 from tests.unit.compact.lake import TestLake
 from tests.unit.compact.test_compact_flow import DAY, NEXT, A, rows

@@ -17,10 +17,10 @@ from dynalake.catalog.views import Watermark, read_hold
 from dynalake.compact import look, repeats
 from dynalake.compact.look import plan_look, plan_outdated, plan_together
 from dynalake.compact.manifest import read_manifest
-from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import MANIFEST
 from dynalake.compact.publish import finish_table, publish_table
 from dynalake.compact.retain import delete_raw
+from dynalake.convert.options import CompactOptions
 from dynalake.days import made_before, shift_day
 from dynalake.names import Lake
 from dynalake.record.key import ItemKey, KeyAttribute

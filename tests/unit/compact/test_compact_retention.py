@@ -12,14 +12,14 @@ import pyarrow as pa
 import pytest
 
 from dynalake.catalog.partitions import Partition, list_partitions, point_snapshot
-from dynalake.catalog.raw import parse_line
 from dynalake.catalog.tables import read_schema
 from dynalake.catalog.views import Watermark
-from dynalake.compact import read
-from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import QUARANTINED
 from dynalake.compact.publish import publish_table
 from dynalake.compact.retain import delete_raw, plan_retention
+from dynalake.convert.options import CompactOptions
+from dynalake.convert.read import records as read
+from dynalake.convert.read.raw import parse_line
 from dynalake.days import SNAPSHOT_DAY, shift_day
 from dynalake.errors import LedgerError
 from tests.aws.test_compact_athena import CONTAINERS, SCALARS

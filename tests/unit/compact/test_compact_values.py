@@ -11,12 +11,11 @@ import pyarrow.parquet as pq
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dynalake.catalog.discover import observe_record
-from dynalake.catalog.schema import TableSchema, merge_observed
-from dynalake.catalog.types import Type
-from dynalake.compact.options import CompactOptions
-from dynalake.compact.read import RecordParser
-from dynalake.compact.write import tables_of, write_parts
+from dynalake.convert.options import CompactOptions
+from dynalake.convert.read.records import RecordParser
+from dynalake.convert.rows.write import tables_of, write_parts
+from dynalake.lake.schema import TableSchema, merge_observed, observe_record
+from dynalake.lake.types import Type
 from dynalake.record.change import encode_change
 from tests.unit.catalog.recover import plain, recover
 from tests.unit.compact.lake import KEY

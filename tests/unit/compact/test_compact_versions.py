@@ -12,10 +12,10 @@ from dynalake.catalog.partitions import list_partitions
 from dynalake.catalog.views import read_watermark
 from dynalake.clients import Clients
 from dynalake.compact.manifest import ConvertedPartition
-from dynalake.compact.options import CompactOptions
 from dynalake.compact.plan import plan_table
 from dynalake.compact.publish import finish_table, publish_table
 from dynalake.compact.supersede import delete_superseded, list_notes
+from dynalake.convert.options import CompactOptions
 from dynalake.errors import AccessError, NotReadyError
 from tests.unit.compact.lake import TestLake, noon
 from tests.unit.compact.test_compact_flow import DAY, NEXT, A, B, rows

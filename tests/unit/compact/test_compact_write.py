@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dynalake.catalog.arrow import arrow_schema
-from dynalake.catalog.schema import TableSchema
-from dynalake.catalog.types import TEXT, Number
-from dynalake.compact import write
-from dynalake.compact.fit import LENGTH
-from dynalake.compact.options import CompactOptions
+from dynalake.convert.options import CompactOptions
+from dynalake.convert.rows import write
+from dynalake.convert.rows.fit import LENGTH
+from dynalake.lake.arrow import arrow_schema
+from dynalake.lake.schema import TableSchema
+from dynalake.lake.types import TEXT, Number
 from dynalake.record.key import ItemKey, KeyAttribute
 
 ROWS = 200_000

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from dynalake.catalog.schema import TableSchema, merge_observed
-from dynalake.catalog.types import List, Map, Mixed, Null, Number, Struct, Type, observe
+from dynalake.lake.schema import TableSchema, merge_observed
+from dynalake.lake.types import List, Map, Mixed, Null, Number, Struct, Type, observe
 from dynalake.names import Lake
 from dynalake.record.attribute import encode_value
 from dynalake.record.key import ItemKey, KeyAttribute

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynalake.catalog.raw import RawObject
+from dynalake.convert.read.raw import RawObject
 from dynalake.spark.convert import plan_tasks
 from dynalake.spark.order import choose_bounds, identity_bytes, range_of
 from tests.unit.record.strategies import TEXT, numbers

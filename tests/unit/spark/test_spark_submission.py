@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from dynalake.clients import Clients
 from dynalake.compact.manifest import ConvertedPartition
-from dynalake.compact.options import CompactOptions
+from dynalake.convert.options import CompactOptions
 from dynalake.errors import NotReadyError, QuarantineError, SettingsError
 from dynalake.names import Lake, TableNames
 from dynalake.spark.glue import choose_engine, find_request, find_run, start_conversion

@@ -17,14 +17,14 @@ from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dynalake.catalog.schema import TableSchema
 from dynalake.clients import Clients
-from dynalake.compact import blocks
 from dynalake.compact.look import Look
-from dynalake.compact.options import CompactOptions
-from dynalake.compact.order import check_order
-from dynalake.compact.read import Record, RecordParser
+from dynalake.convert.options import CompactOptions
+from dynalake.convert.read import blocks
+from dynalake.convert.read.records import Record, RecordParser
+from dynalake.convert.rows.order import check_order
 from dynalake.errors import SettingsError
+from dynalake.lake.schema import TableSchema
 from dynalake.names import Lake
 from dynalake.record.change import encode_change
 from dynalake.record.key import ItemKey, KeyAttribute
@@ -209,7 +209,7 @@ def test_lines_whose_types_are_known_are_not_read_by_python(monkeypatch: pytest.
             parsed.append(line)
             return super().__call__(line)
 
-    monkeypatch.setattr("dynalake.compact.parse.RecordParser", Counting)
+    monkeypatch.setattr("dynalake.convert.read.parse.RecordParser", Counting)
     nothing = {"nothing": {"NULL": True}, "map": {"M": {"x": {"N": "1"}, "y": {"NULL": True}}}}
     items = [{**item, **nothing} for item in generate_receipts(300)]
     lines = [encode_change(item, operation="INSERT", sequence_number="1", event_time=n) for n, item in enumerate(items)]

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dynalake.catalog.partitions import Partition
-from dynalake.catalog.raw import RawObject
-from dynalake.catalog.schema import TableSchema
-from dynalake.catalog.types import Type, observe
 from dynalake.catalog.views import Watermark
+from dynalake.convert.read.raw import RawObject
+from dynalake.lake.schema import TableSchema
+from dynalake.lake.types import Type, observe
 from dynalake.names import Lake
 from dynalake.record.key import ItemKey, KeyAttribute
 from dynalake.watch.gather import plan_landing, plan_lost, plan_waiting

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynalake.catalog.raw import parse_line
 from dynalake.clients import Clients
+from dynalake.convert.read.raw import parse_line
 from dynalake.names import Lake
 from dynalake.record.change import encode_change
 from dynalake.record.key import ItemKey, KeyAttribute

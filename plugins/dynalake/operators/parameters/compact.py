@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airflow.sdk import Param
 
-from dynalake.compact.options import CODECS, FORMATS, CompactOptions
+from dynalake.convert.options import CODECS, FORMATS, CompactOptions
 from dynalake.operators.parameters.which import RUN, tables_parameter, where_parameters
 
 FILES = "Files"

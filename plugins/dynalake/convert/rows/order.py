@@ -16,11 +16,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dynalake.catalog.schema import TableSchema
-from dynalake.catalog.types import Boolean, Mixed, Null, Number, Text, Type
-from dynalake.compact.options import CompactOptions
-from dynalake.compact.runs import Runs
+from dynalake.convert.options import CompactOptions
+from dynalake.convert.rows.runs import Runs
 from dynalake.errors import SettingsError
+from dynalake.lake.schema import TableSchema
+from dynalake.lake.types import Boolean, Mixed, Null, Number, Text, Type
 from dynalake.record.change import METADATA
 
 _pa: Any = pa  # its stubs take types only as literals; here they are data

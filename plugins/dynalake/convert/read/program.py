@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dynalake.catalog.types import Boolean, Field, List, Map, Mixed, Null, Number, Struct, Text, Type
-from dynalake.compact import scan
+from dynalake.convert.read import scan
+from dynalake.lake.types import Boolean, Field, List, Map, Mixed, Null, Number, Struct, Text, Type
 from dynalake.record.change import EXPIRED, SEQUENCE_NUMBER
 
 _KINDS: dict[type[Type], int] = {

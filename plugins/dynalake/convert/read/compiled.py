@@ -18,16 +18,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from dynalake.catalog.raw import RawObject
-from dynalake.catalog.schema import TableSchema, merge_observed
-from dynalake.catalog.types import Number, Type
 from dynalake.clients import Clients
-from dynalake.compact.blocks import Block, read_blocks
-from dynalake.compact.look import minutes_of
-from dynalake.compact.options import CompactOptions
-from dynalake.compact.parse import BlockReader, LineNumbers, ParsedBlock, Undecided
-from dynalake.compact.read import Rejected
-from dynalake.compact.runs import Ambiguous, Runs, Unfit
+from dynalake.convert.options import CompactOptions
+from dynalake.convert.read.blocks import Block, read_blocks
+from dynalake.convert.read.parse import BlockReader, LineNumbers, ParsedBlock, Undecided
+from dynalake.convert.read.raw import RawObject
+from dynalake.convert.read.records import Rejected
+from dynalake.convert.rows.minutes import minutes_of
+from dynalake.convert.rows.runs import Ambiguous, Runs, Unfit
+from dynalake.lake.schema import TableSchema, merge_observed
+from dynalake.lake.types import Number, Type
 from dynalake.names import TableNames
 
 _pa: Any = pa  # its stubs take types only as literals; here they are data

@@ -9,10 +9,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from dynalake.catalog.raw import BrokenObject, RawObject, stream_text
 from dynalake.clients import Clients
-from dynalake.compact.read import DELETED, open_object
-from dynalake.compact.scan import PADDING
+from dynalake.convert.read.raw import BrokenObject, RawObject, stream_text
+from dynalake.convert.read.records import DELETED, open_object
+from dynalake.convert.read.scan import PADDING
 from dynalake.names import TableNames
 
 BLOCK = 3 << 20

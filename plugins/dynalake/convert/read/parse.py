@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dynalake.catalog.discover import observe_record
-from dynalake.catalog.raw import BadLine, RawObject
-from dynalake.catalog.schema import TableSchema, merge_observed
-from dynalake.catalog.types import Type
-from dynalake.compact.blocks import Block
-from dynalake.compact.columns import ColumnReader
-from dynalake.compact.read import DELETED, Record, RecordParser, Rejected
-from dynalake.compact.write import RowBatches
+from dynalake.convert.read.blocks import Block
+from dynalake.convert.read.columns import ColumnReader
+from dynalake.convert.read.raw import BadLine, RawObject
+from dynalake.convert.read.records import DELETED, Record, RecordParser, Rejected
+from dynalake.convert.rows.write import RowBatches
+from dynalake.lake.schema import TableSchema, merge_observed, observe_record
+from dynalake.lake.types import Type
 
 _pa: Any = pa  # its stubs take types only as literals; here they are data
 

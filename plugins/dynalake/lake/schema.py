@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TypeAlias
 
-from dynalake.catalog.layout import files_still_readable, glue_type, narrow, signature, written
-from dynalake.catalog.types import (
+from dynalake.lake.layout import files_still_readable, glue_type, narrow, signature, written
+from dynalake.lake.types import (
     MAX_STRUCT_FIELDS,
     MIXED,
     TEXT,
@@ -25,10 +25,11 @@ from dynalake.catalog.types import (
     give_names,
     merge,
     name_fields,
+    observe,
     type_from_json,
     type_to_json,
 )
-from dynalake.record.change import EVENT_TIME, EXPIRED, METADATA, OPERATION, SEQUENCE_NUMBER, json_key
+from dynalake.record.change import EVENT_TIME, EXPIRED, METADATA, OPERATION, SEQUENCE_NUMBER, attribute_name, json_key
 from dynalake.record.key import ItemKey
 
 DAY = "dt"
@@ -179,6 +180,19 @@ def merge_observed(parts: Iterable[Observed], max_struct_fields: int = MAX_STRUC
             known = merged.get(attribute)
             merged[attribute] = seen if known is None else merge(known, seen, max_struct_fields)
     return merged
+
+
+def observe_record(seen: dict[str, Type], record: dict[str, object], max_struct_fields: int) -> None:
+    """Widen `seen` by the attributes of one change record; a canary has none."""
+    if record.get(OPERATION) == "CANARY":
+        return
+    for key, value in record.items():
+        if key in METADATA:
+            continue
+        attribute = attribute_name(key)
+        known = seen.get(attribute)
+        now = observe(value, max_struct_fields)
+        seen[attribute] = now if known is None else merge(known, now, max_struct_fields)
 
 
 def _fit(of: Type) -> Type:

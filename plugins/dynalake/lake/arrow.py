@@ -10,8 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from dynalake.catalog.schema import DAY, METADATA_TYPES, TableSchema
-from dynalake.catalog.types import Boolean, List, Map, Mixed, Number, Struct, Type
+from dynalake.lake.schema import DAY, METADATA_TYPES, TableSchema
+from dynalake.lake.types import Boolean, List, Map, Mixed, Number, Struct, Type
 
 
 @lru_cache(1 << 12)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from dynalake.compact.read import Record, RecordParser
+from dynalake.convert.read.records import Record, RecordParser
 
 PARSED = 12
 """Bytes of memory per byte of JSON, for a parsed record and its line: measured on nested items, rounded up."""

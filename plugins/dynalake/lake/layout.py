@@ -5,7 +5,7 @@ Type strings: https://docs.aws.amazon.com/athena/latest/ug/data-types.html
 
 from __future__ import annotations
 
-from dynalake.catalog.types import (
+from dynalake.lake.types import (
     Boolean,
     Field,
     List,

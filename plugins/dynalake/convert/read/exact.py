@@ -8,16 +8,15 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from dynalake.catalog.discover import observe_record
-from dynalake.catalog.raw import RawObject
-from dynalake.catalog.schema import TableSchema
-from dynalake.catalog.types import Type
 from dynalake.clients import Clients
-from dynalake.compact.look import MINUTE
-from dynalake.compact.options import CompactOptions
-from dynalake.compact.read import Record, RecordParser, Rejected, read_records
-from dynalake.compact.sort import Sorter, deduplicate
-from dynalake.compact.write import tables_of
+from dynalake.convert.options import CompactOptions
+from dynalake.convert.read.raw import RawObject
+from dynalake.convert.read.records import Record, RecordParser, Rejected, read_records
+from dynalake.convert.rows.minutes import MINUTE
+from dynalake.convert.rows.sort import Sorter, deduplicate
+from dynalake.convert.rows.write import tables_of
+from dynalake.lake.schema import TableSchema, observe_record
+from dynalake.lake.types import Type
 from dynalake.names import TableNames
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from dynalake.catalog.raw import BadLine, BrokenObject, RawObject, parse_line, stream_lines
 from dynalake.clients import Clients
+from dynalake.convert.read.raw import BadLine, BrokenObject, RawObject, parse_line, stream_lines
 from dynalake.errors import ConflictError, QuarantineError
 from dynalake.names import STAGE_COMPACT, TableNames
 from dynalake.record.change import (

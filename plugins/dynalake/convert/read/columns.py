@@ -11,10 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dynalake.catalog.arrow import arrow_type, converter, json_text, number_text
-from dynalake.catalog.raw import decode
-from dynalake.catalog.schema import METADATA_TYPES, TableSchema
-from dynalake.catalog.types import (
+from dynalake.convert.read import scan
+from dynalake.convert.read.program import below_node, make_program, number_nodes, words_of
+from dynalake.convert.read.raw import decode
+from dynalake.convert.rows.fit import LENGTH
+from dynalake.lake.arrow import arrow_type, converter, json_text, number_text
+from dynalake.lake.schema import METADATA_TYPES, TableSchema
+from dynalake.lake.types import (
     BOOLEAN,
     MIXED,
     NULL,
@@ -28,9 +31,6 @@ from dynalake.catalog.types import (
     merge_all,
     observe,
 )
-from dynalake.compact import scan
-from dynalake.compact.fit import LENGTH
-from dynalake.compact.program import below_node, make_program, number_nodes, words_of
 from dynalake.record.change import EVENT_TIME, EXPIRED, METADATA, OPERATION, OPERATIONS, SEQUENCE_NUMBER, attribute_name
 
 _pa: Any = pa  # its stubs take types only as literals; here they are data

@@ -18,8 +18,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dynalake.catalog.schema import TableSchema
-from dynalake.compact.fit import fit, fits
+from dynalake.convert.rows.fit import fit, fits
+from dynalake.lake.schema import TableSchema
 from dynalake.record.change import EVENT_TIME, SEQUENCE_NUMBER
 
 _pa: Any = pa  # its stubs take types only as literals; here they are data

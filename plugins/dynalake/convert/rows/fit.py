@@ -6,10 +6,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from dynalake.catalog.arrow import arrow_type
-from dynalake.catalog.layout import signature
-from dynalake.catalog.schema import METADATA_TYPES, TableSchema
-from dynalake.catalog.types import List, Null, Number, Struct, Type
+from dynalake.lake.arrow import arrow_type
+from dynalake.lake.layout import signature
+from dynalake.lake.schema import METADATA_TYPES, TableSchema
+from dynalake.lake.types import List, Null, Number, Struct, Type
 
 _pa: Any = pa  # its stubs take types only as literals; here they are data
 

@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dynalake.catalog.arrow import arrow_schema, converter
-from dynalake.catalog.schema import METADATA_TYPES, TableSchema
 from dynalake.clients import Clients
-from dynalake.compact.fit import LENGTH
-from dynalake.compact.options import CompactOptions
-from dynalake.compact.read import Record
+from dynalake.convert.options import CompactOptions
+from dynalake.convert.read.records import Record
+from dynalake.convert.rows.fit import LENGTH
+from dynalake.lake.arrow import arrow_schema, converter
+from dynalake.lake.schema import METADATA_TYPES, TableSchema
 from dynalake.record.change import EVENT_TIME, SEQUENCE_NUMBER
 
 _MB = 1 << 20

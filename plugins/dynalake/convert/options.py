@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from dynalake.catalog.types import MAX_STRUCT_FIELDS
 from dynalake.errors import SettingsError
+from dynalake.lake.types import MAX_STRUCT_FIELDS
 
 CONVERSION = 2
 """Goes up when the same input gives other rows or types: every partition is then converted anew."""

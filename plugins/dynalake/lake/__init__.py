@@ -1,0 +1,1 @@
+"""What readers see: the types of a table's attributes, its schema, and how both lie in files and catalogs."""
