@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from dynalake.clients import Clients
 from dynalake.names import TableNames
-from dynalake.record.attribute import TYPES
+from dynalake.record.attribute import ATTRIBUTE_TYPES
 from dynalake.record.change import METADATA, attribute_name
 from dynalake.settings import TableSettings
 from tests.aws.capture_steps import LARGEST, make_table, set_up, wait_for_changes
@@ -191,7 +191,7 @@ def test_nothing_of_what_dynamodb_allows_is_left_out(written: Written) -> None:
     assert len(written.refused) <= GENERATED // 20, written.refused
     assert not [item["id"]["S"] for item in written.refused if not item["id"]["S"][0].isdigit()]
     seen = {part for item in written.stored.values() for value in item.values() for part in parts(value)}
-    assert {kind for kind, _ in seen} == set(TYPES)
+    assert {kind for kind, _ in seen} == set(ATTRIBUTE_TYPES)
     assert max(level for _, level in seen) == LEVELS
 
 

@@ -26,8 +26,9 @@ from dynalake.convert.rows.write import S3File
 from dynalake.days import SNAPSHOT_DAY
 from dynalake.lake.arrow import json_text
 from dynalake.lake.schema import METADATA_TYPES, TableSchema
-from dynalake.lake.types import List, Map, Mixed, Number, Struct, Type
+from dynalake.lake.types import MIXED, List, Map, Mixed, Number, Struct, Type
 from dynalake.names import TableNames
+from dynalake.record.change import TYPES
 
 _ROWS = 10_000
 
@@ -81,7 +82,8 @@ def _is_deleted(clients: Clients, names: TableNames, shown: Partition | None) ->
 
 def to_lines(batch: pa.Table, schema: TableSchema) -> Iterator[bytes]:
     """The change record of each row, as a line of JSON."""
-    columns = [(name, name, kind) for name, kind in METADATA_TYPES.items()]
+    # The text of `__types` is that of an object.
+    columns = [(name, name, MIXED if name == TYPES else kind) for name, kind in METADATA_TYPES.items()]
     columns += [(c.name, c.key, c.type) for c in schema.columns]
     there = set(batch.column_names)
     readers = [(name, key, reader(kind)) for name, key, kind in columns if name in there]

@@ -29,7 +29,16 @@ from dynalake.lake.types import (
     type_from_json,
     type_to_json,
 )
-from dynalake.record.change import EVENT_TIME, EXPIRED, METADATA, OPERATION, SEQUENCE_NUMBER, attribute_name, json_key
+from dynalake.record.change import (
+    EVENT_TIME,
+    EXPIRED,
+    METADATA,
+    OPERATION,
+    SEQUENCE_NUMBER,
+    TYPES,
+    attribute_name,
+    json_key,
+)
 from dynalake.record.key import ItemKey
 
 DAY = "dt"
@@ -41,6 +50,7 @@ METADATA_TYPES: dict[str, Type] = {
     SEQUENCE_NUMBER: TEXT,
     EVENT_TIME: Number(13, 0, 13, True),
     EXPIRED: Boolean(),
+    TYPES: TEXT,
 }
 # The views need names of their own beside the columns.
 RESERVED = (*METADATA, DAY, "__rank", "__misfit", "__misfit1", "__raw")

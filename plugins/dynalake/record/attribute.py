@@ -19,7 +19,9 @@ from typing import Any, TypeAlias
 
 from dynalake.errors import RecordError
 
-TYPES = ("S", "N", "B", "BOOL", "NULL", "L", "M", "SS", "NS", "BS")
+ATTRIBUTE_TYPES = ("S", "N", "B", "BOOL", "NULL", "L", "M", "SS", "NS", "BS")
+AMBIGUOUS_TYPES = ("B", "SS", "NS", "BS")
+"""Those whose JSON text is also that of a string (B) or of a list (the sets)."""
 
 # https://www.rfc-editor.org/rfc/rfc8259#section-6: what DynamoDB returns for a number is a JSON number.
 # Possessive (`++`): nothing is tried twice, which is a quarter of the time of matching.
@@ -303,10 +305,10 @@ def _sequence(content: Any) -> list[Any] | tuple[Any, ...] | set[Any] | frozense
 
 
 def _no_value(value: Any) -> RecordError:
-    what, content, allowed = "An attribute value", value, f"an object with one of the keys {', '.join(TYPES)}"
+    what, content, allowed = "An attribute value", value, f"an object with one of the keys {', '.join(ATTRIBUTE_TYPES)}"
     if isinstance(value, Mapping) and len(value) == 1:
         ((kind, inner),) = value.items()
-        if kind in TYPES:
+        if kind in ATTRIBUTE_TYPES:
             (what, allowed), content = _ALLOWED[kind], inner
     try:
         shown = repr(content)

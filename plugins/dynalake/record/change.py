@@ -21,7 +21,19 @@ EVENT_TIME = "__event_time"
 EXPIRED = "__expired"
 """`true` where DynamoDB's TTL removed the item; else the field is absent."""
 
-METADATA = (OPERATION, SEQUENCE_NUMBER, EVENT_TIME, EXPIRED)
+TYPES = "__types"
+"""An object from each path in the item whose value is of one of the `AMBIGUOUS_TYPES` to that type; absent without any.
+
+A path is a JSON Pointer (https://www.rfc-editor.org/rfc/rfc6901) over the item's own attribute names: `/meta/tags`.
+"""
+
+METADATA = (OPERATION, SEQUENCE_NUMBER, EVENT_TIME, EXPIRED, TYPES)
+
+OTHER = "__other"
+"""No field of a record, but a column of the lake's tables: an attribute of this name is kept under another key."""
+
+RESERVED_KEYS = (*METADATA, OTHER)
+"""Keys of a record that are never an attribute's."""
 
 OPERATIONS = ("INSERT", "MODIFY", "REMOVE", "SNAPSHOT", "CANARY")
 
@@ -36,7 +48,7 @@ SNAPSHOT_SEQUENCE = "0" * SEQUENCE_DIGITS
 is_sequence_number = re.compile(rf"[0-9]{{{SEQUENCE_DIGITS}}}(?:\.[0-9]{{{_MICROS_DIGITS}}})?+").fullmatch
 """Whether a text is what stands in `SEQUENCE_NUMBER`; with a point where `sequence_after` made it."""
 
-_collides = re.compile("_*(?:" + "|".join(METADATA) + ")").fullmatch
+_collides = re.compile("_*(?:" + "|".join(RESERVED_KEYS) + ")").fullmatch
 
 
 def pad_sequence_number(text: str) -> str:
@@ -63,8 +75,9 @@ def sequence_after(number: str, micros: int) -> str:
 def json_key(attribute: str) -> str:
     """The key under which the item's attribute stands in a change record.
 
-    It is the attribute's own name, except where that is a metadata field's name or one with further underscores in
-    front: those get one more underscore, so that no attribute is ever overwritten and each can be told apart.
+    It is the attribute's own name, except where that is a reserved name (a metadata field's, or `OTHER`) or one with
+    further underscores in front: those get one more underscore, so that no attribute is ever overwritten and each can
+    be told apart.
     """
     return f"_{attribute}" if _collides(attribute) else attribute
 
@@ -72,9 +85,9 @@ def json_key(attribute: str) -> str:
 def attribute_name(key: str) -> str:
     """The attribute behind a change record's key: the reverse of `json_key`.
 
-    A metadata field's own name is no attribute and is returned as it is.
+    A reserved name is no attribute and is returned as it is.
     """
-    return key[1:] if _collides(key) and key not in METADATA else key
+    return key[1:] if _collides(key) and key not in RESERVED_KEYS else key
 
 
 def encode_change(

@@ -263,3 +263,59 @@ def test_two_records_of_one_number_are_the_exact_readers() -> None:
 def test_too_many_lines_that_are_none_are_the_exact_readers() -> None:
     assert not check([b"x\n" * 3], CompactOptions(max_quarantined=2))
     assert check([b"x\n" * 2], CompactOptions(max_quarantined=2))
+
+
+PATHS = [
+    '{}', '{"/a":"B"}', '{"/a":"SS","/b":"NS"}', '{"/l/9":"BS","/l/10":"BS"}',
+    '{"/é \U0001f600":"B","/a~1b":"B","/":"SS"}',
+    '{"/a</b":"B"}', '{"/a\\"b":"B"}', '{ "/a" : "B" }', '{"/\\u00e9":"B"}',
+]  # fmt: skip
+NO_PATHS = [
+    'null', 'true', '1', '""', '"B"', '[]', '["B"]', '{"/a":"S"}', '{"/a":"b"}', '{"/a":null}', '{"/a":["B"]}',
+    '{"/a":{"B":1}}', '{"/a":"B","/a":"B"}', '{"/b":"B","/a":"B","/b":"B"}', '{"/a":"B","/b":1}', '{"/\\ud83c":"B"}',
+]  # fmt: skip
+
+
+def with_types(line: str, types: str) -> str:
+    return line.replace(',"id":', f',"__types":{types},"id":', 1)
+
+
+def test_the_types_that_json_cannot_show_are_read_as_their_text() -> None:
+    """As compact JSON in the order of the line; whatever is not an object of texts to the four types is quarantined."""
+    lines = [with_types(change({}, n, n), types) for n, types in enumerate([*PATHS, *NO_PATHS])]
+    lines.append(change({}, 99, 99))
+    body = "\n".join(lines).encode()
+    found = find(read_exactly, [body], TableSchema.of_key(KEY), OPTIONS)
+    assert [entry["line"] for entry in found.rejected] == [len(PATHS) + n + 1 for n in range(len(NO_PATHS))]
+    reasons = [str(entry["reason"]) for entry in found.rejected]
+    assert {reason.split(" ")[0] for reason in reasons[:12]} == {"__types"}
+    texts = [group["__types"].to_pylist() for group in found.groups]
+    expected = [json.dumps(json.loads(types), ensure_ascii=False, separators=(",", ":")) for types in PATHS]
+    assert sorted(text for some in texts for text in some if text is not None) == sorted(expected)
+    assert check([body])
+    for line in lines:
+        assert check([line.encode()])
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.sampled_from([*PATHS, *NO_PATHS, ""]), min_size=1, max_size=12), st.sampled_from([1, 300, 1 << 20]))
+def test_any_types_in_any_order(some: list[str], block: int) -> None:
+    lines = [with_types(change({}, n, n), types) if types else change({}, n, n) for n, types in enumerate(some)]
+    with small(block, 10_000, 1 << 12):
+        assert check(["\n".join(lines).encode()])
+
+
+def test_a_line_whose_types_are_in_the_order_of_its_values_is_not_odd() -> None:
+    """Ten and more sets of a list are not in the order of their paths' texts."""
+    types = json.dumps({f"/l/{n}": "SS" for n in range(120)}, separators=(",", ":"))
+    text = with_types(change({}, 1, 1), types).encode() + scan.PADDING
+    (chunk,) = columns.ColumnReader(TableSchema.of_key(KEY), 100).read(text)
+    assert (chunk.odd, chunk.table["__types"].to_pylist()) == ([], [types])
+
+
+def test_a_key_that_is_reserved_is_no_attribute() -> None:
+    """Else it would be mistaken for the attribute of that name, which stands under another key."""
+    line = change({}, 1, 1).replace(',"id":', ',"__other":1,"id":', 1)
+    found = find(read_exactly, [line.encode()], TableSchema.of_key(KEY), OPTIONS)
+    assert [entry["reason"] for entry in found.rejected] == ["__other is no field of a change record"]
+    assert check([line.encode(), change({"__other": {"S": "x"}}, 2, 2).encode()])

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from dynalake.convert.read import scan
 from dynalake.convert.read.program import below_node, make_program, number_nodes, words_of
 from dynalake.convert.read.raw import decode
+from dynalake.convert.read.records import is_types_text
 from dynalake.convert.rows.fit import LENGTH
 from dynalake.lake.arrow import arrow_type, converter, json_text, number_text
 from dynalake.lake.schema import METADATA_TYPES, TableSchema
@@ -31,10 +32,11 @@ from dynalake.lake.types import (
     merge_all,
     observe,
 )
-from dynalake.record.change import EVENT_TIME, EXPIRED, METADATA, OPERATION, OPERATIONS, SEQUENCE_NUMBER, attribute_name
+from dynalake.record.change import METADATA, OPERATION, OPERATIONS, TYPES, attribute_name
 
 _pa: Any = pa  # its stubs take types only as literals; here they are data
 _CANARY = "CANARY"
+_OPERATION, _TYPES = METADATA.index(OPERATION), METADATA.index(TYPES)
 _SLOTS_AT_ONCE = 4_000_000
 """Bounds the memory of one pass: with very many columns fewer lines are read at once."""
 
@@ -63,9 +65,7 @@ class ColumnReader:
     def __init__(self, schema: TableSchema, max_struct_fields: int, only: Collection[str] | None = None) -> None:
         self.schema = schema
         self._limit = max_struct_fields
-        self._columns = [
-            (name, name, METADATA_TYPES[name]) for name in (OPERATION, SEQUENCE_NUMBER, EVENT_TIME, EXPIRED)
-        ]
+        self._columns = [(name, name, METADATA_TYPES[name]) for name in METADATA]
         self._columns += sorted((c.key, c.name, c.type) for c in schema.columns if not isinstance(c.type, Null))
         nulls = sorted((c.key, c.name, c.type) for c in schema.columns if isinstance(c.type, Null))
         self._columns += nulls
@@ -79,7 +79,7 @@ class ColumnReader:
         self._order = np.array([node for nodes in below for node in nodes], np.int64)
         self._column = np.repeat(np.arange(1, len(below) + 1), [len(nodes) for nodes in below])
         self._built = np.array([only is None or attribute_name(key) in only for key, _, _ in self._columns])
-        self._built[0] = True  # the operation, by which lines are judged
+        self._built[[_OPERATION, _TYPES]] = True  # by which lines are judged
         self._width = np.array([words_of(n) for n in self._nodes])
         self._group = np.array([n.group for n in self._nodes])
         self._per_row = int(self._width[self._group < 0].sum())
@@ -146,9 +146,9 @@ class _Filled:
 
     def chunk(self, offset: int) -> Chunk:
         read = self._rows.read[: self._count].astype(bool)
-        operation = self.column(0)
+        operation = self.column(_OPERATION)
         known = np.asarray(pc.is_in(operation, pa.array([o for o in OPERATIONS if o != _CANARY])))
-        read &= known
+        read &= known & self._has_types()
         at, end = self._rows.at[: self._count], self._rows.end[: self._count]
         names, arrays = [LENGTH], [pa.array((end - at).astype(np.int32))]
         observed = {}
@@ -160,7 +160,7 @@ class _Filled:
                 observed[attribute_name(key)] = self.type(node)
             if self._reader._built[i] and not isinstance(kind, Null):
                 names.append(name)
-                arrays.append(operation if i == 0 else self.column(i))
+                arrays.append(operation if i == _OPERATION else self.column(i))
         table = pa.Table.from_arrays(arrays, names=names)
         odd = np.flatnonzero(~read)
         if len(odd):
@@ -168,6 +168,14 @@ class _Filled:
         places = [(int(at[i]) + offset, int(end[i]) + offset) for i in odd]
         spaces = [i for i, place in zip(odd, places, strict=True) if self._is_blank(*place, offset)]
         return Chunk(table, observed, places, np.delete(at, spaces) + offset, at[read] + offset)
+
+    def _has_types(self) -> Any:
+        """Of each row, whether its `__types` is none or as it must be. Few differ, so each text is checked once."""
+        if not self._seen.kinds[_TYPES + 1]:
+            return True
+        texts = self.column(_TYPES)
+        bad = [text for text in pc.unique(texts).to_pylist() if text is not None and not is_types_text(text)]
+        return ~np.asarray(pc.is_in(texts, pa.array(bad, pa.string())))
 
     def _is_blank(self, start: int, end: int, offset: int) -> bool:
         return self._text[start - offset : end - offset].tobytes().isspace()  # type: ignore[no-any-return]
@@ -194,7 +202,7 @@ class _Filled:
                 buffers.append(packed.slice(at - start, (size + 7) // 8))
             case scan.INT | scan.DOUBLE | scan.DECIMAL:
                 buffers.append(packed.slice(at - start, 8 * words_of(n) * size))
-            case scan.TEXT | scan.SEQUENCE | scan.MIXED | scan.DIGITS:
+            case scan.TEXT | scan.SEQUENCE | scan.MIXED | scan.DIGITS | scan.PATHS:
                 buffers.append(packed.slice(at - start, 4 * size + 4))
                 buffers.append(packed.slice(characters - start, end - characters))
             case scan.LIST:

@@ -9,7 +9,7 @@ import numpy as np
 
 from dynalake.convert.read import scan
 from dynalake.lake.types import Boolean, Field, List, Map, Mixed, Null, Number, Struct, Text, Type
-from dynalake.record.change import EXPIRED, SEQUENCE_NUMBER
+from dynalake.record.change import EXPIRED, SEQUENCE_NUMBER, TYPES
 
 _KINDS: dict[type[Type], int] = {
     Null: scan.NULL,
@@ -41,6 +41,8 @@ def words_of(n: Node) -> int:
 def _kind(key: str, of: Type) -> int:
     if key == SEQUENCE_NUMBER:
         return scan.SEQUENCE
+    if key == TYPES:
+        return scan.PATHS
     if isinstance(of, Number):
         return _NUMBERS[of.kind]
     if _has_map(of):
@@ -93,7 +95,7 @@ def make_program(nodes: list[Node], required: list[int]) -> scan.Program:
     scales = [n.type.scale if n.kind == scan.DECIMAL and isinstance(n.type, Number) else 0 for n in nodes]
     never_null = np.zeros(len(nodes), np.uint8)
     never_null[required] = 1
-    never_null[[i for i, n in enumerate(nodes[: nodes[0].count + 1]) if n.key == EXPIRED]] = 1
+    never_null[[i for i, n in enumerate(nodes[: nodes[0].count + 1]) if n.key in (EXPIRED, TYPES)]] = 1
     return scan.Program(
         np.array([n.kind for n in nodes], np.uint8),
         np.array(scales, np.int64),

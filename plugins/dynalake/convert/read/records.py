@@ -12,15 +12,18 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from dynalake.clients import Clients
-from dynalake.convert.read.raw import BadLine, BrokenObject, RawObject, parse_line, stream_lines
+from dynalake.convert.read.raw import BadLine, BrokenObject, RawObject, decode, parse_line, stream_lines
 from dynalake.errors import ConflictError, QuarantineError
 from dynalake.names import STAGE_COMPACT, TableNames
+from dynalake.record.attribute import AMBIGUOUS_TYPES
 from dynalake.record.change import (
     EVENT_TIME,
     EXPIRED,
     OPERATION,
     OPERATIONS,
+    OTHER,
     SEQUENCE_NUMBER,
+    TYPES,
     is_sequence_number,
     json_key,
 )
@@ -32,7 +35,7 @@ SHOWN = 4096
 """Characters of a rejected line that are kept beside its address; the raw object keeps all of it."""
 
 SHOWN_REASON = 60
-"""Characters of a reason by which rejected lines are counted."""
+"""Characters of a reason by which rejected lines are counted, and of a value that a reason shows."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,10 @@ class RecordParser:
             raise BadLine(f"{EVENT_TIME} is {moment!r}")
         if not isinstance(values.get(EXPIRED, False), bool):
             raise BadLine(f"{EXPIRED} is {values[EXPIRED]!r}")
+        if TYPES in values:
+            values[TYPES] = types_text(values[TYPES])
+        if OTHER in values:
+            raise BadLine(f"{OTHER} is no field of a change record")
         parts = []
         for name, kind, types in self._key:
             part = values.get(name)
@@ -150,6 +157,21 @@ class RecordParser:
                 raise BadLine(f"key attribute {name!r} ({kind}) is {part!r}")
             parts.append(part)
         return Record((*parts, sequence, moment, line), line, values)
+
+
+def types_text(types: Any) -> str:
+    """A record's `__types` as compact JSON, in its own order. Raises `BadLine` where that is not what it must be."""
+    if not isinstance(types, dict) or not all(kind in AMBIGUOUS_TYPES for kind in types.values()):
+        raise BadLine(f"{TYPES} is {repr(types)[:SHOWN_REASON]}")
+    return json.dumps(types, ensure_ascii=False, separators=(",", ":"))
+
+
+def is_types_text(text: str) -> bool:
+    """Whether `text` is what `types_text` gives for it."""
+    try:
+        return types_text(decode(text)) == text
+    except (ValueError, RecursionError):
+        return False
 
 
 def write_rejected(clients: Clients, names: TableNames, day: str, inputs: str, rejected: Rejected) -> str:

@@ -18,8 +18,10 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numba import njit
 
-NULL, BOOL, INT, DOUBLE, DECIMAL, TEXT, LIST, STRUCT, MIXED, DIGITS, EMPTY, RAW, SEQUENCE = range(13)
-"""What a node takes. `EMPTY`: an empty object; `RAW`: any object or list, as the text that it is."""
+NULL, BOOL, INT, DOUBLE, DECIMAL, TEXT, LIST, STRUCT, MIXED, DIGITS, EMPTY, RAW, SEQUENCE, PATHS = range(14)
+"""What a node takes. `EMPTY`: an empty object; `RAW`: any object or list, as the text that it is;
+`PATHS`: an object as the text that it is, whose keys may come in any order. The caller checks that none is there twice.
+"""
 
 SAW_NULL, SAW_BOOL, SAW_NUMBER, SAW_TEXT, SAW_LIST, SAW_OBJECT = (1 << bit for bit in range(6))
 
@@ -182,8 +184,8 @@ def scan(text: Array, end: int, p: Program, slots: Slots, seen: Seen, rows: Rows
                         pos += 1
                         closing = text[pos] == c + 2
                         continue
-                    if kind in (MIXED, RAW):
-                        stop, plain = _skip(text, pos)
+                    if kind in (MIXED, RAW) or (kind == PATHS and c == 123):
+                        stop, plain = _skip(text, pos, kind == PATHS)
                         if stop < 0:
                             ok = False
                             break
@@ -311,7 +313,7 @@ def pack(text: Array, written: Array, kinds: Array, slots: Slots, sizes: Array, 
         count, characters = 0, 0
         for i in range(size):
             count += slots.state[state + i] == VALUE
-        if kind in (TEXT, SEQUENCE, MIXED, DIGITS):
+        if kind in (TEXT, SEQUENCE, MIXED, DIGITS, PATHS):
             for i in range(size):
                 if slots.state[state + i] == VALUE:
                     characters += _length(slots.words[word + i])
@@ -324,7 +326,7 @@ def pack(text: Array, written: Array, kinds: Array, slots: Slots, sizes: Array, 
             end += _aligned((size + 7) // 8)
         elif kind in (INT, DOUBLE, DECIMAL):
             end += _aligned(16 * size if kind == DECIMAL else 8 * size)
-        elif kind in (TEXT, SEQUENCE, MIXED, DIGITS, LIST, EMPTY):
+        elif kind in (TEXT, SEQUENCE, MIXED, DIGITS, PATHS, LIST, EMPTY):
             end += _aligned(4 * size + 4)
         places[node, 3] = end
         end += _aligned(characters)
@@ -342,7 +344,7 @@ def pack(text: Array, written: Array, kinds: Array, slots: Slots, sizes: Array, 
             to_words = values[at // 8 :]
             for i in range(size):
                 to_words[i] = words[i] if state[i] == VALUE else np.uint64(0)
-        elif kind in (TEXT, SEQUENCE, MIXED, DIGITS):
+        elif kind in (TEXT, SEQUENCE, MIXED, DIGITS, PATHS):
             to = _join(text, written, words, state, out, to, offsets[at // 4 :])
         elif kind == LIST:
             length = 0
@@ -619,10 +621,10 @@ def _add(high: Any, low: Any, value: Any) -> tuple[Any, Any]:
 
 
 @_compiled
-def _skip(text: Array, pos: int) -> tuple[int, bool]:
+def _skip(text: Array, pos: int, any_order: bool) -> tuple[int, bool]:
     """The place after the object or list at `pos`, or -1; and whether it is written as `catalog.arrow.json_text` does.
 
-    Keys that do not ascend are odd: only ascending ones cannot be there twice.
+    Unless they may come in `any_order`, keys that do not ascend are odd: only ascending ones cannot be there twice.
     """
     plain = True
     closers, key_at, key_end = np.zeros(DEPTH, np.uint8), np.zeros(DEPTH, np.int64), np.zeros(DEPTH, np.int64)
@@ -639,7 +641,8 @@ def _skip(text: Array, pos: int) -> tuple[int, bool]:
                 if stop < 0 or escaped or text[stop] != 58:
                     return -1, False
                 plain &= not _has_tag(text, pos, stop)
-                if key_end[depth] and not _ascends(text, key_at[depth], key_end[depth], pos + 1, stop - 1):
+                ordered = any_order or not key_end[depth]
+                if not ordered and not _ascends(text, key_at[depth], key_end[depth], pos + 1, stop - 1):
                     return -1, False
                 key_at[depth], key_end[depth] = pos + 1, stop - 1
                 pos = stop + 1
