@@ -73,6 +73,11 @@ _LACKING = re.compile(r"because no (?P<policy>[\w -]+?) allows")
 ROLES = "infra/cloudformation/airflow.yaml makes a role that may do what the DAGs need"
 
 
+def is_throttled(error: ClientError) -> bool:
+    """Whether AWS has refused a call because too many came: then it has not begun with it."""
+    return error.response["Error"]["Code"] in _THROTTLED
+
+
 def explain(error: Exception, connection: str = "") -> DynalakeError | None:
     """The error to raise instead; None for one that is about neither access nor availability.
 

@@ -23,14 +23,19 @@ if TYPE_CHECKING:
     from mypy_boto3_sts import STSClient
 
 
+ONCE_SECONDS = 60
+"""How long a call that is sent a single time waits for its answer."""
+
+
 class Clients:
     """The AWS clients of one account and region, each made once, when it is first used.
 
-    `make` turns a service name into a boto3 client.
+    `make` turns a service name into a boto3 client; `make_once` into one that sends each call a single time.
     """
 
-    def __init__(self, make: Callable[[str], Any]) -> None:
+    def __init__(self, make: Callable[[str], Any], make_once: Callable[[str], Any] | None = None) -> None:
         self._make = make
+        self._make_once = make_once or make
 
     @classmethod
     def of(
@@ -50,7 +55,12 @@ class Clients:
         settings = usual if config is None else usual.merge(config)
         # boto3 types `client` by literal service names; the name is a variable here.
         make: Any = session.client
-        return cls(lambda service: make(service, endpoint_url=endpoint_url(service), config=settings, verify=verify))
+        once = settings.merge(Config(retries={"total_max_attempts": 1}, read_timeout=ONCE_SECONDS))
+
+        def client(service: str, config: Config) -> Any:
+            return make(service, endpoint_url=endpoint_url(service), config=config, verify=verify)
+
+        return cls(lambda service: client(service, settings), lambda service: client(service, once))
 
     @classmethod
     def in_region(cls, region: str) -> Clients:
@@ -93,6 +103,14 @@ class Clients:
     @cached_property
     def glue(self) -> GlueClient:
         return self._make("glue")  # type: ignore[no-any-return]
+
+    @cached_property
+    def glue_once(self) -> GlueClient:
+        """Another client of Glue, which sends each call a single time and waits `ONCE_SECONDS` for the answer.
+
+        For a guarded change whose repetition would be refused because the first call has landed.
+        """
+        return self._make_once("glue")  # type: ignore[no-any-return]
 
     @cached_property
     def kinesis(self) -> KinesisClient:

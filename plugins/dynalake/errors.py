@@ -4,6 +4,7 @@ DynalakeError
 ├── TransientError              the same call may work later: Airflow retries
 │   ├── NotReadyError             something was asked for and is not there yet (a canary, a stack, a query)
 │   ├── ConflictError             somebody else changed the same thing meanwhile: read again, decide again
+│   ├── UnknownOutcomeError       a commit's answer was lost: it may have landed, so nothing of it may be deleted
 │   └── UnavailableError          AWS throttles, fails or is out of reach
 └── TerminalError               no retry can help: the task fails at once
     ├── SettingsError             a parameter or setting is not allowed
@@ -53,6 +54,10 @@ class NotReadyError(TransientError):
 
 class ConflictError(TransientError):
     """Somebody else changed the same thing meanwhile."""
+
+
+class UnknownOutcomeError(TransientError):
+    """A commit's answer was lost. It may have landed, or may land later: nothing that it names may be deleted."""
 
 
 class UnavailableError(TransientError):

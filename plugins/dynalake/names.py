@@ -274,6 +274,27 @@ class TableNames:
         """`{prefix}/parquet/{TABLE}/dt=YYYYMMDD/v={digest}/`"""
         return f"{self.parquet_prefix}dt={check_day(day)}/v={digest}/"
 
+    # The last words of the two locations differ from each other and from all else, so that neither begins like another
+    # table's: what cleans an Iceberg table lists by its location, which has no slash at its end.
+
+    @property
+    def changes_location(self) -> str:
+        """`{prefix}/parquet/{TABLE}/changes`: the Iceberg table of every change."""
+        return f"{self.parquet_prefix}changes"
+
+    @property
+    def items_location(self) -> str:
+        """`{prefix}/parquet/{TABLE}/items`: the Iceberg table of one row per item."""
+        return f"{self.parquet_prefix}items"
+
+    def change_folder(self, day: str, folder: str) -> str:
+        """`{prefix}/parquet/{TABLE}/changes/dt=YYYYMMDD/v={uuid}/`"""
+        return f"{self.changes_location}/dt={check_day(day)}/v={folder}/"
+
+    def items_folder(self, folder: str) -> str:
+        """`{prefix}/parquet/{TABLE}/items/v={uuid}/`"""
+        return f"{self.items_location}/v={folder}/"
+
     def rejected(self, stage: str) -> str:
         """`{prefix}-errors/{stage}/{TABLE}/`"""
         return f"{self.lake.errors_prefix}{stage}/{self.table}/"
@@ -282,6 +303,19 @@ class TableNames:
     def state_prefix(self) -> str:
         """`{prefix}-state/{TABLE}/`: hand-off, checkpoints, ledgers, compaction manifests; JSON a person can read."""
         return f"{self.lake.prefix}-state/{self.table}/"
+
+    @property
+    def folder_manifests(self) -> str:
+        """`{prefix}-state/{TABLE}/manifests/`: what each folder of the table of changes was made from."""
+        return f"{self.state_prefix}manifests/"
+
+    def folder_manifest(self, folder: str) -> str:
+        """`{prefix}-state/{TABLE}/manifests/{uuid}.json`"""
+        return f"{self.folder_manifests}{folder}.json"
+
+    def metadata_note(self, glue_table: str) -> str:
+        """`{prefix}-state/{TABLE}/iceberg/{glue table}.json`: where an Iceberg table's latest metadata lies."""
+        return f"{self.state_prefix}iceberg/{glue_table}.json"
 
     @property
     def hand_off(self) -> str:
@@ -382,6 +416,26 @@ class TableNames:
     @property
     def parquet_table(self) -> str:
         return f"{self.glue_name}_parquet"
+
+    @property
+    def changes_table(self) -> str:
+        """Every change exactly once, typed: Iceberg."""
+        return self.glue_name
+
+    @property
+    def state_table(self) -> str:
+        """One row per item, as of the last fold: Iceberg."""
+        return f"{self.glue_name}_state"
+
+    @property
+    def removed_view(self) -> str:
+        """Items that are gone."""
+        return f"{self.glue_name}_removed"
+
+    @property
+    def history_view(self) -> str:
+        """Every image of each item, with the time in which it was valid."""
+        return f"{self.glue_name}_history"
 
     @property
     def changes_view(self) -> str:

@@ -1,0 +1,93 @@
+"""One commit that was planned on a table as it stood, and lands on the table as it stands.
+
+A commit that is refused is not thrown away, or long work would be starved by short work: it is checked against the new
+head, and lands there if nothing of what it was planned on has changed.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable
+
+from dynalake.errors import ConflictError
+from dynalake.lake.iceberg import Change, DataFile, Head, IcebergCatalog, News, Refused
+from dynalake.lake.metadata_note import note_metadata
+from dynalake.names import TableNames
+
+ATTEMPTS = 10
+"""How often one commit is tried. Each refusal means that another commit has landed in the same second."""
+
+_LONGEST_PAUSE = 5.0  # seconds
+
+Build = Callable[[Head, News], Change | None]
+"""Returns what to commit on a head, given what others have committed since the plan; None where nothing is left to do.
+
+Raises `ConflictError` where what was planned does not hold there any more.
+"""
+
+
+def commit_on(
+    catalog: IcebergCatalog,
+    names: TableNames,
+    planned: Head,
+    build: Build,
+    *,
+    pause: Callable[[float], None] = time.sleep,
+) -> Head | None:
+    """Commit what `build` makes of the table as it is now. Returns the head afterwards; None where nothing was left.
+
+    Raises `ConflictError` as `build` does and after `ATTEMPTS`; `UnknownOutcomeError` where an answer was lost.
+    """
+    for attempt in range(ATTEMPTS):
+        head = catalog.load(planned.name)
+        change = build(head, head.news(planned))
+        if change is None:
+            return None
+        try:
+            landed = catalog.commit(head, change)
+        except Refused:
+            pause(random.uniform(0, min(_LONGEST_PAUSE, 0.1 * 2**attempt)))
+            continue
+        note_metadata(catalog.clients, names, landed)
+        return landed
+    raise ConflictError(
+        f"{ATTEMPTS} commits of others to {planned.name} came first, one after the other",
+        action="try again when they are done",
+        table=planned.name,
+    )
+
+
+def check_plan(planned: Head, head: Head, properties: Iterable[str]) -> None:
+    """Raise `ConflictError` unless the schema and these properties are as they were when the work was planned."""
+    changed = [name for name in properties if planned.properties.get(name) != head.properties.get(name)]
+    if planned.schema_id != head.schema_id:
+        changed.append("schema")
+    if changed:
+        raise ConflictError(
+            f"The table {head.name} has got another {', '.join(changed)} since this was planned",
+            action="plan again from the table as it is now",
+            table=head.name,
+        )
+
+
+def check_live(head: Head, replaced: Iterable[DataFile], news: News) -> None:
+    """Raise `ConflictError` unless all these files are live and no delete file has come that may apply to them."""
+    replaced = tuple(replaced)
+    live = {f.path for f in head.files({f.partition for f in replaced})} if replaced else set()
+    gone = sorted(f.path for f in replaced if f.path not in live)
+    if gone or (replaced and news.deletes):
+        what = f"{gone[0]} is not part of it any more" if gone else "delete files have been added"
+        raise ConflictError(
+            f"The table {head.name} has changed since this was planned: {what}",
+            action="plan again from the table as it is now",
+            table=head.name,
+        )
+
+
+def overlap(one: DataFile, other: DataFile, column: str) -> bool:
+    """Whether two files may hold a value of the column in common: by their bounds; unknown bounds hold everything."""
+    if not one.rows or not other.rows:
+        return False
+    mine, theirs = one.bounds(column), other.bounds(column)
+    return mine is None or theirs is None or (mine[0] <= theirs[1] and theirs[0] <= mine[1])

@@ -1,0 +1,140 @@
+"""The folders of the table of changes, `dt=D/v={uuid}/`, and what each was made from.
+
+A folder is written by one attempt and never again. Its manifest lies outside of the table, where no reader takes it for
+data and no cleaner for an orphan. What is still to be converted is all raw objects but those that the manifests of live
+folders name, whatever has happened before.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+from botocore.exceptions import ClientError
+
+from dynalake.clients import Clients
+from dynalake.errors import ConflictError
+from dynalake.names import TableNames
+
+_AT_ONCE = 16
+
+
+class Input(NamedTuple):
+    """A raw object that was read: the bytes behind this ETag."""
+
+    key: str
+    etag: str
+    size: int
+
+
+class Part(NamedTuple):
+    """A file of a folder: its `s3://` address, its bytes, its rows."""
+
+    path: str
+    size: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What became of the lines of the inputs; `rows` are those of all folders that were made of the same inputs."""
+
+    lines: int = 0
+    rows: int = 0
+    duplicates: int = 0
+    repeats: int = 0
+    canaries: int = 0
+    rejected: int = 0
+
+    @property
+    def add_up(self) -> bool:
+        return self.lines == self.rows + self.duplicates + self.repeats + self.canaries + self.rejected
+
+
+@dataclass(frozen=True)
+class FolderManifest:
+    """What one folder holds and names.
+
+    `made_at`: milliseconds since the epoch, when the folder was planned. `misfits`: attribute → what values were seen
+    that are in `__other` (`{"type": …, "count": …}`), by which the nightly compaction plans wider types. `run`: the
+    number of the backfill, in the snapshot's folders.
+    """
+
+    folder: str
+    day: str
+    made_at: int
+    inputs: tuple[Input, ...]
+    parts: tuple[Part, ...]
+    sums: Sums = field(default_factory=Sums)
+    misfits: Mapping[str, Any] = field(default_factory=dict)
+    run: int = 0
+
+    def to_json(self) -> str:
+        return json.dumps({**asdict(self), "inputs": list(self.inputs), "parts": list(self.parts)}, ensure_ascii=True)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> FolderManifest:
+        values = json.loads(text)
+        inputs = tuple(Input(*found) for found in values.pop("inputs"))
+        parts = tuple(Part(*found) for found in values.pop("parts"))
+        return cls(inputs=inputs, parts=parts, sums=Sums(**values.pop("sums")), **values)
+
+
+def new_folder() -> str:
+    """The name of a folder that nobody has written to."""
+    return uuid4().hex
+
+
+def milliseconds(moment: datetime) -> int:
+    """Milliseconds since the epoch of an aware datetime."""
+    return round((moment - datetime.fromtimestamp(0, UTC)).total_seconds() * 1000)
+
+
+def write_manifest(clients: Clients, names: TableNames, manifest: FolderManifest) -> None:
+    """Put a manifest. Again with the same content: nothing. Raises `ConflictError` where another one is there."""
+    body = manifest.to_json().encode()
+    key = names.folder_manifest(manifest.folder)
+    try:
+        clients.s3.put_object(Bucket=names.lake.bucket, Key=key, Body=body, IfNoneMatch="*")
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in ("PreconditionFailed", "412"):
+            raise
+        if _read(clients, names, manifest.folder) != manifest:
+            raise ConflictError(
+                f"The folder {manifest.folder} has another manifest already",
+                action="plan again: each attempt writes to a folder of its own",
+                table=names.table,
+                key=key,
+            ) from error
+
+
+def read_manifests(clients: Clients, names: TableNames, folders: Iterable[str]) -> dict[str, FolderManifest | None]:
+    """The manifests of these folders; None where one is missing, or not a manifest of ours."""
+    chosen = sorted(set(folders))
+    assert clients.s3 is not None  # made once, before the threads need it
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return dict(zip(chosen, pool.map(lambda folder: _read(clients, names, folder), chosen), strict=True))
+
+
+def named_inputs(manifests: Collection[FolderManifest | None]) -> dict[str, str]:
+    """Key → ETag of every raw object that these manifests name."""
+    return {i.key: i.etag for m in manifests if m is not None for i in m.inputs}
+
+
+def _read(clients: Clients, names: TableNames, folder: str) -> FolderManifest | None:
+    if not folder:
+        return None
+    try:
+        with clients.s3.get_object(Bucket=names.lake.bucket, Key=names.folder_manifest(folder))["Body"] as body:
+            return FolderManifest.from_json(body.read())
+    except ClientError as error:
+        if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
+            return None
+        raise
+    except (ValueError, TypeError, KeyError):
+        return None

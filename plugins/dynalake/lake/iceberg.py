@@ -1,0 +1,525 @@
+"""Iceberg tables by pyiceberg: loaded, created, and changed by commits that never guess.
+
+The only module that uses what pyiceberg does not promise publicly (`Transaction._stage` and `_updates`,
+`Catalog._load_file_io` and `_delete_old_metadata`), so its version is pinned. pyiceberg only stages here. What it does
+by itself when a commit is refused is not wanted: it rebases and tries again, so that a stale batch lands twice, or
+deletes the manifests of a commit whose answer was lost, which may be the current snapshot's
+(https://github.com/apache/iceberg/issues/7151).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from botocore.exceptions import BotoCoreError, ClientError
+from pyiceberg.catalog import METADATA_LOCATION, Catalog
+from pyiceberg.catalog.glue import GlueCatalog
+from pyiceberg.conversions import from_bytes
+from pyiceberg.exceptions import (
+    CommitFailedException,
+    NoSuchIcebergTableError,
+    NoSuchPropertyException,
+    NoSuchTableError,
+    TableAlreadyExistsError,
+    ValidationException,
+)
+from pyiceberg.io import FileIO
+from pyiceberg.io.pyarrow import (
+    compute_statistics_plan,
+    data_file_statistics_from_parquet_metadata,
+    parquet_path_to_id_mapping,
+)
+from pyiceberg.manifest import DataFile as IcebergFile
+from pyiceberg.manifest import DataFileContent, FileFormat, ManifestContent, ManifestEntry, ManifestFile
+from pyiceberg.partitioning import PARTITION_FIELD_ID_START, PartitionField, PartitionSpec
+from pyiceberg.schema import Schema
+from pyiceberg.table import Table
+from pyiceberg.table.update import (
+    AddSchemaUpdate,
+    AssertCurrentSchemaId,
+    AssertLastAssignedFieldId,
+    AssertRefSnapshotId,
+    AssertTableUUID,
+    RemovePropertiesUpdate,
+    SetCurrentSchemaUpdate,
+    SetPropertiesUpdate,
+    TableRequirement,
+    TableUpdate,
+)
+from pyiceberg.transforms import IdentityTransform
+from pyiceberg.typedef import EMPTY_DICT, Properties, Record
+from pyiceberg.types import PrimitiveType
+
+from dynalake.aws_errors import explain, is_throttled
+from dynalake.clients import Clients
+from dynalake.errors import CatalogError, ConflictError, DynalakeError, TerminalError, UnknownOutcomeError
+from dynalake.lake.file_io import S3FileIO
+from dynalake.names import Lake
+
+if TYPE_CHECKING:
+    from mypy_boto3_glue import GlueClient
+    from pyarrow.parquet import FileMetaData
+
+MAIN = "main"
+
+TABLE_PROPERTIES: Mapping[str, str] = {
+    "format-version": "2",
+    # Nothing of pyiceberg's own retries, should somebody commit with it.
+    "commit.retry.num-retries": "0",
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "100",
+    "write.parquet.compression-codec": "zstd",
+    "write.metadata.metrics.default": "truncate(16)",
+}
+"""What every table of the lake is created with. 100 versions of the metadata tell whether a lost commit has landed."""
+
+_KEPT_IN_GLUE = ("Description", "Owner", "Retention")
+
+
+@dataclass(frozen=True, eq=False)
+class DataFile:
+    """A data file of an Iceberg table: `path` is its `s3://` address, `partition` the value of the partition column."""
+
+    iceberg: IcebergFile = field(repr=False)
+    schema: Schema = field(repr=False)
+
+    @property
+    def path(self) -> str:
+        return self.iceberg.file_path
+
+    @property
+    def partition(self) -> Any:
+        return self.iceberg.partition[0]
+
+    @property
+    def rows(self) -> int:
+        return self.iceberg.record_count
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return self.iceberg.file_size_in_bytes
+
+    @property
+    def folder(self) -> str:
+        """What stands behind `v=` in its path; '' where there is no such folder: somebody else's file."""
+        found = re.search(r"/v=([^/]+)/[^/]+$", self.path)
+        return found.group(1) if found else ""
+
+    def bounds(self, column: str) -> tuple[Any, Any] | None:
+        """The least and the greatest value of a column, or what is below and above them; None where nothing is known.
+
+        Nothing is known of a file without rows, of somebody else's without statistics, and of a column that has
+        another type since the file was written.
+        """
+        of = self.schema.find_field(column)
+        low = (self.iceberg.lower_bounds or {}).get(of.field_id)
+        high = (self.iceberg.upper_bounds or {}).get(of.field_id)
+        if low is None or high is None or not isinstance(of.field_type, PrimitiveType):
+            return None
+        return from_bytes(of.field_type, low), from_bytes(of.field_type, high)
+
+
+@dataclass(frozen=True)
+class News:
+    """What other commits have done since a head was loaded. `deletes`: one of them brought delete files."""
+
+    added: tuple[DataFile, ...]
+    deletes: bool
+
+
+class Head:
+    """An Iceberg table as it stood when it was loaded: never changes, and is what a change is planned on."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    @property
+    def iceberg(self) -> Table:
+        """pyiceberg's own table, for scans."""
+        return self._table
+
+    @property
+    def name(self) -> str:
+        return self._table.name()[-1]
+
+    @property
+    def uuid(self) -> str:
+        return str(self._table.metadata.table_uuid)
+
+    @property
+    def location(self) -> str:
+        return self._table.location()
+
+    @property
+    def metadata_location(self) -> str:
+        return self._table.metadata_location
+
+    @property
+    def snapshot_id(self) -> int | None:
+        """None where nothing was committed yet."""
+        return None if (found := self._table.metadata.current_snapshot()) is None else found.snapshot_id
+
+    @property
+    def schema(self) -> Schema:
+        return self._table.schema()
+
+    @property
+    def schema_id(self) -> int:
+        return self._table.metadata.current_schema_id
+
+    @property
+    def last_column_id(self) -> int:
+        return self._table.metadata.last_column_id
+
+    @property
+    def properties(self) -> Mapping[str, str]:
+        return self._table.properties
+
+    def files(self, partitions: Collection[Any] | None = None, since: Any = None) -> tuple[DataFile, ...]:
+        """The live data files, also those of no rows: of all partitions, or of these and those from `since` on."""
+        chosen = self._chooser(partitions, since)
+        entries = self._entries(ManifestContent.DATA, chosen)
+        return tuple(DataFile(e.data_file, self.schema) for e in entries if chosen is None or chosen(_value(e)))
+
+    def open(self, file: DataFile) -> BinaryIO:
+        """A file's bytes, of which only the ranges that are asked for are read where it is large."""
+        io = self._table.io
+        assert isinstance(io, S3FileIO)
+        return io.open_data(file.path, file.size)
+
+    def delete_files(self) -> tuple[IcebergFile, ...]:
+        """Delete files that others have written; nothing of ours writes any."""
+        return tuple(e.data_file for e in self._entries(ManifestContent.DELETES, None))
+
+    def news(self, before: Head) -> News:
+        """What was committed since `before` was loaded.
+
+        Raises `ConflictError` where that cannot be told: another table, or the snapshots between are gone.
+        """
+        if self.uuid != before.uuid:
+            raise _conflict(self.name, "was deleted and made again in the meantime")
+        new = set()
+        at = self.snapshot_id
+        while at != before.snapshot_id:
+            snapshot = None if at is None else self._table.metadata.snapshot_by_id(at)
+            if snapshot is None:
+                raise _conflict(self.name, "was rolled back, or what led to its current snapshot has expired")
+            new.add(snapshot.snapshot_id)
+            at = snapshot.parent_snapshot_id
+        added: list[DataFile] = []
+        deletes = False
+        for manifest in self._manifests():
+            if manifest.added_snapshot_id not in new:
+                continue
+            if manifest.content == ManifestContent.DELETES:
+                deletes = True
+                continue
+            entries = manifest.fetch_manifest_entry(self._table.io, discard_deleted=True)
+            added += [DataFile(e.data_file, self.schema) for e in entries if e.snapshot_id in new]
+        return News(tuple(added), deletes)
+
+    def data_file(self, path: str, partition: Any, footer: FileMetaData, size: int, schema: Schema) -> DataFile:
+        """A new data file with its bounds, from its Parquet footer. `schema`: that of the commit that will add it."""
+        statistics = data_file_statistics_from_parquet_metadata(
+            footer,
+            compute_statistics_plan(schema, dict(self.properties)),
+            parquet_path_to_id_mapping(schema),
+        )
+        made = IcebergFile.from_args(
+            content=DataFileContent.DATA,
+            file_path=path,
+            file_format=FileFormat.PARQUET,
+            partition=Record(partition),
+            file_size_in_bytes=size,
+            sort_order_id=None,
+            equality_ids=None,
+            key_metadata=None,
+            **statistics.to_serialized_dict(),
+        )
+        made.spec_id = self._table.metadata.default_spec_id  # `from_args` does not set it
+        return DataFile(made, schema)
+
+    def _manifests(self) -> Iterable[ManifestFile]:
+        snapshot = self._table.metadata.current_snapshot()
+        return () if snapshot is None else snapshot.manifests(self._table.io)
+
+    def _entries(self, content: ManifestContent, chosen: Callable[[Any], bool] | None) -> Iterator[ManifestEntry]:
+        for manifest in self._manifests():
+            if manifest.content == content and self._may_hold(manifest, chosen):
+                yield from manifest.fetch_manifest_entry(self._table.io, discard_deleted=True)
+
+    def _may_hold(self, manifest: ManifestFile, chosen: Callable[[Any], bool] | None) -> bool:
+        """Whether a manifest may have a partition that is chosen: by the range of its partitions."""
+        if chosen is None or not manifest.partitions:
+            return True
+        summary = manifest.partitions[0]
+        if summary.contains_null or summary.lower_bound is None or summary.upper_bound is None:
+            return True
+        of = self.schema.find_type(self._table.spec().fields[0].source_id)
+        assert isinstance(of, PrimitiveType)
+        return cast("_Chosen", chosen).within(from_bytes(of, summary.lower_bound), from_bytes(of, summary.upper_bound))
+
+    @staticmethod
+    def _chooser(partitions: Collection[Any] | None, since: Any) -> _Chosen | None:
+        if partitions is None and since is None:
+            return None
+        return _Chosen(frozenset(partitions or ()), since)
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    values: frozenset[Any]
+    since: Any
+
+    def __call__(self, value: Any) -> bool:
+        return value in self.values or (self.since is not None and value >= self.since)
+
+    def within(self, low: Any, high: Any) -> bool:
+        return any(low <= v <= high for v in self.values) or (self.since is not None and high >= self.since)
+
+
+def _value(entry: ManifestEntry) -> Any:
+    return entry.data_file.partition[0]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What one commit does: files, properties and schema change together, and always make a snapshot.
+
+    `drop` names properties that go. `note` stands in the snapshot's summary, for people.
+    """
+
+    add: tuple[DataFile, ...] = ()
+    remove: tuple[DataFile, ...] = ()
+    properties: Mapping[str, str] = field(default_factory=dict)
+    drop: tuple[str, ...] = ()
+    schema: Schema | None = None
+    note: Mapping[str, str] = field(default_factory=dict)
+
+
+class Refused(Exception):
+    """The table is not as the commit was planned on: load it, check against what is there now, and commit on that."""
+
+
+class IcebergCatalog:
+    """The Iceberg tables in one lake's Glue database."""
+
+    def __init__(self, clients: Clients, lake: Lake) -> None:
+        self._io = S3FileIO(clients.s3)
+        self.clients, self._database = clients, lake.database
+        glue = cast("GlueClient", GuardedGlue(clients.glue, clients.glue_once, self._read_metadata))
+        self._catalog = _Catalog(lake.database, glue, self._io)
+
+    def find(self, name: str) -> Head | None:
+        """The table, or None where Glue has none of that name. Raises `CatalogError` where it is not readable."""
+        try:
+            return Head(self._catalog.load_table((self._database, name)))
+        except (NoSuchIcebergTableError, NoSuchPropertyException, ValueError) as error:
+            raise CatalogError(
+                f"The Glue table {self._database}.{name} is not an Iceberg table any more: {error}",
+                action="run dynalake_setup for the table, which repairs the entry",
+                database=self._database,
+                table=name,
+            ) from error
+        except NoSuchTableError:
+            return None
+        except FileNotFoundError as error:
+            raise CatalogError(
+                f"The Glue table {self._database}.{name} names metadata that is gone: {error}",
+                action="restore that object (the bucket keeps versions), then run dynalake_setup for the table",
+                database=self._database,
+                table=name,
+            ) from error
+
+    def load(self, name: str) -> Head:
+        """The table. Raises `CatalogError` where there is none."""
+        head = self.find(name)
+        if head is None:
+            raise CatalogError(
+                f"There is no table {name} in the Glue database {self._database}",
+                action="run dynalake_setup for the DynamoDB table",
+                database=self._database,
+                table=name,
+            )
+        return head
+
+    def create(
+        self, name: str, schema: Schema, location: str, partition_by: str, properties: Mapping[str, str]
+    ) -> Head:
+        """The table, made where it is not there, with an empty snapshot. Again, or after a kill: nothing is lost.
+
+        `schema` has no nested columns but a map: field ids are given by pyiceberg, and are read back from the table.
+        """
+        head = self.find(name)
+        if head is None:
+            source = schema.find_field(partition_by).field_id
+            spec = PartitionSpec(PartitionField(source, PARTITION_FIELD_ID_START, IdentityTransform(), partition_by))
+            with suppress(TableAlreadyExistsError):  # by another run, or by a call whose answer was lost
+                self._catalog.create_table(
+                    (self._database, name), schema, location, spec, properties={**TABLE_PROPERTIES, **properties}
+                )
+            head = self.load(name)
+        while head.snapshot_id is None:
+            with suppress(Refused):
+                self.commit(head, Change(note={"dynalake": "created"}))
+            head = self.load(name)
+        return head
+
+    def register(self, name: str, metadata_location: str) -> Head:
+        """The table of that metadata under a name that Glue does not have."""
+        with suppress(TableAlreadyExistsError):
+            self._catalog.register_table((self._database, name), metadata_location)
+        return self.load(name)
+
+    def commit(self, head: Head, change: Change) -> Head:
+        """Commit a change on exactly this head.
+
+        Raises `Refused` where the table is not as `head` has it (nothing has happened, and nothing may be deleted but
+        by garbage collection), `ConflictError` where a file to be removed is not live or one to be added is,
+        `UnknownOutcomeError` where Glue's answer was lost and the change is not there yet: it may still land.
+        """
+        table = head.iceberg
+        if change.add:
+            added = {f.path for f in change.add}
+            if live := added & {f.path for f in head.files({f.partition for f in change.add})}:
+                raise _conflict(head.name, f"has the file {min(live)} already")
+        updates = _stage(table, change)
+        requirements: tuple[TableRequirement, ...] = (
+            AssertTableUUID(uuid=table.metadata.table_uuid),
+            AssertRefSnapshotId.model_validate({"ref": MAIN, "snapshot-id": head.snapshot_id}),
+            AssertCurrentSchemaId.model_validate({"current-schema-id": head.schema_id}),
+            AssertLastAssignedFieldId.model_validate({"last-assigned-field-id": head.last_column_id}),
+        )
+        try:
+            answer = self._catalog.commit_table(table, requirements, updates)
+        except (CommitFailedException, NoSuchTableError) as error:
+            raise Refused(str(error)) from error
+        except (ClientError, BotoCoreError) as error:
+            raise _failed(head.name, error) from error
+        with suppress(Exception):  # what stays is collected later
+            Catalog._delete_old_metadata(table.io, table.metadata, answer.metadata)
+        return Head(Table(table.name(), answer.metadata, answer.metadata_location, self._io, self._catalog))
+
+    def _read_metadata(self, location: str) -> dict[str, Any]:
+        with self._io.new_input(location).open() as stream:
+            return cast("dict[str, Any]", json.loads(stream.read()))
+
+
+def _stage(table: Table, change: Change) -> tuple[TableUpdate, ...]:
+    """The updates of a change, after its manifests have been written."""
+    transaction = table.transaction()
+    if change.schema is not None:
+        transaction._stage(
+            (AddSchemaUpdate(schema=change.schema), SetCurrentSchemaUpdate.model_validate({"schema-id": -1}))
+        )
+    if change.drop:
+        transaction._stage((RemovePropertiesUpdate(removals=list(change.drop)),))
+    if change.properties:
+        transaction._stage((SetPropertiesUpdate(updates=dict(change.properties)),))
+    update = transaction.update_snapshot(snapshot_properties=dict(change.note))
+    try:
+        with update.overwrite() if change.remove else update.fast_append() as producer:
+            for gone in change.remove:
+                producer.delete_data_file(gone.iceberg)
+            for new in change.add:
+                producer.append_data_file(new.iceberg)
+    except ValidationException as error:
+        raise _conflict(table.name()[-1], f"has not got all files that were to be replaced: {error}") from error
+    return transaction._updates
+
+
+def _conflict(name: str, what: str) -> ConflictError:
+    return ConflictError(f"The table {name} {what}", action="plan again from the table as it is now", table=name)
+
+
+def _failed(name: str, error: ClientError | BotoCoreError) -> DynalakeError:
+    explained = explain(error)
+    if isinstance(explained, TerminalError):
+        return explained
+    return UnknownOutcomeError(
+        f"Glue did not answer to the commit of {name} ({error}), and the commit is not there yet",
+        action="run again: what landed in the meantime is found then",
+        table=name,
+    )
+
+
+class _Catalog(GlueCatalog):
+    """pyiceberg's, with the lake's clients for Glue and S3."""
+
+    def __init__(self, name: str, glue: GlueClient, io: FileIO) -> None:
+        self._dynalake_io = io
+        super().__init__(name, client=glue)
+
+    def _load_file_io(self, properties: Properties = EMPTY_DICT, location: str | None = None) -> FileIO:
+        return self._dynalake_io
+
+
+class GuardedGlue:
+    """Glue's client as pyiceberg gets it: an update is sent once, and a lost answer is looked up, never guessed.
+
+    A client that sends `UpdateTable` again after its answer was lost is refused by its own first call. pyiceberg takes
+    that for somebody else's commit. Also keeps what people wrote in the Glue entry: description, owner and comments,
+    which pyiceberg would wipe; and sends the current schema's columns alone, since of all schemas' the request becomes
+    too large.
+    """
+
+    def __init__(
+        self, reading: GlueClient, once: GlueClient, read_metadata: Callable[[str], Mapping[str, Any]]
+    ) -> None:
+        self._reading, self._once, self._read_metadata = reading, once, read_metadata
+        self._entries: dict[tuple[str, str], Mapping[str, Any]] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reading, name)
+
+    def get_table(self, **asked: Any) -> Any:
+        answer = self._reading.get_table(**asked)
+        self._entries[asked["DatabaseName"], asked["Name"]] = answer["Table"]
+        return answer
+
+    def update_table(self, **asked: Any) -> Any:
+        table = asked["TableInput"]
+        name = asked["DatabaseName"], table["Name"]
+        entry = self._entries[name]
+        if entry.get("VersionId") != asked["VersionId"]:  # pyiceberg passes that of the entry it has read
+            raise AssertionError(f"{name} was read as version {entry.get('VersionId')}, not {asked['VersionId']}")
+        keep_annotations(entry, table)
+        try:
+            return self._once.update_table(**asked)
+        except (ClientError, BotoCoreError) as error:
+            if self._has_landed(name, table["Parameters"][METADATA_LOCATION]):
+                return {}
+            if isinstance(error, ClientError) and _is_refusal(error):
+                raise CommitFailedException(str(error)) from error
+            raise
+
+    def _has_landed(self, name: tuple[str, str], mine: str) -> bool:
+        database, table = name
+        current = self.get_table(DatabaseName=database, Name=table)["Table"]["Parameters"][METADATA_LOCATION]
+        log = () if current == mine else self._read_metadata(current).get("metadata-log", ())
+        return current == mine or any(entry["metadata-file"] == mine for entry in log)
+
+
+def _is_refusal(error: ClientError) -> bool:
+    """Whether Glue has said that it did not do it: somebody else was first, or too many calls came."""
+    return error.response["Error"]["Code"] == "ConcurrentModificationException" or is_throttled(error)
+
+
+def keep_annotations(entry: Mapping[str, Any], table: dict[str, Any]) -> None:
+    """Put into the table input what people wrote in the Glue entry, and leave out columns of older schemas.
+
+    Comments up to 255 characters: https://docs.aws.amazon.com/glue/latest/webapi/API_Column.html
+    """
+    for key in _KEPT_IN_GLUE:
+        if entry.get(key) is not None:
+            table[key] = entry[key]
+    storage = table["StorageDescriptor"]
+    comments = {c["Name"]: c["Comment"] for c in entry["StorageDescriptor"].get("Columns", ()) if c.get("Comment")}
+    current = [c for c in storage["Columns"] if c.get("Parameters", {}).get("iceberg.field.current") == "true"]
+    storage["Columns"] = [{**c, "Comment": comments[c["Name"]]} if c["Name"] in comments else c for c in current]

@@ -1,0 +1,60 @@
+"""Where the latest metadata of an Iceberg table lies, kept beside the catalog.
+
+Glue's entry can be lost: dropped by somebody, or its parameters replaced by a crawler. The table is then registered
+again from here, never made anew, since a new table would number its columns again, and no file could be read by them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+from botocore.exceptions import ClientError
+
+from dynalake.clients import Clients
+from dynalake.lake.iceberg import Head
+from dynalake.names import TableNames
+
+_CHANGED = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409")
+
+
+def note_metadata(clients: Clients, names: TableNames, head: Head) -> None:
+    """Keep the location of the head's metadata, unless a later one is kept already."""
+    while True:
+        kept, etag = _read(clients, names, head.name)
+        if kept is not None and metadata_number(kept) >= metadata_number(head.metadata_location):
+            return
+        body = json.dumps({"uuid": head.uuid, "metadata_location": head.metadata_location}).encode()
+        key = names.metadata_note(head.name)
+        try:
+            if etag is None:
+                clients.s3.put_object(Bucket=names.lake.bucket, Key=key, Body=body, IfNoneMatch="*")
+            else:
+                clients.s3.put_object(Bucket=names.lake.bucket, Key=key, Body=body, IfMatch=etag)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _CHANGED:
+                continue
+            raise
+        return
+
+
+def noted_metadata(clients: Clients, names: TableNames, glue_table: str) -> str | None:
+    """The location that is kept, or None."""
+    return _read(clients, names, glue_table)[0]
+
+
+def metadata_number(location: str) -> int:
+    """The number of a metadata file: `…/metadata/00012-{uuid}.metadata.json` → 12."""
+    found = re.search(r"/(\d+)-[^/]+\.metadata\.json$", location)
+    return int(found.group(1)) if found else -1
+
+
+def _read(clients: Clients, names: TableNames, glue_table: str) -> tuple[str | None, str | None]:
+    try:
+        answer = clients.s3.get_object(Bucket=names.lake.bucket, Key=names.metadata_note(glue_table))
+    except ClientError as error:
+        if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
+            return None, None
+        raise
+    with answer["Body"] as body:
+        return json.loads(body.read())["metadata_location"], answer["ETag"]

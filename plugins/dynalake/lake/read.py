@@ -1,0 +1,135 @@
+"""Rows of data files as a table's schema has them, in bounded memory: one row group at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyiceberg.io.pyarrow import _read_deletes, _to_requested_schema, pyarrow_to_schema, schema_to_pyarrow
+from pyiceberg.manifest import DataFileContent
+from pyiceberg.schema import Schema, prune_columns
+
+from dynalake.errors import CatalogError
+from dynalake.lake.iceberg import DataFile, Head
+
+Within = Mapping[str, tuple[Any, Any]]
+"""Column → the least and the greatest value that is looked for."""
+
+
+def read_rows(
+    head: Head,
+    files: Iterable[DataFile],
+    columns: Collection[str] | None = None,
+    *,
+    schema: Schema | None = None,
+    within: Within | None = None,
+) -> Iterator[pa.Table]:
+    """The rows of the files, row group by row group, without those that delete files take away.
+
+    Columns, and fields of structs, are found by their ids, so that a column which has another type since then is null.
+    `schema` (default: the head's) is what the rows are given as; of it `columns` alone, all by default. Row groups that
+    can have no value `within` are left out; what is read is not filtered further.
+
+    The files need not be part of the head. Raises `CatalogError` for equality deletes, which name rows by value.
+    """
+    wanted = schema or head.schema
+    if columns is not None:
+        wanted = wanted.select(*columns)
+    deletes = _Deletes(head)
+    for file in files:
+        if file.rows:
+            yield from _read_file(head, file, wanted, within or {}, deletes.of(file))
+
+
+def _read_file(head: Head, file: DataFile, wanted: Schema, within: Within, deleted: Any) -> Iterator[pa.Table]:
+    target = arrow_schema_of(wanted)
+    with head.open(file) as stream, pq.ParquetFile(stream, pre_buffer=True) as parquet:
+        physical = parquet.schema_arrow
+        held = pyarrow_to_schema(physical)
+        leaves = {i for i in wanted.field_ids if wanted.find_type(i).is_primitive}
+        chosen = prune_columns(held, leaves & held.field_ids, select_full_types=False)
+        names = [f.name for f in chosen.fields]
+        partition = head.iceberg.spec().fields[0].source_id
+        missing = {} if partition in held.field_ids else {partition: file.partition}
+        first = 0
+        for number in range(parquet.num_row_groups):
+            group = parquet.metadata.row_group(number)
+            first, start = first + group.num_rows, first
+            if not group.num_rows or not _may_hold(group, within):
+                continue
+            # The partition's value stands in for a column that others have left out of their files.
+            if names:
+                batches = parquet.read_row_group(number, columns=names).select(names).combine_chunks().to_batches()
+            else:
+                nothing: Any = pa.array([{}] * group.num_rows, pa.struct([]))
+                batches = [pa.RecordBatch.from_struct_array(nothing)]
+            projected = [_to_requested_schema(wanted, chosen, b, projected_missing_fields=missing) for b in batches]
+            rows = pa.Table.from_batches(projected).cast(target)
+            if deleted is not None:
+                gone = deleted[(deleted >= start) & (deleted < start + group.num_rows)] - start
+                rows = rows.take(pa.array(np.setdiff1d(np.arange(group.num_rows), gone)))
+            yield rows
+
+
+def arrow_schema_of(schema: Schema) -> pa.Schema:
+    """The Arrow schema in which rows of an Iceberg schema are given: 32-bit offsets, no field ids."""
+    return pa.schema([pa.field(f.name, _small(f.type)) for f in schema_to_pyarrow(schema, include_field_ids=False)])
+
+
+def _small(of: Any) -> Any:
+    """The type with 32-bit offsets: pyiceberg gives texts and lists 64 bits."""
+    if pa.types.is_large_string(of):
+        return pa.string()
+    if pa.types.is_large_list(of) or pa.types.is_list(of):
+        return pa.list_(pa.field(of.value_field.name, _small(of.value_type)))
+    if pa.types.is_map(of):
+        return pa.map_(_small(of.key_type), pa.field("value", _small(of.item_type)))
+    if pa.types.is_struct(of):
+        return pa.struct([pa.field(of.field(i).name, _small(of.field(i).type)) for i in range(of.num_fields)])
+    return of
+
+
+def _may_hold(group: Any, within: Within) -> bool:
+    if not within:
+        return True
+    for place in range(group.num_columns):
+        column = group.column(place)
+        if column.path_in_schema not in within or column.statistics is None or not column.statistics.has_min_max:
+            continue
+        low, high = within[column.path_in_schema]
+        if column.statistics.max < low or high < column.statistics.min:
+            return False
+    return True
+
+
+class _Deletes:
+    """The places of rows that delete files take away, by data file; read when the first file is asked for."""
+
+    def __init__(self, head: Head) -> None:
+        self._head = head
+        self._places: dict[str, list[Any]] | None = None
+
+    def of(self, file: DataFile) -> Any:
+        """Places in the file, or None."""
+        if self._places is None:
+            self._places = self._read()
+        found = self._places.get(file.path)
+        return None if found is None else np.unique(np.concatenate(found))
+
+    def _read(self) -> dict[str, list[Any]]:
+        places: dict[str, list[Any]] = {}
+        for delete in self._head.delete_files():
+            if delete.content != DataFileContent.POSITION_DELETES:
+                raise CatalogError(
+                    f"The table {self._head.name} has equality deletes, which somebody else's engine has written",
+                    allowed="no deletes, or deletes by position",
+                    action="rewrite its data files with that engine (for Spark: rewrite_data_files with "
+                    "delete-file-threshold 1)",
+                    table=self._head.name,
+                )
+            for path, found in _read_deletes(self._head.iceberg.io, delete).items():
+                places.setdefault(path, []).append(np.asarray(found))
+        return places

@@ -1,0 +1,72 @@
+"""The two Iceberg tables of one DynamoDB table: their properties, and what functions that work on them are handed.
+
+All that is to be remembered of a table stands in these properties, and changes in the same commit as the files that it
+is about. The numbers only rise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from dynalake.clients import Clients
+from dynalake.lake.iceberg import Head, IcebergCatalog
+from dynalake.names import TableNames
+
+SCHEMA = "dynalake.schema"
+"""`TableSchema.to_json()`; of both tables."""
+
+DYNAMODB_TABLE = "dynalake.table"
+"""The DynamoDB table's name; of both tables."""
+
+SOURCE = "dynalake.source"
+"""Its ARN."""
+
+TIME_ZONE = "dynalake.time-zone"
+"""The zone whose days `dt` are."""
+
+BOUND = "dynalake.bound"
+"""Of the changes: what happened at or before this time (milliseconds) reaches the state before it is committed here."""
+
+HISTORY_FROM = "dynalake.history-from"
+"""Of the changes: the first day that is kept; '' where all are."""
+
+SHOWN_RUN = "dynalake.shown-run"
+"""Of the changes: the number of the backfill whose items are `dt=00000000`."""
+
+FOLDED_TO = "dynalake.folded-to"
+"""Of the state: all changes up to this time (milliseconds) are in it."""
+
+SNAPSHOT_RUN = "dynalake.snapshot-run"
+"""Of the state: the number of the backfill whose items are in it."""
+
+COLLECTED_AT = "dynalake.collected-at"
+"""When files were last collected (milliseconds); of both tables."""
+
+PLANNED_ON = (BOUND, HISTORY_FROM, SHOWN_RUN)
+"""Properties of the changes that must not have changed between a conversion's plan and its commit."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """One DynamoDB table in the lake: its names, and the clients to work on it."""
+
+    clients: Clients
+    names: TableNames
+
+    @cached_property
+    def catalog(self) -> IcebergCatalog:
+        return IcebergCatalog(self.clients, self.names.lake)
+
+    def changes(self) -> Head:
+        """`{t}`, every change once, as it is now. Raises `CatalogError` where it is missing."""
+        return self.catalog.load(self.names.changes_table)
+
+    def items(self) -> Head:
+        """`{t}_state`, one row per item, as it is now. Raises `CatalogError` where it is missing."""
+        return self.catalog.load(self.names.state_table)
+
+
+def number(head: Head, name: str) -> int:
+    """A property that is a number; 0 where it was never set."""
+    return int(head.properties.get(name) or 0)

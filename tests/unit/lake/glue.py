@@ -1,0 +1,79 @@
+"""A Glue that refuses a stale `VersionId` as AWS does, and can lose, delay and throttle the answers to updates."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+from botocore.exceptions import ClientError, ReadTimeoutError
+
+STALE = "ConcurrentModificationException"
+
+
+class StrictGlue:
+    """Around moto's client, which takes any `VersionId`.
+
+    `faults`: what happens to the next updates, one each: `lose` (lands, the answer is lost), `drop` (does not land, no
+    answer), `late` (as `drop`, and lands when `land` is called), `throttle` (is refused before it begins). `before`: is
+    called ahead of each update.
+    """
+
+    def __init__(self, glue: Any) -> None:
+        self._glue = glue
+        self._versions: dict[tuple[str, str], int] = {}
+        self.faults: list[str] = []
+        self.before: Callable[[], object] = lambda: None
+        self.updates = 0
+        self._late: list[dict[str, Any]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._glue, name)
+
+    def get_table(self, **asked: Any) -> Any:
+        answer = copy.deepcopy(self._glue.get_table(**asked))
+        answer["Table"]["VersionId"] = str(self._version(asked["DatabaseName"], asked["Name"]))
+        return answer
+
+    def update_table(self, **asked: Any) -> Any:
+        before, self.before = self.before, lambda: None
+        before()
+        self.updates += 1
+        fault = self.faults.pop(0) if self.faults else ""
+        if fault == "throttle":
+            raise _error("ThrottlingException")
+        if fault in ("drop", "late"):
+            if fault == "late":
+                self._late.append(copy.deepcopy(asked))
+            raise ReadTimeoutError(endpoint_url="https://glue")
+        answer = self._update(**asked)
+        if fault == "lose":
+            raise ReadTimeoutError(endpoint_url="https://glue")
+        return answer
+
+    def land(self) -> list[str]:
+        """Let the calls come that are under way. Returns what became of each: `landed` or Glue's error code."""
+        outcomes = []
+        for asked in self._late:
+            try:
+                self._update(**asked)
+                outcomes.append("landed")
+            except ClientError as error:
+                outcomes.append(error.response["Error"]["Code"])
+        self._late.clear()
+        return outcomes
+
+    def _update(self, **asked: Any) -> Any:
+        name = asked["DatabaseName"], asked["TableInput"]["Name"]
+        if "VersionId" in asked and asked.pop("VersionId") != str(self._version(*name)):
+            raise _error(STALE)
+        answer = self._glue.update_table(**asked)
+        self._versions[name] = self._version(*name) + 1
+        return answer
+
+    def _version(self, database: str, table: str) -> int:
+        return self._versions.get((database, table), 0)
+
+
+def _error(code: str) -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": code}}, "UpdateTable")
