@@ -313,6 +313,15 @@ class TableNames:
         """`{prefix}-state/{TABLE}/manifests/{uuid}.json`"""
         return f"{self.folder_manifests}{folder}.json"
 
+    @property
+    def told_days(self) -> str:
+        """`{prefix}-state/{TABLE}/told/`: days beyond the usual ones in which something has landed."""
+        return f"{self.state_prefix}told/"
+
+    def told_day(self, day: str) -> str:
+        """`{prefix}-state/{TABLE}/told/YYYYMMDD`"""
+        return f"{self.told_days}{check_day(day)}"
+
     def metadata_note(self, glue_table: str) -> str:
         """`{prefix}-state/{TABLE}/iceberg/{glue table}.json`: where an Iceberg table's latest metadata lies."""
         return f"{self.state_prefix}iceberg/{glue_table}.json"

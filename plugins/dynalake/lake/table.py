@@ -7,6 +7,7 @@ is about. The numbers only rise.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property
 
 from dynalake.clients import Clients
@@ -45,6 +46,9 @@ COLLECTED_AT = "dynalake.collected-at"
 
 PLANNED_ON = (BOUND, HISTORY_FROM, SHOWN_RUN)
 """Properties of the changes that must not have changed between a conversion's plan and its commit."""
+
+GRACE = timedelta(days=7)
+"""How long a file that nothing names is kept. Longer than any task may take, so that what is being written stays."""
 
 
 @dataclass(frozen=True)
