@@ -74,7 +74,7 @@ def test_every_digit_is_kept() -> None:
         (b'{"a":{"b":1,"b":2}}', "twice"),
         (b'{"a":"\xff"}', "not UTF-8"),
         (rb'{"a":"\ud800"}', "surrogate"),
-        (b'{"a":' + b"[" * 100_000, "nested too deeply"),
+        (b'{"a":' + b"[" * 100_000, "nested deeper than 64 levels"),
         (b'{"a":' + b"1" * 5000 + b"}", "not JSON"),
     ],
 )

@@ -317,5 +317,5 @@ def test_a_key_that_is_reserved_is_no_attribute() -> None:
     """Else it would be mistaken for the attribute of that name, which stands under another key."""
     line = change({}, 1, 1).replace(',"id":', ',"__other":1,"id":', 1)
     found = find(read_exactly, [line.encode()], TableSchema.of_key(KEY), OPTIONS)
-    assert [entry["reason"] for entry in found.rejected] == ["__other is no field of a change record"]
+    assert [entry["reason"] for entry in found.rejected] == ["__other is not a field of a change record"]
     assert check([line.encode(), change({"__other": {"S": "x"}}, 2, 2).encode()])

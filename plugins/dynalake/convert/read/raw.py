@@ -6,11 +6,14 @@ What Firehose writes is a sequence of gzip members or plain text; what a person 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import islice
 from typing import Any, Protocol
+
+import numpy as np
 
 from dynalake.clients import Clients
 
@@ -21,9 +24,16 @@ except ImportError:  # where Spark runs, there is what the cluster has
     import zlib
 
 _GZIP = b"\x1f\x8b"
+_BOM = b"\xef\xbb\xbf"
 _CHUNK = 1 << 20
-LONGEST_LINE = 64 << 20
-"""Bytes. An item has at most 400 KB; what goes on for longer without a line break is no change record."""
+LONGEST_LINE = 16 << 20
+"""Bytes. An item has at most 400 KB, of which JSON makes six times that; a longer line is not a change record."""
+
+LEVELS = 64
+"""Objects and lists within each other, the record itself among them. DynamoDB allows 32 in an item."""
+
+LARGEST_EXPONENT = 1_000_000
+"""Of a number, either way. DynamoDB's own end at 125; Python's arithmetic gives up at 10^18, or gives 0."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +53,26 @@ class Readable(Protocol):
 
 
 class BrokenObject(Exception):
-    """The rest of an object cannot be read; the lines before it were."""
+    """The rest of an object cannot be read; the lines before it were. `at`: so many of its bytes were read."""
+
+    def __init__(self, reason: str, at: int = 0) -> None:
+        super().__init__(reason)
+        self.at = at
+
+
+TOO_DEEP = f"nested deeper than {LEVELS} levels"
+TOO_LARGE = f"a number whose exponent is beyond {LARGEST_EXPONENT:,}"
 
 
 class BadLine(ValueError):
-    """A line that is no JSON object, or one that Parquet cannot hold."""
+    """A line that is not a change record. The reason begins with its kind, by which it is counted, up to a `:`."""
 
 
 def list_objects(clients: Clients, bucket: str, prefix: str, limit: int | None = None) -> list[RawObject]:
-    """The objects below `prefix` in the order of their keys, at most `limit` of them; empty ones are left out."""
+    """The objects below `prefix` in the order of their keys, at most `limit` of them.
+
+    Empty ones are left out, and hidden ones (`is_hidden`).
+    """
     return list(islice(iterate_objects(clients, bucket, prefix), limit))
 
 
@@ -60,12 +81,26 @@ def iterate_objects(clients: Clients, bucket: str, prefix: str, after: str = "")
     pages = clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, StartAfter=after)
     for page in pages:
         for o in page.get("Contents", []):
-            if o["Size"]:
+            if o["Size"] and not is_hidden(o["Key"], prefix):
                 yield RawObject(o["Key"], o["ETag"].strip('"'), o["Size"], o["LastModified"].timestamp())
+
+
+def is_hidden(key: str, prefix: str) -> bool:
+    """Whether the object's name, or a folder on its way below `prefix`, begins with `.` or `_`.
+
+    Athena, Trino and Spark take such objects for the notes of a program, not for data.
+    https://docs.aws.amazon.com/athena/latest/ug/tables-location-format.html
+    """
+    below = key.removeprefix(prefix)
+    if prefix and not prefix.endswith("/"):
+        below = below.partition("/")[2]  # the rest of a name that begins in the prefix
+    return below.startswith((".", "_")) or "/." in below or "/_" in below
 
 
 def stream_lines(stream: Readable) -> Iterator[bytes]:
     """The lines of a gzip or plain stream, without line breaks; blank ones are left out.
+
+    A line is one value: where several stand on one line of the object, `}{`, each is a line of its own.
 
     Holds one line and a few MB at a time. Raises `BrokenObject` after the last line that could be read.
     """
@@ -78,24 +113,74 @@ def stream_lines(stream: Readable) -> Iterator[bytes]:
 def stream_text(stream: Readable) -> Iterator[bytes]:
     """The text of a gzip or plain stream in pieces of whole lines, each of which ends with a line break.
 
-    Raises `BrokenObject` after the last line that could be read.
+    A byte order mark at the beginning is left out. Raises `BrokenObject` after the last line that could be read.
     """
-    rest = b""
-    for block in _blocks(stream):
+    read = _Counted(stream)
+    rest, skip = b"", _BOM
+    for block in _blocks(read):
         end = block.rfind(b"\n") + 1
         if end:
-            yield b"".join((rest, memoryview(block)[:end]))
-            rest = block[end:]
+            yield _one_a_line(b"".join((rest, memoryview(block)[:end])).removeprefix(skip))
+            rest, skip = block[end:], b""
         else:
             rest += block
+        if len(rest) > _CHUNK:
+            lines = _one_a_line(rest.removeprefix(skip))
+            end = lines.rfind(b"\n") + 1
+            if end:
+                yield lines[:end]
+                rest, skip = lines[end:], b""
         if len(rest) > LONGEST_LINE:
-            raise BrokenObject(f"a line is longer than {LONGEST_LINE} bytes")
+            raise BrokenObject(f"a line is longer than {LONGEST_LINE} bytes", read.bytes - len(rest))
     if rest:
-        yield rest + b"\n"
+        yield _one_a_line(rest.removeprefix(skip)) + b"\n"
 
 
-def _blocks(stream: Readable) -> Iterator[bytes]:
+_MEET = re.compile(rb"\}[ \t\r]*+\{")
+_ESCAPE = re.compile(rb"\\.", re.DOTALL)
+
+
+def _one_a_line(text: bytes) -> bytes:
+    """`text` with a line break between values that stand on one line: `}{` is nothing within a value but in a string.
+
+    Firehose writes records one behind the other, and who put them there may have left out the line breaks.
+    """
+    if not _MEET.search(text):
+        return text
+    return b"\n".join(map(_apart, text.split(b"\n")))
+
+
+def _apart(line: bytes) -> bytes:
+    pieces, start, last, within = [], 0, 0, False
+    for meeting in _MEET.finditer(line):
+        between = line[last : meeting.start()]
+        if b"\\" in between:
+            between = _ESCAPE.sub(b"", between)
+        within ^= bool(between.count(b'"') & 1)
+        last = meeting.start()
+        if not within:
+            pieces.append(line[start : meeting.start() + 1])
+            start = meeting.end() - 1
+    return b"\n".join([*pieces, line[start:]]) if pieces else line
+
+
+class _Counted:
+    """A stream, and how many bytes of it were read."""
+
+    def __init__(self, stream: Readable) -> None:
+        self._stream = stream
+        self.bytes = 0
+
+    def read(self, amount: int, /) -> bytes:
+        data = self._stream.read(amount)
+        self.bytes += len(data)
+        return data
+
+
+def _blocks(stream: _Counted) -> Iterator[bytes]:
     head = stream.read(_CHUNK)
+    if len(head) == 1:
+        head += stream.read(_CHUNK)
     if head[:2] != _GZIP:
         while head:
             yield head
@@ -108,8 +193,8 @@ def _blocks(stream: Readable) -> Iterator[bytes]:
         try:
             block = inflate.decompress(pending, 4 * _CHUNK)
         except zlib.error as error:
-            yield from _until_corrupt(before, pending)
-            raise BrokenObject(f"gzip is corrupt: {error}") from error
+            after = yield from _until_corrupt(before, pending)
+            raise BrokenObject(f"gzip is corrupt: {error}", stream.bytes - after) from error
         if block:
             yield block
         pending = inflate.unconsumed_tail
@@ -120,14 +205,15 @@ def _blocks(stream: Readable) -> Iterator[bytes]:
         elif not pending:
             pending = stream.read(_CHUNK)
     if not inflate.eof:
-        raise BrokenObject("gzip is cut short")
+        raise BrokenObject("gzip is cut short", stream.bytes)
 
 
-def _until_corrupt(inflate: Any, pending: bytes) -> Iterator[bytes]:
-    """What can be had of a chunk that ends in an error: zlib gives nothing of a call that fails.
+def _until_corrupt(inflate: Any, pending: bytes) -> Generator[bytes, None, int]:
+    """What can be had of a chunk that ends in an error, of which zlib gives nothing; and the bytes from there on.
 
     A wrong checksum stands behind the last byte of the data, so the last piece is taken byte by byte.
     """
+    after = len(pending)
     for step in (4096, 64, 1):
         start = 0
         while start < len(pending):
@@ -139,27 +225,31 @@ def _until_corrupt(inflate: Any, pending: bytes) -> Iterator[bytes]:
                 break
             yield block
             start += step
+            after -= step
         pending = pending[start : start + step]
+    return max(after, 0)
 
 
-def parse_line(line: bytes) -> dict[str, Any]:
+def parse_line(line: bytes, *, halves: bool = False) -> dict[str, Any]:
     """The change record in a line: integers as int, other numbers as Decimal with their digits, never as float.
 
-    Raises `BadLine` with the reason.
+    `halves`: text with half of a surrogate pair, which has no UTF-8, is taken. Raises `BadLine` with the reason.
     """
     try:
         value = _decoder.decode(line.decode())
     except UnicodeDecodeError as error:
         raise BadLine(f"not UTF-8: {error.reason} at byte {error.start}") from error
     except RecursionError as error:
-        raise BadLine("nested too deeply") from error
+        raise BadLine(TOO_DEEP) from error
     except BadLine:
         raise
     except ValueError as error:
         raise BadLine(f"not JSON: {error}") from error
     if not isinstance(value, dict):
         raise BadLine(f"not a JSON object but {type(value).__name__}")
-    if rb"\u" in line and _has_surrogate(value):
+    if line.count(b"[") + line.count(b"{") > LEVELS and _levels(line) > LEVELS:
+        raise BadLine(TOO_DEEP)
+    if not halves and rb"\u" in line and has_half(value):
         raise BadLine("text with half of a surrogate pair, which UTF-8 cannot hold")
     return value
 
@@ -180,12 +270,35 @@ def _constant(name: str) -> Any:
     raise BadLine(f"{name} is no JSON number")
 
 
-_decoder = json.JSONDecoder(parse_float=Decimal, parse_constant=_constant, object_pairs_hook=_object)
+def _number(text: str) -> Decimal:
+    try:
+        value = Decimal(text)
+    except ArithmeticError as error:
+        raise BadLine(TOO_LARGE) from error
+    if not -LARGEST_EXPONENT <= value.adjusted() <= LARGEST_EXPONENT:
+        raise BadLine(TOO_LARGE)
+    return value
 
 
-def _has_surrogate(value: Any) -> bool:
+_decoder = json.JSONDecoder(parse_float=_number, parse_constant=_constant, object_pairs_hook=_object)
+
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"')
+_STEPS = bytes({91: 1, 123: 1, 93: 255, 125: 255}.get(c, 0) for c in range(256))
+
+
+def _levels(line: bytes) -> int:
+    """How many objects and lists are within each other at most, in a line of JSON."""
+    steps = np.frombuffer(_STRING.sub(b"", line).translate(_STEPS), np.int8)
+    return int(np.cumsum(steps, dtype=np.int32).max())
+
+
+_HALF = re.compile("[\ud800-\udfff]")
+
+
+def has_half(value: Any) -> bool:
+    """Whether there is half of a surrogate pair in it, which can be written as JSON but not as UTF-8."""
     if isinstance(value, str):
-        return any("\ud800" <= c <= "\udfff" for c in value)
+        return not value.isascii() and _HALF.search(value) is not None
     if isinstance(value, dict):
-        return any(_has_surrogate(k) or _has_surrogate(v) for k, v in value.items())
-    return isinstance(value, list) and any(map(_has_surrogate, value))
+        return any(has_half(k) or has_half(v) for k, v in value.items())
+    return isinstance(value, list) and any(map(has_half, value))

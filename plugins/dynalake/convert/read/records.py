@@ -12,10 +12,10 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from dynalake.clients import Clients
-from dynalake.convert.read.raw import BadLine, BrokenObject, RawObject, decode, parse_line, stream_lines
+from dynalake.convert.read.raw import BadLine, BrokenObject, RawObject, decode, has_half, parse_line, stream_lines
 from dynalake.errors import ConflictError, QuarantineError
 from dynalake.names import STAGE_COMPACT, TableNames
-from dynalake.record.attribute import AMBIGUOUS_TYPES
+from dynalake.record.attribute import AMBIGUOUS_TYPES, escape_surrogates
 from dynalake.record.change import (
     EVENT_TIME,
     EXPIRED,
@@ -34,8 +34,8 @@ DELETED = "the object was deleted after it was listed"
 SHOWN = 4096
 """Characters of a rejected line that are kept beside its address; the raw object keeps all of it."""
 
-SHOWN_REASON = 60
-"""Characters of a reason by which rejected lines are counted, and of a value that a reason shows."""
+SHOWN_VALUE = 60
+"""Characters of a value that a reason shows."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ class Rejected:
 
     @property
     def reasons(self) -> dict[str, int]:
-        """How many of each kind of reason: `not JSON`, `gzip is cut short`… without what differs from line to line."""
-        return dict(Counter(str(entry["reason"]).partition(":")[0][:SHOWN_REASON] for entry in self.entries))
+        """How many of each kind of reason."""
+        return dict(Counter(kind_of(entry["reason"]) for entry in self.entries))
 
     @property
     def too_many(self) -> bool:
@@ -124,46 +124,63 @@ def open_object(clients: Clients, names: TableNames, found: RawObject) -> Any:
         raise
 
 
-class RecordParser:
-    """Turns lines into records of one table: checked as far as compaction depends on it."""
+def kind_of(reason: str) -> str:
+    """`not JSON`, `gzip is cut short`…: a reason without what differs from line to line."""
+    return reason.partition(":")[0]
 
-    def __init__(self, key: ItemKey) -> None:
+
+class RecordParser:
+    """Turns lines into records of one table: checked as far as what follows depends on it.
+
+    `halves`: text with half of a surrogate pair is taken, but for the key's and attributes' names.
+    """
+
+    def __init__(self, key: ItemKey, *, halves: bool = False) -> None:
+        self._halves = halves
         types: dict[str, tuple[type, ...]] = {"S": (str,), "N": (int, Decimal), "B": (str,)}
         self._key = [(json_key(a.name), a.type, types[a.type]) for a in key.attributes]
 
     def __call__(self, line: bytes) -> Record | None:
         """The record, or None for a canary. Raises `BadLine`."""
-        values = parse_line(line)
+        values = parse_line(line, halves=self._halves)
         operation = values.get(OPERATION)
         if operation not in OPERATIONS:
-            raise BadLine(f"{OPERATION} is {operation!r}")
+            raise BadLine(f"{OPERATION} is not one of them: {_shown(operation)}")
         if operation == "CANARY":
             return None
         sequence, moment = values.get(SEQUENCE_NUMBER), values.get(EVENT_TIME)
         if not isinstance(sequence, str) or not is_sequence_number(sequence):
-            raise BadLine(f"{SEQUENCE_NUMBER} is {sequence!r}")
+            raise BadLine(f"{SEQUENCE_NUMBER} is not a sequence number: {_shown(sequence)}")
         if type(moment) is not int or not -(2**63) <= moment < 2**63:
-            raise BadLine(f"{EVENT_TIME} is {moment!r}")
+            raise BadLine(f"{EVENT_TIME} is not milliseconds in digits: {_shown(moment)}")
         if not isinstance(values.get(EXPIRED, False), bool):
-            raise BadLine(f"{EXPIRED} is {values[EXPIRED]!r}")
+            raise BadLine(f"{EXPIRED} is not true or false: {_shown(values[EXPIRED])}")
         if TYPES in values:
             values[TYPES] = types_text(values[TYPES])
         if OTHER in values:
-            raise BadLine(f"{OTHER} is no field of a change record")
+            raise BadLine(f"{OTHER} is not a field of a change record")
         parts = []
         for name, kind, types in self._key:
             part = values.get(name)
             if not isinstance(part, types) or isinstance(part, bool):
-                raise BadLine(f"key attribute {name!r} ({kind}) is {part!r}")
+                raise BadLine(f"key attribute {name!r} is not of type {kind}: {_shown(part)}")
+            if self._halves and has_half(part):
+                raise BadLine(f"key attribute {name!r} has half of a surrogate pair")
             parts.append(part)
+        if self._halves and rb"\u" in line and any(map(has_half, values)):
+            raise BadLine("an attribute's name has half of a surrogate pair")
         return Record((*parts, sequence, moment, line), line, values)
+
+
+def _shown(value: Any) -> str:
+    return repr(value)[:SHOWN_VALUE]
 
 
 def types_text(types: Any) -> str:
     """A record's `__types` as compact JSON, in its own order. Raises `BadLine` where that is not what it must be."""
     if not isinstance(types, dict) or not all(kind in AMBIGUOUS_TYPES for kind in types.values()):
-        raise BadLine(f"{TYPES} is {repr(types)[:SHOWN_REASON]}")
-    return json.dumps(types, ensure_ascii=False, separators=(",", ":"))
+        raise BadLine(f"{TYPES} is not an object of {', '.join(AMBIGUOUS_TYPES)}: {_shown(types)}")
+    return escape_surrogates(json.dumps(types, ensure_ascii=False, separators=(",", ":")))
 
 
 def is_types_text(text: str) -> bool:

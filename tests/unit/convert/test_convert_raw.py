@@ -1,0 +1,190 @@
+"""Streams of any make as lines of one value each, and lines that are not change records."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from decimal import Decimal
+from typing import Any
+
+import boto3
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from dynalake.clients import Clients
+from dynalake.convert.read import raw
+from dynalake.convert.read.raw import BadLine, BrokenObject, is_hidden, list_objects, parse_line, stream_lines
+from dynalake.convert.read.records import RecordParser, Rejected
+from dynalake.record.key import ItemKey, KeyAttribute
+
+KEY = ItemKey(KeyAttribute("id", "S"), KeyAttribute("n", "N"))
+HEAD = '"__operation":"INSERT","__sequence_number":"' + "0" * 40 + '","__event_time":1'
+
+VALUES = st.recursive(
+    st.one_of(st.none(), st.integers(), st.text(st.sampled_from('}{\\"[],: \tn\n\u00e4'), max_size=8)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.text(st.sampled_from('}{\\" a'), max_size=4), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+class Slow(io.BytesIO):
+    """A stream that gives a few bytes at a time, so that a boundary is everywhere."""
+
+    def __init__(self, data: bytes, most: int) -> None:
+        super().__init__(data)
+        self._most = most
+
+    def read(self, amount: int | None = -1, /) -> bytes:
+        return super().read(min(amount if amount is not None and amount >= 0 else self._most, self._most))
+
+
+@given(
+    st.lists(st.tuples(st.dictionaries(st.text(max_size=3), VALUES), st.sampled_from(["", " ", "\t\r", "\n", "\r\n"]))),
+    st.booleans(),
+    st.integers(1, 64),
+)
+@example([({"a": '\\"}{'}, ""), ({"b": "}{"}, ""), ({}, "")], False, 1)
+def test_values_are_lines_whatever_stands_between_them(
+    values: list[tuple[dict[str, Any], str]], packed: bool, most: int
+) -> None:
+    text = "".join(json.dumps(value, ensure_ascii=False) + between for value, between in values).encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(raw, "_CHUNK", 8)
+        lines = list(stream_lines(Slow(gzip.compress(text) if packed else text, most)))
+    assert [json.loads(line) for line in lines] == [value for value, _ in values]
+
+
+def test_a_large_object_without_a_line_break_is_read_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(raw, "LONGEST_LINE", 2 << 20)
+    value = json.dumps({"a": "}{" * 50, "b": "x" * 1000}).encode()
+    count = (8 << 20) // len(value)
+    assert list(stream_lines(io.BytesIO(gzip.compress(value * count)))) == [value] * count
+
+
+def test_where_a_line_is_too_long_the_rest_is_lost_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(raw, "LONGEST_LINE", 2 << 20)
+    good, long = b'{"a":1}\n', b'{"a":"' + b"x" * (5 << 20) + b'"}\n'
+    lines: list[bytes] = []
+    with pytest.raises(BrokenObject, match="a line is longer") as error:
+        lines.extend(stream_lines(io.BytesIO(good + long + good)))
+    assert lines == [good.strip()]
+    assert error.value.at == len(good)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_byte_order_mark_is_left_out(packed: bool) -> None:
+    text = b'\xef\xbb\xbf{"a":1}\n{"b":2}\n'
+    lines = list(stream_lines(io.BytesIO(gzip.compress(text) if packed else text)))
+    assert lines == [b'{"a":1}', b'{"b":2}']
+    assert list(stream_lines(io.BytesIO(b'\xef\xbb\xbf{"a":1}{"b":2}'))) == lines
+    # Only there: elsewhere it is not JSON.
+    assert list(stream_lines(io.BytesIO(b'{"a":1}\n\xef\xbb\xbf{"b":2}'))) == [lines[0], b"\xef\xbb\xbf" + lines[1]]
+
+
+def test_how_much_of_a_corrupt_object_is_lost_is_known() -> None:
+    whole = bytearray(gzip.compress(bytes(range(256)) * 40_000 + bytes(json.dumps(list(range(400_000))), "ascii")))
+    half = len(whole) // 2
+    whole[half : half + 50] = b"\xff" * 50
+    with pytest.raises(BrokenObject, match="corrupt") as error:
+        list(stream_lines(io.BytesIO(bytes(whole))))
+    assert half - 10 <= error.value.at <= half + 100_000
+    with pytest.raises(BrokenObject, match="cut short") as error:
+        list(stream_lines(io.BytesIO(bytes(whole[: half - 100]))))
+    assert error.value.at == half - 100
+
+
+@pytest.mark.parametrize(
+    ("key", "hidden"),
+    [
+        ("a/b/dt=1/1.gz", False),
+        ("a/b/dt=1/.1.gz.crc", True),
+        ("a/b/dt=1/_SUCCESS", True),
+        ("a/b/_temporary/0/1.gz", True),
+        ("a/b/.spark-staging/dt=1/1.gz", True),
+        ("a/b/dt=1/1_.gz", False),
+        ("a/b/dt=1/a.b/c_d", False),
+    ],
+)
+def test_what_other_readers_hide_is_hidden(key: str, hidden: bool) -> None:
+    assert is_hidden(key, "a/b/") is hidden
+    assert is_hidden(key, "") is hidden
+    assert is_hidden(f"_private/{key}", "_private/a/b/") is hidden
+
+
+def test_a_prefix_may_end_within_a_name() -> None:
+    assert not is_hidden("state/dt=1_x", "state/dt=1")
+    assert is_hidden("state/dt=1/_x", "state/dt=")
+
+
+def test_a_listing_leaves_hidden_objects_out(mocked: boto3.Session) -> None:
+    clients = Clients.of(mocked)
+    clients.s3.create_bucket(Bucket="lake")
+    for name in ("1.gz", ".1.gz.crc", "_SUCCESS", "_tmp/2.gz", "run/3.gz", "empty/"):
+        clients.s3.put_object(Bucket="lake", Key=f"json/T/dt=1/{name}", Body=b"" if name == "empty/" else b"x")
+    assert [o.key for o in list_objects(clients, "lake", "json/T/")] == ["json/T/dt=1/1.gz", "json/T/dt=1/run/3.gz"]
+
+
+def nested(levels: int) -> bytes:
+    return b'{"a":' + b"[" * (levels - 1) + b"]" * (levels - 1) + b"}"
+
+
+def test_the_levels_of_a_line_are_bounded() -> None:
+    wide = ",".join('{"b":[{}]}' for _ in range(100))
+    assert parse_line(f'{{"a":[{wide}],"c":"{"[" * 200}"}}'.encode())
+    assert parse_line(nested(64))
+    for levels in (65, 250, 400, 900, 5000, 100_000):
+        with pytest.raises(BadLine, match="nested deeper than 64 levels"):
+            parse_line(nested(levels))
+
+
+def test_exponents_are_bounded_and_none_becomes_0() -> None:
+    assert parse_line(b'{"a":1e1000000,"b":-2.50E-999999,"c":0e5}') == {
+        "a": Decimal("1e1000000"),
+        "b": Decimal("-2.50E-999999"),
+        "c": Decimal(0),
+    }
+    for number in ("1e1000001", "1e-1000001", "-1e1000000000000000000", "1e-10000000000000000000", "0e9999999"):
+        with pytest.raises(BadLine, match="exponent"):
+            parse_line(f'{{"a":[{number}]}}'.encode())
+
+
+def test_half_of_a_surrogate_pair_is_taken_where_it_has_a_place() -> None:
+    parse, strict = RecordParser(KEY, halves=True), RecordParser(KEY)
+    line = f'{{{HEAD},"id":"a","n":1,"t":"x\\ud800","m":{{"\\udfff":["\\ud83d\\ude00"]}}}}'.encode()
+    record = parse(line)
+    assert record is not None
+    assert (record.values["t"], record.values["m"]) == ("x\ud800", {"\udfff": ["😀"]})
+    with pytest.raises(BadLine, match="half of a surrogate pair"):
+        strict(line)
+    with pytest.raises(BadLine, match="key attribute 'id' has half"):
+        parse(f'{{{HEAD},"id":"\\ud800","n":1}}'.encode())
+    with pytest.raises(BadLine, match="attribute's name has half"):
+        parse(f'{{{HEAD},"id":"a","n":1,"\\ud800":1}}'.encode())
+
+
+def test_reasons_are_counted_by_kind() -> None:
+    rejected = Rejected(100)
+    parse = RecordParser(KEY)
+    head = '"__operation":"INSERT"'
+    for n in range(20):
+        for line in (
+            f'{{"__operation":"{n}"}}',
+            f'{{{head},"__sequence_number":"{n}"}}',
+            f'{{{head},"__sequence_number":"{"0" * 40}","__event_time":"{n}"}}',
+            f'{{{head},"__sequence_number":"{"0" * 40}","__event_time":1,"__expired":{n}}}',
+            f'{{{head},"__sequence_number":"{"0" * 40}","__event_time":1,"__types":{{"/a":"{n}"}}}}',
+            f'{{{HEAD},"id":{n}}}',
+            f'{{{HEAD},"id":"{"x" * 1000}","n":"{n}"}}',
+            f"{{{n}",
+            f'{{"a{n}":1,"a{n}":1}}',
+        ):
+            with pytest.raises(BadLine) as error:
+                parse(line.encode())
+            rejected.add("object", n, str(error.value), line.encode())
+    assert set(rejected.reasons.values()) == {20}
+    assert len(rejected.reasons) == 9
+    assert max(len(entry["reason"]) for entry in rejected.entries) < 150
