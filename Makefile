@@ -15,8 +15,8 @@ export UV_CACHE_DIR := $(CURDIR)/.local/uv-cache
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test test-unit test-local test-aws test-airflow test-dags test-commands test-oldest test-terraform test-handoff bench \
-        environments check check-types check-templates check-code format lock clean
+.PHONY: help demo up trino down test test-unit test-local test-aws test-airflow test-dags test-commands test-oldest test-terraform test-trino \
+        test-handoff bench environments check check-types check-templates check-code format lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -27,13 +27,16 @@ demo: .venv/.run .venv-local/.installed  ## The whole pipeline on this machine; 
 up: .venv/.run .venv-local/.installed  ## Start local AWS and Airflow and leave them running
 	@PYTHONPATH=plugins $(BIN)/python -m infra.local.up up
 
+trino: .venv/.dev .local/trino/.installed  ## Start Trino on what `make up` runs, to query the lake with
+	@PYTHONPATH=plugins $(BIN)/python -m infra.local.trino up
+
 down: .venv/.run  ## Stop what `make up` started and clean up
 	@PYTHONPATH=plugins $(BIN)/python -m infra.local.up down
 
 # The longest first. Each suite has local AWS, and where it needs it Airflow, of its own, and shows what it did when it ends.
-SUITES := test-airflow test-aws test-unit test-commands test-oldest test-dags test-local test-terraform
+SUITES := test-airflow test-aws test-unit test-commands test-oldest test-trino test-dags test-local test-terraform
 
-test: .venv/.dev .venv-local/.installed .venv-oldest/.installed .venv-terraform/.installed  ## Every test, three suites at a time, which keep two cores busy
+test: .venv/.dev .venv-local/.installed .venv-oldest/.installed .venv-terraform/.installed .local/trino/.installed  ## Every test, three suites at a time, which keep two cores busy
 	@$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target $(SUITES)
 
 test-unit: .venv/.dev  ## The tests that need nothing running
@@ -51,7 +54,10 @@ test-airflow: .venv/.dev .venv-local/.installed  ## The DAGs and the pages, in a
 test-dags: .venv/.dev .venv-local/.installed  ## The DAGs and the tasks, in this process
 	@$(BIN)/python -m pytest tests/airflow
 
-test-commands: .venv/.dev .venv-local/.installed  ## `make demo`, `make up` and `make down`, as a user runs them
+test-trino: .venv/.dev .venv-local/.installed .local/trino/.installed  ## What Trino, Spark, DuckDB and pyiceberg read on local AWS
+	@$(BIN)/python -m pytest tests/trino
+
+test-commands: .venv/.dev .venv-local/.installed .local/trino/.installed  ## `make demo`, `make up` and `make down`, as a user runs them
 	@$(BIN)/python -m pytest tests/commands
 
 test-oldest: .venv-oldest/.installed .venv-local/.installed  ## The DAGs in the oldest Airflow that they are for
@@ -66,7 +72,7 @@ test-handoff: .venv/.dev .venv-local/.installed  ## Writers that never pause, fr
 bench: .venv/.dev .venv-local/.installed  ## Benchmarks beside what a user would pick instead; NAMES='packing encode' for some
 	@PYTHONPATH=plugins:lambda_src $(BIN)/python -m benchmarks $(NAMES)
 
-environments: .venv/.dev $(foreach name,local oldest checkov terraform,.venv-$(name)/.installed)  ## Install what checks and tests need
+environments: .venv/.dev $(foreach name,local oldest checkov terraform,.venv-$(name)/.installed) .local/trino/.installed  ## Install what checks and tests need
 
 CHECKS := check-types check-templates check-code
 
@@ -95,10 +101,11 @@ format: .venv/.dev  ## Format the code and sort the imports
 COMPILE = $(UV) pip compile -q --universal --generate-hashes --python-version 3.11 --no-emit-index-url \
   --custom-compile-command 'make lock'
 
-lock: $(UV)  ## Compile the requirements files anew
+lock: $(UV)  ## Compile the requirements files and the list of jars
 	for name in requirements requirements-dev requirements-local requirements-checkov requirements-terraform; do \
 	  $(COMPILE) $$name.in -o $$name.txt || exit 1; done
 	$(COMPILE) --exclude-newer 2025-10-15 --exclude-newer-package pyiceberg=2026-12-31 requirements-oldest.in -o requirements-oldest.txt
+	$(BIN)/python -m infra.local.trino lock
 
 clean: down  ## Remove everything that was installed or made here
 	rm -rf .venv .venv-local .venv-checkov .venv-oldest .venv-terraform .local .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
@@ -116,6 +123,10 @@ $(UV):
 .venv/.dev: .venv/.run requirements-dev.txt
 	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.txt
 	@touch $@
+
+# Jars, checked by hash, and the server. Where the machine lacks a JDK or Maven it says so, and there is no stamp.
+.local/trino/.installed: $(UV) $(addprefix infra/local/trino/,pom.xml jars.sha256 LakeServer.java)
+	@$(BIN)/python -m infra.local.trino install
 
 # What goes its own way in versions has an environment of its own.
 .venv-%/.installed: $(UV) requirements-%.txt

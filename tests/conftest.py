@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -44,7 +44,11 @@ def need(program: str) -> str:
     found = shutil.which(program)
     if found:
         return found
-    message = f"{program} is not on this machine (Debian: apt-get install {program})"
+    lack(f"{program} is not on this machine (Debian: apt-get install {program})")
+
+
+def lack(message: str) -> NoReturn:
+    """Skip the test, since the machine lacks a part of what it needs; in CI fail it."""
     if os.environ.get("CI"):
         pytest.fail(message)
     pytest.skip(message)

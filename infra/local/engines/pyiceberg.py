@@ -1,0 +1,65 @@
+"""pyiceberg as anybody uses it: its own `GlueCatalog`, without dynalake's rules for commits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+from pyiceberg.catalog.glue import GlueCatalog
+from pyiceberg.expressions import AlwaysTrue, BooleanExpression
+from pyiceberg.table import Table
+
+_ALL = AlwaysTrue()
+_READS = ("Get", "BatchGet", "List", "Search")
+
+
+def glue_catalog(aws: Mapping[str, str]) -> GlueCatalog:
+    """Return pyiceberg's catalog of the Glue and S3 on local AWS.
+
+    https://py.iceberg.apache.org/configuration/#glue-catalog
+    """
+    properties = {
+        "glue.endpoint": aws["AWS_ENDPOINT_URL"],
+        "s3.endpoint": aws["AWS_ENDPOINT_URL"],
+        "client.region": aws["AWS_DEFAULT_REGION"],
+        "client.access-key-id": aws["AWS_ACCESS_KEY_ID"],
+        "client.secret-access-key": aws["AWS_SECRET_ACCESS_KEY"],
+    }
+    return GlueCatalog("lake", None, **properties)
+
+
+def reading_catalog(aws: Mapping[str, str]) -> GlueCatalog:
+    """Return such a catalog that raises `PermissionError` before it would change anything in Glue."""
+    catalog = glue_catalog(aws)
+
+    def refuse(model: Any, **_: Any) -> None:
+        if not model.name.startswith(_READS):
+            raise PermissionError(f"This catalog only reads: received {model.name}, allowed are {', '.join(_READS)}…")
+
+    catalog.glue.meta.events.register("before-call.glue", refuse)
+    return catalog
+
+
+def metadata_location(catalog: GlueCatalog, name: str) -> str:
+    """Return where the current metadata.json of `database.table` lies, which is what DuckDB is given."""
+    return catalog.load_table(name).metadata_location
+
+
+def pyiceberg_rows(table: Table, where: str | BooleanExpression = _ALL) -> list[dict[str, Any]]:
+    """Return the rows of a table's current snapshot that fit the filter."""
+    arrow = table.scan(row_filter=where).to_arrow()
+    return [{field.name: _plain(row[field.name], field.type) for field in arrow.schema} for row in arrow.to_pylist()]
+
+
+def _plain(value: Any, of: pa.DataType) -> Any:
+    """Arrow gives a map as pairs."""
+    if value is None:
+        return None
+    if pa.types.is_map(of):
+        return {key: _plain(field, of.item_type) for key, field in value}
+    if pa.types.is_struct(of):
+        return {of.field(i).name: _plain(value[of.field(i).name], of.field(i).type) for i in range(of.num_fields)}
+    if pa.types.is_list(of) or pa.types.is_large_list(of):
+        return [_plain(field, of.value_type) for field in value]
+    return value

@@ -1,0 +1,133 @@
+"""The engines that read the lake: one Trino, one Spark and one DuckDB on local AWS, for all tests in this folder.
+
+Each starts when a test first asks for it. Their rows are dicts by column name that compare with `==` between engines;
+see `infra/local/engines`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pyiceberg.catalog.glue import GlueCatalog
+
+from dynalake.clients import Clients
+from infra.local.engines.duckdb import connect, duckdb_rows
+from infra.local.engines.pyiceberg import glue_catalog, metadata_location, pyiceberg_rows, reading_catalog
+from infra.local.engines.trino import Trino
+from infra.local.process import LocalAws
+from infra.local.trino.jars import Installation, installed
+from infra.local.trino.java import MissingPartError
+from infra.local.trino.server import LocalTrino
+from tests.conftest import lack, need
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+    from pyspark.sql import SparkSession
+
+ENGINES = ("trino", "spark", "duckdb", "pyiceberg")
+"""What `read_table` takes."""
+
+ReadTable = Callable[..., list[dict[str, Any]]]
+
+
+@pytest.fixture(scope="session")
+def installation() -> Installation:
+    """The jars; without a JDK or Maven the test is skipped and says what is missing, in CI it fails."""
+    try:
+        return installed()
+    except MissingPartError as missing:
+        lack(str(missing))
+
+
+@pytest.fixture(scope="session")
+def trino_server(
+    installation: Installation, local_aws: LocalAws, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LocalTrino]:
+    """The Trino of the session."""
+    with LocalTrino(installation, tmp_path_factory.mktemp("trino") / "server.log", local_aws.env()) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def trino(trino_server: LocalTrino) -> Trino:
+    """`trino(sql)` gives the rows; `trino.ask(sql)` also what it read for them."""
+    return Trino(trino_server.url)
+
+
+@pytest.fixture(scope="session")
+def spark(
+    installation: Installation, local_aws: LocalAws, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SparkSession]:
+    """A Spark whose catalog `lake` is Glue: `spark.sql("SELECT * FROM lake.database.table")`."""
+    need("java")
+    from infra.local.engines.spark import spark_session
+
+    session = spark_session(local_aws.env(), installation.spark_jars, tmp_path_factory.mktemp("spark"))
+    yield session
+    session.stop()
+
+
+@pytest.fixture(scope="session")
+def duckdb(local_aws: LocalAws) -> Iterator[DuckDBPyConnection]:
+    """A DuckDB for `iceberg_scan('{metadata location}')` and `read_parquet('s3://…')`."""
+    connection = connect(local_aws.env())
+    yield connection
+    connection.close()
+
+
+@pytest.fixture(scope="session")
+def iceberg(local_aws: LocalAws) -> GlueCatalog:
+    """pyiceberg's own catalog, which only reads."""
+    return reading_catalog(local_aws.env())
+
+
+@pytest.fixture(scope="session")
+def plain_catalog(local_aws: LocalAws) -> GlueCatalog:
+    """pyiceberg's own catalog, with which somebody else's program writes."""
+    return glue_catalog(local_aws.env())
+
+
+@pytest.fixture(scope="session")
+def read_table(request: pytest.FixtureRequest) -> ReadTable:
+    """`read_table(engine, "database.table", where="dt = '20240101'")`: an Iceberg table's rows by one of `ENGINES`."""
+
+    def read(engine: str, table: str, where: str | None = None) -> list[dict[str, Any]]:
+        of: Any = request.getfixturevalue("iceberg" if engine == "pyiceberg" else engine)
+        condition = "" if where is None else f" WHERE {where}"
+        if engine == "trino":
+            rows: list[dict[str, Any]] = of(f"SELECT * FROM {table}{condition}")
+            return rows
+        if engine == "spark":
+            from infra.local.engines.spark import spark_rows
+
+            return spark_rows(of, f"SELECT * FROM lake.{table}{condition}")
+        if engine == "duckdb":
+            place = metadata_location(request.getfixturevalue("iceberg"), table)
+            return duckdb_rows(of, f"SELECT * FROM iceberg_scan('{place}'){condition}")
+        if engine == "pyiceberg":
+            return pyiceberg_rows(of.load_table(table), *([] if where is None else [where]))
+        raise ValueError(f"Unknown engine: received {engine!r}, allowed are {', '.join(ENGINES)}")
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def new_database(clients: Clients) -> Callable[[], str]:
+    """Makes a Glue database, and an empty bucket of the same name; the name needs no quotes in any engine."""
+
+    def make() -> str:
+        name = f"t{uuid.uuid4().hex[:12]}"
+        clients.s3.create_bucket(Bucket=name)
+        clients.glue.create_database(DatabaseInput={"Name": name})
+        return name
+
+    return make
+
+
+@pytest.fixture
+def database(new_database: Callable[[], str]) -> str:
+    """A new Glue database, and an empty bucket of the same name."""
+    return new_database()
