@@ -1,18 +1,27 @@
 """The schema of one table: its columns, where they come from, and how it grows.
 
-It is kept as JSON in the parameter `dynalake.schema` of the Glue table `{t}_parquet`, which is the single truth: the
-parameter and the columns change in one call.
+It is kept as JSON in the property `dynalake.schema` of the Iceberg tables, and changes in the commit that changes their
+columns. (First edition: in a parameter of the Glue table `{t}_parquet`; `of_key`, `widen`, `extend`, `unreadable`.)
+
+A value whose attribute has no column, or does not fit its column yet, is in the column `OTHER`, as its exact JSON text;
+so columns can be few, and their types right, and no value waits for either.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from hashlib import sha256
 from typing import TypeAlias
 
+from dynalake.lake.admission import ColumnNames, admit_columns, widen_columns
+from dynalake.lake.budget import BUDGET, COLUMN_TYPE_CHARACTERS, Budget, Limits
+from dynalake.lake.column import DAY, KEY, Column, compact_json
+from dynalake.lake.column_names import fold, give_names, name_fields
 from dynalake.lake.layout import files_still_readable, glue_type, narrow, signature, written
+from dynalake.lake.pins import Pins
 from dynalake.lake.types import (
     MAX_STRUCT_FIELDS,
     MIXED,
@@ -21,28 +30,34 @@ from dynalake.lake.types import (
     Null,
     Number,
     Type,
-    fold,
-    give_names,
     merge,
-    name_fields,
     observe,
-    type_from_json,
-    type_to_json,
+    takes,
+    tells,
 )
 from dynalake.record.change import (
     EVENT_TIME,
     EXPIRED,
     METADATA,
     OPERATION,
+    OTHER,
     SEQUENCE_NUMBER,
     TYPES,
     attribute_name,
-    json_key,
 )
 from dynalake.record.key import ItemKey
 
-DAY = "dt"
-"""The partition column."""
+__all__ = [
+    "DAY",
+    "KEY",
+    "METADATA_TYPES",
+    "OTHER",
+    "Column",
+    "Observed",
+    "TableSchema",
+    "merge_observed",
+    "observe_record",
+]
 
 # 8 bytes hold the milliseconds; the rest is text.
 METADATA_TYPES: dict[str, Type] = {
@@ -55,37 +70,8 @@ METADATA_TYPES: dict[str, Type] = {
 # The views need names of their own beside the columns.
 RESERVED = (*METADATA, DAY, "__rank", "__misfit", "__misfit1", "__raw")
 
-# https://docs.aws.amazon.com/glue/latest/webapi/API_Column.html
-TYPE_LIMIT = 131_072
-COMMENT_LIMIT = 255
-
 Observed: TypeAlias = Mapping[str, Type]
 """Attribute name → type: what was seen in some records."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column: its name in the catalog, the attribute it holds, and the attribute's type."""
-
-    name: str
-    attribute: str
-    type: Type
-
-    @property
-    def key(self) -> str:
-        """The attribute's key in a change record."""
-        return json_key(self.attribute)
-
-    @property
-    def glue_type(self) -> str:
-        return glue_type(self.type)
-
-    @property
-    def comment(self) -> str:
-        """Names the attribute where the column's name does not; a JSON string, so it is always one line."""
-        if self.name == self.attribute:
-            return ""
-        return f"attribute {json.dumps(self.attribute, ensure_ascii=True)}"[:COMMENT_LIMIT]
 
 
 @dataclass(frozen=True)
@@ -94,6 +80,67 @@ class TableSchema:
 
     key: ItemKey
     columns: tuple[Column, ...] = ()
+    pins: Pins = field(default_factory=Pins)
+
+    @classmethod
+    def of_new_table(cls, key: ItemKey, pins: Pins | None = None) -> TableSchema:
+        """The schema of a table of which nothing but its key is known.
+
+        Keys that are text or binary have their columns. A number's type follows from the first values, when no file
+        holds the column yet; until then there is `KEY` (see `identity`). Raises `SettingsError` where the pins do not
+        go with the key.
+        """
+        schema = cls(key).with_pins(pins or Pins())
+        texts = [a.name for a in key.attributes if a.type != "N"]
+        return replace(schema, columns=tuple(Column(schema.names.of(a), a, TEXT) for a in texts))
+
+    def with_pins(self, pins: Pins) -> TableSchema:
+        """This schema with other pins. Columns that are there become as pinned when they are widened (`widen_for`).
+
+        Raises `SettingsError` where they do not go with the key, or a pinned name is another attribute's column.
+        """
+        schema = replace(self, pins=pins)
+        schema.names.check(self.columns)
+        return schema
+
+    @cached_property
+    def names(self) -> ColumnNames:
+        """The names that columns have, or would have."""
+        return ColumnNames(self.key, self.pins)
+
+    def admit(self, observed: Observed, budget: Budget = BUDGET) -> TableSchema:
+        """This schema with columns, and fields in structs, for what was observed and has no place yet.
+
+        As far as the budget goes; `left_out` names what is beyond. Existing columns keep name, type and place.
+        """
+        return self._with(admit_columns(self.columns, self.names, dict(observed), budget))
+
+    def widen_for(
+        self, observed: Observed, budget: Budget = BUDGET, numbers: Mapping[str, Number] | None = None
+    ) -> TableSchema:
+        """This schema, with types that hold what was observed, for columns that do not take it yet; and as pinned.
+
+        A column whose type changes has to be written again in all files that hold it. After `budget.widenings` changes
+        it becomes JSON text. Columns that a pin has since forbidden go. Attributes and fields without a place get one,
+        as far as the budget goes.
+
+        `numbers`: by attribute, what number columns hold as far as that is known, from the bounds of data files or from
+        the values (`observe`). Without it they may hold whatever their type does, and an integer column that meets 1.5
+        becomes a decimal, even where all integers are small enough for `double`.
+        """
+        kept = self._with(widen_columns(self.columns, self.names, dict(observed), dict(numbers or {}), budget))
+        return kept.admit(observed, budget)
+
+    def _with(self, columns: tuple[Column, ...]) -> TableSchema:
+        return self if columns == self.columns else replace(self, columns=columns)
+
+    def left_out(self, observed: Observed) -> tuple[str, ...]:
+        """The attributes that have values and no column, other than those that are never to have one."""
+        return tuple(a for a in observed if a not in self.known and a not in self.pins.without and tells(observed[a]))
+
+    def misfits(self, observed: Observed) -> tuple[str, ...]:
+        """The attributes of which values do not fit their columns."""
+        return tuple(a for a in observed if a in self.known and not takes(self.known[a].type, observed[a]))
 
     @classmethod
     def of_key(cls, key: ItemKey) -> TableSchema:
@@ -101,15 +148,31 @@ class TableSchema:
         types = {a.name: Number() if a.type == "N" else TEXT for a in key.attributes}
         return cls(key).widen(types)
 
+    @cached_property
+    def known(self) -> dict[str, Column]:
+        """The columns by their attributes."""
+        return {c.attribute: c for c in self.columns}
+
     def column(self, attribute: str) -> Column | None:
         """The column of an attribute."""
-        return next((c for c in self.columns if c.attribute == attribute), None)
+        return self.known.get(attribute)
 
     @property
     def key_columns(self) -> tuple[Column, ...]:
-        """The columns of the item key, the partition key first."""
-        by_attribute = {c.attribute: c for c in self.columns}
-        return tuple(by_attribute[name] for name in self.key.names)
+        """The columns of the item key, the partition key first; without a number that was never seen."""
+        return tuple(self.known[name] for name in self.key.names if name in self.known)
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """The columns that tell items apart, all of them text: by these rows are merged, joined, compared and sorted.
+
+        They are the key's own columns where these are text, and `KEY` where the key has a number. A number's column
+        cannot do it: it holds the numbers that fit what came first, and others once it is widened; and no type but text
+        holds all that DynamoDB knows, 38 digits from 1E-130 to 1E+125.
+        """
+        if any(a.type == "N" for a in self.key.attributes):
+            return (KEY,)
+        return tuple(c.name for c in self.key_columns)
 
     def widen(self, observed: Observed, max_struct_fields: int = MAX_STRUCT_FIELDS) -> TableSchema:
         """This schema, able to hold what was observed: columns are added or widened, never dropped or renamed."""
@@ -170,29 +233,29 @@ class TableSchema:
         return sha256(text.encode()).hexdigest()[:16]
 
     def to_json(self) -> str:
-        """For the table's parameter and for manifests."""
-        columns = [[c.attribute, c.name, type_to_json(c.type)] for c in self.columns]
-        return json.dumps({"key": self.key.to_dict(), "columns": columns}, separators=(",", ":"))
+        """For the table's property and for manifests. Bounded by the budget."""
+        values = {"key": self.key.to_dict(), "columns": [c.to_json() for c in self.columns]}
+        return compact_json({**values, "pins": self.pins.to_dict()} if self.pins else values)
 
     @classmethod
     def from_json(cls, text: str) -> TableSchema:
         """The reverse of `to_json`."""
         values = json.loads(text)
-        columns = tuple(Column(name, attribute, type_from_json(t)) for attribute, name, t in values["columns"])
-        return cls(ItemKey.from_dict(values["key"]), columns)
+        columns = tuple(map(Column.from_json, values["columns"]))
+        return cls(ItemKey.from_dict(values["key"]), columns, Pins.from_dict(values.get("pins", {})))
 
 
-def merge_observed(parts: Iterable[Observed], max_struct_fields: int = MAX_STRUCT_FIELDS) -> dict[str, Type]:
+def merge_observed(parts: Iterable[Observed], limits: Limits | int = MAX_STRUCT_FIELDS) -> dict[str, Type]:
     """The union over several observations, attribute by attribute."""
     merged: dict[str, Type] = {}
     for part in parts:
         for attribute, seen in part.items():
             known = merged.get(attribute)
-            merged[attribute] = seen if known is None else merge(known, seen, max_struct_fields)
+            merged[attribute] = seen if known is None else merge(known, seen, limits)
     return merged
 
 
-def observe_record(seen: dict[str, Type], record: dict[str, object], max_struct_fields: int) -> None:
+def observe_record(seen: dict[str, Type], record: dict[str, object], limits: Limits | int) -> None:
     """Widen `seen` by the attributes of one change record; a canary has none."""
     if record.get(OPERATION) == "CANARY":
         return
@@ -201,9 +264,9 @@ def observe_record(seen: dict[str, Type], record: dict[str, object], max_struct_
             continue
         attribute = attribute_name(key)
         known = seen.get(attribute)
-        now = observe(value, max_struct_fields)
-        seen[attribute] = now if known is None else merge(known, now, max_struct_fields)
+        now = observe(value, limits)
+        seen[attribute] = now if known is None else merge(known, now, limits)
 
 
 def _fit(of: Type) -> Type:
-    return MIXED if len(glue_type(of)) > TYPE_LIMIT else of
+    return MIXED if len(glue_type(of)) > COLUMN_TYPE_CHARACTERS else of

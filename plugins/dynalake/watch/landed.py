@@ -15,9 +15,10 @@ from dynalake.clients import Clients
 from dynalake.convert.read.raw import RawObject, list_objects
 from dynalake.days import SNAPSHOT_DAY, check_day, parse_day, shift_day
 from dynalake.errors import SettingsError
+from dynalake.lake.column_names import name_fields
 from dynalake.lake.layout import glue_type, signature
 from dynalake.lake.schema import TableSchema, observe_record
-from dynalake.lake.types import MAX_STRUCT_FIELDS, Null, Type, merge, name_fields
+from dynalake.lake.types import MAX_STRUCT_FIELDS, Null, Type, merge
 from dynalake.names import TableNames
 from dynalake.record.change import EVENT_TIME, OPERATION
 from dynalake.watch.readings import Day, Misfit

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
+from hashlib import sha256
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dynalake.lake.column_names import fold, give_names, name_fields
 from dynalake.lake.layout import files_still_readable, glue_type, narrow, signature, trino_type, written
 from dynalake.lake.types import (
     BOOLEAN,
@@ -22,11 +24,8 @@ from dynalake.lake.types import (
     Number,
     Struct,
     Type,
-    fold,
-    give_names,
     merge,
     merge_all,
-    name_fields,
     observe,
     type_from_json,
     type_to_json,
@@ -113,6 +112,13 @@ def test_names_are_folded_and_collisions_get_a_stable_suffix() -> None:
     assert given_names["ID"].startswith("id_")
     assert give_names(["ID"], {"Id": "id"})["ID"] == given_names["ID"]
     assert give_names(["dt"], {}, ["dt"])["dt"] != "dt"
+
+
+def test_names_end_for_names_that_were_made_to_meet() -> None:
+    """Every beginning of the hash of `A` is there as a name of its own."""
+    digest = sha256(b"A").hexdigest()
+    attributes = ["A", "a", *(f"a_{digest[:n]}" for n in range(8, 65, 8))]
+    assert len(set(give_names(attributes, {}).values())) == len(attributes)
 
 
 def test_names_once_given_stay() -> None:

@@ -1,0 +1,79 @@
+"""How much a table's schema may hold, and how much is gathered to decide it; each number with its reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What bounds the type of one attribute while it is gathered from values.
+
+    `struct_keys`: a map with more different keys is no struct but `map<string,T>`, or JSON text where its values do
+    not agree. A hundred fields are a record; more are data that somebody put into names.
+
+    `key_length`: nor is a map one of whose keys has more characters. A name of a field is never that long, and Glue
+    ends at 255 too.
+
+    `depth`: lists and maps within that many others are JSON text. DynamoDB nests 32 levels, what people query fewer
+    than ten; and each level is a field of the table's schema, so that 31 lists in one another would cost 32 of them.
+
+    `size`: an attribute whose type has more nodes is JSON text, all of it. What is within a `Map` counts `struct_keys`
+    times (why: `types`), so this is a map of maps, or a map of structs with 190 fields. A node takes some 200 bytes.
+    """
+
+    struct_keys: int = 100
+    key_length: int = 255
+    depth: int = 10
+    size: int = 20_000
+
+
+LIMITS = Limits()
+
+LINE_DEPTH = 64
+"""Levels of lists and maps in one line; twice what DynamoDB takes, and far from what Python's stack takes."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What the schema of a table may hold. What is beyond goes to the column `__other`: it costs a name, no value.
+
+    `columns` and `fields`: of the table, and of all that has a field id (columns, fields of structs, elements of lists,
+    keys and values of maps). Trino plans `_current` of 1,000 columns in 6 s and of 1,500 in 12 s, most of which is
+    planning; Glue refuses a table of some 3,600 fields; readers older than 2024 mistake a field with the id 1000 for
+    the partition's. The table's own columns (`__operation`, `dt`…) are not counted.
+
+    `column_fields`: of one column. So one attribute cannot take what all others need; and rows are as wide as their
+    columns, whether they have the fields or not: `[{}, {}, …]` takes that many values per element. With names of 127
+    characters the type in Glue has 40,000 characters of the 131,072 that it may have.
+
+    `schema_bytes`: of the schema's JSON, attributes' names included. It is a property of the table, a parameter in
+    Glue, which may have 512,000 bytes; Glue's list of columns and comments grows with it.
+
+    `pins`: attributes that a user may name. Room for them is kept.
+
+    `widenings`: a column whose type has changed that often becomes JSON text, which never changes. A number needs two
+    of them (`bigint`, `decimal(38,9)`, `decimal(38,18)`); each has all files written again that hold the column, so
+    somebody who may write items must not be able to cause one every night.
+
+    `attributes` and `gathered`: of what is observed in one run: attributes that have no column yet, in the order in
+    which they would get one; and the sizes (`Limits.size`) of all their types.
+    """
+
+    columns: int = 500
+    fields: int = 1_000
+    column_fields: int = 250
+    schema_bytes: int = 256_000
+    pins: int = 100
+    widenings: int = 3
+    attributes: int = 2_000
+    gathered: int = 100_000
+    limits: Limits = LIMITS
+
+
+BUDGET = Budget()
+
+# https://docs.aws.amazon.com/glue/latest/webapi/API_Table.html, API_Column.html
+PARAMETER_BYTES = 512_000
+COLUMN_TYPE_CHARACTERS = 131_072
+COMMENT_CHARACTERS = 255

@@ -1,0 +1,78 @@
+"""A column of the lake's tables: its name in the catalog, the attribute it holds, its type; and reserved names."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from dynalake.lake.budget import COMMENT_CHARACTERS
+from dynalake.lake.layout import glue_type
+from dynalake.lake.types import Type, type_from_json, type_to_json
+from dynalake.record.change import METADATA, OTHER, json_key
+
+DAY = "dt"
+"""The partition column."""
+
+KEY = "__key"
+"""The whole item key as one text (`key_text`), where the key has a number."""
+
+DELETED = "__deleted"
+"""In `{t}_state`: whether the item is gone."""
+
+RESERVED_NAMES = frozenset(
+    {
+        *METADATA,
+        *(OTHER, DAY, KEY, DELETED),
+        # What views add, and what they or later releases may need.
+        *("__valid_from", "__valid_to", "__is_current", "__rank", "__run", "__row", "__raw"),
+        # Iceberg's metadata columns, which Spark refuses in a table.
+        *("_file", "_pos", "_deleted", "_spec_id", "_partition", "_row_id", "_last_updated_sequence_number"),
+        *("_change_type", "_change_ordinal", "_commit_snapshot_id"),
+    }
+)
+"""No attribute's column has one of these names, though an attribute may."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its name in the catalog, the attribute it holds, the attribute's type.
+
+    `widened`: how often its type has changed.
+    """
+
+    name: str
+    attribute: str
+    type: Type
+    widened: int = 0
+
+    @property
+    def key(self) -> str:
+        """The attribute's key in a change record."""
+        return json_key(self.attribute)
+
+    @property
+    def glue_type(self) -> str:
+        return glue_type(self.type)
+
+    @property
+    def comment(self) -> str:
+        """Names the attribute where the column's name does not; a JSON string, so it is always one line."""
+        if self.name == self.attribute:
+            return ""
+        return f"attribute {json.dumps(self.attribute, ensure_ascii=True)}"[:COMMENT_CHARACTERS]
+
+    def to_json(self) -> list[Any]:
+        """Its attribute, name, type, and how often it was widened, unless never."""
+        return [self.attribute, self.name, type_to_json(self.type), *([self.widened] if self.widened else [])]
+
+    @classmethod
+    def from_json(cls, values: list[Any]) -> Column:
+        """The reverse of `to_json`."""
+        attribute, name, of, *widened = values
+        return cls(name, attribute, type_from_json(of), *widened)
+
+
+def compact_json(value: Any) -> str:
+    """JSON without blanks, in ASCII: its characters are its bytes."""
+    return json.dumps(value, separators=(",", ":"))
