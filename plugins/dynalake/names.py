@@ -322,6 +322,28 @@ class TableNames:
         """`{prefix}-state/{TABLE}/told/YYYYMMDD`"""
         return f"{self.told_days}{check_day(day)}"
 
+    @property
+    def named_objects(self) -> str:
+        """`{prefix}-state/{TABLE}/named.json.gz`: which raw objects the live folders of the last days name; a copy."""
+        return f"{self.state_prefix}named.json.gz"
+
+    @property
+    def conversions(self) -> str:
+        """`{prefix}-state/{TABLE}/convert/`: plans and results of conversions, until they are committed."""
+        return f"{self.state_prefix}convert/"
+
+    def conversion(self, plan: str) -> str:
+        """`{prefix}-state/{TABLE}/convert/{plan}/`"""
+        return f"{self.conversions}{plan}/"
+
+    def conversion_batch(self, plan: str, number: int) -> str:
+        """`{prefix}-state/{TABLE}/convert/{plan}/{number}-batch.json`: the raw objects that one task converts."""
+        return f"{self.conversion(plan)}{number:05d}-batch.json"
+
+    def conversion_result(self, plan: str, number: int) -> str:
+        """`{prefix}-state/{TABLE}/convert/{plan}/{number}-result.json`: what one task has made of them."""
+        return f"{self.conversion(plan)}{number:05d}-result.json"
+
     def metadata_note(self, glue_table: str) -> str:
         """`{prefix}-state/{TABLE}/iceberg/{glue table}.json`: where an Iceberg table's latest metadata lies."""
         return f"{self.state_prefix}iceberg/{glue_table}.json"

@@ -12,8 +12,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -78,6 +80,8 @@ TABLE_PROPERTIES: Mapping[str, str] = {
 }
 """What every table of the lake is created with. 100 versions of the metadata tell whether a lost commit has landed."""
 
+_AT_ONCE, _FEW = 16, 4  # manifests that are read at the same time; fewer are read one after the other
+
 _KEPT_IN_GLUE = ("Description", "Owner", "Retention")
 
 
@@ -123,6 +127,10 @@ class DataFile:
         if low is None or high is None or not isinstance(of.field_type, PrimitiveType):
             return None
         return from_bytes(of.field_type, low), from_bytes(of.field_type, high)
+
+
+Folders = tuple[tuple[Any, str], ...]
+"""Partition and folder; the folder is '' for somebody else's files."""
 
 
 @dataclass(frozen=True)
@@ -187,6 +195,22 @@ class Head:
         entries = self._entries(ManifestContent.DATA, chosen)
         return tuple(DataFile(e.data_file, self.schema) for e in entries if chosen is None or chosen(_value(e)))
 
+    def folders(self, since: Any, known: Mapping[str, Folders] | None = None) -> dict[str, Folders]:
+        """Manifest → partition and folder of each of its live files, of the partitions from `since` on.
+
+        Manifests that lie wholly before are left out. `known` is what an earlier head gave for the same `since`: a
+        manifest never changes, so only new ones are read.
+        """
+        chosen = self._chooser(None, since)
+        known = known or {}
+        manifests = [m for m in self._manifests() if m.content == ManifestContent.DATA and self._may_hold(m, chosen)]
+        fresh = [m for m in manifests if m.manifest_path not in known]
+        found = {m.manifest_path: known[m.manifest_path] for m in manifests if m.manifest_path in known}
+        for manifest, entries in zip(fresh, self._read(fresh), strict=True):
+            files = (DataFile(e.data_file, self.schema) for e in entries if _value(e) >= since)
+            found[manifest.manifest_path] = tuple(sorted({(f.partition, f.folder) for f in files}))
+        return found
+
     def open(self, file: DataFile) -> BinaryIO:
         """A file's bytes, of which only the ranges that are asked for are read where it is large."""
         io = self._table.io
@@ -198,30 +222,28 @@ class Head:
         return tuple(e.data_file for e in self._entries(ManifestContent.DELETES, None))
 
     def news(self, before: Head) -> News:
-        """What was committed since `before` was loaded.
+        """What was committed since `before` was loaded; see `news_since`."""
+        return self.news_since(before.uuid, before.snapshot_id)
+
+    def news_since(self, uuid: str, snapshot_id: int | None) -> News:
+        """What was committed since the table `uuid` had this current snapshot.
 
         Raises `ConflictError` where that cannot be told: another table, or the snapshots between are gone.
         """
-        if self.uuid != before.uuid:
+        if self.uuid != uuid:
             raise _conflict(self.name, "was deleted and made again in the meantime")
         new = set()
         at = self.snapshot_id
-        while at != before.snapshot_id:
+        while at != snapshot_id:
             snapshot = None if at is None else self._table.metadata.snapshot_by_id(at)
             if snapshot is None:
                 raise _conflict(self.name, "was rolled back, or what led to its current snapshot has expired")
             new.add(snapshot.snapshot_id)
             at = snapshot.parent_snapshot_id
-        added: list[DataFile] = []
-        deletes = False
-        for manifest in self._manifests():
-            if manifest.added_snapshot_id not in new:
-                continue
-            if manifest.content == ManifestContent.DELETES:
-                deletes = True
-                continue
-            entries = manifest.fetch_manifest_entry(self._table.io, discard_deleted=True)
-            added += [DataFile(e.data_file, self.schema) for e in entries if e.snapshot_id in new]
+        manifests = [m for m in self._manifests() if m.added_snapshot_id in new]
+        deletes = any(m.content == ManifestContent.DELETES for m in manifests)
+        read = self._read(m for m in manifests if m.content == ManifestContent.DATA)
+        added = (DataFile(e.data_file, self.schema) for entries in read for e in entries if e.snapshot_id in new)
         return News(tuple(added), deletes)
 
     def data_file(self, path: str, partition: Any, footer: FileMetaData, size: int, schema: Schema) -> DataFile:
@@ -250,9 +272,20 @@ class Head:
         return () if snapshot is None else snapshot.manifests(self._table.io)
 
     def _entries(self, content: ManifestContent, chosen: Callable[[Any], bool] | None) -> Iterator[ManifestEntry]:
-        for manifest in self._manifests():
-            if manifest.content == content and self._may_hold(manifest, chosen):
-                yield from manifest.fetch_manifest_entry(self._table.io, discard_deleted=True)
+        manifests = (m for m in self._manifests() if m.content == content and self._may_hold(m, chosen))
+        return chain.from_iterable(self._read(manifests))
+
+    def _read(self, manifests: Iterable[ManifestFile]) -> Iterator[list[ManifestEntry]]:
+        """The live entries of each manifest: of many at once, since each waits for S3."""
+        manifests = list(manifests)
+
+        def read(manifest: ManifestFile) -> list[ManifestEntry]:
+            return manifest.fetch_manifest_entry(self._table.io, discard_deleted=True)
+
+        if len(manifests) < _FEW:
+            return map(read, manifests)
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            return iter(list(pool.map(read, manifests)))
 
     def _may_hold(self, manifest: ManifestFile, chosen: Callable[[Any], bool] | None) -> bool:
         """Whether a manifest may have a partition that is chosen: by the range of its partitions."""
