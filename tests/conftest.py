@@ -16,6 +16,8 @@ from hypothesis import HealthCheck, settings
 
 from dynalake.clients import Clients
 from infra.local.process import LocalAws
+from infra.local.trino.jars import Installation, installed
+from infra.local.trino.java import MissingPartError
 
 # Machines are noisy: an example that takes long is no failure.
 settings.register_profile("dynalake", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -42,9 +44,9 @@ os.environ.update(
 def need(program: str) -> str:
     """The program's path. On a developer's machine the test is skipped and says what is missing; in CI it fails."""
     found = shutil.which(program)
-    if found:
-        return found
-    lack(f"{program} is not on this machine (Debian: apt-get install {program})")
+    if found is None:
+        lack(f"{program} is not on this machine (Debian: apt-get install {program})")
+    return found
 
 
 def lack(message: str) -> NoReturn:
@@ -59,6 +61,15 @@ def local_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
     """One local AWS for the whole session; tests keep apart by the names they use."""
     with LocalAws(tmp_path_factory.mktemp("local-aws") / "server.log") as aws:
         yield aws
+
+
+@pytest.fixture(scope="session")
+def installation() -> Installation:
+    """The jars of Trino and Spark; without a JDK or Maven the test is skipped by name, in CI it fails."""
+    try:
+        return installed()
+    except MissingPartError as missing:
+        lack(str(missing))
 
 
 @pytest.fixture(scope="session")

@@ -168,3 +168,28 @@ def test_batches_update_get_and_delete(glue: Any, table: dict[str, str]) -> None
     assert glue.get_partitions(**table)["Partitions"] == []
     with pytest.raises(glue.exceptions.EntityNotFoundException):
         glue.delete_partition(**table, PartitionValues=here)
+
+
+def test_statistics_go_with_their_partition(glue: Any, table: dict[str, str]) -> None:
+    """Columns without statistics come back in Errors; names are those of Glue, in lower case.
+
+    https://docs.aws.amazon.com/glue/latest/webapi/API_GetColumnStatisticsForPartition.html
+    https://docs.aws.amazon.com/glue/latest/webapi/API_UpdateColumnStatisticsForPartition.html
+    """
+    values = ["20190525", "1", "2019-05-25"]
+    of = {"DatabaseName": table["DatabaseName"].upper(), "TableName": "Events", "PartitionValues": values}
+    counted = {"MaximumLength": 1, "AverageLength": 1.0, "NumberOfNulls": 0, "NumberOfDistinctValues": 1}
+    data = {"Type": "STRING", "StringColumnStatisticsData": counted}
+    statistics = {"ColumnName": "id", "ColumnType": "string", "AnalyzedTime": 0, "StatisticsData": data}
+
+    def names() -> tuple[list[str], list[str]]:
+        answer = glue.get_column_statistics_for_partition(**of, ColumnNames=["id", "other"])
+        return [s["ColumnName"] for s in answer["ColumnStatisticsList"]], [e["ColumnName"] for e in answer["Errors"]]
+
+    glue.create_partition(**table, PartitionInput=_partition(*values))
+    assert names() == ([], ["id", "other"])
+    glue.update_column_statistics_for_partition(**of, ColumnStatisticsList=[statistics])
+    assert names() == (["id"], ["other"])
+    glue.batch_delete_partition(**table, PartitionsToDelete=[{"Values": values}])
+    glue.create_partition(**table, PartitionInput=_partition(*values))
+    assert names() == ([], ["id", "other"])

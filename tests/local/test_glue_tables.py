@@ -70,17 +70,46 @@ def test_a_stale_version_is_refused(glue: Any, database: str) -> None:
         _input(PartitionKeys=[{"Name": "id", "Type": "string"}]),
         _input(columns=("x" * 256,)),
         _input(columns=("line\nbreak",)),
+        _input(StorageDescriptor={"Columns": [{"Name": "id", "Type": "string", "Comment": "x" * 256}]}),
+        _input(StorageDescriptor={"Columns": [{"Name": "id", "Type": "x" * 131073}]}),
+        _input(Parameters={"large": "x" * 512001}),
+        _input(Parameters={"x" * 256: "small"}),
+        _input(ViewOriginalText="é" * 204801),
+        _input(Description="x" * 2049),
     ],
-    ids=["repeated", "repeated-key", "too-long", "line-break"],
+    ids=[
+        "repeated",
+        "repeated-key",
+        "too-long",
+        "line-break",
+        "comment",
+        "type",
+        "parameter",
+        "parameter-name",
+        "view-bytes",
+        "description",
+    ],
 )
 def test_an_invalid_definition_is_refused(glue: Any, database: str, table_input: dict[str, Any]) -> None:
-    """Names are 1 to 255 characters of the documented pattern.
+    """Names are 1 to 255 characters of the documented pattern; every text has a longest length, in bytes.
 
     https://docs.aws.amazon.com/glue/latest/webapi/API_Column.html
+    https://docs.aws.amazon.com/glue/latest/webapi/API_TableInput.html
+    https://docs.aws.amazon.com/glue/latest/dg/aws-glue-api-catalog-tables.html#aws-glue-api-catalog-tables-TableInput
     """
     with pytest.raises(glue.exceptions.ClientError) as refused:
         glue.create_table(DatabaseName=database, TableInput=table_input)
     assert refused.value.response["Error"]["Code"] == "InvalidInputException"
+
+
+def test_the_longest_texts_are_taken(glue: Any, database: str) -> None:
+    """https://docs.aws.amazon.com/glue/latest/webapi/API_TableInput.html"""
+    column = {"Name": "x" * 255, "Type": "x" * 131072, "Comment": "x" * 255}
+    longest = _input(Parameters={"x" * 255: "x" * 512000}, ViewOriginalText="x" * 409600, Description="x" * 2048)
+    glue.create_table(DatabaseName=database, TableInput={**longest, "StorageDescriptor": {"Columns": [column]}})
+    table = glue.get_table(DatabaseName=database, Name="events")["Table"]
+    assert table["StorageDescriptor"]["Columns"] == [column]
+    assert table["Parameters"] == longest["Parameters"]
 
 
 def test_names_are_stored_in_lower_case(glue: Any, database: str) -> None:

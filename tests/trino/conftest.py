@@ -18,10 +18,9 @@ from infra.local.engines.duckdb import connect, duckdb_rows
 from infra.local.engines.pyiceberg import glue_catalog, metadata_location, pyiceberg_rows, reading_catalog
 from infra.local.engines.trino import Trino
 from infra.local.process import LocalAws
-from infra.local.trino.jars import Installation, installed
-from infra.local.trino.java import MissingPartError
+from infra.local.trino.jars import Installation
 from infra.local.trino.server import LocalTrino
-from tests.conftest import lack, need
+from tests.conftest import need
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -31,15 +30,6 @@ ENGINES = ("trino", "spark", "duckdb", "pyiceberg")
 """What `read_table` takes."""
 
 ReadTable = Callable[..., list[dict[str, Any]]]
-
-
-@pytest.fixture(scope="session")
-def installation() -> Installation:
-    """The jars; without a JDK or Maven the test is skipped and says what is missing, in CI it fails."""
-    try:
-        return installed()
-    except MissingPartError as missing:
-        lack(str(missing))
 
 
 @pytest.fixture(scope="session")

@@ -3,17 +3,20 @@ import io.trino.plugin.iceberg.IcebergPlugin;
 import io.trino.testing.DistributedQueryRunner;
 import io.trino.testing.TestingSession;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
+import java.util.Comparator;
 import java.util.HashMap;
 import java.util.Map;
+import java.util.stream.Stream;
 
 /**
  * Serves one Trino, coordinator and worker in this process, that reads the Glue and S3 at AWS_ENDPOINT_URL.
  *
- * <p>Arguments: the port (0 takes a free one), and the file that gets the server's URL once it answers. It ends when
- * its standard input does, so it never outlives the process that started it.
+ * <p>Arguments: the port (0 takes a free one), and a folder for its files, where `url` is the server's URL once it
+ * answers. It ends when its standard input does, and removes the folder: it never outlives the process that started it.
  */
 public final class LakeServer
 {
@@ -27,7 +30,8 @@ public final class LakeServer
     public static void main(String[] arguments)
             throws Exception
     {
-        Thread.ofPlatform().daemon().start(LakeServer::endWithStandardInput);
+        Path folder = Path.of(arguments[1]);
+        Thread.ofPlatform().daemon().start(() -> endWithStandardInput(folder));
         DistributedQueryRunner.Builder<?> builder = DistributedQueryRunner
                 .builder(TestingSession.testSessionBuilder().setCatalog(CATALOG).setSchema("default").build())
                 .setWorkerCount(0)
@@ -41,7 +45,7 @@ public final class LakeServer
                 // Athena reads what lies below a location in folders, too.
                 "hive.recursive-directories", "true")));
         trino.createCatalog(ICEBERG, "iceberg", onLocalAws(Map.of("iceberg.catalog.type", "glue")));
-        publish(trino.getCoordinator().getBaseUrl().toString(), Path.of(arguments[1]));
+        publish(trino.getCoordinator().getBaseUrl().toString(), folder.resolve("url"));
         Thread.currentThread().join();
     }
 
@@ -74,16 +78,29 @@ public final class LakeServer
         Files.move(draft, file, StandardCopyOption.ATOMIC_MOVE);
     }
 
-    private static void endWithStandardInput()
+    private static void endWithStandardInput(Path folder)
     {
         try {
             while (System.in.read() >= 0) {
                 // What is written there means nothing.
             }
+            remove(folder);
         }
-        catch (IOException closed) {
-            // Closed, too.
+        catch (IOException | UncheckedIOException ignored) {
+            // Nobody is left to tell.
         }
-        Runtime.getRuntime().halt(0);
+        finally {
+            Runtime.getRuntime().halt(0);
+        }
+    }
+
+    private static void remove(Path folder)
+            throws IOException
+    {
+        try (Stream<Path> files = Files.walk(folder)) {
+            for (Path file : files.sorted(Comparator.reverseOrder()).toList()) {
+                Files.deleteIfExists(file);
+            }
+        }
     }
 }

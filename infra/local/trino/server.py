@@ -76,7 +76,7 @@ class LocalTrino:
             with self.log.open("ab") as log, held():
                 self._state_dir = state_dir = Path(tempfile.mkdtemp(prefix="trino-", dir=parent))
                 memory = [f"-Xmx{MEMORY}", f"-Djava.io.tmpdir={state_dir}"]
-                program = ["-cp", self._installation.class_path, "LakeServer", str(self.port), str(state_dir / "url")]
+                program = ["-cp", self._installation.class_path, "LakeServer", str(self.port), str(state_dir)]
                 self._process = subprocess.Popen(
                     [self._installation.jdk.java, *memory, *_SMALL, *_OPENED, *program],
                     env=self._environment(),

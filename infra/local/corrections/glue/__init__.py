@@ -48,6 +48,7 @@ _KEPT = (
     "_update_database",
     "_get_table",
     "_batch_delete_table",
+    *(f"_{act}_column_statistics_for_{of}" for act in ("update", "get", "delete") for of in ("table", "partition")),
 )
 # Glue serves requests on threads: what reads and then writes a record must not interleave.
 _lock = threading.RLock()

@@ -162,6 +162,8 @@ def _change(key: str, record: Mapping[str, Any], entry: Mapping[str, Any]) -> No
 def _remove(key: str, values: list[str]) -> None:
     gone = _find(key, values)
     glue._partitions[key] = [partition for partition in glue._partitions[key] if partition is not gone]
+    statistics = glue._partition_column_statistics.get(key, [])
+    glue._partition_column_statistics[key] = [entry for entry in statistics if entry["Values"] != gone["Values"]]
 
 
 def _find(key: str, values: list[str]) -> Partition:

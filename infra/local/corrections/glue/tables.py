@@ -27,6 +27,16 @@ from infra.local.corrections.glue.answers import (
 
 _NAME = re.compile("[\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff\t]{1,255}")
 _LONGEST_TYPE = 131072
+_LONGEST_COMMENT = 255
+_LONGEST_PARAMETER = 512000
+# In bytes: https://docs.aws.amazon.com/glue/latest/dg/aws-glue-api-catalog-tables.html
+_LONGEST = {
+    "Description": 2048,
+    "Owner": 255,
+    "TableType": 255,
+    "ViewOriginalText": 409600,
+    "ViewExpandedText": 409600,
+}
 _OPTIONAL = (
     "Description",
     "Owner",
@@ -184,14 +194,24 @@ def _check(table_input: Mapping[str, Any]) -> None:
     name = str(table_input.get("Name") or "")
     if not _NAME.fullmatch(name):
         raise invalid(f"Invalid table name: {name!r}")
+    for field, most in _LONGEST.items():
+        _check_length(field, table_input.get(field), most)
+    for parameter, value in (table_input.get("Parameters") or {}).items():
+        _check_length("A parameter's name", parameter, 255)
+        _check_length(f"The parameter {parameter}", value, _LONGEST_PARAMETER)
     columns = (table_input.get("StorageDescriptor") or {}).get("Columns") or []
     seen: set[str] = set()
     for column in [*columns, *(table_input.get("PartitionKeys") or [])]:
         column_name = str(column.get("Name") or "")
         if not _NAME.fullmatch(column_name):
             raise invalid(f"Invalid column name: {column_name!r}")
-        if len(str(column.get("Type") or "")) > _LONGEST_TYPE:
-            raise invalid(f"The type of column {column_name!r} is longer than {_LONGEST_TYPE} characters")
+        _check_length(f"The type of column {column_name!r}", column.get("Type"), _LONGEST_TYPE)
+        _check_length(f"The comment of column {column_name!r}", column.get("Comment"), _LONGEST_COMMENT)
         if column_name.lower() in seen:
             raise invalid(f"Table {name} has the column {column_name!r} more than once")
         seen.add(column_name.lower())
+
+
+def _check_length(what: str, value: Any, most: int) -> None:
+    if len(str(value or "").encode()) > most:
+        raise invalid(f"{what} is longer than {most} bytes")
