@@ -1,9 +1,9 @@
 """Iceberg tables by pyiceberg: loaded, created, and changed by commits that never guess.
 
-The only module that uses what pyiceberg does not promise publicly (`Transaction._stage` and `_updates`,
-`Catalog._load_file_io` and `_delete_old_metadata`), so its version is pinned. pyiceberg only stages here. What it does
-by itself when a commit is refused is not wanted: it rebases and tries again, so that a stale batch lands twice, or
-deletes the manifests of a commit whose answer was lost, which may be the current snapshot's
+With `lake/manifests.py` the only module that uses what pyiceberg does not promise publicly (`Transaction._stage` and
+`_updates`, `Catalog._load_file_io` and `_delete_old_metadata`), so its version is pinned. pyiceberg only stages here.
+What it does by itself when a commit is refused is not wanted: it rebases and tries again, so that a stale batch lands
+twice, or deletes the manifests of a commit whose answer was lost, which may be the current snapshot's
 (https://github.com/apache/iceberg/issues/7151).
 """
 
@@ -40,7 +40,8 @@ from pyiceberg.manifest import DataFile as IcebergFile
 from pyiceberg.manifest import DataFileContent, FileFormat, ManifestContent, ManifestEntry, ManifestFile
 from pyiceberg.partitioning import PARTITION_FIELD_ID_START, PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
-from pyiceberg.table import Table
+from pyiceberg.table import Table, Transaction
+from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.update import (
     AddSchemaUpdate,
     AssertCurrentSchemaId,
@@ -48,6 +49,8 @@ from pyiceberg.table.update import (
     AssertRefSnapshotId,
     AssertTableUUID,
     RemovePropertiesUpdate,
+    RemoveSchemasUpdate,
+    RemoveSnapshotsUpdate,
     SetCurrentSchemaUpdate,
     SetPropertiesUpdate,
     TableRequirement,
@@ -61,6 +64,7 @@ from dynalake.aws_errors import explain, is_throttled
 from dynalake.clients import Clients
 from dynalake.errors import CatalogError, ConflictError, DynalakeError, TerminalError, UnknownOutcomeError
 from dynalake.lake.file_io import S3FileIO
+from dynalake.lake.manifests import RewriteManifests, list_data_manifests, plan_merge
 from dynalake.names import Lake
 
 if TYPE_CHECKING:
@@ -267,6 +271,10 @@ class Head:
         made.spec_id = self._table.metadata.default_spec_id  # `from_args` does not set it
         return DataFile(made, schema)
 
+    def plan_merge(self) -> frozenset[str]:
+        """The manifests that a commit should merge; empty where that would not save enough of them."""
+        return plan_merge(list_data_manifests(self._manifests(), self.schema, self._table.specs()))
+
     def _manifests(self) -> Iterable[ManifestFile]:
         snapshot = self._table.metadata.current_snapshot()
         return () if snapshot is None else snapshot.manifests(self._table.io)
@@ -325,7 +333,9 @@ def _value(entry: ManifestEntry) -> Any:
 class Change:
     """What one commit does: files, properties and schema change together, and always make a snapshot.
 
-    `drop` names properties that go. `note` stands in the snapshot's summary, for people.
+    `drop` names properties that go. `note` stands in the snapshot's summary, for people. `expire` are ids of snapshots
+    and `drop_schemas` ids of schemas that go; `merge` are addresses of manifests to rewrite (`Head.plan_merge`), in a
+    commit that changes no files.
     """
 
     add: tuple[DataFile, ...] = ()
@@ -334,6 +344,13 @@ class Change:
     drop: tuple[str, ...] = ()
     schema: Schema | None = None
     note: Mapping[str, str] = field(default_factory=dict)
+    expire: tuple[int, ...] = ()
+    drop_schemas: tuple[int, ...] = ()
+    merge: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        if self.merge and (self.add or self.remove):
+            raise AssertionError("A commit that merges manifests changes no files")
 
 
 class Refused(Exception):
@@ -433,6 +450,11 @@ class IcebergCatalog:
             answer = self._catalog.commit_table(table, requirements, updates)
         except (CommitFailedException, NoSuchTableError) as error:
             raise Refused(str(error)) from error
+        except ValueError as error:
+            # Somebody else's engine expires snapshots, or drops schemas, without making a snapshot.
+            if change.expire or change.drop_schemas:
+                raise Refused(str(error)) from error
+            raise
         except (ClientError, BotoCoreError) as error:
             raise _failed(head.name, error) from error
         with suppress(Exception):  # what stays is collected later
@@ -444,18 +466,33 @@ class IcebergCatalog:
             return cast("dict[str, Any]", json.loads(stream.read()))
 
 
+class _Staging(Transaction):
+    """Remembers the metadata with what is staged: pyiceberg copies all of it a dozen times for each commit."""
+
+    _known: tuple[int, TableMetadata] | None = None
+
+    @property
+    def table_metadata(self) -> TableMetadata:
+        if self._known is None or self._known[0] != len(self._updates):
+            self._known = len(self._updates), super().table_metadata
+        return self._known[1]
+
+
 def _stage(table: Table, change: Change) -> tuple[TableUpdate, ...]:
     """The updates of a change, after its manifests have been written."""
-    transaction = table.transaction()
+    transaction = _Staging(table)
     if change.schema is not None:
-        transaction._stage(
-            (AddSchemaUpdate(schema=change.schema), SetCurrentSchemaUpdate.model_validate({"schema-id": -1}))
-        )
+        number = 1 + max(schema.schema_id for schema in table.metadata.schemas)  # pyiceberg takes one twice
+        schema = change.schema.model_copy(update={"schema_id": number})
+        transaction._stage((AddSchemaUpdate(schema=schema), SetCurrentSchemaUpdate.model_validate({"schema-id": -1})))
     if change.drop:
         transaction._stage((RemovePropertiesUpdate(removals=list(change.drop)),))
     if change.properties:
         transaction._stage((SetPropertiesUpdate(updates=dict(change.properties)),))
     update = transaction.update_snapshot(snapshot_properties=dict(change.note))
+    if change.merge:
+        RewriteManifests(transaction, table.io, change.merge, dict(change.note)).commit()
+        return _stage_expiry(transaction, change)
     try:
         with update.overwrite() if change.remove else update.fast_append() as producer:
             for gone in change.remove:
@@ -464,6 +501,14 @@ def _stage(table: Table, change: Change) -> tuple[TableUpdate, ...]:
                 producer.append_data_file(new.iceberg)
     except ValidationException as error:
         raise _conflict(table.name()[-1], f"has not got all files that were to be replaced: {error}") from error
+    return _stage_expiry(transaction, change)
+
+
+def _stage_expiry(transaction: Transaction, change: Change) -> tuple[TableUpdate, ...]:
+    if change.expire:
+        transaction._stage((RemoveSnapshotsUpdate.model_validate({"snapshot-ids": list(change.expire)}),))
+    if change.drop_schemas:
+        transaction._stage((RemoveSchemasUpdate.model_validate({"schema-ids": list(change.drop_schemas)}),))
     return transaction._updates
 
 

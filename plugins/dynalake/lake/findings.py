@@ -1,0 +1,31 @@
+"""What a night's upkeep or a scrub has found: for the log, the watch and the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that should not be so.
+
+    `kind` is a word for code; `table` the Glue table or the DynamoDB table; `day` a `dt`, or '' where it is about more
+    than one; `what` says it in a sentence; `count` how many objects, files or rows it is about; `plan` what is done
+    about it, and by whom.
+    """
+
+    kind: str
+    table: str
+    what: str
+    plan: str
+    day: str = ""
+    count: int = 1
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Finding:
+        return cls(**values)
