@@ -50,9 +50,11 @@ from pyiceberg.table.update import (
     AssertTableUUID,
     RemovePropertiesUpdate,
     RemoveSchemasUpdate,
+    RemoveSnapshotRefUpdate,
     RemoveSnapshotsUpdate,
     SetCurrentSchemaUpdate,
     SetPropertiesUpdate,
+    SetSnapshotRefUpdate,
     TableRequirement,
     TableUpdate,
 )
@@ -116,8 +118,7 @@ class DataFile:
     @property
     def folder(self) -> str:
         """What stands behind `v=` in its path; '' where there is no such folder: somebody else's file."""
-        found = re.search(r"/v=([^/]+)/[^/]+$", self.path)
-        return found.group(1) if found else ""
+        return folder_of(self.path)
 
     def bounds(self, column: str) -> tuple[Any, Any] | None:
         """The least and the greatest value of a column, or what is below and above them; None where nothing is known.
@@ -131,6 +132,12 @@ class DataFile:
         if low is None or high is None or not isinstance(of.field_type, PrimitiveType):
             return None
         return from_bytes(of.field_type, low), from_bytes(of.field_type, high)
+
+
+def folder_of(path: str) -> str:
+    """What stands behind `v=` in the path of a file; '' where there is no such folder."""
+    found = re.search(r"/v=([^/]+)/[^/]+$", path)
+    return found.group(1) if found else ""
 
 
 Folders = tuple[tuple[Any, str], ...]
@@ -192,6 +199,17 @@ class Head:
     @property
     def properties(self) -> Mapping[str, str]:
         return self._table.properties
+
+    @property
+    def tags(self) -> Mapping[str, int]:
+        """The ids of the snapshots that have a name, by it."""
+        return {name: ref.snapshot_id for name, ref in self._table.metadata.refs.items() if name != MAIN}
+
+    def schema_at(self, snapshot_id: int) -> Schema:
+        """The schema that the table had at a snapshot that it still has."""
+        snapshot = self._table.metadata.snapshot_by_id(snapshot_id)
+        assert snapshot is not None
+        return self.schema if snapshot.schema_id is None else self._table.schemas()[snapshot.schema_id]
 
     def files(self, partitions: Collection[Any] | None = None, since: Any = None) -> tuple[DataFile, ...]:
         """The live data files, also those of no rows: of all partitions, or of these and those from `since` on."""
@@ -333,9 +351,10 @@ def _value(entry: ManifestEntry) -> Any:
 class Change:
     """What one commit does: files, properties and schema change together, and always make a snapshot.
 
-    `drop` names properties that go. `note` stands in the snapshot's summary, for people. `expire` are ids of snapshots
-    and `drop_schemas` ids of schemas that go; `merge` are addresses of manifests to rewrite (`Head.plan_merge`), in a
-    commit that changes no files.
+    `drop` names properties that go. `note` stands in the snapshot's summary, for people. `tag` gives snapshots a name,
+    by which they stay and can be read, and `untag` takes names away. `expire` are ids of snapshots and `drop_schemas`
+    ids of schemas that go; `merge` are addresses of manifests to rewrite (`Head.plan_merge`), in a commit that changes
+    no files.
     """
 
     add: tuple[DataFile, ...] = ()
@@ -344,6 +363,8 @@ class Change:
     drop: tuple[str, ...] = ()
     schema: Schema | None = None
     note: Mapping[str, str] = field(default_factory=dict)
+    tag: Mapping[str, int] = field(default_factory=dict)
+    untag: tuple[str, ...] = ()
     expire: tuple[int, ...] = ()
     drop_schemas: tuple[int, ...] = ()
     merge: frozenset[str] = frozenset()
@@ -505,6 +526,12 @@ def _stage(table: Table, change: Change) -> tuple[TableUpdate, ...]:
 
 
 def _stage_expiry(transaction: Transaction, change: Change) -> tuple[TableUpdate, ...]:
+    for name, snapshot_id in change.tag.items():
+        of = {"ref-name": name, "type": "tag", "snapshot-id": snapshot_id}
+        transaction._stage((SetSnapshotRefUpdate.model_validate(of),))
+    for name in change.untag:
+        if name in transaction.table_metadata.refs:
+            transaction._stage((RemoveSnapshotRefUpdate.model_validate({"ref-name": name}),))
     if change.expire:
         transaction._stage((RemoveSnapshotsUpdate.model_validate({"snapshot-ids": list(change.expire)}),))
     if change.drop_schemas:

@@ -1,4 +1,4 @@
-"""Rows of data files as a table's schema has them, in bounded memory: one row group at a time."""
+"""Rows of data files as a table's schema has them, in bounded memory: a row group, or a part of one, at a time."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from pyiceberg.schema import Schema, prune_columns
 from dynalake.errors import CatalogError
 from dynalake.lake.iceberg import DataFile, Head
 
+_AT_ONCE = 32 << 20
+"""Bytes of a row group, as they are without compression, that are decoded at once: others write groups of any size."""
+
 Within = Mapping[str, tuple[Any, Any]]
 """Column → the least and the greatest value that is looked for."""
 
@@ -27,7 +30,7 @@ def read_rows(
     schema: Schema | None = None,
     within: Within | None = None,
 ) -> Iterator[pa.Table]:
-    """The rows of the files, row group by row group, without those that delete files take away.
+    """The rows of the files, row group by row group or in smaller tables, without those that delete files take away.
 
     Columns, and fields of structs, are found by their ids, so that a column which has another type since then is null.
     `schema` (default: the head's) is what the rows are given as; of it `columns` alone, all by default. Row groups that
@@ -61,17 +64,26 @@ def _read_file(head: Head, file: DataFile, wanted: Schema, within: Within, delet
             if not group.num_rows or not _may_hold(group, within):
                 continue
             # The partition's value stands in for a column that others have left out of their files.
-            if names:
-                batches = parquet.read_row_group(number, columns=names).select(names).combine_chunks().to_batches()
-            else:
-                nothing: Any = pa.array([{}] * group.num_rows, pa.struct([]))
-                batches = [pa.RecordBatch.from_struct_array(nothing)]
-            projected = [_to_requested_schema(wanted, chosen, b, projected_missing_fields=missing) for b in batches]
-            rows = pa.Table.from_batches(projected).cast(target)
-            if deleted is not None:
-                gone = deleted[(deleted >= start) & (deleted < start + group.num_rows)] - start
-                rows = rows.take(pa.array(np.setdiff1d(np.arange(group.num_rows), gone)))
-            yield rows
+            for batch in _batches(parquet, number, names):
+                projected = _to_requested_schema(wanted, chosen, batch, projected_missing_fields=missing)
+                rows = pa.Table.from_batches([projected]).cast(target)
+                start, end = start + batch.num_rows, start
+                if deleted is not None:
+                    gone = deleted[(deleted >= end) & (deleted < start)] - end
+                    rows = rows.take(pa.array(np.setdiff1d(np.arange(batch.num_rows), gone)))
+                yield rows
+
+
+def _batches(parquet: Any, number: int, names: list[str]) -> Iterator[pa.RecordBatch]:
+    """A row group's rows: all of them where they are few bytes, else as many at a time as are."""
+    group = parquet.metadata.row_group(number)
+    if not names:
+        nothing: Any = pa.array([{}] * group.num_rows, pa.struct([]))
+        yield pa.RecordBatch.from_struct_array(nothing)
+        return
+    pieces = 1 + group.total_byte_size // _AT_ONCE
+    for batch in parquet.iter_batches(-(-group.num_rows // pieces), row_groups=[number], columns=names):
+        yield batch.select(names)
 
 
 def arrow_schema_of(schema: Schema) -> pa.Schema:

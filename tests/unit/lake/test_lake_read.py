@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from pyiceberg.schema import Schema
 from pyiceberg.types import DoubleType, ListType, LongType, MapType, NestedField, StringType, StructType
 
 from dynalake.lake.iceberg import Change
-from dynalake.lake.read import read_rows
+from dynalake.lake.read import _Deletes, read_rows
 from tests.unit.lake.conftest import SmallLake
 
 NESTED = Schema(
@@ -94,3 +95,16 @@ def test_of_a_large_file_only_ranges_are_read(small_lake: SmallLake, monkeypatch
     assert found == list(range(20_000))
     assert spans
     assert "all" not in spans
+
+
+def test_a_large_row_group_is_read_in_parts(small_lake: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    head = small_lake.create()
+    file = small_lake.file("20240101", [{"id": f"{i:09d}", "n": i} for i in range(20_000)])
+    monkeypatch.setattr("dynalake.lake.read._AT_ONCE", 50_000)
+    monkeypatch.setattr(_Deletes, "of", lambda self, file: np.array([0, 7_000, 19_999]))
+
+    found = list(read_rows(head, [file], ["n"]))
+
+    assert len(found) > 4
+    assert max(rows.num_rows for rows in found) < 5_000
+    assert [n for rows in found for n in rows["n"].to_pylist()] == sorted({*range(20_000)} - {0, 7_000, 19_999})
