@@ -1,4 +1,4 @@
-"""`make demo`, `make up` and `make down`, as a user runs them; and that nothing of them is left behind."""
+"""`make demo`, `up`, `trino` and `down`, as a user runs them; and that nothing of them is left behind."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ import time
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import boto3
 import pytest
 
+from infra.local.trino.jars import Installation
 from tests.commands.conftest import Marked
 from tests.waiting import PATIENCE, eventually
 
@@ -23,6 +26,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 MOVIES = REPOSITORY.parent / "shared" / "data" / "movies.json"
 DEMO = [sys.executable, "-m", "infra.local.demo"]
 UP = [sys.executable, "-m", "infra.local.up"]
+TRINO = [sys.executable, "-m", "infra.local.trino"]
 
 
 def start(command: list[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
@@ -115,7 +119,17 @@ def test_bad_items_say_what_is_wrong(tmp_path: Path, marked: Marked) -> None:
     assert "Traceback" not in output
 
 
-def test_up_and_down(marked: Marked) -> None:
+def test_trino_says_what_comes_first(installation: Installation, marked: Marked) -> None:
+    if (REPOSITORY / ".local" / "env").exists():
+        pytest.fail("`make up` is running in this clone; stop it with `make down` first")
+    trino = start([*TRINO, "up"], marked.environment())
+    output = trino.communicate(timeout=PATIENCE)[0]
+    assert trino.returncode == 1
+    assert "run `make up` first" in output
+    assert "Traceback" not in output
+
+
+def test_up_and_down(installation: Installation, marked: Marked) -> None:
     if (REPOSITORY / ".local" / "env").exists():
         pytest.fail("`make up` is running in this clone; stop it with `make down` first")
     try:
@@ -137,6 +151,7 @@ def test_up_and_down(marked: Marked) -> None:
         again = start([*UP, "up"], marked.environment())
         assert "Already up" in again.communicate(timeout=PATIENCE)[0]
         assert marked.processes()
+        query_with_trino(marked, env["AWS_ENDPOINT_URL"])
     finally:
         down = start([*UP, "down"], marked.environment())
         assert "Stopped" in down.communicate(timeout=PATIENCE)[0]
@@ -144,3 +159,17 @@ def test_up_and_down(marked: Marked) -> None:
     eventually(marked.processes, lambda left: left == {})
     assert not (REPOSITORY / ".local" / "env").exists()
     assert not (REPOSITORY / ".local" / "up").exists()
+
+
+def query_with_trino(marked: Marked, endpoint: str) -> None:
+    """As its output says, on the AWS that is up; a second call starts no second one."""
+    output = [start([*TRINO, "up"], marked.environment()).communicate(timeout=3 * PATIENCE)[0] for _ in range(2)]
+    assert "Starting Trino" in output[0]
+    assert output[0].endswith(output[1])
+    assert sum("LakeServer" in command for command in marked.processes().values()) == 1
+    client: Any = boto3.client
+    glue = client("glue", "us-east-1", endpoint_url=endpoint, aws_access_key_id="test", aws_secret_access_key="test")
+    glue.create_database(DatabaseInput={"Name": "here"})
+    (command,) = re.findall(r'In Python: +\S+/python( -c ".+?")$', output[0], re.MULTILINE | re.DOTALL)
+    asked = subprocess.run(f"{sys.executable}{command}", shell=True, capture_output=True, text=True, check=True).stdout
+    assert "['here']" in asked
