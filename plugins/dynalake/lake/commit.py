@@ -9,10 +9,14 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterable
+from datetime import timedelta
+
+from pyiceberg.schema import Schema
 
 from dynalake.errors import ConflictError
 from dynalake.lake.iceberg import Change, DataFile, Head, IcebergCatalog, News, Refused
 from dynalake.lake.metadata_note import note_metadata
+from dynalake.lake.table import GRACE
 from dynalake.names import TableNames
 
 ATTEMPTS = 10
@@ -67,6 +71,37 @@ def check_plan(planned: Head, head: Head, properties: Iterable[str]) -> None:
         raise ConflictError(
             f"The table {head.name} has got another {', '.join(changed)} since this was planned",
             action="plan again from the table as it is now",
+            table=head.name,
+        )
+
+
+def check_fields(held: Schema, head: Head) -> None:
+    """Raise `ConflictError` unless the table still has every field of files with this schema, with the same type.
+
+    An id is never given twice: a field that was widened, or dropped, has another one or none.
+    """
+    now = head.schema.field_ids
+    for number in sorted(held.field_ids):
+        mine = held.find_type(number)
+        theirs = head.schema.find_type(number) if number in now else None
+        if theirs is None or (mine != theirs if mine.is_primitive else type(mine) is not type(theirs)):
+            raise ConflictError(
+                f"The table {head.name} has got another type for {held.find_column_name(number)} in the meantime",
+                action="plan again from the table as it is now",
+                table=head.name,
+            )
+
+
+def check_age(head: Head, made_at: int, now: int) -> None:
+    """Raise `ConflictError` where files of that moment (both in milliseconds) are too old to be committed.
+
+    Files that nothing names are deleted after `GRACE`, so what is as old as half of it may be gone in part.
+    """
+    if now - made_at > GRACE / timedelta(milliseconds=2):
+        raise ConflictError(
+            f"The files for {head.name} were written {(now - made_at) // 3_600_000} hours ago",
+            allowed=f"at most {GRACE // timedelta(hours=2)} hours",
+            action="plan again: what is as old as twice that is deleted",
             table=head.name,
         )
 

@@ -8,7 +8,7 @@ import pytest
 from pyiceberg.types import DoubleType, NestedField, StringType
 
 from dynalake.errors import CatalogError, ConflictError, UnknownOutcomeError
-from dynalake.lake.commit import check_live, check_plan, commit_on, overlap
+from dynalake.lake.commit import check_age, check_fields, check_live, check_plan, commit_on, overlap
 from dynalake.lake.iceberg import Change, Head, News, Refused
 from dynalake.lake.metadata_note import metadata_number, note_metadata, noted_metadata
 from tests.unit.lake.conftest import SmallLake
@@ -362,3 +362,26 @@ def test_old_metadata_is_deleted(small_lake: SmallLake) -> None:
     kept = [key for key in metadata if key.endswith(".metadata.json")]
     assert len(kept) <= 5
     assert readable(small_lake, head)
+
+
+def test_a_field_of_a_file_must_be_there_with_its_type(small_lake: SmallLake) -> None:
+    head = small_lake.create()
+    held = head.schema
+    grown = type(held)(*held.fields, NestedField(head.last_column_id + 1, "more", StringType()), schema_id=1)
+    head = small_lake.catalog.commit(head, Change(schema=grown))
+    check_fields(held, head)
+
+    for fields in (held.fields[:1] + held.fields[2:], (*held.fields[:-1], NestedField(5, "gone", StringType()))):
+        other = type(held)(*fields, schema_id=head.schema_id + 1)
+        head = small_lake.catalog.commit(head, Change(schema=other))
+        with pytest.raises(ConflictError, match="another type"):
+            check_fields(held, head)
+
+
+def test_files_that_may_be_collected_are_not_committed(small_lake: SmallLake) -> None:
+    head = small_lake.create()
+    half = 84 * 3_600_000
+
+    check_age(head, 1_000, 1_000 + half)
+    with pytest.raises(ConflictError, match="84 hours ago"):
+        check_age(head, 1_000, 1_001 + half)
