@@ -344,9 +344,23 @@ class TableNames:
         """`{prefix}-state/{TABLE}/convert/{plan}/{number}-result.json`: what one task has made of them."""
         return f"{self.conversion(plan)}{number:05d}-result.json"
 
+    @property
+    def garbage(self) -> str:
+        """`{prefix}-state/{TABLE}/garbage.json.gz`: files that nothing names, and since when that is known."""
+        return f"{self.state_prefix}garbage.json.gz"
+
+    @property
+    def raw_retention_note(self) -> str:
+        """`{prefix}-state/{TABLE}/raw-retention.json`: up to which day raw objects may have been deleted."""
+        return f"{self.state_prefix}raw-retention.json"
+
     def metadata_note(self, glue_table: str) -> str:
         """`{prefix}-state/{TABLE}/iceberg/{glue table}.json`: where an Iceberg table's latest metadata lies."""
         return f"{self.state_prefix}iceberg/{glue_table}.json"
+
+    def restored_note(self, glue_table: str) -> str:
+        """`{prefix}-state/{TABLE}/iceberg/{glue table}.restored.json`: since when changes are to be merged again."""
+        return f"{self.state_prefix}iceberg/{glue_table}.restored.json"
 
     @property
     def hand_off(self) -> str:
@@ -447,6 +461,11 @@ class TableNames:
     @property
     def parquet_table(self) -> str:
         return f"{self.glue_name}_parquet"
+
+    @property
+    def orc_table(self) -> str:
+        """The copy of closed days as ORC, where the user wants one."""
+        return f"{self.glue_name}_orc"
 
     @property
     def changes_table(self) -> str:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
 from pyiceberg.catalog import METADATA_LOCATION, Catalog
-from pyiceberg.catalog.glue import GlueCatalog
+from pyiceberg.catalog.glue import GlueCatalog, _construct_table_input
 from pyiceberg.conversions import from_bytes
 from pyiceberg.exceptions import (
     CommitFailedException,
@@ -40,6 +40,7 @@ from pyiceberg.manifest import DataFile as IcebergFile
 from pyiceberg.manifest import DataFileContent, FileFormat, ManifestContent, ManifestEntry, ManifestFile
 from pyiceberg.partitioning import PARTITION_FIELD_ID_START, PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
+from pyiceberg.serializers import FromInputFile
 from pyiceberg.table import Table, Transaction
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.update import (
@@ -157,6 +158,7 @@ class Head:
 
     def __init__(self, table: Table) -> None:
         self._table = table
+        self._listed: tuple[ManifestFile, ...] | None = None
 
     @property
     def iceberg(self) -> Table:
@@ -216,6 +218,22 @@ class Head:
         chosen = self._chooser(partitions, since)
         entries = self._entries(ManifestContent.DATA, chosen)
         return tuple(DataFile(e.data_file, self.schema) for e in entries if chosen is None or chosen(_value(e)))
+
+    def files_since(self, moment: int) -> tuple[DataFile, ...]:
+        """The live data files that were added at or after a moment (milliseconds); more where snapshots have expired.
+
+        When a file was added is not known any more once that snapshot has expired; but the kept ones are later.
+        """
+        added_at: dict[int | None, int] = {}
+        at = self._table.metadata.current_snapshot()
+        while at is not None:
+            added_at[at.snapshot_id] = at.timestamp_ms
+            parent = at.parent_snapshot_id
+            at = None if parent is None else self._table.metadata.snapshot_by_id(parent)
+        oldest = min(added_at.values(), default=0)
+        entries = self._entries(ManifestContent.DATA, None)
+        late = (e for e in entries if added_at.get(e.snapshot_id, oldest) >= moment)
+        return tuple(DataFile(e.data_file, self.schema) for e in late)
 
     def folders(self, since: Any, known: Mapping[str, Folders] | None = None) -> dict[str, Folders]:
         """Manifest → partition and folder of each of its live files, of the partitions from `since` on.
@@ -293,9 +311,12 @@ class Head:
         """The manifests that a commit should merge; empty where that would not save enough of them."""
         return plan_merge(list_data_manifests(self._manifests(), self.schema, self._table.specs()))
 
-    def _manifests(self) -> Iterable[ManifestFile]:
-        snapshot = self._table.metadata.current_snapshot()
-        return () if snapshot is None else snapshot.manifests(self._table.io)
+    def _manifests(self) -> tuple[ManifestFile, ...]:
+        """The manifests of the current snapshot, listed once."""
+        if self._listed is None:
+            snapshot = self._table.metadata.current_snapshot()
+            self._listed = () if snapshot is None else tuple(snapshot.manifests(self._table.io))
+        return self._listed
 
     def _entries(self, content: ManifestContent, chosen: Callable[[Any], bool] | None) -> Iterator[ManifestEntry]:
         manifests = (m for m in self._manifests() if m.content == content and self._may_hold(m, chosen))
@@ -447,6 +468,30 @@ class IcebergCatalog:
         with suppress(TableAlreadyExistsError):
             self._catalog.register_table((self._database, name), metadata_location)
         return self.load(name)
+
+    def read(self, name: str, metadata_location: str) -> Head:
+        """The table as that metadata has it, whatever Glue says. Raises `FileNotFoundError` where it is gone."""
+        metadata = FromInputFile.table_metadata(self._io.new_input(metadata_location))
+        return Head(Table((self._database, name), metadata, metadata_location, self._io, self._catalog))
+
+    def restore(self, head: Head) -> Head:
+        """The table of that head, where its Glue entry is missing, or is not an Iceberg table any more.
+
+        What people wrote in the entry stays.
+        """
+        try:
+            entry: Any = self.clients.glue.get_table(DatabaseName=self._database, Name=head.name)["Table"]
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "EntityNotFoundException":
+                raise
+            return self.register(head.name, head.metadata_location)
+        metadata = head.iceberg.metadata
+        table: Any = _construct_table_input(
+            head.name, head.metadata_location, metadata.properties, metadata, glue_table=entry
+        )
+        keep_annotations(entry, table)
+        self.clients.glue.update_table(DatabaseName=self._database, TableInput=table, VersionId=entry["VersionId"])
+        return self.load(head.name)
 
     def commit(self, head: Head, change: Change) -> Head:
         """Commit a change on exactly this head.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 
 from botocore.exceptions import ClientError
 
@@ -18,11 +19,21 @@ from dynalake.names import TableNames
 _CHANGED = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409")
 
 
+@dataclass(frozen=True)
+class Note:
+    """The table's own id, and the location of the metadata that was its latest when this was written."""
+
+    uuid: str
+    metadata_location: str
+
+
 def note_metadata(clients: Clients, names: TableNames, head: Head) -> None:
-    """Keep the location of the head's metadata, unless a later one is kept already."""
+    """Keep the location of the head's metadata, unless a later one, or another table's, is kept already."""
     while True:
         kept, etag = _read(clients, names, head.name)
-        if kept is not None and metadata_number(kept) >= metadata_number(head.metadata_location):
+        if kept is not None and (
+            kept.uuid != head.uuid or metadata_number(kept.metadata_location) >= metadata_number(head.metadata_location)
+        ):
             return
         body = json.dumps({"uuid": head.uuid, "metadata_location": head.metadata_location}).encode()
         key = names.metadata_note(head.name)
@@ -40,7 +51,19 @@ def note_metadata(clients: Clients, names: TableNames, head: Head) -> None:
 
 def noted_metadata(clients: Clients, names: TableNames, glue_table: str) -> str | None:
     """The location that is kept, or None."""
+    kept = read_note(clients, names, glue_table)
+    return None if kept is None else kept.metadata_location
+
+
+def read_note(clients: Clients, names: TableNames, glue_table: str) -> Note | None:
+    """What is kept of a table, or None."""
     return _read(clients, names, glue_table)[0]
+
+
+def leads_to(note: Note, head: Head) -> bool:
+    """Whether the head is what the note names, or came from it: no commit of the table is lost."""
+    log = (entry.metadata_file for entry in head.iceberg.metadata.metadata_log)
+    return note.uuid == head.uuid and note.metadata_location in (head.metadata_location, *log)
 
 
 def metadata_number(location: str) -> int:
@@ -49,7 +72,7 @@ def metadata_number(location: str) -> int:
     return int(found.group(1)) if found else -1
 
 
-def _read(clients: Clients, names: TableNames, glue_table: str) -> tuple[str | None, str | None]:
+def _read(clients: Clients, names: TableNames, glue_table: str) -> tuple[Note | None, str | None]:
     try:
         answer = clients.s3.get_object(Bucket=names.lake.bucket, Key=names.metadata_note(glue_table))
     except ClientError as error:
@@ -57,4 +80,4 @@ def _read(clients: Clients, names: TableNames, glue_table: str) -> tuple[str | N
             return None, None
         raise
     with answer["Body"] as body:
-        return json.loads(body.read())["metadata_location"], answer["ETag"]
+        return Note(**json.loads(body.read())), answer["ETag"]

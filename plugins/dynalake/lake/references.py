@@ -1,0 +1,131 @@
+"""Everything that a table, or a Glue partition, still names: what garbage collection has to leave alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from botocore.exceptions import ClientError
+from pyiceberg.avro.file import AvroFile
+from pyiceberg.io import FileIO
+from pyiceberg.manifest import (
+    DEFAULT_READ_VERSION,
+    MANIFEST_ENTRY_SCHEMAS,
+    DataFileContent,
+    FileFormat,
+    ManifestEntry,
+    ManifestEntryStatus,
+)
+from pyiceberg.manifest import DataFile as IcebergFile
+
+from dynalake.clients import Clients
+from dynalake.errors import CatalogError
+from dynalake.lake.iceberg import Head, folder_of
+from dynalake.names import TableNames
+
+_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class References:
+    """`paths`: addresses of files that are named. `folders`: names of folders of which one file at least is named.
+
+    `prefixes`: addresses, with a slash at the end, below which all is named.
+    """
+
+    paths: frozenset[str] = frozenset()
+    folders: frozenset[str] = frozenset()
+    prefixes: frozenset[str] = field(default_factory=frozenset)
+
+    def __or__(self, other: References) -> References:
+        return References(self.paths | other.paths, self.folders | other.folders, self.prefixes | other.prefixes)
+
+    def names(self, address: str) -> bool:
+        """Whether the object of this address (`s3://…`) is named."""
+        return address in self.paths or any(above in self.prefixes for above in _above(address))
+
+
+def find_references(head: Head) -> References:
+    """Return what a table names by any of its snapshots, whether current, old or tagged, and by its metadata.
+
+    Data files, delete files, manifests, their lists, statistics, the metadata itself and its log. Raises
+    `CatalogError` where one of these cannot be read: then nothing may be deleted.
+    """
+    metadata, io = head.iceberg.metadata, head.iceberg.io
+    paths = {head.metadata_location, *(entry.metadata_file for entry in metadata.metadata_log)}
+    paths |= {s.statistics_path for s in (*metadata.statistics, *metadata.partition_statistics)}
+    lists = [s.manifest_list for s in metadata.snapshots]
+    paths |= set(lists)
+    folders: set[str] = set()
+    try:
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            listed = pool.map(lambda s: [m.manifest_path for m in s.manifests(io)], metadata.snapshots)
+            manifests = {path for those in listed for path in those}
+            paths |= manifests
+            for files in pool.map(lambda path: list(_live_paths(path, io)), manifests):
+                paths.update(files)
+                folders.update(folder for path in files if (folder := folder_of(path)))
+    except FileNotFoundError as error:
+        raise CatalogError(
+            f"A kept snapshot of {head.name} names {error}, which is gone",
+            action="restore that object (the bucket keeps versions), or let the snapshot expire",
+            table=head.name,
+        ) from error
+    return References(frozenset(map(_plain, paths)), frozenset(folders))
+
+
+def find_partition_references(clients: Clients, database: str, glue_tables: Iterable[str]) -> References:
+    """Return the folders that the partitions of these Glue tables point to. A table that is not there names nothing."""
+    prefixes = {
+        _plain(location.rstrip("/")) + "/" for name in glue_tables for location in _locations(clients, database, name)
+    }
+    folders = {folder for prefix in prefixes if (folder := folder_of(f"{prefix}file"))}
+    return References(folders=frozenset(folders), prefixes=frozenset(prefixes))
+
+
+def partitioned_tables(names: TableNames) -> tuple[str, ...]:
+    """Return the Glue tables whose partitions may point to folders of the table of changes."""
+    return names.parquet_table, names.orc_table
+
+
+def _locations(clients: Clients, database: str, name: str) -> Iterator[str]:
+    pages = clients.glue.get_paginator("get_partitions").paginate(
+        DatabaseName=database, TableName=name, ExcludeColumnSchema=True
+    )
+    try:
+        for page in pages:
+            for partition in page["Partitions"]:
+                if location := partition.get("StorageDescriptor", {}).get("Location"):
+                    yield location
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "EntityNotFoundException":
+            raise
+
+
+def _live_paths(manifest: str, io: FileIO) -> Iterator[str]:
+    """The files of a manifest. One entry after the other: with its bounds a wide table's takes half a megabyte."""
+    with AvroFile[ManifestEntry](
+        io.new_input(manifest),
+        MANIFEST_ENTRY_SCHEMAS[DEFAULT_READ_VERSION],
+        read_types={-1: ManifestEntry, 2: IcebergFile},
+        read_enums={0: ManifestEntryStatus, 101: FileFormat, 134: DataFileContent},
+    ) as entries:
+        for entry in entries:
+            if entry.status != ManifestEntryStatus.DELETED:
+                yield entry.data_file.file_path
+
+
+def _above(address: str) -> Iterator[str]:
+    """The folders that an address lies in, the nearest first."""
+    at = address.rfind("/")
+    while at > len("s3://"):
+        yield address[: at + 1]
+        at = address.rfind("/", 0, at)
+
+
+def _plain(address: Any) -> str:
+    """The address as the lake writes it: Spark and Hive may say `s3a`."""
+    scheme, _, rest = str(address).partition("://")
+    return f"s3://{rest}" if scheme in ("s3a", "s3n") else str(address)
