@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pyspark.sql import Row, SparkSession
+
+from infra.local.trino.server import SMALL
 
 CATALOG = "lake"
 """Glue's name in the session: `SELECT … FROM lake.database.table`."""
@@ -21,7 +24,8 @@ def spark_session(aws: Mapping[str, str], jars: Iterable[Path], scratch: Path) -
     catalog = f"spark.sql.catalog.{CATALOG}"
     credentials = {"aws.accessKeyId": "AWS_ACCESS_KEY_ID", "aws.secretAccessKey": "AWS_SECRET_ACCESS_KEY"}
     settings = {
-        "spark.jars": ",".join(map(str, jars)),
+        # In local mode the driver is all there is: no jar has to be handed on.
+        "spark.driver.extraClassPath": os.pathsep.join(map(str, jars)),
         "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
         catalog: "org.apache.iceberg.spark.SparkCatalog",
         f"{catalog}.type": "glue",
@@ -32,7 +36,9 @@ def spark_session(aws: Mapping[str, str], jars: Iterable[Path], scratch: Path) -
         f"{catalog}.client.region": aws["AWS_DEFAULT_REGION"],
         # A reader that is asked again wants what is there now.
         f"{catalog}.cache-enabled": "false",
-        "spark.driver.extraJavaOptions": " ".join(f"-D{name}={aws[of]}" for name, of in credentials.items()),
+        "spark.driver.extraJavaOptions": " ".join(
+            [*SMALL, *(f"-D{name}={aws[of]}" for name, of in credentials.items())]
+        ),
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
         "spark.driver.memory": "1g",
@@ -40,6 +46,7 @@ def spark_session(aws: Mapping[str, str], jars: Iterable[Path], scratch: Path) -
         "spark.sql.warehouse.dir": str(scratch / "warehouse"),
         "spark.sql.shuffle.partitions": "2",
         "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
     }
     builder = SparkSession.builder.master("local[2]").appName("dynalake")
     for name, value in settings.items():

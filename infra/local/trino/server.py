@@ -25,8 +25,9 @@ MEMORY = "3g"
 # Trino reads values and compiles queries with what a JVM does not open by itself.
 _OPENED = ["--add-modules=jdk.incubator.vector", "--enable-native-access=ALL-UNNAMED"]
 _OPENED += ["--sun-misc-unsafe-memory-access=allow"]
-# What serves small queries soon, with half of the processor time: no second compiler, no threads that collect garbage.
-_SMALL = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData"]
+SMALL = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData")
+"""Flags of a Java that runs for a minute: no second compiler and no threads that collect garbage, so that starting and
+small queries take half of the processor's time."""
 
 
 class TrinoStartError(RuntimeError):
@@ -78,7 +79,7 @@ class LocalTrino:
                 memory = [f"-Xmx{MEMORY}", f"-Djava.io.tmpdir={state_dir}"]
                 program = ["-cp", self._installation.class_path, "LakeServer", str(self.port), str(state_dir)]
                 self._process = subprocess.Popen(
-                    [self._installation.jdk.java, *memory, *_SMALL, *_OPENED, *program],
+                    [self._installation.jdk.java, *memory, *SMALL, *_OPENED, *program],
                     env=self._environment(),
                     stdin=subprocess.PIPE,
                     stdout=log,
