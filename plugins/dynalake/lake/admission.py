@@ -17,7 +17,7 @@ from dynalake.lake.column import RESERVED_NAMES, Column, compact_json
 from dynalake.lake.column_names import folded, is_name, name_of
 from dynalake.lake.column_types import count_fields, cut, cut_to_fit, grow, settle, widen
 from dynalake.lake.pins import Pins
-from dynalake.lake.types import MIXED, Field, Null, Number, Struct, Type, takes, type_to_json
+from dynalake.lake.types import MIXED, NULL, Field, Null, Struct, Type, takes, type_to_json
 from dynalake.record.key import ItemKey
 
 
@@ -62,6 +62,11 @@ class ColumnNames:
                 )
 
 
+def rank(names: ColumnNames, attribute: str) -> tuple[bool, bool, int, str]:
+    """The order in which attributes get columns."""
+    return attribute not in names.key.names, attribute not in names.pins.attributes, len(attribute), attribute
+
+
 def admit_columns(
     columns: Sequence[Column], names: ColumnNames, observed: dict[str, Type], budget: Budget
 ) -> tuple[Column, ...]:
@@ -75,10 +80,7 @@ def admit_columns(
     taken, known = {c.name for c in columns}, {c.attribute for c in columns}
     new: list[Column] = []
 
-    def rank(attribute: str) -> tuple[bool, bool, int, str]:
-        return attribute not in key, attribute not in pins.attributes, len(attribute), attribute
-
-    for attribute in sorted(observed.keys() - known - pins.without, key=rank):
+    for attribute in sorted(observed.keys() - known - pins.without, key=lambda a: rank(names, a)):
         of = pins.type(attribute) or settle(observed[attribute])
         if of is None or len(attribute) > budget.limits.key_length or isinstance(observed[attribute], Null):
             continue
@@ -98,14 +100,16 @@ def widen_columns(
     columns: Sequence[Column],
     names: ColumnNames,
     observed: dict[str, Type],
-    numbers: dict[str, Number],
+    held: dict[str, Type],
     budget: Budget,
 ) -> tuple[Column, ...]:
     """The columns as they would have to be to hold what was observed, and as the pins say."""
     pins = names.pins
     kept = [c for c in columns if c.attribute not in pins.without]
     room = Room.beside(kept, budget)
-    return tuple(_repinned(c, pins) or room.widen(c, observed.get(c.attribute), numbers.get(c.attribute)) for c in kept)
+    return tuple(
+        _repinned(c, pins) or room.widen(c, observed.get(c.attribute), held.get(c.attribute, NULL)) for c in kept
+    )
 
 
 def _repinned(column: Column, pins: Pins) -> Column | None:
@@ -179,7 +183,7 @@ class Room:
         of = grow(column.type, seen, self.budget.limits, take)
         return column if of is column.type else replace(column, type=of)
 
-    def widen(self, column: Column, seen: Type | None, number: Number | None) -> Column:
+    def widen(self, column: Column, seen: Type | None, held: Type) -> Column:
         """The column with a type that holds what was seen as well; JSON text after too many of them, or too large."""
         if seen is None or takes(column.type, seen):
             return column
@@ -187,8 +191,7 @@ class Room:
         self.fields += count_fields(column.type)
         self.characters += _characters(column.to_json())
         if column.widened < self.budget.widenings:
-            before = number if number is not None and isinstance(column.type, Number) else column.type
-            of = self._cut_to_fit(column, widen(before, seen, self.budget.limits))
+            of = self._cut_to_fit(column, widen(column.type, seen, self.budget.limits, held))
         widened = replace(column, type=of or MIXED, widened=column.widened + 1)
         self.fields -= count_fields(widened.type)
         self.characters -= _characters(widened.to_json())

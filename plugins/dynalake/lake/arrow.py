@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 from functools import lru_cache
 from typing import Any
@@ -73,6 +73,11 @@ def _converter(of: Type) -> Callable[[Any], Any]:
             return json_text
         case _:
             return lambda value: value
+
+
+def other_entries(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The column `__other` of one row, as Arrow takes it: the exact JSON text of each value, by attribute."""
+    return [(attribute, json_text(values[attribute])) for attribute in sorted(values) if values[attribute] is not None]
 
 
 _WIDE = Context(prec=1000, Emax=MAX_EMAX, Emin=MIN_EMIN)

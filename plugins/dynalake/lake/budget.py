@@ -50,7 +50,8 @@ class Budget:
     `schema_bytes`: of the schema's JSON, attributes' names included. It is a property of the table, a parameter in
     Glue, which may have 512,000 bytes; Glue's list of columns and comments grows with it.
 
-    `pins`: attributes that a user may name. Room for them is kept.
+    `pins` and `pins_bytes`: attributes that a user may name, and the JSON of it. They get their columns whatever others
+    have, so they come on top of all other numbers.
 
     `widenings`: a column whose type has changed that often becomes JSON text, which never changes. A number needs two
     of them (`bigint`, `decimal(38,9)`, `decimal(38,18)`); each has all files written again that hold the column, so
@@ -65,6 +66,7 @@ class Budget:
     column_fields: int = 250
     schema_bytes: int = 256_000
     pins: int = 100
+    pins_bytes: int = 60_000
     widenings: int = 3
     attributes: int = 2_000
     gathered: int = 100_000

@@ -8,7 +8,7 @@ from typing import Any
 
 from dynalake.lake.budget import COMMENT_CHARACTERS
 from dynalake.lake.layout import glue_type
-from dynalake.lake.types import Type, type_from_json, type_to_json
+from dynalake.lake.types import Mixed, Type, type_from_json, type_to_json
 from dynalake.record.change import METADATA, OTHER, json_key
 
 DAY = "dt"
@@ -57,10 +57,11 @@ class Column:
 
     @property
     def comment(self) -> str:
-        """Names the attribute where the column's name does not; a JSON string, so it is always one line."""
-        if self.name == self.attribute:
-            return ""
-        return f"attribute {json.dumps(self.attribute, ensure_ascii=True)}"[:COMMENT_CHARACTERS]
+        """Names the attribute where the column's name does not, as a JSON string, so it is one line; and JSON text."""
+        parts = ["JSON text"] if isinstance(self.type, Mixed) else []
+        if self.name != self.attribute:
+            parts.append(f"attribute {json.dumps(self.attribute, ensure_ascii=True)}")
+        return "; ".join(parts)[:COMMENT_CHARACTERS]
 
     def to_json(self) -> list[Any]:
         """Its attribute, name, type, and how often it was widened, unless never."""

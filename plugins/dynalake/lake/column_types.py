@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from decimal import Decimal
 
 from dynalake.lake.budget import Limits
 from dynalake.lake.column_names import name_of
@@ -16,6 +17,7 @@ from dynalake.lake.types import (
     DOUBLE_DIGITS,
     DOUBLE_MAGNITUDE,
     MIXED,
+    NULL,
     Field,
     List,
     Map,
@@ -26,6 +28,8 @@ from dynalake.lake.types import (
     Type,
     merge,
     merge_all,
+    merge_numbers,
+    observe_number,
     takes,
     tells,
 )
@@ -165,32 +169,43 @@ def grow(of: Type, seen: Type, limits: Limits, take: Callable[[Field], Field | N
             return of
 
 
-def widen(of: Type, seen: Type, limits: Limits) -> Type:
+def widen(of: Type, seen: Type, limits: Limits, held: Type = NULL) -> Type:
     """The type that holds what a column of type `of` may hold, and what was seen.
 
-    What holds its part stays as it is, so that as little as possible becomes less exact.
+    What holds its part stays as it is, so that as little as possible becomes less exact. `held`: the type of what the
+    column does hold, where that is known; numbers of which nothing is known may be all that their type takes.
     """
     if takes(of, seen):
         return of
     match of, seen:
+        case Number(), Number() if isinstance(held, Number):
+            return roomy(merge_numbers(held, seen))
         case Struct(fields), Struct(others):
             theirs = seen.by_key
-            widened = [
-                f if (other := theirs.get(f.key)) is None else _with_type(f, widen(f.type, other.type, limits))
-                for f in fields
-            ]
+            parts = held.by_key if isinstance(held, Struct) else {}
+            widened = []
+            for f in fields:
+                part, other = parts.get(f.key), theirs.get(f.key)
+                inner = NULL if part is None else part.type
+                widened.append(f if other is None else _with_type(f, widen(f.type, other.type, limits, inner)))
             widened += [_field(o) for o in others if o.key not in of.by_key and not isinstance(o.type, Null)]
             if len(widened) <= limits.struct_keys and len({f.name for f in widened}) == len(widened):
                 return Struct(tuple(widened))
         case List(element), List(other):
-            return List(widen(element, other, limits))
+            return List(widen(element, other, limits, held.element if isinstance(held, List) else NULL))
         case Map(value), Map() | Struct():
-            for each in _values(seen):
-                value = widen(value, each, limits)
-            return Map(value)
+            parts_of = held.value if isinstance(held, Map) else NULL
+            # One after the other they would forget that a number is better known than its type.
+            return Map(widen(value, merge_all(_values(seen), limits), limits, parts_of))
         case _:
             pass
     return _settle(merge(of, seen, limits))
+
+
+def number_within(of: Number, least: int | Decimal, greatest: int | Decimal) -> Number:
+    """What an integer or decimal column holds, from its least and greatest value (the bounds of data files)."""
+    digits = max(observe_number(least).integer, observe_number(greatest).integer)
+    return Number(digits, of.scale, digits + of.scale, of.int64)
 
 
 def _with_type(f: Field, of: Type) -> Field:

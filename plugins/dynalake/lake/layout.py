@@ -113,6 +113,26 @@ def signature(of: Type) -> str:
             return type(of).__name__.lower()
 
 
+def extends(old: Type, new: Type) -> bool:
+    """Whether `new` is `old` with further fields in its structs: files written under `old` give their values under it.
+
+    Iceberg finds columns and fields by their ids; what a file does not have reads as null. Digits are their own JSON
+    text, so that numbers kept as text may become `Mixed` without a change of files.
+    """
+    match old, new:
+        case Struct(fields), Struct() if fields and new.fields:
+            by_key = new.by_key
+            return all(
+                f.key in by_key and by_key[f.key].name == f.name and extends(f.type, by_key[f.key].type) for f in fields
+            )
+        case (List(a), List(b)) | (Map(a), Map(b)):
+            return extends(a, b)
+        case Number(), Mixed():
+            return old.kind == "text"
+        case _:
+            return signature(old) == signature(new)
+
+
 def files_still_readable(old: Type, new: Type) -> bool:
     """Whether a file written for a column of type `old` gives its values when the catalog says `new`.
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from dynalake.errors import SettingsError
 from dynalake.lake.budget import BUDGET, Budget
+from dynalake.lake.column import compact_json
 from dynalake.lake.column_names import NAME_LIMIT, is_name
 from dynalake.lake.column_types import BIGINT, DOUBLE, decimal
 from dynalake.lake.types import BOOLEAN, MIXED, TEXT, Number, Type
@@ -100,6 +101,9 @@ class Pins:
         named = {*self.never, *self.attributes}
         if len(named) > budget.pins:
             raise SettingsError(f"{len(named)} attributes are pinned", allowed=f"at most {budget.pins}")
+        size = len(compact_json(self.to_dict()))
+        if size > budget.pins_bytes:
+            raise SettingsError(f"The pinned attributes have {size} bytes", allowed=f"at most {budget.pins_bytes}")
         for attribute in sorted(named):
             if len(attribute) > budget.limits.key_length:
                 raise SettingsError(

@@ -115,21 +115,19 @@ class TableSchema:
         """
         return self._with(admit_columns(self.columns, self.names, dict(observed), budget))
 
-    def widen_for(
-        self, observed: Observed, budget: Budget = BUDGET, numbers: Mapping[str, Number] | None = None
-    ) -> TableSchema:
+    def widen_for(self, observed: Observed, budget: Budget = BUDGET, numbers: Observed | None = None) -> TableSchema:
         """This schema, with types that hold what was observed, for columns that do not take it yet; and as pinned.
 
-        A column whose type changes has to be written again in all files that hold it. After `budget.widenings` changes
-        it becomes JSON text. Columns that a pin has since forbidden go. Attributes and fields without a place get one,
-        as far as the budget goes.
+        A column whose type changes (`layout.extends` says no) has to be written again in all files that hold it. After
+        `budget.widenings` changes it becomes JSON text. Columns that a pin has since forbidden go. Attributes and
+        fields without a place get one, as far as the budget goes.
 
-        `numbers`: by attribute, what number columns hold as far as that is known, from the bounds of data files or from
-        the values (`observe`). Without it they may hold whatever their type does, and an integer column that meets 1.5
-        becomes a decimal, even where all integers are small enough for `double`.
+        `numbers`: the types of what columns do hold, as far as they are known (from the values, or `number_within` the
+        bounds of data files); no more than the numbers in them count. Without it a number may be whatever its type
+        takes, and an integer column that meets 1.5 becomes a decimal, though all its integers may fit a double.
         """
-        kept = self._with(widen_columns(self.columns, self.names, dict(observed), dict(numbers or {}), budget))
-        return kept.admit(observed, budget)
+        widened = widen_columns(self.columns, self.names, dict(observed), dict(numbers or {}), budget)
+        return self._with(widened).admit(observed, budget)
 
     def _with(self, columns: tuple[Column, ...]) -> TableSchema:
         return self if columns == self.columns else replace(self, columns=columns)

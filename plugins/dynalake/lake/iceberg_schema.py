@@ -1,0 +1,158 @@
+"""A table's schema as Iceberg has it: every column, field, element, key and value with an id by which files are read.
+
+An id stays with what it was given to, as long as the files that hold it are read right by it; what is new, or means
+something else, gets a new one. `last_column_id` only rises, so no id is ever given twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import count
+from typing import Any
+
+import pyarrow as pa
+from pyiceberg.schema import Schema
+from pyiceberg.types import (
+    BooleanType,
+    DecimalType,
+    DoubleType,
+    IcebergType,
+    ListType,
+    LongType,
+    MapType,
+    NestedField,
+    StringType,
+    StructType,
+)
+
+from dynalake.lake.arrow import arrow_type
+from dynalake.lake.layout import extends
+from dynalake.lake.schema import DAY, KEY, METADATA_TYPES, OTHER, Column, TableSchema
+from dynalake.lake.types import DECIMAL_DIGITS, TEXT, Boolean, List, Map, Number, Struct, Type
+
+_pa: Any = pa  # its stubs take types only as literals; here they are data
+
+PARTITION_IDS = range(1000, 1100)
+"""Never given to a column: partition fields are numbered from 1000 on, and readers older than 2024 mistake a column
+with such an id for one (https://iceberg.apache.org/spec/#partitioning)."""
+
+
+def change_columns(schema: TableSchema) -> dict[str, Type]:
+    """The columns that `{t}` has beside the attributes', in front of them: day, metadata, `__other`, `__key`."""
+    keys = {KEY: TEXT} if KEY in schema.identity else {}
+    return {DAY: TEXT, **METADATA_TYPES, OTHER: Map(TEXT), **keys}
+
+
+def iceberg_schema(
+    schema: TableSchema,
+    base: Schema | None,
+    last_column_id: int,
+    *,
+    before: TableSchema | None = None,
+    own: Mapping[str, Type] | None = None,
+) -> Schema:
+    """The Iceberg schema of a table with this schema; `base` itself where nothing of it changes.
+
+    `base`: the table's current Iceberg schema, and `before` the `TableSchema` that it was made of. Both are needed: a
+    text and a JSON text are the same to Iceberg, and must not have the same id. What `base` has beside it, since
+    somebody added a column, stays.
+
+    `own`: the table's own columns (default: `change_columns`). All fields are optional, but for the keys of maps. The
+    schema's id is one above `base`'s.
+    """
+    columns = {c.name: c for c in schema.columns}
+    types = {**(change_columns(schema) if own is None else own), **{name: c.type for name, c in columns.items()}}
+    known = before.known if before is not None else {}
+    ours = {*types, *(c.name for c in known.values())}
+    there = {f.name: f for f in base.fields} if base is not None else {}
+    ids = (n for n in count(last_column_id + 1) if n not in PARTITION_IDS)
+    fields = []
+    for name, of in types.items():
+        column = columns.get(name)
+        stays = column is None or _stays(column, known.get(column.attribute))
+        doc = (column.comment if column is not None else "") or None
+        fields.append(_field(name, of, there.get(name) if stays else None, ids, doc))
+    fields += [f for name, f in there.items() if name not in ours]
+    if base is not None and tuple(fields) == base.fields:
+        return base
+    return Schema(*fields, schema_id=0 if base is None else base.schema_id + 1)
+
+
+def _stays(column: Column, old: Column | None) -> bool:
+    return old is not None and old.name == column.name and extends(old.type, column.type)
+
+
+def _field(name: str, of: Type, old: NestedField | None, ids: Iterator[int], doc: str | None = None) -> NestedField:
+    if old is not None:
+        return NestedField(old.field_id, name, _type(of, old.field_type, ids), required=False, doc=old.doc or doc)
+    return NestedField(next(ids), name, _type(of, None, ids), required=False, doc=doc)
+
+
+def _type(of: Type, old: IcebergType | None, ids: Iterator[int]) -> IcebergType:
+    match of:
+        case Boolean():
+            return BooleanType()
+        case Number():
+            simple = {"bigint": LongType(), "double": DoubleType(), "text": StringType()}
+            return simple.get(of.kind) or DecimalType(DECIMAL_DIGITS, of.scale)
+        case Struct(fields) if fields:
+            there = {f.name: f for f in old.fields} if isinstance(old, StructType) else {}
+            return StructType(*(_field(f.name, f.type, there.get(f.name), ids) for f in fields))
+        case Struct():
+            return _type(Map(TEXT), old, ids)
+        case Map(value):
+            if isinstance(old, MapType):
+                key_id, value_id, inner = old.key_id, old.value_id, _type(value, old.value_type, ids)
+            else:
+                key_id, value_id, inner = next(ids), next(ids), _type(value, None, ids)
+            return MapType(key_id, StringType(), value_id, inner, value_required=False)
+        case List(element):
+            if isinstance(old, ListType):
+                element_id, inner = old.element_id, _type(element, old.element_type, ids)
+            else:
+                element_id, inner = next(ids), _type(element, None, ids)
+            return ListType(element_id, inner, element_required=False)
+        case _:
+            return StringType()
+
+
+def arrow_file_schema(
+    schema: TableSchema, iceberg: Schema, own: Mapping[str, Type] | None = None, *, day: bool = False
+) -> pa.Schema:
+    """The Arrow schema of a data file with the columns and fields of `schema`, with their field ids at every level.
+
+    `schema` may have fewer columns, and its structs fewer fields, than `iceberg` (`TableSchema.file_schema`): what a
+    file does not have reads as null. The day is not in files (`day`): it is their partition's, which readers know.
+    """
+    columns: dict[str, Type] = dict(change_columns(schema) if own is None else own)
+    columns |= {c.name: c.type for c in schema.columns}
+    if not day:
+        columns.pop(DAY, None)
+    return _pa.schema(  # type: ignore[no-any-return]
+        [_arrow_field(name, of, iceberg.find_field(name)) for name, of in columns.items()]
+    )
+
+
+def _arrow_field(name: str, of: Type, field: NestedField) -> Any:
+    return _pa.field(name, _arrow_type(of, field.field_type), metadata=_id(field.field_id))
+
+
+def _arrow_type(of: Type, iceberg: IcebergType) -> Any:
+    match of, iceberg:
+        case Struct(fields), StructType() if fields:
+            there = {f.name: f for f in iceberg.fields}
+            return _pa.struct([_arrow_field(f.name, f.type, there[f.name]) for f in fields])
+        case Map(value), MapType():
+            key = _pa.field("key", pa.string(), False, metadata=_id(iceberg.key_id))
+            return _pa.map_(
+                key, _pa.field("value", _arrow_type(value, iceberg.value_type), metadata=_id(iceberg.value_id))
+            )
+        case List(element), ListType():
+            inner = _arrow_type(element, iceberg.element_type)
+            return _pa.list_(_pa.field("element", inner, metadata=_id(iceberg.element_id)))
+        case _:
+            return arrow_type(of)
+
+
+def _id(field_id: int) -> dict[bytes, str]:
+    return {b"PARQUET:field_id": str(field_id)}
