@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,9 @@ from dynalake.convert.read.program import below_node, make_program, number_nodes
 from dynalake.convert.read.raw import decode
 from dynalake.convert.read.records import is_types_text
 from dynalake.convert.rows.fit import LENGTH
-from dynalake.lake.arrow import arrow_type, converter, json_text, number_text
+from dynalake.convert.rows.place import DENSE, OTHER_TYPE
+from dynalake.lake.arrow import arrow_type, json_text, number_text
+from dynalake.lake.budget import Limits
 from dynalake.lake.schema import METADATA_TYPES, TableSchema
 from dynalake.lake.types import (
     BOOLEAN,
@@ -25,6 +27,7 @@ from dynalake.lake.types import (
     TEXT,
     Field,
     List,
+    Map,
     Null,
     Number,
     Struct,
@@ -32,13 +35,15 @@ from dynalake.lake.types import (
     merge_all,
     observe,
 )
-from dynalake.record.change import METADATA, OPERATION, OPERATIONS, TYPES, attribute_name
+from dynalake.record.change import METADATA, OPERATION, OPERATIONS, OTHER, TYPES, attribute_name
 
 _pa: Any = pa  # its stubs take types only as literals; here they are data
 _CANARY = "CANARY"
 _OPERATION, _TYPES = METADATA.index(OPERATION), METADATA.index(TYPES)
 _SLOTS_AT_ONCE = 4_000_000
-"""Bounds the memory of one pass: with very many columns fewer lines are read at once."""
+"""Bounds the memory of one pass: with very many columns, or elements of lists, fewer lines are read at once."""
+
+_EXTRAS = 1 << 10
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,8 @@ class Chunk:
     """What was read of some lines: the rows, the types of their values, and the lines that are odd.
 
     `table` has no column for what none of the rows has; it is in the order of the lines, without the odd ones, which
-    are `(start, end)` in the text.
+    are `(start, end)` in the text. `end`: where in the text the next lines begin. `elements`: how many elements the
+    lists and maps of one row have at most.
     """
 
     table: pa.Table
@@ -54,25 +60,78 @@ class Chunk:
     odd: list[tuple[int, int]]
     starts: Any  # int64: where each line begins, blank ones left out
     at: Any  # int64: where the line of each row begins
+    end: int
+    elements: int
+
+
+@dataclass(frozen=True)
+class Extra:
+    """A value that has no place in its row. `type`: that of the column that does not take it; None: there is none."""
+
+    row: int
+    attribute: str
+    type: Type | None
+    text: str
+    dense: bool
+
+    @cached_property
+    def value(self) -> Any:
+        return decode(self.text)
+
+
+@dataclass
+class Lines:
+    """A text that is valid UTF-8 and ends with `scan.PADDING`; lines are found in it once."""
+
+    text: bytes
+    array: Any = field(init=False)
+    size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.array = np.frombuffer(self.text, np.uint8)
+        self.size = len(self.text) - len(scan.PADDING)
+
+    @cached_property
+    def ends(self) -> Any:
+        return np.flatnonzero(self.array[: self.size] == 10) + 1
+
+    def after(self, start: int, most: int) -> tuple[int, int]:
+        """Where the lines from `start` on end, if there are `most` of them; and how many there are."""
+        if start == 0 and (count := self.text.count(b"\n", 0, self.size)) <= most:
+            return self.size, count
+        first = int(np.searchsorted(self.ends, start, "right"))
+        last = min(first + most, len(self.ends)) - 1
+        return (self.size, 0) if last < first else (int(self.ends[last]), last + 1 - first)
 
 
 class ColumnReader:
     """Reads lines that are as `schema` says. Safe to share between threads.
 
     `only`: the attributes and metadata fields whose columns are built, beside `LENGTH`; types are found of all.
+    `known`: by attribute, the types that do not change with what is read. With it a value that has no place in its row
+    becomes an `Extra`; without, its line is odd.
     """
 
-    def __init__(self, schema: TableSchema, max_struct_fields: int, only: Collection[str] | None = None) -> None:
+    def __init__(
+        self,
+        schema: TableSchema,
+        limits: Limits | int,
+        only: Collection[str] | None = None,
+        known: Mapping[str, Type] | None = None,
+    ) -> None:
         self.schema = schema
-        self._limit = max_struct_fields
+        self.placing = known is not None
+        self._limits = limits
+        columns = sorted((isinstance(c.type, Null), c.key, c.name, c.type) for c in schema.columns)
         self._columns = [(name, name, METADATA_TYPES[name]) for name in METADATA]
-        self._columns += sorted((c.key, c.name, c.type) for c in schema.columns if not isinstance(c.type, Null))
-        nulls = sorted((c.key, c.name, c.type) for c in schema.columns if isinstance(c.type, Null))
-        self._columns += nulls
-        self._nodes = number_nodes([(key, kind) for key, _, kind in self._columns])
-        keys = [c.key for c in schema.key_columns]
+        self._columns += [(key, name, kind) for _, key, name, kind in columns]
+        known = known or {}
+        self._nodes = number_nodes([(key, kind, known.get(attribute_name(key))) for key, _, kind in self._columns])
+        # A number of the key that does not fit its column is there all the same.
+        self.numbers = [a.name for a in schema.key.attributes if a.type == "N"] if self.placing else []
+        keys = [c.key for c in schema.key_columns if c.attribute not in self.numbers]
         required = [i + 1 for i, (key, _, _) in enumerate(self._columns) if key in keys or key in METADATA[:3]]
-        self._program = make_program(self._nodes, required)
+        self._program = make_program(self._nodes, required, DENSE if self.placing else -1)
         self._types = [arrow_type(n.type) for n in self._nodes]
         below = [below_node(self._nodes, i + 1) for i in range(len(self._columns))]
         self._last = [nodes[-1] for nodes in below]  # of each column
@@ -82,55 +141,97 @@ class ColumnReader:
         self._built[[_OPERATION, _TYPES]] = True  # by which lines are judged
         self._width = np.array([words_of(n) for n in self._nodes])
         self._group = np.array([n.group for n in self._nodes])
+        self._grouped = np.flatnonzero(self._group >= 0)
         self._per_row = int(self._width[self._group < 0].sum())
-        self._room: dict[int, float] = {}  # elements per row, as seen so far
+        self._per_element: dict[int, int] = {
+            group: int(self._width[self._group == group].sum()) for group in {*self._group.tolist()} - {-1}
+        }
+        # As they turn out, and so without a lock: elements per row, rows at once, extras.
+        self._room: dict[int, float] = {}
+        self._rows = _SLOTS_AT_ONCE
+        self._extras = _EXTRAS if self.placing else 1
 
     def read(self, text: bytes) -> Iterator[Chunk]:
         """The lines of a text that is valid UTF-8 and ends with `scan.PADDING`, in pieces of bounded size."""
-        array, size = np.frombuffer(text, np.uint8), len(text) - len(scan.PADDING)
-        lines, most = text.count(b"\n", 0, size), max(1, _SLOTS_AT_ONCE // self._per_row)
-        if lines <= most:
-            yield self._read(array, size, lines + 1, 0)
-            return
-        ends = np.flatnonzero(array[:size] == 10) + 1
-        for start, end in pairwise([0, *ends[most - 1 : -1 : most].tolist(), size]):
-            yield self._read(array[start : end + len(scan.PADDING)], end - start, most + 1, start)
+        lines, start = Lines(text), 0
+        while start < lines.size:
+            chunk = self.read_some(lines, start).chunk()
+            yield chunk
+            start = chunk.end
 
-    def _read(self, text: Any, end: int, lines: int, offset: int) -> Chunk:
+    def read_some(self, lines: Lines, start: int) -> Scanned:
+        """The lines from `start` on, as many as are read at once."""
+        most = max(1, min(_SLOTS_AT_ONCE // self._per_row, self._rows))
+        end, count = lines.after(start, most)
+        least: dict[int, int] = {}  # the room that the first line needs
         while True:
-            slots = self._slots(lines)
+            slots = self._slots(count + 1, least)
             seen = _unseen(len(self._nodes))
-            rows = scan.Rows(np.zeros(lines, np.int64), np.zeros(lines, np.int64), np.zeros(lines, np.uint8))
+            ints = np.zeros((3, count + 1), np.int64)
+            rows = scan.Rows(ints[0], ints[1], np.zeros(count + 1, np.uint8), ints[2])
             # Each value takes at least two bytes.
-            fixes = np.zeros((end // 2 + 1, 2), np.int64)
-            count, fixed, full = scan.scan(text, end, self._program, slots, seen, rows, fixes)
+            fixes = np.zeros(((end - start) // 2 + 1, 2), np.int64)
+            extras = np.empty((self._extras, 8), np.int64)
+            text = lines.array[start : end + len(scan.PADDING)]
+            read, fixed, beyond, full, pos = scan.scan(
+                text, end - start, self._program, slots, seen, rows, fixes, extras
+            )
             if full < 0:
-                break
+                self._rows = min(_SLOTS_AT_ONCE, 2 * most)
+                return Scanned(self, text, start, end, slots, seen, rows, read, fixes[:fixed], extras[:beyond])
+            if full == 0:
+                self._extras *= 4
+                continue
+            least = {group: int(slots.room[group]) for group in self._per_element}
+            if read:  # those that had room are read once more, without what was met of the one that had not
+                end, count, self._rows = start + pos, read, read
+            else:
+                least[full] = 2 * max(_EXTRAS, least[full])
             self._room[full] = 2 * max(1.0, self._room.get(full, 4.0))
-        return _Filled(self, text, slots, seen, rows, count, fixes[:fixed]).chunk(offset)
 
-    def _slots(self, lines: int) -> scan.Slots:
+    def _slots(self, lines: int, least: dict[int, int]) -> scan.Slots:
+        wanted = {group: int(lines * self._room.get(group, 4.0)) + 64 for group in self._per_element}
+        words = sum(self._per_element[group] * count for group, count in wanted.items())
+        share = min(1.0, _SLOTS_AT_ONCE / max(1, words))
         room, width = np.full(len(self._nodes), lines), self._width
-        for node in np.flatnonzero(self._group >= 0).tolist():
-            room[node] = int(lines * self._room.get(self._nodes[node].group, 4.0)) + 64
+        for node in self._grouped.tolist():
+            group = self._nodes[node].group
+            room[node] = max(int(wanted[group] * share), least.get(group, 64))
         state_at, word_at = np.zeros(len(room), np.int64), np.zeros(len(room), np.int64)
         state_at[1:] = np.cumsum(room)[:-1]
         word_at[1:] = np.cumsum(room * width)[:-1]
-        words = np.empty(int((room * width).sum()), np.uint64)
+        words_array = np.empty(int((room * width).sum()), np.uint64)
         used = np.zeros(len(room), np.int64)
         return scan.Slots(
-            state_at, word_at, np.zeros(int(room.sum()), np.uint8), words, words.view(np.float64), used, room
+            state_at,
+            word_at,
+            np.zeros(int(room.sum()), np.uint8),
+            words_array,
+            words_array.view(np.float64),
+            used,
+            room,
         )
 
 
-class _Filled:
-    """Slots after a scan, as Arrow arrays and as types."""
+class Scanned:
+    """Slots after a scan, as Arrow arrays and as types; and what has no place in them."""
 
     def __init__(
-        self, reader: ColumnReader, text: Any, slots: Any, seen: Any, rows: Any, count: int, fixes: Any
+        self,
+        reader: ColumnReader,
+        text: Any,
+        start: int,
+        end: int,
+        slots: scan.Slots,
+        seen: scan.Seen,
+        rows: scan.Rows,
+        count: int,
+        fixes: Any,
+        extras: Any,
     ) -> None:
-        self._reader, self._nodes, self._limit = reader, reader._nodes, reader._limit
-        self._text, self._slots = text, slots
+        self.end = end
+        self._reader, self._nodes, self._limits = reader, reader._nodes, reader._limits
+        self._text, self._start, self._slots = text, start, slots
         self._seen = scan.Seen(*(numbers.tolist() for numbers in seen))
         self._written = np.frombuffer(b"\0", np.uint8)  # of the type that numba knows for a text
         self._rows, self._count = rows, count
@@ -143,12 +244,33 @@ class _Filled:
         order = reader._order[wanted[reader._column - 1]]
         self._packed = scan.pack(text, self._written, reader._program.kind, slots, sizes, order, places)
         self._sizes, self._places = sizes.tolist(), places.tolist()
+        self._operation = self._column(_OPERATION)
+        known = np.asarray(pc.is_in(self._operation, pa.array([o for o in OPERATIONS if o != _CANARY])))
+        self.read = rows.read[:count].astype(bool) & known & self._has_types()
+        """Of each line whether it is a row; the others are odd."""
+        self._extras = extras
 
-    def chunk(self, offset: int) -> Chunk:
-        read = self._rows.read[: self._count].astype(bool)
-        operation = self.column(_OPERATION)
-        known = np.asarray(pc.is_in(operation, pa.array([o for o in OPERATIONS if o != _CANARY])))
-        read &= known & self._has_types()
+    def odd(self) -> list[tuple[int, int]]:
+        """Where the lines that are odd begin and end in the text."""
+        at, end = self._rows.at, self._rows.end
+        return [(int(at[i]) + self._start, int(end[i]) + self._start) for i in np.flatnonzero(~self.read)]
+
+    def extras(self, rows: Any | None = None) -> Iterator[Extra]:
+        """The extras of lines that are rows; `rows`: of each line whether it is looked at."""
+        found = self._extras_of(self.read if rows is None else self.read & rows)
+        columns, text = self._reader._columns, self._text
+        for row, key, key_end, value, value_end, node, _, dense in found.tolist():
+            yield Extra(
+                row,
+                attribute_name(columns[node - 1][0]) if node > 0 else text[key:key_end].tobytes().decode(),
+                columns[node - 1][2] if node > 0 else None,
+                text[value:value_end].tobytes().decode(),
+                bool(dense),
+            )
+
+    def chunk(self) -> Chunk:
+        """The rows. `read` may have been narrowed before: the other lines are odd then."""
+        read = self.read
         at, end = self._rows.at[: self._count], self._rows.end[: self._count]
         names, arrays = [LENGTH], [pa.array((end - at).astype(np.int32))]
         observed = {}
@@ -160,47 +282,92 @@ class _Filled:
                 observed[attribute_name(key)] = self.type(node)
             if self._reader._built[i] and not isinstance(kind, Null):
                 names.append(name)
-                arrays.append(operation if i == _OPERATION else self.column(i))
+                arrays.append(self._operation if i == _OPERATION else self._column(i))
+        extras = self._extras_of(read)
+        if len(extras):
+            names.append(OTHER)
+            arrays.append(self._other(extras))
         table = pa.Table.from_arrays(arrays, names=names)
-        odd = np.flatnonzero(~read)
-        if len(odd):
+        places = self.odd()
+        if places:
             table = table.filter(pa.array(read))
-        places = [(int(at[i]) + offset, int(end[i]) + offset) for i in odd]
-        spaces = [i for i, place in zip(odd, places, strict=True) if self._is_blank(*place, offset)]
-        return Chunk(table, observed, places, np.delete(at, spaces) + offset, at[read] + offset)
+        spaces = [i for i, place in zip(np.flatnonzero(~read), places, strict=True) if self._is_blank(*place)]
+        elements = int(self._rows.elements[: self._count][read].max(initial=0))
+        starts = np.delete(at, spaces) + self._start
+        return Chunk(table, observed, places, starts, at[read] + self._start, self.end, elements)
+
+    def lengths(self) -> Any:
+        """The bytes of each line."""
+        return self._rows.end[: self._count] - self._rows.at[: self._count]
+
+    def _extras_of(self, rows: Any) -> Any:
+        return self._extras[rows[self._extras[:, scan.EXTRA_ROW]]]
+
+    def _other(self, found: Any) -> Any:
+        """The column `__other`: the extras of each row, as they stand in its line."""
+        counts = np.bincount(found[:, scan.EXTRA_ROW], minlength=self._count)
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+        keys = self._pieces(found[:, scan.EXTRA_KEY], found[:, scan.EXTRA_KEY_END])
+        at, end = found[:, scan.EXTRA_VALUE].copy(), found[:, scan.EXTRA_VALUE_END].copy()
+        written, size = [], len(self._text)
+        for i in np.flatnonzero(found[:, scan.EXTRA_PLAIN] == 0).tolist():
+            text = json_text(decode(self._text[at[i] : end[i]].tobytes().decode())).encode()
+            at[i], end[i] = size, size + len(text)
+            written.append(text)
+            size += len(text)
+        values = self._pieces(at, end, np.frombuffer(b"".join(written) + b"\0", np.uint8))
+        entries = _pa.StructArray.from_arrays([keys, values], fields=[OTHER_TYPE.key_field, OTHER_TYPE.item_field])
+        nulls = _pa.py_buffer(np.packbits(counts > 0, bitorder="little"))
+        missing = int((counts == 0).sum())
+        buffers = [nulls if missing else None, _pa.py_buffer(offsets)]
+        return _pa.Array.from_buffers(OTHER_TYPE, self._count, buffers, missing, children=[entries])
+
+    def _pieces(self, at: Any, end: Any, written: Any | None = None) -> Any:
+        """Pieces of the text, or of what was `written` behind it, as Arrow has texts."""
+        words = at.astype(np.uint64) | (end - at).astype(np.uint64) << np.uint64(scan.LENGTH_BITS)
+        out, offsets = np.empty(int((end - at).sum()), np.uint8), np.zeros(len(at) + 1, np.int32)
+        state = np.full(len(at), scan.VALUE, np.uint8)
+        scan.join(self._text, self._written if written is None else written, words, state, out, 0, offsets)
+        return _pa.Array.from_buffers(pa.string(), len(at), [None, _pa.py_buffer(offsets), _pa.py_buffer(out)])
 
     def _has_types(self) -> Any:
         """Of each row, whether its `__types` is none or as it must be. Few differ, so each text is checked once."""
         if not self._seen.kinds[_TYPES + 1]:
             return True
-        texts = self.column(_TYPES)
+        texts = self._column(_TYPES)
         bad = [text for text in pc.unique(texts).to_pylist() if text is not None and not is_types_text(text)]
         return ~np.asarray(pc.is_in(texts, pa.array(bad, pa.string())))
 
-    def _is_blank(self, start: int, end: int, offset: int) -> bool:
-        return self._text[start - offset : end - offset].tobytes().isspace()  # type: ignore[no-any-return]
+    def _is_blank(self, start: int, end: int) -> bool:
+        return self._text[start - self._start : end - self._start].tobytes().isspace()  # type: ignore[no-any-return]
 
-    def column(self, i: int) -> Any:
+    def column(self, name: str) -> Any:
+        """The values of a column, or None where none of the lines has one."""
+        i = next((i for i, (_, each, _) in enumerate(self._reader._columns) if each == name), -1)
+        return self._column(i) if i >= 0 and self._seen.kinds[i + 1] else None
+
+    def _column(self, i: int) -> Any:
         """The values of a column, in memory of their own: columns are let go one by one."""
-        start = self._start(i + 1)
+        start = self._begin(i + 1)
         packed = self._packed[start : self._places[self._reader._last[i]][4]]
         return self._array(i + 1, _pa.py_buffer(packed.tobytes()), start)
 
-    def _start(self, node: int) -> int:
+    def _begin(self, node: int) -> int:
         _, mask, at, _, _ = self._places[node]
         start: int = mask if mask >= 0 else at
         return start
 
     def _array(self, node: int, packed: Any, start: int) -> Any:
         """The values of a node, one per row or per element, of which `packed` has the buffers from `start` on."""
-        n, of, size = self._nodes[node], self._reader._types[node], self._sizes[node]
+        n, size = self._nodes[node], self._sizes[node]
+        of: Any = self._reader._types[node]
         nulls, mask, at, characters, end = self._places[node]
         buffers = [packed.slice(mask - start, (size + 7) // 8) if nulls else None]
         children = None
         match n.kind:
             case scan.BOOL:
                 buffers.append(packed.slice(at - start, (size + 7) // 8))
-            case scan.INT | scan.DOUBLE | scan.DECIMAL:
+            case scan.INT | scan.MOMENT | scan.DOUBLE | scan.DECIMAL:
                 buffers.append(packed.slice(at - start, 8 * words_of(n) * size))
             case scan.TEXT | scan.SEQUENCE | scan.MIXED | scan.DIGITS | scan.PATHS:
                 buffers.append(packed.slice(at - start, 4 * size + 4))
@@ -210,25 +377,28 @@ class _Filled:
                 children = [self._array(n.first, packed, start)]
             case scan.STRUCT:
                 children = [self._array(c, packed, start) for c in range(n.first, n.first + n.count)]
+            case scan.MAP:
+                buffers.append(packed.slice(at - start, 4 * size + 4))
+                entries = [self._array(c, packed, start) for c in (n.first, n.first + 1)]
+                children = [_pa.StructArray.from_arrays(entries, fields=[of.key_field, of.item_field])]
             case scan.EMPTY:
                 buffers.append(packed.slice(at - start, 4 * size + 4))
                 entry = pa.struct([pa.field("key", pa.string(), False), pa.field("value", pa.string())])
                 children = [pa.array([], entry)]
-            case scan.NULL:
-                return _pa.nulls(size, of)
             case _:
-                convert = converter(n.type)
-                return pa.array([convert(v) for v in self._parsed(node)], of)
+                return _pa.nulls(size, of)
         return _pa.Array.from_buffers(of, size, buffers, nulls, children=children)
 
     def type(self, node: int) -> Type:
-        """The exact type of what a node met, as `catalog.types.observe` gives it."""
+        """The exact type of what a node met, as `lake.types.observe` gives it, or `place.look`."""
         n, kinds = self._nodes[node], self._seen.kinds[node]
         match n.kind:
             case scan.INT | scan.DOUBLE | scan.DECIMAL | scan.DIGITS:
                 return self._number(node) if kinds & scan.SAW_NUMBER else NULL
             case scan.LIST:
                 return List(self.type(n.first)) if kinds & scan.SAW_LIST else NULL
+            case scan.MAP:
+                return Map(self.type(n.first + 1)) if kinds & scan.SAW_OBJECT else NULL
             case scan.STRUCT if kinds & scan.SAW_OBJECT:
                 children = [c for c in range(n.first, n.first + n.count) if self._seen.kinds[c]]
                 fields = (Field(self._nodes[c].key, "", self.type(c)) for c in children)
@@ -240,15 +410,7 @@ class _Filled:
             case scan.EMPTY if kinds & scan.SAW_OBJECT:
                 return Struct()
             case scan.MIXED:
-                simple: dict[int, Type] = {0: NULL, scan.SAW_BOOL: BOOLEAN, scan.SAW_TEXT: TEXT}
-                met = kinds & ~scan.SAW_NULL
-                if met == scan.SAW_NUMBER:
-                    return self._number(node)
-                if met in (scan.SAW_LIST, scan.SAW_OBJECT):
-                    return self._observe(node)
-                return simple.get(met, MIXED)
-            case scan.RAW:
-                return self._observe(node)
+                return self._mixed(node)
             case _:
                 return NULL
 
@@ -256,16 +418,30 @@ class _Filled:
         s = self._seen
         return Number(s.integer[node], s.scale[node], s.significant[node], not s.beyond[node])
 
-    def _observe(self, node: int) -> Type:
-        return merge_all((observe(v, self._limit) for v in self._parsed(node)), self._limit)
+    def _mixed(self, node: int) -> Type:
+        kinds = self._seen.kinds[node] & ~scan.SAW_NULL
+        if kinds and self._nodes[node].settled:
+            return MIXED
+        met: list[Type] = [TEXT] if kinds & scan.SAW_TEXT else []
+        if kinds & scan.SAW_BOOL:
+            met.append(BOOLEAN)
+        if kinds & scan.SAW_NUMBER:
+            met.append(self._number(node))
+        containers = kinds & (scan.SAW_LIST | scan.SAW_OBJECT)
+        if containers and (self._reader.placing or kinds in (scan.SAW_LIST, scan.SAW_OBJECT)):
+            met += self._containers(node)
+        elif containers:
+            return MIXED
+        return merge_all(met, self._limits)
 
-    def _parsed(self, node: int) -> Iterator[Any]:
-        s, size = self._slots, self._sizes[node]
-        state, word = s.state_at[node], s.word_at[node]
-        for place, touched in zip(
-            s.words[word : word + size].tolist(), s.state[state : state + size].tolist(), strict=True
-        ):
-            yield decode(self._piece(place)) if touched == scan.VALUE else None
+    def _containers(self, node: int) -> Iterator[Type]:
+        """The types of the objects and lists that a node has as their text."""
+        s, size, depth = self._slots, self._sizes[node], self._nodes[node].depth
+        there = np.flatnonzero(s.state[s.state_at[node] :][:size] == scan.VALUE)
+        for word in s.words[s.word_at[node] :][there].tolist():
+            text = self._piece(word)
+            if text[0] in "{[":
+                yield observe(decode(text), self._limits, depth)
 
     def _piece(self, word: int) -> str:
         start, length = word & 0xFFFFFFFF, word >> scan.LENGTH_BITS & 0x7FFFFFFF

@@ -3,9 +3,10 @@
 No JSON reader that there is keeps every digit of every value, so this one is our own: what else was tried stands in
 `docs/adr/0004-compiled-reader.md`. It is compiled when it is first used, and works without Python's lock.
 
-`scan` follows a program: the tree of types that the values are expected to have, as numbered nodes. What a line holds
-beyond it, or in a form that needs more than is done here, makes the line *odd*: it is left to `catalog.raw.parse_line`,
-which decides about every line in doubt. So a value is either read here exactly, or not at all.
+`scan` follows a program: the tree of types that the values are expected to have, as numbered nodes. A line in a form
+that needs more than is done here is *odd*: it is left to `raw.parse_line`, which decides about every line in doubt. So
+a value is either read here exactly, or not at all. What a line holds beyond the program makes it odd too, or the value
+alone is left out and its place is told: an *extra*.
 
 All of it is one module: what is kept of it on disk is compiled anew when this file changes, and only then.
 """
@@ -18,9 +19,10 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numba import njit
 
-NULL, BOOL, INT, DOUBLE, DECIMAL, TEXT, LIST, STRUCT, MIXED, DIGITS, EMPTY, RAW, SEQUENCE, PATHS = range(14)
-"""What a node takes. `EMPTY`: an empty object; `RAW`: any object or list, as the text that it is;
-`PATHS`: an object as the text that it is, whose keys may come in any order. The caller checks that none is there twice.
+NULL, BOOL, INT, DOUBLE, DECIMAL, TEXT, LIST, STRUCT, MIXED, DIGITS, EMPTY, MAP, SEQUENCE, PATHS, MOMENT = range(15)
+"""What a node takes. `EMPTY`: an empty object; `MAP`: an object of any keys, which ascend; `MOMENT`: an integer in
+nothing but digits; `PATHS`: an object as the text that it is, whose keys may come in any order. The caller checks that
+none is there twice.
 """
 
 SAW_NULL, SAW_BOOL, SAW_NUMBER, SAW_TEXT, SAW_LIST, SAW_OBJECT = (1 << bit for bit in range(6))
@@ -29,6 +31,8 @@ VALUE, NONE = 1, 2
 """The states of a slot that was touched."""
 
 DEPTH = 64
+"""As `raw.LEVELS`."""
+
 PADDING = b"\n" * 16
 """What must follow the text: values are looked at without asking whether the text ends."""
 
@@ -52,18 +56,31 @@ def _compiled(function: _Function) -> _Function:
 
 
 class Program(NamedTuple):
-    """The nodes. Node 0 is the record; the children of a struct, or the element of a list, are numbered in a row."""
+    """The nodes. Node 0 is the record. Numbered in a row: a struct's fields, a list's element, a map's key and value.
+
+    The two of a map are said to be an element of it too: they have a slot for each of its entries.
+    """
 
     kind: Array  # uint8
     scale: Array  # int64, of a decimal
     first: Array  # int64, first child
     count: Array  # int64, children
+    taken: Array  # int64: of a list or a map, the child whose slots are its elements' values
     by_key: Array  # int64: from `first` on, the children in the order of their keys
     key_at: Array  # int64
     key_end: Array  # int64
     keys: Array  # uint8
     never_null: Array  # uint8
     required: Array  # int64: nodes without which a line is no record
+    group: Array  # int64: the first node of the elements that a node is in; -1: none
+    weight: Array  # int64: words that each element takes, at the first node of the elements
+    strict: Array  # uint8: where a value that does not fit makes the line odd
+    lenient: Array  # uint8: structs in which a null of an unknown key is as good as none
+    below_at: Array  # int64: of the record's children, where in `below` the nodes begin that they are made of
+    below: Array  # int64
+    lists_at: Array  # int64: the same, of those that are the first of elements
+    lists: Array  # int64
+    dense: int  # words that the lists of one record may take; a value with more does not fit. -1: there are no extras
 
 
 class Slots(NamedTuple):
@@ -74,7 +91,7 @@ class Slots(NamedTuple):
     state: Array  # uint8
     words: Array  # uint64
     doubles: Array  # float64: the same memory
-    used: Array  # int64, elements of a list's element node
+    used: Array  # int64, elements, at their first node
     room: Array  # int64
 
 
@@ -89,34 +106,90 @@ class Seen(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """The lines: where each begins and ends, and whether it was read."""
+    """The lines: where each begins and ends, whether it was read, and how many elements its lists and maps have."""
 
     at: Array  # int64
     end: Array  # int64
     read: Array  # uint8
+    elements: Array  # int64
+
+
+EXTRA_ROW, EXTRA_KEY, EXTRA_KEY_END, EXTRA_VALUE, EXTRA_VALUE_END, EXTRA_NODE, EXTRA_PLAIN, EXTRA_DENSE = range(8)
+"""An extra's line, the places of its key and its value, the node that did not take it (-1: none has the key), whether
+the value is written as `json_text` does, and whether it is too dense, whatever its type."""
 
 
 @_compiled
-def scan(text: Array, end: int, p: Program, slots: Slots, seen: Seen, rows: Rows, fixes: Array) -> tuple[int, int, int]:
-    """`(rows, fixes, node)`: `fixes` are (node, slot) of texts for Python to write; `node`, if not -1, has no room.
+def scan(
+    text: Array, end: int, p: Program, slots: Slots, seen: Seen, rows: Rows, fixes: Array, extras: Array
+) -> tuple[int, int, int, int, int]:
+    """`(rows, fixes, extras, node, pos)`: `fixes` are (node, slot) of texts for Python to write.
 
-    `text[:end]` ends with a line break. Lines that are not read have `rows.read` 0; their slots hold anything.
+    `node`, if not -1, has no room for the line that begins at `pos`; all before it are read. It is 0 where `extras` has
+    none. `text[:end]` ends with a line break. Lines that are not read have `rows.read` 0; their slots hold anything,
+    and their extras do not count.
     """
     nodes, places = np.zeros(DEPTH, np.int64), np.zeros(DEPTH, np.int64)
     nexts, starts = np.zeros(DEPTH, np.int64), np.zeros(DEPTH, np.int64)
-    pos, row, fixed = 0, 0, 0
+    map_at, map_end = np.zeros(DEPTH, np.int64), np.zeros(DEPTH, np.int64)  # the last key of the map at each depth
+    before = np.zeros(len(slots.used), np.int64)
+    pos, row, fixed, beyond = 0, 0, 0, 0
     while pos < end:
         if text[pos] == 10:
             pos += 1
             continue
         rows.at[row] = pos
-        depth, node, place, upcoming = 0, 0, row, 0
+        depth, node, place, upcoming, weight = 0, 0, row, 0, 0
+        # Of the record's member that is being read: its node, key and value (-1: none is), and what was before it.
+        top, key_at, key_end, value_at, fixed_before, weight_before = 0, 0, 0, -1, 0, 0
+        last_at, last_end = 0, 0  # the last key of the record that has no place
+        dense = False
+        rows.elements[row] = 0
         ok = text[pos] == 123
         pos += 1
         closing = text[pos] == 125
-        while ok:
+        while True:
+            if not ok:
+                # What is left is to make an extra of the value; else the line is odd.
+                if p.dense < 0 or value_at < 0 or (top >= 0 and p.strict[top]):
+                    break
+                stop, plain = _value(text, value_at, 2)
+                if stop < 0 or _doubtful(text, key_at, key_end):
+                    break
+                if last_end and not _ascends(text, last_at, last_end, key_at, key_end):  # it might be there twice
+                    break
+                if beyond == len(extras):
+                    return row, fixed, beyond, 0, rows.at[row]
+                ok = True
+                if top >= 0:
+                    for below in p.below[p.below_at[top] : p.below_at[top + 1]]:
+                        first, last = row, row + 1
+                        if p.group[below] >= 0:
+                            first, last = before[p.group[below]], slots.used[p.group[below]]
+                        for i in range(slots.state_at[below] + first, slots.state_at[below] + last):
+                            slots.state[i] = 0
+                    for element in p.lists[p.lists_at[top] : p.lists_at[top + 1]]:
+                        slots.used[element] = before[element]
+                    slots.state[slots.state_at[top] + row] = NONE  # so that it cannot come twice
+                extras[beyond, EXTRA_ROW], extras[beyond, EXTRA_NODE], extras[beyond, EXTRA_PLAIN] = row, top, plain
+                extras[beyond, EXTRA_KEY], extras[beyond, EXTRA_KEY_END] = key_at, key_end
+                extras[beyond, EXTRA_VALUE], extras[beyond, EXTRA_VALUE_END] = value_at, stop
+                extras[beyond, EXTRA_DENSE] = dense
+                dense = False
+                beyond += 1
+                last_at, last_end = key_at, key_end
+                fixed, weight = fixed_before, weight_before
+                depth, node, place = 0, 0, row
+                pos, value_at = stop, -1
+                c = text[pos]
+                closing = c == 125
+                if c == 44:
+                    pos += 1
+                elif not closing:
+                    ok = False
+                    continue
             if closing:
-                if p.kind[node] == LIST:
+                if p.kind[node] == LIST or p.kind[node] == MAP:
                     slots.words[slots.word_at[node] + place] = np.uint64(slots.used[p.first[node]] - starts[depth])
                 pos += 1
                 if depth == 0:
@@ -125,25 +198,72 @@ def scan(text: Array, end: int, p: Program, slots: Slots, seen: Seen, rows: Rows
                 node, place, upcoming = nodes[depth], places[depth], nexts[depth]
             else:
                 # The node of the next value.
-                if p.kind[node] == LIST:
-                    child = p.first[node]
-                    at = slots.used[child]
-                    if at >= slots.room[child]:
-                        return row, fixed, child
-                    slots.used[child] = at + 1
-                else:
+                stop, escaped = pos, False
+                if p.kind[node] != LIST:
                     if text[pos] != 34:
                         ok = False
-                        break
-                    stop, _ = _string(text, pos)
+                        continue
+                    stop, escaped = _string(text, pos)
                     if stop < 0 or text[stop] != 58:
                         ok = False
-                        break
+                        continue
+                if p.kind[node] == LIST or p.kind[node] == MAP:
+                    element, child = p.first[node], p.taken[node]
+                    at = slots.used[element]
+                    weight += p.weight[element]
+                    if p.dense >= 0 and weight > p.dense:
+                        ok, dense = False, True
+                        continue
+                    if at >= slots.room[element]:
+                        return row, fixed, beyond, element, rows.at[row]
+                    if p.kind[node] == MAP:
+                        last = map_end[depth]
+                        if escaped or (last and not _ascends(text, map_at[depth], last, pos + 1, stop - 1)):
+                            ok = False
+                            continue
+                        map_at[depth], map_end[depth] = pos + 1, stop - 1
+                        slots.words[slots.word_at[element] + at] = _piece(pos + 1, stop - 1, False)
+                        slots.state[slots.state_at[element] + at] = VALUE
+                        pos = stop + 1
+                    slots.used[element] = at + 1
+                    rows.elements[row] += 1
+                else:
                     child = _find(text, pos + 1, stop - 1, p, node, upcoming)
                     at = place
-                    if child < 0 or slots.state[slots.state_at[child] + at]:  # unknown, or there twice
+                    if child >= 0 and slots.state[slots.state_at[child] + at]:  # there twice
+                        ok, value_at = False, -1 if depth == 0 else value_at
+                        continue
+                    if depth == 0:
+                        top, key_at, key_end, value_at = child, pos + 1, stop - 1, stop + 1
+                        fixed_before, weight_before = fixed, weight
+                        if child >= 0:
+                            for element in p.lists[p.lists_at[child] : p.lists_at[child + 1]]:
+                                before[element] = slots.used[element]
+                    if child < 0:
                         ok = False
-                        break
+                        if p.dense < 0 or not (depth == 0 or p.lenient[node]):
+                            continue
+                        if _value(text, stop + 1, 2)[0] != stop + 5 or text[stop + 1] != 110:  # null
+                            continue
+                        before_at, before_end = last_at, last_end
+                        if depth > 0:
+                            before_at, before_end = map_at[depth], map_end[depth]
+                        if _doubtful(text, pos + 1, stop - 1) or (
+                            before_end and not _ascends(text, before_at, before_end, pos + 1, stop - 1)
+                        ):
+                            value_at = -1
+                            continue
+                        if depth > 0:
+                            map_at[depth], map_end[depth] = pos + 1, stop - 1
+                        else:
+                            last_at, last_end, value_at = pos + 1, stop - 1, -1
+                        pos = stop + 5
+                        c = text[pos]
+                        closing = c == 125
+                        ok = closing or c == 44
+                        if c == 44:
+                            pos += 1
+                        continue
                     upcoming = child - p.first[node] + 1
                     pos = stop + 1
                 # The value.
@@ -166,29 +286,30 @@ def scan(text: Array, end: int, p: Program, slots: Slots, seen: Seen, rows: Rows
                     else:
                         ok = False
                     if not ok:
-                        break
+                        continue
                     slots.state[state] = VALUE
                     pos = stop
                 elif c == 123 or c == 91:
                     seen.kinds[child] |= SAW_OBJECT if c == 123 else SAW_LIST
-                    if kind == (STRUCT if c == 123 else LIST):
+                    if kind == (STRUCT if c == 123 else LIST) or (kind == MAP and c == 123):
                         if depth + 1 == DEPTH:
                             ok = False
-                            break
+                            continue
                         slots.state[state] = VALUE
                         nodes[depth], places[depth], nexts[depth] = node, place, upcoming
                         depth += 1
                         node, place, upcoming = child, at, 0
-                        if c == 91:
+                        map_end[depth] = 0
+                        if kind != STRUCT:
                             starts[depth] = slots.used[p.first[node]]
                         pos += 1
                         closing = text[pos] == c + 2
                         continue
-                    if kind in (MIXED, RAW) or (kind == PATHS and c == 123):
-                        stop, plain = _skip(text, pos, kind == PATHS)
+                    if kind == MIXED or (kind == PATHS and c == 123):
+                        stop, plain = _skip(text, pos, kind == PATHS, depth + 2)
                         if stop < 0:
                             ok = False
-                            break
+                            continue
                         slots.words[word + at] = _piece(pos, stop, False)
                         if not plain and kind == MIXED:
                             fixes[fixed, 0], fixes[fixed, 1] = child, at
@@ -198,12 +319,12 @@ def scan(text: Array, end: int, p: Program, slots: Slots, seen: Seen, rows: Rows
                         pos += 2
                     else:
                         ok = False
-                        break
+                        continue
                     slots.state[state] = VALUE
                 elif c == 110:
                     if text[pos + 1] != 117 or text[pos + 2] != 108 or text[pos + 3] != 108 or p.never_null[child]:
                         ok = False
-                        break
+                        continue
                     seen.kinds[child] |= SAW_NULL
                     slots.state[state] = NONE
                     pos += 4
@@ -219,14 +340,14 @@ def scan(text: Array, end: int, p: Program, slots: Slots, seen: Seen, rows: Rows
                     else:
                         ok = False
                     if not ok:
-                        break
+                        continue
                     slots.state[state] = VALUE
                     pos = stop
                 else:
                     stop, negative, digits, significant, power, m0, m1, m2, plain = _number(text, pos)
                     if stop < 0:
                         ok = False
-                        break
+                        continue
                     seen.kinds[child] |= SAW_NUMBER
                     shift = power + digits - significant  # the exponent of the number without zeros at its end
                     whole, scale = max(0, significant + shift), max(0, -shift)
@@ -238,8 +359,11 @@ def scan(text: Array, end: int, p: Program, slots: Slots, seen: Seen, rows: Rows
                     seen.significant[child] = max(seen.significant[child], whole if fits else significant)
                     if not fits:
                         seen.beyond[child] = 1
-                    if kind == INT:
+                    if kind in (INT, MOMENT):
                         ok = fits
+                        if kind == MOMENT:
+                            for i in range(pos + negative, stop):
+                                ok &= 48 <= text[i] <= 57
                         slots.words[word + at] = np.uint64(integer)
                     elif kind == DOUBLE:
                         ok = digits <= _CHUNK_DIGITS and (whole if fits else significant) <= 15
@@ -267,10 +391,12 @@ def scan(text: Array, end: int, p: Program, slots: Slots, seen: Seen, rows: Rows
                     else:
                         ok = False
                     if not ok:
-                        break
+                        continue
                     slots.state[state] = VALUE
                     pos = stop
             # After a value: another one, or the end of what it is in.
+            if depth == 0:
+                value_at = -1
             c = text[pos]
             closing = False
             if c == 44:
@@ -286,7 +412,7 @@ def scan(text: Array, end: int, p: Program, slots: Slots, seen: Seen, rows: Rows
         if not ok:
             # The lists that are open get their lengths, so that the elements that follow keep their places.
             while depth:
-                if p.kind[node] == LIST:
+                if p.kind[node] == LIST or p.kind[node] == MAP:
                     slots.words[slots.word_at[node] + place] = np.uint64(slots.used[p.first[node]] - starts[depth])
                 depth -= 1
                 node, place = nodes[depth], places[depth]
@@ -296,7 +422,7 @@ def scan(text: Array, end: int, p: Program, slots: Slots, seen: Seen, rows: Rows
         rows.end[row] = pos
         pos += 1
         row += 1
-    return row, fixed, -1
+    return row, fixed, beyond, -1, end
 
 
 @_compiled
@@ -324,9 +450,9 @@ def pack(text: Array, written: Array, kinds: Array, slots: Slots, sizes: Array, 
         places[node, 2] = end
         if kind == BOOL:
             end += _aligned((size + 7) // 8)
-        elif kind in (INT, DOUBLE, DECIMAL):
+        elif kind in (INT, MOMENT, DOUBLE, DECIMAL):
             end += _aligned(16 * size if kind == DECIMAL else 8 * size)
-        elif kind in (TEXT, SEQUENCE, MIXED, DIGITS, PATHS, LIST, EMPTY):
+        elif kind in (TEXT, SEQUENCE, MIXED, DIGITS, PATHS, LIST, MAP, EMPTY):
             end += _aligned(4 * size + 4)
         places[node, 3] = end
         end += _aligned(characters)
@@ -340,13 +466,13 @@ def pack(text: Array, written: Array, kinds: Array, slots: Slots, sizes: Array, 
         if mask >= 0:
             for i in range(size):
                 out[mask + (i >> 3)] |= np.uint8(np.uint8(state[i] == VALUE) << np.uint8(i & 7))
-        if kind in (INT, DOUBLE):
+        if kind in (INT, MOMENT, DOUBLE):
             to_words = values[at // 8 :]
             for i in range(size):
                 to_words[i] = words[i] if state[i] == VALUE else np.uint64(0)
         elif kind in (TEXT, SEQUENCE, MIXED, DIGITS, PATHS):
-            to = _join(text, written, words, state, out, to, offsets[at // 4 :])
-        elif kind == LIST:
+            to = join(text, written, words, state, out, to, offsets[at // 4 :])
+        elif kind in (LIST, MAP):
             length = 0
             for i in range(size):
                 if state[i] == VALUE:
@@ -371,7 +497,7 @@ def _aligned(size: int) -> int:
 
 
 @_compiled
-def _join(text: Array, written: Array, words: Array, state: Array, out: Array, start: int, offsets: Array) -> int:
+def join(text: Array, written: Array, words: Array, state: Array, out: Array, start: int, offsets: Array) -> int:
     """Write pieces of text one after the other from `start` on, without escapes; the place behind them."""
     to = start
     for i in range(len(state)):
@@ -621,10 +747,41 @@ def _add(high: Any, low: Any, value: Any) -> tuple[Any, Any]:
 
 
 @_compiled
-def _skip(text: Array, pos: int, any_order: bool) -> tuple[int, bool]:
-    """The place after the object or list at `pos`, or -1; and whether it is written as `catalog.arrow.json_text` does.
+def _value(text: Array, pos: int, level: int) -> tuple[int, bool]:
+    """As `_skip`, of any value."""
+    c = text[pos]
+    if c == 34:
+        stop, _ = _string(text, pos)
+        return stop, True
+    if c == 123 or c == 91:
+        return _skip(text, pos, False, level)
+    if c == 110:
+        found = text[pos + 1] == 117 and text[pos + 2] == 108 and text[pos + 3] == 108
+        return pos + 4 if found else -1, True
+    if c == 116 or c == 102:
+        return _boolean(text, pos), True
+    stop, _, _, _, _, _, _, _, plain = _number(text, pos)
+    return stop, plain
+
+
+@_compiled
+def _doubtful(text: Array, start: int, end: int) -> bool:
+    """Whether the key may stand for another name than its own text: with an escape, or an underscore in front."""
+    for i in range(start, end):
+        if text[i] == 92:
+            return True
+    under = 0
+    while start + under < end and text[start + under] == 95:
+        under += 1
+    return under > 2 or (under == 2 and end - start == 7 and text[start + 2] == 111)  # `__other`
+
+
+@_compiled
+def _skip(text: Array, pos: int, any_order: bool, level: int) -> tuple[int, bool]:
+    """The place after the object or list at `pos`, or -1; and whether it is written as `lake.arrow.json_text` does.
 
     Unless they may come in `any_order`, keys that do not ascend are odd: only ascending ones cannot be there twice.
+    `level`: how deep it is.
     """
     plain = True
     closers, key_at, key_end = np.zeros(DEPTH, np.uint8), np.zeros(DEPTH, np.int64), np.zeros(DEPTH, np.int64)
@@ -653,7 +810,7 @@ def _skip(text: Array, pos: int, any_order: bool) -> tuple[int, bool]:
                     plain &= not _has_tag(text, pos, stop)
             elif c == 123 or c == 91:
                 depth += 1
-                if depth == DEPTH:
+                if level + depth > DEPTH:
                     return -1, False
                 closers[depth] = c + 2
                 key_end[depth] = 0

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from dynalake.lake.arrow import arrow_type
 from dynalake.lake.layout import signature
 from dynalake.lake.schema import METADATA_TYPES, TableSchema
-from dynalake.lake.types import List, Null, Number, Struct, Type
+from dynalake.lake.types import List, Map, Null, Number, Struct, Type
 
 _pa: Any = pa  # its stubs take types only as literals; here they are data
 
@@ -27,11 +29,20 @@ def fits(old: TableSchema, new: TableSchema) -> bool:
     """
     if old is new:
         return True
-    mine = {c.attribute: c for c in new.columns}
+    mine = new.known
     return all(c.attribute not in mine or _fits(c.type, mine[c.attribute].type) for c in old.columns)
 
 
-def _fits(old: Type, new: Type) -> bool:
+def carried(old: TableSchema, new: TableSchema) -> bool:
+    """As `fits`, where rows may have a value for every column and field of `old`, but for those of nulls alone."""
+    mine = new.known
+    return old is new or all(
+        c.attribute in mine and c.name == mine[c.attribute].name and _fits(c.type, mine[c.attribute].type, whole=True)
+        for c in old.columns
+    )
+
+
+def _fits(old: Type, new: Type, *, whole: bool = False) -> bool:
     match old, new:
         case Null(), _:
             return True
@@ -39,22 +50,40 @@ def _fits(old: Type, new: Type) -> bool:
             # A double no longer has the digits as they were written, and no text is made of numbers twice. Arrow does
             # not make the nearest double of a decimal.
             return old.kind == new.kind or (old.kind == "bigint" and new.kind in ("double", "decimal"))
-        case List(a), List(b):
-            return _fits(a, b)
-        case Struct(fields), Struct(others) if fields and others:
-            return all(f.key not in new.by_key or _fits(f.type, new.by_key[f.key].type) for f in fields)
+        case (List(a), List(b)) | (Map(a), Map(b)):
+            return _fits(a, b, whole=whole)
+        case Struct(()), Struct() | Map():
+            return True
+        case Struct(fields), Struct(others) if others:
+            theirs = new.by_key
+            return all(
+                _fits(f.type, theirs[f.key].type, whole=whole)
+                if f.key in theirs
+                else not whole or isinstance(f.type, Null)
+                for f in fields
+            )
         case _:
             return signature(old) == signature(new)
 
 
-def fit(table: pa.Table, old: TableSchema, new: TableSchema, *, everything: bool) -> pa.Table:
-    """The rows of `table` as `new` types them; with `everything` also the columns that `table` does not have."""
+def fit(
+    table: pa.Table,
+    old: TableSchema,
+    new: TableSchema,
+    *,
+    everything: bool,
+    own: Mapping[str, Type] = METADATA_TYPES,
+) -> pa.Table:
+    """The rows of `table` as `new` types them; with `everything` also the columns that `table` does not have.
+
+    `own`: the columns that hold no attribute.
+    """
     if old is new and not everything:
         return table
     before = {c.attribute: c for c in old.columns}
     there = dict(zip(table.column_names, table.columns, strict=True))
     arrays = {name: column for name, column in there.items() if " " in name}
-    for name, kind in METADATA_TYPES.items():
+    for name, kind in own.items():
         if name in there:
             arrays[name] = there[name]
         elif everything:
@@ -85,8 +114,22 @@ def _fit(array: Any, old: Type, new: Type) -> Any:
             return array.cast(of, safe=not pa.types.is_float64(of))
         case List(a), List(b) if array.type != of:
             values = _fit(array.values, a, b)
-            own = array.buffers()[:2]
-            return _pa.Array.from_buffers(of, len(array), own, array.null_count, array.offset, [values])
+            buffers = array.buffers()[:2]
+            return _pa.Array.from_buffers(of, len(array), buffers, array.null_count, array.offset, [values])
+        case Map(a), Map(b) if array.type != of:
+            entries = [array.keys, _fit(array.items, a, b)]
+            entry = _pa.StructArray.from_arrays(entries, fields=[of.key_field, of.item_field])
+            buffers = array.buffers()[:2]
+            return _pa.Array.from_buffers(of, len(array), buffers, array.null_count, array.offset, [entry])
+        case Struct(()), Map() if array.type != of:
+            there = np.packbits(np.asarray(array.is_valid()), bitorder="little")
+            offsets = np.zeros(len(array) + 1, np.int32)
+            nothing = _pa.array([], of.value_type if hasattr(of, "value_type") else _pa.struct(list(of)))
+            buffers = [_pa.py_buffer(there), _pa.py_buffer(offsets)]
+            return _pa.Array.from_buffers(of, len(array), buffers, array.null_count, 0, [nothing])
+        case Struct(()), Struct(others) if others:
+            children = [_pa.nulls(len(array), arrow_type(f.type)) for f in others]
+            return _pa.StructArray.from_arrays(children, fields=list(of), mask=array.is_null())
         case Struct(fields), Struct(others) if fields and array.type != of:
             places = {f.key: i for i, f in enumerate(fields)}
             children = [

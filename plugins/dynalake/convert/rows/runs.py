@@ -7,7 +7,7 @@ and a hot key does not matter.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import chain
@@ -18,8 +18,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dynalake.convert.rows.fit import fit, fits
-from dynalake.lake.schema import TableSchema
+from dynalake.convert.rows.fit import carried, fit, fits
+from dynalake.convert.rows.words import words_of
+from dynalake.lake.schema import METADATA_TYPES, TableSchema
+from dynalake.lake.types import Type
 from dynalake.record.change import EVENT_TIME, SEQUENCE_NUMBER
 
 _pa: Any = pa  # its stubs take types only as literals; here they are data
@@ -52,15 +54,30 @@ class Ambiguous(Exception):
 class Runs:
     """Takes rows in any order and gives them back in order. `directory` is the caller's to remove.
 
-    `first`: columns without nulls that come before key and sequence number in the order.
+    `first`: columns without nulls that come before key and sequence number in the order. `identity`: the columns by
+    which items are told apart (default: the key's own). `own`: the columns that hold no attribute. `whole`: rows have
+    values for whatever their schema names, so that no later one may be without it.
     """
 
-    def __init__(self, schema: TableSchema, directory: Path, memory_mb: int, first: Sequence[str] = ()) -> None:
-        self._order = [*first, *(c.name for c in schema.key_columns), SEQUENCE_NUMBER, EVENT_TIME]
+    def __init__(
+        self,
+        schema: TableSchema,
+        directory: Path,
+        memory_mb: int,
+        first: Sequence[str] = (),
+        *,
+        identity: Sequence[str] | None = None,
+        own: Mapping[str, Type] = METADATA_TYPES,
+        whole: bool = False,
+    ) -> None:
+        key = [c.name for c in schema.key_columns] if identity is None else identity
+        self._order = [*first, *key, SEQUENCE_NUMBER, EVENT_TIME]
+        self._own, self._fits = own, carried if whole else fits
         self._directory = directory
         self._limit = memory_mb * (1 << 20) // SHARE
         self._held: _Held = []
-        self._size = 0
+        self._size = self._rows = 0
+        self._words: dict[str, int] = {}  # of each column that one of the tables has
         self._runs: list[tuple[Path, TableSchema]] = []
         self._made = 0
         self._pool = ThreadPoolExecutor(1)
@@ -69,11 +86,23 @@ class Runs:
 
     def add(self, table: pa.Table, schema: TableSchema, latest: TableSchema) -> None:
         """`latest` is a schema that holds `schema` and those of all rows so far. Raises `Unfit`, `Ambiguous`."""
+        there = {*table.column_names}
+        schema = replace(schema, columns=tuple(c for c in schema.columns if c.name in there))
+        words = {c.name: words_of(c.type) for c in schema.columns}
+        # Together, tables have all the columns that one of them has: a few wide rows make all others as wide.
+        wide = 8 * sum((self._words | words).values()) * (self._rows + table.num_rows)
+        if self._held and wide > max(self._limit, 2 * (self._size + table.nbytes)):
+            self._start_spill(latest)
         self._held.append((table, schema))
         self._size += table.nbytes + _ARRAY * table.num_columns
+        self._rows += table.num_rows
+        self._words |= words
         if self._size > self._limit:
-            self._wait()
-            self._spilling = self._pool.submit(self._spill, self._let_go(), latest)
+            self._start_spill(latest)
+
+    def _start_spill(self, latest: TableSchema) -> None:
+        self._wait()
+        self._spilling = self._pool.submit(self._spill, self._let_go(), latest)
 
     def settle(self) -> None:
         """No more rows will be added: what is being written is written, or has failed."""
@@ -92,14 +121,18 @@ class Runs:
             self._wait()
         except Unfit:
             return False
-        return all(fits(old, schema) for _, old in [*self._held, *self._runs])
+        return all(self._fits(old, schema) for _, old in [*self._held, *self._runs])
 
     def tables(self, schema: TableSchema) -> Iterator[pa.Table]:
         """All rows in order, in tables of bounded size with all columns of `schema`. Raises `Unfit`, `Ambiguous`."""
         self._wait()
+        self._fits = fits  # of what is left out, none of the rows has a value
+        words = sum(words_of(c.type) for c in schema.columns)
         if not self._runs:
             if self._held:
-                yield fit(self._sorted(self._let_go(), schema), schema, schema, everything=True)
+                rows = self._sorted(self._let_go(), schema)
+                for start in range(0, rows.num_rows, step := max(1, self._limit // (8 * words))):
+                    yield self._fit(rows.slice(start, step), schema, schema)
             return
         if self._held:
             self._spill(self._let_go(), schema)
@@ -109,9 +142,12 @@ class Runs:
             for path, _ in oldest:
                 path.unlink()
         for piece in self._merge(self._runs, schema):
-            yield fit(piece, schema, schema, everything=True)
+            yield self._fit(piece, schema, schema)
         for path, _ in self._runs:
             path.unlink()
+
+    def _fit(self, table: pa.Table, old: TableSchema, schema: TableSchema, *, everything: bool = True) -> pa.Table:
+        return fit(table, old, schema, everything=everything, own=self._own)
 
     def _wait(self) -> None:
         spilling, self._spilling = self._spilling, None
@@ -119,7 +155,7 @@ class Runs:
             spilling.result()
 
     def _let_go(self) -> _Held:
-        held, self._held, self._size = self._held, [], 0
+        held, self._held, self._size, self._rows, self._words = self._held, [], 0, 0, {}
         return held
 
     def _spill(self, held: _Held, schema: TableSchema) -> None:
@@ -142,9 +178,9 @@ class Runs:
 
     def _sorted(self, held: _Held, schema: TableSchema) -> pa.Table:
         """These rows in order. Takes them out of the list, a column at a time, so that they are never there twice."""
-        if not all(fits(old, schema) for _, old in held):
+        if not all(self._fits(old, schema) for _, old in held):
             raise Unfit
-        tables = [fit(table, old, schema, everything=False) for table, old in held]
+        tables = [self._fit(table, old, schema, everything=False) for table, old in held]
         held.clear()
         rest = pa.concat_tables(tables, promote_options="default")
         del tables
@@ -177,12 +213,12 @@ class Runs:
 
     def _merge(self, runs: list[tuple[Path, TableSchema]], schema: TableSchema) -> Iterator[pa.Table]:
         """Up to the least of the last rows that are held of each run, all rows are there: they are sorted and given."""
-        if not all(fits(old, schema) for _, old in runs):
+        if not all(self._fits(old, schema) for _, old in runs):
             raise Unfit
         there = {c.attribute for _, old in runs for c in old.columns}
         schema = replace(schema, columns=tuple(c for c in schema.columns if c.attribute in there))
         pieces = max(1, _TOGETHER // len(runs))
-        readers = [_read(path, old, schema, pieces) for path, old in runs]
+        readers = [self._read(path, old, schema, pieces) for path, old in runs]
         held = [next(reader, None) for reader in readers]
         while any(table is not None for table in held):
             last = _together([t.select(self._order).slice(t.num_rows - 1) for t in held if t is not None])
@@ -201,6 +237,17 @@ class Runs:
                 raise Ambiguous
             yield together.take(order)
 
+    def _read(self, path: Path, old: TableSchema, schema: TableSchema, pieces: int) -> Iterator[pa.Table]:
+        words = sum(words_of(c.type) for c in schema.columns)
+        most = max(1, self._limit * pieces // PIECES // (8 * words))
+        with pa.OSFile(str(path), "rb") as file:
+            reader = pa.ipc.open_file(file, options=pa.ipc.IpcReadOptions(use_threads=False))
+            for start in range(0, reader.num_record_batches, pieces):
+                numbers = range(start, min(start + pieces, reader.num_record_batches))
+                table = pa.Table.from_batches([reader.get_batch(i) for i in numbers])
+                for at in range(0, table.num_rows, most):
+                    yield self._fit(table.slice(at, most), old, schema)
+
     def _count(self, table: pa.Table, pivot: list[Any]) -> int:
         """The rows whose key and sequence number are not beyond `pivot`: the first ones, as the table is in order."""
         beyond: Any = pc.greater(table[self._order[-2]], pivot[-1])
@@ -216,13 +263,3 @@ def _alike(rows: Any, pairs: Any) -> bool:
 
 def _together(tables: list[pa.Table]) -> pa.Table:
     return pa.concat_tables(tables, promote_options="default").combine_chunks()
-
-
-def _read(path: Path, old: TableSchema, schema: TableSchema, pieces: int) -> Iterator[pa.Table]:
-    with pa.OSFile(str(path), "rb") as file:
-        reader = pa.ipc.open_file(file, options=pa.ipc.IpcReadOptions(use_threads=False))
-        for start in range(0, reader.num_record_batches, pieces):
-            numbers = range(start, min(start + pieces, reader.num_record_batches))
-            table = pa.Table.from_batches([reader.get_batch(i) for i in numbers])
-            if table.num_rows:
-                yield fit(table, old, schema, everything=True)
