@@ -34,6 +34,7 @@ _LOOKS_SHORTENED = re.compile(rf"[-_][0-9a-f]{{{HASH_DIGITS}}}$")
 STAGE_FORWARDER = "forwarder"
 STAGE_DELIVERY = "delivery"
 STAGE_COMPACT = "compact"
+STAGE_CONVERT = "convert"
 STAGE_MAPPING = "mapping"
 """Lambda's event source mapping: it puts what it gave up under a prefix of its own (`Lake.failed_batches`)."""
 STAGE_DONE = "done"
@@ -488,14 +489,27 @@ class TableNames:
         return f"{self.glue_name}_history"
 
     @property
-    def changes_view(self) -> str:
-        """Every change, typed."""
-        return self.glue_name
-
-    @property
     def current_view(self) -> str:
         """The latest image of each item."""
         return f"{self.glue_name}_current"
+
+    @property
+    def glue_names(self) -> tuple[str, ...]:
+        """All names that the table may have in Glue, views first."""
+        views = (self.current_view, self.removed_view, self.history_view, self.changes_view, self.latest_view)
+        return (*views, self.state_table, self.changes_table, self.orc_table, self.parquet_table, self.json_table)
+
+    # The views of the first edition, until nothing reads them any more.
+
+    @property
+    def changes_view(self) -> str:
+        """Every change, typed by SQL."""
+        return f"{self.glue_name}_v1"
+
+    @property
+    def latest_view(self) -> str:
+        """The latest image of each item, typed by SQL."""
+        return f"{self.glue_name}_v1_current"
 
 
 def check_prefix(prefix: str) -> str:

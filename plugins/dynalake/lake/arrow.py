@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from dynalake.lake.schema import DAY, METADATA_TYPES, TableSchema
 from dynalake.lake.types import Boolean, List, Map, Mixed, Number, Struct, Type
+from dynalake.record.attribute import escape_surrogates
 
 
 @lru_cache(1 << 12)
@@ -95,8 +96,11 @@ def number_text(value: int | Decimal) -> str:
 
 
 def json_text(value: Any) -> str:
-    """Compact JSON with every digit: `Decimal` and `int` are written as numbers, text is quoted."""
-    return _quoted(value) if isinstance(value, str) else _inner(value)
+    """Compact JSON with every digit: `Decimal` and `int` are written as numbers, text is quoted.
+
+    Half of a surrogate pair is the escape that it was in the record, so the text can be written as UTF-8.
+    """
+    return escape_surrogates(_quoted(value) if isinstance(value, str) else _inner(value))
 
 
 def _inner(value: Any) -> str:

@@ -15,6 +15,7 @@ where it is about as large as it may be, another order might give JSON text.)
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -362,13 +363,14 @@ def _unnamed(a: Type) -> Type:
 def holds(of: Type, value: object) -> bool:
     """Whether one JSON value, as `parse_line` gives it, can be written exactly into a column of type `of`.
 
-    A null always can, wherever it stands: one in a struct and a field that is missing are the same.
+    A null always can, wherever it stands: one in a struct and a field that is missing are the same. A text with half
+    of a surrogate pair can only as JSON text, where it is an escape.
     """
     if value is None or isinstance(of, Mixed):
         return True
     match of:
         case Text():
-            return isinstance(value, str)
+            return isinstance(value, str) and not has_half(value)
         case Boolean():
             return isinstance(value, bool)
         case Number():
@@ -381,11 +383,19 @@ def holds(of: Type, value: object) -> bool:
             fields = of.by_key
             return all(v is None or (k in fields and holds(fields[k].type, v)) for k, v in value.items())
         case Map():
-            return isinstance(value, dict) and all(holds(of.value, v) for v in value.values())
+            return isinstance(value, dict) and all(not has_half(k) and holds(of.value, v) for k, v in value.items())
         case List():
             return isinstance(value, list) and all(holds(of.element, v) for v in value)
         case _:
             return False
+
+
+_HALF = re.compile("[\ud800-\udfff]")
+
+
+def has_half(text: str) -> bool:
+    """Whether there is half of a surrogate pair in a text: JSON can write it, and UTF-8 cannot."""
+    return not text.isascii() and _HALF.search(text) is not None
 
 
 def takes(of: Type, seen: Type) -> bool:

@@ -16,6 +16,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from dynalake.clients import Clients
+from dynalake.lake.budget import LINE_DEPTH
+from dynalake.lake.types import has_half
 
 zlib: Any  # zlib_ng's stubs know neither `copy` nor the error
 try:
@@ -28,9 +30,6 @@ _BOM = b"\xef\xbb\xbf"
 _CHUNK = 1 << 20
 LONGEST_LINE = 16 << 20
 """Bytes. An item has at most 400 KB, of which JSON makes six times that; a longer line is not a change record."""
-
-LEVELS = 64
-"""Objects and lists within each other, the record itself among them. DynamoDB allows 32 in an item."""
 
 LARGEST_EXPONENT = 1_000_000
 """Of a number, either way. DynamoDB's own end at 125; Python's arithmetic gives up at 10^18, or gives 0."""
@@ -60,7 +59,7 @@ class BrokenObject(Exception):
         self.at = at
 
 
-TOO_DEEP = f"nested deeper than {LEVELS} levels"
+TOO_DEEP = f"nested deeper than {LINE_DEPTH} levels"
 TOO_LARGE = f"a number whose exponent is beyond {LARGEST_EXPONENT:,}"
 
 
@@ -247,9 +246,9 @@ def parse_line(line: bytes, *, halves: bool = False) -> dict[str, Any]:
         raise BadLine(f"not JSON: {error}") from error
     if not isinstance(value, dict):
         raise BadLine(f"not a JSON object but {type(value).__name__}")
-    if line.count(b"[") + line.count(b"{") > LEVELS and _levels(line) > LEVELS:
+    if line.count(b"[") + line.count(b"{") > LINE_DEPTH and _levels(line) > LINE_DEPTH:
         raise BadLine(TOO_DEEP)
-    if not halves and rb"\u" in line and has_half(value):
+    if not halves and rb"\u" in line and _has_half_within(value):
         raise BadLine("text with half of a surrogate pair, which UTF-8 cannot hold")
     return value
 
@@ -292,13 +291,9 @@ def _levels(line: bytes) -> int:
     return int(np.cumsum(steps, dtype=np.int32).max())
 
 
-_HALF = re.compile("[\ud800-\udfff]")
-
-
-def has_half(value: Any) -> bool:
-    """Whether there is half of a surrogate pair in it, which can be written as JSON but not as UTF-8."""
+def _has_half_within(value: Any) -> bool:
     if isinstance(value, str):
-        return not value.isascii() and _HALF.search(value) is not None
+        return has_half(value)
     if isinstance(value, dict):
-        return any(has_half(k) or has_half(v) for k, v in value.items())
-    return isinstance(value, list) and any(map(has_half, value))
+        return any(has_half(k) or _has_half_within(v) for k, v in value.items())
+    return isinstance(value, list) and any(map(_has_half_within, value))

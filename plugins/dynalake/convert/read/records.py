@@ -12,8 +12,10 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from dynalake.clients import Clients
-from dynalake.convert.read.raw import BadLine, BrokenObject, RawObject, decode, has_half, parse_line, stream_lines
-from dynalake.errors import ConflictError, QuarantineError
+from dynalake.convert.read.raw import BadLine, BrokenObject, RawObject, decode, parse_line, stream_lines
+from dynalake.errors import ConflictError, QuarantineError, RecordError
+from dynalake.lake.key_text import key_text
+from dynalake.lake.types import has_half
 from dynalake.names import STAGE_COMPACT, TableNames
 from dynalake.record.attribute import AMBIGUOUS_TYPES, escape_surrogates
 from dynalake.record.change import (
@@ -132,11 +134,13 @@ def kind_of(reason: str) -> str:
 class RecordParser:
     """Turns lines into records of one table: checked as far as what follows depends on it.
 
-    `halves`: text with half of a surrogate pair is taken, but for the key's and attributes' names.
+    `halves`: text with half of a surrogate pair is taken, but for the key's and attributes' names. `by_text`: where the
+    key has a number, records are ordered by the key's text (`lake.key_text`), and not by its values.
     """
 
-    def __init__(self, key: ItemKey, *, halves: bool = False) -> None:
+    def __init__(self, key: ItemKey, *, halves: bool = False, by_text: bool = False) -> None:
         self._halves = halves
+        self._by_text = by_text and any(a.type == "N" for a in key.attributes)
         types: dict[str, tuple[type, ...]] = {"S": (str,), "N": (int, Decimal), "B": (str,)}
         self._key = [(json_key(a.name), a.type, types[a.type]) for a in key.attributes]
 
@@ -164,11 +168,16 @@ class RecordParser:
             part = values.get(name)
             if not isinstance(part, types) or isinstance(part, bool):
                 raise BadLine(f"key attribute {name!r} is not of type {kind}: {_shown(part)}")
-            if self._halves and has_half(part):
+            if self._halves and isinstance(part, str) and has_half(part):
                 raise BadLine(f"key attribute {name!r} has half of a surrogate pair")
             parts.append(part)
         if self._halves and rb"\u" in line and any(map(has_half, values)):
             raise BadLine("an attribute's name has half of a surrogate pair")
+        if self._by_text:
+            try:
+                parts = [key_text(parts)]
+            except RecordError as error:
+                raise BadLine(f"the key's number is not one of DynamoDB's: {_shown(parts)}") from error
         return Record((*parts, sequence, moment, line), line, values)
 
 

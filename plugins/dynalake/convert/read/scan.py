@@ -31,7 +31,7 @@ VALUE, NONE = 1, 2
 """The states of a slot that was touched."""
 
 DEPTH = 64
-"""As `raw.LEVELS`."""
+"""As `budget.LINE_DEPTH`."""
 
 PADDING = b"\n" * 16
 """What must follow the text: values are looked at without asking whether the text ends."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from dynalake.convert.read.raw import has_half
 from dynalake.convert.read.records import Record
 from dynalake.convert.rows.words import element_counter
-from dynalake.lake.arrow import arrow_type, json_text
+from dynalake.lake.arrow import arrow_type, other_entries
 from dynalake.lake.budget import Limits
 from dynalake.lake.schema import TableSchema
 from dynalake.lake.types import (
@@ -24,7 +23,6 @@ from dynalake.lake.types import (
     merge_all,
     observe,
 )
-from dynalake.record.attribute import escape_surrogates
 from dynalake.record.change import RESERVED_KEYS, attribute_name
 
 DENSE = 1 << 18
@@ -55,14 +53,13 @@ class Placer:
 
     def __call__(self, record: Record) -> Placed:
         """What has no column, or a value that does not fit its column."""
-        halves = rb"\u" in record.line
         left, elements, words = {}, 0, 0
         for key, value in record.values.items():
             if value is None or key in RESERVED_KEYS:
                 continue
             if key in self._columns:
                 of, count = self._columns[key]
-                if not (halves and has_half(value)) and holds(of, value):
+                if holds(of, value):
                     some, more = (0, 0) if count is None else count(value)
                     if words + more <= DENSE:
                         elements += some
@@ -72,10 +69,9 @@ class Placer:
         return Placed(left, elements, words)
 
 
-def other_entries(misplaced: dict[str, Any]) -> list[tuple[str, str]] | None:
-    """The column `__other` of one row, as Arrow takes it. Half of a surrogate pair stays the escape that it was."""
-    texts = {attribute_name(key): escape_surrogates(json_text(value)) for key, value in misplaced.items()}
-    return sorted(texts.items()) or None
+def entries_of(misplaced: dict[str, Any]) -> list[tuple[str, str]] | None:
+    """The column `__other` of one row, as Arrow takes it."""
+    return other_entries({attribute_name(key): value for key, value in misplaced.items()}) or None
 
 
 def look(of: Type, value: Any, limits: Limits | int, depth: int = 0) -> Type:
