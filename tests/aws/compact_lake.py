@@ -64,7 +64,7 @@ class AthenaLake(TestLake):
         return self.items(f'SELECT * FROM "{self.names.changes_view}"')
 
     def current(self) -> list[dict[str, Any]]:
-        return self.items(f'SELECT * FROM "{self.names.current_view}"')
+        return self.items(f'SELECT * FROM "{self.names.latest_view}"')
 
 
 def make_lake(clients: Clients) -> AthenaLake:

@@ -121,7 +121,7 @@ def test_only_the_data_is_left_and_setup_works_again(clients: Clients, client: C
     tear_down(clients, names)
     tear_down(clients, names, "again")
     after = inventory(client, names)
-    kept = {names.json_table, names.parquet_table, names.changes_view, names.current_view}
+    kept = {names.json_table, names.parquet_table, names.changes_view, names.latest_view}
     assert after.pop("glue") == before.pop("glue") | kept
     objects = after.pop("objects")
     assert written <= objects
@@ -229,7 +229,7 @@ def test_a_teardown_goes_on_after_a_kill_at_any_step(clients: Clients, client: C
     assert not delete_stack(clients, names)
     assert stop_mapping(clients, names) == ""
     assert send_last_canaries(clients, names, "second") == []
-    clients.glue.delete_table(DatabaseName=names.lake.database, Name=names.current_view)
+    clients.glue.delete_table(DatabaseName=names.lake.database, Name=names.latest_view)
     assert names.changes_view in delete_catalog(clients, names)
     first = table_prefixes(clients, names)[0]
     keys = [e["Key"] for e in clients.s3.list_objects_v2(Bucket=names.lake.bucket, Prefix=first)["Contents"]]

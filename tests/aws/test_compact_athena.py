@@ -87,7 +87,7 @@ def test_scalars_are_the_same_from_json_and_from_parquet(lake: AthenaLake) -> No
     assert lake.changes() == expected
     assert lake.current() == expected
     assert lake.items(f'SELECT * FROM "{lake.names.parquet_table}"') == expected
-    rows = lake.query(f'SELECT * FROM "{lake.names.current_view}" ORDER BY "id"')
+    rows = lake.query(f'SELECT * FROM "{lake.names.latest_view}" ORDER BY "id"')
     assert rows[0]["exact"] == Decimal("1234567890123456789012345678.9012345678")
     assert rows[0]["int"] == 9007199254740993
 
@@ -175,7 +175,7 @@ def test_a_value_that_does_not_fit_is_null_until_compaction_widens_the_type(lake
     lake.run(NOW)
     odd = {"v": {"N": "1.5"}, "d": {"N": "0.12345678901234567"}, "e": {"N": "1.5"}}
     lake.put(NEXT_DAY, "1.gz", lake.lines([{**key(1), **odd}, {"id": {"S": "item 2"}, "n": {"N": "0.5"}}]))
-    found = lake.query(f'SELECT * FROM "{lake.names.current_view}" ORDER BY "id"')
+    found = lake.query(f'SELECT * FROM "{lake.names.latest_view}" ORDER BY "id"')
     assert [[row[c] for c in "vde"] for row in found] == [[1, 1.5, Decimal("1" * 20)], [None] * 3, [None] * 3]
     published = lake.run(NOW)
     assert set(published.widened) == {"v", "d", "e", "n"}
@@ -204,7 +204,7 @@ def test_readers_see_every_change_once_between_any_two_steps(clients: Clients) -
             pass
         lake.clients = clients
         lake.end_lease()
-        for view in (lake.names.changes_view, lake.names.current_view):
+        for view in (lake.names.changes_view, lake.names.latest_view):
             # All of the struct is read, as files and types have it.
             (*one, _), (*two, _) = lake.ask(f'SELECT id, r, s.a, s FROM "{view}" ORDER BY id')
             assert one == ["item 0", "1", "1"]

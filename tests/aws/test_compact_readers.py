@@ -71,7 +71,7 @@ class Reader:
 
     def check_current(self) -> None:
         before = newest(self.truth, self.truth.shown)
-        rows = self.ask(f'SELECT id, "__sequence_number", v FROM "{self.lake.names.current_view}"')
+        rows = self.ask(f'SELECT id, "__sequence_number", v FROM "{self.lake.names.latest_view}"')
         found = {row[0]: int(row[1]) for row in rows}
         self.expect(len(found) == len(rows), "an item twice", rows)
         self.expect(all(found.get(item, -1) >= number for item, number in before.items()), f"older than {before}", rows)

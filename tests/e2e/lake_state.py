@@ -31,7 +31,7 @@ def look(clients: Clients, names: TableNames) -> Lake:
             if mine and (snapshot or not entry["Key"].startswith(names.raw_prefix)):
                 objects[entry["Key"]] = entry["ETag"]
     tables: dict[str, tuple[str, ...]] = {}
-    for name in (names.json_table, names.parquet_table, names.changes_view, names.current_view):
+    for name in (names.json_table, names.parquet_table, names.changes_view, names.latest_view):
         table = clients.glue.get_table(DatabaseName=names.lake.database, Name=name)["Table"]
         tables[name] = (table["VersionId"], table.get("ViewOriginalText", ""), str(table["StorageDescriptor"]))
     stacks = {

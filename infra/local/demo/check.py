@@ -110,7 +110,7 @@ def view_sql(names: TableNames, schema: TableSchema) -> str:
     columns = ", ".join(
         f'json_format(CAST("{column.name}" AS JSON)) AS c{number}' for number, column in enumerate(schema.columns)
     )
-    return f'SELECT {columns} FROM "{names.lake.database}"."{names.current_view}"'
+    return f'SELECT {columns} FROM "{names.lake.database}"."{names.latest_view}"'
 
 
 def compare_rows(
@@ -141,7 +141,7 @@ def compare_rows(
             tally.differs(_show_key(schema, key), "(row)", "a row", "no row")
     return Comparison(
         table=names.table,
-        view=names.current_view,
+        view=names.latest_view,
         items=len(expected),
         rows=count,
         values=dict(tally.values),

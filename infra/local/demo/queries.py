@@ -67,8 +67,8 @@ def show_results(lake: Lake, screen: Screen, first_day: str, written: int) -> bo
     )
     _show(f"changes per day and operation, from {names.changes_view}", per_day)
 
-    current = lake.sql(f'SELECT count(*) AS items FROM "{names.current_view}"')
-    _show(f"items there are now, from {names.current_view}", current)
+    current = lake.sql(f'SELECT count(*) AS items FROM "{names.latest_view}"')
+    _show(f"items there are now, from {names.latest_view}", current)
 
     today = lake.sql(
         f"SELECT __operation AS operation, count(*) AS changes, min(__event_time) AS first, max(__event_time) AS last "
@@ -83,7 +83,7 @@ def show_results(lake: Lake, screen: Screen, first_day: str, written: int) -> bo
     sums = {
         f"changes written {written:,} = changes in {names.changes_view} {from_view:,}": written == from_view,
         f"changes written {written:,} = changes in {names.parquet_table} {from_parquet:,}": written == from_parquet,
-        f"{names.current_view} equals the DynamoDB table {lake.table}, value by value": comparison.same,
+        f"{names.latest_view} equals the DynamoDB table {lake.table}, value by value": comparison.same,
     }
     screen.line("")
     for text, holds in sums.items():

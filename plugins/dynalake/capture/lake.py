@@ -114,11 +114,11 @@ def check_settings(
 
 def check_names(clients: Clients, names: TableNames) -> None:
     """`NameTakenError` where another table of the lake has a Glue name that this one would get."""
-    mine = _glue_names(names)
+    mine = {*names.glue_names}
     for settings in list_tables(clients, names.lake):
         if settings.table == names.table:
             continue
-        shared = sorted(mine & _glue_names(names.lake.table(settings.table)))
+        shared = sorted(mine & {*names.lake.table(settings.table).glue_names})
         if shared:
             raise NameTakenError(
                 f"Tables {names.table!r} and {settings.table!r} would share the Glue name {shared[0]!r}",
@@ -127,10 +127,6 @@ def check_names(clients: Clients, names: TableNames) -> None:
                 table=names.table,
                 other=settings.table,
             )
-
-
-def _glue_names(names: TableNames) -> set[str]:
-    return {names.json_table, names.parquet_table, names.changes_view, names.current_view}
 
 
 def _default_lake(clients: Clients, environment: str) -> Lake:

@@ -73,8 +73,7 @@ def check_teardown(clients: Clients, names: TableNames, delete_data: str = "") -
 
 def owned_tables(clients: Clients, names: TableNames) -> tuple[str, ...]:
     """The table's Glue tables and views, views first; what has one of its names and is another table's is left out."""
-    wanted = (names.current_view, names.changes_view, names.parquet_table, names.json_table)
-    found = {name: read_table(clients, names.lake.database, name) for name in wanted}
+    found = {name: read_table(clients, names.lake.database, name) for name in names.glue_names}
     return tuple(
         name for name, table in found.items() if table is not None and table.parameters.get(TABLE) == names.table
     )

@@ -31,7 +31,7 @@ def register_table(clients: Clients, names: TableNames, key: ItemKey, *, source_
     Again: nothing is written. Raises `NameTakenError` where one of the four Glue names belongs to another table (before
     anything is made), `CatalogError` where the database is missing or the table was registered with another key.
     """
-    for glue_name in (names.parquet_table, names.json_table, names.changes_view, names.current_view):
+    for glue_name in (names.parquet_table, names.json_table, names.changes_view, names.latest_view):
         found = read_table(clients, names.lake.database, glue_name)
         if found is not None:
             check_owner(names, glue_name, found)

@@ -240,7 +240,7 @@ def read_hold(clients: Clients, names: TableNames) -> Watermark | None:
 
     Either view may be the one that still waits: the first to be held is the first to be released.
     """
-    for name in (names.changes_view, names.current_view):
+    for name in (names.changes_view, names.latest_view):
         found = read_table(clients, names.lake.database, name)
         if found is not None and (hold := parse_hold(found)) is not None:
             return hold
@@ -269,7 +269,7 @@ def write_views(
     written = False
     for name, sql, columns in (
         (names.changes_view, changes_sql, changes_columns),
-        (names.current_view, current_sql, current_columns),
+        (names.latest_view, current_sql, current_columns),
     ):
 
         def one(

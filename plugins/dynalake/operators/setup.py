@@ -216,7 +216,7 @@ def register_catalog(source: dict[str, Any]) -> list[str]:
     captured = Source.from_dict(source)
     register_table(found, names, captured.key, source_arn=captured.arn)
     register_days(found, names, coming_days(names.lake))
-    return [names.json_table, names.parquet_table, names.changes_view, names.current_view]
+    return [names.json_table, names.parquet_table, names.changes_view, names.latest_view]
 
 
 def not_scheduled(environment: str, scheduled: str) -> str:

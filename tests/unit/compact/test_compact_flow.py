@@ -41,7 +41,7 @@ def state(lake: TestLake) -> tuple[Any, ...]:
     """All that a run may change."""
     glue = {
         name: found and found.version
-        for name in ("receipts_json", "receipts_parquet", "receipts", "receipts_current")
+        for name in ("receipts_json", "receipts_parquet", "receipts_v1", "receipts_v1_current")
         for found in [read_table(lake.clients, "dynalake_dev", name)]
     }
     partitions = list_partitions(lake.clients, lake.names, "receipts_parquet")

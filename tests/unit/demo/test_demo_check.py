@@ -221,5 +221,5 @@ def test_a_number_key_is_joined_by_value() -> None:
 
 def test_the_sql_reads_every_column_as_json() -> None:
     sql = view_sql(NAMES, SCHEMA)
-    assert sql.endswith('FROM "dynalake_dev"."receipts_current"')
+    assert sql.endswith('FROM "dynalake_dev"."receipts_v1_current"')
     assert sql.count("json_format(CAST(") == len(SCHEMA.columns)
