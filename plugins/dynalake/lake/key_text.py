@@ -57,9 +57,10 @@ def number_key(value: int | Decimal) -> str:
     sign, figures, exponent = Decimal(value).as_tuple()
     text = "".join(map(str, figures)).lstrip("0")
     digits = text.rstrip("0")
-    if not digits:
+    power = exponent + len(text) - 1 + _MIDDLE if isinstance(exponent, int) else -1
+    if not digits and isinstance(exponent, int):
         return "0"
-    if not isinstance(exponent, int) or not 0 <= (power := exponent + len(text) - 1 + _MIDDLE) < 2 * _MIDDLE:
+    if not 0 <= power < 2 * _MIDDLE:
         raise RecordError(f"The number of a key is {value}", allowed="1E-130 to 9.99E+125, as in DynamoDB")
     ordered = f"{power:03d}{digits}"
     return f"-{ordered.translate(_NINES)}~" if sign else f"1{ordered}"
