@@ -373,9 +373,10 @@ class Change:
     """What one commit does: files, properties and schema change together, and always make a snapshot.
 
     `drop` names properties that go. `note` stands in the snapshot's summary, for people. `tag` gives snapshots a name,
-    by which they stay and can be read, and `untag` takes names away. `expire` are ids of snapshots and `drop_schemas`
-    ids of schemas that go; `merge` are addresses of manifests to rewrite (`Head.plan_merge`), in a commit that changes
-    no files.
+    by which they stay and can be read, and `untag` takes names away. `reserve` is a schema whose field ids are never
+    given to anything else from now on, though the table does not have it yet. `expire` are ids of snapshots and
+    `drop_schemas` ids of schemas that go; `merge` are addresses of manifests to rewrite (`Head.plan_merge`), in a
+    commit that changes no files.
     """
 
     add: tuple[DataFile, ...] = ()
@@ -386,6 +387,7 @@ class Change:
     note: Mapping[str, str] = field(default_factory=dict)
     tag: Mapping[str, int] = field(default_factory=dict)
     untag: tuple[str, ...] = ()
+    reserve: Schema | None = None
     expire: tuple[int, ...] = ()
     drop_schemas: tuple[int, ...] = ()
     merge: frozenset[str] = frozenset()
@@ -547,8 +549,13 @@ class _Staging(Transaction):
 def _stage(table: Table, change: Change) -> tuple[TableUpdate, ...]:
     """The updates of a change, after its manifests have been written."""
     transaction = _Staging(table)
+    number = 1 + max(schema.schema_id for schema in table.metadata.schemas)  # pyiceberg takes one twice
+    if change.reserve is not None:
+        reserved = change.reserve.model_copy(update={"schema_id": number})
+        transaction._stage(
+            (AddSchemaUpdate(schema=reserved), RemoveSchemasUpdate.model_validate({"schema-ids": [number]}))
+        )
     if change.schema is not None:
-        number = 1 + max(schema.schema_id for schema in table.metadata.schemas)  # pyiceberg takes one twice
         schema = change.schema.model_copy(update={"schema_id": number})
         transaction._stage((AddSchemaUpdate(schema=schema), SetCurrentSchemaUpdate.model_validate({"schema-id": -1})))
     if change.drop:

@@ -117,19 +117,30 @@ def _may_hold(group: Any, within: Within) -> bool:
     return True
 
 
+def count_deleted(head: Head) -> dict[str, int]:
+    """Return how many rows of each data file are taken away by delete files that somebody else's engine has written.
+
+    The files need not be live any more. Raises `CatalogError` for equality deletes, as `read_rows` does.
+    """
+    return {path: len(places) for path, places in _Deletes(head).all().items()}
+
+
 class _Deletes:
     """The places of rows that delete files take away, by data file; read when the first file is asked for."""
 
     def __init__(self, head: Head) -> None:
         self._head = head
-        self._places: dict[str, list[Any]] | None = None
+        self._places: dict[str, Any] | None = None
 
     def of(self, file: DataFile) -> Any:
         """Places in the file, or None."""
+        return self.all().get(file.path)
+
+    def all(self) -> dict[str, Any]:
+        """Places by the paths of files, in order, each once."""
         if self._places is None:
-            self._places = self._read()
-        found = self._places.get(file.path)
-        return None if found is None else np.unique(np.concatenate(found))
+            self._places = {path: np.unique(np.concatenate(found)) for path, found in self._read().items()}
+        return self._places
 
     def _read(self) -> dict[str, list[Any]]:
         places: dict[str, list[Any]] = {}

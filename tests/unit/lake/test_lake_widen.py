@@ -22,3 +22,17 @@ def test_a_snapshot_is_kept_by_a_name(small_lake: SmallLake) -> None:
     freed = small_lake.catalog.commit(tagged, Change(untag=("kept", "never there")))
     assert freed.tags == {}
     assert [row["id"] for row in small_lake.rows()] == ["a"]
+
+
+def test_ids_that_are_reserved_are_given_to_nothing_else(small_lake: SmallLake) -> None:
+    head = small_lake.create()
+    reserved = type(head.schema)(*head.schema.fields, NestedField(41, "n2", StringType()))
+
+    landed = small_lake.catalog.commit(head, Change(reserve=reserved))
+
+    assert landed.last_column_id == 41
+    assert landed.schema == head.schema
+    assert landed.snapshot_id != head.snapshot_id
+    assert [s.schema_id for s in landed.iceberg.metadata.schemas] == [head.schema_id]
+    grown = type(head.schema)(*head.schema.fields, NestedField(landed.last_column_id + 1, "n3", StringType()))
+    assert small_lake.catalog.commit(landed, Change(schema=grown)).schema.find_field("n3").field_id == 42
