@@ -141,6 +141,13 @@ class TableSettings:
         "The attribute that tells when an item was last written; the backfill filters by it where items have it.",
         section="Backfill",
     )
+    columns: str = setting(
+        "",
+        "What is said of attributes' columns, as JSON: `never` lists attributes that shall have none, `types` pins the "
+        "type of one (`text`, `json`, `bigint`, `double`, `boolean`, `decimal(38,s)`), `names` gives one a name of its "
+        "own. Values without a column are in `__other`.",
+        section="Columns",
+    )
     freshness_alarm_minutes: int = setting(
         15,
         "How old the oldest change in Firehose may get before the alarm; more than `buffer_seconds`.",

@@ -48,7 +48,7 @@ TABLES = [
     TableSettings("y." * 120),
     replace(TableSettings("every-other-setting", delivery="direct"), buffer_seconds=0, freshness_alarm_minutes=1),
     TableSettings("bytes", shards=3, max_record_kb=1024, updated_at_attribute='"quoted" \\ #$%{x} ${y}'),
-    TableSettings("empty", updated_at_attribute=""),
+    TableSettings("empty", updated_at_attribute="", columns='{"names": {"userId": "user_id"}}'),
 ]
 
 
@@ -160,7 +160,7 @@ def lake_value(lake: Lake, outputs: dict[str, str]) -> dict[str, str]:
     [
         ({"shards": 2, "delivery": "direct"}, "shards is set, but delivery 'direct' has no Kinesis stream"),
         ({"buffer_seconds": 900}, "freshness_alarm_minutes is not more than buffer_seconds"),
-        ({"updated_at_attribute": "größe"}, "Set a table with another one up with dynalake_setup"),
+        ({"updated_at_attribute": "größe"}, "Set a table with others up with dynalake_setup"),
         ({"buffer_mb": 129}, "buffer_mb is a whole number from 1 to 128"),
         ({"batch_size": 1.5}, "batch_size is a whole number from 1 to 10000"),
         ({"log_retention_days": 2}, "log_retention_days is one of 1, 3, 5"),

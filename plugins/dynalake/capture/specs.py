@@ -22,7 +22,7 @@ TEMPLATE_VARIABLE = "DYNALAKE_TEMPLATES"
 NO_OPTIONS = LakeOptions()
 
 # These are no parameters of the table's template by themselves: they are in its SettingsJson.
-_ONLY_IN_JSON = ("table", "max_record_kb", "updated_at_attribute")
+_ONLY_IN_JSON = ("table", "max_record_kb", "updated_at_attribute", "columns")
 
 
 def storage_spec(lake: Lake, *, create_bucket: bool, options: LakeOptions = NO_OPTIONS) -> StackSpec:

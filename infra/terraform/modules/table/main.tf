@@ -15,6 +15,7 @@ locals {
     max_retries             = var.max_retries
     max_record_age_seconds  = var.max_record_age_seconds
     updated_at_attribute    = var.updated_at_attribute
+    columns                 = var.columns
     freshness_alarm_minutes = var.freshness_alarm_minutes
     delivery_alarm_percent  = var.delivery_alarm_percent
     throttles_alarm_count   = var.throttles_alarm_count
@@ -96,8 +97,8 @@ resource "aws_cloudformation_stack" "this" {
 
     precondition {
       # Beyond these, jsonencode and Python write the same settings differently, and each would change the other's.
-      condition     = can(regex("^[ -~]*$", var.updated_at_attribute)) && !can(regex("[<>&]", var.updated_at_attribute))
-      error_message = "updated_at_attribute is ASCII without '<', '>' and '&' here. Set a table with another one up with dynalake_setup."
+      condition     = can(regex("^[ -~]*$", "${var.updated_at_attribute}${var.columns}")) && !can(regex("[<>&]", "${var.updated_at_attribute}${var.columns}"))
+      error_message = "updated_at_attribute and columns are ASCII without '<', '>' and '&' here. Set a table with others up with dynalake_setup."
     }
   }
 }

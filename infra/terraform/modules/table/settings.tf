@@ -139,6 +139,13 @@ variable "updated_at_attribute" {
   nullable    = false
 }
 
+variable "columns" {
+  description = "What is said of attributes' columns, as JSON: `never` lists attributes that shall have none, `types` pins the type of one (`text`, `json`, `bigint`, `double`, `boolean`, `decimal(38,s)`), `names` gives one a name of its own. Values without a column are in `__other`."
+  type        = string
+  default     = ""
+  nullable    = false
+}
+
 variable "freshness_alarm_minutes" {
   description = "How old the oldest change in Firehose may get before the alarm; more than `buffer_seconds`."
   type        = number
