@@ -1,0 +1,168 @@
+"""The fold: changes up to a bound are merged into the state, so that `{t}_current` has less to read beside it.
+
+    bound       of the changes: raised first. What is committed afterwards with a time up to it is late, and reaches the
+                state before it is committed
+    folded-to   of the state: raised last, when all up to the bound is in it
+    the views   read changes after folded-to; written after it was raised, so never ahead of it
+
+Between any two of these steps, wherever a run is killed, and however many runs fold at once, what is shown is right.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute
+
+from dynalake.lake.commit import commit_on
+from dynalake.lake.iceberg import Change, DataFile, Head, News
+from dynalake.lake.key_ranges import Sizes
+from dynalake.lake.read import read_rows
+from dynalake.lake.state import SIZES, Merge, Merged, now_ms
+from dynalake.lake.table import BOUND, FOLDED_TO, Table, number
+from dynalake.lake.view_entries import write_views
+from dynalake.lake.views import open_day
+from dynalake.names import Lake
+from dynalake.record.change import EVENT_TIME
+
+pc: Any = pyarrow.compute  # its stubs take no chunked arrays where it does
+_GB = 1 << 30
+
+LAG = timedelta(hours=1)
+"""By how much a fold usually stays behind: what comes later than its bound costs a merge of its own."""
+
+
+@dataclass(frozen=True)
+class FoldOptions:
+    """When a fold is due: when what it would fold is more than `fold_at` of the state's bytes, or more than `fold_gb`;
+
+    and, whatever it is, once `fold_every` has passed since the last one's bound.
+    """
+
+    fold_at: float = 0.1
+    fold_gb: float = 10.0
+    fold_every: timedelta | None = None
+
+
+@dataclass(frozen=True)
+class FoldPlan:
+    """A fold that is due: up to which time (milliseconds), of about how many bytes of changes, and why."""
+
+    bound: int
+    bytes: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Folded:
+    """What a fold did: the time up to which the state holds all changes, and what was merged."""
+
+    folded_to: int
+    merged: Merged = field(default_factory=Merged)
+
+
+def plan_fold(
+    changes: Head, state: Head, lake: Lake, now: int, options: FoldOptions | None = None, *, requested: bool = False
+) -> FoldPlan | None:
+    """Return the fold that is due at `now` (milliseconds), or None.
+
+    `now` should be behind the present, by `LAG` and behind the shard that lags most, unless the fold is `requested`. It
+    never goes beyond the newest change that is committed. One that was begun and not finished is always due.
+    """
+    options = options or FoldOptions()
+    bound, folded_to = number(changes, BOUND), number(state, FOLDED_TO)
+    files = open_files(changes, folded_to, lake)
+    newest = max((times[1] for f in files if (times := f.bounds(EVENT_TIME)) is not None), default=now)
+    up_to = max(bound, min(now, newest))
+    size = sum(count_bytes(f, folded_to, up_to) for f in files)
+    if bound > folded_to:
+        return FoldPlan(up_to, size, "a fold was begun and has not been finished")
+    if up_to <= folded_to or not size:
+        return None
+    if requested:
+        return FoldPlan(up_to, size, "requested")
+    if size > options.fold_gb * _GB:
+        return FoldPlan(up_to, size, f"more than {options.fold_gb:g} GB of changes")
+    if size > options.fold_at * sum(f.size for f in state.files()):
+        return FoldPlan(up_to, size, f"changes of more than {options.fold_at:.0%} of the state's bytes")
+    if options.fold_every is not None and up_to - folded_to >= options.fold_every / timedelta(milliseconds=1):
+        return FoldPlan(up_to, size, f"{options.fold_every} since the last one")
+    return None
+
+
+def open_files(changes: Head, folded_to: int, lake: Lake) -> tuple[DataFile, ...]:
+    """The files that may hold changes after `folded_to` (milliseconds)."""
+    files = changes.files(since=open_day(folded_to, lake))
+    return tuple(f for f in files if f.rows and ((times := f.bounds(EVENT_TIME)) is None or times[1] > folded_to))
+
+
+def count_bytes(file: DataFile, after: int, up_to: int) -> int:
+    """How many bytes of a file are of changes in that time, if they come evenly; at least one where some may be."""
+    times = file.bounds(EVENT_TIME)
+    if times is None:
+        return file.size
+    first, last = times
+    if up_to < first or last <= after:
+        return 0
+    part: int = min(up_to, last) - max(after, first)
+    return max(1, file.size * part // (last - first)) if last > first else file.size
+
+
+def fold(
+    table: Table,
+    bound: int,
+    *,
+    sizes: Sizes = SIZES,
+    clock: Callable[[], int] = now_ms,
+    pause: Callable[[float], None] = time.sleep,
+) -> Folded:
+    """Merge all changes up to `bound` (milliseconds, of which the last is included) into the state; then the views.
+
+    Up to the bound of another fold where that is later. Raises `ConflictError` where other runs came first too often,
+    or the state was made again in the meantime.
+    """
+    raise_bound(table, bound, pause=pause)
+    changes, state = table.changes(), table.items()
+    bound, folded_to = number(changes, BOUND), number(state, FOLDED_TO)
+    if folded_to >= bound:
+        write_views(table)
+        return Folded(folded_to)
+    merge = Merge(table, changes, state, sizes=sizes, clock=clock, pause=pause)
+    files = open_files(changes, folded_to, table.names.lake)
+    merge.add(rows_between(changes, files, folded_to, bound))
+
+    def build(head: Head, news: News) -> Change | None:
+        if number(head, FOLDED_TO) >= bound:
+            return None
+        return Change(properties={FOLDED_TO: str(bound)}, note={"dynalake": "fold"})
+
+    commit_on(table.catalog, table.names, merge.state, build, pause=pause)
+    write_views(table)
+    return Folded(bound, merge.done)
+
+
+def raise_bound(table: Table, bound: int, *, pause: Callable[[float], None] = time.sleep) -> None:
+    """From now on, changes up to `bound` reach the state before they are committed."""
+
+    def build(head: Head, news: News) -> Change | None:
+        if number(head, BOUND) >= bound:
+            return None
+        return Change(properties={BOUND: str(bound)}, note={"dynalake": "bound"})
+
+    planned = table.changes()
+    if build(planned, News((), deletes=False)) is not None:
+        commit_on(table.catalog, table.names, planned, build, pause=pause)
+
+
+def rows_between(changes: Head, files: Iterable[DataFile], after: int, up_to: int) -> Iterator[pa.Table]:
+    """The rows of these files with `after < __event_time <= up_to`; from the first on where `after` is 0."""
+    low = after + 1 if after > 0 else -(2**63)
+    for file in files:
+        for rows in read_rows(changes, [file], within={EVENT_TIME: (low, up_to)}):
+            times = rows[EVENT_TIME]
+            yield rows.filter(pc.and_(pc.greater_equal(times, low), pc.less_equal(times, up_to)))

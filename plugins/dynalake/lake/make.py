@@ -1,0 +1,243 @@
+"""Both Iceberg tables of a DynamoDB table and their views: made, found, or brought back.
+
+A table that was there once is never made anew while its metadata is known: a new one would number its columns again,
+and no file could be read by them. The state can be derived from the changes as long as these hold all of history.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from contextlib import suppress
+
+from botocore.exceptions import ClientError
+
+from dynalake.days import SNAPSHOT_DAY
+from dynalake.errors import CatalogError, ConflictError
+from dynalake.lake.column import DELETED
+from dynalake.lake.commit import commit_on
+from dynalake.lake.fold import fold
+from dynalake.lake.grow import schema_of
+from dynalake.lake.iceberg import Change, Head, News
+from dynalake.lake.iceberg_schema import iceberg_schema
+from dynalake.lake.metadata_note import note_metadata, noted_metadata
+from dynalake.lake.pins import Pins
+from dynalake.lake.read import read_rows
+from dynalake.lake.schema import DAY, TableSchema
+from dynalake.lake.state import Merge
+from dynalake.lake.state_schema import state_columns
+from dynalake.lake.table import (
+    BOUND,
+    COLLECTED_AT,
+    DYNAMODB_TABLE,
+    FOLDED_TO,
+    HISTORY_FROM,
+    SCHEMA,
+    SHOWN_RUN,
+    SNAPSHOT_RUN,
+    SOURCE,
+    TIME_ZONE,
+    Table,
+    number,
+)
+from dynalake.lake.view_entries import check_owner, read_entry, write_views
+from dynalake.names import TableNames
+from dynalake.record.change import EVENT_TIME, SEQUENCE_NUMBER
+from dynalake.record.key import ItemKey
+
+_MARGIN = 3_600_000  # milliseconds: clocks of two machines, and long merges
+
+
+def make_tables(table: Table, key: ItemKey, source_arn: str, pins: Pins | None = None) -> None:
+    """Make `{t}` and `{t}_state` with an empty snapshot, where they are not there, and bring back what was lost.
+
+    Again, or after a kill anywhere: the same. Raises `NameTakenError`, before anything is made, where a Glue name
+    belongs to something else; `CatalogError` where the state is gone and cannot be derived again.
+    """
+    check_names(table)
+    schema = TableSchema.of_new_table(key, pins)
+    changes = _find(table, table.names.changes_table)
+    if changes is None:
+        changes = _create_changes(table, schema, source_arn)
+    note_metadata(table.clients, table.names, changes)
+    state = _find(table, table.names.state_table)
+    if state is None:
+        _check_derivable(table.names, changes)
+        state = _create_state(table, schema_of(changes), source_arn)
+    note_metadata(table.clients, table.names, state)
+    _merge_again(table)
+    derive_state(table)
+    write_views(table)
+
+
+def check_names(table: Table) -> None:
+    """Raise `NameTakenError` where one of the Glue names belongs to another DynamoDB table, or to nobody."""
+    names = table.names
+    for name in glue_names(names):
+        entry = read_entry(table, name)
+        if entry is None:
+            continue
+        tables = (names.changes_table, names.state_table)
+        if name in tables and entry.get("Parameters", {}).get(DYNAMODB_TABLE) is None:
+            entry = {"Parameters": {DYNAMODB_TABLE: _owner_of_damaged(table, name)}}
+        check_owner(names, name, entry)
+
+
+def glue_names(names: TableNames) -> tuple[str, ...]:
+    """All names that a table may have in Glue."""
+    return (
+        names.changes_table,
+        names.state_table,
+        names.current_view,
+        names.removed_view,
+        names.history_view,
+        names.parquet_table,
+        names.json_table,
+        names.orc_table,
+    )
+
+
+def _owner_of_damaged(table: Table, name: str) -> str | None:
+    """Whose Iceberg table it is whose Glue entry does not say so; ours if its metadata was noted here."""
+    with suppress(CatalogError):
+        head = table.catalog.find(name)
+        return None if head is None else head.properties.get(DYNAMODB_TABLE)
+    return table.names.table if noted_metadata(table.clients, table.names, name) else None
+
+
+def _find(table: Table, name: str) -> Head | None:
+    """The table; brought back from its noted metadata where Glue has lost it; None where it was never made."""
+    noted = noted_metadata(table.clients, table.names, name)
+    try:
+        head = table.catalog.find(name)
+        if head is not None or noted is None:
+            return None if head is None else _with_snapshot(table, head)
+    except CatalogError:
+        if noted is None:
+            raise
+    try:
+        before = table.catalog.read(name, noted)
+    except FileNotFoundError as error:
+        raise CatalogError(
+            f"The table {name} is gone from Glue, and so is its metadata {noted}",
+            action="restore that object (the bucket keeps versions), then run dynalake_setup again",
+            table=table.names.table,
+        ) from error
+    if name == table.names.state_table:
+        _note_restored(table, before)
+    return table.catalog.restore(before)
+
+
+def _with_snapshot(table: Table, head: Head) -> Head:
+    """The table, whose creation may have been killed before its first snapshot."""
+    return head if head.snapshot_id is not None else table.catalog.commit(head, Change(note={"dynalake": "created"}))
+
+
+def _create_changes(table: Table, schema: TableSchema, source_arn: str) -> Head:
+    names = table.names
+    numbers = dict.fromkeys((BOUND, SHOWN_RUN, COLLECTED_AT), "0")
+    return table.catalog.create(
+        names.changes_table,
+        iceberg_schema(schema, None, 0),
+        names.uri(names.changes_location),
+        DAY,
+        {**_properties(names, schema, source_arn, [*schema.identity, DAY]), **numbers, HISTORY_FROM: ""},
+    )
+
+
+def _create_state(table: Table, schema: TableSchema, source_arn: str) -> Head:
+    names = table.names
+    numbers = dict.fromkeys((FOLDED_TO, SNAPSHOT_RUN, COLLECTED_AT), "0")
+    return table.catalog.create(
+        names.state_table,
+        iceberg_schema(schema, None, 0, own=state_columns(schema)),
+        names.uri(names.items_location),
+        DELETED,
+        {**_properties(names, schema, source_arn, schema.identity), **numbers},
+    )
+
+
+def _properties(names: TableNames, schema: TableSchema, source_arn: str, exact: Iterable[str]) -> dict[str, str]:
+    """`exact`: columns whose bounds are kept whole, so that files prune and are compared by them."""
+    metrics = {f"write.metadata.metrics.column.{name}": "full" for name in (*exact, EVENT_TIME, SEQUENCE_NUMBER)}
+    about = {DYNAMODB_TABLE: names.table, SOURCE: source_arn, TIME_ZONE: names.lake.time_zone}
+    return {SCHEMA: schema.to_json(), **about, **metrics}
+
+
+def _check_derivable(names: TableNames, changes: Head) -> None:
+    if changes.properties.get(HISTORY_FROM):
+        raise CatalogError(
+            f"The table {names.state_table} is gone, and {names.changes_table} has no changes before "
+            f"{changes.properties[HISTORY_FROM]} any more, from which it could be derived again",
+            action=f"restore {names.metadata_note(names.state_table)} and what lies under {names.items_location}/ (the "
+            "bucket keeps versions), then run dynalake_setup again",
+            table=names.table,
+        )
+
+
+def _note_restored(table: Table, before: Head) -> None:
+    """Remember that commits behind this one are lost, until what was merged by them is merged again."""
+    snapshot = before.iceberg.metadata.current_snapshot()
+    since = 0 if snapshot is None else snapshot.timestamp_ms - _MARGIN
+    noted = _restored_since(table)
+    body = json.dumps({"since": since if noted is None else min(since, noted)}).encode()
+    key = table.names.restored_note(before.name)
+    table.clients.s3.put_object(Bucket=table.names.lake.bucket, Key=key, Body=body)
+
+
+def _restored_since(table: Table) -> int | None:
+    key = table.names.restored_note(table.names.state_table)
+    try:
+        with table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=key)["Body"] as body:
+            return int(json.loads(body.read())["since"])
+    except ClientError as error:
+        if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
+            return None
+        raise
+
+
+def _merge_again(table: Table) -> None:
+    """After the state was restored: merge what was committed to the changes since its last known commit."""
+    since = _restored_since(table)
+    if since is None:
+        return
+    changes = table.changes()
+    files = [f for f in changes.files_since(since) if f.partition != SNAPSHOT_DAY]
+    Merge(table, changes, table.items()).add(read_rows(changes, files))
+    key = table.names.restored_note(table.names.state_table)
+    table.clients.s3.delete_object(Bucket=table.names.lake.bucket, Key=key)
+
+
+def derive_state(table: Table) -> None:
+    """Bring a state that was made anew to where the changes are: the snapshot first, then all up to the bound.
+
+    A kill between leaves less in the state than the views need of the snapshot, and setup goes on from there.
+    """
+    changes, state = table.changes(), table.items()
+    run = number(changes, SHOWN_RUN)
+    if number(state, SNAPSHOT_RUN) < run:
+        _derive_snapshot(table, changes, state, run)
+    if number(state, FOLDED_TO) < number(changes, BOUND):
+        fold(table, number(changes, BOUND))
+
+
+def _derive_snapshot(table: Table, changes: Head, state: Head, run: int) -> None:
+    before = number(state, SNAPSHOT_RUN)
+
+    def guard(head: Head) -> None:
+        if number(head, SNAPSHOT_RUN) not in (before, run):
+            raise ConflictError(
+                f"The backfill {number(head, SNAPSHOT_RUN)} has begun to replace the snapshot of {table.names.table}",
+                action="run again",
+                table=table.names.table,
+            )
+
+    merge = Merge(table, changes, state, guard)
+    merge.add(read_rows(changes, changes.files({SNAPSHOT_DAY})), run)
+
+    def build(head: Head, news: News) -> Change | None:
+        guard(head)
+        return None if number(head, SNAPSHOT_RUN) == run else Change(properties={SNAPSHOT_RUN: str(run)})
+
+    # Only now: a state whose snapshot is not whole must not say that it has one.
+    commit_on(table.catalog, table.names, merge.state, build)

@@ -1,0 +1,353 @@
+"""Changes are merged into `{t}_state`: of each item the one that counts, in files that are ranges of keys.
+
+One commit sets a key in both partitions, and only files that hold a key that changes, or get one, are written again. A
+merge may be killed anywhere and made again: what is in the state already changes nothing.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+
+from dynalake.days import SNAPSHOT_DAY
+from dynalake.errors import ConflictError, NotReadyError
+from dynalake.lake.column import DELETED
+from dynalake.lake.commit import check_age, check_fields, check_live, commit_on
+from dynalake.lake.folders import new_folder
+from dynalake.lake.grow import schema_of
+from dynalake.lake.iceberg import Change, DataFile, Head, News
+from dynalake.lake.key_ranges import KeyFile, Keys, Rewrite, Sizes, cut_tables, order_files, plan_rewrites
+from dynalake.lake.parts import Folder, PartWriter, Writing
+from dynalake.lake.read import arrow_schema_of, read_rows
+from dynalake.lake.schema import TableSchema
+from dynalake.lake.sort import UnorderedError, sort_rows
+from dynalake.lake.state_schema import grow_state, mark_items, retyper
+from dynalake.lake.table import BOUND, FOLDED_TO, SHOWN_RUN, SNAPSHOT_RUN, Table, number
+from dynalake.lake.winners import RANK, Group, beats, cut_groups, keep_last, state_order
+from dynalake.record.change import EVENT_TIME
+
+_pa: Any = pa  # its stubs take types only as literals; here they are data
+pc: Any = pyarrow.compute
+
+SIZES = Sizes()
+
+ATTEMPTS = 20
+"""How often a group that is refused is read and merged again. Each refusal means that another run changed its range."""
+
+MEMORY_MB = 384
+"""What sorting may hold of the rows of changes."""
+
+_ROW_GROUP_MB = 16
+"""Of rows in memory: a look-up of one key reads a row group."""
+
+_LONGEST_PAUSE = 5.0  # seconds
+
+Guard = Callable[[Head], None]
+"""Raises an error where the state, as it is now, must not be changed by this merge any more."""
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What a merge did: `rows` it was given, how many `won` against the state's, in how many `commits`.
+
+    `replaced` and `written`: bytes of the state's files.
+    """
+
+    rows: int = 0
+    won: int = 0
+    commits: int = 0
+    replaced: int = 0
+    written: int = 0
+
+    def __add__(self, other: Merged) -> Merged:
+        return Merged(
+            self.rows + other.rows,
+            self.won + other.won,
+            self.commits + other.commits,
+            self.replaced + other.replaced,
+            self.written + other.written,
+        )
+
+
+def now_ms() -> int:
+    """Milliseconds since the epoch, by this machine's clock."""
+    return time.time_ns() // 1_000_000
+
+
+@dataclass
+class Merge:
+    """Merges rows of `changes` into the state, group by group.
+
+    `state` is the state as of the last commit: whoever commits to it afterwards plans on this head, so that a table
+    that was rolled back, or made again, in the meantime is noticed. `limit`: bytes of files that may be replaced, after
+    the first group; what is beyond raises `NotReadyError`, and the next run goes on where this one ended.
+    """
+
+    table: Table
+    changes: Head
+    state: Head
+    guard: Guard = lambda head: None
+    limit: int | None = None
+    sizes: Sizes = SIZES
+    clock: Callable[[], int] = now_ms
+    pause: Callable[[float], None] = time.sleep
+    done: Merged = field(default_factory=Merged)
+    _schema: TableSchema = field(init=False, repr=False)
+
+    def add(self, rows: Iterable[pa.Table], run: int | None = None) -> Merged:
+        """Merge these rows, which have the columns of the changes; `SNAPSHOT` rows are of the backfill `run`."""
+        self.state = self._grow(self.state)
+        self._schema = schema_of(self.state)
+        target, identity = arrow_schema_of(self.state.schema), self._schema.identity
+        as_items = retyper(schema_of(self.changes), self._schema, target)
+        count = 0
+
+        def items() -> Iterator[pa.Table]:
+            nonlocal count
+            for table in rows:
+                count += table.num_rows
+                yield as_items(mark_items(table, run))
+
+        with TemporaryDirectory(prefix="dynalake-merge-") as name:
+            directory = Path(name)
+            ordered = sort_rows(items(), [], state_order(target, identity), directory, MEMORY_MB)
+            files = order_files([KeyFile.of(f, identity) for f in self.state.files({False})])
+            for group in cut_groups(keep_last(ordered, identity), identity, files, self.sizes.group, directory):
+                self._merge_group(group, directory)
+        self.done += Merged(rows=count)
+        return self.done
+
+    def _grow(self, before: Head) -> Head:
+        """The state as it is now, with the changes' columns. Raises `ConflictError` unless it stems from `before`."""
+        head = grow_state(self.table, self.changes)
+        head.news(before)
+        self.guard(head)
+        return head
+
+    def _merge_group(self, group: Group, directory: Path) -> None:
+        for attempt in range(ATTEMPTS):
+            head = self._grow(self.state)
+            try:
+                with TemporaryDirectory(dir=directory) as name:
+                    self._try_group(head, group, Path(name))
+                return
+            except ConflictError:
+                if attempt == ATTEMPTS - 1:
+                    raise
+                self.pause(random.uniform(0, min(_LONGEST_PAUSE, 0.05 * 2**attempt)))
+
+    def _try_group(self, head: Head, group: Group, directory: Path) -> None:
+        """Merge a group into the state as it is in `head`. Raises `ConflictError` where others were first."""
+        identity = schema_of(head).identity
+        files = [KeyFile.of(f, identity) for f in head.files()]
+        keys = Keys(group.keys, identity)
+        wins, held = compare(head, files, group, keys)
+        if not wins.any():
+            self.state = head
+            return
+        made_at = self.clock()
+        winners = keys.select(_pa.array(wins))
+        plans = list(_plan(files, group, identity, wins, held, self.sizes))
+        removed = {f.file.path: f.file for plan in plans for f in plan.rewrite.files}
+        size = sum(f.size for f in removed.values())
+        if self.limit is not None and self.done.commits and self.done.replaced + size > self.limit:
+            raise NotReadyError(
+                f"The late changes of {self.table.names.table} take more than {self.limit:,} bytes of {head.name} to "
+                "be written again",
+                action="nothing: the next run goes on where this one ends",
+                table=self.table.names.table,
+            )
+        added = [f for plan in plans for f in self._write(head, plan, group, winners, directory)]
+        low, high = winners.box
+
+        def build(now: Head, news: News) -> Change:
+            self.guard(now)
+            check_fields(head.schema, now)
+            check_live(now, removed.values(), news)
+            check_age(now, made_at, self.clock())
+            for file in news.added:
+                if KeyFile.of(file, identity).overlaps(low, high):
+                    raise ConflictError(
+                        f"The table {now.name} has got {file.path}, which may hold the same keys",
+                        action="merge again into the table as it is now",
+                        table=now.name,
+                    )
+            note = {"dynalake": "merge", "dynalake.items": str(len(winners))}
+            return Change(tuple(added), tuple(removed.values()), note=note)
+
+        landed = commit_on(self.table.catalog, self.table.names, head, build, pause=self.pause)
+        assert landed is not None
+        self.state = landed
+        self.done += Merged(won=len(winners), commits=1, replaced=size, written=sum(f.size for f in added))
+
+    def _write(self, head: Head, plan: _Plan, group: Group, winners: Keys, directory: Path) -> tuple[DataFile, ...]:
+        """The files that replace those of the plan."""
+        try:
+            return self._write_sorted(head, plan, group, winners, directory, in_order=True)
+        except UnorderedError:  # somebody else's engine wrote one of them
+            return self._write_sorted(head, plan, group, winners, directory, in_order=False)
+
+    def _write_sorted(
+        self, head: Head, plan: _Plan, group: Group, winners: Keys, directory: Path, *, in_order: bool
+    ) -> tuple[DataFile, ...]:
+        target, identity = arrow_schema_of(head.schema), winners.identity
+        fit = retyper(self._schema, schema_of(head), target)
+
+        def stay() -> Iterator[pa.Table]:
+            for rows in read_rows(head, [f.file for f in plan.rewrite.files]):
+                yield rows.filter(pc.is_null(winners.places(rows)))
+
+        def come() -> Iterator[pa.Table]:
+            first = 0
+            for rows in group.tables():
+                start, end = np.searchsorted(plan.places, [first, first + rows.num_rows])
+                if start < end:
+                    yield fit(rows.take(_pa.array(plan.places[start:end] - first)))
+                first += rows.num_rows
+
+        total = sum(f.file.rows for f in plan.rewrite.files) + len(plan.places)
+        files = max(1, -(-int(plan.row_bytes * total) // self.sizes.file))
+        with TemporaryDirectory(dir=directory) as name:
+            work = Path(name)
+            streams = [stay(), come()] if in_order else [come()]
+            rows = sort_rows([] if in_order else stay(), streams, state_order(target, identity), work, MEMORY_MB)
+            pieces = cut_tables(keep_last(rows, identity), identity, max(1, -(-total // files)))
+            folder = Folder(self.table.names.items_folder(new_folder()), plan.deleted)
+            writing = Writing(part_mb=_NO_LIMIT, row_group_mb=_ROW_GROUP_MB)
+            writer = PartWriter(self.table.clients, self.table.names, head, head.schema, folder, writing, work)
+            return _write_files(writer, pieces)
+
+
+def compare(head: Head, files: Iterable[KeyFile], group: Group, keys: Keys) -> tuple[Any, dict[str, Any]]:
+    """Which of a group's changes count against what the state has; and for each file the places of keys it holds."""
+    wins: Any = np.ones(len(keys), dtype=bool)
+    held: dict[str, Any] = {}
+    low, high = keys.box
+    within = {keys.identity[0]: (low[0], high[0])}
+    for file in files:
+        if not keys.may_be_in(file):
+            continue
+        for rows in read_rows(head, [file.file], [*keys.identity, *RANK], within=within):
+            places = keys.places(rows)
+            there = np.asarray(places.drop_null())
+            if not len(there):
+                continue
+            won = beats(group.keys.take(_pa.array(there)), rows.filter(pc.is_valid(places)))
+            wins[there[~won]] = False
+            held[file.file.path] = np.concatenate([held.get(file.file.path, there[:0]), there])
+    return wins, held
+
+
+def _plan(
+    files: Sequence[KeyFile], group: Group, identity: Sequence[str], wins: Any, held: dict[str, Any], sizes: Sizes
+) -> Iterator[_Plan]:
+    """What is written again, in either partition: files of keys that change, and those that keys go to."""
+    gone = np.asarray(group.keys[DELETED])
+    changed = {path for path, places in held.items() if wins[places].any()}
+    for deleted in (False, True):
+        there = [f for f in files if bool(f.file.partition) is deleted]
+        rows, size = sum(f.file.rows for f in there), sum(f.file.size for f in there)
+        row_bytes = max(1.0, size / rows if rows else group.bytes / group.rows / _MEMORY_TO_FILE)
+        chosen = wins & (gone == deleted)
+        places: Any = np.flatnonzero(chosen)
+        keys = Keys(group.keys.filter(_pa.array(chosen)), identity)
+        for rewrite in plan_rewrites(there, changed, keys, sizes, row_bytes):
+            come = [places[start:end] for start, end in rewrite.spans]
+            yield _Plan(deleted, rewrite, np.concatenate([places[:0], *come]), row_bytes)
+
+
+def _write_files(writer: PartWriter, pieces: Iterator[tuple[pa.Table, bool]]) -> tuple[DataFile, ...]:
+    """The files of rows that come with whether a file ends behind them."""
+
+    def one(rows: pa.Table, ends: bool) -> Iterator[pa.Table]:
+        yield rows
+        while not ends:
+            following = next(pieces, None)
+            if following is None:
+                return
+            rows, ends = following
+            yield rows
+
+    files: tuple[DataFile, ...] = ()
+    for rows, ends in pieces:
+        files = writer.write(one(rows, ends))
+    return files
+
+
+def merge_late(
+    table: Table,
+    head: Head,
+    files: Sequence[DataFile],
+    *,
+    limit: int | None = None,
+    sizes: Sizes = SIZES,
+    clock: Callable[[], int] = now_ms,
+    pause: Callable[[float], None] = time.sleep,
+) -> Merged:
+    """Merge the late rows of files that are about to be committed to the changes; they may be committed afterwards.
+
+    Late is what happened at or before the bound, and the snapshot. `head`: the changes as the files were planned on,
+    whose schema they have; that commit has to check that its bound is still the same (`PLANNED_ON`). Again, or after a
+    kill: what was merged already costs a look at its keys.
+
+    `limit`: bytes of the state that may be written again. Raises `NotReadyError` beyond it: these files wait for the
+    next run. Raises `ConflictError` where another backfill's snapshot is in the state than that which the changes show,
+    or others' commits came first `ATTEMPTS` times.
+    """
+    state = table.items()
+    bound = max(number(head, BOUND), number(state, FOLDED_TO))
+    run = number(head, SHOWN_RUN)
+    late = [f for f in files if _may_be_late(f, bound)]
+    if not late:
+        return Merged()
+
+    def guard(now: Head) -> None:
+        there = number(now, SNAPSHOT_RUN)
+        if there != run and any(f.partition == SNAPSHOT_DAY for f in late):
+            raise ConflictError(
+                f"The items of {now.name} are those of the backfill {there}, and {head.name} shows those of {run}",
+                action="finish the swap of the snapshot first (finish_snapshot)",
+                table=now.name,
+            )
+
+    merge = Merge(table, head, state, guard, limit, sizes, clock, pause)
+    return merge.add(_late_rows(head, late, bound), run)
+
+
+def _may_be_late(file: DataFile, bound: int) -> bool:
+    times = file.bounds(EVENT_TIME)
+    return file.rows > 0 and (file.partition == SNAPSHOT_DAY or times is None or times[0] <= bound)
+
+
+def _late_rows(head: Head, files: Iterable[DataFile], bound: int) -> Iterator[pa.Table]:
+    for file in files:
+        if file.partition == SNAPSHOT_DAY:
+            yield from read_rows(head, [file])
+            continue
+        for rows in read_rows(head, [file], within={EVENT_TIME: (_FIRST, bound)}):
+            yield rows.filter(pc.less_equal(rows[EVENT_TIME], bound))
+
+
+_FIRST = -(2**63)
+
+_MEMORY_TO_FILE = 6
+"""Of rows in memory, about, for a byte in a file."""
+
+_NO_LIMIT = 1 << 20  # MB
+
+
+@dataclass(frozen=True)
+class _Plan:
+    deleted: bool
+    rewrite: Rewrite
+    places: Any
+    row_bytes: float

@@ -1,0 +1,225 @@
+"""A lake in memory with both Iceberg tables and the views, changes written by hand, and DuckDB as the views' reader."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import io
+import json
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dynalake.lake.commit import commit_on
+from dynalake.lake.folders import new_folder
+from dynalake.lake.grow import grow_schema, schema_of
+from dynalake.lake.iceberg import Change as TableChange
+from dynalake.lake.iceberg import DataFile, Head
+from dynalake.lake.key_text import key_text
+from dynalake.lake.make import make_tables
+from dynalake.lake.parts import file_schema
+from dynalake.lake.read import arrow_schema_of, read_rows
+from dynalake.lake.schema import KEY
+from dynalake.lake.state import Merged, merge_late
+from dynalake.lake.table import Table
+from dynalake.lake.types import TEXT, Number, Type
+from dynalake.lake.view_entries import read_entry, write_views
+from dynalake.names import Lake, TableNames
+from dynalake.record.change import SNAPSHOT_SEQUENCE, pad_sequence_number
+from dynalake.record.key import ItemKey, KeyAttribute
+from tests.unit.lake.memory import Clock, MemoryGlue, MemoryS3, memory_clients
+
+BY_ID = ItemKey(KeyAttribute("id", "S"))
+DAY_MS = 86_400_000
+ARN = "arn:aws:dynamodb:eu-west-1:123456789012:table/RECEIPTS"
+START = 19723 * DAY_MS  # 20240101 in UTC
+
+
+class Event(NamedTuple):
+    """A change of an item. `sequence` 0 is a snapshot's; `time`: milliseconds since the epoch."""
+
+    key: Any
+    sequence: int
+    time: int
+    operation: str = "MODIFY"
+    value: str | None = None
+
+    @property
+    def number(self) -> str:
+        return pad_sequence_number(str(self.sequence)) if self.sequence else SNAPSHOT_SEQUENCE
+
+    @property
+    def shown(self) -> str:
+        return f"{self.operation} {self.sequence}" if self.value is None else self.value
+
+
+class StateS3(MemoryS3):
+    """Takes files, and bodies that are read."""
+
+    def upload_file(self, path: str, bucket: str, key: str) -> None:
+        self.put_object(Bucket=bucket, Key=key, Body=Path(path).read_bytes())
+
+
+class StateLake:
+    """The table RECEIPTS in one lake."""
+
+    def __init__(self, key: ItemKey = BY_ID, zone: str = "UTC") -> None:
+        self.key = key
+        self.clock = Clock()
+        self.s3, self.glue = StateS3(self.clock), MemoryGlue(self.clock)
+        self.names: TableNames = Lake("dev", "123456789012", "eu-west-1", time_zone=zone).table("RECEIPTS")
+        self.table = Table(memory_clients(self.s3, self.glue), self.names)
+
+    def make(self) -> StateLake:
+        make_tables(self.table, self.key, ARN)
+        self.grow()
+        write_views(self.table)
+        return self
+
+    def copy(self) -> StateLake:
+        """Another lake that is as this one is now."""
+        other = StateLake(self.key, self.names.lake.time_zone)
+        other.s3.objects = dict(self.s3.objects)
+        other.s3._keys = list(self.s3._keys)
+        other.glue.tables = copy.deepcopy(self.glue.tables)
+        return other
+
+    def day(self, time: int) -> str:
+        """The `dt` of a change that is delivered at once."""
+        return self.names.lake.day_of(datetime.fromtimestamp(time / 1000, UTC))
+
+    def row(self, event: Event) -> dict[str, Any]:
+        parts = event.key if isinstance(event.key, tuple) else (event.key,)
+        values = dict(zip(self.key.names, parts, strict=True))
+        return {
+            "__operation": event.operation,
+            "__sequence_number": event.number,
+            "__event_time": event.time,
+            KEY: key_text(parts),
+            **values,
+            **({"value": event.shown} if event.operation != "REMOVE" else {}),
+        }
+
+    def grow(self) -> Head:
+        """The changes with the columns that the rows have."""
+        numbers: dict[str, Type] = {a.name: Number(1, 0, 1, True) for a in self.key.attributes if a.type == "N"}
+        return grow_schema(self.table, {"value": TEXT, **numbers})
+
+    def write(
+        self, day: str, events: Iterable[Event], head: Head | None = None, table: Table | None = None
+    ) -> DataFile:
+        """A file of these changes in a folder of its own, in the order of the files; not committed."""
+        head = head or self.grow()
+        schema = file_schema(head.schema)
+        rows = [{"dt": day, **self.row(e)} for e in events]
+        identity = schema_of(head).identity
+        rows.sort(key=lambda r: (*(r[name] for name in identity), r["__sequence_number"]))
+        of = pa.Table.from_pylist([{n: r.get(n) for n in schema.names} for r in rows], schema=schema)
+        return self.put(of, f"{self.names.change_folder(day, new_folder())}part-00000.parquet", day, head, table)
+
+    def put(self, rows: pa.Table, key: str, partition: Any, head: Head, table: Table | None = None) -> DataFile:
+        body = io.BytesIO()
+        pq.write_table(rows, body, store_schema=False)
+        s3 = (table or self.table).clients.s3
+        s3.put_object(Bucket=self.names.lake.bucket, Key=key, Body=body.getvalue())
+        return head.data_file(self.names.uri(key), partition, pq.read_metadata(body), len(body.getvalue()), head.schema)
+
+    def append(self, *events: Event, day: str = "") -> Merged:
+        """Commit changes as a conversion does: what is late reaches the state first. One file for each day."""
+        by_day: dict[str, list[Event]] = {}
+        for event in events:
+            by_day.setdefault(day or self.day(event.time), []).append(event)
+        head = self.grow()
+        files = [self.write(d, chosen, head) for d, chosen in by_day.items()]
+        merged = merge_late(self.table, head, files)
+        self.commit(TableChange(add=tuple(files)))
+        return merged
+
+    def commit(self, change: TableChange, head: Head | None = None) -> Head:
+        landed = commit_on(
+            self.table.catalog, self.names, head or self.table.changes(), lambda now, news: change, pause=lambda s: None
+        )
+        assert landed is not None
+        return landed
+
+    def commit_state(self, change: TableChange) -> Head:
+        landed = commit_on(self.table.catalog, self.names, self.table.items(), lambda now, news: change)
+        assert landed is not None
+        return landed
+
+    def rows(self, head: Head | None = None) -> list[dict[str, Any]]:
+        """What a reader of `{t}` finds."""
+        head = head or self.table.changes()
+        return [row for rows in read_rows(head, head.files()) for row in rows.to_pylist()]
+
+    def items(self) -> list[dict[str, Any]]:
+        """What a reader of `{t}_state` finds."""
+        head = self.table.items()
+        return [row for rows in read_rows(head, head.files()) for row in rows.to_pylist()]
+
+    def state(self) -> dict[Any, str]:
+        """Item → its winning change, as `Event.shown`; `REMOVE n` where it is gone. No item may be there twice."""
+        found: dict[Any, str] = {}
+        for row in self.items():
+            key = self._key(row)
+            assert key not in found, f"{key} is in the state twice"
+            assert row["__deleted"] == (row["__operation"] == "REMOVE")
+            gone = f"REMOVE {int(row['__sequence_number'])}"
+            found[key] = gone if row["__deleted"] else row["value"]
+        return found
+
+    def current(self) -> dict[Any, str]:
+        """Item → its image, by the text of the view that is in Glue."""
+        found: dict[Any, str] = {}
+        for row in self.ask(self.text("current_view")):
+            key = self._key(row)
+            assert key not in found, f"{key} is in the view twice"
+            found[key] = row["value"]
+        return found
+
+    def removed(self) -> set[Any]:
+        return {self._key(row) for row in self.ask(self.text("removed_view"))}
+
+    def history(self) -> list[dict[str, Any]]:
+        return self.ask(self.text("history_view"))
+
+    def text(self, view: str) -> str:
+        """The SQL in a view's entry, which must be what the tables say."""
+        entry = read_entry(self.table, getattr(self.names, view))
+        assert entry is not None
+        definition = json.loads(base64.b64decode(entry["ViewOriginalText"].removeprefix("/* Presto View: ")[:-3]))
+        return str(definition["originalSql"])
+
+    def ask(self, sql: str) -> list[dict[str, Any]]:
+        """The rows of a statement over both tables, by DuckDB."""
+        with duckdb.connect() as connection:
+            connection.execute(f'CREATE SCHEMA "{self.names.lake.database}"')
+            for head in (self.table.changes(), self.table.items()):
+                tables = list(read_rows(head, head.files()))
+                connection.register("here", pa.concat_tables(tables) if tables else self.nothing(head))
+                place = f'"{self.names.lake.database}"."{head.name}"'
+                connection.execute(f"CREATE TABLE {place} AS SELECT * FROM here")
+            result = connection.execute(sql)
+            names = [column[0] for column in result.description]
+            return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+
+    def nothing(self, head: Head) -> pa.Table:
+        return arrow_schema_of(head.schema).empty_table()
+
+    def _key(self, row: dict[str, Any]) -> Any:
+        parts = tuple(row[name] for name in self.key.names)
+        return parts if len(parts) > 1 else parts[0]
+
+
+def replay(events: Sequence[Event]) -> dict[Any, str]:
+    """What exists after all these changes."""
+    newest: dict[Any, Event] = {}
+    for event in events:
+        if event.key not in newest or event.sequence > newest[event.key].sequence:
+            newest[event.key] = event
+    return {key: e.shown for key, e in newest.items() if e.operation != "REMOVE"}
