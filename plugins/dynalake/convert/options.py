@@ -21,6 +21,28 @@ CODECS = ("zstd", "snappy", "gzip")
 
 
 @dataclass(frozen=True)
+class ReadOptions:
+    """How the raw objects of a batch are read. `memory_mb` bounds the rows that are held; more are sorted on disk.
+
+    Fewer MB of raw objects than `compiled_from_mb` are read by Python, which is done before the compiled reader is
+    loaded, or even compiled, which takes some twenty seconds after an installation.
+
+    Of what is rejected of an object, `max_quarantined` lines are kept. More of a batch is a finding
+    (`RejectedLines.weight`), and stops nothing.
+    """
+
+    memory_mb: int = 512
+    compiled_from_mb: int = 4
+    max_quarantined: int = 100
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            value, least = getattr(self, f.name), 1 if f.name == "memory_mb" else 0
+            if not isinstance(value, int) or value < least:
+                raise SettingsError(f"{f.name} is {value!r}", allowed=f"a whole number from {least}")
+
+
+@dataclass(frozen=True)
 class CompactOptions:
     """Units stand in the names. `sort_by`: attributes whose order files are in, before key and sequence number.
 

@@ -60,8 +60,9 @@ def _converter(of: Type) -> Callable[[Any], Any]:
             by_kind: dict[str, Callable[[Any], Any]] = {"bigint": int, "double": float, "text": number_text}
             return by_kind.get(of.kind, _decimal)
         case Struct(fields) if fields:
-            parts = [(f.key, f.name, converter(f.type)) for f in fields]
-            return lambda value: {name: convert(value.get(key)) for key, name, convert in parts}
+            # What a value does not have is null to Arrow. There may be very many fields, and values with few of them.
+            parts = {f.key: (f.name, converter(f.type)) for f in fields}
+            return lambda value: {parts[k][0]: parts[k][1](v) for k, v in value.items() if k in parts}
         case Struct():
             return lambda value: []
         case Map(inner):

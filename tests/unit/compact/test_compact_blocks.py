@@ -85,7 +85,7 @@ def test_a_sample_is_spread_evenly_and_no_larger_than_it_may_be(lengths: list[in
     for length in lengths:
         places.append((at, at + length * times))
         at += length * times + 1
-    sample = parse._sample(places)
+    sample = parse.sample(places)
     mean = sum(lengths) * times / len(lengths)
     most = min(parse._SAMPLE, parse._SAMPLE_BYTES / mean, len(places))
     assert most / 2 <= len(sample) <= max(1.0, most) + 1

@@ -30,12 +30,12 @@ class Block:
     """Whole lines of one or more objects.
 
     `text` ends with `scan.PADDING`. `origins`: at which place of it the lines of which object (its place in the list)
-    begin; `lost`: objects that end here before their end, with the reason.
+    begin; `lost`: objects that end here before their end, with the reason and the bytes that could not be read.
     """
 
     text: bytes
     origins: tuple[tuple[int, int], ...]
-    lost: tuple[tuple[int, str], ...] = ()
+    lost: tuple[tuple[int, str, int], ...] = ()
 
 
 def block_bytes(columns: int) -> int:
@@ -52,11 +52,11 @@ def read_blocks(
     """
     pieces: list[bytes] = []
     origins: list[tuple[int, int]] = []
-    lost: list[tuple[int, str]] = []
+    lost: list[tuple[int, str, int]] = []
     size = 0
     for number, body in enumerate(_fetch(clients, names, objects)):
         if body is None:
-            lost.append((number, DELETED))
+            lost.append((number, DELETED, objects[number].size))
             continue
         with body:
             try:
@@ -68,7 +68,7 @@ def read_blocks(
                         yield Block(b"".join([*pieces, PADDING]), tuple(origins), tuple(lost))
                         pieces, origins, lost, size = [], [], [], 0
             except BrokenObject as error:
-                lost.append((number, str(error)))
+                lost.append((number, str(error), max(0, objects[number].size - error.at)))
     if pieces or lost:
         yield Block(b"".join([*pieces, PADDING]), tuple(origins), tuple(lost))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -252,12 +252,26 @@ class Scanned:
 
     def odd(self) -> list[tuple[int, int]]:
         """Where the lines that are odd begin and end in the text."""
-        at, end = self._rows.at, self._rows.end
-        return [(int(at[i]) + self._start, int(end[i]) + self._start) for i in np.flatnonzero(~self.read)]
+        return self.places(np.flatnonzero(~self.read).tolist())
 
-    def extras(self, rows: Any | None = None) -> Iterator[Extra]:
-        """The extras of lines that are rows; `rows`: of each line whether it is looked at."""
-        found = self._extras_of(self.read if rows is None else self.read & rows)
+    def places(self, rows: Iterable[int]) -> list[tuple[int, int]]:
+        """Where these lines begin and end in the text."""
+        at, end = self._rows.at, self._rows.end
+        return [(int(at[i]) + self._start, int(end[i]) + self._start) for i in rows]
+
+    def sample(self, most: int, *, known: bool) -> Any:
+        """Of each line whether it is one of a few that have extras, spread evenly; `known`: as `extras` has it."""
+        there = np.unique(self._extras_of(self.read, known=known)[:, scan.EXTRA_ROW])
+        chosen = np.zeros(self._count, bool)
+        chosen[there[:: len(there) // most + 1]] = True
+        return chosen
+
+    def extras(self, rows: Any | None = None, *, known: bool = False) -> Iterator[Extra]:
+        """The extras of lines that are rows; `rows`: of each line whether it is looked at.
+
+        `known`: only of attributes that have a column.
+        """
+        found = self._extras_of(self.read if rows is None else self.read & rows, known=known)
         columns, text = self._reader._columns, self._text
         for row, key, key_end, value, value_end, node, _, dense in found.tolist():
             yield Extra(
@@ -268,8 +282,11 @@ class Scanned:
                 bool(dense),
             )
 
-    def chunk(self) -> Chunk:
-        """The rows. `read` may have been narrowed before: the other lines are odd then."""
+    def chunk(self, others: Mapping[str, Any] | None = None) -> Chunk:
+        """The rows. `read` may have been narrowed before: the other lines are odd then.
+
+        `others`: columns that do not follow from the lines' values alone, with a value for each line.
+        """
         read = self.read
         at, end = self._rows.at[: self._count], self._rows.end[: self._count]
         names, arrays = [LENGTH], [pa.array((end - at).astype(np.int32))]
@@ -287,6 +304,8 @@ class Scanned:
         if len(extras):
             names.append(OTHER)
             arrays.append(self._other(extras))
+        names += others or ()
+        arrays += (others or {}).values()
         table = pa.Table.from_arrays(arrays, names=names)
         places = self.odd()
         if places:
@@ -296,12 +315,9 @@ class Scanned:
         starts = np.delete(at, spaces) + self._start
         return Chunk(table, observed, places, starts, at[read] + self._start, self.end, elements)
 
-    def lengths(self) -> Any:
-        """The bytes of each line."""
-        return self._rows.end[: self._count] - self._rows.at[: self._count]
-
-    def _extras_of(self, rows: Any) -> Any:
-        return self._extras[rows[self._extras[:, scan.EXTRA_ROW]]]
+    def _extras_of(self, rows: Any, *, known: bool = False) -> Any:
+        chosen = rows[self._extras[:, scan.EXTRA_ROW]]
+        return self._extras[chosen & (self._extras[:, scan.EXTRA_NODE] > 0) if known else chosen]
 
     def _other(self, found: Any) -> Any:
         """The column `__other`: the extras of each row, as they stand in its line."""

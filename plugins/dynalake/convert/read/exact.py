@@ -9,10 +9,12 @@ from typing import Protocol
 import pyarrow as pa
 
 from dynalake.clients import Clients
-from dynalake.convert.options import CompactOptions
+from dynalake.convert.options import CompactOptions, ReadOptions
+from dynalake.convert.read.growth import Grown, Growth
 from dynalake.convert.read.raw import RawObject
-from dynalake.convert.read.records import Record, RecordParser, Rejected, read_records
+from dynalake.convert.read.records import Record, RecordParser, Rejected, Rejecting, read_records
 from dynalake.convert.rows.minutes import MINUTE
+from dynalake.convert.rows.place import PlacedRows
 from dynalake.convert.rows.sort import Sorter, deduplicate
 from dynalake.convert.rows.write import tables_of
 from dynalake.lake.schema import TableSchema, observe_record
@@ -87,3 +89,79 @@ def read_exactly(
     for record in read_records(clients, names, objects, table.key, rejected):
         found.add(record)
     return found
+
+
+class Reading(Protocol):
+    """One reading of the objects of a batch. `duplicates` counts once `tables` has ended."""
+
+    @property
+    def read(self) -> int:
+        """Records, canaries among them."""
+        ...
+
+    @property
+    def canaries(self) -> int: ...
+
+    @property
+    def duplicates(self) -> int: ...
+
+    @property
+    def minutes(self) -> set[int]:
+        """In which they were made, since the epoch."""
+        ...
+
+    def gives(self, schema: TableSchema) -> bool:
+        """Whether the rows can be had under a schema as if the objects were read under it."""
+        ...
+
+    def tables(self, schema: TableSchema, built: TableSchema) -> Iterator[pa.Table]:
+        """The rows in order, each once, in tables of bounded size; with those columns of `schema` that are `built`."""
+        ...
+
+    def discard(self) -> None:
+        """Hold nothing any longer, in memory and on disk."""
+        ...
+
+
+class ExactReading:
+    """`Reading`, held as lines."""
+
+    def __init__(
+        self,
+        clients: Clients,
+        names: TableNames,
+        objects: Sequence[RawObject],
+        growth: Growth | Grown,
+        options: ReadOptions,
+        directory: Path,
+        rejected: Rejecting,
+    ) -> None:
+        self.read = self.canaries = self.duplicates = 0
+        self.minutes: set[int] = set()
+        key = growth.reading.key
+        parse = RecordParser(key, halves=True, by_text=True)
+        self._sorter = Sorter(parse, directory, options.memory_mb)
+        for record in read_records(clients, names, objects, key, rejected, parse):
+            self.read += 1
+            if record is None:
+                self.canaries += 1
+                continue
+            growth.add(growth.record(record.values))
+            self.minutes.add(record.order[-2] // MINUTE)
+            self._sorter.add(record)
+
+    def gives(self, schema: TableSchema) -> bool:
+        return True
+
+    def discard(self) -> None:
+        self._sorter.discard()
+
+    def tables(self, schema: TableSchema, built: TableSchema) -> Iterator[pa.Table]:
+        for _, table in PlacedRows(schema, built).tables(self._unique()):
+            yield table
+
+    def _unique(self) -> Iterator[Record]:
+        self.duplicates = self.read - self.canaries
+        for record in deduplicate(iter(self._sorter)):
+            self.duplicates -= 1
+            yield record

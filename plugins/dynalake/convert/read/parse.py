@@ -6,6 +6,7 @@ Each line is either read by the compiled reader exactly as the guess says, or it
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from threading import Lock
@@ -17,7 +18,7 @@ import pyarrow as pa
 from dynalake.convert.read.blocks import Block
 from dynalake.convert.read.columns import ColumnReader
 from dynalake.convert.read.raw import BadLine, RawObject
-from dynalake.convert.read.records import DELETED, Record, RecordParser, Rejected
+from dynalake.convert.read.records import DELETED, Record, RecordParser, Rejecting
 from dynalake.convert.rows.write import RowBatches
 from dynalake.lake.schema import TableSchema, merge_observed, observe_record
 from dynalake.lake.types import Type
@@ -46,18 +47,22 @@ class Rows:
 
 @dataclass(frozen=True)
 class ParsedBlock:
-    """All that a block holds. `rows`: those that were odd come last, all others in the order of their lines."""
+    """All that a block holds. `rows`: those that were odd come last, all others in the order of their lines.
+
+    `taken`: so many rows more, which went elsewhere.
+    """
 
     rows: list[Rows]
     observed: dict[str, Type]
     canaries: int
     bad: list[tuple[int, str, bytes]]  # place in the text, reason, line
     starts: Any  # int64: of all lines that are not blank
+    taken: int = 0
 
     @property
     def read(self) -> int:
         """Records, canaries among them."""
-        return self.canaries + sum(rows.table.num_rows for rows in self.rows)
+        return self.canaries + self.taken + sum(rows.table.num_rows for rows in self.rows)
 
 
 class BlockReader:
@@ -82,9 +87,9 @@ class BlockReader:
         """The lines of a text that ends with `scan.PADDING`."""
         bad: list[tuple[int, str, bytes]] = []
         canaries: list[int] = []
-        if not _is_utf8(text):
-            self._judge(text, _lines(text), bad, canaries)
-            text = _without(text, [place for place, _, _ in bad] + canaries)
+        if not is_utf8(text):
+            self._judge(text, lines_of(text), bad, canaries)
+            text = without(text, [place for place, _, _ in bad] + canaries)
         while True:
             reader = self._reader
             chunks = list(reader.read(text))
@@ -92,13 +97,13 @@ class BlockReader:
             seen = [c.observed for c in chunks]
             odd = [place for c in chunks for place in c.odd]
             if odd:
-                if self._outgrown(reader, self._judge(text, _sample(odd), [], [])):
+                if self._outgrown(reader, self._judge(text, sample(odd), [], [])):
                     continue
                 dropped = len(bad) + len(canaries)
                 records = self._judge(text, odd, bad, canaries)
                 if len(bad) + len(canaries) > dropped:
                     # What such a line holds is not to count for the types.
-                    text = _without(text, [place for place, _, _ in bad] + canaries)
+                    text = without(text, [place for place, _, _ in bad] + canaries)
                     continue
                 if self._outgrown(reader, records):
                     continue
@@ -156,7 +161,7 @@ class BlockReader:
 class LineNumbers:
     """Gives the rejected lines of blocks, which come in order, their objects and line numbers in these."""
 
-    def __init__(self, objects: Sequence[RawObject], rejected: Rejected) -> None:
+    def __init__(self, objects: Sequence[RawObject], rejected: Rejecting) -> None:
         self._objects = objects
         self._rejected = rejected
         self._lines = [0] * len(objects)
@@ -164,30 +169,38 @@ class LineNumbers:
     def take(self, block: Block, parsed: ParsedBlock) -> None:
         """Raises `Undecided` where there are more than may be: at which of them to stop, the exact reader knows."""
         ends = [*(start for start, _ in block.origins[1:]), len(block.text)]
+        bad, lost = deque(parsed.bad), deque(block.lost)
         for (start, number), end in zip(block.origins, ends, strict=False):
+            while lost and lost[0][0] < number:
+                self._lose(*lost.popleft())
             before, after = np.searchsorted(parsed.starts, [start, end])
-            for place, reason, line in parsed.bad:
-                if start <= place < end:
-                    at = self._lines[number] + int(np.searchsorted(parsed.starts, place) - before) + 1
-                    self._rejected.add(self._objects[number].key, at, reason, line)
+            while bad and bad[0][0] < end:
+                place, reason, line = bad.popleft()
+                at = self._lines[number] + int(np.searchsorted(parsed.starts, place) - before) + 1
+                self._rejected.add(self._objects[number].key, at, reason, line)
             self._lines[number] += int(after - before)
-        for number, reason in block.lost:
-            self._rejected.add(self._objects[number].key, 0 if reason == DELETED else self._lines[number] + 1, reason)
+        for one in lost:
+            self._lose(*one)
         if self._rejected.too_many:
             raise Undecided
 
+    def _lose(self, number: int, reason: str, lost: int) -> None:
+        line = 0 if reason == DELETED else self._lines[number] + 1
+        self._rejected.add(self._objects[number].key, line, reason, lost=lost)
+
     def sort(self) -> None:
         """The entries in the order of objects and lines."""
-        places = {o.key: i for i, o in enumerate(self._objects)}
-        self._rejected.entries.sort(key=lambda e: (places[e["object"]], e["line"]))
+        self._rejected.sort({o.key: i for i, o in enumerate(self._objects)})
 
 
-def _sample(places: list[tuple[int, int]]) -> list[tuple[int, int]]:
+def sample(places: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Some of the lines, spread evenly, of which there may be very many."""
     size = sum(end - start for start, end in places)
     return places[:: max(len(places) // _SAMPLE, min(len(places), size // _SAMPLE_BYTES)) + 1]
 
 
-def _lines(text: bytes) -> Iterator[tuple[int, int]]:
+def lines_of(text: bytes) -> Iterator[tuple[int, int]]:
+    """Where lines begin and end."""
     start = 0
     while (end := text.find(b"\n", start)) >= 0:
         if end > start:
@@ -195,7 +208,7 @@ def _lines(text: bytes) -> Iterator[tuple[int, int]]:
         start = end + 1
 
 
-def _without(text: bytes, places: Iterable[int]) -> bytes:
+def without(text: bytes, places: Iterable[int]) -> bytes:
     """The text with the lines at these places blank, so that all others stay where they are."""
     kept = bytearray(text)
     for start in places:
@@ -204,7 +217,8 @@ def _without(text: bytes, places: Iterable[int]) -> bytes:
     return bytes(kept)
 
 
-def _is_utf8(text: bytes) -> bool:
+def is_utf8(text: bytes) -> bool:
+    """Whether a text is valid UTF-8."""
     offsets = _pa.py_buffer(np.array([0, len(text)], np.int32))
     array = _pa.Array.from_buffers(pa.binary(), 1, [None, offsets, _pa.py_buffer(text)])
     try:

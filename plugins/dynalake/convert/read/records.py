@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol
 
 from botocore.exceptions import ClientError
 
@@ -58,6 +58,17 @@ class Record:
         return self.order[:-2]
 
 
+class Rejecting(Protocol):
+    """Takes rejected lines; and what is `lost` of an object, in bytes."""
+
+    @property
+    def too_many(self) -> bool: ...
+
+    def add(self, key: str, number: int, reason: str, line: bytes = b"", lost: int = 0) -> None: ...
+
+    def sort(self, places: Mapping[str, int]) -> None: ...
+
+
 @dataclass
 class Rejected:
     """The lines that went to quarantine so far, and how many may."""
@@ -65,9 +76,13 @@ class Rejected:
     limit: int
     entries: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(self, key: str, number: int, reason: str, line: bytes = b"") -> None:
+    def add(self, key: str, number: int, reason: str, line: bytes = b"", lost: int = 0) -> None:
         shown = line.decode(errors="backslashreplace")[:SHOWN]
         self.entries.append({"object": key, "line": number, "reason": reason, "text": shown})
+
+    def sort(self, places: Mapping[str, int]) -> None:
+        """The entries in the order of objects, whose places these are, and lines."""
+        self.entries.sort(key=lambda e: (places[e["object"]], e["line"]))
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -80,7 +95,12 @@ class Rejected:
 
 
 def read_records(
-    clients: Clients, names: TableNames, objects: Iterable[RawObject], key: ItemKey, rejected: Rejected
+    clients: Clients,
+    names: TableNames,
+    objects: Iterable[RawObject],
+    key: ItemKey,
+    rejected: Rejecting,
+    parse: RecordParser | None = None,
 ) -> Iterator[Record | None]:
     """The records of the objects, one after the other; None for a canary.
 
@@ -88,12 +108,12 @@ def read_records(
     one entry for what is lost of it. Stops early when there are too many. Raises `ConflictError` where an object was
     replaced since it was listed.
     """
-    parse = RecordParser(key)
+    parse = parse or RecordParser(key)
     for found in objects:
         number = 0
         body = open_object(clients, names, found)
         if body is None:
-            rejected.add(found.key, 0, DELETED)
+            rejected.add(found.key, 0, DELETED, lost=found.size)
             continue
         with body:
             try:
@@ -106,7 +126,7 @@ def read_records(
                         if rejected.too_many:
                             return
             except BrokenObject as error:
-                rejected.add(found.key, number + 1, str(error))
+                rejected.add(found.key, number + 1, str(error), lost=max(0, found.size - error.at))
         if rejected.too_many:
             return
 
@@ -163,7 +183,7 @@ class RecordParser:
             values[TYPES] = types_text(values[TYPES])
         if OTHER in values:
             raise BadLine(f"{OTHER} is not a field of a change record")
-        parts = []
+        parts: list[Any] = []
         for name, kind, types in self._key:
             part = values.get(name)
             if not isinstance(part, types) or isinstance(part, bool):

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+
 from dynalake.convert.read.records import Record
-from dynalake.convert.rows.words import element_counter
-from dynalake.lake.arrow import arrow_type, other_entries
+from dynalake.convert.rows.words import element_counter, words_of
+from dynalake.lake.arrow import arrow_type, converter, other_entries
 from dynalake.lake.budget import Limits
-from dynalake.lake.schema import TableSchema
+from dynalake.lake.column import KEY
+from dynalake.lake.schema import METADATA_TYPES, TableSchema
 from dynalake.lake.types import (
     MIXED,
     NULL,
+    TEXT,
     Field,
     List,
     Map,
@@ -23,7 +28,9 @@ from dynalake.lake.types import (
     merge_all,
     observe,
 )
-from dynalake.record.change import RESERVED_KEYS, attribute_name
+from dynalake.record.change import OTHER, RESERVED_KEYS, attribute_name
+
+_pa: Any = pa  # its stubs take types only as literals; here they are data
 
 DENSE = 1 << 18
 """Words that the elements of one record's lists and maps may take in their columns (`words`); 2 MB.
@@ -32,7 +39,9 @@ DENSE = 1 << 18
 `__other`. An item cannot have more than 200,000 values, so it has to leave out most fields of very many elements.
 """
 
-OTHER_TYPE: Any = arrow_type(Map(Mixed()))
+OTHER_TYPE: Any = arrow_type(Map(TEXT))
+
+_BATCH = 4 << 20  # bytes of lines, or of the rows that are made of them, that are held as Python's objects at once
 
 
 @dataclass(frozen=True)
@@ -69,8 +78,58 @@ class Placer:
         return Placed(left, elements, words)
 
 
-def entries_of(misplaced: dict[str, Any]) -> list[tuple[str, str]] | None:
-    """The column `__other` of one row, as Arrow takes it."""
+def own_columns(schema: TableSchema) -> dict[str, Type]:
+    """The columns of rows that hold no attribute: metadata, `__other`, and `__key` where items are told apart by it."""
+    return {**METADATA_TYPES, OTHER: Map(TEXT), **({KEY: TEXT} if KEY in schema.identity else {})}
+
+
+class PlacedRows:
+    """Turns records of one table into Arrow tables: what has no place in a column is in `__other`.
+
+    `built` (default: all): the columns that are built, of those by which is decided.
+    """
+
+    def __init__(self, schema: TableSchema, built: TableSchema | None = None) -> None:
+        self.place = Placer(schema)
+        columns = (built or schema).columns
+        self._own = own_columns(schema)
+        self._columns = [(c.key, converter(c.type)) for c in columns]
+        fields = [_pa.field(name, arrow_type(of)) for name, of in self._own.items()]
+        self._schema = _pa.schema(fields + [_pa.field(c.name, arrow_type(c.type)) for c in columns])
+        self._words = sum(words_of(c.type) for c in columns)
+
+    def tables(self, records: Iterable[Record]) -> Iterator[tuple[list[Placed], pa.Table]]:
+        """The records in their order, in tables of bounded size; and what of each has no place in a column."""
+        held: list[tuple[Record, Placed]] = []
+        size = 0
+        for record in records:
+            placed = self.place(record)
+            held.append((record, placed))
+            size += max(len(record.line), 8 * (self._words + placed.words))
+            if size >= _BATCH:
+                yield [placed for _, placed in held], self._table(held)
+                held, size = [], 0
+        if held:
+            yield [placed for _, placed in held], self._table(held)
+
+    def _table(self, rows: Sequence[tuple[Record, Placed]]) -> pa.Table:
+        arrays = []
+        for name, of in self._own.items():
+            values: list[Any]
+            if name == OTHER:
+                values = [_entries(placed.misplaced) for _, placed in rows]
+            elif name == KEY:
+                values = [record.order[0] for record, _ in rows]
+            else:
+                values = [record.values.get(name) for record, _ in rows]
+            arrays.append(_pa.array(values, arrow_type(of)))
+        for (key, convert), field in zip(self._columns, list(self._schema)[len(arrays) :], strict=True):
+            values = [None if key in placed.misplaced else convert(record.values.get(key)) for record, placed in rows]
+            arrays.append(_pa.array(values, field.type))
+        return _pa.Table.from_arrays(arrays, schema=self._schema)  # type: ignore[no-any-return]
+
+
+def _entries(misplaced: dict[str, Any]) -> list[tuple[str, str]] | None:
     return other_entries({attribute_name(key): value for key, value in misplaced.items()}) or None
 
 

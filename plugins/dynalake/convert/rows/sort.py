@@ -16,6 +16,9 @@ from dynalake.convert.read.records import Record, RecordParser
 PARSED = 12
 """Bytes of memory per byte of JSON, for a parsed record and its line: measured on nested items, rounded up."""
 
+_OBJECT, _LIST = 20, 6
+"""An object takes as much memory as so many bytes of JSON, and a list: `[{},{}]` is more than its text lets expect."""
+
 SHARE = 2
 """A part of the memory that holds parsed records; the rest is for the rows that are made of them."""
 
@@ -37,11 +40,18 @@ class Sorter:
 
     def add(self, record: Record) -> None:
         self._held.append(record)
-        self._size += len(record.line)
+        line = record.line
+        self._size += len(line) + _OBJECT * line.count(b"{") + _LIST * line.count(b"[")
         if self._size > self._limit:
             self._held.sort(key=_order)
             self._spill(iter(self._held))
             self._held, self._size = [], 0
+
+    def discard(self) -> None:
+        """Hold nothing any longer, in memory and on disk."""
+        for path in self._runs:
+            path.unlink()
+        self._held, self._runs, self._size = [], [], 0
 
     def __iter__(self) -> Iterator[Record]:
         self._held.sort(key=_order)

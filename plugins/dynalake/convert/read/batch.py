@@ -1,0 +1,179 @@
+"""A batch of raw objects as rows of one table, by the reader that is fastest; what it cannot tell, the exact one can.
+
+A batch is first read for what it brings, so that the table can get columns for it. Then the rows are given under the
+schema that the table has got. Mostly they are those of the first reading: the objects are read again only where types
+became known late, or where somebody else was first and the table has other columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from dynalake.clients import Clients
+from dynalake.convert.options import ReadOptions
+from dynalake.convert.read.exact import ExactReading, Reading
+from dynalake.convert.read.growth import Grown, Growth
+from dynalake.convert.read.quarantine import Quarantine, RejectedLines
+from dynalake.convert.read.raw import RawObject
+from dynalake.convert.rows.misfits import Misfits
+from dynalake.errors import ConflictError
+from dynalake.lake.budget import BUDGET, Budget
+from dynalake.lake.folders import Sums
+from dynalake.lake.schema import TableSchema
+from dynalake.lake.types import Type
+from dynalake.names import TableNames
+from dynalake.record.change import OTHER
+
+
+def read_batch(
+    clients: Clients,
+    names: TableNames,
+    objects: Sequence[RawObject],
+    table: TableSchema,
+    options: ReadOptions,
+    directory: Path,
+    budget: Budget = BUDGET,
+) -> BatchRows:
+    """Read raw objects for a table with this schema. What is rejected of them is in quarantine then.
+
+    Spills below `directory`, which is the caller's to remove once the rows were had. Raises `ConflictError` where an
+    object was replaced since it was listed.
+    """
+    return BatchRows(clients, names, objects, table, options, directory, budget)
+
+
+class BatchRows:
+    """What a batch holds.
+
+    `observed`: the types of what was met, by attribute: of what has a column, or may get one. `schema`: the table's,
+    with columns, and fields in structs, for what was met, as far as the budget goes. `rejected`: what is in quarantine.
+    """
+
+    def __init__(
+        self,
+        clients: Clients,
+        names: TableNames,
+        objects: Sequence[RawObject],
+        table: TableSchema,
+        options: ReadOptions,
+        directory: Path,
+        budget: Budget = BUDGET,
+    ) -> None:
+        self._source = clients, names, objects
+        self._options, self._directory = options, directory
+        self._readings = self._rows = 0
+        self._misfits = Misfits()
+        self._growth = Growth(table, budget)
+        self._compiled = sum(o.size for o in objects) >= options.compiled_from_mb << 20
+        self._reading, self.rejected = self._read(self._growth, compiled=self._compiled)
+        self.observed: Mapping[str, Type] = self._growth.observed
+        self.schema: TableSchema = table.admit(self.observed, budget)
+
+    @property
+    def minutes(self) -> set[int]:
+        """The minutes in which the changes were made, since the epoch."""
+        return self._reading.minutes
+
+    @property
+    def reasons(self) -> Mapping[str, int]:
+        """How many lines were rejected, by kind of reason."""
+        return self.rejected.reasons
+
+    def tables(self, schema: TableSchema | None = None) -> Iterator[pa.Table]:
+        """The rows, in tables of bounded size: in the order of `schema.identity` and sequence number, each change once.
+
+        `schema` (default: `self.schema`) may be any that extends the one which the batch was read for. Columns of which
+        no row has a value may be left out, in all tables alike; the others are as the schema has them. Values without a
+        column, or that do not fit theirs, are in `__other` as exact JSON text.
+
+        Can be had once. Raises `ConflictError` where objects have changed since the batch was read.
+        """
+        schema = self.schema if schema is None else schema
+        built = self._built(schema)
+        given = 0
+        if self._compiled:
+            from dynalake.convert.read.compiled import UNDECIDED
+
+            if not self._reading.gives(schema):
+                self._read_again(schema, compiled=True)
+            if self._reading.gives(schema):
+                try:
+                    for table in self._reading.tables(schema, built):
+                        given += table.num_rows
+                        yield self._counted(table, schema)
+                    return
+                except UNDECIDED:
+                    pass  # a case in which only the exact reader can tell what is right
+            self._read_again(schema, compiled=False)
+        for table in self._reading.tables(schema, built):
+            # Both readers give the same rows in the same order, so what was given is left out.
+            known = min(given, table.num_rows)
+            given -= known
+            if known < table.num_rows:
+                yield self._counted(table.slice(known), schema)
+
+    @property
+    def misfits(self) -> dict[str, Any]:
+        """What does not fit its column: attribute → `{"type": …, "count": …}`. Complete once `tables` has ended."""
+        return self._misfits.to_dict()
+
+    @property
+    def without_column(self) -> int:
+        """How many values have no column. Complete once `tables` has ended."""
+        return self._misfits.without
+
+    @property
+    def sums(self) -> Sums:
+        """What became of the lines. Complete once `tables` has ended."""
+        return Sums(
+            lines=self._reading.read + self.rejected.lines,
+            rows=self._rows,
+            duplicates=self._reading.duplicates,
+            canaries=self._reading.canaries,
+            rejected=self.rejected.lines,
+        )
+
+    def _built(self, schema: TableSchema) -> TableSchema:
+        """The columns of which rows may have values."""
+        met = {*self.observed, *schema.key.names}
+        return replace(
+            schema,
+            columns=tuple(c for c in schema.columns if c.attribute in met or not self._growth.wants(c.attribute)),
+        )
+
+    def _counted(self, table: pa.Table, schema: TableSchema) -> pa.Table:
+        self._rows += table.num_rows
+        self._misfits.add(table[OTHER], schema)
+        return table
+
+    def _read(self, growth: Growth | Grown, *, compiled: bool) -> tuple[Reading, RejectedLines]:
+        clients, names, objects = self._source
+        directory = self._directory / f"rows-{self._readings}"
+        directory.mkdir()
+        self._readings += 1
+        quarantine = Quarantine(clients, names, objects, self._options.max_quarantined)
+        arguments = clients, names, objects, growth, self._options, directory, quarantine
+        reading: Reading
+        if compiled:
+            from dynalake.convert.read.compiled import CompiledReading
+
+            reading = CompiledReading(*arguments)
+        else:
+            reading = ExactReading(*arguments)
+        return reading, quarantine.close()
+
+    def _read_again(self, schema: TableSchema, *, compiled: bool) -> None:
+        before = self._reading.read, self.rejected
+        self._reading.discard()
+        self._reading, self.rejected = self._read(Grown(schema), compiled=compiled)
+        if (self._reading.read, self.rejected) != before:
+            raise ConflictError(
+                "Raw objects were deleted while they were read",
+                action="plan again from what is there now",
+                table=self._source[1].table,
+            )

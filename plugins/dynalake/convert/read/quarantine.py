@@ -1,0 +1,119 @@
+"""What of raw objects is not change records: counted, and kept with object, line and reason. It stops nothing.
+
+Under the error prefix each object has a file of its own, named after its key and ETag: whoever reads the object again,
+in whatever batch, puts the same file, and only where it is not there yet.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from dynalake.clients import Clients
+from dynalake.convert.read.raw import RawObject
+from dynalake.convert.read.records import DELETED, SHOWN, kind_of
+from dynalake.days import parse_day
+from dynalake.names import STAGE_CONVERT, TableNames
+
+KB_PER_LINE = 1
+"""Bytes of an object that cannot be read count as so many lines: it is compressed, so each held about that many."""
+
+
+@dataclass(frozen=True)
+class RejectedLines:
+    """What was rejected of some objects.
+
+    `lines`: so many lines, and one for each object that broke off; `reasons`: how many of each kind. `lost_bytes`: of
+    the objects that broke off, what could not be read, as it lies in S3. `objects`: how many had any of it. `deleted`:
+    keys of objects that were gone before they were read, of which nothing is known.
+    """
+
+    lines: int = 0
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    lost_bytes: int = 0
+    objects: int = 0
+    deleted: tuple[str, ...] = ()
+
+    @property
+    def weight(self) -> int:
+        """In lines: of bytes that are lost, about as many as they held (`KB_PER_LINE`)."""
+        return self.lines + (self.lost_bytes >> 10) // KB_PER_LINE
+
+
+class Quarantine:
+    """Takes what is rejected of objects, which come one after the other, and their lines in order.
+
+    Of each object `limit` lines are kept, of each line `SHOWN` characters; all are counted.
+    """
+
+    def __init__(self, clients: Clients, names: TableNames, objects: Sequence[RawObject], limit: int) -> None:
+        self._clients, self._names, self._limit = clients, names, limit
+        self._etags = {o.key: o.etag for o in objects}
+        self._key = ""
+        self._held: list[dict[str, Any]] = []
+        self._count = self._lost = self._objects = 0
+        self._lines = 0
+        self._reasons: Counter[str] = Counter()
+        self._deleted: list[str] = []
+
+    def add(self, key: str, number: int, reason: str, line: bytes = b"", lost: int = 0) -> None:
+        """Take a line of an object; or what is lost of it: so many of its bytes."""
+        self._lines += 1
+        self._reasons[kind_of(reason)] += 1
+        self._lost += lost
+        if reason == DELETED:
+            self._deleted.append(key)
+            return
+        if key != self._key:
+            self._put()
+            self._key = key
+            self._objects += 1
+        self._count += 1
+        if self._count <= self._limit:
+            shown = line.decode(errors="backslashreplace")[:SHOWN]
+            entry = {"object": key, "line": number, "reason": reason, "text": shown}
+            self._held.append({**entry, "lost_bytes": lost} if lost else entry)
+
+    @property
+    def too_many(self) -> bool:
+        """Never: however many lines are rejected, the others are converted."""
+        return False
+
+    def sort(self, places: Mapping[str, int]) -> None:
+        """Nothing: they come in order."""
+
+    def close(self) -> RejectedLines:
+        """No more will come: what is held is put."""
+        self._put()
+        return RejectedLines(self._lines, dict(self._reasons), self._lost, self._objects, tuple(self._deleted))
+
+    def _put(self) -> None:
+        held, count, self._held, self._count = self._held, self._count, [], 0
+        if not held:
+            return
+        if count > len(held):
+            rest = f"{count - len(held)} further lines were rejected and are not kept here"
+            held.append({"object": self._key, "line": held[-1]["line"] + 1, "reason": rest, "text": ""})
+        body = "\n".join([*(json.dumps(entry, ensure_ascii=True, sort_keys=True) for entry in held), ""])
+        try:
+            self._clients.s3.put_object(
+                Bucket=self._names.lake.bucket,
+                Key=quarantine_key(self._names, self._key, self._etags[self._key]),
+                Body=body.encode(),
+                IfNoneMatch="*",
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in ("PreconditionFailed", "412"):
+                raise
+
+
+def quarantine_key(names: TableNames, key: str, etag: str) -> str:
+    """`{prefix}-errors/convert/{TABLE}/dt=YYYYMMDD/{digest of a raw object's key and ETag}.jsonl`"""
+    digest = sha256(f"{key}\n{etag}".encode()).hexdigest()[:32]
+    return f"{names.rejected(STAGE_CONVERT)}dt={parse_day(key) or '00000000'}/{digest}.jsonl"

@@ -1,0 +1,62 @@
+"""What of some rows is in `__other`, counted: by it the nightly compaction plans wider types."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute
+
+from dynalake.convert.read.raw import decode
+from dynalake.lake.budget import LIMITS
+from dynalake.lake.schema import TableSchema
+from dynalake.lake.types import NULL, Mixed, Type, merge, observe, type_to_json
+
+pc: Any = pyarrow.compute
+
+_LARGEST = 1 << 12
+"""Characters of a type's JSON. A larger one is told as JSON text: it is not for a manifest to hold."""
+
+
+@dataclass
+class Misfits:
+    """`types` and `counts`: by attribute, of the values that their column does not take. `without`: how many values
+    have no column at all."""
+
+    types: dict[str, Type] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    without: int = 0
+
+    def add(self, other: Any, schema: TableSchema) -> None:
+        """Take the column `__other` of rows under this schema."""
+        columns = pa.array(list(schema.known), pa.string())
+        for chunk in other.chunks:
+            if chunk.null_count == len(chunk):
+                continue
+            # What lies within nulls and outside of a slice does not count.
+            entries: Any = chunk.drop_null()
+            first, last = entries.offsets[0].as_py(), entries.offsets[-1].as_py()
+            keys, values = entries.keys[first:last], entries.items[first:last]
+            known = pc.is_in(keys, value_set=columns)
+            self.without += len(keys) - (pc.sum(known).as_py() or 0)
+            texts = zip(keys.filter(known).to_pylist(), values.filter(known).to_pylist(), strict=True)
+            for attribute, text in texts:
+                self.counts[attribute] += 1
+                seen = self.types.get(attribute, NULL)
+                if not isinstance(seen, Mixed):
+                    self.types[attribute] = merge(seen, observe(decode(text), LIMITS), LIMITS)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For a folder's manifest: attribute → `{"type": …, "count": …}`."""
+        return {
+            attribute: {"type": _bounded(of), "count": self.counts[attribute]}
+            for attribute, of in sorted(self.types.items())
+        }
+
+
+def _bounded(of: Type) -> Any:
+    value = type_to_json(of)
+    return value if len(json.dumps(value)) <= _LARGEST else "mixed"

@@ -1,0 +1,125 @@
+"""A table's columns are given: what fits is in them, all else in `__other`, and both readers find the same."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dynalake.lake.arrow import json_text
+from dynalake.lake.schema import TableSchema
+from dynalake.record.key import ItemKey
+from tests.unit.convert.batches import KEYS, change, check_alike, line_of, small, table_of
+from tests.unit.lake.strategies import BUDGET, ITEMS, NUMBERS, VALUES
+
+EXAMPLES = int(os.environ.get("DYNALAKE_EXAMPLES", "40"))
+"""Of each property; thousands take a quarter of an hour."""
+
+ODD = st.sampled_from(
+    [
+        b"", b" ", b"\t\r", b"{}", b"[]", b"null", b"not json", b'{"id":', b"\xff\xfe", b'{"__operation":"CANARY"}',
+        b'{"__operation":"CANARY","new":[1.25,"x"],"__canary_id":"c"}', b'{"a":1,"a":2}', b'{"id":"\xc3"}',
+    ]
+)  # fmt: skip
+
+
+def written(record: Mapping[str, Any], way: int) -> bytes:
+    """The line, as the forwarder writes it or in some other way that is as good."""
+    if way == 0:
+        return json.dumps(record, default=str).encode()
+    if way == 1:
+        return json_text(dict(reversed([*record.items()]))).encode()
+    if way == 2:
+        return line_of(record).replace(b'":', b'" : ', 1)
+    if way == 3:
+        return line_of(record) + b" \r"
+    if way == 4:
+        return line_of(record).replace(b'"x', b'"\\u0078')
+    if way == 5:
+        return line_of(record).replace(b'"y', b'"\\ud83d').replace(b'"x', b'"\\/')
+    return line_of(record)
+
+
+def broken(line: bytes, way: int) -> bytes:
+    """The line with a fault, or what looks like one."""
+    old, new = [
+        (b"0", b"x"), (b"INSERT", b"UPSERT"), (b"}", b""), (b":", b":-"), (b"1600000000000", b"16e11"),
+        (b"1600000000000", b"1600000000000.0"), (b'"a":', b'"a":1,"a":'), (b'"id":"', b'"id":{"":"'),
+        (b'"n":', b'"n":1e400,"m":'), (b'"n":', b'"n":"7","m":'), (b'"a":', b'"a":1e1000000000000000000,"m":'),
+        (b'"a":', b'"a":' + b"[" * 70 + b"]" * 70 + b',"m":'), (b'"b":', b'"b":' + b"[" * 30 + b"]" * 30 + b',"m":'),
+        (b'"id":', b'"___operation":1,"id":'), (b'"id":', b'"__other":{},"id":'),
+        (b'"id":', b'"__types":{"/a":"B"},"id":'),
+    ][way]  # fmt: skip
+    return line.replace(old, new, 1)
+
+
+@st.composite
+def batches(draw: st.DrawFn, key: ItemKey, items: st.SearchStrategy[dict[str, Any]]) -> list[bytes]:
+    """The objects of a batch: mostly changes as the forwarder writes them."""
+    lines: list[bytes] = []
+    for number, item in enumerate(draw(st.lists(items, min_size=1, max_size=8))):
+        values = {**item, "id": f"item {number % 5}", "n": draw(st.sampled_from([number, 7, -1, Decimal("1.5")]))}
+        if draw(st.integers(0, 19)) == 0:
+            values["n"] = draw(NUMBERS)
+        record = change(values, draw(st.integers(1, 3)), number % 3, draw(st.sampled_from(["INSERT", "REMOVE"])))
+        line = written(record, draw(st.integers(0, 60)))
+        if draw(st.integers(0, 12)) == 0:
+            line = broken(line, draw(st.integers(0, 15)))
+        lines += [line] * draw(st.sampled_from([1, 1, 1, 2]))
+    lines += draw(st.lists(ODD, max_size=2))
+    lines = draw(st.permutations(lines))
+    cut = draw(st.integers(0, len(lines)))
+    return [b"\n".join(part) + b"\n" for part in (lines[:cut], lines[cut:])]
+
+
+SIZES = st.tuples(st.sampled_from([1, 300, 1 << 20]), st.sampled_from([1, 100, 10_000]), st.sampled_from([1, 1 << 12]))
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data(), st.sampled_from(KEYS), st.lists(ITEMS, max_size=3), SIZES, st.sampled_from([None, None, 4, 12]))
+def test_any_batch_is_read_alike_and_nothing_of_it_is_lost(
+    data: st.DataObject, key: ItemKey, before: Sequence[dict[str, Any]], sizes: tuple[int, int, int], dense: int | None
+) -> None:
+    """Under a table that was made for other items, within budgets that are met all the time."""
+    table = table_of(key, [{**item, "n": 1} for item in before], BUDGET)
+    bodies = data.draw(batches(key, ITEMS))
+    with small(*sizes, dense=dense):
+        check_alike(bodies, table, BUDGET)
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data(), st.lists(ITEMS, max_size=2), st.lists(ITEMS, min_size=1, max_size=2))
+def test_rows_are_had_under_the_schema_that_the_table_got(
+    data: st.DataObject, before: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]]
+) -> None:
+    """Somebody else was first, and gave attributes of the batch columns of other types."""
+    key = KEYS[1]
+    table = table_of(key, before, BUDGET)
+    bodies = data.draw(batches(key, ITEMS))
+    with small():
+        wanted = check_alike(bodies, table, BUDGET)
+        theirs = table_of(key, [*before, *others], BUDGET)
+        schema = TableSchema(key, merged(table, theirs)).admit(wanted.observed, BUDGET)
+        check_alike(bodies, table, BUDGET, schema)
+
+
+def merged(table: TableSchema, theirs: TableSchema) -> tuple[Any, ...]:
+    """The table's columns, and those that somebody else has added."""
+    return (*table.columns, *(c for c in theirs.columns if c.attribute not in table.known))
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_values_of_one_column_after_another(data: st.DataObject) -> None:
+    """A column is made for some values; others come later, in one block or in several."""
+    key = KEYS[0]
+    table = table_of(key, [{"v": v} for v in data.draw(st.lists(VALUES, max_size=3))], BUDGET)
+    values = data.draw(st.lists(VALUES, min_size=1, max_size=12))
+    lines = [line_of(change({"id": str(i), "v": v, "m": {"k": v}, "l": [v]}, i)) for i, v in enumerate(values)]
+    with small(block=data.draw(st.sampled_from([1, 1 << 20]))):
+        check_alike([b"\n".join(lines) + b"\n"], table, BUDGET)
