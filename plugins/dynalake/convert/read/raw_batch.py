@@ -38,16 +38,16 @@ def read_batch(
     options: ReadOptions,
     directory: Path,
     budget: Budget = BUDGET,
-) -> BatchRows:
+) -> RawBatch:
     """Read raw objects for a table with this schema. What is rejected of them is in quarantine then.
 
     Spills below `directory`, which is the caller's to remove once the rows were had. Raises `ConflictError` where an
     object was replaced since it was listed.
     """
-    return BatchRows(clients, names, objects, table, options, directory, budget)
+    return RawBatch(clients, names, objects, table, options, directory, budget)
 
 
-class BatchRows:
+class RawBatch:
     """What a batch holds.
 
     `observed`: the types of what was met, by attribute: of what has a column, or may get one. `schema`: the table's,
