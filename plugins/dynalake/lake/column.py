@@ -26,7 +26,7 @@ RESERVED_NAMES = frozenset(
         *(OTHER, DAY, KEY, DELETED),
         # What views add, and what they or later releases may need.
         *("__valid_from", "__valid_to", "__is_current", "__rank", "__run", "__row", "__raw"),
-        # Iceberg's metadata columns, which Spark refuses in a table.
+        # Iceberg's metadata columns: Spark refuses to read a table with one of the first seven, and adds the others.
         *("_file", "_pos", "_deleted", "_spec_id", "_partition", "_row_id", "_last_updated_sequence_number"),
         *("_change_type", "_change_ordinal", "_commit_snapshot_id"),
     }
