@@ -42,6 +42,9 @@ from dynalake.compact.supersede import delete_superseded
 from dynalake.compact.widen import plan_reconversions
 from dynalake.convert.options import CompactOptions
 from dynalake.days import SNAPSHOT_DAY, day_of
+from dynalake.lake.make import make_tables
+from dynalake.lake.pins import Pins
+from dynalake.lake.table import Table
 from dynalake.lake_options import LakeOptions
 from dynalake.names import Lake, TableNames
 from dynalake.settings import TableSettings
@@ -152,6 +155,7 @@ def set_up_secured(here: Secured, settings: TableSettings, *, update: bool = Fal
     kept = draining(dag, names, settings, datetime.now(UTC))
     table = apply_stack(dag, table_spec(names, settings, source, storage, forwarder, draining=kept))
     patiently(lambda: check_pipeline(dag, names, settings, table["MappingId"]))
+    make_tables(Table(dag, names), source.key, source.arn, Pins.of_setting(settings.columns))
     register_table(dag, names, source.key, source_arn=source.arn)
     today = datetime.now(UTC)
     register_days(dag, names, [day_of(today), day_of(today + timedelta(days=1))])

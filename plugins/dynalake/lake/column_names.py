@@ -2,7 +2,7 @@
 
 An attribute whose name is a name for a column keeps it: `[a-z_][a-z0-9_]*`, at most `NAME_LIMIT` characters, not
 reserved, and not ending as suffixed names do. Every other gets its name folded, and 8 hexadecimal digits of a hash of
-the original as a suffix: `userId` is `userid_9ec5ff7e`, always. So a name does not depend on which attribute came
+the original as a suffix: `userId` is `userid_6ccb2121`, always. So a name does not depend on which attribute came
 first, nobody can take the name of another, and names that were kept never meet names that were made. Of two that were
 made and meet by their hashes (somebody has to look for such a pair), the first has the column, and the other none.
 """

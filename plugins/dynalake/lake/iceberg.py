@@ -134,6 +134,11 @@ class DataFile:
             return None
         return from_bytes(of.field_type, low), from_bytes(of.field_type, high)
 
+    def is_null(self, column: str) -> bool:
+        """Whether its statistics say that a column is null in all rows."""
+        nulls = (self.iceberg.null_value_counts or {}).get(self.schema.find_field(column).field_id)
+        return nulls == self.rows
+
 
 def folder_of(path: str) -> str:
     """What stands behind `v=` in the path of a file; '' where there is no such folder."""
@@ -634,6 +639,10 @@ class GuardedGlue:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reading, name)
+
+    def get_database(self, **asked: Any) -> Any:
+        """Answer what pyiceberg asks for before each commit, whether the tables lie in S3 Tables: they never do."""
+        return {"Database": {"Name": asked["Name"]}}
 
     def get_table(self, **asked: Any) -> Any:
         answer = self._reading.get_table(**asked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from dynalake.lake.types import BOOLEAN, MIXED, TEXT, Number, Type
 
 _TYPES: dict[str, Type] = {"text": TEXT, "json": MIXED, "bigint": BIGINT, "double": DOUBLE, "boolean": BOOLEAN}
 _is_decimal = re.compile(r"decimal\(38,([0-9]|[12][0-9]|3[0-8])\)").fullmatch
+_FORM = '{"never": [attribute, …], "types": {attribute: type}, "names": {attribute: column}}'
 ALLOWED_TYPES = (*_TYPES, "decimal(38,s)")
 
 
@@ -134,6 +136,17 @@ class Pins:
         return {name: part for name, part in parts.items() if part}
 
     @classmethod
+    def of_setting(cls, text: str) -> Pins:
+        """What the table's setting `columns` says: JSON or nothing. Raises `SettingsError` for any other form."""
+        try:
+            values = json.loads(text or "{}")
+        except ValueError:
+            values = None
+        if not isinstance(values, dict):
+            raise SettingsError(f"columns is {text!r}", allowed=_FORM, action="correct it and trigger the DAG again")
+        return cls.from_dict(values)
+
+    @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Pins:
         """The reverse of `to_dict`, and what a setting holds. Raises `SettingsError` where it is not of that form."""
         never, types, names = values.get("never", []), values.get("types", {}), values.get("names", {})
@@ -142,6 +155,6 @@ class Pins:
         if not values.keys() <= {"never", "types", "names"} or not all(isinstance(text, str) for text in texts):
             raise SettingsError(
                 f"The pinned attributes are {dict(values)!r}",
-                allowed='{"never": [attribute, …], "types": {attribute: type}, "names": {attribute: column}}',
+                allowed=_FORM,
             )
         return cls(tuple(never), types, names)

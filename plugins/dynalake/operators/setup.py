@@ -53,6 +53,8 @@ def check_source() -> dict[str, Any]:
     from dynalake.capture.bucket import check_key
     from dynalake.capture.lake import check_names, check_settings
     from dynalake.capture.source import check_source as check
+    from dynalake.lake.pins import Pins
+    from dynalake.lake.schema import TableSchema
 
     asked = parameters()
     found = clients()
@@ -60,6 +62,7 @@ def check_source() -> dict[str, Any]:
     check_key(found, names.lake, _asked_options().kms_key_arn)
     settings = _asked_settings()
     source = check(found, names.table, enable_stream=asked["enable_stream"], enable_pitr=asked["enable_pitr"])
+    TableSchema.of_new_table(source.key, Pins.of_setting(settings.columns))
     check_names(found, names)
     check_settings(found, names, settings, update=asked["update_settings"])
     say(
@@ -205,18 +208,30 @@ def canary_arrives(canary: dict[str, Any]) -> PokeReturnValue:
 @task
 @guarded
 def register_catalog(source: dict[str, Any]) -> list[str]:
-    """Registers the Glue tables, the views, and the partitions of the coming days; returns their names."""
+    """Registers the tables, the views, and the partitions of the coming days; returns their names."""
     from dynalake.capture.source import Source
     from dynalake.catalog.partitions import register_days
     from dynalake.catalog.register import register_table
+    from dynalake.lake.make import make_tables
+    from dynalake.lake.pins import Pins
+    from dynalake.lake.table import Table
     from dynalake.operators.days import coming_days
 
     found = clients()
     names = table_names(found)
     captured = Source.from_dict(source)
+    make_tables(Table(found, names), captured.key, captured.arn, Pins.of_setting(_asked_settings().columns))
     register_table(found, names, captured.key, source_arn=captured.arn)
     register_days(found, names, coming_days(names.lake))
-    return [names.json_table, names.parquet_table, names.changes_view, names.latest_view]
+    return [
+        names.changes_table,
+        names.state_table,
+        names.current_view,
+        names.removed_view,
+        names.history_view,
+        names.json_table,
+        names.parquet_table,
+    ]
 
 
 def not_scheduled(environment: str, scheduled: str) -> str:
