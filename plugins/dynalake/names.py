@@ -359,6 +359,19 @@ class TableNames:
         """`{prefix}-state/{TABLE}/iceberg/{glue table}.json`: where an Iceberg table's latest metadata lies."""
         return f"{self.state_prefix}iceberg/{glue_table}.json"
 
+    @property
+    def snapshot_runs(self) -> str:
+        """`{prefix}-state/{TABLE}/snapshot-runs/`: which backfill has which number."""
+        return f"{self.state_prefix}snapshot-runs/"
+
+    def snapshot_number(self, number: int) -> str:
+        """`{prefix}-state/{TABLE}/snapshot-runs/{number}.json`: the backfill that has this number."""
+        return f"{self.snapshot_runs}{number:06d}.json"
+
+    def snapshot_swap(self, number: int) -> str:
+        """`{prefix}-state/{TABLE}/snapshot-swaps/{number}.json`: with which folders a snapshot is being replaced."""
+        return f"{self.state_prefix}snapshot-swaps/{number:06d}.json"
+
     def restored_note(self, glue_table: str) -> str:
         """`{prefix}-state/{TABLE}/iceberg/{glue table}.restored.json`: since when changes are to be merged again."""
         return f"{self.state_prefix}iceberg/{glue_table}.restored.json"

@@ -24,6 +24,7 @@ from dynalake.lake.metadata_note import note_metadata, noted_metadata
 from dynalake.lake.pins import Pins
 from dynalake.lake.read import read_rows
 from dynalake.lake.schema import DAY, TableSchema
+from dynalake.lake.snapshot import remove_earlier
 from dynalake.lake.state import Merge
 from dynalake.lake.state_schema import state_columns
 from dynalake.lake.table import (
@@ -234,6 +235,7 @@ def _derive_snapshot(table: Table, changes: Head, state: Head, run: int) -> None
 
     merge = Merge(table, changes, state, guard)
     merge.add(read_rows(changes, changes.files({SNAPSHOT_DAY})), run)
+    remove_earlier(merge, run)
 
     def build(head: Head, news: News) -> Change | None:
         guard(head)

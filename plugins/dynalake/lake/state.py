@@ -46,8 +46,8 @@ ATTEMPTS = 20
 MEMORY_MB = 384
 """What sorting may hold of the rows of changes."""
 
-_ROW_GROUP_MB = 16
-"""Of rows in memory: a look-up of one key reads a row group."""
+STATE_WRITING = Writing(part_mb=1 << 20, row_group_mb=16)
+"""A look-up of one key reads a row group. Where files end is decided before they are written."""
 
 _LONGEST_PAUSE = 5.0  # seconds
 
@@ -105,7 +105,7 @@ class Merge:
 
     def add(self, rows: Iterable[pa.Table], run: int | None = None) -> Merged:
         """Merge these rows, which have the columns of the changes; `SNAPSHOT` rows are of the backfill `run`."""
-        self.state = self._grow(self.state)
+        self.state = self.refresh()
         self._schema = schema_of(self.state)
         target, identity = arrow_schema_of(self.state.schema), self._schema.identity
         as_items = retyper(schema_of(self.changes), self._schema, target)
@@ -126,16 +126,16 @@ class Merge:
         self.done += Merged(rows=count)
         return self.done
 
-    def _grow(self, before: Head) -> Head:
-        """The state as it is now, with the changes' columns. Raises `ConflictError` unless it stems from `before`."""
+    def refresh(self) -> Head:
+        """The state as it is now, with the changes' columns. Raises `ConflictError` unless it stems from `state`."""
         head = grow_state(self.table, self.changes)
-        head.news(before)
+        head.news(self.state)
         self.guard(head)
         return head
 
     def _merge_group(self, group: Group, directory: Path) -> None:
         for attempt in range(ATTEMPTS):
-            head = self._grow(self.state)
+            head = self.refresh()
             try:
                 with TemporaryDirectory(dir=directory) as name:
                     self._try_group(head, group, Path(name))
@@ -222,8 +222,7 @@ class Merge:
             rows = sort_rows([] if in_order else stay(), streams, state_order(target, identity), work, MEMORY_MB)
             pieces = cut_tables(keep_last(rows, identity), identity, max(1, -(-total // files)))
             folder = Folder(self.table.names.items_folder(new_folder()), plan.deleted)
-            writing = Writing(part_mb=_NO_LIMIT, row_group_mb=_ROW_GROUP_MB)
-            writer = PartWriter(self.table.clients, self.table.names, head, head.schema, folder, writing, work)
+            writer = PartWriter(self.table.clients, self.table.names, head, head.schema, folder, STATE_WRITING, work)
             return _write_files(writer, pieces)
 
 
@@ -341,8 +340,6 @@ _FIRST = -(2**63)
 
 _MEMORY_TO_FILE = 6
 """Of rows in memory, about, for a byte in a file."""
-
-_NO_LIMIT = 1 << 20  # MB
 
 
 @dataclass(frozen=True)

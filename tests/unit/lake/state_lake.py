@@ -15,8 +15,9 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dynalake.days import SNAPSHOT_DAY
 from dynalake.lake.commit import commit_on
-from dynalake.lake.folders import new_folder
+from dynalake.lake.folders import FolderManifest, Input, Part, new_folder
 from dynalake.lake.grow import grow_schema, schema_of
 from dynalake.lake.iceberg import Change as TableChange
 from dynalake.lake.iceberg import DataFile, Head
@@ -139,6 +140,26 @@ class StateLake:
         merged = merge_late(self.table, head, files)
         self.commit(TableChange(add=tuple(files)))
         return merged
+
+    def backfill(self, run: int, *keys: Any, files: int = 1, table: Table | None = None) -> FolderManifest:
+        """A folder of a backfill's items, as its conversion hands it over: not committed."""
+        head, folder = self.grow(), new_folder()
+        schema = file_schema(head.schema)
+        parts = []
+        for number in range(files):
+            rows = [self.row(Event(k, 0, START + run, "SNAPSHOT", f"snapshot {run}")) for k in keys[number::files]]
+            of = pa.Table.from_pylist(
+                [{n: {**r, "dt": SNAPSHOT_DAY}.get(n) for n in schema.names} for r in rows], schema=schema
+            )
+            key = f"{self.names.change_folder(SNAPSHOT_DAY, folder)}part-{number:05d}.parquet"
+            file = self.put(of, key, SNAPSHOT_DAY, head, table)
+            parts.append(Part(file.path, file.size, file.rows))
+        inputs = (Input(f"{self.names.snapshot_run(f'r{run}')}0.gz", "e", 1),)
+        return FolderManifest(folder, SNAPSHOT_DAY, self.now(), inputs, tuple(parts), run=run)
+
+    def now(self) -> int:
+        """Milliseconds, by the lake's clock."""
+        return int(self.clock.now * 1000)
 
     def commit(self, change: TableChange, head: Head | None = None) -> Head:
         landed = commit_on(

@@ -1,0 +1,359 @@
+"""The snapshot of a backfill takes the place of the one before: in the state first, then in the changes.
+
+Backfills are numbered. The state says by its first commit that it is getting this one's items (`snapshot-run`): from
+then on no earlier backfill can touch it, and whoever finds it above what the changes show (`shown-run`) finishes the
+swap. The folders that takes are noted before. The changes get all of `dt=00000000` by one commit, which is the last.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.parquet as pq
+from botocore.exceptions import ClientError
+from pyiceberg.io.pyarrow import pyarrow_to_schema
+from pyiceberg.schema import Schema
+
+from dynalake.days import SNAPSHOT_DAY
+from dynalake.errors import ConflictError
+from dynalake.lake.commit import check_age, check_fields, check_live, commit_on
+from dynalake.lake.file_io import S3FileIO
+from dynalake.lake.folders import FolderManifest, Part, new_folder, read_manifests, write_manifest
+from dynalake.lake.iceberg import Change, DataFile, Head, News
+from dynalake.lake.key_ranges import Sizes
+from dynalake.lake.parts import Folder, PartWriter
+from dynalake.lake.read import read_rows
+from dynalake.lake.state import ATTEMPTS, SIZES, STATE_WRITING, Guard, Merge, Merged, now_ms
+from dynalake.lake.state_schema import RUN
+from dynalake.lake.table import SHOWN_RUN, SNAPSHOT_RUN, Table, number
+
+pc: Any = pyarrow.compute  # its stubs take no chunked arrays where it does
+
+_AT_ONCE = 16
+_THERE = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409")
+
+
+@dataclass(frozen=True)
+class Swapped:
+    """What became of the snapshot of the backfill `run`: whether it is shown, or a later one instead.
+
+    `removed`: items of earlier backfills that this one does not have.
+    """
+
+    run: int
+    shown: bool
+    merged: Merged = field(default_factory=Merged)
+    removed: int = 0
+
+
+class _LaterRun(Exception):
+    """A later backfill's snapshot is on its way into the state."""
+
+
+def number_run(table: Table, name: str) -> int:
+    """The number of the backfill `name`: above those of all that began before. Again: the same."""
+    s3, bucket, prefix = table.clients.s3, table.names.lake.bucket, table.names.snapshot_runs
+    least = max(number(table.changes(), SHOWN_RUN), number(table.items(), SNAPSHOT_RUN)) + 1
+    while True:
+        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+            for found in page.get("Contents", ()):
+                with s3.get_object(Bucket=bucket, Key=found["Key"])["Body"] as body:
+                    known = json.loads(body.read())
+                if known["name"] == name:
+                    return int(known["number"])
+                least = max(least, known["number"] + 1)
+        key = table.names.snapshot_number(least)
+        text = json.dumps({"number": least, "name": name}).encode()
+        try:
+            s3.put_object(Bucket=bucket, Key=key, Body=text, IfNoneMatch="*")
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in (
+                "PreconditionFailed",
+                "412",
+                "ConditionalRequestConflict",
+                "409",
+            ):
+                raise
+        # What was put is found by the next listing, also where its answer was lost.
+
+
+def swap_snapshot(
+    table: Table,
+    run: int,
+    manifests: Sequence[FolderManifest],
+    *,
+    sizes: Sizes = SIZES,
+    clock: Callable[[], int] = now_ms,
+    pause: Callable[[float], None] = time.sleep,
+) -> Swapped:
+    """Make these folders of `dt=00000000` the snapshot, in both tables. Again, or after a kill anywhere: the same.
+
+    Raises `ConflictError` where a file is gone, or is too old to be committed: then the backfill's objects are to be
+    converted again, under the same number.
+    """
+    if number(table.changes(), SHOWN_RUN) >= run:
+        return Swapped(run, number(table.changes(), SHOWN_RUN) == run)
+    _note_swap(table, run, manifests)
+    swap = _Swap(table, run, manifests, sizes, clock, pause)
+    try:
+        swap.begin()
+        swap.merge()
+        swap.remove_earlier()
+    except _LaterRun:
+        return Swapped(run, shown=False)
+    shown = swap.show()
+    table.clients.s3.delete_object(Bucket=table.names.lake.bucket, Key=table.names.snapshot_swap(run))
+    return Swapped(run, shown, swap.merged, swap.removed)
+
+
+def is_unfinished(changes: Head, state: Head) -> bool:
+    """Whether a snapshot has begun to go into the state and is not shown yet."""
+    return number(state, SNAPSHOT_RUN) > number(changes, SHOWN_RUN)
+
+
+def finish_snapshot(
+    table: Table,
+    *,
+    sizes: Sizes = SIZES,
+    clock: Callable[[], int] = now_ms,
+    pause: Callable[[float], None] = time.sleep,
+) -> Swapped | None:
+    """Finish the swap that somebody has begun; None where there is none. Every run does this first.
+
+    Raises `ConflictError` where it cannot be finished from what there is: changes of every day can be converted all the
+    same, and the backfill is to be committed again.
+    """
+    if not is_unfinished(table.changes(), table.items()):
+        return None
+    run = number(table.items(), SNAPSHOT_RUN)
+    manifests = _noted_swap(table, run)
+    if manifests is None:
+        if not is_unfinished(table.changes(), table.items()):
+            return None  # somebody else has finished it in the meantime
+        raise ConflictError(
+            f"The snapshot of the backfill {run} of {table.names.table} is in the state in part, and what it was made "
+            "from is not known any more",
+            action="commit the backfill again (the task of dynalake_backfill), or run another one",
+            table=table.names.table,
+        )
+    return swap_snapshot(table, run, manifests, sizes=sizes, clock=clock, pause=pause)
+
+
+class _Swap:
+    """The steps of one swap, each of which may be made again by anybody."""
+
+    def __init__(
+        self,
+        table: Table,
+        run: int,
+        manifests: Sequence[FolderManifest],
+        sizes: Sizes,
+        clock: Callable[[], int],
+        pause: Callable[[float], None],
+    ) -> None:
+        self._table, self._run, self._sizes, self._clock, self._pause = table, run, sizes, clock, pause
+        self._changes = table.changes()
+        self._made_at = min((m.made_at for m in manifests), default=clock())
+        found = _open_parts(table, self._changes, [part for m in manifests for part in m.parts])
+        self._files = tuple(file for file, _ in found)
+        self._held = tuple(held for _, held in found)
+        self._merge = Merge(table, self._changes, table.items(), self._guard, None, sizes, clock, pause)
+        self.removed = 0
+
+    @property
+    def merged(self) -> Merged:
+        return self._merge.done
+
+    @property
+    def _guard(self) -> Guard:
+        def guard(head: Head) -> None:
+            there = number(head, SNAPSHOT_RUN)
+            if there > self._run:
+                raise _LaterRun
+            if there < self._run:
+                raise ConflictError(
+                    f"The table {head.name} was brought back to before the backfill {self._run} began",
+                    action="run again",
+                    table=head.name,
+                )
+
+        return guard
+
+    def begin(self) -> None:
+        """Say in the state whose items it is getting."""
+
+        def build(head: Head, news: News) -> Change | None:
+            there = number(head, SNAPSHOT_RUN)
+            if there > self._run:
+                raise _LaterRun
+            if there == self._run:
+                return None
+            return Change(properties={SNAPSHOT_RUN: str(self._run)}, note={"dynalake": "snapshot"})
+
+        landed = commit_on(self._table.catalog, self._table.names, self._merge.state, build, pause=self._pause)
+        self._merge.state = landed or self._table.items()
+
+    def merge(self) -> None:
+        """Merge the snapshot's items."""
+        self._merge.add(read_rows(self._changes, self._files), self._run)
+
+    def remove_earlier(self) -> None:
+        """Take out the items of earlier backfills that this one does not have."""
+        self.removed += remove_earlier(self._merge, self._run)
+
+    def show(self) -> bool:
+        """Replace the snapshot in the changes, by one commit. Whether it is this one that is shown."""
+
+        def build(head: Head, news: News) -> Change | None:
+            if number(head, SHOWN_RUN) >= self._run:
+                return None
+            check_age(head, self._made_at, self._clock())
+            for held in self._held:
+                check_fields(held, head)
+            return Change(
+                self._files,
+                head.files({SNAPSHOT_DAY}),
+                properties={SHOWN_RUN: str(self._run)},
+                note={"dynalake": "snapshot"},
+            )
+
+        landed = commit_on(self._table.catalog, self._table.names, self._changes, build, pause=self._pause)
+        return number(landed or self._table.changes(), SHOWN_RUN) == self._run
+
+
+def remove_earlier(merge: Merge, run: int) -> int:
+    """Take what backfills before `run` have brought out of the state, and return how many items that were.
+
+    To be called once the items of `run` are in it: then nothing but those backfills knows of these.
+    """
+    removed, refused = 0, 0
+    clean: set[str] = set()
+    while True:
+        head = merge.refresh()
+        found = [f for f in head.files() if f.path not in clean and _may_be_earlier(f, run)]
+        if not found:
+            return removed
+        try:
+            for group in _group(found, merge.sizes.group):
+                removed += _rewrite(merge, head, group, run, clean)
+                head = merge.state
+        except ConflictError:
+            refused += 1
+            if refused > ATTEMPTS:
+                raise
+
+
+def _rewrite(merge: Merge, head: Head, files: Sequence[DataFile], run: int, clean: set[str]) -> int:
+    """Write files again without the items of earlier backfills; how many those were. `clean`: paths without any."""
+    table, made_at = merge.table, merge.clock()
+    removed: list[DataFile] = []
+    added: list[DataFile] = []
+    rows = 0
+    for file in files:
+        gone = sum(t.num_rows - _without_earlier(t, run).num_rows for t in read_rows(head, [file], [RUN]))
+        if not gone:
+            clean.add(file.path)
+            continue
+        rows += gone
+        removed.append(file)
+        added += () if gone == file.rows else _write_again(table, head, file, run)
+    if not removed:
+        return 0
+
+    def build(now: Head, news: News) -> Change:
+        merge.guard(now)
+        check_fields(head.schema, now)
+        check_live(now, removed, news)
+        check_age(now, made_at, merge.clock())
+        return Change(tuple(added), tuple(removed), note={"dynalake": "snapshot"})
+
+    landed = commit_on(table.catalog, table.names, head, build, pause=merge.pause)
+    assert landed is not None
+    merge.state = landed
+    return rows
+
+
+def _write_again(table: Table, head: Head, file: DataFile, run: int) -> tuple[DataFile, ...]:
+    folder = Folder(table.names.items_folder(new_folder()), file.partition)
+    with TemporaryDirectory(prefix="dynalake-snapshot-") as name:
+        writer = PartWriter(table.clients, table.names, head, head.schema, folder, STATE_WRITING, Path(name))
+        return writer.write(_without_earlier(rows, run) for rows in read_rows(head, [file]))
+
+
+def _without_earlier(rows: pa.Table, run: int) -> pa.Table:
+    return rows.filter(pc.fill_null(pc.greater_equal(rows[RUN], run), True))
+
+
+def _may_be_earlier(file: DataFile, run: int) -> bool:
+    """Whether a file may have items of an earlier backfill."""
+    if not file.rows or file.is_null(RUN):
+        return False
+    bounds = file.bounds(RUN)
+    return bounds is None or bounds[0] < run
+
+
+def _group(files: Iterable[DataFile], size: int) -> Iterator[list[DataFile]]:
+    """Files that are replaced by one commit."""
+    group: list[DataFile] = []
+    for file in files:
+        if group and sum(f.size for f in group) + file.size > size:
+            yield group
+            group = []
+        group.append(file)
+    if group:
+        yield group
+
+
+def _open_parts(table: Table, head: Head, parts: Sequence[Part]) -> list[tuple[DataFile, Schema]]:
+    """The files of these parts, and the fields that each holds. Raises `ConflictError` where one is gone."""
+    io = head.iceberg.io
+    assert isinstance(io, S3FileIO)
+
+    def opened(part: Part) -> tuple[DataFile, Schema]:
+        try:
+            with io.open_data(part.path, part.size) as stream:
+                footer = pq.read_metadata(stream)
+        except (FileNotFoundError, pa.ArrowInvalid) as error:
+            raise ConflictError(
+                f"The file {part.path} of the snapshot is gone, or is not what was written",
+                action="convert the backfill's objects again",
+                table=table.names.table,
+            ) from error
+        held = pyarrow_to_schema(footer.schema.to_arrow_schema())
+        return head.data_file(part.path, SNAPSHOT_DAY, footer, part.size, head.schema), held
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(opened, parts))
+
+
+def _note_swap(table: Table, run: int, manifests: Sequence[FolderManifest]) -> None:
+    """Put the folders' manifests, and which folders they are, so that anybody can finish."""
+    for manifest in manifests:
+        assert manifest.day == SNAPSHOT_DAY, manifest.day
+        write_manifest(table.clients, table.names, manifest)
+    body = json.dumps({"run": run, "folders": [m.folder for m in manifests]}).encode()
+    table.clients.s3.put_object(Bucket=table.names.lake.bucket, Key=table.names.snapshot_swap(run), Body=body)
+
+
+def _noted_swap(table: Table, run: int) -> list[FolderManifest] | None:
+    """The manifests of the folders with which a swap was begun; None where that is not known."""
+    try:
+        answer = table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=table.names.snapshot_swap(run))
+    except ClientError as error:
+        if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
+            return None
+        raise
+    with answer["Body"] as body:
+        folders = json.loads(body.read())["folders"]
+    manifests = read_manifests(table.clients, table.names, folders)
+    found = [manifests[folder] for folder in folders]
+    return None if any(m is None for m in found) else [m for m in found if m is not None]
