@@ -63,7 +63,7 @@ def find_zone(name: str) -> tzinfo:
 
 def day_of(moment: datetime, zone: tzinfo = UTC) -> str:
     """The day of an aware datetime in a time zone, as `dt` writes it."""
-    return moment.astimezone(zone).strftime("%Y%m%d")
+    return _text(moment.astimezone(zone))
 
 
 def end_of_day(day: str, zone: tzinfo = UTC) -> datetime:
@@ -82,12 +82,16 @@ def made_before(day: str, zone: tzinfo = UTC) -> int:
 
 def shift_day(day: str, days: int) -> str:
     """The day so many days later in the calendar, or earlier where `days` is negative."""
-    return (_date(day) + timedelta(days=days)).strftime("%Y%m%d")
+    return _text(_date(day) + timedelta(days=days))
 
 
 def coming_days(first: str) -> list[str]:
     """A day and the week after it: registered ahead, so that a night without a scheduler hides no data."""
     return [shift_day(first, ahead) for ahead in range(8)]
+
+
+def _text(day: date) -> str:
+    return day.strftime("%Y%m%d").zfill(8)  # Linux writes the years before 1000 without zeros
 
 
 def _date(day: str) -> date:

@@ -1,0 +1,290 @@
+"""One batch: raw objects become files of new folders, in which each of their changes stands once and no live one again.
+
+Nothing that readers see changes. What was made is one object in the state prefix, which is put once: of two attempts at
+one batch the first result counts, and the other's files are strays in the same folders, which the commit deletes.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from botocore.exceptions import ClientError
+
+from dynalake.convert.once import Changes, LiveRows, Spool
+from dynalake.convert.options import ReadOptions
+from dynalake.convert.plan import Batch
+from dynalake.convert.read.quarantine import RejectedLines
+from dynalake.convert.read.raw import RawObject
+from dynalake.convert.read.raw_batch import read_batch
+from dynalake.convert.row_day import day_before, with_day
+from dynalake.days import SNAPSHOT_DAY
+from dynalake.errors import ConflictError, LedgerError
+from dynalake.lake.folders import Part, Sums
+from dynalake.lake.grow import grow_schema, schema_of
+from dynalake.lake.iceberg import Head
+from dynalake.lake.layout import extends
+from dynalake.lake.parts import Folder, PartWriter, Writing, parts_of
+from dynalake.lake.schema import DAY, Observed, TableSchema
+from dynalake.lake.table import Table
+
+_pa: Any = pa  # its stubs take types only as literals; here they are data
+
+READINGS = 3
+"""How often a batch is read: again where a column was widened in the meantime."""
+
+
+class BatchRows(Protocol):
+    """All rows of a batch, each change once, in the order of identity and sequence number (`RawBatch`)."""
+
+    @property
+    def observed(self) -> Observed:
+        """The types of what was met, by attribute."""
+        ...
+
+    def tables(self, schema: TableSchema) -> Iterator[pa.Table]:
+        """The rows in tables of bounded size, without `dt`, under a schema that extends the one they were read for."""
+        ...
+
+    @property
+    def sums(self) -> Sums:
+        """Of lines, rows, duplicates, canaries and rejected ones; once `tables` has ended."""
+        ...
+
+    @property
+    def misfits(self) -> Mapping[str, Any]: ...
+
+    @property
+    def rejected(self) -> RejectedLines: ...
+
+
+Read = Callable[[Table, Batch, TableSchema, Path], BatchRows]
+"""Reads the raw objects of a batch for a table with this schema; spills below the directory."""
+
+
+def read_raw(table: Table, batch: Batch, schema: TableSchema, directory: Path) -> BatchRows:
+    """Read a batch. Raises `ConflictError` where an object was replaced since it was listed."""
+    objects = [RawObject(i.key, i.etag, i.size) for i in batch.inputs]
+    return read_batch(table.clients, table.names, objects, schema, ReadOptions(), directory)
+
+
+@dataclass(frozen=True)
+class NewFolder:
+    """A folder that a batch has written: its day, its name, its files."""
+
+    day: str
+    folder: str
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """What one task has made of a batch.
+
+    `snapshot`: the one of the table whose live rows it was compared with. `replaced`: of a named day, file → places of
+    the rows that give way. `misfits`: what is in `__other`, by attribute.
+    """
+
+    batch: Batch
+    snapshot: int | None
+    folders: tuple[NewFolder, ...]
+    sums: Sums
+    misfits: Mapping[str, Any] = field(default_factory=dict)
+    rejected: RejectedLines = field(default_factory=RejectedLines)
+    replaced: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def to_json(self) -> bytes:
+        values = {
+            "batch": self.batch.to_dict(),
+            "snapshot": self.snapshot,
+            "folders": [[f.day, f.folder, list(f.parts)] for f in self.folders],
+            "sums": asdict(self.sums),
+            "misfits": self.misfits,
+            "rejected": asdict(self.rejected),
+            "replaced": {path: _pack(places) for path, places in self.replaced.items()},
+        }
+        return json.dumps(values, ensure_ascii=True).encode()
+
+    @classmethod
+    def from_json(cls, body: bytes) -> BatchResult:
+        values = json.loads(body)
+        return cls(
+            Batch.from_dict(values["batch"]),
+            values["snapshot"],
+            tuple(NewFolder(day, name, tuple(Part(*p) for p in parts)) for day, name, parts in values["folders"]),
+            Sums(**values["sums"]),
+            values["misfits"],
+            RejectedLines(**{**values["rejected"], "deleted": tuple(values["rejected"]["deleted"])}),
+            {path: _unpack(text) for path, text in values["replaced"].items()},
+        )
+
+
+def _pack(places: Sequence[int]) -> str:
+    return base64.b64encode(zlib.compress(np.array(places, np.int64).tobytes())).decode()
+
+
+def _unpack(text: str) -> tuple[int, ...]:
+    return tuple(np.frombuffer(zlib.decompress(base64.b64decode(text)), np.int64).tolist())
+
+
+def convert_batch(
+    table: Table,
+    batch: Batch,
+    read: Read = read_raw,
+    writing: Writing | None = None,
+    work_directory: Path | None = None,
+) -> BatchResult:
+    """Convert a batch into files, and keep what was made. Where that was done already, it is returned.
+
+    Spills to `work_directory` (default: the system's temporary directory) and leaves nothing there.
+
+    Raises `ConflictError` where a raw object was replaced or the table made again, `LedgerError` where counts do not
+    add up.
+    """
+    done = read_result(table, batch.plan, batch.number)
+    if done is not None:
+        return done
+    with TemporaryDirectory(dir=work_directory) as directory:
+        return _put_result(table, _convert(table, batch, read, writing or Writing(), Path(directory)))
+
+
+def read_result(table: Table, plan: str, number: int) -> BatchResult | None:
+    """What was made of a batch; None where nothing was, or not yet."""
+    key = table.names.conversion_result(plan, number)
+    try:
+        answer = table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=key)
+    except ClientError as error:
+        if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
+            return None
+        raise
+    with answer["Body"] as body:
+        return BatchResult.from_json(body.read())
+
+
+def _put_result(table: Table, result: BatchResult) -> BatchResult:
+    """Keep a result, and return the one that counts: that of the attempt which came first."""
+    batch = result.batch
+    key = table.names.conversion_result(batch.plan, batch.number)
+    try:
+        table.clients.s3.put_object(Bucket=table.names.lake.bucket, Key=key, Body=result.to_json(), IfNoneMatch="*")
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in ("PreconditionFailed", "412"):
+            raise
+        first = read_result(table, batch.plan, batch.number)
+        if first is not None:
+            return first
+        raise ConflictError(
+            f"The plan of batch {batch.number} of {batch.table} is gone: its run is over",
+            action="nothing: what is still due is planned by the next run",
+            table=batch.table,
+        ) from error
+    return result
+
+
+def _convert(table: Table, batch: Batch, read: Read, writing: Writing, directory: Path) -> BatchResult:
+    head, schema, rows = _read(table, batch, read, directory)
+    if head.uuid != batch.uuid:
+        raise ConflictError(
+            f"The table {head.name} was deleted and made again since this was planned",
+            action="plan again from the table as it is now",
+            table=batch.table,
+        )
+    changes = Changes(schema.identity)
+    spool = Spool(directory / "rows")
+    for some in rows.tables(schema):
+        changes.add(some)
+        spool.add(with_day(some, batch.day, table.names.lake.zone))
+    live = LiveRows(schema.identity, directory)
+    if changes.first is not None and batch.day != SNAPSHOT_DAY:
+        # No change stands in an earlier day (`row_day`), and the snapshot's is the earliest of all: it has no changes.
+        files = head.files(since=day_before(changes.first, table.names.lake.zone))
+        live.gather(head, files, changes, batch.day if batch.again else "")
+    if live:
+        once = Spool(directory / "once")
+        for some in spool:
+            once.add(live.drop(some))
+        spool = once
+    folders = tuple(_write(table, batch, head, spool, writing, directory))
+    found = rows.sums
+    sums = Sums(
+        found.lines,
+        sum(part.rows for folder in folders for part in folder.parts),
+        found.duplicates,
+        live.dropped,
+        found.canaries,
+        found.rejected,
+    )
+    check_sums(batch, sums)
+    return BatchResult(batch, head.snapshot_id, folders, sums, rows.misfits, rows.rejected, live.replaced)
+
+
+def check_sums(batch: Batch, sums: Sums) -> None:
+    """Raise `LedgerError` where the lines of a batch are not all accounted for."""
+    if sums.add_up:
+        return
+    raise LedgerError(
+        f"Batch {batch.number} of {batch.table}, dt={batch.day}, has {sums.lines:,} lines, of which came "
+        f"{sums.rows:,} rows, {sums.duplicates:,} duplicates, {sums.repeats:,} repeats, {sums.canaries:,} canaries and "
+        f"{sums.rejected:,} rejected lines",
+        allowed="as many lines as all of these together",
+        action="nothing of it was committed: please report it",
+        table=batch.table,
+    )
+
+
+def _read(table: Table, batch: Batch, read: Read, directory: Path) -> tuple[Head, TableSchema, BatchRows]:
+    """The batch's rows, and the table with its schema after it has got columns for what is new in them."""
+    head = table.changes()
+    for number in range(READINGS):
+        before = schema_of(head)
+        place = directory / f"reading-{number}"
+        place.mkdir()
+        rows = read(table, batch, before, place)
+        head = grow_schema(table, rows.observed)
+        now = schema_of(head)
+        # Columns may have been added by whom ever; where one was widened, what fits it has to be decided again.
+        if all((c := now.known.get(b.attribute)) is not None and extends(b.type, c.type) for b in before.columns):
+            return head, now, rows
+    raise ConflictError(
+        f"The columns of {head.name} were widened {READINGS} times while batch {batch.number} was read",
+        action="try again when others are done",
+        table=batch.table,
+    )
+
+
+def _write(
+    table: Table, batch: Batch, head: Head, spool: Spool, writing: Writing, directory: Path
+) -> Iterator[NewFolder]:
+    """One folder for each day that rows have, and always one for the batch's own, by which its inputs are named."""
+    days: set[str] = {batch.day, *(str(day) for rows in spool for day in rows[DAY].unique().to_pylist())}
+    schema = head.schema.select(*_held(spool))
+    for day in sorted(days):
+        folder = Folder(table.names.change_folder(day, batch.folder_of(day)), day)
+        place = directory / f"day-{day}"
+        place.mkdir()
+        writer = PartWriter(table.clients, table.names, head, schema, folder, writing, place)
+        files = writer.write(spool if len(days) == 1 else _of_day(spool, day))
+        yield NewFolder(day, batch.folder_of(day), parts_of(files))
+
+
+def _held(spool: Spool) -> list[str]:
+    """The columns of which some row has a value; what a file leaves out reads as null."""
+    held = {DAY: True, **{name: False for rows in spool for name in rows.column_names}}
+    for rows in spool:
+        for name, column in zip(rows.column_names, rows.columns, strict=True):
+            held[name] = held[name] or column.null_count < rows.num_rows
+    return [name for name, has in held.items() if has]
+
+
+def _of_day(spool: Spool, day: str) -> Iterator[pa.Table]:
+    for rows in spool:
+        yield rows.filter(pc.equal(rows[DAY], _pa.scalar(day)))

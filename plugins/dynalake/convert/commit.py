@@ -1,0 +1,374 @@
+"""One commit for all batches of a table: each is checked against the table as it is, and what does not hold waits.
+
+The order is what makes a kill anywhere harmless. A folder's manifest comes first: it is put once, so it says for good
+which files are the folder's, and whatever else lies there may be deleted. Late changes reach the state before they are
+committed here. Then comes the commit.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pyarrow.parquet as pq
+from botocore.exceptions import ClientError
+from pyiceberg.io.pyarrow import pyarrow_to_schema
+from pyiceberg.schema import Schema
+
+from dynalake.convert.batch import BatchResult, check_sums
+from dynalake.convert.named import NamedFolders
+from dynalake.convert.once import find_waiting
+from dynalake.convert.plan import Batch
+from dynalake.convert.rest import Rest, write_rest
+from dynalake.errors import ConflictError, DynalakeError, LedgerError, NotReadyError
+from dynalake.lake.commit import check_age, check_fields, check_live, commit_on, overlap
+from dynalake.lake.folders import FolderManifest, Part, milliseconds, write_manifest
+from dynalake.lake.grow import schema_of
+from dynalake.lake.iceberg import Change, DataFile, Head, News
+from dynalake.lake.parts import Writing
+from dynalake.lake.table import BOUND, FOLDED_TO, PLANNED_ON, Table, number
+from dynalake.record.change import EVENT_TIME
+
+ATTEMPTS = 3
+"""How often a commit is begun again where the table's bound rose after late changes had been merged."""
+
+_AT_ONCE = 16
+_FOOTER = 1 << 16  # bytes that are read at first
+
+Now = Callable[[], datetime]
+
+MergeLate = Callable[[Table, Head, Sequence[DataFile]], Any]
+"""Brings the late changes of files that are about to be committed into the state (`lake/state.py`)."""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A batch that could not be committed, and why."""
+
+    batch: Batch
+    reason: str
+
+
+@dataclass(frozen=True)
+class Committed:
+    """What one commit of a table did. `late`: rows of files with changes that went into the state first, at most."""
+
+    results: tuple[BatchResult, ...] = ()
+    waiting: tuple[Waiting, ...] = ()
+    late: int = 0
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A batch whose files are there. `held`: the fields that each of them holds."""
+
+    result: BatchResult
+    files: tuple[DataFile, ...]
+    held: tuple[Schema, ...]
+
+    @property
+    def batch(self) -> Batch:
+        return self.result.batch
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """What is committed as a whole or not at all: one batch, or all batches of a named day with what stays of it."""
+
+    batches: tuple[_Ready, ...]
+    rest: Rest = field(default_factory=Rest)
+
+    @property
+    def added(self) -> tuple[DataFile, ...]:
+        return (*(f for found in self.batches for f in found.files), *self.rest.added)
+
+
+class _BoundChanged(Exception):
+    """What is late has changed since the late changes were merged."""
+
+
+def commit_results(
+    table: Table,
+    results: Iterable[BatchResult],
+    now: Now,
+    merge_late: MergeLate,
+    writing: Writing | None = None,
+    work_directory: Path | None = None,
+) -> Committed:
+    """Commit what of these results holds on the table as it is now, in one snapshot.
+
+    Raises `LedgerError` where counts do not add up; `UnknownOutcomeError` where the answer was lost: called again, it
+    finds out what became of it.
+    """
+    ordered = sorted(results, key=lambda r: r.batch.number)
+    for result in ordered:
+        check_sums(result.batch, result.sums)
+    for _ in range(ATTEMPTS if ordered else 0):
+        with TemporaryDirectory(dir=work_directory) as directory:
+            commit = _Commit(table, table.changes(), now, writing or Writing(), Path(directory))
+            try:
+                return commit.run(ordered, merge_late)
+            except _BoundChanged:
+                continue
+    reason = "the table's bound changed again and again"
+    return Committed(waiting=tuple(Waiting(r.batch, reason) for r in ordered))
+
+
+class _Commit:
+    """One attempt, planned on a head."""
+
+    def __init__(self, table: Table, head: Head, now: Now, writing: Writing, directory: Path) -> None:
+        self._table, self._head, self._now = table, head, now
+        self._writing, self._directory = writing, directory
+        self._waiting: dict[int, Waiting] = {}
+        self._named = NamedFolders(table)
+
+    def run(self, results: Sequence[BatchResult], merge_late: MergeLate) -> Committed:
+        ready = self._open([result for result in results if not self._has_landed(result)])
+        units = self._make_units(self._without_shared(ready))
+        units = [unit for unit in units if self._holds(unit, self._name)]
+        units, late = self._merge_late(units, merge_late)
+        if units:
+            commit_on(self._table.catalog, self._table.names, self._head, lambda head, _: self._build(head, units))
+        done = tuple(result for result in results if result.batch.number not in self._waiting)
+        return Committed(done, tuple(self._waiting.values()), late)
+
+    def _wait(self, batch: Batch, reason: str) -> None:
+        self._waiting[batch.number] = Waiting(batch, reason)
+
+    def _holds(self, unit: _Unit, check: Callable[[_Unit], object]) -> bool:
+        """Whether a unit passes a check; all of its batches wait where it does not."""
+        try:
+            check(unit)
+        except (ConflictError, NotReadyError) as error:
+            self._wait_all(unit, error)
+            return False
+        return True
+
+    def _wait_all(self, unit: _Unit, error: DynalakeError) -> None:
+        for found in unit.batches:
+            self._wait(found.batch, error.received)
+
+    # -- before the commit -----------------------------------------------------------------------------------------
+
+    def _has_landed(self, result: BatchResult) -> bool:
+        """Whether it was committed before; also where the table does not say, which then makes it wait."""
+        try:
+            return _Check(self._table, self._head, self._named, 0).has_landed(result.batch)
+        except ConflictError as error:
+            self._wait(result.batch, error.received)
+            return True
+
+    def _open(self, results: Sequence[BatchResult]) -> list[_Ready]:
+        """The batches whose files are there, as they were handed over."""
+        assert self._table.clients.s3 is not None  # made once, before the threads need it
+
+        def opened(result: BatchResult) -> _Ready | Waiting:
+            try:
+                return self._files(result)
+            except ConflictError as error:
+                return Waiting(result.batch, error.received)
+
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            found = list(pool.map(opened, results))
+        for one in found:
+            if isinstance(one, Waiting):
+                self._wait(one.batch, one.reason)
+        return [one for one in found if isinstance(one, _Ready)]
+
+    def _files(self, result: BatchResult) -> _Ready:
+        files, fields = [], []
+        for folder in result.folders:
+            for part in folder.parts:
+                footer = _read_footer(self._table, part)
+                if footer.num_rows != part.rows:
+                    raise LedgerError(
+                        f"{part.path} has {footer.num_rows:,} rows, and {part.rows:,} were written",
+                        action="nothing of it was committed: please report it",
+                        table=result.batch.table,
+                    )
+                held = pyarrow_to_schema(footer.schema.to_arrow_schema())
+                check_fields(held, self._head)
+                files.append(self._head.data_file(part.path, folder.day, footer, part.size, self._head.schema))
+                fields.append(held)
+        return _Ready(result, tuple(files), tuple(fields))
+
+    def _without_shared(self, ready: Sequence[_Ready]) -> list[_Ready]:
+        """The batches without those that have a change of an earlier one."""
+        identity = schema_of(self._head).identity
+        waits = find_waiting(self._head, [found.files for found in ready], identity, self._directory)
+        for place, earlier in waits.items():
+            self._wait(ready[place].batch, f"it has a change of batch {ready[earlier].batch.number}")
+        return [found for place, found in enumerate(ready) if place not in waits]
+
+    def _make_units(self, ready: Sequence[_Ready]) -> list[_Unit]:
+        """The batches alone, and those of named days together with what stays of their days."""
+        units = [_Unit((found,)) for found in ready if not found.batch.again]
+        for day in sorted({found.batch.day for found in ready if found.batch.again}):
+            unit = _Unit(tuple(found for found in ready if found.batch.again and found.batch.day == day))
+            try:
+                units.append(_Unit(unit.batches, self._write_rest(unit, day)))
+            except ConflictError as error:
+                self._wait_all(unit, error)
+        return units
+
+    def _write_rest(self, unit: _Unit, day: str) -> Rest:
+        directory = self._directory / f"rest-{day}"
+        directory.mkdir()
+        results = [found.result for found in unit.batches]
+        made_at = milliseconds(self._now())
+        return write_rest(self._table, self._head, day, results, made_at, self._writing, directory)
+
+    def _name(self, unit: _Unit) -> None:
+        """Put the manifests of the batches' folders, and delete what else lies in these."""
+        for found in unit.batches:
+            result, batch = found.result, found.batch
+            # An object that was gone is due should it come back.
+            inputs = tuple(i for i in batch.inputs if i.key not in result.rejected.deleted)
+            for folder in result.folders:
+                manifest = FolderManifest(
+                    folder.folder,
+                    folder.day,
+                    batch.made_at,
+                    inputs,
+                    folder.parts,
+                    result.sums,
+                    result.misfits if folder.day == batch.day else {},
+                )
+                write_manifest(self._table.clients, self._table.names, manifest)
+                _delete_strays(self._table, manifest)
+
+    def _merge_late(self, units: Sequence[_Unit], merge_late: MergeLate) -> tuple[list[_Unit], int]:
+        bound = max(number(self._head, BOUND), number(self._table.items(), FOLDED_TO))
+        late = {i: [f for b in unit.batches for f in b.files if _is_late(f, bound)] for i, unit in enumerate(units)}
+        files = [f for found in late.values() for f in found]
+        if not files or self._holds(
+            _Unit(tuple(b for i, found in late.items() if found for b in units[i].batches)),
+            lambda _: merge_late(self._table, self._head, files),
+        ):
+            return list(units), sum(f.rows for f in files)
+        return [unit for i, unit in enumerate(units) if not late[i]], 0
+
+    # -- the commit ------------------------------------------------------------------------------------------------
+
+    def _build(self, head: Head, units: Sequence[_Unit]) -> Change | None:
+        """What of the units holds on this head; None where nothing does, or all of it has landed already."""
+        if any(self._head.properties.get(name) != head.properties.get(name) for name in PLANNED_ON):
+            raise _BoundChanged
+        check = _Check(self._table, head, self._named, milliseconds(self._now()))
+        for found in (found for unit in units for found in unit.batches):
+            self._waiting.pop(found.batch.number, None)
+        kept = [
+            unit
+            for unit in units
+            if self._holds(unit, check.unit) and not any(check.has_landed(found.batch) for found in unit.batches)
+        ]
+        if not kept:
+            return None
+        batches = sum(len(unit.batches) for unit in kept)
+        return Change(
+            tuple(f for unit in kept for f in unit.added),
+            tuple(f for unit in kept for f in unit.rest.replaced),
+            note={"dynalake": "convert", "dynalake.batches": str(batches)},
+        )
+
+
+class _Check:
+    """Whether what was planned holds on a head."""
+
+    def __init__(self, table: Table, head: Head, named: NamedFolders, now: int) -> None:
+        self._head, self._named, self._now = head, named, now
+        self._news: dict[int | None, News] = {}
+
+    def unit(self, unit: _Unit) -> None:
+        """Raise `ConflictError` where a unit cannot be committed on this head; not where it has landed already."""
+        for found in unit.batches:
+            if self.has_landed(found.batch):
+                continue
+            self._batch(found)
+            news = self._since(found.batch, found.result.snapshot)
+            check_live(self._head, unit.rest.replaced, news)
+
+    def has_landed(self, batch: Batch) -> bool:
+        """Whether a batch is part of the table: by an attempt whose answer was lost, or that was killed behind it."""
+        return any(f.folder == batch.folder for f in self._since(batch, batch.snapshot).added)
+
+    def _batch(self, found: _Ready) -> None:
+        batch = found.batch
+        check_age(self._head, batch.made_at, self._now)
+        for held in found.held:
+            check_fields(held, self._head)
+        since_plan = self._since(batch, batch.snapshot).added
+        if not batch.again:
+            folders = {f.folder for f in since_plan if f.partition == batch.day and f.folder}
+            if named := self._named.find(batch.inputs, folders):
+                raise _conflict(self._head, f"was given rows of {named} by another run")
+        for new in self._since(batch, found.result.snapshot).added:
+            if any(overlap(mine, new, EVENT_TIME) for mine in found.files):
+                raise _conflict(self._head, f"has got {new.path}, which may hold the same changes")
+
+    def _since(self, batch: Batch, snapshot: int | None) -> News:
+        if snapshot not in self._news:
+            self._news[snapshot] = self._head.news_since(batch.uuid, snapshot)
+        return self._news[snapshot]
+
+
+def _conflict(head: Head, what: str) -> ConflictError:
+    return ConflictError(
+        f"The table {head.name} {what}", action="plan again from the table as it is now", table=head.name
+    )
+
+
+def _is_late(file: DataFile, bound: int) -> bool:
+    """Whether a file may have a change of the bound's time or before; without bounds it may."""
+    if not file.rows:
+        return False
+    bounds = file.bounds(EVENT_TIME)
+    return bounds is None or bounds[0] <= bound
+
+
+def _read_footer(table: Table, part: Part) -> Any:
+    """A file's Parquet footer. Raises `ConflictError` where the file is gone or is another one."""
+    key = part.path.removeprefix(table.names.uri(""))
+    length = _FOOTER
+    while True:
+        start = max(0, part.size - length)
+        try:
+            answer = table.clients.s3.get_object(
+                Bucket=table.names.lake.bucket, Key=key, Range=f"bytes={start}-{part.size - 1}"
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in ("NoSuchKey", "404", "InvalidRange", "416"):
+                raise
+            raise ConflictError(
+                f"The file {part.path} is gone", action="nothing: its raw objects are planned again", key=key
+            ) from error
+        with answer["Body"] as body:
+            tail = body.read()
+        needed = int.from_bytes(tail[-8:-4], "little") + 8
+        if tail[-4:] != b"PAR1" or (start == 0 and needed > len(tail)):
+            raise ConflictError(
+                f"The file {part.path} is not what was written",
+                action="nothing: its raw objects are planned again",
+                key=key,
+            )
+        if needed <= len(tail):
+            return pq.read_metadata(io.BytesIO(tail))
+        length = needed
+
+
+def _delete_strays(table: Table, manifest: FolderManifest) -> None:
+    """Delete what lies in a folder and is not in its manifest: files of attempts that do not count."""
+    bucket = table.names.lake.bucket
+    prefix = table.names.change_folder(manifest.day, manifest.folder)
+    kept = {part.path.removeprefix(table.names.uri("")) for part in manifest.parts}
+    for page in table.clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        for found in page.get("Contents", ()):
+            if found["Key"] not in kept:
+                table.clients.s3.delete_object(Bucket=bucket, Key=found["Key"])

@@ -1,0 +1,180 @@
+"""The end of a conversion: what its tasks have made of a table is committed, and what had to wait is tried again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from dynalake.convert.batch import BatchResult, Read, convert_batch, read_raw, read_result
+from dynalake.convert.commit import Committed, MergeLate, Now, Waiting, commit_results
+from dynalake.convert.plan import Batch, ConvertLimits, is_planned, plan_again
+from dynalake.days import SNAPSHOT_DAY, parse_day
+from dynalake.errors import ConflictError
+from dynalake.lake.findings import Finding
+from dynalake.lake.folders import Sums
+from dynalake.lake.parts import Writing
+from dynalake.lake.snapshot import finish_snapshot
+from dynalake.lake.state import merge_late
+from dynalake.lake.table import Table
+
+_DELETED_AT_ONCE = 1000  # https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What one run did with one table.
+
+    `waiting`: day, number of raw objects, and why they are left to the next run. `failed`: the numbers of batches that
+    no task has converted; they are planned again by the next run. `late`: rows of files with late changes, which went
+    into the state first. `misfits`: attributes of which values do not fit their columns.
+    """
+
+    table: str
+    batches: int = 0
+    objects: int = 0
+    sums: Sums = field(default_factory=Sums)
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    waiting: tuple[tuple[str, int, str], ...] = ()
+    failed: tuple[int, ...] = ()
+    late: int = 0
+    passes: int = 1
+    misfits: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        lists = {"waiting": list(map(list, self.waiting)), "failed": list(self.failed), "misfits": list(self.misfits)}
+        return {**asdict(self), **lists, "findings": [finding.to_dict() for finding in self.findings]}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Finished:
+        waiting = tuple((str(day), int(objects), str(reason)) for day, objects, reason in values["waiting"])
+        lists = {name: tuple(values[name]) for name in ("failed", "misfits")}
+        findings = tuple(map(Finding.from_dict, values["findings"]))
+        return cls(**{**values, **lists, "sums": Sums(**values["sums"]), "waiting": waiting, "findings": findings})
+
+
+def finish_table(
+    table: Table,
+    plan: str,
+    numbers: Iterable[int],
+    limits: ConvertLimits,
+    now: Now,
+    *,
+    read: Read = read_raw,
+    merge: MergeLate | None = None,
+    writing: Writing | None = None,
+    work_directory: Path | None = None,
+) -> Finished:
+    """Commit a plan's batches of one table. Called again, after a kill or a lost answer: nothing is committed twice.
+
+    What has to wait, because another batch or another run was first, is planned, converted and committed again here.
+    Raises `LedgerError` where counts do not add up, `UnknownOutcomeError` where an answer was lost.
+    """
+    merge = merge or partial(merge_late, limit=limits.late_gb << 30)
+    findings = _finish_swap(table)
+    found = {number: read_result(table, plan, number) for number in sorted(numbers)}
+    results = [result for result in found.values() if result is not None]
+    # A run that was over before, up to the answer of its last task, has no plan any more.
+    failed = tuple(number for number, r in found.items() if r is None and is_planned(table, plan, number))
+    commits = [commit_results(table, results, now, merge, writing, work_directory)]
+    waiting: tuple[Waiting, ...] = commits[0].waiting
+    plans = [plan]
+    while waiting and len(commits) < limits.passes and _size(waiting) <= limits.again_mb << 20:
+        again = plan_again(table, [w.batch for w in waiting], limits, now())
+        if not again.batches:
+            waiting = ()
+            break
+        plans.append(again.batches[0].plan)
+        results, waiting = _convert(table, again.batches, read, writing, work_directory)
+        commits.append(commit_results(table, results, now, merge, writing, work_directory))
+        waiting = (*waiting, *commits[-1].waiting)
+    # A task that failed may be asked to run again, and then needs its plan.
+    for done in plans[1 if failed else 0 :]:
+        delete_plan(table, done)
+    return _sum_up(table, commits, waiting, failed, findings)
+
+
+def _finish_swap(table: Table) -> list[Finding]:
+    """Finish the swap of a backfill's snapshot that was begun by somebody; changes do not wait for it."""
+    try:
+        finish_snapshot(table)
+    except ConflictError as error:
+        return [Finding("snapshot", table.names.table, error.received, error.action, SNAPSHOT_DAY)]
+    return []
+
+
+def _convert(
+    table: Table, batches: Sequence[Batch], read: Read, writing: Writing | None, work_directory: Path | None
+) -> tuple[list[BatchResult], tuple[Waiting, ...]]:
+    results, waiting = [], []
+    for batch in batches:
+        try:
+            results.append(convert_batch(table, batch, read, writing, work_directory))
+        except ConflictError as error:
+            waiting.append(Waiting(batch, error.received))
+    return results, tuple(waiting)
+
+
+def _size(waiting: Iterable[Waiting]) -> int:
+    """Bytes of raw objects. A named day's are not counted: the next run would not know that it was named."""
+    return sum(w.batch.size for w in waiting if not w.batch.again)
+
+
+def _sum_up(
+    table: Table,
+    commits: Sequence[Committed],
+    waiting: Sequence[Waiting],
+    failed: tuple[int, ...],
+    findings: Sequence[Finding],
+) -> Finished:
+    results = [result for commit in commits for result in commit.results]
+    counted: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    for result in results:
+        counted.update(asdict(result.sums))
+        reasons.update(result.rejected.reasons)
+    return Finished(
+        table.names.table,
+        len(results),
+        sum(len(result.batch.inputs) for result in results),
+        Sums(**counted),
+        dict(reasons),
+        tuple((w.batch.day, len(w.batch.inputs), w.reason) for w in waiting),
+        failed,
+        sum(commit.late for commit in commits),
+        len(commits),
+        tuple(sorted({attribute for result in results for attribute in result.misfits})),
+        (*findings, *_deleted(table, results), *_forgotten(table, waiting)),
+    )
+
+
+def _deleted(table: Table, results: Iterable[BatchResult]) -> Iterator[Finding]:
+    keys = sorted({key for result in results for key in result.rejected.deleted})
+    if keys:
+        what = f"{len(keys):,} raw objects were deleted before they were converted, the first one {keys[0]}"
+        plan = "restore them (the bucket keeps versions): the next run converts them"
+        yield Finding("raw deleted", table.names.table, what, plan, parse_day(keys[0]) or "", len(keys))
+
+
+def _forgotten(table: Table, waiting: Sequence[Waiting]) -> Iterator[Finding]:
+    """Named days of which a part has to be named again: the next run does not know that they were."""
+    for day in sorted({w.batch.day for w in waiting if w.batch.again}):
+        reason = next(w.reason for w in waiting if w.batch.again and w.batch.day == day)
+        yield Finding(
+            "named day", table.names.table, f"dt={day} was not converted again: {reason}", "name it again", day
+        )
+
+
+def delete_plan(table: Table, plan: str) -> None:
+    """Delete what a plan has put into the state prefix. What is left by a kill is collected later."""
+    bucket = table.names.lake.bucket
+    prefix = table.names.conversion(plan)
+    pages = table.clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    keys = iter([found["Key"] for page in pages for found in page.get("Contents", ())])
+    while some := list(islice(keys, _DELETED_AT_ONCE)):
+        table.clients.s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key} for key in some]})

@@ -1,0 +1,133 @@
+"""Which raw objects are converted: those that the manifests of live folders name.
+
+A batch always has a folder in the day of its raw objects, if only with a file of no rows (`convert/batch.py`). So to
+tell what of a day is converted, it takes the live folders of that day alone, however old the table is.
+
+A manifest is never written again, Iceberg's neither. So what an earlier run has read is kept in one object in the state
+prefix, and a run over an open day with 144 folders reads that object and the manifests that came since. It is a copy:
+which folders are live is always asked of the table, and without the copy all is read again.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from dynalake.days import SNAPSHOT_DAY, parse_day
+from dynalake.lake.folders import Input, read_manifests
+from dynalake.lake.iceberg import Folders, Head
+from dynalake.lake.table import Table
+
+ETags = dict[str, set[str]]
+"""Key of a raw object → the ETags under which live folders name it."""
+
+_Inputs = tuple[tuple[str, str], ...]  # key without the table's prefix, ETag
+
+
+@dataclass(frozen=True)
+class NamedCopy:
+    """What was read so far, of the days from `since` on.
+
+    `manifests`: Iceberg manifest → day and folder of its live files. `folders`: folder → the inputs of its own day.
+    """
+
+    since: str = ""
+    manifests: Mapping[str, Folders] = field(default_factory=dict)
+    folders: Mapping[str, _Inputs] = field(default_factory=dict)
+
+    def to_bytes(self) -> bytes:
+        values = {"since": self.since, "manifests": self.manifests, "folders": self.folders}
+        return gzip.compress(json.dumps(values, ensure_ascii=True).encode(), mtime=0)
+
+    @classmethod
+    def from_bytes(cls, body: bytes) -> NamedCopy:
+        """The reverse of `to_bytes`; an empty copy where it is none."""
+        try:
+            values: Any = json.loads(gzip.decompress(body))
+            manifests = {path: tuple(map(_pair, pairs)) for path, pairs in values["manifests"].items()}
+            folders = {folder: tuple(map(_pair, pairs)) for folder, pairs in values["folders"].items()}
+            return cls(str(values["since"]), manifests, folders)
+        except (ValueError, TypeError, KeyError, EOFError, OSError, AttributeError):
+            return cls()
+
+
+def find_named(table: Table, head: Head, days: Collection[str], first: str) -> ETags:
+    """The raw objects of these days that live folders of the head name.
+
+    `first` is the first of the days that every run is about: what is read of it and later days is kept for the next
+    run. Days before it are read each time.
+    """
+    named: ETags = defaultdict(set)
+    recent = {day for day in days if day >= first}
+    inputs = _of_recent(table, head, first) if recent else {}
+    older = {day for day in days if SNAPSHOT_DAY < day < first}
+    if older:
+        inputs |= _read(table, {f.folder: f.partition for f in head.files(older) if f.folder})
+    for key, etag in (pair for found in inputs.values() for pair in found):
+        named[f"{table.names.raw_prefix}{key}"].add(etag)
+    return dict(named)
+
+
+class NamedFolders:
+    """What folders name, each of which is read once."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._inputs: dict[str, frozenset[tuple[str, str]]] = {}
+
+    def find(self, inputs: Iterable[Input], folders: Collection[str]) -> str:
+        """The key of one of the inputs that one of the folders names; '' where none does."""
+        fresh = [folder for folder in folders if folder not in self._inputs]
+        for folder, manifest in read_manifests(self._table.clients, self._table.names, fresh).items():
+            found = manifest.inputs if manifest is not None else ()
+            self._inputs[folder] = frozenset((i.key, i.etag) for i in found)
+        named = {pair for folder in folders for pair in self._inputs[folder]}
+        return next((i.key for i in inputs if (i.key, i.etag) in named), "")
+
+
+def _of_recent(table: Table, head: Head, first: str) -> dict[str, _Inputs]:
+    """The inputs of each live folder of the days from `first` on."""
+    kept = _load(table)
+    known = kept if kept.since and kept.since <= first else NamedCopy()
+    found = head.folders(first, known.manifests)
+    manifests = {path: tuple(pair for pair in pairs if pair[0] >= first) for path, pairs in found.items()}
+    live = {folder: day for pairs in manifests.values() for day, folder in pairs if folder}
+    folders = {folder: known.folders[folder] for folder in live if folder in known.folders}
+    folders |= _read(table, {folder: day for folder, day in live.items() if folder not in folders})
+    now = NamedCopy(first, manifests, folders)
+    if now != kept:
+        table.clients.s3.put_object(Bucket=table.names.lake.bucket, Key=table.names.named_objects, Body=now.to_bytes())
+    return folders
+
+
+def _read(table: Table, live: Mapping[str, str]) -> dict[str, _Inputs]:
+    """The inputs of these folders (folder → day), of their own days; without folders that have no manifest."""
+    manifests = read_manifests(table.clients, table.names, live)
+    prefix = table.names.raw_prefix
+    return {
+        folder: tuple((i.key.removeprefix(prefix), i.etag) for i in manifest.inputs if parse_day(i.key) == live[folder])
+        for folder, manifest in manifests.items()
+        if manifest is not None
+    }
+
+
+def _load(table: Table) -> NamedCopy:
+    try:
+        answer = table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=table.names.named_objects)
+    except ClientError as error:
+        if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
+            return NamedCopy()
+        raise
+    with answer["Body"] as body:
+        return NamedCopy.from_bytes(body.read())
+
+
+def _pair(values: Any) -> tuple[str, str]:
+    one, other = values
+    return str(one), str(other)

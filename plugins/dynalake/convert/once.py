@@ -1,0 +1,293 @@
+"""Each change once: rows of a batch that stand in live files, or in another batch, are found in bounded memory.
+
+A change is the key of its item and its sequence number. Files are chosen by their bounds on `__event_time`, which is
+the same wherever a change comes again; their rows by a sieve over the sequence numbers, which lets few through that are
+not looked for; and these are compared value by value.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dynalake.lake.iceberg import DataFile, Head
+from dynalake.lake.read import Within, read_rows
+from dynalake.record.change import EVENT_TIME, SEQUENCE_DIGITS, SEQUENCE_NUMBER
+
+_pa: Any = pa  # its stubs take types only as literals; here they are data
+
+HELD = 64 << 20
+"""Bytes of rows that are held, of those that may be among the batch's; what is more is on disk."""
+
+_FEW = 50_000  # rows whose items are held
+
+_SLOTS = 26  # bits: 64 MB, of which the system gives what is touched
+_SPREAD = np.uint64(0x9E3779B97F4A7C15)  # 2^64 by the golden ratio: https://en.wikipedia.org/wiki/Hash_function
+_DIGITS = 18  # of a sequence number, the last ones: what an int64 holds
+_ALWAYS = (-(1 << 63), (1 << 63) - 1)
+_FILE, _PLACE = "file place", "row place"  # columns have no blank in their names
+
+
+class Sieve:
+    """Tells of changes that they are surely not among those that were added."""
+
+    def __init__(self) -> None:
+        self._slots = np.zeros(1 << _SLOTS, bool)
+
+    def add(self, rows: pa.Table) -> None:
+        self._slots[self._places(rows)] = True
+
+    def may_hold(self, rows: pa.Table) -> Any:
+        """True for rows that may be among those that were added."""
+        return self._slots[self._places(rows)]
+
+    @staticmethod
+    def _places(rows: pa.Table) -> Any:
+        return (_last_digits(rows[SEQUENCE_NUMBER]) * _SPREAD) >> np.uint64(64 - _SLOTS)
+
+
+def _last_digits(numbers: Any) -> Any:
+    """The last digits of sequence numbers. Others than we write, in somebody else's rows, give 0."""
+    digits = pc.utf8_slice_codeunits(numbers, SEQUENCE_DIGITS - _DIGITS, SEQUENCE_DIGITS)
+    try:
+        values: Any = pc.cast(digits, pa.int64())
+    except pa.ArrowInvalid:
+        ours: Any = pc.match_substring_regex(digits, rf"^[0-9]{{{_DIGITS}}}$")
+        values = pc.cast(pc.if_else(ours, digits, "0"), pa.int64())
+    return np.asarray(pc.fill_null(values, 0)).astype(np.uint64)
+
+
+class Spool:
+    """Tables that are held in memory, and on disk beyond `HELD` bytes; given back as often as asked.
+
+    All have one schema. `path` is where they go, and the caller's to remove.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._held: list[pa.Table] = []
+        self._size = 0
+        self._pieces = 0
+        self.rows = 0
+
+    def add(self, table: pa.Table) -> None:
+        if not table.num_rows:
+            return
+        self._held.append(table)
+        self._size += table.nbytes
+        self.rows += table.num_rows
+        if self._size > HELD:
+            self._spill()
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        for piece in range(self._pieces):
+            with pa.OSFile(str(self._piece(piece)), "rb") as file:
+                reader = pa.ipc.open_file(file)
+                for number in range(reader.num_record_batches):
+                    yield pa.Table.from_batches([reader.get_batch(number)])
+        yield from self._held
+
+    def _spill(self) -> None:
+        # With threads each buffer is a task of its own, which takes longer than the few KB that are in it.
+        options = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
+        schema = self._held[0].schema
+        with (
+            pa.OSFile(str(self._piece(self._pieces)), "wb") as file,
+            pa.ipc.new_file(file, schema, options=options) as writer,
+        ):
+            for table in self._held:
+                writer.write_table(table)
+        self._pieces += 1
+        self._held, self._size = [], 0
+
+    def _piece(self, number: int) -> Path:
+        return self._path.with_name(f"{self._path.name}-{number:05d}")
+
+
+class Changes:
+    """What is kept of rows to find them elsewhere: a sieve, when they were made, and the items where rows are few."""
+
+    def __init__(self, identity: Sequence[str]) -> None:
+        self.first: int | None = None
+        self.last: int | None = None
+        self.rows = 0
+        self._sieve = Sieve()
+        self._item = identity[0]
+        self._items: list[str] | None = []
+
+    def add(self, rows: pa.Table) -> None:
+        if not rows.num_rows:
+            return
+        ends: Any = pc.min_max(rows[EVENT_TIME]).as_py()
+        self.first = ends["min"] if self.first is None else min(self.first, ends["min"])
+        self.last = ends["max"] if self.last is None else max(self.last, ends["max"])
+        self.rows += rows.num_rows
+        self._sieve.add(rows)
+        if self._items is not None and self.rows > _FEW:
+            self._items = None
+        elif self._items is not None:
+            self._items = sorted({*self._items, *map(str, rows[self._item].to_pylist())})
+
+    def may_hold(self, rows: pa.Table) -> Any:
+        """True for rows that may be among these."""
+        return self._sieve.may_hold(rows)
+
+    def meets(self, file: DataFile) -> bool:
+        """Whether a file may have one of these changes, by when its own were made."""
+        if self.first is None or self.last is None or not file.rows:
+            return False
+        bounds = file.bounds(EVENT_TIME)
+        return bounds is None or (bounds[0] <= self.last and self.first <= bounds[1])
+
+    def within(self, file: DataFile) -> Within | None:
+        """Where in the file's order these items may be; None where they are not in it."""
+        if self._items is None:
+            return {}
+        low, high = file.bounds(self._item) or (self._items[0], self._items[-1])
+        start, end = bisect_left(self._items, low), bisect_right(self._items, high)
+        return {self._item: (self._items[start], self._items[end - 1])} if start < end else None
+
+
+class LiveRows:
+    """Those rows of live files that may be in a batch. Drops the batch's rows that are; says where they are.
+
+    `identity`: the columns that tell items apart. Spills below `directory`, which is the caller's to remove.
+    """
+
+    def __init__(self, identity: Sequence[str], directory: Path) -> None:
+        self._columns = [*identity, SEQUENCE_NUMBER]
+        self._elsewhere = Spool(directory / "elsewhere")
+        self._replaceable = Spool(directory / "replaceable")
+        self._paths: list[str] = []
+        self._replaced: dict[int, list[Any]] = {}
+        self.dropped = 0
+
+    def gather(self, head: Head, files: Iterable[DataFile], changes: Changes, replace: str = "") -> None:
+        """Read the files, row group by row group. Rows of the day `replace` give way to the batch's."""
+        for file in files:
+            if not changes.meets(file):
+                continue
+            gives_way = file.partition == replace
+            # The places of rows that give way are counted, so none may be left out.
+            within = {} if gives_way else changes.within(file)
+            if within is None:
+                continue
+            number, first = len(self._paths), 0
+            self._paths.append(file.path)
+            for rows in read_rows(head, [file], self._columns, within=within):
+                places = np.arange(first, first + rows.num_rows)
+                first += rows.num_rows
+                rows = rows.append_column(_PLACE, _pa.array(places))
+                rows = rows.append_column(_FILE, _pa.array(np.full(len(places), number)))
+                rows = rows.filter(_pa.array(changes.may_hold(rows)))
+                (self._replaceable if gives_way else self._elsewhere).add(rows)
+
+    def __bool__(self) -> bool:
+        return bool(self._elsewhere.rows or self._replaceable.rows)
+
+    def drop(self, rows: pa.Table) -> pa.Table:
+        """The batch's rows without those that stand in a live file, unless they replace them there."""
+        gone = np.zeros(rows.num_rows, bool)
+        for others in self._elsewhere:
+            mine, _ = find_same(rows, others, self._columns)
+            gone[mine] = True
+        kept = rows.filter(_pa.array(~gone)) if gone.any() else rows
+        self.dropped += int(gone.sum())
+        for others in self._replaceable:
+            _, theirs = find_same(kept, others, self._columns)
+            for number, place in zip(
+                np.asarray(others[_FILE])[theirs], np.asarray(others[_PLACE])[theirs], strict=True
+            ):
+                self._replaced.setdefault(int(number), []).append(int(place))
+        return kept
+
+    @property
+    def replaced(self) -> dict[str, tuple[int, ...]]:
+        """File → places of the rows that give way, in the order in which `read_rows` gives them."""
+        return {self._paths[number]: tuple(sorted(places)) for number, places in self._replaced.items()}
+
+
+def find_same(rows: pa.Table, others: pa.Table, columns: Sequence[str]) -> tuple[Any, Any]:
+    """The places of rows that are in both tables, in each of them."""
+    if not rows.num_rows or not others.num_rows:
+        nothing = np.zeros(0, np.int64)
+        return nothing, nothing
+    mine, theirs = (_among(a, b) for a, b in ((rows, others), (others, rows)))
+    if not len(mine) or not len(theirs):
+        return mine[:0], theirs[:0]
+    ours = rows.select(list(columns)).take(_pa.array(mine)).append_column("my place", _pa.array(mine))
+    other = others.select(list(columns)).take(_pa.array(theirs)).append_column("their place", _pa.array(theirs))
+    same = ours.join(other, keys=list(columns), join_type="inner", use_threads=False)
+    return np.asarray(same["my place"]), np.asarray(same["their place"])
+
+
+def _among(rows: pa.Table, others: pa.Table) -> Any:
+    """The places of rows that have a sequence number of the others: nearly always the same change, and soon told."""
+    return np.flatnonzero(
+        np.asarray(pc.is_in(rows[SEQUENCE_NUMBER], value_set=others[SEQUENCE_NUMBER].combine_chunks()))
+    )
+
+
+def find_waiting(
+    head: Head, batches: Sequence[Sequence[DataFile]], identity: Sequence[str], directory: Path
+) -> dict[int, int]:
+    """The batches, each given by its files, that have a change of an earlier one: place of the later → of the earlier.
+
+    Those that wait are not compared with the ones behind them. Only rows of times that two batches have in common are
+    read. Spills below `directory`.
+    """
+    columns = [*identity, SEQUENCE_NUMBER]
+    spans = [_span(files) for files in batches]
+    seen = Sieve()
+    kept: dict[int, Spool] = {}
+    waiting: dict[int, int] = {}
+    for place, files in enumerate(batches):
+        common = [found for other in range(len(batches)) if other != place and (found := _meet(spans, place, other))]
+        if not common:
+            continue
+        rows_in_common = Spool(directory / f"common-{place:05d}")
+        suspects = Spool(directory / f"suspects-{place:05d}")
+        for rows in read_rows(head, files, [*columns, EVENT_TIME]):
+            made = np.asarray(rows[EVENT_TIME])
+            chosen = np.zeros(len(made), bool)
+            for first, last in common:
+                chosen |= (first <= made) & (made <= last)
+            rows = rows.filter(_pa.array(chosen)).select(columns)
+            rows_in_common.add(rows)
+            suspects.add(rows.filter(_pa.array(seen.may_hold(rows))))
+        earlier = _find_earlier(suspects, kept, columns) if suspects.rows else None
+        if earlier is not None:
+            waiting[place] = earlier
+            continue
+        kept[place] = rows_in_common
+        for rows in rows_in_common:
+            seen.add(rows)
+    return waiting
+
+
+def _find_earlier(suspects: Spool, kept: Mapping[int, Spool], columns: Sequence[str]) -> int | None:
+    for place, spool in kept.items():
+        for others in spool:
+            if any(len(find_same(rows, others, columns)[0]) for rows in suspects):
+                return place
+    return None
+
+
+def _span(files: Iterable[DataFile]) -> tuple[int, int] | None:
+    """When the rows of these files were made; None where there are none."""
+    bounds = [f.bounds(EVENT_TIME) or _ALWAYS for f in files if f.rows]
+    return (min(low for low, _ in bounds), max(high for _, high in bounds)) if bounds else None
+
+
+def _meet(spans: Sequence[tuple[int, int] | None], one: int, other: int) -> tuple[int, int] | None:
+    mine, theirs = spans[one], spans[other]
+    if mine is None or theirs is None:
+        return None
+    first, last = max(mine[0], theirs[0]), min(mine[1], theirs[1])
+    return (first, last) if first <= last else None

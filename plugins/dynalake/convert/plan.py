@@ -1,0 +1,324 @@
+"""What of a table is due: the raw objects that nothing live was made from, in batches.
+
+The number of calls depends on the last days, and not on the history: one listing of raw objects, the told days, and
+the manifests that came since the last run (`convert/named.py`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from itertools import groupby
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from dynalake.convert.named import ETags, find_named
+from dynalake.convert.read.raw import RawObject, iterate_objects, list_objects
+from dynalake.days import SNAPSHOT_DAY, check_day, day_of, parse_day, shift_day
+from dynalake.errors import ConflictError, SettingsError
+from dynalake.lake.folders import Input, milliseconds, new_folder
+from dynalake.lake.iceberg import Head
+from dynalake.lake.table import HISTORY_FROM, Table
+
+LISTED_DAYS = 8
+"""Each run lists the raw objects of at least so many days: what Kinesis kept for a week may come today."""
+
+TOLD_FOR = timedelta(hours=1)
+"""How long a told day stays told after nothing of it is due any more: its objects may still be on their way."""
+
+
+@dataclass(frozen=True)
+class ConvertLimits:
+    """What one run does with one table at most. Sizes are those of the raw objects, as they lie in S3.
+
+    `passes`: how often what has to wait for others is tried again within the run, as far as that is `again_mb`.
+    `late_gb`: of the state's files that are written again for late changes; the rest waits for the next run.
+    """
+
+    batch_mb: int = 256
+    batch_objects: int = 5000
+    batches: int = 100
+    passes: int = 3
+    again_mb: int = 1024
+    late_gb: int = 8
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if value < 1:
+                raise SettingsError(f"{name} is {value!r}", allowed="a whole number from 1")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Raw objects of one day that one task converts into one folder, or into one for each day that its rows have.
+
+    `snapshot`: the table's snapshot when this was planned; `uuid` the table's. `made_at`: milliseconds since the epoch.
+    `again`: the day was named, so its rows replace live rows of the same changes.
+    """
+
+    table: str
+    plan: str
+    number: int
+    day: str
+    folder: str
+    made_at: int
+    uuid: str
+    snapshot: int | None
+    inputs: tuple[Input, ...]
+    again: bool = False
+
+    def folder_of(self, day: str) -> str:
+        """The folder for the batch's rows of a day."""
+        return self.folder if day == self.day else f"{self.folder}-{day}"
+
+    @property
+    def keys(self) -> frozenset[str]:
+        return frozenset(i.key for i in self.inputs)
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return sum(i.size for i in self.inputs)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "inputs": [list(i) for i in self.inputs]}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Batch:
+        return cls(**{**values, "inputs": tuple(Input(*i) for i in values["inputs"])})
+
+
+@dataclass(frozen=True)
+class TablePlan:
+    """What is due of one table. `changed`: keys of objects that live rows were made from, and that hold others now.
+
+    `beyond`: so many objects are due besides, and are for the next run.
+    """
+
+    table: str
+    batches: tuple[Batch, ...] = ()
+    changed: tuple[str, ...] = ()
+    beyond: int = 0
+
+
+@dataclass(frozen=True)
+class Due:
+    """The objects of one day that are to be converted."""
+
+    day: str
+    objects: tuple[RawObject, ...]
+    again: bool = False
+
+
+def plan_due(objects: Iterable[RawObject], named: ETags, again: Collection[str] = ()) -> tuple[Due, ...]:
+    """Per day the objects that no live folder names, the newest day first; of the days `again` all of them."""
+    due = []
+    for day, found in groupby(sorted(objects, key=lambda o: o.key), lambda o: parse_day(o.key) or ""):
+        if day in again:
+            due.append(Due(day, tuple(found), True))
+        elif fresh := tuple(o for o in found if o.etag not in named.get(o.key, ())):
+            due.append(Due(day, fresh))
+    return tuple(sorted(due, key=lambda d: d.day, reverse=True))
+
+
+def split(objects: Sequence[RawObject], limits: ConvertLimits) -> Iterator[tuple[RawObject, ...]]:
+    """Objects in the order of their keys, which is that of time, in groups within the limits; at least one in each."""
+    group: list[RawObject] = []
+    size = 0
+    for found in objects:
+        if group and (size + found.size > limits.batch_mb << 20 or len(group) >= limits.batch_objects):
+            yield tuple(group)
+            group, size = [], 0
+        group.append(found)
+        size += found.size
+    if group:
+        yield tuple(group)
+
+
+def first_day(today: str, retention_hours: int) -> str:
+    """The first day that each run lists. `retention_hours`: how long the stream keeps a change that is not read."""
+    return shift_day(today, 1 - max(LISTED_DAYS, -(-retention_hours // 24) + 1))
+
+
+# -- the edge ------------------------------------------------------------------------------------------------------
+
+
+def plan_table(
+    table: Table,
+    limits: ConvertLimits,
+    now: datetime,
+    days: Iterable[str] = (),
+    *,
+    retention_hours: int = 24,
+) -> TablePlan:
+    """What is due of a table, put into the state prefix batch by batch. `now` is timezone-aware.
+
+    `days` are converted again, whole. Raises `SettingsError` for the snapshot, which a backfill brings, and for a day
+    whose rows were dropped; `CatalogError` where the table is missing or damaged.
+    """
+    names = table.names
+    again = frozenset(map(_check_named, days))
+    first = first_day(day_of(now, names.lake.zone), retention_hours)
+    told = _list_told(table)
+    objects = list(_list_from(table, first))
+    for day in sorted({*told, *again}):
+        if day < first:
+            objects += list_objects(table.clients, names.lake.bucket, names.raw_day(day))
+    # The table is loaded after the listings: what others have committed in between is not planned once more.
+    head = table.changes()
+    dropped = sorted(day for day in again if day < history_from(head))
+    if dropped:
+        raise SettingsError(
+            f"days names {', '.join(dropped)}, whose rows were dropped from {names.changes_table}",
+            allowed=f"days from {history_from(head)} on",
+            action="leave them out: what was dropped is kept in the raw objects and in the state",
+            table=names.table,
+        )
+    due, changed = _find_due(table, head, objects, again, first)
+    _forget_told(table, {day: at for day, at in told.items() if day not in {d.day for d in due}}, now)
+    return put_plan(table, head, due, changed, limits, now)
+
+
+def plan_again(table: Table, batches: Sequence[Batch], limits: ConvertLimits, now: datetime) -> TablePlan:
+    """What is due of the objects of batches that could not be committed."""
+    names = table.names
+    keys = {key for b in batches for key in b.keys}
+    listed = (
+        list_objects(table.clients, names.lake.bucket, names.raw_day(day)) for day in sorted({b.day for b in batches})
+    )
+    objects = [o for found in listed for o in found if o.key in keys]
+    head = table.changes()
+    again = frozenset(b.day for b in batches if b.again)
+    due, changed = _find_due(table, head, objects, again, first_day(day_of(now, names.lake.zone), 0))
+    return put_plan(table, head, due, changed, limits, now)
+
+
+def history_from(head: Head) -> str:
+    """The first day whose rows are kept; '' where all are."""
+    return head.properties.get(HISTORY_FROM) or ""
+
+
+def read_batch_plan(table: Table, plan: str, number: int) -> Batch:
+    """One batch as it was planned. Raises `ConflictError` where its run is over and the plan was deleted."""
+    key = table.names.conversion_batch(plan, number)
+    try:
+        answer = table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=key)
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in ("NoSuchKey", "404"):
+            raise
+        raise ConflictError(
+            f"The plan {key} is gone: what it planned is committed, or was planned again",
+            action="trigger dynalake_convert: it plans what is still due",
+            table=table.names.table,
+            key=key,
+        ) from error
+    with answer["Body"] as body:
+        return Batch.from_dict(json.loads(body.read()))
+
+
+def is_planned(table: Table, plan: str, number: int) -> bool:
+    """Whether a batch's plan is still there."""
+    try:
+        table.clients.s3.head_object(Bucket=table.names.lake.bucket, Key=table.names.conversion_batch(plan, number))
+    except ClientError as error:
+        if error.response["Error"]["Code"] in ("NoSuchKey", "404", "NotFound"):
+            return False
+        raise
+    return True
+
+
+def _check_named(day: str) -> str:
+    if check_day(day) == SNAPSHOT_DAY:
+        raise SettingsError(
+            "days names 00000000, the snapshot",
+            allowed="days as YYYYMMDD",
+            action="run dynalake_backfill: it brings a new snapshot",
+        )
+    return day
+
+
+def _list_from(table: Table, first: str) -> Iterator[RawObject]:
+    """The raw objects of the days from `first` on; what else somebody put beside the days is not looked at."""
+    prefix = f"{table.names.raw_prefix}dt="
+    for found in iterate_objects(table.clients, table.names.lake.bucket, prefix, f"{prefix}{first}"):
+        if _is_day(parse_day(found.key) or ""):
+            yield found
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return check_day(text) != SNAPSHOT_DAY
+    except SettingsError:
+        return False
+
+
+def _find_due(
+    table: Table, head: Head, objects: Iterable[RawObject], again: Collection[str], first: str
+) -> tuple[tuple[Due, ...], tuple[str, ...]]:
+    """What is due, and the keys of objects that live rows were made from and that hold others now."""
+    since = history_from(head)
+    kept = [o for o in objects if (parse_day(o.key) or "") >= since]
+    named = find_named(table, head, {parse_day(o.key) or "" for o in kept} - set(again), first)
+    due = plan_due(kept, named, again)
+    return due, tuple(sorted(o.key for d in due if not d.again for o in d.objects if o.key in named))
+
+
+def put_plan(
+    table: Table, head: Head, due: Iterable[Due], changed: tuple[str, ...], limits: ConvertLimits, now: datetime
+) -> TablePlan:
+    """What is due in batches, each of them kept in the state prefix."""
+    plan, batches, beyond = new_folder(), list[Batch](), 0
+    for found in sorted(due, key=lambda d: not d.again):
+        for objects in split(found.objects, limits):
+            # The other batches of a named day would never be due again.
+            if len(batches) >= limits.batches and not found.again:
+                beyond += len(objects)
+                continue
+            batches.append(
+                Batch(
+                    table.names.table,
+                    plan,
+                    len(batches),
+                    found.day,
+                    new_folder(),
+                    milliseconds(now),
+                    head.uuid,
+                    head.snapshot_id,
+                    tuple(Input(o.key, o.etag, o.size) for o in objects),
+                    found.again,
+                )
+            )
+    for batch in batches:
+        table.clients.s3.put_object(
+            Bucket=table.names.lake.bucket,
+            Key=table.names.conversion_batch(plan, batch.number),
+            Body=json.dumps(batch.to_dict(), ensure_ascii=True).encode(),
+        )
+    return TablePlan(table.names.table, tuple(batches), changed, beyond)
+
+
+def _list_told(table: Table) -> dict[str, datetime]:
+    """The told days, and since when."""
+    prefix = table.names.told_days
+    pages = table.clients.s3.get_paginator("list_objects_v2").paginate(Bucket=table.names.lake.bucket, Prefix=prefix)
+    listed = {o["Key"].removeprefix(prefix): o["LastModified"] for page in pages for o in page.get("Contents", ())}
+    return {day: at for day, at in listed.items() if _is_day(day)}
+
+
+def _forget_told(table: Table, told: Mapping[str, datetime], now: datetime) -> None:
+    """Delete markers of days of which nothing is due, unless they are young, or were put again since the listing."""
+    for day, at in told.items():
+        if now - at < TOLD_FOR:
+            continue
+        key = table.names.told_day(day)
+        try:
+            again: datetime = table.clients.s3.head_object(Bucket=table.names.lake.bucket, Key=key)["LastModified"]
+        except ClientError as error:
+            if error.response["Error"]["Code"] in ("NoSuchKey", "404", "NotFound"):
+                continue
+            raise
+        if again - at < timedelta(seconds=1):  # a listing may show whole seconds
+            table.clients.s3.delete_object(Bucket=table.names.lake.bucket, Key=key)

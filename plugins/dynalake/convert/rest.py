@@ -1,0 +1,105 @@
+"""A day that is converted again: its live rows that no raw object holds any more stay, in a folder of their own.
+
+Which rows give way was found while the day's raw objects were read (`convert/once.py`). Files of which no row does are
+not touched, so what this costs is what changes.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from dynalake.convert.batch import BatchResult
+from dynalake.errors import ConflictError
+from dynalake.lake.folders import FolderManifest, Sums, new_folder, read_manifests, write_manifest
+from dynalake.lake.grow import schema_of
+from dynalake.lake.iceberg import DataFile, Head
+from dynalake.lake.parts import Folder, PartWriter, Writing, parts_of
+from dynalake.lake.read import arrow_schema_of, read_rows
+from dynalake.lake.sort import Order, sort_rows
+from dynalake.lake.table import Table
+from dynalake.record.change import SEQUENCE_NUMBER
+
+_pa: Any = pa  # its stubs take types only as literals; here they are data
+
+_MEMORY_MB = 384
+
+
+@dataclass(frozen=True)
+class Rest:
+    """What changes beside the new folders of a day: files that go, and files with those of their rows that stay."""
+
+    replaced: tuple[DataFile, ...] = ()
+    added: tuple[DataFile, ...] = ()
+
+
+def write_rest(
+    table: Table,
+    head: Head,
+    day: str,
+    results: Sequence[BatchResult],
+    made_at: int,
+    writing: Writing,
+    directory: Path,
+) -> Rest:
+    """Write what stays of the files of which rows give way to these results, with its manifest; no reader sees it yet.
+
+    Raises `ConflictError` where one of the files is not live any more, or delete files came that may apply to it.
+    """
+    places: dict[str, set[int]] = defaultdict(set)
+    for result in results:
+        for path, found in result.replaced.items():
+            places[path].update(found)
+        if result.replaced and head.news_since(result.batch.uuid, result.snapshot).deletes:
+            raise _conflict(head, "delete files have been added")
+    if not places:
+        return Rest()
+    live = {f.path: f for f in head.files({day})}
+    gone = sorted(path for path in places if path not in live)
+    if gone:
+        raise _conflict(head, f"{gone[0]} is not part of it any more")
+    replaced = [live[path] for path in sorted(places)]
+    if sum(f.rows for f in replaced) == sum(map(len, places.values())):
+        return Rest(tuple(replaced))
+    folder = new_folder()
+    where = Folder(table.names.change_folder(day, folder), day)
+    writer = PartWriter(table.clients, table.names, head, head.schema, where, writing, directory)
+    order = Order(arrow_schema_of(head.schema), [*schema_of(head).identity, SEQUENCE_NUMBER])
+    added = writer.write(sort_rows(_staying(head, replaced, places), [], order, directory, _MEMORY_MB))
+    again = {key for result in results for key in result.batch.keys}
+    old = read_manifests(table.clients, table.names, {f.folder for f in replaced})
+    inputs = {i for manifest in old.values() if manifest is not None for i in manifest.inputs if i.key not in again}
+    rows = sum(f.rows for f in added)
+    sums = Sums(lines=rows, rows=rows)
+    write_manifest(
+        table.clients,
+        table.names,
+        FolderManifest(folder, day, made_at, tuple(sorted(inputs)), parts_of(added), sums),
+    )
+    return Rest(tuple(replaced), added)
+
+
+def _staying(head: Head, files: Sequence[DataFile], places: Mapping[str, set[int]]) -> Iterator[pa.Table]:
+    for file in files:
+        gone = np.array(sorted(places[file.path]))
+        first = 0
+        for rows in read_rows(head, [file]):
+            mine = gone[(gone >= first) & (gone < first + rows.num_rows)] - first
+            first += rows.num_rows
+            stays = np.ones(rows.num_rows, bool)
+            stays[mine] = False
+            yield rows.filter(_pa.array(stays))
+
+
+def _conflict(head: Head, what: str) -> ConflictError:
+    return ConflictError(
+        f"The table {head.name} has changed since the day was read again: {what}",
+        action="plan again from the table as it is now",
+        table=head.name,
+    )

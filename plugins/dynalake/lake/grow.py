@@ -1,0 +1,44 @@
+"""New columns of the table of changes: committed before any file holds them.
+
+The ids by which files are read are given by a commit, and never by a plan: of two runs that meet a new attribute at the
+same time, the second one finds the first one's column, with its id and its type.
+"""
+
+from __future__ import annotations
+
+from dynalake.lake.budget import BUDGET, Budget
+from dynalake.lake.commit import commit_on
+from dynalake.lake.iceberg import Change, Head, News
+from dynalake.lake.iceberg_schema import iceberg_schema
+from dynalake.lake.schema import Observed, TableSchema
+from dynalake.lake.table import SCHEMA, Table
+
+
+def schema_of(head: Head) -> TableSchema:
+    """The table's schema as its own property has it."""
+    return TableSchema.from_json(head.properties[SCHEMA])
+
+
+def grow_schema(table: Table, observed: Observed, budget: Budget = BUDGET) -> Head:
+    """The table of changes with columns, and fields in structs, for what was observed, as far as the budget goes.
+
+    What has a column already keeps it, whoever was first: whether it takes what was observed is for the caller to see.
+    Raises `UnknownOutcomeError` where Glue's answer was lost: nothing else than these columns may land later.
+    """
+    planned = table.changes()
+
+    def build(head: Head, news: News) -> Change | None:
+        before = schema_of(head)
+        after = before.admit(observed, budget)
+        if after == before:
+            return None
+        added = [c.name for c in after.columns if c.attribute not in before.known]
+        return Change(
+            properties={SCHEMA: after.to_json()},
+            schema=iceberg_schema(after, head.schema, head.last_column_id, before=before),
+            note={"dynalake": "grow", "dynalake.new-columns": str(len(added))},
+        )
+
+    if build(planned, News((), deletes=False)) is None:
+        return planned
+    return commit_on(table.catalog, table.names, planned, build) or table.changes()

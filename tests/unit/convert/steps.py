@@ -1,0 +1,150 @@
+"""Several runs at once, one call to AWS at a time, in an order that a seed decides: with kills, and lost answers."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import greenlet  # type: ignore[import-untyped]  # Airflow brings it
+import pytest
+from botocore.exceptions import ReadTimeoutError
+from pyiceberg.manifest import ManifestFile, clear_manifest_cache
+
+from dynalake.lake.commit import commit_on
+from tests.unit.lake.memory import MemoryGlue, error
+
+LOSE, DROP, LATE, THROTTLE = "lose", "drop", "late", "throttle"
+"""What may happen to an update of Glue: it lands and its answer is lost; it does not land; it lands later; it is
+refused before it begins."""
+
+
+class Killed(BaseException):
+    """The worker is gone: whatever it does on its way out comes to nothing."""
+
+
+@dataclass(eq=False)
+class Worker:
+    """A run that goes on from call to call. `outcome`: what it returned or raised; `killed` counts as neither."""
+
+    name: str
+    run: Any
+    killed: bool = False
+    asleep_until: float = 0.0
+    returned: Any = None
+    raised: Exception | None = None
+    calls: list[str] = field(default_factory=list)
+
+
+class Steps:
+    """Switches between workers at each call. Calls of threads that a worker starts are not steps: they only read."""
+
+    def __init__(self, seed: int, glue: MemoryGlue) -> None:
+        self.random = random.Random(seed)
+        self.workers: list[Worker] = []
+        self.faults: Callable[[Worker], str] = lambda worker: ""
+        self._glue = glue
+        self._by_greenlet: dict[Any, Worker] = {}
+        self._main = greenlet.getcurrent()
+
+    def start(self, name: str, function: Callable[[], Any]) -> Worker:
+        worker = Worker(name, None)
+
+        def body() -> None:
+            try:
+                worker.returned = function()
+            except Killed:
+                pass
+            except Exception as raised:
+                worker.raised = raised
+
+        worker.run = greenlet.greenlet(body, self._main)
+        self._by_greenlet[worker.run] = worker
+        self.workers.append(worker)
+        return worker
+
+    def advance(self, worker: Worker) -> None:
+        """Let a worker go on up to its next call, or to its end."""
+        worker.run.switch()
+        self._forget(worker)
+
+    def kill(self, worker: Worker) -> None:
+        worker.killed = True
+        if worker.run.dead or not worker.run:
+            worker.run.throw(greenlet.GreenletExit)
+        else:
+            worker.run.throw(Killed)
+        self._forget(worker)
+
+    def finish(self, worker: Worker) -> Worker:
+        """Let a worker go on to its end."""
+        while worker in self.workers:
+            self.advance(worker)
+        return worker
+
+    def on_call(self, service: str, call: str, asked: dict[str, Any]) -> None:
+        """To be called by the fakes before each call."""
+        worker = self._by_greenlet.get(greenlet.getcurrent())
+        if worker is None:
+            return
+        if worker.killed:
+            raise Killed
+        worker.calls.append(f"{service}.{call} {asked.get('Key', asked.get('Prefix', asked.get('Name', '')))}")
+        self._main.switch()
+        if worker.killed:
+            raise Killed
+        if call == "update_table":
+            self._maybe_fail(worker, asked)
+
+    def _maybe_fail(self, worker: Worker, asked: dict[str, Any]) -> None:
+        fault = self.faults(worker)
+        if fault == THROTTLE:
+            raise error("ThrottlingException", "UpdateTable", 400)
+        if fault == LOSE:
+            self._glue.update(asked)
+        elif fault == LATE:
+            self._glue.late.append(asked)
+        if fault in (LOSE, DROP, LATE):
+            raise ReadTimeoutError(endpoint_url="https://glue")
+
+    def _forget(self, worker: Worker) -> None:
+        if worker.run.dead:
+            self.workers.remove(worker)
+            del self._by_greenlet[worker.run]
+
+
+def land(glue: MemoryGlue, place: int = 0) -> bool:
+    """Let a call come that is under way. Whether Glue took it."""
+    asked = glue.late.pop(place)
+    try:
+        glue.update(asked)
+    except glue.exceptions.ConcurrentModificationException:
+        return False
+    return True
+
+
+def use_seed(patch: pytest.MonkeyPatch, seed: int) -> None:
+    """Let the names of folders and files follow from a seed, and nobody pause."""
+    numbers = random.Random(seed)
+    clear_manifest_cache()  # it goes by names, which come again with the seed
+    options: Any = commit_on.__kwdefaults__
+    patch.setitem(options, "pause", lambda seconds: None)
+
+    def uuid4() -> UUID:
+        return UUID(int=numbers.getrandbits(128), version=4)
+
+    entries: dict[str, Any] = {}
+    read = ManifestFile.fetch_manifest_entry
+
+    def read_once(self: ManifestFile, io: Any, discard_deleted: bool = True) -> Any:
+        """Each manifest once in a test: it never changes, and reading it takes most of the time."""
+        key = f"{self.manifest_path} {discard_deleted}"
+        if key not in entries:
+            entries[key] = read(self, io, discard_deleted)
+        return entries[key]
+
+    patch.setattr(ManifestFile, "fetch_manifest_entry", read_once)
+    for place in ("uuid.uuid4", "dynalake.lake.folders.uuid4", "dynalake.lake.parts.uuid4"):
+        patch.setattr(place, uuid4)

@@ -1,0 +1,81 @@
+"""The protocol's rules for conversions, held against runs at once, kills, lost answers, and others' commits.
+
+`DYNALAKE_MODEL_SEEDS=5000 pytest tests/unit/convert/test_convert_model.py` plays more of them. Each rule is switched
+off once, to see that it is one that the others do not replace.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from dynalake.convert import batch, commit, once, row_day
+from dynalake.convert.batch import NewFolder
+from tests.unit.convert.convert_world import World, play
+from tests.unit.convert.steps import use_seed
+
+SEEDS = int(os.environ.get("DYNALAKE_MODEL_SEEDS", "48"))
+BLOCKS = 8
+UNTIL = 40
+"""Seeds in which a rule that is left out has to be missed."""
+
+
+def played(seed: int) -> World:
+    with pytest.MonkeyPatch.context() as patch:
+        use_seed(patch, seed)
+        return play(seed)
+
+
+@pytest.mark.parametrize("block", range(BLOCKS))
+def test_each_change_stands_once_and_none_is_lost(block: int) -> None:
+    for seed in range(block, SEEDS, BLOCKS):
+        assert played(seed).faults == {}, f"seed {seed}"
+
+
+def test_a_seed_plays_the_same_each_time() -> None:
+    calls = []
+    for _ in range(2):
+        world = played(3)
+        calls.append((world.steps.random.random(), sorted(world.lake.s3.objects)))
+    assert calls[0] == calls[1]
+
+
+def without_empty_files(patch: pytest.MonkeyPatch) -> None:
+    write = batch._write
+
+    def write_rows(*given: Any) -> Iterator[NewFolder]:
+        return (folder for folder in write(*given) if any(part.rows for part in folder.parts))
+
+    patch.setattr(batch, "_write", write_rows)
+
+
+MISSED: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
+    "the day of a row": (lambda patch: patch.setattr(row_day, "row_days", lambda *given: None), "in too early a day"),
+    "the comparison with live rows": (
+        lambda patch: patch.setattr(once.LiveRows, "gather", lambda *given: None),
+        "twice",
+    ),
+    "the comparison within a run": (lambda patch: patch.setattr(commit, "find_waiting", lambda *given: {}), "twice"),
+    "a file of no rows": (without_empty_files, "never quiet"),
+    "the check of files that came since": (
+        lambda patch: patch.setattr(commit, "overlap", lambda *given: False),
+        "twice",
+    ),
+    "late changes first": (lambda patch: patch.setattr(commit, "_is_late", lambda *given: False), "late"),
+    "the check of the bound": (lambda patch: patch.setattr(commit, "PLANNED_ON", ()), "late"),
+}
+
+
+@pytest.mark.parametrize("rule", MISSED)
+def test_without_a_rule_there_are_faults(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    leave_out, fault = MISSED[rule]
+    leave_out(monkeypatch)
+    found: list[str] = []
+    for seed in range(UNTIL):
+        found += played(seed).faults
+        if any(name.startswith(fault) for name in found):
+            return
+    pytest.fail(f"without {rule}, {UNTIL} seeds found {found or 'nothing'}")
