@@ -15,9 +15,11 @@ from binascii import b2a_base64
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from json.encoder import encode_basestring as encode_text
+from operator import length_hint
 from typing import Any, TypeAlias
 
 from dynalake.errors import RecordError
+from dynalake.record.paths import Members
 
 ATTRIBUTE_TYPES = ("S", "N", "B", "BOOL", "NULL", "L", "M", "SS", "NS", "BS")
 AMBIGUOUS_TYPES = ("B", "SS", "NS", "BS")
@@ -67,13 +69,15 @@ def encode_value(value: Mapping[str, Any]) -> str:
     return escape_surrogates("".join(pieces))
 
 
-def append_members(content: Mapping[str, Mapping[str, Any]], keys: Keys, pieces: list[str]) -> None:
+def append_members(content: Mapping[str, Mapping[str, Any]], keys: Keys, pieces: list[str]) -> Members | None:
     """Append the text of an item's members, `,"name":value` for each, by name.
 
-    `keys` gives the names' texts. Lone surrogates are left to the caller. Raises `RecordError` for a value that is
-    none, and `TypeError` where a name is no text.
+    Returns the types that this text does not show, None where it shows all. `keys` gives the names' texts. Lone
+    surrogates are left to the caller. Raises `RecordError` for a value that is none, and `TypeError` where a name is no
+    text.
     """
     add = pieces.append
+    types: Members | None = None
     for name in sorted(content):
         key, value = keys[name], content[name]
         try:
@@ -85,9 +89,14 @@ def append_members(content: Mapping[str, Mapping[str, Any]], keys: Keys, pieces:
             elif kind == "N" and _is_number(inner):
                 add(inner)
             else:
-                _APPEND[kind](inner, add)
+                found = _APPEND[kind](inner, add)
+                if found:
+                    if types is None:
+                        types = []
+                    types.append((name, found))
         except (LookupError, TypeError, ValueError):
             raise _no_value(value) from None
+    return types
 
 
 def escape_surrogates(text: str) -> str:
@@ -168,12 +177,13 @@ def _append_text(content: Any, add: Add) -> None:
     add(encode_text(content) if len(content) < _LONG else _long_text(content))
 
 
-def _append_map(content: Any, add: Add) -> None:
+def _append_map(content: Any, add: Add) -> Members | None:
     if type(content) is not dict and not isinstance(content, Mapping):
         raise TypeError
     if not content:
         add("{}")
-        return
+        return None
+    types: Members | None = None
     # The same again as in `append_members`: calling it for each map would cost a tenth of the speed.
     for name, key in _plans[tuple(content)]:
         value = content[name]
@@ -186,35 +196,45 @@ def _append_map(content: Any, add: Add) -> None:
             elif kind == "N" and _is_number(inner):
                 add(inner)
             else:
-                _APPEND[kind](inner, add)
+                found = _APPEND[kind](inner, add)
+                if found:
+                    if types is None:
+                        types = []
+                    types.append((name, found))
         except (LookupError, TypeError, ValueError):
             raise _no_value(value) from None
     add("}")
+    return types
 
 
-def _append_list(content: Any, add: Add) -> None:
+def _append_list(content: Any, add: Add) -> Members | None:
     before = "["
-    members, value = content if type(content) is list else _sequence(content), content
+    types: Members | None = None
+    members, value = iter(content if type(content) is list else _sequence(content)), content
     try:
         for value in members:
             add(before)
             before = ","
             (kind,) = value
-            if kind == "M":
-                _append_map(value[kind], add)
-            else:
-                _APPEND[kind](value[kind], add)
+            found = _append_map(value[kind], add) if kind == "M" else _APPEND[kind](value[kind], add)
+            if found:
+                if types is None:
+                    types = []
+                # To count would slow down every list.
+                types.append((len(content) - length_hint(members) - 1, found))
     except (LookupError, TypeError, ValueError):
         raise _no_value(value) from None
     add("]" if content else "[]")
+    return types
 
 
 def _append_number(content: Any, add: Add) -> None:
     add(_number(content))
 
 
-def _append_binary(content: Any, add: Add) -> None:
+def _append_binary(content: Any, add: Add) -> str:
     add(_quoted_base64(content))
+    return "B"
 
 
 def _append_boolean(content: Any, add: Add) -> None:
@@ -235,31 +255,33 @@ def _number(content: Any) -> str:
     return content  # type: ignore[no-any-return]
 
 
-def _append_string_set(content: Any, add: Add) -> None:
-    add(f"[{','.join(map(encode_text, sorted(_sequence(content))))}]")
+def _append_string_set(content: Any, add: Add) -> str:
+    add(f"[{','.join(map(encode_text, sorted(content if type(content) is list else _sequence(content))))}]")
+    return "SS"
 
 
-def _append_number_set(content: Any, add: Add) -> None:
-    members = _sequence(content)
-    if not all(map(_is_number, members)):
-        raise ValueError
-    by_double = dict(zip(map(float, members), members, strict=True))
-    if len(by_double) == len(members):
+def _append_number_set(content: Any, add: Add) -> str:
+    members = content if type(content) is list else _sequence(content)
+    for member in members:
+        if not _is_number(member):
+            raise ValueError
+    if len(members) > 1:
         # Doubles that differ are in the order of the numbers they stand for.
-        ordered = [by_double[double] for double in sorted(by_double)]
-    else:
+        differ = len(set(map(float, members))) == len(members)
         # Two spellings of one number, which DynamoDB itself never returns, still come in one order.
-        ordered = sorted(members, key=lambda member: (Decimal(member), member))
-    add(f"[{','.join(ordered)}]")
+        members = sorted(members, key=float if differ else lambda member: (Decimal(member), member))
+    add(f"[{','.join(members)}]")
+    return "NS"
 
 
-def _append_binary_set(content: Any, add: Add) -> None:
+def _append_binary_set(content: Any, add: Add) -> str:
     add(f"[{','.join(sorted(map(_quoted_base64, _sequence(content))))}]")
+    return "BS"
 
 
 _plans = _Plans()
 
-_APPEND: dict[str, Callable[[Any, Add], None]] = {
+_APPEND: dict[str, Callable[[Any, Add], Members | str | None]] = {
     "S": _append_text,
     "N": _append_number,
     "B": _append_binary,
@@ -286,16 +308,12 @@ _ALLOWED = {
 }
 
 
-def _base64(content: Any) -> str:
+def _quoted_base64(content: Any) -> str:
     if isinstance(content, _BYTES):
-        return b2a_base64(content, newline=False).decode("ascii")
+        return f'"{b2a_base64(content, newline=False).decode()}"'
     if not _is_base64(content):
         raise ValueError
-    return content  # type: ignore[no-any-return]
-
-
-def _quoted_base64(content: Any) -> str:
-    return f'"{_base64(content)}"'
+    return f'"{content}"'
 
 
 def _sequence(content: Any) -> list[Any] | tuple[Any, ...] | set[Any] | frozenset[Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from dynalake.errors import RecordError
 from dynalake.record.attribute import Keys, append_members, encode_value, escape_surrogates
+from dynalake.record.paths import paths_text
 
 OPERATION = "__operation"
 """One of `OPERATIONS`."""
@@ -129,7 +130,9 @@ def snapshot_encoder(event_time: int) -> Callable[[Mapping[str, Any]], bytes]:
 def _line(metadata: str, image: Mapping[str, Any]) -> str:
     pieces = [metadata]
     try:
-        append_members(image, _keys, pieces)
+        types = append_members(image, _keys, pieces)
+        if types:
+            pieces[0] = f'{metadata},"{TYPES}":{paths_text(types)}'
         pieces.append("}")
     except TypeError as error:
         raise RecordError(f"The image is {type(image).__name__}", allowed="an object of attribute values") from error

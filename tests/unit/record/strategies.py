@@ -17,7 +17,8 @@ NAMES = st.one_of(
     st.sampled_from(
         (
             *("a.b", 'qu"ote', "sp ace", "ÄÖ", "id", "ID", "\u0000", "\u2028", "_", "_operation", "__operations"),
-            *("__operation", "___operation", "__sequence_number", "__event_time", "__expired"),
+            *("__operation", "___operation", "__sequence_number", "__event_time", "__expired", "__types", "__other"),
+            *("a/b", "a~b", "~1", "/", "0", "1"),
         )
     ),
 )

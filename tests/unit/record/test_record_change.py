@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from dynalake.errors import RecordError
 from dynalake.record.change import (
     METADATA,
+    RESERVED_KEYS,
     SNAPSHOT_SEQUENCE,
     attribute_name,
     encode_change,
@@ -27,6 +29,23 @@ def read(text: str) -> Any:
     return json.loads(text, parse_int=Decimal, parse_float=Decimal)
 
 
+def ambiguous(values: dict[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
+    """The paths of binary values and sets, as RFC 6901 has them, by name."""
+    for name, value in sorted(values.items()):
+        yield from paths(value, path + "/" + name.replace("~", "~0").replace("/", "~1"))
+
+
+def paths(value: dict[str, Any], path: str) -> Iterator[tuple[str, str]]:
+    ((kind, content),) = value.items()
+    if kind in ("B", "SS", "NS", "BS"):
+        yield path, kind
+    elif kind == "M":
+        yield from ambiguous(content, path)
+    elif kind == "L":
+        for number, member in enumerate(content):
+            yield from paths(member, f"{path}/{number}")
+
+
 @given(ITEMS, st.integers(1, 10**40 - 1), st.integers(0, 10**13), st.booleans())
 def test_every_item_reads_back_as_it_was(item: dict[str, Pair], sequence: int, moment: int, expired: bool) -> None:
     image = {name: value for name, (value, _) in item.items()}
@@ -36,6 +55,7 @@ def test_every_item_reads_back_as_it_was(item: dict[str, Pair], sequence: int, m
     assert record.pop("__sequence_number") == f"{sequence:040}"
     assert record.pop("__event_time") == moment
     assert record.pop("__expired", None) == (True if expired else None)
+    assert record.pop("__types", {}) == dict(ambiguous(image))
     assert {attribute_name(key): value for key, value in record.items()} == {
         name: expected for name, (_, expected) in item.items()
     }
@@ -48,6 +68,50 @@ def test_the_order_of_the_attributes_does_not_matter(item: dict[str, Pair]) -> N
     turned = dict(reversed(list(image.items())))
     first, second = (encode_change(i, operation="INSERT", sequence_number="1", event_time=0) for i in (image, turned))
     assert first == second
+
+
+def test_types_that_json_cannot_show_stand_before_the_attributes_in_their_order() -> None:
+    """By the item's own names, escaped as JSON Pointer does and then as JSON does."""
+    tags = {"SS": ["x"]}
+    image = {
+        "photo": {"B": b""},
+        "meta": {"M": {"tags": tags, "": {"NS": ["1"]}, "é": {"BS": [b"a"]}}},
+        "list": {"L": [{"S": "a"}, {"L": [tags]}, *[{"M": {"a/b~c": tags}}] * 9]},
+        "__types": tags,
+        'q"\\\n': tags,
+        "text": {"S": "a"},
+    }
+    line = encode_change(image, operation="REMOVE", sequence_number="1", event_time=0, expired=True)
+    lists = "".join(f'"/list/{n}/a~1b~0c":"SS",' for n in range(2, 11))
+    assert (
+        f',"__expired":true,"__types":{{"/__types":"SS","/list/1/0":"SS",{lists}"/meta/":"NS","/meta/tags":"SS",'
+        in line
+    )
+    assert ',"/meta/é":"BS","/photo":"B","/q\\"\\\\\\n":"SS"},"___types":["x"],"list":' in line
+    assert dict(ambiguous(image)) == json.loads(line)["__types"]
+    assert '"__types"' not in encode_change({"a": {"L": []}}, operation="INSERT", sequence_number="1", event_time=0)
+
+
+def test_binary_as_text_and_sets_of_python_s_own_give_the_same_line() -> None:
+    given_by_boto3 = {"a": {"B": b"\x00"}, "b": {"BS": {b"b", b"a"}}, "c": {"L": ({"SS": {"y", "x"}},)}}
+    given_by_lambda = {"a": {"B": "AA=="}, "b": {"BS": ["YQ==", "Yg=="]}, "c": {"L": [{"SS": ["x", "y"]}]}}
+    assert snapshot_encoder(0)(given_by_boto3) == snapshot_encoder(0)(given_by_lambda)
+    assert b'"__types":{"/a":"B","/b":"BS","/c/0":"SS"}' in snapshot_encoder(0)(given_by_lambda)
+
+
+@pytest.mark.parametrize("nested", ["list", "map", "lists"])
+def test_paths_do_not_make_gigabytes_of_an_item_of_400_kb(nested: str) -> None:
+    """A name stands in the path of each value below it. Those that fit are there, from the first on."""
+    name, sets = "n" * 60_000, [{"SS": ["x"]}] * 50_000
+    below = {
+        "list": {"L": sets},
+        "map": {"M": {str(n): value for n, value in enumerate(sets)}},
+        "lists": {"L": [{"L": [value]} for value in sets]},
+    }
+    line = snapshot_encoder(0)({"a": {"SS": ["x"]}, name: below[nested], "z": {"B": b"x"}})
+    assert len(line) < 3 << 20
+    assert list(json.loads(line)["__types"])[:2] == ["/a", f"/{name}/0{'/0' if nested == 'lists' else ''}"]
+    assert len(json.loads(line)["__types"]) == 1 + (1 << 20) // len(f"/{name}/10")
 
 
 @given(ITEMS)
@@ -74,13 +138,13 @@ def test_the_line_of_a_change() -> None:
     )
 
 
-@given(st.one_of(NAMES, st.from_regex(r"\A_{0,5}(operation|sequence_number|event_time|expired|other)\Z")))
-def test_keys_are_reversible_and_never_metadata(name: str) -> None:
-    assert json_key(name) not in METADATA
+@given(st.one_of(NAMES, st.from_regex(r"\A_{0,5}(operation|sequence_number|event_time|expired|types|other)\Z")))
+def test_keys_are_reversible_and_never_reserved(name: str) -> None:
+    assert json_key(name) not in RESERVED_KEYS
     assert attribute_name(json_key(name)) == name
 
 
-@given(st.lists(st.from_regex(r"\A_{0,5}(operation|expired)\Z"), unique=True))
+@given(st.lists(st.from_regex(r"\A_{0,5}(operation|types|other)\Z"), unique=True))
 def test_no_two_names_share_a_key(names: list[str]) -> None:
     assert len({json_key(name) for name in names}) == len(names)
 
@@ -91,8 +155,9 @@ def test_other_names_are_left_alone(name: str) -> None:
     assert attribute_name(name) == name
 
 
-def test_metadata_fields_are_no_attributes() -> None:
-    assert [attribute_name(key) for key in METADATA] == list(METADATA)
+def test_reserved_keys_are_no_attributes() -> None:
+    assert [attribute_name(key) for key in RESERVED_KEYS] == list(RESERVED_KEYS)
+    assert set(RESERVED_KEYS) == {*METADATA, "__other"}
 
 
 @given(st.integers(0, 10**40 - 1), st.integers(0, 10**40 - 1))

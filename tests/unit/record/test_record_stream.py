@@ -41,6 +41,7 @@ def test_insert_and_modify_carry_the_new_image() -> None:
             "__sequence_number": "0000000000004421584500000000017450439091",
             "__event_time": 1558742400123,
             "id": "a",
+            "__types": {"/data": "B"},
             "data": "AP8=",
             "amount": 1.5,
         }
@@ -124,7 +125,9 @@ def test_the_package_needs_nothing_but_itself_and_the_errors(tmp_path: Path) -> 
     with zipfile.ZipFile(archive, "w") as out:
         for path in [root / "__init__.py", root / "errors.py", *sorted((root / "record").glob("*.py"))]:
             out.write(path, path.relative_to(root.parent))
-    code = "import dynalake.record.stream, dynalake.record.key, sys; print('boto3' in sys.modules)"
+    code = (
+        "import dynalake.record.stream, dynalake.record.key, dynalake.record.item, sys; print('boto3' in sys.modules)"
+    )
     # -S: no site-packages, so the standard library is all there is.
     done = subprocess.run(
         [sys.executable, "-S", "-E", "-c", f"import sys; sys.path[:0] = [{str(archive)!r}]; {code}"],

@@ -1,0 +1,68 @@
+"""Where in an item the values are whose DynamoDB type JSON cannot show: the paths of `__types`.
+
+A path is a JSON Pointer over the item's own names. https://www.rfc-editor.org/rfc/rfc6901
+"""
+
+from __future__ import annotations
+
+from json.encoder import encode_basestring as encode_text
+from typing import TypeAlias
+
+Members: TypeAlias = "list[tuple[str | int, str | Members]]"
+"""The members of a map or list whose type JSON cannot show (name or place, and type), or that hold such values.
+
+The encoder gathers these. Paths are made at the end, because an item's other values should not take longer for them.
+"""
+
+PATHS_LIMIT = 1 << 20
+"""Characters of the paths of one item. Only names of thousands of characters above thousands of sets need more."""
+
+# Bounds what is kept for maps whose names are data: about a megabyte.
+_KEPT = 4096
+_LONGEST_KEPT = 255
+
+
+def path_step(name: str) -> str:
+    """One step of a path: `a/b` gives `/a~1b`."""
+    return "/" + name.replace("~", "~0").replace("/", "~1")
+
+
+def paths_text(types: Members) -> str:
+    """The JSON text of an object from paths to types, in the order of `types`.
+
+    It ends at `PATHS_LIMIT`: a name stands in the path of every value below it, so without a limit an item of 400 KB
+    could make gigabytes of text.
+    """
+    pieces: list[str] = []
+    _append_paths(types, "", pieces, PATHS_LIMIT)
+    return f"{{{','.join(pieces)}}}"
+
+
+def _append_paths(types: Members, path: str, pieces: list[str], room: int) -> int:
+    """What is left of `room` characters; negative: a path was left out, and so are those after it."""
+    for step, inner in types:
+        here = path + _steps[step] if isinstance(step, str) else f"{path}/{step}"
+        if isinstance(inner, str):
+            room -= len(here)
+            if room >= 0:
+                pieces.append(f'"{here}":"{inner}"')
+        else:
+            room = _append_paths(inner, here, pieces, room)
+        if room < 0:
+            break
+    return room
+
+
+class _Steps(dict[str, str]):
+    """`path_step` as it stands within a JSON string. Names come again with every item, so their texts are kept."""
+
+    def __missing__(self, name: str) -> str:
+        text = encode_text(path_step(name))[1:-1]
+        if len(name) <= _LONGEST_KEPT:
+            if len(self) >= _KEPT:
+                self.clear()
+            self[name] = text
+        return text
+
+
+_steps = _Steps()
