@@ -11,7 +11,9 @@ the hand-off time are left out where they have an `updatedAt`: the stream has th
 3. **commit** checks that the counts add up (`read = kept + filtered`) and then makes the run the snapshot, in one
    call. Until then, and if the run fails, the last good snapshot stays what SQL sees. The ledger stands in the run's
    note. **remove_export** then deletes the export's own files.
-4. **describe_columns** makes the attributes that it found columns of the Glue tables and views.
+4. **convert_snapshot** makes rows of the run's objects, batch by batch, and **show_snapshot** makes them the snapshot
+   of the Iceberg tables `{t}` and `{t}_state`: readers see the old one or the new one. **describe_columns** makes the
+   attributes columns of the first edition's tables and views.
 
 `dynalake_setup` starts it once per table; trigger it by hand to take a new snapshot.
 """
@@ -45,5 +47,8 @@ with DAG(
     scanned = backfill.scan.expand(segment=planned)
     converted = backfill.convert.expand(segment=export.output)
     remove_export = backfill.remove_export()
-    chain([scanned, converted], backfill.commit(), [backfill.describe_columns(), remove_export])
+    batches = backfill.plan_snapshot()
+    shown = backfill.show_snapshot(batches)
+    chain([scanned, converted], backfill.commit(), [backfill.describe_columns(), remove_export, batches])
+    chain(backfill.convert_snapshot.expand(batch=batches), shown)
     chain(converted, remove_export)  # skipped with it

@@ -10,6 +10,8 @@ import pytest
 from dynalake.catalog.partitions import register_days, snapshot_location
 from dynalake.catalog.register import register_table
 from dynalake.clients import Clients
+from dynalake.lake.make import make_tables
+from dynalake.lake.table import SHOWN_RUN, Table, number
 from dynalake.names import TableNames
 from dynalake.operators.days import coming_days
 from dynalake.operators.run_note import LIMIT, note
@@ -22,12 +24,23 @@ TABLE = "DAG-BACKFILL"
 @pytest.fixture(scope="module")
 def names(clients: Clients) -> TableNames:
     make_table(clients, TABLE)
-    for number in range(20):
-        clients.dynamodb.put_item(TableName=TABLE, Item={"id": {"S": str(number)}, "updatedAt": {"N": "1500000000"}})
+    for item in range(20):
+        clients.dynamodb.put_item(TableName=TABLE, Item={"id": {"S": str(item)}, "updatedAt": {"N": "1500000000"}})
     done = set_up(clients, "dagfill", TableSettings(TABLE))
+    make_tables(Table(clients, done.names), done.source.key, done.source.arn)
     register_table(clients, done.names, done.source.key, source_arn=done.source.arn)
     register_days(clients, done.names, coming_days(done.names.lake))
     return done.names
+
+
+def snapshot(clients: Clients, names: TableNames) -> tuple[int, int, int]:
+    """The number of the backfill that the Iceberg tables show, and its rows in both."""
+    changes, items = Table(clients, names).changes(), Table(clients, names).items()
+    return (
+        number(changes, SHOWN_RUN),
+        sum(f.rows for f in changes.files({"00000000"})),
+        sum(f.rows for f in items.files()),
+    )
 
 
 def newest_note() -> str:
@@ -52,12 +65,15 @@ def test_export_and_scan_each_skip_the_other(
     states = run("dynalake_backfill", **where)
     assert states["scan[0]"] == states["commit"] == states["describe_columns"] == "success"
     assert states["export"] == states["convert"] == states["remove_export"] == "skipped"
+    assert states["convert_snapshot[0]"] == states["show_snapshot"] == "success"
+    assert snapshot(clients, names) == (1, 20, 20)
     by_scan = snapshot_location(clients, names)
 
     states = run("dynalake_backfill", **where, method="export", enable_pitr=True)
     assert states["run"] == states["export"] == states["convert[0]"] == states["commit"] == "success"
     assert (states["scan"], states["remove_export"]) == ("skipped", "success")
     assert snapshot_location(clients, names) not in (None, by_scan)
+    assert snapshot(clients, names) == (2, 20, 20)
     assert "20 items by the manifests, in 4 files" in said()
     assert "read 20 = kept 20 + filtered 0" in newest_note()
 

@@ -19,6 +19,8 @@ def plan() -> list[int]:
     from dynalake.backfill.run import plan_backfill
     from dynalake.capture.hand_off import load_hand_off
     from dynalake.capture.lake import load_settings
+    from dynalake.lake.snapshot import number_run
+    from dynalake.lake.table import Table
 
     asked = parameters()
     found = clients()
@@ -48,6 +50,9 @@ def plan() -> list[int]:
         dry_run=asked["dry_run"],
     )
     say(planned.summary())
+    if not asked["dry_run"] and planned.window is None:
+        # Of two backfills the one that began later is the newer snapshot, whichever ends first.
+        number_run(Table(found, names), planned.run)
     if asked["dry_run"]:
         from dynalake.backfill.quote import quote_backfill
 
@@ -118,6 +123,70 @@ def remove_export() -> int:
 
     found = clients()
     return remove_exports(found, table_names(found), run=run_id())
+
+
+@task
+@guarded
+def plan_snapshot() -> list[dict[str, Any]]:
+    """Plans how the run's objects become the snapshot of the Iceberg tables, batch by batch."""
+    from datetime import UTC, datetime
+
+    from dynalake.backfill.run import load_plan, run_name
+    from dynalake.convert.snapshot import plan_snapshot as plan
+    from dynalake.lake.table import Table
+
+    found = clients()
+    names = table_names(found)
+    backfill = load_plan(found, names, run_name(run_id()))
+    if backfill.window is not None:
+        say("The changes of a past time lie in the day of this run: dynalake_convert takes them from there")
+        return []
+    table = Table(found, names)
+    planned = plan(table, backfill.prefix(names), datetime.now(UTC))
+    say(f"{sum(len(b.inputs) for b in planned.batches):,} objects in {len(planned.batches):,} batches")
+    return [{"plan": b.plan, "number": b.number} for b in planned.batches]
+
+
+@task(map_index_template="{{ batch }}")
+@guarded
+def convert_snapshot(batch: dict[str, Any]) -> dict[str, Any]:
+    """Converts one batch of the snapshot; readers see nothing of it yet."""
+    from dataclasses import asdict
+
+    from dynalake.convert.batch import convert_batch
+    from dynalake.convert.plan import read_batch_plan
+    from dynalake.lake.table import Table
+
+    get_current_context()["batch"] = f"batch {batch['number']}"  # type: ignore[typeddict-unknown-key]
+    found = clients()
+    table = Table(found, table_names(found))
+    result = convert_batch(table, read_batch_plan(table, batch["plan"], batch["number"]))
+    say(f"{result.sums.lines:,} lines, {result.sums.rows:,} rows, {result.sums.rejected:,} rejected")
+    return asdict(result.sums)
+
+
+@task(trigger_rule="none_failed_min_one_success")
+@guarded
+def show_snapshot(batches: list[dict[str, Any]]) -> dict[str, Any]:
+    """Makes the converted batches the snapshot, in the state first and then in the changes, by one commit each."""
+    from dynalake.backfill.run import load_plan, run_name
+    from dynalake.convert.snapshot import show_snapshot as show
+    from dynalake.lake.snapshot import number_run
+    from dynalake.lake.table import Table
+
+    found = clients()
+    names = table_names(found)
+    backfill = load_plan(found, names, run_name(run_id()))
+    if backfill.window is not None:
+        return {}
+    table = Table(found, names)
+    run = number_run(table, backfill.run)
+    swapped = show(table, run, batches[0]["plan"] if batches else "", [b["number"] for b in batches])
+    if swapped.shown:
+        say(f"The snapshot is that of this run, number {run}; {swapped.removed:,} items of earlier ones are gone")
+    else:
+        say(f"A later backfill than this one, number {run}, has brought the snapshot")
+    return {"run": run, "shown": swapped.shown, "removed": swapped.removed}
 
 
 @task

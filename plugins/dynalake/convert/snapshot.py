@@ -1,0 +1,63 @@
+"""The objects of a backfill become the snapshot of the Iceberg tables: converted in batches, and shown by one swap."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+
+from dynalake.convert.batch import BatchResult, read_result
+from dynalake.convert.finish import delete_plan
+from dynalake.convert.plan import Batch, ConvertLimits, Due, TablePlan, put_plan
+from dynalake.convert.read.raw import list_objects
+from dynalake.days import SNAPSHOT_DAY
+from dynalake.errors import NotReadyError
+from dynalake.lake.folders import FolderManifest
+from dynalake.lake.snapshot import Swapped, swap_snapshot
+from dynalake.lake.table import Table
+
+MOST_BATCHES = 1000
+"""As many as Airflow maps; of a larger backfill the batches are larger."""
+
+
+def plan_snapshot(table: Table, prefix: str, now: datetime, limits: ConvertLimits | None = None) -> TablePlan:
+    """The batches in which the raw objects below `prefix` are converted, kept in the state prefix."""
+    limits = limits or ConvertLimits()
+    objects = tuple(list_objects(table.clients, table.names.lake.bucket, prefix))
+    size_mb = sum(o.size for o in objects) // MOST_BATCHES >> 20
+    count = -(-len(objects) // MOST_BATCHES)
+    wide = ConvertLimits(
+        batch_mb=max(limits.batch_mb, 2 * size_mb), batch_objects=max(limits.batch_objects, 2 * count), batches=10**6
+    )
+    due = [Due(SNAPSHOT_DAY, objects)] if objects else []
+    return put_plan(table, table.changes(), due, (), wide, now)
+
+
+def show_snapshot(table: Table, run: int, plan: str, numbers: Collection[int]) -> Swapped:
+    """Make the converted batches of a plan the snapshot number `run`. Again, or after a kill: the same.
+
+    Raises `NotReadyError` where a batch has not been converted, `ConflictError` where its files are gone or too old.
+    """
+    results = [_result(table, plan, number) for number in sorted(numbers)]
+    swapped = swap_snapshot(table, run, [_manifest(result, run) for result in results])
+    if plan:
+        delete_plan(table, plan)
+    return swapped
+
+
+def _result(table: Table, plan: str, number: int) -> BatchResult:
+    result = read_result(table, plan, number)
+    if result is None:
+        raise NotReadyError(
+            f"Batch {number} of the snapshot of {table.names.table} is not converted",
+            action="clear its task, and run this one again afterwards",
+            table=table.names.table,
+        )
+    return result
+
+
+def _manifest(result: BatchResult, run: int) -> FolderManifest:
+    batch: Batch = result.batch
+    (folder,) = result.folders
+    return FolderManifest(
+        folder.folder, folder.day, batch.made_at, batch.inputs, folder.parts, result.sums, result.misfits, run
+    )
