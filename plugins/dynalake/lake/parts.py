@@ -70,11 +70,14 @@ class PartWriter:
         folder: Folder,
         writing: Writing,
         directory: Path,
+        first: int = 0,
     ) -> None:
+        """`first`: the number of the first part."""
         self._clients, self._names, self._head, self._schema = clients, names, head, schema
         self._folder, self._writing, self._directory = folder, writing, directory
         self._arrow = file_schema(schema)
         self._files: list[DataFile] = []
+        self._first = first
 
     def write(self, tables: Iterable[pa.Table]) -> tuple[DataFile, ...]:
         """The files, at least one, if only of no rows: by it the folder is live, and with it what its manifest names.
@@ -94,7 +97,7 @@ class PartWriter:
         return tuple(self._files)
 
     def _put(self, path: Path) -> DataFile:
-        key = self._folder.part(len(self._files))
+        key = self._folder.part(self._first + len(self._files))
         self._clients.s3.upload_file(str(path), self._names.lake.bucket, key)
         size = path.stat().st_size
         return self._head.data_file(

@@ -23,6 +23,7 @@ from dynalake.lake.schema import TableSchema
 from dynalake.lake.types import (
     DECIMAL_DIGITS,
     DOUBLE_DIGITS,
+    NULL,
     Boolean,
     Field,
     List,
@@ -32,6 +33,8 @@ from dynalake.lake.types import (
     Struct,
     Type,
     holds,
+    merge,
+    observe,
 )
 from dynalake.record.change import OTHER
 
@@ -45,6 +48,9 @@ _ROWS = 4096
 _EXACT = 10**DOUBLE_DIGITS
 """Integers below are doubles, digit for digit."""
 
+DENSE = 1 << 18
+"""Words that the elements of one value may take in its column; 2 MB. What is beyond is in `__other`."""
+
 Other = dict[str, str]
 """Attribute → JSON text: the entries of one row in `__other`."""
 
@@ -53,7 +59,8 @@ class Retyper:
     """Turns rows under `old` into rows under `new`, whose columns `arrow` names in their order, with their types.
 
     Columns that hold no attribute are taken as they are, and are null where they are missing. `lifted` counts the
-    values that went from `__other` to a column, by attribute, and `spilled` those that went the other way.
+    values that went from `__other` to a column, by attribute, and `spilled` those that went the other way, whose types
+    are `misfits`.
     """
 
     def __init__(self, old: TableSchema, new: TableSchema, arrow: pa.Schema) -> None:
@@ -64,6 +71,7 @@ class Retyper:
         self._columns = _pa.array(sorted(self._new), pa.string())
         self.lifted: Counter[str] = Counter()
         self.spilled: Counter[str] = Counter()
+        self.misfits: dict[str, Type] = {}
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         """The rows under the new schema, in the same order."""
@@ -103,12 +111,13 @@ class Retyper:
                     made.append(None)
                     continue
                 plain = restore(value)
-                if new is not None and convert is not None and holds(new, plain):
+                if new is not None and convert is not None and has_place(new, plain):
                     made.append(convert(plain))
                     continue
                 made.append(None)
                 spilled.setdefault(place, {})[attribute] = value if isinstance(old, Mixed) else json_text(plain)
                 self.spilled[attribute] += 1
+                self.misfits[attribute] = merge(self.misfits.get(attribute, NULL), observe(plain))
             if new is not None:
                 pieces.append(_pa.array(made, arrow_type(new)))
         return _pa.concat_arrays(pieces) if pieces else None
@@ -151,12 +160,36 @@ class Retyper:
     ) -> bool:
         column = self._new[attribute]
         value = parse_json(text)
-        if not holds(column.type, value) or columns[column.name][place].is_valid:
+        if value is None or not has_place(column.type, value) or columns[column.name][place].is_valid:
             return False
-        if value is not None:
-            lifted.setdefault(attribute, {})[place] = converter(column.type)(value)
-            return True
-        return False
+        lifted.setdefault(attribute, {})[place] = converter(column.type)(value)
+        return True
+
+
+def has_place(of: Type, value: Any) -> bool:
+    """Whether a column of type `of` holds a JSON value exactly, and the value is not very much larger as one of it.
+
+    A list of structs is as wide as all fields of these: 100,000 times `{}` under 250 fields would take 200 MB.
+    """
+    return holds(of, value) and element_words(of, value) <= DENSE
+
+
+def element_words(of: Type, value: Any) -> int:
+    """How many words of 8 bytes the elements of the lists and maps in a value take in a column of type `of`."""
+    match of:
+        case Struct(fields) if value:
+            by_key = of.by_key if fields else {}
+            return sum(element_words(by_key[key].type, v) for key, v in value.items() if key in by_key)
+        case List(element) if value:
+            return len(value) * _words(element) + sum(element_words(element, v) for v in value)
+        case Map(inner) if value:
+            return len(value) * (1 + _words(inner)) + sum(element_words(inner, v) for v in value.values())
+        case _:
+            return 0
+
+
+def _words(of: Type) -> int:
+    return 1 + sum(_words(f.type) for f in of.fields) if isinstance(of, Struct) else 1
 
 
 def parse_json(text: str) -> Any:

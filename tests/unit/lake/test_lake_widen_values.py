@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from dynalake.lake.arrow import arrow_type, converter, json_text
 from dynalake.lake.column import DAY
 from dynalake.lake.pins import Pins
-from dynalake.lake.retype import Retyper, json_value, parse_json
+from dynalake.lake.retype import Retyper, has_place, json_value, parse_json
 from dynalake.lake.schema import TableSchema, merge_observed
-from dynalake.lake.types import Number, holds, observe
+from dynalake.lake.types import Number, observe
 from dynalake.record.change import OTHER
 from dynalake.record.key import ItemKey, KeyAttribute
 
@@ -53,8 +53,9 @@ def observed(items: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def arrow(schema: TableSchema) -> pa.Schema:
-    attributes = [pa.field(c.name, arrow_type(c.type)) for c in schema.columns]
-    return pa.schema([(OTHER, pa.map_(pa.string(), pa.string())), (DAY, pa.string()), *attributes])
+    attributes: list[Any] = [pa.field(c.name, arrow_type(c.type)) for c in schema.columns]
+    own: list[Any] = [(OTHER, pa.map_(pa.string(), pa.string())), (DAY, pa.string())]
+    return pa.schema([*own, *attributes])
 
 
 def rows_of(items: list[dict[str, Any]], schema: TableSchema) -> pa.Table:
@@ -67,7 +68,7 @@ def rows_of(items: list[dict[str, Any]], schema: TableSchema) -> pa.Table:
             column = schema.column(attribute)
             if value is None:
                 continue
-            if column is None or not holds(column.type, value):
+            if column is None or not has_place(column.type, value):
                 other.append((attribute, json_text(value)))
             else:
                 row[column.name] = converter(column.type)(value)
@@ -139,7 +140,7 @@ def test_every_value_is_exact_before_during_and_after(
 def fits(entry: tuple[str, str], schema: TableSchema) -> bool:
     """Whether an attribute that waits has a column that holds its value."""
     column = schema.column(entry[0])
-    return column is not None and holds(column.type, parse_json(entry[1]))
+    return column is not None and has_place(column.type, parse_json(entry[1]))
 
 
 def test_counts_say_which_values_moved(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,6 +158,7 @@ def test_counts_say_which_values_moved(monkeypatch: pytest.MonkeyPatch) -> None:
     assert after["v"].to_pylist() == [1.0, 1.5, None, None]
     assert after[OTHER].to_pylist() == [None, None, [("v", "1000000000000001")], [("w", "1")]]
     assert (forward.lifted, forward.spilled) == ({"v": 1}, {"v": 1})
+    assert forward.misfits == {"v": observe(10**15 + 1)}
 
 
 def test_the_values_of_a_column_that_goes_stay_readable() -> None:
@@ -169,3 +171,18 @@ def test_the_values_of_a_column_that_goes_stay_readable() -> None:
     assert after.column_names == [OTHER, DAY, "id", "other_w"]
     assert after[OTHER].to_pylist() == [[("v", '{"a":[1,null]}')], None]
     assert after["other_w"].to_pylist() == ["x", "y"]
+
+
+def test_a_value_that_would_be_very_much_larger_as_a_column_waits_for_good() -> None:
+    wide = {"v": observe([{f"field{n}": 1 for n in range(90)}])}
+    old = TableSchema.of_new_table(KEY)
+    new = old.admit(wide)
+    dense: list[Any] = [{}] * 20_000
+    rows = rows_of([{"v": dense}, {"v": dense[:9]}], old)
+
+    after = Retyper(old, new, arrow(new))(rows)
+
+    assert has_place(new.columns[-1].type, dense[:9])
+    assert not has_place(new.columns[-1].type, dense)
+    assert [None if v is None else len(v) for v in after["v"].to_pylist()] == [None, 9]
+    assert exact(items_of(after, new)) == [{"v": dense}, {"v": dense[:9]}]

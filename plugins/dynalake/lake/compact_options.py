@@ -1,0 +1,52 @@
+"""What a compaction may be told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from dynalake.errors import SettingsError
+from dynalake.lake.parts import Writing
+
+GB = 1 << 30
+MB = 1 << 20
+
+
+@dataclass(frozen=True)
+class CompactOptions:
+    """Units stand in the names. `sort_by`: attributes whose order rows are in, before the item's key.
+
+    `memory_mb` bounds what sorting holds; what is larger is sorted on disk. A day is compacted when it has been over
+    for `closed_after_hours`; one run rewrites days of `compact_gb` at most, the oldest first, and files of
+    `widen_budget_gb` at most to give columns other types. `orc_copy`: whether closed days are copied to `{t}_orc`.
+    """
+
+    codec: str = "zstd"
+    part_mb: int = 256
+    row_group_mb: int = 64
+    memory_mb: int = 512
+    sort_by: tuple[str, ...] = ()
+    closed_after_hours: int = 1
+    compact_gb: int = 100
+    widen_budget_gb: int = 20
+    orc_copy: bool = False
+
+    def __post_init__(self) -> None:
+        Writing(self.codec, self.part_mb, self.row_group_mb)
+        for name, least in (("memory_mb", 32), ("closed_after_hours", 0), ("compact_gb", 1), ("widen_budget_gb", 0)):
+            if getattr(self, name) < least:
+                raise SettingsError(f"{name} is {getattr(self, name)!r}", allowed=f"a whole number from {least}")
+        if not all(self.sort_by) or len(set(self.sort_by)) < len(self.sort_by):
+            raise SettingsError(f"sort_by is {list(self.sort_by)}", allowed="names of attributes, each of them once")
+
+    @property
+    def writing(self) -> Writing:
+        return Writing(self.codec, self.part_mb, self.row_group_mb)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> CompactOptions:
+        return cls(**{**values, "sort_by": tuple(values.get("sort_by", ()))})

@@ -1,0 +1,339 @@
+"""A lake in memory with real schemas: items become rows as conversions write them, and are read back as values."""
+
+from __future__ import annotations
+
+import copy
+import io
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from botocore.exceptions import ReadTimeoutError
+from pyiceberg.schema import Schema
+
+from dynalake.lake.arrow import converter, json_text
+from dynalake.lake.column import DAY, KEY
+from dynalake.lake.commit import check_fields, commit_on
+from dynalake.lake.folders import FolderManifest, Input, Sums, new_folder, read_manifests, write_manifest
+from dynalake.lake.grow import grow_schema, schema_of
+from dynalake.lake.iceberg import Change, DataFile, Head, News
+from dynalake.lake.iceberg_schema import iceberg_schema
+from dynalake.lake.parts import Folder, PartWriter, Writing, parts_of
+from dynalake.lake.read import arrow_schema_of
+from dynalake.lake.retype import json_value, parse_json
+from dynalake.lake.schema import TableSchema, merge_observed
+from dynalake.lake.state_schema import state_columns
+from dynalake.lake.table import SCHEMA, Table
+from dynalake.lake.types import holds, observe, type_to_json
+from dynalake.names import Lake, TableNames
+from dynalake.record.change import EVENT_TIME, METADATA, OPERATION, OTHER, SEQUENCE_NUMBER
+from dynalake.record.key import ItemKey, KeyAttribute
+from tests.unit.lake.memory import Clock, MemoryGlue, MemoryS3, memory_clients
+
+Item = dict[str, Any]
+
+BY_ID = ItemKey(KeyAttribute("id", "S"))
+DAY_1, DAY_2, DAY_3 = "20231229", "20231230", "20231231"
+
+
+class Killed(BaseException):
+    """A process ends here: nothing after it happens."""
+
+
+class ReceiptsS3(MemoryS3):
+    """A bucket that files are uploaded to."""
+
+    def upload_file(self, path: str, bucket: str, key: str) -> None:
+        self.put_object(Bucket=bucket, Key=key, Body=Path(path).read_bytes())
+
+
+@dataclass
+class ReceiptsGlue(MemoryGlue):
+    """A database with partitions."""
+
+    def get_partitions_of(self, table: str) -> dict[str, dict[str, Any]]:
+        return {p["Values"][0]: p for p in self.partitions.get(table, [])}
+
+
+class Receipts:
+    """The table RECEIPTS with the key `id`. Numbers of changes rise by themselves."""
+
+    def __init__(self, key: ItemKey = BY_ID) -> None:
+        self.clock = Clock()
+        self.s3, self.glue = ReceiptsS3(self.clock), ReceiptsGlue(self.clock)
+        self.names: TableNames = Lake("dev", "123456789012", "eu-west-1").table("RECEIPTS")
+        self.table = self._process()
+        self.key = key
+        self._number = 0
+        self.committed: Counter[str] = Counter()
+        """What a reader has to see: each change as text."""
+        schema = TableSchema.of_new_table(key)
+        place = {SCHEMA: schema.to_json(), **{f"write.metadata.metrics.column.{n}": "full" for n in ("id", DAY)}}
+        changes, items = iceberg_schema(schema, None, 0), iceberg_schema(schema, None, 0, own=state_columns(schema))
+        catalog, uri = self.table.catalog, self.names.uri
+        catalog.create(self.names.changes_table, changes, uri(self.names.changes_location), DAY, place)
+        catalog.create(self.names.state_table, items, uri(self.names.items_location), "__deleted", place)
+
+    def _process(self) -> Table:
+        """The table as another process has it, with clients of its own."""
+        return Table(memory_clients(self.s3, self.glue), self.names)
+
+    def copy(self) -> Receipts:
+        """Another lake that is as this one is now."""
+        new = copy.copy(self)
+        new.clock = Clock(self.clock.now)
+        new.s3, new.glue = copy.copy(self.s3), copy.copy(self.glue)
+        new.s3.objects, new.s3._keys = dict(self.s3.objects), list(self.s3._keys)
+        for name in ("tables", "partitions", "optimizers", "late"):
+            setattr(new.glue, name, copy.deepcopy(getattr(self.glue, name)))
+        new.s3.clock = new.glue.clock = new.clock
+        new.committed = Counter(self.committed)
+        new.table = new._process()
+        return new
+
+    @property
+    def now(self) -> Callable[[], Any]:
+        return lambda: self.clock.moment
+
+    @property
+    def milliseconds(self) -> int:
+        return round(self.clock.now * 1000)
+
+    # -- writing ---------------------------------------------------------------------------------------------------
+
+    def records(self, *items: Item) -> list[Item]:
+        """Changes that put these items."""
+        made = []
+        for item in items:
+            self._number += 1
+            made.append(
+                {
+                    OPERATION: "MODIFY",
+                    SEQUENCE_NUMBER: f"{self._number:040d}",
+                    EVENT_TIME: 1_700_000_000_000 + self._number,
+                    **item,
+                }
+            )
+        return made
+
+    def append(self, day: str, *items: Item, raw: str = "") -> FolderManifest:
+        """Convert changes of these items, which came in a raw object, as `dynalake_convert` does. Not sorted."""
+        records = self.records(*items)
+        manifest, files, held = self.write(day, records, raw or f"{day}-{self._number}")
+
+        def build(head: Head, news: News) -> Change:
+            check_fields(held, head)
+            return Change(files)
+
+        commit_on(self.table.catalog, self.names, self.table.changes(), build, pause=lambda _: None)
+        self.committed.update(as_text(r) for r in records)
+        return manifest
+
+    def write(self, day: str, records: Sequence[Item], raw: str) -> tuple[FolderManifest, tuple[DataFile, ...], Schema]:
+        """A folder of changes with its manifest, not committed; new attributes have got their columns."""
+        attributes = [{a: v for a, v in r.items() if a not in METADATA} for r in records]
+        observed = merge_observed({a: observe(v) for a, v in item.items()} for item in attributes)
+        head = grow_schema(self.table, observed)
+        schema = schema_of(head)
+        rows = encode(records, schema, arrow_schema_of(head.schema), day)
+        held = head.schema.select(*[n for n in rows.column_names if rows[n].null_count < len(rows) or n == DAY])
+        folder = new_folder()
+        with TemporaryDirectory() as scratch:
+            place = Folder(self.names.change_folder(day, folder), day)
+            writer = PartWriter(self.table.clients, self.names, head, held, place, Writing(), Path(scratch))
+            files = writer.write([rows])
+        key = f"{self.names.raw_day(day)}{raw}.gz"
+        self.s3.put_object(Bucket="b", Key=key, Body=b"")
+        manifest = FolderManifest(
+            folder,
+            day,
+            round(self.clock.now * 1000),
+            (Input(key, "e", 0),),
+            parts_of(files),
+            Sums(len(rows), len(rows)),
+            misfits_of(rows),
+        )
+        write_manifest(self.table.clients, self.names, manifest)
+        return manifest, files, held
+
+    def put_items(self, *items: Item, deleted: bool = False) -> DataFile:
+        """A file of the state with these items, as a fold writes it; it has the columns that the changes have."""
+        from dynalake.lake.state_schema import grow_state
+
+        head = grow_state(self.table, self.table.changes())
+        schema = schema_of(head)
+        rows = encode(self.records(*items), schema, arrow_schema_of(head.schema), None)
+        place = rows.column_names.index("__deleted")
+        rows = rows.set_column(place, "__deleted", pa.array([deleted] * len(rows)))
+        with TemporaryDirectory() as scratch:
+            folder = Folder(self.names.items_folder(new_folder()), deleted)
+            writer = PartWriter(self.table.clients, self.names, head, head.schema, folder, Writing(), Path(scratch))
+            files = writer.write([rows])
+        commit_on(self.table.catalog, self.names, head, lambda head, news: Change(files), pause=lambda _: None)
+        return files[0]
+
+    def optimize(self, day: str) -> None:
+        """Somebody else's engine gives the rows of a day another file: in no folder of ours, in no order."""
+        head = self.table.changes()
+        files = head.files({day})
+        if not files:
+            return
+        rows = pa.concat_tables([self._whole(head, f) for f in files])
+        body = io.BytesIO()
+        from dynalake.lake.parts import file_schema
+
+        pq.write_table(rows.cast(file_schema(head.schema)), body)
+        key = f"{self.names.changes_location}/data/dt={day}/{new_folder()}.parquet"
+        self.s3.put_object(Bucket="b", Key=key, Body=body.getvalue())
+        size = len(body.getvalue())
+        new = head.data_file(self.names.uri(key), day, pq.read_metadata(body), size, head.schema)
+        self.table.catalog.commit(head, Change((new,), files))
+
+    def _whole(self, head: Head, file: DataFile) -> pa.Table:
+        from dynalake.lake.read import read_rows
+
+        return pa.concat_tables([arrow_schema_of(head.schema).empty_table(), *read_rows(head, [file])])
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    def rows(self, day: str = "") -> Counter[str]:
+        """What a reader of the current snapshot sees, by pyiceberg's own scan: each change as text."""
+        head = self.table.changes()
+        scan = head.iceberg.scan(row_filter=f"dt = '{day}'") if day else head.iceberg.scan()
+        return Counter(as_text(r) for r in decode(scan.to_arrow(), schema_of(head)))
+
+    def items(self) -> Counter[str]:
+        """The state's rows."""
+        head = self.table.items()
+        return Counter(as_text(r) for r in decode(head.iceberg.scan().to_arrow(), schema_of(head)))
+
+    def folder_rows(self, location: str) -> Counter[str]:
+        """The rows of all files below a location, as a Hive table reads them: columns by their names."""
+        prefix = location.removeprefix(self.names.uri(""))
+        schema = schema_of(self.table.changes())
+        found: Counter[str] = Counter()
+        for key in self.s3.keys(prefix):
+            table = pq.read_table(io.BytesIO(self.s3.objects[key].body))
+            found.update(as_text(r) for r in decode(table, schema))
+        return found
+
+    def named(self) -> set[str]:
+        """The raw objects that manifests of live folders name."""
+        folders = {f.folder for f in self.table.changes().files() if f.folder}
+        found = read_manifests(self.table.clients, self.names, folders)
+        return {i.key for m in found.values() if m is not None for i in m.inputs}
+
+    def missing(self) -> set[str]:
+        """Live files that are not there."""
+        heads = (self.table.changes(), self.table.items())
+        paths = {f.path.removeprefix(self.names.uri("")) for head in heads for f in head.files()}
+        return paths - self.s3.objects.keys()
+
+    # -- faults ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def at_call(self, number: int, act: Callable[[str, dict[str, Any]], Any]) -> Iterator[list[str]]:
+        """Do something before the call of that number (from 1) to S3 or Glue. Yields the calls' names so far."""
+        calls: list[str] = []
+
+        def on_call(service: str, call: str, asked: dict[str, Any]) -> None:
+            calls.append(f"{service}.{call}")
+            if len(calls) == number:
+                self.s3.on_call = self.glue.on_call = lambda *_: None
+                self.table = self._process()
+                act(call, asked)
+                self.s3.on_call = self.glue.on_call = on_call
+
+        self.s3.on_call = self.glue.on_call = on_call
+        try:
+            yield calls
+        finally:
+            self.s3.on_call = self.glue.on_call = lambda *_: None
+
+    def lose(self, call: str, asked: dict[str, Any]) -> None:
+        """An update of a table lands, and its answer is lost."""
+        if call == "update_table":
+            self.glue.update(asked)
+            raise ReadTimeoutError(endpoint_url="https://glue")
+
+    def delay(self, call: str, asked: dict[str, Any]) -> None:
+        """An update of a table is on its way for long (`land`), and nobody waits for its answer."""
+        if call == "update_table":
+            self.glue.late.append(asked)
+            raise ReadTimeoutError(endpoint_url="https://glue")
+
+    def land(self) -> None:
+        """Let late updates come."""
+        from tests.unit.lake.memory import ConcurrentModificationException
+
+        for asked in self.glue.late:
+            try:
+                self.glue.update(asked)
+            except ConcurrentModificationException:
+                pass
+        self.glue.late.clear()
+
+
+def kill(call: str, asked: dict[str, Any]) -> None:
+    raise Killed
+
+
+def encode(records: Sequence[Item], schema: TableSchema, arrow: pa.Schema, day: str | None) -> pa.Table:
+    """Changes as a conversion writes them: what fits its column there, all else in `__other`."""
+    rows = []
+    for record in records:
+        row: Item = {name: value for name, value in record.items() if name in METADATA}
+        row |= {} if day is None else {DAY: day}
+        row |= {KEY: str(record["id"])} if KEY in arrow.names else {}
+        other = []
+        for attribute, value in record.items():
+            if attribute in METADATA or value is None:
+                continue
+            column = schema.column(attribute)
+            if column is None or not holds(column.type, value):
+                other.append((attribute, json_text(value)))
+            else:
+                row[column.name] = converter(column.type)(value)
+        row[OTHER] = other or None
+        rows.append(row)
+    return pa.Table.from_pylist(rows, arrow)
+
+
+def decode(rows: pa.Table, schema: TableSchema) -> list[Item]:
+    """What a reader takes the rows for. A null in an object stands for a key that is missing."""
+    records = []
+    for row in rows.to_pylist():
+        record = {name: row[name] for name in METADATA if row.get(name) is not None and name != OTHER}
+        record |= {a: parse_json(text) for a, text in row.get(OTHER) or ()}
+        for column in schema.columns:
+            if row.get(column.name) is not None:
+                assert column.attribute not in record
+                record[column.attribute] = json_value(column.type)(row[column.name])
+        records.append(record)
+    return records
+
+
+def misfits_of(rows: pa.Table) -> dict[str, Any]:
+    """What waits in `__other`, as a manifest tells it."""
+    entries = [entry for found in rows[OTHER].to_pylist() for entry in found or ()]
+    observed = merge_observed({a: observe(parse_json(text))} for a, text in entries)
+    counts = Counter(a for a, _ in entries)
+    return {a: {"type": type_to_json(of), "count": counts[a]} for a, of in observed.items()}
+
+
+def as_text(value: Any) -> str:
+    """A value so that equal texts are equal values: numbers as numbers, no nulls in objects."""
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{k!r}:{as_text(v)}' for k, v in sorted(value.items()) if v is not None)}}}"
+    if isinstance(value, list):
+        return f"[{','.join(map(as_text, value))}]"
+    if isinstance(value, int | Decimal) and not isinstance(value, bool):
+        return format(Decimal(value).normalize(), "f")
+    return repr(value)
