@@ -24,7 +24,7 @@ from pyiceberg.schema import Schema
 from dynalake.convert.batch import BatchResult, check_sums
 from dynalake.convert.named import NamedFolders
 from dynalake.convert.once import find_waiting
-from dynalake.convert.plan import Batch
+from dynalake.convert.plan import Batch, history_from
 from dynalake.convert.rest import Rest, write_rest
 from dynalake.errors import ConflictError, DynalakeError, LedgerError, NotReadyError
 from dynalake.lake.commit import check_age, check_fields, check_live, commit_on, overlap
@@ -183,6 +183,8 @@ class _Commit:
         return [one for one in found if isinstance(one, _Ready)]
 
     def _files(self, result: BatchResult) -> _Ready:
+        if result.batch.day < history_from(self._head):
+            raise _conflict(self._head, f"has no rows of dt={result.batch.day} any more")
         files, fields = [], []
         for folder in result.folders:
             for part in folder.parts:
