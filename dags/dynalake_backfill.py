@@ -24,7 +24,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, chain
 
-from dynalake.operators import backfill
+from dynalake.operators import backfill, limits
 from dynalake.operators.export import ExportTable
 from dynalake.operators.parameters.backfill import backfill_parameters
 
@@ -39,7 +39,8 @@ with DAG(
     params=backfill_parameters(),
     render_template_as_native_obj=True,
     tags=["dynalake"],
-    default_args={"retries": 3, "retry_delay": timedelta(seconds=30)},
+    dagrun_timeout=limits.BACKFILL_RUN,
+    default_args={"retries": 3, "retry_delay": timedelta(seconds=30), "execution_timeout": limits.TASK},
 ):
     planned = backfill.plan()
     export = ExportTable(task_id="export")

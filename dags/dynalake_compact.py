@@ -22,7 +22,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, TaskGroup, chain
 
-from dynalake.operators import compact
+from dynalake.operators import compact, limits
 from dynalake.operators.convert import convert_each
 from dynalake.operators.parameters.compact import compact_parameters
 
@@ -37,7 +37,8 @@ with DAG(
     params=compact_parameters(),
     render_template_as_native_obj=True,
     tags=["dynalake"],
-    default_args={"retries": 3, "retry_delay": timedelta(minutes=1)},
+    dagrun_timeout=limits.COMPACT_RUN,
+    default_args={"retries": 3, "retry_delay": timedelta(minutes=1), "execution_timeout": limits.TASK},
 ):
     tables = compact.tables()
     converted = convert_each(compact.plan(tables))

@@ -21,7 +21,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG
 
-from dynalake.operators import redrive
+from dynalake.operators import limits, redrive
 from dynalake.operators.parameters.redrive import redrive_parameters
 
 with DAG(
@@ -35,6 +35,7 @@ with DAG(
     params=redrive_parameters(),
     render_template_as_native_obj=True,
     tags=["dynalake"],
-    default_args={"retries": 3, "retry_delay": timedelta(minutes=1)},
+    dagrun_timeout=limits.REDRIVE_RUN,
+    default_args={"retries": 3, "retry_delay": timedelta(minutes=1), "execution_timeout": limits.TASK},
 ):
     redrive.report(redrive.replay.expand(chunk=redrive.list_failed()))

@@ -22,7 +22,7 @@ from datetime import timedelta
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import DAG, TaskGroup, chain
 
-from dynalake.operators import setup
+from dynalake.operators import limits, setup
 from dynalake.operators.parameters.setup import setup_parameters
 
 with DAG(
@@ -35,7 +35,8 @@ with DAG(
     params=setup_parameters(),
     render_template_as_native_obj=True,
     tags=["dynalake"],
-    default_args={"retries": 3, "retry_delay": timedelta(seconds=20)},
+    dagrun_timeout=limits.SETUP_RUN,
+    default_args={"retries": 3, "retry_delay": timedelta(seconds=20), "execution_timeout": limits.TASK},
 ):
     source = setup.check_source()
     planned = setup.plan(source)

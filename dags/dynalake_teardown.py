@@ -21,7 +21,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, TaskGroup, chain
 
-from dynalake.operators import teardown
+from dynalake.operators import limits, teardown
 from dynalake.operators.parameters.teardown import teardown_parameters
 
 with DAG(
@@ -35,7 +35,8 @@ with DAG(
     params=teardown_parameters(),
     render_template_as_native_obj=True,
     tags=["dynalake"],
-    default_args={"retries": 3, "retry_delay": timedelta(seconds=20)},
+    dagrun_timeout=limits.TEARDOWN_RUN,
+    default_args={"retries": 3, "retry_delay": timedelta(seconds=20), "execution_timeout": limits.TASK},
 ):
     with TaskGroup("drain", tooltip="Nothing new comes in, and what is under way arrives"):
         canaries = teardown.send_last_canaries()

@@ -18,7 +18,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, chain
 
-from dynalake.operators import watch
+from dynalake.operators import limits, watch
 from dynalake.operators.parameters.watch import watch_parameters
 
 with DAG(
@@ -29,11 +29,11 @@ with DAG(
     schedule="*/10 * * * *",
     catchup=False,
     max_active_runs=1,
-    dagrun_timeout=timedelta(minutes=30),
+    dagrun_timeout=limits.WATCH_RUN,
     params=watch_parameters(),
     render_template_as_native_obj=True,
     tags=["dynalake"],
-    default_args={"retries": 1, "retry_delay": timedelta(seconds=20)},
+    default_args={"retries": 1, "retry_delay": timedelta(seconds=20), "execution_timeout": limits.OVERVIEW},
 ):
     tables = watch.tables()
     chain(watch.look.expand(table=tables), watch.report(tables))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -101,3 +103,53 @@ def test_a_table_s_name_stays_text_whatever_it_looks_like(bag: Any) -> None:
         asked = {"table": name, "backfill": "auto", "environment": "dev", "aws_conn_id": "aws_default"}
         rendered = start.render_template(start.conf, {"params": asked})
         assert rendered == {"table": name, "method": "auto", "environment": "dev", "aws_conn_id": "aws_default"}
+
+
+def limit_of(task: Any) -> timedelta:
+    """For how long a task may work or wait in one try."""
+    assert task.execution_timeout, f"{task.dag_id}.{task.task_id} has no execution_timeout"
+    of: Any = getattr(task, "operator_class", type(task))  # of a mapped task
+    seconds: float = getattr(task, "timeout", 0) if hasattr(of, "poke") else 0
+    longest_wait: timedelta = getattr(of, "longest_wait", timedelta(0))
+    execution: timedelta = task.execution_timeout
+    return max(execution, timedelta(seconds=seconds), longest_wait)
+
+
+def tries_of(task: Any) -> timedelta:
+    """The same with all its retries."""
+    tries, delay = int(task.retries) + 1, timedelta(seconds=task.retry_delay.total_seconds())
+    return (limit_of(task) + delay) * tries
+
+
+def test_every_task_and_every_run_has_a_time_limit(bag: Any) -> None:
+    """One table must never hold the others; a task's limit that is longer than its run's would mean nothing."""
+    for dag in bag.dags.values():
+        assert dag.dagrun_timeout, f"{dag.dag_id} has no dagrun_timeout"
+        for task in dag.tasks:
+            assert timedelta(0) < limit_of(task) <= dag.dagrun_timeout, f"{dag.dag_id}.{task.task_id}"
+
+
+def test_every_wait_without_a_worker_has_a_time_limit() -> None:
+    """By `longest_wait`, which the limit of the task is held against: Airflow has no limit for it by itself."""
+    waits = []
+    for file in sorted((DAGS.parent / "plugins" / "dynalake" / "operators").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "defer":
+                limits = [ast.unparse(keyword.value) for keyword in node.keywords if keyword.arg == "timeout"]
+                assert limits == ["self.longest_wait"], f"{file.name}:{node.lineno}"
+                waits.append(file.stem)
+    assert waits
+
+
+@pytest.mark.parametrize(
+    ("dag", "hangs", "others"),
+    [
+        ("dynalake_compact", "convert", ("tables", "plan", "gather", "publish")),
+        ("dynalake_watch", "look", ("report",)),
+    ],
+)
+def test_one_table_that_hangs_leaves_the_others_time(bag: Any, dag: str, hangs: str, others: tuple[str, ...]) -> None:
+    """With all its retries, and what is done for the other tables before and after it."""
+    tasks = bag.dags[dag].task_dict
+    rest = sum((limit_of(tasks[name]) for name in others), timedelta(0))
+    assert tries_of(tasks[hangs]) + rest < bag.dags[dag].dagrun_timeout

@@ -6,6 +6,7 @@ from typing import Any
 
 from airflow.sdk import get_current_context, task
 
+from dynalake.operators import limits
 from dynalake.operators.session import clients, guarded, parameters, run_id, say, table_names, tell
 
 
@@ -63,7 +64,7 @@ def plan() -> list[int]:
     return [] if asked["dry_run"] or planned.method != "scan" else list(range(planned.segments))
 
 
-@task(map_index_template="{{ segment }}")
+@task(map_index_template="{{ segment }}", execution_timeout=limits.SCAN)
 @guarded
 def scan(segment: int) -> dict[str, Any]:
     """Reads one segment of the table into gzipped change records; goes on at its checkpoint after a failure."""
@@ -82,7 +83,7 @@ def scan(segment: int) -> dict[str, Any]:
     return result.to_json()
 
 
-@task(map_index_template="{{ segment }}")
+@task(map_index_template="{{ segment }}", execution_timeout=limits.DATA)
 @guarded
 def convert(segment: int) -> dict[str, Any]:
     """Reads one group of the export's files into gzipped change records; goes on at its checkpoint after a failure."""
@@ -165,7 +166,7 @@ def convert_snapshot(batch: dict[str, Any]) -> dict[str, Any]:
     return asdict(result.sums)
 
 
-@task(trigger_rule="none_failed_min_one_success")
+@task(trigger_rule="none_failed_min_one_success", execution_timeout=limits.DATA)
 @guarded
 def show_snapshot(batches: list[dict[str, Any]]) -> dict[str, Any]:
     """Makes the converted batches the snapshot, in the state first and then in the changes, by one commit each."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import get_current_context, task
 
+from dynalake.operators import limits
 from dynalake.operators.mapped import most_mapped
 from dynalake.operators.session import clients, guarded, lake, parameters, run_id, say, table_list, tell
 
@@ -157,7 +158,7 @@ def gather(
     return [{"table": name, "converted": [one.to_dict() for one in mine]} for name, mine in found.items()]
 
 
-@task(map_index_template="{{ table_label }}")
+@task(map_index_template="{{ table_label }}", execution_timeout=limits.CONVERSION)
 @guarded
 def publish(work: dict[str, Any]) -> dict[str, Any]:
     """Shows one table's conversions to readers: schema, partitions, views with the watermark."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import BaseOperator, Context, XComArg
 
+from dynalake.operators import limits
 from dynalake.operators.compact import compact_options
 from dynalake.operators.session import clients, guarded, lake, parameters, say
 
@@ -22,13 +23,15 @@ if TYPE_CHECKING:
 MAX_ACTIVE_PARTITIONS = int(os.environ.get("DYNALAKE_MAX_ACTIVE_PARTITIONS", "4"))
 
 POLL_SECONDS = 20
-_LONGEST_RUN = 48 * 3600  # Glue's own limit
 
 
 def convert_each(partitions: XComArg) -> XComArg:
     """One mapped task for each partition."""
     tasks = ConvertPartition.partial(
-        task_id="convert", map_index_template="{{ partition_label }}", max_active_tis_per_dag=MAX_ACTIVE_PARTITIONS
+        task_id="convert",
+        map_index_template="{{ partition_label }}",
+        max_active_tis_per_dag=MAX_ACTIVE_PARTITIONS,
+        execution_timeout=limits.CONVERSION,
     )
     return XComArg(tasks.expand(partition=partitions))
 
@@ -40,6 +43,7 @@ class ConvertPartition(BaseOperator):
     """
 
     template_fields = ("partition",)
+    longest_wait = limits.SPARK
 
     def __init__(self, *, partition: dict[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -72,11 +76,11 @@ class ConvertPartition(BaseOperator):
             job_name=names.lake.spark_job,
             run_id=run,
             waiter_delay=POLL_SECONDS,
-            waiter_max_attempts=_LONGEST_RUN // POLL_SECONDS,
+            waiter_max_attempts=int(self.longest_wait.total_seconds()) // POLL_SECONDS,
             aws_conn_id=str(parameters()["aws_conn_id"]),
             region_name=names.lake.region,
         )
-        self.defer(trigger=trigger, method_name="finish")
+        self.defer(trigger=trigger, method_name="finish", timeout=self.longest_wait)
 
     @guarded
     def finish(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:

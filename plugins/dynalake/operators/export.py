@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
 from dynalake.errors import TransientError
+from dynalake.operators import limits
 from dynalake.operators.session import clients, guarded, parameters, run_id, say, table_names
 
 try:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 POLL_SECONDS = 5
-# DynamoDB says nothing about how long an export may take; one of a very large table takes hours.
-LONGEST = timedelta(days=2)
 
 
 class ExportTable(BaseOperator):
@@ -28,6 +26,8 @@ class ExportTable(BaseOperator):
 
     Whatever happens to Airflow meanwhile, the task finds its export again: by what it stored, or by its token.
     """
+
+    longest_wait = limits.EXPORT
 
     def execute(self, context: Context) -> list[int]:
         return self._export()
@@ -69,6 +69,6 @@ class ExportTable(BaseOperator):
     def _wait_for(self, export_arn: str) -> None:
         from dynalake.operators.triggers import ExportTrigger
 
-        attempts = int(LONGEST.total_seconds()) // POLL_SECONDS
+        attempts = int(self.longest_wait.total_seconds()) // POLL_SECONDS
         trigger = ExportTrigger(export_arn, POLL_SECONDS, attempts, str(parameters()["aws_conn_id"]))
-        self.defer(trigger=trigger, method_name="resume", timeout=LONGEST)
+        self.defer(trigger=trigger, method_name="resume", timeout=self.longest_wait)

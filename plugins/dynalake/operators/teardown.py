@@ -7,6 +7,7 @@ from typing import Any
 
 from airflow.sdk import PokeReturnValue, task
 
+from dynalake.operators import limits
 from dynalake.operators.session import clients, guarded, parameters, poke, run_id, say, table_names
 
 
@@ -121,7 +122,7 @@ def delete_catalog() -> list[str]:
     return list(deleted)
 
 
-@task
+@task(execution_timeout=limits.DATA)
 @guarded
 def delete_objects() -> int:
     """Deletes the table's objects in every version: raw, Parquet, rejected, and what runs remember."""

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from airflow.sdk import get_current_context, task
 
+from dynalake.operators import limits
 from dynalake.operators.session import clients, guarded, lake, parameters, say, table_list
 
 
@@ -26,7 +27,7 @@ def tables() -> list[str]:
     return table_list(clients())
 
 
-@task(map_index_template="{{ table_label }}")
+@task(map_index_template="{{ table_label }}", execution_timeout=limits.LOOK)
 @guarded
 def look(table: str) -> str:
     """Looks at one table, keeps what was found, and fails where somebody is needed now. Returns the table's state."""
