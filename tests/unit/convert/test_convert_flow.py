@@ -1,0 +1,249 @@
+"""Conversions by the product's own reader and state: on AWS in memory, and on moto to see that the two are alike."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from dynalake.clients import Clients
+from dynalake.convert.batch import read_raw
+from dynalake.convert.finish import finish_table
+from dynalake.convert.plan import ConvertLimits
+from dynalake.lake.budget import BUDGET
+from dynalake.lake.iceberg import Change as Commit
+from dynalake.lake.iceberg import Head
+from dynalake.lake.read import read_rows
+from dynalake.lake.table import BOUND, schema_of
+from dynalake.record.change import encode_change
+from dynalake.record.key import ItemKey, KeyAttribute
+from tests.unit.convert.convert_lake import ConvertLake
+from tests.unit.convert.steps import use_seed
+from tests.unit.lake.glue import StrictGlue
+
+NUMBERED = ItemKey(KeyAttribute("id", "S"), KeyAttribute("n", "N"))
+
+
+class Flow(ConvertLake):
+    """With everything real but AWS."""
+
+    def __init__(self, clients: Clients | None = None) -> None:
+        super().__init__(clients)
+        self.read = read_raw
+        self.sequence = 0
+
+    def lines(self, *images: dict[str, Any], operation: str = "INSERT", made: int | None = None) -> list[str]:
+        lines = []
+        for image in images:
+            self.sequence += 1
+            time = self.now if made is None else made
+            number = str(self.sequence)
+            lines.append(encode_change(image, operation=operation, sequence_number=number, event_time=time))
+        return lines
+
+    def finish(self, plan: Any, table: Any = None) -> Any:
+        numbers = [batch.number for batch in plan.batches]
+        return finish_table(table or self.table, plan.batches[0].plan, numbers, self.limits, lambda: self.clock.moment)
+
+    def found(self, head: Head, *columns: str) -> list[tuple[Any, ...]]:
+        """These columns of all live rows, in the order of their sequence numbers."""
+        rows = [r for table in read_rows(head, [f for f in head.files() if f.rows]) for r in table.to_pylist()]
+        return [tuple(r[c] for c in columns) for r in sorted(rows, key=lambda r: str(r["__sequence_number"]))]
+
+
+def on_moto() -> Flow:
+    session = boto3.Session("k", "s", region_name="eu-west-1")
+    made: dict[str, Any] = {"s3": session.client("s3"), "glue": StrictGlue(session.client("glue"))}
+    flow = Flow(Clients(lambda service: made[service]))
+    where: Any = {"LocationConstraint": "eu-west-1"}
+    made["s3"].create_bucket(Bucket=flow.names.lake.bucket, CreateBucketConfiguration=where)
+    made["glue"].create_database(DatabaseInput={"Name": flow.names.lake.database})
+    return flow
+
+
+@pytest.fixture(params=["memory", "moto"])
+def flow(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flow]:
+    if request.param == "memory":
+        use_seed(monkeypatch, 1)
+        yield Flow()
+    else:
+        with mock_aws():
+            yield on_moto()
+
+
+@pytest.fixture
+def memory(monkeypatch: pytest.MonkeyPatch) -> Flow:
+    use_seed(monkeypatch, 1)
+    return Flow()
+
+
+def item(id: str, **attributes: Any) -> dict[str, Any]:
+    return {"id": {"S": id}, **attributes}
+
+
+def other(head: Head, flow: Flow) -> list[dict[str, str]]:
+    return [dict(row[0] or ()) for row in flow.found(head, "__other")]
+
+
+def test_what_landed_becomes_typed_rows_once(flow: Flow) -> None:
+    flow.create(NUMBERED)
+    digits = "12345678901234567890.123456789012345678"
+    first = flow.lines(
+        item("a", n={"N": "1"}, price={"N": digits}, tags={"SS": ["y", "x"]}),
+        item("a", n={"N": "2.50"}, price={"N": "3"}, meta={"M": {"k": {"L": [{"N": "1"}, {"NULL": True}]}}}),
+    )
+    flow.put(flow.today, "one", [*first, "broken", '{"__operation":"CANARY","__canary_id":"x"}'])
+    done = flow.run()
+    assert done is not None
+    assert (done.sums.lines, done.sums.rows, done.sums.rejected, done.sums.canaries) == (4, 2, 1, 1)
+    assert done.reasons == {"not JSON": 1}
+    assert flow.run() is None
+
+    flow.put(flow.day(1), "again", first)
+    flow.put(flow.today, "two", [first[0], *flow.lines(item("b", n={"N": "7"}), operation="REMOVE")])
+    done = flow.run()
+
+    assert done is not None
+    assert (done.sums.rows, done.sums.repeats, done.waiting) == (1, 3, ())
+    head = flow.table.changes()
+    assert flow.found(head, "id", "price", "tags", "__operation", "dt") == [
+        ("a", Decimal(digits), ["x", "y"], "INSERT", flow.today),
+        ("a", Decimal(3), None, "INSERT", flow.today),
+        ("b", None, None, "REMOVE", flow.today),
+    ]
+    assert len({key for (key,) in flow.found(head, "__key")}) == 3
+    assert flow.run() is None
+
+
+def test_late_changes_are_in_the_state_and_in_the_changes(flow: Flow) -> None:
+    flow.create()
+    flow.table.catalog.commit(flow.table.changes(), Commit(properties={BOUND: str(flow.now)}))
+    late = flow.lines(item("a", v={"S": "old"}), item("a", v={"S": "new"}), item("b", v={"S": "gone"}))
+    late += flow.lines(item("b"), operation="REMOVE")
+    flow.put(flow.today, "one", [*late, *flow.lines(item("a", v={"S": "open"}), made=flow.now + 1)])
+
+    done = flow.run()
+
+    assert done is not None
+    assert (done.late, done.waiting, done.sums.rows) == (5, (), 5)
+    assert flow.found(flow.table.items(), "id", "v", "__deleted") == [("a", "new", False), ("b", None, True)]
+    assert [v for (v,) in flow.found(flow.table.changes(), "v")] == ["old", "new", "gone", None, "open"]
+
+
+def test_a_named_day_is_read_again_by_its_own_reader(flow: Flow) -> None:
+    flow.create()
+    lines = flow.lines(item("a", v={"S": "x"}), item("b", v={"S": "y"}))
+    flow.put(flow.today, "one", lines)
+    flow.run()
+    flow.put(flow.today, "one", [lines[0].replace('"v":"x"', '"v":"z"'), "broken"])
+
+    done = flow.run([flow.today])
+
+    assert done is not None
+    assert flow.found(flow.table.changes(), "id", "v") == [("a", "z"), ("b", "y")]
+    assert (done.sums.rejected, done.waiting) == (1, ())
+    assert flow.run() is None
+
+
+def test_a_deleted_object_is_reported_and_due_when_it_comes_back(flow: Flow) -> None:
+    flow.create()
+    key = flow.put(flow.today, "one", flow.lines(item("a")))
+    flow.put(flow.today, "two", flow.lines(item("b")))
+    plan = flow.plan()
+    s3, bucket = flow.table.clients.s3, flow.names.lake.bucket
+    body = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+    s3.delete_object(Bucket=bucket, Key=key)
+    for batch in plan.batches:
+        flow.convert(batch)
+
+    done = flow.finish(plan)
+
+    assert [(f.kind, f.count, key in f.what) for f in done.findings] == [("raw deleted", 1, True)]
+    assert flow.found(flow.table.changes(), "id") == [("b",)]
+    assert flow.run() is None
+    s3.put_object(Bucket=bucket, Key=key, Body=body)
+    assert flow.run() is not None
+    assert flow.found(flow.table.changes(), "id") == [("a",), ("b",)]
+
+
+# -- columns -------------------------------------------------------------------------------------------------------
+
+
+def test_of_two_runs_that_meet_a_new_attribute_the_second_finds_its_column(memory: Flow) -> None:
+    """What does not fit it is in `__other`, exactly."""
+    memory.create()
+    memory.limits = ConvertLimits(batch_objects=1)
+    memory.put(memory.today, "one", memory.lines(item("a", v={"N": "1"})))
+    memory.put(memory.today, "two", memory.lines(item("b", v={"S": "text"}, w={"BOOL": True}), made=memory.now + 9))
+    plan = memory.plan()
+    first = [True]
+
+    def others_first(service: str, call: str, asked: dict[str, Any]) -> None:
+        if call == "update_table" and first:
+            first.clear()
+            memory.convert(plan.batches[0], memory.other())
+
+    memory.glue.on_call = others_first
+    memory.convert(plan.batches[1], memory.other())
+    memory.glue.on_call = lambda service, call, asked: None
+    done = memory.finish(plan)
+
+    head = memory.table.changes()
+    assert (done.batches, done.waiting, done.misfits) == (2, (), ("v",))
+    assert memory.found(head, "id", "v", "w") == [("a", 1, None), ("b", None, True)]
+    assert other(head, memory) == [{}, {"v": '"text"'}]
+
+
+def test_fields_of_structs_come_as_they_are_met(memory: Flow) -> None:
+    memory.create()
+    for number, meta in enumerate(({"a": {"N": "1"}}, {"b": {"S": "x"}}, {"a": {"S": "no number"}})):
+        memory.put(memory.today, f"o{number}", memory.lines(item(f"i{number}", meta={"M": meta})))
+        memory.run()
+
+    head = memory.table.changes()
+    assert memory.found(head, "meta") == [({"a": 1, "b": None},), ({"a": None, "b": "x"},), (None,)]
+    assert other(head, memory)[2] == {"meta": '{"a":"no number"}'}
+
+
+def test_an_item_of_3600_attributes_goes_through_within_the_budget(memory: Flow) -> None:
+    memory.create()
+    many = {f"attribute_{n:04d}": {"N": str(n)} for n in range(3600)}
+    memory.put(memory.today, "one", memory.lines(item("a", **many), item("b", v={"S": "x"})))
+
+    done = memory.run()
+
+    assert done is not None
+    assert (done.batches, done.waiting, done.sums.rows) == (1, (), 2)
+    head = memory.table.changes()
+    schema = schema_of(head)
+    assert len(schema.columns) <= BUDGET.columns
+    (row,) = [r for t in read_rows(head, head.files()) for r in t.to_pylist() if r["id"] == "a"]
+    left = dict(row["__other"])
+    for n in range(3600):
+        column = schema.column(f"attribute_{n:04d}")
+        value = json.loads(left[f"attribute_{n:04d}"]) if column is None else row[column.name]
+        assert value == n
+    assert len(left) > 1000
+    memory.put(memory.today, "two", memory.lines(item("c", v={"S": "y"})))
+    assert memory.run() is not None
+    assert memory.found(memory.table.changes(), "id") == [("a",), ("b",), ("c",)]
+    # A file holds the columns of which it has values, and no others.
+    assert min(f.size for f in memory.table.changes().files()) < 10_000
+
+
+def test_a_table_without_a_row_takes_everything(memory: Flow) -> None:
+    memory.create()
+    assert memory.run() is None
+    memory.put(memory.today, "one", ["broken"])
+
+    done = memory.run()
+
+    assert done is not None
+    assert (done.sums.rejected, done.sums.rows, done.batches) == (1, 0, 1)
+    assert memory.found(memory.table.changes(), "id") == []
+    assert memory.run() is None
