@@ -19,11 +19,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute
 
+from dynalake.lake.clock import now_ms
 from dynalake.lake.commit import commit_on
 from dynalake.lake.iceberg import Change, DataFile, Head, News
 from dynalake.lake.key_ranges import Sizes
 from dynalake.lake.read import read_rows
-from dynalake.lake.state import SIZES, Merge, Merged, now_ms
+from dynalake.lake.state import SIZES, Merge, Merged
 from dynalake.lake.table import BOUND, FOLDED_TO, Table, number
 from dynalake.lake.view_entries import write_views
 from dynalake.lake.views import open_day

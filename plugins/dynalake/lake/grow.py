@@ -2,6 +2,9 @@
 
 The ids by which files are read are given by a commit, and never by a plan: of two runs that meet a new attribute at the
 same time, the second one finds the first one's column, with its id and its type.
+
+A struct that gets a field is another type to a view that shows it: from then on Trino refuses the view, whatever column
+is asked for, until it is written again. So the views go on reading the snapshots from before in the meantime.
 """
 
 from __future__ import annotations
@@ -10,13 +13,10 @@ from dynalake.lake.budget import BUDGET, Budget
 from dynalake.lake.commit import commit_on
 from dynalake.lake.iceberg import Change, Head, News
 from dynalake.lake.iceberg_schema import iceberg_schema
-from dynalake.lake.schema import Observed, TableSchema
+from dynalake.lake.schema import Observed
 from dynalake.lake.table import SCHEMA, Table
-
-
-def schema_of(head: Head) -> TableSchema:
-    """The table's schema as its own property has it."""
-    return TableSchema.from_json(head.properties[SCHEMA])
+from dynalake.lake.table import schema_of as schema_of
+from dynalake.lake.view_entries import hold_views, write_views
 
 
 def grow_schema(table: Table, observed: Observed, budget: Budget = BUDGET) -> Head:
@@ -26,12 +26,15 @@ def grow_schema(table: Table, observed: Observed, budget: Budget = BUDGET) -> He
     Raises `UnknownOutcomeError` where Glue's answer was lost: nothing else than these columns may land later.
     """
     planned = table.changes()
+    held: list[bool] = []
 
     def build(head: Head, news: News) -> Change | None:
         before = schema_of(head)
         after = before.admit(observed, budget)
         if after == before:
             return None
+        if any(c != after.known[c.attribute] for c in before.columns):
+            held.append(hold_views(table))
         added = [c.name for c in after.columns if c.attribute not in before.known]
         return Change(
             properties={SCHEMA: after.to_json()},
@@ -39,6 +42,9 @@ def grow_schema(table: Table, observed: Observed, budget: Budget = BUDGET) -> He
             note={"dynalake": "grow", "dynalake.new-columns": str(len(added))},
         )
 
-    if build(planned, News((), deletes=False)) is None:
+    if schema_of(planned).admit(observed, budget) == schema_of(planned):
         return planned
-    return commit_on(table.catalog, table.names, planned, build) or table.changes()
+    grown = commit_on(table.catalog, table.names, planned, build) or table.changes()
+    if any(held):
+        write_views(table)
+    return grown

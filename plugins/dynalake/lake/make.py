@@ -17,7 +17,6 @@ from dynalake.errors import CatalogError, ConflictError
 from dynalake.lake.column import DELETED
 from dynalake.lake.commit import commit_on
 from dynalake.lake.fold import fold
-from dynalake.lake.grow import schema_of
 from dynalake.lake.iceberg import Change, Head, News
 from dynalake.lake.iceberg_schema import iceberg_schema
 from dynalake.lake.metadata_note import note_metadata, noted_metadata
@@ -40,6 +39,7 @@ from dynalake.lake.table import (
     TIME_ZONE,
     Table,
     number,
+    schema_of,
 )
 from dynalake.lake.view_entries import check_owner, read_entry, write_views
 from dynalake.names import TableNames

@@ -25,6 +25,7 @@ from pyiceberg.schema import Schema
 
 from dynalake.days import SNAPSHOT_DAY
 from dynalake.errors import ConflictError
+from dynalake.lake.clock import now_ms
 from dynalake.lake.commit import check_age, check_fields, check_live, commit_on
 from dynalake.lake.file_io import S3FileIO
 from dynalake.lake.folders import FolderManifest, Part, new_folder, read_manifests, write_manifest
@@ -32,7 +33,7 @@ from dynalake.lake.iceberg import Change, DataFile, Head, News
 from dynalake.lake.key_ranges import Sizes
 from dynalake.lake.parts import Folder, PartWriter
 from dynalake.lake.read import read_rows
-from dynalake.lake.state import ATTEMPTS, SIZES, STATE_WRITING, Guard, Merge, Merged, now_ms
+from dynalake.lake.state import ATTEMPTS, SIZES, STATE_WRITING, Guard, Merge, Merged
 from dynalake.lake.state_schema import RUN
 from dynalake.lake.table import SHOWN_RUN, SNAPSHOT_RUN, Table, number
 

@@ -20,10 +20,10 @@ import pyarrow.compute
 
 from dynalake.days import SNAPSHOT_DAY
 from dynalake.errors import ConflictError, NotReadyError
+from dynalake.lake.clock import now_ms
 from dynalake.lake.column import DELETED
 from dynalake.lake.commit import check_age, check_fields, check_live, commit_on
 from dynalake.lake.folders import new_folder
-from dynalake.lake.grow import schema_of
 from dynalake.lake.iceberg import Change, DataFile, Head, News
 from dynalake.lake.key_ranges import KeyFile, Keys, Rewrite, Sizes, cut_tables, order_files, plan_rewrites
 from dynalake.lake.parts import Folder, PartWriter, Writing
@@ -31,7 +31,7 @@ from dynalake.lake.read import arrow_schema_of, read_rows
 from dynalake.lake.schema import TableSchema
 from dynalake.lake.sort import UnorderedError, sort_rows
 from dynalake.lake.state_schema import grow_state, mark_items, retyper
-from dynalake.lake.table import BOUND, FOLDED_TO, SHOWN_RUN, SNAPSHOT_RUN, Table, number
+from dynalake.lake.table import BOUND, FOLDED_TO, SHOWN_RUN, SNAPSHOT_RUN, Table, number, schema_of
 from dynalake.lake.winners import RANK, Group, beats, cut_groups, keep_last, state_order
 from dynalake.record.change import EVENT_TIME
 
@@ -76,11 +76,6 @@ class Merged:
             self.replaced + other.replaced,
             self.written + other.written,
         )
-
-
-def now_ms() -> int:
-    """Milliseconds since the epoch, by this machine's clock."""
-    return time.time_ns() // 1_000_000
 
 
 @dataclass

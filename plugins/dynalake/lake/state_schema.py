@@ -15,13 +15,12 @@ import pyarrow.compute
 from dynalake.lake.column import DELETED, KEY, Column
 from dynalake.lake.column_types import BIGINT
 from dynalake.lake.commit import commit_on
-from dynalake.lake.grow import schema_of
 from dynalake.lake.iceberg import Change, Head, News
 from dynalake.lake.iceberg_schema import iceberg_schema
 from dynalake.lake.layout import extends
 from dynalake.lake.retype import Retyper
 from dynalake.lake.schema import METADATA_TYPES, OTHER, TableSchema
-from dynalake.lake.table import SCHEMA, Table
+from dynalake.lake.table import SCHEMA, Table, schema_of
 from dynalake.lake.types import TEXT, Boolean, Map, Type
 from dynalake.record.change import OPERATION
 

@@ -12,6 +12,7 @@ from functools import cached_property
 
 from dynalake.clients import Clients
 from dynalake.lake.iceberg import Head, IcebergCatalog
+from dynalake.lake.schema import TableSchema
 from dynalake.names import TableNames
 
 SCHEMA = "dynalake.schema"
@@ -69,6 +70,11 @@ class Table:
     def items(self) -> Head:
         """`{t}_state`, one row per item, as it is now. Raises `CatalogError` where it is missing."""
         return self.catalog.load(self.names.state_table)
+
+
+def schema_of(head: Head) -> TableSchema:
+    """The table's schema as its own property has it."""
+    return TableSchema.from_json(head.properties[SCHEMA])
 
 
 def number(head: Head, name: str) -> int:

@@ -16,10 +16,10 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from dynalake.errors import CatalogError, ConflictError, NameTakenError
-from dynalake.lake.grow import schema_of
+from dynalake.lake.clock import now_ms
 from dynalake.lake.iceberg import Head
 from dynalake.lake.state_schema import grow_state
-from dynalake.lake.table import DYNAMODB_TABLE, FOLDED_TO, Table, number
+from dynalake.lake.table import DYNAMODB_TABLE, FOLDED_TO, Table, number, schema_of
 from dynalake.lake.views import (
     DUCKDB,
     PLAIN,
@@ -44,6 +44,12 @@ from dynalake.names import TableNames
 PIN = "dynalake-views"
 """The tag that both tables have while types widen: of the snapshots that the views read until that is done."""
 
+HELD_UNTIL = "dynalake.held-until"
+"""Of a view: until when (milliseconds) it stays at the snapshots that it reads, while a struct gets a field."""
+
+HOLD = 600_000
+"""Milliseconds. The commit that it is for follows at once; where its run dies, the next one lets go."""
+
 OWNER = "hadoop"
 """As awswrangler and Athena write it; Trino reads no view without an owner, since it runs as that user."""
 
@@ -57,6 +63,7 @@ TEXT_LIMIT = 409_600
 
 ATTEMPTS = 10
 
+
 Entry = Mapping[str, Any]
 """A table or view as Glue's `GetTable` gives it."""
 
@@ -67,25 +74,68 @@ _VIEWS: tuple[tuple[str, Callable[[ViewSource], str], Callable[[ViewSource], Vie
 )
 
 
-def write_views(table: Table) -> tuple[str, ...]:
+def write_views(table: Table, clock: Callable[[], int] = now_ms) -> tuple[str, ...]:
     """Make the three views what the tables say. Returns the names of those that were written.
 
-    Raises `NameTakenError` where a name belongs to something else, and `ConflictError` where others came first too
-    often, or the tables' types differ: then a change of types has been begun, and is to be finished first.
+    A view that another run holds stays, until the tables have other columns or the time is over (`hold_views`). Raises
+    `NameTakenError` where a name belongs to something else, and `ConflictError` where others came first too often, or
+    the tables' types differ: then a change of types has been begun, and is to be finished first.
     """
     grow_state(table, table.changes())  # a view reads a column from both tables, or from neither
+
+    def decide(entries: Mapping[str, Entry | None]) -> ViewSource:
+        return read_source(table, bound_of(entries["current_view"]))
+
+    return _write_all(table, decide, lambda entry, wanted: _is_held(entry, wanted, clock()))
+
+
+def hold_views(table: Table, clock: Callable[[], int] = now_ms) -> bool:
+    """Let the views read both tables' present snapshots for `HOLD` or until they are written; False without views.
+
+    Before a struct gets a field: the views' own types would be wrong from that commit on. Where the tables are pinned
+    already, the views are as they should be.
+    """
+    if read_entry(table, table.names.current_view) is None:
+        return False
+    now = clock()
+
+    def decide(entries: Mapping[str, Entry | None]) -> ViewSource:
+        changes, state = table.changes(), table.items()  # the state's is the later one: it may be ahead
+        if PIN in changes.tags and PIN in state.tags:
+            return read_source(table, bound_of(entries["current_view"]))
+        assert changes.snapshot_id is not None
+        assert state.snapshot_id is not None
+        pinned = changes.snapshot_id, state.snapshot_id
+        return _source(table.names, changes, state, pinned, number(state, FOLDED_TO), TRINO)
+
+    def stays(entry: Entry, wanted: Mapping[str, Any]) -> bool:
+        return _is_held(entry, wanted, now + HOLD // 2)
+
+    _write_all(table, decide, stays, {HELD_UNTIL: str(now + HOLD)})
+    return True
+
+
+def _write_all(
+    table: Table,
+    decide: Callable[[Mapping[str, Entry | None]], ViewSource],
+    stays: Callable[[Entry, Mapping[str, Any]], bool],
+    parameters: Mapping[str, str] | None = None,
+) -> tuple[str, ...]:
+    """Write the views that differ from what `decide` says, for entries as they are, and do not stay all the same."""
     written: dict[str, None] = {}
     for _ in range(ATTEMPTS):
         entries = {name: read_entry(table, getattr(table.names, name)) for name, _, _ in _VIEWS}
-        source = read_source(table, bound_of(entries["current_view"]))
+        source = decide(entries)
         refused = False
         for name, sql, columns in _VIEWS:
-            view = getattr(table.names, name)
+            view, entry = getattr(table.names, name), entries[name]
             bound = source.folded_to if name == "current_view" else None
-            wanted = view_input(table.names, view, sql(source), columns(source), bound)
-            if entries[name] is not None:
-                check_owner(table.names, view, entries[name] or {})
-            outcome = _write(table, entries[name], wanted)
+            wanted = view_input(table.names, view, sql(source), columns(source), bound, parameters)
+            if entry is not None:
+                check_owner(table.names, view, entry)
+                if stays(entry, wanted):
+                    continue
+            outcome = _write(table, entry, wanted)
             refused = refused or outcome is None
             if outcome:
                 written[view] = None
@@ -96,6 +146,13 @@ def write_views(table: Table) -> tuple[str, ...]:
         action="try again when they are done",
         table=table.names.table,
     )
+
+
+def _is_held(entry: Entry, wanted: Mapping[str, Any], now: int) -> bool:
+    """Whether another run lets a view read older snapshots, still at `now`, and it has the columns it should have."""
+    until = int(entry.get("Parameters", {}).get(HELD_UNTIL, 0))
+    there = [(c["Name"], c["Type"]) for c in entry.get("StorageDescriptor", {}).get("Columns", ())]
+    return until > now and there == [(c["Name"], c["Type"]) for c in wanted["StorageDescriptor"]["Columns"]]
 
 
 def views_bound(table: Table) -> int | None:
@@ -116,18 +173,24 @@ def read_source(table: Table, shown: int | None = None, dialect: Dialect = TRINO
     a pinned state knows nothing of them.
     """
     changes, state = table.changes(), table.items()
-    schema = schema_of(changes)
     pins = changes.tags.get(PIN), state.tags.get(PIN)
-    pinned = None if pins[0] is None or pins[1] is None else (pins[0], pins[1])
-    folded_to = number(state, FOLDED_TO) if pinned is None else shown or 0
+    if pins[0] is None or pins[1] is None:
+        return _source(table.names, changes, state, None, number(state, FOLDED_TO), dialect)
+    return _source(table.names, changes, state, (pins[0], pins[1]), shown or 0, dialect)
+
+
+def _source(
+    names: TableNames, changes: Head, state: Head, pinned: tuple[int, int] | None, folded_to: int, dialect: Dialect
+) -> ViewSource:
+    schema = schema_of(changes)
     return ViewSource(
-        changes=_place(table.names, table.names.changes_table, dialect),
-        state=_place(table.names, table.names.state_table, dialect),
+        changes=_place(names, names.changes_table, dialect),
+        state=_place(names, names.state_table, dialect),
         columns=tuple(_columns(changes, state, pinned)),
         identity=schema.identity,
         key=tuple(c.name for c in schema.key_columns),
         folded_to=folded_to,
-        open_day=open_day(folded_to, table.names.lake),
+        open_day=open_day(folded_to, names.lake),
         pinned=pinned,
         dialect=dialect,
     )
@@ -161,14 +224,15 @@ def _columns(changes: Head, state: Head, pinned: tuple[int, int] | None) -> View
     ours = {c.name for c in schema_of(changes).columns}
     chosen = []
     for name, of in attribute_columns(mine):
-        if name in there and there[name] != trino_type(of):
+        if name not in there or (name not in ours and pinned is None):
+            continue
+        if there[name] != trino_type(of):
             raise ConflictError(
                 f"The column {name} is {trino_type(of)} in {changes.name} and {there[name]} in {state.name}",
                 action="run dynalake_compact for the table: it finishes the change of types that was begun",
                 column=name,
             )
-        if name in there and (pinned or name in ours):
-            chosen.append((name, of))
+        chosen.append((name, of))
     return tuple(chosen)
 
 
@@ -196,8 +260,15 @@ def check_owner(names: TableNames, name: str, entry: Entry) -> None:
         )
 
 
-def view_input(names: TableNames, name: str, sql: str, columns: ViewColumns, bound: int | None) -> dict[str, Any]:
-    """The Glue TableInput of a view; `bound` is that in its text.
+def view_input(
+    names: TableNames,
+    name: str,
+    sql: str,
+    columns: ViewColumns,
+    bound: int | None = None,
+    parameters: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """The Glue TableInput of a view; `bound` is that in its text. Further `parameters` only if they are given.
 
     Raises `CatalogError` where it is larger than Athena or Glue takes.
     """
@@ -225,6 +296,7 @@ def view_input(names: TableNames, name: str, sql: str, columns: ViewColumns, bou
             "comment": "Presto View",
             DYNAMODB_TABLE: names.table,
             **({} if bound is None else {FOLDED_TO: str(bound)}),
+            **(parameters or {}),
         },
         "PartitionKeys": [],
         "StorageDescriptor": {
@@ -251,9 +323,14 @@ def keep_written(entry: Entry, wanted: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **wanted,
         **kept,
-        "Parameters": {**entry.get("Parameters", {}), **wanted["Parameters"]},
+        "Parameters": {**_foreign(entry), **wanted["Parameters"]},
         "StorageDescriptor": {**wanted["StorageDescriptor"], "Columns": columns},
     }
+
+
+def _foreign(entry: Entry) -> dict[str, str]:
+    """The parameters that are not dynalake's."""
+    return {k: v for k, v in entry.get("Parameters", {}).items() if not k.startswith("dynalake.")}
 
 
 def _is_as_wanted(entry: Entry, wanted: Mapping[str, Any]) -> bool:

@@ -140,19 +140,20 @@ def current_sql(source: ViewSource) -> str:
     """The text of `{t}_current`."""
     q = source.dialect.quoted
     columns = ", ".join(q(name) for name, _ in current_columns(source))
+    # No column has a blank in its name; one called `s` would stand before a table that is called so.
+    item, later = q("the item"), q("a later change")
     since = f"{q(DAY)} >= '{source.open_day}' AND {q(EVENT_TIME)} > {source.folded_to}"
-    of_open = f"o.{q(DAY)} >= '{source.open_day}' AND o.{q(EVENT_TIME)} > {source.folded_to}"
-    same = " AND ".join(f"o.{q(name)} = s.{q(name)}" for name in source.identity)
+    same = " AND ".join(f"{later}.{q(name)} = {item}.{q(name)}" for name in source.identity)
     return (
         f"SELECT {columns}\n"
-        f"FROM {source.state_now} s\n"
+        f"FROM {source.state_now} {item}\n"
         f"WHERE NOT {q(DELETED)} AND NOT EXISTS (\n"
-        f"SELECT 1 FROM {source.changes_now} o WHERE {of_open} AND {same})\n"
+        f"SELECT 1 FROM {source.changes_now} {later} WHERE {since} AND {same})\n"
         "UNION ALL\n"
         f"SELECT {columns}\n"
         f"FROM (SELECT *, row_number() OVER (PARTITION BY {_partition(source)} "
         f"ORDER BY {q(SEQUENCE_NUMBER)} DESC) AS {q('__rank')}\n"
-        f"FROM {source.changes_now} WHERE {since}) n\n"
+        f"FROM {source.changes_now} WHERE {since}) {q('the newest')}\n"
         f"WHERE {q('__rank')} = 1 AND {q(OPERATION)} <> 'REMOVE'"
     )
 
@@ -181,7 +182,7 @@ def history_sql(source: ViewSource) -> str:
         f"FROM (SELECT *, lead({start}) {in_order}) AS {end}\n"
         f"FROM (SELECT *, coalesce(max(CASE WHEN {snapshot} THEN NULL ELSE {q(EVENT_TIME)} END) "
         f"{in_order} ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW), {q(EVENT_TIME)}) AS {start}\n"
-        f"FROM {source.changes_now}) t) v\n"
+        f"FROM {source.changes_now}) {q('a change')}) {q('a change')}\n"
         f"WHERE {q(OPERATION)} <> 'REMOVE'"
     )
 

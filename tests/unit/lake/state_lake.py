@@ -6,7 +6,8 @@ import base64
 import copy
 import io
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ import pyarrow.parquet as pq
 from dynalake.days import SNAPSHOT_DAY
 from dynalake.lake.commit import commit_on
 from dynalake.lake.folders import FolderManifest, Input, Part, new_folder
-from dynalake.lake.grow import grow_schema, schema_of
+from dynalake.lake.grow import grow_schema
 from dynalake.lake.iceberg import Change as TableChange
 from dynalake.lake.iceberg import DataFile, Head
 from dynalake.lake.key_text import key_text
@@ -27,7 +28,7 @@ from dynalake.lake.parts import file_schema
 from dynalake.lake.read import arrow_schema_of, read_rows
 from dynalake.lake.schema import KEY
 from dynalake.lake.state import Merged, merge_late
-from dynalake.lake.table import Table
+from dynalake.lake.table import Table, schema_of
 from dynalake.lake.types import TEXT, Number, Type
 from dynalake.lake.view_entries import read_entry, write_views
 from dynalake.names import Lake, TableNames
@@ -213,28 +214,44 @@ class StateLake:
         """The SQL in a view's entry, which must be what the tables say."""
         entry = read_entry(self.table, getattr(self.names, view))
         assert entry is not None
-        definition = json.loads(base64.b64decode(entry["ViewOriginalText"].removeprefix("/* Presto View: ")[:-3]))
-        return str(definition["originalSql"])
+        return view_text(entry)
 
     def ask(self, sql: str) -> list[dict[str, Any]]:
         """The rows of a statement over both tables, by DuckDB."""
         with duckdb.connect() as connection:
             connection.execute(f'CREATE SCHEMA "{self.names.lake.database}"')
             for head in (self.table.changes(), self.table.items()):
-                tables = list(read_rows(head, head.files()))
-                connection.register("here", pa.concat_tables(tables) if tables else self.nothing(head))
                 place = f'"{self.names.lake.database}"."{head.name}"'
-                connection.execute(f"CREATE TABLE {place} AS SELECT * FROM here")
-            result = connection.execute(sql)
+                for as_of in {"", *re.findall(rf"{place}( FOR VERSION AS OF \d+)", sql)}:
+                    rows = self.rows_as_of(head, int(as_of.split()[-1]) if as_of else None)
+                    connection.register("here", rows)
+                    connection.execute(f'CREATE TABLE {place[:-1]}{as_of}" AS SELECT * FROM here')
+            result = connection.execute(re.sub(r'"( FOR VERSION AS OF \d+)', r'\1"', sql))
             names = [column[0] for column in result.description]
             return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
-    def nothing(self, head: Head) -> pa.Table:
-        return arrow_schema_of(head.schema).empty_table()
+    def rows_as_of(self, head: Head, snapshot: int | None) -> pa.Table:
+        """A table's rows, or those of one of its snapshots with the columns that it had."""
+        if snapshot is None:
+            tables = list(read_rows(head, head.files()))
+            return pa.concat_tables(tables) if tables else arrow_schema_of(head.schema).empty_table()
+        schema = head.schema_at(snapshot)
+        found = head.iceberg.metadata.snapshot_by_id(snapshot)
+        assert found is not None
+        io = head.iceberg.io
+        entries = [e for m in found.manifests(io) for e in m.fetch_manifest_entry(io)]
+        tables = list(read_rows(head, [DataFile(e.data_file, schema) for e in entries], schema=schema))
+        return pa.concat_tables(tables) if tables else arrow_schema_of(schema).empty_table()
 
     def _key(self, row: dict[str, Any]) -> Any:
         parts = tuple(row[name] for name in self.key.names)
         return parts if len(parts) > 1 else parts[0]
+
+
+def view_text(entry: Mapping[str, Any]) -> str:
+    """The SQL in the Glue entry of a view."""
+    definition = json.loads(base64.b64decode(entry["ViewOriginalText"].removeprefix("/* Presto View: ")[:-3]))
+    return str(definition["originalSql"])
 
 
 def replay(events: Sequence[Event]) -> dict[Any, str]:
