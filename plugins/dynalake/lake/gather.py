@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dynalake.lake.admission import rank
 from dynalake.lake.budget import BUDGET, Budget
 from dynalake.lake.schema import Observed, TableSchema
-from dynalake.lake.types import MIXED, TOO_LARGE, Mixed, Null, Type, merge, observe, takes
-from dynalake.record.change import METADATA, OPERATION, attribute_name
+from dynalake.lake.types import MIXED, NULL, TOO_LARGE, Mixed, Null, Type, merge, observe, takes
+from dynalake.record.change import OPERATION, RESERVED_KEYS, attribute_name
 
 
 class Gathering:
@@ -29,7 +29,7 @@ class Gathering:
         if record.get(OPERATION) == "CANARY":
             return
         for key, value in record.items():
-            if key not in METADATA:
+            if key not in RESERVED_KEYS:
                 self._add(attribute_name(key), observe(value, self._budget.limits))
         self._bound_sometimes()
 
@@ -38,6 +38,10 @@ class Gathering:
         for attribute, seen in observed.items():
             self._add(attribute, seen)
         self._bound_sometimes()
+
+    def so_far(self, attribute: str) -> Type:
+        """The type of an attribute as it is now, before the bounds apply: what is within it brings nothing."""
+        return self._types.get(attribute, NULL)
 
     @property
     def observed(self) -> dict[str, Type]:

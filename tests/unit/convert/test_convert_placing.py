@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dynalake.lake.arrow import json_text
+from dynalake.lake.column_types import DOUBLE
 from dynalake.lake.schema import TableSchema
 from dynalake.record.key import ItemKey
 from tests.unit.convert.batches import KEYS, change, check_alike, line_of, small, table_of
@@ -123,3 +124,13 @@ def test_values_of_one_column_after_another(data: st.DataObject) -> None:
     lines = [line_of(change({"id": str(i), "v": v, "m": {"k": v}, "l": [v]}, i)) for i, v in enumerate(values)]
     with small(block=data.draw(st.sampled_from([1, 1 << 20]))):
         check_alike([b"\n".join(lines) + b"\n"], table, BUDGET)
+
+
+def test_a_number_that_only_python_reads_is_in_its_column_however_often_it_is_read() -> None:
+    """A second reading looks at nothing any more, but for whether a value fits."""
+    table = TableSchema.of_new_table(KEYS[1])
+    lines = [line_of(change({"id": "a", "n": n, "x": Decimal("1E-23"), "y": False}, n)) for n in range(3)]
+    schema = table_of(KEYS[1], [{"n": 1, "y": 1}], BUDGET).admit({"x": DOUBLE}, BUDGET)
+    found = check_alike([b"\n".join(lines)], table, BUDGET, schema)
+    assert [row["x"] for row in found.rows] == [1e-23] * 3
+    assert found.misfits == {"y": {"type": "boolean", "count": 3}}

@@ -7,12 +7,12 @@ from dataclasses import replace
 from threading import Lock
 from typing import Any
 
-from dynalake.convert.rows.place import look
+from dynalake.convert.rows.place import brings_nothing, look
 from dynalake.lake.admission import Room, rank
 from dynalake.lake.budget import BUDGET, LIMITS, Budget
 from dynalake.lake.gather import Gathering
 from dynalake.lake.schema import Observed, TableSchema
-from dynalake.lake.types import Field, List, Map, Mixed, Null, Struct, Type, holds, merge, observe, tells
+from dynalake.lake.types import NULL, Field, List, Map, Mixed, Null, Struct, Type, holds, merge, observe, tells
 from dynalake.record.change import RESERVED_KEYS, attribute_name
 
 
@@ -59,7 +59,7 @@ class Growth:
             return True
         if self._full or len(attribute) > self.limits.key_length or attribute in self.table.pins.without:
             return False
-        return self._last is None or rank(self.table.names, attribute) <= self._last
+        return self._last is None or (True, True, len(attribute), attribute) <= self._last  # its `rank`
 
     def types(self, values: Iterable[tuple[str, Any]]) -> dict[str, Type]:
         """The types of values (attribute, value), by attribute."""
@@ -110,11 +110,15 @@ class Growth:
             self.reading = replace(self.table, columns=tuple(columns))
 
     def _type(self, attribute: str, value: Any) -> Type:
-        known, limits = self.known.get(attribute), self.limits
+        """The type of a value; `Null` where it brings nothing, which takes a part of the time to tell."""
+        known, limits, seen = self.known.get(attribute), self.limits, self._gathering.so_far(attribute)
         if known is None:
-            return observe(value, limits)
-        shown = look(known, value, limits)
-        return shown if holds(known, value) else merge(shown, observe(value, limits), limits)
+            return NULL if brings_nothing(seen, value, limits) else observe(value, limits)
+        if holds(known, value):
+            return NULL if brings_nothing(seen, value, limits, known) else look(known, value, limits)
+        if brings_nothing(seen, value, limits, known) and brings_nothing(seen, value, limits):
+            return NULL
+        return merge(look(known, value, limits), observe(value, limits), limits)
 
 
 class Grown:

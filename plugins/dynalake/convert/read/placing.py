@@ -135,7 +135,7 @@ class PlacingReader:
             misfits: dict[str, Type | None] = {}
             doubtful: set[int] = set()
             extras = some.extras(known=not self._growth.wants_any)
-            news = self._growth.types(self._without_place(extras, misfits, doubtful))
+            news = self._growth.types(list(self._without_place(extras, misfits, doubtful)))
             if doubtful:
                 some.read[list(doubtful)] = False
                 records |= self._judge(lines.text, some.places(doubtful), bad, canaries)

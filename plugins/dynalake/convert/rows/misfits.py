@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from dynalake.convert.read.raw import decode
+from dynalake.convert.rows.place import brings_nothing
 from dynalake.lake.budget import LIMITS
 from dynalake.lake.schema import TableSchema
 from dynalake.lake.types import NULL, Mixed, Type, merge, observe, type_to_json
@@ -46,8 +47,11 @@ class Misfits:
             for attribute, text in texts:
                 self.counts[attribute] += 1
                 seen = self.types.get(attribute, NULL)
-                if not isinstance(seen, Mixed):
-                    self.types[attribute] = merge(seen, observe(decode(text), LIMITS), LIMITS)
+                if isinstance(seen, Mixed):
+                    continue
+                value = decode(text)
+                if not brings_nothing(seen, value, LIMITS):
+                    self.types[attribute] = merge(seen, observe(value, LIMITS), LIMITS)
 
     def to_dict(self) -> dict[str, Any]:
         """For a folder's manifest: attribute → `{"type": …, "count": …}`."""

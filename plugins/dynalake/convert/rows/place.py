@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -18,15 +19,20 @@ from dynalake.lake.types import (
     MIXED,
     NULL,
     TEXT,
+    Boolean,
     Field,
     List,
     Map,
     Mixed,
+    Number,
     Struct,
+    Text,
     Type,
     holds,
     merge_all,
+    merge_numbers,
     observe,
+    observe_number,
 )
 from dynalake.record.change import OTHER, RESERVED_KEYS, attribute_name
 
@@ -155,3 +161,50 @@ def look(of: Type, value: Any, limits: Limits | int, depth: int = 0) -> Type:
         case _:
             seen_type = observe(value, limits, depth)
             return seen_type if type(seen_type) is type(of) else NULL
+
+
+def brings_nothing(seen: Type, value: Any, limits: Limits, known: Type | None = None, depth: int = 0) -> bool:
+    """Whether `seen` stays as it is when the type of a value is merged into it; in doubt not.
+
+    The type is what `look` gives for a column of type `known`, or `observe` without one.
+    """
+    if value is None:
+        return True
+    if isinstance(known, Mixed):
+        return isinstance(seen, Mixed)
+    if isinstance(value, dict | list):
+        if isinstance(seen, Mixed):
+            if seen.too_large or depth >= limits.depth:
+                return True
+            inner = seen.objects if isinstance(value, dict) else seen.lists
+            return inner is not None and brings_nothing(inner, value, limits, known, depth)
+        if depth >= limits.depth:
+            return False
+    match seen:
+        case Struct():
+            if not isinstance(value, dict) or isinstance(known, Map) or len(value) > limits.struct_keys:
+                return False
+            fields, theirs = seen.by_key, known.by_key if isinstance(known, Struct) else {}
+            return all(
+                k in fields
+                and brings_nothing(fields[k].type, v, limits, theirs[k].type if k in theirs else None, depth + 1)
+                for k, v in value.items()
+            )
+        case Map(inner_type):
+            of = known.value if isinstance(known, Map) else None
+            return isinstance(value, dict) and all(
+                brings_nothing(inner_type, v, limits, of, depth + 1) for v in value.values()
+            )
+        case List(element):
+            of = known.element if isinstance(known, List) else None
+            return isinstance(value, list) and all(brings_nothing(element, v, limits, of, depth + 1) for v in value)
+        case Number():
+            if isinstance(value, bool) or not isinstance(value, int | Decimal):
+                return False
+            return merge_numbers(seen, observe_number(value)) is seen
+        case Text():
+            return isinstance(value, str)
+        case Boolean():
+            return isinstance(value, bool)
+        case _:
+            return isinstance(seen, Mixed)
