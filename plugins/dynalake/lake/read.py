@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyiceberg.io.pyarrow import _read_deletes, _to_requested_schema, pyarrow_to_schema, schema_to_pyarrow
+from pyiceberg.io.pyarrow import _read_deletes, pyarrow_to_schema, schema_to_pyarrow
 from pyiceberg.manifest import DataFileContent
-from pyiceberg.schema import Schema, prune_columns
+from pyiceberg.schema import Schema
 
 from dynalake.errors import CatalogError
 from dynalake.lake.iceberg import DataFile, Head
+from dynalake.lake.project import project
 
 _AT_ONCE = 32 << 20
 """Bytes of a row group, as they are without compression, that are decoded at once: others write groups of any size."""
@@ -52,9 +53,8 @@ def _read_file(head: Head, file: DataFile, wanted: Schema, within: Within, delet
     with head.open(file) as stream, pq.ParquetFile(stream, pre_buffer=True) as parquet:
         physical = parquet.schema_arrow
         held = pyarrow_to_schema(physical)
-        leaves = {i for i in wanted.field_ids if wanted.find_type(i).is_primitive}
-        chosen = prune_columns(held, leaves & held.field_ids, select_full_types=False)
-        names = [f.name for f in chosen.fields]
+        ids = {f.field_id for f in wanted.fields}
+        names = [f.name for f in held.fields if f.field_id in ids]
         partition = head.iceberg.spec().fields[0].source_id
         missing = {} if partition in held.field_ids else {partition: file.partition}
         first = 0
@@ -65,8 +65,7 @@ def _read_file(head: Head, file: DataFile, wanted: Schema, within: Within, delet
                 continue
             # The partition's value stands in for a column that others have left out of their files.
             for batch in _batches(parquet, number, names):
-                projected = _to_requested_schema(wanted, chosen, batch, projected_missing_fields=missing)
-                rows = pa.Table.from_batches([projected]).cast(target)
+                rows = project(batch, held, wanted, target, missing)
                 start, end = start + batch.num_rows, start
                 if deleted is not None:
                     gone = deleted[(deleted >= end) & (deleted < start)] - end
