@@ -296,6 +296,15 @@ class TableNames:
         """`{prefix}/parquet/{TABLE}/items/v={uuid}/`"""
         return f"{self.items_location}/v={folder}/"
 
+    @property
+    def orc_prefix(self) -> str:
+        """`{prefix}/orc/{TABLE}/`: the copy of closed days as ORC, where the user wants one."""
+        return f"{self.lake.prefix}/orc/{self.table}/"
+
+    def orc_folder(self, day: str, folder: str) -> str:
+        """`{prefix}/orc/{TABLE}/dt=YYYYMMDD/v={uuid}/`"""
+        return f"{self.orc_prefix}dt={check_day(day)}/v={folder}/"
+
     def rejected(self, stage: str) -> str:
         """`{prefix}-errors/{stage}/{TABLE}/`"""
         return f"{self.lake.errors_prefix}{stage}/{self.table}/"
@@ -510,9 +519,20 @@ class TableNames:
     def glue_names(self) -> tuple[str, ...]:
         """All names that the table may have in Glue, views first."""
         views = (self.current_view, self.removed_view, self.history_view, self.changes_view, self.latest_view)
-        return (*views, self.state_table, self.changes_table, self.orc_table, self.parquet_table, self.json_table)
+        hive = (self.orc_table, self.parquet_table, self.json_table, self.typed_table, self.raw_table)
+        return (*views, self.state_table, self.changes_table, *hive)
 
-    # The views of the first edition, until nothing reads them any more.
+    # The tables and views of the first edition, until nothing reads them any more.
+
+    @property
+    def raw_table(self) -> str:
+        """The raw lines."""
+        return f"{self.glue_name}_v1_json"
+
+    @property
+    def typed_table(self) -> str:
+        """The partitions that are Parquet."""
+        return f"{self.glue_name}_v1_parquet"
 
     @property
     def changes_view(self) -> str:

@@ -161,12 +161,13 @@ def plan_compaction(
     *,
     days: Collection[str] = (),
     deleted: Collection[str] = (),
+    bounded: bool = True,
 ) -> tuple[DayPlan, ...]:
     """Return the days to compact in one run, the oldest first: those that are over and are not one sorted folder.
 
     `files`: all live ones. `word`: that of the order. `days` are named: they come whether they are over or not, and
     first. `deleted`: the paths of files with rows that somebody's delete files take away. At least one day, however
-    large, and no more than `options.compact_gb` have room for.
+    large, and no more than `options.compact_gb` have room for; all that are due where it is not `bounded`.
     """
     by_day: dict[str, list[DataFile]] = defaultdict(list)
     for file in files:
@@ -181,11 +182,11 @@ def plan_compaction(
             due.append(DayPlan(day, "named" if named else "closed", len(by_day[day]), size))
     due.sort(key=lambda plan: (plan.reason != "named", plan.day))
     chosen: list[DayPlan] = []
-    for plan in due:
+    for plan in due if bounded else ():
         if chosen and plan.reason != "named" and sum(p.size for p in chosen) + plan.size > options.compact_gb * GB:
             break
         chosen.append(plan)
-    return tuple(chosen)
+    return tuple(chosen if bounded else due)
 
 
 def compact_day(

@@ -209,7 +209,7 @@ def json_value(of: Type) -> Callable[[Any], Any]:
         case Struct(fields) if fields:
             parts = [(f.key, f.name, json_value(f.type)) for f in fields]
             return lambda value: {
-                key: restore(found) for key, name, restore in parts if (found := value[name]) is not None
+                key: restore(found) for key, name, restore in parts if (found := value.get(name)) is not None
             }
         case Struct():
             return lambda value: {}

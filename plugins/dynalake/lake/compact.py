@@ -1,0 +1,151 @@
+"""One table's nightly compaction, from Parquet to Parquet: what was begun is finished, days, types, projections.
+
+    finish       a change of types that an earlier run has begun
+    days         those that are over become one sorted folder each, the oldest first
+    types        columns become able to hold what has waited in `__other`
+    projections  the views, `{t}_parquet`, `{t}_json` and `{t}_orc`: compared with the tables, written where they differ
+
+Each step stands for itself: where one fails, or one day does, the others go on, and the report says what has failed.
+Folding the state and collecting garbage are steps of their own (`lake/fold.py`, `lake/collect.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from dynalake.errors import TransientError
+from dynalake.lake.compact_options import CompactOptions
+from dynalake.lake.day import CompactedDay, compact_day, order_of, plan_compaction
+from dynalake.lake.findings import Finding
+from dynalake.lake.grow import schema_of
+from dynalake.lake.json_table import project_json
+from dynalake.lake.orc import copy_days
+from dynalake.lake.parquet_table import Projected, project_parquet
+from dynalake.lake.read import count_deleted
+from dynalake.lake.table import Table
+from dynalake.lake.view_entries import write_views
+from dynalake.lake.widen import HELD_TOO_LONG, Widened, finish_widening, held_for, widen_table
+
+T = TypeVar("T")
+
+_NO_FINDINGS: tuple[Finding, ...] = ()
+_NO_NAMES: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A step, or a day, that has failed. `transient`: the same may work later."""
+
+    what: str
+    error: str
+    transient: bool
+
+
+@dataclass(frozen=True)
+class CompactReport:
+    """What one run did with one table. `waiting`: how many days are due and had no room in the budget.
+
+    `projected`: by the name of the Glue table. `views`: the names of those that were written.
+    """
+
+    table: str
+    finished: bool = False
+    days: tuple[CompactedDay, ...] = ()
+    waiting: int = 0
+    widened: Widened = field(default_factory=Widened)
+    projected: Mapping[str, Projected] = field(default_factory=dict)
+    views: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    faults: tuple[Fault, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def compact_table(
+    table: Table,
+    options: CompactOptions,
+    now: Callable[[], datetime],
+    *,
+    days: Collection[str] = (),
+    snapshot: str | None = None,
+    check: bool = False,
+    work_directory: Path | None = None,
+) -> CompactReport:
+    """Do all of a night's compaction that is due. Again, killed anywhere, or beside other runs: it goes on from there.
+
+    `days` are compacted even while they are open. `snapshot`: the prefix of the raw objects of the backfill that is
+    shown, '' for none; None leaves `{t}_json` as it is. `check`: also list every folder behind `{t}_parquet`. Spills to
+    `work_directory` (default: the system's temporary directory). What fails is in the report's `faults`.
+    """
+    steps = _Steps()
+    names = table.names
+    findings = steps.run("findings", lambda: _find(table, now()), _NO_FINDINGS)
+    finished = steps.run("finish", lambda: finish_widening(table, options, now, work_directory), False)
+    plan = steps.run("plan", lambda: _plan(table, options, now(), days), _Plan())
+    done = []
+    for day in plan.days:
+        compact = partial(compact_day, table, day, options, now, work_directory)
+        compacted = steps.run(f"dt={day}", compact, CompactedDay(day))
+        if compacted.replaced:
+            done.append(compacted)
+    widened = steps.run("types", lambda: widen_table(table, options, now, work_directory), Widened())
+    views = steps.run("views", lambda: write_views(table), _NO_NAMES)
+    projections: dict[str, Callable[[], Projected]] = {
+        names.parquet_table: lambda: project_parquet(table, options, now, check=check)
+    }
+    if snapshot is not None:
+        projections[names.json_table] = lambda: project_json(table, now, snapshot)
+    if options.orc_copy:
+        projections[names.orc_table] = lambda: copy_days(table, options, now, work_directory)
+    projected = {name: steps.run(name, step, Projected()) for name, step in projections.items()}
+    return CompactReport(
+        names.table, finished, tuple(done), plan.waiting, widened, projected, views, findings, tuple(steps.faults)
+    )
+
+
+class _Steps:
+    """Runs steps of which none stops the others."""
+
+    def __init__(self) -> None:
+        self.faults: list[Fault] = []
+
+    def run(self, what: str, step: Callable[[], T], otherwise: T) -> T:
+        """What a step gives; `otherwise` where it has failed."""
+        try:
+            return step()
+        except Exception as error:  # whatever it is: it is this step's, and it is reported
+            self.faults.append(Fault(what, f"{type(error).__name__}: {error}", isinstance(error, TransientError)))
+            return otherwise
+
+
+@dataclass(frozen=True)
+class _Plan:
+    days: tuple[str, ...] = ()
+    waiting: int = 0
+
+
+def _plan(table: Table, options: CompactOptions, now: datetime, days: Iterable[str]) -> _Plan:
+    """The days to compact, and how many more are due."""
+    head = table.changes()
+    word = order_of(schema_of(head), options.sort_by).word
+    plan = partial(plan_compaction, head.files(), now, table.names.lake.zone, options, word)
+    named, deleted = frozenset(days), count_deleted(head)
+    chosen = plan(days=named, deleted=deleted)
+    due = plan(days=named, deleted=deleted, bounded=False)
+    return _Plan(tuple(p.day for p in chosen), len(due) - len(chosen))
+
+
+def _find(table: Table, now: datetime) -> tuple[Finding, ...]:
+    """What should not be so when a run begins."""
+    changes = table.changes()
+    held = held_for(changes, now)
+    if held is None or held <= HELD_TOO_LONG:
+        return ()
+    what = f"A change of types was begun {held} ago and not finished: the views still show the tables as they were then"
+    return (Finding("held-views", changes.name, what, "this run finishes it"),)
