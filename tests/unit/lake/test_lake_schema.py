@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from dynalake.errors import SettingsError
 from dynalake.lake.budget import BUDGET as REAL
-from dynalake.lake.budget import COLUMN_TYPE_CHARACTERS, PARAMETER_BYTES, Budget
+from dynalake.lake.budget import COLUMN_TYPE_CHARACTERS, PARAMETER_BYTES, Budget, Limits
 from dynalake.lake.column_types import BIGINT, count_fields, decimal, number_within
 from dynalake.lake.gather import Gathering
 from dynalake.lake.layout import extends, glue_type
@@ -141,6 +141,17 @@ def test_structs_get_further_fields_wherever_they_are() -> None:
     )
     full = NEW.admit({"s": observe({f"k{i:03}": i for i in range(100)})})
     assert full.admit({"s": observe({"one_more": 1})}) is full
+
+
+def test_a_column_grows_no_larger_than_one_may_be() -> None:
+    schema = NEW.admit({"s": observe({"id": 1})})
+    grown = schema.admit({"s": observe({f"k{i}": {f"x{j}": j for j in range(5)} for i in range(99)})})
+    column = grown.known["s"]
+    assert count_fields(column.type) == REAL.column_fields
+    assert isinstance(column.type, Struct)
+    assert [f.key for f in column.type.fields[:3]] == ["id", "k0", "k1"]
+    kinds = [f.type == MIXED for f in column.type.fields[1:]]
+    assert kinds == sorted(kinds), "whole structs while there is room, then texts"
 
 
 def test_a_type_that_is_too_large_gives_up_its_innermost_levels_first() -> None:
@@ -435,6 +446,24 @@ def test_what_the_bounds_leave_out_could_not_have_become_a_column(items: list[di
     everything = merge_observed([seen(item) for item in items], LIMITS)
     roomy = replace(budget, schema_bytes=10**6, fields=10**6, column_fields=10**6)
     assert NEW.admit(gathering.observed, roomy) == NEW.admit(everything, roomy)
+
+
+def test_what_has_become_too_large_goes_on_counting() -> None:
+    """Else a type that was dropped for the size of another would come back once that one is dropped too."""
+    budget = Budget(gathered=30, limits=Limits(size=20))
+    items = [{"a": {f"{part}{i}": i for i in range(17)}, "b": {f"{i}": i for i in range(12)}} for part in "xy"]
+    whole, parts = Gathering(NEW, budget), Gathering(NEW, budget)
+    for item in items:
+        whole.record(item)
+        parts.record(item)
+        assert parts.observed["b"] == MIXED
+    assert whole.observed == parts.observed == {"a": MIXED, "b": MIXED}
+
+
+def test_nulls_take_no_place() -> None:
+    gathering = Gathering(NEW, Budget(attributes=2))
+    gathering.record({"a": None, "b": None, "c": 1, "d": 2, "e": 3})
+    assert [*gathering.observed] == ["c", "d"]
 
 
 def test_millions_of_attributes_take_no_memory() -> None:

@@ -112,12 +112,18 @@ def _structs(of: Type) -> list[Struct]:
 
 
 def test_too_large_is_too_large_in_any_order() -> None:
-    """A map that would hide how large its structs are, and a text that would hide a whole struct, hide neither."""
-    wide = [observe({"s": {f"k{n}-{i}": n for i in range(90)}}) for n in range(250)]
-    keys = [observe({"s": {f"{n}-{i}": 1 for i in range(60)}, f"k{n}": n}) for n in range(3)]
-    text = observe({"s": "text"})
-    for parts in ([*wide, *keys, text], [text, *keys, *wide], [*keys, text, *wide]):
-        assert merge_all(parts) == merge_all(reversed(parts))
+    """Neither a map hides how large the structs are that it came from, nor a text the struct that it stands beside."""
+    child = {f"x{a}": {f"y{b}": 1 for b in range(20)} for a in range(20)}
+    structs = [observe({f"k{i}": child}) for i in range(50)]
+    many_keys = observe({f"z{i}": {"x0": {"y0": 1}} for i in range(101)})
+    assert merge_all([*structs, many_keys]) == merge_all([many_keys, *structs]) == MIXED
+    assert merge_all([*structs[:30], many_keys]) == merge_all([many_keys, *structs[:30]]) == MIXED
+    fields = [observe({"a": {f"k{i}": child}}) for i in range(30)] + [
+        observe({"b": {f"k{i}": child}}) for i in range(30)
+    ]
+    text = observe({"a": "text"})
+    assert merge_all([*fields, text]) == merge_all([text, *fields]) == MIXED
+    assert merge_all([*fields[:30], text]) == merge_all([text, *fields[:30]]) == Struct((Field("a", "", MIXED),))
 
 
 # -- what it costs -------------------------------------------------------------------------------------------------
