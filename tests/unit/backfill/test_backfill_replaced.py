@@ -1,0 +1,107 @@
+"""Backfills that nothing needs any more go with their state; exports that are to be kept stay."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from types import SimpleNamespace
+
+import pytest
+
+from dynalake.backfill.manifest import groups_key
+from dynalake.backfill.replaced import ReplacedRuns, delete_replaced_runs
+from dynalake.backfill.run import plan_key
+from dynalake.days import SNAPSHOT_DAY
+from dynalake.lake.iceberg import Change
+from dynalake.lake.table import SHOWN_RUN, SNAPSHOT_RUN
+from tests.unit.lake.memory_lake import MemoryLake, use_clock
+
+
+@pytest.fixture
+def lake(monkeypatch: pytest.MonkeyPatch) -> MemoryLake:
+    """Two backfills, of which the second is shown, and an import that came to nothing."""
+    made = MemoryLake()
+    use_clock(monkeypatch, made.clock)
+    plans = {
+        plan_key(made.names, run): SimpleNamespace(value=json.dumps({"keep_export": run == "kept"}))
+        for run in ("run-1", "run-2", "kept")
+    }
+    monkeypatch.setattr("dynalake.backfill.state.read", lambda clients, names, key: plans.get(key))
+    monkeypatch.setattr(
+        "dynalake.backfill.run.BackfillPlan.from_json",
+        lambda text: SimpleNamespace(keep_export=json.loads(text)["keep_export"]),
+    )
+    made.create()
+    for number, run in enumerate(("run-1", "run-2"), 1):
+        body = json.dumps({"number": number, "name": run}).encode()
+        made.s3.put_object(Key=made.names.snapshot_number(number), Body=body)
+        given = made.put_raw(SNAPSHOT_DAY, "0.gz", run.encode(), run=run)
+        made.s3.put_object(Key=plan_key(made.names, run), Body=b"{}")
+        made.s3.put_object(Key=groups_key(made.names, run), Body=b"{}")
+        made.s3.put_object(Key=f"{made.names.backfill_state(run)}checkpoint", Body=b"{}")
+        made.s3.put_object(Key=f"{made.names.export_prefix(run)}data.gz", Body=b"export")
+    made.append(SNAPSHOT_DAY, "a", inputs=[given])
+    made.s3.put_object(Key=f"{made.names.backfill_state('import')}changes/0.gz", Body=b"x")
+    made.commit(Change(properties={SHOWN_RUN: "2"}))
+    made.commit(Change(properties={SNAPSHOT_RUN: "2"}), made.names.state_table)
+    return made
+
+
+def keys_of(lake: MemoryLake, run: str) -> set[str]:
+    return lake.s3.keys(lake.names.backfill_state(run)) | lake.s3.keys(lake.names.snapshot_run(run))
+
+
+def test_after_two_weeks_all_but_the_shown_one_goes(lake: MemoryLake) -> None:
+    lake.clock.move(days=13)
+    assert delete_replaced_runs(lake.table, lake.clock.moment) == ReplacedRuns()
+    lake.clock.move(days=2)
+
+    done = delete_replaced_runs(lake.table, lake.clock.moment)
+
+    assert (done.runs, done.objects) == (("import", "run-1"), 6)
+    assert keys_of(lake, "run-1") == keys_of(lake, "import") == set()
+    assert len(keys_of(lake, "run-2")) == 5
+    assert delete_replaced_runs(lake.table, lake.clock.moment) == ReplacedRuns()
+
+
+def test_one_that_is_written_to_stays(lake: MemoryLake) -> None:
+    lake.clock.move(days=15)
+    lake.s3.put_object(Key=f"{lake.names.backfill_state('run-1')}checkpoint", Body=b"more")
+
+    assert delete_replaced_runs(lake.table, lake.clock.moment).runs == ("import",)
+    assert len(keys_of(lake, "run-1")) == 5
+
+
+def test_an_export_that_is_to_be_kept_stays(lake: MemoryLake) -> None:
+    for key in sorted(keys_of(lake, "run-1")):
+        body = lake.s3.objects[key].body
+        lake.s3.put_object(Key=key.replace("run-1", "kept"), Body=body)
+    lake.clock.move(days=15)
+
+    done = delete_replaced_runs(lake.table, lake.clock.moment)
+
+    assert "kept" in done.runs
+    assert keys_of(lake, "kept") == {plan_key(lake.names, "kept"), f"{lake.names.export_prefix('kept')}data.gz"}
+    assert "kept" not in delete_replaced_runs(lake.table, lake.clock.moment).runs
+
+
+def test_checkpoints_go_before_what_they_list_and_the_plan_last(lake: MemoryLake) -> None:
+    gone: list[str] = []
+    lake.s3.on_call = lambda service, call, asked: gone.extend(
+        o["Key"] for o in (asked["Delete"]["Objects"] if call == "delete_objects" else ())
+    )
+    lake.clock.move(days=15)
+
+    delete_replaced_runs(lake.table, lake.clock.moment, timedelta(days=14))
+
+    mine = [key for key in gone if "run-1" in key]
+    assert mine[0].endswith("checkpoint")
+    assert mine[1].startswith(lake.names.snapshot_run("run-1"))
+    assert mine[-1] == plan_key(lake.names, "run-1")
+
+
+def test_nothing_goes_while_there_is_no_snapshot(lake: MemoryLake) -> None:
+    lake.commit(Change(properties={SHOWN_RUN: "0"}))
+    lake.clock.move(days=30)
+
+    assert delete_replaced_runs(lake.table, lake.clock.moment) == ReplacedRuns()
