@@ -91,7 +91,7 @@ class BatchResult:
     """What one task has made of a batch.
 
     `snapshot`: the one of the table whose live rows it was compared with. `replaced`: of a named day, file → places of
-    the rows that give way. `misfits`: what is in `__other`, by attribute.
+    the rows that give way. `misfits`: what does not fit its column, by attribute. `waits`: why nothing was made.
     """
 
     batch: Batch
@@ -101,6 +101,7 @@ class BatchResult:
     misfits: Mapping[str, Any] = field(default_factory=dict)
     rejected: RejectedLines = field(default_factory=RejectedLines)
     replaced: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    waits: str = ""
 
     def to_json(self) -> bytes:
         values = {
@@ -111,6 +112,7 @@ class BatchResult:
             "misfits": self.misfits,
             "rejected": asdict(self.rejected),
             "replaced": {path: _pack(places) for path, places in self.replaced.items()},
+            "waits": self.waits,
         }
         return json.dumps(values, ensure_ascii=True).encode()
 
@@ -125,6 +127,7 @@ class BatchResult:
             values["misfits"],
             RejectedLines(**{**values["rejected"], "deleted": tuple(values["rejected"]["deleted"])}),
             {path: _unpack(text) for path, text in values["replaced"].items()},
+            values["waits"],
         )
 
 
@@ -155,6 +158,14 @@ def convert_batch(
         return done
     with TemporaryDirectory(dir=work_directory) as directory:
         return _put_result(table, _convert(table, batch, read, writing or Writing(), Path(directory)))
+
+
+def convert_or_wait(table: Table, batch: Batch, read: Read = read_raw) -> BatchResult:
+    """`convert_batch`; where a raw object or the table has changed, a result that leaves the batch to the next pass."""
+    try:
+        return convert_batch(table, batch, read)
+    except ConflictError as error:
+        return _put_result(table, BatchResult(batch, None, (), Sums(), waits=error.received))
 
 
 def read_result(table: Table, plan: str, number: int) -> BatchResult | None:

@@ -78,11 +78,11 @@ def finish_table(
     merge = merge or partial(merge_late, limit=limits.late_gb << 30)
     findings = _finish_swap(table)
     found = {number: read_result(table, plan, number) for number in sorted(numbers)}
-    results = [result for result in found.values() if result is not None]
+    results = [result for result in found.values() if result is not None and not result.waits]
     # A run that was over before, up to the answer of its last task, has no plan any more.
     failed = tuple(number for number, r in found.items() if r is None and is_planned(table, plan, number))
     commits = [commit_results(table, results, now, merge, writing, work_directory)]
-    waiting: tuple[Waiting, ...] = commits[0].waiting
+    waiting = (*(Waiting(r.batch, r.waits) for r in found.values() if r is not None and r.waits), *commits[0].waiting)
     plans = [plan]
     while waiting and len(commits) < limits.passes and _size(waiting) <= limits.again_mb << 20:
         again = plan_again(table, [w.batch for w in waiting], limits, now())

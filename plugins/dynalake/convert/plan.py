@@ -160,7 +160,7 @@ def plan_table(
     whose rows were dropped; `CatalogError` where the table is missing or damaged.
     """
     names = table.names
-    again = frozenset(map(_check_named, days))
+    again = frozenset(map(check_named, days))
     first = first_day(day_of(now, names.lake.zone), retention_hours)
     told = _list_told(table)
     objects = list(_list_from(table, first))
@@ -230,7 +230,8 @@ def is_planned(table: Table, plan: str, number: int) -> bool:
     return True
 
 
-def _check_named(day: str) -> str:
+def check_named(day: str) -> str:
+    """A day that is to be converted again. Raises `SettingsError` where it cannot be."""
     if check_day(day) == SNAPSHOT_DAY:
         raise SettingsError(
             "days names 00000000, the snapshot",

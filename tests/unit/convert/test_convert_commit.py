@@ -10,7 +10,7 @@ import pytest
 from pyiceberg.types import DoubleType, NestedField
 
 from dynalake.convert import commit, once
-from dynalake.convert.batch import BatchResult, read_result
+from dynalake.convert.batch import BatchResult, convert_or_wait, read_result
 from dynalake.convert.commit import commit_results
 from dynalake.convert.finish import Finished, finish_table
 from dynalake.convert.plan import Batch, ConvertLimits, TablePlan
@@ -786,13 +786,27 @@ def test_an_object_that_is_replaced_while_it_is_read_makes_its_batch_wait(lake: 
 
     with pytest.raises(ConflictError, match="has changed"):
         lake.convert(plan.batches[0])
-    lake.convert(plan.batches[1])
+    assert "has changed" in convert_or_wait(lake.table, plan.batches[0], lake.read).waits
+    assert convert_or_wait(lake.table, plan.batches[1], lake.read).waits == ""
     done = lake.finish(plan)
 
-    assert (numbers(lake), done.failed) == ([2], (0,))
-    assert lake.s3.keys(lake.names.conversions)  # the task may be asked to run again
-    lake.run()
-    assert numbers(lake) == [1, 2, 3]
+    assert (numbers(lake), done.failed, done.passes) == ([1, 2, 3], (), 2)
+    assert lake.run() is None
+
+
+def test_a_batch_whose_task_failed_is_told_and_planned_by_the_next_run(lake: ConvertLake) -> None:
+    lake.limits = ConvertLimits(batch_objects=1)
+    lake.put(lake.today, "a", [Change("a", 1, lake.now)])
+    lake.put(lake.today, "b", [Change("b", 2, lake.now)])
+    plan = lake.plan()
+    lake.convert(plan.batches[1])
+
+    done = lake.finish(plan)
+
+    assert (numbers(lake), done.failed, done.waiting) == ([2], (0,), ())
+    lake.convert(plan.batches[0])  # the task may be asked to run again
+    assert lake.finish(plan).batches == 2
+    assert numbers(lake) == [1, 2]
 
 
 def test_batches_are_what_was_planned() -> None:
