@@ -21,7 +21,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-demo: .venv/.run .venv-local/.installed  ## The whole pipeline on this machine; ITEMS=file.json KEY=year:N,title:S for your own items
+demo: .venv/.demo .venv-local/.installed  ## The whole pipeline on this machine; ITEMS=file.json KEY=year:N,title:S for your own items
 	@PYTHONPATH=plugins $(BIN)/python -m infra.local.demo $(if $(ITEMS),--items '$(ITEMS)') $(if $(KEY),--key '$(KEY)')
 
 up: .venv/.run .venv-local/.installed  ## Start local AWS and Airflow and leave them running
@@ -102,7 +102,7 @@ COMPILE = $(UV) pip compile -q --universal --generate-hashes --python-version 3.
   --custom-compile-command 'make lock'
 
 lock: $(UV)  ## Compile the requirements files and the list of jars
-	for name in requirements requirements-dev requirements-local requirements-checkov requirements-terraform; do \
+	for name in requirements requirements-demo requirements-dev requirements-local requirements-checkov requirements-terraform; do \
 	  $(COMPILE) $$name.in -o $$name.txt || exit 1; done
 	$(COMPILE) --exclude-newer 2025-10-15 --exclude-newer-package pyiceberg=2026-12-31 requirements-oldest.in -o requirements-oldest.txt
 	$(BIN)/python -m infra.local.trino lock
@@ -118,6 +118,10 @@ $(UV):
 
 .venv/.run: $(UV) requirements.txt
 	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements.txt
+	@touch $@
+
+.venv/.demo: .venv/.run requirements-demo.txt
+	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements-demo.txt
 	@touch $@
 
 .venv/.dev: .venv/.run requirements-dev.txt

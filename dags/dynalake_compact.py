@@ -11,6 +11,9 @@
 4. **publish**, one mapped task per table: the schema, the partitions and the views, so that readers see the old version
    or the new one, never both and never neither.
 
+**compact_lake**, one mapped task per table, works on the Iceberg tables: each day that is over becomes one sorted
+folder, which `{t}_parquet` shows; types widen; the state is folded; what nothing names any more is deleted.
+
 Name *days* to convert them whether they are due or not; an open day can be named too, and the views go on reading it
 from JSON. `airflow backfill create --dag-id dynalake_compact --from-date … --to-date …` converts history again: each of
 its runs is about the day that was closed last at its logical date.
@@ -24,6 +27,7 @@ from airflow.sdk import DAG, TaskGroup, chain
 
 from dynalake.operators import compact, limits
 from dynalake.operators.convert import convert_each
+from dynalake.operators.lake import compact_lake
 from dynalake.operators.parameters.compact import compact_parameters
 
 with DAG(
@@ -41,6 +45,7 @@ with DAG(
     default_args={"retries": 3, "retry_delay": timedelta(minutes=1), "execution_timeout": limits.TASK},
 ):
     tables = compact.tables()
+    compact_lake.expand(table=tables)
     converted = convert_each(compact.plan(tables))
     with TaskGroup("widen", tooltip="Only when a type became wider, or an earlier day changed"):
         widened = convert_each(compact.plan_widened(tables, converted))

@@ -364,6 +364,11 @@ class TableNames:
         """`{prefix}-state/{TABLE}/raw-retention.json`: up to which day raw objects may have been deleted."""
         return f"{self.state_prefix}raw-retention.json"
 
+    @property
+    def scrub_report(self) -> str:
+        """`{prefix}-state/{TABLE}/scrub.json`: what the last scrub has found."""
+        return f"{self.state_prefix}scrub.json"
+
     def metadata_note(self, glue_table: str) -> str:
         """`{prefix}-state/{TABLE}/iceberg/{glue table}.json`: where an Iceberg table's latest metadata lies."""
         return f"{self.state_prefix}iceberg/{glue_table}.json"

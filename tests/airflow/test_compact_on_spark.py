@@ -67,7 +67,7 @@ def test_a_run_converts_on_glue_and_publishes(
     jobs = lake.clients.glue.get_job_runs(JobName=LAKE.spark_job)["JobRuns"]
     assert [job["JobRunState"] for job in jobs] == ["SUCCEEDED", "FAILED"]
     assert "9 rows" in said()
-    assert list_partitions(lake.clients, lake.names, lake.names.parquet_table)[DAY].parameters["numRows"] == "9"
+    assert list_partitions(lake.clients, lake.names, lake.names.typed_table)[DAY].parameters["numRows"] == "9"
     assert [row["n"] for row in lake.published(DAY)[0].to_pylist()] == list(range(9))
 
     # Done already: no third run.

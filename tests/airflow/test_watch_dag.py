@@ -21,10 +21,11 @@ def captured(clients: Clients, table: str, environment: str = "watchdag") -> Set
 
 
 def test_a_table_that_cannot_be_looked_at_fails_the_run(clients: Clients, run: Any) -> None:
-    """Its Glue tables are missing. The page shows it all the same, and the other one."""
+    """Its settings and its last status cannot be read. The page shows it all the same, and the other one."""
     seen = captured(clients, "DAG-SEEN", "watchhalf")
-    make_table(clients, "DAG-UNSEEN")
-    set_up(clients, "watchhalf", TableSettings("DAG-UNSEEN"))
+    unseen = captured(clients, "DAG-UNSEEN", "watchhalf").names
+    clients.ssm.put_parameter(Name=unseen.settings_parameter, Type="String", Value="{not JSON", Overwrite=True)
+    clients.s3.put_object(Bucket=unseen.lake.bucket, Key=unseen.watch_state, Body=b"[" * 200_000)
     done = run("dynalake_watch", environment="watchhalf")
     assert (done["look[0]"], done["look[1]"], done["report"], done["run"]) == ("success", "failed", "failed", "failed")
     overview = load_overview(clients, seen.names.lake)

@@ -184,7 +184,7 @@ def back_fill(dag: Clients, names: TableNames, run: str) -> int:
 def compact(dag: Clients, names: TableNames, now: datetime, days: tuple[str, ...] = ()) -> int:
     """A compaction in the DAGs' role; how many rows it wrote."""
     options = CompactOptions()
-    assert names.table in [settings.table for settings in list_tables(dag, names.lake)]
+    assert names.table in list_tables(dag, names.lake)
     converted = [compact_day(dag, names, p.day, options) for p in plan_table(dag, names, options, now, days=days)]
     for again in plan_reconversions(dag, names, converted, options):
         converted.append(compact_day(dag, names, again.day, options, again.beside))
@@ -229,10 +229,10 @@ def read_as_redshift(spectrum: Clients, names: TableNames) -> tuple[int, int]:
     glue, s3, lake = spectrum.glue, spectrum.s3, names.lake
     glue.get_database(Name=lake.database)
     there = {table["Name"] for table in glue.get_tables(DatabaseName=lake.database)["TableList"]}
-    assert {names.parquet_table, names.json_table} <= there
+    assert {names.typed_table, names.raw_table} <= there
     s3.get_bucket_location(Bucket=lake.bucket)
     rows = []
-    for table in (names.parquet_table, names.json_table):
+    for table in (names.typed_table, names.raw_table):
         where: Any = {"DatabaseName": lake.database, "TableName": table}
         glue.get_table(DatabaseName=lake.database, Name=table)
         partitions = glue.get_partitions(**where)["Partitions"]
@@ -244,7 +244,7 @@ def read_as_redshift(spectrum: Clients, names: TableNames) -> tuple[int, int]:
             prefix = partition["StorageDescriptor"]["Location"].removeprefix(f"s3://{lake.bucket}/")
             for entry in s3.list_objects_v2(Bucket=lake.bucket, Prefix=prefix).get("Contents", []):
                 body = s3.get_object(Bucket=lake.bucket, Key=entry["Key"])["Body"].read()
-                if table == names.parquet_table:
+                if table == names.typed_table:
                     count += pq.read_metadata(io.BytesIO(body)).num_rows
                 else:
                     text = gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body

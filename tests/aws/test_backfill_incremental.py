@@ -190,7 +190,7 @@ def test_what_the_stream_has_lost_comes_in_from_an_export(
     compact(clients, names, datetime.now(UTC) + timedelta(days=2))
     assert compare(clients, names, sql).same
     assert len(sql(f"SELECT 1 FROM {names.changes_view}")) == len(changes)
-    assert len(sql(f"SELECT 1 FROM {names.parquet_table}")) == len(changes)
+    assert len(sql(f"SELECT 1 FROM {names.typed_table}")) == len(changes)
 
 
 @pytest.fixture

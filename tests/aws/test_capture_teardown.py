@@ -121,7 +121,7 @@ def test_only_the_data_is_left_and_setup_works_again(clients: Clients, client: C
     tear_down(clients, names)
     tear_down(clients, names, "again")
     after = inventory(client, names)
-    kept = {names.json_table, names.parquet_table, names.changes_view, names.latest_view}
+    kept = {names.raw_table, names.typed_table, names.changes_view, names.latest_view}
     assert after.pop("glue") == before.pop("glue") | kept
     objects = after.pop("objects")
     assert written <= objects

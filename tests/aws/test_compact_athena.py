@@ -86,7 +86,7 @@ def test_scalars_are_the_same_from_json_and_from_parquet(lake: AthenaLake) -> No
     assert lake.run(NOW).through == DAY
     assert lake.changes() == expected
     assert lake.current() == expected
-    assert lake.items(f'SELECT * FROM "{lake.names.parquet_table}"') == expected
+    assert lake.items(f'SELECT * FROM "{lake.names.typed_table}"') == expected
     rows = lake.query(f'SELECT * FROM "{lake.names.latest_view}" ORDER BY "id"')
     assert rows[0]["exact"] == Decimal("1234567890123456789012345678.9012345678")
     assert rows[0]["int"] == 9007199254740993

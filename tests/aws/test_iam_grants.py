@@ -340,10 +340,10 @@ def test_redshift_reads_the_tables_and_nothing_else(ran: Secured) -> None:
         lambda: spectrum.s3.put_object(Bucket=bucket, Key=raw, Body=b""),
         lambda: spectrum.s3.delete_object(Bucket=bucket, Key=raw),
         lambda: spectrum.s3.list_objects_v2(Bucket="access-logs"),
-        lambda: spectrum.glue.delete_table(DatabaseName=database, Name=names.parquet_table),
+        lambda: spectrum.glue.delete_table(DatabaseName=database, Name=names.typed_table),
         lambda: spectrum.glue.create_table(DatabaseName=database, TableInput={"Name": "x"}),
         lambda: spectrum.glue.delete_partition(
-            DatabaseName=database, TableName=names.parquet_table, PartitionValues=["00000000"]
+            DatabaseName=database, TableName=names.typed_table, PartitionValues=["00000000"]
         ),
         lambda: spectrum.glue.get_tables(DatabaseName="dynalake_other"),
         lambda: spectrum.ssm.get_parameter(Name=ran.lake.lake_parameter),

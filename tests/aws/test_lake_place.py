@@ -86,7 +86,7 @@ def test_everything_is_under_the_prefix_and_the_day_of_the_zone(
     converted = [compact_day(clients, names, each.day, compaction) for each in named]
     assert sum(each.rows for each in converted) == 4
     assert set(finish_table(clients, names, converted, compaction, now).days) == days
-    for day, partition in list_partitions(clients, names, names.parquet_table).items():
+    for day, partition in list_partitions(clients, names, names.typed_table).items():
         assert partition.location.startswith(f"s3://{names.lake.bucket}/lake/raw/parquet/{table}/dt={day}/v=")
     assert finish_table(clients, names, [], compaction, over).through == ended
     assert SNAPSHOT_DAY not in days

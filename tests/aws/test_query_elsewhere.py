@@ -56,7 +56,7 @@ def test_duckdb_as_the_docs_show_it(
     for name, setting in local_aws.env().items():
         monkeypatch.setenv(name, setting)
     (text,) = re.findall(r"## DuckDB\n.*?```python\n(.*?)```", DOCS.read_text(), flags=re.DOTALL)
-    text = text.replace('"dynalake_dev", "receipts_parquet"', f'"{LAKE.database}", "{lake.names.parquet_table}"')
+    text = text.replace('"dynalake_dev", "receipts_parquet"', f'"{LAKE.database}", "{lake.names.typed_table}"')
     text = text.replace("S3FileSystem()", f'S3FileSystem(endpoint_override="{local_aws.endpoint_url}")')
     there: dict[str, Any] = {}
     exec(text, there)
@@ -70,12 +70,12 @@ def test_duckdb_as_the_docs_show_it(
 
 def test_spark_with_the_catalog_s_types(lake: AthenaLake, tmp_path: Path) -> None:
     sql = pytest.importorskip("pyspark.sql")
-    for day, partition in list_partitions(lake.clients, lake.names, lake.names.parquet_table).items():
+    for day, partition in list_partitions(lake.clients, lake.names, lake.names.typed_table).items():
         for number, part in enumerate(lake.objects(partition.location.removeprefix(lake.names.uri("")))):
             folder = tmp_path / f"dt={day}"
             folder.mkdir(exist_ok=True)
             (folder / f"{number}.parquet").write_bytes(lake.body(part))
-    table = read_table(lake.clients, LAKE.database, lake.names.parquet_table)
+    table = read_table(lake.clients, LAKE.database, lake.names.typed_table)
     assert table is not None
     columns = table.table["StorageDescriptor"]["Columns"]
     ddl = ", ".join(f"`{c['Name']}` {_quoted(c['Type'])}" for c in columns)
@@ -121,10 +121,10 @@ def test_every_file_has_the_types_that_the_catalog_says(lake: AthenaLake) -> Non
 
     https://repost.aws/knowledge-center/redshift-spectrum-data-errors
     """
-    table = read_table(lake.clients, LAKE.database, lake.names.parquet_table)
+    table = read_table(lake.clients, LAKE.database, lake.names.typed_table)
     assert table is not None
     declared = {c["Name"]: c["Type"] for c in table.table["StorageDescriptor"]["Columns"]}
-    shown = list_partitions(lake.clients, lake.names, lake.names.parquet_table).values()
+    shown = list_partitions(lake.clients, lake.names, lake.names.typed_table).values()
     files = [part for day in shown for part in lake.objects(day.location.removeprefix(lake.names.uri("")))]
     assert len(files) == 2
     for part in files:

@@ -114,7 +114,7 @@ def test_a_table_that_is_well(clients: Clients, client: Callable[[str], Any], ca
     assert found.lake.added == ("n",)
     assert "n" in [column.name for column in read_schema(clients, names).columns]
     today = names.lake.day_of(datetime.now(UTC))
-    assert set(list_partitions(clients, names, names.json_table, today)) >= {shift_day(today, n) for n in range(8)}
+    assert set(list_partitions(clients, names, names.raw_table, today)) >= {shift_day(today, n) for n in range(8)}
 
     # Nothing landed since: nothing is read again, and what is known stays.
     calls: list[str] = []

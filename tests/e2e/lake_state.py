@@ -31,7 +31,7 @@ def look(clients: Clients, names: TableNames) -> Lake:
             if mine and (snapshot or not entry["Key"].startswith(names.raw_prefix)):
                 objects[entry["Key"]] = entry["ETag"]
     tables: dict[str, tuple[str, ...]] = {}
-    for name in (names.json_table, names.parquet_table, names.changes_view, names.latest_view):
+    for name in (names.raw_table, names.typed_table, names.changes_view, names.latest_view):
         table = clients.glue.get_table(DatabaseName=names.lake.database, Name=name)["Table"]
         tables[name] = (table["VersionId"], table.get("ViewOriginalText", ""), str(table["StorageDescriptor"]))
     stacks = {
@@ -40,7 +40,7 @@ def look(clients: Clients, names: TableNames) -> Lake:
     }
     partitions = {
         table: {day: found.location for day, found in list_partitions(clients, names, table).items()}
-        for table in (names.json_table, names.parquet_table)
+        for table in (names.raw_table, names.typed_table)
     }
     hand_off = load_hand_off(clients, names).to_json()
     return Lake(objects, tables, partitions, stacks, hand_off, snapshot_location(clients, names))

@@ -140,7 +140,7 @@ def backfill(airflow: Any, names: TableNames) -> subprocess.CompletedProcess[str
 
 
 def versions(clients: Clients, names: TableNames) -> dict[str, str]:
-    return {day: p.location for day, p in list_partitions(clients, names, names.parquet_table).items()}
+    return {day: p.location for day, p in list_partitions(clients, names, names.typed_table).items()}
 
 
 def test_the_wait_for_an_export_outlives_airflow(airflow: Any, clients: Clients, restarted: Restarted) -> None:
@@ -173,7 +173,7 @@ def test_a_backfill_converts_its_days_again(airflow: Any, clients: Clients, rest
         tasks = airflow.client.tasks("dynalake_compact", run)
         labels |= {task["rendered_map_index"] for task in tasks if task["task_id"] in ("convert", "publish")}
     assert {f"HISTORY dt={DAYS[0]}", f"HISTORY dt={DAYS[1]}", "HISTORY"} <= labels
-    parameters = {d: p.parameters for d, p in list_partitions(clients, names, names.parquet_table).items()}
+    parameters = {d: p.parameters for d, p in list_partitions(clients, names, names.typed_table).items()}
     written = [json.loads(parameters[day]["dynalake.written"]) for day in DAYS]
     assert [(one["codec"], one["sort_by"]) for one in written] == [("snappy", ["n"])] * 2 + [("zstd", [])]
 

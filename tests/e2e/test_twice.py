@@ -53,7 +53,7 @@ def test_compaction_twice_and_cleared(airflow: Any, clients: Clients, names: Tab
     conf = {"tables": [AGAIN], "days": days}
     run = airflow.run("dynalake_compact", **conf)
     before = look(clients, names)
-    assert set(before.partitions[names.parquet_table]) >= set(days)
+    assert set(before.partitions[names.typed_table]) >= set(days)
     assert airflow.client.result("dynalake_compact", run, "report")["rows"] >= AGAIN_ITEMS
     nothing_due = airflow.run("dynalake_compact", **conf)
     assert airflow.client.result("dynalake_compact", nothing_due, "report")["partitions"] == 0

@@ -26,7 +26,7 @@ def test_every_table_name_gives_names_that_aws_takes(table: str, environment: st
     assert re.fullmatch(r"[a-zA-Z0-9_.-]{1,128}", names.stream)
     assert re.fullmatch(r"[a-zA-Z0-9_.-]{1,64}", names.delivery_stream)
     assert re.fullmatch(r"[a-zA-Z0-9_./-]{1,1011}", names.settings_parameter)
-    for glue in (names.json_table, names.parquet_table, names.changes_view, names.latest_view):
+    for glue in (names.raw_table, names.typed_table, names.changes_view, names.latest_view):
         assert re.fullmatch(r"[a-z0-9_]{1,255}", glue)
     assert len(names.raw_day("20190525").encode()) < 1024 - 400, "Firehose prefixes and object names must fit a key"
 

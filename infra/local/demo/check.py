@@ -1,7 +1,7 @@
 """Compares `{table}_current` with the DynamoDB table behind it: value by value, type by type.
 
-The view is read through Athena, every column as JSON text, so that no reader on the way can round a number. The
-lake's schema gives the attributes' own names back and says which columns hold digits or JSON as text.
+The lake's schema gives the attributes' own names back and says which columns hold digits or JSON as text; what has no
+column is in `__other`. The first edition's view is read through Athena, every column as JSON text.
 SQL cannot tell an attribute that is missing from one that is an explicit NULL, so the two are taken for equal.
 """
 
@@ -17,7 +17,9 @@ from typing import Any
 
 from dynalake.catalog.tables import read_schema
 from dynalake.clients import Clients
-from dynalake.lake.schema import Column, TableSchema
+from dynalake.lake.grow import schema_of
+from dynalake.lake.schema import OTHER, Column, TableSchema
+from dynalake.lake.table import Table
 from dynalake.lake.types import List, Map, Mixed, Number, Struct, Type
 from dynalake.names import TableNames
 from infra.local.demo.writing import KeyValues, key_values
@@ -98,6 +100,36 @@ def compare(clients: Clients, names: TableNames, sql: Callable[[str], Any]) -> C
     return compare_rows(names, schema, scan_table(clients, names), frame.itertuples(index=False, name=None))
 
 
+def compare_lake(table: Table, rows: Iterable[Mapping[str, Any]]) -> Comparison:
+    """Read the whole table (consistent scan), and compare it with these rows of `{t}_current`.
+
+    `rows` are dicts by column name with Python values, as `infra/local/engines` give them.
+    """
+    schema = schema_of(table.changes())
+    got = (lake_item(schema, row) for row in rows)
+    return compare_items(table.names, table.names.current_view, schema, scan_table(table.clients, table.names), got)
+
+
+def lake_item(schema: TableSchema, row: Mapping[str, Any]) -> dict[str, object]:
+    """Return the attributes that a row of the lake says an item has, under their own names."""
+    got = {c.attribute: _attribute_value(c.type, _decimals(row[c.name])) for c in schema.columns}
+    return got | {attribute: _json(text) for attribute, text in (row[OTHER] or {}).items()}
+
+
+def _decimals(value: object) -> object:
+    """The value with every number as a `Decimal`; a double as the shortest digits that are it."""
+    match value:
+        case bool():
+            return value
+        case int() | float():
+            return Decimal(repr(value))
+        case dict():
+            return {name: _decimals(member) for name, member in value.items()}
+        case list():
+            return [_decimals(member) for member in value]
+    return value
+
+
 def scan_table(clients: Clients, names: TableNames) -> Iterator[Mapping[str, Any]]:
     """Every item, consistently read."""
     pages = clients.dynamodb.get_paginator("scan").paginate(TableName=names.table, ConsistentRead=True)
@@ -120,13 +152,24 @@ def compare_rows(
     rows: Iterable[Sequence[str | None]],
 ) -> Comparison:
     """Compare items (attribute values) with rows (JSON text per column of `schema`), joined by key (pure)."""
+    found = ({c.attribute: _column_value(c, text) for c, text in zip(schema.columns, row, strict=True)} for row in rows)
+    return compare_items(names, names.latest_view, schema, items, found)
+
+
+def compare_items(
+    names: TableNames,
+    view: str,
+    schema: TableSchema,
+    items: Iterable[Mapping[str, Any]],
+    found: Iterable[Mapping[str, object]],
+) -> Comparison:
+    """Compare items (attribute values) with what the rows of a view say that items are, joined by key (pure)."""
     tally = _Tally()
     expected = {key_values(schema.key, item): item for item in items}
     seen: set[KeyValues] = set()
     count = 0
-    for row in rows:
+    for got in found:
         count += 1
-        got = {c.attribute: _column_value(c, text) for c, text in zip(schema.columns, row, strict=True)}
         key = _row_key(schema, got)
         if key is None or key not in expected or key in seen:
             shown = _show_key(schema, key) if key else f"row {count}"
@@ -141,7 +184,7 @@ def compare_rows(
             tally.differs(_show_key(schema, key), "(row)", "a row", "no row")
     return Comparison(
         table=names.table,
-        view=names.latest_view,
+        view=view,
         items=len(expected),
         rows=count,
         values=dict(tally.values),
@@ -243,7 +286,7 @@ def _json(text: str) -> object:
 def _row_key(schema: TableSchema, got: Mapping[str, object]) -> KeyValues | None:
     values = []
     for attribute in schema.key.attributes:
-        value = got[attribute.name]
+        value = got.get(attribute.name)
         if attribute.type == "N" and not isinstance(value, Decimal):
             return None
         if attribute.type != "N" and not isinstance(value, str):

@@ -1,14 +1,20 @@
-"""The demo's SQL: what a data engineer would ask the new lake, through Athena with awswrangler."""
+"""The demo's SQL: what a data engineer would ask the new lake, through DuckDB on its Iceberg tables."""
 
 from __future__ import annotations
 
+import gzip
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import pandas as pd
+
 from dynalake.clients import Clients
-from infra.local.demo.check import compare
+from dynalake.lake.table import Table
+from infra.local.demo.check import compare_lake
 from infra.local.demo.progress import DemoFailed, Screen
+from infra.local.engines.duckdb import connect, duckdb_rows
 
 ENVIRONMENT = "dev"
 LAND_SECONDS = 240
@@ -17,39 +23,36 @@ LAND_SECONDS = 240
 class Lake:
     """The lake of the demo, as somebody who only has SQL sees it."""
 
-    def __init__(self, client: Callable[[str], Any], endpoint_url: str, table: str) -> None:
-        import awswrangler as wr
-        import boto3
-
+    def __init__(self, client: Callable[[str], Any], aws: Mapping[str, str], table: str) -> None:
         from dynalake.capture.lake import load_lake
 
-        self.table = table
-        self.clients = Clients(client)
-        self.names = load_lake(self.clients, ENVIRONMENT).table(table)
-        self._read = wr.athena.read_sql_query
-        self._session = boto3.Session("test", "test", region_name="us-east-1")
-        for service in ("athena", "s3", "glue", "sts", "kms"):
-            setattr(wr.config, f"{service}_endpoint_url", endpoint_url)
+        clients = Clients(client)
+        self.table = Table(clients, load_lake(clients, ENVIRONMENT).table(table))
+        self._connection = connect(aws)
+        self._landed: dict[str, set[str]] = {}
 
-    def sql(self, query: str) -> Any:
-        """The answer as a pandas DataFrame."""
-        return self._read(
-            query,
-            database=self.names.lake.database,
-            workgroup=self.names.lake.workgroup,
-            ctas_approach=False,
-            boto3_session=self._session,
-        )
+    @property
+    def changes(self) -> str:
+        """The table of every change, in DuckDB's SQL."""
+        return f"iceberg_scan('{self.table.changes().metadata_location}')"
+
+    @property
+    def current(self) -> str:
+        """The items that there are now, in DuckDB's SQL: DuckDB does not know Athena's views."""
+        from dynalake.lake.view_entries import current_texts
+
+        heads = {head.name: head.metadata_location for head in (self.table.changes(), self.table.items())}
+        texts = current_texts(self.table, lambda _, name: f"iceberg_scan('{heads[name]}')")
+        return f"({texts['duckdb']})"
+
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        return duckdb_rows(self._connection, query)
 
     def wait_for_changes(self, written: int, first_day: str, screen: Screen) -> int:
         """Waits until every change has landed; each is counted once, however often it came."""
-        query = f"""
-            SELECT count(DISTINCT __sequence_number) AS changes
-            FROM "{self.names.json_table}" WHERE dt >= '{first_day}' AND __operation <> 'CANARY'
-        """
         deadline = time.monotonic() + LAND_SECONDS
         while True:
-            landed = int(self.sql(query)["changes"][0])
+            landed = self._count_landed(first_day)
             if landed >= written:
                 return landed
             if time.monotonic() > deadline:
@@ -57,33 +60,38 @@ class Lake:
             screen.status(f"{landed:,} of {written:,} changes landed in S3")
             time.sleep(0.5)
 
+    def _count_landed(self, first_day: str) -> int:
+        """Different changes in the raw objects of the days from this one on; each object is read once."""
+        names, s3 = self.table.names, self.table.clients.s3
+        pages = s3.get_paginator("list_objects_v2").paginate(
+            Bucket=names.lake.bucket, Prefix=names.raw_prefix, StartAfter=f"{names.raw_prefix}dt={first_day}"
+        )
+        for key in (found["Key"] for page in pages for found in page.get("Contents", ())):
+            if key not in self._landed:
+                with s3.get_object(Bucket=names.lake.bucket, Key=key)["Body"] as body:
+                    raw = body.read()
+                lines = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).splitlines()
+                records = [json.loads(line) for line in lines if line]
+                self._landed[key] = {r["__sequence_number"] for r in records if r["__operation"] != "CANARY"}
+        return len(set().union(*self._landed.values()))
+
 
 def show_results(lake: Lake, screen: Screen, first_day: str, written: int) -> bool:
     """Prints the answers and the comparison; whether everything is as it must be."""
-    names = lake.names
-    per_day = lake.sql(
-        f'SELECT dt, __operation AS operation, count(*) AS changes FROM "{names.changes_view}" '
-        "GROUP BY 1, 2 ORDER BY 1, 2"
+    names = lake.table.names
+    per_day = lake.rows(
+        f"SELECT dt, __operation AS operation, count(*) AS changes, max(__event_time) AS last "
+        f"FROM {lake.changes} GROUP BY 1, 2 ORDER BY 1, 2"
     )
-    _show(f"changes per day and operation, from {names.changes_view}", per_day)
+    _show(f"changes per day and operation, from {names.changes_table}", per_day)
+    _show(f"items there are now, from {names.current_view}", lake.rows(f"SELECT count(*) AS items FROM {lake.current}"))
 
-    current = lake.sql(f'SELECT count(*) AS items FROM "{names.latest_view}"')
-    _show(f"items there are now, from {names.latest_view}", current)
-
-    today = lake.sql(
-        f"SELECT __operation AS operation, count(*) AS changes, min(__event_time) AS first, max(__event_time) AS last "
-        f"FROM \"{names.parquet_table}\" WHERE dt >= '{first_day}' GROUP BY 1 ORDER BY 1"
-    )
-    _show(f"today's changes straight from Parquet, {names.parquet_table}", today)
-
-    from_view = int(per_day[per_day["dt"] >= first_day]["changes"].sum())
-    from_parquet = int(today["changes"].sum())
-    comparison = compare(lake.clients, names, lake.sql)
+    changes = sum(row["changes"] for row in per_day if row["dt"] >= first_day)
+    comparison = compare_lake(lake.table, lake.rows(f"SELECT * FROM {lake.current}"))
     print(comparison.text(), flush=True)
     sums = {
-        f"changes written {written:,} = changes in {names.changes_view} {from_view:,}": written == from_view,
-        f"changes written {written:,} = changes in {names.parquet_table} {from_parquet:,}": written == from_parquet,
-        f"{names.latest_view} equals the DynamoDB table {lake.table}, value by value": comparison.same,
+        f"changes written {written:,} = changes in {names.changes_table} {changes:,}": written == changes,
+        f"{names.current_view} equals the DynamoDB table {names.table}, value by value": comparison.same,
     }
     screen.line("")
     for text, holds in sums.items():
@@ -91,6 +99,6 @@ def show_results(lake: Lake, screen: Screen, first_day: str, written: int) -> bo
     return all(sums.values())
 
 
-def _show(title: str, frame: Any) -> None:
-    indented = frame.to_string(index=False).replace("\n", "\n    ")
+def _show(title: str, rows: list[dict[str, Any]]) -> None:
+    indented = pd.DataFrame(rows).to_string(index=False).replace("\n", "\n    ")
     print(f"\n  {title}\n    {indented}", flush=True)

@@ -6,7 +6,7 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
@@ -34,7 +34,7 @@ from infra.local.process import LocalAws
 GENERATED_ITEMS = 20_000
 CHANGES = 3_000
 SEED = 1
-DAGS = {"dynalake_setup", "dynalake_backfill", "dynalake_compact"}
+DAGS = {"dynalake_setup", "dynalake_backfill", "dynalake_convert"}
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -92,7 +92,7 @@ def _demo(screen: Screen, home: Path, table: str, loaded: Loaded) -> bool:
             screen.line(f"Airflow at {airflow.url} (login admin / {airflow.password}), local AWS at {aws.endpoint_url}")
             loading.result()
         screen.line(f"{len(loaded.items):,} items in the DynamoDB table {table}, stream and point-in-time recovery on")
-        return _pipeline(screen, airflow, client, aws.endpoint_url, table, loaded)
+        return _pipeline(screen, airflow, client, aws.env(), table, loaded)
 
 
 def _load(dynamodb: Any, table: str, loaded: Loaded) -> None:
@@ -104,7 +104,7 @@ def _pipeline(
     screen: Screen,
     airflow: LocalAirflow,
     client: Callable[[str], Any],
-    endpoint_url: str,
+    aws: Mapping[str, str],
     table: str,
     loaded: Loaded,
 ) -> bool:
@@ -135,17 +135,16 @@ def _pipeline(
         f"{CHANGES:,} changes written meanwhile"
     )
 
-    lake = Lake(client, endpoint_url, table)
+    lake = Lake(client, aws, table)
     written_changes = len(loaded.items) + CHANGES
     landed = lake.wait_for_changes(written_changes, first_day, screen)
     screen.line(f"  {landed:,} changes landed in S3 through stream → Lambda → Kinesis → Firehose")
 
-    days = ["00000000", *sorted({first_day, _today()})]
-    screen.title(f"dynalake_compact: {', '.join('dt=' + day for day in days)} to Parquet")
-    run = airflow.client.trigger("dynalake_compact", {"tables": [table], "days": days})
-    follow(airflow.client, screen, "dynalake_compact", run)
+    screen.title("dynalake_convert: what landed becomes rows, as every ten minutes")
+    run = airflow.client.trigger("dynalake_convert", {"tables": [table]})
+    follow(airflow.client, screen, "dynalake_convert", run)
 
-    screen.title("SQL through Athena")
+    screen.title("SQL through DuckDB, on the Iceberg tables")
     return show_results(lake, screen, first_day, written_changes)
 
 

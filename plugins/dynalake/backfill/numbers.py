@@ -88,11 +88,11 @@ def known_changes(clients: Clients, names: TableNames, key: ItemKey, since: str 
     `since` is the first day that is read. Only the columns of `Known` are read of Parquet.
     """
     mark = read_watermark(clients, names)
-    for day, partition in list_partitions(clients, names, names.parquet_table, since).items():
+    for day, partition in list_partitions(clients, names, names.typed_table, since).items():
         if day != SNAPSHOT_DAY and mark.covers(day):
             for found in list_objects(clients, names.lake.bucket, _prefix(names, partition.location)):
                 yield from _of_file(clients, names, key, found.key)
-    for day, partition in list_partitions(clients, names, names.json_table, since).items():
+    for day, partition in list_partitions(clients, names, names.raw_table, since).items():
         if day != SNAPSHOT_DAY and not mark.covers(day):
             for found in list_objects(clients, names.lake.bucket, _prefix(names, partition.location)):
                 yield from _of_lines(clients, names, key, found.key)

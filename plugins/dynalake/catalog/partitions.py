@@ -81,14 +81,14 @@ def register_days(clients: Clients, names: TableNames, days: Iterable[str]) -> N
     for start in range(0, len(wanted), BATCH):
         answer = clients.glue.batch_create_partition(
             DatabaseName=names.lake.database,
-            TableName=names.json_table,
+            TableName=names.raw_table,
             PartitionInputList=wanted[start : start + BATCH],
         )
         for refused in answer.get("Errors", []):
             detail = refused.get("ErrorDetail", {})
             if detail.get("ErrorCode") != "AlreadyExistsException":
                 raise CatalogError(
-                    f"Glue refused the partition {refused.get('PartitionValues')} of {names.json_table}: "
+                    f"Glue refused the partition {refused.get('PartitionValues')} of {names.raw_table}: "
                     f"{detail.get('ErrorCode')} {detail.get('ErrorMessage')}",
                     table=names.table,
                 )
@@ -100,17 +100,17 @@ def point_snapshot(clients: Clients, names: TableNames, key_prefix: str) -> str 
     Readers see the old snapshot or the new one. Again with the same prefix: nothing is written.
     """
     location = names.uri(key_prefix)
-    before = read_partition(clients, names, names.json_table, SNAPSHOT_DAY)
+    before = read_partition(clients, names, names.raw_table, SNAPSHOT_DAY)
     if before is not None and before.location == location:
         return location
     partition = _raw_partition(names, SNAPSHOT_DAY, key_prefix, _raw_serde(clients, names))
-    _put(clients, names, names.json_table, partition, exists=before is not None)
+    _put(clients, names, names.raw_table, partition, exists=before is not None)
     return None if before is None else before.location
 
 
 def snapshot_location(clients: Clients, names: TableNames) -> str | None:
     """Where the snapshot lies (`s3://…/`), or None where there is none yet."""
-    found = read_partition(clients, names, names.json_table, SNAPSHOT_DAY)
+    found = read_partition(clients, names, names.raw_table, SNAPSHOT_DAY)
     return None if found is None else found.location
 
 
@@ -119,13 +119,13 @@ def change_parameters(clients: Clients, names: TableNames, day: str, changes: Ma
 
     The caller holds the table's lease. Raises `CatalogError` where there is no such partition.
     """
-    where: Any = {"DatabaseName": names.lake.database, "TableName": names.parquet_table}
+    where: Any = {"DatabaseName": names.lake.database, "TableName": names.typed_table}
     try:
         found = clients.glue.get_partition(**where, PartitionValues=[check_day(day)])["Partition"]
     except ClientError as error:
         if error.response["Error"]["Code"] != "EntityNotFoundException":
             raise
-        raise CatalogError(f"{names.parquet_table} has no partition dt={day}", table=names.table, day=day) from error
+        raise CatalogError(f"{names.typed_table} has no partition dt={day}", table=names.table, day=day) from error
     parameters = {**(found.get("Parameters") or {}), **changes}
     clients.glue.update_partition(
         **where,
@@ -146,7 +146,7 @@ def publish_partition(
     The partition carries no columns of its own: readers take the table's, so widening the table is one call.
     """
     location = names.uri(key_prefix)
-    before = read_partition(clients, names, names.parquet_table, day)
+    before = read_partition(clients, names, names.typed_table, day)
     if before is not None and before.location == location and before.parameters == parameters:
         return False
     kind, serde = (_ORC, ORC_SERDE) if file_format == "orc" else (_PARQUET, PARQUET_SERDE)
@@ -163,7 +163,7 @@ def publish_partition(
         },
         "Parameters": parameters,
     }
-    _put(clients, names, names.parquet_table, partition, exists=before is not None)
+    _put(clients, names, names.typed_table, partition, exists=before is not None)
     return True
 
 
@@ -185,9 +185,9 @@ def _put(
 
 def _raw_serde(clients: Clients, names: TableNames) -> dict[str, str]:
     """The SerDe's parameters, which Athena reads from the partition: the same as the table's."""
-    found = read_table(clients, names.lake.database, names.parquet_table)
+    found = read_table(clients, names.lake.database, names.typed_table)
     if found is None:
-        raise _not_there(names, names.parquet_table)
+        raise _not_there(names, names.typed_table)
     table = json_table(names, parse_schema(names, found), "")
     return cast("dict[str, str]", table["StorageDescriptor"]["SerdeInfo"]["Parameters"])
 

@@ -31,7 +31,7 @@ def register_table(clients: Clients, names: TableNames, key: ItemKey, *, source_
     Again: nothing is written. Raises `NameTakenError` where one of the four Glue names belongs to another table (before
     anything is made), `CatalogError` where the database is missing or the table was registered with another key.
     """
-    for glue_name in (names.parquet_table, names.json_table, names.changes_view, names.latest_view):
+    for glue_name in (names.typed_table, names.raw_table, names.changes_view, names.latest_view):
         found = read_table(clients, names.lake.database, glue_name)
         if found is not None:
             check_owner(names, glue_name, found)
@@ -48,7 +48,7 @@ def register_table(clients: Clients, names: TableNames, key: ItemKey, *, source_
             )
         return parquet_table(names, schema, source_arn)
 
-    change_table(clients, names.lake.database, names.parquet_table, make)
+    change_table(clients, names.lake.database, names.typed_table, make)
     with changing(clients, names):
         follow_schema(clients, names)
 
@@ -70,7 +70,7 @@ def grow_schema(clients: Clients, names: TableNames, grow: Callable[[TableSchema
             return None
         return parquet_table(names, grown[0], found.parameters.get(SOURCE, ""))
 
-    change_table(clients, names.lake.database, names.parquet_table, decide)
+    change_table(clients, names.lake.database, names.typed_table, decide)
     return grown[0]
 
 
@@ -79,13 +79,13 @@ def follow_json(clients: Clients, names: TableNames) -> bool:
 
     def decide(found: Found | None) -> TableInput:
         if found is not None:
-            check_owner(names, names.json_table, found)
-        parquet = read_table(clients, names.lake.database, names.parquet_table)
+            check_owner(names, names.raw_table, found)
+        parquet = read_table(clients, names.lake.database, names.typed_table)
         if parquet is None:
-            raise CatalogError(f"{names.parquet_table} was deleted meanwhile", table=names.table)
+            raise CatalogError(f"{names.typed_table} was deleted meanwhile", table=names.table)
         return json_table(names, parse_schema(names, parquet), parquet.parameters.get(SOURCE, ""))
 
-    return change_table(clients, names.lake.database, names.json_table, decide)
+    return change_table(clients, names.lake.database, names.raw_table, decide)
 
 
 def follow_schema(clients: Clients, names: TableNames) -> bool:

@@ -114,7 +114,7 @@ def change_table(
 
 def read_schema(clients: Clients, names: TableNames) -> TableSchema:
     """The table's schema. Raises `CatalogError` where the table is not registered."""
-    found = read_table(clients, names.lake.database, names.parquet_table)
+    found = read_table(clients, names.lake.database, names.typed_table)
     if found is None:
         raise CatalogError(
             f"The table {names.table} is not in the Glue database {names.lake.database}",
@@ -126,7 +126,7 @@ def read_schema(clients: Clients, names: TableNames) -> TableSchema:
 
 def parse_schema(names: TableNames, found: Found) -> TableSchema:
     """The schema in the table's parameter. Raises `NameTakenError` where it is another table's."""
-    check_owner(names, names.parquet_table, found)
+    check_owner(names, names.typed_table, found)
     return TableSchema.from_json(found.parameters[SCHEMA])
 
 
@@ -153,7 +153,7 @@ def json_table(names: TableNames, schema: TableSchema, source: str) -> TableInpu
     serde = {f"mapping.{name}": key for name, key, _ in fields if name != key}
     serde |= {"case.insensitive": "FALSE", "ignore.malformed.json": "TRUE"}
     return {
-        "Name": names.json_table,
+        "Name": names.raw_table,
         "TableType": "EXTERNAL_TABLE",
         "Parameters": {
             "EXTERNAL": "TRUE",
@@ -187,7 +187,7 @@ def parquet_table(names: TableNames, schema: TableSchema, source: str) -> TableI
     columns = [_column(name, glue_type(kind), "") for name, kind in METADATA_TYPES.items()]
     columns += [_column(c.name, c.glue_type, c.comment) for c in schema.columns]
     return {
-        "Name": names.parquet_table,
+        "Name": names.typed_table,
         "TableType": "EXTERNAL_TABLE",
         "Parameters": {
             "EXTERNAL": "TRUE",

@@ -143,7 +143,7 @@ def _branches(names: TableNames, state: ViewState, outputs: list[str], *, every_
     # The stream delivers at least once: what came twice is shown once, as compaction leaves it.
     with_raw = (
         f'WITH raw AS (\nSELECT *, row_number() OVER (PARTITION BY {identity} ORDER BY {quote(DAY)}) AS "__rank"\n'
-        f"FROM {database}.{quote(names.json_table)}\n"
+        f"FROM {database}.{quote(names.raw_table)}\n"
         f"WHERE {watermark.json_predicate} AND {quote(OPERATION)} <> 'CANARY'\n)"
     )
     raw = [f"{raw_expression(quote(n), kinds[n])} AS {quote(n)}" for n in outputs]
@@ -160,7 +160,7 @@ def _branches(names: TableNames, state: ViewState, outputs: list[str], *, every_
     branches = []
     if watermark.parquet_predicate is not None:
         branches.append(
-            f"SELECT {', '.join(parquet)}\nFROM {database}.{quote(names.parquet_table)}\n"
+            f"SELECT {', '.join(parquet)}\nFROM {database}.{quote(names.typed_table)}\n"
             f"WHERE {watermark.parquet_predicate}"
         )
     branches.append(f"SELECT {', '.join(raw)}\nFROM {source}\nWHERE {condition}")
@@ -186,7 +186,7 @@ def _last_day(names: TableNames, state: ViewState) -> tuple[str, str, str] | Non
     same = [f"{raw_expression(quote(name), kind)} = {seen[name]}" for name, kind in kinds.items()]
     return (
         f"seen AS (\nSELECT {', '.join(f'{quote(name)} AS {alias}' for name, alias in seen.items())}\n"
-        f"FROM {quote(names.lake.database)}.{quote(names.parquet_table)}\nWHERE {days}\n)",
+        f"FROM {quote(names.lake.database)}.{quote(names.typed_table)}\nWHERE {days}\n)",
         f"LEFT JOIN seen ON {' AND '.join([f'{made} < {before}', *same])}",
         f"{seen[SEQUENCE_NUMBER]} IS NULL",
     )
@@ -205,7 +205,7 @@ def view_input(names: TableNames, name: str, sql: str, columns: list[tuple[str, 
         raise CatalogError(
             f"The text of the view {name} has {len(text)} characters",
             allowed=f"{TEXT_LIMIT}",
-            action=f"query {names.parquet_table} and {names.json_table}, and have fewer attributes at the top level",
+            action=f"query {names.typed_table} and {names.raw_table}, and have fewer attributes at the top level",
             table=names.table,
         )
     return {

@@ -173,7 +173,7 @@ def find_conversion(
             continue
         if not looks_up_to_date(clients, names, manifest, beside):
             continue
-        shown = read_partition(clients, names, names.parquet_table, day)
+        shown = read_partition(clients, names, names.typed_table, day)
         if shown is None or shown.location != names.uri(names.parquet_version(day, manifest.version)):
             note_version(clients, names, day, manifest.version)  # its grace period begins anew
         if is_complete(clients, names, manifest):

@@ -119,7 +119,7 @@ def look_back(
     if not look.since:
         return look
     found = {m.day: m for m in beside}
-    for earlier, shown in list_partitions(clients, names, names.parquet_table, look.since).items():
+    for earlier, shown in list_partitions(clients, names, names.typed_table, look.since).items():
         if earlier < day and earlier not in found and MANIFEST in shown.parameters:
             found[earlier] = read_manifest(clients, names, shown.parameters[MANIFEST])
     return replace(look, earlier=tuple(m for e, m in sorted(found.items()) if look.since <= e < day))
@@ -129,6 +129,6 @@ def looks_up_to_date(clients: Clients, names: TableNames, manifest: Manifest, be
     """Whether a conversion was compared with what it would be compared with now."""
     if not manifest.since:
         return True
-    published = list_partitions(clients, names, names.parquet_table, manifest.since)
+    published = list_partitions(clients, names, names.typed_table, manifest.since)
     now = {day: _origin(shown) for day, shown in published.items()} | {m.day: m.origin for m in beside}
     return {e: found for e, found in now.items() if manifest.since <= e < manifest.day} == manifest.looked

@@ -208,7 +208,7 @@ def plan_table(
     mark = read_watermark(clients, names)
     since = look_from(mark, options.lookback_days)
     raw = survey(clients, names, None if asked else since, asked)
-    published = list_partitions(clients, names, names.parquet_table, earliest(asked) if asked else since)
+    published = list_partitions(clients, names, names.typed_table, earliest(asked) if asked else since)
     return plan_compaction(
         names.table,
         raw,

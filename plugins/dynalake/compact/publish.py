@@ -156,7 +156,7 @@ def _publish_table(
     since = look_from(base, options.lookback_days)
     raw = survey(clients, names, since, latest)
     looked = earliest((m.since for m in manifests.values() if m.since), since)
-    published = list_partitions(clients, names, names.parquet_table, earliest(latest, looked))
+    published = list_partitions(clients, names, names.typed_table, earliest(latest, looked))
     skipped = plan_stale(latest.values(), raw, published)
     manifests = {day: manifest for day, manifest in sorted(manifests.items()) if day not in skipped}
     moving = {
@@ -175,7 +175,7 @@ def _publish_table(
     typed = plan_typed({day: m.schema for day, m in moving.items()}, widening.widened)
     together = (*plan_together(moving, base), *typed)
     if widening.widened or together:
-        shown = list_partitions(clients, names, names.parquet_table)
+        shown = list_partitions(clients, names, names.typed_table)
         _restore_held(clients, names, lease, shown, base, plan_hold(base, widening.widened, versions, together))
         lease.check()
         changed |= _hold(clients, names, widening, versions, together, manifests, shown)

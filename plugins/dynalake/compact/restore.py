@@ -35,7 +35,7 @@ _ROWS = 10_000
 
 def restore_raw(clients: Clients, names: TableNames, day: str, work_directory: Path | None = None) -> Partition | None:
     """Write the day's raw objects again where they are deleted. Returns the day as it is published."""
-    found = read_partition(clients, names, names.parquet_table, day)
+    found = read_partition(clients, names, names.typed_table, day)
     if _is_deleted(clients, names, found):
         with changing(clients, names) as lease:
             restore_day(clients, names, day, lease, work_directory)
@@ -46,7 +46,7 @@ def restore_day(
     clients: Clients, names: TableNames, day: str, lease: Lease, work_directory: Path | None = None
 ) -> bool:
     """The same for whoever holds the lease. Again, or after a kill: the same objects are written."""
-    found = read_partition(clients, names, names.parquet_table, day)
+    found = read_partition(clients, names, names.typed_table, day)
     if found is None or not _is_deleted(clients, names, found):
         return False
     if RAW_DELETED not in found.parameters:

@@ -65,7 +65,7 @@ def delete_raw(
     with changing(clients, names) as lease:
         if read_hold(clients, names) is not None:
             return ()  # the views read these days from JSON until a change of types is finished
-        published = list_partitions(clients, names, names.parquet_table)
+        published = list_partitions(clients, names, names.typed_table)
         due = plan_retention(
             list_days(clients, names),
             published,

@@ -76,7 +76,7 @@ def delete_superseded(clients: Clients, names: TableNames, options: CompactOptio
         since = min((note.day for note in notes), default="")
         shown = {
             day: partition.location.rstrip("/").rpartition("v=")[2]
-            for day, partition in list_partitions(clients, names, names.parquet_table, since).items()
+            for day, partition in list_partitions(clients, names, names.typed_table, since).items()
         }
         due, settled = plan_superseded(notes, shown, now, options.superseded_after_hours)
         deleted = []

@@ -94,7 +94,7 @@ def outdated(clients: Clients, names: TableNames, manifests: Mapping[str, Manife
     if not manifests:
         return ()
     since = earliest(manifests, earliest(m.since for m in manifests.values() if m.since))
-    return plan_outdated(manifests, list_partitions(clients, names, names.parquet_table, since))
+    return plan_outdated(manifests, list_partitions(clients, names, names.typed_table, since))
 
 
 def unreadable(
@@ -106,7 +106,7 @@ def unreadable(
     """
     versions: dict[str, TableSchema] = {}
     if widening.widened or everything:
-        for day, partition in list_partitions(clients, names, names.parquet_table).items():
+        for day, partition in list_partitions(clients, names, names.typed_table).items():
             if MANIFEST in partition.parameters:
                 versions[day] = read_manifest(clients, names, partition.parameters[MANIFEST]).schema
     after = {**versions, **{day: m.schema for day, m in manifests.items()}}

@@ -87,6 +87,16 @@ def number_run(table: Table, name: str) -> int:
         # What was put is found by the next listing, also where its answer was lost.
 
 
+def shown_prefix(table: Table) -> str:
+    """The prefix of the raw objects of the backfill whose snapshot is shown; '' where there is none."""
+    shown = number(table.changes(), SHOWN_RUN)
+    if not shown:
+        return ""
+    key = table.names.snapshot_number(shown)
+    with table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=key)["Body"] as body:
+        return table.names.snapshot_run(json.loads(body.read())["name"])
+
+
 def swap_snapshot(
     table: Table,
     run: int,
@@ -95,6 +105,7 @@ def swap_snapshot(
     sizes: Sizes = SIZES,
     clock: Callable[[], int] = now_ms,
     pause: Callable[[float], None] = time.sleep,
+    work_directory: Path | None = None,
 ) -> Swapped:
     """Make these folders of `dt=00000000` the snapshot, in both tables. Again, or after a kill anywhere: the same.
 
@@ -104,7 +115,7 @@ def swap_snapshot(
     if number(table.changes(), SHOWN_RUN) >= run:
         return Swapped(run, number(table.changes(), SHOWN_RUN) == run)
     _note_swap(table, run, manifests)
-    swap = _Swap(table, run, manifests, sizes, clock, pause)
+    swap = _Swap(table, run, manifests, sizes, clock, pause, work_directory)
     try:
         swap.begin()
         swap.merge()
@@ -127,6 +138,7 @@ def finish_snapshot(
     sizes: Sizes = SIZES,
     clock: Callable[[], int] = now_ms,
     pause: Callable[[float], None] = time.sleep,
+    work_directory: Path | None = None,
 ) -> Swapped | None:
     """Finish the swap that somebody has begun; None where there is none. Every run does this first.
 
@@ -146,7 +158,7 @@ def finish_snapshot(
             action="commit the backfill again (the task of dynalake_backfill), or run another one",
             table=table.names.table,
         )
-    return swap_snapshot(table, run, manifests, sizes=sizes, clock=clock, pause=pause)
+    return swap_snapshot(table, run, manifests, sizes=sizes, clock=clock, pause=pause, work_directory=work_directory)
 
 
 class _Swap:
@@ -160,6 +172,7 @@ class _Swap:
         sizes: Sizes,
         clock: Callable[[], int],
         pause: Callable[[float], None],
+        work_directory: Path | None,
     ) -> None:
         self._table, self._run, self._sizes, self._clock, self._pause = table, run, sizes, clock, pause
         self._changes = table.changes()
@@ -167,7 +180,7 @@ class _Swap:
         found = _open_parts(table, self._changes, [part for m in manifests for part in m.parts])
         self._files = tuple(file for file, _ in found)
         self._held = tuple(held for _, held in found)
-        self._merge = Merge(table, self._changes, table.items(), self._guard, None, sizes, clock, pause)
+        self._merge = Merge(table, self._changes, table.items(), self._guard, None, sizes, clock, pause, work_directory)
         self.removed = 0
 
     @property
@@ -266,7 +279,7 @@ def _rewrite(merge: Merge, head: Head, files: Sequence[DataFile], run: int, clea
             continue
         rows += gone
         removed.append(file)
-        added += () if gone == file.rows else _write_again(table, head, file, run)
+        added += () if gone == file.rows else _write_again(merge, head, file, run)
     if not removed:
         return 0
 
@@ -283,9 +296,10 @@ def _rewrite(merge: Merge, head: Head, files: Sequence[DataFile], run: int, clea
     return rows
 
 
-def _write_again(table: Table, head: Head, file: DataFile, run: int) -> tuple[DataFile, ...]:
+def _write_again(merge: Merge, head: Head, file: DataFile, run: int) -> tuple[DataFile, ...]:
+    table = merge.table
     folder = Folder(table.names.items_folder(new_folder()), file.partition)
-    with TemporaryDirectory(prefix="dynalake-snapshot-") as name:
+    with TemporaryDirectory(prefix="dynalake-snapshot-", dir=merge.work_directory) as name:
         writer = PartWriter(table.clients, table.names, head, head.schema, folder, STATE_WRITING, Path(name))
         return writer.write(_without_earlier(rows, run) for rows in read_rows(head, [file]))
 

@@ -229,8 +229,8 @@ def register_catalog(source: dict[str, Any]) -> list[str]:
         names.current_view,
         names.removed_view,
         names.history_view,
-        names.json_table,
-        names.parquet_table,
+        names.raw_table,
+        names.typed_table,
     ]
 
 

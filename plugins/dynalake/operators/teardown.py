@@ -104,7 +104,7 @@ def wants_data_deleted() -> bool:
         return True
     found = clients()
     names = table_names(found)
-    if read_table(found, names.lake.database, names.json_table) is not None:
+    if read_table(found, names.lake.database, names.raw_table) is not None:
         # What arrived last may be in a day that no run of dynalake_compact has registered.
         register_days(found, names, coming_days(names.lake))
     return False

@@ -187,7 +187,7 @@ def count_put_aside(clients: Clients, names: TableNames, mapping_id: str) -> tup
 def register_ahead(clients: Clients, names: TableNames, now: datetime) -> None:
     """Register today and the days after it, if today's or tomorrow's partition is missing."""
     coming = coming_days(names.lake.day_of(now))
-    if not set(coming[:2]) <= set(list_partitions(clients, names, names.json_table, coming[0])):
+    if not set(coming[:2]) <= set(list_partitions(clients, names, names.raw_table, coming[0])):
         register_days(clients, names, coming)
 
 
@@ -214,7 +214,7 @@ def read_lake(
 ) -> Lake:
     """What readers see; without the snapshot's run."""
     zone, today = names.lake.zone, names.lake.day_of(now)
-    partitions = list_partitions(clients, names, names.parquet_table, shift_day(today, -SHOWN_DAYS))
+    partitions = list_partitions(clients, names, names.typed_table, shift_day(today, -SHOWN_DAYS))
     waiting = plan_waiting(landed, mark, now, names)
     misfits = before.misfits
     if sample is not None or misfits:

@@ -41,12 +41,12 @@ def test_a_watermark_is_kept_as_json() -> None:
 def test_the_views_name_the_tables_and_leave_canaries_out() -> None:
     state = ViewState(SCHEMA, Watermark("20240101"), frozenset({"rating"}))
     for sql in (changes_sql(NAMES, state), current_sql(NAMES, state)):
-        assert '"dynalake_dev"."receipts_json"' in sql
-        assert '"dynalake_dev"."receipts_parquet"' in sql
+        assert '"dynalake_dev"."receipts_v1_json"' in sql
+        assert '"dynalake_dev"."receipts_v1_parquet"' in sql
         assert "<> 'CANARY'" in sql
         assert 'CAST(NULL AS bigint) AS "rating"' in sql
         assert 'CAST(NULL AS varchar) AS "none"' in sql
-    assert "receipts_parquet" not in changes_sql(NAMES, ViewState(SCHEMA, Watermark()))
+    assert "receipts_v1_parquet" not in changes_sql(NAMES, ViewState(SCHEMA, Watermark()))
 
 
 def test_only_what_may_repeat_the_last_day_in_parquet_is_compared_with_it() -> None:

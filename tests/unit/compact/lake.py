@@ -91,6 +91,6 @@ class TestLake:
 
     def published(self, day: str) -> list[pa.Table]:
         """The parts of the day's published version."""
-        partition = list_partitions(self.clients, self.names, self.names.parquet_table)[day]
+        partition = list_partitions(self.clients, self.names, self.names.typed_table)[day]
         prefix = partition.location.removeprefix(self.names.uri(""))
         return [pq.read_table(io.BytesIO(self.body(key))) for key in sorted(self.objects(prefix))]

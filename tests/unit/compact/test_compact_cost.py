@@ -43,7 +43,7 @@ def compacted(lake: TestLake, days: int) -> str:
     lake.put(FIRST, "1.gz", lake.lines([A]))
     lake.run(noon(shift_day(FIRST, 1)))
     delete_superseded(lake.clients, lake.names, lake.options, noon(FIRST))
-    (first,) = list_partitions(lake.clients, lake.names, lake.names.parquet_table).values()
+    (first,) = list_partitions(lake.clients, lake.names, lake.names.typed_table).values()
     raw = [shift_day(FIRST, number) for number in range(1, days)]
     body = lake.body(lake.names.raw_day(FIRST) + "1.gz")
     for day in raw:
@@ -56,7 +56,7 @@ def compacted(lake: TestLake, days: int) -> str:
     for start in range(0, len(made), 100):
         lake.clients.glue.batch_create_partition(
             DatabaseName=lake.names.lake.database,
-            TableName=lake.names.parquet_table,
+            TableName=lake.names.typed_table,
             PartitionInputList=made[start : start + 100],
         )
     last = shift_day(FIRST, days - 1)

@@ -41,10 +41,10 @@ def state(lake: TestLake) -> tuple[Any, ...]:
     """All that a run may change."""
     glue = {
         name: found and found.version
-        for name in ("receipts_json", "receipts_parquet", "receipts_v1", "receipts_v1_current")
+        for name in ("receipts_v1_json", "receipts_v1_parquet", "receipts_v1", "receipts_v1_current")
         for found in [read_table(lake.clients, "dynalake_dev", name)]
     }
-    partitions = list_partitions(lake.clients, lake.names, "receipts_parquet")
+    partitions = list_partitions(lake.clients, lake.names, "receipts_v1_parquet")
     return lake.objects(), glue, partitions
 
 
@@ -226,7 +226,7 @@ def test_types_that_change_from_day_to_day_stay_one_table(lake: TestLake) -> Non
         assert published.through == day
     assert [rows(lake, d)[0].get("rating") for d in days] == ["1", "1.5", '"n/a"', "[1]", None]
     schema = read_schema(lake.clients, lake.names)
-    for partition in list_partitions(lake.clients, lake.names, "receipts_parquet").values():
+    for partition in list_partitions(lake.clients, lake.names, "receipts_v1_parquet").values():
         files = read_manifest(lake.clients, lake.names, partition.parameters["dynalake.manifest"]).schema
         assert schema.unreadable(files) == ()
 
@@ -307,7 +307,7 @@ def check_readable(lake: TestLake) -> None:
     """Every day that the views read from Parquet is published, with files that the table's types can read."""
     schema = read_schema(lake.clients, lake.names)
     mark = read_watermark(lake.clients, lake.names)
-    partitions = list_partitions(lake.clients, lake.names, lake.names.parquet_table)
+    partitions = list_partitions(lake.clients, lake.names, lake.names.typed_table)
     for day in (DAY, "20240102"):
         if mark.covers(day):
             manifest = partitions[day].parameters["dynalake.manifest"]

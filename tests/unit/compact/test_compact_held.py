@@ -77,6 +77,6 @@ def test_an_older_day_that_was_named_can_be_read_from_json(lake: TestLake) -> No
     fill(lake)
     before = shift_day(DAY, -30)
     lake.put(before, "1.gz", lake.lines([A]))
-    assert before not in list_partitions(lake.clients, lake.names, lake.names.json_table)
+    assert before not in list_partitions(lake.clients, lake.names, lake.names.raw_table)
     assert lake.run(NOW, [before]).days == (before,)
-    assert before in list_partitions(lake.clients, lake.names, lake.names.json_table)
+    assert before in list_partitions(lake.clients, lake.names, lake.names.raw_table)

@@ -17,7 +17,7 @@ from dynalake.clients import Clients
 from dynalake.compact.plan import PartitionPlan, choose_oldest
 from dynalake.errors import SettingsError
 from dynalake.names import Lake
-from dynalake.operators import compact, mapped, session, watch
+from dynalake.operators import compact, each_table, mapped, session, watch
 from dynalake.operators.run_note import NOTE
 from dynalake.settings import TableSettings
 from tests.airflow.small_lake import make_lake
@@ -25,7 +25,7 @@ from tests.unit.compact.lake import KEY, noon
 
 DAYS = ["20240101", "20240102", "20240103"]
 TABLES = [f"T{number:03d}" for number in range(500)]
-ASKED = ("t000", "t000_parquet", "t000_json")
+ASKED = ("t000_v1", "t000_v1_parquet", "t000_v1_json")
 """What a plan asks Glue for, of one table."""
 
 
@@ -48,9 +48,9 @@ class Run:
         self.params |= {"max_quarantined": 0}
         at = noon("20240104")
         asked = SimpleNamespace(run_type="scheduled", data_interval_end=at, run_after=at)
-        task = SimpleNamespace(xcom_push=self.pushed.__setitem__)
+        task = SimpleNamespace(xcom_push=self.pushed.__setitem__, xcom_pull=lambda **_: (), try_number=1, max_tries=3)
         context = {"dag_run": asked, "params": self.params, "run_id": "run", "ti": task}
-        for module in (compact, session):
+        for module in (compact, each_table, session):
             monkeypatch.setattr(module, "get_current_context", lambda: context)
         for module in (compact, watch):
             monkeypatch.setattr(module, "clients", lambda: clients)

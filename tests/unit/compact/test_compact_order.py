@@ -127,7 +127,7 @@ def test_another_order_converts_a_day_again_only_where_it_is_named(lake: TestLak
     assert plan_table(lake.clients, lake.names, lake.options, NEXT, [DAY]) == ()
     # A later run with the defaults leaves it as it is.
     assert plan_table(lake.clients, lake.names, CompactOptions(), NEXT) == ()
-    shown = list_partitions(lake.clients, lake.names, lake.names.parquet_table)[DAY]
+    shown = list_partitions(lake.clients, lake.names, lake.names.typed_table)[DAY]
     assert '"sort_by": ["x"]' in shown.parameters[WRITTEN]
 
 

@@ -187,4 +187,4 @@ def _with_size(size: int) -> Any:
 def rows_published(clients: Clients, lake: TestLake) -> int:
     from dynalake.catalog.partitions import list_partitions
 
-    return sum(len(rows(lake, day)) for day in list_partitions(clients, lake.names, lake.names.parquet_table))
+    return sum(len(rows(lake, day)) for day in list_partitions(clients, lake.names, lake.names.typed_table))

@@ -49,7 +49,7 @@ def numbers(lake: TestLake, day: str) -> list[int]:
 
 def counts(lake: TestLake, day: str) -> tuple[int, int, int, int]:
     """Lines, rows, duplicates, repeats."""
-    shown = list_partitions(lake.clients, lake.names, lake.names.parquet_table)[day]
+    shown = list_partitions(lake.clients, lake.names, lake.names.typed_table)[day]
     m = read_manifest(lake.clients, lake.names, shown.parameters[MANIFEST])
     return m.lines, m.rows, m.duplicates, m.repeats
 
@@ -276,7 +276,7 @@ def test_in_whatever_order_copies_come_and_days_are_converted(lake: TestLake, se
             arrived[number] = min(day, arrived.get(number, day))
         now = night(days[-1])
         finish_table(lake.clients, lake.names, lake.convert(now), lake.options, now)
-        shown = list_partitions(lake.clients, lake.names, lake.names.parquet_table)
+        shown = list_partitions(lake.clients, lake.names, lake.names.typed_table)
         found = {(n - 1, day) for day in shown for n in numbers(lake, day)}
         assert found == set(arrived.items())
         assert sum(len(numbers(lake, day)) for day in shown) == len(found)

@@ -219,7 +219,7 @@ def test_the_list_of_what_is_deleted_is_kept(lake: TestLake) -> None:
     retain(lake)
     assert set(json.loads(lake.body(lake.names.raw_deleted_note(DAY)))) == before
     (partition,) = [
-        p for day, p in list_partitions(lake.clients, lake.names, lake.names.parquet_table).items() if day == DAY
+        p for day, p in list_partitions(lake.clients, lake.names, lake.names.typed_table).items() if day == DAY
     ]
     assert partition.parameters["dynalake.raw-deleted"] == lake.names.raw_deleted_note(DAY)
     assert pa.concat_tables(lake.published(DAY)).num_rows == 1

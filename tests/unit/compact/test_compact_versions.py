@@ -75,7 +75,7 @@ def test_what_was_deleted_meanwhile_is_not_published(lake: TestLake) -> None:
     assert len(clean_up(lake)) == 1
     with pytest.raises(NotReadyError, match=r"dt=20240101 is not there any more.*convert"):
         publish(lake, converted)
-    assert list_partitions(lake.clients, lake.names, lake.names.parquet_table) == {}
+    assert list_partitions(lake.clients, lake.names, lake.names.typed_table) == {}
     (again,) = lake.convert(NEXT)
     assert not again.reused
     assert publish(lake, again) == (DAY,)

@@ -14,7 +14,7 @@ from dynalake.lake.types import List, Map, Mixed, Null, Number, Struct, Type, ob
 from dynalake.names import Lake
 from dynalake.record.attribute import encode_value
 from dynalake.record.key import ItemKey, KeyAttribute
-from infra.local.demo.check import NOTE, Comparison, compare_rows, view_sql
+from infra.local.demo.check import NOTE, Comparison, compare_items, compare_rows, lake_item, view_sql
 from infra.local.demo.items import generated
 
 NAMES = Lake("dev", "123456789012", "us-east-1").table("RECEIPTS")
@@ -223,3 +223,43 @@ def test_the_sql_reads_every_column_as_json() -> None:
     sql = view_sql(NAMES, SCHEMA)
     assert sql.endswith('FROM "dynalake_dev"."receipts_v1_current"')
     assert sql.count("json_format(CAST(") == len(SCHEMA.columns)
+
+
+def typed(of: Type, value: Mapping[str, Any]) -> Any:
+    """The Python value that an engine gives for an attribute value under a column type."""
+
+    def of_json(of: Type, value: Any) -> Any:
+        match of:
+            case Number() if of.kind == "double" and value is not None:
+                return float(value)
+            case Struct() if isinstance(value, dict):
+                return {f.name: of_json(f.type, value.get(f.key)) for f in of.fields}
+            case List() if isinstance(value, list):
+                return [of_json(of.element, element) for element in value]
+            case Mixed():
+                return json.dumps(value)
+        return value
+
+    return of_json(of, exact(encode_value(value)))
+
+
+def test_rows_of_the_iceberg_tables_are_equal_to_their_items() -> None:
+    items = [ITEM, OTHER]
+    schema = TableSchema.of_new_table(KEY).admit(
+        merge_observed({name: observe(exact(encode_value(value))) for name, value in item.items()} for item in items)
+    )
+
+    def row(item: Mapping[str, Any]) -> dict[str, Any]:
+        cells = {c.name: typed(c.type, item[c.attribute]) if c.attribute in item else None for c in schema.columns}
+        other = {name: encode_value(value) for name, value in item.items() if name not in schema.known}
+        return {**cells, "__other": other or None, "__event_time": 1}
+
+    rows = [row(item) for item in items]
+    view = NAMES.current_view
+    assert compare_items(NAMES, view, schema, items, [lake_item(schema, found) for found in rows]).same
+
+    name = schema.known["small"].name
+    for wrong in ({**rows[0], name: 0.1000000001}, {**rows[0], "__other": {"small": "0.2"}}, {**rows[0], name: None}):
+        found = [lake_item(schema, wrong), lake_item(schema, rows[1])]
+        (difference,) = compare_items(NAMES, view, schema, items, found).differences
+        assert (difference.key, difference.attribute) == ("id=one", "small")
