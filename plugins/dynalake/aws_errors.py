@@ -107,6 +107,13 @@ def explain(error: Exception, connection: str = "") -> DynalakeError | None:
     return None
 
 
+def is_of_connection(error: Exception) -> bool:
+    """Whether the credentials, the region or the way to AWS are at fault, so that any other call would fail too."""
+    if isinstance(error, ClientError):
+        return error.response["Error"].get("Code", "") in (*_EXPIRED, *_UNKNOWN)
+    return isinstance(error, (*_MISSING, exceptions.NoRegionError, *_OUT_OF_REACH))
+
+
 def _explain_answer(error: ClientError, connection: str) -> DynalakeError | None:
     code, message = error.response["Error"].get("Code", ""), error.response["Error"].get("Message", "").rstrip(".")
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))

@@ -214,8 +214,19 @@ class TableSettings:
 
     @classmethod
     def from_json(cls, text: str) -> TableSettings:
-        """Settings from the SSM parameter that the table's stack keeps."""
-        return cls.parse(json.loads(text))
+        """Return the settings in the SSM parameter that the table's stack keeps.
+
+        Those that are not known here, which a newer version of dynalake set up, are left out. Raises `SettingsError`
+        where the text is not an object, or a setting is not allowed.
+        """
+        try:
+            stored = json.loads(text)
+        except ValueError:
+            stored = None
+        if not isinstance(stored, dict):
+            raise SettingsError(f"The stored settings are {text[:120]!r}", allowed="a JSON object")
+        known = {f.name for f in fields(cls)}
+        return cls.parse({name: value for name, value in stored.items() if name in known})
 
     def to_json(self) -> str:
         """The text of the SSM parameter: sorted, compact, the same for the same settings."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,10 +12,11 @@ from typing import Any
 import pytest
 
 from dynalake.catalog.partitions import list_partitions
+from dynalake.catalog.tables import read_table
 from dynalake.clients import Clients
 from dynalake.compact.manifest import ConvertedPartition
 from dynalake.compact.plan import WRITTEN
-from dynalake.names import Lake
+from dynalake.names import Lake, TableNames
 from tests.airflow.small_lake import add_table, make_lake
 from tests.unit.compact.lake import TestLake
 
@@ -23,7 +25,7 @@ Run = Callable[..., dict[str, Any]]
 
 
 def version(table: TestLake, day: str) -> str:
-    return list_partitions(table.clients, table.names, table.names.parquet_table)[day].location
+    return list_partitions(table.clients, table.names, table.names.typed_table)[day].location
 
 
 def test_a_run_publishes_every_table_and_a_forced_day_again(clients: Clients, run: Run) -> None:
@@ -40,16 +42,79 @@ def test_a_run_publishes_every_table_and_a_forced_day_again(clients: Clients, ru
     assert done["report"] == "success"
     before = [version(tables[0], day) for day in DAYS]
 
-    clients.glue.delete_table(DatabaseName=lake.database, Name=tables[1].names.parquet_table)
+    clients.glue.delete_table(DatabaseName=lake.database, Name=tables[1].names.typed_table)
     force = {"environment": "compactdag", "days": DAYS[:1], "force": True, "sort_by": ["n", "id"]}
     done = run("dynalake_compact", **force)
     # The broken table fails the run; the other is converted again all the same.
     assert (done["run"], done["convert[0]"], done["publish[0]"]) == ("failed", "success", "success"), done
     assert done["publish[1]"] == "failed"
-    shown = list_partitions(clients, tables[0].names, tables[0].names.parquet_table)
+    shown = list_partitions(clients, tables[0].names, tables[0].names.typed_table)
     assert ['"sort_by": ["n", "id"]' in shown[day].parameters[WRITTEN] for day in DAYS] == [True, False]
     after = [version(tables[0], day) for day in DAYS]
     assert (after[0] != before[0], after[1]) == (True, before[1])
+
+
+def test_tables_that_are_broken_in_any_way_fail_alone_and_by_name(
+    clients: Clients, run: Run, said: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Glue parameters that somebody removed, all of them or one; a fault in planning; settings that are not JSON, and,
+    which is no fault, those of a newer version."""
+    from dynalake.compact import plan
+
+    lake = make_lake(clients, "brokendag")
+    names = ("BARE", "DEEP", "FINE", "LOST-SCHEMA", "NEWER")
+    tables = {name: add_table(clients, lake, name, DAYS) for name in names}
+    for table in tables.values():
+        table.put(DAYS[0], "1.gz", table.lines([{"id": {"S": "x"}, "n": {"N": "1"}}]))
+    for name, kept in (("BARE", ()), ("LOST-SCHEMA", ("dynalake.table",))):
+        found = read_table(clients, lake.database, tables[name].names.typed_table)
+        assert found is not None
+        left = {key: value for key, value in found.parameters.items() if key in kept}
+        bare: Any = {**found.table, "Parameters": left}
+        clients.glue.update_table(DatabaseName=lake.database, TableInput=bare)
+    newer = json.dumps({"table": "NEWER", "of_a_newer_version": {"x": 1}})
+    for name, settings in (("NEWER", newer), ("DEEP", "{not JSON")):
+        parameter = lake.table(name).settings_parameter
+        clients.ssm.put_parameter(Name=parameter, Type="String", Value=settings, Overwrite=True)
+
+    def plan_table(found: Clients, names: TableNames, *rest: Any, **named: Any) -> Any:
+        if names.table == "DEEP":
+            raise RecursionError("maximum recursion depth exceeded")
+        return planned(found, names, *rest, **named)
+
+    planned = plan.plan_table
+    monkeypatch.setattr(plan, "plan_table", plan_table)
+    done = run("dynalake_compact", environment="brokendag")
+    published = {name: done[f"publish[{number}]"] for number, name in enumerate(names)}
+    assert published == {
+        "BARE": "failed",
+        "DEEP": "failed",
+        "FINE": "success",
+        "LOST-SCHEMA": "failed",
+        "NEWER": "success",
+    }
+    assert (done["tables"], done["plan"], done["widen.plan_widened"]) == ("success",) * 3
+    assert [done.get(f"convert[{number}]") for number in range(3)] == ["success", "success", None]
+    assert done["run"] == "failed"
+    for name in ("FINE", "NEWER"):
+        assert version(tables[name], DAYS[0]) != tables[name].names.uri(tables[name].names.parquet_prefix)
+    for fault in (
+        "BARE cannot be registered: NameTakenError: BARE needs the Glue name",
+        "LOST-SCHEMA cannot be registered: KeyError: 'dynalake.schema'",
+        "DEEP cannot be planned: RecursionError: maximum recursion depth exceeded",
+    ):
+        assert f"TerminalError: {fault}" in said()
+
+
+def test_a_run_of_a_date_to_come_does_not_close_today(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Airflow starts a run of any date at once."""
+    from dynalake.operators import compact
+
+    for at in (datetime(2100, 1, 1, tzinfo=UTC), datetime(2019, 5, 26, 2, tzinfo=UTC)):
+        asked = SimpleNamespace(data_interval_end=at, run_after=at)
+        monkeypatch.setattr(compact, "get_current_context", lambda asked=asked: {"dag_run": asked})
+        before = datetime.now(UTC)
+        assert compact._now() == at if at < before else before <= compact._now() <= datetime.now(UTC)
 
 
 @pytest.mark.parametrize("dag", ["dynalake_compact", "dynalake_watch"])

@@ -91,7 +91,7 @@ def test_two_tables_share_a_lake_and_nothing_else(clients: Clients) -> None:
         assert {change["id"] for change in changes} == {f"{side.names.table}-{number}" for number in range(50)}
     lake = load_lake(clients, "shared")
     assert lake == left.names.lake
-    assert [settings.table for settings in list_tables(clients, lake)] == ["LEFT", "RIGHT.table_2"]
+    assert list(list_tables(clients, lake)) == ["LEFT", "RIGHT.table_2"]
     assert load_settings(clients, right.names).max_record_kb == 5
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from dynalake.capture.lake import list_tables, load_lake
+from dynalake.capture.lake import list_tables, load_lake, load_settings
 from dynalake.clients import Clients
 from dynalake.settings import TableSettings
 from tests.aws.capture_steps import SetUp, make_table, prove, set_up, wait_for_changes
@@ -23,9 +23,9 @@ def test_ten_tables_at_once(clients: Clients) -> None:
     with ThreadPoolExecutor(10) as threads:
         done: list[SetUp] = list(threads.map(lambda table: set_up(clients, "ten", settings(table)), TABLES))
     assert len({one.mapping_id for one in done}) == 10
-    assert list_tables(clients, load_lake(clients, "ten")) == tuple(
-        sorted(map(settings, TABLES), key=lambda one: one.table)
-    )
+    lake = load_lake(clients, "ten")
+    assert list_tables(clients, lake) == tuple(sorted(TABLES))
+    assert [load_settings(clients, lake.table(table)) for table in TABLES] == list(map(settings, TABLES))
 
     def write(one: SetUp) -> int:
         count = 20 + TABLES.index(one.names.table)

@@ -46,7 +46,7 @@ def versions(clients: Clients) -> dict[str, str]:
 
 def test_a_setup_finds_everything_as_it_is_to_be(applied: Terraform, clients: Clients) -> None:
     lake = load_lake(clients, "prod")
-    assert [settings.table for settings in list_tables(clients, lake)] == sorted(TABLES)
+    assert list(list_tables(clients, lake)) == sorted(TABLES)
     # The package that setup makes has the key of the archive that Terraform has put there.
     assert not upload_package(clients, lake, build_package(lake))
 

@@ -64,6 +64,19 @@ def test_an_alarm_that_would_never_end_is_refused() -> None:
     assert TableSettings.parse({"table": "RECEIPTS", "buffer_seconds": 900, "freshness_alarm_minutes": 16})
 
 
+def test_stored_settings_of_a_newer_version_are_read_and_given_ones_are_refused() -> None:
+    stored = '{"table":"RECEIPTS","buffer_mb":5,"of_a_newer_version":{"x":1}}'
+    assert TableSettings.from_json(stored) == TableSettings("RECEIPTS", buffer_mb=5)
+    with pytest.raises(SettingsError, match="'of_a_newer_version' is no setting"):
+        TableSettings.parse({"table": "RECEIPTS", "of_a_newer_version": {"x": 1}})
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '"RECEIPTS"'])
+def test_stored_settings_that_are_not_an_object_are_an_error_of_ours(text: str) -> None:
+    with pytest.raises(SettingsError, match="The stored settings are"):
+        TableSettings.from_json(text)
+
+
 def test_what_changed() -> None:
     old = TableSettings.parse({"table": "RECEIPTS"})
     new = TableSettings.parse({"table": "RECEIPTS", "buffer_seconds": 300})

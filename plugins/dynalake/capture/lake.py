@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 from botocore.exceptions import ClientError
@@ -10,7 +11,7 @@ from botocore.exceptions import ClientError
 from dynalake.clients import Clients
 from dynalake.days import DEFAULT_TIME_ZONE
 from dynalake.errors import NameTakenError, SettingsError
-from dynalake.names import DEFAULT_PREFIX, Lake, TableNames
+from dynalake.names import DEFAULT_PREFIX, TABLE_PATTERN, Lake, TableNames
 from dynalake.settings import TableSettings
 
 
@@ -63,11 +64,14 @@ def raw_retention_days(clients: Clients, lake: Lake) -> int:
     return 0 if text is None else int(json.loads(text).get("raw_retention_days", 0))
 
 
-def list_tables(clients: Clients, lake: Lake) -> tuple[TableSettings, ...]:
-    """The settings of every table in the lake, by name."""
+def list_tables(clients: Clients, lake: Lake) -> tuple[str, ...]:
+    """Return the names of the lake's tables, in order.
+
+    They are taken from the names of the parameters: settings that cannot be read concern their own table alone.
+    """
     pages = clients.ssm.get_paginator("get_parameters_by_path").paginate(Path=lake.settings_path)
-    texts = [parameter["Value"] for page in pages for parameter in page["Parameters"]]
-    return tuple(sorted(map(TableSettings.from_json, texts), key=lambda settings: settings.table))
+    names = (parameter["Name"].rpartition("/")[2] for page in pages for parameter in page["Parameters"])
+    return tuple(sorted(name for name in names if re.fullmatch(TABLE_PATTERN, name)))
 
 
 def load_settings(clients: Clients, names: TableNames) -> TableSettings:
@@ -75,7 +79,7 @@ def load_settings(clients: Clients, names: TableNames) -> TableSettings:
     found = find_settings(clients, names)
     if found is not None:
         return found
-    known = [settings.table for settings in list_tables(clients, names.lake)]
+    known = list_tables(clients, names.lake)
     raise SettingsError(
         f"Table {names.table!r} is not set up in the lake {names.lake.environment!r}",
         allowed="one of " + ", ".join(known) if known else "a table that is set up; so far there is none",
@@ -85,7 +89,7 @@ def load_settings(clients: Clients, names: TableNames) -> TableSettings:
 
 
 def find_settings(clients: Clients, names: TableNames) -> TableSettings | None:
-    """A table's settings; None where it is not set up."""
+    """A table's settings; None where it is not set up. Raises `SettingsError` where they cannot be read."""
     text = _parameter(clients, names.settings_parameter)
     return None if text is None else TableSettings.from_json(text)
 
@@ -115,17 +119,17 @@ def check_settings(
 def check_names(clients: Clients, names: TableNames) -> None:
     """`NameTakenError` where another table of the lake has a Glue name that this one would get."""
     mine = {*names.glue_names}
-    for settings in list_tables(clients, names.lake):
-        if settings.table == names.table:
+    for other in list_tables(clients, names.lake):
+        if other == names.table:
             continue
-        shared = sorted(mine & {*names.lake.table(settings.table).glue_names})
+        shared = sorted(mine & {*names.lake.table(other).glue_names})
         if shared:
             raise NameTakenError(
-                f"Tables {names.table!r} and {settings.table!r} would share the Glue name {shared[0]!r}",
+                f"Tables {names.table!r} and {other!r} would share the Glue name {shared[0]!r}",
                 allowed="tables whose names differ in more than case and punctuation, within one lake",
                 action=f"set up {names.table!r} in another environment",
                 table=names.table,
-                other=settings.table,
+                other=other,
             )
 
 

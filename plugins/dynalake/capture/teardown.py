@@ -61,7 +61,7 @@ def check_teardown(clients: Clients, names: TableNames, delete_data: str = "") -
         stack_state(clients, names.stack).status, owned_tables(clients, names), holds_objects(clients, names)
     )
     if not remains.stack and not remains.catalog and not remains.data:
-        known = [settings.table for settings in list_tables(clients, names.lake)]
+        known = list_tables(clients, names.lake)
         raise SettingsError(
             f"There is nothing of table {names.table!r} in the lake {names.lake.environment!r}",
             allowed="one of " + ", ".join(known) if known else "a table that is set up; there is none any more",
@@ -234,7 +234,7 @@ def what_is_left(clients: Clients, names: TableNames) -> list[str]:
             f"Its data stays in s3://{lake.bucket}/ and can be queried as {lake.database}.{names.changes_view}; what "
             f"is not compacted yet is read as JSON. To delete it: dynalake_teardown with delete_data={names.table}"
         )
-    others = [settings.table for settings in list_tables(clients, lake)]
+    others = list_tables(clients, lake)
     if others:
         lines.append(f"The lake's other tables go on: {', '.join(others)}")
     else:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import get_current_context, task
 
 from dynalake.operators import limits
+from dynalake.operators.each_table import check_faults, each_table, faults_of
 from dynalake.operators.mapped import most_mapped
 from dynalake.operators.session import clients, guarded, lake, parameters, run_id, say, table_list, tell
 
 if TYPE_CHECKING:
     from dynalake.compact.manifest import ConvertedPartition
-    from dynalake.compact.plan import PartitionPlan
     from dynalake.convert.options import CompactOptions
     from dynalake.names import Lake
 
@@ -34,10 +34,13 @@ def compact_options() -> CompactOptions:
 
 
 def _now() -> datetime:
-    """The run's time: the end of its data interval when it is scheduled, else when it was asked for."""
+    """The run's time: the end of its data interval when it is scheduled, else when it was asked for.
+
+    Never later than now: Airflow starts a run of any date at once, and one of next year must not close today.
+    """
     run = get_current_context()["dag_run"]
     moment = run.data_interval_end or run.run_after
-    return datetime.fromisoformat(str(moment))
+    return min(datetime.fromisoformat(str(moment)), datetime.now(UTC))
 
 
 def _days(where: Lake) -> tuple[list[str], str]:
@@ -62,7 +65,6 @@ def _days(where: Lake) -> tuple[list[str], str]:
 def tables() -> list[str]:
     """The tables this run is about; their partitions of the coming days are registered."""
     from dynalake.catalog.partitions import register_days
-    from dynalake.errors import CatalogError
     from dynalake.operators.days import coming_days
 
     found = clients()
@@ -70,12 +72,7 @@ def tables() -> list[str]:
     if not chosen:
         return []
     where = lake(found)
-    for name in chosen:
-        try:
-            register_days(found, where.table(name), coming_days(where))
-        except CatalogError as error:
-            # One table that is broken does not keep the others from being compacted; its publish fails the run.
-            say(f"{name} cannot be registered: {error}")
+    each_table(chosen, lambda name: register_days(found, where.table(name), coming_days(where)), "registered")
     return chosen
 
 
@@ -84,23 +81,22 @@ def tables() -> list[str]:
 def plan(tables: list[str]) -> list[dict[str, Any]]:
     """Finds the partitions that are due; of very many the oldest, and the next run takes the others."""
     from dynalake.compact.plan import choose_oldest, plan_table
-    from dynalake.errors import CatalogError, SettingsError
+    from dynalake.errors import SettingsError
 
     if not tables:
         return []
     found = clients()
     where = lake(found)
     days, force = _days(where)
-    due: list[PartitionPlan] = []
-    for name in tables:
-        try:
-            planned = plan_table(found, where.table(name), compact_options(), _now(), days=days, force=force)
-        except CatalogError as error:
-            say(f"{name} cannot be planned: {error}")
-            continue
-        for partition in planned:
-            say(f"{name} dt={partition.day}: {partition.reason}, {partition.objects:,} objects")
-        due += planned
+    options, now, broken = compact_options(), _now(), faults_of(["tables"])
+    planned = each_table(
+        [name for name in tables if name not in broken],
+        lambda name: plan_table(found, where.table(name), options, now, days=days, force=force),
+        "planned",
+    )
+    due = [partition for partitions in planned.values() for partition in partitions]
+    for partition in due:
+        say(f"{partition.table} dt={partition.day}: {partition.reason}, {partition.objects:,} objects")
     say(f"{len(due):,} partitions of {len(tables):,} tables are due")
     chosen = choose_oldest(due, most_mapped())
     if len(chosen) < len(due):
@@ -118,9 +114,10 @@ def plan(tables: list[str]) -> list[dict[str, Any]]:
     return [partition.to_dict() for partition in chosen]
 
 
-@task(trigger_rule="none_failed")
+# A conversion that fails does not keep the other tables from theirs.
+@task(trigger_rule="all_done")
 @guarded
-def plan_widened(tables: list[str], converted: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def plan_widened(tables: list[str] | None, converted: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Days that have to be converted again because of what this run brings; mostly none."""
     from dynalake.compact.widen import plan_reconversions
 
@@ -128,10 +125,14 @@ def plan_widened(tables: list[str], converted: Iterable[dict[str, Any]]) -> list
         return []
     found = clients()
     where = lake(found)
-    again: list[PartitionPlan] = []
-    for name, mine in _by_table(tables, converted).items():
-        if mine:
-            again += plan_reconversions(found, where.table(name), mine, compact_options())
+    options = compact_options()
+    converted_of = {name: mine for name, mine in _by_table(tables, converted).items() if mine}
+    planned = each_table(
+        converted_of,
+        lambda name: plan_reconversions(found, where.table(name), converted_of[name], options),
+        "planned again",
+    )
+    again = [partition for partitions in planned.values() for partition in partitions]
     for partition in again:
         say(f"{partition.table} dt={partition.day} is converted again: {_AGAIN[partition.reason]}")
     # What is beyond that is converted where it is published.
@@ -155,13 +156,20 @@ def gather(
 ) -> list[dict[str, Any]]:
     """What each table has to publish: asked of Airflow once, not by every table's task."""
     found = _by_table(tables or [], converted, widened)
-    return [{"table": name, "converted": [one.to_dict() for one in mine]} for name, mine in found.items()]
+    faults = faults_of(["tables", "plan", "widen.plan_widened"])
+    return [
+        {"table": name, "converted": [one.to_dict() for one in mine], "faults": faults.get(name, [])}
+        for name, mine in found.items()
+    ]
 
 
 @task(map_index_template="{{ table_label }}", execution_timeout=limits.CONVERSION)
 @guarded
 def publish(work: dict[str, Any]) -> dict[str, Any]:
-    """Shows one table's conversions to readers: schema, partitions, views with the watermark."""
+    """Shows one table's conversions to readers: schema, partitions, views with the watermark.
+
+    Fails at once where the tasks before it could not do something for this table. What they did, the next run finds.
+    """
     from dynalake.backfill.supersede import delete_runs
     from dynalake.capture.lake import raw_retention_days
     from dynalake.compact.manifest import ConvertedPartition
@@ -171,6 +179,7 @@ def publish(work: dict[str, Any]) -> dict[str, Any]:
 
     table = str(work["table"])
     get_current_context()["table_label"] = table  # type: ignore[typeddict-unknown-key]
+    check_faults(work["faults"])
     found = clients()
     done = [ConvertedPartition.from_dict(one) for one in work["converted"]]
     names = lake(found).table(table)

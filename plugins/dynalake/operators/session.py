@@ -174,9 +174,10 @@ def table_list(found: Clients) -> list[str]:
             "the lake has another name, set DYNALAKE_ENVIRONMENT to that for all of Airflow's components."
         )
         return []
+    chosen = list(list_tables(found, where))
     if asked:
-        chosen = [load_settings(found, where.table(name)).table for name in sorted(set(asked))]
-    else:
-        chosen = [settings.table for settings in list_tables(found, where)]
+        for name in set(asked) - set(chosen):
+            load_settings(found, where.table(name))  # raises, because it is not set up
+        chosen = sorted(set(asked))
     check_mapped(chosen)
     return chosen

@@ -78,7 +78,7 @@ def report(tables: list[str] | None) -> dict[str, int]:
     if where is None:
         return {}
     now = datetime.now(UTC)
-    overview = save_overview(found, where, [settings.table for settings in list_tables(found, where)], now)
+    overview = save_overview(found, where, list_tables(found, where), now)
     counts: dict[str, int] = {}
     for status in overview.tables:
         state = "not looked at" if status.is_stale(now) else status.state

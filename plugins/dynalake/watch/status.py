@@ -122,10 +122,12 @@ def save_status(clients: Clients, names: TableNames, status: TableStatus) -> Non
 
 
 def load_status(clients: Clients, names: TableNames) -> TableStatus | None:
-    """The table's last status; None where there is none yet, or one that another version of dynalake wrote."""
+    """The table's last status; None where there is none yet, or one that cannot be read: a table then counts as not
+    looked at, and hides no other."""
     text = _get(clients, names.lake, names.watch_state)
-    with suppress(ValueError, KeyError, TypeError):
-        return None if text is None else TableStatus.from_dict(json.loads(text))
+    with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        status = None if text is None else TableStatus.from_dict(json.loads(text))
+        return status if status is None or isinstance(status.readings.at, int) else None
     return None
 
 

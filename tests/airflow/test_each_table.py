@@ -1,0 +1,137 @@
+"""One table that is broken, in whatever way, and the others of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, NoRegionError
+
+from dynalake.errors import CatalogError, ConflictError, NameTakenError, TerminalError, TransientError
+from dynalake.operators import each_table as module
+from dynalake.operators.each_table import check_faults, each_table, faults_of
+
+try:
+    from airflow.sdk.exceptions import AirflowTaskTimeout
+except ImportError:  # Airflow 3.1
+    from airflow.exceptions import AirflowTaskTimeout  # type: ignore[no-redef]
+
+TABLES = ["A", "B", "C"]
+
+
+def aws(code: str, status: int = 400) -> ClientError:
+    answer: Any = {"Error": {"Code": code, "Message": ""}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(answer, "GetTable")
+
+
+class Task:
+    """As far as a task is asked: its tries, and its XComs."""
+
+    def __init__(self, try_number: int = 4) -> None:
+        self.try_number, self.max_tries = try_number, 3
+        self.pushed: dict[str, Any] = {}
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.pushed[key] = value
+
+    def xcom_pull(self, *, task_ids: list[str], key: str) -> list[Any]:
+        return [self.pushed.get(key) if name == "plan" else None for name in task_ids]
+
+
+@pytest.fixture
+def task(monkeypatch: pytest.MonkeyPatch) -> Task:
+    found = Task()
+    monkeypatch.setattr(module, "get_current_context", lambda: {"ti": found})
+    return found
+
+
+def broken(error: Exception) -> Callable[[str], str]:
+    """Work that raises for the second table."""
+
+    def work(table: str) -> str:
+        if table == "B":
+            raise error
+        return table.lower()
+
+    return work
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        CatalogError("no table"),
+        NameTakenError("taken"),
+        KeyError("dynalake.schema"),
+        RecursionError("deep"),
+        ValueError("not JSON"),
+        ZeroDivisionError("what nobody thought of"),
+        aws("EntityNotFoundException"),
+        aws("AccessDeniedException"),
+        ConflictError("changed meanwhile"),
+        aws("ThrottlingException"),
+        aws("InternalServiceException", 500),
+    ],
+    ids=lambda error: f"{type(error).__name__}-{getattr(error, 'response', {}).get('Error', {}).get('Code', '')}",
+)
+def test_whatever_one_table_raises_the_others_are_done(task: Task, error: Exception) -> None:
+    """Here in the last try, so that what may pass is not waited for any more."""
+    assert each_table(TABLES, broken(error), "planned") == {"A": "a", "C": "c"}
+    faults = faults_of(["tables", "plan"])
+    assert list(faults) == ["B"]
+    assert faults["B"][0].startswith("B cannot be planned: ")
+    with pytest.raises(TerminalError, match="B cannot be planned"):
+        check_faults(faults["B"])
+
+
+@pytest.mark.parametrize("error", [ConflictError("changed meanwhile"), aws("ThrottlingException"), aws("X", 503)])
+def test_what_may_pass_is_tried_again_while_there_are_tries(task: Task, error: Exception) -> None:
+    seen = []
+    task.try_number = 3
+
+    def work(table: str) -> None:
+        seen.append(table)
+        broken(error)(table)
+
+    with pytest.raises(TransientError, match="B cannot be planned"):
+        each_table(TABLES, work, "planned")
+    assert (seen, task.pushed) == (TABLES, {})
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        NoCredentialsError(),
+        NoRegionError(),
+        EndpointConnectionError(endpoint_url="https://glue"),
+        aws("ExpiredTokenException"),
+        aws("UnrecognizedClientException"),
+    ],
+)
+def test_what_is_of_the_connection_is_raised_at_once(task: Task, error: Exception) -> None:
+    seen = []
+
+    def work(table: str) -> None:
+        seen.append(table)
+        broken(error)(table)
+
+    with pytest.raises(type(error)):
+        each_table(TABLES, work, "planned")
+    assert seen == ["A", "B"]
+
+
+def test_a_task_that_is_stopped_stops(task: Task) -> None:
+    """Airflow's time limit is not a fault of the table that is being worked on."""
+
+    def work(table: str) -> None:
+        raise AirflowTaskTimeout
+
+    with pytest.raises(AirflowTaskTimeout):
+        each_table(TABLES, work, "planned")
+
+
+def test_without_a_fault_nothing_is_kept(task: Task) -> None:
+    assert each_table(TABLES, str.lower, "planned") == {"A": "a", "B": "b", "C": "c"}
+    assert task.pushed == {}
+    assert faults_of(["tables", "plan"]) == {}
+    check_faults([])
