@@ -13,11 +13,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
-from dynalake.days import SNAPSHOT_DAY, check_day, parse_day
+from dynalake.days import check_day, parse_day
 from dynalake.errors import SettingsError
 from dynalake.lake.folders import FolderManifest, read_manifests
-from dynalake.lake.iceberg import DataFile, Folders, Head
+from dynalake.lake.iceberg import DataFile, Head
 from dynalake.lake.objects import StoredObject, list_folders, list_objects
+from dynalake.lake.references import stream_files
 from dynalake.lake.table import Table
 
 _AHEAD = 8  # days that are read at the same time
@@ -113,14 +114,9 @@ def folders_by_day(files: Iterable[DataFile]) -> dict[str, set[str]]:
     return dict(found)
 
 
-def live_folders(head: Head, since: str = SNAPSHOT_DAY) -> dict[str, set[str]]:
-    """Return the live folders of each day from `since` on."""
-    found: dict[str, set[str]] = defaultdict(set)
-    pairs: Iterable[Folders] = head.folders(since).values()
-    for day, folder in (pair for those in pairs for pair in those):
-        if folder:
-            found[day].add(folder)
-    return dict(found)
+def live_folders(head: Head) -> dict[str, set[str]]:
+    """Return the live folders of each day, however many files there are."""
+    return folders_by_day(stream_files(head))
 
 
 def _plain(etag: str) -> str:

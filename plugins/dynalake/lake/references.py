@@ -15,6 +15,7 @@ from pyiceberg.manifest import (
     MANIFEST_ENTRY_SCHEMAS,
     DataFileContent,
     FileFormat,
+    ManifestContent,
     ManifestEntry,
     ManifestEntryStatus,
 )
@@ -22,7 +23,7 @@ from pyiceberg.manifest import DataFile as IcebergFile
 
 from dynalake.clients import Clients
 from dynalake.errors import CatalogError
-from dynalake.lake.iceberg import Head, folder_of
+from dynalake.lake.iceberg import DataFile, Head, folder_of
 from dynalake.names import TableNames
 
 _AT_ONCE = 16
@@ -85,6 +86,15 @@ def find_partition_references(clients: Clients, database: str, glue_tables: Iter
     return References(folders=frozenset(folders), prefixes=frozenset(prefixes))
 
 
+def stream_files(head: Head) -> Iterator[DataFile]:
+    """Yield the live data files one after the other, as `Head.files` has them, holding none of them."""
+    snapshot = head.iceberg.metadata.current_snapshot()
+    for manifest in () if snapshot is None else snapshot.manifests(head.iceberg.io):
+        if manifest.content == ManifestContent.DATA:
+            for file in _live_files(manifest.manifest_path, head.iceberg.io):
+                yield DataFile(file, head.schema)
+
+
 def partitioned_tables(names: TableNames) -> tuple[str, ...]:
     """Return the Glue tables whose partitions may point to folders of the table of changes."""
     return names.parquet_table, names.orc_table
@@ -105,7 +115,11 @@ def _locations(clients: Clients, database: str, name: str) -> Iterator[str]:
 
 
 def _live_paths(manifest: str, io: FileIO) -> Iterator[str]:
-    """The files of a manifest. One entry after the other: with its bounds a wide table's takes half a megabyte."""
+    return (file.file_path for file in _live_files(manifest, io))
+
+
+def _live_files(manifest: str, io: FileIO) -> Iterator[IcebergFile]:
+    """The files of a manifest. One after the other: with its bounds that of a wide table takes half a megabyte."""
     with AvroFile[ManifestEntry](
         io.new_input(manifest),
         MANIFEST_ENTRY_SCHEMAS[DEFAULT_READ_VERSION],
@@ -114,7 +128,7 @@ def _live_paths(manifest: str, io: FileIO) -> Iterator[str]:
     ) as entries:
         for entry in entries:
             if entry.status != ManifestEntryStatus.DELETED:
-                yield entry.data_file.file_path
+                yield entry.data_file
 
 
 def _above(address: str) -> Iterator[str]:
