@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -134,18 +134,20 @@ def rejected(clients: Clients, names: TableNames) -> None:
         raise NotReadyError("Nothing was put aside yet")
 
 
-def raw_changes(clients: Clients, names: TableNames) -> list[dict[str, Any]]:
-    """Every change record in the raw zone, canaries left out."""
-    found: list[dict[str, Any]] = []
+def raw_lines(clients: Clients, names: TableNames) -> Iterator[str]:
+    """Every line in the raw zone."""
     pages = clients.s3.get_paginator("list_objects_v2").paginate(Bucket=names.lake.bucket, Prefix=names.raw_prefix)
     for page in pages:
         for entry in page.get("Contents", []):
             body = clients.s3.get_object(Bucket=names.lake.bucket, Key=entry["Key"])["Body"].read()
-            # Only \n ends a line: text may hold what `splitlines` would end one at. No digit may get lost either.
-            lines = gzip.decompress(body).decode().removesuffix("\n").split("\n")
-            changes = [json.loads(line, parse_float=Decimal) for line in lines]
-            found += [change for change in changes if change["__operation"] != "CANARY"]
-    return found
+            # Only \n ends a line: text may hold what `splitlines` would end one at.
+            yield from gzip.decompress(body).decode().removesuffix("\n").split("\n")
+
+
+def raw_changes(clients: Clients, names: TableNames) -> list[dict[str, Any]]:
+    """Every change record in the raw zone, canaries left out; no digit of a number gets lost."""
+    changes = (json.loads(line, parse_float=Decimal) for line in raw_lines(clients, names))
+    return [change for change in changes if change["__operation"] != "CANARY"]
 
 
 def raw_days(clients: Clients, names: TableNames) -> list[str]:

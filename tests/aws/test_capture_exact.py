@@ -17,9 +17,10 @@ from dynalake.clients import Clients
 from dynalake.names import TableNames
 from dynalake.record.attribute import ATTRIBUTE_TYPES
 from dynalake.record.change import METADATA, attribute_name
+from dynalake.record.item import decode_item
 from dynalake.settings import TableSettings
-from tests.aws.capture_steps import LARGEST, make_table, set_up, wait_for_changes
-from tests.unit.record.strategies import LEVELS, STORABLE
+from tests.aws.capture_steps import LARGEST, make_table, raw_lines, set_up, wait_for_changes
+from tests.unit.record.strategies import LEVELS, STORABLE, ambiguous
 
 GENERATED = 300
 BATCH = 25
@@ -168,8 +169,31 @@ def test_every_item_is_in_the_lake_as_dynamodb_returns_it(written: Written) -> N
         expected = {name: from_table(value) for name, value in item.items()}
         record = records[item_id]
         assert record["__operation"] == "INSERT"
+        assert record.get("__types", {}) == dict(ambiguous(item))
         found = {attribute_name(key): from_lake(value) for key, value in record.items() if key not in METADATA}
         assert found == expected
+
+
+def test_every_item_can_be_written_back_from_its_line(clients: Clients, written: Written) -> None:
+    """Attribute value by attribute value; what DynamoDB does not order has no order."""
+    lines = [line for line in raw_lines(clients, written.names) if '"__operation":"INSERT"' in line]
+    found = {item["id"]["S"]: item for item in map(decode_item, lines)}
+    assert found.keys() == written.stored.keys()
+    for item_id, item in written.stored.items():
+        assert from_table({"M": found[item_id]}) == from_table({"M": item})
+        assert list(parts({"M": in_order(found[item_id])})) == list(parts({"M": in_order(item)}))
+
+
+def in_order(item: Item) -> Item:
+    """The item with the names of its maps, and its own, in order."""
+
+    def ordered(value: dict[str, Any]) -> dict[str, Any]:
+        ((kind, content),) = value.items()
+        if kind == "M":
+            return {kind: in_order(content)}
+        return {kind: [ordered(each) for each in content]} if kind == "L" else value
+
+    return {name: ordered(item[name]) for name in sorted(item)}
 
 
 def test_the_longest_item_s_old_image_is_in_the_lake_too(clients: Clients, written: Written) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -22,6 +23,23 @@ NAMES = st.one_of(
         )
     ),
 )
+
+
+def ambiguous(values: dict[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
+    """The paths of binary values and sets, as RFC 6901 has them, by name."""
+    for name, value in sorted(values.items()):
+        yield from paths(value, path + "/" + name.replace("~", "~0").replace("/", "~1"))
+
+
+def paths(value: dict[str, Any], path: str) -> Iterator[tuple[str, str]]:
+    ((kind, content),) = value.items()
+    if kind in ("B", "SS", "NS", "BS"):
+        yield path, kind
+    elif kind == "M":
+        yield from ambiguous(content, path)
+    elif kind == "L":
+        for number, member in enumerate(content):
+            yield from paths(member, f"{path}/{number}")
 
 
 @st.composite

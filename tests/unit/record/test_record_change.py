@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -22,28 +21,11 @@ from dynalake.record.change import (
     pad_sequence_number,
     snapshot_encoder,
 )
-from tests.unit.record.strategies import ITEMS, NAMES, Pair
+from tests.unit.record.strategies import ITEMS, NAMES, Pair, ambiguous
 
 
 def read(text: str) -> Any:
     return json.loads(text, parse_int=Decimal, parse_float=Decimal)
-
-
-def ambiguous(values: dict[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
-    """The paths of binary values and sets, as RFC 6901 has them, by name."""
-    for name, value in sorted(values.items()):
-        yield from paths(value, path + "/" + name.replace("~", "~0").replace("/", "~1"))
-
-
-def paths(value: dict[str, Any], path: str) -> Iterator[tuple[str, str]]:
-    ((kind, content),) = value.items()
-    if kind in ("B", "SS", "NS", "BS"):
-        yield path, kind
-    elif kind == "M":
-        yield from ambiguous(content, path)
-    elif kind == "L":
-        for number, member in enumerate(content):
-            yield from paths(member, f"{path}/{number}")
 
 
 @given(ITEMS, st.integers(1, 10**40 - 1), st.integers(0, 10**13), st.booleans())
