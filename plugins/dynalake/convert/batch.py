@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -91,7 +91,8 @@ class BatchResult:
     """What one task has made of a batch.
 
     `snapshot`: the one of the table whose live rows it was compared with. `replaced`: of a named day, file → places of
-    the rows that give way. `misfits`: what does not fit its column, by attribute. `waits`: why nothing was made.
+    the rows that give way, packed (`pack_places`). `misfits`: what does not fit its column, by attribute. `waits`: why
+    nothing was made.
     """
 
     batch: Batch
@@ -100,7 +101,7 @@ class BatchResult:
     sums: Sums
     misfits: Mapping[str, Any] = field(default_factory=dict)
     rejected: RejectedLines = field(default_factory=RejectedLines)
-    replaced: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    replaced: Mapping[str, str] = field(default_factory=dict)
     waits: str = ""
 
     def to_json(self) -> bytes:
@@ -111,7 +112,7 @@ class BatchResult:
             "sums": asdict(self.sums),
             "misfits": self.misfits,
             "rejected": asdict(self.rejected),
-            "replaced": {path: _pack(places) for path, places in self.replaced.items()},
+            "replaced": dict(self.replaced),
             "waits": self.waits,
         }
         return json.dumps(values, ensure_ascii=True).encode()
@@ -126,17 +127,19 @@ class BatchResult:
             Sums(**values["sums"]),
             values["misfits"],
             RejectedLines(**{**values["rejected"], "deleted": tuple(values["rejected"]["deleted"])}),
-            {path: _unpack(text) for path, text in values["replaced"].items()},
+            values["replaced"],
             values["waits"],
         )
 
 
-def _pack(places: Sequence[int]) -> str:
-    return base64.b64encode(zlib.compress(np.array(places, np.int64).tobytes())).decode()
+def pack_places(places: Any) -> str:
+    """Ascending places of rows as a short text."""
+    return base64.b64encode(zlib.compress(np.diff(places, prepend=0).astype(np.int64).tobytes())).decode()
 
 
-def _unpack(text: str) -> tuple[int, ...]:
-    return tuple(np.frombuffer(zlib.decompress(base64.b64decode(text)), np.int64).tolist())
+def unpack_places(text: str) -> Any:
+    """The reverse of `pack_places`: an array."""
+    return np.cumsum(np.frombuffer(zlib.decompress(base64.b64decode(text)), np.int64))
 
 
 def convert_batch(
@@ -210,21 +213,21 @@ def _convert(table: Table, batch: Batch, read: Read, writing: Writing, directory
             table=batch.table,
         )
     changes = Changes(schema.identity)
-    spool = Spool(directory / "rows")
+    dated = _DatedRows(Spool(directory / "rows"), {batch.day}, {DAY})
     for some in rows.tables(schema):
         changes.add(some)
-        spool.add(with_day(some, batch.day, table.names.lake.zone))
+        dated.add(with_day(some, batch.day, table.names.lake.zone))
     live = LiveRows(schema.identity, directory)
     if changes.first is not None and batch.day != SNAPSHOT_DAY:
         # No change stands in an earlier day (`row_day`), and the snapshot's is the earliest of all: it has no changes.
         files = head.files(since=day_before(changes.first, table.names.lake.zone))
         live.gather(head, files, changes, batch.day if batch.again else "")
     if live:
-        once = Spool(directory / "once")
-        for some in spool:
+        once = _DatedRows(Spool(directory / "once"), {batch.day}, {DAY})
+        for some in dated.spool:
             once.add(live.drop(some))
-        spool = once
-    folders = tuple(_write(table, batch, head, spool, writing, directory))
+        dated = once
+    folders = tuple(_write(table, batch, head, dated, writing, directory))
     found = rows.sums
     sums = Sums(
         found.lines,
@@ -235,7 +238,8 @@ def _convert(table: Table, batch: Batch, read: Read, writing: Writing, directory
         found.rejected,
     )
     check_sums(batch, sums)
-    return BatchResult(batch, head.snapshot_id, folders, sums, rows.misfits, rows.rejected, live.replaced)
+    replaced = {path: pack_places(places) for path, places in live.replaced.items()}
+    return BatchResult(batch, head.snapshot_id, folders, sums, rows.misfits, rows.rejected, replaced)
 
 
 def check_sums(batch: Batch, sums: Sums) -> None:
@@ -272,30 +276,37 @@ def _read(table: Table, batch: Batch, read: Read, directory: Path) -> tuple[Head
     )
 
 
+@dataclass
+class _DatedRows:
+    """Rows with `dt`: on which days, and of which columns some row has a value."""
+
+    spool: Spool
+    days: set[str]
+    columns: set[str]
+
+    def add(self, rows: pa.Table) -> None:
+        if not rows.num_rows:
+            return
+        self.spool.add(rows)
+        self.days.update(map(str, rows[DAY].unique().to_pylist()))
+        for name, column in zip(rows.column_names, rows.columns, strict=True):
+            if name not in self.columns and column.null_count < rows.num_rows:
+                self.columns.add(name)
+
+    def of(self, day: str) -> Iterator[pa.Table]:
+        for rows in self.spool:
+            yield rows if len(self.days) == 1 else rows.filter(pc.equal(rows[DAY], _pa.scalar(day)))
+
+
 def _write(
-    table: Table, batch: Batch, head: Head, spool: Spool, writing: Writing, directory: Path
+    table: Table, batch: Batch, head: Head, dated: _DatedRows, writing: Writing, directory: Path
 ) -> Iterator[NewFolder]:
     """One folder for each day that rows have, and always one for the batch's own, by which its inputs are named."""
-    days: set[str] = {batch.day, *(str(day) for rows in spool for day in rows[DAY].unique().to_pylist())}
-    schema = head.schema.select(*_held(spool))
-    for day in sorted(days):
+    # What a file leaves out reads as null.
+    schema = head.schema.select(*(f.name for f in head.schema.fields if f.name in dated.columns))
+    for day in sorted(dated.days):
         folder = Folder(table.names.change_folder(day, batch.folder_of(day)), day)
         place = directory / f"day-{day}"
         place.mkdir()
         writer = PartWriter(table.clients, table.names, head, schema, folder, writing, place)
-        files = writer.write(spool if len(days) == 1 else _of_day(spool, day))
-        yield NewFolder(day, batch.folder_of(day), parts_of(files))
-
-
-def _held(spool: Spool) -> list[str]:
-    """The columns of which some row has a value; what a file leaves out reads as null."""
-    held = {DAY: True, **{name: False for rows in spool for name in rows.column_names}}
-    for rows in spool:
-        for name, column in zip(rows.column_names, rows.columns, strict=True):
-            held[name] = held[name] or column.null_count < rows.num_rows
-    return [name for name, has in held.items() if has]
-
-
-def _of_day(spool: Spool, day: str) -> Iterator[pa.Table]:
-    for rows in spool:
-        yield rows.filter(pc.equal(rows[DAY], _pa.scalar(day)))
+        yield NewFolder(day, batch.folder_of(day), parts_of(writer.write(dated.of(day))))

@@ -165,7 +165,7 @@ class LiveRows:
         self._elsewhere = Spool(directory / "elsewhere")
         self._replaceable = Spool(directory / "replaceable")
         self._paths: list[str] = []
-        self._replaced: dict[int, list[Any]] = {}
+        self._replaced: list[tuple[Any, Any]] = []  # places in `_paths`, places of rows
         self.dropped = 0
 
     def gather(self, head: Head, files: Iterable[DataFile], changes: Changes, replace: str = "") -> None:
@@ -201,16 +201,16 @@ class LiveRows:
         self.dropped += int(gone.sum())
         for others in self._replaceable:
             _, theirs = find_same(kept, others, self._columns)
-            for number, place in zip(
-                np.asarray(others[_FILE])[theirs], np.asarray(others[_PLACE])[theirs], strict=True
-            ):
-                self._replaced.setdefault(int(number), []).append(int(place))
+            self._replaced.append((np.asarray(others[_FILE])[theirs], np.asarray(others[_PLACE])[theirs]))
         return kept
 
     @property
-    def replaced(self) -> dict[str, tuple[int, ...]]:
-        """File → places of the rows that give way, in the order in which `read_rows` gives them."""
-        return {self._paths[number]: tuple(sorted(places)) for number, places in self._replaced.items()}
+    def replaced(self) -> dict[str, Any]:
+        """File → places of the rows that give way, as an array, in the order in which `read_rows` gives them."""
+        if not self._replaced:
+            return {}
+        files, places = (np.concatenate(found) for found in zip(*self._replaced, strict=True))
+        return {self._paths[number]: np.sort(places[files == number]) for number in np.unique(files)}
 
 
 def find_same(rows: pa.Table, others: pa.Table, columns: Sequence[str]) -> tuple[Any, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dynalake.convert.batch import BatchResult
+from dynalake.convert.batch import BatchResult, unpack_places
 from dynalake.errors import ConflictError
 from dynalake.lake.folders import FolderManifest, Sums, new_folder, read_manifests, write_manifest
 from dynalake.lake.grow import schema_of
@@ -52,14 +52,15 @@ def write_rest(
 
     Raises `ConflictError` where one of the files is not live any more, or delete files came that may apply to it.
     """
-    places: dict[str, set[int]] = defaultdict(set)
+    found: dict[str, list[Any]] = defaultdict(list)
     for result in results:
-        for path, found in result.replaced.items():
-            places[path].update(found)
+        for path, packed in result.replaced.items():
+            found[path].append(unpack_places(packed))
         if result.replaced and head.news_since(result.batch.uuid, result.snapshot).deletes:
             raise _conflict(head, "delete files have been added")
-    if not places:
+    if not found:
         return Rest()
+    places = {path: np.unique(np.concatenate(packed)) for path, packed in found.items()}
     live = {f.path: f for f in head.files({day})}
     gone = sorted(path for path in places if path not in live)
     if gone:
@@ -85,9 +86,9 @@ def write_rest(
     return Rest(tuple(replaced), added)
 
 
-def _staying(head: Head, files: Sequence[DataFile], places: Mapping[str, set[int]]) -> Iterator[pa.Table]:
+def _staying(head: Head, files: Sequence[DataFile], places: Mapping[str, Any]) -> Iterator[pa.Table]:
     for file in files:
-        gone = np.array(sorted(places[file.path]))
+        gone = places[file.path]
         first = 0
         for rows in read_rows(head, [file]):
             mine = gone[(gone >= first) & (gone < first + rows.num_rows)] - first

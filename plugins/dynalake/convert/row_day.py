@@ -53,5 +53,5 @@ def row_days(moments: Any, day: str, zone: tzinfo) -> Any | None:
 def with_day(rows: pa.Table, day: str, zone: tzinfo) -> pa.Table:
     """The rows with the column `dt`."""
     days = row_days(np.asarray(rows[EVENT_TIME]), day, zone)
-    values: Any = _pa.array(np.full(rows.num_rows, day) if days is None else days, pa.string())
+    values: Any = _pa.repeat(day, rows.num_rows) if days is None else _pa.array(days, pa.string())
     return rows.append_column(DAY, values)

@@ -10,7 +10,7 @@ import pytest
 from pyiceberg.types import DoubleType, NestedField
 
 from dynalake.convert import commit, once
-from dynalake.convert.batch import BatchResult, convert_or_wait, read_result
+from dynalake.convert.batch import BatchResult, convert_or_wait, pack_places, read_result, unpack_places
 from dynalake.convert.commit import commit_results
 from dynalake.convert.finish import Finished, finish_table
 from dynalake.convert.plan import Batch, ConvertLimits, TablePlan
@@ -812,8 +812,10 @@ def test_a_batch_whose_task_failed_is_told_and_planned_by_the_next_run(lake: Con
 def test_batches_are_what_was_planned() -> None:
     batch = Batch("T", "p", 3, "20240101", "f", 5, "u", None, ())
     assert Batch.from_dict(batch.to_dict()) == batch
-    result = BatchResult(batch, 7, (), Sums(lines=1, rows=1), {"a": 1}, replaced={"x": (1, 2)})
+    places = [0, 1, 5, 2**40]
+    result = BatchResult(batch, 7, (), Sums(lines=1, rows=1), {"a": 1}, replaced={"x": pack_places(places)})
     assert BatchResult.from_json(result.to_json()) == result
+    assert unpack_places(result.replaced["x"]).tolist() == places
     assert (batch.folder_of("20240101"), batch.folder_of("20240102")) == ("f", "f-20240102")
 
 

@@ -103,7 +103,7 @@ def test_rows_of_the_day_give_way_and_their_places_are_told(tmp_path: Path) -> N
 
     assert kept == [("b", 2), ("c", 3), ("e", 5)]
     assert live.dropped == 1
-    assert live.replaced == {same_day.path: (1, 2)}
+    assert {path: places.tolist() for path, places in live.replaced.items()} == {same_day.path: [1, 2]}
 
 
 def test_items_that_a_file_cannot_have_spare_its_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
