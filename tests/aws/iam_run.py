@@ -40,10 +40,21 @@ from dynalake.compact.publish import publish_table
 from dynalake.compact.retain import delete_raw
 from dynalake.compact.supersede import delete_superseded
 from dynalake.compact.widen import plan_reconversions
+from dynalake.convert import plan as convert
+from dynalake.convert.batch import convert_batch
+from dynalake.convert.finish import finish_table
 from dynalake.convert.options import CompactOptions
+from dynalake.convert.snapshot import plan_snapshot, show_snapshot
 from dynalake.days import SNAPSHOT_DAY, day_of
+from dynalake.lake.collect import collect
+from dynalake.lake.compact import compact_table
+from dynalake.lake.compact_options import CompactOptions as NightOptions
+from dynalake.lake.fold import fold
+from dynalake.lake.folders import milliseconds
+from dynalake.lake.hive import remove_partitions
 from dynalake.lake.make import make_tables
 from dynalake.lake.pins import Pins
+from dynalake.lake.snapshot import number_run, shown_prefix
 from dynalake.lake.table import Table
 from dynalake.lake_options import LakeOptions
 from dynalake.names import Lake, TableNames
@@ -177,12 +188,19 @@ def back_fill(dag: Clients, names: TableNames, run: str) -> int:
     for segment in range(plan.segments):
         scan_segment(dag, names, run=run, segment=segment)
     commit_backfill(dag, names, run=run)
+    table = Table(dag, names)
+    planned = plan_snapshot(table, plan.prefix(names), datetime.now(UTC))
+    for batch in planned.batches:
+        convert_batch(table, batch)
+    number = number_run(table, plan.run)
+    assert show_snapshot(table, number, planned.batches[0].plan, range(len(planned.batches))).shown
     observe_new_attributes(dag, names, [SNAPSHOT_DAY])
     return sum(1 for _ in dag.dynamodb.get_paginator("scan").paginate(TableName=names.table))
 
 
 def compact(dag: Clients, names: TableNames, now: datetime, days: tuple[str, ...] = ()) -> int:
     """A compaction in the DAGs' role; how many rows it wrote."""
+    compact_iceberg(Table(dag, names), now)
     options = CompactOptions()
     assert names.table in list_tables(dag, names.lake)
     converted = [compact_day(dag, names, p.day, options) for p in plan_table(dag, names, options, now, days=days)]
@@ -194,6 +212,27 @@ def compact(dag: Clients, names: TableNames, now: datetime, days: tuple[str, ...
     delete_runs(dag, names, options.superseded_after_hours, now)
     delete_raw(dag, names, options, 1, now)
     return sum({one.day: one.rows for one in converted}.values())
+
+
+def compact_iceberg(table: Table, now: datetime) -> None:
+    """A conversion and a night on the Iceberg tables, in the role of the table's clients."""
+    planned = convert.plan_table(table, convert.ConvertLimits(), datetime.now(UTC))
+    for batch in planned.batches:
+        convert_batch(table, batch)
+    if planned.batches:
+        done = finish_table(
+            table,
+            planned.batches[0].plan,
+            range(len(planned.batches)),
+            convert.ConvertLimits(),
+            lambda: datetime.now(UTC),
+        )
+        assert not done.waiting
+    report = compact_table(table, NightOptions(orc_copy=True), lambda: now, snapshot=shown_prefix(table))
+    assert not report.faults, report.faults
+    remove_partitions(table, table.names.orc_table, [SNAPSHOT_DAY])
+    assert fold(table, milliseconds(datetime.now(UTC))).folded_to
+    assert not collect(table, lambda: datetime.now(UTC)).findings
 
 
 def redshift_role(here: Secured) -> Clients:
