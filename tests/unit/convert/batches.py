@@ -18,9 +18,9 @@ from botocore.exceptions import ClientError
 from dynalake.clients import Clients
 from dynalake.convert.options import ReadOptions
 from dynalake.convert.read import blocks, columns, parse, placing
-from dynalake.convert.read.raw_batch import read_batch
 from dynalake.convert.read.quarantine import RejectedLines
 from dynalake.convert.read.raw import BadLine, RawObject
+from dynalake.convert.read.raw_batch import read_batch
 from dynalake.convert.read.records import Record, RecordParser
 from dynalake.convert.rows import place, runs
 from dynalake.convert.rows.words import element_counter

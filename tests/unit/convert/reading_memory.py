@@ -9,6 +9,7 @@ import resource
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def half_dense(number: int) -> Item:
 
 def wide(number: int) -> Item:
     """One item in a thousand has 450 attributes of its own, all others two."""
-    return {"a": number, "b": "x"} | ({f"c{i}": 1.5 for i in range(450)} if number % 1000 == 500 else {})
+    return {"a": number, "b": "x"} | ({f"c{i}": Decimal("1.5") for i in range(450)} if number % 1000 == 500 else {})
 
 
 def names(number: int) -> Item:

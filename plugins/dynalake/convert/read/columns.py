@@ -93,7 +93,10 @@ class Lines:
 
     @cached_property
     def ends(self) -> Any:
-        return np.flatnonzero(self.array[: self.size] == 10) + 1
+        """Where the lines end that are not empty: those that were taken out are nothing but line breaks."""
+        breaks = self.array[: self.size] == 10
+        breaks[1:] &= self.array[: self.size - 1] != 10
+        return np.flatnonzero(breaks) + 1
 
     def after(self, start: int, most: int) -> tuple[int, int]:
         """Where the lines from `start` on end, if there are `most` of them; and how many there are."""
