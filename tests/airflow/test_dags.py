@@ -145,6 +145,7 @@ def test_every_wait_without_a_worker_has_a_time_limit() -> None:
     ("dag", "hangs", "others"),
     [
         ("dynalake_compact", "convert", ("tables", "plan", "gather", "publish")),
+        ("dynalake_convert", "convert", ("plan", "gather", "commit", "report")),
         ("dynalake_watch", "look", ("report",)),
     ],
 )

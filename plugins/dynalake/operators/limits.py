@@ -28,6 +28,21 @@ EXPORT = timedelta(days=2)
 CONVERSION = timedelta(hours=2)
 """Of one partition's conversion on a worker: some 400 GB of JSON. What is larger is for Spark."""
 
+PLAN = timedelta(minutes=20)
+"""Of the plan of `dynalake_convert`: some listings of each table."""
+
+BATCH = timedelta(minutes=20)
+"""Of one batch of 256 MB of raw objects, which takes a minute or two. What is stopped is due again in the next run."""
+
+GATHER = timedelta(minutes=5)
+"""Of what `dynalake_convert` does for all tables between and after what it does for each."""
+
+COMMIT = timedelta(hours=1)
+"""Of one table's commit: seconds; minutes where late changes go into the state first, or what waited is read again."""
+
+CONVERT_RUN = timedelta(hours=3)
+"""The next run must not wait for longer. Mostly a run takes a minute."""
+
 SPARK = timedelta(hours=4)
 """Of the wait for one partition's conversion on Spark; a retry waits for the same job run."""
 

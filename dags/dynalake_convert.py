@@ -1,0 +1,43 @@
+"""
+### Turns what has landed into rows of the tables of changes
+
+1. **plan** lists the raw objects of the last days, and of days that a redrive or an import tells, and takes those that
+   no live rows were made from. Where there is nothing to do, no other task runs.
+2. **convert**, one mapped task per batch: reads every line exactly, leaves out what the table has already, and writes
+   sorted Parquet. Lines = rows + duplicates + repeats + canaries + rejected, or nothing is committed.
+3. **commit**, one mapped task per table: late changes reach the state, then all batches land in one snapshot. What
+   another batch or another run was first with is planned, converted and committed again.
+4. **report** says what came of it, and fails where a table could not be converted in full.
+
+Name *days* to read all their raw objects again, for example after they were corrected by hand. It runs every ten
+minutes, or as `DYNALAKE_CONVERT_EVERY_MINUTES` says; two runs at once would be right as well.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow.sdk import DAG
+
+from dynalake.operators import convert_tables, limits
+from dynalake.operators.parameters.convert import convert_every, convert_parameters
+
+with DAG(
+    dag_id="dynalake_convert",
+    dag_display_name="dynalake · convert",
+    description="Turns what has landed into rows of the tables of changes",
+    doc_md=__doc__,
+    schedule=convert_every(),
+    catchup=False,
+    max_active_runs=1,
+    dagrun_timeout=limits.CONVERT_RUN,
+    params=convert_parameters(),
+    render_template_as_native_obj=True,
+    tags=["dynalake"],
+    default_args={"retries": 2, "retry_delay": timedelta(seconds=20)},
+):
+    batches = convert_tables.plan()
+    work = convert_tables.gather(batches)
+    converted = convert_tables.convert.expand(batch=batches)
+    converted >> work
+    convert_tables.report(batches, work, convert_tables.commit.expand(work=work))

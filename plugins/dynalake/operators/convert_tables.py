@@ -1,0 +1,234 @@
+"""The tasks of `dynalake_convert`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from itertools import chain, zip_longest
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import get_current_context, task
+
+from dynalake.operators import limits
+from dynalake.operators.each_table import check_faults, each_table, faults_of
+from dynalake.operators.mapped import most_mapped
+from dynalake.operators.session import clients, guarded, lake, parameters, say, table_list, tell
+
+if TYPE_CHECKING:
+    from dynalake.clients import Clients
+    from dynalake.convert.finish import Finished
+    from dynalake.convert.plan import Batch, TablePlan
+    from dynalake.lake.table import Table
+    from dynalake.names import TableNames
+
+# Each holds up to about 1 GB of memory; how many a worker bears is known when the DAG is parsed, not when it runs.
+MAX_ACTIVE_BATCHES = int(os.environ.get("DYNALAKE_MAX_ACTIVE_PARTITIONS", "4"))
+
+_SENTENCES = "sentences"  # the XCom in which `plan` leaves to `report` what to say
+
+
+@task.short_circuit(execution_timeout=limits.PLAN, retries=1)
+@guarded
+def plan() -> list[dict[str, Any]]:
+    """Finds the raw objects that no live rows were made from. With none of them, no other task runs."""
+    found = clients()
+    chosen = table_list(found)
+    if not chosen:
+        return []
+    where, days = lake(found), _days()
+    planned = each_table(chosen, lambda name: _plan_table(found, where.table(name), days), "planned")
+    plans = [one for one in planned.values() if one is not None]
+    batches = _choose(plans, most_mapped())
+    sentences = [f"{name} has no Iceberg table: run dynalake_setup for it." for name, p in planned.items() if p is None]
+    sentences += chain.from_iterable(map(_sentences, plans))
+    say(f"{len(batches):,} batches of {len({b.table for b in batches}):,} tables are due")
+    if not batches:
+        if sentences:
+            tell("\n".join(sentences))
+        check_faults(chain.from_iterable(faults_of(["plan"]).values()))
+        return []
+    for sentence in sentences:
+        say(sentence)
+    get_current_context()["ti"].xcom_push(_SENTENCES, sentences)
+    return [_to_map(batch) for batch in batches]
+
+
+@task(
+    map_index_template="{{ batch_label }}",
+    max_active_tis_per_dag=MAX_ACTIVE_BATCHES,
+    execution_timeout=limits.BATCH,
+    retries=1,
+)
+@guarded
+def convert(batch: dict[str, Any]) -> dict[str, Any]:
+    """Makes files of one batch of raw objects. Readers see nothing of them yet."""
+    from dynalake.convert.batch import convert_or_wait
+    from dynalake.convert.plan import read_batch_plan
+
+    name = str(batch["table"])
+    get_current_context()["batch_label"] = f"{name} dt={batch['day']} {batch['number']}"  # type: ignore[typeddict-unknown-key]
+    table = _table(name)
+    result = convert_or_wait(table, read_batch_plan(table, str(batch["plan"]), int(batch["number"])))
+    sums = result.sums
+    if result.waits:
+        say(f"It is planned again in this run: {result.waits}")
+    say(
+        f"{sums.lines:,} lines of {batch['objects']:,} objects = {sums.rows:,} rows + {sums.duplicates:,} duplicates "
+        f"+ {sums.repeats:,} repeats of live rows + {sums.canaries:,} canaries + {sums.rejected:,} rejected"
+    )
+    for reason, count in sorted(result.rejected.reasons.items()):
+        say(f"rejected: {count:,} × {reason}")
+    return {"table": name, "number": batch["number"], "rows": sums.rows, "rejected": sums.rejected}
+
+
+# What was converted is committed even if another batch's conversion failed; `report` then fails the run.
+@task(trigger_rule="all_done", execution_timeout=limits.GATHER)
+@guarded
+def gather(batches: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
+    """Which batches each table has: a task for each of them follows."""
+    numbers: dict[tuple[str, str], list[int]] = {}
+    for batch in batches or ():
+        numbers.setdefault((batch["table"], batch["plan"]), []).append(batch["number"])
+    return [{"table": name, "plan": planned, "numbers": found} for (name, planned), found in numbers.items()]
+
+
+@task(map_index_template="{{ table_label }}", execution_timeout=limits.COMMIT)
+@guarded
+def commit(work: dict[str, Any]) -> dict[str, Any]:
+    """Commits one table's batches, after its late changes have reached the state."""
+    from dynalake.convert.finish import finish_table
+    from dynalake.convert.plan import ConvertLimits
+
+    name = str(work["table"])
+    get_current_context()["table_label"] = name  # type: ignore[typeddict-unknown-key]
+    table = _table(name)
+    done = finish_table(table, str(work["plan"]), work["numbers"], ConvertLimits(), lambda: datetime.now(UTC))
+    for line in _lines(done):
+        say(line)
+    return done.to_dict()
+
+
+@task(trigger_rule="all_done", execution_timeout=limits.GATHER)
+@guarded
+def report(
+    batches: list[dict[str, Any]] | None, work: list[dict[str, Any]] | None, committed: Iterable[dict[str, Any]]
+) -> dict[str, Any]:
+    """Says what came of the run, and fails where a table could not be planned, converted or committed."""
+    from dynalake.convert.finish import Finished
+
+    sentences = get_current_context()["ti"].xcom_pull(task_ids="plan", key=_SENTENCES) or ()
+    done = [Finished.from_dict(values) for values in committed or ()]
+    there = {one.table for one in done}
+    faults = [] if batches is not None and work is not None else ["what is due could not be planned"]
+    faults += chain.from_iterable(faults_of(["plan"]).values())
+    faults += [f"{w['table']} could not be committed" for w in work or () if w["table"] not in there]
+    faults += [f"{len(one.failed):,} batches of {one.table} could not be converted" for one in done if one.failed]
+    tell("\n".join([summary(done, faults), *sentences, *chain.from_iterable(map(_attention, done)), *faults]))
+    check_faults(faults)
+    return {"tables": len(done), "rows": sum(one.sums.rows for one in done)}
+
+
+def summary(done: Sequence[Finished], faults: Sequence[str]) -> str:
+    """What came of a run, in one line."""
+    rows, objects = sum(one.sums.rows for one in done), sum(one.objects for one in done)
+    parts = [f"{rows:,} rows of {objects:,} raw objects in {len(done):,} {_plural('table', len(done))}"]
+    for word in ("rejected", "repeats", "duplicates"):
+        if count := sum(getattr(one.sums, word) for one in done):
+            parts.append(f"{count:,} {word if word != 'rejected' else 'lines rejected'}")
+    if waiting := sum(objects for one in done for _, objects, _ in one.waiting):
+        parts.append(f"{waiting:,} objects wait for the next run")
+    if faults:
+        parts.append(f"{len(faults):,} {_plural('fault', len(faults))}")
+    return "; ".join(parts) + "."
+
+
+def _lines(done: Finished) -> list[str]:
+    sums = done.sums
+    return [
+        f"{sums.lines:,} lines = {sums.rows:,} rows + {sums.duplicates:,} duplicates + {sums.repeats:,} repeats of "
+        f"live rows + {sums.canaries:,} canaries + {sums.rejected:,} rejected; {done.batches:,} batches of "
+        f"{done.objects:,} objects in {done.passes:,} {_plural('commit', done.passes)}",
+        *([f"{done.late:,} rows of files with late changes went into the state first"] if done.late else []),
+        *(f"rejected: {count:,} × {reason}" for reason, count in sorted(done.reasons.items())),
+        *_attention(done),
+    ]
+
+
+def _attention(done: Finished) -> list[str]:
+    """What somebody may want to know of one table."""
+    lines = [f"{done.table}: {f.what}. What to do: {f.plan}." for f in done.findings]
+    lines += [f"{done.table} dt={day}: {objects:,} objects wait: {reason}." for day, objects, reason in done.waiting]
+    if done.misfits:
+        shown = ", ".join(done.misfits[:10]) + (", …" if len(done.misfits) > 10 else "")
+        lines.append(f"{done.table}: values that do not fit their columns yet are in __other: {shown}.")
+    return lines
+
+
+def _plural(word: str, count: int) -> str:
+    return word if count == 1 else f"{word}s"
+
+
+def _table(name: str) -> Table:
+    from dynalake.lake.table import Table
+
+    found = clients()
+    return Table(found, lake(found).table(name))
+
+
+def _days() -> list[str]:
+    """The days that the run names."""
+    from dynalake.convert.plan import check_named
+
+    return [check_named(str(day)) for day in parameters()["days"]]
+
+
+def _plan_table(found: Clients, names: TableNames, days: Sequence[str]) -> TablePlan | None:
+    """A table's plan; None where it was never set up with Iceberg tables."""
+    from dynalake.capture.lake import load_settings
+    from dynalake.convert.plan import ConvertLimits, plan_table
+    from dynalake.errors import CatalogError
+    from dynalake.lake.metadata_note import noted_metadata
+    from dynalake.lake.table import Table
+
+    hours = load_settings(found, names).stream_retention_hours
+    table = Table(found, names)
+    try:
+        return plan_table(table, ConvertLimits(), datetime.now(UTC), days, retention_hours=hours)
+    except CatalogError:
+        if noted_metadata(found, names, names.changes_table) is None:
+            return None
+        raise
+
+
+def _sentences(planned: TablePlan) -> list[str]:
+    found = []
+    if planned.changed:
+        found.append(
+            f"{planned.table}: {len(planned.changed):,} raw objects hold other bytes than when they were converted, "
+            f"the first one {planned.changed[0]}. Their new changes are converted; to replace rows, name the day."
+        )
+    if planned.beyond:
+        found.append(f"{planned.table}: {planned.beyond:,} more objects are due and wait for the next run.")
+    return found
+
+
+def _choose(plans: Sequence[TablePlan], most: int) -> list[Batch]:
+    """As many batches as Airflow maps, of each table in turn; what is left is due again in the next run."""
+    from dynalake.errors import SettingsError
+
+    named = [batch for planned in plans for batch in planned.batches if batch.again]
+    if len(named) > most:
+        raise SettingsError(
+            f"The named days have {len(named):,} batches of raw objects",
+            allowed=f"{most:,} in one run: Airflow maps no more tasks (core.max_map_length)",
+            action="name fewer days or tables in each run",
+        )
+    turns = zip_longest(*([batch for batch in planned.batches if not batch.again] for planned in plans))
+    others = [batch for turn in turns for batch in turn if batch is not None]
+    return [*named, *others[: most - len(named)]]
+
+
+def _to_map(batch: Batch) -> dict[str, Any]:
+    names = ("table", "plan", "number", "day")
+    return {**{name: getattr(batch, name) for name in names}, "objects": len(batch.inputs), "size": batch.size}

@@ -1,0 +1,220 @@
+"""`dynalake_convert` as Airflow runs it: with nothing to do, with a table that is broken, with days that are named."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from dynalake.clients import Clients
+from dynalake.convert.finish import Finished
+from dynalake.convert.plan import Batch, TablePlan
+from dynalake.errors import SettingsError
+from dynalake.lake.findings import Finding
+from dynalake.lake.folders import Sums
+from dynalake.lake.make import make_tables
+from dynalake.lake.read import read_rows
+from dynalake.lake.table import Table
+from dynalake.names import Lake
+from dynalake.record.change import encode_change
+from dynalake.record.key import ItemKey, KeyAttribute
+from dynalake.settings import TableSettings
+from tests.airflow.small_lake import make_lake
+
+NOW = datetime.now(UTC)
+MADE = round(NOW.timestamp() * 1000) - 41 * 86_400_000
+"""When changes were made: before all days of the tests."""
+
+KEY = ItemKey(KeyAttribute("id", "S"))
+Run = Callable[..., dict[str, Any]]
+
+
+def add_table(clients: Clients, lake: Lake, name: str, *, iceberg: bool = True) -> Table:
+    names = lake.table(name)
+    settings = TableSettings(name).to_json()
+    clients.ssm.put_parameter(Name=names.settings_parameter, Type="String", Value=settings)
+    table = Table(clients, names)
+    if iceberg:
+        make_tables(table, KEY, "arn")
+    return table
+
+
+def put(table: Table, name: str, ids: Iterable[str], *, ago: int = 0, value: str = "x", more: str = "") -> str:
+    """Put a raw object with a change for each of these items."""
+    day = table.names.lake.day_of(NOW - timedelta(days=ago))
+    lines = []
+    for id in ids:
+        image = {"id": {"S": id}, "v": {"S": value}}
+        lines.append(encode_change(image, operation="INSERT", sequence_number=str(ord(id)), event_time=MADE))
+    key = f"{table.names.raw_day(day)}{name}.gz"
+    body = gzip.compress("\n".join([*lines, more, ""]).encode())
+    table.clients.s3.put_object(Bucket=table.names.lake.bucket, Key=key, Body=body)
+    return day
+
+
+def found(table: Table) -> list[tuple[str, str]]:
+    head = table.changes()
+    return sorted((row["id"], row["v"]) for rows in read_rows(head, head.files()) for row in rows.to_pylist())
+
+
+def test_with_nothing_due_one_task_runs(clients: Clients, run: Run, said: Callable[[], str]) -> None:
+    lake = make_lake(clients, "convertidle")
+    add_table(clients, lake, "IDLE")
+    add_table(clients, lake, "OLD", iceberg=False)
+
+    done = run("dynalake_convert", environment="convertidle")
+
+    assert done.pop("run") == "success", done
+    assert done.pop("plan") == "success"
+    assert set(done.values()) == {"skipped"}
+    assert "OLD has no Iceberg table: run dynalake_setup for it." in said()
+
+
+def test_a_run_before_the_first_setup_succeeds(run: Run) -> None:
+    assert run("dynalake_convert", environment="nowhere")["run"] == "success"
+
+
+def test_a_run_converts_every_table_and_one_that_is_broken_fails_alone(
+    clients: Clients, run: Run, said: Callable[[], str]
+) -> None:
+    lake = make_lake(clients, "convertdag")
+    tables = {name: add_table(clients, lake, name) for name in ("BARE", "GONE", "ONE", "TWO")}
+    for table in tables.values():
+        put(table, "a", "ab", more="broken")
+        put(table, "b", "b", ago=1)
+    entry: Any = clients.glue.get_table(DatabaseName=lake.database, Name="bare")["Table"]
+    bare: Any = {key: entry[key] for key in ("Name", "StorageDescriptor", "TableType")} | {"Parameters": {}}
+    clients.glue.update_table(DatabaseName=lake.database, TableInput=bare)
+    metadata = tables["GONE"].changes().metadata_location.removeprefix(tables["GONE"].names.uri(""))
+    clients.s3.delete_object(Bucket=lake.bucket, Key=metadata)
+
+    done = run("dynalake_convert", environment="convertdag")
+
+    assert done["run"] == "failed"
+    assert [done[f"convert[{n}]"] for n in range(4)] == ["success"] * 4, done
+    assert [done[f"commit[{n}]"] for n in range(2)] == ["success"] * 2
+    assert done["report"] == "failed"
+    for name in ("ONE", "TWO"):
+        assert found(tables[name]) == [("a", "x"), ("b", "x")]
+    text = said()
+    assert "4 rows of 4 raw objects in 2 tables; 2 lines rejected; 2 repeats; 2 faults." in text
+    assert "BARE cannot be planned: CatalogError" in text
+    assert "GONE cannot be planned: CatalogError" in text
+
+    # What was converted is not due; the broken ones fail on their own, and name what to do.
+    done = run("dynalake_convert", environment="convertdag")
+    assert (done["run"], done["plan"]) == ("failed", "failed")
+    done = run("dynalake_convert", environment="convertdag", tables=["ONE", "TWO"])
+    assert (done["run"], done["plan"], done["report"]) == ("success", "success", "skipped")
+
+
+def test_a_named_day_is_converted_again(clients: Clients, run: Run) -> None:
+    lake = make_lake(clients, "convertagain")
+    table = add_table(clients, lake, "ONE")
+    day = put(table, "a", "ab", ago=40)
+    run("dynalake_convert", environment="convertagain", days=[day])
+    put(table, "a", "a", ago=40, value="corrected")
+
+    done = run("dynalake_convert", environment="convertagain", days=[day], tables=["ONE"])
+
+    assert done["run"] == "success"
+    assert found(table) == [("a", "corrected"), ("b", "x")]
+    done = run("dynalake_convert", environment="convertagain", days=["00000000"])
+    assert (done["run"], done["plan"], done["report"]) == ("failed", "failed", "failed")
+
+
+def test_a_batch_that_fails_keeps_no_other_and_fails_the_run(
+    clients: Clients, run: Run, said: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dynalake.convert import batch as module
+
+    lake = make_lake(clients, "convertfault")
+    tables = {name: add_table(clients, lake, name) for name in ("BAD", "FINE")}
+    for table in tables.values():
+        put(table, "a", "a")
+        put(table, "b", "b", ago=1)
+    convert = module.convert_batch
+
+    def fail(table: Table, planned: Batch, *rest: Any) -> Any:
+        if table.names.table == "BAD" and planned.number == 1:
+            raise RecursionError("maximum recursion depth exceeded")
+        return convert(table, planned, *rest)
+
+    monkeypatch.setattr(module, "convert_batch", fail)
+    done = run("dynalake_convert", environment="convertfault")
+
+    assert done["run"] == "failed"
+    assert sorted(done[f"convert[{n}]"] for n in range(4)) == ["failed", "success", "success", "success"]
+    assert [done[f"commit[{n}]"] for n in range(2)] == ["success"] * 2
+    assert (found(tables["BAD"]), found(tables["FINE"])) == ([("a", "x")], [("a", "x"), ("b", "x")])
+    assert "1 batches of BAD could not be converted" in said()
+
+
+# -- without AWS ---------------------------------------------------------------------------------------------------
+
+
+def planned(table: str, count: int, *, again: bool = False) -> TablePlan:
+    batches = (Batch(table, "p", n, "20240101", "f", 0, "u", None, (), again) for n in range(count))
+    return TablePlan(table, tuple(batches))
+
+
+def test_of_more_batches_than_airflow_maps_each_table_gets_its_turn() -> None:
+    from dynalake.operators.convert_tables import _choose
+
+    chosen = _choose([planned("A", 5), planned("B", 1), planned("C", 2)], 5)
+    assert [(b.table, b.number) for b in chosen] == [("A", 0), ("B", 0), ("C", 0), ("A", 1), ("C", 1)]
+    chosen = _choose([planned("A", 3), planned("B", 2, again=True)], 3)
+    assert [(b.table, b.number) for b in chosen] == [("B", 0), ("B", 1), ("A", 0)]
+    with pytest.raises(SettingsError, match="The named days have 2 batches"):
+        _choose([planned("B", 2, again=True)], 1)
+
+
+def test_the_note_says_in_its_first_line_what_came_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dynalake.operators import convert_tables, each_table, session
+
+    pushed: dict[str, str] = {}
+    pulled: dict[str, Any] = {"sentences": ["B: 3 more objects are due and wait for the next run."], "faults": [None]}
+    ti = SimpleNamespace(xcom_push=pushed.__setitem__, xcom_pull=lambda task_ids, key: pulled[key])
+    for module in (convert_tables, each_table, session):
+        monkeypatch.setattr(module, "get_current_context", lambda: {"ti": ti})
+    finding = Finding("raw deleted", "A", "2 raw objects were deleted", "restore them")
+    one = Finished("A", 2, 5, Sums(10, 6, 1, 2, 0, 1), {"not JSON": 1}, misfits=("v",), findings=(finding,))
+    two = Finished("B", 1, 1, Sums(3, 3), waiting=(("20240101", 2, "others were first"),))
+    work = [{"table": "A"}, {"table": "B"}]
+
+    returned = convert_tables.report.function([], work, [one.to_dict(), two.to_dict()])
+
+    assert returned == {"tables": 2, "rows": 9}
+    assert pushed["note"].splitlines() == [
+        "9 rows of 6 raw objects in 2 tables; 1 lines rejected; 2 repeats; 1 duplicates; "
+        "2 objects wait for the next run.",
+        "B: 3 more objects are due and wait for the next run.",
+        "A: 2 raw objects were deleted. What to do: restore them.",
+        "A: values that do not fit their columns yet are in __other: v.",
+        "B dt=20240101: 2 objects wait: others were first.",
+    ]
+    failed = Finished.from_dict({**one.to_dict(), "failed": [1]})
+    with pytest.raises(Exception, match="C could not be committed; 1 batches of A could not be converted"):
+        convert_tables.report.function([], [*work, {"table": "C"}], [failed.to_dict(), two.to_dict()])
+
+
+@pytest.mark.parametrize(("text", "minutes"), [("10", 10), ("1", 1), ("1440", 1440)])
+def test_how_often_it_runs_is_told_by_the_environment(text: str, minutes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dynalake.operators.parameters.convert import EVERY, convert_every
+
+    assert convert_every() == timedelta(minutes=10)
+    monkeypatch.setenv(EVERY, text)
+    assert convert_every() == timedelta(minutes=minutes)
+
+
+@pytest.mark.parametrize("text", ["0", "-5", "1441", "ten", "", "٣", "5.5"])
+def test_what_is_not_a_number_of_minutes_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dynalake.operators.parameters.convert import EVERY, convert_every
+
+    monkeypatch.setenv(EVERY, text)
+    with pytest.raises(SettingsError, match="from 1 to 1440"):
+        convert_every()
