@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -121,6 +122,7 @@ def fold(
     sizes: Sizes = SIZES,
     clock: Callable[[], int] = now_ms,
     pause: Callable[[float], None] = time.sleep,
+    work_directory: Path | None = None,
 ) -> Folded:
     """Merge all changes up to `bound` (milliseconds, of which the last is included) into the state; then the views.
 
@@ -133,7 +135,7 @@ def fold(
     if folded_to >= bound:
         write_views(table)
         return Folded(folded_to)
-    merge = Merge(table, changes, state, sizes=sizes, clock=clock, pause=pause)
+    merge = Merge(table, changes, state, sizes=sizes, clock=clock, pause=pause, work_directory=work_directory)
     files = open_files(changes, folded_to, table.names.lake)
     merge.add(rows_between(changes, files, folded_to, bound))
 

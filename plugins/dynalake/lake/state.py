@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -42,6 +43,9 @@ SIZES = Sizes()
 
 ATTEMPTS = 20
 """How often a group that is refused is read and merged again. Each refusal means that another run changed its range."""
+
+UPKEEP = 50
+"""Commits of one merge after which its manifests are merged."""
 
 MEMORY_MB = 384
 """What sorting may hold of the rows of changes."""
@@ -85,6 +89,7 @@ class Merge:
     `state` is the state as of the last commit: whoever commits to it afterwards plans on this head, so that a table
     that was rolled back, or made again, in the meantime is noticed. `limit`: bytes of files that may be replaced, after
     the first group; what is beyond raises `NotReadyError`, and the next run goes on where this one ended.
+    Spills to `work_directory` (default: the system's temporary directory).
     """
 
     table: Table
@@ -95,6 +100,7 @@ class Merge:
     sizes: Sizes = SIZES
     clock: Callable[[], int] = now_ms
     pause: Callable[[float], None] = time.sleep
+    work_directory: Path | None = None
     done: Merged = field(default_factory=Merged)
     _schema: TableSchema = field(init=False, repr=False)
 
@@ -112,12 +118,15 @@ class Merge:
                 count += table.num_rows
                 yield as_items(mark_items(table, run))
 
-        with TemporaryDirectory(prefix="dynalake-merge-") as name:
+        with TemporaryDirectory(prefix="dynalake-merge-", dir=self.work_directory) as name:
             directory = Path(name)
             ordered = sort_rows(items(), [], state_order(target, identity), directory, MEMORY_MB)
             files = order_files([KeyFile.of(f, identity) for f in self.state.files({False})])
             for group in cut_groups(keep_last(ordered, identity), identity, files, self.sizes.group, directory):
+                before = self.done.commits
                 self._merge_group(group, directory)
+                if self.done.commits > before and self.done.commits % UPKEEP == 0:
+                    self._merge_manifests()
         self.done += Merged(rows=count)
         return self.done
 
@@ -127,6 +136,17 @@ class Merge:
         head.news(self.state)
         self.guard(head)
         return head
+
+    def _merge_manifests(self) -> None:
+        """List the files in fewer places: each group's commit has added one, and all are read for the next group."""
+
+        def build(head: Head, news: News) -> Change | None:
+            merge = head.plan_merge()
+            return Change(merge=merge, note={"dynalake": "upkeep"}) if merge else None
+
+        with suppress(ConflictError):
+            landed = commit_on(self.table.catalog, self.table.names, self.state, build, pause=self.pause)
+            self.state = landed or self.state
 
     def _merge_group(self, group: Group, directory: Path) -> None:
         for attempt in range(ATTEMPTS):
@@ -286,6 +306,7 @@ def merge_late(
     sizes: Sizes = SIZES,
     clock: Callable[[], int] = now_ms,
     pause: Callable[[float], None] = time.sleep,
+    work_directory: Path | None = None,
 ) -> Merged:
     """Merge the late rows of files that are about to be committed to the changes; they may be committed afterwards.
 
@@ -313,7 +334,7 @@ def merge_late(
                 table=now.name,
             )
 
-    merge = Merge(table, head, state, guard, limit, sizes, clock, pause)
+    merge = Merge(table, head, state, guard, limit, sizes, clock, pause, work_directory)
     return merge.add(_late_rows(head, late, bound), run)
 
 

@@ -259,6 +259,19 @@ def test_groups_are_bounded(limit: str, value: int, commits: int, monkeypatch: p
     assert merge(lake, *events).commits == 0
 
 
+def test_a_long_merge_lists_its_files_in_few_places(lake: StateLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dynalake.lake.state.UPKEEP", 12)
+    monkeypatch.setattr(winners, "GROUP_BYTES", 1)
+    events = [Event(f"k{n:02}", n + 1, START) for n in range(30)]
+
+    assert merge(lake, *events, sizes=ONE_ROW).commits == 30
+
+    snapshot = lake.table.items().iceberg.metadata.current_snapshot()
+    assert snapshot is not None
+    assert len(snapshot.manifests(lake.table.items().iceberg.io)) < 12
+    assert lake.state() == replay(events)
+
+
 def test_what_late_changes_cost_is_limited_and_the_next_run_goes_on(lake: StateLake) -> None:
     events = [Event(k, n + 1, START) for n, k in enumerate("abcdef")]
     merge(lake, *events, sizes=ONE_ROW)
