@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import get_current_context, task
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from dynalake.lake.table import Table
 
 
+SCRUB_EVERY = timedelta(days=7)
+
+
 def _now() -> datetime:
     return datetime.now(UTC)
 
@@ -22,7 +25,7 @@ def _now() -> datetime:
 @task(map_index_template="{{ table_label }}", execution_timeout=DATA)
 @guarded
 def compact_lake(table: str) -> dict[str, Any]:
-    """Compacts days, widens types, folds the state, and collects garbage; then fails if any of these has."""
+    """Compacts days, widens types, folds the state, collects garbage, scrubs weekly; fails if any of these has."""
     from dynalake.errors import TerminalError, TransientError
     from dynalake.lake.compact import compact_table
     from dynalake.lake.compact_options import CompactOptions
@@ -40,7 +43,7 @@ def compact_lake(table: str) -> dict[str, Any]:
     days = [day for day in asked["days"] if day != "00000000"]
     report = compact_table(of, options, _now, days=days, snapshot=shown_prefix(of))
     _say(report)
-    failed = [*(f"{fault.what}: {fault.error}" for fault in report.faults), *_fold(of), *_collect(of)]
+    failed = [*(f"{fault.what}: {fault.error}" for fault in report.faults), *_fold(of), *_collect(of), *_scrub(of)]
     if failed:
         kind = TransientError if all(f.transient for f in report.faults) else TerminalError
         raise kind(
@@ -72,6 +75,25 @@ def _fold(of: Table) -> list[str]:
             say(f"{folded.merged.won:,} items of the state have changed")
     except DynalakeError as error:
         return [f"fold: {error}"]
+    return []
+
+
+def _scrub(of: Table) -> list[str]:
+    """Compare all that there is of the table, once a week. Returns what has failed."""
+    from dynalake.errors import DynalakeError
+    from dynalake.lake.folders import milliseconds
+    from dynalake.lake.scrub import read_scrub, scrub
+
+    try:
+        last = read_scrub(of)
+        if last is not None and milliseconds(_now() - SCRUB_EVERY) < last.at:
+            return []
+        found = scrub(of, _now)
+        say(f"{len(found.findings):,} findings in all days of the table")
+        for finding in found.findings:
+            say(f"{finding.kind}: {finding.what}; {finding.plan}")
+    except DynalakeError as error:
+        return [f"scrub: {error}"]
     return []
 
 
