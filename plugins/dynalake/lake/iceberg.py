@@ -19,7 +19,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
-from pyiceberg.catalog import METADATA_LOCATION, Catalog
+from pyiceberg.catalog import ICEBERG, METADATA_LOCATION, TABLE_TYPE, Catalog
 from pyiceberg.catalog.glue import GlueCatalog, _construct_table_input
 from pyiceberg.conversions import from_bytes
 from pyiceberg.exceptions import (
@@ -481,10 +481,11 @@ class IcebergCatalog:
         metadata = FromInputFile.table_metadata(self._io.new_input(metadata_location))
         return Head(Table((self._database, name), metadata, metadata_location, self._io, self._catalog))
 
-    def restore(self, head: Head) -> Head:
+    def restore(self, head: Head, instead_of: str = "") -> Head:
         """The table of that head, where its Glue entry is missing, or is not an Iceberg table any more.
 
-        What people wrote in the entry stays.
+        Also where the entry names the metadata `instead_of`; one that names other metadata was brought back by another
+        run, or by that one's commits, and stays. What people wrote in the entry stays.
         """
         try:
             entry: Any = self.clients.glue.get_table(DatabaseName=self._database, Name=head.name)["Table"]
@@ -492,6 +493,10 @@ class IcebergCatalog:
             if error.response["Error"]["Code"] != "EntityNotFoundException":
                 raise
             return self.register(head.name, head.metadata_location)
+        parameters = entry.get("Parameters", {})
+        is_iceberg = parameters.get(TABLE_TYPE, "").lower() == ICEBERG
+        if is_iceberg and parameters.get(METADATA_LOCATION, instead_of) not in (instead_of, head.metadata_location):
+            return self.load(head.name)
         metadata = head.iceberg.metadata
         table: Any = _construct_table_input(
             head.name, head.metadata_location, metadata.properties, metadata, glue_table=entry

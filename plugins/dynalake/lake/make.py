@@ -6,11 +6,8 @@ and no file could be read by them. The state can be derived from the changes as 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from contextlib import suppress
-
-from botocore.exceptions import ClientError
 
 from dynalake.days import SNAPSHOT_DAY
 from dynalake.errors import CatalogError, ConflictError
@@ -22,6 +19,7 @@ from dynalake.lake.iceberg_schema import iceberg_schema
 from dynalake.lake.metadata_note import note_metadata, noted_metadata
 from dynalake.lake.pins import Pins
 from dynalake.lake.read import read_rows
+from dynalake.lake.restore import bring_back, forget_restored, restored_since
 from dynalake.lake.schema import DAY, TableSchema
 from dynalake.lake.snapshot import remove_earlier
 from dynalake.lake.state import Merge
@@ -46,8 +44,6 @@ from dynalake.names import TableNames
 from dynalake.record.change import EVENT_TIME, SEQUENCE_NUMBER
 from dynalake.record.key import ItemKey
 
-_MARGIN = 3_600_000  # milliseconds: clocks of two machines, and long merges
-
 
 def make_tables(table: Table, key: ItemKey, source_arn: str, pins: Pins | None = None) -> None:
     """Make `{t}` and `{t}_state` with an empty snapshot, where they are not there, and bring back what was lost.
@@ -57,16 +53,16 @@ def make_tables(table: Table, key: ItemKey, source_arn: str, pins: Pins | None =
     """
     check_names(table)
     schema = TableSchema.of_new_table(key, pins)
-    changes = _find(table, table.names.changes_table)
+    changes = bring_back(table, table.names.changes_table).head
     if changes is None:
         changes = _create_changes(table, schema, source_arn)
     note_metadata(table.clients, table.names, changes)
-    state = _find(table, table.names.state_table)
+    state = bring_back(table, table.names.state_table).head
     if state is None:
         _check_derivable(table.names, changes)
         state = _create_state(table, schema_of(changes), source_arn)
     note_metadata(table.clients, table.names, state)
-    _merge_again(table)
+    merge_again(table)
     derive_state(table)
     write_views(table)
 
@@ -104,34 +100,6 @@ def _owner_of_damaged(table: Table, name: str) -> str | None:
         head = table.catalog.find(name)
         return None if head is None else head.properties.get(DYNAMODB_TABLE)
     return table.names.table if noted_metadata(table.clients, table.names, name) else None
-
-
-def _find(table: Table, name: str) -> Head | None:
-    """The table; brought back from its noted metadata where Glue has lost it; None where it was never made."""
-    noted = noted_metadata(table.clients, table.names, name)
-    try:
-        head = table.catalog.find(name)
-        if head is not None or noted is None:
-            return None if head is None else _with_snapshot(table, head)
-    except CatalogError:
-        if noted is None:
-            raise
-    try:
-        before = table.catalog.read(name, noted)
-    except FileNotFoundError as error:
-        raise CatalogError(
-            f"The table {name} is gone from Glue, and so is its metadata {noted}",
-            action="restore that object (the bucket keeps versions), then run dynalake_setup again",
-            table=table.names.table,
-        ) from error
-    if name == table.names.state_table:
-        _note_restored(table, before)
-    return table.catalog.restore(before)
-
-
-def _with_snapshot(table: Table, head: Head) -> Head:
-    """The table, whose creation may have been killed before its first snapshot."""
-    return head if head.snapshot_id is not None else table.catalog.commit(head, Change(note={"dynalake": "created"}))
 
 
 def _create_changes(table: Table, schema: TableSchema, source_arn: str) -> Head:
@@ -176,37 +144,18 @@ def _check_derivable(names: TableNames, changes: Head) -> None:
         )
 
 
-def _note_restored(table: Table, before: Head) -> None:
-    """Remember that commits behind this one are lost, until what was merged by them is merged again."""
-    snapshot = before.iceberg.metadata.current_snapshot()
-    since = 0 if snapshot is None else snapshot.timestamp_ms - _MARGIN
-    noted = _restored_since(table)
-    body = json.dumps({"since": since if noted is None else min(since, noted)}).encode()
-    key = table.names.restored_note(before.name)
-    table.clients.s3.put_object(Bucket=table.names.lake.bucket, Key=key, Body=body)
-
-
-def _restored_since(table: Table) -> int | None:
-    key = table.names.restored_note(table.names.state_table)
-    try:
-        with table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=key)["Body"] as body:
-            return int(json.loads(body.read())["since"])
-    except ClientError as error:
-        if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
-            return None
-        raise
-
-
-def _merge_again(table: Table) -> None:
+def merge_again(table: Table) -> None:
     """After the state was restored: merge what was committed to the changes since its last known commit."""
-    since = _restored_since(table)
+    since = restored_since(table)
     if since is None:
         return
-    changes = table.changes()
-    files = [f for f in changes.files_since(since) if f.partition != SNAPSHOT_DAY]
-    Merge(table, changes, table.items()).add(read_rows(changes, files))
-    key = table.names.restored_note(table.names.state_table)
-    table.clients.s3.delete_object(Bucket=table.names.lake.bucket, Key=key)
+    changes, state = table.changes(), table.items()
+    files = changes.files_since(since)
+    Merge(table, changes, state).add(read_rows(changes, (f for f in files if f.partition != SNAPSHOT_DAY)))
+    run = number(changes, SHOWN_RUN)
+    if any(f.partition == SNAPSHOT_DAY for f in files) and number(state, SNAPSHOT_RUN) <= run:
+        _derive_snapshot(table, changes, table.items(), run)
+    forget_restored(table)
 
 
 def derive_state(table: Table) -> None:

@@ -225,7 +225,13 @@ def snapshot(lake: StateLake) -> None:
 def forget(lake: StateLake) -> None:
     """The state is gone, with all that is known of it."""
     lose(lake, lake.names.state_table)
-    del lake.s3.objects[lake.names.metadata_note(lake.names.state_table)]
+    lake.s3._delete(lake.names.metadata_note(lake.names.state_table))
+    lose_metadata(lake)
+
+
+def lose_metadata(lake: StateLake) -> None:
+    for key in lake.s3.keys(f"{lake.names.items_location}/metadata/"):
+        lake.s3._delete(key)
 
 
 def test_a_state_of_which_nothing_is_left_is_derived_again() -> None:
@@ -288,9 +294,8 @@ def test_a_state_is_never_made_anew_where_history_was_dropped() -> None:
 def test_metadata_that_is_gone_too_is_named() -> None:
     lake = StateLake().make()
     lake.append(*EVENTS)
-    location = lake.table.items().metadata_location
     lose(lake, lake.names.state_table)
-    lake.s3._delete(location.removeprefix(lake.names.uri("")))
+    lose_metadata(lake)
 
-    with pytest.raises(CatalogError, match="gone from Glue, and so is its metadata"):
+    with pytest.raises(CatalogError, match="gone from Glue, and no metadata of it is left"):
         make(lake)
