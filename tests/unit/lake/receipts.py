@@ -32,7 +32,7 @@ from dynalake.lake.schema import TableSchema, merge_observed
 from dynalake.lake.state_schema import state_columns
 from dynalake.lake.table import SCHEMA, Table
 from dynalake.lake.types import holds, observe, type_to_json
-from dynalake.names import Lake, TableNames
+from dynalake.names import Lake
 from dynalake.record.change import EVENT_TIME, METADATA, OPERATION, OTHER, SEQUENCE_NUMBER
 from dynalake.record.key import ItemKey, KeyAttribute
 from tests.unit.lake.memory import Clock, MemoryGlue, MemoryS3, memory_clients
@@ -56,24 +56,73 @@ class ReceiptsS3(MemoryS3):
 
 @dataclass
 class ReceiptsGlue(MemoryGlue):
-    """A database with partitions."""
+    """A database with partitions, of which a request may change some and be refused others."""
 
-    def get_partitions_of(self, table: str) -> dict[str, dict[str, Any]]:
+    def batch_create_partition(self, **asked: Any) -> dict[str, Any]:
+        self.on_call("glue", "batch_create_partition", asked)
+        return self._each(asked, asked["PartitionInputList"], self._create, "PartitionValues")
+
+    def batch_update_partition(self, **asked: Any) -> dict[str, Any]:
+        self.on_call("glue", "batch_update_partition", asked)
+        assert len(asked["Entries"]) <= 100
+        return self._each(asked, asked["Entries"], self._update, "PartitionValueList")
+
+    def batch_delete_partition(self, **asked: Any) -> dict[str, Any]:
+        self.on_call("glue", "batch_delete_partition", asked)
+        assert len(asked["PartitionsToDelete"]) <= 25
+        return self._each(asked, asked["PartitionsToDelete"], self._delete, "PartitionValues")
+
+    def by_day(self, table: str) -> dict[str, dict[str, Any]]:
+        """The partitions of a table."""
         return {p["Values"][0]: p for p in self.partitions.get(table, [])}
+
+    def _each(self, asked: Any, entries: Any, act: Callable[[str, Any], str], values: str) -> dict[str, Any]:
+        self._find(asked["TableName"], "Partitions")
+        errors = []
+        for entry in entries:
+            code = act(asked["TableName"], copy.deepcopy(entry))
+            if code:
+                errors.append({values: entry.get("Values", entry.get(values)), "ErrorDetail": {"ErrorCode": code}})
+        return {"Errors": errors}
+
+    def _create(self, table: str, entry: Any) -> str:
+        if entry["Values"][0] in self.by_day(table):
+            return "AlreadyExistsException"
+        self.partitions.setdefault(table, []).append(entry)
+        return ""
+
+    def _update(self, table: str, entry: Any) -> str:
+        there = self.by_day(table)
+        if entry["PartitionValueList"][0] not in there:
+            return "EntityNotFoundException"
+        self.partitions[table] = list({**there, entry["PartitionValueList"][0]: entry["PartitionInput"]}.values())
+        return ""
+
+    def _delete(self, table: str, entry: Any) -> str:
+        there = self.by_day(table)
+        if entry["Values"][0] not in there:
+            return "EntityNotFoundException"
+        del there[entry["Values"][0]]
+        self.partitions[table] = list(there.values())
+        return ""
 
 
 class Receipts:
     """The table RECEIPTS with the key `id`. Numbers of changes rise by themselves."""
 
-    def __init__(self, key: ItemKey = BY_ID) -> None:
+    def __init__(self, key: ItemKey = BY_ID, table: Table | None = None) -> None:
+        """`table`: one that lies elsewhere, and is there already; then nothing of this is in memory."""
         self.clock = Clock()
-        self.s3, self.glue = ReceiptsS3(self.clock), ReceiptsGlue(self.clock)
-        self.names: TableNames = Lake("dev", "123456789012", "eu-west-1").table("RECEIPTS")
-        self.table = self._process()
         self.key = key
         self._number = 0
         self.committed: Counter[str] = Counter()
         """What a reader has to see: each change as text."""
+        if table is not None:
+            self.table, self.names = table, table.names
+            return
+        self.s3, self.glue = ReceiptsS3(self.clock), ReceiptsGlue(self.clock)
+        self.names = Lake("dev", "123456789012", "eu-west-1").table("RECEIPTS")
+        self.table = self._process()
         schema = TableSchema.of_new_table(key)
         place = {SCHEMA: schema.to_json(), **{f"write.metadata.metrics.column.{n}": "full" for n in ("id", DAY)}}
         changes, items = iceberg_schema(schema, None, 0), iceberg_schema(schema, None, 0, own=state_columns(schema))
@@ -150,7 +199,7 @@ class Receipts:
             writer = PartWriter(self.table.clients, self.names, head, held, place, Writing(), Path(scratch))
             files = writer.write([rows])
         key = f"{self.names.raw_day(day)}{raw}.gz"
-        self.s3.put_object(Bucket="b", Key=key, Body=b"")
+        self.table.clients.s3.put_object(Bucket=self.names.lake.bucket, Key=key, Body=b"")
         manifest = FolderManifest(
             folder,
             day,
@@ -191,7 +240,7 @@ class Receipts:
 
         pq.write_table(rows.cast(file_schema(head.schema)), body)
         key = f"{self.names.changes_location}/data/dt={day}/{new_folder()}.parquet"
-        self.s3.put_object(Bucket="b", Key=key, Body=body.getvalue())
+        self.s3.put_object(Bucket=self.names.lake.bucket, Key=key, Body=body.getvalue())
         size = len(body.getvalue())
         new = head.data_file(self.names.uri(key), day, pq.read_metadata(body), size, head.schema)
         self.table.catalog.commit(head, Change((new,), files))
