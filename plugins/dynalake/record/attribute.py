@@ -19,7 +19,7 @@ from operator import length_hint
 from typing import Any, TypeAlias
 
 from dynalake.errors import RecordError
-from dynalake.record.paths import Members
+from dynalake.record.paths import Member, Members
 
 ATTRIBUTE_TYPES = ("S", "N", "B", "BOOL", "NULL", "L", "M", "SS", "NS", "BS")
 AMBIGUOUS_TYPES = ("B", "SS", "NS", "BS")
@@ -77,7 +77,7 @@ def append_members(content: Mapping[str, Mapping[str, Any]], keys: Keys, pieces:
     text.
     """
     add = pieces.append
-    types: Members | None = None
+    types: list[Member] | None = None
     for name in sorted(content):
         key, value = keys[name], content[name]
         try:
@@ -96,7 +96,7 @@ def append_members(content: Mapping[str, Mapping[str, Any]], keys: Keys, pieces:
                     types.append((name, found))
         except (LookupError, TypeError, ValueError):
             raise _no_value(value) from None
-    return types
+    return None if types is None else tuple(types)
 
 
 def escape_surrogates(text: str) -> str:
@@ -183,7 +183,7 @@ def _append_map(content: Any, add: Add) -> Members | None:
     if not content:
         add("{}")
         return None
-    types: Members | None = None
+    types: list[Member] | None = None
     # The same again as in `append_members`: calling it for each map would cost a tenth of the speed.
     for name, key in _plans[tuple(content)]:
         value = content[name]
@@ -204,12 +204,12 @@ def _append_map(content: Any, add: Add) -> Members | None:
         except (LookupError, TypeError, ValueError):
             raise _no_value(value) from None
     add("}")
-    return types
+    return None if types is None else tuple(types)
 
 
 def _append_list(content: Any, add: Add) -> Members | None:
     before = "["
-    types: Members | None = None
+    types: list[Member] | None = None
     members, value = iter(content if type(content) is list else _sequence(content)), content
     try:
         for value in members:
@@ -225,7 +225,7 @@ def _append_list(content: Any, add: Add) -> Members | None:
     except (LookupError, TypeError, ValueError):
         raise _no_value(value) from None
     add("]" if content else "[]")
-    return types
+    return None if types is None else tuple(types)
 
 
 def _append_number(content: Any, add: Add) -> None:

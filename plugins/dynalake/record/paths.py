@@ -8,10 +8,11 @@ from __future__ import annotations
 from json.encoder import encode_basestring as encode_text
 from typing import TypeAlias
 
-Members: TypeAlias = "list[tuple[str | int, str | Members]]"
+Member: TypeAlias = "tuple[str | int, str | Members]"
+Members: TypeAlias = "tuple[Member, ...]"
 """The members of a map or list whose type JSON cannot show (name or place, and type), or that hold such values.
 
-The encoder gathers these. Paths are made at the end, because an item's other values should not take longer for them.
+The encoder gathers these; paths are made at the end, because an item's other values should not take longer for them.
 """
 
 PATHS_LIMIT = 1 << 20
@@ -33,9 +34,21 @@ def paths_text(types: Members) -> str:
     It ends at `PATHS_LIMIT`: a name stands in the path of every value below it, so without a limit an item of 400 KB
     could make gigabytes of text.
     """
-    pieces: list[str] = []
-    _append_paths(types, "", pieces, PATHS_LIMIT)
-    return f"{{{','.join(pieces)}}}"
+    return _texts[types]
+
+
+class _Texts(dict[Members, str]):
+    """Most items of a table have such values at the same places, so the texts are kept, some thousands of them."""
+
+    def __missing__(self, types: Members) -> str:
+        pieces: list[str] = []
+        _append_paths(types, "", pieces, PATHS_LIMIT)
+        text = f"{{{','.join(pieces)}}}"
+        if len(text) <= _LONGEST_KEPT:
+            if len(self) >= _KEPT:
+                self.clear()
+            self[types] = text
+        return text
 
 
 def _append_paths(types: Members, path: str, pieces: list[str], room: int) -> int:
@@ -54,7 +67,7 @@ def _append_paths(types: Members, path: str, pieces: list[str], room: int) -> in
 
 
 class _Steps(dict[str, str]):
-    """`path_step` as it stands within a JSON string. Names come again with every item, so their texts are kept."""
+    """`path_step` as it stands within a JSON string, kept as well: places in lists differ, and names come again."""
 
     def __missing__(self, name: str) -> str:
         text = encode_text(path_step(name))[1:-1]
@@ -65,4 +78,5 @@ class _Steps(dict[str, str]):
         return text
 
 
+_texts = _Texts()
 _steps = _Steps()
