@@ -52,9 +52,10 @@ from dynalake.lake.compact_options import CompactOptions as NightOptions
 from dynalake.lake.fold import fold
 from dynalake.lake.folders import milliseconds
 from dynalake.lake.hive import remove_partitions
+from dynalake.lake.json_table import shown_prefix
 from dynalake.lake.make import make_tables
 from dynalake.lake.pins import Pins
-from dynalake.lake.snapshot import number_run, shown_prefix
+from dynalake.lake.snapshot import number_run
 from dynalake.lake.table import Table
 from dynalake.lake_options import LakeOptions
 from dynalake.names import Lake, TableNames

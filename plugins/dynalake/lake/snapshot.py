@@ -87,16 +87,6 @@ def number_run(table: Table, name: str) -> int:
         # What was put is found by the next listing, also where its answer was lost.
 
 
-def shown_prefix(table: Table) -> str:
-    """The prefix of the raw objects of the backfill whose snapshot is shown; '' where there is none."""
-    shown = number(table.changes(), SHOWN_RUN)
-    if not shown:
-        return ""
-    key = table.names.snapshot_number(shown)
-    with table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=key)["Body"] as body:
-        return table.names.snapshot_run(json.loads(body.read())["name"])
-
-
 def swap_snapshot(
     table: Table,
     run: int,

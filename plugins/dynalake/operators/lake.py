@@ -29,16 +29,20 @@ def compact_lake(table: str) -> dict[str, Any]:
     from dynalake.errors import TerminalError, TransientError
     from dynalake.lake.compact import compact_table
     from dynalake.lake.compact_options import CompactOptions
-    from dynalake.lake.snapshot import shown_prefix
+    from dynalake.lake.json_table import shown_prefix
+    from dynalake.lake.metadata_note import noted_metadata
+    from dynalake.lake.repair import repair_entries
     from dynalake.lake.table import Table
 
     get_current_context()["table_label"] = table  # type: ignore[typeddict-unknown-key]
     asked = parameters()
     found = clients()
     of = Table(found, lake(found).table(table))
-    if of.catalog.find(of.names.changes_table) is None:
+    if noted_metadata(found, of.names, of.names.changes_table) is None:
         say(f"{table} has no Iceberg tables yet: dynalake_setup makes them")
         return {}
+    for finding in repair_entries(of):
+        say(f"{finding.kind}: {finding.what}; {finding.plan}")
     options = CompactOptions(codec=asked["codec"], part_mb=asked["part_mb"], sort_by=tuple(asked["sort_by"]))
     days = [day for day in asked["days"] if day != "00000000"]
     report = compact_table(of, options, _now, days=days, snapshot=shown_prefix(of))
