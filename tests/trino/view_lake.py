@@ -1,0 +1,163 @@
+"""One table on local AWS, filled by the product's own conversion, folds and snapshots, and read by an engine."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import uuid
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from dynalake.clients import Clients
+from dynalake.convert.batch import convert_batch
+from dynalake.convert.finish import finish_table
+from dynalake.convert.plan import ConvertLimits, plan_table
+from dynalake.lake.arrow import json_text
+from dynalake.lake.fold import fold
+from dynalake.lake.key_ranges import Sizes
+from dynalake.lake.make import make_tables
+from dynalake.lake.schema import TableSchema
+from dynalake.lake.state import SIZES
+from dynalake.lake.table import Table, schema_of
+from dynalake.lake.view_entries import write_views
+from dynalake.names import Lake
+from dynalake.record.key import ItemKey
+from infra.local.engines.trino import Trino
+
+DAY_MS = 86_400_000
+
+
+class Event(NamedTuple):
+    """A change as a record has it: `item` are plain values, the key's among them."""
+
+    sequence: int
+    time: int
+    operation: str
+    item: dict[str, Any]
+
+    def line(self) -> str:
+        metadata = {
+            "__operation": self.operation,
+            "__sequence_number": f"{self.sequence:040d}",
+            "__event_time": self.time,
+        }
+        return json_text({**metadata, **self.item})
+
+
+class ViewLake:
+    """The table RECEIPTS in a lake of its own."""
+
+    def __init__(self, clients: Clients, trino: Trino, key: ItemKey) -> None:
+        lake = Lake(f"v{uuid.uuid4().hex[:12]}", "000000000000", "us-east-1")
+        clients.s3.create_bucket(Bucket=lake.bucket)
+        clients.glue.create_database(DatabaseInput={"Name": lake.database})
+        self.clients, self.trino, self.key = clients, trino, key
+        self.names = lake.table("RECEIPTS")
+        self.table = Table(clients, self.names)
+        self.now = datetime.now(UTC)
+        self.start = int(self.now.timestamp()) * 1000 // DAY_MS * DAY_MS - 5 * DAY_MS
+        make_tables(self.table, key, "arn:aws:dynamodb:us-east-1:000000000000:table/RECEIPTS")
+
+    def day(self, time: int) -> str:
+        return self.names.lake.day_of(datetime.fromtimestamp(time / 1000, UTC))
+
+    def put(self, events: Iterable[Event], day: str = "") -> None:
+        """Put changes as raw objects of the days on which they were made, or of another one."""
+        lines: dict[str, list[str]] = {}
+        for event in events:
+            lines.setdefault(day or self.day(event.time), []).append(event.line())
+        for of, texts in lines.items():
+            key = f"{self.names.raw_day(of)}{uuid.uuid4().hex}.gz"
+            body = gzip.compress("".join(f"{line}\n" for line in texts).encode())
+            self.clients.s3.put_object(Bucket=self.names.lake.bucket, Key=key, Body=body)
+
+    def convert(self) -> None:
+        """One run of the conversion; afterwards the views follow the tables."""
+        limits = ConvertLimits()
+        plan = plan_table(self.table, limits, self.now, ())
+        for batch in plan.batches:
+            convert_batch(self.table, batch)
+        if plan.batches:
+            numbers = [batch.number for batch in plan.batches]
+            done = finish_table(self.table, plan.batches[0].plan, numbers, limits, lambda: self.now)
+            assert not done.waiting, done.waiting
+        write_views(self.table)
+
+    def fold(self, bound: int, sizes: Sizes = SIZES) -> None:
+        fold(self.table, bound, sizes=sizes)
+
+    # -- what an engine finds --------------------------------------------------------------------------------------
+
+    def name(self, table: str) -> str:
+        return f'"{self.names.lake.database}"."{table}"'
+
+    def changes(self) -> list[dict[str, Any]]:
+        """Every change, as Trino reads it."""
+        return self.trino(f"SELECT * FROM {self.name(self.names.changes_table)}")
+
+    def current(self) -> list[dict[str, Any]]:
+        return self.trino(f"SELECT * FROM {self.name(self.names.current_view)}")
+
+    def removed(self) -> list[dict[str, Any]]:
+        return self.trino(f"SELECT * FROM {self.name(self.names.removed_view)}")
+
+    def history(self) -> list[dict[str, Any]]:
+        return self.trino(f"SELECT * FROM {self.name(self.names.history_view)}")
+
+    def identity(self, row: dict[str, Any]) -> tuple[str, ...]:
+        """An item's key, whether its values fit their columns or not."""
+        other = row["__other"] or {}
+        parts = []
+        for name in self.key.names:
+            column = row.get(self.column(name))
+            parts.append(other[name] if column is None else column)
+        return tuple(_plain(part) for part in parts)
+
+    def column(self, attribute: str) -> str:
+        column = self.schema().column(attribute)
+        return attribute if column is None else column.name
+
+    def schema(self) -> TableSchema:
+        return schema_of(self.table.changes())
+
+
+def _plain(part: Any) -> str:
+    """A key's part by its value: `1`, `1.0` and `"1"` of `__other` are one number."""
+    if isinstance(part, str):
+        try:
+            part = json.loads(part, parse_float=Decimal, parse_int=Decimal)
+        except ValueError:
+            return str(part)
+    return str(Decimal(str(part)).normalize()) if isinstance(part, int | float | Decimal) else str(part)
+
+
+def newest(rows: Iterable[dict[str, Any]], lake: ViewLake) -> dict[tuple[str, ...], dict[str, Any]]:
+    """Of each item the change that counts, and only if it is not a removal."""
+    found: dict[tuple[str, ...], dict[str, Any]] = {}
+    for row in rows:
+        key = lake.identity(row)
+        if key not in found or row["__sequence_number"] > found[key]["__sequence_number"]:
+            found[key] = row
+    return {key: row for key, row in found.items() if row["__operation"] != "REMOVE"}
+
+
+def by_key(rows: Iterable[dict[str, Any]], lake: ViewLake) -> dict[tuple[str, ...], dict[str, Any]]:
+    """The rows of a view by item, of which there must be one each."""
+    found: dict[tuple[str, ...], dict[str, Any]] = {}
+    for row in rows:
+        key = lake.identity(row)
+        assert key not in found, key
+        found[key] = row
+    return found
+
+
+def differences(shown: dict[Any, dict[str, Any]], wanted: dict[Any, dict[str, Any]]) -> Iterator[str]:
+    """What a view shows otherwise than the changes have it, column by column."""
+    for key in shown.keys() ^ wanted.keys():
+        yield f"{key} is {'shown' if key in shown else 'not shown'}"
+    for key in shown.keys() & wanted.keys():
+        for name, value in shown[key].items():
+            if name in wanted[key] and value != wanted[key][name]:
+                yield f"{key} has {name} {value!r}, and not {wanted[key][name]!r}"
