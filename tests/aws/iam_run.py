@@ -55,6 +55,7 @@ from dynalake.lake.hive import remove_partitions
 from dynalake.lake.json_table import shown_prefix
 from dynalake.lake.make import make_tables
 from dynalake.lake.pins import Pins
+from dynalake.lake.scrub import scrub
 from dynalake.lake.snapshot import number_run
 from dynalake.lake.table import Table
 from dynalake.lake_options import LakeOptions
@@ -234,6 +235,7 @@ def compact_iceberg(table: Table, now: datetime) -> None:
     remove_partitions(table, table.names.orc_table, [SNAPSHOT_DAY])
     assert fold(table, milliseconds(datetime.now(UTC))).folded_to
     assert not collect(table, lambda: datetime.now(UTC)).findings
+    scrub(table, lambda: datetime.now(UTC))
 
 
 def redshift_role(here: Secured) -> Clients:

@@ -7,14 +7,22 @@ from dataclasses import dataclass
 from dynalake.capture.hand_off import load_hand_off
 from dynalake.catalog.partitions import list_partitions, snapshot_location
 from dynalake.clients import Clients
+from dynalake.lake.iceberg import Head
+from dynalake.lake.read import read_rows
+from dynalake.lake.table import Table
 from dynalake.names import TableNames
 
 
 @dataclass(frozen=True)
 class Lake:
-    """What must not change: objects but Firehose's and the watch's, catalog, stacks, hand-off."""
+    """What must not change: objects but Firehose's and the watch's, catalog, stacks, hand-off.
+
+    A commit to an Iceberg table makes objects of new names, so of these tables the rows count: `changes`, `items`.
+    """
 
     objects: dict[str, str]
+    changes: list[str]
+    items: list[str]
     tables: dict[str, tuple[str, ...]]
     partitions: dict[str, dict[str, str]]
     stacks: dict[str, str]
@@ -27,7 +35,7 @@ def look(clients: Clients, names: TableNames) -> Lake:
     for page in clients.s3.get_paginator("list_objects_v2").paginate(Bucket=names.lake.bucket, Prefix="dynamodb"):
         for entry in page.get("Contents", []):
             snapshot = entry["Key"].startswith(names.raw_day("00000000"))
-            mine = f"/{names.table}/" in entry["Key"] and not entry["Key"].endswith("/watch.json")
+            mine = f"/{names.table}/" in entry["Key"] and not entry["Key"].startswith(of_iceberg(names))
             if mine and (snapshot or not entry["Key"].startswith(names.raw_prefix)):
                 objects[entry["Key"]] = entry["ETag"]
     tables: dict[str, tuple[str, ...]] = {}
@@ -43,4 +51,19 @@ def look(clients: Clients, names: TableNames) -> Lake:
         for table in (names.raw_table, names.typed_table)
     }
     hand_off = load_hand_off(clients, names).to_json()
-    return Lake(objects, tables, partitions, stacks, hand_off, snapshot_location(clients, names))
+    lake = Table(clients, names)
+    rows = rows_of(lake.changes(), ("__run",)), rows_of(lake.items(), ("__run",))
+    return Lake(objects, *rows, tables, partitions, stacks, hand_off, snapshot_location(clients, names))
+
+
+def of_iceberg(names: TableNames) -> tuple[str, ...]:
+    """The beginnings of the keys of what the Iceberg tables, and the watch, write anew."""
+    notes = ("iceberg/", "manifests/", "convert/", "snapshot-", "garbage", "scrub", "named", "told/", "watch.json")
+    state = tuple(f"{names.state_prefix}{note}" for note in notes)
+    return (f"{names.changes_location}/", f"{names.items_location}/", *state)
+
+
+def rows_of(head: Head, without: tuple[str, ...]) -> list[str]:
+    """The rows of a table, but for the columns that a run numbers, as texts in order."""
+    rows = [row for table in read_rows(head, head.files()) for row in table.to_pylist()]
+    return sorted(repr({name: value for name, value in row.items() if name not in without}) for row in rows)
