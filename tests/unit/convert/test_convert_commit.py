@@ -193,6 +193,8 @@ def test_a_table_that_was_made_again_has_everything_planned_again(lake: ConvertL
     del lake.glue.tables[lake.names.changes_table]
     for key in lake.s3.keys(lake.names.state_prefix + "iceberg/"):
         lake.s3.delete_object(Key=key)
+    for key in lake.s3.keys(lake.names.changes_location + "/metadata/"):
+        lake.s3.delete_object(Key=key)
     for key in lake.s3.keys(lake.names.conversion_result(plan.batches[0].plan, 0)):
         lake.s3.delete_object(Key=key)
     lake.create()

@@ -74,7 +74,7 @@ class Runs:
         self._order = [*first, *key, SEQUENCE_NUMBER, EVENT_TIME]
         self._own, self._fits = own, carried if whole else fits
         self._directory = directory
-        self._limit = memory_mb * (1 << 20) // SHARE
+        self._limit = max(1, memory_mb * (1 << 20) // SHARE)
         self._held: _Held = []
         self._size = self._rows = 0
         self._words: dict[str, int] = {}  # of each column that one of the tables has
