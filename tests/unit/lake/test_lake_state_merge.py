@@ -413,7 +413,7 @@ def test_a_state_that_was_made_again_in_the_meantime_is_noticed(lake: StateLake)
     lake.s3._delete(lake.names.metadata_note(lake.names.state_table))
     lake.make()
 
-    with pytest.raises(ConflictError, match="made again|rolled back"):
+    with pytest.raises(ConflictError, match=r"made again|rolled back"):
         Merge(lake.table, lake.table.changes(), state).add([])
 
 

@@ -74,7 +74,7 @@ class Runs:
         self._order = [*first, *key, SEQUENCE_NUMBER, EVENT_TIME]
         self._own, self._fits = own, carried if whole else fits
         self._directory = directory
-        self._limit = max(1, memory_mb * (1 << 20) // SHARE)
+        self._limit = memory_mb * (1 << 20) // SHARE
         self._held: _Held = []
         self._size = self._rows = 0
         self._words: dict[str, int] = {}  # of each column that one of the tables has
@@ -239,7 +239,7 @@ class Runs:
 
     def _read(self, path: Path, old: TableSchema, schema: TableSchema, pieces: int) -> Iterator[pa.Table]:
         words = sum(words_of(c.type) for c in schema.columns)
-        most = max(1, self._limit * pieces // PIECES // (8 * words))
+        most = max(1, self._limit * pieces // PIECES // (8 * max(1, words)))
         with pa.OSFile(str(path), "rb") as file:
             reader = pa.ipc.open_file(file, options=pa.ipc.IpcReadOptions(use_threads=False))
             for start in range(0, reader.num_record_batches, pieces):
