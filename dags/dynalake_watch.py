@@ -1,10 +1,10 @@
 """
 ### Shows how fresh, how late and how right the lake is
 
-1. **look**, one mapped task per table: the newest change in the lake, the stream's mapping, the age of what waits in
-   the stream and in Firehose, throttling, what was put aside, days that wait for compaction, the snapshot, values that
-   do not fit their columns. It compares some of the items that changed last with the table. It also adds columns for
-   new attributes and registers the partitions of the coming days.
+1. **look**, one mapped task per table: the stream's mapping, the age of what waits in the stream and in Firehose,
+   throttling, what was rejected, the newest change in S3 and in the tables, what waits for conversion, compaction and
+   the fold, the snapshot, and what should not be so. It compares some of the items that changed last with DynamoDB. It
+   reads, and changes nothing.
 2. **report** puts all tables together for the page *dynalake* in this UI.
 
 A task fails where somebody is needed now: a table that is **late**, whose mapping is **stopped**, whose stream is

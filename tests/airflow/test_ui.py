@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from dynalake.days import SNAPSHOT_DAY
 from dynalake.errors import SettingsError
+from dynalake.lake.findings import Finding
+from dynalake.lake.folders import milliseconds
 from dynalake.names import Lake
 from dynalake.watch.judge import Targets
-from dynalake.watch.metrics import milliseconds
-from dynalake.watch.readings import Capture, Comparison, Day, Doubt, Landing, Readings
+from dynalake.watch.readings import Capture, Comparison, Day, Doubt, Landing, Readings, Size
 from dynalake.watch.readings import Lake as SeenLake
 from dynalake.watch.status import Overview, TableStatus
 
@@ -28,14 +28,24 @@ def well(minutes_ago: int = 0) -> Readings:
     """A table that is well, looked at so many minutes ago."""
     now = datetime.now(UTC) - timedelta(minutes=minutes_ago)
     at = milliseconds(now)
-    days = (Day(SNAPSHOT_DAY, 5, 50, 1), Day(LAKE.day_of(now), None, 1500, 3))
+    size = Size(1234, 1500, 3)
     return Readings(
         at=at,
         hand_off=at,
         capture=Capture("uuid", "Enabled", "OK", at, 10, 2.0),
         landing=Landing(30, 0, "dynamodb/json/x.gz", at - 60_000, at - 90_000, 30),
-        lake=SeenLake("20240101", "run", True, (), None, days),
-        put_aside={"mapping": 0, "forwarder": 0, "delivery": 0, "compact": 0},
+        lake=SeenLake(
+            changes=size,
+            state=Size(99, 500, 1),
+            newest_change=at - 100_000,
+            folded_to=at - 7_200_000,
+            unconverted=3,
+            unconverted_since=at - 60_000,
+            run=1,
+            snapshot="run",
+            days=(Day(LAKE.day_of(now), size),),
+        ),
+        rejected={"mapping": 0, "forwarder": 0, "delivery": 0, "convert": 0},
         comparison=Comparison(at, 20, 20),
     )
 
@@ -48,7 +58,8 @@ def hostile() -> Readings:
     """Where a value comes from outside, it may be anything."""
     differing = Doubt(f'["{EVIL}"]', "x", well().at, well().at)
     capture = replace(well().capture, last_result=f"PROBLEM: {EVIL}")
-    return replace(well(), capture=capture, comparison=Comparison(well().at, 1, 0, (), (differing,)))
+    lake = replace(well().lake, snapshot=EVIL, queries={"spark": EVIL}, findings=(Finding("x", EVIL, EVIL, EVIL),))
+    return replace(well(), capture=capture, lake=lake, comparison=Comparison(well().at, 1, 0, (), (differing,)))
 
 
 def overview(**tables: Readings) -> Overview:
@@ -71,6 +82,12 @@ class Page:
         from dynalake.ui.data import Content
 
         return Content(environment, LAKE, self.content) if isinstance(self.content, Overview) else self.content
+
+    def read_status(self, environment: str, table: str) -> TableStatus | None:
+        """The status with what the overview leaves out."""
+        status: TableStatus = next(status for status in self.content.tables if status.table == table)
+        lake = replace(status.readings.lake, queries={"spark": "SELECT `id`", **status.readings.lake.queries})
+        return replace(status, readings=replace(status.readings, lake=lake))
 
     def get(self, path: str = "/", user: str = "viewer") -> Any:
         headers = {"Authorization": f"Bearer {self.tokens[user]}"} if user in self.tokens else {}
@@ -101,6 +118,7 @@ def made() -> Iterator[Page]:
 @pytest.fixture
 def page(made: Page, monkeypatch: pytest.MonkeyPatch) -> Page:
     monkeypatch.setattr("dynalake.ui.app.read_content", made.read)
+    monkeypatch.setattr("dynalake.ui.app.read_status", made.read_status)
     made.asked = []
     made.content = overview(RECEIPTS=well(), STOPPED=stopped(), STALE=well(150))
     return made
@@ -153,8 +171,16 @@ def test_the_overview_shows_the_worst_first(page: Page) -> None:
 
 def test_a_table_has_its_own_page(page: Page) -> None:
     text = page.get("/tables/RECEIPTS").text
-    for fact in ("Enabled (OK)", "20 compared, 20 equal", "run (Parquet)", "snapshot", "1.5 kB", "receipts_current"):
-        assert fact in text
+    for fact in (
+        "Enabled (OK)",
+        "20 compared, 20 equal",
+        "1,234 rows, 1.5 kB in 3 files",
+        "99 rows, 500 B in 1 file",
+        "3, the oldest since",
+        "receipts_current",
+        "SELECT `id`",
+    ):
+        assert fact in text, fact
     assert 'href="../"' in text
     assert page.get("/tables/UNKNOWN").status_code == 404
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from dynalake.catalog.register import register_table
 from dynalake.clients import Clients
+from dynalake.lake.make import make_tables
+from dynalake.lake.table import Table
 from dynalake.settings import TableSettings
-from dynalake.ui.data import read_content
+from dynalake.ui.data import read_content, read_status
 from dynalake.watch.status import load_overview
 from tests.aws.capture_steps import SetUp, make_table, set_up, wait_for_changes
 
@@ -16,7 +17,7 @@ from tests.aws.capture_steps import SetUp, make_table, set_up, wait_for_changes
 def captured(clients: Clients, table: str, environment: str = "watchdag") -> SetUp:
     make_table(clients, table)
     done = set_up(clients, environment, TableSettings(table))
-    register_table(clients, done.names, done.source.key, source_arn=done.source.arn)
+    make_tables(Table(clients, done.names), done.source.key, done.source.arn)
     return done
 
 
@@ -46,7 +47,7 @@ def test_each_table_has_a_task_that_fails_where_somebody_is_needed(
     clients: Clients, run: Any, said: Callable[[], str]
 ) -> None:
     well, stopped = captured(clients, "DAG-WELL"), captured(clients, "DAG-STOPPED")
-    clients.dynamodb.put_item(TableName="DAG-WELL", Item={"id": {"S": "1"}, "fresh": {"N": "1"}})
+    clients.dynamodb.put_item(TableName="DAG-WELL", Item={"id": {"S": "1"}})
     wait_for_changes(clients, well.names, 1)
     clients.lambda_.update_event_source_mapping(UUID=stopped.mapping_id, Enabled=False)
     done = run("dynalake_watch", environment="watchdag")
@@ -57,7 +58,6 @@ def test_each_table_has_a_task_that_fails_where_somebody_is_needed(
         "look[1]": "success",
         "report": "failed",
     }
-    assert "New columns: fresh" in said()
     assert "DAG-STOPPED is stopped: The mapping that reads the stream is Disab" in said()
 
     # The page reads one object, in which both are.
@@ -68,4 +68,8 @@ def test_each_table_has_a_task_that_fails_where_somebody_is_needed(
         ("DAG-WELL", "attention"),
     ]
     assert read_content("watchdag").overview == overview
+    status = read_status("watchdag", "DAG-WELL")
+    assert status is not None
+    assert status.readings.lake.unconverted == 1
+    assert "duckdb" in status.readings.lake.queries
     assert read_content("nowhere").lake is None

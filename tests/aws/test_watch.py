@@ -12,19 +12,21 @@ from typing import Any
 
 import pytest
 
-from dynalake.backfill.commit import commit_backfill
 from dynalake.backfill.run import plan_backfill
 from dynalake.backfill.scan import scan_segment
-from dynalake.catalog.partitions import list_partitions
-from dynalake.catalog.register import register_table
-from dynalake.catalog.tables import read_schema
 from dynalake.clients import Clients
-from dynalake.compact.convert import compact_day
-from dynalake.compact.plan import plan_table
-from dynalake.compact.publish import finish_table
-from dynalake.convert.options import CompactOptions
-from dynalake.days import SNAPSHOT_DAY, shift_day
+from dynalake.convert.batch import convert_batch
+from dynalake.convert.finish import finish_table
+from dynalake.convert.plan import ConvertLimits, plan_table
+from dynalake.convert.snapshot import plan_snapshot, show_snapshot
+from dynalake.days import shift_day
 from dynalake.errors import AlarmError, NotReadyError
+from dynalake.lake.compact import compact_table
+from dynalake.lake.compact_options import CompactOptions
+from dynalake.lake.fold import fold
+from dynalake.lake.make import make_tables
+from dynalake.lake.snapshot import number_run
+from dynalake.lake.table import Table
 from dynalake.names import TableNames
 from dynalake.record.change import encode_change
 from dynalake.settings import TableSettings
@@ -41,14 +43,14 @@ Captured = Callable[..., SetUp]
 
 @pytest.fixture
 def captured(clients: Clients) -> Captured:
-    """A table that is set up, registered and backfilled while it is empty."""
+    """A table that is set up, and backfilled while it is empty."""
 
     def make(**settings: Any) -> SetUp:
         table = f"WATCH-{next(_numbers)}"
         make_table(clients, table)
         done = set_up(clients, "watch", TableSettings(table, **settings))
         names = done.names
-        register_table(clients, names, done.source.key, source_arn=done.source.arn)
+        make_tables(Table(clients, names), done.source.key, done.source.arn)
         back_fill(clients, names, "first")
         return done
 
@@ -56,9 +58,23 @@ def captured(clients: Clients) -> Captured:
 
 
 def back_fill(clients: Clients, names: TableNames, run: str) -> None:
-    plan_backfill(clients, names, run=run, segments=1, updated_before=datetime.now(UTC).isoformat())
+    plan = plan_backfill(clients, names, run=run, segments=1, updated_before=datetime.now(UTC).isoformat())
     scan_segment(clients, names, run=run, segment=0)
-    commit_backfill(clients, names, run=run)
+    table = Table(clients, names)
+    batches = plan_snapshot(table, plan.prefix(names), datetime.now(UTC)).batches
+    for batch in batches:
+        convert_batch(table, batch)
+    shown = show_snapshot(table, number_run(table, plan.run), batches[0].plan if batches else "", range(len(batches)))
+    assert shown.shown
+
+
+def convert(clients: Clients, names: TableNames) -> None:
+    """A run of `dynalake_convert`."""
+    table, limits = Table(clients, names), ConvertLimits()
+    batches = plan_table(table, limits, datetime.now(UTC)).batches
+    for batch in batches:
+        convert_batch(table, batch)
+    finish_table(table, batches[0].plan, range(len(batches)), limits, lambda: datetime.now(UTC))
 
 
 def look(
@@ -87,8 +103,14 @@ def reads(status: TableStatus) -> TableStatus:
     return status
 
 
+def disabled(status: TableStatus) -> TableStatus:
+    if status.readings.capture.state != "Disabled":
+        raise NotReadyError(status.readings.capture.state)
+    return status
+
+
 def messages(status: TableStatus) -> str:
-    return "\n".join(f"{finding.state}: {finding.message}" for finding in status.findings)
+    return "\n".join(f"{verdict.state}: {verdict.message}" for verdict in status.verdicts)
 
 
 def test_a_table_that_is_well(clients: Clients, client: Callable[[str], Any], captured: Captured) -> None:
@@ -107,14 +129,22 @@ def test_a_table_that_is_well(clients: Clients, client: Callable[[str], Any], ca
     assert found.at - found.landing.newest_change < 60_000
     assert found.landing.lag_seconds is not None
     assert found.lake.snapshot == "first"
-    assert [(day.rows, day.objects > 0, day.size > 0) for day in found.lake.days] == [(None, True, True)]
     assert (found.comparison.compared, found.comparison.equal, found.comparison.doubts) == (3, 3, ())
 
-    # New attributes can be queried from now on, and the coming days are registered.
-    assert found.lake.added == ("n",)
-    assert "n" in [column.name for column in read_schema(clients, names).columns]
-    today = names.lake.day_of(datetime.now(UTC))
-    assert set(list_partitions(clients, names, names.raw_table, today)) >= {shift_day(today, n) for n in range(8)}
+    # What landed is on its way into the tables, and then there.
+    assert found.lake.unconverted > 0
+    assert found.at - found.lake.unconverted_since < 60_000  # type: ignore[operator]
+    convert(clients, names)
+    table = Table(clients, names)
+    fold(table, found.landing.newest_change)
+    status = look(clients, names, found)
+    assert messages(status) == ""
+    found = status.readings
+    assert (found.lake.unconverted, found.lake.unconverted_since) == (0, None)
+    assert (found.lake.changes.rows, found.lake.state.rows, found.lake.unfolded) == (4, 3, 0)
+    assert found.lake.newest_change == found.lake.folded_to == found.landing.newest_change
+    assert sum(day.size.rows for day in found.lake.days) == 4
+    assert found.lake.queries["spark"].startswith("SELECT `id`")
 
     # Nothing landed since: nothing is read again, and what is known stays.
     calls: list[str] = []
@@ -125,11 +155,12 @@ def test_a_table_that_is_well(clients: Clients, client: Callable[[str], Any], ca
         return made
 
     again = look(Clients(counting), names, found)
-    assert len(calls) < 20, calls
+    assert len(calls) < 25, calls
+    assert not {call for call in calls if call.startswith(("Put", "Update", "Create", "Delete"))}
     assert "BatchGetItem" not in calls
     assert again.readings.landing.newest_change == found.landing.newest_change
     assert again.readings.comparison == found.comparison
-    assert again.readings.lake.added == ()
+    assert again.readings.lake == found.lake
 
 
 def test_a_status_is_kept_and_comes_back_as_it_was(clients: Clients, captured: Captured) -> None:
@@ -142,7 +173,11 @@ def test_a_status_is_kept_and_comes_back_as_it_was(clients: Clients, captured: C
     assert load_status(clients, names) == status
     overview = save_overview(clients, names.lake, [names.table, "NEVER-LOOKED-AT"], datetime.now(UTC))
     assert [one.table for one in overview.tables] == [names.table, "NEVER-LOOKED-AT"]
-    assert (overview.tables[0], overview.tables[1].is_stale(datetime.now(UTC))) == (status, True)
+    assert overview.tables[1].is_stale(datetime.now(UTC))
+    readings = status.readings
+    assert readings.lake.queries
+    short = replace(readings, lake=replace(readings.lake, queries={}))
+    assert overview.tables[0] == replace(status, readings=short), "all but what is long"
     assert load_overview(clients, names.lake) == overview
 
     # What another version wrote is no reason to fail for ever: it is looked at anew.
@@ -155,14 +190,7 @@ def test_a_status_is_kept_and_comes_back_as_it_was(clients: Clients, captured: C
 def test_a_stopped_mapping(clients: Clients, captured: Captured) -> None:
     done = captured()
     clients.lambda_.update_event_source_mapping(UUID=done.mapping_id, Enabled=False)
-
-    def stopped() -> TableStatus:
-        status = look(clients, done.names)
-        if status.readings.capture.state != "Disabled":
-            raise NotReadyError(status.readings.capture.state)
-        return status
-
-    status = patiently(stopped)
+    status = patiently(lambda: disabled(look(clients, done.names)))
     assert status.state == "stopped"
     with pytest.raises(
         AlarmError, match=f"{done.names.table} is stopped: The mapping .* is Disabled since .*--enabled"
@@ -216,7 +244,7 @@ def test_changes_that_do_not_land(clients: Clients, captured: Captured) -> None:
     assert "20 min old; the target is 15 minutes" in messages(status)
 
 
-def test_what_was_put_aside(clients: Clients, captured: Captured) -> None:
+def test_what_was_rejected(clients: Clients, captured: Captured) -> None:
     done = captured()
     names = done.names
     bucket, day = names.lake.bucket, names.lake.day_of(datetime.now(UTC))
@@ -225,58 +253,52 @@ def test_what_was_put_aside(clients: Clients, captured: Captured) -> None:
     clients.s3.put_object(Bucket=bucket, Key=f"{names.lake.failed_batches}{done.mapping_id}/shard/1", Body=b"{}")
     clients.s3.put_object(Bucket=bucket, Key=f"{names.lake.failed_batches}another/shard/1", Body=b"{}")
     status = look(clients, names)
-    assert status.readings.put_aside == {"mapping": 1, "forwarder": 1, "delivery": 1, "compact": 0}
+    assert status.readings.rejected == {"mapping": 1, "forwarder": 1, "delivery": 1, "convert": 0}
     assert status.state == "attention"
     check_alarms([status])
 
 
-def test_a_quarantined_line_and_a_day_that_nobody_converted(clients: Clients, captured: Captured) -> None:
+def test_a_rejected_line_and_days_that_nobody_converts_or_compacts(clients: Clients, captured: Captured) -> None:
     names = captured().names
     today = names.lake.day_of(datetime.now(UTC))
-    old = shift_day(today, -3)
+    days = [shift_day(today, -3), shift_day(today, -2)]
     lines = [
         encode_change({"id": {"S": "x"}}, operation="INSERT", sequence_number=number, event_time=1_600_000_000_000)
         for number in ("1", "2")
     ]
-    put_raw(clients, names, old, "a.gz", [lines[0], "no change record"])
-    put_raw(clients, names, shift_day(today, -2), "a.gz", lines)
-    status = look(clients, names)
-    assert status.readings.lake.waiting == (old, shift_day(today, -2))
-    assert f"Closed days that wait for compaction: 2, the oldest (dt={old}) for 2 d" in messages(status)
-
-    now = datetime.now(UTC)
-    options = CompactOptions()
-    converted = [compact_day(clients, names, plan.day, options) for plan in plan_table(clients, names, options, now)]
-    finish_table(clients, names, converted, options, now)
-    status = look(clients, names, status.readings)
-    assert status.readings.lake.waiting == ()
-    assert [(d.day, d.rows) for d in status.readings.lake.days if d.rows is not None] == [
-        (SNAPSHOT_DAY, 0),
-        (old, 1),
-        (shift_day(today, -2), 1),
-    ]
-    assert messages(status) == "attention: Days with lines that compaction could not read: 1"
-
-
-def test_values_that_do_not_fit_their_column_until_it_is_widened(clients: Clients, captured: Captured) -> None:
-    names = captured().names
-    put(clients, names, a={"N": "1"})
-    wait_for_changes(clients, names, 1)
+    put_raw(clients, names, days[0], "a.gz", [lines[0], "no change record"])
+    put_raw(clients, names, days[1], "a.gz", lines)
     first = look(clients, names)
-    put(clients, names, b={"S": "n/a"})
-    wait_for_changes(clients, names, 2)
-    second = look(clients, names, first.readings)
-    assert [(m.column, m.needs) for m in second.readings.lake.misfits] == [("n", "string")]
-    assert second.state == "attention"
-    # It stays known when something else lands.
-    put(clients, names, c={"N": "2"})
-    wait_for_changes(clients, names, 3)
-    third = look(clients, names, second.readings)
-    assert third.readings.lake.misfits == second.readings.lake.misfits
-    options, now = CompactOptions(), datetime.now(UTC)
-    converted = [compact_day(clients, names, names.lake.day_of(now), options)]
-    finish_table(clients, names, converted, options, now)
-    assert look(clients, names, third.readings).readings.lake.misfits == ()
+    assert (first.state, first.readings.lake.unconverted) == ("ok", 2)
+    late = look(clients, names, first.readings, after=timedelta(minutes=62))
+    assert late.state == "late"
+    assert "late: Raw objects that wait for their conversion: 2, the oldest for 62 min" in messages(late)
+
+    convert(clients, names)
+    status = look(clients, names, late.readings)
+    assert [wait.day for wait in status.readings.lake.waiting] == days
+    assert messages(status) == "attention: Raw objects with lines that conversion rejected: 1"
+    tired = look(clients, names, status.readings, after=timedelta(hours=27))
+    assert f"Days that wait for compaction: 2, the first (dt={days[0]}), for 27 h" in messages(tired)
+
+    report = compact_table(Table(clients, names), CompactOptions(), lambda: datetime.now(UTC))
+    assert report.faults == ()
+    done = look(clients, names, tired.readings)
+    assert done.readings.lake.waiting == ()
+    assert [day.day for day in done.readings.lake.days] == days
+    assert done.readings.lake.changes.rows == sum(day.size.rows for day in done.readings.lake.days) == 2
+
+
+def test_tables_that_cannot_be_read_hide_nothing_else(clients: Clients, captured: Captured) -> None:
+    done = captured()
+    names = done.names
+    clients.lambda_.update_event_source_mapping(UUID=done.mapping_id, Enabled=False)
+    clients.glue.delete_table(DatabaseName=names.lake.database, Name=names.state_table)
+    broken = patiently(lambda: disabled(look(clients, names)))
+    assert f"stopped: There is no table {names.state_table} in the Glue database" in messages(broken)
+    assert "stopped: The mapping that reads the stream is Disabled" in messages(broken)
+    make_tables(Table(clients, names), done.source.key, done.source.arn)
+    assert "There is no table" not in messages(look(clients, names, broken.readings))
 
 
 def test_an_item_that_the_lake_has_otherwise(clients: Clients, captured: Captured) -> None:
@@ -297,9 +319,8 @@ def test_an_item_that_the_lake_has_otherwise(clients: Clients, captured: Capture
     assert second.readings.comparison.doubts == first.readings.comparison.doubts
     third = look(clients, names, second.readings, after=timedelta(minutes=31))
     assert third.state == "differs"
-    assert '1 of 2 items that were compared are not in the lake as the table has them; the first: ["a"]' in messages(
-        third
-    )
+    said = '1 of 2 items that were compared are not in the lake as DynamoDB has them; the first: ["a"]'
+    assert said in messages(third)
     # Once the change has landed after all, it is right again.
     put_raw(clients, names, day, "late.gz", [json.dumps({**json.loads(wrong), "n": 1})])
     assert look(clients, names, third.readings, after=timedelta(minutes=41)).state == "ok"

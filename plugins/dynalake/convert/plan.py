@@ -163,7 +163,7 @@ def plan_table(
     again = frozenset(map(check_named, days))
     first = first_day(day_of(now, names.lake.zone), retention_hours)
     told = _list_told(table)
-    objects = list(_list_from(table, first))
+    objects = list(list_landed(table, first))
     for day in sorted({*told, *again}):
         if day < first:
             objects += list_objects(table.clients, names.lake.bucket, names.raw_day(day))
@@ -177,7 +177,7 @@ def plan_table(
             action="leave them out: what was dropped is kept in the raw objects and in the state",
             table=names.table,
         )
-    due, changed = _find_due(table, head, objects, again, first)
+    due, changed = find_due(table, head, objects, again, first)
     _forget_told(table, {day: at for day, at in told.items() if day not in {d.day for d in due}}, now)
     return put_plan(table, head, due, changed, limits, now)
 
@@ -192,7 +192,7 @@ def plan_again(table: Table, batches: Sequence[Batch], limits: ConvertLimits, no
     objects = [o for found in listed for o in found if o.key in keys]
     head = table.changes()
     again = frozenset(b.day for b in batches if b.again)
-    due, changed = _find_due(table, head, objects, again, first_day(day_of(now, names.lake.zone), 0))
+    due, changed = find_due(table, head, objects, again, first_day(day_of(now, names.lake.zone), 0))
     return put_plan(table, head, due, changed, limits, now)
 
 
@@ -241,8 +241,8 @@ def check_named(day: str) -> str:
     return day
 
 
-def _list_from(table: Table, first: str) -> Iterator[RawObject]:
-    """The raw objects of the days from `first` on; what else somebody put beside the days is not looked at."""
+def list_landed(table: Table, first: str) -> Iterator[RawObject]:
+    """Yield the raw objects of the days from `first` on; what else somebody put beside the days is left out."""
     prefix = f"{table.names.raw_prefix}dt="
     for found in iterate_objects(table.clients, table.names.lake.bucket, prefix, f"{prefix}{first}"):
         if _is_day(parse_day(found.key) or ""):
@@ -256,10 +256,13 @@ def _is_day(text: str) -> bool:
         return False
 
 
-def _find_due(
+def find_due(
     table: Table, head: Head, objects: Iterable[RawObject], again: Collection[str], first: str
 ) -> tuple[tuple[Due, ...], tuple[str, ...]]:
-    """What is due, and the keys of objects that live rows were made from and that hold others now."""
+    """Return which of these objects are due, and the keys of those that live rows were made from with other bytes.
+
+    `again`: days that are converted again, whole. `first`: the first day that each run lists (`first_day`).
+    """
     since = history_from(head)
     kept = [o for o in objects if (parse_day(o.key) or "") >= since]
     named = find_named(table, head, {parse_day(o.key) or "" for o in kept} - set(again), first)

@@ -35,12 +35,30 @@ MOST_ROWS = 2_000_000
 
 def scrub_tables(table: Table, changes: Head, state: Head, now: datetime, compared_days: int) -> tuple[Finding, ...]:
     """Return what is wrong with the tables. `compared_days`: so many days, by chance, are searched for repeats."""
+    repeats = find_repeats(table, changes, now, compared_days)
+    return (*check_tables(table, changes, state), *check_ranges(state), *repeats)
+
+
+LOOKED_AT = frozenset(
+    (
+        "changed-format",
+        "changed-partitions",
+        "changed-property",
+        "equality-deletes",
+        "foreign-optimizer",
+        "optimizers-unknown",
+        "other-metadata",
+    )
+)
+"""The kinds of findings of `check_tables`."""
+
+
+def check_tables(table: Table, changes: Head, state: Head) -> tuple[Finding, ...]:
+    """Return what their metadata and Glue say is wrong with the tables: ten calls, however much there is of them."""
     checks = [
         *(check_settings(head, by) for head, by in ((changes, DAY), (state, DELETED))),
         *(check_deletes(head) for head in (changes, state)),
         *(check_note(table, head) for head in (changes, state)),
-        check_ranges(state),
-        find_repeats(table, changes, now, compared_days),
         _optimizers(table),
     ]
     return tuple(chain.from_iterable(checks))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -172,11 +173,14 @@ def read_source(table: Table, shown: int | None = None, dialect: Dialect = TRINO
     While both tables are pinned, the views stay at the bound that they have (`shown`): folds go on in the meantime, and
     a pinned state knows nothing of them.
     """
-    changes, state = table.changes(), table.items()
+    return _shown_source(table.names, table.changes(), table.items(), shown, dialect)
+
+
+def _shown_source(names: TableNames, changes: Head, state: Head, shown: int | None, dialect: Dialect) -> ViewSource:
     pins = changes.tags.get(PIN), state.tags.get(PIN)
     if pins[0] is None or pins[1] is None:
-        return _source(table.names, changes, state, None, number(state, FOLDED_TO), dialect)
-    return _source(table.names, changes, state, (pins[0], pins[1]), shown or 0, dialect)
+        return _source(names, changes, state, None, number(state, FOLDED_TO), dialect)
+    return _source(names, changes, state, (pins[0], pins[1]), shown or 0, dialect)
 
 
 def _source(
@@ -201,13 +205,29 @@ def current_texts(table: Table, place: Callable[[Dialect, str], str] | None = No
 
     `place` gives a table as it is to be named in a dialect, by its Glue name: for DuckDB an `iceberg_scan('…')`.
     """
+    return write_texts(table.names, table.changes(), table.items(), views_bound(table), place)
+
+
+def write_texts(
+    names: TableNames,
+    changes: Head,
+    state: Head,
+    shown: int | None,
+    place: Callable[[Dialect, str], str] | None = None,
+) -> dict[str, str]:
+    """The same for tables that were loaded already; `shown` is the view's bound, of use while they are pinned.
+
+    Raises `ConflictError` where the tables' types differ: then a change of types has been begun.
+    """
     texts = {}
     for dialect in (TRINO, SPARK, DUCKDB, PLAIN):
-        source = read_source(table, views_bound(table), dialect)
+        source = _shown_source(names, changes, state, shown, dialect)
         if place is not None:
-            names = table.names
-            changes, state = place(dialect, names.changes_table), place(dialect, names.state_table)
-            source = ViewSource(**{**vars(source), "changes": changes, "state": state})
+            source = replace(
+                source,
+                changes=place(dialect, names.changes_table),
+                state=place(dialect, names.state_table),
+            )
         texts[dialect.name] = current_sql(source)
     return texts
 

@@ -32,9 +32,9 @@ def tables() -> list[str]:
 def look(table: str) -> str:
     """Looks at one table, keeps what was found, and fails where somebody is needed now. Returns the table's state."""
     from dynalake.capture.lake import load_settings
+    from dynalake.lake.folders import milliseconds
     from dynalake.watch.gather import gather
     from dynalake.watch.judge import Targets
-    from dynalake.watch.metrics import milliseconds
     from dynalake.watch.status import TableStatus, check_alarms, load_status, save_status
 
     context = get_current_context()
@@ -46,6 +46,7 @@ def look(table: str) -> str:
     targets = Targets(
         freshness_minutes=asked["freshness_minutes"] or settings.freshness_alarm_minutes,
         expiring_hours=asked["expiring_hours"],
+        conversion_minutes=asked["conversion_minutes"],
         waiting_hours=asked["waiting_hours"],
     )
     before = load_status(found, names)
@@ -70,7 +71,7 @@ def look(table: str) -> str:
 def report(tables: list[str] | None) -> dict[str, int]:
     """Puts all tables together for the page; fails where one of them needs somebody now, or was not looked at."""
     from dynalake.capture.lake import find_lake, list_tables
-    from dynalake.watch.metrics import milliseconds
+    from dynalake.lake.folders import milliseconds
     from dynalake.watch.status import check_alarms, check_seen, save_overview
 
     found = clients()

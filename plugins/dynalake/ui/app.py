@@ -24,7 +24,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from dynalake.aws_errors import AWS_ERRORS, explain
 from dynalake.errors import DynalakeError
 from dynalake.operators.parameters.which import default_environment
-from dynalake.ui.data import read_content
+from dynalake.ui.data import read_content, read_status
 from dynalake.ui.view import overview_view, table_detail
 
 DAG = "dynalake_watch"
@@ -83,6 +83,10 @@ def _answer(environment: str, table: str) -> HTMLResponse:
     """A page of the environment's lake; what went wrong is said on a page, too."""
     try:
         content = read_content(environment)
+        known = content.overview.tables if content.overview else ()
+        found = next((status for status in known if status.table == table), None)
+        if found is not None:
+            found = read_status(environment, table) or found
     except DynalakeError as error:
         return _message(environment, 400, error.received, error.allowed, error.action)
     except AWS_ERRORS as error:
@@ -100,7 +104,6 @@ def _answer(environment: str, table: str) -> HTMLResponse:
     if not table:
         view = overview_view(content.overview, content.lake, now)
         return _page("overview.html", content=content, view=view, query=_query(environment))
-    found = next((status for status in content.overview.tables if status.table == table), None)
     if found is None:
         return _message(environment, 404, f"There is no table {table!r} in this lake", "", "see the overview")
     detail = table_detail(found, content.lake.table(table), now)

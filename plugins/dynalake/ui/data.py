@@ -12,7 +12,7 @@ from dynalake.capture.lake import find_lake
 from dynalake.clients import Clients
 from dynalake.names import Lake
 from dynalake.operators.session import clients_of
-from dynalake.watch.status import Overview, load_overview
+from dynalake.watch.status import Overview, TableStatus, load_overview, load_status
 
 PLACE_SECONDS = 300
 CONTENT_SECONDS = 10
@@ -40,6 +40,13 @@ def read_content(environment: str) -> Content:
         return Content(environment)
     clients, lake = found
     return Content(environment, lake, load_overview(clients, lake))
+
+
+@cached(TTLCache(maxsize=32, ttl=CONTENT_SECONDS), lock=threading.Lock())
+def read_status(environment: str, table: str) -> TableStatus | None:
+    """What the page shows of one table that is in the overview; None where nobody has looked at it yet."""
+    found = _place(environment)
+    return None if found is None else load_status(found[0], found[1].table(table))
 
 
 _places: TTLCache[str, tuple[Clients, Lake]] = TTLCache(maxsize=32, ttl=PLACE_SECONDS)

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from dynalake.days import SNAPSHOT_DAY, shift_day
+from dynalake.days import shift_day
+from dynalake.lake.folders import milliseconds
 from dynalake.names import Lake, TableNames
-from dynalake.watch.judge import ATTENTION, NEW, OK, STATES, Finding, duration, is_quiet, lateness, moment
-from dynalake.watch.metrics import milliseconds
-from dynalake.watch.readings import LISTED, Day
+from dynalake.watch.judge import ATTENTION, NEW, OK, STATES, Verdict, duration, is_quiet, moment
+from dynalake.watch.readings import LISTED, Day, Size
 from dynalake.watch.status import Overview, TableStatus
 
 STALE = "not looked at"
@@ -18,26 +18,26 @@ TONES = {OK: "good", NEW: "plain", ATTENTION: "warn", STALE: "warn"}
 """All others are bad."""
 CHART_DAYS = 30
 SPARK_DAYS = 14
+ENGINES = {"spark": "Spark and Databricks", "duckdb": "DuckDB", "sql": "Redshift and Snowflake"}
+"""Those that read the tables and not the views, by the dialect of their SQL."""
 
 Facts = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
 class Bar:
-    """One day in a chart: heights from 0 to 100. `json`: not compacted yet."""
+    """One day in a chart; its height from 0 to 100."""
 
     day: str
     x: int
     height: float
-    json: bool
     title: str
 
 
 @dataclass(frozen=True)
 class Chart:
-    """Bars over `count` days: the tallest in words, the first and the last day."""
+    """Changes of each of `count` days: the tallest bar in words, the first and the last day."""
 
-    title: str
     count: int
     bars: tuple[Bar, ...]
     most: str
@@ -54,16 +54,19 @@ class Row:
     tone: str
     """`good`, `plain`, `warn` or `bad`: its colour."""
     note: str
-    newest: str
-    newest_at: str
-    lag: str
-    through: str
+    landed: str
+    landed_at: str
+    converted: str
+    converted_at: str
+    folded: str
+    folded_at: str
     waiting: str
-    put_aside: str
-    rows: str
+    rejected: str
+    changes: str
+    items: str
     size: str
     spark: Chart
-    findings: tuple[Finding, ...]
+    verdicts: tuple[Verdict, ...]
 
 
 @dataclass(frozen=True)
@@ -76,13 +79,12 @@ class Group:
 
 @dataclass(frozen=True)
 class Detail:
-    """One table's own page."""
+    """One table's own page. `queries`: what each is for, and its SQL."""
 
     row: Row
     looked: str
     groups: tuple[Group, ...]
-    charts: tuple[Chart, ...]
-    days: tuple[tuple[str, str, str, str, str], ...]
+    chart: Chart
     queries: tuple[tuple[str, str], ...]
 
 
@@ -98,19 +100,18 @@ class View:
 def overview_view(overview: Overview, lake: Lake, now: datetime) -> View:
     """The lake at `now`."""
     rows = overview_rows(overview, lake, now)
-    at = milliseconds(now)
-    days = [day for status in overview.tables for day in status.readings.lake.days]
+    tables = [status.readings.lake for status in overview.tables]
     bad = sum(row.tone == "bad" for row in rows)
     warned = sum(row.tone == "warn" for row in rows)
     return View(
-        looked=f"{moment(overview.at)}, {ago(overview.at, at)}",
+        looked=f"{moment(overview.at)}, {ago(overview.at, milliseconds(now))}",
         tiles=(
             ("tables", f"{len(rows):,}", ""),
             ("alarms", f"{bad:,}", "bad" if bad else ""),
             ("need attention", f"{warned:,}", "warn" if warned else ""),
-            ("rows in Parquet", f"{sum(day.rows or 0 for day in days):,}", ""),
-            ("Parquet", size_text(sum(day.size for day in days if day.rows is not None)), ""),
-            ("JSON, not compacted", size_text(sum(day.size for day in days if day.rows is None)), ""),
+            ("changes", f"{sum(seen.changes.rows for seen in tables):,}", ""),
+            ("in the tables", size_text(sum(seen.changes.bytes + seen.state.bytes for seen in tables)), ""),
+            ("objects to convert", f"{sum(seen.unconverted for seen in tables):,}", ""),
         ),
         rows=tuple(rows),
     )
@@ -135,73 +136,76 @@ def table_row(status: TableStatus, lake: Lake, now: datetime) -> Row:
         )
     elif status.state == OK and is_quiet(readings, status.targets):
         note = "quiet"
-    age = lateness(landing, at)
-    counted = [day for day in seen.days if day.day != SNAPSHOT_DAY]
     return Row(
         table=status.table,
         state=state,
         tone=TONES.get(state, "bad"),
         note=note,
-        newest="–" if age is None else f"{duration(age)} ago",
-        newest_at=moment(landing.newest_change) if landing.newest_change else "",
-        lag="–" if landing.lag_seconds is None else duration(landing.lag_seconds),
-        through=day_text(seen.through) if seen.through else "–",
-        waiting=days_text(len(seen.waiting)),
-        put_aside=count_text(sum(readings.put_aside.values())) if any(readings.put_aside.values()) else "–",
-        rows=f"{sum(day.rows or 0 for day in seen.days):,}",
-        size=size_text(sum(day.size for day in seen.days)),
-        spark=chart(counted, lake.day_of(now), SPARK_DAYS, rows=False),
-        findings=status.findings,
+        landed=ago(landing.newest_change, at),
+        landed_at=moment_text(landing.newest_change),
+        converted=ago(seen.newest_change, at),
+        converted_at=moment_text(seen.newest_change),
+        folded=ago(seen.folded_to, at),
+        folded_at=moment_text(seen.folded_to),
+        waiting=waiting_text(seen.unconverted, len(seen.waiting)),
+        rejected=count_text(sum(readings.rejected.values())) if any(readings.rejected.values()) else "–",
+        changes=f"{seen.changes.rows:,}",
+        items=f"{seen.state.rows:,}",
+        size=size_text(seen.changes.bytes + seen.state.bytes),
+        spark=chart(seen.days, lake.day_of(now), SPARK_DAYS),
+        verdicts=status.verdicts,
     )
 
 
 def table_detail(status: TableStatus, names: TableNames, now: datetime) -> Detail:
     """A table's own page, at `now`."""
-    readings, at = status.readings, milliseconds(now)
-    days = [day for day in readings.lake.days if day.day != SNAPSHOT_DAY]
-    today = names.lake.day_of(now)
-    queries = (
-        ("items as they are", f'SELECT * FROM "{names.lake.database}"."{names.current_view}" LIMIT 100'),
-        (
-            "changes of the last compacted day" if readings.lake.through else "changes",
-            f'SELECT * FROM "{names.lake.database}"."{names.changes_view}"'
-            + (f" WHERE dt = '{readings.lake.through}'" if readings.lake.through else " LIMIT 100"),
-        ),
+    seen, at = status.readings.lake, milliseconds(now)
+    database = names.lake.database
+    last = seen.days[-1].day if seen.days else names.lake.day_of(now)
+    trino = (
+        ("Items as they are, in Athena and Trino", f'SELECT * FROM "{database}"."{names.current_view}" LIMIT 100'),
+        ("Changes of a day", f'SELECT * FROM "{database}"."{names.changes_table}" WHERE dt = \'{last}\' LIMIT 100'),
+    )
+    others = tuple(
+        (f"Items as they are, in {engine}", seen.queries[dialect])
+        for dialect, engine in ENGINES.items()
+        if dialect in seen.queries
     )
     return Detail(
         row=table_row(status, names.lake, now),
-        looked=f"{moment(readings.at)}, {ago(readings.at, at)}",
-        groups=tuple(groups(status, at)),
-        charts=(chart(days, today, CHART_DAYS, rows=True), chart(days, today, CHART_DAYS, rows=False)),
-        days=tuple(
-            (
-                "snapshot" if day.day == SNAPSHOT_DAY else day_text(day.day),
-                "–" if day.rows is None else f"{day.rows:,}",
-                size_text(day.size),
-                f"{day.objects:,}",
-                "JSON" if day.rows is None else "Parquet",
-            )
-            for day in reversed(readings.lake.days)
-        ),
-        queries=queries,
+        looked=f"{moment(status.readings.at)}, {ago(status.readings.at, at)}",
+        groups=tuple(groups(status, names, at)),
+        chart=chart(seen.days, names.lake.day_of(now), CHART_DAYS),
+        queries=(*trino, *others),
     )
 
 
-def groups(status: TableStatus, at: int) -> Iterable[Group]:
+def groups(status: TableStatus, names: TableNames, at: int) -> Iterable[Group]:
     """Every reading in words."""
     readings, targets = status.readings, status.targets
     capture, landing, seen, compared = readings.capture, readings.landing, readings.lake, readings.comparison
-    hand_off = moment(readings.hand_off) if readings.hand_off else "none yet"
-    newest, landed = landing.newest_change, landing.newest_landed
+    waits = ", the oldest since " + moment(seen.unconverted_since) if seen.unconverted else ""
     yield Group(
         "Freshness",
         (
-            ("newest change", "none yet" if newest is None else f"{moment(newest)}, {ago(newest, at)}"),
-            ("from DynamoDB to S3", "–" if landing.lag_seconds is None else duration(landing.lag_seconds)),
-            ("target", f"{targets.freshness_minutes} min"),
-            ("newest object", "none yet" if landed is None else f"{landing.newest_object}, {moment(landed)}"),
+            ("newest change in S3", with_ago(landing.newest_change, at)),
+            ("from DynamoDB to S3", f"{seconds_text(landing.lag_seconds)} (target {targets.freshness_minutes} min)"),
+            (f"newest change in {names.changes_table}", with_ago(seen.newest_change, at)),
+            ("objects to convert", f"{seen.unconverted:,}{waits}"),
+            (f"{names.state_table} folded up to", with_ago(seen.folded_to, at)),
+            ("changes after that", f"{size_text(seen.unfolded)} of the last {CHART_DAYS} days"),
         ),
-    )  # fmt: skip
+    )
+    yield Group(
+        "Tables",
+        (
+            (names.changes_table, held_text(seen.changes)),
+            (names.state_table, held_text(seen.state)),
+            ("waiting for compaction", ", ".join(day_text(wait.day) for wait in seen.waiting) or "no day"),
+            ("snapshot", seen.snapshot or "none since the hand-off"),
+            ("checked", moment_text(seen.checked_at or None) or "not yet"),
+        ),
+    )
     yield Group(
         "Stream and forwarder",
         (
@@ -210,77 +214,71 @@ def groups(status: TableStatus, at: int) -> Iterable[Group]:
             ("oldest change that waited", f"{seconds_text(capture.iterator_age_seconds)} (all tables, last 15 min)"),
             ("errors, throttles", f"{capture.errors:,.0f}, {capture.throttles:,.0f} (all tables, last hour)"),
             ("dropped", f"{capture.dropped:,.0f} (last 24 hours)"),
-            ("hand-off", hand_off),
+            ("hand-off", moment_text(readings.hand_off) or "none yet"),
         ),
     )
     yield Group(
         "Delivery",
         (
+            ("newest object", with_ago(landing.newest_landed, at)),
+            ("its key", landing.newest_object or "–"),
             ("oldest change in Firehose", f"{seconds_text(landing.firehose_age_seconds)} (last 15 min)"),
-            ("held back", f"{landing.throttled:,.0f} records (last hour)"),
-            *((f"put aside by {stage}", count_text(count)) for stage, count in readings.put_aside.items()),
-        ),
-    )
-    snapshot = "none since the hand-off"
-    if seen.snapshot is not None:
-        snapshot = f"{seen.snapshot} ({'Parquet' if seen.snapshot_compacted else 'JSON'})"
-    yield Group(
-        "Compaction and catalog",
-        (
-            ("Parquet through", day_text(seen.through) if seen.through else "no day yet"),
-            ("waiting days", ", ".join(map(day_text, seen.waiting)) or "none"),
-            ("snapshot", snapshot),
-            ("too narrow columns", ", ".join(f"{m.column} (needs {m.needs})" for m in seen.misfits) or "none"),
+            ("throttled", f"{landing.throttled:,.0f} records (last hour)"),
+            *((f"rejected by {stage}", count_text(count)) for stage, count in readings.rejected.items()),
         ),
     )
     yield Group(
-        "Compared with the table",
+        "Compared with DynamoDB",
         (
             ("items", f"{compared.compared:,} compared, {compared.equal:,} equal"),
             ("in doubt", f"{len(compared.doubts):,}: their change is on its way" if compared.doubts else "none"),
             ("different", ", ".join(doubt.key for doubt in compared.differing) or "none"),
-            ("last", moment(compared.at) if compared.at else "not yet"),
+            ("last", moment_text(compared.at) or "not yet"),
         ),
     )
 
 
-def chart(days: Sequence[Day], today: str, count: int, *, rows: bool) -> Chart:
-    """A bar for each of the last `count` days, by rows or by bytes; a day without data has none."""
-    known = {day.day: day for day in days}
+def chart(days: Sequence[Day], today: str, count: int) -> Chart:
+    """A bar for each of the last `count` days, by its changes; a day without any has none."""
+    known = {day.day: day.size for day in days}
     wanted = [shift_day(today, ahead) for ahead in range(1 - count, 1)]
-    values = {day: (found.rows or 0 if rows else found.size) for day, found in known.items()}
-    most = max((values.get(day, 0) for day in wanted), default=0)
-    bars = []
-    for x, day in enumerate(wanted):
-        if not values.get(day):
-            continue
-        found = known[day]
-        counted = "rows not counted yet" if found.rows is None else f"{found.rows:,} rows"
-        title = f"{day_text(day)}: {counted}, {size_text(found.size)} {'JSON' if found.rows is None else 'Parquet'}"
-        # What is there is seen, however small.
-        bars.append(Bar(day, x, max(3.0, round(100 * values[day] / most, 1)), found.rows is None, title))
-    return Chart(
-        "Rows per day, compacted" if rows else "Bytes per day",
-        count,
-        tuple(bars),
-        f"{most:,}" if rows else size_text(most),
-        day_text(wanted[0]),
-        day_text(wanted[-1]),
+    rows = [known[day].rows if day in known else 0 for day in wanted]
+    # What is there is seen, however small.
+    bars = (
+        Bar(day, x, max(3.0, round(100 * held / max(rows), 1)), f"{day_text(day)}: {held_text(known[day])}")
+        for x, (day, held) in enumerate(zip(wanted, rows, strict=True))
+        if held
     )
+    return Chart(count, tuple(bars), f"{max(rows):,}", day_text(wanted[0]), day_text(wanted[-1]))
 
 
-def ago(then: int, at: int) -> str:
+def held_text(size: Size) -> str:
+    """`1,200 rows, 5.2 MB in 3 files`."""
+    return f"{size.rows:,} rows, {size_text(size.bytes)} in {size.files:,} file{'' if size.files == 1 else 's'}"
+
+
+def ago(then: int | None, at: int) -> str:
     """`5 min ago`."""
-    return f"{duration((at - then) / 1000)} ago"
+    return "–" if then is None else f"{duration((at - then) / 1000)} ago"
+
+
+def moment_text(at: int | None) -> str:
+    return "" if at is None else moment(at)
+
+
+def with_ago(then: int | None, at: int) -> str:
+    return "none yet" if then is None else f"{moment(then)}, {ago(then, at)}"
+
+
+def waiting_text(objects: int, days: int) -> str:
+    """What waits for conversion and for compaction."""
+    counted = ((objects, "object"), (days, "day"))
+    return ", ".join(f"{n:,} {word}{'' if n == 1 else 's'}" for n, word in counted if n) or "–"
 
 
 def day_text(day: str) -> str:
     """`2019-05-25`."""
     return f"{day[:4]}-{day[4:6]}-{day[6:]}" if len(day) == 8 else day
-
-
-def days_text(count: int) -> str:
-    return "–" if not count else "1 day" if count == 1 else f"{count:,} days"
 
 
 def count_text(count: int) -> str:

@@ -2,42 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from botocore.exceptions import ClientError
 
-from dynalake.backfill.snapshot import snapshot_since
 from dynalake.capture.hand_off import find_hand_off
 from dynalake.capture.verify import cannot_read
-from dynalake.catalog.discover import add_attributes
-from dynalake.catalog.partitions import list_partitions, register_days
-from dynalake.catalog.tables import read_schema
-from dynalake.catalog.views import Watermark, read_watermark
 from dynalake.clients import Clients
-from dynalake.compact.plan import is_closed
-from dynalake.convert.options import CompactOptions
-from dynalake.convert.read.raw import list_objects
-from dynalake.days import SNAPSHOT_DAY, coming_days, end_of_day, shift_day
-from dynalake.names import STAGE_COMPACT, STAGE_DELIVERY, STAGE_FORWARDER, STAGE_MAPPING, TableNames
+from dynalake.convert.plan import first_day, list_landed
+from dynalake.convert.read.raw import RawObject, list_objects
+from dynalake.errors import CatalogError
+from dynalake.lake.folders import milliseconds
+from dynalake.lake.table import Table, schema_of
+from dynalake.names import STAGE_CONVERT, STAGE_DELIVERY, STAGE_FORWARDER, STAGE_MAPPING, TableNames
+from dynalake.record.key import ItemKey
 from dynalake.settings import TableSettings
-from dynalake.watch.judge import ALARMS, FIREHOSE_HOURS, Targets, judge, losing_until, unlanded_since, worst
-from dynalake.watch.landed import (
-    Landed,
-    Sample,
-    landed_since,
-    list_landed,
-    newest_of,
-    plan_days,
-    plan_misfits,
-    read_sample,
-)
-from dynalake.watch.metrics import RECENT_MINUTES, Points, milliseconds, plan_metrics, read_metrics, recent
+from dynalake.watch.judge import FIREHOSE_HOURS, Targets, is_in_time, losing_until, unlanded_since
+from dynalake.watch.landed import Sample, landed_since, read_sample
+from dynalake.watch.metrics import RECENT_MINUTES, Points, plan_metrics, read_metrics, recent
 from dynalake.watch.readings import LISTED, Capture, Comparison, Lake, Landing, Readings
 from dynalake.watch.reconcile import choose, clear_up, compare, read_images, read_landed
-
-SHOWN_DAYS = 30
+from dynalake.watch.tables import read_lake
 
 
 def gather(
@@ -52,41 +39,46 @@ def gather(
 ) -> Readings:
     """One table now. `previous` is what was read the last time: what did not change since is not read again.
 
-    Also adds the columns of new attributes in what landed since, and registers the partitions of the coming days.
-    `items` are compared with the table. A table whose setup has not finished has no other readings.
+    `items` are compared with DynamoDB. A table whose setup has not finished has no other readings.
     """
-    at = milliseconds(now)
+    at, table = milliseconds(now), Table(clients, names)
     before = previous or Readings(at)
     hand_off = find_hand_off(clients, names)
     if hand_off is None:
         return Readings(at)
     points = read_metrics(clients, plan_metrics(names, hand_off.mapping_id, settings.delivery), now)
-    put_aside, aside_at = count_put_aside(clients, names, hand_off.mapping_id)
-    register_ahead(clients, names, now)
-    mark = read_watermark(clients, names)
-    landed = list_landed(clients, names, mark.through, now, before.lake.days)
-    sample = read_new(clients, names, landed, before)
-    lake = read_lake(clients, names, mark, landed, sample, before.lake, now)
-    lake = replace(lake, snapshot=snapshot_since(clients, names, hand_off.at))
+    rejected, rejected_at = count_rejected(clients, names, hand_off.mapping_id)
+    first = first_day(names.lake.day_of(now), settings.stream_retention_hours)
+    # Listed before the tables are loaded: what was converted in between is not taken for what waits.
+    landed = list(list_landed(table, first))
+    key: ItemKey | None = None
+    try:
+        changes, state = table.changes(), table.items()
+        key = schema_of(changes).key
+        lake = read_lake(table, changes, state, landed, first, hand_off.at, before, now)
+    except CatalogError as error:
+        lake = Lake(fault=error.received, repair=error.action)
+    except FileNotFoundError as error:
+        lake = Lake(fault=f"The tables name {error}, which is gone", repair="restore it (the bucket keeps versions)")
+    new = landed_since(landed, before.landing.newest_landed)
+    sample = None if key is None else read_sample(clients, names, key, new)
     readings = Readings(
         at=at,
         hand_off=milliseconds(hand_off.at),
         capture=read_capture(clients, names, hand_off.mapping_id, points, before.capture, at),
         landing=replace(
-            plan_landing(points, landed, sample, before.landing, at, targets, aside_at),
+            plan_landing(points, new, sample, before.landing, at, targets, rejected_at),
             kept_hours=FIREHOSE_HOURS if settings.delivery == "direct" else settings.stream_retention_hours,
         ),
         lake=lake,
-        put_aside=put_aside,
+        rejected=rejected,
         comparison=before.comparison,
         repaired_at=before.repaired_at,
     )
     readings = replace(readings, lost_at=plan_lost(readings, points["dropped"], before))
-    if items <= 0:
+    if items <= 0 or key is None:
         return readings
-    conclude = worst(judge(readings, targets)) not in ALARMS
-    comparison = reconcile(clients, names, sample, landed, readings, targets, items, conclude=conclude)
-    return replace(readings, comparison=comparison)
+    return replace(readings, comparison=reconcile(clients, names, key, sample, landed, readings, targets, items))
 
 
 def read_capture(
@@ -142,41 +134,45 @@ def plan_lost(readings: Readings, dropped: Points, before: Readings) -> int | No
 
 def plan_landing(
     points: Mapping[str, Points],
-    landed: Landed,
+    new: Sequence[RawObject],
     sample: Sample | None,
     before: Landing,
     at: int,
     targets: Targets,
-    aside_at: int | None,
+    rejected_at: int | None,
 ) -> Landing:
-    """The delivery's metrics and the newest object; what was put aside did not get lost on the way. Pure."""
-    newest = newest_of(landed)
+    """The delivery's metrics and the newest object; what was rejected did not get lost on the way. Pure.
+
+    `new`: what landed since the last look, the oldest first.
+    """
+    name, landed = before.newest_object, before.newest_landed
     change, lag = before.newest_change, before.lag_seconds
-    newest_landed = None if newest is None else round(newest.modified * 1000)
+    if new:
+        name, landed = new[-1].key, round(new[-1].modified * 1000)
     # What is replayed lands late, and is older than what landed before.
     if sample is not None and sample.landed is not None and (sample.newest_change or 0) >= (change or 0):
         change, lag = sample.newest_change, max(0.0, (sample.landed - (sample.newest_change or 0)) / 1000)
-    known = max((moment for moment in (newest_landed, aside_at) if moment is not None), default=None)
+    known = max((moment for moment in (landed, rejected_at) if moment is not None), default=None)
     refused = points.get("stream_throttled") or points.get("delivery_throttled") or ()
     return Landing(
         firehose_age_seconds=_most(recent(points["firehose_age"], at, RECENT_MINUTES), 1),
         throttled=sum(recent(refused, at, 60)),
-        newest_object="" if newest is None else newest.key,
-        newest_landed=newest_landed,
+        newest_object=name,
+        newest_landed=landed,
         newest_change=change,
         lag_seconds=lag,
         unlanded_since=unlanded_since(points["invoked"], known, at, targets.freshness_minutes * 60),
     )
 
 
-def count_put_aside(clients: Clients, names: TableNames, mapping_id: str) -> tuple[dict[str, int], int | None]:
+def count_rejected(clients: Clients, names: TableNames, mapping_id: str) -> tuple[dict[str, int], int | None]:
     """Objects in the error prefixes by stage, at most `LISTED` of each, and when the last change was put there.
 
     Of the mappings only the present one's; `dynalake_redrive` lists those of former ones too.
     """
     prefixes = {
         STAGE_MAPPING: f"{names.lake.failed_batches}{mapping_id}/",
-        **{stage: names.rejected(stage) for stage in (STAGE_FORWARDER, STAGE_DELIVERY, STAGE_COMPACT)},
+        **{stage: names.rejected(stage) for stage in (STAGE_FORWARDER, STAGE_DELIVERY, STAGE_CONVERT)},
     }
     found = {s: list_objects(clients, names.lake.bucket, prefix, LISTED) for s, prefix in prefixes.items()}
     changes = (o.modified for stage in (STAGE_MAPPING, STAGE_FORWARDER, STAGE_DELIVERY) for o in found[stage])
@@ -184,81 +180,23 @@ def count_put_aside(clients: Clients, names: TableNames, mapping_id: str) -> tup
     return {stage: len(objects) for stage, objects in found.items()}, None if last is None else round(last * 1000)
 
 
-def register_ahead(clients: Clients, names: TableNames, now: datetime) -> None:
-    """Register today and the days after it, if today's or tomorrow's partition is missing."""
-    coming = coming_days(names.lake.day_of(now))
-    if not set(coming[:2]) <= set(list_partitions(clients, names, names.raw_table, coming[0])):
-        register_days(clients, names, coming)
-
-
-def read_new(clients: Clients, names: TableNames, landed: Landed, before: Readings) -> Sample | None:
-    """A sample of what landed since the last time; None where nothing did."""
-    new = landed_since(landed, before.landing.newest_landed)
-    if not new:
-        return None
-    schema = read_schema(clients, names)
-    sample = read_sample(clients, names, schema, new)
-    if schema.extend(sample.observed) == schema:
-        return sample  # nobody who publishes has to wait for a look that changes nothing
-    return replace(sample, added=add_attributes(clients, names, sample.observed))
-
-
-def read_lake(
-    clients: Clients,
-    names: TableNames,
-    mark: Watermark,
-    landed: Landed,
-    sample: Sample | None,
-    before: Lake,
-    now: datetime,
-) -> Lake:
-    """What readers see; without the snapshot's run."""
-    zone, today = names.lake.zone, names.lake.day_of(now)
-    partitions = list_partitions(clients, names, names.typed_table, shift_day(today, -SHOWN_DAYS))
-    waiting = plan_waiting(landed, mark, now, names)
-    misfits = before.misfits
-    if sample is not None or misfits:
-        observed = {} if sample is None else sample.observed
-        misfits = plan_misfits(read_schema(clients, names), observed, max(landed, default=today), misfits, mark.through)
-    return Lake(
-        through=mark.through,
-        snapshot_compacted=mark.snapshot,
-        waiting=waiting,
-        waiting_since=min((milliseconds(end_of_day(day, zone)) for day in waiting), default=None),
-        days=plan_days(partitions, landed, mark, before.days),
-        misfits=misfits,
-        added=() if sample is None else sample.added,
-    )
-
-
-def plan_waiting(days: Iterable[str], mark: Watermark, now: datetime, names: TableNames) -> tuple[str, ...]:
-    """The closed days that the views still read from JSON. Pure."""
-    hours = CompactOptions().closed_after_hours
-    return tuple(
-        day
-        for day in sorted(days)
-        if day != SNAPSHOT_DAY and not mark.covers(day) and is_closed(day, now, hours, names.lake.zone)
-    )
-
-
 def reconcile(
     clients: Clients,
     names: TableNames,
+    key: ItemKey,
     sample: Sample | None,
-    landed: Landed,
+    landed: Sequence[RawObject],
     readings: Readings,
     targets: Targets,
     items: int,
-    *,
-    conclude: bool,
 ) -> Comparison:
-    """Clear up what was in doubt, then compare some of the items that landed last with the table."""
+    """Clear up what was in doubt, then compare some of the items that landed last with DynamoDB."""
     found = readings.comparison
     open_doubts = (*found.doubts, *found.differing)
     if open_doubts:
-        schema = read_schema(clients, names)
         objects = landed_since(landed, min(doubt.since for doubt in open_doubts))
-        images = read_landed(clients, names, schema.key, open_doubts, objects)
+        images = read_landed(clients, names, key, open_doubts, objects)
+        conclude = is_in_time(readings, targets)
         found = clear_up(found, images, readings.at, targets.freshness_minutes, conclude=conclude)
     if sample is not None:
         chosen = choose(sample.candidates.values(), items, readings.at)

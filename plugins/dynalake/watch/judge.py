@@ -6,10 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from dynalake.days import SNAPSHOT_DAY
 from dynalake.errors import SettingsError
-from dynalake.names import STAGE_COMPACT, STAGE_DELIVERY, STAGE_FORWARDER, STAGE_MAPPING
-from dynalake.watch.readings import LISTED, Landing, Readings
+from dynalake.names import STAGE_CONVERT, STAGE_DELIVERY, STAGE_FORWARDER, STAGE_MAPPING
+from dynalake.watch.readings import LISTED, Readings
 
 OK, NEW, ATTENTION, LATE, STOPPED, EXPIRING, DIFFERS, LOST = STATES = (
     "ok", "new", "attention", "late", "stopped", "expiring", "differs", "lost",
@@ -41,15 +40,15 @@ _STREAMS = {
     "another": "The table's stream was turned off and on: the mapping reads the one before",
 }
 _REDRIVE = "run dynalake_redrive with dry_run to see why, then without"
-_ASIDE = {
+_REJECTED = {
     STAGE_MAPPING: ("Batches that Lambda gave up", _REDRIVE),
-    STAGE_FORWARDER: ("Changes that the forwarder put aside", _REDRIVE),
+    STAGE_FORWARDER: ("Changes that the forwarder rejected", _REDRIVE),
     STAGE_DELIVERY: (
         "Objects that Firehose could not deliver",
         "see the delivery's log, then put their lines into the raw zone and delete them there",
     ),
-    STAGE_COMPACT: (
-        "Days with lines that compaction could not read",
+    STAGE_CONVERT: (
+        "Raw objects with lines that conversion rejected",
         "read the reasons in them; delete them when nothing in them is needed",
     ),
 }
@@ -61,6 +60,7 @@ class Targets:
 
     freshness_minutes: int = 15
     expiring_hours: int = 12
+    conversion_minutes: int = 60
     waiting_hours: int = 26
 
     def __post_init__(self) -> None:
@@ -73,34 +73,33 @@ class Targets:
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One thing that is to be known: the state that it puts the table in, what it is, what to do."""
+class Verdict:
+    """Something that is to be known of a table: the state that it puts the table in, what it is, what to do."""
 
     state: str
     message: str
     action: str = ""
 
 
-def judge(readings: Readings, targets: Targets) -> tuple[Finding, ...]:
+def judge(readings: Readings, targets: Targets) -> tuple[Verdict, ...]:
     """What is wrong with the table, the worst first; nothing where all is well."""
     if readings.hand_off is None:
         action = "let dynalake_setup finish; if it failed, see its first failed task"
-        return (Finding(NEW, "The table's setup has not finished: there is no hand-off yet", action),)
-    found = [
-        *_capture(readings, targets),
-        *_landing(readings, targets),
-        *_put_aside(readings),
-        *_lake(readings, targets),
-    ]
-    if not ALARMS & {finding.state for finding in found}:
-        # What is late may well differ: so nothing is concluded from it until it is not.
-        found += _differing(readings)
-    return tuple(sorted(found, key=lambda finding: -STATES.index(finding.state)))
+        return (Verdict(NEW, "The table's setup has not finished: there is no hand-off yet", action),)
+    verdicts = [*_pipeline(readings, targets), *_lake(readings, targets)]
+    if is_in_time(readings, targets):
+        verdicts += _differing(readings)
+    return tuple(sorted(verdicts, key=lambda verdict: -STATES.index(verdict.state)))
 
 
-def worst(findings: Iterable[Finding]) -> str:
-    """The state of a table with these findings."""
-    return max((finding.state for finding in findings), key=STATES.index, default=OK)
+def worst(verdicts: Iterable[Verdict]) -> str:
+    """The state of a table with these verdicts."""
+    return max((verdict.state for verdict in verdicts), key=STATES.index, default=OK)
+
+
+def is_in_time(readings: Readings, targets: Targets) -> bool:
+    """Whether changes land as they should: what is late may well differ, and nothing is concluded from it."""
+    return worst(_pipeline(readings, targets)) not in ALARMS
 
 
 def is_quiet(readings: Readings, targets: Targets) -> bool:
@@ -145,7 +144,14 @@ def waits_in_stream(readings: Readings) -> float:
     return (readings.capture.iterator_age_seconds or 0.0) if readings.capture.invoked else 0.0
 
 
-def _capture(readings: Readings, targets: Targets) -> Iterator[Finding]:
+def _pipeline(readings: Readings, targets: Targets) -> Iterator[Verdict]:
+    """What is wrong before the raw zone."""
+    yield from _capture(readings, targets)
+    yield from _landing(readings, targets)
+    yield from _rejected(readings)
+
+
+def _capture(readings: Readings, targets: Targets) -> Iterator[Verdict]:
     capture = readings.capture
     unread = _age(readings.at, capture.unread_since) or 0.0
     enable = (
@@ -155,7 +161,7 @@ def _capture(readings: Readings, targets: Targets) -> Iterator[Finding]:
         dropped = (
             f"; {capture.dropped:,.0f} of the last {STREAM_HOURS} hours could be put nowhere" if capture.dropped else ""
         )
-        yield Finding(
+        yield Verdict(
             LOST,
             f"Changes until {moment(readings.lost_at)} did not get into the lake{dropped}",
             f"repair the cause (the mapping, its on-failure destination, the delivery), {_INCREMENTAL}, then run "
@@ -169,10 +175,10 @@ def _capture(readings: Readings, targets: Targets) -> Iterator[Finding]:
             enable = "run dynalake_setup again (delete the table's stack first if it does not make the mapping anew)"
         yield from _unread(what, stopped, targets, enable, STOPPED)
     elif capture.stream in _STREAMS:
-        yield Finding(LOST, f"{_STREAMS[capture.stream]}: no change arrives", "run dynalake_setup with enable_stream")
+        yield Verdict(LOST, f"{_STREAMS[capture.stream]}: no change arrives", "run dynalake_setup with enable_stream")
     elif capture.stream:
         action = "run dynalake_teardown; if the table is to come back, dynalake_setup afterwards"
-        yield Finding(STOPPED, "There is no such DynamoDB table any more", action)
+        yield Verdict(STOPPED, "There is no such DynamoDB table any more", action)
     elif unread > UNREAD_MINUTES * 60:
         what = f"The mapping cannot read the stream since {moment(capture.unread_since or 0)}: {capture.last_result}"
         action = (
@@ -181,53 +187,53 @@ def _capture(readings: Readings, targets: Targets) -> Iterator[Finding]:
         yield from _unread(what, unread, targets, action, STOPPED)
     elif capture.last_result.startswith("PROBLEM"):
         action = "see the forwarder's log; what it gives up lies under aws/lambda/ for dynalake_redrive"
-        yield Finding(ATTENTION, f"The mapping says: {capture.last_result}", action)
+        yield Verdict(ATTENTION, f"The mapping says: {capture.last_result}", action)
     waiting = waits_in_stream(readings)
     if waiting > targets.expiring_hours * 3600 and _is_old(readings, targets):
         what = f"The oldest change that waits in the stream is {duration(waiting)} old"
         action = "raise parallelization and batch_size, look for throttling and errors of the forwarder"
         yield from _unread(what, waiting, targets, action, LATE)
     if capture.throttles:
-        yield Finding(
+        yield Verdict(
             ATTENTION,
             f"The forwarder was held back {capture.throttles:,.0f} times in the last hour",
             "raise reserved_concurrency, or the account's limit",
         )
 
 
-def _unread(what: str, seconds: float, targets: Targets, action: str, otherwise: str) -> Iterator[Finding]:
+def _unread(what: str, seconds: float, targets: Targets, action: str, otherwise: str) -> Iterator[Verdict]:
     """A stream that nobody reads, or not fast enough: what is in it expires."""
     if seconds >= STREAM_HOURS * 3600:
-        yield Finding(LOST, f"{what}: changes older than {STREAM_HOURS} hours are gone from the stream", action)
+        yield Verdict(LOST, f"{what}: changes older than {STREAM_HOURS} hours are gone from the stream", action)
     elif seconds >= targets.expiring_hours * 3600:
         left = STREAM_HOURS * 3600 - seconds
-        yield Finding(EXPIRING, f"{what}: what is in the stream is lost in {duration(left)}, the oldest first", action)
+        yield Verdict(EXPIRING, f"{what}: what is in the stream is lost in {duration(left)}, the oldest first", action)
     else:
-        yield Finding(otherwise, f"{what}: changes are kept in the stream for {STREAM_HOURS} hours", action)
+        yield Verdict(otherwise, f"{what}: changes are kept in the stream for {STREAM_HOURS} hours", action)
 
 
-def _landing(readings: Readings, targets: Targets) -> Iterator[Finding]:
+def _landing(readings: Readings, targets: Targets) -> Iterator[Verdict]:
     yield from _late(readings, targets)
     if readings.landing.throttled:
-        yield Finding(
+        yield Verdict(
             ATTENTION,
             f"Kinesis or Firehose held {readings.landing.throttled:,.0f} records back in the last hour",
             "raise shards, or set 0 for on-demand; with delivery direct ask AWS for a higher quota",
         )
 
 
-def _late(readings: Readings, targets: Targets) -> Iterator[Finding]:
+def _late(readings: Readings, targets: Targets) -> Iterator[Verdict]:
     target = targets.freshness_minutes * 60
     landing = readings.landing
     wanted = f"the target is {targets.freshness_minutes} minutes"
     if (landing.firehose_age_seconds or 0) > target:
-        yield Finding(
+        yield Verdict(
             LATE,
             f"The oldest change in Firehose is {duration(landing.firehose_age_seconds or 0)} old; {wanted}",
             f"see the delivery's log group; what waits is kept for {landing.kept_hours} hours, and is lost then",
         )
     elif landing.unlanded_since is not None:
-        yield Finding(
+        yield Verdict(
             LATE,
             f"The forwarder got changes from {moment(landing.unlanded_since)} on, and nothing landed since "
             f"{moment(landing.newest_landed)}; {wanted}",
@@ -235,54 +241,62 @@ def _late(readings: Readings, targets: Targets) -> Iterator[Finding]:
         )
     waiting = waits_in_stream(readings)
     if target < waiting <= targets.expiring_hours * 3600 and _is_old(readings, targets):
-        yield Finding(
+        yield Verdict(
             LATE,
             f"The stream is read {duration(waiting)} late; {wanted}",
             "raise parallelization and batch_size, look for throttling and errors of the forwarder",
         )
 
 
-def _put_aside(readings: Readings) -> Iterator[Finding]:
-    for stage, (what, action) in _ASIDE.items():
-        count = readings.put_aside.get(stage, 0)
+def _rejected(readings: Readings) -> Iterator[Verdict]:
+    for stage, (what, action) in _REJECTED.items():
+        count = readings.rejected.get(stage, 0)
         if count:
             shown = f"{count:,} or more" if count >= LISTED else f"{count:,}"
-            yield Finding(ATTENTION, f"{what}: {shown}", action)
+            yield Verdict(ATTENTION, f"{what}: {shown}", action)
 
 
-def _lake(readings: Readings, targets: Targets) -> Iterator[Finding]:
+def _lake(readings: Readings, targets: Targets) -> Iterator[Verdict]:
     lake = readings.lake
-    waited = _age(readings.at, lake.waiting_since)
-    days = [day for day in lake.waiting if day != SNAPSHOT_DAY]
-    if waited is not None and waited > targets.waiting_hours * 3600:
-        yield Finding(
-            ATTENTION,
-            f"Closed days that wait for compaction: {len(days):,}, the oldest (dt={days[0]}) for {duration(waited)}",
-            "unpause dynalake_compact, or see its last run",
+    if lake.fault:
+        yield Verdict(STOPPED, f"{lake.fault}: nothing is converted", lake.repair)
+        return
+    waited = _age(readings.at, lake.unconverted_since) or 0.0
+    if waited > targets.conversion_minutes * 60:
+        yield Verdict(
+            LATE,
+            f"Raw objects that wait for their conversion: {lake.unconverted:,}, the oldest for {duration(waited)}",
+            "unpause dynalake_convert, or see its last run",
         )
+    nightly = "unpause dynalake_compact, or see its last run"
+    longest = targets.waiting_hours * 3600
+    days = [wait for wait in lake.waiting if (readings.at - wait.since) / 1000 > longest]
+    if days:
+        waited = (readings.at - min(wait.since for wait in days)) / 1000
+        what = f"Days that wait for compaction: {len(days):,}, the first (dt={days[0].day}), for {duration(waited)}"
+        yield Verdict(ATTENTION, what, nightly)
+    folding = _age(readings.at, lake.fold_due_since) or 0.0
+    if folding > longest:
+        what = f"The state is to be folded since {duration(folding)}: queries of current items read ever more changes"
+        yield Verdict(ATTENTION, what, nightly)
     if lake.snapshot is None:
-        yield Finding(
+        yield Verdict(
             ATTENTION,
             "There is no snapshot since the hand-off: what was not written since then is not in the lake",
             "run dynalake_backfill",
         )
-    if lake.misfits:
-        misfits = ", ".join(f"{misfit.column} needs {misfit.needs}" for misfit in lake.misfits)
-        yield Finding(
-            ATTENTION,
-            f"Values landed that do not fit their columns ({misfits}): the views show null, the JSON table the value",
-            "nothing: the next compaction of their day widens the type",
-        )
+    for finding in lake.findings:
+        yield Verdict(ATTENTION, finding.what, finding.plan)
 
 
-def _differing(readings: Readings) -> Iterator[Finding]:
+def _differing(readings: Readings) -> Iterator[Verdict]:
     found = readings.comparison.differing
     if found:
-        yield Finding(
+        yield Verdict(
             DIFFERS,
-            f"{len(found):,} of {readings.comparison.compared:,} items that were compared are not in the lake as the "
-            f"table has them; the first: {found[0].key}",
-            f"look for what was put aside and replay it; else {_INCREMENTAL}",
+            f"{len(found):,} of {readings.comparison.compared:,} items that were compared are not in the lake as "
+            f"DynamoDB has them; the first: {found[0].key}",
+            f"look for what was rejected and replay it; else {_INCREMENTAL}",
         )
 
 
@@ -293,11 +307,6 @@ def _is_old(readings: Readings, targets: Targets) -> bool:
 
 def _age(now: int, then: int | None) -> float | None:
     return None if then is None else (now - then) / 1000
-
-
-def lateness(landing: Landing, now: int) -> float | None:
-    """Seconds since the newest change in the lake was made."""
-    return _age(now, landing.newest_change)
 
 
 def moment(at: int | None) -> str:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeAlias
 
 from dynalake.clients import Clients
+from dynalake.lake.folders import milliseconds
 from dynalake.names import TableNames
 
 if TYPE_CHECKING:
@@ -90,8 +91,3 @@ def read_metrics(clients: Clients, asked: Mapping[str, Metric], now: datetime) -
 def recent(points: Points, now: int, minutes: float) -> list[float]:
     """The values of the periods that reach into the last `minutes`."""
     return [value for at, value in points if at + PERIOD_SECONDS * 1000 > now - minutes * 60_000]
-
-
-def milliseconds(moment: datetime) -> int:
-    """Since the epoch."""
-    return round(moment.astimezone(UTC).timestamp() * 1000)

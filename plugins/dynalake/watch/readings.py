@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from dynalake.lake.findings import Finding
+
 LISTED = 1_000
 """Objects that are counted in one error prefix, at most: one call."""
 
@@ -55,51 +57,81 @@ class Landing:
 
 
 @dataclass(frozen=True)
-class Day:
-    """One day's partition: `rows` is None while it is JSON, whose lines nobody has counted; `size` in bytes."""
+class Size:
+    """How much there is of something."""
 
-    day: str
-    rows: int | None
-    size: int
-    objects: int
+    rows: int = 0
+    bytes: int = 0
+    files: int = 0
 
 
 @dataclass(frozen=True)
-class Misfit:
-    """A column that is too narrow for values of a day that is read from JSON: null in the views until it is widened.
+class Day:
+    """A day of `{t}`."""
 
-    `has` is the type that it has, as readers see it (`layout.signature`), `needs` the Glue type that would fit.
-    """
-
-    column: str
     day: str
-    has: str
-    needs: str
+    size: Size
+
+
+@dataclass(frozen=True)
+class Wait:
+    """A day that waits for its compaction."""
+
+    day: str
+    since: int
 
 
 @dataclass(frozen=True)
 class Lake:
-    """What readers see: the snapshot, the days, the watermark, the columns."""
+    """The two Iceberg tables, `{t}` and `{t}_state`, and what is still to be done with them."""
 
-    through: str = ""
+    fault: str = ""
+    """Why they cannot be read, and in `repair` what to do; then nothing else is known."""
+    repair: str = ""
+    changes: Size = field(default_factory=Size)
+    state: Size = field(default_factory=Size)
+    newest_change: int | None = None
+    """The time of the newest change in `{t}`."""
+    folded_to: int | None = None
+    """All changes up to this time are in `{t}_state`."""
+    unfolded: int = 0
+    """Bytes of later changes, of the days that are looked at."""
+    fold_due_since: int | None = None
+    """When a look first found a fold due that still is."""
+    unconverted: int = 0
+    """Raw objects of the last days that are not in `{t}` yet, and when the oldest of them landed."""
+    unconverted_since: int | None = None
+    waiting: tuple[Wait, ...] = ()
+    run: int = 0
+    """The number of the backfill that `{t}` shows."""
     snapshot: str | None = None
-    """The run whose snapshot is shown, if it read the table after the hand-off."""
-    snapshot_compacted: bool = False
-    waiting: tuple[str, ...] = ()
-    """Closed days, and `00000000`, that are still read from JSON."""
-    waiting_since: int | None = None
-    """When the oldest of these days was over."""
+    """Its name, if it read the table after the hand-off."""
     days: tuple[Day, ...] = ()
-    misfits: tuple[Misfit, ...] = ()
-    added: tuple[str, ...] = ()
-    """Columns that were added now."""
+    """The last days of `{t}`, without the snapshot."""
+    findings: tuple[Finding, ...] = ()
+    """What should not be so, as of `checked_at`."""
+    checked_at: int = 0
+    queries: Mapping[str, str] = field(default_factory=dict)
+    """The SQL of `{t}_current` by dialect, for engines without Presto views."""
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Lake:
+        """The reverse of `dataclasses.asdict`, after JSON."""
+        parts = {
+            "changes": Size(**values["changes"]),
+            "state": Size(**values["state"]),
+            "waiting": tuple(Wait(**wait) for wait in values["waiting"]),
+            "days": tuple(Day(day["day"], Size(**day["size"])) for day in values["days"]),
+            "findings": tuple(map(Finding.from_dict, values["findings"])),
+        }
+        return cls(**{**values, **parts})
 
 
 @dataclass(frozen=True)
 class Doubt:
-    """An item that the table has otherwise than the lake: `image` is a digest of what the table held at `seen`.
+    """An item that DynamoDB has otherwise than the lake: `image` is a digest of what DynamoDB held at `seen`.
 
-    The change that made it so must land. `since`: the time of the change that the lake has; it is not before that.
+    The change that made it so must land. `since`: it lands after this, because the change that the lake has did.
     """
 
     key: str
@@ -121,14 +153,14 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Readings:
-    """One table at one moment. `put_aside` counts objects by stage, `LISTED` meaning that many or more."""
+    """One table at one moment. `rejected` counts objects in the error prefixes by stage, up to `LISTED`."""
 
     at: int
     hand_off: int | None = None
     capture: Capture = field(default_factory=Capture)
     landing: Landing = field(default_factory=Landing)
     lake: Lake = field(default_factory=Lake)
-    put_aside: Mapping[str, int] = field(default_factory=dict)
+    rejected: Mapping[str, int] = field(default_factory=dict)
     comparison: Comparison = field(default_factory=Comparison)
     lost_at: int | None = None
     """Until when changes were lost. It does not pass by itself."""
@@ -138,11 +170,7 @@ class Readings:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Readings:
         """The reverse of `dataclasses.asdict`, after JSON."""
-        lake, comparison = dict(values["lake"]), dict(values["comparison"])
-        for name in ("waiting", "added"):
-            lake[name] = tuple(lake[name])
-        lake["misfits"] = tuple(Misfit(**misfit) for misfit in lake["misfits"])
-        lake["days"] = tuple(Day(**day) for day in lake["days"])
+        comparison = dict(values["comparison"])
         for name in ("doubts", "differing"):
             comparison[name] = tuple(Doubt(**doubt) for doubt in comparison[name])
         return cls(
@@ -150,8 +178,8 @@ class Readings:
             hand_off=values["hand_off"],
             capture=Capture(**values["capture"]),
             landing=Landing(**values["landing"]),
-            lake=Lake(**lake),
-            put_aside=dict(values["put_aside"]),
+            lake=Lake.from_dict(values["lake"]),
+            rejected=dict(values["rejected"]),
             comparison=Comparison(**comparison),
             lost_at=values["lost_at"],
             repaired_at=values["repaired_at"],

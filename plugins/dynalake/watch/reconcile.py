@@ -5,24 +5,25 @@ read. Where the two are equal, encoder, forwarder, Kinesis and Firehose did what
 may have changed since: then that change must land, byte for byte. So the item is in doubt until it does, and differs
 when it has not after a multiple of the freshness target.
 
-What this cannot see: a change that is missing of an item whose other changes are not in the sample, items that nobody
-changes any more, and Parquet, whose counts compaction checks by itself.
+An item's change is the last one by its sequence number, whatever clock gave it a time. What this cannot see: a change
+that is missing of an item whose other changes are not in the sample, items that nobody changes any more, and what
+conversions make of the raw objects: these count every line by themselves.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Context, Decimal
 from hashlib import sha256
+from itertools import islice
 from typing import Any
 
-from dynalake.catalog.discover import sample_records
 from dynalake.clients import Clients
-from dynalake.convert.read.raw import BadLine, RawObject, parse_line
+from dynalake.convert.read.raw import BadLine, BrokenObject, RawObject, parse_line, stream_lines
 from dynalake.names import TableNames
 from dynalake.record.change import EVENT_TIME, METADATA, OPERATION, SEQUENCE_NUMBER, encode_change, json_key
 from dynalake.record.key import ItemKey
@@ -43,7 +44,10 @@ MOST_ITEMS = 100
 
 @dataclass(frozen=True)
 class Candidate:
-    """The last change of an item in a sample. `image`: a digest of the item as it left it."""
+    """The last change of an item in a sample. `image`: a digest of the item as it left it; `at`: when it was made.
+
+    `since`: a later change of the item lands after this.
+    """
 
     key: str
     attributes: dict[str, Any]
@@ -51,10 +55,14 @@ class Candidate:
     sequence: str
     image: str
     at: int
+    since: int
 
 
-def candidate(key: ItemKey, record: Mapping[str, Any]) -> Candidate | None:
-    """A change record of the stream as something to compare; None for what is none (snapshot, import, damaged line)."""
+def candidate(key: ItemKey, record: Mapping[str, Any], landed: int) -> Candidate | None:
+    """A change record of the stream as something to compare; None for what is none (snapshot, import, damaged line).
+
+    `landed`: when its object did (milliseconds). A clock may have been ahead of that.
+    """
     sequence, at = record.get(SEQUENCE_NUMBER), record.get(EVENT_TIME)
     operation = record.get(OPERATION)
     if operation not in ("INSERT", "MODIFY", "REMOVE") or not isinstance(at, int):
@@ -68,7 +76,7 @@ def candidate(key: ItemKey, record: Mapping[str, Any]) -> Candidate | None:
     except ValueError:
         return None
     text = json.dumps(values, default=str, ensure_ascii=False)
-    return Candidate(text, parts, sequence, image_of(text, record), at)
+    return Candidate(text, parts, sequence, image_of(text, record), at, min(at, landed - 1))
 
 
 def _key_value(kind: str, value: Any) -> dict[str, Any]:
@@ -101,7 +109,7 @@ def compare(chosen: Sequence[Candidate], images: Mapping[str, str], before: Comp
     known = {doubt.key for doubt in (*before.doubts, *before.differing)}
     answered = [c for c in chosen if c.key in images and c.key not in known]
     equal = [c for c in answered if images[c.key] == c.image]
-    doubts = [Doubt(c.key, images[c.key], now, c.at) for c in answered if images[c.key] != c.image]
+    doubts = [Doubt(c.key, images[c.key], now, c.since) for c in answered if images[c.key] != c.image]
     return Comparison(
         at=now if answered else before.at,
         compared=before.compared + len(equal),
@@ -157,7 +165,7 @@ def read_images(clients: Clients, names: TableNames, chosen: Sequence[Candidate]
         found = items.get(mine)
         if mine in unanswered:
             continue
-        # What no line can hold, such as half of a surrogate pair, is quarantined: compaction tells it.
+        # What no line can hold, such as half of a surrogate pair, is rejected: conversion reports it.
         with suppress(BadLine):
             images[c.key] = image_of(c.key, None if found is None else _record(found))
     return images
@@ -172,11 +180,22 @@ def read_landed(
     keys = {doubt.key for doubt in doubts}
     found = set()
     for one in objects:
-        for record in sample_records(clients, names, one):
-            change = candidate(key, record)
+        for record in read_records(clients, names, one):
+            change = candidate(key, record, round(one.modified * 1000))
             if change is not None and change.key in keys:
                 found.add(change.image)
     return frozenset(found)
+
+
+def read_records(
+    clients: Clients, names: TableNames, raw: RawObject, limit: int | None = None
+) -> Iterator[dict[str, Any]]:
+    """Yield the records in the first `limit` lines of a raw object; what is none is left out."""
+    body = clients.s3.get_object(Bucket=names.lake.bucket, Key=raw.key)["Body"]
+    with body, suppress(BrokenObject):
+        for line in islice(stream_lines(body), limit):
+            with suppress(BadLine):
+                yield parse_line(line)
 
 
 def _record(item: Mapping[str, Any]) -> dict[str, Any]:

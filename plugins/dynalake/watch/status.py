@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -14,9 +14,9 @@ from botocore.exceptions import ClientError
 
 from dynalake.clients import Clients
 from dynalake.errors import AlarmError
+from dynalake.lake.folders import milliseconds
 from dynalake.names import Lake, TableNames
-from dynalake.watch.judge import ALARMS, Finding, Targets, duration, judge, moment, worst
-from dynalake.watch.metrics import milliseconds
+from dynalake.watch.judge import ALARMS, Targets, Verdict, duration, judge, moment, worst
 from dynalake.watch.readings import Readings
 
 READERS = 16
@@ -30,33 +30,33 @@ class TableStatus:
 
     table: str
     state: str
-    findings: tuple[Finding, ...]
+    verdicts: tuple[Verdict, ...]
     targets: Targets
     readings: Readings
 
     @classmethod
     def of(cls, table: str, readings: Readings, targets: Targets) -> TableStatus:
         """Judged."""
-        findings = judge(readings, targets)
-        return cls(table, worst(findings), findings, targets, readings)
+        verdicts = judge(readings, targets)
+        return cls(table, worst(verdicts), verdicts, targets, readings)
 
     def is_stale(self, now: datetime) -> bool:
         """Whether nobody has looked at the table for too long."""
         return milliseconds(now) - self.readings.at > STALE_MINUTES * 60_000
 
     def lines(self) -> Iterator[str]:
-        """For the task's log: the state, how fresh it is, each finding with what to do."""
+        """For the task's log: the state, how fresh it is, each verdict with what to do."""
         landing, lake = self.readings.landing, self.readings.lake
         yield f"{self.table} is {self.state}"
         if landing.newest_change is not None:
             lag = "" if landing.lag_seconds is None else f", in S3 {duration(landing.lag_seconds)} later"
             yield f"Newest change: {moment(landing.newest_change)}{lag}"
-        if lake.added:
-            yield f"New columns: {', '.join(lake.added)}"
-        for finding in self.findings:
-            yield f"{finding.state}: {finding.message}"
-            if finding.action:
-                yield f"  What to do: {finding.action}"
+        if lake.newest_change is not None:
+            yield f"In the tables: changes up to {moment(lake.newest_change)}, folded up to {moment(lake.folded_to)}"
+        for verdict in self.verdicts:
+            yield f"{verdict.state}: {verdict.message}"
+            if verdict.action:
+                yield f"  What to do: {verdict.action}"
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -67,7 +67,7 @@ class TableStatus:
         return cls(
             table=values["table"],
             state=values["state"],
-            findings=tuple(Finding(**finding) for finding in values["findings"]),
+            verdicts=tuple(Verdict(**verdict) for verdict in values["verdicts"]),
             targets=Targets(**values["targets"]),
             readings=Readings.from_dict(values["readings"]),
         )
@@ -97,8 +97,8 @@ def check_alarms(statuses: Iterable[TableStatus]) -> None:
         return
     lines = []
     for status in alarmed:
-        lines += [f"{status.table} is {f.state}: {f.message}" for f in status.findings if f.state in ALARMS]
-    actions = dict.fromkeys(f.action for status in alarmed for f in status.findings if f.state in ALARMS and f.action)
+        lines += [f"{status.table} is {f.state}: {f.message}" for f in status.verdicts if f.state in ALARMS]
+    actions = dict.fromkeys(f.action for status in alarmed for f in status.verdicts if f.state in ALARMS and f.action)
     raise AlarmError(
         "; ".join(lines),
         allowed="tables that are captured, in time and complete",
@@ -132,10 +132,15 @@ def load_status(clients: Clients, names: TableNames) -> TableStatus | None:
 
 
 def save_overview(clients: Clients, lake: Lake, tables: Sequence[str], now: datetime) -> Overview:
-    """Gather the last status of each table into the lake's overview; one that nobody has looked at is of 1970."""
+    """Gather the last status of each table into the lake's overview; one that nobody has looked at is of 1970.
+
+    Without the tables' queries, which are long: they stand in the table's own status.
+    """
 
     def last(table: str) -> TableStatus:
-        return load_status(clients, lake.table(table)) or TableStatus.of(table, Readings(at=0), Targets())
+        status = load_status(clients, lake.table(table)) or TableStatus.of(table, Readings(at=0), Targets())
+        readings = status.readings
+        return replace(status, readings=replace(readings, lake=replace(readings.lake, queries={})))
 
     with ThreadPoolExecutor(READERS) as pool:
         statuses = tuple(pool.map(last, tables))

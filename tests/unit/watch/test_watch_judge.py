@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynalake.errors import AlarmError, SettingsError
+from dynalake.lake.findings import Finding
 from dynalake.watch.judge import ALARMS, STATES, Targets, duration, is_quiet, judge, losing_until, unlanded_since, worst
-from dynalake.watch.readings import Capture, Comparison, Day, Doubt, Lake, Landing, Misfit, Readings
+from dynalake.watch.readings import Capture, Comparison, Day, Doubt, Lake, Landing, Readings, Size, Wait
 from dynalake.watch.status import TableStatus, check_alarms
 
 MINUTE, HOUR = 60_000, 3_600_000
@@ -24,12 +25,15 @@ WELL = Readings(
     hand_off=AT - 240 * HOUR,
     capture=Capture("uuid", "Enabled", "OK", AT - 240 * HOUR, invoked=10, iterator_age_seconds=2),
     landing=Landing(60, 0, "key", AT - MINUTE, AT - 2 * MINUTE, 60),
-    lake=Lake("20231110", "run", True, (), None, (Day("20231110", 5, 100, 1),)),
-    put_aside={"mapping": 0, "forwarder": 0, "delivery": 0, "compact": 0},
+    lake=Lake(changes=Size(5, 100, 1), run=1, snapshot="run", days=(Day("20231110", Size(5, 100, 1)),)),
+    rejected={"mapping": 0, "forwarder": 0, "delivery": 0, "convert": 0},
 )
 
 
 DENIED = "PROBLEM: The role may not read the stream: kms:Decrypt"
+
+
+OPTIMIZER = Finding("foreign-optimizer", "t", "Glue's table optimizer compaction is on for t", "switch it off")
 
 
 def changed(**parts: dict[str, Any]) -> Readings:
@@ -62,31 +66,34 @@ def test_a_table_that_is_well_has_no_finding() -> None:
         ({"capture": {"throttles": 4}}, "attention", "held back 4 times"),
         ({"landing": {"throttled": 5}}, "attention", "held 5 records back"),
         ({"lake": {"snapshot": None}}, "attention", "no snapshot"),
-        ({"lake": {"misfits": (Misfit("n", "20231114", "bigint", "double"),)}}, "attention", "n needs double"),
-        ({"lake": {"waiting": ("20231111",), "waiting_since": AT - 30 * HOUR}}, "attention", "dt=20231111"),
+        ({"lake": {"waiting": (Wait("20231111", AT - 30 * HOUR),)}}, "attention", "dt=20231111"),
+        ({"lake": {"fold_due_since": AT - 30 * HOUR}}, "attention", "to be folded since 30 h"),
+        ({"lake": {"unconverted": 7, "unconverted_since": AT - 2 * HOUR}}, "late", "conversion: 7, the oldest for 2 h"),
+        ({"lake": {"fault": "There is no table t", "repair": "run dynalake_setup"}}, "stopped", "There is no table t"),
+        ({"lake": {"findings": (OPTIMIZER,)}}, "attention", "optimizer compaction is on"),
         ({"comparison": {"compared": 9, "differing": (Doubt('["a"]', "x", AT, AT),)}}, "differs", '["a"]'),
     ],
 )  # fmt: skip
 def test_each_reading_gives_its_state(parts: dict[str, Any], state: str, says: str) -> None:
-    findings = judge(changed(**parts), TARGETS)
-    assert [finding.state for finding in findings] == [state]
-    assert says in findings[0].message
-    assert findings[0].action, "every finding says what to do"
+    verdicts = judge(changed(**parts), TARGETS)
+    assert [verdict.state for verdict in verdicts] == [state]
+    assert says in verdicts[0].message
+    assert verdicts[0].action, "every verdict says what to do"
 
 
-@pytest.mark.parametrize("stage", ["mapping", "forwarder", "delivery", "compact"])
-def test_what_was_put_aside_asks_for_attention(stage: str) -> None:
-    assert [f.state for f in judge(replace(WELL, put_aside={stage: 1}), TARGETS)] == ["attention"]
-    (finding,) = judge(replace(WELL, put_aside={stage: 1000}), TARGETS)
-    assert finding.message.endswith(": 1,000 or more")
+@pytest.mark.parametrize("stage", ["mapping", "forwarder", "delivery", "convert"])
+def test_what_was_rejected_asks_for_attention(stage: str) -> None:
+    assert [f.state for f in judge(replace(WELL, rejected={stage: 1}), TARGETS)] == ["attention"]
+    (verdict,) = judge(replace(WELL, rejected={stage: 1000}), TARGETS)
+    assert verdict.message.endswith(": 1,000 or more")
 
 
 def test_changes_that_are_lost_stay_lost() -> None:
-    (finding,) = judge(replace(changed(capture={"dropped": 3}), lost_at=AT - HOUR), TARGETS)
-    assert finding.state == "lost"
-    assert "until 2023-11-14 21:13:20 UTC did not get into the lake; 3 of the last 24 hours" in finding.message
-    (finding,) = judge(replace(WELL, lost_at=AT - 100 * HOUR), TARGETS)
-    assert "could be put nowhere" not in finding.message
+    (verdict,) = judge(replace(changed(capture={"dropped": 3}), lost_at=AT - HOUR), TARGETS)
+    assert verdict.state == "lost"
+    assert "until 2023-11-14 21:13:20 UTC did not get into the lake; 3 of the last 24 hours" in verdict.message
+    (verdict,) = judge(replace(WELL, lost_at=AT - 100 * HOUR), TARGETS)
+    assert "could be put nowhere" not in verdict.message
 
 
 def test_until_when_changes_are_lost() -> None:
@@ -122,34 +129,42 @@ def test_the_forwarders_age_counts_for_the_table_that_is_late() -> None:
     slow = {"iterator_age_seconds": 3600.0}
     old = {"newest_change": AT - 2 * HOUR}
     late = judge(changed(capture=slow, landing=old), TARGETS)
-    assert [finding.state for finding in late] == ["late"]
+    assert [verdict.state for verdict in late] == ["late"]
     assert judge(changed(capture=slow), TARGETS) == (), "its own changes are new"
     assert judge(changed(capture={**slow, "invoked": 0}, landing=old), TARGETS) == (), "it has no changes"
     expiring = judge(changed(capture={"iterator_age_seconds": 13 * 3600.0}, landing=old), TARGETS)
-    assert [finding.state for finding in expiring] == ["expiring"]
+    assert [verdict.state for verdict in expiring] == ["expiring"]
 
 
-def test_a_day_waits_for_its_compaction_until_it_is_too_long() -> None:
-    lake = {"waiting": ("20231113",), "waiting_since": AT - 25 * HOUR}
+def test_what_is_to_be_done_waits_until_it_is_too_long() -> None:
+    lake = {
+        "waiting": (Wait("20231113", AT - 25 * HOUR),),
+        "fold_due_since": AT - 25 * HOUR,
+        "unconverted": 1,
+        "unconverted_since": AT - 59 * MINUTE,
+    }
     assert judge(changed(lake=lake), TARGETS) == ()
-    assert judge(changed(lake=lake), Targets(waiting_hours=24))
+    assert len(judge(changed(lake=lake), Targets(waiting_hours=24, conversion_minutes=58))) == 3
 
 
 def test_nothing_differs_while_the_table_is_late() -> None:
     parts = {"comparison": {"compared": 1, "differing": (Doubt("a", "x", AT, AT),)}}
-    findings = judge(changed(**parts, landing={"firehose_age_seconds": 2000}), TARGETS)
-    assert [finding.state for finding in findings] == ["late"]
+    verdicts = judge(changed(**parts, landing={"firehose_age_seconds": 2000}), TARGETS)
+    assert [verdict.state for verdict in verdicts] == ["late"]
+    behind = {"unconverted": 1, "unconverted_since": AT - 2 * HOUR}
+    verdicts = judge(changed(**parts, lake=behind), TARGETS)
+    assert [verdict.state for verdict in verdicts] == ["differs", "late"], "it has landed: it can be compared"
 
 
 def test_a_table_without_hand_off_is_new() -> None:
-    assert [finding.state for finding in judge(Readings(AT), TARGETS)] == ["new"]
+    assert [verdict.state for verdict in judge(Readings(AT), TARGETS)] == ["new"]
 
 
 def test_the_worst_finding_comes_first_and_gives_the_state() -> None:
     readings = replace(changed(capture={"throttles": 1}, landing={"firehose_age_seconds": 2000}), lost_at=AT)
-    findings = judge(readings, TARGETS)
-    assert [finding.state for finding in findings] == ["lost", "late", "attention"]
-    assert worst(findings) == "lost"
+    verdicts = judge(readings, TARGETS)
+    assert [verdict.state for verdict in verdicts] == ["lost", "late", "attention"]
+    assert worst(verdicts) == "lost"
 
 
 @pytest.mark.parametrize("hours", [0, 24])
@@ -178,17 +193,31 @@ _moments = st.none() | st.integers(AT - 72 * HOUR, AT)
     landing=st.builds(
         Landing, st.none() | _amounts, _amounts, st.text(max_size=9), _moments, _moments, st.none() | _amounts, _moments
     ),
+    lake=st.builds(
+        Lake,
+        fault=st.text(max_size=5),
+        state=st.builds(Size, st.integers(0, 9)),
+        newest_change=_moments,
+        folded_to=_moments,
+        fold_due_since=_moments,
+        unconverted=st.integers(0, 9),
+        unconverted_since=_moments,
+        waiting=st.lists(st.builds(Wait, st.just("20231111"), st.integers(AT - 72 * HOUR, AT)), max_size=2).map(tuple),
+        findings=st.sampled_from([(), (OPTIMIZER,)]),
+        queries=st.sampled_from([{}, {"spark": "SELECT 1"}]),
+    ),
     differing=st.lists(st.builds(Doubt, st.text(max_size=9), st.just("x"), st.just(AT), st.just(AT)), max_size=2),
 )
 def test_whatever_is_read_can_be_judged_kept_and_told(
-    capture: Capture, landing: Landing, differing: list[Doubt]
+    capture: Capture, landing: Landing, lake: Lake, differing: list[Doubt]
 ) -> None:
-    readings = replace(WELL, capture=capture, landing=landing, comparison=Comparison(AT, 2, 0, (), tuple(differing)))
+    comparison = Comparison(AT, 2, 0, (), tuple(differing))
+    readings = replace(WELL, capture=capture, landing=landing, lake=lake, comparison=comparison)
     status = TableStatus.of("T", readings, TARGETS)
     assert status.state in STATES
     assert next(iter(status.lines())) == f"T is {status.state}"
     assert TableStatus.from_dict(json.loads(json.dumps(asdict(status)))) == status
-    if capture.state != "Enabled":
+    if capture.state != "Enabled" or lake.fault:
         assert status.state in ALARMS
 
 

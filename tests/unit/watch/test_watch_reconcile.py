@@ -41,7 +41,7 @@ def change(image: dict[str, Any], operation: str = "MODIFY", sequence: int = 1) 
 
 
 def made(key: str, image: str = "same") -> Candidate:
-    return Candidate(key, {"id": {"S": key}}, "1", image, NOW)
+    return Candidate(key, {"id": {"S": key}}, "1", image, NOW, NOW)
 
 
 @pytest.mark.parametrize(
@@ -57,15 +57,15 @@ def made(key: str, image: str = "same") -> Candidate:
     ],
 )
 def test_what_is_no_change_of_the_stream_is_not_compared(record: dict[str, Any]) -> None:
-    assert candidate(KEY, record) is None
+    assert candidate(KEY, record, NOW) is None
 
 
 def test_a_binary_key_that_is_none_is_not_compared() -> None:
     key = ItemKey(KeyAttribute("id", "B"))
-    found = candidate(key, change({"id": {"B": b"\x00\xff"}}))
+    found = candidate(key, change({"id": {"B": b"\x00\xff"}}), NOW)
     assert found is not None
     assert found.attributes == {"id": {"B": b"\x00\xff"}}
-    assert candidate(key, {**change({"id": {"B": b"x"}}), "id": "%"}) is None
+    assert candidate(key, {**change({"id": {"B": b"x"}}), "id": "%"}, NOW) is None
 
 
 class Table:
@@ -88,7 +88,7 @@ def read(table: Table, chosen: list[Candidate]) -> dict[str, str]:
 def test_an_item_that_is_as_it_landed_is_equal(item: dict[str, Any]) -> None:
     """Through the lake's text or straight from the table: every digit, set and byte the same."""
     item = {**item, "id": {"S": "a"}, "n": {"N": "1.50"}}
-    found = candidate(KEY, change(item))
+    found = candidate(KEY, change(item), NOW)
     assert found is not None
     table = Table([item], [])
     assert read(table, [found]) == {found.key: found.image}
@@ -97,7 +97,7 @@ def test_an_item_that_is_as_it_landed_is_equal(item: dict[str, Any]) -> None:
 
 def test_an_item_that_is_gone_equals_its_removal_and_nothing_else() -> None:
     item = {"id": {"S": "a"}, "n": {"N": "1"}, "x": {"S": "y"}}
-    there, removed = candidate(KEY, change(item)), candidate(KEY, change(item, "REMOVE"))
+    there, removed = candidate(KEY, change(item), NOW), candidate(KEY, change(item, "REMOVE"), NOW)
     assert there is not None
     assert removed is not None
     assert read(Table([], []), [removed]) == {removed.key: removed.image}
@@ -105,15 +105,15 @@ def test_an_item_that_is_gone_equals_its_removal_and_nothing_else() -> None:
     assert read(Table([item], []), [removed]) != {removed.key: removed.image}
 
 
-def test_an_item_that_no_line_can_hold_is_left_to_compaction() -> None:
-    found = candidate(KEY, change({"id": {"S": "a"}, "n": {"N": "1"}}))
+def test_an_item_that_no_line_can_hold_is_left_to_conversion() -> None:
+    found = candidate(KEY, change({"id": {"S": "a"}, "n": {"N": "1"}}), NOW)
     assert found is not None
     half = {"id": {"S": "a"}, "n": {"N": "1"}, "x": {"S": "\ud800"}}
     assert read(Table([half], []), [found]) == {}
 
 
 def test_what_dynamodb_does_not_answer_for_now_says_nothing() -> None:
-    found = candidate(KEY, change({"id": {"S": "a"}, "n": {"N": "100"}}))
+    found = candidate(KEY, change({"id": {"S": "a"}, "n": {"N": "100"}}), NOW)
     assert found is not None
     assert read(Table([], [{"id": {"S": "a"}, "n": {"N": "1E+2"}}]), [found]) == {}
     assert read(Table([], []), []) == {}
@@ -134,9 +134,20 @@ def test_the_choice_is_bounded_and_the_same_again() -> None:
 
 
 def test_a_change_that_comes_late_is_not_compared() -> None:
-    """It was replayed, and what followed it may lie in a day that is compacted long since."""
+    """It was replayed, and what followed it may lie in a day that is not listed any more."""
     assert choose([made("a")], 20, NOW + COMPARED_MS - 1) == [made("a")]
     assert choose([made("a")], 20, NOW + COMPARED_MS) == []
+
+
+def test_a_clock_that_was_ahead_hides_no_later_change() -> None:
+    """Event times need not rise with sequence numbers: what counts is when the change landed."""
+    item = {"id": {"S": "a"}, "n": {"N": "1"}}
+    ahead, behind = candidate(KEY, change(item), NOW - MINUTE), candidate(KEY, change(item), NOW + MINUTE)
+    assert ahead is not None
+    assert behind is not None
+    assert (ahead.at, ahead.since, behind.since) == (NOW, NOW - MINUTE - 1, NOW)
+    (doubt,) = compare([ahead], {ahead.key: "other"}, Comparison(), NOW).doubts
+    assert doubt.since == NOW - MINUTE - 1
 
 
 def test_equal_items_count_and_others_are_in_doubt_once() -> None:

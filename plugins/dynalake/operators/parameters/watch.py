@@ -28,12 +28,20 @@ def watch_parameters() -> dict[str, Param]:
             description_md="Hours that changes may wait in the table's stream; after 24 it drops them.",
             section=RUN,
         ),
+        "conversion_minutes": Param(
+            60,
+            type="integer",
+            minimum=1,
+            title="Longest wait for conversion (minutes)",
+            description_md="A table with raw objects that have waited for longer is late.",
+            section=RUN,
+        ),
         "waiting_hours": Param(
             26,
             type="integer",
             minimum=1,
-            title="Compaction, at most after",
-            description_md="Hours that a day which is over may wait for its compaction before it is told.",
+            title="Longest wait for compaction (hours)",
+            description_md="A table needs attention when a day, or the fold of its state, has waited for longer.",
             section=RUN,
         ),
         "compared_items": Param(

@@ -1,0 +1,182 @@
+"""How the two Iceberg tables stand: how much there is, how new it is, what waits to be done, what should not be so.
+
+All of it is in their metadata, in the manifests of the last days, and in notes of the lake: no data file is read.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+
+from dynalake.backfill.run import BackfillPlan, plan_key
+from dynalake.backfill.state import read
+from dynalake.convert.plan import find_due
+from dynalake.convert.read.raw import RawObject
+from dynalake.days import SNAPSHOT_DAY, end_of_day, shift_day
+from dynalake.errors import ConflictError
+from dynalake.lake.compact_options import CompactOptions
+from dynalake.lake.day import order_of, plan_compaction
+from dynalake.lake.findings import Finding
+from dynalake.lake.fold import FoldOptions, count_bytes
+from dynalake.lake.folders import milliseconds
+from dynalake.lake.iceberg import DataFile, Head
+from dynalake.lake.json_table import shown_prefix
+from dynalake.lake.scrub import read_scrub
+from dynalake.lake.scrub_tables import LOOKED_AT, check_tables
+from dynalake.lake.table import BOUND, FOLDED_TO, SHOWN_RUN, Table, number, schema_of
+from dynalake.lake.view_entries import PIN, views_bound, write_texts
+from dynalake.lake.widen import HELD_TOO_LONG, held_for
+from dynalake.record.change import EVENT_TIME
+from dynalake.watch.readings import Day, Lake, Readings, Size, Wait
+
+SHOWN_DAYS = 30
+"""The days of the changes whose files are looked at."""
+
+CHECK_MS = 3_600_000
+"""Milliseconds between two looks at what hardly ever changes, as long as nothing was found in it."""
+
+_GB = 1 << 30
+
+
+def read_lake(
+    table: Table,
+    changes: Head,
+    state: Head,
+    landed: Sequence[RawObject],
+    first: str,
+    hand_off: datetime,
+    previous: Readings,
+    now: datetime,
+) -> Lake:
+    """The tables as they were loaded after `landed`, the raw objects of the days from `first` on, was listed."""
+    at, before, names = milliseconds(now), previous.lake, table.names
+    files = changes.files(since=shift_day(names.lake.day_of(now), -SHOWN_DAYS))
+    run, folded_to = number(changes, SHOWN_RUN), number(state, FOLDED_TO)
+    unfolded = sum(count_bytes(f, folded_to, at) for f in files if f.rows)
+    due, _ = find_due(table, changes, landed, (), first)
+    waits = [o for found in due for o in found.objects]
+    snapshot = before.snapshot
+    if run != before.run or snapshot is None or previous.hand_off != milliseconds(hand_off):
+        snapshot = snapshot_since(table, hand_off) if run else None
+    findings, checked_at = before.findings, before.checked_at
+    if findings or at - checked_at >= CHECK_MS:
+        findings, checked_at = find_faults(table, changes, state, now), at
+    is_due = number(changes, BOUND) > folded_to or is_fold_due(unfolded, size_of(state).bytes)
+    return Lake(
+        changes=size_of(changes),
+        state=size_of(state),
+        newest_change=max((times[1] for f in files if (times := f.bounds(EVENT_TIME))), default=None),
+        folded_to=folded_to or None,
+        unfolded=unfolded,
+        fold_due_since=(before.fold_due_since or at) if is_due else None,
+        unconverted=len(waits),
+        unconverted_since=min((round(o.modified * 1000) for o in waits), default=None),
+        waiting=plan_waiting(table, changes, files, before, now),
+        run=run,
+        snapshot=snapshot,
+        days=sum_days(files),
+        findings=findings,
+        checked_at=checked_at,
+        queries=read_queries(table, changes, state),
+    )
+
+
+def size_of(head: Head) -> Size:
+    """How much a table holds, as the summary of its current snapshot says."""
+    snapshot = head.iceberg.metadata.current_snapshot()
+    said = {} if snapshot is None or snapshot.summary is None else snapshot.summary.additional_properties
+    rows, size, files = (int(said.get(f"total-{name}") or 0) for name in ("records", "files-size", "data-files"))
+    return Size(rows, size, files)
+
+
+def sum_days(files: Iterable[DataFile]) -> tuple[Day, ...]:
+    """Rows, bytes and files of each day. Pure."""
+    by_day: dict[str, list[DataFile]] = defaultdict(list)
+    for file in files:
+        by_day[file.partition].append(file)
+    return tuple(
+        Day(day, Size(sum(f.rows for f in those), sum(f.size for f in those), len(those)))
+        for day, those in sorted(by_day.items())
+    )
+
+
+def is_fold_due(unfolded: int, state: int) -> bool:
+    """Whether a night's compaction has to fold, by the bytes that it would fold and those of the state. Pure."""
+    options = FoldOptions()
+    return unfolded > options.fold_gb * _GB or unfolded > options.fold_at * state
+
+
+def plan_waiting(
+    table: Table, changes: Head, files: Iterable[DataFile], before: Lake, now: datetime
+) -> tuple[Wait, ...]:
+    """The days that the next compaction would rewrite, and since when they wait for it. Pure.
+
+    A day that an earlier look did not find waits since this one: what came late has opened it again.
+    """
+    zone, options = table.names.lake.zone, CompactOptions()
+    word = order_of(schema_of(changes)).word
+    due = sorted(plan.day for plan in plan_compaction(files, now, zone, options, word, bounded=False))
+    known = {wait.day: wait.since for wait in before.waiting}
+    over = {day: milliseconds(end_of_day(day, zone)) for day in due}
+    return tuple(Wait(day, known.get(day, milliseconds(now) if before.checked_at else over[day])) for day in due)
+
+
+def snapshot_since(table: Table, moment: datetime) -> str | None:
+    """The backfill whose items the changes show, if it read the table at `moment` or later; else None."""
+    run = shown_prefix(table).removeprefix(table.names.raw_day(SNAPSHOT_DAY)).rstrip("/")
+    stored = read(table.clients, table.names, plan_key(table.names, run)) if run else None
+    if stored is None:
+        return None
+    read_at = datetime.fromtimestamp(BackfillPlan.from_json(stored.value).read_at_ms / 1000, UTC)
+    return run if read_at >= moment else None
+
+
+def find_faults(table: Table, changes: Head, state: Head, now: datetime) -> tuple[Finding, ...]:
+    """What is wrong with the tables and their views, and what the last scrub has found."""
+    view = table.names.current_view
+    found = [*check_tables(table, changes, state)]
+    held, shown = held_for(changes, now), views_bound(table)
+    if held is not None and held > HELD_TOO_LONG:
+        what = f"A change of types was begun {held} ago and not finished: the views show the tables as they were then"
+        found.append(Finding("held-views", changes.name, what, "run dynalake_compact, which finishes it"))
+    if shown is None:
+        found.append(Finding("no-view", view, f"There is no view {view}", "run dynalake_compact, which writes it"))
+    elif shown > number(state, FOLDED_TO):
+        what = f"The view {view} leaves out changes that are not in the state"
+        found.append(Finding("view-ahead", view, what, "run dynalake_compact, which writes it again"))
+    last = read_scrub(table)
+    if last is not None:
+        found += sum_findings(last.findings, f"{datetime.fromtimestamp(last.at / 1000, UTC):%Y-%m-%d}")
+    return tuple(found)
+
+
+def sum_findings(findings: Iterable[Finding], day: str) -> list[Finding]:
+    """A scrub's findings, one of each kind, without what the watch looks at itself. `day`: that of the scrub. Pure."""
+    by_kind: dict[str, list[Finding]] = defaultdict(list)
+    for finding in findings:
+        if finding.kind not in LOOKED_AT:
+            by_kind[finding.kind].append(finding)
+    return [
+        Finding(
+            kind,
+            those[0].table,
+            (f"dt={those[0].day}: " if those[0].day else "")
+            + those[0].what
+            + (f", and {len(those) - 1:,} more of this kind" if len(those) > 1 else "")
+            + f" (scrub of {day})",
+            those[0].plan,
+            those[0].day,
+            sum(f.count for f in those),
+        )
+        for kind, those in by_kind.items()
+    ]
+
+
+def read_queries(table: Table, changes: Head, state: Head) -> Mapping[str, str]:
+    """The SQL of the current items for engines without Presto views, by dialect; empty while types change."""
+    pinned = PIN in changes.tags and PIN in state.tags
+    try:
+        return write_texts(table.names, changes, state, views_bound(table) if pinned else None)
+    except ConflictError:
+        return {}

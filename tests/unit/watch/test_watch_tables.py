@@ -1,0 +1,189 @@
+"""What the Iceberg tables say of themselves: how new they are, what waits, what should not be so, in how many calls."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from dynalake.convert.plan import first_day, list_landed
+from dynalake.lake.collect import collect
+from dynalake.lake.compact_options import CompactOptions
+from dynalake.lake.day import compact_day
+from dynalake.lake.findings import Finding
+from dynalake.lake.fold import LAG, fold
+from dynalake.lake.scrub import scrub
+from dynalake.lake.view_entries import current_texts
+from dynalake.watch.readings import Lake, Readings, Size, Wait
+from dynalake.watch.tables import CHECK_MS, is_fold_due, read_lake, sum_findings
+from tests.unit.convert.convert_lake import DAY_MS, Change, ConvertLake
+
+
+class WatchedLake(ConvertLake):
+    """A lake that is looked at again and again."""
+
+    last = Readings(0)
+
+    def look(self) -> Lake:
+        first = first_day(self.today, 24)
+        landed = list(list_landed(self.table, first))
+        changes, state = self.table.changes(), self.table.items()
+        now = self.clock.moment
+        found = read_lake(self.table, changes, state, landed, first, now, self.last, now)
+        self.last = Readings(self.now, hand_off=self.now, lake=found)
+        return found
+
+    def calls(self) -> Counter[str]:
+        """The calls that a look takes, by kind."""
+        counted: Counter[str] = Counter()
+
+        def count(service: str, call: str, asked: dict[str, Any]) -> None:
+            counted[f"{service}.{call}"] += 1
+
+        self.s3.on_call = self.glue.on_call = count
+        self.look()
+        self.s3.on_call = self.glue.on_call = lambda service, call, asked: None
+        return counted
+
+    def land(self, day: str, name: str, numbers: Iterable[int], time: int = 0) -> None:
+        self.put(day, name, [Change(f"i{n}", n, time or self.now + n) for n in numbers])
+
+    def compact(self, day: str) -> None:
+        compact_day(self.table, day, CompactOptions(memory_mb=64), lambda: self.clock.moment)
+
+    def kinds(self) -> set[str]:
+        return {finding.kind for finding in self.look().findings}
+
+
+@pytest.fixture
+def lake() -> WatchedLake:
+    made = WatchedLake()
+    made.create()
+    return made
+
+
+def test_a_table_says_how_new_it_is_and_what_is_not_in_it_yet(lake: WatchedLake) -> None:
+    found = lake.look()
+    assert (found.changes, found.newest_change, found.folded_to, found.unconverted) == (Size(), None, None, 0)
+    landed = lake.now
+    lake.land(lake.day(1), "a", [1, 2])
+    lake.clock.move(seconds=60)
+    lake.land(lake.today, "b", [3])
+    found = lake.look()
+    assert (found.unconverted, found.unconverted_since, found.newest_change) == (2, landed, None)
+
+    lake.run()
+    found = lake.look()
+    assert (found.unconverted, found.unconverted_since) == (0, None)
+    assert (found.changes.rows, found.changes.files, found.state.rows) == (3, 2, 0)
+    assert found.newest_change == landed + 60_003
+    assert [(day.day, day.size.rows) for day in found.days] == [(lake.day(1), 2), (lake.today, 1)]
+    assert sum(day.size.bytes for day in found.days) == found.changes.bytes > 0
+    assert found.unfolded > 0
+
+    fold(lake.table, landed + 60_003)
+    found = lake.look()
+    assert (found.folded_to, found.unfolded, found.state.rows) == (landed + 60_003, 0, 3)
+    assert found.queries == current_texts(lake.table)
+
+
+def test_a_day_waits_from_when_it_was_over_or_was_opened_again(lake: WatchedLake) -> None:
+    lake.clock.move(seconds=2 * 3600)
+    yesterday, before = lake.day(1), lake.day(2)
+    for number, day in enumerate((before, yesterday, lake.today), 1):
+        lake.land(day, "a", [number])
+    lake.run()
+    midnight = lake.now - lake.now % DAY_MS
+    assert lake.look().waiting == (Wait(before, midnight - DAY_MS), Wait(yesterday, midnight))
+    lake.compact(before)
+    lake.clock.move(seconds=600)
+    assert lake.look().waiting == (Wait(yesterday, midnight),)
+    lake.compact(yesterday)
+    assert lake.look().waiting == ()
+    lake.land(before, "late", [9], midnight - 2 * DAY_MS)
+    lake.run()
+    assert lake.look().waiting == (Wait(before, lake.now),)
+    opened = lake.now
+    lake.clock.move(seconds=600)
+    assert lake.look().waiting == (Wait(before, opened),)
+
+
+def test_a_fold_is_due_from_when_a_look_finds_it_so(lake: WatchedLake) -> None:
+    assert lake.look().fold_due_since is None
+    lake.land(lake.today, "a", range(50))
+    lake.run()
+    since = lake.now
+    assert lake.look().fold_due_since == since
+    lake.clock.move(seconds=3600)
+    assert lake.look().fold_due_since == since
+    fold(lake.table, lake.now - round(LAG / timedelta(milliseconds=1)) + 100)
+    assert lake.look().fold_due_since is None
+
+
+def test_a_small_part_of_the_state_need_not_be_folded() -> None:
+    assert not is_fold_due(10, 100)
+    assert is_fold_due(11, 100)
+    assert is_fold_due(11 << 30, 1 << 60)
+    assert not is_fold_due(0, 0)
+
+
+def test_what_should_not_be_so_is_found_within_the_hour_and_goes_at_once(lake: WatchedLake) -> None:
+    assert lake.kinds() == set()
+    lake.glue.optimizers["receipts_state", "compaction"] = {"enabled": True}
+    view = lake.glue.tables.pop(lake.names.current_view)
+    assert lake.kinds() == set(), "it was looked at just now"
+    lake.clock.move(seconds=CHECK_MS / 1000)
+    assert lake.kinds() == {"foreign-optimizer", "no-view"}
+    lake.glue.optimizers.clear()
+    lake.glue.tables[lake.names.current_view] = view
+    assert lake.kinds() == set()
+
+
+def test_what_the_last_scrub_has_found_is_told(lake: WatchedLake) -> None:
+    for day in (lake.day(5), lake.day(4)):
+        lake.land(day, "a", [1])
+    lake.clock.move(days=2)
+    scrub(lake.table, lambda: lake.clock.moment)
+    (finding,) = lake.look().findings
+    assert (finding.kind, finding.count) == ("unconverted", 2)
+    assert "and 1 more of this kind (scrub of " in finding.what
+    assert finding.what.startswith(f"dt={lake.day(7)}: No live row was made from")
+
+
+def test_a_scrubs_findings_are_one_of_each_kind() -> None:
+    same = [Finding("raw-gone", "T", f"x{n}", "plan", f"2024010{n}", n) for n in (1, 2, 3)]
+    others = [Finding("foreign-optimizer", "t", "on", "off"), Finding("repeats", "T", "twice", "report")]
+    assert [(f.kind, f.what, f.count) for f in sum_findings([*same, *others], "2024-02-01")] == [
+        ("raw-gone", "dt=20240101: x1, and 2 more of this kind (scrub of 2024-02-01)", 6),
+        ("repeats", "twice (scrub of 2024-02-01)", 1),
+    ]
+
+
+def test_a_view_that_leaves_changes_out_is_found(lake: WatchedLake) -> None:
+    lake.land(lake.today, "a", [1])
+    lake.run()
+    entry = lake.glue.tables[lake.names.current_view]
+    entry["Parameters"] = {**entry["Parameters"], "dynalake.folded-to": str(lake.now)}
+    assert lake.kinds() == {"view-ahead"}
+
+
+def test_the_calls_of_a_look_do_not_grow_with_history(lake: WatchedLake) -> None:
+    """Nights compact the day before, and merge manifests once that saves some."""
+    lake.clock.move(seconds=2 * 3600)
+    calls = []
+    for number in range(34):
+        lake.land(lake.today, "a", [number])
+        lake.run()
+        lake.clock.move(days=1)
+        lake.compact(lake.day(1))
+        collect(lake.table, lambda: lake.clock.moment, pause=lambda _: None)
+        lake.look()
+        calls.append(lake.calls())
+    most = [max(found.total() for found in those) for those in (calls[:17], calls[17:])]
+    assert most[1] <= most[0] < 30, calls
+    found = lake.look()
+    assert (found.changes.rows, len(found.days)) == (34, 30)
+    assert {call for one in calls for call in one} == {"s3.list_objects_v2", "s3.get_object", "glue.get_table"}
