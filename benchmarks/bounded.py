@@ -1,4 +1,4 @@
-"""The memory and the disk that a partition takes to convert, whatever its size: generated while it is read.
+"""The memory and the disk that a batch takes to read, whatever its size: generated while it is read.
 
 `BOUNDED_MB` (default 10,000) is the size of its JSON: once as one object, once as thousands of small ones. What else is
 hard on memory has a part of it: items of 2,000 attributes, items of 400 KB, one item that changes all the time.
@@ -16,16 +16,13 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from benchmarks.harness import Benchmark, BenchmarkError, Column, Competitor, Row, nothing
-from benchmarks.meter import MEGABYTE, Meter, peak_mb
+from benchmarks.meter import MEGABYTE, Meter
 from dynalake.clients import Clients
-from dynalake.convert.options import CompactOptions
-from dynalake.convert.read.compiled import read_compiled
+from dynalake.convert.options import ReadOptions
 from dynalake.convert.read.raw import RawObject
-from dynalake.convert.read.records import Rejected
-from dynalake.convert.rows.write import write_parts
+from dynalake.convert.read.raw_batch import read_batch
 from dynalake.lake.schema import TableSchema
 from dynalake.names import Lake
 from dynalake.record.change import encode_change
@@ -131,7 +128,7 @@ class DiskWatch:
     def _sample(self) -> None:
         while not self._ended.wait(0.05):
             try:
-                size = sum(path.stat().st_size for path in self._folder.iterdir())
+                size = sum(path.stat().st_size for path in self._folder.rglob("*") if path.is_file())
             except FileNotFoundError:  # removed meanwhile
                 continue
             self.peak_mb = max(self.peak_mb, size / MEGABYTE)
@@ -142,36 +139,25 @@ class DiskWatch:
         return self.peak_mb
 
 
-def convert(
-    megabytes: float, scratch: Path, template: Template, *, small: bool, options: CompactOptions, meter: Meter
-) -> Row:
-    """Convert a partition of so many MB; its rows are counted in the files' footers."""
+def convert(megabytes: float, scratch: Path, template: Template, *, small: bool, meter: Meter) -> Row:
+    """Read a batch of so many MB, and have its rows in order."""
     store, block_size = Generated(template), len(template.text)
     blocks = max(1, round(megabytes * MEGABYTE / block_size))
     keys = [f"{i:08d}-1" for i in range(blocks)] if small else [f"00000000-{blocks}"]
     Random(1).shuffle(keys)
     objects = [RawObject(key, "etag", SMALL if small else blocks * block_size) for key in keys]
-    table, rejected = TableSchema.of_key(KEY), Rejected(options.max_quarantined)
     clients, names = Clients(lambda service: store), Lake("bench", "123456789012", "us-east-1").table("RECEIPTS")
-    rows, size = 0, 0
+    rows = 0
     with tempfile.TemporaryDirectory(dir=scratch) as directory:
         disk = DiskWatch(Path(directory))
         with meter:
-            records = read_compiled(clients, names, objects, table, options, Path(directory), rejected)
-            schema = table.widen(records.observed).file_schema(records.observed)
-            for path in write_parts(records.tables(schema), schema, options, Path(directory)):
-                rows += pq.read_metadata(path).num_rows
-                size += path.stat().st_size
+            batch = read_batch(clients, names, objects, TableSchema.of_new_table(KEY), ReadOptions(), Path(directory))
+            for table in batch.tables():
+                rows += table.num_rows
         spilled = disk.stop()
-    if rows != blocks * template.lines or rejected.entries:
-        raise BenchmarkError(f"{rows:,} rows of {blocks * template.lines:,}, {len(rejected.entries)} rejected")
-    return {
-        "objects": len(keys),
-        "rows": rows,
-        "json_bytes": blocks * block_size,
-        "bytes": size,
-        "disk_mb": spilled,
-    }
+    if rows != blocks * template.lines or batch.rejected.lines:
+        raise BenchmarkError(f"{rows:,} rows of {blocks * template.lines:,}, {batch.rejected.lines} rejected")
+    return {"objects": len(keys), "rows": rows, "json_bytes": blocks * block_size, "disk_mb": spilled}
 
 
 def competitor(
@@ -179,7 +165,7 @@ def competitor(
 ) -> Callable[[Meter, Path], Row]:
     def run(meter: Meter, scratch: Path) -> Row:
         template = Template(make(), hot=hot)
-        return convert(MEGABYTES * share, scratch, template, small=small, options=CompactOptions(), meter=meter)
+        return convert(MEGABYTES * share, scratch, template, small=small, meter=meter)
 
     return run
 
@@ -188,22 +174,9 @@ def _digits(values: Any, count: int) -> Any:
     return (values[:, None] // 10 ** np.arange(count - 1, -1, -1) % 10 + 48).astype(np.uint8)
 
 
-def main() -> None:
-    """`MB MEMORY_MB`: the peak of this process after a tenth of a partition, and after all of it. For a test."""
-    import sys
-
-    megabytes, memory = float(sys.argv[1]), int(sys.argv[2])
-    for part in (megabytes / 10, megabytes):
-        with tempfile.TemporaryDirectory() as scratch:
-            options = CompactOptions(memory_mb=memory, row_group_mb=4)
-            template = Template(receipts())
-            row = convert(part, Path(scratch), template, small=part < megabytes, options=options, meter=Meter())
-            print(round(peak_mb()), round(row["disk_mb"]), row["rows"], flush=True)
-
-
 BENCHMARK = Benchmark(
     name="bounded",
-    title=f"bounded: one partition of {MEGABYTES:,} MB of JSON, memory_mb = {CompactOptions().memory_mb}",
+    title=f"bounded: one batch of {MEGABYTES:,} MB of JSON, memory_mb = {ReadOptions().memory_mb}",
     competitors=(
         Competitor("one object", competitor(receipts), rounds=1),
         Competitor("small objects", competitor(receipts, small=True), rounds=1),
@@ -220,11 +193,7 @@ BENCHMARK = Benchmark(
         Column("CPU s", lambda r: f"{r['cpu_s']:.0f}"),
         Column("peak MB", lambda r: f"{r['peak_mb']:,.0f}"),
         Column("disk MB", lambda r: f"{r['disk_mb']:,.0f}"),
-        Column("Parquet MB", lambda r: f"{r['bytes'] / MEGABYTE:,.0f}"),
     ),
     prepare=nothing,
     notes=("Peak: the most memory that the process ever held. Disk: the most that lay in its work directory.",),
 )
-
-if __name__ == "__main__":
-    main()

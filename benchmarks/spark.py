@@ -13,14 +13,14 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from dynalake.compact.look import Look
+from dynalake.compact.plan import list_day
 
 from benchmarks.changes import CHANGES, OBJECTS, prepare
 from benchmarks.compact import DAY, NAMES, s3
 from benchmarks.harness import Benchmark, Column, Competitor, Row
 from benchmarks.meter import Meter
 from dynalake.clients import Clients
-from dynalake.compact.look import Look
-from dynalake.compact.plan import list_day
 from dynalake.convert.options import CompactOptions
 from dynalake.lake.schema import TableSchema
 from dynalake.spark.convert import observed_columns

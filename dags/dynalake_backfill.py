@@ -50,6 +50,6 @@ with DAG(
     remove_export = backfill.remove_export()
     batches = backfill.plan_snapshot()
     shown = backfill.show_snapshot(batches)
-    chain([scanned, converted], backfill.commit(), [backfill.describe_columns(), remove_export, batches])
+    chain([scanned, converted], backfill.commit(), [remove_export, batches])
     chain(backfill.convert_snapshot.expand(batch=batches), shown)
     chain(converted, remove_export)  # skipped with it

@@ -1,41 +1,36 @@
 """
-### Turns gzipped JSON into Parquet
+### Each night's work on the tables
 
-1. **tables** and **plan** find what is due: closed days, and the snapshot, whose raw objects are not what their Parquet
-   was made from. They also register the partitions of the coming days.
-2. **convert**, one mapped task per table and day: reads every line exactly, decides the column types from all values,
-   removes what came twice, on this day or on an earlier one, sorts, and writes Parquet beside what is there. Lines in =
-   rows out + duplicates + repeats + canaries + quarantined, counted again from the files, or the task fails.
-3. **widen** converts days again where a column's type became wider than their files can be read with, or where they may
-   repeat changes of an earlier day that this run converts.
-4. **publish**, one mapped task per table: the schema, the partitions and the views, so that readers see the old version
-   or the new one, never both and never neither.
+**compact**, one mapped task per table, works from Parquet to Parquet, step by step:
 
-**compact_lake**, one mapped task per table, works on the Iceberg tables: each day that is over becomes one sorted
-folder, which `{t}_parquet` shows; types widen; the state is folded; what nothing names any more is deleted.
+1. What Glue has lost is brought back; days that are older than `history_days` are dropped.
+2. Each day that is over becomes one sorted folder, and `{t}_parquet` shows it. Columns get the types that values beside
+   them need. Views and Hive tables follow.
+3. The newest changes are folded into `{t}_state`, where that is due.
+4. Raw objects, backfills, snapshots and files that nothing needs any more are deleted.
+5. Once a week all that there is of the table is compared, and what differs is found.
 
-Name *days* to convert them whether they are due or not; an open day can be named too, and the views go on reading it
-from JSON. `airflow backfill create --dag-id dynalake_compact --from-date … --to-date …` converts history again: each of
-its runs is about the day that was closed last at its logical date.
+A step that fails stops no other, and no other table; the task says what failed, and the next night tries again.
+
+Name *days* to compact them even while they are open. `airflow backfill create --dag-id dynalake_compact --from-date …
+--to-date …` compacts history again: each of its runs is about the day before its logical date.
 """
 
 from __future__ import annotations
 
 from datetime import timedelta
 
-from airflow.sdk import DAG, TaskGroup, chain
+from airflow.sdk import DAG
 
 from dynalake.operators import compact, limits
-from dynalake.operators.convert import convert_each
-from dynalake.operators.lake import compact_lake
-from dynalake.operators.parameters.compact import compact_parameters
+from dynalake.operators.parameters.compact import compact_parameters, compact_schedule
 
 with DAG(
     dag_id="dynalake_compact",
     dag_display_name="dynalake · compact",
-    description="Converts closed days of gzipped JSON to Parquet and publishes them",
+    description="Compacts days, widens types, folds the state, and deletes what nothing needs",
     doc_md=__doc__,
-    schedule="0 2 * * *",
+    schedule=compact_schedule(),
     catchup=False,
     max_active_runs=1,
     params=compact_parameters(),
@@ -44,10 +39,4 @@ with DAG(
     dagrun_timeout=limits.COMPACT_RUN,
     default_args={"retries": 3, "retry_delay": timedelta(minutes=1), "execution_timeout": limits.TASK},
 ):
-    tables = compact.tables()
-    compact_lake.expand(table=tables)
-    converted = convert_each(compact.plan(tables))
-    with TaskGroup("widen", tooltip="Only when a type became wider, or an earlier day changed"):
-        widened = convert_each(compact.plan_widened(tables, converted))
-    published = compact.publish.expand(work=compact.gather(tables, converted, widened))
-    chain(published, compact.report(converted, widened))
+    compact.compact.expand(table=compact.tables())

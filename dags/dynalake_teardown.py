@@ -4,10 +4,11 @@
 1. **check**: the table and the typed confirmation; shows what goes and what stays.
 2. **drain**: the mapping is disabled, so that nothing new comes in. A canary goes into every shard behind what is under
    way, and is waited for in S3. Without *Wait for delivery* that is left out: for a pipeline that can deliver no more.
-3. **delete_stack**: mapping, streams, delivery, alarms, log group and settings go, by CloudFormation.
-4. **data**: only where *Delete the data too* holds exactly the table's name. The Glue tables and views go, then every
+3. **convert_last**: what arrived last becomes rows, unless the data goes too.
+4. **delete_stack**: mapping, streams, delivery, alarms, log group and settings go, by CloudFormation.
+5. **data**: only where *Delete the data too* holds exactly the table's name. The Glue tables and views go, then every
    version of the table's objects. Else the data stays, and stays queryable.
-5. **report**: what is left, and how to remove that as well.
+6. **report**: what is left, and how to remove that as well.
 
 The DynamoDB table and its stream are not touched, nor is what the lake's other tables need. What the mapping had not
 read stays in the stream for 24 hours. `dynalake_setup` can be run again at any time: within the 24 hours nothing is
@@ -48,5 +49,5 @@ with DAG(
         objects = teardown.delete_objects()
         chain(catalog, objects)
     chain(teardown.check(), stopped)
-    chain(arrived, teardown.delete_stack(), teardown.wants_data_deleted(), catalog)
+    chain(arrived, teardown.convert_last(), teardown.delete_stack(), teardown.wants_data_deleted(), catalog)
     chain(objects, teardown.report())

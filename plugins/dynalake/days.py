@@ -75,11 +75,6 @@ def end_of_day(day: str, zone: tzinfo = UTC) -> datetime:
     return max(midnight.astimezone(UTC), midnight.replace(fold=1).astimezone(UTC))
 
 
-def made_before(day: str, zone: tzinfo = UTC) -> int:
-    """Milliseconds since the epoch: only a change that was made before may have come on an earlier day as well."""
-    return round((end_of_day(shift_day(day, -1), zone) + MARGIN).timestamp() * 1000)
-
-
 def shift_day(day: str, days: int) -> str:
     """The day so many days later in the calendar, or earlier where `days` is negative."""
     return _text(_date(day) + timedelta(days=days))

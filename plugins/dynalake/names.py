@@ -523,31 +523,9 @@ class TableNames:
     @property
     def glue_names(self) -> tuple[str, ...]:
         """All names that the table may have in Glue, views first."""
-        views = (self.current_view, self.removed_view, self.history_view, self.changes_view, self.latest_view)
-        hive = (self.orc_table, self.parquet_table, self.json_table, self.typed_table, self.raw_table)
+        views = (self.current_view, self.removed_view, self.history_view)
+        hive = (self.orc_table, self.parquet_table, self.json_table)
         return (*views, self.state_table, self.changes_table, *hive)
-
-    # The tables and views of the first edition, until nothing reads them any more.
-
-    @property
-    def raw_table(self) -> str:
-        """The raw lines."""
-        return f"{self.glue_name}_v1_json"
-
-    @property
-    def typed_table(self) -> str:
-        """The partitions that are Parquet."""
-        return f"{self.glue_name}_v1_parquet"
-
-    @property
-    def changes_view(self) -> str:
-        """Every change, typed by SQL."""
-        return f"{self.glue_name}_v1"
-
-    @property
-    def latest_view(self) -> str:
-        """The latest image of each item, typed by SQL."""
-        return f"{self.glue_name}_v1_current"
 
 
 def check_prefix(prefix: str) -> str:

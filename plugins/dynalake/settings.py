@@ -65,6 +65,10 @@ LOG_RETENTIONS = (
 )
 
 
+LEAST_HISTORY_DAYS = 31
+"""History is kept for at least so many days: what lands late for an open day must find it there."""
+
+
 @dataclass(frozen=True)
 class TableSettings:
     """How one table is captured. Every field but the table's name has a default; units stand in the names."""
@@ -148,6 +152,53 @@ class TableSettings:
         "own. Values without a column are in `__other`.",
         section="Columns",
     )
+    sort_by: str = setting(
+        "",
+        'Attributes, as a JSON list such as `["updatedAt"]`: compacted days are in their order, ascending, nulls '
+        "last, and then by key. Empty: by key.",
+        section="Lake",
+    )
+    codec: str = setting("zstd", "How Parquet is compressed.", choices=("zstd", "snappy", "gzip"), section="Lake")
+    part_mb: int = setting(256, "Compacted files are of about this many MB.", minimum=1, maximum=4096, section="Lake")
+    orc_copy: bool = setting(False, "Whether closed days are copied to `{t}_orc`, as ORC.", section="Lake")
+    widen_budget_gb: int = setting(
+        20,
+        "A night gives columns other types as far as that writes no more than this many GB of files again.",
+        minimum=0,
+        maximum=100_000,
+        section="Lake",
+    )
+    fold_at_percent: int = setting(
+        10,
+        "A night folds the newest changes into `{t}_state` when they are more than this share of its bytes.",
+        minimum=0,
+        maximum=100,
+        section="Lake",
+    )
+    fold_gb: int = setting(10, "Or when they are more than this many GB.", minimum=0, maximum=100_000, section="Lake")
+    fold_every_hours: int = setting(
+        0,
+        "Or when the last fold is this many hours ago; 0: never for that. More often than once a day takes a schedule "
+        "of dynalake_compact that is as often.",
+        minimum=0,
+        maximum=8760,
+        section="Lake",
+    )
+    snapshot_days: int = setting(
+        7,
+        "For how many days a version of the tables can be read (`FOR VERSION AS OF`) and gone back to.",
+        minimum=1,
+        maximum=365,
+        section="Lake",
+    )
+    history_days: int = setting(
+        0,
+        "Days of `{t}` that are older than this are dropped, once `{t}_state` has all of their rows. 0: none; else at "
+        "least 31.",
+        minimum=0,
+        maximum=36_500,
+        section="Lake",
+    )
     freshness_alarm_minutes: int = setting(
         15,
         "How old the oldest change in Firehose may get before the alarm; more than `buffer_seconds`.",
@@ -201,6 +252,10 @@ class TableSettings:
                 problems.append(
                     "'freshness_alarm_minutes' is not more than 'buffer_seconds': the alarm would never end"
                 )
+            if 0 < settings.history_days < LEAST_HISTORY_DAYS:
+                problems.append(f"'history_days' is {settings.history_days}, fewer than {LEAST_HISTORY_DAYS}")
+            if not _is_list_of_names(settings.sort_by):
+                problems.append(f"'sort_by' is {settings.sort_by!r}, not a JSON list of names, each of them once")
         if problems:
             raise SettingsError(
                 "Settings that are not allowed: " + "; ".join(problems),
@@ -211,6 +266,11 @@ class TableSettings:
             )
         # Each value was checked against its field; the mapping's static type could not say so.
         return settings
+
+    @property
+    def sort_order(self) -> tuple[str, ...]:
+        """The attributes of `sort_by`."""
+        return tuple(json.loads(self.sort_by or "[]"))
 
     @classmethod
     def from_json(cls, text: str) -> TableSettings:
@@ -238,11 +298,22 @@ class TableSettings:
         return {name: (theirs[name], mine[name]) for name in mine if mine[name] != theirs[name]}
 
 
+def _is_list_of_names(text: str) -> bool:
+    try:
+        names = json.loads(text or "[]")
+    except ValueError:
+        return False
+    named = isinstance(names, list) and all(isinstance(name, str) and name for name in names)
+    return named and len(set(names)) == len(names)
+
+
 def problems_of(f: Field[Any], value: object) -> list[str]:
     """What is wrong with a value, one text each; none where the field allows it."""
     wanted = type(f.default)
     if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
         return [f"'{f.name}' is {value!r}"]
+    if wanted is bool:
+        return []
     low, high, choices = f.metadata["minimum"], f.metadata["maximum"], f.metadata["choices"]
     outside = isinstance(value, int) and ((low is not None and value < low) or (high is not None and value > high))
     if outside or (choices and value not in choices):
@@ -254,6 +325,8 @@ def allowed_by(f: Field[Any]) -> str:
     """What the field allows, in words."""
     if f.metadata["choices"]:
         return f"{f.name} is one of {', '.join(map(str, f.metadata['choices']))}"
+    if isinstance(f.default, bool):
+        return f"{f.name} is true or false"
     if isinstance(f.default, int):
         return f"{f.name} is a whole number from {f.metadata['minimum']} to {f.metadata['maximum']}"
     return f"{f.name} is a text"

@@ -20,6 +20,7 @@ def test_each_step_waits_for_the_one_before(bag: Any) -> None:
             "drain.stop_mapping",
             "drain.send_last_canaries",
             "drain.delivered",
+            "convert_last",
             "delete_stack",
             "wants_data_deleted",
             "data.delete_catalog",

@@ -18,7 +18,7 @@ from dynalake.catalog.tables import read_schema
 from dynalake.clients import Clients
 from dynalake.names import Lake
 from tests.aws.sql import athena
-from tests.unit.catalog.recover import recover
+from tests.unit.lake.recover import recover
 from tests.unit.compact.lake import KEY, TestLake
 
 DAY, NEXT_DAY = "20240101", "20240102"

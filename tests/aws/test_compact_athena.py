@@ -14,7 +14,7 @@ from dynalake.catalog.discover import observe_new_attributes
 from dynalake.catalog.partitions import point_snapshot
 from dynalake.clients import Clients
 from tests.aws.compact_lake import DAY, NEXT_DAY, AthenaLake, key, make_lake
-from tests.unit.catalog.recover import plain
+from tests.unit.lake.recover import plain
 from tests.unit.compact.lake import noon
 from tests.unit.compact.test_compact_flow import Killed, killing
 

@@ -16,7 +16,7 @@ from dynalake.catalog.tables import read_schema
 from dynalake.clients import Clients
 from dynalake.days import shift_day
 from tests.aws.compact_lake import DAY, AthenaLake, key, make_lake
-from tests.unit.catalog.recover import plain
+from tests.unit.lake.recover import plain
 from tests.unit.compact.lake import noon
 from tests.unit.record.strategies import ITEMS
 

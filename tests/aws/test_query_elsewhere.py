@@ -20,7 +20,7 @@ from dynalake.clients import Clients
 from infra.local.process import LocalAws
 from tests.aws.compact_lake import DAY, LAKE, NEXT_DAY, AthenaLake, key, make_lake
 from tests.aws.test_compact_athena import CONTAINERS, NOW, SCALARS, value
-from tests.unit.catalog.recover import plain, recover
+from tests.unit.lake.recover import plain, recover
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "query.md"
 

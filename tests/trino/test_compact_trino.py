@@ -32,7 +32,7 @@ OPTIONS = CompactOptions(orc_copy=True)
 
 def night(lake: ViewLake, **more: Any) -> CompactReport:
     """The night after all days of the log are over."""
-    done = compact_table(lake.table, OPTIONS, lambda: lake.now + timedelta(hours=1), snapshot="", **more)
+    done = compact_table(lake.table, OPTIONS, lambda: lake.now + timedelta(hours=1), **more)
     assert done.faults == ()
     return done
 

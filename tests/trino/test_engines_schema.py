@@ -20,8 +20,9 @@ from dynalake.lake.column_types import count_fields
 from dynalake.lake.folders import new_folder
 from dynalake.lake.gather import Gathering
 from dynalake.lake.iceberg import Change, Head, IcebergCatalog
-from dynalake.lake.iceberg_schema import PARTITION_IDS, arrow_file_schema, iceberg_schema
+from dynalake.lake.iceberg_schema import PARTITION_IDS, iceberg_schema
 from dynalake.lake.key_text import key_text
+from dynalake.lake.parts import file_schema
 from dynalake.lake.schema import KEY, METADATA_TYPES, OTHER, TableSchema
 from dynalake.lake.types import List, Map, Mixed, Number, Struct, Type, holds
 from dynalake.names import Lake
@@ -90,8 +91,8 @@ class SchemaTable:
         if grow:
             self.schema = before.admit(gathering.observed)
         iceberg = iceberg_schema(self.schema, head.schema, head.last_column_id, before=before)
-        files = self.schema.file_schema(gathering.observed)
-        body = _parquet(files, arrow_file_schema(files, iceberg), items)
+        arrow = file_schema(iceberg.select(*(f.name for f in iceberg.fields if f.name != "dt")))
+        body = _parquet(self.schema, arrow, items)
         key = f"{self.names.change_folder(DAY, new_folder())}part-00000.parquet"
         self.clients.s3.put_object(Bucket=self.names.lake.bucket, Key=key, Body=body)
         footer = pq.read_metadata(io.BytesIO(body))

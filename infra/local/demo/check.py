@@ -1,7 +1,7 @@
 """Compares `{table}_current` with the DynamoDB table behind it: value by value, type by type.
 
 The lake's schema gives the attributes' own names back and says which columns hold digits or JSON as text; what has no
-column is in `__other`. The first edition's view is read through Athena, every column as JSON text.
+column is in `__other`.
 SQL cannot tell an attribute that is missing from one that is an explicit NULL, so the two are taken for equal.
 """
 
@@ -10,15 +10,14 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from dynalake.catalog.tables import read_schema
 from dynalake.clients import Clients
 from dynalake.lake.grow import schema_of
-from dynalake.lake.schema import OTHER, Column, TableSchema
+from dynalake.lake.schema import OTHER, TableSchema
 from dynalake.lake.table import Table
 from dynalake.lake.types import List, Map, Mixed, Number, Struct, Type
 from dynalake.names import TableNames
@@ -88,19 +87,7 @@ class _Tally:
             self.first.append(Difference(key, attribute, _show(expected), _show(got)))
 
 
-def compare(clients: Clients, names: TableNames, sql: Callable[[str], Any]) -> Comparison:
-    """Read the whole table (consistent scan) and the whole view, and compare them.
-
-    `sql` runs a query in Athena and gives a pandas DataFrame, such as `awswrangler.athena.read_sql_query` with
-    `ctas_approach=False`.
-    """
-    schema = read_schema(clients, names)
-    frame = sql(view_sql(names, schema))
-    frame = frame.astype(object).where(frame.notna(), None)
-    return compare_rows(names, schema, scan_table(clients, names), frame.itertuples(index=False, name=None))
-
-
-def compare_lake(table: Table, rows: Iterable[Mapping[str, Any]]) -> Comparison:
+def compare(table: Table, rows: Iterable[Mapping[str, Any]]) -> Comparison:
     """Read the whole table (consistent scan), and compare it with these rows of `{t}_current`.
 
     `rows` are dicts by column name with Python values, as `infra/local/engines` give them.
@@ -135,25 +122,6 @@ def scan_table(clients: Clients, names: TableNames) -> Iterator[Mapping[str, Any
     pages = clients.dynamodb.get_paginator("scan").paginate(TableName=names.table, ConsistentRead=True)
     for page in pages:
         yield from page["Items"]
-
-
-def view_sql(names: TableNames, schema: TableSchema) -> str:
-    """Every column of the current view as JSON text, in the schema's order."""
-    columns = ", ".join(
-        f'json_format(CAST("{column.name}" AS JSON)) AS c{number}' for number, column in enumerate(schema.columns)
-    )
-    return f'SELECT {columns} FROM "{names.lake.database}"."{names.latest_view}"'
-
-
-def compare_rows(
-    names: TableNames,
-    schema: TableSchema,
-    items: Iterable[Mapping[str, Any]],
-    rows: Iterable[Sequence[str | None]],
-) -> Comparison:
-    """Compare items (attribute values) with rows (JSON text per column of `schema`), joined by key (pure)."""
-    found = ({c.attribute: _column_value(c, text) for c, text in zip(schema.columns, row, strict=True)} for row in rows)
-    return compare_items(names, names.latest_view, schema, items, found)
 
 
 def compare_items(
@@ -248,10 +216,6 @@ def _same(kind: str, content: Any, got: object) -> bool:
 
 def _same_set(got: object, member: type, expected: Iterable[Any]) -> bool:
     return isinstance(got, list) and all(isinstance(m, member) for m in got) and sorted(got) == sorted(expected)
-
-
-def _column_value(column: Column, text: str | None) -> object:
-    return None if text is None else _attribute_value(column.type, _json(text))
 
 
 def _attribute_value(of: Type, value: object) -> object:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from dynalake.clients import Clients
 from dynalake.lake.table import Table
-from infra.local.demo.check import compare_lake
+from infra.local.demo.check import compare
 from infra.local.demo.progress import DemoFailed, Screen
 from infra.local.engines.duckdb import connect, duckdb_rows
 
@@ -87,7 +87,7 @@ def show_results(lake: Lake, screen: Screen, first_day: str, written: int) -> bo
     _show(f"items there are now, from {names.current_view}", lake.rows(f"SELECT count(*) AS items FROM {lake.current}"))
 
     changes = sum(row["changes"] for row in per_day if row["dt"] >= first_day)
-    comparison = compare_lake(lake.table, lake.rows(f"SELECT * FROM {lake.current}"))
+    comparison = compare(lake.table, lake.rows(f"SELECT * FROM {lake.current}"))
     print(comparison.text(), flush=True)
     sums = {
         f"changes written {written:,} = changes in {names.changes_table} {changes:,}": written == changes,

@@ -6,23 +6,24 @@ has of its item from before the window's end, and behind it a point and the micr
 
 from __future__ import annotations
 
-import tempfile
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Context, Decimal
 from typing import Any
 
-from dynalake.catalog.partitions import list_partitions
-from dynalake.catalog.tables import read_schema
-from dynalake.catalog.views import read_watermark
 from dynalake.clients import Clients
-from dynalake.convert.read.raw import BadLine, BrokenObject, list_objects, parse_line, stream_lines
+from dynalake.convert.read.raw import BadLine, BrokenObject, parse_line, stream_lines
 from dynalake.days import SNAPSHOT_DAY
+from dynalake.lake.iceberg import DataFile, Head
+from dynalake.lake.raw_days import list_raw_days, live_folders, read_raw_days
+from dynalake.lake.read import read_rows
+from dynalake.lake.table import HISTORY_FROM, Table, schema_of
 from dynalake.names import TableNames
 from dynalake.record.change import (
     EVENT_TIME,
     OPERATION,
+    OTHER,
     SEQUENCE_DIGITS,
     SEQUENCE_NUMBER,
     SNAPSHOT_SEQUENCE,
@@ -78,24 +79,27 @@ def greatest_before(wanted: Wanted, known: Iterable[Known]) -> Numbers:
 
 
 def look_up(clients: Clients, names: TableNames, key: ItemKey, wanted: Wanted) -> Numbers:
-    """`greatest_before` over all that the views show of the table. Holds the wanted keys in memory, and a batch."""
+    """`greatest_before` over all that the lake has of the table. Holds the wanted keys in memory, and a row group."""
     return greatest_before(wanted, known_changes(clients, names, key)) if wanted else {}
 
 
 def known_changes(clients: Clients, names: TableNames, key: ItemKey, since: str = "") -> Iterator[Known]:
-    """Every change that the views show, from Parquet up to the watermark and from JSON behind it; no snapshots.
+    """Every change that the lake has: the rows of `{t}`, and the raw objects that no row was made from yet.
 
-    `since` is the first day that is read. Only the columns of `Known` are read of Parquet.
+    `since` is the first day that is read; without it the state too is read where days were dropped. Snapshots are left
+    out. A change may come more than once. Raises `CatalogError` where the tables are missing or damaged.
     """
-    mark = read_watermark(clients, names)
-    for day, partition in list_partitions(clients, names, names.typed_table, since).items():
-        if day != SNAPSHOT_DAY and mark.covers(day):
-            for found in list_objects(clients, names.lake.bucket, _prefix(names, partition.location)):
-                yield from _of_file(clients, names, key, found.key)
-    for day, partition in list_partitions(clients, names, names.raw_table, since).items():
-        if day != SNAPSHOT_DAY and not mark.covers(day):
-            for found in list_objects(clients, names.lake.bucket, _prefix(names, partition.location)):
-                yield from _of_lines(clients, names, key, found.key)
+    table = Table(clients, names)
+    # The table is loaded before raw objects are listed: what is converted meanwhile is read from them.
+    head = table.changes()
+    days = [day for day in list_raw_days(table) if day > SNAPSHOT_DAY and day >= since]
+    for found in read_raw_days(table, days, live_folders(head)):
+        for one in found.unnamed:
+            yield from _of_lines(clients, names, key, one.key)
+    yield from _of_rows(head, [f for f in head.files(since=since) if f.partition != SNAPSHOT_DAY], key)
+    if not since and head.properties.get(HISTORY_FROM):
+        state = table.items()
+        yield from _of_rows(state, state.files(), key)
 
 
 def item_key(key: ItemKey, item: Mapping[str, Mapping[str, Any]]) -> Key:
@@ -108,10 +112,6 @@ def key_part(kind: str, value: Any) -> str:
     if kind == "N":
         return format(Decimal(str(value)).normalize(_EXACT), "f")
     return b64encode(value).decode() if isinstance(value, bytes) else str(value)
-
-
-def _prefix(names: TableNames, location: str) -> str:
-    return location.removeprefix(names.uri(""))
 
 
 def _of_lines(clients: Clients, names: TableNames, key: ItemKey, object_key: str) -> Iterator[Known]:
@@ -129,17 +129,20 @@ def _of_lines(clients: Clients, names: TableNames, key: ItemKey, object_key: str
             return
 
 
-def _of_file(clients: Clients, names: TableNames, key: ItemKey, object_key: str) -> Iterator[Known]:
-    import pyarrow.dataset as ds
-
-    keys = [c.name for c in read_schema(clients, names).key_columns]
-    kinds = [a.type for a in key.attributes]
-    # Parquet or ORC, by the file's ending; the stubs know fewer formats than Arrow.
-    suffix: Any = object_key.rpartition(".")[2]
-    with tempfile.NamedTemporaryFile(suffix=f".{suffix}") as copy:
-        clients.s3.download_fileobj(names.lake.bucket, object_key, copy)
-        copy.flush()
-        columns = [*keys, SEQUENCE_NUMBER, EVENT_TIME, OPERATION]
-        for batch in ds.dataset(copy.name, format=suffix).to_batches(columns=columns):
-            for *values, number, time, operation in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                yield Known(tuple(map(key_part, kinds, values)), number, time, operation)
+def _of_rows(head: Head, files: Iterable[DataFile], key: ItemKey) -> Iterator[Known]:
+    """The changes in these files, without those of snapshots. A number that does not fit its column is in `OTHER`."""
+    columns = [schema_of(head).known.get(a.name) for a in key.attributes]
+    if None in columns:
+        return  # no row has ever had a key
+    names = [column.name for column in columns if column is not None]
+    for rows in read_rows(head, files, [*names, SEQUENCE_NUMBER, EVENT_TIME, OPERATION, OTHER]):
+        values = (rows[name].to_pylist() for name in (*names, OTHER, SEQUENCE_NUMBER, EVENT_TIME, OPERATION))
+        for *found, other, number, time, operation in zip(*values, strict=True):
+            if operation == "SNAPSHOT":
+                continue
+            waiting = dict(other or ())
+            parts = (
+                key_part(a.type, waiting[a.name] if value is None else value)
+                for a, value in zip(key.attributes, found, strict=True)
+            )
+            yield Known(tuple(parts), number, time, operation)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import dynalake
@@ -22,7 +22,9 @@ TEMPLATE_VARIABLE = "DYNALAKE_TEMPLATES"
 NO_OPTIONS = LakeOptions()
 
 # These are no parameters of the table's template by themselves: they are in its SettingsJson.
-_ONLY_IN_JSON = ("table", "max_record_kb", "updated_at_attribute", "columns")
+_ONLY_IN_JSON = {"max_record_kb"} | {
+    f.name for f in fields(TableSettings) if f.metadata["section"] in ("Source", "Backfill", "Columns", "Lake")
+}
 
 
 def storage_spec(lake: Lake, *, create_bucket: bool, options: LakeOptions = NO_OPTIONS) -> StackSpec:

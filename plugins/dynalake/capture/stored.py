@@ -25,6 +25,7 @@ def table_prefixes(clients: Clients, names: TableNames) -> list[str]:
     return [
         names.raw_prefix,
         names.parquet_prefix,
+        names.orc_prefix,
         # Before the replayed batches, which tell of mappings that have nothing but old versions left.
         *sorted({*mapping_prefixes(clients, names), *_replayed_mappings(clients, names)}),
         *(f"{stage}{names.table}/" for stage in stages),

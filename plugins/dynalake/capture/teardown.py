@@ -22,9 +22,10 @@ from dynalake.capture.stack_failures import explain_failure
 from dynalake.capture.stacks import stack_state, wait_until_settled
 from dynalake.capture.stored import holds_objects
 from dynalake.capture.verify import Canary, send_canary
-from dynalake.catalog.tables import TABLE, read_table
 from dynalake.clients import Clients
 from dynalake.errors import NotReadyError, SettingsError, StackError
+from dynalake.lake.table import DYNAMODB_TABLE, Table
+from dynalake.lake.view_entries import read_entry
 from dynalake.names import TableNames
 
 WAIT_SECONDS = 1800.0
@@ -73,9 +74,12 @@ def check_teardown(clients: Clients, names: TableNames, delete_data: str = "") -
 
 def owned_tables(clients: Clients, names: TableNames) -> tuple[str, ...]:
     """The table's Glue tables and views, views first; what has one of its names and is another table's is left out."""
-    found = {name: read_table(clients, names.lake.database, name) for name in names.glue_names}
+    table = Table(clients, names)
+    found = {name: read_entry(table, name) for name in names.glue_names}
     return tuple(
-        name for name, table in found.items() if table is not None and table.parameters.get(TABLE) == names.table
+        name
+        for name, entry in found.items()
+        if entry is not None and entry.get("Parameters", {}).get(DYNAMODB_TABLE) == names.table
     )
 
 
@@ -231,8 +235,8 @@ def what_is_left(clients: Clients, names: TableNames) -> list[str]:
     ]
     if holds_objects(clients, names):
         lines.append(
-            f"Its data stays in s3://{lake.bucket}/ and can be queried as {lake.database}.{names.changes_view}; what "
-            f"is not compacted yet is read as JSON. To delete it: dynalake_teardown with delete_data={names.table}"
+            f"Its data stays in s3://{lake.bucket}/ and can be queried as {lake.database}."
+            f"{names.changes_table}. To delete it: dynalake_teardown with delete_data={names.table}"
         )
     others = list_tables(clients, lake)
     if others:

@@ -10,9 +10,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from dynalake.convert.batch import BatchResult, Read, convert_batch, read_raw, read_result
+from dynalake.convert.batch import BatchResult, Read, convert_batch, convert_or_wait, read_raw, read_result
 from dynalake.convert.commit import Committed, MergeLate, Now, Waiting, commit_results
-from dynalake.convert.plan import Batch, ConvertLimits, is_planned, plan_again
+from dynalake.convert.plan import Batch, ConvertLimits, is_planned, plan_again, plan_table
 from dynalake.days import SNAPSHOT_DAY, parse_day
 from dynalake.errors import ConflictError
 from dynalake.lake.findings import Finding
@@ -97,6 +97,21 @@ def finish_table(
     for done in plans[1 if failed else 0 :]:
         delete_plan(table, done)
     return _sum_up(table, commits, waiting, failed, findings)
+
+
+def convert_due(table: Table, now: Now, limits: ConvertLimits | None = None) -> tuple[Finished, ...]:
+    """Convert all that is due of one table, here and batch by batch. What each round did; none where nothing was due.
+
+    It stops where a round brings nothing on: what is left waits for others, and the last round says so.
+    """
+    limits, done = limits or ConvertLimits(), list[Finished]()
+    while batches := plan_table(table, limits, now()).batches:
+        for batch in batches:
+            convert_or_wait(table, batch)
+        done.append(finish_table(table, batches[0].plan, [b.number for b in batches], limits, now))
+        if not done[-1].batches:
+            break
+    return tuple(done)
 
 
 def _finish_swap(table: Table) -> list[Finding]:

@@ -10,7 +10,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from dynalake.lake.schema import DAY, METADATA_TYPES, TableSchema
 from dynalake.lake.types import Boolean, List, Map, Mixed, Number, Struct, Type
 from dynalake.record.attribute import escape_surrogates
 
@@ -34,14 +33,6 @@ def arrow_type(of: Type) -> pa.DataType:
             return pa.list_(arrow_type(element))
         case _:
             return pa.string()
-
-
-def arrow_schema(of: TableSchema) -> pa.Schema:
-    """Metadata first, then the attributes' columns. The day is not in the files: it is the partition."""
-    fields = [pa.field(name, arrow_type(kind)) for name, kind in METADATA_TYPES.items()]
-    fields += [pa.field(c.name, arrow_type(c.type)) for c in of.columns]
-    assert DAY not in {f.name for f in fields}
-    return pa.schema(fields)
 
 
 def converter(of: Type) -> Callable[[Any], Any]:

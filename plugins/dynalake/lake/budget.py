@@ -78,6 +78,4 @@ class Budget:
 BUDGET = Budget()
 
 # https://docs.aws.amazon.com/glue/latest/webapi/API_Table.html, API_Column.html
-PARAMETER_BYTES = 512_000
-COLUMN_TYPE_CHARACTERS = 131_072
 COMMENT_CHARACTERS = 255

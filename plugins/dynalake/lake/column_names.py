@@ -10,10 +10,8 @@ made and meet by their hashes (somebody has to look for such a pair), the first 
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container
 from hashlib import sha256
-
-from dynalake.lake.types import Field, List, Map, Struct, Type
 
 NAME_LIMIT = 127
 """Characters. Redshift takes 127 bytes (https://docs.aws.amazon.com/redshift/latest/dg/r_names.html), Glue 255."""
@@ -46,47 +44,3 @@ def folded(original: str) -> str:
     if not text or text[0].isdigit():
         text = f"_{text}"
     return text[:NAME_LIMIT]
-
-
-# -- the first edition's names, which depend on who came first -----------------------------------------------------
-
-_LONGEST = 240  # 255 in Glue, and the parameter `mapping.{name}` has to fit there too
-
-
-def fold(original: str) -> str:
-    """`original` as the catalog can take it: lower case, other characters `_`, at most `_LONGEST` of them."""
-    folded = _NOT_PLAIN.sub("_", original.lower())
-    return folded[:_LONGEST] or "_"
-
-
-def give_names(originals: Iterable[str], taken: Mapping[str, str], reserved: Iterable[str] = ()) -> dict[str, str]:
-    """`{original: name}` for new originals beside those in `taken` (`{original: name}`), which never change.
-
-    Where the folded name is taken or reserved, a hash of the original follows. An original that is its own folded
-    name goes first, so that among new ones it is the other that gets the suffix.
-    """
-    used = {*taken.values(), *reserved}
-    given: dict[str, str] = {}
-    for original in sorted(set(originals) - set(taken), key=lambda o: (o != fold(o), o)):
-        name, attempt = fold(original), 0
-        while name in used:
-            # Somebody may have taken every beginning of one hash, so each further attempt has a hash of its own.
-            text, length = (f"{original}\0{attempt}", 64) if attempt else (original, 8)
-            suffix = "_" + sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:length]
-            name = fold(original)[: _LONGEST - len(suffix)] + suffix
-            attempt += 1
-        used.add(name)
-        given[original] = name
-    return given
-
-
-def name_fields(a: Type) -> Type:
-    """`a` with a name for every struct field; names once given are kept."""
-    if isinstance(a, Struct):
-        given = give_names((f.key for f in a.fields), {f.key: f.name for f in a.fields if f.name})
-        return Struct(tuple(Field(f.key, f.name or given[f.key], name_fields(f.type)) for f in a.fields))
-    if isinstance(a, List):
-        return List(name_fields(a.element))
-    if isinstance(a, Map):
-        return Map(name_fields(a.value))
-    return a

@@ -62,19 +62,6 @@ def commit_on(
     )
 
 
-def check_plan(planned: Head, head: Head, properties: Iterable[str]) -> None:
-    """Raise `ConflictError` unless the schema and these properties are as they were when the work was planned."""
-    changed = [name for name in properties if planned.properties.get(name) != head.properties.get(name)]
-    if planned.schema_id != head.schema_id:
-        changed.append("schema")
-    if changed:
-        raise ConflictError(
-            f"The table {head.name} has got another {', '.join(changed)} since this was planned",
-            action="plan again from the table as it is now",
-            table=head.name,
-        )
-
-
 def check_fields(held: Schema, head: Head) -> None:
     """Raise `ConflictError` unless the table still has every field of files with this schema, with the same type.
 

@@ -16,9 +16,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from dynalake.errors import TransientError
 from dynalake.lake.compact_options import CompactOptions
 from dynalake.lake.day import CompactedDay, compact_day, order_of, plan_compaction
 from dynalake.lake.findings import Finding
@@ -27,23 +26,13 @@ from dynalake.lake.json_table import project_json
 from dynalake.lake.orc import copy_days
 from dynalake.lake.parquet_table import Projected, project_parquet
 from dynalake.lake.read import count_deleted
+from dynalake.lake.steps import Fault, Steps
 from dynalake.lake.table import Table
 from dynalake.lake.view_entries import write_views
 from dynalake.lake.widen import HELD_TOO_LONG, Widened, finish_widening, held_for, widen_table
 
-T = TypeVar("T")
-
 _NO_FINDINGS: tuple[Finding, ...] = ()
 _NO_NAMES: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Fault:
-    """A step, or a day, that has failed. `transient`: the same may work later."""
-
-    what: str
-    error: str
-    transient: bool
 
 
 @dataclass(frozen=True)
@@ -73,17 +62,15 @@ def compact_table(
     now: Callable[[], datetime],
     *,
     days: Collection[str] = (),
-    snapshot: str | None = None,
     check: bool = False,
     work_directory: Path | None = None,
 ) -> CompactReport:
     """Do all of a night's compaction that is due. Again, killed anywhere, or beside other runs: it goes on from there.
 
-    `days` are compacted even while they are open. `snapshot`: the prefix of the raw objects of the backfill that is
-    shown, '' for none; None leaves `{t}_json` as it is. `check`: also list every folder behind `{t}_parquet`. Spills to
+    `days` are compacted even while they are open. `check`: also list every folder behind `{t}_parquet`. Spills to
     `work_directory` (default: the system's temporary directory). What fails is in the report's `faults`.
     """
-    steps = _Steps()
+    steps = Steps()
     names = table.names
     findings = steps.run("findings", lambda: _find(table, now()), _NO_FINDINGS)
     finished = steps.run("finish", lambda: finish_widening(table, options, now, work_directory), False)
@@ -97,31 +84,15 @@ def compact_table(
     widened = steps.run("types", lambda: widen_table(table, options, now, work_directory), Widened())
     views = steps.run("views", lambda: write_views(table), _NO_NAMES)
     projections: dict[str, Callable[[], Projected]] = {
-        names.parquet_table: lambda: project_parquet(table, options, now, check=check)
+        names.parquet_table: lambda: project_parquet(table, options, now, check=check),
+        names.json_table: lambda: project_json(table, now),
     }
-    if snapshot is not None:
-        projections[names.json_table] = lambda: project_json(table, now, snapshot)
     if options.orc_copy:
         projections[names.orc_table] = lambda: copy_days(table, options, now, work_directory)
     projected = {name: steps.run(name, step, Projected()) for name, step in projections.items()}
     return CompactReport(
         names.table, finished, tuple(done), plan.waiting, widened, projected, views, findings, tuple(steps.faults)
     )
-
-
-class _Steps:
-    """Runs steps of which none stops the others."""
-
-    def __init__(self) -> None:
-        self.faults: list[Fault] = []
-
-    def run(self, what: str, step: Callable[[], T], otherwise: T) -> T:
-        """What a step gives; `otherwise` where it has failed."""
-        try:
-            return step()
-        except Exception as error:  # whatever it is: it is this step's, and it is reported
-            self.faults.append(Fault(what, f"{type(error).__name__}: {error}", isinstance(error, TransientError)))
-            return otherwise
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 from dynalake.errors import SettingsError
 from dynalake.lake.parts import Writing
+from dynalake.settings import TableSettings
 
 GB = 1 << 30
 MB = 1 << 20
@@ -43,6 +44,17 @@ class CompactOptions:
     @property
     def writing(self) -> Writing:
         return Writing(self.codec, self.part_mb, self.row_group_mb)
+
+    @classmethod
+    def of_settings(cls, settings: TableSettings) -> CompactOptions:
+        """What the table's settings say of it."""
+        return cls(
+            codec=settings.codec,
+            part_mb=settings.part_mb,
+            sort_by=settings.sort_order,
+            widen_budget_gb=settings.widen_budget_gb,
+            orc_copy=settings.orc_copy,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

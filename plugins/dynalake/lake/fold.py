@@ -31,6 +31,7 @@ from dynalake.lake.view_entries import write_views
 from dynalake.lake.views import open_day
 from dynalake.names import Lake
 from dynalake.record.change import EVENT_TIME
+from dynalake.settings import TableSettings
 
 pc: Any = pyarrow.compute  # its stubs take no chunked arrays where it does
 _GB = 1 << 30
@@ -49,6 +50,12 @@ class FoldOptions:
     fold_at: float = 0.1
     fold_gb: float = 10.0
     fold_every: timedelta | None = None
+
+    @classmethod
+    def of_settings(cls, settings: TableSettings) -> FoldOptions:
+        """What the table's settings say of it."""
+        every = timedelta(hours=settings.fold_every_hours) if settings.fold_every_hours else None
+        return cls(settings.fold_at_percent / 100, settings.fold_gb, every)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ folders name, whatever has happened before.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -119,11 +119,6 @@ def read_manifests(clients: Clients, names: TableNames, folders: Iterable[str]) 
     assert clients.s3 is not None  # made once, before the threads need it
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         return dict(zip(chosen, pool.map(lambda folder: _read(clients, names, folder), chosen), strict=True))
-
-
-def named_inputs(manifests: Collection[FolderManifest | None]) -> dict[str, str]:
-    """Key → ETag of every raw object that these manifests name."""
-    return {i.key: i.etag for m in manifests if m is not None for i in m.inputs}
 
 
 def _read(clients: Clients, names: TableNames, folder: str) -> FolderManifest | None:

@@ -20,9 +20,7 @@ from dynalake.lake.raw_days import folders_by_day, list_raw_days, read_raw_days
 from dynalake.lake.table import FOLDED_TO, HISTORY_FROM, Table, number
 from dynalake.lake.view_entries import views_bound
 from dynalake.record.change import EVENT_TIME
-
-LEAST_DAYS = 31
-"""History is kept for at least so many days: what lands late for an open day must find it there."""
+from dynalake.settings import LEAST_HISTORY_DAYS
 
 DAYS_AT_ONCE = 100
 """Days that one commit drops: pyiceberg compares each manifest with all of them."""
@@ -39,10 +37,10 @@ class Dropped:
 
 
 def check_history_days(days: int) -> int:
-    """Return `history_days` if it is allowed: 0 for all of history, or at least `LEAST_DAYS`."""
-    if days == 0 or days >= LEAST_DAYS:
+    """Return `history_days` if it is allowed: 0 for all of history, or at least `LEAST_HISTORY_DAYS`."""
+    if days == 0 or days >= LEAST_HISTORY_DAYS:
         return days
-    raise SettingsError(f"history_days is {days!r}", allowed=f"0, for all of history, or at least {LEAST_DAYS}")
+    raise SettingsError(f"history_days is {days!r}", allowed=f"0, for all of history, or at least {LEAST_HISTORY_DAYS}")
 
 
 def plan_history(
@@ -71,7 +69,7 @@ def drop_history(
 ) -> Dropped:
     """Drop the days that are older than `history_days`, as far as they may go. 0: none. Again: nothing more.
 
-    Raises `SettingsError` for fewer than `LEAST_DAYS`, `ConflictError` where other commits came first ten times.
+    Raises `SettingsError` for fewer than `LEAST_HISTORY_DAYS`, `ConflictError` where others came first ten times.
     """
     check_history_days(history_days)
     dropped = Dropped(history_from=table.changes().properties.get(HISTORY_FROM) or "")

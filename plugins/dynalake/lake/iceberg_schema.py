@@ -25,7 +25,6 @@ from pyiceberg.types import (
     StructType,
 )
 
-from dynalake.lake.arrow import arrow_type
 from dynalake.lake.layout import extends
 from dynalake.lake.schema import DAY, KEY, METADATA_TYPES, OTHER, Column, TableSchema
 from dynalake.lake.types import DECIMAL_DIGITS, TEXT, Boolean, List, Map, Number, Struct, Type
@@ -114,45 +113,3 @@ def _type(of: Type, old: IcebergType | None, ids: Iterator[int]) -> IcebergType:
             return ListType(element_id, inner, element_required=False)
         case _:
             return StringType()
-
-
-def arrow_file_schema(
-    schema: TableSchema, iceberg: Schema, own: Mapping[str, Type] | None = None, *, day: bool = False
-) -> pa.Schema:
-    """The Arrow schema of a data file with the columns and fields of `schema`, with their field ids at every level.
-
-    `schema` may have fewer columns, and its structs fewer fields, than `iceberg` (`TableSchema.file_schema`): what a
-    file does not have reads as null. The day is not in files (`day`): it is their partition's, which readers know.
-    """
-    columns: dict[str, Type] = dict(change_columns(schema) if own is None else own)
-    columns |= {c.name: c.type for c in schema.columns}
-    if not day:
-        columns.pop(DAY, None)
-    return _pa.schema(  # type: ignore[no-any-return]
-        [_arrow_field(name, of, iceberg.find_field(name)) for name, of in columns.items()]
-    )
-
-
-def _arrow_field(name: str, of: Type, field: NestedField) -> Any:
-    return _pa.field(name, _arrow_type(of, field.field_type), metadata=_id(field.field_id))
-
-
-def _arrow_type(of: Type, iceberg: IcebergType) -> Any:
-    match of, iceberg:
-        case Struct(fields), StructType() if fields:
-            there = {f.name: f for f in iceberg.fields}
-            return _pa.struct([_arrow_field(f.name, f.type, there[f.name]) for f in fields])
-        case Map(value), MapType():
-            key = _pa.field("key", pa.string(), False, metadata=_id(iceberg.key_id))
-            return _pa.map_(
-                key, _pa.field("value", _arrow_type(value, iceberg.value_type), metadata=_id(iceberg.value_id))
-            )
-        case List(element), ListType():
-            inner = _arrow_type(element, iceberg.element_type)
-            return _pa.list_(_pa.field("element", inner, metadata=_id(iceberg.element_id)))
-        case _:
-            return arrow_type(of)
-
-
-def _id(field_id: int) -> dict[bytes, str]:
-    return {b"PARQUET:field_id": str(field_id)}

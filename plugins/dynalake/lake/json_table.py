@@ -6,12 +6,9 @@ read as soon as it has landed.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
-
-from botocore.exceptions import ClientError
 
 from dynalake.days import SNAPSHOT_DAY, coming_days, parse_day
 from dynalake.lake.grow import schema_of
@@ -30,22 +27,23 @@ from dynalake.lake.hive import (
 from dynalake.lake.iceberg import Head
 from dynalake.lake.parquet_table import PartitionPlan, Projected
 from dynalake.lake.schema import METADATA_TYPES
-from dynalake.lake.table import SHOWN_RUN, SOURCE, Table, number
+from dynalake.lake.snapshot import shown_run
+from dynalake.lake.table import SOURCE, Table
 from dynalake.names import TableNames
 
 
-def project_json(table: Table, now: Callable[[], datetime], snapshot: str = "") -> Projected:
+def project_json(table: Table, now: Callable[[], datetime]) -> Projected:
     """Make `{t}_json` what the table of changes and the raw days say. Again: nothing is written.
 
-    `snapshot`: the prefix of the raw objects (`…/dt=00000000/{run}/`) of the backfill that is shown; '' for none. A day
-    that has a partition keeps it, also once its raw objects are gone.
+    Of the snapshot it shows the raw objects of the backfill that `{t}` shows. A day that has a partition keeps it, also
+    once its raw objects are gone.
     """
     wanted = hive_table(table, table.changes())
     made = ensure_table(table, wanted)
     columns = align_table(table, wanted)
     there = list_partitions(table, wanted.name)
     days = {*raw_days(table), *coming_days(table.names.lake.day_of(now()))}
-    plan = plan_partitions(table.names, wanted, days, there, snapshot)
+    plan = plan_partitions(table.names, wanted, days, there, shown_prefix(table))
     put_partitions(table, wanted.name, wanted.format, plan.write, there)
     remove_partitions(table, wanted.name, plan.remove)
     return Projected(tuple(p.day for p in plan.write), plan.remove, columns or made)
@@ -73,17 +71,8 @@ def hive_table(table: Table, head: Head) -> HiveTable:
 
 def shown_prefix(table: Table) -> str:
     """The prefix of the raw objects of the backfill that `{t}` shows; '' where it shows none."""
-    run = number(table.changes(), SHOWN_RUN)
-    if not run:
-        return ""
-    key = table.names.snapshot_number(run)
-    try:
-        with table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=key)["Body"] as body:
-            return table.names.snapshot_run(json.loads(body.read())["name"])
-    except ClientError as error:
-        if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
-            return ""
-        raise
+    run = shown_run(table)
+    return table.names.snapshot_run(run) if run else ""
 
 
 def raw_days(table: Table) -> set[str]:

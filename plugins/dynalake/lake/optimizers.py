@@ -56,21 +56,34 @@ def foreign_optimizers(table: Table) -> tuple[Finding, ...]:
 
 
 def switch_off_optimizers(table: Table) -> tuple[Optimizer, ...]:
-    """Switch them off for these tables, whatever their catalog says. Returns those that were on."""
-    found = find_optimizers(table)
-    for optimizer in found:
+    """Switch them off for these tables, whatever their catalog says. Returns those that are off now.
+
+    One whose role we may not pass on stays on: `foreign_optimizers` goes on telling it.
+    """
+    off = []
+    for optimizer in find_optimizers(table):
         arguments: dict[str, Any] = {
             **_named(table, optimizer.glue_table, optimizer.type),
             "TableOptimizerConfiguration": {**optimizer.configuration, "enabled": False},
         }
         try:
-            table.clients.glue.update_table_optimizer(**arguments)
+            _switch(table, arguments)
         except ClientError as error:
-            if error.response["Error"]["Code"] != "EntityNotFoundException":
+            if error.response["Error"]["Code"] != "AccessDeniedException":
                 raise
-            # It has none of its own, but that of its catalog: only a configuration of its own says otherwise.
-            table.clients.glue.create_table_optimizer(**arguments)
-    return found
+            continue
+        off.append(optimizer)
+    return tuple(off)
+
+
+def _switch(table: Table, arguments: dict[str, Any]) -> None:
+    try:
+        table.clients.glue.update_table_optimizer(**arguments)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "EntityNotFoundException":
+            raise
+        # It has none of its own, but that of its catalog: only a configuration of its own says otherwise.
+        table.clients.glue.create_table_optimizer(**arguments)
 
 
 def _find(table: Table) -> Iterator[Optimizer]:

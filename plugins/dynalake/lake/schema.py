@@ -1,7 +1,7 @@
 """The schema of one table: its columns, where they come from, and how it grows.
 
 It is kept as JSON in the property `dynalake.schema` of the Iceberg tables, and changes in the commit that changes their
-columns. (First edition: in a parameter of the Glue table `{t}_parquet`; `of_key`, `widen`, `extend`, `unreadable`.)
+columns.
 
 A value whose attribute has no column, or does not fit its column yet, is in the column `OTHER`, as its exact JSON text;
 so columns can be few, and their types right, and no value waits for either.
@@ -10,40 +10,31 @@ so columns can be few, and their types right, and no value waits for either.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from hashlib import sha256
 from typing import TypeAlias
 
 from dynalake.lake.admission import ColumnNames, admit_columns, widen_columns
-from dynalake.lake.budget import BUDGET, COLUMN_TYPE_CHARACTERS, Budget, Limits
+from dynalake.lake.budget import BUDGET, Budget, Limits
 from dynalake.lake.column import DAY, KEY, Column, compact_json
-from dynalake.lake.column_names import fold, give_names, name_fields
-from dynalake.lake.layout import files_still_readable, glue_type, narrow, signature, written
 from dynalake.lake.pins import Pins
 from dynalake.lake.types import (
-    MAX_STRUCT_FIELDS,
-    MIXED,
     TEXT,
     Boolean,
-    Null,
     Number,
     Type,
     merge,
-    observe,
     takes,
     tells,
 )
 from dynalake.record.change import (
     EVENT_TIME,
     EXPIRED,
-    METADATA,
     OPERATION,
     OTHER,
     SEQUENCE_NUMBER,
     TYPES,
-    attribute_name,
 )
 from dynalake.record.key import ItemKey
 
@@ -56,7 +47,6 @@ __all__ = [
     "Observed",
     "TableSchema",
     "merge_observed",
-    "observe_record",
 ]
 
 # 8 bytes hold the milliseconds; the rest is text.
@@ -67,8 +57,6 @@ METADATA_TYPES: dict[str, Type] = {
     EXPIRED: Boolean(),
     TYPES: TEXT,
 }
-# The views need names of their own beside the columns.
-RESERVED = (*METADATA, DAY, "__rank", "__misfit", "__misfit1", "__raw")
 
 Observed: TypeAlias = Mapping[str, Type]
 """Attribute name → type: what was seen in some records."""
@@ -140,12 +128,6 @@ class TableSchema:
         """The attributes of which values do not fit their columns."""
         return tuple(a for a in observed if a in self.known and not takes(self.known[a].type, observed[a]))
 
-    @classmethod
-    def of_key(cls, key: ItemKey) -> TableSchema:
-        """The schema of a table of which nothing but its key is known."""
-        types = {a.name: Number() if a.type == "N" else TEXT for a in key.attributes}
-        return cls(key).widen(types)
-
     @cached_property
     def known(self) -> dict[str, Column]:
         """The columns by their attributes."""
@@ -172,64 +154,6 @@ class TableSchema:
             return (KEY,)
         return tuple(c.name for c in self.key_columns)
 
-    def widen(self, observed: Observed, max_struct_fields: int = MAX_STRUCT_FIELDS) -> TableSchema:
-        """This schema, able to hold what was observed: columns are added or widened, never dropped or renamed."""
-        return self._grow(observed, lambda old, new: merge(old, new, max_struct_fields))
-
-    def extend(self, observed: Observed, max_struct_fields: int = MAX_STRUCT_FIELDS) -> TableSchema:
-        """Only what no file and no reader can mind: new columns. Existing ones keep their types.
-
-        A column of which only nulls are known counts as new: no file holds it yet.
-        """
-        return self._grow(observed, lambda old, new: new if isinstance(old, Null) else old)
-
-    def _grow(self, observed: Observed, decide: Callable[[Type, Type], Type]) -> TableSchema:
-        columns = []
-        for column in self.columns:
-            seen = observed.get(column.attribute)
-            grown = column.type if seen is None else _fit(name_fields(decide(column.type, seen)))
-            columns.append(column if grown == column.type else replace(column, type=grown))
-        known = {c.attribute: c.name for c in self.columns}
-        # The key's columns come first, then the others by name.
-        new = sorted(set(observed) - set(known), key=lambda a: (a not in self.key.names, fold(a), a))
-        names = give_names(new, known, RESERVED)
-        columns += [Column(names[a], a, _fit(name_fields(observed[a]))) for a in new]
-        return replace(self, columns=tuple(columns))
-
-    def file_schema(self, observed: Observed) -> TableSchema:
-        """The columns that a file with these records holds: those with values, as this schema types them.
-
-        What it leaves out reads as null, so a partition's files do not depend on what other partitions hold.
-        """
-        columns = []
-        for c in self.columns:
-            seen = observed.get(c.attribute)
-            if c.attribute in self.key.names:
-                columns.append(c)
-            elif seen is not None and not isinstance(seen, Null):
-                columns.append(replace(c, type=written(narrow(c.type, seen))))
-        return replace(self, columns=tuple(columns))
-
-    def unreadable(self, files: TableSchema) -> tuple[str, ...]:
-        """The columns that files written with the schema `files` cannot give under this schema."""
-        mine = {c.attribute: c for c in self.columns}
-        return tuple(
-            old.name
-            for old in files.columns
-            if not isinstance(old.type, Null)
-            and (
-                (new := mine.get(old.attribute)) is None
-                or new.name != old.name
-                or not files_still_readable(old.type, new.type)
-            )
-        )
-
-    @property
-    def layout(self) -> str:
-        """16 hexadecimal digits over names and types as readers see them (`signature`)."""
-        text = json.dumps([[c.attribute, c.name, signature(c.type)] for c in self.columns])
-        return sha256(text.encode()).hexdigest()[:16]
-
     def to_json(self) -> str:
         """For the table's property and for manifests. Bounded by the budget."""
         values = {"key": self.key.to_dict(), "columns": [c.to_json() for c in self.columns]}
@@ -243,7 +167,7 @@ class TableSchema:
         return cls(ItemKey.from_dict(values["key"]), columns, Pins.from_dict(values.get("pins", {})))
 
 
-def merge_observed(parts: Iterable[Observed], limits: Limits | int = MAX_STRUCT_FIELDS) -> dict[str, Type]:
+def merge_observed(parts: Iterable[Observed], limits: Limits) -> dict[str, Type]:
     """The union over several observations, attribute by attribute."""
     merged: dict[str, Type] = {}
     for part in parts:
@@ -251,20 +175,3 @@ def merge_observed(parts: Iterable[Observed], limits: Limits | int = MAX_STRUCT_
             known = merged.get(attribute)
             merged[attribute] = seen if known is None else merge(known, seen, limits)
     return merged
-
-
-def observe_record(seen: dict[str, Type], record: dict[str, object], limits: Limits | int) -> None:
-    """Widen `seen` by the attributes of one change record; a canary has none."""
-    if record.get(OPERATION) == "CANARY":
-        return
-    for key, value in record.items():
-        if key in METADATA:
-            continue
-        attribute = attribute_name(key)
-        known = seen.get(attribute)
-        now = observe(value, limits)
-        seen[attribute] = now if known is None else merge(known, now, limits)
-
-
-def _fit(of: Type) -> Type:
-    return MIXED if len(glue_type(of)) > COLUMN_TYPE_CHARACTERS else of

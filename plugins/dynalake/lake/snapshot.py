@@ -77,14 +77,24 @@ def number_run(table: Table, name: str) -> int:
         try:
             s3.put_object(Bucket=bucket, Key=key, Body=text, IfNoneMatch="*")
         except ClientError as error:
-            if error.response["Error"]["Code"] not in (
-                "PreconditionFailed",
-                "412",
-                "ConditionalRequestConflict",
-                "409",
-            ):
+            if error.response["Error"]["Code"] not in _THERE:
                 raise
         # What was put is found by the next listing, also where its answer was lost.
+
+
+def shown_run(table: Table) -> str | None:
+    """The name of the backfill whose items `{t}` shows; None where it shows none."""
+    run = number(table.changes(), SHOWN_RUN)
+    if not run:
+        return None
+    try:
+        answer = table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=table.names.snapshot_number(run))
+    except ClientError as error:
+        if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
+            return None
+        raise
+    with answer["Body"] as body:
+        return str(json.loads(body.read())["name"])
 
 
 def swap_snapshot(

@@ -19,13 +19,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any, ClassVar, Literal, TypeAlias
 
-from dynalake.lake.budget import LIMITS, LINE_DEPTH, Limits
-
-MAX_STRUCT_FIELDS = LIMITS.struct_keys
-"""A map with more different keys is `map<string,T>`, or JSON text where its values do not agree."""
+from dynalake.lake.budget import LIMITS, Limits
 
 DOUBLE_DIGITS = 15
 """Any decimal number with so many significant digits is held by a double, and comes back digit for digit."""
@@ -167,15 +163,11 @@ _BIGINTS = tuple(Number(digits, 0, digits, True) for digits in range(20))
 # -- gathering -----------------------------------------------------------------------------------------------------
 
 
-def observe(value: object, limits: Limits | int = LIMITS, depth: int = 0) -> Type:
+def observe(value: object, limits: Limits = LIMITS, depth: int = 0) -> Type:
     """The type of one JSON value as `parse_line` gives it: None, bool, int, Decimal, str, list or dict.
 
-    `depth`: how many lists and maps of its attribute the value lies in. A number for `limits` is its `struct_keys`.
+    `depth`: how many lists and maps of its attribute the value lies in.
     """
-    return _observe(value, _limits(limits), depth)
-
-
-def _observe(value: object, limits: Limits, depth: int) -> Type:
     if value is None:
         return NULL
     if isinstance(value, str):
@@ -189,20 +181,11 @@ def _observe(value: object, limits: Limits, depth: int) -> Type:
     if depth >= limits.depth:
         return MIXED
     if isinstance(value, list):
-        return _bounded(List(_merge_all((_observe(v, limits, depth + 1) for v in value), limits)), limits)
+        return _bounded(List(merge_all((observe(v, limits, depth + 1) for v in value), limits)), limits)
     if _is_struct(value, limits):
-        fields = tuple(Field(k, "", _observe(v, limits, depth + 1)) for k, v in sorted(value.items()))
+        fields = tuple(Field(k, "", observe(v, limits, depth + 1)) for k, v in sorted(value.items()))
         return _bounded(Struct(fields), limits)
-    return _map(_merge_all((_observe(v, limits, depth + 1) for v in value.values()), limits), limits)
-
-
-@lru_cache(64)
-def _of_struct_keys(struct_keys: int) -> Limits:
-    return Limits(struct_keys=struct_keys, depth=LINE_DEPTH)
-
-
-def _limits(limits: Limits | int) -> Limits:
-    return limits if isinstance(limits, Limits) else _of_struct_keys(limits)
+    return _map(merge_all((observe(v, limits, depth + 1) for v in value.values()), limits), limits)
 
 
 def observe_number(value: int | Decimal) -> Number:
@@ -228,16 +211,12 @@ def observe_number(value: int | Decimal) -> Number:
     return Number(max(0, len(stripped) + exponent), -exponent, len(stripped), False)
 
 
-def merge(a: Type, b: Type, limits: Limits | int = LIMITS) -> Type:
+def merge(a: Type, b: Type, limits: Limits = LIMITS) -> Type:
     """The least type that holds what `a` and `b` hold. Names of struct fields that `a` has given are kept.
 
     `a` itself where `b` brings nothing, and in time that does not grow with `a`: so many small types are merged into a
     large one in time that is linear in what they hold.
     """
-    return _merge(a, b, _limits(limits))
-
-
-def _merge(a: Type, b: Type, limits: Limits) -> Type:
     if a is b or isinstance(b, Null):
         return a
     if isinstance(a, Null):
@@ -247,10 +226,10 @@ def _merge(a: Type, b: Type, limits: Limits) -> Type:
     if isinstance(a, Struct) and isinstance(b, Struct):
         return _merge_structs(a, b, limits)
     if isinstance(a, List) and isinstance(b, List):
-        element = _merge(a.element, b.element, limits)
+        element = merge(a.element, b.element, limits)
         return a if element is a.element else _bounded(List(element), limits)
     if isinstance(a, Struct | Map) and isinstance(b, Struct | Map):
-        value = _merge(_value_type(a, limits), _value_type(b, limits), limits)
+        value = merge(_value_type(a, limits), _value_type(b, limits), limits)
         return a if isinstance(a, Map) and value is a.value else _map(value, limits)
     if isinstance(a, Boolean | Text) and type(a) is type(b):
         return a
@@ -266,15 +245,11 @@ def merge_numbers(a: Number, b: Number) -> Number:
     )
 
 
-def merge_all(types: Iterable[Type], limits: Limits | int = LIMITS) -> Type:
+def merge_all(types: Iterable[Type], limits: Limits = LIMITS) -> Type:
     """`merge` over many types; `Null` over none."""
-    return _merge_all(types, _limits(limits))
-
-
-def _merge_all(types: Iterable[Type], limits: Limits) -> Type:
     merged: Type = NULL
     for one in types:
-        merged = _merge(merged, one, limits)
+        merged = merge(merged, one, limits)
     return merged
 
 
@@ -285,7 +260,7 @@ def _merge_structs(a: Struct, b: Struct, limits: Limits) -> Type:
         if before is None:
             new.append(f)
             continue
-        merged = _merge(before.type, f.type, limits)
+        merged = merge(before.type, f.type, limits)
         if merged is not before.type or (f.name and not before.name):
             changed[f.key] = Field(f.key, before.name or f.name, merged)
     if not new and not changed:
@@ -319,7 +294,7 @@ def _mix(a: Type, b: Type, limits: Limits) -> Type:
 
 
 def _merge_parts(a: Type | None, b: Type | None, limits: Limits) -> Type | None:
-    return (a or b) if a is None or b is None else _merge(a, b, limits)
+    return (a or b) if a is None or b is None else merge(a, b, limits)
 
 
 def _objects(a: Type | None) -> Struct | Map | None:
@@ -340,7 +315,7 @@ def _value_type(of: Struct | Map, limits: Limits) -> Type:
 
 def _merge_fields(fields: Iterable[Field], limits: Limits) -> Type:
     """One type for the values of all fields. Two of them may have given one name to different keys: so all are new."""
-    return _merge_all((_unnamed(f.type) for f in fields), limits)
+    return merge_all((_unnamed(f.type) for f in fields), limits)
 
 
 def _unnamed(a: Type) -> Type:

@@ -104,7 +104,7 @@ def convert(segment: int) -> dict[str, Any]:
 @task(trigger_rule="none_failed_min_one_success")
 @guarded
 def commit() -> dict[str, Any]:
-    """Checks that the counts add up, then makes the run the snapshot in one call."""
+    """Checks that the counts add up, and keeps the ledger; changes of a past time are shown from here on."""
     from dynalake.backfill.commit import commit_backfill
 
     found = clients()
@@ -170,8 +170,11 @@ def convert_snapshot(batch: dict[str, Any]) -> dict[str, Any]:
 @guarded
 def show_snapshot(batches: list[dict[str, Any]]) -> dict[str, Any]:
     """Makes the converted batches the snapshot, in the state first and then in the changes, by one commit each."""
+    from datetime import UTC, datetime
+
     from dynalake.backfill.run import load_plan, run_name
     from dynalake.convert.snapshot import show_snapshot as show
+    from dynalake.lake.json_table import project_json
     from dynalake.lake.snapshot import number_run
     from dynalake.lake.table import Table
 
@@ -187,17 +190,5 @@ def show_snapshot(batches: list[dict[str, Any]]) -> dict[str, Any]:
         say(f"The snapshot is that of this run, number {run}; {swapped.removed:,} items of earlier ones are gone")
     else:
         say(f"A later backfill than this one, number {run}, has brought the snapshot")
+    project_json(table, lambda: datetime.now(UTC))
     return {"run": run, "shown": swapped.shown, "removed": swapped.removed}
-
-
-@task
-@guarded
-def describe_columns() -> list[str]:
-    """Adds the snapshot's attributes to the Glue tables and the views; returns the new columns."""
-    from dynalake.catalog.discover import observe_new_attributes
-    from dynalake.days import SNAPSHOT_DAY
-    from dynalake.operators.days import today
-
-    found = clients()
-    names = table_names(found)
-    return list(observe_new_attributes(found, names, [SNAPSHOT_DAY, today(names.lake)]))

@@ -25,9 +25,6 @@ SCAN = timedelta(days=1)
 EXPORT = timedelta(days=2)
 """Of the wait for DynamoDB's export. DynamoDB does not say how long one may take; that of a very large table, hours."""
 
-CONVERSION = timedelta(hours=2)
-"""Of one partition's conversion on a worker: some 400 GB of JSON. What is larger is for Spark."""
-
 PLAN = timedelta(minutes=20)
 """Of the plan of `dynalake_convert`: some listings of each table."""
 

@@ -208,30 +208,34 @@ def canary_arrives(canary: dict[str, Any]) -> PokeReturnValue:
 @task
 @guarded
 def register_catalog(source: dict[str, Any]) -> list[str]:
-    """Registers the tables, the views, and the partitions of the coming days; returns their names."""
+    """Makes the tables and the views, empty, with the partitions of the coming days; returns their names."""
+    from datetime import UTC, datetime
+
     from dynalake.capture.source import Source
-    from dynalake.catalog.partitions import register_days
-    from dynalake.catalog.register import register_table
+    from dynalake.lake.compact_options import CompactOptions
+    from dynalake.lake.json_table import project_json
     from dynalake.lake.make import make_tables
+    from dynalake.lake.optimizers import foreign_optimizers, switch_off_optimizers
+    from dynalake.lake.parquet_table import project_parquet
     from dynalake.lake.pins import Pins
     from dynalake.lake.table import Table
-    from dynalake.operators.days import coming_days
+
+    def now() -> datetime:
+        return datetime.now(UTC)
 
     found = clients()
-    names = table_names(found)
-    captured = Source.from_dict(source)
-    make_tables(Table(found, names), captured.key, captured.arn, Pins.of_setting(_asked_settings().columns))
-    register_table(found, names, captured.key, source_arn=captured.arn)
-    register_days(found, names, coming_days(names.lake))
-    return [
-        names.changes_table,
-        names.state_table,
-        names.current_view,
-        names.removed_view,
-        names.history_view,
-        names.raw_table,
-        names.typed_table,
-    ]
+    captured, settings = Source.from_dict(source), _asked_settings()
+    table = Table(found, table_names(found))
+    make_tables(table, captured.key, captured.arn, Pins.of_setting(settings.columns))
+    for off in switch_off_optimizers(table):
+        say(f"Glue's optimizer {off.type} was on for {off.glue_table}, and is off now: dynalake_compact does its work")
+    if left := foreign_optimizers(table):
+        tell("\n".join(f"{finding.what}, and this role may not switch it off: do so by hand" for finding in left))
+    project_parquet(table, CompactOptions.of_settings(settings), now)
+    project_json(table, now)
+    names = table.names
+    views = (names.current_view, names.removed_view, names.history_view)
+    return [names.changes_table, names.state_table, *views, names.parquet_table, names.json_table]
 
 
 def not_scheduled(environment: str, scheduled: str) -> str:
@@ -239,8 +243,8 @@ def not_scheduled(environment: str, scheduled: str) -> str:
     if environment == scheduled:
         return ""
     return (
-        f"Scheduled runs are about the lake {scheduled!r}, and this table is in {environment!r}: they do not compact "
-        f"it, watch it or register its new days. Set DYNALAKE_ENVIRONMENT={environment} for all of Airflow."
+        f"Scheduled runs are about the lake {scheduled!r}, and this table is in {environment!r}: they do not convert, "
+        f"compact or watch it. Set DYNALAKE_ENVIRONMENT={environment} for all of Airflow."
     )
 
 
@@ -281,12 +285,13 @@ def needs_backfill(hand_off: str) -> bool:
     from datetime import datetime
 
     from dynalake.backfill.snapshot import snapshot_since
+    from dynalake.lake.table import Table
 
     if parameters()["backfill"] == "none":
         say("The run asks for no backfill; trigger dynalake_backfill when you want it")
         return False
     found = clients()
-    committed = snapshot_since(found, table_names(found), datetime.fromisoformat(hand_off))
+    committed = snapshot_since(Table(found, table_names(found)), datetime.fromisoformat(hand_off))
     if committed:
         say(f"The snapshot is there already, from the backfill run {committed}")
     return committed is None

@@ -91,23 +91,39 @@ def delete_stack() -> bool:
     return deleted
 
 
+@task(execution_timeout=limits.DATA)
+@guarded
+def convert_last() -> int:
+    """Makes rows of what arrived last, which no scheduled run does once the table's settings are gone; how many."""
+    from datetime import UTC, datetime
+
+    from dynalake.convert.finish import convert_due
+    from dynalake.errors import NotReadyError
+    from dynalake.lake.metadata_note import noted_metadata
+    from dynalake.lake.table import Table
+
+    asked = parameters()
+    if asked["delete_data"] == asked["table"]:
+        return 0
+    found = clients()
+    names = table_names(found)
+    if noted_metadata(found, names, names.changes_table) is None:
+        say(f"{names.table} has no tables in Glue")
+        return 0
+    done = convert_due(Table(found, names), lambda: datetime.now(UTC))
+    if waiting := [wait for one in done[-1:] for wait in one.waiting]:
+        raise NotReadyError(f"dt={waiting[0][0]} waits: {waiting[0][2]}", action="clear this task in some minutes")
+    rows = sum(one.sums.rows for one in done)
+    say(f"{rows:,} rows of {sum(one.objects for one in done):,} raw objects that arrived last")
+    return rows
+
+
 @task.short_circuit(ignore_downstream_trigger_rules=False)
 @guarded
 def wants_data_deleted() -> bool:
     """Whether the data goes too: only where the run's `delete_data` is exactly the table's name."""
-    from dynalake.catalog.partitions import register_days
-    from dynalake.catalog.tables import read_table
-    from dynalake.operators.days import coming_days
-
     asked = parameters()
-    if asked["delete_data"] == asked["table"]:
-        return True
-    found = clients()
-    names = table_names(found)
-    if read_table(found, names.lake.database, names.raw_table) is not None:
-        # What arrived last may be in a day that no run of dynalake_compact has registered.
-        register_days(found, names, coming_days(names.lake))
-    return False
+    return bool(asked["delete_data"] == asked["table"])
 
 
 @task

@@ -9,8 +9,7 @@ import boto3
 import pytest
 
 from dynalake.backfill.run import BackfillPlan
-from dynalake.clients import Clients
-from dynalake.names import Lake, TableNames
+from dynalake.names import Lake
 from tests.unit.backfill.fakes import FakeTable, Kill
 from tests.unit.backfill.flow import backfill
 from tests.unit.backfill.world import World
@@ -18,18 +17,6 @@ from tests.unit.backfill.world import World
 
 @pytest.fixture
 def world(mocked: boto3.Session, monkeypatch: pytest.MonkeyPatch) -> World:
-    def point(clients: Clients, names: TableNames, prefix: str) -> str | None:
-        catalog: Any = clients.glue
-        return catalog.point(names.uri(prefix))  # type: ignore[no-any-return]
-
-    def shown(clients: Clients, names: TableNames) -> str | None:
-        catalog: Any = clients.glue
-        return catalog.shown()  # type: ignore[no-any-return]
-
-    monkeypatch.setattr("dynalake.backfill.commit.point_snapshot", point)
-    monkeypatch.setattr("dynalake.backfill.snapshot.snapshot_location", shown)
-    # For how long a killed commit keeps others from the table.
-    monkeypatch.setattr("dynalake.catalog.lease.SECONDS", 2.0)
     # So that a few KB of items make several parts.
     monkeypatch.setattr("dynalake.backfill.parts.CHUNK_BYTES", 1000)
     monkeypatch.setattr(BackfillPlan, "target_text_bytes", 20_000)

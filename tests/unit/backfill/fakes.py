@@ -109,7 +109,7 @@ class KilledError(Exception):
     """The process died here."""
 
 
-_LOOKS = ("describe_", "get_", "head_", "list_", "scan", "shown")
+_LOOKS = ("describe_", "get_", "head_", "list_", "scan")
 
 
 class Kill:

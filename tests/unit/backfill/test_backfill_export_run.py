@@ -76,7 +76,7 @@ def test_killed_at_every_step_and_retried_gives_the_same_lake(world: World) -> N
     options: dict[str, Any] = {"updated_before": CUTOFF, "target_mb": 0.002, "segments": 1}
     counter = Kill()
     backfill_exported(world.clients(FakeExports(items, world.s3, files=2), counter), world.names, **options)
-    expected, location = world.lake(), world.catalog["location"]
+    expected = world.lake()
     kinds = set()
     for step in counter.changing:
         world.wipe()
@@ -85,20 +85,17 @@ def test_killed_at_every_step_and_retried_gives_the_same_lake(world: World) -> N
         with pytest.raises(KilledError):
             backfill_exported(world.clients(table, kill), world.names, **options)
         kinds.add(kill.last)
-        if "location" not in world.catalog:
-            assert world.visible() == []
         backfill_exported(world.clients(table), world.names, **options)
         assert world.lake() == expected, f"killed after call {step}: {kill.last}"
-        assert world.catalog["location"] == location
         assert len(table.exports) == 1, f"exported twice after a kill after call {step}: {kill.last}"
-    assert {"export_table_to_point_in_time", "put_object", "point", "delete_objects"} <= kinds
+    assert {"export_table_to_point_in_time", "put_object", "delete_objects"} <= kinds
 
 
 def test_the_same_run_twice_changes_nothing(world: World) -> None:
     clients = world.clients(FakeExports(receipts(60), world.s3))
     first = backfill_exported(clients, world.names)
     before = world.lake()
-    assert backfill_exported(clients, world.names).previous == first.location
+    assert backfill_exported(clients, world.names).location == first.location
     assert world.lake() == before
 
 
@@ -111,7 +108,7 @@ def test_the_export_stays_where_the_run_says_so(world: World) -> None:
 def test_an_empty_table(world: World) -> None:
     committed = backfill_exported(world.clients(FakeExports([], world.s3)), world.names)
     assert committed.ledger.total.read == 0
-    assert world.catalog["location"].endswith("/dt=00000000/manual__1/")
+    assert committed.location.endswith("/dt=00000000/manual__1/")
     assert world.objects("dynamodb/json/") == {}
 
 
@@ -324,7 +321,6 @@ def test_an_import_of_windows_killed_at_every_step_shows_each_change_once(
     Of the items that the lake had last in a window, one was removed there, one was put back, one is in the export.
     """
     monkeypatch.setattr("dynalake.backfill.convert.look_up", lambda c, n, k, wanted: greatest_before(wanted, ()))
-    monkeypatch.setattr("dynalake.backfill.commit.register_days", lambda clients, names, days: None)
     monkeypatch.setattr("dynalake.backfill.pace.BACK_OFF_SECONDS", 0.0)
     monkeypatch.setattr("dynalake.backfill.vanished._SHARES", 2)
     start = int(NOW.timestamp()) - 30 * 3600
@@ -352,7 +348,7 @@ def test_an_import_of_windows_killed_at_every_step_shows_each_change_once(
         "__event_time": latest // 1000,
         "id": "vanished",
     }
-    assert world.catalog == {}
+    assert world.committed == "manual__1"
     # Cleared on another day, it finds what it has put there.
     commit_backfill(world.clients(table), world.names, run="manual__1", now=lambda: NOW + timedelta(days=3))
     assert world.lake() == expected

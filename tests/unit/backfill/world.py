@@ -1,10 +1,10 @@
-"""Everything a backfill touches: a bucket, a table in memory, and a catalog that remembers one location."""
+"""Everything a backfill touches: a bucket, and a table in memory."""
 
 from __future__ import annotations
 
 import gzip
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from dynalake.clients import Clients
@@ -14,15 +14,14 @@ from tests.unit.backfill.fakes import FakeTable, Kill
 
 @dataclass
 class World:
-    """Everything a backfill touches, and what a reader of the lake would see of it."""
+    """Everything a backfill touches, and what a conversion would make the snapshot of."""
 
     names: TableNames
     s3: Any
-    catalog: dict[str, str] = field(default_factory=dict)
 
     def clients(self, table: FakeTable, kill: Kill | None = None) -> Clients:
         kill = kill or Kill()
-        made = {"s3": self.s3, "dynamodb": table, "glue": Catalog(self.catalog)}
+        made = {"s3": self.s3, "dynamodb": table}
         return Clients(lambda service: kill.wrap(made[service]))
 
     def objects(self, prefix: str) -> dict[str, bytes]:
@@ -37,30 +36,23 @@ class World:
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.names.lake.bucket, Prefix=prefix)
         return {found["Key"]: found["ETag"] for page in pages for found in page.get("Contents", ())}
 
+    @property
+    def committed(self) -> str | None:
+        """The run that was committed last: it has a ledger. None where none was."""
+        pages = self.s3.get_paginator("list_objects_v2").paginate(
+            Bucket=self.names.lake.bucket, Prefix=self.names.backfill_states
+        )
+        found = [o for page in pages for o in page.get("Contents", ()) if o["Key"].endswith("/ledger.json")]
+        latest = max(found, key=lambda o: o["LastModified"], default=None)
+        return None if latest is None else str(latest["Key"].split("/")[-2])
+
     def visible(self) -> list[dict[str, Any]]:
-        """The records that a query of the snapshot sees."""
-        location = self.catalog.get("location")
-        if location is None:
+        """The records of the run that was committed last."""
+        if self.committed is None:
             return []
-        objects = self.objects(location.removeprefix(f"s3://{self.names.lake.bucket}/"))
+        objects = self.objects(self.names.snapshot_run(self.committed))
         return [json.loads(line) for data in objects.values() for line in gzip.decompress(data).splitlines()]
 
     def wipe(self) -> None:
         if keys := [{"Key": key} for key in self.lake()]:
             self.s3.delete_objects(Bucket=self.names.lake.bucket, Delete={"Objects": keys})
-        self.catalog.clear()
-
-
-class Catalog:
-    """Where the snapshot's partition points."""
-
-    def __init__(self, location: dict[str, str]) -> None:
-        self._location = location
-
-    def shown(self) -> str | None:
-        return self._location.get("location")
-
-    def point(self, location: str) -> str | None:
-        previous = self._location.get("location")
-        self._location["location"] = location
-        return previous

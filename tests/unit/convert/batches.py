@@ -33,7 +33,7 @@ from dynalake.lake.types import Type, holds
 from dynalake.names import Lake
 from dynalake.record.change import OTHER, RESERVED_KEYS, attribute_name
 from dynalake.record.key import ItemKey, KeyAttribute
-from tests.unit.catalog.recover import plain, recover
+from tests.unit.lake.recover import plain, recover
 
 NAMES = Lake("dev", "123456789012", "us-east-1").table("RECEIPTS")
 DAY = "20240101"
@@ -89,7 +89,6 @@ class Found(NamedTuple):
     misfits: Mapping[str, Any]
     without: int
     sums: Sums
-    minutes: set[int]
 
 
 def find(
@@ -120,7 +119,6 @@ def find(
         batch.misfits,
         batch.without_column,
         batch.sums,
-        batch.minutes,
     )
 
 
@@ -176,7 +174,7 @@ def check_row(row: Mapping[str, Any], record: Record, schema: TableSchema) -> No
 
 def winners(bodies: Sequence[bytes], key: ItemKey) -> list[Record]:
     """The records in order, of each change the last one, by Python alone. Bodies are whole lines, not compressed."""
-    parse = RecordParser(key, halves=True, by_text=True)
+    parse = RecordParser(key)
     last: dict[Any, Record] = {}
     for line in (line for body in bodies for line in body.split(b"\n") if line.strip()):
         try:

@@ -8,7 +8,7 @@ import pytest
 from pyiceberg.types import DoubleType, NestedField, StringType
 
 from dynalake.errors import CatalogError, ConflictError, UnknownOutcomeError
-from dynalake.lake.commit import check_age, check_fields, check_live, check_plan, commit_on, overlap
+from dynalake.lake.commit import check_age, check_fields, check_live, commit_on, overlap
 from dynalake.lake.iceberg import Change, Head, News, Refused
 from dynalake.lake.metadata_note import metadata_number, note_metadata, noted_metadata
 from tests.unit.lake.conftest import SmallLake
@@ -265,7 +265,6 @@ def test_a_refused_commit_lands_on_the_new_head(small_lake: SmallLake) -> None:
     small_lake.glue.before = lambda: append(small_lake, "a")
 
     def build(head: Head, news: News) -> Change:
-        check_plan(planned, head, ["dynalake.bound"])
         seen.append(len(news.added))
         return Change(add=(mine,))
 
@@ -287,15 +286,6 @@ def test_throttling_is_waited_for(small_lake: SmallLake) -> None:
 
     assert len(pauses) == 2
     assert ids(small_lake) == ["m"]
-
-
-def test_a_plan_under_another_schema_or_bound_does_not_hold(small_lake: SmallLake) -> None:
-    planned = small_lake.create()
-    after = small_lake.catalog.commit(planned, Change(properties={"dynalake.bound": "5"}))
-
-    with pytest.raises(ConflictError, match=r"dynalake\.bound"):
-        check_plan(planned, after, ["dynalake.bound"])
-    check_plan(planned, after, ["dynalake.history_from"])
 
 
 def test_a_replaced_file_must_be_live(small_lake: SmallLake) -> None:

@@ -42,7 +42,7 @@ def lake() -> Receipts:
 
 
 def run(lake: Receipts, **more: Any) -> CompactReport:
-    return compact_table(lake.table, OPTIONS, lake.now, snapshot="", **more)
+    return compact_table(lake.table, OPTIONS, lake.now, **more)
 
 
 def test_all_that_is_due_is_done_and_then_nothing_is(lake: Receipts) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
 from decimal import Decimal
@@ -381,12 +382,13 @@ def test_new_attributes_reach_older_days_by_the_table(lake: Receipts) -> None:
 
 
 def test_the_snapshot_is_that_of_the_shown_run(lake: Receipts) -> None:
-    prefix = lake.names.snapshot_run("one")
-    assert project_json(lake.table, lake.now, prefix).written[0] == "00000000"
-    assert location(lines(lake)["00000000"]) == lake.names.uri(prefix)
-    other = lake.names.snapshot_run("two")
-    assert project_json(lake.table, lake.now, other).written == ("00000000",)
-    assert location(lines(lake)["00000000"]) == lake.names.uri(other)
+    for number, name in enumerate(("one", "two"), 1):
+        key = lake.names.snapshot_number(number)
+        lake.s3.put_object(Bucket="b", Key=key, Body=json.dumps({"number": number, "name": name}).encode())
+        lake.table.catalog.commit(lake.table.changes(), Change(properties={SHOWN_RUN: str(number)}))
+        assert project_json(lake.table, lake.now).written[0] == "00000000"
+        assert location(lines(lake)["00000000"]) == lake.names.uri(lake.names.snapshot_run(name))
+    lake.table.catalog.commit(lake.table.changes(), Change(properties={SHOWN_RUN: "0"}))
     assert project_json(lake.table, lake.now).removed == ("00000000",)
 
 
@@ -500,3 +502,15 @@ def test_a_refusal_is_raised(lake: Receipts, optimizers: Optimizers, monkeypatch
     monkeypatch.setattr(lake.glue, "get_table_optimizer", refuse)
     with pytest.raises(ClientError, match="AccessDenied"):
         foreign_optimizers(lake.table)
+
+
+def test_one_that_may_not_be_switched_off_goes_on_being_told(
+    lake: Receipts, optimizers: Optimizers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**asked: Any) -> Any:
+        raise refusal("AccessDeniedException")
+
+    optimizers.on["receipts", "compaction"] = {"roleArn": "r", "enabled": True}
+    monkeypatch.setattr(lake.glue, "update_table_optimizer", refuse)
+    assert switch_off_optimizers(lake.table) == ()
+    assert len(foreign_optimizers(lake.table)) == 1

@@ -17,10 +17,11 @@ from pyiceberg.types import IcebergType, ListType, LongType, MapType, NestedFiel
 
 from dynalake.lake.arrow import arrow_type, converter, other_entries
 from dynalake.lake.column_types import count_fields
-from dynalake.lake.iceberg_schema import PARTITION_IDS, arrow_file_schema, change_columns, iceberg_schema
+from dynalake.lake.iceberg_schema import PARTITION_IDS, change_columns, iceberg_schema
 from dynalake.lake.layout import extends
+from dynalake.lake.parts import file_schema
 from dynalake.lake.pins import Pins
-from dynalake.lake.schema import METADATA_TYPES, TableSchema, merge_observed
+from dynalake.lake.schema import METADATA_TYPES, TableSchema
 from dynalake.lake.types import Type, holds, observe
 from dynalake.record.key import ItemKey, KeyAttribute
 from tests.unit.lake.strategies import BUDGET, ITEMS, LIMITS
@@ -155,7 +156,7 @@ def test_ids_of_a_table_that_was_just_made() -> None:
 
 
 def write(schema: TableSchema, iceberg: Schema, items: list[dict[str, Any]]) -> bytes:
-    arrow = arrow_file_schema(schema, iceberg)
+    arrow = file_schema(iceberg.select(*(f.name for f in iceberg.fields if f.name != "dt")))
     columns: dict[str, list[Any]] = {name: [None] * len(items) for name in METADATA_TYPES}
     other = []
     for item in items:
@@ -178,22 +179,16 @@ def test_files_carry_the_ids_at_every_level(items: list[dict[str, Any]], more: d
     for item in [*items, more]:
         table = table.admit(seen(item), BUDGET)
     iceberg = iceberg_schema(table, None, 0)
-    observed = merge_observed([seen(item) for item in items], LIMITS)
-    files = table.file_schema(observed)
-    assert len(files.columns) <= len(table.columns)
-    read = pyarrow_to_schema(pq.read_schema(io.BytesIO(write(files, iceberg, items))))
-    expected = ids_of(iceberg)
-    found = ids_of(read)
-    assert found == {path: expected[path] for path in found}
-    assert {c.name for c in files.columns} < {*found}
-    assert "dt" not in found
+    read = pyarrow_to_schema(pq.read_schema(io.BytesIO(write(table, iceberg, items))))
+    assert ids_of(read) == {path: of for path, of in ids_of(iceberg).items() if path != "dt"}
+    assert {c.name for c in table.columns} < {*ids_of(read)}
 
 
 def test_an_array_of_the_plain_type_goes_into_a_file() -> None:
     """What the readers make has no ids: the writer gives them by a cast that changes no value."""
     of = NEW.admit({"a": observe([{"b": {str(i): [1] for i in range(101)}}])})
     iceberg = iceberg_schema(of, None, 0)
-    target = pa.schema([arrow_file_schema(of, iceberg).field("a")])
+    target = file_schema(iceberg.select("a"))
     plain: Any = pa.array([[{"b": [("k", [1])]}], None], arrow_type(of.known["a"].type))
     table = pa.table({"a": plain}).cast(target)
     assert table["a"].to_pylist() == plain.to_pylist()

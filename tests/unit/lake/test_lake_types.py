@@ -32,7 +32,7 @@ from dynalake.lake.types import (
     takes,
     tells,
 )
-from tests.unit.catalog.recover import recover
+from tests.unit.lake.recover import recover
 from tests.unit.lake.strategies import LIMITS, VALUES, plain
 
 TYPES = st.lists(VALUES, min_size=1, max_size=3).map(lambda v: merge_all((observe(x, LIMITS) for x in v), LIMITS))

@@ -10,9 +10,9 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ClientError
+from dynalake.compact.manifest import ConvertedPartition
 
 from dynalake.clients import Clients
-from dynalake.compact.manifest import ConvertedPartition
 from dynalake.convert.options import CompactOptions
 from dynalake.errors import NotReadyError, QuarantineError, SettingsError
 from dynalake.names import Lake, TableNames

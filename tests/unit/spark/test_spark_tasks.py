@@ -14,15 +14,16 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pytest
 from botocore.exceptions import ClientError
+from dynalake.compact.look import Look
+from dynalake.convert.rows.order import check_order
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.unit.compact.test_compact_compiled import EXAMPLES, ODD, foreign, small
 
 from dynalake.clients import Clients
-from dynalake.compact.look import Look
 from dynalake.convert.options import CompactOptions
 from dynalake.convert.read import blocks
 from dynalake.convert.read.records import Record, RecordParser
-from dynalake.convert.rows.order import check_order
 from dynalake.errors import SettingsError
 from dynalake.lake.schema import TableSchema
 from dynalake.names import Lake
@@ -33,7 +34,6 @@ from dynalake.spark.order import choose_bounds, range_of
 from dynalake.spark.summary import Summary
 from dynalake.spark.tasks import ReadObjects, WriteRanges, last_of_each
 from infra.local.demo.receipts import generate_receipts
-from tests.unit.compact.test_compact_compiled import EXAMPLES, ODD, foreign, small
 from tests.unit.record.strategies import ITEMS, TEXT, numbers
 
 NAMES = Lake("dev", "123456789012", "us-east-1").table("RECEIPTS")

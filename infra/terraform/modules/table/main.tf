@@ -16,6 +16,16 @@ locals {
     max_record_age_seconds  = var.max_record_age_seconds
     updated_at_attribute    = var.updated_at_attribute
     columns                 = var.columns
+    sort_by                 = var.sort_by
+    codec                   = var.codec
+    part_mb                 = var.part_mb
+    orc_copy                = var.orc_copy
+    widen_budget_gb         = var.widen_budget_gb
+    fold_at_percent         = var.fold_at_percent
+    fold_gb                 = var.fold_gb
+    fold_every_hours        = var.fold_every_hours
+    snapshot_days           = var.snapshot_days
+    history_days            = var.history_days
     freshness_alarm_minutes = var.freshness_alarm_minutes
     delivery_alarm_percent  = var.delivery_alarm_percent
     throttles_alarm_count   = var.throttles_alarm_count
@@ -97,8 +107,8 @@ resource "aws_cloudformation_stack" "this" {
 
     precondition {
       # Beyond these, jsonencode and Python write the same settings differently, and each would change the other's.
-      condition     = can(regex("^[ -~]*$", "${var.updated_at_attribute}${var.columns}")) && !can(regex("[<>&]", "${var.updated_at_attribute}${var.columns}"))
-      error_message = "updated_at_attribute and columns are ASCII without '<', '>' and '&' here. Set a table with others up with dynalake_setup."
+      condition     = can(regex("^[ -~]*$", "${var.updated_at_attribute}${var.columns}${var.sort_by}")) && !can(regex("[<>&]", "${var.updated_at_attribute}${var.columns}${var.sort_by}"))
+      error_message = "updated_at_attribute, columns and sort_by are ASCII without '<', '>' and '&' here. Set a table with others up with dynalake_setup."
     }
   }
 }

@@ -146,6 +146,116 @@ variable "columns" {
   nullable    = false
 }
 
+variable "sort_by" {
+  description = "Attributes, as a JSON list such as `[\"updatedAt\"]`: compacted days are in their order, ascending, nulls last, and then by key. Empty: by key."
+  type        = string
+  default     = ""
+  nullable    = false
+}
+
+variable "codec" {
+  description = "How Parquet is compressed."
+  type        = string
+  default     = "zstd"
+  nullable    = false
+
+  validation {
+    condition     = contains(["zstd", "snappy", "gzip"], var.codec)
+    error_message = "codec is one of zstd, snappy, gzip."
+  }
+}
+
+variable "part_mb" {
+  description = "Compacted files are of about this many MB."
+  type        = number
+  default     = 256
+  nullable    = false
+
+  validation {
+    condition     = var.part_mb >= 1 && var.part_mb <= 4096 && floor(var.part_mb) == var.part_mb
+    error_message = "part_mb is a whole number from 1 to 4096."
+  }
+}
+
+variable "orc_copy" {
+  description = "Whether closed days are copied to `{t}_orc`, as ORC."
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
+variable "widen_budget_gb" {
+  description = "A night gives columns other types as far as that writes no more than this many GB of files again."
+  type        = number
+  default     = 20
+  nullable    = false
+
+  validation {
+    condition     = var.widen_budget_gb >= 0 && var.widen_budget_gb <= 100000 && floor(var.widen_budget_gb) == var.widen_budget_gb
+    error_message = "widen_budget_gb is a whole number from 0 to 100000."
+  }
+}
+
+variable "fold_at_percent" {
+  description = "A night folds the newest changes into `{t}_state` when they are more than this share of its bytes."
+  type        = number
+  default     = 10
+  nullable    = false
+
+  validation {
+    condition     = var.fold_at_percent >= 0 && var.fold_at_percent <= 100 && floor(var.fold_at_percent) == var.fold_at_percent
+    error_message = "fold_at_percent is a whole number from 0 to 100."
+  }
+}
+
+variable "fold_gb" {
+  description = "Or when they are more than this many GB."
+  type        = number
+  default     = 10
+  nullable    = false
+
+  validation {
+    condition     = var.fold_gb >= 0 && var.fold_gb <= 100000 && floor(var.fold_gb) == var.fold_gb
+    error_message = "fold_gb is a whole number from 0 to 100000."
+  }
+}
+
+variable "fold_every_hours" {
+  description = "Or when the last fold is this many hours ago; 0: never for that. More often than once a day takes a schedule of dynalake_compact that is as often."
+  type        = number
+  default     = 0
+  nullable    = false
+
+  validation {
+    condition     = var.fold_every_hours >= 0 && var.fold_every_hours <= 8760 && floor(var.fold_every_hours) == var.fold_every_hours
+    error_message = "fold_every_hours is a whole number from 0 to 8760."
+  }
+}
+
+variable "snapshot_days" {
+  description = "For how many days a version of the tables can be read (`FOR VERSION AS OF`) and gone back to."
+  type        = number
+  default     = 7
+  nullable    = false
+
+  validation {
+    condition     = var.snapshot_days >= 1 && var.snapshot_days <= 365 && floor(var.snapshot_days) == var.snapshot_days
+    error_message = "snapshot_days is a whole number from 1 to 365."
+  }
+}
+
+variable "history_days" {
+  description = "Days of `{t}` that are older than this are dropped, once `{t}_state` has all of their rows. 0: none; else at least 31."
+  type        = number
+  default     = 0
+  nullable    = false
+
+  validation {
+    condition     = var.history_days >= 0 && var.history_days <= 36500 && floor(var.history_days) == var.history_days && (var.history_days == 0 || var.history_days >= 31)
+    error_message = "history_days is 0, or a whole number from 31 to 36500."
+  }
+}
+
 variable "freshness_alarm_minutes" {
   description = "How old the oldest change in Firehose may get before the alarm; more than `buffer_seconds`."
   type        = number

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -15,7 +15,6 @@ from dynalake.convert.read import scan
 from dynalake.convert.read.program import below_node, make_program, number_nodes, words_of
 from dynalake.convert.read.raw import decode
 from dynalake.convert.read.records import is_types_text
-from dynalake.convert.rows.fit import LENGTH
 from dynalake.convert.rows.place import DENSE, OTHER_TYPE
 from dynalake.lake.arrow import arrow_type, json_text, number_text
 from dynalake.lake.budget import Limits
@@ -48,18 +47,15 @@ _EXTRAS = 1 << 10
 
 @dataclass(frozen=True)
 class Chunk:
-    """What was read of some lines: the rows, the types of their values, and the lines that are odd.
+    """What was read of some lines: the rows, and the types of their values.
 
-    `table` has no column for what none of the rows has; it is in the order of the lines, without the odd ones, which
-    are `(start, end)` in the text. `end`: where in the text the next lines begin. `elements`: how many elements the
-    lists and maps of one row have at most.
+    `table` has no column for what none of the rows has; it is in the order of the lines, without the odd ones. `end`:
+    where in the text the next lines begin. `elements`: how many the lists and maps of one row have at most.
     """
 
     table: pa.Table
     observed: dict[str, Type]
-    odd: list[tuple[int, int]]
     starts: Any  # int64: where each line begins, blank ones left out
-    at: Any  # int64: where the line of each row begins
     end: int
     elements: int
 
@@ -110,38 +106,27 @@ class Lines:
 class ColumnReader:
     """Reads lines that are as `schema` says. Safe to share between threads.
 
-    `only`: the attributes and metadata fields whose columns are built, beside `LENGTH`; types are found of all.
-    `known`: by attribute, the types that do not change with what is read. With it a value that has no place in its row
-    becomes an `Extra`; without, its line is odd.
+    `known`: by attribute, the types that do not change with what is read. A value that has no place in its row becomes
+    an `Extra`.
     """
 
-    def __init__(
-        self,
-        schema: TableSchema,
-        limits: Limits | int,
-        only: Collection[str] | None = None,
-        known: Mapping[str, Type] | None = None,
-    ) -> None:
+    def __init__(self, schema: TableSchema, limits: Limits, known: Mapping[str, Type]) -> None:
         self.schema = schema
-        self.placing = known is not None
         self._limits = limits
         columns = sorted((isinstance(c.type, Null), c.key, c.name, c.type) for c in schema.columns)
         self._columns = [(name, name, METADATA_TYPES[name]) for name in METADATA]
         self._columns += [(key, name, kind) for _, key, name, kind in columns]
-        known = known or {}
         self._nodes = number_nodes([(key, kind, known.get(attribute_name(key))) for key, _, kind in self._columns])
         # A number of the key that does not fit its column is there all the same.
-        self.numbers = [a.name for a in schema.key.attributes if a.type == "N"] if self.placing else []
+        self.numbers = [a.name for a in schema.key.attributes if a.type == "N"]
         keys = [c.key for c in schema.key_columns if c.attribute not in self.numbers]
         required = [i + 1 for i, (key, _, _) in enumerate(self._columns) if key in keys or key in METADATA[:3]]
-        self._program = make_program(self._nodes, required, DENSE if self.placing else -1)
+        self._program = make_program(self._nodes, required, DENSE)
         self._types = [arrow_type(n.type) for n in self._nodes]
         below = [below_node(self._nodes, i + 1) for i in range(len(self._columns))]
         self._last = [nodes[-1] for nodes in below]  # of each column
         self._order = np.array([node for nodes in below for node in nodes], np.int64)
         self._column = np.repeat(np.arange(1, len(below) + 1), [len(nodes) for nodes in below])
-        self._built = np.array([only is None or attribute_name(key) in only for key, _, _ in self._columns])
-        self._built[[_OPERATION, _TYPES]] = True  # by which lines are judged
         self._width = np.array([words_of(n) for n in self._nodes])
         self._group = np.array([n.group for n in self._nodes])
         self._grouped = np.flatnonzero(self._group >= 0)
@@ -152,15 +137,7 @@ class ColumnReader:
         # As they turn out, and so without a lock: elements per row, rows at once, extras.
         self._room: dict[int, float] = {}
         self._rows = _SLOTS_AT_ONCE
-        self._extras = _EXTRAS if self.placing else 1
-
-    def read(self, text: bytes) -> Iterator[Chunk]:
-        """The lines of a text that is valid UTF-8 and ends with `scan.PADDING`, in pieces of bounded size."""
-        lines, start = Lines(text), 0
-        while start < lines.size:
-            chunk = self.read_some(lines, start).chunk()
-            yield chunk
-            start = chunk.end
+        self._extras = _EXTRAS
 
     def read_some(self, lines: Lines, start: int) -> Scanned:
         """The lines from `start` on, as many as are read at once."""
@@ -242,7 +219,7 @@ class Scanned:
             self._fix(fixes)
         sizes = np.where(reader._group < 0, count, slots.used[reader._group])
         places = np.empty((len(self._nodes), 5), np.int64)
-        wanted = (seen.kinds[1 : len(reader._built) + 1] != 0) & reader._built
+        wanted = seen.kinds[1 : len(reader._columns) + 1] != 0
         wanted[0] = True
         order = reader._order[wanted[reader._column - 1]]
         self._packed = scan.pack(text, self._written, reader._program.kind, slots, sizes, order, places)
@@ -291,8 +268,8 @@ class Scanned:
         `others`: columns that do not follow from the lines' values alone, with a value for each line.
         """
         read = self.read
-        at, end = self._rows.at[: self._count], self._rows.end[: self._count]
-        names, arrays = [LENGTH], [pa.array((end - at).astype(np.int32))]
+        at = self._rows.at[: self._count]
+        names, arrays = [OPERATION], [self._operation]
         observed = {}
         for i, (key, name, kind) in enumerate(self._reader._columns):
             node = i + 1
@@ -300,9 +277,9 @@ class Scanned:
                 continue
             if key not in METADATA:
                 observed[attribute_name(key)] = self.type(node)
-            if self._reader._built[i] and not isinstance(kind, Null):
+            if i != _OPERATION and not isinstance(kind, Null):
                 names.append(name)
-                arrays.append(self._operation if i == _OPERATION else self._column(i))
+                arrays.append(self._column(i))
         extras = self._extras_of(read)
         if len(extras):
             names.append(OTHER)
@@ -316,7 +293,7 @@ class Scanned:
         spaces = [i for i, place in zip(np.flatnonzero(~read), places, strict=True) if self._is_blank(*place)]
         elements = int(self._rows.elements[: self._count][read].max(initial=0))
         starts = np.delete(at, spaces) + self._start
-        return Chunk(table, observed, places, starts, at[read] + self._start, self.end, elements)
+        return Chunk(table, observed, starts, self.end, elements)
 
     def _extras_of(self, rows: Any, *, known: bool = False) -> Any:
         chosen = rows[self._extras[:, scan.EXTRA_ROW]]
@@ -446,11 +423,8 @@ class Scanned:
             met.append(BOOLEAN)
         if kinds & scan.SAW_NUMBER:
             met.append(self._number(node))
-        containers = kinds & (scan.SAW_LIST | scan.SAW_OBJECT)
-        if containers and (self._reader.placing or kinds in (scan.SAW_LIST, scan.SAW_OBJECT)):
+        if kinds & (scan.SAW_LIST | scan.SAW_OBJECT):
             met += self._containers(node)
-        elif containers:
-            return MIXED
         return merge_all(met, self._limits)
 
     def _containers(self, node: int) -> Iterator[Type]:

@@ -1,8 +1,6 @@
-"""A partition read by the compiled reader, under types that are guessed first and proven by the reading itself.
+"""A batch read by the compiled reader, under types that widen by whatever lines turn out not to fit.
 
-A guess is the table's types, widened by whatever lines turn out not to fit (`parse`). What was read under an earlier
-guess is made to fit, and where that is not exact, the partition is read once more, with types that are then known to
-hold everything.
+What was read under narrower types is made to fit, and where that is not exact, the batch is read once more.
 """
 
 from __future__ import annotations
@@ -12,7 +10,6 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -20,112 +17,26 @@ from typing import Any
 import pyarrow as pa
 
 from dynalake.clients import Clients
-from dynalake.convert.options import CompactOptions, ReadOptions
+from dynalake.convert.options import ReadOptions
 from dynalake.convert.read.blocks import Block, read_blocks
 from dynalake.convert.read.growth import Grown, Growth
-from dynalake.convert.read.parse import BlockReader, LineNumbers, ParsedBlock, Undecided
+from dynalake.convert.read.parse import LineNumbers, ParsedBlock
 from dynalake.convert.read.placing import PlacedTable, PlacingReader
 from dynalake.convert.read.raw import RawObject
-from dynalake.convert.read.records import Rejected, Rejecting
-from dynalake.convert.rows.minutes import minutes_of
+from dynalake.convert.read.records import Rejecting
 from dynalake.convert.rows.place import DENSE, own_columns
 from dynalake.convert.rows.runs import Ambiguous, Runs, Unfit
 from dynalake.convert.rows.words import element_words
-from dynalake.lake.schema import TableSchema, merge_observed
-from dynalake.lake.types import Number, Type
+from dynalake.lake.schema import TableSchema
+from dynalake.lake.types import Type
 from dynalake.names import TableNames
 
 _pa: Any = pa  # its stubs take types only as literals; here they are data
 
 _SWITCH = 0.00005  # seconds
 
-UNDECIDED = (Undecided, Ambiguous, Unfit)
+UNDECIDED = (Ambiguous, Unfit)
 """What the reading of a partition, and the reading of its rows, may raise for the exact reader to take over."""
-
-
-@dataclass
-class CompiledRecords:
-    """As `exact.Records`."""
-
-    rows: Runs
-    read: int = 0
-    canaries: int = 0
-    observed: dict[str, Type] = field(default_factory=dict)
-    minutes: set[int] = field(default_factory=set)
-
-    @property
-    def duplicates(self) -> int:
-        return self.rows.duplicates
-
-    def tables(self, schema: TableSchema) -> Iterator[pa.Table]:
-        return self.rows.tables(schema)
-
-
-def read_compiled(
-    clients: Clients,
-    names: TableNames,
-    objects: Sequence[RawObject],
-    table: TableSchema,
-    options: CompactOptions,
-    directory: Path,
-    rejected: Rejected,
-) -> CompiledRecords:
-    """All records of the objects, as `read.read_records` finds them. Raises `ConflictError`, `Undecided`."""
-    _pa.set_memory_pool(_pa.system_memory_pool())  # numpy's too: what one has freed, the other takes
-    first = _Pass(table, options, directory)
-    first.run(clients, names, objects, rejected)
-    if first.proven:
-        return first.found
-    rejected.entries.clear()
-    first.found.rows.discard()
-    second = _Pass(table.widen(first.found.observed, options.max_struct_fields), options, directory)
-    second.run(clients, names, objects, rejected)
-    if not second.proven:
-        raise Undecided
-    return second.found
-
-
-class _Pass:
-    """One reading of all objects."""
-
-    def __init__(self, guess: TableSchema, options: CompactOptions, directory: Path) -> None:
-        self._table = guess
-        self._limit = options.max_struct_fields
-        self._reader = BlockReader(guess, self._limit)
-        self.found = CompiledRecords(Runs(guess, directory, options.memory_mb))
-        self._fits = True
-
-    @property
-    def proven(self) -> bool:
-        """Whether the rows can be had with the types that were found."""
-        keys = [c.type for c in self._reader.schema.key_columns]
-        if any(isinstance(key, Number) and key.kind == "text" for key in keys):
-            raise Undecided  # numbers as text are not in the order of numbers
-        files = self._table.widen(self.found.observed, self._limit).file_schema(self.found.observed)
-        return self._fits and self.found.rows.fits(files)
-
-    def run(self, clients: Clients, names: TableNames, objects: Sequence[RawObject], rejected: Rejected) -> None:
-        numbers = LineNumbers(objects, rejected)
-        blocks = read_blocks(clients, names, objects, lambda: len(self._reader.schema.columns))
-        try:
-            for block, parsed in parse_blocks(blocks, self._reader.read):
-                self._take(block, parsed, numbers)
-        finally:
-            self.found.rows.settle()
-        numbers.sort()
-
-    def _take(self, block: Block, parsed: ParsedBlock, numbers: LineNumbers) -> None:
-        numbers.take(block, parsed)
-        self.found.canaries += parsed.canaries
-        self.found.read += parsed.read
-        self.found.minutes.update(*(minutes_of(rows.table) for rows in parsed.rows))
-        if parsed.observed != self.found.observed:
-            self.found.observed = merge_observed((self.found.observed, parsed.observed), self._limit)
-        try:
-            for rows in parsed.rows if self._fits else ():
-                self.found.rows.add(rows.table, rows.schema, self._reader.schema)
-        except Unfit:
-            self._fits = False  # the types are still to be found
 
 
 def parse_blocks(blocks: Iterator[Block], parse: Callable[[bytes], ParsedBlock]) -> Iterator[tuple[Block, ParsedBlock]]:
@@ -165,12 +76,11 @@ class CompiledReading:
     ) -> None:
         _pa.set_memory_pool(_pa.system_memory_pool())  # numpy's too: what one has freed, the other takes
         self.read = self.canaries = 0
-        self.minutes: set[int] = set()
         self._growth = growth
         self._reader = PlacingReader(growth.reading.key, growth)
         table = growth.reading
         own = own_columns(table)
-        self._rows = Runs(table, directory, options.memory_mb, identity=table.identity, own=own, whole=True)
+        self._rows = Runs(table, directory, options.memory_mb, own)
         self._lock = Lock()
         self._is_whole = True
         self._elements = 0
@@ -207,7 +117,6 @@ class CompiledReading:
 
     def _take(self, placed: PlacedTable) -> None:
         with self._lock:
-            self.minutes |= minutes_of(placed.table)
             self._elements = max(self._elements, placed.elements)
             if placed.schema is not self._last:
                 self._last = placed.schema

@@ -23,7 +23,6 @@ from dynalake.convert.read.growth import Grown, Growth
 from dynalake.convert.read.parse import ParsedBlock, is_utf8, lines_of, sample, without
 from dynalake.convert.read.raw import BadLine
 from dynalake.convert.read.records import Record, RecordParser
-from dynalake.convert.rows.fit import LENGTH
 from dynalake.convert.rows.place import PlacedRows
 from dynalake.errors import RecordError
 from dynalake.lake.column import KEY
@@ -82,9 +81,9 @@ class PlacingReader:
 
     def __init__(self, key: ItemKey, growth: Growth | Grown) -> None:
         self._growth, self._limits = growth, growth.limits
-        self._parse = RecordParser(key, halves=True, by_text=True)
+        self._parse = RecordParser(key)
         self._key = key
-        self._reader = ColumnReader(growth.reading, self._limits, known=growth.known)
+        self._reader = ColumnReader(growth.reading, self._limits, growth.known)
         self._lock, self._slow = Lock(), Lock()
         self.left_out = LeftOut()
 
@@ -114,7 +113,7 @@ class PlacingReader:
                 starts.append(piece.starts)
                 records += piece.rows
         starts.append(np.array([place for place, _, _ in bad] + canaries, np.int64))
-        return ParsedBlock([], {}, len(canaries), sorted(bad), np.sort(np.concatenate(starts)), records)
+        return ParsedBlock(records, len(canaries), sorted(bad), np.sort(np.concatenate(starts)))
 
     def _read_some(
         self, lines: Lines, start: int, bad: list[tuple[int, str, bytes]], canaries: list[int], take: Take
@@ -148,7 +147,7 @@ class PlacingReader:
                 for attribute, of in misfits.items():
                     self.left_out.add(attribute, of)
             if chunk.table.num_rows:
-                take(PlacedTable(chunk.table.drop_columns(LENGTH), reader.schema, chunk.elements))
+                take(PlacedTable(chunk.table, reader.schema, chunk.elements))
             self._place(records.values(), reader.schema, take)
             return _Piece(chunk.end, chunk.starts, chunk.table.num_rows + len(records))
 
@@ -156,7 +155,7 @@ class PlacingReader:
         with self._lock:
             schema = self._growth.reading
             if self._reader.schema.columns != schema.columns:
-                self._reader = ColumnReader(schema, self._limits, known=self._growth.known)
+                self._reader = ColumnReader(schema, self._limits, self._growth.known)
             return self._reader
 
     def _sample_outgrows(

@@ -80,14 +80,6 @@ class Quarantine:
             entry = {"object": key, "line": number, "reason": reason, "text": shown}
             self._held.append({**entry, "lost_bytes": lost} if lost else entry)
 
-    @property
-    def too_many(self) -> bool:
-        """Never: however many lines are rejected, the others are converted."""
-        return False
-
-    def sort(self, places: Mapping[str, int]) -> None:
-        """Nothing: they come in order."""
-
     def close(self) -> RejectedLines:
         """No more will come: what is held is put."""
         self._put()

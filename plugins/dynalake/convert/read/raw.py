@@ -17,7 +17,6 @@ import numpy as np
 
 from dynalake.clients import Clients
 from dynalake.lake.budget import LINE_DEPTH
-from dynalake.lake.types import has_half
 
 zlib: Any  # zlib_ng's stubs know neither `copy` nor the error
 try:
@@ -229,10 +228,10 @@ def _until_corrupt(inflate: Any, pending: bytes) -> Generator[bytes, None, int]:
     return max(after, 0)
 
 
-def parse_line(line: bytes, *, halves: bool = False) -> dict[str, Any]:
+def parse_line(line: bytes) -> dict[str, Any]:
     """The change record in a line: integers as int, other numbers as Decimal with their digits, never as float.
 
-    `halves`: text with half of a surrogate pair, which has no UTF-8, is taken. Raises `BadLine` with the reason.
+    Text with half of a surrogate pair, which has no UTF-8, is taken. Raises `BadLine` with the reason.
     """
     try:
         value = _decoder.decode(line.decode())
@@ -248,8 +247,6 @@ def parse_line(line: bytes, *, halves: bool = False) -> dict[str, Any]:
         raise BadLine(f"not a JSON object but {type(value).__name__}")
     if line.count(b"[") + line.count(b"{") > LINE_DEPTH and _levels(line) > LINE_DEPTH:
         raise BadLine(TOO_DEEP)
-    if not halves and rb"\u" in line and _has_half_within(value):
-        raise BadLine("text with half of a surrogate pair, which UTF-8 cannot hold")
     return value
 
 
@@ -289,11 +286,3 @@ def _levels(line: bytes) -> int:
     """How many objects and lists are within each other at most, in a line of JSON."""
     steps = np.frombuffer(_STRING.sub(b"", line).translate(_STEPS), np.int8)
     return int(np.cumsum(steps, dtype=np.int32).max())
-
-
-def _has_half_within(value: Any) -> bool:
-    if isinstance(value, str):
-        return has_half(value)
-    if isinstance(value, dict):
-        return any(has_half(k) or _has_half_within(v) for k, v in value.items())
-    return isinstance(value, list) and any(map(_has_half_within, value))

@@ -75,11 +75,6 @@ class RawBatch:
         self.schema: TableSchema = table.admit(self.observed, budget)
 
     @property
-    def minutes(self) -> set[int]:
-        """The minutes in which the changes were made, since the epoch."""
-        return self._reading.minutes
-
-    @property
     def reasons(self) -> Mapping[str, int]:
         """How many lines were rejected, by kind of reason."""
         return self.rejected.reasons

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Protocol
 
@@ -13,10 +12,10 @@ from botocore.exceptions import ClientError
 
 from dynalake.clients import Clients
 from dynalake.convert.read.raw import BadLine, BrokenObject, RawObject, decode, parse_line, stream_lines
-from dynalake.errors import ConflictError, QuarantineError, RecordError
+from dynalake.errors import ConflictError, RecordError
 from dynalake.lake.key_text import key_text
 from dynalake.lake.types import has_half
-from dynalake.names import STAGE_COMPACT, TableNames
+from dynalake.names import TableNames
 from dynalake.record.attribute import AMBIGUOUS_TYPES, escape_surrogates
 from dynalake.record.change import (
     EVENT_TIME,
@@ -61,54 +60,21 @@ class Record:
 class Rejecting(Protocol):
     """Takes rejected lines; and what is `lost` of an object, in bytes."""
 
-    @property
-    def too_many(self) -> bool: ...
-
     def add(self, key: str, number: int, reason: str, line: bytes = b"", lost: int = 0) -> None: ...
-
-    def sort(self, places: Mapping[str, int]) -> None: ...
-
-
-@dataclass
-class Rejected:
-    """The lines that went to quarantine so far, and how many may."""
-
-    limit: int
-    entries: list[dict[str, Any]] = field(default_factory=list)
-
-    def add(self, key: str, number: int, reason: str, line: bytes = b"", lost: int = 0) -> None:
-        shown = line.decode(errors="backslashreplace")[:SHOWN]
-        self.entries.append({"object": key, "line": number, "reason": reason, "text": shown})
-
-    def sort(self, places: Mapping[str, int]) -> None:
-        """The entries in the order of objects, whose places these are, and lines."""
-        self.entries.sort(key=lambda e: (places[e["object"]], e["line"]))
-
-    @property
-    def reasons(self) -> dict[str, int]:
-        """How many of each kind of reason."""
-        return dict(Counter(kind_of(entry["reason"]) for entry in self.entries))
-
-    @property
-    def too_many(self) -> bool:
-        return len(self.entries) > self.limit
 
 
 def read_records(
     clients: Clients,
     names: TableNames,
     objects: Iterable[RawObject],
-    key: ItemKey,
+    parse: RecordParser,
     rejected: Rejecting,
-    parse: RecordParser | None = None,
 ) -> Iterator[Record | None]:
     """The records of the objects, one after the other; None for a canary.
 
     Every line that is not blank is yielded once, or is in `rejected` once; an object that is missing or cut short adds
-    one entry for what is lost of it. Stops early when there are too many. Raises `ConflictError` where an object was
-    replaced since it was listed.
+    one entry for what is lost of it. Raises `ConflictError` where an object was replaced since it was listed.
     """
-    parse = parse or RecordParser(key)
     for found in objects:
         number = 0
         body = open_object(clients, names, found)
@@ -123,12 +89,8 @@ def read_records(
                         yield parse(line)
                     except BadLine as error:
                         rejected.add(found.key, number, str(error), line)
-                        if rejected.too_many:
-                            return
             except BrokenObject as error:
                 rejected.add(found.key, number + 1, str(error), lost=max(0, found.size - error.at))
-        if rejected.too_many:
-            return
 
 
 def open_object(clients: Clients, names: TableNames, found: RawObject) -> Any:
@@ -139,7 +101,7 @@ def open_object(clients: Clients, names: TableNames, found: RawObject) -> Any:
         code = error.response["Error"]["Code"]
         if code in ("PreconditionFailed", "412"):
             raise ConflictError(
-                f"{found.key} was replaced while it was being compacted", action="plan again", key=found.key
+                f"{found.key} was replaced while it was being read", action="plan again", key=found.key
             ) from error
         if code in ("NoSuchKey", "404"):
             return None
@@ -154,19 +116,18 @@ def kind_of(reason: str) -> str:
 class RecordParser:
     """Turns lines into records of one table: checked as far as what follows depends on it.
 
-    `halves`: text with half of a surrogate pair is taken, but for the key's and attributes' names. `by_text`: where the
-    key has a number, records are ordered by the key's text (`lake.key_text`), and not by its values.
+    Text with half of a surrogate pair is taken, but for the key's and attributes' names. Where the key has a number,
+    records are ordered by the key's text (`lake.key_text`), and not by its values.
     """
 
-    def __init__(self, key: ItemKey, *, halves: bool = False, by_text: bool = False) -> None:
-        self._halves = halves
-        self._by_text = by_text and any(a.type == "N" for a in key.attributes)
+    def __init__(self, key: ItemKey) -> None:
+        self._by_text = any(a.type == "N" for a in key.attributes)
         types: dict[str, tuple[type, ...]] = {"S": (str,), "N": (int, Decimal), "B": (str,)}
         self._key = [(json_key(a.name), a.type, types[a.type]) for a in key.attributes]
 
     def __call__(self, line: bytes) -> Record | None:
         """The record, or None for a canary. Raises `BadLine`."""
-        values = parse_line(line, halves=self._halves)
+        values = parse_line(line)
         operation = values.get(OPERATION)
         if operation not in OPERATIONS:
             raise BadLine(f"{OPERATION} is not one of them: {_shown(operation)}")
@@ -188,10 +149,10 @@ class RecordParser:
             part = values.get(name)
             if not isinstance(part, types) or isinstance(part, bool):
                 raise BadLine(f"key attribute {name!r} is not of type {kind}: {_shown(part)}")
-            if self._halves and isinstance(part, str) and has_half(part):
+            if isinstance(part, str) and has_half(part):
                 raise BadLine(f"key attribute {name!r} has half of a surrogate pair")
             parts.append(part)
-        if self._halves and rb"\u" in line and any(map(has_half, values)):
+        if rb"\u" in line and any(map(has_half, values)):
             raise BadLine("an attribute's name has half of a surrogate pair")
         if self._by_text:
             try:
@@ -218,27 +179,3 @@ def is_types_text(text: str) -> bool:
         return types_text(decode(text)) == text
     except (ValueError, RecursionError):
         return False
-
-
-def write_rejected(clients: Clients, names: TableNames, day: str, inputs: str, rejected: Rejected) -> str:
-    """Put the rejected lines under the error prefix, as JSON Lines; the key, or '' where there are none.
-
-    The key follows from the input, so a retry writes the same object. Raises `QuarantineError` if there are too many.
-    """
-    if not rejected.entries:
-        return ""
-    key = f"{names.rejected(STAGE_COMPACT)}dt={day}/{inputs}.jsonl"
-    lines = [json.dumps(entry, ensure_ascii=True, sort_keys=True) for entry in rejected.entries]
-    clients.s3.put_object(Bucket=names.lake.bucket, Key=key, Body="\n".join([*lines, ""]).encode())
-    if rejected.too_many:
-        first = rejected.entries[0]
-        raise QuarantineError(
-            f"More than {rejected.limit} lines of {names.table} on {day} are no change records; the first is line "
-            f"{first['line']} of {first['object']}: {first['reason']}. All that were read are in {names.uri(key)}",
-            allowed=f"max_quarantined = {rejected.limit}",
-            action="look at them; then remove the objects, or run again with a larger max_quarantined",
-            table=names.table,
-            day=day,
-            key=key,
-        )
-    return key

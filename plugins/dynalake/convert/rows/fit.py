@@ -15,12 +15,6 @@ from dynalake.lake.types import List, Map, Null, Number, Struct, Type
 
 _pa: Any = pa  # its stubs take types only as literals; here they are data
 
-LENGTH = "line length"
-"""A column beside the others: the bytes of each row's line, by which row groups are cut.
-
-It has a blank in its name, which no column of a table has: what has one is not looked at, and stays.
-"""
-
 
 def fits(old: TableSchema, new: TableSchema) -> bool:
     """Whether rows read under `old` can be made into rows of `new` without reading them again.
@@ -82,7 +76,7 @@ def fit(
         return table
     before = {c.attribute: c for c in old.columns}
     there = dict(zip(table.column_names, table.columns, strict=True))
-    arrays = {name: column for name, column in there.items() if " " in name}
+    arrays = {}
     for name, kind in own.items():
         if name in there:
             arrays[name] = there[name]

@@ -139,7 +139,7 @@ def _entries(misplaced: dict[str, Any]) -> list[tuple[str, str]] | None:
     return other_entries({attribute_name(key): value for key, value in misplaced.items()}) or None
 
 
-def look(of: Type, value: Any, limits: Limits | int, depth: int = 0) -> Type:
+def look(of: Type, value: Any, limits: Limits, depth: int = 0) -> Type:
     """What a column of type `of` shows of a value: its type, as far as the column has a place for it.
 
     It is `observe` but for what the column has settled: within JSON text nothing is looked at, and a map is no struct,

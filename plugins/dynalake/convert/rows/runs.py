@@ -7,7 +7,7 @@ and a hot key does not matter.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import chain
@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from dynalake.convert.rows.fit import carried, fit, fits
 from dynalake.convert.rows.words import words_of
-from dynalake.lake.schema import METADATA_TYPES, TableSchema
+from dynalake.lake.schema import TableSchema
 from dynalake.lake.types import Type
 from dynalake.record.change import EVENT_TIME, SEQUENCE_NUMBER
 
@@ -54,25 +54,13 @@ class Ambiguous(Exception):
 class Runs:
     """Takes rows in any order and gives them back in order. `directory` is the caller's to remove.
 
-    `first`: columns without nulls that come before key and sequence number in the order. `identity`: the columns by
-    which items are told apart (default: the key's own). `own`: the columns that hold no attribute. `whole`: rows have
-    values for whatever their schema names, so that no later one may be without it.
+    `own`: the columns that hold no attribute. Rows have values for whatever their schema names, so that no later one
+    may be without it.
     """
 
-    def __init__(
-        self,
-        schema: TableSchema,
-        directory: Path,
-        memory_mb: int,
-        first: Sequence[str] = (),
-        *,
-        identity: Sequence[str] | None = None,
-        own: Mapping[str, Type] = METADATA_TYPES,
-        whole: bool = False,
-    ) -> None:
-        key = [c.name for c in schema.key_columns] if identity is None else identity
-        self._order = [*first, *key, SEQUENCE_NUMBER, EVENT_TIME]
-        self._own, self._fits = own, carried if whole else fits
+    def __init__(self, schema: TableSchema, directory: Path, memory_mb: int, own: Mapping[str, Type]) -> None:
+        self._order = [*schema.identity, SEQUENCE_NUMBER, EVENT_TIME]
+        self._own, self._fits = own, carried
         self._directory = directory
         self._limit = memory_mb * (1 << 20) // SHARE
         self._held: _Held = []

@@ -69,6 +69,8 @@ def _setting_parameter(default: Any, about: dict[str, Any]) -> Param:
     if about["choices"]:
         kind = "integer" if isinstance(default, int) else "string"
         options |= {"type": kind, "enum": list(about["choices"])}
+    elif isinstance(default, bool):
+        options |= {"type": "boolean"}
     elif isinstance(default, int):
         options |= {"type": "integer", "minimum": about["minimum"], "maximum": about["maximum"]}
     else:

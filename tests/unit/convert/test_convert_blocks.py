@@ -10,15 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynalake.clients import Clients
 from dynalake.convert.read import blocks, compiled, parse, scan
 from dynalake.convert.read.blocks import Block, read_blocks
-from dynalake.convert.read.raw import RawObject
-from dynalake.convert.read.records import Record, RecordParser
 from dynalake.lake.schema import TableSchema
-from dynalake.lake.types import TEXT
-from tests.unit.compact.lake import KEY
-from tests.unit.compact.test_compact_compiled import NAMES, OPTIONS, Bodies, change, find
+from tests.unit.convert.batches import NAMES, TEXT_KEY, Bucket, change, find, line_of
 
 KNOWN = st.one_of(
     st.integers(0, 5 * blocks._WIDE), st.sampled_from([k * blocks._WIDE + d for k in range(1, 6) for d in (-1, 0)])
@@ -28,9 +23,8 @@ BODIES = st.lists(st.lists(st.integers(0, 40), max_size=20), max_size=12)
 
 
 def read(bodies: list[bytes], columns: int) -> list[Block]:
-    stored = {f"{i:03d}": body for i, body in enumerate(bodies)}
-    objects = [RawObject(key, "etag", len(body)) for key, body in stored.items()]
-    return list(read_blocks(Clients(lambda service: Bodies(stored)), NAMES, objects, lambda: columns))
+    stored = Bucket({f"{i:03d}": body for i, body in enumerate(bodies)})
+    return list(read_blocks(stored.clients(), NAMES, stored.objects(), lambda: columns))
 
 
 @given(BODIES, st.booleans(), st.integers(1, 120), KNOWN)
@@ -56,7 +50,7 @@ def test_blocks_have_every_line_once_and_the_size_that_the_columns_ask_for(
 
 
 def test_blocks_grow_as_columns_become_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of the reading too: it begins with a table's key, and finds the rest."""
+    """Those of a reading too: it begins with a table's key, and finds the rest."""
     monkeypatch.setattr(blocks, "BLOCK", 1000)
     monkeypatch.setattr(blocks, "_WIDE", 10)
     sizes: list[int] = []
@@ -69,8 +63,9 @@ def test_blocks_grow_as_columns_become_known(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(compiled, "read_blocks", watched)
     for wide in (0, 30):
         sizes.clear()
-        bodies = [change({f"a{i}": {"S": "x"} for i in range(wide)} | {"t": {"S": "x" * 400}}, n, n) for n in range(60)]
-        find(compiled.read_compiled, [b.encode() for b in bodies], TableSchema.of_key(KEY), OPTIONS)
+        values = {f"a{i}": "x" for i in range(wide)} | {"t": "x" * 400}
+        bodies = [line_of(change({**values, "id": f"{n}"}, n)) for n in range(60)]
+        find(bodies, TableSchema.of_new_table(TEXT_KEY), compiled=True)
         longest = len(bodies[-1]) + 1
         if wide:
             assert sizes[0] <= 1000 + longest + len(scan.PADDING)
@@ -93,24 +88,3 @@ def test_a_sample_is_spread_evenly_and_no_larger_than_it_may_be(lengths: list[in
     (step,) = {after - before for before, after in pairwise(taken)} or {len(places)}
     assert taken[0] == 0
     assert len(places) - taken[-1] <= step
-
-
-@pytest.mark.parametrize("size", [10, 20_000])
-def test_few_of_the_lines_that_are_odd_are_read_twice(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    """They are what is slow: of narrow items some hundreds are looked at, of wide ones fewer."""
-    lines = [
-        change({"v": {"S": "x" * size}, "w": {"BOOL": True}}, n, n).encode() for n in range(2000 if size == 10 else 100)
-    ]
-    parsed: list[int] = []
-
-    class Watched(RecordParser):
-        def __call__(self, line: bytes) -> Record | None:
-            parsed.append(len(line))
-            return super().__call__(line)
-
-    monkeypatch.setattr(parse, "RecordParser", Watched)
-    text = b"".join(line + b"\n" for line in lines)
-    found = find(compiled.read_compiled, [text], TableSchema.of_key(KEY), OPTIONS)
-    assert (found.read, found.observed["v"]) == (len(lines), TEXT)
-    assert 0 < len(parsed) <= parse._SAMPLE
-    assert sum(parsed) <= parse._SAMPLE_BYTES + len(lines[0])

@@ -1,1 +1,0 @@
-"""The Glue catalog of the lake: tables, partitions, views and the watermark."""

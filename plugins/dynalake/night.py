@@ -1,0 +1,131 @@
+"""A night's work on the tables of one DynamoDB table, step by step; each stands for itself.
+
+    entries   what Glue has lost is brought back
+    history   days that are older than the user wants, and folded, are dropped
+    compact   days that are over become one sorted folder, types widen, views and Hive tables follow
+    fold      the newest changes are merged into the state, where that is due
+    raw       raw objects, and backfills, that nothing needs any more are deleted
+    collect   snapshots expire, and files that nothing names go
+    scrub     once a week, or asked for: all that there is of the table is compared
+
+The next night's run finds what one has not done, so a fault costs a day at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from dynalake.backfill.replaced import ReplacedRuns, delete_replaced_runs
+from dynalake.lake.collect import Collected, collect
+from dynalake.lake.compact import CompactReport, compact_table
+from dynalake.lake.compact_options import CompactOptions
+from dynalake.lake.findings import Finding
+from dynalake.lake.fold import LAG, Folded, FoldOptions, fold, plan_fold
+from dynalake.lake.folders import milliseconds
+from dynalake.lake.history import Dropped, drop_history
+from dynalake.lake.repair import repair_entries
+from dynalake.lake.retention import RawDeleted, delete_raw
+from dynalake.lake.scrub import Scrubbed, read_scrub, scrub
+from dynalake.lake.steps import Fault, Steps
+from dynalake.lake.table import Table
+from dynalake.settings import TableSettings
+
+SCRUB_EVERY = timedelta(days=7)
+
+Say = Callable[[str], None]
+"""Takes a line for people, while the work goes on."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What somebody asks of a night beside what is due: days to compact though they are open, a fold, a scrub."""
+
+    days: tuple[str, ...] = ()
+    fold: bool = False
+    scrub: bool = False
+
+
+def work(
+    table: Table,
+    settings: TableSettings,
+    now: Callable[[], datetime],
+    say: Say,
+    asked: Asked | None = None,
+    *,
+    raw_retention_days: int = 0,
+) -> tuple[Fault, ...]:
+    """Do all that is due. Again, killed anywhere, or beside other runs: it goes on from there. Returns what has failed.
+
+    `now` gives aware times. `raw_retention_days`: the lake's option, 0 to keep raw objects.
+    """
+    asked = asked or Asked()
+    options = CompactOptions.of_settings(settings)
+    steps = Steps()
+    _say_findings(say, steps.run("entries", lambda: repair_entries(table), ()))
+    _say_dropped(say, steps.run("history", lambda: drop_history(table, now(), settings.history_days), Dropped()))
+    report = steps.run(
+        "compact", lambda: compact_table(table, options, now, days=asked.days, check=asked.scrub), CompactReport("")
+    )
+    _say_compacted(say, report)
+    steps.run("fold", lambda: _fold(table, settings, now(), say, requested=asked.fold), None)
+    raw = steps.run("raw", lambda: delete_raw(table, now(), raw_retention_days), RawDeleted(""))
+    if raw.objects:
+        say(f"{raw.objects:,} raw objects of {len(raw.days):,} days are deleted: live rows hold what was in them")
+    runs = steps.run("backfills", lambda: delete_replaced_runs(table, now()), ReplacedRuns())
+    if runs.runs:
+        say(f"Backfills that are not the snapshot any more are deleted: {', '.join(runs.runs)}")
+    collected = steps.run(
+        "collect", lambda: collect(table, now, snapshot_days=settings.snapshot_days), Collected(table.names.table)
+    )
+    say(f"{collected.deleted:,} objects that nothing names are deleted, {collected.waiting:,} wait for that")
+    _say_findings(say, collected.findings)
+    steps.run("scrub", lambda: _scrub(table, options, now, say, requested=asked.scrub), None)
+    return (*report.faults, *steps.faults)
+
+
+def _fold(table: Table, settings: TableSettings, now: datetime, say: Say, *, requested: bool) -> Folded | None:
+    up_to = now if requested else now - LAG
+    options = FoldOptions.of_settings(settings)
+    due = plan_fold(table.changes(), table.items(), table.names.lake, milliseconds(up_to), options, requested=requested)
+    if due is None:
+        return None
+    folded = fold(table, due.bound)
+    say(f"The state is folded, {due.reason}: {folded.merged.won:,} of its items have changed")
+    return folded
+
+
+def _scrub(
+    table: Table, options: CompactOptions, now: Callable[[], datetime], say: Say, *, requested: bool
+) -> Scrubbed | None:
+    last = read_scrub(table)
+    if not requested and last is not None and milliseconds(now() - SCRUB_EVERY) < last.at:
+        return None
+    found = scrub(table, now, options)
+    say(f"{len(found.findings):,} findings in {found.days:,} days")
+    _say_findings(say, found.findings)
+    return found
+
+
+def _say_findings(say: Say, findings: Iterable[Finding]) -> None:
+    for finding in findings:
+        say(f"{finding.kind}: {finding.what}; {finding.plan}")
+
+
+def _say_dropped(say: Say, dropped: Dropped) -> None:
+    if dropped.days:
+        say(f"{len(dropped.days):,} days before dt={dropped.history_from} are dropped, with {dropped.rows:,} rows")
+
+
+def _say_compacted(say: Say, report: CompactReport) -> None:
+    for day in report.days:
+        say(f"dt={day.day}: {day.replaced:,} files became {day.files:,} with {day.rows:,} rows")
+    if report.waiting:
+        say(f"{report.waiting:,} more days are due, and are left to the next run")
+    if report.widened.columns:
+        say(f"Columns that have other types now: {', '.join(report.widened.columns)}")
+    for name, projected in report.projected.items():
+        if projected.written or projected.removed:
+            say(f"{name}: {len(projected.written):,} partitions written, {len(projected.removed):,} removed")
+    _say_findings(say, report.findings)
