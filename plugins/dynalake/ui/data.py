@@ -14,7 +14,7 @@ from dynalake.names import Lake
 from dynalake.operators.session import clients_of
 from dynalake.watch.status import Overview, TableStatus, load_overview, load_status
 
-PLACE_SECONDS = 300
+PLACE_SECONDS = 60
 CONTENT_SECONDS = 10
 """However many people look: so often AWS is asked."""
 
@@ -49,20 +49,9 @@ def read_status(environment: str, table: str) -> TableStatus | None:
     return None if found is None else load_status(found[0], found[1].table(table))
 
 
-_places: TTLCache[str, tuple[Clients, Lake]] = TTLCache(maxsize=32, ttl=PLACE_SECONDS)
-_one_at_a_time = threading.Lock()
-
-
+@cached(TTLCache(maxsize=32, ttl=PLACE_SECONDS), lock=threading.Lock())
 def _place(environment: str) -> tuple[Clients, Lake] | None:
-    """The lake and the clients for it; a lake that is not there yet is looked for again the next time."""
-    with _one_at_a_time:
-        known = _places.get(environment)
-    if known is not None:
-        return known
+    """The lake and the clients for it, where it is set up."""
     clients = clients_of(os.environ.get("DYNALAKE_AWS_CONN_ID", "aws_default"))
     lake = find_lake(clients, environment)
-    if lake is None:
-        return None
-    with _one_at_a_time:
-        _places[environment] = (clients, lake)
-    return clients, lake
+    return None if lake is None else (clients, lake)

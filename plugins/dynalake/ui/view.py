@@ -22,6 +22,7 @@ ENGINES = {"spark": "Spark and Databricks", "duckdb": "DuckDB", "sql": "Redshift
 """Those that read the tables and not the views, by the dialect of their SQL."""
 
 Facts = tuple[tuple[str, str], ...]
+"""Name and value."""
 
 
 @dataclass(frozen=True)
@@ -54,38 +55,24 @@ class Row:
     tone: str
     """`good`, `plain`, `warn` or `bad`: its colour."""
     note: str
-    landed: str
-    landed_at: str
-    converted: str
-    converted_at: str
-    folded: str
-    folded_at: str
+    times: tuple[tuple[str, str], ...]
+    """How long ago, and when: the newest change in S3, that in the table, the last one that is folded."""
     waiting: str
-    rejected: str
-    changes: str
-    items: str
-    size: str
+    numbers: tuple[str, ...]
+    """Rejected objects, changes, items, size."""
     spark: Chart
     verdicts: tuple[Verdict, ...]
 
 
 @dataclass(frozen=True)
-class Group:
-    """Facts about one thing, under a title."""
-
-    title: str
-    facts: Facts
-
-
-@dataclass(frozen=True)
 class Detail:
-    """One table's own page. `queries`: what each is for, and its SQL."""
+    """One table's own page. `groups` have titles; `queries`: what each is for, and its SQL."""
 
     row: Row
     looked: str
-    groups: tuple[Group, ...]
+    groups: tuple[tuple[str, Facts], ...]
     chart: Chart
-    queries: tuple[tuple[str, str], ...]
+    queries: Facts
 
 
 @dataclass(frozen=True)
@@ -128,30 +115,22 @@ def table_row(status: TableStatus, lake: Lake, now: datetime) -> Row:
     """A table as the overview shows it, at `now`."""
     readings, at = status.readings, milliseconds(now)
     seen, landing, stale = readings.lake, readings.landing, status.is_stale(now)
-    state = STALE if stale else status.state
-    note = ""
-    if stale:
-        note = (
-            f"for {duration((at - readings.at) / 1000)}; it was {status.state}" if readings.at else "see dynalake_watch"
-        )
-    elif status.state == OK and is_quiet(readings, status.targets):
+    state, note = (STALE, "see dynalake_watch") if stale else (status.state, "")
+    if stale and readings.at:
+        note = f"for {duration((at - readings.at) / 1000)}; it was {status.state}"
+    elif state == OK and is_quiet(readings, status.targets):
         note = "quiet"
+    rejected = sum(readings.rejected.values())
+    size = size_text(seen.changes.bytes + seen.state.bytes)
+    times = (landing.newest_change, seen.newest_change, seen.folded_to)
     return Row(
         table=status.table,
         state=state,
         tone=TONES.get(state, "bad"),
         note=note,
-        landed=ago(landing.newest_change, at),
-        landed_at=moment_text(landing.newest_change),
-        converted=ago(seen.newest_change, at),
-        converted_at=moment_text(seen.newest_change),
-        folded=ago(seen.folded_to, at),
-        folded_at=moment_text(seen.folded_to),
+        times=tuple((ago(then, at), moment_text(then)) for then in times),
         waiting=waiting_text(seen.unconverted, len(seen.waiting)),
-        rejected=count_text(sum(readings.rejected.values())) if any(readings.rejected.values()) else "–",
-        changes=f"{seen.changes.rows:,}",
-        items=f"{seen.state.rows:,}",
-        size=size_text(seen.changes.bytes + seen.state.bytes),
+        numbers=(count_text(rejected) if rejected else "–", f"{seen.changes.rows:,}", f"{seen.state.rows:,}", size),
         spark=chart(seen.days, lake.day_of(now), SPARK_DAYS),
         verdicts=status.verdicts,
     )
@@ -162,30 +141,26 @@ def table_detail(status: TableStatus, names: TableNames, now: datetime) -> Detai
     seen, at = status.readings.lake, milliseconds(now)
     database = names.lake.database
     last = seen.days[-1].day if seen.days else names.lake.day_of(now)
-    trino = (
+    queries = [
         ("Items as they are, in Athena and Trino", f'SELECT * FROM "{database}"."{names.current_view}" LIMIT 100'),
         ("Changes of a day", f'SELECT * FROM "{database}"."{names.changes_table}" WHERE dt = \'{last}\' LIMIT 100'),
-    )
-    others = tuple(
-        (f"Items as they are, in {engine}", seen.queries[dialect])
-        for dialect, engine in ENGINES.items()
-        if dialect in seen.queries
-    )
+    ]
+    queries += [(f"Items as they are, in {ENGINES[d]}", sql) for d, sql in seen.queries.items() if d in ENGINES]
     return Detail(
         row=table_row(status, names.lake, now),
         looked=f"{moment(status.readings.at)}, {ago(status.readings.at, at)}",
         groups=tuple(groups(status, names, at)),
         chart=chart(seen.days, names.lake.day_of(now), CHART_DAYS),
-        queries=(*trino, *others),
+        queries=tuple(queries),
     )
 
 
-def groups(status: TableStatus, names: TableNames, at: int) -> Iterable[Group]:
+def groups(status: TableStatus, names: TableNames, at: int) -> Iterable[tuple[str, Facts]]:
     """Every reading in words."""
     readings, targets = status.readings, status.targets
     capture, landing, seen, compared = readings.capture, readings.landing, readings.lake, readings.comparison
     waits = ", the oldest since " + moment(seen.unconverted_since) if seen.unconverted else ""
-    yield Group(
+    yield (
         "Freshness",
         (
             ("newest change in S3", with_ago(landing.newest_change, at)),
@@ -196,7 +171,7 @@ def groups(status: TableStatus, names: TableNames, at: int) -> Iterable[Group]:
             ("changes after that", f"{size_text(seen.unfolded)} of the last {CHART_DAYS} days"),
         ),
     )
-    yield Group(
+    yield (
         "Tables",
         (
             (names.changes_table, held_text(seen.changes)),
@@ -206,7 +181,7 @@ def groups(status: TableStatus, names: TableNames, at: int) -> Iterable[Group]:
             ("checked", moment_text(seen.checked_at or None) or "not yet"),
         ),
     )
-    yield Group(
+    yield (
         "Stream and forwarder",
         (
             ("mapping", f"{capture.state or '–'} ({capture.last_result or 'no result yet'})"),
@@ -217,7 +192,7 @@ def groups(status: TableStatus, names: TableNames, at: int) -> Iterable[Group]:
             ("hand-off", moment_text(readings.hand_off) or "none yet"),
         ),
     )
-    yield Group(
+    yield (
         "Delivery",
         (
             ("newest object", with_ago(landing.newest_landed, at)),
@@ -227,7 +202,7 @@ def groups(status: TableStatus, names: TableNames, at: int) -> Iterable[Group]:
             *((f"rejected by {stage}", count_text(count)) for stage, count in readings.rejected.items()),
         ),
     )
-    yield Group(
+    yield (
         "Compared with DynamoDB",
         (
             ("items", f"{compared.compared:,} compared, {compared.equal:,} equal"),

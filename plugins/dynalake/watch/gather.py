@@ -200,7 +200,7 @@ def reconcile(
         found = clear_up(found, images, readings.at, targets.freshness_minutes, conclude=conclude)
     if sample is not None:
         chosen = choose(sample.candidates.values(), items, readings.at)
-        found = compare(chosen, read_images(clients, names, chosen), found, readings.at)
+        found = compare(chosen, read_images(clients, names, key, chosen), found, readings.at)
     return found
 
 

@@ -21,7 +21,6 @@ ALARMS = frozenset({LATE, STOPPED, EXPIRING, DIFFERS, LOST})
 STREAM_HOURS = 24
 """https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html: what is older is gone."""
 
-
 FIREHOSE_HOURS = 24
 """https://docs.aws.amazon.com/firehose/latest/dev/retry.html: what Firehose could not deliver for longer is gone."""
 
@@ -147,23 +146,28 @@ def waits_in_stream(readings: Readings) -> float:
 def _pipeline(readings: Readings, targets: Targets) -> Iterator[Verdict]:
     """What is wrong before the raw zone."""
     yield from _capture(readings, targets)
-    yield from _landing(readings, targets)
-    yield from _rejected(readings)
+    yield from _late(readings, targets)
+    if readings.landing.throttled:
+        yield Verdict(
+            ATTENTION,
+            f"Kinesis or Firehose throttled {readings.landing.throttled:,.0f} records in the last hour",
+            "raise shards, or set 0 for on-demand; with delivery direct ask AWS for a higher quota",
+        )
+    for stage, (what, action) in _REJECTED.items():
+        count = readings.rejected.get(stage, 0)
+        if count:
+            yield Verdict(ATTENTION, f"{what}: {count:,}{' or more' if count >= LISTED else ''}", action)
 
 
 def _capture(readings: Readings, targets: Targets) -> Iterator[Verdict]:
     capture = readings.capture
     unread = _age(readings.at, capture.unread_since) or 0.0
-    enable = (
-        f"aws lambda update-event-source-mapping --uuid {capture.mapping_id} --enabled; then see why it was stopped"
-    )
+    enable = f"aws lambda update-event-source-mapping --uuid {capture.mapping_id} --enabled; then see why it stopped"
     if readings.lost_at is not None:
-        dropped = (
-            f"; {capture.dropped:,.0f} of the last {STREAM_HOURS} hours could be put nowhere" if capture.dropped else ""
-        )
+        dropped = f"; {capture.dropped:,.0f} of the last {STREAM_HOURS} hours could be put nowhere"
         yield Verdict(
             LOST,
-            f"Changes until {moment(readings.lost_at)} did not get into the lake{dropped}",
+            f"Changes until {moment(readings.lost_at)} did not get into the lake{dropped if capture.dropped else ''}",
             f"repair the cause (the mapping, its on-failure destination, the delivery), {_INCREMENTAL}, then run "
             "dynalake_watch with this table in tables and with repaired",
         )
@@ -172,7 +176,7 @@ def _capture(readings: Readings, targets: Targets) -> Iterator[Verdict]:
         stopped = _age(readings.at, capture.changed_at) or 0.0
         what = f"The mapping that reads the stream is {capture.state or 'unknown'}{since}"
         if capture.state == "gone":
-            enable = "run dynalake_setup again (delete the table's stack first if it does not make the mapping anew)"
+            enable = "run dynalake_setup again (delete the table's stack first if it does not make the mapping again)"
         yield from _unread(what, stopped, targets, enable, STOPPED)
     elif capture.stream in _STREAMS:
         yield Verdict(LOST, f"{_STREAMS[capture.stream]}: no change arrives", "run dynalake_setup with enable_stream")
@@ -196,7 +200,7 @@ def _capture(readings: Readings, targets: Targets) -> Iterator[Verdict]:
     if capture.throttles:
         yield Verdict(
             ATTENTION,
-            f"The forwarder was held back {capture.throttles:,.0f} times in the last hour",
+            f"The forwarder was throttled {capture.throttles:,.0f} times in the last hour",
             "raise reserved_concurrency, or the account's limit",
         )
 
@@ -210,16 +214,6 @@ def _unread(what: str, seconds: float, targets: Targets, action: str, otherwise:
         yield Verdict(EXPIRING, f"{what}: what is in the stream is lost in {duration(left)}, the oldest first", action)
     else:
         yield Verdict(otherwise, f"{what}: changes are kept in the stream for {STREAM_HOURS} hours", action)
-
-
-def _landing(readings: Readings, targets: Targets) -> Iterator[Verdict]:
-    yield from _late(readings, targets)
-    if readings.landing.throttled:
-        yield Verdict(
-            ATTENTION,
-            f"Kinesis or Firehose held {readings.landing.throttled:,.0f} records back in the last hour",
-            "raise shards, or set 0 for on-demand; with delivery direct ask AWS for a higher quota",
-        )
 
 
 def _late(readings: Readings, targets: Targets) -> Iterator[Verdict]:
@@ -246,14 +240,6 @@ def _late(readings: Readings, targets: Targets) -> Iterator[Verdict]:
             f"The stream is read {duration(waiting)} late; {wanted}",
             "raise parallelization and batch_size, look for throttling and errors of the forwarder",
         )
-
-
-def _rejected(readings: Readings) -> Iterator[Verdict]:
-    for stage, (what, action) in _REJECTED.items():
-        count = readings.rejected.get(stage, 0)
-        if count:
-            shown = f"{count:,} or more" if count >= LISTED else f"{count:,}"
-            yield Verdict(ATTENTION, f"{what}: {shown}", action)
 
 
 def _lake(readings: Readings, targets: Targets) -> Iterator[Verdict]:

@@ -17,11 +17,12 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from decimal import Context, Decimal
+from decimal import Decimal
 from hashlib import sha256
 from itertools import islice
 from typing import Any
 
+from dynalake.backfill.numbers import item_key
 from dynalake.clients import Clients
 from dynalake.convert.read.raw import BadLine, BrokenObject, RawObject, parse_line, stream_lines
 from dynalake.names import TableNames
@@ -148,26 +149,23 @@ def clear_up(
 # -- the edge ------------------------------------------------------------------------------------------------------
 
 
-def read_images(clients: Clients, names: TableNames, chosen: Sequence[Candidate]) -> dict[str, str]:
+def read_images(clients: Clients, names: TableNames, key: ItemKey, chosen: Sequence[Candidate]) -> dict[str, str]:
     """What the table holds of these items now, by key; what DynamoDB does not answer for now is left out."""
     if not chosen:
         return {}
     request: dict[str, Any] = {names.table: {"Keys": [c.attributes for c in chosen], "ConsistentRead": True}}
-    answer = clients.dynamodb.batch_get_item(RequestItems=request)
-    left: Any = answer.get("UnprocessedKeys") or {}
-    unanswered = {_same(key) for key in left.get(names.table, {}).get("Keys", [])}
-    items = {}
-    for item in answer["Responses"].get(names.table, []):
-        items[_same({name: item[name] for name in chosen[0].attributes})] = item
+    answer: Any = clients.dynamodb.batch_get_item(RequestItems=request)
+    left = answer.get("UnprocessedKeys", {}).get(names.table, {}).get("Keys", [])
+    unanswered = {item_key(key, attributes) for attributes in left}
+    items = {item_key(key, item): item for item in answer["Responses"].get(names.table, [])}
     images = {}
     for c in chosen:
-        mine = _same(c.attributes)
-        found = items.get(mine)
-        if mine in unanswered:
-            continue
-        # What no line can hold, such as half of a surrogate pair, is rejected: conversion reports it.
-        with suppress(BadLine):
-            images[c.key] = image_of(c.key, None if found is None else _record(found))
+        place = item_key(key, c.attributes)
+        item = items.get(place)
+        if place not in unanswered:
+            # What no line can hold, such as half of a surrogate pair, is rejected: conversion reports it.
+            with suppress(BadLine):
+                images[c.key] = image_of(c.key, None if item is None else _record(item))
     return images
 
 
@@ -202,16 +200,3 @@ def _record(item: Mapping[str, Any]) -> dict[str, Any]:
     """An item as the lake would have it: through the same encoder, and read like a line that landed."""
     line = encode_change(item, operation="MODIFY", sequence_number="0", event_time=0)
     return parse_line(line.encode())
-
-
-def _same(key: Mapping[str, Any]) -> str:
-    """One text for one key: DynamoDB may write a number otherwise than it was asked for."""
-    parts = {}
-    for name, value in key.items():
-        ((kind, content),) = value.items()
-        parts[name] = f"{_digits.normalize(Decimal(content)):f}" if kind == "N" else repr(content)
-    return json.dumps(parts, sort_keys=True)
-
-
-# DynamoDB's numbers have up to 38 digits.
-_digits = Context(prec=40)

@@ -58,12 +58,9 @@ class TableStatus:
             if verdict.action:
                 yield f"  What to do: {verdict.action}"
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TableStatus:
-        """The reverse of `to_dict`, after JSON."""
+        """The reverse of `dataclasses.asdict`, after JSON."""
         return cls(
             table=values["table"],
             state=values["state"],
@@ -118,7 +115,7 @@ def check_seen(statuses: Iterable[TableStatus], tables: Sequence[str] | None, be
 
 def save_status(clients: Clients, names: TableNames, status: TableStatus) -> None:
     """Keep it as the table's last one."""
-    _put(clients, names.lake, names.watch_state, json.dumps(status.to_dict(), indent=1, ensure_ascii=False))
+    _put(clients, names.lake, names.watch_state, json.dumps(asdict(status), indent=1, ensure_ascii=False))
 
 
 def load_status(clients: Clients, names: TableNames) -> TableStatus | None:

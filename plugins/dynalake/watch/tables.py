@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from dynalake.backfill.run import BackfillPlan, plan_key
@@ -157,20 +158,13 @@ def sum_findings(findings: Iterable[Finding], day: str) -> list[Finding]:
     for finding in findings:
         if finding.kind not in LOOKED_AT:
             by_kind[finding.kind].append(finding)
-    return [
-        Finding(
-            kind,
-            those[0].table,
-            (f"dt={those[0].day}: " if those[0].day else "")
-            + those[0].what
-            + (f", and {len(those) - 1:,} more of this kind" if len(those) > 1 else "")
-            + f" (scrub of {day})",
-            those[0].plan,
-            those[0].day,
-            sum(f.count for f in those),
-        )
-        for kind, those in by_kind.items()
-    ]
+    sums = []
+    for first, *others in by_kind.values():
+        where = f"dt={first.day}: " if first.day else ""
+        more = f", and {len(others):,} more of this kind" if others else ""
+        count = first.count + sum(other.count for other in others)
+        sums.append(replace(first, what=f"{where}{first.what}{more} (scrub of {day})", count=count))
+    return sums
 
 
 def read_queries(table: Table, changes: Head, state: Head) -> Mapping[str, str]:

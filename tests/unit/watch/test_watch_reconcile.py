@@ -81,7 +81,7 @@ class Table:
 
 
 def read(table: Table, chosen: list[Candidate]) -> dict[str, str]:
-    return read_images(Clients(lambda _: table), NAMES, chosen)
+    return read_images(Clients(lambda _: table), NAMES, KEY, chosen)
 
 
 @given(STORABLE)
