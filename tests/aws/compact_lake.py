@@ -11,15 +11,15 @@ from typing import Any
 import awswrangler as wr
 import pandas as pd
 import pyarrow.parquet as pq
-
 from dynalake.catalog.partitions import register_days
 from dynalake.catalog.register import register_table
 from dynalake.catalog.tables import read_schema
+from tests.unit.compact.lake import KEY, TestLake
+
 from dynalake.clients import Clients
 from dynalake.names import Lake
 from tests.aws.sql import athena
 from tests.unit.lake.recover import recover
-from tests.unit.compact.lake import KEY, TestLake
 
 DAY, NEXT_DAY = "20240101", "20240102"
 LAKE = Lake("compact", "000000000000", "us-east-1")

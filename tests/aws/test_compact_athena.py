@@ -9,14 +9,14 @@ from itertools import count
 from typing import Any
 
 import pytest
-
 from dynalake.catalog.discover import observe_new_attributes
 from dynalake.catalog.partitions import point_snapshot
+from tests.unit.compact.lake import noon
+from tests.unit.compact.test_compact_flow import Killed, killing
+
 from dynalake.clients import Clients
 from tests.aws.compact_lake import DAY, NEXT_DAY, AthenaLake, key, make_lake
 from tests.unit.lake.recover import plain
-from tests.unit.compact.lake import noon
-from tests.unit.compact.test_compact_flow import Killed, killing
 
 NOW = noon("20240103")
 

@@ -8,16 +8,16 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
 from dynalake.catalog.partitions import register_days
 from dynalake.catalog.tables import read_schema
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.unit.compact.lake import noon
+
 from dynalake.clients import Clients
 from dynalake.days import shift_day
 from tests.aws.compact_lake import DAY, AthenaLake, key, make_lake
 from tests.unit.lake.recover import plain
-from tests.unit.compact.lake import noon
 from tests.unit.record.strategies import ITEMS
 
 EXAMPLES = int(os.environ.get("DYNALAKE_ATHENA_EXAMPLES", "3"))

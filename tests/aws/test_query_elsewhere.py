@@ -13,9 +13,9 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-
 from dynalake.catalog.partitions import list_partitions
 from dynalake.catalog.tables import read_schema, read_table
+
 from dynalake.clients import Clients
 from infra.local.process import LocalAws
 from tests.aws.compact_lake import DAY, LAKE, NEXT_DAY, AthenaLake, key, make_lake

@@ -57,6 +57,18 @@ class FoldOptions:
         every = timedelta(hours=settings.fold_every_hours) if settings.fold_every_hours else None
         return cls(settings.fold_at_percent / 100, settings.fold_gb, every)
 
+    def reason(self, size: int, state: int, waited: int) -> str:
+        """Return why a fold is due, or ''. `size`: bytes of changes, which reach `waited` milliseconds beyond the last
+        one's bound; `state`: bytes of the state.
+        """
+        if size > self.fold_gb * _GB:
+            return f"more than {self.fold_gb:g} GB of changes"
+        if size > self.fold_at * state:
+            return f"changes of more than {self.fold_at:.0%} of the state's bytes"
+        if self.fold_every is not None and size and waited >= self.fold_every / timedelta(milliseconds=1):
+            return f"{self.fold_every} since the last one"
+        return ""
+
 
 @dataclass(frozen=True)
 class FoldPlan:
@@ -93,15 +105,9 @@ def plan_fold(
         return FoldPlan(up_to, size, "a fold was begun and has not been finished")
     if up_to <= folded_to or not size:
         return None
-    if requested:
-        return FoldPlan(up_to, size, "requested")
-    if size > options.fold_gb * _GB:
-        return FoldPlan(up_to, size, f"more than {options.fold_gb:g} GB of changes")
-    if size > options.fold_at * sum(f.size for f in state.files()):
-        return FoldPlan(up_to, size, f"changes of more than {options.fold_at:.0%} of the state's bytes")
-    if options.fold_every is not None and up_to - folded_to >= options.fold_every / timedelta(milliseconds=1):
-        return FoldPlan(up_to, size, f"{options.fold_every} since the last one")
-    return None
+    state_size = sum(f.size for f in state.files())
+    reason = "requested" if requested else options.reason(size, state_size, up_to - folded_to)
+    return FoldPlan(up_to, size, reason) if reason else None
 
 
 def open_files(changes: Head, folded_to: int, lake: Lake) -> tuple[DataFile, ...]:

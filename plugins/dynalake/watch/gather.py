@@ -55,7 +55,7 @@ def gather(
     try:
         changes, state = table.changes(), table.items()
         key = schema_of(changes).key
-        lake = read_lake(table, changes, state, landed, first, hand_off.at, before, now)
+        lake = read_lake(table, settings, changes, state, landed, first, hand_off.at, before, now)
     except CatalogError as error:
         lake = Lake(fault=error.received, repair=error.action)
     except FileNotFoundError as error:

@@ -74,9 +74,10 @@ def candidate(key: ItemKey, record: Mapping[str, Any], landed: int) -> Candidate
     values = [record.get(json_key(name)) for name in key.names]
     try:
         parts = {a.name: _key_value(a.type, value) for a, value in zip(key.attributes, values, strict=True)}
+        text = json.dumps(values, default=str, ensure_ascii=False)
+        text.encode()  # half of a surrogate pair is in no key that one can ask for
     except ValueError:
         return None
-    text = json.dumps(values, default=str, ensure_ascii=False)
     return Candidate(text, parts, sequence, image_of(text, record), at, min(at, landed - 1))
 
 
@@ -163,9 +164,7 @@ def read_images(clients: Clients, names: TableNames, key: ItemKey, chosen: Seque
         place = item_key(key, c.attributes)
         item = items.get(place)
         if place not in unanswered:
-            # What no line can hold, such as half of a surrogate pair, is rejected: conversion reports it.
-            with suppress(BadLine):
-                images[c.key] = image_of(c.key, None if item is None else _record(item))
+            images[c.key] = image_of(c.key, None if item is None else _record(item))
     return images
 
 

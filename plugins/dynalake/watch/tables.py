@@ -7,28 +7,28 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from dynalake.backfill.run import BackfillPlan, plan_key
-from dynalake.backfill.state import read
+from dynalake.backfill.snapshot import snapshot_since
 from dynalake.convert.plan import find_due
 from dynalake.convert.read.raw import RawObject
-from dynalake.days import SNAPSHOT_DAY, end_of_day, shift_day
-from dynalake.errors import ConflictError
+from dynalake.days import end_of_day, shift_day
+from dynalake.errors import ConflictError, SettingsError
 from dynalake.lake.compact_options import CompactOptions
 from dynalake.lake.day import order_of, plan_compaction
 from dynalake.lake.findings import Finding
 from dynalake.lake.fold import FoldOptions, count_bytes
 from dynalake.lake.folders import milliseconds
 from dynalake.lake.iceberg import DataFile, Head
-from dynalake.lake.json_table import shown_prefix
 from dynalake.lake.scrub import read_scrub
 from dynalake.lake.scrub_tables import LOOKED_AT, check_tables
 from dynalake.lake.table import BOUND, FOLDED_TO, SHOWN_RUN, Table, number, schema_of
 from dynalake.lake.view_entries import PIN, views_bound, write_texts
 from dynalake.lake.widen import HELD_TOO_LONG, held_for
 from dynalake.record.change import EVENT_TIME
+from dynalake.settings import TableSettings
 from dynalake.watch.readings import Day, Lake, Readings, Size, Wait
 
 SHOWN_DAYS = 30
@@ -37,11 +37,10 @@ SHOWN_DAYS = 30
 CHECK_MS = 3_600_000
 """Milliseconds between two looks at what hardly ever changes, as long as nothing was found in it."""
 
-_GB = 1 << 30
-
 
 def read_lake(
     table: Table,
+    settings: TableSettings,
     changes: Head,
     state: Head,
     landed: Sequence[RawObject],
@@ -63,17 +62,19 @@ def read_lake(
     findings, checked_at = before.findings, before.checked_at
     if findings or at - checked_at >= CHECK_MS:
         findings, checked_at = find_faults(table, changes, state, now), at
-    is_due = number(changes, BOUND) > folded_to or is_fold_due(unfolded, size_of(state).bytes)
+    newest = max((times[1] for f in files if (times := f.bounds(EVENT_TIME))), default=None)
+    held, begun = size_of(state), number(changes, BOUND) > folded_to
+    is_due = begun or FoldOptions.of_settings(settings).reason(unfolded, held.bytes, (newest or 0) - folded_to)
     return Lake(
         changes=size_of(changes),
-        state=size_of(state),
-        newest_change=max((times[1] for f in files if (times := f.bounds(EVENT_TIME))), default=None),
+        state=held,
+        newest_change=newest,
         folded_to=folded_to or None,
         unfolded=unfolded,
         fold_due_since=(before.fold_due_since or at) if is_due else None,
         unconverted=len(waits),
         unconverted_since=min((round(o.modified * 1000) for o in waits), default=None),
-        waiting=plan_waiting(table, changes, files, before, now),
+        waiting=plan_waiting(table, settings, changes, files, before, now),
         run=run,
         snapshot=snapshot,
         days=sum_days(files),
@@ -102,35 +103,21 @@ def sum_days(files: Iterable[DataFile]) -> tuple[Day, ...]:
     )
 
 
-def is_fold_due(unfolded: int, state: int) -> bool:
-    """Whether a night's compaction has to fold, by the bytes that it would fold and those of the state. Pure."""
-    options = FoldOptions()
-    return unfolded > options.fold_gb * _GB or unfolded > options.fold_at * state
-
-
 def plan_waiting(
-    table: Table, changes: Head, files: Iterable[DataFile], before: Lake, now: datetime
+    table: Table, settings: TableSettings, changes: Head, files: Iterable[DataFile], before: Lake, now: datetime
 ) -> tuple[Wait, ...]:
     """The days that the next compaction would rewrite, and since when they wait for it. Pure.
 
     A day that an earlier look did not find waits since this one: what came late has opened it again.
     """
-    zone, options = table.names.lake.zone, CompactOptions()
-    word = order_of(schema_of(changes)).word
+    zone, options = table.names.lake.zone, CompactOptions.of_settings(settings)
+    word = ""
+    with suppress(SettingsError):  # of an attribute that is no column: compaction fails, and every day waits
+        word = order_of(schema_of(changes), options.sort_by).word
     due = sorted(plan.day for plan in plan_compaction(files, now, zone, options, word, bounded=False))
     known = {wait.day: wait.since for wait in before.waiting}
     over = {day: milliseconds(end_of_day(day, zone)) for day in due}
     return tuple(Wait(day, known.get(day, milliseconds(now) if before.checked_at else over[day])) for day in due)
-
-
-def snapshot_since(table: Table, moment: datetime) -> str | None:
-    """The backfill whose items the changes show, if it read the table at `moment` or later; else None."""
-    run = shown_prefix(table).removeprefix(table.names.raw_day(SNAPSHOT_DAY)).rstrip("/")
-    stored = read(table.clients, table.names, plan_key(table.names, run)) if run else None
-    if stored is None:
-        return None
-    read_at = datetime.fromtimestamp(BackfillPlan.from_json(stored.value).read_at_ms / 1000, UTC)
-    return run if read_at >= moment else None
 
 
 def find_faults(table: Table, changes: Head, state: Head, now: datetime) -> tuple[Finding, ...]:

@@ -105,11 +105,12 @@ def test_an_item_that_is_gone_equals_its_removal_and_nothing_else() -> None:
     assert read(Table([item], []), [removed]) != {removed.key: removed.image}
 
 
-def test_an_item_that_no_line_can_hold_is_left_to_conversion() -> None:
-    found = candidate(KEY, change({"id": {"S": "a"}, "n": {"N": "1"}}), NOW)
-    assert found is not None
+def test_half_of_a_surrogate_pair_is_compared_and_in_a_key_it_is_not() -> None:
     half = {"id": {"S": "a"}, "n": {"N": "1"}, "x": {"S": "\ud800"}}
-    assert read(Table([half], []), [found]) == {}
+    found = candidate(KEY, change(half), NOW)
+    assert found is not None
+    assert read(Table([half], []), [found]) == {found.key: found.image}
+    assert candidate(KEY, change({**half, "id": {"S": "\udc00"}}), NOW) is None
 
 
 def test_what_dynamodb_does_not_answer_for_now_says_nothing() -> None:

@@ -17,8 +17,9 @@ from dynalake.lake.findings import Finding
 from dynalake.lake.fold import LAG, fold
 from dynalake.lake.scrub import scrub
 from dynalake.lake.view_entries import current_texts
+from dynalake.settings import TableSettings
 from dynalake.watch.readings import Lake, Readings, Size, Wait
-from dynalake.watch.tables import CHECK_MS, is_fold_due, read_lake, sum_findings
+from dynalake.watch.tables import CHECK_MS, read_lake, sum_findings
 from tests.unit.convert.convert_lake import DAY_MS, Change, ConvertLake
 
 
@@ -26,13 +27,14 @@ class WatchedLake(ConvertLake):
     """A lake that is looked at again and again."""
 
     last = Readings(0)
+    settings = TableSettings("RECEIPTS")
 
     def look(self) -> Lake:
         first = first_day(self.today, 24)
         landed = list(list_landed(self.table, first))
         changes, state = self.table.changes(), self.table.items()
         now = self.clock.moment
-        found = read_lake(self.table, changes, state, landed, first, now, self.last, now)
+        found = read_lake(self.table, self.settings, changes, state, landed, first, now, self.last, now)
         self.last = Readings(self.now, hand_off=self.now, lake=found)
         return found
 
@@ -123,11 +125,15 @@ def test_a_fold_is_due_from_when_a_look_finds_it_so(lake: WatchedLake) -> None:
     assert lake.look().fold_due_since is None
 
 
-def test_a_small_part_of_the_state_need_not_be_folded() -> None:
-    assert not is_fold_due(10, 100)
-    assert is_fold_due(11, 100)
-    assert is_fold_due(11 << 30, 1 << 60)
-    assert not is_fold_due(0, 0)
+def test_days_wait_by_the_tables_own_order(lake: WatchedLake) -> None:
+    lake.clock.move(seconds=2 * 3600)
+    lake.land(lake.day(1), "a", [1])
+    lake.run()
+    lake.compact(lake.day(1))
+    assert lake.look().waiting == ()
+    for names in ('["value"]', '["nowhere"]'):
+        lake.settings = TableSettings("RECEIPTS", sort_by=names)
+        assert [wait.day for wait in lake.look().waiting] == [lake.day(1)], names
 
 
 def test_what_should_not_be_so_is_found_within_the_hour_and_goes_at_once(lake: WatchedLake) -> None:
