@@ -16,8 +16,6 @@ from dynalake.backfill.run import plan_backfill
 from dynalake.backfill.scan import scan_segment
 from dynalake.clients import Clients
 from dynalake.convert.batch import convert_batch
-from dynalake.convert.finish import finish_table
-from dynalake.convert.plan import ConvertLimits, plan_table
 from dynalake.convert.snapshot import plan_snapshot, show_snapshot
 from dynalake.days import shift_day
 from dynalake.errors import AlarmError, NotReadyError
@@ -34,7 +32,7 @@ from dynalake.watch.gather import gather
 from dynalake.watch.judge import Targets
 from dynalake.watch.readings import Readings
 from dynalake.watch.status import TableStatus, check_alarms, load_overview, load_status, save_overview, save_status
-from tests.aws.capture_steps import SetUp, make_table, patiently, set_up, wait_for_changes
+from tests.aws.capture_steps import SetUp, convert, make_table, patiently, set_up, wait_for_changes
 
 TARGETS = Targets()
 _numbers = count()
@@ -66,15 +64,6 @@ def back_fill(clients: Clients, names: TableNames, run: str) -> None:
         convert_batch(table, batch)
     shown = show_snapshot(table, number_run(table, plan.run), batches[0].plan if batches else "", range(len(batches)))
     assert shown.shown
-
-
-def convert(clients: Clients, names: TableNames) -> None:
-    """A run of `dynalake_convert`."""
-    table, limits = Table(clients, names), ConvertLimits()
-    batches = plan_table(table, limits, datetime.now(UTC)).batches
-    for batch in batches:
-        convert_batch(table, batch)
-    finish_table(table, batches[0].plan, range(len(batches)), limits, lambda: datetime.now(UTC))
 
 
 def look(

@@ -10,13 +10,10 @@ from typing import Any
 
 import pytest
 
-from dynalake.catalog.partitions import register_days
-from dynalake.catalog.register import register_table
 from dynalake.clients import Clients
 from dynalake.lake.make import make_tables
 from dynalake.lake.table import Table
 from dynalake.names import TableNames
-from dynalake.operators.days import coming_days
 from dynalake.settings import TableSettings
 from infra.local.airflow import AirflowClient, LocalAirflow
 from infra.local.process import LocalAws
@@ -134,8 +131,6 @@ def make_set_up(make_table: Callable[..., str], clients: Clients) -> Callable[..
         fill()
         done = set_up(clients, "dev", TableSettings(name))
         make_tables(Table(clients, done.names), done.source.key, done.source.arn)
-        register_table(clients, done.names, done.source.key, source_arn=done.source.arn)
-        register_days(clients, done.names, coming_days(done.names.lake))
         return done.names
 
     return make

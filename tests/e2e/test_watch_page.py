@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from dynalake.clients import Clients
 from dynalake.names import TableNames
+from tests.aws.capture_steps import convert, wait_for_changes
 
 WATCH = "dynalake_watch"
 
@@ -29,24 +31,38 @@ def test_the_page_shows_how_a_table_stands(
     page: Any,
     shot: Callable[[str], None],
     client: Callable[[str], Any],
+    clients: Clients,
     make_set_up: Callable[..., TableNames],
     watched: Callable[..., None],
 ) -> None:
-    table = make_set_up("ON-THE-PAGE").table
-    client("dynamodb").put_item(TableName=table, Item={"id": {"S": "1"}})
+    names = make_set_up("ON-THE-PAGE")
+    table = names.table
+    for number in range(20):
+        client("dynamodb").put_item(TableName=table, Item={"id": {"S": str(number)}, "price": {"N": "1.50"}})
+    wait_for_changes(clients, names, 20)
+    convert(clients, names)
     watched(tables=[table])
 
     page.goto(airflow.url)
     page.get_by_role("link", name="dynalake", exact=True).first.click()
     frame = page.frame_locator("iframe")
     frame.get_by_role("link", name=table).wait_for()
-    assert "There is no snapshot since the hand-off" in frame.locator("table").inner_text()
+    row = frame.locator("table").inner_text()
+    assert "There is no snapshot since the hand-off" in row
+    assert "\t20\t0\t" in row, "changes, and items as of the fold"
     shot("watch-overview")
 
     frame.get_by_role("link", name=table).click()
     frame.get_by_role("heading", name=table).wait_for()
-    assert "Enabled" in frame.locator("main").inner_text()
+    shown = frame.locator("main").inner_text()
+    for fact in ("Enabled", "20 compared, 20 equal", "20 rows, ", "FROM `dynalake_dev`.`on_the_page_state`"):
+        assert fact in shown, fact
     shot("watch-table")
+    # A click selects the whole query, to be copied.
+    query = frame.locator("code.sql").nth(2)
+    query.click()
+    assert query.evaluate("element => getSelection().toString()") == query.inner_text()
+    shot("watch-query")
     frame.get_by_role("link", name="← dev").click()
     frame.get_by_role("link", name=table).wait_for()
 

@@ -1,4 +1,4 @@
-"""From readings to findings: what is wrong with a table, how bad it is, and what to do. Pure."""
+"""From readings to verdicts: what is wrong with a table, how bad it is, and what to do. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dynalake.watch.readings import LISTED, Readings
 OK, NEW, ATTENTION, LATE, STOPPED, EXPIRING, DIFFERS, LOST = STATES = (
     "ok", "new", "attention", "late", "stopped", "expiring", "differs", "lost",
 )  # fmt: skip
-"""A table's states, from good to worst; its state is that of its worst finding."""
+"""A table's states, from good to worst; its state is that of its worst verdict."""
 
 ALARMS = frozenset({LATE, STOPPED, EXPIRING, DIFFERS, LOST})
 """The states that fail a table's task."""
@@ -25,7 +25,7 @@ FIREHOSE_HOURS = 24
 """https://docs.aws.amazon.com/firehose/latest/dev/retry.html: what Firehose could not deliver for longer is gone."""
 
 UNREAD_MINUTES = 5
-"""A mapping that could not read the stream is a finding if it still cannot at the next look: one failure passes."""
+"""A mapping that could not read the stream is told if it still cannot at the next look: one failure passes."""
 
 _LOOK_APART = 1800.0
 """Seconds before the end of what is kept from which on a part of it is taken for lost: a look may come no nearer."""
@@ -185,18 +185,11 @@ def _capture(readings: Readings, targets: Targets) -> Iterator[Verdict]:
         yield Verdict(STOPPED, "There is no such DynamoDB table any more", action)
     elif unread > UNREAD_MINUTES * 60:
         what = f"The mapping cannot read the stream since {moment(capture.unread_since or 0)}: {capture.last_result}"
-        action = (
-            "give the forwarder's role what the message names (the stream, its key), and see that no policy denies it"
-        )
+        action = "give the forwarder's role what the message names, and see that no policy denies it"
         yield from _unread(what, unread, targets, action, STOPPED)
     elif capture.last_result.startswith("PROBLEM"):
         action = "see the forwarder's log; what it gives up lies under aws/lambda/ for dynalake_redrive"
         yield Verdict(ATTENTION, f"The mapping says: {capture.last_result}", action)
-    waiting = waits_in_stream(readings)
-    if waiting > targets.expiring_hours * 3600 and _is_old(readings, targets):
-        what = f"The oldest change that waits in the stream is {duration(waiting)} old"
-        action = "raise parallelization and batch_size, look for throttling and errors of the forwarder"
-        yield from _unread(what, waiting, targets, action, LATE)
     if capture.throttles:
         yield Verdict(
             ATTENTION,
@@ -234,12 +227,10 @@ def _late(readings: Readings, targets: Targets) -> Iterator[Verdict]:
             "see the forwarder's log, then the delivery's",
         )
     waiting = waits_in_stream(readings)
-    if target < waiting <= targets.expiring_hours * 3600 and _is_old(readings, targets):
-        yield Verdict(
-            LATE,
-            f"The stream is read {duration(waiting)} late; {wanted}",
-            "raise parallelization and batch_size, look for throttling and errors of the forwarder",
-        )
+    if waiting > target and _is_old(readings, targets):
+        what = f"The stream is read {duration(waiting)} late; {wanted}"
+        action = "raise parallelization and batch_size, look for throttling and errors of the forwarder"
+        yield from _unread(what, waiting, targets, action, LATE)
 
 
 def _lake(readings: Readings, targets: Targets) -> Iterator[Verdict]:
@@ -266,11 +257,8 @@ def _lake(readings: Readings, targets: Targets) -> Iterator[Verdict]:
         what = f"The state is to be folded since {duration(folding)}: queries of current items read ever more changes"
         yield Verdict(ATTENTION, what, nightly)
     if lake.snapshot is None:
-        yield Verdict(
-            ATTENTION,
-            "There is no snapshot since the hand-off: what was not written since then is not in the lake",
-            "run dynalake_backfill",
-        )
+        what = "There is no snapshot since the hand-off: what was not written since then is not in the lake"
+        yield Verdict(ATTENTION, what, "run dynalake_backfill")
     for finding in lake.findings:
         yield Verdict(ATTENTION, finding.what, finding.plan)
 
