@@ -45,10 +45,14 @@ def test_every_setting_and_option_is_documented(section: str, described: list[Fi
 
 
 def _default(f: Field[Any]) -> str:
+    if isinstance(f.default, bool):
+        return f"`{json.dumps(f.default)}`"
     return "" if f.default == "" else f"`{f.default}`"
 
 
 def _limits(f: Field[Any]) -> str:
+    if isinstance(f.default, bool):
+        return "`true`, `false`"
     if f.metadata["choices"]:
         return ", ".join(f"`{choice}`" for choice in f.metadata["choices"])
     return f"{f.metadata['minimum']} to {f.metadata['maximum']}" if isinstance(f.default, int) else ""
