@@ -3,8 +3,8 @@
 
 1. **look**, one mapped task per table: the stream's mapping, the age of what waits in the stream and in Firehose,
    throttling, what was rejected, the newest change in S3 and in the tables, what waits for conversion, compaction and
-   the fold, the snapshot, and what should not be so. It compares some of the items that changed last with DynamoDB. It
-   reads, and changes nothing.
+   the fold, the snapshot, and what should not be so. It compares some of the items that changed last with DynamoDB, and
+   changes nothing.
 2. **report** puts all tables together for the page *dynalake* in this UI.
 
 A task fails where somebody is needed now: a table that is **late**, whose mapping is **stopped**, whose stream is

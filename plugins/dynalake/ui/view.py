@@ -196,7 +196,6 @@ def groups(status: TableStatus, names: TableNames, at: int) -> Iterable[tuple[st
         "Delivery",
         (
             ("newest object", with_ago(landing.newest_landed, at)),
-            ("its key", landing.newest_object or "–"),
             ("oldest change in Firehose", f"{seconds_text(landing.firehose_age_seconds)} (last 15 min)"),
             ("throttled", f"{landing.throttled:,.0f} records (last hour)"),
             *((f"rejected by {stage}", count_text(count)) for stage, count in readings.rejected.items()),

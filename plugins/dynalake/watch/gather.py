@@ -48,14 +48,13 @@ def gather(
         return Readings(at)
     points = read_metrics(clients, plan_metrics(names, hand_off.mapping_id, settings.delivery), now)
     rejected, rejected_at = count_rejected(clients, names, hand_off.mapping_id)
-    first = first_day(names.lake.day_of(now), settings.stream_retention_hours)
     # Listed before the tables are loaded: what was converted in between is not taken for what waits.
-    landed = list(list_landed(table, first))
+    landed = list(list_landed(table, first_day(names.lake.day_of(now), 0)))
     key: ItemKey | None = None
     try:
         changes, state = table.changes(), table.items()
         key = schema_of(changes).key
-        lake = read_lake(table, settings, changes, state, landed, first, hand_off.at, before, now)
+        lake = read_lake(table, settings, changes, state, landed, hand_off.at, before, now)
     except CatalogError as error:
         lake = Lake(fault=error.received, repair=error.action)
     except FileNotFoundError as error:
@@ -145,10 +144,8 @@ def plan_landing(
 
     `new`: what landed since the last look, the oldest first.
     """
-    name, landed = before.newest_object, before.newest_landed
+    landed = round(new[-1].modified * 1000) if new else before.newest_landed
     change, lag = before.newest_change, before.lag_seconds
-    if new:
-        name, landed = new[-1].key, round(new[-1].modified * 1000)
     # What is replayed lands late, and is older than what landed before.
     if sample is not None and sample.landed is not None and (sample.newest_change or 0) >= (change or 0):
         change, lag = sample.newest_change, max(0.0, (sample.landed - (sample.newest_change or 0)) / 1000)
@@ -157,7 +154,6 @@ def plan_landing(
     return Landing(
         firehose_age_seconds=_most(recent(points["firehose_age"], at, RECENT_MINUTES), 1),
         throttled=sum(recent(refused, at, 60)),
-        newest_object=name,
         newest_landed=landed,
         newest_change=change,
         lag_seconds=lag,

@@ -39,15 +39,14 @@ class Capture:
 
 @dataclass(frozen=True)
 class Landing:
-    """Kinesis, Firehose, and the newest object in the raw zone."""
+    """Kinesis, Firehose, and when the newest raw object landed."""
 
     firehose_age_seconds: float | None = None
     throttled: float = 0.0
     """Records that Kinesis or Firehose refused for now, in the last hour."""
-    newest_object: str = ""
     newest_landed: int | None = None
     newest_change: int | None = None
-    """The time of the newest change in what was read of it."""
+    """The time of the newest change in what was read of the last objects."""
     lag_seconds: float | None = None
     """How long that change took from DynamoDB to S3."""
     unlanded_since: int | None = None

@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from dynalake.backfill.snapshot import snapshot_since
-from dynalake.convert.plan import find_due
+from dynalake.convert.plan import find_due, first_day
 from dynalake.convert.read.raw import RawObject
 from dynalake.days import end_of_day, shift_day
 from dynalake.errors import ConflictError, SettingsError
@@ -44,17 +44,17 @@ def read_lake(
     changes: Head,
     state: Head,
     landed: Sequence[RawObject],
-    first: str,
     hand_off: datetime,
     previous: Readings,
     now: datetime,
 ) -> Lake:
-    """The tables as they were loaded after `landed`, the raw objects of the days from `first` on, was listed."""
-    at, before, names = milliseconds(now), previous.lake, table.names
-    files = changes.files(since=shift_day(names.lake.day_of(now), -SHOWN_DAYS))
+    """The tables as they were loaded after `landed`, the raw objects of the last days, was listed."""
+    at, before, today = milliseconds(now), previous.lake, table.names.lake.day_of(now)
+    files = changes.files(since=shift_day(today, -SHOWN_DAYS))
     run, folded_to = number(changes, SHOWN_RUN), number(state, FOLDED_TO)
     unfolded = sum(count_bytes(f, folded_to, at) for f in files if f.rows)
-    due, _ = find_due(table, changes, landed, (), first)
+    # As conversions ask for it, which share with this what they have read.
+    due, _ = find_due(table, changes, landed, (), first_day(today, settings.stream_retention_hours))
     waits = [o for found in due for o in found.objects]
     snapshot = before.snapshot
     if run != before.run or snapshot is None or previous.hand_off != milliseconds(hand_off):

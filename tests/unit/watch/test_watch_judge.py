@@ -24,7 +24,7 @@ WELL = Readings(
     at=AT,
     hand_off=AT - 240 * HOUR,
     capture=Capture("uuid", "Enabled", "OK", AT - 240 * HOUR, invoked=10, iterator_age_seconds=2),
-    landing=Landing(60, 0, "key", AT - MINUTE, AT - 2 * MINUTE, 60),
+    landing=Landing(60, 0, AT - MINUTE, AT - 2 * MINUTE, 60),
     lake=Lake(changes=Size(5, 100, 1), run=1, snapshot="run", days=(Day("20231110", Size(5, 100, 1)),)),
     rejected={"mapping": 0, "forwarder": 0, "delivery": 0, "convert": 0},
 )
@@ -190,9 +190,7 @@ _moments = st.none() | st.integers(AT - 72 * HOUR, AT)
     capture=st.builds(
         Capture, st.just("uuid"), _states, st.text(max_size=20), _moments, _amounts, st.none() | _amounts, _amounts
     ),
-    landing=st.builds(
-        Landing, st.none() | _amounts, _amounts, st.text(max_size=9), _moments, _moments, st.none() | _amounts, _moments
-    ),
+    landing=st.builds(Landing, st.none() | _amounts, _amounts, _moments, _moments, st.none() | _amounts, _moments),
     lake=st.builds(
         Lake,
         fault=st.text(max_size=5),

@@ -11,12 +11,15 @@ import pytest
 
 from dynalake.convert.plan import first_day, list_landed
 from dynalake.lake.collect import collect
+from dynalake.lake.commit import commit_on
 from dynalake.lake.compact_options import CompactOptions
 from dynalake.lake.day import compact_day
 from dynalake.lake.findings import Finding
 from dynalake.lake.fold import LAG, fold
+from dynalake.lake.iceberg import Change as Commit
 from dynalake.lake.scrub import scrub
 from dynalake.lake.view_entries import current_texts
+from dynalake.lake.widen import HELD_SINCE
 from dynalake.settings import TableSettings
 from dynalake.watch.readings import Lake, Readings, Size, Wait
 from dynalake.watch.tables import CHECK_MS, read_lake, sum_findings
@@ -30,11 +33,10 @@ class WatchedLake(ConvertLake):
     settings = TableSettings("RECEIPTS")
 
     def look(self) -> Lake:
-        first = first_day(self.today, 24)
-        landed = list(list_landed(self.table, first))
+        landed = list(list_landed(self.table, first_day(self.today, 0)))
         changes, state = self.table.changes(), self.table.items()
         now = self.clock.moment
-        found = read_lake(self.table, self.settings, changes, state, landed, first, now, self.last, now)
+        found = read_lake(self.table, self.settings, changes, state, landed, now, self.last, now)
         self.last = Readings(self.now, hand_off=self.now, lake=found)
         return found
 
@@ -174,6 +176,15 @@ def test_a_view_that_leaves_changes_out_is_found(lake: WatchedLake) -> None:
     entry = lake.glue.tables[lake.names.current_view]
     entry["Parameters"] = {**entry["Parameters"], "dynalake.folded-to": str(lake.now)}
     assert lake.kinds() == {"view-ahead"}
+
+
+def test_a_change_of_types_that_nobody_finishes_is_found_after_a_day(lake: WatchedLake) -> None:
+    held = Commit(properties={HELD_SINCE: str(lake.now)})
+    commit_on(lake.table.catalog, lake.names, lake.table.changes(), lambda head, news: held)
+    lake.clock.move(days=1)
+    assert lake.kinds() == set()
+    lake.clock.move(seconds=CHECK_MS / 1000)
+    assert lake.kinds() == {"held-views"}
 
 
 def test_the_calls_of_a_look_do_not_grow_with_history(lake: WatchedLake) -> None:
