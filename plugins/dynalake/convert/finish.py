@@ -21,6 +21,7 @@ from dynalake.lake.parts import Writing
 from dynalake.lake.snapshot import finish_snapshot
 from dynalake.lake.state import merge_late
 from dynalake.lake.table import Table
+from dynalake.lake.view_entries import write_views
 
 _DELETED_AT_ONCE = 1000  # https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html
 
@@ -93,6 +94,7 @@ def finish_table(
         results, waiting = _convert(table, again.batches, read, writing, work_directory)
         commits.append(commit_results(table, results, now, merge, writing, work_directory))
         waiting = (*waiting, *commits[-1].waiting)
+    findings += _write_views(table)
     # A task that failed may be asked to run again, and then needs its plan.
     for done in plans[1 if failed else 0 :]:
         delete_plan(table, done)
@@ -120,6 +122,15 @@ def _finish_swap(table: Table) -> list[Finding]:
         finish_snapshot(table)
     except ConflictError as error:
         return [Finding("snapshot", table.names.table, error.received, error.action, SNAPSHOT_DAY)]
+    return []
+
+
+def _write_views(table: Table) -> list[Finding]:
+    """Let the views have the columns that have come, in this run or in one that died; changes do not wait for it."""
+    try:
+        write_views(table)
+    except ConflictError as error:
+        return [Finding("views", table.names.table, error.received, error.action)]
     return []
 
 

@@ -14,6 +14,7 @@ from dynalake.errors import NotReadyError
 from dynalake.lake.folders import FolderManifest
 from dynalake.lake.snapshot import Swapped, swap_snapshot
 from dynalake.lake.table import Table
+from dynalake.lake.view_entries import write_views
 
 MOST_BATCHES = 1000
 """As many as Airflow maps; of a larger backfill the batches are larger."""
@@ -39,6 +40,7 @@ def show_snapshot(table: Table, run: int, plan: str, numbers: Collection[int]) -
     """
     results = [_result(table, plan, number) for number in sorted(numbers)]
     swapped = swap_snapshot(table, run, [_manifest(result, run) for result in results])
+    write_views(table)
     if plan:
         delete_plan(table, plan)
     return swapped

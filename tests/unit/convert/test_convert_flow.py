@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -15,12 +17,16 @@ from dynalake.clients import Clients
 from dynalake.convert.batch import read_raw
 from dynalake.convert.finish import finish_table
 from dynalake.convert.plan import ConvertLimits
+from dynalake.convert.snapshot import plan_snapshot, show_snapshot
 from dynalake.lake.budget import BUDGET
+from dynalake.lake.grow import grow_schema
 from dynalake.lake.iceberg import Change as Commit
 from dynalake.lake.iceberg import Head
 from dynalake.lake.read import read_rows
+from dynalake.lake.snapshot import number_run
 from dynalake.lake.table import BOUND, schema_of
-from dynalake.record.change import encode_change
+from dynalake.lake.types import TEXT
+from dynalake.record.change import encode_change, snapshot_encoder
 from dynalake.record.key import ItemKey, KeyAttribute
 from tests.unit.convert.convert_lake import ConvertLake
 from tests.unit.convert.steps import use_seed
@@ -208,6 +214,33 @@ def test_fields_of_structs_come_as_they_are_met(memory: Flow) -> None:
     head = memory.table.changes()
     assert memory.found(head, "meta") == [({"a": 1, "b": None},), ({"a": None, "b": "x"},), (None,)]
     assert other(head, memory)[2] == {"meta": '{"a":"no number"}'}
+
+
+def test_the_views_have_the_columns_that_any_run_has_brought(memory: Flow) -> None:
+    """Also those of a run that died before it wrote the views, and of a backfill."""
+    memory.create()
+    memory.put(memory.today, "one", memory.lines(item("a", v={"N": "1"})))
+    memory.run()
+    assert view_columns(memory) == ["id", "v"]
+
+    grow_schema(memory.table, {"w": TEXT})
+    memory.put(memory.today, "two", memory.lines(item("a", v={"N": "2"})))
+    memory.run()
+    assert view_columns(memory) == ["id", "v", "w"]
+
+    prefix = memory.names.snapshot_run("r")
+    line = snapshot_encoder(memory.now)(item("b", x={"BOOL": True}))
+    memory.s3.put_object(Bucket=memory.names.lake.bucket, Key=f"{prefix}0.gz", Body=gzip.compress(line))
+    (batch,) = plan_snapshot(memory.table, prefix, datetime.now(UTC)).batches
+    memory.convert(batch)
+    assert show_snapshot(memory.table, number_run(memory.table, "r"), batch.plan, [0]).shown
+    assert view_columns(memory) == ["id", "v", "w", "x"]
+
+
+def view_columns(flow: Flow) -> list[str]:
+    """The attributes' columns of `{t}_current`."""
+    columns = flow.glue.tables[flow.names.current_view]["StorageDescriptor"]["Columns"]
+    return [c["Name"] for c in columns if not c["Name"].startswith("__")]
 
 
 def test_an_item_of_3600_attributes_goes_through_within_the_budget(memory: Flow) -> None:
