@@ -18,9 +18,12 @@ from botocore.exceptions import ClientError
 
 from dynalake.errors import CatalogError, ConflictError, NameTakenError
 from dynalake.lake.clock import now_ms
+from dynalake.lake.column import Column
 from dynalake.lake.iceberg import Head
+from dynalake.lake.schema import TableSchema
 from dynalake.lake.state_schema import grow_state
 from dynalake.lake.table import DYNAMODB_TABLE, FOLDED_TO, Table, number, schema_of
+from dynalake.lake.types import Number
 from dynalake.lake.views import (
     DUCKDB,
     PLAIN,
@@ -192,12 +195,18 @@ def _source(
         state=_place(names, names.state_table, dialect),
         columns=tuple(_columns(changes, state, pinned)),
         identity=schema.identity,
-        key=tuple(c.name for c in schema.key_columns),
+        key=tuple(c.name for c in schema.key_columns if _follows_from_key(c, schema)),
         folded_to=folded_to,
         open_day=open_day(folded_to, names.lake),
         pinned=pinned,
         dialect=dialect,
     )
+
+
+def _follows_from_key(column: Column, schema: TableSchema) -> bool:
+    """Whether equal keys have equal values in a key's column. A number that is text may be `100` or `1E+2`."""
+    numbers = {a.name for a in schema.key.attributes if a.type == "N"}
+    return column.attribute not in numbers or (isinstance(column.type, Number) and column.type.kind != "text")
 
 
 def current_texts(table: Table, place: Callable[[Dialect, str], str] | None = None) -> dict[str, str]:

@@ -69,9 +69,9 @@ class ViewSource:
     """What the views are made from.
 
     `changes` and `state`: the tables, as the dialect names them. `columns`: the attributes' columns with their types,
-    in order. `identity` tells items apart; `key`: the key attributes' columns. `folded_to`: milliseconds, up to which
-    all changes are in the state; `open_day`: the first `dt` that may hold later ones. `pinned`: the snapshots of both
-    tables that are read while types widen, the changes' first.
+    in order. `identity` tells items apart; `key`: the columns of the key's attributes that follow from it. `folded_to`:
+    milliseconds, up to which all changes are in the state; `open_day`: the first `dt` that may hold later ones.
+    `pinned`: the snapshots of both tables that are read while types widen, the changes' first.
     """
 
     changes: str
@@ -188,7 +188,7 @@ def history_sql(source: ViewSource) -> str:
 
 
 def _partition(source: ViewSource) -> str:
-    """What tells items apart, and the key's columns, which follow from it: a filter on these goes below a window."""
+    """What tells items apart, and columns of the key that follow from it: a filter on these goes below a window."""
     return ", ".join(source.dialect.quoted(name) for name in dict.fromkeys([*source.identity, *source.key]))
 
 

@@ -31,6 +31,7 @@ from dynalake.record.key import ItemKey, KeyAttribute
 from tests.unit.convert.convert_lake import ConvertLake
 from tests.unit.convert.steps import use_seed
 from tests.unit.lake.glue import StrictGlue
+from tests.unit.lake.state_lake import view_text
 
 NUMBERED = ItemKey(KeyAttribute("id", "S"), KeyAttribute("n", "N"))
 
@@ -241,6 +242,20 @@ def view_columns(flow: Flow) -> list[str]:
     """The attributes' columns of `{t}_current`."""
     columns = flow.glue.tables[flow.names.current_view]["StorageDescriptor"]["Columns"]
     return [c["Name"] for c in columns if not c["Name"].startswith("__")]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "window"), [(("1", "1.0"), '"__key", "id", "n"'), (("-9E+100", f"-9{'0' * 100}"), '"__key", "id"')]
+)
+def test_an_item_is_one_item_however_its_number_is_written(memory: Flow, numbers: tuple[str, str], window: str) -> None:
+    memory.create(NUMBERED)
+    memory.put(memory.today, "one", memory.lines(*(item("a", n={"N": number}) for number in numbers)))
+    memory.run()
+
+    assert len({*memory.found(memory.table.changes(), "__key")}) == 1
+    for view in (memory.names.current_view, memory.names.history_view):
+        text = view_text(memory.glue.tables[view])
+        assert f"(PARTITION BY {window} ORDER BY" in text
 
 
 def test_an_item_of_3600_attributes_goes_through_within_the_budget(memory: Flow) -> None:
