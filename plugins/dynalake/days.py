@@ -14,9 +14,6 @@ from dynalake.errors import SettingsError
 SNAPSHOT_DAY = "00000000"
 """The `dt` of the backfill: it sorts before every real day."""
 
-MARGIN = timedelta(minutes=1)
-"""By so much the clocks that say when a change was made, and on which day it came, may differ."""
-
 DEFAULT_TIME_ZONE = "UTC"
 # What Firehose takes: https://docs.aws.amazon.com/firehose/latest/APIReference/API_ExtendedS3DestinationConfiguration.html
 TIME_ZONE_PATTERN = r"[a-zA-Z/_]{1,50}"

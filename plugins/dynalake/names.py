@@ -33,7 +33,6 @@ _LOOKS_SHORTENED = re.compile(rf"[-_][0-9a-f]{{{HASH_DIGITS}}}$")
 
 STAGE_FORWARDER = "forwarder"
 STAGE_DELIVERY = "delivery"
-STAGE_COMPACT = "compact"
 STAGE_CONVERT = "convert"
 STAGE_MAPPING = "mapping"
 """Lambda's event source mapping: it puts what it gave up under a prefix of its own (`Lake.failed_batches`)."""
@@ -182,11 +181,6 @@ class Lake:
         """
         return f"{_FAILED}/lambda/"
 
-    @property
-    def query_results(self) -> str:
-        """Where Athena writes its results."""
-        return f"s3://{self.bucket}/{_QUERY_RESULTS}/"
-
     def table(self, table: str) -> TableNames:
         """The names of one DynamoDB table in this lake."""
         return TableNames(self, table)
@@ -262,18 +256,10 @@ class TableNames:
         """`{prefix}/json/{TABLE}/dt=00000000/{run}/`"""
         return f"{self.raw_day(SNAPSHOT_DAY)}{run}/"
 
-    def restored(self, day: str, version: str) -> str:
-        """`{prefix}/json/{TABLE}/dt=YYYYMMDD/restored-{digest}-`: raw objects that were written from a version."""
-        return f"{self.raw_day(day)}restored-{version}-"
-
     @property
     def parquet_prefix(self) -> str:
         """`{prefix}/parquet/{TABLE}/`"""
         return f"{self.lake.prefix}/parquet/{self.table}/"
-
-    def parquet_version(self, day: str, digest: str) -> str:
-        """`{prefix}/parquet/{TABLE}/dt=YYYYMMDD/v={digest}/`"""
-        return f"{self.parquet_prefix}dt={check_day(day)}/v={digest}/"
 
     # The last words of the two locations differ from each other and from all else, so that neither begins like another
     # table's: what cleans an Iceberg table lists by its location, which has no slash at its end.
@@ -311,7 +297,7 @@ class TableNames:
 
     @property
     def state_prefix(self) -> str:
-        """`{prefix}-state/{TABLE}/`: hand-off, checkpoints, ledgers, compaction manifests; JSON a person can read."""
+        """`{prefix}-state/{TABLE}/`: hand-off, checkpoints, ledgers, manifests; JSON a person can read."""
         return f"{self.lake.prefix}-state/{self.table}/"
 
     @property
@@ -407,10 +393,6 @@ class TableNames:
         """`{prefix}-state/{TABLE}/backfill/{run}/export/`: where DynamoDB puts the run's export."""
         return f"{self.backfill_state(run)}export/"
 
-    def compaction_state(self, day: str) -> str:
-        """`{prefix}-state/{TABLE}/compact/dt=YYYYMMDD/`"""
-        return f"{self.state_prefix}compact/dt={check_day(day)}/"
-
     def spark_outcome(self, run: str) -> str:
         """`{prefix}-state/{TABLE}/spark/{run}.json`: what a conversion on Spark says of itself when it ends."""
         return f"{self.state_prefix}spark/{run}.json"
@@ -438,33 +420,6 @@ class TableNames:
             action="take it from the list of a dry run",
             table=self.table,
         )
-
-    @property
-    def lease(self) -> str:
-        """`{prefix}-state/{TABLE}/lease.json`: who changes what the table shows."""
-        return f"{self.state_prefix}lease.json"
-
-    def raw_deleted_note(self, day: str) -> str:
-        """`{prefix}-state/{TABLE}/raw-deleted/YYYYMMDD.json`: which raw objects the retention deletes."""
-        return f"{self.state_prefix}raw-deleted/{check_day(day)}.json"
-
-    @property
-    def superseded_notes(self) -> str:
-        """`{prefix}-state/{TABLE}/superseded/`: which Parquet versions no partition shows, and since when."""
-        return f"{self.state_prefix}superseded/"
-
-    def superseded_note(self, day: str, version: str) -> str:
-        """`{prefix}-state/{TABLE}/superseded/YYYYMMDD-{version}.json`"""
-        return f"{self.superseded_notes}{check_day(day)}-{version}.json"
-
-    @property
-    def superseded_runs(self) -> str:
-        """`{prefix}-state/{TABLE}/superseded-snapshots/`: which backfills are the snapshot no more, and since when."""
-        return f"{self.state_prefix}superseded-snapshots/"
-
-    def superseded_run(self, run: str) -> str:
-        """`{prefix}-state/{TABLE}/superseded-snapshots/{run}.txt`"""
-        return f"{self.superseded_runs}{run}.txt"
 
     def uri(self, key: str) -> str:
         """`s3://{bucket}/{key}`"""

@@ -26,7 +26,7 @@ def test_every_table_name_gives_names_that_aws_takes(table: str, environment: st
     assert re.fullmatch(r"[a-zA-Z0-9_.-]{1,128}", names.stream)
     assert re.fullmatch(r"[a-zA-Z0-9_.-]{1,64}", names.delivery_stream)
     assert re.fullmatch(r"[a-zA-Z0-9_./-]{1,1011}", names.settings_parameter)
-    for glue in (names.raw_table, names.typed_table, names.changes_view, names.latest_view):
+    for glue in names.glue_names:
         assert re.fullmatch(r"[a-z0-9_]{1,255}", glue)
     assert len(names.raw_day("20190525").encode()) < 1024 - 400, "Firehose prefixes and object names must fit a key"
 
@@ -68,7 +68,6 @@ def test_a_bad_environment_says_what_is_allowed(environment: str) -> None:
 def test_the_prefix_is_the_root_of_everything_that_belongs_to_tables() -> None:
     names = Lake("dev", "123456789012", "eu-west-1", prefix="lake/raw").table("RECEIPTS")
     assert names.raw_day("20190525") == "lake/raw/json/RECEIPTS/dt=20190525/"
-    assert names.parquet_version("20190525", "x") == "lake/raw/parquet/RECEIPTS/dt=20190525/v=x/"
     assert names.rejected("delivery") == "lake/raw-errors/delivery/RECEIPTS/"
     assert names.lake.errors_prefix == "lake/raw-errors/"
     assert names.hand_off == "lake/raw-state/RECEIPTS/hand-off.json"

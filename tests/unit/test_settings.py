@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields
 
 import pytest
@@ -9,13 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynalake.errors import SettingsError
-from dynalake.settings import TableSettings
+from dynalake.settings import LEAST_HISTORY_DAYS, TableSettings
 
 
 def _allowed_values(name: str) -> st.SearchStrategy[object]:
     field = next(f for f in fields(TableSettings) if f.name == name)
     if field.metadata["choices"]:
         return st.sampled_from(field.metadata["choices"])
+    if name == "sort_by":
+        return st.lists(st.text(min_size=1), unique=True, max_size=3).map(json.dumps)
+    if isinstance(field.default, bool):
+        return st.booleans()
     if isinstance(field.default, int):
         return st.integers(field.metadata["minimum"], field.metadata["maximum"])
     return st.from_regex(r"[a-zA-Z]{3,20}", fullmatch=True)
@@ -26,7 +31,10 @@ def _fit_together(values: dict[str, object]) -> bool:
     age, buffer = values["freshness_alarm_minutes"], values["buffer_seconds"]
     assert isinstance(age, int)
     assert isinstance(buffer, int)
-    return age * 60 > buffer and not (values["delivery"] == "direct" and values["shards"])
+    history = values["history_days"]
+    assert isinstance(history, int)
+    together = age * 60 > buffer and not (values["delivery"] == "direct" and values["shards"])
+    return together and not 0 < history < LEAST_HISTORY_DAYS
 
 
 allowed_settings = st.fixed_dictionaries({f.name: _allowed_values(f.name) for f in fields(TableSettings)}).filter(
@@ -81,3 +89,16 @@ def test_what_changed() -> None:
     old = TableSettings.parse({"table": "RECEIPTS"})
     new = TableSettings.parse({"table": "RECEIPTS", "buffer_seconds": 300})
     assert new.changed_from(old) == {"buffer_seconds": (60, 300)}
+
+
+@pytest.mark.parametrize("sort_by", ["updatedAt", '["a", "a"]', '[""]', "[1]", '{"a": 1}'])
+def test_an_order_is_a_json_list_of_names(sort_by: str) -> None:
+    with pytest.raises(SettingsError, match=r"'sort_by' is .*not a JSON list of names, each of them once"):
+        TableSettings.parse({"table": "RECEIPTS", "sort_by": sort_by})
+    assert TableSettings.parse({"table": "RECEIPTS", "sort_by": '["b", "a"]'}).sort_order == ("b", "a")
+
+
+def test_history_of_a_few_days_is_refused() -> None:
+    with pytest.raises(SettingsError, match="'history_days' is 30, fewer than 31"):
+        TableSettings.parse({"table": "RECEIPTS", "history_days": 30})
+    assert TableSettings.parse({"table": "RECEIPTS", "history_days": 31}).history_days == 31

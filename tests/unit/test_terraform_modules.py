@@ -37,12 +37,12 @@ def blocks(text: str, kind: str) -> dict[str, str]:
 
 def variable(f: Field[Any]) -> str:
     """The variable of an option or a setting, as it must stand in a module."""
-    number = isinstance(f.default, int)
+    kind = "bool" if isinstance(f.default, bool) else "number" if isinstance(f.default, int) else "string"
     low, high, choices = f.metadata["minimum"], f.metadata["maximum"], f.metadata["choices"]
     condition = ""
     if choices:
         condition = f"contains([{', '.join(_literal(choice) for choice in choices)}], var.{f.name})"
-    elif number:
+    elif kind == "number":
         condition = f"var.{f.name} >= {low} && var.{f.name} <= {high} && floor(var.{f.name}) == var.{f.name}"
     check = (
         f'\n  validation {{\n    condition     = {condition}\n    error_message = "{allowed_by(f)}."\n  }}\n'
@@ -52,7 +52,7 @@ def variable(f: Field[Any]) -> str:
     return (
         f'variable "{f.name}" {{\n'
         f"  description = {_literal(f.metadata['description'])}\n"
-        f"  type        = {'number' if number else 'string'}\n"
+        f"  type        = {kind}\n"
         f"  default     = {_literal(f.default)}\n"
         f"  nullable    = false\n{check}}}\n"
     )

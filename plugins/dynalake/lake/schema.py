@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import TypeAlias
 
 from dynalake.lake.admission import ColumnNames, admit_columns, widen_columns
-from dynalake.lake.budget import BUDGET, Budget, Limits
+from dynalake.lake.budget import BUDGET, LIMITS, Budget, Limits
 from dynalake.lake.column import DAY, KEY, Column, compact_json
 from dynalake.lake.pins import Pins
 from dynalake.lake.types import (
@@ -167,7 +167,7 @@ class TableSchema:
         return cls(ItemKey.from_dict(values["key"]), columns, Pins.from_dict(values.get("pins", {})))
 
 
-def merge_observed(parts: Iterable[Observed], limits: Limits) -> dict[str, Type]:
+def merge_observed(parts: Iterable[Observed], limits: Limits = LIMITS) -> dict[str, Type]:
     """The union over several observations, attribute by attribute."""
     merged: dict[str, Type] = {}
     for part in parts:

@@ -106,6 +106,11 @@ resource "aws_cloudformation_stack" "this" {
     }
 
     precondition {
+      condition     = var.history_days == 0 || var.history_days >= 31
+      error_message = "history_days is 0, or at least 31."
+    }
+
+    precondition {
       # Beyond these, jsonencode and Python write the same settings differently, and each would change the other's.
       condition     = can(regex("^[ -~]*$", "${var.updated_at_attribute}${var.columns}${var.sort_by}")) && !can(regex("[<>&]", "${var.updated_at_attribute}${var.columns}${var.sort_by}"))
       error_message = "updated_at_attribute, columns and sort_by are ASCII without '<', '>' and '&' here. Set a table with others up with dynalake_setup."

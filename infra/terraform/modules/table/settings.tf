@@ -251,8 +251,8 @@ variable "history_days" {
   nullable    = false
 
   validation {
-    condition     = var.history_days >= 0 && var.history_days <= 36500 && floor(var.history_days) == var.history_days && (var.history_days == 0 || var.history_days >= 31)
-    error_message = "history_days is 0, or a whole number from 31 to 36500."
+    condition     = var.history_days >= 0 && var.history_days <= 36500 && floor(var.history_days) == var.history_days
+    error_message = "history_days is a whole number from 0 to 36500."
   }
 }
 

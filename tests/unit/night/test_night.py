@@ -1,0 +1,135 @@
+"""A night's work on one table: all steps in their order, of which none stops the others, and then nothing is due."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from dynalake import night
+from dynalake.lake.collect import Collected
+from dynalake.lake.fold import FoldOptions
+from dynalake.lake.history import Dropped
+from dynalake.lake.retention import RawDeleted
+from dynalake.lake.scrub import read_scrub
+from dynalake.lake.steps import Fault
+from dynalake.lake.table import FOLDED_TO, number
+from dynalake.night import Asked, work
+from dynalake.settings import TableSettings
+from tests.unit.lake.receipts import DAY_1, Receipts
+from tests.unit.lake.test_lake_compact_table import TODAY, prepared
+
+SETTINGS = TableSettings(table="RECEIPTS")
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dynalake.lake.commit.time.sleep", lambda _: None)
+
+
+@pytest.fixture
+def lake() -> Receipts:
+    return prepared()
+
+
+def run(
+    lake: Receipts, settings: TableSettings = SETTINGS, asked: Asked | None = None
+) -> tuple[list[str], list[Fault]]:
+    """What was said, and what failed."""
+    said: list[str] = []
+    faults = work(lake.table, settings, lake.now, said.append, asked)
+    return said, list(faults)
+
+
+def test_all_that_is_due_is_done_and_then_nothing_is(lake: Receipts) -> None:
+    rows = lake.rows()
+    said, faults = run(lake)
+    assert faults == []
+    assert any(line.startswith(f"dt={DAY_1}: 2 files became 1") for line in said)
+    assert any("Columns that have other types now: n" in line for line in said)
+    assert number(lake.table.items(), FOLDED_TO) > 0
+    assert read_scrub(lake.table) is not None
+    assert lake.rows().total() == rows.total() == 5
+    assert len(lake.items()) == 3
+    lake.clock.move(seconds=3600)
+    said, faults = run(lake)
+    assert (said, faults) == (["0 objects that nothing names are deleted, 0 wait for that"], [])
+
+
+def test_a_day_that_is_open_a_fold_and_a_scrub_can_be_asked_for(lake: Receipts) -> None:
+    run(lake)
+    lake.append(TODAY, {"id": "d"})
+    before = read_scrub(lake.table)
+    folded = number(lake.table.items(), FOLDED_TO)
+    lake.clock.move(seconds=3600)
+    said, faults = run(lake, asked=Asked((TODAY,), fold=True, scrub=True))
+    assert faults == []
+    assert any(line.startswith(f"dt={TODAY}: 2 files became 1") for line in said)
+    assert any("The state is folded, requested" in line for line in said)
+    assert number(lake.table.items(), FOLDED_TO) > folded
+    assert read_scrub(lake.table) != before
+
+
+STEPS = {
+    "entries": "repair_entries",
+    "history": "drop_history",
+    "compact": "compact_table",
+    "fold": "plan_fold",
+    "raw": "delete_raw",
+    "backfills": "delete_replaced_runs",
+    "collect": "collect",
+    "scrub": "scrub",
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_that_fails_stops_no_other(lake: Receipts, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    done: list[str] = []
+
+    def watched(name: str, function: Any) -> Any:
+        def call(*arguments: Any, **options: Any) -> Any:
+            done.append(name)
+            if name == step:
+                raise RuntimeError("a fault that nobody thought of")
+            return function(*arguments, **options)
+
+        return call
+
+    for name, function in STEPS.items():
+        monkeypatch.setattr(night, function, watched(name, getattr(night, function)))
+    _, faults = run(lake)
+    assert done == [*STEPS]
+    assert faults == [Fault(step, "RuntimeError: a fault that nobody thought of", False)]
+
+
+def test_settings_say_for_how_long_things_are_kept(lake: Receipts, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+
+    def history(table: Any, now: Any, history_days: int) -> Dropped:
+        given["history"] = history_days
+        return Dropped(("20230101",), 1, 2, "20230102")
+
+    def raw(table: Any, now: Any, raw_retention_days: int) -> RawDeleted:
+        given["raw"] = raw_retention_days
+        return RawDeleted("RECEIPTS", ("20230101",), 3, 4)
+
+    def garbage(table: Any, now: Any, snapshot_days: int) -> Collected:
+        given["snapshots"] = snapshot_days
+        return Collected("RECEIPTS")
+
+    for name, stand_in in (("drop_history", history), ("delete_raw", raw), ("collect", garbage)):
+        monkeypatch.setattr(night, name, stand_in)
+    said: list[str] = []
+    settings = replace(SETTINGS, history_days=400, snapshot_days=3)
+    assert work(lake.table, settings, lake.now, said.append, raw_retention_days=90) == ()
+    assert given == {"history": 400, "raw": 90, "snapshots": 3}
+    assert "1 days before dt=20230102 are dropped, with 2 rows" in said
+    assert "3 raw objects of 1 days are deleted: live rows hold what was in them" in said
+
+
+def test_settings_say_when_the_state_is_folded() -> None:
+    settings = replace(SETTINGS, fold_at_percent=25, fold_gb=3)
+    assert FoldOptions.of_settings(settings) == FoldOptions(0.25, 3, None)
+    assert FoldOptions.of_settings(replace(settings, fold_every_hours=6)).fold_every == timedelta(hours=6)
