@@ -124,7 +124,7 @@ def test_days_beyond_the_budget_wait(lake: Receipts, monkeypatch: pytest.MonkeyP
 def test_an_order_that_no_column_has_is_reported(lake: Receipts) -> None:
     done = compact_table(lake.table, CompactOptions(sort_by=("nothing",)), lake.now)
     assert "SettingsError: sort_by names 'nothing'" in done.faults[0].error
-    assert done.projected.keys() == {"receipts_parquet"}
+    assert done.projected.keys() == {"receipts_parquet", "receipts_json"}
 
 
 def test_views_that_are_held_for_long_are_found_and_released(lake: Receipts, monkeypatch: pytest.MonkeyPatch) -> None:
