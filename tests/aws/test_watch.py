@@ -286,8 +286,16 @@ def test_tables_that_cannot_be_read_hide_nothing_else(clients: Clients, captured
     broken = patiently(lambda: disabled(look(clients, names)))
     assert f"stopped: There is no table {names.state_table} in the Glue database" in messages(broken)
     assert "stopped: The mapping that reads the stream is Disabled" in messages(broken)
-    make_tables(Table(clients, names), done.source.key, done.source.arn)
-    assert "There is no table" not in messages(look(clients, names, broken.readings))
+    table = Table(clients, names)
+    make_tables(table, done.source.key, done.source.arn)
+    whole = look(clients, names, broken.readings)
+    assert [verdict.message[:11] for verdict in whole.verdicts] == ["The mapping"]
+
+    snapshot = table.changes().iceberg.metadata.current_snapshot()
+    assert snapshot is not None
+    manifests = snapshot.manifest_list.removeprefix(names.uri(""))
+    clients.s3.delete_object(Bucket=names.lake.bucket, Key=manifests)
+    assert f"stopped: The tables name s3://{names.lake.bucket}/{manifests}" in messages(look(clients, names))
 
 
 def test_an_item_that_the_lake_has_otherwise(clients: Clients, captured: Captured) -> None:
