@@ -6,10 +6,11 @@ import json
 
 from dynalake.catalog.partitions import register_days
 from dynalake.catalog.register import register_table
+from tests.unit.compact.lake import KEY, TestLake
+
 from dynalake.clients import Clients
 from dynalake.names import Lake
 from dynalake.settings import TableSettings
-from tests.unit.compact.lake import KEY, TestLake
 
 
 def make_lake(clients: Clients, environment: str) -> Lake:

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
 from dynalake.catalog.partitions import register_days, snapshot_location
 from dynalake.catalog.register import register_table
+from dynalake.operators.days import coming_days
+
 from dynalake.clients import Clients
 from dynalake.lake.make import make_tables
 from dynalake.lake.table import SHOWN_RUN, Table, number
 from dynalake.names import TableNames
-from dynalake.operators.days import coming_days
 from dynalake.operators.run_note import LIMIT, note
 from dynalake.settings import TableSettings
 from tests.aws.capture_steps import make_table, set_up

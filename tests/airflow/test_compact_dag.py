@@ -10,15 +10,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-
 from dynalake.catalog.partitions import list_partitions
 from dynalake.catalog.tables import read_table
-from dynalake.clients import Clients
 from dynalake.compact.manifest import ConvertedPartition
 from dynalake.compact.plan import WRITTEN
+from tests.unit.compact.lake import TestLake
+
+from dynalake.clients import Clients
 from dynalake.names import Lake, TableNames
 from tests.airflow.small_lake import add_table, make_lake
-from tests.unit.compact.lake import TestLake
 
 DAYS = ["20240101", "20240102"]
 Run = Callable[..., dict[str, Any]]

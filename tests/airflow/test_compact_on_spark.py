@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from dynalake.catalog.partitions import list_partitions
 from dynalake.catalog.register import register_table
+from tests.unit.compact.lake import KEY, TestLake
+
 from dynalake.clients import Clients
 from dynalake.names import Lake
 from dynalake.settings import TableSettings
 from infra.local.process import LocalAws
 from tests.conftest import need
-from tests.unit.compact.lake import KEY, TestLake
 
 DAY = "20240101"
 LAKE = Lake("sparkdag", "000000000000", "us-east-1")

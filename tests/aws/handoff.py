@@ -18,6 +18,12 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
+from dynalake.catalog.discover import observe_new_attributes
+from dynalake.catalog.partitions import register_days
+from dynalake.catalog.register import register_table
+from dynalake.catalog.tables import read_schema
+from tests.unit.compact.lake import TestLake
+
 from dynalake.backfill.commit import commit_backfill
 from dynalake.backfill.convert import convert_group
 from dynalake.backfill.export import check_exports, request_exports
@@ -30,10 +36,6 @@ from dynalake.capture.specs import table_spec
 from dynalake.capture.stacks import apply_stack
 from dynalake.capture.teardown import delete_stack, stop_mapping
 from dynalake.capture.verify import check_pipeline
-from dynalake.catalog.discover import observe_new_attributes
-from dynalake.catalog.partitions import register_days
-from dynalake.catalog.register import register_table
-from dynalake.catalog.tables import read_schema
 from dynalake.clients import Clients
 from dynalake.days import SNAPSHOT_DAY, shift_day
 from dynalake.names import Lake, TableNames
@@ -42,7 +44,6 @@ from dynalake.record.key import ItemKey, KeyAttribute
 from dynalake.settings import TableSettings
 from infra.local.demo.check import compare_rows, scan_table, view_sql
 from tests.aws.capture_steps import patiently, prove, raw_changes
-from tests.unit.compact.lake import TestLake
 from tests.waiting import eventually
 
 KEYS = (

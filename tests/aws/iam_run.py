@@ -13,6 +13,16 @@ from typing import Any
 
 import boto3
 import pyarrow.parquet as pq
+from dynalake.backfill.supersede import delete_runs
+from dynalake.catalog.discover import observe_new_attributes
+from dynalake.catalog.partitions import register_days
+from dynalake.catalog.register import register_table
+from dynalake.compact.convert import compact_day
+from dynalake.compact.plan import plan_table
+from dynalake.compact.publish import publish_table
+from dynalake.compact.retain import delete_raw
+from dynalake.compact.supersede import delete_superseded
+from dynalake.compact.widen import plan_reconversions
 
 from dynalake.backfill.commit import commit_backfill
 from dynalake.backfill.convert import convert_group
@@ -20,7 +30,6 @@ from dynalake.backfill.export import check_exports, remove_exports, request_expo
 from dynalake.backfill.manifest import store_groups
 from dynalake.backfill.run import plan_backfill
 from dynalake.backfill.scan import scan_segment
-from dynalake.backfill.supersede import delete_runs
 from dynalake.capture.bucket import creates_bucket
 from dynalake.capture.draining import draining
 from dynalake.capture.hand_off import record_hand_off
@@ -30,16 +39,7 @@ from dynalake.capture.source import check_source
 from dynalake.capture.specs import forwarder_spec, storage_spec, table_spec
 from dynalake.capture.stacks import apply_stack, plan_stack
 from dynalake.capture.verify import check_pipeline
-from dynalake.catalog.discover import observe_new_attributes
-from dynalake.catalog.partitions import register_days
-from dynalake.catalog.register import register_table
 from dynalake.clients import Clients
-from dynalake.compact.convert import compact_day
-from dynalake.compact.plan import plan_table
-from dynalake.compact.publish import publish_table
-from dynalake.compact.retain import delete_raw
-from dynalake.compact.supersede import delete_superseded
-from dynalake.compact.widen import plan_reconversions
 from dynalake.convert import plan as convert
 from dynalake.convert.batch import convert_batch
 from dynalake.convert.finish import finish_table

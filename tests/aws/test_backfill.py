@@ -10,6 +10,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from dynalake.catalog.discover import observe_new_attributes
+from dynalake.catalog.partitions import snapshot_location
+from dynalake.catalog.register import register_table
 
 from dynalake.backfill.commit import commit_backfill
 from dynalake.backfill.run import BackfillPlan, plan_backfill
@@ -17,9 +20,6 @@ from dynalake.backfill.scan import scan_segment
 from dynalake.backfill.share import active_prefix
 from dynalake.backfill.snapshot import snapshot_since
 from dynalake.backfill.state import create, read, replace
-from dynalake.catalog.discover import observe_new_attributes
-from dynalake.catalog.partitions import snapshot_location
-from dynalake.catalog.register import register_table
 from dynalake.clients import Clients
 from dynalake.days import SNAPSHOT_DAY
 from dynalake.errors import ConflictError

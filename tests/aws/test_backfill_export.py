@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dynalake.catalog.discover import observe_new_attributes
+from dynalake.catalog.partitions import snapshot_location
+from dynalake.catalog.register import register_table
 
 from dynalake.backfill.commit import Committed, commit_backfill
 from dynalake.backfill.convert import convert_group
@@ -17,9 +20,6 @@ from dynalake.backfill.export import check_exports, remove_exports, request_expo
 from dynalake.backfill.manifest import store_groups
 from dynalake.backfill.run import plan_backfill
 from dynalake.backfill.scan import scan_segment
-from dynalake.catalog.discover import observe_new_attributes
-from dynalake.catalog.partitions import snapshot_location
-from dynalake.catalog.register import register_table
 from dynalake.clients import Clients
 from dynalake.days import SNAPSHOT_DAY
 from dynalake.errors import LedgerError, SourceError

@@ -10,18 +10,18 @@ from typing import Any
 
 import pandas
 import pytest
+from dynalake.catalog.partitions import register_days, snapshot_location
+from dynalake.catalog.register import register_table
+from dynalake.compact.convert import compact_day
+from dynalake.compact.plan import plan_table
+from dynalake.compact.publish import finish_table
 
 from dynalake.backfill.commit import Committed, commit_backfill
 from dynalake.backfill.convert import convert_group
 from dynalake.backfill.export import check_exports, request_exports
 from dynalake.backfill.manifest import store_groups
 from dynalake.backfill.run import plan_backfill
-from dynalake.catalog.partitions import register_days, snapshot_location
-from dynalake.catalog.register import register_table
 from dynalake.clients import Clients
-from dynalake.compact.convert import compact_day
-from dynalake.compact.plan import plan_table
-from dynalake.compact.publish import finish_table
 from dynalake.convert.options import CompactOptions
 from dynalake.names import Lake, TableNames
 from dynalake.record.change import encode_change

@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from dynalake.catalog.partitions import register_days
+from dynalake.catalog.register import register_table
+from dynalake.compact.convert import compact_day
 
 from dynalake.capture.failed import list_failed
 from dynalake.capture.redrive import Chunk, plan_chunks, plan_redrive
 from dynalake.capture.replay import replay_chunk
-from dynalake.catalog.partitions import register_days
-from dynalake.catalog.register import register_table
 from dynalake.clients import Clients
-from dynalake.compact.convert import compact_day
 from dynalake.convert.options import CompactOptions
 from dynalake.errors import NotReadyError, SettingsError
 from dynalake.names import TableNames

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from dynalake.catalog.partitions import register_days
+from dynalake.catalog.register import register_table
 
 from dynalake.capture.lake import find_settings, list_tables
 from dynalake.capture.stacks import stack_state
@@ -20,8 +22,6 @@ from dynalake.capture.teardown import (
     what_is_left,
 )
 from dynalake.capture.verify import find_canary
-from dynalake.catalog.partitions import register_days
-from dynalake.catalog.register import register_table
 from dynalake.clients import Clients
 from dynalake.errors import AccessError, SettingsError, StackError
 from dynalake.names import TableNames

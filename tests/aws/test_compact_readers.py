@@ -12,10 +12,11 @@ from typing import Any
 
 from dynalake.catalog.partitions import register_days
 from dynalake.compact.supersede import delete_superseded
-from dynalake.days import shift_day
-from tests.aws.compact_lake import DAY, AthenaLake, key, make_lake
 from tests.unit.compact.lake import noon
 from tests.unit.compact.test_compact_flow import Killed, killing
+
+from dynalake.days import shift_day
+from tests.aws.compact_lake import DAY, AthenaLake, key, make_lake
 
 ROUNDS = int(os.environ.get("DYNALAKE_READER_ROUNDS", "4"))
 """Two have types that become wider, and days that change together; a copy on three days comes only with four."""

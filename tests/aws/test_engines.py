@@ -15,15 +15,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from pyspark.sql import SparkSession
-
 from dynalake.catalog.register import register_table
-from dynalake.clients import Clients
 from dynalake.compact.convert import compact_day
 from dynalake.compact.manifest import ConvertedPartition, Manifest, read_manifest
 from dynalake.compact.plan import list_day
 from dynalake.compact.publish import publish_table
+from hypothesis import given, settings
+from pyspark.sql import SparkSession
+from tests.unit.compact.lake import KEY, TestLake, noon
+
+from dynalake.clients import Clients
 from dynalake.convert.options import CompactOptions
 from dynalake.convert.read.raw import RawObject
 from dynalake.errors import QuarantineError, SettingsError
@@ -33,7 +34,6 @@ from dynalake.spark.convert import convert_day
 from dynalake.spark.package import build_spark_package
 from infra.local.process import LocalAws
 from tests.conftest import need
-from tests.unit.compact.lake import KEY, TestLake, noon
 from tests.unit.record.strategies import STORABLE
 
 DAY, OTHER = "20240101", "20240102"

@@ -7,20 +7,20 @@ from datetime import UTC, datetime, timedelta
 
 import pyarrow.parquet as pq
 import pytest
-
-from dynalake.capture.lake import load_lake, plan_lake
 from dynalake.catalog.partitions import list_partitions, register_days
 from dynalake.catalog.register import register_table
-from dynalake.clients import Clients
 from dynalake.compact.convert import compact_day
 from dynalake.compact.plan import plan_table
 from dynalake.compact.publish import finish_table
+from dynalake.operators.days import coming_days
+
+from dynalake.capture.lake import load_lake, plan_lake
+from dynalake.clients import Clients
 from dynalake.convert.options import CompactOptions
 from dynalake.days import SNAPSHOT_DAY, end_of_day, parse_day
 from dynalake.errors import SettingsError
 from dynalake.lake_options import LakeOptions
 from dynalake.names import TableNames
-from dynalake.operators.days import coming_days
 from dynalake.settings import TableSettings
 from infra.local.process import LocalAws
 from tests.aws.capture_steps import (

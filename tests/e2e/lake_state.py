@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dynalake.capture.hand_off import load_hand_off
 from dynalake.catalog.partitions import list_partitions, snapshot_location
+
+from dynalake.capture.hand_off import load_hand_off
 from dynalake.clients import Clients
 from dynalake.lake.iceberg import Head
 from dynalake.lake.read import read_rows

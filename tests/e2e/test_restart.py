@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-
 from dynalake.catalog.partitions import list_partitions, snapshot_location
+from tests.unit.compact.lake import noon
+
 from dynalake.clients import Clients
 from dynalake.names import TableNames
 from infra.local.airflow import ANSWER_SECONDS, LOCK_SECONDS
 from infra.local.process import LocalAws
 from tests.airflow.small_lake import add_table, make_lake
 from tests.e2e.conftest import ENDED
-from tests.unit.compact.lake import noon
 from tests.waiting import PATIENCE, eventually
 
 EXPORTED = "EXPORTED"

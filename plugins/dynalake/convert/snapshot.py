@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import datetime
 
 from dynalake.convert.batch import BatchResult, read_result
@@ -10,7 +10,7 @@ from dynalake.convert.finish import delete_plan
 from dynalake.convert.plan import Batch, ConvertLimits, Due, TablePlan, put_plan
 from dynalake.convert.read.raw import list_objects
 from dynalake.days import SNAPSHOT_DAY
-from dynalake.errors import NotReadyError
+from dynalake.errors import LedgerError, NotReadyError
 from dynalake.lake.folders import FolderManifest
 from dynalake.lake.snapshot import Swapped, swap_snapshot
 from dynalake.lake.table import Table
@@ -36,9 +36,11 @@ def plan_snapshot(table: Table, prefix: str, now: datetime, limits: ConvertLimit
 def show_snapshot(table: Table, run: int, plan: str, numbers: Collection[int]) -> Swapped:
     """Make the converted batches of a plan the snapshot number `run`. Again, or after a kill: the same.
 
-    Raises `NotReadyError` where a batch has not been converted, `ConflictError` where its files are gone or too old.
+    Raises `NotReadyError` where a batch has not been converted, `ConflictError` where its files are gone or too old,
+    `LedgerError` where objects of the backfill were deleted before they were converted.
     """
     results = [_result(table, plan, number) for number in sorted(numbers)]
+    _check(table, results)
     swapped = swap_snapshot(table, run, [_manifest(result, run) for result in results])
     write_views(table)
     if plan:
@@ -55,6 +57,19 @@ def _result(table: Table, plan: str, number: int) -> BatchResult:
             table=table.names.table,
         )
     return result
+
+
+def _check(table: Table, results: Iterable[BatchResult]) -> None:
+    """A snapshot takes the place of the one before, so no object of it may be missing."""
+    gone = sorted(key for result in results for key in result.rejected.deleted)
+    if gone:
+        raise LedgerError(
+            f"{len(gone):,} objects of the backfill of {table.names.table} were deleted before they were converted, "
+            f"the first one {gone[0]}",
+            allowed="the backfill's objects as it has written them",
+            action="the snapshot before stays; restore them and clear plan_snapshot, or run dynalake_backfill again",
+            table=table.names.table,
+        )
 
 
 def _manifest(result: BatchResult, run: int) -> FolderManifest:

@@ -13,6 +13,7 @@ from dynalake.lake.budget import BUDGET, Budget
 from dynalake.lake.commit import commit_on
 from dynalake.lake.iceberg import Change, Head, News
 from dynalake.lake.iceberg_schema import iceberg_schema
+from dynalake.lake.pins import Pins
 from dynalake.lake.schema import Observed
 from dynalake.lake.table import SCHEMA, Table
 from dynalake.lake.table import schema_of as schema_of
@@ -48,3 +49,18 @@ def grow_schema(table: Table, observed: Observed, budget: Budget = BUDGET) -> He
     if any(held):
         write_views(table)
     return grown
+
+
+def pin_columns(table: Table, pins: Pins) -> bool:
+    """Make these the pins of a table that is there; whether they were others. The next night changes its columns.
+
+    Raises `SettingsError` where they do not go with the key, or a pinned name is another attribute's column.
+    """
+
+    def build(head: Head, news: News) -> Change | None:
+        before = schema_of(head)
+        if before.pins == pins:
+            return None
+        return Change(properties={SCHEMA: before.with_pins(pins).to_json()}, note={"dynalake": "pins"})
+
+    return commit_on(table.catalog, table.names, table.changes(), build) is not None

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from airflow.sdk import PokeReturnValue, get_current_context
 from airflow.sdk.exceptions import AirflowException
 
-from dynalake.errors import AccessError, DynalakeError, NotReadyError, TerminalError
+from dynalake.errors import AccessError, DynalakeError, NotReadyError, SettingsError, TerminalError
 from dynalake.operators.mapped import check_mapped
 from dynalake.operators.run_note import NOTE
 
@@ -88,8 +88,25 @@ def poke(ask: Callable[[], Any]) -> PokeReturnValue:
 
 
 def parameters() -> dict[str, Any]:
-    """The run's parameters, validated by the form's schema."""
-    return dict(get_current_context()["params"])
+    """The run's parameters, validated by the form's schema.
+
+    Raises `SettingsError` for keys of the run's `conf` that the DAG does not have: Airflow takes any.
+    """
+    context: Any = get_current_context()
+    run, dag = context.get("dag_run"), context.get("dag")
+    if run is not None and dag is not None:
+        check_conf(run.conf or {}, dag.params.keys())
+    return dict(context["params"])
+
+
+def check_conf(conf: Iterable[str], known: Iterable[str]) -> None:
+    """Raise `SettingsError` unless each key of a run's `conf` is a parameter of its DAG."""
+    if unknown := sorted(set(conf) - set(known)):
+        raise SettingsError(
+            f"The run's conf has {', '.join(map(repr, unknown))}",
+            allowed=f"keys out of {', '.join(sorted(known))}",
+            action="correct them, and trigger the DAG again",
+        )
 
 
 def run_id() -> str:

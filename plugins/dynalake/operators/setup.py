@@ -213,6 +213,7 @@ def register_catalog(source: dict[str, Any]) -> list[str]:
 
     from dynalake.capture.source import Source
     from dynalake.lake.compact_options import CompactOptions
+    from dynalake.lake.grow import pin_columns
     from dynalake.lake.json_table import project_json
     from dynalake.lake.make import make_tables
     from dynalake.lake.optimizers import foreign_optimizers, switch_off_optimizers
@@ -226,7 +227,10 @@ def register_catalog(source: dict[str, Any]) -> list[str]:
     found = clients()
     captured, settings = Source.from_dict(source), _asked_settings()
     table = Table(found, table_names(found))
-    make_tables(table, captured.key, captured.arn, Pins.of_setting(settings.columns))
+    pins = Pins.of_setting(settings.columns)
+    make_tables(table, captured.key, captured.arn, pins)
+    if pin_columns(table, pins):
+        say("The columns are as the setting 'columns' says once dynalake_compact has run")
     for off in switch_off_optimizers(table):
         say(f"Glue's optimizer {off.type} was on for {off.glue_table}, and is off now: dynalake_compact does its work")
     if left := foreign_optimizers(table):

@@ -18,6 +18,7 @@ from dynalake.convert.batch import read_raw
 from dynalake.convert.finish import finish_table
 from dynalake.convert.plan import ConvertLimits
 from dynalake.convert.snapshot import plan_snapshot, show_snapshot
+from dynalake.errors import LedgerError
 from dynalake.lake.budget import BUDGET
 from dynalake.lake.grow import grow_schema
 from dynalake.lake.iceberg import Change as Commit
@@ -236,6 +237,20 @@ def test_the_views_have_the_columns_that_any_run_has_brought(memory: Flow) -> No
     memory.convert(batch)
     assert show_snapshot(memory.table, number_run(memory.table, "r"), batch.plan, [0]).shown
     assert view_columns(memory) == ["id", "v", "w", "x"]
+
+
+def test_a_snapshot_of_which_objects_are_gone_is_not_shown(memory: Flow) -> None:
+    memory.create()
+    prefix, bucket = memory.names.snapshot_run("r"), memory.names.lake.bucket
+    encode = snapshot_encoder(memory.now)
+    for name in ("a", "b"):
+        memory.s3.put_object(Bucket=bucket, Key=f"{prefix}{name}.gz", Body=gzip.compress(encode(item(name))))
+    (batch,) = plan_snapshot(memory.table, prefix, datetime.now(UTC)).batches
+    memory.s3.delete_object(Bucket=bucket, Key=f"{prefix}b.gz")
+    memory.convert(batch)
+    with pytest.raises(LedgerError, match=r"1 objects of the backfill .* the first one .*/b\.gz"):
+        show_snapshot(memory.table, number_run(memory.table, "r"), batch.plan, [0])
+    assert not [f for f in memory.table.changes().files() if f.partition == "00000000"]
 
 
 def view_columns(flow: Flow) -> list[str]:

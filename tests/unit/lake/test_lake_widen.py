@@ -15,13 +15,13 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 from pyiceberg.types import NestedField, StringType
 
-from dynalake.errors import ConflictError, UnknownOutcomeError
+from dynalake.errors import ConflictError, SettingsError, UnknownOutcomeError
 from dynalake.lake import widen
 from dynalake.lake.commit import check_fields, commit_on
 from dynalake.lake.compact_options import CompactOptions
 from dynalake.lake.day import compact_day, is_compacted, order_of
 from dynalake.lake.folders import read_manifests
-from dynalake.lake.grow import schema_of
+from dynalake.lake.grow import pin_columns, schema_of
 from dynalake.lake.iceberg import Change
 from dynalake.lake.pins import Pins
 from dynalake.lake.retyped_table import RetypedTable
@@ -158,9 +158,11 @@ def others(head: Any) -> list[Any]:
 
 def test_pins_of_a_user_change_columns_too(lake: Receipts) -> None:
     items, named = lake.items(), lake.named()
-    head = lake.table.changes()
-    pinned = schema_of(head).with_pins(Pins(never=("t",), types={"n": "json"}, names={"m": "meta"}))
-    lake.table.catalog.commit(head, Change(properties={SCHEMA: pinned.to_json()}))
+    pins = Pins(never=("t",), types={"n": "json"}, names={"m": "meta"})
+    assert pin_columns(lake.table, pins)
+    assert not pin_columns(lake.table, pins)
+    with pytest.raises(SettingsError, match="'n'"):
+        pin_columns(lake.table, Pins(names={"t": "n"}))
 
     assert run(lake).columns == {"t": ("string", ""), "n": ("bigint", "string"), "m": ("struct<x:bigint>",) * 2}
     check(lake, items, named, "")
