@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyiceberg.io.pyarrow import _read_deletes, pyarrow_to_schema, schema_to_pyarrow
-from pyiceberg.manifest import DataFileContent
+from pyiceberg.io.pyarrow import pyarrow_to_schema, schema_to_pyarrow
+from pyiceberg.manifest import DataFile as IcebergFile
+from pyiceberg.manifest import DataFileContent, FileFormat
 from pyiceberg.schema import Schema
 
 from dynalake.errors import CatalogError
@@ -152,6 +153,29 @@ class _Deletes:
                     "delete-file-threshold 1)",
                     table=self._head.name,
                 )
-            for path, found in _read_deletes(self._head.iceberg.io, delete).items():
-                places.setdefault(path, []).append(np.asarray(found))
+            for path, found in _read_places(self._head, delete):
+                places.setdefault(path, []).append(found)
         return places
+
+
+def _read_places(head: Head, delete: IcebergFile) -> Iterator[tuple[str, Any]]:
+    """Yield paths of data files, and places of rows in them that a delete file takes away; a path more than once.
+
+    Not by pyiceberg, which asks Arrow for the paths as a dictionary: Arrow cannot decode them as one where they are
+    written as `DELTA_LENGTH_BYTE_ARRAY`, as Trino and Athena write the path of a single row.
+    """
+    if delete.file_format != FileFormat.PARQUET:
+        raise CatalogError(
+            f"The table {head.name} has deletes in {delete.file_format}, which somebody else's engine has written",
+            allowed="no deletes, or deletes by position in Parquet",
+            action="rewrite its data files with that engine (for Spark: rewrite_data_files with "
+            "delete-file-threshold 1)",
+            table=head.name,
+        )
+    file: Any = head.iceberg.io.new_input(delete.file_path)
+    with file.open() as stream, pq.ParquetFile(stream) as parquet:
+        for batch in parquet.iter_batches(columns=["file_path", "pos"]):
+            paths: Any = batch.column("file_path").dictionary_encode()
+            numbers, places = np.asarray(paths.indices), np.asarray(batch.column("pos"))
+            for number, path in enumerate(paths.dictionary.to_pylist()):
+                yield path, places[numbers == number]

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import io
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from pyiceberg.manifest import DataFileContent, FileFormat
 from pyiceberg.schema import Schema
 from pyiceberg.types import DoubleType, ListType, LongType, MapType, NestedField, StringType, StructType
 
+from dynalake.errors import CatalogError
 from dynalake.lake.iceberg import Change
-from dynalake.lake.read import _Deletes, read_rows
+from dynalake.lake.read import _Deletes, count_deleted, read_rows
 from tests.unit.lake.conftest import SmallLake
 
 NESTED = Schema(
@@ -108,3 +114,27 @@ def test_a_large_row_group_is_read_in_parts(small_lake: SmallLake, monkeypatch: 
     assert len(found) > 4
     assert max(rows.num_rows for rows in found) < 5_000
     assert [n for rows in found for n in rows["n"].to_pylist()] == sorted({*range(20_000)} - {0, 7_000, 19_999})
+
+
+@pytest.mark.parametrize("encoding", ["PLAIN", "DELTA_LENGTH_BYTE_ARRAY", "DELTA_BYTE_ARRAY", "dictionary"])
+def test_deletes_by_position_are_read_however_their_paths_are_written(encoding: str) -> None:
+    rows = pa.table({"file_path": ["s3://b/1", "s3://b/2", "s3://b/1", "s3://b/1"], "pos": [5, 0, 7, 5]})
+    body = io.BytesIO()
+    how: dict[str, Any] = {"use_dictionary": True}
+    if encoding != "dictionary":
+        how = {"use_dictionary": False, "column_encoding": {"file_path": encoding}}
+    pq.write_table(rows, body, row_group_size=2, **how)
+    assert count_deleted(deletes_in(body.getvalue(), FileFormat.PARQUET)) == {"s3://b/1": 2, "s3://b/2": 1}
+
+
+def test_deletes_in_another_format_are_refused() -> None:
+    with pytest.raises(CatalogError, match="rewrite_data_files"):
+        count_deleted(deletes_in(b"", FileFormat.ORC))
+
+
+def deletes_in(body: bytes, of: FileFormat) -> Any:
+    """A table with one delete file."""
+    delete = SimpleNamespace(content=DataFileContent.POSITION_DELETES, file_format=of, file_path="s3://b/deletes")
+    file = SimpleNamespace(open=lambda: io.BytesIO(body))
+    places = SimpleNamespace(new_input=lambda path: file)
+    return SimpleNamespace(name="receipts", delete_files=lambda: (delete,), iceberg=SimpleNamespace(io=places))
