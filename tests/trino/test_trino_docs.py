@@ -1,9 +1,13 @@
-"""What `docs/query.md` says of Trino."""
+"""What `docs/query.md` and `docs/operations.md` say: the table of engines, and the statements, as they stand there."""
 
 from __future__ import annotations
 
+import ast
+import gzip
 import re
-from typing import Any
+import subprocess
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pyarrow as pa
@@ -11,16 +15,207 @@ import pytest
 from pyiceberg.catalog.glue import GlueCatalog
 from trino.exceptions import TrinoQueryError
 
+from dynalake.clients import Clients
+from dynalake.lake.compact import compact_table
+from dynalake.lake.compact_options import CompactOptions
+from dynalake.lake.json_table import project_json
+from dynalake.record.key import ItemKey, KeyAttribute
 from infra.local.engines.trino import Trino
 from infra.local.trino.server import LocalTrino
 from tests.conftest import REPOSITORY
+from tests.trino.conftest import ENGINES, ReadTable
+from tests.trino.view_lake import Event, ViewLake
 
-SECTION = re.split(r"^## ", (REPOSITORY / "docs" / "query.md").read_text(), flags=re.MULTILINE)
-(TRINO,) = [section for section in SECTION if section.startswith("Trino on your machine")]
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+    from pyspark.sql import SparkSession
+
+SECTIONS = {
+    section.partition("\n")[0]: section
+    for page in ("query.md", "operations.md")
+    for section in re.split(r"^##+ ", (REPOSITORY / "docs" / page).read_text(), flags=re.MULTILINE)
+}
+FOLDED_TO = 1558785600000
+"""The time in the page's statements."""
 
 
-def test_the_snippet_runs(trino_server: LocalTrino, database: str) -> None:
-    (snippet,) = re.findall(r"```python\n(.*?)```", TRINO, re.DOTALL)
+def snippets(section: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", SECTIONS[section], re.DOTALL)
+
+
+def statements(section: str) -> list[str]:
+    return [s.strip() for text in snippets(section, "sql") for s in text.split(";\n") if s.strip()]
+
+
+class DocsLake(ViewLake):
+    """RECEIPTS as the page's statements want it: each of them finds something."""
+
+    def fill(self) -> None:
+        image = {
+            "total": Decimal("12.5"),
+            "customer": {"name": "a"},
+            "lines": [{"article": "x", "price": 150}, {"article": "y", "price": 1}],
+            "tags": ["t"],
+            "photo": "AQI=",
+            "__types": {"/photo": "B"},
+        }
+        before = [Event(n, FOLDED_TO - 1000 + n, "INSERT", {"id": f"{40 + n}", **image}) for n in range(1, 6)]
+        self.put([*before, Event(6, FOLDED_TO - 10, "REMOVE", {"id": "45", **image})], self.day(self.start))
+        self.convert()
+        self.fold(FOLDED_TO)
+        after = [
+            Event(7, FOLDED_TO + 1, "MODIFY", {"id": "41", **image, "total": "n/a"}),
+            Event(8, FOLDED_TO + 2, "REMOVE", {"id": "43"}),
+            Event(9, FOLDED_TO + 3, "INSERT", {"id": "50", **image}),
+        ]
+        self.put(after, self.day(self.start))
+        self.convert()
+
+    @property
+    def database(self) -> str:
+        return self.names.lake.database
+
+    def here(self, text: str) -> str:
+        return text.replace("dynalake_prod", self.database)
+
+
+@pytest.fixture(scope="module")
+def lake(clients: Clients, trino_server: LocalTrino, trino: Trino) -> DocsLake:
+    made = DocsLake(clients, trino, ItemKey(KeyAttribute("id", "S")))
+    made.fill()
+    made.trino = Trino(trino_server.url, made.database)
+    return made
+
+
+@pytest.mark.parametrize("statement", statements("What to ask"))
+def test_every_statement_finds_something(lake: DocsLake, statement: str) -> None:
+    assert lake.trino(statement)
+
+
+def totals(rows: list[dict[str, Any]]) -> set[tuple[str, float | None]]:
+    return {(row["id"], None if row["total"] is None else float(row["total"])) for row in rows}
+
+
+def test_the_items_there_are_now(
+    lake: DocsLake, spark: SparkSession, duckdb: DuckDBPyConnection, iceberg: GlueCatalog
+) -> None:
+    """The statement as it stands there, in each engine, with the engine's names of the tables."""
+    (statement,) = statements("The items there are now, without views")
+    wanted = {("41", None), ("42", 12.5), ("44", 12.5), ("50", 12.5)}
+    assert totals(lake.current()) == totals(lake.trino(statement)) == wanted
+
+    def named(place: str) -> str:
+        return re.sub(r"\b(receipts(?:_state)?)\b", lambda name: place.format(name[1]), statement)
+
+    rows = [row.asDict() for row in spark.sql(named(f"lake.{lake.database}.{{}}")).collect()]
+    assert totals(rows) == wanted
+    for name in ("receipts_state", "receipts"):  # the first begins like the second
+        place = iceberg.load_table(f"{lake.database}.{name}").metadata_location
+        statement = re.sub(rf"\b{name}\b(?!/)", f"iceberg_scan('{place}')", statement)
+    assert totals([dict(zip(("id", "total"), r, strict=True)) for r in duckdb.sql(statement).fetchall()]) == wanted
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_tables_that_every_engine_reads(lake: DocsLake, read_table: ReadTable, engine: str) -> None:
+    assert len(read_table(engine, f"{lake.database}.receipts")) == 9
+    assert {row["id"] for row in read_table(engine, f"{lake.database}.receipts_state", "__deleted = true")} == {"45"}
+    assert {row["id"] for row in read_table(engine, f"{lake.database}.receipts_state", "__deleted = false")} == {
+        "41",
+        "42",
+        "43",
+        "44",
+    }
+
+
+def test_spark_s_statements_and_settings(lake: DocsLake, spark: SparkSession) -> None:
+    (command,) = snippets("Spark", "sh")
+    settings = re.findall(r"--conf (spark\.sql\.\S+?)=(\S+)", command)
+    assert settings
+    assert settings == [(name, spark.conf.get(name)) for name, _ in settings]
+    for statement in statements("Spark"):
+        assert spark.sql(lake.here(statement)).collect(), statement
+
+
+def test_duckdb_s_snippet(
+    lake: DocsLake, duckdb: DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch, clients: Clients
+) -> None:
+    """But for its first lines: they fetch the extensions, and take the credentials of an account."""
+    (snippet,) = snippets("DuckDB", "python")
+    connect = re.compile(r"^connection = .*?\)\"\)\n", re.MULTILINE | re.DOTALL)
+    text, count = connect.subn("", lake.here(snippet))
+    assert count == 1
+    monkeypatch.setattr("boto3.client", lambda name: getattr(clients, name))
+    here: dict[str, Any] = {"connection": duckdb}
+    exec(text, here)
+    assert dict(here["rows"]) == {"INSERT": 6, "MODIFY": 1, "REMOVE": 2}
+
+
+def test_pyiceberg_s_snippet(lake: DocsLake, iceberg: GlueCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    (snippet,) = snippets("pyiceberg", "python")
+    asked: list[Any] = []
+
+    def load_catalog(name: str, **properties: str) -> GlueCatalog:
+        asked.append((name, properties))
+        return iceberg
+
+    monkeypatch.setattr("pyiceberg.catalog.load_catalog", load_catalog)
+    here: dict[str, Any] = {}
+    exec(lake.here(snippet), here)
+    assert asked == [("lake", {"type": "glue"})]
+    assert here["rows"].num_rows == 9
+
+
+def test_what_the_page_tells_redshift_parses_there() -> None:
+    """By sqlglot, which local AWS brings: a mistyped statement is found, what Redshift makes of it is not."""
+    text = "".join(snippets("Redshift Spectrum", "sql"))
+    program = (
+        "import sys, sqlglot; print([type(s).__name__ for s in sqlglot.parse(sys.stdin.read(), read='redshift') if s])"
+    )
+    python = REPOSITORY / ".venv-local" / "bin" / "python"
+    done = subprocess.run([python, "-c", program], input=text, capture_output=True, text=True, check=True)
+    # CREATE EXTERNAL SCHEMA is no statement that sqlglot knows.
+    assert ast.literal_eval(done.stdout) == ["Command", "Select", "Select", "Select"]
+
+
+def test_the_last_change_before_an_outage(lake: DocsLake) -> None:
+    (statement,) = statements("An outage longer than the stream")
+    days = sorted({row["dt"] for row in lake.changes()})
+    statement = re.sub(r"BETWEEN '\d+' AND '\d+'", f"BETWEEN '{days[0]}' AND '{days[-1]}'", statement)
+    assert [list(row.values()) for row in lake.trino(statement)] == [["2019-05-25T12:00:00.003Z"]]
+
+
+@pytest.mark.parametrize("raw_first", [True, False])
+def test_what_was_erased_does_not_come_back(
+    clients: Clients, trino_server: LocalTrino, trino: Trino, *, raw_first: bool
+) -> None:
+    """And it does, where its raw objects were left as they were and their day is read again."""
+    lake = DocsLake(clients, trino, ItemKey(KeyAttribute("id", "S")))
+    lake.fill()
+    lake.trino = Trino(trino_server.url, lake.database)
+    project_json(lake.table, lambda: lake.now)
+    days, raw, *erase = statements("Erasing a person's data")
+    named = [row["dt"] for row in lake.trino(days)]
+    found = [row["$path"].removeprefix(lake.names.uri("")) for row in lake.trino(raw)]
+    assert (len(named), len(found)) == (1, 1)
+    for key in found if raw_first else ():
+        lines = gzip.decompress(clients.s3.get_object(Bucket=lake.names.lake.bucket, Key=key)["Body"].read())
+        kept = b"".join(line for line in lines.splitlines(keepends=True) if b'"id":"42"' not in line)
+        assert len(kept) < len(lines)
+        clients.s3.put_object(Bucket=lake.names.lake.bucket, Key=key, Body=gzip.compress(kept))
+    for statement in erase:
+        lake.trino(statement)
+    for rows in (lake.changes(), lake.trino("SELECT * FROM receipts_state"), lake.current()):
+        assert "42" not in {row["id"] for row in rows}
+
+    compact_table(lake.table, CompactOptions(), lambda: lake.now, days=named)
+    lake.convert(named)
+    lake.fold(FOLDED_TO + 10)
+    assert ("42" in {row["id"] for row in lake.changes()}) is not raw_first
+    assert ("42" in {row["id"] for row in lake.current()}) is not raw_first
+
+
+def test_trino_s_snippet(trino_server: LocalTrino, database: str) -> None:
+    (snippet,) = snippets("Trino on your machine", "python")
     here: dict[str, Any] = {}
     exec(re.sub(r'"127.0.0.1", \d+', f'"127.0.0.1", {urlsplit(trino_server.url).port}', snippet), here)
     assert [database] in here["rows"]

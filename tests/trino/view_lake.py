@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -73,10 +73,10 @@ class ViewLake:
             body = gzip.compress("".join(f"{line}\n" for line in texts).encode())
             self.clients.s3.put_object(Bucket=self.names.lake.bucket, Key=key, Body=body)
 
-    def convert(self) -> None:
-        """One run of the conversion; afterwards the views follow the tables."""
+    def convert(self, days: Collection[str] = ()) -> None:
+        """One run of the conversion, `days` again; afterwards the views follow the tables."""
         limits = ConvertLimits()
-        plan = plan_table(self.table, limits, self.now, ())
+        plan = plan_table(self.table, limits, self.now, days)
         for batch in plan.batches:
             convert_batch(self.table, batch)
         if plan.batches:
