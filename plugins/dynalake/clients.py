@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class Clients:
     def __init__(self, make: Callable[[str], Any], make_once: Callable[[str], Any] | None = None) -> None:
         self._make = make
         self._make_once = make_once or make
+        self._region = ""
 
     @classmethod
     def of(
@@ -64,10 +65,20 @@ class Clients:
 
     @classmethod
     def in_region(cls, region: str) -> Clients:
-        """The clients of whatever credentials this process finds: those of the role that a job runs in."""
+        """The clients of whatever credentials this process finds: those of the role that a job runs in.
+
+        They can be pickled: another process finds credentials of its own, and makes its clients once.
+        """
         import boto3
 
-        return cls.of(boto3.Session(region_name=region))
+        found = cls.of(boto3.Session(region_name=region))
+        found._region = region
+        return found
+
+    def __reduce__(self) -> tuple[Callable[[str], Clients], tuple[str]]:
+        if not self._region:
+            raise TypeError("The clients of a session cannot go to another process: Clients.in_region can")
+        return _clients_in, (self._region,)
 
     @cached_property
     def athena(self) -> AthenaClient:
@@ -144,3 +155,9 @@ def _keep_items(response_dict: dict[str, Any], customized_response_dict: dict[st
         return  # an answer that is no page is botocore's to explain
     customized_response_dict["Items"] = items
     response_dict["body"] = json.dumps(page).encode()
+
+
+@cache
+def _clients_in(region: str) -> Clients:
+    """Those that a process makes once, however many parts of work it is given."""
+    return Clients.in_region(region)

@@ -28,7 +28,7 @@ from dynalake.convert.plan import Batch, history_from
 from dynalake.convert.rest import Rest, write_rest
 from dynalake.errors import ConflictError, DynalakeError, LedgerError, NotReadyError
 from dynalake.lake.commit import check_age, check_fields, check_live, commit_on, overlap
-from dynalake.lake.folders import FolderManifest, Part, milliseconds, write_manifest
+from dynalake.lake.folders import FolderManifest, Part, delete_strays, milliseconds, write_manifest
 from dynalake.lake.grow import schema_of
 from dynalake.lake.iceberg import Change, DataFile, Head, News
 from dynalake.lake.parts import Writing
@@ -244,7 +244,7 @@ class _Commit:
                     result.misfits if folder.day == batch.day else {},
                 )
                 write_manifest(self._table.clients, self._table.names, manifest)
-                _delete_strays(self._table, manifest)
+                delete_strays(self._table.clients, self._table.names, manifest)
 
     def _merge_late(self, units: Sequence[_Unit], merge_late: MergeLate) -> tuple[list[_Unit], int]:
         bound = max(number(self._head, BOUND), number(self._table.items(), FOLDED_TO))
@@ -363,14 +363,3 @@ def _read_footer(table: Table, part: Part) -> Any:
         if needed <= len(tail):
             return pq.read_metadata(io.BytesIO(tail))
         length = needed
-
-
-def _delete_strays(table: Table, manifest: FolderManifest) -> None:
-    """Delete what lies in a folder and is not in its manifest: files of attempts that do not count."""
-    bucket = table.names.lake.bucket
-    prefix = table.names.change_folder(manifest.day, manifest.folder)
-    kept = {part.path.removeprefix(table.names.uri("")) for part in manifest.parts}
-    for page in table.clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-        for found in page.get("Contents", ()):
-            if found["Key"] not in kept:
-                table.clients.s3.delete_object(Bucket=bucket, Key=found["Key"])

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from dynalake.lake.compact_options import CompactOptions
-from dynalake.lake.day import CompactedDay, compact_day, order_of, plan_compaction
+from dynalake.lake.day import CompactedDay, compact_days, order_of, plan_compaction
 from dynalake.lake.findings import Finding
 from dynalake.lake.grow import schema_of
 from dynalake.lake.json_table import project_json
@@ -30,7 +30,9 @@ from dynalake.lake.steps import Fault, Steps
 from dynalake.lake.table import Table
 from dynalake.lake.view_entries import write_views
 from dynalake.lake.widen import HELD_TOO_LONG, Widened, finish_widening, held_for, widen_table
+from dynalake.lake.workers import HERE, Outcome, Workers
 
+_NO_DAYS: list[tuple[str, Outcome[CompactedDay]]] = []
 _NO_FINDINGS: tuple[Finding, ...] = ()
 _NO_NAMES: tuple[str, ...] = ()
 
@@ -64,24 +66,26 @@ def compact_table(
     days: Collection[str] = (),
     check: bool = False,
     work_directory: Path | None = None,
+    workers: Workers = HERE,
 ) -> CompactReport:
     """Do all of a night's compaction that is due. Again, killed anywhere, or beside other runs: it goes on from there.
 
     `days` are compacted even while they are open. `check`: also list every folder behind `{t}_parquet`. Spills to
-    `work_directory` (default: the system's temporary directory). What fails is in the report's `faults`.
+    `work_directory` (default: the system's temporary directory). `workers` write the files. What fails is in the
+    report's `faults`.
     """
     steps = Steps()
     names = table.names
     findings = steps.run("findings", lambda: _find(table, now()), _NO_FINDINGS)
-    finished = steps.run("finish", lambda: finish_widening(table, options, now, work_directory), False)
+    finished = steps.run("finish", lambda: finish_widening(table, options, now, work_directory, workers), False)
     plan = steps.run("plan", lambda: _plan(table, options, now(), days), _Plan())
     done = []
-    for day in plan.days:
-        compact = partial(compact_day, table, day, options, now, work_directory)
-        compacted = steps.run(f"dt={day}", compact, CompactedDay(day))
+    compact = partial(compact_days, table, plan.days, options, now, work_directory, workers)
+    for day, outcome in steps.run("days", lambda: list(compact()), _NO_DAYS):
+        compacted = steps.run(f"dt={day}", outcome.get, CompactedDay(day))
         if compacted.replaced:
             done.append(compacted)
-    widened = steps.run("types", lambda: widen_table(table, options, now, work_directory), Widened())
+    widened = steps.run("types", lambda: widen_table(table, options, now, work_directory, workers), Widened())
     views = steps.run("views", lambda: write_views(table), _NO_NAMES)
     projections: dict[str, Callable[[], Projected]] = {
         names.parquet_table: lambda: project_parquet(table, options, now, check=check),

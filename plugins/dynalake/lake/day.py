@@ -11,23 +11,33 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, tzinfo
 from difflib import get_close_matches
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
+from pyiceberg.schema import Schema
 
 from dynalake.days import SNAPSHOT_DAY, check_day, end_of_day
 from dynalake.errors import SettingsError
 from dynalake.lake.column import RESERVED_NAMES
 from dynalake.lake.commit import commit_on
 from dynalake.lake.compact_options import GB, MB, CompactOptions
-from dynalake.lake.folders import FolderManifest, milliseconds, new_folder, read_manifests, write_manifest
+from dynalake.lake.folders import (
+    FolderManifest,
+    delete_strays,
+    milliseconds,
+    new_folder,
+    read_manifests,
+    write_manifest,
+)
 from dynalake.lake.gather import Gathering
 from dynalake.lake.grow import schema_of
 from dynalake.lake.iceberg import Change, DataFile, Head, News
 from dynalake.lake.parts import Folder, PartWriter
+from dynalake.lake.ranges import Range, cut_ranges
 from dynalake.lake.read import arrow_schema_of, count_deleted, read_rows
 from dynalake.lake.retype import Retyper, entries_of, parse_json
 from dynalake.lake.rewrite import (
@@ -41,16 +51,18 @@ from dynalake.lake.rewrite import (
     less,
     name_folder,
 )
-from dynalake.lake.schema import TableSchema
+from dynalake.lake.schema import Observed, TableSchema
 from dynalake.lake.sort import SHARE, Order, UnorderedError, sort_rows
 from dynalake.lake.table import Table
 from dynalake.lake.types import Boolean, Mixed, Number, Text, Type, observe, type_to_json
+from dynalake.lake.workers import HERE, Outcome, Workers, attempt, attempt_each
 from dynalake.record.change import METADATA, OTHER, SEQUENCE_NUMBER
 
 Now = Callable[[], datetime]
 """Tells the time, aware."""
 
 _STREAMS = 4  # folders that are merged as they are read: of each a row group is held
+_RANGES, _RANGE_FILES = 99, 1000  # of a day, and of a range: five digits number a folder's files
 _SHOWN = 40  # attributes that an error names, at most
 
 
@@ -199,110 +211,199 @@ def compact_day(
     Raises `ConflictError` where others have changed the day in the meantime, `CatalogError` for equality deletes,
     `LedgerError` where not all rows were written, `UnknownOutcomeError` where Glue's answer was lost.
     """
-    made_at = milliseconds(now())
+    ((_, done),) = compact_days(table, (day,), options, now, work_directory)
+    return done.get()
+
+
+def compact_days(
+    table: Table,
+    days: Sequence[str],
+    options: CompactOptions,
+    now: Now,
+    work_directory: Path | None = None,
+    workers: Workers = HERE,
+) -> Iterator[tuple[str, Outcome[CompactedDay]]]:
+    """Make each day one folder, as `compact_day` does; `workers` write them, and this process commits.
+
+    What a day raises is its outcome, and stops no other. A day that is large for one of the workers is cut into ranges.
+    `work_directory` is theirs.
+    """
+    for start in range(0, len(days), workers.at_once):
+        yield from _compact_some(table, days[start : start + workers.at_once], options, now, work_directory, workers)
+
+
+def _compact_some(
+    table: Table, days: Sequence[str], options: CompactOptions, now: Now, work_directory: Path | None, workers: Workers
+) -> Iterator[tuple[str, Outcome[CompactedDay]]]:
     head = table.changes()
-    order = order_of(schema_of(head), options.sort_by)
-    files = head.files({check_day(day)})
     deleted = count_deleted(head)
+    plan = partial(_plan_day, table, head, deleted, options, milliseconds(now()), workers.part_bytes)
+    plans = {day: attempt(plan, day) for day in days}
+    due = [found.value.rewriting for found in plans.values() if found.value is not None]
+    parts = [(rewriting, of) for rewriting in due for of in rewriting.ranges]
+    written = attempt_each(workers, partial(write_range, options, work_directory), parts)
+    for day, found in plans.items():
+        if found.value is None:
+            yield day, Outcome(CompactedDay(day), found.error)
+        else:
+            some = [next(written) for _ in found.value.rewriting.ranges]
+            yield day, attempt(partial(_commit_day, found.value, deleted, now), some)
+
+
+@dataclass(frozen=True)
+class Rewriting:
+    """A day that becomes one folder, as it is in one head. `held`: the schema of the new files.
+
+    `known`: the folders of which manifests tell what waits in `__other`. Whoever is handed it can write a range of it.
+    """
+
+    table: Table
+    head: Head
+    day: str
+    made_at: int
+    files: tuple[DataFile, ...]
+    order: DayOrder
+    held: Schema
+    known: frozenset[str]
+    folder: str
+    ranges: tuple[Range, ...]
+
+
+@dataclass(frozen=True)
+class WrittenRange:
+    """What was written of a day. `lifted`: values that went from `__other` to their columns, by attribute.
+
+    `seen` and `counts`: what stays in `__other` of files that no manifest knows, by attribute.
+    """
+
+    added: tuple[DataFile, ...]
+    lifted: Counter[str]
+    seen: Observed
+    counts: Counter[str]
+
+
+@dataclass(frozen=True)
+class _Due:
+    rewriting: Rewriting
+    manifests: Mapping[str, FolderManifest | None]
+
+
+def _plan_day(
+    table: Table,
+    head: Head,
+    deleted: Mapping[str, int],
+    options: CompactOptions,
+    made_at: int,
+    part_bytes: int,
+    day: str,
+) -> _Due | None:
+    schema = schema_of(head)
+    order = order_of(schema, options.sort_by)
+    files = head.files({check_day(day)})
     if not files or is_compacted(files, order.word, deleted):
-        return CompactedDay(day)
-    with TemporaryDirectory(prefix="dynalake-", dir=work_directory) as scratch:
-        compaction = _Compaction(table, head, day, files, order, options, made_at)
-        try:
-            rewrite = compaction.run(Path(scratch), compaction.ordered())
-        except UnorderedError:  # values were put into a column that the order is about, or somebody copied our names
-            rewrite = compaction.run(Path(scratch), {})
-    check_rows(head, files, sum(deleted.get(f.path, 0) for f in files), rewrite.added)
-    write_manifest(table.clients, table.names, rewrite.manifest)
+        return None
+    manifests = read_manifests(table.clients, table.names, {f.folder for f in files})
+    held = head.schema.select(*held_columns(head, schema, files, manifests, order.columns))
+    known = frozenset(folder for folder, manifest in manifests.items() if manifest is not None)
+    count = min(_RANGES, -(-sum(f.size for f in files) // part_bytes))
+    ranges = cut_ranges(head, files, order.columns[0], count)
+    return _Due(Rewriting(table, head, day, made_at, files, order, held, known, new_folder(), ranges), manifests)
+
+
+def _commit_day(
+    due: _Due, deleted: Mapping[str, int], now: Now, written: Sequence[Outcome[WrittenRange]]
+) -> CompactedDay:
+    rewriting, manifests = due.rewriting, due.manifests.values()
+    table, head, day, files = rewriting.table, rewriting.head, rewriting.day, rewriting.files
+    parts = [outcome.get() for outcome in written]
+    added = tuple(f for part in parts for f in part.added if f.rows) or parts[0].added
+    check_rows(head, files, sum(deleted.get(f.path, 0) for f in files), added)
+    lifted = sum((part.lifted for part in parts), Counter[str]())
+    misfits = _join_misfits(schema_of(head), manifests, parts, lifted)
+    manifest = name_folder(rewriting.folder, day, rewriting.made_at, added, manifests, misfits)
+    delete_strays(table.clients, table.names, manifest)
+    write_manifest(table.clients, table.names, manifest)
+    rewrite = Rewrite(files, added, rewriting.held, manifest)
     note = {"dynalake": "compact", "dynalake.day": day}
 
     def build(current: Head, news: News) -> Change:
         check_rewrite(current, news, rewrite, milliseconds(now()))
-        return Change(rewrite.added, rewrite.replaced, note=note)
+        return Change(added, files, note=note)
 
     commit_on(table.catalog, table.names, head, build)
-    return CompactedDay(
-        day,
-        rewrite.manifest.folder,
-        sum(f.rows for f in rewrite.added),
-        len(rewrite.added),
-        sum(f.size for f in rewrite.added),
-        len(files),
-        dict(compaction.lifted),
-    )
+    size, rows = sum(f.size for f in added), sum(f.rows for f in added)
+    return CompactedDay(day, rewriting.folder, rows, len(added), size, len(files), dict(lifted))
 
 
-class _Compaction:
-    """One attempt at one day, as it is in one head."""
+def write_range(options: CompactOptions, work_directory: Path | None, part: tuple[Rewriting, Range]) -> WrittenRange:
+    """Write a range of a day's rows into its folder, in their order. Any process can do it."""
+    with TemporaryDirectory(prefix="dynalake-", dir=work_directory) as scratch:
+        try:
+            return _RangeWriter(*part, options, Path(scratch)).write(in_order=True)
+        except UnorderedError:  # values were put into a column that the order is about, or somebody copied our names
+            return _RangeWriter(*part, options, Path(scratch)).write(in_order=False)
 
-    def __init__(
-        self,
-        table: Table,
-        head: Head,
-        day: str,
-        files: Sequence[DataFile],
-        order: DayOrder,
-        options: CompactOptions,
-        made_at: int,
-    ) -> None:
-        self._table, self._head, self._day, self._files = table, head, day, files
-        self._order, self._options, self._made_at = order, options, made_at
-        self._schema = schema_of(head)
-        self._manifests = read_manifests(table.clients, table.names, {f.folder for f in files})
-        held = held_columns(head, self._schema, files, self._manifests, order.columns)
-        self._held = head.schema.select(*held)
+
+class _RangeWriter:
+    """One attempt at one range of one day."""
+
+    def __init__(self, rewriting: Rewriting, of: Range, options: CompactOptions, scratch: Path) -> None:
+        self._day, self._range, self._options, self._scratch = rewriting, of, options, scratch
+        self._schema = schema_of(rewriting.head)
+        self._arrow = arrow_schema_of(rewriting.held)
         self._seen = Gathering(self._schema)
         self._counts: Counter[str] = Counter()
-        self.lifted: Counter[str] = Counter()
+        self._lifted: Counter[str] = Counter()
 
-    def ordered(self) -> dict[str, list[DataFile]]:
+    def write(self, *, in_order: bool) -> WrittenRange:
+        """Write the rows. Raises `UnorderedError` where the files that seem to be in order are not."""
+        day, order = self._day, self._day.order
+        ordered = self._ordered() if in_order else {}
+        rest = [f for f in day.files if f.folder not in ordered]
+        streams = [self._rows(files) for files in ordered.values()]
+        by = Order(self._arrow, order.columns, order.nullable)
+        place = Folder(day.table.names.change_folder(day.day, day.folder), day.day, order.word)
+        first = self._range.number * _RANGE_FILES
+        with TemporaryDirectory(dir=self._scratch) as name:
+            work = Path(name)
+            rows = sort_rows(self._rows(rest), streams, by, work, self._options.memory_mb)
+            writer = PartWriter(
+                day.table.clients, day.table.names, day.head, day.held, place, self._options.writing, work, first
+            )
+            added = writer.write(rows)
+        return WrittenRange(added, self._lifted, self._seen.observed, self._counts)
+
+    def _ordered(self) -> dict[str, list[DataFile]]:
         """The largest folders whose files hold rows in order, one after the other, by their names."""
         folders: dict[str, list[DataFile]] = defaultdict(list)
-        for file in sorted(self._files, key=lambda f: f.path):
+        for file in sorted(self._day.files, key=lambda f: f.path):
             folders[file.folder].append(file)
         large = self._options.memory_mb * MB // SHARE // 4
         found = {
             folder: files
             for folder, files in folders.items()
-            if is_compacted(files, self._order.word) and sum(f.size for f in files) > large
+            if is_compacted(files, self._day.order.word) and sum(f.size for f in files) > large
         }
         return dict(sorted(found.items(), key=lambda item: -sum(f.size for f in item[1]))[:_STREAMS])
 
-    def run(self, scratch: Path, ordered: Mapping[str, Sequence[DataFile]]) -> Rewrite:
-        """Write the day's rows into a folder that nobody has written to."""
-        self.lifted.clear()
-        self._counts.clear()
-        self._seen = Gathering(self._schema)
-        folder = new_folder()
-        work = scratch / folder
-        work.mkdir()
-        arrow = arrow_schema_of(self._held)
-        order = Order(arrow, self._order.columns, self._order.nullable)
-        rest = [f for f in self._files if f.folder not in ordered]
-        streams = [self._rows(files, arrow) for files in ordered.values()]
-        rows = sort_rows(self._rows(rest, arrow), streams, order, work, self._options.memory_mb)
-        place = Folder(self._table.names.change_folder(self._day, folder), self._day, self._order.word)
-        writer = PartWriter(
-            self._table.clients, self._table.names, self._head, self._held, place, self._options.writing, work
-        )
-        added = writer.write(rows)
-        manifest = name_folder(folder, self._day, self._made_at, added, self._manifests.values(), self._misfits())
-        return Rewrite(tuple(self._files), added, self._held, manifest)
-
-    def _rows(self, files: Iterable[DataFile], arrow: pa.Schema) -> Iterator[pa.Table]:
+    def _rows(self, files: Iterable[DataFile]) -> Iterator[pa.Table]:
         """The files' rows; what has waited in `__other` for a column that holds it now is in it."""
-        names = set(arrow.names)
+        names = set(self._arrow.names)
         schema = replace(self._schema, columns=tuple(c for c in self._schema.columns if c.name in names))
+        # What waits in `__other` is not in the file's statistics.
+        within = {} if self._range.column in self._day.order.nullable else self._range.within
         for file in files:
-            retype = Retyper(schema, schema, arrow)
-            known = self._manifests.get(file.folder) is not None
-            for rows in read_rows(self._head, [file], schema=self._held):
+            retype = Retyper(schema, schema, self._arrow)
+            known = file.folder in self._day.known
+            for rows in read_rows(self._day.head, [file], schema=self._day.held, within=within):
+                rows = self._range.rows(rows) if within else rows
                 rows = retype(rows)
+                rows = rows if within else self._range.rows(rows)
                 if not known:
                     self._gather(rows)
                 yield rows
             if known:
-                self.lifted.update(retype.lifted)
+                self._lifted.update(retype.lifted)
 
     def _gather(self, rows: pa.Table) -> None:
         """What no manifest tells is seen again."""
@@ -310,13 +411,21 @@ class _Compaction:
             self._seen.add({attribute: observe(parse_json(text))})
             self._counts[attribute] += 1
 
-    def _misfits(self) -> dict[str, Any]:
-        seen = {
-            attribute: {"type": type_to_json(of), "count": self._counts[attribute]}
-            for attribute, of in self._seen.observed.items()
-        }
-        others = FolderManifest("", self._day, 0, (), (), misfits=seen)
-        return join_misfits([others, *_without(self._manifests.values(), self.lifted)])
+
+def _join_misfits(
+    schema: TableSchema,
+    manifests: Iterable[FolderManifest | None],
+    parts: Iterable[WrittenRange],
+    lifted: Counter[str],
+) -> dict[str, Any]:
+    """What is in `__other` of all ranges."""
+    gathered, counts = Gathering(schema), Counter[str]()
+    for part in parts:
+        gathered.add(part.seen)
+        counts.update(part.counts)
+    seen = {a: {"type": type_to_json(of), "count": counts[a]} for a, of in gathered.observed.items()}
+    others = FolderManifest("", "", 0, (), (), misfits=seen)
+    return join_misfits([others, *_without(manifests, lifted)])
 
 
 def _without(manifests: Iterable[FolderManifest | None], lifted: Counter[str]) -> list[FolderManifest | None]:

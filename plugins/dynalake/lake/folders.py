@@ -113,6 +113,16 @@ def write_manifest(clients: Clients, names: TableNames, manifest: FolderManifest
             ) from error
 
 
+def delete_strays(clients: Clients, names: TableNames, manifest: FolderManifest) -> None:
+    """Delete what lies in a folder and is not in its manifest: files of attempts that do not count."""
+    prefix = names.change_folder(manifest.day, manifest.folder)
+    kept = {part.path.removeprefix(names.uri("")) for part in manifest.parts}
+    for page in clients.s3.get_paginator("list_objects_v2").paginate(Bucket=names.lake.bucket, Prefix=prefix):
+        for found in page.get("Contents", ()):
+            if found["Key"] not in kept:
+                clients.s3.delete_object(Bucket=names.lake.bucket, Key=found["Key"])
+
+
 def read_manifests(clients: Clients, names: TableNames, folders: Iterable[str]) -> dict[str, FolderManifest | None]:
     """The manifests of these folders; None where one is missing, or not a manifest of ours."""
     chosen = sorted(set(folders))

@@ -159,11 +159,19 @@ class News:
 
 
 class Head:
-    """An Iceberg table as it stood when it was loaded: never changes, and is what a change is planned on."""
+    """An Iceberg table as it stood when it was loaded: never changes, and is what a change is planned on.
+
+    It can be pickled where its catalog's clients can: another process has the same head.
+    """
 
     def __init__(self, table: Table) -> None:
         self._table = table
         self._listed: tuple[ManifestFile, ...] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        found = self._table
+        catalog = cast("_Catalog", found.catalog).of
+        return IcebergCatalog.head, (catalog, self.name, found.metadata, found.metadata_location)
 
     @property
     def iceberg(self) -> Table:
@@ -411,9 +419,16 @@ class IcebergCatalog:
 
     def __init__(self, clients: Clients, lake: Lake) -> None:
         self._io = S3FileIO(clients.s3)
-        self.clients, self._database = clients, lake.database
+        self.clients, self._lake, self._database = clients, lake, lake.database
         glue = cast("GlueClient", GuardedGlue(clients.glue, clients.glue_once, self._read_metadata))
-        self._catalog = _Catalog(lake.database, glue, self._io)
+        self._catalog = _Catalog(self, lake.database, glue, self._io)
+
+    def __reduce__(self) -> tuple[type[IcebergCatalog], tuple[Clients, Lake]]:
+        return IcebergCatalog, (self.clients, self._lake)
+
+    def head(self, name: str, metadata: TableMetadata, metadata_location: str) -> Head:
+        """The table of metadata that was read before."""
+        return Head(Table((self._database, name), metadata, metadata_location, self._io, self._catalog))
 
     def find(self, name: str) -> Head | None:
         """The table, or None where Glue has none of that name. Raises `CatalogError` where it is not readable."""
@@ -479,7 +494,7 @@ class IcebergCatalog:
     def read(self, name: str, metadata_location: str) -> Head:
         """The table as that metadata has it, whatever Glue says. Raises `FileNotFoundError` where it is gone."""
         metadata = FromInputFile.table_metadata(self._io.new_input(metadata_location))
-        return Head(Table((self._database, name), metadata, metadata_location, self._io, self._catalog))
+        return self.head(name, metadata, metadata_location)
 
     def restore(self, head: Head, instead_of: str = "") -> Head:
         """The table of that head, where its Glue entry is missing, or is not an Iceberg table any more.
@@ -537,7 +552,7 @@ class IcebergCatalog:
             raise _failed(head.name, error) from error
         with suppress(Exception):  # what stays is collected later
             Catalog._delete_old_metadata(table.io, table.metadata, answer.metadata)
-        return Head(Table(table.name(), answer.metadata, answer.metadata_location, self._io, self._catalog))
+        return self.head(head.name, answer.metadata, answer.metadata_location)
 
     def _read_metadata(self, location: str) -> dict[str, Any]:
         with self._io.new_input(location).open() as stream:
@@ -619,7 +634,8 @@ def _failed(name: str, error: ClientError | BotoCoreError) -> DynalakeError:
 class _Catalog(GlueCatalog):
     """pyiceberg's, with the lake's clients for Glue and S3."""
 
-    def __init__(self, name: str, glue: GlueClient, io: FileIO) -> None:
+    def __init__(self, of: IcebergCatalog, name: str, glue: GlueClient, io: FileIO) -> None:
+        self.of = of
         self._dynalake_io = io
         super().__init__(name, client=glue)
 

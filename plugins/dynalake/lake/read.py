@@ -21,7 +21,7 @@ _AT_ONCE = 32 << 20
 """Bytes of a row group, as they are without compression, that are decoded at once: others write groups of any size."""
 
 Within = Mapping[str, tuple[Any, Any]]
-"""Column → the least and the greatest value that is looked for."""
+"""Column → the least and the greatest value that is looked for; None where there is no such end."""
 
 
 def read_rows(
@@ -112,7 +112,7 @@ def _may_hold(group: Any, within: Within) -> bool:
         if column.path_in_schema not in within or column.statistics is None or not column.statistics.has_min_max:
             continue
         low, high = within[column.path_in_schema]
-        if column.statistics.max < low or high < column.statistics.min:
+        if (low is not None and column.statistics.max < low) or (high is not None and high < column.statistics.min):
             return False
     return True
 

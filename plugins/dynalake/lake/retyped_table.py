@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from pyiceberg.schema import Schema
@@ -13,7 +15,7 @@ from pyiceberg.types import NestedField
 
 from dynalake.errors import ConflictError
 from dynalake.lake.commit import check_age, check_live
-from dynalake.lake.folders import FolderManifest, new_folder, read_manifests, write_manifest
+from dynalake.lake.folders import FolderManifest, delete_strays, new_folder, read_manifests, write_manifest
 from dynalake.lake.grow import schema_of
 from dynalake.lake.iceberg import Change, DataFile, Head, News
 from dynalake.lake.iceberg_schema import iceberg_schema
@@ -26,6 +28,7 @@ from dynalake.lake.schema import TableSchema
 from dynalake.lake.state_schema import state_columns
 from dynalake.lake.table import SCHEMA, Table
 from dynalake.lake.types import Type, takes, type_from_json, type_to_json
+from dynalake.lake.workers import HERE, Workers
 from dynalake.record.change import OTHER
 
 _PARTS = 100  # that one file may become
@@ -70,17 +73,19 @@ class RetypedTable:
         retyping: Retyping,
         writing: Writing,
         now: Callable[[], int],
-        scratch: Path,
+        work_directory: Path | None,
         words: Collection[str] = (),
         *,
         changes: bool,
+        workers: Workers = HERE,
     ) -> None:
         """`first`: the table as it was before any file was read. `now`: tells milliseconds since the epoch.
 
         `words`: with which names of files begin whose order the change of types leaves alone.
         """
-        self._table, self.first, self.retyping, self._writing = table, first, retyping, writing
-        self._now, self._scratch, self._words, self._changes = now, scratch, tuple(words), changes
+        self._table, self.first, self.retyping, self._workers = table, first, retyping, workers
+        self._now, self._words, self._changes = now, tuple(words), changes
+        self._retype = partial(_retype, table, writing, work_directory)
         self._done: dict[tuple[Any, ...], _Done] = {}
         self._manifests: dict[str, FolderManifest | None] = {}
         self._waiting: dict[str, frozenset[str]] = {}
@@ -107,9 +112,28 @@ class RetypedTable:
         missing = [unit for unit in self.units(head) if unit.key not in self._done]
         if not missing:
             return
-        retyping, deleted = self.at(head), count_deleted(head)
+        retyping, deleted, made_at = self.at(head), count_deleted(head), self._now()
+        folders = {unit.key: new_folder() for unit in missing}
+        parts = [
+            (self._folder(unit, folders[unit.key]), i * _PARTS, file)
+            for unit in missing
+            for i, file in enumerate(unit.files)
+        ]
+        written = self._workers.each(partial(self._retype, head, retyping), parts)
         for unit in missing:
-            self._done[unit.key] = self._write(head, unit, retyping, deleted)
+            made = [next(written) for _ in unit.files]
+            added = tuple(f for one in made for f in one.added)
+            check_rows(head, unit.files, sum(deleted.get(f.path, 0) for f in unit.files), added)
+            lifted = sum((m.lifted for m in made), Counter[str]())
+            if self._changes:
+                old = self._manifests_of(unit)
+                misfits = _join_left(old, made, lifted, retyping.after)
+                manifest = name_folder(folders[unit.key], unit.partition, made_at, added, old, misfits)
+                delete_strays(self._table.clients, self._table.names, manifest)
+                write_manifest(self._table.clients, self._table.names, manifest)
+            self._done[unit.key] = _Done(made_at, unit.files, added, tuple(m.held for m in made))
+            self.lifted.update(lifted)
+            self.spilled.update(sum((m.spilled for m in made), Counter[str]()))
 
     def units(self, head: Head) -> list[_Unit]:
         """What has to be written again of the table as it is in `head`."""
@@ -151,36 +175,10 @@ class RetypedTable:
             schema=None if same else retyping.target,
         )
 
-    # -- one unit --------------------------------------------------------------------------------------------------
-
-    def _write(self, head: Head, unit: _Unit, retyping: Retyping, deleted: Mapping[str, int]) -> _Done:
-        made_at = self._now()
-        name = new_folder()
-        if self._changes:
-            prefix = self._table.names.change_folder(unit.partition, name)
-        else:
-            prefix = self._table.names.items_folder(name)
-        folder = Folder(prefix, unit.partition, self._word(unit.files))
-        made = [
-            retype_file(self._table, head, file, retyping, folder, i * _PARTS, self._writing, self._scratch)
-            for i, file in enumerate(unit.files)
-        ]
-        added = tuple(f for one in made for f in one.added)
-        check_rows(head, unit.files, sum(deleted.get(f.path, 0) for f in unit.files), added)
-        lifted, spilled = sum((m.lifted for m in made), Counter[str]()), sum((m.spilled for m in made), Counter[str]())
-        if self._changes:
-            old = self._manifests_of(unit)
-            misfits = _join_left(old, made, lifted, retyping.after)
-            manifest = name_folder(name, unit.partition, made_at, added, old, misfits)
-            write_manifest(self._table.clients, self._table.names, manifest)
-        self.lifted.update(lifted)
-        self.spilled.update(spilled)
-        return _Done(made_at, unit.files, added, tuple(m.held for m in made))
-
-    def _word(self, files: Iterable[DataFile]) -> str:
-        """The beginning of the files' names, where it tells an order that they still have."""
-        names = [f.path.rpartition("/")[2] for f in files]
-        return next((w for w in self._words if all(n.startswith(f"{w}-") for n in names)), "part")
+    def _folder(self, unit: _Unit, name: str) -> Folder:
+        names = self._table.names
+        prefix = names.change_folder(unit.partition, name) if self._changes else names.items_folder(name)
+        return Folder(prefix, unit.partition, _word(unit.files, self._words))
 
     # -- what waits ------------------------------------------------------------------------------------------------
 
@@ -196,16 +194,40 @@ class RetypedTable:
             folders = {f.folder for f in files if f.folder} - self._manifests.keys()
             self._manifests |= read_manifests(self._table.clients, self._table.names, folders)
             return
-        for file in files:
-            if file.path not in self._waiting:
-                found = {a for rows in read_rows(head, [file], [OTHER]) for a, _ in entries_of(rows[OTHER])}
-                self._waiting[file.path] = frozenset(found & self.retyping.lifts)
+        unknown = [file for file in files if file.path not in self._waiting]
+        found = self._workers.each(partial(_read_lifts, head, self.retyping.lifts), unknown)
+        self._waiting |= {file.path: lifts for file, lifts in zip(unknown, found, strict=True)}
 
     def _find_waiting(self, file: DataFile) -> Collection[str] | None:
         if not self._changes:
             return self._waiting.get(file.path)
         manifest = self._manifests.get(file.folder)
         return None if manifest is None else manifest.misfits
+
+
+def _retype(
+    table: Table,
+    writing: Writing,
+    work_directory: Path | None,
+    head: Head,
+    retyping: Retyping,
+    part: tuple[Folder, int, DataFile],
+) -> RetypedFile:
+    """Write one file of a unit again: the folder's parts from that number on. Any process can do it."""
+    folder, first, file = part
+    with TemporaryDirectory(prefix="dynalake-", dir=work_directory) as scratch:
+        return retype_file(table, head, file, retyping, folder, first, writing, Path(scratch))
+
+
+def _read_lifts(head: Head, lifts: frozenset[str], file: DataFile) -> frozenset[str]:
+    """Which of these attributes are in a file's `__other`."""
+    return lifts & {a for rows in read_rows(head, [file], [OTHER]) for a, _ in entries_of(rows[OTHER])}
+
+
+def _word(files: Iterable[DataFile], words: Iterable[str]) -> str:
+    """The beginning of the files' names, where it tells an order that they still have."""
+    names = [f.path.rpartition("/")[2] for f in files]
+    return next((w for w in words if all(n.startswith(f"{w}-") for n in names)), "part")
 
 
 def _join_left(

@@ -59,6 +59,9 @@ class Table:
     clients: Clients
     names: TableNames
 
+    def __reduce__(self) -> tuple[type[Table], tuple[Clients, TableNames]]:
+        return Table, (self.clients, self.names)  # another process loads the catalog itself
+
     @cached_property
     def catalog(self) -> IcebergCatalog:
         return IcebergCatalog(self.clients, self.names.lake)

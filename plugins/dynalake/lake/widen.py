@@ -17,7 +17,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from dynalake.errors import ConflictError
@@ -38,6 +37,7 @@ from dynalake.lake.table import Table
 from dynalake.lake.types import type_from_json
 from dynalake.lake.view_entries import PIN, write_views
 from dynalake.lake.widen_plan import Sizes, WideningPlan, find_numbers, plan_widening, read_misfits
+from dynalake.lake.workers import HERE, Workers
 
 Now = Callable[[], datetime]
 """Tells the time, aware."""
@@ -71,25 +71,27 @@ class Widened:
     left: Mapping[str, int] = field(default_factory=dict)
 
 
-def widen_table(table: Table, options: CompactOptions, now: Now, work_directory: Path | None = None) -> Widened:
+def widen_table(
+    table: Table, options: CompactOptions, now: Now, work_directory: Path | None = None, workers: Workers = HERE
+) -> Widened:
     """Widen what is due, within the budget, and put into columns what fits them now. Again: nothing is left to do.
 
     What an earlier run has begun is finished before. Raises `ConflictError` where others came first too often or have
     changed what was planned on: the next run plans again; `UnknownOutcomeError` where Glue's answer was lost.
     """
-    with TemporaryDirectory(prefix="dynalake-", dir=work_directory) as scratch:
-        widening = _Widening(table, options, now, Path(scratch))
-        widening.finish()
-        return widening.run()
+    widening = _Widening(table, options, now, work_directory, workers)
+    widening.finish()
+    return widening.run()
 
 
-def finish_widening(table: Table, options: CompactOptions, now: Now, work_directory: Path | None = None) -> bool:
+def finish_widening(
+    table: Table, options: CompactOptions, now: Now, work_directory: Path | None = None, workers: Workers = HERE
+) -> bool:
     """Bring a widening to an end that was begun and not finished. Whether there was one.
 
     Raises as `widen_table` does.
     """
-    with TemporaryDirectory(prefix="dynalake-", dir=work_directory) as scratch:
-        return _Widening(table, options, now, Path(scratch)).finish()
+    return _Widening(table, options, now, work_directory, workers).finish()
 
 
 def held_for(changes: Head, now: datetime) -> timedelta | None:
@@ -108,8 +110,10 @@ class _PlanChangedError(Exception):
 class _Widening:
     """One table's change of types in one run."""
 
-    def __init__(self, table: Table, options: CompactOptions, now: Now, scratch: Path) -> None:
-        self._table, self._options, self._scratch = table, options, scratch
+    def __init__(
+        self, table: Table, options: CompactOptions, now: Now, work_directory: Path | None, workers: Workers
+    ) -> None:
+        self._table, self._options, self._work_directory, self._workers = table, options, work_directory, workers
         self._clock = now
 
     def _now(self) -> int:
@@ -176,7 +180,17 @@ class _Widening:
     def _retyped(self, head: Head, retyping: Retyping, *, changes: bool) -> RetypedTable:
         words = self._kept_words(retyping) if changes else ()
         writing = self._options.writing if changes else _STATE
-        return RetypedTable(self._table, head, retyping, writing, self._now, self._scratch, words, changes=changes)
+        return RetypedTable(
+            self._table,
+            head,
+            retyping,
+            writing,
+            self._now,
+            self._work_directory,
+            words,
+            changes=changes,
+            workers=self._workers,
+        )
 
     def _kept_words(self, retyping: Retyping) -> list[str]:
         """With what the names of files begin whose order is not about what changes."""

@@ -12,7 +12,7 @@ from dynalake.errors import CatalogError, LedgerError, SettingsError
 from dynalake.lake import compact
 from dynalake.lake.compact import CompactReport, compact_table
 from dynalake.lake.compact_options import CompactOptions
-from dynalake.lake.day import compact_day
+from dynalake.lake.rewrite import check_rows
 from tests.unit.lake.receipts import DAY_1, DAY_2, Killed, Receipts, kill
 from tests.unit.lake.test_lake_hive import check as check_partitions
 from tests.unit.lake.test_lake_widen import check, check_views
@@ -74,12 +74,12 @@ def test_a_named_day_is_compacted_while_it_is_open(lake: Receipts) -> None:
 
 
 def test_one_day_s_fault_stops_no_other(lake: Receipts, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(table: Any, day: str, *rest: Any) -> Any:
-        if day == DAY_1:
+    def fail(head: Any, replaced: Any, *rest: Any) -> None:
+        if {f.partition for f in replaced} == {DAY_1}:
             raise LedgerError("3 rows were to be written again, and 2 were written")
-        return compact_day(table, day, *rest)
+        check_rows(head, replaced, *rest)
 
-    monkeypatch.setattr(compact, "compact_day", fail)
+    monkeypatch.setattr("dynalake.lake.day.check_rows", fail)
     done = run(lake)
 
     assert [(f.what, f.transient) for f in done.faults] == [(f"dt={DAY_1}", False)]
