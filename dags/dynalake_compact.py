@@ -10,6 +10,8 @@
 4. Raw objects, backfills, snapshots and files that nothing needs any more are deleted.
 5. Once a week all that there is of the table is compared, and what differs is found.
 
+With the engine **spark**, or **auto** and much to write, the lake's Glue job does a table's work while the task waits.
+
 A step that fails stops no other, and no other table; the task says what failed, and the next night tries again.
 
 Name *days* to compact them even while they are open. `airflow backfill create --dag-id dynalake_compact --from-date …
@@ -39,4 +41,4 @@ with DAG(
     dagrun_timeout=limits.COMPACT_RUN,
     default_args={"retries": 3, "retry_delay": timedelta(minutes=1), "execution_timeout": limits.TASK},
 ):
-    compact.compact.expand(table=compact.tables())
+    compact.compact_each(compact.tables())

@@ -4,7 +4,8 @@
 1. **plan** lists the raw objects of the last days, and of days that a redrive or an import tells, and takes those that
    no live rows were made from. Where there is nothing to do, no other task runs.
 2. **convert**, one mapped task per batch: reads every line exactly, leaves out what the table has already, and writes
-   sorted Parquet. Lines = rows + duplicates + repeats + canaries + rejected, or nothing is committed.
+   sorted Parquet. Lines = rows + duplicates + repeats + canaries + rejected, or nothing is committed. With the engine
+   **spark**, or **auto** and much that is due, one task for all batches of a table, which waits for the Glue job.
 3. **commit**, one mapped task per table: late changes reach the state, then all batches land in one snapshot. What
    another batch or another run was first with is planned, converted and committed again.
 4. **report** says what came of it, and fails where a table could not be converted in full.
@@ -38,6 +39,6 @@ with DAG(
 ):
     batches = convert_tables.plan()
     work = convert_tables.gather(batches)
-    converted = convert_tables.convert.expand(batch=batches)
+    converted = convert_tables.convert_each(batches)
     converted >> work
     convert_tables.report(batches, work, convert_tables.commit.expand(work=work))

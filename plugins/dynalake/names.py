@@ -394,7 +394,7 @@ class TableNames:
         return f"{self.backfill_state(run)}export/"
 
     def spark_outcome(self, run: str) -> str:
-        """`{prefix}-state/{TABLE}/spark/{run}.json`: what a conversion on Spark says of itself when it ends."""
+        """`{prefix}-state/{TABLE}/spark/{run}.json`: what a job on Spark says of its work when it ends."""
         return f"{self.state_prefix}spark/{run}.json"
 
     @property

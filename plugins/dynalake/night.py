@@ -14,15 +14,15 @@ The next night's run finds what one has not done, so a fault costs a day at most
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from dynalake.backfill.replaced import ReplacedRuns, delete_replaced_runs
 from dynalake.lake.collect import Collected, collect
-from dynalake.lake.compact import CompactReport, compact_table
+from dynalake.lake.compact import CompactReport, compact_table, count_due
 from dynalake.lake.compact_options import CompactOptions
 from dynalake.lake.findings import Finding
-from dynalake.lake.fold import LAG, Folded, FoldOptions, fold, plan_fold
+from dynalake.lake.fold import LAG, Folded, FoldOptions, FoldPlan, fold, plan_fold
 from dynalake.lake.folders import milliseconds
 from dynalake.lake.history import Dropped, drop_history
 from dynalake.lake.repair import repair_entries
@@ -30,9 +30,13 @@ from dynalake.lake.retention import RawDeleted, delete_raw
 from dynalake.lake.scrub import Scrubbed, read_scrub, scrub
 from dynalake.lake.steps import Fault, Steps
 from dynalake.lake.table import Table
+from dynalake.lake.workers import HERE, Workers
 from dynalake.settings import TableSettings
 
 SCRUB_EVERY = timedelta(days=7)
+
+MANY = 20
+"""Where many workers write, a night may write so many times the bytes (`compact_gb`, `widen_budget_gb`)."""
 
 Say = Callable[[str], None]
 """Takes a line for people, while the work goes on."""
@@ -55,21 +59,27 @@ def work(
     asked: Asked | None = None,
     *,
     raw_retention_days: int = 0,
+    workers: Workers = HERE,
 ) -> tuple[Fault, ...]:
     """Do all that is due. Again, killed anywhere, or beside other runs: it goes on from there. Returns what has failed.
 
-    `now` gives aware times. `raw_retention_days`: the lake's option, 0 to keep raw objects.
+    `now` gives aware times. `raw_retention_days`: the lake's option, 0 to keep raw objects. `workers` write the files.
     """
     asked = asked or Asked()
     options = CompactOptions.of_settings(settings)
+    if workers.at_once > 1:
+        gb, widen_gb = MANY * options.compact_gb, MANY * options.widen_budget_gb
+        options = replace(options, compact_gb=gb, widen_budget_gb=widen_gb)
     steps = Steps()
     _say_findings(say, steps.run("entries", lambda: repair_entries(table), ()))
     _say_dropped(say, steps.run("history", lambda: drop_history(table, now(), settings.history_days), Dropped()))
     report = steps.run(
-        "compact", lambda: compact_table(table, options, now, days=asked.days, check=asked.scrub), CompactReport("")
+        "compact",
+        lambda: compact_table(table, options, now, days=asked.days, check=asked.scrub, workers=workers),
+        CompactReport(""),
     )
     _say_compacted(say, report)
-    steps.run("fold", lambda: _fold(table, settings, now(), say, requested=asked.fold), None)
+    steps.run("fold", lambda: _fold(table, settings, now(), say, asked, workers), None)
     raw = steps.run("raw", lambda: delete_raw(table, now(), raw_retention_days), RawDeleted(""))
     if raw.objects:
         say(f"{raw.objects:,} raw objects of {len(raw.days):,} days are deleted: live rows hold what was in them")
@@ -85,13 +95,26 @@ def work(
     return (*report.faults, *steps.faults)
 
 
-def _fold(table: Table, settings: TableSettings, now: datetime, say: Say, *, requested: bool) -> Folded | None:
-    up_to = now if requested else now - LAG
+def count_work(table: Table, settings: TableSettings, now: datetime, asked: Asked) -> int:
+    """Return how many bytes of files a night without budgets would write again, about: days, types, and the fold."""
+    size = count_due(table, CompactOptions.of_settings(settings), now, asked.days)
+    due = _plan_fold(table, settings, now, asked)
+    return size if due is None else size + due.bytes + sum(f.size for f in table.items().files())
+
+
+def _plan_fold(table: Table, settings: TableSettings, now: datetime, asked: Asked) -> FoldPlan | None:
+    up_to = milliseconds(now if asked.fold else now - LAG)
     options = FoldOptions.of_settings(settings)
-    due = plan_fold(table.changes(), table.items(), table.names.lake, milliseconds(up_to), options, requested=requested)
+    return plan_fold(table.changes(), table.items(), table.names.lake, up_to, options, requested=asked.fold)
+
+
+def _fold(
+    table: Table, settings: TableSettings, now: datetime, say: Say, asked: Asked, workers: Workers
+) -> Folded | None:
+    due = _plan_fold(table, settings, now, asked)
     if due is None:
         return None
-    folded = fold(table, due.bound)
+    folded = fold(table, due.bound, workers=workers)
     say(f"The state is folded, {due.reason}: {folded.merged.won:,} of its items have changed")
     return folded
 

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from dynalake.lake.compact_options import CompactOptions
-from dynalake.lake.day import CompactedDay, compact_days, order_of, plan_compaction
+from dynalake.lake.day import CompactedDay, DayPlan, compact_days, order_of, plan_compaction
 from dynalake.lake.findings import Finding
 from dynalake.lake.grow import schema_of
+from dynalake.lake.iceberg import Head
 from dynalake.lake.json_table import project_json
 from dynalake.lake.orc import copy_days
 from dynalake.lake.parquet_table import Projected, project_parquet
@@ -30,6 +31,7 @@ from dynalake.lake.steps import Fault, Steps
 from dynalake.lake.table import Table
 from dynalake.lake.view_entries import write_views
 from dynalake.lake.widen import HELD_TOO_LONG, Widened, finish_widening, held_for, widen_table
+from dynalake.lake.widen_plan import count_widening
 from dynalake.lake.workers import HERE, Outcome, Workers
 
 _NO_DAYS: list[tuple[str, Outcome[CompactedDay]]] = []
@@ -99,6 +101,13 @@ def compact_table(
     )
 
 
+def count_due(table: Table, options: CompactOptions, now: datetime, days: Iterable[str] = ()) -> int:
+    """Return how many bytes of files a run would write again for days and types if it had no budgets."""
+    changes = table.changes()
+    days_due = _planner(table, changes, options, now, days)(bounded=False)
+    return sum(plan.size for plan in days_due) + count_widening(table, changes, table.items())
+
+
 @dataclass(frozen=True)
 class _Plan:
     days: tuple[str, ...] = ()
@@ -107,13 +116,17 @@ class _Plan:
 
 def _plan(table: Table, options: CompactOptions, now: datetime, days: Iterable[str]) -> _Plan:
     """The days to compact, and how many more are due."""
-    head = table.changes()
-    word = order_of(schema_of(head), options.sort_by).word
-    plan = partial(plan_compaction, head.files(), now, table.names.lake.zone, options, word)
-    named, deleted = frozenset(days), count_deleted(head)
-    chosen = plan(days=named, deleted=deleted)
-    due = plan(days=named, deleted=deleted, bounded=False)
+    plan = _planner(table, table.changes(), options, now, days)
+    chosen, due = plan(bounded=True), plan(bounded=False)
     return _Plan(tuple(p.day for p in chosen), len(due) - len(chosen))
+
+
+def _planner(
+    table: Table, head: Head, options: CompactOptions, now: datetime, days: Iterable[str]
+) -> Callable[..., tuple[DayPlan, ...]]:
+    word = order_of(schema_of(head), options.sort_by).word
+    zone, deleted, named = table.names.lake.zone, count_deleted(head), frozenset(days)
+    return partial(plan_compaction, head.files(), now, zone, options, word, days=named, deleted=deleted)
 
 
 def _find(table: Table, now: datetime) -> tuple[Finding, ...]:

@@ -63,6 +63,9 @@ def plan_widening(
     return WideningPlan(after, changed, lifts, spending.size, spending.left)
 
 
+_NO_BUDGET = 1 << 62
+
+
 class _Spending:
     """What is taken from a budget of bytes, where some things cost nothing more once others have been taken."""
 
@@ -102,6 +105,13 @@ def read_misfits(table: Table, head: Head) -> dict[str, Any]:
     """What is in `__other` of all live files, as their folders' manifests tell it, by attribute."""
     folders = {f.folder for f in head.files() if f.rows and f.folder and holds_other(f)}
     return join_misfits(read_manifests(table.clients, table.names, folders).values())
+
+
+def count_widening(table: Table, changes: Head, state: Head) -> int:
+    """Return how many bytes would be written again if all that waits in `__other` went to its column."""
+    misfits, schema = read_misfits(table, changes), schema_of(changes)
+    numbers, sizes = find_numbers(schema, changes, state), Sizes(table, changes, state)
+    return plan_widening(schema, misfits, numbers, sizes, _NO_BUDGET).size
 
 
 def find_numbers(schema: TableSchema, *heads: Head) -> dict[str, Number]:

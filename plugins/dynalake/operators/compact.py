@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import get_current_context, task
+from airflow.sdk import Context, XComArg, get_current_context, task
 
 from dynalake.operators.limits import DATA
 from dynalake.operators.session import clients, guarded, lake, parameters, say, table_list
+from dynalake.operators.spark_run import SparkOperator, is_for_spark
 
 if TYPE_CHECKING:
-    from dynalake.names import Lake
+    from dynalake.lake.steps import Fault
+    from dynalake.names import Lake, TableNames
     from dynalake.night import Asked
 
 
@@ -22,29 +25,60 @@ def tables() -> list[str]:
     return table_list(clients())
 
 
-@task(map_index_template="{{ table_label }}", execution_timeout=DATA)
-@guarded
-def compact(table: str) -> dict[str, Any]:
-    """Does a night's work on one table; fails, once all of it was tried, if a step has."""
-    from dynalake.capture.lake import load_settings, raw_retention_days
-    from dynalake.errors import TerminalError, TransientError
-    from dynalake.lake.metadata_note import noted_metadata
-    from dynalake.lake.table import Table
-    from dynalake.night import work
+def compact_each(tables: XComArg) -> XComArg:
+    """One mapped task for each table."""
+    tasks = CompactTable.partial(task_id="compact", map_index_template="{{ table_label }}", execution_timeout=DATA)
+    return XComArg(tasks.expand(table=tables))
 
-    get_current_context()["table_label"] = table  # type: ignore[typeddict-unknown-key]
-    found = clients()
-    where = lake(found)
-    names = where.table(table)
-    settings = load_settings(found, names)
-    if noted_metadata(found, names, names.changes_table) is None:
-        say(f"{table} has no tables in Glue yet: dynalake_setup makes them")
-        return {"table": table, "faults": []}
-    asked, retention = _asked(where), raw_retention_days(found, where)
-    faults = work(Table(found, names), settings, _now, say, asked, raw_retention_days=retention)
-    if faults:
+
+class CompactTable(SparkOperator):
+    """Does a night's work on one table, here or on Spark; fails, once all of it was tried, if a step has."""
+
+    template_fields = ("table",)
+
+    def __init__(self, *, table: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.table = table
+
+    def dynamodb_table(self) -> str:
+        return self.table
+
+    @guarded
+    def execute(self, context: Context) -> dict[str, Any]:
+        from dynalake.capture.lake import load_settings, raw_retention_days
+        from dynalake.lake.metadata_note import noted_metadata
+        from dynalake.lake.table import Table
+        from dynalake.night import count_work, work
+        from dynalake.spark.request import COMPACT
+        from dynalake.spark.work import night
+
+        context["table_label"] = self.table  # type: ignore[typeddict-unknown-key]
+        found = clients()
+        where = lake(found)
+        names = where.table(self.table)
+        settings = load_settings(found, names)
+        if noted_metadata(found, names, names.changes_table) is None:
+            say(f"{self.table} has no tables in Glue yet: dynalake_setup makes them")
+            return {"table": self.table, "faults": []}
+        asked, retention, of = _asked(where), raw_retention_days(found, where), Table(found, names)
+        if is_for_spark(lambda: count_work(of, settings, _now(), asked)):
+            self.defer_to_spark(found, names, COMPACT, night(asked))
+        return _end(self.table, work(of, settings, _now, say, asked, raw_retention_days=retention))
+
+    def go_on(self, context: Context, names: TableNames, done: dict[str, Any]) -> dict[str, Any]:
+        from dynalake.lake.steps import Fault
+
+        context["table_label"] = self.table  # type: ignore[typeddict-unknown-key]
+        for line in done["said"]:
+            say(line)
+        return _end(self.table, [Fault(**fault) for fault in done["faults"]])
+
+
+def _end(table: str, faults: Sequence[Fault]) -> dict[str, Any]:
+    from dynalake.errors import TerminalError, TransientError
+
+    if failed := "; ".join(f"{f.what}: {f.error}" for f in faults):
         kind = TransientError if all(f.transient for f in faults) else TerminalError
-        failed = "; ".join(f"{f.what}: {f.error}" for f in faults)
         raise kind(f"{table}: {failed}", action="the other steps are done; repair what it says, and run it again")
     return {"table": table, "faults": []}
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import get_current_context, task
+from airflow.sdk import Context, XComArg, get_current_context, task
 
 from dynalake.operators import limits
 from dynalake.operators.each_table import check_faults, each_table, faults_of
 from dynalake.operators.mapped import most_mapped
 from dynalake.operators.session import clients, guarded, lake, parameters, say, table_list, tell
+from dynalake.operators.spark_run import SparkOperator, is_for_spark
 
 if TYPE_CHECKING:
     from dynalake.clients import Clients
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
 
 # Each holds up to about 1 GB of memory; how many a worker bears is known when the DAG is parsed, not when it runs.
 MAX_ACTIVE_BATCHES = int(os.environ.get("DYNALAKE_MAX_ACTIVE_PARTITIONS", "4"))
+
+ON_SPARK = 4000
+"""Batches of one table in one run where Spark converts them: some TB of JSON."""
 
 _SENTENCES = "sentences"  # the XCom in which `plan` leaves to `report` what to say
 
@@ -39,11 +45,13 @@ def plan() -> list[dict[str, Any]]:
     where, days = lake(found), _days()
     planned = each_table(chosen, lambda name: _plan_table(found, where.table(name), days), "planned")
     plans = [one for one in planned.values() if one is not None]
-    batches = _choose(plans, most_mapped())
+    large = [p for p in plans if p.batches and is_for_spark(partial(_count, p))]
+    batches = _choose([p for p in plans if p not in large], most_mapped() - len(large))
     sentences = [f"{name} has no Iceberg table: run dynalake_setup for it." for name, p in planned.items() if p is None]
     sentences += chain.from_iterable(map(_sentences, plans))
     say(f"{len(batches):,} batches of {len({b.table for b in batches}):,} tables are due")
-    if not batches:
+    sentences += [f"{len(p.batches):,} batches of {p.table} are converted on Spark." for p in large]
+    if not batches and not large:
         if sentences:
             tell("\n".join(sentences))
         check_faults(chain.from_iterable(faults_of(["plan"]).values()))
@@ -51,35 +59,63 @@ def plan() -> list[dict[str, Any]]:
     for sentence in sentences:
         say(sentence)
     get_current_context()["ti"].xcom_push(_SENTENCES, sentences)
-    return [_to_map(batch) for batch in batches]
+    return [*map(_to_map, batches), *map(_to_spark, large)]
 
 
-@task(
-    map_index_template="{{ batch_label }}",
-    max_active_tis_per_dag=MAX_ACTIVE_BATCHES,
-    execution_timeout=limits.BATCH,
-    retries=1,
-)
-@guarded
-def convert(batch: dict[str, Any]) -> dict[str, Any]:
-    """Makes files of one batch of raw objects. Readers see nothing of them yet."""
-    from dynalake.convert.batch import convert_or_wait
-    from dynalake.convert.plan import read_batch_plan
-
-    name = str(batch["table"])
-    get_current_context()["batch_label"] = f"{name} dt={batch['day']} {batch['number']}"  # type: ignore[typeddict-unknown-key]
-    table = _table(name)
-    result = convert_or_wait(table, read_batch_plan(table, str(batch["plan"]), int(batch["number"])))
-    sums = result.sums
-    if result.waits:
-        say(f"It is planned again in this run: {result.waits}")
-    say(
-        f"{sums.lines:,} lines of {batch['objects']:,} objects = {sums.rows:,} rows + {sums.duplicates:,} duplicates "
-        f"+ {sums.repeats:,} repeats of live rows + {sums.canaries:,} canaries + {sums.rejected:,} rejected"
+def convert_each(batches: XComArg) -> XComArg:
+    """One mapped task for each batch, and one for all batches of a table that are converted on Spark."""
+    tasks = ConvertBatch.partial(
+        task_id="convert",
+        map_index_template="{{ batch_label }}",
+        max_active_tis_per_dag=MAX_ACTIVE_BATCHES,
+        execution_timeout=limits.BATCH,
+        retries=1,
     )
-    for reason, count in sorted(result.rejected.reasons.items()):
+    return XComArg(tasks.expand(batch=batches))
+
+
+class ConvertBatch(SparkOperator):
+    """Makes files of one batch of raw objects, or of all batches of one plan on Spark. Readers see nothing of them."""
+
+    template_fields = ("batch",)
+
+    def __init__(self, *, batch: dict[str, Any], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.batch = batch
+
+    def dynamodb_table(self) -> str:
+        return str(self.batch["table"])
+
+    @guarded
+    def execute(self, context: Context) -> dict[str, Any]:
+        from dynalake.convert.batch import convert_or_wait
+        from dynalake.convert.plan import read_batch_plan
+        from dynalake.spark.request import CONVERT
+        from dynalake.spark.work import conversion
+
+        batch, table = self.batch, _table(self.dynamodb_table())
+        if "batches" in batch:
+            context["batch_label"] = f"{batch['table']} on Spark"  # type: ignore[typeddict-unknown-key]
+            self.defer_to_spark(table.clients, table.names, CONVERT, conversion(batch["plan"], batch["batches"]))
+        context["batch_label"] = f"{batch['table']} dt={batch['day']} {batch['number']}"  # type: ignore[typeddict-unknown-key]
+        result = convert_or_wait(table, read_batch_plan(table, batch["plan"], batch["number"]))
+        if result.waits:
+            say(f"It is planned again in this run: {result.waits}")
+        return _say_converted(batch, asdict(result.sums), result.rejected.reasons)
+
+    def go_on(self, context: Context, names: TableNames, done: dict[str, Any]) -> dict[str, Any]:
+        context["batch_label"] = f"{names.table} on Spark"  # type: ignore[typeddict-unknown-key]
+        return _say_converted(self.batch, done["sums"], done["reasons"])
+
+
+def _say_converted(batch: dict[str, Any], sums: Mapping[str, int], reasons: Mapping[str, int]) -> dict[str, Any]:
+    say(
+        "{lines:,} lines of {objects:,} objects = {rows:,} rows + {duplicates:,} duplicates + {repeats:,} repeats of "
+        "live rows + {canaries:,} canaries + {rejected:,} rejected".format(objects=batch["objects"], **sums)
+    )
+    for reason, count in sorted(reasons.items()):
         say(f"rejected: {count:,} × {reason}")
-    return {"table": name, "number": batch["number"], "rows": sums.rows, "rejected": sums.rejected}
+    return {"table": batch["table"], "rows": sums["rows"], "rejected": sums["rejected"]}
 
 
 # What was converted is committed even if another batch's conversion failed; `report` then fails the run.
@@ -89,7 +125,8 @@ def gather(batches: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
     """Which batches each table has: a task for each of them follows."""
     numbers: dict[tuple[str, str], list[int]] = {}
     for batch in batches or ():
-        numbers.setdefault((batch["table"], batch["plan"]), []).append(batch["number"])
+        some = range(batch["batches"]) if "batches" in batch else [batch["number"]]
+        numbers.setdefault((batch["table"], batch["plan"]), []).extend(some)
     return [{"table": name, "plan": planned, "numbers": found} for (name, planned), found in numbers.items()]
 
 
@@ -193,8 +230,9 @@ def _plan_table(found: Clients, names: TableNames, days: Sequence[str]) -> Table
 
     hours = load_settings(found, names).stream_retention_hours
     table = Table(found, names)
+    most = ConvertLimits() if parameters()["engine"] == "arrow" else ConvertLimits(batches=ON_SPARK)
     try:
-        return plan_table(table, ConvertLimits(), datetime.now(UTC), days, retention_hours=hours)
+        return plan_table(table, most, datetime.now(UTC), days, retention_hours=hours)
     except CatalogError:
         if noted_metadata(found, names, names.changes_table) is None:
             return None
@@ -215,6 +253,7 @@ def _sentences(planned: TablePlan) -> list[str]:
 
 def _choose(plans: Sequence[TablePlan], most: int) -> list[Batch]:
     """As many batches as Airflow maps, of each table in turn; what is left is due again in the next run."""
+    from dynalake.convert.plan import ConvertLimits
     from dynalake.errors import SettingsError
 
     named = [batch for planned in plans for batch in planned.batches if batch.again]
@@ -224,7 +263,8 @@ def _choose(plans: Sequence[TablePlan], most: int) -> list[Batch]:
             allowed=f"{most:,} in one run: Airflow maps no more tasks (core.max_map_length)",
             action="name fewer days or tables in each run",
         )
-    turns = zip_longest(*([batch for batch in planned.batches if not batch.again] for planned in plans))
+    fresh = ([batch for batch in planned.batches if not batch.again] for planned in plans)
+    turns = zip_longest(*(some[: ConvertLimits().batches] for some in fresh))
     others = [batch for turn in turns for batch in turn if batch is not None]
     return [*named, *others[: most - len(named)]]
 
@@ -232,3 +272,13 @@ def _choose(plans: Sequence[TablePlan], most: int) -> list[Batch]:
 def _to_map(batch: Batch) -> dict[str, Any]:
     names = ("table", "plan", "number", "day")
     return {**{name: getattr(batch, name) for name in names}, "objects": len(batch.inputs), "size": batch.size}
+
+
+def _to_spark(planned: TablePlan) -> dict[str, Any]:
+    batches = planned.batches
+    counts = {"objects": sum(len(b.inputs) for b in batches), "size": _count(planned)}
+    return {"table": planned.table, "plan": batches[0].plan, "batches": len(batches), **counts}
+
+
+def _count(planned: TablePlan) -> int:
+    return sum(b.size for b in planned.batches)

@@ -41,7 +41,7 @@ CONVERT_RUN = timedelta(hours=3)
 """The next run must not wait for longer. Mostly a run takes a minute."""
 
 SPARK = timedelta(hours=4)
-"""Of the wait for one partition's conversion on Spark; a retry waits for the same job run."""
+"""Of the wait for one run of the Glue job; a retry waits for the same run."""
 
 LOOK = timedelta(minutes=8)
 """Of the watch's look at one table, which takes seconds; with its retry it ends before the run does."""

@@ -1,4 +1,9 @@
-"""The conversion of `compact` on Apache Spark, for partitions beyond one worker: the same rows, types and manifest.
+"""What is too big for an Airflow worker, as a job on Apache Spark: the same routines, whose parts executors do.
 
-Spark distributes, sorts and repeats what fails; every line is read, typed and written by the code of `compact`.
+request   what a job is asked, as its arguments; what it answers, as an object in the lake
+glue      a run of the lake's AWS Glue job: started once, however often it is asked for
+package   dynalake's code as Spark takes it
+job       the script: reads the request, runs the work, writes the answer
+work      conversion and compaction, by the code that workers run
+executors parts of work on Spark's executors
 """

@@ -1,4 +1,4 @@
-"""Conversions on AWS Glue: started once, however often they are asked for.
+"""Runs of the lake's AWS Glue job: started once, however often they are asked for.
 
 https://docs.aws.amazon.com/glue/latest/webapi/API_StartJobRun.html
 """
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from mypy_boto3_glue.type_defs import JobRunTypeDef
 
-ENGINES = ("arrow", "spark", "auto")
-
 _UNDER_WAY = ("STARTING", "RUNNING", "WAITING")
 _LATER = (
     "ConcurrentRunsExceededException",
@@ -31,18 +29,11 @@ _LATER = (
 )
 
 
-def choose_engine(engine: str, size: int, spark_above_gb: int) -> str:
-    """`arrow` or `spark` for a partition of `size` raw bytes."""
-    if engine != "auto":
-        return engine
-    return "spark" if size > spark_above_gb << 30 else "arrow"
-
-
-def start_conversion(clients: Clients, names: TableNames, request: Request) -> str:
+def start_run(clients: Clients, names: TableNames, request: Request) -> str:
     """Start the job run of a request, or find the one that is under way; its id.
 
-    Glue takes no token for a start, so a task that was killed behind it would start a second run: what both wrote
-    would be the same, and cost twice. Raises `SettingsError` where the lake has no job, `NotReadyError` where Glue
+    Glue takes no token for a start, so a task that is killed before it is listed starts a second run, which may cost
+    twice, and changes nothing. Raises `SettingsError` where the lake has no job, `NotReadyError` where Glue
     has no room for another run now.
     """
     job = names.lake.spark_job

@@ -1,36 +1,36 @@
-"""The script that AWS Glue or EMR Serverless runs: one partition to Parquet on Spark.
+"""The script that AWS Glue or EMR Serverless runs: one table's conversion or compaction, with all executors.
 
-spark-submit --py-files dynalake.zip spark-job.py --region eu-west-1 --environment prod --table RECEIPTS --day 20190525
+spark-submit --py-files dynalake.zip spark-job.py --region eu-west-1 --environment prod --table RECEIPTS --work compact
 """
 
 from __future__ import annotations
 
 import sys
-from functools import partial
 
 from pyspark.sql import SparkSession
 
 from dynalake.aws_errors import explain
 from dynalake.capture.lake import load_lake
 from dynalake.clients import Clients
-from dynalake.spark.convert import convert_day
+from dynalake.lake.table import Table
+from dynalake.spark.executors import Executors
 from dynalake.spark.request import Request, write_outcome
+from dynalake.spark.work import do_work
 
 
 def main() -> None:
-    """Convert what the arguments ask for; an error is told to whoever asked, and fails the job."""
+    """Do what the arguments ask for; an error is told to whoever asked, and fails the job."""
     request = Request.from_arguments(sys.argv[1:])
-    make_clients = partial(Clients.in_region, request.region)
-    clients = make_clients()
+    clients = Clients.in_region(request.region)
     names = load_lake(clients, request.environment).table(request.table)
-    spark = SparkSession.builder.appName(f"dynalake {request.table} {request.day}").getOrCreate()
+    spark = SparkSession.builder.appName(f"dynalake {request.work} {request.table}").getOrCreate()
     try:
-        converted = convert_day(spark, make_clients, names, request.day, request.options, request.beside, request.force)
+        done = do_work(Table(clients, names), request, Executors(spark.sparkContext))
     except Exception as error:
         write_outcome(clients, names, request, explain(error) or error)
         raise
-    write_outcome(clients, names, request, converted)
-    print(converted)
+    write_outcome(clients, names, request, done)
+    print(done)
 
 
 if __name__ == "__main__":

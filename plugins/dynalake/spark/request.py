@@ -1,10 +1,10 @@
-"""What a conversion on Spark is asked, as the job's arguments; and what it answers, as an object in the lake."""
+"""What a job is asked, as its arguments; and what it answers, as an object in the lake."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -13,40 +13,37 @@ from botocore.exceptions import ClientError
 
 from dynalake import errors
 from dynalake.clients import Clients
-from dynalake.compact.manifest import ConvertedPartition
-from dynalake.convert.options import CompactOptions
 from dynalake.errors import DynalakeError, NotReadyError
 from dynalake.names import TableNames
 
-FLAGS = ("--region", "--environment", "--table", "--day", "--options", "--beside", "--inputs", "--force")
+CONVERT, COMPACT = "convert", "compact"
+
+FLAGS = ("--region", "--environment", "--table", "--work", "--request")
 
 
 @dataclass(frozen=True)
 class Request:
-    """One partition to convert. `inputs`: the digest of what lay there when it was asked for, if that is known."""
+    """One table's work, `convert` or `compact` (a night's). `values`: what of it, as JSON has it (`spark/work.py`)."""
 
     region: str
     environment: str
     table: str
-    day: str
-    options: CompactOptions = field(default_factory=CompactOptions)
-    beside: tuple[str, ...] = ()
-    inputs: str = ""
-    force: str = ""
+    work: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, names: TableNames, work: str, values: Mapping[str, Any]) -> Request:
+        return cls(names.lake.region, names.lake.environment, names.table, work, values)
 
     @property
     def run(self) -> str:
         """A name for it that a retry has too: 16 hexadecimal digits."""
-        values = [self.environment, self.table, self.day, self.options.to_dict(), self.beside, self.inputs, self.force]
-        return sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+        return sha256(json.dumps(self.to_arguments(), sort_keys=True).encode()).hexdigest()[:16]
 
     def to_arguments(self) -> dict[str, str]:
-        """The script's arguments, `{"--table": "RECEIPTS", …}`: no empty ones, which a service may drop or misread."""
-        options = json.dumps(self.options.to_dict(), separators=(",", ":"))
-        beside = json.dumps(self.beside, separators=(",", ":"))
-        where = self.region, self.environment, self.table, self.day
-        arguments = dict(zip(FLAGS, (*where, options, beside, self.inputs, self.force), strict=True))
-        return {name: value for name, value in arguments.items() if value}
+        """The script's arguments, `{"--table": "RECEIPTS", …}`."""
+        values = json.dumps(self.values, sort_keys=True, separators=(",", ":"))
+        return dict(zip(FLAGS, (self.region, self.environment, self.table, self.work, values), strict=True))
 
     @classmethod
     def from_arguments(cls, arguments: Sequence[str]) -> Request:
@@ -55,35 +52,30 @@ class Request:
         parser.add_argument("--region", required=True, help="the lake's AWS region")
         parser.add_argument("--environment", required=True, help="the lake")
         parser.add_argument("--table", required=True, help="the DynamoDB table")
-        parser.add_argument("--day", required=True, help="YYYYMMDD, or 00000000 for the snapshot")
-        parser.add_argument("--options", default="{}", type=json.loads, help="options of the compaction, as JSON")
-        parser.add_argument("--beside", default="[]", type=json.loads, help="manifests published with it, as JSON")
-        parser.add_argument("--inputs", default="", help="the digest of the raw objects, for whoever asked")
-        parser.add_argument("--force", default="", help="convert again; the text becomes part of the version")
-        found, _ = parser.parse_known_args(arguments)
-        options = CompactOptions.from_dict(found.options)
-        where = found.region, found.environment, found.table, found.day
-        return cls(*where, options, tuple(found.beside), found.inputs, found.force)
+        parser.add_argument("--work", required=True, choices=[CONVERT, COMPACT])
+        parser.add_argument("--request", default="{}", type=json.loads, help="what of it, as JSON (docs/engines.md)")
+        given, _ = parser.parse_known_args(arguments)
+        return cls(given.region, given.environment, given.table, given.work, given.request)
 
 
 def write_outcome(
-    clients: Clients, names: TableNames, request: Request, outcome: ConvertedPartition | Exception
+    clients: Clients, names: TableNames, request: Request, outcome: Mapping[str, Any] | Exception
 ) -> None:
-    """Tell whoever asked how it ended: the conversion, or the error."""
+    """Tell whoever asked how it ended: what was done, or the error."""
     values: dict[str, Any]
-    if isinstance(outcome, ConvertedPartition):
-        values = {"converted": outcome.to_dict()}
-    elif isinstance(outcome, DynalakeError):
+    if isinstance(outcome, DynalakeError):
         kept = {"received": outcome.received, "allowed": outcome.allowed, "action": outcome.action, "ids": outcome.ids}
         values = {"error": {"type": type(outcome).__name__, **kept}}
-    else:
+    elif isinstance(outcome, Exception):
         values = {"error": {"type": "NotReadyError", "received": f"{type(outcome).__name__}: {outcome}"[:4000]}}
+    else:
+        values = {"done": dict(outcome)}
     body = json.dumps(values, indent=1).encode()
     clients.s3.put_object(Bucket=names.lake.bucket, Key=names.spark_outcome(request.run), Body=body)
 
 
-def read_outcome(clients: Clients, names: TableNames, request: Request) -> ConvertedPartition:
-    """The conversion. Raises the error that the job has left, or `NotReadyError` where it has left nothing."""
+def read_outcome(clients: Clients, names: TableNames, request: Request) -> dict[str, Any]:
+    """Return what was done. Raises the error that the job has left, or `NotReadyError` where it has left nothing."""
     key = names.spark_outcome(request.run)
     try:
         with clients.s3.get_object(Bucket=names.lake.bucket, Key=key)["Body"] as body:
@@ -92,13 +84,12 @@ def read_outcome(clients: Clients, names: TableNames, request: Request) -> Conve
         if error.response["Error"]["Code"] not in ("404", "NoSuchKey"):
             raise
         raise NotReadyError(
-            f"The Spark job of {request.table} dt={request.day} ended without an outcome",
+            f"The Spark job that was to {request.work} {request.table} ended without an outcome",
             action="look at the run's log: a driver out of memory or a killed job says nothing itself",
             table=request.table,
-            day=request.day,
         ) from None
-    if "converted" in values:
-        return ConvertedPartition.from_dict(values["converted"])
+    if "done" in values:
+        return dict(values["done"])
     found = values["error"]
     kind: type[DynalakeError] = getattr(errors, found["type"])
     raise kind(

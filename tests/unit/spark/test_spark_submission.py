@@ -1,4 +1,4 @@
-"""How a conversion on Spark is asked for, started once, and answered."""
+"""How a job on Spark is asked for, started once, and answered."""
 
 from __future__ import annotations
 
@@ -10,19 +10,17 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from dynalake.compact.manifest import ConvertedPartition
 
 from dynalake.clients import Clients
-from dynalake.convert.options import CompactOptions
 from dynalake.errors import NotReadyError, QuarantineError, SettingsError
 from dynalake.names import Lake, TableNames
-from dynalake.spark.glue import choose_engine, find_request, find_run, start_conversion
+from dynalake.spark.glue import find_request, find_run, start_run
 from dynalake.spark.package import build_spark_package, upload_spark_package
-from dynalake.spark.request import Request, forget_outcome, read_outcome, write_outcome
+from dynalake.spark.request import COMPACT, CONVERT, Request, forget_outcome, read_outcome, write_outcome
 
 NAMES = Lake("dev", "123456789012", "us-east-1").table("RECEIPTS")
-REQUEST = Request("us-east-1", "dev", "RECEIPTS", "20240101", CompactOptions(part_mb=8), ("state/a.json",), "digest")
-CONVERTED = ConvertedPartition("RECEIPTS", "20240101", "digest", "key", 1, 2, 2, 0, 0, 0, 0, 1, 99)
+REQUEST = Request.of(NAMES, CONVERT, {"plan": "abc", "batches": 12})
+DONE = {"sums": {"rows": 2}, "reasons": {}}
 
 
 @pytest.fixture
@@ -35,23 +33,14 @@ def clients(mocked: boto3.Session) -> Clients:
 def test_arguments_are_a_request_whatever_a_service_adds() -> None:
     arguments = [text for pair in REQUEST.to_arguments().items() for text in pair]
     assert Request.from_arguments(["--JOB_NAME", "x", *arguments, "--enable-metrics", "true"]) == REQUEST
-    plain = Request.from_arguments(["--region", "r", "--environment", "e", "--table", "t", "--day", "00000000"])
-    assert plain == Request("r", "e", "t", "00000000")
-    assert REQUEST.run == Request(**vars(REQUEST)).run
-    assert len({Request(**{**vars(REQUEST), "inputs": text}).run for text in "abc"}) == 3
-
-
-@pytest.mark.parametrize(
-    ("engine", "size", "chosen"),
-    [("arrow", 9 << 40, "arrow"), ("spark", 0, "spark"), ("auto", 5 << 30, "arrow"), ("auto", (5 << 30) + 1, "spark")],
-)
-def test_the_engine_follows_from_the_size(engine: str, size: int, chosen: str) -> None:
-    assert choose_engine(engine, size, 5) == chosen
+    plain = Request.from_arguments(["--region", "r", "--environment", "e", "--table", "t", "--work", "compact"])
+    assert plain == Request("r", "e", "t", COMPACT)
+    assert len({Request.of(NAMES, CONVERT, {"plan": text}).run for text in "abcc"}) == 3
 
 
 def test_only_a_run_of_the_same_that_has_not_ended_is_found() -> None:
     mine = REQUEST.to_arguments()
-    others = Request(**{**vars(REQUEST), "inputs": "other"}).to_arguments()
+    others = Request.of(NAMES, CONVERT, {"plan": "other"}).to_arguments()
     runs: list[Any] = [
         {"Id": "1", "JobRunState": "FAILED", "Arguments": mine},
         {"Id": "2", "JobRunState": "RUNNING", "Arguments": others},
@@ -64,10 +53,10 @@ def test_only_a_run_of_the_same_that_has_not_ended_is_found() -> None:
 
 def test_a_run_is_started_with_the_code_or_it_is_said_what_is_missing(clients: Clients) -> None:
     with pytest.raises(SettingsError, match=r"infra/cloudformation/spark\.yaml"):
-        start_conversion(clients, NAMES, REQUEST)
+        start_run(clients, NAMES, REQUEST)
     clients.glue.create_job(Name=NAMES.lake.spark_job, Role="role", Command={"Name": "glueetl"})
     write_outcome(clients, NAMES, REQUEST, ValueError("of an earlier attempt"))
-    run = start_conversion(clients, NAMES, REQUEST)
+    run = start_run(clients, NAMES, REQUEST)
     package = build_spark_package(NAMES.lake)
     given = clients.glue.get_job_run(JobName=NAMES.lake.spark_job, RunId=run)["JobRun"]["Arguments"]
     assert given == {**REQUEST.to_arguments(), "--extra-py-files": NAMES.uri(package.key)}
@@ -85,15 +74,15 @@ def test_a_job_without_room_is_tried_again(clients: Clients, monkeypatch: pytest
 
     monkeypatch.setattr(clients.glue, "start_job_run", refuse)
     with pytest.raises(NotReadyError, match="MaxConcurrentRuns"):
-        start_conversion(clients, NAMES, REQUEST)
+        start_run(clients, NAMES, REQUEST)
 
 
-def test_an_outcome_is_the_conversion_or_the_job_s_own_error(clients: Clients) -> None:
+def test_an_outcome_is_what_was_done_or_the_job_s_own_error(clients: Clients) -> None:
     names: TableNames = NAMES
     with pytest.raises(NotReadyError, match="without an outcome"):
         read_outcome(clients, names, REQUEST)
-    write_outcome(clients, names, REQUEST, CONVERTED)
-    assert read_outcome(clients, names, REQUEST) == CONVERTED
+    write_outcome(clients, names, REQUEST, DONE)
+    assert read_outcome(clients, names, REQUEST) == DONE
     refused = QuarantineError("too many", allowed="fewer", action="look", table="RECEIPTS")
     write_outcome(clients, names, REQUEST, refused)
     with pytest.raises(QuarantineError) as raised:
@@ -107,12 +96,12 @@ def test_an_outcome_is_the_conversion_or_the_job_s_own_error(clients: Clients) -
         read_outcome(clients, names, REQUEST)
 
 
-ABSENT = ("airflow", "awswrangler", "zlib_ng", "numba", "pandas")
+ABSENT = ("airflow", "awswrangler", "zlib_ng")
 """What there is in Airflow's environment and not, or not for sure, where Spark runs."""
 
 
 def test_the_archive_is_all_that_the_job_imports(tmp_path: Path) -> None:
-    """Where there is Spark, pyarrow and boto3, and nothing of the repository."""
+    """Where there is Spark, boto3 and the template's modules, and nothing of the repository."""
     archive = tmp_path / "dynalake.zip"
     archive.write_bytes(build_spark_package(NAMES.lake).body)
     script = (

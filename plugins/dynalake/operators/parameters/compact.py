@@ -6,6 +6,7 @@ import os
 
 from airflow.sdk import Param
 
+from dynalake.operators.parameters.engine import engine_parameters
 from dynalake.operators.parameters.which import RUN, tables_parameter, where_parameters
 
 SCHEDULE = "DYNALAKE_COMPACT_SCHEDULE"
@@ -43,5 +44,6 @@ def compact_parameters() -> dict[str, Param]:
             description_md="Raw objects, files, manifests, partitions and rows of all days. Otherwise once a week.",
             section=RUN,
         ),
+        **engine_parameters("files to write again"),
         **where_parameters(),
     }

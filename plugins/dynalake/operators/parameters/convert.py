@@ -8,6 +8,7 @@ from datetime import timedelta
 from airflow.sdk import Param
 
 from dynalake.errors import SettingsError
+from dynalake.operators.parameters.engine import engine_parameters
 from dynalake.operators.parameters.which import RUN, tables_parameter, where_parameters
 
 EVERY = "DYNALAKE_CONVERT_EVERY_MINUTES"
@@ -39,5 +40,6 @@ def convert_parameters() -> dict[str, Param]:
             examples=[["20190525"]],
             section=RUN,
         ),
+        **engine_parameters("raw objects"),
         **where_parameters(),
     }

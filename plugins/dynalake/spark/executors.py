@@ -1,0 +1,60 @@
+"""Parts of work on Spark's executors, each of which has boto3 and this package: Spark sees no rows."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from dynalake.aws_errors import explain
+from dynalake.errors import NotReadyError
+from dynalake.lake.workers import Outcome, attempt
+
+if TYPE_CHECKING:
+    from pyspark import SparkContext
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+PART_BYTES = 8 << 30
+"""What one part of a day or of the state is, about: minutes for one core."""
+
+_WAVES = 4  # parts for each core, of what is handed out together
+
+
+class Executors:
+    """The executors of one Spark application, as `Workers`.
+
+    A part whose process dies is done again by Spark; one that raises is not: its error is the work's.
+    """
+
+    def __init__(self, context: SparkContext, part_bytes: int = PART_BYTES) -> None:
+        self._context, self.part_bytes = context, part_bytes
+
+    @property
+    def at_once(self) -> int:
+        return max(2, _WAVES * self._context.defaultParallelism)
+
+    def each(self, work: Callable[[T], R], parts: Iterable[T]) -> Iterator[R]:
+        """Return what `work` gives for each part, after all are done; raises the first error."""
+        given = list(parts)
+        if not given:
+            return iter(())
+        done = self._context.parallelize(given, len(given)).map(partial(_attempt, work)).collect()
+        return (one.get() for one in done)
+
+
+def _attempt(work: Callable[[T], R], part: T) -> Outcome[R]:
+    outcome = attempt(work, part)
+    return outcome if outcome.error is None else Outcome(error=_portable(outcome.error))
+
+
+def _portable(error: Exception) -> Exception:
+    """The error in dynalake's words where it has some; what cannot go to another process, by its text."""
+    error = explain(error) or error
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return NotReadyError(f"A part of the job failed: {type(error).__name__}: {error}")
+    return error

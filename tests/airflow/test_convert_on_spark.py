@@ -1,0 +1,78 @@
+"""`dynalake_convert` with a table's batches on the lake's Glue job: the real template, the real script, real Spark."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dynalake.clients import Clients
+from dynalake.convert.plan import ConvertLimits
+from dynalake.names import Lake
+from tests.airflow.small_lake import make_lake
+from tests.airflow.test_convert_dag import add_table, found, put
+from tests.conftest import need
+
+TEMPLATE = Path("infra/cloudformation/spark.yaml")
+
+
+@pytest.fixture
+def lake(clients: Clients) -> Lake:
+    lake = make_lake(clients, "sparkdag")
+    clients.cloudformation.create_stack(
+        StackName="sparkdag-spark",
+        TemplateBody=TEMPLATE.read_text(encoding="utf-8"),
+        Parameters=[{"ParameterKey": "Environment", "ParameterValue": lake.environment}],
+        Capabilities=["CAPABILITY_IAM"],
+    )
+    waiter = clients.cloudformation.get_waiter("stack_create_complete")
+    waiter.wait(StackName="sparkdag-spark", WaiterConfig={"Delay": 1})
+    return lake
+
+
+def test_what_is_much_is_converted_on_glue_and_committed_as_ever(
+    clients: Clients,
+    lake: Lake,
+    run: Callable[..., dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    said: Callable[[], str],
+) -> None:
+    need("java")
+    monkeypatch.setattr("dynalake.operators.spark_run.POLL_SECONDS", 1)
+    monkeypatch.setattr("dynalake.convert.plan.ConvertLimits.__init__.__defaults__", (256, 1, 100, 3, 1024, 8))
+    large, small = (add_table(clients, lake, name) for name in ("LARGE", "SMALL"))
+    put(large, "a", "abc", more="broken")
+    put(large, "b", "cd", ago=1)
+    put(small, "a", "a")
+    assert ConvertLimits().batch_objects == 1
+    monkeypatch.setattr("dynalake.operators.convert_tables._count", lambda p: (p.table == "LARGE") << 40)
+    done = run("dynalake_convert", environment=lake.environment, engine="auto")
+
+    assert done["run"] == "success", done
+    assert [done[f"convert[{n}]"] for n in range(2)] == ["success"] * 2
+    assert found(large) == [("a", "x"), ("b", "x"), ("c", "x"), ("d", "x")]
+    assert found(small) == [("a", "x")]
+    (job,) = clients.glue.get_job_runs(JobName=lake.spark_job)["JobRuns"]
+    assert job["JobRunState"] == "SUCCEEDED"
+    assert json.loads(job["Arguments"]["--request"])["batches"] == 2
+    assert "2 batches of LARGE are converted on Spark." in said()
+    assert "6 lines of 2 objects = 5 rows + 0 duplicates + 0 repeats of live rows + 0 canaries + 1 rejected" in said()
+
+    # Nothing is due: no other run of the job.
+    assert run("dynalake_convert", environment=lake.environment, engine="spark")["plan"] == "success"
+    assert len(clients.glue.get_job_runs(JobName=lake.spark_job)["JobRuns"]) == 1
+
+
+def test_a_lake_without_the_job_says_what_is_missing(
+    clients: Clients, run: Callable[..., dict[str, Any]], said: Callable[[], str]
+) -> None:
+    lake = make_lake(clients, "sparkless")
+    put(add_table(clients, lake, "ONE"), "a", "a")
+
+    done = run("dynalake_convert", environment=lake.environment, engine="spark")
+
+    assert (done["run"], done["convert[0]"]) == ("failed", "failed")
+    assert "infra/cloudformation/spark.yaml" in said()
