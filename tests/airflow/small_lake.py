@@ -1,16 +1,11 @@
-"""A lake with tables that need no pipeline: raw objects put by hand, settings where setup would leave them."""
+"""A lake that needs no pipeline."""
 
 from __future__ import annotations
 
 import json
 
-from dynalake.catalog.partitions import register_days
-from dynalake.catalog.register import register_table
-from tests.unit.compact.lake import KEY, TestLake
-
 from dynalake.clients import Clients
 from dynalake.names import Lake
-from dynalake.settings import TableSettings
 
 
 def make_lake(clients: Clients, environment: str) -> Lake:
@@ -22,13 +17,3 @@ def make_lake(clients: Clients, environment: str) -> Lake:
     place = {"bucket": lake.bucket, "prefix": lake.prefix, "time_zone": lake.time_zone}
     clients.ssm.put_parameter(Name=lake.lake_parameter, Type="String", Value=json.dumps(place))
     return lake
-
-
-def add_table(clients: Clients, lake: Lake, table: str, days: list[str]) -> TestLake:
-    """A table that is registered with these days."""
-    names = lake.table(table)
-    settings = TableSettings(table).to_json()
-    clients.ssm.put_parameter(Name=names.settings_parameter, Type="String", Value=settings)
-    register_table(clients, names, KEY, source_arn="arn")
-    register_days(clients, names, days)
-    return TestLake(clients, names)

@@ -19,6 +19,7 @@ from botocore.exceptions import ReadTimeoutError
 from pyiceberg.schema import Schema
 
 from dynalake.lake.arrow import converter, json_text
+from dynalake.lake.budget import LIMITS
 from dynalake.lake.column import DAY, KEY
 from dynalake.lake.commit import check_fields, commit_on
 from dynalake.lake.folders import FolderManifest, Input, Sums, new_folder, read_manifests, write_manifest
@@ -188,7 +189,7 @@ class Receipts:
     def write(self, day: str, records: Sequence[Item], raw: str) -> tuple[FolderManifest, tuple[DataFile, ...], Schema]:
         """A folder of changes with its manifest, not committed; new attributes have got their columns."""
         attributes = [{a: v for a, v in r.items() if a not in METADATA} for r in records]
-        observed = merge_observed({a: observe(v) for a, v in item.items()} for item in attributes)
+        observed = merge_observed(({a: observe(v) for a, v in item.items()} for item in attributes), LIMITS)
         head = grow_schema(self.table, observed)
         schema = schema_of(head)
         rows = encode(records, schema, arrow_schema_of(head.schema), day)
@@ -372,7 +373,7 @@ def decode(rows: pa.Table, schema: TableSchema) -> list[Item]:
 def misfits_of(rows: pa.Table) -> dict[str, Any]:
     """What waits in `__other`, as a manifest tells it."""
     entries = [entry for found in rows[OTHER].to_pylist() for entry in found or ()]
-    observed = merge_observed({a: observe(parse_json(text))} for a, text in entries)
+    observed = merge_observed(({a: observe(parse_json(text))} for a, text in entries), LIMITS)
     counts = Counter(a for a, _ in entries)
     return {a: {"type": type_to_json(of), "count": counts[a]} for a, of in observed.items()}
 
