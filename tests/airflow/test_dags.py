@@ -144,7 +144,7 @@ def test_every_wait_without_a_worker_has_a_time_limit() -> None:
 @pytest.mark.parametrize(
     ("dag", "hangs", "others"),
     [
-        ("dynalake_compact", "convert", ("tables", "plan", "gather", "publish")),
+        ("dynalake_compact", "compact", ("tables",)),
         ("dynalake_convert", "convert", ("plan", "gather", "commit", "report")),
         ("dynalake_watch", "look", ("report",)),
     ],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Context, XComArg, get_current_context, task
 
-from dynalake.operators.limits import DATA
+from dynalake.operators.limits import NIGHT
 from dynalake.operators.session import clients, guarded, lake, parameters, say, table_list
 from dynalake.operators.spark_run import SparkOperator, is_for_spark
 
@@ -27,7 +27,7 @@ def tables() -> list[str]:
 
 def compact_each(tables: XComArg) -> XComArg:
     """One mapped task for each table."""
-    tasks = CompactTable.partial(task_id="compact", map_index_template="{{ table_label }}", execution_timeout=DATA)
+    tasks = CompactTable.partial(task_id="compact", map_index_template="{{ table_label }}", execution_timeout=NIGHT)
     return XComArg(tasks.expand(table=tables))
 
 

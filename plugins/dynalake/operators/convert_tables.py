@@ -78,6 +78,7 @@ class ConvertBatch(SparkOperator):
     """Makes files of one batch of raw objects, or of all batches of one plan on Spark. Readers see nothing of them."""
 
     template_fields = ("batch",)
+    longest_wait = limits.SPARK_BATCH
 
     def __init__(self, *, batch: dict[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)

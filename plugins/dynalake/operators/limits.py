@@ -40,8 +40,14 @@ COMMIT = timedelta(hours=1)
 CONVERT_RUN = timedelta(hours=3)
 """The next run must not wait for longer. Mostly a run takes a minute."""
 
+NIGHT = timedelta(hours=5)
+"""Of a night's work on one table; with its retries it ends before the next night. What is left, that one does."""
+
 SPARK = timedelta(hours=4)
 """Of the wait for one run of the Glue job; a retry waits for the same run."""
+
+SPARK_BATCH = timedelta(minutes=40)
+"""Of the same wait in `dynalake_convert`, whose next run is about the other tables too."""
 
 LOOK = timedelta(minutes=8)
 """Of the watch's look at one table, which takes seconds; with its retry it ends before the run does."""

@@ -23,6 +23,8 @@ class SparkOperator(BaseOperator):
     A subclass calls `defer_to_spark` in `execute`, and goes on in `go_on`.
     """
 
+    longest_wait = limits.SPARK
+
     def dynamodb_table(self) -> str:
         """The name of the table that the task is about."""
         raise NotImplementedError
@@ -39,11 +41,11 @@ class SparkOperator(BaseOperator):
             job_name=names.lake.spark_job,
             run_id=run,
             waiter_delay=POLL_SECONDS,
-            waiter_max_attempts=int(limits.SPARK.total_seconds()) // POLL_SECONDS,
+            waiter_max_attempts=int(self.longest_wait.total_seconds()) // POLL_SECONDS,
             aws_conn_id=str(parameters()["aws_conn_id"]),
             region_name=names.lake.region,
         )
-        self.defer(trigger=trigger, method_name="finish", timeout=limits.SPARK)
+        self.defer(trigger=trigger, method_name="finish", timeout=self.longest_wait)
 
     @guarded
     def finish(self, context: Context, event: Mapping[str, Any]) -> Any:
