@@ -14,7 +14,7 @@ from typing import Any
 from dynalake.days import DEFAULT_TIME_ZONE, find_zone
 from dynalake.errors import SettingsError
 from dynalake.names import DEFAULT_PREFIX, check_prefix
-from dynalake.settings import LOG_RETENTIONS, allowed_by, problems_of, setting
+from dynalake.settings import LEAST_RAW_DAYS, LOG_RETENTIONS, allowed_by, problems_of, setting
 
 BUCKET, STORAGE, FORWARDER = "Bucket", "Storage", "Forwarder"
 
@@ -78,8 +78,8 @@ class LakeOptions:
         STORAGE,
         "RawRetentionDays",
         0,
-        "After how many days `dynalake_compact` deletes raw objects, at the earliest a week after their day, once "
-        "their Parquet has been checked; 0 keeps them for ever.",
+        "After how many days `dynalake_compact` deletes raw objects that live rows were made from. 0: it keeps them; "
+        "else at least 8.",
         minimum=0,
         maximum=36500,
     )
@@ -219,6 +219,9 @@ class LakeOptions:
         for name, value in given.items():
             if name in known:
                 problems += problems_of(known[name], value)
+        days = given.get("raw_retention_days")
+        if isinstance(days, int) and 0 < days < LEAST_RAW_DAYS and not problems:
+            problems.append(f"'raw_retention_days' is {days}, fewer than {LEAST_RAW_DAYS}")
         if problems:
             raise SettingsError(
                 "Options that are not allowed: " + "; ".join(problems),

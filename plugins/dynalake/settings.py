@@ -68,6 +68,9 @@ LOG_RETENTIONS = (
 LEAST_HISTORY_DAYS = 31
 """History is kept for at least so many days: what lands late for an open day must find it there."""
 
+LEAST_RAW_DAYS = 8
+"""Raw objects are kept for at least so many days: each conversion lists those of the last days."""
+
 
 @dataclass(frozen=True)
 class TableSettings:

@@ -22,9 +22,7 @@ from dynalake.lake.metadata_note import leads_to, read_note
 from dynalake.lake.objects import Deleted, StoredObject, delete_objects, list_objects, storage_time
 from dynalake.lake.raw_days import RawDay, list_raw_days, live_folders, read_raw_day, read_raw_days
 from dynalake.lake.table import HISTORY_FROM, SHOWN_RUN, SNAPSHOT_RUN, Table, number
-
-LEAST_DAYS = 8
-"""Raw objects are kept for at least so many days: each conversion lists those of the last days."""
+from dynalake.settings import LEAST_RAW_DAYS
 
 DAYS_AT_ONCE = 400
 """Days whose objects one run deletes, at most: the rest is the next run's."""
@@ -70,10 +68,10 @@ class RawDeleted:
 
 
 def check_raw_retention(days: int) -> int:
-    """Return `raw_retention_days` if it is allowed: 0 for all raw objects, or at least `LEAST_DAYS`."""
-    if days == 0 or days >= LEAST_DAYS:
+    """Return `raw_retention_days` if it is allowed: 0 for all raw objects, or at least `LEAST_RAW_DAYS`."""
+    if days == 0 or days >= LEAST_RAW_DAYS:
         return days
-    raise SettingsError(f"raw_retention_days is {days!r}", allowed=f"0, to keep them, or at least {LEAST_DAYS}")
+    raise SettingsError(f"raw_retention_days is {days!r}", allowed=f"0, to keep them, or at least {LEAST_RAW_DAYS}")
 
 
 def plan_raw(day: RawDay, before: int, history_from: str) -> tuple[tuple[StoredObject, ...], int]:
@@ -87,7 +85,7 @@ def plan_raw(day: RawDay, before: int, history_from: str) -> tuple[tuple[StoredO
 def delete_raw(table: Table, now: datetime, raw_retention_days: int) -> RawDeleted:
     """Delete the raw objects that are older than so many days, as far as they may go. 0: none. Again: nothing more.
 
-    Raises `SettingsError` for fewer than `LEAST_DAYS`, `CatalogError` where the table is missing or damaged.
+    Raises `SettingsError` for fewer than `LEAST_RAW_DAYS`, `CatalogError` where the table is missing or damaged.
     """
     names = table.names
     if not check_raw_retention(raw_retention_days):

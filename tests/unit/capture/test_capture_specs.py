@@ -121,6 +121,12 @@ def test_options_that_are_not_allowed_are_named() -> None:
         assert part in message
 
 
+def test_raw_objects_are_kept_for_as_long_as_conversions_list_them() -> None:
+    with pytest.raises(SettingsError, match="'raw_retention_days' is 7, fewer than 8"):
+        LakeOptions.parse({"raw_retention_days": 7})
+    assert [LakeOptions.parse({"raw_retention_days": n}).raw_retention_days for n in (0, 8)] == [0, 8]
+
+
 def test_where_the_lake_is_is_no_parameter_of_an_option() -> None:
     options = LakeOptions.parse({"bucket": "mine", "prefix": "lake/raw", "time_zone": "Asia/Tokyo", "memory_mb": 128})
     assert options.place == {"bucket": "mine", "prefix": "lake/raw", "time_zone": "Asia/Tokyo"}

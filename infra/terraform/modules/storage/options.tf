@@ -32,7 +32,7 @@ variable "noncurrent_days" {
 }
 
 variable "raw_retention_days" {
-  description = "After how many days `dynalake_compact` deletes raw objects, at the earliest a week after their day, once their Parquet has been checked; 0 keeps them for ever."
+  description = "After how many days `dynalake_compact` deletes raw objects that live rows were made from. 0: it keeps them; else at least 8."
   type        = number
   default     = 0
   nullable    = false
