@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from dynalake.clients import Clients
 from dynalake.lake.make import make_tables
 from dynalake.lake.table import Table
@@ -41,6 +43,16 @@ def test_what_is_repaired_is_named(run: Any, said: Callable[[], str]) -> None:
     done = run("dynalake_watch", environment="watchhalf", repaired=True)
     assert (done["tables"], done["report"], done["run"]) == ("failed", "failed", "failed")
     assert "repaired is set, and tables is empty" in said()
+
+
+def test_more_tables_than_airflow_maps_are_refused(
+    run: Any, said: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__CORE__MAX_MAP_LENGTH", "1")
+    done = run("dynalake_watch", environment="watchhalf")
+    assert (done["tables"], done["run"]) == ("failed", "failed")
+    assert "2 tables" in said()
+    assert "core.max_map_length" in said()
 
 
 def test_each_table_has_a_task_that_fails_where_somebody_is_needed(

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dynalake.clients import Clients
 from dynalake.convert.read.raw import RawObject
 from dynalake.names import Lake
+from dynalake.record.change import encode_change
+from dynalake.record.key import ItemKey, KeyAttribute
 from dynalake.watch.gather import plan_landing, plan_lost
 from dynalake.watch.judge import Targets
-from dynalake.watch.landed import Sample, landed_since, plan_sample
+from dynalake.watch.landed import Sample, landed_since, plan_sample, read_sample
 from dynalake.watch.metrics import plan_metrics, recent
 from dynalake.watch.readings import Capture, Landing, Readings
+from dynalake.watch.reconcile import image_of
 
 NAMES = Lake("dev", "1", "eu-west-1").table("RECEIPTS")
+KEY = ItemKey(KeyAttribute("id", "S"))
 
 
 def raw(key: str, modified: float, size: int = 10) -> RawObject:
@@ -39,6 +46,33 @@ def test_a_sample_is_bounded_and_has_the_newest(there: int, count: int) -> None:
     assert sorted(chosen, key=lambda o: o.modified) == chosen
     newest = (min(there, count) + 1) // 2
     assert chosen[len(chosen) - newest :] == objects[there - newest :]
+
+
+class Bucket:
+    """S3, as far as a sample reads it."""
+
+    def __init__(self, **bodies: list[str]) -> None:
+        self.bodies = {key: gzip.compress("\n".join(lines).encode()) for key, lines in bodies.items()}
+
+    def get_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:
+        return {"Body": io.BytesIO(self.bodies[Key])}
+
+
+def line(operation: str, sequence: int, time: int, value: str = "x") -> str:
+    image = {"id": {"S": "a"}, "v": {"S": value}}
+    return encode_change(image, operation=operation, sequence_number=str(sequence), event_time=time)
+
+
+def test_an_items_last_change_is_that_of_the_highest_number_whatever_its_time() -> None:
+    lines = [line("INSERT", 1, 90_000), "broken", line("CANARY", 9, 95_000), line("SNAPSHOT", 0, 99_000)]
+    bucket = Bucket(a=[*lines, line("MODIFY", 7, 10_000, "last")], b=[line("MODIFY", 5, 50_000)])
+    sample = read_sample(Clients(lambda _: bucket), NAMES, KEY, [raw("a", 100.0), raw("b", 300.0)])
+    assert sample is not None
+    (last,) = sample.candidates.values()
+    assert (last.sequence, last.at, last.since) == (f"{7:040}", 10_000, 10_000)
+    assert last.image == image_of(last.key, {"id": "a", "v": "last"})
+    assert (sample.newest_change, sample.landed) == (99_000, 100_000)
+    assert read_sample(Clients(lambda _: bucket), NAMES, KEY, []) is None
 
 
 def test_what_is_replayed_does_not_make_the_newest_change_older() -> None:

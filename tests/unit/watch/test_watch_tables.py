@@ -15,7 +15,7 @@ from dynalake.lake.commit import commit_on
 from dynalake.lake.compact_options import CompactOptions
 from dynalake.lake.day import compact_day
 from dynalake.lake.findings import Finding
-from dynalake.lake.fold import LAG, fold
+from dynalake.lake.fold import LAG, fold, raise_bound
 from dynalake.lake.iceberg import Change as Commit
 from dynalake.lake.scrub import scrub
 from dynalake.lake.view_entries import current_texts
@@ -75,22 +75,22 @@ def test_a_table_says_how_new_it_is_and_what_is_not_in_it_yet(lake: WatchedLake)
     landed = lake.now
     lake.land(lake.day(1), "a", [1, 2])
     lake.clock.move(seconds=60)
-    lake.land(lake.today, "b", [3])
+    lake.land(lake.today, "b", [3, 4])
     found = lake.look()
     assert (found.unconverted, found.unconverted_since, found.newest_change) == (2, landed, None)
 
     lake.run()
     found = lake.look()
     assert (found.unconverted, found.unconverted_since) == (0, None)
-    assert (found.changes.rows, found.changes.files, found.state.rows) == (3, 2, 0)
-    assert found.newest_change == landed + 60_003
-    assert [(day.day, day.size.rows) for day in found.days] == [(lake.day(1), 2), (lake.today, 1)]
+    assert (found.changes.rows, found.changes.files, found.state.rows) == (4, 2, 0)
+    assert found.newest_change == landed + 60_004
+    assert [(day.day, day.size.rows) for day in found.days] == [(lake.day(1), 2), (lake.today, 2)]
     assert sum(day.size.bytes for day in found.days) == found.changes.bytes > 0
     assert found.unfolded > 0
 
-    fold(lake.table, landed + 60_003)
+    fold(lake.table, landed + 60_004)
     found = lake.look()
-    assert (found.folded_to, found.unfolded, found.state.rows) == (landed + 60_003, 0, 3)
+    assert (found.folded_to, found.unfolded, found.state.rows) == (landed + 60_004, 0, 4)
     assert found.queries == current_texts(lake.table)
 
 
@@ -123,7 +123,12 @@ def test_a_fold_is_due_from_when_a_look_finds_it_so(lake: WatchedLake) -> None:
     assert lake.look().fold_due_since == since
     lake.clock.move(seconds=3600)
     assert lake.look().fold_due_since == since
-    fold(lake.table, lake.now - round(LAG / timedelta(milliseconds=1)) + 100)
+    folded = lake.now - round(LAG / timedelta(milliseconds=1)) + 100
+    fold(lake.table, folded)
+    assert lake.look().fold_due_since is None
+    raise_bound(lake.table, folded + 1)
+    assert lake.look().fold_due_since == lake.now, "one was begun"
+    fold(lake.table, folded + 1)
     assert lake.look().fold_due_since is None
 
 
