@@ -207,11 +207,13 @@ def test_how_often_it_runs_is_told_by_the_environment(text: str, minutes: int, m
     from dynalake.operators.parameters.convert import EVERY, convert_every
 
     assert convert_every() == timedelta(minutes=10)
+    monkeypatch.setenv(EVERY, "")
+    assert convert_every() == timedelta(minutes=10), "as docker-compose passes on what is not set"
     monkeypatch.setenv(EVERY, text)
     assert convert_every() == timedelta(minutes=minutes)
 
 
-@pytest.mark.parametrize("text", ["0", "-5", "1441", "ten", "", "٣", "5.5"])
+@pytest.mark.parametrize("text", ["0", "-5", "1441", "ten", "٣", "5.5"])
 def test_what_is_not_a_number_of_minutes_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from dynalake.operators.parameters.convert import EVERY, convert_every
 

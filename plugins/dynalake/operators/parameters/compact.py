@@ -14,7 +14,7 @@ SCHEDULE = "DYNALAKE_COMPACT_SCHEDULE"
 
 def compact_schedule() -> str:
     """When the DAG runs, as a cron expression: what is known when it is parsed."""
-    return os.environ.get(SCHEDULE, "0 2 * * *")
+    return os.environ.get(SCHEDULE) or "0 2 * * *"
 
 
 def compact_parameters() -> dict[str, Param]:
