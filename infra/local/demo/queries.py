@@ -12,41 +12,22 @@ import pandas as pd
 
 from dynalake.clients import Clients
 from dynalake.lake.table import Table
-from infra.local.demo.check import compare
+from infra.local.demo.lake import LakeReader
 from infra.local.demo.progress import DemoFailed, Screen
-from infra.local.engines.duckdb import connect, duckdb_rows
 
 ENVIRONMENT = "dev"
 LAND_SECONDS = 240
 
 
-class Lake:
-    """The lake of the demo, as somebody who only has SQL sees it."""
+class Lake(LakeReader):
+    """The lake of the demo, and its raw objects."""
 
     def __init__(self, client: Callable[[str], Any], aws: Mapping[str, str], table: str) -> None:
         from dynalake.capture.lake import load_lake
 
         clients = Clients(client)
-        self.table = Table(clients, load_lake(clients, ENVIRONMENT).table(table))
-        self._connection = connect(aws)
+        super().__init__(Table(clients, load_lake(clients, ENVIRONMENT).table(table)), aws)
         self._landed: dict[str, set[str]] = {}
-
-    @property
-    def changes(self) -> str:
-        """The table of every change, in DuckDB's SQL."""
-        return f"iceberg_scan('{self.table.changes().metadata_location}')"
-
-    @property
-    def current(self) -> str:
-        """The items that there are now, in DuckDB's SQL: DuckDB does not know Athena's views."""
-        from dynalake.lake.view_entries import current_texts
-
-        heads = {head.name: head.metadata_location for head in (self.table.changes(), self.table.items())}
-        texts = current_texts(self.table, lambda _, name: f"iceberg_scan('{heads[name]}')")
-        return f"({texts['duckdb']})"
-
-    def rows(self, query: str) -> list[dict[str, Any]]:
-        return duckdb_rows(self._connection, query)
 
     def wait_for_changes(self, written: int, first_day: str, screen: Screen) -> int:
         """Waits until every change has landed; each is counted once, however often it came."""
@@ -78,16 +59,16 @@ class Lake:
 
 def show_results(lake: Lake, screen: Screen, first_day: str, written: int) -> bool:
     """Prints the answers and the comparison; whether everything is as it must be."""
-    names = lake.table.names
+    names, now = lake.table.names, lake.now()
     per_day = lake.rows(
         f"SELECT dt, __operation AS operation, count(*) AS changes, max(__event_time) AS last "
-        f"FROM {lake.changes} GROUP BY 1, 2 ORDER BY 1, 2"
+        f"FROM {now.changes} GROUP BY 1, 2 ORDER BY 1, 2"
     )
     _show(f"changes per day and operation, from {names.changes_table}", per_day)
-    _show(f"items there are now, from {names.current_view}", lake.rows(f"SELECT count(*) AS items FROM {lake.current}"))
+    _show(f"items there are now, from {names.current_view}", lake.rows(f"SELECT count(*) AS items FROM {now.current}"))
 
     changes = sum(row["changes"] for row in per_day if row["dt"] >= first_day)
-    comparison = compare(lake.table, lake.rows(f"SELECT * FROM {lake.current}"))
+    comparison = lake.compare()
     print(comparison.text(), flush=True)
     sums = {
         f"changes written {written:,} = changes in {names.changes_table} {changes:,}": written == changes,

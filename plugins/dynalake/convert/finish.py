@@ -82,6 +82,7 @@ def finish_table(
     results = [result for result in found.values() if result is not None and not result.waits]
     # A run that was over before, up to the answer of its last task, has no plan any more.
     failed = tuple(number for number, r in found.items() if r is None and is_planned(table, plan, number))
+    findings += _write_views(table)
     commits = [commit_results(table, results, now, merge, writing, work_directory)]
     waiting = (*(Waiting(r.batch, r.waits) for r in found.values() if r is not None and r.waits), *commits[0].waiting)
     plans = [plan]
@@ -94,7 +95,6 @@ def finish_table(
         results, waiting = _convert(table, again.batches, read, writing, work_directory)
         commits.append(commit_results(table, results, now, merge, writing, work_directory))
         waiting = (*waiting, *commits[-1].waiting)
-    findings += _write_views(table)
     # A task that failed may be asked to run again, and then needs its plan.
     for done in plans[1 if failed else 0 :]:
         delete_plan(table, done)
@@ -126,7 +126,10 @@ def _finish_swap(table: Table) -> list[Finding]:
 
 
 def _write_views(table: Table) -> list[Finding]:
-    """Let the views have the columns that have come, in this run or in one that died; changes do not wait for it."""
+    """Let the views have the columns that have come, in this run or in one that died, before any row that has values.
+
+    Changes do not wait for it.
+    """
     try:
         write_views(table)
     except ConflictError as error:

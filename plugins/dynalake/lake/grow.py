@@ -4,11 +4,15 @@ The ids by which files are read are given by a commit, and never by a plan: of t
 same time, the second one finds the first one's column, with its id and its type.
 
 A struct that gets a field is another type to a view that shows it: from then on Trino refuses the view, whatever column
-is asked for, until it is written again. So the views go on reading the snapshots from before in the meantime.
+is asked for, until it is written again. So the views go on reading the snapshots from before in the meantime. They have
+the new columns before any file does: what is shown of an item is never without them.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+from dynalake.errors import ConflictError
 from dynalake.lake.budget import BUDGET, Budget
 from dynalake.lake.commit import commit_on
 from dynalake.lake.iceberg import Change, Head, News
@@ -17,7 +21,7 @@ from dynalake.lake.pins import Pins
 from dynalake.lake.schema import Observed
 from dynalake.lake.table import SCHEMA, Table
 from dynalake.lake.table import schema_of as schema_of
-from dynalake.lake.view_entries import hold_views, write_views
+from dynalake.lake.view_entries import hold_views, views_bound, write_views
 
 
 def grow_schema(table: Table, observed: Observed, budget: Budget = BUDGET) -> Head:
@@ -27,7 +31,6 @@ def grow_schema(table: Table, observed: Observed, budget: Budget = BUDGET) -> He
     Raises `UnknownOutcomeError` where Glue's answer was lost: nothing else than these columns may land later.
     """
     planned = table.changes()
-    held: list[bool] = []
 
     def build(head: Head, news: News) -> Change | None:
         before = schema_of(head)
@@ -35,7 +38,7 @@ def grow_schema(table: Table, observed: Observed, budget: Budget = BUDGET) -> He
         if after == before:
             return None
         if any(c != after.known[c.attribute] for c in before.columns):
-            held.append(hold_views(table))
+            hold_views(table)
         added = [c.name for c in after.columns if c.attribute not in before.known]
         return Change(
             properties={SCHEMA: after.to_json()},
@@ -46,8 +49,9 @@ def grow_schema(table: Table, observed: Observed, budget: Budget = BUDGET) -> He
     if schema_of(planned).admit(observed, budget) == schema_of(planned):
         return planned
     grown = commit_on(table.catalog, table.names, planned, build) or table.changes()
-    if any(held):
-        write_views(table)
+    if views_bound(table) is not None:
+        with suppress(ConflictError):  # types are being changed: whoever finishes that writes the views
+            write_views(table)
     return grown
 
 

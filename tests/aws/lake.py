@@ -1,0 +1,78 @@
+"""The steps by which raw objects become rows that readers see, as the DAGs take them, in this process."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime
+from functools import partial
+
+from dynalake.backfill.commit import commit_backfill
+from dynalake.backfill.run import load_plan, run_name
+from dynalake.catalog.partitions import register_days
+from dynalake.catalog.register import register_table
+from dynalake.clients import Clients
+from dynalake.convert.batch import convert_or_wait
+from dynalake.convert.finish import Finished, finish_table
+from dynalake.convert.plan import ConvertLimits, plan_table
+from dynalake.convert.snapshot import plan_snapshot, show_snapshot
+from dynalake.lake.compact import CompactReport, compact_table
+from dynalake.lake.compact_options import CompactOptions
+from dynalake.lake.json_table import shown_prefix
+from dynalake.lake.make import make_tables
+from dynalake.lake.snapshot import Swapped, number_run
+from dynalake.lake.table import Table
+from dynalake.names import Lake, TableNames
+from dynalake.record.key import ItemKey
+
+Now = Callable[[], datetime]
+right_now: Now = partial(datetime.now, UTC)
+
+
+def make_lake(clients: Clients, environment: str = "") -> Lake:
+    """A bucket and a Glue database: all that a lake needs in which raw objects are put by hand."""
+    account = clients.sts.get_caller_identity()["Account"]
+    lake = Lake(environment or f"t{uuid.uuid4().hex[:12]}", account, clients.sts.meta.region_name)
+    clients.s3.create_bucket(Bucket=lake.bucket)
+    clients.glue.create_database(DatabaseInput={"Name": lake.database})
+    return lake
+
+
+def register(clients: Clients, names: TableNames, key: ItemKey, source_arn: str = "arn") -> Table:
+    """`dynalake_setup`'s tables and views."""
+    table = Table(clients, names)
+    make_tables(table, key, source_arn)
+    register_table(clients, names, key, source_arn=source_arn)
+    register_days(clients, names, [names.lake.day_of(right_now())])
+    return table
+
+
+def convert(table: Table, now: Now = right_now, days: Collection[str] = ()) -> Finished | None:
+    """`dynalake_convert`; None where nothing was due."""
+    limits = ConvertLimits()
+    planned = plan_table(table, limits, now(), days)
+    for batch in planned.batches:
+        convert_or_wait(table, batch)
+    if not planned.batches:
+        return None
+    numbers = [batch.number for batch in planned.batches]
+    return finish_table(table, planned.batches[0].plan, numbers, limits, now)
+
+
+def show(table: Table, run: str) -> Swapped:
+    """`dynalake_backfill` from its commit on: the ledger is checked, and the run's items become the snapshot.
+
+    `run` is the Airflow run id.
+    """
+    commit_backfill(table.clients, table.names, run=run)
+    backfill = load_plan(table.clients, table.names, run_name(run))
+    batches = plan_snapshot(table, backfill.prefix(table.names), right_now()).batches
+    for batch in batches:
+        convert_or_wait(table, batch)
+    number = number_run(table, backfill.run)
+    return show_snapshot(table, number, batches[0].plan if batches else "", [batch.number for batch in batches])
+
+
+def compact(table: Table, now: Now = right_now, days: Collection[str] = ()) -> CompactReport:
+    """`dynalake_compact`, but for the fold and what follows it."""
+    return compact_table(table, CompactOptions(), now, days=days, snapshot=shown_prefix(table))
