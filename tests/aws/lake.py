@@ -9,8 +9,6 @@ from functools import partial
 
 from dynalake.backfill.commit import commit_backfill
 from dynalake.backfill.run import load_plan, run_name
-from dynalake.catalog.partitions import register_days
-from dynalake.catalog.register import register_table
 from dynalake.clients import Clients
 from dynalake.convert.batch import convert_or_wait
 from dynalake.convert.finish import Finished, finish_table
@@ -42,8 +40,6 @@ def register(clients: Clients, names: TableNames, key: ItemKey, source_arn: str 
     """`dynalake_setup`'s tables and views."""
     table = Table(clients, names)
     make_tables(table, key, source_arn)
-    register_table(clients, names, key, source_arn=source_arn)
-    register_days(clients, names, [names.lake.day_of(right_now())])
     return table
 
 

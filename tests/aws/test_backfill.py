@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,12 +23,15 @@ from dynalake.backfill.state import create, read, replace
 from dynalake.clients import Clients
 from dynalake.days import SNAPSHOT_DAY
 from dynalake.errors import ConflictError
-from dynalake.names import Lake, TableNames
+from dynalake.lake.json_table import shown_prefix
+from dynalake.lake.table import Table
+from dynalake.names import TableNames
 from dynalake.record.key import ItemKey, KeyAttribute
-from infra.local.demo.check import compare
 from infra.local.demo.items import create_table, generated, write_items
+from infra.local.demo.lake import LakeReader
+from infra.local.process import LocalAws
 from tests.aws.capture_steps import make_table
-from tests.aws.sql import reader
+from tests.aws.lake import make_lake, register, show
 
 ITEMS = 1200
 
@@ -36,19 +39,10 @@ ITEMS = 1200
 @pytest.fixture(scope="module")
 def names(clients: Clients) -> Iterator[TableNames]:
     """A table of receipts in a lake of its own."""
-    account = clients.sts.get_caller_identity()["Account"]
-    made = Lake("backfill", account, "us-east-1").table("BACKFILLED")
-    loaded = generated(ITEMS)
-    clients.s3.create_bucket(Bucket=made.lake.bucket)
-    clients.glue.create_database(DatabaseInput={"Name": made.lake.database})
-    results = {
-        "ResultConfiguration": {"OutputLocation": made.lake.query_results},
-        "EnforceWorkGroupConfiguration": True,
-    }
-    clients.athena.create_work_group(Name=made.lake.workgroup, Configuration=results)  # type: ignore[arg-type]
+    made, loaded = make_lake(clients, "backfill").table("BACKFILLED"), generated(ITEMS)
     create_table(clients.dynamodb, made.table, loaded.key)
     assert write_items(clients.dynamodb, made.table, loaded.items) == ITEMS
-    register_table(clients, made, loaded.key, source_arn="arn:aws:dynamodb:us-east-1:000000000000:table/BACKFILLED")
+    register(clients, made, loaded.key)
     yield made
     clients.dynamodb.delete_table(TableName=made.table)
 
@@ -68,7 +62,15 @@ def backfill(clients: Clients, names: TableNames, run: str, **options: Any) -> A
     plan = plan_backfill(clients, names, run=run, method="scan", **options)
     with ThreadPoolExecutor(plan.segments) as threads:
         list(threads.map(lambda n: scan_segment(clients, names, run=run, segment=n), range(plan.segments)))
-    return commit_backfill(clients, names, run=run)
+    committed = commit_backfill(clients, names, run=run)
+    assert show(Table(clients, names), run).shown
+    return committed
+
+
+def shown(clients: Clients, names: TableNames) -> tuple[str, int]:
+    """The prefix of the snapshot's raw objects, and how many rows it has."""
+    table = Table(clients, names)
+    return shown_prefix(table), sum(file.rows for file in table.changes().files({SNAPSHOT_DAY}))
 
 
 def test_all_items_arrive_and_the_run_again_changes_nothing(clients: Clients, names: TableNames) -> None:
@@ -77,12 +79,12 @@ def test_all_items_arrive_and_the_run_again_changes_nothing(clients: Clients, na
     records = [json.loads(line) for data in before.values() for line in gzip.decompress(data).splitlines()]
     assert len({record["receiptId"] for record in records}) == len(records) == ITEMS
     assert len(before) > 3
-    assert snapshot_location(clients, names) == committed.location
+    assert shown(clients, names) == (names.snapshot_run("first"), ITEMS)
     read_at = datetime.fromtimestamp(committed.ledger.plan.read_at_ms / 1000, UTC)
     assert snapshot_since(clients, names, read_at) == "first"
     assert snapshot_since(clients, names, read_at + timedelta(seconds=1)) is None
-    again = backfill(clients, names, "first", segments=3)
-    assert (again.previous, again.location) == (committed.location, committed.location)
+    backfill(clients, names, "first", segments=3)
+    assert shown(clients, names) == (names.snapshot_run("first"), ITEMS)
     assert objects(clients, names, "first") == before
 
 
@@ -94,14 +96,14 @@ def test_small_tables_and_huge_items(clients: Clients, names: TableNames, count:
     for number in range(count):
         item = {"id": {"S": f"{number}"}, "text": {"S": "é" * (size // 2)}}
         clients.dynamodb.put_item(TableName=table.table, Item=item)
-    register_table(clients, table, ItemKey(KeyAttribute("id", "S")), source_arn="arn")
+    register(clients, table, ItemKey(KeyAttribute("id", "S")))
     committed = backfill(clients, table, "small", segments=2, max_read_capacity=1000, consistent=True)
     found = objects(clients, table, "small")
     records = [json.loads(line) for data in found.values() for line in gzip.decompress(data).splitlines()]
     assert sorted(record["id"] for record in records) == [str(number) for number in range(count)]
     assert all(record["text"] == "é" * (size // 2) for record in records)
     assert committed.ledger.total.kept == count
-    assert snapshot_location(clients, table) == committed.location
+    assert shown(clients, table) == (names.lake.table(f"OF-{count}").snapshot_run("small"), count)
     state = clients.s3.list_objects_v2(Bucket=names.lake.bucket, Prefix=active_prefix(table, "small"))
     assert state["KeyCount"] == 0, "those that ended left"
 
@@ -135,15 +137,9 @@ def test_conditional_writes(clients: Clients, names: TableNames) -> None:
     assert read(clients, names, key + "?") is None
 
 
-def test_the_snapshot_equals_the_table_in_sql(clients: Clients, names: TableNames, sql: Callable[[str], Any]) -> None:
+def test_the_snapshot_equals_the_table_in_sql(clients: Clients, names: TableNames, local_aws: LocalAws) -> None:
     backfill(clients, names, "sql", segments=2, updated_before="2020-01-01T00:00:00Z")
-    observe_new_attributes(clients, names, [SNAPSHOT_DAY])
-    comparison = compare(clients, names, sql)
+    comparison = LakeReader(Table(clients, names), local_aws.env()).compare()
     assert comparison.same, comparison.text()
     assert comparison.items == comparison.rows == ITEMS
     assert comparison.long_numbers >= 2 * ITEMS
-
-
-@pytest.fixture
-def sql(clients: Clients, names: TableNames) -> Callable[[str], Any]:
-    return reader(clients, names.lake)

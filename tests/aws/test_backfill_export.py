@@ -21,13 +21,15 @@ from dynalake.backfill.manifest import store_groups
 from dynalake.backfill.run import plan_backfill
 from dynalake.backfill.scan import scan_segment
 from dynalake.clients import Clients
-from dynalake.days import SNAPSHOT_DAY
 from dynalake.errors import LedgerError, SourceError
+from dynalake.lake.json_table import shown_prefix
+from dynalake.lake.table import Table
 from dynalake.names import Lake, TableNames
-from infra.local.demo.check import compare
 from infra.local.demo.items import create_table, generated, load_items, write_items
+from infra.local.demo.lake import LakeReader
+from infra.local.process import LocalAws
 from tests.aws.capture_steps import patiently
-from tests.aws.sql import reader
+from tests.aws.lake import make_lake, register, show
 
 ITEMS = 300
 # A larger file of movies than the one made here: DYNALAKE_MOVIES=movies.json.
@@ -36,12 +38,7 @@ MOVIES = os.environ.get("DYNALAKE_MOVIES", "")
 
 @pytest.fixture(scope="module")
 def lake(clients: Clients) -> Lake:
-    made = Lake("exported", clients.sts.get_caller_identity()["Account"], "us-east-1")
-    clients.s3.create_bucket(Bucket=made.bucket)
-    clients.glue.create_database(DatabaseInput={"Name": made.database})
-    results = {"ResultConfiguration": {"OutputLocation": made.query_results}, "EnforceWorkGroupConfiguration": True}
-    clients.athena.create_work_group(Name=made.workgroup, Configuration=results)  # type: ignore[arg-type]
-    return made
+    return make_lake(clients, "exported")
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +49,7 @@ def make(clients: Clients, lake: Lake) -> Callable[..., TableNames]:
         create_table(clients.dynamodb, name, loaded.key)
         write_items(clients.dynamodb, name, loaded.items)
         names = lake.table(name)
-        register_table(clients, names, loaded.key, source_arn=f"arn:aws:dynamodb:us-east-1:000000000000:table/{name}")
+        register(clients, names, loaded.key)
         return names
 
     return table
@@ -75,6 +72,7 @@ def finish(clients: Clients, names: TableNames, run: str) -> Committed:
     for segment in range(len(store_groups(clients, names, finished, run=run).groups)):
         convert_group(clients, names, run=run, segment=segment)
     committed = commit_backfill(clients, names, run=run)
+    assert show(Table(clients, names), run).shown
     remove_exports(clients, names, run=run)
     return committed
 
@@ -83,7 +81,9 @@ def scanned(clients: Clients, names: TableNames, run: str) -> Committed:
     plan = plan_backfill(clients, names, run=run, segments=2, method="scan")
     for segment in range(plan.segments):
         scan_segment(clients, names, run=run, segment=segment)
-    return commit_backfill(clients, names, run=run)
+    committed = commit_backfill(clients, names, run=run)
+    assert show(Table(clients, names), run).shown
+    return committed
 
 
 def lines(clients: Clients, names: TableNames, prefix: str) -> Iterator[str]:
@@ -104,7 +104,7 @@ def test_an_export_gives_the_records_of_a_scan(clients: Clients, names: TableNam
     assert committed.ledger.total.read == committed.ledger.total.kept == ITEMS
     assert committed.to_json()["manifest"] == ITEMS
     assert len({file.key for group in (committed.ledger.groups or []).groups for file in group}) > 1  # type: ignore[union-attr]
-    assert snapshot_location(clients, names) == committed.location
+    assert shown_prefix(Table(clients, names)) == names.snapshot_run("export")
     by_export = records(clients, names, "export")
     scanned(clients, names, "scan")
     assert by_export == records(clients, names, "scan")
@@ -112,16 +112,15 @@ def test_an_export_gives_the_records_of_a_scan(clients: Clients, names: TableNam
     assert "Contents" not in left
 
 
-def test_the_snapshot_equals_the_table_in_sql(clients: Clients, names: TableNames, sql: Callable[[str], Any]) -> None:
+def test_the_snapshot_equals_the_table_in_sql(clients: Clients, names: TableNames, local_aws: LocalAws) -> None:
     exported(clients, names, "sql", updated_before="2020-01-01T00:00:00Z")
-    observe_new_attributes(clients, names, [SNAPSHOT_DAY])
-    comparison = compare(clients, names, sql)
+    comparison = LakeReader(Table(clients, names), local_aws.env()).compare()
     assert comparison.same, comparison.text()
     assert comparison.items == comparison.rows == ITEMS
 
 
 def test_movies_by_both_methods(
-    clients: Clients, make: Callable[..., TableNames], sql: Callable[[str], Any], tmp_path: Path
+    clients: Clients, make: Callable[..., TableNames], local_aws: LocalAws, tmp_path: Path
 ) -> None:
     file = Path(MOVIES) if MOVIES else tmp_path / "movies.json"
     if not MOVIES:
@@ -136,8 +135,7 @@ def test_movies_by_both_methods(
     print(by_scan.ledger.markdown(), by_export.ledger.markdown(), sep="\n\n")
     assert records(clients, names, "scan") == records(clients, names, "export")
     assert by_scan.ledger.total == by_export.ledger.total
-    observe_new_attributes(clients, names, [SNAPSHOT_DAY])
-    comparison = compare(clients, names, sql)
+    comparison = LakeReader(Table(clients, names), local_aws.env()).compare()
     assert comparison.same, comparison.text()
 
 
@@ -145,11 +143,11 @@ def test_an_empty_table(clients: Clients, make: Callable[..., TableNames]) -> No
     empty = make("EMPTY", generated(0))
     committed = exported(clients, empty, "empty")
     assert committed.ledger.total.read == 0
-    assert snapshot_location(clients, empty) == committed.location
+    assert shown_prefix(Table(clients, empty)) == empty.snapshot_run("empty")
 
 
 def test_a_file_that_was_changed_is_not_used(clients: Clients, names: TableNames) -> None:
-    before = snapshot_location(clients, names)
+    before = shown_prefix(Table(clients, names))
     plan_backfill(clients, names, run="changed", method="export")
     exports = request_exports(clients, names, run="changed")
     finished = patiently(lambda: check_exports(clients, names, exports))
@@ -158,7 +156,7 @@ def test_a_file_that_was_changed_is_not_used(clients: Clients, names: TableNames
     clients.s3.put_object(Bucket=names.lake.bucket, Key=file.key, Body=gzip.compress(b'{"Item":{}}\n' * file.items))
     with pytest.raises(LedgerError, match=r"has the MD5 .*, the manifest says"):
         convert_group(clients, names, run="changed", segment=0)
-    assert snapshot_location(clients, names) == before
+    assert shown_prefix(Table(clients, names)) == before
     # Nothing of it is in the way of the next run.
     assert exported(clients, names, "after").ledger.total.read == ITEMS
 
@@ -174,8 +172,3 @@ def test_a_table_without_recovery(clients: Clients, lake: Lake) -> None:
     with pytest.raises(SourceError, match="recovery of table 'NO-RECOVERY' is off"):
         plan_backfill(clients, names, run="export", method="export")
     assert plan_backfill(clients, names, run="enabled", method="export", enable_pitr=True).method == "export"
-
-
-@pytest.fixture
-def sql(clients: Clients, lake: Lake) -> Callable[[str], Any]:
-    return reader(clients, lake)

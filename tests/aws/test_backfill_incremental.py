@@ -4,17 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pandas
 import pytest
-from dynalake.catalog.partitions import register_days, snapshot_location
-from dynalake.catalog.register import register_table
-from dynalake.compact.convert import compact_day
-from dynalake.compact.plan import plan_table
-from dynalake.compact.publish import finish_table
 
 from dynalake.backfill.commit import Committed, commit_backfill
 from dynalake.backfill.convert import convert_group
@@ -22,14 +15,15 @@ from dynalake.backfill.export import check_exports, request_exports
 from dynalake.backfill.manifest import store_groups
 from dynalake.backfill.run import plan_backfill
 from dynalake.clients import Clients
-from dynalake.convert.options import CompactOptions
-from dynalake.names import Lake, TableNames
+from dynalake.lake.json_table import shown_prefix
+from dynalake.lake.table import Table
+from dynalake.names import TableNames
 from dynalake.record.change import encode_change
-from infra.local.demo.check import compare
 from infra.local.demo.items import create_table, parse_key
+from infra.local.demo.lake import LakeReader
 from infra.local.process import LocalAws
 from tests.aws.capture_steps import patiently
-from tests.aws.sql import reader
+from tests.aws.lake import compact, convert, make_lake, register
 
 HOUR = 3600
 BEFORE = "20190524"
@@ -39,17 +33,12 @@ BEFORE = "20190524"
 @pytest.fixture
 def names(clients: Clients, local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> TableNames:
     """A table whose second hour of changes is not in the lake."""
-    made = Lake("outage", clients.sts.get_caller_identity()["Account"], "us-east-1").table("OUTAGE")
+    made = make_lake(clients, "outage").table("OUTAGE")
     key = parse_key("year:N,title:S")
-    clients.s3.create_bucket(Bucket=made.lake.bucket)
-    clients.glue.create_database(DatabaseInput={"Name": made.lake.database})
-    results = {"ResultConfiguration": {"OutputLocation": made.lake.query_results}}
-    clients.athena.create_work_group(Name=made.lake.workgroup, Configuration=results)  # type: ignore[arg-type]
     create_table(clients.dynamodb, made.table, key)
-    register_table(clients, made, key, source_arn="arn:aws:dynamodb:us-east-1:000000000000:table/OUTAGE")
+    register(clients, made, key)
     now = int(time.time())
     after = made.lake.day_of(datetime.fromtimestamp(now - HOUR, UTC))
-    register_days(clients, made, [BEFORE, after])
     writer = Writer(clients, made)
     for title in ("kept", "changed", "removed", "caught up", "captured"):
         writer.put(title, 1)
@@ -127,12 +116,6 @@ def imported(clients: Clients, names: TableNames, run: str) -> Committed:
     return commit_backfill(clients, names, run=run)
 
 
-def compact(clients: Clients, names: TableNames, now: datetime) -> None:
-    options = CompactOptions()
-    converted = [compact_day(clients, names, p.day, options) for p in plan_table(clients, names, options, now)]
-    finish_table(clients, names, converted, options, now)
-
-
 def raw_lines(clients: Clients, names: TableNames) -> list[str]:
     import gzip
 
@@ -145,23 +128,27 @@ def raw_lines(clients: Clients, names: TableNames) -> list[str]:
 
 
 def test_what_the_stream_has_lost_comes_in_from_an_export(
-    clients: Clients, names: TableNames, sql: Callable[[str], Any]
+    clients: Clients, names: TableNames, local_aws: LocalAws
 ) -> None:
-    # The first day in Parquet, the others in JSON: both are looked into.
-    compact(clients, names, datetime(2019, 5, 25, 12, tzinfo=UTC))
-    assert not compare(clients, names, sql).same
+    table = Table(clients, names)
+    reader = LakeReader(table, local_aws.env())
+    # The first day is compacted, the others are not: both are looked into.
+    convert(table, days=[BEFORE])
+    assert compact(table).faults == ()
+    assert not reader.compare().same
     committed = imported(clients, names, "first")
     assert committed.ledger.total.read == 6
     assert committed.ledger.vanished == 1
-    assert committed.previous is snapshot_location(clients, names) is None, "the snapshot is left as it is"
-    comparison = compare(clients, names, sql)
+    convert(table)
+    assert shown_prefix(table) == "", "there is no snapshot, as before"
+    comparison = reader.compare()
     assert comparison.same, comparison.text()
     assert comparison.rows == 7
 
-    changes = sql(f'SELECT title, v, "__operation", "__sequence_number" FROM {names.changes_view} ORDER BY 1, 4')
+    changes = reader.read(lambda now: now.changes, "title, v, __operation AS operation, __sequence_number AS number")
     by_title: dict[str, list[tuple[Any, str]]] = {}
-    for row in changes.itertuples(index=False):
-        by_title.setdefault(row[0], []).append((None if pandas.isna(row[1]) else int(row[1]), row[2]))
+    for row in sorted(changes, key=lambda row: str(row["number"])):
+        by_title.setdefault(row["title"], []).append((row["v"], row["operation"]))
     assert by_title == {
         "kept": [(1, "INSERT")],
         "changed": [(1, "INSERT"), (3, "MODIFY")],
@@ -183,16 +170,13 @@ def test_what_the_stream_has_lost_comes_in_from_an_export(
     exported = [line for line in before if '"came and went"' not in line]
     assert raw_lines(clients, names) == sorted(before + exported)
     assert len({(json.loads(line)["title"], json.loads(line)["__sequence_number"]) for line in before}) == 6
-    assert compare(clients, names, sql).same
-    assert len(sql(f"SELECT 1 FROM {names.changes_view}")) == len(changes)
+    convert(table)
+    assert reader.compare().same
+    assert len(reader.read(lambda now: now.changes)) == len(changes)
 
     # All of it compacted, each change once.
-    compact(clients, names, datetime.now(UTC) + timedelta(days=2))
-    assert compare(clients, names, sql).same
-    assert len(sql(f"SELECT 1 FROM {names.changes_view}")) == len(changes)
-    assert len(sql(f"SELECT 1 FROM {names.typed_table}")) == len(changes)
-
-
-@pytest.fixture
-def sql(clients: Clients, names: TableNames) -> Callable[[str], Any]:
-    return reader(clients, names.lake)
+    done = compact(table, lambda: datetime.now(UTC) + timedelta(days=2))
+    assert done.faults == ()
+    assert reader.compare().same
+    assert len(reader.read(lambda now: now.changes)) == len(changes)
+    assert sum(file.rows for file in table.changes().files()) == len(changes)

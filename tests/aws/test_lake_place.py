@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import io
 from datetime import UTC, datetime, timedelta
 
-import pyarrow.parquet as pq
 import pytest
-from dynalake.catalog.partitions import list_partitions, register_days
-from dynalake.catalog.register import register_table
-from dynalake.compact.convert import compact_day
-from dynalake.compact.plan import plan_table
-from dynalake.compact.publish import finish_table
-from dynalake.operators.days import coming_days
 
 from dynalake.capture.lake import load_lake, plan_lake
 from dynalake.clients import Clients
-from dynalake.convert.options import CompactOptions
-from dynalake.days import SNAPSHOT_DAY, end_of_day, parse_day
+from dynalake.days import end_of_day, parse_day
 from dynalake.errors import SettingsError
+from dynalake.lake.hive import list_partitions
 from dynalake.lake_options import LakeOptions
 from dynalake.names import TableNames
 from dynalake.settings import TableSettings
+from infra.local.demo.lake import LakeReader
 from infra.local.process import LocalAws
 from tests.aws.capture_steps import (
     LARGEST,
@@ -34,6 +27,7 @@ from tests.aws.capture_steps import (
     set_up,
     wait_for_changes,
 )
+from tests.aws.lake import compact, convert, register
 
 
 # At any hour one of them has another day than UTC.
@@ -49,7 +43,7 @@ def test_everything_is_under_the_prefix_and_the_day_of_the_zone(
     names = done.names
     # The next run names neither, and finds both.
     assert names.lake == load_lake(clients, environment) == plan_lake(clients, environment)
-    register_table(clients, names, done.source.key, source_arn=done.source.arn)
+    lake = register(clients, names, done.source.key)
 
     began = names.lake.day_of(datetime.now(UTC))
     _, canary = prove(clients, names, "canary-1")
@@ -66,35 +60,32 @@ def test_everything_is_under_the_prefix_and_the_day_of_the_zone(
     assert canary.uri.startswith(f"s3://{names.lake.bucket}/lake/raw/json/{table}/dt=")
     assert parse_day(canary.uri) in (began, ended)
     keys = {k for k in objects(clients, names) if not k.startswith(names.lake.code_prefix)}
-    assert {key.partition("/dt=")[0] for key in keys} == {
+    folders = {key.partition("/dt=")[0].partition("/metadata/")[0] for key in keys}
+    assert {folder for folder in folders if "raw-state" not in folder} == {
         f"lake/raw/json/{table}",
         f"lake/raw-errors/forwarder/{table}",
-        f"lake/raw-state/{table}/hand-off.json",
-        f"lake/raw-state/{table}/lease.json",
+        f"lake/raw/parquet/{table}/changes",
+        f"lake/raw/parquet/{table}/items",
     }
+    assert all(key.startswith(f"lake/raw-state/{table}/") for key in keys if "raw-state" in key)
     days = {day for key in keys if (day := parse_day(key))}
     assert days <= {began, ended}
 
-    # The day is due when it is over where the lake is, and can be named before.
-    register_days(clients, names, coming_days(names.lake))
+    finished = convert(lake)
+    assert finished is not None
+    assert finished.sums.rows == 4
+    # A day is over when it is over where the lake is.
     over = end_of_day(ended, names.lake.zone) + timedelta(hours=1)
-    compaction = CompactOptions()
-    assert ended not in {p.day for p in plan_table(clients, names, compaction, over - timedelta(seconds=1))}
-    assert ended in {p.day for p in plan_table(clients, names, compaction, over)}
-    now = datetime.now(UTC)
-    named = plan_table(clients, names, compaction, now, days=sorted(days))
-    converted = [compact_day(clients, names, each.day, compaction) for each in named]
-    assert sum(each.rows for each in converted) == 4
-    assert set(finish_table(clients, names, converted, compaction, now).days) == days
-    for day, partition in list_partitions(clients, names, names.typed_table).items():
-        assert partition.location.startswith(f"s3://{names.lake.bucket}/lake/raw/parquet/{table}/dt={day}/v=")
-    assert finish_table(clients, names, [], compaction, over).through == ended
-    assert SNAPSHOT_DAY not in days
+    assert ended not in {each.day for each in compact(lake, lambda: over - timedelta(seconds=1)).days}
+    assert ended in {each.day for each in compact(lake, lambda: over).days}
+    shown = list_partitions(lake, names.parquet_table)
+    assert set(shown) <= days
+    for day, partition in shown.items():
+        folder = f"s3://{names.lake.bucket}/lake/raw/parquet/{table}/changes/dt={day}/v="
+        assert partition.location.startswith(folder)
     # The change that went past Firehose is in Parquet with the others.
-    parts = [key for key in objects(clients, names) if key.endswith(".parquet")]
-    bodies = [clients.s3.get_object(Bucket=names.lake.bucket, Key=key)["Body"].read() for key in parts]
-    rows = [row for body in bodies for row in pq.read_table(io.BytesIO(body)).to_pylist()]
-    assert {row["id"]: row.get("text") for row in rows} == {"0": None, "1": None, "2": None, "large": longest}
+    rows = LakeReader(lake, local_aws.env()).read(lambda now: now.changes)
+    assert {row["id"]: row["text"] for row in rows} == {"0": None, "1": None, "2": None, "large": longest}
 
     for other in ({"prefix": "dynamodb"}, {"time_zone": "UTC"}, {"bucket": "another"}):
         with pytest.raises(SettingsError, match=rf"has {next(iter(other))} '.*asks for '{next(iter(other.values()))}'"):

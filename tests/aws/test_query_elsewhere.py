@@ -1,0 +1,126 @@
+"""Who reads closed days without Iceberg: DuckDB as the docs show it, and Redshift by the files' types."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import re
+from datetime import timedelta
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from dynalake.clients import Clients
+from dynalake.lake.hive import list_partitions
+from dynalake.lake.table import Table, schema_of
+from dynalake.record.change import encode_change
+from dynalake.record.key import ItemKey, KeyAttribute
+from infra.local.demo.check import compare_items, lake_item
+from infra.local.process import LocalAws
+from tests.aws.lake import compact, convert, make_lake, register, right_now
+from tests.conftest import REPOSITORY
+
+DOCS = REPOSITORY / "docs" / "query.md"
+VALUES: list[dict[str, Any]] = [
+    {"Text": {"S": 'quote " and \\ and </tag> \n 5'}, "int": {"N": "9007199254740993"}, "flag": {"BOOL": True}},
+    {"Text": {"S": ""}, "exact": {"N": "1234567890123456789012345678.9012345678"}, "double": {"N": "1.5"}},
+    {"mixed": {"S": "n/a"}, "digits": {"N": "1E-30"}, "none": {"NULL": True}},
+    {"mixed": {"N": "10.5"}, "digits": {"N": "12345678901234567890"}, "int": {"N": "-1"}, "flag": {"BOOL": False}},
+    {"Plain": {"M": {"Name": {"S": "x"}, "price": {"N": "12345678901234567.25"}, "tags": {"SS": ["a", "b"]}}}},
+    {"Plain": {"M": {"Name": {"S": "y"}, "price": {"N": "7"}, "later": {"BOOL": True}}}},
+    {"numbers": {"NS": ["1.5", "-3"]}, "deep": {"L": [{"L": [{"M": {"a": {"N": "1"}}}]}]}},
+    {"cases": {"M": {"Id": {"N": "1.25"}, "id": {"S": "two"}, "a.b": {"BOOL": True}}}},
+    {"odd": {"L": [{"N": "1.10"}, {"S": "1.10"}, {"M": {"x": {"N": "12345678901234567890.5"}}}]}},
+    {"any": {"M": {"b": {"N": "1.5"}}}, "bin": {"B": b"\x00\xff"}, "dt": {"N": "1"}},
+    {"any": {"L": [{"S": "</x>"}, {"N": "2"}]}, "bins": {"BS": [b"\x01"]}, "__operation": {"S": "mine"}},
+]
+ITEMS = [{"id": {"S": f"item {n}"}, "n": {"N": f"{n}"}, **values} for n, values in enumerate(VALUES)]
+
+
+@pytest.fixture(scope="module")
+def table(clients: Clients) -> Table:
+    """Two closed days whose columns and struct fields differ, each compacted before the other came."""
+    names = make_lake(clients).table("Elsewhere")
+    made = register(clients, names, ItemKey(KeyAttribute("id", "S"), KeyAttribute("n", "N")))
+    for days_ago, items in ((3, ITEMS[::2]), (2, ITEMS[1::2])):
+        at = right_now() - timedelta(days=days_ago)
+        lines = [
+            encode_change(
+                item, operation="INSERT", sequence_number=item["n"]["N"], event_time=round(at.timestamp() * 1000)
+            )
+            for item in items
+        ]
+        key = f"{names.raw_day(names.lake.day_of(at))}1.gz"
+        clients.s3.put_object(Bucket=names.lake.bucket, Key=key, Body=gzip.compress("\n".join(lines).encode()))
+        convert(made)
+        assert compact(made).faults == ()
+    return made
+
+
+def test_duckdb_as_the_docs_show_it(
+    table: Table, local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, setting in local_aws.env().items():
+        monkeypatch.setenv(name, setting)
+    names = table.names
+    (text,) = re.findall(r"## DuckDB\n.*?```python\n(.*?)```", DOCS.read_text(), flags=re.DOTALL)
+    text = text.replace('"dynalake_dev", "receipts_parquet"', f'"{names.lake.database}", "{names.parquet_table}"')
+    text = text.replace("S3FileSystem()", f'S3FileSystem(endpoint_override="{local_aws.endpoint_url}")')
+    there: dict[str, Any] = {}
+    exec(text, there)
+    assert f"{len(ITEMS)}" in capsys.readouterr().out
+    relation = there["changes"]
+    assert isinstance(relation, duckdb.DuckDBPyRelation)
+    schema = schema_of(table.changes())
+    rows = [lake_item(schema, dict(zip(relation.columns, row, strict=True))) for row in relation.fetchall()]
+    comparison = compare_items(names, names.parquet_table, schema, ITEMS, rows)
+    assert comparison.same, comparison.text()
+
+
+def test_every_file_has_the_types_that_the_catalog_says(table: Table) -> None:
+    """Redshift Spectrum refuses a file whose column is of another type; a struct may have fewer fields in a file.
+
+    https://repost.aws/knowledge-center/redshift-spectrum-data-errors
+    """
+    names, s3 = table.names, table.clients.s3
+    entry = table.clients.glue.get_table(DatabaseName=names.lake.database, Name=names.parquet_table)["Table"]
+    declared = {c["Name"]: c["Type"] for c in [*entry["StorageDescriptor"]["Columns"], *entry["PartitionKeys"]]}
+    shown = list_partitions(table, names.parquet_table)
+    assert len(shown) == 2
+    for day in shown.values():
+        prefix = day.location.removeprefix(names.uri(""))
+        for found in s3.list_objects_v2(Bucket=names.lake.bucket, Prefix=prefix)["Contents"]:
+            body = s3.get_object(Bucket=names.lake.bucket, Key=found["Key"])["Body"].read()
+            for field in pq.read_schema(io.BytesIO(body)):
+                of = declared[field.name]
+                assert covers(of, field.type), f"{field.name}: {of} is {field.type}"
+
+
+def covers(declared: str, of: Any) -> bool:
+    """Whether Glue's type is that of a Parquet column."""
+    if pa.types.is_struct(of):
+        inner = dict(_members(declared, "struct"))
+        return all(covers(inner[of.field(i).name], of.field(i).type) for i in range(of.num_fields))
+    if pa.types.is_map(of):
+        return declared.startswith("map<string,") and covers(declared[len("map<string,") : -1], of.item_type)
+    if pa.types.is_list(of):
+        return declared.startswith("array<") and covers(declared[len("array<") : -1], of.value_type)
+    if pa.types.is_decimal(of):
+        return declared == f"decimal({of.precision},{of.scale})"
+    return declared == {"int64": "bigint", "double": "double", "bool": "boolean", "string": "string"}[str(of)]
+
+
+def _members(declared: str, kind: str) -> list[tuple[str, str]]:
+    """`struct<a:bigint,b:array<string>>` as names and types."""
+    assert declared.startswith(f"{kind}<"), declared
+    members, depth = [""], 0
+    for letter in declared[len(kind) + 1 : -1]:
+        depth += {"<": 1, "(": 1, ">": -1, ")": -1}.get(letter, 0)
+        if letter == "," and not depth:
+            members.append("")
+        else:
+            members[-1] += letter
+    return [(name, of) for name, _, of in (member.partition(":") for member in members)]
