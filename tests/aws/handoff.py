@@ -33,9 +33,9 @@ from dynalake.capture.stacks import apply_stack
 from dynalake.capture.teardown import delete_stack, stop_mapping
 from dynalake.capture.verify import check_pipeline
 from dynalake.clients import Clients
+from dynalake.convert.finish import convert_due
 from dynalake.days import end_of_day, shift_day
 from dynalake.errors import TransientError
-from dynalake.lake.collect import collect
 from dynalake.lake.fold import fold
 from dynalake.lake.folders import milliseconds
 from dynalake.lake.table import Table
@@ -48,7 +48,7 @@ from infra.local.demo.writing import key_values
 from tests.aws.capture_steps import patiently, prove, raw_changes
 from tests.aws.handoff_reader import Watcher, Written, check_changes, check_current, check_history
 from tests.aws.handoff_writer import Writer
-from tests.aws.lake import compact, convert, register, right_now, show
+from tests.aws.lake import convert, night, register, right_now, show
 from tests.waiting import eventually
 
 KEYS = (
@@ -129,13 +129,12 @@ def hand_over(place: Place, method: str, seed: int, moments: int) -> None:
                 stop_mapping(clients, names)
                 days = _repeat(clients, names, random)
                 eventually(lambda: watcher.looks > 3 and upkeep.done.keys() == set(Upkeep.STEPS))
-        while convert(table) is not None:
-            pass
+        convert_due(table, right_now)
         check_changes(reader, written)
         check_current(reader)
         # Night by night, or all of them at once.
         for day in days if random.random() < 0.5 else days[-1:]:
-            _compact_when_over(table, day)
+            _work_when_over(table, day)
         if random.random() < 0.5:
             fold(table, max(change.time for change in written))
         watcher.look()
@@ -231,7 +230,7 @@ def _convert(clients: Clients, names: TableNames, segment: int) -> None:
 class Upkeep:
     """What `dynalake_convert` and `dynalake_compact` do, at the same time and all the time; some runs are killed."""
 
-    STEPS = ("convert", "compact", "fold", "collect")
+    STEPS = ("convert", "night", "fold")
 
     clients: Clients
     names: TableNames
@@ -240,10 +239,10 @@ class Upkeep:
 
     @contextmanager
     def going_on(self) -> Iterator[None]:
-        convert, night = Random(self.random.random()), Random(self.random.random())
+        soon, later = Random(self.random.random()), Random(self.random.random())
         with (
-            repeating(lambda: self.do("convert", convert), lambda: convert.uniform(0, 0.5)),
-            repeating(lambda: self.do(night.choice(self.STEPS[1:]), night), lambda: 0.1),
+            repeating(lambda: self.do("convert", soon), lambda: soon.uniform(0, 0.5)),
+            repeating(lambda: self.do(later.choice(self.STEPS[1:]), later), lambda: 0.1),
         ):
             yield
 
@@ -260,16 +259,14 @@ class Upkeep:
     def convert(self, table: Table, random: Random) -> None:
         convert(table)
 
-    def compact(self, table: Table, random: Random) -> None:
+    def night(self, table: Table, random: Random) -> None:
         """Of today, too, which is open: a run may name it."""
-        report = compact(table, days=[self.names.lake.day_of(right_now())] if random.random() < 0.7 else [])
-        assert all(fault.transient for fault in report.faults), report.faults
+        days = [self.names.lake.day_of(right_now())] if random.random() < 0.7 else []
+        faults = night(table, days=days, fold=random.random() < 0.5)
+        assert all(fault.transient for fault in faults), faults
 
     def fold(self, table: Table, random: Random) -> None:
         fold(table, milliseconds(right_now()) - random.choice((0, 500, 2000)))
-
-    def collect(self, table: Table, random: Random) -> None:
-        assert not collect(table, right_now).findings
 
 
 def _kill(task: Callable[[], None]) -> None:
@@ -355,7 +352,7 @@ def _repeat(clients: Clients, names: TableNames, random: Random) -> list[str]:
     return days
 
 
-def _compact_when_over(table: Table, day: str) -> None:
+def _work_when_over(table: Table, day: str) -> None:
     """`dynalake_compact` when the day is over."""
     over = end_of_day(day, table.names.lake.zone) + timedelta(hours=2)
-    assert compact(table, lambda: over).faults == ()
+    assert night(table, lambda: over) == ()

@@ -6,25 +6,14 @@ import gzip
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pyarrow.parquet as pq
-from dynalake.backfill.supersede import delete_runs
-from dynalake.catalog.discover import observe_new_attributes
-from dynalake.catalog.partitions import register_days
-from dynalake.catalog.register import register_table
-from dynalake.compact.convert import compact_day
-from dynalake.compact.plan import plan_table
-from dynalake.compact.publish import publish_table
-from dynalake.compact.retain import delete_raw
-from dynalake.compact.supersede import delete_superseded
-from dynalake.compact.widen import plan_reconversions
 
-from dynalake.backfill.commit import commit_backfill
 from dynalake.backfill.convert import convert_group
 from dynalake.backfill.export import check_exports, remove_exports, request_exports
 from dynalake.backfill.manifest import store_groups
@@ -40,32 +29,20 @@ from dynalake.capture.specs import forwarder_spec, storage_spec, table_spec
 from dynalake.capture.stacks import apply_stack, plan_stack
 from dynalake.capture.verify import check_pipeline
 from dynalake.clients import Clients
-from dynalake.convert import plan as convert
-from dynalake.convert.batch import convert_batch
-from dynalake.convert.finish import finish_table
-from dynalake.convert.options import CompactOptions
-from dynalake.convert.snapshot import plan_snapshot, show_snapshot
-from dynalake.days import SNAPSHOT_DAY, day_of
-from dynalake.lake.collect import collect
-from dynalake.lake.compact import compact_table
-from dynalake.lake.compact_options import CompactOptions as NightOptions
-from dynalake.lake.fold import fold
-from dynalake.lake.folders import milliseconds
+from dynalake.convert.finish import convert_due
+from dynalake.days import SNAPSHOT_DAY
 from dynalake.lake.hive import remove_partitions
-from dynalake.lake.json_table import shown_prefix
-from dynalake.lake.make import make_tables
-from dynalake.lake.pins import Pins
-from dynalake.lake.scrub import scrub
-from dynalake.lake.snapshot import number_run
 from dynalake.lake.table import Table
 from dynalake.lake_options import LakeOptions
 from dynalake.names import Lake, TableNames
+from dynalake.night import Asked, work
 from dynalake.settings import TableSettings
 from dynalake.watch.gather import gather
 from dynalake.watch.judge import Targets
 from dynalake.watch.status import TableStatus, load_overview, load_status, save_overview, save_status
 from infra.local.process import LocalAws
 from tests.aws.capture_steps import patiently
+from tests.aws.lake import register, right_now, show
 
 ACCOUNT = "000000000000"
 # Not the default: a grant that names that one would be seen.
@@ -168,10 +145,7 @@ def set_up_secured(here: Secured, settings: TableSettings, *, update: bool = Fal
     kept = draining(dag, names, settings, datetime.now(UTC))
     table = apply_stack(dag, table_spec(names, settings, source, storage, forwarder, draining=kept))
     patiently(lambda: check_pipeline(dag, names, settings, table["MappingId"]))
-    make_tables(Table(dag, names), source.key, source.arn, Pins.of_setting(settings.columns))
-    register_table(dag, names, source.key, source_arn=source.arn)
-    today = datetime.now(UTC)
-    register_days(dag, names, [day_of(today), day_of(today + timedelta(days=1))])
+    register(dag, names, source.key, source.arn)
     record_hand_off(dag, names, table["MappingId"])
     return names
 
@@ -184,58 +158,26 @@ def back_fill(dag: Clients, names: TableNames, run: str) -> int:
     finished = patiently(lambda: check_exports(dag, names, exports))
     for segment in range(len(store_groups(dag, names, finished, run=f"{run}-export").groups)):
         convert_group(dag, names, run=f"{run}-export", segment=segment)
-    commit_backfill(dag, names, run=f"{run}-export")
+    assert show(Table(dag, names), f"{run}-export").shown
     remove_exports(dag, names, run=f"{run}-export")
     plan = plan_backfill(dag, names, run=run, method="scan", segments=2, updated_before=before)
     for segment in range(plan.segments):
         scan_segment(dag, names, run=run, segment=segment)
-    commit_backfill(dag, names, run=run)
-    table = Table(dag, names)
-    planned = plan_snapshot(table, plan.prefix(names), datetime.now(UTC))
-    for batch in planned.batches:
-        convert_batch(table, batch)
-    number = number_run(table, plan.run)
-    assert show_snapshot(table, number, planned.batches[0].plan, range(len(planned.batches))).shown
-    observe_new_attributes(dag, names, [SNAPSHOT_DAY])
+    assert show(Table(dag, names), run).shown
     return sum(1 for _ in dag.dynamodb.get_paginator("scan").paginate(TableName=names.table))
 
 
-def compact(dag: Clients, names: TableNames, now: datetime, days: tuple[str, ...] = ()) -> int:
-    """A compaction in the DAGs' role; how many rows it wrote."""
-    compact_iceberg(Table(dag, names), now)
-    options = CompactOptions()
+def work_at(dag: Clients, names: TableNames, now: datetime) -> int:
+    """A conversion, and all of a night at that time, in the DAGs' role; how many rows the table of changes has."""
     assert names.table in list_tables(dag, names.lake)
-    converted = [compact_day(dag, names, p.day, options) for p in plan_table(dag, names, options, now, days=days)]
-    for again in plan_reconversions(dag, names, converted, options):
-        converted.append(compact_day(dag, names, again.day, options, again.beside))
-    published = publish_table(dag, names, converted, options, now)
-    assert not published.reconvert
-    delete_superseded(dag, names, options, now)
-    delete_runs(dag, names, options.superseded_after_hours, now)
-    delete_raw(dag, names, options, 1, now)
-    return sum({one.day: one.rows for one in converted}.values())
-
-
-def compact_iceberg(table: Table, now: datetime) -> None:
-    """A conversion and a night on the Iceberg tables, in the role of the table's clients."""
-    planned = convert.plan_table(table, convert.ConvertLimits(), datetime.now(UTC))
-    for batch in planned.batches:
-        convert_batch(table, batch)
-    if planned.batches:
-        done = finish_table(
-            table,
-            planned.batches[0].plan,
-            range(len(planned.batches)),
-            convert.ConvertLimits(),
-            lambda: datetime.now(UTC),
-        )
-        assert not done.waiting
-    report = compact_table(table, NightOptions(orc_copy=True), lambda: now, snapshot=shown_prefix(table))
-    assert not report.faults, report.faults
-    remove_partitions(table, table.names.orc_table, [SNAPSHOT_DAY])
-    assert fold(table, milliseconds(datetime.now(UTC))).folded_to
-    assert not collect(table, lambda: datetime.now(UTC)).findings
-    scrub(table, lambda: datetime.now(UTC))
+    table, settings = Table(dag, names), find_settings(dag, names)
+    assert settings is not None
+    convert_due(table, right_now)
+    asked = Asked(fold=True, scrub=True)
+    faults = work(table, replace(settings, orc_copy=True), lambda: now, lambda line: None, asked, raw_retention_days=1)
+    assert not faults, faults
+    remove_partitions(table, names.orc_table, [SNAPSHOT_DAY])
+    return sum(file.rows for file in table.changes().files())
 
 
 def redshift_role(here: Secured) -> Clients:
@@ -271,10 +213,10 @@ def read_as_redshift(spectrum: Clients, names: TableNames) -> tuple[int, int]:
     glue, s3, lake = spectrum.glue, spectrum.s3, names.lake
     glue.get_database(Name=lake.database)
     there = {table["Name"] for table in glue.get_tables(DatabaseName=lake.database)["TableList"]}
-    assert {names.typed_table, names.raw_table} <= there
+    assert {names.parquet_table, names.json_table} <= there
     s3.get_bucket_location(Bucket=lake.bucket)
     rows = []
-    for table in (names.typed_table, names.raw_table):
+    for table in (names.parquet_table, names.json_table):
         where: Any = {"DatabaseName": lake.database, "TableName": table}
         glue.get_table(DatabaseName=lake.database, Name=table)
         partitions = glue.get_partitions(**where)["Partitions"]
@@ -286,7 +228,7 @@ def read_as_redshift(spectrum: Clients, names: TableNames) -> tuple[int, int]:
             prefix = partition["StorageDescriptor"]["Location"].removeprefix(f"s3://{lake.bucket}/")
             for entry in s3.list_objects_v2(Bucket=lake.bucket, Prefix=prefix).get("Contents", []):
                 body = s3.get_object(Bucket=lake.bucket, Key=entry["Key"])["Body"].read()
-                if table == names.typed_table:
+                if table == names.parquet_table:
                     count += pq.read_metadata(io.BytesIO(body)).num_rows
                 else:
                     text = gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -14,14 +14,18 @@ from dynalake.convert.batch import convert_or_wait
 from dynalake.convert.finish import Finished, finish_table
 from dynalake.convert.plan import ConvertLimits, plan_table
 from dynalake.convert.snapshot import plan_snapshot, show_snapshot
-from dynalake.lake.compact import CompactReport, compact_table
 from dynalake.lake.compact_options import CompactOptions
-from dynalake.lake.json_table import shown_prefix
+from dynalake.lake.json_table import project_json
 from dynalake.lake.make import make_tables
+from dynalake.lake.optimizers import switch_off_optimizers
+from dynalake.lake.parquet_table import project_parquet
 from dynalake.lake.snapshot import Swapped, number_run
+from dynalake.lake.steps import Fault
 from dynalake.lake.table import Table
 from dynalake.names import Lake, TableNames
+from dynalake.night import Asked, work
 from dynalake.record.key import ItemKey
+from dynalake.settings import TableSettings
 
 Now = Callable[[], datetime]
 right_now: Now = partial(datetime.now, UTC)
@@ -37,9 +41,12 @@ def make_lake(clients: Clients, environment: str = "") -> Lake:
 
 
 def register(clients: Clients, names: TableNames, key: ItemKey, source_arn: str = "arn") -> Table:
-    """`dynalake_setup`'s tables and views."""
+    """`dynalake_setup`'s tables and views, of a table with the usual settings."""
     table = Table(clients, names)
     make_tables(table, key, source_arn)
+    switch_off_optimizers(table)
+    project_parquet(table, CompactOptions(), right_now)
+    project_json(table, right_now)
     return table
 
 
@@ -66,9 +73,11 @@ def show(table: Table, run: str) -> Swapped:
     for batch in batches:
         convert_or_wait(table, batch)
     number = number_run(table, backfill.run)
-    return show_snapshot(table, number, batches[0].plan if batches else "", [batch.number for batch in batches])
+    swapped = show_snapshot(table, number, batches[0].plan if batches else "", [batch.number for batch in batches])
+    project_json(table, right_now)
+    return swapped
 
 
-def compact(table: Table, now: Now = right_now, days: Collection[str] = ()) -> CompactReport:
-    """`dynalake_compact`, but for the fold and what follows it."""
-    return compact_table(table, CompactOptions(), now, days=days, snapshot=shown_prefix(table))
+def night(table: Table, now: Now = right_now, days: Sequence[str] = (), *, fold: bool = False) -> tuple[Fault, ...]:
+    """`dynalake_compact`; what has failed. `days` are compacted though they are open."""
+    return work(table, TableSettings(table.names.table), now, lambda line: None, Asked(tuple(days), fold=fold))

@@ -81,8 +81,8 @@ def test_all_items_arrive_and_the_run_again_changes_nothing(clients: Clients, na
     assert len(before) > 3
     assert shown(clients, names) == (names.snapshot_run("first"), ITEMS)
     read_at = datetime.fromtimestamp(committed.ledger.plan.read_at_ms / 1000, UTC)
-    assert snapshot_since(clients, names, read_at) == "first"
-    assert snapshot_since(clients, names, read_at + timedelta(seconds=1)) is None
+    assert snapshot_since(Table(clients, names), read_at) == "first"
+    assert snapshot_since(Table(clients, names), read_at + timedelta(seconds=1)) is None
     backfill(clients, names, "first", segments=3)
     assert shown(clients, names) == (names.snapshot_run("first"), ITEMS)
     assert objects(clients, names, "first") == before

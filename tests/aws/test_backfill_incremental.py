@@ -23,7 +23,7 @@ from infra.local.demo.items import create_table, parse_key
 from infra.local.demo.lake import LakeReader
 from infra.local.process import LocalAws
 from tests.aws.capture_steps import patiently
-from tests.aws.lake import compact, convert, make_lake, register
+from tests.aws.lake import convert, make_lake, night, register
 
 HOUR = 3600
 BEFORE = "20190524"
@@ -134,7 +134,7 @@ def test_what_the_stream_has_lost_comes_in_from_an_export(
     reader = LakeReader(table, local_aws.env())
     # The first day is compacted, the others are not: both are looked into.
     convert(table, days=[BEFORE])
-    assert compact(table).faults == ()
+    assert night(table) == ()
     assert not reader.compare().same
     committed = imported(clients, names, "first")
     assert committed.ledger.total.read == 6
@@ -175,8 +175,7 @@ def test_what_the_stream_has_lost_comes_in_from_an_export(
     assert len(reader.read(lambda now: now.changes)) == len(changes)
 
     # All of it compacted, each change once.
-    done = compact(table, lambda: datetime.now(UTC) + timedelta(days=2))
-    assert done.faults == ()
+    assert night(table, lambda: datetime.now(UTC) + timedelta(days=2)) == ()
     assert reader.compare().same
     assert len(reader.read(lambda now: now.changes)) == len(changes)
     assert sum(file.rows for file in table.changes().files()) == len(changes)

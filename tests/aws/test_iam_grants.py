@@ -34,7 +34,6 @@ from tests.aws.iam_run import (
     ACCOUNT,
     Secured,
     back_fill,
-    compact,
     policies_of,
     read_as_redshift,
     redshift_role,
@@ -42,6 +41,7 @@ from tests.aws.iam_run import (
     secure,
     set_up_secured,
     watch,
+    work_at,
 )
 
 TEMPLATES = Path("infra/cloudformation")
@@ -174,18 +174,18 @@ def run(here: Secured) -> None:
         assert watch(dag, names, datetime.now(UTC)).readings.comparison.equal == 20
         back_fill(dag, names, "run")
         assert list_objects(dag, names, names.snapshot_run("run-export"))
-        assert compact(dag, names, datetime.now(UTC) + timedelta(days=2)) == 60
+        assert work_at(dag, names, datetime.now(UTC) + timedelta(days=2)) == 60
         assert not list_objects(dag, names, names.snapshot_run("run-export")), "the snapshot is another run's"
         if here.spectrum is None:
             here.spectrum = redshift_role(here)
         # The raw objects have a change that arrived twice as often as it did.
         assert read_as_redshift(here.spectrum, names)[0] == 60
-        # A type that becomes wider, and a version that is superseded and removed in its time.
+        # A type that becomes wider, and files that nothing names any more and that go in their time.
         root.dynamodb.put_item(TableName=table, Item={"id": {"S": "1"}, "n": {"S": "wide"}})
         # The snapshot's records have one sequence number for all.
         wait_for_changes(root, names, 32)
-        assert compact(dag, names, datetime.now(UTC) + timedelta(days=2)) == 61
-        compact(dag, names, datetime.now(UTC) + timedelta(days=9))
+        assert work_at(dag, names, datetime.now(UTC) + timedelta(days=2)) == 61
+        work_at(dag, names, datetime.now(UTC) + timedelta(days=9))
         fail_and_redrive(here, names)
         tear_down(dag, names, delete_data=delivery == "direct")
 
@@ -334,16 +334,16 @@ def test_redshift_reads_the_tables_and_nothing_else(ran: Secured) -> None:
     bucket, database, names = ran.lake.bucket, ran.lake.database, ran.lake.table("SECURED-kinesis")
     raw = f"{names.raw_day('20190525')}1.gz"
     calls: list[Callable[[], Any]] = [
-        lambda: spectrum.s3.get_object(Bucket=bucket, Key=names.compaction_state("20190525") + "x.json"),
+        lambda: spectrum.s3.get_object(Bucket=bucket, Key=names.state_prefix + "x.json"),
         lambda: spectrum.s3.get_object(Bucket=bucket, Key=names.rejected("forwarder") + "x.jsonl"),
         lambda: spectrum.s3.get_object(Bucket=bucket, Key="athena-results/somebody.csv"),
         lambda: spectrum.s3.put_object(Bucket=bucket, Key=raw, Body=b""),
         lambda: spectrum.s3.delete_object(Bucket=bucket, Key=raw),
         lambda: spectrum.s3.list_objects_v2(Bucket="access-logs"),
-        lambda: spectrum.glue.delete_table(DatabaseName=database, Name=names.typed_table),
+        lambda: spectrum.glue.delete_table(DatabaseName=database, Name=names.parquet_table),
         lambda: spectrum.glue.create_table(DatabaseName=database, TableInput={"Name": "x"}),
         lambda: spectrum.glue.delete_partition(
-            DatabaseName=database, TableName=names.typed_table, PartitionValues=["00000000"]
+            DatabaseName=database, TableName=names.parquet_table, PartitionValues=["00000000"]
         ),
         lambda: spectrum.glue.get_tables(DatabaseName="dynalake_other"),
         lambda: spectrum.ssm.get_parameter(Name=ran.lake.lake_parameter),

@@ -27,7 +27,7 @@ from tests.aws.capture_steps import (
     set_up,
     wait_for_changes,
 )
-from tests.aws.lake import compact, convert, register
+from tests.aws.lake import convert, night, register
 
 
 # At any hour one of them has another day than UTC.
@@ -76,9 +76,13 @@ def test_everything_is_under_the_prefix_and_the_day_of_the_zone(
     assert finished.sums.rows == 4
     # A day is over when it is over where the lake is.
     over = end_of_day(ended, names.lake.zone) + timedelta(hours=1)
-    assert ended not in {each.day for each in compact(lake, lambda: over - timedelta(seconds=1)).days}
-    assert ended in {each.day for each in compact(lake, lambda: over).days}
+    assert night(lake, lambda: over - timedelta(seconds=1)) == ()
+    folders = {file.folder for file in lake.changes().files({ended})}
+    assert night(lake, lambda: over) == ()
+    (compacted,) = {file.folder for file in lake.changes().files({ended})}
+    assert compacted not in folders
     shown = list_partitions(lake, names.parquet_table)
+    assert ended in shown
     assert set(shown) <= days
     for day, partition in shown.items():
         folder = f"s3://{names.lake.bucket}/lake/raw/parquet/{table}/changes/dt={day}/v="

@@ -20,7 +20,7 @@ from dynalake.record.change import encode_change
 from dynalake.record.key import ItemKey, KeyAttribute
 from infra.local.demo.check import compare_items, lake_item
 from infra.local.process import LocalAws
-from tests.aws.lake import compact, convert, make_lake, register, right_now
+from tests.aws.lake import convert, make_lake, night, register, right_now
 from tests.conftest import REPOSITORY
 
 DOCS = REPOSITORY / "docs" / "query.md"
@@ -56,7 +56,7 @@ def table(clients: Clients) -> Table:
         key = f"{names.raw_day(names.lake.day_of(at))}1.gz"
         clients.s3.put_object(Bucket=names.lake.bucket, Key=key, Body=gzip.compress("\n".join(lines).encode()))
         convert(made)
-        assert compact(made).faults == ()
+        assert night(made) == ()
     return made
 
 
