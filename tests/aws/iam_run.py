@@ -174,7 +174,7 @@ def work_at(dag: Clients, names: TableNames, now: datetime) -> int:
     assert settings is not None
     convert_due(table, right_now)
     asked = Asked(fold=True, scrub=True)
-    faults = work(table, replace(settings, orc_copy=True), lambda: now, lambda line: None, asked, raw_retention_days=1)
+    faults = work(table, replace(settings, orc_copy=True), lambda: now, lambda line: None, asked, raw_retention_days=8)
     assert not faults, faults
     remove_partitions(table, names.orc_table, [SNAPSHOT_DAY])
     return sum(file.rows for file in table.changes().files())
