@@ -14,7 +14,6 @@ import pytest
 from botocore.exceptions import ClientError
 from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
 
-from dynalake.backfill.objects import list_objects
 from dynalake.capture.change_sets import Deployed, create_change_set, delete_change_set
 from dynalake.capture.redrive import plan_redrive
 from dynalake.capture.replay import replay_chunk
@@ -80,6 +79,8 @@ NOT_SHOWN = {
     "SpectrumRole": {},
     "DagRole": {
         "s3:AbortMultipartUpload": "boto3 gives up an upload in parts with it, of a file over 8 MB",
+        "glue:CreateTableOptimizer": "local Glue has no optimizers: one that its catalog has switched on is switched off",
+        "glue:UpdateTableOptimizer": "likewise, one of the table's own",
     },
 }
 ROLES = ("DagRole", "DeployRole", "Role", "FirehoseRole", "SpectrumRole")
@@ -173,7 +174,6 @@ def run(here: Secured) -> None:
         assert len(wait_for_changes(root, names, 30)) == 30
         assert watch(dag, names, datetime.now(UTC)).readings.comparison.equal == 20
         back_fill(dag, names, "run")
-        assert list_objects(dag, names, names.snapshot_run("run-export"))
         assert work_at(dag, names, datetime.now(UTC) + timedelta(days=2)) == 60
         if here.spectrum is None:
             here.spectrum = redshift_role(here)
@@ -186,7 +186,6 @@ def run(here: Secured) -> None:
         assert work_at(dag, names, datetime.now(UTC) + timedelta(days=2)) == 61
         fail_and_redrive(here, names)
         work_at(dag, names, datetime.now(UTC) + timedelta(days=10))
-        assert not list_objects(dag, names, names.snapshot_run("run-export")), "the snapshot is another run's"
         tear_down(dag, names, delete_data=delivery == "direct")
 
 

@@ -1,4 +1,4 @@
-"""Who reads closed days without Iceberg: DuckDB as the docs show it, and Redshift by the files' types."""
+"""Who reads the lake without a catalog of Iceberg: DuckDB as the docs show it, and who has the files alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import re
 from datetime import timedelta
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -19,6 +18,7 @@ from dynalake.lake.table import Table, schema_of
 from dynalake.record.change import encode_change
 from dynalake.record.key import ItemKey, KeyAttribute
 from infra.local.demo.check import compare_items, lake_item
+from infra.local.engines.duckdb import connect, duckdb_rows
 from infra.local.process import LocalAws
 from tests.aws.lake import convert, make_lake, night, register, right_now
 from tests.conftest import REPOSITORY
@@ -60,23 +60,28 @@ def table(clients: Clients) -> Table:
     return made
 
 
-def test_duckdb_as_the_docs_show_it(
-    table: Table, local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_duckdb_as_the_docs_show_it(table: Table, local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, setting in local_aws.env().items():
         monkeypatch.setenv(name, setting)
-    names = table.names
     (text,) = re.findall(r"## DuckDB\n.*?```python\n(.*?)```", DOCS.read_text(), flags=re.DOTALL)
-    text = text.replace('"dynalake_dev", "receipts_parquet"', f'"{names.lake.database}", "{names.parquet_table}"')
-    text = text.replace("S3FileSystem()", f'S3FileSystem(endpoint_override="{local_aws.endpoint_url}")')
-    there: dict[str, Any] = {}
+    # Its extensions come from the package index here, and the credentials from the environment.
+    text, replaced = re.subn(r"connection = duckdb\.connect\(\)\nconnection\.execute\(.*\)\n", "", text)
+    assert replaced == 1
+    text = text.replace("dynalake_prod", table.names.lake.database).replace(
+        "'receipts'", f"'{table.names.changes_table}'"
+    )
+    there: dict[str, Any] = {"connection": connect(local_aws.env())}
     exec(text, there)
-    assert f"{len(ITEMS)}" in capsys.readouterr().out
-    relation = there["changes"]
-    assert isinstance(relation, duckdb.DuckDBPyRelation)
-    schema = schema_of(table.changes())
-    rows = [lake_item(schema, dict(zip(relation.columns, row, strict=True))) for row in relation.fetchall()]
-    comparison = compare_items(names, names.parquet_table, schema, ITEMS, rows)
+    assert there["rows"] == [("INSERT", len(ITEMS))]
+
+
+def test_a_day_s_files_hold_what_was_written(table: Table, local_aws: LocalAws) -> None:
+    """By their names alone, as readers of Hive tables take them."""
+    names, schema = table.names, schema_of(table.changes())
+    files = [f"{day.location}*.parquet" for day in list_partitions(table, names.parquet_table).values()]
+    rows = duckdb_rows(connect(local_aws.env()), f"SELECT * FROM read_parquet({files}, union_by_name=true)")
+    found = [lake_item(schema, row) for row in rows]
+    comparison = compare_items(names, names.parquet_table, schema, ITEMS, found)
     assert comparison.same, comparison.text()
 
 
