@@ -10,9 +10,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from dynalake.catalog.discover import observe_new_attributes
-from dynalake.catalog.partitions import snapshot_location
-from dynalake.catalog.register import register_table
 
 from dynalake.backfill.commit import commit_backfill
 from dynalake.backfill.run import BackfillPlan, plan_backfill

@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from dynalake.catalog.partitions import register_days
-from dynalake.catalog.register import register_table
 
 from dynalake.capture.lake import find_settings, list_tables
 from dynalake.capture.stacks import stack_state

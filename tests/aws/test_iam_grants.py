@@ -79,7 +79,7 @@ NOT_SHOWN = {
     "SpectrumRole": {},
     "DagRole": {
         "s3:AbortMultipartUpload": "boto3 gives up an upload in parts with it, of a file over 8 MB",
-        "glue:CreateTableOptimizer": "local Glue has no optimizers: one that its catalog has switched on is switched off",
+        "glue:CreateTableOptimizer": "local Glue has no optimizers: switches off one that the catalog has switched on",
         "glue:UpdateTableOptimizer": "likewise, one of the table's own",
     },
 }
