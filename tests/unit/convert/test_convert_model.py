@@ -14,6 +14,7 @@ import pytest
 
 from dynalake.convert import batch, commit, finish, once, row_day
 from dynalake.convert.batch import NewFolder
+from dynalake.lake import grow
 from tests.unit.convert.convert_world import World, play
 from tests.unit.convert.steps import use_seed
 
@@ -28,6 +29,7 @@ def played(seed: int) -> World:
         use_seed(patch, seed)
         # The world has no readers of views, and every further call makes the races rarer that it is about.
         patch.setattr(finish, "write_views", lambda table: ())
+        patch.setattr(grow, "views_bound", lambda table: None)
         return play(seed)
 
 
