@@ -1,7 +1,7 @@
 """
 ### Turns what has landed into rows of the tables of changes
 
-1. **plan** lists the raw objects of the last days, and of days that a redrive or an import tells, and takes those that
+1. **plan** lists the raw objects of the last days, and of days that a scrub has marked, and takes those that
    no live rows were made from. Where there is nothing to do, no other task runs.
 2. **convert**, one mapped task per batch: reads every line exactly, leaves out what the table has already, and writes
    sorted Parquet. Lines = rows + duplicates + repeats + canaries + rejected, or nothing is committed. With the engine

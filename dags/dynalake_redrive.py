@@ -12,7 +12,7 @@ changes that the forwarder could not encode (`{prefix}-errors/forwarder/{TABLE}/
 3. **report** adds it up. The run fails where something still cannot pass, such as a record without an image, and names
    it.
 
-A task that is killed replays some changes twice. Compaction removes them by item key and sequence number.
+A task that is killed replays some changes twice. Conversion leaves out what the table has already.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Replays what failed through the forwarder, and marks it done.
 
 A batch is marked only once the forwarder has said that its changes are stored: whatever is killed in between is
-replayed again, and compaction removes what came twice by item key and sequence number.
+replayed again, and conversion leaves out what came twice, by item key and sequence number.
 """
 
 from __future__ import annotations
