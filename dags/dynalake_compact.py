@@ -15,7 +15,8 @@ With the engine **spark**, or **auto** and much to write, the lake's Glue job do
 A step that fails stops no other, and no other table; the task says what failed, and the next night tries again.
 
 Name *days* to compact them even while they are open. `airflow backfill create --dag-id dynalake_compact --from-date …
---to-date …` compacts history again: each of its runs is about the day before its logical date.
+--to-date …` does so for past days: each of its runs is about the day before its logical date. A day that is one sorted
+folder already stays as it is.
 """
 
 from __future__ import annotations

@@ -25,8 +25,8 @@ def compact_parameters() -> dict[str, Param]:
             type="array",
             items={"type": "string"},
             title="Compact these days now",
-            description_md="`YYYYMMDD`, or `00000000` for the snapshot, one per line: even while a day is open, or "
-            "compacted already. Empty: what is due, that is every day that is over and has come in several folders.",
+            description_md="`YYYYMMDD`, or `00000000` for the snapshot, one per line: even while a day is open. "
+            "Empty: every day that is over and is not one sorted folder yet.",
             examples=[["20190525"]],
             section=RUN,
         ),
