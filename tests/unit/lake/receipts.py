@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Context, Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -41,6 +41,7 @@ from tests.unit.lake.memory import Clock, MemoryGlue, MemoryS3, memory_clients
 Item = dict[str, Any]
 
 BY_ID = ItemKey(KeyAttribute("id", "S"))
+_EXACT = Context(prec=1000)
 DAY_1, DAY_2, DAY_3 = "20231229", "20231230", "20231231"
 
 
@@ -385,5 +386,5 @@ def as_text(value: Any) -> str:
     if isinstance(value, list):
         return f"[{','.join(map(as_text, value))}]"
     if isinstance(value, int | Decimal) and not isinstance(value, bool):
-        return format(Decimal(value).normalize(), "f")
+        return format(_EXACT.normalize(Decimal(value)), "f")
     return repr(value)
