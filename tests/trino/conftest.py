@@ -20,6 +20,7 @@ from infra.local.engines.trino import Trino
 from infra.local.process import LocalAws
 from infra.local.trino.jars import Installation
 from infra.local.trino.server import LocalTrino
+from tests.airflow.conftest import bag, run, stored  # noqa: F401  DAGs as Airflow runs them
 from tests.conftest import need
 
 if TYPE_CHECKING:
