@@ -11,6 +11,7 @@ from datetime import timedelta
 from functools import cached_property
 
 from dynalake.clients import Clients
+from dynalake.errors import CatalogError
 from dynalake.lake.iceberg import Head, IcebergCatalog
 from dynalake.lake.schema import TableSchema
 from dynalake.names import TableNames
@@ -76,8 +77,16 @@ class Table:
 
 
 def schema_of(head: Head) -> TableSchema:
-    """The table's schema as its own property has it."""
-    return TableSchema.from_json(head.properties[SCHEMA])
+    """The table's schema as its own property has it. Raises `CatalogError` where somebody has removed that."""
+    text = head.properties.get(SCHEMA)
+    if text is None:
+        raise CatalogError(
+            f"The table {head.name} has lost its property {SCHEMA}",
+            allowed="the properties that dynalake has set",
+            action="set it again from an earlier metadata file of the table (its metadata log names them)",
+            table=head.name,
+        )
+    return TableSchema.from_json(text)
 
 
 def number(head: Head, name: str) -> int:

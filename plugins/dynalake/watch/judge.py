@@ -16,6 +16,9 @@ OK, NEW, ATTENTION, LATE, STOPPED, EXPIRING, DIFFERS, LOST = STATES = (
 """A table's states, from good to worst; its state is that of its worst verdict."""
 
 ALARMS = frozenset({LATE, STOPPED, EXPIRING, DIFFERS, LOST})
+
+_LOSSES = frozenset({"missing-files", "changed-files"})
+"""Kinds of findings that say that rows are gone: a version of the bucket's objects has to be restored."""
 """The states that fail a table's task."""
 
 STREAM_HOURS = 24
@@ -260,7 +263,7 @@ def _lake(readings: Readings, targets: Targets) -> Iterator[Verdict]:
         what = "There is no snapshot since the hand-off: what was not written since then is not in the lake"
         yield Verdict(ATTENTION, what, "run dynalake_backfill")
     for finding in lake.findings:
-        yield Verdict(ATTENTION, finding.what, finding.plan)
+        yield Verdict(LOST if finding.kind in _LOSSES else ATTENTION, finding.what, finding.plan)
 
 
 def _differing(readings: Readings) -> Iterator[Verdict]:

@@ -27,6 +27,7 @@ from dynalake.record.key import ItemKey, KeyAttribute
 from tests.unit.lake.state_lake import ARN, DAY_MS, START, Event, StateLake, replay
 
 BY_BOTH = ItemKey(KeyAttribute("id", "S"), KeyAttribute("at", "N"))
+from tests.unit.lake.receipts import Receipts
 
 
 def make(lake: StateLake) -> None:
@@ -299,3 +300,11 @@ def test_metadata_that_is_gone_too_is_named() -> None:
 
     with pytest.raises(CatalogError, match="gone from Glue, and no metadata of it is left"):
         make(lake)
+
+
+def test_a_table_that_has_lost_its_schema_property_says_so() -> None:
+    lake = Receipts()
+    head = lake.table.changes()
+    del head.iceberg.metadata.properties["dynalake.schema"]
+    with pytest.raises(CatalogError, match=r"receipts has lost its property dynalake\.schema"):
+        schema_of(head)

@@ -34,6 +34,7 @@ DENIED = "PROBLEM: The role may not read the stream: kms:Decrypt"
 
 
 OPTIMIZER = Finding("foreign-optimizer", "t", "Glue's table optimizer compaction is on for t", "switch it off")
+MISSING = Finding("missing-files", "t", "part-0.parquet is not there", "restore it")
 
 
 def changed(**parts: dict[str, Any]) -> Readings:
@@ -71,6 +72,7 @@ def test_a_table_that_is_well_has_no_finding() -> None:
         ({"lake": {"unconverted": 7, "unconverted_since": AT - 2 * HOUR}}, "late", "conversion: 7, the oldest for 2 h"),
         ({"lake": {"fault": "There is no table t", "repair": "run dynalake_setup"}}, "stopped", "There is no table t"),
         ({"lake": {"findings": (OPTIMIZER,)}}, "attention", "optimizer compaction is on"),
+        ({"lake": {"findings": (MISSING,)}}, "lost", "part-0.parquet is not there"),
         ({"comparison": {"compared": 9, "differing": (Doubt('["a"]', "x", AT, AT),)}}, "differs", '["a"]'),
     ],
 )  # fmt: skip
