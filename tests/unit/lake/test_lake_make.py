@@ -24,6 +24,7 @@ from dynalake.lake.table import (
     number,
 )
 from dynalake.record.key import ItemKey, KeyAttribute
+from tests.unit.lake.receipts import Receipts
 from tests.unit.lake.state_lake import ARN, DAY_MS, START, Event, StateLake, replay
 
 BY_BOTH = ItemKey(KeyAttribute("id", "S"), KeyAttribute("at", "N"))
