@@ -20,16 +20,20 @@ from dynalake.convert.plan import ConvertLimits
 from dynalake.convert.snapshot import plan_snapshot, show_snapshot
 from dynalake.errors import LedgerError
 from dynalake.lake.budget import BUDGET
+from dynalake.lake.compact_options import CompactOptions
+from dynalake.lake.day import compact_day
 from dynalake.lake.grow import grow_schema
 from dynalake.lake.iceberg import Change as Commit
 from dynalake.lake.iceberg import Head
 from dynalake.lake.read import read_rows
+from dynalake.lake.scrub import scrub
 from dynalake.lake.snapshot import number_run
 from dynalake.lake.table import BOUND, schema_of
 from dynalake.lake.types import TEXT
+from dynalake.lake.widen import widen_table
 from dynalake.record.change import encode_change, snapshot_encoder
 from dynalake.record.key import ItemKey, KeyAttribute
-from tests.unit.convert.convert_lake import ConvertLake
+from tests.unit.convert.convert_lake import DAY_MS, ConvertLake
 from tests.unit.convert.steps import use_seed
 from tests.unit.lake.glue import StrictGlue
 from tests.unit.lake.state_lake import view_text
@@ -177,6 +181,39 @@ def test_a_deleted_object_is_reported_and_due_when_it_comes_back(flow: Flow) -> 
     s3.put_object(Bucket=bucket, Key=key, Body=body)
     assert flow.run() is not None
     assert flow.found(flow.table.changes(), "id") == [("a",), ("b",)]
+
+
+def test_rows_stay_whatever_becomes_of_their_raw_objects(memory: Flow) -> None:
+    """In the next runs, in one that names the day, when the day is compacted, and when its types widen."""
+    memory.create()
+    day = memory.day(2)
+    made = memory.now - 2 * DAY_MS
+    keys = []
+    for name, number in (("a", "1"), ("b", "2"), ("c", "1.5")):
+        keys.append(memory.put(day, name, memory.lines(item(name, n={"N": number}), made=made)))
+        memory.run()
+    prefix = memory.names.snapshot_run("r")
+    encode = snapshot_encoder(memory.now)
+    for name in ("x", "y"):
+        body = gzip.compress(encode(item(name, n={"N": "1"})))
+        memory.s3.put_object(Bucket=memory.names.lake.bucket, Key=f"{prefix}{name}.gz", Body=body)
+    (batch,) = plan_snapshot(memory.table, prefix, datetime.now(UTC)).batches
+    memory.convert(batch)
+    show_snapshot(memory.table, number_run(memory.table, "r"), batch.plan, [0])
+    for key in (keys[0], keys[2], f"{prefix}x.gz"):
+        memory.s3.delete_object(Key=key)
+
+    assert memory.run() is None
+    memory.run([day])
+    compacted = compact_day(memory.table, day, CompactOptions(), lambda: memory.clock.moment)
+    widened = widen_table(memory.table, CompactOptions(), lambda: memory.clock.moment)
+    found = scrub(memory.table, lambda: memory.clock.moment)
+
+    assert (compacted.rows, widened.columns) == (3, {"n": ("bigint", "double")})
+    assert sorted(memory.found(memory.table.changes(), "id", "n", "dt")) == [
+        ("a", 1, day), ("b", 2, day), ("c", 1.5, day), ("x", 1, "00000000"), ("y", 1, "00000000"),
+    ]  # fmt: skip
+    assert {f.day: f.count for f in found.findings if f.kind == "raw-gone"} == {"00000000": 1, day: 2}
 
 
 # -- columns -------------------------------------------------------------------------------------------------------

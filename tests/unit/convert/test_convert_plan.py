@@ -321,6 +321,29 @@ def test_a_run_with_nothing_due_makes_as_many_calls_whatever_the_history() -> No
     assert sum(counted[0].values()) <= 8, counted[0]
 
 
+def test_a_first_run_of_many_days_makes_calls_in_proportion_to_them() -> None:
+    """Also where each day has attributes of its own, and what is handed from task to task has one size."""
+    counted = []
+    for days in (10, 40):
+        lake = ConvertLake()
+        lake.create()
+        for ago in range(days):
+            made = [Change(f"i{n}", 10 * ago + n + 1, lake.now - ago * DAY_MS) for n in range(3)]
+            lake.put(lake.day(ago), "a", made)
+            lake.s3.put_object(Key=lake.names.told_day(lake.day(ago)), Body=b"")
+        counted.append(0)
+
+        def count(service: str, call: str, asked: dict[str, Any]) -> None:
+            counted[-1] += 1
+
+        lake.s3.on_call = lake.glue.on_call = count
+        done = lake.run()
+        assert done is not None
+        assert (done.batches, done.sums.rows, done.passes) == (days, 3 * days, 1)
+
+    assert counted[1] < 4.4 * counted[0], counted
+
+
 def test_of_an_open_day_only_new_folders_are_read(lake: ConvertLake) -> None:
     for number in range(20):
         lake.put(lake.today, f"o{number}", [Change("a", number, lake.now + number)])

@@ -144,6 +144,17 @@ def test_columns_without_values_are_left_out(lake: Receipts) -> None:
     assert not holds_other(file)
 
 
+def test_files_are_of_the_version_and_the_encodings_that_every_engine_reads(lake: Receipts) -> None:
+    """Redshift documents Parquet's first version alone."""
+    run(lake)
+
+    for file in files(lake):
+        metadata = pq.read_metadata(io.BytesIO(lake.s3.objects[key(lake, file.path)].body))
+        columns = [metadata.row_group(0).column(i) for i in range(metadata.num_columns)]
+        assert metadata.format_version == "1.0"
+        assert {e for c in columns for e in c.encodings} <= {"PLAIN", "PLAIN_DICTIONARY", "RLE", "BIT_PACKED"}
+
+
 def test_rows_are_in_the_order_that_somebody_asks_for(lake: Receipts) -> None:
     options = CompactOptions(sort_by=("price", "__event_time"))
 
@@ -241,6 +252,20 @@ def test_rows_that_somebody_has_deleted_stay_deleted(lake: Receipts, monkeypatch
 
     assert len(ids(lake)) == 2
     assert run(lake).replaced == 0
+
+
+def test_a_folder_without_its_manifest_is_rewritten_as_somebody_s_files_are(lake: Receipts) -> None:
+    """What its manifest would have told of the values that wait in `__other` is read from the rows."""
+    for folder in {f.folder for f in files(lake)}:
+        lake.s3.delete_object(Key=lake.names.folder_manifest(folder))
+
+    done = run(lake)
+
+    assert (done.rows, done.replaced) == (4, 2)
+    assert lake.rows() == lake.committed
+    manifest = read_manifests(lake.table.clients, lake.names, [done.folder])[done.folder]
+    assert manifest is not None
+    assert manifest.misfits == {"n": {"type": "text", "count": 1}}
 
 
 def test_equality_deletes_are_refused(lake: Receipts, monkeypatch: pytest.MonkeyPatch) -> None:

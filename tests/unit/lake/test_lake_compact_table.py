@@ -66,6 +66,37 @@ def test_all_that_is_due_is_done_and_then_nothing_is(lake: Receipts) -> None:
     assert nothing.to_dict()["table"] == "RECEIPTS"
 
 
+def test_a_night_lands_however_slow_every_call_is(lake: Receipts) -> None:
+    """Nothing runs out while a run reads, and nobody else has to be asked again."""
+    items, named, began = lake.items(), lake.named(), lake.clock.now
+
+    def slowly(*_: Any) -> None:
+        lake.clock.move(seconds=300)
+
+    lake.s3.on_call = lake.glue.on_call = slowly
+    done = run(lake)
+    lake.s3.on_call = lake.glue.on_call = lambda *_: None
+
+    assert done.faults == ()
+    assert lake.clock.now - began > 20 * 3600
+    assert ([d.day for d in done.days], done.widened.columns) == ([DAY_1, DAY_2], {"n": ("bigint", "double")})
+    check(lake, items, named, "")
+    check_partitions(lake)
+
+
+def test_types_widen_where_manifests_are_missing(lake: Receipts) -> None:
+    run(lake)
+    lake.append(DAY_2, {"id": "d", "n": "text"})
+    for file in lake.table.changes().files({DAY_1}):
+        lake.s3.delete_object(Key=lake.names.folder_manifest(file.folder))
+
+    done = run(lake)
+
+    assert done.faults == ()
+    assert done.widened.columns == {"n": ("double", "string")}
+    assert lake.rows() == lake.committed
+
+
 def test_a_named_day_is_compacted_while_it_is_open(lake: Receipts) -> None:
     done = run(lake, days=[TODAY])
 

@@ -6,6 +6,7 @@ import gzip
 import io
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -73,6 +74,27 @@ def test_an_items_last_change_is_that_of_the_highest_number_whatever_its_time() 
     assert last.image == image_of(last.key, {"id": "a", "v": "last"})
     assert (sample.newest_change, sample.landed) == (99_000, 100_000)
     assert read_sample(Clients(lambda _: bucket), NAMES, KEY, []) is None
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "not JSON",
+        '{"v":1e1000000000000000000}',
+        '{"v":' + "[" * 400 + "]" * 400 + "}",
+        '{"v":' + "[" * 5_000 + "]" * 5_000 + "}",
+        '{"v":1,"v":2}',
+        line("INSERT", 2, 1).replace('"a"', '"\\udc00"'),
+        line("INSERT", 2, 1).replace('"a"', "7"),
+        line("INSERT", 2, 1).replace(":1,", ":1.5,"),
+        "\ufeff",
+    ],
+)
+def test_a_line_that_conversion_rejects_stops_no_look(broken: str) -> None:
+    bucket = Bucket(a=[broken, line("MODIFY", 7, 10_000)])
+    sample = read_sample(Clients(lambda _: bucket), NAMES, KEY, [raw("a", 100.0)])
+    assert sample is not None
+    assert [c.sequence for c in sample.candidates.values()] == [f"{7:040}"]
 
 
 def test_what_is_replayed_does_not_make_the_newest_change_older() -> None:
