@@ -160,8 +160,8 @@ class Lake:
 
     @property
     def spark_job(self) -> str:
-        """The AWS Glue job that converts partitions on Spark."""
-        return f"dynalake-{self.environment}-compact"
+        """The AWS Glue job that converts and compacts on Spark."""
+        return f"dynalake-{self.environment}-spark"
 
     @property
     def spark_script(self) -> str:

@@ -63,7 +63,7 @@ def image(number: int, **more: Any) -> dict[str, Any]:
 def put(table: Table, day: str, name: str, lines: list[str]) -> None:
     body = gzip.compress("".join(f"{text}\n" for text in lines).encode())
     key = f"{table.names.raw_day(day)}{name}.gz"
-    table.clients.s3.put_object(Bucket=LAKE.bucket, Key=key, Body=body)
+    table.clients.s3.put_object(Bucket=table.names.lake.bucket, Key=key, Body=body)
 
 
 def fill_first(table: Table) -> None:
@@ -144,7 +144,7 @@ def run_job(table: Table, work: str, values: dict[str, Any]) -> dict[str, Any]:
     assert start_run(table.clients, table.names, request) == run  # it is under way
 
     def state() -> str:
-        found = table.clients.glue.get_job_run(JobName=LAKE.spark_job, RunId=run)["JobRun"]
+        found = table.clients.glue.get_job_run(JobName=table.names.lake.spark_job, RunId=run)["JobRun"]
         return str(found["JobRunState"])
 
     eventually(state, lambda found: found not in ("STARTING", "RUNNING"))

@@ -37,3 +37,12 @@ def test_every_wildcard_resource_has_its_reason(path: Path) -> None:
 def test_a_setting_and_an_option_never_have_one_name() -> None:
     """They are in one form."""
     assert not {f.name for f in fields(TableSettings)} & {f.name for f in fields(LakeOptions)}
+
+
+def test_spark_s_modules_are_those_that_the_tests_run_with() -> None:
+    """Glue's own are older, and have neither pyiceberg nor S3's conditional writes."""
+    text = Path("infra/cloudformation/spark.yaml").read_text(encoding="utf-8")
+    (default,) = re.findall(r"^    Default: (boto3==.+)$", text, re.MULTILINE)
+    pinned = re.findall(r"^[a-z0-9]+==[0-9.]+", Path("requirements.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    assert {"boto3", "numba", "pyarrow", "pyiceberg"} == {module.partition("==")[0] for module in default.split(",")}
+    assert set(default.split(",")) <= set(pinned)

@@ -63,7 +63,7 @@ module "table" {
   tags                 = local.tags
 }
 
-# For partitions that one worker of Airflow does not hold; a lake without them does not need it.
+# For tables that are too much for one worker of Airflow; a lake without them does not need it.
 module "spark" {
   source = "../../modules/spark"
 

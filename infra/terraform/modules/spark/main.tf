@@ -1,4 +1,4 @@
-# The AWS Glue job that converts partitions beyond one Airflow worker. Optional: one per lake.
+# The AWS Glue job that converts and compacts tables beyond one Airflow worker. Optional: one per lake.
 
 resource "aws_cloudformation_stack" "this" {
   #checkov:skip=CKV_AWS_124:Whoever applies sees the stack's events; a topic for them would tell nobody more.

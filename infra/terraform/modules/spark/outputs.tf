@@ -1,5 +1,5 @@
 output "job_name" {
-  description = "The Glue job, which dynalake_compact runs with engine=spark or engine=auto."
+  description = "The Glue job, which dynalake_convert and dynalake_compact run with engine=spark or engine=auto."
   value       = aws_cloudformation_stack.this.outputs["JobName"]
 }
 

@@ -49,7 +49,7 @@ variable "number_of_workers" {
 }
 
 variable "max_concurrent_runs" {
-  description = "Partitions that are converted at once, at most."
+  description = "Tables that are worked on at once, at most."
   type        = number
   default     = 5
   nullable    = false
@@ -73,9 +73,9 @@ variable "timeout_minutes" {
 }
 
 variable "python_modules" {
-  description = "Modules that Glue installs from PyPI for each run, with commas between them. Without numba the same rows come out many times slower. Empty for what Glue has, where the job cannot reach PyPI."
+  description = "Modules that Glue installs from PyPI for each run, with commas between them. Where the job cannot reach PyPI, name the S3 addresses of their wheels."
   type        = string
-  default     = "numba"
+  default     = "boto3==1.43.117,numba==0.68.1,pyarrow==25.0.1,pyiceberg==0.12.0"
   nullable    = false
 }
 

@@ -1,0 +1,77 @@
+"""The Glue job's role under enforced IAM: the template grants what a conversion and a night need."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import boto3
+import pytest
+
+from dynalake.clients import Clients
+from dynalake.convert.finish import finish_table
+from dynalake.convert.plan import ConvertLimits, plan_table
+from dynalake.lake.make import make_tables
+from dynalake.lake.table import Table
+from dynalake.names import Lake
+from dynalake.night import Asked
+from dynalake.settings import TableSettings
+from dynalake.spark.request import COMPACT, CONVERT
+from dynalake.spark.work import conversion, night
+from infra.local.process import LocalAws
+from tests.aws.test_engines import KEY, TEMPLATE, fill_first, fill_second, run_job
+from tests.conftest import need
+
+# Not the default: a grant that names that one would be seen.
+LAKE = Lake("guarded", "000000000000", "us-east-1", prefix="lake/raw")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clients]:
+    """The account's root, on a local AWS that enforces IAM."""
+    with LocalAws(tmp_path_factory.mktemp("spark-role") / "server.log", auth=True) as aws:
+        session = boto3.Session("test", "test", region_name=LAKE.region)
+        yield Clients.of(session, endpoint_url=lambda service: aws.endpoint_url)
+
+
+@pytest.fixture
+def table(root: Clients) -> Table:
+    root.s3.create_bucket(Bucket=LAKE.bucket)
+    root.glue.create_database(DatabaseInput={"Name": LAKE.database})
+    settings = TableSettings("RECEIPTS", orc_copy=True, history_days=60, snapshot_days=1)
+    names = LAKE.table("RECEIPTS")
+    options = {"bucket": LAKE.bucket, "prefix": LAKE.prefix, "raw_retention_days": 8}
+    for name, value in ((LAKE.lake_parameter, json.dumps(options)), (names.settings_parameter, settings.to_json())):
+        root.ssm.put_parameter(Name=name, Type="String", Value=value)
+    given = {"Environment": LAKE.environment, "Prefix": LAKE.prefix}
+    root.cloudformation.create_stack(
+        StackName="guarded-spark",
+        TemplateBody=TEMPLATE.read_text(encoding="utf-8"),
+        Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in given.items()],
+        Capabilities=["CAPABILITY_IAM"],
+    )
+    waiter = root.cloudformation.get_waiter("stack_create_complete")
+    waiter.wait(StackName="guarded-spark", WaiterConfig={"Delay": 1})
+    table = Table(root, names)
+    make_tables(table, KEY, "arn")
+    return table
+
+
+def test_a_conversion_and_a_night_in_the_job_s_role(table: Table) -> None:
+    need("java")
+    fill_first(table)
+    fill_second(table)
+    limits = ConvertLimits()
+    batches = plan_table(table, limits, datetime.now(UTC)).batches
+
+    done: dict[str, Any] = run_job(table, CONVERT, conversion(batches[0].plan, len(batches)))
+    assert done["sums"]["rejected"] == 3
+    finish_table(table, batches[0].plan, range(len(batches)), limits, lambda: datetime.now(UTC))
+    done = run_job(table, COMPACT, night(Asked(fold=True, scrub=True)))
+
+    assert done["faults"] == []
+    said = "\n".join(done["said"])
+    for part in ("files became 1", "Columns that have other types", "receipts_orc: 2", "state is folded", "findings"):
+        assert part in said
