@@ -53,7 +53,8 @@ with DAG(
     start_backfill = TriggerDagRunOperator(
         task_id="start_backfill",
         trigger_dag_id="dynalake_backfill",
-        trigger_run_id="{{ run_id }}__backfill",
+        # Of each hand-off one: a setup that is cleared after a teardown has another one, and needs another snapshot.
+        trigger_run_id="{{ run_id }}__backfill__{{ ti.xcom_pull('record_hand_off') }}",
         conf={
             # As text, whatever it looks like: a table may be called 20240101.
             "table": "{{ params.table | tojson }}",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -103,6 +105,21 @@ def test_a_table_s_name_stays_text_whatever_it_looks_like(bag: Any) -> None:
         asked = {"table": name, "backfill": "auto", "environment": "dev", "aws_conn_id": "aws_default"}
         rendered = start.render_template(start.conf, {"params": asked})
         assert rendered == {"table": name, "method": "auto", "environment": "dev", "aws_conn_id": "aws_default"}
+
+
+def test_each_hand_off_has_a_backfill_of_its_own(bag: Any) -> None:
+    """A setup that is cleared starts none that there was; after a teardown its hand-off is another one."""
+    from airflow.configuration import conf
+
+    start = bag.dags["dynalake_setup"].task_dict["start_backfill"]
+    ids = []
+    for hand_off in ("2019-05-25T12:00:00.000+00:00", "2019-05-25T12:00:00.000+00:00", "2019-06-01T12:00:00.000+00:00"):
+        found = SimpleNamespace(xcom_pull=lambda task, at=hand_off: at if task == "record_hand_off" else None)
+        ids.append(start.render_template(start.trigger_run_id, {"run_id": "manual__1", "ti": found}))
+    assert ids[0] == ids[1] != ids[2]
+    allowed = re.compile(conf.get("scheduler", "allowed_run_id_pattern"))
+    assert all(isinstance(one, str) and allowed.match(one) for one in ids)
+    assert start.skip_when_already_exists
 
 
 def limit_of(task: Any) -> timedelta:

@@ -90,7 +90,8 @@ def life(airflow: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lif
         for run in runs.values():
             assert airflow.wait("dynalake_setup", run) == "success", airflow.failures("dynalake_setup", run)
         for run in runs.values():
-            backfill = f"{run}__backfill"
+            hand_off = airflow.client.result("dynalake_setup", run, "record_hand_off")
+            backfill = f"{run}__backfill__{hand_off}"
             assert airflow.wait("dynalake_backfill", backfill) == "success", airflow.failures(
                 "dynalake_backfill", backfill
             )
