@@ -1,0 +1,45 @@
+"""What a task of `dynalake_compact` hands to the night's work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+from dynalake.names import Lake
+from dynalake.operators import compact
+
+
+def test_a_run_of_a_date_to_come_does_not_close_today() -> None:
+    """Airflow starts a run of any date at once; whether a day is over, its date does not say."""
+    future = datetime(2100, 1, 1, tzinfo=UTC)
+    run = SimpleNamespace(run_type="manual", logical_date=future, data_interval_end=future, run_after=future)
+    asked = {"days": [], "fold": False, "scrub": False, "engine": "arrow"}
+    told: list[Callable[[], datetime]] = []
+
+    def work(table: Any, settings: Any, now: Callable[[], datetime], *rest: Any, **options: Any) -> tuple[()]:
+        told.append(now)
+        return ()
+
+    stand_ins: dict[str, Any] = {
+        "dynalake.operators.compact.get_current_context": lambda: {"dag_run": run},
+        "dynalake.operators.compact.parameters": lambda: asked,
+        "dynalake.operators.spark_run.parameters": lambda: asked,
+        "dynalake.operators.compact.clients": object,
+        "dynalake.operators.compact.lake": lambda found: Lake("dev", "1", "eu-west-1"),
+        "dynalake.capture.lake.load_settings": lambda found, names: None,
+        "dynalake.capture.lake.raw_retention_days": lambda found, where: 0,
+        "dynalake.lake.metadata_note.noted_metadata": lambda found, names, name: "s3://b/metadata.json",
+        "dynalake.night.work": work,
+    }
+    with ExitStack() as stack:
+        for name, stand_in in stand_ins.items():
+            stack.enter_context(patch(name, stand_in))
+        before = datetime.now(UTC)
+        context: Any = {"dag_run": run}
+        compact.CompactTable.execute(compact.CompactTable(task_id="compact", table="RECEIPTS"), context)
+    (now,) = told
+    assert before <= now() <= datetime.now(UTC)
