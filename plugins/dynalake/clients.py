@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import boto3
     from botocore.config import Config
-    from mypy_boto3_athena import AthenaClient
     from mypy_boto3_cloudformation import CloudFormationClient
     from mypy_boto3_cloudwatch import CloudWatchClient
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -79,10 +78,6 @@ class Clients:
         if not self._region:
             raise TypeError("The clients of a session cannot go to another process: Clients.in_region can")
         return _clients_in, (self._region,)
-
-    @cached_property
-    def athena(self) -> AthenaClient:
-        return self._make("athena")  # type: ignore[no-any-return]
 
     @cached_property
     def cloudformation(self) -> CloudFormationClient:

@@ -13,7 +13,6 @@ def install_all() -> Any:
     """
     from infra.local.corrections import (
         access,
-        athena,
         cloudformation,
         cloudwatch,
         deploy_role,
@@ -41,7 +40,6 @@ def install_all() -> Any:
         access,
         deploy_role,
         glue,
-        athena,
     ):
         correction.install()
     return requests.install()

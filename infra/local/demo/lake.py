@@ -13,7 +13,7 @@ from dynalake.lake.iceberg import Head
 from dynalake.lake.schema import TableSchema
 from dynalake.lake.table import Table, schema_of
 from dynalake.lake.view_entries import read_source, views_bound
-from dynalake.lake.views import DUCKDB, ViewSource, current_sql, history_sql, removed_sql
+from dynalake.lake.views import DUCKDB, ViewSource, current_sql, history_sql
 from infra.local.demo.check import Comparison, compare
 from infra.local.engines.duckdb import connect, duckdb_rows
 
@@ -36,10 +36,6 @@ class Moment:
     @property
     def current(self) -> str:
         return f"({current_sql(self.source)})"
-
-    @property
-    def removed(self) -> str:
-        return f"({removed_sql(self.source)})"
 
     @property
     def history(self) -> str:

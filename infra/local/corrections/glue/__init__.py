@@ -1,4 +1,4 @@
-"""Glue: partitions found by expression, every partition operation, versioned tables; and jobs that run.
+"""Glue: partitions found by expression, every partition operation, versions of tables; and jobs that run.
 
 https://docs.aws.amazon.com/glue/latest/dg/aws-glue-api-catalog.html
 """
@@ -36,10 +36,6 @@ _REPLACED: dict[str, Callable[[Request], Response]] = {
 _ADDED: dict[str, Callable[[Request], Response]] = {
     "UpdatePartition": partitions.update,
     "BatchDeletePartition": partitions.batch_delete,
-    "GetTableVersion": tables.version,
-    "GetTableVersions": tables.versions,
-    "DeleteTableVersion": tables.delete_version,
-    "BatchDeleteTableVersion": tables.batch_delete_version,
 }
 _KEPT = (
     "_create_database",
@@ -47,6 +43,7 @@ _KEPT = (
     "_get_database",
     "_update_database",
     "_get_table",
+    "_delete_table",
     "_batch_delete_table",
     *(f"_{act}_column_statistics_for_{of}" for act in ("update", "get", "delete") for of in ("table", "partition")),
 )
@@ -60,13 +57,11 @@ def install() -> None:
         setattr(glue, name, _guarded(operation))
     for name in _KEPT:
         setattr(glue, name, _guarded(getattr(glue, name)))
-    glue._delete_table = _guarded(tables.without_archive(glue._delete_table))
     # CloudFormation drops how many runs a job may have at once.
     fields = provisioners._glue_job_fields
     limit = "ExecutionProperty"
     provisioners._glue_job_fields = lambda of: fields(of) | ({limit: of[limit]} if limit in of else {})
     serve = glue._handle_request_sync
-    forget = glue.reset
 
     def handle(method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]) -> Any:
         operation = headers.get("x-amz-target", "").rpartition(".")[2]
@@ -74,12 +69,7 @@ def install() -> None:
             return serve(method, path, headers, body, query)
         return _guarded(_ADDED[operation])(json.loads(body or b"{}"))
 
-    def reset() -> None:
-        forget()
-        tables.reset()
-
     glue._handle_request_sync = handle
-    glue.reset = reset
 
 
 def _guarded(operation: Callable[[Request], Response]) -> Callable[[Request], Response]:

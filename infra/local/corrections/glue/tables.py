@@ -1,4 +1,4 @@
-"""Tables: validated when written, versioned, and updated only by who saw the latest version.
+"""Tables: validated when written, numbered by version, and updated only by who saw the latest version.
 
 https://docs.aws.amazon.com/glue/latest/dg/aws-glue-api-catalog-tables.html
 """
@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from ministack.core.responses import AccountRegionScopedDict, get_account_id
+from ministack.core.responses import get_account_id
 from ministack.services import glue
 
 from infra.local.corrections.glue.answers import (
@@ -52,9 +52,6 @@ _OPTIONAL = (
     "ViewDefinition",
 )
 
-# "database/table" -> the archived versions, oldest first, without the current one.
-_archive = AccountRegionScopedDict()
-
 
 def create(request: Request) -> Response:
     """CreateTable."""
@@ -68,7 +65,6 @@ def create(request: Request) -> Response:
         raise GlueError("AlreadyExistsException", "Table already exists.")
     now = time.time()
     glue._tables[key] = _stored(table_input, database, "0", now, now)
-    _archive.pop(key, None)
     return answer({})
 
 
@@ -84,50 +80,10 @@ def update(request: Request) -> Response:
             f"the table is at {current['VersionId']}.",
         )
     _check(table_input)
-    if not request.get("SkipArchive"):
-        _archive.setdefault(key, []).append(copied(current))
     version = str(int(current["VersionId"]) + 1)
     stored = _stored(table_input, current["DatabaseName"], version, current["CreateTime"], time.time())
     glue._tables[key] = stored
     return answer({})
-
-
-def versions(request: Request) -> Response:
-    """GetTableVersions: the newest first."""
-    key, current = table(request)
-    found = [current, *reversed(_archive.get(key, []))]
-    shown, more = page([_version(record) for record in found], request, 100)
-    return answer({"TableVersions": shown, **more})
-
-
-def version(request: Request) -> Response:
-    """GetTableVersion: the current one unless a VersionId says otherwise."""
-    key, current = table(request)
-    wanted = str(request.get("VersionId") or current["VersionId"])
-    for record in [current, *_archive.get(key, [])]:
-        if record["VersionId"] == wanted:
-            return answer({"TableVersion": _version(record)})
-    raise missing(f"Version {wanted} of table {current['Name']} not found.")
-
-
-def delete_version(request: Request) -> Response:
-    """DeleteTableVersion."""
-    key, _ = table(request)
-    _drop_version(key, str(request.get("VersionId")))
-    return answer({})
-
-
-def batch_delete_version(request: Request) -> Response:
-    """BatchDeleteTableVersion."""
-    key, record = table(request)
-    errors = []
-    for wanted in request.get("VersionIds") or []:
-        try:
-            _drop_version(key, str(wanted))
-        except GlueError as error:
-            detail = {"TableName": record["Name"], "VersionId": wanted, "ErrorDetail": error.detail()}
-            errors.append(detail)
-    return answer({"Errors": errors})
 
 
 def get_all(request: Request) -> Response:
@@ -144,32 +100,6 @@ def get_all(request: Request) -> Response:
     found = [t for k, t in sorted(glue._tables.items()) if k.startswith(f"{database}/") and matches(t["Name"])]
     shown, more = page(found, request, 100)
     return answer({"TableList": shown, **more})
-
-
-def without_archive(delete: Callable[[Request], Response]) -> Callable[[Request], Response]:
-    """DeleteTable, which forgets the table's versions too."""
-
-    def act(request: Request) -> Response:
-        _archive.pop(f"{request.get('DatabaseName')}/{request.get('Name')}", None)
-        return delete(request)
-
-    return act
-
-
-def reset() -> None:
-    """Forget every version."""
-    _archive.clear()
-
-
-def _version(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {"Table": record, "VersionId": record["VersionId"]}
-
-
-def _drop_version(key: str, wanted: str) -> None:
-    kept = [record for record in _archive.get(key, []) if record["VersionId"] != wanted]
-    if len(kept) == len(_archive.get(key, [])):
-        raise missing(f"Version {wanted} not found among the archived ones.")
-    _archive[key] = kept
 
 
 def _stored(
