@@ -28,7 +28,6 @@ from tests.unit.lake.receipts import Receipts
 from tests.unit.lake.state_lake import ARN, DAY_MS, START, Event, StateLake, replay
 
 BY_BOTH = ItemKey(KeyAttribute("id", "S"), KeyAttribute("at", "N"))
-from tests.unit.lake.receipts import Receipts
 
 
 def make(lake: StateLake) -> None:
