@@ -15,7 +15,7 @@ export UV_CACHE_DIR := $(CURDIR)/.local/uv-cache
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up trino down test test-unit test-local test-aws test-airflow test-dags test-commands test-oldest test-terraform test-trino \
+.PHONY: help demo up trino down quick test test-unit test-local test-aws test-airflow test-dags test-commands test-oldest test-terraform test-trino \
         test-handoff bench environments check check-types check-templates check-code format lock clean
 
 help:  ## List the targets
@@ -38,6 +38,10 @@ SUITES := test-airflow test-aws test-unit test-commands test-oldest test-trino t
 
 test: .venv/.dev .venv-local/.installed .venv-oldest/.installed .venv-terraform/.installed .local/trino/.installed  ## Every test, three suites at a time, which keep two cores busy
 	@$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target $(SUITES)
+
+quick: .venv/.dev  ## Code style and the tests that take no time: what to run all day
+	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .
+	@$(BIN)/python -m pytest tests/unit --numprocesses=auto -m 'not slow' --durations=0 --durations-min=5
 
 test-unit: .venv/.dev  ## The tests that need nothing running
 	@$(BIN)/python -m pytest tests/unit --numprocesses=auto

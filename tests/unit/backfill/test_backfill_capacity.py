@@ -13,6 +13,8 @@ from dynalake.backfill.share import Share
 from dynalake.errors import SettingsError
 from tests.unit.backfill.simulation import SimulatedTable, SimulatedTime, of_bucket, scan_all
 
+pytestmark = pytest.mark.slow
+
 KB = 1024
 
 

@@ -33,6 +33,8 @@ from tests.unit.backfill.fakes import Kill, KilledError, receipts
 from tests.unit.backfill.flow import NOW, backfill_exported, export
 from tests.unit.backfill.world import World
 
+pytestmark = pytest.mark.slow
+
 OLD, NEW = {"N": "1500000000"}, {"S": "2024-05-25T00:00:00Z"}
 CUTOFF = "2019-05-25T12:00:00Z"
 

@@ -23,6 +23,8 @@ from dynalake.lake.table import BOUND, GRACE, HISTORY_FROM, SNAPSHOT_RUN, Table
 from tests.unit.convert.convert_lake import DAY_MS, HOUR, Change, ConvertLake, Row
 from tests.unit.convert.steps import DROP, LATE, LOSE, THROTTLE, Steps, land, use_seed
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def lake(monkeypatch: pytest.MonkeyPatch) -> ConvertLake:

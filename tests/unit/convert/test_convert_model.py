@@ -18,6 +18,8 @@ from dynalake.lake import grow
 from tests.unit.convert.convert_world import World, play
 from tests.unit.convert.steps import use_seed
 
+pytestmark = pytest.mark.slow
+
 SEEDS = int(os.environ.get("DYNALAKE_MODEL_SEEDS", "48"))
 BLOCKS = 8
 UNTIL = 40

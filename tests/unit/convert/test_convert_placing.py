@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +18,8 @@ from dynalake.lake.schema import TableSchema
 from dynalake.record.key import ItemKey
 from tests.unit.convert.batches import KEYS, change, check_alike, line_of, small, table_of
 from tests.unit.lake.strategies import BUDGET, ITEMS, NUMBERS, VALUES
+
+pytestmark = pytest.mark.slow
 
 EXAMPLES = int(os.environ.get("DYNALAKE_EXAMPLES", "40"))
 """Of each property; thousands take a quarter of an hour."""

@@ -20,6 +20,8 @@ from dynalake.convert.read.raw import BadLine, BrokenObject, is_hidden, list_obj
 from dynalake.convert.read.records import RecordParser, kind_of
 from dynalake.record.key import ItemKey, KeyAttribute
 
+pytestmark = pytest.mark.slow
+
 KEY = ItemKey(KeyAttribute("id", "S"), KeyAttribute("n", "N"))
 HEAD = '"__operation":"INSERT","__sequence_number":"' + "0" * 40 + '","__event_time":1'
 

@@ -18,6 +18,8 @@ from dynalake.lake.metadata_note import metadata_number, noted_metadata
 from dynalake.lake.objects import StoredObject
 from tests.unit.lake.memory_lake import MemoryLake, use_clock
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def lake(monkeypatch: pytest.MonkeyPatch) -> MemoryLake:

@@ -24,6 +24,8 @@ from tests.unit.convert.steps import DROP, LATE, LOSE, Steps, Worker, land, use_
 from tests.unit.lake.memory import memory_clients
 from tests.unit.lake.memory_lake import MemoryLake, put_file, use_clock
 
+pytestmark = pytest.mark.slow
+
 SEEDS = int(os.environ.get("DYNALAKE_SEEDS", "4"))
 DAYS = ("20240101", "20240102", "20240103")
 NIGHTS = 24

@@ -27,6 +27,8 @@ from dynalake.lake.types import observe
 from dynalake.record.change import SEQUENCE_NUMBER
 from tests.unit.lake.receipts import DAY_1, DAY_2, Killed, Receipts, kill
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = CompactOptions()
 
 

@@ -14,6 +14,8 @@ import pytest
 from dynalake.lake import sort
 from dynalake.lake.sort import Order, UnorderedError, sort_rows
 
+pytestmark = pytest.mark.slow
+
 _pa: Any = pa  # its stubs take types only as literals
 
 SCHEMA: Any = _pa.schema([("id", pa.string()), ("s", pa.string()), ("p", pa.decimal128(38, 2)), ("b", pa.bool_())])

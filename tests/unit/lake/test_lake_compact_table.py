@@ -17,6 +17,8 @@ from tests.unit.lake.receipts import DAY_1, DAY_2, Killed, Receipts, kill
 from tests.unit.lake.test_lake_hive import check as check_partitions
 from tests.unit.lake.test_lake_widen import check, check_views
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = CompactOptions(orc_copy=True)
 TODAY = "20240101"
 

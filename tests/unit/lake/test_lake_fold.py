@@ -14,6 +14,8 @@ from dynalake.lake.table import BOUND, FOLDED_TO, number
 from dynalake.lake.view_entries import views_bound
 from tests.unit.lake.state_lake import DAY_MS, START, Event, StateLake, replay
 
+pytestmark = pytest.mark.slow
+
 ONE_ROW = Sizes(file=1, small=1, group=1)
 NEVER = FoldOptions(fold_at=1e9, fold_gb=1e9)
 HOUR = 3_600_000

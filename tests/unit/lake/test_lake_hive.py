@@ -27,6 +27,8 @@ from dynalake.lake.view_entries import write_views
 from dynalake.lake.widen import widen_table
 from tests.unit.lake.receipts import DAY_1, DAY_2, Killed, Receipts, kill
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = CompactOptions()
 TODAY = "20240101"
 ODD = name_of("Odd Name")

@@ -26,6 +26,8 @@ from dynalake.lake.types import Type, holds, observe
 from dynalake.record.key import ItemKey, KeyAttribute
 from tests.unit.lake.strategies import BUDGET, ITEMS, LIMITS
 
+pytestmark = pytest.mark.slow
+
 KEY = ItemKey(KeyAttribute("PK", "S"), KeyAttribute("at", "N"))
 NEW = TableSchema.of_new_table(KEY)
 

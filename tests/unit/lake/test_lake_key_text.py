@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from dynalake.errors import RecordError
 from dynalake.lake.key_text import key_text, key_texts, number_key, number_keys
 
+pytestmark = pytest.mark.slow
+
 
 @st.composite
 def numbers(draw: st.DrawFn) -> int | Decimal:

@@ -27,6 +27,8 @@ from dynalake.record.key import ItemKey, KeyAttribute
 from tests.unit.lake.receipts import Receipts
 from tests.unit.lake.state_lake import ARN, DAY_MS, START, Event, StateLake, replay
 
+pytestmark = pytest.mark.slow
+
 BY_BOTH = ItemKey(KeyAttribute("id", "S"), KeyAttribute("at", "N"))
 
 

@@ -21,6 +21,8 @@ from dynalake.lake.table import FOLDED_TO, number
 from tests.unit.lake.memory import ConcurrentModificationException
 from tests.unit.lake.state_lake import DAY_MS, START, Event, StateLake
 
+pytestmark = pytest.mark.slow
+
 EVENTS = [
     Event("a", 1, START + 1, "INSERT"),
     Event("b", 2, START + 2, "INSERT"),

@@ -37,6 +37,8 @@ from dynalake.lake.types import (
 from dynalake.record.key import ItemKey, KeyAttribute
 from tests.unit.lake.strategies import BUDGET, ITEMS, LIMITS, VALUES
 
+pytestmark = pytest.mark.slow
+
 # https://docs.aws.amazon.com/glue/latest/webapi/API_Table.html, API_Column.html
 PARAMETER_BYTES = 512_000
 COLUMN_TYPE_CHARACTERS = 131_072

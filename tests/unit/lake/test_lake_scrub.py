@@ -28,6 +28,8 @@ from dynalake.lake.scrub_tables import check_deletes, check_settings, count_over
 from dynalake.lake.table import HISTORY_FROM
 from tests.unit.lake.receipts import DAY_1, DAY_2, Item, Receipts
 
+pytestmark = pytest.mark.slow
+
 TODAY = "20240101"
 
 

@@ -16,6 +16,8 @@ from dynalake.lake.snapshot import Swapped, finish_snapshot, is_unfinished, numb
 from dynalake.lake.table import SHOWN_RUN, SNAPSHOT_RUN, number
 from tests.unit.lake.state_lake import START, Event, StateLake
 
+pytestmark = pytest.mark.slow
+
 ONE_ROW = Sizes(file=1, small=1, group=1)
 
 

@@ -27,6 +27,8 @@ from dynalake.lake.types import TEXT, Field, Number, Struct
 from dynalake.record.key import ItemKey, KeyAttribute
 from tests.unit.lake.state_lake import START, Event, StateLake, replay
 
+pytestmark = pytest.mark.slow
+
 BY_TWO = ItemKey(KeyAttribute("pk", "S"), KeyAttribute("sk", "S"))
 BY_NUMBER = ItemKey(KeyAttribute("n", "N"))
 

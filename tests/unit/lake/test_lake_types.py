@@ -35,6 +35,8 @@ from dynalake.lake.types import (
 from tests.unit.lake.recover import recover
 from tests.unit.lake.strategies import LIMITS, VALUES, plain
 
+pytestmark = pytest.mark.slow
+
 TYPES = st.lists(VALUES, min_size=1, max_size=3).map(lambda v: merge_all((observe(x, LIMITS) for x in v), LIMITS))
 COLUMN_TYPES = TYPES.map(settle).filter(lambda of: of is not None)
 

@@ -55,6 +55,8 @@ from dynalake.names import Lake
 from dynalake.record.key import ItemKey, KeyAttribute
 from tests.unit.lake.state_lake import DAY_MS, START, Event, StateLake, replay
 
+pytestmark = pytest.mark.slow
+
 SMALL = ViewSource(
     changes='"lake"."receipts"',
     state='"lake"."receipts_state"',

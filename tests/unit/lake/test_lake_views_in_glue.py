@@ -22,6 +22,8 @@ from dynalake.lake.view_entries import HELD_UNTIL, HOLD, PIN, hold_views, views_
 from dynalake.lake.views import attribute_columns, glue_type
 from tests.unit.lake.state_lake import START, Event, StateLake
 
+pytestmark = pytest.mark.slow
+
 WHOLE = Number(1, 0, 1, True)
 
 

@@ -35,6 +35,8 @@ from dynalake.lake.widen_plan import find_numbers, plan_widening
 from tests.unit.lake.conftest import SmallLake
 from tests.unit.lake.receipts import BY_ID, DAY_1, DAY_2, Killed, Receipts, kill
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = CompactOptions()
 
 

@@ -19,6 +19,8 @@ from dynalake.lake.types import Number, observe
 from dynalake.record.change import OTHER
 from dynalake.record.key import ItemKey, KeyAttribute
 
+pytestmark = pytest.mark.slow
+
 KEY = ItemKey(KeyAttribute("id", "S"))
 
 NUMBERS = st.one_of(

@@ -27,6 +27,8 @@ from tests.unit.lake.other_workers import OtherWorkers
 from tests.unit.lake.receipts import DAY_1, DAY_2, DAY_3, Receipts
 from tests.unit.lake.state_lake import DAY_MS, START, Event, StateLake, replay
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = CompactOptions()
 SMALL = Sizes(file=400, small=100, group=2000)
 

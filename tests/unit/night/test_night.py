@@ -21,6 +21,8 @@ from dynalake.settings import TableSettings
 from tests.unit.lake.receipts import DAY_1, Receipts
 from tests.unit.lake.test_lake_compact_table import TODAY, prepared
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = TableSettings(table="RECEIPTS")
 
 

@@ -25,6 +25,8 @@ from dynalake.watch.readings import Lake, Readings, Size, Wait
 from dynalake.watch.tables import CHECK_MS, read_lake, sum_findings
 from tests.unit.convert.convert_lake import DAY_MS, Change, ConvertLake
 
+pytestmark = pytest.mark.slow
+
 
 class WatchedLake(ConvertLake):
     """A lake that is looked at again and again."""
