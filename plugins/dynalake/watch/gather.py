@@ -19,7 +19,7 @@ from dynalake.lake.table import Table, schema_of
 from dynalake.names import STAGE_CONVERT, STAGE_DELIVERY, STAGE_FORWARDER, STAGE_MAPPING, TableNames
 from dynalake.record.key import ItemKey
 from dynalake.settings import TableSettings
-from dynalake.watch.judge import FIREHOSE_HOURS, Targets, is_in_time, losing_until, unlanded_since
+from dynalake.watch.judge import FIREHOSE_HOURS, READS, Targets, is_in_time, losing_until, lost_between, unlanded_since
 from dynalake.watch.landed import Sample, landed_since, read_sample
 from dynalake.watch.metrics import RECENT_MINUTES, Points, plan_metrics, read_metrics, recent
 from dynalake.watch.readings import LISTED, Capture, Comparison, Lake, Landing, Readings
@@ -87,13 +87,15 @@ def read_capture(
     try:
         mapping = clients.lambda_.get_event_source_mapping(UUID=mapping_id)
         state, result, changed = mapping["State"], mapping.get("LastProcessingResult", ""), mapping.get("LastModified")
-        stream = read_stream(clients, names.table, mapping["EventSourceArn"])
+        arn = mapping["EventSourceArn"]
+        stream = read_stream(clients, names.table, arn)
     except ClientError as error:
         if error.response["Error"]["Code"] != "ResourceNotFoundException":
             raise
-        state, result, changed, stream = "gone", "", None, ""
+        state, result, changed, arn, stream = "gone", "", None, before.stream_arn, ""
     invoked = sum(recent(points["invoked"], at, RECENT_MINUTES))
     unread = cannot_read(result) and not invoked
+    reads = state in READS and not unread and not stream
     return Capture(
         mapping_id=mapping_id,
         state=state,
@@ -106,6 +108,8 @@ def read_capture(
         errors=sum(recent(points["errors"], at, 60)),
         throttles=sum(recent(points["throttles"], at, 60)),
         dropped=sum(value for _, value in points["dropped"]),
+        stream_arn=arn,
+        read_at=at if reads else before.read_at,
     )
 
 
@@ -127,7 +131,8 @@ def plan_lost(readings: Readings, dropped: Points, before: Readings) -> int | No
 
     A new snapshot says nothing of it: it sorts below what the stream brought, so it cannot replace an older change.
     """
-    lost = max((at for at in (losing_until(readings, dropped), before.lost_at) if at is not None), default=None)
+    found = (losing_until(readings, dropped), lost_between(before, readings), before.lost_at)
+    lost = max((at for at in found if at is not None), default=None)
     return None if lost is None or lost <= (before.repaired_at or 0) else lost
 
 

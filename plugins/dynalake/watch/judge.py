@@ -27,6 +27,9 @@ STREAM_HOURS = 24
 FIREHOSE_HOURS = 24
 """https://docs.aws.amazon.com/firehose/latest/dev/retry.html: what Firehose could not deliver for longer is gone."""
 
+READS = ("Enabled", "Enabling", "Updating", "Creating")
+"""A mapping's states in which it reads the stream, or is about to."""
+
 UNREAD_MINUTES = 5
 """A mapping that could not read the stream is told if it still cannot at the next look: one failure passes."""
 
@@ -133,9 +136,23 @@ def losing_until(readings: Readings, dropped: Iterable[tuple[int, float]]) -> in
     return max(found, default=None)
 
 
+def lost_between(before: Readings, now: Readings) -> int | None:
+    """Until when changes are lost that were made between two pipelines of the table; None where all are read.
+
+    The second pipeline begins where the stream does. So it reads what the first has left if that was read until less
+    than 24 hours ago, and if the stream is the same.
+    """
+    if now.hand_off is None or before.hand_off in (None, now.hand_off):
+        return None
+    read_at = before.capture.read_at or before.hand_off
+    late = now.hand_off - read_at >= STREAM_HOURS * 3_600_000
+    another = len({before.capture.stream_arn, now.capture.stream_arn} - {""}) > 1
+    return now.hand_off if late or another else None
+
+
 def is_stopped(readings: Readings) -> bool:
     """Whether nobody reads the table's stream."""
-    return readings.capture.state not in ("Enabled", "Enabling", "Updating", "Creating")
+    return readings.capture.state not in READS
 
 
 def waits_in_stream(readings: Readings) -> float:

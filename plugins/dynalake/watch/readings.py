@@ -35,6 +35,10 @@ class Capture:
     """Why the mapping does not read the table's stream: that is `off`, or `another` one, or the table is `gone`."""
     unread_since: int | None = None
     """When a look first found that the mapping, though it is enabled, cannot read the stream."""
+    stream_arn: str = ""
+    """The stream that the mapping reads, or read."""
+    read_at: int | None = None
+    """When a look last found that the mapping reads the table's stream."""
 
 
 @dataclass(frozen=True)

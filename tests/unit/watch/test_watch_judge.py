@@ -13,7 +13,18 @@ from hypothesis import strategies as st
 
 from dynalake.errors import AlarmError, SettingsError
 from dynalake.lake.findings import Finding
-from dynalake.watch.judge import ALARMS, STATES, Targets, duration, is_quiet, judge, losing_until, unlanded_since, worst
+from dynalake.watch.judge import (
+    ALARMS,
+    STATES,
+    Targets,
+    duration,
+    is_quiet,
+    judge,
+    losing_until,
+    lost_between,
+    unlanded_since,
+    worst,
+)
 from dynalake.watch.readings import Capture, Comparison, Day, Doubt, Lake, Landing, Readings, Size, Wait
 from dynalake.watch.status import TableStatus, check_alarms
 
@@ -115,6 +126,24 @@ def test_until_when_changes_are_lost() -> None:
     )
     assert losing_until(changed(landing={"firehose_age_seconds": 86_000.0}), []) == AT
     assert losing_until(changed(landing={"firehose_age_seconds": 86_000.0, "kept_hours": 48}), []) is None
+
+
+def test_changes_between_two_pipelines_are_lost_unless_the_second_finds_them_in_the_stream() -> None:
+    reading = {"read_at": AT - 30 * HOUR, "stream_arn": "stream/1"}
+    first = changed(capture=reading)
+
+    def later(hours: float, stream: str = "stream/1") -> Readings:
+        hand_off = AT - 30 * HOUR + round(hours * HOUR)
+        return replace(changed(capture={"stream_arn": stream, "read_at": AT}), hand_off=hand_off)
+
+    assert lost_between(first, first) is None
+    assert lost_between(first, later(23.9)) is None
+    assert lost_between(first, later(24)) == later(24).hand_off, "the stream has dropped what nobody read"
+    assert lost_between(first, later(1, "stream/2")) == later(1, "stream/2").hand_off, "it was turned off and on"
+    gone = changed(capture={**reading, "state": "gone"})
+    assert lost_between(gone, later(24)) == later(24).hand_off, "looks in between tell of no reading"
+    assert lost_between(Readings(AT), later(24)) is None, "the first pipeline"
+    assert lost_between(first, Readings(AT)) is None
 
 
 def test_a_quiet_table_is_no_late_table() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import io
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,7 +17,7 @@ from dynalake.convert.read.raw import RawObject
 from dynalake.names import Lake
 from dynalake.record.change import encode_change
 from dynalake.record.key import ItemKey, KeyAttribute
-from dynalake.watch.gather import plan_landing, plan_lost
+from dynalake.watch.gather import plan_landing, plan_lost, read_capture
 from dynalake.watch.judge import Targets
 from dynalake.watch.landed import Sample, landed_since, plan_sample, read_sample
 from dynalake.watch.metrics import plan_metrics, recent
@@ -119,6 +121,33 @@ def test_what_was_lost_stays_so_until_somebody_says_that_it_is_repaired() -> Non
     assert plan_lost(now, dropped, Readings(0, lost_at=7_000)) == 7_000
     assert plan_lost(now, dropped, Readings(0, repaired_at=5_000)) is None, "the metric still tells of it for a day"
     assert plan_lost(now, [*dropped, (6_000, 1.0)], Readings(0, repaired_at=5_000)) == 6_000
+    again = replace(now, hand_off=90_000_000)
+    assert plan_lost(again, [], Readings(0, hand_off=1)) == 90_000_000, "another pipeline, more than a day later"
+    assert plan_lost(again, [], Readings(0, hand_off=90_000_000)) is None
+
+
+class Reading:
+    """Lambda and DynamoDB, as far as they say who reads the table's stream; no `state`: the mapping is gone."""
+
+    def __init__(self, state: str) -> None:
+        self.state = state
+
+    def get_event_source_mapping(self, *, UUID: str) -> dict[str, Any]:
+        if not self.state:
+            raise ClientError({"Error": {"Code": "ResourceNotFoundException"}}, "GetEventSourceMapping")
+        return {"State": self.state, "EventSourceArn": "stream/1"}
+
+    def describe_table(self, *, TableName: str) -> dict[str, Any]:
+        return {"Table": {"StreamSpecification": {"StreamEnabled": True}, "LatestStreamArn": "stream/1"}}
+
+
+def test_when_the_stream_was_last_read_is_known_for_as_long_as_nobody_reads_it() -> None:
+    none: dict[str, Any] = dict.fromkeys(plan_metrics(NAMES, "uuid", "kinesis"), ())
+    capture, found, reading = Capture(), [], Reading("")
+    for at, reading.state in ((1_000, "Enabled"), (2_000, "Enabled"), (3_000, "Disabled"), (4_000, "")):
+        capture = read_capture(Clients(lambda _: reading), NAMES, "uuid", none, capture, at)
+        found.append((capture.read_at, capture.stream_arn))
+    assert found == [(1_000, "stream/1"), *[(2_000, "stream/1")] * 3]
 
 
 def test_metrics_are_those_of_the_tables_own_way() -> None:
