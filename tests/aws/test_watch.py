@@ -216,7 +216,7 @@ def test_a_stream_that_was_turned_off(clients: Clients, captured: Captured) -> N
     set_up(clients, "watch", TableSettings(names.table))
     after = look(clients, names, another.readings)
     assert after.readings.capture.stream == ""
-    assert (after.state, after.readings.lost_at) == ("lost", another.readings.lost_at)
+    assert (after.state, after.readings.lost_at) == ("lost", after.readings.hand_off)
 
     clients.dynamodb.delete_table(TableName=names.table)
     assert "stopped: There is no such DynamoDB table any more" in messages(look(clients, names, after.readings))
