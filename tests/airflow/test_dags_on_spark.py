@@ -1,4 +1,4 @@
-"""`dynalake_convert` with a table's batches on the lake's Glue job: the real template, the real script, real Spark."""
+"""The DAGs with a table's work on the lake's Glue job: the real template, the real script, real Spark."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def lake(clients: Clients) -> Lake:
     return lake
 
 
-def test_what_is_much_is_converted_on_glue_and_committed_as_ever(
+def test_what_is_much_is_converted_and_compacted_on_glue(
     clients: Clients,
     lake: Lake,
     run: Callable[..., dict[str, Any]],
@@ -64,6 +64,19 @@ def test_what_is_much_is_converted_on_glue_and_committed_as_ever(
     # Nothing is due: no other run of the job.
     assert run("dynalake_convert", environment=lake.environment, engine="spark")["plan"] == "success"
     assert len(clients.glue.get_job_runs(JobName=lake.spark_job)["JobRuns"]) == 1
+
+    monkeypatch.setattr("dynalake.night.count_work", lambda table, *_: (table.names.table == "LARGE") << 40)
+    days = sorted({file.partition for file in large.changes().files()})
+    done = run("dynalake_compact", environment=lake.environment, engine="auto", days=days, fold=True)
+
+    assert done["run"] == "success", done
+    assert [done[f"compact[{n}]"] for n in range(2)] == ["success"] * 2
+    assert len(clients.glue.get_job_runs(JobName=lake.spark_job)["JobRuns"]) == 2
+    assert found(large) == [("a", "x"), ("b", "x"), ("c", "x"), ("d", "x")]
+    for table, items in ((large, 4), (small, 1)):
+        assert {len({f.folder for f in table.changes().files({day})}) for day in days} <= {0, 1}
+        assert sum(file.rows for file in table.items().files()) == items
+    assert "The state is folded, requested: 4 of its items have changed" in said()
 
 
 def test_a_lake_without_the_job_says_what_is_missing(
