@@ -75,7 +75,7 @@ def test_tables_that_are_broken_in_any_way_fail_alone_and_by_name(
     No faults are metadata that is gone, which is brought back, settings of a newer version, and a table that setup has
     not made yet.
     """
-    from dynalake.lake import compact as module
+    from dynalake.lake.widen import widen_table
 
     lake = make_lake(clients, "brokendag")
     tables = {name: filled(clients, lake, name) for name in ("DEEP", "FINE", "GONE", "NEWER", "NOT-JSON")}
@@ -86,14 +86,13 @@ def test_tables_that_are_broken_in_any_way_fail_alone_and_by_name(
         clients.ssm.put_parameter(Name=parameter, Type="String", Value=settings, Overwrite=True)
     metadata = tables["GONE"].changes().metadata_location.removeprefix(tables["GONE"].names.uri(""))
     clients.s3.delete_object(Bucket=lake.bucket, Key=metadata)
-    widen = module.widen_table
 
     def fail(table: Table, *rest: Any) -> Any:
         if table.names.table == "DEEP":
             raise RecursionError("maximum recursion depth exceeded")
-        return widen(table, *rest)
+        return widen_table(table, *rest)
 
-    monkeypatch.setattr(module, "widen_table", fail)
+    monkeypatch.setattr("dynalake.lake.compact.widen_table", fail)
     done = run("dynalake_compact", environment="brokendag")
 
     states = {name: done[f"compact[{number}]"] for number, name in enumerate([*tables, "YOUNG"])}

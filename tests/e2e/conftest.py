@@ -11,17 +11,16 @@ from typing import Any
 import pytest
 
 from dynalake.clients import Clients
-from dynalake.lake.make import make_tables
-from dynalake.lake.table import Table
 from dynalake.names import TableNames
 from dynalake.settings import TableSettings
 from infra.local.airflow import AirflowClient, LocalAirflow
 from infra.local.process import LocalAws
 from tests.aws.capture_steps import set_up
+from tests.aws.lake import register
 from tests.conftest import REPOSITORY, need
 from tests.waiting import PATIENCE, eventually
 
-DAGS = {f"dynalake_{name}" for name in ("setup", "backfill", "compact", "redrive", "teardown")}
+DAGS = {f"dynalake_{name}" for name in ("setup", "backfill", "convert", "compact", "redrive", "teardown")}
 ENDED = {"success", "failed"}
 SHOTS = REPOSITORY / ".local" / "screenshots"
 AGAIN = "AGAIN"
@@ -74,14 +73,22 @@ class Airflow:
         }
 
 
+def _states(client: AirflowClient, dag: str) -> set[str]:
+    return {run["state"] for run in client.runs(dag)}
+
+
 @pytest.fixture(scope="session")
 def airflow(local_aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
     home = tmp_path_factory.mktemp("airflow")
-    with LocalAirflow(home, local_aws.env()) as running:
+    # A conversion that its schedule starts would come between what a test compares.
+    environment = {**local_aws.env(), "DYNALAKE_CONVERT_EVERY_MINUTES": "1440"}
+    with LocalAirflow(home, environment) as running:
         for _ in running.wait_ready(DAGS):
             pass
         for dag in DAGS:
             running.client.unpause(dag)
+        # Airflow starts one run at once. It finds nothing yet, and no test has to reckon with it.
+        eventually(lambda: _states(running.client, "dynalake_convert"), lambda states: states and states <= ENDED)
 
         @contextmanager
         def stopped() -> Iterator[None]:
@@ -130,7 +137,7 @@ def make_set_up(make_table: Callable[..., str], clients: Clients) -> Callable[..
         make_table(name)
         fill()
         done = set_up(clients, "dev", TableSettings(name))
-        make_tables(Table(clients, done.names), done.source.key, done.source.arn)
+        register(clients, done.names, done.source.key, done.source.arn)
         return done.names
 
     return make

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dynalake.catalog.partitions import list_partitions, snapshot_location
-
 from dynalake.capture.hand_off import load_hand_off
 from dynalake.clients import Clients
+from dynalake.lake.hive import list_partitions
 from dynalake.lake.iceberg import Head
+from dynalake.lake.json_table import shown_prefix
 from dynalake.lake.read import read_rows
 from dynalake.lake.table import Table
 from dynalake.names import TableNames
@@ -28,7 +28,8 @@ class Lake:
     partitions: dict[str, dict[str, str]]
     stacks: dict[str, str]
     hand_off: str
-    snapshot: str | None
+    snapshot: str
+    """The prefix of its raw objects; '' where there is none."""
 
 
 def look(clients: Clients, names: TableNames) -> Lake:
@@ -40,21 +41,21 @@ def look(clients: Clients, names: TableNames) -> Lake:
             if mine and (snapshot or not entry["Key"].startswith(names.raw_prefix)):
                 objects[entry["Key"]] = entry["ETag"]
     tables: dict[str, tuple[str, ...]] = {}
-    for name in (names.raw_table, names.typed_table, names.changes_view, names.latest_view):
+    for name in (names.current_view, names.removed_view, names.history_view, names.parquet_table, names.json_table):
         table = clients.glue.get_table(DatabaseName=names.lake.database, Name=name)["Table"]
         tables[name] = (table["VersionId"], table.get("ViewOriginalText", ""), str(table["StorageDescriptor"]))
     stacks = {
         name: str(clients.cloudformation.describe_stacks(StackName=name)["Stacks"][0].get("LastUpdatedTime"))
         for name in (names.lake.storage_stack, names.lake.forwarder_stack, names.stack)
     }
+    lake = Table(clients, names)
     partitions = {
-        table: {day: found.location for day, found in list_partitions(clients, names, table).items()}
-        for table in (names.raw_table, names.typed_table)
+        table: {day: found.location for day, found in list_partitions(lake, table).items()}
+        for table in (names.json_table, names.parquet_table)
     }
     hand_off = load_hand_off(clients, names).to_json()
-    lake = Table(clients, names)
     rows = rows_of(lake.changes(), ("__run",)), rows_of(lake.items(), ("__run",))
-    return Lake(objects, *rows, tables, partitions, stacks, hand_off, snapshot_location(clients, names))
+    return Lake(objects, *rows, tables, partitions, stacks, hand_off, shown_prefix(lake))
 
 
 def of_iceberg(names: TableNames) -> tuple[str, ...]:

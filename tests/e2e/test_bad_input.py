@@ -91,4 +91,4 @@ def test_backfill_and_compaction_of_a_table_that_is_not_set_up(airflow: Any) -> 
     assert airflow.wait("dynalake_compact", compact) == "failed"
     assert "is not set up in the lake 'dev'" in airflow.failures("dynalake_backfill", backfill)["plan"]
     assert "is not set up in the lake 'dev'" in airflow.failures("dynalake_compact", compact)["tables"]
-    assert airflow.states("dynalake_compact", compact)["report"] == "upstream_failed"
+    assert airflow.states("dynalake_compact", compact)["compact"] == "upstream_failed"

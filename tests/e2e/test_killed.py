@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 from dynalake.clients import Clients
-from dynalake.days import SNAPSHOT_DAY
 from dynalake.names import TableNames
-from tests.aws.capture_steps import raw_days, wait_for_changes
+from tests.aws.capture_steps import wait_for_changes
 from tests.e2e.lake_state import look
 from tests.waiting import eventually
 
@@ -23,7 +22,9 @@ ITEMS = 16
 
 
 @pytest.fixture(scope="module")
-def names(make_set_up: Callable[..., TableNames], client: Callable[[str], Any], clients: Clients) -> TableNames:
+def names(
+    airflow: Any, make_set_up: Callable[..., TableNames], client: Callable[[str], Any], clients: Clients
+) -> TableNames:
     def fill() -> None:
         for number in range(ITEMS):
             item = {"id": {"S": f"{number:04}"}, "n": {"N": str(number)}}
@@ -79,11 +80,10 @@ def test_a_killed_scan_leaves_the_same_snapshot(airflow: Any, clients: Clients, 
 
 
 def test_a_killed_conversion_leaves_the_same_lake(airflow: Any, clients: Clients, names: TableNames) -> None:
-    days = [day for day in raw_days(clients, names) if day != SNAPSHOT_DAY]
-    run = airflow.start("dynalake_compact", tables=[TABLE], days=days)
-    kill(airflow, "dynalake_compact", run, "convert", after=0.3)
-    retry_now(airflow, "dynalake_compact", run, "convert")
-    assert airflow.client.result("dynalake_compact", run, "report")["rows"] == ITEMS
+    run = airflow.start("dynalake_convert", tables=[TABLE])
+    kill(airflow, "dynalake_convert", run, "convert", after=0.3)
+    retry_now(airflow, "dynalake_convert", run, "convert")
+    assert airflow.client.result("dynalake_convert", run, "report")["rows"] == ITEMS
     killed = look(clients, names)
-    airflow.clear("dynalake_compact", run)
+    airflow.clear("dynalake_convert", run)
     assert look(clients, names) == killed

@@ -11,14 +11,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from dynalake.catalog.partitions import list_partitions, snapshot_location
-from tests.unit.compact.lake import noon
 
 from dynalake.clients import Clients
+from dynalake.days import end_of_day
+from dynalake.lake.hive import list_partitions
+from dynalake.lake.json_table import shown_prefix
+from dynalake.lake.table import Table
 from dynalake.names import TableNames
+from dynalake.record.change import encode_change
 from infra.local.airflow import ANSWER_SECONDS, LOCK_SECONDS
 from infra.local.process import LocalAws
-from tests.airflow.small_lake import add_table, make_lake
+from tests.airflow.small_lake import make_lake
+from tests.airflow.test_convert_dag import add_table
+from tests.aws.lake import convert, night
 from tests.e2e.conftest import ENDED
 from tests.waiting import PATIENCE, eventually
 
@@ -30,7 +35,7 @@ DAYS = ["20240101", "20240102", "20240103"]
 
 @dataclass(frozen=True)
 class Restarted:
-    """A table whose export was waited for meanwhile, and one whose history was asked to be converted again."""
+    """A table whose export was waited for meanwhile, and one whose history was asked to be compacted again."""
 
     exported: TableNames
     export_run: str
@@ -66,10 +71,13 @@ def exported(make_set_up: Callable[..., TableNames], clients: Clients) -> TableN
 @pytest.fixture(scope="module")
 def history(clients: Clients) -> TableNames:
     """A lake with one table and three days, compacted; set up without a pipeline, which it does not need."""
-    table = add_table(clients, make_lake(clients, HISTORY), "HISTORY", DAYS)
+    table = add_table(clients, make_lake(clients, HISTORY), "HISTORY")
     for number, day in enumerate(DAYS):
-        table.put(day, "1.gz", table.lines([{"id": {"S": day}, "n": {"N": str(number)}}]))
-    table.run(noon("20240104"))
+        at = round(end_of_day(day, table.names.lake.zone).timestamp() * 1000) - 1
+        line = encode_change({"id": {"S": day}}, operation="INSERT", sequence_number=str(number + 1), event_time=at)
+        clients.s3.put_object(Bucket=table.names.lake.bucket, Key=f"{table.names.raw_day(day)}1.json", Body=line)
+    convert(table, days=DAYS)
+    assert night(table) == ()
     return table.names
 
 
@@ -126,8 +134,8 @@ def test_the_parts_of_airflow_wait_for_one_another(airflow: Any) -> None:
 
 
 def backfill(airflow: Any, names: TableNames) -> subprocess.CompletedProcess[str]:
-    """Asks Airflow to convert two days again, in another codec and order."""
-    conf = json.dumps({"environment": HISTORY, "tables": [names.table], "codec": "snappy", "sort_by": ["n"]})
+    """Asks Airflow to compact two days again."""
+    conf = json.dumps({"environment": HISTORY, "tables": [names.table]})
     dates = ["--from-date", "2024-01-02", "--to-date", "2024-01-03T12:00:00", "--reprocess-behavior", "completed"]
     return subprocess.run(
         ["airflow", "backfill", "create", "--dag-id", "dynalake_compact", *dates, "--dag-run-conf", conf],
@@ -140,7 +148,7 @@ def backfill(airflow: Any, names: TableNames) -> subprocess.CompletedProcess[str
 
 
 def versions(clients: Clients, names: TableNames) -> dict[str, str]:
-    return {day: p.location for day, p in list_partitions(clients, names, names.typed_table).items()}
+    return {day: found.location for day, found in list_partitions(Table(clients, names), names.parquet_table).items()}
 
 
 def test_the_wait_for_an_export_outlives_airflow(airflow: Any, clients: Clients, restarted: Restarted) -> None:
@@ -151,7 +159,8 @@ def test_the_wait_for_an_export_outlives_airflow(airflow: Any, clients: Clients,
     assert (states["scan"], states["convert"], states["remove_export"]) == ("skipped", "success", "success")
     committed = airflow.client.result("dynalake_backfill", run, "commit")
     assert (committed["read"], committed["kept"], committed["filtered"], committed["manifest"]) == (ITEMS, 39, 1, ITEMS)
-    assert snapshot_location(clients, restarted.exported) == committed["location"]
+    names = restarted.exported
+    assert names.uri(shown_prefix(Table(clients, names))) == committed["location"]
     arn = clients.dynamodb.describe_table(TableName=EXPORTED)["Table"]["TableArn"]
     (export,) = clients.dynamodb.list_exports(TableArn=arn)["ExportSummaries"]
     assert export["ExportStatus"] == "COMPLETED"
@@ -159,7 +168,7 @@ def test_the_wait_for_an_export_outlives_airflow(airflow: Any, clients: Clients,
     assert f"read {ITEMS} = kept 39 + filtered 1" in note
 
 
-def test_a_backfill_converts_its_days_again(airflow: Any, clients: Clients, restarted: Restarted) -> None:
+def test_a_backfill_compacts_its_days_again(airflow: Any, clients: Clients, restarted: Restarted) -> None:
     """Airflow's own, `airflow backfill create`: a run for each day."""
     names, before, created = restarted.history, restarted.versions, restarted.created
     assert list(before) == DAYS
@@ -171,11 +180,8 @@ def test_a_backfill_converts_its_days_again(airflow: Any, clients: Clients, rest
     labels = set()
     for run in runs:
         tasks = airflow.client.tasks("dynalake_compact", run)
-        labels |= {task["rendered_map_index"] for task in tasks if task["task_id"] in ("convert", "publish")}
-    assert {f"HISTORY dt={DAYS[0]}", f"HISTORY dt={DAYS[1]}", "HISTORY"} <= labels
-    parameters = {d: p.parameters for d, p in list_partitions(clients, names, names.typed_table).items()}
-    written = [json.loads(parameters[day]["dynalake.written"]) for day in DAYS]
-    assert [(one["codec"], one["sort_by"]) for one in written] == [("snappy", ["n"])] * 2 + [("zstd", [])]
+        labels |= {task["rendered_map_index"] for task in tasks if task["task_id"] == "compact"}
+    assert labels == {"HISTORY"}
 
 
 def wait_for_backfill(airflow: Any, count: int) -> list[str]:

@@ -20,6 +20,8 @@ from dynalake.capture.stacks import stack_state
 from dynalake.clients import Clients
 from dynalake.days import SNAPSHOT_DAY
 from dynalake.errors import NotReadyError
+from dynalake.lake.hive import list_partitions
+from dynalake.lake.table import Table
 from dynalake.names import TableNames
 from infra.local.process import LocalAws
 from tests.aws.capture_steps import break_changes, make_table, patiently, wait_for_changes
@@ -118,15 +120,20 @@ def failed(life: Life, names: TableNames, count: int) -> Callable[[], None]:
     return look
 
 
-def test_two_tables_are_set_up_at_once_filled_and_compacted(life: Life, airflow: Any) -> None:
+def test_two_tables_are_set_up_at_once_filled_converted_and_compacted(life: Life, airflow: Any) -> None:
     days = {SNAPSHOT_DAY, life.names("LIFE-kinesis").lake.day_of(datetime.now(UTC))}
     for table in TABLES:
         write(life.root, table, ITEMS)
         # The snapshot's records have one sequence number for all.
         assert len(wait_for_changes(life.root, life.names(table), ITEMS + 1)) == 2 * ITEMS
     days.add(life.names("LIFE-kinesis").lake.day_of(datetime.now(UTC)))
-    run = airflow.run("dynalake_compact", tables=list(TABLES), days=sorted(days), **life.where)
-    assert airflow.client.result("dynalake_compact", run, "report")["rows"] == len(TABLES) * 2 * ITEMS
+    run = airflow.run("dynalake_convert", tables=list(TABLES), **life.where)
+    assert airflow.client.result("dynalake_convert", run, "report")["rows"] == len(TABLES) * ITEMS
+    airflow.run("dynalake_compact", tables=list(TABLES), days=sorted(days), **life.where)
+    for name in TABLES:
+        lake = Table(life.root, life.names(name))
+        assert sum(file.rows for file in lake.changes().files()) == 2 * ITEMS
+        assert set(list_partitions(lake, lake.names.parquet_table)) <= days
 
 
 def test_what_is_not_granted_is_said_at_once(life: Life, airflow: Any) -> None:

@@ -1,7 +1,8 @@
-"""Setup, backfill and compaction, run twice or cleared and run again: nothing changes but the canary."""
+"""Setup, backfill, conversion and compaction, run twice or cleared and run again: nothing changes but the canary."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,15 +10,20 @@ import pytest
 from dynalake.capture.lake import load_lake
 from dynalake.clients import Clients
 from dynalake.days import SNAPSHOT_DAY
+from dynalake.lake.table import Table
 from dynalake.names import TableNames
 from tests.aws.capture_steps import raw_days
+from tests.aws.lake import night
 from tests.e2e.conftest import AGAIN, AGAIN_ITEMS
 from tests.e2e.lake_state import look
 
 
 @pytest.fixture(scope="module")
 def names(finished_setup: str, clients: Clients) -> TableNames:
-    return load_lake(clients, "dev").table(AGAIN)
+    """A night has passed, so that the Hive tables follow."""
+    found = load_lake(clients, "dev").table(AGAIN)
+    assert night(Table(clients, found)) == ()
+    return found
 
 
 def test_setup_twice(airflow: Any, clients: Clients, names: TableNames) -> None:
@@ -46,20 +52,30 @@ def test_backfill_cleared_and_run_again_writes_the_same_bytes(
     assert look(clients, names) == before
 
 
-def test_compaction_twice_and_cleared(airflow: Any, clients: Clients, names: TableNames) -> None:
+def test_conversion_and_compaction_twice_and_cleared(airflow: Any, clients: Clients, names: TableNames) -> None:
+    converted = airflow.run("dynalake_convert", tables=[AGAIN])
+    assert airflow.client.result("dynalake_convert", converted, "report")["rows"] >= AGAIN_ITEMS
+    before = look(clients, names)
+    nothing_due = airflow.run("dynalake_convert", tables=[AGAIN])
+    assert airflow.states("dynalake_convert", nothing_due)["report"] == "skipped"
+    airflow.clear("dynalake_convert", converted)
+    assert look(clients, names) == before
+
     days = raw_days(clients, names)
     assert SNAPSHOT_DAY in days
     assert len(days) >= 2
-    conf = {"tables": [AGAIN], "days": days}
-    run = airflow.run("dynalake_compact", **conf)
-    before = look(clients, names)
-    assert set(before.partitions[names.typed_table]) >= set(days)
-    assert airflow.client.result("dynalake_compact", run, "report")["rows"] >= AGAIN_ITEMS
-    nothing_due = airflow.run("dynalake_compact", **conf)
-    assert airflow.client.result("dynalake_compact", nothing_due, "report")["partitions"] == 0
-    assert look(clients, names) == before
+    run = airflow.run("dynalake_compact", tables=[AGAIN], days=days)
+    compacted = look(clients, names)
+    assert (compacted.changes, compacted.items) == (before.changes, before.items)
+    # The snapshot, and no day that is open.
+    assert set(compacted.partitions[names.parquet_table]) == {SNAPSHOT_DAY}
+    airflow.run("dynalake_compact", tables=[AGAIN])
+    assert look(clients, names) == compacted
+    # The days are named: they are compacted once more, to other places.
     airflow.clear("dynalake_compact", run)
-    assert look(clients, names) == before
+    again = look(clients, names)
+    assert set(again.partitions[names.parquet_table]) == {SNAPSHOT_DAY}
+    assert replace(again, partitions=compacted.partitions) == compacted
 
 
 def test_a_plan_changes_nothing(airflow: Any, clients: Clients, names: TableNames) -> None:
