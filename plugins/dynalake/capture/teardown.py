@@ -16,7 +16,7 @@ from itertools import count
 
 from botocore.exceptions import ClientError
 
-from dynalake.capture.draining import DRAIN
+from dynalake.capture.draining import DRAIN, holds_changes
 from dynalake.capture.lake import find_settings, list_tables
 from dynalake.capture.stack_failures import explain_failure
 from dynalake.capture.stacks import stack_state, wait_until_settled
@@ -156,7 +156,7 @@ def drained_at(parameters: Mapping[str, str], changed_at: datetime | None, now: 
     """From when on the delivery that the table has left, if it has one, can hold nothing any more. Pure.
 
     `parameters` are the stack's, `changed_at` is when the table's settings last changed. Nothing is written to that
-    delivery, so no canary can be sent behind what is in it; time is all that can be known.
+    delivery, so no canary can be sent behind what is in it; time, and what Firehose tells, are all that can be known.
     """
     if parameters.get("Draining", "none") in ("none", parameters.get("Delivery")) or changed_at is None:
         return now
@@ -166,8 +166,15 @@ def drained_at(parameters: Mapping[str, str], changed_at: datetime | None, now: 
 def check_drained(clients: Clients, names: TableNames, now: datetime) -> None:
     """Raises `NotReadyError` while the delivery that the table has left may still hold something."""
     state = stack_state(clients, names.stack)
-    if not state.exists or state.parameters.get("Draining", "none") == "none":
+    left = state.parameters.get("Draining", "none") if state.exists else "none"
+    if left == "none":
         return
+    if holds_changes(clients, names, left, now):
+        raise NotReadyError(
+            f"Firehose cannot deliver the changes of the delivery {left!r}, which table {names.table!r} has left",
+            action="see the delivery's log; it is waited for",
+            table=names.table,
+        )
     try:
         changed_at = clients.ssm.get_parameter(Name=names.settings_parameter)["Parameter"]["LastModifiedDate"]
     except ClientError as error:
@@ -177,7 +184,7 @@ def check_drained(clients: Clients, names: TableNames, now: datetime) -> None:
     until = drained_at(state.parameters, changed_at, now)
     if now < until:
         raise NotReadyError(
-            f"The delivery {state.parameters['Draining']!r}, which table {names.table!r} has left, may hold changes "
+            f"The delivery {left!r}, which table {names.table!r} has left, may hold changes "
             f"until {until.isoformat(timespec='seconds')}",
             action="it is waited for",
             table=names.table,

@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from dynalake.capture.change_sets import Deployed, StackSpec, change_set_name, create_change_set, stack_parameters
-from dynalake.capture.draining import DRAIN, plan_draining
+from dynalake.capture.draining import BUFFER, DRAIN, holds_changes, plan_draining
 from dynalake.capture.hand_off import HandOff
 from dynalake.capture.source import stream_problem
 from dynalake.capture.stack_failures import first_failure
@@ -20,9 +20,11 @@ from dynalake.capture.stacks import StackState
 from dynalake.capture.verify import holds_canary
 from dynalake.clients import Clients
 from dynalake.errors import ConflictError, StackError
+from dynalake.names import Lake
 from dynalake.settings import TableSettings
 
 NOW = datetime(2019, 5, 25, 12, tzinfo=UTC)
+NAMES = Lake("dev", "1", "eu-west-1").table("RECEIPTS")
 SPEC = StackSpec("stack", "template", {"A": "1"}, ("A", "B", "C"), {})
 
 
@@ -133,7 +135,34 @@ def test_a_delivery_that_was_left_stays_until_it_is_empty(
     deployed: dict[str, str], wanted: str, age: timedelta | None, kept: str
 ) -> None:
     changed_at = None if age is None else NOW - age
-    assert plan_draining(deployed, TableSettings("T", delivery=wanted), changed_at, NOW) == kept
+    settings = TableSettings("T", delivery=wanted)
+    assert plan_draining(deployed, settings, changed_at, NOW) == kept
+    longer = "kinesis" if (deployed.get("Draining"), wanted) == ("kinesis", "direct") else kept
+    assert plan_draining(deployed, settings, changed_at, NOW, held=True) == longer, "what Firehose cannot deliver stays"
+
+
+class Watching:
+    """CloudWatch, as far as it tells how old the oldest record in a Firehose stream is."""
+
+    def __init__(self, **ages: list[float]) -> None:
+        self.ages = ages
+
+    def get_metric_data(self, *, MetricDataQueries: Any, StartTime: datetime, EndTime: datetime) -> dict[str, Any]:
+        assert (StartTime, EndTime) == (NOW - BUFFER, NOW)
+        (dimension,) = MetricDataQueries[0]["MetricStat"]["Metric"]["Dimensions"]
+        delivery = {NAMES.delivery_stream: "kinesis", NAMES.direct_delivery_stream: "direct"}[dimension["Value"]]
+        return {"MetricDataResults": [{"Id": "age", "Values": self.ages.get(delivery, [])}]}
+
+
+def test_a_delivery_is_not_empty_while_firehose_holds_what_it_cannot_deliver() -> None:
+    def held(delivery: str, **ages: list[float]) -> bool:
+        return holds_changes(Clients(lambda _: Watching(**ages)), NAMES, delivery, NOW)
+
+    assert not held("none", kinesis=[3_000.0], direct=[3_000.0])
+    assert not held("kinesis")
+    assert not held("kinesis", kinesis=[60.0, 900.0], direct=[3_000.0])
+    assert held("kinesis", kinesis=[1_800.0, 2_100.0])
+    assert held("direct", direct=[901.0])
 
 
 CANARY = json.dumps({"__operation": "CANARY", "__canary_id": "canary-1"})
