@@ -44,6 +44,22 @@ def test_the_form_explains_each_choice(airflow: Any, page: Any, shot: Callable[[
     page.get_by_text("This run", exact=True).first.click()
     page.get_by_text("Shows what CloudFormation would change, and stops.").wait_for()
     shot("setup-form")
+    page.get_by_text("Run Parameters", exact=True).first.click()
+    page.locator("[name=element_table]").fill("RECEIPTS")
+    # Nothing else has to be filled in.
+    page.get_by_role("dialog").get_by_role("button", name="Trigger", disabled=False).wait_for()
+
+
+def test_days_can_be_typed(airflow: Any, page: Any, shot: Callable[[str], None]) -> None:
+    for dag in ("dynalake_convert", "dynalake_compact"):
+        page.goto(f"{airflow.url}/dags/{dag}")
+        page.get_by_role("button", name="Trigger").first.click()
+        page.get_by_text("This run", exact=True).first.wait_for()
+        if not page.locator("[name=element_days]").is_visible():
+            page.get_by_text("This run", exact=True).first.click()
+        page.locator("textarea[name=element_days]").fill("20190525")
+        page.get_by_role("dialog").get_by_role("button", name="Trigger", disabled=False).wait_for()
+        shot(f"{dag}-form")
 
 
 def test_a_failed_check_says_what_to_do(airflow: Any, page: Any, shot: Callable[[str], None]) -> None:

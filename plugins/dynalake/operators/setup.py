@@ -27,7 +27,8 @@ def _asked_settings() -> TableSettings:
     from dynalake.settings import TableSettings
 
     asked = parameters()
-    return TableSettings.parse({f.name: asked[f.name] for f in fields(TableSettings)})
+    given = {f.name: asked[f.name] for f in fields(TableSettings)}
+    return TableSettings.parse({name: "" if value is None else value for name, value in given.items()})
 
 
 def _asked_options() -> LakeOptions:

@@ -27,7 +27,6 @@ def compact_parameters() -> dict[str, Param]:
             title="Compact these days now",
             description_md="`YYYYMMDD`, or `00000000` for the snapshot, one per line: even while a day is open. "
             "Empty: every day that is over and is not one sorted folder yet.",
-            examples=[["20190525"]],
             section=RUN,
         ),
         "fold": Param(

@@ -37,7 +37,6 @@ def convert_parameters() -> dict[str, Param]:
             description_md="`YYYYMMDD`, one per line: all raw objects of these days are read again. Their rows replace "
             "rows of the same changes in that day; rows that no raw object holds any more stay. Empty: only what has "
             "landed since.",
-            examples=[["20190525"]],
             section=RUN,
         ),
         **engine_parameters("raw objects"),

@@ -73,6 +73,9 @@ def _setting_parameter(default: Any, about: dict[str, Any]) -> Param:
         options |= {"type": "boolean"}
     elif isinstance(default, int):
         options |= {"type": "integer", "minimum": about["minimum"], "maximum": about["maximum"]}
+    elif default == "":
+        # Airflow's form takes an empty text for one that is missing, and would not let the run go.
+        return Param(None, **options, type=["null", "string"])
     else:
         options |= {"type": "string"}
     return Param(default, **options)
