@@ -24,7 +24,7 @@ from dynalake.lake.ranges import cut_ranges
 from dynalake.lake.read import read_rows
 from dynalake.lake.workers import HERE, Workers
 from tests.unit.lake.other_workers import OtherWorkers
-from tests.unit.lake.receipts import DAY_1, DAY_2, DAY_3, Receipts
+from tests.unit.lake.receipts import DAY_1, DAY_2, DAY_3, Killed, Receipts, kill
 from tests.unit.lake.state_lake import DAY_MS, START, Event, StateLake, replay
 
 pytestmark = pytest.mark.slow
@@ -103,6 +103,27 @@ def test_a_night_is_the_same() -> None:
     assert [d.day for d in night(spread, HERE).days] == []
 
 
+def test_a_night_of_many_workers_killed_anywhere_is_finished_by_one() -> None:
+    number = 1
+    while True:
+        lake = prepared()
+        items = lake.items()
+        try:
+            with lake.at_call(number, kill) as calls:
+                night(lake, OtherWorkers(lake.table.clients))
+        except Killed:
+            pass
+        assert lake.rows() == lake.committed
+        assert night(lake, HERE).faults == ()
+        assert lake.rows() == lake.committed
+        assert {text.replace("2.0", "2") for text in lake.items()} == {text.replace("2.0", "2") for text in items}
+        assert not lake.missing()
+        if len(calls) < number:
+            break
+        number += 271  # not at every call: those of one process are tried one by one elsewhere
+    assert number > 2 * 271
+
+
 def test_one_part_s_fault_is_its_day_s(monkeypatch: pytest.MonkeyPatch) -> None:
     from dynalake.lake.parts import PartWriter
 
@@ -125,10 +146,10 @@ def folded() -> tuple[StateLake, list[Event]]:
     """Four days of changes, of which two are in the state."""
     lake, order = StateLake().make(), Random(3)
     events = [
-        Event(f"{order.randrange(60):02d}", n + 1, START + n * DAY_MS // 100, order.choice(["MODIFY", "REMOVE"]))
-        for n in range(400)
+        Event(f"{order.randrange(60):02d}", n + 1, START + n * DAY_MS // 40, order.choice(["MODIFY", "REMOVE"]))
+        for n in range(160)
     ]
-    for some in range(0, 400, 40):
+    for some in range(0, 160, 40):
         lake.append(*events[some : some + 40])
     fold(lake.table, START + 2 * DAY_MS, sizes=SMALL)
     return lake, events
