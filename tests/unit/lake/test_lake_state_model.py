@@ -26,6 +26,8 @@ from dynalake.record.change import OPERATION
 from tests.unit.convert.steps import use_seed
 from tests.unit.lake.state_world import StateWorld, play
 
+pytestmark = pytest.mark.slow
+
 SEEDS = int(os.environ.get("DYNALAKE_MODEL_SEEDS", "16"))
 BLOCKS = 4
 UNTIL = 30
