@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from typing import Any
 
 import boto3
 import pytest
 
 from dynalake.clients import Clients
-from dynalake.convert.finish import finish_table
-from dynalake.convert.plan import ConvertLimits, plan_table
 from dynalake.lake.make import make_tables
 from dynalake.lake.table import Table
 from dynalake.names import Lake
 from dynalake.night import Asked
 from dynalake.settings import TableSettings
-from dynalake.spark.request import COMPACT, CONVERT
-from dynalake.spark.work import conversion, night
+from dynalake.spark.request import COMPACT
+from dynalake.spark.work import night
 from infra.local.process import LocalAws
-from tests.aws.test_engines import KEY, TEMPLATE, fill_first, fill_second, run_job
+from tests.aws.test_engines import KEY, TEMPLATE, convert_due, fill_first, fill_second, here, on_glue, run_job
 from tests.conftest import need
 
 # Not the default: a grant that names that one would be seen.
@@ -62,13 +58,9 @@ def table(root: Clients) -> Table:
 def test_a_conversion_and_a_night_in_the_job_s_role(table: Table) -> None:
     need("java")
     fill_first(table)
+    convert_due(table, here)
     fill_second(table)
-    limits = ConvertLimits()
-    batches = plan_table(table, limits, datetime.now(UTC)).batches
-
-    done: dict[str, Any] = run_job(table, CONVERT, conversion(batches[0].plan, len(batches)))
-    assert done["sums"]["rejected"] == 3
-    finish_table(table, batches[0].plan, range(len(batches)), limits, lambda: datetime.now(UTC))
+    assert convert_due(table, on_glue).sums.rejected == 1
     done = run_job(table, COMPACT, night(Asked(fold=True, scrub=True)))
 
     assert done["faults"] == []
