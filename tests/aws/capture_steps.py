@@ -21,12 +21,8 @@ from dynalake.capture.specs import NO_OPTIONS, forwarder_spec, storage_spec, tab
 from dynalake.capture.stacks import apply_stack
 from dynalake.capture.verify import Canary, FoundCanary, check_pipeline, find_canary, send_canary
 from dynalake.clients import Clients
-from dynalake.convert.batch import convert_batch
-from dynalake.convert.finish import finish_table
-from dynalake.convert.plan import ConvertLimits, plan_table
 from dynalake.days import parse_day
 from dynalake.errors import NotReadyError
-from dynalake.lake.table import Table
 from dynalake.lake_options import LakeOptions
 from dynalake.names import TableNames
 from dynalake.settings import TableSettings
@@ -167,12 +163,3 @@ def wait_for_changes(clients: Clients, names: TableNames, count: int) -> list[di
         return len({change["__sequence_number"] for change in changes}) >= count
 
     return eventually(lambda: raw_changes(clients, names), enough)
-
-
-def convert(clients: Clients, names: TableNames) -> None:
-    """A run of `dynalake_convert` over what has landed of a table."""
-    table, limits = Table(clients, names), ConvertLimits()
-    batches = plan_table(table, limits, datetime.now(UTC)).batches
-    for batch in batches:
-        convert_batch(table, batch)
-    finish_table(table, batches[0].plan, range(len(batches)), limits, lambda: datetime.now(UTC))

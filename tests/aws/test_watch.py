@@ -32,7 +32,8 @@ from dynalake.watch.gather import gather
 from dynalake.watch.judge import Targets
 from dynalake.watch.readings import Readings
 from dynalake.watch.status import TableStatus, check_alarms, load_overview, load_status, save_overview, save_status
-from tests.aws.capture_steps import SetUp, convert, make_table, patiently, set_up, wait_for_changes
+from tests.aws.capture_steps import SetUp, make_table, patiently, set_up, wait_for_changes
+from tests.aws.lake import convert
 
 TARGETS = Targets()
 _numbers = count()
@@ -123,7 +124,7 @@ def test_a_table_that_is_well(clients: Clients, client: Callable[[str], Any], ca
     # What landed is on its way into the tables, and then there.
     assert found.lake.unconverted > 0
     assert found.at - found.lake.unconverted_since < 60_000  # type: ignore[operator]
-    convert(clients, names)
+    convert(Table(clients, names))
     table = Table(clients, names)
     fold(table, found.landing.newest_change)
     status = look(clients, names, found)
@@ -263,7 +264,7 @@ def test_a_rejected_line_and_days_that_nobody_converts_or_compacts(clients: Clie
     assert late.state == "late"
     assert "late: Raw objects that wait for their conversion: 2, the oldest for 62 min" in messages(late)
 
-    convert(clients, names)
+    convert(Table(clients, names))
     status = look(clients, names, late.readings)
     assert [wait.day for wait in status.readings.lake.waiting] == days
     assert messages(status) == "attention: Raw objects with lines that conversion rejected: 1"

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from dynalake.clients import Clients
+from dynalake.lake.table import Table
 from dynalake.names import TableNames
-from tests.aws.capture_steps import convert, wait_for_changes
+from tests.aws.capture_steps import wait_for_changes
+from tests.aws.lake import convert
 
 WATCH = "dynalake_watch"
 
@@ -40,7 +42,7 @@ def test_the_page_shows_how_a_table_stands(
     for number in range(20):
         client("dynamodb").put_item(TableName=table, Item={"id": {"S": str(number)}, "price": {"N": "1.50"}})
     wait_for_changes(clients, names, 20)
-    convert(clients, names)
+    convert(Table(clients, names))
     watched(tables=[table])
 
     page.goto(airflow.url)
