@@ -22,6 +22,8 @@ from infra.local.demo.receipts import generate_line, generate_receipts
 
 CHANGES = int(os.environ.get("CHANGES", "500000"))
 OBJECTS = 20
+HARD_PARTS = 4
+"""A table has 500 columns at most, so the hard numbers are also there in parts that fit."""
 _FIRST_SEQUENCE = 4_421_584_500_000_000_017_450_439_091
 _MIDNIGHT_MS = 1_558_742_400_000
 _TOO_MUCH = ("exact", "ledgerId", "loyalty", "updatedAt")
@@ -65,13 +67,18 @@ def prepare(scratch: Path) -> Iterator[Mapping[str, str]]:
     columns = list(zip(*sorted(expected), strict=True))
     names = ["receiptid", "__sequence_number", "total", "paid"]
     pq.write_table(pa.table({n: list(c) for n, c in zip(names, columns, strict=True)}), scratch / "expected.parquet")
-    numbers = {name: {"N": number} for name, number in hard_columns().items()}
-    hard = encode_change(
-        {"receiptId": {"S": "R"}, **numbers}, operation="INSERT", sequence_number="1", event_time=_MIDNIGHT_MS
-    )
-    (scratch / "hard").mkdir()
-    (scratch / "hard" / "00.json.gz").write_bytes(gzip.compress(hard.encode() + b"\n"))
+    numbers = list(hard_columns().items())
+    _write_hard(scratch / "hard", numbers)
+    for part in range(HARD_PARTS):
+        _write_hard(scratch / f"hard-{part}", numbers[part::HARD_PARTS])
     yield {"RAW_MB": str(round(size / MEGABYTE))}
+
+
+def _write_hard(folder: Path, numbers: list[tuple[str, str]]) -> None:
+    item = {"receiptId": {"S": "R"}, **{name: {"N": number} for name, number in numbers}}
+    line = encode_change(item, operation="INSERT", sequence_number="1", event_time=_MIDNIGHT_MS)
+    folder.mkdir()
+    (folder / "00.json.gz").write_bytes(gzip.compress(line.encode() + b"\n"))
 
 
 def hard_columns() -> dict[str, str]:
