@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.parquet as pq
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.schema import Schema
@@ -22,9 +23,15 @@ from dynalake.names import TableNames
 
 CODECS = ("zstd", "snappy", "gzip")
 
+pc: Any = pyarrow.compute
+
 _MB = 1 << 20
 _LEVEL = 2  # of zstd: what the levels above save is not worth their time
 _DICTIONARY = 1 << 20  # bytes
+_WORTH = 0.5  # a column has a dictionary where that takes less than this part of the values themselves
+_SOME = 1 << 14
+_RARELY = 0.95
+"""Of `_SOME` values so many differ where there are 150,000 different ones or more: too many for a dictionary."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +138,7 @@ class PartWriter:
 
     def _open(self, path: Path, group: pa.Table) -> Any:
         codec: Any = self._writing.codec
+        dictionaries: Any = [path for name in group.column_names for path in repeating(name, group[name])]
         # A page is not cut within so many rows, and an item may have 400 KB.
         rows = min(1024, max(16, group.num_rows // self._writing.row_group_mb))
         return pq.ParquetWriter(
@@ -139,11 +147,46 @@ class PartWriter:
             version="1.0",
             compression=codec,
             compression_level=_LEVEL if codec == "zstd" else None,
+            use_dictionary=dictionaries,
             dictionary_pagesize_limit=_DICTIONARY,
             write_batch_size=rows,
             store_schema=False,
             write_statistics=True,
         )
+
+
+def repeating(path: str, column: Any) -> Iterator[str]:
+    """Yield the leaves of a column, by their paths in Parquet, that are smaller with a dictionary.
+
+    Without being told, the writer begins a dictionary for each and goes on without one when it is too large.
+    """
+    values = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    match values:
+        case pa.StructArray():
+            for field, child in zip(values.type, values.flatten(), strict=True):
+                yield from repeating(f"{path}.{field.name}", child)
+        case pa.MapArray():
+            start, end = values.offsets[0].as_py(), values.offsets[-1].as_py()
+            yield from repeating(f"{path}.key_value.key", values.keys[start:end])
+            yield from repeating(f"{path}.key_value.value", values.items[start:end])
+        case pa.ListArray():
+            yield from repeating(f"{path}.list.element", values.flatten())
+        case _ if _repeats(values.drop_null()):
+            yield path
+
+
+def _repeats(values: Any) -> bool:
+    count = len(values)
+    if not count or pa.types.is_boolean(values.type):
+        return False
+    if count > _SOME:
+        some = values[:: count // _SOME]
+        if pc.count_distinct(some).as_py() > len(some) * _RARELY:
+            return False
+    different: int = pc.count_distinct(values).as_py()
+    size = 4 * count + pc.sum(pc.binary_length(values)).as_py() if pa.types.is_string(values.type) else values.nbytes
+    entries = different * size / count
+    return bool(entries < _DICTIONARY and entries + count * different.bit_length() / 8 < size * _WORTH)
 
 
 def parts_of(files: Iterable[DataFile]) -> tuple[Part, ...]:
