@@ -28,7 +28,7 @@ import boto3
 import pyarrow.parquet as pq
 
 from benchmarks.harness import Benchmark, BenchmarkError, Column, Competitor, Row
-from benchmarks.meter import Meter
+from benchmarks.meter import MEGABYTE, Meter
 from dynalake.clients import Clients
 from dynalake.convert.finish import convert_due
 from dynalake.convert.plan import ConvertLimits, plan_table
@@ -210,7 +210,8 @@ def after(count: int) -> Callable[[Meter, Path], Row]:
         clients.glue.create_database(DatabaseInput={"Name": lake.database})
         table = Table(clients, lake.table("RECEIPTS"))
         days = make(table, count)
-        row: Row = {"files": len(table.changes().files()), "state_files": len(table.items().files({False}))}
+        files, state = table.changes().files(), table.items().files({False})
+        row: Row = {"files": len(files), "state_files": len(state), "bytes": sum(f.size for f in (*files, *state))}
         if count <= max(DAYS[:2]):
             row["key_bytes"] = bytes_for_a_key(table, last_changes(days))
         now = _moment(LAST_DAY) + timedelta(hours=23)
@@ -297,6 +298,7 @@ BENCHMARK = Benchmark(
         Column("", lambda r: str(r["name"])),
         Column("files", lambda r: f"{r['files']:,}"),
         Column("state's files", lambda r: f"{r['state_files']:,}"),
+        Column("MB", lambda r: f"{r['bytes'] / MEGABYTE:,.1f}"),
         Column("KB for one item", lambda r: f"{r['key_bytes'] / 1000:,.1f}" if "key_bytes" in r else ""),
         Column("times", lambda r: f"{r['times_key_bytes']:.2f}" if "key_bytes" in r else ""),
         Column("calls of a plan", lambda r: f"{r['plan_calls']:,}"),
