@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import encode, packing, scan
+from benchmarks import encode, history, packing, scan
 from benchmarks.hard_numbers import COUNT, hard_numbers, kept, number_text
 from benchmarks.harness import (
     ROOT,
@@ -140,6 +140,37 @@ def test_pages_read_back_as_they_were(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(encode, "ITEMS", encode.PAGE)
     with encode.prepare(tmp_path):
         assert list(encode.read_pages(tmp_path)) == [list(generate_receipts(encode.PAGE))]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({}, ""),
+        ({"key_bytes": 1_190, "commit_calls": 18, "commit_s": 9.0}, ""),
+        ({"key_bytes": 1_210}, "300 days: 1,210 bytes for one item, not 1,000"),
+        ({"key_bytes": 790}, "790 bytes"),
+        ({"plan_calls": 7}, "plan_calls are 7, not 6"),
+        ({"commit_calls": 19}, "commit_calls are 19, not 17"),
+    ],
+)
+def test_what_costs_more_with_history_is_an_error(more: Row, message: str) -> None:
+    young: Row = {
+        "name": "30 days",
+        "key_bytes": 1_000,
+        "plan_calls": 6,
+        "plan_s": 1,
+        "commit_calls": 17,
+        "commit_s": 1,
+    }
+    old: Row = {name: value for name, value in young.items() if name != "key_bytes"} | {"name": "3,650 days"}
+    rows = [young, {**young, "name": "300 days", **more}, old]
+    if message:
+        with pytest.raises(BenchmarkError, match=message):
+            history.derive(rows)
+    else:
+        history.derive(rows)
+        assert rows[1]["times_key_bytes"] == rows[1]["key_bytes"] / 1_000
+        assert "times_key_bytes" not in rows[2]
 
 
 def test_every_benchmark_is_in_the_docs() -> None:
