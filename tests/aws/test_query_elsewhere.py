@@ -65,7 +65,8 @@ def test_duckdb_as_the_docs_show_it(table: Table, local_aws: LocalAws, monkeypat
         monkeypatch.setenv(name, setting)
     (text,) = re.findall(r"## DuckDB\n.*?```python\n(.*?)```", DOCS.read_text(), flags=re.DOTALL)
     # Its extensions come from the package index here, and the credentials from the environment.
-    text, replaced = re.subn(r"connection = duckdb\.connect\(\)\nconnection\.execute\(.*\)\n", "", text)
+    begin = r"connection = duckdb\.connect\(\)\nconnection\.execute\(\n.*\n\)\n"
+    text, replaced = re.subn(begin, "", text)
     assert replaced == 1
     text = text.replace("dynalake_prod", table.names.lake.database).replace(
         "'receipts'", f"'{table.names.changes_table}'"
