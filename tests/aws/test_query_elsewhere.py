@@ -1,10 +1,9 @@
-"""Who reads the lake without a catalog of Iceberg: DuckDB as the docs show it, and who has the files alone."""
+"""Who reads the lake without a catalog of Iceberg: by the files alone."""
 
 from __future__ import annotations
 
 import gzip
 import io
-import re
 from datetime import timedelta
 from typing import Any
 
@@ -21,9 +20,7 @@ from infra.local.demo.check import compare_items, lake_item
 from infra.local.engines.duckdb import connect, duckdb_rows
 from infra.local.process import LocalAws
 from tests.aws.lake import convert, make_lake, night, register, right_now
-from tests.conftest import REPOSITORY
 
-DOCS = REPOSITORY / "docs" / "query.md"
 VALUES: list[dict[str, Any]] = [
     {"Text": {"S": 'quote " and \\ and </tag> \n 5'}, "int": {"N": "9007199254740993"}, "flag": {"BOOL": True}},
     {"Text": {"S": ""}, "exact": {"N": "1234567890123456789012345678.9012345678"}, "double": {"N": "1.5"}},
@@ -58,22 +55,6 @@ def table(clients: Clients) -> Table:
         convert(made)
         assert night(made) == ()
     return made
-
-
-def test_duckdb_as_the_docs_show_it(table: Table, local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, setting in local_aws.env().items():
-        monkeypatch.setenv(name, setting)
-    (text,) = re.findall(r"## DuckDB\n.*?```python\n(.*?)```", DOCS.read_text(), flags=re.DOTALL)
-    # Its extensions come from the package index here, and the credentials from the environment.
-    begin = r"connection = duckdb\.connect\(\)\nconnection\.execute\(\n.*\n\)\n"
-    text, replaced = re.subn(begin, "", text)
-    assert replaced == 1
-    text = text.replace("dynalake_prod", table.names.lake.database).replace(
-        "'receipts'", f"'{table.names.changes_table}'"
-    )
-    there: dict[str, Any] = {"connection": connect(local_aws.env())}
-    exec(text, there)
-    assert there["rows"] == [("INSERT", len(ITEMS))]
 
 
 def test_a_day_s_files_hold_what_was_written(table: Table, local_aws: LocalAws) -> None:

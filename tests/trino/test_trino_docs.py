@@ -141,7 +141,7 @@ def test_duckdb_s_snippet(
 ) -> None:
     """But for its first lines: they fetch the extensions, and take the credentials of an account."""
     (snippet,) = snippets("DuckDB", "python")
-    connect = re.compile(r"^connection = .*?\)\"\)\n", re.MULTILINE | re.DOTALL)
+    connect = re.compile(r"^connection = .*?\n\)\n", re.MULTILINE | re.DOTALL)
     text, count = connect.subn("", lake.here(snippet))
     assert count == 1
     monkeypatch.setattr("boto3.client", lambda name: getattr(clients, name))
