@@ -91,7 +91,9 @@ class SchemaTable:
         if grow:
             self.schema = before.admit(gathering.observed)
         iceberg = iceberg_schema(self.schema, head.schema, head.last_column_id, before=before)
-        arrow = file_schema(iceberg.select(*(f.name for f in iceberg.fields if f.name != "dt")))
+        # Files leave out what none of their rows has; pyiceberg reads a null map that is there as an empty one.
+        absent = {"dt", *(c.name for c in self.schema.columns if c.attribute not in gathering.observed)}
+        arrow = file_schema(iceberg.select(*(f.name for f in iceberg.fields if f.name not in absent)))
         body = _parquet(self.schema, arrow, items)
         key = f"{self.names.change_folder(DAY, new_folder())}part-00000.parquet"
         self.clients.s3.put_object(Bucket=self.names.lake.bucket, Key=key, Body=body)
