@@ -34,7 +34,7 @@ down: .venv/.run  ## Stop what `make up` started and clean up
 	@PYTHONPATH=plugins $(BIN)/python -m infra.local.up down
 
 # The longest first. Each suite has local AWS, and where it needs it Airflow, of its own, and shows what it did when it ends.
-SUITES := test-airflow test-aws test-unit test-commands test-oldest test-trino test-dags test-local test-terraform
+SUITES := test-airflow test-aws test-unit test-trino test-oldest test-dags test-commands test-local test-terraform
 
 test: .venv/.dev .venv-local/.installed .venv-oldest/.installed .venv-terraform/.installed .local/trino/.installed  ## Every test, three suites at a time, which keep two cores busy
 	@$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target $(SUITES)
