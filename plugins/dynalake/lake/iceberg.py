@@ -674,8 +674,9 @@ class GuardedGlue:
         table = asked["TableInput"]
         name = asked["DatabaseName"], table["Name"]
         entry = self._entries[name]
-        if entry.get("VersionId") != asked["VersionId"]:  # pyiceberg passes that of the entry it has read
-            raise AssertionError(f"{name} was read as version {entry.get('VersionId')}, not {asked['VersionId']}")
+        if entry.get("VersionId") != asked["VersionId"]:
+            # pyiceberg passes that of the entry it has read. Since then another thread has read a later one.
+            raise CommitFailedException(f"{name} has the version {entry.get('VersionId')}, not {asked['VersionId']}")
         keep_annotations(entry, table)
         try:
             return self._once.update_table(**asked)

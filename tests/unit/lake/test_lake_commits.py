@@ -276,6 +276,32 @@ def test_a_refused_commit_lands_on_the_new_head(small_lake: SmallLake) -> None:
     assert noted_metadata(small_lake.clients, small_lake.names, "receipts") == landed.metadata_location
 
 
+def test_a_thread_that_reads_a_later_version_meanwhile_has_the_commit_tried_again(
+    small_lake: SmallLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads share a catalog, which keeps the entry that was read last."""
+    planned = small_lake.create()
+    mine = small_lake.file("20240101", [{"id": "m"}])
+    glue: Any = small_lake.catalog._catalog.glue
+    update = glue.update_table
+    raced: list[bool] = []
+
+    def race(**asked: Any) -> Any:
+        if not raced:
+            raced.append(True)
+            append(small_lake, "a")
+            small_lake.load()
+        return update(**asked)
+
+    monkeypatch.setattr(glue, "update_table", race)
+    commit_on(
+        small_lake.catalog, small_lake.names, planned, lambda head, news: Change(add=(mine,)), pause=lambda _: None
+    )
+
+    assert raced
+    assert ids(small_lake) == ["a", "m"]
+
+
 def test_throttling_is_waited_for(small_lake: SmallLake) -> None:
     planned = small_lake.create()
     mine = small_lake.file("20240101", [{"id": "m"}])
