@@ -131,7 +131,7 @@ def test_compose_takes_the_connection_and_the_lake_from_the_shell() -> None:
     given = {
         "AIRFLOW_CONN_AWS_DEFAULT": '{"conn_type": "aws", "extra": {"role_arn": "arn:aws:iam::1:role/dags"}}',
         "DYNALAKE_ENVIRONMENT": "prod",
-        "DYNALAKE_MAX_ACTIVE_PARTITIONS": "2",
+        "DYNALAKE_MAX_ACTIVE_BATCHES": "2",
     }
     done = compose("config", AIRFLOW_SECRET="x" * 64, **given)
     environment = yaml.safe_load(done.stdout)["services"]["scheduler"]["environment"]

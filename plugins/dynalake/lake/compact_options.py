@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from dynalake.errors import SettingsError
 from dynalake.lake.parts import Writing
@@ -55,10 +53,3 @@ class CompactOptions:
             widen_budget_gb=settings.widen_budget_gb,
             orc_copy=settings.orc_copy,
         )
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> CompactOptions:
-        return cls(**{**values, "sort_by": tuple(values.get("sort_by", ()))})

@@ -44,7 +44,7 @@ class CompactTable(SparkOperator):
         return self.table
 
     @guarded
-    def execute(self, context: Context) -> dict[str, Any]:
+    def execute(self, context: Context) -> None:
         from dynalake.capture.lake import load_settings, raw_retention_days
         from dynalake.lake.metadata_note import noted_metadata
         from dynalake.lake.table import Table
@@ -59,28 +59,28 @@ class CompactTable(SparkOperator):
         settings = load_settings(found, names)
         if noted_metadata(found, names, names.changes_table) is None:
             say(f"{self.table} has no tables in Glue yet: dynalake_setup makes them")
-            return {"table": self.table, "faults": []}
+            return
         asked, retention, of = _asked(where), raw_retention_days(found, where), Table(found, names)
         if is_for_spark(lambda: count_work(of, settings, _now(), asked)):
             self.defer_to_spark(found, names, COMPACT, night(asked))
-        return _end(self.table, work(of, settings, _now, say, asked, raw_retention_days=retention))
+        _check(self.table, work(of, settings, _now, say, asked, raw_retention_days=retention))
 
-    def go_on(self, context: Context, names: TableNames, done: dict[str, Any]) -> dict[str, Any]:
+    def go_on(self, context: Context, names: TableNames, done: dict[str, Any]) -> None:
         from dynalake.lake.steps import Fault
 
         context["table_label"] = self.table  # type: ignore[typeddict-unknown-key]
         for line in done["said"]:
             say(line)
-        return _end(self.table, [Fault(**fault) for fault in done["faults"]])
+        _check(self.table, [Fault(**fault) for fault in done["faults"]])
 
 
-def _end(table: str, faults: Sequence[Fault]) -> dict[str, Any]:
+def _check(table: str, faults: Sequence[Fault]) -> None:
+    """Raise what a night has failed at, once all of it was tried."""
     from dynalake.errors import TerminalError, TransientError
 
     if failed := "; ".join(f"{f.what}: {f.error}" for f in faults):
         kind = TransientError if all(f.transient for f in faults) else TerminalError
         raise kind(f"{table}: {failed}", action="the other steps are done; repair what it says, and run it again")
-    return {"table": table, "faults": []}
 
 
 def _now() -> datetime:

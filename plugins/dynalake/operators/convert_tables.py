@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from dynalake.names import TableNames
 
 # Each holds up to about 1 GB of memory; how many a worker bears is known when the DAG is parsed, not when it runs.
-MAX_ACTIVE_BATCHES = int(os.environ.get("DYNALAKE_MAX_ACTIVE_PARTITIONS", "4"))
+MAX_ACTIVE_BATCHES = int(os.environ.get("DYNALAKE_MAX_ACTIVE_BATCHES", "4"))
 
 ON_SPARK = 1000
 """Batches of one table in one run where Spark converts them: 250 GB of raw objects, for the time that a run has."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -25,9 +26,9 @@ class SparkOperator(BaseOperator):
 
     longest_wait = limits.SPARK
 
+    @abstractmethod
     def dynamodb_table(self) -> str:
         """The name of the table that the task is about."""
-        raise NotImplementedError
 
     def defer_to_spark(self, found: Clients, names: TableNames, work: str, values: Mapping[str, Any]) -> NoReturn:
         """Have this work of the table done by the job. Raises `SettingsError`, `NotReadyError` as `start_run` does."""
@@ -58,9 +59,9 @@ class SparkOperator(BaseOperator):
         names = lake(found).table(self.dynamodb_table())
         return self.go_on(context, names, read_outcome(found, names, find_request(found, names, event["run_id"])))
 
+    @abstractmethod
     def go_on(self, context: Context, names: TableNames, done: dict[str, Any]) -> Any:
         """Go on after the job. `done`: its answer (`spark/work.py`)."""
-        raise NotImplementedError
 
 
 def is_for_spark(count: Callable[[], int]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -212,9 +211,3 @@ def test_killed_anywhere_the_next_night_finishes_it() -> None:
 def test_options_are_checked(wrong: Any) -> None:
     with pytest.raises(SettingsError):
         CompactOptions(**wrong)
-
-
-def test_options_survive_their_way_through_json() -> None:
-    options = CompactOptions(sort_by=("a", "b"), orc_copy=True)
-    assert CompactOptions.from_dict({**options.to_dict(), "sort_by": ["a", "b"]}) == options
-    assert timedelta(hours=options.closed_after_hours) == timedelta(hours=1)
