@@ -65,7 +65,7 @@ def settings_parameters() -> dict[str, Param]:
 
 
 def _setting_parameter(default: Any, about: dict[str, Any]) -> Param:
-    options: dict[str, Any] = {"description_md": about["description"], "section": about["section"]}
+    options: dict[str, Any] = {"description_md": _in_form(about["description"]), "section": about["section"]}
     if about["choices"]:
         kind = "integer" if isinstance(default, int) else "string"
         options |= {"type": kind, "enum": list(about["choices"])}
@@ -95,4 +95,9 @@ def _option_parameter(default: Any, about: dict[str, Any]) -> Param:
         options |= {"minimum": about["minimum"], "maximum": about["maximum"]}
     shown = f"`{default}`" if default != "" else "empty"
     text = f"{about['description']} Left empty, the lake keeps what it has; a new one has {shown}."
-    return Param(None, description_md=text, **options)
+    return Param(None, description_md=_in_form(text), **options)
+
+
+def _in_form(description: str) -> str:
+    """A description as Airflow's form shows it well: its boxes around code cover the lines above and below."""
+    return description.replace("`", "**")
