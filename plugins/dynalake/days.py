@@ -15,8 +15,6 @@ SNAPSHOT_DAY = "00000000"
 """The `dt` of the backfill: it sorts before every real day."""
 
 DEFAULT_TIME_ZONE = "UTC"
-# What Firehose takes: https://docs.aws.amazon.com/firehose/latest/APIReference/API_ExtendedS3DestinationConfiguration.html
-TIME_ZONE_PATTERN = r"[a-zA-Z/_]{1,50}"
 
 
 def check_day(day: str) -> str:
@@ -38,24 +36,22 @@ def check_day(day: str) -> str:
 
 
 def find_zone(name: str) -> tzinfo:
-    """The time zone of an IANA name; `SettingsError` where it is none, or none that Firehose takes.
+    """Return the time zone of an IANA name; `SettingsError` where this machine knows none.
 
     UTC needs no time zone database, which a small machine may not have.
     """
     if name == DEFAULT_TIME_ZONE:
         return UTC
     try:
-        if re.fullmatch(TIME_ZONE_PATTERN, name):
-            return ZoneInfo(name)
+        return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        pass
-    raise SettingsError(
-        f"time_zone is {name!r}",
-        allowed="an IANA time zone that Firehose takes, in letters, '_' and '/', such as 'Europe/Berlin' or 'UTC'",
-        action="take one from https://docs.aws.amazon.com/firehose/latest/dev/s3-object-name.html; if it stands there, "
-        "the machine has no time zone database: install its package tzdata",
-        time_zone=name,
-    )
+        raise SettingsError(
+            f"time_zone is {name!r}",
+            allowed="an IANA time zone, such as 'Europe/Berlin' or 'UTC'",
+            action="correct it; if it is one, the machine has no time zone database, or one without its older names: "
+            "install the Python package tzdata",
+            time_zone=name,
+        ) from None
 
 
 def day_of(moment: datetime, zone: tzinfo = UTC) -> str:

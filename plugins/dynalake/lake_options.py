@@ -8,11 +8,12 @@ a new stack has the template's default.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import Field, dataclass, fields
+from dataclasses import Field, dataclass, fields, replace
 from typing import Any
 
-from dynalake.days import DEFAULT_TIME_ZONE, find_zone
+from dynalake.days import DEFAULT_TIME_ZONE
 from dynalake.errors import SettingsError
+from dynalake.firehose_zones import firehose_zone
 from dynalake.names import DEFAULT_PREFIX, check_prefix
 from dynalake.settings import LEAST_RAW_DAYS, LOG_RETENTIONS, allowed_by, problems_of, setting
 
@@ -49,8 +50,8 @@ class LakeOptions:
         BUCKET,
         "",
         DEFAULT_TIME_ZONE,
-        "The IANA time zone in which a `dt` is a day, such as `Europe/Berlin`. A lake keeps the one that it was made "
-        "with.",
+        "The IANA time zone in which a `dt` is a day, such as `Europe/Berlin`: one that Firehose knows. A lake keeps "
+        "the one that it was made with, under Firehose's name for it (`Asia/Calcutta` for `Asia/Kolkata`).",
     )
     kms_key_arn: str = _option(
         STORAGE,
@@ -233,8 +234,7 @@ class LakeOptions:
         checked: dict[str, Any] = given
         options = cls(**checked, given=frozenset(given))
         check_prefix(options.prefix)
-        find_zone(options.time_zone)
-        return options
+        return replace(options, time_zone=firehose_zone(options.time_zone))
 
     @property
     def place(self) -> dict[str, str]:

@@ -167,6 +167,34 @@ def test_the_custom_time_zone_is_the_prefix_s(client: Client, bucket: str, name:
     assert timedelta(hours=12) < hour - datetime.now(UTC) <= timedelta(hours=14)
 
 
+@pytest.mark.parametrize(
+    ("zone", "taken"),
+    [
+        ("UTC", True),
+        ("Asia/Calcutta", True),
+        ("Europe/Kiev", True),
+        ("Asia/Kolkata", False),
+        ("Europe/Kyiv", False),
+        ("America/Toronto", False),
+        ("Australia/Melbourne", False),
+        ("Africa/Porto-Novo", False),
+    ],
+)
+def test_only_listed_time_zones_are_taken(client: Client, bucket: str, name: str, zone: str, taken: bool) -> None:
+    """CustomTimeZone is one of a closed list, which has old names of zones and not their new ones; a listed name with a
+    `-` does not fit the API's pattern.
+
+    https://docs.aws.amazon.com/firehose/latest/dev/s3-object-name.html
+    https://docs.aws.amazon.com/firehose/latest/APIReference/API_ExtendedS3DestinationConfiguration.html
+    """
+    if taken:
+        create(client, name, bucket=bucket, CustomTimeZone=zone)
+        return
+    with pytest.raises(ClientError, match="CustomTimeZone") as error:
+        create(client, name, bucket=bucket, CustomTimeZone=zone)
+    assert error.value.response["Error"]["Code"] == "InvalidArgumentException"
+
+
 def test_a_deleted_stream_delivers_what_it_holds(client: Client, bucket: str, name: str, objects: Read) -> None:
     """While a stream is being deleted it may still deliver; nothing of it is left behind after that.
 

@@ -26,7 +26,7 @@ FUNCTION = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:any"
 
 GIVEN = {
     "prefix": "lake/raw",
-    "time_zone": "Europe/Berlin",
+    "time_zone": "Europe/Kyiv",  # Firehose knows it as Europe/Kiev
     "kms_key_arn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/any",
     "deploy_role_arn": f"arn:aws:iam::{ACCOUNT}:role/deploys",
     "permissions_boundary_arn": f"arn:aws:iam::{ACCOUNT}:policy/bounds",
@@ -92,8 +92,7 @@ def check(values: dict[str, Any], spec: StackSpec) -> None:
 @pytest.mark.parametrize(("environment", "given"), [("dev", {}), ("a-b-c", GIVEN)])
 def test_the_lake_s_stacks(root: Terraform, environment: str, given: dict[str, Any]) -> None:
     options = LakeOptions.parse(given)
-    place = {name: given[name] for name in ("prefix", "time_zone") if name in given}
-    lake = Lake(environment, ACCOUNT, REGION, **place)
+    lake = Lake(environment, ACCOUNT, REGION, **options.place)
     # The deployed lake's outputs are not known to a plan, so the forwarder is told them.
     outputs = {
         "TopicArn": f"arn:aws:sns:{REGION}:{ACCOUNT}:any",
@@ -175,3 +174,12 @@ def test_what_is_not_allowed_is_said(root: Terraform, values: dict[str, Any], me
     (root.folder / "table.tf.json").write_text(module("table", {**call, "table_stream_arn": STREAM, **values}))
     root.run("init")
     assert message in root.refused()
+
+
+@pytest.mark.parametrize("zone", ["Australia/Melbourne", "Mars", "#", ""])
+def test_a_time_zone_that_firehose_does_not_know_is_refused(root: Terraform, zone: str) -> None:
+    for old in Path(root.folder).glob("*.tf.json"):
+        old.unlink()
+    (root.folder / "storage.tf.json").write_text(module("storage", {"environment": "dev", "time_zone": zone}))
+    root.run("init")
+    assert f"time_zone is '{zone}', which Firehose does not know" in root.refused()

@@ -147,7 +147,7 @@ def test_a_day_is_that_of_the_lake_s_zone() -> None:
     assert (shift_day("20240228", 2), shift_day("20240101", -1)) == ("20240301", "20231231")
 
 
-@pytest.mark.parametrize("zone", ["", "Mars", "Etc/GMT+5", "../etc/passwd", "/etc/localtime", "Europe", "utc ", "Ü"])
+@pytest.mark.parametrize("zone", ["", "Mars", "../etc/passwd", "/etc/localtime", "Europe", "utc ", "Ü"])
 def test_a_bad_time_zone_says_what_is_allowed(zone: str) -> None:
     with pytest.raises(SettingsError, match=r"time_zone is .*Europe/Berlin"):
         find_zone(zone)

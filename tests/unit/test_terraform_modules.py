@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from cfnlint.decode import decode
 
-from dynalake.days import TIME_ZONE_PATTERN
 from dynalake.lake_options import FORWARDER, STORAGE, option_fields
 from dynalake.names import ENVIRONMENT_PATTERN, PREFIX_PATTERN, TABLE_PATTERN
 from dynalake.settings import TableSettings, allowed_by
@@ -129,7 +128,6 @@ def test_names_are_held_against_the_same_patterns() -> None:
         (ENVIRONMENT_PATTERN, source("airflow")),
         (PREFIX_PATTERN, storage),
         (PREFIX_PATTERN, source("airflow")),
-        (TIME_ZONE_PATTERN, storage),
         (TABLE_PATTERN, table),
     ):
         assert f'regex("^{pattern}$"' in text, pattern

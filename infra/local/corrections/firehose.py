@@ -10,6 +10,7 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -30,6 +31,8 @@ _SOURCE_ACTIONS = ("DescribeStream", "GetShardIterator", "GetRecords", "ListShar
 _TICK_SECONDS = 0.02
 _RETRY_SECONDS = 0.2
 _EXTENSIONS = {"UNCOMPRESSED": "", "GZIP": ".gz"}
+# Each line begins with a zone that AWS lists.
+_ZONES = Path(__file__).parents[3] / "plugins" / "dynalake" / "firehose_zones.txt"
 # What ministack applies to each record by itself, and these corrections leave to it.
 _RECORD_FEATURES = (
     "ProcessingConfiguration",
@@ -92,6 +95,9 @@ def install() -> None:
             compression = config.get("CompressionFormat", "UNCOMPRESSED")
             if compression not in _EXTENSIONS:
                 return firehose._invalid(f"The local Firehose does not compress with {compression}.")
+            zone = config.get("CustomTimeZone", "UTC")
+            if zone not in {line.partition(" ")[0] for line in _ZONES.read_text().splitlines()}:
+                return firehose._invalid(f"CustomTimeZone {zone} is not supported.")
         return original_validate(kind, config)
 
     original_reset = firehose.reset

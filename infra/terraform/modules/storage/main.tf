@@ -9,6 +9,13 @@ locals {
   stack_prefix  = "dynalake-${replace(var.environment, "-", "--")}"
   stream_prefix = "dynalake-${replace(var.environment, "-", "_")}"
   bucket        = var.bucket != "" ? var.bucket : "dynalake-${var.environment}-${data.aws_caller_identity.current.account_id}-${data.aws_region.current.region}"
+
+  # Every name of a zone that Firehose knows, with the one under which it does.
+  zones = merge([
+    for line in split("\n", file("${path.module}/../../../../plugins/dynalake/firehose_zones.txt")) :
+    { for name in split(" ", line) : name => split(" ", line)[0] } if can(regex("^[A-Z]", line))
+  ]...)
+  time_zone = lookup(local.zones, var.time_zone, "")
 }
 
 resource "aws_cloudformation_stack" "this" {
@@ -27,7 +34,7 @@ resource "aws_cloudformation_stack" "this" {
     DatabaseName           = "dynalake_${replace(var.environment, "-", "_")}"
     WorkgroupName          = "dynalake-${var.environment}"
     StreamPrefix           = local.stream_prefix
-    TimeZone               = var.time_zone
+    TimeZone               = local.time_zone
     LakeParameter          = "/dynalake/${var.environment}/lake"
     KmsKeyArn              = var.kms_key_arn
     Versioning             = var.versioning
@@ -44,4 +51,11 @@ resource "aws_cloudformation_stack" "this" {
   }
 
   tags = merge(var.tags, { "dynalake:environment" = var.environment })
+
+  lifecycle {
+    precondition {
+      condition     = local.time_zone != ""
+      error_message = "time_zone is '${var.time_zone}', which Firehose does not know. Take one of https://docs.aws.amazon.com/firehose/latest/dev/s3-object-name.html, or another name of one."
+    }
+  }
 }

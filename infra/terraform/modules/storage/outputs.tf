@@ -4,7 +4,7 @@ output "lake" {
     environment              = var.environment
     bucket_name              = aws_cloudformation_stack.this.outputs["BucketName"]
     prefix                   = var.prefix
-    time_zone                = var.time_zone
+    time_zone                = local.time_zone
     stack_prefix             = local.stack_prefix
     stream_prefix            = local.stream_prefix
     firehose_role_arn        = aws_cloudformation_stack.this.outputs["FirehoseRoleArn"]

@@ -41,15 +41,10 @@ variable "prefix" {
 }
 
 variable "time_zone" {
-  description = "The IANA time zone in which a `dt` is a day, such as `Europe/Berlin`. A lake keeps the one that it was made with."
+  description = "The IANA time zone in which a `dt` is a day, such as `Europe/Berlin`: one that Firehose knows. A lake keeps the one that it was made with, under Firehose's name for it (`Asia/Calcutta` for `Asia/Kolkata`)."
   type        = string
   default     = "UTC"
   nullable    = false
-
-  validation {
-    condition     = can(regex("^[a-zA-Z/_]{1,50}$", var.time_zone))
-    error_message = "time_zone is an IANA time zone that Firehose takes, in letters, '_' and '/', such as 'Europe/Berlin' or 'UTC'."
-  }
 }
 
 variable "tags" {
