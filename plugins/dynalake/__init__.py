@@ -1,1 +1,18 @@
-"""dynalake: DynamoDB tables, continuously and completely, in an S3 data lake."""
+"""dynalake: DynamoDB tables, continuously and completely, in an S3 data lake.
+
+Each line stands on those below it; `docs/architecture.md` draws them.
+
+    airflow_plugin  what Airflow finds: the page and the runs' notes
+    ui              the page
+    operators       forms and tasks
+    spark           the same work as a job
+    night, watch    one table's night; how fresh, how late and how right the lake is
+    capture, backfill                    the stream's way into the raw zone; the data that was there before
+    convert         raw JSON becomes rows
+    lake            the Iceberg tables, their files, commits and views
+    lake_options, settings               what the user decides, for a lake and for a table
+    clients, aws_errors                  the way to AWS, and what it refuses
+    names, firehose_zones, days          names and paths, time zones, days
+    record          the change record
+    errors          every error, in one tree
+"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -18,7 +19,8 @@ from dynalake.lake_options import option_fields
 from dynalake.settings import TableSettings
 from tests.conftest import REPOSITORY, need
 
-PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
+PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
+PACKAGES = sorted(path.parent for path in (REPOSITORY / "plugins" / "dynalake").rglob("__init__.py"))
 TARGETS = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
 
 
@@ -160,3 +162,19 @@ def test_nothing_of_one_machine_is_committed() -> None:
     for name in files.splitlines():
         text = (REPOSITORY / name).read_text(errors="replace") if (REPOSITORY / name).is_file() else ""
         assert f"{REPOSITORY.parent}/" not in text, name
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
+def test_every_package_says_what_its_modules_are_for(package: Path) -> None:
+    """At the beginning of a line of its docstring, alone or together with others."""
+    docstring = ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""
+    lines = re.findall(r"^ *(\w+(?:, \w+)*) {2,}", docstring, re.MULTILINE)
+    modules = [path.stem for path in package.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()]
+    assert sorted(name for line in lines for name in line.split(", ")) == sorted({*modules} - {"__init__"})
+
+
+def test_the_files_that_the_architecture_names_are_there() -> None:
+    text = (REPOSITORY / "docs" / "architecture.md").read_text()
+    files = [path.as_posix() for path in REPOSITORY.glob("[a-z]*/**/*") if path.suffix in (".py", ".yaml")]
+    for name in re.findall(r"`([\w/]+\.(?:py|yaml))`", text):
+        assert any(file.endswith(f"/{name}") for file in files), name

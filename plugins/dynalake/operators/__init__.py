@@ -1,1 +1,10 @@
-"""What Airflow runs: parameters, tasks and the way from a task to AWS. Everything else in dynalake is plain Python."""
+"""What Airflow runs: parameters, tasks and the way from a task to AWS. Everything else in dynalake is plain Python.
+
+parameters      the forms of the DAGs
+session, limits, mapped, triggers    clients, time limits, and what is mapped and deferred
+each_table      the same for each table, where a fault in one does not stop the others
+run_note        what a run did, as its note
+setup, backfill, convert_tables, compact, redrive, watch, teardown   the tasks of one DAG each
+export          waits for an export
+spark_run, glue_run                  work for the lake's Glue job, and waiting for it
+"""
