@@ -106,9 +106,9 @@ COMPILE = $(UV) pip compile -q --universal --generate-hashes --python-version 3.
   --custom-compile-command 'make lock'
 
 lock: $(UV)  ## Compile the requirements files and the list of jars
-	for name in requirements requirements-demo requirements-dev requirements-local requirements-checkov requirements-terraform; do \
+	for name in requirements requirements/demo requirements/dev requirements/local requirements/checkov requirements/terraform; do \
 	  $(COMPILE) $$name.in -o $$name.txt || exit 1; done
-	$(COMPILE) --exclude-newer 2025-10-15 --exclude-newer-package pyiceberg=2026-12-31 requirements-oldest.in -o requirements-oldest.txt
+	$(COMPILE) --exclude-newer 2025-10-15 --exclude-newer-package pyiceberg=2026-12-31 requirements/oldest.in -o requirements/oldest.txt
 	$(BIN)/python -m infra.local.trino lock
 
 clean: down  ## Remove everything that was installed or made here
@@ -124,12 +124,12 @@ $(UV):
 	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements.txt
 	@touch $@
 
-.venv/.demo: .venv/.run requirements-demo.txt
-	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements-demo.txt
+.venv/.demo: .venv/.run requirements/demo.txt
+	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/demo.txt
 	@touch $@
 
-.venv/.dev: .venv/.run requirements-dev.txt
-	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.txt
+.venv/.dev: .venv/.run requirements/dev.txt
+	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
 	@touch $@
 
 # Jars, checked by hash, and the server. Where the machine lacks a JDK or Maven it says so, and there is no stamp.
@@ -137,7 +137,7 @@ $(UV):
 	@$(BIN)/python -m infra.local.trino install
 
 # What goes its own way in versions has an environment of its own.
-.venv-%/.installed: $(UV) requirements-%.txt
+.venv-%/.installed: $(UV) requirements/%.txt
 	@$(UV) venv --quiet --allow-existing --python $(BIN)/python .venv-$*
-	@$(UV) pip install --quiet --python .venv-$*/bin/python --require-hashes -r requirements-$*.txt
+	@$(UV) pip install --quiet --python .venv-$*/bin/python --require-hashes -r requirements/$*.txt
 	@touch $@
