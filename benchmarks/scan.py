@@ -48,7 +48,7 @@ _REFUSED = frozenset(("B", "SS", "NS", "BS"))
 def prepare(scratch: Path) -> Iterator[Mapping[str, str]]:
     """Local AWS with both tables written."""
     with LocalAws(scratch / "local-aws.log") as aws:
-        session = boto3.Session("test", "test", region_name=LAKE.region)
+        session = boto3.Session(aws.key, aws.key, region_name=LAKE.region)
         dynamodb = session.client("dynamodb", endpoint_url=aws.endpoint_url)
         session.client("s3", endpoint_url=aws.endpoint_url).create_bucket(Bucket=LAKE.bucket)
         for table, items in ((PLAIN, map(plain, generate_receipts(ITEMS))), (TYPED, generate_receipts(TYPED_ITEMS))):

@@ -78,7 +78,7 @@ def client(local_aws: LocalAws) -> Callable[[str], Any]:
     import boto3
 
     # boto3 types `client` by literal service names; the name is a variable here.
-    make: Any = boto3.Session("test", "test", region_name="us-east-1").client
+    make: Any = boto3.Session(local_aws.key, local_aws.key, region_name="us-east-1").client
     return partial(make, endpoint_url=local_aws.endpoint_url)
 
 

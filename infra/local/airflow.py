@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Any
 
 from infra.local.interrupt import held
+from infra.local.keeper import publish
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 USER = "admin"
@@ -195,10 +196,9 @@ class LocalAirflow:
         }
 
     def start(self) -> None:
-        (self.home / "tmp").mkdir(parents=True, exist_ok=True)
-        passwords = self.home / "passwords.json"
-        passwords.write_text(json.dumps({USER: self.password}))
-        passwords.chmod(0o600)
+        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (self.home / "tmp").mkdir(exist_ok=True)
+        publish(self.home / "passwords.json", json.dumps({USER: self.password}))
         supervisor = [sys.executable, str(REPOSITORY / "infra/local/supervise.py")]
         with self.log_file.open("wb") as log, held():
             self._process = subprocess.Popen(

@@ -20,7 +20,7 @@ from infra.local.interrupt import held
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HOME = REPOSITORY / ".local" / "up"
-"""Logs and pids of the keepers; `make down` removes it."""
+"""Logs and pids of the keepers, for their owner's eyes alone; `make down` removes it."""
 ENVIRONMENT_FILE = REPOSITORY / ".local" / "env"
 """How to reach what `make up` runs, as `export NAME=value` lines; there once everything answers."""
 STOP_SECONDS = 90

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from infra.local.door import KEY_VARIABLE, authorization
 from infra.local.interrupt import held
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,7 +40,8 @@ class LocalAws:
     buffer of 60 s is delivered after one. `port` 0 takes any free one. The server's temporary files
     live in a directory below `state_dir` (default: the repository's `.local/`) and go with it.
     `DYNALAKE_LOCAL_PYTHON` names another interpreter than `.venv-local/bin/python`. With `auth`, IAM is enforced:
-    signatures, policies, and the roles that services act in; `test` is the account's root.
+    signatures, policies, and the roles that services act in. `key` is the access key and the secret of the account's
+    root, another one in each run: who does not have it is refused.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class LocalAws:
         self.time_scale = time_scale
         self.port = port
         self.auth = auth
+        self.key = new_key()
         self._state_parent = state_dir or ROOT / ".local"
         self._state_dir: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -79,8 +83,8 @@ class LocalAws:
         """The environment variables with which an AWS SDK talks to this server only."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint_url,
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_ACCESS_KEY_ID": self.key,
+            "AWS_SECRET_ACCESS_KEY": self.key,
             "AWS_DEFAULT_REGION": "us-east-1",
             # Streaming checksums cost pyarrow most of its write speed, and buy nothing on loopback.
             "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
@@ -102,7 +106,7 @@ class LocalAws:
                 self._process = subprocess.Popen(
                     [*command, "--state-dir", str(state_dir)],
                     cwd=ROOT,
-                    env=_server_environment(os.environ),
+                    env={**_server_environment(os.environ), KEY_VARIABLE: self.key},
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -137,7 +141,8 @@ class LocalAws:
     def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Call an administrative endpoint of the server; the decoded JSON answer."""
         data = json.dumps(body).encode() if body is not None else None
-        request = urllib.request.Request(self.endpoint_url + path, data=data, method=method)
+        headers = authorization(self.key)
+        request = urllib.request.Request(self.endpoint_url + path, data=data, headers=headers, method=method)
         with urllib.request.urlopen(request, timeout=30) as response:
             return json.loads(response.read() or b"null")
 
@@ -159,6 +164,11 @@ class LocalAws:
                     return
             time.sleep(0.02)
         raise LocalAwsError(f"Local AWS did not answer within {START_SECONDS:.0f} s; see {self.log}")
+
+
+def new_key() -> str:
+    """Return an access key for one run: as AWS's look, and nobody's guess."""
+    return f"LOCAL{secrets.token_hex(12).upper()}"
 
 
 def _server_environment(environ: Mapping[str, str]) -> dict[str, str]:

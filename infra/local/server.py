@@ -14,19 +14,23 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from infra.local.door import HOSTS, KEY_VARIABLE, Door, behind
 from infra.local.settings import TIME_SCALE_VARIABLE
 
 
 def main() -> None:
     """Bind the port, then load ministack with every correction, and serve until told to stop."""
     options = _arguments()
+    key = os.environ.get(KEY_VARIABLE)
+    if not key:
+        raise SystemExit(f"{KEY_VARIABLE} must be the access key of this run: random, and nobody else's to read.")
     state_dir: Path = options.state_dir
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listener.bind((options.host, options.port))
     port = listener.getsockname()[1]
-    _configure(state_dir, options.host, port, options.time_scale, auth=options.auth)
+    _configure(state_dir, options.host, port, options.time_scale, key, auth=options.auth)
     if options.ends_with_stdin:
         threading.Thread(target=_end_with_parent, args=(state_dir,), daemon=True).start()
 
@@ -34,13 +38,15 @@ def main() -> None:
     from infra.local import corrections
 
     application = corrections.install_all()
+    door = Door(key, corrections.issued, HOSTS | set(options.known_as))
     _publish_port(state_dir, port)
-    asyncio.run(_serve(application, listener))
+    asyncio.run(_serve(behind(door, application), listener))
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Local AWS: ministack with corrections.")
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 in a container, whose ports are not the machine's")
+    parser.add_argument("--known-as", action="append", default=[], help="another name of this host, in a container")
     parser.add_argument("--port", type=int, default=int(os.environ.get("DYNALAKE_LOCAL_PORT", "0")))
     parser.add_argument("--time-scale", type=float, default=float(os.environ.get(TIME_SCALE_VARIABLE, "60")))
     parser.add_argument("--state-dir", type=Path, required=True, help="holds every file the server writes")
@@ -49,7 +55,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _configure(state_dir: Path, host: str, port: int, time_scale: float, *, auth: bool) -> None:
+def _configure(state_dir: Path, host: str, port: int, time_scale: float, key: str, *, auth: bool) -> None:
     temporary = state_dir / "tmp"
     temporary.mkdir(parents=True, exist_ok=True)
     os.environ.update(
@@ -64,6 +70,9 @@ def _configure(state_dir: Path, host: str, port: int, time_scale: float, *, auth
             "SFTP_ENABLED": "0",
             TIME_SCALE_VARIABLE: str(time_scale),
             "AUTH": "true" if auth else "false",
+            # What ministack takes for the account's root.
+            "AWS_ACCESS_KEY_ID": key,
+            "AWS_SECRET_ACCESS_KEY": key,
         }
     )
     os.environ.setdefault("LOG_LEVEL", "WARNING")

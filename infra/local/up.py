@@ -49,7 +49,7 @@ def up() -> int:
         print(f"Already up. `source {ENVIRONMENT_FILE.relative_to(REPOSITORY)}`, or stop it with `make down`.")
         return 0
     _clean()
-    HOME.mkdir(parents=True)
+    HOME.mkdir(mode=0o700, parents=True)
     stop_once()
     try:
         UP.start("local AWS and Airflow", ENVIRONMENT_FILE, START_SECONDS)

@@ -293,7 +293,7 @@ def _local() -> Iterator[tuple[LocalAws, Clients]]:
     import boto3
 
     with tempfile.TemporaryDirectory() as folder, LocalAws(Path(folder) / "server.log") as aws:
-        make: Any = boto3.Session("test", "test", region_name="us-east-1").client
+        make: Any = boto3.Session(aws.key, aws.key, region_name="us-east-1").client
         yield aws, Clients(partial(make, endpoint_url=aws.endpoint_url))
 
 

@@ -77,7 +77,7 @@ class Secured:
 
 def secure(aws: LocalAws, environment: str) -> Secured:
     """Deploy the roles of the lake as an administrator, and take the DAGs'; everything has a key, and is traced."""
-    root = clients_with(aws, "test", "test")
+    root = clients_with(aws, aws.key, aws.key)
     kms: Any = root._make("kms")
     key = kms.create_key()["KeyMetadata"]["Arn"]
     outputs = deploy_roles(root, environment, f"arn:aws:iam::{ACCOUNT}:root", key)

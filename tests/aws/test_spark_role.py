@@ -28,7 +28,7 @@ LAKE = Lake("guarded", "000000000000", "us-east-1", prefix="lake/raw")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clients]:
     """The account's root, on a local AWS that enforces IAM."""
     with LocalAws(tmp_path_factory.mktemp("spark-role") / "server.log", auth=True) as aws:
-        session = boto3.Session("test", "test", region_name=LAKE.region)
+        session = boto3.Session(aws.key, aws.key, region_name=LAKE.region)
         yield Clients.of(session, endpoint_url=lambda service: aws.endpoint_url)
 
 

@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -151,7 +152,8 @@ def test_up_and_down(installation: Installation, marked: Marked) -> None:
         again = start([*UP, "up"], marked.environment())
         assert "Already up" in again.communicate(timeout=PATIENCE)[0]
         assert marked.processes()
-        query_with_trino(marked, env["AWS_ENDPOINT_URL"])
+        readable_by_the_owner_alone()
+        query_with_trino(marked, env)
     finally:
         down = start([*UP, "down"], marked.environment())
         assert "Stopped" in down.communicate(timeout=PATIENCE)[0]
@@ -161,14 +163,22 @@ def test_up_and_down(installation: Installation, marked: Marked) -> None:
     assert not (REPOSITORY / ".local" / "up").exists()
 
 
-def query_with_trino(marked: Marked, endpoint: str) -> None:
+def readable_by_the_owner_alone() -> None:
+    local = REPOSITORY / ".local"
+    places = [local / "env", local / "up", local / "up" / "airflow", *local.glob("aws-*")]
+    assert len(places) >= 4
+    for place in [*places, *local.glob("up/**/passwords.json")]:
+        assert stat.S_IMODE(place.stat().st_mode) & 0o077 == 0, place
+
+
+def query_with_trino(marked: Marked, env: Mapping[str, str]) -> None:
     """As its output says, on the AWS that is up; a second call starts no second one."""
     output = [start([*TRINO, "up"], marked.environment()).communicate(timeout=3 * PATIENCE)[0] for _ in range(2)]
     assert "Starting Trino" in output[0]
     assert output[0].endswith(output[1])
     assert sum("LakeServer" in command for command in marked.processes().values()) == 1
-    client: Any = boto3.client
-    glue = client("glue", "us-east-1", endpoint_url=endpoint, aws_access_key_id="test", aws_secret_access_key="test")
+    session: Any = boto3.Session(env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"], region_name="us-east-1")
+    glue = session.client("glue", endpoint_url=env["AWS_ENDPOINT_URL"])
     glue.create_database(DatabaseInput={"Name": "here"})
     (command,) = re.findall(r'In Python: +\S+/python( -c ".+?")$', output[0], re.MULTILINE | re.DOTALL)
     asked = subprocess.run(f"{sys.executable}{command}", shell=True, capture_output=True, text=True, check=True).stdout

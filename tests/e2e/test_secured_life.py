@@ -50,7 +50,7 @@ class Life:
 @pytest.fixture(scope="module")
 def life(airflow: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
     with LocalAws(tmp_path_factory.mktemp("iam") / "server.log", auth=True) as aws:
-        root = clients_with(aws, "test", "test")
+        root = clients_with(aws, aws.key, aws.key)
         iam: Any = root._make("iam")
         user = iam.create_user(UserName="airflow")["User"]["Arn"]
         key = iam.create_access_key(UserName="airflow")["AccessKey"]

@@ -25,7 +25,7 @@ def enforced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
 
 @pytest.fixture(scope="module")
 def root(enforced: LocalAws) -> Callable[[str], Any]:
-    session: Any = boto3.Session("test", "test", region_name="us-east-1")
+    session: Any = boto3.Session(enforced.key, enforced.key, region_name="us-east-1")
     return lambda service: session.client(service, endpoint_url=enforced.endpoint_url)
 
 

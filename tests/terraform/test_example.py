@@ -24,7 +24,7 @@ STACKS = tuple(f"dynalake-prod-{name}" for name in MADE)
 
 @pytest.fixture(scope="module")
 def clients(aws: LocalAws) -> Clients:
-    session: Any = boto3.Session("test", "test", region_name="us-east-1")
+    session: Any = boto3.Session(aws.key, aws.key, region_name="us-east-1")
     return Clients(lambda service: session.client(service, endpoint_url=aws.endpoint_url))
 
 

@@ -6,17 +6,20 @@ import ast
 import json
 import os
 import re
+import stat
 import subprocess
 import sys
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
 from dynalake.lake_options import option_fields
 from dynalake.settings import TableSettings
+from infra.local.compose import write as local_secrets
 from tests.conftest import REPOSITORY, need
 
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
@@ -91,6 +94,9 @@ def test_the_readme_shows_what_the_demo_prints() -> None:
     assert len(readme.splitlines()) < 170, "short"
 
 
+SECRETS = dict.fromkeys(("AIRFLOW_SECRET", "AIRFLOW_API_SECRET", "POSTGRES_PASSWORD"), "x" * 64)
+
+
 def compose(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Debian's docker-compose; `make check` holds the file against the published schema."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "AIRFLOW_"))}
@@ -105,18 +111,23 @@ def compose(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
 
 
 def test_compose_file_is_valid() -> None:
-    done = compose("--profile", "local", "config", "--services", AIRFLOW_SECRET="x" * 64)
+    done = compose("--profile", "local", "config", "--services", **SECRETS)
     assert done.returncode == 0, done.stderr
     services = {"postgres", "init", "api-server", "scheduler", "dag-processor", "triggerer", "aws"}
     assert set(done.stdout.split()) == services
 
 
-def test_compose_needs_a_secret_and_gives_it_to_every_component() -> None:
-    """What one component signs or encrypts the others must be able to read."""
-    refused = compose("config")
+@pytest.mark.parametrize("secret", SECRETS)
+def test_compose_needs_its_secrets(secret: str) -> None:
+    refused = compose("config", **{name: value for name, value in SECRETS.items() if name != secret})
     assert refused.returncode != 0
-    assert "set AIRFLOW_SECRET to 64 random characters" in refused.stderr
-    done = compose("--env-file", "infra/local/compose.env", "--profile", "local", "config")
+    assert f"set {secret} to " in refused.stderr
+
+
+def test_compose_gives_its_secrets_to_every_component(tmp_path: Path) -> None:
+    """What one component signs or encrypts the others must be able to read."""
+    local_secrets(tmp_path / "compose.env")
+    done = compose("--env-file", str(tmp_path / "compose.env"), "--profile", "local", "config")
     services: dict[str, Any] = yaml.safe_load(done.stdout)["services"]
     components = {name: services[name]["environment"] for name in services if name not in ("postgres", "aws")}
     assert set(components) == {"init", "api-server", "scheduler", "dag-processor", "triggerer"}
@@ -125,7 +136,23 @@ def test_compose_needs_a_secret_and_gives_it_to_every_component() -> None:
         for key in ("API_AUTH__JWT_SECRET", "API__SECRET_KEY", "CORE__FERNET_KEY"):
             assert f"AIRFLOW__{key}" in environment
         assert environment["AWS_ENDPOINT_URL"] == "http://aws:4566"
-        assert environment["AWS_ACCESS_KEY_ID"]
+        assert environment["AWS_ACCESS_KEY_ID"] == services["aws"]["environment"]["DYNALAKE_LOCAL_KEY"]
+
+
+def test_the_secrets_of_local_compose_are_the_machine_s_own(tmp_path: Path) -> None:
+    """Without Docker: each value that the file asks for is there, random, kept, and nobody else's to read."""
+    first, second = tmp_path / "one" / "compose.env", tmp_path / "compose.env"
+    for file in (first, second, second):
+        before = file.read_text() if file.exists() else None
+        local_secrets(file)
+        assert before in (None, file.read_text())
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    values, others = (dict(line.split("=", 1) for line in file.read_text().splitlines()) for file in (first, second))
+    text = (REPOSITORY / "docker-compose.yaml").read_text()
+    assert set(re.findall(r"\$\{(\w+):\?", text)) == set(SECRETS) <= set(values)
+    assert values["DYNALAKE_LOCAL_KEY"] == values["AWS_ACCESS_KEY_ID"] == values["AWS_SECRET_ACCESS_KEY"]
+    assert {name for name in values if values[name] == others[name]} == {"AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION"}
+    assert urlsplit(values["AWS_ENDPOINT_URL"]).hostname in yaml.safe_load(text)["services"]
 
 
 def test_compose_takes_the_connection_and_the_lake_from_the_shell() -> None:
@@ -135,7 +162,7 @@ def test_compose_takes_the_connection_and_the_lake_from_the_shell() -> None:
         "DYNALAKE_ENVIRONMENT": "prod",
         "DYNALAKE_MAX_ACTIVE_BATCHES": "2",
     }
-    done = compose("config", AIRFLOW_SECRET="x" * 64, **given)
+    done = compose("config", **SECRETS, **given)
     environment = yaml.safe_load(done.stdout)["services"]["scheduler"]["environment"]
     assert given.items() <= environment.items()
     assert "DYNALAKE_AWS_CONN_ID" not in {name for name, value in environment.items() if value is not None}
@@ -154,7 +181,11 @@ def test_the_images_are_of_what_is_pinned_and_start_what_is_there() -> None:
     )
     assert done.returncode == 0, done.stderr
     known = set(re.findall(r"(--[a-z-]+)", done.stdout))
-    assert {"--host", "--port", "--state-dir"} == {each for each in arguments if each.startswith("--")} <= known
+    assert (
+        {"--host", "--known-as", "--port", "--state-dir"}
+        == {each for each in arguments if each.startswith("--")}
+        <= known
+    )
 
 
 def test_nothing_of_one_machine_is_committed() -> None:

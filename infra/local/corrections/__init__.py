@@ -43,3 +43,11 @@ def install_all() -> Any:
     ):
         correction.install()
     return requests.install()
+
+
+def issued(access_key: str) -> bool:
+    """Return whether STS or IAM gave this access key out."""
+    from ministack.core.iam_evaluator import find_iam_access_key_account
+    from ministack.services import sts
+
+    return access_key in sts._sessions or find_iam_access_key_account(access_key) is not None

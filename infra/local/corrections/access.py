@@ -1,18 +1,19 @@
 """IAM where ministack has none: the roles that services act in, iam:PassRole, and a record of every decision.
 
-All of it counts only where the server enforces IAM (`AUTH=true`).
+All of it counts only where the server enforces IAM (`AUTH=true`); where it does not, Lambda code has the run's key.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs
 
 from ministack import app as gateway
-from ministack.core import iam_actions, iam_evaluator
+from ministack.core import iam_actions, iam_evaluator, lambda_runtime
 from ministack.core.responses import get_account_id, get_region
 from ministack.services import iam, lambda_svc, sts
 from ministack.services.cloudformation import handlers
@@ -86,6 +87,14 @@ def install() -> None:
     pin = gateway.pin_request_origin
     # Nothing leaves the machine, so it counts as TLS to policies that ask for it.
     gateway.pin_request_origin = lambda address, secure: pin(address, True)
+    if not gateway.AUTH:
+        credentials = lambda_runtime.execution_credentials
+        # Lambda code has no session of its role then, only its account's number: so it shows the door the run's key.
+        for module in (lambda_runtime, lambda_svc):
+            module.execution_credentials = lambda config: {
+                **credentials(config),
+                "AWS_SESSION_TOKEN": os.environ["AWS_ACCESS_KEY_ID"],
+            }
     for action in ("CreateChangeSet", "CreateStack", "DeleteStack"):
         handlers._ACTION_HANDLERS[action] = _passing_role(action, handlers._ACTION_HANDLERS[action])
 

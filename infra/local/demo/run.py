@@ -64,7 +64,7 @@ def _run_in_own_folder(screen: Screen, table: str, loaded: Loaded) -> int:
     # Its name is known before it is there, so that there is no moment in which nobody would remove it.
     home = local / f"demo-{os.getpid()}"
     try:
-        home.mkdir(parents=True)
+        home.mkdir(mode=0o700, parents=True)
         same = _demo(screen, home, table, loaded)
     except (DemoFailed, RuntimeError, OSError) as error:
         logs = local / "demo-failed"
@@ -81,7 +81,7 @@ def _run_in_own_folder(screen: Screen, table: str, loaded: Loaded) -> int:
 def _demo(screen: Screen, home: Path, table: str, loaded: Loaded) -> bool:
     screen.title(f"dynalake demo: {len(loaded.items):,} items of {table} from DynamoDB to SQL, on this machine")
     with LocalAws(home / "aws.log", state_dir=home) as aws, LocalAirflow(home / "airflow", aws.env()) as airflow:
-        session = boto3.Session("test", "test", region_name="us-east-1")
+        session = boto3.Session(aws.key, aws.key, region_name="us-east-1")
         # boto3 types `client` by literal service names; the name is a variable here.
         make: Any = session.client
         client = partial(make, endpoint_url=aws.endpoint_url)

@@ -1,0 +1,138 @@
+"""Local AWS runs Lambda code as the developer: no web page and no other user of the machine gets in."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import io
+import json
+import subprocess
+import sys
+import urllib.request
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from infra.local.door import KEY_VARIABLE, authorization
+from infra.local.process import ROOT, LocalAws
+from tests.local.conftest import ROLE
+
+WHOAMI = "import os\ndef handler(event, context):\n    return os.getuid()\n"
+
+
+def function(name: str) -> bytes:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("index.py", WHOAMI)
+    code = {"ZipFile": base64.b64encode(archive.getvalue()).decode()}
+    return json.dumps(
+        {"FunctionName": name, "Runtime": "python3.12", "Handler": "index.handler", "Role": ROLE, "Code": code}
+    ).encode()
+
+
+def send(aws: LocalAws, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> http.client.HTTPResponse:
+    """A request as a browser or a socket sends it: nothing is added but what HTTP needs."""
+    connection = http.client.HTTPConnection("127.0.0.1", aws.port, timeout=30)
+    connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+    for name, value in {"Host": f"127.0.0.1:{aws.port}", "Content-Length": str(len(body)), **headers}.items():
+        connection.putheader(name, value)
+    connection.endheaders(body)
+    answer = connection.getresponse()
+    answer.read()
+    connection.close()
+    return answer
+
+
+STRANGERS: dict[str, Mapping[str, str]] = {
+    "page": {"Origin": "https://evil.example"},
+    "frame": {"Origin": "null"},
+    "own-port": {"Origin": "http://127.0.0.1"},
+    "link": {"Sec-Fetch-Site": "cross-site"},
+    "neighbour": {"Sec-Fetch-Site": "same-site"},
+    "rebound": {"Host": "evil.example"},
+    "rebound-like": {"Host": "127.0.0.1.evil.example:4566"},
+    "no-key": {"Authorization": ""},
+    "test": authorization("test"),
+    "account": authorization("000000000000"),
+    "guessed": authorization("LOCAL0123456789ABCDEF01234567"),
+}
+
+
+@pytest.mark.parametrize("stranger", STRANGERS)
+def test_a_stranger_runs_nothing(local_aws: LocalAws, client: Callable[[str], Any], name: str, stranger: str) -> None:
+    """A POST of text/plain is what a page may send without asking first; the same request with the key alone passes.
+
+    https://developer.mozilla.org/en-US/docs/Web/HTTP/Guides/CORS#simple_requests
+    """
+    right = {"Content-Type": "text/plain", **authorization(local_aws.key)}
+    path = "/2015-03-31/functions"
+    refused = send(local_aws, "POST", path, function(name), {**right, **STRANGERS[stranger]})
+    assert refused.status == 403
+    functions = {one["FunctionName"] for one in client("lambda").list_functions()["Functions"]}
+    assert name not in functions
+    assert send(local_aws, "POST", path, function(name), right).status == 201
+
+
+def test_no_page_may_read_an_answer(local_aws: LocalAws) -> None:
+    right = authorization(local_aws.key)
+    asked = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
+    assert send(local_aws, "OPTIONS", "/", b"", {**right, **asked}).status == 403
+    answered = send(local_aws, "GET", "/", b"", right)
+    assert answered.status == 200
+    assert not [name for name in answered.headers if name.lower().startswith("access-control-")]
+
+
+@pytest.mark.parametrize("path", ["/_ministack/reset", "/_dynalake/faults", "/_ministack/health"])
+def test_the_administrative_endpoints_ask_for_the_key(local_aws: LocalAws, path: str) -> None:
+    assert send(local_aws, "DELETE", path, b"", {}).status == 403
+
+
+@pytest.mark.parametrize("signature", ["s3v4", "s3"])
+def test_a_presigned_url_needs_nothing_else(
+    local_aws: LocalAws, client: Callable[..., Any], bucket: str, signature: str
+) -> None:
+    """https://docs.aws.amazon.com/AmazonS3/latest/userguide/ShareObjectPreSignedURL.html"""
+    client("s3").put_object(Bucket=bucket, Key="a b", Body=b"shared")
+    s3 = client("s3", config=Config(signature_version=signature))
+    url = s3.generate_presigned_url("get_object", {"Bucket": bucket, "Key": "a b"})
+    # As a browser asks for what was pasted into it.
+    request = urllib.request.Request(url, headers={"Sec-Fetch-Site": "none"})
+    assert urllib.request.urlopen(request, timeout=30).read() == b"shared"
+    with pytest.raises(HTTPError, match="403"):
+        urllib.request.urlopen(url.replace(local_aws.key, "test"), timeout=30)
+
+
+def test_lambda_code_and_other_accounts_get_in(
+    local_aws: LocalAws, client: Callable[[str], Any], make_function: Callable[..., str], name: str
+) -> None:
+    source = (
+        "import boto3\ndef handler(event, context):\n    return boto3.client('sts').get_caller_identity()['Account']\n"
+    )
+    make_function(name, source)
+    answer = client("lambda").invoke(FunctionName=name)
+    assert json.loads(answer["Payload"].read()) == "000000000000"
+    other = boto3.Session("111122223333", "-", local_aws.key, region_name="us-east-1")
+    sts = other.client("sts", endpoint_url=local_aws.endpoint_url)
+    assert sts.get_caller_identity()["Account"] == "111122223333"
+
+
+def test_each_run_has_a_key_of_its_own_that_no_process_list_shows(local_aws: LocalAws, tmp_path: Path) -> None:
+    assert LocalAws(tmp_path / "log").key != local_aws.key
+    assert len(local_aws.key) > 20
+    assert local_aws._process is not None
+    command = Path(f"/proc/{local_aws._process.pid}/cmdline").read_bytes()
+    assert b"infra.local.server" in command
+    assert local_aws.key.encode() not in command
+
+
+def test_a_server_without_a_key_does_not_start(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "infra.local.server", "--state-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, env={}, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"{KEY_VARIABLE} must be the access key of this run" in done.stderr
