@@ -3,7 +3,8 @@
 
 The stream only has changes. This DAG reads the table itself, by DynamoDB's export to S3 or in a parallel scan, and
 writes every item as a `SNAPSHOT` change record to `{prefix}/json/{TABLE}/dt=00000000/{run}/`. Items written at or after
-the hand-off time are left out where they have an `updatedAt`: the stream has them.
+the hand-off time are left out where they have an `updatedAt`: the stream has them. Where that is not a time, the item
+is kept and counted, or what *Items whose attribute is not a time* says.
 
 1. **plan** decides once what is read, and stores it beside the run's files. With *Only estimate*, the run ends here.
 2. **scan** reads one segment per mapped task; or **export** asks DynamoDB for an export, waits for it without a
@@ -36,7 +37,6 @@ with DAG(
     catchup=False,
     max_active_runs=4,
     params=backfill_parameters(),
-    render_template_as_native_obj=True,
     tags=["dynalake"],
     dagrun_timeout=limits.BACKFILL_RUN,
     default_args={"retries": 3, "retry_delay": timedelta(seconds=30), "execution_timeout": limits.TASK},

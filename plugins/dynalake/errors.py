@@ -23,6 +23,14 @@ Each message says what was received, what is allowed and what to do; ids are att
 
 from __future__ import annotations
 
+SHOWN_CHARACTERS = 120
+"""So much of a value that somebody else wrote stands in an error, a log, a note or an alarm."""
+
+
+def cut(text: str, limit: int = SHOWN_CHARACTERS) -> str:
+    """Return the text, cut after `limit` characters."""
+    return text if len(text) <= limit else f"{text[:limit]}…"
+
 
 class DynalakeError(Exception):
     """Base of all errors of dynalake.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, get_args
 
-from dynalake.backfill.filter import Missing
+from dynalake.backfill.filter import Invalid, Missing
 from dynalake.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -39,7 +39,13 @@ def read_limit(description: TableDescriptionTypeDef, max_read_capacity: int, rea
 
 
 def check_parameters(
-    method: str, missing: str, segments: int, max_read_capacity: int, read_capacity_percent: int, target_mb: float
+    method: str,
+    missing: str,
+    invalid: str,
+    segments: int,
+    max_read_capacity: int,
+    read_capacity_percent: int,
+    target_mb: float,
 ) -> None:
     """Raise one `SettingsError` that names every parameter that is not allowed."""
     problems: dict[str, str] = {}
@@ -47,6 +53,8 @@ def check_parameters(
         problems[f"method is {method!r}"] = f"method is one of {', '.join(METHODS)}"
     if missing not in get_args(Missing):
         problems[f"missing is {missing!r}"] = f"missing is one of {', '.join(get_args(Missing))}"
+    if invalid not in get_args(Invalid):
+        problems[f"invalid is {invalid!r}"] = f"invalid is one of {', '.join(get_args(Invalid))}"
     if not 0 <= segments <= MAX_SEGMENTS:
         problems[f"segments is {segments!r}"] = f"segments is 1 to {MAX_SEGMENTS}, or 0 to follow the table's size"
     if max_read_capacity < 0:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, astuple, dataclass, replace
 from typing import Any
 
 from dynalake.backfill import state
 from dynalake.clients import Clients
 from dynalake.names import TableNames
 
+EXAMPLES = 3
+"""So many keys of items are named as examples of what is wrong with all like them."""
+
 
 @dataclass(frozen=True)
 class Counts:
     """What happened to the items that were read.
 
-    `kept` includes `kept_without` and `kept_future`, `filtered` includes `filtered_without`.
+    `kept` includes `kept_without`, `kept_invalid` and `kept_future`; `filtered` includes `filtered_without` and
+    `filtered_invalid`.
     """
 
     read: int = 0
@@ -25,12 +29,14 @@ class Counts:
     kept_without: int = 0
     filtered_without: int = 0
     kept_future: int = 0
+    kept_invalid: int = 0
+    filtered_invalid: int = 0
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(*(mine + theirs for mine, theirs in zip(self.values(), other.values(), strict=True)))
 
     def values(self) -> tuple[int, ...]:
-        return self.read, self.kept, self.filtered, self.kept_without, self.filtered_without, self.kept_future
+        return astuple(self)
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,7 @@ class Checkpoint:
     """One segment up to a point: all parts finished so far, and the key of the last item that was read.
 
     `last_key` is what the next scan starts after (`ExclusiveStartKey`); None at the start, and when `finished`.
+    `invalid_keys` are the first keys of items whose time is not one, as a person reads them.
     """
 
     segment: int
@@ -56,13 +63,20 @@ class Checkpoint:
     parts: tuple[PartObject, ...] = ()
     last_key: Mapping[str, Mapping[str, Any]] | None = None
     finished: bool = False
+    invalid_keys: tuple[str, ...] = ()
 
     @property
     def bytes(self) -> int:
         """The gzipped size of all parts."""
         return sum(part.size for part in self.parts)
 
-    def advanced(self, counts: Counts, part: PartObject | None, last_key: Mapping[str, Any] | None) -> Checkpoint:
+    def advanced(
+        self,
+        counts: Counts,
+        part: PartObject | None,
+        last_key: Mapping[str, Any] | None,
+        invalid_keys: Iterable[str] = (),
+    ) -> Checkpoint:
         """This checkpoint after one more part (or none, if nothing was kept); no `last_key` means the end."""
         return replace(
             self,
@@ -70,6 +84,7 @@ class Checkpoint:
             parts=self.parts if part is None else (*self.parts, part),
             last_key=last_key,
             finished=last_key is None,
+            invalid_keys=(*self.invalid_keys, *invalid_keys)[:EXAMPLES],
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -79,6 +94,7 @@ class Checkpoint:
             "counts": asdict(self.counts),
             "last_key": None if self.last_key is None else _encode_key(self.last_key),
             "parts": [asdict(part) for part in self.parts],
+            "invalid_keys": list(self.invalid_keys),
         }
 
     @classmethod
@@ -89,6 +105,7 @@ class Checkpoint:
             parts=tuple(PartObject(**part) for part in value["parts"]),
             last_key=None if value["last_key"] is None else _decode_key(value["last_key"]),
             finished=value["finished"],
+            invalid_keys=tuple(value["invalid_keys"]),
         )
 
 

@@ -17,9 +17,10 @@ from enum import Enum
 from functools import cached_property
 from typing import Any, Literal
 
-from dynalake.errors import RecordError, SettingsError
+from dynalake.errors import RecordError, SettingsError, cut
 
 Missing = Literal["keep", "drop"]
+Invalid = Literal["keep", "drop", "fail"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -52,9 +53,11 @@ class Outcome(Enum):
 
     KEPT = "kept"
     KEPT_WITHOUT = "kept_without"
+    KEPT_INVALID = "kept_invalid"
     KEPT_FUTURE = "kept_future"
     FILTERED = "filtered"
     FILTERED_WITHOUT = "filtered_without"
+    FILTERED_INVALID = "filtered_invalid"
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,8 @@ class UpdatedBefore:
     """Keeps items whose `attribute` is strictly before `cutoff` (microseconds since the epoch).
 
     `missing` says what happens to an item without the attribute, or with an explicit NULL in it: `keep` or `drop`.
+    `invalid` says what happens to one whose value is not a time: `keep`, `drop` or `fail`. Keeping it is safe: a
+    snapshot never wins over a change.
     `attribute` may be a document path as DynamoDB writes it, `a.b[0].c`; an attribute whose own name is the whole
     path goes before it.
 
@@ -73,12 +78,14 @@ class UpdatedBefore:
     attribute: str
     cutoff: int
     missing: Missing = "keep"
+    invalid: Invalid = "keep"
     read_at: Callable[[], int] | None = None
 
     def decide(self, item: Mapping[str, Any], key_names: tuple[str, ...] = ()) -> Outcome:
         """The outcome for one item (`{name: attribute value}`).
 
-        Raises `RecordError`, naming the values of `key_names`, if the attribute's value is no time.
+        Raises `RecordError`, naming the values of `key_names`, if the attribute's value is not a time and `invalid`
+        is `fail`.
         """
         value = self._find(item)
         if value is None or "NULL" in value:
@@ -89,19 +96,22 @@ class UpdatedBefore:
             # With a cutoff that somebody chose, and the year 2609, nothing would be kept.
             moment = None
         if moment is None:
-            key = ", ".join(f"{name}={_show(item.get(name))}" for name in key_names)
-            raise RecordError(
-                f"{self.attribute!r} of the item with the key {key or '(unknown)'} is {_show(value)}, which is no time",
-                allowed=ALLOWED,
-                action="correct the item, or run the backfill with another `updated_at_attribute`, or with an empty "
-                "one to keep every item",
-                attribute=self.attribute,
-                key=key,
-            )
+            if self.invalid == "fail":
+                raise self._refused(value, show_key(item, key_names))
+            return Outcome.KEPT_INVALID if self.invalid == "keep" else Outcome.FILTERED_INVALID
         if moment < self.cutoff:
             return Outcome.KEPT
         future = self.read_at is not None and moment > self.read_at()
         return Outcome.KEPT_FUTURE if future else Outcome.FILTERED
+
+    def _refused(self, value: Mapping[str, Any], key: str) -> RecordError:
+        return RecordError(
+            f"{self.attribute!r} of the item with the key {key or '(unknown)'} is {_show(value)}, which is not a time",
+            allowed=ALLOWED,
+            action="correct the item, or run the backfill with `invalid_updated_at` keep or drop",
+            attribute=self.attribute,
+            key=key,
+        )
 
     def _find(self, item: Mapping[str, Any]) -> Mapping[str, Any] | None:
         found: Mapping[str, Any] | None = item.get(self.attribute)
@@ -160,7 +170,7 @@ def _scaled(value: int | Decimal) -> int | Decimal | None:
 def _iso(text: str) -> int | None:
     try:
         moment = datetime.fromisoformat(text.upper().replace(" +", "+").replace(" Z", "Z"))
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return of_datetime(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
@@ -201,6 +211,11 @@ def parse_moment(parameter: str, text: str, *, empty: str) -> int:
     )
 
 
+def show_key(item: Mapping[str, Any], names: tuple[str, ...]) -> str:
+    """An item's key as errors and notes name it: `id='42', line='7'`, long values shortened."""
+    return ", ".join(f"{name}={_show(item.get(name))}" for name in names)
+
+
 def _show(value: object) -> str:
-    shown = repr(value if not isinstance(value, Mapping) or len(value) != 1 else next(iter(value.values())))
-    return shown if len(shown) <= 200 else shown[:200] + "…"
+    """A value of DynamoDB's without its type."""
+    return cut(repr(next(iter(value.values())) if isinstance(value, Mapping) and len(value) == 1 else value))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dynalake.backfill.checkpoint import Checkpoint, Counts, PartObject
+from dynalake.backfill.checkpoint import EXAMPLES, Checkpoint, Counts, PartObject
 from dynalake.backfill.manifest import Groups
 from dynalake.backfill.objects import ListedObject
 from dynalake.backfill.run import BackfillPlan
@@ -36,6 +36,11 @@ class Ledger:
         return self.segments[-1].counts.read if self.groups is not None and self.groups.vanished else 0
 
     @property
+    def invalid_keys(self) -> list[str]:
+        """Some keys of items whose time is not one."""
+        return [key for segment in self.segments for key in segment.invalid_keys][:EXAMPLES]
+
+    @property
     def parts(self) -> tuple[PartObject, ...]:
         return tuple(part for segment in self.segments for part in segment.parts)
 
@@ -60,6 +65,8 @@ class Ledger:
             "kept_without": total.kept_without,
             "filtered_without": total.filtered_without,
             "kept_future": total.kept_future,
+            "kept_invalid": total.kept_invalid,
+            "filtered_invalid": total.filtered_invalid,
             "objects": len(self.parts),
             "bytes": self.bytes,
             **({} if self.groups is None else {"manifest": self.groups.items, "files": self.groups.count}),
@@ -80,6 +87,12 @@ class Ledger:
             text += f" The export's manifests: {self.groups.items:,} items in {self.groups.count:,} files."
         if self.plan.window is not None:
             text += f" {self.vanished:,} items came and went in the window: their removals are the run's own."
+        if self.invalid_keys:
+            # The last, because what the note has no room for is cut.
+            text += (
+                f" {total.kept_invalid:,} kept and {total.filtered_invalid:,} dropped whose "
+                f"`{self.plan.updated_at_attribute}` is not a time, such as {'; '.join(self.invalid_keys)}."
+            )
         return text
 
     def markdown(self) -> str:
@@ -97,6 +110,8 @@ class Ledger:
             f"kept {without}",
             f"dropped {without}",
             "kept with a future time",
+            "kept with an invalid time",
+            "dropped with an invalid time",
             "objects",
             "bytes",
         ]
@@ -179,13 +194,16 @@ def strays(ledger: Ledger, listed: Sequence[ListedObject]) -> list[str]:
 def _failed_counts(what: str, counts: Counts) -> Iterator[str]:
     if counts.read != counts.kept + counts.filtered:
         yield f"{what}: read {counts.read:,} ≠ kept {counts.kept:,} + filtered {counts.filtered:,}"
-    if counts.kept_without + counts.kept_future > counts.kept:
+    if counts.kept_without + counts.kept_future + counts.kept_invalid > counts.kept:
         yield (
-            f"{what}: {counts.kept_without:,} kept without a time and {counts.kept_future:,} with a future one, "
-            f"of {counts.kept:,} kept"
+            f"{what}: {counts.kept_without:,} kept without a time, {counts.kept_future:,} with a future and "
+            f"{counts.kept_invalid:,} with an invalid one, of {counts.kept:,} kept"
         )
-    if counts.filtered_without > counts.filtered:
-        yield f"{what}: {counts.filtered_without:,} dropped without a time, of {counts.filtered:,} filtered"
+    if counts.filtered_without + counts.filtered_invalid > counts.filtered:
+        yield (
+            f"{what}: {counts.filtered_without:,} dropped without a time and {counts.filtered_invalid:,} with an "
+            f"invalid one, of {counts.filtered:,} filtered"
+        )
 
 
 def _row(name: str, counts: Counts, objects: int, size: int) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from dynalake.backfill import state
 from dynalake.backfill.asked import MAX_SEGMENTS, check_export, check_parameters, read_limit
 from dynalake.backfill.estimate import UNIT_BYTES, estimate_export, estimate_scan
-from dynalake.backfill.filter import Missing, UpdatedBefore, of_datetime, parse_cutoff, to_iso
+from dynalake.backfill.filter import Invalid, Missing, UpdatedBefore, of_datetime, parse_cutoff, to_iso
 from dynalake.backfill.recovery import choose_method, find_recovery, recovery_off, turn_on_recovery
 from dynalake.backfill.source import describe
 from dynalake.backfill.windows import Window, plan_window
@@ -47,6 +47,7 @@ class BackfillPlan:
     updated_at_attribute: str
     updated_before: str
     missing: Missing
+    invalid: Invalid
     read_at_ms: int
     consistent: bool
     max_read_capacity: float
@@ -69,15 +70,14 @@ class BackfillPlan:
         """The filter, or None where all is kept. `exported_at`: the moment that an export shows (ms), else now."""
         if not self.filters:
             return None
-        cutoff = parse_cutoff(self.updated_before)
-        if not self.keeps_future:
-            return UpdatedBefore(self.updated_at_attribute, cutoff, self.missing)
         exported = None if exported_at is None else exported_at * 1000
 
         def read_at() -> int:
             return of_datetime(datetime.now(UTC)) if exported is None else exported
 
-        return UpdatedBefore(self.updated_at_attribute, cutoff, self.missing, read_at)
+        cutoff = parse_cutoff(self.updated_before)
+        known = read_at if self.keeps_future else None
+        return UpdatedBefore(self.updated_at_attribute, cutoff, self.missing, self.invalid, known)
 
     @property
     def target_text_bytes(self) -> float:
@@ -139,6 +139,7 @@ def plan_backfill(
     updated_before: str = "",
     hand_off: str = "",
     missing: str = "keep",
+    invalid: str = "keep",
     segments: int = 0,
     max_read_capacity: int = 0,
     read_capacity_percent: int = 0,
@@ -167,7 +168,7 @@ def plan_backfill(
     point-in-time recovery for an export.
     """
     run = run_name(run)
-    check_parameters(method, missing, segments, max_read_capacity, read_capacity_percent, target_mb)
+    check_parameters(method, missing, invalid, segments, max_read_capacity, read_capacity_percent, target_mb)
     incremental = check_export(method, export_type, window_from)
     if not dry_run:
         stored = state.read(clients, names, plan_key(names, run))
@@ -192,6 +193,7 @@ def plan_backfill(
         keeps_future=not updated_before,
         updated_at_attribute=updated_at_attribute,
         missing=cast("Missing", missing),
+        invalid=cast("Invalid", invalid),
         segments=segments,
         # An export reads nothing from the table.
         max_read_capacity=0
@@ -232,6 +234,7 @@ def draft(
     keeps_future: bool,
     updated_at_attribute: str,
     missing: Missing,
+    invalid: Invalid,
     segments: int,
     max_read_capacity: float,
     consistent: bool,
@@ -256,6 +259,7 @@ def draft(
         updated_before=cutoff if updated_at_attribute and not window else "",
         keeps_future=keeps_future,
         missing=missing,
+        invalid=invalid,
         read_at_ms=read_at_ms,
         consistent=consistent,
         max_read_capacity=max_read_capacity,

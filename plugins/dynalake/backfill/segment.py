@@ -12,8 +12,8 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from dynalake.backfill import state
-from dynalake.backfill.checkpoint import Checkpoint, Counts, PartObject
-from dynalake.backfill.filter import Outcome
+from dynalake.backfill.checkpoint import EXAMPLES, Checkpoint, Counts, PartObject
+from dynalake.backfill.filter import Outcome, show_key
 from dynalake.backfill.objects import delete_objects, list_objects
 from dynalake.backfill.parts import Part, part_key, segment_prefix
 from dynalake.backfill.run import BackfillPlan
@@ -24,7 +24,9 @@ from dynalake.record.key import ItemKey
 
 # A checkpoint comes with each object; where the filter drops everything there is none, so then after this many items.
 DROPPED_ITEMS = 100_000
-_KEPT = (Outcome.KEPT, Outcome.KEPT_WITHOUT, Outcome.KEPT_FUTURE)
+_KEPT = (Outcome.KEPT, Outcome.KEPT_WITHOUT, Outcome.KEPT_FUTURE, Outcome.KEPT_INVALID)
+_FILTERED = (Outcome.FILTERED, Outcome.FILTERED_WITHOUT, Outcome.FILTERED_INVALID)
+_INVALID = (Outcome.KEPT_INVALID, Outcome.FILTERED_INVALID)
 
 Item = Mapping[str, Any]
 
@@ -40,6 +42,8 @@ class SegmentResult:
     kept_without: int
     filtered_without: int
     kept_future: int
+    kept_invalid: int
+    filtered_invalid: int
     objects: int
     bytes: int
     finished: bool
@@ -78,12 +82,15 @@ class Step:
         wanted = plan.filter(self.exported_at)
         decide = wanted.decide if wanted else None
         last: Item | None = None
+        invalid_keys: list[str] = []
         with Part() as part:
             for item in items:
                 outcome = decide(item, self.key.names) if decide else Outcome.KEPT
                 outcomes[outcome] += 1
                 if outcome in _KEPT:
                     part.add(self.encode(item))
+                if outcome in _INVALID and len(invalid_keys) < EXAMPLES:
+                    invalid_keys.append(show_key(item, self.key.names))
                 full = part.size >= plan.target_bytes or part.text_size >= plan.target_text_bytes
                 if full or (not part.items and sum(outcomes.values()) >= DROPPED_ITEMS):
                     last = {name: self.keyed(item)[name] for name in self.key.names}
@@ -91,13 +98,15 @@ class Step:
             counts = Counts(
                 read=sum(outcomes.values()),
                 kept=sum(outcomes[each] for each in _KEPT),
-                filtered=outcomes[Outcome.FILTERED] + outcomes[Outcome.FILTERED_WITHOUT],
+                filtered=sum(outcomes[each] for each in _FILTERED),
                 kept_without=outcomes[Outcome.KEPT_WITHOUT],
                 filtered_without=outcomes[Outcome.FILTERED_WITHOUT],
                 kept_future=outcomes[Outcome.KEPT_FUTURE],
+                kept_invalid=outcomes[Outcome.KEPT_INVALID],
+                filtered_invalid=outcomes[Outcome.FILTERED_INVALID],
             )
             written = _store(clients, names, plan, checkpoint, part) if part.items else None
-        return checkpoint.advanced(counts, written, last)
+        return checkpoint.advanced(counts, written, last, invalid_keys)
 
 
 def check_segment(names: TableNames, run: str, segment: int, segments: int) -> None:

@@ -38,6 +38,7 @@ def plan() -> list[int]:
         updated_before=asked["updated_before"] or "",
         hand_off="" if asked["updated_before"] else load_hand_off(found, names).at.isoformat(),
         missing=asked["missing_updated_at"],
+        invalid=asked["invalid_updated_at"],
         segments=asked["segments"],
         max_read_capacity=asked["max_read_capacity"],
         read_capacity_percent=asked["read_capacity_percent"],

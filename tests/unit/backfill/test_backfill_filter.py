@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
+from operator import itemgetter
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from dynalake.backfill.filter import Outcome, UpdatedBefore, microseconds, of_datetime, parse_cutoff, to_iso
 from dynalake.errors import RecordError, SettingsError
+from tests.unit.record.strategies import VALUES
 
 SECOND = 1716600000
 CUTOFF = SECOND * 10**6
@@ -89,12 +91,14 @@ def test_seconds_against_a_cutoff_with_milliseconds() -> None:
         {"B": b"1716600000"},
     ],
 )
-def test_a_value_that_is_no_time_is_an_error_with_the_key(value: dict[str, Any]) -> None:
+def test_a_value_that_is_not_a_time_is_what_the_run_says(value: dict[str, Any]) -> None:
     item = {"updatedAt": value, "receiptId": {"S": "r-1"}, "line": {"N": "7"}}
     with pytest.raises(RecordError, match=r"receiptId='r-1', line='7'") as caught:
-        UpdatedBefore("updatedAt", CUTOFF).decide(item, ("receiptId", "line"))
+        UpdatedBefore("updatedAt", CUTOFF, invalid="fail").decide(item, ("receiptId", "line"))
     assert "'updatedAt'" in str(caught.value)
     assert caught.value.ids["key"] == "receiptId='r-1', line='7'"
+    assert UpdatedBefore("updatedAt", CUTOFF).decide(item) is Outcome.KEPT_INVALID
+    assert UpdatedBefore("updatedAt", CUTOFF, invalid="drop").decide(item) is Outcome.FILTERED_INVALID
 
 
 def test_missing_and_null_are_kept_or_dropped_as_the_run_says() -> None:
@@ -181,16 +185,46 @@ def test_an_item_is_kept_exactly_if_its_moment_is_before_the_cutoff(
         assert UpdatedBefore(path, exact, missing).decide({"id": value}) is without  # type: ignore[arg-type]
 
 
-@given(st.text(max_size=40) | st.from_regex(r"[-+0-9TZWz:., eE]{0,40}", fullmatch=True), st.booleans())
+# What is nearly a time, and the ends of the calendar, where arithmetic with dates overflows.
+NEARLY = (
+    st.from_regex(r"[-+0-9TZWz:., eE]{0,40}", fullmatch=True)
+    | st.from_regex(
+        r"(0000|0001|1970|9999|10000)-(00|01|12|13)-(00|01|31)[T ](00|23|24):00:0[0-9](\+|-)(23|24):59", fullmatch=True
+    )
+    | st.from_regex(r"[+-]?[0-9]{0,50}[.]?[0-9]{0,50}([eE][+-]?[0-9]{1,5})?", fullmatch=True)
+)
+
+
+@given(st.text(max_size=40) | NEARLY, st.booleans())
 def test_any_text_is_a_time_or_an_error_with_the_key(text: str, number: bool) -> None:
     item = {"updatedAt": {"N" if number else "S": text}, "id": {"S": "i-1"}}
-    update = UpdatedBefore("updatedAt", CUTOFF)
+    update = UpdatedBefore("updatedAt", CUTOFF, invalid="fail")
     if microseconds(text, number=number) is None:
         with pytest.raises(RecordError) as caught:
             update.decide(item, ("id",))
         assert caught.value.ids["key"] == "id='i-1'"
     else:
         assert update.decide(item, ("id",)) in (Outcome.KEPT, Outcome.FILTERED)
+
+
+@given(
+    VALUES.map(itemgetter(0))
+    | st.builds(lambda text: {"S": text}, NEARLY)
+    | st.builds(lambda text: {"N": text}, NEARLY),
+    st.sampled_from(["updatedAt", "updatedAt.at", "updatedAt[0]", "updatedAt.a[3].b"]),
+    st.sampled_from(["keep", "drop", "fail"]),
+    st.sampled_from([None, CUTOFF]),
+)
+def test_whatever_stands_in_an_item_the_filter_answers(
+    value: dict[str, Any], path: str, invalid: Any, read_at: int | None
+) -> None:
+    """Never an exception, but the one that a run asks for."""
+    known = None if read_at is None else lambda: CUTOFF
+    update = UpdatedBefore(path, CUTOFF, "keep", invalid, known)
+    try:
+        assert isinstance(update.decide({"id": {"S": "1"}, "updatedAt": value}, ("id",)), Outcome)
+    except RecordError:
+        assert invalid == "fail"
 
 
 @given(st.integers(200_000_000_000_000, 7_000_000_000_000_000), st.integers(-720, 720))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -17,8 +18,9 @@ from dynalake.backfill.objects import ListedObject
 from dynalake.backfill.run import BackfillPlan, load_plan, plan_backfill, run_name
 from dynalake.backfill.scan import scan_segment
 from dynalake.errors import ConflictError, LedgerError, NotReadyError, RecordError, SettingsError, SourceError
+from tests.unit.backfill.exports import FakeExports
 from tests.unit.backfill.fakes import FakeClock, FakeTable, Kill, KilledError, receipts
-from tests.unit.backfill.flow import NOW
+from tests.unit.backfill.flow import NOW, backfill, backfill_exported
 from tests.unit.backfill.world import World
 
 RunBackfill = Callable[..., Any]
@@ -44,6 +46,8 @@ def test_every_item_arrives_once_as_a_snapshot_record(world: World, run_backfill
         "kept_without": 0,
         "filtered_without": 0,
         "kept_future": 0,
+        "kept_invalid": 0,
+        "filtered_invalid": 0,
         "objects": len(world.objects("dynamodb/json/")),
         "bytes": sum(map(len, world.objects("dynamodb/json/").values())),
         "location": f"s3://{world.names.lake.bucket}/dynamodb/json/RECEIPTS/dt=00000000/manual__1/",
@@ -179,9 +183,9 @@ def test_items_of_400_kb(world: World, run_backfill: RunBackfill) -> None:
 def test_the_filter_and_its_counts(world: World, run_backfill: RunBackfill) -> None:
     items = receipts(90, updated={n: (OLD if n % 3 == 0 else NEW) for n in range(60)})
     ledger = run_backfill(FakeTable(items), updated_before=CUTOFF).ledger
-    assert ledger.total.values() == (90, 50, 40, 30, 0, 0)
+    assert ledger.total.values() == (90, 50, 40, 30, 0, 0, 0, 0)
     ledger = run_backfill(FakeTable(items), updated_before=CUTOFF, missing="drop", run="again").ledger
-    assert ledger.total.values() == (90, 20, 70, 0, 30, 0)
+    assert ledger.total.values() == (90, 20, 70, 0, 30, 0, 0, 0)
     assert {record["id"] for record in world.visible()} == {f"r-{n:05d}" for n in range(0, 60, 3)}
     assert "| **total** | 90 | 20 | 70 | 0 | 30 |" in ledger.markdown()
 
@@ -198,12 +202,54 @@ def test_a_long_stretch_of_filtered_items_is_checkpointed(
     assert seen == [*range(10, 100, 10), 95]
 
 
-def test_no_time_stops_the_run_with_the_key(world: World, run_backfill: RunBackfill) -> None:
-    items = receipts(5, updated={3: {"S": "n/a"}})
-    with pytest.raises(RecordError, match="id='r-00003'"):
-        run_backfill(FakeTable(items), updated_before=CUTOFF)
-    run_backfill(FakeTable(items), updated_before=CUTOFF, updated_at_attribute="", run="unfiltered")
-    assert len(world.visible()) == 5
+INVALID: dict[int, dict[str, Any]] = {
+    3: {"S": "n/a"},
+    4: {"S": ""},
+    5: {"S": "0000-00-00 00:00:00"},
+    6: {"BOOL": True},
+    7: {"N": "1E+20"},
+}
+
+
+@pytest.mark.parametrize(("invalid", "kept"), [("keep", 7), ("drop", 2)])
+@pytest.mark.parametrize("method", ["scan", "export"])
+def test_a_time_that_is_not_one_is_kept_or_dropped_and_counted(
+    world: World, method: str, invalid: str, kept: int
+) -> None:
+    """One bad item never stops the others, whatever they are read from; the note names some of them."""
+    items = receipts(8, updated={0: OLD, 1: NEW, 2: OLD, **INVALID})
+    options: dict[str, Any] = {"updated_before": CUTOFF, "invalid": invalid, "segments": 1, "target_mb": 0.0001}
+    if method == "scan":
+        committed = backfill(world.clients(FakeTable(items, page_items=2)), world.names, **options)
+    else:
+        committed = backfill_exported(world.clients(FakeExports(items, world.s3, files=1)), world.names, **options)
+    dropped = len(INVALID) if invalid == "drop" else 0
+    counts = Counts(8, kept, 1 + dropped, kept_invalid=len(INVALID) - dropped, filtered_invalid=dropped)
+    assert committed.ledger.total == counts
+    assert len(world.visible()) == kept
+    assert {record["__sequence_number"] for record in world.visible()} == {"0" * 40}
+    note = committed.ledger.note()
+    assert f"{len(INVALID) - dropped} kept and {dropped} dropped whose `updatedAt` is not a time, such as id=" in note
+    named = re.findall(r"id='r-0000(\d)'", note)
+    assert len(named) == len(set(named)) == 3
+    assert set(map(int, named)) <= set(INVALID)
+
+
+def test_the_examples_leave_room_in_the_note(world: World, run_backfill: RunBackfill) -> None:
+    """Airflow's note has 1,000 characters, and a key may have 2,048."""
+    items = receipts(5, updated={n: {"S": "n/a"} for n in range(5)})
+    for item in items:
+        item["id"] = {"S": item["id"]["S"] + "x" * 2000}
+    note = run_backfill(FakeTable(items), updated_before=CUTOFF).ledger.note()
+    assert len(note) < 1000
+    assert "5 kept and 0 dropped" in note
+
+
+def test_a_run_may_fail_at_a_time_that_is_not_one(world: World, run_backfill: RunBackfill) -> None:
+    items = receipts(5, updated={3: {"S": "n/a" * 1000}})
+    with pytest.raises(RecordError, match=r"id='r-00003' is 'n/a.*… which|invalid_updated_at") as caught:
+        run_backfill(FakeTable(items), updated_before=CUTOFF, invalid="fail")
+    assert len(str(caught.value)) < 600
 
 
 def test_a_failed_run_leaves_the_last_snapshot(world: World, run_backfill: RunBackfill) -> None:
@@ -241,7 +287,11 @@ def test_the_sums_that_fail_are_named(world: World, run_backfill: RunBackfill) -
     assert "1,000,000 kept without a time" in failed
     wrong = replace(first, counts=replace(first.counts, kept_future=10**6))
     failed = "; ".join(failed_sums(Ledger(ledger.plan, (wrong, ledger.segments[1])), listed))
-    assert "0 kept without a time and 1,000,000 with a future one" in failed
+    assert "0 kept without a time, 1,000,000 with a future and 0 with an invalid one" in failed
+    wrong = replace(first, counts=replace(first.counts, kept_invalid=10**6, filtered_invalid=10**6))
+    failed = "; ".join(failed_sums(Ledger(ledger.plan, (wrong, ledger.segments[1])), listed))
+    assert "1,000,000 with an invalid one, of" in failed
+    assert "0 dropped without a time and 1,000,000 with an invalid one" in failed
     lost = replace(first, parts=first.parts[1:])
     assert "but its objects hold" in "; ".join(failed_sums(Ledger(ledger.plan, (lost, ledger.segments[1])), listed))
     assert "segments 0 to 1 planned, [0] found" in "; ".join(failed_sums(Ledger(ledger.plan, (first,)), listed))

@@ -49,6 +49,15 @@ def backfill_parameters() -> dict[str, Param]:
             description_md="`keep` and count them, or `drop` them.",
             section=RUN,
         ),
+        "invalid_updated_at": Param(
+            "keep",
+            enum=["keep", "drop", "fail"],
+            type="string",
+            title="Items whose attribute is not a time",
+            description_md="**keep** and count them, which is safe: a snapshot never wins over a change. **drop** and "
+            "count them. **fail**: the run ends at the first one. The run's note says how many, and names some keys.",
+            section=RUN,
+        ),
         "segments": Param(
             0,
             type="integer",
