@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from inspect import signature
+from io import BytesIO
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +21,7 @@ from dynalake.names import Lake
 from dynalake.watch.judge import Targets
 from dynalake.watch.readings import Capture, Comparison, Day, Doubt, Landing, Readings, Size
 from dynalake.watch.readings import Lake as SeenLake
-from dynalake.watch.status import Overview, TableStatus
+from dynalake.watch.status import LARGEST_BYTES, Overview, TableStatus, load_overview
 
 LAKE = Lake("dev", "123456789012", "eu-west-1")
 EVIL = '<script>alert("x")</script>'
@@ -239,3 +242,111 @@ def test_an_error_of_aws_is_said(page: Page) -> None:
     answer = page.get()
     assert answer.status_code == 502
     assert "Unable to locate credentials" in answer.text
+
+
+def damaged(*path: str | int, to: Any) -> str:
+    """An overview as a watch writes it, but for one value."""
+    values = json.loads(overview(RECEIPTS=well()).to_json())
+    place = values
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = to
+    return json.dumps(values)
+
+
+WRONG = {
+    "unknown state": damaged("tables", 0, "state", to="pwned"),
+    "table is a number": damaged("tables", 0, "table", to=5),
+    "at is a text": damaged("at", to="x"),
+    "at is endless": damaged("at", to=1e308),
+    "tables is a text": damaged("tables", to="abc"),
+    "tables of texts": damaged("tables", to=["abc"]),
+    "far future": damaged("tables", 0, "readings", "at", to=10**30),
+    "no lake": damaged("tables", 0, "readings", "lake", to={"x": 1}),
+    "newest of no year": damaged("tables", 0, "readings", "landing", "newest_change", to=10**18),
+    "deep": "[" * 200_000,
+    "not JSON": "{",
+    "another shape": "[]",
+    "too large": " " * (LARGEST_BYTES + 1),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_no_watch_wrote_is_said_on_the_page(page: Page, wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who writes to the bucket gets neither a page without its policy nor a large object into the API server."""
+    from dynalake.ui.data import Content
+
+    class Body(BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            assert wrong != "too large"
+            return super().read(size)
+
+    text = WRONG[wrong].encode()
+    answer = {"Body": Body(text), "ContentLength": len(text)}
+    clients: Any = SimpleNamespace(s3=SimpleNamespace(get_object=lambda **_: answer))
+    read = lambda environment: Content(environment, LAKE, load_overview(clients, LAKE))  # noqa: E731
+    monkeypatch.setattr("dynalake.ui.app.read_content", read)
+    shown = page.get()
+    assert shown.status_code == 502, shown.text
+    assert "run dynalake_watch again" in shown.text
+    assert "script-src 'sha256-" in shown.headers["Content-Security-Policy"]
+
+
+def test_environments_that_are_none_cost_no_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dynalake.ui import data
+
+    made: list[str] = []
+    monkeypatch.setattr(data, "clients_of", lambda connection: made.append(connection) or object())
+    monkeypatch.setattr(data, "find_lake", lambda clients, environment: None)
+    data._made.clear()
+    assert [data.read_content(f"x{n}").lake for n in range(100)] == [None] * 100
+    assert made == ["aws_default"]
+    data._made.clear()
+
+
+@dataclass
+class Teamless:
+    """What Airflow asks about before it has teams."""
+
+    id: str | None = None
+
+
+@pytest.mark.parametrize("shape", ["airflow's", "teamless"])
+def test_the_team_of_the_dag_counts(page: Page, shape: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Airflow's own routes ask: a viewer of another team sees neither the DAG nor the page.
+
+    https://airflow.apache.org/docs/apache-airflow/stable/core-concepts/multi-team.html
+    """
+    from airflow.api_fastapi.auth.managers.models.resource_details import DagDetails
+
+    asked: list[Any] = []
+
+    def is_authorized_dag(*, method: str, details: Any, user: Any) -> bool:
+        asked.append(details)
+        return getattr(details, "team_name", "B") == "B"
+
+    monkeypatch.setattr(
+        "dynalake.ui.app.get_auth_manager", lambda: SimpleNamespace(is_authorized_dag=is_authorized_dag)
+    )
+    monkeypatch.setattr("dynalake.ui.app.DagModel", SimpleNamespace(get_team_name=lambda dag: f"A of {dag}"))
+    if shape == "teamless":
+        monkeypatch.setattr("dynalake.ui.app.DagDetails", Teamless)
+        assert page.get().status_code == 200
+        assert asked == [Teamless("dynalake_watch")]
+    else:
+        assert page.get().status_code == 403
+        assert asked == [DagDetails(id="dynalake_watch", team_name="A of dynalake_watch")]
+
+
+def test_airflow_s_own_manager_refuses_another_team(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow.api_fastapi.app import get_auth_manager
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+
+    if "teams" not in signature(SimpleAuthManagerUser).parameters:
+        pytest.skip("This Airflow's SimpleAuthManager has no teams")
+    monkeypatch.setenv("AIRFLOW__CORE__MULTI_TEAM", "True")
+    monkeypatch.setattr("dynalake.ui.app.DagModel", SimpleNamespace(get_team_name=lambda dag: "A"))
+    for team, status in (("A", 200), ("B", 403)):
+        user = SimpleAuthManagerUser(username=team, role="viewer", teams=[team])
+        page.tokens[team] = get_auth_manager().generate_jwt(user)
+        assert page.get(user=team).status_code == status

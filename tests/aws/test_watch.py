@@ -18,7 +18,7 @@ from dynalake.clients import Clients
 from dynalake.convert.batch import convert_batch
 from dynalake.convert.snapshot import plan_snapshot, show_snapshot
 from dynalake.days import shift_day
-from dynalake.errors import AlarmError, NotReadyError
+from dynalake.errors import AlarmError, NotReadyError, RecordError
 from dynalake.lake.compact import compact_table
 from dynalake.lake.compact_options import CompactOptions
 from dynalake.lake.fold import fold
@@ -174,7 +174,8 @@ def test_a_status_is_kept_and_comes_back_as_it_was(clients: Clients, captured: C
     for key in (names.watch_state, names.lake.watch_overview):
         clients.s3.put_object(Bucket=names.lake.bucket, Key=key, Body=b'{"table": "X"}')
     assert load_status(clients, names) is None
-    assert load_overview(clients, names.lake) is None
+    with pytest.raises(RecordError, match=r"watch.json is not what dynalake_watch writes \(KeyError"):
+        load_overview(clients, names.lake)
 
 
 def test_a_stopped_mapping(clients: Clients, captured: Captured) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import logging
+from dataclasses import fields
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -17,15 +18,17 @@ from urllib.parse import urlencode
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.resource_details import DagDetails
 from airflow.api_fastapi.core_api.security import GetUserDep, requires_authenticated
+from airflow.models.dag import DagModel
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from dynalake.aws_errors import AWS_ERRORS, explain
-from dynalake.errors import DynalakeError
+from dynalake.errors import DynalakeError, RecordError
 from dynalake.operators.parameters.which import default_environment
 from dynalake.ui.data import read_content, read_status
 from dynalake.ui.view import overview_view, table_detail
+from dynalake.watch.status import WRONG_VALUES
 
 DAG = "dynalake_watch"
 HERE = Path(__file__).parent / "templates"
@@ -50,8 +53,15 @@ _HEADERS = {
 
 def may_see(user: GetUserDep) -> None:
     """403 for a user who may not see the DAG."""
-    if not get_auth_manager().is_authorized_dag(method="GET", details=DagDetails(id=DAG), user=user):
+    if not get_auth_manager().is_authorized_dag(method="GET", details=_dag(), user=user):
         raise HTTPException(403, f"You may not see the DAG {DAG}")
+
+
+def _dag() -> DagDetails:
+    """The DAG as Airflow's own routes ask for it: with its team, where Airflow has teams."""
+    if "team_name" not in {field.name for field in fields(DagDetails)}:
+        return DagDetails(id=DAG)
+    return DagDetails(id=DAG, team_name=DagModel.get_team_name(DAG))
 
 
 def make_app() -> FastAPI:
@@ -82,11 +92,9 @@ def make_app() -> FastAPI:
 def _answer(environment: str, table: str) -> HTMLResponse:
     """A page of the environment's lake; what went wrong is said on a page, too."""
     try:
-        content = read_content(environment)
-        known = content.overview.tables if content.overview else ()
-        found = next((status for status in known if status.table == table), None)
-        if found is not None:
-            found = read_status(environment, table) or found
+        return _show(environment, table)
+    except RecordError as error:
+        return _message(environment, 502, error.received, error.allowed, error.action)
     except DynalakeError as error:
         return _message(environment, 400, error.received, error.allowed, error.action)
     except AWS_ERRORS as error:
@@ -95,18 +103,27 @@ def _answer(environment: str, table: str) -> HTMLResponse:
         if explained is not None:
             return _message(environment, 502, explained.received, explained.allowed, explained.action)
         return _message(environment, 502, f"AWS does not answer as it should: {error}", "", "check the AWS connection")
-    now = datetime.now(UTC)
+    except WRONG_VALUES:
+        # The objects in S3 have the right shape and values that no watch writes, such as a time after the year 9999.
+        logger.exception("The page cannot show the lake %s", environment)
+        return _message(environment, 502, "What is stored about this lake cannot be shown", "", f"run {DAG} again")
+
+
+def _show(environment: str, table: str) -> HTMLResponse:
+    content = read_content(environment)
     if content.lake is None:
         action = "trigger dynalake_setup with its first table, or open this page with ?environment=…"
         return _message(environment, 200, f"There is no lake {environment!r} yet", "", action)
     if content.overview is None:
         return _message(environment, 200, "Nobody has looked at this lake yet", "", f"unpause {DAG}")
+    now = datetime.now(UTC)
     if not table:
         view = overview_view(content.overview, content.lake, now)
         return _page("overview.html", content=content, view=view, query=_query(environment))
+    found = next((status for status in content.overview.tables if status.table == table), None)
     if found is None:
         return _message(environment, 404, f"There is no table {table!r} in this lake", "", "see the overview")
-    detail = table_detail(found, content.lake.table(table), now)
+    detail = table_detail(read_status(environment, table) or found, content.lake.table(table), now)
     return _page("table.html", content=content, detail=detail, query=_query(environment))
 
 

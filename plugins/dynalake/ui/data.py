@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from dataclasses import dataclass
 
@@ -11,12 +10,18 @@ from cachetools import TTLCache, cached
 from dynalake.capture.lake import find_lake
 from dynalake.clients import Clients
 from dynalake.names import Lake
+from dynalake.operators.parameters.which import allowed_connections
 from dynalake.operators.session import clients_of
 from dynalake.watch.status import Overview, TableStatus, load_overview, load_status
 
+CLIENTS_SECONDS = 600
 PLACE_SECONDS = 60
 CONTENT_SECONDS = 10
 """However many people look: so often AWS is asked."""
+
+
+_made: TTLCache[str, Clients] = TTLCache(maxsize=1, ttl=CLIENTS_SECONDS)
+_making = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,16 @@ def read_status(environment: str, table: str) -> TableStatus | None:
 @cached(TTLCache(maxsize=32, ttl=PLACE_SECONDS), lock=threading.Lock())
 def _place(environment: str) -> tuple[Clients, Lake] | None:
     """The lake and the clients for it, where it is set up."""
-    clients = clients_of(os.environ.get("DYNALAKE_AWS_CONN_ID", "aws_default"))
+    clients = _clients()
     lake = find_lake(clients, environment)
     return None if lake is None else (clients, lake)
+
+
+def _clients() -> Clients:
+    """The clients of the page, for all environments: a session takes half a second of a processor's time."""
+    connection = allowed_connections()[0]
+    with _making:
+        made: Clients | None = _made.get(connection)
+        if made is None:
+            made = _made[connection] = clients_of(connection)
+        return made

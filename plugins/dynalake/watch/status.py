@@ -13,13 +13,17 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from dynalake.clients import Clients
-from dynalake.errors import AlarmError
+from dynalake.errors import AlarmError, RecordError, cut
 from dynalake.lake.folders import milliseconds
 from dynalake.names import Lake, TableNames
 from dynalake.watch.judge import ALARMS, Targets, Verdict, duration, judge, moment, worst
 from dynalake.watch.readings import Readings
 
 READERS = 16
+LARGEST_BYTES = 16 << 20
+"""More than the statuses of a thousand tables: what is larger is nothing that a watch wrote, and is not read."""
+WRONG_VALUES = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What values raise that have another type or range than a watch writes, when they are read or shown."""
 STALE_MINUTES = 30
 """A status that is older says nothing of the present any more: three runs were missed."""
 
@@ -82,7 +86,7 @@ class Overview:
         return json.dumps(asdict(self), separators=(",", ":"))
 
     @classmethod
-    def from_json(cls, text: str) -> Overview:
+    def from_json(cls, text: str | bytes) -> Overview:
         values = json.loads(text)
         return cls(values["environment"], values["at"], tuple(map(TableStatus.from_dict, values["tables"])))
 
@@ -121,8 +125,8 @@ def save_status(clients: Clients, names: TableNames, status: TableStatus) -> Non
 def load_status(clients: Clients, names: TableNames) -> TableStatus | None:
     """The table's last status; None where there is none yet, or one that cannot be read: a table then counts as not
     looked at, and hides no other."""
-    text = _get(clients, names.lake, names.watch_state)
-    with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    with suppress(RecordError, *WRONG_VALUES):
+        text = _get(clients, names.lake, names.watch_state)
         status = None if text is None else TableStatus.from_dict(json.loads(text))
         return status if status is None or isinstance(status.readings.at, int) else None
     return None
@@ -147,21 +151,38 @@ def save_overview(clients: Clients, lake: Lake, tables: Sequence[str], now: date
 
 
 def load_overview(clients: Clients, lake: Lake) -> Overview | None:
-    """The lake's overview in one call; None where nobody has watched it yet with this version of dynalake."""
+    """The lake's overview in one call; None where nobody has watched it yet.
+
+    Raises `RecordError` for an object that no watch of this version of dynalake wrote.
+    """
     text = _get(clients, lake, lake.watch_overview)
-    with suppress(ValueError, KeyError, TypeError):
+    try:
         return None if text is None else Overview.from_json(text)
-    return None
+    except WRONG_VALUES as error:
+        raise _not_written_by_watch(lake, lake.watch_overview, f"{type(error).__name__}: {cut(str(error))}") from None
 
 
 def _put(clients: Clients, lake: Lake, key: str, text: str) -> None:
     clients.s3.put_object(Bucket=lake.bucket, Key=key, Body=text.encode(), ContentType="application/json")
 
 
-def _get(clients: Clients, lake: Lake, key: str) -> str | None:
+def _get(clients: Clients, lake: Lake, key: str) -> bytes | None:
     try:
-        return clients.s3.get_object(Bucket=lake.bucket, Key=key)["Body"].read().decode()
+        answer = clients.s3.get_object(Bucket=lake.bucket, Key=key)
     except ClientError as error:
         if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
             return None
         raise
+    with answer["Body"] as body:
+        if answer["ContentLength"] > LARGEST_BYTES:
+            raise _not_written_by_watch(lake, key, f"{answer['ContentLength']:,} bytes")
+        return body.read()
+
+
+def _not_written_by_watch(lake: Lake, key: str, why: str) -> RecordError:
+    return RecordError(
+        f"s3://{lake.bucket}/{key} is not what dynalake_watch writes ({why})",
+        allowed=f"what it writes, at most {LARGEST_BYTES:,} bytes",
+        action="run dynalake_watch again, which writes it again, and see who else writes to the bucket",
+        key=key,
+    )
