@@ -37,7 +37,6 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     params=compact_parameters(),
-    render_template_as_native_obj=True,
     tags=["dynalake"],
     dagrun_timeout=limits.COMPACT_RUN,
     default_args={"retries": 3, "retry_delay": timedelta(minutes=1), "execution_timeout": limits.TASK},

@@ -33,7 +33,6 @@ with DAG(
     max_active_runs=1,
     dagrun_timeout=limits.CONVERT_RUN,
     params=convert_parameters(),
-    render_template_as_native_obj=True,
     tags=["dynalake"],
     default_args={"retries": 2, "retry_delay": timedelta(seconds=20)},
 ):

@@ -33,7 +33,6 @@ with DAG(
     catchup=False,
     max_active_runs=4,
     params=redrive_parameters(),
-    render_template_as_native_obj=True,
     tags=["dynalake"],
     dagrun_timeout=limits.REDRIVE_RUN,
     default_args={"retries": 3, "retry_delay": timedelta(minutes=1), "execution_timeout": limits.TASK},

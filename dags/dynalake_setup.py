@@ -33,7 +33,6 @@ with DAG(
     schedule=None,
     catchup=False,
     params=setup_parameters(),
-    render_template_as_native_obj=True,
     tags=["dynalake"],
     dagrun_timeout=limits.SETUP_RUN,
     default_args={"retries": 3, "retry_delay": timedelta(seconds=20), "execution_timeout": limits.TASK},
@@ -56,11 +55,10 @@ with DAG(
         # Of each hand-off one: a setup that is cleared after a teardown has another one, and needs another snapshot.
         trigger_run_id="{{ run_id }}__backfill__{{ ti.xcom_pull('record_hand_off') }}",
         conf={
-            # As text, whatever it looks like: a table may be called 20240101.
-            "table": "{{ params.table | tojson }}",
-            "method": "{{ params.backfill | tojson }}",
-            "environment": "{{ params.environment | tojson }}",
-            "aws_conn_id": "{{ params.aws_conn_id | tojson }}",
+            "table": "{{ params.table }}",
+            "method": "{{ params.backfill }}",
+            "environment": "{{ params.environment }}",
+            "aws_conn_id": "{{ params.aws_conn_id }}",
         },
         skip_when_already_exists=True,
     )

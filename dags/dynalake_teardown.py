@@ -34,7 +34,6 @@ with DAG(
     catchup=False,
     max_active_runs=4,
     params=teardown_parameters(),
-    render_template_as_native_obj=True,
     tags=["dynalake"],
     dagrun_timeout=limits.TEARDOWN_RUN,
     default_args={"retries": 3, "retry_delay": timedelta(seconds=20), "execution_timeout": limits.TASK},

@@ -31,7 +31,6 @@ with DAG(
     max_active_runs=1,
     dagrun_timeout=limits.WATCH_RUN,
     params=watch_parameters(),
-    render_template_as_native_obj=True,
     tags=["dynalake"],
     default_args={"retries": 1, "retry_delay": timedelta(seconds=20), "execution_timeout": limits.OVERVIEW},
 ):

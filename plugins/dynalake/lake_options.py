@@ -251,6 +251,19 @@ class LakeOptions:
         """The forwarder template's parameters that are given."""
         return self._parameters(FORWARDER)
 
+    def changed_from(self, deployed: Mapping[str, Mapping[str, str]]) -> dict[str, tuple[str, str]]:
+        """Return the given options whose stack has another value: by name, what it has and what is asked for.
+
+        `deployed`: the parameters of the stacks that are there, by section.
+        """
+        changed = {}
+        for stack, parameters in deployed.items():
+            for f in self._chosen(stack):
+                have = parameters.get(f.metadata["parameter"], str(f.default))
+                if have != (asked := str(getattr(self, f.name))):
+                    changed[f.name] = (have, asked)
+        return changed
+
     def _parameters(self, stack: str) -> dict[str, str]:
         return {f.metadata["parameter"]: str(getattr(self, f.name)) for f in self._chosen(stack)}
 

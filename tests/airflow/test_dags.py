@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.airflow.dag_bag import DAGS
+from tests.airflow.dag_bag import DAGS, load_bag
 
 FILES = sorted(DAGS.glob("*.py"))
 HEAVY = ("pyarrow", "pandas", "numpy", "boto3", "botocore", "awswrangler")
@@ -99,12 +99,36 @@ def test_every_parameter_is_documented(bag: Any) -> None:
 
 
 def test_a_table_s_name_stays_text_whatever_it_looks_like(bag: Any) -> None:
-    """Setup hands it to the backfill by a template, and such templates make numbers of what looks like one."""
+    """Setup hands it to the backfill by a template, and native templates make numbers of what looks like one."""
     start = bag.dags["dynalake_setup"].task_dict["start_backfill"]
     for name in ("20240101", "1e5", "None", "RECEIPTS"):
         asked = {"table": name, "backfill": "auto", "environment": "dev", "aws_conn_id": "aws_default"}
         rendered = start.render_template(start.conf, {"params": asked})
         assert rendered == {"table": name, "method": "auto", "environment": "dev", "aws_conn_id": "aws_default"}
+
+
+def test_templates_are_rendered_in_the_sandbox(bag: Any) -> None:
+    """Airflow renders native objects in an environment without one, and no DAG here needs them.
+
+    https://jinja.palletsprojects.com/en/stable/sandbox/
+    """
+    from jinja2.sandbox import SandboxedEnvironment
+
+    for dag in bag.dags.values():
+        assert isinstance(dag.get_template_env(), SandboxedEnvironment), dag.dag_id
+
+
+def test_a_run_s_connection_is_one_of_those_that_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the form of every DAG alike, and by the REST API: Airflow checks `conf` against the form."""
+    monkeypatch.setenv("DYNALAKE_AWS_CONN_IDS", "aws_prod, aws_staging")
+    for dag in load_bag().dags.values():
+        asked = dag.params.get_param("aws_conn_id")
+        assert (asked.value, asked.schema["enum"]) == ("aws_prod", ["aws_prod", "aws_staging"]), dag.dag_id
+        with pytest.raises(Exception, match="aws_admin"):
+            asked.resolve("aws_admin")
+    monkeypatch.delenv("DYNALAKE_AWS_CONN_IDS")
+    for dag in load_bag().dags.values():
+        assert dag.params.get_param("aws_conn_id").schema["enum"] == ["aws_default"], dag.dag_id
 
 
 def test_each_hand_off_has_a_backfill_of_its_own(bag: Any) -> None:

@@ -16,6 +16,7 @@ from dynalake.capture.hand_off import HandOff
 from dynalake.clients import Clients
 from dynalake.errors import NotReadyError, SettingsError
 from dynalake.operators import session
+from dynalake.operators.parameters.which import allowed_connections
 from dynalake.operators.session import guarded
 from infra.local.process import LocalAws
 
@@ -83,6 +84,7 @@ def test_one_session_makes_all_clients(local_aws: LocalAws, monkeypatch: pytest.
     monkeypatch.setenv("AIRFLOW_CONN_AWS_OF_A_ROLE", json.dumps({"conn_type": "aws", "extra": extra}))
     for name, value in local_aws.env().items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("DYNALAKE_AWS_CONN_IDS", "aws_default,aws_of_a_role")
     clients = session.clients_of("aws_of_a_role")
     urls = [
         clients.sts.generate_presigned_url("get_caller_identity"),
@@ -95,6 +97,40 @@ def test_one_session_makes_all_clients(local_aws: LocalAws, monkeypatch: pytest.
     assert clients.glue.meta.endpoint_url == "http://127.0.0.1:1"
     settings: Any = clients.ssm.meta.config
     assert (settings.max_pool_connections, settings.retries["mode"]) == (3, "adaptive")
+
+
+@pytest.mark.parametrize(
+    ("default", "listed", "allowed"),
+    [
+        ("", "", ("aws_default",)),
+        ("aws_prod", "", ("aws_prod",)),
+        ("", "aws_prod, aws_staging", ("aws_prod", "aws_staging")),
+        ("aws_staging", "aws_prod,aws_staging,,", ("aws_staging", "aws_prod")),
+    ],
+)
+def test_runs_use_the_connections_that_the_environment_names(
+    default: str, listed: str, allowed: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Checked again where the session is made: the form is only what the DAG processor knew."""
+    monkeypatch.setenv("DYNALAKE_AWS_CONN_ID", default)
+    monkeypatch.setenv("DYNALAKE_AWS_CONN_IDS", listed)
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_ADMIN", json.dumps({"conn_type": "aws"}))
+    assert allowed_connections() == allowed
+    with pytest.raises(SettingsError, match=r"asks for the AWS connection 'aws_admin'.*DYNALAKE_AWS_CONN_IDS") as error:
+        session.clients_of("aws_admin")
+    assert error.value.allowed == " or ".join(allowed)
+    for name in allowed:
+        monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps({"conn_type": "aws"}))
+        session.clients_of(name)
+
+
+def test_a_default_that_is_not_listed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DYNALAKE_AWS_CONN_ID", "aws_old")
+    monkeypatch.setenv("DYNALAKE_AWS_CONN_IDS", "aws_prod")
+    with pytest.raises(
+        SettingsError, match="DYNALAKE_AWS_CONN_ID is 'aws_old', and DYNALAKE_AWS_CONN_IDS is 'aws_prod'"
+    ):
+        allowed_connections()
 
 
 def test_a_lake_that_is_not_there_is_said_in_the_run_s_note(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:

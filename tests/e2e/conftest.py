@@ -77,11 +77,15 @@ def _states(client: AirflowClient, dag: str) -> set[str]:
     return {run["state"] for run in client.runs(dag)}
 
 
+CONNECTIONS = "aws_default,aws_secured,aws_stranger,aws_of_nobody"
+"""What runs of these tests may use."""
+
+
 @pytest.fixture(scope="session")
 def airflow(local_aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
     home = tmp_path_factory.mktemp("airflow")
     # A conversion that its schedule starts would come between what a test compares.
-    environment = {**local_aws.env(), "DYNALAKE_CONVERT_EVERY_MINUTES": "1440"}
+    environment = {**local_aws.env(), "DYNALAKE_CONVERT_EVERY_MINUTES": "1440", "DYNALAKE_AWS_CONN_IDS": CONNECTIONS}
     with LocalAirflow(home, environment) as running:
         for _ in running.wait_ready(DAGS):
             pass

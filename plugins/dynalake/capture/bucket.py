@@ -1,4 +1,4 @@
-"""The lake's bucket: whether the storage stack makes it or it is there already, and the key it is encrypted with."""
+"""The lake's bucket: whether the storage stack makes it or it is there already."""
 
 from __future__ import annotations
 
@@ -8,18 +8,6 @@ from dynalake.capture.stacks import stack_state
 from dynalake.clients import Clients
 from dynalake.errors import SettingsError
 from dynalake.names import Lake
-
-
-def check_key(clients: Clients, lake: Lake, asked: str) -> None:
-    """Raises `SettingsError` where the lake is encrypted with another KMS key than `asked` ('': asks for none)."""
-    deployed = stack_state(clients, lake.storage_stack).parameters.get("KmsKeyArn", "")
-    if asked and deployed and asked != deployed:
-        raise SettingsError(
-            f"The lake {lake.environment!r} has kms_key_arn {deployed!r}, and the run asks for {asked!r}",
-            allowed="the key that it has: what is under way, and what lies in the bucket, is encrypted with that",
-            action="leave kms_key_arn empty, or set up another environment",
-            environment=lake.environment,
-        )
 
 
 def creates_bucket(clients: Clients, lake: Lake) -> bool:

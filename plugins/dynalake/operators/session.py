@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import AirflowException
 
 from dynalake.errors import AccessError, DynalakeError, NotReadyError, SettingsError, TerminalError
 from dynalake.operators.mapped import check_mapped
+from dynalake.operators.parameters.which import check_connection
 from dynalake.operators.run_note import NOTE
 
 try:
@@ -120,7 +121,7 @@ def clients() -> Clients:
 
 
 def clients_of(connection: str) -> Clients:
-    """The clients of an AWS connection; AccessError when there is no such connection.
+    """The clients of an AWS connection; SettingsError for one that may not be used, AccessError where there is none.
 
     The provider silently falls back to boto3's own credentials when a connection is missing, which may be another
     account altogether, so that is checked first. One session makes all clients: a hook for each would take the
@@ -131,6 +132,7 @@ def clients_of(connection: str) -> Clients:
 
     from dynalake.clients import Clients
 
+    check_connection(connection)
     try:
         BaseHook.get_connection(connection)
     except AirflowNotFoundException:

@@ -51,8 +51,8 @@ def _lake(*, planned: bool = False) -> Any:
 @guarded
 def check_source() -> dict[str, Any]:
     """Checks everything that can be wrong before anything is made: connection, names, settings, table and stream."""
-    from dynalake.capture.bucket import check_key
     from dynalake.capture.lake import check_names, check_settings
+    from dynalake.capture.options import check_options
     from dynalake.capture.source import check_source as check
     from dynalake.lake.pins import Pins
     from dynalake.lake.schema import TableSchema
@@ -60,12 +60,14 @@ def check_source() -> dict[str, Any]:
     asked = parameters()
     found = clients()
     names = _lake(planned=True).table(str(asked["table"]))
-    check_key(found, names.lake, _asked_options().kms_key_arn)
+    options = check_options(found, names.lake, _asked_options(), update=asked["update_settings"])
     settings = _asked_settings()
     source = check(found, names.table, enable_stream=asked["enable_stream"], enable_pitr=asked["enable_pitr"])
     TableSchema.of_new_table(source.key, Pins.of_setting(settings.columns))
     check_names(found, names)
-    check_settings(found, names, settings, update=asked["update_settings"])
+    before = check_settings(found, names, settings, update=asked["update_settings"])
+    for name, (have, wanted) in {**options, **(settings.changed_from(before) if before else {})}.items():
+        say(f"{name} is going to be {wanted!r}, and was {have!r}")
     say(
         f"{source.table}: key {', '.join(source.key.names)}, stream {source.view_type}, "
         f"about {source.item_count:,} items, point-in-time recovery {'on' if source.pitr else 'off'}"

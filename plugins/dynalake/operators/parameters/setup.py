@@ -42,8 +42,8 @@ def setup_parameters() -> dict[str, Param]:
         "update_settings": Param(
             False,
             type="boolean",
-            title="Change the settings of a table that is already set up",
-            description_md="Without it, a run whose settings differ from the table's stops and says which.",
+            title="Change settings of the table, or options of the lake, that are already set up",
+            description_md="Without it, a run whose values differ from those that are there stops and says which.",
             section=RUN,
         ),
         "plan_only": Param(

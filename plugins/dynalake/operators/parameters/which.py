@@ -6,6 +6,7 @@ import os
 
 from airflow.sdk import Param
 
+from dynalake.errors import SettingsError
 from dynalake.names import ENVIRONMENT_PATTERN, TABLE_PATTERN
 
 RUN = "This run"
@@ -13,10 +14,43 @@ RUN = "This run"
 
 WHERE = "Where"
 
+CONNECTION, CONNECTIONS = "DYNALAKE_AWS_CONN_ID", "DYNALAKE_AWS_CONN_IDS"
+
 
 def default_environment() -> str:
     """The lake that scheduled runs, and the page, are about."""
     return os.environ.get("DYNALAKE_ENVIRONMENT", "dev")
+
+
+def allowed_connections() -> tuple[str, ...]:
+    """Return the AWS connections that runs and the page may use, the default first.
+
+    Who may trigger a DAG need not be allowed to use every connection of Airflow's, so it is not the run that decides.
+    Raises `SettingsError` where the default is not one of those listed.
+    """
+    default = os.environ.get(CONNECTION) or ""
+    listed = [name for text in (os.environ.get(CONNECTIONS) or "").split(",") if (name := text.strip())]
+    if not listed:
+        return (default or "aws_default",)
+    if default and default not in listed:
+        raise SettingsError(
+            f"The environment variable {CONNECTION} is {default!r}, and {CONNECTIONS} is {', '.join(listed)!r}",
+            allowed=f"a default out of {CONNECTIONS}",
+            action="correct one of them for all of Airflow's components",
+        )
+    return tuple(dict.fromkeys((default or listed[0], *listed)))
+
+
+def check_connection(connection: str) -> None:
+    """Raise `SettingsError` for a connection that runs may not use."""
+    allowed = allowed_connections()
+    if connection not in allowed:
+        raise SettingsError(
+            f"The run asks for the AWS connection {connection!r}",
+            allowed=" or ".join(allowed),
+            action=f"leave 'aws_conn_id' as it is, or have {CONNECTIONS} name it for all of Airflow's components",
+            connection=connection,
+        )
 
 
 def where_parameters() -> dict[str, Param]:
@@ -33,10 +67,12 @@ def where_parameters() -> dict[str, Param]:
             section=WHERE,
         ),
         "aws_conn_id": Param(
-            os.environ.get("DYNALAKE_AWS_CONN_ID", "aws_default"),
+            allowed_connections()[0],
+            enum=list(allowed_connections()),
             type="string",
             title="AWS connection",
-            description_md="The Airflow connection whose account, region and role are used.",
+            description_md="The Airflow connection whose account, region and role are used. The environment variable "
+            f"**{CONNECTIONS}** says which ones may be.",
             section=WHERE,
         ),
     }

@@ -1,0 +1,113 @@
+"""A lake's options change only where a run says so; its key not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from dynalake.capture import options
+from dynalake.capture.options import check_key, check_options
+from dynalake.capture.stacks import StackState
+from dynalake.clients import Clients
+from dynalake.errors import SettingsError
+from dynalake.lake_options import FORWARDER, STORAGE, LakeOptions, option_fields
+from dynalake.names import Lake
+
+LAKE = Lake("dev", "123456789012", "us-east-1")
+ONE, OTHER = (f"arn:aws:kms:us-east-1:123456789012:key/{name}" for name in ("one", "other"))
+NOTHING = Clients(lambda service: None)
+
+
+@pytest.fixture
+def deployed(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The parameters of both stacks of a lake that is set up."""
+    parameters: dict[str, str] = {}
+
+    def state(_: Clients, name: str) -> StackState:
+        return StackState(name, status="CREATE_COMPLETE", parameters=parameters)
+
+    monkeypatch.setattr(options, "stack_state", state)
+    return parameters
+
+
+LOOSER: Mapping[str, tuple[str, object]] = {
+    "raw_retention_days": ("0", 8),
+    "noncurrent_days": ("30", 1),
+    "rejected_retention_days": ("0", 1),
+    "versioning": ("Enabled", "Suspended"),
+    "kms_key_arn": ("", ONE),
+    "permissions_boundary_arn": ("arn:aws:iam::123456789012:policy/bound", ""),
+    "deploy_role_arn": ("arn:aws:iam::123456789012:role/deploy", "arn:aws:iam::123456789012:role/admin"),
+    "alarm_email": ("team@example.org", "eve@example.org"),
+    "access_log_bucket": ("logs", ""),
+    "errors_alarm_count": ("0", 1_000_000),
+    "reserved_concurrency": ("-1", 1),
+}
+
+
+@pytest.mark.parametrize("name", LOOSER)
+def test_a_change_of_an_option_is_asked_for_by_name(name: str, deployed: dict[str, str]) -> None:
+    """Whoever may set up one table more does not, by the way, take history, recovery or the boundary from all."""
+    have, asked = LOOSER[name]
+    (about,) = (f.metadata for f in option_fields() if f.name == name)
+    deployed[about["parameter"]] = have
+    wanted = LakeOptions.parse({name: asked})
+    with pytest.raises(SettingsError) as refused:
+        check_options(NOTHING, LAKE, wanted)
+    assert f"{name} is {have!r}, asked is {str(asked)!r}" in str(refused.value)
+    assert "update_settings=true" in str(refused.value)
+    assert check_options(NOTHING, LAKE, wanted, update=True) == {name: (have, str(asked))}
+
+
+def test_what_stays_or_is_not_given_is_no_change(deployed: dict[str, str]) -> None:
+    deployed |= {"NoncurrentDays": "7", "Versioning": "Enabled", "MemoryMb": "1024"}
+    assert check_options(NOTHING, LAKE, LakeOptions.parse({})) == {}
+    assert check_options(NOTHING, LAKE, LakeOptions.parse({"noncurrent_days": 7, "memory_mb": 1024})) == {}
+
+
+def test_a_new_lake_takes_what_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(options, "stack_state", lambda clients, name: StackState(name))
+    wanted = LakeOptions.parse({"versioning": "Suspended", "kms_key_arn": ONE})
+    assert check_options(NOTHING, LAKE, wanted) == {}
+
+
+def test_every_option_of_a_stack_is_compared() -> None:
+    """One that was not would change without being asked for."""
+    given = LakeOptions(
+        **{f.name: f.default for f in option_fields()}, given=frozenset(f.name for f in option_fields())
+    )
+    other = {f.metadata["parameter"]: "another value" for f in option_fields()}
+    changed = given.changed_from({STORAGE: other, FORWARDER: other})
+    assert set(changed) == {f.name for f in option_fields()} - set(given.place)
+    assert given.changed_from({STORAGE: {}, FORWARDER: {}}) == {}
+
+
+@pytest.mark.parametrize("update", [False, True])
+@pytest.mark.parametrize("asked", [OTHER, ""])
+def test_another_key_is_refused(deployed: dict[str, str], asked: str, update: bool) -> None:
+    """What is under way, and what lies there, could not be read any more."""
+    deployed["KmsKeyArn"] = ONE
+    with pytest.raises(SettingsError, match=f"has kms_key_arn '{ONE}', and the run asks for '{asked}'"):
+        check_options(NOTHING, LAKE, LakeOptions.parse({"kms_key_arn": asked}), update=update)
+    assert check_options(NOTHING, LAKE, LakeOptions.parse({"kms_key_arn": ONE})) == {}
+
+
+@pytest.mark.parametrize(
+    "arn",
+    [
+        "arn:aws:kms:us-east-1:999999999999:key/one",
+        "arn:aws:kms:eu-west-1:123456789012:key/one",
+        "arn:aws:kms:us-east-1:123456789012:alias/one",
+        "arn:aws:s3:us-east-1:123456789012:key/one",
+        "alias/one",
+        f"{ONE}/*",
+        "*",
+    ],
+)
+def test_the_key_is_one_of_the_lake_s_account_and_region(arn: str) -> None:
+    """https://docs.aws.amazon.com/kms/latest/developerguide/concepts.html#key-id-key-ARN"""
+    with pytest.raises(SettingsError, match="key of the lake's own account and region"):
+        check_key(LAKE, arn)
+    check_key(LAKE, ONE)
+    check_key(Lake("dev", "123456789012", "cn-north-1"), "arn:aws-cn:kms:cn-north-1:123456789012:key/mrk-1")
