@@ -270,6 +270,9 @@ WRONG = {
     "too large": " " * (LARGEST_BYTES + 1),
 }
 
+SHOWN = ("table is a number", "far future")
+"""Odd, and no obstacle to a page."""
+
 
 @pytest.mark.parametrize("wrong", WRONG)
 def test_what_no_watch_wrote_is_said_on_the_page(page: Page, wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,8 +290,11 @@ def test_what_no_watch_wrote_is_said_on_the_page(page: Page, wrong: str, monkeyp
     read = lambda environment: Content(environment, LAKE, load_overview(clients, LAKE))  # noqa: E731
     monkeypatch.setattr("dynalake.ui.app.read_content", read)
     shown = page.get()
-    assert shown.status_code == 502, shown.text
-    assert "run dynalake_watch again" in shown.text
+    if wrong in SHOWN:
+        assert shown.status_code == 200
+    else:
+        assert shown.status_code == 502, shown.text
+        assert "run dynalake_watch again" in shown.text
     assert "script-src 'sha256-" in shown.headers["Content-Security-Policy"]
 
 

@@ -33,6 +33,8 @@ from dynalake.record.change import snapshot_encoder
 from dynalake.record.key import ItemKey
 
 _CHUNK = 1 << 20
+_LONGEST_LINE = 16 << 20
+"""An item has at most 400 KB, and an exported line two images of it, in which a character may take six."""
 
 
 def convert_group(
@@ -124,11 +126,13 @@ def _read_file(
         _fetch(clients, names, file, copy)
         with gzip.open(copy) as lines:
             try:
-                for line in lines:
+                while line := lines.readline(_LONGEST_LINE):
                     number += 1
+                    if len(line) == _LONGEST_LINE:
+                        raise ValueError(f"it is longer than {_LONGEST_LINE:,} bytes")
                     if number > skip:
                         yield file, number, json.loads(line)
-            except (OSError, EOFError, zlib.error, ValueError) as error:
+            except (OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
                 raise RecordError(
                     f"Line {number} of {names.uri(file.key)} cannot be read: {error}",
                     allowed="gzipped lines of DynamoDB JSON",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import IO, Any, cast
@@ -23,6 +25,8 @@ from dynalake.settings import TableSettings
 CLOCK_SKEW = timedelta(minutes=5)
 
 _GZIP_MAGIC = b"\x1f\x8b"
+_LONGEST_LINE = 1 << 20
+"""A canary's line is shorter by far. Of a longer line only so much is in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -172,22 +176,26 @@ def find_canary(clients: Clients, names: TableNames, canary: Canary) -> FoundCan
 def holds_canary(body: IO[bytes], canary_id: str) -> bool:
     """Whether an object of the raw zone, gzipped or plain, holds the canary."""
     wanted = canary_id.encode()
-    for line in _lines(body):
-        # The id is searched before anything is parsed: other lines are other people's items, and many.
-        if wanted in line:
-            record = json.loads(line)
-            if record.get(OPERATION) == "CANARY" and record.get(CANARY_ID) == canary_id:
-                return True
-    return False
+    # The id is searched before anything is parsed: other lines are other people's items, and many.
+    return any(wanted in line and _is_canary(line, canary_id) for line in _lines(body))
+
+
+def _is_canary(line: bytes, canary_id: str) -> bool:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(record, dict) and (record.get(OPERATION), record.get(CANARY_ID)) == ("CANARY", canary_id)
 
 
 def _lines(body: IO[bytes]) -> Iterator[bytes]:
+    """The lines of an object, long ones in pieces; up to where it cannot be read, because it may be anybody's."""
     buffered = io.BufferedReader(cast("io.RawIOBase", body))
-    if buffered.peek(2)[:2] == _GZIP_MAGIC:
-        with gzip.GzipFile(fileobj=buffered) as lines:
-            yield from lines
-    else:
-        yield from buffered
+    packed = buffered.peek(2)[:2] == _GZIP_MAGIC
+    with gzip.GzipFile(fileobj=buffered) if packed else buffered as lines:
+        with suppress(gzip.BadGzipFile, EOFError, zlib.error):
+            while line := lines.readline(_LONGEST_LINE):
+                yield line
 
 
 def _objects_since(clients: Clients, names: TableNames, since: datetime) -> list[tuple[str, datetime]]:

@@ -198,7 +198,9 @@ def _attention(done: Finished) -> list[str]:
     lines = [f"{done.table}: {f.what}. What to do: {f.plan}." for f in done.findings]
     lines += [f"{done.table} dt={day}: {objects:,} objects wait: {reason}." for day, objects, reason in done.waiting]
     if done.misfits:
-        shown = ", ".join(done.misfits[:10]) + (", …" if len(done.misfits) > 10 else "")
+        from dynalake.errors import cut
+
+        shown = ", ".join(map(cut, done.misfits[:10])) + (", …" if len(done.misfits) > 10 else "")
         lines.append(f"{done.table}: values that do not fit their columns yet are in __other: {shown}.")
     return lines
 

@@ -18,7 +18,7 @@ from json.encoder import encode_basestring as encode_text
 from operator import length_hint
 from typing import Any, TypeAlias
 
-from dynalake.errors import RecordError
+from dynalake.errors import RecordError, cut
 from dynalake.record.paths import Member, Members
 
 ATTRIBUTE_TYPES = ("S", "N", "B", "BOOL", "NULL", "L", "M", "SS", "NS", "BS")
@@ -31,7 +31,6 @@ _is_number = re.compile(r"-?+(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][+-]?+[0-9]
 _is_base64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?").fullmatch
 _surrogate = re.compile("[\ud800-\udfff]")
 
-_SHOWN = 120
 
 Add: TypeAlias = Callable[[str], None]
 
@@ -332,6 +331,4 @@ def _no_value(value: Any) -> RecordError:
         shown = repr(content)
     except RecursionError:
         shown = f"a deeply nested {type(content).__name__}"
-    if len(shown) > _SHOWN:
-        shown = f"{shown[:_SHOWN]}…"
-    return RecordError(f"{what} is {shown}", allowed=allowed)
+    return RecordError(f"{what} is {cut(shown)}", allowed=allowed)

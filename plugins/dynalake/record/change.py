@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dynalake.errors import RecordError
+from dynalake.errors import RecordError, cut
 from dynalake.record.attribute import Keys, append_members, encode_value, escape_surrogates
 from dynalake.record.paths import paths_text
 
@@ -61,7 +61,7 @@ def pad_sequence_number(text: str) -> str:
     if type(text) is not str or not text.isascii() or not text.isdigit() or len(text) > SEQUENCE_DIGITS:
         if type(text) is str and is_sequence_number(text):
             return text
-        raise RecordError(f"The sequence number is {text!r}", allowed=f"1 to {SEQUENCE_DIGITS} digits")
+        raise RecordError(f"The sequence number is {cut(repr(text))}", allowed=f"1 to {SEQUENCE_DIGITS} digits")
     return text.zfill(SEQUENCE_DIGITS)
 
 
@@ -141,7 +141,7 @@ def _line(metadata: str, image: Mapping[str, Any]) -> str:
     except RecordError as error:
         name = _refused_attribute(image)
         raise RecordError(
-            f"Attribute {name!r}: {error.received}", allowed=error.allowed, action=error.action, attribute=name
+            f"Attribute {cut(repr(name))}: {error.received}", allowed=error.allowed, action=error.action, attribute=name
         ) from error
     return "".join(pieces)
 

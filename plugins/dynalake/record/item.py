@@ -7,12 +7,10 @@ from base64 import b64decode
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from dynalake.errors import RecordError
+from dynalake.errors import RecordError, cut
 from dynalake.record.attribute import AMBIGUOUS_TYPES
 from dynalake.record.change import METADATA, OTHER, TYPES, attribute_name
 from dynalake.record.paths import path_step
-
-_SHOWN = 120
 
 AttributeValue = dict[str, Any]
 
@@ -40,7 +38,7 @@ def decode_item(line: str | bytes) -> dict[str, AttributeValue]:
             item[name] = _attribute_value(value, path_step(name), left)
     if left:
         path, kind = next(iter(left.items()))
-        raise RecordError(f"{TYPES} says that {path!r} is {kind}, and the record has no value there")
+        raise RecordError(f"{TYPES} says that {_show(path)} is {kind}, and the record has no value there")
     return item
 
 
@@ -57,7 +55,7 @@ def _attribute_value(value: Any, path: str, types: dict[str, str]) -> AttributeV
         try:
             return {kind: _AMBIGUOUS[kind](value)}
         except (TypeError, ValueError):
-            raise RecordError(f"{TYPES} says that {path!r} is {kind}, and it is {_show(value)}") from None
+            raise RecordError(f"{TYPES} says that {_show(path)} is {kind}, and it is {_show(value)}") from None
     match value:
         case None:
             return {"NULL": True}
@@ -135,5 +133,4 @@ _decoder = json.JSONDecoder(
 
 
 def _show(value: Any) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
+    return cut(repr(value))

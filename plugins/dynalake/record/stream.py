@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from dynalake.errors import RecordError
+from dynalake.errors import RecordError, cut
 from dynalake.record.change import encode_change
 
 STREAM_OPERATIONS = ("INSERT", "MODIFY", "REMOVE")
@@ -29,7 +29,7 @@ def encode_record(record: Mapping[str, Any]) -> str:
     try:
         operation = record.get("eventName")
         if operation not in STREAM_OPERATIONS:
-            raise RecordError(f"eventName is {operation!r}", allowed="one of " + ", ".join(STREAM_OPERATIONS))
+            raise RecordError(f"eventName is {cut(repr(operation))}", allowed="one of " + ", ".join(STREAM_OPERATIONS))
         return encode_change(
             _image(change, removed=operation == "REMOVE"),
             operation=operation,
@@ -51,7 +51,8 @@ def event_time(moment: object) -> int:
     if isinstance(moment, int | float) and not isinstance(moment, bool) and 0 <= moment < 1e11:
         return round(moment * 1000)
     raise RecordError(
-        f"ApproximateCreationDateTime is {moment!r}", allowed="seconds since the epoch, or a datetime with a time zone"
+        f"ApproximateCreationDateTime is {cut(repr(moment))}",
+        allowed="seconds since the epoch, or a datetime with a time zone",
     )
 
 

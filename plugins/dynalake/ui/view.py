@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from dynalake.days import shift_day
+from dynalake.errors import cut
 from dynalake.lake.folders import milliseconds
 from dynalake.names import Lake, TableNames
 from dynalake.watch.judge import ATTENTION, NEW, OK, STATES, Verdict, duration, is_quiet, moment
@@ -206,7 +207,7 @@ def groups(status: TableStatus, names: TableNames, at: int) -> Iterable[tuple[st
         (
             ("items", f"{compared.compared:,} compared, {compared.equal:,} equal"),
             ("in doubt", f"{len(compared.doubts):,}: their change is on its way" if compared.doubts else "none"),
-            ("different", ", ".join(doubt.key for doubt in compared.differing) or "none"),
+            ("different", ", ".join(cut(doubt.key) for doubt in compared.differing) or "none"),
             ("last", moment_text(compared.at) or "not yet"),
         ),
     )

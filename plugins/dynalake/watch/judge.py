@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from dynalake.errors import SettingsError
+from dynalake.errors import SettingsError, cut
 from dynalake.names import STAGE_CONVERT, STAGE_DELIVERY, STAGE_FORWARDER, STAGE_MAPPING
 from dynalake.watch.readings import LISTED, Readings
 
@@ -289,7 +289,7 @@ def _differing(readings: Readings) -> Iterator[Verdict]:
         yield Verdict(
             DIFFERS,
             f"{len(found):,} of {readings.comparison.compared:,} items that were compared are not in the lake as "
-            f"DynamoDB has them; the first: {found[0].key}",
+            f"DynamoDB has them; the first: {cut(found[0].key)}",
             f"look for what was rejected and replay it; else {_INCREMENTAL}",
         )
 

@@ -204,6 +204,8 @@ def damage(world: World, what: str) -> None:
         "file: one line less": gzip.compress(b"".join(lines[:-1])),
         "file: one line more": gzip.compress(b"".join([*lines, lines[0]])),
         "file: no JSON": gzip.compress(b"".join([*lines[:-1], b"{\n"])),
+        "file: a line without an end": gzip.compress(b'{"Item":{"a":{"S":"' + b"x" * (17 << 20)),
+        "file: deep": gzip.compress(b"".join([*lines[:-1], b"[" * 100_000 + b"\n"])),
         "file: no item": gzip.compress(b"".join([*lines[:-1], b'{"Other":{}}\n'])),
         "file: a number that is none": gzip.compress(
             b"".join([*lines[:-1], b'{"Item":{"id":{"S":"a"},"n":{"N":"x"}}}\n'])
@@ -230,6 +232,8 @@ def read_all(world: World, table: FakeExports) -> None:
         ("file: one line less", LedgerError, r"holds \d+ items, the manifest says"),
         ("file: one line more", LedgerError, r"holds \d+ items, the manifest says"),
         ("file: no JSON", RecordError, "Line .* cannot be read"),
+        ("file: a line without an end", RecordError, "Line 1 .* longer than 16,777,216 bytes"),
+        ("file: deep", RecordError, "Line .* cannot be read"),
         ("file: no item", RecordError, "has no item, but Other"),
         ("file: a number that is none", RecordError, "Attribute 'n'"),
         ("manifest: another count", LedgerError, "lists files with"),

@@ -179,6 +179,23 @@ def test_a_canary_is_told_from_an_item_that_holds_its_id(compress: Any, lines: l
     assert holds_canary(body, "canary-1") is holds
 
 
+ODD = {
+    "an endless line": b"canary-1 " * 400_000,
+    "not JSON": b"{canary-1\n",
+    "another shape": b'["canary-1"]\n"canary-1"\n',
+    "deep": b"[" * 200_000 + b'"canary-1"\n',
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_what_others_put_into_the_raw_zone_does_not_end_the_search(odd: str) -> None:
+    """A line is read piece by piece, however long it is, and what cannot be read holds no canary."""
+    packed = gzip.compress(ODD[odd])
+    for body in (ODD[odd], packed, packed[:-9], packed[:20], packed[:-8] + bytes(8)):
+        assert not holds_canary(io.BytesIO(body), "canary-1")
+    assert holds_canary(io.BytesIO(gzip.compress(ODD[odd] + f"\n{CANARY}\n".encode())), "canary-1")
+
+
 def test_a_hand_off_reads_back() -> None:
     hand_off = HandOff("T", "uuid", NOW.replace(microsecond=123000))
     assert HandOff.from_json(hand_off.to_json()) == hand_off
