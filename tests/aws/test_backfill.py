@@ -140,3 +140,18 @@ def test_the_snapshot_equals_the_table_in_sql(clients: Clients, names: TableName
     assert comparison.same, comparison.text()
     assert comparison.items == comparison.rows == ITEMS
     assert comparison.long_numbers >= 2 * ITEMS
+
+
+def test_items_whose_time_is_not_one_keep_nobody_out(clients: Clients, names: TableNames, local_aws: LocalAws) -> None:
+    """Of whatever type the attribute is: they are in the lake like all others, and the note names some."""
+    table = names.lake.table("ODD-TIMES")
+    make_table(clients, table.table)
+    odd: list[Any] = [{"S": ""}, {"S": "0000-00-00 00:00:00"}, {"BOOL": True}, {"M": {}}, {"B": b"1"}, {"N": "1E+20"}]
+    for number, value in enumerate([{"N": "1558778400"}, {"S": "2019-05-25T10:00:00Z"}, *odd]):
+        clients.dynamodb.put_item(TableName=table.table, Item={"id": {"S": f"{number}"}, "updatedAt": value})
+    register(clients, table, ItemKey(KeyAttribute("id", "S")))
+    committed = backfill(clients, table, "odd", segments=2, consistent=True, hand_off="2020-01-01T00:00:00Z")
+    assert f"{len(odd)} kept and 0 dropped whose `updatedAt` is not a time" in committed.ledger.note()
+    comparison = LakeReader(Table(clients, table), local_aws.env()).compare()
+    assert comparison.same, comparison.text()
+    assert comparison.items == comparison.rows == 2 + len(odd)
