@@ -302,7 +302,12 @@ def test_environments_that_are_none_cost_no_session(monkeypatch: pytest.MonkeyPa
     from dynalake.ui import data
 
     made: list[str] = []
-    monkeypatch.setattr(data, "clients_of", lambda connection: made.append(connection) or object())
+
+    def clients_of(connection: str) -> object:
+        made.append(connection)
+        return object()
+
+    monkeypatch.setattr(data, "clients_of", clients_of)
     monkeypatch.setattr(data, "find_lake", lambda clients, environment: None)
     data._made.clear()
     assert [data.read_content(f"x{n}").lake for n in range(100)] == [None] * 100

@@ -74,9 +74,7 @@ def test_a_new_lake_takes_what_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_every_option_of_a_stack_is_compared() -> None:
     """One that was not would change without being asked for."""
-    given = LakeOptions(
-        **{f.name: f.default for f in option_fields()}, given=frozenset(f.name for f in option_fields())
-    )
+    given = LakeOptions.parse({f.name: f.default for f in option_fields()})
     other = {f.metadata["parameter"]: "another value" for f in option_fields()}
     changed = given.changed_from({STORAGE: other, FORWARDER: other})
     assert set(changed) == {f.name for f in option_fields()} - set(given.place)
