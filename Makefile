@@ -106,7 +106,7 @@ COMPILE = $(UV) pip compile -q --universal --generate-hashes --python-version 3.
   --custom-compile-command 'make lock'
 
 lock: $(UV)  ## Compile the requirements files and the list of jars
-	for name in requirements requirements/demo requirements/dev requirements/local requirements/checkov requirements/terraform; do \
+	for name in requirements requirements/uv requirements/demo requirements/dev requirements/local requirements/checkov requirements/terraform; do \
 	  $(COMPILE) $$name.in -o $$name.txt || exit 1; done
 	$(COMPILE) --exclude-newer 2025-10-15 --exclude-newer-package pyiceberg=2026-12-31 requirements/oldest.in -o requirements/oldest.txt
 	$(BIN)/python -m infra.local.trino lock
@@ -118,7 +118,8 @@ $(UV):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dynalake needs Python 3.11 or newer, this is " + sys.version)'
 	@echo 'Installing into .venv (once, some minutes on a slow line) …'
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-cache-dir uv==0.13.9
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-cache-dir \
+	  --require-hashes -r requirements/uv.txt
 
 .venv/.run: $(UV) requirements.txt
 	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements.txt
