@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up trino down quick test test-unit test-local test-aws test-airflow test-dags test-commands test-oldest test-terraform test-trino \
-        test-handoff bench environments check check-types check-templates check-code format lock clean
+        test-handoff bench environments check check-types check-templates check-code format wheel lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -105,14 +105,18 @@ format: .venv/.dev  ## Format the code and sort the imports
 COMPILE = $(UV) pip compile -q --universal --generate-hashes --python-version 3.11 --no-emit-index-url \
   --custom-compile-command 'make lock'
 
+wheel: .venv/.dev  ## Build dist/dynalake-*.whl, to install where Airflow runs
+	@$(BIN)/python -m hatchling build --target wheel
+
 lock: $(UV)  ## Compile the requirements files and the list of jars
-	for name in requirements requirements/uv requirements/demo requirements/dev requirements/local requirements/checkov requirements/terraform; do \
-	  $(COMPILE) $$name.in -o $$name.txt || exit 1; done
-	$(COMPILE) --exclude-newer 2025-10-15 --exclude-newer-package pyiceberg=2026-12-31 requirements/oldest.in -o requirements/oldest.txt
+	$(COMPILE) pyproject.toml -o requirements.txt
+	for name in uv demo local checkov terraform; do $(COMPILE) requirements/$$name.in -o requirements/$$name.txt || exit 1; done
+	$(COMPILE) pyproject.toml requirements/dev.in -o requirements/dev.txt
+	$(COMPILE) --exclude-newer 2025-10-15 --exclude-newer-package pyiceberg=2026-12-31 pyproject.toml requirements/oldest.in -o requirements/oldest.txt
 	$(BIN)/python -m infra.local.trino lock
 
 clean: down  ## Remove everything that was installed or made here
-	rm -rf .venv .venv-local .venv-checkov .venv-oldest .venv-terraform .local .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf dist .venv .venv-local .venv-checkov .venv-oldest .venv-terraform .local .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 $(UV):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dynalake needs Python 3.11 or newer, this is " + sys.version)'

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,8 +13,8 @@ from botocore.exceptions import ClientError
 
 import dynalake
 from dynalake.clients import Clients
-from dynalake.errors import SettingsError
 from dynalake.names import Lake
+from dynalake.sources import source_folder
 
 SOURCE_VARIABLE = "DYNALAKE_LAMBDA_SOURCE"
 """Names the folder that holds `forwarder/` where it does not lie next to the plugins folder."""
@@ -66,8 +65,8 @@ def upload_package(clients: Clients, lake: Lake, package: Package) -> bool:
 
 
 def lambda_source() -> Path:
-    """The folder that holds `forwarder/`: `DYNALAKE_LAMBDA_SOURCE`, or `lambda_src` beside the plugins folder."""
-    return Path(os.environ.get(SOURCE_VARIABLE) or Path(dynalake.__file__).parents[2] / "lambda_src")
+    """Return the folder that holds `forwarder/`."""
+    return source_folder("lambda_src", SOURCE_VARIABLE, "forwarder/*.py")
 
 
 def _digest(files: dict[str, bytes]) -> str:
@@ -79,12 +78,6 @@ def _digest(files: dict[str, bytes]) -> str:
 
 def _files(source: Path) -> list[tuple[str, bytes]]:
     handlers = sorted((source / "forwarder").glob("*.py"))
-    if not handlers:
-        raise SettingsError(
-            f"The forwarder's code is not in {source / 'forwarder'}",
-            allowed="the folder lambda_src of the dynalake sources",
-            action=f"put it beside the plugins folder, or set {SOURCE_VARIABLE} to where it is",
-        )
     root = Path(dynalake.__file__).parent
     shipped = [path for pattern in _SHIPPED for path in sorted(root.glob(pattern))]
     return [(path.relative_to(source).as_posix(), path.read_bytes()) for path in handlers] + [

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 
-import dynalake
 from dynalake.capture.source import Source
 from dynalake.capture.stacks import StackOutputs, StackSpec
 from dynalake.errors import SettingsError
 from dynalake.lake_options import LakeOptions
 from dynalake.names import STAGE_DELIVERY, Lake, TableNames
 from dynalake.settings import TableSettings
+from dynalake.sources import source_folder
 
 TEMPLATE_VARIABLE = "DYNALAKE_TEMPLATES"
-"""Names the folder of the templates where it is not `infra/cloudformation` beside the plugins folder."""
+"""Names the folder of the templates where it is not the one that lies next to the plugins folder, or in the package."""
 
 NO_OPTIONS = LakeOptions()
 
@@ -132,9 +131,8 @@ def planned_forwarder(lake: Lake) -> StackOutputs:
 
 
 def template_folder() -> Path:
-    """The folder of the templates: `DYNALAKE_TEMPLATES`, or `infra/cloudformation` beside the plugins folder."""
-    default = Path(dynalake.__file__).parents[2] / "infra" / "cloudformation"
-    return Path(os.environ.get(TEMPLATE_VARIABLE) or default)
+    """Return the folder of the CloudFormation templates."""
+    return source_folder("infra/cloudformation", TEMPLATE_VARIABLE, "*.yaml")
 
 
 def declared_parameters(template: str) -> tuple[str, ...]:
@@ -146,15 +144,7 @@ def declared_parameters(template: str) -> tuple[str, ...]:
 def _spec(
     lake: Lake, stack: str, template: str, parameters: Mapping[str, str], *, table: str = "", role_arn: str = ""
 ) -> StackSpec:
-    path = template_folder() / f"{template}.yaml"
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise SettingsError(
-            f"The CloudFormation template {path} cannot be read ({error.strerror})",
-            allowed="the folder infra/cloudformation of the dynalake sources",
-            action=f"put it beside the plugins folder, or set {TEMPLATE_VARIABLE} to where it is",
-        ) from error
+    text = (template_folder() / f"{template}.yaml").read_text(encoding="utf-8")
     declared = declared_parameters(text)
     unknown = sorted(set(parameters) - set(declared))
     if unknown:

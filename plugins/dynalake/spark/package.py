@@ -15,13 +15,13 @@ from dynalake.clients import Clients
 from dynalake.names import Lake
 
 _SCRIPT = Path(__file__).with_name("job.py")
-_AIRFLOW_ONLY = ("operators", "ui", "airflow_plugin.py")
+_LEFT_OUT = ("operators", "ui", "airflow_plugin.py", "bundled")
 
 
 def build_spark_package(lake: Lake) -> Package:
     """The package without what needs Airflow; its key names its content."""
     root = Path(dynalake.__file__).parent
-    paths = [p for p in sorted(root.rglob("*.py")) if p.relative_to(root).parts[0] not in _AIRFLOW_ONLY]
+    paths = [p for p in sorted(root.rglob("*.py")) if p.relative_to(root).parts[0] not in _LEFT_OUT]
     body = archive_files({p.relative_to(root.parent).as_posix(): p.read_bytes() for p in paths})
     return Package(f"{lake.code_prefix}dynalake-{hashlib.sha256(body).hexdigest()[:16]}.zip", body)
 
