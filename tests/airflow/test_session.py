@@ -29,6 +29,7 @@ REFUSED = (
 @pytest.fixture(autouse=True)
 def run_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "parameters", lambda: {"aws_conn_id": "aws_of_prod"})
+    monkeypatch.setattr(session, "get_current_context", lambda: {"ti": SimpleNamespace(try_number=2)})
 
 
 def aws(code: str, message: str = "", status: int = 400) -> ClientError:
@@ -60,6 +61,27 @@ def test_errors_fail_or_are_retried_and_are_logged(
     assert (type(caught.value).__name__ == "AirflowFailException") == at_once
     assert str(caught.value).startswith(says)
     assert says.split(". ")[0].removesuffix(".") in caplog.text
+
+
+def test_what_is_not_permitted_is_tried_once_more(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was granted a moment ago may not count yet; credentials that are missing stay so."""
+    monkeypatch.setattr(session, "get_current_context", lambda: {"ti": SimpleNamespace(try_number=1)})
+
+    def outcome(raised: Exception) -> str:
+        @guarded
+        def work() -> None:
+            raise raised
+
+        with pytest.raises(AirflowException) as caught:
+            work()
+        return type(caught.value).__name__
+
+    assert outcome(NoCredentialsError()) == "AirflowFailException"
+    assert "tried once more" not in caplog.text
+    assert outcome(aws("AccessDeniedException", REFUSED)) == "AirflowException"
+    assert "tried once more" in caplog.text
 
 
 @pytest.mark.parametrize("raised", [aws("ResourceNotFoundException"), ValueError("mine")])

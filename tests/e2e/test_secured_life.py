@@ -136,7 +136,7 @@ def test_two_tables_are_set_up_at_once_filled_converted_and_compacted(life: Life
         assert set(list_partitions(lake, lake.names.parquet_table)) <= days
 
 
-def test_what_is_not_granted_is_said_at_once(life: Life, airflow: Any) -> None:
+def test_what_is_not_granted_is_said_after_one_more_try(life: Life, airflow: Any) -> None:
     """By a connection whose user may do nothing: neither take the role, nor read where the lake is."""
     iam: Any = life.root._make("iam")
     iam.create_user(UserName="stranger")
@@ -146,16 +146,16 @@ def test_what_is_not_granted_is_said_at_once(life: Life, airflow: Any) -> None:
     credentials = {"login": key["AccessKeyId"], "password": key["SecretAccessKey"]}
     airflow.client.call("POST", "/connections", {**connection, **credentials})
     try:
-        run = airflow.start("dynalake_redrive", table="LIFE-kinesis", **{**life.where, "aws_conn_id": "aws_stranger"})
-        assert airflow.wait("dynalake_redrive", run) == "failed"
-        ((task, log),) = airflow.failures("dynalake_redrive", run).items()
+        run = airflow.start("dynalake_setup", table="LIFE-kinesis", **{**life.where, "aws_conn_id": "aws_stranger"})
+        assert airflow.wait("dynalake_setup", run) == "failed"
+        ((task, log),) = airflow.failures("dynalake_setup", run).items()
     finally:
         airflow.client.call("DELETE", "/connections/aws_stranger")
-    assert task == "list_failed"
+    assert task == "check_source"
     assert "AccessError: AWS refuses ssm:GetParameter on arn:aws:ssm:" in log
     assert "to user stranger" in log
     assert "What to do: allow ssm:GetParameter on arn:aws:ssm:" in log
-    assert [one["try_number"] for one in airflow.client.tasks("dynalake_redrive", run) if one["task_id"] == task] == [1]
+    assert [one["try_number"] for one in airflow.client.tasks("dynalake_setup", run) if one["task_id"] == task] == [2]
 
 
 def test_redrive_lists_replays_and_says_what_cannot_pass(life: Life, airflow: Any) -> None:

@@ -157,6 +157,40 @@ def test_what_a_customer_s_key_encrypts_needs_the_key(
             assert (needed, key, "Deny") in {(one["action"], one["resource"], one["decision"]) for one in noted}
 
 
+def heard(cloudformation: Any, Resources: dict[str, Any], **request: Any) -> Any:
+    """A change set, once CloudFormation has heard of its role."""
+
+    def ask() -> Any:
+        with suppress(cloudformation.exceptions.ClientError):
+            template = json.dumps({"Resources": Resources})
+            return cloudformation.create_change_set(
+                ChangeSetName=f"c{len(Resources)}", TemplateBody=template, **request
+            )
+
+    return eventually(ask)
+
+
+@pytest.mark.parametrize(("service", "becomes_known"), [("cloudformation", True), ("lambda", False)])
+def test_cloudformation_takes_a_new_role_only_after_a_while(
+    root: Callable[[str], Any], service: str, becomes_known: bool
+) -> None:
+    """IAM is eventually consistent, and a role must trust CloudFormation.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/using-iam-servicerole.html
+    """
+    name = f"new-for-{service}"
+    arn = role(root, name, {"Service": f"{service}.amazonaws.com"})
+    resources = {"One": {"Type": "AWS::SSM::Parameter", "Properties": {"Type": "String", "Value": "x"}}}
+    request = {"StackName": name, "ChangeSetType": "CREATE", "RoleARN": arn, "ChangeSetName": "first"}
+    cloudformation = root("cloudformation")
+    with pytest.raises(ClientError, match=f"Role {arn} is invalid or cannot be assumed") as error:
+        cloudformation.create_change_set(TemplateBody=json.dumps({"Resources": resources}), **request)
+    assert error.value.response["Error"]["Code"] == "ValidationError"
+    if becomes_known:
+        assert heard(cloudformation, resources, **{k: v for k, v in request.items() if k != "ChangeSetName"})
+
+
 @pytest.mark.parametrize("allowed", ["ssm:PutParameter", "ssm:*"])
 def test_cloudformation_acts_in_the_role_that_it_was_handed(
     root: Callable[[str], Any], enforced: LocalAws, allowed: str
@@ -171,13 +205,7 @@ def test_cloudformation_acts_in_the_role_that_it_was_handed(
     cloudformation = root("cloudformation")
 
     def deployed(template: dict[str, Any], kind: str) -> str:
-        change = cloudformation.create_change_set(
-            StackName=name,
-            ChangeSetName=f"c{len(template)}",
-            ChangeSetType=kind,
-            TemplateBody=json.dumps({"Resources": template}),
-            RoleARN=arn,
-        )
+        change = heard(cloudformation, StackName=name, ChangeSetType=kind, RoleARN=arn, Resources=template)
         cloudformation.execute_change_set(ChangeSetName=change["Id"], StackName=name)
         with suppress(WaiterError):
             waiter = cloudformation.get_waiter(f"stack_{kind.lower()}_complete")

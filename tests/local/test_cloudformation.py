@@ -21,7 +21,7 @@ def deploy(client: Client, name: str) -> Callable[..., Any]:
     cloudformation = client("cloudformation")
     runs = iter(range(1, 100))
 
-    def run(resources: Template, outputs: Template | None = None, stack: str = name) -> Any:
+    def run(resources: Template, outputs: Template | None = None, stack: str = name, *, replacing: bool = False) -> Any:
         run_name = f"run-{next(runs)}"
         cloudformation.create_change_set(
             StackName=stack,
@@ -36,7 +36,7 @@ def deploy(client: Client, name: str) -> Callable[..., Any]:
             return described["Status"] == "CREATE_COMPLETE" and described["Changes"]
 
         replaced = [change["ResourceChange"].get("Replacement") for change in eventually(changes)]
-        assert "True" not in replaced
+        assert ("True" in replaced) == replacing
         cloudformation.execute_change_set(StackName=stack, ChangeSetName=run_name)
 
         def still() -> Any:
@@ -196,6 +196,28 @@ def test_a_mapping_of_nothing_rolls_back(
     assert deploy({**topic, **mapping})["StackStatus"] == "ROLLBACK_COMPLETE"
     assert "not found" in _failure(client, name, "CREATE_FAILED")
     assert name not in str(client("sns").list_topics()["Topics"])
+
+
+def test_a_delivery_stream_with_a_name_is_not_replaced(client: Client, name: str, deploy: Any, bucket: str) -> None:
+    """KinesisStreamSourceConfiguration cannot be changed in place, and what has a name cannot be replaced.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-kinesisfirehose-deliverystream.html
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/troubleshooting.html#troubleshooting-errors-custom-named-resource
+    """
+    client("kinesis").create_stream(StreamName=name, ShardCount=1)
+    stream = f"arn:aws:kinesis:us-east-1:{ACCOUNT}:stream/{name}"
+
+    def delivery(role: str) -> Template:
+        return {
+            "DeliveryStreamName": name,
+            "DeliveryStreamType": "KinesisStreamAsSource",
+            "KinesisStreamSourceConfiguration": {"KinesisStreamARN": stream, "RoleARN": role},
+            "ExtendedS3DestinationConfiguration": {"BucketARN": f"arn:aws:s3:::{bucket}", "RoleARN": role},
+        }
+
+    deploy(resource("KinesisFirehose::DeliveryStream", delivery(ROLE)))
+    stack = deploy(resource("KinesisFirehose::DeliveryStream", delivery(f"{ROLE}-other")), replacing=True)
+    assert stack["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
 
 
 def test_a_failed_update_is_rolled_back(client: Client, name: str, deploy: Any) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs
@@ -20,6 +21,7 @@ from ministack.services.cloudformation import handlers
 from ministack.services.cloudformation.helpers import _error, _p
 
 from infra.local.corrections import keys
+from infra.local.settings import scaled
 
 PATH = "/_dynalake/actions"
 
@@ -33,6 +35,12 @@ _MAPPING_ACTIONS = {
 Request = tuple[str, str] | tuple[str, str, Mapping[str, str]]
 """What a service asks for: an action, a resource, and the condition keys that come with it, in lower case."""
 
+# CloudFormation refuses a role of which it has not heard yet for up to two minutes; here it hears of one when it is
+# handed it for the first time.
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
+UNHEARD_SECONDS = 30.0
+
+_heard: dict[str, float] = {}
 _stack_roles: dict[tuple[str, str], str] = {}
 _decisions: dict[tuple[str, str, str, str], int] = {}
 _lock = threading.Lock()
@@ -192,11 +200,21 @@ def _passing_role(action: str, handler: Any) -> Any:
                 f"User: {iam_evaluator.caller_arn()} is not authorized to perform: iam:PassRole on resource: {role}"
             )
             return _error("AccessDenied", message, 403)
+        if role and gateway.AUTH and action != "DeleteStack" and not _takes(role):
+            return _error("ValidationError", f"Role {role} is invalid or cannot be assumed", 400)
         if role:
             _stack_roles[get_account_id(), _stack_name(params)] = role
         return handler(params)
 
     return checked
+
+
+def _takes(role_arn: str) -> bool:
+    """Whether CloudFormation knows the role, and may assume it."""
+    role = iam._roles.get_scoped(get_account_id(), None, role_arn.rpartition("/")[2])
+    if role is None or not _trusts(role, "cloudformation.amazonaws.com"):
+        return False
+    return time.monotonic() - _heard.setdefault(role_arn, time.monotonic()) >= scaled(UNHEARD_SECONDS)
 
 
 def _stack_name(params: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from mypy_boto3_cloudformation.type_defs import ParameterTypeDef
 
 CREATION_SECONDS = 300.0
-POLL_SECONDS = 0.2
+# A role that was made a moment ago is unknown for up to two minutes, because IAM is eventually consistent.
+ROLE_SECONDS = 120.0
+FIRST_PAUSE = 0.2
 
+_ROLE_UNKNOWN = "is invalid or cannot be assumed"
 # What AWS says of a change set that would change nothing; it counts as failed there.
 _NO_CHANGES = ("didn't contain changes", "No updates are to be performed")
 
@@ -65,6 +68,14 @@ class Change:
         return f"{self.action} {self.logical_id} [{self.type}]{replaced}"
 
 
+def pauses(longest: float) -> Iterator[float]:
+    """How many seconds to wait between two looks: short at first, then as many as are kind to AWS's limits (pure)."""
+    pause = FIRST_PAUSE
+    while True:
+        yield pause
+        pause = min(pause * 1.5, longest)
+
+
 def create_change_set(clients: Clients, spec: StackSpec, deployed: Deployed | None, *, purpose: str) -> str | None:
     """The ARN of a change set that makes the stack what it is to be; None where nothing would change.
 
@@ -83,7 +94,9 @@ def create_change_set(clients: Clients, spec: StackSpec, deployed: Deployed | No
         elif code == "ValidationError":
             raise StackError(
                 f"CloudFormation refuses stack {spec.name}: {error.response['Error']['Message']}",
-                action="correct the parameter that it names, and trigger the DAG again",
+                action="give a role that exists and that cloudformation.amazonaws.com may assume"
+                if _ROLE_UNKNOWN in str(error)
+                else "correct the parameter that it names, and trigger the DAG again",
                 stack=spec.name,
             ) from error
         else:
@@ -156,17 +169,25 @@ def _request(clients: Clients, spec: StackSpec, deployed: Deployed | None, name:
     role: Any = {"RoleARN": spec.role_arn} if spec.role_arn else {}
     # Tags that others gave the stack (for costs, say) are theirs.
     tags = {**(deployed.tags if deployed else {}), **spec.tags}
-    answer = clients.cloudformation.create_change_set(
-        StackName=spec.name,
-        ChangeSetName=name,
-        ChangeSetType="CREATE" if deployed is None else "UPDATE",
-        TemplateBody=spec.template,
-        Parameters=stack_parameters(spec, deployed),
-        # The templates make roles, whose names are left to CloudFormation.
-        Capabilities=["CAPABILITY_IAM"],
-        Tags=[{"Key": key, "Value": value} for key, value in sorted(tags.items())],
-        **role,
-    )
+    deadline = time.monotonic() + ROLE_SECONDS
+    for pause in pauses(5.0):
+        try:
+            answer = clients.cloudformation.create_change_set(
+                StackName=spec.name,
+                ChangeSetName=name,
+                ChangeSetType="CREATE" if deployed is None else "UPDATE",
+                TemplateBody=spec.template,
+                Parameters=stack_parameters(spec, deployed),
+                # The templates make roles, whose names are left to CloudFormation.
+                Capabilities=["CAPABILITY_IAM"],
+                Tags=[{"Key": key, "Value": value} for key, value in sorted(tags.items())],
+                **role,
+            )
+            break
+        except ClientError as error:
+            if _ROLE_UNKNOWN not in str(error) or time.monotonic() >= deadline:
+                raise
+        time.sleep(pause)
     return answer["Id"]
 
 
@@ -190,7 +211,7 @@ def _gone_or(error: ClientError, change_set: str) -> Exception:
 
 def _wait_for_change_set(clients: Clients, stack: str, arn: str) -> str | None:
     deadline = time.monotonic() + CREATION_SECONDS
-    while True:
+    for pause in pauses(2.0):
         try:
             described = clients.cloudformation.describe_change_set(ChangeSetName=arn)
         except ClientError as error:
@@ -204,5 +225,6 @@ def _wait_for_change_set(clients: Clients, stack: str, arn: str) -> str | None:
                 return None
             raise StackError(f"CloudFormation cannot plan stack {stack}: {reason}", stack=stack)
         if time.monotonic() >= deadline:
-            raise NotReadyError(f"The change set of stack {stack} is still {status}", stack=stack)
-        time.sleep(POLL_SECONDS)
+            break
+        time.sleep(pause)
+    raise NotReadyError(f"The change set of stack {stack} is still {status}", stack=stack)

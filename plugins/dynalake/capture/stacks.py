@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from botocore.exceptions import ClientError
 
 from dynalake.capture.change_sets import (
+    FIRST_PAUSE,
     Change,
     Deployed,
     StackSpec,
@@ -22,10 +23,11 @@ from dynalake.capture.change_sets import (
     execute_change_set,
     has_change_sets,
     list_changes,
+    pauses,
 )
 from dynalake.capture.stack_failures import explain_failure
 from dynalake.clients import Clients
-from dynalake.errors import ConflictError, NotReadyError
+from dynalake.errors import ConflictError, NotReadyError, StackError
 
 __all__ = [
     "Change",
@@ -46,8 +48,6 @@ StackOutputs = Mapping[str, str]
 """A stack's outputs, by name."""
 
 WAIT_SECONDS = 1800.0
-FIRST_POLL_SECONDS = 0.2
-LONGEST_POLL_SECONDS = 5.0
 
 logger = logging.getLogger(__name__)
 
@@ -134,6 +134,7 @@ def plan_stack(clients: Clients, spec: StackSpec, *, seconds: float = WAIT_SECON
         return StackPlan(spec.name, creates=False)
     changes = list_changes(clients, change_set)
     delete_change_set(clients, spec.name, change_set)
+    _check_replaced(spec.name, changes)
     if stack_state(clients, spec.name).status == "REVIEW_IN_PROGRESS" and not has_change_sets(clients, spec.name):
         clients.cloudformation.delete_stack(StackName=spec.name)
     return StackPlan(spec.name, creates=not state.exists, changes=changes)
@@ -153,7 +154,7 @@ def apply_stack(clients: Clients, spec: StackSpec, *, seconds: float = WAIT_SECO
             # Another run deploys the same stack; once it is done, there is less to do or nothing.
             if time.monotonic() >= deadline:
                 raise
-            time.sleep(FIRST_POLL_SECONDS)
+            time.sleep(FIRST_PAUSE)
             continue
         if not begun:
             # Also where an update of before failed: what CloudFormation went back to is what is asked for.
@@ -181,8 +182,14 @@ def begin_stack(clients: Clients, spec: StackSpec, *, seconds: float = WAIT_SECO
     if change_set is None:
         logger.info("Stack %s is as it is to be", spec.name)
         return False
-    for change in list_changes(clients, change_set):
+    changes = list_changes(clients, change_set)
+    for change in changes:
         logger.info("Stack %s: %s", spec.name, change)
+    try:
+        _check_replaced(spec.name, changes)
+    except StackError:
+        delete_change_set(clients, spec.name, change_set)
+        raise
     execute_change_set(clients, spec.name, change_set)
     return True
 
@@ -201,6 +208,24 @@ def _deployed(state: StackState) -> Deployed | None:
     return Deployed(state.version, state.parameters, state.tags) if state.exists else None
 
 
+def _check_replaced(name: str, changes: tuple[Change, ...]) -> None:
+    """Raise `StackError` where a Firehose stream would be replaced, of which its fixed name lets there be only one.
+
+    Firehose reads a Kinesis stream in the role that it was made with, for good.
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-kinesisfirehose-deliverystream.html
+    """
+    for change in changes:
+        if (change.type, change.replacement) == ("AWS::KinesisFirehose::DeliveryStream", "True"):
+            raise StackError(
+                f"Stack {name} would have to replace its Firehose stream {change.logical_id}, and CloudFormation "
+                "replaces nothing that has a name of its own",
+                allowed="the role (or stream) that it was made with; a storage stack that was made again has another",
+                action="run dynalake_teardown for the table, which keeps its data, then dynalake_setup within 24 "
+                "hours: the new pipeline reads what is in the table's stream",
+                stack=name,
+            )
+
+
 def _check_usable(clients: Clients, state: StackState) -> None:
     if state.status in _STUCK:
         raise explain_failure(clients, state.name, state.status, state.reason)
@@ -211,17 +236,16 @@ def wait_until_settled(
 ) -> StackState:
     """The stack once no operation is going on; `NotReadyError` where that takes longer than `seconds`."""
     deadline = time.monotonic() + seconds
-    pause = FIRST_POLL_SECONDS
-    while True:
+    for pause in pauses(5.0):
         state = stack_state(clients, name)
         if state.settled:
             return state
         if time.monotonic() >= deadline:
-            raise NotReadyError(
-                f"Stack {name} is still {state.status} after {seconds:.0f} seconds",
-                allowed="a stack with no operation going on",
-                action="it is tried again; look at the stack's events if it goes on",
-                stack=name,
-            )
+            break
         sleep(pause)
-        pause = min(pause * 1.5, LONGEST_POLL_SECONDS)
+    raise NotReadyError(
+        f"Stack {name} is still {state.status} after {seconds:.0f} seconds",
+        allowed="a stack with no operation going on",
+        action="it is tried again; look at the stack's events if it goes on",
+        stack=name,
+    )

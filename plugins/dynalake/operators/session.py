@@ -35,7 +35,10 @@ R = TypeVar("R")
 
 
 def guarded(function: Callable[P, R]) -> Callable[P, R]:
-    """Terminal errors fail the task at once, transient ones let Airflow retry; what AWS refuses is one of them.
+    """Terminal errors fail the task at once, transient ones let Airflow retry; what AWS throttles is one of them.
+
+    What AWS does not permit is tried once more, because a policy counts only some seconds after it was changed:
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
 
     The message is logged line by line before it is raised: Airflow shows an exception's text as one long line above a
     stack trace, and what to do stands at its end.
@@ -71,7 +74,11 @@ def _for_airflow(error: DynalakeError) -> AirflowException:
         logger.error("Needed: %s", error.allowed)
     if error.action:
         logger.error("What to do: %s", error.action)
-    kind = AirflowFailException if isinstance(error, TerminalError) else AirflowException
+    terminal = isinstance(error, TerminalError)
+    if terminal and error.ids.get("permission") and get_current_context()["ti"].try_number == 1:
+        logger.error("It is tried once more: what was granted a moment ago may take a minute to count")
+        terminal = False
+    kind = AirflowFailException if terminal else AirflowException
     return kind(f"{type(error).__name__}: {error}")
 
 
