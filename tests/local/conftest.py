@@ -9,12 +9,27 @@ import zipfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import boto3
 import pytest
 
 from infra.local.process import LocalAws
 
 ACCOUNT = "000000000000"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/local"
+
+
+@pytest.fixture(scope="module")
+def enforced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
+    """A local AWS that enforces IAM."""
+    with LocalAws(tmp_path_factory.mktemp("access") / "server.log", auth=True) as aws:
+        yield aws
+
+
+@pytest.fixture(scope="module")
+def root(enforced: LocalAws) -> Callable[[str], Any]:
+    """Makes clients of the account's root, who may do anything."""
+    session: Any = boto3.Session(enforced.key, enforced.key, region_name="us-east-1")
+    return lambda service: session.client(service, endpoint_url=enforced.endpoint_url)
 
 
 @pytest.fixture

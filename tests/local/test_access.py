@@ -3,51 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError, WaiterError
 
 from infra.local.process import LocalAws
+from tests.local.roles import ACCOUNT, role, taking
 from tests.waiting import eventually
-
-ACCOUNT = "000000000000"
-
-
-@pytest.fixture(scope="module")
-def enforced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
-    with LocalAws(tmp_path_factory.mktemp("access") / "server.log", auth=True) as aws:
-        yield aws
-
-
-@pytest.fixture(scope="module")
-def root(enforced: LocalAws) -> Callable[[str], Any]:
-    session: Any = boto3.Session(enforced.key, enforced.key, region_name="us-east-1")
-    return lambda service: session.client(service, endpoint_url=enforced.endpoint_url)
-
-
-def role(root: Callable[[str], Any], name: str, principal: dict[str, str], *allowed: tuple[str, str]) -> str:
-    statements = [{"Effect": "Allow", "Action": action, "Resource": resource} for action, resource in allowed]
-    trust = {"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"}
-    made = root("iam").create_role(RoleName=name, AssumeRolePolicyDocument=_document([trust]))
-    if statements:
-        root("iam").put_role_policy(RoleName=name, PolicyName="allow", PolicyDocument=_document(statements))
-    return str(made["Role"]["Arn"])
-
-
-def _document(statements: list[dict[str, Any]]) -> str:
-    return json.dumps({"Version": "2012-10-17", "Statement": statements})
-
-
-def taking(root: Callable[[str], Any], enforced: LocalAws, arn: str) -> Callable[[str], Any]:
-    taken = root("sts").assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
-    session: Any = boto3.Session(
-        taken["AccessKeyId"], taken["SecretAccessKey"], taken["SessionToken"], region_name="us-east-1"
-    )
-    return lambda service: session.client(service, endpoint_url=enforced.endpoint_url)
 
 
 def test_what_a_role_did_is_noted(root: Callable[[str], Any], enforced: LocalAws) -> None:

@@ -13,6 +13,7 @@ def install_all() -> Any:
     """
     from infra.local.corrections import (
         access,
+        bucket_owner,
         cloudformation,
         cloudwatch,
         deploy_role,
@@ -38,6 +39,7 @@ def install_all() -> Any:
         cloudwatch,
         emitted_metrics,
         access,
+        bucket_owner,
         deploy_role,
         glue,
     ):

@@ -32,6 +32,9 @@ _MAPPING_ACTIONS = {
     "PUT": "lambda:UpdateEventSourceMapping",
 }
 
+# https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonkinesis.html
+_WITHOUT_RESOURCE = (".UpdateShardCount", ".UpdateStreamMode")
+
 Request = tuple[str, str] | tuple[str, str, Mapping[str, str]]
 """What a service asks for: an action, a resource, and the condition keys that come with it, in lower case."""
 
@@ -41,13 +44,24 @@ Request = tuple[str, str] | tuple[str, str, Mapping[str, str]]
 UNHEARD_SECONDS = 30.0
 
 _heard: dict[str, float] = {}
+
+_ASKING_MORE = (
+    "CreateChangeSet",
+    "CreateStack",
+    "DeleteChangeSet",
+    "DeleteStack",
+    "ExecuteChangeSet",
+    "UpdateStack",
+)
+_ANYTHING = {"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}
+
 _stack_roles: dict[tuple[str, str], str] = {}
 _decisions: dict[tuple[str, str, str, str], int] = {}
 _lock = threading.Lock()
 
 
 def install() -> None:
-    """Note every decision; ask for iam:PassRole where a request hands CloudFormation a role."""
+    """Note every decision; ask for what a request to CloudFormation needs besides its own action."""
     enforce = iam_evaluator.enforce
     action_of, resource_of = iam_actions.extract_iam_action, iam_actions.extract_resource_arn
 
@@ -61,8 +75,12 @@ def install() -> None:
             return refused
         role = session["Arn"].split("/")[1]
         _note(role, action, resource_arn, "Allow" if refused is None else "Deny")
-        for key_action, key in keys.implied(action, resource_arn) if refused is None else ():
-            refused = enforce(access_key, key_action, "kms", region, key, {})
+        for key_action, key, keyed in keys.implied(action, resource_arn) if refused is None else ():
+            if keys.is_managed(key):
+                allowed = _decide(role, (key_action, key, keyed), *_rights(role))
+                refused = None if allowed else iam_evaluator.EvalResult("ImplicitDeny", session["Arn"])
+                continue
+            refused = enforce(access_key, key_action, "kms", region, key, keyed)
             _note(role, key_action, key, "Allow" if refused is None else "Deny")
         return refused
 
@@ -75,6 +93,8 @@ def install() -> None:
         service: str, method: str, path: str, headers: Any, body: bytes, query: Any, region: str, account: str
     ) -> Any:
         target = headers.get("x-amz-target", "")
+        if target.endswith(_WITHOUT_RESOURCE):
+            return "*"
         if service == "ssm" and target.endswith(".GetParametersByPath"):
             return f"arn:aws:ssm:{region}:{account}:parameter{json.loads(body)['Path'].rstrip('/')}"
         if service == "glue" and target.endswith("Database") and "Name" in (asked := json.loads(body)):
@@ -103,8 +123,8 @@ def install() -> None:
                 **credentials(config),
                 "AWS_SESSION_TOKEN": os.environ["AWS_ACCESS_KEY_ID"],
             }
-    for action in ("CreateChangeSet", "CreateStack", "DeleteStack"):
-        handlers._ACTION_HANDLERS[action] = _passing_role(action, handlers._ACTION_HANDLERS[action])
+    for action in _ASKING_MORE:
+        handlers._ACTION_HANDLERS[action] = _asking(action, handlers._ACTION_HANDLERS[action])
 
 
 def _mapping_context(resource_arn: str) -> dict[str, str]:
@@ -141,32 +161,39 @@ def allows(role_arn: str, service: str, requests: Sequence[Request]) -> bool:
     if not gateway.AUTH:
         return True
     role_name = role_arn.rpartition("/")[2]
-    account = get_account_id()
-    role = iam._roles.get_scoped(account, None, role_name)
+    role = iam._roles.get_scoped(get_account_id(), None, role_name)
     if role is None or not _trusts(role, service):
         _note(role_name, "sts:AssumeRole", service, "ImplicitDeny")
         return False
-    policies = iam_evaluator._gather_role_policies(role_name, account)
-    limits = iam_evaluator._permissions_boundary(iam._roles, role_name, account)
+    rights = _rights(role_name)
     wanted = [each for request in requests for each in (request, *keys.implied(*request[:2]))]
     # Each is decided, and so noted, also after one that is denied.
-    decided = [_decide(role_name, account, request, policies, limits) for request in wanted]
+    decided = [_decide(role_name, request, *rights) for request in wanted]
     return all(decided)
 
 
-def caller_allows(requests: Sequence[tuple[str, str]]) -> bool:
+def caller_allows(requests: Sequence[Request]) -> bool:
     """Whether whoever sent the current request may do all of this: what a service does on the caller's behalf."""
     caller = iam_evaluator.caller_arn() if gateway.AUTH else ""
     if ":assumed-role/" not in caller:
         return True
-    role_name, account = caller.split("/")[1], get_account_id()
-    policies = iam_evaluator._gather_role_policies(role_name, account)
-    limits = iam_evaluator._permissions_boundary(iam._roles, role_name, account)
-    decided = [_decide(role_name, account, request, policies, limits) for request in requests]
+    role_name = caller.split("/")[1]
+    rights = _rights(role_name)
+    decided = [_decide(role_name, request, *rights) for request in requests]
     return all(decided)
 
 
-def _decide(role_name: str, account: str, request: Request, policies: Any, limits: Any) -> bool:
+def _rights(role_name: str) -> tuple[Any, Any]:
+    """The policies of a role, and what bounds them."""
+    account = get_account_id()
+    policies = iam_evaluator._gather_role_policies(role_name, account)
+    return policies, iam_evaluator._permissions_boundary(iam._roles, role_name, account)
+
+
+def _decide(role_name: str, request: Request, policies: Any, limits: Any) -> bool:
+    account = get_account_id()
+    if keys.is_managed(request[1]):
+        policies = [iam_evaluator.parse_policy_document(_ANYTHING)]
     context = iam_evaluator.EvalContext(
         principal_arn=f"arn:aws:sts::{account}:assumed-role/{role_name}/service",
         principal_type="AssumedRole",
@@ -192,18 +219,29 @@ def _trusts(role: Mapping[str, Any], service: str) -> bool:
     return False
 
 
-def _passing_role(action: str, handler: Any) -> Any:
+def _asking(action: str, handler: Any) -> Any:
     def checked(params: Any) -> Any:
-        role = _p(params, "RoleARN")
-        if role and gateway.AUTH and not _may_pass(role):
-            message = (
-                f"User: {iam_evaluator.caller_arn()} is not authorized to perform: iam:PassRole on resource: {role}"
-            )
-            return _error("AccessDenied", message, 403)
+        role, stack = _p(params, "RoleARN"), _stack_name(params)
+        needed: list[Request] = []
+        if role:
+            needed.append(("iam:PassRole", role, {"iam:passedtoservice": "cloudformation.amazonaws.com"}))
+        named, begun = _p(params, "ChangeSetName"), f"arn:aws:cloudformation:{get_region()}:{get_account_id()}"
+        if _p(params, "Tags.member.1.Key"):
+            # https://docs.aws.amazon.com/service-authorization/latest/reference/list_awscloudformation.html
+            tagged = [f"{begun}:stack/{stack}/new", *([f"{begun}:changeSet/{named}/new"] if named else [])]
+            made = {"cloudformation:createaction": action}
+            needed += [("cloudformation:TagResource", resource, made) for resource in tagged]
+        if named and named.startswith("arn:"):
+            # Whether AWS asks for the change set or for its stack, no page says.
+            needed.append((f"cloudformation:{action}", named))
+        for request in needed:
+            if not caller_allows([request]):
+                caller, what = iam_evaluator.caller_arn(), f"{request[0]} on resource: {request[1]}"
+                return _error("AccessDenied", f"User: {caller} is not authorized to perform: {what}", 403)
         if role and gateway.AUTH and action != "DeleteStack" and not _takes(role):
             return _error("ValidationError", f"Role {role} is invalid or cannot be assumed", 400)
         if role:
-            _stack_roles[get_account_id(), _stack_name(params)] = role
+            _stack_roles[get_account_id(), stack] = role
         return handler(params)
 
     return checked
@@ -221,26 +259,6 @@ def _stack_name(params: Any) -> str:
     """A stack's name, also where its ARN (`…:stack/NAME/UUID`) names it."""
     named = str(_p(params, "StackName"))
     return named.split("/")[1] if named.startswith("arn:") else named
-
-
-def _may_pass(role_arn: str) -> bool:
-    caller = iam_evaluator.caller_arn()
-    if ":assumed-role/" not in caller:
-        return True
-    role_name, account = caller.split("/")[1], get_account_id()
-    context = iam_evaluator.EvalContext(
-        principal_arn=caller,
-        principal_type="AssumedRole",
-        principal_account=account,
-        action="iam:PassRole",
-        resource_arn=role_arn,
-        region=get_region(),
-        service_context={"iam:passedtoservice": "cloudformation.amazonaws.com"},
-    )
-    policies = iam_evaluator._gather_role_policies(role_name, account)
-    decision = iam_evaluator.evaluate(context, policies).decision
-    _note(role_name, "iam:PassRole", role_arn, decision)
-    return bool(decision == "Allow")
 
 
 def _note(role: str, action: str, resource: str, decision: str) -> None:

@@ -1,13 +1,12 @@
 """CloudFormation in the role that a stack was given: each resource is made, changed and deleted with its permissions.
 
-Only what CloudFormation calls for the properties that a template sets is asked for; a resource's schema lists that for
-all of its properties. https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/using-iam-servicerole.html
+Which those are is in `deploy_actions`; a type that is not there cannot be deployed in a role.
+https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/using-iam-servicerole.html
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ministack import app as gateway
@@ -15,173 +14,14 @@ from ministack.core.responses import get_account_id, get_region
 from ministack.services.cloudformation import stacks
 
 from infra.local.corrections import access
+from infra.local.corrections.deploy_actions import KINDS, Kind, actions_of
 
 SERVICE = "cloudformation.amazonaws.com"
 
 Properties = Mapping[str, Any]
 
-
-@dataclass(frozen=True)
-class _Kind:
-    """What one type of resource takes: its ARN, the property with its name, and the actions of each operation.
-
-    An action with `?Property` is called only where the template sets that property; one with `@ARN` is asked for
-    another resource than the type's own. Every stack of ours has tags, which CloudFormation hands on.
-    """
-
-    arn: str
-    name: str
-    create: str
-    update: str
-    delete: str
-    context: Callable[[Properties], dict[str, str]] = lambda _: {}
-
-
-def _bounded(properties: Properties) -> dict[str, str]:
-    return {"iam:permissionsboundary": str(properties.get("PermissionsBoundary", ""))}
-
-
-def _of_function(properties: Properties) -> dict[str, str]:
-    return {"lambda:functionarn": str(properties.get("FunctionName", ""))}
-
-
-_LOG_GROUPS = "@logs:log-group:*"
-_CATALOG = "@glue:catalog"
-_KEY = "?KmsKeyArn@key"
-
-_KINDS = {
-    "AWS::S3::Bucket": _Kind(
-        "arn:aws:s3:::{name}",
-        "BucketName",
-        "s3:CreateBucket s3:PutEncryptionConfiguration?BucketEncryption s3:PutBucketVersioning?VersioningConfiguration "
-        "s3:PutBucketPublicAccessBlock?PublicAccessBlockConfiguration s3:PutBucketOwnershipControls?OwnershipControls "
-        "s3:PutLifecycleConfiguration?LifecycleConfiguration s3:PutMetricsConfiguration?MetricsConfigurations "
-        "s3:PutBucketLogging?LoggingConfiguration s3:PutBucketTagging",
-        "s3:PutLifecycleConfiguration?LifecycleConfiguration s3:PutBucketLogging?LoggingConfiguration "
-        "s3:PutBucketTagging",
-        "s3:ListBucket s3:DeleteBucket",
-    ),
-    "AWS::S3::BucketPolicy": _Kind(
-        "arn:aws:s3:::{name}",
-        "Bucket",
-        "s3:GetBucketPolicy s3:PutBucketPolicy",
-        "s3:GetBucketPolicy s3:PutBucketPolicy",
-        "s3:GetBucketPolicy s3:DeleteBucketPolicy",
-    ),
-    "AWS::Glue::Database": _Kind(
-        "glue:database/{name}",
-        "DatabaseInput.Name",
-        f"glue:CreateDatabase glue:CreateDatabase{_CATALOG} glue:GetDatabase glue:GetDatabase{_CATALOG}",
-        f"glue:UpdateDatabase glue:UpdateDatabase{_CATALOG}",
-        f"glue:GetDatabase glue:DeleteDatabase glue:DeleteDatabase{_CATALOG}",
-    ),
-    "AWS::Athena::WorkGroup": _Kind(
-        "athena:workgroup/{name}",
-        "Name",
-        "athena:CreateWorkGroup athena:TagResource",
-        "athena:UpdateWorkGroup athena:TagResource",
-        "athena:GetWorkGroup athena:DeleteWorkGroup",
-    ),
-    "AWS::SSM::Parameter": _Kind(
-        "ssm:parameter{name}",
-        "Name",
-        "ssm:PutParameter ssm:AddTagsToResource ssm:GetParameters",
-        "ssm:PutParameter ssm:AddTagsToResource ssm:GetParameters",
-        "ssm:DeleteParameter",
-    ),
-    "AWS::IAM::Role": _Kind(
-        "iam::role/{name}",
-        "RoleName",
-        "iam:CreateRole iam:PutRolePolicy?Policies iam:TagRole iam:GetRole",
-        "iam:PutRolePolicy?Policies iam:UpdateRoleDescription?Description iam:UpdateAssumeRolePolicy",
-        "iam:GetRole iam:ListRolePolicies iam:ListAttachedRolePolicies iam:DeleteRolePolicy?Policies iam:DeleteRole",
-        _bounded,
-    ),
-    "AWS::SNS::Topic": _Kind(
-        "sns:{name}",
-        "TopicName",
-        "sns:CreateTopic sns:TagResource sns:GetTopicAttributes",
-        "sns:SetTopicAttributes sns:GetTopicAttributes sns:ListSubscriptionsByTopic sns:ListTagsForResource "
-        "sns:GetDataProtectionPolicy",
-        "sns:GetTopicAttributes sns:DeleteTopic",
-    ),
-    "AWS::SNS::TopicPolicy": _Kind(
-        "{name}", "Topics", "sns:SetTopicAttributes", "sns:SetTopicAttributes", "sns:SetTopicAttributes"
-    ),
-    "AWS::SNS::Subscription": _Kind(
-        "{name}",
-        "TopicArn",
-        "sns:Subscribe sns:GetSubscriptionAttributes",
-        "sns:Subscribe sns:GetSubscriptionAttributes",
-        "sns:Unsubscribe sns:GetSubscriptionAttributes",
-    ),
-    "AWS::Lambda::Function": _Kind(
-        "lambda:function:{name}",
-        "FunctionName",
-        "lambda:CreateFunction lambda:GetFunction lambda:TagResource iam:PassRole@role s3:GetObject@code "
-        f"lambda:PutFunctionConcurrency?ReservedConcurrentExecutions kms:CreateGrant{_KEY} kms:DescribeKey{_KEY} "
-        f"kms:Encrypt{_KEY}",
-        "lambda:UpdateFunctionCode lambda:UpdateFunctionConfiguration lambda:GetFunction iam:PassRole@role "
-        "s3:GetObject@code lambda:PutFunctionConcurrency?ReservedConcurrentExecutions "
-        "lambda:DeleteFunctionConcurrency",
-        "lambda:GetFunction lambda:DeleteFunction",
-    ),
-    "AWS::Lambda::EventSourceMapping": _Kind(
-        "lambda:event-source-mapping:{name}",
-        "",
-        "lambda:CreateEventSourceMapping@* lambda:GetEventSourceMapping lambda:TagResource",
-        "lambda:UpdateEventSourceMapping lambda:GetEventSourceMapping",
-        "lambda:DeleteEventSourceMapping lambda:GetEventSourceMapping",
-        _of_function,
-    ),
-    "AWS::Kinesis::Stream": _Kind(
-        "kinesis:stream/{name}",
-        "Name",
-        "kinesis:CreateStream kinesis:DescribeStreamSummary kinesis:AddTagsToStream "
-        "kinesis:IncreaseStreamRetentionPeriod?RetentionPeriodHours kinesis:StartStreamEncryption?StreamEncryption",
-        "kinesis:DescribeStreamSummary kinesis:UpdateShardCount?ShardCount kinesis:UpdateStreamMode?StreamModeDetails "
-        "kinesis:IncreaseStreamRetentionPeriod?RetentionPeriodHours "
-        "kinesis:DecreaseStreamRetentionPeriod?RetentionPeriodHours",
-        "kinesis:DescribeStreamSummary kinesis:DeleteStream",
-    ),
-    "AWS::KinesisFirehose::DeliveryStream": _Kind(
-        "firehose:deliverystream/{name}",
-        "DeliveryStreamName",
-        "firehose:CreateDeliveryStream firehose:DescribeDeliveryStream firehose:TagDeliveryStream "
-        "iam:PassRole@destination",
-        "firehose:UpdateDestination firehose:DescribeDeliveryStream iam:PassRole@destination",
-        "firehose:DescribeDeliveryStream firehose:DeleteDeliveryStream",
-    ),
-    "AWS::Logs::LogGroup": _Kind(
-        "logs:log-group:{name}",
-        "LogGroupName",
-        f"logs:DescribeLogGroups{_LOG_GROUPS} logs:CreateLogGroup logs:PutRetentionPolicy?RetentionInDays "
-        "logs:TagResource",
-        f"logs:DescribeLogGroups{_LOG_GROUPS} logs:PutRetentionPolicy?RetentionInDays logs:AssociateKmsKey?KmsKeyId",
-        f"logs:DescribeLogGroups{_LOG_GROUPS} logs:DeleteLogGroup",
-    ),
-    "AWS::Logs::LogStream": _Kind(
-        "logs:log-group:{name}:log-stream:DestinationDelivery",
-        "LogGroupName",
-        "logs:CreateLogStream logs:DescribeLogStreams",
-        "",
-        "logs:DeleteLogStream",
-    ),
-    "AWS::CloudWatch::Alarm": _Kind(
-        "cloudwatch:alarm:{name}",
-        "AlarmName",
-        "cloudwatch:PutMetricAlarm cloudwatch:DescribeAlarms cloudwatch:TagResource",
-        "cloudwatch:PutMetricAlarm cloudwatch:DescribeAlarms",
-        "cloudwatch:DescribeAlarms cloudwatch:DeleteAlarms",
-    ),
-    "AWS::CloudWatch::Dashboard": _Kind(
-        "cloudwatch::dashboard/{name}",
-        "DashboardName",
-        "cloudwatch:PutDashboard cloudwatch:GetDashboard cloudwatch:TagResource",
-        "cloudwatch:PutDashboard",
-        "cloudwatch:GetDashboard cloudwatch:DeleteDashboards",
-    ),
-}
+_BEFORE_IT_IS_THERE = ("s3:CreateBucket", "s3:TagResource")
+"""What is asked for while a bucket has no owner yet."""
 
 
 def install() -> None:
@@ -196,7 +36,7 @@ def install() -> None:
         kind: str, physical_id: str, old: Properties, new: Properties, stack: str, *rest: Any, **options: Any
     ) -> Any:
         if old != new:
-            _require(stack, kind, "update", new, physical_id)
+            _require(stack, kind, "update", new, physical_id, old)
         return update(kind, physical_id, old, new, stack, *rest, **options)
 
     def delete_allowed(
@@ -210,30 +50,34 @@ def install() -> None:
     stacks._delete_resource = delete_allowed
 
 
-def _require(stack: str, kind: str, operation: str, properties: Properties, unnamed: str) -> None:
+def _require(
+    stack: str, kind: str, operation: str, properties: Properties, unnamed: str, old: Properties | None = None
+) -> None:
     role = access.role_of_stack(stack)
-    if not gateway.AUTH or not role or kind not in _KINDS:
+    if not gateway.AUTH or not role:
         return
-    requests = list(_requests(_KINDS[kind], operation, properties, unnamed))
+    if kind not in KINDS:
+        raise ValueError(f"{role} may not {operation} {kind}: nobody has said what that needs (AccessDenied)")
+    requests = list(_requests(KINDS[kind], operation, properties, unnamed, old or {}))
     if not access.allows(role, SERVICE, requests):
         # It becomes the resource's ResourceStatusReason.
         raise ValueError(f"{role} may not {operation} {kind} {requests[0][1]} (AccessDenied)")
 
 
-def _requests(kind: _Kind, operation: str, properties: Properties, unnamed: str) -> Sequence[access.Request]:
+def _requests(
+    kind: Kind, operation: str, properties: Properties, unnamed: str, old: Properties
+) -> Sequence[access.Request]:
     name: Any = properties
     for part in kind.name.split("."):
         name = (name or {}).get(part)
     name = name[0] if isinstance(name, list) else name
-    own = _arn(kind.arn.format(name=name or unnamed.rpartition(":")[2]))
+    name = name or unnamed.rpartition(":")[2]
+    context = {key: str(properties.get(given, "")) for key, given in kind.context.items()}
     found: list[access.Request] = []
-    for text in getattr(kind, operation).split():
-        action, _, elsewhere = text.partition("@")
-        action, _, needed = action.partition("?")
-        if needed and not properties.get(needed):
-            continue
-        resource, context = _elsewhere(elsewhere, properties) if elsewhere else (own, {})
-        found.append((action, resource, {**kind.context(properties), **context}))
+    for action, elsewhere in actions_of(kind, operation, old, properties):
+        resource, more = _elsewhere(elsewhere.format(name=name), properties)
+        made = {} if action in _BEFORE_IT_IS_THERE else {"aws:resourceaccount": get_account_id()}
+        found.append((action, resource, {**made, **context, **more}))
     return found
 
 
@@ -247,9 +91,15 @@ def _elsewhere(place: str, properties: Properties) -> tuple[str, dict[str, str]]
             role = str(properties["ExtendedS3DestinationConfiguration"]["RoleARN"])
             return role, {"iam:passedtoservice": "firehose.amazonaws.com"}
         case "code":
-            return f"arn:aws:s3:::{properties['Code']['S3Bucket']}/{properties['Code']['S3Key']}", {}
+            code = properties["Code"]
+            return f"arn:aws:s3:::{code['S3Bucket']}/{code['S3Key']}", {}
+        case "results" | "results-bucket":
+            result = properties["WorkGroupConfiguration"]["ResultConfiguration"]["OutputLocation"]
+            bucket, _, prefix = str(result).removeprefix("s3://").partition("/")
+            return f"arn:aws:s3:::{bucket}/{prefix}x" if place == "results" else f"arn:aws:s3:::{bucket}", {}
         case "key":
-            return str(properties["KmsKeyArn"]), {}
+            key = properties.get("KmsKeyArn") or properties["DeliveryStreamEncryptionConfigurationInput"]["KeyARN"]
+            return str(key), {"kms:grantisforawsresource": "true"}
     return _arn(place), {}
 
 

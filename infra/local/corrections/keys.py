@@ -1,4 +1,4 @@
-"""What a request needs of KMS besides its own action, where what it touches is encrypted with a customer's key.
+"""What a request needs of KMS besides its own action, where a key of KMS encrypts what it touches.
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html
 https://docs.aws.amazon.com/streams/latest/dev/permissions-user-key-KMS.html
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 from xml.etree import ElementTree
 
+from ministack.core.responses import get_account_id, get_region
 from ministack.services import kinesis, s3
 
 _S3 = {"s3:PutObject": "kms:GenerateDataKey", "s3:GetObject": "kms:Decrypt"}
@@ -17,18 +18,34 @@ _KINESIS = {
     "kinesis:PutRecords": "kms:GenerateDataKey",
     "kinesis:GetRecords": "kms:Decrypt",
 }
+_MANAGED = "alias/aws/"
 
 
-def implied(action: str, resource: str) -> list[tuple[str, str]]:
-    """`(action, key's ARN)` of the customer's keys that a request to S3 or Kinesis uses; none for AWS's own keys."""
+def implied(action: str, resource: str) -> list[tuple[str, str, dict[str, str]]]:
+    """`(action, key's ARN, condition keys)` of the keys that a request to S3 or Kinesis uses."""
     if action in _S3:
         key = _bucket_key(resource.rpartition(":")[2].partition("/")[0])
-        return [(_S3[action], key)] if key else []
+        return [(_S3[action], key, _via("s3"))] if key else []
     if action in _KINESIS:
         stream: dict[str, Any] = kinesis._streams.get(resource.rpartition("/")[2]) or {}
         key = str(stream.get("KeyId") or "")
-        return [(_KINESIS[action], key)] if key.startswith("arn:") else []
+        if key.startswith(_MANAGED):
+            key = f"arn:aws:kms:{get_region()}:{get_account_id()}:key/{key.removeprefix('alias/').replace('/', '-')}"
+        return [(_KINESIS[action], key, _via("kinesis"))] if key.startswith("arn:") else []
     return []
+
+
+def is_managed(key: str) -> bool:
+    """Whether AWS manages the key: its policy lets everybody in the account use it, as far as a boundary lets them.
+
+    https://docs.aws.amazon.com/kms/latest/developerguide/concepts.html#aws-managed-key
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies_boundaries.html
+    """
+    return ":key/aws-" in key
+
+
+def _via(service: str) -> dict[str, str]:
+    return {"kms:viaservice": f"{service}.{get_region()}.amazonaws.com"}
 
 
 def _bucket_key(bucket: str) -> str:

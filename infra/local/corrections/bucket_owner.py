@@ -1,0 +1,39 @@
+"""Whose a bucket is: the owner that a request expects, and the account that policies are told.
+
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html#condition-keys-resourceaccount
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import unquote
+
+from ministack.core import iam_evaluator
+from ministack.services import s3
+
+_KEYS = ("aws:resourceaccount", "s3:resourceaccount")
+_BUCKETS = "arn:aws:s3:::"
+
+
+def install() -> None:
+    """Refuse a request that expects another owner, and name the bucket's owner to conditions."""
+    scope, resolve = s3._apply_bucket_scope, iam_evaluator._resolve_condition_key
+
+    def expecting(method: str, bucket: str, key: str, headers: Any, *rest: Any, **options: Any) -> Any:
+        source = unquote(headers.get("x-amz-copy-source", "")).lstrip("/").partition("/")[0]
+        for name, header in ((bucket, "x-amz-expected-bucket-owner"), (source, "x-amz-source-expected-bucket-owner")):
+            expected, owner = headers.get(header), s3._bucket_owner_account(name) if name else None
+            if expected and owner and expected != owner:
+                return s3._error("AccessDenied", "Access Denied", 403, f"/{bucket}/{key}")
+        return scope(method, bucket, key, headers, *rest, **options)
+
+    def resolved(key: str, context: Any) -> Any:
+        if key.lower() in _KEYS and context.resource_arn.startswith(_BUCKETS):
+            bucket = context.resource_arn.removeprefix(_BUCKETS).partition("/")[0]
+            # Nobody's yet, unless the request is about one that has been made by then.
+            return s3._bucket_owner_account(bucket) or context.service_context.get(_KEYS[0])
+        return resolve(key, context)
+
+    s3._apply_bucket_scope = expecting
+    iam_evaluator._resolve_condition_key = resolved

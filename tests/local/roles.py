@@ -1,0 +1,52 @@
+"""Roles of an account whose IAM is enforced, and clients that work in them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import boto3
+
+from infra.local.process import LocalAws
+
+ACCOUNT = "000000000000"
+
+Statement = Mapping[str, Any]
+
+
+def role(
+    root: Callable[[str], Any],
+    name: str,
+    principal: dict[str, str],
+    *allowed: tuple[str, str] | tuple[str, str, Statement],
+    boundary: str = "",
+) -> str:
+    """Make a role that `principal` may take; each of `allowed` is an action, a resource, and a condition if it has one."""
+    trust = {"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"}
+    bounded = {"PermissionsBoundary": boundary} if boundary else {}
+    made = root("iam").create_role(RoleName=name, AssumeRolePolicyDocument=document([trust]), **bounded)
+    if allowed:
+        root("iam").put_role_policy(RoleName=name, PolicyName="allow", PolicyDocument=document(statements(*allowed)))
+    return str(made["Role"]["Arn"])
+
+
+def statements(*allowed: tuple[str, str] | tuple[str, str, Statement]) -> list[dict[str, Any]]:
+    """The statements that allow these."""
+    return [
+        {"Effect": "Allow", "Action": one[0], "Resource": one[1], "Condition": one[2] if len(one) == 3 else {}}
+        for one in allowed
+    ]
+
+
+def document(statements: list[dict[str, Any]]) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": statements})
+
+
+def taking(root: Callable[[str], Any], enforced: LocalAws, arn: str) -> Callable[[str], Any]:
+    """Makes clients in a role."""
+    taken = root("sts").assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
+    session: Any = boto3.Session(
+        taken["AccessKeyId"], taken["SecretAccessKey"], taken["SessionToken"], region_name="us-east-1"
+    )
+    return lambda service: session.client(service, endpoint_url=enforced.endpoint_url)
