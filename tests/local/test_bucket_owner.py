@@ -18,7 +18,7 @@ STRANGER = "999999999999"
 @pytest.fixture(scope="module")
 def foreign(enforced: LocalAws) -> str:
     """A bucket of another account, which lets this account do anything with it."""
-    session: Any = boto3.Session(STRANGER, "test", region_name="us-east-1")
+    session: Any = boto3.Session(STRANGER, enforced.key, enforced.key, region_name="us-east-1")
     s3, bucket = session.client("s3", endpoint_url=enforced.endpoint_url), "of-a-stranger"
     s3.create_bucket(Bucket=bucket)
     s3.put_object(Bucket=bucket, Key="code.zip", Body=b"theirs")
@@ -75,7 +75,7 @@ def test_a_bucket_of_another_region_answers_with_its_region(client: Callable[[st
 
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadBucket.html
     """
-    session: Any = boto3.Session("test", "test", region_name="eu-west-1")
+    session: Any = boto3.Session(local_aws.key, local_aws.key, region_name="eu-west-1")
     there = session.client("s3", endpoint_url=local_aws.endpoint_url)
     there.create_bucket(Bucket="far-away", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
     s3 = client("s3")

@@ -128,15 +128,21 @@ class S3Object(Resource):
                 Attribute("key", String(), required=True, requires_replace=True),
                 Attribute("source", String(), optional=True),
                 Attribute("content_type", String(), optional=True, computed=True),
+                Attribute("checksum_algorithm", String(), optional=True),
+                Attribute("version_id", String(), computed=True),
             ]
         )
 
     def create(self, ctx: CreateContext, planned: State) -> State:
         body = Path(planned["source"]).read_bytes()
-        client("s3").put_object(
-            Bucket=planned["bucket"], Key=planned["key"], Body=body, ContentType=planned["content_type"]
+        put = client("s3").put_object(
+            Bucket=planned["bucket"],
+            Key=planned["key"],
+            Body=body,
+            ContentType=planned["content_type"],
+            ChecksumAlgorithm=planned["checksum_algorithm"],
         )
-        return planned
+        return {**planned, "version_id": put.get("VersionId", "")}
 
     def read(self, ctx: ReadContext, current: State) -> State | None:
         api = client("s3")

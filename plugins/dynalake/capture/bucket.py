@@ -14,23 +14,41 @@ def creates_bucket(clients: Clients, lake: Lake) -> bool:
     """What the storage stack's `CreateBucket` is to be.
 
     A stack that made the bucket goes on owning it. A bucket that is there without the stack (one that the user
-    brings, or that outlived an earlier stack) is used as it is. Raises `SettingsError` where it may not be used.
+    brings, or that outlived an earlier stack) is used as it is. Raises `SettingsError` where it is another account's or
+    another region's.
     """
     deployed = stack_state(clients, lake.storage_stack)
     if deployed.exists and deployed.parameters.get("BucketName") == lake.bucket:
         return deployed.parameters.get("CreateBucket") == "true"
+    region = bucket_region(clients, lake.bucket)
+    if region and region != lake.region:
+        raise SettingsError(
+            f"The bucket {lake.bucket!r} is in region {region}, and the lake in {lake.region}",
+            allowed="a bucket of the lake's region: Lambda takes the forwarder's code from no other",
+            action="give a bucket of that region, or name the bucket's region in the AWS connection",
+            bucket=lake.bucket,
+        )
+    return not region
+
+
+def bucket_region(clients: Clients, bucket: str) -> str:
+    """The region of a bucket; '' where there is none. Raises `SettingsError` where it is another account's.
+
+    Not by HeadBucket, which whoever may not list the bucket is refused, also where there is none.
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetBucketLocation.html
+    """
     try:
-        clients.s3.head_bucket(Bucket=lake.bucket)
+        place = clients.s3.get_bucket_location(Bucket=bucket)["LocationConstraint"]
     except ClientError as error:
         code = error.response["Error"]["Code"]
-        if code in ("404", "NoSuchBucket"):
-            return True
-        if code not in ("403", "301", "AccessDenied", "PermanentRedirect"):
+        if code == "NoSuchBucket":
+            return ""
+        if code != "AccessDenied":
             raise
         raise SettingsError(
-            f"The bucket {lake.bucket!r} exists, but not for this account in region {lake.region}",
-            allowed="a bucket of the lake's account and region that the AWS connection may use, or a new name",
-            action="give another bucket, or grant s3:ListBucket on this one",
-            bucket=lake.bucket,
+            f"The bucket {bucket!r} is another account's, or may not be asked where it is",
+            allowed=f"a bucket of account {clients.account} that the AWS connection may use, or a new name",
+            action="give another bucket; if this one is yours, grant s3:GetBucketLocation on it",
+            bucket=bucket,
         ) from error
-    return False
+    return {None: "us-east-1", "": "us-east-1", "EU": "eu-west-1"}.get(place, place)

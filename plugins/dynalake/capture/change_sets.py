@@ -108,7 +108,8 @@ def change_set_name(spec: StackSpec, deployed: Deployed | None, purpose: str) ->
     """The same for the same content on the same state: what a killed run left is found, and what is stale is not."""
     version = deployed.version if deployed else ""
     content = json.dumps([version, spec.template, sorted(spec.parameters.items()), sorted(spec.tags.items())])
-    return f"dynalake-{purpose}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+    # Its ARN is granted by its beginning, which is the stack's: of 128 characters.
+    return f"{spec.name[:90]}-{purpose}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
 
 def stack_parameters(spec: StackSpec, deployed: Deployed | None) -> list[ParameterTypeDef]:
@@ -178,8 +179,8 @@ def _request(clients: Clients, spec: StackSpec, deployed: Deployed | None, name:
                 ChangeSetType="CREATE" if deployed is None else "UPDATE",
                 TemplateBody=spec.template,
                 Parameters=stack_parameters(spec, deployed),
-                # The templates make roles, whose names are left to CloudFormation.
-                Capabilities=["CAPABILITY_IAM"],
+                # The templates make roles, whose names are theirs.
+                Capabilities=["CAPABILITY_NAMED_IAM"],
                 Tags=[{"Key": key, "Value": value} for key, value in sorted(tags.items())],
                 **role,
             )

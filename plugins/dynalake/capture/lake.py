@@ -136,8 +136,7 @@ def check_names(clients: Clients, names: TableNames) -> None:
 def _default_lake(clients: Clients, environment: str) -> Lake:
     # The name is checked before AWS is asked for anything.
     Lake(environment, "", "")
-    account = clients.sts.get_caller_identity()["Account"]
-    return Lake(environment, account, clients.sts.meta.region_name)
+    return Lake(environment, clients.account, clients.sts.meta.region_name)
 
 
 def _place(clients: Clients, lake: Lake) -> dict[str, str] | None:

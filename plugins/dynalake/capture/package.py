@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import zipfile
@@ -12,6 +13,7 @@ from pathlib import Path
 from botocore.exceptions import ClientError
 
 import dynalake
+from dynalake.capture.stacks import stack_state
 from dynalake.clients import Clients
 from dynalake.names import Lake
 from dynalake.sources import source_folder
@@ -25,10 +27,19 @@ _SHIPPED = ("__init__.py", "days.py", "errors.py", "names.py", "record/*.py")
 
 @dataclass(frozen=True)
 class Package:
-    """An archive: its key in the lake's bucket, which names its content, and its bytes."""
+    """Code: its key in the lake's bucket and its bytes. An archive's key names its content."""
 
     key: str
     body: bytes
+    content_type: str = "application/zip"
+
+
+@dataclass(frozen=True)
+class Code:
+    """Code in the lake's bucket: its key and its version, '' where the bucket keeps none."""
+
+    key: str
+    version: str = ""
 
 
 def build_package(lake: Lake, source: Path | None = None) -> Package:
@@ -51,17 +62,46 @@ def archive_files(files: Mapping[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def upload_package(clients: Clients, lake: Lake, package: Package) -> bool:
-    """Put the archive into the lake's bucket; False where it is there already."""
+def place_code(clients: Clients, lake: Lake, package: Package) -> Code:
+    """The forwarder's code as its stack has it; put into the bucket where the stack has other code, or no version.
+
+    What a version holds cannot change, and the stack's was put there by whoever deployed it: Terraform, which packs the
+    same files into other bytes, or an earlier setup.
+    """
+    deployed = stack_state(clients, lake.forwarder_stack).parameters
+    if deployed.get("CodeKey") == package.key and deployed.get("CodeVersion"):
+        return Code(package.key, deployed["CodeVersion"])
+    return upload_package(clients, lake, package)
+
+
+def upload_package(clients: Clients, lake: Lake, package: Package) -> Code:
+    """Put code into the lake's bucket, unless the very bytes are there: an object of that name may be anybody's.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
+    """
+    checksum = base64.b64encode(hashlib.sha256(package.body).digest()).decode()
+    place = {"Bucket": lake.bucket, "Key": package.key}
     try:
-        clients.s3.head_object(Bucket=lake.bucket, Key=package.key)
+        found = clients.s3.head_object(**place, ChecksumMode="ENABLED")
     except ClientError as error:
         if error.response["Error"]["Code"] not in ("404", "NoSuchKey", "NotFound"):
             raise
     else:
-        return False
-    clients.s3.put_object(Bucket=lake.bucket, Key=package.key, Body=package.body, ContentType="application/zip")
-    return True
+        if found.get("ChecksumSHA256") == checksum:
+            return Code(package.key, _version(found.get("VersionId")))
+    put = clients.s3.put_object(
+        **place,
+        Body=package.body,
+        ContentType=package.content_type,
+        ChecksumAlgorithm="SHA256",
+        ChecksumSHA256=checksum,
+    )
+    return Code(package.key, _version(put.get("VersionId")))
+
+
+def _version(said: str | None) -> str:
+    """A version that stays what it is: the one called `null` is written over where versioning is suspended."""
+    return "" if said in (None, "null") else said
 
 
 def lambda_source() -> Path:

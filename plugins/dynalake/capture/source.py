@@ -38,6 +38,11 @@ class Source:
     """As DynamoDB last counted: about every six hours."""
     size_bytes: int
 
+    @property
+    def partition(self) -> str:
+        """`aws`, or what ARNs have in its place in China and in the US government's regions."""
+        return self.arn.split(":")[1]
+
     def to_dict(self) -> dict[str, Any]:
         """For XCom and JSON."""
         return {**asdict(self), "key": self.key.to_dict()}

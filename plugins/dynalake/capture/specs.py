@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 
+from dynalake.capture.package import Code
 from dynalake.capture.source import Source
 from dynalake.capture.stacks import StackOutputs, StackSpec
 from dynalake.errors import SettingsError
@@ -51,8 +52,8 @@ def storage_spec(lake: Lake, *, create_bucket: bool, options: LakeOptions = NO_O
     )
 
 
-def forwarder_spec(lake: Lake, storage: StackOutputs, code_key: str, options: LakeOptions = NO_OPTIONS) -> StackSpec:
-    """The forwarder's stack; `storage` are the storage stack's outputs, `code_key` is the package's key."""
+def forwarder_spec(lake: Lake, storage: StackOutputs, code: Code, options: LakeOptions = NO_OPTIONS) -> StackSpec:
+    """The forwarder's stack; `storage` are the storage stack's outputs, `code` is where its code lies."""
     return _spec(
         lake,
         lake.forwarder_stack,
@@ -61,7 +62,8 @@ def forwarder_spec(lake: Lake, storage: StackOutputs, code_key: str, options: La
             "Environment": lake.environment,
             "FunctionName": lake.forwarder,
             "BucketName": lake.bucket,
-            "CodeKey": code_key,
+            "CodeKey": code.key,
+            "CodeVersion": code.version,
             "Prefix": lake.prefix,
             "StreamPrefix": lake.stream_prefix,
             "TimeZone": lake.time_zone,
@@ -116,18 +118,19 @@ def table_spec(
     )
 
 
-def planned_storage(lake: Lake) -> StackOutputs:
+def planned_storage(lake: Lake, partition: str) -> StackOutputs:
     """What a plan takes for the outputs of a storage stack that is not there yet."""
     return {
         "BucketName": lake.bucket,
-        "FirehoseRoleArn": f"arn:aws:iam::{lake.account}:role/to-be-made",
-        "TopicArn": f"arn:aws:sns:{lake.region}:{lake.account}:to-be-made",
+        "FirehoseRoleArn": f"arn:{partition}:iam::{lake.account}:role/to-be-made",
+        "TopicArn": f"arn:{partition}:sns:{lake.region}:{lake.account}:to-be-made",
     }
 
 
-def planned_forwarder(lake: Lake) -> StackOutputs:
+def planned_forwarder(lake: Lake, partition: str) -> StackOutputs:
     """What a plan takes for the outputs of a forwarder stack that is not there yet."""
-    return {"FunctionArn": f"arn:aws:lambda:{lake.region}:{lake.account}:function:{lake.forwarder}"}
+    arn = f"arn:{partition}:lambda:{lake.region}:{lake.account}:function:{lake.forwarder}"
+    return {"FunctionArn": arn}
 
 
 def template_folder() -> Path:

@@ -80,6 +80,7 @@ def check_source() -> dict[str, Any]:
 def plan(source: dict[str, Any]) -> bool:
     """Shows what CloudFormation is going to change; with `plan_only` the run ends here."""
     from dynalake.capture.bucket import creates_bucket
+    from dynalake.capture.source import Source
     from dynalake.capture.specs import planned_forwarder, planned_storage, storage_spec
     from dynalake.capture.stacks import plan_stack, stack_outputs
 
@@ -92,7 +93,8 @@ def plan(source: dict[str, Any]) -> bool:
     _show(plan_stack(found, storage_spec(lake, create_bucket=creates, options=_asked_options())))
     if forwarder is None:
         say(f"{lake.forwarder_stack}: will be created")
-    outputs = storage or planned_storage(lake), forwarder or planned_forwarder(lake)
+    partition = Source.from_dict(source).partition
+    outputs = storage or planned_storage(lake, partition), forwarder or planned_forwarder(lake, partition)
     _show(plan_stack(found, _table_spec(found, names, source, *outputs)))
     return not parameters()["plan_only"]
 
@@ -142,15 +144,14 @@ def storage() -> dict[str, str]:
 @guarded
 def forwarder(storage: dict[str, str]) -> dict[str, str]:
     """Uploads the forwarder's code and deploys its Lambda function; shared by all tables."""
-    from dynalake.capture.package import build_package, upload_package
+    from dynalake.capture.package import build_package, place_code
     from dynalake.capture.specs import forwarder_spec
     from dynalake.capture.stacks import apply_stack
 
     found = clients()
     lake = _lake()
-    package = build_package(lake)
-    upload_package(found, lake, package)
-    return dict(apply_stack(found, forwarder_spec(lake, storage, package.key, _asked_options())))
+    code = place_code(found, lake, build_package(lake))
+    return dict(apply_stack(found, forwarder_spec(lake, storage, code, _asked_options())))
 
 
 @task

@@ -6,8 +6,6 @@ import argparse
 import hashlib
 from pathlib import Path
 
-from botocore.exceptions import ClientError
-
 import dynalake
 from dynalake.capture.lake import load_lake
 from dynalake.capture.package import Package, archive_files, upload_package
@@ -27,23 +25,14 @@ def build_spark_package(lake: Lake) -> Package:
 
 
 def upload_spark_package(clients: Clients, lake: Lake) -> Package:
-    """Put the archive and the script into the lake's bucket, where they are not there already."""
+    """Put the archive and the script into the lake's bucket, where their very bytes are not there already.
+
+    Glue takes both by their keys, so this comes right before each run.
+    """
     package = build_spark_package(lake)
     upload_package(clients, lake, package)
-    script = _SCRIPT.read_bytes()
-    if _read(clients, lake, lake.spark_script) != script:
-        clients.s3.put_object(Bucket=lake.bucket, Key=lake.spark_script, Body=script, ContentType="text/x-python")
+    upload_package(clients, lake, Package(lake.spark_script, _SCRIPT.read_bytes(), "text/x-python"))
     return package
-
-
-def _read(clients: Clients, lake: Lake, key: str) -> bytes | None:
-    try:
-        with clients.s3.get_object(Bucket=lake.bucket, Key=key)["Body"] as body:
-            return body.read()
-    except ClientError as error:
-        if error.response["Error"]["Code"] in ("404", "NoSuchKey"):
-            return None
-        raise
 
 
 def main() -> None:

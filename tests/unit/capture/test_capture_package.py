@@ -8,11 +8,14 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
 
-from dynalake.capture.package import build_package, lambda_source, upload_package
+from dynalake.capture import package
+from dynalake.capture.package import Code, build_package, lambda_source, place_code, upload_package
+from dynalake.capture.stacks import StackState
 from dynalake.clients import Clients
 from dynalake.errors import SettingsError
 from dynalake.names import Lake
@@ -42,12 +45,12 @@ def test_the_archive_depends_on_its_content_only(tmp_path: Path) -> None:
 
 def test_the_key_names_the_files_and_not_the_archive(tmp_path: Path) -> None:
     """What `sha256sum` of the unpacked files says: so another tool that packs them can have the same key."""
-    package = build_package(LAKE)
-    with zipfile.ZipFile(io.BytesIO(package.body)) as archive:
+    built = build_package(LAKE)
+    with zipfile.ZipFile(io.BytesIO(built.body)) as archive:
         archive.extractall(tmp_path)
         names = sorted(archive.namelist())
     listed = subprocess.run(["sha256sum", *names], cwd=tmp_path, capture_output=True, check=True).stdout
-    assert package.key == f"dynalake-code/forwarder-{hashlib.sha256(listed).hexdigest()[:16]}.zip"
+    assert built.key == f"dynalake-code/forwarder-{hashlib.sha256(listed).hexdigest()[:16]}.zip"
 
 
 def test_the_archive_runs_by_itself(tmp_path: Path) -> None:
@@ -69,11 +72,63 @@ def test_the_archive_holds_sources_that_lambda_may_read() -> None:
         assert {entry.external_attr >> 16 & 0o777 for entry in archive.infolist()} == {0o644}
 
 
-def test_it_is_uploaded_once(clients: Clients) -> None:
-    package = build_package(LAKE)
-    assert upload_package(clients, LAKE, package)
-    assert not upload_package(clients, LAKE, package)
-    assert clients.s3.get_object(Bucket=LAKE.bucket, Key=package.key)["Body"].read() == package.body
+@pytest.mark.parametrize("versioning", ["", "Enabled", "Suspended"])
+def test_it_is_uploaded_once_and_named_with_its_version(clients: Clients, versioning: str) -> None:
+    if versioning:
+        keep(clients, "Enabled")
+        keep(clients, versioning)
+    built = build_package(LAKE)
+    code = upload_package(clients, LAKE, built)
+    assert code.key == built.key
+    assert bool(code.version) == (versioning == "Enabled")
+    assert upload_package(clients, LAKE, built) == code
+    assert read(clients, code) == built.body
+    stored = clients.s3.list_object_versions(Bucket=LAKE.bucket, Prefix=built.key)["Versions"]
+    assert len(stored) == 1
+
+
+@pytest.mark.parametrize("versioned", [False, True])
+def test_somebody_else_s_object_of_its_name_is_not_deployed(clients: Clients, versioned: bool) -> None:
+    """Whoever may write to the bucket can put anything under the name, which is of public code."""
+    if versioned:
+        keep(clients, "Enabled")
+    built = build_package(LAKE)
+    foreign = clients.s3.put_object(Bucket=LAKE.bucket, Key=built.key, Body=b"PK somebody else's code")
+    code = upload_package(clients, LAKE, built)
+    assert read(clients, code) == built.body
+    assert code.version != foreign.get("VersionId", "none")
+    # Also in place of ours, after we have put it there.
+    clients.s3.put_object(Bucket=LAKE.bucket, Key=built.key, Body=b"PK again")
+    again = upload_package(clients, LAKE, built)
+    assert read(clients, again) == built.body
+    if versioned:
+        assert read(clients, code) == built.body
+
+
+def test_a_version_that_the_stack_names_stays(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Terraform packs the same files into other bytes: neither deploys the other's code again."""
+    wanted = build_package(LAKE)
+    for deployed, kept in (
+        ({"CodeKey": wanted.key, "CodeVersion": "of-terraform"}, True),
+        ({"CodeKey": wanted.key, "CodeVersion": ""}, False),
+        ({"CodeKey": "dynalake-code/forwarder-0.zip", "CodeVersion": "older"}, False),
+        ({}, False),
+    ):
+        state = StackState(LAKE.forwarder_stack, parameters=deployed)
+        monkeypatch.setattr(package, "stack_state", lambda clients, name, state=state: state)
+        code = place_code(clients, LAKE, wanted)
+        assert code.key == wanted.key
+        assert (code.version == "of-terraform") == kept
+        assert kept or read(clients, code) == wanted.body
+
+
+def keep(clients: Clients, status: Any) -> None:
+    clients.s3.put_bucket_versioning(Bucket=LAKE.bucket, VersioningConfiguration={"Status": status})
+
+
+def read(clients: Clients, code: Code) -> bytes:
+    version: Any = {"VersionId": code.version} if code.version else {}
+    return clients.s3.get_object(Bucket=LAKE.bucket, Key=code.key, **version)["Body"].read()
 
 
 def test_a_missing_source_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from cfnlint.decode import cfn_yaml
 
+from dynalake.capture.package import Code
 from dynalake.capture.source import Source
 from dynalake.capture.specs import (
     declared_parameters,
@@ -32,7 +33,8 @@ ARN = "arn:aws:dynamodb:eu-west-1:123456789012:table/RECEIPTS"
 SOURCE = Source(
     "RECEIPTS", ARN, f"{ARN}/stream/1", "NEW_IMAGE", ItemKey(KeyAttribute("id", "S")), False, "PAY_PER_REQUEST", 0, 0
 )
-STORAGE, FORWARDER = planned_storage(LAKE), planned_forwarder(LAKE)
+STORAGE, FORWARDER = planned_storage(LAKE, "aws"), planned_forwarder(LAKE, "aws")
+CODE = Code("code.zip", "v1")
 TEMPLATES = ("storage", "forwarder", "table")
 
 
@@ -43,11 +45,21 @@ def test_the_declared_parameters_are_those_of_the_template(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_every_parameter_is_described_and_every_resource_without_a_name_of_its_own(name: str) -> None:
+def test_every_parameter_is_described_and_a_role_s_name_is_the_lake_s_own(name: str) -> None:
     template = cfn_yaml.loads((template_folder() / f"{name}.yaml").read_text())
     assert all(parameter.get("Description") for parameter in template["Parameters"].values())
-    # A name that is fixed in a template would allow one lake per account only.
-    assert "RoleName" not in json.dumps(template["Resources"], default=str)
+    # Roles are those of the whole account, whatever the region; 64 characters, with the longest of both.
+    for resource in template["Resources"].values():
+        if resource["Type"] == "AWS::IAM::Role":
+            role = resource["Properties"]["RoleName"]["Fn::Sub"]
+            assert role.startswith("dynalake-${Environment}-${AWS::Region}-")
+            assert len(role.replace("${Environment}", "e" * 16).replace("${AWS::Region}", "r" * 20)) <= 64
+
+
+def test_a_plan_is_of_the_partition_of_its_table() -> None:
+    source = replace(SOURCE, arn=ARN.replace("arn:aws:", "arn:aws-cn:"))
+    planned = {**planned_storage(LAKE, source.partition), **planned_forwarder(LAKE, source.partition)}
+    assert {value.partition(":")[2][:7] for value in planned.values() if value.startswith("arn:")} == {"aws-cn:"}
 
 
 def test_every_setting_reaches_the_table_stack() -> None:
@@ -81,7 +93,7 @@ def test_only_the_options_that_are_given_are_set() -> None:
     storage = {**STORAGE, "DeployRoleArn": "arn:role"}
     specs = [
         storage_spec(LAKE, create_bucket=True, options=options),
-        forwarder_spec(LAKE, storage, "code.zip", options),
+        forwarder_spec(LAKE, storage, CODE, options),
         table_spec(NAMES, TableSettings("RECEIPTS"), SOURCE, storage, FORWARDER),
     ]
     assert [one.role_arn for one in specs] == ["arn:role"] * 3
@@ -102,7 +114,10 @@ def test_every_option_is_a_parameter_with_the_same_default_and_limits() -> None:
                 assert set(parameter["AllowedValues"]) == set(option.metadata["choices"]), option.name
         declared[name] = {n for n, p in template.items() if "Default" in p} - {o.metadata["parameter"] for o in options}
     # What is left has a default and is no option: it comes from the lake or from the storage stack.
-    assert declared == {"storage": {"CreateBucket"}, "forwarder": {"KmsKeyArn", "PermissionsBoundaryArn"}}
+    assert declared == {
+        "storage": {"CreateBucket"},
+        "forwarder": {"CodeVersion", "KmsKeyArn", "PermissionsBoundaryArn"},
+    }
 
 
 def test_every_parameter_of_a_table_with_a_default_is_a_setting() -> None:
@@ -143,9 +158,9 @@ def test_the_prefix_and_the_time_zone_reach_every_stack() -> None:
     table = table_spec(lake.table("RECEIPTS"), TableSettings("RECEIPTS"), SOURCE, STORAGE, FORWARDER)
     assert table.parameters["RawPrefix"] == "lake/raw/json/RECEIPTS/"
     assert table.parameters["RejectedPrefix"] == "lake/raw-errors/delivery/RECEIPTS/"
-    for spec in (storage_spec(lake, create_bucket=True), forwarder_spec(lake, STORAGE, "code.zip")):
+    for spec in (storage_spec(lake, create_bucket=True), forwarder_spec(lake, STORAGE, CODE)):
         assert spec.parameters["Prefix"] == "lake/raw"
-    for spec in (storage_spec(lake, create_bucket=True), forwarder_spec(lake, STORAGE, "code.zip"), table):
+    for spec in (storage_spec(lake, create_bucket=True), forwarder_spec(lake, STORAGE, CODE), table):
         assert spec.parameters["TimeZone"] == "Asia/Tokyo"
 
 
@@ -158,7 +173,7 @@ def test_no_template_names_the_default_prefix_itself(name: str) -> None:
 def test_a_key_of_the_lake_reaches_every_stack() -> None:
     storage = {**STORAGE, "KmsKeyArn": "arn:aws:kms:eu-west-1:123456789012:key/1"}
     specs = [
-        forwarder_spec(LAKE, storage, "code.zip"),
+        forwarder_spec(LAKE, storage, CODE),
         table_spec(NAMES, TableSettings("RECEIPTS"), SOURCE, storage, FORWARDER),
     ]
     assert [spec.parameters["KmsKeyArn"] for spec in specs] == [storage["KmsKeyArn"]] * 2

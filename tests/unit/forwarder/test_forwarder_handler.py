@@ -60,7 +60,8 @@ class Aws:
             self.lines += map(json.loads, each["Data"].splitlines())
         return {"Records": [{} for _ in Records]}
 
-    def put_object(self, Bucket: str, Key: str, Body: bytes, ContentType: str) -> None:
+    def put_object(self, Bucket: str, Key: str, Body: bytes, ContentType: str, ExpectedBucketOwner: str) -> None:
+        assert ExpectedBucketOwner == LAKE.account
         if self.s3_fails:
             raise ClientError({"Error": {"Code": "SlowDown", "Message": ""}}, "PutObject")
         self.objects[Key] = Body

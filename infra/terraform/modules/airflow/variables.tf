@@ -10,7 +10,7 @@ variable "environment" {
 }
 
 variable "bucket" {
-  description = "The bucket that holds the lake's data; empty for dynalake-{environment}-{account}-{region}."
+  description = "A bucket that you bring for the lake's data. It exists, and the roles may change none of its properties. Empty for dynalake-{environment}-{account}-{region}, which the first setup makes."
   type        = string
   default     = ""
   nullable    = false
@@ -54,14 +54,14 @@ variable "source_tables" {
 }
 
 variable "may_change_tables" {
-  description = "Whether a setup may turn a table's stream and its point-in-time recovery on."
+  description = "Whether a setup may turn a table's stream and its point-in-time recovery on. AWS has one permission for that and for everything else about a table, such as its capacity and its indexes."
   type        = bool
-  default     = true
+  default     = false
   nullable    = false
 }
 
 variable "may_delete_data" {
-  description = "Whether a teardown may delete a table's data, of which the bucket's versions are the only copy."
+  description = "Whether the roles may delete raw objects, versions of any object and Glue tables, and set the bucket's lifecycle and versioning, which the first setup needs where it makes the bucket."
   type        = bool
   default     = true
   nullable    = false

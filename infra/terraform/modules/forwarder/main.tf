@@ -5,7 +5,7 @@ resource "aws_cloudformation_stack" "this" {
 
   name          = "${var.lake.stack_prefix}-forwarder"
   template_body = file("${path.module}/../../../cloudformation/forwarder.yaml")
-  capabilities  = ["CAPABILITY_IAM"]
+  capabilities  = ["CAPABILITY_NAMED_IAM"]
   iam_role_arn  = var.lake.deploy_role_arn != "" ? var.lake.deploy_role_arn : null
 
   parameters = {
@@ -14,6 +14,7 @@ resource "aws_cloudformation_stack" "this" {
     BucketName              = var.lake.bucket_name
     Prefix                  = var.lake.prefix
     CodeKey                 = aws_s3_object.code.key
+    CodeVersion             = local.code_version
     StreamPrefix            = var.lake.stream_prefix
     TimeZone                = var.lake.time_zone
     DashboardName           = "dynalake-${var.lake.environment}"

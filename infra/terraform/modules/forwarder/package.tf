@@ -1,5 +1,5 @@
 # The function's code, packed from the sources that this module comes with. Its key names the content, in the same way
-# as plugins/dynalake/capture/package.py: dynalake_setup finds this archive and makes none of its own.
+# as plugins/dynalake/capture/package.py: dynalake_setup keeps the version that this stack names.
 
 locals {
   plugins    = "${path.module}/../../../../plugins"
@@ -12,6 +12,9 @@ locals {
   )
   digest   = sha256(join("", [for name, path in local.sources : "${filesha256(path)}  ${name}\n"]))
   code_key = "dynalake-code/forwarder-${substr(local.digest, 0, 16)}.zip"
+
+  # "null" is what a bucket calls the version that it writes over.
+  code_version = aws_s3_object.code.version_id == "null" ? "" : try(coalesce(aws_s3_object.code.version_id), "")
 }
 
 data "archive_file" "code" {
@@ -30,10 +33,11 @@ data "archive_file" "code" {
 }
 
 resource "aws_s3_object" "code" {
-  bucket       = var.lake.bucket_name
-  key          = local.code_key
-  source       = data.archive_file.code.output_path
-  content_type = "application/zip"
+  bucket             = var.lake.bucket_name
+  key                = local.code_key
+  source             = data.archive_file.code.output_path
+  content_type       = "application/zip"
+  checksum_algorithm = "SHA256"
 
   lifecycle {
     # The function is moved to the new code before the old is deleted.

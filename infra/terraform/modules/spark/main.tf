@@ -18,6 +18,7 @@ resource "aws_cloudformation_stack" "this" {
     MaxConcurrentRuns      = var.max_concurrent_runs
     TimeoutMinutes         = var.timeout_minutes
     PythonModules          = var.python_modules
+    MayDeleteData          = tostring(var.may_delete_data)
     KmsKeyArn              = var.lake.kms_key_arn
     PermissionsBoundaryArn = var.permissions_boundary_arn
   }

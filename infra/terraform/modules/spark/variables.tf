@@ -79,6 +79,13 @@ variable "python_modules" {
   nullable    = false
 }
 
+variable "may_delete_data" {
+  description = "Whether the job may delete raw objects (raw_retention_days), as for the DAGs' role."
+  type        = bool
+  default     = true
+  nullable    = false
+}
+
 variable "permissions_boundary_arn" {
   description = "A managed policy that bounds the job's role; empty for none. Not that of airflow.yaml, which is for the forwarder and Firehose and leaves out the catalog."
   type        = string

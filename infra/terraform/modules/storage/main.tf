@@ -23,7 +23,7 @@ resource "aws_cloudformation_stack" "this" {
 
   name          = "${local.stack_prefix}-storage"
   template_body = file("${path.module}/../../../cloudformation/storage.yaml")
-  capabilities  = ["CAPABILITY_IAM"]
+  capabilities  = ["CAPABILITY_NAMED_IAM"]
   iam_role_arn  = var.deploy_role_arn != "" ? var.deploy_role_arn : null
 
   parameters = {

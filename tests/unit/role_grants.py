@@ -1,0 +1,133 @@
+"""What the templates grant, with values for their parameters, and what AWS says of actions and resources."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from cfnlint.decode import decode
+from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
+
+from tests.conftest import REPOSITORY
+
+TEMPLATES = REPOSITORY / "infra" / "cloudformation"
+PSEUDO = {"AWS::Partition": "aws", "AWS::Region": "eu-west-1", "AWS::AccountId": "123456789012"}
+NOTHING = object()
+"""What `AWS::NoValue` leaves."""
+
+Statement = Mapping[str, Any]
+
+
+def template(name: str) -> dict[str, Any]:
+    read, problems = decode(str(TEMPLATES / f"{name}.yaml"))
+    assert not problems
+    return json.loads(json.dumps(read))  # type: ignore[no-any-return]
+
+
+class Resolved:
+    """A template with values for its parameters; an attribute or a resource is its own name."""
+
+    def __init__(self, name: str, **given: str) -> None:
+        self.template = template(name)
+        defaults = {n: p.get("Default", n) for n, p in self.template["Parameters"].items()}
+        self._values = {**defaults, **PSEUDO, **given}
+
+    def policy(self, name: str) -> list[Statement]:
+        """The statements of a managed policy; actions and resources are lists."""
+        return self._statements(self.template["Resources"][name]["Properties"]["PolicyDocument"])
+
+    def inline(self, role: str) -> list[Statement]:
+        """The statements of a role's own policies."""
+        policies = self.template["Resources"][role]["Properties"]["Policies"]
+        return [statement for policy in policies for statement in self._statements(policy["PolicyDocument"])]
+
+    def text(self, name: str) -> str:
+        """A managed policy as IAM counts it: without white space."""
+        document = self.resolve(self.template["Resources"][name]["Properties"]["PolicyDocument"])
+        return json.dumps(document, separators=(",", ":"))
+
+    def _statements(self, document: Any) -> list[Statement]:
+        found = self.resolve(document)["Statement"]
+        return [{**s, "Action": _list(s["Action"]), "Resource": _list(s["Resource"])} for s in found]
+
+    def resolve(self, node: Any) -> Any:
+        if isinstance(node, list):
+            return [value for each in node if (value := self.resolve(each)) is not NOTHING]
+        if not isinstance(node, dict):
+            return node
+        match next(iter(node.items()), ("", None)):
+            case ("Ref", "AWS::NoValue"):
+                return NOTHING
+            case ("Ref", name):
+                return self._values.get(name, name)
+            case ("Fn::GetAtt", parts):
+                return ".".join(parts) if isinstance(parts, list) else parts
+            case ("Fn::If", [condition, yes, no]):
+                return self.resolve(yes if self._holds({"Condition": condition}) else no)
+            case ("Fn::Join", [with_, parts]):
+                return with_.join(map(str, self.resolve(parts)))
+            case ("Fn::Split", [by, text]):
+                return str(self.resolve(text)).split(by)
+            case ("Fn::Sub", said):
+                text, more = (said, {}) if isinstance(said, str) else (said[0], self.resolve(said[1]))
+                values = {**self._values, **more}
+                return re.sub(r"\$\{([^}]+)\}", lambda m: str(values.get(m[1], m[1])), text)
+        resolved = {name: self.resolve(each) for name, each in node.items()}
+        return {name: value for name, value in resolved.items() if value is not NOTHING}
+
+    def _holds(self, condition: Any) -> bool:
+        match next(iter(condition.items())):
+            case ("Condition", name):
+                return self._holds(self.template["Conditions"][name])
+            case ("Fn::Not", [inner]):
+                return not self._holds(inner)
+            case ("Fn::Or", parts):
+                return any(self._holds(part) for part in parts)
+            case ("Fn::Equals", [one, other]):
+                return str(self.resolve(one)) == str(self.resolve(other))
+        raise ValueError(condition)
+
+
+def resources() -> Iterator[tuple[str, dict[str, Any]]]:
+    """The type and the properties of each resource that the lake's role deploys."""
+    for name in ("storage", "forwarder", "table"):
+        for resource in template(name)["Resources"].values():
+            yield resource["Type"], resource.get("Properties", {})
+
+
+@cache
+def handlers(kind: str) -> frozenset[str]:
+    """What a type's handlers are allowed to call, tags included.
+
+    https://docs.aws.amazon.com/cloudcontrolapi/latest/userguide/resource-types.html
+    """
+    schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-east-1", kind).schema
+    calls = [about["permissions"] for name, about in schema["handlers"].items() if name != "list"]
+    calls.append((schema.get("tagging") or {}).get("permissions") or [])
+    return frozenset(action for found in calls for action in found)
+
+
+@cache
+def _reference() -> Any:
+    return json.loads((files("cfnlint") / "data" / "AdditionalSpecs" / "Policies.json").read_text())
+
+
+def is_action(action: str) -> bool:
+    """Whether the Service Authorization Reference has it."""
+    service, _, name = action.partition(":")
+    return name.lower() in _reference().get(service, {}).get("Actions", {})
+
+
+def has_resource(action: str) -> bool:
+    """Whether a policy can name a resource for it."""
+    service, _, name = action.partition(":")
+    about = _reference()[service]["Actions"][name.lower()]
+    return bool(about and about.get("Resources"))
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]

@@ -1,0 +1,51 @@
+"""What every client has in common."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+from dynalake.clients import Clients
+
+ACCOUNT = "123456789012"
+# They are about no bucket that is there.
+WITHOUT = {"CreateBucket", "ListBuckets", "ListDirectoryBuckets", "WriteGetObjectResponse"}
+
+
+def test_every_call_to_a_bucket_says_whose_it_must_be(mocked: boto3.Session, tmp_path: Path) -> None:
+    s3: Any = Clients.of(mocked).s3
+    said: list[tuple[str, Any]] = []
+    s3.meta.events.register_last(
+        "before-parameter-build.s3",
+        lambda params, model, **_: said.append((model.name, params.get("ExpectedBucketOwner"))),
+    )
+    s3.create_bucket(Bucket="b")
+    s3.put_object(Bucket="b", Key="a", Body=b"1")
+    s3.copy_object(Bucket="b", Key="c", CopySource={"Bucket": "b", "Key": "a"})
+    s3.head_object(Bucket="b", Key="a")
+    s3.get_object(Bucket="b", Key="a")
+    list(s3.get_paginator("list_objects_v2").paginate(Bucket="b"))
+    list(s3.get_paginator("list_object_versions").paginate(Bucket="b"))
+    large = tmp_path / "large"
+    large.write_bytes(b"x" * (9 << 20))
+    s3.upload_file(str(large), "b", "large")
+    s3.delete_objects(Bucket="b", Delete={"Objects": [{"Key": "a"}]})
+    assert {name for name, _ in said} >= {"UploadPart", "CompleteMultipartUpload", "ListObjectVersions", "CopyObject"}
+    assert {name for name, owner in said if owner != ACCOUNT} == {"CreateBucket"}
+
+
+def test_no_operation_of_s3_is_left_out(mocked: boto3.Session) -> None:
+    clients = Clients.of(mocked)
+    for name in clients.s3.meta.service_model.operation_names:
+        model = clients.s3.meta.service_model.operation_model(name)
+        given: dict[str, Any] = {}
+        clients.s3.meta.events.emit("before-parameter-build.s3." + name, params=given, model=model, context={})
+        takes = model.input_shape is not None and "ExpectedBucketOwner" in model.input_shape.members
+        assert given.get("ExpectedBucketOwner") == (ACCOUNT if takes else None)
+        assert takes or name in WITHOUT or "Directory" in name or name in ("CreateSession", "RenameObject")
+    copy = clients.s3.meta.service_model.operation_model("CopyObject")
+    given = {}
+    clients.s3.meta.events.emit("before-parameter-build.s3.CopyObject", params=given, model=copy, context={})
+    assert given["ExpectedSourceBucketOwner"] == ACCOUNT
