@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,6 +15,8 @@ from botocore.exceptions import ClientError
 from tests.waiting import eventually
 
 Client = Callable[[str], Any]
+
+EVENT_COUNT: dict[str, Any] = {"MetricsConfig": {"Metrics": ["EventCount"]}}
 
 # Writes what it was given to a bucket, one object per call; POISON and MODE say how it fails.
 SOURCE = """
@@ -40,9 +43,11 @@ class Mapped:
     def __init__(self, client: Client, table: str, arn: str, bucket: str) -> None:
         self.client, self.table, self.arn, self.bucket = client, table, arn, bucket
         self.uuid = ""
+        self.written: list[float] = []
 
     def write(self, *keys: str) -> None:
         for key in keys:
+            self.written.append(time.time())
             self.client("dynamodb").put_item(TableName=self.table, Item={"id": {"S": key}})
 
     def map(self, **settings: Any) -> Any:
@@ -71,6 +76,11 @@ class Mapped:
         found = s3.list_objects_v2(Bucket=self.bucket, Prefix=prefix).get("Contents", [])
         keys = [entry["Key"] for entry in found]
         return {key: s3.get_object(Bucket=self.bucket, Key=key)["Body"].read() for key in keys}
+
+    def events(self, metric: str, statistic: str, uuid: str = "") -> float:
+        """One of the mapping's metrics; 0 where there is none."""
+        dimension = {"Name": "EventSourceMappingUUID", "Value": uuid or self.uuid}
+        return _statistic(self.client, metric, dimension, statistic)
 
     def destination(self) -> dict[str, Any]:
         return {"OnFailure": {"Destination": f"arn:aws:s3:::{self.bucket}"}}
@@ -231,6 +241,22 @@ def test_records_are_retried_until_they_are_too_old(mapped: Any) -> None:
     assert record["requestContext"]["approximateInvokeCount"] == len(source.calls()) > 1
 
 
+def test_a_change_grows_too_old_before_its_first_try(mapped: Any) -> None:
+    """MaximumRecordAgeInSeconds counts from the change on, before an invocation as between two of them.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-errors.html
+    """
+    source = mapped()
+    source.write("old")
+    eventually(lambda: time.time() - source.written[0] > 1.5)
+    source.map(MaximumRecordAgeInSeconds=60, DestinationConfig=source.destination())
+    (record,) = eventually(source.discarded)
+    assert record["requestContext"]["condition"] == "RecordAgeExceeded"
+    assert record["requestContext"]["approximateInvokeCount"] == 0
+    source.write("young")
+    eventually(lambda: source.seen() == ["young"])
+
+
 def test_a_window_gathers_records(mapped: Any) -> None:
     """MaximumBatchingWindowInSeconds waits for more records, or until the batch is full.
 
@@ -307,6 +333,74 @@ def test_invocations_are_measured(mapped: Any) -> None:
     assert 0 < _sum(source.client, source.table, "IteratorAge") < 1_200_000
 
 
+def test_polls_are_counted_also_where_they_bring_nothing(mapped: Any) -> None:
+    """PolledEventCount is 0 for an empty poll: it says that the mapping polls. One that does not poll has no data.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html#event-source-mapping-metrics
+    """
+    source = mapped()
+    source.map(**EVENT_COUNT)
+    polls = eventually(lambda: source.events("PolledEventCount", "SampleCount"))
+    assert source.events("PolledEventCount", "Sum") == 0
+    source.write("a", "b")
+    eventually(lambda: source.events("PolledEventCount", "Sum") == 2)
+    eventually(lambda: source.events("PolledEventCount", "SampleCount") > polls + 2)
+    source.client("lambda").update_event_source_mapping(UUID=source.uuid, Enabled=False)
+    eventually(lambda: source.describe()["State"] == "Disabled")
+    polls = source.events("PolledEventCount", "SampleCount")
+    # Another mapping goes on polling, so the reader of all of them was at work meanwhile.
+    other = source.client("lambda").create_event_source_mapping(
+        FunctionName=source.table, EventSourceArn=source.arn, StartingPosition="LATEST", **EVENT_COUNT
+    )["UUID"]
+    eventually(lambda: source.events("PolledEventCount", "SampleCount", other) > 2)
+    assert source.events("PolledEventCount", "SampleCount") == polls
+
+
+def test_a_mapping_whose_stream_is_gone_does_not_poll(mapped: Any, make_table: Any) -> None:
+    """A table that is made again under its name has another stream, which the mapping does not read.
+
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html
+    """
+    source = mapped()
+    source.map(**EVENT_COUNT)
+    eventually(lambda: source.events("PolledEventCount", "SampleCount"))
+    source.client("dynamodb").delete_table(TableName=source.table)
+    assert make_table(source.table) != source.arn
+    polls = source.events("PolledEventCount", "SampleCount")
+    source.write("of the new table")
+    other = source.client("lambda").create_event_source_mapping(
+        FunctionName=source.table,
+        EventSourceArn=source.client("dynamodb").describe_table(TableName=source.table)["Table"]["LatestStreamArn"],
+        StartingPosition="LATEST",
+        **EVENT_COUNT,
+    )["UUID"]
+    eventually(lambda: source.events("PolledEventCount", "SampleCount", other) > 2)
+    assert source.events("PolledEventCount", "SampleCount") == polls
+    assert source.seen() == []
+
+
+@pytest.mark.parametrize("mode", ["", "raise"])
+def test_events_of_failed_invocations_are_counted(mapped: Any, mode: str) -> None:
+    """FailedInvokeEventCount has the events of calls that fail, and those that a partial batch response names, which is
+    no error of the function.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html#event-source-mapping-metrics
+    """
+    source = mapped(mode)
+    source.write("a", "poison", "b")
+    source.map(
+        MaximumRetryAttempts=1,
+        FunctionResponseTypes=["ReportBatchItemFailures"],
+        DestinationConfig=source.destination(),
+        **EVENT_COUNT,
+    )
+    eventually(source.discarded)
+    # Of three, two are tried once more; where the function raises, all three.
+    eventually(lambda: source.events("FailedInvokeEventCount", "Sum") == (6 if mode else 4))
+    assert source.events("InvokedEventCount", "Sum") == (6 if mode else 5)
+    assert (_sum(source.client, source.table, "Errors") > 0) == bool(mode)
+
+
 def test_a_function_at_its_concurrency_is_retried(mapped: Any) -> None:
     """A throttled invocation is no attempt: it is retried, and consumes no MaximumRetryAttempts.
 
@@ -334,15 +428,18 @@ def test_a_starting_position_is_required(mapped: Any) -> None:
 
 
 def _sum(client: Client, function: str, metric: str) -> float:
+    return _statistic(client, metric, {"Name": "FunctionName", "Value": function}, "Sum")
+
+
+def _statistic(client: Client, metric: str, dimension: dict[str, str], statistic: str) -> float:
     now = datetime.now(UTC)
     points = client("cloudwatch").get_metric_statistics(
         Namespace="AWS/Lambda",
         MetricName=metric,
-        Dimensions=[{"Name": "FunctionName", "Value": function}],
+        Dimensions=[dimension],
         StartTime=now - timedelta(hours=1),
         EndTime=now + timedelta(hours=1),
         Period=60,
-        Statistics=["Sum"],
+        Statistics=[statistic],
     )["Datapoints"]
-    assert points, f"{metric} was not published"
-    return float(sum(point["Sum"] for point in points))
+    return sum(point[statistic] for point in points)

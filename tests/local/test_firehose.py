@@ -267,6 +267,51 @@ def test_deliveries_are_measured(client: Client, bucket: str, name: str, objects
     assert 30 < _metric(client, name, "DeliveryToS3.DataFreshness")["Maximum"] < 1200
 
 
+def test_reading_a_kinesis_stream_is_measured_also_where_it_is_empty(client: Client, bucket: str, name: str) -> None:
+    """Firehose calls GetRecords once a second for each shard, and Kinesis counts the calls that succeed. While Firehose
+    may not read, nobody calls, and Firehose itself has no data about what it does not know of.
+
+    https://docs.aws.amazon.com/firehose/latest/dev/writing-with-kinesis-streams.html
+    https://docs.aws.amazon.com/streams/latest/dev/monitoring-with-cloudwatch.html
+    """
+    kinesis, firehose = client("kinesis"), client("firehose")
+    kinesis.create_stream(StreamName=name, ShardCount=1)
+    firehose.create_delivery_stream(
+        DeliveryStreamName=name,
+        DeliveryStreamType="KinesisStreamAsSource",
+        KinesisStreamSourceConfiguration={
+            "KinesisStreamARN": f"arn:aws:kinesis:us-east-1:{ACCOUNT}:stream/{name}",
+            "RoleARN": ROLE,
+        },
+        ExtendedS3DestinationConfiguration=destination(bucket),
+    )
+    eventually(lambda: _reads(client, name) > 2)
+    firehose.delete_delivery_stream(DeliveryStreamName=name)
+    eventually(lambda: _reads(client, name) > 0)
+    reads = _reads(client, name)
+    kinesis.put_record(StreamName=name, Data=b"unread", PartitionKey="a")
+    shard = kinesis.list_shards(StreamName=name)["Shards"][0]["ShardId"]
+    where = {"StreamName": name, "ShardId": shard, "ShardIteratorType": "TRIM_HORIZON"}
+    assert kinesis.get_records(ShardIterator=kinesis.get_shard_iterator(**where)["ShardIterator"])["Records"]
+    # The one read is the test's own.
+    assert _reads(client, name) - reads in (1, 2)
+    assert _metric(client, name, "DeliveryToS3.DataFreshness") is None
+
+
+def _reads(client: Client, stream: str) -> float:
+    now = datetime.now(UTC)
+    points = client("cloudwatch").get_metric_statistics(
+        Namespace="AWS/Kinesis",
+        MetricName="GetRecords.Success",
+        Dimensions=[{"Name": "StreamName", "Value": stream}],
+        StartTime=now - timedelta(hours=1),
+        EndTime=now + timedelta(hours=1),
+        Period=7200,
+        Statistics=["Sum"],
+    )["Datapoints"]
+    return sum(point["Sum"] for point in points)
+
+
 def _metric(client: Client, stream: str, metric: str) -> Any:
     now = datetime.now(UTC)
     points = client("cloudwatch").get_metric_statistics(

@@ -33,10 +33,13 @@ MAXIMUM_PAYLOAD_BYTES = 6 * 1024 * 1024
 _POLL_SECONDS = 0.02
 _FIRST_RETRY_SECONDS = 0.05
 _LAST_RETRY_SECONDS = 0.2
+# AWS polls four times a second; its metrics have a point a minute.
+_EMPTY_POLL_SECONDS = 30.0
 
 Mapping = dict[str, Any]
 
 _running: set[str] = set()
+_polled_at: dict[str, float] = {}
 _lock = threading.Lock()
 
 
@@ -70,9 +73,13 @@ def _start_readers() -> bool:
         with request_scope(account, region):
             reader = _Reader(account, region, mapping, table)
             with _lock:
-                if mapping["UUID"] in _running or not reader.has_records():
+                if mapping["UUID"] in _running:
                     continue
-                _running.add(mapping["UUID"])
+                if has_records := reader.has_records():
+                    _running.add(mapping["UUID"])
+            if not has_records:
+                reader.poll_in_vain()
+                continue
         name = f"mapping-{mapping['UUID']}"
         threading.Thread(target=reader.run, name=name, daemon=True).start()
     # True would make ministack's loop ask again at once.
@@ -97,10 +104,25 @@ class _Reader:
 
     def has_records(self) -> bool:
         """Whether the mapping is enabled and its stream holds what it has not seen."""
+        return self._polls() and bool(self._position() < dynamodb.stream_end_position(self._table))
+
+    def poll_in_vain(self) -> None:
+        """Count a poll that brings nothing, of a mapping that is enabled and may read its stream."""
+        now = time.time()
+        if now - _polled_at.get(self._mapping["UUID"], 0) < scaled(_EMPTY_POLL_SECONDS) or not self._polls():
+            return
+        function = self._function()
+        if function is not None and self._may_read(function):
+            _polled_at[self._mapping["UUID"]] = now
+            failed_batches.count(self._mapping, "PolledEventCount", 0)
+
+    def _polls(self) -> bool:
         table = dynamodb._tables.get(self._table)
-        if not self._active() or not table or table.get("LatestStreamArn") != self._mapping["EventSourceArn"]:
-            return False
-        return bool(self._position() < dynamodb.stream_end_position(self._table))
+        return self._active() and bool(table) and table["LatestStreamArn"] == self._mapping["EventSourceArn"]
+
+    def _function(self) -> Any:
+        name, qualifier = self._mapping["FunctionName"], self._mapping.get("Qualifier")
+        return lambda_svc._get_func_record_for_qualifier(name, qualifier)[0]
 
     def run(self) -> None:
         """Send batches until the stream is read or the mapping is disabled or deleted."""
@@ -137,9 +159,7 @@ class _Reader:
                 lambda_svc._dynamodb_stream_positions[self._mapping["UUID"]] = self._position() + count
 
     def _step(self) -> None:
-        function, _ = lambda_svc._get_func_record_for_qualifier(
-            self._mapping["FunctionName"], self._mapping.get("Qualifier")
-        )
+        function = self._function()
         if function is None:
             self._report("PROBLEM: Function not found")
             self._wait()
@@ -151,6 +171,7 @@ class _Reader:
                 return
             records = self._gather()
             if records:
+                failed_batches.count(self._mapping, "PolledEventCount", len(records))
                 self._pending.append(Batch(records))
             return
         batch = self._pending.popleft()
@@ -207,11 +228,14 @@ class _Reader:
             self._pending.appendleft(batch)
             self._wait()
             return
+        failed_batches.count(self._mapping, "InvokedEventCount", len(records))
         failed = bool(result.get("error"))
         lambda_svc._emit_lambda_metrics(name, duration_ms=(time.time() - started) * 1000, error=failed, throttle=False)
         position = 0 if failed else None
         if not failed and "ReportBatchItemFailures" in (self._mapping.get("FunctionResponseTypes") or []):
             position = first_failure(batch.records, _decoded(result.get("body")))
+        if position is not None:
+            failed_batches.count(self._mapping, "FailedInvokeEventCount", len(batch.records) - position)
         settlement = settle(batch, position, bisect=bool(self._mapping.get("BisectBatchOnFunctionError")))
         self._advance(settlement.done)
         self._pending.extendleft(reversed(settlement.next))

@@ -42,14 +42,17 @@ def send(mapping: Mapping[str, Any], function: Mapping[str, Any], batch: Batch, 
     if not delivered:
         name = {"FunctionName": str(mapping["FunctionName"])}
         metrics.publish("AWS/Lambda", "DestinationDeliveryFailures", 1, "Count", name)
-    _count(mapping, "OnFailureDestinationDeliveredEventCount" if delivered else "DroppedEventCount", batch)
+    count(mapping, "OnFailureDestinationDeliveredEventCount" if delivered else "DroppedEventCount", len(batch.records))
 
 
-def _count(mapping: Mapping[str, Any], metric: str, batch: Batch) -> None:
-    """https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html#event-source-mapping-metrics"""
+def count(mapping: Mapping[str, Any], metric: str, events: int) -> None:
+    """Publish a metric of the mapping, which has them where it asks for them.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html#event-source-mapping-metrics
+    """
     if "EventCount" in ((mapping.get("MetricsConfig") or {}).get("Metrics") or []):
         dimensions = {"EventSourceMappingUUID": str(mapping["UUID"])}
-        metrics.publish("AWS/Lambda", metric, len(batch.records), "Count", dimensions)
+        metrics.publish("AWS/Lambda", metric, events, "Count", dimensions)
 
 
 def _invocation_record(mapping: Mapping[str, Any], batch: Batch, condition: str, now: datetime) -> dict[str, Any]:

@@ -30,6 +30,7 @@ MEBIBYTE = 1024 * 1024
 _SOURCE_ACTIONS = ("DescribeStream", "GetShardIterator", "GetRecords", "ListShards")
 _TICK_SECONDS = 0.02
 _RETRY_SECONDS = 0.2
+_READ_SECONDS = 30.0
 _EXTENSIONS = {"UNCOMPRESSED": "", "GZIP": ".gz"}
 # Each line begins with a zone that AWS lists.
 _ZONES = Path(__file__).parents[3] / "plugins" / "dynalake" / "firehose_zones.txt"
@@ -113,17 +114,37 @@ def install() -> None:
     firehose._HANDLERS["PutRecord"] = _limited(firehose._put_record)
     firehose._HANDLERS["PutRecordBatch"] = _limited(firehose._put_record_batch)
     threading.Thread(target=_deliver_forever, name="firehose-delivery", daemon=True).start()
+    threading.Thread(target=_read_forever, name="firehose-source", daemon=True).start()
 
 
 def _read_source(stream: dict[str, Any]) -> None:
     """What Firehose needs to read a Kinesis stream; without it, AWS delivers nothing, and this raises."""
+    if not _may_read(stream):
+        raise PermissionError(f"Firehose stream {stream['name']} may not read its source")
+
+
+def _may_read(stream: dict[str, Any]) -> bool:
     source = stream.get("kinesis_source")
-    if source and not access.allows(
+    return not source or access.allows(
         str(source["RoleARN"]),
         "firehose.amazonaws.com",
         [(f"kinesis:{action}", source["KinesisStreamARN"]) for action in _SOURCE_ACTIONS],
-    ):
-        raise PermissionError(f"Firehose stream {stream['name']} may not read its source")
+    )
+
+
+def _read_forever() -> None:
+    """Firehose reads each shard of its source once a second, here twice a minute, whether or not there are records.
+
+    https://docs.aws.amazon.com/firehose/latest/dev/writing-with-kinesis-streams.html
+    """
+    while True:
+        time.sleep(scaled(_READ_SECONDS))
+        for (account, region, _), stream in firehose._streams.all_items():
+            source = stream.get("kinesis_source")
+            with request_scope(account, region):
+                if source and stream["status"] == "ACTIVE" and _may_read(stream):
+                    read = {"StreamName": source["KinesisStreamARN"].rpartition("/")[2]}
+                    metrics.publish("AWS/Kinesis", "GetRecords.Success", 1, "Count", read)
 
 
 def _has_record_features(config: dict[str, Any]) -> bool:

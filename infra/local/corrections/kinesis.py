@@ -66,10 +66,12 @@ def install() -> None:
     def get_from_shard(request: Request) -> Any:
         state = kinesis._shard_iterators.get(request.get("ShardIterator")) or {}
         if state and _reads_too_often(str(state["stream"]), str(state["shard_id"])):
-            _measure_throttle(str(state["stream"]), "ReadProvisionedThroughputExceeded", 1)
+            _count(str(state["stream"]), "ReadProvisionedThroughputExceeded", 1)
             message = f"Rate exceeded for shard {state['shard_id']} in stream {state['stream']}."
             return kinesis.error_response_json("ProvisionedThroughputExceededException", message, 400)
         status, headers, body = get_records(request)
+        if status == 200:
+            _count(str(state["stream"]), "GetRecords.Success", 1)
         stream = kinesis._streams.get(state.get("stream")) or {"shards": {}}
         shard = stream["shards"].get(state.get("shard_id")) or {}
         if status == 200 and "ending_sequence_number" in shard:
@@ -155,7 +157,7 @@ def _reads_too_often(stream: str, shard: str) -> bool:
         return False
 
 
-def _measure_throttle(stream: str, metric: str, count: int) -> None:
+def _count(stream: str, metric: str, count: int) -> None:
     metrics.publish(NAMESPACE, metric, count, "Count", {"StreamName": stream})
 
 
@@ -190,7 +192,7 @@ def _measure(request: Request, records: int, size: int) -> None:
     metrics.publish(NAMESPACE, "IncomingRecords", records, "Count", dimensions)
     metrics.publish(NAMESPACE, "IncomingBytes", size, "Bytes", dimensions)
     for name in ("WriteProvisionedThroughputExceeded", "ReadProvisionedThroughputExceeded"):
-        _measure_throttle(stream, name, 0)
+        _count(stream, name, 0)
 
 
 def _invalid(message: str) -> Any:

@@ -70,8 +70,11 @@ def settle(batch: Batch, failed_at: int | None, *, bisect: bool) -> Settlement:
 
 
 def discard_condition(batch: Batch, now: float, *, maximum_retries: int, maximum_age: float | None) -> str | None:
-    """Why a failed batch is given up, in the words of its invocation record; None to retry it."""
-    if batch.attempts and maximum_age is not None and now - created(batch.records[0]) > maximum_age:
+    """Why a batch is given up, in the words of its invocation record; None to send it.
+
+    It grows too old before it was ever sent, too: while the function is throttled, or nobody read the stream.
+    """
+    if maximum_age is not None and now - created(batch.records[0]) > maximum_age:
         return "RecordAgeExceeded"
     if 0 <= maximum_retries < batch.attempts:
         return "RetryAttemptsExhausted"
