@@ -172,7 +172,10 @@ def send_canary(forwarder: Forwarder, table: str, canary_id: str, seconds_left: 
 
 
 def encode_batch(records: Sequence[Any]) -> tuple[list[Line], list[Rejected]]:
-    """Each stream record as a line, or, where it is malformed, as rejected."""
+    """Each stream record as a line, or, where it is malformed or not understood, as rejected.
+
+    A record that fails each time would hold back its shard until the stream drops what stands behind it.
+    """
     lines: list[Line] = []
     rejected: list[Rejected] = []
     for position, record in enumerate(records):
@@ -180,6 +183,8 @@ def encode_batch(records: Sequence[Any]) -> tuple[list[Line], list[Rejected]]:
             data = f"{encode_record(record)}\n".encode()
         except RecordError as error:
             rejected.append(Rejected(position, record, str(error)))
+        except Exception as error:
+            rejected.append(Rejected(position, record, f"The forwarder fails at it: {error!r}"))
         else:
             lines.append(Line(position, record["dynamodb"]["SequenceNumber"], data))
     return lines, rejected

@@ -205,7 +205,8 @@ class LakeOptions:
         FORWARDER,
         "IteratorAgeAlarmMinutes",
         15,
-        "How old the oldest waiting change may get before the alarm; a DynamoDB stream keeps it for 24 hours.",
+        "How old the youngest change of a batch may be when it is sent, before the alarm; a DynamoDB stream keeps "
+        "changes for 24 hours.",
         minimum=1,
         maximum=1440,
     )

@@ -205,6 +205,11 @@ class TableNames:
     # -- AWS resources -------------------------------------------------------------------------------------------
 
     @property
+    def unread_alarms(self) -> tuple[str, str]:
+        """The alarms that go off where nobody reads the table's stream, or its Kinesis stream."""
+        return f"{self.stack}-stream-unread", f"{self.stack}-kinesis-unread"
+
+    @property
     def stack(self) -> str:
         """128 characters, letters, digits and '-' (AWS::CloudFormation CreateStack, StackName)."""
         prefix = f"{self.lake.stack_prefix}-table-"

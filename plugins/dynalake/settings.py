@@ -130,15 +130,17 @@ class TableSettings:
         1, "Concurrent forwarder invocations per stream shard.", minimum=1, maximum=10, section="Forwarder"
     )
     max_retries: int = setting(
-        10,
-        "How often a failing batch is tried again (and bisected) before it goes to the on-failure destination.",
-        minimum=0,
+        -1,
+        "How often a failing batch is tried again (and bisected) before it goes to the on-failure destination; -1: "
+        "until `max_record_age_seconds`.",
+        minimum=-1,
         maximum=10000,
         section="Forwarder",
     )
     max_record_age_seconds: int = setting(
-        43200,
-        "A change older than this goes to the on-failure destination; a DynamoDB stream keeps it for 86,400 seconds.",
+        86400,
+        "A change older than this goes to the on-failure destination, tried or not; a DynamoDB stream keeps it for "
+        "86,400 seconds.",
         minimum=60,
         maximum=86400,
         section="Forwarder",

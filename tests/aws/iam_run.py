@@ -19,6 +19,7 @@ from dynalake.backfill.export import check_exports, remove_exports, request_expo
 from dynalake.backfill.manifest import store_groups
 from dynalake.backfill.run import plan_backfill
 from dynalake.backfill.scan import scan_segment
+from dynalake.capture.alarms import arm_alarms, silence_alarms
 from dynalake.capture.bucket import creates_bucket
 from dynalake.capture.draining import draining
 from dynalake.capture.hand_off import record_hand_off
@@ -163,6 +164,9 @@ def set_up_secured(
     patiently(lambda: check_pipeline(dag, names, settings, table["MappingId"]))
     register(dag, names, source.key, source.arn)
     record_hand_off(dag, names, table["MappingId"])
+    # As a teardown does that is begun and not finished.
+    silence_alarms(dag, names)
+    arm_alarms(dag, names)
     return names
 
 

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 from botocore.config import Config
 
+from dynalake.capture.alarms import arm_alarms, silence_alarms
 from dynalake.capture.specs import storage_spec
 from dynalake.capture.stacks import apply_stack, stack_outputs
 from dynalake.clients import Clients
 from dynalake.errors import NotReadyError
 from dynalake.lake_options import LakeOptions
-from dynalake.names import TableNames
+from dynalake.names import STAGE_CONVERT, TableNames
 from dynalake.settings import TableSettings
 from infra.local.process import LocalAws
 from tests.aws.capture_steps import break_changes, make_table, patiently, set_up, wait_for_changes
@@ -28,7 +29,7 @@ Fail = Callable[..., Any]
 
 
 # What must not happen at all has no threshold to choose.
-NEVER = ("DroppedAlarm", "UndeliveredAlarm")
+NEVER = ("DroppedAlarm", "UndeliveredAlarm", "StreamUnreadAlarm", "KinesisUnreadAlarm", "RefusedAlarm")
 ENVIRONMENT = "alarms"
 # The alarms' own limits, as low as they may be.
 OPTIONS = LakeOptions.parse({"timeout_seconds": 15, "iterator_age_alarm_minutes": 1, "duration_alarm_percent": 1})
@@ -133,6 +134,65 @@ def test_throttled_direct_writes(clients: Clients, fail: Fail) -> None:
     goes_off(clients, names.stack, "DirectThrottledAlarm", lambda: write(clients, names.table, 5))
 
 
+def test_a_stream_that_nobody_reads(clients: Clients) -> None:
+    """Nobody writes either: no change is late, and none is there to tell by."""
+    names = captured(clients, "unread")
+    is_quiet(clients, names.stack, "StreamUnreadAlarm")
+    mapping = mapping_of(clients, names)
+    clients.lambda_.update_event_source_mapping(UUID=mapping, Enabled=False)
+    found = goes_off(clients, names.stack, "StreamUnreadAlarm")
+    assert found["AlarmName"] == names.unread_alarms[0]
+    assert "lost 24 hours after they were made" in found["AlarmDescription"]
+    clients.lambda_.update_event_source_mapping(UUID=mapping, Enabled=True)
+    is_quiet(clients, names.stack, "StreamUnreadAlarm")
+
+
+def test_a_kinesis_stream_that_firehose_does_not_read(clients: Clients) -> None:
+    """Nothing is put into it, either: Firehose has nothing to tell of."""
+    names = captured(clients, "kinesisunread", stream_retention_hours=30)
+    is_quiet(clients, names.stack, "KinesisUnreadAlarm")
+    clients.firehose.delete_delivery_stream(DeliveryStreamName=names.delivery_stream)
+    found = goes_off(clients, names.stack, "KinesisUnreadAlarm")
+    assert found["AlarmName"] == names.unread_alarms[1]
+    assert "lost after 30 hours" in found["AlarmDescription"]
+
+
+def test_a_refusal_that_passes_needs_nothing_but_its_end(clients: Clients, fail: Fail, local_aws: LocalAws) -> None:
+    """It comes at once, many times. The function reports its changes as not stored: no error, and none is given up."""
+    names = captured(clients, "refused", max_record_kb=5)
+    bucket, prefix = names.lake.bucket, names.raw_prefix
+    fail(service="s3", operation="PutObject", code="AccessDenied", status=403, resource=bucket, key_prefix=prefix)
+    write(clients, names.table, 4, size=20_000)
+    found = goes_off(clients, names.stack, "RefusedAlarm")
+    assert "until they are 86400 seconds old" in found["AlarmDescription"]
+    local_aws.call("DELETE", "/_dynalake/faults")
+    assert len(wait_for_changes(clients, names, 4)) == 4
+    given_up = f"{names.lake.failed_batches}{mapping_of(clients, names)}/"
+    assert not clients.s3.list_objects_v2(Bucket=bucket, Prefix=given_up).get("Contents")
+    is_quiet(clients, names.stack, "RefusedAlarm")
+
+
+def test_alarms_on_what_is_not_read_tell_nobody_in_a_teardown(clients: Clients) -> None:
+    """And do so again once the table is set up again, also where the teardown came no further."""
+    names = captured(clients, "silent")
+
+    def tells() -> set[bool]:
+        return {
+            alarm(clients, names.stack, one)["ActionsEnabled"] for one in ("StreamUnreadAlarm", "KinesisUnreadAlarm")
+        }
+
+    silence_alarms(clients, names)
+    assert tells() == {False}
+    arm_alarms(clients, names)
+    assert tells() == {True}
+
+
+def mapping_of(clients: Clients, names: TableNames) -> str:
+    outputs = stack_outputs(clients, names.stack)
+    assert outputs is not None
+    return outputs["MappingId"]
+
+
 def test_a_failing_function_whose_changes_wait(clients: Clients, fail: Fail) -> None:
     """It fails each time, and the oldest change grows older than it may."""
     names = captured(clients, "fails", max_retries=10000)
@@ -205,7 +265,7 @@ def test_quarantined_lines_are_objects_in_the_error_prefix(clients: Clients) -> 
     names = captured(clients, "lines", "alarmlines")
     clients.s3.put_object(Bucket=names.lake.bucket, Key=f"{names.rejected('done')}x", Body=b"x")
     assert alarm(clients, names.lake.storage_stack, "RejectedAlarm")["StateValue"] != "ALARM"
-    clients.s3.put_object(Bucket=names.lake.bucket, Key=f"{names.rejected('compact')}x", Body=b"x")
+    clients.s3.put_object(Bucket=names.lake.bucket, Key=f"{names.rejected(STAGE_CONVERT)}x", Body=b"x")
     goes_off(clients, names.lake.storage_stack, "RejectedAlarm")
 
 

@@ -9,6 +9,27 @@ from dynalake.clients import Clients
 from dynalake.errors import SettingsError
 from dynalake.names import Lake
 
+BUCKET_OPTIONS = (
+    "versioning",
+    "noncurrent_days",
+    "rejected_retention_days",
+    "query_result_days",
+    "access_log_bucket",
+    "rejected_alarm_objects",
+)
+"""What a lake sets for a bucket that its stack has made, and for no other."""
+
+
+def kept_bucket(lake: Lake) -> str:
+    """What somebody has to know whose lake uses a bucket that its storage stack did not make. Pure."""
+    return (
+        f"The bucket {lake.bucket} was there before the stack {lake.storage_stack}, brought or left by an earlier one, "
+        f"and stays as it is. The options {', '.join(BUCKET_OPTIONS)} do nothing: versions, lifecycle rules, access "
+        "log, encryption and policy are those that it has, and no alarm tells of rejected objects (the tables' own "
+        "alarms and dynalake_watch do). See that it expires old versions and incomplete uploads, and nothing below "
+        f"{lake.prefix}/ and {lake.prefix}-state/"
+    )
+
 
 def creates_bucket(clients: Clients, lake: Lake) -> bool:
     """What the storage stack's `CreateBucket` is to be.

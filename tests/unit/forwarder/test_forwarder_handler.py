@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 
 from dynalake.errors import NotReadyError, RecordError
 from dynalake.names import Lake
+from dynalake.record.stream import encode_record
 from forwarder.handler import Forwarder, encode_batch, failures, forward, redrive, send_canary, source_table
 from forwarder.large import large_object
 from forwarder.packing import Line
@@ -73,6 +74,22 @@ def forwarder(aws: Aws) -> Forwarder:
 
 def minute() -> float:
     return 60.0
+
+
+def test_a_record_that_the_forwarder_fails_at_is_rejected_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches are tried again for a day: a fault of the code must not hold back what stands behind its record."""
+
+    def encode(found: dict[str, Any]) -> str:
+        if found["dynamodb"]["SequenceNumber"] == "2":
+            raise ZeroDivisionError("a fault of the code")
+        return encode_record(found)
+
+    monkeypatch.setattr("forwarder.handler.encode_record", encode)
+    aws = Aws()
+    assert forward(forwarder(aws), [record(n) for n in (1, 2, 3)], minute) == {"batchItemFailures": []}
+    assert [int(line["__sequence_number"]) for line in aws.lines] == [1, 3]
+    (rejected,) = aws.objects.values()
+    assert b"a fault of the code" in rejected
 
 
 def test_a_batch_is_sent_and_acknowledged() -> None:

@@ -116,7 +116,7 @@ variable "duration_alarm_percent" {
 }
 
 variable "iterator_age_alarm_minutes" {
-  description = "How old the oldest waiting change may get before the alarm; a DynamoDB stream keeps it for 24 hours."
+  description = "How old the youngest change of a batch may be when it is sent, before the alarm; a DynamoDB stream keeps changes for 24 hours."
   type        = number
   default     = 15
   nullable    = false

@@ -109,21 +109,21 @@ variable "parallelization" {
 }
 
 variable "max_retries" {
-  description = "How often a failing batch is tried again (and bisected) before it goes to the on-failure destination."
+  description = "How often a failing batch is tried again (and bisected) before it goes to the on-failure destination; -1: until `max_record_age_seconds`."
   type        = number
-  default     = 10
+  default     = -1
   nullable    = false
 
   validation {
-    condition     = var.max_retries >= 0 && var.max_retries <= 10000 && floor(var.max_retries) == var.max_retries
-    error_message = "max_retries is a whole number from 0 to 10000."
+    condition     = var.max_retries >= -1 && var.max_retries <= 10000 && floor(var.max_retries) == var.max_retries
+    error_message = "max_retries is a whole number from -1 to 10000."
   }
 }
 
 variable "max_record_age_seconds" {
-  description = "A change older than this goes to the on-failure destination; a DynamoDB stream keeps it for 86,400 seconds."
+  description = "A change older than this goes to the on-failure destination, tried or not; a DynamoDB stream keeps it for 86,400 seconds."
   type        = number
-  default     = 43200
+  default     = 86400
   nullable    = false
 
   validation {

@@ -1,0 +1,30 @@
+"""What a lake says of a bucket that its storage stack did not make."""
+
+from __future__ import annotations
+
+import json
+
+from cfnlint.decode import cfn_yaml
+
+from dynalake.capture.bucket import BUCKET_OPTIONS, kept_bucket
+from dynalake.capture.specs import template_folder
+from dynalake.lake_options import option_fields
+from dynalake.names import Lake
+
+LAKE = Lake("dev", "123456789012", "us-east-1")
+
+
+def test_what_does_nothing_for_a_bucket_that_was_there_is_said() -> None:
+    """Exactly the parameters of which the template makes nothing else than the bucket and its alarm."""
+    resources = cfn_yaml.loads((template_folder() / "storage.yaml").read_text())["Resources"]
+    bound = {n for n, r in resources.items() if r.get("Condition") == "MakesBucket"}
+    of_bucket = json.dumps({n: r for n, r in resources.items() if n in bound})
+    of_others = json.dumps({n: r for n, r in resources.items() if n not in bound})
+    for field in option_fields():
+        parameter = "".join(part.capitalize() for part in field.name.split("_"))
+        flag = {"AccessLogBucket": "HasAccessLog", "RejectedRetentionDays": "ExpiresRejected"}.get(parameter, parameter)
+        used_by_others = f'"{parameter}"' in of_others or f"${{{parameter}}}" in of_others
+        of_bucket_alone = f'"{flag}"' in of_bucket and not used_by_others
+        assert of_bucket_alone == (field.name in BUCKET_OPTIONS), field.name
+    said = kept_bucket(LAKE)
+    assert all(name in said for name in (*BUCKET_OPTIONS, LAKE.bucket, "no alarm tells of rejected objects"))
