@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -168,9 +169,11 @@ def test_a_lake_that_is_not_there_is_said_in_the_run_s_note(clients: Clients, mo
 def test_a_table_that_was_set_up_before_may_miss_changes() -> None:
     from dynalake.operators.setup import not_read
 
-    first, second = (HandOff("T", mapping, datetime(2019, 5, 25, tzinfo=UTC)) for mapping in ("one", "two"))
-    assert not_read(None, first) == not_read(first, first) == ""
-    assert "The table was set up before, on 2019-05-25" in not_read(first, second)
+    second = HandOff("T", "two", datetime(2019, 5, 27, 8, 30, tzinfo=UTC))
+    assert not_read(second) == ""
+    note = not_read(replace(second, lost_since=datetime(2019, 5, 25, 7, 9, 42, tzinfo=UTC)))
+    assert "read its stream until 2019-05-25 07:09 UTC" in note
+    assert '"window_from": "2019-05-25T07:09:42Z", "window_to": "2019-05-27T08:45:00Z"' in note
 
 
 def test_a_table_that_scheduled_runs_leave_out_is_said_when_it_is_set_up() -> None:

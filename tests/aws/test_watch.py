@@ -14,14 +14,16 @@ import pytest
 
 from dynalake.backfill.run import plan_backfill
 from dynalake.backfill.scan import scan_segment
+from dynalake.capture.source import check_source
 from dynalake.clients import Clients
 from dynalake.convert.batch import convert_batch
 from dynalake.convert.snapshot import plan_snapshot, show_snapshot
 from dynalake.days import shift_day
-from dynalake.errors import AlarmError, NotReadyError, RecordError
+from dynalake.errors import AlarmError, NotReadyError, RecordError, SourceError
 from dynalake.lake.compact import compact_table
 from dynalake.lake.compact_options import CompactOptions
 from dynalake.lake.fold import fold
+from dynalake.lake.identity import check_live_table, check_table, table_id_of
 from dynalake.lake.make import make_tables
 from dynalake.lake.snapshot import number_run
 from dynalake.lake.table import Table
@@ -49,7 +51,7 @@ def captured(clients: Clients) -> Captured:
         make_table(clients, table)
         done = set_up(clients, "watch", TableSettings(table, **settings))
         names = done.names
-        make_tables(Table(clients, names), done.source.key, done.source.arn)
+        make_tables(Table(clients, names), done.source.key, done.source.arn, table_id=done.source.id)
         back_fill(clients, names, "first")
         return done
 
@@ -222,6 +224,19 @@ def test_a_stream_that_was_turned_off(clients: Clients, captured: Captured) -> N
 
     clients.dynamodb.delete_table(TableName=names.table)
     assert "stopped: There is no such DynamoDB table any more" in messages(look(clients, names, after.readings))
+
+    make_table(clients, names.table)
+    put(clients, names, of_the_new_table={"N": "1"})
+    replaced = look(clients, names, after.readings)
+    assert replaced.state == "replaced"
+    assert "of_the_new_table" not in str(replaced.readings.comparison)
+    table = Table(clients, names)
+    with pytest.raises(SourceError, match="deleted and made again"):
+        check_table(table, check_source(clients, names.table).id)
+    with pytest.raises(SourceError, match="deleted and made again"):
+        check_live_table(table)
+    with pytest.raises(SourceError, match="deleted and made again"):
+        plan_backfill(clients, names, run="replaced", table_id=table_id_of(table.changes()))
 
 
 def test_changes_that_do_not_land(clients: Clients, captured: Captured) -> None:

@@ -442,4 +442,4 @@ def _statistic(client: Client, metric: str, dimension: dict[str, str], statistic
         Period=60,
         Statistics=[statistic],
     )["Datapoints"]
-    return sum(point[statistic] for point in points)
+    return float(sum(point[statistic] for point in points))

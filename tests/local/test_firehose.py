@@ -309,7 +309,7 @@ def _reads(client: Client, stream: str) -> float:
         Period=7200,
         Statistics=["Sum"],
     )["Datapoints"]
-    return sum(point["Sum"] for point in points)
+    return float(sum(point["Sum"] for point in points))
 
 
 def _metric(client: Client, stream: str, metric: str) -> Any:

@@ -137,7 +137,7 @@ def test_the_tables_stacks(root: Terraform, environment: str) -> None:
     }
     stacks = planned(root, table=module("table", call))
     for settings in TABLES:
-        source = Source(settings.table, "", STREAM, "NEW_IMAGE", KEY, False, "PAY_PER_REQUEST", 0, 0)
+        source = Source(settings.table, "", "", STREAM, "NEW_IMAGE", KEY, False, "PAY_PER_REQUEST", 0, 0)
         spec = table_spec(lake.table(settings.table), settings, source, storage, {"FunctionArn": FUNCTION})
         check(stacks[f'module.table["{settings.table}"].aws_cloudformation_stack.this'], spec)
 

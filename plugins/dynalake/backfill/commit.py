@@ -16,6 +16,7 @@ from dynalake.backfill.ledger import Ledger, check_finished, check_sums, strays
 from dynalake.backfill.manifest import load_groups
 from dynalake.backfill.objects import delete_objects, list_objects
 from dynalake.backfill.run import load_plan, run_name
+from dynalake.backfill.source import describe
 from dynalake.clients import Clients
 from dynalake.names import TableNames
 
@@ -53,10 +54,12 @@ def commit_backfill(
     `run` is the Airflow run id. An incremental run's changes are put beside those of the day `now`. A table without
     items gives a snapshot without objects.
 
-    Raises `NotReadyError` if a segment is unfinished, and `LedgerError` if a sum does not hold.
+    Raises `NotReadyError` if a segment is unfinished, `LedgerError` if a sum does not hold, and `SourceError` if the
+    table is not the one any more that the run was planned for: some of what was read may be another's.
     """
     ledger = load_ledger(clients, names, run_name(run))
     check_finished(ledger)
+    describe(clients, names, ledger.plan.table_id)
     check_written(clients, names, ledger)
     shown = ledger.plan.prefix(names) if ledger.plan.window is None else show_changes(clients, names, ledger, now())
     return Committed(ledger, names.uri(shown))

@@ -61,7 +61,7 @@ def convert_group(
     if checkpoint.finished:
         return SegmentResult.of(checkpoint)
     delete_unfinished(clients, names, plan, checkpoint)
-    key = ItemKey.of(describe(clients, names))
+    key = ItemKey.of(describe(clients, names, plan.table_id))
     if found.vanished and segment == len(groups) - 1:
         checkpoint = _write_vanished(clients, names, plan, key, groups, checkpoint)
         save_checkpoint(clients, names, run, checkpoint, stored)

@@ -115,7 +115,7 @@ def request_exports(clients: Clients, names: TableNames, *, run: str) -> tuple[E
             if _describe(clients, names, export)["ExportStatus"] != "FAILED":
                 continue
             export = replace(export, attempt=export.attempt + 1, arn="")
-        table_arn = table_arn or describe(clients, names)["TableArn"]
+        table_arn = table_arn or describe(clients, names, plan.table_id)["TableArn"]
         exports[number] = replace(export, arn=_request(clients, names, export_request(names, plan, table_arn, export)))
         value = {"exports": [asdict(each) for each in exports]}
         stored = state.replace(clients, names, exports_key(names, run), value, stored)

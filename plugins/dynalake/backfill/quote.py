@@ -22,7 +22,7 @@ def quote_backfill(
     read_capacity_percent: int = 0,
 ) -> str:
     """The answer as Markdown; nothing is read from the table. The parameters are those that `plan` was made with."""
-    description = describe(clients, names)
+    description = describe(clients, names, plan.table_id)
     tasks = count_segments(plan.estimated_bytes, segments)
     try:
         limit = read_limit(description, max_read_capacity, read_capacity_percent)

@@ -37,7 +37,8 @@ class BackfillPlan:
 
     `updated_before` is ISO-8601 in UTC with microseconds, or empty where nothing is filtered; `read_at_ms` is the
     `__event_time` of every record; `max_read_capacity` is units/s over all segments together, 0 for no limit.
-    `keeps_future` says that the stream has what is filtered, so that an item with a time after its reading is kept.
+    `table_id` is DynamoDB's id of the table: another one that has its name by now is not read. `keeps_future` says that
+    the stream has what is filtered, so that an item with a time after its reading is kept.
     """
 
     table: str
@@ -57,6 +58,7 @@ class BackfillPlan:
     estimated_read_units: float
     estimated_dollars: float
     estimated_seconds: int
+    table_id: str = ""
     keep_export: bool = False
     window: Window | None = None
     keeps_future: bool = False
@@ -134,6 +136,7 @@ def plan_backfill(
     names: TableNames,
     *,
     run: str,
+    table_id: str = "",
     method: str = "auto",
     updated_at_attribute: str = "updatedAt",
     updated_before: str = "",
@@ -155,17 +158,18 @@ def plan_backfill(
 ) -> BackfillPlan:
     """Decide what the run does and store it as `plan.json`; a dry run stores nothing.
 
-    `run` is the Airflow run id; `updated_before` the cutoff, taken literally; without one it is the time of the
-    `hand_off`, after which the stream has what is written, and without both every item is kept. `segments` 0 follows
-    from the table's size; `target_mb` is an object's gzipped size.
+    `run` is the Airflow run id; `table_id` that of the table whose items the lake has; `updated_before` the cutoff,
+    taken literally; without one it is the time of the `hand_off`, after which the stream has what is written, and
+    without both every item is kept. `segments` 0 follows from the table's size; `target_mb` is an object's gzipped
+    size.
 
     A plan that is already stored for this run is returned as it is, so a retry has the same cutoff and read time.
 
     `method` `auto` is `export` where point-in-time recovery is on (`enable_pitr` turns it on), else `scan`. An
     incremental run brings in what changed between `window_from` and `window_to`, unfiltered.
 
-    Raises `SettingsError` for parameters that are not allowed, and `SourceError` where there is no such table, or no
-    point-in-time recovery for an export.
+    Raises `SettingsError` for parameters that are not allowed, and `SourceError` where there is no such table, or
+    another one than the lake has, or no point-in-time recovery for an export.
     """
     run = run_name(run)
     check_parameters(method, missing, invalid, segments, max_read_capacity, read_capacity_percent, target_mb)
@@ -174,7 +178,7 @@ def plan_backfill(
         stored = state.read(clients, names, plan_key(names, run))
         if stored is not None:
             return BackfillPlan.from_json(stored.value)
-    description = describe(clients, names)
+    description = describe(clients, names, table_id)
     recovery = None if method == "scan" else find_recovery(clients, names)
     if method != "scan" and recovery is None and enable_pitr and not incremental and not dry_run:
         recovery = turn_on_recovery(clients, names)
@@ -252,6 +256,7 @@ def draft(
     return BackfillPlan(
         table=description["TableName"],
         run=run,
+        table_id=description["TableId"],
         method=method,
         segments=segments,
         updated_at_attribute=updated_at_attribute,

@@ -38,7 +38,7 @@ def scan_segment(
     finished segment is left as it is.
 
     Raises `RecordError` for an item whose time is no time, `ConflictError` if another attempt is at work and
-    `SourceError` if the table is gone. While DynamoDB throttles, it waits.
+    `SourceError` if the table is gone, also where another one has its name. While DynamoDB throttles, it waits.
     """
     run = run_name(run)
     plan = load_plan(clients, names, run)
@@ -47,7 +47,7 @@ def scan_segment(
     if checkpoint.finished:
         return SegmentResult.of(checkpoint)
     delete_unfinished(clients, names, plan, checkpoint)
-    key = ItemKey.of(describe(clients, names))
+    key = ItemKey.of(describe(clients, names, plan.table_id))
     step = Step(plan, key, snapshot_encoder(plan.read_at_ms))
     with Share(
         clients,

@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError
 from dynalake.backfill.pace import Pace
 from dynalake.clients import Clients
 from dynalake.errors import SourceError
+from dynalake.lake.identity import check_identity
 from dynalake.names import TableNames
 
 if TYPE_CHECKING:
@@ -24,10 +25,12 @@ _THROTTLED = ("ProvisionedThroughputExceededException", "RequestLimitExceeded", 
 _KEYS_AT_ONCE = 100
 
 
-def describe(clients: Clients, names: TableNames) -> TableDescriptionTypeDef:
-    """DescribeTable's `Table`; `SourceError` if there is no such table."""
+def describe(clients: Clients, names: TableNames, table_id: str) -> TableDescriptionTypeDef:
+    """DescribeTable's `Table`; `SourceError` if there is no such table, or another one than that with this id."""
     with _explained(names):
-        return clients.dynamodb.describe_table(TableName=names.table)["Table"]
+        found = clients.dynamodb.describe_table(TableName=names.table)["Table"]
+    check_identity(names, table_id, found["TableId"])
+    return found
 
 
 def read_segment(

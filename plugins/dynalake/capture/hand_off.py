@@ -1,11 +1,14 @@
-"""The hand-off: the time from which on the stream has every change, and before which the backfill reads."""
+"""The hand-off: the time from which on the stream has every change, and before which the backfill reads.
+
+It also remembers what the next pipeline of the table needs to know: which stream was read, and until when.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -15,27 +18,56 @@ from dynalake.clients import Clients
 from dynalake.errors import ConflictError, SettingsError
 from dynalake.names import TableNames
 
+STREAM_HOURS = 24
+"""https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html: what is older is gone."""
+
 
 @dataclass(frozen=True)
 class HandOff:
-    """One mapping's hand-off."""
+    """One mapping's hand-off. All times are in UTC."""
 
     table: str
     mapping_id: str
     """The UUID of the event source mapping; another mapping reads another stretch, so it has a hand-off of its own."""
     at: datetime
-    """In UTC: after the mapping, which reads from TRIM_HORIZON, was seen enabled."""
+    """After the mapping, which reads from TRIM_HORIZON, was seen enabled."""
+    stream_arn: str = ""
+    """The stream that the mapping reads."""
+    read_until: datetime | None = None
+    """When a teardown stopped the mapping."""
+    lost_since: datetime | None = None
+    """Changes between this moment and `at` are not all in the stream: the table's former pipeline had ended too long
+    before, or had read another stream."""
 
     def to_json(self) -> str:
         """What the object holds: a person reads it too."""
-        moment = self.at.isoformat(timespec="milliseconds")
-        return json.dumps({"table": self.table, "mapping_id": self.mapping_id, "at": moment}, indent=2) + "\n"
+        values = {n: _text(v) if isinstance(v, datetime) else v for n, v in asdict(self).items() if v is not None}
+        return json.dumps(values, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> HandOff:
         """The reverse of `to_json`."""
         values = json.loads(text)
-        return cls(values["table"], values["mapping_id"], datetime.fromisoformat(values["at"]))
+        times = {n: datetime.fromisoformat(values[n]) for n in ("at", "read_until", "lost_since") if n in values}
+        return cls(**{**values, **times})
+
+
+def plan_lost_since(before: HandOff | None, stream_arn: str, at: datetime, read_at: datetime | None) -> datetime | None:
+    """Since when changes are lost that were made between two pipelines of a table; None where all are read. Pure.
+
+    The second pipeline, whose hand-off is `at`, begins where the stream does. So it reads what the first has left if
+    that was read until less than 24 hours ago, and if the stream is the same. `read_at` is when the first was last seen
+    to read, if anybody looked.
+    """
+    if before is None:
+        return None
+    read_until = max(moment for moment in (before.at, before.read_until, read_at) if moment is not None)
+    another = before.stream_arn not in ("", stream_arn)
+    return read_until if another or at - read_until >= timedelta(hours=STREAM_HOURS) else None
+
+
+def _text(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds")
 
 
 def _now() -> datetime:
@@ -43,19 +75,38 @@ def _now() -> datetime:
 
 
 def record_hand_off(
-    clients: Clients, names: TableNames, mapping_id: str, now: Callable[[], datetime] = _now
+    clients: Clients,
+    names: TableNames,
+    mapping_id: str,
+    now: Callable[[], datetime] = _now,
+    *,
+    read_at: datetime | None = None,
 ) -> HandOff:
     """The table's hand-off, taken and stored once per mapping: a second call returns the first one's.
 
-    Raises `NotReadyError` while the mapping is not enabled, `ConflictError` where somebody else stores another one at
-    the same moment.
+    `read_at`: when a former mapping of the table was last seen to read. Raises `NotReadyError` while the mapping is not
+    enabled, `ConflictError` where somebody else stores another one at the same moment.
     """
     found, tag = _load(clients, names)
     if found is not None and found.mapping_id == mapping_id:
         return found
     check_mapping(clients, names, mapping_id)
+    stream_arn = clients.lambda_.get_event_source_mapping(UUID=mapping_id)["EventSourceArn"]
     moment = now().astimezone(UTC)
-    taken = HandOff(names.table, mapping_id, moment.replace(microsecond=moment.microsecond // 1000 * 1000))
+    at = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+    lost_since = plan_lost_since(found, stream_arn, at, read_at)
+    return _store(clients, names, HandOff(names.table, mapping_id, at, stream_arn, lost_since=lost_since), tag)
+
+
+def note_end(clients: Clients, names: TableNames, mapping_id: str) -> None:
+    """Note when the table's mapping, which is disabled, ended to read: when it was last changed."""
+    found, tag = _load(clients, names)
+    if found is not None and found.mapping_id == mapping_id:
+        changed = clients.lambda_.get_event_source_mapping(UUID=mapping_id)["LastModified"]
+        _store(clients, names, replace(found, read_until=changed.astimezone(UTC)), tag)
+
+
+def _store(clients: Clients, names: TableNames, taken: HandOff, tag: str | None) -> HandOff:
     condition: dict[str, Any] = {"IfNoneMatch": "*"} if tag is None else {"IfMatch": tag}
     try:
         clients.s3.put_object(

@@ -27,6 +27,8 @@ class Source:
 
     table: str
     arn: str
+    id: str
+    """Of this very table: one that is deleted and made again has another."""
     stream_arn: str
     view_type: str
     key: ItemKey
@@ -90,6 +92,7 @@ def source_of(description: dict[str, Any], *, pitr: bool) -> Source:
     return Source(
         table=description["TableName"],
         arn=description["TableArn"],
+        id=description["TableId"],
         stream_arn=description["LatestStreamArn"],
         view_type=_stream(description)["StreamViewType"],
         key=ItemKey.of(description),

@@ -6,6 +6,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+MADE_AGAIN = (
+    "to begin again with the new one, run dynalake_teardown with delete_data, then dynalake_setup; to keep what there "
+    "is of the old one, set up the new one in another environment"
+)
+"""What to do about a DynamoDB table that was deleted and made again under its name (`lake/identity.py`)."""
+
 
 @dataclass(frozen=True)
 class Finding:

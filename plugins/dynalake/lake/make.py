@@ -6,7 +6,7 @@ and no file could be read by them. The state can be derived from the changes as 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
 from dynalake.days import SNAPSHOT_DAY
@@ -16,6 +16,7 @@ from dynalake.lake.commit import commit_on
 from dynalake.lake.fold import fold
 from dynalake.lake.iceberg import Change, Head, News
 from dynalake.lake.iceberg_schema import iceberg_schema
+from dynalake.lake.identity import check_identity, table_id_of
 from dynalake.lake.metadata_note import note_metadata, noted_metadata
 from dynalake.lake.pins import Pins
 from dynalake.lake.read import read_rows
@@ -34,6 +35,7 @@ from dynalake.lake.table import (
     SHOWN_RUN,
     SNAPSHOT_RUN,
     SOURCE,
+    TABLE_ID,
     TIME_ZONE,
     Table,
     number,
@@ -45,22 +47,25 @@ from dynalake.record.change import EVENT_TIME, SEQUENCE_NUMBER
 from dynalake.record.key import ItemKey
 
 
-def make_tables(table: Table, key: ItemKey, source_arn: str, pins: Pins | None = None) -> None:
+def make_tables(table: Table, key: ItemKey, source_arn: str, pins: Pins | None = None, *, table_id: str = "") -> None:
     """Make `{t}` and `{t}_state` with an empty snapshot, where they are not there, and bring back what was lost.
 
-    Again, or after a kill anywhere: the same. Raises `NameTakenError`, before anything is made, where a Glue name
-    belongs to something else; `CatalogError` where the state is gone and cannot be derived again.
+    `table_id` is DynamoDB's; '' where it is not known. Again, or after a kill anywhere: the same. Raises
+    `NameTakenError`, before anything is made, where a Glue name belongs to something else; `SourceError` where the
+    tables are those of another DynamoDB table; `CatalogError` where the state is gone and cannot be derived again.
     """
     check_names(table)
     schema = TableSchema.of_new_table(key, pins)
+    source = {SOURCE: source_arn, TABLE_ID: table_id}
     changes = bring_back(table, table.names.changes_table).head
+    check_identity(table.names, table_id_of(changes), table_id)
     if changes is None:
-        changes = _create_changes(table, schema, source_arn)
+        changes = _create_changes(table, schema, source)
     note_metadata(table.clients, table.names, changes)
     state = bring_back(table, table.names.state_table).head
     if state is None:
         _check_derivable(table.names, changes)
-        state = _create_state(table, schema_of(changes), source_arn)
+        state = _create_state(table, schema_of(changes), source)
     note_metadata(table.clients, table.names, state)
     merge_again(table)
     derive_state(table)
@@ -102,7 +107,7 @@ def _owner_of_damaged(table: Table, name: str) -> str | None:
     return table.names.table if noted_metadata(table.clients, table.names, name) else None
 
 
-def _create_changes(table: Table, schema: TableSchema, source_arn: str) -> Head:
+def _create_changes(table: Table, schema: TableSchema, source: Mapping[str, str]) -> Head:
     names = table.names
     numbers = dict.fromkeys((BOUND, SHOWN_RUN, COLLECTED_AT), "0")
     return table.catalog.create(
@@ -110,11 +115,11 @@ def _create_changes(table: Table, schema: TableSchema, source_arn: str) -> Head:
         iceberg_schema(schema, None, 0),
         names.uri(names.changes_location),
         DAY,
-        {**_properties(names, schema, source_arn, [*schema.identity, DAY]), **numbers, HISTORY_FROM: ""},
+        {**_properties(names, schema, source, [*schema.identity, DAY]), **numbers, HISTORY_FROM: ""},
     )
 
 
-def _create_state(table: Table, schema: TableSchema, source_arn: str) -> Head:
+def _create_state(table: Table, schema: TableSchema, source: Mapping[str, str]) -> Head:
     names = table.names
     numbers = dict.fromkeys((FOLDED_TO, SNAPSHOT_RUN, COLLECTED_AT), "0")
     return table.catalog.create(
@@ -122,14 +127,16 @@ def _create_state(table: Table, schema: TableSchema, source_arn: str) -> Head:
         iceberg_schema(schema, None, 0, own=state_columns(schema)),
         names.uri(names.items_location),
         DELETED,
-        {**_properties(names, schema, source_arn, schema.identity), **numbers},
+        {**_properties(names, schema, source, schema.identity), **numbers},
     )
 
 
-def _properties(names: TableNames, schema: TableSchema, source_arn: str, exact: Iterable[str]) -> dict[str, str]:
+def _properties(
+    names: TableNames, schema: TableSchema, source: Mapping[str, str], exact: Iterable[str]
+) -> dict[str, str]:
     """`exact`: columns whose bounds are kept whole, so that files prune and are compared by them."""
     metrics = {f"write.metadata.metrics.column.{name}": "full" for name in (*exact, EVENT_TIME, SEQUENCE_NUMBER)}
-    about = {DYNAMODB_TABLE: names.table, SOURCE: source_arn, TIME_ZONE: names.lake.time_zone}
+    about = {DYNAMODB_TABLE: names.table, **source, TIME_ZONE: names.lake.time_zone}
     return {SCHEMA: schema.to_json(), **about, **metrics}
 
 

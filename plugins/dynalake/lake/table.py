@@ -25,6 +25,9 @@ DYNAMODB_TABLE = "dynalake.table"
 SOURCE = "dynalake.source"
 """Its ARN."""
 
+TABLE_ID = "dynalake.table-id"
+"""Its id, by which a table that was deleted and made again is known (`lake/identity.py`); of both tables."""
+
 TIME_ZONE = "dynalake.time-zone"
 """The zone whose days `dt` are."""
 

@@ -20,6 +20,7 @@ def plan() -> list[int]:
     from dynalake.backfill.run import plan_backfill
     from dynalake.capture.hand_off import load_hand_off
     from dynalake.capture.lake import load_settings
+    from dynalake.lake.identity import table_id_of
     from dynalake.lake.snapshot import number_run
     from dynalake.lake.table import Table
 
@@ -33,6 +34,7 @@ def plan() -> list[int]:
         found,
         names,
         run=run_id(),
+        table_id=table_id_of(Table(found, names).changes()),
         method=asked["method"],
         updated_at_attribute=attribute,
         updated_before=asked["updated_before"] or "",

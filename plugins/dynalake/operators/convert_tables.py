@@ -228,6 +228,7 @@ def _plan_table(found: Clients, names: TableNames, days: Sequence[str]) -> Table
     from dynalake.capture.lake import load_settings
     from dynalake.convert.plan import ConvertLimits, plan_table
     from dynalake.errors import CatalogError
+    from dynalake.lake.identity import check_live_table
     from dynalake.lake.metadata_note import noted_metadata
     from dynalake.lake.table import Table
 
@@ -235,7 +236,11 @@ def _plan_table(found: Clients, names: TableNames, days: Sequence[str]) -> Table
     table = Table(found, names)
     most = ConvertLimits() if parameters()["engine"] == "arrow" else ConvertLimits(batches=ON_SPARK)
     try:
-        return plan_table(table, most, datetime.now(UTC), days, retention_hours=hours)
+        planned = plan_table(table, most, datetime.now(UTC), days, retention_hours=hours)
+        if planned.batches:
+            # Whoever replaces a table by a template may let the same pipeline read the new one.
+            check_live_table(table)
+        return planned
     except CatalogError:
         if noted_metadata(found, names, names.changes_table) is None:
             return None

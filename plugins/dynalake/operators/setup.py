@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import PokeReturnValue, task
@@ -54,8 +56,10 @@ def check_source() -> dict[str, Any]:
     from dynalake.capture.lake import check_names, check_settings
     from dynalake.capture.options import check_options
     from dynalake.capture.source import check_source as check
+    from dynalake.lake.identity import check_table
     from dynalake.lake.pins import Pins
     from dynalake.lake.schema import TableSchema
+    from dynalake.lake.table import Table
 
     asked = parameters()
     found = clients()
@@ -63,6 +67,7 @@ def check_source() -> dict[str, Any]:
     options = check_options(found, names.lake, _asked_options(), update=asked["update_settings"])
     settings = _asked_settings()
     source = check(found, names.table, enable_stream=asked["enable_stream"], enable_pitr=asked["enable_pitr"])
+    check_table(Table(found, names), source.id)
     TableSchema.of_new_table(source.key, Pins.of_setting(settings.columns))
     check_names(found, names)
     before = check_settings(found, names, settings, update=asked["update_settings"])
@@ -79,7 +84,7 @@ def check_source() -> dict[str, Any]:
 @guarded
 def plan(source: dict[str, Any]) -> bool:
     """Shows what CloudFormation is going to change; with `plan_only` the run ends here."""
-    from dynalake.capture.bucket import creates_bucket
+    from dynalake.capture.bucket import BUCKET_OPTIONS, creates_bucket, kept_bucket
     from dynalake.capture.source import Source
     from dynalake.capture.specs import planned_forwarder, planned_storage, storage_spec
     from dynalake.capture.stacks import plan_stack, stack_outputs
@@ -90,6 +95,10 @@ def plan(source: dict[str, Any]) -> bool:
     storage = stack_outputs(found, lake.storage_stack)
     forwarder = stack_outputs(found, lake.forwarder_stack)
     creates = creates_bucket(found, lake)
+    if not creates:
+        # In the note where the stack is made, or is asked for what it does not do.
+        asked = _asked_options().given.intersection(BUCKET_OPTIONS)
+        (tell if storage is None or asked else say)(kept_bucket(lake))
     _show(plan_stack(found, storage_spec(lake, create_bucket=creates, options=_asked_options())))
     if forwarder is None:
         say(f"{lake.forwarder_stack}: will be created")
@@ -232,7 +241,7 @@ def register_catalog(source: dict[str, Any]) -> list[str]:
     captured, settings = Source.from_dict(source), _asked_settings()
     table = Table(found, table_names(found))
     pins = Pins.of_setting(settings.columns)
-    make_tables(table, captured.key, captured.arn, pins)
+    make_tables(table, captured.key, captured.arn, pins, table_id=captured.id)
     if pin_columns(table, pins):
         say("The columns are as the setting 'columns' says once dynalake_compact has run")
     for off in switch_off_optimizers(table):
@@ -256,15 +265,23 @@ def not_scheduled(environment: str, scheduled: str) -> str:
     )
 
 
-def not_read(before: HandOff | None, now: HandOff) -> str:
-    """What somebody has to know who sets a table up again after its pipeline was gone; '' for the first time."""
-    if before is None or before.mapping_id == now.mapping_id:
+def not_read(hand_off: HandOff) -> str:
+    """What somebody has to know who sets a table up again after its pipeline was gone for too long; else ''."""
+    if hand_off.lost_since is None:
         return ""
+    conf = {
+        "table": hand_off.table,
+        "export_type": "incremental",
+        "window_from": f"{hand_off.lost_since:%Y-%m-%dT%H:%M:%SZ}",
+        "window_to": f"{hand_off.at + timedelta(minutes=15):%Y-%m-%dT%H:%M:%SZ}",
+    }
     return (
-        f"The table was set up before, on {before.at:%Y-%m-%d}, and nobody has read its stream since that pipeline "
-        "went. If it went more than 24 hours ago, or the stream was off since, changes are missing, and the new "
-        "snapshot does not replace what the lake had before: import that time with dynalake_backfill, export_type "
-        "incremental."
+        f"Changes are lost: the table's former pipeline read its stream until {hand_off.lost_since:%Y-%m-%d %H:%M} "
+        "UTC, and a stream keeps changes for 24 hours, and only until it is turned off. The new snapshot does not "
+        "replace what the lake had before. In a quarter of an hour import that time, which takes point-in-time "
+        f"recovery: dynalake_backfill with {json.dumps(conf)}. The table is `lost` until a run of dynalake_watch is "
+        "told that it is repaired. Without point-in-time recovery begin again: dynalake_teardown with delete_data, "
+        "then dynalake_setup."
     )
 
 
@@ -272,15 +289,16 @@ def not_read(before: HandOff | None, now: HandOff) -> str:
 @guarded
 def record_hand_off(table: dict[str, str]) -> str:
     """Notes from when on the stream has every change; the backfill reads what was written before."""
-    from dynalake.capture.hand_off import find_hand_off
+    from dynalake.capture.alarms import arm_alarms
     from dynalake.capture.hand_off import record_hand_off as record
+    from dynalake.watch.status import last_read
 
     found = clients()
     names = table_names(found)
-    before = find_hand_off(found, names)
-    hand_off = record(found, names, table["MappingId"])
+    hand_off = record(found, names, table["MappingId"], read_at=last_read(found, names))
+    arm_alarms(found, names)
     say(f"The hand-off is at {hand_off.at.isoformat(timespec='milliseconds')}")
-    notes = (not_scheduled(str(parameters()["environment"]), default_environment()), not_read(before, hand_off))
+    notes = (not_scheduled(str(parameters()["environment"]), default_environment()), not_read(hand_off))
     if any(notes):
         tell("\n\n".join(filter(None, notes)))
     return hand_off.at.isoformat(timespec="milliseconds")

@@ -32,10 +32,16 @@ def check() -> dict[str, Any]:
 @guarded
 def stop_mapping() -> str:
     """Disables the event source mapping; from here on nothing new goes into the pipeline."""
+    from dynalake.capture.alarms import silence_alarms
+    from dynalake.capture.hand_off import note_end
     from dynalake.capture.teardown import stop_mapping as stop
 
     found = clients()
-    stopped = stop(found, table_names(found))
+    names = table_names(found)
+    silence_alarms(found, names)
+    stopped = stop(found, names)
+    if stopped:
+        note_end(found, names, stopped)
     say(f"The event source mapping {stopped} is disabled" if stopped else "There is no event source mapping")
     return stopped
 
@@ -98,7 +104,8 @@ def convert_last() -> int:
     from datetime import UTC, datetime
 
     from dynalake.convert.finish import convert_due
-    from dynalake.errors import NotReadyError
+    from dynalake.errors import NotReadyError, SourceError
+    from dynalake.lake.identity import check_live_table
     from dynalake.lake.metadata_note import noted_metadata
     from dynalake.lake.table import Table
 
@@ -110,7 +117,13 @@ def convert_last() -> int:
     if noted_metadata(found, names, names.changes_table) is None:
         say(f"{names.table} has no tables in Glue")
         return 0
-    done = convert_due(Table(found, names), lambda: datetime.now(UTC))
+    table = Table(found, names)
+    try:
+        check_live_table(table)
+    except SourceError as another:
+        say(f"{another.received}. What arrived last is not converted, and stays in {names.uri(names.raw_prefix)}")
+        return 0
+    done = convert_due(table, lambda: datetime.now(UTC))
     if waiting := [wait for one in done[-1:] for wait in one.waiting]:
         raise NotReadyError(f"dt={waiting[0][0]} waits: {waiting[0][2]}", action="clear this task in some minutes")
     rows = sum(one.sums.rows for one in done)

@@ -8,18 +8,19 @@ from datetime import datetime
 
 from botocore.exceptions import ClientError
 
-from dynalake.capture.hand_off import find_hand_off
+from dynalake.capture.hand_off import HandOff, find_hand_off
 from dynalake.capture.verify import cannot_read
 from dynalake.clients import Clients
 from dynalake.convert.plan import first_day, list_landed
 from dynalake.convert.read.raw import RawObject, list_objects
 from dynalake.errors import CatalogError
 from dynalake.lake.folders import milliseconds
+from dynalake.lake.identity import is_another, table_id_of
 from dynalake.lake.table import Table, schema_of
 from dynalake.names import STAGE_CONVERT, STAGE_DELIVERY, STAGE_FORWARDER, STAGE_MAPPING, TableNames
 from dynalake.record.key import ItemKey
 from dynalake.settings import TableSettings
-from dynalake.watch.judge import FIREHOSE_HOURS, READS, Targets, is_in_time, losing_until, lost_between, unlanded_since
+from dynalake.watch.judge import FIREHOSE_HOURS, READS, Targets, is_in_time, losing_until, unlanded_since
 from dynalake.watch.landed import Sample, landed_since, read_sample
 from dynalake.watch.metrics import RECENT_MINUTES, Points, plan_metrics, read_metrics, recent
 from dynalake.watch.readings import LISTED, Capture, Comparison, Lake, Landing, Readings
@@ -51,9 +52,10 @@ def gather(
     # Listed before the tables are loaded: what was converted in between is not taken for what waits.
     landed = list(list_landed(table, first_day(names.lake.day_of(now), 0)))
     key: ItemKey | None = None
+    table_id = ""
     try:
         changes, state = table.changes(), table.items()
-        key = schema_of(changes).key
+        key, table_id = schema_of(changes).key, table_id_of(changes)
         lake = read_lake(table, settings, changes, state, landed, hand_off.at, before, now)
     except CatalogError as error:
         lake = Lake(fault=error.received, repair=error.action)
@@ -64,7 +66,7 @@ def gather(
     readings = Readings(
         at=at,
         hand_off=milliseconds(hand_off.at),
-        capture=read_capture(clients, names, hand_off.mapping_id, points, before.capture, at),
+        capture=read_capture(clients, names, hand_off.mapping_id, table_id, points, before.capture, at),
         landing=replace(
             plan_landing(points, new, sample, before.landing, at, targets, rejected_at),
             kept_hours=FIREHOSE_HOURS if settings.delivery == "direct" else settings.stream_retention_hours,
@@ -74,25 +76,31 @@ def gather(
         comparison=before.comparison,
         repaired_at=before.repaired_at,
     )
-    readings = replace(readings, lost_at=plan_lost(readings, points["dropped"], before))
-    if items <= 0 or key is None:
+    readings = plan_lost(readings, points["dropped"], before, hand_off)
+    if items <= 0 or key is None or readings.capture.stream == "replaced":
         return readings
     return replace(readings, comparison=reconcile(clients, names, key, sample, landed, readings, targets, items))
 
 
 def read_capture(
-    clients: Clients, names: TableNames, mapping_id: str, points: Mapping[str, Points], before: Capture, at: int
+    clients: Clients,
+    names: TableNames,
+    mapping_id: str,
+    table_id: str,
+    points: Mapping[str, Points],
+    before: Capture,
+    at: int,
 ) -> Capture:
-    """The mapping as Lambda describes it, the table's stream, and the forwarder's metrics."""
+    """The mapping as Lambda describes it, the table's stream, and the forwarder's metrics. `table_id`: the lake's."""
     try:
         mapping = clients.lambda_.get_event_source_mapping(UUID=mapping_id)
         state, result, changed = mapping["State"], mapping.get("LastProcessingResult", ""), mapping.get("LastModified")
         arn = mapping["EventSourceArn"]
-        stream = read_stream(clients, names.table, arn)
     except ClientError as error:
         if error.response["Error"]["Code"] != "ResourceNotFoundException":
             raise
-        state, result, changed, arn, stream = "gone", "", None, before.stream_arn, ""
+        state, result, changed, arn = "gone", "", None, before.stream_arn
+    stream = read_stream(clients, names.table, table_id, arn)
     invoked = sum(recent(points["invoked"], at, RECENT_MINUTES))
     unread = cannot_read(result) and not invoked
     reads = state in READS and not unread and not stream
@@ -113,27 +121,35 @@ def read_capture(
     )
 
 
-def read_stream(clients: Clients, table: str, read: str) -> str:
-    """`Capture.stream`: '' where the stream that is read is the table's."""
+def read_stream(clients: Clients, table: str, table_id: str, read: str) -> str:
+    """`Capture.stream`: '' where the stream that is read, as far as it is known, is the table's."""
     try:
         description = clients.dynamodb.describe_table(TableName=table)["Table"]
     except ClientError as error:
         if error.response["Error"]["Code"] != "ResourceNotFoundException":
             raise
         return "gone"
+    if is_another(table_id, description["TableId"]):
+        return "replaced"
     if not description.get("StreamSpecification", {}).get("StreamEnabled"):
         return "off"
-    return "" if description.get("LatestStreamArn") == read else "another"
+    return "another" if read and description.get("LatestStreamArn") != read else ""
 
 
-def plan_lost(readings: Readings, dropped: Points, before: Readings) -> int | None:
-    """Until when changes were lost, now or before, unless somebody said since then that it is repaired. Pure.
+def plan_lost(readings: Readings, dropped: Points, before: Readings, hand_off: HandOff) -> Readings:
+    """With until when changes were lost, now, before, or between two pipelines; without that where somebody said since
+    then that it is repaired. Pure.
 
     A new snapshot says nothing of it: it sorts below what the stream brought, so it cannot replace an older change.
     """
-    found = (losing_until(readings, dropped), lost_between(before, readings), before.lost_at)
+    since = None if hand_off.lost_since is None else milliseconds(hand_off.lost_since)
+    between = None if since is None else milliseconds(hand_off.at)
+    found = (losing_until(readings, dropped), between, before.lost_at)
     lost = max((at for at in found if at is not None), default=None)
-    return None if lost is None or lost <= (before.repaired_at or 0) else lost
+    repaired = before.repaired_at or 0
+    if between is None or between <= repaired:
+        since = None
+    return replace(readings, lost_at=None if lost is None or lost <= repaired else lost, lost_since=since)
 
 
 def plan_landing(

@@ -6,23 +6,22 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from dynalake.capture.hand_off import STREAM_HOURS
 from dynalake.errors import SettingsError, cut
+from dynalake.lake.findings import MADE_AGAIN
 from dynalake.names import STAGE_CONVERT, STAGE_DELIVERY, STAGE_FORWARDER, STAGE_MAPPING
 from dynalake.watch.readings import LISTED, Readings
 
-OK, NEW, ATTENTION, LATE, STOPPED, EXPIRING, DIFFERS, LOST = STATES = (
-    "ok", "new", "attention", "late", "stopped", "expiring", "differs", "lost",
+OK, NEW, ATTENTION, LATE, STOPPED, EXPIRING, DIFFERS, LOST, REPLACED = STATES = (
+    "ok", "new", "attention", "late", "stopped", "expiring", "differs", "lost", "replaced",
 )  # fmt: skip
 """A table's states, from good to worst; its state is that of its worst verdict."""
 
-ALARMS = frozenset({LATE, STOPPED, EXPIRING, DIFFERS, LOST})
+ALARMS = frozenset({LATE, STOPPED, EXPIRING, DIFFERS, LOST, REPLACED})
+"""The states that fail a table's task."""
 
 _LOSSES = frozenset({"missing-files", "changed-files"})
 """Kinds of findings that say that rows are gone: a version of the bucket's objects has to be restored."""
-"""The states that fail a table's task."""
-
-STREAM_HOURS = 24
-"""https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html: what is older is gone."""
 
 FIREHOSE_HOURS = 24
 """https://docs.aws.amazon.com/firehose/latest/dev/retry.html: what Firehose could not deliver for longer is gone."""
@@ -136,27 +135,13 @@ def losing_until(readings: Readings, dropped: Iterable[tuple[int, float]]) -> in
     return max(found, default=None)
 
 
-def lost_between(before: Readings, now: Readings) -> int | None:
-    """Until when changes are lost that were made between two pipelines of the table; None where all are read.
-
-    The second pipeline begins where the stream does. So it reads what the first has left if that was read until less
-    than 24 hours ago, and if the stream is the same.
-    """
-    if now.hand_off is None or before.hand_off in (None, now.hand_off):
-        return None
-    read_at = before.capture.read_at or before.hand_off
-    late = now.hand_off - read_at >= STREAM_HOURS * 3_600_000
-    another = len({before.capture.stream_arn, now.capture.stream_arn} - {""}) > 1
-    return now.hand_off if late or another else None
-
-
 def is_stopped(readings: Readings) -> bool:
     """Whether nobody reads the table's stream."""
     return readings.capture.state not in READS
 
 
 def waits_in_stream(readings: Readings) -> float:
-    """Seconds that the table's oldest change waited in the stream.
+    """Seconds for which even the youngest change of a batch had waited in the stream: others wait for longer.
 
     The metric is the forwarder's, and so any table's: one that had no changes is not meant.
     """
@@ -184,14 +169,21 @@ def _capture(readings: Readings, targets: Targets) -> Iterator[Verdict]:
     unread = _age(readings.at, capture.unread_since) or 0.0
     enable = f"aws lambda update-event-source-mapping --uuid {capture.mapping_id} --enabled; then see why it stopped"
     if readings.lost_at is not None:
+        since = "" if readings.lost_since is None else f" from {moment(readings.lost_since)} on,"
         dropped = f"; {capture.dropped:,.0f} of the last {STREAM_HOURS} hours could be put nowhere"
+        what = f"Changes{since} until {moment(readings.lost_at)} did not get into the lake"
         yield Verdict(
             LOST,
-            f"Changes until {moment(readings.lost_at)} did not get into the lake{dropped if capture.dropped else ''}",
+            f"{what}{dropped if capture.dropped else ''}",
             f"repair the cause (the mapping, its on-failure destination, the delivery), {_INCREMENTAL}, then run "
             "dynalake_watch with this table in tables and with repaired",
         )
-    if is_stopped(readings):
+    if capture.stream == "replaced":
+        what = (
+            "The DynamoDB table was deleted and made again: the lake has the former one, and takes nothing of this one"
+        )
+        yield Verdict(REPLACED, what, MADE_AGAIN)
+    elif is_stopped(readings):
         since = f" since {moment(capture.changed_at)}" if capture.changed_at else ""
         stopped = _age(readings.at, capture.changed_at) or 0.0
         what = f"The mapping that reads the stream is {capture.state or 'unknown'}{since}"

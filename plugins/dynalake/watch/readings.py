@@ -25,14 +25,16 @@ class Capture:
     invoked: float = 0.0
     """Changes that the forwarder was invoked with in the last minutes (`RECENT_MINUTES`)."""
     iterator_age_seconds: float | None = None
-    """The oldest change in an invocation of the last minutes; over all tables, since they share the forwarder."""
+    """How old the youngest change of a batch was when it was sent, the most of the last minutes; over all tables, since
+    they share the forwarder."""
     errors: float = 0.0
     throttles: float = 0.0
     """Of the forwarder, over all tables, in the last hour."""
     dropped: float = 0.0
     """Changes that Lambda could put nowhere, in the last 24 hours."""
     stream: str = ""
-    """Why the mapping does not read the table's stream: that is `off`, or `another` one, or the table is `gone`."""
+    """Why the mapping does not read the table's stream: that is `off`, or `another` one, or the table is `gone`, or
+    was `replaced` by another table of its name."""
     unread_since: int | None = None
     """When a look first found that the mapping, though it is enabled, cannot read the stream."""
     stream_arn: str = ""
@@ -167,6 +169,8 @@ class Readings:
     comparison: Comparison = field(default_factory=Comparison)
     lost_at: int | None = None
     """Until when changes were lost. It does not pass by itself."""
+    lost_since: int | None = None
+    """And since when, where it is known: from a pipeline's end to the next one's hand-off."""
     repaired_at: int | None = None
     """When somebody said that what was lost until then is repaired."""
 
@@ -185,5 +189,6 @@ class Readings:
             rejected=dict(values["rejected"]),
             comparison=Comparison(**comparison),
             lost_at=values["lost_at"],
+            lost_since=values["lost_since"],
             repaired_at=values["repaired_at"],
         )

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -130,6 +130,13 @@ def load_status(clients: Clients, names: TableNames) -> TableStatus | None:
         status = None if text is None else TableStatus.from_dict(json.loads(text))
         return status if status is None or isinstance(status.readings.at, int) else None
     return None
+
+
+def last_read(clients: Clients, names: TableNames) -> datetime | None:
+    """When a look last found that the table's stream was read; None where nobody looked."""
+    status = load_status(clients, names)
+    at = None if status is None else status.readings.capture.read_at
+    return None if at is None else datetime.fromtimestamp(at / 1000, UTC)
 
 
 def save_overview(clients: Clients, lake: Lake, tables: Sequence[str], now: datetime) -> Overview:

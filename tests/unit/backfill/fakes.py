@@ -40,6 +40,8 @@ class FakeTable:
         self._clock = clock
         self._page_seconds = page_seconds
 
+    id = "table-1"
+
     @property
     def meta(self) -> Any:
         return SimpleNamespace(events=Mock())
@@ -49,6 +51,7 @@ class FakeTable:
         return {
             "Table": {
                 "TableName": "RECEIPTS",
+                "TableId": self.id,
                 "KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}],
                 "AttributeDefinitions": [{"AttributeName": "id", "AttributeType": "S"}],
                 "ItemCount": len(self.items),

@@ -103,6 +103,7 @@ class SimulatedTable:
         return {
             "Table": {
                 "TableName": TableName,
+                "TableId": "table-1",
                 "KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}],
                 "AttributeDefinitions": [{"AttributeName": "id", "AttributeType": "N"}],
                 "ItemCount": len(sizes),

@@ -135,6 +135,26 @@ def test_a_retry_after_the_table_changed_leaves_no_stale_object(world: World, ru
     assert len(world.visible()) == first.counts.kept == result.kept
 
 
+def test_a_table_that_was_made_again_is_not_taken_for_the_same(world: World) -> None:
+    """Not when the run is planned, not when a killed segment goes on, and not when all is read."""
+    table = FakeTable(receipts(10))
+    clients = world.clients(table)
+    with pytest.raises(SourceError, match=r"deleted and made again.*table-1.*dynalake_teardown with delete_data"):
+        plan_backfill(clients, world.names, run="r", table_id="table-0")
+    assert world.lake() == {}
+    plan_backfill(clients, world.names, run="r", table_id="table-1", segments=2)
+    scan_segment(clients, world.names, run="r", segment=0)
+    table.id = "table-2"
+    with pytest.raises(SourceError, match="deleted and made again"):
+        scan_segment(clients, world.names, run="r", segment=1)
+    table.id = "table-1"
+    scan_segment(clients, world.names, run="r", segment=1)
+    table.id = "table-2"
+    with pytest.raises(SourceError, match="deleted and made again"):
+        commit_backfill(clients, world.names, run="r")
+    assert world.committed is None
+
+
 def test_commit_deletes_strays_before_it_points(world: World, run_backfill: RunBackfill) -> None:
     table = FakeTable(receipts(10))
     clients = world.clients(table)

@@ -31,7 +31,16 @@ LAKE = Lake("dev", "123456789012", "eu-west-1")
 NAMES = LAKE.table("RECEIPTS")
 ARN = "arn:aws:dynamodb:eu-west-1:123456789012:table/RECEIPTS"
 SOURCE = Source(
-    "RECEIPTS", ARN, f"{ARN}/stream/1", "NEW_IMAGE", ItemKey(KeyAttribute("id", "S")), False, "PAY_PER_REQUEST", 0, 0
+    "RECEIPTS",
+    ARN,
+    "table-1",
+    f"{ARN}/stream/1",
+    "NEW_IMAGE",
+    ItemKey(KeyAttribute("id", "S")),
+    False,
+    "PAY_PER_REQUEST",
+    0,
+    0,
 )
 STORAGE, FORWARDER = planned_storage(LAKE, "aws"), planned_forwarder(LAKE, "aws")
 CODE = Code("code.zip", "v1")

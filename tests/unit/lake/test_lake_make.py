@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from dynalake.errors import CatalogError, NameTakenError
+from dynalake.errors import CatalogError, NameTakenError, SourceError
 from dynalake.lake.fold import fold
 from dynalake.lake.grow import schema_of
 from dynalake.lake.iceberg import Change
+from dynalake.lake.identity import check_table, table_id_of
 from dynalake.lake.make import glue_names, make_tables
 from dynalake.lake.table import (
     BOUND,
@@ -34,6 +35,26 @@ BY_BOTH = ItemKey(KeyAttribute("id", "S"), KeyAttribute("at", "N"))
 
 def make(lake: StateLake) -> None:
     make_tables(lake.table, lake.key, ARN)
+
+
+def test_tables_of_a_table_that_was_made_again_are_refused() -> None:
+    """Also where Glue has lost them: they are brought back with the id of the table that they are about."""
+    lake = StateLake(BY_BOTH)
+    for _ in range(2):
+        make_tables(lake.table, lake.key, ARN, table_id="first")
+    for head in (lake.table.changes(), lake.table.items()):
+        assert table_id_of(head) == "first"
+    check_table(lake.table, "first")
+    with pytest.raises(SourceError, match=r"deleted and made again.*first.*second.*delete_data.*another environment"):
+        check_table(lake.table, "second")
+    with pytest.raises(SourceError, match="deleted and made again"):
+        make_tables(lake.table, lake.key, ARN, table_id="second")
+    for name in (lake.names.changes_table, lake.names.state_table):
+        del lake.glue.tables[name]
+    check_table(lake.table, "second")
+    with pytest.raises(SourceError, match="deleted and made again"):
+        make_tables(lake.table, lake.key, ARN, table_id="second")
+    make_tables(lake.table, lake.key, ARN, table_id="first")
 
 
 def test_both_tables_and_the_views_are_there_and_empty() -> None:

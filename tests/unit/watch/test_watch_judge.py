@@ -21,7 +21,6 @@ from dynalake.watch.judge import (
     is_quiet,
     judge,
     losing_until,
-    lost_between,
     unlanded_since,
     worst,
 )
@@ -71,6 +70,8 @@ def test_a_table_that_is_well_has_no_finding() -> None:
         ({"capture": {"stream": "off"}}, "lost", "stream is off"),
         ({"capture": {"stream": "another"}}, "lost", "turned off and on"),
         ({"capture": {"stream": "gone"}}, "stopped", "no such DynamoDB table"),
+        ({"capture": {"stream": "replaced"}}, "replaced", "deleted and made again"),
+        ({"capture": {"stream": "replaced", "state": "gone"}}, "replaced", "deleted and made again"),
         ({"capture": {"last_result": DENIED, "unread_since": AT - 10 * MINUTE}}, "stopped", "kms:Decrypt"),
         ({"capture": {"last_result": DENIED, "unread_since": AT - 13 * HOUR}}, "expiring", "is lost in 11 h"),
         ({"capture": {"last_result": DENIED, "unread_since": AT}}, "attention", "kms:Decrypt"),
@@ -107,6 +108,9 @@ def test_changes_that_are_lost_stay_lost() -> None:
     assert "until 2023-11-14 21:13:20 UTC did not get into the lake; 3 of the last 24 hours" in verdict.message
     (verdict,) = judge(replace(WELL, lost_at=AT - 100 * HOUR), TARGETS)
     assert "could be put nowhere" not in verdict.message
+    (verdict,) = judge(replace(WELL, lost_since=AT - 30 * HOUR, lost_at=AT - HOUR), TARGETS)
+    assert "Changes from 2023-11-13 16:13:20 UTC on, until 2023-11-14 21:13:20 UTC" in verdict.message
+    assert "dynalake_backfill with export_type incremental" in verdict.action
 
 
 def test_until_when_changes_are_lost() -> None:
@@ -126,24 +130,6 @@ def test_until_when_changes_are_lost() -> None:
     )
     assert losing_until(changed(landing={"firehose_age_seconds": 86_000.0}), []) == AT
     assert losing_until(changed(landing={"firehose_age_seconds": 86_000.0, "kept_hours": 48}), []) is None
-
-
-def test_changes_between_two_pipelines_are_lost_unless_the_second_finds_them_in_the_stream() -> None:
-    reading = {"read_at": AT - 30 * HOUR, "stream_arn": "stream/1"}
-    first = changed(capture=reading)
-
-    def later(hours: float, stream: str = "stream/1") -> Readings:
-        hand_off = AT - 30 * HOUR + round(hours * HOUR)
-        return replace(changed(capture={"stream_arn": stream, "read_at": AT}), hand_off=hand_off)
-
-    assert lost_between(first, first) is None
-    assert lost_between(first, later(23.9)) is None
-    assert lost_between(first, later(24)) == later(24).hand_off, "the stream has dropped what nobody read"
-    assert lost_between(first, later(1, "stream/2")) == later(1, "stream/2").hand_off, "it was turned off and on"
-    gone = changed(capture={**reading, "state": "gone"})
-    assert lost_between(gone, later(24)) == later(24).hand_off, "looks in between tell of no reading"
-    assert lost_between(Readings(AT), later(24)) is None, "the first pipeline"
-    assert lost_between(first, Readings(AT)) is None
 
 
 def test_a_quiet_table_is_no_late_table() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
-from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dynalake.capture.hand_off import HandOff
 from dynalake.clients import Clients
 from dynalake.convert.read.raw import RawObject
 from dynalake.names import Lake
@@ -115,19 +116,28 @@ def test_what_is_replayed_does_not_make_the_newest_change_older() -> None:
 def test_what_was_lost_stays_so_until_somebody_says_that_it_is_repaired() -> None:
     now = Readings(9_000, capture=Capture("uuid", "Enabled"))
     dropped = [(5_000, 2.0)]
-    assert plan_lost(now, [], Readings(0)) is None
-    assert plan_lost(now, dropped, Readings(0)) == 5_000
-    assert plan_lost(now, [], Readings(0, lost_at=4_000)) == 4_000
-    assert plan_lost(now, dropped, Readings(0, lost_at=7_000)) == 7_000
-    assert plan_lost(now, dropped, Readings(0, repaired_at=5_000)) is None, "the metric still tells of it for a day"
-    assert plan_lost(now, [*dropped, (6_000, 1.0)], Readings(0, repaired_at=5_000)) == 6_000
-    again = replace(now, hand_off=90_000_000)
-    assert plan_lost(again, [], Readings(0, hand_off=1)) == 90_000_000, "another pipeline, more than a day later"
-    assert plan_lost(again, [], Readings(0, hand_off=90_000_000)) is None
+
+    def lost(points: list[tuple[int, float]], since: int | None = None, **before: int) -> tuple[int | None, int | None]:
+        lost_since = None if since is None else datetime.fromtimestamp(since / 1000, UTC)
+        hand_off = HandOff("T", "uuid", datetime.fromtimestamp(8, UTC), lost_since=lost_since)
+        found = plan_lost(now, points, Readings(0, **before), hand_off)
+        return found.lost_since, found.lost_at
+
+    assert lost([]) == (None, None)
+    assert lost(dropped) == (None, 5_000)
+    assert lost([], lost_at=4_000) == (None, 4_000)
+    assert lost(dropped, lost_at=7_000) == (None, 7_000)
+    assert lost(dropped, repaired_at=5_000) == (None, None), "the metric still tells of it for a day"
+    assert lost([*dropped, (6_000, 1.0)], repaired_at=5_000) == (None, 6_000)
+    assert lost([], 2_000) == (2_000, 8_000), "between two pipelines, whether or not anybody looked in between"
+    assert lost(dropped, 2_000, repaired_at=7_999) == (2_000, 8_000)
+    assert lost(dropped, 2_000, repaired_at=8_000) == (None, None)
 
 
 class Reading:
     """Lambda and DynamoDB, as far as they say who reads the table's stream; no `state`: the mapping is gone."""
+
+    table_id = "first"
 
     def __init__(self, state: str) -> None:
         self.state = state
@@ -138,16 +148,31 @@ class Reading:
         return {"State": self.state, "EventSourceArn": "stream/1"}
 
     def describe_table(self, *, TableName: str) -> dict[str, Any]:
-        return {"Table": {"StreamSpecification": {"StreamEnabled": True}, "LatestStreamArn": "stream/1"}}
+        on = {"StreamSpecification": {"StreamEnabled": True}, "LatestStreamArn": "stream/1"}
+        return {"Table": {"TableId": self.table_id, **on}}
 
 
 def test_when_the_stream_was_last_read_is_known_for_as_long_as_nobody_reads_it() -> None:
     none: dict[str, Any] = dict.fromkeys(plan_metrics(NAMES, "uuid", "kinesis"), ())
     capture, found, reading = Capture(), [], Reading("")
     for at, reading.state in ((1_000, "Enabled"), (2_000, "Enabled"), (3_000, "Disabled"), (4_000, "")):
-        capture = read_capture(Clients(lambda _: reading), NAMES, "uuid", none, capture, at)
+        capture = read_capture(Clients(lambda _: reading), NAMES, "uuid", "first", none, capture, at)
         found.append((capture.read_at, capture.stream_arn))
     assert found == [(1_000, "stream/1"), *[(2_000, "stream/1")] * 3]
+
+
+@pytest.mark.parametrize("state", ["Enabled", ""])
+def test_a_table_that_was_made_again_is_known_by_its_id(state: str) -> None:
+    """Also where a mapping reads the new table's stream, and where there is none any more."""
+    none: dict[str, Any] = dict.fromkeys(plan_metrics(NAMES, "uuid", "kinesis"), ())
+    reading = Reading(state)
+
+    def look(table_id: str) -> Capture:
+        return read_capture(Clients(lambda _: reading), NAMES, "uuid", table_id, none, Capture(), 1_000)
+
+    assert look("first").stream == look("").stream == ""
+    reading.table_id = "second"
+    assert (look("first").stream, look("first").read_at) == ("replaced", None)
 
 
 def test_metrics_are_those_of_the_tables_own_way() -> None:

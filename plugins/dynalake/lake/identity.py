@@ -1,0 +1,58 @@
+"""Which DynamoDB table a lake's tables are about.
+
+A table that is deleted and made again has the name and the ARN of the former one, and another id. Its stream counts
+from another number, so the changes of both have no common order, and an old item that nobody removed would never go.
+The id stands in one place: the property `dynalake.table-id` of the two Iceberg tables, which stays as long as the data.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from botocore.exceptions import ClientError
+
+from dynalake.errors import CatalogError, SourceError
+from dynalake.lake.findings import MADE_AGAIN
+from dynalake.lake.iceberg import Head
+from dynalake.lake.table import TABLE_ID, Table
+from dynalake.names import TableNames
+
+
+def table_id_of(head: Head | None) -> str:
+    """The id of the DynamoDB table whose items these are; '' where there is no table, or it does not say."""
+    return "" if head is None else head.properties.get(TABLE_ID, "")
+
+
+def is_another(kept: str, found: str) -> bool:
+    """Whether these are the ids of two tables; '' is an id that is not known."""
+    return bool(kept and found and kept != found)
+
+
+def check_table(table: Table, found: str) -> None:
+    """`check_identity` by what Glue has now. A table that is damaged says nothing, until it is brought back."""
+    with suppress(CatalogError):
+        check_identity(table.names, table_id_of(table.catalog.find(table.names.changes_table)), found)
+
+
+def check_live_table(table: Table) -> None:
+    """`check_identity` by what DynamoDB has now. A table that is gone is not another one: what it left is its own."""
+    kept = table_id_of(table.changes())
+    try:
+        found = table.clients.dynamodb.describe_table(TableName=table.names.table)["Table"]["TableId"]
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ResourceNotFoundException":
+            raise
+        return
+    check_identity(table.names, kept, found)
+
+
+def check_identity(names: TableNames, kept: str, found: str) -> None:
+    """Raise `SourceError` where the lake has the items of the table `kept`, and DynamoDB has the table `found`."""
+    if is_another(kept, found):
+        raise SourceError(
+            f"Table {names.table!r} was deleted and made again: the lake has the changes of the table with the id "
+            f"{kept}, and DynamoDB has one with the id {found}",
+            allowed="the table that the lake has: the changes of two tables have no common order",
+            action=MADE_AGAIN,
+            table=names.table,
+        )

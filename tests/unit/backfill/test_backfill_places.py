@@ -1,0 +1,35 @@
+"""Where an imported change belongs is told from what the lake has, converted or not, registered or not."""
+
+from __future__ import annotations
+
+import pytest
+
+from dynalake.backfill.numbers import item_key, last_before, look_up
+from dynalake.record.change import sequence_after
+from tests.unit.convert.convert_lake import DAY_MS, HOUR, KEY, Change, ConvertLake
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("converted", [False, True])
+def test_an_import_is_placed_by_what_landed_although_glue_has_no_such_day(converted: bool) -> None:
+    """Airflow stood still for two weeks: days landed that no run has registered, listed or converted.
+
+    The change that was captured at nine is older than the window's final state, of ten. The import must come after it.
+    """
+    lake = ConvertLake()
+    lake.create()
+    then = lake.now - 14 * DAY_MS
+    day = lake.day(14)
+    lake.put(day, "1", [Change("a", 100, then - 20 * DAY_MS, "old"), Change("a", 200, then - HOUR, "at nine")])
+    if converted:
+        # The day by its name: what a run lists by itself are the last days.
+        lake.run(days=[day])
+        assert [row.sequence for row in lake.rows()] == [100, 200]
+    else:
+        assert lake.run() is None
+    written, end = then * 1000, (then + 4 * HOUR) // 1000
+    key = item_key(KEY, {"id": {"S": "a"}})
+    numbers = look_up(lake.table.clients, lake.names, KEY, {key: {end: last_before(written, end)}})
+    number = sequence_after(numbers[key][end], written)
+    assert f"{200:040d}" < number < f"{201:040d}"
