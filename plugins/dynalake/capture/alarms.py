@@ -1,7 +1,9 @@
 """The alarms on streams that nobody reads, which are to tell somebody only while the streams are to be read.
 
-What they watch is missing by design before a table's mapping is enabled, and from the beginning of its teardown on. A
-template can say so for the first (`MappingEnabled`); a teardown changes the mapping without it.
+What they watch is missing by design before a table's mapping reads, and from the beginning of its teardown on. An alarm
+that is made is evaluated at once, and acts on what it finds; one whose actions are turned on acts when its state
+changes. So the template makes them silent, the end of a setup arms them, and a teardown silences them first.
+https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from dynalake.names import TableNames
 
 
 def arm_alarms(clients: Clients, names: TableNames) -> None:
-    """Let the alarms tell, also where a teardown was begun and not finished."""
+    """Let the alarms tell, also where the stack has changed them, or a teardown was begun and not finished."""
     clients.cloudwatch.enable_alarm_actions(AlarmNames=[*names.unread_alarms])
 
 
