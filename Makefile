@@ -8,6 +8,9 @@ METHOD ?=
 NAMES  ?=
 SEED   ?=
 SEEDS  ?=
+LOCAL  ?=
+YES    ?=
+ONLY   ?=
 
 # Caches too stay inside this folder.
 export UV_CACHE_DIR := $(CURDIR)/.local/uv-cache
@@ -15,7 +18,7 @@ export UV_CACHE_DIR := $(CURDIR)/.local/uv-cache
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up trino down quick test test-unit test-local test-aws test-airflow test-dags test-commands test-oldest test-terraform test-trino \
+.PHONY: help demo conformance up trino down quick test test-unit test-local test-aws test-airflow test-dags test-commands test-oldest test-terraform test-trino \
         test-handoff bench environments check check-types check-templates check-code format wheel lock clean
 
 help:  ## List the targets
@@ -23,6 +26,9 @@ help:  ## List the targets
 
 demo: .venv/.demo .venv-local/.installed  ## The whole pipeline on this machine; ITEMS=file.json KEY=year:N,title:S for your own items
 	@PYTHONPATH=plugins $(BIN)/python -m infra.local.demo $(if $(ITEMS),--items '$(ITEMS)') $(if $(KEY),--key '$(KEY)')
+
+conformance: .venv/.demo $(if $(LOCAL),.venv-local/.installed)  ## What only an account can answer, and a table's whole life in it; LOCAL=1 for local AWS, YES=1 asks nothing
+	@PYTHONPATH=plugins $(BIN)/python -m infra.conformance $(if $(LOCAL),--local) $(if $(YES),--yes) $(if $(ONLY),--only '$(ONLY)')
 
 up: .venv/.run .venv-local/.installed  ## Start local AWS and Airflow and leave them running
 	@PYTHONPATH=plugins $(BIN)/python -m infra.local.up up

@@ -1,0 +1,106 @@
+"""Runs DAGs as Airflow does, in one process without an Airflow server: `dag.test`, its own means for that.
+
+As a program it is that process: it reads `{"dag": …, "conf": …}` line by line, and answers each by a line.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from infra.local.airflow import REPOSITORY, LocalAirflow
+
+CONNECTION = "AIRFLOW_CONN_AWS_DEFAULT"
+
+
+class DagError(RuntimeError):
+    """A DAG's run has failed; the text says in which tasks and why."""
+
+
+class Dags:
+    """The process. `aws` are the variables by which it finds credentials, `extra` is the AWS connection's."""
+
+    def __init__(self, home: Path, aws: Mapping[str, str], extra: Mapping[str, Any]) -> None:
+        self._home = home
+        connection = json.dumps({"conn_type": "aws", "extra": dict(extra)})
+        self._environment = {
+            **LocalAirflow(home, aws).environment(),
+            "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'plugins'}",
+            CONNECTION: connection,
+        }
+
+    def __enter__(self) -> Self:
+        (self._home / "tmp").mkdir(parents=True, exist_ok=True)
+        with (self._home / "dags.log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "infra.conformance.dags"],
+                env=self._environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                # Ctrl-C is for whoever started it, who ends it.
+                start_new_session=True,
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def run(self, dag: str, **conf: Any) -> None:
+        """Run a DAG to its end; `DagError` where it fails."""
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(json.dumps({"dag": dag, "conf": conf}) + "\n")
+        self._process.stdin.flush()
+        answer = json.loads(self._process.stdout.readline() or '{"state": "lost", "failed": [], "said": []}')
+        if answer["state"] != "success":
+            raise DagError(f"{dag} is {answer['state']} at {', '.join(answer['failed'])}: {' '.join(answer['said'])}")
+
+
+class _Errors(logging.Handler):
+    """What tasks have said of their errors."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append(record.getMessage())
+
+
+def main() -> None:
+    # Airflow logs to standard output, which is for the answers.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    from airflow.dag_processing.dagbag import DagBag
+    from airflow.utils.db import initdb
+
+    initdb()
+    errors = _Errors()
+    logging.getLogger("dynalake").addHandler(errors)
+    folder = REPOSITORY / "dags"
+    for line in sys.stdin:
+        asked = json.loads(line)
+        errors.said.clear()
+        # A DAG of its own for each run: `test` leaves the run's parameters in it.
+        bag = DagBag(str(folder), bundle_name="dags-folder", bundle_path=folder)
+        done = bag.dags[asked["dag"]].test(run_conf=asked["conf"])
+        tasks = done.get_task_instances()
+        failed = sorted({task.task_id for task in tasks if task.state in ("failed", "upstream_failed")})
+        answers.write(json.dumps({"state": str(done.state), "failed": failed, "said": errors.said}) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()

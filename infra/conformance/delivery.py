@@ -1,0 +1,174 @@
+"""What Kinesis and Firehose do, where it decides whether a change arrives."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from infra.conformance.base import body, firehose, function, kinesis_stream, mapping, objects, table, writer
+from infra.conformance.experiment import Seen, experiment
+from infra.conformance.place import Place, RefusedError
+
+ZONES = ("Asia/Calcutta", "Asia/Kolkata")
+QUIET_SECONDS = 15 * 60
+
+
+def _put(place: Place, stream: str, content: bytes) -> float:
+    """Put a record; when that was done."""
+    place.client("kinesis").put_record(StreamName=stream, Data=content + b"\n", PartitionKey="one")
+    return time.time()
+
+
+def _delivered(place: Place, prefix: str) -> list[bytes]:
+    return [line for found in objects(place, f"{prefix}/") for line in body(place, found["Key"]).splitlines()]
+
+
+@experiment(
+    asks="Does Firehose take time zones by the names of today, such as Asia/Kolkata?",
+    documented="A closed list has the old names: Asia/Calcutta.",
+    page="https://docs.aws.amazon.com/firehose/latest/dev/s3-object-name.html",
+    local="Asia/Calcutta taken, Asia/Kolkata refused",
+    matters="The option time_zone, which a lake keeps for good.",
+)
+def firehose_time_zones(place: Place) -> Seen:
+    answers, reasons = [], []
+    for zone in ZONES:
+        try:
+            delivery = firehose(place, zone, CustomTimeZone=zone)
+            place.stack(f"zone-{zone.partition('/')[2].lower()}", {"Delivery": delivery})
+            answers.append(f"{zone} taken")
+        except RefusedError as error:
+            answers.append(f"{zone} refused")
+            reasons.append(str(error))
+    return Seen(", ".join(answers), "; ".join(reasons))
+
+
+@experiment(
+    asks="How long after a Firehose stream is ACTIVE does it still miss what is put into its Kinesis stream?",
+    documented="It starts reading from the LATEST position of the Kinesis stream. When, is not said.",
+    page="https://docs.aws.amazon.com/firehose/latest/dev/create-name.html",
+    local="nothing missed after ACTIVE",
+    matters="A setup proves each shard by canaries before the first change may be sent.",
+)
+def firehose_latest(place: Place) -> Seen:
+    name = "firehose-latest"
+    stream = place.stack(name, {"Stream": kinesis_stream()})["Stream"]
+    delivery, active, put = place.stack_name(f"{name}-delivery"), 0.0, dict[bytes, float]()
+    resource = firehose(place, name, stream)
+    resource["Properties"]["DeliveryStreamName"] = delivery
+    stacks, deliveries = place.client("cloudformation"), place.client("firehose")
+    template = json.dumps({"Resources": {"Delivery": resource}})
+    stacks.create_stack(StackName=delivery, TemplateBody=template, Tags=place.tags)
+    began = time.time()
+    while not active or time.time() < active + 180 / place.time_scale:
+        content = b"%d" % len(put)
+        put[content] = _put(place, stream, content)
+        if not active:
+            try:
+                described = deliveries.describe_delivery_stream(DeliveryStreamName=delivery)[
+                    "DeliveryStreamDescription"
+                ]
+                active = time.time() if described["DeliveryStreamStatus"] == "ACTIVE" else 0.0
+            except deliveries.exceptions.ResourceNotFoundException:
+                pass
+        if time.time() > began + max(900 / place.time_scale, 60) and not active:
+            raise TimeoutError(f"{delivery} was not ACTIVE within 15 minutes")
+        place.wait(1)
+    place.until(lambda: content in _delivered(place, name))
+    missed = [at - active for content, at in put.items() if content not in set(_delivered(place, name))]
+    after = sum(late > 0 for late in missed)
+    answer = f"{'something' if after else 'nothing'} missed after ACTIVE"
+    last = f"the last one {max(missed):.1f} s after ACTIVE" if missed else "none"
+    return Seen(answer, f"Of {len(put)} records {len(missed)} were missed, {last}.")
+
+
+@experiment(
+    asks="While S3 refuses, does Firehose keep the order of a shard's records in what it writes later?",
+    documented="Nothing is said of the order of writes that are tried again.",
+    page="https://docs.aws.amazon.com/firehose/latest/dev/retry.html",
+    local="in order",
+    matters="A teardown takes its last canaries for the proof that all before them has arrived.",
+)
+def firehose_order(place: Place) -> Seen:
+    name = "firehose-order"
+    stream = place.stack(name, {"Stream": kinesis_stream()})["Stream"]
+    place.stack(f"{name}-delivery", {"Delivery": firehose(place, name, stream)})
+    place.wait(180)
+    s3, bucket = place.client("s3"), place.base["Bucket"]
+    refused = {"Effect": "Deny", "Principal": "*", "Action": "s3:PutObject"}
+    refused["Resource"] = f"{place.arn('s3', bucket)}/{name}/*"
+    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": [refused]}))
+    try:
+        for number in range(5):
+            _put(place, stream, b"%d" % number)
+            place.wait(70)
+    finally:
+        s3.delete_bucket_policy(Bucket=bucket)
+    place.until(lambda: len(_delivered(place, name)) >= 5, seconds=1800)
+    order = [line.decode() for line in _delivered(place, name)]
+    return Seen("in order" if order == sorted(order) else "out of order", f"They came as {', '.join(order)}.")
+
+
+@experiment(
+    asks="Which metrics have values while nothing is written?",
+    documented="Lambda emits PolledEventCount 0 for an empty poll; of Kinesis and Firehose it is not said.",
+    page="https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html",
+    local="none",
+    matters="The alarms of a pipeline that nobody reads, which take missing values for an alarm.",
+)
+def idle_metrics(place: Place) -> Seen:
+    name = "idle-metrics"
+    counted = mapping(MetricsConfig={"Metrics": ["EventCount"]})
+    reading = {"Table": table(), "Function": function(place, name), "Mapping": counted}
+    made = place.stack(name, {"Stream": kinesis_stream(), **reading})
+    delivery = place.stack(f"{name}-delivery", {"Delivery": firehose(place, name, made["Stream"])})["Delivery"]
+    writer(place, made["Table"])()
+    place.until(lambda: objects(place, f"{name}/"))
+    place.wait(180)
+    _put(place, made["Stream"], b"one")
+    place.until(lambda: b"one" in _delivered(place, name))
+    quiet = datetime.now(UTC) + timedelta(seconds=180 / place.time_scale)
+    place.wait(180 + QUIET_SECONDS)
+    wanted: Sequence[tuple[str, str, str, Sequence[str]]] = (
+        ("AWS/Lambda", "EventSourceMappingUUID", made["Mapping"], ("PolledEventCount",)),
+        ("AWS/Lambda", "FunctionName", made["Function"], ("Invocations", "IteratorAge")),
+        (
+            "AWS/Kinesis",
+            "StreamName",
+            made["Stream"],
+            ("GetRecords.Success", "GetRecords.IteratorAgeMilliseconds", "IncomingRecords"),
+        ),
+        (
+            "AWS/Firehose",
+            "DeliveryStreamName",
+            delivery,
+            (
+                "KinesisMillisBehindLatest",
+                "DataReadFromKinesisStream.Records",
+                "DeliveryToS3.Success",
+                "DeliveryToS3.DataFreshness",
+            ),
+        ),
+    )
+    emitted = [
+        f"{metric} ({dimension})"
+        for namespace, dimension, value, metrics in wanted
+        for metric in metrics
+        if _points(place, namespace, metric, dimension, value, quiet)
+    ]
+    return Seen(", ".join(emitted) or "none", f"In {QUIET_SECONDS // 60} minutes in which nothing was written.")
+
+
+def _points(place: Place, namespace: str, metric: str, dimension: str, value: str, since: datetime) -> int:
+    points = place.client("cloudwatch").get_metric_statistics(
+        Namespace=namespace,
+        MetricName=metric,
+        Dimensions=[{"Name": dimension, "Value": value}],
+        StartTime=since,
+        EndTime=datetime.now(UTC),
+        Period=60,
+        Statistics=["SampleCount"],
+    )["Datapoints"]
+    return len(points)

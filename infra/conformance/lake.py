@@ -1,0 +1,142 @@
+"""A whole small table, from its items to SQL and teardown, in the roles of `infra/cloudformation/airflow.yaml`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dynalake.capture.lake import load_lake
+from dynalake.clients import Clients
+from dynalake.lake.table import Table
+from infra.conformance.base import make_recoverable, table
+from infra.conformance.dags import Dags
+from infra.conformance.place import Place
+from infra.conformance.sql import Athena, Compared, DuckDb, compare_lake
+from infra.local.airflow import REPOSITORY
+from infra.local.demo.items import apply_changes, changes, generated, write_items
+from infra.local.demo.receipts import Item
+
+ITEMS, CHANGES, SEED = 200, 150, 7
+ROLES = REPOSITORY / "infra" / "cloudformation" / "airflow.yaml"
+EXTREMES: Item = {
+    "receiptId": {"S": "R-extremes"},
+    "largest": {"N": "9.9999999999999999999999999999999999999E+125"},
+    "smallest": {"N": "-1E-130"},
+    "digits": {"N": "12345678901234567890123456789012345678"},
+    "empty": {"S": ""},
+    "nothing": {"B": b""},
+    "control": {"S": "\x00\x1f\u2028\ufeff\U0010ffff"},
+    "deep": {"M": {"a": {"L": [{"M": {"b": {"NS": ["1E+38", "-0.1"]}}}, {"BS": [b"\x00", b"\xff"]}, {"NULL": True}]}}},
+    "total": {"S": "a text where the others have a number"},
+}
+"""An item at the limits of DynamoDB's types."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the table's life: `state` is `success`, `failed` or `left out`."""
+
+    name: str
+    state: str
+    seconds: float
+    detail: str = ""
+
+
+@dataclass
+class Life:
+    """What came of the table."""
+
+    steps: list[Step] = field(default_factory=list)
+    compared: list[Compared] = field(default_factory=list)
+
+    @property
+    def fine(self) -> bool:
+        return all(step.state == "success" for step in self.steps) and not any(
+            c.difference_count for c in self.compared
+        )
+
+
+def live(place: Place, home: Path, say: Callable[[str], None]) -> Life:
+    """Take a table through its life. After a step that fails the others are left out; what is there is kept."""
+    life, made = Life(), dict[str, str]()
+    loaded = generated(ITEMS, SEED)
+    first = [*loaded.items, EXTREMES]
+    # Not the extremes: a change would take a number beyond what DynamoDB holds.
+    changed = list(changes(loaded.items, loaded.key, seed=SEED, count=CHANGES))
+    dynamodb, where = place.client("dynamodb"), {"environment": place.lake.environment}
+
+    def roles() -> None:
+        given = {"Environment": place.lake.environment, "TrustedPrincipalArns": place.arn("iam", "root")}
+        made.update(place.stack("roles", ROLES.read_text(encoding="utf-8"), given))
+        # The DAGs' first call would fail for good while the role is not known everywhere.
+        place.assume(made["DagRoleArn"].rpartition("/")[2])
+
+    def source() -> None:
+        wanted = table("receiptId")
+        wanted["Properties"]["TableName"] = place.lake.environment
+        made["table"] = place.stack("source", {"Table": wanted})["Table"]
+        make_recoverable(place, made["table"])
+        write_items(dynamodb, made["table"], first)
+
+    def in_lake() -> Table:
+        clients = Clients(place.client)
+        return Table(clients, load_lake(clients, place.lake.environment).table(made["table"]))
+
+    def convert() -> None:
+        written = len(first) + len(changed)
+
+        def rows() -> int:
+            dags.run("dynalake_convert", tables=[made["table"]], **where)
+            return sum(file.rows for file in in_lake().changes().files())
+
+        place.until(rows, lambda found: found >= written, seconds=1800)
+
+    def compare() -> None:
+        lake = in_lake()
+        engine = DuckDb(place, lake) if place.local else Athena(place)
+        life.compared += compare_lake(engine, lake, first, changed)
+
+    def setup() -> None:
+        options = {
+            "deploy_role_arn": made["DeployRoleArn"],
+            "permissions_boundary_arn": made["PermissionsBoundaryArn"],
+        }
+        dags.run("dynalake_setup", table=made["table"], backfill="none", **options, **where)
+
+    steps: Sequence[tuple[str, Callable[[], Any]]] = (
+        ("dynalake_setup", setup),
+        ("changes", lambda: apply_changes(dynamodb, made["table"], loaded.key, changed)),
+        ("dynalake_convert", convert),
+        ("dynalake_backfill", lambda: dags.run("dynalake_backfill", table=made["table"], **where)),
+        ("dynalake_compact", lambda: dags.run("dynalake_compact", tables=[made["table"]], fold=True, **where)),
+        ("SQL", compare),
+        ("dynalake_watch", lambda: dags.run("dynalake_watch", tables=[made["table"]], **where)),
+        (
+            "dynalake_teardown",
+            lambda: dags.run("dynalake_teardown", table=made["table"], delete_data=made["table"], **where),
+        ),
+    )
+    if _try(life, say, "roles", roles) and _try(life, say, "source", source):
+        extra = {"role_arn": made["DagRoleArn"], "region_name": place.region}
+        with Dags(home, place.aws, extra) as dags:
+            for name, step in steps:
+                if life.steps[-1].state == "success":
+                    _try(life, say, name, step)
+                else:
+                    life.steps.append(Step(name, "left out", 0))
+    return life
+
+
+def _try(life: Life, say: Callable[[str], None], name: str, step: Callable[[], Any]) -> bool:
+    started = time.monotonic()
+    state, detail = "success", ""
+    try:
+        step()
+    except Exception as error:
+        state, detail = "failed", f"{type(error).__name__}: {error}"
+    life.steps.append(Step(name, state, time.monotonic() - started, detail))
+    say(f"{'✓' if state == 'success' else '✗'} {name} {detail}".rstrip())
+    return state == "success"

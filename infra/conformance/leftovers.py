@@ -1,0 +1,109 @@
+"""Finds what runs have made, by its tag, and removes it: this run's at its end, an earlier one's at the beginning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from infra.conformance.place import ENVIRONMENTS, TAG, Place
+
+LAST = ("forwarder", "storage", "source", "base", "roles")
+"""Stacks that others need, in the order in which they go after those; each by the end of its name."""
+# A stack is known by its name before its first change set has given it tags.
+_STACKS = f"dynalake-{ENVIRONMENTS.replace('-', '--')}"
+_BUCKETS = f"dynalake-{ENVIRONMENTS}"
+
+
+@dataclass(frozen=True)
+class Leftovers:
+    """Names of stacks, in the order in which they may go, and of buckets."""
+
+    stacks: tuple[str, ...]
+    buckets: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.stacks or self.buckets)
+
+
+def find_leftovers(place: Place) -> Leftovers:
+    """What there is of all runs in the account and region."""
+    pages = place.client("cloudformation").get_paginator("describe_stacks").paginate()
+    stacks = [stack for page in pages for stack in page["Stacks"] if stack["StackStatus"] != "DELETE_COMPLETE"]
+    ours = [s["StackName"] for s in stacks if _tagged(s.get("Tags", [])) or s["StackName"].startswith(_STACKS)]
+    buckets = [bucket["Name"] for bucket in place.client("s3").list_buckets()["Buckets"]]
+    return Leftovers(
+        tuple(sorted(ours, key=_rank)), tuple(b for b in buckets if b.startswith(_BUCKETS) and _owned(place, b))
+    )
+
+
+def _tagged(tags: list[dict[str, str]]) -> bool:
+    return any(tag["Key"] == TAG and tag["Value"].startswith(ENVIRONMENTS) for tag in tags)
+
+
+def _rank(stack: str) -> int:
+    return next((number for number, name in enumerate(LAST, 1) if stack.endswith(f"-{name}")), 0)
+
+
+def _owned(place: Place, bucket: str) -> bool:
+    """Whether a bucket has the tag and is in this region."""
+    s3 = place.client("s3")
+    try:
+        where = s3.get_bucket_location(Bucket=bucket)["LocationConstraint"] or "us-east-1"
+        return where == place.region and _tagged(s3.get_bucket_tagging(Bucket=bucket)["TagSet"])
+    except ClientError:
+        return False  # it has no tags, or is gone
+
+
+def remove(place: Place, say: Callable[[str], None]) -> list[str]:
+    """Remove all of it; what could not be removed, each with AWS's reason."""
+    found = find_leftovers(place)
+    failed = []
+    for rank in range(len(LAST) + 1):
+        stacks = [stack for stack in found.stacks if _rank(stack) == rank]
+        if stacks and rank == LAST.index("storage") + 1:
+            for bucket in found.buckets:
+                _empty(place, bucket)
+        for stack in stacks:
+            place.client("cloudformation").delete_stack(StackName=stack)
+        for stack in stacks:
+            say(f"removes {stack}")
+            if problem := _wait(place, stack):
+                failed.append(f"{stack}: {problem}")
+    for bucket in find_leftovers(place).buckets:
+        try:
+            _empty(place, bucket)
+            place.client("s3").delete_bucket(Bucket=bucket)
+        except ClientError as error:
+            failed.append(f"{bucket}: {error}")
+    return failed
+
+
+def _wait(place: Place, stack: str) -> str:
+    """Wait until a stack is gone; why it is not."""
+
+    def state() -> Any:
+        try:
+            return place.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ValidationError":
+                raise
+            return None
+
+    try:
+        left = place.until(state, lambda s: s is None or s["StackStatus"] in ("DELETE_COMPLETE", "DELETE_FAILED"))
+    except TimeoutError as error:
+        return str(error)
+    return "" if left is None or left["StackStatus"] == "DELETE_COMPLETE" else str(left.get("StackStatusReason", ""))
+
+
+def _empty(place: Place, bucket: str) -> None:
+    """Delete every version of every object, and uploads that nobody has ended; policies may stand in the way."""
+    s3 = place.client("s3")
+    for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
+        versions = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
+        named = [{"Key": version["Key"], "VersionId": version["VersionId"]} for version in versions]
+        if named:
+            s3.delete_objects(Bucket=bucket, Delete={"Objects": named, "Quiet": True})

@@ -1,0 +1,105 @@
+"""What Lambda's event source mappings do at their limits."""
+
+from __future__ import annotations
+
+from email.utils import parsedate_to_datetime
+from itertools import pairwise
+from typing import Any
+
+from infra.conformance.base import function, mapping, objects, table, writer
+from infra.conformance.experiment import Seen, experiment
+from infra.conformance.place import Place, RefusedError
+
+ERRORS = "https://docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-errors.html"
+
+
+def _map(place: Place, name: str, *, fails: bool = False, **properties: Any) -> dict[str, str]:
+    resources = {"Table": table(), "Function": function(place, name, fails=fails), "Mapping": mapping(**properties)}
+    return place.stack(name, resources)
+
+
+def _destination(place: Place) -> dict[str, Any]:
+    return {"OnFailure": {"Destination": place.arn("s3", place.base["Bucket"])}}
+
+
+@experiment(
+    asks="Is BatchSize 100 taken with MaximumBatchingWindowInSeconds 0 for a DynamoDB stream?",
+    documented="When you set BatchSize to a value greater than 10, you must set the window to at least 1.",
+    page="https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html",
+    local="taken",
+    matters="The setting batch_window_seconds, which may be 0.",
+)
+def batch_window(place: Place) -> Seen:
+    try:
+        _map(place, "batch-window", BatchSize=100, MaximumBatchingWindowInSeconds=0)
+    except RefusedError as error:
+        return Seen("refused", str(error))
+    return Seen("taken")
+
+
+@experiment(
+    asks="How long after a mapping says Disabled does it still invoke its function?",
+    documented="During updates it may take several minutes to stop and restart polling events.",
+    page="https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html",
+    local="not at all",
+    matters="A teardown sends its last canaries once the mapping has ended.",
+)
+def disabled_mapping(place: Place) -> Seen:
+    name = "disabled-mapping"
+    made = _map(place, name, BatchSize=1)
+    functions, write = place.client("lambda"), writer(place, made["Table"])
+    place.until(lambda: write() or objects(place, f"{name}/"))
+    functions.update_event_source_mapping(UUID=made["Mapping"], Enabled=False)
+
+    def state() -> Any:
+        write()
+        return functions.get_event_source_mapping(UUID=made["Mapping"])
+
+    answer = place.until(state, lambda found: found["State"] == "Disabled")
+    # By AWS's clock, as the objects' times.
+    disabled = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+    for _ in range(60):
+        write()
+        place.wait(5)
+    late = [o["LastModified"] for o in objects(place, f"{name}/") if o["LastModified"] > disabled]
+    after = max(((time - disabled).total_seconds() for time in late), default=0.0)
+    # Both times are in whole seconds.
+    return Seen("not at all" if after <= 1 else "for some time", f"{len(late)} calls, the last {after:.0f} s after it.")
+
+
+@experiment(
+    asks="Does a record that is too old before it was ever sent go to the function, or to the on-failure destination?",
+    documented="MaximumRecordAgeInSeconds is the maximum age of a record that Lambda sends to your function.",
+    page=ERRORS,
+    local="sent to the function",
+    matters="The setting max_record_age_seconds: a first setup reads changes of 24 hours.",
+)
+def record_age(place: Place) -> Seen:
+    name = "record-age"
+    made = place.stack(f"{name}-table", {"Table": table()})
+    writer(place, made["Table"])()
+    place.wait(150)
+    stream = place.client("dynamodb").describe_table(TableName=made["Table"])["Table"]["LatestStreamArn"]
+    reader = mapping(EventSourceArn=stream, MaximumRecordAgeInSeconds=60, DestinationConfig=_destination(place))
+    uuid = place.stack(name, {"Function": function(place, name), "Mapping": reader})["Mapping"]
+    found = place.until(lambda: [*objects(place, f"{name}/"), *objects(place, f"aws/lambda/{uuid}/")])
+    aside = str(found[0]["Key"]).startswith("aws/")
+    return Seen("put aside" if aside else "sent to the function")
+
+
+@experiment(
+    asks="In which time are ten retries of a function that fails at once over?",
+    documented="The batch is retried until it succeeds, is too old, or has no retries left; the pace is not said.",
+    page=ERRORS,
+    local="put aside after 11 calls",
+    matters="The setting max_retries: how long a passing refusal may last.",
+)
+def retry_pace(place: Place) -> Seen:
+    name = "retry-pace"
+    made = _map(place, name, fails=True, MaximumRetryAttempts=10, DestinationConfig=_destination(place))
+    writer(place, made["Table"])()
+    (aside, *_) = place.until(lambda: objects(place, f"aws/lambda/{made['Mapping']}/"), seconds=3600)
+    times = [o["LastModified"] for o in objects(place, f"{name}/")]
+    pauses = ", ".join(f"{(after - before).total_seconds():.0f}" for before, after in pairwise(times))
+    over = (aside["LastModified"] - times[0]).total_seconds()
+    return Seen(f"put aside after {len(times)} calls", f"In {over:.0f} s; pauses in seconds: {pauses}.")

@@ -1,0 +1,138 @@
+"""The command from its question to the report."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+from infra.conformance import delivery, mappings, permissions, tables
+from infra.conformance.base import make_base
+from infra.conformance.experiment import EXPERIMENTS, FAILED, Outcome, carry_out
+from infra.conformance.lake import Life, live
+from infra.conformance.leftovers import find_leftovers, remove
+from infra.conformance.place import ENVIRONMENTS, Place
+from infra.conformance.report import contents, write
+from infra.conformance.scrub import Scrubber
+from infra.local.airflow import REPOSITORY
+from infra.local.demo.progress import Screen
+from infra.local.process import LocalAws
+
+__all__ = ["delivery", "mappings", "permissions", "tables"]  # each registers its experiments
+
+HOME = REPOSITORY / ".local" / "conformance"
+TABLE = "table"
+THREADS = 8
+INTENTION = """\
+This makes, in account {account}, region {region}, in an environment of its own, {environment}:
+
+  - one small lake for one DynamoDB table of 200 items, as dynalake_setup makes it, with its roles
+  - for each of {count} experiments a few small resources: DynamoDB tables, Kinesis streams of one shard, Firehose
+    streams, Lambda functions, IAM roles, two buckets; all of it by CloudFormation, tagged dynalake:environment
+
+It takes about an hour, and costs about 50 US cents at list prices: most of it is the hours of a dozen Kinesis shards
+and streams; then there are two exports, some minutes of alarms and metrics, and a few queries. At the end, also after
+a failure or Ctrl-C, all of it is removed. You need the rights of an administrator.
+"""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """The command; its exit code: 0 where everything came to an answer and the table is right."""
+    parser = argparse.ArgumentParser(prog="make conformance")
+    parser.add_argument("--local", action="store_true", help="ask local AWS, which is started for it")
+    parser.add_argument("--yes", action="store_true", help="do not ask for a confirmation")
+    parser.add_argument("--only", default="", help="experiments whose names begin so, or table")
+    parser.add_argument("--report", type=Path, default=HOME, help="the folder for report.md and report.json")
+    asked = parser.parse_args(arguments)
+    home = HOME / f"run-{os.getpid()}"
+    try:
+        home.mkdir(parents=True)
+        with _place(home, local=asked.local) as place:
+            left = find_leftovers(place)
+            if not asked.local and not asked.yes and not _confirmed(place, left.stacks + left.buckets):
+                print("Nothing was made.")
+                return 1
+            screen = Screen()
+            if left:
+                screen.line("An earlier run has left something, which is removed first")
+                remove(place, screen.line)
+            return _carry_out(place, home, screen, asked.only, asked.report)
+    except (BotoCoreError, ClientError) as error:
+        print(f"✗ {error}\nNeeded: credentials of an administrator and a region, as for the AWS CLI.")
+        return 1
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _place(home: Path, *, local: bool) -> Iterator[Place]:
+    environment = f"{ENVIRONMENTS}{secrets.token_hex(2)}"
+    if local:
+        with LocalAws(home / "aws.log", state_dir=home, auth=True) as aws:
+            session: Any = boto3.Session(aws.key, aws.key, region_name="us-east-1")
+            yield Place(session, environment, aws.env(), endpoint_url=aws.endpoint_url, time_scale=aws.time_scale)
+        return
+    session = boto3.Session()
+    found = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    yield Place(session, environment, {**found, "AWS_DEFAULT_REGION": str(session.region_name)})
+
+
+def _confirmed(place: Place, left: Sequence[str]) -> bool:
+    print(
+        INTENTION.format(
+            account=place.account, region=place.region, environment=place.lake.environment, count=len(EXPERIMENTS)
+        )
+    )
+    if left:
+        print(f"It removes first what an earlier run has left, or one that runs now: {', '.join(left)}\n")
+    return input("Go on? Type yes: ").strip() == "yes"
+
+
+def _carry_out(place: Place, home: Path, screen: Screen, only: str, folder: Path) -> int:
+    outcomes: list[Outcome] = []
+    life, stopped = Life(), False
+    chosen = [one for one in EXPERIMENTS if one.name.startswith(only)]
+    pool = ThreadPoolExecutor(THREADS)
+    try:
+        screen.line(f"In {place.lake.environment}: roles and buckets")
+        make_base(place)
+        running = [pool.submit(carry_out, one, place) for one in chosen if not one.last]
+        if only in ("", TABLE):
+            life = live(place, home, screen.line)
+        outcomes = [future.result() for future in running]
+        outcomes += [carry_out(one, place) for one in chosen if one.last]
+    except KeyboardInterrupt:
+        stopped = True
+        screen.line("Stopped")
+    finally:
+        place.stop()
+        pool.shutdown(cancel_futures=True)
+        place.go_on()
+        problems = remove(place, screen.line)
+    for outcome in outcomes:
+        mark = "✗" if outcome.answer == FAILED else "✓" if outcome.as_local else "≠"
+        screen.line(f"{mark} {outcome.experiment.name}: {outcome.answer}. {outcome.detail}")
+    found = contents("local AWS" if place.local else "AWS", place.region, outcomes, life, problems)
+    paths = write(folder, found, Scrubber([place.account, *secrets_of(place.aws)]))
+    screen.line(f"The report: {' and '.join(map(str, paths))}")
+    for problem in problems:
+        screen.line(f"✗ not removed: {problem}")
+    if stopped:
+        print("Everything that it made is removed." if not problems else "")
+        return 130
+    return int(bool(problems) or not life.fine or any(outcome.answer == FAILED for outcome in outcomes))
+
+
+def secrets_of(environment: Mapping[str, str]) -> list[str]:
+    """Values of variables that no report may show."""
+    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE")
+    return [environment[name] for name in names if len(environment.get(name, "")) > 4]

@@ -1,0 +1,46 @@
+"""Takes out of a report what says whose account it was: account numbers, ARNs, keys, ids and buckets. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+_PATTERNS = (
+    # Whatever follows the service in an ARN may hold names of people.
+    (re.compile(r"arn(?::|%3A)aws[\w-]*(?::|%3A)([a-z0-9-]*)(?::|%3A)[^\s\"'`<>|]*", re.IGNORECASE), r"<ARN of \1>"),
+    (re.compile(r"\bs3[an]?://[^/\s\"'`<>|]+"), "s3://<bucket>"),
+    # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html#identifiers-unique-ids
+    (re.compile(r"(?:A3T|ABIA|ACCA|AGPA|AIDA|AIPA|AKIA|ANPA|ANVA|AROA|ASCA|ASIA)[A-Z0-9]{12,}"), "<id>"),
+    (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE), "<id>"),
+    (re.compile(r"\bmrk-[0-9a-f]{32}\b"), "<id>"),
+    (re.compile(r"(?<!\d)\d{12}(?!\d)"), "<account>"),
+    (re.compile(r"(?<!\d)\d{4}-\d{4}-\d{4}(?!\d)"), "<account>"),
+    (re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"), "<e-mail>"),
+)
+
+
+class Scrubber:
+    """`secrets`: what is known to be secret, and is taken out wherever it stands."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        self._secrets = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
+
+    def text(self, text: str) -> str:
+        """The text without them."""
+        for pattern, instead in _PATTERNS:
+            text = pattern.sub(instead, text)
+        for secret in self._secrets:
+            text = re.sub(re.escape(secret), "<secret>", text, flags=re.IGNORECASE)
+        return text
+
+    def tree(self, value: Any) -> Any:
+        """What JSON can hold, each text in it without them; also the names."""
+        match value:
+            case str():
+                return self.text(value)
+            case dict():
+                return {self.text(str(name)): self.tree(member) for name, member in value.items()}
+            case list() | tuple():
+                return [self.tree(member) for member in value]
+        return value

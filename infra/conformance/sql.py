@@ -1,0 +1,161 @@
+"""The lake's tables by SQL, compared with what was written, value by value.
+
+On AWS it is Athena that is asked. Local AWS has none; there DuckDB reads the same files, and the report says so.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pyarrow.parquet as pq
+
+from dynalake.lake.grow import schema_of
+from dynalake.lake.hive import list_partitions
+from dynalake.lake.schema import TableSchema
+from dynalake.lake.table import Table
+from dynalake.record.change import OPERATION, SEQUENCE_NUMBER
+from infra.conformance.place import Place
+from infra.local.demo.check import Comparison, Difference, compare_items, lake_item, scan_table
+from infra.local.demo.items import Change
+from infra.local.demo.lake import LakeReader
+from infra.local.demo.receipts import Item
+from infra.local.demo.writing import KeyValues, key_values
+
+Rows = list[dict[str, Any]]
+
+
+class Engine(Protocol):
+    """What reads a table or a view of the lake."""
+
+    name: str
+
+    def rows(self, table: str) -> Rows: ...
+
+
+class Athena:
+    """Through awswrangler, in the lake's workgroup. UNLOAD writes Parquet, which keeps every type."""
+
+    name = "Athena"
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+
+    def rows(self, table: str) -> Rows:
+        import awswrangler
+
+        place, prefix = self._place, f"athena/{table}/"
+        awswrangler.athena.unload(
+            f'SELECT * FROM "{table}"',
+            path=f"s3://{place.base['Bucket']}/{prefix}",
+            database=place.lake.database,
+            workgroup=place.lake.workgroup,
+            boto3_session=place.session,
+        )
+        s3, bucket = place.client("s3"), place.base["Bucket"]
+        found: Rows = []
+        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+            for entry in page.get("Contents", []):
+                body = io.BytesIO(s3.get_object(Bucket=bucket, Key=entry["Key"])["Body"].read())
+                found += pq.read_table(body).to_pylist(maps_as_pydicts="strict")
+        return found
+
+
+class DuckDb:
+    """Reads Iceberg's files, the view's SQL, and the files of the Hive table's partitions."""
+
+    name = "DuckDB (local AWS has no Athena)"
+
+    def __init__(self, place: Place, table: Table) -> None:
+        self._table, self._reader = table, LakeReader(table, place.aws)
+
+    def rows(self, table: str) -> Rows:
+        names = self._table.names
+        if table == names.current_view:
+            return self._reader.read(lambda now: now.current)
+        if table == names.changes_table:
+            return self._reader.read(lambda now: now.changes)
+        places = [f"{partition.location.rstrip('/')}/*" for partition in list_partitions(self._table, table).values()]
+        return self._reader.rows(f"SELECT * FROM read_parquet({places!r}, union_by_name = true)")
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One table or view: how many rows and values were compared, and the first differences."""
+
+    table: str
+    engine: str
+    rows: int
+    values: int
+    difference_count: int
+    differences: tuple[Difference, ...]
+
+
+def compare_lake(engine: Engine, table: Table, first: Sequence[Item], changes: Sequence[Change]) -> list[Compared]:
+    """Compare `{t}_current` and `{t}_parquet` with the DynamoDB table, and `{t}` with that and with every write.
+
+    Nothing is written any more. `{t}_parquet` has only the snapshot, since the day of the run is not over; rows of that
+    day, if it has any, are left out.
+    """
+    names, schema = table.names, schema_of(table.changes())
+    items = list(scan_table(table.clients, names))
+
+    def summed(name: str, pairs: Iterable[tuple[Sequence[Item], Rows]]) -> Compared:
+        return _summed(name, engine, [compare_items(names, name, schema, *pair) for pair in pairs])
+
+    current, changed, parquet = (
+        engine.rows(name) for name in (names.current_view, names.changes_table, names.parquet_table)
+    )
+    snapshots = [_items(schema, (r for r in rows if r[OPERATION] == "SNAPSHOT")) for rows in (changed, parquet)]
+    images, written = _images(schema, first, changes), _written(schema, changed)
+    most = max(map(len, [*images.values(), *written.values()]))
+    # The first change of each item, then the second, and so on: each time one row for each key.
+    in_turn = [(_nth(images, number), _nth(written, number)) for number in range(most)]
+    return [
+        summed(names.current_view, [(items, _items(schema, current))]),
+        summed(names.changes_table, [(items, snapshots[0]), *in_turn]),
+        summed(names.parquet_table, [(items, snapshots[1])]),
+    ]
+
+
+def _nth(of_keys: Mapping[KeyValues, Rows], number: int) -> Rows:
+    return [of_key[number] for of_key in of_keys.values() if len(of_key) > number]
+
+
+def _written(schema: TableSchema, rows: Rows) -> dict[KeyValues, Rows]:
+    """What the stream's rows of each key hold, in order."""
+    stream = sorted((row for row in rows if row[OPERATION] != "SNAPSHOT"), key=lambda row: str(row[SEQUENCE_NUMBER]))
+    written: dict[KeyValues, Rows] = defaultdict(list)
+    for item in _items(schema, stream):
+        written[tuple(item[key] for key in schema.key.names)].append(item)
+    return written
+
+
+def _items(schema: TableSchema, rows: Iterable[Mapping[str, Any]]) -> Rows:
+    # A day's file has no column for what none of its rows has.
+    return [lake_item(schema, defaultdict(lambda: None, row)) for row in rows]
+
+
+def _images(schema: TableSchema, first: Sequence[Item], changes: Sequence[Change]) -> dict[KeyValues, list[Item]]:
+    """What the change records of each item hold, in order: a removal's has the item as it was."""
+    images: dict[KeyValues, list[Item]] = defaultdict(list)
+    for item in first:
+        images[key_values(schema.key, item)].append(item)
+    for change in changes:
+        of = images[key_values(schema.key, change.item)]
+        of.append(of[-1] if change.operation == "REMOVE" else change.item)
+    return images
+
+
+def _summed(name: str, engine: Engine, parts: Sequence[Comparison]) -> Compared:
+    return Compared(
+        name,
+        engine.name,
+        sum(part.rows for part in parts),
+        sum(sum(part.values.values()) for part in parts),
+        sum(part.difference_count for part in parts),
+        tuple(difference for part in parts for difference in part.differences)[:10],
+    )

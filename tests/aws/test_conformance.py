@@ -1,0 +1,102 @@
+"""What a conformance run leaves is found by its tag and removed, and nothing else; and rights can be told apart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+
+from infra.conformance.base import body, kinesis_stream, make_base, objects, table
+from infra.conformance.experiment import FAILED, Experiment, Seen, carry_out
+from infra.conformance.leftovers import find_leftovers, remove
+from infra.conformance.place import Place, RefusedError, allow
+from infra.local.process import LocalAws
+
+
+@pytest.fixture(scope="module")
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
+    with LocalAws(tmp_path_factory.mktemp("conformance") / "server.log", auth=True) as aws:
+        yield aws
+
+
+def make_place(aws: LocalAws, environment: str) -> Place:
+    session: Any = boto3.Session(aws.key, aws.key, region_name="us-east-1")
+    return Place(session, environment, aws.env(), endpoint_url=aws.endpoint_url, time_scale=aws.time_scale)
+
+
+def test_a_later_run_removes_what_an_earlier_one_has_left(aws: LocalAws) -> None:
+    """Stacks, also one that has only a change set, and buckets that are full; what is not tagged stays."""
+    earlier, later = make_place(aws, "conformance-aaaa"), make_place(aws, "conformance-bbbb")
+    make_base(earlier)
+    earlier.stack("storage", {"Stream": kinesis_stream()})
+    earlier.stack("some-experiment", {"Table": table()})
+    stacks, s3 = earlier.client("cloudformation"), earlier.client("s3")
+    nothing = json.dumps({"Resources": {"Nothing": {"Type": "AWS::CloudFormation::WaitConditionHandle"}}})
+    stacks.create_change_set(
+        StackName=earlier.stack_name("change-set"), ChangeSetName="c", ChangeSetType="CREATE", TemplateBody=nothing
+    )
+    # A lake's bucket stays when its stack goes.
+    retained = {
+        "Type": "AWS::S3::Bucket",
+        "DeletionPolicy": "Retain",
+        "Properties": {"BucketName": earlier.lake.bucket},
+    }
+    earlier.stack("kept", {"Bucket": retained})
+    for bucket in (earlier.lake.bucket, earlier.base["Bucket"]):
+        s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+        for content in (b"1", b"2"):
+            s3.put_object(Bucket=bucket, Key="an/object", Body=content)
+        s3.delete_object(Bucket=bucket, Key="an/object")
+    s3.create_bucket(Bucket="dynalake-conformance-of-somebody-else")
+    stacks.create_stack(StackName="dynalake-prod-storage", TemplateBody=nothing)
+
+    found = find_leftovers(later)
+    assert {name.rpartition("--")[2] for name in found.stacks} == {
+        "aaaa-base", "aaaa-storage", "aaaa-some-experiment", "aaaa-change-set", "aaaa-kept",
+    }  # fmt: skip
+    assert [name.rpartition("-")[2] for name in found.stacks][-2:] == ["storage", "base"]
+    assert set(found.buckets) >= {earlier.lake.bucket, earlier.base["Bucket"]}
+    assert remove(later, lambda line: None) == []
+    assert not find_leftovers(later)
+    assert [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]] == ["dynalake-conformance-of-somebody-else"]
+    assert stacks.describe_stacks(StackName="dynalake-prod-storage")["Stacks"]
+
+
+def test_rights_that_are_missing_are_told_from_those_that_are_there(aws: LocalAws) -> None:
+    """A session may do what both its role and its own policy allow."""
+    place = make_place(aws, "conformance-cccc")
+    try:
+        make_base(place)
+        stream = place.stack("stream", {"Stream": kinesis_stream()})["Stream"]
+        update = {"StreamName": stream, "TargetShardCount": 2, "ScalingType": "UNIFORM_SCALING"}
+        for resource, answer in ((f"stream/{stream}", "allowed"), ("stream/another", "refused")):
+            allowed = allow(["kinesis:UpdateShardCount"], place.arn("kinesis", resource))
+            kinesis = place.assume(place.base["Caller"], allowed)("kinesis")
+            assert place.permits(lambda kinesis=kinesis: kinesis.update_shard_count(**update)) == answer  # type: ignore[misc]
+        with pytest.raises(RefusedError, match="Stream not found"):
+            place.stack("refused", {"Mapping": {"Type": "AWS::Lambda::EventSourceMapping", "Properties": {
+                "EventSourceArn": place.arn("dynamodb", "table/gone/stream/x"), "FunctionName": "gone",
+            }}})  # fmt: skip
+        assert objects(place, "none/") == []
+        place.client("s3").put_object(Bucket=place.base["Bucket"], Key="one/1", Body=b"x")
+        assert [body(place, found["Key"]) for found in objects(place, "one/")] == [b"x"]
+    finally:
+        assert remove(place, lambda line: None) == []
+
+
+def test_an_experiment_that_fails_is_an_outcome(aws: LocalAws) -> None:
+    place = make_place(aws, "conformance-dddd")
+
+    def run(place: Place) -> Seen:
+        place.stop()
+        place.wait(1)
+        raise AssertionError("it goes on after it was stopped")
+
+    stopped = carry_out(Experiment("name", "", "", "", "allowed", "", run, False), place)
+    assert (stopped.answer, stopped.detail, stopped.as_local) == (FAILED, "it was stopped", False)
+    place.go_on()
+    failing = Experiment("name", "", "", "", "allowed", "", lambda place: place.base["nothing"], False)
+    assert carry_out(failing, place).detail == "KeyError: 'nothing'"

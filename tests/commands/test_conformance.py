@@ -1,0 +1,70 @@
+"""`make conformance LOCAL=1`: every experiment and a whole table on local AWS, and a report that names no account."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+
+from infra.conformance.run import EXPERIMENTS
+from tests.commands.conftest import Marked
+from tests.commands.test_commands import start
+from tests.waiting import PATIENCE, eventually
+
+CONFORMANCE = [sys.executable, "-m", "infra.conformance", "--local"]
+STEPS = [
+    "roles",
+    "source",
+    "dynalake_setup",
+    "changes",
+    "dynalake_convert",
+    "dynalake_backfill",
+    "dynalake_compact",
+    "SQL",
+    "dynalake_watch",
+    "dynalake_teardown",
+]
+
+
+def test_all_of_it_on_local_aws(marked: Marked, tmp_path: Path) -> None:
+    run = start([*CONFORMANCE, "--report", str(tmp_path)], marked.environment())
+    output = run.communicate()[0]
+    assert run.returncode == 0, output
+    text, markdown = ((tmp_path / f"report.{kind}").read_text() for kind in ("json", "md"))
+    found = json.loads(text)
+    assert found["asked"] == "local AWS"
+    # Local AWS answers as each experiment says that it does: who changes it corrects the experiment.
+    assert {e["name"]: e["answer"] for e in found["experiments"]} == {e.name: e.local for e in EXPERIMENTS}
+    assert all(e["page"].startswith("https://docs.aws.amazon.com/") for e in found["experiments"])
+    assert [(step["name"], step["state"]) for step in found["table"]] == [(name, "success") for name in STEPS]
+    assert not found["not_removed"]
+    for compared in found["sql"]:
+        assert "Athena" in compared["engine"]
+        assert compared["engine"] != "Athena"
+        assert compared["rows"] > 200
+        assert compared["values"] > 4000
+        assert compared["difference_count"] == 0
+    assert [c["table"].rpartition("_")[2] for c in found["sql"]][::2] == ["current", "parquet"]
+    for content in (text, markdown):
+        assert not re.search(r"0{12}|arn:|s3://[^<]|dynalake-conformance-[0-9a-f]{4}-0", content)
+    for experiment in EXPERIMENTS:
+        assert f"**{experiment.name}**" in markdown
+    eventually(marked.processes, lambda left: left == {})
+
+
+def test_ctrl_c_removes_what_was_made(marked: Marked, tmp_path: Path) -> None:
+    """While experiments wait; what they have made by then is removed, and the report says what is known."""
+    run = start([*CONFORMANCE, "--only", "idle", "--report", str(tmp_path)], marked.environment())
+    assert run.stdout
+    line = next((line for line in run.stdout if "roles and buckets" in line), "")
+    assert line, "it ended before it had begun"
+    os.killpg(run.pid, signal.SIGINT)
+    rest = run.communicate(timeout=PATIENCE)[0]
+    assert run.returncode == 130, rest
+    assert "is removed" in rest
+    assert "Traceback" not in rest
+    assert not json.loads((tmp_path / "report.json").read_text())["not_removed"]
+    eventually(marked.processes, lambda left: left == {})
