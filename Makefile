@@ -18,7 +18,7 @@ export UV_CACHE_DIR := $(CURDIR)/.local/uv-cache
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo conformance up trino down quick test test-unit test-local test-aws test-airflow test-dags test-commands test-oldest test-terraform test-trino \
+.PHONY: help demo conformance up trino down quick test test-unit test-local test-real test-aws test-airflow test-dags test-commands test-oldest test-terraform test-trino \
         test-handoff bench environments check check-types check-templates check-code format wheel lock clean
 
 help:  ## List the targets
@@ -54,6 +54,9 @@ test-unit: .venv/.dev  ## The tests that need nothing running
 
 test-local: .venv/.dev .venv-local/.installed  ## That local AWS does what AWS documents
 	@$(BIN)/python -m pytest tests/local
+
+test-real: .venv/.dev  ## The same asked of your AWS account, as far as it can be
+	@DYNALAKE_PATIENCE=900 $(BIN)/python -m pytest tests/local --real
 
 test-aws: .venv/.dev .venv-local/.installed  ## The stages on local AWS: faults, grants, alarms, every value
 	@$(BIN)/python -m pytest tests/aws

@@ -72,14 +72,19 @@ def installation() -> Installation:
         lack(str(missing))
 
 
-@pytest.fixture(scope="session")
-def client(local_aws: LocalAws) -> Callable[[str], Any]:
-    """Makes a boto3 client of the named service that talks to local AWS."""
+def connect(aws: LocalAws) -> Callable[[str], Any]:
+    """Return what makes a boto3 client of the named service that talks to local AWS."""
     import boto3
 
     # boto3 types `client` by literal service names; the name is a variable here.
-    make: Any = boto3.Session(local_aws.key, local_aws.key, region_name="us-east-1").client
-    return partial(make, endpoint_url=local_aws.endpoint_url)
+    make: Any = boto3.Session(aws.key, aws.key, region_name="us-east-1").client
+    return partial(make, endpoint_url=aws.endpoint_url)
+
+
+@pytest.fixture(scope="session")
+def client(local_aws: LocalAws) -> Callable[[str], Any]:
+    """Makes a boto3 client of the named service that talks to local AWS."""
+    return connect(local_aws)
 
 
 @pytest.fixture(scope="session")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
 
-PATIENCE = 150.0
-"""Seconds that a test waits for what has to come. Only a failure takes them all, and a machine may be busy."""
+PATIENCE = float(os.environ.get("DYNALAKE_PATIENCE", "150"))
+"""Seconds that a test waits for what has to come. Only a failure takes them all, and a machine, or AWS, may be busy."""
 
 
 def eventually(

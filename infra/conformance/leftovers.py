@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +13,8 @@ from infra.conformance.place import ENVIRONMENTS, TAG, Place
 
 LAST = ("forwarder", "storage", "source", "base", "roles")
 """Stacks that others need, in the order in which they go after those; each by the end of its name."""
-# A stack is known by its name before its first change set has given it tags.
-_STACKS = f"dynalake-{ENVIRONMENTS.replace('-', '--')}"
-_BUCKETS = f"dynalake-{ENVIRONMENTS}"
+# What only a run is called: a stack has no tags yet while it has but a change set.
+_NAMED = re.compile(rf"dynalake-{ENVIRONMENTS}-?[0-9a-f]{{4}}-")
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ def find_leftovers(place: Place) -> Leftovers:
     """What there is of all runs in the account and region."""
     pages = place.client("cloudformation").get_paginator("describe_stacks").paginate()
     stacks = [stack for page in pages for stack in page["Stacks"] if stack["StackStatus"] != "DELETE_COMPLETE"]
-    ours = [s["StackName"] for s in stacks if _tagged(s.get("Tags", [])) or s["StackName"].startswith(_STACKS)]
+    ours = [s["StackName"] for s in stacks if _tagged(s.get("Tags", [])) or _NAMED.match(s["StackName"])]
     buckets = [bucket["Name"] for bucket in place.client("s3").list_buckets()["Buckets"]]
     return Leftovers(
-        tuple(sorted(ours, key=_rank)), tuple(b for b in buckets if b.startswith(_BUCKETS) and _owned(place, b))
+        tuple(sorted(ours, key=_rank)), tuple(b for b in buckets if b.startswith("dynalake-") and _owned(place, b))
     )
 
 
@@ -48,11 +48,13 @@ def _rank(stack: str) -> int:
 
 
 def _owned(place: Place, bucket: str) -> bool:
-    """Whether a bucket has the tag and is in this region."""
+    """Whether a bucket is in this region, and has the tag or a run's name."""
     s3 = place.client("s3")
     try:
         where = s3.get_bucket_location(Bucket=bucket)["LocationConstraint"] or "us-east-1"
-        return where == place.region and _tagged(s3.get_bucket_tagging(Bucket=bucket)["TagSet"])
+        if where != place.region or _NAMED.match(bucket):
+            return where == place.region
+        return _tagged(s3.get_bucket_tagging(Bucket=bucket)["TagSet"])
     except ClientError:
         return False  # it has no tags, or is gone
 
@@ -78,7 +80,9 @@ def remove(place: Place, say: Callable[[str], None]) -> list[str]:
             place.client("s3").delete_bucket(Bucket=bucket)
         except ClientError as error:
             failed.append(f"{bucket}: {error}")
-    return failed
+    left = find_leftovers(place)
+    known = {problem.partition(":")[0] for problem in failed}
+    return failed + [f"{name}: it is still there" for name in left.stacks + left.buckets if name not in known]
 
 
 def _wait(place: Place, stack: str) -> str:

@@ -27,7 +27,7 @@ from infra.local.airflow import REPOSITORY
 from infra.local.demo.progress import Screen
 from infra.local.process import LocalAws
 
-__all__ = ["delivery", "mappings", "permissions", "tables"]  # each registers its experiments
+__all__ = ["EXPERIMENTS", "delivery", "mappings", "permissions", "tables"]  # each module registers its experiments
 
 HOME = REPOSITORY / ".local" / "conformance"
 TABLE = "table"

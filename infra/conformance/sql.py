@@ -101,7 +101,7 @@ def compare_lake(engine: Engine, table: Table, first: Sequence[Item], changes: S
     day, if it has any, are left out.
     """
     names, schema = table.names, schema_of(table.changes())
-    items = list(scan_table(table.clients, names))
+    items: Rows = [dict(item) for item in scan_table(table.clients, names)]
 
     def summed(name: str, pairs: Iterable[tuple[Sequence[Item], Rows]]) -> Compared:
         return _summed(name, engine, [compare_items(names, name, schema, *pair) for pair in pairs])

@@ -76,7 +76,7 @@ def test_rights_that_are_missing_are_told_from_those_that_are_there(aws: LocalAw
             allowed = allow(["kinesis:UpdateShardCount"], place.arn("kinesis", resource))
             kinesis = place.assume(place.base["Caller"], allowed)("kinesis")
             assert place.permits(lambda kinesis=kinesis: kinesis.update_shard_count(**update)) == answer  # type: ignore[misc]
-        with pytest.raises(RefusedError, match="Stream not found"):
+        with pytest.raises(RefusedError, match="Function not found"):
             place.stack("refused", {"Mapping": {"Type": "AWS::Lambda::EventSourceMapping", "Properties": {
                 "EventSourceArn": place.arn("dynamodb", "table/gone/stream/x"), "FunctionName": "gone",
             }}})  # fmt: skip
@@ -98,5 +98,5 @@ def test_an_experiment_that_fails_is_an_outcome(aws: LocalAws) -> None:
     stopped = carry_out(Experiment("name", "", "", "", "allowed", "", run, False), place)
     assert (stopped.answer, stopped.detail, stopped.as_local) == (FAILED, "it was stopped", False)
     place.go_on()
-    failing = Experiment("name", "", "", "", "allowed", "", lambda place: place.base["nothing"], False)
+    failing = Experiment("name", "", "", "", "allowed", "", lambda place: Seen(place.base["nothing"]), False)
     assert carry_out(failing, place).detail == "KeyError: 'nothing'"

@@ -6,12 +6,16 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
 from infra.conformance.run import EXPERIMENTS
+from infra.local.process import LocalAws
 from tests.commands.conftest import Marked
-from tests.commands.test_commands import start
+from tests.commands.test_commands import REPOSITORY, start
+from tests.conftest import connect
+from tests.local.real import PREFIX, sweep
 from tests.waiting import PATIENCE, eventually
 
 CONFORMANCE = [sys.executable, "-m", "infra.conformance", "--local"]
@@ -68,3 +72,26 @@ def test_ctrl_c_removes_what_was_made(marked: Marked, tmp_path: Path) -> None:
     assert "Traceback" not in rest
     assert not json.loads((tmp_path / "report.json").read_text())["not_removed"]
     eventually(marked.processes, lambda left: left == {})
+
+
+def test_the_emulator_s_tests_ask_an_account_as_far_as_they_can(local_aws: LocalAws) -> None:
+    """Here local AWS is the account: what a session makes is swept, and so is what an earlier one has left."""
+    client = connect(local_aws)
+    client("kinesis").create_stream(StreamName=f"{PREFIX}left", ShardCount=1)
+    client("glue").create_database(DatabaseInput={"Name": f"{PREFIX}left"})
+    client("glue").create_database(DatabaseInput={"Name": "somebody_s"})
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "tests/local", "--real", "-q", "-p", "no:cacheprovider", "--durations=0"],
+        cwd=REPOSITORY,
+        env={**os.environ, **local_aws.env()},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout
+    passed, skipped = (int(re.findall(rf"(\d+) {word}", ran.stdout)[-1]) for word in ("passed", "skipped"))
+    assert passed > 40
+    assert skipped > 60
+    assert "its pace, its order, or its roles" in ran.stdout
+    assert sweep(client) == []
+    assert [found["Name"] for found in client("glue").get_databases()["DatabaseList"]] == ["somebody_s"]

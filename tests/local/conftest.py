@@ -1,4 +1,7 @@
-"""One local AWS server for all tests in this folder; they share it, so their names are their own."""
+"""One local AWS server for all tests in this folder; they share it, so their names are their own.
+
+With `--real` the tests that are marked `real` ask an AWS account instead, and the others are skipped.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,38 @@ import boto3
 import pytest
 
 from infra.local.process import LocalAws
+from tests.conftest import connect
+from tests.local.real import PREFIX, WHY, patient, sweep
 
 ACCOUNT = "000000000000"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/local"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--real", action="store_true", help="ask the AWS account of the environment, not local AWS")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items if is_real(config) else ():
+        if item.get_closest_marker("real") is None:
+            item.add_marker(pytest.mark.skip(WHY))
+
+
+def is_real(config: pytest.Config) -> bool:
+    return bool(config.getoption("real", default=False))
+
+
+@pytest.fixture(scope="session")
+def client(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Any]]:
+    """Makes a boto3 client of the named service that talks to local AWS, or with `--real` to an account."""
+    if not is_real(request.config):
+        yield connect(request.getfixturevalue("local_aws"))
+        return
+    session: Any = boto3.Session()
+    make = patient(session.client)
+    sweep(make)
+    yield make
+    sweep(make)
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +65,9 @@ def root(enforced: LocalAws) -> Callable[[str], Any]:
 
 
 @pytest.fixture
-def name() -> str:
+def name(request: pytest.FixtureRequest) -> str:
     """A name no other test has, valid for every AWS resource."""
-    return f"t{uuid.uuid4().hex[:12]}"
+    return f"{PREFIX if is_real(request.config) else 't'}{uuid.uuid4().hex[:12]}"
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ from tests.waiting import eventually
 
 Client = Callable[[str], Any]
 
+pytestmark = pytest.mark.real
+
 
 def alarm(client: Client, name: str, dimension: str, missing: str) -> None:
     """An alarm on more than ten in a minute: one real second."""

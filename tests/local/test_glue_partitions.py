@@ -9,6 +9,8 @@ import pytest
 
 Client = Callable[[str], Any]
 
+pytestmark = pytest.mark.real
+
 
 @pytest.fixture
 def glue(client: Client) -> Any:

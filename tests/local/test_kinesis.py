@@ -44,6 +44,7 @@ def test_a_request_may_carry_ten_mebibytes(client: Client, name: str) -> None:
     assert sorted(read_all(client, name), key=int) == [str(number) for number in range(10)]
 
 
+@pytest.mark.real
 @pytest.mark.parametrize(
     ("records", "code"),
     [
@@ -119,6 +120,7 @@ def test_a_resharded_stream_keeps_what_was_written(client: Client, name: str) ->
     assert {shard["ParentShardId"] for shard in shards if "ParentShardId" in shard} == parents
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("target", [9, 1])
 def test_resharding_at_most_doubles(client: Client, name: str, target: int) -> None:
     """A call cannot scale to more than double or less than half of the shards.

@@ -43,6 +43,7 @@ def table(dynamodb: DynamoDBClient, name: str) -> str:
     return name
 
 
+@pytest.mark.real
 def test_every_item_comes_once_in_pages_and_segments(dynamodb: DynamoDBClient, table: str) -> None:
     whole = keys(pages(dynamodb, table))
     assert len(set(whole)) == len(whole) == 60
@@ -68,6 +69,7 @@ def test_what_is_written_between_two_pages_is_seen(dynamodb: DynamoDBClient, tab
     assert gone not in found
 
 
+@pytest.mark.real
 def test_a_page_costs_what_it_reads(dynamodb: DynamoDBClient, table: str) -> None:
     def units(**options: Any) -> float:
         found = dynamodb.scan(TableName=table, ReturnConsumedCapacity="TOTAL", **options)

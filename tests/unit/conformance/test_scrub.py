@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import string
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from infra.conformance.scrub import Scrubber
@@ -38,6 +37,7 @@ def test_nothing_secret_comes_through(
     account: str, name: str, key: str, key_id: str, around: list[str], data: Any
 ) -> None:
     """Of the account that was asked, and of any other: whatever stands beside it."""
+    assume(account not in name)
     arn = data.draw(st.sampled_from(arns(account, name)))
     secrets = [arn, f"s3://{name}/some/key", key, key_id, account, f"{name}-{account}-us-east-1", f"mrk-{'0f' * 16}"]
     text = "".join(part for pair in zip(around, [*secrets, ""], strict=True) for part in pair)
@@ -58,8 +58,6 @@ def test_what_is_known_is_taken_out_of_the_middle_of_anything(account: str, name
     """Also where it is no word by itself, and where case differs; names of JSON's members count, too."""
     scrubber = Scrubber([account, name])
     tree = {f"{left}{account}{right}": [{"x": f"{left}{name.upper()}{right}"}, 5, None, True]}
-    clean = json.dumps(scrubber.tree(tree))
-    assert account not in clean.replace(left, "").replace(right, "") or account in left + right
     ((member, (inner, *rest)),) = scrubber.tree(tree).items()
     assert account not in member
     assert name not in inner["x"].lower()
