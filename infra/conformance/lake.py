@@ -59,9 +59,9 @@ class Life:
         )
 
 
-def live(place: Place, home: Path, say: Callable[[str], None]) -> Life:
-    """Take a table through its life. After a step that fails the others are left out; what is there is kept."""
-    life, made = Life(), dict[str, str]()
+def live(place: Place, home: Path, life: Life, say: Callable[[str], None]) -> None:
+    """Take a table through its life, which is noted step by step. After one that fails the others are left out."""
+    made: dict[str, str] = {}
     loaded = generated(ITEMS, SEED)
     first = [*loaded.items, EXTREMES]
     # Not the extremes: a change would take a number beyond what DynamoDB holds.
@@ -127,7 +127,6 @@ def live(place: Place, home: Path, say: Callable[[str], None]) -> Life:
                     _try(life, say, name, step)
                 else:
                     life.steps.append(Step(name, "left out", 0))
-    return life
 
 
 def _try(life: Life, say: Callable[[str], None], name: str, step: Callable[[], Any]) -> bool:

@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from infra.conformance.base import make_base
 from infra.conformance.experiment import EXPERIMENTS, FAILED, Outcome, carry_out
 from infra.conformance.lake import Life, live
 from infra.conformance.leftovers import find_leftovers, remove
-from infra.conformance.place import ENVIRONMENTS, Place
+from infra.conformance.place import ENVIRONMENTS, Place, RefusedError
 from infra.conformance.report import contents, write
 from infra.conformance.scrub import Scrubber
 from infra.local.airflow import REPOSITORY
@@ -69,6 +69,9 @@ def run(arguments: Sequence[str]) -> int:
     except (BotoCoreError, ClientError) as error:
         print(f"✗ {error}\nNeeded: credentials of an administrator and a region, as for the AWS CLI.")
         return 1
+    except (RefusedError, TimeoutError) as error:
+        print(f"✗ The roles and buckets that all experiments share cannot be made: {error}")
+        return 1
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
@@ -94,22 +97,26 @@ def _confirmed(place: Place, left: Sequence[str]) -> bool:
     )
     if left:
         print(f"It removes first what an earlier run has left, or one that runs now: {', '.join(left)}\n")
-    return input("Go on? Type yes: ").strip() == "yes"
+    try:
+        return input("Go on? Type yes: ").strip() == "yes"
+    except EOFError:  # nobody is there to be asked
+        return False
 
 
 def _carry_out(place: Place, home: Path, screen: Screen, only: str, folder: Path) -> int:
-    outcomes: list[Outcome] = []
+    running: list[Future[Outcome]] = []
     life, stopped = Life(), False
     chosen = [one for one in EXPERIMENTS if one.name.startswith(only)]
     pool = ThreadPoolExecutor(THREADS)
     try:
         screen.line(f"In {place.lake.environment}: roles and buckets")
         make_base(place)
-        running = [pool.submit(carry_out, one, place) for one in chosen if not one.last]
+        running += [pool.submit(carry_out, one, place) for one in chosen if not one.last]
         if only in ("", TABLE):
-            life = live(place, home, screen.line)
-        outcomes = [future.result() for future in running]
-        outcomes += [carry_out(one, place) for one in chosen if one.last]
+            live(place, home, life, screen.line)
+        wait(running)
+        running += [pool.submit(carry_out, one, place) for one in chosen if one.last]
+        wait(running)
     except KeyboardInterrupt:
         stopped = True
         screen.line("Stopped")
@@ -118,12 +125,16 @@ def _carry_out(place: Place, home: Path, screen: Screen, only: str, folder: Path
         pool.shutdown(cancel_futures=True)
         place.go_on()
         problems = remove(place, screen.line)
+    outcomes = [future.result() for future in running if not future.cancelled()]
     for outcome in outcomes:
         mark = "✗" if outcome.answer == FAILED else "✓" if outcome.as_local else "≠"
         screen.line(f"{mark} {outcome.experiment.name}: {outcome.answer}. {outcome.detail}")
     found = contents("local AWS" if place.local else "AWS", place.region, outcomes, life, problems)
-    paths = write(folder, found, Scrubber([place.account, *secrets_of(place.aws)]))
+    paths = write(folder, found, Scrubber([place.account, place.lake.bucket, *secrets_of(place.aws)]))
     screen.line(f"The report: {' and '.join(map(str, paths))}")
+    if not life.fine and (home / "dags.log").exists():
+        shutil.copy(home / "dags.log", HOME / "dags.log")
+        screen.line(f"Airflow's log, which does name the account: {HOME / 'dags.log'}")
     for problem in problems:
         screen.line(f"✗ not removed: {problem}")
     if stopped:

@@ -9,7 +9,8 @@ from typing import Any
 _PATTERNS = (
     # Whatever follows the service in an ARN may hold names of people.
     (re.compile(r"arn(?::|%3A)aws[\w-]*(?::|%3A)([a-z0-9-]*)(?::|%3A)[^\s\"'`<>|]*", re.IGNORECASE), r"<ARN of \1>"),
-    (re.compile(r"\bs3[an]?://[^/\s\"'`<>|]+"), "s3://<bucket>"),
+    (re.compile(r"https?://[^\s\"'`<>|]*amazonaws\.com[^\s\"'`<>|]*", re.IGNORECASE), "<URL of AWS>"),
+    (re.compile(r"s3[an]?://[^/\s\"'`<>|]+"), "s3://<bucket>"),
     (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE), "<id>"),
     # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html#identifiers-unique-ids
     (re.compile(r"(?:A3T|ABIA|ACCA|AGPA|AIDA|AIPA|AKIA|ANPA|ANVA|AROA|ASCA|ASIA)[A-Z0-9]{12,}"), "<id>"),

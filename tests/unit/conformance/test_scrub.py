@@ -29,6 +29,7 @@ def arns(account: str, name: str) -> list[str]:
         f"arn:aws:s3:::{name}/some/key",
         f"arn%3Aaws%3Akms%3Aus-east-1%3A{account}%3Akey%2F{name}",
         f"ARN:AWS:LAMBDA:US-EAST-1:{account}:FUNCTION:{name}",
+        f"https://{name}.s3.us-east-1.amazonaws.com/{account}",
     ]
 
 
@@ -48,7 +49,7 @@ def test_nothing_secret_comes_through(
         assert key_id not in clean
         assert "arn:" not in clean.lower()
         assert "0f0f" not in clean
-        assert f"s3://{name}" not in clean
+        assert f"//{name}" not in clean
         assert scrubber.text(clean) == clean
     assert name not in Scrubber([account, name]).text(text)
 
