@@ -20,8 +20,9 @@ TAG = "dynalake:environment"
 ENVIRONMENTS = "conformance-"
 """What the environments of all runs begin with."""
 FORBIDDEN = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation")
-PROPAGATION_SECONDS = 60
+PROPAGATION_SECONDS = 120
 """How long a new role or policy may be unknown to some part of AWS."""
+_UNKNOWN_ROLE = "cannot be assumed"
 
 Statement = Mapping[str, Any]
 
@@ -125,15 +126,16 @@ class Place:
         """
         stacks = self.client("cloudformation")
         body = template if isinstance(template, str) else json.dumps({"Resources": template})
-        made = stacks.create_stack(
-            StackName=self.stack_name(name),
-            TemplateBody=body,
-            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in (parameters or {}).items()],
-            Capabilities=["CAPABILITY_IAM"],
-            Tags=self.tags,
-            OnFailure="DELETE",
+        request = {
+            "StackName": self.stack_name(name),
+            "TemplateBody": body,
+            "Parameters": [{"ParameterKey": key, "ParameterValue": value} for key, value in (parameters or {}).items()],
+            "Capabilities": ["CAPABILITY_IAM"],
+            "Tags": self.tags,
+            "OnFailure": "DELETE",
             **more,
-        )["StackId"]
+        }
+        made = self.patiently(lambda: stacks.create_stack(**request))["StackId"]
 
         def described() -> Any:
             return stacks.describe_stacks(StackName=made)["Stacks"][0]
@@ -177,7 +179,8 @@ class Place:
             try:
                 return call()
             except ClientError as error:
-                if error.response["Error"]["Code"] not in FORBIDDEN or time.monotonic() > deadline:
+                unknown = error.response["Error"]["Code"] in FORBIDDEN or _UNKNOWN_ROLE in str(error)
+                if not unknown or time.monotonic() > deadline:
                     raise
             self.wait(5)
 
