@@ -31,7 +31,7 @@ def _stacks(place: Place, name: str) -> str:
     asks="Is cloudformation:TagResource needed to create a change set with tags?",
     documented="The action exists for stacks and change sets; no page says that CreateChangeSet with Tags needs it.",
     page=CHANGE_SETS,
-    local="allowed",
+    local="refused",
     matters="The DAGs' role: the first task that plans a stack.",
 )
 def change_set_tags(place: Place) -> Seen:
@@ -45,7 +45,7 @@ def change_set_tags(place: Place) -> Seen:
     asks="Is ExecuteChangeSet by the change set's ARN allowed by rights on the stack alone?",
     documented="Its resource is the stack; a report of 2017 says that by ARN AWS asks for the change set.",
     page=CHANGE_SETS,
-    local="allowed",
+    local="refused",
     matters="The DAGs' role: every deployment executes its change set by ARN.",
 )
 def change_set_by_arn(place: Place) -> Seen:
@@ -63,7 +63,7 @@ def change_set_by_arn(place: Place) -> Seen:
     asks="Does CloudFormation make a bucket with tags without s3:TagResource?",
     documented="You must have the s3:TagResource permission to create a general purpose bucket with tags.",
     page="https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html",
-    local="made",
+    local="refused",
     matters="The role that deploys the storage stack.",
 )
 def bucket_tags(place: Place) -> Seen:
@@ -79,7 +79,7 @@ def bucket_tags(place: Place) -> Seen:
     asks="Is UpdateShardCount allowed by rights on the stream, or only on everything?",
     documented="It has no resource type, which means that it needs Resource *; so have UpdateStreamMode and others.",
     page=KINESIS,
-    local="allowed",
+    local="refused",
     matters="The role that deploys a table's stack, when its shards change.",
 )
 def shard_count(place: Place) -> Seen:
@@ -94,7 +94,7 @@ def shard_count(place: Place) -> Seen:
     documented="The key's policy allows all principals of the account through Kinesis; whether a boundary limits that "
     "is not said.",
     page="https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies_boundaries.html",
-    local="PutRecord allowed, GetRecords allowed",
+    local="PutRecord refused, GetRecords refused",
     matters="The boundary of the forwarder's and Firehose's roles: without it every canary would fail.",
 )
 def boundary_and_kinesis_key(place: Place) -> Seen:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -162,7 +163,9 @@ class Place:
             request["Policy"] = json.dumps({"Version": "2012-10-17", "Statement": list(allowed)})
 
         def take() -> Any:
-            return self.client("sts").assume_role(RoleSessionName="conformance", **request)["Credentials"]
+            return self.client("sts").assume_role(RoleSessionName=f"conformance-{secrets.token_hex(4)}", **request)[
+                "Credentials"
+            ]
 
         taken = self.patiently(take)
         import boto3

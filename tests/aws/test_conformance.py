@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import boto3
@@ -12,6 +12,7 @@ import pytest
 from infra.conformance.base import body, kinesis_stream, make_base, objects, table
 from infra.conformance.experiment import FAILED, Experiment, Seen, carry_out
 from infra.conformance.leftovers import find_leftovers, remove
+from infra.conformance.permissions import NOTHING
 from infra.conformance.place import Place, RefusedError, allow
 from infra.local.process import LocalAws
 
@@ -34,9 +35,8 @@ def test_a_later_run_removes_what_an_earlier_one_has_left(aws: LocalAws) -> None
     earlier.stack("storage", {"Stream": kinesis_stream()})
     earlier.stack("some-experiment", {"Table": table()})
     stacks, s3 = earlier.client("cloudformation"), earlier.client("s3")
-    nothing = json.dumps({"Resources": {"Nothing": {"Type": "AWS::CloudFormation::WaitConditionHandle"}}})
     stacks.create_change_set(
-        StackName=earlier.stack_name("change-set"), ChangeSetName="c", ChangeSetType="CREATE", TemplateBody=nothing
+        StackName=earlier.stack_name("change-set"), ChangeSetName="c", ChangeSetType="CREATE", TemplateBody=NOTHING
     )
     # A lake's bucket stays when its stack goes.
     retained = {
@@ -51,7 +51,7 @@ def test_a_later_run_removes_what_an_earlier_one_has_left(aws: LocalAws) -> None
             s3.put_object(Bucket=bucket, Key="an/object", Body=content)
         s3.delete_object(Bucket=bucket, Key="an/object")
     s3.create_bucket(Bucket="dynalake-conformance-of-somebody-else")
-    stacks.create_stack(StackName="dynalake-prod-storage", TemplateBody=nothing)
+    stacks.create_stack(StackName="dynalake-prod-storage", TemplateBody=NOTHING)
 
     found = find_leftovers(later)
     assert {name.rpartition("--")[2] for name in found.stacks} == {
@@ -66,22 +66,30 @@ def test_a_later_run_removes_what_an_earlier_one_has_left(aws: LocalAws) -> None
 
 
 def test_rights_that_are_missing_are_told_from_those_that_are_there(aws: LocalAws) -> None:
-    """A session may do what both its role and its own policy allow."""
+    """A session may do what both its role and its own policy allow.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies.html#policies_session
+    """
     place = make_place(aws, "conformance-cccc")
     try:
         make_base(place)
-        stream = place.stack("stream", {"Stream": kinesis_stream()})["Stream"]
-        update = {"StreamName": stream, "TargetShardCount": 2, "ScalingType": "UNIFORM_SCALING"}
-        for resource, answer in ((f"stream/{stream}", "allowed"), ("stream/another", "refused")):
-            allowed = allow(["kinesis:UpdateShardCount"], place.arn("kinesis", resource))
-            kinesis = place.assume(place.base["Caller"], allowed)("kinesis")
-            assert place.permits(lambda kinesis=kinesis: kinesis.update_shard_count(**update)) == answer  # type: ignore[misc]
+        files = place.arn("s3", f"{place.base['Bucket']}/one/*")
+        s3 = place.assume(place.base["Caller"], allow(["s3:PutObject"], files))("s3")
+        for key, answer in (("one/1", "allowed"), ("two/1", "refused")):
+            put = partial(s3.put_object, Bucket=place.base["Bucket"], Key=key, Body=b"x")
+            assert place.permits(put) == answer
+        # What CloudFormation asks for besides the call itself, too.
+        nothing = {"TemplateBody": NOTHING, "ChangeSetType": "CREATE", "Tags": place.tags}
+        for name, actions in (("refused", ["CreateChangeSet"]), ("allowed", ["CreateChangeSet", "TagResource"])):
+            allowed = allow([f"cloudformation:{action}" for action in actions])
+            stacks = place.assume(place.base["Caller"], allowed)("cloudformation")
+            create = partial(stacks.create_change_set, StackName=place.stack_name(name), ChangeSetName=name, **nothing)
+            assert place.permits(create) == name
         with pytest.raises(RefusedError, match="Function not found"):
-            place.stack("refused", {"Mapping": {"Type": "AWS::Lambda::EventSourceMapping", "Properties": {
+            place.stack("mapping", {"Mapping": {"Type": "AWS::Lambda::EventSourceMapping", "Properties": {
                 "EventSourceArn": place.arn("dynamodb", "table/gone/stream/x"), "FunctionName": "gone",
             }}})  # fmt: skip
         assert objects(place, "none/") == []
-        place.client("s3").put_object(Bucket=place.base["Bucket"], Key="one/1", Body=b"x")
         assert [body(place, found["Key"]) for found in objects(place, "one/")] == [b"x"]
     finally:
         assert remove(place, lambda line: None) == []

@@ -178,8 +178,10 @@ def caller_allows(requests: Sequence[Request]) -> bool:
     if ":assumed-role/" not in caller:
         return True
     role_name = caller.split("/")[1]
-    rights = _rights(role_name)
-    decided = [_decide(role_name, request, *rights) for request in requests]
+    policies, limits = _rights(role_name)
+    session = next((session for session in sts._sessions.values() if session["Arn"] == caller), {})
+    limits = [*limits, *iam_evaluator._session_policy_limits(session, get_account_id())]
+    decided = [_decide(role_name, request, policies, limits) for request in requests]
     return all(decided)
 
 
