@@ -149,14 +149,16 @@ def test_the_wait_for_an_export_outlives_airflow(airflow: Any, clients: Clients,
     states = airflow.states("dynalake_backfill", run)
     assert (states["scan"], states["convert"], states["remove_export"]) == ("skipped", "success", "success")
     committed = airflow.client.result("dynalake_backfill", run, "commit")
-    assert (committed["read"], committed["kept"], committed["filtered"], committed["manifest"]) == (ITEMS, 39, 1, ITEMS)
+    # Also the item of after the hand-off, which is within the margin between clocks.
+    counts = [committed[name] for name in ("read", "kept", "filtered", "manifest")]
+    assert counts == [ITEMS, ITEMS, 0, ITEMS]
     names = restarted.exported
     assert names.uri(shown_prefix(Table(clients, names))) == committed["location"]
     arn = clients.dynamodb.describe_table(TableName=EXPORTED)["Table"]["TableArn"]
     (export,) = clients.dynamodb.list_exports(TableArn=arn)["ExportSummaries"]
     assert export["ExportStatus"] == "COMPLETED"
     note = airflow.client.call("GET", f"/dags/dynalake_backfill/dagRuns/{run}")["note"]
-    assert f"read {ITEMS} = kept 39 + filtered 1" in note
+    assert f"read {ITEMS} = kept {ITEMS} + filtered 0" in note
 
 
 def test_a_backfill_of_airflow_compacts_history(airflow: Any, clients: Clients, restarted: Restarted) -> None:

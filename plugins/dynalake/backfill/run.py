@@ -29,6 +29,11 @@ MIN_SEGMENTS = 4
 # A task that is killed reads again what came after its last object. Where the read capacity is limited, so that an
 # object takes long to fill, an object ends after so many seconds' worth of it.
 PART_SECONDS = 600
+SKEW_SECONDS = 15 * 60
+"""How far an application's clock may be ahead of Airflow's: items from so long after the hand-off are read as well.
+
+The stream has them too, and every change counts more than the snapshot's row, so a margin costs rows and no truth.
+"""
 
 
 @dataclass(frozen=True)
@@ -159,9 +164,9 @@ def plan_backfill(
     """Decide what the run does and store it as `plan.json`; a dry run stores nothing.
 
     `run` is the Airflow run id; `table_id` that of the table whose items the lake has; `updated_before` the cutoff,
-    taken literally; without one it is the time of the `hand_off`, after which the stream has what is written, and
-    without both every item is kept. `segments` 0 follows from the table's size; `target_mb` is an object's gzipped
-    size.
+    taken literally; without one it is `SKEW_SECONDS` after the `hand_off`, from which on the stream has what is
+    written, and without both every item is kept. `segments` 0 follows from the table's size; `target_mb` is an
+    object's gzipped size.
 
     A plan that is already stored for this run is returned as it is, so a retry has the same cutoff and read time.
 
@@ -193,7 +198,7 @@ def plan_backfill(
         method=chosen,
         window=plan_window(window_from, window_to, recovery) if incremental and recovery else None,
         keep_export=keep_export,
-        cutoff=to_iso(parse_cutoff(updated_before or hand_off)) if updated_before or hand_off else "",
+        cutoff=cutoff_of(updated_before, hand_off),
         keeps_future=not updated_before,
         updated_at_attribute=updated_at_attribute,
         missing=cast("Missing", missing),
@@ -210,6 +215,13 @@ def plan_backfill(
     if dry_run:
         return plan
     return BackfillPlan.from_json(state.create(clients, names, plan_key(names, run), plan.to_json()).value)
+
+
+def cutoff_of(updated_before: str, hand_off: str) -> str:
+    """The time that items must be older than (pure): as a person gives it, or the hand-off's with its margin."""
+    if updated_before:
+        return to_iso(parse_cutoff(updated_before))
+    return to_iso(parse_cutoff(hand_off) + SKEW_SECONDS * 10**6) if hand_off else ""
 
 
 def load_plan(clients: Clients, names: TableNames, run: str) -> BackfillPlan:
