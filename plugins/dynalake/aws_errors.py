@@ -70,6 +70,11 @@ _SENTENCE = re.compile(
 _DENIED = re.compile(r"with an explicit deny in (?:an? |the )?(?P<policy>[\w -]+?)(?: for |[:.]|$)")
 _LACKING = re.compile(r"because no (?P<policy>[\w -]+?) allows")
 
+# https://docs.aws.amazon.com/lake-formation/latest/dg/lake-formation-troubleshooting.html
+_LAKE_FORMATION = re.compile(
+    r"Insufficient Lake Formation permission\(s\)(?:: Required (?P<what>.+?) on (?P<where>\S+))?"
+)
+
 ROLES = "infra/cloudformation/airflow.yaml makes a role that may do what the DAGs need"
 
 
@@ -149,6 +154,16 @@ def _explain_answer(error: ClientError, connection: str) -> DynalakeError | None
 
 
 def _refusal(operation: str, code: str, message: str, connection: str) -> AccessError:
+    if lacking := _LAKE_FORMATION.search(message):
+        what = f"{lacking['what']} on {lacking['where']}" if lacking["what"] else "what it does not name"
+        return AccessError(
+            f"Lake Formation refuses {operation}: {what} is not granted",
+            allowed=f"Lake Formation's permission for the role of the AWS connection: {what}. IAM's is not enough",
+            action="run dynalake_setup with lake_formation_writer_arn, or let an administrator of Lake Formation grant "
+            "it (docs/operations.md, An account with Lake Formation)",
+            connection=connection,
+            permission=what,
+        )
     found = _SENTENCE.search(message)
     if found is None:
         what = _ACTIONS.get(operation, operation)

@@ -134,6 +134,10 @@ class Clients:
         return self._make("kinesis")  # type: ignore[no-any-return]
 
     @cached_property
+    def kms(self) -> Any:
+        return self._make("kms")
+
+    @cached_property
     def lambda_(self) -> LambdaClient:
         return self._make("lambda")  # type: ignore[no-any-return]
 

@@ -131,6 +131,20 @@ class LakeOptions:
         "",
         "A managed policy that bounds the roles which the stacks make; empty for none.",
     )
+    lake_formation_writer_arn: str = _option(
+        STORAGE,
+        "LakeFormationWriterArn",
+        "",
+        "In an account with Lake Formation permissions, the role of the DAGs: it is granted what it needs of the "
+        "database and its tables. Empty for no grants.",
+    )
+    lake_formation_reader_arn: str = _option(
+        STORAGE,
+        "LakeFormationReaderArn",
+        "",
+        "In an account with Lake Formation permissions, a role or user that may read all tables of the database. Empty "
+        "for none.",
+    )
     runtime: str = _option(FORWARDER, "Runtime", "python3.13", "The Lambda runtime; Python 3.11 or newer.")
     architecture: str = _option(
         FORWARDER,

@@ -69,7 +69,7 @@ class Lake:
 
     `bucket` is the default name unless the user brings a bucket. `prefix` is the root of the raw and the Parquet
     objects in it; rejected data and state lie beside it, under `{prefix}-errors/` and `{prefix}-state/`. `time_zone` is
-    the IANA name of the zone in which a `dt` is a day.
+    the IANA name of the zone in which a `dt` is a day. `kms_key_arn` is the key of its bucket; empty for S3's own.
     """
 
     environment: str
@@ -78,6 +78,7 @@ class Lake:
     bucket: str = ""
     prefix: str = DEFAULT_PREFIX
     time_zone: str = DEFAULT_TIME_ZONE
+    kms_key_arn: str = ""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(ENVIRONMENT_PATTERN, self.environment):

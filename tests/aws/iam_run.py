@@ -24,7 +24,9 @@ from dynalake.capture.bucket import creates_bucket
 from dynalake.capture.draining import draining
 from dynalake.capture.hand_off import record_hand_off
 from dynalake.capture.lake import check_names, check_settings, find_settings, list_tables, plan_lake
+from dynalake.capture.options import try_key
 from dynalake.capture.package import build_package, place_code
+from dynalake.capture.readers import other_readers
 from dynalake.capture.source import check_source
 from dynalake.capture.specs import forwarder_spec, storage_spec, table_spec
 from dynalake.capture.stacks import apply_stack, plan_stack
@@ -152,6 +154,9 @@ def set_up_secured(
     dag, lake = here.dag, here.lake
     names = lake.table(settings.table)
     source = check_source(dag, settings.table, enable_stream=True, enable_pitr=True)
+    assert other_readers(dag, lake, source.stream_arn) is not None
+    if key := here.options.kms_key_arn:
+        try_key(dag, key)
     check_names(dag, names)
     check_settings(dag, names, settings, update=update)
     storage_plan = storage_spec(lake, create_bucket=creates_bucket(dag, lake), options=here.options)

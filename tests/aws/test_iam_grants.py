@@ -93,6 +93,9 @@ NOT_SHOWN = {
         "firehose:StartDeliveryStreamEncryption": "a lake that gets its key later",
         "logs:AssociateKmsKey": "likewise",
         "kms:GenerateDataKey": "the schemas of the function and the mapping: what Lambda encrypts",
+        "lakeformation:GrantPermissions": "a lake in an account with Lake Formation, which is not here",
+        "lakeformation:ListPermissions": "likewise",
+        "lakeformation:RevokePermissions": "likewise",
     },
     "Role": {},
     "FirehoseRole": {
@@ -113,6 +116,8 @@ NOT_SHOWN = {
 ROLES = ("DagRole", "DeployRole", "Role", "FirehoseRole", "SpectrumRole")
 # Every statement whose resource is "*" alone, by its Sid, and why it cannot be less.
 WILDCARDS = {
+    "LakeFormation": "Lake Formation's actions have no resource",
+    "Readers": "lambda:ListEventSourceMappings has no resource",
     "ListTableStreams": "dynamodb:ListStreams has no resource",
     "ListTables": "dynamodb:ListTables has no resource",
     "Metrics": "cloudwatch:GetMetricData has no resource",

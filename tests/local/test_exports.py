@@ -196,6 +196,30 @@ def test_the_same_token_is_the_same_export(client: Client, name: str, bucket: st
     assert [export["ExportArn"] for export in listed] == [first["ExportArn"]]
 
 
+@pytest.mark.parametrize("customers", [True, False])
+def test_files_have_the_key_that_was_asked_for(
+    client: Client, name: str, bucket: str, table: str, finished: Any, customers: bool
+) -> None:
+    """By itself DynamoDB encrypts with S3's own keys, whatever the bucket's default is.
+
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ExportTableToPointInTime.html
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/S3DataExport.Output.html
+    """
+    key = client("kms").create_key()["KeyMetadata"]["Arn"]
+    rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key}}
+    client("s3").put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": [rule]})
+    asked = {"S3SseAlgorithm": "KMS", "S3SseKmsKeyId": key} if customers else {}
+    started = client("dynamodb").export_table_to_point_in_time(TableArn=table, S3Bucket=bucket, **asked)
+    described = finished(started["ExportDescription"]["ExportArn"])
+    summary = client("s3").get_object(Bucket=bucket, Key=described["ExportManifest"])
+    said = json.loads(summary["Body"].read())
+    assert (said["s3SseAlgorithm"], said["s3SseKmsKeyId"]) == (("KMS", key) if customers else ("AES256", None))
+    for entry in client("s3").list_objects_v2(Bucket=bucket)["Contents"]:
+        head = client("s3").head_object(Bucket=bucket, Key=entry["Key"])
+        found = head["ServerSideEncryption"], head.get("SSEKMSKeyId")
+        assert found == (("aws:kms", key) if customers else ("AES256", None)), entry["Key"]
+
+
 def test_what_cannot_be_exported(client: Client, name: str, bucket: str, make_table: Any, finished: Any) -> None:
     """https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ExportTableToPointInTime.html#Errors"""
     dynamodb = client("dynamodb")

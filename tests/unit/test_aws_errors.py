@@ -118,6 +118,23 @@ def test_a_refusal_without_a_reason_still_names_the_permission(call: str, code: 
 
 
 @pytest.mark.parametrize(
+    ("message", "what"),
+    [
+        ("Insufficient Lake Formation permission(s): Required Describe on receipts", "Describe on receipts"),
+        ("Insufficient Lake Formation permission(s): Required Create Table on lake", "Create Table on lake"),
+        ("Insufficient Lake Formation permission(s) on receipts", "what it does not name"),
+    ],
+)
+def test_what_lake_formation_refuses_is_not_iam_s(message: str, what: str) -> None:
+    """https://docs.aws.amazon.com/lake-formation/latest/dg/lake-formation-troubleshooting.html"""
+    error = explain(refused(message, call="GetTable"))
+    assert isinstance(error, AccessError)
+    assert error.received == f"Lake Formation refuses GetTable: {what} is not granted"
+    assert "lake_formation_writer_arn" in error.action
+    assert "airflow.yaml" not in error.action
+
+
+@pytest.mark.parametrize(
     ("raised", "says"),
     [
         (

@@ -86,7 +86,8 @@ def install() -> None:
 
     def corrected_action(service: str, method: str, path: str, *rest: Any) -> Any:
         if service == "lambda" and "/event-source-mappings/" in path:
-            return _MAPPING_ACTIONS.get(method)
+            listed = method == "GET" and path.endswith("/event-source-mappings/")
+            return "lambda:ListEventSourceMappings" if listed else _MAPPING_ACTIONS.get(method)
         return action_of(service, method, path, *rest)
 
     def corrected_resource(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from ministack import app as gateway
@@ -12,20 +13,20 @@ from ministack.services import s3
 from infra.local.corrections import requests
 
 
-def put(bucket: str, key: str, body: bytes) -> int:
+def put(bucket: str, key: str, body: bytes, headers: Mapping[str, str] | None = None) -> int:
     """Put one object in the current request's account; the HTTP status that S3 answered."""
     failure = requests.s3_failure("PutObject", bucket, key)
     if failure is not None:
         return failure[0]
-    return _request("PUT", bucket, key, body, {})[0]
+    return _request("PUT", bucket, key, body, {}, headers)[0]
 
 
-def put_in_parts(bucket: str, key: str, body: bytes) -> tuple[int, str]:
+def put_in_parts(bucket: str, key: str, body: bytes, headers: Mapping[str, str] | None = None) -> tuple[int, str]:
     """Put one object as an upload of one part: the status and the ETag, which is then no MD5 of the content."""
     failure = requests.s3_failure("PutObject", bucket, key)
     if failure is not None:
         return failure[0], ""
-    status, _, answer = _request("POST", bucket, key, b"", {"uploads": [""]})
+    status, _, answer = _request("POST", bucket, key, b"", {"uploads": [""]}, headers)
     if status != 200:
         return status, ""
     upload = re.findall("<UploadId>(.*?)</UploadId>", answer.decode())[0]
@@ -38,8 +39,11 @@ def put_in_parts(bucket: str, key: str, body: bytes) -> tuple[int, str]:
     return status, re.findall("<ETag>(.*?)</ETag>", answer.decode())[0].replace("&quot;", "")
 
 
-def _request(method: str, bucket: str, key: str, body: bytes, query: dict[str, Any]) -> tuple[int, Any, bytes]:
+def _request(
+    method: str, bucket: str, key: str, body: bytes, query: dict[str, Any], more: Mapping[str, str] | None = None
+) -> tuple[int, Any, bytes]:
     headers = {
+        **(more or {}),
         "content-type": "application/octet-stream",
         "content-length": str(len(body)),
         "host": "s3.localhost",

@@ -81,6 +81,9 @@ def export_request(names: TableNames, plan: BackfillPlan, table_arn: str, export
         "S3Prefix": names.export_prefix(plan.run).rstrip("/"),
         "ExportFormat": "DYNAMODB_JSON",
     }
+    if names.lake.kms_key_arn:
+        # By itself DynamoDB encrypts with S3's own keys, whatever the bucket's default is.
+        request |= {"S3SseAlgorithm": "KMS", "S3SseKmsKeyId": names.lake.kms_key_arn}
     if export.window is None:
         return request
     start, end = (datetime.fromtimestamp(moment, UTC) for moment in export.window)

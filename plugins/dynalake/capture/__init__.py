@@ -2,6 +2,7 @@
 
 lake            what is set up, as SSM holds it
 source, bucket  the DynamoDB table and the lake's bucket, checked
+readers         who reads the table's stream already
 options         whether a setup may change the lake's options
 specs           what each stack is to be
 package         the forwarder's code

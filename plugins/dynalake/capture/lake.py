@@ -149,6 +149,7 @@ def _place(clients: Clients, lake: Lake) -> dict[str, str] | None:
         # A lake that was made before there was a choice has neither.
         "prefix": str(values.get("prefix", DEFAULT_PREFIX)),
         "time_zone": str(values.get("time_zone", DEFAULT_TIME_ZONE)),
+        "kms_key_arn": str(values.get("kms_key_arn", "")),
     }
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from botocore.exceptions import ClientError
+
 from dynalake.capture.stacks import stack_state
 from dynalake.clients import Clients
 from dynalake.errors import SettingsError
@@ -55,3 +57,21 @@ def check_key(lake: Lake, arn: str) -> None:
             action="give the ARN of such a key, not of an alias; a key of another account could be taken away",
             environment=lake.environment,
         )
+
+
+def try_key(clients: Clients, arn: str) -> None:
+    """Raise `SettingsError` unless the DAGs' role may encrypt with the key: else no task could write any more.
+
+    KMS says what it would do: https://docs.aws.amazon.com/kms/latest/developerguide/testing-permissions.html
+    """
+    try:
+        clients.kms.generate_data_key(KeyId=arn, KeySpec="AES_256", DryRun=True)
+    except ClientError as error:
+        answer = error.response["Error"]
+        if answer["Code"] == "DryRunOperationException":
+            return
+        raise SettingsError(
+            f"The key {arn} cannot be used: {answer['Code']} {answer.get('Message', '')}",
+            allowed="a symmetric key that is enabled, with which the DAGs' role may encrypt",
+            action="update the stack of infra/cloudformation/airflow.yaml with KmsKeyArn first; see the key's policy",
+        ) from error

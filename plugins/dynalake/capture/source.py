@@ -39,6 +39,8 @@ class Source:
     item_count: int
     """As DynamoDB last counted: about every six hours."""
     size_bytes: int
+    replicas: tuple[str, ...] = ()
+    """The other regions of a global table."""
 
     @property
     def partition(self) -> str:
@@ -52,7 +54,7 @@ class Source:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Source:
         """The reverse of `to_dict`."""
-        return cls(**{**values, "key": ItemKey.from_dict(values["key"])})
+        return cls(**{**values, "key": ItemKey.from_dict(values["key"]), "replicas": tuple(values["replicas"])})
 
 
 def check_source(
@@ -101,6 +103,7 @@ def source_of(description: dict[str, Any], *, pitr: bool) -> Source:
         billing=description.get("BillingModeSummary", {}).get("BillingMode", "PROVISIONED"),
         item_count=description.get("ItemCount", 0),
         size_bytes=description.get("TableSizeBytes", 0),
+        replicas=tuple(sorted(replica["RegionName"] for replica in description.get("Replicas", ()))),
     )
 
 

@@ -54,7 +54,8 @@ def _lake(*, planned: bool = False) -> Any:
 def check_source() -> dict[str, Any]:
     """Checks everything that can be wrong before anything is made: connection, names, settings, table and stream."""
     from dynalake.capture.lake import check_names, check_settings
-    from dynalake.capture.options import check_options
+    from dynalake.capture.options import check_options, try_key
+    from dynalake.capture.readers import other_readers, readers_note
     from dynalake.capture.source import check_source as check
     from dynalake.lake.identity import check_table
     from dynalake.lake.pins import Pins
@@ -65,6 +66,8 @@ def check_source() -> dict[str, Any]:
     found = clients()
     names = _lake(planned=True).table(str(asked["table"]))
     options = check_options(found, names.lake, _asked_options(), update=asked["update_settings"])
+    if key := _asked_options().kms_key_arn:
+        try_key(found, key)
     settings = _asked_settings()
     source = check(found, names.table, enable_stream=asked["enable_stream"], enable_pitr=asked["enable_pitr"])
     check_table(Table(found, names), source.id)
@@ -77,6 +80,14 @@ def check_source() -> dict[str, Any]:
         f"{source.table}: key {', '.join(source.key.names)}, stream {source.view_type}, "
         f"about {source.item_count:,} items, point-in-time recovery {'on' if source.pitr else 'off'}"
     )
+    readers = other_readers(found, names.lake, source.stream_arn)
+    say(
+        "Nobody looked whether other functions read its stream: this role may not lambda:ListEventSourceMappings"
+        if readers is None
+        else f"{source.table}: other readers of its stream: {', '.join(readers) or 'none'}"
+    )
+    if note := readers_note(source, readers or ()):
+        tell(note)
     return source.to_dict()
 
 

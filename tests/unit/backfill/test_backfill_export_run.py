@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from dynalake.backfill.commit import commit_backfill
 from dynalake.backfill.convert import convert_group
-from dynalake.backfill.export import check_exports, request_exports
+from dynalake.backfill.export import Export, check_exports, export_request, request_exports
 from dynalake.backfill.manifest import DataFile, plan_groups
 from dynalake.backfill.numbers import Known, greatest_before
 from dynalake.backfill.run import plan_backfill
@@ -62,6 +63,20 @@ def test_every_item_arrives_once_as_a_snapshot_record(world: World) -> None:
     assert not [key for key in world.lake() if "/export/" in key]
     assert "400 items by the manifests, in 3 files" in committed.ledger.markdown()
     assert committed.ledger.plan.method == "export"
+
+
+@pytest.mark.parametrize("key", ["", "arn:aws:kms:eu-west-1:123456789012:key/one"])
+def test_an_export_has_the_lake_s_key(world: World, key: str) -> None:
+    """By itself DynamoDB takes S3's own keys, which a bucket's policy may not allow.
+
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ExportTableToPointInTime.html
+    """
+    names = replace(world.names.lake, kms_key_arn=key).table(world.names.table)
+    table = FakeExports(receipts(4), world.s3)
+    plan = plan_backfill(world.clients(table), names, run="keyed", method="export")
+    request = export_request(names, plan, "arn", Export(None))
+    asked = {name: value for name, value in request.items() if name.startswith("S3Sse")}
+    assert asked == ({"S3SseAlgorithm": "KMS", "S3SseKmsKeyId": key} if key else {})
 
 
 def test_an_item_with_a_time_after_the_export_is_kept(world: World) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pytest
+from botocore.exceptions import ClientError
 
 from dynalake.capture import options
-from dynalake.capture.options import check_key, check_options
+from dynalake.capture.options import check_key, check_options, try_key
 from dynalake.capture.stacks import StackState
 from dynalake.clients import Clients
 from dynalake.errors import SettingsError
@@ -109,3 +110,28 @@ def test_the_key_is_one_of_the_lake_s_account_and_region(arn: str) -> None:
         check_key(LAKE, arn)
     check_key(LAKE, ONE)
     check_key(Lake("dev", "123456789012", "cn-north-1"), "arn:aws-cn:kms:cn-north-1:123456789012:key/mrk-1")
+
+
+@pytest.mark.parametrize(
+    ("code", "usable"),
+    [
+        ("DryRunOperationException", True),
+        ("AccessDeniedException", False),
+        ("NotFoundException", False),
+        ("DisabledException", False),
+    ],
+)
+def test_a_key_is_tried_before_anything_is_encrypted_with_it(code: str, usable: bool) -> None:
+    """KMS answers what it would have done: https://docs.aws.amazon.com/kms/latest/developerguide/testing-permissions.html"""
+
+    class Kms:
+        def generate_data_key(self, **request: object) -> None:
+            assert request == {"KeyId": ONE, "KeySpec": "AES_256", "DryRun": True}
+            raise ClientError({"Error": {"Code": code, "Message": "so"}}, "GenerateDataKey")
+
+    clients = Clients(lambda service: Kms())
+    if usable:
+        try_key(clients, ONE)
+        return
+    with pytest.raises(SettingsError, match=rf"{ONE} cannot be used: {code} so.*airflow.yaml with KmsKeyArn first"):
+        try_key(clients, ONE)

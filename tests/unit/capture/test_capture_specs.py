@@ -202,3 +202,45 @@ def test_the_longest_names_fit() -> None:
     assert len(spec.parameters["StreamName"]) <= 128
     assert len(spec.parameters["SettingsJson"]) <= 4096
     assert len(spec.name) <= 128
+
+
+def test_no_arn_of_a_template_is_in_one_partition_alone() -> None:
+    for path in template_folder().glob("*.yaml"):
+        assert not re.findall(r"arn:aws[:-]", path.read_text()), path.name
+
+
+def test_lake_formation_is_left_alone_unless_it_is_asked_for() -> None:
+    """And then the DAGs are granted what they do: on tables that are not there yet, too."""
+    resources = cfn_yaml.loads((template_folder() / "storage.yaml").read_text())["Resources"]
+    grants = {n: r for n, r in resources.items() if r["Type"] == "AWS::LakeFormation::PrincipalPermissions"}
+    assert {name: grant["Condition"] for name, grant in grants.items()} == {
+        "WriterOfDatabase": "HasWriter",
+        "WriterOfTables": "HasWriter",
+        "ReaderOfDatabase": "HasReader",
+        "ReaderOfTables": "HasReader",
+    }
+    given = {name: set(grant["Properties"]["Permissions"]) for name, grant in grants.items()}
+    assert {"CREATE_TABLE", "DESCRIBE"} <= given["WriterOfDatabase"]
+    assert {"ALTER", "DESCRIBE", "DROP", "SELECT"} <= given["WriterOfTables"]
+    assert (given["ReaderOfDatabase"], given["ReaderOfTables"]) == ({"DESCRIBE"}, {"DESCRIBE", "SELECT"})
+    for name in ("WriterOfTables", "ReaderOfTables"):
+        assert grants[name]["Properties"]["Resource"]["Table"]["TableWildcard"] == {}
+    assert not any(grant["Properties"]["PermissionsWithGrantOption"] for grant in grants.values())
+    options = LakeOptions.parse({"lake_formation_writer_arn": "arn:dags"})
+    assert storage_spec(LAKE, create_bucket=True, options=options).parameters["LakeFormationWriterArn"] == "arn:dags"
+
+
+def test_who_writes_may_use_a_key_before_the_bucket_asks_for_it() -> None:
+    """A lake may get its key later. The forwarder's stack is updated after the storage's."""
+    storage = cfn_yaml.loads((template_folder() / "storage.yaml").read_text())["Resources"]
+    assert storage["Bucket"]["DependsOn"] == "FirehoseRole"
+    forwarder = cfn_yaml.loads((template_folder() / "forwarder.yaml").read_text())["Resources"]
+    (policy,) = forwarder["Role"]["Properties"]["Policies"]
+    (grant,) = [s for s in policy["PolicyDocument"]["Statement"] if s.get("Sid") == "BucketKeys"]
+    assert grant["Action"] == "kms:GenerateDataKey"
+    assert grant["Condition"]["StringLike"]["kms:ViaService"] == {"Fn::Sub": "s3.${AWS::Region}.amazonaws.com*"}
+
+
+def test_the_lake_says_which_key_it_has() -> None:
+    value = cfn_yaml.loads((template_folder() / "storage.yaml").read_text())["Resources"]["Lake"]["Properties"]["Value"]
+    assert json.loads(value["Fn::Sub"].replace("${RawRetentionDays}", "0"))["kms_key_arn"] == "${KmsKeyArn}"

@@ -45,7 +45,7 @@ def write(description: dict[str, Any], lines: list[tuple[str, str]]) -> Failure 
         body = gzip.compress("".join(f"{line}\n" for line in partition).encode(), mtime=0)
         name = hashlib.sha256(f"{description['ExportArn']} {number}".encode()).hexdigest()[:26]
         key = f"{data}{name}.json.gz"
-        status, etag = objects.put_in_parts(description["S3Bucket"], key, body)
+        status, etag = objects.put_in_parts(description["S3Bucket"], key, body, _encryption(description))
         if status != 200:
             return _failure(status)
         entries.append(
@@ -107,8 +107,16 @@ def _root(description: dict[str, Any]) -> str:
 
 
 def _put(description: dict[str, Any], key: str, body: bytes) -> Failure | None:
-    status = objects.put(description["S3Bucket"], key, body)
+    status = objects.put(description["S3Bucket"], key, body, _encryption(description))
     return None if status == 200 else _failure(status)
+
+
+def _encryption(description: dict[str, Any]) -> dict[str, str]:
+    """S3's own keys unless the request asks for another, whatever the bucket's default is."""
+    if description.get("S3SseAlgorithm") != "KMS":
+        return {"x-amz-server-side-encryption": "AES256"}
+    key = {"x-amz-server-side-encryption-aws-kms-key-id": description.get("S3SseKmsKeyId", "")}
+    return {"x-amz-server-side-encryption": "aws:kms", **{name: value for name, value in key.items() if value}}
 
 
 def _failure(status: int) -> Failure:

@@ -110,9 +110,10 @@ def _start(request: dict[str, Any]) -> dict[str, Any]:
         _full(name, kept, description) if description["ExportType"] == "FULL_EXPORT" else _changes(kept, description)
     )
     dynamodb._exports[description["ExportArn"]] = description
-    allowed = access.caller_allows(
-        [(action, f"arn:aws:s3:::{description['S3Bucket']}/{files.folder(description)}") for action in NEEDED]
-    )
+    needed = [(action, f"arn:aws:s3:::{description['S3Bucket']}/{files.folder(description)}") for action in NEEDED]
+    if key := description.get("S3SseKmsKeyId"):
+        needed += [("kms:GenerateDataKey", key), ("kms:Decrypt", key)]
+    allowed = access.caller_allows(needed)
     place = get_account_id(), get_region()
     threading.Thread(target=_finish, args=(place, description, lines, allowed), daemon=True).start()
     return description

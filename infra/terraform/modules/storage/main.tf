@@ -48,6 +48,8 @@ resource "aws_cloudformation_stack" "this" {
     RejectedAlarmObjects   = var.rejected_alarm_objects
     PermissionsBoundaryArn = var.permissions_boundary_arn
     DeployRoleArn          = var.deploy_role_arn
+    LakeFormationWriterArn = var.lake_formation_writer_arn
+    LakeFormationReaderArn = var.lake_formation_reader_arn
   }
 
   tags = merge(var.tags, { "dynalake:environment" = var.environment })

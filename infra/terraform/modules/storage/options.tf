@@ -118,3 +118,17 @@ variable "permissions_boundary_arn" {
   default     = ""
   nullable    = false
 }
+
+variable "lake_formation_writer_arn" {
+  description = "In an account with Lake Formation permissions, the role of the DAGs: it is granted what it needs of the database and its tables. Empty for no grants."
+  type        = string
+  default     = ""
+  nullable    = false
+}
+
+variable "lake_formation_reader_arn" {
+  description = "In an account with Lake Formation permissions, a role or user that may read all tables of the database. Empty for none."
+  type        = string
+  default     = ""
+  nullable    = false
+}
