@@ -173,26 +173,6 @@ def test_a_failed_update_is_rolled_back_and_explained(clients: Clients) -> None:
     assert value(clients, "failed-update") == "large"
 
 
-def test_a_firehose_stream_that_would_have_to_be_replaced_is_left_alone(clients: Clients) -> None:
-    """As where the storage stack, and with it Firehose's role, was made again."""
-    make_table(clients, "RE-ROLED")
-    done = set_up(clients, "re-roled", TableSettings("RE-ROLED"))
-    storage = dict(stack_outputs(clients, done.names.lake.storage_stack) or {})
-    forwarder = stack_outputs(clients, done.names.lake.forwarder_stack) or {}
-    other = {**storage, "FirehoseRoleArn": f"{storage['FirehoseRoleArn']}-other"}
-    wanted = table_spec(done.names, TableSettings("RE-ROLED"), done.source, other, forwarder)
-    before = stack_state(clients, done.names.stack).version
-    for ask in (plan_stack, apply_stack):
-        with pytest.raises(StackError, match=r"replace its Firehose stream DeliveryStream.*dynalake_teardown"):
-            ask(clients, wanted)
-    assert stack_state(clients, done.names.stack).version == before
-    assert not [
-        each
-        for each in clients.cloudformation.list_change_sets(StackName=done.names.stack)["Summaries"]
-        if each["ExecutionStatus"] == "AVAILABLE"
-    ]
-
-
 def test_a_bucket_that_exists_is_used_and_stays(clients: Clients) -> None:
     clients.s3.create_bucket(Bucket="brought-by-the-user")
     make_table(clients, "BROUGHT")

@@ -27,7 +27,7 @@ from dynalake.capture.change_sets import (
 )
 from dynalake.capture.stack_failures import explain_failure
 from dynalake.clients import Clients
-from dynalake.errors import ConflictError, NotReadyError, StackError
+from dynalake.errors import ConflictError, NotReadyError
 
 __all__ = [
     "Change",
@@ -134,7 +134,6 @@ def plan_stack(clients: Clients, spec: StackSpec, *, seconds: float = WAIT_SECON
         return StackPlan(spec.name, creates=False)
     changes = list_changes(clients, change_set)
     delete_change_set(clients, spec.name, change_set)
-    _check_replaced(spec.name, changes)
     if stack_state(clients, spec.name).status == "REVIEW_IN_PROGRESS" and not has_change_sets(clients, spec.name):
         clients.cloudformation.delete_stack(StackName=spec.name)
     return StackPlan(spec.name, creates=not state.exists, changes=changes)
@@ -182,14 +181,8 @@ def begin_stack(clients: Clients, spec: StackSpec, *, seconds: float = WAIT_SECO
     if change_set is None:
         logger.info("Stack %s is as it is to be", spec.name)
         return False
-    changes = list_changes(clients, change_set)
-    for change in changes:
+    for change in list_changes(clients, change_set):
         logger.info("Stack %s: %s", spec.name, change)
-    try:
-        _check_replaced(spec.name, changes)
-    except StackError:
-        delete_change_set(clients, spec.name, change_set)
-        raise
     execute_change_set(clients, spec.name, change_set)
     return True
 
@@ -206,24 +199,6 @@ def end_stack(clients: Clients, name: str) -> StackOutputs:
 
 def _deployed(state: StackState) -> Deployed | None:
     return Deployed(state.version, state.parameters, state.tags) if state.exists else None
-
-
-def _check_replaced(name: str, changes: tuple[Change, ...]) -> None:
-    """Raise `StackError` where a Firehose stream would be replaced, of which its fixed name lets there be only one.
-
-    Firehose reads a Kinesis stream in the role that it was made with, for good.
-    https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-kinesisfirehose-deliverystream.html
-    """
-    for change in changes:
-        if (change.type, change.replacement) == ("AWS::KinesisFirehose::DeliveryStream", "True"):
-            raise StackError(
-                f"Stack {name} would have to replace its Firehose stream {change.logical_id}, and CloudFormation "
-                "replaces nothing that has a name of its own",
-                allowed="the role (or stream) that it was made with; a storage stack that was made again has another",
-                action="run dynalake_teardown for the table, which keeps its data, then dynalake_setup within 24 "
-                "hours: the new pipeline reads what is in the table's stream",
-                stack=name,
-            )
 
 
 def _check_usable(clients: Clients, state: StackState) -> None:

@@ -37,7 +37,7 @@ class CloudFormation:
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     slept: list[float] = []
-    monkeypatch.setattr(change_sets.time, "sleep", slept.append)
+    monkeypatch.setattr("dynalake.capture.change_sets.time.sleep", slept.append)
     return slept
 
 
