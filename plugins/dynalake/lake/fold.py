@@ -11,36 +11,22 @@ Between any two of these steps, wherever a run is killed, and however many runs 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Unpack
 
-import pyarrow as pa
-import pyarrow.compute
-
-from dynalake.lake.clock import now_ms
 from dynalake.lake.commit import commit_on
 from dynalake.lake.iceberg import Change, DataFile, Head, News
-from dynalake.lake.key_ranges import Sizes
-from dynalake.lake.ranges import Range, cut_ranges
-from dynalake.lake.read import read_rows
-from dynalake.lake.state import SIZES, Merge, Merged
-from dynalake.lake.table import BOUND, FOLDED_TO, Table, number, schema_of
+from dynalake.lake.state import How, Merge, Merged
+from dynalake.lake.table import BOUND, FOLDED_TO, Table, number
 from dynalake.lake.view_entries import write_views
 from dynalake.lake.views import open_day
-from dynalake.lake.workers import HERE, Workers
 from dynalake.names import Lake
 from dynalake.record.change import EVENT_TIME
 from dynalake.settings import TableSettings
 
-pc: Any = pyarrow.compute  # its stubs take no chunked arrays where it does
 _GB = 1 << 30
-
-MERGES = 16
-"""Ranges of keys that are merged at the same time, at most: each merge commits, and more would wait for one another."""
 
 LAG = timedelta(hours=1)
 """By how much a fold usually stays behind: what comes later than its bound costs a merge of its own."""
@@ -134,74 +120,31 @@ def count_bytes(file: DataFile, after: int, up_to: int) -> int:
     return max(1, file.size * part // (last - first)) if last > first else file.size
 
 
-def fold(
-    table: Table,
-    bound: int,
-    *,
-    sizes: Sizes = SIZES,
-    clock: Callable[[], int] = now_ms,
-    pause: Callable[[float], None] = time.sleep,
-    work_directory: Path | None = None,
-    workers: Workers = HERE,
-) -> Folded:
+def fold(table: Table, bound: int, **how: Unpack[How]) -> Folded:
     """Merge all changes up to `bound` (milliseconds, of which the last is included) into the state; then the views.
 
-    Up to the bound of another fold where that is later. `workers` merge ranges of keys, each by commits of its own.
+    Up to the bound of another fold where that is later.
 
     Raises `ConflictError` where other runs came first too often, or the state was made again in the meantime.
     """
+    pause = how.get("pause", time.sleep)
     raise_bound(table, bound, pause=pause)
     changes, state = table.changes(), table.items()
     bound, folded_to = number(changes, BOUND), number(state, FOLDED_TO)
     if folded_to >= bound:
         write_views(table)
         return Folded(folded_to)
-    files = open_files(changes, folded_to, table.names.lake)
-    size = sum(count_bytes(f, folded_to, bound) for f in files) + sum(f.size for f in state.files())
-    count = min(MERGES, -(-size // workers.part_bytes))
-    ranges = cut_ranges(changes, files, schema_of(state).identity[0], count)
-    merging = _Merging(table, changes, state, files, folded_to, bound, sizes, clock, pause, work_directory)
-    merged, states = zip(*workers.each(partial(_merge_range, merging), ranges), strict=True)
+    merge = Merge(table, changes, state, **how)
+    merged = merge.add(open_files(changes, folded_to, table.names.lake), after=folded_to, up_to=bound)
 
     def build(head: Head, news: News) -> Change | None:
-        for after in states:
-            head.news(after)  # raises where what was merged is not in it, since the table was brought back
         if number(head, FOLDED_TO) >= bound:
             return None
         return Change(properties={FOLDED_TO: str(bound)}, note={"dynalake": "fold"})
 
-    commit_on(table.catalog, table.names, states[0], build, pause=pause)
+    commit_on(table.catalog, table.names, merge.state, build, pause=pause)
     write_views(table)
-    return Folded(bound, sum(merged, Merged()))
-
-
-@dataclass(frozen=True)
-class _Merging:
-    table: Table
-    changes: Head
-    state: Head
-    files: tuple[DataFile, ...]
-    after: int
-    up_to: int
-    sizes: Sizes
-    clock: Callable[[], int]
-    pause: Callable[[float], None]
-    work_directory: Path | None
-
-
-def _merge_range(fold: _Merging, keys: Range) -> tuple[Merged, Head]:
-    """Merge the changes of a range of keys, and give the state as it is afterwards. Any process can do it."""
-    merge = Merge(
-        fold.table,
-        fold.changes,
-        fold.state,
-        sizes=fold.sizes,
-        clock=fold.clock,
-        pause=fold.pause,
-        work_directory=fold.work_directory,
-    )
-    merge.add(rows_between(fold.changes, fold.files, fold.after, fold.up_to, keys))
-    return merge.done, merge.state
+    return Folded(bound, merged)
 
 
 def raise_bound(table: Table, bound: int, *, pause: Callable[[float], None] = time.sleep) -> None:
@@ -215,15 +158,3 @@ def raise_bound(table: Table, bound: int, *, pause: Callable[[float], None] = ti
     planned = table.changes()
     if build(planned, News((), deletes=False)) is not None:
         commit_on(table.catalog, table.names, planned, build, pause=pause)
-
-
-def rows_between(
-    changes: Head, files: Iterable[DataFile], after: int, up_to: int, keys: Range | None = None
-) -> Iterator[pa.Table]:
-    """The rows of these files with `after < __event_time <= up_to`; from the first on where `after` is 0."""
-    keys = keys or Range("")
-    low = after + 1 if after > 0 else -(2**63)
-    for file in files:
-        for rows in read_rows(changes, [file], within={EVENT_TIME: (low, up_to), **keys.within}):
-            times = rows[EVENT_TIME]
-            yield keys.rows(rows.filter(pc.and_(pc.greater_equal(times, low), pc.less_equal(times, up_to))))

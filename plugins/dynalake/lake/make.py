@@ -19,7 +19,6 @@ from dynalake.lake.iceberg_schema import iceberg_schema
 from dynalake.lake.identity import check_identity, table_id_of
 from dynalake.lake.metadata_note import note_metadata, noted_metadata
 from dynalake.lake.pins import Pins
-from dynalake.lake.read import read_rows
 from dynalake.lake.restore import bring_back, forget_restored, restored_since
 from dynalake.lake.schema import DAY, TableSchema
 from dynalake.lake.snapshot import remove_earlier
@@ -158,7 +157,7 @@ def merge_again(table: Table) -> None:
         return
     changes, state = table.changes(), table.items()
     files = changes.files_since(since)
-    Merge(table, changes, state).add(read_rows(changes, (f for f in files if f.partition != SNAPSHOT_DAY)))
+    Merge(table, changes, state).add(f for f in files if f.partition != SNAPSHOT_DAY)
     run = number(changes, SHOWN_RUN)
     if any(f.partition == SNAPSHOT_DAY for f in files) and number(state, SNAPSHOT_RUN) <= run:
         _derive_snapshot(table, changes, table.items(), run)
@@ -190,7 +189,7 @@ def _derive_snapshot(table: Table, changes: Head, state: Head, run: int) -> None
             )
 
     merge = Merge(table, changes, state, guard)
-    merge.add(read_rows(changes, changes.files({SNAPSHOT_DAY})), run)
+    merge.add(changes.files({SNAPSHOT_DAY}), run)
     remove_earlier(merge, run)
 
     def build(head: Head, news: News) -> Change | None:

@@ -8,13 +8,14 @@ swap. The folders that takes are noted before. The changes get all of `dt=000000
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Unpack
 
 import pyarrow as pa
 import pyarrow.compute
@@ -25,17 +26,16 @@ from pyiceberg.schema import Schema
 
 from dynalake.days import SNAPSHOT_DAY
 from dynalake.errors import ConflictError
-from dynalake.lake.clock import now_ms
 from dynalake.lake.commit import check_age, check_fields, check_live, commit_on
 from dynalake.lake.file_io import S3FileIO
 from dynalake.lake.folders import FolderManifest, Part, new_folder, read_manifests, write_manifest
 from dynalake.lake.iceberg import Change, DataFile, Head, News
-from dynalake.lake.key_ranges import Sizes
 from dynalake.lake.parts import Folder, PartWriter
 from dynalake.lake.read import read_rows
-from dynalake.lake.state import ATTEMPTS, SIZES, STATE_WRITING, Guard, Merge, Merged
+from dynalake.lake.state import ATTEMPTS, MERGES, STATE_WRITING, How, Merge, Merged
 from dynalake.lake.state_schema import RUN
 from dynalake.lake.table import SHOWN_RUN, SNAPSHOT_RUN, Table, number
+from dynalake.lake.workers import HERE, attempt_each
 
 pc: Any = pyarrow.compute  # its stubs take no chunked arrays where it does
 
@@ -97,16 +97,7 @@ def shown_run(table: Table) -> str | None:
         return str(json.loads(body.read())["name"])
 
 
-def swap_snapshot(
-    table: Table,
-    run: int,
-    manifests: Sequence[FolderManifest],
-    *,
-    sizes: Sizes = SIZES,
-    clock: Callable[[], int] = now_ms,
-    pause: Callable[[float], None] = time.sleep,
-    work_directory: Path | None = None,
-) -> Swapped:
+def swap_snapshot(table: Table, run: int, manifests: Sequence[FolderManifest], **how: Unpack[How]) -> Swapped:
     """Make these folders of `dt=00000000` the snapshot, in both tables. Again, or after a kill anywhere: the same.
 
     Raises `ConflictError` where a file is gone, or is too old to be committed: then the backfill's objects are to be
@@ -115,7 +106,7 @@ def swap_snapshot(
     if number(table.changes(), SHOWN_RUN) >= run:
         return Swapped(run, number(table.changes(), SHOWN_RUN) == run)
     _note_swap(table, run, manifests)
-    swap = _Swap(table, run, manifests, sizes, clock, pause, work_directory)
+    swap = _Swap(table, run, manifests, **how)
     try:
         swap.begin()
         swap.merge()
@@ -132,14 +123,7 @@ def is_unfinished(changes: Head, state: Head) -> bool:
     return number(state, SNAPSHOT_RUN) > number(changes, SHOWN_RUN)
 
 
-def finish_snapshot(
-    table: Table,
-    *,
-    sizes: Sizes = SIZES,
-    clock: Callable[[], int] = now_ms,
-    pause: Callable[[float], None] = time.sleep,
-    work_directory: Path | None = None,
-) -> Swapped | None:
+def finish_snapshot(table: Table, **how: Unpack[How]) -> Swapped | None:
     """Finish the swap that somebody has begun; None where there is none. Every run does this first.
 
     Raises `ConflictError` where it cannot be finished from what there is: changes of every day can be converted all the
@@ -158,49 +142,24 @@ def finish_snapshot(
             action="commit the backfill again (the task of dynalake_backfill), or run another one",
             table=table.names.table,
         )
-    return swap_snapshot(table, run, manifests, sizes=sizes, clock=clock, pause=pause, work_directory=work_directory)
+    return swap_snapshot(table, run, manifests, **how)
 
 
 class _Swap:
     """The steps of one swap, each of which may be made again by anybody."""
 
-    def __init__(
-        self,
-        table: Table,
-        run: int,
-        manifests: Sequence[FolderManifest],
-        sizes: Sizes,
-        clock: Callable[[], int],
-        pause: Callable[[float], None],
-        work_directory: Path | None,
-    ) -> None:
-        self._table, self._run, self._sizes, self._clock, self._pause = table, run, sizes, clock, pause
-        self._changes = table.changes()
-        self._made_at = min((m.made_at for m in manifests), default=clock())
+    def __init__(self, table: Table, run: int, manifests: Sequence[FolderManifest], **how: Unpack[How]) -> None:
+        self._table, self._run, self._changes = table, run, table.changes()
+        self._merge = Merge(table, self._changes, table.items(), partial(_check_run, run), **how)
+        self._made_at = min((m.made_at for m in manifests), default=self._merge.clock())
         found = _open_parts(table, self._changes, [part for m in manifests for part in m.parts])
         self._files = tuple(file for file, _ in found)
         self._held = tuple(held for _, held in found)
-        self._merge = Merge(table, self._changes, table.items(), self._guard, None, sizes, clock, pause, work_directory)
         self.removed = 0
 
     @property
     def merged(self) -> Merged:
         return self._merge.done
-
-    @property
-    def _guard(self) -> Guard:
-        def guard(head: Head) -> None:
-            there = number(head, SNAPSHOT_RUN)
-            if there > self._run:
-                raise _LaterRun
-            if there < self._run:
-                raise ConflictError(
-                    f"The table {head.name} was brought back to before the backfill {self._run} began",
-                    action="run again",
-                    table=head.name,
-                )
-
-        return guard
 
     def begin(self) -> None:
         """Say in the state whose items it is getting."""
@@ -213,12 +172,12 @@ class _Swap:
                 return None
             return Change(properties={SNAPSHOT_RUN: str(self._run)}, note={"dynalake": "snapshot"})
 
-        landed = commit_on(self._table.catalog, self._table.names, self._merge.state, build, pause=self._pause)
+        landed = commit_on(self._table.catalog, self._table.names, self._merge.state, build, pause=self._merge.pause)
         self._merge.state = landed or self._table.items()
 
     def merge(self) -> None:
         """Merge the snapshot's items."""
-        self._merge.add(read_rows(self._changes, self._files), self._run)
+        self._merge.add(self._files, self._run)
 
     def remove_earlier(self) -> None:
         """Take out the items of earlier backfills that this one does not have."""
@@ -230,7 +189,7 @@ class _Swap:
         def build(head: Head, news: News) -> Change | None:
             if number(head, SHOWN_RUN) >= self._run:
                 return None
-            check_age(head, self._made_at, self._clock())
+            check_age(head, self._made_at, self._merge.clock())
             for held in self._held:
                 check_fields(held, head)
             return Change(
@@ -240,37 +199,57 @@ class _Swap:
                 note={"dynalake": "snapshot"},
             )
 
-        landed = commit_on(self._table.catalog, self._table.names, self._changes, build, pause=self._pause)
+        landed = commit_on(self._table.catalog, self._table.names, self._changes, build, pause=self._merge.pause)
         return number(landed or self._table.changes(), SHOWN_RUN) == self._run
+
+
+def _check_run(run: int, state: Head) -> None:
+    there = number(state, SNAPSHOT_RUN)
+    if there > run:
+        raise _LaterRun
+    if there < run:
+        raise ConflictError(
+            f"The table {state.name} was brought back to before the backfill {run} began",
+            action="run again",
+            table=state.name,
+        )
 
 
 def remove_earlier(merge: Merge, run: int) -> int:
     """Take what backfills before `run` have brought out of the state, and return how many items that were.
 
-    To be called once the items of `run` are in it: then nothing but those backfills knows of these.
+    To be called once the items of `run` are in it: then nothing but those backfills knows of these. The merge's workers
+    write groups of files again, each by a commit of its own.
     """
     removed, refused = 0, 0
     clean: set[str] = set()
     while True:
-        head = merge.refresh()
+        merge.state = head = merge.refresh()
         found = [f for f in head.files() if f.path not in clean and _may_be_earlier(f, run)]
         if not found:
             return removed
-        try:
-            for group in _group(found, merge.sizes.group):
-                removed += _rewrite(merge, head, group, run, clean)
-                head = merge.state
-        except ConflictError:
-            refused += 1
-            if refused > ATTEMPTS:
-                raise
+        groups = _group(found, merge.sizes.group)
+        rewrite = partial(_rewrite, replace(merge, workers=HERE), run)
+        conflict: ConflictError | None = None
+        while some := list(islice(groups, min(MERGES, merge.workers.at_once))):
+            for outcome in attempt_each(merge.workers, rewrite, some):
+                if isinstance(outcome.error, ConflictError):
+                    conflict = outcome.error
+                    continue
+                count, without = outcome.get()
+                removed += count
+                clean |= without
+        refused += conflict is not None
+        if conflict is not None and refused > ATTEMPTS:
+            raise conflict
 
 
-def _rewrite(merge: Merge, head: Head, files: Sequence[DataFile], run: int, clean: set[str]) -> int:
-    """Write files again without the items of earlier backfills; how many those were. `clean`: paths without any."""
-    table, made_at = merge.table, merge.clock()
+def _rewrite(merge: Merge, run: int, files: Sequence[DataFile]) -> tuple[int, set[str]]:
+    """Write files again without the items of earlier backfills: how many those were, and the paths without any."""
+    table, head, made_at = merge.table, merge.state, merge.clock()
     removed: list[DataFile] = []
     added: list[DataFile] = []
+    clean: set[str] = set()
     rows = 0
     for file in files:
         gone = sum(t.num_rows - _without_earlier(t, run).num_rows for t in read_rows(head, [file], [RUN]))
@@ -281,7 +260,7 @@ def _rewrite(merge: Merge, head: Head, files: Sequence[DataFile], run: int, clea
         removed.append(file)
         added += () if gone == file.rows else _write_again(merge, head, file, run)
     if not removed:
-        return 0
+        return 0, clean
 
     def build(now: Head, news: News) -> Change:
         merge.guard(now)
@@ -290,10 +269,8 @@ def _rewrite(merge: Merge, head: Head, files: Sequence[DataFile], run: int, clea
         check_age(now, made_at, merge.clock())
         return Change(tuple(added), tuple(removed), note={"dynalake": "snapshot"})
 
-    landed = commit_on(table.catalog, table.names, head, build, pause=merge.pause)
-    assert landed is not None
-    merge.state = landed
-    return rows
+    commit_on(table.catalog, table.names, head, build, pause=merge.pause)
+    return rows, clean
 
 
 def _write_again(merge: Merge, head: Head, file: DataFile, run: int) -> tuple[DataFile, ...]:

@@ -10,10 +10,11 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import pyarrow as pa
@@ -28,18 +29,23 @@ from dynalake.lake.folders import new_folder
 from dynalake.lake.iceberg import Change, DataFile, Head, News
 from dynalake.lake.key_ranges import KeyFile, Keys, Rewrite, Sizes, cut_tables, order_files, plan_rewrites
 from dynalake.lake.parts import Folder, PartWriter, Writing
+from dynalake.lake.ranges import Range, cut_ranges
 from dynalake.lake.read import arrow_schema_of, read_rows
 from dynalake.lake.schema import TableSchema
 from dynalake.lake.sort import UnorderedError, sort_rows
 from dynalake.lake.state_schema import grow_state, mark_items, retyper
 from dynalake.lake.table import BOUND, FOLDED_TO, SHOWN_RUN, SNAPSHOT_RUN, Table, number, schema_of
 from dynalake.lake.winners import RANK, Group, beats, cut_groups, keep_last, state_order
+from dynalake.lake.workers import HERE, Workers
 from dynalake.record.change import EVENT_TIME
 
 _pa: Any = pa  # its stubs take types only as literals; here they are data
 pc: Any = pyarrow.compute
 
 SIZES = Sizes()
+
+MERGES = 16
+"""Ranges of keys that are merged at the same time, at most: each merge commits, and more would wait for one another."""
 
 ATTEMPTS = 20
 """How often a group that is refused is read and merged again. Each refusal means that another run changed its range."""
@@ -55,8 +61,24 @@ STATE_WRITING = Writing(part_mb=1 << 20, row_group_mb=16)
 
 _LONGEST_PAUSE = 5.0  # seconds
 
+_FIRST, _LAST = -(2**63), 2**63 - 1  # milliseconds
+
 Guard = Callable[[Head], None]
 """Raises an error where the state, as it is now, must not be changed by this merge any more."""
+
+
+def allow(state: Head) -> None:
+    """The guard of a merge that whatever is in the state allows."""
+
+
+class How(TypedDict, total=False):
+    """How merges are made. All but the workers goes to other processes with the work, and so by pickle."""
+
+    sizes: Sizes
+    clock: Callable[[], int]
+    pause: Callable[[float], None]
+    work_directory: Path | None
+    workers: Workers
 
 
 @dataclass(frozen=True)
@@ -84,28 +106,52 @@ class Merged:
 
 @dataclass
 class Merge:
-    """Merges rows of `changes` into the state, group by group.
+    """Merges rows of `changes` into the state: by ranges of keys, of which `workers` do each, and group by group.
 
     `state` is the state as of the last commit: whoever commits to it afterwards plans on this head, so that a table
-    that was rolled back, or made again, in the meantime is noticed. `limit`: bytes of files that may be replaced, after
-    the first group; what is beyond raises `NotReadyError`, and the next run goes on where this one ended.
-    Spills to `work_directory` (default: the system's temporary directory).
+    that was rolled back, or made again, in the meantime is noticed. `limit`: bytes of files that each range may
+    replace, after its first group; what is beyond raises `NotReadyError`, and the next run goes on where this one
+    ended. Spills to `work_directory` (default: the system's temporary directory).
     """
 
     table: Table
     changes: Head
     state: Head
-    guard: Guard = lambda head: None
+    guard: Guard = allow
     limit: int | None = None
     sizes: Sizes = SIZES
     clock: Callable[[], int] = now_ms
     pause: Callable[[float], None] = time.sleep
     work_directory: Path | None = None
+    workers: Workers = HERE
     done: Merged = field(default_factory=Merged)
     _schema: TableSchema = field(init=False, repr=False)
 
-    def add(self, rows: Iterable[pa.Table], run: int | None = None) -> Merged:
-        """Merge these rows, which have the columns of the changes; `SNAPSHOT` rows are of the backfill `run`."""
+    def add(self, files: Iterable[DataFile], run: int | None = None, *, after: int = 0, up_to: int = _LAST) -> Merged:
+        """Merge rows of these files of the changes, as `rows_between` reads them.
+
+        `SNAPSHOT` rows are of the backfill `run`. Each range is merged by commits of its own.
+        """
+        files = tuple(files)
+        there = sum(f.size for f in self.state.files())
+        size = sum(f.size for f in files) + min(there, sum(f.rows for f in files) * self.sizes.file)
+        count = min(MERGES, -(-size // self.workers.part_bytes))
+        ranges = cut_ranges(self.changes, files, schema_of(self.state).identity[0], count)
+        part = replace(self, workers=HERE, done=Merged())
+        merged, states = zip(
+            *self.workers.each(partial(_merge_range, part, files, run, after, up_to), ranges), strict=True
+        )
+        self.state = states[0]
+        if states[1:]:
+            head = self.refresh()
+            for state in states:
+                head.news(state)  # raises where what was merged is not in it, since the table was brought back
+            self.state = head
+        self.done = sum(merged, self.done)
+        return self.done
+
+    def add_rows(self, rows: Iterable[pa.Table], run: int | None = None) -> None:
+        """Merge these rows, which have the columns of the changes, here."""
         self.state = self.refresh()
         self._schema = schema_of(self.state)
         target, identity = arrow_schema_of(self.state.schema), self._schema.identity
@@ -128,7 +174,6 @@ class Merge:
                 if self.done.commits > before and self.done.commits % UPKEEP == 0:
                     self._merge_manifests()
         self.done += Merged(rows=count)
-        return self.done
 
     def refresh(self) -> Head:
         """The state as it is now, with the changes' columns. Raises `ConflictError` unless it stems from `state`."""
@@ -241,6 +286,33 @@ class Merge:
             return _write_files(writer, pieces)
 
 
+def _merge_range(
+    merge: Merge, files: Sequence[DataFile], run: int | None, after: int, up_to: int, keys: Range
+) -> tuple[Merged, Head]:
+    """Merge a range of keys, and give the state as it is afterwards. Any process can do it."""
+    merge = replace(merge)
+    merge.add_rows(rows_between(merge.changes, files, after, up_to, keys), run)
+    return merge.done, merge.state
+
+
+def rows_between(
+    changes: Head, files: Iterable[DataFile], after: int, up_to: int, keys: Range | None = None
+) -> Iterator[pa.Table]:
+    """The rows of these files with `after < __event_time <= up_to`, from the first on where `after` is 0; in a range.
+
+    The snapshot's rows are all read, whenever they were: it is merged whole.
+    """
+    keys = keys or Range("")
+    low = after + 1 if after > 0 else _FIRST
+    for file in files:
+        if file.partition == SNAPSHOT_DAY:
+            yield from map(keys.rows, read_rows(changes, [file], within=keys.within))
+            continue
+        for rows in read_rows(changes, [file], within={EVENT_TIME: (low, up_to), **keys.within}):
+            times = rows[EVENT_TIME]
+            yield keys.rows(rows.filter(pc.and_(pc.greater_equal(times, low), pc.less_equal(times, up_to))))
+
+
 def compare(head: Head, files: Iterable[KeyFile], group: Group, keys: Keys) -> tuple[Any, dict[str, Any]]:
     """Which of a group's changes count against what the state has; and for each file the places of keys it holds."""
     wins: Any = np.ones(len(keys), dtype=bool)
@@ -298,15 +370,7 @@ def _write_files(writer: PartWriter, pieces: Iterator[tuple[pa.Table, bool]]) ->
 
 
 def merge_late(
-    table: Table,
-    head: Head,
-    files: Sequence[DataFile],
-    *,
-    limit: int | None = None,
-    sizes: Sizes = SIZES,
-    clock: Callable[[], int] = now_ms,
-    pause: Callable[[float], None] = time.sleep,
-    work_directory: Path | None = None,
+    table: Table, head: Head, files: Sequence[DataFile], *, limit: int | None = None, **how: Unpack[How]
 ) -> Merged:
     """Merge the late rows of files that are about to be committed to the changes; they may be committed afterwards.
 
@@ -314,9 +378,9 @@ def merge_late(
     whose schema they have; that commit has to check that its bound is still the same (`PLANNED_ON`). Again, or after a
     kill: what was merged already costs a look at its keys.
 
-    `limit`: bytes of the state that may be written again. Raises `NotReadyError` beyond it: these files wait for the
-    next run. Raises `ConflictError` where another backfill's snapshot is in the state than that which the changes show,
-    or others' commits came first `ATTEMPTS` times.
+    `limit`: bytes of the state that each range of keys may write again. Raises `NotReadyError` beyond it: these files
+    wait for the next run. Raises `ConflictError` where another backfill's snapshot is in the state than that which the
+    changes show, or others' commits came first `ATTEMPTS` times.
     """
     state = table.items()
     bound = max(number(head, BOUND), number(state, FOLDED_TO))
@@ -324,35 +388,25 @@ def merge_late(
     late = [f for f in files if _may_be_late(f, bound)]
     if not late:
         return Merged()
+    snapshot = any(f.partition == SNAPSHOT_DAY for f in late)
+    guard = partial(_check_shown, head.name, run) if snapshot else allow
+    return Merge(table, head, state, guard, limit, **how).add(late, run, up_to=bound)
 
-    def guard(now: Head) -> None:
-        there = number(now, SNAPSHOT_RUN)
-        if there != run and any(f.partition == SNAPSHOT_DAY for f in late):
-            raise ConflictError(
-                f"The items of {now.name} are those of the backfill {there}, and {head.name} shows those of {run}",
-                action="finish the swap of the snapshot first (finish_snapshot)",
-                table=now.name,
-            )
 
-    merge = Merge(table, head, state, guard, limit, sizes, clock, pause, work_directory)
-    return merge.add(_late_rows(head, late, bound), run)
+def _check_shown(changes: str, run: int, state: Head) -> None:
+    there = number(state, SNAPSHOT_RUN)
+    if there != run:
+        raise ConflictError(
+            f"The items of {state.name} are those of the backfill {there}, and {changes} shows those of {run}",
+            action="finish the swap of the snapshot first (finish_snapshot)",
+            table=state.name,
+        )
 
 
 def _may_be_late(file: DataFile, bound: int) -> bool:
     times = file.bounds(EVENT_TIME)
     return file.rows > 0 and (file.partition == SNAPSHOT_DAY or times is None or times[0] <= bound)
 
-
-def _late_rows(head: Head, files: Iterable[DataFile], bound: int) -> Iterator[pa.Table]:
-    for file in files:
-        if file.partition == SNAPSHOT_DAY:
-            yield from read_rows(head, [file])
-            continue
-        for rows in read_rows(head, [file], within={EVENT_TIME: (_FIRST, bound)}):
-            yield rows.filter(pc.less_equal(rows[EVENT_TIME], bound))
-
-
-_FIRST = -(2**63)
 
 _MEMORY_TO_FILE = 6
 """Of rows in memory, about, for a byte in a file."""

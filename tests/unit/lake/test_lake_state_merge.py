@@ -416,7 +416,7 @@ def test_a_state_that_was_made_again_in_the_meantime_is_noticed(lake: StateLake)
     lake.make()
 
     with pytest.raises(ConflictError, match=r"made again|rolled back"):
-        Merge(lake.table, lake.table.changes(), state).add([])
+        Merge(lake.table, lake.table.changes(), state).add_rows([])
 
 
 def test_a_state_that_was_rolled_back_in_the_meantime_is_noticed(lake: StateLake) -> None:
@@ -427,7 +427,7 @@ def test_a_state_that_was_rolled_back_in_the_meantime_is_noticed(lake: StateLake
     lake.glue.tables[lake.names.state_table]["Parameters"]["metadata_location"] = old
 
     with pytest.raises(ConflictError, match="rolled back"):
-        Merge(lake.table, lake.table.changes(), state).add([])
+        Merge(lake.table, lake.table.changes(), state).add_rows([])
 
 
 # -- schemas -------------------------------------------------------------------------------------------------------

@@ -73,7 +73,7 @@ def in_one_partition(patch: pytest.MonkeyPatch) -> None:
 
 
 def from_the_last_bound(patch: pytest.MonkeyPatch) -> None:
-    mark, rows_between = fold.raise_bound, fold.rows_between
+    mark, rows_between = fold.raise_bound, state.rows_between
     before: dict[int, int] = {}
 
     def raise_bound(table: Table, bound: int, **more: Any) -> None:
@@ -85,17 +85,17 @@ def from_the_last_bound(patch: pytest.MonkeyPatch) -> None:
         return rows_between(changes, files, max(after, before.get(up_to, 0)), up_to, *rest)
 
     patch.setattr(fold, "raise_bound", raise_bound)
-    patch.setattr(fold, "rows_between", rows_after)
+    patch.setattr(state, "rows_between", rows_after)
 
 
 def folded_to_first(patch: pytest.MonkeyPatch) -> None:
     class Hasty(state.Merge):
-        def add(self, *given: Any) -> Any:
+        def add(self, *given: Any, **more: Any) -> Any:
             bound = self.changes.properties[BOUND]
             commit_on(
                 self.table.catalog, self.table.names, self.state, lambda *_: Change(properties={FOLDED_TO: bound})
             )
-            return super().add(*given)
+            return super().add(*given, **more)
 
     patch.setattr(fold, "Merge", Hasty)
 
@@ -124,7 +124,7 @@ MISSED: dict[str, tuple[int, Callable[[pytest.MonkeyPatch], None]]] = {
     "S3: late changes first": (0, lambda patch: patch.setattr(state, "merge_late", lambda *given, **more: None)),
     "S4: a merge is refused where a later run is": (
         23,
-        lambda patch: patch.setattr(snapshot._Swap, "_guard", property(lambda self: lambda head: None)),
+        lambda patch: patch.setattr(snapshot, "_check_run", lambda run, head: None),
     ),
     "S4: what the run lacks is taken out": (
         4,
