@@ -48,7 +48,12 @@ with DAG(
     converted = backfill.convert.expand(segment=export.output)
     remove_export = backfill.remove_export()
     batches = backfill.plan_snapshot()
-    shown = backfill.show_snapshot(batches)
+    shown = backfill.ShowSnapshot(
+        task_id="show_snapshot",
+        batches=batches,
+        trigger_rule="none_failed_min_one_success",
+        execution_timeout=limits.DATA,
+    )
     chain([scanned, converted], backfill.commit(), [remove_export, batches])
     chain(backfill.convert_snapshot.expand(batch=batches), shown)
     chain(converted, remove_export)  # skipped with it

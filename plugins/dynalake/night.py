@@ -1,6 +1,7 @@
 """A night's work on the tables of one DynamoDB table, step by step; each stands for itself.
 
     entries   what Glue has lost is brought back
+    snapshot  the swap of a backfill's snapshot that somebody has begun is finished
     history   days that are older than the user wants, and folded, are dropped
     compact   days that are over become one sorted folder, types widen, views and Hive tables follow
     fold      the newest changes are merged into the state, where that is due
@@ -18,6 +19,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from dynalake.backfill.replaced import ReplacedRuns, delete_replaced_runs
+from dynalake.convert.finish import finish_swap
 from dynalake.lake.collect import Collected, collect
 from dynalake.lake.compact import CompactReport, compact_table, count_due
 from dynalake.lake.compact_options import CompactOptions
@@ -72,6 +74,7 @@ def work(
         options = replace(options, compact_gb=gb, widen_budget_gb=widen_gb)
     steps = Steps()
     _say_findings(say, steps.run("entries", lambda: repair_entries(table), ()))
+    _say_findings(say, steps.run("snapshot", lambda: finish_swap(table, workers), ()))
     _say_dropped(say, steps.run("history", lambda: drop_history(table, now(), settings.history_days), Dropped()))
     report = steps.run(
         "compact",

@@ -14,7 +14,8 @@ from dynalake.names import TableNames
 from dynalake.operators.run_note import LIMIT, note
 from dynalake.settings import TableSettings
 from tests.aws.capture_steps import make_table, set_up
-from tests.aws.lake import register
+from tests.aws.lake import deploy_job, register
+from tests.conftest import need
 
 TABLE = "DAG-BACKFILL"
 
@@ -79,6 +80,23 @@ def test_export_and_scan_each_skip_the_other(
     assert "**export**" in answer, "its point-in-time recovery is on by now"
     assert "| scan |" in answer
     assert "| export |" in answer
+
+
+def test_the_snapshot_is_shown_on_glue(
+    clients: Clients, names: TableNames, run: Any, monkeypatch: pytest.MonkeyPatch, said: Callable[[], str]
+) -> None:
+    need("java")
+    monkeypatch.setattr("dynalake.operators.spark_run.POLL_SECONDS", 1)
+    deploy_job(clients, names.lake)
+
+    states = run("dynalake_backfill", table=TABLE, environment="dagfill", segments=1, method="scan", engine="spark")
+
+    assert states["run"] == states["show_snapshot"] == "success", states
+    (job,) = clients.glue.get_job_runs(JobName=names.lake.spark_job)["JobRuns"]
+    assert (job["JobRunState"], job["Arguments"]["--work"]) == ("SUCCEEDED", "snapshot")
+    shown, *rows = snapshot(clients, names)
+    assert rows == [20, 20]
+    assert f"The snapshot is that of this run, number {shown}" in said()
 
 
 def test_a_note_has_room_for_what_somebody_wrote() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,22 +13,14 @@ from dynalake.convert.plan import ConvertLimits
 from dynalake.names import Lake
 from tests.airflow.small_lake import make_lake
 from tests.airflow.test_convert_dag import add_table, found, put
+from tests.aws.lake import deploy_job
 from tests.conftest import need
-
-TEMPLATE = Path("infra/cloudformation/spark.yaml")
 
 
 @pytest.fixture
 def lake(clients: Clients) -> Lake:
     lake = make_lake(clients, "sparkdag")
-    clients.cloudformation.create_stack(
-        StackName="sparkdag-spark",
-        TemplateBody=TEMPLATE.read_text(encoding="utf-8"),
-        Parameters=[{"ParameterKey": "Environment", "ParameterValue": lake.environment}],
-        Capabilities=["CAPABILITY_IAM"],
-    )
-    waiter = clients.cloudformation.get_waiter("stack_create_complete")
-    waiter.wait(StackName="sparkdag-spark", WaiterConfig={"Delay": 1})
+    deploy_job(clients, lake)
     return lake
 
 

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
 from dynalake.backfill.commit import commit_backfill
 from dynalake.backfill.run import load_plan, run_name
@@ -38,6 +39,20 @@ def make_lake(clients: Clients, environment: str = "") -> Lake:
     clients.s3.create_bucket(Bucket=lake.bucket)
     clients.glue.create_database(DatabaseInput={"Name": lake.database})
     return lake
+
+
+def deploy_job(clients: Clients, lake: Lake, **options: str) -> None:
+    """The Glue job of the template, with more default arguments: `part_bytes="1"`."""
+    first = '        "--enable-auto-scaling": "true"\n'
+    more = "".join(f'        "--{name.replace("_", "-")}": "{value}"\n' for name, value in options.items())
+    name = f"{lake.environment}-spark"
+    clients.cloudformation.create_stack(
+        StackName=name,
+        TemplateBody=Path("infra/cloudformation/spark.yaml").read_text(encoding="utf-8").replace(first, first + more),
+        Parameters=[{"ParameterKey": "Environment", "ParameterValue": lake.environment}],
+        Capabilities=["CAPABILITY_IAM"],
+    )
+    clients.cloudformation.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": 1})
 
 
 def register(clients: Clients, names: TableNames, key: ItemKey, source_arn: str = "arn") -> Table:

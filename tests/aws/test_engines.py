@@ -1,4 +1,8 @@
-"""Workers and the Glue job give the same rows by the same commits; Spark runs on this machine, on local AWS."""
+"""Workers and the Glue job give the same rows by the same commits; Spark runs on this machine, on local AWS.
+
+The job takes everything for too large, so that Spark's executors do ranges of days, of late changes, of a snapshot and
+of a fold.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
-from typing import Any
+from itertools import groupby
+from typing import Any, NoReturn
 
 import pytest
 
@@ -19,20 +23,25 @@ from dynalake.clients import Clients
 from dynalake.convert.batch import convert_or_wait
 from dynalake.convert.finish import Finished, finish_table
 from dynalake.convert.plan import ConvertLimits, plan_table, read_batch_plan
+from dynalake.convert.snapshot import plan_snapshot, show_snapshot
 from dynalake.errors import SettingsError
+from dynalake.lake.fold import fold
 from dynalake.lake.grow import schema_of
 from dynalake.lake.iceberg import Head
 from dynalake.lake.make import make_tables
 from dynalake.lake.read import read_rows
+from dynalake.lake.snapshot import is_unfinished, number_run
+from dynalake.lake.state import Merge
 from dynalake.lake.table import Table
 from dynalake.names import Lake
 from dynalake.night import Asked, work
-from dynalake.record.change import encode_change
+from dynalake.record.change import encode_change, snapshot_encoder
 from dynalake.record.key import ItemKey, KeyAttribute
 from dynalake.settings import TableSettings
 from dynalake.spark.glue import start_run
 from dynalake.spark.request import COMPACT, CONVERT, Request, read_outcome
 from dynalake.spark.work import conversion, convert_plan, do_night, night
+from tests.aws.lake import deploy_job
 from tests.conftest import need
 from tests.unit.lake.other_workers import OtherWorkers
 from tests.waiting import eventually
@@ -44,16 +53,17 @@ DAYS = tuple(LAKE.day_of(NOW - timedelta(days=ago)) for ago in (3, 2))
 LIMITS = ConvertLimits(batch_objects=2)
 SETTINGS = TableSettings("RECEIPTS", sort_by='["v"]')
 ASKED = Asked(DAYS, fold=True)
-TEMPLATE = Path("infra/cloudformation/spark.yaml")
 
 Convert = Callable[[Table, str, int], None]
 Night = Callable[[Table], list[str]]
 
 
+def noon(day: str) -> int:
+    return round(datetime.strptime(day, "%Y%m%d").replace(hour=12, tzinfo=UTC).timestamp() * 1000)
+
+
 def line(number: int, image: dict[str, Any], day: str, operation: str = "MODIFY") -> str:
-    noon = datetime.strptime(day, "%Y%m%d").replace(hour=12, tzinfo=UTC)
-    made = round(noon.timestamp() * 1000) + number
-    return encode_change(image, operation=operation, sequence_number=str(number + 1), event_time=made)
+    return encode_change(image, operation=operation, sequence_number=str(number + 1), event_time=noon(day) + number)
 
 
 def image(number: int, **more: Any) -> dict[str, Any]:
@@ -87,21 +97,43 @@ def fill_second(table: Table) -> None:
     put(table, second, "3", [line(50, image(50, m={"M": {"x": {"N": "1" * 38}}}), second)])
 
 
+def fold_some(table: Table) -> None:
+    """From here on, changes up to the middle of the second day's are late."""
+    fold(table, noon(DAYS[1]) + 34)
+
+
+class Killed(BaseException):
+    """The worker is gone."""
+
+
+def begin_backfill(table: Table) -> None:
+    """A backfill whose worker dies before its first item is in the state: the night finishes it."""
+    prefix = table.names.snapshot_run("r")
+    encode = snapshot_encoder(noon(DAYS[0]))
+    items = b"".join(encode({"id": {"S": f"s{n}"}, "at": {"N": f"{n}"}, "v": {"N": "1"}}) + b"\n" for n in range(30))
+    body = gzip.compress(items)
+    table.clients.s3.put_object(Bucket=table.names.lake.bucket, Key=f"{prefix}0.gz", Body=body)
+    (batch,) = plan_snapshot(table, prefix, NOW).batches
+    here(table, batch.plan, 1)
+
+    def kill(*_: Any, **__: Any) -> NoReturn:
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Merge, "add", kill)
+        with pytest.raises(Killed):
+            show_snapshot(table, number_run(table, "r"), batch.plan, [0])
+    assert is_unfinished(table.changes(), table.items())
+
+
 @pytest.fixture(scope="module")
 def lake(clients: Clients) -> Lake:
-    """A lake with the Glue job of the template."""
+    """A lake with the Glue job of the template, for which a byte is a part."""
     clients.s3.create_bucket(Bucket=LAKE.bucket)
     clients.glue.create_database(DatabaseInput={"Name": LAKE.database})
     place = json.dumps({"bucket": LAKE.bucket})
     clients.ssm.put_parameter(Name=LAKE.lake_parameter, Type="String", Value=place)
-    clients.cloudformation.create_stack(
-        StackName="engines-spark",
-        TemplateBody=TEMPLATE.read_text(encoding="utf-8"),
-        Parameters=[{"ParameterKey": "Environment", "ParameterValue": LAKE.environment}],
-        Capabilities=["CAPABILITY_IAM"],
-    )
-    waiter = clients.cloudformation.get_waiter("stack_create_complete")
-    waiter.wait(StackName="engines-spark", WaiterConfig={"Delay": 1})
+    deploy_job(clients, LAKE, part_bytes="1")
     return LAKE
 
 
@@ -170,12 +202,15 @@ def convert_due(table: Table, convert: Convert) -> Finished:
 
 
 def bring(clients: Clients, name: str, convert: Convert, do_work: Night) -> tuple[Table, Finished, list[str]]:
-    """A table's raw objects become rows, days and items."""
+    """A table's raw objects become rows, days and items, with late changes and a backfill's items."""
     table = add(clients, name)
     fill_first(table)
     convert_due(table, here)
+    fold_some(table)
     fill_second(table)
-    return table, convert_due(table, convert), do_work(table)
+    done = convert_due(table, convert)
+    begin_backfill(table)
+    return table, done, do_work(table)
 
 
 def rows(head: Head) -> list[dict[str, Any]]:
@@ -189,6 +224,7 @@ def by_worker(clients: Clients, lake: Lake) -> tuple[Table, Finished, list[str]]
     table, done, said = bring(clients, "WORKER", here, night_here)
     assert (done.sums.rows, done.sums.repeats, done.sums.rejected) == (14, 1, 1)
     assert "Columns that have other types now: m, v" in said
+    assert commits_of_merges(table) == [1, 1, 1, 1]
     return table, done, said
 
 
@@ -207,8 +243,21 @@ def test_the_same_rows_days_types_and_items(clients: Clients, name: str, by_work
     assert rows(theirs.changes()) == rows(mine.changes())
     assert by_key(theirs) == by_key(mine)
     assert by_key(theirs)["1", Decimal("2.5")]["v"] == 50
+    assert len([key for key in by_key(theirs) if key[0].startswith("s")]) == 30
+    # What was first folded was that by one worker; then ranges of late changes, of the snapshot, and of a fold.
+    first, *others = commits_of_merges(theirs)
+    assert (first, len(others), min(others) > 1) == (1, 3, True), others
+    for day in DAYS:
+        assert len({f.path.rsplit("-", 2)[1][:2] for f in theirs.changes().files({day})}) > 1
     for view in ("current_view", "removed_view"):
         assert _text(theirs, view).replace(name.lower(), "worker") == _text(mine, view)
+
+
+def commits_of_merges(table: Table) -> list[int]:
+    """How many commits each merge into the state took, in their order: each range of keys has its own."""
+    snapshots = sorted(table.items().iceberg.metadata.snapshots, key=lambda s: s.sequence_number or 0)
+    notes = [s.summary.additional_properties.get("dynalake", "") if s.summary else "" for s in snapshots]
+    return [len(list(some)) for note, some in groupby(notes) if note == "merge"]
 
 
 def _steps(said: list[str], table: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -22,6 +22,7 @@ from dynalake.lake.snapshot import finish_snapshot
 from dynalake.lake.state import merge_late
 from dynalake.lake.table import Table
 from dynalake.lake.view_entries import write_views
+from dynalake.lake.workers import HERE, Workers
 
 _DELETED_AT_ONCE = 1000  # https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html
 
@@ -59,6 +60,42 @@ class Finished:
         return cls(**{**values, **lists, "sums": Sums(**values["sums"]), "waiting": waiting, "findings": findings})
 
 
+@dataclass(frozen=True)
+class PlanCommit:
+    """What of a plan was committed. `failed`: the numbers of batches that no task has converted."""
+
+    committed: Committed
+    failed: tuple[int, ...]
+    findings: tuple[Finding, ...]
+
+
+def commit_plan(
+    table: Table,
+    plan: str,
+    numbers: Iterable[int],
+    now: Now,
+    merge: MergeLate,
+    *,
+    writing: Writing | None = None,
+    work_directory: Path | None = None,
+    workers: Workers = HERE,
+) -> PlanCommit:
+    """Commit a plan's batches of one table, after a swap that somebody has begun is finished, and the views written.
+
+    Called again, by whatever process, after a kill or a lost answer: nothing is committed twice, and it says the same.
+    Raises as `finish_table` does.
+    """
+    findings = finish_swap(table, workers)
+    found = {number: read_result(table, plan, number) for number in sorted(numbers)}
+    results = [result for result in found.values() if result is not None and not result.waits]
+    # A run that was over before, up to the answer of its last task, has no plan any more.
+    failed = tuple(number for number, r in found.items() if r is None and is_planned(table, plan, number))
+    findings += _write_views(table)
+    committed = commit_results(table, results, now, merge, writing, work_directory)
+    waits = (Waiting(r.batch, r.waits) for r in found.values() if r is not None and r.waits)
+    return PlanCommit(replace(committed, waiting=(*waits, *committed.waiting)), failed, findings)
+
+
 def finish_table(
     table: Table,
     plan: str,
@@ -71,20 +108,14 @@ def finish_table(
     writing: Writing | None = None,
     work_directory: Path | None = None,
 ) -> Finished:
-    """Commit a plan's batches of one table. Called again, after a kill or a lost answer: nothing is committed twice.
+    """Commit a plan's batches of one table (`commit_plan`), and end what was planned.
 
     What has to wait, because another batch or another run was first, is planned, converted and committed again here.
     Raises `LedgerError` where counts do not add up, `UnknownOutcomeError` where an answer was lost.
     """
     merge = merge or partial(merge_late, limit=limits.late_gb << 30)
-    findings = _finish_swap(table)
-    found = {number: read_result(table, plan, number) for number in sorted(numbers)}
-    results = [result for result in found.values() if result is not None and not result.waits]
-    # A run that was over before, up to the answer of its last task, has no plan any more.
-    failed = tuple(number for number, r in found.items() if r is None and is_planned(table, plan, number))
-    findings += _write_views(table)
-    commits = [commit_results(table, results, now, merge, writing, work_directory)]
-    waiting = (*(Waiting(r.batch, r.waits) for r in found.values() if r is not None and r.waits), *commits[0].waiting)
+    first = commit_plan(table, plan, numbers, now, merge, writing=writing, work_directory=work_directory)
+    commits, waiting, failed, findings = [first.committed], first.committed.waiting, first.failed, first.findings
     plans = [plan]
     while waiting and len(commits) < limits.passes and _size(waiting) <= limits.again_mb << 20:
         again = plan_again(table, [w.batch for w in waiting], limits, now())
@@ -116,16 +147,16 @@ def convert_due(table: Table, now: Now, limits: ConvertLimits | None = None) -> 
     return tuple(done)
 
 
-def _finish_swap(table: Table) -> list[Finding]:
-    """Finish the swap of a backfill's snapshot that was begun by somebody; changes do not wait for it."""
+def finish_swap(table: Table, workers: Workers = HERE) -> tuple[Finding, ...]:
+    """Finish the swap of a backfill's snapshot that was begun by somebody; nothing else waits for it."""
     try:
-        finish_snapshot(table)
+        finish_snapshot(table, workers=workers)
     except ConflictError as error:
-        return [Finding("snapshot", table.names.table, error.received, error.action, SNAPSHOT_DAY)]
-    return []
+        return (Finding("snapshot", table.names.table, error.received, error.action, SNAPSHOT_DAY),)
+    return ()
 
 
-def _write_views(table: Table) -> list[Finding]:
+def _write_views(table: Table) -> tuple[Finding, ...]:
     """Let the views have the columns that have come, in this run or in one that died, before any row that has values.
 
     Changes do not wait for it.
@@ -133,8 +164,8 @@ def _write_views(table: Table) -> list[Finding]:
     try:
         write_views(table)
     except ConflictError as error:
-        return [Finding("views", table.names.table, error.received, error.action)]
-    return []
+        return (Finding("views", table.names.table, error.received, error.action),)
+    return ()
 
 
 def _convert(

@@ -15,6 +15,7 @@ from dynalake.lake.folders import FolderManifest
 from dynalake.lake.snapshot import Swapped, swap_snapshot
 from dynalake.lake.table import Table
 from dynalake.lake.view_entries import write_views
+from dynalake.lake.workers import HERE, Workers
 
 MOST_BATCHES = 1000
 """As many as Airflow maps; of a larger backfill the batches are larger."""
@@ -33,7 +34,7 @@ def plan_snapshot(table: Table, prefix: str, now: datetime, limits: ConvertLimit
     return put_plan(table, table.changes(), due, (), wide, now)
 
 
-def show_snapshot(table: Table, run: int, plan: str, numbers: Collection[int]) -> Swapped:
+def show_snapshot(table: Table, run: int, plan: str, numbers: Collection[int], *, workers: Workers = HERE) -> Swapped:
     """Make the converted batches of a plan the snapshot number `run`. Again, or after a kill: the same.
 
     Raises `NotReadyError` where a batch has not been converted, `ConflictError` where its files are gone or too old,
@@ -41,7 +42,7 @@ def show_snapshot(table: Table, run: int, plan: str, numbers: Collection[int]) -
     """
     results = [_result(table, plan, number) for number in sorted(numbers)]
     _check(table, results)
-    swapped = swap_snapshot(table, run, [_manifest(result, run) for result in results])
+    swapped = swap_snapshot(table, run, [_manifest(result, run) for result in results], workers=workers)
     write_views(table)
     if plan:
         delete_plan(table, plan)

@@ -55,7 +55,7 @@ from dynalake.lake.schema import Observed, TableSchema
 from dynalake.lake.sort import SHARE, Order, UnorderedError, sort_rows
 from dynalake.lake.table import Table
 from dynalake.lake.types import Boolean, Mixed, Number, Text, Type, observe, type_to_json
-from dynalake.lake.workers import HERE, Outcome, Workers, attempt, attempt_each
+from dynalake.lake.workers import HERE, Outcome, Workers, attempt
 from dynalake.record.change import METADATA, OTHER, SEQUENCE_NUMBER
 
 Now = Callable[[], datetime]
@@ -241,7 +241,7 @@ def _compact_some(
     plans = {day: attempt(plan, day) for day in days}
     due = [found.value.rewriting for found in plans.values() if found.value is not None]
     parts = [(rewriting, of) for rewriting in due for of in rewriting.ranges]
-    written = attempt_each(workers, partial(write_range, options, work_directory), parts)
+    written = workers.attempt_each(partial(write_range, options, work_directory), parts)
     for day, found in plans.items():
         if found.value is None:
             yield day, Outcome(CompactedDay(day), found.error)

@@ -32,10 +32,10 @@ from dynalake.lake.folders import FolderManifest, Part, new_folder, read_manifes
 from dynalake.lake.iceberg import Change, DataFile, Head, News
 from dynalake.lake.parts import Folder, PartWriter
 from dynalake.lake.read import read_rows
-from dynalake.lake.state import ATTEMPTS, MERGES, STATE_WRITING, How, Merge, Merged
+from dynalake.lake.state import ATTEMPTS, STATE_WRITING, How, Merge, Merged
 from dynalake.lake.state_schema import RUN
 from dynalake.lake.table import SHOWN_RUN, SNAPSHOT_RUN, Table, number
-from dynalake.lake.workers import HERE, attempt_each
+from dynalake.lake.workers import HERE
 
 pc: Any = pyarrow.compute  # its stubs take no chunked arrays where it does
 
@@ -219,58 +219,68 @@ def remove_earlier(merge: Merge, run: int) -> int:
     """Take what backfills before `run` have brought out of the state, and return how many items that were.
 
     To be called once the items of `run` are in it: then nothing but those backfills knows of these. The merge's workers
-    write groups of files again, each by a commit of its own.
+    write groups of files again, and this process commits each of them.
     """
     removed, refused = 0, 0
     clean: set[str] = set()
     while True:
-        merge.state = head = merge.refresh()
-        found = [f for f in head.files() if f.path not in clean and _may_be_earlier(f, run)]
+        merge.state = merge.refresh()
+        found = [f for f in merge.state.files() if f.path not in clean and _may_be_earlier(f, run)]
         if not found:
             return removed
         groups = _group(found, merge.sizes.group)
         rewrite = partial(_rewrite, replace(merge, workers=HERE), run)
         conflict: ConflictError | None = None
-        while some := list(islice(groups, min(MERGES, merge.workers.at_once))):
-            for outcome in attempt_each(merge.workers, rewrite, some):
-                if isinstance(outcome.error, ConflictError):
-                    conflict = outcome.error
-                    continue
-                count, without = outcome.get()
-                removed += count
-                clean |= without
+        while some := list(islice(groups, merge.workers.at_once)):
+            for rewritten in merge.workers.each(rewrite, some):
+                clean |= rewritten.clean
+                try:
+                    removed += _commit(merge, rewritten)
+                except ConflictError as error:
+                    conflict = error
         refused += conflict is not None
         if conflict is not None and refused > ATTEMPTS:
             raise conflict
 
 
-def _rewrite(merge: Merge, run: int, files: Sequence[DataFile]) -> tuple[int, set[str]]:
-    """Write files again without the items of earlier backfills: how many those were, and the paths without any."""
-    table, head, made_at = merge.table, merge.state, merge.clock()
-    removed: list[DataFile] = []
-    added: list[DataFile] = []
-    clean: set[str] = set()
-    rows = 0
-    for file in files:
-        gone = sum(t.num_rows - _without_earlier(t, run).num_rows for t in read_rows(head, [file], [RUN]))
-        if not gone:
-            clean.add(file.path)
-            continue
-        rows += gone
-        removed.append(file)
-        added += () if gone == file.rows else _write_again(merge, head, file, run)
-    if not removed:
-        return 0, clean
+@dataclass(frozen=True)
+class _Rewritten:
+    """Files, and others with the same rows but for `rows` items of earlier backfills. `clean`: paths without any."""
+
+    removed: tuple[DataFile, ...]
+    added: tuple[DataFile, ...]
+    rows: int
+    made_at: int
+    clean: frozenset[str]
+
+
+def _rewrite(merge: Merge, run: int, files: Sequence[DataFile]) -> _Rewritten:
+    """Write files again without the items of earlier backfills. Any process can do it."""
+    head, made_at = merge.state, merge.clock()
+    gone = {
+        file: sum(t.num_rows - _without_earlier(t, run).num_rows for t in read_rows(head, [file], [RUN]))
+        for file in files
+    }
+    removed = tuple(file for file, rows in gone.items() if rows)
+    added = [new for file in removed if gone[file] < file.rows for new in _write_again(merge, head, file, run)]
+    clean = frozenset(file.path for file, rows in gone.items() if not rows)
+    return _Rewritten(removed, tuple(added), sum(gone.values()), made_at, clean)
+
+
+def _commit(merge: Merge, rewritten: _Rewritten) -> int:
+    """Commit what was written, planned on the merge's head; how many items have gone."""
+    if not rewritten.removed:
+        return 0
 
     def build(now: Head, news: News) -> Change:
         merge.guard(now)
-        check_fields(head.schema, now)
-        check_live(now, removed, news)
-        check_age(now, made_at, merge.clock())
-        return Change(tuple(added), tuple(removed), note={"dynalake": "snapshot"})
+        check_fields(merge.state.schema, now)
+        check_live(now, rewritten.removed, news)
+        check_age(now, rewritten.made_at, merge.clock())
+        return Change(rewritten.added, rewritten.removed, note={"dynalake": "snapshot"})
 
-    commit_on(table.catalog, table.names, head, build, pause=merge.pause)
-    return rows, clean
+    commit_on(merge.table.catalog, merge.table.names, merge.state, build, pause=merge.pause)
+    return rewritten.rows
 
 
 def _write_again(merge: Merge, head: Head, file: DataFile, run: int) -> tuple[DataFile, ...]:

@@ -6,40 +6,14 @@ by pickle, so they are functions of modules and plain values; the clients in the
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-class Workers(Protocol):
-    """`at_once`: how many parts are worth handing out together. `part_bytes`: what is larger is better cut."""
-
-    @property
-    def at_once(self) -> int: ...
-
-    @property
-    def part_bytes(self) -> int: ...
-
-    def each(self, work: Callable[[T], R], parts: Iterable[T]) -> Iterator[R]:
-        """Return what `work` gives for each part, in their order; raises what it raises."""
-        ...
-
-
-class _Here:
-    """This process: a part is taken when the result of the one before has been taken."""
-
-    at_once = 1
-    part_bytes = 1 << 62
-
-    def each(self, work: Callable[[T], R], parts: Iterable[T]) -> Iterator[R]:
-        return map(work, parts)
-
-
-HERE: Workers = _Here()
 
 
 @dataclass(frozen=True)
@@ -64,7 +38,34 @@ def attempt(work: Callable[[T], R], part: T) -> Outcome[R]:
         return Outcome(error=error)
 
 
-def attempt_each(workers: Workers, work: Callable[[T], R], parts: Iterable[T]) -> Iterator[Outcome[R]]:
-    """Do parts of which none stops the others."""
-    done: Callable[[T], Outcome[R]] = partial(attempt, work)
-    return workers.each(done, parts)
+class Workers(ABC):
+    """`at_once`: how many parts are worth handing out together. `part_bytes`: what is larger is better cut."""
+
+    @property
+    @abstractmethod
+    def at_once(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def part_bytes(self) -> int: ...
+
+    @abstractmethod
+    def attempt_each(self, work: Callable[[T], R], parts: Iterable[T]) -> Iterator[Outcome[R]]:
+        """Return what becomes of each part, in their order: none of them stops the others."""
+
+    def each(self, work: Callable[[T], R], parts: Iterable[T]) -> Iterator[R]:
+        """Return what `work` gives for each part, in their order; raises what it raises."""
+        return (outcome.get() for outcome in self.attempt_each(work, parts))
+
+
+class _Here(Workers):
+    """This process: a part is taken when the result of the one before has been taken."""
+
+    at_once = 1
+    part_bytes = 1 << 62
+
+    def attempt_each(self, work: Callable[[T], R], parts: Iterable[T]) -> Iterator[Outcome[R]]:
+        return map(partial(attempt, work), parts)
+
+
+HERE: Workers = _Here()

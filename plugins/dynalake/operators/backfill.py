@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import get_current_context, task
+from airflow.sdk import Context, get_current_context, task
 
 from dynalake.operators import limits
 from dynalake.operators.session import clients, guarded, parameters, run_id, say, table_names, tell
+from dynalake.operators.spark_run import SparkOperator, is_for_spark
+
+if TYPE_CHECKING:
+    from dynalake.names import TableNames
 
 
 @task
@@ -148,7 +152,7 @@ def plan_snapshot() -> list[dict[str, Any]]:
     table = Table(found, names)
     planned = plan(table, backfill.prefix(names), datetime.now(UTC))
     say(f"{sum(len(b.inputs) for b in planned.batches):,} objects in {len(planned.batches):,} batches")
-    return [{"plan": b.plan, "number": b.number} for b in planned.batches]
+    return [{"plan": b.plan, "number": b.number, "size": b.size} for b in planned.batches]
 
 
 @task(map_index_template="{{ batch }}")
@@ -169,29 +173,50 @@ def convert_snapshot(batch: dict[str, Any]) -> dict[str, Any]:
     return asdict(result.sums)
 
 
-@task(trigger_rule="none_failed_min_one_success", execution_timeout=limits.DATA)
-@guarded
-def show_snapshot(batches: list[dict[str, Any]]) -> dict[str, Any]:
-    """Makes the converted batches the snapshot, in the state first and then in the changes, by one commit each."""
-    from datetime import UTC, datetime
+class ShowSnapshot(SparkOperator):
+    """Makes the converted batches the snapshot, in the state first and then in the changes; here or on Spark."""
 
-    from dynalake.backfill.run import load_plan, run_name
-    from dynalake.convert.snapshot import show_snapshot as show
-    from dynalake.lake.json_table import project_json
-    from dynalake.lake.snapshot import number_run
-    from dynalake.lake.table import Table
+    template_fields = ("batches",)
 
-    found = clients()
-    names = table_names(found)
-    backfill = load_plan(found, names, run_name(run_id()))
-    if backfill.window is not None:
-        return {}
-    table = Table(found, names)
-    run = number_run(table, backfill.run)
-    swapped = show(table, run, batches[0]["plan"] if batches else "", [b["number"] for b in batches])
-    if swapped.shown:
-        say(f"The snapshot is that of this run, number {run}; {swapped.removed:,} items of earlier ones are gone")
-    else:
-        say(f"A later backfill than this one, number {run}, has brought the snapshot")
-    project_json(table, lambda: datetime.now(UTC))
-    return {"run": run, "shown": swapped.shown, "removed": swapped.removed}
+    def __init__(self, *, batches: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.batches = batches
+
+    def dynamodb_table(self) -> str:
+        return str(parameters()["table"])
+
+    @guarded
+    def execute(self, context: Context) -> dict[str, Any]:
+        from dynalake.backfill.run import load_plan, run_name
+        from dynalake.lake.snapshot import number_run
+        from dynalake.lake.table import Table
+        from dynalake.lake.workers import HERE
+        from dynalake.spark.request import SNAPSHOT
+        from dynalake.spark.work import do_snapshot, snapshot
+
+        found = clients()
+        names = table_names(found)
+        backfill = load_plan(found, names, run_name(run_id()))
+        if backfill.window is not None:
+            return {}
+        table = Table(found, names)
+        asked = snapshot(
+            number_run(table, backfill.run), self.batches[0]["plan"] if self.batches else "", len(self.batches)
+        )
+        if is_for_spark(lambda: sum(batch["size"] for batch in self.batches)):
+            self.defer_to_spark(found, names, SNAPSHOT, asked)
+        return self.go_on(context, names, do_snapshot(table, asked, HERE))
+
+    def go_on(self, context: Context, names: TableNames, done: dict[str, Any]) -> dict[str, Any]:
+        from datetime import UTC, datetime
+
+        from dynalake.lake.json_table import project_json
+        from dynalake.lake.table import Table
+
+        run = done["run"]
+        if done["shown"]:
+            say(f"The snapshot is that of this run, number {run}; {done['removed']:,} items of earlier ones are gone")
+        else:
+            say(f"A later backfill than this one, number {run}, has brought the snapshot")
+        project_json(Table(clients(), names), lambda: datetime.now(UTC))
+        return done

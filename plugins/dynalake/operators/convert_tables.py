@@ -106,6 +106,8 @@ class ConvertBatch(SparkOperator):
 
     def go_on(self, context: Context, names: TableNames, done: dict[str, Any]) -> dict[str, Any]:
         context["batch_label"] = f"{names.table} on Spark"  # type: ignore[typeddict-unknown-key]
+        if done["late"]:
+            say(f"{done['late']:,} rows of files with late changes went into the state first")
         return _say_converted(self.batch, done["sums"], done["reasons"])
 
 

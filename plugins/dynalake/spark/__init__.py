@@ -4,6 +4,6 @@ request         what a job is asked, as its arguments; what it answers, as an ob
 package         dynalake's code as Spark takes it
 glue            a run of the lake's AWS Glue job: started once, however often it is asked for
 job             the script: reads the request, runs the work, writes the answer
-work            a conversion or a night, by the code that workers run
+work            a conversion, a night or a backfill's snapshot, by the code that workers run
 executors       parts of the work on Spark's executors
 """

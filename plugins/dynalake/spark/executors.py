@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from dynalake.aws_errors import explain
 from dynalake.errors import NotReadyError
-from dynalake.lake.workers import Outcome, attempt
+from dynalake.lake.workers import Outcome, Workers, attempt
 
 if TYPE_CHECKING:
     from pyspark import SparkContext
@@ -23,26 +23,29 @@ PART_BYTES = 8 << 30
 _WAVES = 4  # parts for each core, of what is handed out together
 
 
-class Executors:
-    """The executors of one Spark application, as `Workers`.
+class Executors(Workers):
+    """The executors of one Spark application.
 
     A part whose process dies is done again by Spark; one that raises is not: its error is the work's.
     """
 
     def __init__(self, context: SparkContext, part_bytes: int = PART_BYTES) -> None:
-        self._context, self.part_bytes = context, part_bytes
+        self._context, self._part_bytes = context, part_bytes
 
     @property
     def at_once(self) -> int:
         return max(2, _WAVES * self._context.defaultParallelism)
 
-    def each(self, work: Callable[[T], R], parts: Iterable[T]) -> Iterator[R]:
-        """Return what `work` gives for each part, after all are done; raises the first error."""
+    @property
+    def part_bytes(self) -> int:
+        return self._part_bytes
+
+    def attempt_each(self, work: Callable[[T], R], parts: Iterable[T]) -> Iterator[Outcome[R]]:
+        """Return what becomes of each part, after all are done."""
         given = list(parts)
         if not given:
             return iter(())
-        done = self._context.parallelize(given, len(given)).map(partial(_attempt, work)).collect()
-        return (one.get() for one in done)
+        return iter(self._context.parallelize(given, len(given)).map(partial(_attempt, work)).collect())
 
 
 def _attempt(work: Callable[[T], R], part: T) -> Outcome[R]:

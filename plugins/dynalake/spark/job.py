@@ -1,4 +1,4 @@
-"""The script that AWS Glue or EMR Serverless runs: one table's conversion or compaction, with all executors.
+"""The script that AWS Glue or EMR Serverless runs: one table's conversion, night or snapshot, with all executors.
 
 spark-submit --py-files dynalake.zip spark-job.py --region eu-west-1 --environment prod --table RECEIPTS --work compact
 """
@@ -25,7 +25,7 @@ def main() -> None:
     names = load_lake(clients, request.environment).table(request.table)
     spark = SparkSession.builder.appName(f"dynalake {request.work} {request.table}").getOrCreate()
     try:
-        done = do_work(Table(clients, names), request, Executors(spark.sparkContext))
+        done = do_work(Table(clients, names), request, Executors(spark.sparkContext, request.part_bytes))
     except Exception as error:
         write_outcome(clients, names, request, explain(error) or error)
         raise

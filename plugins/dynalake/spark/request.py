@@ -15,21 +15,27 @@ from dynalake import errors
 from dynalake.clients import Clients
 from dynalake.errors import DynalakeError, NotReadyError
 from dynalake.names import TableNames
+from dynalake.spark.executors import PART_BYTES
 
-CONVERT, COMPACT = "convert", "compact"
+CONVERT, COMPACT, SNAPSHOT = "convert", "compact", "snapshot"
 
 FLAGS = ("--region", "--environment", "--table", "--work", "--request")
 
 
 @dataclass(frozen=True)
 class Request:
-    """One table's work, `convert` or `compact` (a night's). `values`: what of it, as JSON has it (`spark/work.py`)."""
+    """One table's work: `convert`, `compact` (a night's) or `snapshot`.
+
+    `values`: what of it, as JSON has it (`spark/work.py`). `part_bytes`: what the job, or whoever starts it by hand,
+    takes for a part.
+    """
 
     region: str
     environment: str
     table: str
     work: str
     values: Mapping[str, Any] = field(default_factory=dict)
+    part_bytes: int = PART_BYTES
 
     @classmethod
     def of(cls, names: TableNames, work: str, values: Mapping[str, Any]) -> Request:
@@ -52,10 +58,11 @@ class Request:
         parser.add_argument("--region", required=True, help="the lake's AWS region")
         parser.add_argument("--environment", required=True, help="the lake")
         parser.add_argument("--table", required=True, help="the DynamoDB table")
-        parser.add_argument("--work", required=True, choices=[CONVERT, COMPACT])
+        parser.add_argument("--work", required=True, choices=[CONVERT, COMPACT, SNAPSHOT])
         parser.add_argument("--request", default="{}", type=json.loads, help="what of it, as JSON (docs/engines.md)")
+        parser.add_argument("--part-bytes", default=PART_BYTES, type=int, help="larger days and merges are cut")
         given, _ = parser.parse_known_args(arguments)
-        return cls(given.region, given.environment, given.table, given.work, given.request)
+        return cls(given.region, given.environment, given.table, given.work, given.request, given.part_bytes)
 
 
 def write_outcome(

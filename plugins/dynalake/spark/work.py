@@ -1,6 +1,7 @@
-"""What a job does: a conversion or a night's work, by the routines of the Airflow tasks, with executors as workers.
+"""What a job does: a conversion, a night's work or a backfill's snapshot, by the routines of the Airflow tasks.
 
-A conversion ends before its commit, which is the Airflow task's after it. A night's work is all of it.
+Executors are the workers. A conversion is committed, and left to the Airflow task that ends it: that one finds what was
+committed, tries again what had to wait, and says what came of all of it.
 """
 
 from __future__ import annotations
@@ -14,18 +15,20 @@ from typing import Any
 
 from dynalake.capture.lake import load_settings, raw_retention_days
 from dynalake.convert.batch import convert_or_wait
-from dynalake.convert.plan import read_batch_plan
+from dynalake.convert.finish import commit_plan
+from dynalake.convert.plan import ConvertLimits, read_batch_plan
+from dynalake.convert.snapshot import show_snapshot
+from dynalake.lake.state import merge_late
 from dynalake.lake.table import Table
 from dynalake.lake.workers import Workers
 from dynalake.night import Asked, work
-from dynalake.spark.request import CONVERT, Request
+from dynalake.spark.request import COMPACT, CONVERT, SNAPSHOT, Request
 
 
 def do_work(table: Table, request: Request, workers: Workers) -> dict[str, Any]:
     """Return what was done, as JSON has it. Raises what the routines raise."""
-    if request.work == CONVERT:
-        return convert_plan(table, request.values, workers)
-    return do_night(table, request.values, workers)
+    works = {CONVERT: convert_plan, COMPACT: do_night, SNAPSHOT: do_snapshot}
+    return works[request.work](table, request.values, workers)
 
 
 def conversion(plan: str, batches: int) -> dict[str, Any]:
@@ -34,16 +37,21 @@ def conversion(plan: str, batches: int) -> dict[str, Any]:
 
 
 def convert_plan(table: Table, values: Mapping[str, Any], workers: Workers) -> dict[str, Any]:
-    """Convert all batches of a plan. Their results are in the state prefix, as if a task had converted each of them.
+    """Convert all batches of a plan, and commit them.
 
-    Raises the first error once all are done; a batch that was converted stays so.
+    Their results are in the state prefix, as if a task had converted each of them. Raises the first batch's error once
+    all are done; those that were converted are committed all the same.
     """
+    plan, numbers = values["plan"], range(values["batches"])
+    outcomes = list(workers.attempt_each(partial(_convert, table, plan), numbers))
+    merge = partial(merge_late, limit=ConvertLimits().late_gb << 30, workers=workers)
+    done = commit_plan(table, plan, numbers, lambda: datetime.now(UTC), merge, workers=workers)
     counted: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
-    for sums, rejected in workers.each(partial(_convert, table, values["plan"]), range(values["batches"])):
+    for sums, rejected in (outcome.get() for outcome in outcomes):
         counted.update(sums)
         reasons.update(rejected)
-    return {"sums": dict(counted), "reasons": dict(reasons)}
+    return {"sums": dict(counted), "reasons": dict(reasons), "late": done.committed.late}
 
 
 def _convert(table: Table, plan: str, number: int) -> tuple[dict[str, int], dict[str, int]]:
@@ -66,3 +74,14 @@ def do_night(table: Table, values: Mapping[str, Any], workers: Workers) -> dict[
         table, settings, lambda: datetime.now(UTC), said.append, asked, raw_retention_days=retention, workers=workers
     )
     return {"said": said, "faults": [asdict(fault) for fault in faults]}
+
+
+def snapshot(run: int, plan: str, batches: int) -> dict[str, Any]:
+    """What a job is asked that makes the converted batches of a plan the snapshot number `run`."""
+    return {"run": run, "plan": plan, "batches": batches}
+
+
+def do_snapshot(table: Table, values: Mapping[str, Any], workers: Workers) -> dict[str, Any]:
+    """Make converted batches the snapshot: whether it is this one that is shown, and how many items have gone."""
+    swapped = show_snapshot(table, values["run"], values["plan"], range(values["batches"]), workers=workers)
+    return {"run": swapped.run, "shown": swapped.shown, "removed": swapped.removed}

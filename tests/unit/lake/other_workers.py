@@ -8,27 +8,29 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from dynalake.clients import Clients
+from dynalake.lake.workers import Outcome, Workers, attempt
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-class OtherWorkers:
+class OtherWorkers(Workers):
     """Takes all parts at once, does the last one first, and some twice, as Spark may."""
 
     at_once = 8
+    part_bytes = 1
 
-    def __init__(self, clients: Clients, part_bytes: int = 1) -> None:
-        self.clients, self.part_bytes = clients, part_bytes
+    def __init__(self, clients: Clients) -> None:
+        self.clients = clients
         self.done = 0
 
-    def each(self, work: Callable[[T], R], parts: Iterable[T]) -> Iterator[R]:
+    def attempt_each(self, work: Callable[[T], R], parts: Iterable[T]) -> Iterator[Outcome[R]]:
         sent = [self._send((work, part)) for part in parts]
         results: list[bytes] = []
         for number, body in reversed([*enumerate(sent)]):
             for _ in range(1 + number % 2):
                 function, part = self._receive(body)
-                result = self._send(function(part))
+                result = self._send(attempt(function, part))
             results.insert(0, result)
             self.done += 1
         return map(self._receive, results)

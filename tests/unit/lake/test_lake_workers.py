@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from decimal import Decimal
+from functools import partial
 from itertools import pairwise
 from random import Random
 from typing import Any
@@ -13,15 +14,20 @@ import boto3
 import pytest
 
 from dynalake.clients import Clients
-from dynalake.errors import ConflictError
+from dynalake.errors import ConflictError, NotReadyError
+from dynalake.lake import snapshot
+from dynalake.lake.commit import check_live
 from dynalake.lake.compact import CompactReport, compact_table, count_due
 from dynalake.lake.compact_options import CompactOptions
 from dynalake.lake.day import compact_days
 from dynalake.lake.fold import fold
+from dynalake.lake.folders import FolderManifest
 from dynalake.lake.grow import schema_of
 from dynalake.lake.key_ranges import Sizes
 from dynalake.lake.ranges import cut_ranges
 from dynalake.lake.read import read_rows
+from dynalake.lake.snapshot import swap_snapshot
+from dynalake.lake.state import merge_late
 from dynalake.lake.workers import HERE, Workers
 from tests.unit.lake.other_workers import OtherWorkers
 from tests.unit.lake.receipts import DAY_1, DAY_2, DAY_3, Killed, Receipts, kill
@@ -173,7 +179,7 @@ def test_a_state_that_was_brought_back_after_a_range_was_merged_is_not_folded(mo
     name = lake.names.state_table
     before = copy.deepcopy(lake.glue.tables[name])
     workers = OtherWorkers(lake.table.clients)
-    each = workers.each
+    each = workers.attempt_each
 
     def bring_back(*given: Any) -> Any:
         done = list(each(*given))
@@ -181,10 +187,85 @@ def test_a_state_that_was_brought_back_after_a_range_was_merged_is_not_folded(mo
         lake.glue.tables[name] = {**before, "VersionId": version}
         return iter(done)
 
-    monkeypatch.setattr(workers, "each", bring_back)
+    monkeypatch.setattr(workers, "attempt_each", bring_back)
     with pytest.raises(ConflictError, match="rolled back"):
         fold(lake.table, events[-1].time, sizes=SMALL, workers=workers)
     assert lake.current() == replay(events)
+
+
+def test_late_changes_are_merged_by_ranges_of_keys() -> None:
+    (alone, _), (spread, _) = folded(), folded()
+    workers = OtherWorkers(spread.table.clients)
+    late = [Event(f"{n:02d}", 1000 + n, START + n, "REMOVE" if n % 3 else "MODIFY") for n in range(80)]
+    before = alone.state()
+
+    for lake, of in ((alone, HERE), (spread, workers)):
+        head = lake.grow()
+        merge_late(lake.table, head, [lake.write("20240101", late, head)], sizes=SMALL, workers=of)
+
+    assert workers.done == 16
+    assert spread.state() == alone.state() == before | {event.key: event.shown for event in late}
+
+
+def test_a_limit_is_that_of_each_range() -> None:
+    """Whatever it is, a range's first group is merged, so that the next run goes on."""
+    merged, one_row = [], Sizes(file=1, small=1, group=1)
+    for spread in (False, True):
+        lake = StateLake().make()
+        lake.append(*(Event(f"{n:02d}", n + 1, START) for n in range(40)))
+        fold(lake.table, START, sizes=one_row)
+        head = lake.grow()
+        file = lake.write("20240101", [Event(f"{n:02d}", 100 + n, START) for n in range(40)], head)
+        workers = OtherWorkers(lake.table.clients) if spread else HERE
+        with pytest.raises(NotReadyError, match="more than 0 bytes"):
+            merge_late(lake.table, head, [file], sizes=one_row, limit=0, workers=workers)
+        merged.append(sum(int(shown.split()[1]) >= 100 for shown in lake.state().values()))
+
+    assert 0 < merged[0] < 16 <= merged[1] < 40
+
+
+def backfilled() -> tuple[StateLake, list[FolderManifest]]:
+    """A state with the items of a backfill, some of which have changed since; and the folder of another one's items."""
+    lake, order = StateLake().make(), Random(5)
+    lake.append(*(Event(f"{order.randrange(90):02d}", n + 1, START) for n in range(30)))
+    fold(lake.table, START, sizes=SMALL)
+    swap_snapshot(
+        lake.table, 1, [lake.backfill(1, *(f"{n:02d}" for n in range(60)))], sizes=SMALL, clock=partial(int, lake.now())
+    )
+    return lake, [lake.backfill(2, *(f"{n:02d}" for n in range(40, 100)), files=3)]
+
+
+def test_a_backfill_s_items_replace_those_of_the_one_before_by_ranges_of_keys() -> None:
+    (alone, folder), (spread, other) = backfilled(), backfilled()
+    workers, clock = OtherWorkers(spread.table.clients), partial(int, alone.now())
+
+    one = swap_snapshot(alone.table, 2, folder, sizes=SMALL, clock=clock)
+    done = swap_snapshot(spread.table, 2, other, sizes=SMALL, clock=clock, workers=workers)
+
+    assert workers.done > 16 + 1  # the ranges of keys, and groups of files with items of the first one
+    assert done.shown
+    assert (done.removed, done.merged.rows) == (one.removed, one.merged.rows) == (done.removed, 60)
+    assert done.removed > 20
+    assert spread.state() == alone.state()
+    assert spread.current() == alone.current()
+    assert {row["__run"] for row in spread.items()} == {None, 2}
+
+
+def test_of_many_workers_one_s_conflict_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    lake, folder = backfilled()
+    workers, check, calls = OtherWorkers(lake.table.clients), check_live, list[int]()
+
+    def refuse_first(*given: Any) -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            raise ConflictError("others were first")
+        check(*given)
+
+    monkeypatch.setattr(snapshot, "check_live", refuse_first)
+    swap_snapshot(lake.table, 2, folder, sizes=SMALL, clock=partial(int, lake.now()), workers=workers)
+
+    assert len(calls) > 1
+    assert {row["__run"] for row in lake.items()} == {None, 2}
 
 
 def test_all_that_is_due_is_counted_before_it_is_done() -> None:

@@ -88,3 +88,5 @@ def test_what_no_other_process_knows_comes_in_dynalake_s_words(part: int, kind: 
     workers, _ = executors()
     with pytest.raises(kind, match=text):
         list(workers.each(work, [part]))
+    failed, done = workers.attempt_each(work, [part, 5])
+    assert (type(failed.error), done.get()) == (kind, 25)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from airflow.sdk import Param
 
+from dynalake.operators.parameters.engine import engine_parameters
 from dynalake.operators.parameters.which import RUN, table_parameter, where_parameters
 
 EXPORT = "Export"
@@ -154,5 +155,6 @@ def backfill_parameters() -> dict[str, Param]:
             "and the log of its task. Nothing is read from the table, nothing is written.",
             section=RUN,
         ),
+        **engine_parameters("the snapshot's objects"),
         **where_parameters(),
     }
