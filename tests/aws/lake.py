@@ -49,7 +49,10 @@ def deploy_job(clients: Clients, lake: Lake, **options: str) -> None:
     clients.cloudformation.create_stack(
         StackName=name,
         TemplateBody=Path("infra/cloudformation/spark.yaml").read_text(encoding="utf-8").replace(first, first + more),
-        Parameters=[{"ParameterKey": "Environment", "ParameterValue": lake.environment}],
+        Parameters=[
+            {"ParameterKey": "Environment", "ParameterValue": lake.environment},
+            {"ParameterKey": "Prefix", "ParameterValue": lake.prefix},
+        ],
         Capabilities=["CAPABILITY_IAM"],
     )
     clients.cloudformation.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": 1})

@@ -17,7 +17,8 @@ from dynalake.settings import TableSettings
 from dynalake.spark.request import COMPACT
 from dynalake.spark.work import night
 from infra.local.process import LocalAws
-from tests.aws.test_engines import KEY, TEMPLATE, convert_due, fill_first, fill_second, here, on_glue, run_job
+from tests.aws.lake import deploy_job
+from tests.aws.test_engines import KEY, convert_due, fill_first, fill_second, here, on_glue, run_job
 from tests.conftest import need
 
 # Not the default: a grant that names that one would be seen.
@@ -41,15 +42,7 @@ def table(root: Clients) -> Table:
     options = {"bucket": LAKE.bucket, "prefix": LAKE.prefix, "raw_retention_days": 8}
     for name, value in ((LAKE.lake_parameter, json.dumps(options)), (names.settings_parameter, settings.to_json())):
         root.ssm.put_parameter(Name=name, Type="String", Value=value)
-    given = {"Environment": LAKE.environment, "Prefix": LAKE.prefix}
-    root.cloudformation.create_stack(
-        StackName="guarded-spark",
-        TemplateBody=TEMPLATE.read_text(encoding="utf-8"),
-        Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in given.items()],
-        Capabilities=["CAPABILITY_IAM"],
-    )
-    waiter = root.cloudformation.get_waiter("stack_create_complete")
-    waiter.wait(StackName="guarded-spark", WaiterConfig={"Delay": 1})
+    deploy_job(root, LAKE)
     table = Table(root, names)
     make_tables(table, KEY, "arn")
     return table
