@@ -13,7 +13,7 @@ is kept and counted, or what *Items whose attribute is not a time* says.
    call. Until then, and if the run fails, the last good snapshot stays what SQL sees. The ledger stands in the run's
    note. **remove_export** then deletes the export's own files.
 4. **convert_snapshot** makes rows of the run's objects, batch by batch, and **show_snapshot** makes them the snapshot
-   of the Iceberg tables `{t}` and `{t}_state`: readers see the old one or the new one.
+   of the Iceberg tables `{t}` and `{t}_state`, on Spark where *Engine* says so: readers see the old one or the new one.
 
 `dynalake_setup` starts it once per table; trigger it by hand to take a new snapshot.
 """
