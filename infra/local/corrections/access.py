@@ -180,7 +180,7 @@ def caller_allows(requests: Sequence[Request]) -> bool:
         return True
     role_name = caller.split("/")[1]
     policies, limits = _rights(role_name)
-    session = next((session for session in sts._sessions.values() if session["Arn"] == caller), {})
+    session: dict[str, Any] = next((session for session in sts._sessions.values() if session["Arn"] == caller), {})
     limits = [*limits, *iam_evaluator._session_policy_limits(session, get_account_id())]
     decided = [_decide(role_name, request, policies, limits) for request in requests]
     return all(decided)
