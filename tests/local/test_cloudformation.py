@@ -21,13 +21,20 @@ def deploy(client: Client, name: str) -> Callable[..., Any]:
     cloudformation = client("cloudformation")
     runs = iter(range(1, 100))
 
-    def run(resources: Template, outputs: Template | None = None, stack: str = name, *, replacing: bool = False) -> Any:
+    def run(
+        resources: Template,
+        outputs: Template | None = None,
+        stack: str = name,
+        *,
+        replacing: bool = False,
+        **rest: Any,
+    ) -> Any:
         run_name = f"run-{next(runs)}"
         cloudformation.create_change_set(
             StackName=stack,
             ChangeSetName=run_name,
             ChangeSetType="UPDATE" if stack in _stacks(client) else "CREATE",
-            TemplateBody=json.dumps({"Resources": resources, "Outputs": outputs or {}}),
+            TemplateBody=json.dumps({"Resources": resources, "Outputs": outputs or {}, **rest}),
             Capabilities=["CAPABILITY_NAMED_IAM"],
         )
 
@@ -218,6 +225,23 @@ def test_a_delivery_stream_with_a_name_is_not_replaced(client: Client, name: str
     deploy(resource("KinesisFirehose::DeliveryStream", delivery(ROLE)))
     stack = deploy(resource("KinesisFirehose::DeliveryStream", delivery(f"{ROLE}-other")), replacing=True)
     assert stack["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
+
+
+def test_a_condition_that_changes_adds_and_removes(client: Client, name: str, deploy: Any) -> None:
+    """Resources of a condition that is true are created, those of one that is false are not, or are removed.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/conditions-section-structure.html
+    """
+    streams = {
+        key: {"Type": "AWS::Kinesis::Stream", "Properties": {"Name": f"{name}-{key}", "ShardCount": 1}}
+        for key in ("A", "B")
+    }
+    streams["B"]["Condition"] = "HasB"
+    for wanted in (False, True, False):
+        parameters = {"Wanted": {"Type": "String", "Default": str(wanted)}}
+        deploy(streams, Parameters=parameters, Conditions={"HasB": {"Fn::Equals": [{"Ref": "Wanted"}, "True"]}})
+        names = client("kinesis").list_streams(Limit=1000)["StreamNames"]
+        assert [stream for stream in names if stream.startswith(name)] == [f"{name}-A", *[f"{name}-B"] * wanted]
 
 
 def test_a_failed_update_is_rolled_back(client: Client, name: str, deploy: Any) -> None:

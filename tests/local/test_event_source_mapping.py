@@ -14,6 +14,9 @@ from botocore.exceptions import ClientError
 
 from tests.waiting import eventually
 
+STOP_SECONDS = 120
+"""Of AWS's: for how long a mapping still reads that says Disabled."""
+
 Client = Callable[[str], Any]
 
 EVENT_COUNT: dict[str, Any] = {"MetricsConfig": {"Metrics": ["EventCount"]}}
@@ -61,6 +64,10 @@ class Mapped:
 
     def describe(self) -> Any:
         return self.client("lambda").get_event_source_mapping(UUID=self.uuid)
+
+    def stopped(self) -> None:
+        """Wait for longer than a disabled mapping goes on."""
+        time.sleep(1.2 * STOP_SECONDS / 60)
 
     def calls(self) -> list[list[str]]:
         return [json.loads(body) for _, body in sorted(self.read(f"{self.table}/").items())]
@@ -284,10 +291,33 @@ def test_a_disabled_mapping_goes_on_where_it_stood(mapped: Any) -> None:
     update = source.client("lambda").update_event_source_mapping
     assert update(UUID=source.uuid, Enabled=False)["State"] == "Disabling"
     eventually(lambda: source.describe()["State"] == "Disabled")
+    source.stopped()
     source.write("second", "third")
     assert update(UUID=source.uuid, Enabled=True, BatchSize=1)["State"] == "Enabling"
     eventually(lambda: source.seen() == ["first", "second", "third"])
     assert source.calls()[1:] == [["second"], ["third"]]
+
+
+def test_a_mapping_that_says_disabled_may_still_read(mapped: Any) -> None:
+    """ "It may take several minutes to stop and restart polling events from streams"; its metrics say when it has.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html
+    https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html#event-source-mapping-metrics
+    """
+    source = mapped()
+    source.map(**EVENT_COUNT)
+    source.write("first")
+    eventually(lambda: source.seen() == ["first"])
+    source.client("lambda").update_event_source_mapping(UUID=source.uuid, Enabled=False)
+    eventually(lambda: source.describe()["State"] == "Disabled")
+    source.write("second")
+    eventually(lambda: source.seen() == ["first", "second"])
+    for metric in ("PolledEventCount", "InvokedEventCount"):
+        assert _statistic(source.client, metric, {"Name": "EventSourceMappingUUID", "Value": source.uuid}, "Sum") == 2
+    source.stopped()
+    source.write("third")
+    source.stopped()
+    assert source.seen() == ["first", "second"]
 
 
 def test_a_slow_mapping_delays_no_other(mapped: Any, fault: Any) -> None:

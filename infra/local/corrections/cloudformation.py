@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 from ministack.services import dynamodb, firehose, iam, lambda_svc, sns
 from ministack.services import kinesis as kinesis_service
-from ministack.services.cloudformation import provisioners
+from ministack.services.cloudformation import changesets, provisioners
 
 from infra.local.corrections import bucket_properties, kinesis, mapping_lifecycle
 
@@ -36,6 +36,7 @@ _REPLACING = {
 def install() -> None:
     """Extend the resources' handlers, and correct how a change set names replacements."""
     provisioners._REPLACING_PROPERTIES.update(_REPLACING)
+    changesets._resolve_props_for_diff = _by_condition(changesets._resolve_props_for_diff)
     _extend("AWS::Kinesis::Stream", _apply_stream)
     _extend("AWS::S3::Bucket", bucket_properties.apply)
     _extend("AWS::Lambda::Function", _apply_function)
@@ -138,6 +139,20 @@ def _apply_mapping(identifier: str, old: Properties, new: Properties) -> None:
     mapping_lifecycle.normalize(lambda_svc._esms[identifier], new)
 
 
+def _by_condition(resolve: Any) -> Any:
+    """A template's resources as a change set compares them: those alone whose condition holds.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/conditions-section-structure.html
+    """
+
+    def resolved(template: dict[str, Any], parameters: dict[str, Any], *rest: Any) -> dict[str, Any]:
+        resources = resolve(template, parameters, *rest).get("Resources", {})
+        conditions = changesets._evaluate_conditions(template, parameters)
+        return {"Resources": {k: v for k, v in resources.items() if conditions.get(v.get("Condition"), True)}}
+
+    return resolved
+
+
 def _checked_mapping(create: Any) -> Any:
     def checked(logical_id: str, properties: Properties, *rest: Any) -> Any:
         function, name, _, _ = provisioners._lambda_function_for_cfn_ref(properties.get("FunctionName", ""))
@@ -147,7 +162,9 @@ def _checked_mapping(create: Any) -> Any:
         streams = [table.get("LatestStreamArn") for table in dynamodb._tables.values()]
         if ":dynamodb:" in source and source not in streams:
             raise ValueError(f"Stream not found: {source} (InvalidParameterValueException)")
-        return create(logical_id, properties, *rest)
+        # A parameter's "false" is text, which ministack takes for true until the mapping is corrected, and reads.
+        enabled = str(properties.get("Enabled", True)).lower() == "true"
+        return create(logical_id, {**properties, "Enabled": enabled}, *rest)
 
     return checked
 

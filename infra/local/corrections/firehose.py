@@ -1,4 +1,4 @@
-"""Firehose to S3 as documented: records buffered by size and time, compressed, named and never lost."""
+"""Firehose to S3 as documented: records buffered by size and time, compressed, named, and lost only with the stream."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import gzip
 import threading
 import time
 import uuid
+import zlib
 from collections import deque
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,6 +27,10 @@ MAX_RECORDS = 500
 MAX_RECORD_BYTES = 1_024_000
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
 MEBIBYTE = 1024 * 1024
+START_SECONDS = 30.0
+"""A Firehose stream that is ACTIVE begins to read a shard of its source this long after it was made, or sooner."""
+PARTITIONS = 2
+"""Of a Firehose stream without a source: each has a buffer of its own, and nobody chooses which one takes a record."""
 
 # https://docs.aws.amazon.com/firehose/latest/dev/controlling-access.html#using-iam-s3
 _SOURCE_ACTIONS = ("DescribeStream", "GetShardIterator", "GetRecords", "ListShards")
@@ -54,12 +60,13 @@ class _Chunk:
 
 @dataclass
 class _Buffer:
-    """What one delivery stream holds: the open chunk, and sealed ones that wait for S3 in order."""
+    """What one delivery stream holds of a shard, or a partition: the open chunk, and sealed ones that wait for S3."""
 
     account: str
     region: str
     stream: dict[str, Any]
     destination: dict[str, Any]
+    part: str
     open: _Chunk | None = None
     sealed: deque[_Chunk] = field(default_factory=deque)
     retry_at: float = 0.0
@@ -73,7 +80,7 @@ class _Buffer:
         return firehose._streams.get_scoped(self.account, self.region, self.name) is self.stream
 
 
-_buffers: dict[int, _Buffer] = {}
+_buffers: dict[tuple[int, str], _Buffer] = {}
 _lock = threading.Lock()
 
 
@@ -88,8 +95,8 @@ def install() -> None:
             return
         # ministack also keeps every record ever put; nothing reads that list.
         destination["records"].clear()
-        _read_source(stream)
-        _hold(stream, destination, [data for _, data in records])
+        for _, data in records:
+            _hold(stream, destination, str(zlib.crc32(data) % PARTITIONS), data)
 
     def validate(kind: str, config: dict[str, Any]) -> Any:
         if kind in ("ExtendedS3", "S3"):
@@ -110,6 +117,8 @@ def install() -> None:
 
     firehose.reset = reset
     firehose._deliver_records_to_s3 = deliver_records
+    # The corrected Kinesis hands on what it stores, with the shard that took it.
+    firehose.ingest_from_kinesis_source = lambda stream_arn, records: None
     firehose._validate_s3_destination_config = validate
     firehose._HANDLERS["PutRecord"] = _limited(firehose._put_record)
     firehose._HANDLERS["PutRecordBatch"] = _limited(firehose._put_record_batch)
@@ -117,15 +126,36 @@ def install() -> None:
     threading.Thread(target=_read_forever, name="firehose-source", daemon=True).start()
 
 
-def _read_source(stream: dict[str, Any]) -> None:
-    """What Firehose needs to read a Kinesis stream; without it, AWS delivers nothing, and this raises."""
-    if not _may_read(stream):
-        raise PermissionError(f"Firehose stream {stream['name']} may not read its source")
+def ingest(kinesis_arn: str, shards: dict[str, Any], records: Iterable[tuple[str, bytes]]) -> None:
+    """Hand on what a Kinesis stream has stored, as (shard, data), to the Firehose streams that read that shard by now.
+
+    "Firehose starts reading data from the LATEST position of your Kinesis stream": what was put into a shard before
+    its reader is there is not read, now or later.
+    https://docs.aws.amazon.com/firehose/latest/dev/create-name.html
+    """
+    readers = [
+        stream
+        for stream in list(firehose._streams.values())
+        if (stream.get("kinesis_source") or {}).get("KinesisStreamARN") == kinesis_arn and _may_read(stream)
+    ]
+    for shard, data in records if readers else ():
+        for stream in readers:
+            if time.time() >= _reads_from(stream, shards, shard):
+                for destination in stream["destinations"]:
+                    _hold(stream, destination, shard, data)
+
+
+def _reads_from(stream: dict[str, Any], shards: dict[str, Any], shard: str) -> float:
+    """Since when a shard is read: each from a moment of its own, and after resharding as the one that it came from."""
+    while parent := shards[shard].get("parent_shard_id"):
+        shard = parent
+    return float(stream["created_at"]) + scaled(START_SECONDS) / (1 + int(shard[-1]))
 
 
 def _may_read(stream: dict[str, Any]) -> bool:
-    source = stream.get("kinesis_source")
-    return not source or access.allows(
+    """Whether Firehose may read its source; if not, it delivers nothing."""
+    source = stream["kinesis_source"]
+    return access.allows(
         str(source["RoleARN"]),
         "firehose.amazonaws.com",
         [(f"kinesis:{action}", source["KinesisStreamARN"]) for action in _SOURCE_ACTIONS],
@@ -178,24 +208,27 @@ def _constraint(field_name: str, limit: int) -> str:
     )
 
 
-def _hold(stream: dict[str, Any], destination: dict[str, Any], records: list[bytes]) -> None:
+def _hold(stream: dict[str, Any], destination: dict[str, Any], part: str, data: bytes) -> None:
+    """Buffer a record with those of its shard or partition: "buffer hints are applied on a shard or partition level".
+
+    https://docs.aws.amazon.com/firehose/latest/dev/buffering-hints.html
+    """
     limit = int(_hints(destination).get("SizeInMBs", 5)) * MEBIBYTE
     with _lock:
-        buffer = _buffers.get(id(stream))
+        buffer = _buffers.get((id(stream), part))
         if buffer is None or buffer.stream is not stream:
-            buffer = _Buffer(get_account_id(), get_region(), stream, destination)
-            _buffers[id(stream)] = buffer
-        for data in records:
-            if buffer.open is None:
-                buffer.open = _Chunk()
-            buffer.open.records.append(data)
-            buffer.open.size += len(data)
-            if buffer.open.size >= limit:
-                buffer.sealed.append(buffer.open)
-                buffer.open = None
+            buffer = _Buffer(get_account_id(), get_region(), stream, destination, part)
+            _buffers[id(stream), part] = buffer
+        if buffer.open is None:
+            buffer.open = _Chunk()
+        buffer.open.records.append(data)
+        buffer.open.size += len(data)
+        if buffer.open.size >= limit:
+            buffer.sealed.append(buffer.open)
+            buffer.open = None
     dimensions = {"DeliveryStreamName": buffer.name}
-    metrics.publish(NAMESPACE, "IncomingRecords", len(records), "Count", dimensions)
-    metrics.publish(NAMESPACE, "IncomingBytes", sum(map(len, records)), "Bytes", dimensions)
+    metrics.publish(NAMESPACE, "IncomingRecords", 1, "Count", dimensions)
+    metrics.publish(NAMESPACE, "IncomingBytes", len(data), "Bytes", dimensions)
 
 
 def _hints(destination: dict[str, Any]) -> dict[str, Any]:
@@ -217,7 +250,7 @@ def _deliver_forever() -> None:
 def _seal_if_due(buffer: _Buffer, now: float) -> bool:
     if buffer.open is not None:
         interval = scaled(float(_hints(buffer.destination).get("IntervalInSeconds", 300)))
-        if now - buffer.open.arrived >= interval or not buffer.exists():
+        if now - buffer.open.arrived >= interval:
             buffer.sealed.append(buffer.open)
             buffer.open = None
     return bool(buffer.sealed) or not buffer.exists()
@@ -225,9 +258,10 @@ def _seal_if_due(buffer: _Buffer, now: float) -> bool:
 
 def _deliver(buffer: _Buffer) -> None:
     try:
-        while buffer.sealed:
-            # A deleted delivery stream delivers what it holds once, and drops what S3 refuses.
-            if not _put(buffer, buffer.sealed[0]) and buffer.exists():
+        # What a Firehose stream holds goes with it: "deletes a Firehose stream and its data".
+        # https://docs.aws.amazon.com/firehose/latest/APIReference/API_DeleteDeliveryStream.html
+        while buffer.sealed and buffer.exists():
+            if not _put(buffer, buffer.sealed[0]):
                 buffer.retry_at = time.time() + _RETRY_SECONDS
                 break
             with _lock:
@@ -235,9 +269,9 @@ def _deliver(buffer: _Buffer) -> None:
     finally:
         with _lock:
             buffer.delivering = False
-            if not buffer.sealed and buffer.open is None:
+            if not buffer.exists() or (not buffer.sealed and buffer.open is None):
                 # An empty buffer costs every tick and holds the descriptor of a deleted stream.
-                _buffers.pop(id(buffer.stream), None)
+                _buffers.pop((id(buffer.stream), buffer.part), None)
 
 
 def _put(buffer: _Buffer, chunk: _Chunk) -> bool:

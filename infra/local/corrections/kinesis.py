@@ -6,6 +6,7 @@ https://docs.aws.amazon.com/kinesis/latest/APIReference/API_UpdateShardCount.htm
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 import time
@@ -15,7 +16,7 @@ from typing import Any
 
 from ministack.services import kinesis
 
-from infra.local.corrections import metrics
+from infra.local.corrections import firehose, metrics
 from infra.local.corrections.metrics import decoded_size
 
 NAMESPACE = "AWS/Kinesis"
@@ -46,6 +47,7 @@ def install() -> None:
         response = put_record(request)
         if response[0] == 200:
             _measure(request, 1, size)
+            _hand_on(request, [request], [json.loads(response[2])])
         return response
 
     def put_many(request: Request) -> Any:
@@ -61,6 +63,7 @@ def install() -> None:
             response = _put_in_parts(put_records, request, sizes)
         if response[0] == 200:
             _measure(request, len(records), sum(sizes))
+            _hand_on(request, records, json.loads(response[2])["Records"])
         return response
 
     def get_from_shard(request: Request) -> Any:
@@ -193,6 +196,17 @@ def _measure(request: Request, records: int, size: int) -> None:
     metrics.publish(NAMESPACE, "IncomingBytes", size, "Bytes", dimensions)
     for name in ("WriteProvisionedThroughputExceeded", "ReadProvisionedThroughputExceeded"):
         _count(stream, name, 0)
+
+
+def _hand_on(request: Request, records: list[Request], answers: list[dict[str, Any]]) -> None:
+    """Give Firehose what was stored, with the shard that took it."""
+    stream = kinesis._resolve_stream(request)[1]
+    stored = (
+        (str(answer["ShardId"]), base64.b64decode(record.get("Data", "")))
+        for record, answer in zip(records, answers, strict=True)
+        if "ShardId" in answer
+    )
+    firehose.ingest(stream["StreamARN"], stream["shards"], stored)
 
 
 def _invalid(message: str) -> Any:

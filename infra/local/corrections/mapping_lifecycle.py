@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from ministack.core.concurrency import esm_wake
 from ministack.services import lambda_svc
 
+from infra.local.settings import scaled
+
 DEFAULT_BATCH_SIZE = 100
 TRANSITION_SECONDS = 0.1
+STOP_SECONDS = 120.0
+"""A mapping that is Disabled still reads its stream for this long."""
 
 _DEFAULTS = {
     "MaximumRetryAttempts": -1,
@@ -27,6 +32,7 @@ _DEFAULTS = {
 }
 TemplateProperties = Mapping[str, Any]
 _READING = {"Enabled", "Updating"}
+_reads_until: dict[str, float] = {}
 
 
 def install() -> None:
@@ -38,12 +44,17 @@ def install() -> None:
             if "StartingPosition" not in request:
                 return lambda_svc._invalid_parameter_value("1 validation error detected: startingPosition is null")
             request = {"BatchSize": DEFAULT_BATCH_SIZE, **_DEFAULTS, **request}
-        return _in_transition(create(request), "Creating")
+        response = create(request)
+        if response[0] < 300:
+            lambda_svc._esms[json.loads(response[2])["UUID"]]["MetricsConfig"] = request.get("MetricsConfig") or {}
+        return _in_transition(response, "Creating")
 
     def update_mapping(identifier: str, request: dict[str, Any]) -> Any:
         mapping = lambda_svc._esms.get(identifier) or {}
-        before = mapping.get("State")
+        before, enabled = mapping.get("State"), mapping.get("Enabled")
         response = update(identifier, request)
+        if enabled and not mapping.get("Enabled"):
+            _reads_until[identifier] = time.time() + scaled(STOP_SECONDS)
         if mapping.get("State") == before:
             return _in_transition(response, "Updating")
         return _in_transition(response, "Enabling" if mapping.get("Enabled") else "Disabling")
@@ -53,7 +64,13 @@ def install() -> None:
 
 
 def is_enabled(mapping: dict[str, Any]) -> bool:
-    """Whether the mapping is to read its stream now."""
+    """Whether the mapping reads its stream now.
+
+    "During event source mapping updates, it may take several minutes to stop and restart polling events from streams",
+    and its state does not say so. https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html
+    """
+    if time.time() < _reads_until.get(mapping["UUID"], 0):
+        return True
     return bool(mapping.get("Enabled", True)) and mapping.get("State") in _READING
 
 
