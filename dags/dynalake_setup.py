@@ -5,12 +5,14 @@
    run here, before anything is made.
 2. **plan**: what CloudFormation is going to change. With *Only show the plan* the run ends here.
 3. **deploy**: the stacks `dynalake-{environment}-storage`, `-forwarder` and `-table-{table}`, by change sets; nothing
-   happens to a stack that is as it should be.
-4. **prove**: the resources are active, and a canary record comes out in S3 at the other end.
-5. **register_catalog**: Glue tables, views, and the partitions of the coming days, so that new data can be queried at
+   happens to a stack that is as it should be. The table's stream is not read yet.
+4. **prove**: the streams are active, and a canary comes out in S3 of every shard. Only then is nothing lost.
+5. **start**: the table's stream is read from its beginning on, or changes go by the other delivery.
+6. **register_catalog**: Glue tables, views, and the partitions of the coming days, so that new data can be queried at
    once; there is no crawler.
-6. **record_hand_off**: the moment from which on the stream has every change.
-7. **start_backfill**: brings in what was written before, with `dynalake_backfill`.
+7. **record_hand_off**: the moment from which on the stream has every change.
+8. **start_backfill**: brings in what was written before, with `dynalake_backfill`.
+9. **leave**: a delivery that an earlier run has left goes once it is empty. Else it stays, and the run's note says so.
 
 Run it again whenever you like: it changes nothing that is right, and repairs what is not.
 """
@@ -42,11 +44,16 @@ with DAG(
     with TaskGroup("deploy", tooltip="The CloudFormation stacks"):
         storage = setup.storage()
         forwarder = setup.forwarder(storage)
-        table = setup.table(source, storage, forwarder)
-    with TaskGroup("prove", tooltip="From DynamoDB's side of Lambda to S3"):
-        canary = setup.send_canary()
-        arrived = setup.canary_arrives(canary)
-        chain(setup.resources(table), canary)
+        delivery = setup.delivery(source, storage, forwarder)
+    with TaskGroup("prove", tooltip="From Lambda to S3, every shard"):
+        streams = setup.streams()
+        sent = setup.send_canaries(streams)
+        proven = setup.canaries_arrive(sent)
+    table = setup.start(source, storage, forwarder, sent)
+    reading = setup.reading(table)
+    with TaskGroup("leave", tooltip="A delivery that was left, once it is empty"):
+        left = setup.find_left()
+        chain(setup.left_is_empty(left), setup.remove_left(source, storage, forwarder, left))
     registered = setup.register_catalog(source)
     hand_off = setup.record_hand_off(table)
     start_backfill = TriggerDagRunOperator(
@@ -63,4 +70,6 @@ with DAG(
         skip_when_already_exists=True,
     )
     chain(planned, storage)
-    chain(arrived, registered, hand_off, setup.needs_backfill(hand_off), start_backfill)
+    chain(delivery, streams)
+    chain(proven, table, reading, [registered, left])
+    chain(registered, hand_off, setup.needs_backfill(hand_off), start_backfill)

@@ -2,8 +2,9 @@
 ### Removes the pipeline of one DynamoDB table
 
 1. **check**: the table and the typed confirmation; shows what goes and what stays.
-2. **drain**: the mapping is disabled, so that nothing new comes in. A canary goes into every shard behind what is under
-   way, and is waited for in S3. Without *Wait for delivery* that is left out: for a pipeline that can deliver no more.
+2. **drain**: the mapping is disabled, and everything comes to rest, which takes some minutes. Then a canary goes into
+   every shard behind what is under way, and is waited for in S3. Without *Wait for delivery* that is left out: for a
+   pipeline that can deliver no more.
 3. **convert_last**: what arrived last becomes rows, unless the data goes too.
 4. **delete_stack**: mapping, streams, delivery, alarms, log group and settings go, by CloudFormation.
 5. **data**: only where *Delete the data too* holds exactly the table's name. The Glue tables and views go, then every
@@ -42,7 +43,7 @@ with DAG(
         canaries = teardown.send_last_canaries()
         arrived = teardown.delivered(canaries)
         stopped = teardown.stop_mapping()
-        chain(stopped, canaries)
+        chain(teardown.at_rest(stopped), canaries)
     with TaskGroup("data", tooltip="Only with the typed confirmation"):
         catalog = teardown.delete_catalog()
         objects = teardown.delete_objects()

@@ -59,7 +59,14 @@ class KinesisStream:
         return Limits(records=500, request=5 * MEBIBYTE, record=self.target.max_record_kb * 1024 - 64)
 
     def put(self, blobs: Sequence[Blob]) -> list[str]:
-        entries = [{"Data": blob.data, "PartitionKey": blob.key} for blob in blobs]
+        entries = [
+            {
+                "Data": blob.data,
+                "PartitionKey": blob.key,
+                **({"ExplicitHashKey": blob.hash_key} if blob.hash_key else {}),
+            }
+            for blob in blobs
+        ]
         answer = self.client.put_records(StreamName=self.target.stream, Records=entries)
         return [entry.get("ErrorCode") or "" for entry in answer["Records"]]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -22,7 +22,7 @@ from dynalake.record.change import CANARY_ID, SNAPSHOT_SEQUENCE, encode_change
 from dynalake.record.stream import encode_record
 from forwarder.delivery import Delivery, DeliveryStream, KinesisStream, Stream, deliver
 from forwarder.large import large_object
-from forwarder.packing import Line, pack
+from forwarder.packing import Blob, Line, pack
 from forwarder.rejected import Rejected, rejected_object
 from forwarder.targets import Target, Targets
 
@@ -62,15 +62,16 @@ def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
     answer has more: `{"batchItemFailures": […], "rejected": [{"key", "reason"}], "errors": {code: how often}}`, where
     `rejected` are the objects of the changes that were put aside, now or again.
 
-    `{"dynalake": "canary", "table": …, "id": …}` sends one `CANARY` record on the same way and is answered with what
-    was sent: `{"table", "id", "event_time", "delivery", "stream"}`, `event_time` in milliseconds since the epoch.
+    `{"dynalake": "canary", "table": …, "delivery": …, "canaries": [{"id", "hash_key"}, …]}` sends `CANARY` records into
+    the stream of that delivery, whether the table's settings name it or not, each into the shard of its hash key (`""`:
+    into any). It is answered with `{"stream"}`, once that has taken all of them.
     """
 
     def seconds_left() -> float:
         return float(context.get_remaining_time_in_millis()) / 1000 - RESERVE_SECONDS
 
     if event.get("dynalake") == "canary":
-        return send_canary(_forwarder(), str(event["table"]), str(event["id"]), seconds_left)
+        return send_canaries(_forwarder(), event["table"], event["delivery"], event["canaries"], seconds_left)
     if event.get("dynalake") == "redrive":
         return redrive(_forwarder(), str(event["table"]), event["Records"], seconds_left)
     return forward(_forwarder(), event["Records"], seconds_left)
@@ -146,29 +147,35 @@ def _forward(forwarder: Forwarder, table: str, records: Sequence[Any], seconds_l
     return Forwarded(target, delivery, rejected, answer)
 
 
-def send_canary(forwarder: Forwarder, table: str, canary_id: str, seconds_left: Callable[[], float]) -> dict[str, Any]:
-    """Send one `CANARY` record for a table; `NotReadyError` where its stream did not take it."""
-    target = forwarder.targets.get(table)
-    stream = forwarder.stream(target)
+def send_canaries(
+    forwarder: Forwarder,
+    table: str,
+    delivery: str,
+    canaries: Sequence[Mapping[str, str]],
+    seconds_left: Callable[[], float],
+) -> dict[str, str]:
+    """Send `CANARY` records of a table by a delivery; the answer of `handle`.
+
+    Raises `NotReadyError` where the stream did not take all of them, or the table's settings cannot be read: its
+    changes need them.
+    """
+    target = replace(forwarder.targets.get(table), delivery=delivery)
     moment = round(time.time() * 1000)
-    text = encode_change(
-        {CANARY_ID: {"S": canary_id}}, operation="CANARY", sequence_number=SNAPSHOT_SEQUENCE, event_time=moment
-    )
-    line = Line(0, canary_id, f"{text}\n".encode())
-    delivery = deliver(stream, pack([line], stream.limits.record), seconds_left)
-    _log(table, records=1, rejected=0, large=0, delivery=delivery, unstored=len(delivery.unstored))
-    if delivery.unstored:
-        forwarder.targets.forget(table)
-        raise NotReadyError(
-            f"{target.stream} did not take the canary: {', '.join(delivery.errors) or 'no time left'}", table=table
+    blobs = []
+    for position, canary in enumerate(canaries):
+        text = encode_change(
+            {CANARY_ID: {"S": canary["id"]}}, operation="CANARY", sequence_number=SNAPSHOT_SEQUENCE, event_time=moment
         )
-    return {
-        "table": table,
-        "id": canary_id,
-        "event_time": moment,
-        "delivery": target.delivery,
-        "stream": target.stream,
-    }
+        blobs.append(Blob(position, canary["id"], f"{text}\n".encode(), canary["hash_key"]))
+    sent = deliver(forwarder.stream(target), blobs, seconds_left)
+    _log(table, records=len(blobs), rejected=0, large=0, delivery=sent, unstored=len(sent.unstored))
+    if sent.unstored:
+        raise NotReadyError(
+            f"{target.stream} did not take {len(sent.unstored)} of {len(blobs)} canaries: "
+            f"{', '.join(sent.errors) or 'no time left'}",
+            table=table,
+        )
+    return {"stream": target.stream}
 
 
 def encode_batch(records: Sequence[Any]) -> tuple[list[Line], list[Rejected]]:

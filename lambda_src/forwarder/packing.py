@@ -30,6 +30,8 @@ class Blob:
     key: str
     """The first change's sequence number: the partition key, so that blobs spread over all shards."""
     data: bytes
+    hash_key: str = ""
+    """Names the shard that is to take it; empty where the key decides."""
 
     @property
     def size(self) -> int:

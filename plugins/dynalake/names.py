@@ -238,6 +238,10 @@ class TableNames:
         prefix = f"{self.lake.stream_prefix}.direct-"
         return prefix + shorten(self.table, 64 - len(prefix))
 
+    def firehose(self, delivery: str) -> str:
+        """The Firehose stream of a delivery."""
+        return self.direct_delivery_stream if delivery == "direct" else self.delivery_stream
+
     @property
     def settings_parameter(self) -> str:
         """The SSM parameter that holds the table's settings."""

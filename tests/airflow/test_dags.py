@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -144,6 +145,21 @@ def test_each_hand_off_has_a_backfill_of_its_own(bag: Any) -> None:
     allowed = re.compile(conf.get("scheduler", "allowed_run_id_pattern"))
     assert all(isinstance(one, str) and allowed.match(one) for one in ids)
     assert start.skip_when_already_exists
+
+
+def test_nothing_is_read_before_every_shard_is_proven(bag: Any) -> None:
+    """And a delivery that was left goes behind all that, where it holds up neither the hand-off nor the backfill."""
+    setup = bag.dags["dynalake_setup"]
+    order = ["check_source", "plan", "deploy.storage", "deploy.forwarder", "deploy.delivery", "prove.streams"]
+    order += ["prove.send_canaries", "prove.canaries_arrive", "start", "reading"]
+    hand_off = ["register_catalog", "record_hand_off", "needs_backfill", "start_backfill"]
+    left = ["leave.find_left", "leave.left_is_empty", "leave.remove_left"]
+    for steps in (order + hand_off, order + left):
+        for before, after in pairwise(steps):
+            assert before in setup.get_task(after).get_flat_relative_ids(upstream=True), after
+    assert set(setup.task_ids) == {*order, *hand_off, *left}
+    for task in hand_off:
+        assert not setup.get_task(task).get_flat_relative_ids(upstream=True) & set(left)
 
 
 def limit_of(task: Any) -> timedelta:

@@ -18,6 +18,7 @@ def test_each_step_waits_for_the_one_before(bag: Any) -> None:
         "dynalake_teardown": [
             "check",
             "drain.stop_mapping",
+            "drain.at_rest",
             "drain.send_last_canaries",
             "drain.delivered",
             "convert_last",

@@ -6,20 +6,23 @@ import gzip
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from dynalake.capture.bucket import creates_bucket
-from dynalake.capture.draining import draining
+from dynalake.capture.canaries import Canaries, Search, send_canaries
 from dynalake.capture.hand_off import HandOff, record_hand_off
 from dynalake.capture.lake import check_names, check_settings, plan_lake
+from dynalake.capture.left import find_left
 from dynalake.capture.package import build_package, place_code
 from dynalake.capture.source import Source, check_source
-from dynalake.capture.specs import NO_OPTIONS, forwarder_spec, storage_spec, table_spec
+from dynalake.capture.specs import NO_OPTIONS, forwarder_spec, storage_spec
 from dynalake.capture.stacks import apply_stack
-from dynalake.capture.verify import Canary, FoundCanary, check_pipeline, find_canary, send_canary
+from dynalake.capture.table_stack import TableStack
+from dynalake.capture.teardown import check_stopped, last_canaries, stop_mapping
+from dynalake.capture.verify import check_delivery, check_mapping
 from dynalake.clients import Clients
 from dynalake.days import parse_day
 from dynalake.errors import NotReadyError
@@ -39,6 +42,9 @@ T = TypeVar("T")
 LARGEST = 400 * 1024
 """Bytes of the largest item that DynamoDB takes, its attributes' names included."""
 
+REST = timedelta(seconds=4)
+"""Longer than anything on local AWS goes on that was told to end: a disabled mapping, a buffer, followed settings."""
+
 SOON = 5
 """`buffer_seconds` where nothing depends on what Firehose holds back: each wait is for as long."""
 
@@ -51,6 +57,7 @@ class SetUp:
     source: Source
     mapping_id: str
     hand_off: HandOff
+    stack: TableStack = field(compare=False)
 
 
 def make_table(clients: Clients, table: str, *, view_type: str | None = "NEW_AND_OLD_IMAGES") -> None:
@@ -75,7 +82,21 @@ def set_up(
     update: bool = False,
     options: LakeOptions = NO_OPTIONS,
 ) -> SetUp:
-    """Everything from the check of the source to the hand-off; the canary is left out."""
+    """Everything from the check of the source to the hand-off, in the order of `dynalake_setup`."""
+    stack = lake_for(clients, environment, settings, update=update, options=options)
+    mapping_id = capture(stack)
+    return SetUp(stack.names, stack.source, mapping_id, record_hand_off(clients, stack.names, mapping_id), stack)
+
+
+def lake_for(
+    clients: Clients,
+    environment: str,
+    settings: TableSettings,
+    *,
+    update: bool = False,
+    options: LakeOptions = NO_OPTIONS,
+) -> TableStack:
+    """Everything that comes before the table's stack."""
     lake = plan_lake(clients, environment, **options.place)
     names = lake.table(settings.table)
     source = check_source(clients, settings.table)
@@ -84,17 +105,53 @@ def set_up(
     storage = apply_stack(clients, storage_spec(lake, create_bucket=creates_bucket(clients, lake), options=options))
     package = build_package(lake)
     forwarder = apply_stack(clients, forwarder_spec(lake, storage, place_code(clients, lake, package), options))
-    kept = draining(clients, names, settings, datetime.now(UTC))
-    table = apply_stack(clients, table_spec(names, settings, source, storage, forwarder, draining=kept))
-    mapping_id = table["MappingId"]
-    patiently(lambda: check_pipeline(clients, names, settings, mapping_id))
-    return SetUp(names, source, mapping_id, record_hand_off(clients, names, mapping_id))
+    return TableStack(clients, names, settings, source, storage, forwarder)
 
 
-def prove(clients: Clients, names: TableNames, canary_id: str) -> tuple[Canary, FoundCanary]:
-    """Send a canary and read it back."""
-    canary = send_canary(clients, names, canary_id)
-    return canary, patiently(lambda: find_canary(clients, names, canary))
+def capture(stack: TableStack) -> str:
+    """What `dynalake_setup` does from the table's stack on, until the table's stream is read; the mapping's id."""
+    stack.prepare()
+    made, _ = prove(stack.clients, stack.names, stack.settings.delivery)
+    mapping_id = stack.start(made)["MappingId"]
+    patiently(lambda: check_mapping(stack.clients, stack.names, mapping_id))
+    return mapping_id
+
+
+def prove(clients: Clients, names: TableNames, delivery: str) -> tuple[str, Search]:
+    """Prove every part of a delivery; what `check_delivery` says of its streams, and what was found."""
+    made = patiently(lambda: check_delivery(clients, names, delivery))
+    return made, await_canaries(clients, names, Canaries.of(delivery, made, "test", datetime.now(UTC)))
+
+
+def drain(clients: Clients, names: TableNames, run: str = "run") -> None:
+    """What `dynalake_teardown` does before it deletes the stack."""
+    mapping_id = stop_mapping(clients, names)
+    patiently(lambda: check_stopped(clients, names, mapping_id, datetime.now(UTC), REST))
+    for canaries in last_canaries(clients, names, run, datetime.now(UTC)):
+        await_canaries(clients, names, canaries)
+
+
+def leave(stack: TableStack) -> None:
+    """What `dynalake_setup` does with a delivery that the table has left."""
+    left = patiently(lambda: find_left(stack.clients, stack.names, "left", datetime.now(UTC), REST))
+    if left:
+        if left.canaries:
+            await_canaries(stack.clients, stack.names, left.canaries)
+        stack.remove_left(left.version)
+
+
+def await_canaries(clients: Clients, names: TableNames, canaries: Canaries) -> Search:
+    """Send canaries into every part until one of each has arrived."""
+    search = Search(clients, names, canaries)
+
+    def missing() -> dict[str, str]:
+        parts = search.missing()
+        if parts:
+            patiently(lambda: send_canaries(clients, names, canaries, parts))
+        return parts
+
+    eventually(missing, lambda parts: not parts, every=0.3)
+    return search
 
 
 def patiently(ask: Callable[[], T]) -> T:

@@ -4,8 +4,9 @@ From setup on changes are converted, days are compacted, types widen, the state 
 at the same time and at random moments; and a reader looks at the tables in a loop.
 
 Everything that may come out in more than one way is drawn from the seed: the table's key and stream, the items and the
-writes, the delivery, the segments, what is killed or delivered twice, and on which days changes arrive again. How the
-threads fall between the steps is not; so a seed that fails may pass, and mostly does not.
+writes, the delivery and how it changes, whether the pipeline is removed and set up again, the segments, what is killed
+or delivered twice, and on which days changes arrive again. How the threads fall between the steps is not; so a seed
+that fails may pass, and mostly does not.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from random import Random
@@ -28,10 +29,8 @@ from dynalake.backfill.run import plan_backfill
 from dynalake.backfill.scan import scan_segment
 from dynalake.capture.hand_off import load_hand_off, record_hand_off
 from dynalake.capture.source import check_source
-from dynalake.capture.specs import table_spec
-from dynalake.capture.stacks import apply_stack
+from dynalake.capture.table_stack import TableStack
 from dynalake.capture.teardown import delete_stack, stop_mapping
-from dynalake.capture.verify import check_pipeline
 from dynalake.clients import Clients
 from dynalake.convert.finish import convert_due
 from dynalake.days import end_of_day, shift_day
@@ -45,7 +44,7 @@ from dynalake.record.key import ItemKey, KeyAttribute
 from dynalake.settings import TableSettings
 from infra.local.demo.lake import LakeReader
 from infra.local.demo.writing import key_values
-from tests.aws.capture_steps import patiently, prove, raw_changes
+from tests.aws.capture_steps import capture, drain, leave, patiently, raw_changes
 from tests.aws.handoff_reader import Watcher, Written, check_changes, check_current, check_history
 from tests.aws.handoff_writer import Writer
 from tests.aws.lake import convert, night, register, right_now, show
@@ -118,10 +117,11 @@ def hand_over(place: Place, method: str, seed: int, moments: int) -> None:
         with ExitStack() as writing:
             for writer in writers:
                 writing.enter_context(repeating(writer.write, partial(writer.random.uniform, 0, 0.06)))
-            table = _set_up(place, names, random)
+            table, stack = _set_up(place, names, random)
             reader, watcher = LakeReader(table, place.aws), Watcher(LakeReader(table, place.aws))
             with repeating(watcher.look), upkeep.going_on():
                 read = _back_fill(table, method, random)
+                _move(stack, random)
                 time.sleep(random.uniform(1, 2.5))
                 writing.close()
                 written = _stream_changes(place, names, key)
@@ -164,7 +164,7 @@ def _make_table(clients: Clients, names: TableNames, key: ItemKey, *, stream: bo
     )
 
 
-def _set_up(place: Place, names: TableNames, random: Random) -> Table:
+def _set_up(place: Place, names: TableNames, random: Random) -> tuple[Table, TableStack]:
     """`dynalake_setup` from the check of the source on."""
     clients = place.clients
     settings = TableSettings(
@@ -176,16 +176,37 @@ def _set_up(place: Place, names: TableNames, random: Random) -> Table:
         parallelization=random.choice((1, 3)),
     )
     source = check_source(clients, names.table, enable_stream=True, enable_pitr=True)
-    table = apply_stack(clients, table_spec(names, settings, source, place.storage, place.forwarder))
-    patiently(lambda: check_pipeline(clients, names, settings, table["MappingId"]))
-    patiently(lambda: prove(clients, names, "canary"))
+    stack = TableStack(clients, names, settings, source, place.storage, place.forwarder)
+    mapping_id = capture(stack)
     if random.random() < 0.4:
         # What the forwarder has sent is sent again, because its answer is lost.
         function = place.lake.forwarder
         place.fail(service="lambda", operation="Invoke", code="Lost", times=2, after=True, resource=function)
     registered = register(clients, names, source.key, source.arn)
-    record_hand_off(clients, names, table["MappingId"])
-    return registered
+    record_hand_off(clients, names, mapping_id)
+    return registered, stack
+
+
+def _move(stack: TableStack, random: Random) -> None:
+    """What may happen to a table's pipeline while changes go through it, one after the other, in any order.
+
+    Its delivery changes there and back, the one that it left goes or stays; or it is removed and set up again.
+    """
+    for what in random.sample(("switch", "switch", "again", "stay"), 2):
+        time.sleep(random.uniform(0, 1))
+        if what == "switch":
+            delivery = "direct" if stack.settings.delivery == "kinesis" else "kinesis"
+            stack = replace(stack, settings=replace(stack.settings, delivery=delivery))
+            capture(stack)
+            if random.random() < 0.5:
+                # Environments of Lambda come and go; one that stays would follow the old settings for a minute.
+                function = stack.names.lake.forwarder
+                stack.clients.lambda_.update_function_configuration(FunctionName=function, MemorySize=512)
+                leave(stack)
+        elif what == "again":
+            drain(stack.clients, stack.names, f"{random.random()}")
+            delete_stack(stack.clients, stack.names)
+            record_hand_off(stack.clients, stack.names, capture(stack))
 
 
 def _back_fill(table: Table, method: str, random: Random) -> range:

@@ -21,16 +21,15 @@ from dynalake.backfill.run import plan_backfill
 from dynalake.backfill.scan import scan_segment
 from dynalake.capture.alarms import arm_alarms, silence_alarms
 from dynalake.capture.bucket import creates_bucket
-from dynalake.capture.draining import draining
 from dynalake.capture.hand_off import record_hand_off
 from dynalake.capture.lake import check_names, check_settings, find_settings, list_tables, plan_lake
 from dynalake.capture.options import try_key
 from dynalake.capture.package import build_package, place_code
 from dynalake.capture.readers import other_readers
 from dynalake.capture.source import check_source
-from dynalake.capture.specs import forwarder_spec, storage_spec, table_spec
+from dynalake.capture.specs import forwarder_spec, storage_spec
 from dynalake.capture.stacks import apply_stack, plan_stack
-from dynalake.capture.verify import check_pipeline
+from dynalake.capture.table_stack import TableStack
 from dynalake.clients import Clients
 from dynalake.convert.finish import convert_due
 from dynalake.days import SNAPSHOT_DAY
@@ -44,7 +43,7 @@ from dynalake.watch.gather import gather
 from dynalake.watch.judge import Targets
 from dynalake.watch.status import TableStatus, load_overview, load_status, save_overview, save_status
 from infra.local.process import LocalAws
-from tests.aws.capture_steps import patiently
+from tests.aws.capture_steps import capture, leave, patiently
 from tests.aws.lake import register, right_now, show
 
 ACCOUNT = "000000000000"
@@ -147,10 +146,8 @@ def roles_of(clients: Clients, stack: str) -> dict[str, str]:
     return {r["LogicalResourceId"]: r["PhysicalResourceId"] for r in found if r["ResourceType"] == "AWS::IAM::Role"}
 
 
-def set_up_secured(
-    here: Secured, settings: TableSettings, *, update: bool = False, drained: bool = False
-) -> TableNames:
-    """The steps of `dynalake_setup`, in the DAGs' role. `drained`: a delivery that the table has left is empty."""
+def set_up_secured(here: Secured, settings: TableSettings, *, update: bool = False) -> TableNames:
+    """The steps of `dynalake_setup`, in the DAGs' role."""
     dag, lake = here.dag, here.lake
     names = lake.table(settings.table)
     source = check_source(dag, settings.table, enable_stream=True, enable_pitr=True)
@@ -164,11 +161,11 @@ def set_up_secured(
     storage = apply_stack(dag, storage_plan)
     code = place_code(dag, lake, build_package(lake))
     forwarder = apply_stack(dag, forwarder_spec(lake, storage, code, here.options))
-    kept = "none" if drained else draining(dag, names, settings, datetime.now(UTC))
-    table = apply_stack(dag, table_spec(names, settings, source, storage, forwarder, draining=kept))
-    patiently(lambda: check_pipeline(dag, names, settings, table["MappingId"]))
+    stack = TableStack(dag, names, settings, source, storage, forwarder)
+    mapping_id = capture(stack)
+    leave(stack)
     register(dag, names, source.key, source.arn)
-    record_hand_off(dag, names, table["MappingId"])
+    record_hand_off(dag, names, mapping_id)
     # As a teardown does that is begun and not finished.
     silence_alarms(dag, names)
     arm_alarms(dag, names)

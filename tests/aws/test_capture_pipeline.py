@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
+from dynalake.capture.canaries import Canaries, send_canaries
 from dynalake.capture.hand_off import load_hand_off
 from dynalake.capture.lake import list_tables, load_lake, load_settings
 from dynalake.capture.stacks import stack_state
+from dynalake.capture.verify import check_delivery
 from dynalake.clients import Clients
-from dynalake.errors import NameTakenError, NotReadyError, SettingsError
+from dynalake.errors import ConflictError, NameTakenError, NotReadyError, SettingsError, StackError
 from dynalake.settings import TableSettings
-from tests.aws.capture_steps import make_table, prove, raw_changes, set_up, wait_for_changes
+from tests.aws.capture_steps import (
+    SOON,
+    await_canaries,
+    lake_for,
+    leave,
+    make_table,
+    prove,
+    raw_changes,
+    set_up,
+    wait_for_changes,
+)
 from tests.aws.writer import Writer
 
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ITEM: dict[str, Any] = {
     "id": {"S": "a"},
     "text": {"S": 'quote " backslash \\ newline \n é'},
@@ -38,10 +54,10 @@ def test_what_is_written_arrives(clients: Clients, delivery: str) -> None:
     # This one was there before the pipeline: the stream still has it.
     clients.dynamodb.put_item(TableName=f"ARRIVES-{delivery}", Item=ITEM)
     names = set_up(clients, "arrives", TableSettings(f"ARRIVES-{delivery}", delivery=delivery)).names
-    canary, found = prove(clients, names, "canary-1")
-    assert canary.delivery == delivery
-    assert found.uri.startswith(f"s3://{names.lake.bucket}/dynamodb/json/ARRIVES-{delivery}/dt=")
-    assert found.uri.endswith(".gz")
+    _, search = prove(clients, names, delivery)
+    for uri in search.found.values():
+        assert uri.startswith(f"s3://{names.lake.bucket}/dynamodb/json/ARRIVES-{delivery}/dt=")
+        assert uri.endswith(".gz")
 
     for number in range(300):
         clients.dynamodb.put_item(TableName=names.table, Item={"id": {"S": f"item-{number}"}, "n": {"N": "1.50"}})
@@ -111,21 +127,79 @@ def test_settings_change_only_where_the_run_asks_for_it(clients: Clients) -> Non
     assert (after.mapping_id, after.hand_off) == (before.mapping_id, before.hand_off)
 
 
-def test_the_delivery_changes_in_place_and_nothing_is_lost(clients: Clients) -> None:
-    """It is written to all the time."""
-    make_table(clients, "MOVED")
-    names = set_up(clients, "moved", TableSettings("MOVED")).names
-    writer = Writer(clients, "MOVED")
+@pytest.mark.parametrize(("first", "second"), [("kinesis", "direct"), ("direct", "kinesis")])
+def test_the_delivery_changes_in_place_and_nothing_is_lost(clients: Clients, first: str, second: str) -> None:
+    """It is written to all the time; and the delivery that was left goes, with nothing in it."""
+    table, environment = f"MOVED-{first}", f"moved{first}"
+    make_table(clients, table)
+    done = set_up(clients, environment, TableSettings(table, delivery=first))
+    writer = Writer(clients, table)
     with writer.writing():
         writer.wait_for_more()
-        for delivery in ("direct", "kinesis"):
-            set_up(clients, "moved", TableSettings("MOVED", delivery=delivery), update=True)
-            writer.wait_for_more()
-    assert writer.error is None
-    changes = wait_for_changes(clients, names, len(writer.written))
-    assert sorted(change["id"] for change in changes) == sorted(writer.written)
-    # The delivery that was left stays until what is under way in it has arrived.
-    assert stack_state(clients, names.stack).parameters["Draining"] == "direct"
+        done = set_up(clients, environment, TableSettings(table, delivery=second), update=True)
+        writer.wait_for_more()
+        assert stack_state(clients, done.names.stack).parameters["Beside"] == first
+    leave(done.stack)
+    state = stack_state(clients, done.names.stack)
+    assert (state.parameters["Delivery"], state.parameters["Beside"]) == (second, "none")
+    with pytest.raises(ClientError, match="ResourceNotFound"):
+        clients.firehose.describe_delivery_stream(DeliveryStreamName=done.names.firehose(first))
+    # A forwarder that still follows the old settings is refused by the stream, and reads them again.
+    clients.dynamodb.put_item(TableName=table, Item={"id": {"S": "late"}})
+    changes = wait_for_changes(clients, done.names, len(writer.written) + 1)
+    assert {change["id"] for change in changes} == {*writer.written, "late"}
+
+
+def test_changes_wait_until_the_delivery_is_proven(clients: Clients) -> None:
+    """Each line is a run that was killed after its step; all of them begin again."""
+    make_table(clients, "WAITS")
+    clients.dynamodb.put_item(TableName="WAITS", Item={"id": {"S": "early"}})
+    done = lake_for(clients, "waits", TableSettings("WAITS", shards=4))
+    for _ in range(2):
+        mapping = done.prepare()["MappingId"]
+        assert clients.lambda_.get_event_source_mapping(UUID=mapping)["State"] == "Disabled"
+    with pytest.raises(ConflictError, match="made again after its proof"):
+        done.start("another stream")
+    made, search = prove(clients, done.names, "kinesis")
+    assert len(search.found) == 4
+    assert raw_changes(clients, done.names) == []
+    for _ in range(2):
+        assert done.start(made)["MappingId"] == mapping
+    assert [change["id"] for change in wait_for_changes(clients, done.names, 1)] == ["early"]
+    # A run for other settings does not undo what it does not know of.
+    other = replace(done, settings=TableSettings("WAITS", delivery="direct"))
+    with pytest.raises(ConflictError, match="'direct' of table 'WAITS' is gone since"):
+        other.start(made)
+    other.prepare()
+    parameters = stack_state(clients, done.names.stack).parameters
+    assert (parameters["Delivery"], parameters["Beside"], parameters["Shards"]) == ("kinesis", "direct", "4")
+    assert load_settings(clients, done.names).delivery == "kinesis"
+    # Firehose's own metrics say that the one beside is at rest; so a run that wants the old one again removes it.
+    leave(done)
+    assert stack_state(clients, done.names.stack).parameters["Beside"] == "none"
+
+
+def test_a_shard_that_is_split_in_the_meantime_is_proven_too(clients: Clients) -> None:
+    make_table(clients, "SPLIT")
+    done = lake_for(clients, "split", TableSettings("SPLIT", shards=1))
+    done.prepare()
+    made = check_delivery(clients, done.names, "kinesis")
+    search = await_canaries(clients, done.names, Canaries.of("kinesis", made, "run", datetime.now(UTC)))
+    clients.kinesis.update_shard_count(StreamName=done.names.stream, TargetShardCount=2, ScalingType="UNIFORM_SCALING")
+    assert len(search.missing()) == 2
+
+
+def test_a_stream_that_somebody_deleted_is_named_and_left(clients: Clients) -> None:
+    make_table(clients, "DELETED")
+    done = set_up(clients, "deleted", TableSettings("DELETED", delivery="direct", buffer_seconds=SOON))
+    clients.firehose.delete_delivery_stream(DeliveryStreamName=done.names.direct_delivery_stream)
+    with pytest.raises(StackError, match=r"delivery 'direct' of table 'DELETED' is gone.*delivery=kinesis"):
+        check_delivery(clients, done.names, "direct")
+    # What the message says to do works.
+    done = set_up(clients, "deleted", TableSettings("DELETED", buffer_seconds=SOON), update=True)
+    leave(done.stack)
+    parameters = stack_state(clients, done.names.stack).parameters
+    assert (parameters["Delivery"], parameters["Beside"]) == ("kinesis", "none")
 
 
 def test_two_tables_with_one_glue_name_are_refused(clients: Clients) -> None:
@@ -154,4 +228,4 @@ def test_a_canary_for_a_table_that_is_not_set_up_is_an_error(clients: Clients) -
     make_table(clients, "SINGING")
     names = set_up(clients, "singing", TableSettings("SINGING")).names
     with pytest.raises(NotReadyError, match="settings of table 'MUTE' cannot be read"):
-        prove(clients, names.lake.table("MUTE"), "canary-1")
+        send_canaries(clients, names.lake.table("MUTE"), Canaries.of("direct", "", "run", NOW), {"0": ""})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,22 +13,25 @@ from dynalake.capture.lake import find_settings, list_tables
 from dynalake.capture.stacks import stack_state
 from dynalake.capture.stored import delete_objects, table_prefixes
 from dynalake.capture.teardown import (
+    check_stopped,
     check_teardown,
     delete_catalog,
     delete_stack,
-    send_last_canaries,
+    last_canaries,
     stop_mapping,
     what_is_left,
 )
-from dynalake.capture.verify import find_canary
 from dynalake.clients import Clients
 from dynalake.errors import AccessError, SettingsError, StackError
 from dynalake.names import TableNames
 from dynalake.settings import TableSettings
 from infra.local.process import LocalAws
 from tests.aws.capture_steps import (
+    REST,
+    SOON,
     SetUp,
     break_changes,
+    drain,
     make_table,
     patiently,
     raw_changes,
@@ -35,9 +39,12 @@ from tests.aws.capture_steps import (
     set_up,
     wait_for_changes,
 )
+from tests.aws.fault_matrix import DELIVERIES
 from tests.aws.lake import register
+from tests.aws.writer import Writer
 
 Client = Callable[[str], Any]
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -56,9 +63,7 @@ def set_up_with_catalog(clients: Clients, environment: str, settings: TableSetti
 def tear_down(clients: Clients, names: TableNames, run: str = "run", *, delete_data: str = "") -> None:
     """The steps of `dynalake_teardown` in their order."""
     check_teardown(clients, names, delete_data)
-    stop_mapping(clients, names)
-    for canary in send_last_canaries(clients, names, run):
-        patiently(lambda canary=canary: find_canary(clients, names, canary))  # type: ignore[misc]
+    drain(clients, names, run)
     delete_stack(clients, names)
     if delete_data:
         delete_catalog(clients, names)
@@ -178,42 +183,52 @@ def test_the_confirmation_deletes_every_version_and_nothing_of_others(
     assert len(raw_changes(clients, beside.names)) == 5
 
 
-def test_what_is_under_way_is_delivered_before_the_stack_goes(clients: Clients, client: Client) -> None:
-    make_table(clients, "UNDERWAY")
+@pytest.mark.parametrize("delivery", DELIVERIES)
+def test_what_is_under_way_is_delivered_before_the_stack_goes(clients: Clients, client: Client, delivery: str) -> None:
+    """It is written to all the time, so the mapping reads on after it says Disabled, and what it sends comes late."""
+    table, environment = f"UNDERWAY-{delivery}", f"underway{delivery}"
+    make_table(clients, table)
     # A buffer that fills slower than the test, scaled, and four shards.
-    settings = TableSettings("UNDERWAY", shards=4, buffer_seconds=300)
-    names = set_up(clients, "underway", settings).names
-    write(clients, "UNDERWAY", 100)
-    wait_until_forwarded(clients, names)
-    stop_mapping(clients, names)
-    write(clients, "UNDERWAY", 5, start=100)
-    canaries = send_last_canaries(clients, names, "run")
-    assert len({canary.id for canary in canaries}) == 4
-    for canary in canaries:
-        patiently(lambda canary=canary: find_canary(clients, names, canary))  # type: ignore[misc]
-    # All that the mapping had read is in the lake before anything is deleted; what came later is in the stream.
-    assert len(raw_changes(clients, names)) == 100
-    delete_stack(clients, names)
-    assert inventory(client, names)["streams"] == set()
+    settings = TableSettings(table, delivery=delivery, shards=4 if delivery == "kinesis" else 0, buffer_seconds=120)
+    done = set_up(clients, environment, settings)
+    writer = Writer(clients, table)
+    with writer.writing():
+        writer.wait_for_more()
+        drain(clients, done.names)
+        delete_stack(clients, done.names)
+        assert inventory(client, done.names)["streams"] == set()
+    # What the mapping had read is in the lake; it read some, and the rest is in the stream.
+    read = invoked(clients, done.mapping_id)
+    assert 0 < read < len(writer.written)
+    changes = raw_changes(clients, done.names)
+    assert len({change["__sequence_number"] for change in changes}) == read
 
 
-def wait_until_forwarded(clients: Clients, names: TableNames) -> None:
-    """Until the mapping has read 100 changes: Kinesis counts blobs, so the records are read."""
-    from dynalake.errors import NotReadyError
+def invoked(clients: Clients, mapping_id: str) -> int:
+    """How many changes the forwarder was called with."""
+    now = datetime.now(UTC)
+    metric: Any = {
+        "Namespace": "AWS/Lambda",
+        "MetricName": "InvokedEventCount",
+        "Dimensions": [{"Name": "EventSourceMappingUUID", "Value": mapping_id}],
+    }
+    answer = clients.cloudwatch.get_metric_data(
+        MetricDataQueries=[{"Id": "m", "MetricStat": {"Metric": metric, "Period": 60, "Stat": "Sum"}}],
+        StartTime=now - timedelta(hours=1),
+        EndTime=now + timedelta(hours=1),
+    )
+    return int(sum(answer["MetricDataResults"][0]["Values"]))
 
-    def ask() -> None:
-        shards = clients.kinesis.list_shards(StreamName=names.stream)["Shards"]
-        lines = 0
-        for shard in shards:
-            iterator = clients.kinesis.get_shard_iterator(
-                StreamName=names.stream, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
-            )["ShardIterator"]
-            for record in clients.kinesis.get_records(ShardIterator=iterator)["Records"]:
-                lines += record["Data"].count(b"\n")
-        if lines < 100:
-            raise NotReadyError(f"{lines} lines")
 
-    patiently(ask)
+def test_a_table_that_is_set_up_while_it_is_removed_is_not_removed(clients: Clients) -> None:
+    """The other way round, a setup enables what a teardown that did not end has disabled."""
+    make_table(clients, "BOTH")
+    done = set_up(clients, "both", TableSettings("BOTH", buffer_seconds=SOON))
+    stop_mapping(clients, done.names)
+    again = set_up(clients, "both", TableSettings("BOTH", buffer_seconds=SOON))
+    assert again == done
+    with pytest.raises(StackError, match="is Enabled again"):
+        check_stopped(clients, done.names, done.mapping_id, datetime.now(UTC), REST)
 
 
 def test_a_teardown_goes_on_after_a_kill_at_any_step(clients: Clients, client: Client) -> None:
@@ -224,11 +239,11 @@ def test_a_teardown_goes_on_after_a_kill_at_any_step(clients: Clients, client: C
     # Each line is a run that was killed after its step; all begin anew.
     stop_mapping(clients, names)
     assert stop_mapping(clients, names)
-    assert len(send_last_canaries(clients, names, "first")) >= 1
+    assert [canaries.delivery for canaries in last_canaries(clients, names, "first", NOW)] == ["kinesis"]
     clients.cloudformation.delete_stack(StackName=names.stack)
     assert not delete_stack(clients, names)
     assert stop_mapping(clients, names) == ""
-    assert send_last_canaries(clients, names, "second") == []
+    assert last_canaries(clients, names, "second", NOW) == []
     clients.glue.delete_table(DatabaseName=names.lake.database, Name=names.current_view)
     assert names.changes_table in delete_catalog(clients, names)
     first = table_prefixes(clients, names)[0]

@@ -22,8 +22,7 @@ from dynalake.capture.source import check_source
 from dynalake.capture.specs import storage_spec, table_spec
 from dynalake.capture.stacks import apply_stack, plan_stack, stack_state
 from dynalake.capture.stored import delete_objects
-from dynalake.capture.teardown import delete_catalog, delete_stack, send_last_canaries, stop_mapping
-from dynalake.capture.verify import find_canary
+from dynalake.capture.teardown import delete_catalog, delete_stack
 from dynalake.convert.finish import convert_due
 from dynalake.errors import AccessError, NotReadyError, SourceError, StackError
 from dynalake.lake.objects import delete_objects as remove_objects
@@ -33,7 +32,7 @@ from dynalake.lake_options import LakeOptions
 from dynalake.names import TableNames
 from dynalake.settings import TableSettings
 from infra.local.process import LocalAws
-from tests.aws.capture_steps import break_changes, make_table, patiently, prove, rejected, wait_for_changes
+from tests.aws.capture_steps import break_changes, drain, make_table, patiently, prove, rejected, wait_for_changes
 from tests.aws.iam_run import (
     ACCOUNT,
     Secured,
@@ -205,13 +204,11 @@ def change_tags(here: Secured, names: TableNames) -> None:
 
 
 def change_delivery(here: Secured, settings: TableSettings) -> None:
-    """The table moves to the other delivery; the one that it has left goes once it can hold nothing any more."""
+    """The table moves to the other delivery; the one that it has left goes once it is empty."""
     moved = replace(settings, delivery="direct" if settings.delivery == "kinesis" else "kinesis")
     names = set_up_secured(here, moved, update=True)
-    prove(here.dag, names, f"moved-{settings.delivery}")
-    assert stack_state(here.root, names.stack).parameters["Draining"] == settings.delivery
-    set_up_secured(here, moved, update=True, drained=True)
-    assert stack_state(here.root, names.stack).parameters["Draining"] == "none"
+    parameters = stack_state(here.root, names.stack).parameters
+    assert (parameters["Delivery"], parameters["Beside"]) == (moved.delivery, "none")
 
 
 def delete_one_raw_object(here: Secured, names: TableNames) -> None:
@@ -260,7 +257,7 @@ def run(here: Secured) -> None:
         if delivery == "kinesis":
             change_everything(here, settings)
         killed_and_failed(here, names)
-        prove(dag, names, f"canary-{delivery}")
+        prove(dag, names, delivery)
         write(here, table, 30)
         assert len(wait_for_changes(root, names, 30)) == 30
         assert watch(dag, names, datetime.now(UTC)).readings.comparison.equal == 20
@@ -335,9 +332,7 @@ def patiently_listed(here: Secured, prefix: str) -> None:
 
 
 def tear_down(dag: Any, names: TableNames, *, delete_data: bool) -> None:
-    stop_mapping(dag, names)
-    for canary in send_last_canaries(dag, names, "teardown"):
-        patiently(lambda canary=canary: find_canary(dag, names, canary))  # type: ignore[misc]
+    drain(dag, names)
     delete_stack(dag, names)
     if delete_data:
         delete_catalog(dag, names)
@@ -459,7 +454,6 @@ def test_a_lake_without_a_key_works_within_its_boundary(enforced: LocalAws) -> N
     make_table(here.root, "KEYLESS", view_type=None)
     settings = TableSettings("KEYLESS")
     names = set_up_secured(here, settings)
-    prove(here.dag, names, "canary")
     write(here, "KEYLESS", 3)
     assert len(wait_for_changes(here.root, names, 3)) == 3
 
@@ -492,8 +486,7 @@ def test_a_bucket_that_the_user_brings_has_its_lake_and_nothing_else(enforced: L
     root.s3.create_bucket(Bucket=bucket)
     root.s3.put_object(Bucket=bucket, Key="hr/salaries.csv", Body=b"alice,100000")
     make_table(root, "SHARED", view_type=None)
-    names = set_up_secured(here, TableSettings("SHARED"))
-    prove(here.dag, names, "canary")
+    set_up_secured(here, TableSettings("SHARED"))
     # A stack of somebody who has the DAGs' role, in which it would give the bucket away.
     principal = {"AWS": "arn:aws:iam::999999999999:root"}
     allow = {

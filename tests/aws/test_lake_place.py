@@ -46,7 +46,7 @@ def test_everything_is_under_the_prefix_and_the_day_of_the_zone(
     lake = register(clients, names, done.source.key)
 
     began = names.lake.day_of(datetime.now(UTC))
-    _, canary = prove(clients, names, "canary-1")
+    _, search = prove(clients, names, delivery)
     for number in range(3):
         clients.dynamodb.put_item(TableName=table, Item={"id": {"S": str(number)}})
     longest = "\x01" * (LARGEST - len("idlargetext"))
@@ -57,8 +57,9 @@ def test_everything_is_under_the_prefix_and_the_day_of_the_zone(
     patiently(lambda: rejected(clients, names))
     ended = names.lake.day_of(datetime.now(UTC))
 
-    assert canary.uri.startswith(f"s3://{names.lake.bucket}/lake/raw/json/{table}/dt=")
-    assert parse_day(canary.uri) in (began, ended)
+    for uri in search.found.values():
+        assert uri.startswith(f"s3://{names.lake.bucket}/lake/raw/json/{table}/dt=")
+        assert parse_day(uri) in (began, ended)
     keys = {k for k in objects(clients, names) if not k.startswith(names.lake.code_prefix)}
     folders = {key.partition("/dt=")[0].partition("/metadata/")[0] for key in keys}
     assert {folder for folder in folders if "raw-state" not in folder} == {

@@ -62,7 +62,7 @@ def test_demo(marked: Marked) -> None:
     assert int(compared.group(1).replace(",", "")) > 40_000
     assert output.count("✓ changes written") == 1
     assert "value by value" in output
-    for task in ("check_source", "prove › canary_arrives", "show_snapshot", "commit"):
+    for task in ("check_source", "prove › canaries_arrive", "show_snapshot", "commit"):
         assert f"✓ {task}" in output
     # One that is killed while it waits for the disk is there until the disk answers.
     eventually(marked.processes, lambda left: left == {})

@@ -30,8 +30,8 @@ def test_a_finished_setup_reads_as_a_story(
     assert page.get_by_text("Failed").count() == 0
     shot("setup-run")
 
-    page.goto(f"{airflow.url}/dags/dynalake_setup/runs/{quote(run)}/tasks/prove.canary_arrives")
-    page.get_by_text("The canary is in s3://").first.wait_for()
+    page.goto(f"{airflow.url}/dags/dynalake_setup/runs/{quote(run)}/tasks/prove.canaries_arrive")
+    page.get_by_text("Canaries of dynalake").first.wait_for()
     shot("setup-canary")
 
 

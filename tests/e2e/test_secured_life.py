@@ -24,7 +24,7 @@ from dynalake.lake.hive import list_partitions
 from dynalake.lake.table import Table
 from dynalake.names import TableNames
 from infra.local.process import LocalAws
-from tests.aws.capture_steps import break_changes, make_table, patiently, wait_for_changes
+from tests.aws.capture_steps import REST, break_changes, make_table, patiently, wait_for_changes
 from tests.aws.iam_run import PREFIX, clients_with, deploy_roles, roles_of, roles_stack
 
 ENVIRONMENT = "iam-air"
@@ -193,8 +193,10 @@ def test_teardown_keeps_the_data_or_deletes_it_where_that_is_typed_out(life: Lif
     assert list(airflow.failures("dynalake_teardown", wrong)) == ["check"]
     assert find_settings(life.root, kept) is not None
 
-    keeping = airflow.start("dynalake_teardown", table=kept.table, **life.where)
-    deleting = airflow.start("dynalake_teardown", table=gone.table, delete_data=gone.table, **life.where)
+    # Minutes are seconds on local AWS, but not to the DAGs.
+    rest = {"rest_seconds": int(REST.total_seconds())}
+    keeping = airflow.start("dynalake_teardown", table=kept.table, **rest, **life.where)
+    deleting = airflow.start("dynalake_teardown", table=gone.table, delete_data=gone.table, **rest, **life.where)
     for run in (keeping, deleting):
         assert airflow.wait("dynalake_teardown", run) == "success", airflow.failures("dynalake_teardown", run)
     skipped = {task for task, state in airflow.states("dynalake_teardown", keeping).items() if state == "skipped"}

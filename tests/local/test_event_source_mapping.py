@@ -313,7 +313,7 @@ def test_a_mapping_that_says_disabled_may_still_read(mapped: Any) -> None:
     source.write("second")
     eventually(lambda: source.seen() == ["first", "second"])
     for metric in ("PolledEventCount", "InvokedEventCount"):
-        assert _statistic(source.client, metric, {"Name": "EventSourceMappingUUID", "Value": source.uuid}, "Sum") == 2
+        assert source.events(metric, "Sum") == 2
     source.stopped()
     source.write("third")
     source.stopped()

@@ -14,7 +14,7 @@ from dynalake.capture.stacks import stack_state
 from dynalake.clients import Clients
 from dynalake.settings import TableSettings
 from infra.local.process import LocalAws
-from tests.aws.capture_steps import make_table, prove, set_up, wait_for_changes
+from tests.aws.capture_steps import make_table, set_up, wait_for_changes
 from tests.terraform.conftest import NO_CHANGES, Terraform
 
 TABLES = ("RECEIPTS", "payments")
@@ -58,13 +58,15 @@ def test_a_setup_finds_everything_as_it_is_to_be(applied: Terraform, clients: Cl
 
     before = versions(clients)
     for table in TABLES:
+        stack = stack_state(clients, f"dynalake-prod-table-{table}")
+        assert stack.parameters["MappingEnabled"] == "false", "nothing is read before it is proven"
         conf = json.loads(applied.outputs()["setup_conf"][table])
         assert conf.pop("environment") == "prod"
         done = set_up(clients, "prod", TableSettings.parse(conf))
-        prove(clients, done.names, f"terraform-{table}")
         clients.dynamodb.put_item(TableName=table, Item={"id": {"S": "one"}})
         assert [change["id"] for change in wait_for_changes(clients, done.names, 1)] == ["one"]
-    assert versions(clients) == before, "setup changed no stack"
+    changed = {name for name, version in versions(clients).items() if version != before[name]}
+    assert changed == {f"dynalake-prod-table-{table}" for table in TABLES}, "setup let the tables' streams be read"
     assert applied.plan() == NO_CHANGES, "and left Terraform nothing to do"
 
 
@@ -77,13 +79,20 @@ def test_a_lake_that_setup_made_is_imported(applied: Terraform, clients: Clients
     assert applied.changed(address) == {"capabilities", "iam_role_arn"}
 
 
-def test_a_delivery_is_not_changed_under_what_it_still_holds(applied: Terraform, clients: Clients) -> None:
-    change = 'locals {\n  tables = { RECEIPTS = {}, payments = { delivery = "kinesis" } }\n}\n'
+def test_a_delivery_is_changed_by_a_setup_and_followed(applied: Terraform, clients: Clients) -> None:
     override = applied.folder / "override.tf"
-    override.write_text(change)
+    override.write_text('locals {\n  tables = { RECEIPTS = {}, payments = { delivery = "kinesis" } }\n}\n')
     said = applied.refused()
-    assert "payments is delivered by 'direct' now. Set draining = \"direct\"" in said
-    override.unlink()
+    assert "payments is delivered by 'direct' now" in said
+    assert 'Run dynalake_setup with delivery = "kinesis"' in said
+    conf = json.loads(applied.outputs()["setup_conf"]["payments"])
+    del conf["environment"]
+    set_up(clients, "prod", TableSettings.parse({**conf, "delivery": "kinesis"}), update=True)
+    applied.apply()
+    parameters = stack_state(clients, "dynalake-prod-table-payments").parameters
+    kept = [parameters[name] for name in ("Delivery", "Beside", "MappingEnabled")]
+    assert kept == ["kinesis", "direct", "true"], "Terraform leaves what setup has proven"
+    assert applied.plan() == NO_CHANGES
 
 
 def test_destroying_keeps_the_data(applied: Terraform, clients: Clients) -> None:

@@ -7,8 +7,10 @@ options         whether a setup may change the lake's options
 specs           what each stack is to be
 package         the forwarder's code
 change_sets, stacks, stack_failures  CloudFormation: planned, deployed, explained
-verify          the proof: a canary comes out in the raw zone
-draining        moving a table to the other delivery
+table_stack, deliveries  a table's stack: made, started, moved to the other delivery
+verify          whether its resources work, as their services say
+canaries        the proof: a canary of every shard comes out in the raw zone
+quiet, left     whether nothing moves any more; a delivery that was left
 alarms          those on streams that nobody reads, silent while nobody is to read them
 hand_off        the time from which on the stream has every change
 failed, redrive, replay              what failed on its way, and its replay

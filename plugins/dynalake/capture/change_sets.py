@@ -40,6 +40,9 @@ class StackSpec:
     tags: Mapping[str, str]
     role_arn: str = ""
     """The role that CloudFormation deploys with. Empty: the one it used last for the stack, or whoever asks."""
+    version: str | None = None
+    """The version of the stack that this was decided on, '' where there was none; it is not deployed on another one.
+    None: whatever the stack is."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 
+from dynalake.capture.deliveries import Deliveries, prepared
 from dynalake.capture.package import Code
 from dynalake.capture.source import Source
 from dynalake.capture.stacks import StackOutputs, StackSpec
@@ -84,11 +85,17 @@ def table_spec(
     source: Source,
     storage: StackOutputs,
     forwarder: StackOutputs,
-    *,
-    draining: str = "none",
+    deliveries: Deliveries | None = None,
 ) -> StackSpec:
-    """A table's stack; `draining` is a delivery that is kept until it is empty (see `dynalake.capture.draining`)."""
+    """A table's stack with these deliveries (see `dynalake.capture.deliveries`), to be deployed on what they follow.
+
+    Without them as it is first made.
+    """
+    deliveries = deliveries or prepared(None, settings)
     own = {_pascal(k): str(v) for k, v in asdict(settings).items() if k not in _ONLY_IN_JSON}
+    if settings.delivery == "direct" and "kinesis" in deliveries.all:
+        # These settings say nothing of the Kinesis stream, which is there all the same: it keeps its shards.
+        del own["Shards"]
     return _spec(
         names.lake,
         names.stack,
@@ -106,15 +113,18 @@ def table_spec(
             "DeliveryStreamName": names.delivery_stream,
             "DirectDeliveryStreamName": names.direct_delivery_stream,
             "SettingsParameter": names.settings_parameter,
-            "SettingsJson": settings.to_json(),
             "RawPrefix": names.raw_prefix,
             "RejectedPrefix": names.rejected(STAGE_DELIVERY),
             "TimeZone": names.lake.time_zone,
-            "Draining": draining,
             **own,
+            "Delivery": deliveries.used,
+            "Beside": deliveries.beside,
+            "MappingEnabled": "true" if deliveries.reading else "false",
+            "SettingsJson": deliveries.settings_json,
         },
         table=names.table,
         role_arn=storage.get("DeployRoleArn", ""),
+        version=deliveries.version,
     )
 
 
@@ -145,7 +155,14 @@ def declared_parameters(template: str) -> tuple[str, ...]:
 
 
 def _spec(
-    lake: Lake, stack: str, template: str, parameters: Mapping[str, str], *, table: str = "", role_arn: str = ""
+    lake: Lake,
+    stack: str,
+    template: str,
+    parameters: Mapping[str, str],
+    *,
+    table: str = "",
+    role_arn: str = "",
+    version: str | None = None,
 ) -> StackSpec:
     text = (template_folder() / f"{template}.yaml").read_text(encoding="utf-8")
     declared = declared_parameters(text)
@@ -158,7 +175,7 @@ def _spec(
             stack=stack,
         )
     tags = {"dynalake:environment": lake.environment, **({"dynalake:table": table} if table else {})}
-    return StackSpec(stack, text, dict(parameters), declared, tags, role_arn)
+    return StackSpec(stack, text, dict(parameters), declared, tags, role_arn, version)
 
 
 def _pascal(name: str) -> str:

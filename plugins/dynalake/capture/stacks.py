@@ -151,7 +151,7 @@ def apply_stack(clients: Clients, spec: StackSpec, *, seconds: float = WAIT_SECO
             begun = begin_stack(clients, spec, seconds=deadline - time.monotonic())
         except ConflictError:
             # Another run deploys the same stack; once it is done, there is less to do or nothing.
-            if time.monotonic() >= deadline:
+            if spec.version is not None or time.monotonic() >= deadline:
                 raise
             time.sleep(FIRST_PAUSE)
             continue
@@ -166,7 +166,7 @@ def begin_stack(clients: Clients, spec: StackSpec, *, seconds: float = WAIT_SECO
     """Start creating or updating the stack; False where nothing is to be changed.
 
     An operation that is going on is waited for, and what a failed creation left is deleted first. Raises
-    `ConflictError` where another run started to deploy the stack meanwhile.
+    `ConflictError` where another run started to deploy the stack meanwhile, or did so since the spec was decided on.
     """
     deadline = time.monotonic() + seconds
     state = wait_until_settled(clients, spec.name, seconds)
@@ -177,7 +177,11 @@ def begin_stack(clients: Clients, spec: StackSpec, *, seconds: float = WAIT_SECO
         state = wait_until_settled(clients, spec.name, deadline - time.monotonic())
         if state.status == "DELETE_FAILED":
             raise explain_failure(clients, spec.name, state.status, state.reason)
+    _check_version(spec, state)
     change_set = create_change_set(clients, spec, _deployed(state), purpose="apply")
+    if change_set is not None and spec.version is not None:
+        # From here on CloudFormation sees to it: a stack that changes loses its change sets.
+        _check_version(spec, stack_state(clients, spec.name))
     if change_set is None:
         logger.info("Stack %s is as it is to be", spec.name)
         return False
@@ -199,6 +203,16 @@ def end_stack(clients: Clients, name: str) -> StackOutputs:
 
 def _deployed(state: StackState) -> Deployed | None:
     return Deployed(state.version, state.parameters, state.tags) if state.exists else None
+
+
+def _check_version(spec: StackSpec, state: StackState) -> None:
+    there = state.version if state.exists else ""
+    if spec.version is not None and spec.version != there:
+        raise ConflictError(
+            f"Another run has changed stack {spec.name} in the meantime",
+            action="it is decided again on what the stack is now",
+            stack=spec.name,
+        )
 
 
 def _check_usable(clients: Clients, state: StackState) -> None:

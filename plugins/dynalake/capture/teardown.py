@@ -1,27 +1,28 @@
 """Removes a table's pipeline, and its data only where that was asked for by name.
 
-The order loses nothing: the mapping stops, what is under way is delivered, then the stack goes. Changes that the
-mapping had not read stay in DynamoDB's stream for 24 hours, and a setup within that time reads them.
+The order loses nothing: the mapping stops, everything comes to rest, canaries prove that what was sent has arrived,
+then the stack goes. Changes that the mapping had not read stay in DynamoDB's stream for 24 hours, and a setup within
+that time reads them.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
-from itertools import count
+from datetime import datetime, timedelta
 
 from botocore.exceptions import ClientError
 
-from dynalake.capture.draining import DRAIN, holds_changes
-from dynalake.capture.lake import find_settings, list_tables
+from dynalake.capture.canaries import Canaries
+from dynalake.capture.deliveries import deployed
+from dynalake.capture.lake import list_tables
+from dynalake.capture.quiet import check_quiet, signs_of_delivery, signs_of_mapping
 from dynalake.capture.stack_failures import explain_failure
 from dynalake.capture.stacks import stack_state, wait_until_settled
 from dynalake.capture.stored import holds_objects
-from dynalake.capture.verify import Canary, send_canary
+from dynalake.capture.verify import check_delivery
 from dynalake.clients import Clients
 from dynalake.errors import NotReadyError, SettingsError, StackError
 from dynalake.lake.table import DYNAMODB_TABLE, Table
@@ -84,9 +85,9 @@ def owned_tables(clients: Clients, names: TableNames) -> tuple[str, ...]:
 
 
 def stop_mapping(clients: Clients, names: TableNames, *, seconds: float = WAIT_SECONDS) -> str:
-    """Disable the table's mapping and wait until its last invocation is over; its UUID, '' where there is none.
+    """Disable the table's mapping and wait until it says so; its UUID, '' where there is none.
 
-    Raises `NotReadyError` where that takes longer than `seconds`.
+    It may still read for a while (see `check_stopped`). Raises `NotReadyError` where that takes longer than `seconds`.
     """
     mapping_id = stack_state(clients, names.stack).outputs.get("MappingId", "")
     if not mapping_id:
@@ -114,81 +115,37 @@ def stop_mapping(clients: Clients, names: TableNames, *, seconds: float = WAIT_S
         time.sleep(POLL_SECONDS / 4)
 
 
-def send_last_canaries(clients: Clients, names: TableNames, run: str) -> list[Canary]:
-    """A canary behind everything that is under way: one into each shard, or one into the Firehose stream.
+def check_stopped(clients: Clients, names: TableNames, mapping_id: str, now: datetime, rest: timedelta) -> None:
+    """Raise `NotReadyError` until nothing goes into the table's pipeline any more, and nothing moves in it.
 
-    A shard is delivered in its order, so a canary that is read back from S3 says that what was before it is there. None
-    where there is no pipeline any more. Raises `NotReadyError` where the forwarder cannot send.
+    A mapping that says `Disabled` may still read for minutes, and call the forwarder for its timeout. Raises
+    `StackError` where it is enabled again. There may be no mapping any more, and no stack.
     """
-    settings = find_settings(clients, names)
-    if settings is None or not stack_state(clients, names.stack).exists:
+    there = deployed(stack_state(clients, names.stack))
+    if there is None:
+        return
+    signs = tuple(sign for delivery in there.all for sign in signs_of_delivery(names, delivery))
+    stopped = now - rest
+    if mapping_id:
+        mapping = clients.lambda_.get_event_source_mapping(UUID=mapping_id)
+        if mapping["State"] != "Disabled":
+            raise StackError(
+                f"The event source mapping {mapping_id} of table {names.table!r} is {mapping['State']} again",
+                allowed="one run at a time that sets a table up or removes it",
+                action="run dynalake_teardown again if the table is to go",
+                table=names.table,
+            )
+        stopped = mapping["LastModified"]
+        signs += signs_of_mapping(mapping_id)
+    check_quiet(clients, names, signs, stopped, now, rest)
+
+
+def last_canaries(clients: Clients, names: TableNames, run: str, now: datetime) -> list[Canaries]:
+    """The canaries to send behind everything that is under way, by every delivery that the table's stack has."""
+    there = deployed(stack_state(clients, names.stack))
+    if there is None:
         return []
-    if settings.delivery == "direct":
-        return [send_canary(clients, names, f"{run}-last-0")]
-    pages = clients.kinesis.get_paginator("list_shards").paginate(StreamName=names.stream)
-    shards = [shard for page in pages for shard in page["Shards"]]
-    # A shard that was closed by resharding is read before those that took its place.
-    ranges = [
-        (int(shard["HashKeyRange"]["StartingHashKey"]), int(shard["HashKeyRange"]["EndingHashKey"]))
-        for shard in shards
-        if "EndingSequenceNumber" not in shard["SequenceNumberRange"]
-    ]
-    return [send_canary(clients, names, canary_id) for canary_id in canary_ids(f"{run}-last", ranges)]
-
-
-def canary_ids(prefix: str, ranges: list[tuple[int, int]]) -> list[str]:
-    """Ids of which one falls into each range of hash keys, as partition keys do. Pure.
-
-    https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecordsRequestEntry.html: MD5, as 128 bits.
-    """
-    found: list[str] = []
-    for low, high in ranges:
-        ids: Iterator[str] = (f"{prefix}-{number}" for number in count())
-        found.append(next(each for each in ids if low <= _hash_key(each) <= high))
-    return found
-
-
-def _hash_key(partition_key: str) -> int:
-    return int(hashlib.md5(partition_key.encode(), usedforsecurity=False).hexdigest(), 16)
-
-
-def drained_at(parameters: Mapping[str, str], changed_at: datetime | None, now: datetime) -> datetime:
-    """From when on the delivery that the table has left, if it has one, can hold nothing any more. Pure.
-
-    `parameters` are the stack's, `changed_at` is when the table's settings last changed. Nothing is written to that
-    delivery, so no canary can be sent behind what is in it; time, and what Firehose tells, are all that can be known.
-    """
-    if parameters.get("Draining", "none") in ("none", parameters.get("Delivery")) or changed_at is None:
-        return now
-    return changed_at + DRAIN
-
-
-def check_drained(clients: Clients, names: TableNames, now: datetime) -> None:
-    """Raises `NotReadyError` while the delivery that the table has left may still hold something."""
-    state = stack_state(clients, names.stack)
-    left = state.parameters.get("Draining", "none") if state.exists else "none"
-    if left == "none":
-        return
-    if holds_changes(clients, names, left, now):
-        raise NotReadyError(
-            f"Firehose cannot deliver the changes of the delivery {left!r}, which table {names.table!r} has left",
-            action="see the delivery's log; it is waited for",
-            table=names.table,
-        )
-    try:
-        changed_at = clients.ssm.get_parameter(Name=names.settings_parameter)["Parameter"]["LastModifiedDate"]
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "ParameterNotFound":
-            raise
-        return
-    until = drained_at(state.parameters, changed_at, now)
-    if now < until:
-        raise NotReadyError(
-            f"The delivery {left!r}, which table {names.table!r} has left, may hold changes "
-            f"until {until.isoformat(timespec='seconds')}",
-            action="it is waited for",
-            table=names.table,
-        )
+    return [Canaries.of(delivery, check_delivery(clients, names, delivery), run, now) for delivery in there.all]
 
 
 def delete_stack(

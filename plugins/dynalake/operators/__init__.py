@@ -3,6 +3,7 @@
 parameters      the forms of the DAGs
 session, limits, mapped, triggers    clients, time limits, and what is mapped and deferred
 each_table      the same for each table, where a fault in one does not stop the others
+canaries        waits for canaries
 run_note        what a run did, as its note
 setup, backfill, convert_tables, compact, redrive, watch, teardown   the tasks of one DAG each
 export          waits for an export

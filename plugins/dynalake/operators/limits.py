@@ -62,7 +62,7 @@ COMPACT_RUN = timedelta(days=1)
 """The next night's run must not wait for longer: what this one has converted, that one finds."""
 
 SETUP_RUN = timedelta(hours=12)
-"""Stacks take minutes, each sensor waits half an hour at most, and each task has its retries."""
+"""Stacks take minutes, each sensor waits an hour at most, and each task has its retries."""
 
 BACKFILL_RUN = timedelta(days=7)
 """An export's wait and its reading, or a scan at a low read capacity, with retries."""
@@ -71,4 +71,4 @@ REDRIVE_RUN = timedelta(days=2)
 """Chunks are of 64 MB, and hours of them are rare."""
 
 TEARDOWN_RUN = timedelta(days=3)
-"""Two hours for what is under way, then all versions of all objects, which goes on where it was."""
+"""Four hours until all that is under way has come, then all versions of all objects, which goes on where it was."""

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import PokeReturnValue, task
 
+from dynalake.operators.canaries import look_for_canaries
 from dynalake.operators.parameters.which import default_environment
 from dynalake.operators.session import clients, guarded, parameters, poke, run_id, say, table_names, tell
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dynalake.capture.change_sets import StackSpec
     from dynalake.capture.hand_off import HandOff
     from dynalake.capture.stacks import StackPlan
+    from dynalake.capture.table_stack import TableStack
     from dynalake.clients import Clients
     from dynalake.lake_options import LakeOptions
     from dynalake.names import TableNames
@@ -115,26 +116,24 @@ def plan(source: dict[str, Any]) -> bool:
         say(f"{lake.forwarder_stack}: will be created")
     partition = Source.from_dict(source).partition
     outputs = storage or planned_storage(lake, partition), forwarder or planned_forwarder(lake, partition)
-    _show(plan_stack(found, _table_spec(found, names, source, *outputs)))
+    planned, follows = _table_stack(found, names, source, *outputs).plan()
+    _show(planned)
+    for line in follows:
+        say(f"Once the delivery is proven: {line}")
     return not parameters()["plan_only"]
 
 
-def _table_spec(
+def _table_stack(
     found: Clients,
     names: TableNames,
     source: dict[str, Any],
     storage: Mapping[str, str],
     forwarder: Mapping[str, str],
-) -> StackSpec:
-    from datetime import UTC, datetime
-
-    from dynalake.capture.draining import draining
+) -> TableStack:
     from dynalake.capture.source import Source
-    from dynalake.capture.specs import table_spec
+    from dynalake.capture.table_stack import TableStack
 
-    settings = _asked_settings()
-    kept = draining(found, names, settings, datetime.now(UTC))
-    return table_spec(names, settings, Source.from_dict(source), storage, forwarder, draining=kept)
+    return TableStack(found, names, _asked_settings(), Source.from_dict(source), storage, forwarder)
 
 
 def _show(planned: StackPlan) -> None:
@@ -176,57 +175,113 @@ def forwarder(storage: dict[str, str]) -> dict[str, str]:
 
 @task
 @guarded
-def table(source: dict[str, Any], storage: dict[str, str], forwarder: dict[str, str]) -> dict[str, str]:
-    """Deploys the table's own pipeline: stream, delivery, mapping, settings and alarms."""
-    from dynalake.capture.stacks import apply_stack
-
+def delivery(source: dict[str, Any], storage: dict[str, str], forwarder: dict[str, str]) -> dict[str, str]:
+    """Deploys the table's streams, settings and alarms; changes do not go there before the delivery is proven."""
     found = clients()
-    return dict(apply_stack(found, _table_spec(found, table_names(found), source, storage, forwarder)))
+    return dict(_table_stack(found, table_names(found), source, storage, forwarder).prepare())
 
 
 @task.sensor(mode="reschedule", poke_interval=10, timeout=1800)
 @guarded
-def resources(table: dict[str, str]) -> PokeReturnValue:
-    """Waits until the stream, the delivery and the mapping all say that they are active."""
-    from dataclasses import asdict
-
-    from dynalake.capture.lake import load_settings
-    from dynalake.capture.verify import check_pipeline
+def streams() -> PokeReturnValue:
+    """Waits until the streams of the delivery say that they are active, which does not say that they are read."""
+    from dynalake.capture.verify import check_delivery
 
     found = clients()
     names = table_names(found)
-    return poke(lambda: asdict(check_pipeline(found, names, load_settings(found, names), table["MappingId"])))
+    return poke(lambda: check_delivery(found, names, _asked_settings().delivery))
 
 
 @task(retries=5)
 @guarded
-def send_canary() -> dict[str, Any]:
-    """Sends one record through Lambda, Kinesis and Firehose, the way every change goes."""
-    from dynalake.capture.verify import send_canary as send
+def send_canaries(made: str) -> dict[str, str]:
+    """Sends a canary into every shard of the delivery, whether changes go there already or not."""
+    from datetime import UTC, datetime
+
+    from dynalake.capture.canaries import Canaries, parts
+    from dynalake.capture.canaries import send_canaries as send
 
     found = clients()
-    canary = send(found, table_names(found), run_id())
-    say(f"The canary went into {canary.stream} at {canary.sent.isoformat(timespec='milliseconds')}")
-    return canary.to_dict()
+    names = table_names(found)
+    canaries = Canaries.of(_asked_settings().delivery, made, run_id(), datetime.now(UTC))
+    into = parts(found, names, canaries.delivery)
+    send(found, names, canaries, into)
+    say(f"{len(into)} canaries are on their way through {names.firehose(canaries.delivery)}")
+    return canaries.to_dict()
 
 
 @task.sensor(mode="reschedule", poke_interval=10, timeout=3600)
 @guarded
-def canary_arrives(canary: dict[str, Any]) -> PokeReturnValue:
-    """Waits until the canary is read back from S3: the proof that changes arrive."""
-    from dataclasses import asdict
+def canaries_arrive(sent: dict[str, str]) -> PokeReturnValue:
+    """Waits until a canary of every shard is read back from S3: the proof that Firehose reads all of them by now."""
+    return look_for_canaries([sent])
 
-    from dynalake.capture.verify import Canary, find_canary
+
+@task
+@guarded
+def start(
+    source: dict[str, Any], storage: dict[str, str], forwarder: dict[str, str], proven: dict[str, str]
+) -> dict[str, str]:
+    """Lets changes go by the proven delivery: enables the mapping, or changes the settings."""
+    found = clients()
+    stack = _table_stack(found, table_names(found), source, storage, forwarder)
+    return dict(stack.start(proven["made"]))
+
+
+@task.sensor(mode="reschedule", poke_interval=10, timeout=1800)
+@guarded
+def reading(table: dict[str, str]) -> PokeReturnValue:
+    """Waits until the mapping says that it is enabled, and can read the table's stream."""
+    from dynalake.capture.verify import check_mapping
 
     found = clients()
     names = table_names(found)
+    return poke(lambda: check_mapping(found, names, table["MappingId"])[0])
 
-    def look() -> dict[str, Any]:
-        arrived = find_canary(found, names, Canary(**canary))
-        say(f"The canary is in {arrived.uri}, {arrived.seconds:.1f} s after it was sent")
-        return asdict(arrived)
 
-    return poke(look)
+@task.short_circuit
+@guarded
+def find_left() -> dict[str, Any]:
+    """Looks for a delivery that changes go to no more, and sends canaries behind what it may hold.
+
+    Where it is not at rest, it is kept, the run's note says so, and the next run looks again.
+    """
+    from datetime import UTC, datetime
+
+    from dynalake.capture.left import find_left as find
+    from dynalake.capture.quiet import rest_of
+    from dynalake.errors import NotReadyError
+
+    found = clients()
+    names = table_names(found)
+    try:
+        left = find(found, names, run_id(), datetime.now(UTC), rest_of(found, names))
+    except NotReadyError as waiting:
+        tell(f"The delivery that the table has left is kept. {waiting.received}. Run dynalake_setup again later.")
+        return {}
+    if left is None:
+        say("The table has left no delivery")
+        return {}
+    if left.canaries is None:
+        tell(f"The streams of the delivery {left.delivery!r}, which the table has left, are gone, and what they held.")
+    return {"version": left.version, "canaries": [left.canaries.to_dict()] if left.canaries else []}
+
+
+@task.sensor(mode="reschedule", poke_interval=10, timeout=3600)
+@guarded
+def left_is_empty(left: dict[str, Any]) -> PokeReturnValue:
+    """Waits until the canaries are read back from S3, and so is all that was before them."""
+    return look_for_canaries(left["canaries"])
+
+
+@task
+@guarded
+def remove_left(
+    source: dict[str, Any], storage: dict[str, str], forwarder: dict[str, str], left: dict[str, Any]
+) -> None:
+    """Removes the delivery that the table has left."""
+    found = clients()
+    _table_stack(found, table_names(found), source, storage, forwarder).remove_left(left["version"])
 
 
 @task

@@ -8,6 +8,7 @@ from typing import Any
 from airflow.sdk import PokeReturnValue, task
 
 from dynalake.operators import limits
+from dynalake.operators.canaries import look_for_canaries
 from dynalake.operators.session import clients, guarded, parameters, poke, run_id, say, table_names
 
 
@@ -31,7 +32,7 @@ def check() -> dict[str, Any]:
 @task
 @guarded
 def stop_mapping() -> str:
-    """Disables the event source mapping; from here on nothing new goes into the pipeline."""
+    """Disables the event source mapping; it may still read for some minutes."""
     from dynalake.capture.alarms import silence_alarms
     from dynalake.capture.hand_off import note_end
     from dynalake.capture.teardown import stop_mapping as stop
@@ -46,42 +47,51 @@ def stop_mapping() -> str:
     return stopped
 
 
+@task.sensor(mode="reschedule", poke_interval=10, timeout=7200)
+@guarded
+def at_rest(mapping_id: str) -> PokeReturnValue:
+    """Waits until nothing goes into the pipeline any more, which a disabled mapping does not say, and nothing moves."""
+    from datetime import UTC, datetime, timedelta
+
+    from dynalake.capture.quiet import rest_of
+    from dynalake.capture.teardown import check_stopped
+
+    asked = parameters()
+    if not asked["wait_for_delivery"]:
+        return PokeReturnValue(is_done=True)
+    found = clients()
+    names = table_names(found)
+    rest = timedelta(seconds=asked["rest_seconds"]) if asked["rest_seconds"] else rest_of(found, names)
+    return poke(lambda: check_stopped(found, names, mapping_id, datetime.now(UTC), rest))
+
+
 @task(retries=5)
 @guarded
 def send_last_canaries() -> list[dict[str, Any]]:
-    """Sends a canary into every shard, behind all that is under way."""
-    from dynalake.capture.teardown import send_last_canaries as send
+    """Sends a canary into every shard of every delivery that is there, behind all that is under way."""
+    from datetime import UTC, datetime
+
+    from dynalake.capture.canaries import parts, send_canaries
+    from dynalake.capture.teardown import last_canaries
 
     if not parameters()["wait_for_delivery"]:
         say("The run does not wait for what is under way")
         return []
     found = clients()
     names = table_names(found)
-    canaries = send(found, names, run_id())
-    say(f"{len(canaries)} canaries are on their way" if canaries else "There is no pipeline any more")
-    return [canary.to_dict() for canary in canaries]
+    sent = last_canaries(found, names, run_id(), datetime.now(UTC))
+    for canaries in sent:
+        into = parts(found, names, canaries.delivery)
+        send_canaries(found, names, canaries, into)
+        say(f"{len(into)} canaries are on their way through {names.firehose(canaries.delivery)}")
+    return [canaries.to_dict() for canaries in sent]
 
 
 @task.sensor(mode="reschedule", poke_interval=10, timeout=7200)
 @guarded
 def delivered(canaries: list[dict[str, Any]]) -> PokeReturnValue:
     """Waits until every canary is read back from S3, and so is all that was before it."""
-    from datetime import UTC, datetime
-
-    from dynalake.capture.teardown import check_drained
-    from dynalake.capture.verify import Canary, find_canary
-
-    found = clients()
-    names = table_names(found)
-
-    def look() -> int:
-        if parameters()["wait_for_delivery"]:
-            check_drained(found, names, datetime.now(UTC))
-        for canary in canaries:
-            say(f"{canary['id']} is in {find_canary(found, names, Canary(**canary)).uri}")
-        return len(canaries)
-
-    return poke(look)
+    return look_for_canaries(canaries)
 
 
 @task

@@ -1,27 +1,25 @@
-"""What capture decides without AWS: failures, draining, canaries, hand-offs, the stream's problems."""
+"""What capture decides without AWS: failures, canaries, hand-offs, the stream's problems."""
 
 from __future__ import annotations
 
 import gzip
 import io
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
 from botocore.exceptions import ClientError
 
+from dynalake.capture.canaries import canaries_in
 from dynalake.capture.change_sets import Deployed, StackSpec, change_set_name, create_change_set, stack_parameters
-from dynalake.capture.draining import BUFFER, DRAIN, holds_changes, plan_draining
 from dynalake.capture.hand_off import HandOff
 from dynalake.capture.source import stream_problem
 from dynalake.capture.stack_failures import first_failure
 from dynalake.capture.stacks import StackState
-from dynalake.capture.verify import holds_canary
 from dynalake.clients import Clients
 from dynalake.errors import ConflictError, StackError
 from dynalake.names import Lake
-from dynalake.settings import TableSettings
 
 NOW = datetime(2019, 5, 25, 12, tzinfo=UTC)
 NAMES = Lake("dev", "1", "eu-west-1").table("RECEIPTS")
@@ -120,70 +118,31 @@ def test_what_cloudformation_refuses_is_explained(message: str, error: type[Exce
         create_change_set(clients, SPEC, None, purpose="apply")
 
 
-@pytest.mark.parametrize(
-    ("deployed", "wanted", "age", "kept"),
-    [
-        ({}, "kinesis", None, "none"),
-        ({"Delivery": "kinesis", "Draining": "none"}, "kinesis", DRAIN, "none"),
-        ({"Delivery": "kinesis", "Draining": "none"}, "direct", DRAIN, "kinesis"),
-        ({"Delivery": "direct", "Draining": "kinesis"}, "direct", timedelta(0), "kinesis"),
-        ({"Delivery": "direct", "Draining": "kinesis"}, "direct", DRAIN, "none"),
-        ({"Delivery": "direct", "Draining": "kinesis"}, "kinesis", timedelta(0), "direct"),
-    ],
-)
-def test_a_delivery_that_was_left_stays_until_it_is_empty(
-    deployed: dict[str, str], wanted: str, age: timedelta | None, kept: str
-) -> None:
-    changed_at = None if age is None else NOW - age
-    settings = TableSettings("T", delivery=wanted)
-    assert plan_draining(deployed, settings, changed_at, NOW) == kept
-    longer = "kinesis" if (deployed.get("Draining"), wanted) == ("kinesis", "direct") else kept
-    assert plan_draining(deployed, settings, changed_at, NOW, held=True) == longer, "what Firehose cannot deliver stays"
-
-
-class Watching:
-    """CloudWatch, as far as it tells how old the oldest record in a Firehose stream is."""
-
-    def __init__(self, **ages: list[float]) -> None:
-        self.ages = ages
-
-    def get_metric_data(self, *, MetricDataQueries: Any, StartTime: datetime, EndTime: datetime) -> dict[str, Any]:
-        assert (StartTime, EndTime) == (NOW - BUFFER, NOW)
-        (dimension,) = MetricDataQueries[0]["MetricStat"]["Metric"]["Dimensions"]
-        delivery = {NAMES.delivery_stream: "kinesis", NAMES.direct_delivery_stream: "direct"}[dimension["Value"]]
-        return {"MetricDataResults": [{"Id": "age", "Values": self.ages.get(delivery, [])}]}
-
-
-def test_a_delivery_is_not_empty_while_firehose_holds_what_it_cannot_deliver() -> None:
-    def held(delivery: str, **ages: list[float]) -> bool:
-        return holds_changes(Clients(lambda _: Watching(**ages)), NAMES, delivery, NOW)
-
-    assert not held("none", kinesis=[3_000.0], direct=[3_000.0])
-    assert not held("kinesis")
-    assert not held("kinesis", kinesis=[60.0, 900.0], direct=[3_000.0])
-    assert held("kinesis", kinesis=[1_800.0, 2_100.0])
-    assert held("direct", direct=[901.0])
-
-
-CANARY = json.dumps({"__operation": "CANARY", "__canary_id": "canary-1"})
-INSERT = json.dumps({"__operation": "INSERT", "id": "canary-1"})
+CANARY = json.dumps({"__operation": "CANARY", "__canary_id": "run-1/0"})
+INSERT = json.dumps({"__operation": "INSERT", "id": "run-1/0", "__canary_id": "run-1/0"})
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, bytes])
 @pytest.mark.parametrize(
-    ("lines", "holds"),
-    [([INSERT, CANARY], True), ([INSERT, INSERT], False), ([], False), ([CANARY.replace("y-1", "y-10")], False)],
+    ("lines", "found"),
+    [
+        ([INSERT, CANARY], ["run-1/0"]),
+        ([CANARY, CANARY.replace("/0", "/7")], ["run-1/0", "run-1/7"]),
+        ([INSERT, INSERT], []),
+        ([], []),
+        ([CANARY.replace("run-1", "run-10")], []),
+    ],
 )
-def test_a_canary_is_told_from_an_item_that_holds_its_id(compress: Any, lines: list[str], holds: bool) -> None:
+def test_a_canary_is_told_from_an_item_that_holds_its_id(compress: Any, lines: list[str], found: list[str]) -> None:
     body = io.BytesIO(compress("".join(f"{line}\n" for line in lines).encode()))
-    assert holds_canary(body, "canary-1") is holds
+    assert canaries_in(body, "run-1") == found
 
 
 ODD = {
-    "an endless line": b"canary-1 " * 400_000,
-    "not JSON": b"{canary-1\n",
-    "another shape": b'["canary-1"]\n"canary-1"\n',
-    "deep": b"[" * 200_000 + b'"canary-1"\n',
+    "an endless line": b"run-1/0 " * 400_000,
+    "not JSON": b"{run-1/0\n",
+    "another shape": b'["run-1/0"]\n"run-1/0"\n',
+    "deep": b"[" * 200_000 + b'"run-1/0"\n',
 }
 
 
@@ -192,8 +151,8 @@ def test_what_others_put_into_the_raw_zone_does_not_end_the_search(odd: str) -> 
     """A line is read piece by piece, however long it is, and what cannot be read holds no canary."""
     packed = gzip.compress(ODD[odd])
     for body in (ODD[odd], packed, packed[:-9], packed[:20], packed[:-8] + bytes(8)):
-        assert not holds_canary(io.BytesIO(body), "canary-1")
-    assert holds_canary(io.BytesIO(gzip.compress(ODD[odd] + f"\n{CANARY}\n".encode())), "canary-1")
+        assert canaries_in(io.BytesIO(body), "run-1") == []
+    assert canaries_in(io.BytesIO(gzip.compress(ODD[odd] + f"\n{CANARY}\n".encode())), "run-1") == ["run-1/0"]
 
 
 def test_a_hand_off_reads_back() -> None:

@@ -134,7 +134,7 @@ def test_every_parameter_of_a_table_with_a_default_is_a_setting() -> None:
     settings = {"".join(part.capitalize() for part in f.name.split("_")) for f in fields(TableSettings)}
     left = {name for name, parameter in template.items() if "Default" in parameter} - settings
     # The lake's key; what setup finds out.
-    assert left == {"KmsKeyArn", "Draining"}
+    assert left == {"KmsKeyArn", "Beside", "MappingEnabled"}
 
 
 def test_options_that_are_not_allowed_are_named() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from dynalake.capture.change_sets import StackSpec
 from dynalake.capture.stacks import apply_stack, begin_stack, end_stack, plan_stack
 from dynalake.clients import Clients
-from dynalake.errors import StackError
+from dynalake.errors import ConflictError, StackError
 
 SPEC = StackSpec("lake-table", "template", {"A": "1"}, ("A",), {})
 CONTINUE = "aws cloudformation continue-update-rollback --stack-name lake-table"
@@ -173,3 +173,27 @@ def test_a_stack_that_cannot_be_deleted_to_be_made_anew_is_explained() -> None:
         apply_stack(clients_of(cloudformation), SPEC)
     assert DELETE in str(caught.value)
     assert cloudformation.calls == ["delete lake-table"]
+
+
+class Overtaken(CloudFormation):
+    """Another run deploys the stack while a change set is made for it."""
+
+    def describe_stacks(self, StackName: str) -> Any:
+        answer = super().describe_stacks(StackName)
+        answer["Stacks"][0]["LastUpdatedTime"] = "later" if self.calls else "now"
+        return answer
+
+
+def test_what_was_decided_on_another_version_is_not_deployed() -> None:
+    for version in ("", "another stack "):
+        cloudformation = CloudFormation("UPDATE_COMPLETE")
+        with pytest.raises(ConflictError, match="Another run has changed stack lake-table"):
+            apply_stack(clients_of(cloudformation), replace(SPEC, version=version))
+        assert cloudformation.calls == []
+    cloudformation = Overtaken("UPDATE_COMPLETE")
+    with pytest.raises(ConflictError, match="Another run has changed stack lake-table"):
+        apply_stack(clients_of(cloudformation), replace(SPEC, version="stack-id now"))
+    assert cloudformation.calls == ["UPDATE"], "planned, and not executed"
+    cloudformation = CloudFormation("UPDATE_COMPLETE")
+    apply_stack(clients_of(cloudformation), replace(SPEC, version="stack-id "))
+    assert cloudformation.calls == ["UPDATE", "execute"]

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from dynalake.errors import NotReadyError, RecordError
 from dynalake.names import Lake
 from dynalake.record.stream import encode_record
-from forwarder.handler import Forwarder, encode_batch, failures, forward, redrive, send_canary, source_table
+from forwarder.handler import Forwarder, encode_batch, failures, forward, redrive, send_canaries, source_table
 from forwarder.large import large_object
 from forwarder.packing import Line
 from forwarder.rejected import Rejected, rejected_object
@@ -44,6 +44,7 @@ class Aws:
         self.settings = settings
         self.reads = 0
         self.lines: list[dict[str, Any]] = []
+        self.hash_keys: list[str | None] = []
         self.objects: dict[str, bytes] = {}
         self.failing: str | None = None
         self.s3_fails = False
@@ -59,7 +60,12 @@ class Aws:
             raise ClientError({"Error": {"Code": self.failing, "Message": ""}}, "PutRecords")
         for each in Records:
             self.lines += map(json.loads, each["Data"].splitlines())
+            self.hash_keys.append(each.get("ExplicitHashKey"))
         return {"Records": [{} for _ in Records]}
+
+    def put_record_batch(self, DeliveryStreamName: str, Records: list[dict[str, Any]]) -> dict[str, Any]:
+        self.lines += [json.loads(each["Data"]) for each in Records]
+        return {"RequestResponses": [{} for _ in Records]}
 
     def put_object(self, Bucket: str, Key: str, Body: bytes, ContentType: str, ExpectedBucketOwner: str) -> None:
         assert ExpectedBucketOwner == LAKE.account
@@ -246,22 +252,32 @@ def test_the_table_comes_from_the_stream() -> None:
         source_table([{"eventSourceARN": "arn:aws:kinesis:eu-west-1:1:stream/x"}])
 
 
-def test_a_canary_travels_the_same_way() -> None:
+def test_canaries_go_into_the_shards_that_are_named() -> None:
     aws = Aws()
-    sent = send_canary(forwarder(aws), "RECEIPTS", "canary-1", minute)
-    assert sent["stream"] == "dynalake-dev-RECEIPTS"
-    assert sent["delivery"] == "kinesis"
-    assert aws.lines == [
-        {
-            "__operation": "CANARY",
-            "__sequence_number": "0" * 40,
-            "__event_time": sent["event_time"],
-            "__canary_id": "canary-1",
-        }
+    canaries = [
+        {"id": "run/1", "hash_key": "0"},
+        {"id": "run/2", "hash_key": str(2**127)},
     ]
+    assert send_canaries(forwarder(aws), "RECEIPTS", "kinesis", canaries, minute) == {"stream": "dynalake-dev-RECEIPTS"}
+    times = [line.pop("__event_time") for line in aws.lines]
+    assert len(set(times)) == 1
+    assert aws.lines == [
+        {"__operation": "CANARY", "__sequence_number": "0" * 40, "__canary_id": canary["id"]} for canary in canaries
+    ]
+    assert aws.hash_keys == [canary["hash_key"] for canary in canaries]
     aws.failing = "AccessDeniedException"
-    with pytest.raises(NotReadyError, match=r"did not take the canary: AccessDenied"):
-        send_canary(forwarder(aws), "RECEIPTS", "canary-2", minute)
+    with pytest.raises(NotReadyError, match=r"did not take 2 of 2 canaries: AccessDenied"):
+        send_canaries(forwarder(aws), "RECEIPTS", "kinesis", canaries, minute)
+
+
+def test_canaries_go_by_a_delivery_that_the_settings_do_not_name_yet() -> None:
+    """It is proven before any change goes there; the settings are read all the same, since changes need them."""
+    aws = Aws()
+    canaries = [{"id": "run/0", "hash_key": ""}]
+    sent = send_canaries(forwarder(aws), "RECEIPTS", "direct", canaries, minute)
+    assert sent == {"stream": "dynalake-dev.direct-RECEIPTS"}
+    assert [line["__canary_id"] for line in aws.lines] == ["run/0"]
+    assert aws.reads == 1
 
 
 def test_lone_surrogates_and_control_characters_pass() -> None:

@@ -70,7 +70,8 @@ resource "aws_cloudformation_stack" "this" {
     RejectedPrefix           = "${var.lake.prefix}-errors/delivery/${var.table}/"
     TimeZone                 = var.lake.time_zone
     Delivery                 = var.delivery
-    Draining                 = var.draining
+    Beside                   = "none"
+    MappingEnabled           = "false"
     Shards                   = var.shards
     StreamRetentionHours     = var.stream_retention_hours
     BufferSeconds            = var.buffer_seconds
@@ -90,9 +91,12 @@ resource "aws_cloudformation_stack" "this" {
   tags = merge(var.tags, { "dynalake:environment" = var.lake.environment, "dynalake:table" = var.table })
 
   lifecycle {
+    # dynalake_setup says when the table's stream is read, and which delivery stands beside: once it has proven them.
+    ignore_changes = [parameters["Beside"], parameters["MappingEnabled"]]
+
     precondition {
-      condition     = local.now == var.delivery || var.draining == local.now
-      error_message = "${var.table} is delivered by '${local.now}' now. Set draining = \"${local.now}\" together with the new delivery, and draining = \"none\" half an hour after it was applied: what is under way in the old delivery would be lost with it."
+      condition     = local.now == var.delivery
+      error_message = "${var.table} is delivered by '${local.now}' now, and changes would be lost if it were not proven first that '${var.delivery}' takes them. Run dynalake_setup with delivery = \"${var.delivery}\" and update_settings, then apply."
     }
 
     precondition {

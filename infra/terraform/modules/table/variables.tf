@@ -43,18 +43,6 @@ variable "table_stream_arn" {
   }
 }
 
-variable "draining" {
-  description = "A delivery that is no longer written to and still has changes under way: the old one, for half an hour after `delivery` was changed; then `none`."
-  type        = string
-  default     = "none"
-  nullable    = false
-
-  validation {
-    condition     = contains(["none", "kinesis", "direct"], var.draining)
-    error_message = "draining is one of none, kinesis, direct."
-  }
-}
-
 variable "tags" {
   description = "Tags for the stack and everything in it that takes tags."
   type        = map(string)

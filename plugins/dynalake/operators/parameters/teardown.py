@@ -26,5 +26,15 @@ def teardown_parameters() -> dict[str, Param]:
             "pipeline that cannot deliver any more.",
             section=RUN,
         ),
+        "rest_seconds": Param(
+            0,
+            type="integer",
+            minimum=0,
+            maximum=86_400,
+            title="Rest before the last canaries (seconds)",
+            description_md="For how long nothing may have moved in the pipeline before it counts as at rest. 0: the "
+            "forwarder's timeout, `buffer_seconds` and four minutes, since what ends says so late.",
+            section=RUN,
+        ),
         **where_parameters(),
     }

@@ -1,0 +1,83 @@
+"""Which deliveries a table's stack has, which of them changes go to, and how it gets from one to the other.
+
+Firehose begins to read a Kinesis stream some time after it says ACTIVE, and never reads what was put before; and it
+loses what it holds when it is deleted. So a delivery is made first (`prepared`), takes changes once it is proven
+(`started`), and goes once the next one has taken over and it is empty (`without_left`). Pure, and decided on what the
+stack is: each step may be repeated, and begun by another run than the step before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from dynalake.capture.stacks import StackState
+from dynalake.errors import ConflictError
+from dynalake.settings import TableSettings
+
+NONE = "none"
+
+
+@dataclass(frozen=True)
+class Deliveries:
+    """What a table's stack delivers with."""
+
+    used: str
+    """The delivery that changes go to."""
+    beside: str
+    """The other one, where it is there too: being proven, or left and not known to be empty. Else `none`."""
+    reading: bool
+    """Whether the table's stream is read."""
+    settings_json: str
+    """The settings that the forwarder follows."""
+    version: str
+    """Of the stack that this was read from; '' where there was none."""
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """The deliveries that are there."""
+        return (self.used, self.beside) if self.beside != NONE else (self.used,)
+
+    @property
+    def left(self) -> str | None:
+        """The delivery that changes may have gone to and go to no more."""
+        return self.beside if self.beside != NONE else None
+
+
+def deployed(state: StackState) -> Deliveries | None:
+    """What the table's stack has; None where there is no stack."""
+    if not state.exists:
+        return None
+    has = state.parameters
+    return Deliveries(
+        has["Delivery"], has["Beside"], has["MappingEnabled"] == "true", has["SettingsJson"], state.version
+    )
+
+
+def prepared(now: Deliveries | None, settings: TableSettings) -> Deliveries:
+    """With the delivery of the settings in place, and changes going where they went, if anywhere."""
+    if now is None:
+        return Deliveries(settings.delivery, NONE, reading=False, settings_json=settings.to_json(), version="")
+    if now.used == settings.delivery:
+        return replace(now, settings_json=settings.to_json())
+    return replace(now, beside=settings.delivery)
+
+
+def started(now: Deliveries | None, settings: TableSettings) -> Deliveries:
+    """With changes going to the delivery of the settings, which is proven; the one that it replaces stays beside.
+
+    Raises `ConflictError` where that delivery is gone since it was proven.
+    """
+    if now is None or settings.delivery not in now.all:
+        raise ConflictError(
+            f"The delivery {settings.delivery!r} of table {settings.table!r} is gone since it was proven",
+            allowed="one run at a time that changes a table's delivery",
+            action="run dynalake_setup again",
+            table=settings.table,
+        )
+    beside = now.beside if now.used == settings.delivery else now.used
+    return replace(now, used=settings.delivery, beside=beside, reading=True, settings_json=settings.to_json())
+
+
+def without_left(now: Deliveries) -> Deliveries:
+    """With the used delivery alone: the other one is empty."""
+    return replace(now, beside=NONE)

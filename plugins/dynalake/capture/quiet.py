@@ -1,0 +1,129 @@
+"""Whether a delivery, or a mapping that was disabled, has come to rest: no metric has moved for long enough.
+
+No service says that it is done. A mapping that is `Disabled` may still read for minutes, a forwarder follows changed
+settings a minute later, and Firehose tries again what S3 refuses; but each of them says while it does something.
+https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html#event-source-mapping-metrics
+https://docs.aws.amazon.com/streams/latest/dev/monitoring-with-cloudwatch.html
+https://docs.aws.amazon.com/firehose/latest/dev/monitoring-with-cloudwatch-metrics.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from dynalake.capture.stacks import stack_state
+from dynalake.clients import Clients
+from dynalake.errors import NotReadyError
+from dynalake.names import TableNames
+
+if TYPE_CHECKING:
+    from mypy_boto3_cloudwatch.type_defs import MetricDataQueryTypeDef
+
+PERIOD = timedelta(minutes=1)
+SETTINGS_KEPT = timedelta(minutes=1)
+"""For how long a forwarder may follow settings that have changed."""
+MARGIN = timedelta(minutes=3)
+"""CloudWatch shows a metric some minutes late."""
+LONGEST_TIMEOUT, LONGEST_BUFFER = 900, 900
+"""What the stacks allow, in seconds: for one that does not say."""
+
+
+@dataclass(frozen=True)
+class Sign:
+    """A metric that says that something still goes on."""
+
+    what: str
+    namespace: str
+    metric: str
+    statistic: str
+    dimension: tuple[str, str]
+
+
+def signs_of_delivery(names: TableNames, delivery: str) -> tuple[Sign, ...]:
+    """What says that a delivery is written to, or holds what has not arrived."""
+    firehose = ("DeliveryStreamName", names.firehose(delivery))
+    age = Sign("holds changes that have not arrived", "AWS/Firehose", "DeliveryToS3.DataFreshness", "Maximum", firehose)
+    if delivery == "direct":
+        return (Sign("takes changes", "AWS/Firehose", "IncomingRecords", "Sum", firehose), age)
+    return (
+        Sign("takes changes", "AWS/Kinesis", "IncomingRecords", "Sum", ("StreamName", names.stream)),
+        Sign("is behind its Kinesis stream", "AWS/Firehose", "KinesisMillisBehindLatest", "Maximum", firehose),
+        age,
+    )
+
+
+def signs_of_mapping(mapping_id: str) -> tuple[Sign, ...]:
+    """What says that an event source mapping still reads its stream, or calls the forwarder."""
+    mapping = ("EventSourceMappingUUID", mapping_id)
+    return (
+        # A poll that finds nothing is one, too: it counts as 0.
+        Sign("reads the table's stream", "AWS/Lambda", "PolledEventCount", "SampleCount", mapping),
+        Sign("calls the forwarder", "AWS/Lambda", "InvokedEventCount", "Sum", mapping),
+    )
+
+
+def rest_of(clients: Clients, names: TableNames) -> timedelta:
+    """For how long nothing may move before the table's pipeline is at rest.
+
+    As long as an invocation under changed settings may last, as Firehose gathers, and as CloudWatch is late.
+    """
+    function = stack_state(clients, names.lake.forwarder_stack).parameters
+    table = stack_state(clients, names.stack).parameters
+    seconds = int(function.get("TimeoutSeconds", LONGEST_TIMEOUT)) + int(table.get("BufferSeconds", LONGEST_BUFFER))
+    return SETTINGS_KEPT + timedelta(seconds=seconds) + MARGIN
+
+
+def check_quiet(
+    clients: Clients, names: TableNames, signs: Sequence[Sign], since: datetime, now: datetime, rest: timedelta
+) -> None:
+    """Raise `NotReadyError` unless nothing has moved for as long as `rest`, and what began the end is as long ago."""
+    seen = _last_seen(clients, signs, now - rest, now)
+    problem = still_moving(since, seen, now, rest)
+    if problem:
+        raise NotReadyError(
+            f"The pipeline of table {names.table!r} is not at rest: {problem}",
+            allowed=f"nothing for {rest.total_seconds():.0f} seconds",
+            action="it is waited for",
+            table=names.table,
+        )
+
+
+def still_moving(since: datetime, seen: Mapping[Sign, datetime], now: datetime, rest: timedelta) -> str:
+    """What has moved within `rest`, '' for nothing; `since` is when the end began, `seen` when each sign was last seen.
+
+    Pure. The time alone proves nothing, and neither do metrics that nothing has published yet: both have to agree.
+    """
+    if seen:
+        sign, at = max(seen.items(), key=lambda pair: pair[1])
+        return f"{sign.dimension[1]} {sign.what} ({sign.metric} at {at.isoformat(timespec='seconds')})"
+    if now - since < rest:
+        return f"it began to end at {since.isoformat(timespec='seconds')}"
+    return ""
+
+
+def _last_seen(clients: Clients, signs: Sequence[Sign], start: datetime, end: datetime) -> dict[Sign, datetime]:
+    queries: list[MetricDataQueryTypeDef] = [
+        {
+            "Id": f"sign{number}",
+            "MetricStat": {
+                "Metric": {
+                    "Namespace": sign.namespace,
+                    "MetricName": sign.metric,
+                    "Dimensions": [{"Name": sign.dimension[0], "Value": sign.dimension[1]}],
+                },
+                "Period": int(PERIOD.total_seconds()),
+                "Stat": sign.statistic,
+            },
+        }
+        for number, sign in enumerate(signs)
+    ]
+    answer = clients.cloudwatch.get_metric_data(MetricDataQueries=queries, StartTime=start, EndTime=end)
+    found: dict[Sign, datetime] = {}
+    for result in answer["MetricDataResults"]:
+        moments = [at for at, value in zip(result["Timestamps"], result["Values"], strict=True) if value > 0]
+        if moments:
+            found[signs[int(result["Id"].removeprefix("sign"))]] = max(moments)
+    return found

@@ -1,0 +1,85 @@
+"""The steps of a table's stack: its delivery is made, changes begin to go there, and the one before it is removed.
+
+Each step asks what the stack is, decides by it (`dynalake.capture.deliveries`), and deploys on that and nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from dynalake.capture.deliveries import Deliveries, deployed, prepared, started, without_left
+from dynalake.capture.source import Source
+from dynalake.capture.specs import table_spec
+from dynalake.capture.stacks import StackOutputs, StackPlan, StackSpec, apply_stack, plan_stack, stack_state
+from dynalake.capture.verify import check_delivery
+from dynalake.clients import Clients
+from dynalake.errors import ConflictError, NotReadyError
+from dynalake.names import TableNames
+from dynalake.settings import TableSettings
+
+
+@dataclass(frozen=True)
+class TableStack:
+    """A table's stack as it is, and what it is to become."""
+
+    clients: Clients
+    names: TableNames
+    settings: TableSettings
+    source: Source
+    storage: StackOutputs
+    forwarder: StackOutputs
+
+    def plan(self) -> tuple[StackPlan, list[str]]:
+        """What `prepare` would change now, and what would follow once the delivery is proven."""
+        now = self._now()
+        planned = plan_stack(self.clients, self._spec(prepared(now, self.settings)))
+        follows = []
+        if now is not None and now.used != self.settings.delivery:
+            follows.append(f"Changes go by {self.settings.delivery!r} instead of {now.used!r}")
+        if now is None or not now.reading:
+            follows.append("The table's stream is read, from its beginning on")
+        return planned, follows
+
+    def prepare(self) -> StackOutputs:
+        """Make the delivery of the settings; changes go on where they went, or wait in the table's stream."""
+        return apply_stack(self.clients, self._spec(prepared(self._now(), self.settings)))
+
+    def start(self, proven: str) -> StackOutputs:
+        """Let changes go by the delivery of the settings.
+
+        `proven` is what `check_delivery` said of the streams that were proven. Raises `ConflictError` where these are
+        others by now.
+        """
+        wanted = started(self._now(), self.settings)
+        if check_delivery(self.clients, self.names, self.settings.delivery) != proven:
+            raise ConflictError(
+                f"The delivery {self.settings.delivery!r} of table {self.names.table!r} was made again after its proof",
+                action="run dynalake_setup again",
+                table=self.names.table,
+            )
+        outputs = apply_stack(self.clients, self._spec(wanted))
+        self._enable(outputs["MappingId"])
+        return outputs
+
+    def remove_left(self, version: str) -> None:
+        """Remove the delivery that changes go to no more, which was found empty on this version of the stack.
+
+        Raises `ConflictError` where the stack is another one by now: changes may have gone there again.
+        """
+        now = self._now()
+        if now is not None and now.left is not None:
+            apply_stack(self.clients, self._spec(replace(without_left(now), version=version)))
+
+    def _now(self) -> Deliveries | None:
+        return deployed(stack_state(self.clients, self.names.stack))
+
+    def _spec(self, deliveries: Deliveries) -> StackSpec:
+        return table_spec(self.names, self.settings, self.source, self.storage, self.forwarder, deliveries)
+
+    def _enable(self, mapping_id: str) -> None:
+        """Enable a mapping that is disabled past its stack: a teardown that did not end leaves it so."""
+        state = self.clients.lambda_.get_event_source_mapping(UUID=mapping_id)["State"]
+        if state == "Disabling":
+            raise NotReadyError(f"The event source mapping {mapping_id} is {state}", table=self.names.table)
+        if state == "Disabled":
+            self.clients.lambda_.update_event_source_mapping(UUID=mapping_id, Enabled=True)

@@ -1,0 +1,35 @@
+"""Waiting for canaries, which setup and teardown do alike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dynalake.operators.session import clients, poke, say, table_names
+
+if TYPE_CHECKING:
+    from airflow.sdk import PokeReturnValue
+
+
+def look_for_canaries(sent: list[dict[str, Any]]) -> PokeReturnValue:
+    """A sensor's poke: done once every canary has arrived. Those that have not are sent again.
+
+    What is put into a shard before Firehose reads it never arrives, and nobody says when that is.
+    """
+    from dynalake.capture.canaries import Canaries, Search, send_canaries
+
+    found = clients()
+    names = table_names(found)
+    searches = [Search(found, names, Canaries(**each)) for each in sent]
+    for search in searches:
+        missing = search.missing()
+        if missing:
+            send_canaries(found, names, search.canaries, missing)
+
+    def look() -> int:
+        arrived = sum(search.check() for search in searches)
+        for search in searches:
+            for uri in sorted(set(search.found.values())):
+                say(f"Canaries of {names.firehose(search.canaries.delivery)} are in {uri}")
+        return arrived
+
+    return poke(look)

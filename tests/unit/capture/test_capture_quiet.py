@@ -1,0 +1,81 @@
+"""When a pipeline counts as at rest: not by a clock alone, nor by the silence of a metric alone."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from dynalake.capture.quiet import check_quiet, rest_of, signs_of_delivery, signs_of_mapping
+from dynalake.clients import Clients
+from dynalake.errors import NotReadyError
+from dynalake.names import Lake
+
+NOW = datetime(2019, 5, 25, 12, tzinfo=UTC)
+REST = timedelta(minutes=6)
+LONG_AGO = NOW - timedelta(hours=1)
+LAKE = Lake("dev", "123456789012", "eu-west-1")
+NAMES = LAKE.table("RECEIPTS")
+SIGNS = (*signs_of_mapping("uuid"), *signs_of_delivery(NAMES, "kinesis"), *signs_of_delivery(NAMES, "direct"))
+
+
+class Watching:
+    """CloudWatch with these values, as (minutes ago, value), of metrics by name and what they are of."""
+
+    def __init__(self, values: dict[tuple[str, str], list[tuple[int, float]]]) -> None:
+        self.values = values
+
+    def get_metric_data(self, *, MetricDataQueries: Any, StartTime: datetime, EndTime: datetime) -> dict[str, Any]:
+        assert (StartTime, EndTime) == (NOW - REST, NOW)
+        results = []
+        for query in MetricDataQueries:
+            metric = query["MetricStat"]["Metric"]
+            (dimension,) = metric["Dimensions"]
+            points = [
+                (NOW - timedelta(minutes=m), v)
+                for m, v in self.values.get((metric["MetricName"], dimension["Value"]), [])
+            ]
+            points = [(at, value) for at, value in points if at >= StartTime]
+            results.append({"Id": query["Id"], "Timestamps": [p[0] for p in points], "Values": [p[1] for p in points]})
+        return {"MetricDataResults": results}
+
+
+def check(since: datetime, values: dict[tuple[str, str], list[tuple[int, float]]]) -> None:
+    check_quiet(Clients(lambda _: Watching(values)), NAMES, SIGNS, since, NOW, REST)
+
+
+@pytest.mark.parametrize("sign", SIGNS, ids=lambda sign: f"{sign.metric} {sign.dimension[1]}")
+def test_whatever_has_moved_is_waited_for_and_named(sign: Any) -> None:
+    of = (sign.metric, sign.dimension[1])
+    check(LONG_AGO, {of: [(30, 5.0), (7, 1.0)]})
+    with pytest.raises(NotReadyError, match=rf"{sign.metric} at 2019-05-25T11:57:00"):
+        check(LONG_AGO, {of: [(5, 1.0), (3, 1.0), (2, 0.0)]})
+
+
+def test_metrics_that_say_nothing_yet_are_not_believed_at_once() -> None:
+    check(NOW - REST, {})
+    with pytest.raises(NotReadyError, match="it began to end at 2019-05-25T11:59"):
+        check(NOW - timedelta(minutes=1), {})
+
+
+class Stacks:
+    """CloudFormation with these stacks' parameters."""
+
+    def __init__(self, parameters: dict[str, dict[str, str]]) -> None:
+        self.parameters = parameters
+
+    def describe_stacks(self, StackName: str) -> dict[str, Any]:
+        given = self.parameters.get(StackName, {})
+        parameters = [{"ParameterKey": name, "ParameterValue": value} for name, value in given.items()]
+        stack = {"StackName": StackName, "StackId": "id", "StackStatus": "UPDATE_COMPLETE", "Parameters": parameters}
+        return {"Stacks": [stack]}
+
+
+def test_a_rest_is_longer_than_everything_that_a_change_may_still_go_through() -> None:
+    stacks = {LAKE.forwarder_stack: {"TimeoutSeconds": "900"}, NAMES.stack: {"BufferSeconds": "900"}}
+    long = rest_of(Clients(lambda _: Stacks(stacks)), NAMES)
+    assert long > timedelta(minutes=15 + 15 + 1)
+    assert rest_of(Clients(lambda _: Stacks({})), NAMES) == long
+    stacks = {LAKE.forwarder_stack: {"TimeoutSeconds": "60"}, NAMES.stack: {"BufferSeconds": "60"}}
+    assert rest_of(Clients(lambda _: Stacks(stacks)), NAMES) == REST
