@@ -20,7 +20,7 @@ FUNCTIONS = "arn:aws:lambda:eu-west-1:123456789012:function"
 
 def source(*replicas: str) -> Source:
     key = ItemKey(KeyAttribute("id", "S"))
-    return Source("T", "arn", "stream", "NEW_IMAGE", key, False, "PROVISIONED", 0, 0, replicas=replicas)
+    return Source("T", "arn", "id", "stream", "NEW_IMAGE", key, False, "PROVISIONED", 0, 0, replicas)
 
 
 class Lambda:
