@@ -21,17 +21,17 @@ def test_every_call_to_a_bucket_says_whose_it_must_be(mocked: boto3.Session, tmp
         "before-parameter-build.s3",
         lambda params, model, **_: said.append((model.name, params.get("ExpectedBucketOwner"))),
     )
-    s3.create_bucket(Bucket="b")
-    s3.put_object(Bucket="b", Key="a", Body=b"1")
-    s3.copy_object(Bucket="b", Key="c", CopySource={"Bucket": "b", "Key": "a"})
-    s3.head_object(Bucket="b", Key="a")
-    s3.get_object(Bucket="b", Key="a")
-    list(s3.get_paginator("list_objects_v2").paginate(Bucket="b"))
-    list(s3.get_paginator("list_object_versions").paginate(Bucket="b"))
+    s3.create_bucket(Bucket="lake")
+    s3.put_object(Bucket="lake", Key="a", Body=b"1")
+    s3.copy_object(Bucket="lake", Key="c", CopySource={"Bucket": "lake", "Key": "a"})
+    s3.head_object(Bucket="lake", Key="a")
+    s3.get_object(Bucket="lake", Key="a")
+    list(s3.get_paginator("list_objects_v2").paginate(Bucket="lake"))
+    list(s3.get_paginator("list_object_versions").paginate(Bucket="lake"))
     large = tmp_path / "large"
     large.write_bytes(b"x" * (9 << 20))
-    s3.upload_file(str(large), "b", "large")
-    s3.delete_objects(Bucket="b", Delete={"Objects": [{"Key": "a"}]})
+    s3.upload_file(str(large), "lake", "large")
+    s3.delete_objects(Bucket="lake", Delete={"Objects": [{"Key": "a"}]})
     assert {name for name, _ in said} >= {"UploadPart", "CompleteMultipartUpload", "ListObjectVersions", "CopyObject"}
     assert {name for name, owner in said if owner != ACCOUNT} == {"CreateBucket"}
 
