@@ -81,7 +81,7 @@ def export_after_session(place: Place) -> Seen:
     asks="How are an export's files encrypted in a bucket whose default is AWS KMS, where the request says nothing?",
     documented="S3SseAlgorithm is AES256 or KMS; its default is not said.",
     page=EXPORT,
-    local="aws:kms",
+    local="AES256",
     matters="Lakes with kms_key_arn: an export is asked to use the key.",
 )
 def export_encryption(place: Place) -> Seen:

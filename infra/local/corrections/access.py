@@ -96,6 +96,9 @@ def install() -> None:
         target = headers.get("x-amz-target", "")
         if target.endswith(_WITHOUT_RESOURCE):
             return "*"
+        if target.endswith("AlarmActions"):
+            # The first one stands for all: a request names those of one table.
+            return f"arn:aws:cloudwatch:{region}:{account}:alarm:{json.loads(body)['AlarmNames'][0]}"
         if service == "ssm" and target.endswith(".GetParametersByPath"):
             return f"arn:aws:ssm:{region}:{account}:parameter{json.loads(body)['Path'].rstrip('/')}"
         if service == "glue" and target.endswith("Database") and "Name" in (asked := json.loads(body)):
