@@ -80,9 +80,8 @@ def upload_package(clients: Clients, lake: Lake, package: Package) -> Code:
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
     """
     checksum = base64.b64encode(hashlib.sha256(package.body).digest()).decode()
-    place = {"Bucket": lake.bucket, "Key": package.key}
     try:
-        found = clients.s3.head_object(**place, ChecksumMode="ENABLED")
+        found = clients.s3.head_object(Bucket=lake.bucket, Key=package.key, ChecksumMode="ENABLED")
     except ClientError as error:
         if error.response["Error"]["Code"] not in ("404", "NoSuchKey", "NotFound"):
             raise
@@ -90,7 +89,8 @@ def upload_package(clients: Clients, lake: Lake, package: Package) -> Code:
         if found.get("ChecksumSHA256") == checksum:
             return Code(package.key, _version(found.get("VersionId")))
     put = clients.s3.put_object(
-        **place,
+        Bucket=lake.bucket,
+        Key=package.key,
         Body=package.body,
         ContentType=package.content_type,
         ChecksumAlgorithm="SHA256",
