@@ -2,7 +2,8 @@
 
 What they watch is missing by design before a table's mapping reads, and from the beginning of its teardown on. An alarm
 that is made is evaluated at once, and acts on what it finds; one whose actions are turned on acts when its state
-changes. So the template makes them silent, the end of a setup arms them, and a teardown silences them first.
+changes. So the template makes them silent until it enables the mapping. A teardown, which disables it without the
+template, silences them first; a setup arms them again.
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
 """
 
@@ -13,7 +14,7 @@ from dynalake.names import TableNames
 
 
 def arm_alarms(clients: Clients, names: TableNames) -> None:
-    """Let the alarms tell, also where the stack has changed them, or a teardown was begun and not finished."""
+    """Let the alarms tell, also where a teardown was begun and not finished."""
     clients.cloudwatch.enable_alarm_actions(AlarmNames=[*names.unread_alarms])
 
 
