@@ -377,6 +377,7 @@ def test_polls_are_counted_also_where_they_bring_nothing(mapped: Any) -> None:
     eventually(lambda: source.events("PolledEventCount", "SampleCount") > polls + 2)
     source.client("lambda").update_event_source_mapping(UUID=source.uuid, Enabled=False)
     eventually(lambda: source.describe()["State"] == "Disabled")
+    source.stopped()
     polls = source.events("PolledEventCount", "SampleCount")
     # Another mapping goes on polling, so the reader of all of them was at work meanwhile.
     other = source.client("lambda").create_event_source_mapping(
