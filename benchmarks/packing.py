@@ -23,13 +23,12 @@ from benchmarks.harness import Benchmark, BenchmarkError, Column, Competitor, Ro
 from benchmarks.meter import Meter
 from dynalake.names import Lake
 from dynalake.settings import TableSettings
+from dynalake.sizing.prices import price
 from forwarder.handler import Forwarder, forward
 from forwarder.targets import Targets
 
 MILLION = 1_000_000
 BILLED_STEP = 5 * 1024
-# https://aws.amazon.com/firehose/pricing/: the first 500 TB of a month, us-east-1.
-DOLLARS_PER_GB = 0.029
 PAYLOAD_BYTES = 6 * 1024 * 1024
 MAX_RECORDS = 500
 
@@ -157,7 +156,7 @@ def derive(rows: list[Row]) -> None:
     """CPU per million changes, and dollars."""
     for row in rows:
         row["cpu_per_million_s"] = round(row["cpu_s"] * MILLION / row["changes"], 2)
-        row["dollars_per_million"] = round(row["billed_bytes_per_million"] / 1024**3 * DOLLARS_PER_GB, 4)
+        row["dollars_per_million"] = round(row["billed_bytes_per_million"] / 1024**3 * price("firehose_gb"), 4)
 
 
 BENCHMARK = Benchmark(

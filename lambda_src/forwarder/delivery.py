@@ -80,7 +80,7 @@ class DeliveryStream:
 
     @property
     def limits(self) -> Limits:
-        return Limits(records=500, request=4 * MEBIBYTE, record=min(self.target.max_record_kb, 1000) * 1024)
+        return Limits(records=500, request=4 * MEBIBYTE, record=self.target.max_record_kb * 1024)
 
     def put(self, blobs: Sequence[Blob]) -> list[str]:
         entries = [{"Data": blob.data} for blob in blobs]

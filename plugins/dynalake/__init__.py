@@ -8,6 +8,7 @@ Each line stands on those below it; `docs/architecture.md` draws them.
     spark           the same work as a job
     night, watch    one table's night; how fresh, how late and how right the lake is
     capture, backfill                    the stream's way into the raw zone; the data that was there before
+    sizing          the shards that a table needs, and what it costs
     convert         raw JSON becomes rows
     lake            the Iceberg tables, their files, commits and views
     lake_options, settings               what the user decides, for a lake and for a table

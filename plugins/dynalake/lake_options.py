@@ -71,7 +71,7 @@ class LakeOptions:
         STORAGE,
         "NoncurrentDays",
         30,
-        "For how many days the bucket keeps what was overwritten or deleted.",
+        "For how many days the bucket keeps what was overwritten or deleted; exports and conversions' notes: one.",
         minimum=1,
         maximum=36500,
     )

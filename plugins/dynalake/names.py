@@ -155,6 +155,11 @@ class Lake:
         return f"{_CODE}/"
 
     @property
+    def passing_prefix(self) -> str:
+        """`{prefix}-state/_/`: what is not kept as old versions, by table."""
+        return f"{self.prefix}-state/_/"
+
+    @property
     def errors_prefix(self) -> str:
         """`{prefix}-errors/`: what was rejected, by stage and table."""
         return f"{self.prefix}-errors/"
@@ -311,6 +316,14 @@ class TableNames:
         return f"{self.lake.prefix}-state/{self.table}/"
 
     @property
+    def passing_prefix(self) -> str:
+        """`{prefix}-state/_/{TABLE}/`: what goes, or is written again, within hours; not kept as old versions.
+
+        A prefix of its own, because S3's lifecycle rules know no table. No DynamoDB table has a name of one character.
+        """
+        return f"{self.lake.passing_prefix}{self.table}/"
+
+    @property
     def folder_manifests(self) -> str:
         """`{prefix}-state/{TABLE}/manifests/`: what each folder of the table of changes was made from."""
         return f"{self.state_prefix}manifests/"
@@ -330,24 +343,24 @@ class TableNames:
 
     @property
     def named_objects(self) -> str:
-        """`{prefix}-state/{TABLE}/named.json.gz`: which raw objects the live folders of the last days name; a copy."""
-        return f"{self.state_prefix}named.json.gz"
+        """`{prefix}-state/_/{TABLE}/named.json.gz`: a copy of which raw objects the live folders name."""
+        return f"{self.passing_prefix}named.json.gz"
 
     @property
     def conversions(self) -> str:
-        """`{prefix}-state/{TABLE}/convert/`: plans and results of conversions, until they are committed."""
-        return f"{self.state_prefix}convert/"
+        """`{prefix}-state/_/{TABLE}/convert/`: plans and results of conversions, until they are committed."""
+        return f"{self.passing_prefix}convert/"
 
     def conversion(self, plan: str) -> str:
-        """`{prefix}-state/{TABLE}/convert/{plan}/`"""
+        """`{prefix}-state/_/{TABLE}/convert/{plan}/`"""
         return f"{self.conversions}{plan}/"
 
     def conversion_batch(self, plan: str, number: int) -> str:
-        """`{prefix}-state/{TABLE}/convert/{plan}/{number}-batch.json`: the raw objects that one task converts."""
+        """`{prefix}-state/_/{TABLE}/convert/{plan}/{number}-batch.json`: the raw objects that one task converts."""
         return f"{self.conversion(plan)}{number:05d}-batch.json"
 
     def conversion_result(self, plan: str, number: int) -> str:
-        """`{prefix}-state/{TABLE}/convert/{plan}/{number}-result.json`: what one task has made of them."""
+        """`{prefix}-state/_/{TABLE}/convert/{plan}/{number}-result.json`: what one task has made of them."""
         return f"{self.conversion(plan)}{number:05d}-result.json"
 
     @property
@@ -400,8 +413,8 @@ class TableNames:
         return f"{self.backfill_states}{run}/"
 
     def export_prefix(self, run: str) -> str:
-        """`{prefix}-state/{TABLE}/backfill/{run}/export/`: where DynamoDB puts the run's export."""
-        return f"{self.backfill_state(run)}export/"
+        """`{prefix}-state/_/{TABLE}/export/{run}/`: where DynamoDB puts the run's export."""
+        return f"{self.passing_prefix}export/{run}/"
 
     def spark_outcome(self, run: str) -> str:
         """`{prefix}-state/{TABLE}/spark/{run}.json`: what a job on Spark says of its work when it ends."""
@@ -409,12 +422,12 @@ class TableNames:
 
     @property
     def watch_state(self) -> str:
-        """`{prefix}-state/{TABLE}/watch.json`: how the table stood when it was last looked at."""
-        return f"{self.state_prefix}watch.json"
+        """`{prefix}-state/_/{TABLE}/watch.json`: how the table stood when it was last looked at."""
+        return f"{self.passing_prefix}watch.json"
 
     def redrive_state(self, run: str) -> str:
-        """`{prefix}-state/{TABLE}/redrive/{run}/`"""
-        return f"{self.state_prefix}redrive/{run}/"
+        """`{prefix}-state/_/{TABLE}/redrive/{run}/`"""
+        return f"{self.passing_prefix}redrive/{run}/"
 
     def redriven(self, key: str) -> str:
         """Where a failed batch goes once it is replayed: `{prefix}-errors/done/{TABLE}/{stage}/…`."""

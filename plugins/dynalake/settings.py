@@ -65,6 +65,9 @@ LOG_RETENTIONS = (
 )
 
 
+UNGATHERED = 10
+"""https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html: more changes take a window."""
+
 LEAST_HISTORY_DAYS = 31
 """History is kept for at least so many days: what lands late for an open day must find it there."""
 
@@ -84,9 +87,17 @@ class TableSettings:
         choices=("kinesis", "direct"),
         section="Delivery",
     )
+    stream_mode: str = setting(
+        "provisioned",
+        "How the Kinesis stream is paid. `provisioned`: by its `shards`. `on_demand`: by what goes through it, on top "
+        "of about $29 a month; an account may have 50 such streams in a region.",
+        choices=("provisioned", "on_demand"),
+        section="Delivery",
+    )
     shards: int = setting(
         0,
-        "Shards of the Kinesis stream; 0 is on-demand.",
+        "Shards of a provisioned Kinesis stream, each for 1 MB a second. 0: as many as the table's peak of the last 14 "
+        "days needs, seen again by each setup.",
         minimum=0,
         maximum=500,
         section="Delivery",
@@ -111,9 +122,9 @@ class TableSettings:
     max_record_kb: int = setting(
         1000,
         "The forwarder packs changes into records of up to this many KiB. A change that is longer becomes an object of "
-        "its own in the raw zone, past Kinesis and Firehose.",
+        "its own in the raw zone, past Kinesis and Firehose, which takes no record of more than 1,000 KiB.",
         minimum=5,
-        maximum=1024,
+        maximum=1000,
         section="Forwarder",
     )
     batch_size: int = setting(
@@ -121,7 +132,7 @@ class TableSettings:
     )
     batch_window_seconds: int = setting(
         1,
-        "How long Lambda gathers changes before it invokes the forwarder.",
+        "How long Lambda gathers changes before it invokes the forwarder; at least 1 where `batch_size` is over 10.",
         minimum=0,
         maximum=300,
         section="Forwarder",
@@ -249,10 +260,9 @@ class TableSettings:
                 problems += problems_of(known[name], value)
         if not values.get("table"):
             problems.append("'table' is missing")
-        if not problems and values.get("delivery") == "direct" and values.get("shards", 0):
-            problems.append("'shards' is set, but delivery 'direct' has no Kinesis stream")
         if not problems:
             settings = cls(**cast("dict[str, Any]", dict(values)))
+            problems += settings._problems_of_the_stream()
             if settings.freshness_alarm_minutes * 60 <= settings.buffer_seconds:
                 problems.append(
                     "'freshness_alarm_minutes' is not more than 'buffer_seconds': the alarm would never end"
@@ -271,6 +281,20 @@ class TableSettings:
             )
         # Each value was checked against its field; the mapping's static type could not say so.
         return settings
+
+    def _problems_of_the_stream(self) -> list[str]:
+        """What no setting of the delivery can say by itself."""
+        problems = []
+        on_demand = self.stream_mode == "on_demand"
+        if self.delivery == "direct" and self.shards:
+            problems.append("'shards' is set, but delivery 'direct' has no Kinesis stream")
+        if self.delivery == "direct" and on_demand:
+            problems.append("'stream_mode' is 'on_demand', but delivery 'direct' has no Kinesis stream")
+        if on_demand and self.shards:
+            problems.append("'shards' is set, but with 'stream_mode' 'on_demand' AWS chooses them")
+        if self.batch_size > UNGATHERED and not self.batch_window_seconds:
+            problems.append(f"'batch_window_seconds' is 0, but 'batch_size' is more than {UNGATHERED}")
+        return problems
 
     @property
     def sort_order(self) -> tuple[str, ...]:

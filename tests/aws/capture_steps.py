@@ -29,6 +29,9 @@ from dynalake.errors import NotReadyError
 from dynalake.lake_options import LakeOptions
 from dynalake.names import TableNames
 from dynalake.settings import TableSettings
+from dynalake.sizing.limits import read_stream
+from dynalake.sizing.shards import plan_shards
+from dynalake.sizing.usage import read_usage
 from forwarder.rejected import Rejected, rejected_object
 from infra.local.process import LocalAws
 from tests.waiting import eventually
@@ -105,7 +108,8 @@ def lake_for(
     storage = apply_stack(clients, storage_spec(lake, create_bucket=creates_bucket(clients, lake), options=options))
     package = build_package(lake)
     forwarder = apply_stack(clients, forwarder_spec(lake, storage, place_code(clients, lake, package), options))
-    return TableStack(clients, names, settings, source, storage, forwarder)
+    planned = plan_shards(settings, read_usage(clients, names, datetime.now(UTC)), read_stream(clients, names))
+    return TableStack(clients, names, settings, source, storage, forwarder, planned.shards)
 
 
 def capture(stack: TableStack) -> str:

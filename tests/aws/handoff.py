@@ -167,12 +167,13 @@ def _make_table(clients: Clients, names: TableNames, key: ItemKey, *, stream: bo
 def _set_up(place: Place, names: TableNames, random: Random) -> tuple[Table, TableStack]:
     """`dynalake_setup` from the check of the source on."""
     clients = place.clients
+    batch_size = random.choice((7, 100, 1000))
     settings = TableSettings(
         names.table,
         delivery=random.choice(("kinesis", "direct")),
         buffer_seconds=random.randrange(10),
-        batch_size=random.choice((7, 100, 1000)),
-        batch_window_seconds=random.choice((0, 5)),
+        batch_size=batch_size,
+        batch_window_seconds=random.choice((0 if batch_size == 7 else 1, 5)),
         parallelization=random.choice((1, 3)),
     )
     source = check_source(clients, names.table, enable_stream=True, enable_pitr=True)

@@ -39,6 +39,9 @@ from dynalake.lake_options import LakeOptions
 from dynalake.names import Lake, TableNames
 from dynalake.night import Asked, work
 from dynalake.settings import TableSettings
+from dynalake.sizing.limits import check_stream, read_stream
+from dynalake.sizing.shards import plan_shards
+from dynalake.sizing.usage import read_usage
 from dynalake.watch.gather import gather
 from dynalake.watch.judge import Targets
 from dynalake.watch.status import TableStatus, load_overview, load_status, save_overview, save_status
@@ -161,7 +164,10 @@ def set_up_secured(here: Secured, settings: TableSettings, *, update: bool = Fal
     storage = apply_stack(dag, storage_plan)
     code = place_code(dag, lake, build_package(lake))
     forwarder = apply_stack(dag, forwarder_spec(lake, storage, code, here.options))
-    stack = TableStack(dag, names, settings, source, storage, forwarder)
+    stream, now = read_stream(dag, names), datetime.now(UTC)
+    planned = plan_shards(settings, read_usage(dag, names, now), stream)
+    check_stream(dag, names, settings, stream, planned.shards, now)
+    stack = TableStack(dag, names, settings, source, storage, forwarder, planned.shards)
     mapping_id = capture(stack)
     leave(stack)
     register(dag, names, source.key, source.arn)

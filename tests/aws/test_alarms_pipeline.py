@@ -101,7 +101,7 @@ def test_throttled_writes(clients: Clients, fail: Fail) -> None:
     outputs = stack_outputs(clients, names.lake.storage_stack)
     assert outputs is not None
     assert found["AlarmActions"] == found["OKActions"] == [outputs["TopicArn"]]
-    assert "Raise shards" in found["AlarmDescription"]
+    assert "Run dynalake_setup" in found["AlarmDescription"]
 
 
 def test_throttled_reads(clients: Clients, client: Callable[..., Any]) -> None:

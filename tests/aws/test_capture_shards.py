@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 
 from dynalake.capture.stacks import stack_state
 from dynalake.clients import Clients
@@ -56,12 +57,15 @@ def test_shards_change_in_place_under_writes_and_nothing_is_lost(clients: Client
     writer = Writer(clients, TABLE)
     with writer.writing():
         writer.wait_for_more()
-        for shards in (2, 3, 0):
-            done = set_up(clients, "resharded", TableSettings(TABLE, shards=shards), update=True)
+        # A stream that becomes on-demand keeps the shards that it has, and goes on from there: here to one again.
+        for wanted, mode, shards in (
+            (TableSettings(TABLE, shards=3), "PROVISIONED", 3),
+            (TableSettings(TABLE, stream_mode="on_demand"), "ON_DEMAND", 3),
+            (TableSettings(TABLE), "PROVISIONED", 1),
+        ):
+            done = set_up(clients, "resharded", wanted, update=True)
             summary = clients.kinesis.describe_stream_summary(StreamName=stream)["StreamDescriptionSummary"]
-            mode = summary["StreamModeDetails"]["StreamMode"]
-            # A stream that becomes on-demand keeps the shards that it has, and goes on from there.
-            assert (mode, summary["OpenShardCount"]) == (("PROVISIONED", shards) if shards else ("ON_DEMAND", 3))
+            assert (summary["StreamModeDetails"]["StreamMode"], summary["OpenShardCount"]) == (mode, shards)
             state = stack_state(clients, first.names.stack)
             assert state.status == "UPDATE_COMPLETE"
             assert state.parameters["Shards"] == str(shards)
@@ -73,9 +77,41 @@ def test_shards_change_in_place_under_writes_and_nothing_is_lost(clients: Client
     assert len(writer.written) >= 4 * MORE
     # The first shards are closed, and were written to before as the last ones are now.
     all_shards = clients.kinesis.list_shards(StreamName=stream)["Shards"]
-    assert len([each for each in all_shards if "EndingSequenceNumber" in each["SequenceNumberRange"]]) == 4 + 2
+    # By steps: 1, 2, 3, and back by 2.
+    assert len([each for each in all_shards if "EndingSequenceNumber" in each["SequenceNumberRange"]]) == 1 + 2 + 3 + 2
 
     changes = wait_for_changes(clients, first.names, len(writer.written))
     assert sorted(change["id"] for change in changes) == sorted(writer.written)
     # Firehose of local AWS is handed what is put, so what the shards hold is looked at beside it.
     assert sorted(stream_ids(clients, stream)) == sorted(writer.written)
+
+
+def write_units(clients: Clients, table: str, units: int) -> None:
+    """What DynamoDB would say of a minute in which the table consumed so many write units."""
+    dimensions = [{"Name": "TableName", "Value": table}]
+    index = {"Name": "GlobalSecondaryIndexName", "Value": "byDay"}
+    at = datetime.now(UTC) - timedelta(days=3)
+    for about, value in ((dimensions, units), ([*dimensions, index], 1000 * units)):
+        point = {"MetricName": "ConsumedWriteCapacityUnits", "Dimensions": about, "Timestamp": at, "Value": value}
+        clients.cloudwatch.put_metric_data(Namespace="AWS/DynamoDB", MetricData=[point])  # type: ignore[list-item]
+
+
+def test_a_stream_has_the_shards_that_the_table_s_peak_needs(clients: Clients) -> None:
+    """They grow with the peak, step by step, and stay when the peak does, or falls only a little."""
+    make_table(clients, "PEAKS")
+    settings = TableSettings("PEAKS")
+    names = set_up(clients, "peaks", settings).names
+
+    def shards() -> int:
+        set_up(clients, "peaks", settings)
+        return clients.kinesis.describe_stream_summary(StreamName=names.stream)["StreamDescriptionSummary"][
+            "OpenShardCount"
+        ]
+
+    assert shards() == 1
+    # Items of 1 KB, as of a table that has none yet: 1.6 KB each as a line, of which a shard takes 700 KB a second.
+    write_units(clients, "PEAKS", 60 * 2000)
+    assert [shards(), shards()] == [5, 5]
+    version = stack_state(clients, names.stack).version
+    assert shards() == 5
+    assert stack_state(clients, names.stack).version == version

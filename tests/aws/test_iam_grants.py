@@ -125,6 +125,7 @@ WILDCARDS = {
     "FindLogs": "logs:DescribeLogGroups has no resource",
     "Governed": "Lake Formation's actions have no resource",
     "Resharding": "kinesis:UpdateShardCount and kinesis:UpdateStreamMode have no resource",
+    "StreamLimits": "kinesis:DescribeLimits has no resource",
     "Tracing": "X-Ray's actions have no resource",
 }
 
@@ -178,7 +179,7 @@ def change_everything(here: Secured, settings: TableSettings) -> None:
     here.root.s3.create_bucket(Bucket="access-logs")
     more = {"access_log_bucket": "access-logs", "alarm_email": "ops@example.com", "query_bytes_limit": 10_000_000}
     less: dict[str, Any] = {"access_log_bucket": "", "alarm_email": "", "query_bytes_limit": 0}
-    grown = replace(settings, shards=2, stream_retention_hours=48, buffer_seconds=30, batch_size=500)
+    grown = replace(settings, stream_mode="on_demand", stream_retention_hours=48, buffer_seconds=30, batch_size=500)
     other = {**more, "memory_mb": 256, "reserved_concurrency": 5, "forwarder_log_retention_days": 7}
     set_up_secured(replace(here, given={**here.given, **other}), grown, update=True)
     back = {**less, "memory_mb": 512, "reserved_concurrency": -1, "forwarder_log_retention_days": 30}

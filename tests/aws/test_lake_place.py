@@ -68,7 +68,8 @@ def test_everything_is_under_the_prefix_and_the_day_of_the_zone(
         f"lake/raw/parquet/{table}/changes",
         f"lake/raw/parquet/{table}/items",
     }
-    assert all(key.startswith(f"lake/raw-state/{table}/") for key in keys if "raw-state" in key)
+    own = (f"lake/raw-state/{table}/", f"lake/raw-state/_/{table}/")
+    assert all(key.startswith(own) for key in keys if "raw-state" in key)
     days = {day for key in keys if (day := parse_day(key))}
     assert days <= {began, ended}
 

@@ -60,9 +60,10 @@ def look(clients: Clients, names: TableNames) -> Lake:
 
 def of_iceberg(names: TableNames) -> tuple[str, ...]:
     """The beginnings of the keys of what the Iceberg tables, and the watch, write anew."""
-    notes = ("iceberg/", "manifests/", "convert/", "snapshot-", "garbage", "scrub", "named", "told/", "watch.json")
+    notes = ("iceberg/", "manifests/", "snapshot-", "garbage", "scrub", "told/")
     state = tuple(f"{names.state_prefix}{note}" for note in notes)
-    return (f"{names.changes_location}/", f"{names.items_location}/", *state)
+    passing = (names.conversions, names.named_objects, names.watch_state)
+    return (f"{names.changes_location}/", f"{names.items_location}/", *state, *passing)
 
 
 def rows_of(head: Head, without: tuple[str, ...]) -> list[str]:

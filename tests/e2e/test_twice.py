@@ -86,6 +86,9 @@ def test_a_plan_changes_nothing(airflow: Any, clients: Clients, names: TableName
     assert {state for name, state in states.items() if name not in ("check_source", "plan")} == {"skipped"}
     log = airflow.client.log("dynalake_setup", run, "plan", 1)
     assert f"{names.stack}: will be changed" in log
+    note = airflow.client.call("GET", f"/dags/dynalake_setup/dagRuns/{run}")["note"]
+    for part in (f"**{AGAIN}** by `kinesis`, 1 shard: the stream's peak of the last", "Recommended: **direct**"):
+        assert part in note
     assert "no changes" in log
     assert look(clients, names) == before
 

@@ -117,6 +117,23 @@ def test_trim_horizon_reads_what_was_there_before(mapped: Any) -> None:
     assert source.describe()["LastProcessingResult"] == "OK"
 
 
+def test_a_large_batch_takes_a_window(mapped: Any, client: Client) -> None:
+    """A BatchSize greater than 10 takes a MaximumBatchingWindowInSeconds of at least 1. The default of 100 does not.
+
+    https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html
+    """
+    source = mapped()
+    for window in ({}, {"MaximumBatchingWindowInSeconds": 0}):
+        with pytest.raises(ClientError) as refused:
+            source.map(BatchSize=11, **window)
+        assert refused.value.response["Error"]["Code"] == "InvalidParameterValueException"
+    source.map(BatchSize=10)
+    change = {"UUID": source.uuid, "BatchSize": 11}
+    with pytest.raises(ClientError, match="at least 1"):
+        client("lambda").update_event_source_mapping(**change)
+    assert client("lambda").update_event_source_mapping(**change, MaximumBatchingWindowInSeconds=1)["BatchSize"] == 11
+
+
 def test_latest_reads_what_comes_after(mapped: Any) -> None:
     """LATEST starts behind the newest record; the default batch has up to 100 records.
 

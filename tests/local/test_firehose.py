@@ -64,6 +64,29 @@ def test_records_of_an_interval_become_one_gzip_object(client: Client, bucket: s
     assert match[1] == f"{arrived:%Y%m%d}"
 
 
+def test_a_longer_record_of_a_kinesis_stream_is_not_promised(
+    client: Client, bucket: str, name: str, objects: Read
+) -> None:
+    """A record of Firehose has 1,000 KiB at most; one of a Kinesis stream may have 1 MiB.
+
+    https://docs.aws.amazon.com/firehose/latest/dev/limits.html
+    """
+    kinesis = client("kinesis")
+    kinesis.create_stream(StreamName=name, ShardCount=1)
+    client("firehose").create_delivery_stream(
+        DeliveryStreamName=name,
+        DeliveryStreamType="KinesisStreamAsSource",
+        KinesisStreamSourceConfiguration={
+            "KinesisStreamARN": f"arn:aws:kinesis:us-east-1:{ACCOUNT}:stream/{name}",
+            "RoleARN": ROLE,
+        },
+        ExtendedS3DestinationConfiguration=destination(bucket),
+    )
+    for size in (1000 * 1024 + 1, 1000 * 1024):
+        kinesis.put_record(StreamName=name, Data=b"x" * size, PartitionKey="a")
+    assert [len(body) for body in eventually(lambda: list(objects(bucket).values()))] == [1000 * 1024]
+
+
 def test_a_full_buffer_is_delivered_before_its_interval(client: Client, bucket: str, name: str, objects: Read) -> None:
     """Whichever of size and interval is satisfied first triggers the delivery.
 

@@ -40,15 +40,16 @@ GIVEN = {
 }
 
 TABLES = [
-    TableSettings("RECEIPTS"),
-    TableSettings("a.b_c-d"),
-    TableSettings("ends-like-a-hash-0123456789ab"),
-    TableSettings("x" * 52),
-    TableSettings("x" * 53),
-    TableSettings("y." * 120),
+    # A module has no metrics to choose shards by.
+    TableSettings("RECEIPTS", shards=1),
+    TableSettings("a.b_c-d", shards=1),
+    TableSettings("ends-like-a-hash-0123456789ab", shards=1),
+    TableSettings("x" * 52, shards=1),
+    TableSettings("x" * 53, shards=1),
+    TableSettings("y." * 120, stream_mode="on_demand"),
     replace(TableSettings("every-other-setting", delivery="direct"), buffer_seconds=0, freshness_alarm_minutes=1),
-    TableSettings("bytes", shards=3, max_record_kb=1024, updated_at_attribute='"quoted" \\ #$%{x} ${y}'),
-    TableSettings("empty", updated_at_attribute="", columns='{"names": {"userId": "user_id"}}'),
+    TableSettings("bytes", shards=3, max_record_kb=999, updated_at_attribute='"quoted" \\ #$%{x} ${y}'),
+    TableSettings("empty", shards=1, updated_at_attribute="", columns='{"names": {"userId": "user_id"}}'),
 ]
 
 
@@ -129,7 +130,9 @@ def test_the_tables_stacks(root: Terraform, environment: str) -> None:
     lake = Lake(environment, ACCOUNT, REGION)
     storage = {"TopicArn": "topic", "FirehoseRoleArn": "role"}
     call = {
-        "for_each": {settings.table: literal(asdict(settings)) for settings in TABLES},
+        "for_each": {
+            settings.table: literal({**asdict(settings), "shards": settings.shards or 1}) for settings in TABLES
+        },
         "lake": lake_value(lake, storage),
         "function_arn": FUNCTION,
         "table_stream_arn": STREAM,
@@ -162,7 +165,8 @@ def lake_value(lake: Lake, outputs: dict[str, str]) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"shards": 2, "delivery": "direct"}, "shards is set, but delivery 'direct' has no Kinesis stream"),
+        ({"batch_window_seconds": 0}, "batch_window_seconds is 0, but batch_size is more than 10"),
+        ({"shards": 0}, "shards is a whole number from 1 to 500"),
         ({"buffer_seconds": 900}, "freshness_alarm_minutes is not more than buffer_seconds"),
         ({"updated_at_attribute": "größe"}, "Set a table with others up with dynalake_setup"),
         ({"buffer_mb": 129}, "buffer_mb is a whole number from 1 to 128"),

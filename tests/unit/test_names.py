@@ -71,6 +71,7 @@ def test_the_prefix_is_the_root_of_everything_that_belongs_to_tables() -> None:
     assert names.rejected("delivery") == "lake/raw-errors/delivery/RECEIPTS/"
     assert names.lake.errors_prefix == "lake/raw-errors/"
     assert names.hand_off == "lake/raw-state/RECEIPTS/hand-off.json"
+    assert names.export_prefix("run") == "lake/raw-state/_/RECEIPTS/export/run/"
     assert LAKE.table("RECEIPTS").raw_prefix == "dynamodb/json/RECEIPTS/"
 
 

@@ -33,8 +33,13 @@ def _fit_together(values: dict[str, object]) -> bool:
     assert isinstance(buffer, int)
     history = values["history_days"]
     assert isinstance(history, int)
-    together = age * 60 > buffer and not (values["delivery"] == "direct" and values["shards"])
-    return together and not 0 < history < LEAST_HISTORY_DAYS
+    batch = values["batch_size"]
+    assert isinstance(batch, int)
+    stream = (values["delivery"] != "direct", values["stream_mode"] == "on_demand", bool(values["shards"]))
+    # Without a stream neither of the others; one on demand has no shards of its own.
+    fits = stream in ((False, False, False), (True, False, False), (True, False, True), (True, True, False))
+    together = age * 60 > buffer and (batch <= 10 or values["batch_window_seconds"])
+    return fits and bool(together) and not 0 < history < LEAST_HISTORY_DAYS
 
 
 allowed_settings = st.fixed_dictionaries({f.name: _allowed_values(f.name) for f in fields(TableSettings)}).filter(
@@ -61,9 +66,23 @@ def test_one_error_names_everything_that_is_wrong() -> None:
     assert "'table' is missing" in message
 
 
-def test_shards_without_kinesis_are_refused() -> None:
-    with pytest.raises(SettingsError, match="no Kinesis stream"):
-        TableSettings.parse({"table": "RECEIPTS", "delivery": "direct", "shards": 2})
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"delivery": "direct", "shards": 2}, "'shards' is set, but delivery 'direct' has no Kinesis stream"),
+        ({"delivery": "direct", "stream_mode": "on_demand"}, "'stream_mode' is 'on_demand', but delivery 'direct'"),
+        ({"stream_mode": "on_demand", "shards": 2}, "'shards' is set, but with 'stream_mode' 'on_demand'"),
+        ({"batch_window_seconds": 0}, "'batch_window_seconds' is 0, but 'batch_size' is more than 10"),
+        ({"max_record_kb": 1001}, "max_record_kb is a whole number from 5 to 1000"),
+    ],
+)
+def test_what_aws_would_refuse_is_refused(given: dict[str, object], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        TableSettings.parse({"table": "RECEIPTS", **given})
+
+
+def test_a_small_batch_takes_no_window() -> None:
+    assert TableSettings.parse({"table": "RECEIPTS", "batch_size": 10, "batch_window_seconds": 0})
 
 
 def test_an_alarm_that_would_never_end_is_refused() -> None:

@@ -95,7 +95,17 @@ def _extend(resource_type: str, apply: Apply) -> None:
 
 def _apply_stream(name: str, old: Properties, new: Properties) -> None:
     stream = kinesis_service._streams[name]
-    provisioned = stream["StreamModeDetails"]["StreamMode"] == "PROVISIONED"
+    mode = stream["StreamModeDetails"]["StreamMode"]
+    before = stream.setdefault("deployed_mode", mode)
+    if mode != before:
+        # ministack has set it by itself; a stream that may not switch keeps the mode that it has.
+        stream["StreamModeDetails"] = {"StreamMode": before}
+        details = {"StreamARN": stream["StreamARN"], "StreamModeDetails": {"StreamMode": mode}}
+        require_success(kinesis.update_stream_mode(details))
+        stream["deployed_mode"] = mode
+    if not old:
+        require_success(kinesis.within_limits())
+    provisioned = mode == "PROVISIONED"
     count = int(new.get("ShardCount") or 0)
     if provisioned and count and count != len(kinesis.open_shards(stream)):
         require_success(kinesis.update_shard_count({"StreamName": name, "TargetShardCount": count}))
@@ -136,6 +146,8 @@ def _apply_topic(arn: str, old: Properties, new: Properties) -> None:
 
 
 def _apply_mapping(identifier: str, old: Properties, new: Properties) -> None:
+    if problem := mapping_lifecycle.window_problem(new):
+        raise ValueError(f"{problem} (InvalidParameterValueException)")
     mapping_lifecycle.normalize(lambda_svc._esms[identifier], new)
 
 

@@ -1,7 +1,8 @@
-"""Kinesis streams: today's size limits, resharding that keeps what was written, and metrics.
+"""Kinesis streams: today's size limits, resharding that keeps what was written, metrics, and the account's limits.
 
 https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html
 https://docs.aws.amazon.com/kinesis/latest/APIReference/API_UpdateShardCount.html
+https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html
 """
 
 from __future__ import annotations
@@ -18,12 +19,19 @@ from ministack.services import kinesis
 
 from infra.local.corrections import firehose, metrics
 from infra.local.corrections.metrics import decoded_size
+from infra.local.settings import scaled
 
 NAMESPACE = "AWS/Kinesis"
 MAX_REQUEST_BYTES = 10 * 1024 * 1024
 MAX_RECORD_BYTES = 1024 * 1024
 # https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html
 READS_PER_SECOND = 5
+ON_DEMAND_STREAMS = 50
+ON_DEMAND_SHARDS = 4
+ACCOUNT_SHARDS = 20_000
+DAY_SECONDS = 24 * 3600
+# What one stream may do in a rolling day.
+MODE_SWITCHES, SHARD_CHANGES = 2, 10
 # ministack refuses more than half of what one request may carry.
 _PART_BYTES = 5 * 1024 * 1024
 
@@ -106,6 +114,86 @@ def install() -> None:
     kinesis._describe_stream_summary = summarize
     kinesis._route_to_shard = lambda key, stream: route(key, {"shards": open_shards(stream)})
     kinesis._update_shard_count = update_shard_count
+    create, handle = kinesis._create_stream, kinesis.handle_request
+
+    def create_stream(request: Request) -> Any:
+        on_demand = (request.get("StreamModeDetails") or {}).get("StreamMode") == "ON_DEMAND"
+        refused = _over_limit(1, ON_DEMAND_SHARDS) if on_demand else _over_limit(0, int(request.get("ShardCount") or 1))
+        return refused or create({**request, "ShardCount": ON_DEMAND_SHARDS} if on_demand else request)
+
+    async def handle_more(method: str, path: str, headers: Any, body: bytes, query: Any) -> Any:
+        answer = _MORE.get(headers.get("x-amz-target", "").rpartition(".")[2])
+        return answer(json.loads(body or b"{}")) if answer else await handle(method, path, headers, body, query)
+
+    kinesis._create_stream, kinesis.handle_request = create_stream, handle_more
+
+
+def describe_limits(request: Request | None = None) -> Any:
+    """DescribeLimits: the account's, in the region of the request."""
+    streams = list(kinesis._streams.values())
+    return kinesis.json_response(
+        {
+            "ShardLimit": ACCOUNT_SHARDS,
+            "OpenShardCount": sum(len(open_shards(stream)) for stream in streams),
+            "OnDemandStreamCount": sum(stream["StreamModeDetails"]["StreamMode"] == "ON_DEMAND" for stream in streams),
+            "OnDemandStreamCountLimit": ON_DEMAND_STREAMS,
+        }
+    )
+
+
+def within_limits() -> Any:
+    """The refusal of a stream that was just made, where the account has more than it may; else an empty answer."""
+    return _over_limit(0, 0) or kinesis.json_response({})
+
+
+def _describe_account_settings(request: Request) -> Any:
+    return kinesis.json_response({"MinimumThroughputBillingCommitment": {"Status": "DISABLED"}})
+
+
+def update_stream_mode(request: Request) -> Any:
+    """UpdateStreamMode: a stream keeps its shards, and changes its mode twice in 24 hours at most."""
+    stream = kinesis._resolve_stream_by_arn(request.get("StreamARN", ""))
+    if not stream:
+        return kinesis.error_response_json("ResourceNotFoundException", "There is no such stream.", 400)
+    mode = request["StreamModeDetails"]["StreamMode"]
+    if mode == stream["StreamModeDetails"]["StreamMode"]:
+        return _invalid(f"Stream {stream['StreamName']} is in {mode} mode already.")
+    refused = _over_limit(1, 0) if mode == "ON_DEMAND" else None
+    refused = refused or _too_often(stream, "mode_switches", MODE_SWITCHES)
+    if not refused:
+        stream["StreamModeDetails"] = {"StreamMode": mode}
+    return refused or kinesis.json_response({})
+
+
+_MORE = {
+    "DescribeLimits": describe_limits,
+    "DescribeAccountSettings": _describe_account_settings,
+    "UpdateStreamMode": update_stream_mode,
+}
+
+
+def _over_limit(on_demand: int, shards: int) -> Any:
+    """The refusal of so many more streams on demand, or shards, than the account may have; None where it may."""
+    limits = json.loads(describe_limits()[2])
+    if limits["OnDemandStreamCount"] + on_demand > ON_DEMAND_STREAMS:
+        return _exceeded(f"This account may have {ON_DEMAND_STREAMS} on-demand streams in this region.")
+    if limits["OpenShardCount"] + shards > ACCOUNT_SHARDS:
+        return _exceeded(f"This account may have {ACCOUNT_SHARDS} shards in this region.")
+    return None
+
+
+def _too_often(stream: Stream, kind: str, limit: int) -> Any:
+    """The refusal of what a stream has done too often within a day; None, and it is counted, where it may."""
+    now = time.time()
+    done = [at for at in stream.get(kind, []) if now - at < scaled(DAY_SECONDS)]
+    if len(done) >= limit:
+        return _exceeded(f"{kind.replace('_', ' ')} of stream {stream['StreamName']} within 24 hours: {limit} at most.")
+    stream[kind] = [*done, now]
+    return None
+
+
+def _exceeded(message: str) -> Any:
+    return kinesis.error_response_json("LimitExceededException", message, 400)
 
 
 def open_shards(stream: Stream) -> dict[str, dict[str, Any]]:
@@ -128,6 +216,9 @@ def update_shard_count(request: Request) -> Any:
             f"UpdateShardCount cannot scale from {current} to {target} shards: at most double, at least half."
         )
     if target != current:
+        refused = _over_limit(0, max(0, target - current)) or _too_often(stream, "shard_changes", SHARD_CHANGES)
+        if refused:
+            return refused
         children = kinesis._build_shards(target, kinesis._max_shard_index(stream) + 1)
         for shard in parents.values():
             shard["ending_sequence_number"] = kinesis._next_sequence_number()

@@ -18,6 +18,8 @@ from ministack.services import lambda_svc
 from infra.local.settings import scaled
 
 DEFAULT_BATCH_SIZE = 100
+LARGEST_UNGATHERED = 10
+"""https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html: a greater batch takes a window."""
 TRANSITION_SECONDS = 0.1
 STOP_SECONDS = 120.0
 """A mapping that is Disabled still reads its stream for this long."""
@@ -43,6 +45,8 @@ def install() -> None:
         if ":dynamodb:" in request.get("EventSourceArn", ""):
             if "StartingPosition" not in request:
                 return lambda_svc._invalid_parameter_value("1 validation error detected: startingPosition is null")
+            if problem := window_problem(request):
+                return lambda_svc._invalid_parameter_value(problem)
             request = {"BatchSize": DEFAULT_BATCH_SIZE, **_DEFAULTS, **request}
         response = create(request)
         if response[0] < 300:
@@ -51,6 +55,8 @@ def install() -> None:
 
     def update_mapping(identifier: str, request: dict[str, Any]) -> Any:
         mapping = lambda_svc._esms.get(identifier) or {}
+        if "BatchSize" in request and (problem := window_problem({**mapping, **request})):
+            return lambda_svc._invalid_parameter_value(problem)
         before, enabled = mapping.get("State"), mapping.get("Enabled")
         response = update(identifier, request)
         if enabled and not mapping.get("Enabled"):
@@ -61,6 +67,14 @@ def install() -> None:
 
     lambda_svc._create_esm = create_mapping
     lambda_svc._update_esm = update_mapping
+
+
+def window_problem(request: Mapping[str, Any]) -> str:
+    """Why a mapping may not have the batch size that it is given; '' where it may."""
+    window = int(request.get("MaximumBatchingWindowInSeconds") or 0)
+    if int(request.get("BatchSize") or 0) <= LARGEST_UNGATHERED or window:
+        return ""
+    return f"MaximumBatchingWindowInSeconds must be at least 1 where BatchSize is greater than {LARGEST_UNGATHERED}."
 
 
 def is_enabled(mapping: dict[str, Any]) -> bool:

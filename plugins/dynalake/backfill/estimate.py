@@ -1,7 +1,6 @@
 """What a backfill would take by each method: time, read units and dollars, from what DynamoDB says of the table.
 
-DynamoDB counts items and bytes about every six hours. Prices are those of us-east-1:
-https://aws.amazon.com/dynamodb/pricing/on-demand/
+DynamoDB counts items and bytes about every six hours.
 """
 
 from __future__ import annotations
@@ -11,10 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-DOLLARS_PER_MILLION_UNITS = 0.125
-DOLLARS_PER_EXPORTED_GB = 0.10
-DOLLARS_PER_RECOVERABLE_GB = 0.20
-"""Of point-in-time recovery, a month."""
+from dynalake.sizing.prices import price, where_and_when
+
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/capacity-mode.html : a strongly consistent read of
 # 4 KB is one unit, an eventually consistent one half a unit.
 UNIT_BYTES = 4096
@@ -54,7 +51,7 @@ def estimate_scan(
             "" if max_read_capacity else ", all of them: give a limit"
         )
         return Estimate("scan", math.ceil(seconds), units, 0.0, remark)
-    dollars = units * DOLLARS_PER_MILLION_UNITS / 1_000_000
+    dollars = units * price("dynamodb_million_reads") / 1_000_000
     return Estimate("scan", math.ceil(seconds), units, round(dollars, 6), "on demand")
 
 
@@ -71,9 +68,9 @@ def estimate_export(
     if incremental:
         remark += "; at most, what changed is less"
     if not recovery:
-        monthly = size / 10**9 * DOLLARS_PER_RECOVERABLE_GB
+        monthly = size / 10**9 * price("dynamodb_recovery_gb")
         remark += f"; point-in-time recovery is off, and takes ${monthly:,.2f} a month, see `enable_pitr`"
-    dollars = round(size / 10**9 * DOLLARS_PER_EXPORTED_GB, 6)
+    dollars = round(size / 10**9 * price("dynamodb_export_gb"), 6)
     return Estimate("export", math.ceil(seconds), 0.0, dollars, remark)
 
 
@@ -89,7 +86,7 @@ def quote(description: Mapping[str, Any], chosen: str, estimates: tuple[Estimate
             "|---|---:|---:|---:|---|",
             *(estimate.row() for estimate in estimates),
             "",
-            "Estimates, at the prices of us-east-1.",
+            f"Estimates, at the prices of {where_and_when()}.",
         ]
     )
 

@@ -61,7 +61,7 @@ def _list_runs(table: Table) -> list[str]:
 
 def _objects(table: Table, run: str) -> tuple[StoredObject, ...]:
     bucket, names = table.names.lake.bucket, table.names
-    prefixes = (names.backfill_state(run), names.snapshot_run(run))
+    prefixes = (names.backfill_state(run), names.export_prefix(run), names.snapshot_run(run))
     return tuple(o for prefix in prefixes for o in list_objects(table.clients, bucket, prefix))
 
 

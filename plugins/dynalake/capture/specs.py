@@ -23,7 +23,7 @@ TEMPLATE_VARIABLE = "DYNALAKE_TEMPLATES"
 NO_OPTIONS = LakeOptions()
 
 # These are no parameters of the table's template by themselves: they are in its SettingsJson.
-_ONLY_IN_JSON = {"max_record_kb"} | {
+_ONLY_IN_JSON = {"max_record_kb", "stream_mode", "shards"} | {
     f.name for f in fields(TableSettings) if f.metadata["section"] in ("Source", "Backfill", "Columns", "Lake")
 }
 
@@ -86,16 +86,16 @@ def table_spec(
     storage: StackOutputs,
     forwarder: StackOutputs,
     deliveries: Deliveries | None = None,
+    *,
+    shards: int = 0,
 ) -> StackSpec:
     """A table's stack with these deliveries (see `dynalake.capture.deliveries`), to be deployed on what they follow.
 
-    Without them as it is first made.
+    Without them as it is first made. `shards` are those that a provisioned stream is to have; 0: those of the settings,
+    or, where these leave it to the table's peak, the ones that it has.
     """
     deliveries = deliveries or prepared(None, settings)
     own = {_pascal(k): str(v) for k, v in asdict(settings).items() if k not in _ONLY_IN_JSON}
-    if settings.delivery == "direct" and "kinesis" in deliveries.all:
-        # These settings say nothing of the Kinesis stream, which is there all the same: it keeps its shards.
-        del own["Shards"]
     return _spec(
         names.lake,
         names.stack,
@@ -116,6 +116,7 @@ def table_spec(
             "RawPrefix": names.raw_prefix,
             "RejectedPrefix": names.rejected(STAGE_DELIVERY),
             "TimeZone": names.lake.time_zone,
+            **_stream(settings, shards or settings.shards),
             **own,
             "Delivery": deliveries.used,
             "Beside": deliveries.beside,
@@ -126,6 +127,14 @@ def table_spec(
         role_arn=storage.get("DeployRoleArn", ""),
         version=deliveries.version,
     )
+
+
+def _stream(settings: TableSettings, shards: int) -> dict[str, str]:
+    """The Kinesis stream's parameters: one that stands beside stays as it is, and so do shards that AWS chooses."""
+    if settings.delivery == "direct":
+        return {}
+    count = {"Shards": str(shards)} if shards and settings.stream_mode == "provisioned" else {}
+    return {"StreamMode": settings.stream_mode, **count}
 
 
 def planned_storage(lake: Lake, partition: str) -> StackOutputs:
@@ -148,6 +157,11 @@ def template_folder() -> Path:
     return source_folder("infra/cloudformation", TEMPLATE_VARIABLE, "*.yaml")
 
 
+def template_text(name: str) -> str:
+    """Return a template's text: `storage`, `forwarder` or `table`."""
+    return (template_folder() / f"{name}.yaml").read_text(encoding="utf-8")
+
+
 def declared_parameters(template: str) -> tuple[str, ...]:
     """The names in a template's `Parameters` section: two spaces, the name, a colon."""
     section = re.search(r"^Parameters:\n((?:^(?: .*)?\n)*)", template, re.MULTILINE)
@@ -164,7 +178,7 @@ def _spec(
     role_arn: str = "",
     version: str | None = None,
 ) -> StackSpec:
-    text = (template_folder() / f"{template}.yaml").read_text(encoding="utf-8")
+    text = template_text(template)
     declared = declared_parameters(text)
     unknown = sorted(set(parameters) - set(declared))
     if unknown:

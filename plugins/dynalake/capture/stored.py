@@ -29,6 +29,7 @@ def table_prefixes(clients: Clients, names: TableNames) -> list[str]:
         # Before the replayed batches, which tell of mappings that have nothing but old versions left.
         *sorted({*mapping_prefixes(clients, names), *_replayed_mappings(clients, names)}),
         *(f"{stage}{names.table}/" for stage in stages),
+        names.passing_prefix,
         # The last: the hand-off and the ledgers go only when what they are about is gone.
         names.state_prefix,
     ]

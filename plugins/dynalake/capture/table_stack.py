@@ -16,6 +16,8 @@ from dynalake.clients import Clients
 from dynalake.errors import ConflictError, NotReadyError
 from dynalake.names import TableNames
 from dynalake.settings import TableSettings
+from dynalake.sizing.limits import read_stream
+from dynalake.sizing.shards import shard_steps
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,14 @@ class TableStack:
     source: Source
     storage: StackOutputs
     forwarder: StackOutputs
+    shards: int = 0
+    """Those that a provisioned Kinesis stream is to have; 0: those that it has, or the settings say."""
 
     def plan(self) -> tuple[StackPlan, list[str]]:
         """What `prepare` would change now, and what would follow once the delivery is proven."""
-        now = self._now()
-        planned = plan_stack(self.clients, self._spec(prepared(now, self.settings)))
-        follows = []
+        now, steps = self._now(), self._steps()
+        planned = plan_stack(self.clients, self._spec(prepared(now, self.settings), steps[0]))
+        follows = [f"The stream's shards become {shards}" for shards in steps[1:]]
         if now is not None and now.used != self.settings.delivery:
             follows.append(f"Changes go by {self.settings.delivery!r} instead of {now.used!r}")
         if now is None or not now.reading:
@@ -41,8 +45,14 @@ class TableStack:
         return planned, follows
 
     def prepare(self) -> StackOutputs:
-        """Make the delivery of the settings; changes go on where they went, or wait in the table's stream."""
-        return apply_stack(self.clients, self._spec(prepared(self._now(), self.settings)))
+        """Make the delivery of the settings; changes go on where they went, or wait in the table's stream.
+
+        A stream's shards change as far as AWS allows at once, and again. What was killed goes on from where it is.
+        """
+        outputs: StackOutputs = {}
+        for shards in self._steps():
+            outputs = apply_stack(self.clients, self._spec(prepared(self._now(), self.settings), shards))
+        return outputs
 
     def start(self, proven: str) -> StackOutputs:
         """Let changes go by the delivery of the settings.
@@ -73,8 +83,13 @@ class TableStack:
     def _now(self) -> Deliveries | None:
         return deployed(stack_state(self.clients, self.names.stack))
 
-    def _spec(self, deliveries: Deliveries) -> StackSpec:
-        return table_spec(self.names, self.settings, self.source, self.storage, self.forwarder, deliveries)
+    def _steps(self) -> tuple[int, ...]:
+        shards = self.shards or self.settings.shards
+        return shard_steps(self.settings, read_stream(self.clients, self.names), shards) if shards else (0,)
+
+    def _spec(self, deliveries: Deliveries, shards: int = 0) -> StackSpec:
+        names, settings = self.names, self.settings
+        return table_spec(names, settings, self.source, self.storage, self.forwarder, deliveries, shards=shards)
 
     def _enable(self, mapping_id: str) -> None:
         """Enable a mapping that is disabled past its stack: a teardown that did not end leaves it so."""

@@ -6,7 +6,7 @@ import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import PokeReturnValue, task
+from airflow.sdk import PokeReturnValue, get_current_context, task
 
 from dynalake.operators.canaries import look_for_canaries
 from dynalake.operators.parameters.which import default_environment
@@ -107,20 +107,46 @@ def plan(source: dict[str, Any]) -> bool:
     storage = stack_outputs(found, lake.storage_stack)
     forwarder = stack_outputs(found, lake.forwarder_stack)
     creates = creates_bucket(found, lake)
+    notes: list[str] = []
     if not creates:
         # In the note where the stack is made, or is asked for what it does not do.
         asked = _asked_options().given.intersection(BUCKET_OPTIONS)
-        (tell if storage is None or asked else say)(kept_bucket(lake))
+        (notes.append if storage is None or asked else say)(kept_bucket(lake))
     _show(plan_stack(found, storage_spec(lake, create_bucket=creates, options=_asked_options())))
     if forwarder is None:
         say(f"{lake.forwarder_stack}: will be created")
     partition = Source.from_dict(source).partition
     outputs = storage or planned_storage(lake, partition), forwarder or planned_forwarder(lake, partition)
-    planned, follows = _table_stack(found, names, source, *outputs).plan()
+    shards, note = _sizing(found, names)
+    planned, follows = _table_stack(found, names, source, *outputs, shards=shards).plan()
     _show(planned)
     for line in follows:
-        say(f"Once the delivery is proven: {line}")
+        say(f"Afterwards: {line}")
+    tell("\n\n".join([*notes, note]))
+    get_current_context()["ti"].xcom_push("shards", shards)
     return not parameters()["plan_only"]
+
+
+def _sizing(found: Clients, names: TableNames) -> tuple[int, str]:
+    """The shards that the table's stream is to have, and what the run's note says of them and of the costs."""
+    from datetime import UTC, datetime
+
+    from dynalake.capture.specs import template_text
+    from dynalake.sizing.cost import costs
+    from dynalake.sizing.limits import check_stream, read_stream
+    from dynalake.sizing.quote import cost_table, quote
+    from dynalake.sizing.shards import plan_shards
+    from dynalake.sizing.usage import read_usage
+
+    settings, now = _asked_settings(), datetime.now(UTC)
+    usage = read_usage(found, names, now)
+    stream = read_stream(found, names)
+    planned = plan_shards(settings, usage, stream)
+    if settings.delivery == "kinesis":
+        check_stream(found, names, settings, stream, planned.shards, now)
+    found_costs = costs(usage, settings, planned.shards, template_text("table"))
+    say(cost_table(found_costs))
+    return planned.shards, quote(settings, usage, planned, found_costs, names.lake.region)
 
 
 def _table_stack(
@@ -129,11 +155,13 @@ def _table_stack(
     source: dict[str, Any],
     storage: Mapping[str, str],
     forwarder: Mapping[str, str],
+    *,
+    shards: int = 0,
 ) -> TableStack:
     from dynalake.capture.source import Source
     from dynalake.capture.table_stack import TableStack
 
-    return TableStack(found, names, _asked_settings(), Source.from_dict(source), storage, forwarder)
+    return TableStack(found, names, _asked_settings(), Source.from_dict(source), storage, forwarder, shards)
 
 
 def _show(planned: StackPlan) -> None:
@@ -178,7 +206,8 @@ def forwarder(storage: dict[str, str]) -> dict[str, str]:
 def delivery(source: dict[str, Any], storage: dict[str, str], forwarder: dict[str, str]) -> dict[str, str]:
     """Deploys the table's streams, settings and alarms; changes do not go there before the delivery is proven."""
     found = clients()
-    return dict(_table_stack(found, table_names(found), source, storage, forwarder).prepare())
+    shards = get_current_context()["ti"].xcom_pull(task_ids="plan", key="shards")
+    return dict(_table_stack(found, table_names(found), source, storage, forwarder, shards=shards).prepare())
 
 
 @task.sensor(mode="reschedule", poke_interval=10, timeout=1800)

@@ -20,9 +20,11 @@ from dynalake.lake.table import Table, schema_of
 from dynalake.names import STAGE_CONVERT, STAGE_DELIVERY, STAGE_FORWARDER, STAGE_MAPPING, TableNames
 from dynalake.record.key import ItemKey
 from dynalake.settings import TableSettings
+from dynalake.sizing.limits import read_stream as read_kinesis
+from dynalake.sizing.shards import filled
 from dynalake.watch.judge import FIREHOSE_HOURS, READS, Targets, is_in_time, losing_until, unlanded_since
 from dynalake.watch.landed import Sample, landed_since, read_sample
-from dynalake.watch.metrics import RECENT_MINUTES, Points, plan_metrics, read_metrics, recent
+from dynalake.watch.metrics import PERIOD_SECONDS, RECENT_MINUTES, Points, plan_metrics, read_metrics, recent
 from dynalake.watch.readings import LISTED, Capture, Comparison, Lake, Landing, Readings
 from dynalake.watch.reconcile import choose, clear_up, compare, read_images, read_landed
 from dynalake.watch.tables import read_lake
@@ -70,6 +72,7 @@ def gather(
         landing=replace(
             plan_landing(points, new, sample, before.landing, at, targets, rejected_at),
             kept_hours=FIREHOSE_HOURS if settings.delivery == "direct" else settings.stream_retention_hours,
+            filled=read_filled(clients, names, points.get("stream_bytes", ())),
         ),
         lake=lake,
         rejected=rejected,
@@ -119,6 +122,13 @@ def read_capture(
         stream_arn=arn,
         read_at=at if reads else before.read_at,
     )
+
+
+def read_filled(clients: Clients, names: TableNames, taken: Points) -> float:
+    """`Landing.filled`: 0 where nothing went through a Kinesis stream, or AWS chooses its shards."""
+    most = max((value for _, value in taken), default=0.0)
+    stream = read_kinesis(clients, names) if most else None
+    return 0.0 if stream is None or stream.mode == "on_demand" else filled(most, PERIOD_SECONDS, stream)
 
 
 def read_stream(clients: Clients, table: str, table_id: str, read: str) -> str:

@@ -32,6 +32,9 @@ READS = ("Enabled", "Enabling", "Updating", "Creating")
 UNREAD_MINUTES = 5
 """A mapping that could not read the stream is told if it still cannot at the next look: one failure passes."""
 
+FULL = 0.8
+"""Of what a Kinesis stream's shards take: what comes above is told of before anything is refused."""
+
 _LOOK_APART = 1800.0
 """Seconds before the end of what is kept from which on a part of it is taken for lost: a look may come no nearer."""
 
@@ -156,7 +159,16 @@ def _pipeline(readings: Readings, targets: Targets) -> Iterator[Verdict]:
         yield Verdict(
             ATTENTION,
             f"Kinesis or Firehose throttled {readings.landing.throttled:,.0f} records in the last hour",
-            "raise shards, or set 0 for on-demand; with delivery direct ask AWS for a higher quota",
+            "run dynalake_setup, which gives the stream the shards that its peak needs (where you chose shards, raise "
+            "them); with delivery direct ask AWS for a higher quota",
+        )
+    if readings.landing.filled > FULL:
+        yield Verdict(
+            ATTENTION,
+            f"The fullest five minutes of the last 24 hours had {readings.landing.filled:.0%} of what the Kinesis "
+            "stream's shards take",
+            "run dynalake_setup, which gives the stream the shards that its peak needs (where you chose shards, raise "
+            "them): what does not fit waits in the table's stream",
         )
     for stage, (what, action) in _REJECTED.items():
         count = readings.rejected.get(stage, 0)

@@ -57,6 +57,7 @@ def plan_metrics(names: TableNames, mapping_id: str, delivery: str) -> dict[str,
     else:
         refused = ("AWS/Kinesis", "WriteProvisionedThroughputExceeded", "StreamName", names.stream)
         asked["stream_throttled"] = Metric(*refused, "Sum")
+        asked["stream_bytes"] = Metric("AWS/Kinesis", "IncomingBytes", "StreamName", names.stream, "Sum")
     return asked
 
 

@@ -59,6 +59,8 @@ class Landing:
     """From when on the forwarder got changes, but nothing landed."""
     kept_hours: int = 24
     """How long what Firehose cannot deliver is kept: by Firehose itself, or by the Kinesis stream that it reads."""
+    filled: float = 0.0
+    """The share of what the Kinesis stream's shards take that the fullest five minutes of the last 24 hours had."""
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,9 @@ def lake(monkeypatch: pytest.MonkeyPatch) -> MemoryLake:
 
 
 def keys_of(lake: MemoryLake, run: str) -> set[str]:
-    return lake.s3.keys(lake.names.backfill_state(run)) | lake.s3.keys(lake.names.snapshot_run(run))
+    names = lake.names
+    prefixes = (names.backfill_state(run), names.export_prefix(run), names.snapshot_run(run))
+    return {key for prefix in prefixes for key in lake.s3.keys(prefix)}
 
 
 def test_after_two_weeks_all_but_the_shown_one_goes(lake: MemoryLake) -> None:

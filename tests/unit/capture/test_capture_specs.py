@@ -26,6 +26,7 @@ from dynalake.lake_options import LakeOptions, option_fields
 from dynalake.names import Lake
 from dynalake.record.key import ItemKey, KeyAttribute
 from dynalake.settings import TableSettings
+from tests.conftest import REPOSITORY
 
 LAKE = Lake("dev", "123456789012", "eu-west-1")
 NAMES = LAKE.table("RECEIPTS")
@@ -89,9 +90,56 @@ def test_the_defaults_of_the_template_are_those_of_the_settings() -> None:
     template = cfn_yaml.loads((template_folder() / "table.yaml").read_text())
     for setting in fields(TableSettings):
         parameter = template["Parameters"].get("".join(part.capitalize() for part in setting.name.split("_")))
-        if parameter and setting.name != "table":
+        # A form's 0 shards are as many as the peak needs; a template has no metrics, and says one.
+        if parameter and setting.name not in ("table", "shards"):
             assert parameter["Default"] == setting.default, setting.name
             assert parameter.get("MinValue") == setting.metadata["minimum"], setting.name
+
+
+def test_what_every_stack_costs_can_be_told_by_its_lake_and_table() -> None:
+    """CloudFormation hands a stack's tags on to all that takes tags; whoever deploys by hand is told to give them."""
+    specs = {
+        "storage": storage_spec(LAKE, create_bucket=True),
+        "forwarder": forwarder_spec(LAKE, STORAGE, CODE),
+        "table": table_spec(NAMES, TableSettings("RECEIPTS"), SOURCE, STORAGE, FORWARDER),
+    }
+    lake = {"dynalake:environment": "dev"}
+    assert {name: dict(spec.tags) for name, spec in specs.items()} == {
+        "storage": lake,
+        "forwarder": lake,
+        "table": {**lake, "dynalake:table": "RECEIPTS"},
+    }
+    by_hand = {path.stem for path in template_folder().glob("*.yaml")} - set(specs)
+    pages = "".join(page.read_text() for page in (REPOSITORY / "docs").glob("*.md"))
+    for name in by_hand:
+        command = pages.split(f"--template-file infra/cloudformation/{name}.yaml")[1].split("```")[0]
+        assert "--tags dynalake:environment=prod" in command, name
+    for module in (REPOSITORY / "infra" / "terraform" / "modules").iterdir():
+        assert re.search(
+            r'^  tags = merge\(var.tags, { "dynalake:environment" = ', (module / "main.tf").read_text(), re.M
+        )
+
+
+def test_what_passes_is_not_kept_for_a_month_and_delete_markers_go() -> None:
+    """https://docs.aws.amazon.com/AmazonS3/latest/userguide/intro-lifecycle-rules.html"""
+    template = cfn_yaml.loads((template_folder() / "storage.yaml").read_text())
+    rules = {
+        rule["Id"]: rule for rule in template["Resources"]["Bucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
+    }
+    passing = rules["passing-versions"]
+    assert passing["Prefix"] == {"Fn::Sub": "${Prefix}-state/_/"}
+    assert NAMES.lake.passing_prefix == "dynamodb-state/_/"
+    assert passing["NoncurrentVersionExpiration"] == {"NoncurrentDays": 1}
+    assert "ExpirationInDays" not in passing, "what is there is needed"
+    for key in (NAMES.export_prefix("r"), NAMES.conversions, NAMES.watch_state, NAMES.redrive_state("r")):
+        assert key.startswith(NAMES.lake.passing_prefix)
+    for key in (NAMES.hand_off, NAMES.folder_manifests, NAMES.snapshot_runs, NAMES.backfill_states):
+        assert not key.startswith(NAMES.lake.passing_prefix), "what cannot be made again has its versions"
+    with pytest.raises(SettingsError):
+        LAKE.table("_")
+    assert rules["superseded-versions"]["ExpiredObjectDeleteMarker"] is True
+    assert "Prefix" not in rules["superseded-versions"], "markers of the whole bucket"
+    assert rules["incomplete-uploads"]["AbortIncompleteMultipartUpload"]
 
 
 def test_only_the_options_that_are_given_are_set() -> None:

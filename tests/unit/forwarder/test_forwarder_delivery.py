@@ -148,7 +148,7 @@ def test_the_requests_of_both_services() -> None:
     assert stream.put(blobs(2)) == ["", THROTTLED]
     assert client.arguments["StreamName"] == "dynalake-dev-RECEIPTS"
     assert client.arguments["Records"] == [{"Data": b"x", "PartitionKey": "0"}, {"Data": b"x", "PartitionKey": "1"}]
-    delivery = DeliveryStream(client, Target(NAMES, "direct", 1024))
+    delivery = DeliveryStream(client, Target(NAMES, "direct", 1000))
     assert delivery.put(blobs(2)) == ["", "ServiceUnavailable"]
     assert client.arguments["DeliveryStreamName"] == "dynalake-dev.direct-RECEIPTS"
     assert delivery.limits == Limits(records=500, request=4 * 1024 * 1024, record=1000 * 1024)

@@ -78,6 +78,7 @@ def test_a_table_that_is_well_has_no_finding() -> None:
         ({"capture": {"last_result": "PROBLEM: Function call failed"}}, "attention", "Function call failed"),
         ({"capture": {"throttles": 4}}, "attention", "throttled 4 times"),
         ({"landing": {"throttled": 5}}, "attention", "throttled 5 records"),
+        ({"landing": {"filled": 0.85}}, "attention", "had 85% of what the Kinesis stream's shards take"),
         ({"lake": {"snapshot": None}}, "attention", "no snapshot"),
         ({"lake": {"waiting": (Wait("20231111", AT - 30 * HOUR),)}}, "attention", "dt=20231111"),
         ({"lake": {"fold_due_since": AT - 30 * HOUR}}, "attention", "to be folded since 30 h"),

@@ -20,7 +20,7 @@ variable "versioning" {
 }
 
 variable "noncurrent_days" {
-  description = "For how many days the bucket keeps what was overwritten or deleted."
+  description = "For how many days the bucket keeps what was overwritten or deleted; exports and conversions' notes: one."
   type        = number
   default     = 30
   nullable    = false

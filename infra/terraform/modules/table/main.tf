@@ -1,10 +1,14 @@
 # The pipeline of one DynamoDB table: the event source mapping, Kinesis, Firehose, the table's settings and its alarms.
 
 locals {
+  # A table without a Kinesis stream has no mode of one, and no shards.
+  stream_mode = var.delivery == "kinesis" ? var.stream_mode : "provisioned"
+
   settings = {
     table                   = var.table
     delivery                = var.delivery
-    shards                  = var.shards
+    stream_mode             = local.stream_mode
+    shards                  = local.stream_mode == "provisioned" && var.delivery == "kinesis" ? var.shards : 0
     stream_retention_hours  = var.stream_retention_hours
     buffer_seconds          = var.buffer_seconds
     buffer_mb               = var.buffer_mb
@@ -72,6 +76,7 @@ resource "aws_cloudformation_stack" "this" {
     Delivery                 = var.delivery
     Beside                   = "none"
     MappingEnabled           = "false"
+    StreamMode               = var.stream_mode
     Shards                   = var.shards
     StreamRetentionHours     = var.stream_retention_hours
     BufferSeconds            = var.buffer_seconds
@@ -100,8 +105,8 @@ resource "aws_cloudformation_stack" "this" {
     }
 
     precondition {
-      condition     = var.delivery == "kinesis" || var.shards == 0
-      error_message = "shards is set, but delivery 'direct' has no Kinesis stream."
+      condition     = var.batch_size <= 10 || var.batch_window_seconds > 0
+      error_message = "batch_window_seconds is 0, but batch_size is more than 10."
     }
 
     precondition {

@@ -12,15 +12,27 @@ variable "delivery" {
   }
 }
 
-variable "shards" {
-  description = "Shards of the Kinesis stream; 0 is on-demand."
-  type        = number
-  default     = 0
+variable "stream_mode" {
+  description = "How the Kinesis stream is paid. `provisioned`: by its `shards`. `on_demand`: by what goes through it, on top of about $29 a month; an account may have 50 such streams in a region."
+  type        = string
+  default     = "provisioned"
   nullable    = false
 
   validation {
-    condition     = var.shards >= 0 && var.shards <= 500 && floor(var.shards) == var.shards
-    error_message = "shards is a whole number from 0 to 500."
+    condition     = contains(["provisioned", "on_demand"], var.stream_mode)
+    error_message = "stream_mode is one of provisioned, on_demand."
+  }
+}
+
+variable "shards" {
+  description = "Shards of a provisioned Kinesis stream, each for 1 MB a second. AWS at most doubles or halves them at once. dynalake_setup with `plan_only` says how many the table's peak needs."
+  type        = number
+  default     = 1
+  nullable    = false
+
+  validation {
+    condition     = var.shards >= 1 && var.shards <= 500 && floor(var.shards) == var.shards
+    error_message = "shards is a whole number from 1 to 500."
   }
 }
 
@@ -61,14 +73,14 @@ variable "buffer_mb" {
 }
 
 variable "max_record_kb" {
-  description = "The forwarder packs changes into records of up to this many KiB. A change that is longer becomes an object of its own in the raw zone, past Kinesis and Firehose."
+  description = "The forwarder packs changes into records of up to this many KiB. A change that is longer becomes an object of its own in the raw zone, past Kinesis and Firehose, which takes no record of more than 1,000 KiB."
   type        = number
   default     = 1000
   nullable    = false
 
   validation {
-    condition     = var.max_record_kb >= 5 && var.max_record_kb <= 1024 && floor(var.max_record_kb) == var.max_record_kb
-    error_message = "max_record_kb is a whole number from 5 to 1024."
+    condition     = var.max_record_kb >= 5 && var.max_record_kb <= 1000 && floor(var.max_record_kb) == var.max_record_kb
+    error_message = "max_record_kb is a whole number from 5 to 1000."
   }
 }
 
@@ -85,7 +97,7 @@ variable "batch_size" {
 }
 
 variable "batch_window_seconds" {
-  description = "How long Lambda gathers changes before it invokes the forwarder."
+  description = "How long Lambda gathers changes before it invokes the forwarder; at least 1 where `batch_size` is over 10."
   type        = number
   default     = 1
   nullable    = false

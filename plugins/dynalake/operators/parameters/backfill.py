@@ -117,7 +117,7 @@ def backfill_parameters() -> dict[str, Param]:
             type="boolean",
             title="Keep the export's files",
             description_md="Leave them in the bucket once the run is committed, under "
-            "`{prefix}-state/{TABLE}/backfill/{run}/export/`.",
+            "`{prefix}-state/_/{TABLE}/export/{run}/`.",
             section=EXPORT,
         ),
         "export_type": Param(

@@ -50,7 +50,7 @@ def setup_parameters() -> dict[str, Param]:
             False,
             type="boolean",
             title="Only show the plan",
-            description_md="Shows what CloudFormation would change, and stops.",
+            description_md="Shows what CloudFormation would change and what the table will cost, and stops.",
             section=RUN,
         ),
         **where_parameters(),

@@ -1,0 +1,86 @@
+"""What AWS allows an account and its streams, asked before anything is changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from dynalake.clients import Clients
+from dynalake.errors import SettingsError
+from dynalake.names import TableNames
+from dynalake.settings import TableSettings
+from dynalake.sizing.shards import StreamState, shard_steps
+
+# https://docs.aws.amazon.com/streams/latest/dev/how-do-i-size-a-stream.html
+MODE_SWITCHES, A_DAY = 2, timedelta(hours=24)
+
+
+def read_stream(clients: Clients, names: TableNames) -> StreamState | None:
+    """The table's Kinesis stream; None where there is none."""
+    try:
+        summary = clients.kinesis.describe_stream_summary(StreamName=names.stream)["StreamDescriptionSummary"]
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ResourceNotFoundException":
+            raise
+        return None
+    return StreamState(summary["StreamModeDetails"]["StreamMode"].lower(), summary["OpenShardCount"])
+
+
+def check_stream(
+    clients: Clients, names: TableNames, settings: TableSettings, stream: StreamState | None, shards: int, now: datetime
+) -> None:
+    """Raise `SettingsError` where AWS would refuse the stream that the settings ask for."""
+    limits = clients.kinesis.describe_limits()
+    problem = limit_problem(limits, settings, stream, shards)
+    if problem is None and stream is not None and stream.mode != settings.stream_mode:
+        pages = clients.ssm.get_paginator("get_parameter_history").paginate(Name=names.settings_parameter)
+        problem = switch_problem((v for page in pages for v in page["Parameters"]), settings, now)
+    if problem is not None:
+        raise problem
+
+
+def limit_problem(
+    limits: Mapping[str, Any], settings: TableSettings, stream: StreamState | None, shards: int
+) -> SettingsError | None:
+    """What the account's limits, as DescribeLimits answers them, do not allow (pure)."""
+    have, most = limits["OnDemandStreamCount"], limits["OnDemandStreamCountLimit"]
+    if settings.stream_mode == "on_demand":
+        if have < most or (stream is not None and stream.mode == "on_demand"):
+            return None
+        return SettingsError(
+            f"The account has {have} Kinesis streams on demand in this region",
+            allowed=f"{most}, of everybody in the account",
+            action="leave stream_mode at 'provisioned', or ask AWS for more",
+            table=settings.table,
+        )
+    more = max(shard_steps(settings, stream, shards)) - (stream.shards if stream else 0)
+    if limits["OpenShardCount"] + more <= limits["ShardLimit"]:
+        return None
+    return SettingsError(
+        f"The account has {limits['OpenShardCount']:,} open shards in this region, and the table takes {more:,} more",
+        allowed=f"{limits['ShardLimit']:,}, of everybody in the account",
+        action="choose fewer shards, or ask AWS for more (Service Quotas)",
+        table=settings.table,
+    )
+
+
+def switch_problem(
+    versions: Iterable[Mapping[str, Any]], settings: TableSettings, now: datetime
+) -> SettingsError | None:
+    """What a stream that has changed its mode too often cannot do, by the versions of the table's settings (pure)."""
+    known = sorted(versions, key=lambda version: version["LastModifiedDate"])
+    modes = [(version["LastModifiedDate"], json.loads(version["Value"]).get("stream_mode")) for version in known]
+    switched = [at for (_, old), (at, new) in pairwise(modes) if old != new and now - at < A_DAY]
+    if len(switched) < MODE_SWITCHES:
+        return None
+    return SettingsError(
+        f"The mode of {settings.table!r}'s Kinesis stream has changed {len(switched)} times within 24 hours",
+        allowed=f"{MODE_SWITCHES} changes within 24 hours",
+        action=f"leave stream_mode as it is until {switched[-MODE_SWITCHES] + A_DAY:%Y-%m-%d %H:%M} UTC",
+        table=settings.table,
+    )

@@ -1,0 +1,99 @@
+"""How many shards a table's Kinesis stream is to have, and by which steps it gets there. Pure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from dynalake.settings import TableSettings
+from dynalake.sizing.usage import Usage
+
+# https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html : a second, written. The forwarder packs
+# changes, so a shard's 1,000 records a second are never what fills it.
+SHARD_BYTES = 1024 * 1024
+FULL, CALM = 0.7, 0.5
+"""What a peak may fill of the shards, since changes are spread evenly neither over a minute nor over shards; and of
+fewer shards, before a stream gets fewer."""
+
+
+@dataclass(frozen=True)
+class StreamState:
+    """A Kinesis stream that is there."""
+
+    mode: str
+    """`provisioned` or `on_demand`."""
+    shards: int
+    """That are open."""
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """The shards that a stream is to have, and why."""
+
+    shards: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.shards:,} shard{'' if self.shards == 1 else 's'}: {self.reason}"
+
+
+def needed_shards(usage: Usage, share: float = FULL) -> int:
+    """As many as the table's peak fills up to this share; at least one."""
+    return max(1, math.ceil(usage.peak_bytes / (share * SHARD_BYTES)))
+
+
+def plan_shards(settings: TableSettings, usage: Usage, stream: StreamState | None) -> ShardPlan:
+    """The shards of a provisioned stream: those of the settings, or as many as the table's peak needs.
+
+    They grow as soon as more are needed, and shrink once half of them are more than enough: a peak that goes up and
+    down a little does not change a stream with each setup.
+    """
+    if settings.shards:
+        return ShardPlan(settings.shards, "the setting 'shards'")
+    peak = describe_peak(usage)
+    needed = needed_shards(usage)
+    if stream is None or stream.mode == "on_demand" or needed >= stream.shards:
+        return ShardPlan(needed, peak)
+    fewer = needed_shards(usage, CALM)
+    if fewer <= stream.shards / 2:
+        return ShardPlan(fewer, peak)
+    return ShardPlan(stream.shards, f"{peak}; the stream has them, and gets fewer once half are more than enough")
+
+
+def filled(most: float, seconds: float, stream: StreamState) -> float:
+    """The share of what a stream's shards take that so many bytes within so many seconds are."""
+    return most / (seconds * stream.shards * SHARD_BYTES)
+
+
+def shard_steps(settings: TableSettings, stream: StreamState | None, shards: int) -> tuple[int, ...]:
+    """The counts that a provisioned stream has one after the other, until it has `shards`; only those otherwise.
+
+    One change at most doubles or halves them; a stream that was on demand keeps its shards when it changes its mode.
+    https://docs.aws.amazon.com/kinesis/latest/APIReference/API_UpdateShardCount.html
+    """
+    if stream is None or settings.delivery == "direct" or settings.stream_mode == "on_demand":
+        return (shards,)
+    steps = [stream.shards] if stream.mode == "on_demand" else []
+    current = stream.shards
+    while current != shards:
+        current = min(shards, 2 * current) if shards > current else max(shards, math.ceil(current / 2))
+        steps.append(current)
+    return tuple(steps) or (shards,)
+
+
+def describe_peak(usage: Usage) -> str:
+    """`the peak of the last 14 days was 120 changes a second of 0.9 KB, 0.1 MB/s`."""
+    lately = f"the last {usage.days:.0f} days" if usage.days >= 2 else f"the last {max(1, usage.days * 24):.0f} hours"
+    if usage.peak_bytes == 0:
+        return f"nothing was written in {lately}"
+    if usage.peak_bytes == usage.streamed:
+        return f"the stream's peak of {lately} was {_few(usage.streamed / 1e6)} MB/s"
+    return (
+        f"the peak of {lately} was {_few(usage.peak)} changes a second of "
+        f"{_few(usage.line_bytes / 1000)} KB, {_few(usage.peak_bytes / 1e6)} MB/s"
+    )
+
+
+def _few(number: float) -> str:
+    """`120`, `0.9`, `0.002`: a number that is only an estimate."""
+    return f"{number:,.0f}" if number >= 10 else f"{number:.1g}"

@@ -1,0 +1,122 @@
+"""What a table wrote in the last 14 days, minute by minute, from its own CloudWatch metrics and its stream's.
+
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/metrics-dimensions.html
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, cast
+
+from dynalake.clients import Clients
+from dynalake.names import TableNames
+
+if TYPE_CHECKING:
+    from mypy_boto3_cloudwatch.type_defs import MetricDataQueryTypeDef
+
+# CloudWatch keeps minutes for 15 days.
+WINDOW = timedelta(days=14)
+MINUTE = 60
+
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/read-write-operations.html : a write of 1 KB.
+UNIT_BYTES = 1024
+# A change's line: its metadata, and the item's image as JSON, which is longer than DynamoDB counts it. Items with many
+# short attributes take half as much again; long texts less.
+METADATA_BYTES, JSON_SHARE = 120, 1.5
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.Partitions.html
+PARTITION_BYTES, PARTITION_UNITS, NEW_ON_DEMAND = 10 * 10**9, 1000, 4
+
+
+@dataclass(frozen=True)
+class Usage:
+    """A table's changes."""
+
+    minutes: Mapping[int, float]
+    """The changes in each minute that has some, by the minute's number since the epoch."""
+    days: float
+    """For how long it was looked at."""
+    line_bytes: float
+    """How long a change is on its way, on average."""
+    partitions: int
+    """Of the table, and so about as many open shards of its stream."""
+    streamed: float = 0.0
+    """The bytes a second that its Kinesis stream took in the fullest minute; 0 where there was none."""
+
+    @property
+    def peak(self) -> float:
+        """The changes a second in the fullest minute."""
+        return max(self.minutes.values(), default=0.0) / MINUTE
+
+    @property
+    def peak_bytes(self) -> float:
+        """The bytes a second in the fullest minute: as the stream has seen it, or as the table's writes let expect."""
+        return max(self.peak * self.line_bytes, self.streamed)
+
+    @property
+    def changes(self) -> float:
+        """All changes of the time that was looked at."""
+        return sum(self.minutes.values())
+
+
+def usage_of(
+    description: Mapping[str, Any],
+    units: Mapping[int, float],
+    expired: Mapping[int, float],
+    days: float,
+    streamed: Mapping[int, float] | None = None,
+) -> Usage:
+    """The changes behind consumed write units and items that expired, for a table as DescribeTable describes it (pure).
+
+    An item costs a unit for each KB of it. What costs units and changes nothing counts as well: writes within
+    transactions cost twice, and refused conditional writes cost once. So this is the most. `streamed` are the bytes
+    that the table's Kinesis stream took.
+    """
+    items, size = int(description.get("ItemCount", 0)), int(description.get("TableSizeBytes", 0))
+    item_bytes = size / items if items else UNIT_BYTES
+    cost = max(1, math.ceil(item_bytes / UNIT_BYTES))
+    minutes = {minute: units.get(minute, 0.0) / cost + expired.get(minute, 0.0) for minute in {*units, *expired}}
+    on_demand = description.get("BillingModeSummary", {}).get("BillingMode") == "PAY_PER_REQUEST"
+    most = max(units.values(), default=0.0) / MINUTE
+    return Usage(
+        minutes={minute: changes for minute, changes in sorted(minutes.items()) if changes > 0},
+        days=days,
+        line_bytes=METADATA_BYTES + JSON_SHARE * item_bytes,
+        partitions=max(
+            NEW_ON_DEMAND if on_demand else 1, math.ceil(size / PARTITION_BYTES), math.ceil(most / PARTITION_UNITS)
+        ),
+        streamed=max((streamed or {}).values(), default=0.0) / MINUTE,
+    )
+
+
+def read_usage(clients: Clients, names: TableNames, now: datetime) -> Usage:
+    """The table's usage up to now; of a table that is younger than 14 days, since it was made."""
+    description = dict(clients.dynamodb.describe_table(TableName=names.table)["Table"])
+    start = now - WINDOW
+    made = cast("datetime", description.get("CreationDateTime", start))
+    days = (now - max(start, min(made, now - timedelta(hours=1)))) / timedelta(days=1)
+    queries = [
+        # The table's own: what its indexes consume has one dimension more, and is no change of an item.
+        _query("units", "AWS/DynamoDB", "ConsumedWriteCapacityUnits", "TableName", names.table),
+        _query("expired", "AWS/DynamoDB", "TimeToLiveDeletedItemCount", "TableName", names.table),
+        _query("streamed", "AWS/Kinesis", "IncomingBytes", "StreamName", names.stream),
+    ]
+    found: dict[str, dict[int, float]] = {query["Id"]: {} for query in queries}
+    pages = clients.cloudwatch.get_paginator("get_metric_data").paginate(
+        MetricDataQueries=queries, StartTime=start, EndTime=now
+    )
+    for page in pages:
+        for result in page["MetricDataResults"]:
+            found[result["Id"]].update(_by_minute(result["Timestamps"], result["Values"]))
+    return usage_of(description, found["units"], found["expired"], days, found["streamed"])
+
+
+def _query(name: str, namespace: str, metric: str, dimension: str, value: str) -> MetricDataQueryTypeDef:
+    about: Any = {"Namespace": namespace, "MetricName": metric, "Dimensions": [{"Name": dimension, "Value": value}]}
+    return {"Id": name, "MetricStat": {"Metric": about, "Period": MINUTE, "Stat": "Sum"}}
+
+
+def _by_minute(times: Sequence[datetime], values: Sequence[float]) -> dict[int, float]:
+    return {int(at.timestamp()) // MINUTE: float(value) for at, value in zip(times, values, strict=True)}

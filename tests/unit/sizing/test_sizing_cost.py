@@ -1,0 +1,156 @@
+"""What a table costs: AWS's prices as data, and docs/cost.md as the code calculates it."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from datetime import date
+
+import pytest
+from cfnlint.decode import cfn_yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dynalake.capture.specs import template_text
+from dynalake.settings import TableSettings
+from dynalake.sizing.cost import PARTS, Cost, alarm_metrics, costs, objects_of, traffic_of
+from dynalake.sizing.prices import FILE, where_and_when
+from dynalake.sizing.quote import cost_table, quote
+from dynalake.sizing.shards import plan_shards
+from dynalake.sizing.usage import Usage, usage_of
+from dynalake.watch.metrics import plan_metrics
+from tests.conftest import REPOSITORY
+from tests.unit.capture.test_capture_specs import NAMES
+
+TEMPLATE = template_text("table")
+SETTINGS = TableSettings("RECEIPTS")
+PAGE = REPOSITORY / "docs" / "cost.md"
+
+
+def steady(changes: float, item_bytes: int = 1000, partitions: int = 4) -> Usage:
+    """Two weeks of as many changes in each second."""
+    line = usage_of({"ItemCount": 1, "TableSizeBytes": item_bytes}, {}, {}, 14).line_bytes
+    minutes = dict.fromkeys(range(14 * 1440), 60 * changes) if changes else {}
+    return Usage(minutes, days=14, line_bytes=line, partitions=partitions)
+
+
+def found(usage: Usage, settings: TableSettings = SETTINGS) -> tuple[Cost, ...]:
+    return costs(usage, settings, plan_shards(settings, usage, None).shards, TEMPLATE)
+
+
+def test_every_price_says_what_it_is_from_where_and_how_it_was_checked() -> None:
+    text = FILE.read_text()
+    file = json.loads(text)
+    assert date.fromisoformat(file["date"])
+    used = set(re.findall(r'price\("(\w+)"\)', "".join(p.read_text() for p in (REPOSITORY / "plugins").rglob("*.py"))))
+    assert used == set(file["prices"]), "each price is used"
+    for name, about in file["prices"].items():
+        assert about["dollars"] > 0, name
+        assert about["source"].startswith("https://aws.amazon.com/"), name
+        assert about["checked"] in ("infracost", "public", "known"), name
+        assert about["unit"], name
+
+
+def test_alarms_are_counted_as_the_template_has_them() -> None:
+    resources = cfn_yaml.loads(TEMPLATE)["Resources"]
+    conditions = {"kinesis": {None, "HasKinesis", "IsKinesis"}, "direct": {None, "HasDirect"}}
+    for delivery, own in conditions.items():
+        alarms = [r for r in resources.values() if r["Type"] == "AWS::CloudWatch::Alarm" and r.get("Condition") in own]
+        metrics = sum(json.dumps(alarm["Properties"], default=str).count('"MetricName"') for alarm in alarms)
+        assert alarm_metrics(TEMPLATE, delivery) == metrics > 3
+
+
+def test_an_idle_table_costs_what_it_has_not_what_it_does() -> None:
+    direct, stream, on_demand = found(steady(0))
+    assert (direct.parts["Kinesis"], round(stream.parts["Kinesis"], 2)) == (0, 10.95)
+    assert round(on_demand.parts["Kinesis"], 2) == 29.20
+    assert {direct.parts[part] for part in ("Lambda", "Firehose", "S3 PUTs")} == {0.0}
+
+
+def test_the_watch_s_metrics_are_those_that_it_reads() -> None:
+    from dynalake.sizing.cost import WATCHED_METRICS
+
+    assert len(plan_metrics(NAMES, "id", "kinesis")) == WATCHED_METRICS
+
+
+@given(st.floats(0.01, 5000), st.integers(50, 100_000), st.integers(1, 40))
+def test_more_changes_never_cost_less(changes: float, item_bytes: int, partitions: int) -> None:
+    usage = Usage(dict.fromkeys(range(30), 60 * changes), 1, 120 + 1.5 * item_bytes, partitions)
+    more = replace(usage, minutes={minute: 2 * count for minute, count in usage.minutes.items()})
+    for less_cost, more_cost in zip(
+        costs(usage, SETTINGS, 2, TEMPLATE), costs(more, SETTINGS, 2, TEMPLATE), strict=True
+    ):
+        assert less_cost.dollars <= more_cost.dollars * 1.000001
+        assert all(part >= 0 for part in less_cost.parts.values())
+    traffic = traffic_of(usage, SETTINGS)
+    # What Firehose bills is never less than what is sent, and 5 KB a record at most more.
+    assert traffic.bytes <= traffic.billed_bytes * 1.000001
+    assert traffic.billed_bytes <= (traffic.bytes + 5 * 1024 * traffic.records) * 1.000001
+    assert traffic.invocations <= traffic.changes * 1.000001
+
+
+def test_a_shard_s_buffer_is_its_own() -> None:
+    """A change a second, gathered for a minute: an object a minute and shard. For five minutes: a fifth."""
+    usage = steady(1)
+    minutes = 730 * 60
+    assert round(objects_of(usage, SETTINGS, 1)) == minutes
+    assert round(objects_of(usage, SETTINGS, 4)) == 4 * minutes
+    assert round(objects_of(usage, replace(SETTINGS, buffer_seconds=300), 4)) == pytest.approx(
+        4 * minutes / 5, rel=0.01
+    )
+    # A buffer that is full is delivered before.
+    assert objects_of(steady(2000), replace(SETTINGS, buffer_mb=1), 1) > 100 * minutes
+
+
+CASES = {
+    "idle": steady(0, partitions=1),
+    "a change a minute": steady(1 / 60, partitions=1),
+    "10 a second": steady(10),
+    "100 a second": steady(100),
+    "1,000 a second": steady(1000),
+}
+
+
+def rows() -> list[str]:
+    lines = []
+    for name, usage in CASES.items():
+        direct, stream, on_demand = found(usage)
+        shards = plan_shards(SETTINGS, usage, None).shards
+        cells = [f"{cost.dollars:,.2f}" for cost in (direct, stream, on_demand)]
+        lines.append(f"| {name} | {cells[0]} | {cells[1]} ({shards}) | {cells[2]} |")
+    return lines
+
+
+def test_the_page_says_what_the_code_calculates() -> None:
+    """Both tables, and whose prices these are: paste them from this test's output."""
+    text = PAGE.read_text()
+    for row in rows():
+        assert row in text, "\n".join(rows())
+    busy = found(CASES["100 a second"])
+    for cost in busy:
+        row = f"| {cost.delivery} | {' | '.join(f'{cost.parts[part]:,.2f}' for part in PARTS)} | {cost.dollars:,.2f} |"
+        assert row in text, row
+    assert where_and_when() in text
+
+
+@pytest.mark.parametrize(
+    ("settings", "usage", "parts"),
+    [
+        (SETTINGS, steady(100), ("by `kinesis`, 1 shard: the peak", "Recommended: **direct**, $", "less, unless")),
+        (replace(SETTINGS, delivery="direct"), steady(0), ("by `direct`; nothing was written",)),
+        (replace(SETTINGS, stream_mode="on_demand"), steady(1), ("by `kinesis`, on demand; the peak",)),
+        (
+            SETTINGS,
+            steady(1000),
+            ("Recommended: **kinesis, 3 × shard**: the peak of 1.5 MiB/s comes near the 1 MiB/s",),
+        ),
+    ],
+)
+def test_a_note_says_what_and_why_and_fits(settings: TableSettings, usage: Usage, parts: tuple[str, ...]) -> None:
+    planned = plan_shards(settings, usage, None)
+    text = quote(settings, usage, planned, found(usage, settings), "eu-central-1")
+    for part in (*parts, "prices of us-east-1, ", "; kinesis, on demand $"):
+        assert part in text
+    assert len(text) < 500, "a run's note has 1,000 characters, and other tasks have something to say as well"
+    assert cost_table(found(usage, settings)).count("\n") == 4
