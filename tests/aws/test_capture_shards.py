@@ -42,7 +42,8 @@ def stream_ids(clients: Clients, stream: str) -> list[str]:
         while iterator:
             page = clients.kinesis.get_records(ShardIterator=iterator)
             for record in page["Records"]:
-                found += [json.loads(line)["id"] for line in record["Data"].decode().splitlines()]
+                changes = map(json.loads, record["Data"].decode().splitlines())
+                found += [change["id"] for change in changes if change["__operation"] != "CANARY"]
             # An open shard has always a next one, a closed shard ends.
             iterator = page.get("NextShardIterator") if page["Records"] else None
     return found
