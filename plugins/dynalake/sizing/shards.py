@@ -83,7 +83,10 @@ def shard_steps(settings: TableSettings, stream: StreamState | None, shards: int
 
 def describe_peak(usage: Usage) -> str:
     """`the peak of the last 14 days was 120 changes a second of 0.9 KB, 0.1 MB/s`."""
-    lately = f"the last {usage.days:.0f} days" if usage.days >= 2 else f"the last {max(1, usage.days * 24):.0f} hours"
+    hours = max(1, round(usage.days * 24))
+    lately = f"the last {usage.days:.0f} days"
+    if hours < 48:
+        lately = "the last hour" if hours == 1 else f"the last {hours} hours"
     if usage.peak_bytes == 0:
         return f"nothing was written in {lately}"
     if usage.peak_bytes == usage.streamed:
@@ -95,5 +98,7 @@ def describe_peak(usage: Usage) -> str:
 
 
 def _few(number: float) -> str:
-    """`120`, `0.9`, `0.002`: a number that is only an estimate."""
-    return f"{number:,.0f}" if number >= 10 else f"{number:.1g}"
+    """`120`, `0.9`, `0.002`, `under 0.001`: a number that is only an estimate."""
+    if number >= 10:
+        return f"{number:,.0f}"
+    return f"{number:.1g}" if number >= 0.001 else "under 0.001"

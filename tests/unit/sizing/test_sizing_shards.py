@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -57,6 +58,10 @@ def test_the_reason_says_what_was_seen() -> None:
     assert str(plan_shards(AUTO, usage, None)) == wanted
     assert str(plan_shards(AUTO, Usage({}, 2, 900, 1), None)) == "1 shard: nothing was written in the last 2 days"
     assert str(plan_shards(TableSettings("T", shards=7), usage, None)) == "7 shards: the setting 'shards'"
+    young = Usage({5: 1.0}, 1 / 24, 900, 1)
+    slow = "1 shard: the peak of the last hour was 0.02 changes a second of 0.9 KB, under 0.001 MB/s"
+    assert str(plan_shards(AUTO, young, None)) == slow
+    assert "the last 30 hours" in str(plan_shards(AUTO, replace(young, days=30 / 24), None))
 
 
 @given(st.floats(0, 300), st.none() | st.builds(StreamState, st.just("provisioned"), st.integers(1, 500)))
