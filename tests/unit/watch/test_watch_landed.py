@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -120,7 +121,7 @@ def test_what_was_lost_stays_so_until_somebody_says_that_it_is_repaired() -> Non
     def lost(points: list[tuple[int, float]], since: int | None = None, **before: int) -> tuple[int | None, int | None]:
         lost_since = None if since is None else datetime.fromtimestamp(since / 1000, UTC)
         hand_off = HandOff("T", "uuid", datetime.fromtimestamp(8, UTC), lost_since=lost_since)
-        found = plan_lost(now, points, Readings(0, **before), hand_off)
+        found = plan_lost(now, points, replace(Readings(0), **before), hand_off)
         return found.lost_since, found.lost_at
 
     assert lost([]) == (None, None)
