@@ -71,20 +71,17 @@ def test_a_longer_record_of_a_kinesis_stream_is_not_promised(
 
     https://docs.aws.amazon.com/firehose/latest/dev/limits.html
     """
-    kinesis = client("kinesis")
-    kinesis.create_stream(StreamName=name, ShardCount=1)
-    client("firehose").create_delivery_stream(
-        DeliveryStreamName=name,
-        DeliveryStreamType="KinesisStreamAsSource",
-        KinesisStreamSourceConfiguration={
-            "KinesisStreamARN": f"arn:aws:kinesis:us-east-1:{ACCOUNT}:stream/{name}",
-            "RoleARN": ROLE,
-        },
-        ExtendedS3DestinationConfiguration=destination(bucket),
-    )
+    create_reader(client, name, bucket, 1)
+
+    def lengths() -> set[int]:
+        put_into_shards(client, name, 1, "proof")
+        return {len(line) for line in lines_of(objects, bucket)}
+
+    eventually(lengths)
     for size in (1000 * 1024 + 1, 1000 * 1024):
-        kinesis.put_record(StreamName=name, Data=b"x" * size, PartitionKey="a")
-    assert [len(body) for body in eventually(lambda: list(objects(bucket).values()))] == [1000 * 1024]
+        record = b"x" * (size - 1) + b"\n"
+        client("kinesis").put_record(StreamName=name, Data=record, PartitionKey="a")
+    assert max(eventually(lengths, lambda read: len(read) > 1)) == 1000 * 1024 - 1
 
 
 def test_a_full_buffer_is_delivered_before_its_interval(client: Client, bucket: str, name: str, objects: Read) -> None:

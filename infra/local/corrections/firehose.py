@@ -96,10 +96,7 @@ def install() -> None:
         # ministack also keeps every record ever put; nothing reads that list.
         destination["records"].clear()
         for _, data in records:
-            # A record of a Kinesis stream may be longer than one of Firehose's. AWS does not say what becomes of it, so
-            # nothing may rest on it: here it is lost.
-            if len(data) <= MAX_RECORD_BYTES:
-                _hold(stream, destination, str(zlib.crc32(data) % PARTITIONS), data)
+            _hold(stream, destination, str(zlib.crc32(data) % PARTITIONS), data)
 
     def validate(kind: str, config: dict[str, Any]) -> Any:
         if kind in ("ExtendedS3", "S3"):
@@ -216,6 +213,10 @@ def _hold(stream: dict[str, Any], destination: dict[str, Any], part: str, data: 
 
     https://docs.aws.amazon.com/firehose/latest/dev/buffering-hints.html
     """
+    if len(data) > MAX_RECORD_BYTES:
+        # A record of a Kinesis stream may be longer than one of Firehose's. AWS does not say what becomes of it, so
+        # nothing may rest on it: here it is lost.
+        return
     limit = int(_hints(destination).get("SizeInMBs", 5)) * MEBIBYTE
     with _lock:
         buffer = _buffers.get((id(stream), part))
