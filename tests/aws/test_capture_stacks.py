@@ -88,7 +88,7 @@ def test_a_plan_of_a_change_shows_the_change_and_keeps_the_stack(clients: Client
     assert value(clients, "plan-change") == "small"
     assert plan_stack(clients, spec("plan-change")).changes == ()
     left = clients.cloudformation.list_change_sets(StackName="plan-change")["Summaries"]
-    assert not [each for each in left if each["Status"] != "CREATE_COMPLETE" or "plan-" in each["ChangeSetName"]]
+    assert not [each for each in left if each["Status"] != "CREATE_COMPLETE" or "-plan-" in each["ChangeSetName"]]
 
 
 def test_a_stack_is_created_updated_and_then_left_alone(clients: Clients) -> None:
@@ -157,7 +157,7 @@ def test_a_failed_deployment_names_the_resource_and_is_recovered_from(clients: C
     assert stack_state(clients, "dynalake-failing-table-COLLIDES").status == "ROLLBACK_COMPLETE"
     clients.ssm.delete_parameter(Name=parameter)
     names = set_up(clients, "failing", settings).names
-    assert stack_state(clients, names.stack).status == "CREATE_COMPLETE"
+    assert stack_state(clients, names.stack).status == "UPDATE_COMPLETE", "made, and started once it was proven"
 
 
 def test_a_failed_update_is_rolled_back_and_explained(clients: Clients) -> None:
@@ -203,7 +203,7 @@ def test_a_bucket_of_another_account_or_region_is_refused(local_aws: LocalAws) -
     theirs.put_bucket_policy(Bucket=squatted.bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": [allow]}))
     with pytest.raises(SettingsError, match=r"another account's.*a bucket of account 000000000000"):
         creates_bucket(clients, squatted)
-    with pytest.raises(ClientError, match="AccessDenied"):
+    with pytest.raises(ClientError, match="403"):
         upload_package(clients, squatted, build_package(squatted))
 
     elsewhere: Any = boto3.Session(local_aws.key, local_aws.key, region_name="eu-west-1")
