@@ -82,6 +82,7 @@ def test_each_table_has_a_task_that_fails_where_somebody_is_needed(
     assert read_content("watchdag").overview == overview
     status = read_status("watchdag", "DAG-WELL")
     assert status is not None
-    assert status.readings.lake.unconverted == 1
+    landed = clients.s3.list_objects_v2(Bucket=well.names.lake.bucket, Prefix=well.names.raw_prefix)["Contents"]
+    assert status.readings.lake.unconverted == len(landed), "the canaries' objects, and the change's"
     assert "duckdb" in status.readings.lake.queries
     assert read_content("nowhere").lake is None

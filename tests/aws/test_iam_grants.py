@@ -516,7 +516,7 @@ def test_a_role_that_may_not_be_passed_fails_the_deployment(ran: Secured) -> Non
 
 def test_the_lake_s_roles_go_last(ran: Secured) -> None:
     """By the last of the commands in the docs: nothing of the lake needs them any more."""
-    stack = commands("iam-run")[-1]
+    stack = commands(ran.lake.stack_prefix)[-1]
     assert stack == roles_stack("iam-run")
     delete_stack_as_documented(ran, stack)
     assert not stack_state(ran.root, stack).exists

@@ -53,6 +53,8 @@ def captured(clients: Clients) -> Captured:
         names = done.names
         make_tables(Table(clients, names), done.source.key, done.source.arn, table_id=done.source.id)
         back_fill(clients, names, "first")
+        # The canaries of the proof: nothing else is to be converted.
+        convert(Table(clients, names))
         return done
 
     return make

@@ -38,10 +38,11 @@ def creates_bucket(clients: Clients, lake: Lake) -> bool:
     brings, or that outlived an earlier stack) is used as it is. Raises `SettingsError` where it is another account's or
     another region's.
     """
+    # The bucket first: one that another run's stack makes right now is seen as that stack's.
+    region = bucket_region(clients, lake.bucket)
     deployed = stack_state(clients, lake.storage_stack)
     if deployed.exists and deployed.parameters.get("BucketName") == lake.bucket:
         return deployed.parameters.get("CreateBucket") == "true"
-    region = bucket_region(clients, lake.bucket)
     if region and region != lake.region:
         raise SettingsError(
             f"The bucket {lake.bucket!r} is in region {region}, and the lake in {lake.region}",
