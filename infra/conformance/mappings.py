@@ -26,7 +26,7 @@ def _destination(place: Place) -> dict[str, Any]:
     asks="Is BatchSize 100 taken with MaximumBatchingWindowInSeconds 0 for a DynamoDB stream?",
     documented="When you set BatchSize to a value greater than 10, you must set the window to at least 1.",
     page="https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html",
-    local="taken",
+    local="refused",
     matters="The setting batch_window_seconds, which may be 0.",
 )
 def batch_window(place: Place) -> Seen:

@@ -42,7 +42,7 @@ def test_the_form_explains_each_choice(airflow: Any, page: Any, shot: Callable[[
     for section in ("This run", "Where", "Delivery", "Forwarder", "Backfill"):
         page.get_by_text(section, exact=True).last.wait_for()
     page.get_by_text("This run", exact=True).first.click()
-    page.get_by_text("Shows what CloudFormation would change, and stops.").wait_for()
+    page.get_by_text("Shows what CloudFormation would change and what the table will cost, and stops.").wait_for()
     shot("setup-form")
     page.get_by_text("Run Parameters", exact=True).first.click()
     page.locator("[name=element_table]").fill("RECEIPTS")
