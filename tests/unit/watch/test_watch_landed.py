@@ -118,7 +118,7 @@ def test_what_was_lost_stays_so_until_somebody_says_that_it_is_repaired() -> Non
     now = Readings(9_000, capture=Capture("uuid", "Enabled"))
     dropped = [(5_000, 2.0)]
 
-    def lost(points: list[tuple[int, float]], since: int | None = None, **before: int) -> tuple[int | None, int | None]:
+    def lost(points: list[tuple[int, float]], since: int | None = None, **before: Any) -> tuple[int | None, int | None]:
         lost_since = None if since is None else datetime.fromtimestamp(since / 1000, UTC)
         hand_off = HandOff("T", "uuid", datetime.fromtimestamp(8, UTC), lost_since=lost_since)
         found = plan_lost(now, points, replace(Readings(0), **before), hand_off)
