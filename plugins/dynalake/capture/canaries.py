@@ -10,7 +10,7 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
@@ -77,9 +77,8 @@ class Search:
         self._look({self.canaries.id_of(part) for part in wanted})
         return {part: key for part, key in wanted.items() if self.canaries.id_of(part) not in self.found}
 
-    def check(self) -> int:
-        """How many canaries have arrived: all of them. Raises `NotReadyError` while one is missing."""
-        missing = self.missing()
+    def check(self, missing: Collection[str]) -> None:
+        """Raise `NotReadyError` where canaries are missing, as `missing` said."""
         if missing:
             raise NotReadyError(
                 f"The canaries of {', '.join(sorted(missing))} that were sent since {self.canaries.since} are not in "
@@ -89,7 +88,6 @@ class Search:
                 f"{self.names.uri(self.names.rejected('delivery'))}",
                 table=self.names.table,
             )
-        return len(self.found)
 
     def _look(self, wanted: set[str]) -> None:
         bucket = self.names.lake.bucket

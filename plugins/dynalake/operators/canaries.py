@@ -20,16 +20,16 @@ def look_for_canaries(sent: list[dict[str, Any]]) -> PokeReturnValue:
     found = clients()
     names = table_names(found)
     searches = [Search(found, names, Canaries(**each)) for each in sent]
-    for search in searches:
-        missing = search.missing()
-        if missing:
-            send_canaries(found, names, search.canaries, missing)
 
     def look() -> int:
-        arrived = sum(search.check() for search in searches)
-        for search in searches:
+        missing = [search.missing() for search in searches]
+        for search, into in zip(searches, missing, strict=True):
+            if into:
+                send_canaries(found, names, search.canaries, into)
+        for search, into in zip(searches, missing, strict=True):
+            search.check(into)
             for uri in sorted(set(search.found.values())):
                 say(f"Canaries of {names.firehose(search.canaries.delivery)} are in {uri}")
-        return arrived
+        return sum(len(search.found) for search in searches)
 
     return poke(look)
