@@ -67,7 +67,7 @@ from dynalake.aws_errors import explain, is_throttled
 from dynalake.clients import Clients
 from dynalake.errors import CatalogError, ConflictError, DynalakeError, TerminalError, UnknownOutcomeError
 from dynalake.lake.file_io import S3FileIO
-from dynalake.lake.manifests import RewriteManifests, list_data_manifests, plan_merge
+from dynalake.lake.manifests import ReplaceFiles, RewriteManifests, list_data_manifests, plan_merge
 from dynalake.names import Lake
 
 if TYPE_CHECKING:
@@ -587,12 +587,13 @@ def _stage(table: Table, change: Change) -> tuple[TableUpdate, ...]:
         transaction._stage((RemovePropertiesUpdate(removals=list(change.drop)),))
     if change.properties:
         transaction._stage((SetPropertiesUpdate(updates=dict(change.properties)),))
-    update = transaction.update_snapshot(snapshot_properties=dict(change.note))
+    note = dict(change.note)
     if change.merge:
-        RewriteManifests(transaction, table.io, change.merge, dict(change.note)).commit()
+        RewriteManifests(transaction, table.io, change.merge, note).commit()
         return _stage_expiry(transaction, change)
+    append = transaction.update_snapshot(snapshot_properties=note).fast_append
     try:
-        with update.overwrite() if change.remove else update.fast_append() as producer:
+        with ReplaceFiles(transaction, table.io, note) if change.remove else append() as producer:
             for gone in change.remove:
                 producer.delete_data_file(gone.iceberg)
             for new in change.add:

@@ -7,7 +7,8 @@ in fewer places. What pyiceberg does not promise publicly is used here as in `la
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
@@ -21,7 +22,7 @@ from pyiceberg.partitioning import PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.table import Transaction
 from pyiceberg.table.snapshots import Operation, Summary
-from pyiceberg.table.update.snapshot import _SnapshotProducer
+from pyiceberg.table.update.snapshot import _OverwriteFiles, _SnapshotProducer
 from pyiceberg.typedef import EMPTY_DICT
 from pyiceberg.types import PrimitiveType
 
@@ -106,6 +107,27 @@ def _ordinal(day: str) -> int:
         return date(int(day[:4]), int(day[4:6]), int(day[6:])).toordinal()
     except ValueError:
         return -1_000_000
+
+
+class ReplaceFiles(_OverwriteFiles):
+    """A snapshot without some files, and with others.
+
+    pyiceberg asks one evaluator about all manifests, from many threads; it remembers the manifest that it is asked
+    about, so that one thread gets another's answer, and does not look for its files where they are. Here only one
+    thread at a time may ask.
+    """
+
+    def __init__(self, transaction: Transaction, io: FileIO, snapshot_properties: dict[str, str] = EMPTY_DICT) -> None:
+        super().__init__(Operation.OVERWRITE, transaction, io, snapshot_properties=snapshot_properties)
+
+    def _build_manifest_evaluator(self, spec_id: int) -> Callable[[ManifestFile], bool]:
+        may_match, turn = super()._build_manifest_evaluator(spec_id), threading.Lock()
+
+        def ask(manifest: ManifestFile) -> bool:
+            with turn:
+                return may_match(manifest)
+
+        return ask
 
 
 class RewriteManifests(_SnapshotProducer["RewriteManifests"]):

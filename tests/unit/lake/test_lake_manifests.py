@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import time
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from pyiceberg.expressions import visitors
 from pyiceberg.schema import Schema
 from pyiceberg.table.snapshots import Operation
 from pyiceberg.table.update.snapshot import ManageSnapshots
@@ -99,6 +101,23 @@ def test_merging_keeps_each_entry_as_it_was() -> None:
     after = lake.commit(Change(remove=(made[10],)))
     assert entries(after).keys() == before.keys() - {made[10].path}
     assert landed.files({made[7].partition})[0].path == made[7].path
+
+
+def test_files_are_found_in_their_manifests_however_threads_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pyiceberg reads manifests in threads, which share what it remembers of the manifest that it looks at."""
+    lake = MemoryLake()
+    lake.create()
+    made = fill(lake, 30)
+    visit = visitors.visit
+
+    def interrupted(*given: Any) -> Any:
+        time.sleep(0.001)  # another thread's turn
+        return visit(*given)
+
+    monkeypatch.setattr(visitors, "visit", interrupted)
+    for file in made[10:15]:
+        lake.commit(Change(remove=(file,)))
+    assert len(lake.table.changes().files()) == 25
 
 
 def test_a_commit_that_comes_first_is_seen_by_the_next_attempt() -> None:
