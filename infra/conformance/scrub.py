@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from typing import Any
 
 _PATTERNS = (
-    # Whatever follows the service in an ARN may hold names of people.
-    (re.compile(r"arn(?::|%3A)aws[\w-]*(?::|%3A)([a-z0-9-]*)(?::|%3A)[^\s\"'`<>|]*", re.IGNORECASE), r"<ARN of \1>"),
+    # Whatever follows the service in an ARN may hold names of people. Notes are cut anywhere.
+    (re.compile(r"arn(?::|%3A)aws[\w-]*(?::|%3A)([a-z0-9-]+)(?::|%3A)[^\s\"'`<>|]*", re.IGNORECASE), r"<ARN of \1>"),
+    (re.compile(r"arn(?::|%3A)[^\s\"'`<>|]*", re.IGNORECASE), "<ARN>"),
     (re.compile(r"https?://[^\s\"'`<>|]*amazonaws\.com[^\s\"'`<>|]*", re.IGNORECASE), "<URL of AWS>"),
     (re.compile(r"s3[an]?://[^/\s\"'`<>|]+"), "s3://<bucket>"),
     (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE), "<id>"),

@@ -27,6 +27,7 @@ def arns(account: str, name: str) -> list[str]:
         f"arn:aws:iam::{account}:role/{name}/Some.One@example.org",
         f"arn:aws-cn:dynamodb:cn-north-1:{account}:table/{name}/stream/2019-05-25T00:00:00.000",
         f"arn:aws:s3:::{name}/some/key",
+        "arn:aws",  # cut off
         f"arn%3Aaws%3Akms%3Aus-east-1%3A{account}%3Akey%2F{name}",
         f"ARN:AWS:LAMBDA:US-EAST-1:{account}:FUNCTION:{name}",
         f"https://{name}.s3.us-east-1.amazonaws.com/{account}",
