@@ -179,7 +179,7 @@ def run_job(table: Table, work: str, values: dict[str, Any]) -> dict[str, Any]:
         found = table.clients.glue.get_job_run(JobName=table.names.lake.spark_job, RunId=run)["JobRun"]
         return str(found["JobRunState"])
 
-    eventually(state, lambda found: found not in ("STARTING", "RUNNING"))
+    eventually(state, lambda found: found not in ("STARTING", "RUNNING"), within=1200)
     return read_outcome(table.clients, table.names, request)
 
 
