@@ -106,6 +106,11 @@ def live(place: Place, home: Path, life: Life, say: Callable[[str], None]) -> No
         }
         dags.run("dynalake_setup", table=made["table"], backfill="none", **options, **where)
 
+    def teardown() -> None:
+        # Local AWS's minutes are seconds; those that a run waits for are not.
+        rest = {"rest_seconds": 60} if place.local else {}
+        dags.run("dynalake_teardown", table=made["table"], delete_data=made["table"], **rest, **where)
+
     steps: Sequence[tuple[str, Callable[[], Any]]] = (
         ("dynalake_setup", setup),
         ("changes", lambda: apply_changes(dynamodb, made["table"], loaded.key, changed)),
@@ -114,10 +119,7 @@ def live(place: Place, home: Path, life: Life, say: Callable[[str], None]) -> No
         ("dynalake_compact", lambda: dags.run("dynalake_compact", tables=[made["table"]], fold=True, **where)),
         ("SQL", compare),
         ("dynalake_watch", lambda: dags.run("dynalake_watch", tables=[made["table"]], **where)),
-        (
-            "dynalake_teardown",
-            lambda: dags.run("dynalake_teardown", table=made["table"], delete_data=made["table"], **where),
-        ),
+        ("dynalake_teardown", teardown),
     )
     if _try(life, say, "roles", roles) and _try(life, say, "source", source):
         extra = {"role_arn": made["DagRoleArn"], "region_name": place.region}

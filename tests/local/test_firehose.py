@@ -161,7 +161,9 @@ def test_each_shard_has_a_buffer_of_its_own(client: Client, bucket: str, name: s
     eventually(proven, every=1)
     full: Any = {"Data": b"x" * 900 * 1024, "PartitionKey": "-", "ExplicitHashKey": "0"}
     put_into_shards(client, name, 4, "held", full, full, full)
-    held = eventually(lambda: [body for body in objects(bucket).values() if b"held" in body], lambda held: len(held) > 3)
+    held = eventually(
+        lambda: [body for body in objects(bucket).values() if b"held" in body], lambda held: len(held) > 3
+    )
     assert sorted(line for body in held for line in body.splitlines() if b"held" in line) == [
         b"held %d" % shard for shard in range(4)
     ]

@@ -1,9 +1,10 @@
 """Iceberg tables by pyiceberg: loaded, created, and changed by commits that never guess.
 
 With `lake/manifests.py` the only module that uses what pyiceberg does not promise publicly (`Transaction._stage` and
-`_updates`, `Catalog._load_file_io` and `_delete_old_metadata`), so its version is pinned. pyiceberg only stages here.
-What it does by itself when a commit is refused is not wanted: it rebases and tries again, so that a stale batch lands
-twice, or deletes the manifests of a commit whose answer was lost, which may be the current snapshot's
+`_updates`, `Catalog._load_file_io` and `_delete_old_metadata`, `GlueCatalog._convert_glue_to_iceberg`), so its version
+is pinned. pyiceberg only stages here. What it does by itself when a commit is refused is not wanted: it rebases and
+tries again, so that a stale batch lands twice, or deletes the manifests of a commit whose answer was lost, which may be
+the current snapshot's
 (https://github.com/apache/iceberg/issues/7151).
 """
 
@@ -72,6 +73,7 @@ from dynalake.names import Lake
 
 if TYPE_CHECKING:
     from mypy_boto3_glue import GlueClient
+    from mypy_boto3_glue.type_defs import TableTypeDef
     from pyarrow.parquet import FileMetaData
 
 MAIN = "main"
@@ -552,7 +554,9 @@ class IcebergCatalog:
             raise _failed(head.name, error) from error
         with suppress(Exception):  # what stays is collected later
             Catalog._delete_old_metadata(table.io, table.metadata, answer.metadata)
-        return self.head(head.name, answer.metadata, answer.metadata_location)
+        landed = self.head(head.name, answer.metadata, answer.metadata_location)
+        self._catalog.known[head.name] = landed.iceberg
+        return landed
 
     def _read_metadata(self, location: str) -> dict[str, Any]:
         with self._io.new_input(location).open() as stream:
@@ -633,12 +637,23 @@ def _failed(name: str, error: ClientError | BotoCoreError) -> DynalakeError:
 
 
 class _Catalog(GlueCatalog):
-    """pyiceberg's, with the lake's clients for Glue and S3."""
+    """pyiceberg's, with the lake's clients for Glue and S3.
+
+    `known`: each table as it was seen last. Metadata never changes where it lies, so it is read once.
+    """
 
     def __init__(self, of: IcebergCatalog, name: str, glue: GlueClient, io: FileIO) -> None:
         self.of = of
         self._dynalake_io = io
+        self.known: dict[str, Table] = {}
         super().__init__(name, client=glue)
+
+    def _convert_glue_to_iceberg(self, glue_table: TableTypeDef) -> Table:
+        parameters, known = glue_table.get("Parameters", {}), self.known.get(glue_table["Name"])
+        is_iceberg = parameters.get(TABLE_TYPE, "").lower() == ICEBERG
+        if known is None or not is_iceberg or parameters.get(METADATA_LOCATION) != known.metadata_location:
+            known = self.known[glue_table["Name"]] = super()._convert_glue_to_iceberg(glue_table)
+        return Table(known.name(), known.metadata, known.metadata_location, self._dynalake_io, self)
 
     def _load_file_io(self, properties: Properties = EMPTY_DICT, location: str | None = None) -> FileIO:
         return self._dynalake_io

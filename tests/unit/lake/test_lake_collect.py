@@ -252,6 +252,7 @@ def test_nothing_goes_where_a_table_lies_among_other_files(lake: MemoryLake) -> 
     lake.s3.put_object(
         Key=metadata, Body=body.replace(f'"location":"{place}"'.encode(), f'"location":"{lake.names.uri("")}"'.encode())
     )
+    lake.table = lake.of(lake.table.clients)
     assert lake.table.changes().location != place
 
     done = nights(lake, 9)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pyiceberg.serializers import FromInputFile
 from pyiceberg.types import DoubleType, NestedField, StringType
 
 from dynalake.errors import CatalogError, ConflictError, UnknownOutcomeError
 from dynalake.lake.commit import check_age, check_fields, check_live, commit_on, overlap
-from dynalake.lake.iceberg import Change, Head, News, Refused
+from dynalake.lake.iceberg import Change, Head, IcebergCatalog, News, Refused
 from dynalake.lake.metadata_note import metadata_number, note_metadata, noted_metadata
 from tests.unit.lake.conftest import SmallLake
 
@@ -365,7 +366,24 @@ def test_metadata_that_is_gone_is_named(small_lake: SmallLake) -> None:
     small_lake.clients.s3.delete_object(Bucket=small_lake.names.lake.bucket, Key=key)
 
     with pytest.raises(CatalogError, match="metadata that is gone"):
-        small_lake.load()
+        IcebergCatalog(small_lake.clients, small_lake.names.lake).load(head.name)
+
+
+def test_metadata_is_read_once(small_lake: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it lies it never changes; a commit of ours is known, too, and one of somebody else is read."""
+    small_lake.create()
+    read: list[str] = []
+    parse = FromInputFile.table_metadata
+    monkeypatch.setattr(FromInputFile, "table_metadata", lambda file: read.append(file.location) or parse(file))
+
+    mine = small_lake.catalog.commit(small_lake.load(), Change(properties={"a": "1"}))
+    assert small_lake.load().metadata_location == mine.metadata_location
+    assert read == []
+
+    other = IcebergCatalog(small_lake.clients, small_lake.names.lake)
+    theirs = other.commit(other.load(mine.name), Change(properties={"a": "2"}))
+    assert [small_lake.load().iceberg.properties["a"] for _ in range(2)] == ["2", "2"]
+    assert read == [mine.metadata_location, theirs.metadata_location]
 
 
 def test_old_metadata_is_deleted(small_lake: SmallLake) -> None:

@@ -17,7 +17,7 @@ from dynalake.lake.metadata_note import metadata_number, note_metadata, noted_me
 from dynalake.lake.repair import repair_entries
 from dynalake.lake.restore import find_last, order_known
 from dynalake.lake.snapshot import swap_snapshot
-from dynalake.lake.table import FOLDED_TO, number
+from dynalake.lake.table import FOLDED_TO, Table, number
 from tests.unit.lake.memory import ConcurrentModificationException
 from tests.unit.lake.state_lake import DAY_MS, START, Event, StateLake
 
@@ -182,6 +182,7 @@ def test_metadata_that_is_gone_is_replaced_by_what_was_before_it(lake: StateLake
     lake.append(Event("d", 6, START + DAY_MS + 1))
     last = lake.table.catalog.load(name)
     lake.s3.delete_object(Key=key_of(lake, last.metadata_location))
+    lake.table = Table(lake.table.clients, lake.names)  # another process
 
     (finding,) = repair_entries(lake.table)
 
