@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from airflow.exceptions import AirflowException
 from airflow.providers.amazon.aws.triggers.glue import GlueJobCompleteTrigger
+from airflow.sdk.exceptions import AirflowException
 from airflow.triggers.base import TriggerEvent
 
 

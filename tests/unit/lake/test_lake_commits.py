@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pyiceberg.io import InputFile
 from pyiceberg.serializers import FromInputFile
+from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.types import DoubleType, NestedField, StringType
 
 from dynalake.errors import CatalogError, ConflictError, UnknownOutcomeError
@@ -374,7 +376,12 @@ def test_metadata_is_read_once(small_lake: SmallLake, monkeypatch: pytest.Monkey
     small_lake.create()
     read: list[str] = []
     parse = FromInputFile.table_metadata
-    monkeypatch.setattr(FromInputFile, "table_metadata", lambda file: read.append(file.location) or parse(file))
+
+    def note_and_parse(file: InputFile) -> TableMetadata:
+        read.append(file.location)
+        return parse(file)
+
+    monkeypatch.setattr(FromInputFile, "table_metadata", note_and_parse)
 
     mine = small_lake.catalog.commit(small_lake.load(), Change(properties={"a": "1"}))
     assert small_lake.load().metadata_location == mine.metadata_location
