@@ -12,7 +12,8 @@ Each line stands on those below it; `docs/architecture.md` draws them.
     convert         raw JSON becomes rows
     lake            the Iceberg tables, their files, commits and views
     lake_options, settings               what the user decides, for a lake and for a table
-    clients, aws_errors, sources         the way to AWS, what it refuses, and what is deployed there
+    aws_errors, sources, cloudwatch      what AWS refuses, what is deployed there, its metrics
+    clients         the way to AWS
     names, firehose_zones, days          names and paths, time zones, days
     record          the change record
     errors          every error, in one tree

@@ -11,18 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
 
 from dynalake.capture.stacks import stack_state
 from dynalake.clients import Clients
+from dynalake.cloudwatch import Metric, read_metrics
 from dynalake.errors import NotReadyError
 from dynalake.names import TableNames
 
-if TYPE_CHECKING:
-    from mypy_boto3_cloudwatch.type_defs import MetricDataQueryTypeDef
-
-PERIOD = timedelta(minutes=1)
+PERIOD_SECONDS = 60
 SETTINGS_KEPT = timedelta(minutes=1)
 """For how long a forwarder may follow settings that have changed."""
 MARGIN = timedelta(minutes=3)
@@ -36,21 +33,20 @@ class Sign:
     """A metric that says that something still goes on."""
 
     what: str
-    namespace: str
-    metric: str
-    statistic: str
-    dimension: tuple[str, str]
+    metric: Metric
 
 
 def signs_of_delivery(names: TableNames, delivery: str) -> tuple[Sign, ...]:
     """What says that a delivery is written to, or holds what has not arrived."""
     firehose = ("DeliveryStreamName", names.firehose(delivery))
-    age = Sign("holds changes that have not arrived", "AWS/Firehose", "DeliveryToS3.DataFreshness", "Maximum", firehose)
+    freshness = Metric("AWS/Firehose", "DeliveryToS3.DataFreshness", *firehose, "Maximum")
+    age = Sign("holds changes that have not arrived", freshness)
     if delivery == "direct":
-        return (Sign("takes changes", "AWS/Firehose", "IncomingRecords", "Sum", firehose), age)
+        return (Sign("takes changes", Metric("AWS/Firehose", "IncomingRecords", *firehose)), age)
+    behind = Metric("AWS/Firehose", "KinesisMillisBehindLatest", *firehose, "Maximum")
     return (
-        Sign("takes changes", "AWS/Kinesis", "IncomingRecords", "Sum", ("StreamName", names.stream)),
-        Sign("is behind its Kinesis stream", "AWS/Firehose", "KinesisMillisBehindLatest", "Maximum", firehose),
+        Sign("takes changes", Metric("AWS/Kinesis", "IncomingRecords", "StreamName", names.stream)),
+        Sign("is behind its Kinesis stream", behind),
         age,
     )
 
@@ -60,8 +56,8 @@ def signs_of_mapping(mapping_id: str) -> tuple[Sign, ...]:
     mapping = ("EventSourceMappingUUID", mapping_id)
     return (
         # A poll that finds nothing is one, too: it counts as 0.
-        Sign("reads the table's stream", "AWS/Lambda", "PolledEventCount", "SampleCount", mapping),
-        Sign("calls the forwarder", "AWS/Lambda", "InvokedEventCount", "Sum", mapping),
+        Sign("reads the table's stream", Metric("AWS/Lambda", "PolledEventCount", *mapping, "SampleCount")),
+        Sign("calls the forwarder", Metric("AWS/Lambda", "InvokedEventCount", *mapping)),
     )
 
 
@@ -98,32 +94,14 @@ def still_moving(since: datetime, seen: Mapping[Sign, datetime], now: datetime, 
     """
     if seen:
         sign, at = max(seen.items(), key=lambda pair: pair[1])
-        return f"{sign.dimension[1]} {sign.what} ({sign.metric} at {at.isoformat(timespec='seconds')})"
+        return f"{sign.metric.value} {sign.what} ({sign.metric.name} at {at.isoformat(timespec='seconds')})"
     if now - since < rest:
         return f"it began to end at {since.isoformat(timespec='seconds')}"
     return ""
 
 
 def _last_seen(clients: Clients, signs: Sequence[Sign], start: datetime, end: datetime) -> dict[Sign, datetime]:
-    queries: list[MetricDataQueryTypeDef] = [
-        {
-            "Id": f"sign{number}",
-            "MetricStat": {
-                "Metric": {
-                    "Namespace": sign.namespace,
-                    "MetricName": sign.metric,
-                    "Dimensions": [{"Name": sign.dimension[0], "Value": sign.dimension[1]}],
-                },
-                "Period": int(PERIOD.total_seconds()),
-                "Stat": sign.statistic,
-            },
-        }
-        for number, sign in enumerate(signs)
-    ]
-    answer = clients.cloudwatch.get_metric_data(MetricDataQueries=queries, StartTime=start, EndTime=end)
-    found: dict[Sign, datetime] = {}
-    for result in answer["MetricDataResults"]:
-        moments = [at for at, value in zip(result["Timestamps"], result["Values"], strict=True) if value > 0]
-        if moments:
-            found[signs[int(result["Id"].removeprefix("sign"))]] = max(moments)
-    return found
+    by_id = {f"sign{number}": sign for number, sign in enumerate(signs)}
+    points = read_metrics(clients, {id_: sign.metric for id_, sign in by_id.items()}, start, end, PERIOD_SECONDS)
+    moved = {by_id[id_]: [at for at, value in of if value > 0] for id_, of in points.items()}
+    return {sign: datetime.fromtimestamp(max(at) / 1000, UTC) for sign, at in moved.items() if at}

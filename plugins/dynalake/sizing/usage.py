@@ -6,16 +6,14 @@ https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/metrics-dimensi
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from dynalake.clients import Clients
+from dynalake.cloudwatch import Metric, read_metrics
 from dynalake.names import TableNames
-
-if TYPE_CHECKING:
-    from mypy_boto3_cloudwatch.type_defs import MetricDataQueryTypeDef
 
 # CloudWatch keeps minutes for 15 days.
 WINDOW = timedelta(days=14)
@@ -97,26 +95,12 @@ def read_usage(clients: Clients, names: TableNames, now: datetime) -> Usage:
     start = now - WINDOW
     made = cast("datetime", description.get("CreationDateTime", start))
     days = (now - max(start, min(made, now - timedelta(hours=1)))) / timedelta(days=1)
-    queries = [
+    metrics = {
         # The table's own: what its indexes consume has one dimension more, and is no change of an item.
-        _query("units", "AWS/DynamoDB", "ConsumedWriteCapacityUnits", "TableName", names.table),
-        _query("expired", "AWS/DynamoDB", "TimeToLiveDeletedItemCount", "TableName", names.table),
-        _query("streamed", "AWS/Kinesis", "IncomingBytes", "StreamName", names.stream),
-    ]
-    found: dict[str, dict[int, float]] = {query["Id"]: {} for query in queries}
-    pages = clients.cloudwatch.get_paginator("get_metric_data").paginate(
-        MetricDataQueries=queries, StartTime=start, EndTime=now
-    )
-    for page in pages:
-        for result in page["MetricDataResults"]:
-            found[result["Id"]].update(_by_minute(result["Timestamps"], result["Values"]))
-    return usage_of(description, found["units"], found["expired"], days, found["streamed"])
-
-
-def _query(name: str, namespace: str, metric: str, dimension: str, value: str) -> MetricDataQueryTypeDef:
-    about: Any = {"Namespace": namespace, "MetricName": metric, "Dimensions": [{"Name": dimension, "Value": value}]}
-    return {"Id": name, "MetricStat": {"Metric": about, "Period": MINUTE, "Stat": "Sum"}}
-
-
-def _by_minute(times: Sequence[datetime], values: Sequence[float]) -> dict[int, float]:
-    return {int(at.timestamp()) // MINUTE: float(value) for at, value in zip(times, values, strict=True)}
+        "units": Metric("AWS/DynamoDB", "ConsumedWriteCapacityUnits", "TableName", names.table),
+        "expired": Metric("AWS/DynamoDB", "TimeToLiveDeletedItemCount", "TableName", names.table),
+        "streamed": Metric("AWS/Kinesis", "IncomingBytes", "StreamName", names.stream),
+    }
+    points = read_metrics(clients, metrics, start, now, MINUTE)
+    units, expired, streamed = ({at // 60_000: value for at, value in points[name]} for name in metrics)
+    return usage_of(description, units, expired, days, streamed)

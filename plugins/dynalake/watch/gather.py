@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 from dynalake.capture.hand_off import HandOff, find_hand_off
 from dynalake.capture.verify import cannot_read
 from dynalake.clients import Clients
+from dynalake.cloudwatch import Points, read_metrics
 from dynalake.convert.plan import first_day, list_landed
 from dynalake.convert.read.raw import RawObject, list_objects
 from dynalake.errors import CatalogError
@@ -24,7 +25,7 @@ from dynalake.sizing.limits import read_stream as read_kinesis
 from dynalake.sizing.shards import filled
 from dynalake.watch.judge import FIREHOSE_HOURS, READS, Targets, is_in_time, losing_until, unlanded_since
 from dynalake.watch.landed import Sample, landed_since, read_sample
-from dynalake.watch.metrics import PERIOD_SECONDS, RECENT_MINUTES, Points, plan_metrics, read_metrics, recent
+from dynalake.watch.metrics import PERIOD_SECONDS, RECENT_MINUTES, WINDOW, plan_metrics, recent
 from dynalake.watch.readings import LISTED, Capture, Comparison, Lake, Landing, Readings
 from dynalake.watch.reconcile import choose, clear_up, compare, read_images, read_landed
 from dynalake.watch.tables import read_lake
@@ -49,7 +50,8 @@ def gather(
     hand_off = find_hand_off(clients, names)
     if hand_off is None:
         return Readings(at)
-    points = read_metrics(clients, plan_metrics(names, hand_off.mapping_id, settings.delivery), now)
+    metrics = plan_metrics(names, hand_off.mapping_id, settings.delivery)
+    points = read_metrics(clients, metrics, now - WINDOW, now, PERIOD_SECONDS)
     rejected, rejected_at = count_rejected(clients, names, hand_off.mapping_id)
     # Listed before the tables are loaded: what was converted in between is not taken for what waits.
     landed = list(list_landed(table, first_day(names.lake.day_of(now), 0)))

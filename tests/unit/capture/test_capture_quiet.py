@@ -26,7 +26,13 @@ class Watching:
     def __init__(self, values: dict[tuple[str, str], list[tuple[int, float]]]) -> None:
         self.values = values
 
-    def get_metric_data(self, *, MetricDataQueries: Any, StartTime: datetime, EndTime: datetime) -> dict[str, Any]:
+    def get_paginator(self, name: str) -> Watching:
+        assert name == "get_metric_data"
+        return self
+
+    def paginate(
+        self, *, MetricDataQueries: Any, StartTime: datetime, EndTime: datetime, ScanBy: str
+    ) -> list[dict[str, Any]]:
         assert (StartTime, EndTime) == (NOW - REST, NOW)
         results = []
         for query in MetricDataQueries:
@@ -38,18 +44,18 @@ class Watching:
             ]
             points = [(at, value) for at, value in points if at >= StartTime]
             results.append({"Id": query["Id"], "Timestamps": [p[0] for p in points], "Values": [p[1] for p in points]})
-        return {"MetricDataResults": results}
+        return [{"MetricDataResults": results}]
 
 
 def check(since: datetime, values: dict[tuple[str, str], list[tuple[int, float]]]) -> None:
     check_quiet(Clients(lambda _: Watching(values)), NAMES, SIGNS, since, NOW, REST)
 
 
-@pytest.mark.parametrize("sign", SIGNS, ids=lambda sign: f"{sign.metric} {sign.dimension[1]}")
+@pytest.mark.parametrize("sign", SIGNS, ids=lambda sign: f"{sign.metric.name} {sign.metric.value}")
 def test_whatever_has_moved_is_waited_for_and_named(sign: Any) -> None:
-    of = (sign.metric, sign.dimension[1])
+    of = (sign.metric.name, sign.metric.value)
     check(LONG_AGO, {of: [(30, 5.0), (7, 1.0)]})
-    with pytest.raises(NotReadyError, match=rf"{sign.metric} at 2019-05-25T11:57:00"):
+    with pytest.raises(NotReadyError, match=rf"{sign.metric.name} at 2019-05-25T11:57:00"):
         check(LONG_AGO, {of: [(5, 1.0), (3, 1.0), (2, 0.0)]})
 
 
