@@ -154,7 +154,7 @@ def await_canaries(clients: Clients, names: TableNames, canaries: Canaries) -> S
             patiently(lambda: send_canaries(clients, names, canaries, parts))
         return parts
 
-    eventually(missing, lambda parts: not parts, every=0.3)
+    eventually(missing, lambda parts: not parts, every=1)
     return search
 
 
@@ -167,7 +167,7 @@ def patiently(ask: Callable[[], T]) -> T:
         except NotReadyError as error:
             return error
 
-    found = eventually(answer, lambda found: isinstance(found, tuple))
+    found = eventually(answer, lambda found: isinstance(found, tuple), every=0.5)
     assert isinstance(found, tuple)
     return found[0]
 
@@ -222,4 +222,4 @@ def wait_for_changes(clients: Clients, names: TableNames, count: int) -> list[di
     def enough(changes: list[dict[str, Any]]) -> bool:
         return len({change["__sequence_number"] for change in changes}) >= count
 
-    return eventually(lambda: raw_changes(clients, names), enough)
+    return eventually(lambda: raw_changes(clients, names), enough, every=0.5)

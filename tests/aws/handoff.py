@@ -48,7 +48,7 @@ from tests.aws.capture_steps import capture, drain, leave, patiently, raw_change
 from tests.aws.handoff_reader import Watcher, Written, check_changes, check_current, check_history
 from tests.aws.handoff_writer import Writer
 from tests.aws.lake import convert, night, register, right_now, show
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 KEYS = (
     ItemKey(KeyAttribute("id", "S")),
@@ -92,7 +92,7 @@ def repeating(step: Callable[[], object], pause: Callable[[], float] = lambda: 0
         yield
     finally:
         stopped.set()
-        thread.join(60)
+        thread.join(PATIENCE)
     if errors:
         raise errors[0]
     assert not thread.is_alive()
@@ -119,7 +119,7 @@ def hand_over(place: Place, method: str, seed: int, moments: int) -> None:
                 writing.enter_context(repeating(writer.write, partial(writer.random.uniform, 0, 0.06)))
             table, stack = _set_up(place, names, random)
             reader, watcher = LakeReader(table, place.aws), Watcher(LakeReader(table, place.aws))
-            with repeating(watcher.look), upkeep.going_on():
+            with repeating(watcher.look, lambda: 0.3), upkeep.going_on():
                 read = _back_fill(table, method, random)
                 _move(stack, random)
                 time.sleep(random.uniform(1, 2.5))
@@ -263,8 +263,8 @@ class Upkeep:
     def going_on(self) -> Iterator[None]:
         soon, later = Random(self.random.random()), Random(self.random.random())
         with (
-            repeating(lambda: self.do("convert", soon), lambda: soon.uniform(0, 0.5)),
-            repeating(lambda: self.do(later.choice(self.STEPS[1:]), later), lambda: 0.1),
+            repeating(lambda: self.do("convert", soon), lambda: soon.uniform(0, 1)),
+            repeating(lambda: self.do(later.choice(self.STEPS[1:]), later), lambda: later.uniform(0, 1)),
         ):
             yield
 
@@ -358,7 +358,7 @@ def _wait(clients: Clients, names: TableNames, written: list[Written]) -> None:
     def missing() -> set[str]:
         return {c.number for c in written} - {change["__sequence_number"] for change in raw_changes(clients, names)}
 
-    eventually(missing, lambda found: not found)
+    eventually(missing, lambda found: not found, every=1)
 
 
 def _repeat(clients: Clients, names: TableNames, random: Random) -> list[str]:
