@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from dynalake.lake_options import LakeOptions
 from dynalake.names import STAGE_CONVERT, TableNames
 from dynalake.settings import TableSettings
 from infra.local.process import LocalAws
-from tests.aws.capture_steps import break_changes, make_table, patiently, set_up, wait_for_changes
+from tests.aws.capture_steps import break_changes, capture, make_table, patiently, set_up, wait_for_changes
 
 TEMPLATES = Path("infra/cloudformation")
 Fail = Callable[..., Any]
@@ -249,6 +250,25 @@ def test_a_bucket_that_takes_nothing(clients: Clients, fail: Fail) -> None:
     write(clients, names.table, 3)
     goes_off(clients, names.stack, "DeliveryAlarm")
     goes_off(clients, names.stack, "FreshnessAlarm")
+
+
+def test_a_delivery_that_was_left_and_delivers_nothing(clients: Clients, fail: Fail) -> None:
+    """Nobody else would say that what it holds is about to be lost."""
+    make_table(clients, "WATCHED-left")
+    settings = TableSettings("WATCHED-left", freshness_alarm_minutes=2)
+    stack = set_up(clients, ENVIRONMENT, settings, options=OPTIONS).stack
+    capture(replace(stack, settings=replace(settings, delivery="direct")))
+    names = stack.names
+    fail(
+        service="s3",
+        operation="PutObject",
+        code="SlowDown",
+        status=503,
+        resource=names.lake.bucket,
+        key_prefix=names.raw_prefix,
+    )
+    clients.kinesis.put_record(StreamName=names.stream, Data=b"{}\n", PartitionKey="-")
+    goes_off(clients, names.stack, "LeftFreshnessAlarm")
 
 
 def test_rejected_changes_and_objects(clients: Clients, local_aws: LocalAws) -> None:

@@ -13,6 +13,7 @@ from dynalake.capture.lake import find_settings, list_tables
 from dynalake.capture.stacks import stack_state
 from dynalake.capture.stored import delete_objects, table_prefixes
 from dynalake.capture.teardown import (
+    check_disabled,
     check_stopped,
     check_teardown,
     delete_catalog,
@@ -225,10 +226,15 @@ def test_a_table_that_is_set_up_while_it_is_removed_is_not_removed(clients: Clie
     make_table(clients, "BOTH")
     done = set_up(clients, "both", TableSettings("BOTH", buffer_seconds=SOON))
     stop_mapping(clients, done.names)
+    check_disabled(clients, done.names)
     again = set_up(clients, "both", TableSettings("BOTH", buffer_seconds=SOON))
     assert again == done
     with pytest.raises(StackError, match="is Enabled again"):
         check_stopped(clients, done.names, done.mapping_id, datetime.now(UTC), REST)
+    with pytest.raises(StackError, match="is Enabled again"):
+        check_disabled(clients, done.names)
+    clients.lambda_.delete_event_source_mapping(UUID=done.mapping_id)
+    check_disabled(clients, done.names)
 
 
 def test_a_teardown_goes_on_after_a_kill_at_any_step(clients: Clients, client: Client) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from dynalake.capture.verify import check_mapping
+from dynalake.capture.verify import cannot_read, check_mapping
 from dynalake.clients import Clients
 from dynalake.errors import ConflictError, SettingsError
 from dynalake.names import TableNames
@@ -99,11 +99,15 @@ def record_hand_off(
 
 
 def note_end(clients: Clients, names: TableNames, mapping_id: str) -> None:
-    """Note when the table's mapping, which is disabled, ended to read: when it was last changed."""
+    """Note when the table's mapping, which is disabled, ended to read: when it was last changed.
+
+    Of a mapping that could not read nobody knows until when it did.
+    """
     found, tag = _load(clients, names)
     if found is not None and found.mapping_id == mapping_id:
-        changed = clients.lambda_.get_event_source_mapping(UUID=mapping_id)["LastModified"]
-        _store(clients, names, replace(found, read_until=changed.astimezone(UTC)), tag)
+        mapping = clients.lambda_.get_event_source_mapping(UUID=mapping_id)
+        if not cannot_read(mapping.get("LastProcessingResult", "")):
+            _store(clients, names, replace(found, read_until=mapping["LastModified"].astimezone(UTC)), tag)
 
 
 def _store(clients: Clients, names: TableNames, taken: HandOff, tag: str | None) -> HandOff:

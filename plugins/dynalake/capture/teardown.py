@@ -128,16 +128,37 @@ def check_stopped(clients: Clients, names: TableNames, mapping_id: str, now: dat
     stopped = now - rest
     if mapping_id:
         mapping = clients.lambda_.get_event_source_mapping(UUID=mapping_id)
-        if mapping["State"] != "Disabled":
-            raise StackError(
-                f"The event source mapping {mapping_id} of table {names.table!r} is {mapping['State']} again",
-                allowed="one run at a time that sets a table up or removes it",
-                action="run dynalake_teardown again if the table is to go",
-                table=names.table,
-            )
+        _refuse_enabled(names, mapping_id, mapping["State"])
         stopped = mapping["LastModified"]
         signs += signs_of_mapping(mapping_id)
     check_quiet(clients, names, signs, stopped, now, rest)
+
+
+def check_disabled(clients: Clients, names: TableNames) -> None:
+    """Raise `StackError` where the table's mapping is enabled again, so that its stack must not go.
+
+    Hours may pass after `check_stopped`, in which somebody sets the table up again.
+    """
+    mapping_id = stack_state(clients, names.stack).outputs.get("MappingId", "")
+    if not mapping_id:
+        return
+    try:
+        mapping = clients.lambda_.get_event_source_mapping(UUID=mapping_id)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ResourceNotFoundException":
+            raise
+        return
+    _refuse_enabled(names, mapping_id, mapping["State"])
+
+
+def _refuse_enabled(names: TableNames, mapping_id: str, state: str) -> None:
+    if state not in ("Disabled", "Deleting"):
+        raise StackError(
+            f"The event source mapping {mapping_id} of table {names.table!r} is {state} again",
+            allowed="one run at a time that sets a table up or removes it",
+            action="run dynalake_teardown again if the table is to go",
+            table=names.table,
+        )
 
 
 def last_canaries(clients: Clients, names: TableNames, run: str, now: datetime) -> list[Canaries]:

@@ -98,10 +98,12 @@ def delivered(canaries: list[dict[str, Any]]) -> PokeReturnValue:
 @guarded
 def delete_stack() -> bool:
     """Deletes the table's stack: mapping, streams, delivery, alarms, log and settings."""
+    from dynalake.capture.teardown import check_disabled
     from dynalake.capture.teardown import delete_stack as delete
 
     found = clients()
     names = table_names(found)
+    check_disabled(found, names)
     deleted = delete(found, names)
     say(f"{names.stack} {'is deleted' if deleted else 'was not there'}")
     return deleted

@@ -53,7 +53,7 @@ def test_a_first_pipeline_has_lost_nothing() -> None:
 class Aws:
     """S3, with one object and its ETag, and Lambda, whose mappings are all enabled."""
 
-    body, tag = b"", 0
+    body, tag, result = b"", 0, "OK"
 
     def put_object(self, *, Body: bytes, IfMatch: str = "", **_: str) -> None:
         assert IfMatch in ("", str(self.tag))
@@ -65,7 +65,17 @@ class Aws:
         return {"Body": io.BytesIO(self.body), "ETag": str(self.tag)}
 
     def get_event_source_mapping(self, *, UUID: str) -> dict[str, Any]:
-        return {"State": "Enabled", "EventSourceArn": "stream/1", "LastModified": ENDED}
+        found = {"State": "Enabled", "EventSourceArn": "stream/1", "LastModified": ENDED}
+        return {**found, "LastProcessingResult": self.result}
+
+
+def test_of_a_mapping_that_could_not_read_nobody_knows_until_when_it_did() -> None:
+    aws = Aws()
+    clients = Clients(lambda _: aws)
+    record_hand_off(clients, NAMES, "one", lambda: BEGAN)
+    aws.result = "PROBLEM: Lambda cannot decrypt the records."
+    note_end(clients, NAMES, "one")
+    assert find_hand_off(clients, NAMES) == FIRST
 
 
 def test_a_teardown_notes_when_the_mapping_ended_to_read() -> None:
