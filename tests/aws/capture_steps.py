@@ -22,7 +22,7 @@ from dynalake.capture.specs import NO_OPTIONS, forwarder_spec, storage_spec
 from dynalake.capture.stacks import apply_stack
 from dynalake.capture.table_stack import TableStack
 from dynalake.capture.teardown import check_stopped, last_canaries, stop_mapping
-from dynalake.capture.verify import check_delivery, check_mapping
+from dynalake.capture.verify import check_delivery, check_mapping, check_polled
 from dynalake.clients import Clients
 from dynalake.days import parse_day
 from dynalake.errors import NotReadyError
@@ -118,6 +118,7 @@ def capture(stack: TableStack) -> str:
     made, _ = prove(stack.clients, stack.names, stack.settings.delivery)
     mapping_id = stack.start(made)["MappingId"]
     patiently(lambda: check_mapping(stack.clients, stack.names, mapping_id))
+    patiently(lambda: check_polled(stack.clients, stack.names, mapping_id, datetime.now(UTC)))
     return mapping_id
 
 

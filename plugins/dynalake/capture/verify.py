@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 from botocore.exceptions import ClientError
 
 from dynalake.clients import Clients
+from dynalake.cloudwatch import Metric, read_metrics
 from dynalake.errors import NotReadyError, StackError
 from dynalake.names import TableNames
+
+UNREAD = timedelta(minutes=15)
+"""For how long a stream may go unread before the table's alarms say so."""
 
 
 def check_delivery(clients: Clients, names: TableNames, delivery: str) -> str:
@@ -72,6 +78,20 @@ def check_mapping(clients: Clients, names: TableNames, mapping_id: str) -> tuple
             table=names.table,
         )
     return state, result
+
+
+def check_polled(clients: Clients, names: TableNames, mapping_id: str, now: datetime) -> None:
+    """Raise `NotReadyError` until CloudWatch has seen the mapping poll the stream: `Enabled` alone does not say so.
+
+    From then on the alarm on a stream that nobody reads is not in ALARM, and tells when it goes off.
+    """
+    polls = Metric("AWS/Lambda", "PolledEventCount", "EventSourceMappingUUID", mapping_id, "SampleCount")
+    if not read_metrics(clients, {"polls": polls}, now - UNREAD, now, 60)["polls"]:
+        raise NotReadyError(
+            f"The event source mapping {mapping_id} has not polled the stream of table {names.table!r} yet",
+            action="look at the mapping's state in Lambda if it goes on; CloudWatch shows a poll some minutes late",
+            table=names.table,
+        )
 
 
 def cannot_read(last_result: str) -> bool:

@@ -260,12 +260,20 @@ def start(
 @task.sensor(mode="reschedule", poke_interval=10, timeout=1800)
 @guarded
 def reading(table: dict[str, str]) -> PokeReturnValue:
-    """Waits until the mapping says that it is enabled, and can read the table's stream."""
-    from dynalake.capture.verify import check_mapping
+    """Waits until the mapping says that it is enabled, and has polled the table's stream."""
+    from datetime import UTC, datetime
+
+    from dynalake.capture.verify import check_mapping, check_polled
 
     found = clients()
     names = table_names(found)
-    return poke(lambda: check_mapping(found, names, table["MappingId"])[0])
+
+    def check() -> str:
+        state, _ = check_mapping(found, names, table["MappingId"])
+        check_polled(found, names, table["MappingId"], datetime.now(UTC))
+        return state
+
+    return poke(check)
 
 
 @task.short_circuit
