@@ -15,6 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -120,8 +121,11 @@ def hand_over(place: Place, method: str, seed: int, moments: int) -> None:
             table, stack = _set_up(place, names, random)
             reader, watcher = LakeReader(table, place.aws), Watcher(LakeReader(table, place.aws))
             with repeating(watcher.look, lambda: 0.3), upkeep.going_on():
-                read = _back_fill(table, method, random)
-                _move(stack, random)
+                with ThreadPoolExecutor(1) as other:
+                    # A backfill takes hours, and nobody waits for it with another delivery.
+                    moved = random.random() < 0.4 and other.submit(_switch, stack, Random(random.random()))
+                    read = _back_fill(table, method, random)
+                _move(moved.result() if moved else stack, random)
                 time.sleep(random.uniform(1, 2.5))
                 writing.close()
                 written = _stream_changes(place, names, key)
@@ -196,18 +200,25 @@ def _move(stack: TableStack, random: Random) -> None:
     for what in random.sample(("switch", "switch", "again", "stay"), 2):
         time.sleep(random.uniform(0, 1))
         if what == "switch":
-            delivery = "direct" if stack.settings.delivery == "kinesis" else "kinesis"
-            stack = replace(stack, settings=replace(stack.settings, delivery=delivery))
-            capture(stack)
-            if random.random() < 0.5:
-                # Environments of Lambda come and go; one that stays would follow the old settings for a minute.
-                function = stack.names.lake.forwarder
-                stack.clients.lambda_.update_function_configuration(FunctionName=function, MemorySize=512)
-                leave(stack)
+            stack = _switch(stack, random)
         elif what == "again":
             drain(stack.clients, stack.names, f"{random.random()}")
             delete_stack(stack.clients, stack.names)
             record_hand_off(stack.clients, stack.names, capture(stack))
+
+
+def _switch(stack: TableStack, random: Random) -> TableStack:
+    """Change the delivery, and remove the one that was left or not; what the table's stack is afterwards."""
+    time.sleep(random.uniform(0, 1))
+    delivery = "direct" if stack.settings.delivery == "kinesis" else "kinesis"
+    stack = replace(stack, settings=replace(stack.settings, delivery=delivery))
+    capture(stack)
+    if random.random() < 0.5:
+        # Environments of Lambda come and go; one that stays would follow the old settings for a minute.
+        function = stack.names.lake.forwarder
+        stack.clients.lambda_.update_function_configuration(FunctionName=function, MemorySize=512)
+        leave(stack)
+    return stack
 
 
 def _back_fill(table: Table, method: str, random: Random) -> range:
