@@ -38,6 +38,20 @@ def test_every_command_and_link_is_there(page: Path) -> None:
     assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= anchors
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_page_has_a_word_that_the_style_guide_bans(page: Path) -> None:
+    """Outside of code, the guide's own table, and the tables of parameters, whose text is the forms'."""
+    _, mark, table = (REPOSITORY / "docs" / "style.md").read_text().partition("| say | not |\n|---|---|\n")
+    banned = [word.strip() for row in table.splitlines() for word in row.split("|")[2].split(",")]
+    assert mark
+    assert "anew" in banned
+    text = re.sub(r"^ *```.*?^ *```$|`[^`\n]*`", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    if page.name in ("style.md", "parameters.md"):
+        text = re.sub(r"^\|.*$", "", text, flags=re.MULTILINE)
+    words = "|".join(re.escape(word).replace(r"\ ", r"\s+") for word in banned)
+    assert re.findall(rf"\b(?:{words})\b", text, re.IGNORECASE) == []
+
+
 @pytest.mark.parametrize(
     ("section", "described"),
     [("Settings", [f for f in fields(TableSettings) if f.name != "table"]), ("Lake", option_fields())],
