@@ -16,8 +16,8 @@ from forwarder.targets import Target
 FIRST_BACKOFF_SECONDS = 0.05
 LONGEST_BACKOFF_SECONDS = 5.0
 
-# No repetition helps within this invocation: the stream is gone, or the function may not write to it, or the request
-# is not what it must be.
+# No repetition helps within this invocation: the stream is gone, the function may not write to it, or the request is
+# malformed.
 _FINAL_CODES = frozenset(
     {
         "AccessDeniedException",
@@ -42,7 +42,7 @@ class Stream(Protocol):
     def limits(self) -> Limits: ...
 
     def put(self, blobs: Sequence[Blob]) -> list[str]:
-        """One request: for each blob its error code, empty where it is stored."""
+        """Send one request. Return each blob's error code, empty where it is stored."""
         ...
 
 
@@ -93,11 +93,11 @@ class Delivery:
     """What became of a batch's blobs."""
 
     unstored: list[Blob]
-    """Not known to be stored."""
+    """Blobs of which it is not known that they are stored."""
     retries: int = 0
     """Blobs sent again."""
     errors: dict[str, int] = field(default_factory=dict)
-    """How often each error code was answered."""
+    """How often each error code came."""
     refused: bool = False
     """Whether the stream answered that no repetition helps."""
 
@@ -110,10 +110,10 @@ def deliver(
     sleep: Callable[[float], None] = time.sleep,
     uniform: Callable[[float, float], float] = random.uniform,
 ) -> Delivery:
-    """Send every blob; send again, alone, those that failed, with jittered backoff while there is time.
+    """Send every blob. Send those that failed again, alone, with jittered backoff while there is time.
 
-    `seconds_left` is the time that may still be spent. What is left then is in `unstored`, in the batch's order.
-    https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/
+    `seconds_left` returns the time that may still be spent. Blobs that are left then are in `unstored`, in the batch's
+    order. https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/
     """
     delivery = Delivery(unstored=list(blobs))
     attempt = 0
@@ -143,7 +143,7 @@ def _send(stream: Stream, delivery: Delivery, seconds_left: Callable[[], float])
             delivery.refused = code in _FINAL_CODES
             codes = [code] * len(request)
         except BotoCoreError as error:
-            # No answer: it may be stored or not, so it is sent again; a repetition is removed by compaction.
+            # Without an answer a blob may be stored or not, so it is sent again. Compaction removes the repetition.
             codes = [type(error).__name__] * len(request)
         for blob, code in zip(request, codes, strict=True):
             if code:

@@ -26,18 +26,18 @@ from forwarder.packing import Blob, Line, pack
 from forwarder.rejected import Rejected, rejected_object
 from forwarder.targets import Target, Targets
 
-# Kept free at the end of an invocation to answer which changes are stored.
+# Time at the end of an invocation, kept free for the answer that says which changes are stored.
 RESERVE_SECONDS = 3.0
 
 JSON, GZIP = "application/json", "application/gzip"
 
-# Characters of a reason that an answer gives; the object that was put aside has all of it.
+# Characters of a reason that an answer gives; the object of the rejected change has all of it.
 SHOWN = 1000
 
 
 @dataclass(frozen=True)
 class Forwarder:
-    """What an execution environment sets up once."""
+    """The clients and targets that an execution environment sets up once."""
 
     targets: Targets
     kinesis: Any
@@ -45,14 +45,14 @@ class Forwarder:
     s3: Any
 
     def stream(self, target: Target) -> Stream:
-        """The stream that takes the target's changes."""
+        """Return the stream that takes the target's changes."""
         if target.delivery == "kinesis":
             return KinesisStream(self.kinesis, target)
         return DeliveryStream(self.firehose, target)
 
 
 def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """The entry point.
+    """Answer an event, by what it holds.
 
     A stream's batch (`{"Records": […]}`) is answered with `{"batchItemFailures": […]}`: empty, or the first sequence
     number that is not known to be stored, from which on Lambda tries again.
@@ -60,11 +60,11 @@ def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
     `{"dynalake": "redrive", "table": …, "Records": […]}` sends changes again that failed before, by the same code. Its
     answer has more: `{"batchItemFailures": […], "rejected": [{"key", "reason"}], "errors": {code: how often}}`, where
-    `rejected` are the objects of the changes that were put aside, now or again.
+    `rejected` are the objects of the changes that were rejected, now or again.
 
     `{"dynalake": "canary", "table": …, "delivery": …, "canaries": [{"id", "hash_key"}, …]}` sends `CANARY` records into
     the stream of that delivery, whether the table's settings name it or not, each into the shard of its hash key (`""`:
-    into any). It is answered with `{"stream"}`, once that has taken all of them.
+    into any). It is answered with `{"stream"}` once the stream has taken all of them.
     """
 
     def seconds_left() -> float:
@@ -80,14 +80,14 @@ def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
 def forward(
     forwarder: Forwarder, records: Sequence[Any], seconds_left: Callable[[], float]
 ) -> dict[str, list[dict[str, str]]]:
-    """Send a batch's changes on; the answer of `handle`. Raises where not even the batch's table is known."""
+    """Send a batch's changes on, and return the answer of `handle`. Raise where not even the batch's table is known."""
     return _forward(forwarder, source_table(records), records, seconds_left).answer
 
 
 def redrive(
     forwarder: Forwarder, table: str, records: Sequence[Any], seconds_left: Callable[[], float]
 ) -> dict[str, Any]:
-    """Send changes of a table that failed before; the answer of `handle`."""
+    """Send changes of a table that failed before, and return the answer of `handle`."""
     done = _forward(forwarder, table, records, seconds_left)
     rejected = [
         {"key": rejected_object(done.target.names, each)[0], "reason": each.reason[:SHOWN]} for each in done.rejected
@@ -97,10 +97,10 @@ def redrive(
 
 @dataclass(frozen=True)
 class Beside:
-    """An object that the forwarder itself writes: a change that is put aside, or one that is too large for a stream."""
+    """An object that the forwarder itself writes: a change that is rejected, or one that is too large for a stream."""
 
     position: int
-    """Where the change stood in the batch."""
+    """Place of the change in the batch."""
     key: str
     body: bytes
     content_type: str
@@ -108,7 +108,7 @@ class Beside:
 
 @dataclass(frozen=True)
 class Forwarded:
-    """What became of a batch."""
+    """The outcome of a batch."""
 
     target: Target
     delivery: Delivery
@@ -128,7 +128,7 @@ def _forward(forwarder: Forwarder, table: str, records: Sequence[Any], seconds_l
     half = seconds_left() / 2
     blocked = _store_beside(forwarder, target, beside, lambda: seconds_left() - half)
     if blocked is not None:
-        # What stands behind a change that can be neither sent nor stored comes again with it, so it is not sent now.
+        # Changes behind one that can be neither sent nor stored come again with it, so they are not sent now.
         lines = [line for line in lines if line.position < blocked]
     delivery = deliver(stream, pack(lines, stream.limits.record), seconds_left)
     if delivery.refused:
@@ -154,10 +154,10 @@ def send_canaries(
     canaries: Sequence[Mapping[str, str]],
     seconds_left: Callable[[], float],
 ) -> dict[str, str]:
-    """Send `CANARY` records of a table by a delivery; the answer of `handle`.
+    """Send `CANARY` records of a table by a delivery, and return the answer of `handle`.
 
-    Raises `NotReadyError` where the stream did not take all of them, or the table's settings cannot be read: its
-    changes need them.
+    Raises `NotReadyError` where the stream did not take all of them, or the table's settings cannot be read: the
+    table's changes need them too.
     """
     target = replace(forwarder.targets.get(table), delivery=delivery)
     moment = round(time.time() * 1000)
@@ -179,9 +179,9 @@ def send_canaries(
 
 
 def encode_batch(records: Sequence[Any]) -> tuple[list[Line], list[Rejected]]:
-    """Each stream record as a line, or, where it is malformed or not understood, as rejected.
+    """Return each stream record as a line, or as rejected where it is malformed or not understood.
 
-    A record that fails each time would hold back its shard until the stream drops what stands behind it.
+    A record that fails each time would block its shard until the stream drops the records behind it.
     """
     lines: list[Line] = []
     rejected: list[Rejected] = []
@@ -198,7 +198,7 @@ def encode_batch(records: Sequence[Any]) -> tuple[list[Line], list[Rejected]]:
 
 
 def source_table(records: Sequence[Any]) -> str:
-    """The table's name out of `arn:aws:dynamodb:region:account:table/NAME/stream/…`; a batch has one source."""
+    """Return the table's name from `arn:aws:dynamodb:region:account:table/NAME/stream/…`; a batch has one source."""
     for record in records:
         arn = record.get("eventSourceARN") if isinstance(record, dict) else None
         parts = arn.split(":", 5)[-1].split("/") if isinstance(arn, str) else []
@@ -211,7 +211,7 @@ def source_table(records: Sequence[Any]) -> str:
 
 
 def failures(records: Sequence[Any], position: int) -> dict[str, list[dict[str, str]]]:
-    """The answer that makes Lambda try again from `position`; earlier where that record has no sequence number."""
+    """Return the answer that makes Lambda try again from `position`, or earlier if that has no sequence number."""
     for record in reversed(records[: position + 1]):
         try:
             number = record["dynamodb"]["SequenceNumber"]
@@ -225,7 +225,7 @@ def failures(records: Sequence[Any], position: int) -> dict[str, list[dict[str, 
 def _store_beside(
     forwarder: Forwarder, target: Target, objects: Iterable[Beside], seconds_left: Callable[[], float]
 ) -> int | None:
-    """Store what no stream takes, in the batch's order; the position of the first that could not be, None at best."""
+    """Store what no stream takes, in the batch's order. Return the first position that failed, None without one."""
     for each in sorted(objects, key=lambda one: one.position):
         try:
             if seconds_left() <= 0:
@@ -246,7 +246,7 @@ def _store_beside(
 @cache
 def _forwarder() -> Forwarder:
     session = botocore.session.get_session()
-    # The repetitions of `deliver` know the time that is left; the SDK's would not.
+    # `deliver` repeats requests and knows the time that is left; the SDK would not know it.
     once = Config(connect_timeout=3, read_timeout=15, retries={"total_max_attempts": 1})
     some = Config(connect_timeout=3, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
     region = os.environ["AWS_REGION"]

@@ -14,7 +14,7 @@ MEBIBYTE = 1024 * 1024
 
 @dataclass(frozen=True)
 class Line:
-    """One change record with its line break, and where it stood in the batch."""
+    """One change record with its line break, and its place in the batch."""
 
     position: int
     sequence_number: str
@@ -26,22 +26,22 @@ class Blob:
     """The data of one Kinesis or Firehose record: whole lines of one batch, in the batch's order."""
 
     first_position: int
-    """Where the first of its changes stood in the batch."""
+    """Place of its first change in the batch."""
     key: str
     """The first change's sequence number: the partition key, so that blobs spread over all shards."""
     data: bytes
     hash_key: str = ""
-    """Names the shard that is to take it; empty where the key decides."""
+    """Hash key of the shard that has to take it; empty where the key decides."""
 
     @property
     def size(self) -> int:
-        """What it counts for in a request: data and partition key, in bytes."""
+        """Bytes that count in a request: data and partition key."""
         return len(self.data) + len(self.key)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may hold, and one record in it; sizes in bytes."""
+    """The most that one request may hold, and one record in it; sizes in bytes."""
 
     records: int
     request: int
@@ -49,7 +49,7 @@ class Limits:
 
 
 def pack(lines: Iterable[Line], record_limit: int) -> list[Blob]:
-    """Lines as blobs of up to `record_limit` bytes, in order; a line must not be longer than that by itself."""
+    """Return lines as blobs of up to `record_limit` bytes, in order. No single line may be longer than that."""
     blobs: list[Blob] = []
     held: list[Line] = []
     size = 0
@@ -65,7 +65,7 @@ def pack(lines: Iterable[Line], record_limit: int) -> list[Blob]:
 
 
 def requests(blobs: Sequence[Blob], limits: Limits) -> Iterator[list[Blob]]:
-    """Blobs as requests within `limits`, in order; a blob over the request limit travels alone."""
+    """Yield blobs as requests within `limits`, in order; a blob over the request limit travels alone."""
     held: list[Blob] = []
     size = 0
     for blob in blobs:

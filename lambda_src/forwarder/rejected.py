@@ -1,4 +1,4 @@
-"""Stores what can never pass, with its reason, so that it neither blocks its shard nor is lost."""
+"""Stores a change that can never pass, with its reason, so that it neither blocks its shard nor is lost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dynalake.record.stream import event_time
 
 @dataclass(frozen=True)
 class Rejected:
-    """A stream record that cannot be forwarded, where it stood in the batch, and why it cannot."""
+    """A stream record that cannot be forwarded, its place in the batch, and the reason."""
 
     position: int
     record: Any
@@ -25,11 +25,11 @@ class Rejected:
 
 
 def rejected_object(names: TableNames, rejected: Rejected) -> tuple[str, bytes]:
-    """The S3 key and body of a rejected record.
+    """Return the S3 key and body of a rejected record.
 
     The same record always gives the same key, so a repeated batch writes it again in place. The day in the key is the
-    change's own in the lake's time zone, `00000000` where it has no readable time. The body is
-    `{"table", "reason", "record"}`, with the record as Lambda received it.
+    change's own in the lake's time zone, `00000000` where it has no readable time. The body is `{"table", "reason",
+    "record"}`, with the record as Lambda received it.
     """
     payload = json.dumps(rejected.record, sort_keys=True)
     digest = hashlib.sha256(payload.encode()).hexdigest()[:16]
@@ -50,9 +50,9 @@ def _day(lake: Lake, change: Any) -> str:
 
 
 def lake_day(lake: Lake, moment: datetime) -> str:
-    """The day in the lake's time zone; in UTC where the runtime does not know that zone."""
+    """Return the day in the lake's time zone; in UTC where the runtime does not know that zone."""
     try:
         return lake.day_of(moment)
     except SettingsError:
-        # Which folder it is must not keep a change from being stored.
+        # An unknown time zone must not keep a change from being stored.
         return day_of(moment)

@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from dynalake.errors import NotReadyError
 from dynalake.names import Lake, TableNames
 
-# Half of it passes between a changed setting and the function using it, on average.
+# On average, half of it passes until the function uses a changed setting.
 KEEP_SECONDS = 60.0
 
 
@@ -32,10 +32,10 @@ class Target:
 
     @classmethod
     def of(cls, names: TableNames, text: str) -> Target:
-        """From the text of the table's settings parameter.
+        """Return the target that the text of the table's settings parameter gives.
 
-        Only the two settings that matter here are looked at: a setting that this version does not know must not
-        stop the table's changes.
+        Only the two settings that matter here are read: a setting that this version does not know must not stop the
+        table's changes.
         """
         settings = json.loads(text)
         delivery, size = settings.get("delivery"), settings.get("max_record_kb")
@@ -50,10 +50,10 @@ class Target:
 
 
 class Targets:
-    """The targets of a lake's tables, each read once and again after `KEEP_SECONDS`.
+    """The targets of a lake's tables, each read again after `KEEP_SECONDS`.
 
-    A table whose settings cannot be read fails its batch, so that Lambda tries again and nothing is dropped; settings
-    that were read before are used on while they cannot be read anew.
+    A table whose settings cannot be read fails its batch, so that Lambda tries again and nothing is dropped. Settings
+    that were read before stay in use while they cannot be read again.
     """
 
     def __init__(self, lake: Lake, ssm: Any, clock: Callable[[], float] = time.monotonic) -> None:
@@ -63,7 +63,7 @@ class Targets:
         self._kept: dict[str, tuple[float, Target]] = {}
 
     def get(self, table: str) -> Target:
-        """The table's target; `NotReadyError` where its settings cannot be read."""
+        """Return the table's target. Raise `NotReadyError` where its settings cannot be read and never were."""
         kept = self._kept.get(table)
         if kept is not None and self._clock() - kept[0] < KEEP_SECONDS:
             return kept[1]
@@ -81,7 +81,7 @@ class Targets:
         return target
 
     def forget(self, table: str) -> None:
-        """Read the table's settings anew before the next batch: its stream did not take this one."""
+        """Make the next batch read the table's settings again: its stream did not take this one."""
         self._kept.pop(table, None)
 
     def _read(self, table: str) -> Target:
