@@ -1,7 +1,7 @@
 """One DynamoDB attribute value as JSON text, digit for digit.
 
-The text is written straight from the attribute value: a number never passes through a float or a Decimal, so the
-lake holds the very digits that DynamoDB returned.
+The text is written straight from the attribute value: a number never passes through a float or a Decimal, so the lake
+holds exactly the digits that DynamoDB returned.
 https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_AttributeValue.html
 
 Every value of a table passes here, so this is written for speed (`make bench`): the pieces of a whole item go into one
@@ -23,10 +23,10 @@ from dynalake.record.paths import Member, Members
 
 ATTRIBUTE_TYPES = ("S", "N", "B", "BOOL", "NULL", "L", "M", "SS", "NS", "BS")
 AMBIGUOUS_TYPES = ("B", "SS", "NS", "BS")
-"""Those whose JSON text is also that of a string (B) or of a list (the sets)."""
+"""The types whose JSON text is also that of a string (B) or of a list (the sets)."""
 
-# https://www.rfc-editor.org/rfc/rfc8259#section-6: what DynamoDB returns for a number is a JSON number.
-# Possessive (`++`): nothing is tried twice, which is a quarter of the time of matching.
+# https://www.rfc-editor.org/rfc/rfc8259#section-6: what DynamoDB returns for a number is a JSON number. Possessive
+# (`++`): nothing is tried twice, which saves a quarter of the time.
 _is_number = re.compile(r"-?+(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][+-]?+[0-9]++)?+").fullmatch
 _is_base64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?").fullmatch
 _surrogate = re.compile("[\ud800-\udfff]")
@@ -34,28 +34,28 @@ _surrogate = re.compile("[\ud800-\udfff]")
 
 Add: TypeAlias = Callable[[str], None]
 
-# From so many characters on, it is faster to search for each of the 34 characters that have an escape.
+# For longer text it is faster to search for each of the 34 characters that have an escape.
 _LONG = 1000
 _ESCAPES = {character: encode_text(character)[1:-1] for character in ("\\", '"', *map(chr, range(32)))}
 
-# Written as `a | b` in a call, the union would be made anew with every one.
+# Written as `a | b` in a call, the union would be made again by every call.
 _BYTES = (bytes, bytearray)
 _SEQUENCES = (list, tuple, set, frozenset)
 _FREQUENT = ('"', "\\", "\n")
 
-# Bounds what is kept for maps whose names are data: about a megabyte.
+# Bounds the memory for maps whose names are data: about a megabyte.
 _KEPT = 4096
 _LONGEST_KEPT = 255
 
 
 def encode_value(value: Mapping[str, Any]) -> str:
-    """The JSON text of one attribute value: `{"N": "1.50"}` gives `1.50`.
+    """Return the JSON text of one attribute value: `{"N": "1.50"}` gives `1.50`.
 
     `value` is DynamoDB's own form, with binary as `bytes` (boto3) or as base64 text (Lambda events, exports). Sets
     become arrays in a fixed order: SS by text, NS by number, BS by base64 text. The keys of a map are sorted. The
     result has no line break and can always be encoded as UTF-8.
 
-    Raises `RecordError` where `value` is no attribute value.
+    Raises `RecordError` where `value` is not an attribute value.
     """
     pieces: list[str] = []
     try:
@@ -71,9 +71,9 @@ def encode_value(value: Mapping[str, Any]) -> str:
 def append_members(content: Mapping[str, Mapping[str, Any]], keys: Keys, pieces: list[str]) -> Members | None:
     """Append the text of an item's members, `,"name":value` for each, by name.
 
-    Returns the types that this text does not show, None where it shows all. `keys` gives the names' texts. Lone
-    surrogates are left to the caller. Raises `RecordError` for a value that is none, and `TypeError` where a name is no
-    text.
+    Returns the types that this text does not show, None where it shows all of them. `keys` gives the names' texts. The
+    caller escapes lone surrogates. Raises `RecordError` for a value that is not an attribute value, and `TypeError` for
+    a name that is not text.
     """
     add = pieces.append
     types: list[Member] | None = None
@@ -99,7 +99,7 @@ def append_members(content: Mapping[str, Mapping[str, Any]], keys: Keys, pieces:
 
 
 def escape_surrogates(text: str) -> str:
-    """JSON `text` that can be encoded as UTF-8: a lone surrogate, legal in a string, becomes its escape."""
+    """Return JSON `text` that can be encoded as UTF-8: a lone surrogate, legal in a string, becomes its escape."""
     if text.isascii():
         return text
     try:
@@ -110,9 +110,9 @@ def escape_surrogates(text: str) -> str:
 
 
 class Keys(dict[str, str]):
-    """`,"name":` for a name. The names come again with every item, so their texts are kept, some thousands of them.
+    """The text `,"name":` of each name. Names come again with every item, so some thousands of their texts are kept.
 
-    `rename` gives the name under which an attribute stands, where that may be another than its own.
+    `rename` returns the name under which an attribute stands, where that may differ from its own.
     """
 
     def __init__(self, rename: Callable[[str], str] | None = None) -> None:
@@ -131,7 +131,7 @@ class Keys(dict[str, str]):
 class _Plans(dict[tuple[str, ...], list[tuple[str, str]]]):
     """The members of a map in order, with the text before each value: `{"a":` for the first, `,"b":` for the others.
 
-    By the names as the map has them: most maps have names that came before.
+    The key is the map's names in the map's order: most maps have the names of an earlier one.
     """
 
     def __missing__(self, names: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -155,9 +155,9 @@ def _append(value: Mapping[str, Any], add: Add) -> None:
 
 
 def _long_text(text: str) -> str:
-    """As `encode_text`, which looks at one character after another: searching for those that have an escape is faster.
+    """Return what `encode_text` returns, by searching for each character that has an escape, which is faster.
 
-    Where there are many of them, it is not.
+    Text with many such characters goes to `encode_text`, which is faster then.
     """
     if not isinstance(text, str):
         raise TypeError
@@ -169,7 +169,7 @@ def _long_text(text: str) -> str:
     return f'"{text}"'
 
 
-# What follows raises TypeError or ValueError for what is not of its type; `_no_value` says it in words.
+# The functions below raise TypeError or ValueError for content of another type; `_no_value` makes the message.
 
 
 def _append_text(content: Any, add: Add) -> None:
@@ -183,7 +183,7 @@ def _append_map(content: Any, add: Add) -> Members | None:
         add("{}")
         return None
     types: list[Member] | None = None
-    # The same again as in `append_members`: calling it for each map would cost a tenth of the speed.
+    # This repeats `append_members`: a call for each map would cost a tenth of the speed.
     for name, key in _plans[tuple(content)]:
         value = content[name]
         try:
@@ -219,7 +219,7 @@ def _append_list(content: Any, add: Add) -> Members | None:
             if found:
                 if types is None:
                     types = []
-                # To count would slow down every list.
+                # A counter would slow down every list.
                 types.append((len(content) - length_hint(members) - 1, found))
     except (LookupError, TypeError, ValueError):
         raise _no_value(value) from None
@@ -265,9 +265,9 @@ def _append_number_set(content: Any, add: Add) -> str:
         if not _is_number(member):
             raise ValueError
     if len(members) > 1:
-        # Doubles that differ are in the order of the numbers they stand for.
+        # Doubles that differ are in the order of their numbers.
         differ = len(set(map(float, members))) == len(members)
-        # Two spellings of one number, which DynamoDB itself never returns, still come in one order.
+        # Two spellings of one number, which DynamoDB itself never returns, still get a fixed order.
         members = sorted(members, key=float if differ else lambda member: (Decimal(member), member))
     add(f"[{','.join(members)}]")
     return "NS"

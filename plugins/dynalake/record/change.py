@@ -23,7 +23,7 @@ EXPIRED = "__expired"
 """`true` where DynamoDB's TTL removed the item; else the field is absent."""
 
 TYPES = "__types"
-"""An object from each path in the item whose value is of one of the `AMBIGUOUS_TYPES` to that type; absent without any.
+"""An object: path of each value in the item that has one of the `AMBIGUOUS_TYPES` → that type; absent without any.
 
 A path is a JSON Pointer (https://www.rfc-editor.org/rfc/rfc6901) over the item's own attribute names: `/meta/tags`.
 """
@@ -31,32 +31,32 @@ A path is a JSON Pointer (https://www.rfc-editor.org/rfc/rfc6901) over the item'
 METADATA = (OPERATION, SEQUENCE_NUMBER, EVENT_TIME, EXPIRED, TYPES)
 
 OTHER = "__other"
-"""No field of a record, but a column of the lake's tables: an attribute of this name is kept under another key."""
+"""A column of the lake's tables, not a field of a record: an attribute of this name is kept under another key."""
 
 RESERVED_KEYS = (*METADATA, OTHER)
-"""Keys of a record that are never an attribute's."""
+"""The keys of a record that are never an attribute's."""
 
 OPERATIONS = ("INSERT", "MODIFY", "REMOVE", "SNAPSHOT", "CANARY")
 
 CANARY_ID = "__canary_id"
-"""The only attribute of a `CANARY` record: what its sender looks for in the lake."""
+"""The only attribute of a `CANARY` record. Its sender looks for the value in the lake."""
 
 SEQUENCE_DIGITS = 40
 _MICROS_DIGITS = 16
 SNAPSHOT_SEQUENCE = "0" * SEQUENCE_DIGITS
-"""Sorts below every stream record, so a snapshot never wins over a change."""
+"""A number below that of every stream record, so a snapshot never wins over a change."""
 
 is_sequence_number = re.compile(rf"[0-9]{{{SEQUENCE_DIGITS}}}(?:\.[0-9]{{{_MICROS_DIGITS}}})?+").fullmatch
-"""Whether a text is what stands in `SEQUENCE_NUMBER`; with a point where `sequence_after` made it."""
+"""The form of a `SEQUENCE_NUMBER`; with a point where `sequence_after` made it."""
 
 _collides = re.compile("_*(?:" + "|".join(RESERVED_KEYS) + ")").fullmatch
 
 
 def pad_sequence_number(text: str) -> str:
-    """`text` in 40 digits: `"4421584500000000017450439091"` with zeros in front.
+    """Return `text` in 40 digits: `"4421584500000000017450439091"` with zeros in front.
 
-    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_StreamRecord.html: 21 to 40 digits.
-    One of `sequence_after` is returned as it is. Raises `RecordError` where it is no sequence number.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_StreamRecord.html: 21 to 40 digits. A
+    number made by `sequence_after` is returned as it is. Raises `RecordError` where `text` is not a sequence number.
     """
     if type(text) is not str or not text.isascii() or not text.isdigit() or len(text) > SEQUENCE_DIGITS:
         if type(text) is str and is_sequence_number(text):
@@ -66,27 +66,26 @@ def pad_sequence_number(text: str) -> str:
 
 
 def sequence_after(number: str, micros: int) -> str:
-    """A number behind the padded `number` and before every greater one, for a change that was written at `micros`.
+    """Return a number between the padded `number` and every greater one, for a change written at `micros`.
 
-    Between two numbers of the stream there may be no third, but text has room: `…91` < `…91.1558779000000000` < `…92`.
+    The stream may have no number between two others, but text has room: `…91` < `…91.1558779000000000` < `…92`.
     """
     return f"{number}.{micros:0{_MICROS_DIGITS}d}"
 
 
 def json_key(attribute: str) -> str:
-    """The key under which the item's attribute stands in a change record.
+    """Return the key under which the item's attribute stands in a change record.
 
-    It is the attribute's own name, except where that is a reserved name (a metadata field's, or `OTHER`) or one with
-    further underscores in front: those get one more underscore, so that no attribute is ever overwritten and each can
-    be told apart.
+    It is the attribute's own name. A reserved name (a metadata field's, or `OTHER`), also with further underscores in
+    front, gets one more underscore, so that no attribute is overwritten and each can be told apart.
     """
     return f"_{attribute}" if _collides(attribute) else attribute
 
 
 def attribute_name(key: str) -> str:
-    """The attribute behind a change record's key: the reverse of `json_key`.
+    """Return the attribute behind a change record's key: the reverse of `json_key`.
 
-    A reserved name is no attribute and is returned as it is.
+    A reserved name is not an attribute, and is returned as it is.
     """
     return key[1:] if _collides(key) and key not in RESERVED_KEYS else key
 
@@ -99,21 +98,21 @@ def encode_change(
     event_time: int,
     expired: bool = False,
 ) -> str:
-    """One change as one line of JSON, without the line break: metadata first, then the attributes by name.
+    """Return one change as one line of JSON, without the line break: metadata first, then the attributes by name.
 
     `image` maps attribute names to DynamoDB's attribute values; `sequence_number` may be unpadded; `event_time` is in
     milliseconds since the epoch. The same arguments always give the same text.
 
-    Raises `RecordError` where a part of it is not what it must be.
+    Raises `RecordError` where one of them is malformed.
     """
     metadata = _metadata(operation, sequence_number, event_time)
     return escape_surrogates(_line(f'{metadata},"__expired":true' if expired else metadata, image))
 
 
 def snapshot_encoder(event_time: int) -> Callable[[Mapping[str, Any]], bytes]:
-    """Encodes items as the lines, in UTF-8, that `encode_change` gives for them as `SNAPSHOT`.
+    """Return a function that encodes items as `encode_change` does for `SNAPSHOT`, in UTF-8.
 
-    For the millions of a backfill: the metadata is made once, and the text is encoded once.
+    It is for the millions of a backfill: the metadata is made once, and each text is encoded once.
     """
     metadata = _metadata("SNAPSHOT", SNAPSHOT_SEQUENCE, event_time)
 

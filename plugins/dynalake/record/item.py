@@ -18,11 +18,11 @@ AttributeValue = dict[str, Any]
 def decode_item(line: str | bytes) -> dict[str, AttributeValue]:
     """Return the item of a change record as DynamoDB's attribute values: `{"id": {"S": "a"}}`, binary as `bytes`.
 
-    It is the reverse of `encode_change`: what it returns can be put back into a table with boto3's client, and encoded
-    again it gives the same line. Of a `REMOVE` it is the image that the record carries, of a canary its id.
+    It is the reverse of `encode_change`: boto3's client can put the item back into a table, and encoding it again gives
+    the same line. For a `REMOVE` it is the image that the record carries, for a canary its id.
 
-    Raises `RecordError` where the line is not a record of one encoder: not a JSON object, a key that is there twice, a
-    `__types` whose paths do not lead to values of their types.
+    Raises `RecordError` where `encode_change` cannot have made the line: not a JSON object, a key twice, a path of
+    `__types` without a value of its type.
     """
     record = _parse(line)
     types = record.get(TYPES, {})
@@ -49,7 +49,7 @@ class _Digits(str):
 
 
 def _attribute_value(value: Any, path: str, types: dict[str, str]) -> AttributeValue:
-    """The attribute value behind a JSON value. Takes those out of `types` that are at `path` or below it."""
+    """Return the attribute value behind a JSON value. Take those out of `types` that are at `path` or below it."""
     kind = types.pop(path, "")
     if kind:
         try:

@@ -33,17 +33,17 @@ class ItemKey:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """`("year", "title")`: the partition key first."""
+        """Names, the partition key's first: `("year", "title")`."""
         return tuple(attribute.name for attribute in self.attributes)
 
     @property
     def attributes(self) -> tuple[KeyAttribute, ...]:
-        """One or two, the partition key first."""
+        """One attribute or two, the partition key first."""
         return (self.partition,) if self.sort is None else (self.partition, self.sort)
 
     @classmethod
     def of(cls, table_description: Mapping[str, Any]) -> ItemKey:
-        """The key from `DescribeTable`'s answer (its `Table` member).
+        """Return the key from `DescribeTable`'s answer (its `Table` member).
 
         https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TableDescription.html
         """
@@ -56,12 +56,12 @@ class ItemKey:
         )
 
     def to_dict(self) -> dict[str, dict[str, str]]:
-        """For JSON and XCom: `{"partition": {"name": …, "type": …}, "sort": {…}}`; no `sort` where there is none."""
+        """Return it for JSON and XCom: `{"partition": {"name": …, "type": …}, "sort": {…}}`; no `sort` without one."""
         named = {"partition": self.partition, "sort": self.sort}
         return {role: {"name": a.name, "type": a.type} for role, a in named.items() if a is not None}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ItemKey:
-        """The reverse of `to_dict`."""
+        """Return the key from what `to_dict` returned."""
         sort = values.get("sort")
         return cls(KeyAttribute(**values["partition"]), None if sort is None else KeyAttribute(**sort))

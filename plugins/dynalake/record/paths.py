@@ -12,33 +12,33 @@ Member: TypeAlias = "tuple[str | int, str | Members]"
 Members: TypeAlias = "tuple[Member, ...]"
 """The members of a map or list whose type JSON cannot show (name or place, and type), or that hold such values.
 
-The encoder gathers these; paths are made at the end, because an item's other values should not take longer for them.
+The encoder gathers these. Paths are made at the end, so that an item's other values do not take longer.
 """
 
 PATHS_LIMIT = 1 << 20
-"""Characters of the paths of one item. Only names of thousands of characters above thousands of sets need more."""
+"""Characters of the paths of one item. Only thousands of sets below names of thousands of characters need more."""
 
-# Bounds what is kept for maps whose names are data: about a megabyte.
+# Bounds the memory for maps whose names are data: about a megabyte.
 _KEPT = 4096
 _LONGEST_KEPT = 255
 
 
 def path_step(name: str) -> str:
-    """One step of a path: `a/b` gives `/a~1b`."""
+    """Return one step of a path: `a/b` gives `/a~1b`."""
     return "/" + name.replace("~", "~0").replace("/", "~1")
 
 
 def paths_text(types: Members) -> str:
-    """The JSON text of an object from paths to types, in the order of `types`.
+    """Return the JSON text of an object from paths to types, in the order of `types`.
 
-    It ends at `PATHS_LIMIT`: a name stands in the path of every value below it, so without a limit an item of 400 KB
-    could make gigabytes of text.
+    The text ends at `PATHS_LIMIT`: the path of every value repeats the names above it, so without a limit an item of
+    400 KB could make gigabytes of text.
     """
     return _texts[types]
 
 
 class _Texts(dict[Members, str]):
-    """Most items of a table have such values at the same places, so the texts are kept, some thousands of them."""
+    """Texts of paths, some thousands of them: most items of a table have such values at the same places."""
 
     def __missing__(self, types: Members) -> str:
         pieces: list[str] = []
@@ -52,7 +52,7 @@ class _Texts(dict[Members, str]):
 
 
 def _append_paths(types: Members, path: str, pieces: list[str], room: int) -> int:
-    """What is left of `room` characters; negative: a path was left out, and so are those after it."""
+    """Return how many of `room` characters are left; negative where a path, and those after it, were left out."""
     for step, inner in types:
         here = path + _steps[step] if isinstance(step, str) else f"{path}/{step}"
         if isinstance(inner, str):
@@ -67,7 +67,7 @@ def _append_paths(types: Members, path: str, pieces: list[str], room: int) -> in
 
 
 class _Steps(dict[str, str]):
-    """`path_step` as it stands within a JSON string, kept as well: places in lists differ, and names come again."""
+    """`path_step` within a JSON string, kept as well: places in lists differ, and names come again."""
 
     def __missing__(self, name: str) -> str:
         text = encode_text(path_step(name))[1:-1]

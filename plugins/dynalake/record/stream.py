@@ -20,10 +20,10 @@ _TTL_PRINCIPAL = "dynamodb.amazonaws.com"
 
 
 def encode_record(record: Mapping[str, Any]) -> str:
-    """The change record (one line of JSON, no line break) of one stream record.
+    """Return the change record (one line of JSON, no line break) of one stream record.
 
-    `INSERT` and `MODIFY` carry the new image; `REMOVE` the old image, or the keys where the stream has none.
-    Raises `RecordError` for what is no stream record, naming its sequence number where it has one.
+    `INSERT` and `MODIFY` carry the new image; `REMOVE` carries the old image, or the keys where the stream has none.
+    Raises `RecordError`, with the sequence number if there is one, for what is not a stream record.
     """
     change = _mapping(record, "dynamodb")
     try:
@@ -45,7 +45,7 @@ def encode_record(record: Mapping[str, Any]) -> str:
 
 
 def event_time(moment: object) -> int:
-    """`ApproximateCreationDateTime` in milliseconds since the epoch; given in seconds, or as a datetime."""
+    """Return `ApproximateCreationDateTime`, given in seconds or as a datetime, in milliseconds since the epoch."""
     if isinstance(moment, datetime) and moment.tzinfo is not None:
         return round(moment.timestamp() * 1000)
     if isinstance(moment, int | float) and not isinstance(moment, bool) and 0 <= moment < 1e11:
@@ -57,7 +57,7 @@ def event_time(moment: object) -> int:
 
 
 def is_expiry(record: Mapping[str, Any]) -> bool:
-    """Whether DynamoDB's TTL removed the item.
+    """Return whether DynamoDB's TTL removed the item.
 
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/time-to-live-ttl-streams.html
     """
