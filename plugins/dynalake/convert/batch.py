@@ -1,7 +1,7 @@
-"""One batch: raw objects become files of new folders, in which each of their changes stands once and no live one again.
+"""One batch: raw objects become files of new folders, with each change once, and without changes that are live already.
 
-Nothing that readers see changes. What was made is one object in the state prefix, which is put once: of two attempts at
-one batch the first result counts, and the other's files are strays in the same folders, which the commit deletes.
+Nothing changes for readers. The result is one object in the state prefix, which is put once: of two attempts at one
+batch the first result counts. The other's files are strays in the same folders, and the commit deletes them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from dynalake.lake.table import Table
 _pa: Any = pa  # its stubs take types only as literals; here they are data
 
 READINGS = 3
-"""How often a batch is read: again where a column was widened in the meantime."""
+"""How often a batch is read at most: it is read again where a column was widened in the meantime."""
 
 
 class BatchRows(Protocol):
@@ -48,16 +48,16 @@ class BatchRows(Protocol):
 
     @property
     def observed(self) -> Observed:
-        """The types of what was met, by attribute."""
+        """Types of what was met, by attribute."""
         ...
 
     def tables(self, schema: TableSchema) -> Iterator[pa.Table]:
-        """The rows in tables of bounded size, without `dt`, under a schema that extends the one they were read for."""
+        """Yield the rows in tables of bounded size, without `dt`, under a schema that extends that of the reading."""
         ...
 
     @property
     def sums(self) -> Sums:
-        """Of lines, rows, duplicates, canaries and rejected ones; once `tables` has ended."""
+        """Return the sums of lines, rows, duplicates, canaries and rejected lines, once `tables` has ended."""
         ...
 
     @property
@@ -68,7 +68,7 @@ class BatchRows(Protocol):
 
 
 Read = Callable[[Table, Batch, TableSchema, Path], BatchRows]
-"""Reads the raw objects of a batch for a table with this schema; spills below the directory."""
+"""A function that reads the raw objects of a batch for a table with this schema; it spills below the directory."""
 
 
 def read_raw(table: Table, batch: Batch, schema: TableSchema, directory: Path) -> BatchRows:
@@ -88,11 +88,11 @@ class NewFolder:
 
 @dataclass(frozen=True)
 class BatchResult:
-    """What one task has made of a batch.
+    """The result of one task for a batch.
 
-    `snapshot`: the one of the table whose live rows it was compared with. `replaced`: of a named day, file → places of
-    the rows that give way, packed (`pack_places`). `misfits`: what does not fit its column, by attribute. `waits`: why
-    nothing was made.
+    `snapshot`: the table's snapshot with whose live rows the batch was compared. `replaced`: for a named day, file →
+    places of the rows that give way, packed (`pack_places`). `misfits`: values that do not fit their column, by
+    attribute. `waits`: why nothing was made.
     """
 
     batch: Batch
@@ -133,12 +133,12 @@ class BatchResult:
 
 
 def pack_places(places: Any) -> str:
-    """Ascending places of rows as a short text."""
+    """Return ascending places of rows as a short text."""
     return base64.b64encode(zlib.compress(np.diff(places, prepend=0).astype(np.int64).tobytes())).decode()
 
 
 def unpack_places(text: str) -> Any:
-    """The reverse of `pack_places`: an array."""
+    """Return the places in a text of `pack_places`, as an array."""
     return np.cumsum(np.frombuffer(zlib.decompress(base64.b64decode(text)), np.int64))
 
 
@@ -149,12 +149,12 @@ def convert_batch(
     writing: Writing | None = None,
     work_directory: Path | None = None,
 ) -> BatchResult:
-    """Convert a batch into files, and keep what was made. Where that was done already, it is returned.
+    """Convert a batch into files, keep the result and return it. Return the kept result where there is one already.
 
     Spills to `work_directory` (default: the system's temporary directory) and leaves nothing there.
 
-    Raises `ConflictError` where a raw object was replaced or the table made again, `LedgerError` where counts do not
-    add up.
+    Raises `ConflictError` where a raw object was replaced or the table made again, and `LedgerError` where counts do
+    not add up.
     """
     done = read_result(table, batch.plan, batch.number)
     if done is not None:
@@ -164,7 +164,7 @@ def convert_batch(
 
 
 def convert_or_wait(table: Table, batch: Batch, read: Read = read_raw) -> BatchResult:
-    """`convert_batch`; where a raw object or the table has changed, a result that leaves the batch to the next pass."""
+    """Convert a batch. Where a raw object or the table has changed, return a result that leaves it to the next pass."""
     try:
         return convert_batch(table, batch, read)
     except ConflictError as error:
@@ -172,7 +172,7 @@ def convert_or_wait(table: Table, batch: Batch, read: Read = read_raw) -> BatchR
 
 
 def read_result(table: Table, plan: str, number: int) -> BatchResult | None:
-    """What was made of a batch; None where nothing was, or not yet."""
+    """Return the result of a batch; None where there is none yet."""
     key = table.names.conversion_result(plan, number)
     try:
         answer = table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=key)
@@ -185,7 +185,7 @@ def read_result(table: Table, plan: str, number: int) -> BatchResult | None:
 
 
 def _put_result(table: Table, result: BatchResult) -> BatchResult:
-    """Keep a result, and return the one that counts: that of the attempt which came first."""
+    """Keep a result. Return the one that counts: the first attempt's."""
     batch = result.batch
     key = table.names.conversion_result(batch.plan, batch.number)
     try:
@@ -219,7 +219,7 @@ def _convert(table: Table, batch: Batch, read: Read, writing: Writing, directory
         dated.add(with_day(some, batch.day, table.names.lake.zone))
     live = LiveRows(schema.identity, directory)
     if changes.first is not None and batch.day != SNAPSHOT_DAY:
-        # No change stands in an earlier day (`row_day`), and the snapshot's is the earliest of all: it has no changes.
+        # No change stands in an earlier day (`row_day`). The snapshot's day is the earliest of all and has no changes.
         files = head.files(since=day_before(changes.first, table.names.lake.zone))
         live.gather(head, files, changes, batch.day if batch.again else "")
     if live:
@@ -257,7 +257,7 @@ def check_sums(batch: Batch, sums: Sums) -> None:
 
 
 def _read(table: Table, batch: Batch, read: Read, directory: Path) -> tuple[Head, TableSchema, BatchRows]:
-    """The batch's rows, and the table with its schema after it has got columns for what is new in them."""
+    """Return the batch's rows, and the table after its schema has got columns for what is new in them."""
     head = table.changes()
     for number in range(READINGS):
         before = schema_of(head)
@@ -266,7 +266,7 @@ def _read(table: Table, batch: Batch, read: Read, directory: Path) -> tuple[Head
         rows = read(table, batch, before, place)
         head = grow_schema(table, rows.observed)
         now = schema_of(head)
-        # Columns may have been added by whom ever; where one was widened, what fits it has to be decided again.
+        # Somebody else may have added columns. Where one was widened, it is decided again which values fit it.
         if all((c := now.known.get(b.attribute)) is not None and extends(b.type, c.type) for b in before.columns):
             return head, now, rows
     raise ConflictError(
@@ -278,7 +278,7 @@ def _read(table: Table, batch: Batch, read: Read, directory: Path) -> tuple[Head
 
 @dataclass
 class _DatedRows:
-    """Rows with `dt`: on which days, and of which columns some row has a value."""
+    """Rows with `dt`; they tell which days they have, and which columns have a value in some row."""
 
     spool: Spool
     days: set[str]
@@ -301,8 +301,8 @@ class _DatedRows:
 def _write(
     table: Table, batch: Batch, head: Head, dated: _DatedRows, writing: Writing, directory: Path
 ) -> Iterator[NewFolder]:
-    """One folder for each day that rows have, and always one for the batch's own, by which its inputs are named."""
-    # What a file leaves out reads as null.
+    """Yield one folder for each day of the rows, and one for the batch's own day, which names its inputs."""
+    # A column that a file leaves out reads as null.
     schema = head.schema.select(*(f.name for f in head.schema.fields if f.name in dated.columns))
     for day in sorted(dated.days):
         folder = Folder(table.names.change_folder(day, batch.folder_of(day)), day)

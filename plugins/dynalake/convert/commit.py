@@ -1,8 +1,8 @@
-"""One commit for all batches of a table: each is checked against the table as it is, and what does not hold waits.
+"""One commit for all batches of a table: each is checked against the table as it is, and waits if it does not hold.
 
-The order is what makes a kill anywhere harmless. A folder's manifest comes first: it is put once, so it says for good
-which files are the folder's, and whatever else lies there may be deleted. Late changes reach the state before they are
-committed here. Then comes the commit.
+The order makes a kill anywhere harmless. A folder's manifest comes first: it is put once, so it says for good which
+files are the folder's, and all other files there may be deleted. Late changes reach the state next. Then comes the
+commit.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ _FOOTER = 1 << 16  # bytes that are read at first
 Now = Callable[[], datetime]
 
 MergeLate = Callable[[Table, Head, Sequence[DataFile]], Any]
-"""Brings the late changes of files that are about to be committed into the state (`lake/state.py`)."""
+"""A function that merges the late changes of files that will be committed next into the state (`lake/state.py`)."""
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """A batch that could not be committed, and why."""
+    """A batch that could not be committed, and the reason."""
 
     batch: Batch
     reason: str
@@ -57,7 +57,7 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Committed:
-    """What one commit of a table did. `late`: rows of files with changes that went into the state first, at most."""
+    """The result of one commit. `late`: at most how many rows are in files whose late changes the state got first."""
 
     results: tuple[BatchResult, ...] = ()
     waiting: tuple[Waiting, ...] = ()
@@ -66,7 +66,7 @@ class Committed:
 
 @dataclass(frozen=True)
 class _Ready:
-    """A batch whose files are there. `held`: the fields that each of them holds."""
+    """A batch with all of its files. `held`: the fields that each of them holds."""
 
     result: BatchResult
     files: tuple[DataFile, ...]
@@ -79,7 +79,7 @@ class _Ready:
 
 @dataclass(frozen=True)
 class _Unit:
-    """What is committed as a whole or not at all: one batch, or all batches of a named day with what stays of it."""
+    """What is committed as a whole or not at all: one batch, or a named day's batches with the rows that stay of it."""
 
     batches: tuple[_Ready, ...]
     rest: Rest = field(default_factory=Rest)
@@ -90,7 +90,7 @@ class _Unit:
 
 
 class _BoundChanged(Exception):
-    """What is late has changed since the late changes were merged."""
+    """The bound, and so which changes are late, has moved since the late changes were merged."""
 
 
 def commit_results(
@@ -101,9 +101,9 @@ def commit_results(
     writing: Writing | None = None,
     work_directory: Path | None = None,
 ) -> Committed:
-    """Commit what of these results holds on the table as it is now, in one snapshot.
+    """Commit those of the results that hold on the table as it is now, in one snapshot.
 
-    Raises `LedgerError` where counts do not add up; `UnknownOutcomeError` where the answer was lost: called again, it
+    Raises `LedgerError` where counts do not add up, and `UnknownOutcomeError` where the answer was lost: the next call
     finds out what became of it.
     """
     ordered = sorted(results, key=lambda r: r.batch.number)
@@ -143,7 +143,7 @@ class _Commit:
         self._waiting[batch.number] = Waiting(batch, reason)
 
     def _holds(self, unit: _Unit, check: Callable[[_Unit], object]) -> bool:
-        """Whether a unit passes a check; all of its batches wait where it does not."""
+        """Return whether a unit passes a check. Make all of its batches wait where it does not."""
         try:
             check(unit)
         except (ConflictError, NotReadyError) as error:
@@ -158,7 +158,7 @@ class _Commit:
     # -- before the commit -----------------------------------------------------------------------------------------
 
     def _has_landed(self, result: BatchResult) -> bool:
-        """Whether it was committed before; also where the table does not say, which then makes it wait."""
+        """Return whether the result was committed before; also where the table cannot tell, so that it has to wait."""
         try:
             return _Check(self._table, self._head, self._named, 0).has_landed(result.batch)
         except ConflictError as error:
@@ -166,7 +166,7 @@ class _Commit:
             return True
 
     def _open(self, results: Sequence[BatchResult]) -> list[_Ready]:
-        """The batches whose files are there, as they were handed over."""
+        """Return the batches whose files are there, as they were handed over."""
         assert self._table.clients.s3 is not None  # made once, before the threads need it
 
         def opened(result: BatchResult) -> _Ready | Waiting:
@@ -202,7 +202,7 @@ class _Commit:
         return _Ready(result, tuple(files), tuple(fields))
 
     def _without_shared(self, ready: Sequence[_Ready]) -> list[_Ready]:
-        """The batches without those that have a change of an earlier one."""
+        """Return the batches without those that have a change of an earlier one."""
         identity = schema_of(self._head).identity
         waits = find_waiting(self._head, [found.files for found in ready], identity, self._directory)
         for place, earlier in waits.items():
@@ -210,7 +210,7 @@ class _Commit:
         return [found for place, found in enumerate(ready) if place not in waits]
 
     def _make_units(self, ready: Sequence[_Ready]) -> list[_Unit]:
-        """The batches alone, and those of named days together with what stays of their days."""
+        """Return batches alone, and those of named days together with the rows that stay of their days."""
         units = [_Unit((found,)) for found in ready if not found.batch.again]
         for day in sorted({found.batch.day for found in ready if found.batch.again}):
             unit = _Unit(tuple(found for found in ready if found.batch.again and found.batch.day == day))
@@ -228,10 +228,10 @@ class _Commit:
         return write_rest(self._table, self._head, day, results, made_at, self._writing, directory)
 
     def _name(self, unit: _Unit) -> None:
-        """Put the manifests of the batches' folders, and delete what else lies in these."""
+        """Put the manifests of the batches' folders, and delete all other files in them."""
         for found in unit.batches:
             result, batch = found.result, found.batch
-            # An object that was gone is due should it come back.
+            # An object that was gone is due again should it come back.
             inputs = tuple(i for i in batch.inputs if i.key not in result.rejected.deleted)
             for folder in result.folders:
                 manifest = FolderManifest(
@@ -260,7 +260,7 @@ class _Commit:
     # -- the commit ------------------------------------------------------------------------------------------------
 
     def _build(self, head: Head, units: Sequence[_Unit]) -> Change | None:
-        """What of the units holds on this head; None where nothing does, or all of it has landed already."""
+        """Return the change for the units that hold on this head; None where none holds, or all have landed already."""
         if any(self._head.properties.get(name) != head.properties.get(name) for name in PLANNED_ON):
             raise _BoundChanged
         check = _Check(self._table, head, self._named, milliseconds(self._now()))
@@ -282,14 +282,14 @@ class _Commit:
 
 
 class _Check:
-    """Whether what was planned holds on a head."""
+    """Checks whether the plan holds on a head."""
 
     def __init__(self, table: Table, head: Head, named: NamedFolders, now: int) -> None:
         self._head, self._named, self._now = head, named, now
         self._news: dict[int | None, News] = {}
 
     def unit(self, unit: _Unit) -> None:
-        """Raise `ConflictError` where a unit cannot be committed on this head; not where it has landed already."""
+        """Raise `ConflictError` where a unit cannot be committed on this head, unless it has landed already."""
         for found in unit.batches:
             if self.has_landed(found.batch):
                 continue
@@ -298,7 +298,7 @@ class _Check:
             check_live(self._head, unit.rest.replaced, news)
 
     def has_landed(self, batch: Batch) -> bool:
-        """Whether a batch is part of the table: by an attempt whose answer was lost, or that was killed behind it."""
+        """Return whether a batch is in the table: its attempt lost the answer, or was killed after the commit."""
         return any(f.folder == batch.folder for f in self._since(batch, batch.snapshot).added)
 
     def _batch(self, found: _Ready) -> None:
@@ -328,7 +328,7 @@ def _conflict(head: Head, what: str) -> ConflictError:
 
 
 def _is_late(file: DataFile, bound: int) -> bool:
-    """Whether a file may have a change of the bound's time or before; without bounds it may."""
+    """Return whether a file may have a change of the bound's time or before; it may where it has no bounds."""
     if not file.rows:
         return False
     bounds = file.bounds(EVENT_TIME)
@@ -336,7 +336,7 @@ def _is_late(file: DataFile, bound: int) -> bool:
 
 
 def _read_footer(table: Table, part: Part) -> Any:
-    """A file's Parquet footer. Raises `ConflictError` where the file is gone or is another one."""
+    """Return a file's Parquet footer. Raise `ConflictError` where the file is gone or is another one."""
     key = part.path.removeprefix(table.names.uri(""))
     length = _FOOTER
     while True:

@@ -1,4 +1,4 @@
-"""The end of a conversion: what its tasks have made of a table is committed, and what had to wait is tried again."""
+"""The end of a conversion: the results of its tasks are committed, and batches that had to wait are tried again."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _DELETED_AT_ONCE = 1000  # https://docs.aws.amazon.com/AmazonS3/latest/API/API_D
 
 @dataclass(frozen=True)
 class Finished:
-    """What one run did with one table.
+    """The result of one run for one table.
 
     `waiting`: day, number of raw objects, and why they are left to the next run. `failed`: the numbers of batches that
-    no task has converted; they are planned again by the next run. `late`: rows of files with late changes, which went
-    into the state first. `misfits`: attributes of which values do not fit their columns.
+    no task has converted; the next run plans them again. `late`: rows of files with late changes, which went into the
+    state first. `misfits`: attributes with values that do not fit their columns.
     """
 
     table: str
@@ -62,7 +62,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class PlanCommit:
-    """What of a plan was committed. `failed`: the numbers of batches that no task has converted."""
+    """The committed part of a plan. `failed`: the numbers of batches that no task has converted."""
 
     committed: Committed
     failed: tuple[int, ...]
@@ -80,15 +80,15 @@ def commit_plan(
     work_directory: Path | None = None,
     workers: Workers = HERE,
 ) -> PlanCommit:
-    """Commit a plan's batches of one table, after a swap that somebody has begun is finished, and the views written.
+    """Commit a plan's batches of one table, after finishing a swap that somebody has begun and writing the views.
 
-    Called again, by whatever process, after a kill or a lost answer: nothing is committed twice, and it says the same.
-    Raises as `finish_table` does.
+    Another call, by any process, after a kill or a lost answer commits nothing twice, and returns the same. Raises what
+    `finish_table` raises.
     """
     findings = finish_swap(table, workers)
     found = {number: read_result(table, plan, number) for number in sorted(numbers)}
     results = [result for result in found.values() if result is not None and not result.waits]
-    # A run that was over before, up to the answer of its last task, has no plan any more.
+    # A run that had ended already, except for the answer of its last task, has no plan any more.
     failed = tuple(number for number, r in found.items() if r is None and is_planned(table, plan, number))
     findings += _write_views(table)
     committed = commit_results(table, results, now, merge, writing, work_directory)
@@ -108,10 +108,10 @@ def finish_table(
     writing: Writing | None = None,
     work_directory: Path | None = None,
 ) -> Finished:
-    """Commit a plan's batches of one table (`commit_plan`), and end what was planned.
+    """Commit a plan's batches of one table (`commit_plan`), and delete the plan.
 
-    What has to wait, because another batch or another run was first, is planned, converted and committed again here.
-    Raises `LedgerError` where counts do not add up, `UnknownOutcomeError` where an answer was lost.
+    A batch that had to wait, because another batch or run was first, is planned, converted and committed again here.
+    Raises `LedgerError` where counts do not add up, and `UnknownOutcomeError` where an answer was lost.
     """
     merge = merge or partial(merge_late, limit=limits.late_gb << 30)
     first = commit_plan(table, plan, numbers, now, merge, writing=writing, work_directory=work_directory)
@@ -126,16 +126,16 @@ def finish_table(
         results, waiting = _convert(table, again.batches, read, writing, work_directory)
         commits.append(commit_results(table, results, now, merge, writing, work_directory))
         waiting = (*waiting, *commits[-1].waiting)
-    # A task that failed may be asked to run again, and then needs its plan.
+    # A user may run a failed task again, and then it needs its plan.
     for done in plans[1 if failed else 0 :]:
         delete_plan(table, done)
     return _sum_up(table, commits, waiting, failed, findings)
 
 
 def convert_due(table: Table, now: Now, limits: ConvertLimits | None = None) -> tuple[Finished, ...]:
-    """Convert all that is due of one table, here and batch by batch. What each round did; none where nothing was due.
+    """Convert all that is due of one table, here and batch by batch. Return the result of each round that had work.
 
-    It stops where a round brings nothing on: what is left waits for others, and the last round says so.
+    It stops where a round makes no progress: the rest waits for others, and the last round says so.
     """
     limits, done = limits or ConvertLimits(), list[Finished]()
     while batches := plan_table(table, limits, now()).batches:
@@ -148,7 +148,7 @@ def convert_due(table: Table, now: Now, limits: ConvertLimits | None = None) -> 
 
 
 def finish_swap(table: Table, workers: Workers = HERE) -> tuple[Finding, ...]:
-    """Finish the swap of a backfill's snapshot that was begun by somebody; nothing else waits for it."""
+    """Finish the swap of a backfill's snapshot that somebody has begun; nothing else waits for it."""
     try:
         finish_snapshot(table, workers=workers)
     except ConflictError as error:
@@ -157,9 +157,9 @@ def finish_swap(table: Table, workers: Workers = HERE) -> tuple[Finding, ...]:
 
 
 def _write_views(table: Table) -> tuple[Finding, ...]:
-    """Let the views have the columns that have come, in this run or in one that died, before any row that has values.
+    """Give the views the columns that came in this run, or in one that died, before any row has values for them.
 
-    Changes do not wait for it.
+    Changes do not wait for the views.
     """
     try:
         write_views(table)
@@ -181,7 +181,7 @@ def _convert(
 
 
 def _size(waiting: Iterable[Waiting]) -> int:
-    """Bytes of raw objects. A named day's are not counted: the next run would not know that it was named."""
+    """Return the bytes of raw objects, without those of named days: the next run does not know that they were named."""
     return sum(w.batch.size for w in waiting if not w.batch.again)
 
 
@@ -222,7 +222,7 @@ def _deleted(table: Table, results: Iterable[BatchResult]) -> Iterator[Finding]:
 
 
 def _forgotten(table: Table, waiting: Sequence[Waiting]) -> Iterator[Finding]:
-    """Named days of which a part has to be named again: the next run does not know that they were."""
+    """Yield a finding for named days of which a part has to be named again: the next run does not know of them."""
     for day in sorted({w.batch.day for w in waiting if w.batch.again}):
         reason = next(w.reason for w in waiting if w.batch.again and w.batch.day == day)
         yield Finding(
@@ -231,7 +231,7 @@ def _forgotten(table: Table, waiting: Sequence[Waiting]) -> Iterator[Finding]:
 
 
 def delete_plan(table: Table, plan: str) -> None:
-    """Delete what a plan has put into the state prefix. What is left by a kill is collected later."""
+    """Delete what a plan has put into the state prefix. What a kill leaves is collected later."""
     bucket = table.names.lake.bucket
     prefix = table.names.conversion(plan)
     pages = table.clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)

@@ -1,11 +1,11 @@
 """Which raw objects are converted: those that the manifests of live folders name.
 
-A batch always has a folder in the day of its raw objects, if only with a file of no rows (`convert/batch.py`). So to
-tell what of a day is converted, it takes the live folders of that day alone, however old the table is.
+A batch always has a folder in the day of its raw objects, even if its only file has no rows (`convert/batch.py`). So
+the live folders of a day tell which of its objects are converted, however old the table is.
 
-A manifest is never written again, Iceberg's neither. So what an earlier run has read is kept in one object in the state
-prefix, and a run over an open day with 144 folders reads that object and the manifests that came since. It is a copy:
-which folders are live is always asked of the table, and without the copy all is read again.
+No manifest is ever written again, nor is Iceberg's. So one object in the state prefix keeps what earlier runs have
+read, and a run over an open day with 144 folders reads that object and the manifests that came since. It is a copy: the
+table always tells which folders are live, and without the copy everything is read again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _Inputs = tuple[tuple[str, str], ...]  # key without the table's prefix, ETag
 
 @dataclass(frozen=True)
 class NamedCopy:
-    """What was read so far, of the days from `since` on.
+    """The content of manifests read so far, of the days from `since` on.
 
     `manifests`: Iceberg manifest → day and folder of its live files. `folders`: folder → the inputs of its own day.
     """
@@ -47,7 +47,7 @@ class NamedCopy:
 
     @classmethod
     def from_bytes(cls, body: bytes) -> NamedCopy:
-        """The reverse of `to_bytes`; an empty copy where it is none."""
+        """Return the copy from the bytes of `to_bytes`; an empty one for other bytes."""
         try:
             values: Any = json.loads(gzip.decompress(body))
             manifests = {path: tuple(map(_pair, pairs)) for path, pairs in values["manifests"].items()}
@@ -58,10 +58,10 @@ class NamedCopy:
 
 
 def find_named(table: Table, head: Head, days: Collection[str], first: str) -> ETags:
-    """The raw objects of these days that live folders of the head name.
+    """Return the raw objects of these days that live folders of the head name.
 
-    `first` is the first of the days that every run is about: what is read of it and later days is kept for the next
-    run. Days before it are read each time.
+    `first` is the first day that every run needs: what is read of it and later days is kept for the next run. Days
+    before it are read each time.
     """
     named: ETags = defaultdict(set)
     recent = {day for day in days if day >= first}
@@ -75,14 +75,14 @@ def find_named(table: Table, head: Head, days: Collection[str], first: str) -> E
 
 
 class NamedFolders:
-    """What folders name, each of which is read once."""
+    """The raw objects that folders name; each folder is read once."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
         self._inputs: dict[str, frozenset[tuple[str, str]]] = {}
 
     def find(self, inputs: Iterable[Input], folders: Collection[str]) -> str:
-        """The key of one of the inputs that one of the folders names; '' where none does."""
+        """Return the key of one of the inputs that one of the folders names; '' where none does."""
         fresh = [folder for folder in folders if folder not in self._inputs]
         for folder, manifest in read_manifests(self._table.clients, self._table.names, fresh).items():
             found = manifest.inputs if manifest is not None else ()
@@ -92,7 +92,7 @@ class NamedFolders:
 
 
 def _of_recent(table: Table, head: Head, first: str) -> dict[str, _Inputs]:
-    """The inputs of each live folder of the days from `first` on."""
+    """Return the inputs of each live folder of the days from `first` on."""
     kept = _load(table)
     known = kept if kept.since and kept.since <= first else NamedCopy()
     found = head.folders(first, known.manifests)
@@ -107,7 +107,7 @@ def _of_recent(table: Table, head: Head, first: str) -> dict[str, _Inputs]:
 
 
 def _read(table: Table, live: Mapping[str, str]) -> dict[str, _Inputs]:
-    """The inputs of these folders (folder → day), of their own days; without folders that have no manifest."""
+    """Return the inputs of these folders (folder → day), of their own days. Leave out folders without a manifest."""
     manifests = read_manifests(table.clients, table.names, live)
     prefix = table.names.raw_prefix
     return {

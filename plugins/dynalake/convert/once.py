@@ -1,8 +1,8 @@
-"""Each change once: rows of a batch that stand in live files, or in another batch, are found in bounded memory.
+"""Each change once: a batch's rows that live files, or another batch, hold too are found in bounded memory.
 
-A change is the key of its item and its sequence number. Files are chosen by their bounds on `__event_time`, which is
-the same wherever a change comes again; their rows by a sieve over the sequence numbers, which lets few through that are
-not looked for; and these are compared value by value.
+A change is told by its item's key and its sequence number. Files are chosen by their bounds on `__event_time`, which is
+the same wherever a change comes again. Their rows are chosen by a sieve over the sequence numbers, which lets few
+others pass. These rows are compared value by value.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from dynalake.record.change import EVENT_TIME, SEQUENCE_DIGITS, SEQUENCE_NUMBER
 _pa: Any = pa  # its stubs take types only as literals; here they are data
 
 HELD = 64 << 20
-"""Bytes of rows that are held, of those that may be among the batch's; what is more is on disk."""
+"""Bytes of rows held in memory, of those that may be among the batch's; the others are on disk."""
 
 _FEW = 50_000  # rows whose items are held
 
 _SLOTS = 26  # bits: 64 MB, of which the system gives what is touched
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)  # 2^64 by the golden ratio: https://en.wikipedia.org/wiki/Hash_function
-_DIGITS = 18  # of a sequence number, the last ones: what an int64 holds
+_DIGITS = 18  # the last digits of a sequence number: as many as an int64 holds
 _ALWAYS = (-(1 << 63), (1 << 63) - 1)
 _FILE, _PLACE = "file place", "row place"  # columns have no blank in their names
 
 
 class Sieve:
-    """Tells of changes that they are surely not among those that were added."""
+    """Tells which changes are surely not among those that were added."""
 
     def __init__(self) -> None:
         self._slots = np.zeros(1 << _SLOTS, bool)
@@ -44,7 +44,7 @@ class Sieve:
         self._slots[self._places(rows)] = True
 
     def may_hold(self, rows: pa.Table) -> Any:
-        """True for rows that may be among those that were added."""
+        """Return a mask: True for rows that may be among those that were added."""
         return self._slots[self._places(rows)]
 
     @staticmethod
@@ -53,7 +53,7 @@ class Sieve:
 
 
 def _last_digits(numbers: Any) -> Any:
-    """The last digits of sequence numbers. Others than we write, in somebody else's rows, give 0."""
+    """Return the last digits of sequence numbers; 0 for those that dynalake did not write."""
     digits = pc.utf8_slice_codeunits(numbers, SEQUENCE_DIGITS - _DIGITS, SEQUENCE_DIGITS)
     try:
         values: Any = pc.cast(digits, pa.int64())
@@ -64,9 +64,9 @@ def _last_digits(numbers: Any) -> Any:
 
 
 class Spool:
-    """Tables that are held in memory, and on disk beyond `HELD` bytes; given back as often as asked.
+    """Tables in memory, and on disk beyond `HELD` bytes; they can be read any number of times.
 
-    All have one schema. `path` is where they go, and the caller's to remove.
+    All have one schema. `path` is where they are spilled, and the caller removes it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -94,7 +94,7 @@ class Spool:
         yield from self._held
 
     def _spill(self) -> None:
-        # With threads each buffer is a task of its own, which takes longer than the few KB that are in it.
+        # With threads each buffer is a task of its own, which takes longer than its few KB.
         options = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
         schema = self._held[0].schema
         with (
@@ -111,7 +111,7 @@ class Spool:
 
 
 class Changes:
-    """What is kept of rows to find them elsewhere: a sieve, when they were made, and the items where rows are few."""
+    """What is kept of rows to find them elsewhere: a sieve, when they were made, and the items if the rows are few."""
 
     def __init__(self, identity: Sequence[str]) -> None:
         self.first: int | None = None
@@ -135,18 +135,18 @@ class Changes:
             self._items = sorted({*self._items, *map(str, rows[self._item].to_pylist())})
 
     def may_hold(self, rows: pa.Table) -> Any:
-        """True for rows that may be among these."""
+        """Return a mask: True for rows that may be among these."""
         return self._sieve.may_hold(rows)
 
     def meets(self, file: DataFile) -> bool:
-        """Whether a file may have one of these changes, by when its own were made."""
+        """Return whether a file may have one of these changes, by their times."""
         if self.first is None or self.last is None or not file.rows:
             return False
         bounds = file.bounds(EVENT_TIME)
         return bounds is None or (bounds[0] <= self.last and self.first <= bounds[1])
 
     def within(self, file: DataFile) -> Within | None:
-        """Where in the file's order these items may be; None where they are not in it."""
+        """Return where in the file's order these items may be, {} if anywhere; None where they are not in it."""
         if self._items is None:
             return {}
         low, high = file.bounds(self._item) or (self._items[0], self._items[-1])
@@ -155,9 +155,9 @@ class Changes:
 
 
 class LiveRows:
-    """Those rows of live files that may be in a batch. Drops the batch's rows that are; says where they are.
+    """Rows of live files that may be in a batch. Drops those from the batch's rows, and tells their places.
 
-    `identity`: the columns that tell items apart. Spills below `directory`, which is the caller's to remove.
+    `identity`: the columns that tell items apart. Spills below `directory`, which the caller removes.
     """
 
     def __init__(self, identity: Sequence[str], directory: Path) -> None:
@@ -174,7 +174,7 @@ class LiveRows:
             if not changes.meets(file):
                 continue
             gives_way = file.partition == replace
-            # The places of rows that give way are counted, so none may be left out.
+            # The places of rows that give way are counted, so no row may be left out.
             within = {} if gives_way else changes.within(file)
             if within is None:
                 continue
@@ -192,7 +192,7 @@ class LiveRows:
         return bool(self._elsewhere.rows or self._replaceable.rows)
 
     def drop(self, rows: pa.Table) -> pa.Table:
-        """The batch's rows without those that stand in a live file, unless they replace them there."""
+        """Return the batch's rows without those that stand in a live file, unless they replace them there."""
         gone = np.zeros(rows.num_rows, bool)
         for others in self._elsewhere:
             mine, _ = find_same(rows, others, self._columns)
@@ -206,7 +206,7 @@ class LiveRows:
 
     @property
     def replaced(self) -> dict[str, Any]:
-        """File → places of the rows that give way, as an array, in the order in which `read_rows` gives them."""
+        """Return file → places of the rows that give way, as an array, in the order of `read_rows`."""
         if not self._replaced:
             return {}
         files, places = (np.concatenate(found) for found in zip(*self._replaced, strict=True))
@@ -214,7 +214,7 @@ class LiveRows:
 
 
 def find_same(rows: pa.Table, others: pa.Table, columns: Sequence[str]) -> tuple[Any, Any]:
-    """The places of rows that are in both tables, in each of them."""
+    """Return the places, in each table, of the rows that both have."""
     if not rows.num_rows or not others.num_rows:
         nothing = np.zeros(0, np.int64)
         return nothing, nothing
@@ -228,7 +228,7 @@ def find_same(rows: pa.Table, others: pa.Table, columns: Sequence[str]) -> tuple
 
 
 def _among(rows: pa.Table, others: pa.Table) -> Any:
-    """The places of rows that have a sequence number of the others: nearly always the same change, and soon told."""
+    """Return the places of rows with a sequence number of the others: nearly always the same change, and soon found."""
     return np.flatnonzero(
         np.asarray(pc.is_in(rows[SEQUENCE_NUMBER], value_set=others[SEQUENCE_NUMBER].combine_chunks()))
     )
@@ -237,10 +237,10 @@ def _among(rows: pa.Table, others: pa.Table) -> Any:
 def find_waiting(
     head: Head, batches: Sequence[Sequence[DataFile]], identity: Sequence[str], directory: Path
 ) -> dict[int, int]:
-    """The batches, each given by its files, that have a change of an earlier one: place of the later → of the earlier.
+    """Return the batches, given by their files, with a change of an earlier one: place of the later → of the earlier.
 
-    Those that wait are not compared with the ones behind them. Only rows of times that two batches have in common are
-    read. Spills below `directory`.
+    A batch that waits is not compared with those behind it. Only rows from the times that two batches share are read.
+    Spills below `directory`.
     """
     columns = [*identity, SEQUENCE_NUMBER]
     spans = [_span(files) for files in batches]
@@ -280,7 +280,7 @@ def _find_earlier(suspects: Spool, kept: Mapping[int, Spool], columns: Sequence[
 
 
 def _span(files: Iterable[DataFile]) -> tuple[int, int] | None:
-    """When the rows of these files were made; None where there are none."""
+    """Return the first and last time of these files' rows; None where there are none."""
     bounds = [f.bounds(EVENT_TIME) or _ALWAYS for f in files if f.rows]
     return (min(low for low, _ in bounds), max(high for _, high in bounds)) if bounds else None
 

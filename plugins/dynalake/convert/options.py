@@ -9,12 +9,12 @@ from dynalake.errors import SettingsError
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How the raw objects of a batch are read. `memory_mb` bounds the rows that are held; more are sorted on disk.
+    """How the raw objects of a batch are read. `memory_mb` bounds the rows held in memory; more are sorted on disk.
 
-    Fewer MB of raw objects than `compiled_from_mb` are read by Python, which is done before the compiled reader is
-    loaded, or even compiled, which takes some twenty seconds after an installation.
+    Python reads fewer MB of raw objects than `compiled_from_mb`: it is done before the compiled reader is loaded, or
+    even compiled, which takes some twenty seconds after an installation.
 
-    Of what is rejected of an object, `max_quarantined` lines are kept. More of a batch is a finding
+    Of each object, `max_quarantined` rejected lines are kept. More of them in a batch is a finding
     (`RejectedLines.weight`), and stops nothing.
     """
 

@@ -1,6 +1,6 @@
-"""What of a table is due: the raw objects that nothing live was made from, in batches.
+"""The due raw objects of a table, those that no live row was made from, in batches.
 
-The number of calls depends on the last days, and not on the history: one listing of raw objects, the told days, and
+The number of calls depends on the last days, and not on the history: one listing of raw objects, the reported days, and
 the manifests that came since the last run (`convert/named.py`).
 """
 
@@ -24,18 +24,18 @@ from dynalake.lake.iceberg import Head
 from dynalake.lake.table import HISTORY_FROM, Table
 
 LISTED_DAYS = 8
-"""Each run lists the raw objects of at least so many days: what Kinesis kept for a week may come today."""
+"""Days of raw objects that each run lists at least: what Kinesis kept for a week may come today."""
 
 TOLD_FOR = timedelta(hours=1)
-"""How long a told day stays told after nothing of it is due any more: its objects may still be on their way."""
+"""How long a reported day stays so after nothing of it is due: its objects may still be on their way."""
 
 
 @dataclass(frozen=True)
 class ConvertLimits:
-    """What one run does with one table at most. Sizes are those of the raw objects, as they lie in S3.
+    """The most that one run does with one table. Sizes are those of the raw objects, as they lie in S3.
 
-    `passes`: how often what has to wait for others is tried again within the run, as far as that is `again_mb`.
-    `late_gb`: of the state's files that are written again for late changes; the rest waits for the next run.
+    `passes`: how often batches that wait for others are tried again within the run, up to `again_mb`. `late_gb`: the
+    state's files that are written again for late changes; the rest waits for the next run.
     """
 
     batch_mb: int = 256
@@ -71,7 +71,7 @@ class Batch:
     again: bool = False
 
     def folder_of(self, day: str) -> str:
-        """The folder for the batch's rows of a day."""
+        """Return the folder for the batch's rows of a day."""
         return self.folder if day == self.day else f"{self.folder}-{day}"
 
     @property
@@ -80,7 +80,7 @@ class Batch:
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """Size in bytes."""
         return sum(i.size for i in self.inputs)
 
     def to_dict(self) -> dict[str, Any]:
@@ -93,9 +93,9 @@ class Batch:
 
 @dataclass(frozen=True)
 class TablePlan:
-    """What is due of one table. `changed`: keys of objects that live rows were made from, and that hold others now.
+    """The due batches of one table. `changed`: keys of objects with new content since live rows were made from them.
 
-    `beyond`: so many objects are due besides, and are for the next run.
+    `beyond`: how many more objects are due; they are for the next run.
     """
 
     table: str
@@ -106,7 +106,7 @@ class TablePlan:
 
 @dataclass(frozen=True)
 class Due:
-    """The objects of one day that are to be converted."""
+    """The objects of one day that have to be converted."""
 
     day: str
     objects: tuple[RawObject, ...]
@@ -114,7 +114,7 @@ class Due:
 
 
 def plan_due(objects: Iterable[RawObject], named: ETags, again: Collection[str] = ()) -> tuple[Due, ...]:
-    """Per day the objects that no live folder names, the newest day first; of the days `again` all of them."""
+    """Return, per day, the objects that no live folder names, the newest day first; all objects of the days `again`."""
     due = []
     for day, found in groupby(sorted(objects, key=lambda o: o.key), lambda o: parse_day(o.key) or ""):
         if day in again:
@@ -125,7 +125,7 @@ def plan_due(objects: Iterable[RawObject], named: ETags, again: Collection[str] 
 
 
 def split(objects: Sequence[RawObject], limits: ConvertLimits) -> Iterator[tuple[RawObject, ...]]:
-    """Objects in the order of their keys, which is that of time, in groups within the limits; at least one in each."""
+    """Yield objects in the order of their keys, which is that of time, in groups of at least one within the limits."""
     group: list[RawObject] = []
     size = 0
     for found in objects:
@@ -139,7 +139,7 @@ def split(objects: Sequence[RawObject], limits: ConvertLimits) -> Iterator[tuple
 
 
 def first_day(today: str, retention_hours: int) -> str:
-    """The first day that each run lists. `retention_hours`: how long the stream keeps a change that is not read."""
+    """Return the first day that each run lists. `retention_hours`: how long the stream keeps an unread change."""
     return shift_day(today, 1 - max(LISTED_DAYS, -(-retention_hours // 24) + 1))
 
 
@@ -154,7 +154,7 @@ def plan_table(
     *,
     retention_hours: int = 24,
 ) -> TablePlan:
-    """What is due of a table, put into the state prefix batch by batch. `now` is timezone-aware.
+    """Return a table's due batches, and put each into the state prefix. `now` is timezone-aware.
 
     `days` are converted again, whole. Raises `SettingsError` for the snapshot, which a backfill brings, and for a day
     whose rows were dropped; `CatalogError` where the table is missing or damaged.
@@ -167,7 +167,7 @@ def plan_table(
     for day in sorted({*told, *again}):
         if day < first:
             objects += list_objects(table.clients, names.lake.bucket, names.raw_day(day))
-    # The table is loaded after the listings: what others have committed in between is not planned once more.
+    # The table is loaded after the listings, so that what others commit in between is not planned again.
     head = table.changes()
     dropped = sorted(day for day in again if day < history_from(head))
     if dropped:
@@ -183,7 +183,7 @@ def plan_table(
 
 
 def plan_again(table: Table, batches: Sequence[Batch], limits: ConvertLimits, now: datetime) -> TablePlan:
-    """What is due of the objects of batches that could not be committed."""
+    """Return the due objects of batches that could not be committed, in new batches."""
     names = table.names
     keys = {key for b in batches for key in b.keys}
     listed = (
@@ -197,12 +197,12 @@ def plan_again(table: Table, batches: Sequence[Batch], limits: ConvertLimits, no
 
 
 def history_from(head: Head) -> str:
-    """The first day whose rows are kept; '' where all are."""
+    """Return the first day whose rows are kept; '' where all are."""
     return head.properties.get(HISTORY_FROM) or ""
 
 
 def read_batch_plan(table: Table, plan: str, number: int) -> Batch:
-    """One batch as it was planned. Raises `ConflictError` where its run is over and the plan was deleted."""
+    """Return one batch as it was planned. Raise `ConflictError` where its run is over and the plan was deleted."""
     key = table.names.conversion_batch(plan, number)
     try:
         answer = table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=key)
@@ -220,7 +220,7 @@ def read_batch_plan(table: Table, plan: str, number: int) -> Batch:
 
 
 def is_planned(table: Table, plan: str, number: int) -> bool:
-    """Whether a batch's plan is still there."""
+    """Return whether a batch's plan is still there."""
     try:
         table.clients.s3.head_object(Bucket=table.names.lake.bucket, Key=table.names.conversion_batch(plan, number))
     except ClientError as error:
@@ -231,7 +231,7 @@ def is_planned(table: Table, plan: str, number: int) -> bool:
 
 
 def check_named(day: str) -> str:
-    """A day that is to be converted again. Raises `SettingsError` where it cannot be."""
+    """Return a day that has to be converted again. Raise `SettingsError` where it cannot be."""
     if check_day(day) == SNAPSHOT_DAY:
         raise SettingsError(
             "days names 00000000, the snapshot",
@@ -242,7 +242,7 @@ def check_named(day: str) -> str:
 
 
 def list_landed(table: Table, first: str) -> Iterator[RawObject]:
-    """Yield the raw objects of the days from `first` on; what else somebody put beside the days is left out."""
+    """Yield the raw objects of the days from `first` on; other objects next to the days are left out."""
     prefix = f"{table.names.raw_prefix}dt="
     for found in iterate_objects(table.clients, table.names.lake.bucket, prefix, f"{prefix}{first}"):
         if _is_day(parse_day(found.key) or ""):
@@ -259,7 +259,7 @@ def _is_day(text: str) -> bool:
 def find_due(
     table: Table, head: Head, objects: Iterable[RawObject], again: Collection[str], first: str
 ) -> tuple[tuple[Due, ...], tuple[str, ...]]:
-    """Return which of these objects are due, and the keys of those that live rows were made from with other bytes.
+    """Return which of these objects are due, and the keys of those from whose earlier bytes live rows were made.
 
     `again`: days that are converted again, whole. `first`: the first day that each run lists (`first_day`).
     """
@@ -273,7 +273,7 @@ def find_due(
 def put_plan(
     table: Table, head: Head, due: Iterable[Due], changed: tuple[str, ...], limits: ConvertLimits, now: datetime
 ) -> TablePlan:
-    """What is due in batches, each of them kept in the state prefix."""
+    """Put the due objects, in batches, into the state prefix, and return the plan."""
     plan, batches, beyond = new_folder(), list[Batch](), 0
     for found in sorted(due, key=lambda d: not d.again):
         for objects in split(found.objects, limits):
@@ -305,7 +305,7 @@ def put_plan(
 
 
 def _list_told(table: Table) -> dict[str, datetime]:
-    """The told days, and since when."""
+    """Return the reported days, and since when."""
     prefix = table.names.told_days
     pages = table.clients.s3.get_paginator("list_objects_v2").paginate(Bucket=table.names.lake.bucket, Prefix=prefix)
     listed = {o["Key"].removeprefix(prefix): o["LastModified"] for page in pages for o in page.get("Contents", ())}

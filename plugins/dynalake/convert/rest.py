@@ -1,7 +1,7 @@
-"""A day that is converted again: its live rows that no raw object holds any more stay, in a folder of their own.
+"""A day that is converted again: live rows that no raw object holds any more stay, in a folder of their own.
 
-Which rows give way was found while the day's raw objects were read (`convert/once.py`). Files of which no row does are
-not touched, so what this costs is what changes.
+While the day's raw objects were read, `convert/once.py` found the rows that give way. Files without such rows are not
+touched, so the cost is that of the change.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _MEMORY_MB = 384
 
 @dataclass(frozen=True)
 class Rest:
-    """What changes beside the new folders of a day: files that go, and files with those of their rows that stay."""
+    """What changes next to the new folders of a day: files that go, and files with those of their rows that stay."""
 
     replaced: tuple[DataFile, ...] = ()
     added: tuple[DataFile, ...] = ()
@@ -48,9 +48,9 @@ def write_rest(
     writing: Writing,
     directory: Path,
 ) -> Rest:
-    """Write what stays of the files of which rows give way to these results, with its manifest; no reader sees it yet.
+    """Write the rows that stay of files with rows that give way, and their manifest; no reader sees it yet.
 
-    Raises `ConflictError` where one of the files is not live any more, or delete files came that may apply to it.
+    Raises `ConflictError` where one of the files is not live any more, or new delete files may apply to it.
     """
     found: dict[str, list[Any]] = defaultdict(list)
     for result in results:

@@ -1,7 +1,7 @@
 """The day of a row: the later of its raw object's day and the day before the one on which the change was made.
 
-So rows of changes made after some moment stand in no day before the one that precedes it, and a query for them needs
-no other, whatever clock named the raw object's day.
+So a query for changes made after some moment needs the days from the one before it on, and no other, whatever clock
+named the raw object's day.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ _pa: Any = pa  # its stubs take types only as literals; here they are data
 _MINUTE = 60_000  # milliseconds: no time zone has changed its clock within one since 1972
 _EARLIEST = round(datetime(1, 1, 3, tzinfo=UTC).timestamp() * 1000)
 _LATEST = round(datetime(9999, 12, 29, tzinfo=UTC).timestamp() * 1000)
-"""Of times that have a day; what is before or beyond, as with microseconds by mistake, gets the first or the last."""
+"""Latest time that has a day; one beyond it, or too early, as with microseconds by mistake, gets the last or first."""
 
 _LAST_DAY = "99991230"
 
 
 def day_before(moment: int, zone: tzinfo) -> str:
-    """The day before that of a moment in milliseconds since the epoch, as `dt` writes it."""
+    """Return the day before that of a moment in milliseconds since the epoch, as `dt` writes it."""
     bounded = min(max(moment, _EARLIEST), _LATEST)
     return shift_day(day_of(datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=bounded), zone), -1)
 
 
 def row_days(moments: Any, day: str, zone: tzinfo) -> Any | None:
-    """The day of each row of an object of this `day`, as an array; None where it is that day for all of them.
+    """Return the day of each row of an object of this `day`, as an array; None where all have that day.
 
     The snapshot's rows stay in its own day, whenever they were read.
     """
     if day == SNAPSHOT_DAY or day >= _LAST_DAY:
         return None
-    # Two days later at the earliest, so this is safe wherever clocks change.
+    # The rows are two days later at the earliest, so this is safe wherever clocks change.
     later = np.flatnonzero(moments >= round(end_of_day(day, zone).timestamp() * 1000))
     minutes, places = np.unique(moments[later] // _MINUTE, return_inverse=True)
     days = np.array([max(day, day_before(int(minute) * _MINUTE, zone)) for minute in minutes], dtype="U8")
@@ -51,7 +51,7 @@ def row_days(moments: Any, day: str, zone: tzinfo) -> Any | None:
 
 
 def with_day(rows: pa.Table, day: str, zone: tzinfo) -> pa.Table:
-    """The rows with the column `dt`."""
+    """Return the rows with the column `dt`."""
     days = row_days(np.asarray(rows[EVENT_TIME]), day, zone)
     values: Any = _pa.repeat(day, rows.num_rows) if days is None else _pa.array(days, pa.string())
     return rows.append_column(DAY, values)

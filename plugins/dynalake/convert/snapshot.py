@@ -18,11 +18,11 @@ from dynalake.lake.view_entries import write_views
 from dynalake.lake.workers import HERE, Workers
 
 MOST_BATCHES = 1000
-"""As many as Airflow maps; of a larger backfill the batches are larger."""
+"""The most tasks that Airflow maps; a larger backfill has larger batches."""
 
 
 def plan_snapshot(table: Table, prefix: str, now: datetime, limits: ConvertLimits | None = None) -> TablePlan:
-    """The batches in which the raw objects below `prefix` are converted, kept in the state prefix."""
+    """Return the batches in which the raw objects below `prefix` are converted, kept in the state prefix."""
     limits = limits or ConvertLimits()
     objects = tuple(list_objects(table.clients, table.names.lake.bucket, prefix))
     size_mb = sum(o.size for o in objects) // MOST_BATCHES >> 20
@@ -35,7 +35,7 @@ def plan_snapshot(table: Table, prefix: str, now: datetime, limits: ConvertLimit
 
 
 def show_snapshot(table: Table, run: int, plan: str, numbers: Collection[int], *, workers: Workers = HERE) -> Swapped:
-    """Make the converted batches of a plan the snapshot number `run`. Again, or after a kill: the same.
+    """Make the converted batches of a plan the snapshot number `run`. Another call, or one after a kill, does the same.
 
     Raises `NotReadyError` where a batch has not been converted, `ConflictError` where its files are gone or too old,
     `LedgerError` where objects of the backfill were deleted before they were converted.
@@ -61,7 +61,7 @@ def _result(table: Table, plan: str, number: int) -> BatchResult:
 
 
 def _check(table: Table, results: Iterable[BatchResult]) -> None:
-    """A snapshot takes the place of the one before, so no object of it may be missing."""
+    """Raise where an object of the snapshot is missing, because it takes the place of the one before."""
     gone = sorted(key for result in results for key in result.rejected.deleted)
     if gone:
         raise LedgerError(

@@ -16,10 +16,10 @@ from dynalake.convert.read.scan import PADDING
 from dynalake.names import TableNames
 
 BLOCK = 3 << 20
-"""Bytes of text, or somewhat more, that are parsed in one go: some blocks are in memory at once."""
+"""Bytes of text, or a little more, that are parsed in one go: several blocks are in memory at once."""
 
 _WIDE = 800
-"""For so many columns a block is larger by another `BLOCK`, up to three: each column takes its time."""
+"""Columns for which a block is larger by another `BLOCK`, up to three: each column takes its time."""
 
 _WHOLE = 4 << 20  # up to this size an object is fetched in one go, while those before it are parsed
 _AHEAD = 8
@@ -29,8 +29,8 @@ _AHEAD = 8
 class Block:
     """Whole lines of one or more objects.
 
-    `text` ends with `scan.PADDING`. `origins`: at which place of it the lines of which object (its place in the list)
-    begin; `lost`: objects that end here before their end, with the reason and the bytes that could not be read.
+    `text` ends with `scan.PADDING`. `origins`: the place in the text where an object's lines begin, and the object's
+    place in the list. `lost`: objects that break off here, with the reason and the bytes that could not be read.
     """
 
     text: bytes
@@ -39,16 +39,16 @@ class Block:
 
 
 def block_bytes(columns: int) -> int:
-    """From so many bytes of text on it is a block."""
+    """Return the bytes of text that make a block."""
     return BLOCK * min(3, 1 + columns // _WIDE)
 
 
 def read_blocks(
     clients: Clients, names: TableNames, objects: Sequence[RawObject], columns: Callable[[], int] = lambda: 0
 ) -> Iterator[Block]:
-    """All lines of the objects, in order. Raises `ConflictError` where an object was replaced since it was listed.
+    """Yield all lines of the objects, in order. Raise `ConflictError` where an object was replaced since it was listed.
 
-    `columns`: how many are known by now.
+    `columns`: a function that returns how many are known by now.
     """
     pieces: list[bytes] = []
     origins: list[tuple[int, int]] = []
@@ -74,7 +74,7 @@ def read_blocks(
 
 
 def _fetch(clients: Clients, names: TableNames, objects: Sequence[RawObject]) -> Iterator[Any]:
-    """The objects' streams, in order; thousands of small objects are not to wait for each other."""
+    """Yield the objects' streams, in order. Thousands of small objects must not wait for each other."""
 
     def fetch(found: RawObject) -> Any:
         body = open_object(clients, names, found)

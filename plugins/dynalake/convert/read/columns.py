@@ -1,4 +1,4 @@
-"""Lines as Arrow columns of expected types, and the exact types of what was met: what `scan` reads, given a shape."""
+"""Lines as Arrow columns of expected types, and the exact types of what was met: the result of `scan` with a shape."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ _SLOTS_AT_ONCE = 4_000_000
 _EXTRAS = 1 << 10
 
 _SAMPLED = 1 << 15
-"""Python takes ten microseconds for each value: a sample of 200 items of 2,000 attributes would be most of the work."""
+"""Values of a sample. Python takes ten microseconds for each: 200 items of 2,000 attributes would take too long."""
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """What was read of some lines: the rows, and the types of their values.
+    """Some lines that were read: the rows, and the types of their values.
 
-    `table` has no column for what none of the rows has; it is in the order of the lines, without the odd ones. `end`:
-    where in the text the next lines begin. `elements`: how many the lists and maps of one row have at most.
+    `table` has no column where no row has a value; it is in the order of the lines, without the odd ones. `end`: where
+    in the text the next lines begin. `elements`: how many the lists and maps of one row have at most.
     """
 
     table: pa.Table
@@ -65,7 +65,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Extra:
-    """A value that has no place in its row. `type`: that of the column that does not take it; None: there is none."""
+    """A value that has no place in its row. `type`: that of the column that does not take it; None without a column."""
 
     row: int
     attribute: str
@@ -80,7 +80,7 @@ class Extra:
 
 @dataclass
 class Lines:
-    """A text that is valid UTF-8 and ends with `scan.PADDING`; lines are found in it once."""
+    """A text that is valid UTF-8 and ends with `scan.PADDING`; its lines are found once."""
 
     text: bytes
     array: Any = field(init=False)
@@ -92,13 +92,13 @@ class Lines:
 
     @cached_property
     def ends(self) -> Any:
-        """Where the lines end that are not empty: those that were taken out are nothing but line breaks."""
+        """Ends of the lines that are not empty: a line that was taken out is nothing but line breaks."""
         breaks = self.array[: self.size] == 10
         breaks[1:] &= self.array[: self.size - 1] != 10
         return np.flatnonzero(breaks) + 1
 
     def after(self, start: int, most: int) -> tuple[int, int]:
-        """Where the lines from `start` on end, if there are `most` of them; and how many there are."""
+        """Return where the lines from `start` on end, `most` of them at most; and how many there are."""
         if start == 0 and (count := self.text.count(b"\n", 0, self.size)) <= most:
             return self.size, count
         first = int(np.searchsorted(self.ends, start, "right"))
@@ -107,7 +107,7 @@ class Lines:
 
 
 class ColumnReader:
-    """Reads lines that are as `schema` says. Safe to share between threads.
+    """Reads lines that are as `schema` says. Threads may share it.
 
     `known`: by attribute, the types that do not change with what is read. A value that has no place in its row becomes
     an `Extra`.
@@ -120,7 +120,7 @@ class ColumnReader:
         self._columns = [(name, name, METADATA_TYPES[name]) for name in METADATA]
         self._columns += [(key, name, kind) for _, key, name, kind in columns]
         self._nodes = number_nodes([(key, kind, known.get(attribute_name(key))) for key, _, kind in self._columns])
-        # A number of the key that does not fit its column is there all the same.
+        # A number of the key that does not fit its column is present all the same, so it is not required here.
         self.numbers = [a.name for a in schema.key.attributes if a.type == "N"]
         keys = [c.key for c in schema.key_columns if c.attribute not in self.numbers]
         required = [i + 1 for i, (key, _, _) in enumerate(self._columns) if key in keys or key in METADATA[:3]]
@@ -137,13 +137,13 @@ class ColumnReader:
         self._per_element: dict[int, int] = {
             group: int(self._width[self._group == group].sum()) for group in {*self._group.tolist()} - {-1}
         }
-        # As they turn out, and so without a lock: elements per row, rows at once, extras.
+        # Estimates that follow what was read, without a lock: elements per row, rows at once, extras.
         self._room: dict[int, float] = {}
         self._rows = _SLOTS_AT_ONCE
         self._extras = _EXTRAS
 
     def read_some(self, lines: Lines, start: int) -> Scanned:
-        """The lines from `start` on, as many as are read at once."""
+        """Return the lines from `start` on, as many as are read at once."""
         most = max(1, min(_SLOTS_AT_ONCE // self._per_row, self._rows))
         end, count = lines.after(start, most)
         least: dict[int, int] = {}  # the room that the first line needs
@@ -166,7 +166,7 @@ class ColumnReader:
                 self._extras *= 4
                 continue
             least = {group: int(slots.room[group]) for group in self._per_element}
-            if read:  # those that had room are read once more, without what was met of the one that had not
+            if read:  # the lines that had room are read again, without what was met of the one that had none
                 end, count, self._rows = start + pos, read, read
             else:
                 least[full] = 2 * max(_EXTRAS, least[full])
@@ -197,7 +197,7 @@ class ColumnReader:
 
 
 class Scanned:
-    """Slots after a scan, as Arrow arrays and as types; and what has no place in them."""
+    """The slots of a scan as Arrow arrays and as types, and the values that have no place in them."""
 
     def __init__(
         self,
@@ -230,22 +230,22 @@ class Scanned:
         self._operation = self._column(_OPERATION)
         known = np.asarray(pc.is_in(self._operation, pa.array([o for o in OPERATIONS if o != _CANARY])))
         self.read = rows.read[:count].astype(bool) & known & self._has_types()
-        """Of each line whether it is a row; the others are odd."""
+        """For each line, whether it is a row; the others are odd."""
         self._extras = extras
 
     def odd(self) -> list[tuple[int, int]]:
-        """Where the lines that are odd begin and end in the text."""
+        """Return where the odd lines begin and end in the text."""
         return self.places(np.flatnonzero(~self.read).tolist())
 
     def places(self, rows: Iterable[int]) -> list[tuple[int, int]]:
-        """Where these lines begin and end in the text."""
+        """Return where these lines begin and end in the text."""
         at, end = self._rows.at, self._rows.end
         return [(int(at[i]) + self._start, int(end[i]) + self._start) for i in rows]
 
     def sample(self, most: int, *, known: bool) -> Any:
-        """Of each line whether it is one of a few that have extras, spread evenly; `known`: as `extras` has it.
+        """Return a mask of the lines: a few that have extras, spread evenly; `known` as in `extras`.
 
-        At most `most` lines, and of wide items only as many as have `_SAMPLED` extras, about.
+        It has at most `most` lines, and of wide items only as many as have about `_SAMPLED` extras.
         """
         extras = self._extras_of(self.read, known=known)
         there = np.unique(extras[:, scan.EXTRA_ROW])
@@ -254,7 +254,7 @@ class Scanned:
         return chosen
 
     def extras(self, rows: Any | None = None, *, known: bool = False) -> Iterator[Extra]:
-        """The extras of lines that are rows; `rows`: of each line whether it is looked at.
+        """Yield the extras of lines that are rows; `rows`: a mask of the lines that count.
 
         `known`: only of attributes that have a column.
         """
@@ -270,7 +270,7 @@ class Scanned:
             )
 
     def chunk(self, others: Mapping[str, Any] | None = None) -> Chunk:
-        """The rows. `read` may have been narrowed before: the other lines are odd then.
+        """Return the rows. The caller may have narrowed `read`: the other lines are odd then.
 
         `others`: columns that do not follow from the lines' values alone, with a value for each line.
         """
@@ -307,7 +307,7 @@ class Scanned:
         return self._extras[chosen & (self._extras[:, scan.EXTRA_NODE] > 0) if known else chosen]
 
     def _other(self, found: Any) -> Any:
-        """The column `__other`: the extras of each row, as they stand in its line."""
+        """Return the column `__other`: the extras of each row, as they stand in its line."""
         counts = np.bincount(found[:, scan.EXTRA_ROW], minlength=self._count)
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
         keys = self._pieces(found[:, scan.EXTRA_KEY], found[:, scan.EXTRA_KEY_END])
@@ -326,7 +326,7 @@ class Scanned:
         return _pa.Array.from_buffers(OTHER_TYPE, self._count, buffers, missing, children=[entries])
 
     def _pieces(self, at: Any, end: Any, written: Any | None = None) -> Any:
-        """Pieces of the text, or of what was `written` behind it, as Arrow has texts."""
+        """Return pieces of the text, or of what was `written` behind it, as Arrow has texts."""
         words = at.astype(np.uint64) | (end - at).astype(np.uint64) << np.uint64(scan.LENGTH_BITS)
         out, offsets = np.empty(int((end - at).sum()), np.uint8), np.zeros(len(at) + 1, np.int32)
         state = np.full(len(at), scan.VALUE, np.uint8)
@@ -334,7 +334,7 @@ class Scanned:
         return _pa.Array.from_buffers(pa.string(), len(at), [None, _pa.py_buffer(offsets), _pa.py_buffer(out)])
 
     def _has_types(self) -> Any:
-        """Of each row, whether its `__types` is none or as it must be. Few differ, so each text is checked once."""
+        """Return a mask of the rows whose `__types` is absent or valid. Few texts differ, so each is checked once."""
         if not self._seen.kinds[_TYPES + 1]:
             return True
         texts = self._column(_TYPES)
@@ -345,12 +345,12 @@ class Scanned:
         return self._text[start - self._start : end - self._start].tobytes().isspace()  # type: ignore[no-any-return]
 
     def column(self, name: str) -> Any:
-        """The values of a column, or None where none of the lines has one."""
+        """Return the values of a column, or None where none of the lines has one."""
         i = next((i for i, (_, each, _) in enumerate(self._reader._columns) if each == name), -1)
         return self._column(i) if i >= 0 and self._seen.kinds[i + 1] else None
 
     def _column(self, i: int) -> Any:
-        """The values of a column, in memory of their own: columns are let go one by one."""
+        """Return the values of a column, in memory of their own: columns are released one by one."""
         start = self._begin(i + 1)
         packed = self._packed[start : self._places[self._reader._last[i]][4]]
         return self._array(i + 1, _pa.py_buffer(packed.tobytes()), start)
@@ -361,7 +361,7 @@ class Scanned:
         return start
 
     def _array(self, node: int, packed: Any, start: int) -> Any:
-        """The values of a node, one per row or per element, of which `packed` has the buffers from `start` on."""
+        """Return the values of a node, one per row or per element; their buffers begin at `start` in `packed`."""
         n, size = self._nodes[node], self._sizes[node]
         of: Any = self._reader._types[node]
         nulls, mask, at, characters, end = self._places[node]
@@ -393,7 +393,7 @@ class Scanned:
         return _pa.Array.from_buffers(of, size, buffers, nulls, children=children)
 
     def type(self, node: int) -> Type:
-        """The exact type of what a node met, as `lake.types.observe` gives it, or `place.look`."""
+        """Return the exact type of what a node met, as `lake.types.observe` or `place.look` gives it."""
         n, kinds = self._nodes[node], self._seen.kinds[node]
         match n.kind:
             case scan.INT | scan.DOUBLE | scan.DECIMAL | scan.DIGITS:
@@ -435,7 +435,7 @@ class Scanned:
         return merge_all(met, self._limits)
 
     def _containers(self, node: int) -> Iterator[Type]:
-        """The types of the objects and lists that a node has as their text."""
+        """Yield the types of the objects and lists that a node has as their text."""
         s, size, depth = self._slots, self._sizes[node], self._nodes[node].depth
         there = np.flatnonzero(s.state[s.state_at[node] :][:size] == scan.VALUE)
         for word in s.words[s.word_at[node] :][there].tolist():
@@ -449,7 +449,7 @@ class Scanned:
         return text[start : start + length].tobytes().decode()
 
     def _fix(self, fixes: Any) -> None:
-        """Texts that have to be written anew lie behind the text's end."""
+        """Write the texts that need it behind the text's end."""
         written, end = [], len(self._text)
         for node, slot in fixes.tolist():
             at = self._slots.word_at[node] + slot

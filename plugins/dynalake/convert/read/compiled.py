@@ -1,6 +1,6 @@
-"""A batch read by the compiled reader, under types that widen by whatever lines turn out not to fit.
+"""A batch read by the compiled reader, under types that widen for lines that do not fit them.
 
-What was read under narrower types is made to fit, and where that is not exact, the batch is read once more.
+Rows read under narrower types are made to fit. Where that is not exact, the batch is read again.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ _pa: Any = pa  # its stubs take types only as literals; here they are data
 _SWITCH = 0.00005  # seconds
 
 UNDECIDED = (Ambiguous, Unfit)
-"""What the reading of a partition, and the reading of its rows, may raise for the exact reader to take over."""
+"""Errors of reading a partition, or its rows, after which the exact reader takes over."""
 
 
 def parse_blocks(blocks: Iterator[Block], parse: Callable[[bytes], ParsedBlock]) -> Iterator[tuple[Block, ParsedBlock]]:
-    """The blocks in order with what was parsed of each, some of them at once."""
+    """Yield the blocks in order, each with its parsed form; some are parsed at the same time."""
     threads = min(4, os.cpu_count() or 1)
     waiting: deque[tuple[Block, Future[ParsedBlock]]] = deque()
     interval = sys.getswitchinterval()
-    # The compiled code comes back for Python's lock all the time, and would wait 5 ms for it each time.
+    # The compiled code takes Python's lock again very often, and would wait 5 ms for it each time.
     sys.setswitchinterval(_SWITCH)
     with ThreadPoolExecutor(threads) as pool:
         try:
@@ -62,7 +62,7 @@ def parse_blocks(blocks: Iterator[Block], parse: Callable[[bytes], ParsedBlock])
 
 
 class CompiledReading:
-    """`exact.Reading`, held as rows under the types as they were known when each was read."""
+    """`exact.Reading`, held as rows, each under the types that were known when it was read."""
 
     def __init__(
         self,
@@ -132,11 +132,11 @@ class CompiledReading:
                 self._is_whole = False  # what the objects bring is still to be found
 
     def _would_tell(self, attribute: str) -> bool:
-        """Whether rows with this attribute were read with it in mind."""
+        """Return whether rows with this attribute were read under types that take it into account."""
         return attribute in self._reader.schema.known or self._growth.wants(attribute)
 
     def _fits_densely(self, schema: TableSchema) -> bool:
-        """Whether no row has more elements of lists and maps than it may have under the schema."""
+        """Return whether no row has more elements of lists and maps than the schema allows it."""
         if self._elements * max((element_words(c.type) for c in schema.columns), default=0) <= DENSE:
             return True
         known = schema.known

@@ -1,4 +1,4 @@
-"""A batch read record by record, in Python: slow, and the measure of what is right."""
+"""A batch read record by record, in Python: slow, and the standard for what is right."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Reading(Protocol):
 
     @property
     def read(self) -> int:
-        """Records, canaries among them."""
+        """Read the objects, and return the number of records, canaries included."""
         ...
 
     @property
@@ -34,15 +34,15 @@ class Reading(Protocol):
     def duplicates(self) -> int: ...
 
     def gives(self, schema: TableSchema) -> bool:
-        """Whether the rows can be had under a schema as if the objects were read under it."""
+        """Return whether the rows can be had under a schema as if the objects were read under it."""
         ...
 
     def tables(self, schema: TableSchema, built: TableSchema) -> Iterator[pa.Table]:
-        """The rows in order, each once, in tables of bounded size; with those columns of `schema` that are `built`."""
+        """Yield the rows in order, each once, in tables of bounded size, with the `built` columns of `schema`."""
         ...
 
     def discard(self) -> None:
-        """Hold nothing any longer, in memory and on disk."""
+        """Release all that is held, in memory and on disk."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""How a table's columns grow while records of it are read, whoever reads them and in whatever order."""
+"""How a table's columns grow while its records are read, by any reader and in any order."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from dynalake.record.change import RESERVED_KEYS, attribute_name
 class Growth:
     """What was met so far in records of one table, and the columns that the table gets for it.
 
-    `table`: the schema whose columns do not change, but for fields that are added to structs. `known`: by attribute,
-    the types that do not change with what is read. Safe to share between threads.
+    `table`: the schema; its columns do not change, except that structs get further fields. `known`: by attribute, the
+    types that do not change with what is read. Threads may share it.
     """
 
     def __init__(self, table: TableSchema, budget: Budget = BUDGET) -> None:
@@ -32,29 +32,29 @@ class Growth:
         self.known: dict[str, Type] = {c.attribute: c.type for c in table.columns}
         self.known |= {a: of for a in table.pins.types if (of := table.pins.type(a)) is not None}
         self.reading = table
-        """The types to read further records under."""
+        """Types under which further records are read."""
         self._observed: Observed = {}
         self._last: tuple[Any, ...] | None = None
         self._lock = Lock()
 
     @property
     def observed(self) -> dict[str, Type]:
-        """The types by attribute: full ones of what has a column, or may get one."""
+        """Types by attribute: full ones for what has a column, or may get one."""
         with self._lock:
             return self._look()
 
     @property
     def schema(self) -> TableSchema:
-        """The table's schema with the columns and fields that it gets for what was met so far."""
+        """Schema of the table with the columns and fields that it gets for what was met so far."""
         return self.table.admit(self.observed, self.budget)
 
     @property
     def wants_any(self) -> bool:
-        """Whether an attribute that is not known can make a difference."""
+        """Whether an unknown attribute can make a difference."""
         return not self._full or not self._always <= self.known.keys()
 
     def wants(self, attribute: str) -> bool:
-        """Whether values of the attribute can make a difference."""
+        """Return whether values of the attribute can make a difference."""
         if attribute in self.known or attribute in self._always:
             return True
         if self._full or len(attribute) > self.limits.key_length or attribute in self.table.pins.without:
@@ -62,7 +62,7 @@ class Growth:
         return self._last is None or (True, True, len(attribute), attribute) <= self._last  # its `rank`
 
     def types(self, values: Iterable[tuple[str, Any]]) -> dict[str, Type]:
-        """The types of values (attribute, value), by attribute."""
+        """Return the types of values (attribute, value), by attribute."""
         seen: dict[str, Type] = {}
         for attribute, value in values:
             now = self._type(attribute, value)
@@ -71,7 +71,7 @@ class Growth:
         return seen
 
     def record(self, values: Mapping[str, Any]) -> dict[str, Type]:
-        """The types of one change record's attributes, as far as they can make a difference."""
+        """Return the types of one change record's attributes, as far as they can make a difference."""
         attributes = ((attribute_name(k), v) for k, v in values.items() if k not in RESERVED_KEYS)
         return self.types((a, v) for a, v in attributes if self.wants(a))
 
@@ -81,7 +81,7 @@ class Growth:
             self._gathering.add(observed)
 
     def outgrown(self, schema: TableSchema, news: Observed) -> bool:
-        """Whether there are other types to read under than those of `schema`, with these news too."""
+        """Return whether, with these news too, there are other types to read under than those of `schema`."""
         with self._lock:
             self._gathering.add(news)
             seen = self._look()
@@ -95,7 +95,7 @@ class Growth:
         seen = self._gathering.observed
         new = seen.keys() - self.table.known.keys()
         if len(new) >= self.budget.attributes:
-            # What is behind them now will never be among them.
+            # An attribute that ranks behind these will never be among them.
             self._last = max(rank(self.table.names, attribute) for attribute in new)
         return seen
 
@@ -110,7 +110,7 @@ class Growth:
             self.reading = replace(self.table, columns=tuple(columns))
 
     def _type(self, attribute: str, value: Any) -> Type:
-        """The type of a value; `Null` where it brings nothing, which takes a part of the time to tell."""
+        """Return the type of a value; `Null` where it brings nothing new, which takes far less time to tell."""
         known, limits, seen = self.known.get(attribute), self.limits, self._gathering.so_far(attribute)
         if known is None:
             return NULL if brings_nothing(seen, value, limits) else observe(value, limits)
@@ -122,7 +122,7 @@ class Growth:
 
 
 class Grown:
-    """As `Growth`, after everything was met: nothing is looked at any more."""
+    """`Growth` after everything was met: it takes no news any more."""
 
     limits = LIMITS
     wants_any = False
@@ -148,11 +148,11 @@ class Grown:
 
 
 def reading_type(known: Type | None, admitted: Type, seen: Type) -> Type | None:
-    """The type to read values under, of which `seen` are known and for which `admitted` is meant.
+    """Return the type to read values under, of which `seen` are known and for which `admitted` is meant.
 
-    A type that is settled holds more than what was seen: once only empty lists are known, whatever elements may come.
-    Read under it, what comes would not be seen. So it is taken only as far as it is told by values, but for `known`,
-    the table's own. None where it has another shape than what was seen: then values are to be looked at one by one.
+    A settled type holds more than what was seen: after empty lists alone, any elements. Under it, later values would
+    not be noticed. So it is taken only as far as values show it, except for `known`, the table's own. None where it has
+    another shape than what was seen: then values are read one by one.
     """
     match admitted, known, seen:
         case Struct(fields), Struct(), _:
@@ -212,7 +212,7 @@ def _values(seen: Type) -> Type:
 
 
 def _numbered(seen: Type) -> Type:
-    """Nothing but nulls and empty lists and maps, with a name for each field."""
+    """Return whether it is nothing but nulls, empty lists and maps, with a name for each field."""
     match seen:
         case Struct(fields):
             return Struct(tuple(Field(f.key, f" {i}", _numbered(f.type)) for i, f in enumerate(fields)))

@@ -1,4 +1,4 @@
-"""The lines of blocks: where they are, which of them are looked at first, and which numbers they have."""
+"""The lines of blocks: their places, their numbers, and which of them are read first."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from dynalake.convert.read.records import DELETED, Rejecting
 _pa: Any = pa  # its stubs take types only as literals; here they are data
 
 _SAMPLE = 200
-"""So many odd lines are looked at before all of them are: what they bring is mostly known then, and few stay odd."""
+"""Odd lines that are read before all others: they show most of the types, and few lines stay odd then."""
 
 _SAMPLE_BYTES = 200 << 10
-"""Of wide items, or huge ones, only so many bytes."""
+"""Bytes of a sample of wide or huge items."""
 
 
 @dataclass(frozen=True)
 class ParsedBlock:
-    """What a block holds beside its rows, of which it has so many. `bad`: place in the text, reason, line."""
+    """The content of a block except its rows, of which it has the count. `bad`: place in the text, reason, line."""
 
     rows: int
     canaries: int
@@ -34,12 +34,12 @@ class ParsedBlock:
 
     @property
     def read(self) -> int:
-        """Records, canaries among them."""
+        """Records, canaries included."""
         return self.canaries + self.rows
 
 
 class LineNumbers:
-    """Gives the rejected lines of blocks, which come in order, their objects and line numbers in these."""
+    """Finds object and line number for the rejected lines of blocks, which come in order."""
 
     def __init__(self, objects: Sequence[RawObject], rejected: Rejecting) -> None:
         self._objects = objects
@@ -67,13 +67,13 @@ class LineNumbers:
 
 
 def sample(places: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Some of the lines, spread evenly, of which there may be very many."""
+    """Return some of the lines, spread evenly; there may be very many."""
     size = sum(end - start for start, end in places)
     return places[:: max(len(places) // _SAMPLE, min(len(places), size // _SAMPLE_BYTES)) + 1]
 
 
 def lines_of(text: bytes) -> Iterator[tuple[int, int]]:
-    """Where lines begin and end."""
+    """Yield where lines begin and end."""
     start = 0
     while (end := text.find(b"\n", start)) >= 0:
         if end > start:
@@ -82,7 +82,7 @@ def lines_of(text: bytes) -> Iterator[tuple[int, int]]:
 
 
 def without(text: bytes, places: Iterable[int]) -> bytes:
-    """The text with the lines at these places blank, so that all others stay where they are."""
+    """Return the text with the lines at these places blank, so that all others keep their places."""
     kept = bytearray(text)
     for start in places:
         end = kept.index(b"\n", start)
@@ -91,7 +91,7 @@ def without(text: bytes, places: Iterable[int]) -> bytes:
 
 
 def is_utf8(text: bytes) -> bool:
-    """Whether a text is valid UTF-8."""
+    """Return whether a text is valid UTF-8."""
     offsets = _pa.py_buffer(np.array([0, len(text)], np.int32))
     array = _pa.Array.from_buffers(pa.binary(), 1, [None, offsets, _pa.py_buffer(text)])
     try:

@@ -1,8 +1,8 @@
-"""Blocks of lines as rows of a table whose columns are given: what has no place in its column is in `__other`.
+"""Blocks of lines as rows of a table whose columns are given; a value without a place in its column is in `__other`.
 
-Each line is read by the compiled reader, which tells the values that it could not place. They show how the table's
-columns may grow, and then the lines are read again under these. A line that the compiled reader leaves alone is read by
-`RecordParser`, and gives the same row.
+The compiled reader reads each line, and tells the values that it could not place. They show how the table's columns may
+grow, and the lines are read again under these. `RecordParser` reads a line that the compiled reader leaves out, and
+gives the same row.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _pa: Any = pa  # its stubs take types only as literals; here they are data
 pc: Any = pyarrow.compute
 
 _SAMPLE = 200
-"""The values without a place of so many rows are looked at before all are: mostly they show all that there is."""
+"""Rows whose values without a place are read before all others: they mostly show all there is."""
 
 _BETWEEN = key_text(("", ""))
 
 
 @dataclass(frozen=True)
 class PlacedTable:
-    """Some rows, and the types they were read under. `elements`: how many the lists and maps of one have at most."""
+    """Some rows, and the types they were read under. `elements`: the most that the lists and maps of one row have."""
 
     table: pa.Table
     schema: TableSchema
@@ -57,7 +57,7 @@ Take = Callable[[PlacedTable], None]
 class LeftOut:
     """The attributes that had values without a place, and under which types; None: without a column.
 
-    Of attributes that could not get a column, whatever is read, it does not tell.
+    Attributes that can never get a column are not in it.
     """
 
     types: dict[str, list[Type | None]] = field(default_factory=dict)
@@ -68,7 +68,7 @@ class LeftOut:
             known.append(of)
 
     def is_same(self, schema: TableSchema) -> bool:
-        """Whether the same values have no place under this schema."""
+        """Return whether the same values have no place under this schema."""
         for attribute, types in self.types.items():
             column = schema.known.get(attribute)
             if column is not None and types != [column.type]:
@@ -77,7 +77,7 @@ class LeftOut:
 
 
 class PlacingReader:
-    """Reads blocks of one table, each under the types as they are known by then. Safe to share between threads."""
+    """Reads blocks of one table, each under the types known by then. Threads may share it."""
 
     def __init__(self, key: ItemKey, growth: Growth | Grown) -> None:
         self._growth, self._limits = growth, growth.limits
@@ -89,11 +89,11 @@ class PlacingReader:
 
     @property
     def schema(self) -> TableSchema:
-        """The types to read under, as they are now."""
+        """Schema with the types to read under, as they are now."""
         return self._growth.reading
 
     def read(self, text: bytes, take: Take) -> ParsedBlock:
-        """The lines of a text that ends with `scan.PADDING`. Their rows are given to `take`, in whatever order."""
+        """Read the lines of a text that ends with `scan.PADDING`. Give their rows to `take`, in any order."""
         bad: list[tuple[int, str, bytes]] = []
         canaries: list[int] = []
         records = 0
@@ -106,7 +106,7 @@ class PlacingReader:
             dropped = len(bad) + len(canaries)
             piece = self._read_some(lines, start, bad, canaries, take)
             if len(bad) + len(canaries) > dropped:
-                # What such a line holds is not to count for the types.
+                # The values of such a line must not count for the types.
                 lines = Lines(without(lines.text, [place for place, _, _ in bad] + canaries))
             if piece is not None:
                 start = piece.end
@@ -118,7 +118,7 @@ class PlacingReader:
     def _read_some(
         self, lines: Lines, start: int, bad: list[tuple[int, str, bytes]], canaries: list[int], take: Take
     ) -> _Piece | None:
-        """The lines from `start` on, some of them; None where they have to be read again."""
+        """Read some lines from `start` on. Return None where they have to be read again."""
         reader = self._current()
         some = reader.read_some(lines, start)
         keys = self._keys(some, reader.schema)
@@ -126,7 +126,7 @@ class PlacingReader:
         if self._sample_outgrows(reader, lines.text, some, odd):
             return None
         with self._slow if odd else nullcontext():
-            # What Python has of a line takes many times the memory of its text.
+            # A line takes many times the memory of its text in Python, so only one block at a time does this.
             dropped = len(bad) + len(canaries)
             records = self._judge(lines.text, odd, bad, canaries)
             if len(bad) + len(canaries) > dropped:
@@ -161,7 +161,7 @@ class PlacingReader:
     def _sample_outgrows(
         self, reader: ColumnReader, text: bytes, some: Scanned, odd: Sequence[tuple[int, int]]
     ) -> bool:
-        """Whether some of what has no place shows already that there are other types to read under."""
+        """Return whether some of the values without a place show already that there are other types to read under."""
         known = not self._growth.wants_any
         extras = some.extras(some.sample(_SAMPLE, known=known), known=known)
         news = self._growth.types(self._without_place(extras, {}, set()))
@@ -172,7 +172,7 @@ class PlacingReader:
     def _without_place(
         self, extras: Iterable[Extra], misfits: dict[str, Type | None], doubtful: set[int]
     ) -> Iterator[tuple[str, Any]]:
-        """The values that may show how to grow; `doubtful`: rows with values that would fit as Python reads them."""
+        """Yield the values that may show how to grow; `doubtful`: rows whose values would fit as Python reads them."""
         for extra in extras:
             if extra.type is None:
                 if self._growth.wants(extra.attribute):
@@ -187,7 +187,7 @@ class PlacingReader:
     def _judge(
         self, text: bytes, places: Iterable[tuple[int, int]], bad: list[tuple[int, str, bytes]], canaries: list[int]
     ) -> dict[int, Record]:
-        """The records in these lines, by where they begin; the others go to `bad` and `canaries`."""
+        """Return the records in these lines, by where they begin; the others go to `bad` and `canaries`."""
         records = {}
         for start, end in places:
             line = text[start:end]
@@ -205,7 +205,7 @@ class PlacingReader:
         return records
 
     def _place(self, records: Iterable[Record], schema: TableSchema, take: Take) -> None:
-        """Give the rows of lines that Python has read."""
+        """Give `take` the rows of lines that Python has read."""
         rows = PlacedRows(schema)
         for placed, table in rows.tables(records):
             with self._lock:
@@ -218,7 +218,7 @@ class PlacingReader:
             take(PlacedTable(table.select(there), schema, max(one.elements for one in placed)))
 
     def _keys(self, some: Scanned, schema: TableSchema) -> Any | None:
-        """The column `__key` where there is one. A line without a key is not a row."""
+        """Return the column `__key` where there is one. A line without a key is not a row."""
         if KEY not in schema.identity:
             return None
         parts = []
@@ -243,7 +243,7 @@ class PlacingReader:
 
 @dataclass(frozen=True)
 class _Piece:
-    """What was read of a text: up to where, where the lines begin, how many rows."""
+    """The part of a text that was read: its end, where its lines begin, how many rows it has."""
 
     end: int
     starts: Any
@@ -251,7 +251,7 @@ class _Piece:
 
 
 def _number_texts(values: Any, of: Type | None, extras: Mapping[int, str]) -> Any:
-    """`number_key` of each row's number, from its column or as it stands in the line; null where there is none."""
+    """Return `number_key` of each row's number, from its column or as it stands in the line; null without one."""
     is_json = not isinstance(of, Number)
     if not extras and not is_json:
         try:

@@ -28,8 +28,7 @@ class Node:
     """One place in a record where a value may be.
 
     `group`: the first node of the list's or map's elements that it is in; -1: it has one slot per row. `depth`: how
-    many lists and maps of its attribute it is in. `settled`: its type is the table's own, and so does not change with
-    what is read.
+    many lists and maps it is in. `settled`: its type is the table's own, and does not change with what is read.
     """
 
     key: str
@@ -61,9 +60,9 @@ def _kind(key: str, of: Type) -> int:
 
 
 def number_nodes(columns: list[tuple[str, Type, Type | None]]) -> list[Node]:
-    """The record as node 0; level by level, so that the children of each node are numbered in a row.
+    """Return the nodes, the record as node 0; level by level, so that the children of a node have numbers in a row.
 
-    `columns`: key, type, and the type that the table has for it already (None: none), of which the type may have more.
+    `columns`: key, type, and the type that the table already has for it (None: none), which the type may extend.
     """
     root = Struct(tuple(Field(key, "", kind) for key, kind, _ in columns))
     nodes = [Node("", root, scan.STRUCT, -1, -1, False)]
@@ -97,13 +96,13 @@ def _field_type(struct: Type | None, key: str) -> Type | None:
 
 
 def below_node(nodes: list[Node], node: int) -> list[int]:
-    """A node and all that are in it."""
+    """Return a node and all nodes in it."""
     n = nodes[node]
     return [node, *(each for child in range(n.first, n.first + n.count) for each in below_node(nodes, child))]
 
 
 def make_program(nodes: list[Node], required: list[int], dense: int = -1) -> scan.Program:
-    """What `scan` follows. `required`: nodes without which a line is no record; `dense`: as `scan.Program` has it."""
+    """Return what `scan` follows. `required`: nodes that every record has; `dense`: as in `scan.Program`."""
     keys = [json.dumps(n.key, ensure_ascii=False)[1:-1].encode("utf-8", "surrogatepass") for n in nodes]
     ends = np.cumsum([len(k) for k in keys])
     by_key = np.zeros(len(nodes), np.int64)
@@ -147,6 +146,6 @@ def make_program(nodes: list[Node], required: list[int], dense: int = -1) -> sca
 
 
 def _joined(parts: list[list[int]]) -> tuple[Any, Any]:
-    """Where in the second array each part begins; of columns, which are numbered from 1."""
+    """Return where in the second array each part begins; of columns, which are numbered from 1."""
     ends = np.cumsum([0, 0, *map(len, parts)]).astype(np.int64)
     return ends, np.array([node for part in parts for node in part], np.int64)

@@ -1,7 +1,7 @@
-"""What of raw objects is not change records: counted, and kept with object, line and reason. It stops nothing.
+"""Lines of raw objects that are not change records: counted, and kept with object, line and reason. They stop nothing.
 
-Under the error prefix each object has a file of its own, named after its key and ETag: whoever reads the object again,
-in whatever batch, puts the same file, and only where it is not there yet.
+Under the error prefix each object has a file of its own, named after its key and ETag: every reader of the object, in
+any batch, puts the same file, and only if it is not there yet.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from dynalake.days import parse_day
 from dynalake.names import STAGE_CONVERT, TableNames
 
 KB_PER_LINE = 1
-"""Bytes of an object that cannot be read count as so many lines: it is compressed, so each held about that many."""
+"""Bytes of an object that cannot be read count as one line each KB: it is compressed, so a KB held about one line."""
 
 
 @dataclass(frozen=True)
 class RejectedLines:
-    """What was rejected of some objects.
+    """The rejected lines of some objects.
 
-    `lines`: so many lines, and one for each object that broke off; `reasons`: how many of each kind. `lost_bytes`: of
-    the objects that broke off, what could not be read, as it lies in S3. `objects`: how many had any of it. `deleted`:
-    keys of objects that were gone before they were read, of which nothing is known.
+    `lines`: their number, plus one for each object that broke off; `reasons`: the number of each kind. `lost_bytes`:
+    the unread bytes of objects that broke off, as they lie in S3. `objects`: how many have rejected lines or broke off.
+    `deleted`: keys of objects that were gone before they were read, of which nothing is known.
     """
 
     lines: int = 0
@@ -42,12 +42,12 @@ class RejectedLines:
 
     @property
     def weight(self) -> int:
-        """In lines: of bytes that are lost, about as many as they held (`KB_PER_LINE`)."""
+        """Number of lines, plus about as many as the lost bytes held (`KB_PER_LINE`)."""
         return self.lines + (self.lost_bytes >> 10) // KB_PER_LINE
 
 
 class Quarantine:
-    """Takes what is rejected of objects, which come one after the other, and their lines in order.
+    """Takes the rejected lines of objects, one object after the other, and their lines in order.
 
     Of each object `limit` lines are kept, of each line `SHOWN` characters; all are counted.
     """
@@ -63,7 +63,7 @@ class Quarantine:
         self._deleted: list[str] = []
 
     def add(self, key: str, number: int, reason: str, line: bytes = b"", lost: int = 0) -> None:
-        """Take a line of an object; or what is lost of it: so many of its bytes."""
+        """Take a rejected line of an object, or the number of its bytes that are lost."""
         self._lines += 1
         self._reasons[kind_of(reason)] += 1
         self._lost += lost
@@ -81,7 +81,7 @@ class Quarantine:
             self._held.append({**entry, "lost_bytes": lost} if lost else entry)
 
     def close(self) -> RejectedLines:
-        """No more will come: what is held is put."""
+        """Put what is held, and return the sums. No more will come."""
         self._put()
         return RejectedLines(self._lines, dict(self._reasons), self._lost, self._objects, tuple(self._deleted))
 
@@ -106,6 +106,6 @@ class Quarantine:
 
 
 def quarantine_key(names: TableNames, key: str, etag: str) -> str:
-    """`{prefix}-errors/convert/{TABLE}/dt=YYYYMMDD/{digest of a raw object's key and ETag}.jsonl`"""
+    """Return `{prefix}-errors/convert/{TABLE}/dt=YYYYMMDD/{digest of a raw object's key and ETag}.jsonl`"""
     digest = sha256(f"{key}\n{etag}".encode()).hexdigest()[:32]
     return f"{names.rejected(STAGE_CONVERT)}dt={parse_day(key) or '00000000'}/{digest}.jsonl"

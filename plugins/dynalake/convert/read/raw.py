@@ -1,6 +1,6 @@
 """Raw objects: listed, streamed line by line, and each line parsed with every digit.
 
-What Firehose writes is a sequence of gzip members or plain text; what a person puts there may be anything.
+Firehose writes a sequence of gzip members, or plain text; a person may put anything there.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from dynalake.lake.budget import LINE_DEPTH
 zlib: Any  # zlib_ng's stubs know neither `copy` nor the error
 try:
     from zlib_ng import zlib_ng as zlib
-except ImportError:  # where Spark runs, there is what the cluster has
+except ImportError:  # Spark runs with the packages of its cluster
     import zlib
 
 _GZIP = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
 _CHUNK = 1 << 20
 LONGEST_LINE = 16 << 20
-"""Bytes. An item has at most 400 KB, of which JSON makes six times that; a longer line is not a change record."""
+"""Bytes of a line. An item has at most 400 KB, in JSON six times that; a longer line is not a change record."""
 
 LARGEST_EXPONENT = 1_000_000
-"""Of a number, either way. DynamoDB's own end at 125; Python's arithmetic gives up at 10^18, or gives 0."""
+"""Exponent of a number, either way. DynamoDB's end at 125; Python's arithmetic fails at 10^18, or gives 0."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Readable(Protocol):
 
 
 class BrokenObject(Exception):
-    """The rest of an object cannot be read; the lines before it were. `at`: so many of its bytes were read."""
+    """The rest of an object cannot be read; the lines before it were. `at`: how many of its bytes were read."""
 
     def __init__(self, reason: str, at: int = 0) -> None:
         super().__init__(reason)
@@ -67,7 +67,7 @@ class BadLine(ValueError):
 
 
 def list_objects(clients: Clients, bucket: str, prefix: str, limit: int | None = None) -> list[RawObject]:
-    """The objects below `prefix` in the order of their keys, at most `limit` of them.
+    """Return the objects below `prefix` in the order of their keys, at most `limit` of them.
 
     Empty ones are left out, and hidden ones (`is_hidden`).
     """
@@ -75,7 +75,7 @@ def list_objects(clients: Clients, bucket: str, prefix: str, limit: int | None =
 
 
 def iterate_objects(clients: Clients, bucket: str, prefix: str, after: str = "") -> Iterator[RawObject]:
-    """The same, one after the other, and only those whose key sorts behind `after`: one call per thousand."""
+    """Yield the same one by one, and only those whose key sorts behind `after`: one call per thousand."""
     pages = clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, StartAfter=after)
     for page in pages:
         for o in page.get("Contents", []):
@@ -84,7 +84,7 @@ def iterate_objects(clients: Clients, bucket: str, prefix: str, after: str = "")
 
 
 def is_hidden(key: str, prefix: str) -> bool:
-    """Whether the object's name, or a folder on its way below `prefix`, begins with `.` or `_`.
+    """Return whether the object's name, or a folder in its path below `prefix`, begins with `.` or `_`.
 
     Athena, Trino and Spark take such objects for the notes of a program, not for data.
     https://docs.aws.amazon.com/athena/latest/ug/tables-location-format.html
@@ -96,7 +96,7 @@ def is_hidden(key: str, prefix: str) -> bool:
 
 
 def stream_lines(stream: Readable) -> Iterator[bytes]:
-    """The lines of a gzip or plain stream, without line breaks; blank ones are left out.
+    """Yield the lines of a gzip or plain stream, without line breaks; blank ones are left out.
 
     A line is one value: where several stand on one line of the object, `}{`, each is a line of its own.
 
@@ -109,7 +109,7 @@ def stream_lines(stream: Readable) -> Iterator[bytes]:
 
 
 def stream_text(stream: Readable) -> Iterator[bytes]:
-    """The text of a gzip or plain stream in pieces of whole lines, each of which ends with a line break.
+    """Yield the text of a gzip or plain stream in pieces of whole lines, each of which ends with a line break.
 
     A byte order mark at the beginning is left out. Raises `BrokenObject` after the last line that could be read.
     """
@@ -139,9 +139,9 @@ _ESCAPE = re.compile(rb"\\.", re.DOTALL)
 
 
 def _one_a_line(text: bytes) -> bytes:
-    """`text` with a line break between values that stand on one line: `}{` is nothing within a value but in a string.
+    """Return `text` with a line break between values on one line: within a value, `}{` is found only in a string.
 
-    Firehose writes records one behind the other, and who put them there may have left out the line breaks.
+    Firehose writes records one behind the other, and their sender may have left out the line breaks.
     """
     if not _MEET.search(text):
         return text
@@ -163,7 +163,7 @@ def _apart(line: bytes) -> bytes:
 
 
 class _Counted:
-    """A stream, and how many bytes of it were read."""
+    """A stream that counts the bytes read from it."""
 
     def __init__(self, stream: Readable) -> None:
         self._stream = stream
@@ -207,7 +207,7 @@ def _blocks(stream: _Counted) -> Iterator[bytes]:
 
 
 def _until_corrupt(inflate: Any, pending: bytes) -> Generator[bytes, None, int]:
-    """What can be had of a chunk that ends in an error, of which zlib gives nothing; and the bytes from there on.
+    """Yield what can be read of a chunk with an error, for which zlib gives nothing. Return the bytes from there on.
 
     A wrong checksum stands behind the last byte of the data, so the last piece is taken byte by byte.
     """
@@ -229,9 +229,9 @@ def _until_corrupt(inflate: Any, pending: bytes) -> Generator[bytes, None, int]:
 
 
 def parse_line(line: bytes) -> dict[str, Any]:
-    """The change record in a line: integers as int, other numbers as Decimal with their digits, never as float.
+    """Return the change record in a line: integers as int, other numbers as Decimal with their digits, never as float.
 
-    Text with half of a surrogate pair, which has no UTF-8, is taken. Raises `BadLine` with the reason.
+    Text with half of a surrogate pair, which has no UTF-8, is accepted. Raises `BadLine` with the reason.
     """
     try:
         value = _decoder.decode(line.decode())
@@ -251,7 +251,7 @@ def parse_line(line: bytes) -> dict[str, Any]:
 
 
 def decode(text: str) -> Any:
-    """The value of a JSON text, with every digit."""
+    """Return the value of a JSON text, with every digit."""
     return _decoder.decode(text)
 
 
@@ -283,6 +283,6 @@ _STEPS = bytes({91: 1, 123: 1, 93: 255, 125: 255}.get(c, 0) for c in range(256))
 
 
 def _levels(line: bytes) -> int:
-    """How many objects and lists are within each other at most, in a line of JSON."""
+    """Return how deep objects and lists are nested at most, in a line of JSON."""
     steps = np.frombuffer(_STRING.sub(b"", line).translate(_STEPS), np.int8)
     return int(np.cumsum(steps, dtype=np.int32).max())

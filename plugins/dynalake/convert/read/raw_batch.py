@@ -1,6 +1,6 @@
-"""A batch of raw objects as rows of one table, by the reader that is fastest; what it cannot tell, the exact one can.
+"""A batch of raw objects as rows of one table, by the fastest reader; the exact one decides what that cannot.
 
-A batch is first read for what it brings, so that the table can get columns for it. Then the rows are given under the
+A batch is first read for its types, so that the table can get columns for them. Then the rows are given under the
 schema that the table has got. Mostly they are those of the first reading: the objects are read again only where types
 became known late, or where somebody else was first and the table has other columns.
 """
@@ -39,18 +39,18 @@ def read_batch(
     directory: Path,
     budget: Budget = BUDGET,
 ) -> RawBatch:
-    """Read raw objects for a table with this schema. What is rejected of them is in quarantine then.
+    """Read raw objects for a table with this schema. Their rejected lines are in quarantine then.
 
-    Spills below `directory`, which is the caller's to remove once the rows were had. Raises `ConflictError` where an
-    object was replaced since it was listed.
+    Spills below `directory`, which the caller removes after the rows were read. Raises `ConflictError` where an object
+    was replaced since it was listed.
     """
     return RawBatch(clients, names, objects, table, options, directory, budget)
 
 
 class RawBatch:
-    """What a batch holds.
+    """A batch that was read.
 
-    `observed`: the types of what was met, by attribute: of what has a column, or may get one. `schema`: the table's,
+    `observed`: the types of what was met, by attribute, for what has a column or may get one. `schema`: the table's,
     with columns, and fields in structs, for what was met, as far as the budget goes. `rejected`: what is in quarantine.
     """
 
@@ -80,13 +80,13 @@ class RawBatch:
         return self.rejected.reasons
 
     def tables(self, schema: TableSchema | None = None) -> Iterator[pa.Table]:
-        """The rows, in tables of bounded size: in the order of `schema.identity` and sequence number, each change once.
+        """Yield the rows, in tables of bounded size, in the order of `schema.identity` and sequence number, each once.
 
-        `schema` (default: `self.schema`) may be any that extends the one which the batch was read for. Columns of which
-        no row has a value may be left out, in all tables alike; the others are as the schema has them. Values without a
+        `schema` (default: `self.schema`) may be any that extends the one for which the batch was read. Columns without
+        a value in any row may be left out, in all tables alike; the others are as the schema has them. Values without a
         column, or that do not fit theirs, are in `__other` as exact JSON text.
 
-        Can be had once. Raises `ConflictError` where objects have changed since the batch was read.
+        It works once. Raises `ConflictError` where objects have changed since the batch was read.
         """
         schema = self.schema if schema is None else schema
         built = self._built(schema)
@@ -103,10 +103,10 @@ class RawBatch:
                         yield self._counted(table, schema)
                     return
                 except UNDECIDED:
-                    pass  # a case in which only the exact reader can tell what is right
+                    pass  # only the exact reader can tell what is right here
             self._read_again(schema, compiled=False)
         for table in self._reading.tables(schema, built):
-            # Both readers give the same rows in the same order, so what was given is left out.
+            # Both readers give the same rows in the same order, so rows that were given already are left out.
             known = min(given, table.num_rows)
             given -= known
             if known < table.num_rows:
@@ -114,17 +114,17 @@ class RawBatch:
 
     @property
     def misfits(self) -> dict[str, Any]:
-        """What does not fit its column: attribute → `{"type": …, "count": …}`. Complete once `tables` has ended."""
+        """Values that do not fit their column: attribute → `{"type": …, "count": …}`. Complete when `tables` ends."""
         return self._misfits.to_dict()
 
     @property
     def without_column(self) -> int:
-        """How many values have no column. Complete once `tables` has ended."""
+        """Number of values without a column. Complete once `tables` has ended."""
         return self._misfits.without
 
     @property
     def sums(self) -> Sums:
-        """What became of the lines. Complete once `tables` has ended."""
+        """Sums of the lines by what became of them. Complete once `tables` has ended."""
         return Sums(
             lines=self._reading.read + self.rejected.lines,
             rows=self._rows,
@@ -134,7 +134,7 @@ class RawBatch:
         )
 
     def _built(self, schema: TableSchema) -> TableSchema:
-        """The columns of which rows may have values."""
+        """Return the schema with only the columns in which rows may have values."""
         met = {*self.observed, *schema.key.names}
         return replace(
             schema,

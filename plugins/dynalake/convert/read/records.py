@@ -1,4 +1,4 @@
-"""Raw objects as change records; what is none goes to quarantine with object, line number and reason."""
+"""Raw objects as change records; other lines go to quarantine with object, line number and reason."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from dynalake.record.key import ItemKey
 DELETED = "the object was deleted after it was listed"
 
 SHOWN = 4096
-"""Characters of a rejected line that are kept beside its address; the raw object keeps all of it."""
+"""Characters of a rejected line that are kept next to its address; the raw object keeps all of it."""
 
 SHOWN_VALUE = 60
 """Characters of a value that a reason shows."""
@@ -41,10 +41,10 @@ SHOWN_VALUE = 60
 
 @dataclass(frozen=True)
 class Record:
-    """One change: what orders it, its line, and the line parsed.
+    """One change: its order, its line, and the parsed line.
 
-    `order` is item key, sequence number, event time, line: of two records with one key and sequence number the last in
-    this order stays, whatever the order in which they were read.
+    `order` is item key, sequence number, event time, line. Of two records with one key and sequence number the last in
+    this order stays, in whatever order they were read.
     """
 
     order: tuple[Any, ...]
@@ -53,12 +53,12 @@ class Record:
 
     @property
     def identity(self) -> tuple[Any, ...]:
-        """The item key and the sequence number."""
+        """Item key and sequence number."""
         return self.order[:-2]
 
 
 class Rejecting(Protocol):
-    """Takes rejected lines; and what is `lost` of an object, in bytes."""
+    """Takes rejected lines, and the number of bytes that are `lost` of an object."""
 
     def add(self, key: str, number: int, reason: str, line: bytes = b"", lost: int = 0) -> None: ...
 
@@ -70,9 +70,9 @@ def read_records(
     parse: RecordParser,
     rejected: Rejecting,
 ) -> Iterator[Record | None]:
-    """The records of the objects, one after the other; None for a canary.
+    """Yield the records of the objects, one after the other; None for a canary.
 
-    Every line that is not blank is yielded once, or is in `rejected` once; an object that is missing or cut short adds
+    Every line that is not blank is yielded once, or is in `rejected` once. An object that is missing or cut short adds
     one entry for what is lost of it. Raises `ConflictError` where an object was replaced since it was listed.
     """
     for found in objects:
@@ -94,7 +94,7 @@ def read_records(
 
 
 def open_object(clients: Clients, names: TableNames, found: RawObject) -> Any:
-    """The object's stream, or None where it was deleted. Raises `ConflictError` where it was replaced."""
+    """Return the object's stream, or None where it was deleted. Raise `ConflictError` where it was replaced."""
     try:
         return clients.s3.get_object(Bucket=names.lake.bucket, Key=found.key, IfMatch=found.etag)["Body"]
     except ClientError as error:
@@ -109,15 +109,15 @@ def open_object(clients: Clients, names: TableNames, found: RawObject) -> Any:
 
 
 def kind_of(reason: str) -> str:
-    """`not JSON`, `gzip is cut short`…: a reason without what differs from line to line."""
+    """Return a reason without what differs from line to line: `not JSON`, `gzip is cut short`…"""
     return reason.partition(":")[0]
 
 
 class RecordParser:
-    """Turns lines into records of one table: checked as far as what follows depends on it.
+    """Turns lines into records of one table, checked as far as later steps depend on it.
 
-    Text with half of a surrogate pair is taken, but for the key's and attributes' names. Where the key has a number,
-    records are ordered by the key's text (`lake.key_text`), and not by its values.
+    Text with half of a surrogate pair is accepted, but not in the key or in attributes' names. Where the key has a
+    number, records are ordered by the key's text (`lake.key_text`), and not by its values.
     """
 
     def __init__(self, key: ItemKey) -> None:
@@ -126,7 +126,7 @@ class RecordParser:
         self._key = [(json_key(a.name), a.type, types[a.type]) for a in key.attributes]
 
     def __call__(self, line: bytes) -> Record | None:
-        """The record, or None for a canary. Raises `BadLine`."""
+        """Return the record, or None for a canary. Raise `BadLine`."""
         values = parse_line(line)
         operation = values.get(OPERATION)
         if operation not in OPERATIONS:
@@ -167,14 +167,14 @@ def _shown(value: Any) -> str:
 
 
 def types_text(types: Any) -> str:
-    """A record's `__types` as compact JSON, in its own order. Raises `BadLine` where that is not what it must be."""
+    """Return a record's `__types` as compact JSON, in its own order. Raise `BadLine` where it is malformed."""
     if not isinstance(types, dict) or not all(kind in AMBIGUOUS_TYPES for kind in types.values()):
         raise BadLine(f"{TYPES} is not an object of {', '.join(AMBIGUOUS_TYPES)}: {_shown(types)}")
     return escape_surrogates(json.dumps(types, ensure_ascii=False, separators=(",", ":")))
 
 
 def is_types_text(text: str) -> bool:
-    """Whether `text` is what `types_text` gives for it."""
+    """Return whether `text` is what `types_text` gives for it."""
     try:
         return types_text(decode(text)) == text
     except (ValueError, RecursionError):

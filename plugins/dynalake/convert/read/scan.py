@@ -1,14 +1,14 @@
 """JSON Lines into columns: one compiled pass that reads, types and checks every value.
 
-No JSON reader that there is keeps every digit of every value, so this one is our own: what else was tried stands in
-`docs/adr/0004-compiled-reader.md`. It is compiled when it is first used, and works without Python's lock.
+No existing JSON reader keeps every digit of every value, so this one is our own; `docs/adr/0004-compiled-reader.md`
+says what else was tried. It is compiled at its first use, and works without Python's lock.
 
 `scan` follows a program: the tree of types that the values are expected to have, as numbered nodes. A line in a form
-that needs more than is done here is *odd*: it is left to `raw.parse_line`, which decides about every line in doubt. So
-a value is either read here exactly, or not at all. What a line holds beyond the program makes it odd too, or the value
-alone is left out and its place is told: an *extra*.
+that needs more is *odd*: it is left to `raw.parse_line`, which decides about every line in doubt. So a value is either
+read here exactly, or not at all. A value that is not in the program makes its line odd too, or it alone is left out and
+its place is reported: an *extra*.
 
-All of it is one module: what is kept of it on disk is compiled anew when this file changes, and only then.
+It is all one module: its compiled form on disk is compiled again when this file changes, and only then.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import numpy as np
 from numba import njit
 
 NULL, BOOL, INT, DOUBLE, DECIMAL, TEXT, LIST, STRUCT, MIXED, DIGITS, EMPTY, MAP, SEQUENCE, PATHS, MOMENT = range(15)
-"""What a node takes. `EMPTY`: an empty object; `MAP`: an object of any keys, which ascend; `MOMENT`: an integer in
-nothing but digits; `PATHS`: an object as the text that it is, whose keys may come in any order. The caller checks that
-none is there twice.
+"""What a node takes. `EMPTY`: an empty object; `MAP`: an object of any keys, which ascend; `MOMENT`: an integer of
+digits only; `PATHS`: an object as its own text, whose keys may come in any order. The caller checks that no key comes
+twice.
 """
 
 SAW_NULL, SAW_BOOL, SAW_NUMBER, SAW_TEXT, SAW_LIST, SAW_OBJECT = (1 << bit for bit in range(6))
@@ -31,10 +31,10 @@ VALUE, NONE = 1, 2
 """The states of a slot that was touched."""
 
 DEPTH = 64
-"""As `budget.LINE_DEPTH`."""
+"""The same as `budget.LINE_DEPTH`."""
 
 PADDING = b"\n" * 16
-"""What must follow the text: values are looked at without asking whether the text ends."""
+"""What must follow the text: values are read without a test for its end."""
 
 LENGTH_BITS, ESCAPED = 32, 63
 _NEAR = 6
@@ -48,7 +48,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def _compiled(function: _Function) -> _Function:
-    """Compiled at its first call, and kept on disk where there is a place for it."""
+    """Return the function, compiled at its first call, and kept on disk if possible."""
     try:
         return njit(nogil=True, cache=True)(function)  # type: ignore[return-value]
     except RuntimeError:  # neither the package's folder nor the user's cache can be written
@@ -56,9 +56,9 @@ def _compiled(function: _Function) -> _Function:
 
 
 class Program(NamedTuple):
-    """The nodes. Node 0 is the record. Numbered in a row: a struct's fields, a list's element, a map's key and value.
+    """The nodes. Node 0 is the record. Numbers in a row: a struct's fields, a list's element, a map's key and value.
 
-    The two of a map are said to be an element of it too: they have a slot for each of its entries.
+    The two of a map are called an element of it too: they have a slot for each of its entries.
     """
 
     kind: Array  # uint8
@@ -96,7 +96,7 @@ class Slots(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What was met at each node: kinds as bits, and of numbers what `catalog.types.Number` keeps."""
+    """What was met at each node: kinds as bits, and of numbers the fields of `catalog.types.Number`."""
 
     kinds: Array  # uint8
     integer: Array  # int64
@@ -116,18 +116,19 @@ class Rows(NamedTuple):
 
 EXTRA_ROW, EXTRA_KEY, EXTRA_KEY_END, EXTRA_VALUE, EXTRA_VALUE_END, EXTRA_NODE, EXTRA_PLAIN, EXTRA_DENSE = range(8)
 """An extra's line, the places of its key and its value, the node that did not take it (-1: none has the key), whether
-the value is written as `json_text` does, and whether it is too dense, whatever its type."""
+the value is written as `json_text` does, and whether it is too dense, of any type.
+"""
 
 
 @_compiled
 def scan(
     text: Array, end: int, p: Program, slots: Slots, seen: Seen, rows: Rows, fixes: Array, extras: Array
 ) -> tuple[int, int, int, int, int]:
-    """`(rows, fixes, extras, node, pos)`: `fixes` are (node, slot) of texts for Python to write.
+    """Return `(rows, fixes, extras, node, pos)`: `fixes` are (node, slot) of texts for Python to write.
 
-    `node`, if not -1, has no room for the line that begins at `pos`; all before it are read. It is 0 where `extras` has
-    none. `text[:end]` ends with a line break. Lines that are not read have `rows.read` 0; their slots hold anything,
-    and their extras do not count.
+    `node`, if not -1, has no room for the line that begins at `pos`; all lines before it are read. It is 0 where
+    `extras` has no room. `text[:end]` ends with a line break. Lines that are not read have `rows.read` 0; their slots
+    hold anything, and their extras do not count.
     """
     nodes, places = np.zeros(DEPTH, np.int64), np.zeros(DEPTH, np.int64)
     nexts, starts = np.zeros(DEPTH, np.int64), np.zeros(DEPTH, np.int64)
@@ -140,7 +141,7 @@ def scan(
             continue
         rows.at[row] = pos
         depth, node, place, upcoming, weight = 0, 0, row, 0, 0
-        # Of the record's member that is being read: its node, key and value (-1: none is), and what was before it.
+        # The member of the record that is being read: its node, key and value (-1: none is), and what was before it.
         top, key_at, key_end, value_at, fixed_before, weight_before = 0, 0, 0, -1, 0, 0
         last_at, last_end = 0, 0  # the last key of the record that has no place
         dense = False
@@ -150,13 +151,13 @@ def scan(
         closing = text[pos] == 125
         while True:
             if not ok:
-                # What is left is to make an extra of the value; else the line is odd.
+                # Only the value can become an extra; else the line is odd.
                 if p.dense < 0 or value_at < 0 or (top >= 0 and p.strict[top]):
                     break
                 stop, plain = _value(text, value_at, 2)
                 if stop < 0 or _doubtful(text, key_at, key_end):
                     break
-                if last_end and not _ascends(text, last_at, last_end, key_at, key_end):  # it might be there twice
+                if last_end and not _ascends(text, last_at, last_end, key_at, key_end):  # it may be there twice
                     break
                 if beyond == len(extras):
                     return row, fixed, beyond, 0, rows.at[row]
@@ -170,7 +171,7 @@ def scan(
                             slots.state[i] = 0
                     for element in p.lists[p.lists_at[top] : p.lists_at[top + 1]]:
                         slots.used[element] = before[element]
-                    slots.state[slots.state_at[top] + row] = NONE  # so that it cannot come twice
+                    slots.state[slots.state_at[top] + row] = NONE  # so that it cannot come again
                 extras[beyond, EXTRA_ROW], extras[beyond, EXTRA_NODE], extras[beyond, EXTRA_PLAIN] = row, top, plain
                 extras[beyond, EXTRA_KEY], extras[beyond, EXTRA_KEY_END] = key_at, key_end
                 extras[beyond, EXTRA_VALUE], extras[beyond, EXTRA_VALUE_END] = value_at, stop
@@ -410,7 +411,7 @@ def scan(
             for i in range(len(p.required)):
                 ok &= slots.state[slots.state_at[p.required[i]] + row] == VALUE
         if not ok:
-            # The lists that are open get their lengths, so that the elements that follow keep their places.
+            # The open lists get their lengths, so that the elements that follow keep their places.
             while depth:
                 if p.kind[node] == LIST or p.kind[node] == MAP:
                     slots.words[slots.word_at[node] + place] = np.uint64(slots.used[p.first[node]] - starts[depth])
@@ -427,10 +428,10 @@ def scan(
 
 @_compiled
 def pack(text: Array, written: Array, kinds: Array, slots: Slots, sizes: Array, order: Array, places: Array) -> Array:
-    """The buffers that Arrow has for these nodes, one behind the other.
+    """Return the buffers that Arrow has for these nodes, one behind the other.
 
-    `places` gets of each node: how many values it has not, and where its validity (-1: none, all are there), its values
-    or offsets, and its characters begin, and where they end. What lies behind the text's end is in `written`.
+    `places` gets for each node how many values are missing, where its validity (-1: none, all are there), its values or
+    offsets, and its characters begin, and where they end. Text behind the text's end is in `written`.
     """
     end = 0
     for node in order:
@@ -498,7 +499,7 @@ def _aligned(size: int) -> int:
 
 @_compiled
 def join(text: Array, written: Array, words: Array, state: Array, out: Array, start: int, offsets: Array) -> int:
-    """Write pieces of text one after the other from `start` on, without escapes; the place behind them."""
+    """Write pieces of text one after the other from `start` on, without escapes. Return the place behind them."""
     to = start
     for i in range(len(state)):
         if state[i] == VALUE:
@@ -549,7 +550,7 @@ def _length(word: Any) -> int:
 
 @_compiled
 def _find(text: Array, start: int, stop: int, p: Program, node: int, upcoming: int) -> int:
-    """The child with the key, or -1. The keys mostly come in the program's order."""
+    """Return the child with the key, or -1. The keys mostly come in the program's order."""
     first, count, length = p.first[node], p.count[node], stop - start
     for i in range(upcoming, min(upcoming + _NEAR, count)):
         child = first + i
@@ -585,7 +586,7 @@ def _find(text: Array, start: int, stop: int, p: Program, node: int, upcoming: i
 
 @_compiled
 def _string(text: Array, pos: int) -> tuple[int, bool]:
-    """The place after the string that begins at `pos`, or -1; and whether it has escapes. Those with `u` are odd."""
+    """Return the place after the string at `pos`, or -1, and whether it has escapes; `u` makes the line odd."""
     escaped = False
     pos += 1
     while True:
@@ -598,7 +599,7 @@ def _string(text: Array, pos: int) -> tuple[int, bool]:
             escaped = True
             pos += 1
             c = text[pos]
-            # `\/` is odd too: it is not how JSON text is written.
+            # `\/` is odd too: JSON text is not written that way.
             if not (c == 34 or c == 92 or c == 110 or c == 116 or c == 114 or c == 98 or c == 102):
                 return -1, False
         pos += 1
@@ -615,9 +616,10 @@ def _boolean(text: Array, pos: int) -> int:
 
 @_compiled
 def _number(text: Array, pos: int) -> tuple[int, bool, int, int, int, Any, Any, Any, bool]:
-    """`(end, negative, digits, significant, power, m0, m1, m2, plain)`: ±digits · 10^power, its digits in three pieces.
+    """Return `(end, negative, digits, significant, power, m0, m1, m2, plain)`: ±digits · 10^power, in three pieces.
 
-    `significant`: digits without zeros at the end; `plain`: written as Python writes it. `end` -1: none, or an odd one.
+    `significant`: digits without zeros at the end; `plain`: written as Python writes it. `end` -1: no number, or an odd
+    one.
     """
     ten = np.uint64(10)
     m0, m1, m2 = np.uint64(0), np.uint64(0), np.uint64(0)
@@ -674,7 +676,7 @@ def _number(text: Array, pos: int) -> tuple[int, bool, int, int, int, Any, Any, 
 
 @_compiled
 def _int64(negative: bool, digits: int, power: int, m0: Any, m1: Any) -> tuple[bool, int]:
-    """Whether the number, an integer of at most 19 digits, is within 64 bits; and the integer."""
+    """Return whether the number, an integer of at most 19 digits, is within 64 bits; and the integer."""
     value, rest = m0, digits
     if digits > 18:
         # Digits beyond the nineteenth are zeros behind the point.
@@ -714,7 +716,7 @@ def _double_power(exponent: int) -> float:
 
 @_compiled
 def _decimal(negative: bool, digits: int, zeros: int, m0: Any, m1: Any, m2: Any) -> tuple[Any, Any]:
-    """`(high, low)`: the digits and `zeros` zeros behind them, as 128 bits."""
+    """Return `(high, low)`: the digits and `zeros` zeros behind them, as 128 bits."""
     high, low = np.uint64(0), m0
     if digits > 18:
         high, low = _add(*_times_ten(high, low, min(digits, 36) - 18), m1)
@@ -748,7 +750,7 @@ def _add(high: Any, low: Any, value: Any) -> tuple[Any, Any]:
 
 @_compiled
 def _value(text: Array, pos: int, level: int) -> tuple[int, bool]:
-    """As `_skip`, of any value."""
+    """Skip any value, as `_skip` does."""
     c = text[pos]
     if c == 34:
         stop, _ = _string(text, pos)
@@ -766,7 +768,7 @@ def _value(text: Array, pos: int, level: int) -> tuple[int, bool]:
 
 @_compiled
 def _doubtful(text: Array, start: int, end: int) -> bool:
-    """Whether the key may stand for another name than its own text: with an escape, or an underscore in front."""
+    """Return whether the key may stand for another name than its text: with an escape, or an underscore in front."""
     for i in range(start, end):
         if text[i] == 92:
             return True
@@ -778,7 +780,7 @@ def _doubtful(text: Array, start: int, end: int) -> bool:
 
 @_compiled
 def _skip(text: Array, pos: int, any_order: bool, level: int) -> tuple[int, bool]:
-    """The place after the object or list at `pos`, or -1; and whether it is written as `lake.arrow.json_text` does.
+    """Return the place after the object or list at `pos`, or -1; and whether it is as `lake.arrow.json_text` writes it.
 
     Unless they may come in `any_order`, keys that do not ascend are odd: only ascending ones cannot be there twice.
     `level`: how deep it is.
@@ -845,7 +847,7 @@ def _skip(text: Array, pos: int, any_order: bool, level: int) -> tuple[int, bool
 
 @_compiled
 def _has_tag(text: Array, start: int, stop: int) -> bool:
-    """Whether `</` is in it, which `json_text` writes in another way."""
+    """Return whether `</` is in it, which `json_text` writes in another way."""
     found = False
     for i in range(start, stop - 1):
         found |= text[i] == 60 and text[i + 1] == 47

@@ -1,4 +1,4 @@
-"""Rows that were read under an earlier guess of the types, as the types came to be."""
+"""Rows read under an earlier guess of the types, made to fit the final types."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _pa: Any = pa  # its stubs take types only as literals; here they are data
 
 
 def fits(old: TableSchema, new: TableSchema) -> bool:
-    """Whether rows read under `old` can be made into rows of `new` without reading them again.
+    """Return whether rows read under `old` can be made into rows of `new` without reading them again.
 
     `new` may also have fewer columns and fields, where none of the rows has a value for the others.
     """
@@ -28,7 +28,7 @@ def fits(old: TableSchema, new: TableSchema) -> bool:
 
 
 def carried(old: TableSchema, new: TableSchema) -> bool:
-    """As `fits`, where rows may have a value for every column and field of `old`, but for those of nulls alone."""
+    """Return the same where rows may have a value for every column and field of `old`, except those of nulls alone."""
     mine = new.known
     return old is new or all(
         c.attribute in mine and c.name == mine[c.attribute].name and _fits(c.type, mine[c.attribute].type, whole=True)
@@ -41,7 +41,7 @@ def _fits(old: Type, new: Type, *, whole: bool = False) -> bool:
         case Null(), _:
             return True
         case Number(), Number():
-            # A double no longer has the digits as they were written, and no text is made of numbers twice. Arrow does
+            # A double no longer has the digits as they were written, and no text is made from numbers twice. Arrow does
             # not make the nearest double of a decimal.
             return old.kind == new.kind or (old.kind == "bigint" and new.kind in ("double", "decimal"))
         case (List(a), List(b)) | (Map(a), Map(b)):
@@ -68,7 +68,7 @@ def fit(
     everything: bool,
     own: Mapping[str, Type] = METADATA_TYPES,
 ) -> pa.Table:
-    """The rows of `table` as `new` types them; with `everything` also the columns that `table` does not have.
+    """Return the rows of `table` as `new` types them; with `everything` also the columns that `table` does not have.
 
     `own`: the columns that hold no attribute.
     """
@@ -103,7 +103,7 @@ def _fit(array: Any, old: Type, new: Type) -> Any:
             if array.type == of:
                 return array
             if old.kind == "bigint" and new.kind == "decimal":
-                # At once, Arrow wants room for the 19 digits that any integer may have, whatever these have.
+                # In one step, Arrow wants room for the 19 digits that any integer may have, whatever these have.
                 array = array.cast(pa.decimal128(38, 0))
             return array.cast(of, safe=not pa.types.is_float64(of))
         case List(a), List(b) if array.type != of:

@@ -1,4 +1,4 @@
-"""What of some rows is in `__other`, counted: by it the nightly compaction plans wider types."""
+"""The count of what some rows have in `__other`: the nightly compaction plans wider types by it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from dynalake.lake.types import NULL, Mixed, Type, merge, observe, type_to_json
 pc: Any = pyarrow.compute
 
 _LARGEST = 1 << 12
-"""Characters of a type's JSON. A larger one is told as JSON text: it is not for a manifest to hold."""
+"""Characters of a type's JSON. A larger type is reported as JSON text: a manifest should not hold it."""
 
 
 @dataclass
 class Misfits:
-    """`types` and `counts`: by attribute, of the values that their column does not take. `without`: how many values
-    have no column at all."""
+    """Counts of the values that are not in a column. `types` and `counts`: by attribute, of values that their column
+    does not take. `without`: how many values have no column at all.
+    """
 
     types: dict[str, Type] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
@@ -37,7 +38,7 @@ class Misfits:
         for chunk in other.chunks:
             if chunk.null_count == len(chunk):
                 continue
-            # What lies within nulls and outside of a slice does not count.
+            # Entries within nulls and outside of a slice do not count.
             entries: Any = chunk.drop_null()
             first, last = entries.offsets[0].as_py(), entries.offsets[-1].as_py()
             keys, values = entries.keys[first:last], entries.items[first:last]
@@ -54,7 +55,7 @@ class Misfits:
                     self.types[attribute] = merge(seen, observe(value, LIMITS), LIMITS)
 
     def to_dict(self) -> dict[str, Any]:
-        """For a folder's manifest: attribute → `{"type": …, "count": …}`."""
+        """Return what a folder's manifest keeps: attribute → `{"type": …, "count": …}`."""
         return {
             attribute: {"type": _bounded(of), "count": self.counts[attribute]}
             for attribute, of in sorted(self.types.items())

@@ -41,8 +41,8 @@ _pa: Any = pa  # its stubs take types only as literals; here they are data
 DENSE = 1 << 18
 """Words that the elements of one record's lists and maps may take in their columns (`words`); 2 MB.
 
-100,000 times `{}` in a list of structs of 250 fields, an item of 400 KB, would take 200 MB. What is beyond is in
-`__other`. An item cannot have more than 200,000 values, so it has to leave out most fields of very many elements.
+100,000 times `{}` in a list of structs of 250 fields, an item of 400 KB, would take 200 MB. Values beyond the limit are
+in `__other`. An item cannot have more than 200,000 values, so it has to leave out most fields of very many elements.
 """
 
 OTHER_TYPE: Any = arrow_type(Map(TEXT))
@@ -52,7 +52,7 @@ _BATCH = 4 << 20  # bytes of lines, or of the rows that are made of them, that a
 
 @dataclass(frozen=True)
 class Placed:
-    """What of a record has no place: by key; none of them null. What has one has lists and maps of so many elements."""
+    """The values of a record without a place, by key, none of them null; and how many elements the others have."""
 
     misplaced: dict[str, Any]
     elements: int
@@ -67,7 +67,7 @@ class Placer:
         self._columns = {c.key: (c.type, element_counter(c.type)) for c in schema.columns}
 
     def __call__(self, record: Record) -> Placed:
-        """What has no column, or a value that does not fit its column."""
+        """Return what has no column, or does not fit its column."""
         left, elements, words = {}, 0, 0
         for key, value in record.values.items():
             if value is None or key in RESERVED_KEYS:
@@ -85,14 +85,14 @@ class Placer:
 
 
 def own_columns(schema: TableSchema) -> dict[str, Type]:
-    """The columns of rows that hold no attribute: metadata, `__other`, and `__key` where items are told apart by it."""
+    """Return the columns that hold no attribute: metadata, `__other`, and `__key` where items are told apart by it."""
     return {**METADATA_TYPES, OTHER: Map(TEXT), **({KEY: TEXT} if KEY in schema.identity else {})}
 
 
 class PlacedRows:
-    """Turns records of one table into Arrow tables: what has no place in a column is in `__other`.
+    """Turns records of one table into Arrow tables; values without a place in a column are in `__other`.
 
-    `built` (default: all): the columns that are built, of those by which is decided.
+    `built` (default: all): the columns that are built, out of those that decide.
     """
 
     def __init__(self, schema: TableSchema, built: TableSchema | None = None) -> None:
@@ -105,7 +105,7 @@ class PlacedRows:
         self._words = sum(words_of(c.type) for c in columns)
 
     def tables(self, records: Iterable[Record]) -> Iterator[tuple[list[Placed], pa.Table]]:
-        """The records in their order, in tables of bounded size; and what of each has no place in a column."""
+        """Yield the records in their order, in tables of bounded size; and what of each has no place in a column."""
         held: list[tuple[Record, Placed]] = []
         size = 0
         for record in records:
@@ -140,10 +140,10 @@ def _entries(misplaced: dict[str, Any]) -> list[tuple[str, str]] | None:
 
 
 def look(of: Type, value: Any, limits: Limits, depth: int = 0) -> Type:
-    """What a column of type `of` shows of a value: its type, as far as the column has a place for it.
+    """Return the type of a value, as far as a column of type `of` has a place for it.
 
-    It is `observe` but for what the column has settled: within JSON text nothing is looked at, and a map is no struct,
-    however few its keys. What the compiled reader sees while it reads under the type.
+    It is `observe` except for what the column has settled: nothing within JSON text counts, and a map is not a struct,
+    however few its keys. The compiled reader sees the same while it reads under the type.
     """
     match of:
         case Mixed():
@@ -164,7 +164,7 @@ def look(of: Type, value: Any, limits: Limits, depth: int = 0) -> Type:
 
 
 def brings_nothing(seen: Type, value: Any, limits: Limits, known: Type | None = None, depth: int = 0) -> bool:
-    """Whether `seen` stays as it is when the type of a value is merged into it; in doubt not.
+    """Return whether `seen` stays as it is when the type of a value is merged into it; False in doubt.
 
     The type is what `look` gives for a column of type `known`, or `observe` without one.
     """

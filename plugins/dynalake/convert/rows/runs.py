@@ -1,6 +1,6 @@
 """Rows in the order of key and sequence number, each once, within a bounded memory.
 
-Rows gather in memory; what goes beyond a limit is sorted, written to local disk as a run, and the runs are merged, a
+Rows gather in memory. Beyond a limit they are sorted and written to local disk as a run, and the runs are merged, a
 piece of each at a time. The whole partition is then in one order, so its parts cover key ranges that do not overlap,
 and a hot key does not matter.
 """
@@ -27,24 +27,24 @@ from dynalake.record.change import EVENT_TIME, SEQUENCE_NUMBER
 _pa: Any = pa  # its stubs take types only as literals; here they are data
 
 SHARE = 8
-"""A part of the memory that holds the rows of one run, while those of the one before are sorted and written."""
+"""Part of the memory that holds the rows of one run, while those of the one before are sorted and written."""
 
 MERGED = 64
 """Runs that are merged at once: as many open files."""
 
 PIECES = 64
-"""A run is read in so many pieces if it fills its share of the memory."""
+"""Pieces in which a run is read if it fills its share of the memory."""
 
 _TOGETHER = 16  # pieces that a merge holds, if there are not more runs
 
-_ARRAY = 1 << 10  # bytes that an array takes beside its values
+_ARRAY = 1 << 10  # bytes that an array takes in addition to its values
 
 
 _Held = list[tuple[pa.Table, TableSchema]]
 
 
 class Unfit(Exception):
-    """The rows cannot be had this way: they have to be read again, with the types as they are known now."""
+    """The rows cannot be had this way: they have to be read again, with the types known now."""
 
 
 class Ambiguous(Exception):
@@ -52,10 +52,10 @@ class Ambiguous(Exception):
 
 
 class Runs:
-    """Takes rows in any order and gives them back in order. `directory` is the caller's to remove.
+    """Takes rows in any order and gives them back in order. The caller removes `directory`.
 
-    `own`: the columns that hold no attribute. Rows have values for whatever their schema names, so that no later one
-    may be without it.
+    `own`: the columns that hold no attribute. Rows have values for all columns of their schema, so no later one may
+    lack them.
     """
 
     def __init__(self, schema: TableSchema, directory: Path, memory_mb: int, own: Mapping[str, Type]) -> None:
@@ -73,7 +73,7 @@ class Runs:
         self.duplicates = 0
 
     def add(self, table: pa.Table, schema: TableSchema, latest: TableSchema) -> None:
-        """`latest` is a schema that holds `schema` and those of all rows so far. Raises `Unfit`, `Ambiguous`."""
+        """Take rows. `latest`: a schema that holds `schema` and all earlier ones. Raise `Unfit`, `Ambiguous`."""
         there = {*table.column_names}
         schema = replace(schema, columns=tuple(c for c in schema.columns if c.name in there))
         words = {c.name: words_of(c.type) for c in schema.columns}
@@ -93,18 +93,18 @@ class Runs:
         self._spilling = self._pool.submit(self._spill, self._let_go(), latest)
 
     def settle(self) -> None:
-        """No more rows will be added: what is being written is written, or has failed."""
+        """Wait until all that was added is written, or has failed: no more rows will come."""
         self._pool.shutdown()
 
     def discard(self) -> None:
-        """Hold nothing any longer, in memory and on disk."""
+        """Release all that is held, in memory and on disk."""
         for path, _ in self._runs:
             path.unlink()
         self._let_go()
         self._runs = []
 
     def fits(self, schema: TableSchema) -> bool:
-        """Whether `tables(schema)` can be had."""
+        """Return whether `tables(schema)` can be had."""
         try:
             self._wait()
         except Unfit:
@@ -112,9 +112,9 @@ class Runs:
         return all(self._fits(old, schema) for _, old in [*self._held, *self._runs])
 
     def tables(self, schema: TableSchema) -> Iterator[pa.Table]:
-        """All rows in order, in tables of bounded size with all columns of `schema`. Raises `Unfit`, `Ambiguous`."""
+        """Yield all rows in order, in tables of bounded size with `schema`'s columns. Raise `Unfit`, `Ambiguous`."""
         self._wait()
-        self._fits = fits  # of what is left out, none of the rows has a value
+        self._fits = fits  # no row has a value in the columns that are left out
         words = sum(words_of(c.type) for c in schema.columns)
         if not self._runs:
             if self._held:
@@ -154,7 +154,7 @@ class Runs:
         path = self._directory / f"run-{self._made:05d}"
         self._made += 1
         first = next(tables)
-        # With threads each buffer is a task of its own, which takes longer than the few KB that are in it.
+        # With threads each buffer is a task of its own, which takes longer than its few KB.
         options = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
         with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, first.schema, options=options) as writer:
             for table in chain((first,), tables):
@@ -165,7 +165,7 @@ class Runs:
         self._runs.append((path, replace(schema, columns=held)))
 
     def _sorted(self, held: _Held, schema: TableSchema) -> pa.Table:
-        """These rows in order. Takes them out of the list, a column at a time, so that they are never there twice."""
+        """Return these rows in order. Take them from the list column by column, so that they are never there twice."""
         if not all(self._fits(old, schema) for _, old in held):
             raise Unfit
         tables = [self._fit(table, old, schema, everything=False) for table, old in held]
@@ -177,14 +177,14 @@ class Runs:
         columns: list[Any] = list(rest.columns)
         del rest
         for i, column in enumerate(columns):
-            columns[i] = column = column.combine_chunks()  # nothing holds its chunks any longer
+            columns[i] = column = column.combine_chunks()  # nothing holds its chunks any more
             if not _alike(column, pairs):
                 raise Ambiguous
             columns[i] = column.take(order)
         return pa.table(columns, names=names)
 
     def _sort(self, table: pa.Table) -> tuple[Any, Any]:
-        """The places of the rows in order, of each key and sequence number the last; and those of pairs to be alike."""
+        """Return the rows' places in order, the last of each key and sequence number; and pairs that must be alike."""
         keys = table.select(self._order).combine_chunks()
         order: Any = pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in self._order])
         keys = keys.take(order)
@@ -200,7 +200,7 @@ class Runs:
         return order.filter(_pa.array(np.append(~alike, True))), pairs
 
     def _merge(self, runs: list[tuple[Path, TableSchema]], schema: TableSchema) -> Iterator[pa.Table]:
-        """Up to the least of the last rows that are held of each run, all rows are there: they are sorted and given."""
+        """Yield rows up to the least of the last ones held of each run: all of them are there, and can be sorted."""
         if not all(self._fits(old, schema) for _, old in runs):
             raise Unfit
         there = {c.attribute for _, old in runs for c in old.columns}
@@ -237,7 +237,7 @@ class Runs:
                     yield self._fit(table.slice(at, most), old, schema)
 
     def _count(self, table: pa.Table, pivot: list[Any]) -> int:
-        """The rows whose key and sequence number are not beyond `pivot`: the first ones, as the table is in order."""
+        """Return how many rows, the first of an ordered table, have a key and sequence number not beyond `pivot`."""
         beyond: Any = pc.greater(table[self._order[-2]], pivot[-1])
         for name, value in zip(self._order[-3::-1], pivot[-2::-1], strict=True):
             same = pc.and_(pc.equal(table[name], value), beyond)

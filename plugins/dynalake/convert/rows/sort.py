@@ -1,7 +1,7 @@
 """Records in the order of key and sequence number, within a bounded memory.
 
-What does not fit is sorted in runs on local disk, and the runs are merged. The whole partition is then in one order,
-so its parts cover key ranges that do not overlap, and a hot key does not matter.
+Records that do not fit are sorted in runs on local disk, and the runs are merged. The whole partition is then in one
+order, so its parts cover key ranges that do not overlap, and a hot key does not matter.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ PARSED = 12
 """Bytes of memory per byte of JSON, for a parsed record and its line: measured on nested items, rounded up."""
 
 _OBJECT, _LIST = 20, 6
-"""An object takes as much memory as so many bytes of JSON, and a list: `[{},{}]` is more than its text lets expect."""
+"""Bytes of JSON that take as much memory as an object, and as a list: `[{},{}]` takes more than its text suggests."""
 
 SHARE = 2
-"""A part of the memory that holds parsed records; the rest is for the rows that are made of them."""
+"""Part of the memory that holds parsed records; the rest is for the rows that are made of them."""
 
 MERGED = 64
 """Runs that are merged at once: as many open files."""
 
 
 class Sorter:
-    """Takes records in any order and gives them back in order, once. `directory` is the caller's to remove."""
+    """Takes records in any order and gives them back in order, once. The caller removes `directory`."""
 
     def __init__(self, parse: RecordParser, directory: Path, memory_mb: int) -> None:
         self._parse = parse
@@ -48,7 +48,7 @@ class Sorter:
             self._held, self._size = [], 0
 
     def discard(self) -> None:
-        """Hold nothing any longer, in memory and on disk."""
+        """Release all that is held, in memory and on disk."""
         for path in self._runs:
             path.unlink()
         self._held, self._runs, self._size = [], [], 0
@@ -81,7 +81,7 @@ class Sorter:
 
 
 def deduplicate(records: Iterator[Record]) -> Iterator[Record]:
-    """Of records in order, the last of each key and sequence number."""
+    """Yield, of records in order, the last of each key and sequence number."""
     held: Record | None = None
     for record in records:
         if held is not None and held.identity != record.identity:

@@ -1,4 +1,4 @@
-"""The memory that values take as columns, in words of 8 bytes: a row is as wide as its columns, whatever it has.
+"""The memory of values in columns, in words of 8 bytes: a row is as wide as its columns, whatever values it has.
 
 A column of structs has a word per field in each row, and a list of structs one per field of each element.
 """
@@ -12,7 +12,7 @@ from dynalake.lake.types import List, Map, Number, Struct, Type
 
 
 def words_of(of: Type) -> int:
-    """The words of one value in a column of this type. Those of a list's or map's elements are not among them."""
+    """Return the words of one value in a column of this type, without those of a list's or map's elements."""
     match of:
         case Number():
             return 2 if of.kind == "decimal" else 1
@@ -23,7 +23,7 @@ def words_of(of: Type) -> int:
 
 
 def element_words(of: Type) -> int:
-    """The most words that one element of a list or map in a column takes; 0 where there are none."""
+    """Return the most words that one element of a list or map in a column takes; 0 where there are none."""
     match of:
         case Struct(fields):
             return max((element_words(f.type) for f in fields), default=0)
@@ -36,7 +36,7 @@ def element_words(of: Type) -> int:
 
 
 def element_counter(of: Type) -> Callable[[Any], tuple[int, int]] | None:
-    """A function that gives how many elements the lists and maps in a value have, and their words; None without any."""
+    """Return a function that counts a value's list and map elements, and their words; None where the type has none."""
     match of:
         case Struct(fields):
             parts = {f.key: counter for f in fields if (counter := element_counter(f.type)) is not None}
