@@ -1,8 +1,8 @@
 """Which attributes get a column, and which keys a field of a struct, as far as a table's budget goes.
 
-Columns that are there come first, so that what is a column stays one. Then the key's attributes and pinned ones, which
-always get theirs; then the others, those with the shortest names first: attributes that a program's author named are
-short, those whose names are data (`vote#1f3870be…`) are long, and the order is the same whatever came first.
+Existing columns come first, and stay columns. Then the key's attributes and pinned ones, which always get theirs; then
+the others, those with the shortest names first: attributes that a program's author named are short, those whose names
+are data (`vote#1f3870be…`) are long, and the order does not depend on which came first.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class ColumnNames:
     pins: Pins
 
     def of(self, attribute: str) -> str:
-        """The name of an attribute's column, whether it has one or not."""
+        """Return the name of an attribute's column, whether it has one or not."""
         pinned = self.pins.names.get(attribute) or self._of_key.get(attribute)
         return pinned or name_of(attribute, self._taken)
 
@@ -50,7 +50,7 @@ class ColumnNames:
         return names
 
     def check(self, columns: Iterable[Column]) -> None:
-        """Raise `SettingsError` where the pins do not go with the key, or with the columns that are there."""
+        """Raise `SettingsError` where the pins contradict the key or an existing column."""
         self.pins.check({a.name: a.type for a in self.key.attributes}, RESERVED_NAMES)
         holders = {folded(a): a for a in self.key.names} | {c.name: c.attribute for c in columns}
         for attribute, name in self.pins.names.items():
@@ -63,14 +63,14 @@ class ColumnNames:
 
 
 def rank(names: ColumnNames, attribute: str) -> tuple[bool, bool, int, str]:
-    """The order in which attributes get columns."""
+    """Return the order in which attributes get columns."""
     return attribute not in names.key.names, attribute not in names.pins.attributes, len(attribute), attribute
 
 
 def admit_columns(
     columns: Sequence[Column], names: ColumnNames, observed: dict[str, Type], budget: Budget
 ) -> tuple[Column, ...]:
-    """The columns, those of structs with further fields, and new ones; the key's first, all others in their places."""
+    """Return the columns, structs with further fields, and new columns; the key's first, all others in their places."""
     pins, key = names.pins, names.key.names
     room = Room.beside(columns, budget)
     grown = [
@@ -103,7 +103,7 @@ def widen_columns(
     held: dict[str, Type],
     budget: Budget,
 ) -> tuple[Column, ...]:
-    """The columns as they would have to be to hold what was observed, and as the pins say."""
+    """Return the columns as they must be to hold what was observed, and as the pins say."""
     pins = names.pins
     kept = [c for c in columns if c.attribute not in pins.without]
     room = Room.beside(kept, budget)
@@ -113,7 +113,7 @@ def widen_columns(
 
 
 def _repinned(column: Column, pins: Pins) -> Column | None:
-    """The column as its pins say; None where nothing but its values decides."""
+    """Return the column as its pins say; None where only its values decide."""
     name, of = pins.names.get(column.attribute, column.name), pins.type(column.attribute)
     if of is None:
         return None if name == column.name else replace(column, name=name)
@@ -123,7 +123,7 @@ def _repinned(column: Column, pins: Pins) -> Column | None:
 
 @dataclass
 class Room:
-    """What is left of a budget for further columns and fields."""
+    """The part of a budget that is left for further columns and fields."""
 
     budget: Budget
     columns: int
@@ -132,7 +132,7 @@ class Room:
 
     @classmethod
     def beside(cls, columns: Sequence[Column], budget: Budget) -> Room:
-        """What `columns` leave."""
+        """Return the room that `columns` leave."""
         return cls(
             budget,
             budget.columns - len(columns),
@@ -141,7 +141,7 @@ class Room:
         )
 
     def admit(self, column: Column, *, always: bool = False) -> Column | None:
-        """The column with as much of its type as there is room for, and its room taken; None where there is none."""
+        """Return the column with as much of its type as has room, and take that room; None where there is none."""
         of = None if self.columns < 1 else self._cut_to_fit(column, column.type)
         if of is None and always:
             of = cut(column.type, 0)
@@ -163,7 +163,7 @@ class Room:
         return cut_to_fit(of, self.budget.limits, fits)
 
     def grow(self, column: Column, seen: Type) -> Column:
-        """The column with fields for the keys that have none, as far as there is room."""
+        """Return the column with fields for the keys that have none, as far as there is room."""
         left = self.budget.column_fields - count_fields(column.type)
 
         def take(field: Field) -> Field | None:
@@ -184,7 +184,7 @@ class Room:
         return column if of is column.type else replace(column, type=of)
 
     def widen(self, column: Column, seen: Type | None, held: Type) -> Column:
-        """The column with a type that holds what was seen as well; JSON text after too many of them, or too large."""
+        """Return the column with a type that also holds what was seen; JSON text after too many types, or a big one."""
         if seen is None or takes(column.type, seen):
             return column
         of: Type | None = MIXED

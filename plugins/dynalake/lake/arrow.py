@@ -16,7 +16,7 @@ from dynalake.record.attribute import escape_surrogates
 
 @lru_cache(1 << 12)
 def arrow_type(of: Type) -> pa.DataType:
-    """The Arrow type that is written for `glue_type(of)`."""
+    """Return the Arrow type that is written for `glue_type(of)`."""
     match of:
         case Boolean():
             return pa.bool_()
@@ -36,7 +36,7 @@ def arrow_type(of: Type) -> pa.DataType:
 
 
 def converter(of: Type) -> Callable[[Any], Any]:
-    """A function from a parsed JSON value of type `of` to the Python value that Arrow takes. Null stays None."""
+    """Return a function from a parsed JSON value of type `of` to the Python value that Arrow takes. Null stays None."""
     convert = _converter(of)
 
     def nullable(value: Any) -> Any:
@@ -51,7 +51,7 @@ def _converter(of: Type) -> Callable[[Any], Any]:
             by_kind: dict[str, Callable[[Any], Any]] = {"bigint": int, "double": float, "text": number_text}
             return by_kind.get(of.kind, _decimal)
         case Struct(fields) if fields:
-            # What a value does not have is null to Arrow. There may be very many fields, and values with few of them.
+            # A key that a value lacks is null to Arrow. There may be very many fields, and values with few of them.
             parts = {f.key: (f.name, converter(f.type)) for f in fields}
             return lambda value: {parts[k][0]: parts[k][1](v) for k, v in value.items() if k in parts}
         case Struct():
@@ -69,7 +69,7 @@ def _converter(of: Type) -> Callable[[Any], Any]:
 
 
 def other_entries(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The column `__other` of one row, as Arrow takes it: the exact JSON text of each value, by attribute."""
+    """Return the column `__other` of one row, as Arrow takes it: each value's exact JSON text, by attribute."""
     return [(attribute, json_text(values[attribute])) for attribute in sorted(values) if values[attribute] is not None]
 
 
@@ -77,18 +77,18 @@ _WIDE = Context(prec=1000, Emax=MAX_EMAX, Emin=MIN_EMIN)
 
 
 def _decimal(value: int | Decimal) -> Decimal:
-    """The number without an exponent and without zeros at its end, which Arrow would count as digits."""
+    """Return the number without an exponent and without zeros at its end, which Arrow would count as digits."""
     plain = Decimal(value).normalize(_WIDE)
     return Decimal(format(plain, "f")) if plain.as_tuple().exponent else plain
 
 
 def number_text(value: int | Decimal) -> str:
-    """The number's digits: as Java's BigDecimal writes them, which is what Athena gives for the raw JSON."""
+    """Return the number's digits as Java's BigDecimal writes them, which Athena gives for the raw JSON."""
     return str(value)
 
 
 def json_text(value: Any) -> str:
-    """Compact JSON with every digit: `Decimal` and `int` are written as numbers, text is quoted.
+    """Return compact JSON with every digit: `Decimal` and `int` are written as numbers, text is quoted.
 
     Half of a surrogate pair is the escape that it was in the record, so the text can be written as UTF-8.
     """
@@ -97,7 +97,7 @@ def json_text(value: Any) -> str:
 
 def _inner(value: Any) -> str:
     if isinstance(value, str):
-        # As Athena's JSON SerDe writes text within arrays and objects, so that raw and Parquet give one text.
+        # Athena's JSON SerDe writes text within arrays and objects so, and raw and Parquet must give one text.
         return _quoted(value).replace("</", "<\\/")
     if value is None or isinstance(value, bool):
         return json.dumps(value)

@@ -1,4 +1,4 @@
-"""How much a table's schema may hold, and how much is gathered to decide it; each number with its reason."""
+"""How much a table's schema may hold, and how much is gathered for that decision; each number with its reason."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """What bounds the type of one attribute while it is gathered from values.
+    """Bounds of the type of one attribute while it is gathered from values.
 
-    `struct_keys`: a map with more different keys is no struct but `map<string,T>`, or JSON text where its values do
+    `struct_keys`: a map with more different keys is not a struct but `map<string,T>`, or JSON text where its values do
     not agree. A hundred fields are a record; more are data that somebody put into names.
 
-    `key_length`: nor is a map one of whose keys has more characters. A name of a field is never that long, and Glue
-    ends at 255 too.
+    `key_length`: the same for a map with a key of more characters. A name of a field is never that long, and Glue ends
+    at 255 too.
 
-    `depth`: lists and maps within that many others are JSON text. DynamoDB nests 32 levels, what people query fewer
-    than ten; and each level is a field of the table's schema, so that 31 lists in one another would cost 32 of them.
+    `depth`: lists and maps within that many others are JSON text. DynamoDB nests 32 levels; people query fewer than
+    ten. Each level is a field of the table's schema, so 31 nested lists would cost 32 of them.
 
-    `size`: an attribute whose type has more nodes is JSON text, all of it. What is within a `Map` counts `struct_keys`
+    `size`: an attribute whose type has more nodes is JSON text, all of it. Nodes within a `Map` count `struct_keys`
     times (why: `types`), so this is a map of maps, or a map of structs with 190 fields. A node takes some 200 bytes.
     """
 
@@ -31,36 +31,36 @@ class Limits:
 LIMITS = Limits()
 
 LINE_DEPTH = 64
-"""Levels of lists and maps in one line; twice what DynamoDB takes, and far from what Python's stack takes."""
+"""Levels of lists and maps in one line; twice the limit of DynamoDB, and far from that of Python's stack."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What the schema of a table may hold. What is beyond goes to the column `__other`: it costs a name, no value.
+    """The most that a table's schema may hold. The rest goes to the column `__other`: it loses its name, not its value.
 
-    `columns` and `fields`: of the table, and of all that has a field id (columns, fields of structs, elements of lists,
-    keys and values of maps). `SELECT *` from `_current` takes Trino 2 s with 500 columns, 6 s with 1,000 and 12 s with
-    1,500, most of which is planning. Fields within columns cost it less: 500 columns of 3,000 fields take twice as long
-    as 500 without any. But each row is as wide as all fields of its file, whether it has them or not; the metadata has
-    some 100 bytes for each in every schema that it keeps; and Glue refuses a table of some 3,600 columns. The table's
-    own columns (`__operation`, `dt`…) are not counted.
+    `columns` and `fields`: of the table; fields are all that have a field id (columns, fields of structs, elements of
+    lists, keys and values of maps). `SELECT *` from `_current` takes Trino 2 s with 500 columns, 6 s with 1,000 and 12
+    s with 1,500, most of which is planning. Fields within columns cost it less: 500 columns of 3,000 fields take twice
+    as long as 500 without any. But each row is as wide as all fields of its file, whether it has them or not; the
+    metadata has some 100 bytes for each in every schema that it keeps; and Glue refuses a table of some 3,600 columns.
+    The table's own columns (`__operation`, `dt`…) are not counted.
 
-    `column_fields`: of one column. So one attribute cannot take what all others need; and rows are as wide as their
+    `column_fields`: of one column, so that one attribute cannot take what all others need. Rows are as wide as their
     columns, whether they have the fields or not: `[{}, {}, …]` takes that many values per element. With names of 127
     characters the type in Glue has 40,000 characters of the 131,072 that it may have.
 
     `schema_bytes`: of the schema's JSON, attributes' names included. It is a property of the table, a parameter in
     Glue, which may have 512,000 bytes; Glue's list of columns and comments grows with it.
 
-    `pins` and `pins_bytes`: attributes that a user may name, and the JSON of it. They get their columns whatever others
-    have, so they come on top of all other numbers.
+    `pins` and `pins_bytes`: attributes that a user may name, and the JSON of it. They always get their columns, so they
+    come on top of all other numbers.
 
     `widenings`: a column whose type has changed that often becomes JSON text, which never changes. A number needs two
-    of them (`bigint`, `decimal(38,9)`, `decimal(38,18)`); each has all files written again that hold the column, so
-    somebody who may write items must not be able to cause one every night.
+    of them (`bigint`, `decimal(38,9)`, `decimal(38,18)`); each writes all files again that hold the column, so nobody
+    who may write items may be able to cause one every night.
 
-    `attributes` and `gathered`: of what is observed in one run: attributes that have no column yet, in the order in
-    which they would get one; and the sizes (`Limits.size`) of all their types.
+    `attributes` and `gathered`: of one run: the attributes without a column, in the order in which they would get one;
+    and the sizes (`Limits.size`) of all observed types.
     """
 
     columns: int = 500

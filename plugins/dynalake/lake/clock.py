@@ -6,5 +6,5 @@ import time
 
 
 def now_ms() -> int:
-    """Milliseconds since the epoch, by this machine's clock."""
+    """Return milliseconds since the epoch, by this machine's clock."""
     return time.time_ns() // 1_000_000

@@ -1,14 +1,14 @@
-"""Garbage collection: files that nothing names any more are deleted, and nothing else ever is.
+"""Garbage collection: only files that nothing names any more are deleted.
 
 A file is deleted only if all of this holds, in this order:
 
-1. It was listed, and was then older than `GRACE`. What is being written, or waits for its commit, is younger: a commit
+1. It was listed, and was then older than `GRACE`. A file in work, or before its commit, is younger: a commit
    of files that are older than half of it is refused.
 2. After the listing both tables got a new version (`COLLECTED_AT`). A commit that was sent before, and was under way
-   for longer than the grace, is refused by Glue from then on; one that landed is seen by what follows.
+   for longer than the grace, is refused by Glue from then on; the next step sees one that landed.
 3. Then nothing names it: no snapshot that is kept, no tag, no metadata of the last hundred commits, no Glue partition.
-4. An earlier run, at least `WAIT` before, found the same. So a table that was put back to an older state by mistake can
-   be repaired before what its later commits wrote is gone.
+4. An earlier run, at least `WAIT` before, found the same. So a table put back to an older state by mistake can
+   be repaired before the files of its later commits are gone.
 
 Ages are by S3's clock where it is behind the machine's.
 """
@@ -47,7 +47,7 @@ WAIT = timedelta(days=1)
 """How long a file must have been known as garbage before it is deleted."""
 
 MUCH = 0.2
-"""The part of all files that is reported where a run deletes more."""
+"""Part of all files; a run that deletes more is reported."""
 
 _MUCH_AT_LEAST = 100  # of a few files a fifth is nothing to report
 
@@ -59,7 +59,7 @@ _CHANGED = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409", *_
 
 @dataclass(frozen=True)
 class Collected:
-    """What a run has done. `bytes` of the objects deleted; `waiting`: files that later runs will delete."""
+    """The result of a run. `bytes` of the objects deleted; `waiting`: files that later runs will delete."""
 
     table: str
     deleted: int = 0
@@ -77,7 +77,7 @@ class Collected:
 
 @dataclass(frozen=True)
 class Garbage:
-    """What earlier runs have found: key → since when (milliseconds), of the tables with these ids."""
+    """Garbage that earlier runs have found: key → since when (milliseconds), of the tables with these ids."""
 
     uuids: tuple[str, ...] = ()
     since: Mapping[str, int] = field(default_factory=dict)
@@ -96,8 +96,8 @@ def plan_garbage(
 ) -> tuple[tuple[StoredObject, ...], dict[str, int]]:
     """Return which of the listed objects go, and since when each of the others is known as garbage.
 
-    Those go that were known `before` (milliseconds). What was not known is known since it was `seen` that nothing names
-    it; what is named again in between waits from the beginning.
+    Those go that were known `before` (milliseconds). New garbage is known since it was `seen` that nothing names it; an
+    object that is named again in between waits from the beginning.
     """
     due, waiting = [], {}
     for found in listed:
@@ -118,7 +118,7 @@ def collect(
     snapshot_days: int = SNAPSHOT_DAYS,
     pause: Callable[[float], None] = time.sleep,
 ) -> Collected:
-    """Let snapshots expire, merge manifests, and delete what nothing names. `clock` gives aware times.
+    """Let snapshots expire, merge manifests, and delete what nothing names. `clock` returns aware times.
 
     Two runs at once, and one that is killed anywhere, do no harm. Nothing is deleted, and a finding says why, where a
     table cannot be loaded, is not the one that earlier runs have seen, or has lost commits. Raises `ConflictError`
@@ -152,11 +152,11 @@ def collect(
 
 
 class _NotTrusted(Exception):
-    """A table is not known to have all its commits."""
+    """It is not certain that a table has all its commits."""
 
 
 def _load(table: Table) -> tuple[Head, ...]:
-    """Load both tables. Raise where one is not known to have all its commits: their files would be deleted.
+    """Load both tables. Raise where one may lack commits: their files would be deleted.
 
     The note is read first: each commit is noted after it has landed.
     """
@@ -177,7 +177,7 @@ def _load(table: Table) -> tuple[Head, ...]:
 
 
 def _list(table: Table, heads: Iterable[Head], before: int) -> tuple[int, list[StoredObject]]:
-    """How many objects there are, and those that were written before a time (milliseconds).
+    """Return how many objects there are, and those that were written before a time (milliseconds).
 
     A slash ends each prefix: another table's location may begin with the same letters.
     """
@@ -194,7 +194,7 @@ def _list(table: Table, heads: Iterable[Head], before: int) -> tuple[int, list[S
 
 
 def _renew(table: Table, head: Head, now: datetime, snapshot_days: int, pause: Callable[[float], None]) -> None:
-    """Commit whatever upkeep is due to a table, so that it has a new version in any case."""
+    """Commit the upkeep that is due to a table, so that it has a new version in any case."""
 
     def build(head: Head, news: News) -> Change:
         expired = plan_expiry(head, now, snapshot_days)
@@ -239,7 +239,7 @@ def _read(table: Table) -> tuple[Garbage, str | None]:
 
 
 def _write(table: Table, garbage: Garbage, etag: str | None) -> None:
-    """Keep what is garbage for the next run; where another run has kept its own, that one counts."""
+    """Keep the garbage for the next run; where another run has kept its own, that one counts."""
     condition: Any = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
     try:
         table.clients.s3.put_object(

@@ -24,14 +24,14 @@ RESERVED_NAMES = frozenset(
     {
         *METADATA,
         *(OTHER, DAY, KEY, DELETED),
-        # What views add, and what they or later releases may need.
+        # Columns that views add, and names that they or later releases may need.
         *("__valid_from", "__valid_to", "__is_current", "__rank", "__run", "__row", "__raw"),
         # Iceberg's metadata columns: Spark refuses to read a table with one of the first seven, and adds the others.
         *("_file", "_pos", "_deleted", "_spec_id", "_partition", "_row_id", "_last_updated_sequence_number"),
         *("_change_type", "_change_ordinal", "_commit_snapshot_id"),
     }
 )
-"""No attribute's column has one of these names, though an attribute may."""
+"""Names that no attribute's column has, though an attribute may."""
 
 
 @dataclass(frozen=True)
@@ -57,23 +57,23 @@ class Column:
 
     @property
     def comment(self) -> str:
-        """Names the attribute where the column's name does not, as a JSON string, so it is one line; and JSON text."""
+        """Attribute as a JSON string, so one line, where the column's name differs from it; and a note on JSON text."""
         parts = ["JSON text"] if isinstance(self.type, Mixed) else []
         if self.name != self.attribute:
             parts.append(f"attribute {json.dumps(self.attribute, ensure_ascii=True)}")
         return "; ".join(parts)[:COMMENT_CHARACTERS]
 
     def to_json(self) -> list[Any]:
-        """Its attribute, name, type, and how often it was widened, unless never."""
+        """Return its attribute, name, type, and how often it was widened, unless never."""
         return [self.attribute, self.name, type_to_json(self.type), *([self.widened] if self.widened else [])]
 
     @classmethod
     def from_json(cls, values: list[Any]) -> Column:
-        """The reverse of `to_json`."""
+        """Return the column from what `to_json` returned."""
         attribute, name, of, *widened = values
         return cls(name, attribute, type_from_json(of), *widened)
 
 
 def compact_json(value: Any) -> str:
-    """JSON without blanks, in ASCII: its characters are its bytes."""
+    """Return JSON without blanks, in ASCII: its characters are its bytes."""
     return json.dumps(value, separators=(",", ":"))

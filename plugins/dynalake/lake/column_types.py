@@ -1,7 +1,7 @@
-"""The type of a column, from the types of what was observed: settled once, then it grows by fields, or is widened.
+"""The type of a column, from the observed types: settled once, then it grows by fields, or is widened.
 
 A column's type is not the least type of the values so far but one with room: any `bigint`, any decimal of its scale. So
-it says all that its files may hold, and nothing of it changes with each value.
+it says all that its files may hold, and does not change with each value.
 """
 
 from __future__ import annotations
@@ -37,20 +37,21 @@ from dynalake.lake.types import (
 BIGINT = Number(19, 0, 19, True)
 DOUBLE = Number(DOUBLE_MAGNITUDE, DOUBLE_MAGNITUDE, DOUBLE_DIGITS, False)
 DIGITS = Number(DOUBLE_MAGNITUDE, DOUBLE_MAGNITUDE, DECIMAL_DIGITS, False)
-"""Numbers as text: for those that no type holds together."""
+"""Numbers as text, where no type holds them together."""
 
 _SCALES = (9, 18)
-"""Decimals get one of these scales where it leaves enough digits before the point, so that a further place seldom
-changes them. With 9 the product of two still has 20 digits before its point; with 18 it may overflow."""
+"""Scales of decimals: a decimal gets one that leaves enough digits before the point, so that a further place seldom
+changes its type. With 9 the product of two still has 20 digits before its point; with 18 it may overflow.
+"""
 
 
 def decimal(scale: int) -> Number:
-    """All numbers that `decimal(38,scale)` holds."""
+    """Return the type of all numbers that `decimal(38,scale)` holds."""
     return Number(DECIMAL_DIGITS - scale, scale, DECIMAL_DIGITS, False)
 
 
 def roomy(seen: Number) -> Number:
-    """The column for numbers like these.
+    """Return the column's type for numbers like these.
 
     An integer beyond 64 bits gets no places after the point: it is an identifier, and should look like one.
     """
@@ -67,11 +68,11 @@ def roomy(seen: Number) -> Number:
 
 
 def settle(seen: Type) -> Type | None:
-    """The type of a new column for values of type `seen`. None where they say nothing yet (`tells`).
+    """Return the type of a new column for values of type `seen`. None where they say nothing yet (`tells`).
 
-    Within it, a field of which only nulls are known is left out: null and missing are the same. A list or map of which
-    only empty ones are known has elements of JSON text: it holds whatever comes, and so does not have to be widened.
-    A struct two of whose keys have one name is a map.
+    A field with nothing but nulls is left out: null and missing are the same. A list or map that was always empty gets
+    elements of JSON text: they hold any value, so it never has to be widened. A struct with two keys of one name is a
+    map.
     """
     return _settle(seen) if tells(seen) else None
 
@@ -103,7 +104,7 @@ def _field(f: Field) -> Field:
 
 
 def cut(of: Type, depth: int) -> Type:
-    """`of` with JSON text in place of lists and maps that lie in `depth` others."""
+    """Return `of` with JSON text in place of lists and maps that lie in `depth` others."""
     match of:
         case List() | Map() | Struct() if depth == 0:
             return MIXED
@@ -118,12 +119,12 @@ def cut(of: Type, depth: int) -> Type:
 
 
 def cut_to_fit(of: Type, limits: Limits, fits: Callable[[Type], bool]) -> Type | None:
-    """`of` with as few of its levels as JSON text as it takes to fit; None where it does not fit even as one text."""
+    """Return `of` with as few levels as JSON text as it takes to fit; None where even one text does not fit."""
     return next((t for depth in range(limits.depth, -1, -1) if fits(t := cut(of, depth))), None)
 
 
 def count_fields(of: Type) -> int:
-    """How many field ids a column of this type needs."""
+    """Return how many field ids a column of this type needs."""
     match of:
         case List(element):
             return 1 + count_fields(element)
@@ -136,9 +137,9 @@ def count_fields(of: Type) -> int:
 
 
 def grow(of: Type, seen: Type, limits: Limits, take: Callable[[Field], Field | None]) -> Type:
-    """`of` with fields for the keys in `seen` that have none; all else stays as it is, in its place.
+    """Return `of` with fields for the keys in `seen` that have none; all else stays as it is, in its place.
 
-    `take(field)` gives the field as it may be added, or None where there is no room for it.
+    `take(field)` returns the field as it may be added, or None where there is no room for it.
     """
     match of, seen:
         case Struct(fields), Struct(others):
@@ -170,10 +171,10 @@ def grow(of: Type, seen: Type, limits: Limits, take: Callable[[Field], Field | N
 
 
 def widen(of: Type, seen: Type, limits: Limits, held: Type = NULL) -> Type:
-    """The type that holds what a column of type `of` may hold, and what was seen.
+    """Return the type that holds all that a column of type `of` may hold, and what was seen.
 
-    What holds its part stays as it is, so that as little as possible becomes less exact. `held`: the type of what the
-    column does hold, where that is known; numbers of which nothing is known may be all that their type takes.
+    A part that holds its values stays as it is, so that as little as possible becomes less exact. `held`: the type of
+    what the column does hold, as far as it is known; unknown numbers may be all that their type takes.
     """
     if takes(of, seen):
         return of
@@ -195,7 +196,7 @@ def widen(of: Type, seen: Type, limits: Limits, held: Type = NULL) -> Type:
             return List(widen(element, other, limits, held.element if isinstance(held, List) else NULL))
         case Map(value), Map() | Struct():
             parts_of = held.value if isinstance(held, Map) else NULL
-            # One after the other they would forget that a number is better known than its type.
+            # One by one they would forget that a number is better known than its type.
             return Map(widen(value, merge_all(_values(seen), limits), limits, parts_of))
         case _:
             pass
@@ -203,7 +204,7 @@ def widen(of: Type, seen: Type, limits: Limits, held: Type = NULL) -> Type:
 
 
 def number_within(of: Number, least: int | Decimal, greatest: int | Decimal) -> Number:
-    """What an integer or decimal column holds, from its least and greatest value (the bounds of data files)."""
+    """Return what an integer or decimal column holds, from its least and greatest value (the bounds of data files)."""
     digits = max(observe_number(least).integer, observe_number(greatest).integer)
     return Number(digits, of.scale, digits + of.scale, of.int64)
 

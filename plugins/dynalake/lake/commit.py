@@ -1,7 +1,7 @@
-"""One commit that was planned on a table as it stood, and lands on the table as it stands.
+"""One commit, planned on an earlier version of a table, that lands on the current one.
 
-A commit that is refused is not thrown away, or long work would be starved by short work: it is checked against the new
-head, and lands there if nothing of what it was planned on has changed.
+A refused commit is not thrown away, or long work would never get ahead of short work: it is checked against the new
+head, and lands there if nothing that it was planned on has changed.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ ATTEMPTS = 10
 _LONGEST_PAUSE = 5.0  # seconds
 
 Build = Callable[[Head, News], Change | None]
-"""Returns what to commit on a head, given what others have committed since the plan; None where nothing is left to do.
+"""A function that returns what to commit on a head, given others' commits since the plan; None for nothing to do.
 
-Raises `ConflictError` where what was planned does not hold there any more.
+It raises `ConflictError` where the plan does not hold there any more.
 """
 
 
@@ -39,7 +39,7 @@ def commit_on(
     *,
     pause: Callable[[float], None] = time.sleep,
 ) -> Head | None:
-    """Commit what `build` makes of the table as it is now. Returns the head afterwards; None where nothing was left.
+    """Commit what `build` makes of the table as it is now. Return the head afterwards; None where nothing was left.
 
     Raises `ConflictError` as `build` does and after `ATTEMPTS`; `UnknownOutcomeError` where an answer was lost.
     """
@@ -65,7 +65,7 @@ def commit_on(
 def check_fields(held: Schema, head: Head) -> None:
     """Raise `ConflictError` unless the table still has every field of files with this schema, with the same type.
 
-    An id is never given twice: a field that was widened, or dropped, has another one or none.
+    An id is never given twice: a widened field has another one, a dropped field none.
     """
     now = head.schema.field_ids
     for number in sorted(held.field_ids):
@@ -82,7 +82,7 @@ def check_fields(held: Schema, head: Head) -> None:
 def check_age(head: Head, made_at: int, now: int) -> None:
     """Raise `ConflictError` where files of that moment (both in milliseconds) are too old to be committed.
 
-    Files that nothing names are deleted after `GRACE`, so what is as old as half of it may be gone in part.
+    Files that nothing names are deleted after `GRACE`, so some of those older than half of it may be gone.
     """
     if now - made_at > GRACE / timedelta(milliseconds=2):
         raise ConflictError(
@@ -108,7 +108,7 @@ def check_live(head: Head, replaced: Iterable[DataFile], news: News) -> None:
 
 
 def overlap(one: DataFile, other: DataFile, column: str) -> bool:
-    """Whether two files may hold a value of the column in common: by their bounds; unknown bounds hold everything."""
+    """Return whether two files may share a value of the column, by their bounds; unknown bounds hold everything."""
     if not one.rows or not other.rows:
         return False
     mine, theirs = one.bounds(column), other.bounds(column)

@@ -1,12 +1,12 @@
-"""One table's nightly compaction, from Parquet to Parquet: what was begun is finished, days, types, projections.
+"""One table's nightly compaction, from Parquet to Parquet: unfinished work, days, types, projections.
 
     finish       a change of types that an earlier run has begun
     days         those that are over become one sorted folder each, the oldest first
     types        columns become able to hold what has waited in `__other`
     projections  the views, `{t}_parquet`, `{t}_json` and `{t}_orc`: compared with the tables, written where they differ
 
-Each step stands for itself: where one fails, or one day does, the others go on, and the report says what has failed.
-Folding the state and collecting garbage are steps of their own (`lake/fold.py`, `lake/collect.py`).
+Each step stands for itself: where a step or a day fails, the others go on, and the report says what has failed. Folding
+the state and collecting garbage are steps of their own (`lake/fold.py`, `lake/collect.py`).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _NO_NAMES: tuple[str, ...] = ()
 
 @dataclass(frozen=True)
 class CompactReport:
-    """What one run did with one table. `waiting`: how many days are due and had no room in the budget.
+    """The result of one run for one table. `waiting`: how many due days had no room in the budget.
 
     `projected`: by the name of the Glue table. `views`: the names of those that were written.
     """
@@ -70,10 +70,10 @@ def compact_table(
     work_directory: Path | None = None,
     workers: Workers = HERE,
 ) -> CompactReport:
-    """Do all of a night's compaction that is due. Again, killed anywhere, or beside other runs: it goes on from there.
+    """Do all of a night's compaction that is due. After a kill, or next to other runs, it goes on from there.
 
     `days` are compacted even while they are open. `check`: also list every folder behind `{t}_parquet`. Spills to
-    `work_directory` (default: the system's temporary directory). `workers` write the files. What fails is in the
+    `work_directory` (default: the system's temporary directory). `workers` write the files. Failures are in the
     report's `faults`.
     """
     steps = Steps()
@@ -115,7 +115,7 @@ class _Plan:
 
 
 def _plan(table: Table, options: CompactOptions, now: datetime, days: Iterable[str]) -> _Plan:
-    """The days to compact, and how many more are due."""
+    """Return the days to compact, and how many more are due."""
     plan = _planner(table, table.changes(), options, now, days)
     chosen, due = plan(bounded=True), plan(bounded=False)
     return _Plan(tuple(p.day for p in chosen), len(due) - len(chosen))
@@ -130,7 +130,7 @@ def _planner(
 
 
 def _find(table: Table, now: datetime) -> tuple[Finding, ...]:
-    """What should not be so when a run begins."""
+    """Return findings: what should not be so when a run begins."""
     changes = table.changes()
     held = held_for(changes, now)
     if held is None or held <= HELD_TOO_LONG:

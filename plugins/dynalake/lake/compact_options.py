@@ -1,4 +1,4 @@
-"""What a compaction may be told."""
+"""The options of a compaction."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ MB = 1 << 20
 
 @dataclass(frozen=True)
 class CompactOptions:
-    """Units stand in the names. `sort_by`: attributes whose order rows are in, before the item's key.
+    """Options, with units in their names. `sort_by`: attributes that order the rows, before the item's key.
 
-    `memory_mb` bounds what sorting holds; what is larger is sorted on disk. A day is compacted when it has been over
-    for `closed_after_hours`; one run rewrites days of `compact_gb` at most, the oldest first, and files of
+    `memory_mb` bounds the memory of sorting; more rows are sorted on disk. A day is compacted when it has been over for
+    `closed_after_hours`; one run rewrites days of `compact_gb` at most, the oldest first, and files of
     `widen_budget_gb` at most to give columns other types. `orc_copy`: whether closed days are copied to `{t}_orc`.
     """
 
@@ -45,7 +45,7 @@ class CompactOptions:
 
     @classmethod
     def of_settings(cls, settings: TableSettings) -> CompactOptions:
-        """What the table's settings say of it."""
+        """Return the options that the table's settings give."""
         return cls(
             codec=settings.codec,
             part_mb=settings.part_mb,

@@ -1,6 +1,6 @@
-"""A day of `{t}` in one folder: its live rows, sorted, in files of bounded size, whoever wrote them before.
+"""A day of `{t}` in one folder: its live rows, by any writer, sorted, in files of bounded size.
 
-From Parquet to Parquet: raw objects are not read again, and need not be there any more.
+From Parquet to Parquet: raw objects are not read again, and need not exist any more.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ from dynalake.lake.workers import HERE, Outcome, Workers, attempt
 from dynalake.record.change import METADATA, OTHER, SEQUENCE_NUMBER
 
 Now = Callable[[], datetime]
-"""Tells the time, aware."""
+"""Returns the time, aware."""
 
 _STREAMS = 4  # folders that are merged as they are read: of each a row group is held
 _RANGES, _RANGE_FILES = 99, 1000  # of a day, and of a range: five digits number a folder's files
@@ -93,7 +93,7 @@ class DayPlan:
 
 @dataclass(frozen=True)
 class CompactedDay:
-    """What became of a day: `rows` in `files` of `size` bytes, in place of `replaced` files; none: nothing was to do.
+    """The result for a day: `rows` in `files` of `size` bytes, in place of `replaced` files; none: nothing was to do.
 
     `lifted`: values that went from `__other` to their columns, by attribute.
     """
@@ -108,9 +108,9 @@ class CompactedDay:
 
 
 def order_of(schema: TableSchema, sort_by: Sequence[str] = ()) -> DayOrder:
-    """The order of a day's rows: that of `sort_by`, then of identity and sequence number.
+    """Return the order of a day's rows: that of `sort_by`, then of identity and sequence number.
 
-    Raises `SettingsError` where `sort_by` names what is no column, or a column without an order.
+    Raises `SettingsError` where `sort_by` names an attribute without a column, or a column without an order.
     """
     for name in sort_by:
         column = schema.column(name)
@@ -153,14 +153,14 @@ def _no_order(of: Type) -> str:
 
 
 def is_compacted(files: Sequence[DataFile], word: str, deleted: Collection[str] = ()) -> bool:
-    """Whether these, all live files of a day, are one folder in the order of `word`, without rows that are deleted."""
+    """Return whether `files`, all live ones of a day, are one folder in the order of `word`, without deleted rows."""
     if len({f.folder for f in files}) != 1 or any(f.path in deleted for f in files):
         return False
     return all(f.folder and f.path.rpartition("/")[2].startswith(f"{word}-") for f in files)
 
 
 def is_closed(day: str, now: datetime, zone: tzinfo, closed_after_hours: int) -> bool:
-    """Whether a day has been over for so long; the snapshot's always has."""
+    """Return whether a day has been over for that long; the snapshot's always has."""
     return day == SNAPSHOT_DAY or now >= end_of_day(day, zone) + timedelta(hours=closed_after_hours)
 
 
@@ -177,9 +177,9 @@ def plan_compaction(
 ) -> tuple[DayPlan, ...]:
     """Return the days to compact in one run, the oldest first: those that are over and are not one sorted folder.
 
-    `files`: all live ones. `word`: that of the order. `days` are named: they come whether they are over or not, and
-    first. `deleted`: the paths of files with rows that somebody's delete files take away. At least one day, however
-    large, and no more than `options.compact_gb` have room for; all that are due where it is not `bounded`.
+    `files`: all live ones. `word`: that of the order. `days` are named: they come first, whether they are over or not.
+    `deleted`: the paths of files with rows that somebody's delete files take away. At least one day, of any size, and
+    no more than fit into `options.compact_gb`; all due days where it is not `bounded`.
     """
     by_day: dict[str, list[DataFile]] = defaultdict(list)
     for file in files:
@@ -204,7 +204,7 @@ def plan_compaction(
 def compact_day(
     table: Table, day: str, options: CompactOptions, now: Now, work_directory: Path | None = None
 ) -> CompactedDay:
-    """Make a day one folder, in one commit, unless it is. Killed anywhere, or again: no row is lost or doubled.
+    """Make a day one folder, in one commit, unless it is. A kill or another call loses or doubles no row.
 
     Spills to `work_directory` (default: the system's temporary directory) and leaves nothing there.
 
@@ -225,8 +225,8 @@ def compact_days(
 ) -> Iterator[tuple[str, Outcome[CompactedDay]]]:
     """Make each day one folder, as `compact_day` does; `workers` write them, and this process commits.
 
-    What a day raises is its outcome, and stops no other. A day that is large for one of the workers is cut into ranges.
-    `work_directory` is theirs.
+    An error of a day is its outcome, and stops no other day. A day that is large for one of the workers is cut into
+    ranges. `work_directory` is theirs.
     """
     for start in range(0, len(days), workers.at_once):
         yield from _compact_some(table, days[start : start + workers.at_once], options, now, work_directory, workers)
@@ -254,7 +254,7 @@ def _compact_some(
 class Rewriting:
     """A day that becomes one folder, as it is in one head. `held`: the schema of the new files.
 
-    `known`: the folders of which manifests tell what waits in `__other`. Whoever is handed it can write a range of it.
+    `known`: the folders whose manifests tell what waits in `__other`. Any process can write a range of it.
     """
 
     table: Table
@@ -271,9 +271,9 @@ class Rewriting:
 
 @dataclass(frozen=True)
 class WrittenRange:
-    """What was written of a day. `lifted`: values that went from `__other` to their columns, by attribute.
+    """The written part of a day. `lifted`: values that went from `__other` to their columns, by attribute.
 
-    `seen` and `counts`: what stays in `__other` of files that no manifest knows, by attribute.
+    `seen` and `counts`: values that stay in `__other` of files that no manifest knows, by attribute.
     """
 
     added: tuple[DataFile, ...]
@@ -340,7 +340,7 @@ def write_range(options: CompactOptions, work_directory: Path | None, part: tupl
     with TemporaryDirectory(prefix="dynalake-", dir=work_directory) as scratch:
         try:
             return _RangeWriter(*part, options, Path(scratch)).write(in_order=True)
-        except UnorderedError:  # values were put into a column that the order is about, or somebody copied our names
+        except UnorderedError:  # values were put into a column of the order, or somebody copied our names
             return _RangeWriter(*part, options, Path(scratch)).write(in_order=False)
 
 
@@ -356,7 +356,7 @@ class _RangeWriter:
         self._lifted: Counter[str] = Counter()
 
     def write(self, *, in_order: bool) -> WrittenRange:
-        """Write the rows. Raises `UnorderedError` where the files that seem to be in order are not."""
+        """Write the rows. Raise `UnorderedError` where the files that seem to be in order are not."""
         day, order = self._day, self._day.order
         ordered = self._ordered() if in_order else {}
         rest = [f for f in day.files if f.folder not in ordered]
@@ -374,7 +374,7 @@ class _RangeWriter:
         return WrittenRange(added, self._lifted, self._seen.observed, self._counts)
 
     def _ordered(self) -> dict[str, list[DataFile]]:
-        """The largest folders whose files hold rows in order, one after the other, by their names."""
+        """Return the largest folders whose files hold rows in order, one after the other, by their names."""
         folders: dict[str, list[DataFile]] = defaultdict(list)
         for file in sorted(self._day.files, key=lambda f: f.path):
             folders[file.folder].append(file)
@@ -387,10 +387,10 @@ class _RangeWriter:
         return dict(sorted(found.items(), key=lambda item: -sum(f.size for f in item[1]))[:_STREAMS])
 
     def _rows(self, files: Iterable[DataFile]) -> Iterator[pa.Table]:
-        """The files' rows; what has waited in `__other` for a column that holds it now is in it."""
+        """Yield the files' rows, with values that waited in `__other` in columns that hold them now."""
         names = set(self._arrow.names)
         schema = replace(self._schema, columns=tuple(c for c in self._schema.columns if c.name in names))
-        # What waits in `__other` is not in the file's statistics.
+        # A value that waits in `__other` is not in the file's statistics.
         within = {} if self._range.column in self._day.order.nullable else self._range.within
         for file in files:
             retype = Retyper(schema, schema, self._arrow)
@@ -406,7 +406,7 @@ class _RangeWriter:
                 self._lifted.update(retype.lifted)
 
     def _gather(self, rows: pa.Table) -> None:
-        """What no manifest tells is seen again."""
+        """Observe the values that no manifest tells."""
         for attribute, text in entries_of(rows[OTHER]):
             self._seen.add({attribute: observe(parse_json(text))})
             self._counts[attribute] += 1
@@ -418,7 +418,7 @@ def _join_misfits(
     parts: Iterable[WrittenRange],
     lifted: Counter[str],
 ) -> dict[str, Any]:
-    """What is in `__other` of all ranges."""
+    """Return what is in `__other` of all ranges."""
     gathered, counts = Gathering(schema), Counter[str]()
     for part in parts:
         gathered.add(part.seen)
@@ -440,10 +440,10 @@ def held_columns(
     manifests: Mapping[str, FolderManifest | None],
     always: Collection[str] = (),
 ) -> list[str]:
-    """The columns that rows of these files may have values in, also once what waits in `__other` is in its column.
+    """Return the columns in which rows of these files may have values, also after lifting values from `__other`.
 
-    Others are left out of what is written: they read as null, and a change of their types leaves those files alone.
-    `always`: columns that are kept whatever is in them.
+    New files leave out the others: they read as null, and a change of their types leaves those files alone. `always`:
+    columns that are always kept.
     """
     files = tuple(files)
     waiting: set[str] = set()

@@ -1,6 +1,6 @@
-"""Snapshots that are old enough expire, and schemas that nothing needs any more go with them.
+"""Snapshots that are old enough expire, and with them the schemas that nothing needs any more.
 
-Files are not deleted here: what no kept snapshot names is garbage, which `lake/collect.py` deletes later.
+Files are not deleted here: a file that no kept snapshot names is garbage, which `lake/collect.py` deletes later.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class Expired:
 
 
 def plan_expiry(head: Head, now: datetime, snapshot_days: int = SNAPSHOT_DAYS) -> Expired:
-    """Return the snapshots older than so many days, and the schemas that only they, or none, were written with.
+    """Return the snapshots older than that many days, and the schemas that only they, or none, were written with.
 
-    What a branch or a tag names stays: the current snapshot, and the pins of a change of types. A schema with a higher
-    id than the current one stays as well, so that no id is ever given twice.
+    Snapshots with a branch or a tag stay: the current snapshot, and the pins of a change of types. A schema with a
+    higher id than the current one stays as well, so that no id is ever given twice.
     """
     metadata = head.iceberg.metadata
     before = milliseconds(now - timedelta(days=snapshot_days))

@@ -22,7 +22,7 @@ _WHOLE = 8 << 20  # bytes
 
 
 class S3FileIO(FileIO):
-    """Whole objects: what pyiceberg itself reads and writes are metadata, manifests and lists of manifests."""
+    """Whole objects: pyiceberg itself reads and writes only metadata, manifests and lists of manifests."""
 
     def __init__(self, s3: S3Client) -> None:
         super().__init__({})
@@ -35,7 +35,7 @@ class S3FileIO(FileIO):
         return _Output(self._s3, location)
 
     def open_data(self, location: str, size: int) -> BinaryIO:
-        """A data file of so many bytes: a small one is read at once, of a large one the ranges that are asked for."""
+        """Open a data file of that many bytes: read a small one at once, of a large one the requested ranges."""
         found = _Object(self._s3, location)
         return io.BytesIO(found.read()) if size <= _WHOLE else cast("BinaryIO", _Ranges(found, size))
 
@@ -45,7 +45,7 @@ class S3FileIO(FileIO):
 
 
 def split_uri(uri: str) -> tuple[str, str]:
-    """Bucket and key of `s3://{bucket}/{key}`."""
+    """Return bucket and key of `s3://{bucket}/{key}`."""
     scheme, _, rest = uri.partition("://")
     bucket, _, key = rest.partition("/")
     if scheme not in ("s3", "s3a", "s3n") or not bucket or not key:
@@ -68,7 +68,7 @@ class _Object:
             raise
 
     def read(self, first: int = 0, last: int | None = None) -> bytes:
-        """All bytes, or those from `first` to `last`, both included."""
+        """Return all bytes, or those from `first` to `last`, both included."""
         span: Any = {} if last is None else {"Range": f"bytes={first}-{last}"}
         try:
             with self._s3.get_object(Bucket=self._bucket, Key=self._key, **span)["Body"] as body:
@@ -85,14 +85,14 @@ class _Object:
         except ClientError as error:
             if error.response["Error"]["Code"] not in ("PreconditionFailed", "412"):
                 raise
-            # boto3 sends a call again whose answer was lost: then it is our own object that is there.
+            # boto3 repeats a call whose answer was lost: the object there may be our own.
             if self.read() != content:
                 raise FileExistsError(f"s3://{self._bucket}/{self._key}") from error
         self.written = len(content)
 
 
 class _Ranges(io.RawIOBase):
-    """An object as a file that reads only the ranges it is asked for."""
+    """An object as a file that reads only the requested ranges."""
 
     def __init__(self, found: _Object, size: int) -> None:
         super().__init__()
@@ -159,7 +159,7 @@ class _Output(OutputFile):
 
 
 class _Writer(io.BytesIO):
-    """Becomes the object when it is closed, unless that is because of an error."""
+    """Becomes the object when it is closed, unless an error closes it."""
 
     def __init__(self, target: _Object, overwrite: bool) -> None:
         super().__init__()

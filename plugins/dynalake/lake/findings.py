@@ -1,4 +1,4 @@
-"""What a night's upkeep or a scrub has found: for the log, the watch and the page."""
+"""The findings of a night's upkeep or a scrub: for the log, the watch and the page."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MADE_AGAIN = (
     "to begin again with the new one, run dynalake_teardown with delete_data, then dynalake_setup; to keep what there "
     "is of the old one, set up the new one in another environment"
 )
-"""What to do about a DynamoDB table that was deleted and made again under its name (`lake/identity.py`)."""
+"""Advice for a DynamoDB table that was deleted and made again under its name (`lake/identity.py`)."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Finding:
 
     `kind` is a word for code; `table` the Glue table or the DynamoDB table; `day` a `dt`, or '' where it is about more
     than one; `what` says it in a sentence; `count` how many objects, files or rows it is about; `plan` what is done
-    about it, and by whom.
+    about it, and who does it.
     """
 
     kind: str

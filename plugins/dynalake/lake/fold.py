@@ -1,11 +1,11 @@
-"""The fold: changes up to a bound are merged into the state, so that `{t}_current` has less to read beside it.
+"""The fold: changes up to a bound are merged into the state, so that `{t}_current` reads fewer changes.
 
     bound       of the changes: raised first. What is committed afterwards with a time up to it is late, and reaches the
                 state before it is committed
     folded-to   of the state: raised last, when all up to the bound is in it
     the views   read changes after folded-to; written after it was raised, so never ahead of it
 
-Between any two of these steps, wherever a run is killed, and however many runs fold at once, what is shown is right.
+Between any two of these steps, after a kill anywhere, and with any number of runs at once, readers see the right items.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from dynalake.settings import TableSettings
 _GB = 1 << 30
 
 LAG = timedelta(hours=1)
-"""By how much a fold usually stays behind: what comes later than its bound costs a merge of its own."""
+"""Time by which a fold usually stays behind: changes that come later than its bound cost a merge of their own."""
 
 
 @dataclass(frozen=True)
 class FoldOptions:
-    """When a fold is due: when what it would fold is more than `fold_at` of the state's bytes, or more than `fold_gb`;
+    """When a fold is due: if its changes are more than `fold_at` of the state's bytes, or more than `fold_gb`;
 
-    and, whatever it is, once `fold_every` has passed since the last one's bound.
+    and always once `fold_every` has passed since the last one's bound.
     """
 
     fold_at: float = 0.1
@@ -45,7 +45,7 @@ class FoldOptions:
 
     @classmethod
     def of_settings(cls, settings: TableSettings) -> FoldOptions:
-        """What the table's settings say of it."""
+        """Return the options that the table's settings give."""
         every = timedelta(hours=settings.fold_every_hours) if settings.fold_every_hours else None
         return cls(settings.fold_at_percent / 100, settings.fold_gb, every)
 
@@ -64,7 +64,7 @@ class FoldOptions:
 
 @dataclass(frozen=True)
 class FoldPlan:
-    """A fold that is due: up to which time (milliseconds), of about how many bytes of changes, and why."""
+    """A due fold: up to which time (milliseconds), of about how many bytes of changes, and why."""
 
     bound: int
     bytes: int
@@ -73,7 +73,7 @@ class FoldPlan:
 
 @dataclass(frozen=True)
 class Folded:
-    """What a fold did: the time up to which the state holds all changes, and what was merged."""
+    """The result of a fold: the time up to which the state holds all changes, and what was merged."""
 
     folded_to: int
     merged: Merged = field(default_factory=Merged)
@@ -84,8 +84,8 @@ def plan_fold(
 ) -> FoldPlan | None:
     """Return the fold that is due at `now` (milliseconds), or None.
 
-    `now` should be behind the present, by `LAG` and behind the shard that lags most, unless the fold is `requested`. It
-    never goes beyond the newest change that is committed. One that was begun and not finished is always due.
+    `now` should be behind the present, by `LAG` and behind the shard that lags most, unless the fold is `requested`. A
+    fold never goes beyond the newest committed change. One that was begun and not finished is always due.
     """
     options = options or FoldOptions()
     bound, folded_to = number(changes, BOUND), number(state, FOLDED_TO)
@@ -103,13 +103,13 @@ def plan_fold(
 
 
 def open_files(changes: Head, folded_to: int, lake: Lake) -> tuple[DataFile, ...]:
-    """The files that may hold changes after `folded_to` (milliseconds)."""
+    """Return the files that may hold changes after `folded_to` (milliseconds)."""
     files = changes.files(since=open_day(folded_to, lake))
     return tuple(f for f in files if f.rows and ((times := f.bounds(EVENT_TIME)) is None or times[1] > folded_to))
 
 
 def count_bytes(file: DataFile, after: int, up_to: int) -> int:
-    """How many bytes of a file are of changes in that time, if they come evenly; at least one where some may be."""
+    """Return the bytes of a file's changes in that time, if they come evenly; at least one where there may be some."""
     times = file.bounds(EVENT_TIME)
     if times is None:
         return file.size
@@ -123,7 +123,7 @@ def count_bytes(file: DataFile, after: int, up_to: int) -> int:
 def fold(table: Table, bound: int, **how: Unpack[How]) -> Folded:
     """Merge all changes up to `bound` (milliseconds, of which the last is included) into the state; then the views.
 
-    Up to the bound of another fold where that is later.
+    It goes up to the bound of another fold where that is later.
 
     Raises `ConflictError` where other runs came first too often, or the state was made again in the meantime.
     """
@@ -148,7 +148,7 @@ def fold(table: Table, bound: int, **how: Unpack[How]) -> Folded:
 
 
 def raise_bound(table: Table, bound: int, *, pause: Callable[[float], None] = time.sleep) -> None:
-    """From now on, changes up to `bound` reach the state before they are committed."""
+    """Let changes up to `bound` reach the state before they are committed, from now on."""
 
     def build(head: Head, news: News) -> Change | None:
         if number(head, BOUND) >= bound:

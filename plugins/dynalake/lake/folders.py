@@ -1,8 +1,8 @@
-"""The folders of the table of changes, `dt=D/v={uuid}/`, and what each was made from.
+"""The folders of the table of changes, `dt=D/v={uuid}/`, and the raw objects of each.
 
 A folder is written by one attempt and never again. Its manifest lies outside of the table, where no reader takes it for
-data and no cleaner for an orphan. What is still to be converted is all raw objects but those that the manifests of live
-folders name, whatever has happened before.
+data and no cleaner for an orphan. All raw objects except those that the manifests of live folders name are still to be
+converted.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Sums:
-    """What became of the lines of the inputs; `rows` are those of all folders that were made of the same inputs."""
+    """Counts of the inputs' lines by what became of them; `rows` are those of all folders made of the same inputs."""
 
     lines: int = 0
     rows: int = 0
@@ -58,11 +58,11 @@ class Sums:
 
 @dataclass(frozen=True)
 class FolderManifest:
-    """What one folder holds and names.
+    """The content of one folder, and its inputs.
 
-    `made_at`: milliseconds since the epoch, when the folder was planned. `misfits`: attribute → what values were seen
-    that are in `__other` (`{"type": …, "count": …}`), by which the nightly compaction plans wider types. `run`: the
-    number of the backfill, in the snapshot's folders.
+    `made_at`: milliseconds since the epoch, when the folder was planned. `misfits`: attribute → its values in `__other`
+    (`{"type": …, "count": …}`), by which the nightly compaction plans wider types. `run`: the number of the backfill,
+    in the snapshot's folders.
     """
 
     folder: str
@@ -86,17 +86,17 @@ class FolderManifest:
 
 
 def new_folder() -> str:
-    """The name of a folder that nobody has written to."""
+    """Return a new name of a folder."""
     return uuid4().hex
 
 
 def milliseconds(moment: datetime) -> int:
-    """Milliseconds since the epoch of an aware datetime."""
+    """Return the milliseconds since the epoch of an aware datetime."""
     return round((moment - datetime.fromtimestamp(0, UTC)).total_seconds() * 1000)
 
 
 def write_manifest(clients: Clients, names: TableNames, manifest: FolderManifest) -> None:
-    """Put a manifest. Again with the same content: nothing. Raises `ConflictError` where another one is there."""
+    """Put a manifest, or find the same one there. Raise `ConflictError` where another one is there."""
     body = manifest.to_json().encode()
     key = names.folder_manifest(manifest.folder)
     try:
@@ -114,7 +114,7 @@ def write_manifest(clients: Clients, names: TableNames, manifest: FolderManifest
 
 
 def delete_strays(clients: Clients, names: TableNames, manifest: FolderManifest) -> None:
-    """Delete what lies in a folder and is not in its manifest: files of attempts that do not count."""
+    """Delete the files of a folder that are not in its manifest: they are of attempts that do not count."""
     prefix = names.change_folder(manifest.day, manifest.folder)
     kept = {part.path.removeprefix(names.uri("")) for part in manifest.parts}
     for page in clients.s3.get_paginator("list_objects_v2").paginate(Bucket=names.lake.bucket, Prefix=prefix):
@@ -124,7 +124,7 @@ def delete_strays(clients: Clients, names: TableNames, manifest: FolderManifest)
 
 
 def read_manifests(clients: Clients, names: TableNames, folders: Iterable[str]) -> dict[str, FolderManifest | None]:
-    """The manifests of these folders; None where one is missing, or not a manifest of ours."""
+    """Return the manifests of these folders; None where one is missing, or is not dynalake's."""
     chosen = sorted(set(folders))
     assert clients.s3 is not None  # made once, before the threads need it
     with ThreadPoolExecutor(_AT_ONCE) as pool:

@@ -15,7 +15,7 @@ class Gathering:
     """What was observed so far of one table's records. The result is the same in any order, and in parts (`add`).
 
     Attributes that have a column are always kept. Of others as many as could ever get one: at most `budget.attributes`
-    of them, by rank. The sizes of all types together are at most `budget.gathered`: what is behind in the order becomes
+    of them, by rank. The sizes of all types together are at most `budget.gathered`: those behind in the order become
     JSON text (`TOO_LARGE`). Attributes that never get a column are left out: names that are too long, and `pins.never`.
     """
 
@@ -34,18 +34,18 @@ class Gathering:
         self._bound_sometimes()
 
     def add(self, observed: Observed) -> None:
-        """Take what was observed elsewhere, such as by another `Gathering` with the same schema."""
+        """Take observations from elsewhere, such as another `Gathering` with the same schema."""
         for attribute, seen in observed.items():
             self._add(attribute, seen)
         self._bound_sometimes()
 
     def so_far(self, attribute: str) -> Type:
-        """The type of an attribute as it is now, before the bounds apply: what is within it brings nothing."""
+        """Return an attribute's type as it is now, before the bounds apply: values within it bring nothing new."""
         return self._types.get(attribute, NULL)
 
     @property
     def observed(self) -> dict[str, Type]:
-        """The types by attribute. Of what has a type of its own whatever comes, no more than whether it fits."""
+        """Types by attribute. An attribute with a fixed type has no more than whether its values fit."""
         self._bound()
         return dict(self._types)
 
@@ -69,7 +69,7 @@ class Gathering:
         return len(attribute) > self._budget.limits.key_length or attribute in self._schema.pins.without
 
     def _bound_sometimes(self) -> None:
-        """So seldom that it takes no time, and so often that nothing grows to more than twice what it may."""
+        """Apply the bounds so seldom that it takes no time, and so often that nothing grows to twice its bound."""
         if self._new > 2 * self._budget.attributes or self._size > 2 * self._budget.gathered:
             self._bound()
 
@@ -87,5 +87,5 @@ class Gathering:
         self._types, self._new, self._size = kept, len(kept) - len(known), size
 
     def _weight(self, of: Type) -> int:
-        # What is too large counts as the least that is, and so no less than what it was before.
+        # A type that is too large counts as the smallest such size, so never less than before.
         return min(of.size, self._budget.limits.size + 1) if of.size > 1 else 0

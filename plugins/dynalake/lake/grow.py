@@ -1,11 +1,11 @@
 """New columns of the table of changes: committed before any file holds them.
 
-The ids by which files are read are given by a commit, and never by a plan: of two runs that meet a new attribute at the
-same time, the second one finds the first one's column, with its id and its type.
+A commit, never a plan, gives the ids by which files are read: of two runs that meet a new attribute at the same time,
+the second one finds the first one's column, with its id and its type.
 
 A struct that gets a field is another type to a view that shows it: from then on Trino refuses the view, whatever column
-is asked for, until it is written again. So the views go on reading the snapshots from before in the meantime. They have
-the new columns before any file does: what is shown of an item is never without them.
+is asked for, until it is written again. So the views read the earlier snapshots in the meantime. They have the new
+columns before any file does, so they never show an item without them.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from dynalake.lake.view_entries import hold_views, views_bound, write_views
 
 
 def grow_schema(table: Table, observed: Observed, budget: Budget = BUDGET) -> Head:
-    """The table of changes with columns, and fields in structs, for what was observed, as far as the budget goes.
+    """Give the table of changes columns, and fields in structs, for what was observed, as far as the budget goes.
 
-    What has a column already keeps it, whoever was first: whether it takes what was observed is for the caller to see.
-    Raises `UnknownOutcomeError` where Glue's answer was lost: nothing else than these columns may land later.
+    An attribute keeps the column that it has, whoever was first; the caller sees whether that takes the values. Raises
+    `UnknownOutcomeError` where Glue's answer was lost: nothing but these columns may land later.
     """
     planned = table.changes()
 
@@ -50,15 +50,15 @@ def grow_schema(table: Table, observed: Observed, budget: Budget = BUDGET) -> He
         return planned
     grown = commit_on(table.catalog, table.names, planned, build) or table.changes()
     if views_bound(table) is not None:
-        with suppress(ConflictError):  # types are being changed: whoever finishes that writes the views
+        with suppress(ConflictError):  # types are changing: the run that finishes this writes the views
             write_views(table)
     return grown
 
 
 def pin_columns(table: Table, pins: Pins) -> bool:
-    """Make these the pins of a table that is there; whether they were others. The next night changes its columns.
+    """Give an existing table these pins. Return whether they are new; the next night changes its columns.
 
-    Raises `SettingsError` where they do not go with the key, or a pinned name is another attribute's column.
+    Raises `SettingsError` where they contradict the key, or a pinned name is another attribute's column.
     """
 
     def build(head: Head, news: News) -> Change | None:

@@ -1,7 +1,7 @@
-"""History: days of the changes that are older than the user wants are dropped, each of them whole.
+"""History: whole days of the changes that are older than the user wants are dropped.
 
 A day goes only if the state has all its rows, and if each of its raw objects is converted. It never goes while the
-views read it. `HISTORY_FROM` says in the same commit from which day on rows are kept: a conversion does not bring an
+views read it. `HISTORY_FROM` says in the same commit from which day on rows are kept, so that no conversion brings an
 older one back. From then on the state cannot be derived from the changes again.
 """
 
@@ -28,7 +28,7 @@ DAYS_AT_ONCE = 100
 
 @dataclass(frozen=True)
 class Dropped:
-    """The days that were dropped, and the rows that they had; `history_from`: the first day that is kept, or ''."""
+    """The days that were dropped, and the number of their rows; `history_from`: the first day that is kept, or ''."""
 
     days: tuple[str, ...] = ()
     files: int = 0
@@ -48,8 +48,8 @@ def plan_history(
 ) -> tuple[str, tuple[DataFile, ...]]:
     """Return the first day to keep, and the files that go; the day as it is now where nothing does.
 
-    `kept_from`: the first day that must be kept whatever its rows are. `bound`: up to which time (milliseconds) the
-    state has all rows and the views read none. A file of unknown times may have any: its day stays, and all after it.
+    `kept_from`: the first day that must be kept in any case. `bound`: up to which time (milliseconds) the state has all
+    rows and the views read none. A file of unknown times may have any: its day stays, and all after it.
     """
     by_day: dict[str, list[DataFile]] = {}
     for file in files:
@@ -67,7 +67,7 @@ def plan_history(
 def drop_history(
     table: Table, now: datetime, history_days: int, *, pause: Callable[[float], None] = time.sleep
 ) -> Dropped:
-    """Drop the days that are older than `history_days`, as far as they may go. 0: none. Again: nothing more.
+    """Drop the days that are older than `history_days`, as far as they may go. 0 drops none.
 
     Raises `SettingsError` for fewer than `LEAST_HISTORY_DAYS`, `ConflictError` where others came first ten times.
     """
@@ -87,7 +87,7 @@ def _drop(table: Table, now: datetime, history_days: int, pause: Callable[[float
     shown = views_bound(table)
     bound = min(number(table.items(), FOLDED_TO), shown or 0)
     if not bound:
-        return None  # nothing was folded, or nobody knows what the views read
+        return None  # nothing was folded, or the views' bound is not known
     day_of = table.names.lake.day_of
     read_from = day_of(datetime.fromtimestamp(bound // 1000, UTC))
     kept_from = min(shift_day(day_of(now), -history_days), shift_day(read_from, -1))
@@ -111,7 +111,7 @@ def _drop(table: Table, now: datetime, history_days: int, pause: Callable[[float
 
 
 def _first_unconverted(table: Table, files: Iterable[DataFile], history_from: str, kept_from: str) -> str:
-    """The first day that has a raw object which no live folder names; `kept_from` where none before it has."""
+    """Return the first day with a raw object that no live folder names; `kept_from` where no earlier day has one."""
     folders = folders_by_day(files)
     days = [day for day in list_raw_days(table) if day > SNAPSHOT_DAY and history_from <= day < kept_from]
     for found in read_raw_days(table, days, folders):

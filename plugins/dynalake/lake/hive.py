@@ -1,8 +1,8 @@
-"""Hive tables in Glue: made by awswrangler, then compared with what they should be, and changed where they differ.
+"""Hive tables in Glue: awswrangler makes them; dynalake compares them with what they should be, and changes them.
 
-awswrangler makes tables, adds partitions with their columns, and deletes them. It does not do the rest: it changes a
-table whatever others have written in the meantime (no `VersionId`) and refuses a type that changes, has no update of a
-partition, and lists partitions without their parameters. There Glue is called itself.
+awswrangler makes tables, adds partitions with their columns, and deletes them. The rest it cannot do: it overwrites
+what others have written to a table in the meantime (no `VersionId`), refuses a type that changes, cannot update a
+partition, and lists partitions without their parameters. For this Glue is called directly.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
     from mypy_boto3_glue.type_defs import TableInputTypeDef
 
 ATTEMPTS = 8
-"""How often a change of a table is decided again because others came first."""
+"""How often a change of a table is decided again because others were first."""
 
 _AT_ONCE = 8
 
 # https://docs.aws.amazon.com/glue/latest/webapi/API_BatchUpdatePartition.html
 _BATCH = 100
-_COLUMNS = 20_000  # that one request names at most
+_COLUMNS = 20_000  # the most that one request names
 
 _KEPT = ("Name", "Description", "Owner", "Retention", "StorageDescriptor", "PartitionKeys", "TableType", "Parameters")
 
 
 class HiveColumn(NamedTuple):
-    """A column: its name, its type as Glue has it, and what it says of itself."""
+    """A column: its name, its type as Glue has it, and its comment."""
 
     name: str
     type: str
@@ -57,7 +57,7 @@ class Format:
     serde: Mapping[str, str] = field(default_factory=lambda: {"serialization.format": "1"})
 
     def storage(self, location: str, columns: Iterable[HiveColumn]) -> dict[str, Any]:
-        """A partition's storage descriptor. Trino refuses one without `Columns`."""
+        """Return a partition's storage descriptor. Trino refuses one without `Columns`."""
         return {
             "Location": location,
             "InputFormat": self.input,
@@ -86,7 +86,7 @@ JSON = Format(
 
 @dataclass(frozen=True)
 class HiveTable:
-    """A Hive table as it should be, partitioned by `dt`. `parameters` are those that are ours."""
+    """A Hive table as it should be, partitioned by `dt`. `parameters` are dynalake's."""
 
     name: str
     format: Format
@@ -97,7 +97,7 @@ class HiveTable:
 
 @dataclass(frozen=True)
 class Partition:
-    """A partition: its day, its location (`s3://…/`), its parameters; and its columns, where it is to be written."""
+    """A partition: its day, its location (`s3://…/`), its parameters; and its columns, where it has to be written."""
 
     day: str
     location: str
@@ -105,7 +105,7 @@ class Partition:
     columns: tuple[HiveColumn, ...] = ()
 
     def same(self, other: Partition | None) -> bool:
-        """Whether another one points to the same place and says the same of it."""
+        """Return whether another one points to the same place with the same parameters."""
         return (
             other is not None
             and self.location == other.location
@@ -114,7 +114,7 @@ class Partition:
 
 
 class _Session:
-    """What awswrangler takes for a boto3 session: it gives the lake's clients, with their settings and endpoint."""
+    """awswrangler's boto3 session: it gives the lake's clients, with their settings and endpoint."""
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
@@ -129,7 +129,7 @@ def _session(table: Table) -> Any:
 
 
 def own_parameters(table: Table, source_arn: str) -> dict[str, str]:
-    """The parameters that say whose a Glue table is."""
+    """Return the parameters that say whose a Glue table is."""
     return {DYNAMODB_TABLE: table.names.table, SOURCE: source_arn}
 
 
@@ -137,10 +137,10 @@ def own_parameters(table: Table, source_arn: str) -> dict[str, str]:
 
 
 def align_table(table: Table, wanted: HiveTable) -> bool:
-    """Make a Hive table what it should be. Whether something was written.
+    """Make a Hive table what it should be. Return whether something was written.
 
-    What people wrote stays: description, owner, comments of columns, parameters that are not ours. Raises
-    `NameTakenError` where the name belongs to another table, `ConflictError` where others came first `ATTEMPTS` times.
+    What people wrote stays: description, owner, comments of columns, parameters that are not dynalake's. Raises
+    `NameTakenError` where the name belongs to another table, `ConflictError` where others were first `ATTEMPTS` times.
     """
     for _ in range(ATTEMPTS):
         entry = read_entry(table, wanted.name)
@@ -170,7 +170,7 @@ def align_table(table: Table, wanted: HiveTable) -> bool:
 
 
 def ensure_table(table: Table, wanted: HiveTable) -> bool:
-    """Make a Hive table where there is none. Whether it was made. Raises `NameTakenError` where it is another's."""
+    """Make a Hive table where there is none. Return whether it was made. Raise `NameTakenError` if it is another's."""
     entry = read_entry(table, wanted.name)
     if entry is None:
         _create(table, wanted)
@@ -194,14 +194,14 @@ def _create(table: Table, wanted: HiveTable) -> None:
         partitions_types={DAY: "string"},
         parameters={"EXTERNAL": "TRUE", **wanted.parameters},
         columns_comments={c.name: c.comment for c in wanted.columns if c.comment},
-        mode="append",  # the other mode deletes what is there
+        mode="append",  # the other mode deletes existing partitions
         boto3_session=_session(table),
         **serde,
     )
 
 
 def _changed(entry: Mapping[str, Any], wanted: HiveTable) -> dict[str, Any] | None:
-    """The table's entry with what is ours in it; None where it is so already."""
+    """Return the table's entry with dynalake's part in it; None where it is so already."""
     kept = {key: entry[key] for key in _KEPT if entry.get(key) is not None}
     storage = kept.get("StorageDescriptor", {})
     there = {c["Name"]: c for c in storage.get("Columns", ())}
@@ -229,7 +229,7 @@ def _changed(entry: Mapping[str, Any], wanted: HiveTable) -> dict[str, Any] | No
 
 
 def list_partitions(table: Table, name: str) -> dict[str, Partition]:
-    """The partitions of a Hive table by their days, without their columns.
+    """Return the partitions of a Hive table by their days, without their columns.
 
     https://docs.aws.amazon.com/glue/latest/webapi/API_GetPartitions.html
     """
@@ -247,10 +247,10 @@ def list_partitions(table: Table, name: str) -> dict[str, Partition]:
 def put_partitions(
     table: Table, name: str, file_format: Format, wanted: Sequence[Partition], there: Collection[str]
 ) -> None:
-    """Write these partitions: those whose days are `there` are changed, the others added.
+    """Write these partitions: change those whose days are `there`, and add the others.
 
-    One that another run has added in the meantime is left as it is: read them again. Raises `CatalogError` for what
-    Glue refuses.
+    A partition that another run has added in the meantime stays as it is: read them again. Raises `CatalogError` where
+    Glue refuses one.
     """
     _add(table, name, file_format, [p for p in wanted if p.day not in there])
     changed = [p for p in wanted if p.day in there]
@@ -264,12 +264,12 @@ def put_partitions(
         )
         for refused in answer.get("Errors", []):
             detail = refused.get("ErrorDetail", {})
-            if detail.get("ErrorCode") != "EntityNotFoundException":  # removed by another run: it is looked at again
+            if detail.get("ErrorCode") != "EntityNotFoundException":  # removed by another run: it is compared again
                 raise _refused(table, name, refused.get("PartitionValueList"), detail)
 
 
 def remove_partitions(table: Table, name: str, days: Iterable[str]) -> None:
-    """Take these days' partitions away; what is gone already is no fault."""
+    """Remove these days' partitions; one that is gone already is no fault."""
     import awswrangler
 
     values = [[day] for day in sorted(days)]
@@ -283,7 +283,7 @@ def remove_partitions(table: Table, name: str, days: Iterable[str]) -> None:
 
 
 def _add(table: Table, name: str, file_format: Format, partitions: Iterable[Partition]) -> None:
-    """awswrangler takes one list of columns and one set of parameters for all partitions of a call."""
+    """Add partitions, grouped: awswrangler takes one list of columns and one set of parameters per call."""
     groups: dict[tuple[Any, ...], dict[str, list[str]]] = {}
     for p in partitions:
         groups.setdefault((p.columns, tuple(sorted(p.parameters.items()))), {})[p.location] = [p.day]

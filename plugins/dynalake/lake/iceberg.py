@@ -1,11 +1,10 @@
 """Iceberg tables by pyiceberg: loaded, created, and changed by commits that never guess.
 
-With `lake/manifests.py` the only module that uses what pyiceberg does not promise publicly (`Transaction._stage` and
+This module and `lake/manifests.py` alone use what pyiceberg does not promise publicly (`Transaction._stage` and
 `_updates`, `Catalog._load_file_io` and `_delete_old_metadata`, `GlueCatalog._convert_glue_to_iceberg`), so its version
-is pinned. pyiceberg only stages here. What it does by itself when a commit is refused is not wanted: it rebases and
-tries again, so that a stale batch lands twice, or deletes the manifests of a commit whose answer was lost, which may be
-the current snapshot's
-(https://github.com/apache/iceberg/issues/7151).
+is pinned. pyiceberg only stages here. Its own reaction to a refused commit is harmful: it rebases and tries again, so
+that a stale batch lands twice, or deletes the manifests of a commit whose answer was lost, which may be the current
+snapshot's (https://github.com/apache/iceberg/issues/7151).
 """
 
 from __future__ import annotations
@@ -80,14 +79,14 @@ MAIN = "main"
 
 TABLE_PROPERTIES: Mapping[str, str] = {
     "format-version": "2",
-    # Nothing of pyiceberg's own retries, should somebody commit with it.
+    # No retries by pyiceberg itself, should somebody commit with it.
     "commit.retry.num-retries": "0",
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "100",
     "write.parquet.compression-codec": "zstd",
     "write.metadata.metrics.default": "truncate(16)",
 }
-"""What every table of the lake is created with. 100 versions of the metadata tell whether a lost commit has landed."""
+"""Properties of every new table of the lake. 100 versions of the metadata tell whether a lost commit has landed."""
 
 _AT_ONCE, _FEW = 16, 4  # manifests that are read at the same time; fewer are read one after the other
 
@@ -115,19 +114,19 @@ class DataFile:
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """Size in bytes."""
         return self.iceberg.file_size_in_bytes
 
     @property
     def folder(self) -> str:
-        """What stands behind `v=` in its path; '' where there is no such folder: somebody else's file."""
+        """Name behind `v=` in its path; '' where there is no such folder: somebody else's file."""
         return folder_of(self.path)
 
     def bounds(self, column: str) -> tuple[Any, Any] | None:
-        """The least and the greatest value of a column, or what is below and above them; None where nothing is known.
+        """Return bounds of a column, at or beyond its least and its greatest value; None where nothing is known.
 
-        Nothing is known of a file without rows, of somebody else's without statistics, and of a column that has
-        another type since the file was written.
+        Nothing is known of a file without rows, of somebody else's without statistics, and of a column that has another
+        type since the file was written.
         """
         of = self.schema.find_field(column)
         low = (self.iceberg.lower_bounds or {}).get(of.field_id)
@@ -137,13 +136,13 @@ class DataFile:
         return from_bytes(of.field_type, low), from_bytes(of.field_type, high)
 
     def is_null(self, column: str) -> bool:
-        """Whether its statistics say that a column is null in all rows."""
+        """Return whether its statistics say that a column is null in all rows."""
         nulls = (self.iceberg.null_value_counts or {}).get(self.schema.find_field(column).field_id)
         return nulls == self.rows
 
 
 def folder_of(path: str) -> str:
-    """What stands behind `v=` in the path of a file; '' where there is no such folder."""
+    """Return the name behind `v=` in the path of a file; '' where there is no such folder."""
     found = re.search(r"/v=([^/]+)/[^/]+$", path)
     return found.group(1) if found else ""
 
@@ -154,14 +153,14 @@ Folders = tuple[tuple[Any, str], ...]
 
 @dataclass(frozen=True)
 class News:
-    """What other commits have done since a head was loaded. `deletes`: one of them brought delete files."""
+    """Other commits since a head was loaded. `deletes`: one of them brought delete files."""
 
     added: tuple[DataFile, ...]
     deletes: bool
 
 
 class Head:
-    """An Iceberg table as it stood when it was loaded: never changes, and is what a change is planned on.
+    """An Iceberg table as it stood when it was loaded. It never changes, and changes are planned on it.
 
     It can be pickled where its catalog's clients can: another process has the same head.
     """
@@ -198,7 +197,7 @@ class Head:
 
     @property
     def snapshot_id(self) -> int | None:
-        """None where nothing was committed yet."""
+        """Id of the current snapshot; None where nothing was committed yet."""
         return None if (found := self._table.metadata.current_snapshot()) is None else found.snapshot_id
 
     @property
@@ -219,25 +218,25 @@ class Head:
 
     @property
     def tags(self) -> Mapping[str, int]:
-        """The ids of the snapshots that have a name, by it."""
+        """Ids of the snapshots that have a name, by the name."""
         return {name: ref.snapshot_id for name, ref in self._table.metadata.refs.items() if name != MAIN}
 
     def schema_at(self, snapshot_id: int) -> Schema:
-        """The schema that the table had at a snapshot that it still has."""
+        """Return the schema that the table had at a snapshot that it still has."""
         snapshot = self._table.metadata.snapshot_by_id(snapshot_id)
         assert snapshot is not None
         return self.schema if snapshot.schema_id is None else self._table.schemas()[snapshot.schema_id]
 
     def files(self, partitions: Collection[Any] | None = None, since: Any = None) -> tuple[DataFile, ...]:
-        """The live data files, also those of no rows: of all partitions, or of these and those from `since` on."""
+        """Return the live data files, also those without rows: of all partitions, or of these and from `since` on."""
         chosen = self._chooser(partitions, since)
         entries = self._entries(ManifestContent.DATA, chosen)
         return tuple(DataFile(e.data_file, self.schema) for e in entries if chosen is None or chosen(_value(e)))
 
     def files_since(self, moment: int) -> tuple[DataFile, ...]:
-        """The live data files that were added at or after a moment (milliseconds); more where snapshots have expired.
+        """Return the live data files added at or after a moment (milliseconds); more where snapshots have expired.
 
-        When a file was added is not known any more once that snapshot has expired; but the kept ones are later.
+        The time of a file whose snapshot has expired is not known any more; but the kept snapshots are later.
         """
         added_at: dict[int | None, int] = {}
         at = self._table.metadata.current_snapshot()
@@ -251,9 +250,9 @@ class Head:
         return tuple(DataFile(e.data_file, self.schema) for e in late)
 
     def folders(self, since: Any, known: Mapping[str, Folders] | None = None) -> dict[str, Folders]:
-        """Manifest → partition and folder of each of its live files, of the partitions from `since` on.
+        """Return manifest → partition and folder of each of its live files, of the partitions from `since` on.
 
-        Manifests that lie wholly before are left out. `known` is what an earlier head gave for the same `since`: a
+        Manifests that lie wholly before are left out. `known` is what an earlier head returned for the same `since`: a
         manifest never changes, so only new ones are read.
         """
         chosen = self._chooser(None, since)
@@ -267,23 +266,23 @@ class Head:
         return found
 
     def open(self, file: DataFile) -> BinaryIO:
-        """A file's bytes, of which only the ranges that are asked for are read where it is large."""
+        """Open a file. Of a large one, only the requested ranges are read."""
         io = self._table.io
         assert isinstance(io, S3FileIO)
         return io.open_data(file.path, file.size)
 
     def delete_files(self) -> tuple[IcebergFile, ...]:
-        """Delete files that others have written; nothing of ours writes any."""
+        """Return the delete files, which others have written; dynalake writes none."""
         return tuple(e.data_file for e in self._entries(ManifestContent.DELETES, None))
 
     def news(self, before: Head) -> News:
-        """What was committed since `before` was loaded; see `news_since`."""
+        """Return what was committed since `before` was loaded; see `news_since`."""
         return self.news_since(before.uuid, before.snapshot_id)
 
     def news_since(self, uuid: str, snapshot_id: int | None) -> News:
-        """What was committed since the table `uuid` had this current snapshot.
+        """Return what was committed since the table `uuid` had this current snapshot.
 
-        Raises `ConflictError` where that cannot be told: another table, or the snapshots between are gone.
+        Raises `ConflictError` where that is not known: another table, or the snapshots between are gone.
         """
         if self.uuid != uuid:
             raise _conflict(self.name, "was deleted and made again in the meantime")
@@ -302,7 +301,7 @@ class Head:
         return News(tuple(added), deletes)
 
     def data_file(self, path: str, partition: Any, footer: FileMetaData, size: int, schema: Schema) -> DataFile:
-        """A new data file with its bounds, from its Parquet footer. `schema`: that of the commit that will add it."""
+        """Return a new data file with its bounds, from its Parquet footer. `schema`: that of the commit to come."""
         statistics = data_file_statistics_from_parquet_metadata(
             footer,
             compute_statistics_plan(schema, dict(self.properties)),
@@ -323,11 +322,11 @@ class Head:
         return DataFile(made, schema)
 
     def plan_merge(self) -> frozenset[str]:
-        """The manifests that a commit should merge; empty where that would not save enough of them."""
+        """Return the manifests that a commit should merge; empty where that would not save enough of them."""
         return plan_merge(list_data_manifests(self._manifests(), self.schema, self._table.specs()))
 
     def _manifests(self) -> tuple[ManifestFile, ...]:
-        """The manifests of the current snapshot, listed once."""
+        """Return the manifests of the current snapshot, listed once."""
         if self._listed is None:
             snapshot = self._table.metadata.current_snapshot()
             self._listed = () if snapshot is None else tuple(snapshot.manifests(self._table.io))
@@ -338,7 +337,7 @@ class Head:
         return chain.from_iterable(self._read(manifests))
 
     def _read(self, manifests: Iterable[ManifestFile]) -> Iterator[list[ManifestEntry]]:
-        """The live entries of each manifest: of many at once, since each waits for S3."""
+        """Yield the live entries of each manifest: of many at once, since each waits for S3."""
         manifests = list(manifests)
 
         def read(manifest: ManifestFile) -> list[ManifestEntry]:
@@ -350,7 +349,7 @@ class Head:
             return iter(list(pool.map(read, manifests)))
 
     def _may_hold(self, manifest: ManifestFile, chosen: Callable[[Any], bool] | None) -> bool:
-        """Whether a manifest may have a partition that is chosen: by the range of its partitions."""
+        """Return whether a manifest may have a chosen partition, by the range of its partitions."""
         if chosen is None or not manifest.partitions:
             return True
         summary = manifest.partitions[0]
@@ -385,7 +384,7 @@ def _value(entry: ManifestEntry) -> Any:
 
 @dataclass(frozen=True)
 class Change:
-    """What one commit does: files, properties and schema change together, and always make a snapshot.
+    """The content of one commit: files, properties and schema change together, and always make a snapshot.
 
     `drop` names properties that go. `note` stands in the snapshot's summary, for people. `tag` gives snapshots a name,
     by which they stay and can be read, and `untag` takes names away. `reserve` is a schema whose field ids are never
@@ -413,7 +412,7 @@ class Change:
 
 
 class Refused(Exception):
-    """The table is not as the commit was planned on: load it, check against what is there now, and commit on that."""
+    """The table has changed since the commit was planned: load it, check against it, and commit on that."""
 
 
 class IcebergCatalog:
@@ -429,11 +428,11 @@ class IcebergCatalog:
         return IcebergCatalog, (self.clients, self._lake)
 
     def head(self, name: str, metadata: TableMetadata, metadata_location: str) -> Head:
-        """The table of metadata that was read before."""
+        """Return the table of metadata that was read before."""
         return Head(Table((self._database, name), metadata, metadata_location, self._io, self._catalog))
 
     def find(self, name: str) -> Head | None:
-        """The table, or None where Glue has none of that name. Raises `CatalogError` where it is not readable."""
+        """Return the table; None where Glue has none of that name. Raise `CatalogError` where it is not readable."""
         try:
             return Head(self._catalog.load_table((self._database, name)))
         except (NoSuchIcebergTableError, NoSuchPropertyException, ValueError) as error:
@@ -454,7 +453,7 @@ class IcebergCatalog:
             ) from error
 
     def load(self, name: str) -> Head:
-        """The table. Raises `CatalogError` where there is none."""
+        """Return the table. Raise `CatalogError` where there is none."""
         head = self.find(name)
         if head is None:
             raise CatalogError(
@@ -468,15 +467,16 @@ class IcebergCatalog:
     def create(
         self, name: str, schema: Schema, location: str, partition_by: str, properties: Mapping[str, str]
     ) -> Head:
-        """The table, made where it is not there, with an empty snapshot. Again, or after a kill: nothing is lost.
+        """Return the table; make it with an empty snapshot where it is missing. A kill or another call loses nothing.
 
-        `schema` has no nested columns but a map: field ids are given by pyiceberg, and are read back from the table.
+        `schema` has no nested columns except a map: pyiceberg gives the field ids, and they are read back from the
+        table.
         """
         head = self.find(name)
         if head is None:
             source = schema.find_field(partition_by).field_id
             spec = PartitionSpec(PartitionField(source, PARTITION_FIELD_ID_START, IdentityTransform(), partition_by))
-            with suppress(TableAlreadyExistsError):  # by another run, or by a call whose answer was lost
+            with suppress(TableAlreadyExistsError):  # made by another run, or by a call whose answer was lost
                 self._catalog.create_table(
                     (self._database, name), schema, location, spec, properties={**TABLE_PROPERTIES, **properties}
                 )
@@ -488,21 +488,21 @@ class IcebergCatalog:
         return head
 
     def register(self, name: str, metadata_location: str) -> Head:
-        """The table of that metadata under a name that Glue does not have."""
+        """Register that metadata under a name that Glue does not have, and return the table."""
         with suppress(TableAlreadyExistsError):
             self._catalog.register_table((self._database, name), metadata_location)
         return self.load(name)
 
     def read(self, name: str, metadata_location: str) -> Head:
-        """The table as that metadata has it, whatever Glue says. Raises `FileNotFoundError` where it is gone."""
+        """Return the table of that metadata, not of Glue's entry. Raise `FileNotFoundError` where it is gone."""
         metadata = FromInputFile.table_metadata(self._io.new_input(metadata_location))
         return self.head(name, metadata, metadata_location)
 
     def restore(self, head: Head, instead_of: str = "") -> Head:
-        """The table of that head, where its Glue entry is missing, or is not an Iceberg table any more.
+        """Bring back the table of that head, where its Glue entry is missing, or not an Iceberg table any more.
 
-        Also where the entry names the metadata `instead_of`; one that names other metadata was brought back by another
-        run, or by that one's commits, and stays. What people wrote in the entry stays.
+        It also replaces an entry that names the metadata `instead_of`. An entry with other metadata was brought back by
+        another run, or has that run's commits, and stays. What people wrote in the entry stays.
         """
         try:
             entry: Any = self.clients.glue.get_table(DatabaseName=self._database, Name=head.name)["Table"]
@@ -525,8 +525,8 @@ class IcebergCatalog:
     def commit(self, head: Head, change: Change) -> Head:
         """Commit a change on exactly this head.
 
-        Raises `Refused` where the table is not as `head` has it (nothing has happened, and nothing may be deleted but
-        by garbage collection), `ConflictError` where a file to be removed is not live or one to be added is,
+        Raises `Refused` where the table is not as `head` has it (nothing has happened, and only garbage collection may
+        delete anything), `ConflictError` where a file to be removed is not live or one to be added is,
         `UnknownOutcomeError` where Glue's answer was lost and the change is not there yet: it may still land.
         """
         table = head.iceberg
@@ -546,13 +546,13 @@ class IcebergCatalog:
         except (CommitFailedException, NoSuchTableError) as error:
             raise Refused(str(error)) from error
         except ValueError as error:
-            # Somebody else's engine expires snapshots, or drops schemas, without making a snapshot.
+            # Somebody else's engine may expire snapshots, or drop schemas, without making a snapshot.
             if change.expire or change.drop_schemas:
                 raise Refused(str(error)) from error
             raise
         except (ClientError, BotoCoreError) as error:
             raise _failed(head.name, error) from error
-        with suppress(Exception):  # what stays is collected later
+        with suppress(Exception):  # files that stay are collected later
             Catalog._delete_old_metadata(table.io, table.metadata, answer.metadata)
         landed = self.head(head.name, answer.metadata, answer.metadata_location)
         self._catalog.known[head.name] = landed.iceberg
@@ -564,7 +564,7 @@ class IcebergCatalog:
 
 
 class _Staging(Transaction):
-    """Remembers the metadata with what is staged: pyiceberg copies all of it a dozen times for each commit."""
+    """Keeps the metadata of what is staged: pyiceberg copies all of it a dozen times for each commit."""
 
     _known: tuple[int, TableMetadata] | None = None
 
@@ -576,7 +576,7 @@ class _Staging(Transaction):
 
 
 def _stage(table: Table, change: Change) -> tuple[TableUpdate, ...]:
-    """The updates of a change, after its manifests have been written."""
+    """Return the updates of a change, after writing its manifests."""
     transaction = _Staging(table)
     number = 1 + max(schema.schema_id for schema in table.metadata.schemas)  # pyiceberg takes one twice
     if change.reserve is not None:
@@ -637,9 +637,9 @@ def _failed(name: str, error: ClientError | BotoCoreError) -> DynalakeError:
 
 
 class _Catalog(GlueCatalog):
-    """pyiceberg's, with the lake's clients for Glue and S3.
+    """pyiceberg's catalog, with the lake's clients for Glue and S3.
 
-    `known`: each table as it was seen last. Metadata never changes where it lies, so it is read once.
+    `known`: each table as it was read last. Metadata never changes in its place, so it is read once.
     """
 
     def __init__(self, of: IcebergCatalog, name: str, glue: GlueClient, io: FileIO) -> None:
@@ -660,12 +660,12 @@ class _Catalog(GlueCatalog):
 
 
 class GuardedGlue:
-    """Glue's client as pyiceberg gets it: an update is sent once, and a lost answer is looked up, never guessed.
+    """Glue's client for pyiceberg: it sends an update once, and looks a lost answer up.
 
-    A client that sends `UpdateTable` again after its answer was lost is refused by its own first call. pyiceberg takes
-    that for somebody else's commit. Also keeps what people wrote in the Glue entry: description, owner and comments,
-    which pyiceberg would wipe; and sends the current schema's columns alone, since of all schemas' the request becomes
-    too large.
+    A client that repeats `UpdateTable` after its answer was lost is refused because of its own first call. pyiceberg
+    takes that for somebody else's commit. This class also keeps what people wrote in the Glue entry, which pyiceberg
+    would wipe: description, owner and comments. It sends the current schema's columns alone, since those of all schemas
+    make the request too large.
     """
 
     def __init__(
@@ -678,7 +678,7 @@ class GuardedGlue:
         return getattr(self._reading, name)
 
     def get_database(self, **asked: Any) -> Any:
-        """Answer what pyiceberg asks for before each commit, whether the tables lie in S3 Tables: they never do."""
+        """Answer pyiceberg's question before each commit, whether the tables lie in S3 Tables: they never do."""
         return {"Database": {"Name": asked["Name"]}}
 
     def get_table(self, **asked: Any) -> Any:
@@ -691,7 +691,7 @@ class GuardedGlue:
         name = asked["DatabaseName"], table["Name"]
         entry = self._entries[name]
         if entry.get("VersionId") != asked["VersionId"]:
-            # pyiceberg passes that of the entry it has read. Since then another thread has read a later one.
+            # pyiceberg passes the version that it has read. Since then another thread has read a later one.
             raise CommitFailedException(f"{name} has the version {entry.get('VersionId')}, not {asked['VersionId']}")
         keep_annotations(entry, table)
         try:
@@ -711,7 +711,7 @@ class GuardedGlue:
 
 
 def _is_refusal(error: ClientError) -> bool:
-    """Whether Glue has said that it did not do it: somebody else was first, or too many calls came."""
+    """Return whether Glue says that it changed nothing: somebody else was first, or too many calls came."""
     return error.response["Error"]["Code"] == "ConcurrentModificationException" or is_throttled(error)
 
 

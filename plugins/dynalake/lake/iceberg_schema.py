@@ -1,7 +1,7 @@
 """A table's schema as Iceberg has it: every column, field, element, key and value with an id by which files are read.
 
-An id stays with what it was given to, as long as the files that hold it are read right by it; what is new, or means
-something else, gets a new one. `last_column_id` only rises, so no id is ever given twice.
+A field keeps its id as long as its files are read right by it; a field that is new, or means something else, gets a new
+one. `last_column_id` only rises, so no id is ever given twice.
 """
 
 from __future__ import annotations
@@ -32,12 +32,13 @@ from dynalake.lake.types import DECIMAL_DIGITS, TEXT, Boolean, List, Map, Number
 _pa: Any = pa  # its stubs take types only as literals; here they are data
 
 PARTITION_IDS = range(1000, 1100)
-"""Never given to a column: partition fields are numbered from 1000 on, and readers older than 2024 mistake a column
-with such an id for one (https://iceberg.apache.org/spec/#partitioning)."""
+"""Ids that no column gets: partition fields are numbered from 1000 on, and readers older than 2024 mistake a column
+with such an id for one (https://iceberg.apache.org/spec/#partitioning).
+"""
 
 
 def change_columns(schema: TableSchema) -> dict[str, Type]:
-    """The columns that `{t}` has beside the attributes', in front of them: day, metadata, `__other`, `__key`."""
+    """Return the columns that `{t}` has in front of the attributes': day, metadata, `__other`, `__key`."""
     keys = {KEY: TEXT} if KEY in schema.identity else {}
     return {DAY: TEXT, **METADATA_TYPES, OTHER: Map(TEXT), **keys}
 
@@ -50,13 +51,13 @@ def iceberg_schema(
     before: TableSchema | None = None,
     own: Mapping[str, Type] | None = None,
 ) -> Schema:
-    """The Iceberg schema of a table with this schema; `base` itself where nothing of it changes.
+    """Return the Iceberg schema of a table with this schema; `base` itself where nothing changes.
 
     `base`: the table's current Iceberg schema, and `before` the `TableSchema` that it was made of. Both are needed: a
-    text and a JSON text are the same to Iceberg, and must not have the same id. What `base` has beside it, since
-    somebody added a column, stays.
+    text and a JSON text are the same to Iceberg, and must not have the same id. Columns that somebody else added to
+    `base` stay.
 
-    `own`: the table's own columns (default: `change_columns`). All fields are optional, but for the keys of maps. The
+    `own`: the table's own columns (default: `change_columns`). All fields are optional, except the keys of maps. The
     schema's id is one above `base`'s.
     """
     columns = {c.name: c for c in schema.columns}

@@ -1,8 +1,8 @@
 """Which DynamoDB table a lake's tables are about.
 
-A table that is deleted and made again has the name and the ARN of the former one, and another id. Its stream counts
-from another number, so the changes of both have no common order, and an old item that nobody removed would never go.
-The id stands in one place: the property `dynalake.table-id` of the two Iceberg tables, which stays as long as the data.
+A table that is deleted and made again has the same name and ARN, and another id. Its stream counts from another number,
+so the changes of both have no common order, and an old item that nobody removed would stay for good. The id stands in
+one place: the property `dynalake.table-id` of the two Iceberg tables, which stays as long as the data.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from dynalake.names import TableNames
 
 
 def table_id_of(head: Head | None) -> str:
-    """The id of the DynamoDB table whose items these are; '' where there is no table, or it does not say."""
+    """Return the id of the DynamoDB table whose items these are; '' where there is no table, or it has no id."""
     return "" if head is None else head.properties.get(TABLE_ID, "")
 
 
 def is_another(kept: str, found: str) -> bool:
-    """Whether these are the ids of two tables; '' is an id that is not known."""
+    """Return whether these are the ids of two tables; '' is an id that is not known."""
     return bool(kept and found and kept != found)
 
 
 def check_table(table: Table, found: str) -> None:
-    """`check_identity` by what Glue has now. A table that is damaged says nothing, until it is brought back."""
+    """Call `check_identity` with what Glue has now. A damaged table passes until it is brought back."""
     with suppress(CatalogError):
         check_identity(table.names, table_id_of(table.catalog.find(table.names.changes_table)), found)
 
 
 def check_live_table(table: Table) -> None:
-    """`check_identity` by what DynamoDB has now. A table that is gone is not another one: what it left is its own."""
+    """Call `check_identity` with what DynamoDB has now. A table that is gone passes: its items are still its own."""
     kept = table_id_of(table.changes())
     try:
         found = table.clients.dynamodb.describe_table(TableName=table.names.table)["Table"]["TableId"]

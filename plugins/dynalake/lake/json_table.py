@@ -1,7 +1,7 @@
 """`{t}_json`: the raw lines as they landed, every attribute as text, by the OpenX SerDe.
 
-For the raw text alone: nothing typed is read from it. Its partitions are there before the data, so that a line can be
-read as soon as it has landed.
+It is for the raw text alone: it has no types. Its partitions come before the data, so that a line can be read as soon
+as it has landed.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from dynalake.names import TableNames
 
 
 def project_json(table: Table, now: Callable[[], datetime]) -> Projected:
-    """Make `{t}_json` what the table of changes and the raw days say. Again: nothing is written.
+    """Make `{t}_json` what the table of changes and the raw days say. Write nothing where it is so already.
 
-    Of the snapshot it shows the raw objects of the backfill that `{t}` shows. A day that has a partition keeps it, also
-    once its raw objects are gone.
+    For the snapshot it shows the raw objects of the backfill that `{t}` shows. A day that has a partition keeps it,
+    also when its raw objects are gone.
     """
     wanted = hive_table(table, table.changes())
     made = ensure_table(table, wanted)
@@ -50,7 +50,7 @@ def project_json(table: Table, now: Callable[[], datetime]) -> Projected:
 
 
 def hive_table(table: Table, head: Head) -> HiveTable:
-    """`{t}_json` as it should be: each column a `string`, read by the attribute's own key.
+    """Return `{t}_json` as it should be: each column a `string`, read by the attribute's own key.
 
     https://docs.aws.amazon.com/athena/latest/ug/openx-json-serde.html
     """
@@ -63,20 +63,20 @@ def hive_table(table: Table, head: Head) -> HiveTable:
         replace(JSON, serde=serde),
         table.names.uri(table.names.raw_prefix),
         tuple(HiveColumn(name, "string", comment) for name, _, comment in fields),
-        # The SerDe's parameters here too: a reader that takes them from the partition adds the table's to them, so that
-        # an attribute which came later is found in older days as well.
+        # The SerDe's parameters stand here too: a reader that takes them from the partition adds the table's to them,
+        # and so finds an attribute that came later in older days as well.
         {**own_parameters(table, head.properties.get(SOURCE, "")), **serde},
     )
 
 
 def shown_prefix(table: Table) -> str:
-    """The prefix of the raw objects of the backfill that `{t}` shows; '' where it shows none."""
+    """Return the prefix of the raw objects of the backfill that `{t}` shows; '' where it shows none."""
     run = shown_run(table)
     return table.names.snapshot_run(run) if run else ""
 
 
 def raw_days(table: Table) -> set[str]:
-    """The days that have raw objects: one call per thousand."""
+    """Return the days that have raw objects: one call per thousand."""
     pages = table.clients.s3.get_paginator("list_objects_v2").paginate(
         Bucket=table.names.lake.bucket, Prefix=table.names.raw_prefix, Delimiter="/"
     )

@@ -1,7 +1,7 @@
 """The state's files as ranges of keys: which may hold a key, and which are written again where keys change.
 
-A file's range is told by its bounds on the columns of the identity. Files that were written here do not overlap; those
-that somebody else's engine wrote may, so nothing but order on disk rests on it.
+A file's bounds on the columns of the identity give its range. dynalake's files do not overlap; files of somebody else's
+engine may, so only the order on disk depends on it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ pc: Any = pyarrow.compute
 
 Key = tuple[Any, ...]
 Span = tuple[int, int]
-"""Places of rows: from the first up to, and without, the second."""
+"""Places of rows: from the first to before the second."""
 
 
 @dataclass(frozen=True)
 class Sizes:
     """Bytes of the state's files: `file` at most, about; below `small` neighbours are merged when one is written again.
 
-    `group`: what one commit replaces, about: as much is written again where it is refused.
+    `group`: about what one commit replaces; a refused commit writes it again.
     """
 
     file: int = 128 << 20
@@ -54,7 +54,7 @@ class KeyFile:
         return cls(file, tuple(b[0] for b in known), tuple(b[1] for b in known))
 
     def overlaps(self, low: Key, high: Key) -> bool:
-        """Whether it may have a key in the box from `low` to `high`; without bounds it may have any."""
+        """Return whether it may have a key in the box from `low` to `high`; without bounds it may have any."""
         if not self.file.rows:
             return False
         if self.low is None or self.high is None:
@@ -79,21 +79,21 @@ class Keys:
 
     @property
     def box(self) -> tuple[Key, Key]:
-        """The least and the greatest value of each column."""
+        """Return the least and the greatest value of each column."""
         ends = [pc.min_max(column).as_py() for column in self._columns]
         return tuple(e["min"] for e in ends), tuple(e["max"] for e in ends)
 
     def select(self, mask: Any) -> Keys:
-        """Those where `mask`, of booleans, is true."""
+        """Return those where `mask`, of booleans, is true."""
         columns = [column.filter(mask) for column in self._columns]
         return Keys(pa.table(columns, names=list(self.identity)), self.identity)
 
     def places(self, rows: pa.Table) -> Any:
-        """Of each row, the place of its key; null where it is not one of these."""
+        """Return the place of each row's key; null where it is not one of these."""
         return pc.index_in(self._encode([_array(rows[name]) for name in self.identity]), value_set=self._codes)
 
     def may_be_in(self, file: KeyFile) -> bool:
-        """Whether a file may hold one of them."""
+        """Return whether a file may hold one of them."""
         if not file.file.rows or not len(self):
             return False
         if file.low is None or file.high is None:
@@ -109,15 +109,15 @@ class Keys:
         return bool(pc.any(inside).as_py())
 
     def count_below(self, key: Key) -> int:
-        """How many come before a key, or before all keys that begin with it."""
+        """Return how many come before a key, or before all keys that begin with it."""
         return bisect_left(range(len(self)), key, key=lambda place: self.key(place)[: len(key)])
 
     def count_to(self, key: Key) -> int:
-        """How many come before a key or are equal to it, or begin with it."""
+        """Return how many come before a key or are equal to it, or begin with it."""
         return bisect_right(range(len(self)), key, key=lambda place: self.key(place)[: len(key)])
 
     def _encode(self, columns: Sequence[Any]) -> Any:
-        """A number per row: that of its key, if each of the values is one of some key's; else null."""
+        """Return a number per row: that of its key if each value is in some key, else null."""
         codes = pc.index_in(columns[0], value_set=self._values[0])
         for column, values in zip(columns[1:], self._values[1:], strict=True):
             place = pc.index_in(column, value_set=values)
@@ -127,7 +127,7 @@ class Keys:
 
 @dataclass(frozen=True)
 class Rewrite:
-    """Files that lie side by side and are replaced together, and the places of the keys that are put among them."""
+    """Neighbouring files that are replaced together, and the places of the keys that are put among them."""
 
     files: tuple[KeyFile, ...]
     spans: tuple[Span, ...]
@@ -138,12 +138,12 @@ class Rewrite:
 
 
 def order_files(files: Collection[KeyFile]) -> list[KeyFile]:
-    """The files by their ranges; those without a range come first."""
+    """Return the files by their ranges, those without a range first."""
     return sorted(files, key=lambda f: (f.low is not None, f.low or (), f.high or (), f.file.path))
 
 
 def starts_of(ordered: Sequence[KeyFile]) -> list[Key]:
-    """With which key, or beginning of a key, the range of each file starts that has one.
+    """Return the key, or beginning of a key, at which the range of each file starts that has one.
 
     Where several files share the first column's value, they are slices of it, and start with the rest as well.
     """
@@ -160,16 +160,16 @@ def starts_of(ordered: Sequence[KeyFile]) -> list[Key]:
 def plan_rewrites(
     files: Collection[KeyFile], replaced: Collection[str], keys: Keys, sizes: Sizes, row_bytes: float
 ) -> list[Rewrite]:
-    """Return what is written again of one partition's files so that `keys` can be put there.
+    """Return which files of one partition are written again so that `keys` can be put there.
 
-    `replaced`: paths of the files that have to be, because they hold a key that changes. `row_bytes`: what a row takes
-    in a file. A key goes to the file in whose range it is, or to the one before; where very many keys lie behind a
-    file's range, they become files of their own. What is small takes small neighbours with it.
+    `replaced`: paths of the files that hold a key that changes, and so have to be. `row_bytes`: bytes of a row in a
+    file. A key goes to the file in whose range it is, or to the one before; very many keys behind a file's range become
+    files of their own. A small file takes small neighbours with it.
     """
     ordered = order_files([f for f in files if f.file.rows])
     unknown = sum(f.low is None for f in ordered)
     spans = dict(_spans(ordered[unknown:], keys, max(1, int(sizes.small / row_bytes))))
-    # Position 2i+1 is the i-th file, 2i+2 what lies between it and the next one, 0 what lies before all.
+    # Position 2i+1 is the i-th file, 2i+2 the gap between it and the next one, 0 the gap before all.
     pieces: dict[int, list[Span]] = {2 * unknown + at: [span] for at, span in spans.items()}
     for place, file in enumerate(ordered):
         if file.file.path in replaced:
@@ -194,7 +194,7 @@ def plan_rewrites(
 
 
 def _spans(ordered: Sequence[KeyFile], keys: Keys, many: int) -> Iterator[tuple[int, Span]]:
-    """Which keys go to which position. `many`: keys behind a file that become files of their own."""
+    """Yield which keys go to which position. `many`: keys behind a file that become files of their own."""
     if not len(keys):
         return
     starts = starts_of(ordered)
@@ -228,7 +228,7 @@ def _spans(ordered: Sequence[KeyFile], keys: Keys, many: int) -> Iterator[tuple[
 def _with_neighbours(
     ordered: Sequence[KeyFile], places: list[int], run: Sequence[int], size: int, taken: set[int], small: int
 ) -> list[int]:
-    """The places of a run's files, and of small ones beside it while all of it is small."""
+    """Return the places of a run's files, and of small neighbours while all of it is small."""
     low = places[0] - 1 if places else run[0] // 2 - 1
     high = places[-1] + 1 if places else run[-1] // 2
     places = list(places)
@@ -260,7 +260,7 @@ def cut_tables(tables: Iterator[pa.Table], identity: Sequence[str], rows: int) -
     if len(identity) == 1:
         yield from _cut_anywhere(tables, rows)
         return
-    count = 0  # rows of the file so far
+    count = 0  # rows in the file so far
     held: pa.Table | None = None  # rows of the last partition key, which may have to begin a file
     sliced: Any = None  # the partition key, where the file is a slice of it
     for table in tables:
@@ -305,7 +305,7 @@ def cut_tables(tables: Iterator[pa.Table], identity: Sequence[str], rows: int) -
         yield held, False
 
 
-_HELD = 32 << 20  # bytes of one partition key's rows that are held back
+_HELD = 32 << 20  # bytes of one partition key's rows that are kept in memory
 
 
 def _cut_anywhere(tables: Iterator[pa.Table], rows: int) -> Iterator[tuple[pa.Table, bool]]:
@@ -318,7 +318,7 @@ def _cut_anywhere(tables: Iterator[pa.Table], rows: int) -> Iterator[tuple[pa.Ta
 
 
 def _changes(column: Any) -> Any:
-    """The places at which another value begins than that of the row before."""
+    """Return the places at which another value begins than that of the row before."""
     values = _array(column)
     if len(values) < 2:
         return np.empty(0, dtype=np.int64)

@@ -17,7 +17,7 @@ from dynalake.lake.types import (
 
 
 def glue_type(of: Type) -> str:
-    """`bigint`, `decimal(38,4)`, `struct<id:bigint,tags:array<string>>`…; `string` where nothing is known yet."""
+    """Return `bigint`, `decimal(38,4)`, `struct<id:bigint,tags:array<string>>`…; `string` where nothing is known."""
     match of:
         case Boolean():
             return "boolean"
@@ -40,9 +40,9 @@ def _number(of: Number, text: str) -> str:
 
 
 def signature(of: Type) -> str:
-    """The type as readers see it: names and types, and what a `string` holds (text, digits, JSON text).
+    """Return the type as readers see it: names and types, and what a `string` holds (text, digits, JSON text).
 
-    Two types with one signature differ only in what decides how they widen later.
+    Two types with one signature differ only in how they widen later.
     """
     match of:
         case Struct(fields):
@@ -58,9 +58,9 @@ def signature(of: Type) -> str:
 
 
 def extends(old: Type, new: Type) -> bool:
-    """Whether `new` is `old` with further fields in its structs: files written under `old` give their values under it.
+    """Return whether `new` is `old` with further fields in its structs: then old files give their values under it.
 
-    Iceberg finds columns and fields by their ids; what a file does not have reads as null. Digits are their own JSON
+    Iceberg finds columns and fields by their ids; a column that a file lacks reads as null. Digits are their own JSON
     text, so that numbers kept as text may become `Mixed` without a change of files.
     """
     match old, new:

@@ -1,7 +1,7 @@
 """Both Iceberg tables of a DynamoDB table and their views: made, found, or brought back.
 
-A table that was there once is never made anew while its metadata is known: a new one would number its columns again,
-and no file could be read by them. The state can be derived from the changes as long as these hold all of history.
+A lost table is never created again while its metadata is known: a new one would number its columns again, and no file
+could be read by them. The state can be derived from the changes as long as these hold all of history.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ from dynalake.record.key import ItemKey
 
 
 def make_tables(table: Table, key: ItemKey, source_arn: str, pins: Pins | None = None, *, table_id: str = "") -> None:
-    """Make `{t}` and `{t}_state` with an empty snapshot, where they are not there, and bring back what was lost.
+    """Make `{t}` and `{t}_state` with an empty snapshot, where they are missing, and bring back what was lost.
 
-    `table_id` is DynamoDB's; '' where it is not known. Again, or after a kill anywhere: the same. Raises
+    `table_id` is DynamoDB's; '' where it is not known. Another call, or one after a kill, gives the same. Raises
     `NameTakenError`, before anything is made, where a Glue name belongs to something else; `SourceError` where the
     tables are those of another DynamoDB table; `CatalogError` where the state is gone and cannot be derived again.
     """
@@ -85,7 +85,7 @@ def check_names(table: Table) -> None:
 
 
 def glue_names(names: TableNames) -> tuple[str, ...]:
-    """All names that a table may have in Glue."""
+    """Return all names that a table may have in Glue."""
     return (
         names.changes_table,
         names.state_table,
@@ -99,7 +99,7 @@ def glue_names(names: TableNames) -> tuple[str, ...]:
 
 
 def _owner_of_damaged(table: Table, name: str) -> str | None:
-    """Whose Iceberg table it is whose Glue entry does not say so; ours if its metadata was noted here."""
+    """Return the owner of an Iceberg table whose Glue entry lacks it: this table if its metadata was noted here."""
     with suppress(CatalogError):
         head = table.catalog.find(name)
         return None if head is None else head.properties.get(DYNAMODB_TABLE)
@@ -133,7 +133,7 @@ def _create_state(table: Table, schema: TableSchema, source: Mapping[str, str]) 
 def _properties(
     names: TableNames, schema: TableSchema, source: Mapping[str, str], exact: Iterable[str]
 ) -> dict[str, str]:
-    """`exact`: columns whose bounds are kept whole, so that files prune and are compared by them."""
+    """Return a new table's properties. `exact`: columns with whole bounds, so that files prune and compare by them."""
     metrics = {f"write.metadata.metrics.column.{name}": "full" for name in (*exact, EVENT_TIME, SEQUENCE_NUMBER)}
     about = {DYNAMODB_TABLE: names.table, **source, TIME_ZONE: names.lake.time_zone}
     return {SCHEMA: schema.to_json(), **about, **metrics}
@@ -151,7 +151,7 @@ def _check_derivable(names: TableNames, changes: Head) -> None:
 
 
 def merge_again(table: Table) -> None:
-    """After the state was restored: merge what was committed to the changes since its last known commit."""
+    """Merge what was committed to the changes since the restored state's last known commit."""
     since = restored_since(table)
     if since is None:
         return
@@ -165,9 +165,9 @@ def merge_again(table: Table) -> None:
 
 
 def derive_state(table: Table) -> None:
-    """Bring a state that was made anew to where the changes are: the snapshot first, then all up to the bound.
+    """Bring a new state to where the changes are: the snapshot first, then all up to the bound.
 
-    A kill between leaves less in the state than the views need of the snapshot, and setup goes on from there.
+    After a kill the state has fewer items of the snapshot than the views need, and setup goes on from there.
     """
     changes, state = table.changes(), table.items()
     run = number(changes, SHOWN_RUN)
@@ -196,5 +196,5 @@ def _derive_snapshot(table: Table, changes: Head, state: Head, run: int) -> None
         guard(head)
         return None if number(head, SNAPSHOT_RUN) == run else Change(properties={SNAPSHOT_RUN: str(run)})
 
-    # Only now: a state whose snapshot is not whole must not say that it has one.
+    # It comes last: a state without the whole snapshot must not say that it has one.
     commit_on(table.catalog, table.names, merge.state, build)

@@ -2,7 +2,7 @@
 
 Each commit adds a manifest of its few files. A reader opens every manifest whose range of partitions it may need. So
 the small ones are rewritten, in the order of partitions, into manifests of some hundred files: the same files, listed
-in fewer places. What pyiceberg does not promise publicly is used here as in `lake/iceberg.py`.
+in fewer places. Like `lake/iceberg.py`, this module uses what pyiceberg does not promise publicly.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from pyiceberg.typedef import EMPTY_DICT
 from pyiceberg.types import PrimitiveType
 
 FULL = 500
-"""Files that a merged manifest lists, at most: a query of one day reads a tenth of a second's worth of them."""
+"""Most files that a merged manifest lists: a query of one day reads them in a tenth of a second."""
 
 _SMALL = FULL // 2
 _LARGE = 4 * FULL
 _BYTES = 16 << 20
-"""Of the manifests that one commit rewrites: a wide table's take about 30 times as much memory once they are read."""
+"""Bytes of the manifests that one commit rewrites: a wide table's take about 30 times as much memory when read."""
 
 _GAIN = 8
-"""Manifests that a commit must save: less is not worth one."""
+"""Manifests that a commit must save: fewer are not worth one."""
 
 _GAP_DAYS = 31
 _AT_ONCE = 16
@@ -53,9 +53,9 @@ class Listed:
 
 
 def plan_merge(manifests: Iterable[Listed]) -> frozenset[str]:
-    """Return the addresses of the manifests to rewrite in one commit: none where that would not save some.
+    """Return the addresses of the manifests to rewrite in one commit; none where that would save too few.
 
-    Those that list few files, and those that list so many that a query of one day reads them for a single entry.
+    These list few files, or so many that a query of one day reads them for a single entry.
     """
     chosen = []
     room = _BYTES
@@ -70,7 +70,7 @@ def plan_merge(manifests: Iterable[Listed]) -> frozenset[str]:
 
 
 def _expected(chosen: Sequence[Listed]) -> int:
-    """How many manifests they become, about."""
+    """Return about how many manifests they become."""
     held = [m for m in chosen if m.files]
     groups = 1 + sum(_far(one.high, other.low) for one, other in pairwise(held)) if held else 0
     return groups + sum(m.files for m in held) // FULL
@@ -95,7 +95,7 @@ def list_data_manifests(
 
 
 def _far(one: Any, other: Any) -> bool:
-    """Whether two days are so far apart that one manifest should not span them; the snapshot's day is far from all."""
+    """Return whether two days are too far apart for one manifest; the snapshot's day is far from all."""
     if not isinstance(one, str) or not isinstance(other, str):
         return False
     before, after = _ordinal(one), _ordinal(other)
@@ -112,9 +112,8 @@ def _ordinal(day: str) -> int:
 class ReplaceFiles(_OverwriteFiles):
     """A snapshot without some files, and with others.
 
-    pyiceberg asks one evaluator about all manifests, from many threads; it remembers the manifest that it is asked
-    about, so that one thread gets another's answer, and does not look for its files where they are. Here only one
-    thread at a time may ask.
+    pyiceberg asks one evaluator about all manifests, from many threads. It keeps the current manifest, so one thread
+    may get another's answer, and miss its files. Here only one thread at a time may ask.
     """
 
     def __init__(self, transaction: Transaction, io: FileIO, snapshot_properties: dict[str, str] = EMPTY_DICT) -> None:
@@ -169,7 +168,7 @@ class RewriteManifests(_SnapshotProducer["RewriteManifests"]):
         return merged
 
     def _summary(self, snapshot_properties: dict[str, str] = EMPTY_DICT) -> Summary:
-        """The totals of the snapshot before: the files are the same."""
+        """Return the totals of the snapshot before: the files are the same."""
         before = self._transaction.table_metadata.snapshot_by_name(self._target_branch)
         known = {} if before is None or before.summary is None else before.summary.additional_properties
         totals = {name: value for name, value in known.items() if name.startswith("total-")}

@@ -1,7 +1,7 @@
-"""Where the latest metadata of an Iceberg table lies, kept beside the catalog.
+"""A note of where the latest metadata of an Iceberg table lies, kept next to the catalog.
 
 Glue's entry can be lost: dropped by somebody, or its parameters replaced by a crawler. The table is then registered
-again from here, never made anew, since a new table would number its columns again, and no file could be read by them.
+again from here and not created again: a new table would number its columns again, and no file could be read by them.
 """
 
 from __future__ import annotations
@@ -50,24 +50,24 @@ def note_metadata(clients: Clients, names: TableNames, head: Head) -> None:
 
 
 def noted_metadata(clients: Clients, names: TableNames, glue_table: str) -> str | None:
-    """The location that is kept, or None."""
+    """Return the location that is kept, or None."""
     kept = read_note(clients, names, glue_table)
     return None if kept is None else kept.metadata_location
 
 
 def read_note(clients: Clients, names: TableNames, glue_table: str) -> Note | None:
-    """What is kept of a table, or None."""
+    """Return the note that is kept of a table, or None."""
     return _read(clients, names, glue_table)[0]
 
 
 def leads_to(note: Note, head: Head) -> bool:
-    """Whether the head is what the note names, or came from it: no commit of the table is lost."""
+    """Return whether the head is the one the note names, or came from it: then no commit of the table is lost."""
     log = (entry.metadata_file for entry in head.iceberg.metadata.metadata_log)
     return note.uuid == head.uuid and note.metadata_location in (head.metadata_location, *log)
 
 
 def metadata_number(location: str) -> int:
-    """The number of a metadata file: `…/metadata/00012-{uuid}.metadata.json` → 12."""
+    """Return the number of a metadata file: `…/metadata/00012-{uuid}.metadata.json` → 12."""
     found = re.search(r"/(\d+)-[^/]+\.metadata\.json$", location)
     return int(found.group(1)) if found else -1
 

@@ -1,9 +1,8 @@
 """Glue's own optimizers of Iceberg tables, which must not work on the lake's: found, and switched off.
 
-What they do is right for a table that nobody else compacts. Here their compaction takes files out of the folders by
-which raw objects count as converted, which are then read once more; their retention and their deletion of orphans know
-nothing of the lake's grace for files that are being written. They may be on for a table, or for a whole catalog, which
-its tables inherit.
+They are right for a table that nobody else compacts. Here their compaction takes files out of the folders by which raw
+objects count as converted, and these are then read once more. Their retention and their deletion of orphans ignore the
+lake's grace for files in work. They may be on for a table, or for a whole catalog, which its tables inherit.
 
 https://docs.aws.amazon.com/glue/latest/dg/table-optimizers.html
 """
@@ -38,12 +37,12 @@ class Optimizer:
 
 
 def find_optimizers(table: Table) -> tuple[Optimizer, ...]:
-    """The optimizers that are on for the two Iceberg tables, by their own or their catalog's configuration."""
+    """Return the optimizers that are on for the two Iceberg tables, by their own or their catalog's configuration."""
     return tuple(_find(table))
 
 
 def foreign_optimizers(table: Table) -> tuple[Finding, ...]:
-    """A finding for each optimizer that is on."""
+    """Return a finding for each optimizer that is on."""
     return tuple(
         Finding(
             "foreign-optimizer",
@@ -56,9 +55,9 @@ def foreign_optimizers(table: Table) -> tuple[Finding, ...]:
 
 
 def switch_off_optimizers(table: Table) -> tuple[Optimizer, ...]:
-    """Switch them off for these tables, whatever their catalog says. Returns those that are off now.
+    """Switch them off for these tables, whatever their catalog says. Return those that are off now.
 
-    One whose role we may not pass on stays on: `foreign_optimizers` goes on telling it.
+    One whose role we may not pass on stays on, and `foreign_optimizers` keeps reporting it.
     """
     off = []
     for optimizer in find_optimizers(table):
@@ -82,7 +81,7 @@ def _switch(table: Table, arguments: dict[str, Any]) -> None:
     except ClientError as error:
         if error.response["Error"]["Code"] != "EntityNotFoundException":
             raise
-        # It has none of its own, but that of its catalog: only a configuration of its own says otherwise.
+        # The table has only its catalog's: a configuration of its own is needed to switch it off.
         table.clients.glue.create_table_optimizer(**arguments)
 
 

@@ -40,10 +40,10 @@ from dynalake.lake.read import read_rows
 from dynalake.lake.table import GRACE, SOURCE, Table
 
 FOLDER = "dynalake.folder"
-"""Of a partition: the folder of `{t}` that it is a copy of."""
+"""Property of a partition: the folder of `{t}` that it is a copy of."""
 
 LAYOUT = "dynalake.layout"
-"""Of a partition: how many columns its files have, and 16 hexadecimal digits over their names and field ids."""
+"""Property of a partition: the number of columns in its files, and 16 hex digits over their names and field ids."""
 
 _CODECS = {"gzip": "ZLIB"}
 _STRIPE = 64  # MB
@@ -62,23 +62,23 @@ class OrcColumns:
         return cls(columns, tuple(head.schema.find_field(c.name).field_id for c in columns))
 
     def layout(self, count: int) -> str:
-        """What tells whether files with so many columns have these, in these places."""
+        """Return a text that tells whether files with `count` columns have these, in these places."""
         named = [[c.name, i] for c, i in zip(self.columns[:count], self.ids[:count], strict=True)]
         return f"{count}:{_digest(named)}"
 
     def has(self, layout: str) -> bool:
-        """Whether files of that layout give their values under these columns: they may have fewer, not others."""
+        """Return whether files of that layout give their values under these columns; they may lack some of them."""
         count = layout.partition(":")[0]
         return count.isdigit() and int(count) <= len(self.columns) and self.layout(int(count)) == layout
 
     def types(self, layout: str) -> str:
-        """What tells whether a partition of that layout says the right types."""
+        """Return a text that tells whether a partition of that layout has the right types."""
         return _digest([[c.name, c.type] for c in self.columns[: int(layout.partition(":")[0])]])
 
 
 @dataclass(frozen=True)
 class CopyPlan:
-    """The days to copy, the oldest first; the partitions of which only the types are to be said again; those to go."""
+    """The days to copy, the oldest first; the partitions that only need other types; those to remove."""
 
     copy: tuple[str, ...]
     write: tuple[Partition, ...]
@@ -90,7 +90,7 @@ def copy_days(
 ) -> Projected:
     """Make `{t}_orc` a copy of the closed days, within `compact_gb`, and delete what no partition names any more.
 
-    Again: nothing is written. Raises `LedgerError` where a copy has not all rows; `ConflictError` where the days
+    Another call writes nothing. Raises `LedgerError` where a copy has not all rows; `ConflictError` where the days
     changed several times in a row while they were compared.
     """
     name = table.names.orc_table
@@ -126,7 +126,7 @@ def copy_days(
 
 
 def hive_table(table: Table, head: Head) -> HiveTable:
-    """`{t}_orc` as it should be."""
+    """Return `{t}_orc` as it should be."""
     parameters = own_parameters(table, head.properties.get(SOURCE, ""))
     return HiveTable(
         table.names.orc_table, ORC, table.names.uri(table.names.orc_prefix), hive_columns(head), parameters
@@ -142,8 +142,8 @@ def plan_copies(
 ) -> CopyPlan:
     """Return which days to copy in one run: those that have no copy of their folder with the table's columns.
 
-    `sizes`: bytes of the days' Parquet; at least one day has room in the budget, unless that is 0. What is not right
-    and has no room goes.
+    `sizes`: bytes of the days' Parquet; at least one day has room in the budget, unless that is 0. A wrong copy without
+    room is removed.
     """
     copy: list[str] = []
     write: list[Partition] = []
@@ -179,7 +179,7 @@ def copy_day(
     options: CompactOptions,
     work_directory: Path | None = None,
 ) -> Partition:
-    """Write the rows of a day's files as ORC into a folder that nobody has written to. The partition that shows them.
+    """Write the rows of a day's files as ORC into a new folder. Return the partition that shows them.
 
     Raises `LedgerError` unless all rows were written.
     """
@@ -210,11 +210,11 @@ def _rows(head: Head, files: Iterable[DataFile], columns: OrcColumns) -> Iterato
 
 
 def _write(tables: Iterator[pa.Table], options: CompactOptions, directory: Path) -> Iterator[tuple[Path, int]]:
-    """Files of about `part_mb`, each complete when it is yielded and removed when the next is asked for; their rows."""
+    """Yield files of about `part_mb`, complete then and removed at the next step, with the number of their rows."""
     from pyarrow import orc
 
     codec: Any = _CODECS.get(options.codec, options.codec.upper())
-    stripe = min(_STRIPE, options.part_mb) * MB  # what is in it is not in the file yet
+    stripe = min(_STRIPE, options.part_mb) * MB  # rows in the stripe are not in the file yet
     table = next(tables, None)
     number = 0
     while table is not None:
@@ -229,7 +229,7 @@ def _write(tables: Iterator[pa.Table], options: CompactOptions, directory: Path)
 
 
 def collect_copies(table: Table, now: datetime) -> int:
-    """Delete files of copies that no partition names, once they are older than any task may be. How many went."""
+    """Delete copies' files that no partition names, once they are older than any task may be. Return how many."""
     bucket = table.names.lake.bucket
     stored = list(list_objects(table.clients, bucket, table.names.orc_prefix))
     if not stored:
@@ -241,7 +241,7 @@ def collect_copies(table: Table, now: datetime) -> int:
 
 
 def plan_garbage(stored: Iterable[StoredObject], named: Collection[str], before: int) -> list[StoredObject]:
-    """Return the objects that lie in none of the named folders (prefixes that end in `/`), and are that old."""
+    """Return the objects that lie in none of the named folders (prefixes that end in `/`), written before that time."""
     return [o for o in stored if o.modified < before and f"{o.key.rpartition('/')[0]}/" not in named]
 
 

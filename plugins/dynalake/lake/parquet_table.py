@@ -1,8 +1,8 @@
 """`{t}_parquet`: the snapshot and the closed days of `{t}` as a Hive table over the same files.
 
-A partition points to a day's folder only where the day's live files are exactly what lies in it, and nobody's delete
-files apply. Glue's partitions know no version, so after they were written everything is compared again. When columns
-change, the partitions move first, then the table's columns follow.
+A partition points to a day's folder only where the folder holds exactly the day's live files, and no delete files
+apply. Glue's partitions have no version, so everything is compared again after writing them. When columns change, the
+partitions move first, then the table's columns follow.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ from dynalake.lake.table import SOURCE, Table
 from dynalake.lake.views import glue_type, is_known
 
 TYPES = "dynalake.types"
-"""Of a partition: 16 hexadecimal digits over names and types of the columns that its files hold."""
+"""Property of a partition: 16 hexadecimal digits over names and types of the columns that its files hold."""
 
 ROUNDS = 4
-"""How often partitions are written and compared again before that is left to the next run."""
+"""How often partitions are written and compared again before the rest is left to the next run."""
 
 _AT_ONCE = 16
 
 
 @dataclass(frozen=True)
 class Projected:
-    """What changed in a Hive table: the days whose partitions were written and removed, and whether its columns did."""
+    """Changes of a Hive table: the days whose partitions were written and removed, and whether its columns changed."""
 
     written: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
@@ -58,7 +58,7 @@ class Projected:
 
 @dataclass(frozen=True)
 class PartitionPlan:
-    """The partitions to write, and the days whose partitions go."""
+    """The partitions to write, and the days whose partitions are removed."""
 
     write: tuple[Partition, ...]
     remove: tuple[str, ...]
@@ -72,10 +72,10 @@ def project_parquet(
     check: bool = False,
     pause_after: int = ROUNDS,
 ) -> Projected:
-    """Make `{t}_parquet` what the table of changes says. Again: nothing is written.
+    """Make `{t}_parquet` what the table of changes says. Write nothing where it is so already.
 
-    `check`: the files of every folder are listed, not only those of partitions that are to be written. Raises
-    `ConflictError` where the days changed `pause_after` times in a row while they were compared.
+    `check`: the files of every folder are listed, not only those of partitions to write. Raises `ConflictError` where
+    the days changed `pause_after` times in a row while they were compared.
     """
     head = table.changes()
     name = table.names.parquet_table
@@ -104,7 +104,7 @@ def project_parquet(
 
 
 def hive_table(table: Table, head: Head) -> HiveTable:
-    """`{t}_parquet` as it should be."""
+    """Return `{t}_parquet` as it should be."""
     names = table.names
     parameters = own_parameters(table, head.properties.get(SOURCE, ""))
     columns = hive_columns(head)
@@ -112,7 +112,7 @@ def hive_table(table: Table, head: Head) -> HiveTable:
 
 
 def hive_columns(head: Head) -> tuple[HiveColumn, ...]:
-    """The table's columns as Hive has them, without the day, in the table's order."""
+    """Return the table's columns as Hive has them, without the day, in the table's order."""
     comments = {c.name: c.comment for c in schema_of(head).columns}
     return tuple(
         HiveColumn(f.name, glue_type(f.field_type), comments.get(f.name, ""))
@@ -130,7 +130,7 @@ class DayFolder:
 
 
 def folders_of(table: Table, head: Head, options: CompactOptions, now: datetime) -> dict[str, DayFolder]:
-    """The closed days, and the snapshot, whose live files lie in one folder, and have rows that nobody has deleted."""
+    """Return the closed days, and the snapshot, whose live files lie in one folder, without deleted rows."""
     lake = table.names.lake
     by_day: dict[str, list[DataFile]] = defaultdict(list)
     for file in head.files():
@@ -154,7 +154,7 @@ def folders_of(table: Table, head: Head, options: CompactOptions, now: datetime)
 
 
 def _parameters(files: Sequence[DataFile], held: Iterable[HiveColumn]) -> dict[str, str]:
-    """What is compared: by its counts a folder of which others have taken files away is noticed."""
+    """Return the compared parameters: their counts show where others have taken files away from a folder."""
     types = json.dumps([[c.name, c.type] for c in held])
     return {
         "numFiles": str(len(files)),
@@ -165,7 +165,7 @@ def _parameters(files: Sequence[DataFile], held: Iterable[HiveColumn]) -> dict[s
 
 
 def deleted_files(head: Head) -> Collection[str] | None:
-    """The paths of files with rows that somebody has deleted; None where nobody can tell, so that it may be any."""
+    """Return the paths of files with rows that somebody has deleted; None where it may be any file."""
     try:
         return count_deleted(head).keys()
     except CatalogError:
@@ -183,10 +183,10 @@ def plan_partitions(
     *,
     check: bool = False,
 ) -> PartitionPlan:
-    """Return which partitions to write and to remove. `there`: those that are.
+    """Return which partitions to write and to remove. `there`: the existing ones.
 
-    `read` lists the files of folders, by day: of those that are to be written, or of all where `check` is set. A folder
-    is written once, so what was found in it when its partition was written is in it.
+    `read` lists the files of folders, by day: of those to write, or of all where `check` is set. A folder is written
+    once, so it still holds the files that were there when its partition was written.
     """
     differing = {day: f for day, f in folders.items() if not f.partition.same(there.get(day))}
     listed = read(folders if check else differing)
@@ -197,7 +197,7 @@ def plan_partitions(
 
 
 def read_whole(table: Table, folders: Mapping[str, DayFolder]) -> dict[str, frozenset[str]]:
-    """The addresses of all that lies in these folders, by their days."""
+    """Return the addresses of all objects in these folders, by their days."""
     bucket, names = table.names.lake.bucket, table.names
     paginator = table.clients.s3.get_paginator("list_objects_v2")
 

@@ -26,12 +26,12 @@ CODECS = ("zstd", "snappy", "gzip")
 pc: Any = pyarrow.compute
 
 _MB = 1 << 20
-_LEVEL = 2  # of zstd: what the levels above save is not worth their time
+_LEVEL = 2  # of zstd: the levels above save less than their time is worth
 _DICTIONARY = 1 << 20  # bytes
-_WORTH = 0.5  # a column has a dictionary where that takes less than this part of the values themselves
+_WORTH = 0.5  # a column gets a dictionary that takes less than this part of the values themselves
 _SOME = 1 << 14
 _RARELY = 0.95
-"""Of `_SOME` values so many differ where there are 150,000 different ones or more: too many for a dictionary."""
+"""Part of `_SOME` values that differ if 150,000 or more do in all: too many for a dictionary."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Folder:
 
 
 class PartWriter:
-    """Writes rows into parts, and puts each into the lake once it is full. Not before: nothing names them."""
+    """Writes rows into parts, and puts each into the lake once it is full; nothing names them yet."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class PartWriter:
         directory: Path,
         first: int = 0,
     ) -> None:
-        """`first`: the number of the first part."""
+        """Make a writer. `first`: the number of the first part."""
         self._clients, self._names, self._head, self._schema = clients, names, head, schema
         self._folder, self._writing, self._directory = folder, writing, directory
         self._arrow = file_schema(schema)
@@ -87,9 +87,9 @@ class PartWriter:
         self._first = first
 
     def write(self, tables: Iterable[pa.Table]) -> tuple[DataFile, ...]:
-        """The files, at least one, if only of no rows: by it the folder is live, and with it what its manifest names.
+        """Write the files, at least one, even without rows: it makes the folder live, and so its manifest's inputs.
 
-        `tables` have the columns of the schema, in whatever order.
+        `tables` have the columns of the schema, in any order.
         """
         groups = self._group(tables)
         group: pa.Table | None = next(groups, self._arrow.empty_table())
@@ -112,7 +112,7 @@ class PartWriter:
         )
 
     def _group(self, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-        """The rows in tables of which each becomes a row group."""
+        """Yield the rows in tables, each of which becomes a row group."""
         held: list[pa.Table] = []
         size = 0
         for table in tables:
@@ -129,7 +129,7 @@ class PartWriter:
             yield self._together(held)
 
     def _together(self, held: list[pa.Table]) -> pa.Table:
-        """One table of these, which are taken out of the list: a column at a time, so that no row is there twice."""
+        """Return one table of these. Take them from the list, a column at a time, so that no row is there twice."""
         columns: list[Any] = list(pa.concat_tables(held).select(self._arrow.names).columns)
         held.clear()
         for i, column in enumerate(columns):
@@ -139,7 +139,7 @@ class PartWriter:
     def _open(self, path: Path, group: pa.Table) -> Any:
         codec: Any = self._writing.codec
         dictionaries: Any = [path for name in group.column_names for path in repeating(name, group[name])]
-        # A page is not cut within so many rows, and an item may have 400 KB.
+        # A page is not cut within that many rows, and an item may have 400 KB.
         rows = min(1024, max(16, group.num_rows // self._writing.row_group_mb))
         return pq.ParquetWriter(
             path,
@@ -158,7 +158,7 @@ class PartWriter:
 def repeating(path: str, column: Any) -> Iterator[str]:
     """Yield the leaves of a column, by their paths in Parquet, that are smaller with a dictionary.
 
-    Without being told, the writer begins a dictionary for each and goes on without one when it is too large.
+    By default, the writer begins a dictionary for each and goes on without one when it is too large.
     """
     values = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     match values:
@@ -190,18 +190,18 @@ def _repeats(values: Any) -> bool:
 
 
 def parts_of(files: Iterable[DataFile]) -> tuple[Part, ...]:
-    """The files as a folder's manifest lists them."""
+    """Return the files as a folder's manifest lists them."""
     return tuple(Part(f.path, f.size, f.rows) for f in files)
 
 
 def file_schema(schema: Schema) -> pa.Schema:
-    """The Arrow schema of an Iceberg schema's files: 32-bit offsets, each column and each field with its id."""
+    """Return the Arrow schema of an Iceberg schema's files: 32-bit offsets, each column and each field with its id."""
     with_ids = schema_to_pyarrow(schema, include_field_ids=True)
     return pa.schema([_with_ids(small, f) for small, f in zip(arrow_schema_of(schema), with_ids, strict=True)])
 
 
 def _with_ids(small: Any, field: Any) -> Any:
-    """The field `small`, and what is in it, with the ids of `field`."""
+    """Return the field `small`, and the fields in it, with the ids of `field`."""
     of, ids = small.type, field.type
     if pa.types.is_struct(of):
         of = pa.struct([_with_ids(of.field(i), ids.field(i)) for i in range(of.num_fields)])

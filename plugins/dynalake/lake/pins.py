@@ -1,4 +1,4 @@
-"""What a user has said about attributes: which shall never be columns, the type of one, the name of one."""
+"""The pins of attributes by a user: which are never columns, the type of one, the name of one."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ ALLOWED_TYPES = (*_TYPES, "decimal(38,s)")
 
 
 def pinned_type(text: str) -> Type:
-    """The type that a pin names. `text` is for strings alone, `json` for every value, as its JSON text.
+    """Return the type that a pin names. `text` is for strings alone, `json` for every value, as its JSON text.
 
-    Raises `SettingsError` where it names none.
+    Raises `SettingsError` where it does not name a type.
     """
     if text in _TYPES:
         return _TYPES[text]
@@ -38,8 +38,8 @@ def pinned_type(text: str) -> Type:
 class Pins:
     """`never`: attributes without a column. `types` and `names`: of columns, by attribute.
 
-    A value that does not fit a pinned type stays in `__other`: a pinned column is never widened. A pinned name is
-    another attribute's no longer, even where it is that attribute's own: that one gets a suffix.
+    A value that does not fit a pinned type stays in `__other`: a pinned column is never widened. No other attribute has
+    a pinned name: one whose own name it is gets a suffix.
 
     Raises `SettingsError` where they contradict each other, or are not allowed.
     """
@@ -80,26 +80,26 @@ class Pins:
 
     @cached_property
     def attributes(self) -> frozenset[str]:
-        """Those that are to be columns."""
+        """Attributes that have to be columns."""
         return frozenset({*self.types, *self.names})
 
     @cached_property
     def taken(self) -> frozenset[str]:
-        """The names that are pinned."""
+        """Names that are pinned."""
         return frozenset(self.names.values())
 
     @cached_property
     def without(self) -> frozenset[str]:
-        """The attributes that are never to be columns."""
+        """Attributes that are never columns."""
         return frozenset(self.never)
 
     def type(self, attribute: str) -> Type | None:
-        """The type that is pinned for an attribute."""
+        """Return the type that is pinned for an attribute."""
         text = self.types.get(attribute)
         return None if text is None else pinned_type(text)
 
     def check(self, key_types: Mapping[str, str], reserved: Iterable[str], budget: Budget = BUDGET) -> None:
-        """Raise `SettingsError` where they do not go with the table's key (`{attribute: S, N or B}`) or names."""
+        """Raise `SettingsError` where they contradict the table's key (`{attribute: S, N or B}`) or names."""
         named = {*self.never, *self.attributes}
         if len(named) > budget.pins:
             raise SettingsError(f"{len(named)} attributes are pinned", allowed=f"at most {budget.pins}")
@@ -131,13 +131,13 @@ class Pins:
                 )
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: what is empty is left out."""
+        """Return a dict for JSON, without what is empty."""
         parts = {"never": list(self.never), "types": dict(self.types), "names": dict(self.names)}
         return {name: part for name, part in parts.items() if part}
 
     @classmethod
     def of_setting(cls, text: str) -> Pins:
-        """What the table's setting `columns` says: JSON or nothing. Raises `SettingsError` for any other form."""
+        """Return the pins of the table's setting `columns`: JSON or nothing. Raise `SettingsError` for other forms."""
         try:
             values = json.loads(text or "{}")
         except ValueError:
@@ -148,7 +148,7 @@ class Pins:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Pins:
-        """The reverse of `to_dict`, and what a setting holds. Raises `SettingsError` where it is not of that form."""
+        """Return the pins from `to_dict`, or from a setting. Raise `SettingsError` where they are not of that form."""
         never, types, names = values.get("never", []), values.get("types", {}), values.get("names", {})
         pairs = [*types.items(), *names.items()] if isinstance(types, dict) and isinstance(names, dict) else [(0, 0)]
         texts = [*never, *(text for pair in pairs for text in pair)] if isinstance(never, list | tuple) else [0]

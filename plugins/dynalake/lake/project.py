@@ -18,8 +18,8 @@ _pa: Any = pa  # its stubs take types only as literals; here they are data
 def project(rows: pa.RecordBatch, held: Schema, wanted: Schema, target: pa.Schema, missing: Mapping[int, Any]) -> Any:
     """Return a table with the columns of `wanted`, which `target` gives in Arrow's types.
 
-    `held`: the schema of the file, of whose columns the rows may have some. `missing`: field id → the value of a column
-    that the file does not have; what has none is null.
+    `held`: the schema of the file; the rows may have some of its columns. `missing`: field id → the value of a column
+    that the file does not have; null without one.
     """
     there = {f.field_id: f for f in held.fields if f.name in rows.schema.names}
     columns = []
@@ -61,5 +61,5 @@ def _convert(array: Any, held: IcebergType, wanted: IcebergType, of: Any) -> Any
 
 
 def _with_child(array: Any, of: Any, child: Any) -> Any:
-    """The list or map with other values in it: as many, with the same nulls."""
+    """Return the list or map with other values in it: as many, with the same nulls."""
     return _pa.Array.from_buffers(of, len(array), array.buffers()[:2], array.null_count, array.offset, [child])

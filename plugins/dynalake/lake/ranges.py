@@ -1,4 +1,4 @@
-"""Rows are cut by the values of one column, so that each range of them can be done by itself."""
+"""Rows are cut by the values of one column, so that each range of them can be handled alone."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from dynalake.lake.read import Within, read_rows
 
 pc: Any = pyarrow.compute  # its stubs take no chunked arrays where it does
 
-_FILES = 32  # of which values are looked at
-_VALUES = 256  # that are taken of each table of rows
+_FILES = 32  # files that are sampled
+_VALUES = 256  # values taken of each table of rows
 
 
 @dataclass(frozen=True)
 class Range:
-    """Rows whose value in `column` is at least `low` and below `high`; None: no end there.
+    """Rows whose value in `column` is at least `low` and below `high`; None where there is no end.
 
     Nulls come last, so they are in the range without `high`. `number`: the range's place among all, from 0 on.
     """
@@ -37,11 +37,11 @@ class Range:
 
     @property
     def within(self) -> Within:
-        """Which row groups may have such rows."""
+        """Return which row groups may have such rows."""
         return {} if self.is_all else {self.column: (self.low, self.high)}
 
     def rows(self, table: pa.Table) -> pa.Table:
-        """Those of the rows that are in the range."""
+        """Return the rows that are in the range."""
         if self.is_all:
             return table
         values = table[self.column]
@@ -54,7 +54,7 @@ class Range:
 
 
 def cut_ranges(head: Head, files: Sequence[DataFile], column: str, count: int) -> tuple[Range, ...]:
-    """Cut the rows of these files into about `count` ranges of as many rows each: by values of some of the files.
+    """Cut the rows of these files into about `count` ranges of equal size, by values of some of the files.
 
     One range where `count` is 1. Rows of one value are never cut, so there may be fewer, and larger ones.
     """

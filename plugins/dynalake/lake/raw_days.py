@@ -1,7 +1,7 @@
-"""A day of the raw zone beside what live folders say of it: which objects are converted, which are not, which are gone.
+"""A day of the raw zone compared with its live folders: which objects are converted, which are not, which are gone.
 
-A raw object is converted where a live folder of its own day names its key and ETag. So a day can be told from its own
-folders, and any number of days one after the other.
+A raw object is converted where a live folder of its own day names its key and ETag. So a day needs its own folders
+alone, and any number of days can be read one after the other.
 """
 
 from __future__ import annotations
@@ -44,29 +44,29 @@ class RawDay:
 
     @property
     def converted(self) -> tuple[StoredObject, ...]:
-        """The objects whose very bytes live rows were made from."""
+        """Objects from whose current bytes live rows were made."""
         return tuple(o for o in self.objects.values() if _plain(o.etag) in self.named.get(o.key, ()))
 
     @property
     def unnamed(self) -> tuple[StoredObject, ...]:
-        """The objects that are still to be converted, or again, because they have other bytes now."""
+        """Objects that have to be converted, or converted again because they have other bytes now."""
         return tuple(o for o in self.objects.values() if _plain(o.etag) not in self.named.get(o.key, ()))
 
     @property
     def gone(self) -> tuple[str, ...]:
-        """Keys of objects that live rows were made from and that are not there any more."""
+        """Keys of objects from which live rows were made and that do not exist any more."""
         return tuple(sorted(self.named.keys() - self.objects.keys()))
 
     @property
     def without_manifest(self) -> tuple[str, ...]:
-        """Live folders that have none."""
+        """Live folders without a manifest."""
         return tuple(folder for folder, manifest in self.manifests.items() if manifest is None)
 
 
 def read_raw_day(
     table: Table, day: str, folders: Collection[str], objects: Mapping[str, StoredObject] | None = None
 ) -> RawDay:
-    """Read a day. `folders`: its live folders; `objects`: those of the day, where they were listed already."""
+    """Read a day. `folders`: its live folders; `objects`: those of the day, if they were listed already."""
     listed = list_raw_day(table, day) if objects is None else objects
     return RawDay(day, listed, read_manifests(table.clients, table.names, folders))
 
@@ -85,7 +85,7 @@ def read_raw_days(table: Table, days: Iterable[str], folders: Mapping[str, Colle
 
 
 def list_raw_day(table: Table, day: str) -> dict[str, StoredObject]:
-    """List a day's raw objects by key: those that a conversion reads. Empty and hidden ones are no data."""
+    """List a day's raw objects by key: those that a conversion reads, so no empty or hidden ones."""
     prefix = table.names.raw_day(day)
     found = list_objects(table.clients, table.names.lake.bucket, prefix)
     return {o.key: o for o in found if o.size and not re.search(r"(^|/)[._]", o.key.removeprefix(prefix))}
@@ -98,7 +98,7 @@ def list_raw_days(table: Table) -> tuple[str, ...]:
 
 
 def is_day(text: str) -> bool:
-    """Whether a text is a `dt`, that of the snapshot among them."""
+    """Return whether a text is a `dt`, that of the snapshot included."""
     try:
         return check_day(text) == text
     except SettingsError:

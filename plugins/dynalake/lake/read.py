@@ -18,10 +18,10 @@ from dynalake.lake.iceberg import DataFile, Head
 from dynalake.lake.project import project
 
 _AT_ONCE = 32 << 20
-"""Bytes of a row group, as they are without compression, that are decoded at once: others write groups of any size."""
+"""Uncompressed bytes of a row group that are decoded at once: others write groups of any size."""
 
 Within = Mapping[str, tuple[Any, Any]]
-"""Column → the least and the greatest value that is looked for; None where there is no such end."""
+"""Column → the least and the greatest value that is wanted; None where there is no such end."""
 
 
 def read_rows(
@@ -32,11 +32,11 @@ def read_rows(
     schema: Schema | None = None,
     within: Within | None = None,
 ) -> Iterator[pa.Table]:
-    """The rows of the files, row group by row group or in smaller tables, without those that delete files take away.
+    """Yield the rows of the files, by row group or in smaller tables, without those that delete files take away.
 
-    Columns, and fields of structs, are found by their ids, so that a column which has another type since then is null.
-    `schema` (default: the head's) is what the rows are given as; of it `columns` alone, all by default. Row groups that
-    can have no value `within` are left out; what is read is not filtered further.
+    Columns, and fields of structs, are found by their ids, so a column that has another type since then is null.
+    `schema` (default: the head's) gives the rows' form; `columns` of it are read, all by default. Row groups that can
+    have no value `within` are left out; their rows are not filtered further.
 
     The files need not be part of the head. Raises `CatalogError` for equality deletes, which name rows by value.
     """
@@ -64,7 +64,7 @@ def _read_file(head: Head, file: DataFile, wanted: Schema, within: Within, delet
             first, start = first + group.num_rows, first
             if not group.num_rows or not _may_hold(group, within):
                 continue
-            # The partition's value stands in for a column that others have left out of their files.
+            # The partition's value replaces a column that others have left out of their files.
             for batch in _batches(parquet, number, names):
                 rows = project(batch, held, wanted, target, missing)
                 start, end = start + batch.num_rows, start
@@ -75,7 +75,7 @@ def _read_file(head: Head, file: DataFile, wanted: Schema, within: Within, delet
 
 
 def _batches(parquet: Any, number: int, names: list[str]) -> Iterator[pa.RecordBatch]:
-    """A row group's rows: all of them where they are few bytes, else as many at a time as are."""
+    """Yield a row group's rows: all at once where they are few bytes, else in batches."""
     group = parquet.metadata.row_group(number)
     if not names:
         nothing: Any = pa.array([{}] * group.num_rows, pa.struct([]))
@@ -87,12 +87,12 @@ def _batches(parquet: Any, number: int, names: list[str]) -> Iterator[pa.RecordB
 
 
 def arrow_schema_of(schema: Schema) -> pa.Schema:
-    """The Arrow schema in which rows of an Iceberg schema are given: 32-bit offsets, no field ids."""
+    """Return the Arrow schema for rows of an Iceberg schema: 32-bit offsets, no field ids."""
     return pa.schema([pa.field(f.name, _small(f.type)) for f in schema_to_pyarrow(schema, include_field_ids=False)])
 
 
 def _small(of: Any) -> Any:
-    """The type with 32-bit offsets: pyiceberg gives texts and lists 64 bits."""
+    """Return the type with 32-bit offsets: pyiceberg gives texts and lists 64 bits."""
     if pa.types.is_large_string(of):
         return pa.string()
     if pa.types.is_large_list(of) or pa.types.is_list(of):
@@ -118,7 +118,7 @@ def _may_hold(group: Any, within: Within) -> bool:
 
 
 def count_deleted(head: Head) -> dict[str, int]:
-    """Return how many rows of each data file are taken away by delete files that somebody else's engine has written.
+    """Return how many rows of each data file are taken away by delete files of somebody else's engine.
 
     The files need not be live any more. Raises `CatalogError` for equality deletes, as `read_rows` does.
     """
@@ -126,18 +126,18 @@ def count_deleted(head: Head) -> dict[str, int]:
 
 
 class _Deletes:
-    """The places of rows that delete files take away, by data file; read when the first file is asked for."""
+    """The places of rows that delete files take away, by data file; read at the first request."""
 
     def __init__(self, head: Head) -> None:
         self._head = head
         self._places: dict[str, Any] | None = None
 
     def of(self, file: DataFile) -> Any:
-        """Places in the file, or None."""
+        """Return places in the file, or None."""
         return self.all().get(file.path)
 
     def all(self) -> dict[str, Any]:
-        """Places by the paths of files, in order, each once."""
+        """Return places by the paths of files, in order, each once."""
         if self._places is None:
             self._places = {path: np.unique(np.concatenate(found)) for path, found in self._read().items()}
         return self._places
@@ -161,8 +161,8 @@ class _Deletes:
 def _read_places(head: Head, delete: IcebergFile) -> Iterator[tuple[str, Any]]:
     """Yield paths of data files, and places of rows in them that a delete file takes away; a path more than once.
 
-    Not by pyiceberg, which asks Arrow for the paths as a dictionary: Arrow cannot decode them as one where they are
-    written as `DELTA_LENGTH_BYTE_ARRAY`, as Trino and Athena write the path of a single row.
+    pyiceberg is not used, since it asks Arrow for the paths as a dictionary: Arrow cannot decode them as one where they
+    are written as `DELTA_LENGTH_BYTE_ARRAY`, as Trino and Athena write the path of a single row.
     """
     if delete.file_format != FileFormat.PARQUET:
         raise CatalogError(

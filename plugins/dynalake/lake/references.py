@@ -1,4 +1,4 @@
-"""Everything that a table, or a Glue partition, still names: what garbage collection has to leave alone."""
+"""Everything that a table, or a Glue partition, still names: garbage collection must leave it alone."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _AT_ONCE = 16
 
 @dataclass(frozen=True)
 class References:
-    """`paths`: addresses of files that are named. `folders`: names of folders of which one file at least is named.
+    """The named files. `paths`: addresses of files. `folders`: names of folders with at least one named file.
 
     `prefixes`: addresses, with a slash at the end, below which all is named.
     """
@@ -44,14 +44,14 @@ class References:
         return References(self.paths | other.paths, self.folders | other.folders, self.prefixes | other.prefixes)
 
     def names(self, address: str) -> bool:
-        """Whether the object of this address (`s3://…`) is named."""
+        """Return whether the object of this address (`s3://…`) is named."""
         return address in self.paths or any(above in self.prefixes for above in _above(address))
 
 
 def find_references(head: Head) -> References:
     """Return what a table names by any of its snapshots, whether current, old or tagged, and by its metadata.
 
-    Data files, delete files, manifests, their lists, statistics, the metadata itself and its log. Raises
+    It names data files, delete files, manifests, their lists, statistics, the metadata itself and its log. Raises
     `CatalogError` where one of these cannot be read: then nothing may be deleted.
     """
     metadata, io = head.iceberg.metadata, head.iceberg.io
@@ -87,7 +87,7 @@ def find_partition_references(clients: Clients, database: str, glue_tables: Iter
 
 
 def stream_files(head: Head) -> Iterator[DataFile]:
-    """Yield the live data files one after the other, as `Head.files` has them, holding none of them."""
+    """Yield the live data files one by one, as `Head.files` has them, without keeping any."""
     snapshot = head.iceberg.metadata.current_snapshot()
     for manifest in () if snapshot is None else snapshot.manifests(head.iceberg.io):
         if manifest.content == ManifestContent.DATA:
@@ -119,7 +119,7 @@ def _live_paths(manifest: str, io: FileIO) -> Iterator[str]:
 
 
 def _live_files(manifest: str, io: FileIO) -> Iterator[IcebergFile]:
-    """The files of a manifest. One after the other: with its bounds that of a wide table takes half a megabyte."""
+    """Yield the files of a manifest one by one: with its bounds a wide table's takes half a megabyte."""
     with AvroFile[ManifestEntry](
         io.new_input(manifest),
         MANIFEST_ENTRY_SCHEMAS[DEFAULT_READ_VERSION],
@@ -132,7 +132,7 @@ def _live_files(manifest: str, io: FileIO) -> Iterator[IcebergFile]:
 
 
 def _above(address: str) -> Iterator[str]:
-    """The folders that an address lies in, the nearest first."""
+    """Yield the folders in which an address lies, the nearest first."""
     at = address.rfind("/")
     while at > len("s3://"):
         yield address[: at + 1]
@@ -140,6 +140,6 @@ def _above(address: str) -> Iterator[str]:
 
 
 def _plain(address: Any) -> str:
-    """The address as the lake writes it: Spark and Hive may say `s3a`."""
+    """Return the address as the lake writes it: Spark and Hive may say `s3a`."""
     scheme, _, rest = str(address).partition("://")
     return f"s3://{rest}" if scheme in ("s3a", "s3n") else str(address)

@@ -1,4 +1,4 @@
-"""Repair: each night both tables are looked at, and brought back where their Glue entries were lost or damaged."""
+"""Repair: each night both tables are checked, and brought back where their Glue entries were lost or damaged."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from dynalake.lake.view_entries import write_views
 
 
 def repair_entries(table: Table) -> tuple[Finding, ...]:
-    """Bring back what Glue has lost of a table that was set up. Returns what was found and done. Again: nothing.
+    """Bring back what Glue has lost of a table that was set up. Return what was found and done.
 
-    A table is registered or updated from metadata in the bucket, never made anew: a new one would number its columns
-    again. A state that was brought back gets what was merged behind it once more, and the views follow it. Raises
-    `CatalogError` where no metadata is left, or a table was never made.
+    A table is registered or updated from metadata in the bucket, never created again: a new one would number its
+    columns again. A state that was brought back gets what was merged behind it once more, and the views follow it.
+    Raises `CatalogError` where no metadata is left, or a table was never made.
     """
     found = {name: bring_back(table, name) for name in (table.names.changes_table, table.names.state_table)}
     findings = [f.finding for f in found.values() if f.finding is not None]
@@ -25,7 +25,7 @@ def repair_entries(table: Table) -> tuple[Finding, ...]:
 
 
 def _merge(table: Table, found: dict[str, Found]) -> None:
-    """Merge again what a restored state lacks; also what an earlier run was killed before."""
+    """Merge again what a restored state lacks, also where a kill kept an earlier run from it."""
     restored = any(f.finding is not None and f.finding.kind in ("restored-entry", "put-back") for f in found.values())
     if not restored and restored_since(table) is None:
         return

@@ -1,12 +1,11 @@
 """An Iceberg table whose Glue entry was lost, damaged or put back is brought back from the metadata in the bucket.
 
-Which metadata was the table's last? Each commit is noted after it has landed (`lake/metadata_note.py`), so what is
-noted was current. A commit may have landed whose note was not written: its metadata lies in the bucket, and so does
-that of commits which were refused, with the same number and the same log. Nothing tells these apart, unless another
-metadata file names one as its predecessor: a commit is made on what was current. So the last one is taken that is
-noted, or named by another, and never one of which that is not known. What a commit had brought that is left out so is
-not lost: its raw objects are named by no live folder any more and are converted again, and each change stays once; its
-files are garbage. What was merged into the state is merged again.
+Which metadata was the table's last? Each commit is noted after it has landed (`lake/metadata_note.py`), so noted
+metadata was current. A commit may have landed without its note: its metadata lies in the bucket, and so does that of
+refused commits, with the same number and the same log. Nothing tells these apart, unless another metadata file names
+one as its predecessor: a commit is always made on current metadata. So the last one is taken that is noted, or named by
+another. The content of a commit that is left out so is not lost: no live folder names its raw objects any more, so they
+are converted again, and each change stays once; its files are garbage. Its changes are merged into the state again.
 """
 
 from __future__ import annotations
@@ -27,14 +26,14 @@ from dynalake.lake.references import stream_files
 from dynalake.lake.table import Table
 from dynalake.lake.view_entries import read_entry
 
-_MARGIN = 3_600_000  # milliseconds: clocks of two machines, and long merges
+_MARGIN = 3_600_000  # milliseconds, for differing clocks of two machines, and long merges
 
 _MOST_READ = 300  # metadata files that are read to find the last: each names the hundred before it
 
 
 @dataclass(frozen=True)
 class Found:
-    """A table as it is now, or None where it was never made; and what was found and done about it."""
+    """A table as it is now, or None where it was never made; what was found, and what was done about it."""
 
     head: Head | None
     finding: Finding | None = None
@@ -43,7 +42,7 @@ class Found:
 def bring_back(table: Table, name: str) -> Found:
     """Return the table; brought back where its Glue entry is missing, damaged, or names metadata that is gone or older.
 
-    Again, or after a kill anywhere: the same. Raises `CatalogError` where no metadata of it is left.
+    Another call, or one after a kill, gives the same. Raises `CatalogError` where no metadata of it is left.
     """
     note = read_note(table.clients, table.names, name)
     damaged = named = ""
@@ -55,7 +54,7 @@ def bring_back(table: Table, name: str) -> Found:
         damaged = error.received
         named = ((read_entry(table, name) or {}).get("Parameters") or {}).get(METADATA_LOCATION, "")
         if named and _read(table, name, named) is not None:
-            raise  # another run brings it back just now, or the entry says that it is something else
+            raise  # another run is bringing it back, or the entry says that it is something else
     last = find_last(table, name, note)
     if last is None:
         if note is None and not damaged:
@@ -79,7 +78,7 @@ def bring_back(table: Table, name: str) -> Found:
 
 
 def find_last(table: Table, name: str, note: Note | None) -> Head | None:
-    """Return the table by its last metadata that is known to have been current, and whose files are there."""
+    """Return the table by the last metadata that was certainly current, and whose files are there."""
     directory = _metadata_directory(table, name, note)
     there = _list_table(table, directory)
     found = sorted((p for p in there if p.endswith(".metadata.json")), key=metadata_number, reverse=True)
@@ -98,7 +97,7 @@ def find_last(table: Table, name: str, note: Note | None) -> Head | None:
 def order_known(logs: Mapping[str, Collection[str]], noted: str | None) -> tuple[str, ...]:
     """Return the metadata that is known to have been current, the last first. `logs`: metadata → its predecessors.
 
-    Where the noted one is there, only those that came from it, and then those that it came from.
+    Where the noted one is there, it is only those that came from it, and then those that it came from.
     """
     named = {path for log in logs.values() for path in log}
     known = [path for path in logs if path == noted or path in named or len(logs) == 1]
@@ -108,7 +107,7 @@ def order_known(logs: Mapping[str, Collection[str]], noted: str | None) -> tuple
 
 
 def note_restored(table: Table, before: Head) -> None:
-    """Remember that commits behind this one are lost, until what was merged by them is merged again."""
+    """Note that commits behind this one are lost, until their changes are merged again."""
     snapshot = before.iceberg.metadata.current_snapshot()
     since = 0 if snapshot is None else snapshot.timestamp_ms - _MARGIN
     noted = restored_since(table)
@@ -118,7 +117,7 @@ def note_restored(table: Table, before: Head) -> None:
 
 
 def restored_since(table: Table) -> int | None:
-    """Return since when (milliseconds) changes are to be merged into a restored state again; None: none are."""
+    """Return since when (milliseconds) changes have to be merged into a restored state again; None for none."""
     key = table.names.restored_note(table.names.state_table)
     try:
         with table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=key)["Body"] as body:
@@ -136,7 +135,7 @@ def forget_restored(table: Table) -> None:
 
 
 def _follow(table: Table, head: Head, note: Note | None) -> Found:
-    """What is to be done about a table that Glue has."""
+    """Return what has to be done about a table that Glue has."""
     if note is None or leads_to(note, head):
         note_metadata(table.clients, table.names, head)
         return Found(_with_snapshot(table, head))
@@ -186,7 +185,7 @@ def _restore(table: Table, last: Head, instead_of: str = "") -> Head:
 
 
 def _with_snapshot(table: Table, head: Head) -> Head:
-    """The table, whose creation may have been killed before its first snapshot."""
+    """Return the table; its creation may have been killed before its first snapshot."""
     return head if head.snapshot_id is not None else table.catalog.commit(head, Change(note={"dynalake": "created"}))
 
 
@@ -199,7 +198,7 @@ def _metadata_directory(table: Table, name: str, note: Note | None) -> str:
 
 
 def _list_table(table: Table, metadata_directory: str) -> frozenset[str]:
-    """The addresses of all that lies below the table's location."""
+    """Return the addresses of all objects below the table's location."""
     names = table.names
     prefix = metadata_directory.removesuffix("/metadata").removeprefix(names.uri("")) + "/"
     return frozenset(names.uri(o.key) for o in list_objects(table.clients, names.lake.bucket, prefix))
@@ -217,7 +216,7 @@ def _log(head: Head) -> Iterator[str]:
 
 
 def _is_whole(head: Head, there: Collection[str]) -> bool:
-    """Whether all that the current snapshot names is there."""
+    """Return whether all files that the current snapshot names are there."""
     snapshot = head.iceberg.metadata.current_snapshot()
     if snapshot is None:
         return True

@@ -1,8 +1,8 @@
-"""Raw objects that are older than the user wants are deleted once live rows hold what is in them; off by default.
+"""Raw objects that are older than the user wants are deleted once live rows hold their changes; off by default.
 
-Never by age alone: a live folder's manifest must name the very bytes, or the day must be one whose history was dropped.
-So what landed late, or was rejected whole, stays until it is converted. What the tables hold is not read from raw
-objects again, but for a day that somebody names in a run.
+Age alone never suffices: a live folder's manifest must name the same bytes, or the day's history must have been
+dropped. So an object that landed late, or was rejected whole, stays until it is converted. The tables do not need raw
+objects again, except for a day that somebody names in a run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dynalake.lake.table import HISTORY_FROM, SHOWN_RUN, SNAPSHOT_RUN, Table, nu
 from dynalake.settings import LEAST_RAW_DAYS
 
 DAYS_AT_ONCE = 400
-"""Days whose objects one run deletes, at most: the rest is the next run's."""
+"""Most days whose objects one run deletes: the rest is the next run's."""
 
 _ABSENT = ("NoSuchKey", "404")
 _CHANGED = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409")
@@ -33,21 +33,21 @@ _CHANGED = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409")
 
 @dataclass(frozen=True)
 class Retained:
-    """What may have been deleted so far: raw objects of the days up to `through`, and those of the snapshot."""
+    """Raw objects that may be gone: those of the days up to `through`, and those of the snapshot."""
 
     through: str = ""
     snapshot: bool = False
 
     def allows(self, day: str) -> bool:
-        """Whether raw objects of a day may be gone."""
+        """Return whether raw objects of a day may be gone."""
         return self.snapshot if day == SNAPSHOT_DAY else bool(self.through) and day <= self.through
 
 
 @dataclass(frozen=True)
 class RawDeleted:
-    """What a run deleted: `days` with something to delete, `objects` of `bytes`.
+    """The deletions of a run: `days` with something to delete, `objects` of `bytes`.
 
-    `kept`: objects of these days that are old enough, and whose bytes no live row was made from. `changed`: keys of
+    `kept`: objects of these days that are old enough, but have bytes of which no live row was made. `changed`: keys of
     objects that were written again in the meantime.
     """
 
@@ -75,7 +75,7 @@ def check_raw_retention(days: int) -> int:
 
 
 def plan_raw(day: RawDay, before: int, history_from: str) -> tuple[tuple[StoredObject, ...], int]:
-    """Return the objects of a day that may go, and how many stay although they were written `before` (milliseconds)."""
+    """Return the objects of a day that may go, and how many stay although written `before` (milliseconds)."""
     dropped = SNAPSHOT_DAY < day.day < history_from
     old = [o for o in (day.objects.values() if dropped else day.converted) if o.modified < before]
     kept = 0 if dropped else sum(o.modified < before for o in day.unnamed)
@@ -83,7 +83,7 @@ def plan_raw(day: RawDay, before: int, history_from: str) -> tuple[tuple[StoredO
 
 
 def delete_raw(table: Table, now: datetime, raw_retention_days: int) -> RawDeleted:
-    """Delete the raw objects that are older than so many days, as far as they may go. 0: none. Again: nothing more.
+    """Delete the raw objects that are older than that many days, as far as they may go. 0 deletes none.
 
     Raises `SettingsError` for fewer than `LEAST_RAW_DAYS`, `CatalogError` where the table is missing or damaged.
     """
@@ -94,7 +94,7 @@ def delete_raw(table: Table, now: datetime, raw_retention_days: int) -> RawDelet
     note = read_note(table.clients, names, names.changes_table)
     head = table.changes()
     if note is None or not leads_to(note, head):
-        return RawDeleted(names.table)  # commits may be lost: what they were made from is needed again
+        return RawDeleted(names.table)  # commits may be lost, and their raw objects are needed again
     before = milliseconds(now - timedelta(days=raw_retention_days))
     last = shift_day(names.lake.day_of(now), -raw_retention_days - 1)
     days = [day for day in list_raw_days(table) if day <= last]
@@ -140,7 +140,7 @@ def _read(table: Table) -> tuple[Retained, str | None]:
 
 
 def _note(table: Table, day: str) -> None:
-    """Keep, before anything is deleted, that objects of a day may be gone: the scrub reports others. It only rises."""
+    """Note, before any deletion, up to which day objects may be gone: the scrub reports others. It only rises."""
     while True:
         known, etag = _read(table)
         if known.allows(day):
@@ -172,10 +172,10 @@ def _note(table: Table, day: str) -> None:
 def plan_replaced(
     written: Mapping[str, int], numbers: Mapping[str, int], shown: int, live: Collection[str], before: int
 ) -> tuple[str, ...]:
-    """Return the backfills of which nothing is needed: not the shown one, and nothing was written since `before`.
+    """Return the backfills of which nothing is needed: not shown, and nothing written since `before`.
 
-    `written`: when something of each was written last (milliseconds). `live`: those that live rows were made from. One
-    that is later than the shown, or has no number, may still be on its way; after so long it has come to nothing.
+    `written`: when something of each was written last (milliseconds). `live`: those of which live rows were made. One
+    that is later than the shown one, or has no number, may still be on its way, but has failed after that long.
     """
     if not shown or shown not in numbers.values():
         return ()
@@ -186,7 +186,7 @@ def plan_replaced(
 def find_replaced(table: Table, written: Mapping[str, int], before: int) -> tuple[str, ...]:
     """Return the backfills, of these, of which nothing is needed any more (`plan_replaced`).
 
-    None while there is no snapshot, or another one is being swapped in.
+    It is none while there is no snapshot, or another one is being swapped in.
     """
     changes = table.changes()
     shown = number(changes, SHOWN_RUN)
@@ -195,7 +195,7 @@ def find_replaced(table: Table, written: Mapping[str, int], before: int) -> tupl
     folders = live_folders(changes).get(SNAPSHOT_DAY, ())
     day = read_raw_day(table, SNAPSHOT_DAY, folders)
     if day.without_manifest:
-        return ()  # nobody knows what live rows were made from
+        return ()  # nobody knows of which live rows were made
     prefix = table.names.raw_day(SNAPSHOT_DAY)
     live = {key.removeprefix(prefix).partition("/")[0] for key in day.named}
     return plan_replaced(written, read_run_numbers(table), shown, live, before)

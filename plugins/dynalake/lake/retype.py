@@ -1,7 +1,7 @@
-"""Rows under one schema as rows under another: every value is kept, exactly, in its column or in `__other`.
+"""Rows under one schema as rows under another: every value stays exact, in its column or in `__other`.
 
-What a widening does to the rows of a file, and pure: rows in, rows out. Where Arrow can turn a column from one type
-into the other without a doubt, it does. All else goes through Python, value by value, by way of the JSON that the
+This is the part of a widening that changes the rows of a file, as pure functions. Arrow turns a column from one type
+into the other where that is certainly right. All else goes through Python, value by value, by way of the JSON that the
 values stand for: so `1` may become a decimal, a struct a map, and anything its JSON text. A value that does not fit its
 column goes to `__other`, and one that waited there goes to its column once it fits.
 """
@@ -43,20 +43,20 @@ _pa: Any = pa  # its stubs take types only as literals; here they are data
 _WIDE = Context(prec=1000)
 
 _ROWS = 4096
-"""Of one column, that are Python objects at once."""
+"""Rows of one column that are Python objects at once."""
 
 _EXACT = 10**DOUBLE_DIGITS
-"""Integers below are doubles, digit for digit."""
+"""Bound of integers that are doubles, digit for digit."""
 
 DENSE = 1 << 18
-"""Words that the elements of one value may take in its column; 2 MB. What is beyond is in `__other`."""
+"""Words that the elements of one value may take in its column; 2 MB. A larger value is in `__other`."""
 
 Other = dict[str, str]
 """Attribute → JSON text: the entries of one row in `__other`."""
 
 
 class Retyper:
-    """Turns rows under `old` into rows under `new`, whose columns `arrow` names in their order, with their types.
+    """Turns rows under `old` into rows under `new`; `arrow` has its columns in order, with their types.
 
     Columns that hold no attribute are taken as they are, and are null where they are missing. `lifted` counts the
     values that went from `__other` to a column, by attribute, and `spilled` those that went the other way, whose types
@@ -66,7 +66,7 @@ class Retyper:
     def __init__(self, old: TableSchema, new: TableSchema, arrow: pa.Schema) -> None:
         self._old, self._new, self._arrow = old.known, new.known, arrow
         self._attributes = {c.name: c.attribute for c in new.columns}
-        # A column that has gone, or changed its name, is no longer looked up by it.
+        # A column that is gone, or renamed, is no longer found under its name.
         self._own = {f.name for f in arrow} - {c.name for c in new.columns}
         self._columns = _pa.array(sorted(self._new), pa.string())
         self.lifted: Counter[str] = Counter()
@@ -74,7 +74,7 @@ class Retyper:
         self.misfits: dict[str, Type] = {}
 
     def __call__(self, rows: pa.Table) -> pa.Table:
-        """The rows under the new schema, in the same order."""
+        """Return the rows under the new schema, in the same order."""
         spilled: dict[int, Other] = {}
         columns: dict[str, Any] = {}
         for field in self._arrow:
@@ -97,7 +97,7 @@ class Retyper:
         return _pa.table([columns[f.name] for f in self._arrow], schema=self._arrow)  # type: ignore[no-any-return]
 
     def _retype(self, values: Any, attribute: str, old: Type, new: Type | None, spilled: dict[int, Other]) -> Any:
-        """The values as the new type has them; those that it does not hold, or all without one, are `spilled`."""
+        """Return the values as the new type has them; those that do not fit, or all without a type, are `spilled`."""
         fast = None if new is None else recast(values, old, new)
         if fast is not None or values.null_count == len(values):
             return fast if fast is not None or new is None else _pa.nulls(len(values), arrow_type(new))
@@ -123,7 +123,7 @@ class Retyper:
         return _pa.concat_arrays(pieces) if pieces else None
 
     def _move(self, columns: dict[str, Any], spilled: dict[int, Other]) -> None:
-        """Move what fits now from `__other` into its column, and into `__other` what does not fit any longer."""
+        """Move values that fit now from `__other` into their columns, and values that do not fit any longer into it."""
         other = columns[OTHER]
         waiting = self._waiting(other)
         if not spilled and not waiting:
@@ -148,7 +148,7 @@ class Retyper:
             self.lifted[attribute] += len(values)
 
     def _waiting(self, other: Any) -> set[str]:
-        """The attributes in `__other` that have a column."""
+        """Return the attributes in `__other` that have a column."""
         start, end = (other.offsets[0].as_py(), other.offsets[-1].as_py()) if len(other) else (0, 0)
         if start == end:
             return set()
@@ -167,7 +167,7 @@ class Retyper:
 
 
 def has_place(of: Type, value: Any) -> bool:
-    """Whether a column of type `of` holds a JSON value exactly, and the value is not very much larger as one of it.
+    """Return whether a column of type `of` holds a JSON value exactly, and not in far more space than its text.
 
     A list of structs is as wide as all fields of these: 100,000 times `{}` under 250 fields would take 200 MB.
     """
@@ -175,7 +175,7 @@ def has_place(of: Type, value: Any) -> bool:
 
 
 def element_words(of: Type, value: Any) -> int:
-    """How many words of 8 bytes the elements of the lists and maps in a value take in a column of type `of`."""
+    """Return how many words of 8 bytes a value's list and map elements take in a column of type `of`."""
     match of:
         case Struct(fields) if value:
             by_key = of.by_key if fields else {}
@@ -193,12 +193,12 @@ def _words(of: Type) -> int:
 
 
 def parse_json(text: str) -> Any:
-    """A JSON text as plain values with every digit: None, bool, int, Decimal, str, list and dict."""
+    """Return a JSON text as plain values with every digit: None, bool, int, Decimal, str, list and dict."""
     return json.loads(text, parse_float=Decimal)
 
 
 def json_value(of: Type) -> Callable[[Any], Any]:
-    """A function from what Arrow gives for a value of type `of` to the JSON value that it stands for.
+    """Return a function from Arrow's value of type `of` to the JSON value that it stands for.
 
     A null in a struct stands for a key that is missing.
     """
@@ -230,18 +230,18 @@ def _nullable(restore: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _of_double(value: float) -> Decimal:
-    """The number of at most `DOUBLE_DIGITS` digits that the double stands for, as one would write it."""
+    """Return the number of at most `DOUBLE_DIGITS` digits that the double stands for, as one would write it."""
     return _of_decimal(Decimal(repr(value)))
 
 
 def _of_decimal(value: Decimal) -> Decimal:
-    """The number without zeros at its end, and without an exponent where it has few digits without one."""
+    """Return the number without zeros at its end, and without an exponent where that takes few digits."""
     plain = value.normalize(_WIDE)
     return Decimal(format(plain, "f")) if 0 < plain.as_tuple().exponent < DECIMAL_DIGITS else plain  # type: ignore[operator]
 
 
 def recast(values: Any, old: Type, new: Type) -> Any | None:
-    """The values as `new` has them, where Arrow gives them exactly; None where it does not, or may not."""
+    """Return the values as `new` has them, where Arrow gives them exactly; None where it does not, or may not."""
     of: Any = arrow_type(new)
     if values.null_count == len(values):
         return _pa.nulls(len(values), of)
@@ -295,7 +295,7 @@ def _recast_numbers(values: Any, old: Number, new: Number) -> Any | None:
                 small = least.as_py() > -_EXACT and most.as_py() < _EXACT
                 return values.cast(of) if small else None
             case "bigint", "decimal":
-                # At once, Arrow wants room for the 19 digits that any integer may have, whatever these have.
+                # In one step, Arrow wants room for the 19 digits that any integer may have, whatever these have.
                 return values.cast(pa.decimal128(38, 0)).cast(of)
             case "decimal", "decimal":
                 return values.cast(of)
@@ -303,18 +303,18 @@ def _recast_numbers(values: Any, old: Number, new: Number) -> Any | None:
                 return values.cast(pa.string())
             case _:
                 return None
-    except pa.ArrowInvalid:  # a number that does not fit: it is looked for one by one
+    except pa.ArrowInvalid:  # a number does not fit: the values are tried one by one
         return None
 
 
 def _with_children(values: Any, of: Any, children: list[Any]) -> Any:
-    """A list or map with other values at the same places."""
+    """Return a list or map with other values at the same places."""
     own = values.buffers()[:2]
     return _pa.Array.from_buffers(of, len(values), own, values.null_count, values.offset, children)
 
 
 def _put(values: Any, new: dict[int, Any]) -> Any:
-    """The array with other values at some places."""
+    """Return the array with other values at some places."""
     made = _pa.array(list(new.values()), values.type)
     places = list(range(len(values)))
     for i, place in enumerate(new):
@@ -328,6 +328,6 @@ def _whole(column: Any) -> Any:
 
 
 def entries_of(other: Any) -> Iterator[tuple[str, str]]:
-    """Attribute and JSON text of all that is in a column `__other`."""
+    """Yield attribute and JSON text of all entries in a column `__other`."""
     for entries in other.to_pylist():
         yield from entries or ()

@@ -1,7 +1,7 @@
-"""Files of a table whose columns get other types: which, and written again under the new schema.
+"""Files of a table whose columns get other types: which these are, and how they are written again.
 
-One file becomes others of the same rows in the same order; which files, and what is committed when, is decided
-elsewhere (`lake/widen.py`). `retype_file` needs nothing but its arguments, so that any worker can do it.
+One file becomes others of the same rows in the same order; `lake/widen.py` decides which files, and what is committed
+when. `retype_file` needs nothing but its arguments, so any worker can do it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dynalake.lake.schema import Column, TableSchema
 from dynalake.lake.table import Table
 from dynalake.lake.types import Type
 
-_PARTS = 100  # that one file may become
+_PARTS = 100  # parts that one file may become
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,16 @@ class Retyping:
 
     @property
     def changed(self) -> tuple[Column, ...]:
-        """The columns as they are before, which have another name or type afterwards, or are gone."""
+        """Columns, as they are before, that have another name or type afterwards, or are gone."""
         return changed_columns(self.before, self.after)
 
     @property
     def gone(self) -> frozenset[int]:
-        """The ids of what files hold of the changed columns."""
+        """Ids of what files hold of the changed columns."""
         return frozenset(i for c in self.changed for i in leaf_ids(self.source, c.name))
 
     def affects(self, file: DataFile, waiting: Callable[[DataFile], Collection[str] | None]) -> bool:
-        """Whether a file has to be written again. `waiting`: what is in its `__other`; None where nobody knows."""
+        """Return whether a file has to be written again. `waiting` returns what is in its `__other`; None: unknown."""
         if not file.rows:
             return False
         if holds_fields(file, self.gone):
@@ -62,7 +62,7 @@ class Retyping:
 
 
 def changed_columns(before: TableSchema, after: TableSchema) -> tuple[Column, ...]:
-    """The columns of `before` that have another name or type in `after`, or are not in it."""
+    """Return the columns of `before` that have another name or type in `after`, or are not in it."""
     known = after.known
     return tuple(
         c for c in before.columns if (new := known.get(c.attribute)) is None or (new.name, new.type) != (c.name, c.type)
@@ -71,7 +71,7 @@ def changed_columns(before: TableSchema, after: TableSchema) -> tuple[Column, ..
 
 @dataclass(frozen=True)
 class RetypedFile:
-    """What a file has become: files, their schema, and what moved to and from `__other`."""
+    """The new files of a file, their schema, and what moved to and from `__other`."""
 
     added: tuple[DataFile, ...]
     held: Schema
@@ -90,7 +90,7 @@ def retype_file(
     writing: Writing,
     directory: Path,
 ) -> RetypedFile:
-    """Write the rows of a file as the new schema has them, in their order, and in memory that does not grow with it.
+    """Write the rows of a file as the new schema has them, in their order, in memory that does not depend on its size.
 
     `head`: the table with delete files that apply. `first`: the number of the first part.
     """
@@ -110,14 +110,14 @@ def retype_file(
 
 
 def source_names(file: DataFile, retyping: Retyping) -> list[str]:
-    """The columns that a file has something of, and those that hold no attribute."""
+    """Return the columns of which a file has something, and those that hold no attribute."""
     attributes = {c.name for c in retyping.before.columns}
     fields = retyping.source.fields
     return [f.name for f in fields if f.name not in attributes or holds_fields(file, leaf_ids(retyping.source, f.name))]
 
 
 def held_names(file: DataFile, retyping: Retyping) -> list[str]:
-    """The columns that the rows of a file may have values in afterwards."""
+    """Return the columns in which the rows of a file may have values afterwards."""
     there = set(source_names(file, retyping))
     new = retyping.after.known
     names = there - {c.name for c in retyping.before.columns}

@@ -1,4 +1,4 @@
-"""All files of one table that a change of types is about: written again as often as it takes, then committed."""
+"""All files of one table that a change of types concerns: written again as often as needed, then committed."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ from dynalake.lake.types import Type, takes, type_from_json, type_to_json
 from dynalake.lake.workers import HERE, Workers
 from dynalake.record.change import OTHER
 
-_PARTS = 100  # that one file may become
+_PARTS = 100  # parts that one file may become
 
 
 class MoreFilesError(Exception):
-    """The table has files that have to be written again and are not yet: they have come since."""
+    """The table has new files that have to be written again and are not yet."""
 
 
 @dataclass(frozen=True)
 class _Unit:
-    """Files that are written again together: of `{t}` those of a folder, of the state a single one."""
+    """Files that are written again together: all of a folder of `{t}`, or a single one of the state."""
 
     partition: Any
     folder: str
@@ -60,7 +60,7 @@ class _Done:
 
 
 class RetypedTable:
-    """All files of one table that a change of types is about: written again as often as it takes, then committed.
+    """All files of one table that a change of types concerns: written again as often as needed, then committed.
 
     Files that come while others are written are written again too (`prepare`), until a commit finds nothing left.
     `changes`: whether it is `{t}`, whose files lie in folders that have manifests and end as a whole.
@@ -79,9 +79,9 @@ class RetypedTable:
         changes: bool,
         workers: Workers = HERE,
     ) -> None:
-        """`first`: the table as it was before any file was read. `now`: tells milliseconds since the epoch.
+        """Prepare the change. `first`: the table before any file was read. `now` returns milliseconds since the epoch.
 
-        `words`: with which names of files begin whose order the change of types leaves alone.
+        `words`: beginnings of names of files whose order the change of types leaves alone.
         """
         self._table, self.first, self.retyping, self._workers = table, first, retyping, workers
         self._now, self._words, self._changes = now, tuple(words), changes
@@ -98,7 +98,7 @@ class RetypedTable:
         return sum(f.size for done in self._done.values() for f in done.added)
 
     def at(self, head: Head) -> Retyping:
-        """The change of types on the table as it is now: it may have got columns since this was planned.
+        """Return the change of types on the table as it is now: it may have new columns since the plan.
 
         Raises `ConflictError` where a column that changes is no longer as it was planned on.
         """
@@ -108,7 +108,7 @@ class RetypedTable:
         return replace(self.retyping, before=before, after=after, source=head.schema, target=target)
 
     def prepare(self, head: Head) -> None:
-        """Write what of the table has to be written again and is not yet."""
+        """Write all files of the table that have to be written again and are not yet."""
         missing = [unit for unit in self.units(head) if unit.key not in self._done]
         if not missing:
             return
@@ -136,7 +136,7 @@ class RetypedTable:
             self.spilled.update(sum((m.spilled for m in made), Counter[str]()))
 
     def units(self, head: Head) -> list[_Unit]:
-        """What has to be written again of the table as it is in `head`."""
+        """Return the files that have to be written again of the table as it is in `head`."""
         files = head.files()
         if self.retyping.lifts:
             self._read_waiting(head, [f for f in files if f.rows and holds_other(f)])
@@ -151,10 +151,10 @@ class RetypedTable:
         ]
 
     def change(self, head: Head, news: News) -> Change:
-        """The commit on `head`: the columns change, and with them every file that holds them.
+        """Return the commit on `head`: the columns change, and with them every file that holds them.
 
         `news`: since the first of the files were read. Raises `MoreFilesError` where some are not written yet,
-        `ConflictError` where what was written does not hold any more.
+        `ConflictError` where the written files do not hold any more.
         """
         units = self.units(head)
         if any(unit.key not in self._done for unit in units):
@@ -189,7 +189,7 @@ class RetypedTable:
         return [self._manifests[folder] for folder in sorted(folders)]
 
     def _read_waiting(self, head: Head, files: Iterable[DataFile]) -> None:
-        """What is in `__other` of these files: as the manifests tell it, or, of the state, as it is read there."""
+        """Read what is in `__other` of these files: from the manifests, or, for the state, from the files."""
         if self._changes:
             folders = {f.folder for f in files if f.folder} - self._manifests.keys()
             self._manifests |= read_manifests(self._table.clients, self._table.names, folders)
@@ -220,12 +220,12 @@ def _retype(
 
 
 def _read_lifts(head: Head, lifts: frozenset[str], file: DataFile) -> frozenset[str]:
-    """Which of these attributes are in a file's `__other`."""
+    """Return which of these attributes are in a file's `__other`."""
     return lifts & {a for rows in read_rows(head, [file], [OTHER]) for a, _ in entries_of(rows[OTHER])}
 
 
 def _word(files: Iterable[DataFile], words: Iterable[str]) -> str:
-    """The beginning of the files' names, where it tells an order that they still have."""
+    """Return the beginning of the files' names, where it tells an order that they still have."""
     names = [f.path.rpartition("/")[2] for f in files]
     return next((w for w in words if all(n.startswith(f"{w}-") for n in names)), "part")
 
@@ -233,7 +233,7 @@ def _word(files: Iterable[DataFile], words: Iterable[str]) -> str:
 def _join_left(
     old: Iterable[FolderManifest | None], made: Iterable[RetypedFile], lifted: Counter[str], after: TableSchema
 ) -> dict[str, Any]:
-    """What is in `__other` afterwards. What its column takes is not told again: it has its place, or gets none."""
+    """Return what is in `__other` afterwards, without what its column takes: that has its place, or gets none."""
     kept = less(join_misfits(old), lifted)
     for attribute in [a for a in kept if a in after.known]:
         if takes(after.known[attribute].type, type_from_json(kept[attribute]["type"])):
@@ -255,7 +255,7 @@ def _check_held(held: Schema, target: Schema, head: Head) -> None:
 
 
 def target_schema(retyping: Retyping, now: TableSchema) -> TableSchema:
-    """The schema after the change of types, where `now` may have got columns since it was planned.
+    """Return the schema after the change of types, where `now` may have new columns since the plan.
 
     Raises `ConflictError` where a column that changes is no longer as it was planned on.
     """
@@ -278,7 +278,7 @@ def target_schema(retyping: Retyping, now: TableSchema) -> TableSchema:
 
 
 def target_iceberg(retyping: Retyping, after: TableSchema, head: Head, own: Mapping[str, Type] | None = None) -> Schema:
-    """The Iceberg schema of `after` on this head: changed columns have the ids that were reserved for them."""
+    """Return the Iceberg schema of `after` on this head: changed columns have the ids that were reserved for them."""
     schema = iceberg_schema(after, head.schema, head.last_column_id, before=schema_of(head), own=own)
     changed = {c.attribute for c in retyping.changed}
     reserved = {c.name for c in after.columns if c.attribute in changed}

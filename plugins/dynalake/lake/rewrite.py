@@ -1,7 +1,7 @@
-"""Files that are replaced by others with the same rows: what must hold when that is committed, and what is kept.
+"""Files that are replaced by others with the same rows: what must hold at the commit, and what is kept.
 
-A conversion adds rows; everything else that changes files of `{t}` only gives its rows other files: closing a day,
-widening a type, taking up what somebody else's engine has written. What holds for one of them holds for all.
+A conversion adds rows; every other change of files of `{t}` only gives its rows other files: closing a day, widening a
+type, taking over files of somebody else's engine. One set of rules holds for all of them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Misfits = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Rewrite:
-    """One day's files, and those that take their place: `added` lie in one new folder, whose manifest is `manifest`.
+    """One day's files, and those that replace them: `added` lie in one new folder, whose manifest is `manifest`.
 
     `held`: the schema of the new files.
     """
@@ -42,8 +42,8 @@ class Rewrite:
 def check_rewrite(head: Head, news: News, rewrite: Rewrite, now: int) -> None:
     """Raise `ConflictError` unless a rewrite may be committed on this head. `now`: milliseconds since the epoch.
 
-    All files that it replaces are live, with the rows that were read; and nothing else is live in their folders, which
-    end with it: the new folder names what the old ones named. What others have added since then stays beside it.
+    All replaced files must be live, with the rows that were read, and nothing else may be live in their folders, which
+    end with it: the new folder names what the old ones named. Files that others have added since then stay.
     """
     check_age(head, rewrite.manifest.made_at, now)
     check_fields(rewrite.held, head)
@@ -60,7 +60,7 @@ def check_rewrite(head: Head, news: News, rewrite: Rewrite, now: int) -> None:
 
 
 def check_rows(head: Head, replaced: Iterable[DataFile], deleted: int, added: Iterable[DataFile]) -> None:
-    """Raise `LedgerError` unless as many rows were written as the files have, less those that were deleted in them."""
+    """Raise `LedgerError` unless as many rows were written as the files have, without those deleted in them."""
     before, after = sum(f.rows for f in replaced) - deleted, sum(f.rows for f in added)
     if before != after:
         raise LedgerError(
@@ -78,7 +78,7 @@ def name_folder(
     old: Iterable[FolderManifest | None],
     misfits: Misfits,
 ) -> FolderManifest:
-    """The manifest of a folder that takes the place of others: it names all that they named."""
+    """Return the manifest of a folder that replaces others: it names all that they named."""
     known = [manifest for manifest in old if manifest is not None]
     inputs: dict[Input, None] = {i: None for manifest in known for i in manifest.inputs}
     parts = parts_of(added)
@@ -88,7 +88,7 @@ def name_folder(
 
 
 def join_misfits(manifests: Iterable[FolderManifest | None]) -> dict[str, Any]:
-    """What is in `__other` of several folders, by attribute."""
+    """Return what is in `__other` of several folders, by attribute."""
     types: dict[str, Type] = {}
     counts: Counter[str] = Counter()
     for manifest in manifests:
@@ -100,19 +100,19 @@ def join_misfits(manifests: Iterable[FolderManifest | None]) -> dict[str, Any]:
 
 
 def less(misfits: Misfits, gone: Counter[str]) -> dict[str, Any]:
-    """The misfits without so many values of each attribute; their types stay, since nobody knows which have gone."""
+    """Return the misfits without that many values of each attribute; their types stay: nobody knows which are gone."""
     left = {a: {**found, "count": found["count"] - gone[a]} for a, found in misfits.items()}
     return {a: found for a, found in left.items() if found["count"] > 0}
 
 
 def holds_fields(file: DataFile, ids: Collection[int]) -> bool:
-    """Whether a file has columns or fields with one of these ids. Where its writer has not said, it may."""
+    """Return whether a file has columns or fields with one of these ids. It may where its writer did not say."""
     sizes = file.iceberg.column_sizes
     return bool(file.rows) and (not sizes or any(i in sizes for i in ids))
 
 
 def holds_other(file: DataFile) -> bool:
-    """Whether something may wait in the column `__other` of a file."""
+    """Return whether something may wait in the column `__other` of a file."""
     of = file.schema.find_type(OTHER)
     assert isinstance(of, MapType)
     if not holds_fields(file, {of.key_id}):
@@ -123,6 +123,6 @@ def holds_other(file: DataFile) -> bool:
 
 
 def leaf_ids(schema: Schema, column: str) -> frozenset[int]:
-    """The ids of what a file has for a column: its own, or those of the leaves in it."""
+    """Return the ids that a file has for a column: its own, or those of the leaves in it."""
     part = schema.select(column)
     return frozenset(i for i in part.field_ids if part.find_type(i).is_primitive)

@@ -4,7 +4,7 @@ It is kept as JSON in the property `dynalake.schema` of the Iceberg tables, and 
 columns.
 
 A value whose attribute has no column, or does not fit its column yet, is in the column `OTHER`, as its exact JSON text;
-so columns can be few, and their types right, and no value waits for either.
+so there can be few columns, of the right types, and no value waits for one.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ METADATA_TYPES: dict[str, Type] = {
 }
 
 Observed: TypeAlias = Mapping[str, Type]
-"""Attribute name → type: what was seen in some records."""
+"""Attribute name → type that was seen in some records."""
 
 
 @dataclass(frozen=True)
@@ -72,20 +72,20 @@ class TableSchema:
 
     @classmethod
     def of_new_table(cls, key: ItemKey, pins: Pins | None = None) -> TableSchema:
-        """The schema of a table of which nothing but its key is known.
+        """Return the schema of a table of which only the key is known.
 
-        Keys that are text or binary have their columns. A number's type follows from the first values, when no file
-        holds the column yet; until then there is `KEY` (see `identity`). Raises `SettingsError` where the pins do not
-        go with the key.
+        Keys that are text or binary have their columns. A number's type follows from the first values, before any file
+        holds the column; until then there is `KEY` (see `identity`). Raises `SettingsError` where the pins contradict
+        the key.
         """
         schema = cls(key).with_pins(pins or Pins())
         texts = [a.name for a in key.attributes if a.type != "N"]
         return replace(schema, columns=tuple(Column(schema.names.of(a), a, TEXT) for a in texts))
 
     def with_pins(self, pins: Pins) -> TableSchema:
-        """This schema with other pins. Columns that are there become as pinned when they are widened (`widen_for`).
+        """Return this schema with other pins. Existing columns follow them when they are widened (`widen_for`).
 
-        Raises `SettingsError` where they do not go with the key, or a pinned name is another attribute's column.
+        Raises `SettingsError` where they contradict the key, or a pinned name is another attribute's column.
         """
         schema = replace(self, pins=pins)
         schema.names.check(self.columns)
@@ -93,26 +93,26 @@ class TableSchema:
 
     @cached_property
     def names(self) -> ColumnNames:
-        """The names that columns have, or would have."""
+        """Names that columns have, or would have."""
         return ColumnNames(self.key, self.pins)
 
     def admit(self, observed: Observed, budget: Budget = BUDGET) -> TableSchema:
-        """This schema with columns, and fields in structs, for what was observed and has no place yet.
+        """Return this schema with columns, and fields in structs, for what was observed and has no place yet.
 
-        As far as the budget goes; `left_out` names what is beyond. Existing columns keep name, type and place.
+        It goes as far as the budget; `left_out` names the rest. Existing columns keep name, type and place.
         """
         return self._with(admit_columns(self.columns, self.names, dict(observed), budget))
 
     def widen_for(self, observed: Observed, budget: Budget = BUDGET, numbers: Observed | None = None) -> TableSchema:
-        """This schema, with types that hold what was observed, for columns that do not take it yet; and as pinned.
+        """Return this schema, with wider types for columns that do not take what was observed; and as pinned.
 
         A column whose type changes (`layout.extends` says no) has to be written again in all files that hold it. After
         `budget.widenings` changes it becomes JSON text. Columns that a pin has since forbidden go. Attributes and
         fields without a place get one, as far as the budget goes.
 
         `numbers`: the types of what columns do hold, as far as they are known (from the values, or `number_within` the
-        bounds of data files); no more than the numbers in them count. Without it a number may be whatever its type
-        takes, and an integer column that meets 1.5 becomes a decimal, though all its integers may fit a double.
+        bounds of data files); only the numbers in them count. Without it a number may be anything that its type takes,
+        and an integer column that meets 1.5 becomes a decimal, though all its integers may fit a double.
         """
         widened = widen_columns(self.columns, self.names, dict(observed), dict(numbers or {}), budget)
         return self._with(widened).admit(observed, budget)
@@ -121,54 +121,54 @@ class TableSchema:
         return self if columns == self.columns else replace(self, columns=columns)
 
     def left_out(self, observed: Observed) -> tuple[str, ...]:
-        """The attributes that have values and no column, other than those that are never to have one."""
+        """Return the attributes that have values but no column, except those that never get one."""
         return tuple(a for a in observed if a not in self.known and a not in self.pins.without and tells(observed[a]))
 
     def misfits(self, observed: Observed) -> tuple[str, ...]:
-        """The attributes of which values do not fit their columns."""
+        """Return the attributes with values that do not fit their columns."""
         return tuple(a for a in observed if a in self.known and not takes(self.known[a].type, observed[a]))
 
     @cached_property
     def known(self) -> dict[str, Column]:
-        """The columns by their attributes."""
+        """Columns by their attributes."""
         return {c.attribute: c for c in self.columns}
 
     def column(self, attribute: str) -> Column | None:
-        """The column of an attribute."""
+        """Return the column of an attribute."""
         return self.known.get(attribute)
 
     @property
     def key_columns(self) -> tuple[Column, ...]:
-        """The columns of the item key, the partition key first; without a number that was never seen."""
+        """Columns of the item key, the partition key first; without a number that was never seen."""
         return tuple(self.known[name] for name in self.key.names if name in self.known)
 
     @property
     def identity(self) -> tuple[str, ...]:
-        """The columns that tell items apart, all of them text: by these rows are merged, joined, compared and sorted.
+        """Columns that tell items apart, all of them text: rows are merged, joined, compared and sorted by them.
 
         They are the key's own columns where these are text, and `KEY` where the key has a number. A number's column
-        cannot do it: it holds the numbers that fit what came first, and others once it is widened; and no type but text
-        holds all that DynamoDB knows, 38 digits from 1E-130 to 1E+125.
+        cannot do it: it holds the numbers that fit the first ones, and others once it is widened; and only text holds
+        all that DynamoDB has, 38 digits from 1E-130 to 1E+125.
         """
         if any(a.type == "N" for a in self.key.attributes):
             return (KEY,)
         return tuple(c.name for c in self.key_columns)
 
     def to_json(self) -> str:
-        """For the table's property and for manifests. Bounded by the budget."""
+        """Return the JSON for the table's property and for manifests. The budget bounds it."""
         values = {"key": self.key.to_dict(), "columns": [c.to_json() for c in self.columns]}
         return compact_json({**values, "pins": self.pins.to_dict()} if self.pins else values)
 
     @classmethod
     def from_json(cls, text: str) -> TableSchema:
-        """The reverse of `to_json`."""
+        """Return the schema from what `to_json` returned."""
         values = json.loads(text)
         columns = tuple(map(Column.from_json, values["columns"]))
         return cls(ItemKey.from_dict(values["key"]), columns, Pins.from_dict(values.get("pins", {})))
 
 
 def merge_observed(parts: Iterable[Observed], limits: Limits = LIMITS) -> dict[str, Type]:
-    """The union over several observations, attribute by attribute."""
+    """Return the union over several observations, attribute by attribute."""
     merged: dict[str, Type] = {}
     for part in parts:
         for attribute, seen in part.items():

@@ -1,10 +1,10 @@
-"""The scrub: everything that the lake has of a table is compared, day by day, and what should not be so is reported.
+"""The scrub: everything that the lake has of a table is compared, day by day, and faults are reported.
 
-Everyday work looks at the last days and at what changed. So what was missed, lost or damaged further back is found
-here, weekly or when somebody asks for it. A day with raw objects that nothing was made from is told, and the next
-conversion takes them. Nothing else is changed, and rows are never given up because their raw objects are gone.
+Everyday work compares the last days and what has changed. The scrub finds what was missed, lost or damaged further
+back, weekly or on request. It reports a day with raw objects that are not converted, and the next conversion takes
+them. It changes nothing else, and never gives rows up because their raw objects are gone.
 
-Memory does not grow with the rows, nor with the raw objects: of the live files only places and sizes are held.
+Memory does not grow with the rows, nor with the raw objects: only places and sizes of the live files are held.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from dynalake.lake.scrub_tables import scrub_tables
 from dynalake.lake.table import HISTORY_FROM, Table
 
 SETTLED = timedelta(days=1)
-"""How old a raw object is that should have been converted by now."""
+"""Age of a raw object by which it should have been converted."""
 
-_AHEAD = 8  # days that are looked at at the same time
+_AHEAD = 8  # days that are compared at the same time
 _SHOWN = 3  # keys that a finding names
 
 
 class LiveFile(NamedTuple):
-    """Where a live file is, and its bytes."""
+    """Address and bytes of a live file."""
 
     path: str
     size: int
@@ -49,7 +49,7 @@ class LiveFile(NamedTuple):
 
 @dataclass(frozen=True)
 class Scrubbed:
-    """What a scrub has looked at and found. `told`: the days that the next conversion lists because of it."""
+    """The comparisons and findings of a scrub. `told`: the days that the next conversion lists because of it."""
 
     table: str
     at: int = 0
@@ -61,7 +61,7 @@ class Scrubbed:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many findings there are of each kind: what travels between tasks."""
+        """Return how many findings there are of each kind, for other tasks."""
         counts: dict[str, int] = defaultdict(int)
         for finding in self.findings:
             counts[finding.kind] += 1
@@ -78,8 +78,8 @@ class Scrubbed:
 
 @dataclass(frozen=True)
 class ScrubDay:
-    """All that there is of a day: its raw objects and manifests, its live files, what S3 has of those (path → bytes),
-    the folder that `{t}_parquet` should show, and the partition that it has.
+    """A day: its raw objects and manifests, its live files, their sizes in S3 (path → bytes), the folder that
+    `{t}_parquet` should show, and its partition there.
     """
 
     raw: RawDay
@@ -95,9 +95,9 @@ class ScrubDay:
 
 @dataclass(frozen=True)
 class ScrubRules:
-    """What days are judged by. `settled`: raw objects that were written before (milliseconds) should be converted.
+    """Rules for judging days. `settled`: raw objects that were written before (milliseconds) should be converted.
 
-    `projected_to`: the days up to this one should stand in `{t}_parquet` as they are.
+    `projected_to`: the days up to this one should be in `{t}_parquet` as they are.
     """
 
     table: str
@@ -115,12 +115,12 @@ def judge_day(found: ScrubDay, rules: ScrubRules) -> tuple[Finding, ...]:
 
 
 def tells(found: ScrubDay, rules: ScrubRules) -> bool:
-    """Whether the next conversion is to list a day: it has objects that nothing was made from."""
+    """Return whether the next conversion has to list a day: it has objects that are not converted."""
     return bool(_unconverted(found.raw, rules))
 
 
 def _unconverted(raw: RawDay, rules: ScrubRules) -> list[str]:
-    """Keys of a day that a conversion should have taken. Of the snapshot's backfills each brings its own."""
+    """Return keys of a day that a conversion should have taken. Each of the snapshot's backfills brings its own."""
     if raw.day == SNAPSHOT_DAY or raw.day < rules.history_from:
         return []
     return sorted(o.key for o in raw.unnamed if o.modified < rules.settled)
@@ -194,10 +194,10 @@ def scrub(
     days: Collection[str] = (),
     compared_days: int = 7,
 ) -> Scrubbed:
-    """Compare all that there is of a table, tell days that are to be converted, and keep the report in the lake.
+    """Compare everything of a table, report days that have to be converted, and keep the report in the lake.
 
-    `days`: only these, and nothing of the tables as such. `compared_days`: in the rows of so many days, chosen by
-    chance, changes that stand in the table twice are looked for. Raises `CatalogError` where a table is missing.
+    `days`: only these, and nothing of the tables as such. `compared_days`: days, chosen by chance, whose rows are
+    searched for changes that stand in the table twice. Raises `CatalogError` where a table is missing.
     """
     names = table.names
     started = clock()
@@ -233,7 +233,7 @@ def scrub(
 
 
 def read_scrub(table: Table) -> Scrubbed | None:
-    """Return what the last scrub has found; None where there was none."""
+    """Return the report of the last scrub; None where there was none."""
     try:
         answer = table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=table.names.scrub_report)
     except ClientError as error:
@@ -268,7 +268,7 @@ def _look(
     folders: Mapping[str, DayFolder],
     partitions: Mapping[str, Partition],
 ) -> Iterator[ScrubDay]:
-    """Yield all that there is of each day, some days read ahead."""
+    """Yield all that exists of each day, some days read ahead."""
 
     def look(day: str) -> ScrubDay:
         files = live.get(day, ())
@@ -289,7 +289,7 @@ def _look(
 
 
 def _stored(table: Table, day: str, files: Iterable[LiveFile]) -> dict[str, int]:
-    """What S3 has below the day's folders, and of live files that lie elsewhere: address → bytes."""
+    """Return what S3 has below the day's folders, and of live files elsewhere: address → bytes."""
     bucket, names = table.names.lake.bucket, table.names
     prefix = f"{names.changes_location}/dt={day}/"
     found = {names.uri(o.key): o.size for o in list_objects(table.clients, bucket, prefix)}

@@ -1,4 +1,4 @@
-"""What a scrub finds of the two tables as such, beside their days: properties, deletes, ranges, optimizers, repeats."""
+"""The scrub's findings about the two tables as such: properties, deletes, ranges, optimizers, repeats."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from dynalake.record.change import EVENT_TIME, SEQUENCE_NUMBER
 pc: Any = pyarrow.compute  # its stubs take no chunked arrays where it does
 
 MOST_ROWS = 2_000_000
-"""Rows of a day that are compared with each other: of a larger day a part, chosen by the sequence number."""
+"""Most rows of a day that are compared with each other: of a larger day, a part chosen by the sequence number."""
 
 
 def scrub_tables(table: Table, changes: Head, state: Head, now: datetime, compared_days: int) -> tuple[Finding, ...]:
-    """Return what is wrong with the tables. `compared_days`: so many days, by chance, are searched for repeats."""
+    """Return what is wrong with the tables. `compared_days`: how many days, by chance, are searched for repeats."""
     repeats = find_repeats(table, changes, now, compared_days)
     return (*check_tables(table, changes, state), *check_ranges(state), *repeats)
 
@@ -54,7 +54,7 @@ LOOKED_AT = frozenset(
 
 
 def check_tables(table: Table, changes: Head, state: Head) -> tuple[Finding, ...]:
-    """Return what their metadata and Glue say is wrong with the tables: ten calls, however much there is of them."""
+    """Return what is wrong with the tables by their metadata and Glue: ten calls, for tables of any size."""
     checks = [
         *(check_settings(head, by) for head, by in ((changes, DAY), (state, DELETED))),
         *(check_deletes(head) for head in (changes, state)),
@@ -110,7 +110,7 @@ def check_deletes(head: Head) -> Iterator[Finding]:
 
 
 def check_note(table: Table, head: Head) -> Iterator[Finding]:
-    """Yield a finding where the table's metadata does not follow from what was noted: commits are lost."""
+    """Yield a finding where the table's metadata does not follow from the noted one: commits are lost."""
     note = read_note(table.clients, table.names, head.name)
     if note is not None and not leads_to(note, head):
         yield Finding(
@@ -122,7 +122,7 @@ def check_note(table: Table, head: Head) -> Iterator[Finding]:
 
 
 def check_ranges(state: Head) -> Iterator[Finding]:
-    """Yield a finding where files of the state overlap: right, but a look-up of a key reads more of them."""
+    """Yield a finding where files of the state overlap: no error, but a look-up of a key reads more of them."""
     identity = schema_of(state).identity
     by_partition: dict[Any, list[tuple[Any, Any]]] = {}
     unknown = 0
@@ -163,7 +163,7 @@ def _optimizers(table: Table) -> tuple[Finding, ...]:
 
 @dataclass(frozen=True)
 class _Compared:
-    """A day, and the files that may hold a change of its files once more."""
+    """A day, and the files that may hold a change of its files again."""
 
     day: str
     files: tuple[DataFile, ...]
@@ -202,7 +202,7 @@ def count_repeats(changes: Head, files: Sequence[DataFile]) -> int:
 
 
 def _sampled_digits(rows: int) -> list[str] | None:
-    """The last digits of sequence numbers that are compared: so repeats are compared with each other."""
+    """Return the last digits of sequence numbers that are compared, so that repeats always meet."""
     if rows <= MOST_ROWS:
         return None
     return [str(digit) for digit in range(max(1, 10 * MOST_ROWS // rows))]

@@ -1,8 +1,8 @@
 """The snapshot of a backfill takes the place of the one before: in the state first, then in the changes.
 
-Backfills are numbered. The state says by its first commit that it is getting this one's items (`snapshot-run`): from
-then on no earlier backfill can touch it, and whoever finds it above what the changes show (`shown-run`) finishes the
-swap. The folders that takes are noted before. The changes get all of `dt=00000000` by one commit, which is the last.
+Backfills are numbered. The state's first commit says that it is getting this one's items (`snapshot-run`): from then on
+no earlier backfill can touch it, and any run that finds it above what the changes show (`shown-run`) finishes the swap.
+The folders for that are noted before. The changes get all of `dt=00000000` by one commit, which is the last.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _THERE = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409")
 
 @dataclass(frozen=True)
 class Swapped:
-    """What became of the snapshot of the backfill `run`: whether it is shown, or a later one instead.
+    """The outcome for the snapshot of the backfill `run`: whether it is shown, or a later one instead.
 
     `removed`: items of earlier backfills that this one does not have.
     """
@@ -57,11 +57,11 @@ class Swapped:
 
 
 class _LaterRun(Exception):
-    """A later backfill's snapshot is on its way into the state."""
+    """A later backfill's snapshot is going into the state."""
 
 
 def number_run(table: Table, name: str) -> int:
-    """The number of the backfill `name`: above those of all that began before. Again: the same."""
+    """Return the number of the backfill `name`, above those of all that began before. It stays the same."""
     s3, bucket, prefix = table.clients.s3, table.names.lake.bucket, table.names.snapshot_runs
     least = max(number(table.changes(), SHOWN_RUN), number(table.items(), SNAPSHOT_RUN)) + 1
     while True:
@@ -79,11 +79,11 @@ def number_run(table: Table, name: str) -> int:
         except ClientError as error:
             if error.response["Error"]["Code"] not in _THERE:
                 raise
-        # What was put is found by the next listing, also where its answer was lost.
+        # The next listing finds the number, also where the answer was lost.
 
 
 def shown_run(table: Table) -> str | None:
-    """The name of the backfill whose items `{t}` shows; None where it shows none."""
+    """Return the name of the backfill whose items `{t}` shows; None where it shows none."""
     run = number(table.changes(), SHOWN_RUN)
     if not run:
         return None
@@ -98,9 +98,9 @@ def shown_run(table: Table) -> str | None:
 
 
 def swap_snapshot(table: Table, run: int, manifests: Sequence[FolderManifest], **how: Unpack[How]) -> Swapped:
-    """Make these folders of `dt=00000000` the snapshot, in both tables. Again, or after a kill anywhere: the same.
+    """Make these folders of `dt=00000000` the snapshot, in both tables. Another call, also after a kill, does the same.
 
-    Raises `ConflictError` where a file is gone, or is too old to be committed: then the backfill's objects are to be
+    Raises `ConflictError` where a file is gone, or is too old to be committed: then the backfill's objects have to be
     converted again, under the same number.
     """
     if number(table.changes(), SHOWN_RUN) >= run:
@@ -119,15 +119,15 @@ def swap_snapshot(table: Table, run: int, manifests: Sequence[FolderManifest], *
 
 
 def is_unfinished(changes: Head, state: Head) -> bool:
-    """Whether a snapshot has begun to go into the state and is not shown yet."""
+    """Return whether a snapshot has begun to go into the state and is not shown yet."""
     return number(state, SNAPSHOT_RUN) > number(changes, SHOWN_RUN)
 
 
 def finish_snapshot(table: Table, **how: Unpack[How]) -> Swapped | None:
     """Finish the swap that somebody has begun; None where there is none. Every run does this first.
 
-    Raises `ConflictError` where it cannot be finished from what there is: changes of every day can be converted all the
-    same, and the backfill is to be committed again.
+    Raises `ConflictError` where it cannot be finished: changes of every day can be converted all the same, and the
+    backfill has to be committed again.
     """
     if not is_unfinished(table.changes(), table.items()):
         return None
@@ -146,7 +146,7 @@ def finish_snapshot(table: Table, **how: Unpack[How]) -> Swapped | None:
 
 
 class _Swap:
-    """The steps of one swap, each of which may be made again by anybody."""
+    """The steps of one swap; any run may repeat each of them."""
 
     def __init__(self, table: Table, run: int, manifests: Sequence[FolderManifest], **how: Unpack[How]) -> None:
         self._table, self._run, self._changes = table, run, table.changes()
@@ -162,7 +162,7 @@ class _Swap:
         return self._merge.done
 
     def begin(self) -> None:
-        """Say in the state whose items it is getting."""
+        """Note in the state whose items it is getting."""
 
         def build(head: Head, news: News) -> Change | None:
             there = number(head, SNAPSHOT_RUN)
@@ -180,11 +180,11 @@ class _Swap:
         self._merge.add(self._files, self._run)
 
     def remove_earlier(self) -> None:
-        """Take out the items of earlier backfills that this one does not have."""
+        """Remove the items of earlier backfills that this one does not have."""
         self.removed += remove_earlier(self._merge, self._run)
 
     def show(self) -> bool:
-        """Replace the snapshot in the changes, by one commit. Whether it is this one that is shown."""
+        """Replace the snapshot in the changes, by one commit. Return whether it is this one that is shown."""
 
         def build(head: Head, news: News) -> Change | None:
             if number(head, SHOWN_RUN) >= self._run:
@@ -216,10 +216,10 @@ def _check_run(run: int, state: Head) -> None:
 
 
 def remove_earlier(merge: Merge, run: int) -> int:
-    """Take what backfills before `run` have brought out of the state, and return how many items that were.
+    """Remove the items of backfills before `run` from the state, and return how many there were.
 
-    To be called once the items of `run` are in it: then nothing but those backfills knows of these. The merge's workers
-    write groups of files again, and this process commits each of them.
+    Call it once the items of `run` are in the state: then only those backfills have the removed ones. The merge's
+    workers write groups of files again, and this process commits each of them.
     """
     removed, refused = 0, 0
     clean: set[str] = set()
@@ -245,7 +245,7 @@ def remove_earlier(merge: Merge, run: int) -> int:
 
 @dataclass(frozen=True)
 class _Rewritten:
-    """Files, and others with the same rows but for `rows` items of earlier backfills. `clean`: paths without any."""
+    """Files, and others with the same rows except `rows` items of earlier backfills. `clean`: paths without any."""
 
     removed: tuple[DataFile, ...]
     added: tuple[DataFile, ...]
@@ -268,7 +268,7 @@ def _rewrite(merge: Merge, run: int, files: Sequence[DataFile]) -> _Rewritten:
 
 
 def _commit(merge: Merge, rewritten: _Rewritten) -> int:
-    """Commit what was written, planned on the merge's head; how many items have gone."""
+    """Commit the rewritten files, planned on the merge's head. Return how many items are gone."""
     if not rewritten.removed:
         return 0
 
@@ -296,7 +296,7 @@ def _without_earlier(rows: pa.Table, run: int) -> pa.Table:
 
 
 def _may_be_earlier(file: DataFile, run: int) -> bool:
-    """Whether a file may have items of an earlier backfill."""
+    """Return whether a file may have items of an earlier backfill."""
     if not file.rows or file.is_null(RUN):
         return False
     bounds = file.bounds(RUN)
@@ -304,7 +304,7 @@ def _may_be_earlier(file: DataFile, run: int) -> bool:
 
 
 def _group(files: Iterable[DataFile], size: int) -> Iterator[list[DataFile]]:
-    """Files that are replaced by one commit."""
+    """Yield files that are replaced by one commit."""
     group: list[DataFile] = []
     for file in files:
         if group and sum(f.size for f in group) + file.size > size:
@@ -316,7 +316,7 @@ def _group(files: Iterable[DataFile], size: int) -> Iterator[list[DataFile]]:
 
 
 def _open_parts(table: Table, head: Head, parts: Sequence[Part]) -> list[tuple[DataFile, Schema]]:
-    """The files of these parts, and the fields that each holds. Raises `ConflictError` where one is gone."""
+    """Return the files of these parts, and the fields that each holds. Raise `ConflictError` where one is gone."""
     io = head.iceberg.io
     assert isinstance(io, S3FileIO)
 
@@ -338,7 +338,7 @@ def _open_parts(table: Table, head: Head, parts: Sequence[Part]) -> list[tuple[D
 
 
 def _note_swap(table: Table, run: int, manifests: Sequence[FolderManifest]) -> None:
-    """Put the folders' manifests, and which folders they are, so that anybody can finish."""
+    """Put the folders' manifests, and the list of these folders, so that any run can finish."""
     for manifest in manifests:
         assert manifest.day == SNAPSHOT_DAY, manifest.day
         write_manifest(table.clients, table.names, manifest)
@@ -347,7 +347,7 @@ def _note_swap(table: Table, run: int, manifests: Sequence[FolderManifest]) -> N
 
 
 def _noted_swap(table: Table, run: int) -> list[FolderManifest] | None:
-    """The manifests of the folders with which a swap was begun; None where that is not known."""
+    """Return the manifests of the folders with which a swap was begun; None where that is not known."""
     try:
         answer = table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=table.names.snapshot_swap(run))
     except ClientError as error:

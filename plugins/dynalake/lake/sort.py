@@ -1,7 +1,7 @@
-"""Rows in order, whatever their number, in bounded memory.
+"""Rows in order, in any number, in bounded memory.
 
-Rows gather in memory. What goes beyond a limit is sorted, written to local disk as a run, and the runs are merged, a
-piece of each at a time. Rows that come in order already, such as those of a day that was compacted before, need no run:
+Rows gather in memory. Beyond a limit they are sorted and written to local disk as a run, and the runs are merged, a
+piece of each at a time. Rows that are in order already, such as those of a day that was compacted before, need no run:
 they are merged as they are read.
 """
 
@@ -19,13 +19,13 @@ import pyarrow.compute as pc
 _pa: Any = pa  # its stubs take types only as literals; here they are data
 
 SHARE = 6
-"""A part of the memory that holds the rows of one run before they are sorted, which takes as much again."""
+"""Part of the memory that holds the rows of one run before they are sorted, which takes as much again."""
 
 MERGED = 64
 """Runs that are merged at once: as many open files."""
 
-_PIECES = 64  # that a run is written in, if it fills its share of the memory
-_TOGETHER = 16  # pieces that a merge holds of all runs
+_PIECES = 64  # pieces of a run that fills its share of the memory
+_TOGETHER = 16  # pieces of all runs that a merge holds
 
 
 class UnorderedError(Exception):
@@ -35,8 +35,8 @@ class UnorderedError(Exception):
 class Order:
     """The order of some columns, ascending, one after the other; nulls come last.
 
-    Comparisons know no nulls, so a column that may hold some is two here: whether it is null, and its value without
-    nulls. The names of what is added to the rows hold a blank, which no column of a table has.
+    Comparisons do not handle nulls, so a column that may hold some is two here: whether it is null, and its value
+    without nulls. The names of added columns hold a blank, which no column of a table has.
     """
 
     def __init__(self, schema: pa.Schema, columns: Sequence[str], nullable: Sequence[str] = ()) -> None:
@@ -48,25 +48,25 @@ class Order:
         self._names = schema.names
 
     def add_places(self, rows: pa.Table) -> pa.Table:
-        """The rows with what they are compared by."""
+        """Return the rows with the columns that are compared."""
         for name in self._split:
             rows = rows.append_column(f"null {name}", pc.is_null(rows[name]))
             rows = rows.append_column(f"value {name}", _without_nulls(rows[name]))
         return rows
 
     def drop_places(self, rows: pa.Table) -> pa.Table:
-        """The rows as they were."""
+        """Return the rows as they were."""
         return rows.select(self._names) if self._split else rows
 
     def sort(self, rows: pa.Table) -> pa.Table:
-        """Rows that have their places, in order."""
+        """Return rows that have their places, in order."""
         keys = rows.select(list(self.places)).combine_chunks()
         if self.is_sorted(keys):
             return rows
         return rows.take(pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in self.places]))
 
     def is_sorted(self, rows: pa.Table) -> bool:
-        """Whether rows that have their places are in order."""
+        """Return whether rows that have their places are in order."""
         if rows.num_rows < 2:
             return True
         columns = [rows[name].combine_chunks() for name in self.places]
@@ -75,12 +75,12 @@ class Order:
         return not bool(pc.any(_beyond(before, after)).as_py())
 
     def count_to(self, rows: pa.Table, last: Sequence[Any]) -> int:
-        """How many of these rows, which are in order, are not beyond a row with these places."""
+        """Return how many of these ordered rows are not beyond a row with these places."""
         beyond = _beyond([rows[name] for name in self.places], last)
         return rows.num_rows - int(pc.sum(beyond).as_py() or 0)
 
     def least_last(self, tables: Iterable[pa.Table]) -> list[Any]:
-        """The places of the least among the last rows of these tables."""
+        """Return the places of the least among the last rows of these tables."""
         last = pa.concat_tables([t.select(list(self.places)).slice(t.num_rows - 1) for t in tables]).combine_chunks()
         first = pc.sort_indices(last, sort_keys=[(name, "ascending") for name in self.places])[0].as_py()
         return [last[name][first] for name in self.places]
@@ -93,10 +93,10 @@ def sort_rows(
     directory: Path,
     memory_mb: int,
 ) -> Iterator[pa.Table]:
-    """All these rows in order, in tables of bounded size. All tables have one schema.
+    """Yield all these rows in order, in tables of bounded size. All tables have one schema.
 
-    `ordered`: streams whose rows are each in order already; at most a few, since of each a table is held. Spills below
-    `directory`, which is the caller's to remove. Raises `UnorderedError` where an ordered stream is not in order.
+    `ordered`: streams whose rows are in order already; at most a few, since a table of each is held. Spills below
+    `directory`, which the caller removes. Raises `UnorderedError` where an ordered stream is not in order.
     """
     limit = memory_mb * (1 << 20) // SHARE
     runs: list[Path] = []
@@ -138,7 +138,7 @@ def sort_rows(
 
 
 def _merge(streams: list[Iterator[pa.Table]], order: Order) -> Iterator[pa.Table]:
-    """Up to the least of the last rows that are held of each stream, all rows are there: they are sorted and given."""
+    """Yield rows up to the least of the last rows held of each stream: all of them are there, and can be sorted."""
     held = [next(stream, None) for stream in streams]
     while any(rows is not None for rows in held):
         last = order.least_last(rows for rows in held if rows is not None)
@@ -168,7 +168,7 @@ def _checked(stream: Iterable[pa.Table], order: Order) -> Iterator[pa.Table]:
 
 
 def _beyond(rows: Sequence[Any], others: Sequence[Any]) -> Any:
-    """Where the rows come after the others, which are as many, or one."""
+    """Return a mask: where the rows come after the others, which are as many, or one."""
     beyond: Any = pc.greater(rows[-1], others[-1])
     for mine, theirs in zip(rows[-2::-1], others[-2::-1], strict=True):
         beyond = pc.or_(pc.greater(mine, theirs), pc.and_(pc.equal(mine, theirs), beyond))
@@ -176,7 +176,7 @@ def _beyond(rows: Sequence[Any], others: Sequence[Any]) -> Any:
 
 
 def _together(tables: list[pa.Table]) -> pa.Table:
-    """One table of these, which are taken out of the list: a column at a time, so that no row is there twice."""
+    """Return one table of these. Take them from the list, a column at a time, so that no row is there twice."""
     names = tables[0].column_names
     columns: list[Any] = list(pa.concat_tables(tables).columns)
     tables.clear()
@@ -193,11 +193,11 @@ def _slices(rows: pa.Table, limit: int) -> Iterator[pa.Table]:
 
 
 def _write(path: Path, tables: Iterator[pa.Table], limit: int) -> bool:
-    """Write a run, in pieces. Whether there were rows."""
+    """Write a run, in pieces. Return whether there were rows."""
     first = next(tables, None)
     if first is None:
         return False
-    # With threads each buffer is a task of its own, which takes longer than the few KB that are in it.
+    # With threads each buffer is a task of its own, which takes longer than its few KB.
     options = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, first.schema, options=options) as writer:
         table: pa.Table | None = first
@@ -221,6 +221,6 @@ def _read(path: Path, runs: int, open_files: ExitStack) -> Iterator[pa.Table]:
 
 
 def _without_nulls(values: Any) -> Any:
-    # Not an integer that is cast: to Arrow that needs room for 19 digits before a decimal's point.
+    # A cast integer does not do: Arrow needs room for 19 digits before a decimal's point.
     zero = Decimal(0) if pa.types.is_decimal(values.type) else {pa.string(): "", pa.bool_(): False}.get(values.type, 0)
     return pc.fill_null(values, _pa.scalar(zero, values.type))

@@ -1,7 +1,7 @@
-"""Changes are merged into `{t}_state`: of each item the one that counts, in files that are ranges of keys.
+"""Changes are merged into `{t}_state`: the one of each item that counts, in files that are ranges of keys.
 
-One commit sets a key in both partitions, and only files that hold a key that changes, or get one, are written again. A
-merge may be killed anywhere and made again: what is in the state already changes nothing.
+One commit sets a key in both partitions, and only files that hold a changing key, or get one, are written again. A
+merge may be killed anywhere and repeated: changes that are in the state already change nothing.
 """
 
 from __future__ import annotations
@@ -45,34 +45,34 @@ pc: Any = pyarrow.compute
 SIZES = Sizes()
 
 MERGES = 16
-"""Ranges of keys that are merged at the same time, at most: each merge commits, and more would wait for one another."""
+"""Most ranges of keys that are merged at the same time: each merge commits, and more would wait for one another."""
 
 ATTEMPTS = 20
-"""How often a group that is refused is read and merged again. Each refusal means that another run changed its range."""
+"""How often a refused group is read and merged again. Each refusal means that another run changed its range."""
 
 UPKEEP = 50
 """Commits of one merge after which its manifests are merged."""
 
 MEMORY_MB = 384
-"""What sorting may hold of the rows of changes."""
+"""Memory for the rows of changes in a sort."""
 
 STATE_WRITING = Writing(part_mb=1 << 20, row_group_mb=16)
-"""A look-up of one key reads a row group. Where files end is decided before they are written."""
+"""How the state's files are written: a look-up of one key reads a row group. Their ends are decided before."""
 
 _LONGEST_PAUSE = 5.0  # seconds
 
 _FIRST, _LAST = -(2**63), 2**63 - 1  # milliseconds
 
 Guard = Callable[[Head], None]
-"""Raises an error where the state, as it is now, must not be changed by this merge any more."""
+"""A function that raises where this merge must not change the state, as it is now, any more."""
 
 
 def allow(state: Head) -> None:
-    """The guard of a merge that whatever is in the state allows."""
+    """Allow the merge on any state."""
 
 
 class How(TypedDict, total=False):
-    """How merges are made. All but the workers goes to other processes with the work, and so by pickle."""
+    """How merges are made. All except the workers goes to other processes with the work, so by pickle."""
 
     sizes: Sizes
     clock: Callable[[], int]
@@ -83,7 +83,7 @@ class How(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Merged:
-    """What a merge did: `rows` it was given, how many `won` against the state's, in how many `commits`.
+    """The result of a merge: `rows` it was given, how many `won` against the state's, in how many `commits`.
 
     `replaced` and `written`: bytes of the state's files.
     """
@@ -108,10 +108,10 @@ class Merged:
 class Merge:
     """Merges rows of `changes` into the state: by ranges of keys, of which `workers` do each, and group by group.
 
-    `state` is the state as of the last commit: whoever commits to it afterwards plans on this head, so that a table
-    that was rolled back, or made again, in the meantime is noticed. `limit`: bytes of files that each range may
-    replace, after its first group; what is beyond raises `NotReadyError`, and the next run goes on where this one
-    ended. Spills to `work_directory` (default: the system's temporary directory).
+    `state` is the state as of the last commit: later commits plan on this head, which shows when a table was rolled
+    back, or made again, in the meantime. `limit`: bytes of files that each range may replace, after its first group;
+    more raises `NotReadyError`, and the next run goes on where this one ended. Spills to `work_directory` (default: the
+    system's temporary directory).
     """
 
     table: Table
@@ -145,7 +145,7 @@ class Merge:
         if states[1:]:
             head = self.refresh()
             for state in states:
-                head.news(state)  # raises where what was merged is not in it, since the table was brought back
+                head.news(state)  # raises where the state lacks what was merged, since the table was brought back
             self.state = head
         self.done = sum(merged, self.done)
         return self.done
@@ -176,14 +176,14 @@ class Merge:
         self.done += Merged(rows=count)
 
     def refresh(self) -> Head:
-        """The state as it is now, with the changes' columns. Raises `ConflictError` unless it stems from `state`."""
+        """Return the state as it is now, with the changes' columns. Raise `ConflictError` unless it is from `state`."""
         head = grow_state(self.table, self.changes)
         head.news(self.state)
         self.guard(head)
         return head
 
     def _merge_manifests(self) -> None:
-        """List the files in fewer places: each group's commit has added one, and all are read for the next group."""
+        """Merge manifests: each group's commit has added one, and the next group reads all of them."""
 
         def build(head: Head, news: News) -> Change | None:
             merge = head.plan_merge()
@@ -206,7 +206,7 @@ class Merge:
                 self.pause(random.uniform(0, min(_LONGEST_PAUSE, 0.05 * 2**attempt)))
 
     def _try_group(self, head: Head, group: Group, directory: Path) -> None:
-        """Merge a group into the state as it is in `head`. Raises `ConflictError` where others were first."""
+        """Merge a group into the state as it is in `head`. Raise `ConflictError` where others were first."""
         identity = schema_of(head).identity
         files = [KeyFile.of(f, identity) for f in head.files()]
         keys = Keys(group.keys, identity)
@@ -250,7 +250,7 @@ class Merge:
         self.done += Merged(won=len(winners), commits=1, replaced=size, written=sum(f.size for f in added))
 
     def _write(self, head: Head, plan: _Plan, group: Group, winners: Keys, directory: Path) -> tuple[DataFile, ...]:
-        """The files that replace those of the plan."""
+        """Write the files that replace those of the plan."""
         try:
             return self._write_sorted(head, plan, group, winners, directory, in_order=True)
         except UnorderedError:  # somebody else's engine wrote one of them
@@ -289,7 +289,7 @@ class Merge:
 def _merge_range(
     merge: Merge, files: Sequence[DataFile], run: int | None, after: int, up_to: int, keys: Range
 ) -> tuple[Merged, Head]:
-    """Merge a range of keys, and give the state as it is afterwards. Any process can do it."""
+    """Merge a range of keys, and return the state as it is afterwards. Any process can do it."""
     merge = replace(merge)
     merge.add_rows(rows_between(merge.changes, files, after, up_to, keys), run)
     return merge.done, merge.state
@@ -298,9 +298,9 @@ def _merge_range(
 def rows_between(
     changes: Head, files: Iterable[DataFile], after: int, up_to: int, keys: Range | None = None
 ) -> Iterator[pa.Table]:
-    """The rows of these files with `after < __event_time <= up_to`, from the first on where `after` is 0; in a range.
+    """Yield the rows of these files, in a range, with `after < __event_time <= up_to`; from the first if `after` is 0.
 
-    The snapshot's rows are all read, whenever they were: it is merged whole.
+    The snapshot's rows are all read, of any time: it is merged whole.
     """
     keys = keys or Range("")
     low = after + 1 if after > 0 else _FIRST
@@ -314,7 +314,7 @@ def rows_between(
 
 
 def compare(head: Head, files: Iterable[KeyFile], group: Group, keys: Keys) -> tuple[Any, dict[str, Any]]:
-    """Which of a group's changes count against what the state has; and for each file the places of keys it holds."""
+    """Return which of a group's changes count against the state, and for each file the places of keys it holds."""
     wins: Any = np.ones(len(keys), dtype=bool)
     held: dict[str, Any] = {}
     low, high = keys.box
@@ -336,7 +336,7 @@ def compare(head: Head, files: Iterable[KeyFile], group: Group, keys: Keys) -> t
 def _plan(
     files: Sequence[KeyFile], group: Group, identity: Sequence[str], wins: Any, held: dict[str, Any], sizes: Sizes
 ) -> Iterator[_Plan]:
-    """What is written again, in either partition: files of keys that change, and those that keys go to."""
+    """Yield what is written again, in either partition: files of keys that change, and those that get keys."""
     gone = np.asarray(group.keys[DELETED])
     changed = {path for path, places in held.items() if wins[places].any()}
     for deleted in (False, True):
@@ -352,7 +352,7 @@ def _plan(
 
 
 def _write_files(writer: PartWriter, pieces: Iterator[tuple[pa.Table, bool]]) -> tuple[DataFile, ...]:
-    """The files of rows that come with whether a file ends behind them."""
+    """Write the files of rows; each piece says whether a file ends behind it."""
 
     def one(rows: pa.Table, ends: bool) -> Iterator[pa.Table]:
         yield rows
@@ -372,11 +372,11 @@ def _write_files(writer: PartWriter, pieces: Iterator[tuple[pa.Table, bool]]) ->
 def merge_late(
     table: Table, head: Head, files: Sequence[DataFile], *, limit: int | None = None, **how: Unpack[How]
 ) -> Merged:
-    """Merge the late rows of files that are about to be committed to the changes; they may be committed afterwards.
+    """Merge the late rows of files before they are committed to the changes; they may be committed afterwards.
 
-    Late is what happened at or before the bound, and the snapshot. `head`: the changes as the files were planned on,
-    whose schema they have; that commit has to check that its bound is still the same (`PLANNED_ON`). Again, or after a
-    kill: what was merged already costs a look at its keys.
+    Rows are late if they happened at or before the bound, or are the snapshot's. `head`: the changes as the files were
+    planned on, whose schema they have; that commit has to check that its bound is still the same (`PLANNED_ON`).
+    Another call, or one after a kill, only compares the keys that were merged already.
 
     `limit`: bytes of the state that each range of keys may write again. Raises `NotReadyError` beyond it: these files
     wait for the next run. Raises `ConflictError` where another backfill's snapshot is in the state than that which the
@@ -409,7 +409,7 @@ def _may_be_late(file: DataFile, bound: int) -> bool:
 
 
 _MEMORY_TO_FILE = 6
-"""Of rows in memory, about, for a byte in a file."""
+"""Bytes of rows in memory for a byte in a file, about."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The columns of `{t}_state`: those of the changes, without the day, and two of its own; and how they follow `{t}`'s.
 
-The two tables number their fields each for itself, so rows go from one to the other by the names of columns and fields.
+Each table numbers its own fields, so rows go from one to the other by the names of columns and fields.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ _pa: Any = pa  # its stubs take types only as literals; here they are data
 pc: Any = pyarrow.compute
 
 RUN = "__run"
-"""In `{t}_state`: the number of the backfill that a `SNAPSHOT` row is from; null in all others."""
+"""A column of `{t}_state`: the number of the backfill that a `SNAPSHOT` row is from; null in all others."""
 
 
 def state_columns(schema: TableSchema) -> dict[str, Type]:
-    """The columns that `{t}_state` has beside the attributes', in front of them."""
+    """Return the columns that `{t}_state` has in front of the attributes'."""
     keys: dict[str, Type] = {KEY: TEXT} if KEY in schema.identity else {}
     return {DELETED: Boolean(), **METADATA_TYPES, RUN: BIGINT, OTHER: Map(TEXT), **keys}
 
 
 def join_schemas(state: TableSchema, changes: TableSchema) -> TableSchema:
-    """The state's schema with the columns, and fields of structs, that the changes have and it has not.
+    """Return the state's schema with the columns, and fields of structs, that only the changes have.
 
-    `state` itself where nothing is missing. A column whose type was changed there and not here yet keeps its own: what
-    does not fit it goes to `__other` until that is done.
+    It is `state` itself where nothing is missing. A column whose type was changed in the changes and not here yet keeps
+    its own: values that do not fit go to `__other` until that is done.
     """
     columns = dict(state.known)
     names = {c.name for c in state.columns}
@@ -57,12 +57,12 @@ def join_schemas(state: TableSchema, changes: TableSchema) -> TableSchema:
 
 
 def _goes_on(mine: Column, theirs: Column) -> bool:
-    """Whether it is the same column, with further fields at most."""
+    """Return whether it is the same column, with further fields at most."""
     return mine.name == theirs.name and extends(mine.type, theirs.type)
 
 
 def grow_state(table: Table, changes: Head) -> Head:
-    """The state as it is now, with all columns that these changes have."""
+    """Return the state as it is now, with all columns that these changes have."""
     theirs = schema_of(changes)
     state = table.items()
 
@@ -81,16 +81,16 @@ def grow_state(table: Table, changes: Head) -> Head:
 
 
 def retyper(old: TableSchema, new: TableSchema, target: pa.Schema) -> Callable[[pa.Table], pa.Table]:
-    """A function from rows under `old` to rows under `new`, of which `target` names the columns in their order."""
+    """Return a function from rows under `old` to rows under `new`; `target` has its columns in order."""
     if old.columns != new.columns:
         return Retyper(old, new, target)
     return lambda rows: rows.select(target.names)
 
 
 def mark_items(rows: pa.Table, run: int | None = None) -> pa.Table:
-    """Changes with the state's own columns. `run`: that of `SNAPSHOT` rows.
+    """Return changes with the state's own columns. `run`: that of `SNAPSHOT` rows.
 
-    A `REMOVE` is a row as any other, with the old image, or the key where the stream has none.
+    A `REMOVE` is a row like any other, with the old image, or the key where the stream has none.
     """
     operation = rows[OPERATION]
     number, none = _pa.scalar(run, pa.int64()), _pa.scalar(None, pa.int64())

@@ -1,4 +1,4 @@
-"""Steps of which none stops the others: what fails is kept, and said at the end."""
+"""Steps that do not stop each other: a failure is kept, and reported at the end."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Steps:
         self.faults: list[Fault] = []
 
     def run(self, what: str, step: Callable[[], T], otherwise: T) -> T:
-        """What a step gives; `otherwise` where it has failed."""
+        """Return the result of a step; `otherwise` where it failed."""
         try:
             return step()
-        except Exception as error:  # whatever it is: it is this step's, and it is reported
+        except Exception as error:  # every error is this step's, and is reported
             self.faults.append(Fault(what, f"{type(error).__name__}: {error}", isinstance(error, TransientError)))
             return otherwise

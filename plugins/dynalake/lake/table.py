@@ -1,7 +1,7 @@
-"""The two Iceberg tables of one DynamoDB table: their properties, and what functions that work on them are handed.
+"""The two Iceberg tables of one DynamoDB table: their properties, and the object that functions take for them.
 
-All that is to be remembered of a table stands in these properties, and changes in the same commit as the files that it
-is about. The numbers only rise.
+These properties hold all that has to be kept about a table, and change in the same commit as its files. The numbers
+only rise.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ DYNAMODB_TABLE = "dynalake.table"
 """The DynamoDB table's name; of both tables."""
 
 SOURCE = "dynalake.source"
-"""Its ARN."""
+"""The DynamoDB table's ARN."""
 
 TABLE_ID = "dynalake.table-id"
-"""Its id, by which a table that was deleted and made again is known (`lake/identity.py`); of both tables."""
+"""The DynamoDB table's id, which shows that it was deleted and made again (`lake/identity.py`); of both tables."""
 
 TIME_ZONE = "dynalake.time-zone"
 """The zone whose days `dt` are."""
@@ -53,7 +53,7 @@ PLANNED_ON = (BOUND, HISTORY_FROM, SHOWN_RUN)
 """Properties of the changes that must not have changed between a conversion's plan and its commit."""
 
 GRACE = timedelta(days=7)
-"""How long a file that nothing names is kept. Longer than any task may take, so that what is being written stays."""
+"""How long a file that nothing names is kept: longer than any task may take, so that files in work stay."""
 
 
 @dataclass(frozen=True)
@@ -71,16 +71,16 @@ class Table:
         return IcebergCatalog(self.clients, self.names.lake)
 
     def changes(self) -> Head:
-        """`{t}`, every change once, as it is now. Raises `CatalogError` where it is missing."""
+        """Return `{t}`, every change once, as it is now. Raise `CatalogError` where it is missing."""
         return self.catalog.load(self.names.changes_table)
 
     def items(self) -> Head:
-        """`{t}_state`, one row per item, as it is now. Raises `CatalogError` where it is missing."""
+        """Return `{t}_state`, one row per item, as it is now. Raise `CatalogError` where it is missing."""
         return self.catalog.load(self.names.state_table)
 
 
 def schema_of(head: Head) -> TableSchema:
-    """The table's schema as its own property has it. Raises `CatalogError` where somebody has removed that."""
+    """Return the table's schema from its own property. Raise `CatalogError` where somebody has removed that."""
     text = head.properties.get(SCHEMA)
     if text is None:
         raise CatalogError(
@@ -93,5 +93,5 @@ def schema_of(head: Head) -> TableSchema:
 
 
 def number(head: Head, name: str) -> int:
-    """A property that is a number; 0 where it was never set."""
+    """Return a property that is a number; 0 where it was never set."""
     return int(head.properties.get(name) or 0)

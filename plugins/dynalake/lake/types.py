@@ -2,15 +2,15 @@
 
 A small lattice. `observe` gives the type of one value, `merge` the least type that holds what two types hold. `merge`
 is associative, commutative and idempotent (up to the names of struct fields), so a type may be gathered in any order,
-in parallel, and from day to day. `holds` and `takes` tell what a column of some type can be given.
+in parallel, and from day to day. `holds` and `takes` tell which values and types a column takes.
 
     Null  <  Boolean, Number, Text, List, Struct < Map  <  Mixed
 
 Types are bounded while they are gathered (`budget.Limits`), and the laws hold with the bounds, since nothing that
 counts for a bound is ever forgotten: a struct that becomes a map goes on counting as the largest struct that it may
-have been (`Map.keys`), and `Mixed` goes on counting the lists and maps that are in it. So what has once been too large
-is too large in any order. (Of a type that went through JSON, `Mixed` counts no longer: the type is still right, but
-where it is about as large as it may be, another order might give JSON text.)
+have been (`Map.keys`), and `Mixed` goes on counting the lists and maps that are in it. So a type that is too large is
+so in any order. (Of a type that went through JSON, `Mixed` counts no longer: the type is still right, but where it is
+about as large as it may be, another order might give JSON text.)
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 from dynalake.lake.budget import LIMITS, Limits
 
 DOUBLE_DIGITS = 15
-"""Any decimal number with so many significant digits is held by a double, and comes back digit for digit."""
+"""Significant digits with which a double holds any decimal number, and gives it back digit for digit."""
 
 DECIMAL_DIGITS = 38
 DOUBLE_MAGNITUDE = 290  # a double's exponent holds 10^±290 with all its 15 digits; DynamoDB ends at 10^125
@@ -57,7 +57,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """Numbers, by what it takes to hold all of them.
+    """Numbers, by what is needed to hold all of them.
 
     `integer`: most digits before the point; `scale`: most digits after it; `significant`: most significant digits of
     one number; `int64`: all are integers within 64 bits.
@@ -71,11 +71,11 @@ class Number:
 
     @property
     def kind(self) -> NumberKind:
-        """What holds every one of the numbers exactly: the first of these four.
+        """Kind that holds every one of the numbers exactly: the first of these four that does.
 
-        `double` is a step of its own because most numbers with a point (prices, measures, coordinates) have at most 15
-        digits, though their points are anywhere: as decimals they would have to be rewritten with every further place
-        after the point, and a product of two such decimals overflows in most engines. As doubles they never change.
+        `double` has a step of its own because most numbers with a point (prices, measures, coordinates) have at most 15
+        digits, with the point anywhere: as decimals they would have to be rewritten with every further place after the
+        point, and a product of two such decimals overflows in most engines. As doubles they never change.
         """
         if self.int64:
             return "bigint"
@@ -107,7 +107,7 @@ class Struct:
 
     @property
     def by_key(self) -> dict[str, Field]:
-        """The fields by their keys."""
+        """Fields by their keys."""
         if self._by_key is None:  # most types live too briefly to need it
             object.__setattr__(self, "_by_key", {f.key: f for f in self.fields})
         return self._by_key  # type: ignore[return-value]
@@ -115,7 +115,7 @@ class Struct:
 
 @dataclass(frozen=True, slots=True)
 class Map:
-    """Maps with many different keys whose values agree. `keys`: for how many it counts, whatever it has."""
+    """Maps with many different keys whose values agree. `keys`: how many count for the size, whatever it has."""
 
     value: Type
     keys: int = field(default=LIMITS.struct_keys, repr=False, compare=False)
@@ -127,7 +127,7 @@ class Map:
 
 @dataclass(frozen=True, slots=True)
 class List:
-    """Lists and sets. `List(Null())`: only empty ones, or such that hold only nulls."""
+    """Lists and sets. `List(Null())`: only empty ones, or ones that hold only nulls."""
 
     element: Type
     size: int = field(init=False, repr=False, compare=False)
@@ -164,7 +164,7 @@ _BIGINTS = tuple(Number(digits, 0, digits, True) for digits in range(20))
 
 
 def observe(value: object, limits: Limits = LIMITS, depth: int = 0) -> Type:
-    """The type of one JSON value as `parse_line` gives it: None, bool, int, Decimal, str, list or dict.
+    """Return the type of one JSON value as `parse_line` gives it: None, bool, int, Decimal, str, list or dict.
 
     `depth`: how many lists and maps of its attribute the value lies in.
     """
@@ -189,7 +189,7 @@ def observe(value: object, limits: Limits = LIMITS, depth: int = 0) -> Type:
 
 
 def observe_number(value: int | Decimal) -> Number:
-    """The type of one number, by its value: `1.0` is the integer 1."""
+    """Return the type of one number, by its value: `1.0` is the integer 1."""
     if isinstance(value, int):
         digits = str(abs(value)) if value else ""
         if value in _INT64:
@@ -212,9 +212,9 @@ def observe_number(value: int | Decimal) -> Number:
 
 
 def merge(a: Type, b: Type, limits: Limits = LIMITS) -> Type:
-    """The least type that holds what `a` and `b` hold. Names of struct fields that `a` has given are kept.
+    """Return the least type that holds what `a` and `b` hold. Names of struct fields that `a` has given are kept.
 
-    `a` itself where `b` brings nothing, and in time that does not grow with `a`: so many small types are merged into a
+    It is `a` itself where `b` brings nothing new. The time does not grow with `a`, so many small types merge into a
     large one in time that is linear in what they hold.
     """
     if a is b or isinstance(b, Null):
@@ -237,7 +237,7 @@ def merge(a: Type, b: Type, limits: Limits = LIMITS) -> Type:
 
 
 def merge_numbers(a: Number, b: Number) -> Number:
-    """The least number type that holds both."""
+    """Return the least number type that holds both."""
     if a.integer >= b.integer and a.scale >= b.scale and a.significant >= b.significant and a.int64 <= b.int64:
         return a
     return Number(
@@ -246,7 +246,7 @@ def merge_numbers(a: Number, b: Number) -> Number:
 
 
 def merge_all(types: Iterable[Type], limits: Limits = LIMITS) -> Type:
-    """`merge` over many types; `Null` over none."""
+    """Return `merge` over many types; `Null` over none."""
     merged: Type = NULL
     for one in types:
         merged = merge(merged, one, limits)
@@ -278,7 +278,7 @@ def _is_struct(keys: dict[str, Any], limits: Limits) -> bool:
 
 
 def _map(value: Type, limits: Limits) -> Type:
-    """`Map(value)`, or `Mixed` where its values do not agree."""
+    """Return `Map(value)`, or `Mixed` where its values do not agree."""
     of = Map(value, limits.struct_keys)
     return _bounded(Mixed(of) if isinstance(value, Mixed) else of, limits)
 
@@ -314,7 +314,7 @@ def _value_type(of: Struct | Map, limits: Limits) -> Type:
 
 
 def _merge_fields(fields: Iterable[Field], limits: Limits) -> Type:
-    """One type for the values of all fields. Two of them may have given one name to different keys: so all are new."""
+    """Return one type for the values of all fields. All names are new: two may have one name for different keys."""
     return merge_all((_unnamed(f.type) for f in fields), limits)
 
 
@@ -336,10 +336,10 @@ def _unnamed(a: Type) -> Type:
 
 
 def holds(of: Type, value: object) -> bool:
-    """Whether one JSON value, as `parse_line` gives it, can be written exactly into a column of type `of`.
+    """Return whether one JSON value, as `parse_line` gives it, can be written exactly into a column of type `of`.
 
-    A null always can, wherever it stands: one in a struct and a field that is missing are the same. A text with half
-    of a surrogate pair can only as JSON text, where it is an escape.
+    A null always can, wherever it stands: a null in a struct and a missing field are the same. A text with half of a
+    surrogate pair fits only as JSON text, where it is an escape.
     """
     if value is None or isinstance(of, Mixed):
         return True
@@ -369,12 +369,12 @@ _HALF = re.compile("[\ud800-\udfff]")
 
 
 def has_half(text: str) -> bool:
-    """Whether there is half of a surrogate pair in a text: JSON can write it, and UTF-8 cannot."""
+    """Return whether a text has half of a surrogate pair: JSON can write it, and UTF-8 cannot."""
     return not text.isascii() and _HALF.search(text) is not None
 
 
 def takes(of: Type, seen: Type) -> bool:
-    """Whether a column of type `of` holds every value of type `seen`."""
+    """Return whether a column of type `of` holds every value of type `seen`."""
     if isinstance(seen, Null) or isinstance(of, Mixed):
         return True
     match of, seen:
@@ -410,7 +410,7 @@ def _takes_number(of: Number, seen: Number) -> bool:
 
 
 def tells(seen: Type) -> bool:
-    """Whether a type says more than that there are nulls, and lists and maps without any value."""
+    """Return whether a type says more than nulls, and lists and maps without any value."""
     match seen:
         case Null():
             return False
@@ -429,7 +429,7 @@ _SIMPLE_NAMES: dict[type, str] = {type(t): name for name, t in _SIMPLE.items()}
 
 
 def type_to_json(a: Type) -> Any:
-    """A compact JSON value: `{"number": [3, 2, 4, false]}`, `{"list": "text"}`, `{"struct": [["Id", "id", "text"]]}`.
+    """Return compact JSON: `{"number": [3, 2, 4, false]}`, `{"list": "text"}`, `{"struct": [["Id", "id", "text"]]}`.
 
     A field whose name is its key has it once.
     """
@@ -445,7 +445,7 @@ def type_to_json(a: Type) -> Any:
 
 
 def type_from_json(value: Any) -> Type:
-    """The reverse of `type_to_json`."""
+    """Return the type from what `type_to_json` returned."""
     if isinstance(value, str):
         return _SIMPLE[value]
     ((kind, content),) = value.items()

@@ -1,8 +1,8 @@
-"""The views as Glue keeps them for Athena and Trino: each run compares them with what they should be, and writes them.
+"""The views as Glue keeps them for Athena and Trino: each run compares them with the tables, and writes them.
 
-They follow from the two tables alone, so whoever finds them different writes the same. The version of an entry is read
-before the tables are, and an update names it: so nobody writes what was true before somebody else's fold over what came
-after it. How Athena keeps a view: https://docs.aws.amazon.com/athena/latest/ug/views.html; and Trino's
+They follow from the two tables alone, so every run that finds them different writes the same. The version of an entry
+is read before the tables are, and an update names it: so no run writes an older text over one from after somebody
+else's fold. How Athena keeps a view: https://docs.aws.amazon.com/athena/latest/ug/views.html; and Trino's
 `ViewReaderUtil`.
 """
 
@@ -46,16 +46,16 @@ from dynalake.lake.views import (
 from dynalake.names import TableNames
 
 PIN = "dynalake-views"
-"""The tag that both tables have while types widen: of the snapshots that the views read until that is done."""
+"""The tag that both tables have while types widen, on the snapshots that the views read until that is done."""
 
 HELD_UNTIL = "dynalake.held-until"
-"""Of a view: until when (milliseconds) it stays at the snapshots that it reads, while a struct gets a field."""
+"""Of a view: until when (milliseconds) it keeps to the snapshots that it reads, while a struct gets a field."""
 
 HOLD = 600_000
-"""Milliseconds. The commit that it is for follows at once; where its run dies, the next one lets go."""
+"""Milliseconds. The commit that it is for follows at once; if its run dies, the hold ends then."""
 
 OWNER = "hadoop"
-"""As awswrangler and Athena write it; Trino reads no view without an owner, since it runs as that user."""
+"""The owner that awswrangler and Athena write; Trino reads no view without one, since it runs as that user."""
 
 CATALOG = "awsdatacatalog"
 
@@ -79,13 +79,13 @@ _VIEWS: tuple[tuple[str, Callable[[ViewSource], str], Callable[[ViewSource], Vie
 
 
 def write_views(table: Table, clock: Callable[[], int] = now_ms) -> tuple[str, ...]:
-    """Make the three views what the tables say. Returns the names of those that were written.
+    """Make the three views what the tables say. Return the names of those that were written.
 
     A view that another run holds stays, until the tables have other columns or the time is over (`hold_views`). Raises
     `NameTakenError` where a name belongs to something else, and `ConflictError` where others came first too often, or
-    the tables' types differ: then a change of types has been begun, and is to be finished first.
+    the tables' types differ: then a change of types has been begun, and has to be finished first.
     """
-    grow_state(table, table.changes())  # a view reads a column from both tables, or from neither
+    grow_state(table, table.changes())  # a view reads a column of both tables, or of neither
 
     def decide(entries: Mapping[str, Entry | None]) -> ViewSource:
         return read_source(table, bound_of(entries["current_view"]))
@@ -96,15 +96,15 @@ def write_views(table: Table, clock: Callable[[], int] = now_ms) -> tuple[str, .
 def hold_views(table: Table, clock: Callable[[], int] = now_ms) -> bool:
     """Let the views read both tables' present snapshots for `HOLD` or until they are written; False without views.
 
-    Before a struct gets a field: the views' own types would be wrong from that commit on. Where the tables are pinned
-    already, the views are as they should be.
+    This comes before a struct gets a field: the views' own types would be wrong from that commit on. Where the tables
+    are pinned already, the views need no hold.
     """
     if read_entry(table, table.names.current_view) is None:
         return False
     now = clock()
 
     def decide(entries: Mapping[str, Entry | None]) -> ViewSource:
-        changes, state = table.changes(), table.items()  # the state's is the later one: it may be ahead
+        changes, state = table.changes(), table.items()  # the state is loaded later: it may be ahead
         if PIN in changes.tags and PIN in state.tags:
             return read_source(table, bound_of(entries["current_view"]))
         assert changes.snapshot_id is not None
@@ -125,7 +125,7 @@ def _write_all(
     stays: Callable[[Entry, Mapping[str, Any]], bool],
     parameters: Mapping[str, str] | None = None,
 ) -> tuple[str, ...]:
-    """Write the views that differ from what `decide` says, for entries as they are, and do not stay all the same."""
+    """Write the views that differ from what `decide` says for the current entries, except those that `stays` keeps."""
     written: dict[str, None] = {}
     for _ in range(ATTEMPTS):
         entries = {name: read_entry(table, getattr(table.names, name)) for name, _, _ in _VIEWS}
@@ -153,28 +153,28 @@ def _write_all(
 
 
 def _is_held(entry: Entry, wanted: Mapping[str, Any], now: int) -> bool:
-    """Whether another run lets a view read older snapshots, still at `now`, and it has the columns it should have."""
+    """Return whether another run still lets a view read older snapshots at `now`, with the columns it should have."""
     until = int(entry.get("Parameters", {}).get(HELD_UNTIL, 0))
     there = [(c["Name"], c["Type"]) for c in entry.get("StorageDescriptor", {}).get("Columns", ())]
     return until > now and there == [(c["Name"], c["Type"]) for c in wanted["StorageDescriptor"]["Columns"]]
 
 
 def views_bound(table: Table) -> int | None:
-    """After which time (milliseconds) `{t}_current` reads the changes; None where there is no such view."""
+    """Return after which time (milliseconds) `{t}_current` reads the changes; None where there is no such view."""
     return bound_of(read_entry(table, table.names.current_view))
 
 
 def bound_of(entry: Entry | None) -> int | None:
-    """The bound in a view's text, which its parameter repeats."""
+    """Return the bound in a view's text, which its parameter repeats."""
     text = (entry or {}).get("Parameters", {}).get(FOLDED_TO)
     return None if text is None else int(text)
 
 
 def read_source(table: Table, shown: int | None = None, dialect: Dialect = TRINO) -> ViewSource:
-    """What the views are to be made from, by the tables as they are now.
+    """Return what the views have to be made from, by the tables as they are now.
 
     While both tables are pinned, the views stay at the bound that they have (`shown`): folds go on in the meantime, and
-    a pinned state knows nothing of them.
+    a pinned state does not have them.
     """
     return _shown_source(table.names, table.changes(), table.items(), shown, dialect)
 
@@ -204,15 +204,15 @@ def _source(
 
 
 def _follows_from_key(column: Column, schema: TableSchema) -> bool:
-    """Whether equal keys have equal values in a key's column. A number that is text may be `100` or `1E+2`."""
+    """Return whether equal keys have equal values in a key's column. A number that is text may be `100` or `1E+2`."""
     numbers = {a.name for a in schema.key.attributes if a.type == "N"}
     return column.attribute not in numbers or (isinstance(column.type, Number) and column.type.kind != "text")
 
 
 def current_texts(table: Table, place: Callable[[Dialect, str], str] | None = None) -> dict[str, str]:
-    """The SQL of `{t}_current` for engines without Presto views, by the dialect's name. It stays right as time goes by.
+    """Return the SQL of `{t}_current` for engines without Presto views, by the dialect's name. It stays right.
 
-    `place` gives a table as it is to be named in a dialect, by its Glue name: for DuckDB an `iceberg_scan('…')`.
+    `place` returns a table's name in a dialect, by its Glue name: for DuckDB an `iceberg_scan('…')`.
     """
     return write_texts(table.names, table.changes(), table.items(), views_bound(table), place)
 
@@ -224,7 +224,7 @@ def write_texts(
     shown: int | None,
     place: Callable[[Dialect, str], str] | None = None,
 ) -> dict[str, str]:
-    """The same for tables that were loaded already; `shown` is the view's bound, of use while they are pinned.
+    """Return the same for loaded tables; `shown` is the view's bound, needed while they are pinned.
 
     Raises `ConflictError` where the tables' types differ: then a change of types has been begun.
     """
@@ -246,7 +246,7 @@ def _place(names: TableNames, name: str, dialect: Dialect) -> str:
 
 
 def _columns(changes: Head, state: Head, pinned: tuple[int, int] | None) -> ViewColumns:
-    """The columns that both tables have, with the types that they have in both."""
+    """Return the columns that both tables have, with the types that they have in both."""
     mine = changes.schema if pinned is None else changes.schema_at(pinned[0])
     theirs = state.schema if pinned is None else state.schema_at(pinned[1])
     there = {name: trino_type(of) for name, of in attribute_columns(theirs)}
@@ -266,7 +266,7 @@ def _columns(changes: Head, state: Head, pinned: tuple[int, int] | None) -> View
 
 
 def read_entry(table: Table, name: str) -> Entry | None:
-    """A table or view in the lake's Glue database, or None."""
+    """Return a table or view in the lake's Glue database, or None."""
     try:
         return table.clients.glue.get_table(DatabaseName=table.names.lake.database, Name=name)["Table"]
     except ClientError as error:
@@ -297,7 +297,7 @@ def view_input(
     bound: int | None = None,
     parameters: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """The Glue TableInput of a view; `bound` is that in its text. Further `parameters` only if they are given.
+    """Return the Glue TableInput of a view; `bound` is that in its text. It has further `parameters` only if given.
 
     Raises `CatalogError` where it is larger than Athena or Glue takes.
     """
@@ -340,7 +340,7 @@ def view_input(
 
 
 def keep_written(entry: Entry, wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """The wanted view with what people wrote in its entry: description, owner, retention, comments, parameters."""
+    """Return the wanted view with what people wrote: description, owner, retention, comments, parameters."""
     kept = {key: entry[key] for key in ("Description", "Owner", "Retention") if entry.get(key)}
     comments = {
         c["Name"]: c["Comment"] for c in entry.get("StorageDescriptor", {}).get("Columns", ()) if c.get("Comment")
@@ -358,7 +358,7 @@ def keep_written(entry: Entry, wanted: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _foreign(entry: Entry) -> dict[str, str]:
-    """The parameters that are not dynalake's."""
+    """Return the parameters that are not dynalake's."""
     return {k: v for k, v in entry.get("Parameters", {}).items() if not k.startswith("dynalake.")}
 
 
@@ -372,7 +372,7 @@ _EMPTY: Mapping[str, Any] = {"PartitionKeys": []}
 
 
 def _write(table: Table, entry: Entry | None, wanted: Mapping[str, Any]) -> bool | None:
-    """Write a view where it differs: whether it did. None where somebody else was first."""
+    """Write a view where it differs. Return whether it did; None where somebody else was first."""
     database = table.names.lake.database
     try:
         if entry is None:

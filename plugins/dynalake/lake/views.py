@@ -10,7 +10,7 @@
               item's first: it holds from when it was read, up to the first change.
 
 No JSON, no cast, no lambda: columns are taken whole. The changes since the fold are found by their time and by their
-day, which is at most one before that of their time; so what is read beside the state does not grow with history.
+day, which is at most one before that of their time; so what is read next to the state does not grow with history.
 """
 
 from __future__ import annotations
@@ -55,18 +55,18 @@ class Dialect:
 
 
 TRINO = Dialect("trino", '"', lambda snapshot: f" FOR VERSION AS OF {snapshot}")
-"""Also Athena's."""
+"""The dialect of Trino and Athena."""
 SPARK = Dialect("spark", "`", lambda snapshot: f" VERSION AS OF {snapshot}")
 DUCKDB = Dialect("duckdb", '"', lambda snapshot: f" AT (VERSION => {snapshot})")
 PLAIN = Dialect("sql", '"', lambda snapshot: "")
-"""Redshift and Snowflake, which read no older snapshot of a table that another catalog holds."""
+"""The dialect of Redshift and Snowflake, which read no older snapshot of a table in another catalog."""
 
 DIALECTS = {dialect.name: dialect for dialect in (TRINO, SPARK, DUCKDB, PLAIN)}
 
 
 @dataclass(frozen=True)
 class ViewSource:
-    """What the views are made from.
+    """The source of the views.
 
     `changes` and `state`: the tables, as the dialect names them. `columns`: the attributes' columns with their types,
     in order. `identity` tells items apart; `key`: the columns of the key's attributes that follow from it. `folded_to`:
@@ -94,18 +94,18 @@ class ViewSource:
 
 
 FIRST_DAY = shift_day("19700101", -1)
-"""Before every day of a change, and after the snapshot's."""
+"""A day before every day of a change, and after the snapshot's."""
 
 
 def open_day(folded_to: int, lake: Lake) -> str:
-    """The first `dt` that may hold changes after that time (milliseconds): no row lies further before its own day."""
+    """Return the first `dt` that may hold changes after a time (milliseconds): no row lies further before its day."""
     if folded_to <= 0:
         return FIRST_DAY
     return max(FIRST_DAY, shift_day(lake.day_of(datetime.fromtimestamp(folded_to / 1000, UTC)), -1))
 
 
 def attribute_columns(schema: Schema) -> tuple[tuple[str, IcebergType], ...]:
-    """The columns of attributes, in a table's order; and what somebody else has added, if it is of such a type."""
+    """Return the columns of attributes, in a table's order; and those of somebody else, if they have such a type."""
     own = {*METADATA, OTHER, DAY, KEY, DELETED, RUN}
     return tuple((f.name, f.field_type) for f in schema.fields if f.name not in own and is_known(f.field_type))
 
@@ -137,10 +137,10 @@ def history_columns(source: ViewSource) -> ViewColumns:
 
 
 def current_sql(source: ViewSource) -> str:
-    """The text of `{t}_current`."""
+    """Return the text of `{t}_current`."""
     q = source.dialect.quoted
     columns = ", ".join(q(name) for name, _ in current_columns(source))
-    # No column has a blank in its name; one called `s` would stand before a table that is called so.
+    # No column has a blank in its name. A column called `s` would hide a table called `s`.
     item, later = q("the item"), q("a later change")
     since = f"{q(DAY)} >= '{source.open_day}' AND {q(EVENT_TIME)} > {source.folded_to}"
     same = " AND ".join(f"{later}.{q(name)} = {item}.{q(name)}" for name in source.identity)
@@ -159,16 +159,16 @@ def current_sql(source: ViewSource) -> str:
 
 
 def removed_sql(source: ViewSource) -> str:
-    """The text of `{t}_removed`."""
+    """Return the text of `{t}_removed`."""
     q = source.dialect.quoted
     columns = ", ".join(q(name) for name, _ in removed_columns(source))
     return f"SELECT {columns}\nFROM {source.state_now}\nWHERE {q(DELETED)}"
 
 
 def history_sql(source: ViewSource) -> str:
-    """The text of `{t}_history`.
+    """Return the text of `{t}_history`.
 
-    Where a clock went back, an image holds from the latest time of all changes up to it; so that at no moment two do.
+    Where a clock went back, an image holds from the latest time of all changes up to it, so that no two hold at a time.
     """
     q = source.dialect.quoted
     held = [*source.columns, *_own(OTHER, TYPES, OPERATION, EVENT_TIME, SEQUENCE_NUMBER)]
@@ -188,12 +188,12 @@ def history_sql(source: ViewSource) -> str:
 
 
 def _partition(source: ViewSource) -> str:
-    """What tells items apart, and columns of the key that follow from it: a filter on these goes below a window."""
+    """Return the columns that tell items apart, and key columns that follow: a filter on these goes below a window."""
     return ", ".join(source.dialect.quoted(name) for name in dict.fromkeys([*source.identity, *source.key]))
 
 
 def trino_type(of: IcebergType) -> str:
-    """A type as Trino's and Athena's SQL writes it: `row("id" bigint, "tags" array(varchar))`."""
+    """Return a type as Trino's and Athena's SQL writes it: `row("id" bigint, "tags" array(varchar))`."""
     if isinstance(of, StructType):
         return f"row({', '.join(f'{chr(34)}{f.name}{chr(34)} {trino_type(f.field_type)}' for f in of.fields)})"
     if isinstance(of, ListType):
@@ -204,7 +204,7 @@ def trino_type(of: IcebergType) -> str:
 
 
 def glue_type(of: IcebergType) -> str:
-    """A type as Glue has it: `struct<id:bigint,tags:array<string>>`."""
+    """Return a type as Glue has it: `struct<id:bigint,tags:array<string>>`."""
     if isinstance(of, StructType):
         return f"struct<{','.join(f'{f.name}:{glue_type(f.field_type)}' for f in of.fields)}>"
     if isinstance(of, ListType):
@@ -215,7 +215,7 @@ def glue_type(of: IcebergType) -> str:
 
 
 def is_known(of: IcebergType) -> bool:
-    """Whether it is one of the types that columns of attributes have."""
+    """Return whether it is one of the types that columns of attributes have."""
     if isinstance(of, StructType):
         return all(is_known(f.field_type) for f in of.fields)
     if isinstance(of, ListType):

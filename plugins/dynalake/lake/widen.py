@@ -1,4 +1,4 @@
-"""Types widen: columns become able to hold what has waited in `__other`, in one commit per table.
+"""Types widen: columns become able to hold values that waited in `__other`, in one commit per table.
 
     reserve      the new columns' field ids are taken, in both tables
     write        every file that holds such a column, or a value that now fits one, is written again
@@ -6,9 +6,9 @@
     commit       of `{t}`: the columns change, and with them all these files; then of the state
     release      the views read the tables as they are now; then the names go
 
-Wherever it is killed, readers meet no error and no half: of `{t}` and of the state they see one snapshot, and the views
-read either both tables as they were, or both as they are. What is left is found in the tables themselves, and
-`finish_widening` brings it to an end: forwards where `{t}` has its new types, else back to where nothing had begun.
+After a kill anywhere, readers meet no error and no half-done change: they see one snapshot of `{t}` and of the state,
+and the views read either both tables as they were, or both as they are. The tables themselves show what is left, and
+`finish_widening` brings it to an end: forwards where `{t}` has its new types, else back to the beginning.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from dynalake.lake.widen_plan import Sizes, WideningPlan, find_numbers, plan_wid
 from dynalake.lake.workers import HERE, Workers
 
 Now = Callable[[], datetime]
-"""Tells the time, aware."""
+"""Returns the time, aware."""
 
 HELD_SINCE = "dynalake.views-held-since"
 """Of the changes: since when (milliseconds) the views read an older snapshot."""
@@ -49,19 +49,19 @@ RELEASED = "dynalake-views-before"
 """The tag that keeps the held snapshot of the changes until no view reads it any more."""
 
 ROUNDS = 10
-"""How often files that came since are written again before a widening is given up until the next run."""
+"""How often new files are written again before a widening is left to the next run."""
 
 HELD_TOO_LONG = timedelta(days=1)
 
-_STATE = Writing(part_mb=1 << 20, row_group_mb=16)  # a file stays one; a look-up of a key reads a row group
+_STATE = Writing(part_mb=1 << 20, row_group_mb=16)  # a file stays one file; a look-up of a key reads a row group
 
 
 @dataclass(frozen=True)
 class Widened:
-    """What one run did to the types: attribute → types before and after, as Glue has them ('' where there is none).
+    """The changes of types in one run: attribute → types before and after, as Glue has them ('' without one).
 
     `lifted` and `spilled`: how many values went from `__other` to a column, and the other way, by attribute. `written`:
-    bytes. `left`: attributes that wait, and how many bytes they would take.
+    bytes. `left`: attributes that wait, and the bytes that they would take.
     """
 
     columns: Mapping[str, tuple[str, str]] = field(default_factory=dict)
@@ -74,9 +74,9 @@ class Widened:
 def widen_table(
     table: Table, options: CompactOptions, now: Now, work_directory: Path | None = None, workers: Workers = HERE
 ) -> Widened:
-    """Widen what is due, within the budget, and put into columns what fits them now. Again: nothing is left to do.
+    """Widen what is due, within the budget, and put values into columns that hold them now.
 
-    What an earlier run has begun is finished before. Raises `ConflictError` where others came first too often or have
+    It finishes first what an earlier run has begun. Raises `ConflictError` where others came first too often or have
     changed what was planned on: the next run plans again; `UnknownOutcomeError` where Glue's answer was lost.
     """
     widening = _Widening(table, options, now, work_directory, workers)
@@ -87,7 +87,7 @@ def widen_table(
 def finish_widening(
     table: Table, options: CompactOptions, now: Now, work_directory: Path | None = None, workers: Workers = HERE
 ) -> bool:
-    """Bring a widening to an end that was begun and not finished. Whether there was one.
+    """Finish a widening that was begun and not finished. Return whether there was one.
 
     Raises as `widen_table` does.
     """
@@ -95,16 +95,16 @@ def finish_widening(
 
 
 def held_for(changes: Head, now: datetime) -> timedelta | None:
-    """For how long the views have been reading an older snapshot; None where they read the tables as they are.
+    """Return for how long the views have read an older snapshot; None where they read the tables as they are.
 
-    More than `HELD_TOO_LONG` is a finding: what the views show is as old.
+    More than `HELD_TOO_LONG` is a finding: the views show items of that age.
     """
     since = changes.properties.get(HELD_SINCE)
     return None if since is None else timedelta(milliseconds=milliseconds(now) - int(since))
 
 
 class _PlanChangedError(Exception):
-    """The tables are no longer as it was decided on: they are looked at again."""
+    """The tables have changed since the decision: it is made again."""
 
 
 class _Widening:
@@ -193,7 +193,7 @@ class _Widening:
         )
 
     def _kept_words(self, retyping: Retyping) -> list[str]:
-        """With what the names of files begin whose order is not about what changes."""
+        """Return the beginnings of names of files whose order the change leaves alone."""
         moving = {c.attribute for c in retyping.changed} | retyping.lifts
         kept = [order_of(retyping.before).word]
         if self._options.sort_by and moving.isdisjoint(self._options.sort_by):
@@ -201,7 +201,7 @@ class _Widening:
         return kept
 
     def _commit(self, retyped: RetypedTable, check: Callable[[Head], None] = lambda head: None) -> None:
-        """Commit a table's change of types; what has come since is written again first."""
+        """Commit a table's change of types, after writing new files again."""
         note = {"dynalake": "widen", "dynalake.columns": str(len(retyped.retyping.changed))}
 
         def build(head: Head, news: News) -> Change | None:
@@ -228,7 +228,7 @@ class _Widening:
     def _hold(self) -> int:
         """Let the views read both tables as they are now until they are released; `{t}`'s snapshot is the older one.
 
-        A change that comes between is in the held state and not in the held changes, which shows it early at most.
+        A change in between is in the held state and not in the held changes, which shows it early at most.
         """
         held: list[int] = []
 
@@ -260,7 +260,7 @@ class _Widening:
             )
 
     def finish(self, prepared: RetypedTable | None = None) -> bool:
-        """Bring the state's types to those of the changes, release the views, and let go of the held snapshots."""
+        """Bring the state's types to those of the changes, release the views, and drop the held snapshots."""
         for attempt in range(ROUNDS):
             changes, state = self._table.changes(), self._table.items()
             mine, theirs = schema_of(changes), schema_of(state)
@@ -293,7 +293,7 @@ class _Widening:
         self._commit(prepared)
 
     def _release(self, decided: Head) -> None:
-        """Let the views read the tables as they are, then let the snapshots go that they have read."""
+        """Let the views read the tables as they are, then drop the snapshots that they have read."""
 
         def let_go(head: Head, news: News) -> Change | None:
             if schema_of(head) != schema_of(decided) and PIN in head.tags:
@@ -318,7 +318,7 @@ class _Widening:
     # -- without a change of types ---------------------------------------------------------------------------------
 
     def _lift(self, changes: Head, plan: WideningPlan) -> Widened:
-        """Put into their columns values that fit them, though no type changes: the columns came after the values."""
+        """Put values into columns that fit them, though no type changes: the columns came after the values."""
         if not plan.lifts:
             return Widened(left=plan.left)
         schema = schema_of(changes)
@@ -337,10 +337,10 @@ class _Widening:
 
 
 def _as_changes(state: TableSchema, changes: TableSchema) -> TableSchema:
-    """The state's schema as it is once its columns are those of the changes."""
+    """Return the state's schema once its columns are those of the changes."""
     return replace(state, columns=changes.columns, pins=changes.pins)
 
 
 def _outcome(before: TableSchema, after: TableSchema) -> Any:
-    """What a change of types does to columns."""
+    """Return what a change of types does to columns."""
     return {c: after.known.get(c.attribute) for c in changed_columns(before, after)}

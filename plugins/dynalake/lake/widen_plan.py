@@ -1,4 +1,4 @@
-"""What of a table's types is to widen in one run, and what it costs: decided from manifests and files' bounds alone."""
+"""Which of a table's types widen in one run, and the cost: decided from manifests and files' bounds alone."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from dynalake.lake.types import Number, Type, takes, type_from_json
 
 @dataclass(frozen=True)
 class WideningPlan:
-    """What the columns become. `changed`: attributes whose columns change. `size`: bytes that are written again.
+    """The columns after a widening. `changed`: attributes whose columns change. `size`: bytes that are written again.
 
     `lifts`: attributes whose values in `__other` fit their columns afterwards. `left`: attributes that have to wait,
-    since it would take so many bytes more than the budget has.
+    and the bytes by which they exceed the budget.
     """
 
     after: TableSchema
@@ -41,10 +41,11 @@ def plan_widening(
     sizes: Callable[[str], Mapping[Any, int]],
     budget: int,
 ) -> WideningPlan:
-    """Return what the columns become, as far as the budget of bytes goes: first those that most values wait for.
+    """Return what the columns become, within the budget of bytes: first those that most values wait for.
 
-    `numbers`: what number columns hold, by attribute. `sizes`: what has to be written again for an attribute, as bytes
-    by something that is written once for all attributes that need it. What a user has pinned costs what it costs.
+    `numbers`: what number columns hold, by attribute. `sizes` returns what has to be written again for an attribute:
+    bytes by a key, such as a folder, that is written once for all attributes that need it. The budget does not bound
+    what a user has pinned.
     """
     observed = {a: type_from_json(found["type"]) for a, found in misfits.items()}
     spending = _Spending(sizes, budget)
@@ -55,7 +56,7 @@ def plan_widening(
     by_count = sorted(wanted, key=lambda a: (-misfits[a]["count"], a))
     chosen = [a for a in by_count if spending.offer(a)]
     after = before.widen_for({a: observed[a] for a in chosen}, numbers=numbers)
-    # What has no column yet gets one by growth, which needs no file to be written again.
+    # An attribute without a column gets one by growth, for which no file is written again.
     after = replace(after, columns=tuple(c for c in after.columns if c.attribute in before.known))
     fitting = sorted(find_lifts(after, observed), key=lambda a: (-misfits[a]["count"], a))
     lifts = frozenset(a for a in fitting if spending.offer(a))
@@ -67,7 +68,7 @@ _NO_BUDGET = 1 << 62
 
 
 class _Spending:
-    """What is taken from a budget of bytes, where some things cost nothing more once others have been taken."""
+    """A budget of bytes, of which some things take nothing more once others have been taken."""
 
     def __init__(self, sizes: Callable[[str], Mapping[Any, int]], budget: int) -> None:
         self._sizes, self._budget = sizes, budget
@@ -84,7 +85,7 @@ class _Spending:
         self.taken.add(attribute)
 
     def offer(self, attribute: str) -> bool:
-        """Whether there is room for an attribute, which then is taken."""
+        """Take an attribute if there is room for it. Return whether there was."""
         if attribute in self.taken:
             return True
         more = sum(size for unit, size in self._sizes(attribute).items() if unit not in self._units)
@@ -96,26 +97,26 @@ class _Spending:
 
 
 def find_lifts(schema: TableSchema, observed: Mapping[str, Type]) -> frozenset[str]:
-    """The attributes whose values in `__other`, of these types, their columns hold."""
+    """Return the attributes whose columns hold their values in `__other`, of these types."""
     known = schema.known
     return frozenset(a for a, of in observed.items() if a in known and takes(known[a].type, of))
 
 
 def read_misfits(table: Table, head: Head) -> dict[str, Any]:
-    """What is in `__other` of all live files, as their folders' manifests tell it, by attribute."""
+    """Return what is in `__other` of all live files, as their folders' manifests tell it, by attribute."""
     folders = {f.folder for f in head.files() if f.rows and f.folder and holds_other(f)}
     return join_misfits(read_manifests(table.clients, table.names, folders).values())
 
 
 def count_widening(table: Table, changes: Head, state: Head) -> int:
-    """Return how many bytes would be written again if all that waits in `__other` went to its column."""
+    """Return how many bytes would be written again if all values in `__other` went to their columns."""
     misfits, schema = read_misfits(table, changes), schema_of(changes)
     numbers, sizes = find_numbers(schema, changes, state), Sizes(table, changes, state)
     return plan_widening(schema, misfits, numbers, sizes, _NO_BUDGET).size
 
 
 def find_numbers(schema: TableSchema, *heads: Head) -> dict[str, Number]:
-    """What number columns hold at most, by attribute, as far as all files that hold them have bounds."""
+    """Return what number columns hold at most, by attribute, as far as all files that hold them have bounds."""
     found: dict[str, Number] = {}
     files = [(head, head.files()) for head in heads]
     for column in schema.columns:
@@ -131,7 +132,7 @@ def find_numbers(schema: TableSchema, *heads: Head) -> dict[str, Number]:
 
 
 def _ends(head: Head, files: Iterable[DataFile], column: str) -> list[Any]:
-    """The least and the greatest values of a column in each file that holds it; None where a file does not tell."""
+    """Return the least and the greatest values of a column in each file with it; None where a file does not tell."""
     if column not in head.schema.column_names:
         return []
     of = head.schema.find_field(column)

@@ -1,6 +1,6 @@
-"""Of all changes of an item the one that counts: the highest sequence number; of two snapshots the later backfill's.
+"""The change of each item that counts: the highest sequence number; of two snapshots the later backfill's.
 
-Rows come in the order of the identity here, so that however many there are, a table of them at a time is enough.
+Rows come in the order of the identity here, so one table of them at a time is enough for any number.
 """
 
 from __future__ import annotations
@@ -24,27 +24,28 @@ _pa: Any = pa  # its stubs take types only as literals; here they are data
 pc: Any = pyarrow.compute
 
 RANK = (SEQUENCE_NUMBER, RUN, EVENT_TIME)
-"""By these columns the greater of two changes of one item counts. Snapshots' sequence numbers are all zeros."""
+"""Columns by which the greater of two changes of one item counts. Snapshots' sequence numbers are all zeros."""
 
 GROUP_ROWS = 2_000_000
-"""Rows of a group at most: their keys are held in memory."""
+"""Most rows of a group: their keys are held in memory."""
 
 GROUP_BYTES = 1 << 30
-"""Bytes of a group's rows, as they are in memory; they lie on disk. A file of the state, about."""
+"""Bytes of a group's rows, as in memory; they lie on disk. It is about a file of the state."""
 
 _HELD = 32 << 20  # bytes of a group's rows that are held in memory
 
 
 def state_order(target: pa.Schema, identity: Sequence[str]) -> Order:
-    """The order of rows in the state's files, and of several rows of one item: the one that counts comes last.
+    """Return the order of rows in the state's files, and of several rows of one item: the one that counts comes last.
 
-    Not by run: rows that are sorted together are of one backfill, or come from files that hold each item once.
+    The run does not matter: rows that are sorted together are of one backfill, or come from files that hold each item
+    once.
     """
     return Order(target, [*identity, SEQUENCE_NUMBER, EVENT_TIME])
 
 
 def keep_last(tables: Iterable[pa.Table], identity: Sequence[str]) -> Iterator[pa.Table]:
-    """Of rows in order, the last of each item."""
+    """Yield the last row of each item, from rows in order."""
     held: pa.Table | None = None
     for table in tables:
         if not table.num_rows:
@@ -63,7 +64,7 @@ def keep_last(tables: Iterable[pa.Table], identity: Sequence[str]) -> Iterator[p
 
 
 def beats(changes: pa.Table, rows: pa.Table) -> Any:
-    """Of each pair of a change and a row of the same item, whether the change is the one that counts."""
+    """Return, for each pair of a change and a row of the same item, whether the change counts."""
     wins: Any = np.zeros(rows.num_rows, dtype=bool)
     equal: Any = np.ones(rows.num_rows, dtype=bool)
     for name in RANK:
@@ -76,7 +77,7 @@ def beats(changes: pa.Table, rows: pa.Table) -> Any:
 
 
 class Group:
-    """Winners whose keys lie side by side, to be merged into the state by one commit. Rows beyond a few lie on disk."""
+    """Winners with neighbouring keys, to be merged into the state by one commit. Rows beyond a few lie on disk."""
 
     def __init__(self, path: Path, identity: Sequence[str]) -> None:
         self._path, self._identity = path, tuple(identity)
@@ -98,12 +99,12 @@ class Group:
 
     @property
     def keys(self) -> pa.Table:
-        """Of all rows the columns of the identity, those of the rank, and whether the item is gone."""
+        """Return the identity and rank columns of all rows, and whether the item is gone."""
         self._keys = [pa.concat_tables(self._keys).combine_chunks()]
         return self._keys[0]
 
     def tables(self) -> Iterator[pa.Table]:
-        """The rows, as often as they are asked for."""
+        """Yield the rows; it can be called again."""
         if self._file is not None:
             self._spill()
             self._file.close()
@@ -116,7 +117,7 @@ class Group:
         yield from self._held
 
     def discard(self) -> None:
-        """Free what it holds, in memory and on disk."""
+        """Free all that it holds, in memory and on disk."""
         if self._file is not None:
             self._file.close()
         self._path.unlink(missing_ok=True)
@@ -134,9 +135,9 @@ class Group:
 def cut_groups(
     winners: Iterable[pa.Table], identity: Sequence[str], files: Sequence[KeyFile], group_bytes: int, directory: Path
 ) -> Iterator[Group]:
-    """Yield winners in groups, each of which touches so many bytes of the state's live `files`, about.
+    """Yield winners in groups, each of which touches about that many bytes of the state's live `files`.
 
-    A group is to be done with before the next one is asked for.
+    The caller must be done with a group before it takes the next one.
     """
     ranges = [f for f in files if f.low is not None]
     starts = starts_of(ranges)
@@ -165,7 +166,7 @@ def cut_groups(
 
 
 def _by_file(table: pa.Table, identity: Sequence[str], starts: Sequence[Key]) -> Iterator[tuple[int, pa.Table]]:
-    """The rows in pieces, each with the place of the file in whose range they lie; -1 where there is none."""
+    """Yield the rows in pieces, each with the place of the file in whose range they lie; -1 where there is none."""
     if not starts:
         yield -1, table
         return
