@@ -1,9 +1,9 @@
-"""The alarms on streams that nobody reads, which are to tell somebody only while the streams are to be read.
+"""The alarms on streams that nobody reads, which should notify only while the streams should be read.
 
-What they watch is missing by design before a table's mapping reads, and from the beginning of its teardown on. An alarm
-that is made is evaluated at once, and acts on what it finds; one whose actions are turned on acts when its state
-changes. So the template makes them silent until it enables the mapping. A teardown, which disables it without the
-template, silences them first; a setup arms them again.
+Their metrics are missing by design before a table's mapping reads, and from the beginning of its teardown on. A new
+alarm is evaluated at once, and acts on the result; one whose actions are turned on acts when its state changes. So the
+template makes them silent until it enables the mapping. A teardown, which disables it without the template, silences
+them first; a setup arms them again.
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
 """
 
@@ -14,10 +14,10 @@ from dynalake.names import TableNames
 
 
 def arm_alarms(clients: Clients, names: TableNames) -> None:
-    """Let the alarms tell, also where a teardown was begun and not finished."""
+    """Let the alarms notify, also after a teardown that was not finished."""
     clients.cloudwatch.enable_alarm_actions(AlarmNames=[*names.unread_alarms])
 
 
 def silence_alarms(clients: Clients, names: TableNames) -> None:
-    """Let them go off without telling anybody."""
+    """Let the alarms go off without notifying anybody."""
     clients.cloudwatch.disable_alarm_actions(AlarmNames=[*names.unread_alarms])

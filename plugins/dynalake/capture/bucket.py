@@ -1,4 +1,4 @@
-"""The lake's bucket: whether the storage stack makes it or it is there already."""
+"""The lake's bucket: whether the storage stack makes it or it exists already."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ BUCKET_OPTIONS = (
     "access_log_bucket",
     "rejected_alarm_objects",
 )
-"""What a lake sets for a bucket that its stack has made, and for no other."""
+"""Options that a lake sets for a bucket that its stack has made, and for no other."""
 
 
 def kept_bucket(lake: Lake) -> str:
-    """What somebody has to know whose lake uses a bucket that its storage stack did not make. Pure."""
+    """Return the note for a lake whose bucket its storage stack did not make (pure)."""
     return (
         f"The bucket {lake.bucket} was there before the stack {lake.storage_stack}, brought or left by an earlier one, "
         f"and stays as it is. The options {', '.join(BUCKET_OPTIONS)} do nothing: versions, lifecycle rules, access "
@@ -32,13 +32,12 @@ def kept_bucket(lake: Lake) -> str:
 
 
 def creates_bucket(clients: Clients, lake: Lake) -> bool:
-    """What the storage stack's `CreateBucket` is to be.
+    """Return the value of the storage stack's `CreateBucket`.
 
-    A stack that made the bucket goes on owning it. A bucket that is there without the stack (one that the user
-    brings, or that outlived an earlier stack) is used as it is. Raises `SettingsError` where it is another account's or
-    another region's.
+    A stack that made the bucket keeps owning it. A bucket without the stack (one that the user brings, or that outlived
+    an earlier stack) is used as it is. Raises `SettingsError` where it is another account's or another region's.
     """
-    # The bucket first: one that another run's stack makes right now is seen as that stack's.
+    # The bucket comes first: one that another run's stack is making is then seen as that stack's.
     region = bucket_region(clients, lake.bucket)
     deployed = stack_state(clients, lake.storage_stack)
     if deployed.exists and deployed.parameters.get("BucketName") == lake.bucket:
@@ -54,9 +53,9 @@ def creates_bucket(clients: Clients, lake: Lake) -> bool:
 
 
 def bucket_region(clients: Clients, bucket: str) -> str:
-    """The region of a bucket; '' where there is none. Raises `SettingsError` where it is another account's.
+    """Return the region of a bucket; '' where there is none. Raise `SettingsError` where it is another account's.
 
-    Not by HeadBucket, which whoever may not list the bucket is refused, also where there is none.
+    HeadBucket does not do: it refuses a caller that may not list the bucket, also where there is none.
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetBucketLocation.html
     """
     try:

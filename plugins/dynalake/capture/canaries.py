@@ -1,7 +1,7 @@
-"""Canaries: records of our own that are sent into every part of a delivery and looked for in the raw zone.
+"""Canaries: dynalake's own records, sent into every part of a delivery and searched for in the raw zone.
 
-A canary that comes out of a shard says two things: Firehose reads that shard, from before the canary on, and what was
-in the shard before the canary has arrived. It says nothing of another shard.
+A canary that comes out of a shard proves two things: Firehose reads that shard, from before the canary on, and the
+records before the canary in that shard have arrived. It proves nothing about another shard.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from dynalake.names import TableNames
 from dynalake.record.change import CANARY_ID, OPERATION
 
 CLOCK_SKEW = timedelta(minutes=5)
-"""How far the clocks of Lambda, S3 and Airflow may be apart."""
+"""How far the clocks of Lambda, S3 and Airflow may differ."""
 DIRECT_PARTS = 8
 """Canaries into a Firehose stream without a source, whose partitions nobody can see or name."""
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _LONGEST_LINE = 1 << 20
-"""A canary's line is shorter by far. Of a longer line only so much is in memory at once."""
+"""Bytes of a line in memory at once. A canary's line is far shorter."""
 
 
 @dataclass(frozen=True)
@@ -45,21 +45,21 @@ class Canaries:
 
     @classmethod
     def of(cls, delivery: str, made: str, run: str, now: datetime) -> Canaries:
-        """Canaries of a run that nobody has sent before; the run's id may be long."""
+        """Return new canaries of a run, whose id may be long."""
         return cls(delivery, made, f"{run[:100]}-{now:%Y%m%dT%H%M%S.%f}", now.isoformat())
 
     def to_dict(self) -> dict[str, str]:
-        """For XCom."""
+        """Return the dict for XCom."""
         return asdict(self)
 
     def id_of(self, part: str) -> str:
-        """The id of a part's canary."""
+        """Return the id of a part's canary."""
         return f"{self.id}/{part}"
 
 
 @dataclass
 class Search:
-    """Looks for canaries in the raw zone; what was read once is not read again."""
+    """Searches the raw zone for canaries, and reads no object twice."""
 
     clients: Clients
     names: TableNames
@@ -69,16 +69,16 @@ class Search:
     _read: set[str] = field(default_factory=set)
 
     def missing(self) -> dict[str, str]:
-        """The parts whose canary has not arrived, with a hash key of each.
+        """Return the parts whose canary has not arrived, with a hash key of each.
 
-        A shard that a split or a merge has made in the meantime is one of them until a canary has come out of it, too.
+        A new shard of a split or a merge is one of them until a canary has come out of it, too.
         """
         wanted = parts(self.clients, self.names, self.canaries.delivery)
         self._look({self.canaries.id_of(part) for part in wanted})
         return {part: key for part, key in wanted.items() if self.canaries.id_of(part) not in self.found}
 
     def check(self, missing: Collection[str]) -> None:
-        """Raise `NotReadyError` where canaries are missing, as `missing` said."""
+        """Raise `NotReadyError` where canaries are missing, as `missing` returned them."""
         if missing:
             raise NotReadyError(
                 f"The canaries of {', '.join(sorted(missing))} that were sent since {self.canaries.since} are not in "
@@ -102,9 +102,9 @@ class Search:
 
 
 def parts(clients: Clients, names: TableNames, delivery: str) -> dict[str, str]:
-    """The parts of a delivery that records go through one by one, each with a hash key that leads into it.
+    """Return the parts of a delivery that records go through one by one, each with a hash key that leads into it.
 
-    The open shards of the Kinesis stream; a closed one is read before those that took its place.
+    These are the open shards of the Kinesis stream; a closed one is read before those that replaced it.
     """
     if delivery == "direct":
         return {str(number): "" for number in range(DIRECT_PARTS)}
@@ -142,15 +142,15 @@ def send_canaries(clients: Clients, names: TableNames, canaries: Canaries, into:
 
 
 def canaries_in(body: IO[bytes], canary_id: str) -> list[str]:
-    """The ids of the canaries of this id that an object of the raw zone, gzipped or plain, holds."""
+    """Return the ids of the canaries of this id that an object of the raw zone, gzipped or plain, holds."""
     wanted = f"{canary_id}/".encode()
-    # The id is searched before anything is parsed: other lines are other people's items, and many.
+    # The id is searched before anything is parsed: the many other lines are the users' items.
     ids = (_canary_in(line) for line in _lines(body) if wanted in line)
     return [found for found in ids if found.startswith(f"{canary_id}/")]
 
 
 def _canary_in(line: bytes) -> str:
-    """The id of the canary that a line is, '' for another line."""
+    """Return the id of the canary in a line, '' for another line."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):
@@ -159,7 +159,7 @@ def _canary_in(line: bytes) -> str:
 
 
 def _lines(body: IO[bytes]) -> Iterator[bytes]:
-    """The lines of an object, long ones in pieces; up to where it cannot be read, because it may be anybody's."""
+    """Yield the lines of an object, long ones in pieces, up to where it cannot be read: it may be anybody's."""
     buffered = io.BufferedReader(cast("io.RawIOBase", body))
     packed = buffered.peek(2)[:2] == _GZIP_MAGIC
     with gzip.GzipFile(fileobj=buffered) if packed else buffered as lines:
@@ -169,7 +169,7 @@ def _lines(body: IO[bytes]) -> Iterator[bytes]:
 
 
 def _keys_since(clients: Clients, names: TableNames, since: datetime) -> list[str]:
-    """Keys of raw objects written since then, the newest first."""
+    """Return keys of raw objects written since then, the newest first."""
     found: list[tuple[datetime, str]] = []
     # Firehose writes the day of arrival: the day itself, or the next when canaries are sent at midnight.
     first = names.lake.day_of(since)

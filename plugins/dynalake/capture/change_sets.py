@@ -18,46 +18,47 @@ if TYPE_CHECKING:
     from mypy_boto3_cloudformation.type_defs import ParameterTypeDef
 
 CREATION_SECONDS = 300.0
-# A role that was made a moment ago is unknown for up to two minutes, because IAM is eventually consistent.
+# A new role is unknown for up to two minutes, because IAM is eventually consistent.
 ROLE_SECONDS = 120.0
 FIRST_PAUSE = 0.2
 
 _ROLE_UNKNOWN = "is invalid or cannot be assumed"
-# What AWS says of a change set that would change nothing; it counts as failed there.
+# AWS's texts for a change set that would change nothing, which counts as failed there.
 _NO_CHANGES = ("didn't contain changes", "No updates are to be performed")
 
 
 @dataclass(frozen=True)
 class StackSpec:
-    """What a stack is to be."""
+    """A stack as it should be."""
 
     name: str
     template: str
     parameters: Mapping[str, str]
-    """What is set. A declared parameter that is not keeps its value in the stack, or has the template's default."""
+    """Values that are set. Other declared parameters keep their value in the stack, or have the template's default."""
     declared: tuple[str, ...]
     """Every parameter of the template."""
     tags: Mapping[str, str]
     role_arn: str = ""
-    """The role that CloudFormation deploys with. Empty: the one it used last for the stack, or whoever asks."""
+    """Role that CloudFormation deploys with. Empty: the one it used last for the stack, or the caller's."""
     version: str | None = None
-    """The version of the stack that this was decided on, '' where there was none; it is not deployed on another one.
-    None: whatever the stack is."""
+    """Version of the stack that this was decided on, '' where there was none; it is not deployed on another one. None
+    stands for any version.
+    """
 
 
 @dataclass(frozen=True)
 class Deployed:
-    """A stack that is there."""
+    """A stack that exists."""
 
     version: str
-    """Another text after every operation on the stack."""
+    """A text that every operation on the stack changes."""
     parameters: Mapping[str, str]
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Change:
-    """What happens to one resource."""
+    """The change of one resource."""
 
     action: str
     """`Add`, `Modify`, `Remove`, `Import` or `Dynamic`."""
@@ -72,7 +73,7 @@ class Change:
 
 
 def pauses(longest: float) -> Iterator[float]:
-    """How many seconds to wait between two looks: short at first, then as many as are kind to AWS's limits (pure)."""
+    """Yield the seconds to wait between two calls: short at first, then kind to AWS's limits (pure)."""
     pause = FIRST_PAUSE
     while True:
         yield pause
@@ -80,10 +81,10 @@ def pauses(longest: float) -> Iterator[float]:
 
 
 def create_change_set(clients: Clients, spec: StackSpec, deployed: Deployed | None, *, purpose: str) -> str | None:
-    """The ARN of a change set that makes the stack what it is to be; None where nothing would change.
+    """Return the ARN of a change set that makes the stack as it should be; None where nothing would change.
 
-    `deployed` is the stack that is there, None where there is none. `purpose` keeps a plan's change
-    set apart from a deployment's. Raises `StackError` where CloudFormation refuses the template or its parameters.
+    `deployed` is the existing stack, None where there is none. `purpose` keeps a plan's change set apart from a
+    deployment's. Raises `StackError` where CloudFormation refuses the template or its parameters.
     """
     name = change_set_name(spec, deployed, purpose)
     try:
@@ -108,15 +109,15 @@ def create_change_set(clients: Clients, spec: StackSpec, deployed: Deployed | No
 
 
 def change_set_name(spec: StackSpec, deployed: Deployed | None, purpose: str) -> str:
-    """The same for the same content on the same state: what a killed run left is found, and what is stale is not."""
+    """Return one name for the same content on the same state: a killed run's set is found, and a stale one is not."""
     version = deployed.version if deployed else ""
     content = json.dumps([version, spec.template, sorted(spec.parameters.items()), sorted(spec.tags.items())])
-    # Its ARN is granted by its beginning, which is the stack's: of 128 characters.
+    # Its ARN is granted by its beginning, the stack's name. It has 128 characters at most.
     return f"{spec.name[:90]}-{purpose}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
 
 def stack_parameters(spec: StackSpec, deployed: Deployed | None) -> list[ParameterTypeDef]:
-    """The spec's parameters, and, for what it leaves open, those that the stack has."""
+    """Return the spec's parameters, and the stack's own for those that the spec leaves open."""
     parameters: list[ParameterTypeDef] = [
         {"ParameterKey": name, "ParameterValue": value} for name, value in sorted(spec.parameters.items())
     ]
@@ -126,7 +127,7 @@ def stack_parameters(spec: StackSpec, deployed: Deployed | None) -> list[Paramet
 
 
 def list_changes(clients: Clients, change_set: str) -> tuple[Change, ...]:
-    """What a change set changes, in CloudFormation's order."""
+    """Return the changes of a change set, in CloudFormation's order."""
     try:
         pages = list(clients.cloudformation.get_paginator("describe_change_set").paginate(ChangeSetName=change_set))
     except ClientError as error:
@@ -144,7 +145,7 @@ def list_changes(clients: Clients, change_set: str) -> tuple[Change, ...]:
 
 
 def execute_change_set(clients: Clients, stack: str, change_set: str) -> None:
-    """Start the deployment; `ConflictError` where another run was faster."""
+    """Start the deployment. Raise `ConflictError` where another run was faster."""
     try:
         clients.cloudformation.execute_change_set(ChangeSetName=change_set, StackName=stack)
     except ClientError as error:
@@ -156,7 +157,7 @@ def execute_change_set(clients: Clients, stack: str, change_set: str) -> None:
 
 
 def delete_change_set(clients: Clients, stack: str, change_set: str) -> None:
-    """Delete a change set; one that is being executed, or gone, is left alone."""
+    """Delete a change set; leave one alone that is being executed, or is gone."""
     try:
         clients.cloudformation.delete_change_set(ChangeSetName=change_set, StackName=stack)
     except ClientError as error:
@@ -165,13 +166,13 @@ def delete_change_set(clients: Clients, stack: str, change_set: str) -> None:
 
 
 def has_change_sets(clients: Clients, stack: str) -> bool:
-    """Whether the stack has a change set."""
+    """Return whether the stack has a change set."""
     return bool(clients.cloudformation.list_change_sets(StackName=stack)["Summaries"])
 
 
 def _request(clients: Clients, spec: StackSpec, deployed: Deployed | None, name: str) -> str:
     role: Any = {"RoleARN": spec.role_arn} if spec.role_arn else {}
-    # Tags that others gave the stack (for costs, say) are theirs.
+    # Tags that others gave the stack (for costs, say) stay.
     tags = {**(deployed.tags if deployed else {}), **spec.tags}
     deadline = time.monotonic() + ROLE_SECONDS
     for pause in pauses(5.0):
@@ -182,7 +183,7 @@ def _request(clients: Clients, spec: StackSpec, deployed: Deployed | None, name:
                 ChangeSetType="CREATE" if deployed is None else "UPDATE",
                 TemplateBody=spec.template,
                 Parameters=stack_parameters(spec, deployed),
-                # The templates make roles, whose names are theirs.
+                # The templates make roles with fixed names.
                 Capabilities=["CAPABILITY_NAMED_IAM"],
                 Tags=[{"Key": key, "Value": value} for key, value in sorted(tags.items())],
                 **role,
@@ -196,7 +197,7 @@ def _request(clients: Clients, spec: StackSpec, deployed: Deployed | None, name:
 
 
 def _adopt(clients: Clients, spec: StackSpec, deployed: Deployed | None, name: str) -> str:
-    # Left by a run that was killed, or made by one that runs now. Its name says that it does the same to the same.
+    # It was left by a killed run, or is made by one that runs now. Its name says that it makes the same change.
     try:
         found = clients.cloudformation.describe_change_set(StackName=spec.name, ChangeSetName=name)
         if found["Status"].startswith("CREATE_") and found["ExecutionStatus"] in ("AVAILABLE", "UNAVAILABLE"):

@@ -1,9 +1,9 @@
-"""Which deliveries a table's stack has, which of them changes go to, and how it gets from one to the other.
+"""The deliveries of a table's stack: which it has, which one takes the changes, and how it moves to the other.
 
-Firehose begins to read a Kinesis stream some time after it says ACTIVE, and never reads what was put before; and it
-loses what it holds when it is deleted. So a delivery is made first (`prepared`), takes changes once it is proven
-(`started`), and goes once the next one has taken over and it is empty (`without_left`). Pure, and decided on what the
-stack is: each step may be repeated, and begun by another run than the step before.
+Firehose begins to read a Kinesis stream some time after it says ACTIVE, and never reads earlier records; when it is
+deleted, it loses what it holds. So a delivery is made first (`prepared`), takes changes once it is proven (`started`),
+and goes once the next one has taken over and it is empty (`without_left`). The functions are pure and decide on the
+stack as it is: each step may be repeated, and begun by another run than the step before.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ NONE = "none"
 
 @dataclass(frozen=True)
 class Deliveries:
-    """What a table's stack delivers with."""
+    """The deliveries of a table's stack."""
 
     used: str
-    """The delivery that changes go to."""
+    """Delivery that changes go to."""
     beside: str
-    """The other one, where it is there too: being proven, or left and not known to be empty. Else `none`."""
+    """The other delivery, where it exists too: being proven, or left and perhaps not empty. Else `none`."""
     reading: bool
     """Whether the table's stream is read."""
     settings_json: str
-    """The settings that the forwarder follows."""
+    """Settings that the forwarder follows."""
     version: str
-    """Of the stack that this was read from; '' where there was none."""
+    """Version of the stack that this was read from; '' where there was none."""
 
     @property
     def all(self) -> tuple[str, ...]:
-        """The deliveries that are there."""
+        """Return the existing deliveries."""
         return (self.used, self.beside) if self.beside != NONE else (self.used,)
 
     @property
     def left(self) -> str | None:
-        """The delivery that changes may have gone to and go to no more."""
+        """Return the delivery that changes may have gone to before, and go to no more."""
         return self.beside if self.beside != NONE else None
 
 
 def deployed(state: StackState) -> Deliveries | None:
-    """What the table's stack has; None where there is no stack."""
+    """Return the deliveries of the table's stack; None where there is no stack."""
     if not state.exists:
         return None
     has = state.parameters
@@ -54,7 +54,7 @@ def deployed(state: StackState) -> Deliveries | None:
 
 
 def prepared(now: Deliveries | None, settings: TableSettings) -> Deliveries:
-    """With the delivery of the settings in place, and changes going where they went, if anywhere."""
+    """Return them with the delivery of the settings in place. Changes go where they went, if anywhere."""
     if now is None:
         return Deliveries(settings.delivery, NONE, reading=False, settings_json=settings.to_json(), version="")
     if now.used == settings.delivery:
@@ -63,7 +63,7 @@ def prepared(now: Deliveries | None, settings: TableSettings) -> Deliveries:
 
 
 def started(now: Deliveries | None, settings: TableSettings) -> Deliveries:
-    """With changes going to the delivery of the settings, which is proven; the one that it replaces stays beside.
+    """Return them with changes going to the proven delivery of the settings; the one it replaces stays for now.
 
     Raises `ConflictError` where that delivery is gone since it was proven.
     """
@@ -79,5 +79,5 @@ def started(now: Deliveries | None, settings: TableSettings) -> Deliveries:
 
 
 def without_left(now: Deliveries) -> Deliveries:
-    """With the used delivery alone: the other one is empty."""
+    """Return them with the used delivery alone: the other one is empty."""
     return replace(now, beside=NONE)

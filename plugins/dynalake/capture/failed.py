@@ -1,6 +1,6 @@
-"""What failed on its way to the lake: the batches that a mapping gave up, and the changes that the forwarder put aside.
+"""Failures on the way to the lake: the batches that a mapping gave up, and the changes that the forwarder rejected.
 
-A batch is one S3 object, and its key is its name. The mapping's hold a whole event, the forwarder's one change.
+A batch is one S3 object, and its key is its name. The mapping's objects hold a whole event, the forwarder's one change.
 https://docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-errors.html
 """
 
@@ -29,7 +29,7 @@ SHOWN_REASON = 300
 
 @dataclass(frozen=True)
 class FailedBatch:
-    """One object that holds what failed."""
+    """One object that holds failed changes."""
 
     key: str
     stage: str
@@ -37,14 +37,14 @@ class FailedBatch:
     reason: str
     changes: int
     at: datetime
-    """When it was put there."""
+    """Time at which it was put there."""
     size: int
     """Bytes of the object."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """What failed for one reason; times in ISO-8601."""
+    """The failures with one reason; times in ISO-8601."""
 
     stage: str
     reason: str
@@ -54,23 +54,23 @@ class Failure:
     newest: str
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON and XCom."""
+        """Return the dict for JSON and XCom."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Content:
-    """What a batch's object says: its changes as stream records, and why they are there."""
+    """The content of a batch's object: its changes as stream records, and why they are there."""
 
     records: list[Any]
     reason: str
 
 
 def list_failed(clients: Clients, names: TableNames, chosen: Sequence[str] = ()) -> tuple[FailedBatch, ...]:
-    """The table's failed batches, by stage and key.
+    """Return the table's failed batches, by stage and key.
 
     `chosen` are keys, or prefixes that end in `/`, with or without `s3://{bucket}/`; none: all. Raises `SettingsError`
-    that names those which are no batch of the table.
+    that names those which are not batches of the table.
     """
     listed = [
         (STAGE_MAPPING, entry) for prefix in mapping_prefixes(clients, names) for entry in _list(clients, names, prefix)
@@ -97,7 +97,7 @@ def list_failed(clients: Clients, names: TableNames, chosen: Sequence[str] = ())
 
 
 def summarize(batches: Iterable[FailedBatch]) -> tuple[Failure, ...]:
-    """How many failed for which reason, the most first; reasons that differ only in their values are one."""
+    """Return how many failed for which reason, the most first; reasons that differ only in their values are one."""
     groups: dict[tuple[str, str], list[FailedBatch]] = {}
     for batch in batches:
         groups.setdefault((batch.stage, general_reason(batch.reason)), []).append(batch)
@@ -116,14 +116,14 @@ def summarize(batches: Iterable[FailedBatch]) -> tuple[Failure, ...]:
 
 
 def general_reason(reason: str) -> str:
-    """A reason without what differs from change to change."""
+    """Return a reason without what differs from change to change."""
     text = re.sub(r"'[^']*'|\"[^\"]*\"", "…", reason.replace("\n", " "))
     text = re.sub(r"\d[\d,.]*\d|\d", "N", text)
     return text if len(text) <= SHOWN_REASON else f"{text[:SHOWN_REASON]}…"
 
 
 def read_batch(clients: Clients, names: TableNames, key: str) -> Content | None:
-    """A batch's content; None where it is not there any more. Raises `RecordError` where it cannot be read."""
+    """Return a batch's content; None where it does not exist any more. Raise `RecordError` where it cannot be read."""
     try:
         body = clients.s3.get_object(Bucket=names.lake.bucket, Key=key)["Body"].read()
     except ClientError as error:
@@ -134,7 +134,7 @@ def read_batch(clients: Clients, names: TableNames, key: str) -> Content | None:
 
 
 def parse_batch(body: bytes, key: str) -> Content:
-    """What an object of the mapping or of the forwarder says.
+    """Return the content of an object of the mapping or of the forwarder.
 
     The mapping's `payload` is the event, as an object or as a string of JSON; the forwarder's `record` is the change.
     Raises `RecordError` for anything else.
@@ -159,7 +159,7 @@ def parse_batch(body: bytes, key: str) -> Content:
 
 
 def mapping_prefixes(clients: Clients, names: TableNames) -> list[str]:
-    """Where the table's mappings, the present and former ones, put what they gave up: `aws/lambda/{UUID}/`.
+    """Return where the table's mappings, present and former, put the batches that they gave up: `aws/lambda/{UUID}/`.
 
     A mapping's source never changes, so one object of a UUID says whose it is.
     """
@@ -186,7 +186,7 @@ def mapping_prefixes(clients: Clients, names: TableNames) -> list[str]:
 
 
 def comes_from(names: TableNames, body: bytes) -> bool:
-    """Whether an invocation record is of the table's stream and of this lake's forwarder."""
+    """Return whether an invocation record is of the table's stream and of this lake's forwarder."""
     try:
         content = json.loads(body)
         source = str(content["DDBStreamBatchInfo"]["streamArn"])

@@ -1,6 +1,6 @@
 """The hand-off: the time from which on the stream has every change, and before which the backfill reads.
 
-It also remembers what the next pipeline of the table needs to know: which stream was read, and until when.
+It also keeps what the next pipeline of the table needs: which stream was read, and until when.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dynalake.errors import ConflictError, SettingsError
 from dynalake.names import TableNames
 
 STREAM_HOURS = 24
-"""https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html: what is older is gone."""
+"""Hours that a stream keeps: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html"""
 
 
 @dataclass(frozen=True)
@@ -28,36 +28,37 @@ class HandOff:
 
     table: str
     mapping_id: str
-    """The UUID of the event source mapping; another mapping reads another stretch, so it has a hand-off of its own."""
+    """UUID of the event source mapping. Another mapping reads other changes, so it has a hand-off of its own."""
     at: datetime
-    """After the mapping, which reads from TRIM_HORIZON, was seen enabled."""
+    """Time after which the mapping, which reads from TRIM_HORIZON, was seen enabled."""
     stream_arn: str = ""
-    """The stream that the mapping reads."""
+    """Stream that the mapping reads."""
     read_until: datetime | None = None
-    """When a teardown stopped the mapping."""
+    """Time at which a teardown stopped the mapping."""
     lost_since: datetime | None = None
-    """Changes between this moment and `at` are not all in the stream: the table's former pipeline had ended too long
-    before, or had read another stream."""
+    """Time from which on, until `at`, changes are not all in the stream: the table's former pipeline had ended too long
+    before, or had read another stream.
+    """
 
     def to_json(self) -> str:
-        """What the object holds: a person reads it too."""
+        """Return the object's content, which a person may read too."""
         values = {n: _text(v) if isinstance(v, datetime) else v for n, v in asdict(self).items() if v is not None}
         return json.dumps(values, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> HandOff:
-        """The reverse of `to_json`."""
+        """Return the hand-off from what `to_json` returned."""
         values = json.loads(text)
         times = {n: datetime.fromisoformat(values[n]) for n in ("at", "read_until", "lost_since") if n in values}
         return cls(**{**values, **times})
 
 
 def plan_lost_since(before: HandOff | None, stream_arn: str, at: datetime, read_at: datetime | None) -> datetime | None:
-    """Since when changes are lost that were made between two pipelines of a table; None where all are read. Pure.
+    """Return since when changes between two pipelines of a table are lost; None where all are read (pure).
 
     The second pipeline, whose hand-off is `at`, begins where the stream does. So it reads what the first has left if
-    that was read until less than 24 hours ago, and if the stream is the same. `read_at` is when the first was last seen
-    to read, if anybody looked.
+    that read the same stream until less than 24 hours ago. `read_at` is when the first was last seen to read, if
+    anybody checked.
     """
     if before is None:
         return None
@@ -82,7 +83,7 @@ def record_hand_off(
     *,
     read_at: datetime | None = None,
 ) -> HandOff:
-    """The table's hand-off, taken and stored once per mapping: a second call returns the first one's.
+    """Take and store the table's hand-off once per mapping. A second call returns the first one's.
 
     `read_at`: when a former mapping of the table was last seen to read. Raises `NotReadyError` while the mapping is not
     enabled, `ConflictError` where somebody else stores another one at the same moment.
@@ -99,9 +100,9 @@ def record_hand_off(
 
 
 def note_end(clients: Clients, names: TableNames, mapping_id: str) -> None:
-    """Note when the table's mapping, which is disabled, ended to read: when it was last changed.
+    """Note when the table's disabled mapping stopped reading: at its last change.
 
-    Of a mapping that could not read nobody knows until when it did.
+    Nobody knows when a mapping stopped that could not read.
     """
     found, tag = _load(clients, names)
     if found is not None and found.mapping_id == mapping_id:
@@ -131,7 +132,7 @@ def _store(clients: Clients, names: TableNames, taken: HandOff, tag: str | None)
 
 
 def load_hand_off(clients: Clients, names: TableNames) -> HandOff:
-    """The table's hand-off; `SettingsError` where there is none yet."""
+    """Return the table's hand-off. Raise `SettingsError` where there is none yet."""
     found = find_hand_off(clients, names)
     if found is None:
         raise SettingsError(
@@ -144,7 +145,7 @@ def load_hand_off(clients: Clients, names: TableNames) -> HandOff:
 
 
 def find_hand_off(clients: Clients, names: TableNames) -> HandOff | None:
-    """The table's hand-off; None where there is none yet."""
+    """Return the table's hand-off; None where there is none yet."""
     return _load(clients, names)[0]
 
 

@@ -16,7 +16,7 @@ from dynalake.settings import TableSettings
 
 
 def load_lake(clients: Clients, environment: str) -> Lake:
-    """The lake of an environment in the clients' account and region; `SettingsError` where it is not set up."""
+    """Return the lake of an environment in the clients' account and region. Raise `SettingsError` without one."""
     lake = find_lake(clients, environment)
     if lake is None:
         where = _default_lake(clients, environment)
@@ -30,14 +30,14 @@ def load_lake(clients: Clients, environment: str) -> Lake:
 
 
 def find_lake(clients: Clients, environment: str) -> Lake | None:
-    """The lake of an environment in the clients' account and region; None where it is not set up."""
+    """Return the lake of an environment in the clients' account and region; None where it is not set up."""
     lake = _default_lake(clients, environment)
     found = _place(clients, lake)
     return None if found is None else replace(lake, **found)
 
 
 def plan_lake(clients: Clients, environment: str, bucket: str = "", *, prefix: str = "", time_zone: str = "") -> Lake:
-    """The lake of an environment, set up or to be set up. `bucket` is one that the user brings; '' asks for nothing.
+    """Return the lake of an environment, set up or not. `bucket` is one that the user brings; '' asks for nothing.
 
     Raises `SettingsError` where the lake is set up in another bucket, under another prefix or in another time zone.
     """
@@ -59,7 +59,7 @@ def plan_lake(clients: Clients, environment: str, bucket: str = "", *, prefix: s
 
 
 def raw_retention_days(clients: Clients, lake: Lake) -> int:
-    """After how many days raw objects may go whose Parquet has been checked; 0: never."""
+    """Return after how many days raw objects with verified Parquet may be deleted; 0: never."""
     text = _parameter(clients, lake.lake_parameter)
     return 0 if text is None else int(json.loads(text).get("raw_retention_days", 0))
 
@@ -75,7 +75,7 @@ def list_tables(clients: Clients, lake: Lake) -> tuple[str, ...]:
 
 
 def load_settings(clients: Clients, names: TableNames) -> TableSettings:
-    """A table's settings; `SettingsError` that names the lake's tables where it is none of them."""
+    """Return a table's settings. Raise `SettingsError` that names the lake's tables where it is none of them."""
     found = find_settings(clients, names)
     if found is not None:
         return found
@@ -89,7 +89,7 @@ def load_settings(clients: Clients, names: TableNames) -> TableSettings:
 
 
 def find_settings(clients: Clients, names: TableNames) -> TableSettings | None:
-    """A table's settings; None where it is not set up. Raises `SettingsError` where they cannot be read."""
+    """Return a table's settings; None where it is not set up. Raise `SettingsError` where they cannot be read."""
     text = _parameter(clients, names.settings_parameter)
     return None if text is None else TableSettings.from_json(text)
 
@@ -97,7 +97,7 @@ def find_settings(clients: Clients, names: TableNames) -> TableSettings | None:
 def check_settings(
     clients: Clients, names: TableNames, wanted: TableSettings, *, update: bool = False
 ) -> TableSettings | None:
-    """The settings that the table has now, None where it is not set up.
+    """Return the table's present settings, None where it is not set up.
 
     Raises `SettingsError` where they differ from `wanted` and the run did not ask to change them (`update`).
     """
@@ -117,7 +117,7 @@ def check_settings(
 
 
 def check_names(clients: Clients, names: TableNames) -> None:
-    """`NameTakenError` where another table of the lake has a Glue name that this one would get."""
+    """Raise `NameTakenError` where another table of the lake has a Glue name that this one would get."""
     mine = {*names.glue_names}
     for other in list_tables(clients, names.lake):
         if other == names.table:
@@ -134,7 +134,7 @@ def check_names(clients: Clients, names: TableNames) -> None:
 
 
 def _default_lake(clients: Clients, environment: str) -> Lake:
-    # The name is checked before AWS is asked for anything.
+    # This checks the name before the first call to AWS.
     Lake(environment, "", "")
     return Lake(environment, clients.account, clients.sts.meta.region_name)
 
@@ -146,7 +146,7 @@ def _place(clients: Clients, lake: Lake) -> dict[str, str] | None:
     values = json.loads(text)
     return {
         "bucket": str(values["bucket"]),
-        # A lake that was made before there was a choice has neither.
+        # A lake from before this choice existed has neither.
         "prefix": str(values.get("prefix", DEFAULT_PREFIX)),
         "time_zone": str(values.get("time_zone", DEFAULT_TIME_ZONE)),
         "kms_key_arn": str(values.get("kms_key_arn", "")),

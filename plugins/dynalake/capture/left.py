@@ -21,13 +21,13 @@ class Left:
 
     delivery: str
     version: str
-    """Of the stack; on another one, changes may have gone there again."""
+    """Version of the stack; on another one, changes may have gone there again."""
     canaries: Canaries | None
-    """What has to arrive before it is empty; None where its streams are gone, and what they held with them."""
+    """Canaries that have to arrive before it is empty; None where its streams are gone, with what they held."""
 
 
 def find_left(clients: Clients, names: TableNames, run: str, now: datetime, rest: timedelta) -> Left | None:
-    """Send canaries behind what the left delivery may hold; None where there is no such delivery.
+    """Send canaries behind the records that the left delivery may hold. Return None where there is no such delivery.
 
     Raises `NotReadyError` where it has not been at rest for as long as `rest`.
     """

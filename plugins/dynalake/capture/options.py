@@ -1,4 +1,4 @@
-"""Whether a setup may give the lake's options other values than it has."""
+"""Whether a setup may change the values of the lake's options."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from dynalake.names import Lake
 _KEY_ARN = re.compile(r"arn:aws[a-z-]*:kms:(?P<region>[a-z0-9-]+):(?P<account>\d{12}):key/[a-zA-Z0-9-]+")
 
 Changes = dict[str, tuple[str, str]]
-"""Options by name: the value that the lake has, and the one that is asked for."""
+"""Options by name: the lake's value, and the requested one."""
 
 
 def check_options(clients: Clients, lake: Lake, options: LakeOptions, *, update: bool = False) -> Changes:
     """Return the given options that differ from the lake's; none for a lake that is not set up.
 
-    An option belongs to all tables, and some take data with them: so whoever sets up one table more must say that they
-    mean it (`update`). Raises `SettingsError` without that, and for a KMS key that the lake cannot have.
+    An option belongs to all tables, and some delete data: so a setup of one more table must ask for the change
+    (`update`). Raises `SettingsError` without that, and for a KMS key that the lake cannot have.
     """
     states = {STORAGE: stack_state(clients, lake.storage_stack), FORWARDER: stack_state(clients, lake.forwarder_stack)}
     changed = options.changed_from({stack: state.parameters for stack, state in states.items() if state.exists})
@@ -60,7 +60,7 @@ def check_key(lake: Lake, arn: str) -> None:
 
 
 def try_key(clients: Clients, arn: str) -> None:
-    """Raise `SettingsError` unless the DAGs' role may encrypt with the key: else no task could write any more.
+    """Raise `SettingsError` unless the DAGs' role may encrypt with the key: without that no task could write.
 
     KMS says what it would do: https://docs.aws.amazon.com/kms/latest/developerguide/testing-permissions.html
     """

@@ -1,4 +1,4 @@
-"""The forwarder's code as an archive whose bytes and name depend on nothing but its content."""
+"""The forwarder's code as an archive whose bytes and name depend on its content alone."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from dynalake.names import Lake
 from dynalake.sources import source_folder
 
 SOURCE_VARIABLE = "DYNALAKE_LAMBDA_SOURCE"
-"""Names the folder that holds `forwarder/` where it does not lie next to the plugins folder."""
+"""Variable with the folder that holds `forwarder/` where it does not lie next to the plugins folder."""
 
-# What the handler imports of the package; a test runs the archive by itself.
+# Files of the package that the handler imports; a test runs the archive by itself.
 _SHIPPED = ("__init__.py", "days.py", "errors.py", "names.py", "record/*.py")
 
 
@@ -43,19 +43,19 @@ class Code:
 
 
 def build_package(lake: Lake, source: Path | None = None) -> Package:
-    """The forwarder and what it imports; `source` is the folder that holds `forwarder/`."""
+    """Return the forwarder and what it imports; `source` is the folder that holds `forwarder/`."""
     files = dict(_files(source or lambda_source()))
     return Package(f"{lake.code_prefix}forwarder-{_digest(files)[:16]}.zip", archive_files(files))
 
 
 def archive_files(files: Mapping[str, bytes]) -> bytes:
-    """A zip archive of files by name: the same bytes for the same files, on any machine."""
+    """Return a zip archive of files by name: the same bytes for the same files, on any machine."""
     buffer = io.BytesIO()
-    # Stored, not deflated: zlib's output differs between versions, and the archive is small.
+    # Stored and not deflated: zlib's output differs between versions, and the archive is small.
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(files):
             entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-            # The one system whose permissions Lambda reads, whatever system this runs on.
+            # Lambda reads the permissions of this system alone, on any machine that packs.
             entry.create_system = 3
             entry.external_attr = 0o100644 << 16
             archive.writestr(entry, files[name])
@@ -63,10 +63,10 @@ def archive_files(files: Mapping[str, bytes]) -> bytes:
 
 
 def place_code(clients: Clients, lake: Lake, package: Package) -> Code:
-    """The forwarder's code as its stack has it; put into the bucket where the stack has other code, or no version.
+    """Return the forwarder's code as its stack has it; put it into the bucket if the stack has another, or no version.
 
-    What a version holds cannot change, and the stack's was put there by whoever deployed it: Terraform, which packs the
-    same files into other bytes, or an earlier setup.
+    What a version holds cannot change, and the deployment put the stack's there: Terraform, which packs the same files
+    into other bytes, or an earlier setup.
     """
     deployed = stack_state(clients, lake.forwarder_stack).parameters
     if deployed.get("CodeKey") == package.key and deployed.get("CodeVersion"):
@@ -75,7 +75,7 @@ def place_code(clients: Clients, lake: Lake, package: Package) -> Code:
 
 
 def upload_package(clients: Clients, lake: Lake, package: Package) -> Code:
-    """Put code into the lake's bucket, unless the very bytes are there: an object of that name may be anybody's.
+    """Put code into the lake's bucket, unless the same bytes are there: an object of that name may be anybody's.
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
     """
@@ -100,7 +100,7 @@ def upload_package(clients: Clients, lake: Lake, package: Package) -> Code:
 
 
 def _version(said: str | None) -> str:
-    """A version that stays what it is: the one called `null` is written over where versioning is suspended."""
+    """Return a version that cannot change; '' for `null`, which is overwritten where versioning is suspended."""
     return "" if said in (None, "null") else said
 
 
@@ -110,8 +110,9 @@ def lambda_source() -> Path:
 
 
 def _digest(files: dict[str, bytes]) -> str:
-    # Of what `sha256sum` prints of the files, not of the archive: so whatever packs the same files (Terraform does, in
-    # infra/terraform/modules/forwarder/package.tf) gets the same key, and nobody deploys the other's code anew.
+    # The key follows from `sha256sum`'s output for the files, not from the archive: so every packer of the same files
+    # (Terraform is one, in infra/terraform/modules/forwarder/package.tf) gets the same key, and does not deploy the
+    # other's code again.
     listed = (f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files))
     return hashlib.sha256("".join(listed).encode()).hexdigest()
 

@@ -1,7 +1,7 @@
 """Whether a delivery, or a mapping that was disabled, has come to rest: no metric has moved for long enough.
 
-No service says that it is done. A mapping that is `Disabled` may still read for minutes, a forwarder follows changed
-settings a minute later, and Firehose tries again what S3 refuses; but each of them says while it does something.
+No service says that it is done. A `Disabled` mapping may still read for minutes, a forwarder follows changed settings a
+minute later, and Firehose repeats what S3 refuses; but each has a metric while it does something.
 https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html#event-source-mapping-metrics
 https://docs.aws.amazon.com/streams/latest/dev/monitoring-with-cloudwatch.html
 https://docs.aws.amazon.com/firehose/latest/dev/monitoring-with-cloudwatch-metrics.html
@@ -21,23 +21,23 @@ from dynalake.names import TableNames
 
 PERIOD_SECONDS = 60
 SETTINGS_KEPT = timedelta(minutes=1)
-"""For how long a forwarder may follow settings that have changed."""
+"""How long a forwarder may still follow settings that have changed."""
 MARGIN = timedelta(minutes=3)
-"""CloudWatch shows a metric some minutes late."""
+"""Minutes by which CloudWatch shows a metric late."""
 LONGEST_TIMEOUT, LONGEST_BUFFER = 900, 900
-"""What the stacks allow, in seconds: for one that does not say."""
+"""Seconds that the stacks allow, for a stack that does not say."""
 
 
 @dataclass(frozen=True)
 class Sign:
-    """A metric that says that something still goes on."""
+    """A metric that shows that something still goes on."""
 
     what: str
     metric: Metric
 
 
 def signs_of_delivery(names: TableNames, delivery: str) -> tuple[Sign, ...]:
-    """What says that a delivery is written to, or holds what has not arrived."""
+    """Return the signs that a delivery is written to, or holds records that have not arrived."""
     firehose = ("DeliveryStreamName", names.firehose(delivery))
     freshness = Metric("AWS/Firehose", "DeliveryToS3.DataFreshness", *firehose, "Maximum")
     age = Sign("holds changes that have not arrived", freshness)
@@ -52,19 +52,19 @@ def signs_of_delivery(names: TableNames, delivery: str) -> tuple[Sign, ...]:
 
 
 def signs_of_mapping(mapping_id: str) -> tuple[Sign, ...]:
-    """What says that an event source mapping still reads its stream, or calls the forwarder."""
+    """Return the signs that an event source mapping still reads its stream, or calls the forwarder."""
     mapping = ("EventSourceMappingUUID", mapping_id)
     return (
-        # A poll that finds nothing is one, too: it counts as 0.
+        # A poll that finds nothing counts too, as 0.
         Sign("reads the table's stream", Metric("AWS/Lambda", "PolledEventCount", *mapping, "SampleCount")),
         Sign("calls the forwarder", Metric("AWS/Lambda", "InvokedEventCount", *mapping)),
     )
 
 
 def rest_of(clients: Clients, names: TableNames) -> timedelta:
-    """For how long nothing may move before the table's pipeline is at rest.
+    """Return for how long nothing may move before the table's pipeline is at rest.
 
-    As long as an invocation under changed settings may last, as Firehose gathers, and as CloudWatch is late.
+    It is the sum of an invocation under changed settings, Firehose's buffering, and CloudWatch's delay.
     """
     function = stack_state(clients, names.lake.forwarder_stack).parameters
     table = stack_state(clients, names.stack).parameters
@@ -75,7 +75,7 @@ def rest_of(clients: Clients, names: TableNames) -> timedelta:
 def check_quiet(
     clients: Clients, names: TableNames, signs: Sequence[Sign], since: datetime, now: datetime, rest: timedelta
 ) -> None:
-    """Raise `NotReadyError` unless nothing has moved for as long as `rest`, and what began the end is as long ago."""
+    """Raise `NotReadyError` unless nothing has moved for as long as `rest`, and the end began as long ago."""
     seen = _last_seen(clients, signs, now - rest, now)
     problem = still_moving(since, seen, now, rest)
     if problem:
@@ -88,9 +88,9 @@ def check_quiet(
 
 
 def still_moving(since: datetime, seen: Mapping[Sign, datetime], now: datetime, rest: timedelta) -> str:
-    """What has moved within `rest`, '' for nothing; `since` is when the end began, `seen` when each sign was last seen.
+    """Return what has moved within `rest`, '' for nothing. `since`: when the end began; `seen`: each sign's last time.
 
-    Pure. The time alone proves nothing, and neither do metrics that nothing has published yet: both have to agree.
+    It is pure. The time alone proves nothing, and neither do metrics that are not published yet: both have to agree.
     """
     if seen:
         sign, at = max(seen.items(), key=lambda pair: pair[1])

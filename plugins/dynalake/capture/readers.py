@@ -1,4 +1,4 @@
-"""Who reads the table's stream already, and how many may: what is too much slows every one of them.
+"""The present readers of the table's stream, and how many it may have: too many slow every one of them.
 
 https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html
 """
@@ -14,12 +14,12 @@ from dynalake.clients import Clients
 from dynalake.names import Lake
 
 READERS = 2
-"""How many functions AWS wants to read a shard at once, at most."""
+"""Most functions that should read a shard at once, by AWS's advice."""
 READERS_OF_A_GLOBAL_TABLE = 1
 
 
 def other_readers(clients: Clients, lake: Lake, stream_arn: str) -> tuple[str, ...] | None:
-    """Return the functions, but for the lake's own, that a mapping reads the stream for; None where that is refused."""
+    """Return the functions, except the lake's own, for which a mapping reads the stream; None where that is refused."""
     try:
         pages = clients.lambda_.get_paginator("list_event_source_mappings").paginate(EventSourceArn=stream_arn)
         arns = {mapping["FunctionArn"] for page in pages for mapping in page["EventSourceMappings"]}
@@ -33,7 +33,7 @@ def other_readers(clients: Clients, lake: Lake, stream_arn: str) -> tuple[str, .
 
 
 def readers_note(source: Source, others: Sequence[str]) -> str:
-    """Return what somebody has to know of the stream's readers; '' where there is nothing to know (pure)."""
+    """Return the note about the stream's readers; '' where there is nothing to say (pure)."""
     limit = READERS_OF_A_GLOBAL_TABLE if source.replicas else READERS
     kind = f"{source.table} is a global table (replicas in {', '.join(source.replicas)}). " if source.replicas else ""
     if len(others) + 1 > limit:

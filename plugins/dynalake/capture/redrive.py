@@ -1,4 +1,4 @@
-"""What a redrive replays: listed, put into chunks, and stored beside the run, so that every retry does the same."""
+"""The work of a redrive: listed, put into chunks, and stored next to the run, so that every retry does the same."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class RedrivePlan:
-    """What a run replays."""
+    """The work of a run."""
 
     failures: tuple[Failure, ...]
     chunks: tuple[Chunk, ...]
@@ -40,32 +40,32 @@ class RedrivePlan:
         return sum(failure.changes for failure in self.failures)
 
     def to_json(self) -> str:
-        """What the object holds."""
+        """Return the object's content."""
         return json.dumps(asdict(self), indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> RedrivePlan:
-        """The reverse of `to_json`."""
+        """Return the plan from what `to_json` returned."""
         values = json.loads(text)
         chunks = (Chunk(**{**chunk, "keys": tuple(chunk["keys"])}) for chunk in values["chunks"])
         return cls(tuple(Failure(**failure) for failure in values["failures"]), tuple(chunks))
 
     def table(self) -> str:
-        """For people: one line per reason."""
+        """Return a table for people: one line per reason."""
         rows = [("stage", "reason", "batches", "changes", "oldest", "newest")]
         rows += [(f.stage, f.reason, f"{f.batches:,}", f"{f.changes:,}", f.oldest, f.newest) for f in self.failures]
         return "\n".join(" | ".join(row) for row in rows)
 
 
 def plan_redrive(clients: Clients, names: TableNames, batches: Sequence[str] = ()) -> RedrivePlan:
-    """What there is to replay; nothing is written. Raises `SettingsError` for a table or batch that is not there."""
+    """Return what can be replayed; write nothing. Raise `SettingsError` for a table or batch that does not exist."""
     load_settings(clients, names)
     failed = list_failed(clients, names, batches)
     return RedrivePlan(summarize(failed), plan_chunks(failed))
 
 
 def plan_chunks(failed: Iterable[FailedBatch]) -> tuple[Chunk, ...]:
-    """Batches of one stage that travel together, in order; up to `CHUNK_BATCHES` and `CHUNK_BYTES`. Pure."""
+    """Return batches of one stage that travel together, in order; up to `CHUNK_BATCHES` and `CHUNK_BYTES` (pure)."""
     chunks: list[list[FailedBatch]] = []
     size = 0
     for batch in failed:
@@ -99,6 +99,6 @@ def save_plan(clients: Clients, names: TableNames, run: str, plan: RedrivePlan) 
 
 
 def load_plan(clients: Clients, names: TableNames, run: str) -> RedrivePlan:
-    """A run's plan as it was stored."""
+    """Return a run's plan as it was stored."""
     answer = clients.s3.get_object(Bucket=names.lake.bucket, Key=f"{names.redrive_state(run)}plan.json")
     return RedrivePlan.from_json(answer["Body"].read().decode())

@@ -1,7 +1,7 @@
-"""Replays what failed through the forwarder, and marks it done.
+"""Replays failed batches through the forwarder, and marks them done.
 
-A batch is marked only once the forwarder has said that its changes are stored: whatever is killed in between is
-replayed again, and conversion leaves out what came twice, by item key and sequence number.
+A batch is marked only once the forwarder has said that its changes are stored. A batch before that is replayed again
+after a kill, and conversion leaves out what came twice, by item key and sequence number.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ EVENT_BYTES = 5 * 1024 * 1024
 EVENT_RECORDS = 1000
 
 ATTEMPTS = 4
-"""How often one task sends what is not stored; then Airflow tries the task again, later."""
+"""How often one task sends changes that are not stored; then Airflow tries the task again, later."""
 
 
 @dataclass
 class Replayed:
-    """What became of a chunk. `rejected` maps the batches that cannot pass to their reasons."""
+    """The result for a chunk. `rejected` maps the batches that cannot pass to their reasons."""
 
     label: str
     done: int = 0
@@ -39,20 +39,20 @@ class Replayed:
     gone: int = 0
     """Batches that were marked done before, by an earlier attempt or another run."""
     put_aside: int = 0
-    """Changes of a mapping's batch that the forwarder put aside; they are failed batches of their own now."""
+    """Changes of a mapping's batch that the forwarder rejected; they are failed batches of their own now."""
     rejected: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """For XCom: counts, and the first few reasons."""
+        """Return counts, and the first few reasons, for XCom."""
         return {**asdict(self), "rejected": dict(list(self.rejected.items())[:20]), "still": len(self.rejected)}
 
 
 def replay_chunk(
     clients: Clients, names: TableNames, run: str, chunk: Chunk, *, sleep: Callable[[float], None] = time.sleep
 ) -> Replayed:
-    """Replay a chunk's batches and mark those done that passed; what is gone was done before.
+    """Replay a chunk's batches and mark those done that passed; a batch that is gone was done before.
 
-    Raises `NotReadyError` where a stream does not take the changes: what was marked stays so, the rest stays failed.
+    Raises `NotReadyError` where a stream does not take the changes: marked batches stay so, the rest stays failed.
     """
     result = Replayed(chunk.label)
     for keys, records in _loads(clients, names, chunk, result):
@@ -71,7 +71,7 @@ def replay_chunk(
 
 
 def check_replayed(table: str, chunks: Sequence[Mapping[str, Any]]) -> None:
-    """Raises `RecordError` where a batch cannot pass; `chunks` are `Replayed.to_dict()`s."""
+    """Raise `RecordError` where a batch cannot pass; `chunks` are `Replayed.to_dict()`s."""
     still = sum(chunk["still"] for chunk in chunks)
     aside = sum(chunk["put_aside"] for chunk in chunks)
     if not still and not aside:
@@ -89,7 +89,7 @@ def check_replayed(table: str, chunks: Sequence[Mapping[str, Any]]) -> None:
 
 
 def mark_done(clients: Clients, names: TableNames, key: str, run: str) -> None:
-    """Move a batch to where the replayed ones are (`{prefix}-errors/done/{TABLE}/`); nothing where that was done."""
+    """Move a batch to the replayed ones (`{prefix}-errors/done/{TABLE}/`), unless that was done before."""
     bucket = names.lake.bucket
     try:
         clients.s3.copy_object(
@@ -108,7 +108,7 @@ def mark_done(clients: Clients, names: TableNames, key: str, run: str) -> None:
 
 
 def events(records: Sequence[Any], size: int = EVENT_BYTES, count: int = EVENT_RECORDS) -> Iterator[list[Any]]:
-    """Records as events that Lambda takes: up to `size` bytes and `count` records; a larger one is alone. Pure."""
+    """Yield records as events that Lambda takes: up to `size` bytes and `count` records; a larger one alone (pure)."""
     held: list[Any] = []
     held_size = 0
     for record in records:
@@ -125,7 +125,7 @@ def events(records: Sequence[Any], size: int = EVENT_BYTES, count: int = EVENT_R
 def _loads(
     clients: Clients, names: TableNames, chunk: Chunk, result: Replayed
 ) -> Iterator[tuple[list[str], list[Any]]]:
-    """Batches that are sent and marked together: a mapping's one by one, single changes many at once."""
+    """Yield batches that are sent and marked together: a mapping's one by one, single changes many at once."""
     keys: list[str] = []
     records: list[Any] = []
     size = 0
@@ -153,7 +153,7 @@ def _loads(
 def _replay(
     clients: Clients, names: TableNames, records: Sequence[Any], sleep: Callable[[float], None]
 ) -> dict[str, str]:
-    """Send records until all are stored or put aside; what was put aside, by key."""
+    """Send records until all are stored or rejected. Return the rejected ones, by key."""
     rejected: dict[str, str] = {}
     for event in events(records):
         pending = event
@@ -178,7 +178,7 @@ def _replay(
 
 
 def _unstored(records: list[Any], failures: Sequence[dict[str, str]]) -> list[Any]:
-    """What Lambda would send again for this answer: everything from the first failure on."""
+    """Return what Lambda would send again for this answer: everything from the first failure on."""
     if not failures:
         return []
     numbers = {failure.get("itemIdentifier") for failure in failures}
@@ -218,7 +218,7 @@ def _invoke(clients: Clients, names: TableNames, records: Sequence[Any]) -> dict
 
 
 def _encode(value: Any) -> bytes:
-    # A lone surrogate is legal in JSON text, and not in UTF-8.
+    # A lone surrogate is legal in JSON text, but not in UTF-8.
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     try:
         return text.encode()

@@ -28,7 +28,7 @@ class Source:
     table: str
     arn: str
     id: str
-    """Of this very table: one that is deleted and made again has another."""
+    """Id of this table: one that is deleted and made again has another."""
     stream_arn: str
     view_type: str
     key: ItemKey
@@ -37,23 +37,23 @@ class Source:
     billing: str
     """`PROVISIONED` or `PAY_PER_REQUEST`."""
     item_count: int
-    """As DynamoDB last counted: about every six hours."""
+    """DynamoDB's last count: it counts about every six hours."""
     size_bytes: int
     replicas: tuple[str, ...] = ()
     """The other regions of a global table."""
 
     @property
     def partition(self) -> str:
-        """`aws`, or what ARNs have in its place in China and in the US government's regions."""
+        """`aws`, or its replacement in ARNs of China and of the US government's regions."""
         return self.arn.split(":")[1]
 
     def to_dict(self) -> dict[str, Any]:
-        """For XCom and JSON."""
+        """Return the dict for XCom and JSON."""
         return {**asdict(self), "key": self.key.to_dict()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Source:
-        """The reverse of `to_dict`."""
+        """Return the source from what `to_dict` returned."""
         return cls(**{**values, "key": ItemKey.from_dict(values["key"]), "replicas": tuple(values["replicas"])})
 
 
@@ -65,14 +65,14 @@ def check_source(
     enable_pitr: bool = False,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Source:
-    """The table, if it can be captured; with `enable_stream` and `enable_pitr` what is off is turned on.
+    """Return the table, if it can be captured; with `enable_stream` and `enable_pitr` turn on what is off.
 
-    Raises `SourceError` where the table is missing, not active, or its stream is off or has a view type without the
-    new image; `NotReadyError` where it is still being made, or AWS takes too long to turn something on.
+    Raises `SourceError` where the table is missing, not active, or its stream is off or has a view type without the new
+    image; `NotReadyError` where it is still being made, or AWS takes too long to turn something on.
     """
     description = describe_table(clients, table)
     if description["TableStatus"] in ("CREATING", "UPDATING"):
-        # An update passes by itself, and everything that is needed here can be read meanwhile.
+        # An update ends by itself, and everything that is needed here can be read in the meantime.
         description = _wait_until_active(clients, table, sleep)
     _check_active(table, description)
     problem = stream_problem(table, description)
@@ -90,7 +90,7 @@ def check_source(
 
 
 def source_of(description: dict[str, Any], *, pitr: bool) -> Source:
-    """A `Source` from `DescribeTable`'s answer (its `Table` member)."""
+    """Return a `Source` from `DescribeTable`'s answer (its `Table` member)."""
     return Source(
         table=description["TableName"],
         arn=description["TableArn"],
@@ -108,7 +108,7 @@ def source_of(description: dict[str, Any], *, pitr: bool) -> Source:
 
 
 def describe_table(clients: Clients, table: str) -> dict[str, Any]:
-    """`DescribeTable`'s `Table` member; `SourceError` that names similar tables where there is none."""
+    """Return `DescribeTable`'s `Table` member. Raise `SourceError` that names similar tables where there is none."""
     try:
         return dict(clients.dynamodb.describe_table(TableName=table)["Table"])
     except ClientError as error:
@@ -124,7 +124,7 @@ def describe_table(clients: Clients, table: str) -> dict[str, Any]:
 
 
 def stream_problem(table: str, description: dict[str, Any]) -> SourceError | None:
-    """Why the table's stream cannot be captured; None where it can."""
+    """Return why the table's stream cannot be captured; None where it can."""
     stream = _stream(description)
     update = f"aws dynamodb update-table --table-name {table} --stream-specification"
     on = f"{update} StreamEnabled=true,StreamViewType=NEW_AND_OLD_IMAGES"
@@ -209,7 +209,7 @@ def _allowed_tables(clients: Clients, table: str) -> str:
     try:
         known = clients.dynamodb.list_tables(Limit=100)["TableNames"]
     except ClientError:
-        # Listing is a courtesy that not every role is granted.
+        # Listing is only a help to the user, which not every role is granted.
         return "an existing table"
     matches = difflib.get_close_matches(table.lower(), {name.lower() for name in known}, n=5)
     similar = [name for match in matches for name in known if name.lower() == match]

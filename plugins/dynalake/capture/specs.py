@@ -1,4 +1,4 @@
-"""What each stack is to be: template, parameters and tags, from names and settings. Pure."""
+"""Each stack as it should be: template, parameters and tags, from names and settings. Pure."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from dynalake.settings import TableSettings
 from dynalake.sources import source_folder
 
 TEMPLATE_VARIABLE = "DYNALAKE_TEMPLATES"
-"""Names the folder of the templates where it is not the one that lies next to the plugins folder, or in the package."""
+"""Variable with the folder of the templates where it is neither next to the plugins folder nor in the package."""
 
 NO_OPTIONS = LakeOptions()
 
-# These are no parameters of the table's template by themselves: they are in its SettingsJson.
+# Settings that are not parameters of the table's template: they are in its SettingsJson.
 _ONLY_IN_JSON = {"max_record_kb", "stream_mode", "shards"} | {
     f.name for f in fields(TableSettings) if f.metadata["section"] in ("Source", "Backfill", "Columns", "Lake")
 }
 
 
 def storage_spec(lake: Lake, *, create_bucket: bool, options: LakeOptions = NO_OPTIONS) -> StackSpec:
-    """The storage stack; `create_bucket` is false for a bucket that exists already.
+    """Return the storage stack; `create_bucket` is false for a bucket that exists already.
 
-    An option that is not given keeps the value it has in the stack.
+    An option that is not given keeps its value in the stack.
     """
     return _spec(
         lake,
@@ -54,7 +54,7 @@ def storage_spec(lake: Lake, *, create_bucket: bool, options: LakeOptions = NO_O
 
 
 def forwarder_spec(lake: Lake, storage: StackOutputs, code: Code, options: LakeOptions = NO_OPTIONS) -> StackSpec:
-    """The forwarder's stack; `storage` are the storage stack's outputs, `code` is where its code lies."""
+    """Return the forwarder's stack; `storage`: the storage stack's outputs, `code`: where its code lies."""
     return _spec(
         lake,
         lake.forwarder_stack,
@@ -89,10 +89,10 @@ def table_spec(
     *,
     shards: int = 0,
 ) -> StackSpec:
-    """A table's stack with these deliveries (see `dynalake.capture.deliveries`), to be deployed on what they follow.
+    """Return a table's stack with these deliveries (`dynalake.capture.deliveries`), to be deployed on what they follow.
 
-    Without them as it is first made. `shards` are those that a provisioned stream is to have; 0: those of the settings,
-    or, where these leave it to the table's peak, the ones that it has.
+    Without them it is as first made. `shards`: of a provisioned stream; 0: those of the settings, or the present ones
+    where the settings leave it to the table's peak.
     """
     deliveries = deliveries or prepared(None, settings)
     own = {_pascal(k): str(v) for k, v in asdict(settings).items() if k not in _ONLY_IN_JSON}
@@ -130,7 +130,7 @@ def table_spec(
 
 
 def _stream(settings: TableSettings, shards: int) -> dict[str, str]:
-    """The Kinesis stream's parameters: one that stands beside stays as it is, and so do shards that AWS chooses."""
+    """Return the Kinesis stream's parameters. An unused one stays as it is, and so do shards that AWS chooses."""
     if settings.delivery == "direct":
         return {}
     count = {"Shards": str(shards)} if shards and settings.stream_mode == "provisioned" else {}
@@ -138,7 +138,7 @@ def _stream(settings: TableSettings, shards: int) -> dict[str, str]:
 
 
 def planned_storage(lake: Lake, partition: str) -> StackOutputs:
-    """What a plan takes for the outputs of a storage stack that is not there yet."""
+    """Return the outputs that a plan takes for a storage stack that does not exist yet."""
     return {
         "BucketName": lake.bucket,
         "FirehoseRoleArn": f"arn:{partition}:iam::{lake.account}:role/to-be-made",
@@ -147,7 +147,7 @@ def planned_storage(lake: Lake, partition: str) -> StackOutputs:
 
 
 def planned_forwarder(lake: Lake, partition: str) -> StackOutputs:
-    """What a plan takes for the outputs of a forwarder stack that is not there yet."""
+    """Return the outputs that a plan takes for a forwarder stack that does not exist yet."""
     arn = f"arn:{partition}:lambda:{lake.region}:{lake.account}:function:{lake.forwarder}"
     return {"FunctionArn": arn}
 
@@ -163,7 +163,7 @@ def template_text(name: str) -> str:
 
 
 def declared_parameters(template: str) -> tuple[str, ...]:
-    """The names in a template's `Parameters` section: two spaces, the name, a colon."""
+    """Return the names in a template's `Parameters` section: two spaces, the name, a colon."""
     section = re.search(r"^Parameters:\n((?:^(?: .*)?\n)*)", template, re.MULTILINE)
     return tuple(re.findall(r"^  (\w+):$", section.group(1), re.MULTILINE)) if section else ()
 

@@ -1,4 +1,4 @@
-"""Why a stack's last operation failed: the first resource that failed by itself, and AWS's own reason."""
+"""The reason why a stack's last operation failed: the first resource that failed by itself, and AWS's text."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _STARTS = ("CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS", "DELETE_IN_PROGRESS", "RE
 
 
 def explain_failure(clients: Clients, stack: str, status: str, reason: str) -> StackError:
-    """The error for a stack whose last operation failed: the resource, AWS's reason, and what to run."""
+    """Return the error for a stack whose last operation failed: the resource, AWS's reason, and what to run."""
     pages = clients.cloudformation.get_paginator("describe_stack_events").paginate(StackName=stack)
     events = (event for page in pages for event in page["StackEvents"])
-    # Where a rollback is stuck, what it is stuck at is the cause, not what made it roll back.
+    # Where a rollback is stuck, the resource that blocks it is the cause, not the one that made it roll back.
     event = first_failure(events, of_rollback=status == "UPDATE_ROLLBACK_FAILED")
     if event is None:
         return StackError(
@@ -50,9 +50,9 @@ def _what_to_do(stack: str, status: str, resource: str = "") -> str:
 
 
 def first_failure(newest_first: Iterable[Mapping[str, Any]], *, of_rollback: bool = False) -> Mapping[str, Any] | None:
-    """The event that made the last operation, or its last rollback, fail; None where there is none.
+    """Return the event that made the last operation, or its last rollback, fail; None where there is none.
 
-    Resources that CloudFormation cancelled because another failed are no cause. Events before the last operation's
+    Resources that CloudFormation cancelled because another failed are not the cause. Events before the last operation's
     start are another operation's.
     """
     starts = (*_STARTS, "UPDATE_ROLLBACK_IN_PROGRESS") if of_rollback else _STARTS

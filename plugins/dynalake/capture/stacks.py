@@ -51,10 +51,10 @@ WAIT_SECONDS = 1800.0
 
 logger = logging.getLogger(__name__)
 
-# A stack whose creation failed can only be deleted; it holds nothing that was ever used.
+# A stack whose creation failed can only be deleted; nothing in it was ever used.
 _NEVER_CREATED = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED")
 
-# Only a person can say what is to become of these.
+# Only a person can decide about these.
 _STUCK = ("UPDATE_ROLLBACK_FAILED", "DELETE_FAILED")
 
 
@@ -66,14 +66,14 @@ class StackState:
     status: str = ""
     reason: str = ""
     version: str = ""
-    """Another text after every operation on the stack."""
+    """A text that every operation on the stack changes."""
     outputs: StackOutputs = field(default_factory=dict)
     parameters: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def exists(self) -> bool:
-        """Whether there is a stack to update. One under review has a change set and nothing else."""
+        """Whether there is a stack to update. One under review has only a change set."""
         return self.status not in ("", "REVIEW_IN_PROGRESS", "DELETE_COMPLETE", *_NEVER_CREATED)
 
     @property
@@ -89,7 +89,7 @@ class StackState:
 
 @dataclass(frozen=True)
 class StackPlan:
-    """What deploying a stack would do; no changes is a normal result."""
+    """The changes of a deployment; no changes is a normal result."""
 
     name: str
     creates: bool
@@ -98,7 +98,7 @@ class StackPlan:
 
 
 def stack_state(clients: Clients, name: str) -> StackState:
-    """The stack's state now: one call, for whoever waits in a way of their own."""
+    """Return the stack's state now, by one call, for callers that wait in their own way."""
     try:
         stack = clients.cloudformation.describe_stacks(StackName=name)["Stacks"][0]
     except ClientError as error:
@@ -117,17 +117,17 @@ def stack_state(clients: Clients, name: str) -> StackState:
 
 
 def stack_outputs(clients: Clients, name: str) -> StackOutputs | None:
-    """The outputs of a stack that is there; None where it is not."""
+    """Return the outputs of an existing stack; None where there is none."""
     state = stack_state(clients, name)
     return state.outputs if state.exists else None
 
 
 def plan_stack(clients: Clients, spec: StackSpec, *, seconds: float = WAIT_SECONDS) -> StackPlan:
-    """What `apply_stack` would change. Nothing is deployed, and nothing is left behind."""
+    """Return what `apply_stack` would change. Deploy nothing, and leave nothing behind."""
     state = wait_until_settled(clients, spec.name, seconds)
     _check_usable(clients, state)
     if state.status in _NEVER_CREATED:
-        # No change set can be made for it; deploying would delete it and start anew.
+        # No change set can be made for it; a deployment would delete it and create it again.
         return StackPlan(spec.name, creates=True)
     change_set = create_change_set(clients, spec, _deployed(state), purpose="plan")
     if change_set is None:
@@ -140,7 +140,7 @@ def plan_stack(clients: Clients, spec: StackSpec, *, seconds: float = WAIT_SECON
 
 
 def apply_stack(clients: Clients, spec: StackSpec, *, seconds: float = WAIT_SECONDS) -> StackOutputs:
-    """Create or update the stack and wait for it; its outputs. A stack that is as it is to be is left alone.
+    """Create or update the stack, wait for it, and return its outputs. Leave a stack alone that is as it should be.
 
     Raises `StackError` where CloudFormation cannot deploy it, with the failing resource and AWS's reason;
     `NotReadyError` where it, or another operation on the stack, takes longer than `seconds`.
@@ -150,23 +150,23 @@ def apply_stack(clients: Clients, spec: StackSpec, *, seconds: float = WAIT_SECO
         try:
             begun = begin_stack(clients, spec, seconds=deadline - time.monotonic())
         except ConflictError:
-            # Another run deploys the same stack; once it is done, there is less to do or nothing.
+            # Another run deploys the same stack; after it, there is less to do or nothing.
             if spec.version is not None or time.monotonic() >= deadline:
                 raise
             time.sleep(FIRST_PAUSE)
             continue
         if not begun:
-            # Also where an update of before failed: what CloudFormation went back to is what is asked for.
+            # This holds after a failed update too: CloudFormation went back to what is requested here.
             return stack_state(clients, spec.name).outputs
         wait_until_settled(clients, spec.name, deadline - time.monotonic())
         return end_stack(clients, spec.name)
 
 
 def begin_stack(clients: Clients, spec: StackSpec, *, seconds: float = WAIT_SECONDS) -> bool:
-    """Start creating or updating the stack; False where nothing is to be changed.
+    """Start creating or updating the stack. Return False where nothing has to change.
 
-    An operation that is going on is waited for, and what a failed creation left is deleted first. Raises
-    `ConflictError` where another run started to deploy the stack meanwhile, or did so since the spec was decided on.
+    It waits for an operation that is going on, and deletes first what a failed creation left. Raises `ConflictError`
+    where another run started to deploy the stack in the meantime, or did so since the spec was decided on.
     """
     deadline = time.monotonic() + seconds
     state = wait_until_settled(clients, spec.name, seconds)
@@ -180,7 +180,7 @@ def begin_stack(clients: Clients, spec: StackSpec, *, seconds: float = WAIT_SECO
     _check_version(spec, state)
     change_set = create_change_set(clients, spec, _deployed(state), purpose="apply")
     if change_set is not None and spec.version is not None:
-        # From here on CloudFormation sees to it: a stack that changes loses its change sets.
+        # From here on CloudFormation checks it: a stack that changes loses its change sets.
         _check_version(spec, stack_state(clients, spec.name))
     if change_set is None:
         logger.info("Stack %s is as it is to be", spec.name)
@@ -192,7 +192,7 @@ def begin_stack(clients: Clients, spec: StackSpec, *, seconds: float = WAIT_SECO
 
 
 def end_stack(clients: Clients, name: str) -> StackOutputs:
-    """The outputs of a stack whose operation is over; `StackError` that says why where it failed."""
+    """Return the outputs of a stack whose operation is over. Raise `StackError` with the reason where it failed."""
     state = stack_state(clients, name)
     if not state.settled:
         raise NotReadyError(f"Stack {name} is {state.status}", allowed="a stack that is settled", stack=name)
@@ -223,7 +223,7 @@ def _check_usable(clients: Clients, state: StackState) -> None:
 def wait_until_settled(
     clients: Clients, name: str, seconds: float, sleep: Callable[[float], None] = time.sleep
 ) -> StackState:
-    """The stack once no operation is going on; `NotReadyError` where that takes longer than `seconds`."""
+    """Return the stack once no operation is going on. Raise `NotReadyError` where it takes longer than `seconds`."""
     deadline = time.monotonic() + seconds
     for pause in pauses(5.0):
         state = stack_state(clients, name)

@@ -1,4 +1,4 @@
-"""What the lake's bucket holds of one table, and its deletion."""
+"""The objects of one table in the lake's bucket, and their deletion."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DELETE_BATCH = 1000
 
 
 def table_prefixes(clients: Clients, names: TableNames) -> list[str]:
-    """Every prefix that holds objects of this table and of no other."""
+    """Return every prefix that holds objects of this table and of no other."""
     bucket, errors = names.lake.bucket, names.lake.errors_prefix
     pages = clients.s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=errors, Delimiter="/")
     stages = [found["Prefix"] for page in pages for found in page.get("CommonPrefixes", [])]
@@ -26,17 +26,17 @@ def table_prefixes(clients: Clients, names: TableNames) -> list[str]:
         names.raw_prefix,
         names.parquet_prefix,
         names.orc_prefix,
-        # Before the replayed batches, which tell of mappings that have nothing but old versions left.
+        # These come before the replayed batches, which tell of mappings that have only old versions left.
         *sorted({*mapping_prefixes(clients, names), *_replayed_mappings(clients, names)}),
         *(f"{stage}{names.table}/" for stage in stages),
         names.passing_prefix,
-        # The last: the hand-off and the ledgers go only when what they are about is gone.
+        # The last one: the hand-off and the ledgers go only when the data that they describe is gone.
         names.state_prefix,
     ]
 
 
 def holds_objects(clients: Clients, names: TableNames) -> bool:
-    """Whether the bucket has an object of this table."""
+    """Return whether the bucket has an object of this table."""
     return any(
         clients.s3.list_objects_v2(Bucket=names.lake.bucket, Prefix=prefix, MaxKeys=1).get("Contents")
         for prefix in table_prefixes(clients, names)
@@ -46,9 +46,9 @@ def holds_objects(clients: Clients, names: TableNames) -> bool:
 def delete_objects(
     clients: Clients, names: TableNames, progress: Callable[[str, int], None] = lambda prefix, deleted: None
 ) -> int:
-    """Delete every version of every object of the table, and the delete markers; how many those were.
+    """Delete every version of the table's objects, and the delete markers. Return how many there were.
 
-    Again after a kill: goes on with what is left. Raises `AccessError` where S3 keeps some.
+    After a kill, the next call goes on with what is left. Raises `AccessError` where S3 keeps some.
     """
     total = 0
     for prefix in table_prefixes(clients, names):

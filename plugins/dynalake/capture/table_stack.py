@@ -1,6 +1,6 @@
 """The steps of a table's stack: its delivery is made, changes begin to go there, and the one before it is removed.
 
-Each step asks what the stack is, decides by it (`dynalake.capture.deliveries`), and deploys on that and nothing else.
+Each step reads the stack, decides by it (`dynalake.capture.deliveries`), and deploys on that version alone.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dynalake.sizing.shards import shard_steps
 
 @dataclass(frozen=True)
 class TableStack:
-    """A table's stack as it is, and what it is to become."""
+    """A table's stack as it is, and as it should become."""
 
     clients: Clients
     names: TableNames
@@ -31,10 +31,10 @@ class TableStack:
     storage: StackOutputs
     forwarder: StackOutputs
     shards: int = 0
-    """Those that a provisioned Kinesis stream is to have; 0: those that it has, or the settings say."""
+    """Shards of a provisioned Kinesis stream; 0: those that it has, or the settings say."""
 
     def plan(self) -> tuple[StackPlan, list[str]]:
-        """What `prepare` would change now, and what would follow once the delivery is proven."""
+        """Return what `prepare` would change now, and what would follow once the delivery is proven."""
         now, steps = self._now(), self._steps()
         planned = plan_stack(self.clients, self._spec(prepared(now, self.settings), steps[0]))
         follows = [f"The stream's shards become {shards}" for shards in steps[1:]]
@@ -47,7 +47,7 @@ class TableStack:
     def prepare(self) -> StackOutputs:
         """Make the delivery of the settings; changes go on where they went, or wait in the table's stream.
 
-        A stream's shards change as far as AWS allows at once, and again. What was killed goes on from where it is.
+        A stream's shards change as far as AWS allows at once, step by step. After a kill it goes on from there.
         """
         outputs: StackOutputs = {}
         for shards in self._steps():
@@ -57,8 +57,8 @@ class TableStack:
     def start(self, proven: str) -> StackOutputs:
         """Let changes go by the delivery of the settings.
 
-        `proven` is what `check_delivery` said of the streams that were proven. Raises `ConflictError` where these are
-        others by now.
+        `proven` is what `check_delivery` returned for the proven streams. Raises `ConflictError` where they are others
+        by now.
         """
         wanted = started(self._now(), self.settings)
         if check_delivery(self.clients, self.names, self.settings.delivery) != proven:
@@ -72,9 +72,9 @@ class TableStack:
         return outputs
 
     def remove_left(self, version: str) -> None:
-        """Remove the delivery that changes go to no more, which was found empty on this version of the stack.
+        """Remove the delivery that no changes go to, which was found empty on this version of the stack.
 
-        Raises `ConflictError` where the stack is another one by now: changes may have gone there again.
+        Raises `ConflictError` where the stack has another version by now: changes may have gone there again.
         """
         now = self._now()
         if now is not None and now.left is not None:
@@ -92,7 +92,7 @@ class TableStack:
         return table_spec(names, settings, self.source, self.storage, self.forwarder, deliveries, shards=shards)
 
     def _enable(self, mapping_id: str) -> None:
-        """Enable a mapping that is disabled past its stack: a teardown that did not end leaves it so."""
+        """Enable a mapping that is disabled in spite of its stack: a teardown that did not end leaves it so."""
         state = self.clients.lambda_.get_event_source_mapping(UUID=mapping_id)["State"]
         if state == "Disabling":
             raise NotReadyError(f"The event source mapping {mapping_id} is {state}", table=self.names.table)

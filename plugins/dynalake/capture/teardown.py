@@ -1,6 +1,6 @@
-"""Removes a table's pipeline, and its data only where that was asked for by name.
+"""Removes a table's pipeline, and its data only where that was requested by name.
 
-The order loses nothing: the mapping stops, everything comes to rest, canaries prove that what was sent has arrived,
+The order loses nothing: the mapping stops, everything comes to rest, canaries prove that all sent changes have arrived,
 then the stack goes. Changes that the mapping had not read stay in DynamoDB's stream for 24 hours, and a setup within
 that time reads them.
 """
@@ -37,10 +37,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Remains:
-    """What there is of a table in the lake."""
+    """What exists of a table in the lake."""
 
     stack: str
-    """The status of its stack; empty where there is none."""
+    """Status of its stack; empty where there is none."""
     catalog: tuple[str, ...]
     """Its Glue tables and views."""
     data: bool
@@ -48,7 +48,7 @@ class Remains:
 
 
 def check_teardown(clients: Clients, names: TableNames, delete_data: str = "") -> Remains:
-    """What there is to remove.
+    """Return what there is to remove.
 
     Raises `SettingsError` where there is nothing of this table, or `delete_data` is neither empty nor exactly its name.
     """
@@ -74,7 +74,7 @@ def check_teardown(clients: Clients, names: TableNames, delete_data: str = "") -
 
 
 def owned_tables(clients: Clients, names: TableNames) -> tuple[str, ...]:
-    """The table's Glue tables and views, views first; what has one of its names and is another table's is left out."""
+    """Return the table's Glue tables and views, views first; leave out those that belong to another table."""
     table = Table(clients, names)
     found = {name: read_entry(table, name) for name in names.glue_names}
     return tuple(
@@ -85,7 +85,7 @@ def owned_tables(clients: Clients, names: TableNames) -> tuple[str, ...]:
 
 
 def stop_mapping(clients: Clients, names: TableNames, *, seconds: float = WAIT_SECONDS) -> str:
-    """Disable the table's mapping and wait until it says so; its UUID, '' where there is none.
+    """Disable the table's mapping and wait until it says so. Return its UUID, '' where there is none.
 
     It may still read for a while (see `check_stopped`). Raises `NotReadyError` where that takes longer than `seconds`.
     """
@@ -119,7 +119,7 @@ def check_stopped(clients: Clients, names: TableNames, mapping_id: str, now: dat
     """Raise `NotReadyError` until nothing goes into the table's pipeline any more, and nothing moves in it.
 
     A mapping that says `Disabled` may still read for minutes, and call the forwarder for its timeout. Raises
-    `StackError` where it is enabled again. There may be no mapping any more, and no stack.
+    `StackError` where it is enabled again. The mapping and the stack may be gone already.
     """
     there = deployed(stack_state(clients, names.stack))
     if there is None:
@@ -162,7 +162,7 @@ def _refuse_enabled(names: TableNames, mapping_id: str, state: str) -> None:
 
 
 def last_canaries(clients: Clients, names: TableNames, run: str, now: datetime) -> list[Canaries]:
-    """The canaries to send behind everything that is under way, by every delivery that the table's stack has."""
+    """Return the canaries to send behind all changes under way, by every delivery that the table's stack has."""
     there = deployed(stack_state(clients, names.stack))
     if there is None:
         return []
@@ -172,7 +172,7 @@ def last_canaries(clients: Clients, names: TableNames, run: str, now: datetime) 
 def delete_stack(
     clients: Clients, names: TableNames, *, seconds: float = WAIT_SECONDS, sleep: Callable[[float], None] = time.sleep
 ) -> bool:
-    """Delete the table's stack and wait until it is gone; False where there was none.
+    """Delete the table's stack and wait until it is gone. Return False where there was none.
 
     Raises `StackError` where CloudFormation cannot delete it, with the resource and AWS's reason.
     """
@@ -180,7 +180,7 @@ def delete_stack(
     state = wait_until_settled(clients, names.stack, seconds)
     if state.status in ("", "DELETE_COMPLETE"):
         return False
-    # By its id, under which CloudFormation still shows a stack that is gone, and whose name may be another's by then.
+    # CloudFormation still shows a deleted stack under its id; its name may be another stack's by then.
     stack_id = state.version.split(" ", 1)[0]
     try:
         clients.cloudformation.delete_stack(StackName=names.stack)
@@ -200,7 +200,7 @@ def delete_stack(
 
 
 def delete_catalog(clients: Clients, names: TableNames) -> tuple[str, ...]:
-    """Delete the table's Glue tables, with their partitions, and views; their names."""
+    """Delete the table's Glue tables, with their partitions, and views. Return their names."""
     deleted = owned_tables(clients, names)
     for name in deleted:
         try:
@@ -212,7 +212,7 @@ def delete_catalog(clients: Clients, names: TableNames) -> tuple[str, ...]:
 
 
 def what_is_left(clients: Clients, names: TableNames) -> list[str]:
-    """For people: what stays after a teardown, and how to remove that as well."""
+    """Return texts for people: what stays after a teardown, and how to remove that as well."""
     lake = names.lake
     lines = [
         f"The DynamoDB table {names.table} is as it was: if nothing else reads its stream, it can be turned off: "

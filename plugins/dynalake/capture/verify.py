@@ -16,7 +16,7 @@ UNREAD = timedelta(minutes=15)
 
 
 def check_delivery(clients: Clients, names: TableNames, delivery: str) -> str:
-    """When the streams of a delivery were made, as a text that is another one for streams that were made anew.
+    """Return when the streams of a delivery were made, as a text that differs for streams that were made again.
 
     Raises `NotReadyError` while one is not active yet, `StackError` where one is gone although the stack has it.
     """
@@ -24,7 +24,7 @@ def check_delivery(clients: Clients, names: TableNames, delivery: str) -> str:
         made = []
         if delivery == "kinesis":
             stream = clients.kinesis.describe_stream_summary(StreamName=names.stream)["StreamDescriptionSummary"]
-            # A stream that is being resharded takes records all the while.
+            # A stream takes records also while it is resharded.
             _check_state(names, f"Kinesis stream {names.stream}", stream["StreamStatus"], ("ACTIVE", "UPDATING"))
             made.append(stream["StreamCreationTimestamp"].isoformat())
         name = names.firehose(delivery)
@@ -46,7 +46,7 @@ def check_delivery(clients: Clients, names: TableNames, delivery: str) -> str:
 
 
 def check_mapping(clients: Clients, names: TableNames, mapping_id: str) -> tuple[str, str]:
-    """State and last result of the table's mapping, if it reads the stream.
+    """Return state and last result of the table's mapping, if it reads the stream.
 
     Raises `NotReadyError` while it is not enabled yet, `StackError` where it was disabled or deleted.
     """
@@ -95,7 +95,7 @@ def check_polled(clients: Clients, names: TableNames, mapping_id: str, now: date
 
 
 def cannot_read(last_result: str) -> bool:
-    """Whether a mapping's last result says that it could not read the stream; a call that failed is no such thing."""
+    """Return whether a mapping's last result says that it could not read the stream; a failed call does not count."""
     return last_result.startswith("PROBLEM") and "Function call" not in last_result
 
 
