@@ -1,4 +1,4 @@
-"""What a run may be asked for: its parameters, checked before anything is read."""
+"""The parameters that a run may have, checked before anything is read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_SEGMENTS = 256
 
 
 def read_limit(description: TableDescriptionTypeDef, max_read_capacity: int, read_capacity_percent: int) -> float:
-    """The units/s that the run may consume: the smaller of the two limits, 0 where there is none (pure).
+    """Return the units/s that the run may consume: the smaller of the two limits, 0 where there is none (pure).
 
     Raises `SettingsError` for a share of a table that has no capacity of its own to share.
     """
@@ -24,7 +24,7 @@ def read_limit(description: TableDescriptionTypeDef, max_read_capacity: int, rea
         return max_read_capacity
     units = description.get("ProvisionedThroughput", {}).get("ReadCapacityUnits", 0)
     if not units:
-        # On demand, with a maximum that the owner has set (-1: none).
+        # An on-demand table, with a maximum that the owner has set (-1: none).
         units = max(0, description.get("OnDemandThroughput", {}).get("MaxReadRequestUnits", 0))
     if not units:
         raise SettingsError(
@@ -74,7 +74,7 @@ def check_parameters(
 
 
 def check_export(method: str, export_type: str, window_from: str) -> bool:
-    """Whether the run is incremental; `SettingsError` for parameters that do not go together (pure)."""
+    """Return whether the run is incremental. Raise `SettingsError` for parameters that contradict each other (pure)."""
     if export_type not in EXPORT_TYPES or (export_type == "incremental" and method == "scan"):
         raise SettingsError(
             f"export_type is {export_type!r}, with method {method!r}",

@@ -1,4 +1,4 @@
-"""How far a segment has come: written after each finished part, read by the retry that goes on from there."""
+"""The progress of a segment: written after each finished part, read by the retry that goes on from there."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from dynalake.clients import Clients
 from dynalake.names import TableNames
 
 EXAMPLES = 3
-"""So many keys of items are named as examples of what is wrong with all like them."""
+"""Keys of items that are named as examples of one fault."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What happened to the items that were read.
+    """Counts of the items that were read, by what happened to them.
 
     `kept` includes `kept_without`, `kept_invalid` and `kept_future`; `filtered` includes `filtered_without` and
     `filtered_invalid`.
@@ -55,7 +55,7 @@ class Checkpoint:
     """One segment up to a point: all parts finished so far, and the key of the last item that was read.
 
     `last_key` is what the next scan starts after (`ExclusiveStartKey`); None at the start, and when `finished`.
-    `invalid_keys` are the first keys of items whose time is not one, as a person reads them.
+    `invalid_keys` are the first keys of items whose time is invalid, as a person reads them.
     """
 
     segment: int
@@ -67,7 +67,7 @@ class Checkpoint:
 
     @property
     def bytes(self) -> int:
-        """The gzipped size of all parts."""
+        """Gzipped size of all parts."""
         return sum(part.size for part in self.parts)
 
     def advanced(
@@ -77,7 +77,7 @@ class Checkpoint:
         last_key: Mapping[str, Any] | None,
         invalid_keys: Iterable[str] = (),
     ) -> Checkpoint:
-        """This checkpoint after one more part (or none, if nothing was kept); no `last_key` means the end."""
+        """Return this checkpoint after one more part (or none, if nothing was kept); no `last_key` means the end."""
         return replace(
             self,
             counts=self.counts + counts,
@@ -110,14 +110,14 @@ class Checkpoint:
 
 
 def checkpoint_key(names: TableNames, run: str, segment: int) -> str:
-    """`{prefix}-state/{TABLE}/backfill/{run}/segment-00003.json`"""
+    """Return `{prefix}-state/{TABLE}/backfill/{run}/segment-00003.json`"""
     return f"{names.backfill_state(run)}segment-{segment:05d}.json"
 
 
 def load_checkpoint(
     clients: Clients, names: TableNames, run: str, segment: int
 ) -> tuple[Checkpoint, state.Stored | None]:
-    """The segment's checkpoint (its start, if there is none yet) and the stored version it was read from."""
+    """Return the segment's checkpoint (its start, if there is none yet) and the stored version it was read from."""
     stored = state.read(clients, names, checkpoint_key(names, run, segment))
     return (Checkpoint(segment) if stored is None else Checkpoint.from_json(stored.value)), stored
 
@@ -125,7 +125,7 @@ def load_checkpoint(
 def save_checkpoint(
     clients: Clients, names: TableNames, run: str, checkpoint: Checkpoint, before: state.Stored | None
 ) -> state.Stored:
-    """Store `checkpoint` over the version `before`; `ConflictError` if another attempt came first."""
+    """Store `checkpoint` over the version `before`. Raise `ConflictError` if another attempt came first."""
     key = checkpoint_key(names, run, checkpoint.segment)
     return state.replace(clients, names, key, checkpoint.to_json(), before)
 

@@ -1,7 +1,4 @@
-"""Ends a run: its sums are checked against what lies in S3, and its changes, where it brings such, are shown.
-
-The snapshot's rows are made from a committed run afterwards (`convert/snapshot.py`, `lake/snapshot.py`).
-"""
+"""Ends a run: checks its sums against the objects in S3, and shows its changes, if it has any."""
 
 from __future__ import annotations
 
@@ -23,23 +20,23 @@ from dynalake.names import TableNames
 
 @dataclass(frozen=True)
 class Committed:
-    """A committed run: its ledger, and where what it has read lies now."""
+    """A committed run: its ledger, and where the data that it read lies now."""
 
     ledger: Ledger
     location: str
 
     def to_json(self) -> dict[str, Any]:
-        """Totals and locations, small enough for an XCom."""
+        """Return totals and locations, small enough for an XCom."""
         return {**self.ledger.counts(), "location": self.location}
 
 
 def ledger_key(names: TableNames, run: str) -> str:
-    """`{prefix}-state/{TABLE}/backfill/{run}/ledger.json`"""
+    """Return `{prefix}-state/{TABLE}/backfill/{run}/ledger.json`"""
     return f"{names.backfill_state(run)}ledger.json"
 
 
 def load_ledger(clients: Clients, names: TableNames, run: str) -> Ledger:
-    """The ledger of the run (its name) as its checkpoints stand."""
+    """Return the ledger of the run (its name) as its checkpoints stand."""
     plan = load_plan(clients, names, run)
     groups = load_groups(clients, names, run) if plan.method == "export" else None
     count = plan.segments if groups is None else len(groups.groups)
@@ -51,11 +48,11 @@ def commit_backfill(
 ) -> Committed:
     """Check the run's ledger and delete strays. Doing it twice changes nothing.
 
-    `run` is the Airflow run id. An incremental run's changes are put beside those of the day `now`. A table without
+    `run` is the Airflow run id. An incremental run's changes are put next to those of the day `now`. A table without
     items gives a snapshot without objects.
 
-    Raises `NotReadyError` if a segment is unfinished, `LedgerError` if a sum does not hold, and `SourceError` if the
-    table is not the one any more that the run was planned for: some of what was read may be another's.
+    Raises `NotReadyError` if a segment is unfinished, `LedgerError` if a sum does not hold, and `SourceError` if
+    another table has the name by now: some items may be of that one.
     """
     ledger = load_ledger(clients, names, run_name(run))
     check_finished(ledger)
@@ -66,7 +63,7 @@ def commit_backfill(
 
 
 def check_written(clients: Clients, names: TableNames, ledger: Ledger) -> None:
-    """Check the sums against what lies in S3, delete strays, and store the ledger."""
+    """Check the sums against the objects in S3, delete strays, and store the ledger."""
     listed = list_objects(clients, names, ledger.plan.prefix(names))
     check_sums(ledger, listed)
     delete_objects(clients, names, strays(ledger, listed))
@@ -74,10 +71,10 @@ def check_written(clients: Clients, names: TableNames, ledger: Ledger) -> None:
 
 
 def show_changes(clients: Clients, names: TableNames, ledger: Ledger, now: datetime) -> str:
-    """Copy the changes of an incremental run into the raw zone, to the day of its first commit; that day's prefix.
+    """Copy the changes of an incremental run into the raw zone, to the day of its first commit. Return its prefix.
 
-    Not to the day of its plan, which `dynalake_convert` may not list any more. A kill leaves some of them there: each
-    is complete by itself, and the retry, which has the same day, copies the others.
+    The day of its plan does not do: `dynalake_convert` may not list that any more. A kill leaves some of them there:
+    each is complete by itself, and the retry, which has the same day, copies the others.
     """
     key = f"{names.backfill_state(ledger.plan.run)}day.json"
     chosen = str(state.create(clients, names, key, {"day": names.lake.day_of(now)}).value["day"])

@@ -1,7 +1,7 @@
 """One group of an export's files: items in, gzipped change records out, a checkpoint after each object.
 
-A file is fetched whole, and nothing of it is used before its checksum holds. A killed task goes on where its
-checkpoint stands: it counts off as many items as were read, in the files' fixed order.
+A file is fetched whole, and used only after its checksum holds. A killed task goes on from its checkpoint: it skips as
+many items as were read, in the files' fixed order.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from dynalake.record.key import ItemKey
 
 _CHUNK = 1 << 20
 _LONGEST_LINE = 16 << 20
-"""An item has at most 400 KB, and an exported line two images of it, in which a character may take six."""
+"""Bytes. An item has at most 400 KB, and an exported line two images of it, in which a character may take six."""
 
 
 def convert_group(
@@ -49,8 +49,8 @@ def convert_group(
 
     `run` is the Airflow run id. `progress` is called after each object. A finished group is left as it is.
 
-    Raises `LedgerError` for a file that is not what the manifest says, `RecordError` for a line or an item that is not
-    what it must be, and `ConflictError` if another attempt is at work.
+    Raises `LedgerError` for a file that differs from the manifest, `RecordError` for a malformed line or item, and
+    `ConflictError` if another attempt is at work.
     """
     run = run_name(run)
     plan = load_plan(clients, names, run)
@@ -92,8 +92,11 @@ def _write_vanished(
     groups: Iterable[Sequence[DataFile]],
     checkpoint: Checkpoint,
 ) -> Checkpoint:
-    """The removals that no export has. The lake and the table go on, so what is looked for again may be something else:
-    all of it counts, or nothing, and there is no checkpoint on the way."""
+    """Write the removals that no export has.
+
+    The lake and the table go on, so a second search may find something else: all of it counts, or nothing, and there is
+    no checkpoint on the way.
+    """
     exported = exported_keys(read_files(clients, names, [file for group in groups for file in group]))
     found = find_vanished(clients, names, key, split_window(plan.window or (0, 0)), exported)
     step = Step(plan, key, lambda one: encode_vanished(key, one), keyed=lambda one: key_attributes(key, one.key))
@@ -105,9 +108,9 @@ def _write_vanished(
 def read_files(
     clients: Clients, names: TableNames, files: Sequence[DataFile], *, skip: int = 0
 ) -> Iterator[tuple[DataFile, int, dict[str, Any]]]:
-    """Every line of the files with its file and number (from 1), without the first `skip` of them altogether.
+    """Yield every line of the files with its file and number (from 1), without the first `skip` of them altogether.
 
-    Files that end before that were checked by whoever read them. Raises `LedgerError` where a file is missing, has
+    Files that end before that were checked by the earlier reader. Raises `LedgerError` where a file is missing, has
     another checksum, or another number of items than the manifest says.
     """
     for file in files:

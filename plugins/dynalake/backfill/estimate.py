@@ -1,4 +1,4 @@
-"""What a backfill would take by each method: time, read units and dollars, from what DynamoDB says of the table.
+"""The cost of a backfill by each method: time, read units and dollars, from DynamoDB's description of the table.
 
 DynamoDB counts items and bytes about every six hours.
 """
@@ -15,15 +15,15 @@ from dynalake.sizing.prices import price, where_and_when
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/capacity-mode.html : a strongly consistent read of
 # 4 KB is one unit, an eventually consistent one half a unit.
 UNIT_BYTES = 4096
-# What one task reads per second if nothing limits it: one core's pace of encoding and compressing items.
+# Bytes that one task reads per second without a limit: one core's pace of encoding and compressing items.
 BYTES_PER_SECOND = 10 * 1024 * 1024
-# Until DynamoDB has written an export, however small the table is.
+# Time that DynamoDB needs for an export, even of a very small table.
 EXPORT_SECONDS = 300
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """One method: what it takes of the table and of the budget, and what is to be said of it."""
+    """One method: its load on the table, its cost, and notes about it."""
 
     method: str
     seconds: int
@@ -32,7 +32,7 @@ class Estimate:
     remark: str
 
     def row(self) -> str:
-        """A row of the dry run's table."""
+        """Return a row of the dry run's table."""
         cells = (self.method, duration(self.seconds), f"{self.read_units:,.1f}", f"${self.dollars:,.4f}", self.remark)
         return f"| {' | '.join(cells)} |"
 
@@ -40,7 +40,7 @@ class Estimate:
 def estimate_scan(
     description: Mapping[str, Any], *, tasks: int, consistent: bool, max_read_capacity: float
 ) -> Estimate:
-    """A scan by so many tasks at once, for a table as DescribeTable describes it (pure)."""
+    """Return the estimate of a scan by that many tasks at once, for a table as DescribeTable describes it (pure)."""
     size = int(description.get("TableSizeBytes", 0))
     units = math.ceil(size / UNIT_BYTES) * (1.0 if consistent else 0.5)
     provisioned = int(description.get("ProvisionedThroughput", {}).get("ReadCapacityUnits", 0))
@@ -58,9 +58,10 @@ def estimate_scan(
 def estimate_export(
     description: Mapping[str, Any], *, tasks: int, recovery: bool, incremental: bool = False
 ) -> Estimate:
-    """An export, and its files read by so many tasks at once (pure). `recovery`: point-in-time recovery is on.
+    """Return the estimate of an export whose files that many tasks read at once (pure).
 
-    What an incremental one takes follows from what changed, which DynamoDB does not say: the whole table is the most.
+    `recovery`: point-in-time recovery is on. The cost of an incremental export follows from what changed, which
+    DynamoDB does not say: the whole table is the most.
     """
     size = int(description.get("TableSizeBytes", 0))
     seconds = EXPORT_SECONDS + size / (tasks * BYTES_PER_SECOND)
@@ -75,7 +76,7 @@ def estimate_export(
 
 
 def quote(description: Mapping[str, Any], chosen: str, estimates: tuple[Estimate, ...]) -> str:
-    """What a dry run answers, as Markdown (pure)."""
+    """Return a dry run's answer, as Markdown (pure)."""
     items, size = description.get("ItemCount", 0), description.get("TableSizeBytes", 0)
     return "\n".join(
         [
@@ -92,7 +93,7 @@ def quote(description: Mapping[str, Any], chosen: str, estimates: tuple[Estimate
 
 
 def duration(seconds: int) -> str:
-    """`95` gives `1 min 35 s`."""
+    """Return seconds as text: `95` gives `1 min 35 s`."""
     if seconds < 60:
         return f"{seconds} s"
     if seconds < 3600:

@@ -1,9 +1,9 @@
-"""The exports of a run: requested once, looked at until they are done, removed with their files.
+"""The exports of a run: requested once, watched until they are done, removed with their files.
 
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/S3DataExport_Requesting.html
 
-What was requested is stored beside the run's plan, so a retry finds its export instead of asking for another. Between
-the request and that note stands the ClientToken: the same run asks for the same export, for eight hours.
+The requests are stored next to the run's plan, so a retry finds its export and does not request another. The
+ClientToken protects the time between the request and that note: for eight hours, the same run requests the same export.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from dynalake.clients import Clients
 from dynalake.errors import AccessError, ConflictError, NotReadyError, SourceError, TransientError
 from dynalake.names import TableNames
 
-# What no repetition can change; everything else may have been DynamoDB's own trouble.
+# Errors that no repetition can change; all others may have been DynamoDB's own trouble.
 # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ExportDescription.html
 _DENIED = ("S3AccessDenied", "S3NoSuchBucket", "KmsAccessDenied", "AccessDenied")
 
@@ -41,7 +41,7 @@ class Export:
 
     @property
     def id(self) -> str:
-        """`01693685827463-2d8752fd`"""
+        """Id, such as `01693685827463-2d8752fd`."""
         return self.arn.rpartition("/")[2]
 
     @classmethod
@@ -60,20 +60,20 @@ class Finished:
 
 
 def plan_exports(plan: BackfillPlan) -> tuple[Export, ...]:
-    """The exports that the run needs (pure)."""
+    """Return the exports that the run needs (pure)."""
     if plan.window is None:
         return (Export(None),)
     return tuple(Export(window) for window in split_window(plan.window))
 
 
 def client_token(plan: BackfillPlan, export: Export) -> str:
-    """The same for the same export of the same run, and no other's (pure)."""
+    """Return the same token for the same export of the same run, and for no other (pure)."""
     text = f"{plan.table} {plan.run} {plan.read_at_ms} {export.window} {export.attempt}"
     return f"dynalake-{sha256(text.encode()).hexdigest()[:40]}"
 
 
 def export_request(names: TableNames, plan: BackfillPlan, table_arn: str, export: Export) -> dict[str, Any]:
-    """ExportTableToPointInTime's parameters (pure)."""
+    """Return exportTableToPointInTime's parameters (pure)."""
     request: dict[str, Any] = {
         "TableArn": table_arn,
         "ClientToken": client_token(plan, export),
@@ -82,7 +82,7 @@ def export_request(names: TableNames, plan: BackfillPlan, table_arn: str, export
         "ExportFormat": "DYNAMODB_JSON",
     }
     if names.lake.kms_key_arn:
-        # By itself DynamoDB encrypts with S3's own keys, whatever the bucket's default is.
+        # By default DynamoDB encrypts with S3's own keys, not with the bucket's default.
         request |= {"S3SseAlgorithm": "KMS", "S3SseKmsKeyId": names.lake.kms_key_arn}
     if export.window is None:
         return request
@@ -92,18 +92,18 @@ def export_request(names: TableNames, plan: BackfillPlan, table_arn: str, export
 
 
 def exports_key(names: TableNames, run: str) -> str:
-    """`{prefix}-state/{TABLE}/backfill/{run}/exports.json`"""
+    """Return `{prefix}-state/{TABLE}/backfill/{run}/exports.json`"""
     return f"{names.backfill_state(run)}exports.json"
 
 
 def load_exports(clients: Clients, names: TableNames, run: str) -> tuple[tuple[Export, ...], state.Stored | None]:
-    """The run's exports as far as they were requested, and the stored version they were read from."""
+    """Return the run's exports as far as they were requested, and the stored version they were read from."""
     stored = state.read(clients, names, exports_key(names, run))
     return (() if stored is None else tuple(map(Export.from_json, stored.value["exports"]))), stored
 
 
 def request_exports(clients: Clients, names: TableNames, *, run: str) -> tuple[Export, ...]:
-    """Request what the planned `run` (the Airflow run id) needs, as far as it was not; an export that failed again.
+    """Request the exports of the planned `run` (the Airflow run id) that are missing, and those that failed again.
 
     Raises `SourceError` where point-in-time recovery is off or the table is gone, and `AccessError` where the export
     may not be made, or could not be written.
@@ -126,7 +126,7 @@ def request_exports(clients: Clients, names: TableNames, *, run: str) -> tuple[E
 
 
 def check_exports(clients: Clients, names: TableNames, exports: tuple[Export, ...]) -> tuple[Finished, ...]:
-    """Every export, completed. Raises `NotReadyError`, with the ARN, for the first that is still in progress.
+    """Return every export, completed. Raise `NotReadyError`, with the ARN, for the first that is still in progress.
 
     An export that failed is an `AccessError` where it could not be written, else a `TransientError`: the retry requests
     another.
@@ -146,7 +146,7 @@ def check_exports(clients: Clients, names: TableNames, exports: tuple[Export, ..
 
 
 def remove_exports(clients: Clients, names: TableNames, *, run: str) -> int:
-    """Delete every file of the run's exports, also of failed ones, unless the run keeps them; how many there were."""
+    """Delete every file of the run's exports, also of failed ones, unless the run keeps them. Return how many."""
     run = run_name(run)
     if load_plan(clients, names, run).keep_export:
         return 0

@@ -1,8 +1,8 @@
-"""Which items a backfill keeps: those last written before the hand-off.
+"""The items that a backfill keeps: those last written before the hand-off.
 
 The time stands in an attribute of the item (`updatedAt`, or a path such as `audit.changes[0].at`) as epoch seconds,
-milliseconds or microseconds, or as ISO-8601 text; each value is recognised on its own, because real tables mix them.
-Nothing here goes through a float, so a value right at the cutoff falls on its true side.
+milliseconds or microseconds, or as ISO-8601 text; each value is recognised on its own, because real tables mix them. No
+value goes through a float, so one right at the cutoff falls on its true side.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ ALLOWED = (
 
 
 class Outcome(Enum):
-    """What the filter says about one item."""
+    """The filter's decision about one item."""
 
     KEPT = "kept"
     KEPT_WITHOUT = "kept_without"
@@ -64,15 +64,14 @@ class Outcome(Enum):
 class UpdatedBefore:
     """Keeps items whose `attribute` is strictly before `cutoff` (microseconds since the epoch).
 
-    `missing` says what happens to an item without the attribute, or with an explicit NULL in it: `keep` or `drop`.
-    `invalid` says what happens to one whose value is not a time: `keep`, `drop` or `fail`. Keeping it is safe: a
-    snapshot never wins over a change.
-    `attribute` may be a document path as DynamoDB writes it, `a.b[0].c`; an attribute whose own name is the whole
-    path goes before it.
+    `missing` decides about an item without the attribute, or with an explicit NULL in it: `keep` or `drop`. `invalid`
+    decides about one whose value is not a time: `keep`, `drop` or `fail`. Keeping it is safe: a snapshot never wins
+    over a change. `attribute` may be a document path as DynamoDB writes it, `a.b[0].c`; an attribute whose own name is
+    the whole path goes before it.
 
-    `read_at` (microseconds) is given where the stream has what was written at or after the cutoff. An item whose time
-    is later than its reading was not written then, so its time does not say that the stream has it: it is kept. One
-    that the stream has too loses to the stream's change.
+    `read_at` (microseconds) is given where the stream has all changes at or after the cutoff. An item whose time is
+    later than its reading was not written then, so its time does not prove that the stream has it: it is kept. If the
+    stream has it too, the stream's change wins.
     """
 
     attribute: str
@@ -82,10 +81,10 @@ class UpdatedBefore:
     read_at: Callable[[], int] | None = None
 
     def decide(self, item: Mapping[str, Any], key_names: tuple[str, ...] = ()) -> Outcome:
-        """The outcome for one item (`{name: attribute value}`).
+        """Return the outcome for one item (`{name: attribute value}`).
 
-        Raises `RecordError`, naming the values of `key_names`, if the attribute's value is not a time and `invalid`
-        is `fail`.
+        Raises `RecordError`, naming the values of `key_names`, if the attribute's value is not a time and `invalid` is
+        `fail`.
         """
         value = self._find(item)
         if value is None or "NULL" in value:
@@ -93,7 +92,7 @@ class UpdatedBefore:
         text = value.get("N", value.get("S"))
         moment = None if text is None else microseconds(text, number="N" in value)
         if self.read_at is None and text is not None and _RUN_TOGETHER.fullmatch(text.strip()):
-            # With a cutoff that somebody chose, and the year 2609, nothing would be kept.
+            # With a cutoff that somebody chose, the year 2609 would keep nothing.
             moment = None
         if moment is None:
             if self.invalid == "fail":
@@ -130,17 +129,17 @@ class UpdatedBefore:
 
     @cached_property
     def _path(self) -> tuple[str | int, ...]:
-        """The names and list positions on the way; empty where `attribute` is a plain name."""
+        """Names and list positions on the way; empty where `attribute` is a plain name."""
         if not _PATH.fullmatch(self.attribute):
             return ()
         return tuple(name or int(position) for position, name in _STEP.findall(self.attribute))
 
 
 def microseconds(text: str, *, number: bool = False) -> int | Decimal | None:
-    """The moment that `text` names, exactly, in microseconds since the epoch; None if it is no time.
+    """Return the moment in `text`, exactly, in microseconds since the epoch; None if it is not a time.
 
-    `number` says that DynamoDB holds it as N, so that eight digits are an epoch value and not a date `YYYYMMDD`.
-    ISO fractions finer than a microsecond are cut, which cannot change a strict comparison with a cutoff that has
+    `number` says that DynamoDB holds it as N, so that eight digits are an epoch value and not a date `YYYYMMDD`. ISO
+    fractions finer than a microsecond are cut, which cannot change a strict comparison with a cutoff that has
     microseconds at most.
     """
     text = text.strip()
@@ -176,25 +175,25 @@ def _iso(text: str) -> int | None:
 
 
 def of_datetime(moment: datetime) -> int:
-    """An aware datetime in microseconds since the epoch, exactly."""
+    """Return an aware datetime in microseconds since the epoch, exactly."""
     return (moment - _EPOCH) // _MICROSECOND
 
 
 def to_iso(moment: int) -> str:
-    """Microseconds since the epoch as ISO-8601 in UTC, always with six decimals and `Z`."""
+    """Return microseconds since the epoch as ISO-8601 in UTC, always with six decimals and `Z`."""
     return (_EPOCH + moment * _MICROSECOND).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def parse_cutoff(text: str) -> int:
-    """`updated_before` as a person or a DAG gives it, in microseconds since the epoch (rounded up if finer).
+    """Return `updated_before`, as a person or a DAG gives it, in microseconds since the epoch (rounded up if finer).
 
-    Raises `SettingsError` if it is no time.
+    Raises `SettingsError` if it is not a time.
     """
     return parse_moment("updated_before", text, empty="for the hand-off time")
 
 
 def parse_moment(parameter: str, text: str, *, empty: str) -> int:
-    """The moment in a run's parameter, as `parse_cutoff`; `empty` says what leaving it empty is for."""
+    """Return the moment in a run's parameter, as `parse_cutoff` does; `empty` says what an empty one means."""
     moment = microseconds(text)
     try:
         if moment is not None:
@@ -212,10 +211,10 @@ def parse_moment(parameter: str, text: str, *, empty: str) -> int:
 
 
 def show_key(item: Mapping[str, Any], names: tuple[str, ...]) -> str:
-    """An item's key as errors and notes name it: `id='42', line='7'`, long values shortened."""
+    """Return an item's key as errors and notes name it: `id='42', line='7'`, long values shortened."""
     return ", ".join(f"{name}={_show(item.get(name))}" for name in names)
 
 
 def _show(value: object) -> str:
-    """A value of DynamoDB's without its type."""
+    """Return a value of DynamoDB's without its type."""
     return cut(repr(next(iter(value.values())) if isinstance(value, Mapping) and len(value) == 1 else value))

@@ -18,7 +18,7 @@ Line = Mapping[str, Any]
 
 
 def written_at(file: DataFile, number: int, line: Line) -> int:
-    """When the change of a line was written, in microseconds; `RecordError` where it is no such line."""
+    """Return when a line's change was written, in microseconds. Raise `RecordError` where it is not such a line."""
     try:
         written = int(line["Metadata"]["WriteTimestampMicros"]["N"])
         if isinstance(line["Keys"], Mapping):
@@ -33,7 +33,7 @@ def written_at(file: DataFile, number: int, line: Line) -> int:
 
 
 def wanted_numbers(key: ItemKey, lines: Iterable[tuple[DataFile, int, Line]]) -> Wanted:
-    """What has to be looked up to place the lines."""
+    """Return what has to be looked up to place the lines."""
     wanted: Wanted = {}
     for file, number, line in lines:
         written = written_at(file, number, line)
@@ -42,14 +42,14 @@ def wanted_numbers(key: ItemKey, lines: Iterable[tuple[DataFile, int, Line]]) ->
 
 
 def exported_keys(lines: Iterable[tuple[DataFile, int, Line]]) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Of each line, the end of its window and the item's key."""
+    """Yield, for each line, the end of its window and the item's key."""
     for file, number, line in lines:
         written_at(file, number, line)
         yield file.window_end, line["Keys"]
 
 
 def change_encoder(key: ItemKey, numbers: Numbers) -> Callable[[tuple[DataFile, int, Line]], bytes]:
-    """Encodes a line as what it was to the item: `INSERT`, `MODIFY`, or `REMOVE` with the last image."""
+    """Return a function that encodes a line by its effect: `INSERT`, `MODIFY`, or `REMOVE` with the last image."""
 
     def encode(read: tuple[DataFile, int, Line]) -> bytes:
         file, _, line = read

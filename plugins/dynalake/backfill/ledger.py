@@ -15,7 +15,7 @@ from dynalake.errors import LedgerError, NotReadyError
 
 @dataclass(frozen=True)
 class Ledger:
-    """One run's plan and the checkpoints of all its segments, in order; of an export also what its manifests say."""
+    """One run's plan and the checkpoints of all its segments, in order; for an export also its manifests' sums."""
 
     plan: BackfillPlan
     segments: tuple[Checkpoint, ...]
@@ -23,7 +23,7 @@ class Ledger:
 
     @property
     def expected(self) -> int:
-        """How many segments there must be."""
+        """Number of segments that there must be."""
         return self.plan.segments if self.groups is None else len(self.groups.groups)
 
     @property
@@ -32,12 +32,12 @@ class Ledger:
 
     @property
     def vanished(self) -> int:
-        """The removals that no export has: the last group's."""
+        """Removals that no export has: the last group's."""
         return self.segments[-1].counts.read if self.groups is not None and self.groups.vanished else 0
 
     @property
     def invalid_keys(self) -> list[str]:
-        """Some keys of items whose time is not one."""
+        """Some keys of items whose time is invalid."""
         return [key for segment in self.segments for key in segment.invalid_keys][:EXAMPLES]
 
     @property
@@ -46,15 +46,15 @@ class Ledger:
 
     @property
     def bytes(self) -> int:
-        """The gzipped size of all objects."""
+        """Gzipped size of all objects."""
         return sum(part.size for part in self.parts)
 
     def to_json(self) -> dict[str, Any]:
-        """What `ledger.json` holds: totals first, then the plan and every segment with its objects."""
+        """Return the content of `ledger.json`: totals first, then the plan and every segment with its objects."""
         return {**self.counts(), "plan": self.plan.to_json(), "segments": [s.to_json() for s in self.segments]}
 
     def counts(self) -> dict[str, Any]:
-        """The totals alone, small enough for an XCom."""
+        """Return the totals alone, small enough for an XCom."""
         total = self.total
         return {
             "table": self.plan.table,
@@ -74,7 +74,7 @@ class Ledger:
         }
 
     def note(self) -> str:
-        """The totals in words: short enough for the note of a run in Airflow, which has 1,000 characters."""
+        """Return the totals in words: short enough for the note of a run in Airflow, which has 1,000 characters."""
         total = self.total
         text = (
             f"**{self.plan.table}** by {self.plan.method}: read {total.read:,} = kept {total.kept:,} + filtered "
@@ -88,7 +88,7 @@ class Ledger:
         if self.plan.window is not None:
             text += f" {self.vanished:,} items came and went in the window: their removals are the run's own."
         if self.invalid_keys:
-            # The last, because what the note has no room for is cut.
+            # This comes last, because the end of a long note is cut.
             text += (
                 f" {total.kept_invalid:,} kept and {total.filtered_invalid:,} dropped whose "
                 f"`{self.plan.updated_at_attribute}` is not a time, such as {'; '.join(self.invalid_keys)}."
@@ -96,7 +96,7 @@ class Ledger:
         return text
 
     def markdown(self) -> str:
-        """The ledger as a table, for the run's note: one line per segment and the total."""
+        """Return the ledger as a table, for the run's note: one line per segment and the total."""
         without = "without time"
         rows = [
             _row(name, s.counts, len(s.parts), s.bytes) for name, s in zip(self._names(), self.segments, strict=True)
@@ -147,7 +147,7 @@ def check_finished(ledger: Ledger) -> None:
 
 
 def check_sums(ledger: Ledger, listed: Sequence[ListedObject]) -> None:
-    """Raise `LedgerError` with every sum that does not hold; `listed` is what lies in S3, strays included."""
+    """Raise `LedgerError` with every sum that does not hold; `listed` are the objects in S3, strays included."""
     failed = list(failed_sums(ledger, listed))
     if failed:
         raise LedgerError(
@@ -162,7 +162,7 @@ def check_sums(ledger: Ledger, listed: Sequence[ListedObject]) -> None:
 
 
 def failed_sums(ledger: Ledger, listed: Sequence[ListedObject]) -> Iterator[str]:
-    """Each sum that fails, in words (pure)."""
+    """Yield each sum that fails, in words (pure)."""
     numbers = [s.segment for s in ledger.segments]
     if numbers != list(range(ledger.expected)):
         yield f"segments 0 to {ledger.expected - 1} planned, {numbers} found"
@@ -186,7 +186,7 @@ def failed_sums(ledger: Ledger, listed: Sequence[ListedObject]) -> Iterator[str]
 
 
 def strays(ledger: Ledger, listed: Sequence[ListedObject]) -> list[str]:
-    """Keys in S3 that no checkpoint lists: what a killed attempt left (pure)."""
+    """Return keys in S3 that no checkpoint lists: a killed attempt left them (pure)."""
     known = {part.key for part in ledger.parts}
     return [entry.key for entry in listed if entry.key not in known]
 

@@ -1,4 +1,4 @@
-"""What an export's manifests say: which files it has, how many items each, and their checksums.
+"""The content of an export's manifests: which files it has, how many items each, and their checksums.
 
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/S3DataExport.Output.html
 """
@@ -25,8 +25,8 @@ from dynalake.names import TableNames
 
 # AWS documents the second ending and writes the first.
 _CHECKSUMS = ("md5", "checksum")
-# By how much the clocks of Airflow and of DynamoDB may differ. The stream has what was written in the meantime: it is
-# read from before the hand-off.
+# How far the clocks of Airflow and of DynamoDB may differ. The stream has the changes of that time: it is read from
+# before the hand-off.
 CLOCKS_MS = 60_000
 
 
@@ -54,10 +54,10 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Groups:
-    """The files of all exports of a run, as its tasks read them, and the items that there are altogether.
+    """The files of all exports of a run, in groups for its tasks, and the number of all items.
 
-    `exported_at` is the moment that the table is shown at (milliseconds; None for an incremental export). `vanished`:
-    the last group has no files; its task finds what came and went within the windows.
+    `exported_at` is the moment at which the table is shown (milliseconds; None for an incremental export). `vanished`:
+    the last group has no files; its task finds items that came and went within the windows.
     """
 
     items: int
@@ -67,7 +67,7 @@ class Groups:
 
     @property
     def count(self) -> int:
-        """How many files there are."""
+        """Number of files."""
         return sum(map(len, self.groups))
 
     def to_json(self) -> dict[str, Any]:
@@ -81,7 +81,7 @@ class Groups:
 
 
 def read_manifest(clients: Clients, names: TableNames, run: str, finished: Finished) -> Manifest:
-    """The manifest of a completed export. Raises `LedgerError` where its checksums or its sums do not hold."""
+    """Return the manifest of a completed export. Raise `LedgerError` where its checksums or its sums do not hold."""
     prefix = names.export_prefix(run)
     folder = f"{prefix}AWSDynamoDB/{finished.export.id}/"
     summary = json.loads(_read_checked(clients, names, f"{folder}manifest-summary"))
@@ -100,9 +100,9 @@ def read_manifest(clients: Clients, names: TableNames, run: str, finished: Finis
 
 
 def plan_groups(files: Iterable[DataFile], count: int) -> tuple[tuple[DataFile, ...], ...]:
-    """At most `count` groups of about as many items each; always the same for the same files (pure).
+    """Return at most `count` groups of about as many items each; always the same for the same files (pure).
 
-    There is always one, if only without files.
+    There is always one, even without files.
     """
     ordered = sorted(files, key=lambda file: (-file.items, file.key))
     groups: list[list[DataFile]] = [[] for _ in range(max(1, min(count, len(ordered))))]
@@ -115,7 +115,7 @@ def plan_groups(files: Iterable[DataFile], count: int) -> tuple[tuple[DataFile, 
 
 
 def groups_key(names: TableNames, run: str) -> str:
-    """`{prefix}-state/{TABLE}/backfill/{run}/files.json`"""
+    """Return `{prefix}-state/{TABLE}/backfill/{run}/files.json`"""
     return f"{names.backfill_state(run)}files.json"
 
 
@@ -138,12 +138,12 @@ def store_groups(clients: Clients, names: TableNames, finished: Sequence[Finishe
 
 
 def find_groups(clients: Clients, names: TableNames, *, run: str) -> Groups | None:
-    """The groups of a run (the Airflow run id); None where they are not decided yet."""
+    """Return the groups of a run (the Airflow run id); None where they are not decided yet."""
     return _find_groups(clients, names, run_name(run))
 
 
 def load_groups(clients: Clients, names: TableNames, run: str) -> Groups:
-    """The groups of a run (its name); `NotReadyError` where they are not decided yet."""
+    """Return the groups of a run (its name). Raise `NotReadyError` where they are not decided yet."""
     found = _find_groups(clients, names, run)
     if found is None:
         raise NotReadyError(
@@ -162,7 +162,7 @@ def _find_groups(clients: Clients, names: TableNames, run: str) -> Groups | None
 
 
 def checksum(content: bytes) -> str:
-    """The MD5 as the manifests have it: base64."""
+    """Return the MD5 as the manifests have it: base64."""
     return b64encode(md5(content, usedforsecurity=False).digest()).decode()
 
 
@@ -177,7 +177,7 @@ def _check_time(names: TableNames, finished: Finished, planned_ms: int) -> None:
 
 def _data_file(prefix: str, finished: Finished, entry: Mapping[str, Any]) -> DataFile:
     key = entry["dataFileS3Key"]
-    # From the root of the bucket, as it is written; AWS's own example leaves the prefix out.
+    # It starts at the root of the bucket, as AWS writes it; AWS's own example leaves the prefix out.
     key = key if key.startswith(prefix) else f"{prefix}{key}"
     window = finished.export.window
     return DataFile(key, entry["itemCount"], entry["md5Checksum"], 0 if window is None else window[1])

@@ -1,6 +1,6 @@
-"""Where the changes of a past window belong among those that the lake has: `docs/adr/0005-incremental-import.md`.
+"""The places of a past window's changes among those of the lake: `docs/adr/0005-incremental-import.md`.
 
-An item's stream numbers grow, and say nothing of time. So a change of a window gets the greatest number that the lake
+An item's stream numbers grow, but do not tell the time. So a change of a window gets the greatest number that the lake
 has of its item from before the window's end, and behind it a point and the microsecond at which it was written.
 """
 
@@ -35,12 +35,12 @@ from dynalake.record.key import ItemKey
 _EXACT = Context(prec=80)
 
 Key = tuple[str, ...]
-"""An item's key as text, the same for the same item whatever it was read from."""
+"""An item's key as text, the same for the same item from any source."""
 
 Wanted = dict[Key, dict[int, int]]
-"""Of each item that changed, for each window end (seconds): up to which time (ms) a change is before it."""
+"""For each changed item and window end (seconds): up to which time (ms) a change is before it."""
 Numbers = dict[Key, dict[int, str]]
-"""Of each item, for each window end: the number behind which the window's change belongs."""
+"""For each item and window end: the number behind which the window's change belongs."""
 
 
 @dataclass(frozen=True)
@@ -54,43 +54,43 @@ class Known:
 
 
 def last_before(written: int, window_end: int) -> int:
-    """Up to which time (milliseconds) a change of the lake counts as one from before a window's end (pure).
+    """Return up to which time (milliseconds) a change of the lake counts as one from before a window's end (pure).
 
-    `written` is when the window's last change of the item was written, in microseconds; `window_end` is in seconds.
-    Every change of the item is either not after the one or not before the other, so their middle is as far as can be
-    from both: the stream's times are approximate, and of whole seconds.
+    `written` is when the window's last change of the item was written, in microseconds; `window_end` is in seconds. No
+    change of the item lies between the two, so their middle is the safest cut: the stream's times are approximate, and
+    of whole seconds.
     """
     return (written + window_end * 1_000_000) // 2 // 1000
 
 
 def greatest_before(wanted: Wanted, known: Iterable[Known]) -> Numbers:
-    """The greatest number among the changes that are before each window's end (pure).
+    """Return the greatest number among the changes that are before each window's end (pure).
 
-    Where nothing is known it is the number of a snapshot, which is below every stream's.
+    Without any it is the number of a snapshot, which is below every stream's.
     """
     found: Numbers = {key: dict.fromkeys(ends, SNAPSHOT_SEQUENCE) for key, ends in wanted.items()}
     for change in known:
         for end, until in wanted.get(change.key, {}).items():
             if change.time <= until:
-                # What an earlier import brought in counts with the number that it was put behind.
+                # A change of an earlier import counts with the number behind which it was put.
                 number = change.number[:SEQUENCE_DIGITS]
                 found[change.key][end] = max(found[change.key][end], number)
     return found
 
 
 def look_up(clients: Clients, names: TableNames, key: ItemKey, wanted: Wanted) -> Numbers:
-    """`greatest_before` over all that the lake has of the table. Holds the wanted keys in memory, and a row group."""
+    """Return `greatest_before` over all changes of the lake. Hold the wanted keys in memory, and a row group."""
     return greatest_before(wanted, known_changes(clients, names, key)) if wanted else {}
 
 
 def known_changes(clients: Clients, names: TableNames, key: ItemKey, since: str = "") -> Iterator[Known]:
-    """Every change that the lake has: the rows of `{t}`, and the raw objects that no row was made from yet.
+    """Yield every change of the lake: the rows of `{t}`, and the raw objects of which no row was made yet.
 
     `since` is the first day that is read; without it the state too is read where days were dropped. Snapshots are left
     out. A change may come more than once. Raises `CatalogError` where the tables are missing or damaged.
     """
     table = Table(clients, names)
-    # The table is loaded before raw objects are listed: what is converted meanwhile is read from them.
+    # The table is loaded before raw objects are listed: objects converted in the meantime are read from these.
     head = table.changes()
     days = [day for day in list_raw_days(table) if day > SNAPSHOT_DAY and day >= since]
     for found in read_raw_days(table, days, live_folders(head)):
@@ -103,12 +103,12 @@ def known_changes(clients: Clients, names: TableNames, key: ItemKey, since: str 
 
 
 def item_key(key: ItemKey, item: Mapping[str, Mapping[str, Any]]) -> Key:
-    """The key of an item in DynamoDB JSON."""
+    """Return the key of an item in DynamoDB JSON."""
     return tuple(key_part(a.type, item[a.name][a.type]) for a in key.attributes)
 
 
 def key_part(kind: str, value: Any) -> str:
-    """One part of a key as text: numbers without what does not count, binary as base64."""
+    """Return one part of a key as text: numbers in one spelling, binary as base64."""
     if kind == "N":
         return format(Decimal(str(value)).normalize(_EXACT), "f")
     return b64encode(value).decode() if isinstance(value, bytes) else str(value)
@@ -124,13 +124,13 @@ def _of_lines(clients: Clients, names: TableNames, key: ItemKey, object_key: str
                     parts = tuple(key_part(kind, values[name]) for name, kind in attributes)
                     yield Known(parts, values[SEQUENCE_NUMBER], values[EVENT_TIME], values[OPERATION])
                 except (BadLine, KeyError):
-                    continue  # a canary, or what compaction puts into quarantine
+                    continue  # a canary, or a line that conversion puts into quarantine
         except BrokenObject:
             return
 
 
 def _of_rows(head: Head, files: Iterable[DataFile], key: ItemKey) -> Iterator[Known]:
-    """The changes in these files, without those of snapshots. A number that does not fit its column is in `OTHER`."""
+    """Yield the changes in these files, without snapshots. A number that does not fit its column is in `OTHER`."""
     columns = [schema_of(head).known.get(a.name) for a in key.attributes]
     if None in columns:
         return  # no row has ever had a key

@@ -1,4 +1,4 @@
-"""The objects of a run as S3 lists them, and how strays are deleted."""
+"""The objects of a run as S3 lists them, and the deletion of strays."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ListedObject:
 
 
 def list_objects(clients: Clients, names: TableNames, prefix: str) -> list[ListedObject]:
-    """Every object below `prefix` in the lake's bucket, by key."""
+    """Return every object below `prefix` in the lake's bucket, by key."""
     pages = clients.s3.get_paginator("list_objects_v2").paginate(Bucket=names.lake.bucket, Prefix=prefix)
     return [
         ListedObject(found["Key"], found["Size"], found["ETag"], found["LastModified"].timestamp())
@@ -34,7 +34,7 @@ def list_objects(clients: Clients, names: TableNames, prefix: str) -> list[Liste
 
 
 def delete_objects(clients: Clients, names: TableNames, keys: Sequence[str]) -> None:
-    """Delete `keys`; `TransientError` names the first that S3 did not delete."""
+    """Delete `keys`. Raise `TransientError` that names the first that S3 did not delete."""
     for start in range(0, len(keys), _DELETE_AT_ONCE):
         batch = keys[start : start + _DELETE_AT_ONCE]
         response = clients.s3.delete_objects(

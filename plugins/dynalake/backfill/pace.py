@@ -1,4 +1,4 @@
-"""How fast a scan may read: paced by the capacity that DynamoDB says each page consumed."""
+"""The pace of a scan, from the capacity that each page has consumed by DynamoDB's report."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-# Seconds of the allowed rate that one page may cost, and that may be saved up while a page is worked on. Together
-# they are the most by which any window is above the rate where items are alike: 0.4 s, which is 4% of ten seconds.
+# Seconds of the allowed rate that one page may cost, and that may be saved up while a page is worked on. Where items
+# are alike, no window exceeds the rate by more than both together: 0.4 s, which is 4% of ten seconds.
 PAGE_SECONDS = 0.25
 SAVED_SECONDS = 0.15
-# Where single items cost more than that, the pages of the last ten seconds are added up: no more than 5% too much.
+# Where single items cost more than that, the pages of the last ten seconds are added up, for at most 5% too much.
 WINDOW_SECONDS = 10.0
 WINDOW_COST = 10.5
-# The next page is taken to be as dear, per item, as the dearest of so many.
+# Pages by which the next one is estimated: as dear, per item, as the dearest of them.
 REMEMBERED_PAGES = 8
-# How long a wait is until it is asked again what is allowed.
+# How long a wait lasts before the allowed rate is read again.
 ASK_SECONDS = 0.5
 BACK_OFF_SECONDS, MOST_BACK_OFF_SECONDS = 0.5, 20.0
-# Less than this is no wait: a clock may be too coarse to ever pass it.
+# A shorter wait is none: a clock may be too coarse to ever pass it.
 _TICK = 0.001
 
 
 class Pace:
     """Holds a reader at what `allowed` says, in read capacity units per second; 0 is no limit.
 
-    What a page costs is known only afterwards, so each page is paid for by waiting before the next one, and pages
-    are kept small (`limit`) by what an item has cost so far. `allowed` is asked before every page and may change.
+    The cost of a page is known only afterwards, so each page is paid for by waiting before the next one, and pages are
+    kept small (`limit`) by the cost of an item so far. `allowed` is called before every page and may change.
 
         pace = Pace(lambda: 100)
         pace.wait(); response = scan(Limit=pace.limit); pace.consumed(units, items)
@@ -45,7 +45,7 @@ class Pace:
         self._rate = 0.0
         self._owed = 0.0
         self._owed_at = clock()
-        # The first page reads one item, then sizes at most double: no guess about the size of an item is needed.
+        # The first page reads one item, then sizes at most double: so the size of an item need not be guessed.
         self._limit = 1
         self._pages: deque[tuple[float, int]] = deque(maxlen=REMEMBERED_PAGES)
         self._window: deque[tuple[float, float]] = deque()
@@ -54,16 +54,16 @@ class Pace:
 
     @property
     def limit(self) -> int | None:
-        """How many items the next page may have; None where there is no limit."""
+        """Number of items that the next page may have; None where there is no limit."""
         return self._limit if self._rate else None
 
     def wait(self) -> None:
-        """Sleep until the next page may be asked for."""
+        """Sleep until the next page may be requested."""
         while delay := self.delay():
             self._sleep(min(delay, ASK_SECONDS))
 
     def delay(self) -> float:
-        """Seconds to wait before the next page, by what is allowed now."""
+        """Return seconds to wait before the next page, by what is allowed now."""
         allowed = self._allowed()
         now = self._clock()
         self._pay(now)
@@ -74,7 +74,7 @@ class Pace:
         return delay if delay > _TICK else 0.0
 
     def consumed(self, units: float, items: int) -> None:
-        """A page was read: `units` as DynamoDB reports them (`ConsumedCapacity.CapacityUnits`), `items` evaluated."""
+        """Count a page: `units` as DynamoDB reports them (`ConsumedCapacity.CapacityUnits`), `items` evaluated."""
         self._throttled = 0
         if not self._rate:
             return
@@ -87,13 +87,13 @@ class Pace:
             all_units, all_items = (sum(column) for column in zip(*self._pages, strict=True))
             affordable = int(self._rate * PAGE_SECONDS * all_items / all_units)
             if units <= self._cheapest:
-                # As little as a page costs at least, which says nothing about what one more item costs.
+                # This is the least that a page costs, which does not tell what one more item costs.
                 affordable = max(affordable, self._limit * 2)
                 self._cheapest = units
             self._limit = max(1, min(affordable, self._limit * 2))
 
     def back_off(self) -> float:
-        """DynamoDB throttled the page: sleep, twice as long each time it does so again. Returns the seconds."""
+        """Sleep because DynamoDB throttled the page, twice as long each time it does so again. Return the seconds."""
         longest = min(MOST_BACK_OFF_SECONDS, BACK_OFF_SECONDS * 2**self._throttled)
         self._throttled += 1
         self._limit = max(1, self._limit // 2)
@@ -111,7 +111,7 @@ class Pace:
             self._window.popleft()
         if not self._window or not self._pages:
             return 0.0
-        # Every page costs at least the cheapest; only what it costs beyond that is due to its items.
+        # Every page costs at least the cheapest; only the rest of its cost is due to its items.
         item = max(max(0.0, units - self._cheapest) / items for units, items in self._pages)
         expected = (self._cheapest + self._limit * item) / self._rate
         excess = sum(seconds for _, seconds in self._window) + expected - WINDOW_COST

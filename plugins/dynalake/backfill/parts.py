@@ -10,7 +10,7 @@ from typing import IO, Self
 from zlib_ng import zlib_ng
 
 # 64 KiB of text go into the compressor at a time. Cutting on these borders (and not on DynamoDB's pages, whose size
-# depends on the pace) makes a part's content depend on nothing but its items.
+# depends on the pace) makes a part's content depend on its items alone.
 CHUNK_BYTES = 64 * 1024
 # Takes less than half the time of zlib's own level 4, for 5% more bytes.
 LEVEL = 2
@@ -52,7 +52,7 @@ class Part:
             self._flush()
 
     def close(self) -> str:
-        """Finish the gzip stream and go back to the file's start; the SHA-256 of the bytes, in hexadecimal."""
+        """Finish the gzip stream and go back to the file's start. Return the SHA-256 of the bytes, in hexadecimal."""
         self._flush()
         self._write(self._compressor.flush())
         self.file.seek(0)
@@ -74,10 +74,10 @@ class Part:
 
 
 def part_key(prefix: str, segment: int, part: int) -> str:
-    """`{prefix}segment-00003/part-00000.json.gz`; `prefix` ends with `/`."""
+    """Return `{prefix}segment-00003/part-00000.json.gz`; `prefix` ends with `/`."""
     return f"{segment_prefix(prefix, segment)}part-{part:05d}.json.gz"
 
 
 def segment_prefix(prefix: str, segment: int) -> str:
-    """`{prefix}segment-00003/`"""
+    """Return `{prefix}segment-00003/`"""
     return f"{prefix}segment-{segment:05d}/"

@@ -1,4 +1,4 @@
-"""What a dry run answers: what the run would take, by each method."""
+"""A dry run's answer: the cost of the run, by each method."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def quote_backfill(
     max_read_capacity: int = 0,
     read_capacity_percent: int = 0,
 ) -> str:
-    """The answer as Markdown; nothing is read from the table. The parameters are those that `plan` was made with."""
+    """Return the answer as Markdown, and read nothing from the table. The parameters are those of `plan`."""
     description = describe(clients, names, plan.table_id)
     tasks = count_segments(plan.estimated_bytes, segments)
     try:
         limit = read_limit(description, max_read_capacity, read_capacity_percent)
     except SettingsError:
-        limit = 0.0  # a share of a table on demand: no matter for the export that the run would take
+        limit = 0.0  # a share of an on-demand table: it does not matter for an export
     recovery, incremental = find_recovery(clients, names) is not None, plan.window is not None
     estimates = [estimate_export(description, tasks=tasks, recovery=recovery, incremental=incremental)]
     if not incremental:
-        # A scan cannot bring in what changed in a past window.
+        # A scan cannot bring the changes of a past window.
         estimates.append(estimate_scan(description, tasks=tasks, consistent=plan.consistent, max_read_capacity=limit))
     return quote(description, plan.method, tuple(estimates))

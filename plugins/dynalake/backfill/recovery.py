@@ -1,4 +1,4 @@
-"""Point-in-time recovery: what an export needs, and which method follows from it.
+"""Point-in-time recovery: an export needs it, and the method follows from it.
 
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Point-in-time-recovery.html
 """
@@ -28,7 +28,7 @@ class Recovery:
 
 
 def find_recovery(clients: Clients, names: TableNames) -> Recovery | None:
-    """The table's point-in-time recovery; None where it is off."""
+    """Return the table's point-in-time recovery; None where it is off."""
     answer = clients.dynamodb.describe_continuous_backups(TableName=names.table)["ContinuousBackupsDescription"]
     found: Any = answer.get("PointInTimeRecoveryDescription", {})
     if found.get("PointInTimeRecoveryStatus") != "ENABLED":
@@ -41,7 +41,7 @@ def _seconds(moment: datetime | None) -> int:
 
 
 def choose_method(asked: str, *, on: bool, incremental: bool) -> str | None:
-    """`export` or `scan`, where recovery is `on` or not; None where an export needs it, and it is off (pure)."""
+    """Return `export` or `scan`, where recovery is `on` or not; None where an export needs it, and it is off (pure)."""
     if asked == "scan":
         return "scan"
     if on:
@@ -50,7 +50,7 @@ def choose_method(asked: str, *, on: bool, incremental: bool) -> str | None:
 
 
 def recovery_off(names: TableNames, *, incremental: bool) -> SourceError:
-    """The error for an export of a table without recovery."""
+    """Return the error for an export of a table without recovery."""
     command = f"aws dynamodb update-continuous-backups --table-name {names.table}"
     on = f"{command} --point-in-time-recovery-specification PointInTimeRecoveryEnabled=true"
     return SourceError(

@@ -1,7 +1,7 @@
-"""Backfills that are not the snapshot any more, and those that came to nothing, are deleted after two weeks.
+"""Backfills that are not the snapshot any more, and failed ones, are deleted after two weeks.
 
-Which of them is the snapshot, the tables say. A backfill that went on in the meantime is younger; one that is run again
-afterwards reads what has no checkpoint again, or is told what is missing.
+The tables say which one is the snapshot. A backfill that went on in the meantime is younger; one that is run again
+afterwards reads what has no checkpoint again, or gets an error that says what is missing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from dynalake.lake.retention import find_replaced
 from dynalake.lake.table import Table
 
 REPLACED_AFTER = timedelta(days=14)
-"""A backfill waits for its export for two days at most, and a scan writes a checkpoint every few minutes."""
+"""Age at which it is deleted. A backfill waits for its export for two days at most, and a scan writes a checkpoint
+every few minutes.
+"""
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,8 @@ class ReplacedRuns:
 def delete_replaced_runs(table: Table, now: datetime, after: timedelta = REPLACED_AFTER) -> ReplacedRuns:
     """Delete the raw objects and the state of backfills that nothing needs, `after` they were last written to.
 
-    Exports that are to be kept stay. Killed anywhere, or again: it goes on from there. Nothing goes while there is no
-    snapshot, or another one is being swapped in.
+    Exports that the user keeps stay. After a kill, the next call goes on from there. Nothing is deleted while there is
+    no snapshot, or another one is being swapped in.
     """
     clients, names = table.clients, table.names
     before = milliseconds(storage_time(clients, names.lake.bucket, now) - after)
@@ -53,7 +55,7 @@ def delete_replaced_runs(table: Table, now: datetime, after: timedelta = REPLACE
 
 
 def _list_runs(table: Table) -> list[str]:
-    """Every backfill of which there is something."""
+    """Return every backfill that has an object."""
     bucket, names = table.names.lake.bucket, table.names
     prefixes = (names.backfill_states, names.raw_day(SNAPSHOT_DAY))
     return sorted({run for prefix in prefixes for run in list_folders(table.clients, bucket, prefix)})
@@ -66,7 +68,7 @@ def _objects(table: Table, run: str) -> tuple[StoredObject, ...]:
 
 
 def _in_order(table: Table, run: str, objects: tuple[StoredObject, ...]) -> Iterator[list[StoredObject]]:
-    """What is deleted one after the other: checkpoints before what they list, and the plan last."""
+    """Yield groups in the order of deletion: checkpoints before the objects that they list, and the plan last."""
     names = table.names
     stored = state.read(table.clients, names, plan_key(names, run))
     kept = stored is not None and BackfillPlan.from_json(stored.value).keep_export

@@ -1,4 +1,4 @@
-"""What a backfill is going to do: decided once, stored, and the same for every task and every retry of the run."""
+"""The plan of a backfill: decided once, stored, and the same for every task and every retry of the run."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ TARGET_MB = 64
 # Each segment is one Airflow task; a table of this size is a few minutes of one task's work.
 SEGMENT_BYTES = 512 * 1024 * 1024
 MIN_SEGMENTS = 4
-# A task that is killed reads again what came after its last object. Where the read capacity is limited, so that an
-# object takes long to fill, an object ends after so many seconds' worth of it.
+# A killed task reads again what came after its last object. Where the read capacity is limited, so that an object takes
+# long to fill, an object ends after that many seconds' worth of it.
 PART_SECONDS = 600
 SKEW_SECONDS = 15 * 60
-"""How far an application's clock may be ahead of Airflow's: items from so long after the hand-off are read as well.
+"""How far an application's clock may be ahead of Airflow's: items from that long after the hand-off are read as well.
 
-The stream has them too, and every change counts more than the snapshot's row, so a margin costs rows and no truth.
+The stream has them too, and every change wins over the snapshot's row, so a margin costs rows, but is never wrong.
 """
 
 
@@ -42,8 +42,8 @@ class BackfillPlan:
 
     `updated_before` is ISO-8601 in UTC with microseconds, or empty where nothing is filtered; `read_at_ms` is the
     `__event_time` of every record; `max_read_capacity` is units/s over all segments together, 0 for no limit.
-    `table_id` is DynamoDB's id of the table: another one that has its name by now is not read. `keeps_future` says that
-    the stream has what is filtered, so that an item with a time after its reading is kept.
+    `table_id` is DynamoDB's id of the table: another one with its name is not read. `keeps_future` says that the stream
+    has the filtered items, so that an item with a time after its reading is kept.
     """
 
     table: str
@@ -74,7 +74,7 @@ class BackfillPlan:
         return bool(self.updated_before and self.updated_at_attribute)
 
     def filter(self, exported_at: int | None = None) -> UpdatedBefore | None:
-        """The filter, or None where all is kept. `exported_at`: the moment that an export shows (ms), else now."""
+        """Return the filter, or None where all is kept. `exported_at`: the moment an export shows (ms), else now."""
         if not self.filters:
             return None
         exported = None if exported_at is None else exported_at * 1000
@@ -88,13 +88,13 @@ class BackfillPlan:
 
     @property
     def target_text_bytes(self) -> float:
-        """An object ends at so many bytes before compression, if not earlier by its `target_bytes` after it."""
+        """Bytes before compression at which an object ends, if not earlier by its `target_bytes` after it."""
         if not self.max_read_capacity:
             return math.inf
         return PART_SECONDS * self.max_read_capacity * UNIT_BYTES * (1 if self.consistent else 2)
 
     def prefix(self, names: TableNames) -> str:
-        """Where the run's objects go: `{prefix}/json/{TABLE}/dt=00000000/{run}/`.
+        """Return where the run's objects go: `{prefix}/json/{TABLE}/dt=00000000/{run}/`.
 
         Those of an incremental run are put where nothing queries them, until the commit.
         """
@@ -109,7 +109,7 @@ class BackfillPlan:
         return cls(**{**value, "window": None if window is None else (window[0], window[1])})
 
     def summary(self) -> str:
-        """The plan as a Markdown table, for a run's note or a dry run's answer."""
+        """Return the plan as a Markdown table, for a run's note or a dry run's answer."""
         rows = {
             "method": self.method,
             **({} if self.window is None else {"changes": " to ".join(to_iso(m * 10**6) for m in self.window)}),
@@ -127,12 +127,12 @@ class BackfillPlan:
 
 
 def run_name(run_id: str) -> str:
-    """The run's name in S3 keys: an Airflow run id with what S3 or Glue could stumble over replaced, and a hash."""
+    """Return the run's name in S3 keys: an Airflow run id without characters that trouble S3 or Glue, and a hash."""
     return shorten(run_id, 100, not_allowed=r"[^a-zA-Z0-9_-]")
 
 
 def plan_key(names: TableNames, run: str) -> str:
-    """`{prefix}-state/{TABLE}/backfill/{run}/plan.json`"""
+    """Return `{prefix}-state/{TABLE}/backfill/{run}/plan.json`"""
     return f"{names.backfill_state(run)}plan.json"
 
 
@@ -161,17 +161,17 @@ def plan_backfill(
     dry_run: bool = False,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> BackfillPlan:
-    """Decide what the run does and store it as `plan.json`; a dry run stores nothing.
+    """Decide what the run does and store it as `plan.json`. A dry run stores nothing.
 
     `run` is the Airflow run id; `table_id` that of the table whose items the lake has; `updated_before` the cutoff,
-    taken literally; without one it is `SKEW_SECONDS` after the `hand_off`, from which on the stream has what is
-    written, and without both every item is kept. `segments` 0 follows from the table's size; `target_mb` is an
-    object's gzipped size.
+    taken literally; without one it is `SKEW_SECONDS` after the `hand_off`, from which on the stream has all changes,
+    and without both every item is kept. `segments` 0 follows from the table's size; `target_mb` is an object's gzipped
+    size.
 
     A plan that is already stored for this run is returned as it is, so a retry has the same cutoff and read time.
 
     `method` `auto` is `export` where point-in-time recovery is on (`enable_pitr` turns it on), else `scan`. An
-    incremental run brings in what changed between `window_from` and `window_to`, unfiltered.
+    incremental run brings the changes between `window_from` and `window_to`, unfiltered.
 
     Raises `SettingsError` for parameters that are not allowed, and `SourceError` where there is no such table, or
     another one than the lake has, or no point-in-time recovery for an export.
@@ -187,7 +187,7 @@ def plan_backfill(
     recovery = None if method == "scan" else find_recovery(clients, names)
     if method != "scan" and recovery is None and enable_pitr and not incremental and not dry_run:
         recovery = turn_on_recovery(clients, names)
-    # A dry run turns nothing on, and says what the run would do that does.
+    # A dry run does not turn it on, and says what a run would do that does.
     on = recovery is not None or (enable_pitr and not incremental)
     chosen = choose_method(method, on=on, incremental=incremental)
     if chosen is None:
@@ -218,14 +218,14 @@ def plan_backfill(
 
 
 def cutoff_of(updated_before: str, hand_off: str) -> str:
-    """The time that items must be older than (pure): as a person gives it, or the hand-off's with its margin."""
+    """Return the time before which items are read (pure): as a person gives it, or the hand-off's with its margin."""
     if updated_before:
         return to_iso(parse_cutoff(updated_before))
     return to_iso(parse_cutoff(hand_off) + SKEW_SECONDS * 10**6) if hand_off else ""
 
 
 def load_plan(clients: Clients, names: TableNames, run: str) -> BackfillPlan:
-    """The stored plan of a run; `NotReadyError` if there is none."""
+    """Return the stored plan of a run. Raise `NotReadyError` if there is none."""
     key = plan_key(names, run)
     stored = state.read(clients, names, key)
     if stored is None:
@@ -257,7 +257,7 @@ def draft(
     target_bytes: int,
     read_at_ms: int,
 ) -> BackfillPlan:
-    """The plan for a table as DescribeTable describes it (pure)."""
+    """Return the plan for a table as DescribeTable describes it (pure)."""
     size = description.get("TableSizeBytes", 0)
     tasks = count_segments(size, segments)
     if method == "export":
@@ -272,7 +272,7 @@ def draft(
         method=method,
         segments=segments,
         updated_at_attribute=updated_at_attribute,
-        # What changed in a window is brought in whole.
+        # The changes of a window are brought in whole.
         updated_before=cutoff if updated_at_attribute and not window else "",
         keeps_future=keeps_future,
         missing=missing,
@@ -292,5 +292,5 @@ def draft(
 
 
 def count_segments(size: int, segments: int) -> int:
-    """How many tasks read `size` bytes: `segments`, where the run says so (pure)."""
+    """Return how many tasks read `size` bytes: `segments`, where the run says so (pure)."""
     return segments or min(MAX_SEGMENTS, max(MIN_SEGMENTS, math.ceil(size / SEGMENT_BYTES)))

@@ -1,8 +1,8 @@
 """One segment of a parallel scan: items in, gzipped change records out, a checkpoint after each object.
 
-A killed task goes on from its last checkpoint. Where a part ends depends on the items alone (never on page sizes or
-the clock), so the retry writes the same bytes; what the killed attempt left beyond its checkpoint is deleted first,
-and no attempt ever overwrites an object, so two attempts at once cannot mix their files: the slower one fails.
+A killed task goes on from its last checkpoint. Where a part ends depends on the items alone (never on page sizes or the
+clock), so the retry writes the same bytes. Objects of the killed attempt beyond its checkpoint are deleted first, and
+no attempt ever overwrites an object, so two attempts at once cannot mix their files: the slower one fails.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def scan_segment(
     `run` is the Airflow run id; everything else is in the stored plan. `progress` is called after each object. A
     finished segment is left as it is.
 
-    Raises `RecordError` for an item whose time is no time, `ConflictError` if another attempt is at work and
+    Raises `RecordError` for an item whose time is invalid, `ConflictError` if another attempt is at work and
     `SourceError` if the table is gone, also where another one has its name. While DynamoDB throttles, it waits.
     """
     run = run_name(run)

@@ -1,6 +1,6 @@
-"""One segment's parts: items in, gzipped change records out, the same objects whatever the items are read from.
+"""One segment's parts: items in, gzipped change records out, the same objects for every source of the items.
 
-What is read is a segment of a scan, or a group of an export's files.
+The source is a segment of a scan, or a group of an export's files.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from dynalake.errors import ConflictError, SettingsError
 from dynalake.names import TableNames
 from dynalake.record.key import ItemKey
 
-# A checkpoint comes with each object; where the filter drops everything there is none, so then after this many items.
+# A checkpoint comes with each object. Where the filter drops everything there is none, so one comes after this many
+# items.
 DROPPED_ITEMS = 100_000
 _KEPT = (Outcome.KEPT, Outcome.KEPT_WITHOUT, Outcome.KEPT_FUTURE, Outcome.KEPT_INVALID)
 _FILTERED = (Outcome.FILTERED, Outcome.FILTERED_WITHOUT, Outcome.FILTERED_INVALID)
@@ -33,7 +34,7 @@ Item = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class SegmentResult:
-    """What a segment's task returns: counts only, a few bytes. `bytes` are gzipped."""
+    """The result of a segment's task: counts only, a few bytes. `bytes` are gzipped."""
 
     segment: int
     read: int
@@ -64,13 +65,13 @@ class SegmentResult:
 
 @dataclass(frozen=True)
 class Step:
-    """How a segment's items become parts: `encode` gives an item's line, `keyed` what holds the item's key."""
+    """The way from a segment's items to parts: `encode` returns an item's line, `keyed` what holds the item's key."""
 
     plan: BackfillPlan
     key: ItemKey
     encode: Callable[[Any], bytes]
     exported_at: int | None = None
-    """The moment that an export shows the table at, in milliseconds; None where items are read now."""
+    """Moment at which an export shows the table, in milliseconds; None where items are read now."""
     keyed: Callable[[Any], Item] = lambda item: item
 
     def next_part(
@@ -122,7 +123,7 @@ def check_segment(names: TableNames, run: str, segment: int, segments: int) -> N
 
 
 def delete_unfinished(clients: Clients, names: TableNames, plan: BackfillPlan, checkpoint: Checkpoint) -> None:
-    """Delete what a killed attempt wrote and its checkpoint does not list."""
+    """Delete objects of a killed attempt that its checkpoint does not list."""
     known = {part.key for part in checkpoint.parts}
     listed = list_objects(clients, names, segment_prefix(plan.prefix(names), checkpoint.segment))
     delete_objects(clients, names, [found.key for found in listed if found.key not in known])
@@ -132,7 +133,7 @@ def _store(clients: Clients, names: TableNames, plan: BackfillPlan, checkpoint: 
     key = part_key(plan.prefix(names), checkpoint.segment, len(checkpoint.parts))
     sha256 = part.close()
     try:
-        # The content is gzip, as the ending says; no ContentEncoding, or clients would unpack it on the way.
+        # The content is gzip, as the ending says. ContentEncoding is not set, or clients would unpack it on the way.
         etag = clients.s3.put_object(
             Bucket=names.lake.bucket, Key=key, Body=part.file, ContentType="application/gzip", IfNoneMatch="*"
         )["ETag"]

@@ -1,9 +1,9 @@
-"""What part of the allowed read capacity a segment has: the same as each other segment that is at work.
+"""A segment's part of the allowed read capacity: the same as that of each other segment at work.
 
 Segments are tasks on any number of machines; some wait for a free slot, some end early. Each one at work keeps a small
-object in S3 and counts those of the others, so what one does not use goes to the others within a moment. The sum is
-never more than what is allowed, because a segment that comes lets the others look before it reads. No clock of one
-machine is compared with another's.
+object in S3 and counts those of the others, so capacity that one does not use goes to the others within a moment. The
+sum never exceeds the limit, because a new segment lets the others count before it reads. No clock of one machine is
+compared with another's.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Self
 from dynalake.clients import Clients
 from dynalake.names import TableNames
 
-# How old a segment's count of the others may be when it asks for a page, with up to 8 segments; with more, longer, so
-# that all together list no more often than 16 times a second.
+# How old a segment's count of the others may be when it requests a page, with up to 8 segments. With more it may be
+# older, so that all together list no more often than 16 times a second.
 LOOK_SECONDS = 0.5
 LOOKING_AT_ONCE = 8
-# A segment shows again that it is at work after the first, and is taken to be dead after the second.
+# A segment shows again that it is at work after the first time, and counts as dead after the second.
 SHOW_SECONDS = 8.0
 DEAD_SECONDS = 30.0
 
@@ -62,11 +62,12 @@ class Share:
             self._clients.s3.delete_object(Bucket=self._bucket, Key=self._key)
 
     def units_per_second(self) -> float:
-        """The share now, by a count that is `LOOK_SECONDS` old at most."""
+        """Share now, by a count that is `LOOK_SECONDS` old at most."""
         if self._total:
             now = self._clock()
             if now - self._shown >= DEAD_SECONDS / 2:
-                # It stood still for so long (a page that was tried again and again) that the others may have its share.
+                # It stood still for so long (a page that was requested again and again) that the others may have its
+                # share.
                 self._come()
             elif now - self._looked >= self._look_seconds:
                 if now - self._shown >= SHOW_SECONDS:
@@ -82,7 +83,7 @@ class Share:
         self._show()
         self._look()
         if self._active > 1:
-            # Until the others have looked again, they read by a count without this one.
+            # Until the others have counted again, they read by a count without this one.
             self._sleep(1.25 * self._look_seconds)
             self._look()
 
@@ -96,11 +97,11 @@ class Share:
         listed = self._clients.s3.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix).get("Contents", [])
         shown = [entry["LastModified"] for entry in listed]
         alive = max(shown, default=None)
-        # S3's clock alone: this segment's own object is at most `SHOW_SECONDS` old.
+        # This uses S3's clock alone: this segment's own object is at most `SHOW_SECONDS` old.
         dead = timedelta(seconds=DEAD_SECONDS)
         self._active = max(1, sum(1 for moment in shown if alive is not None and alive - moment < dead))
 
 
 def active_prefix(names: TableNames, run: str) -> str:
-    """`{prefix}-state/{TABLE}/backfill/{run}/active/`"""
+    """Return `{prefix}-state/{TABLE}/backfill/{run}/active/`"""
     return f"{names.backfill_state(run)}active/"

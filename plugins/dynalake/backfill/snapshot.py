@@ -1,4 +1,4 @@
-"""Which backfill the lake shows as its snapshot, and whether that is recent enough."""
+"""The backfill that the lake shows as its snapshot, and whether that is recent enough."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from dynalake.lake.table import Table
 
 
 def snapshot_since(table: Table, moment: datetime) -> str | None:
-    """The run of the snapshot that the lake shows, if it read the table at `moment` or later; else None.
+    """Return the run of the snapshot that the lake shows, if it read the table at `moment` or later; else None.
 
-    A snapshot that is older than the hand-off would leave a gap: what was written between the two is in neither.
-    Raises `CatalogError` where the tables are missing or damaged.
+    A snapshot that is older than the hand-off would leave a gap: changes between the two are in neither. Raises
+    `CatalogError` where the tables are missing or damaged.
     """
     run = shown_run(table)
     if run is None:

@@ -26,7 +26,7 @@ _KEYS_AT_ONCE = 100
 
 
 def describe(clients: Clients, names: TableNames, table_id: str) -> TableDescriptionTypeDef:
-    """DescribeTable's `Table`; `SourceError` if there is no such table, or another one than that with this id."""
+    """Return DescribeTable's `Table`. Raise `SourceError` for no such table, or one with another id."""
     with _explained(names):
         found = clients.dynamodb.describe_table(TableName=names.table)["Table"]
     check_identity(names, table_id, found["TableId"])
@@ -43,11 +43,11 @@ def read_segment(
     consistent: bool,
     pace: Pace,
 ) -> Iterator[dict[str, Any]]:
-    """The segment's items as DynamoDB sends them, from the key `after` on (None: from the start).
+    """Yield the segment's items as DynamoDB sends them, from the key `after` on (None: from the start).
 
-    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Scan.html#Scan.ParallelScan
-    A page may be empty and yet not the last one; only a page without `LastEvaluatedKey` is. A page that is throttled,
-    after botocore's own retries, is asked for again, less and less often, for as long as it takes.
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Scan.html#Scan.ParallelScan A page may be empty and
+    yet not the last one; only a page without `LastEvaluatedKey` is. A page that is throttled, after botocore's own
+    retries, is requested again, less and less often, for as long as needed.
     """
     request: dict[str, Any] = {
         "TableName": names.table,
@@ -71,7 +71,7 @@ def read_segment(
 def find_items(
     clients: Clients, names: TableNames, keys: Sequence[Mapping[str, Any]], pace: Pace | None = None
 ) -> list[Mapping[str, Any]]:
-    """The keys, of these, that the table holds now, by a strongly consistent read; waits while DynamoDB throttles.
+    """Return those of the keys that the table holds now, by a strongly consistent read. Wait while DynamoDB throttles.
 
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
     """

@@ -1,4 +1,4 @@
-"""What a backfill remembers between tasks: small JSON objects in S3 that a person can read.
+"""The memory of a backfill between tasks: small JSON objects in S3 that a person can read.
 
 Writes are conditional, so that two attempts of one task (a scheduler that thought the first was dead) cannot both go
 on: https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
@@ -20,14 +20,14 @@ from dynalake.names import TableNames
 
 @dataclass(frozen=True)
 class Stored:
-    """A JSON object as it is stored, and the ETag that says which version of it this is."""
+    """A JSON object as it is stored, and the ETag of this version."""
 
     value: dict[str, Any]
     etag: str
 
 
 def read(clients: Clients, names: TableNames, key: str) -> Stored | None:
-    """The JSON object at `key` of the lake's bucket, or None if there is none."""
+    """Return the JSON object at `key` of the lake's bucket, or None if there is none."""
     try:
         response = clients.s3.get_object(Bucket=names.lake.bucket, Key=key)
     except ClientError as error:
@@ -38,7 +38,7 @@ def read(clients: Clients, names: TableNames, key: str) -> Stored | None:
 
 
 def create(clients: Clients, names: TableNames, key: str, value: Mapping[str, Any]) -> Stored:
-    """Write `value` if there is nothing at `key` yet; whichever was first is returned."""
+    """Write `value` if there is nothing at `key` yet. Return the first one that was written."""
     try:
         return _put(clients, names, key, value, IfNoneMatch="*")
     except ConflictError:
@@ -51,7 +51,7 @@ def create(clients: Clients, names: TableNames, key: str, value: Mapping[str, An
 def replace(clients: Clients, names: TableNames, key: str, value: Mapping[str, Any], before: Stored | None) -> Stored:
     """Write `value` over the version `before` (None: where there is nothing yet).
 
-    Raises `ConflictError` if somebody else wrote meanwhile.
+    Raises `ConflictError` if somebody else wrote in the meantime.
     """
     if before is None:
         return _put(clients, names, key, value, IfNoneMatch="*")
@@ -59,12 +59,12 @@ def replace(clients: Clients, names: TableNames, key: str, value: Mapping[str, A
 
 
 def overwrite(clients: Clients, names: TableNames, key: str, value: Mapping[str, Any]) -> Stored:
-    """Write `value`, whatever is there."""
+    """Write `value` over any other."""
     return _put(clients, names, key, value)
 
 
 def refused(error: ClientError) -> bool:
-    """Whether a conditional write was refused because the condition does not hold (412), or a race was lost (409).
+    """Return whether a conditional write was refused: its condition does not hold (412), or it lost a race (409).
 
     A vanished object answers `If-Match` with 404.
     """

@@ -1,7 +1,7 @@
-"""The items of which an incremental export says nothing because they came and went in its window.
+"""Items that an incremental export does not mention because they came and went in its window.
 
-An export has what differs between a window's start and its end. An item that was there at neither is left out, so
-where its insertion had reached the lake and its removal was lost, the lake would show it for good:
+An export has the differences between a window's start and its end. An item that was there at neither is left out. So if
+its insertion had reached the lake and its removal was lost, the lake would show it for good:
 `docs/adr/0005-incremental-import.md`.
 """
 
@@ -25,7 +25,7 @@ from dynalake.names import TableNames
 from dynalake.record.change import SEQUENCE_DIGITS, encode_change, sequence_after
 from dynalake.record.key import ItemKey
 
-# Items are told apart a share at a time, so that what is held in memory is a small part of what has changed.
+# Items are compared a share at a time, so that only a small part of what has changed is held in memory.
 _SHARES = 128
 _REMOVE = "REMOVE"
 
@@ -42,11 +42,11 @@ class Vanished:
 def plan_vanished(
     last: Mapping[Key, Known], mentioned: Mapping[Key, int], windows: Sequence[Window]
 ) -> tuple[Vanished, ...]:
-    """The items that a window made and removed, by what is known of them (pure), in the order of their keys.
+    """Return the items that a window made and removed, by what is known of them (pure), in the order of their keys.
 
-    `last` is each item's last change in the lake, `mentioned` the end of the last window whose export has the item.
-    An item whose last change lies in a window and left it there, and of which neither the export of that window nor a
-    later one says anything, was there neither at the window's start nor at its end.
+    `last` is each item's last change in the lake, `mentioned` the end of the last window whose export has the item. If
+    an item's last change lies in a window and left it there, and neither the export of that window nor a later one
+    mentions it, it was there neither at the window's start nor at its end.
     """
     found = []
     for key, change in sorted(last.items()):
@@ -64,9 +64,9 @@ def find_vanished(
     windows: Sequence[Window],
     exported: Iterable[tuple[int, Mapping[str, Any]]],
 ) -> Iterator[Vanished]:
-    """`plan_vanished` over what the lake has since the first window began, without the items that the table holds now.
+    """Yield `plan_vanished` over the lake's changes since the first window began, without items in the table now.
 
-    `exported` gives, for each line of the exports, its window's end and the item's key. What the table holds was made
+    `exported` gives, for each line of the exports, its window's end and the item's key. An item in the table was made
     again, or was never gone: AWS does not say whether an item that was changed and changed back is exported. The keys
     of what changed since then are held on local disk, a share of them in memory.
     """
@@ -90,7 +90,7 @@ def find_vanished(
 
 
 def encode_vanished(key: ItemKey, vanished: Vanished) -> bytes:
-    """The removal as a change record. When it was is not known: at the latest a microsecond before the window's end."""
+    """Return the removal as a change record. Its time is unknown: at most a microsecond before the window's end."""
     latest = vanished.window_end * 1_000_000 - 1
     return encode_change(
         key_attributes(key, vanished.key),
@@ -101,7 +101,7 @@ def encode_vanished(key: ItemKey, vanished: Vanished) -> bytes:
 
 
 def key_attributes(key: ItemKey, parts: Key) -> dict[str, dict[str, Any]]:
-    """The key as DynamoDB takes it: the reverse of `item_key`."""
+    """Return the key as DynamoDB takes it: the reverse of `item_key`."""
     pairs = zip(key.attributes, parts, strict=True)
     return {a.name: {a.type: b64decode(part) if a.type == "B" else part} for a, part in pairs}
 

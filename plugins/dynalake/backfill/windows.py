@@ -19,9 +19,10 @@ Window = tuple[int, int]
 
 
 def plan_window(window_from: str, window_to: str, recovery: Recovery) -> Window:
-    """The window that a run imports (pure). Nothing in `window_to`: up to what can be restored by now.
+    """Return the window that a run imports (pure). Without `window_to`, it ends at what can be restored by now.
 
-    A moment with a fraction of a second is cut down to its second. Raises `SettingsError` for what cannot be exported.
+    A moment with a fraction of a second is cut down to its second. Raises `SettingsError` for a window that cannot be
+    exported.
     """
     start = parse_moment("window_from", window_from, empty="for a full export") // 1_000_000 if window_from else 0
     end = parse_moment("window_to", window_to, empty="for now") // 1_000_000 if window_to else recovery.latest
@@ -45,7 +46,7 @@ def plan_window(window_from: str, window_to: str, recovery: Recovery) -> Window:
 
 
 def split_window(window: Window) -> tuple[Window, ...]:
-    """Consecutive windows of about equal length, as long as one export may be at most (pure)."""
+    """Return consecutive windows of about equal length, as long as one export may be at most (pure)."""
     start, end = window
     parts = -(-(end - start) // LONGEST)
     borders = [start + (end - start) * n // parts for n in range(parts + 1)]
