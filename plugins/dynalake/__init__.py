@@ -1,6 +1,6 @@
 """dynalake: DynamoDB tables, continuously and completely, in an S3 data lake.
 
-Each line stands on those below it; `docs/architecture.md` draws them.
+Each line uses those below it; `docs/architecture.md` draws them.
 
     airflow_plugin  what Airflow finds: the page and the runs' notes
     ui              the page
@@ -11,8 +11,8 @@ Each line stands on those below it; `docs/architecture.md` draws them.
     sizing          the shards that a table needs, and what it costs
     convert         raw JSON becomes rows
     lake            the Iceberg tables, their files, commits and views
-    lake_options, settings               what the user decides, for a lake and for a table
-    aws_errors, sources, cloudwatch      what AWS refuses, what is deployed there, its metrics
+    lake_options, settings               the user's decisions, for a lake and for a table
+    aws_errors, sources, cloudwatch      AWS's refusals, what is deployed there, its metrics
     clients         the way to AWS
     names, firehose_zones, days          names and paths, time zones, days
     record          the change record

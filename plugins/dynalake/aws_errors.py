@@ -1,4 +1,4 @@
-"""What AWS refuses or cannot do now, as an error that says who may not do what, and how to let them.
+"""AWS's refusals and outages as errors that say who may not do what, and how to allow it.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
 """
@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from dynalake.errors import AccessError, DynalakeError, UnavailableError
 
 AWS_ERRORS = (BotoCoreError, ClientError)
-"""What boto3 raises."""
+"""The errors of boto3."""
 
 _REFUSED = ("AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation", "403")
 _KEY_REFUSED = ("KMS.AccessDeniedException", "KMSAccessDeniedException")
@@ -45,7 +45,7 @@ _THROTTLED = (
     "ThrottlingException",
     "TooManyRequestsException",
 )
-# Without a body S3 cannot say what was refused, and its actions are called otherwise than its calls.
+# Without a body S3 cannot say what was refused, and its actions have other names than its calls.
 _ACTIONS = {
     "CopyObject": "s3:GetObject and s3:PutObject",
     "DeleteObjects": "s3:DeleteObject",
@@ -79,12 +79,12 @@ ROLES = "infra/cloudformation/airflow.yaml makes a role that may do what the DAG
 
 
 def is_throttled(error: ClientError) -> bool:
-    """Whether AWS has refused a call because too many came: then it has not begun with it."""
+    """Return whether AWS has refused a call because too many came: then it has not begun with it."""
     return error.response["Error"]["Code"] in _THROTTLED
 
 
 def explain(error: Exception, connection: str = "") -> DynalakeError | None:
-    """The error to raise instead; None for one that is about neither access nor availability.
+    """Return the error to raise instead; None for one that is about neither access nor availability.
 
     `connection` names Airflow's AWS connection where there is one.
     """
@@ -113,7 +113,7 @@ def explain(error: Exception, connection: str = "") -> DynalakeError | None:
 
 
 def is_of_connection(error: Exception) -> bool:
-    """Whether the credentials, the region or the way to AWS are at fault, so that any other call would fail too."""
+    """Return whether the credentials, the region or the way to AWS are at fault, so that all calls would fail."""
     if isinstance(error, ClientError):
         return error.response["Error"].get("Code", "") in (*_EXPIRED, *_UNKNOWN)
     return isinstance(error, (*_MISSING, exceptions.NoRegionError, *_OUT_OF_REACH))
@@ -175,7 +175,7 @@ def _refusal(operation: str, code: str, message: str, connection: str) -> Access
             permission=what,
         )
     who, resource = _principal(found["who"]), found["quoted"] or (found["where"] or "").rstrip(".,")
-    # Not every service says which resource it is.
+    # Not every service names the resource.
     what = f"{found['what']} on {resource}" if resource else found["what"]
     said, action = _why(message, what, who)
     return AccessError(
@@ -190,7 +190,7 @@ def _refusal(operation: str, code: str, message: str, connection: str) -> Access
 
 
 def _why(message: str, what: str, who: str) -> tuple[str, str]:
-    """What AWS says of the reason, and what to do about it."""
+    """Return AWS's reason, and what to do about it."""
     if denied := _DENIED.search(message):
         policy = denied["policy"]
         return f": explicit deny in its {policy}", f"change that {policy}: what allows it elsewhere does not count"
@@ -207,7 +207,7 @@ def _why(message: str, what: str, who: str) -> tuple[str, str]:
 
 
 def _principal(arn: str) -> str:
-    """`role NAME`, `user NAME`, or the ARN where it is neither."""
+    """Return `role NAME`, `user NAME`, or the ARN where it is neither."""
     if session := re.search(r":assumed-role/([^/]+)/", arn):
         return f"role {session[1]}"
     named = re.search(r":(role|user)/(?:.*/)?([^/]+)$", arn)

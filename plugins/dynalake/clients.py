@@ -28,9 +28,9 @@ ONCE_SECONDS = 60
 
 
 class Clients:
-    """The AWS clients of one account and region, each made once, when it is first used.
+    """The AWS clients of one account and region, each made once, at its first use.
 
-    `make` turns a service name into a boto3 client; `make_once` into one that sends each call a single time.
+    `make` returns a boto3 client for a service name; `make_once` one that sends each call a single time.
     """
 
     def __init__(self, make: Callable[[str], Any], make_once: Callable[[str], Any] | None = None) -> None:
@@ -47,7 +47,7 @@ class Clients:
         endpoint_url: Callable[[str], str | None] = lambda service: None,
         verify: bool | str | None = None,
     ) -> Clients:
-        """The clients of a session. `config`: what somebody has configured, which goes before what is usual here."""
+        """Return the clients of a session. `config`: a configuration that takes precedence over dynalake's."""
         from botocore.config import Config
 
         usual = Config(
@@ -61,7 +61,7 @@ class Clients:
         def client(service: str, config: Config) -> Any:
             client = make(service, endpoint_url=endpoint_url(service), config=config, verify=verify)
             if service == "s3":
-                # A bucket's name may be taken by anybody, also after ours was deleted.
+                # Anybody may take a bucket's name, also after the lake's bucket was deleted.
                 client.meta.events.register("before-parameter-build.s3", partial(_expect_owner, found))
             return client
 
@@ -70,7 +70,7 @@ class Clients:
 
     @classmethod
     def in_region(cls, region: str) -> Clients:
-        """The clients of whatever credentials this process finds: those of the role that a job runs in.
+        """Return the clients of the credentials that this process finds: those of the role that a job runs in.
 
         They can be pickled: another process finds credentials of its own, and makes its clients once.
         """
@@ -87,7 +87,7 @@ class Clients:
 
     @cached_property
     def account(self) -> str:
-        """The account of the credentials."""
+        """Account of the credentials."""
         return self.sts.get_caller_identity()["Account"]
 
     @cached_property
@@ -104,10 +104,10 @@ class Clients:
 
     @cached_property
     def dynamodb_unparsed(self) -> DynamoDBClient:
-        """Another client of DynamoDB, whose `scan` gives the items as DynamoDB sent them: binary is base64 text.
+        """Another client of DynamoDB, whose `scan` returns the items as DynamoDB sent them: binary is base64 text.
 
-        botocore goes through every value of every item in Python, which takes five times as long as all that is then
-        done with them. Where botocore has no such event, the items come parsed, with binary as bytes.
+        botocore goes through every value of every item in Python, which takes five times as long as all later steps.
+        Where botocore has no such event, the items come parsed, with binary as bytes.
         """
         client = self._make("dynamodb")
         client.meta.events.register("before-parse.dynamodb.Scan", _keep_items)
@@ -125,7 +125,7 @@ class Clients:
     def glue_once(self) -> GlueClient:
         """Another client of Glue, which sends each call a single time and waits `ONCE_SECONDS` for the answer.
 
-        For a guarded change whose repetition would be refused because the first call has landed.
+        It is for a guarded change whose repetition would be refused because the first call has landed.
         """
         return self._make_once("glue")  # type: ignore[no-any-return]
 
@@ -155,7 +155,7 @@ class Clients:
 
 
 def _expect_owner(clients: Clients, params: dict[str, Any], model: OperationModel, **_: Any) -> None:
-    """Has S3 refuse every call to a bucket of another account than the credentials'.
+    """Make S3 refuse every call to a bucket of another account than the credentials'.
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html
     """
@@ -165,19 +165,19 @@ def _expect_owner(clients: Clients, params: dict[str, Any], model: OperationMode
 
 
 def _keep_items(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
-    """Takes a page's items out of what botocore parses, and puts them into its answer as they are."""
+    """Take a page's items out of what botocore parses, and put them into its answer as they are."""
     if response_dict["status_code"] != 200:
         return
     try:
         page = json.loads(response_dict["body"])
         items = page.pop("Items")
     except (LookupError, TypeError, ValueError, AttributeError):
-        return  # an answer that is no page is botocore's to explain
+        return  # botocore explains an answer that is not a page
     customized_response_dict["Items"] = items
     response_dict["body"] = json.dumps(page).encode()
 
 
 @cache
 def _clients_in(region: str) -> Clients:
-    """Those that a process makes once, however many parts of work it is given."""
+    """Return the clients that a process makes once, for any number of parts of work."""
     return Clients.in_region(region)

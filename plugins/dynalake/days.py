@@ -1,4 +1,4 @@
-"""Days: what a `dt` is, in which time zone, and how one is found in a key.
+"""Days: the form of a `dt`, its time zone, and its place in a key.
 
 Each day of a lake is one of its time zone; the snapshot of the backfill has a day of its own.
 """
@@ -18,7 +18,7 @@ DEFAULT_TIME_ZONE = "UTC"
 
 
 def check_day(day: str) -> str:
-    """`day` if it is a `dt`: `YYYYMMDD`, or `00000000` for the snapshot."""
+    """Return `day` if it is a `dt`: `YYYYMMDD`, or `00000000` for the snapshot."""
     if day == SNAPSHOT_DAY:
         return day
     try:
@@ -36,7 +36,7 @@ def check_day(day: str) -> str:
 
 
 def find_zone(name: str) -> tzinfo:
-    """Return the time zone of an IANA name; `SettingsError` where this machine knows none.
+    """Return the time zone of an IANA name. Raise `SettingsError` where this machine does not know it.
 
     UTC needs no time zone database, which a small machine may not have.
     """
@@ -55,12 +55,12 @@ def find_zone(name: str) -> tzinfo:
 
 
 def day_of(moment: datetime, zone: tzinfo = UTC) -> str:
-    """The day of an aware datetime in a time zone, as `dt` writes it."""
+    """Return the day of an aware datetime in a time zone, as `dt` writes it."""
     return _text(moment.astimezone(zone))
 
 
 def end_of_day(day: str, zone: tzinfo = UTC) -> datetime:
-    """When a day is over, in UTC. A day has 23 or 25 hours where clocks change, and more or less in a few years.
+    """Return when a day is over, in UTC. A day has 23 or 25 hours where clocks change, or others in a few years.
 
     Where midnight comes twice it is the second one: between them the day may go on for a while.
     """
@@ -69,12 +69,12 @@ def end_of_day(day: str, zone: tzinfo = UTC) -> datetime:
 
 
 def shift_day(day: str, days: int) -> str:
-    """The day so many days later in the calendar, or earlier where `days` is negative."""
+    """Return the day that is `days` later in the calendar, or earlier where `days` is negative."""
     return _text(_date(day) + timedelta(days=days))
 
 
 def coming_days(first: str) -> list[str]:
-    """A day and the week after it: registered ahead, so that a night without a scheduler hides no data."""
+    """Return a day and the week after it: registered ahead, so that a night without a scheduler hides no data."""
     return [shift_day(first, ahead) for ahead in range(8)]
 
 
@@ -87,6 +87,6 @@ def _date(day: str) -> date:
 
 
 def parse_day(key: str) -> str | None:
-    """The `dt` in an S3 key or URI, or None: `…/dt=20190525/x.gz` → `20190525`."""
+    """Return the `dt` in an S3 key or URI, or None: `…/dt=20190525/x.gz` → `20190525`."""
     match = re.search(r"(?:^|/)dt=(\d{8})/", key)
     return match.group(1) if match else None

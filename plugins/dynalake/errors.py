@@ -2,8 +2,8 @@
 
 DynalakeError
 ├── TransientError              the same call may work later: Airflow retries
-│   ├── NotReadyError             something was asked for and is not there yet (a canary, a stack, a query)
-│   ├── ConflictError             somebody else changed the same thing meanwhile: read again, decide again
+│   ├── NotReadyError             something was requested and is not there yet (a canary, a stack, a query)
+│   ├── ConflictError             somebody else changed the same thing in the meantime: read and decide again
 │   ├── UnknownOutcomeError       a commit's answer was lost: it may have landed, so nothing of it may be deleted
 │   └── UnavailableError          AWS throttles, fails or is out of reach
 └── TerminalError               no retry can help: the task fails at once
@@ -24,7 +24,7 @@ Each message says what was received, what is allowed and what to do; ids are att
 from __future__ import annotations
 
 SHOWN_CHARACTERS = 120
-"""So much of a value that somebody else wrote stands in an error, a log, a note or an alarm."""
+"""Characters of a value from somebody else that an error, a log, a note or an alarm shows."""
 
 
 def cut(text: str, limit: int = SHOWN_CHARACTERS) -> str:
@@ -35,8 +35,8 @@ def cut(text: str, limit: int = SHOWN_CHARACTERS) -> str:
 class DynalakeError(Exception):
     """Base of all errors of dynalake.
 
-    `received` is what was found, `allowed` what is needed, `action` how to get there; `ids` are the names of the
-    things it is about (table, stack, partition…), for logs and for callers that want to react.
+    `received` is what was found, `allowed` what is needed, `action` how to get there; `ids` are the names of what it
+    concerns (table, stack, partition…), for logs and for callers that want to react.
     """
 
     def __init__(self, received: str, *, allowed: str = "", action: str = "", **ids: str) -> None:
@@ -57,11 +57,11 @@ class TransientError(DynalakeError):
 
 
 class NotReadyError(TransientError):
-    """Something was asked for and is not there yet."""
+    """Something was requested and is not there yet."""
 
 
 class ConflictError(TransientError):
-    """Somebody else changed the same thing meanwhile."""
+    """Somebody else changed the same thing in the meantime."""
 
 
 class UnknownOutcomeError(TransientError):

@@ -18,8 +18,8 @@ LIST = Path(__file__).with_suffix(".txt")
 def firehose_zone(name: str) -> str:
     """Return the name under which Firehose knows a time zone: `Asia/Calcutta` for `Asia/Kolkata`.
 
-    Raises `SettingsError` for a name that is no time zone, and for a zone that Firehose does not know, with those whose
-    clocks are the same now.
+    Raises `SettingsError` for a name that is not a time zone, and for a zone that Firehose does not know, with those
+    whose clocks are the same now.
     """
     zones = _zones()
     if name in zones:
@@ -41,6 +41,6 @@ def _zones() -> dict[str, str]:
 
 
 def _clock(name: str) -> list[timedelta | None]:
-    """A zone's distances to UTC in the year that begins now, week by week."""
+    """Return a zone's distances to UTC in the year that begins now, week by week."""
     now, zone = datetime.now(UTC), find_zone(name)
     return [(now + timedelta(weeks=week)).astimezone(zone).utcoffset() for week in range(53)]

@@ -1,7 +1,7 @@
-"""What all tables of a lake share, as far as the user decides it: described, parsed and validated once.
+"""The settings that all tables of a lake share, as far as the user decides them: described, parsed and validated once.
 
-Each option is a parameter of the storage or the forwarder's stack, or says where the lake is (section `Bucket`). One
-that is not given keeps the value it has in the stack, so that a setup of one more table changes nothing for the others;
+Each option is a parameter of the storage or the forwarder's stack, or says where the lake is (section `Bucket`). An
+option that is not given keeps its value in the stack, so that a setup of one more table changes nothing for the others;
 a new stack has the template's default.
 """
 
@@ -26,9 +26,9 @@ def _option(stack: str, parameter: str, default: Any, description: str, **limits
 
 @dataclass(frozen=True)
 class LakeOptions:
-    """Every option has the template's default here; `given` are the ones that are to be set.
+    """Options of a lake, all with the template's default; `given` are the ones to set.
 
-    Build it with `parse`: what its mapping does not name, or names as None, is not given.
+    Build them with `parse`: an option that its mapping does not name, or names as None, is not given.
     """
 
     bucket: str = _option(
@@ -228,7 +228,7 @@ class LakeOptions:
 
     @classmethod
     def parse(cls, values: Mapping[str, object]) -> LakeOptions:
-        """Options from a form or a REST `conf`; one error names everything that is not allowed."""
+        """Return options from a form or a REST `conf`. One error names everything that is not allowed."""
         known = {f.name: f for f in option_fields()}
         given = {name: value for name, value in values.items() if value is not None}
         problems = [f"{name!r} is no option" for name in given if name not in known]
@@ -253,23 +253,23 @@ class LakeOptions:
 
     @property
     def place(self) -> dict[str, str]:
-        """Where the lake is to be, as far as it is given: what a lake that is set up does not change any more."""
+        """Place of the lake, as far as it is given: a lake that is set up does not change it any more."""
         return {f.name: str(getattr(self, f.name)) for f in self._chosen(BUCKET)}
 
     @property
     def storage(self) -> dict[str, str]:
-        """The storage template's parameters that are given."""
+        """Parameters of the storage template that are given."""
         return self._parameters(STORAGE)
 
     @property
     def forwarder(self) -> dict[str, str]:
-        """The forwarder template's parameters that are given."""
+        """Parameters of the forwarder template that are given."""
         return self._parameters(FORWARDER)
 
     def changed_from(self, deployed: Mapping[str, Mapping[str, str]]) -> dict[str, tuple[str, str]]:
-        """Return the given options whose stack has another value: by name, what it has and what is asked for.
+        """Return the given options whose stack has another value: by name, the stack's value and the requested one.
 
-        `deployed`: the parameters of the stacks that are there, by section.
+        `deployed`: the parameters of the existing stacks, by section.
         """
         changed = {}
         for stack, parameters in deployed.items():
@@ -287,5 +287,5 @@ class LakeOptions:
 
 
 def option_fields() -> list[Field[Any]]:
-    """The options, in the order of a form; their metadata is that of a table's settings."""
+    """Return the options, in the order of a form; their metadata is that of a table's settings."""
     return [f for f in fields(LakeOptions) if f.name != "given"]

@@ -1,7 +1,7 @@
-"""Every name and path in the lake: built here, parsed here, nowhere else.
+"""Every name and path in the lake: built and parsed here, and nowhere else.
 
-No two pairs of environment and table share a name, and most names look the way one would write them. An environment
-may hold a `-`, which also ends it in a name: so inside it the `-` is doubled in the names of stacks
+No two pairs of environment and table share a name, and most names look the way one would write them. An environment may
+hold a `-`, which also ends it in a name: so inside it the `-` is doubled in the names of stacks
 (`dynalake-dev--prod-storage`) and is a `_` in those of streams (`dynalake-dev_prod-RECEIPTS`). A table's name that AWS
 does not take there, that is too long, or that looks as if it had been shortened, ends in a hash of the whole.
 """
@@ -19,11 +19,11 @@ from dynalake.errors import SettingsError
 ENVIRONMENT_PATTERN = r"[a-z][a-z0-9-]{0,15}"
 
 DEFAULT_PREFIX = "dynamodb"
-# S3's safe characters without those that mean something to Firehose (`!`) or Athena (what starts with `.` or `_` is
-# hidden). https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
+# S3's safe characters without those that have a meaning to Firehose (`!`) or Athena (names that start with `.` or `_`
+# are hidden). https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
 PREFIX_PATTERN = r"[a-zA-Z0-9][a-zA-Z0-9_.-]*(/[a-zA-Z0-9][a-zA-Z0-9_.-]*)*"
 PREFIX_LIMIT = 100
-"""A key has 1,024 bytes, of which a table's name, a run's id and a digest may take most."""
+"""Characters of a prefix. A key has 1,024 bytes, of which a table's name, a run's id and a digest may take most."""
 
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html
 TABLE_PATTERN = r"[a-zA-Z0-9_.-]{3,255}"
@@ -35,17 +35,17 @@ STAGE_FORWARDER = "forwarder"
 STAGE_DELIVERY = "delivery"
 STAGE_CONVERT = "convert"
 STAGE_MAPPING = "mapping"
-"""Lambda's event source mapping: it puts what it gave up under a prefix of its own (`Lake.failed_batches`)."""
+"""Lambda's event source mapping: it puts the batches that it gave up under its own prefix (`Lake.failed_batches`)."""
 STAGE_DONE = "done"
-"""What was rejected, and then replayed with success."""
+"""Changes that were rejected, and then replayed with success."""
 
 
 def shorten(name: str, limit: int, *, not_allowed: str = r"[^a-zA-Z0-9_.-]", replacement: str = "-") -> str:
-    """`name` as it is where it fits; else with characters replaced or cut, and a hash that keeps it unique.
+    """Return `name` as it is where it fits; else with characters replaced or cut, and a hash that keeps it unique.
 
-    The hash is 12 hexadecimal digits of SHA-256 over the full name, so the result is stable and never silently equal
-    for two names that differ only in what was replaced or cut. A name that ends like a shortened one gets a hash too:
-    so it cannot be equal to one.
+    The hash is 12 hexadecimal digits of SHA-256 over the full name, so the result is stable, and never equal for two
+    names that differ only in the replaced or cut characters. A name that ends like a shortened one gets a hash too: so
+    it cannot be equal to one.
     """
     cleaned = re.sub(not_allowed, replacement, name)
     if cleaned == name and len(name) <= limit and not _LOOKS_SHORTENED.search(name):
@@ -54,7 +54,7 @@ def shorten(name: str, limit: int, *, not_allowed: str = r"[^a-zA-Z0-9_.-]", rep
     return f"{cleaned[: limit - HASH_DIGITS - 1]}{replacement}{digest}"
 
 
-# What lies beside the lake's prefixes in the bucket: Lambda's failed batches, Athena's results, the forwarder's code.
+# Prefixes next to the lake's in the bucket: Lambda's failed batches, Athena's results, the forwarder's code.
 _FAILED, _QUERY_RESULTS, _CODE = "aws", "athena-results", "dynalake-code"
 _RESERVED = (_FAILED, _QUERY_RESULTS, _CODE)
 
@@ -68,8 +68,8 @@ class Lake:
     """One lake: an environment in an account and a region, and the bucket that holds its data.
 
     `bucket` is the default name unless the user brings a bucket. `prefix` is the root of the raw and the Parquet
-    objects in it; rejected data and state lie beside it, under `{prefix}-errors/` and `{prefix}-state/`. `time_zone` is
-    the IANA name of the zone in which a `dt` is a day. `kms_key_arn` is the key of its bucket; empty for S3's own.
+    objects in it; rejected data and state lie next to it, under `{prefix}-errors/` and `{prefix}-state/`. `time_zone`
+    is the IANA name of the zone in which a `dt` is a day. `kms_key_arn` is the key of its bucket; empty for S3's own.
     """
 
     environment: str
@@ -94,11 +94,11 @@ class Lake:
 
     @property
     def zone(self) -> tzinfo:
-        """The lake's time zone; `SettingsError` where it is none that this machine knows."""
+        """Time zone of the lake. Raises `SettingsError` where this machine does not know it."""
         return find_zone(self.time_zone)
 
     def day_of(self, moment: datetime) -> str:
-        """The day of an aware datetime in the lake's time zone, as `dt` writes it."""
+        """Return the day of an aware datetime in the lake's time zone, as `dt` writes it."""
         return day_of(moment, self.zone)
 
     @property
@@ -118,12 +118,12 @@ class Lake:
 
     @property
     def stack_prefix(self) -> str:
-        """What the lake's stacks are called up to `-storage`, `-forwarder` and `-table-…`."""
+        """Beginning of the names of the lake's stacks, before `-storage`, `-forwarder` and `-table-…`."""
         return f"dynalake-{self.environment.replace('-', '--')}"
 
     @property
     def stream_prefix(self) -> str:
-        """What the Kinesis and Firehose streams of the lake are called up to `-{table}`."""
+        """Beginning of the names of the lake's Kinesis and Firehose streams, before `-{table}`."""
         return f"dynalake-{self.environment.replace('-', '_')}"
 
     @property
@@ -151,17 +151,17 @@ class Lake:
 
     @property
     def code_prefix(self) -> str:
-        """Where code that runs on AWS is put: the forwarder's, and that of conversions on Spark."""
+        """Place of code that runs on AWS: the forwarder's, and that of conversions on Spark."""
         return f"{_CODE}/"
 
     @property
     def passing_prefix(self) -> str:
-        """`{prefix}-state/_/`: what is not kept as old versions, by table."""
+        """`{prefix}-state/_/`: objects that are not kept as old versions, by table."""
         return f"{self.prefix}-state/_/"
 
     @property
     def errors_prefix(self) -> str:
-        """`{prefix}-errors/`: what was rejected, by stage and table."""
+        """`{prefix}-errors/`: rejected data, by stage and table."""
         return f"{self.prefix}-errors/"
 
     @property
@@ -171,12 +171,12 @@ class Lake:
 
     @property
     def spark_script(self) -> str:
-        """The script of that job, which its definition names; what it imports comes with each run."""
+        """The script of that job, which its definition names; its imports come with each run."""
         return f"{self.code_prefix}spark-job.py"
 
     @property
     def watch_overview(self) -> str:
-        """`{prefix}-state/watch.json`: how all tables stood when they were last looked at."""
+        """`{prefix}-state/watch.json`: how all tables stood at the last look."""
         return f"{self.prefix}-state/watch.json"
 
     @property
@@ -188,7 +188,7 @@ class Lake:
         return f"{_FAILED}/lambda/"
 
     def table(self, table: str) -> TableNames:
-        """The names of one DynamoDB table in this lake."""
+        """Return the names of one DynamoDB table in this lake."""
         return TableNames(self, table)
 
 
@@ -244,7 +244,7 @@ class TableNames:
         return prefix + shorten(self.table, 64 - len(prefix))
 
     def firehose(self, delivery: str) -> str:
-        """The Firehose stream of a delivery."""
+        """Return the Firehose stream of a delivery."""
         return self.direct_delivery_stream if delivery == "direct" else self.delivery_stream
 
     @property
@@ -276,8 +276,8 @@ class TableNames:
         """`{prefix}/parquet/{TABLE}/`"""
         return f"{self.lake.prefix}/parquet/{self.table}/"
 
-    # The last words of the two locations differ from each other and from all else, so that neither begins like another
-    # table's: what cleans an Iceberg table lists by its location, which has no slash at its end.
+    # The last words of the two locations differ from each other and from all others, so that neither begins like
+    # another table's: a program that cleans an Iceberg table lists by its location, which has no slash at its end.
 
     @property
     def changes_location(self) -> str:
@@ -317,9 +317,10 @@ class TableNames:
 
     @property
     def passing_prefix(self) -> str:
-        """`{prefix}-state/_/{TABLE}/`: what goes, or is written again, within hours; not kept as old versions.
+        """`{prefix}-state/_/{TABLE}/`: objects that last for hours, or are written again; not kept as old versions.
 
-        A prefix of its own, because S3's lifecycle rules know no table. No DynamoDB table has a name of one character.
+        It is a prefix of its own, because S3's lifecycle rules know no table. No DynamoDB table has a name of one
+        character.
         """
         return f"{self.lake.passing_prefix}{self.table}/"
 
@@ -360,7 +361,7 @@ class TableNames:
         return f"{self.conversion(plan)}{number:05d}-batch.json"
 
     def conversion_result(self, plan: str, number: int) -> str:
-        """`{prefix}-state/_/{TABLE}/convert/{plan}/{number}-result.json`: what one task has made of them."""
+        """`{prefix}-state/_/{TABLE}/convert/{plan}/{number}-result.json`: the result of one task."""
         return f"{self.conversion(plan)}{number:05d}-result.json"
 
     @property
@@ -375,7 +376,7 @@ class TableNames:
 
     @property
     def scrub_report(self) -> str:
-        """`{prefix}-state/{TABLE}/scrub.json`: what the last scrub has found."""
+        """`{prefix}-state/{TABLE}/scrub.json`: the report of the last scrub."""
         return f"{self.state_prefix}scrub.json"
 
     def metadata_note(self, glue_table: str) -> str:
@@ -392,11 +393,11 @@ class TableNames:
         return f"{self.snapshot_runs}{number:06d}.json"
 
     def snapshot_swap(self, number: int) -> str:
-        """`{prefix}-state/{TABLE}/snapshot-swaps/{number}.json`: with which folders a snapshot is being replaced."""
+        """`{prefix}-state/{TABLE}/snapshot-swaps/{number}.json`: the folders of a snapshot that is being swapped in."""
         return f"{self.state_prefix}snapshot-swaps/{number:06d}.json"
 
     def restored_note(self, glue_table: str) -> str:
-        """`{prefix}-state/{TABLE}/iceberg/{glue table}.restored.json`: since when changes are to be merged again."""
+        """`{prefix}-state/{TABLE}/iceberg/{glue table}.restored.json`: since when changes have to be merged again."""
         return f"{self.state_prefix}iceberg/{glue_table}.restored.json"
 
     @property
@@ -417,12 +418,12 @@ class TableNames:
         return f"{self.passing_prefix}export/{run}/"
 
     def spark_outcome(self, run: str) -> str:
-        """`{prefix}-state/{TABLE}/spark/{run}.json`: what a job on Spark says of its work when it ends."""
+        """`{prefix}-state/{TABLE}/spark/{run}.json`: the answer of a job on Spark when it ends."""
         return f"{self.state_prefix}spark/{run}.json"
 
     @property
     def watch_state(self) -> str:
-        """`{prefix}-state/_/{TABLE}/watch.json`: how the table stood when it was last looked at."""
+        """`{prefix}-state/_/{TABLE}/watch.json`: how the table stood at the last look."""
         return f"{self.passing_prefix}watch.json"
 
     def redrive_state(self, run: str) -> str:
@@ -507,7 +508,7 @@ class TableNames:
 
 
 def check_prefix(prefix: str) -> str:
-    """`prefix` if it may be a lake's: letters, digits, `_`, `.`, `-`, and `/` between."""
+    """Return `prefix` if it may be a lake's: letters, digits, `_`, `.`, `-`, and `/` between."""
     reserved = prefix.split("/")[0] in _RESERVED
     if len(prefix) <= PREFIX_LIMIT and re.fullmatch(PREFIX_PATTERN, prefix) and not reserved:
         return prefix

@@ -1,15 +1,15 @@
-"""A night's work on the tables of one DynamoDB table, step by step; each stands for itself.
+"""A night's work on the tables of one DynamoDB table, step by step; each step stands for itself.
 
-    entries   what Glue has lost is brought back
+    entries   entries that Glue has lost are brought back
     snapshot  the swap of a backfill's snapshot that somebody has begun is finished
-    history   days that are older than the user wants, and folded, are dropped
+    history   folded days that are older than the user wants are dropped
     compact   days that are over become one sorted folder, types widen, views and Hive tables follow
     fold      the newest changes are merged into the state, where that is due
     raw       raw objects, and backfills, that nothing needs any more are deleted
-    collect   snapshots expire, and files that nothing names go
-    scrub     once a week, or asked for: all that there is of the table is compared
+    collect   snapshots expire, and files that nothing names are deleted
+    scrub     once a week, or on request: everything of the table is compared
 
-The next night's run finds what one has not done, so a fault costs a day at most.
+The next night's run finds the work that one has not done, so a fault costs a day at most.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from dynalake.settings import TableSettings
 SCRUB_EVERY = timedelta(days=7)
 
 MANY = 20
-"""Where many workers write, a night may write so many times the bytes (`compact_gb`, `widen_budget_gb`)."""
+"""Factor for the bytes that a night may write with many workers (`compact_gb`, `widen_budget_gb`)."""
 
 Say = Callable[[str], None]
 """Takes a line for people, while the work goes on."""
@@ -46,7 +46,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Asked:
-    """What somebody asks of a night beside what is due: days to compact though they are open, a fold, a scrub."""
+    """Requests to a night, next to what is due: days to compact though they are open, a fold, a scrub."""
 
     days: tuple[str, ...] = ()
     fold: bool = False
@@ -63,9 +63,10 @@ def work(
     raw_retention_days: int = 0,
     workers: Workers = HERE,
 ) -> tuple[Fault, ...]:
-    """Do all that is due. Again, killed anywhere, or beside other runs: it goes on from there. Returns what has failed.
+    """Do all that is due, and return what has failed. After a kill, or next to other runs, it goes on from there.
 
-    `now` gives aware times. `raw_retention_days`: the lake's option, 0 to keep raw objects. `workers` write the files.
+    `now` returns aware times. `raw_retention_days`: the lake's option, 0 to keep raw objects. `workers` write the
+    files.
     """
     asked = asked or Asked()
     options = CompactOptions.of_settings(settings)
@@ -99,7 +100,7 @@ def work(
 
 
 def count_work(table: Table, settings: TableSettings, now: datetime, asked: Asked) -> int:
-    """Return how many bytes of files a night without budgets would write again, about: days, types, and the fold."""
+    """Return about how many bytes of files a night without budgets would write again: days, types, and the fold."""
     size = count_due(table, CompactOptions.of_settings(settings), now, asked.days)
     due = _plan_fold(table, settings, now, asked)
     return size if due is None else size + due.bytes + sum(f.size for f in table.items().files())

@@ -24,7 +24,7 @@ def setting(
     section: str,
     parameter: str = "",
 ) -> Any:
-    """A field of a dataclass with what a form, a check and the docs need to know about it."""
+    """Return a field of a dataclass with all that a form, a check and the docs need of it."""
     return field(
         default=default,
         metadata={
@@ -66,13 +66,13 @@ LOG_RETENTIONS = (
 
 
 UNGATHERED = 10
-"""https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html: more changes take a window."""
+"""Changes that need no window: https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html"""
 
 LEAST_HISTORY_DAYS = 31
-"""History is kept for at least so many days: what lands late for an open day must find it there."""
+"""Days for which history is kept at least: late changes of an open day must find it there."""
 
 LEAST_RAW_DAYS = 8
-"""Raw objects are kept for at least so many days: each conversion lists those of the last days."""
+"""Days for which raw objects are kept at least: each conversion lists those of the last days."""
 
 
 @dataclass(frozen=True)
@@ -252,7 +252,7 @@ class TableSettings:
 
     @classmethod
     def parse(cls, values: Mapping[str, object]) -> TableSettings:
-        """Settings from a form, a REST `conf` or the stored JSON; one error names everything that is not allowed."""
+        """Return settings from a form, a REST `conf` or the stored JSON; one error names all that is not allowed."""
         known = {f.name: f for f in fields(cls)}
         problems = [f"{name!r} is no setting" for name in values if name not in known]
         for name, value in values.items():
@@ -283,7 +283,7 @@ class TableSettings:
         return settings
 
     def _problems_of_the_stream(self) -> list[str]:
-        """What no setting of the delivery can say by itself."""
+        """Return the problems that no single setting of the delivery shows."""
         problems = []
         on_demand = self.stream_mode == "on_demand"
         if self.delivery == "direct" and self.shards:
@@ -298,15 +298,15 @@ class TableSettings:
 
     @property
     def sort_order(self) -> tuple[str, ...]:
-        """The attributes of `sort_by`."""
+        """Attributes of `sort_by`."""
         return tuple(json.loads(self.sort_by or "[]"))
 
     @classmethod
     def from_json(cls, text: str) -> TableSettings:
         """Return the settings in the SSM parameter that the table's stack keeps.
 
-        Those that are not known here, which a newer version of dynalake set up, are left out. Raises `SettingsError`
-        where the text is not an object, or a setting is not allowed.
+        Unknown ones, which a newer version of dynalake set up, are left out. Raises `SettingsError` where the text is
+        not an object, or a setting is not allowed.
         """
         try:
             stored = json.loads(text)
@@ -318,11 +318,11 @@ class TableSettings:
         return cls.parse({name: value for name, value in stored.items() if name in known})
 
     def to_json(self) -> str:
-        """The text of the SSM parameter: sorted, compact, the same for the same settings."""
+        """Return the text of the SSM parameter: sorted, compact, the same for the same settings."""
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
 
     def changed_from(self, other: TableSettings) -> dict[str, tuple[object, object]]:
-        """What differs: `{field: (other's value, own value)}`."""
+        """Return what differs: `{field: (other's value, own value)}`."""
         mine, theirs = asdict(self), asdict(other)
         return {name: (theirs[name], mine[name]) for name in mine if mine[name] != theirs[name]}
 
@@ -337,7 +337,7 @@ def _is_list_of_names(text: str) -> bool:
 
 
 def problems_of(f: Field[Any], value: object) -> list[str]:
-    """What is wrong with a value, one text each; none where the field allows it."""
+    """Return what is wrong with a value, one text each; none where the field allows it."""
     wanted = type(f.default)
     if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
         return [f"'{f.name}' is {value!r}"]
@@ -351,7 +351,7 @@ def problems_of(f: Field[Any], value: object) -> list[str]:
 
 
 def allowed_by(f: Field[Any]) -> str:
-    """What the field allows, in words."""
+    """Return what the field allows, in words."""
     if f.metadata["choices"]:
         return f"{f.name} is one of {', '.join(map(str, f.metadata['choices']))}"
     if isinstance(f.default, bool):

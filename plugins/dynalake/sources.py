@@ -1,4 +1,4 @@
-"""What dynalake deploys and is no module of it: the Lambda's code, and the templates of the stacks."""
+"""Files that dynalake deploys and that are not its modules: the Lambda's code, and the templates of the stacks."""
 
 from __future__ import annotations
 
