@@ -1,4 +1,4 @@
-"""Stage 7, watch: how fresh, how late and how right the lake is; what the DAG judges and the page shows.
+"""Stage 7, watch: how fresh, how late and how right the lake is, for the DAG and the page.
 
 readings        what was read about one table
 metrics         CloudWatch: the forwarder and the delivery
@@ -6,6 +6,6 @@ landed          the raw objects that came last
 tables          the two Iceberg tables
 reconcile       some of the items that changed last, compared with DynamoDB
 gather          all of that, by a bounded number of calls
-judge           what is wrong with it, how bad that is, and what to do
+judge           what is wrong, how bad that is, and what to do
 status          both, kept as JSON, from where the page reads it
 """

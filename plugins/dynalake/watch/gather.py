@@ -1,4 +1,4 @@
-"""Reads what is to be known about one table, by a bounded number of calls."""
+"""Reads all that the watch needs about one table, by a bounded number of calls."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def gather(
     previous: Readings | None = None,
     items: int = 20,
 ) -> Readings:
-    """One table now. `previous` is what was read the last time: what did not change since is not read again.
+    """Return the readings of one table now. `previous`: the last ones, so that what has not changed is not read again.
 
     `items` are compared with DynamoDB. A table whose setup has not finished has no other readings.
     """
@@ -53,7 +53,7 @@ def gather(
     metrics = plan_metrics(names, hand_off.mapping_id, settings.delivery)
     points = read_metrics(clients, metrics, now - WINDOW, now, PERIOD_SECONDS)
     rejected, rejected_at = count_rejected(clients, names, hand_off.mapping_id)
-    # Listed before the tables are loaded: what was converted in between is not taken for what waits.
+    # The listing comes before the tables are loaded: objects converted in between do not count as waiting.
     landed = list(list_landed(table, first_day(names.lake.day_of(now), 0)))
     key: ItemKey | None = None
     table_id = ""
@@ -96,7 +96,10 @@ def read_capture(
     before: Capture,
     at: int,
 ) -> Capture:
-    """The mapping as Lambda describes it, the table's stream, and the forwarder's metrics. `table_id`: the lake's."""
+    """Return the mapping as Lambda describes it, the table's stream, and the forwarder's metrics.
+
+    `table_id`: the lake's.
+    """
     try:
         mapping = clients.lambda_.get_event_source_mapping(UUID=mapping_id)
         state, result, changed = mapping["State"], mapping.get("LastProcessingResult", ""), mapping.get("LastModified")
@@ -127,14 +130,14 @@ def read_capture(
 
 
 def read_filled(clients: Clients, names: TableNames, taken: Points) -> float:
-    """`Landing.filled`: 0 where nothing went through a Kinesis stream, or AWS chooses its shards."""
+    """Return `Landing.filled`: 0 where nothing went through a Kinesis stream, or AWS chooses its shards."""
     most = max((value for _, value in taken), default=0.0)
     stream = read_kinesis(clients, names) if most else None
     return 0.0 if stream is None or stream.mode == "on_demand" else filled(most, PERIOD_SECONDS, stream)
 
 
 def read_stream(clients: Clients, table: str, table_id: str, read: str) -> str:
-    """`Capture.stream`: '' where the stream that is read, as far as it is known, is the table's."""
+    """Return `Capture.stream`: '' where the stream that is read, as far as it is known, is the table's."""
     try:
         description = clients.dynamodb.describe_table(TableName=table)["Table"]
     except ClientError as error:
@@ -149,10 +152,10 @@ def read_stream(clients: Clients, table: str, table_id: str, read: str) -> str:
 
 
 def plan_lost(readings: Readings, dropped: Points, before: Readings, hand_off: HandOff) -> Readings:
-    """With until when changes were lost, now, before, or between two pipelines; without that where somebody said since
-    then that it is repaired. Pure.
+    """Return the readings with the time until which changes were lost: now, before, or between two pipelines.
 
-    A new snapshot says nothing of it: it sorts below what the stream brought, so it cannot replace an older change.
+    It is left out where somebody has reported the repair since then. Pure. A new snapshot does not prove a repair: it
+    sorts below the stream's changes, so it cannot replace an older one.
     """
     since = None if hand_off.lost_since is None else milliseconds(hand_off.lost_since)
     between = None if since is None else milliseconds(hand_off.at)
@@ -173,13 +176,13 @@ def plan_landing(
     targets: Targets,
     rejected_at: int | None,
 ) -> Landing:
-    """The delivery's metrics and the newest object; what was rejected did not get lost on the way. Pure.
+    """Return the delivery's metrics and the newest object; a rejected change did not get lost on the way. Pure.
 
-    `new`: what landed since the last look, the oldest first.
+    `new`: objects that landed since the last look, the oldest first.
     """
     landed = round(new[-1].modified * 1000) if new else before.newest_landed
     change, lag = before.newest_change, before.lag_seconds
-    # What is replayed lands late, and is older than what landed before.
+    # A replayed object lands late, and is older than what landed before.
     if sample is not None and sample.landed is not None and (sample.newest_change or 0) >= (change or 0):
         change, lag = sample.newest_change, max(0.0, (sample.landed - (sample.newest_change or 0)) / 1000)
     known = max((moment for moment in (landed, rejected_at) if moment is not None), default=None)
@@ -195,9 +198,9 @@ def plan_landing(
 
 
 def count_rejected(clients: Clients, names: TableNames, mapping_id: str) -> tuple[dict[str, int], int | None]:
-    """Objects in the error prefixes by stage, at most `LISTED` of each, and when the last change was put there.
+    """Return the number of objects in the error prefixes by stage, at most `LISTED` of each, and the time of the last.
 
-    Of the mappings only the present one's; `dynalake_redrive` lists those of former ones too.
+    It counts the present mapping's only; `dynalake_redrive` lists those of former ones too.
     """
     prefixes = {
         STAGE_MAPPING: f"{names.lake.failed_batches}{mapping_id}/",
@@ -219,7 +222,7 @@ def reconcile(
     targets: Targets,
     items: int,
 ) -> Comparison:
-    """Clear up what was in doubt, then compare some of the items that landed last with DynamoDB."""
+    """Clear up open doubts, then compare some of the items that landed last with DynamoDB."""
     found = readings.comparison
     open_doubts = (*found.doubts, *found.differing)
     if open_doubts:

@@ -21,22 +21,22 @@ ALARMS = frozenset({LATE, STOPPED, EXPIRING, DIFFERS, LOST, REPLACED})
 """The states that fail a table's task."""
 
 _LOSSES = frozenset({"missing-files", "changed-files"})
-"""Kinds of findings that say that rows are gone: a version of the bucket's objects has to be restored."""
+"""Kinds of findings of lost rows: a version of the bucket's objects has to be restored."""
 
 FIREHOSE_HOURS = 24
-"""https://docs.aws.amazon.com/firehose/latest/dev/retry.html: what Firehose could not deliver for longer is gone."""
+"""Hours that Firehose keeps what it cannot deliver: https://docs.aws.amazon.com/firehose/latest/dev/retry.html"""
 
 READS = ("Enabled", "Enabling", "Updating", "Creating")
 """A mapping's states in which it reads the stream, or is about to."""
 
 UNREAD_MINUTES = 5
-"""A mapping that could not read the stream is told if it still cannot at the next look: one failure passes."""
+"""Minutes without reading after which a mapping is reported if the next look finds the same: one failure passes."""
 
 FULL = 0.8
-"""Of what a Kinesis stream's shards take: what comes above is told of before anything is refused."""
+"""Part of a Kinesis stream's shards; a higher use is reported before anything is refused."""
 
 _LOOK_APART = 1800.0
-"""Seconds before the end of what is kept from which on a part of it is taken for lost: a look may come no nearer."""
+"""Seconds before the end of what is kept from which on a part of it counts as lost: a look may come no nearer."""
 
 _INCREMENTAL = (
     "run dynalake_backfill with export_type incremental over the time in question (without point-in-time recovery: "
@@ -63,7 +63,7 @@ _REJECTED = {
 
 @dataclass(frozen=True)
 class Targets:
-    """What a table is held against; units stand in the names."""
+    """The limits by which a table is judged; units stand in the names."""
 
     freshness_minutes: int = 15
     expiring_hours: int = 12
@@ -81,7 +81,7 @@ class Targets:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Something that is to be known of a table: the state that it puts the table in, what it is, what to do."""
+    """A verdict about a table: the state that it puts the table in, what is wrong, what to do."""
 
     state: str
     message: str
@@ -89,7 +89,7 @@ class Verdict:
 
 
 def judge(readings: Readings, targets: Targets) -> tuple[Verdict, ...]:
-    """What is wrong with the table, the worst first; nothing where all is well."""
+    """Return what is wrong with the table, the worst first; nothing where all is well."""
     if readings.hand_off is None:
         action = "let dynalake_setup finish; if it failed, see its first failed task"
         return (Verdict(NEW, "The table's setup has not finished: there is no hand-off yet", action),)
@@ -100,33 +100,34 @@ def judge(readings: Readings, targets: Targets) -> tuple[Verdict, ...]:
 
 
 def worst(verdicts: Iterable[Verdict]) -> str:
-    """The state of a table with these verdicts."""
+    """Return the state of a table with these verdicts."""
     return max((verdict.state for verdict in verdicts), key=STATES.index, default=OK)
 
 
 def is_in_time(readings: Readings, targets: Targets) -> bool:
-    """Whether changes land as they should: what is late may well differ, and nothing is concluded from it."""
+    """Return whether changes land as they should: late items may well differ, and nothing is concluded from that."""
     return worst(_pipeline(readings, targets)) not in ALARMS
 
 
 def is_quiet(readings: Readings, targets: Targets) -> bool:
-    """Whether the newest change is older than the target, and nothing says that a newer one exists."""
+    """Return whether the newest change is older than the target, and nothing says that a newer one exists."""
     age = _age(readings.at, readings.landing.newest_change)
     return (age is None or age > targets.freshness_minutes * 60) and not list(_late(readings, targets))
 
 
 def unlanded_since(polled: Iterable[tuple[int, float]], landed: int | None, now: int, seconds: float) -> int | None:
-    """The start of the first period in which the forwarder got changes, later than the newest object, and longer ago
-    than `seconds`; None where there is none. `polled`: (start of the period, changes)."""
+    """Return the start of the first period in which the forwarder got changes, later than the newest object, and longer
+    ago than `seconds`; None where there is none. `polled`: (start of the period, changes).
+    """
     later = [at for at, changes in polled if changes > 0 and at > (landed or 0) and now - at > seconds * 1000]
     return min(later, default=None)
 
 
 def losing_until(readings: Readings, dropped: Iterable[tuple[int, float]]) -> int | None:
-    """Until when changes are lost, as far as these readings tell; None where they tell of none.
+    """Return until when changes are lost, as far as these readings tell; None where they tell of none.
 
-    `dropped`: (start of a period, changes that could be put nowhere in it). A stream that nobody has read for 24 hours
-    loses until now; so does a delivery that has not got rid of what it holds for as long as it keeps it, and a table
+    `dropped`: (start of a period, changes that could be put nowhere in it). Losses go on until now for a stream that
+    nobody has read for 24 hours, for a delivery that has not delivered for as long as it keeps records, and for a table
     whose changes go into no stream, or into one that nobody reads.
     """
     found = [at for at, changes in dropped if changes > 0]
@@ -139,20 +140,20 @@ def losing_until(readings: Readings, dropped: Iterable[tuple[int, float]]) -> in
 
 
 def is_stopped(readings: Readings) -> bool:
-    """Whether nobody reads the table's stream."""
+    """Return whether nobody reads the table's stream."""
     return readings.capture.state not in READS
 
 
 def waits_in_stream(readings: Readings) -> float:
-    """Seconds for which even the youngest change of a batch had waited in the stream: others wait for longer.
+    """Return seconds for which even the youngest change of a batch had waited in the stream: others wait for longer.
 
-    The metric is the forwarder's, and so any table's: one that had no changes is not meant.
+    The metric is the forwarder's, and so may be another table's: it does not count for a table without changes.
     """
     return (readings.capture.iterator_age_seconds or 0.0) if readings.capture.invoked else 0.0
 
 
 def _pipeline(readings: Readings, targets: Targets) -> Iterator[Verdict]:
-    """What is wrong before the raw zone."""
+    """Yield what is wrong before the raw zone."""
     yield from _capture(readings, targets)
     yield from _late(readings, targets)
     if readings.landing.throttled:
@@ -223,7 +224,7 @@ def _capture(readings: Readings, targets: Targets) -> Iterator[Verdict]:
 
 
 def _unread(what: str, seconds: float, targets: Targets, action: str, otherwise: str) -> Iterator[Verdict]:
-    """A stream that nobody reads, or not fast enough: what is in it expires."""
+    """Yield a verdict for a stream that nobody reads, or not fast enough: its records expire."""
     if seconds >= STREAM_HOURS * 3600:
         yield Verdict(LOST, f"{what}: changes older than {STREAM_HOURS} hours are gone from the stream", action)
     elif seconds >= targets.expiring_hours * 3600:
@@ -308,12 +309,12 @@ def _age(now: int, then: int | None) -> float | None:
 
 
 def moment(at: int | None) -> str:
-    """`2019-05-25 12:00:00 UTC`, or `the beginning`."""
+    """Return `2019-05-25 12:00:00 UTC`, or `the beginning`."""
     return "the beginning" if at is None else f"{datetime.fromtimestamp(at / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def duration(seconds: float) -> str:
-    """`45 s`, `12 min`, `3 h 20 min`, `2 d 4 h`."""
+    """Return `45 s`, `12 min`, `3 h 20 min`, `2 d 4 h`."""
     whole = max(0, round(seconds))
     if whole < 120:
         return f"{whole} s"

@@ -1,4 +1,4 @@
-"""What landed last in the raw zone: how old it is, and which items it changed."""
+"""The objects that landed last in the raw zone: how old they are, and which items they changed."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from dynalake.watch.reconcile import Candidate, candidate, read_records
 
 OBJECTS = 4
 LINES = 2_000
-"""Of what landed since the last look so many objects are read at most, and so many lines of each."""
+"""Most objects that are read of those that landed since the last look, and most lines of each."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What was seen in some lines: the last change of each key, and the time of the newest change."""
+    """A sample of lines: the last change of each key, and the time of the newest change."""
 
     candidates: Mapping[str, Candidate]
     newest_change: int | None
     landed: int | None
-    """When the object that holds the newest change landed."""
+    """Time at which the object with the newest change landed."""
 
 
 def landed_since(objects: Iterable[RawObject], moment: int | None) -> list[RawObject]:
-    """The objects that landed after `moment` (milliseconds; None: all), the oldest first."""
+    """Return the objects that landed after `moment` (milliseconds; None: all), the oldest first."""
     later = (o for o in objects if moment is None or round(o.modified * 1000) > moment)
     return sorted(later, key=lambda o: (o.modified, o.key))
 
 
 def plan_sample(objects: Sequence[RawObject], count: int) -> list[RawObject]:
-    """`count` of these objects, the oldest first: half of them the newest, the others spread evenly over the rest."""
+    """Return `count` of these objects, the oldest first: half of them the newest, the others spread over the rest."""
     if len(objects) <= count:
         return list(objects)
     spread = count // 2
@@ -43,7 +43,7 @@ def plan_sample(objects: Sequence[RawObject], count: int) -> list[RawObject]:
 
 
 def read_sample(clients: Clients, names: TableNames, key: ItemKey, objects: Sequence[RawObject]) -> Sample | None:
-    """Read a bounded part of these objects; None where there are none."""
+    """Read a bounded part of these objects. Return None where there are none."""
     candidates: dict[str, Candidate] = {}
     newest: tuple[int, int] | None = None
     for raw in plan_sample(objects, OBJECTS):

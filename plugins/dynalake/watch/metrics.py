@@ -13,7 +13,7 @@ RECENT_MINUTES = 15
 
 
 def plan_metrics(names: TableNames, mapping_id: str, delivery: str) -> dict[str, Metric]:
-    """What is asked for, by the id under which it is answered."""
+    """Return the requested metrics, by the id under which they are answered."""
     forwarder = ("FunctionName", names.lake.forwarder)
     # https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html#event-source-mapping-metrics
     mapping = ("EventSourceMappingUUID", mapping_id)
@@ -37,5 +37,5 @@ def plan_metrics(names: TableNames, mapping_id: str, delivery: str) -> dict[str,
 
 
 def recent(points: Points, now: int, minutes: float) -> list[float]:
-    """The values of the periods that reach into the last `minutes`."""
+    """Return the values of the periods that reach into the last `minutes`."""
     return [value for at, value in points if at + PERIOD_SECONDS * 1000 > now - minutes * 60_000]

@@ -1,4 +1,4 @@
-"""What was read about one table, before anything is judged. Times are milliseconds since the epoch, UTC."""
+"""The readings of one table, before anything is judged. Times are milliseconds since the epoch, UTC."""
 
 from __future__ import annotations
 
@@ -21,26 +21,28 @@ class Capture:
     """`Enabled`, `Disabled`…; `gone` where Lambda has no such mapping."""
     last_result: str = ""
     changed_at: int | None = None
-    """When the mapping was last changed: for one that is disabled, since when it may be."""
+    """Last change of the mapping: since when it may have been disabled, if it is."""
     invoked: float = 0.0
-    """Changes that the forwarder was invoked with in the last minutes (`RECENT_MINUTES`)."""
+    """Changes with which the forwarder was invoked in the last minutes (`RECENT_MINUTES`)."""
     iterator_age_seconds: float | None = None
-    """How old the youngest change of a batch was when it was sent, the most of the last minutes; over all tables, since
-    they share the forwarder."""
+    """Age of the youngest change of a batch when it was sent, the most of the last minutes; over all tables, since they
+    share the forwarder.
+    """
     errors: float = 0.0
     throttles: float = 0.0
-    """Of the forwarder, over all tables, in the last hour."""
+    """Throttles of the forwarder, over all tables, in the last hour."""
     dropped: float = 0.0
     """Changes that Lambda could put nowhere, in the last 24 hours."""
     stream: str = ""
-    """Why the mapping does not read the table's stream: that is `off`, or `another` one, or the table is `gone`, or
-    was `replaced` by another table of its name."""
+    """Reason why the mapping does not read the table's stream: that is `off`, or `another` one, or the table is `gone`,
+    or was `replaced` by another table of its name.
+    """
     unread_since: int | None = None
-    """When a look first found that the mapping, though it is enabled, cannot read the stream."""
+    """Time of the first look that found that the mapping, though it is enabled, cannot read the stream."""
     stream_arn: str = ""
-    """The stream that the mapping reads, or read."""
+    """Stream that the mapping reads, or has read."""
     read_at: int | None = None
-    """When a look last found that the mapping reads the table's stream."""
+    """Time of the last look that found that the mapping reads the table's stream."""
 
 
 @dataclass(frozen=True)
@@ -52,20 +54,20 @@ class Landing:
     """Records that Kinesis or Firehose refused for now, in the last hour."""
     newest_landed: int | None = None
     newest_change: int | None = None
-    """The time of the newest change in what was read of the last objects."""
+    """Time of the newest change in the sample of the last objects."""
     lag_seconds: float | None = None
-    """How long that change took from DynamoDB to S3."""
+    """Seconds that this change took from DynamoDB to S3."""
     unlanded_since: int | None = None
-    """From when on the forwarder got changes, but nothing landed."""
+    """Time from which on the forwarder got changes, but nothing landed."""
     kept_hours: int = 24
-    """How long what Firehose cannot deliver is kept: by Firehose itself, or by the Kinesis stream that it reads."""
+    """Hours for which undelivered records are kept: by Firehose, or by the Kinesis stream that it reads."""
     filled: float = 0.0
-    """The share of what the Kinesis stream's shards take that the fullest five minutes of the last 24 hours had."""
+    """Part of the capacity of the Kinesis stream's shards that the fullest five minutes of the last 24 hours used."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much there is of something."""
+    """Amounts of something."""
 
     rows: int = 0
     bytes: int = 0
@@ -90,40 +92,40 @@ class Wait:
 
 @dataclass(frozen=True)
 class Lake:
-    """The two Iceberg tables, `{t}` and `{t}_state`, and what is still to be done with them."""
+    """The two Iceberg tables, `{t}` and `{t}_state`, and the work that waits for them."""
 
     fault: str = ""
-    """Why they cannot be read, and in `repair` what to do; then nothing else is known."""
+    """Reason why they cannot be read, and in `repair` what to do; then nothing else is known."""
     repair: str = ""
     changes: Size = field(default_factory=Size)
     state: Size = field(default_factory=Size)
     newest_change: int | None = None
-    """The time of the newest change in `{t}`."""
+    """Time of the newest change in `{t}`."""
     folded_to: int | None = None
-    """All changes up to this time are in `{t}_state`."""
+    """Time up to which all changes are in `{t}_state`."""
     unfolded: int = 0
-    """Bytes of later changes, of the days that are looked at."""
+    """Bytes of later changes, of the days that are read."""
     fold_due_since: int | None = None
-    """When a look first found a fold due that still is."""
+    """Time of the first look that found a fold due that still is."""
     unconverted: int = 0
-    """Raw objects of the last days that are not in `{t}` yet, and when the oldest of them landed."""
+    """Number of raw objects of the last days that are not in `{t}` yet, and when the oldest of them landed."""
     unconverted_since: int | None = None
     waiting: tuple[Wait, ...] = ()
     run: int = 0
-    """The number of the backfill that `{t}` shows."""
+    """Number of the backfill that `{t}` shows."""
     snapshot: str | None = None
     """Its name, if it read the table after the hand-off."""
     days: tuple[Day, ...] = ()
-    """The last days of `{t}`, without the snapshot."""
+    """Last days of `{t}`, without the snapshot."""
     findings: tuple[Finding, ...] = ()
-    """What should not be so, as of `checked_at`."""
+    """Faults, as of `checked_at`."""
     checked_at: int = 0
     queries: Mapping[str, str] = field(default_factory=dict)
-    """The SQL of `{t}_current` by dialect, for engines without Presto views."""
+    """SQL of `{t}_current` by dialect, for engines without Presto views."""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Lake:
-        """The reverse of `dataclasses.asdict`, after JSON."""
+        """Return the lake from the JSON of `dataclasses.asdict`."""
         parts = {
             "changes": Size(**values["changes"]),
             "state": Size(**values["state"]),
@@ -136,9 +138,9 @@ class Lake:
 
 @dataclass(frozen=True)
 class Doubt:
-    """An item that DynamoDB has otherwise than the lake: `image` is a digest of what DynamoDB held at `seen`.
+    """An item that differs between DynamoDB and the lake: `image` is a digest of what DynamoDB held at `seen`.
 
-    The change that made it so must land. `since`: it lands after this, because the change that the lake has did.
+    The change that made it so must land. `since`: it lands after this, because the lake's change did.
     """
 
     key: str
@@ -170,15 +172,15 @@ class Readings:
     rejected: Mapping[str, int] = field(default_factory=dict)
     comparison: Comparison = field(default_factory=Comparison)
     lost_at: int | None = None
-    """Until when changes were lost. It does not pass by itself."""
+    """Time until which changes were lost. It does not pass by itself."""
     lost_since: int | None = None
-    """And since when, where it is known: from a pipeline's end to the next one's hand-off."""
+    """Time since which, where it is known: from a pipeline's end to the next one's hand-off."""
     repaired_at: int | None = None
-    """When somebody said that what was lost until then is repaired."""
+    """Time at which somebody reported that all losses until then are repaired."""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Readings:
-        """The reverse of `dataclasses.asdict`, after JSON."""
+        """Return the readings from the JSON of `dataclasses.asdict`."""
         comparison = dict(values["comparison"])
         for name in ("doubts", "differing"):
             comparison[name] = tuple(Doubt(**doubt) for doubt in comparison[name])

@@ -1,13 +1,13 @@
-"""Is it all still right? Some of the items that changed last are read from the table and compared with the lake.
+"""A check that the lake is right: some of the items that changed last are read from the table and compared.
 
-What the lake says of an item is the last change that landed; what the table holds comes from a strongly consistent
-read. Where the two are equal, encoder, forwarder, Kinesis and Firehose did what they must. Where they are not, the item
-may have changed since: then that change must land, byte for byte. So the item is in doubt until it does, and differs
-when it has not after a multiple of the freshness target.
+The lake's item is the last change that landed; the table's comes from a strongly consistent read. Where the two are
+equal, encoder, forwarder, Kinesis and Firehose work. Where they are not, the item may have changed since: then that
+change must land, byte for byte. So the item is in doubt until it does, and differs when it has not after a multiple of
+the freshness target.
 
-An item's change is the last one by its sequence number, whatever clock gave it a time. What this cannot see: a change
-that is missing of an item whose other changes are not in the sample, items that nobody changes any more, and what
-conversions make of the raw objects: these count every line by themselves.
+An item's last change is that with the highest sequence number, whatever its time. The check cannot see a missing change
+of an item whose other changes are not in the sample, items that nobody changes any more, and errors of conversions,
+which count every line themselves.
 """
 
 from __future__ import annotations
@@ -31,28 +31,29 @@ from dynalake.record.key import ItemKey
 from dynalake.watch.readings import Comparison, Doubt
 
 PATIENCE = 2
-"""So many freshness targets a change may take before the item counts as different."""
+"""Freshness targets that a change may take before the item counts as different."""
 FORGOTTEN_MS = 24 * 3600 * 1000
-"""A difference is told for so long; what made it does not go away by itself."""
+"""How long a difference is reported; its cause does not go away by itself."""
 COMPARED_MS = 12 * 3600 * 1000
-"""Only changes that were made in this time are compared: what came after one of them lies in the days that are listed.
-A change that was replayed late, or imported, may have been followed by others long ago."""
+"""Greatest age of changes that are compared: later changes of their items lie in the days that are listed. A change
+that was replayed late, or imported, may have been followed by others long ago.
+"""
 READ_BYTES = 64 << 20
-"""Of objects that landed meanwhile, at most, to clear a doubt up. With more, it stays open until it is forgotten."""
+"""Bytes of new objects that are read to clear a doubt up. With more, it stays open until it is forgotten."""
 # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
 MOST_ITEMS = 100
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """The last change of an item in a sample. `image`: a digest of the item as it left it; `at`: when it was made.
+    """The last change of an item in a sample. `image`: a digest of the item after it; `at`: when it was made.
 
     `since`: a later change of the item lands after this.
     """
 
     key: str
     attributes: dict[str, Any]
-    """The key as DynamoDB takes it."""
+    """Key as DynamoDB takes it."""
     sequence: str
     image: str
     at: int
@@ -60,7 +61,7 @@ class Candidate:
 
 
 def candidate(key: ItemKey, record: Mapping[str, Any], landed: int) -> Candidate | None:
-    """A change record of the stream as something to compare; None for what is none (snapshot, import, damaged line).
+    """Return a change record of the stream as a candidate; None for another (snapshot, import, damaged line).
 
     `landed`: when its object did (milliseconds). A clock may have been ahead of that.
     """
@@ -68,21 +69,21 @@ def candidate(key: ItemKey, record: Mapping[str, Any], landed: int) -> Candidate
     operation = record.get(OPERATION)
     if operation not in ("INSERT", "MODIFY", "REMOVE") or not isinstance(at, int):
         return None
-    # An imported change is the state at the end of a window, not what the stream had; its number has a point.
+    # An imported change is the state at the end of a window, not a change of the stream; its number has a point.
     if not isinstance(sequence, str) or not sequence.isdigit():
         return None
     values = [record.get(json_key(name)) for name in key.names]
     try:
         parts = {a.name: _key_value(a.type, value) for a, value in zip(key.attributes, values, strict=True)}
         text = json.dumps(values, default=str, ensure_ascii=False)
-        text.encode()  # half of a surrogate pair is in no key that one can ask for
+        text.encode()  # a key that can be requested has no half of a surrogate pair
     except ValueError:
         return None
     return Candidate(text, parts, sequence, image_of(text, record), at, min(at, landed - 1))
 
 
 def _key_value(kind: str, value: Any) -> dict[str, Any]:
-    """A key attribute as DynamoDB takes it; `ValueError` where it is none."""
+    """Return a key attribute as DynamoDB takes it. Raise `ValueError` where it is malformed."""
     if kind == "N" and isinstance(value, int | Decimal) and not isinstance(value, bool):
         return {"N": str(value)}
     if kind != "N" and isinstance(value, str):
@@ -91,7 +92,7 @@ def _key_value(kind: str, value: Any) -> dict[str, Any]:
 
 
 def image_of(key: str, record: Mapping[str, Any] | None) -> str:
-    """A digest of an item as a change left it; of a removed one (None, or `REMOVE`) it says that and the key."""
+    """Return a digest of an item after a change; of a removed one (None, or `REMOVE`) it is of that and the key."""
     if record is None or record.get(OPERATION) == "REMOVE":
         return "removed " + sha256(key.encode()).hexdigest()[:32]
     item = {name: value for name, value in record.items() if name not in METADATA}
@@ -100,14 +101,14 @@ def image_of(key: str, record: Mapping[str, Any] | None) -> str:
 
 
 def choose(candidates: Iterable[Candidate], count: int, now: int) -> list[Candidate]:
-    """`count` of those made lately, the same for the same candidates, and spread over the keys."""
+    """Return `count` recent candidates, the same for the same candidates, and spread over the keys."""
     recent = (c for c in candidates if now - c.at < COMPARED_MS)
     ordered = sorted(recent, key=lambda c: (sha256(f"{c.key} {c.sequence}".encode()).digest(), c.key))
     return ordered[: min(count, MOST_ITEMS)]
 
 
 def compare(chosen: Sequence[Candidate], images: Mapping[str, str], before: Comparison, now: int) -> Comparison:
-    """The comparison so far with these items. `images`: what the table holds, by key."""
+    """Return the comparison with these items added. `images`: what the table holds, by key."""
     known = {doubt.key for doubt in (*before.doubts, *before.differing)}
     answered = [c for c in chosen if c.key in images and c.key not in known]
     equal = [c for c in answered if images[c.key] == c.image]
@@ -125,7 +126,8 @@ def clear_up(
     before: Comparison, landed: frozenset[str] | None, now: int, target_minutes: int, *, conclude: bool
 ) -> Comparison:
     """Close doubts whose change has landed (`landed`: images of changes; None: too many to read). After a while without
-    it, an item differs, if that may be concluded: where the pipeline is late or stands still, it may not."""
+    it, an item differs, if that may be concluded: where the pipeline is late or stands still, it may not.
+    """
     waits, differing, equal = [], [], 0
     for doubt in (*before.doubts, *before.differing):
         known = doubt in before.differing
@@ -151,7 +153,7 @@ def clear_up(
 
 
 def read_images(clients: Clients, names: TableNames, key: ItemKey, chosen: Sequence[Candidate]) -> dict[str, str]:
-    """What the table holds of these items now, by key; what DynamoDB does not answer for now is left out."""
+    """Return what the table holds of these items now, by key; leave out what DynamoDB does not answer for now."""
     if not chosen:
         return {}
     request: dict[str, Any] = {names.table: {"Keys": [c.attributes for c in chosen], "ConsistentRead": True}}
@@ -171,7 +173,7 @@ def read_images(clients: Clients, names: TableNames, key: ItemKey, chosen: Seque
 def read_landed(
     clients: Clients, names: TableNames, key: ItemKey, doubts: Sequence[Doubt], objects: Sequence[RawObject]
 ) -> frozenset[str] | None:
-    """The images of the doubted items' changes in these objects; None where they are too large to read now."""
+    """Return the images of the doubted items' changes in these objects; None where they are too large to read now."""
     if sum(o.size for o in objects) > READ_BYTES:
         return None
     keys = {doubt.key for doubt in doubts}
@@ -187,7 +189,7 @@ def read_landed(
 def read_records(
     clients: Clients, names: TableNames, raw: RawObject, limit: int | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Yield the records in the first `limit` lines of a raw object; what is none is left out."""
+    """Yield the records in the first `limit` lines of a raw object, without other lines."""
     body = clients.s3.get_object(Bucket=names.lake.bucket, Key=raw.key)["Body"]
     with body, suppress(BrokenObject):
         for line in islice(stream_lines(body), limit):
@@ -196,6 +198,6 @@ def read_records(
 
 
 def _record(item: Mapping[str, Any]) -> dict[str, Any]:
-    """An item as the lake would have it: through the same encoder, and read like a line that landed."""
+    """Return an item as the lake would have it: through the same encoder, and read like a line that landed."""
     line = encode_change(item, operation="MODIFY", sequence_number="0", event_time=0)
     return parse_line(line.encode())

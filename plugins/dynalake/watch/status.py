@@ -1,4 +1,4 @@
-"""How a table stood when it was last looked at: judged, and kept as JSON in S3, from where the page reads it."""
+"""How a table stood at the last look: judged, and kept as JSON in S3, from where the page reads it."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from dynalake.watch.readings import Readings
 
 READERS = 16
 LARGEST_BYTES = 16 << 20
-"""More than the statuses of a thousand tables: what is larger is nothing that a watch wrote, and is not read."""
+"""Bytes of an object, more than the statuses of a thousand tables: a larger one is not the watch's, and is not read."""
 WRONG_VALUES = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
-"""What values raise that have another type or range than a watch writes, when they are read or shown."""
+"""Errors from reading or showing values of another type or range than a watch writes."""
 STALE_MINUTES = 30
-"""A status that is older says nothing of the present any more: three runs were missed."""
+"""Age of a status that says nothing of the present any more: three runs were missed."""
 
 
 @dataclass(frozen=True)
 class TableStatus:
-    """One table: what was read, what it was held against, what was found."""
+    """One table: what was read, by which limits it was judged, what was found."""
 
     table: str
     state: str
@@ -40,16 +40,16 @@ class TableStatus:
 
     @classmethod
     def of(cls, table: str, readings: Readings, targets: Targets) -> TableStatus:
-        """Judged."""
+        """Judge readings, and return the status."""
         verdicts = judge(readings, targets)
         return cls(table, worst(verdicts), verdicts, targets, readings)
 
     def is_stale(self, now: datetime) -> bool:
-        """Whether nobody has looked at the table for too long."""
+        """Return whether nobody has looked at the table for too long."""
         return milliseconds(now) - self.readings.at > STALE_MINUTES * 60_000
 
     def lines(self) -> Iterator[str]:
-        """For the task's log: the state, how fresh it is, each verdict with what to do."""
+        """Yield lines for the task's log: the state, how fresh it is, each verdict with what to do."""
         landing, lake = self.readings.landing, self.readings.lake
         yield f"{self.table} is {self.state}"
         if landing.newest_change is not None:
@@ -64,7 +64,7 @@ class TableStatus:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TableStatus:
-        """The reverse of `dataclasses.asdict`, after JSON."""
+        """Return the status from the JSON of `dataclasses.asdict`."""
         return cls(
             table=values["table"],
             state=values["state"],
@@ -123,8 +123,10 @@ def save_status(clients: Clients, names: TableNames, status: TableStatus) -> Non
 
 
 def load_status(clients: Clients, names: TableNames) -> TableStatus | None:
-    """The table's last status; None where there is none yet, or one that cannot be read: a table then counts as not
-    looked at, and hides no other."""
+    """Return the table's last status; None where there is none yet, or none that can be read.
+
+    Such a table counts as not looked at, and hides no other.
+    """
     with suppress(RecordError, *WRONG_VALUES):
         text = _get(clients, names.lake, names.watch_state)
         status = None if text is None else TableStatus.from_dict(json.loads(text))
@@ -133,7 +135,7 @@ def load_status(clients: Clients, names: TableNames) -> TableStatus | None:
 
 
 def last_read(clients: Clients, names: TableNames) -> datetime | None:
-    """When a look last found that the table's stream was read; None where nobody looked."""
+    """Return when a look last found that the table's stream was read; None where nobody looked."""
     status = load_status(clients, names)
     at = None if status is None else status.readings.capture.read_at
     return None if at is None else datetime.fromtimestamp(at / 1000, UTC)
@@ -142,7 +144,7 @@ def last_read(clients: Clients, names: TableNames) -> datetime | None:
 def save_overview(clients: Clients, lake: Lake, tables: Sequence[str], now: datetime) -> Overview:
     """Gather the last status of each table into the lake's overview; one that nobody has looked at is of 1970.
 
-    Without the tables' queries, which are long: they stand in the table's own status.
+    It leaves out the tables' queries, which are long: they stand in the table's own status.
     """
 
     def last(table: str) -> TableStatus:
@@ -158,7 +160,7 @@ def save_overview(clients: Clients, lake: Lake, tables: Sequence[str], now: date
 
 
 def load_overview(clients: Clients, lake: Lake) -> Overview | None:
-    """The lake's overview in one call; None where nobody has watched it yet.
+    """Return the lake's overview in one call; None where nobody has watched it yet.
 
     Raises `RecordError` for an object that no watch of this version of dynalake wrote.
     """

@@ -1,4 +1,4 @@
-"""How the two Iceberg tables stand: how much there is, how new it is, what waits to be done, what should not be so.
+"""The state of the two Iceberg tables: how much there is, how new it is, what waits, and faults.
 
 All of it is in their metadata, in the manifests of the last days, and in notes of the lake: no data file is read.
 """
@@ -32,10 +32,10 @@ from dynalake.settings import TableSettings
 from dynalake.watch.readings import Day, Lake, Readings, Size, Wait
 
 SHOWN_DAYS = 30
-"""The days of the changes whose files are looked at."""
+"""Days of the changes whose files are read."""
 
 CHECK_MS = 3_600_000
-"""Milliseconds between two looks at what hardly ever changes, as long as nothing was found in it."""
+"""Milliseconds between two checks of what hardly ever changes, as long as nothing was found in it."""
 
 
 def read_lake(
@@ -48,12 +48,12 @@ def read_lake(
     previous: Readings,
     now: datetime,
 ) -> Lake:
-    """The tables as they were loaded after `landed`, the raw objects of the last days, was listed."""
+    """Return the tables as they were loaded after `landed`, the raw objects of the last days, was listed."""
     at, before, today = milliseconds(now), previous.lake, table.names.lake.day_of(now)
     files = changes.files(since=shift_day(today, -SHOWN_DAYS))
     run, folded_to = number(changes, SHOWN_RUN), number(state, FOLDED_TO)
     unfolded = sum(count_bytes(f, folded_to, at) for f in files if f.rows)
-    # As conversions ask for it, which share with this what they have read.
+    # Conversions ask the same, and share with this what they have read.
     due, _ = find_due(table, changes, landed, (), first_day(today, settings.stream_retention_hours))
     waits = [o for found in due for o in found.objects]
     snapshot = before.snapshot
@@ -85,7 +85,7 @@ def read_lake(
 
 
 def size_of(head: Head) -> Size:
-    """How much a table holds, as the summary of its current snapshot says."""
+    """Return how much a table holds, by the summary of its current snapshot."""
     snapshot = head.iceberg.metadata.current_snapshot()
     said = {} if snapshot is None or snapshot.summary is None else snapshot.summary.additional_properties
     rows, size, files = (int(said.get(f"total-{name}") or 0) for name in ("records", "files-size", "data-files"))
@@ -93,7 +93,7 @@ def size_of(head: Head) -> Size:
 
 
 def sum_days(files: Iterable[DataFile]) -> tuple[Day, ...]:
-    """Rows, bytes and files of each day. Pure."""
+    """Return rows, bytes and files of each day. Pure."""
     by_day: dict[str, list[DataFile]] = defaultdict(list)
     for file in files:
         by_day[file.partition].append(file)
@@ -106,13 +106,13 @@ def sum_days(files: Iterable[DataFile]) -> tuple[Day, ...]:
 def plan_waiting(
     table: Table, settings: TableSettings, changes: Head, files: Iterable[DataFile], before: Lake, now: datetime
 ) -> tuple[Wait, ...]:
-    """The days that the next compaction would rewrite, and since when they wait for it. Pure.
+    """Return the days that the next compaction would rewrite, and since when they wait for it. Pure.
 
-    A day that an earlier look did not find waits since this one: what came late has opened it again.
+    A day that an earlier look did not find waits since this one: late changes have opened it again.
     """
     zone, options = table.names.lake.zone, CompactOptions.of_settings(settings)
     word = ""
-    with suppress(SettingsError):  # of an attribute that is no column: compaction fails, and every day waits
+    with suppress(SettingsError):  # `sort_by` names no column: compaction fails, and every day waits
         word = order_of(schema_of(changes), options.sort_by).word
     due = sorted(plan.day for plan in plan_compaction(files, now, zone, options, word, bounded=False))
     known = {wait.day: wait.since for wait in before.waiting}
@@ -121,7 +121,7 @@ def plan_waiting(
 
 
 def find_faults(table: Table, changes: Head, state: Head, now: datetime) -> tuple[Finding, ...]:
-    """What is wrong with the tables and their views, and what the last scrub has found."""
+    """Return what is wrong with the tables and their views, and what the last scrub has found."""
     view = table.names.current_view
     found = [*check_tables(table, changes, state)]
     held, shown = held_for(changes, now), views_bound(table)
@@ -140,7 +140,7 @@ def find_faults(table: Table, changes: Head, state: Head, now: datetime) -> tupl
 
 
 def sum_findings(findings: Iterable[Finding], day: str) -> list[Finding]:
-    """A scrub's findings, one of each kind, without what the watch looks at itself. `day`: that of the scrub. Pure."""
+    """Return a scrub's findings of its `day`, one of each kind, without those that the watch finds itself. Pure."""
     by_kind: dict[str, list[Finding]] = defaultdict(list)
     for finding in findings:
         if finding.kind not in LOOKED_AT:
@@ -155,7 +155,7 @@ def sum_findings(findings: Iterable[Finding], day: str) -> list[Finding]:
 
 
 def read_queries(table: Table, changes: Head, state: Head) -> Mapping[str, str]:
-    """The SQL of the current items for engines without Presto views, by dialect; empty while types change."""
+    """Return the SQL of the current items for engines without Presto views, by dialect; empty while types change."""
     pinned = PIN in changes.tags and PIN in state.tags
     try:
         return write_texts(table.names, changes, state, views_bound(table) if pinned else None)
