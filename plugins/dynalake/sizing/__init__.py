@@ -1,7 +1,7 @@
-"""What a table writes, the shards that this takes, and what it costs.
+"""The writes of a table, the shards that they need, and the cost.
 
 usage           what the table wrote in the last 14 days, minute by minute, from its own CloudWatch metrics
-shards          how many shards the Kinesis stream is to have, and by which steps it gets there
+shards          how many shards the Kinesis stream needs, and by which steps it gets there
 limits          what AWS allows the account and the stream, asked before anything is changed
 prices          AWS's list prices, from `prices.json`
 cost            the dollars a month of each delivery

@@ -1,7 +1,7 @@
 """The dollars a month of one table's pipeline, by each delivery. Pure.
 
-Not in it: what all tables share (the forwarder's alarms, the dashboard, S3's request metrics of errors), what
-the data itself takes (storage, conversion), and Airflow.
+It leaves out what all tables share (the forwarder's alarms, the dashboard, S3's request metrics of errors), the cost of
+the data itself (storage, conversion), and Airflow.
 """
 
 from __future__ import annotations
@@ -16,39 +16,40 @@ from dynalake.sizing.prices import price
 from dynalake.sizing.usage import Usage
 
 HOURS = 730
-"""Of a month, as AWS counts."""
+"""Hours of a month, as AWS counts."""
 GB = 2**30
 
-# https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html : of a batch, with both images of a change.
+# Bytes of a batch, with both images of a change:
+# https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 PAYLOAD_BYTES = 6 * 2**20
-# How a forwarder of 512 MB spends its time: a round trip to Kinesis or Firehose, and see docs/performance.md.
+# How a forwarder of 512 MB spends its time: a round trip to Kinesis or Firehose; see docs/performance.md.
 MEMORY_GB, SECONDS, SECONDS_PER_CHANGE = 0.5, 0.04, 0.0001
-# Its own line in the embedded metric format, and Lambda's START, END and REPORT.
+# The forwarder's own line in the embedded metric format, and Lambda's START, END and REPORT.
 LOG_BYTES = 800
 # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format.html
 EMITTED_METRICS = 3
-# https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html#event-source-mapping-metrics , of the group
-# EventCount. Counted as custom metrics: no page read says so, and none says that they are free.
+# https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html#event-source-mapping-metrics , the group
+# EventCount. They count as custom metrics here: no page read says that they are, and none says that they are free.
 MAPPING_METRICS = 6
-# What one look of dynalake_watch asks CloudWatch for; every ten minutes.
+# Metrics that one look of dynalake_watch requests from CloudWatch, every ten minutes.
 WATCHED_METRICS, LOOKS_A_DAY = 8, 144
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """What a month of the table's changes is on its way."""
+    """A month of the table's changes on their way."""
 
     invocations: float
     records: float
-    """Of Kinesis, and of Firehose: what one invocation has, packed."""
+    """Records of Kinesis, and of Firehose: one packs the changes of one invocation."""
     bytes: float
     units: float
     """Parts of 25 KB of records, which a provisioned stream bills."""
     billed_bytes: float
-    """With each record rounded up to 5 KB, which Firehose bills."""
+    """Bytes with each record rounded up to 5 KB, which Firehose bills."""
     changes: float
     hours: float
-    """In which there were changes."""
+    """Hours in which there were changes."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Cost:
 
     delivery: str
     parts: Mapping[str, float]
-    """By service."""
+    """Dollars by service."""
 
     @property
     def dollars(self) -> float:
@@ -68,7 +69,7 @@ PARTS = ("Lambda", "Kinesis", "Firehose", "S3 PUTs", "CloudWatch")
 
 
 def traffic_of(usage: Usage, settings: TableSettings) -> Traffic:
-    """A month like the days that were looked at.
+    """Return a month like the days that were measured.
 
     Each shard of the table's stream makes one invocation at a time, and at most one in `batch_window_seconds`, so busy
     minutes have larger ones.
@@ -98,20 +99,23 @@ def traffic_of(usage: Usage, settings: TableSettings) -> Traffic:
 
 
 def objects_of(usage: Usage, settings: TableSettings, shards: int) -> float:
-    """The raw objects that Firehose writes in a month: it gathers for each shard by itself."""
+    """Return the raw objects that Firehose writes in a month: it gathers for each shard by itself."""
     seconds, full = max(settings.buffer_seconds, 1), settings.buffer_mb * 2**20
     gathered: dict[int, float] = {}
     for minute, changes in usage.minutes.items():
         buffer = minute * 60 // seconds
         gathered[buffer] = gathered.get(buffer, 0.0) + changes
-    # Of buffers that are shorter than a minute, there are more than one in it.
+    # If buffers are shorter than a minute, there are several in it.
     times = max(1.0, 60 / seconds)
     found = sum(max(min(shards * times, c), c * usage.line_bytes / full) for c in gathered.values())
     return found * HOURS / 24 / usage.days
 
 
 def costs(usage: Usage, settings: TableSettings, shards: int, template: str) -> tuple[Cost, ...]:
-    """Of `direct`, of `kinesis` with so many shards, and of `kinesis` on demand; `template` is the table's stack's."""
+    """Return the costs of `direct`, of `kinesis` with `shards`, and of `kinesis` on demand.
+
+    `template` is that of the table's stack.
+    """
     traffic = traffic_of(usage, settings)
     kept = max(0, settings.stream_retention_hours - 24)
     provisioned = shards * HOURS * (
@@ -159,7 +163,7 @@ def _cost(
 
 
 def alarm_metrics(template: str, delivery: str) -> int:
-    """The metrics that a table's alarms look at, which is what AWS bills, by the text of its template."""
+    """Return the metrics that a table's alarms watch, which AWS bills, by the text of its template."""
     resources = re.split(r"^  (?=\w+:\n    Type: )", template, flags=re.MULTILINE)
     alarms = [text for text in resources if "    Type: AWS::CloudWatch::Alarm\n" in text]
     conditions = [re.search(r"^    Condition: (\w+)$", text, re.MULTILINE) for text in alarms]

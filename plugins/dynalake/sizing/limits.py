@@ -1,4 +1,4 @@
-"""What AWS allows an account and its streams, asked before anything is changed."""
+"""AWS's limits for an account and its streams, read before anything is changed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MODE_SWITCHES, A_DAY = 2, timedelta(hours=24)
 
 
 def read_stream(clients: Clients, names: TableNames) -> StreamState | None:
-    """The table's Kinesis stream; None where there is none."""
+    """Return the table's Kinesis stream; None where there is none."""
     try:
         summary = clients.kinesis.describe_stream_summary(StreamName=names.stream)["StreamDescriptionSummary"]
     except ClientError as error:
@@ -34,7 +34,7 @@ def read_stream(clients: Clients, names: TableNames) -> StreamState | None:
 def check_stream(
     clients: Clients, names: TableNames, settings: TableSettings, stream: StreamState | None, shards: int, now: datetime
 ) -> None:
-    """Raise `SettingsError` where AWS would refuse the stream that the settings ask for."""
+    """Raise `SettingsError` where AWS would refuse the stream that the settings need."""
     limits = clients.kinesis.describe_limits()
     problem = limit_problem(limits, settings, stream, shards)
     if problem is None and stream is not None and stream.mode != settings.stream_mode:
@@ -47,7 +47,7 @@ def check_stream(
 def limit_problem(
     limits: Mapping[str, Any], settings: TableSettings, stream: StreamState | None, shards: int
 ) -> SettingsError | None:
-    """What the account's limits, as DescribeLimits answers them, do not allow (pure)."""
+    """Return what the account's limits, as DescribeLimits returns them, do not allow (pure)."""
     have, most = limits["OnDemandStreamCount"], limits["OnDemandStreamCountLimit"]
     if settings.stream_mode == "on_demand":
         if have < most or (stream is not None and stream.mode == "on_demand"):
@@ -72,7 +72,7 @@ def limit_problem(
 def switch_problem(
     versions: Iterable[Mapping[str, Any]], settings: TableSettings, now: datetime
 ) -> SettingsError | None:
-    """What a stream that has changed its mode too often cannot do, by the versions of the table's settings (pure)."""
+    """Return why a stream that changed its mode too often cannot again, by the versions of the settings (pure)."""
     known = sorted(versions, key=lambda version: version["LastModifiedDate"])
     modes = [(version["LastModifiedDate"], json.loads(version["Value"]).get("stream_mode")) for version in known]
     switched = [at for (_, old), (at, new) in pairwise(modes) if old != new and now - at < A_DAY]

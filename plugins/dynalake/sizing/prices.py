@@ -16,10 +16,10 @@ def _file() -> dict[str, Any]:
 
 
 def price(name: str) -> float:
-    """The dollars of one unit of something that AWS bills."""
+    """Return the dollars of one unit of something that AWS bills."""
     return float(_file()["prices"][name]["dollars"])
 
 
 def where_and_when() -> str:
-    """`us-east-1, 2026-11-30`: whose prices these are."""
+    """Return whose prices these are: `us-east-1, 2026-11-30`."""
     return f"{_file()['region']}, {_file()['date']}"

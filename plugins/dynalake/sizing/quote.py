@@ -1,4 +1,4 @@
-"""What a setup says of a table's shards and of what it will cost, in few words. Pure."""
+"""A setup's words about a table's shards and its cost, in short. Pure."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ DIRECT_MIB, DIRECT_MIB_IN_LARGE_REGIONS = 1, 5
 
 
 def direct_bytes(region: str) -> int:
-    """The bytes a second that a Firehose stream takes which is written to directly."""
+    """Return the bytes a second that a Firehose stream takes by direct writes."""
     return (DIRECT_MIB_IN_LARGE_REGIONS if region in LARGE_REGIONS else DIRECT_MIB) * 2**20
 
 
 def recommend(usage: Usage, found: Sequence[Cost], region: str) -> str:
-    """The delivery to take, and why."""
+    """Return the delivery to take, and why."""
     direct, *streams = found
     stream = min(streams, key=lambda cost: cost.dollars)
     most = direct_bytes(region)
@@ -37,7 +37,7 @@ def recommend(usage: Usage, found: Sequence[Cost], region: str) -> str:
 
 
 def cost_table(found: Sequence[Cost]) -> str:
-    """The dollars by delivery and service, as Markdown, for a log."""
+    """Return the dollars by delivery and service, as Markdown, for a log."""
     rows = [
         f"| {cost.delivery} | {' | '.join(f'{cost.parts[part]:,.2f}' for part in PARTS)} | **{cost.dollars:,.2f}** |"
         for cost in found
@@ -46,7 +46,7 @@ def cost_table(found: Sequence[Cost]) -> str:
 
 
 def quote(settings: TableSettings, usage: Usage, planned: ShardPlan, found: Sequence[Cost], region: str) -> str:
-    """What the table's pipeline is to be and why, what each delivery costs, and which one to take, for a run's note."""
+    """Return the planned pipeline and why, each delivery's cost, and which one to take, for a run's note."""
     match settings.delivery, settings.stream_mode:
         case "direct", _:
             how = f"`direct`; {describe_peak(usage)}"

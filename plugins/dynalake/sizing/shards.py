@@ -1,4 +1,4 @@
-"""How many shards a table's Kinesis stream is to have, and by which steps it gets there. Pure."""
+"""The shards that a table's Kinesis stream needs, and the steps by which it gets there. Pure."""
 
 from __future__ import annotations
 
@@ -8,27 +8,28 @@ from dataclasses import dataclass
 from dynalake.settings import TableSettings
 from dynalake.sizing.usage import Usage
 
-# https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html : a second, written. The forwarder packs
-# changes, so a shard's 1,000 records a second are never what fills it.
+# https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html : bytes a second, written. The forwarder
+# packs changes, so a shard is never full by its 1,000 records a second.
 SHARD_BYTES = 1024 * 1024
 FULL, CALM = 0.7, 0.5
-"""What a peak may fill of the shards, since changes are spread evenly neither over a minute nor over shards; and of
-fewer shards, before a stream gets fewer."""
+"""Parts of the shards that a peak may fill, since changes are spread evenly neither over a minute nor over shards; the
+second of fewer shards, before a stream gets fewer.
+"""
 
 
 @dataclass(frozen=True)
 class StreamState:
-    """A Kinesis stream that is there."""
+    """An existing Kinesis stream."""
 
     mode: str
     """`provisioned` or `on_demand`."""
     shards: int
-    """That are open."""
+    """Open shards."""
 
 
 @dataclass(frozen=True)
 class ShardPlan:
-    """The shards that a stream is to have, and why."""
+    """The shards that a stream should have, and why."""
 
     shards: int
     reason: str
@@ -38,12 +39,12 @@ class ShardPlan:
 
 
 def needed_shards(usage: Usage, share: float = FULL) -> int:
-    """As many as the table's peak fills up to this share; at least one."""
+    """Return as many as the table's peak fills up to this share; at least one."""
     return max(1, math.ceil(usage.peak_bytes / (share * SHARD_BYTES)))
 
 
 def plan_shards(settings: TableSettings, usage: Usage, stream: StreamState | None) -> ShardPlan:
-    """The shards of a provisioned stream: those of the settings, or as many as the table's peak needs.
+    """Return the shards of a provisioned stream: those of the settings, or as many as the table's peak needs.
 
     They grow as soon as more are needed, and shrink once half of them are more than enough: a peak that goes up and
     down a little does not change a stream with each setup.
@@ -61,12 +62,12 @@ def plan_shards(settings: TableSettings, usage: Usage, stream: StreamState | Non
 
 
 def filled(most: float, seconds: float, stream: StreamState) -> float:
-    """The share of what a stream's shards take that so many bytes within so many seconds are."""
+    """Return the part of a stream's capacity that `most` bytes within `seconds` use."""
     return most / (seconds * stream.shards * SHARD_BYTES)
 
 
 def shard_steps(settings: TableSettings, stream: StreamState | None, shards: int) -> tuple[int, ...]:
-    """The counts that a provisioned stream has one after the other, until it has `shards`; only those otherwise.
+    """Return the counts that a provisioned stream has one after the other, until it has `shards`; else only `shards`.
 
     One change at most doubles or halves them; a stream that was on demand keeps its shards when it changes its mode.
     https://docs.aws.amazon.com/kinesis/latest/APIReference/API_UpdateShardCount.html
@@ -82,7 +83,7 @@ def shard_steps(settings: TableSettings, stream: StreamState | None, shards: int
 
 
 def describe_peak(usage: Usage) -> str:
-    """`the peak of the last 14 days was 120 changes a second of 0.9 KB, 0.1 MB/s`."""
+    """Return `the peak of the last 14 days was 120 changes a second of 0.9 KB, 0.1 MB/s`."""
     hours = max(1, round(usage.days * 24))
     lately = f"the last {usage.days:.0f} days"
     if hours < 48:
@@ -98,7 +99,7 @@ def describe_peak(usage: Usage) -> str:
 
 
 def _few(number: float) -> str:
-    """`120`, `0.9`, `0.002`, `under 0.001`: a number that is only an estimate."""
+    """Return `120`, `0.9`, `0.002`, `under 0.001`: a number that is only an estimate."""
     if number >= 10:
         return f"{number:,.0f}"
     return f"{number:.1g}" if number >= 0.001 else "under 0.001"

@@ -1,4 +1,4 @@
-"""What a table wrote in the last 14 days, minute by minute, from its own CloudWatch metrics and its stream's.
+"""A table's writes of the last 14 days, minute by minute, from its own CloudWatch metrics and its stream's.
 
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/metrics-dimensions.html
 """
@@ -35,27 +35,27 @@ class Usage:
     minutes: Mapping[int, float]
     """The changes in each minute that has some, by the minute's number since the epoch."""
     days: float
-    """For how long it was looked at."""
+    """Days that were measured."""
     line_bytes: float
-    """How long a change is on its way, on average."""
+    """Bytes of a change on its way, on average."""
     partitions: int
-    """Of the table, and so about as many open shards of its stream."""
+    """Partitions of the table, and so about as many open shards of its stream."""
     streamed: float = 0.0
-    """The bytes a second that its Kinesis stream took in the fullest minute; 0 where there was none."""
+    """Bytes a second that its Kinesis stream took in the fullest minute; 0 where there was none."""
 
     @property
     def peak(self) -> float:
-        """The changes a second in the fullest minute."""
+        """Changes a second in the fullest minute."""
         return max(self.minutes.values(), default=0.0) / MINUTE
 
     @property
     def peak_bytes(self) -> float:
-        """The bytes a second in the fullest minute: as the stream has seen it, or as the table's writes let expect."""
+        """Bytes a second in the fullest minute: as the stream reports them, or as the table's writes suggest."""
         return max(self.peak * self.line_bytes, self.streamed)
 
     @property
     def changes(self) -> float:
-        """All changes of the time that was looked at."""
+        """All changes of the measured time."""
         return sum(self.minutes.values())
 
 
@@ -66,11 +66,11 @@ def usage_of(
     days: float,
     streamed: Mapping[int, float] | None = None,
 ) -> Usage:
-    """The changes behind consumed write units and items that expired, for a table as DescribeTable describes it (pure).
+    """Return the changes behind write units and expired items, for a table as DescribeTable describes it (pure).
 
-    An item costs a unit for each KB of it. What costs units and changes nothing counts as well: writes within
-    transactions cost twice, and refused conditional writes cost once. So this is the most. `streamed` are the bytes
-    that the table's Kinesis stream took.
+    An item costs a unit for each KB of it. Units without a change count as well: writes within transactions cost twice,
+    and refused conditional writes cost once. So this is the most. `streamed` are the bytes that the table's Kinesis
+    stream took.
     """
     items, size = int(description.get("ItemCount", 0)), int(description.get("TableSizeBytes", 0))
     item_bytes = size / items if items else UNIT_BYTES
@@ -90,13 +90,13 @@ def usage_of(
 
 
 def read_usage(clients: Clients, names: TableNames, now: datetime) -> Usage:
-    """The table's usage up to now; of a table that is younger than 14 days, since it was made."""
+    """Return the table's usage up to now; for a table younger than 14 days, since it was made."""
     description = dict(clients.dynamodb.describe_table(TableName=names.table)["Table"])
     start = now - WINDOW
     made = cast("datetime", description.get("CreationDateTime", start))
     days = (now - max(start, min(made, now - timedelta(hours=1)))) / timedelta(days=1)
     metrics = {
-        # The table's own: what its indexes consume has one dimension more, and is no change of an item.
+        # This is the table's own metric: that of its indexes has one dimension more, and is not a change of an item.
         "units": Metric("AWS/DynamoDB", "ConsumedWriteCapacityUnits", "TableName", names.table),
         "expired": Metric("AWS/DynamoDB", "TimeToLiveDeletedItemCount", "TableName", names.table),
         "streamed": Metric("AWS/Kinesis", "IncomingBytes", "StreamName", names.stream),
