@@ -1,8 +1,8 @@
-"""What is too big for an Airflow worker, as a job on Apache Spark: the same routines, whose parts executors do.
+"""Work that is too big for an Airflow worker, as a job on Apache Spark: the same routines, in parts on executors.
 
-request         what a job is asked, as its arguments; what it answers, as an object in the lake
+request         a job's request, as its arguments; its answer, as an object in the lake
 package         dynalake's code as Spark takes it
-glue            a run of the lake's AWS Glue job: started once, however often it is asked for
+glue            a run of the lake's AWS Glue job: started once for any number of requests
 job             the script: reads the request, runs the work, writes the answer
 work            a conversion, a night or a backfill's snapshot, by the code that workers run
 executors       parts of the work on Spark's executors

@@ -18,7 +18,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 PART_BYTES = 8 << 30
-"""What one part of a day or of the state is, about: minutes for one core."""
+"""Bytes of one part of a day or of the state, about: minutes for one core."""
 
 _WAVES = 4  # parts for each core, of what is handed out together
 
@@ -26,7 +26,7 @@ _WAVES = 4  # parts for each core, of what is handed out together
 class Executors(Workers):
     """The executors of one Spark application.
 
-    A part whose process dies is done again by Spark; one that raises is not: its error is the work's.
+    Spark repeats a part whose process dies; one that raises is not repeated: its error is the work's.
     """
 
     def __init__(self, context: SparkContext, part_bytes: int = PART_BYTES) -> None:
@@ -41,7 +41,7 @@ class Executors(Workers):
         return self._part_bytes
 
     def attempt_each(self, work: Callable[[T], R], parts: Iterable[T]) -> Iterator[Outcome[R]]:
-        """Return what becomes of each part, after all are done."""
+        """Return the outcome of each part, after all are done."""
         given = list(parts)
         if not given:
             return iter(())
@@ -54,7 +54,7 @@ def _attempt(work: Callable[[T], R], part: T) -> Outcome[R]:
 
 
 def _portable(error: Exception) -> Exception:
-    """The error in dynalake's words where it has some; what cannot go to another process, by its text."""
+    """Return the error in dynalake's words where it has some; the text of one that cannot go to another process."""
     error = explain(error) or error
     try:
         pickle.loads(pickle.dumps(error))

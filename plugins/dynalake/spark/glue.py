@@ -1,4 +1,4 @@
-"""Runs of the lake's AWS Glue job: started once, however often they are asked for.
+"""Runs of the lake's AWS Glue job: each started once for any number of requests.
 
 https://docs.aws.amazon.com/glue/latest/webapi/API_StartJobRun.html
 """
@@ -30,11 +30,11 @@ _LATER = (
 
 
 def start_run(clients: Clients, names: TableNames, request: Request) -> str:
-    """Start the job run of a request, or find the one that is under way; its id.
+    """Start the job run of a request, or find the one that is under way. Return its id.
 
     Glue takes no token for a start, so a task that is killed before it is listed starts a second run, which may cost
-    twice, and changes nothing. Raises `SettingsError` where the lake has no job, `NotReadyError` where Glue
-    has no room for another run now.
+    twice, and changes nothing. Raises `SettingsError` where the lake has no job, `NotReadyError` where Glue has no room
+    for another run now.
     """
     job = names.lake.spark_job
     arguments = request.to_arguments()
@@ -68,7 +68,7 @@ def start_run(clients: Clients, names: TableNames, request: Request) -> str:
 
 
 def find_run(runs: Iterable[JobRunTypeDef], arguments: dict[str, str]) -> str:
-    """The id of a run with these arguments that has not ended; '' where there is none."""
+    """Return the id of a run with these arguments that has not ended; '' where there is none."""
     for run in runs:
         given = run.get("Arguments", {})
         asked = {name: value for name, value in given.items() if name in FLAGS}
@@ -78,6 +78,6 @@ def find_run(runs: Iterable[JobRunTypeDef], arguments: dict[str, str]) -> str:
 
 
 def find_request(clients: Clients, names: TableNames, run: str) -> Request:
-    """What a job run was asked."""
+    """Return the request of a job run."""
     given = clients.glue.get_job_run(JobName=names.lake.spark_job, RunId=run)["JobRun"].get("Arguments", {})
     return Request.from_arguments([text for name in FLAGS if name in given for text in (name, given[name])])

@@ -19,7 +19,7 @@ from dynalake.spark.work import do_work
 
 
 def main() -> None:
-    """Do what the arguments ask for; an error is told to whoever asked, and fails the job."""
+    """Do what the arguments request. An error is reported to the sender, and fails the job."""
     request = Request.from_arguments(sys.argv[1:])
     clients = Clients.in_region(request.region)
     names = load_lake(clients, request.environment).table(request.table)

@@ -17,7 +17,7 @@ _LEFT_OUT = ("operators", "ui", "airflow_plugin.py", "bundled")
 
 
 def build_spark_package(lake: Lake) -> Package:
-    """The package without what needs Airflow; its key names its content."""
+    """Return the package without what needs Airflow; its key names its content."""
     root = Path(dynalake.__file__).parent
     paths = [p for p in sorted(root.rglob("*.py")) if p.relative_to(root).parts[0] not in _LEFT_OUT]
     body = archive_files({p.relative_to(root.parent).as_posix(): p.read_bytes() for p in paths})
@@ -25,7 +25,7 @@ def build_spark_package(lake: Lake) -> Package:
 
 
 def upload_spark_package(clients: Clients, lake: Lake) -> Package:
-    """Put the archive and the script into the lake's bucket, where their very bytes are not there already.
+    """Put the archive and the script into the lake's bucket, unless the same bytes are there.
 
     Glue takes both by their keys, so this comes right before each run.
     """

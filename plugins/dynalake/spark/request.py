@@ -26,8 +26,8 @@ FLAGS = ("--region", "--environment", "--table", "--work", "--request")
 class Request:
     """One table's work: `convert`, `compact` (a night's) or `snapshot`.
 
-    `values`: what of it, as JSON has it (`spark/work.py`). `part_bytes`: what the job, or whoever starts it by hand,
-    takes for a part.
+    `values`: its details, as JSON has them (`spark/work.py`). `part_bytes`: the size of a part, by the job or by the
+    person who starts it.
     """
 
     region: str
@@ -43,17 +43,17 @@ class Request:
 
     @property
     def run(self) -> str:
-        """A name for it that a retry has too: 16 hexadecimal digits."""
+        """Name of the request that a retry has too: 16 hexadecimal digits."""
         return sha256(json.dumps(self.to_arguments(), sort_keys=True).encode()).hexdigest()[:16]
 
     def to_arguments(self) -> dict[str, str]:
-        """The script's arguments, `{"--table": "RECEIPTS", …}`."""
+        """Return the script's arguments, `{"--table": "RECEIPTS", …}`."""
         values = json.dumps(self.values, sort_keys=True, separators=(",", ":"))
         return dict(zip(FLAGS, (self.region, self.environment, self.table, self.work, values), strict=True))
 
     @classmethod
     def from_arguments(cls, arguments: Sequence[str]) -> Request:
-        """The reverse of `to_arguments`. What a service adds for itself (`--JOB_NAME`…) is left alone."""
+        """Return the request from what `to_arguments` returned, without what a service adds (`--JOB_NAME`…)."""
         parser = argparse.ArgumentParser(prog="spark-job.py", allow_abbrev=False, description=__doc__)
         parser.add_argument("--region", required=True, help="the lake's AWS region")
         parser.add_argument("--environment", required=True, help="the lake")
@@ -68,7 +68,7 @@ class Request:
 def write_outcome(
     clients: Clients, names: TableNames, request: Request, outcome: Mapping[str, Any] | Exception
 ) -> None:
-    """Tell whoever asked how it ended: what was done, or the error."""
+    """Report to the sender how it ended: what was done, or the error."""
     values: dict[str, Any]
     if isinstance(outcome, DynalakeError):
         kept = {"received": outcome.received, "allowed": outcome.allowed, "action": outcome.action, "ids": outcome.ids}
@@ -82,7 +82,7 @@ def write_outcome(
 
 
 def read_outcome(clients: Clients, names: TableNames, request: Request) -> dict[str, Any]:
-    """Return what was done. Raises the error that the job has left, or `NotReadyError` where it has left nothing."""
+    """Return what was done. Raise the error that the job has left, or `NotReadyError` where it has left nothing."""
     key = names.spark_outcome(request.run)
     try:
         with clients.s3.get_object(Bucket=names.lake.bucket, Key=key)["Body"] as body:
@@ -105,5 +105,5 @@ def read_outcome(clients: Clients, names: TableNames, request: Request) -> dict[
 
 
 def forget_outcome(clients: Clients, names: TableNames, request: Request) -> None:
-    """Remove what an earlier attempt has left."""
+    """Remove the outcome of an earlier attempt."""
     clients.s3.delete_object(Bucket=names.lake.bucket, Key=names.spark_outcome(request.run))

@@ -1,7 +1,7 @@
-"""What a job does: a conversion, a night's work or a backfill's snapshot, by the routines of the Airflow tasks.
+"""The work of a job: a conversion, a night's work or a backfill's snapshot, by the routines of the Airflow tasks.
 
-Executors are the workers. A conversion is committed, and left to the Airflow task that ends it: that one finds what was
-committed, tries again what had to wait, and says what came of all of it.
+Executors are the workers. A conversion is committed, and left to the Airflow task that ends it: that task finds what
+was committed, tries again what had to wait, and reports the result.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from dynalake.spark.request import COMPACT, CONVERT, SNAPSHOT, Request
 
 
 def do_work(table: Table, request: Request, workers: Workers) -> dict[str, Any]:
-    """Return what was done, as JSON has it. Raises what the routines raise."""
+    """Return what was done, as JSON has it. Raise what the routines raise."""
     works = {CONVERT: convert_plan, COMPACT: do_night, SNAPSHOT: do_snapshot}
     return works[request.work](table, request.values, workers)
 
 
 def conversion(plan: str, batches: int) -> dict[str, Any]:
-    """What a job is asked that converts all batches of a plan."""
+    """Return the request of a job that converts all batches of a plan."""
     return {"plan": plan, "batches": batches}
 
 
@@ -40,7 +40,7 @@ def convert_plan(table: Table, values: Mapping[str, Any], workers: Workers) -> d
     """Convert all batches of a plan, and commit them.
 
     Their results are in the state prefix, as if a task had converted each of them. Raises the first batch's error once
-    all are done; those that were converted are committed all the same.
+    all are done; the converted ones are committed all the same.
     """
     plan, numbers = values["plan"], range(values["batches"])
     outcomes = list(workers.attempt_each(partial(_convert, table, plan), numbers))
@@ -60,12 +60,12 @@ def _convert(table: Table, plan: str, number: int) -> tuple[dict[str, int], dict
 
 
 def night(asked: Asked) -> dict[str, Any]:
-    """What a job is asked that does a night's work."""
+    """Return the request of a job that does a night's work."""
     return asdict(asked)
 
 
 def do_night(table: Table, values: Mapping[str, Any], workers: Workers) -> dict[str, Any]:
-    """Do a night's work (`dynalake/night.py`): what it has said, and what has failed."""
+    """Do a night's work (`dynalake/night.py`). Return its log lines, and what has failed."""
     settings = load_settings(table.clients, table.names)
     retention = raw_retention_days(table.clients, table.names.lake)
     asked = Asked(**{**values, "days": tuple(values["days"])})
@@ -77,11 +77,11 @@ def do_night(table: Table, values: Mapping[str, Any], workers: Workers) -> dict[
 
 
 def snapshot(run: int, plan: str, batches: int) -> dict[str, Any]:
-    """What a job is asked that makes the converted batches of a plan the snapshot number `run`."""
+    """Return the request of a job that makes the converted batches of a plan the snapshot number `run`."""
     return {"run": run, "plan": plan, "batches": batches}
 
 
 def do_snapshot(table: Table, values: Mapping[str, Any], workers: Workers) -> dict[str, Any]:
-    """Make converted batches the snapshot: whether it is this one that is shown, and how many items have gone."""
+    """Make converted batches the snapshot. Return whether it is this one that is shown, and how many items are gone."""
     swapped = show_snapshot(table, values["run"], values["plan"], range(values["batches"]), workers=workers)
     return {"run": swapped.run, "shown": swapped.shown, "removed": swapped.removed}
