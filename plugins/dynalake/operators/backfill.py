@@ -59,7 +59,7 @@ def plan() -> list[int]:
     )
     say(planned.summary())
     if not asked["dry_run"] and planned.window is None:
-        # Of two backfills the one that began later is the newer snapshot, whichever ends first.
+        # Of two backfills, the later start is the newer snapshot, whichever ends first.
         number_run(Table(found, names), planned.run)
     if asked["dry_run"]:
         from dynalake.backfill.quote import quote_backfill

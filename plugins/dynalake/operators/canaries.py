@@ -1,4 +1,4 @@
-"""Waiting for canaries, which setup and teardown do alike."""
+"""The wait for canaries, which is the same in setup and teardown."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 def look_for_canaries(sent: list[dict[str, Any]]) -> PokeReturnValue:
-    """A sensor's poke: done once every canary has arrived. Those that have not are sent again.
+    """Look for canaries, as a sensor's poke: done once every one has arrived. Send missing ones again.
 
-    What is put into a shard before Firehose reads it never arrives, and nobody says when that is.
+    A record that is put into a shard before Firehose reads it never arrives, and nothing tells when Firehose begins.
     """
     from dynalake.capture.canaries import Canaries, Search, send_canaries
 

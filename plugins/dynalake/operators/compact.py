@@ -26,7 +26,7 @@ def tables() -> list[str]:
 
 
 def compact_each(tables: XComArg) -> XComArg:
-    """One mapped task for each table."""
+    """Return one mapped task for each table."""
     tasks = CompactTable.partial(task_id="compact", map_index_template="{{ table_label }}", execution_timeout=NIGHT)
     return XComArg(tasks.expand(table=tables))
 
@@ -75,7 +75,7 @@ class CompactTable(SparkOperator):
 
 
 def _check(table: str, faults: Sequence[Fault]) -> None:
-    """Raise what a night has failed at, once all of it was tried."""
+    """Raise the failures of a night, once all of it was tried."""
     from dynalake.errors import TerminalError, TransientError
 
     if failed := "; ".join(f"{f.what}: {f.error}" for f in faults):
@@ -88,7 +88,7 @@ def _now() -> datetime:
 
 
 def _asked(where: Lake) -> Asked:
-    """What the run's parameters ask for. A run of `airflow backfill` is about the day before its logical date."""
+    """Return what the run's parameters request. A run of `airflow backfill` is about the day before its date."""
     from datetime import timedelta
 
     from dynalake.days import check_day

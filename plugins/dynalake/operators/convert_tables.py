@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from dynalake.lake.table import Table
     from dynalake.names import TableNames
 
-# Each holds up to about 1 GB of memory; how many a worker bears is known when the DAG is parsed, not when it runs.
+# Each holds up to about 1 GB of memory. The limit of a worker is known when the DAG is parsed, not when it runs.
 MAX_ACTIVE_BATCHES = int(os.environ.get("DYNALAKE_MAX_ACTIVE_BATCHES", "4"))
 
 ON_SPARK = 1000
 """Batches of one table in one run where Spark converts them: 250 GB of raw objects, for the time that a run has."""
 
-_SENTENCES = "sentences"  # the XCom in which `plan` leaves to `report` what to say
+_SENTENCES = "sentences"  # the XCom with the texts that `plan` leaves to `report`
 
 
 @task.short_circuit(execution_timeout=limits.PLAN, retries=1)
@@ -63,7 +63,7 @@ def plan() -> list[dict[str, Any]]:
 
 
 def convert_each(batches: XComArg) -> XComArg:
-    """One mapped task for each batch, and one for all batches of a table that are converted on Spark."""
+    """Return one mapped task for each batch, and one for all batches of a table that are converted on Spark."""
     tasks = ConvertBatch.partial(
         task_id="convert",
         map_index_template="{{ batch_label }}",
@@ -121,7 +121,7 @@ def _say_converted(batch: dict[str, Any], sums: Mapping[str, int], reasons: Mapp
     return {"table": batch["table"], "rows": sums["rows"], "rejected": sums["rejected"]}
 
 
-# What was converted is committed even if another batch's conversion failed; `report` then fails the run.
+# Converted batches are committed even if another batch's conversion failed; `report` then fails the run.
 @task(trigger_rule="all_done", execution_timeout=limits.GATHER)
 @guarded
 def gather(batches: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
@@ -170,7 +170,7 @@ def report(
 
 
 def summary(done: Sequence[Finished], faults: Sequence[str]) -> str:
-    """What came of a run, in one line."""
+    """Return the result of a run, in one line."""
     rows, objects = sum(one.sums.rows for one in done), sum(one.objects for one in done)
     parts = [f"{rows:,} rows of {objects:,} raw objects in {len(done):,} {_plural('table', len(done))}"]
     for word in ("rejected", "repeats", "duplicates"):
@@ -196,7 +196,7 @@ def _lines(done: Finished) -> list[str]:
 
 
 def _attention(done: Finished) -> list[str]:
-    """What somebody may want to know of one table."""
+    """Return what somebody may want to know of one table."""
     lines = [f"{done.table}: {f.what}. What to do: {f.plan}." for f in done.findings]
     lines += [f"{done.table} dt={day}: {objects:,} objects wait: {reason}." for day, objects, reason in done.waiting]
     if done.misfits:
@@ -219,14 +219,14 @@ def _table(name: str) -> Table:
 
 
 def _days() -> list[str]:
-    """The days that the run names."""
+    """Return the days that the run names."""
     from dynalake.convert.plan import check_named
 
     return [check_named(str(day)) for day in parameters()["days"]]
 
 
 def _plan_table(found: Clients, names: TableNames, days: Sequence[str]) -> TablePlan | None:
-    """A table's plan; None where it was never set up with Iceberg tables."""
+    """Return a table's plan; None where it was never set up with Iceberg tables."""
     from dynalake.capture.lake import load_settings
     from dynalake.convert.plan import ConvertLimits, plan_table
     from dynalake.errors import CatalogError
@@ -240,7 +240,7 @@ def _plan_table(found: Clients, names: TableNames, days: Sequence[str]) -> Table
     try:
         planned = plan_table(table, most, datetime.now(UTC), days, retention_hours=hours)
         if planned.batches:
-            # Whoever replaces a table by a template may let the same pipeline read the new one.
+            # A template may replace a table and let the same pipeline read the new one.
             check_live_table(table)
         return planned
     except CatalogError:
@@ -262,7 +262,7 @@ def _sentences(planned: TablePlan) -> list[str]:
 
 
 def _choose(plans: Sequence[TablePlan], most: int) -> list[Batch]:
-    """As many batches as Airflow maps, of each table in turn; what is left is due again in the next run."""
+    """Return as many batches as Airflow maps, of each table in turn; the rest is due again in the next run."""
     from dynalake.convert.plan import ConvertLimits
     from dynalake.errors import SettingsError
 

@@ -1,7 +1,7 @@
-"""The same for each of many tables, where a fault in one must not stop the others.
+"""The same work for each of many tables, where a fault in one must not stop the others.
 
-What raises for one table, whatever it is, is kept until the others are done. It then fails in a task of that table, or
-at the end of the run, by name (`check_faults`). What is of the connection concerns every table, and is raised at once.
+Any error for one table is kept until the others are done. It then fails in a task of that table, or at the end of the
+run, by name (`check_faults`). An error of the connection concerns every table, and is raised at once.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from dynalake.errors import DynalakeError, TerminalError, TransientError
 logger = logging.getLogger(__name__)
 
 FAULTS = "faults"
-"""The XCom of a task with what it could not do, by table."""
+"""The XCom of a task with its faults, by table."""
 
 R = TypeVar("R")
 
 
 def each_table(tables: Iterable[str], work: Callable[[str], R], doing: str) -> dict[str, R]:
-    """Return what `work` gives for each table. Tables for which it raises are left out, and kept as the task's faults.
+    """Return the result of `work` for each table. A table for which it raises is left out, and kept as a fault.
 
     `doing` says in a message what could not be done: `planned`. After the other tables, faults that may pass let
     Airflow retry the task while it has tries left; `work` is then called for all tables again.
@@ -34,7 +34,7 @@ def each_table(tables: Iterable[str], work: Callable[[str], R], doing: str) -> d
     for table in tables:
         try:
             done[table] = work(table)
-        # Whatever it is: a fault that nobody thought of must not stop the other tables either.
+        # An unforeseen fault must not stop the other tables either.
         except Exception as error:
             explained = _explain(error)
             faults[table] = f"{table} cannot be {doing}: {type(explained).__name__}: {explained}"
@@ -50,7 +50,7 @@ def each_table(tables: Iterable[str], work: Callable[[str], R], doing: str) -> d
 
 
 def faults_of(tasks: Iterable[str]) -> dict[str, list[str]]:
-    """What these tasks of the run could not do, by table."""
+    """Return the faults of these tasks of the run, by table."""
     found: dict[str, list[str]] = {}
     for faults in get_current_context()["ti"].xcom_pull(task_ids=[*tasks], key=FAULTS):
         for table, fault in (faults or {}).items():
@@ -65,7 +65,7 @@ def check_faults(faults: Iterable[str]) -> None:
 
 
 def _explain(error: Exception) -> Exception:
-    """The error in dynalake's words, where it has some. Raises what is of the connection."""
+    """Return the error in dynalake's words, where it has some. Raise an error of the connection."""
     from dynalake.aws_errors import AWS_ERRORS, explain, is_of_connection
 
     if is_of_connection(error):

@@ -24,7 +24,7 @@ POLL_SECONDS = 5
 class ExportTable(BaseOperator):
     """Exports the run's table, where the plan says so; returns the numbers of the groups of its files.
 
-    Whatever happens to Airflow meanwhile, the task finds its export again: by what it stored, or by its token.
+    Even if Airflow dies in the meantime, the task finds its export again: by its note, or by its token.
     """
 
     longest_wait = limits.EXPORT
@@ -33,7 +33,7 @@ class ExportTable(BaseOperator):
         return self._export()
 
     def resume(self, context: Context, event: dict[str, Any]) -> list[int]:
-        """The export is done, or failed, or the triggerer gave up on it."""
+        """Go on where the export is done, or failed, or the triggerer gave up on it."""
         return self._export(event)
 
     @guarded

@@ -10,9 +10,9 @@ from airflow.triggers.base import TriggerEvent
 
 
 class GlueRunTrigger(GlueJobCompleteTrigger):
-    """The provider's trigger, for which a run that failed is an event, too.
+    """The provider's trigger, except that a failed run is an event too.
 
-    The run has left its own error for the task. Older providers raise instead, and the task would not come to read it.
+    The run has left its own error for the task. Older providers raise instead, and the task would not get to read it.
     """
 
     async def run(self) -> AsyncIterator[TriggerEvent]:

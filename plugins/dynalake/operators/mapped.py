@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from dynalake.errors import SettingsError
 
 MOST = 1000
-"""As many as one run's page in the UI bears, whatever Airflow allows."""
+"""Tasks that one run's page in the UI shows well, whatever Airflow allows."""
 
 
 def most_mapped() -> int:
-    """Mapped tasks that one task may ask for."""
+    """Return how many mapped tasks one task may request."""
     from airflow.configuration import conf
 
     return min(MOST, conf.getint("core", "max_map_length", fallback=MOST))
 
 
 def check_mapped(tables: Sequence[str]) -> None:
-    """Each table gets a mapped task. Raises `SettingsError` where Airflow would not map so many."""
+    """Raise `SettingsError` where Airflow would not map a task for each table."""
     most = most_mapped()
     if len(tables) > most:
         raise SettingsError(

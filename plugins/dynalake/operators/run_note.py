@@ -1,7 +1,7 @@
-"""What a run did, as its note in the Airflow UI.
+"""The results of a run, as its note in the Airflow UI.
 
 A task cannot write a note: its API has no such call, and the REST API needs a user's token. The scheduler can, while it
-notes that the run is over, so what the task has pushed under `NOTE` becomes the note there.
+ends the run, so it makes the note of what the tasks have pushed under `NOTE`.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ logger = logging.getLogger(__name__)
 NOTE = "note"
 """The key of the XCom that becomes the run's note."""
 LIMIT = 1000
-"""Characters: the width of Airflow's column, which PostgreSQL enforces."""
+"""Characters of a note: the width of Airflow's column, which PostgreSQL enforces."""
 _DAGS = "dynalake_"
 _MARK = "— written by the run —"
 
 
 @hookimpl
 def on_dag_run_success(dag_run: DagRun, msg: str) -> None:
-    """Add to the run's note what its tasks have to say; what somebody wrote there stays before it."""
+    """Add its tasks' texts to the run's note; what somebody wrote there stays before them."""
     from airflow.models.xcom import XComModel
     from sqlalchemy.orm import object_session
 
@@ -42,6 +42,6 @@ def on_dag_run_success(dag_run: DagRun, msg: str) -> None:
 
 
 def note(before: str | None, texts: list[str]) -> str:
-    """The new note, as much of it as there is room for (pure)."""
+    """Return the new note, as much of it as there is room for (pure)."""
     own = (before or "").split(_MARK)[0].rstrip()
     return "\n".join([*([own, ""] if own else []), _MARK, *texts])[:LIMIT]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# A poke of a sensor asks for this long, then gives its slot back until the next.
+# A sensor's poke tries for this long, then gives its slot back until the next.
 LOOK_SECONDS = 5.0
 
 P = ParamSpec("P")
@@ -35,13 +35,13 @@ R = TypeVar("R")
 
 
 def guarded(function: Callable[P, R]) -> Callable[P, R]:
-    """Terminal errors fail the task at once, transient ones let Airflow retry; what AWS throttles is one of them.
+    """Let terminal errors fail the task at once, and transient ones, such as AWS's throttling, make Airflow retry.
 
-    What AWS does not permit is tried once more, because a policy counts only some seconds after it was changed:
+    A call that AWS does not permit is tried once more, because a policy counts only some seconds after it was changed:
     https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
 
     The message is logged line by line before it is raised: Airflow shows an exception's text as one long line above a
-    stack trace, and what to do stands at its end.
+    stack trace, and the advice stands at its end.
     """
 
     @wraps(function)
@@ -62,7 +62,7 @@ def guarded(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _aws_errors() -> tuple[type[Exception], ...]:
-    # Asked for when something was raised, because the DAG processor must not import boto3.
+    # Imported only after an error, because the DAG processor must not import boto3.
     from dynalake.aws_errors import AWS_ERRORS
 
     return AWS_ERRORS
@@ -83,7 +83,7 @@ def _for_airflow(error: DynalakeError) -> AirflowException:
 
 
 def poke(ask: Callable[[], Any]) -> PokeReturnValue:
-    """A sensor's poke: done with what `ask` returns, not done while that raises `NotReadyError`."""
+    """Poke for a sensor: done with the result of `ask`, not done while that raises `NotReadyError`."""
     deadline = time.monotonic() + LOOK_SECONDS
     while True:
         try:
@@ -96,7 +96,7 @@ def poke(ask: Callable[[], Any]) -> PokeReturnValue:
 
 
 def parameters() -> dict[str, Any]:
-    """The run's parameters, validated by the form's schema.
+    """Return the run's parameters, validated by the form's schema.
 
     Raises `SettingsError` for keys of the run's `conf` that the DAG does not have: Airflow takes any.
     """
@@ -118,21 +118,22 @@ def check_conf(conf: Iterable[str], known: Iterable[str]) -> None:
 
 
 def run_id() -> str:
-    """The run's id in Airflow: the same for every task and every retry."""
+    """Return the run's id in Airflow: the same for every task and every retry."""
     return str(get_current_context()["run_id"])
 
 
 def clients() -> Clients:
-    """The clients of the run's AWS connection."""
+    """Return the clients of the run's AWS connection."""
     return clients_of(str(parameters()["aws_conn_id"]))
 
 
 def clients_of(connection: str) -> Clients:
-    """The clients of an AWS connection; SettingsError for one that may not be used, AccessError where there is none.
+    """Return the clients of an AWS connection.
 
-    The provider silently falls back to boto3's own credentials when a connection is missing, which may be another
-    account altogether, so that is checked first. One session makes all clients: a hook for each would take the
-    connection's role as often, and read botocore's models anew.
+    Raises `SettingsError` for one that may not be used, `AccessError` where there is none. The provider silently falls
+    back to boto3's own credentials when a connection is missing, which may be another account altogether, so that is
+    checked first. One session makes all clients: a hook for each would take the connection's role every time, and read
+    botocore's models again.
     """
     from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
     from airflow.sdk import BaseHook
@@ -160,35 +161,35 @@ def clients_of(connection: str) -> Clients:
 
 
 def say(text: object) -> None:
-    """In the task's log, line by line.
+    """Write into the task's log, line by line.
 
-    Airflow dates what is printed by when the worker comes to read it. On a busy one that is after the task has ended,
-    and the line is then shown inside the log's folded "Post Execute", where nobody looks.
+    Airflow dates printed text by when the worker reads it. On a busy one that is after the task has ended, and the line
+    is then shown inside the log's folded "Post Execute", where nobody looks.
     """
     for line in str(text).splitlines():
         logger.info("%s", line)
 
 
 def tell(note: str) -> None:
-    """In the task's log, and in the run's note."""
+    """Write into the task's log, and into the run's note."""
     say(note)
     get_current_context()["ti"].xcom_push(NOTE, note)
 
 
 def lake(found: Clients) -> Lake:
-    """The run's lake, which setup has made; SettingsError when it has not."""
+    """Return the run's lake, which setup has made. Raise `SettingsError` when it has not."""
     from dynalake.capture.lake import load_lake
 
     return load_lake(found, str(parameters()["environment"]))
 
 
 def table_names(found: Clients) -> TableNames:
-    """The names of the run's table in the run's lake."""
+    """Return the names of the run's table in the run's lake."""
     return lake(found).table(str(parameters()["table"]))
 
 
 def table_list(found: Clients) -> list[str]:
-    """The tables that a run over many is about: those of its parameter `tables`, or all that are set up."""
+    """Return the tables of a run over many: those of its parameter `tables`, or all that are set up."""
     from dynalake.capture.lake import find_lake, list_tables, load_settings
 
     asked = parameters()["tables"]

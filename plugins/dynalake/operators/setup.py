@@ -109,7 +109,7 @@ def plan(source: dict[str, Any]) -> bool:
     creates = creates_bucket(found, lake)
     notes: list[str] = []
     if not creates:
-        # In the note where the stack is made, or is asked for what it does not do.
+        # The run's note has it where the stack is made, or is given an option that it does not take.
         asked = _asked_options().given.intersection(BUCKET_OPTIONS)
         (notes.append if storage is None or asked else say)(kept_bucket(lake))
     _show(plan_stack(found, storage_spec(lake, create_bucket=creates, options=_asked_options())))
@@ -128,7 +128,7 @@ def plan(source: dict[str, Any]) -> bool:
 
 
 def _sizing(found: Clients, names: TableNames) -> tuple[int, str]:
-    """The shards that the table's stream is to have, and what the run's note says of them and of the costs."""
+    """Return the shards of the table's stream, and the run note's text about them and the costs."""
     from datetime import UTC, datetime
 
     from dynalake.capture.specs import template_text
@@ -359,7 +359,7 @@ def register_catalog(source: dict[str, Any]) -> list[str]:
 
 
 def not_scheduled(environment: str, scheduled: str) -> str:
-    """What somebody has to know who sets up a table that scheduled runs will not be about; '' for one that they are."""
+    """Return the warning for a table of another environment than that of scheduled runs; '' for the same one."""
     if environment == scheduled:
         return ""
     return (
@@ -369,7 +369,7 @@ def not_scheduled(environment: str, scheduled: str) -> str:
 
 
 def not_read(hand_off: HandOff) -> str:
-    """What somebody has to know who sets a table up again after its pipeline was gone for too long; else ''."""
+    """Return the warning for a table whose pipeline was gone for too long before this setup; else ''."""
     if hand_off.lost_since is None:
         return ""
     conf = {

@@ -31,7 +31,7 @@ class SparkOperator(BaseOperator):
         """The name of the table that the task is about."""
 
     def defer_to_spark(self, found: Clients, names: TableNames, work: str, values: Mapping[str, Any]) -> NoReturn:
-        """Have this work of the table done by the job. Raises `SettingsError`, `NotReadyError` as `start_run` does."""
+        """Let the job do this work of the table. Raise `SettingsError`, `NotReadyError` as `start_run` does."""
         from dynalake.operators.glue_run import GlueRunTrigger
         from dynalake.spark.glue import start_run
         from dynalake.spark.request import Request
@@ -50,7 +50,7 @@ class SparkOperator(BaseOperator):
 
     @guarded
     def finish(self, context: Context, event: Mapping[str, Any]) -> Any:
-        """Take what the job run has left: what it did, or its error."""
+        """Take the outcome of the job run: its result, or its error."""
         from dynalake.spark.glue import find_request
         from dynalake.spark.request import read_outcome
 
@@ -65,7 +65,7 @@ class SparkOperator(BaseOperator):
 
 
 def is_for_spark(count: Callable[[], int]) -> bool:
-    """Whether the run's parameters give work on so many bytes to Spark. They are counted where that decides."""
+    """Return whether the run's parameters give work on that many bytes to Spark. Count them only if that decides."""
     asked = parameters()
     if asked["engine"] == "auto":
         return count() > int(asked["spark_above_gb"]) << 30

@@ -1,4 +1,4 @@
-"""What the triggerer waits for. Imported when a task defers, because the provider's triggers bring boto3 along."""
+"""Triggers for the triggerer. Imported when a task defers, because the provider's triggers bring boto3 along."""
 
 from __future__ import annotations
 
@@ -26,5 +26,5 @@ class ExportTrigger(AwsBaseWaiterTrigger):
         )
 
     def hook(self) -> AwsGenericHook[Any]:
-        # The provider's DynamoDBHook is made of a resource, which has no asynchronous client.
+        # The provider's DynamoDBHook is made for a resource, which has no asynchronous client.
         return AwsGenericHook(aws_conn_id=self.aws_conn_id, client_type="dynamodb")

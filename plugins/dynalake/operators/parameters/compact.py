@@ -13,7 +13,7 @@ SCHEDULE = "DYNALAKE_COMPACT_SCHEDULE"
 
 
 def compact_schedule() -> str:
-    """When the DAG runs, as a cron expression: what is known when it is parsed."""
+    """Return when the DAG runs, as a cron expression: it has to be known when the DAG is parsed."""
     return os.environ.get(SCHEDULE) or "0 2 * * *"
 
 

@@ -15,7 +15,7 @@ EVERY = "DYNALAKE_CONVERT_EVERY_MINUTES"
 
 
 def convert_every() -> timedelta:
-    """How often the DAG runs: what is known when it is parsed. Raises `SettingsError` where it is not allowed."""
+    """Return how often the DAG runs, for its parsing. Raise `SettingsError` where that is not allowed."""
     text = os.environ.get(EVERY) or "10"
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1440:
         raise SettingsError(

@@ -14,7 +14,7 @@ ENGINES = ("arrow", "spark", "auto")
 
 
 def engine_parameters(work: str) -> dict[str, Param]:
-    """`engine` and `spark_above_gb`. `work`: whose bytes count. Raises `SettingsError` for an unknown default."""
+    """Return `engine` and `spark_above_gb`. `work`: whose bytes count. Raise `SettingsError` for an unknown default."""
     default = os.environ.get(ENGINE) or "arrow"
     if default not in ENGINES:
         raise SettingsError(

@@ -60,7 +60,7 @@ def setup_parameters() -> dict[str, Param]:
 
 
 def settings_parameters() -> dict[str, Param]:
-    """A table's settings, from their own descriptions."""
+    """Return a table's settings, from their own descriptions."""
     return {f.name: _setting_parameter(f.default, dict(f.metadata)) for f in fields(TableSettings) if f.name != "table"}
 
 
@@ -74,7 +74,7 @@ def _setting_parameter(default: Any, about: dict[str, Any]) -> Param:
     elif isinstance(default, int):
         options |= {"type": "integer", "minimum": about["minimum"], "maximum": about["maximum"]}
     elif default == "":
-        # Airflow's form takes an empty text for one that is missing, and would not let the run go.
+        # Airflow's form takes an empty text for a missing one, and would not let the run go.
         return Param(None, **options, type=["null", "string"])
     else:
         options |= {"type": "string"}
@@ -82,7 +82,7 @@ def _setting_parameter(default: Any, about: dict[str, Any]) -> Param:
 
 
 def lake_parameters() -> dict[str, Param]:
-    """The options of the lake; each is empty in the form, which leaves what the lake has."""
+    """Return the options of the lake; each is empty in the form, which leaves the lake's value."""
     return {f.name: _option_parameter(f.default, dict(f.metadata)) for f in option_fields()}
 
 
@@ -99,5 +99,5 @@ def _option_parameter(default: Any, about: dict[str, Any]) -> Param:
 
 
 def _in_form(description: str) -> str:
-    """A description as Airflow's form shows it well: its boxes around code cover the lines above and below."""
+    """Return a description as Airflow's form shows it well: its boxes around code cover the lines above and below."""
     return description.replace("`", "**")

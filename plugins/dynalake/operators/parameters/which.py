@@ -10,7 +10,7 @@ from dynalake.errors import SettingsError
 from dynalake.names import ENVIRONMENT_PATTERN, TABLE_PATTERN
 
 RUN = "This run"
-"""The section of what is asked of one run."""
+"""The section of the parameters of one run."""
 
 WHERE = "Where"
 
@@ -18,14 +18,14 @@ CONNECTION, CONNECTIONS = "DYNALAKE_AWS_CONN_ID", "DYNALAKE_AWS_CONN_IDS"
 
 
 def default_environment() -> str:
-    """The lake that scheduled runs, and the page, are about."""
+    """Return the lake of scheduled runs, and of the page."""
     return os.environ.get("DYNALAKE_ENVIRONMENT", "dev")
 
 
 def allowed_connections() -> tuple[str, ...]:
     """Return the AWS connections that runs and the page may use, the default first.
 
-    Who may trigger a DAG need not be allowed to use every connection of Airflow's, so it is not the run that decides.
+    A user who may trigger a DAG need not be allowed to use every connection of Airflow's, so the run does not decide.
     Raises `SettingsError` where the default is not one of those listed.
     """
     default = os.environ.get(CONNECTION) or ""
@@ -54,9 +54,9 @@ def check_connection(connection: str) -> None:
 
 
 def where_parameters() -> dict[str, Param]:
-    """Which lake, through which connection."""
+    """Return the parameters for the lake and the connection."""
     return {
-        # The pattern is not in the form's schema: the first task checks it, with a message that says what to do.
+        # The pattern is not in the form's schema: the first task checks it, and its message says what to do.
         "environment": Param(
             default_environment(),
             type="string",
