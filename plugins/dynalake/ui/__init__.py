@@ -1,6 +1,6 @@
-"""The page in the Airflow UI: what `dynalake_watch` found. It looks at nothing itself, and changes nothing.
+"""The page in the Airflow UI with the results of `dynalake_watch`. It reads and changes nothing else.
 
-data            where the page's content comes from
-view            what it shows
+data            the source of the page's content
+view            the content of the page
 app             the page as an application
 """

@@ -1,7 +1,7 @@
 """The page as a FastAPI application that Airflow's API server mounts.
 
-Airflow does not protect what plugins mount, so every route here asks for a user who may see the DAG `dynalake_watch`:
-what the page shows is what its tasks found.
+Airflow does not protect what plugins mount, so every route here needs a user who may see the DAG `dynalake_watch`: the
+page shows what its tasks found.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ SCRIPT = (HERE / "page.js").read_text(encoding="utf-8")
 
 logger = logging.getLogger(__name__)
 
-# Every value is escaped, whatever a table, an attribute or an error message is called.
+# Every value is escaped: a table, an attribute or an error message may hold anything.
 _templates = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
 _templates.globals["script"] = SCRIPT
 
 _HEADERS = {
-    # Nothing from elsewhere, and no script but our own: so even what escaped the escaping could not run.
+    # Nothing from elsewhere, and no script but dynalake's own: so a value that was not escaped could not run either.
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'self'; "
     f"script-src 'sha256-{base64.b64encode(sha256(SCRIPT.encode()).digest()).decode()}'",
@@ -52,20 +52,20 @@ _HEADERS = {
 
 
 def may_see(user: GetUserDep) -> None:
-    """403 for a user who may not see the DAG."""
+    """Refuse a user who may not see the DAG with 403."""
     if not get_auth_manager().is_authorized_dag(method="GET", details=_dag(), user=user):
         raise HTTPException(403, f"You may not see the DAG {DAG}")
 
 
 def _dag() -> DagDetails:
-    """The DAG as Airflow's own routes ask for it: with its team, where Airflow has teams."""
+    """Return the DAG as Airflow's own routes ask for it: with its team, where Airflow has teams."""
     if "team_name" not in {field.name for field in fields(DagDetails)}:
         return DagDetails(id=DAG)
     return DagDetails(id=DAG, team_name=DagModel.get_team_name(DAG))
 
 
 def make_app() -> FastAPI:
-    """The application, to be mounted anywhere: its links are relative."""
+    """Return the application, to be mounted anywhere: its links are relative."""
     app = FastAPI(
         title="dynalake",
         docs_url=None,
@@ -90,7 +90,7 @@ def make_app() -> FastAPI:
 
 
 def _answer(environment: str, table: str) -> HTMLResponse:
-    """A page of the environment's lake; what went wrong is said on a page, too."""
+    """Return a page of the environment's lake; a page also for an error."""
     try:
         return _show(environment, table)
     except RecordError as error:
@@ -104,7 +104,7 @@ def _answer(environment: str, table: str) -> HTMLResponse:
             return _message(environment, 502, explained.received, explained.allowed, explained.action)
         return _message(environment, 502, f"AWS does not answer as it should: {error}", "", "check the AWS connection")
     except WRONG_VALUES:
-        # The objects in S3 have the right shape and values that no watch writes, such as a time after the year 9999.
+        # The objects in S3 have the right shape, but values that no watch writes, such as a time after the year 9999.
         logger.exception("The page cannot show the lake %s", environment)
         return _message(environment, 502, "What is stored about this lake cannot be shown", "", f"run {DAG} again")
 
@@ -128,7 +128,7 @@ def _show(environment: str, table: str) -> HTMLResponse:
 
 
 def _query(environment: str) -> str:
-    """What a link needs to stay in the same lake."""
+    """Return the query that keeps a link in the same lake."""
     return "" if environment == default_environment() else f"?{urlencode({'environment': environment})}"
 
 

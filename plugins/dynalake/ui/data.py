@@ -1,4 +1,4 @@
-"""Where the page's content comes from: one object in S3, which `dynalake_watch` wrote."""
+"""The source of the page's content: one object in S3, which `dynalake_watch` wrote."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dynalake.watch.status import Overview, TableStatus, load_overview, load_sta
 CLIENTS_SECONDS = 600
 PLACE_SECONDS = 60
 CONTENT_SECONDS = 10
-"""However many people look: so often AWS is asked."""
+"""Seconds between two calls to AWS, for any number of visitors."""
 
 
 _made: TTLCache[str, Clients] = TTLCache(maxsize=1, ttl=CLIENTS_SECONDS)
@@ -35,7 +35,7 @@ class Content:
 
 @cached(TTLCache(maxsize=32, ttl=CONTENT_SECONDS), lock=threading.Lock())
 def read_content(environment: str) -> Content:
-    """What the page shows of an environment's lake.
+    """Return the page's content for an environment's lake.
 
     The connection is that of the API server's environment, never the visitor's choice: a page must not let a viewer
     read through any connection.
@@ -49,21 +49,21 @@ def read_content(environment: str) -> Content:
 
 @cached(TTLCache(maxsize=32, ttl=CONTENT_SECONDS), lock=threading.Lock())
 def read_status(environment: str, table: str) -> TableStatus | None:
-    """What the page shows of one table that is in the overview; None where nobody has looked at it yet."""
+    """Return the page's content for one table of the overview; None where nobody has looked at it yet."""
     found = _place(environment)
     return None if found is None else load_status(found[0], found[1].table(table))
 
 
 @cached(TTLCache(maxsize=32, ttl=PLACE_SECONDS), lock=threading.Lock())
 def _place(environment: str) -> tuple[Clients, Lake] | None:
-    """The lake and the clients for it, where it is set up."""
+    """Return the lake and the clients for it, where it is set up."""
     clients = _clients()
     lake = find_lake(clients, environment)
     return None if lake is None else (clients, lake)
 
 
 def _clients() -> Clients:
-    """The clients of the page, for all environments: a session takes half a second of a processor's time."""
+    """Return the page's clients, for all environments: a session takes half a second of a processor's time."""
     connection = allowed_connections()[0]
     with _making:
         made: Clients | None = _made.get(connection)

@@ -1,4 +1,4 @@
-"""What the page shows of a status: texts, and bars as numbers. Pure."""
+"""The page's view of a status: texts, and bars as numbers. Pure."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from dynalake.watch.status import Overview, TableStatus
 
 STALE = "not looked at"
 TONES = {OK: "good", NEW: "plain", ATTENTION: "warn", STALE: "warn"}
-"""All others are bad."""
+"""Tones of states; all others are bad."""
 CHART_DAYS = 30
 SPARK_DAYS = 14
 ENGINES = {"spark": "Spark and Databricks", "duckdb": "DuckDB", "sql": "Redshift and Snowflake"}
-"""Those that read the tables and not the views, by the dialect of their SQL."""
+"""Engines that read the tables and not the views, by the dialect of their SQL."""
 
 Facts = tuple[tuple[str, str], ...]
 """Name and value."""
@@ -54,10 +54,10 @@ class Row:
     table: str
     state: str
     tone: str
-    """`good`, `plain`, `warn` or `bad`: its colour."""
+    """Colour: `good`, `plain`, `warn` or `bad`."""
     note: str
     times: tuple[tuple[str, str], ...]
-    """How long ago, and when: the newest change in S3, that in the table, the last one that is folded."""
+    """Age and time of the newest change in S3, of that in the table, and of the last one that is folded."""
     waiting: str
     numbers: tuple[str, ...]
     """Rejected objects, changes, items, size."""
@@ -86,7 +86,7 @@ class View:
 
 
 def overview_view(overview: Overview, lake: Lake, now: datetime) -> View:
-    """The lake at `now`."""
+    """Return the view of the lake at `now`."""
     rows = overview_rows(overview, lake, now)
     tables = [status.readings.lake for status in overview.tables]
     bad = sum(row.tone == "bad" for row in rows)
@@ -106,14 +106,14 @@ def overview_view(overview: Overview, lake: Lake, now: datetime) -> View:
 
 
 def overview_rows(overview: Overview, lake: Lake, now: datetime) -> list[Row]:
-    """The worst first, then by name; what nobody has looked at lately before what is well."""
+    """Return the worst first, then by name; a table that nobody has looked at lately comes before the good ones."""
     rows = [table_row(status, lake, now) for status in overview.tables]
     order = {state: -number for number, state in enumerate((OK, NEW, STALE, *STATES[2:]))}
     return sorted(rows, key=lambda row: (order[row.state], row.table))
 
 
 def table_row(status: TableStatus, lake: Lake, now: datetime) -> Row:
-    """A table as the overview shows it, at `now`."""
+    """Return a table as the overview shows it, at `now`."""
     readings, at = status.readings, milliseconds(now)
     seen, landing, stale = readings.lake, readings.landing, status.is_stale(now)
     state, note = (STALE, "see dynalake_watch") if stale else (status.state, "")
@@ -138,7 +138,7 @@ def table_row(status: TableStatus, lake: Lake, now: datetime) -> Row:
 
 
 def table_detail(status: TableStatus, names: TableNames, now: datetime) -> Detail:
-    """A table's own page, at `now`."""
+    """Return a table's own page, at `now`."""
     seen, at = status.readings.lake, milliseconds(now)
     database = names.lake.database
     last = seen.days[-1].day if seen.days else names.lake.day_of(now)
@@ -157,7 +157,7 @@ def table_detail(status: TableStatus, names: TableNames, now: datetime) -> Detai
 
 
 def groups(status: TableStatus, names: TableNames, at: int) -> Iterable[tuple[str, Facts]]:
-    """Every reading in words."""
+    """Yield every reading in words."""
     readings, targets = status.readings, status.targets
     capture, landing, seen, compared = readings.capture, readings.landing, readings.lake, readings.comparison
     waits = ", the oldest since " + moment(seen.unconverted_since) if seen.unconverted else ""
@@ -214,11 +214,11 @@ def groups(status: TableStatus, names: TableNames, at: int) -> Iterable[tuple[st
 
 
 def chart(days: Sequence[Day], today: str, count: int) -> Chart:
-    """A bar for each of the last `count` days, by its changes; a day without any has none."""
+    """Return a bar for each of the last `count` days, by its changes; a day without any has none."""
     known = {day.day: day.size for day in days}
     wanted = [shift_day(today, ahead) for ahead in range(1 - count, 1)]
     rows = [known[day].rows if day in known else 0 for day in wanted]
-    # What is there is seen, however small.
+    # Every value that exists is visible, even a small one.
     bars = (
         Bar(day, x, max(3.0, round(100 * held / max(rows), 1)), f"{day_text(day)}: {held_text(known[day])}")
         for x, (day, held) in enumerate(zip(wanted, rows, strict=True))
@@ -228,12 +228,12 @@ def chart(days: Sequence[Day], today: str, count: int) -> Chart:
 
 
 def held_text(size: Size) -> str:
-    """`1,200 rows, 5.2 MB in 3 files`."""
+    """Return `1,200 rows, 5.2 MB in 3 files`."""
     return f"{size.rows:,} rows, {size_text(size.bytes)} in {size.files:,} file{'' if size.files == 1 else 's'}"
 
 
 def ago(then: int | None, at: int) -> str:
-    """`5 min ago`."""
+    """Return `5 min ago`."""
     return "–" if then is None else f"{duration((at - then) / 1000)} ago"
 
 
@@ -246,13 +246,13 @@ def with_ago(then: int | None, at: int) -> str:
 
 
 def waiting_text(objects: int, days: int) -> str:
-    """What waits for conversion and for compaction."""
+    """Return what waits for conversion and for compaction."""
     counted = ((objects, "object"), (days, "day"))
     return ", ".join(f"{n:,} {word}{'' if n == 1 else 's'}" for n, word in counted if n) or "–"
 
 
 def day_text(day: str) -> str:
-    """`2019-05-25`."""
+    """Return `2019-05-25`."""
     return f"{day[:4]}-{day[4:6]}-{day[6:]}" if len(day) == 8 else day
 
 
@@ -265,7 +265,7 @@ def seconds_text(seconds: float | None) -> str:
 
 
 def size_text(size: float) -> str:
-    """`512 B`, `1.5 MB`; 1 kB is 1,000 bytes."""
+    """Return `512 B`, `1.5 MB`; 1 kB is 1,000 bytes."""
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if size < 1000 or unit == "TB":
             break
