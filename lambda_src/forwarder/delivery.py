@@ -90,14 +90,14 @@ class DeliveryStream:
 
 @dataclass
 class Delivery:
-    """What became of a batch's blobs."""
+    """The outcome for a batch's blobs."""
 
     unstored: list[Blob]
     """Blobs of which it is not known that they are stored."""
     retries: int = 0
     """Blobs sent again."""
     errors: dict[str, int] = field(default_factory=dict)
-    """How often each error code came."""
+    """Number of answers by error code."""
     refused: bool = False
     """Whether the stream answered that no repetition helps."""
 

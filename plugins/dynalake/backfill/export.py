@@ -103,7 +103,7 @@ def load_exports(clients: Clients, names: TableNames, run: str) -> tuple[tuple[E
 
 
 def request_exports(clients: Clients, names: TableNames, *, run: str) -> tuple[Export, ...]:
-    """Request the exports of the planned `run` (the Airflow run id) that are missing, and those that failed again.
+    """Request the exports of the planned `run` (the Airflow run id) that were not requested yet, or have failed.
 
     Raises `SourceError` where point-in-time recovery is off or the table is gone, and `AccessError` where the export
     may not be made, or could not be written.

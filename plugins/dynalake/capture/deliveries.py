@@ -34,12 +34,12 @@ class Deliveries:
 
     @property
     def all(self) -> tuple[str, ...]:
-        """Return the existing deliveries."""
+        """Existing deliveries."""
         return (self.used, self.beside) if self.beside != NONE else (self.used,)
 
     @property
     def left(self) -> str | None:
-        """Return the delivery that changes may have gone to before, and go to no more."""
+        """Delivery that changes may have gone to before, and go to no more."""
         return self.beside if self.beside != NONE else None
 
 

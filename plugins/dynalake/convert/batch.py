@@ -57,7 +57,7 @@ class BatchRows(Protocol):
 
     @property
     def sums(self) -> Sums:
-        """Return the sums of lines, rows, duplicates, canaries and rejected lines, once `tables` has ended."""
+        """Sums of lines, rows, duplicates, canaries and rejected lines, once `tables` has ended."""
         ...
 
     @property

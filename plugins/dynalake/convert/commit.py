@@ -79,7 +79,7 @@ class _Ready:
 
 @dataclass(frozen=True)
 class _Unit:
-    """What is committed as a whole or not at all: one batch, or a named day's batches with the rows that stay of it."""
+    """Batches that are committed as a whole or not at all: one, or a named day's with the rows that stay of it."""
 
     batches: tuple[_Ready, ...]
     rest: Rest = field(default_factory=Rest)

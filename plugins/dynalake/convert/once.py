@@ -111,7 +111,7 @@ class Spool:
 
 
 class Changes:
-    """What is kept of rows to find them elsewhere: a sieve, when they were made, and the items if the rows are few."""
+    """Traces of rows by which they are found elsewhere: a sieve, their times, and the items if the rows are few."""
 
     def __init__(self, identity: Sequence[str]) -> None:
         self.first: int | None = None
@@ -206,7 +206,7 @@ class LiveRows:
 
     @property
     def replaced(self) -> dict[str, Any]:
-        """Return file → places of the rows that give way, as an array, in the order of `read_rows`."""
+        """File → places of the rows that give way, as an array, in the order of `read_rows`."""
         if not self._replaced:
             return {}
         files, places = (np.concatenate(found) for found in zip(*self._replaced, strict=True))

@@ -33,7 +33,7 @@ _MEMORY_MB = 384
 
 @dataclass(frozen=True)
 class Rest:
-    """What changes next to the new folders of a day: files that go, and files with those of their rows that stay."""
+    """Changes next to the new folders of a day: files that go, and files with those of their rows that stay."""
 
     replaced: tuple[DataFile, ...] = ()
     added: tuple[DataFile, ...] = ()

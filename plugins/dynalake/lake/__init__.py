@@ -12,7 +12,7 @@ types and columns
     key_text        an item's key as one text
 
 a table and its commits
-    table           both Iceberg tables of a DynamoDB table, handed to whatever works on them
+    table           both Iceberg tables of a DynamoDB table, passed to all that works on them
     iceberg, file_io, metadata_note, objects, clock   load, create and commit by pyiceberg; S3 below it
     commit          a commit that is planned on one version and lands on another
     identity        which DynamoDB table it is about: one that was made again under its name is another

@@ -57,7 +57,7 @@ class Column:
 
     @property
     def comment(self) -> str:
-        """Attribute as a JSON string, so one line, where the column's name differs from it; and a note on JSON text."""
+        """Comment: `JSON text`, and the attribute as a one-line JSON string if the column's name differs from it."""
         parts = ["JSON text"] if isinstance(self.type, Mixed) else []
         if self.name != self.attribute:
             parts.append(f"attribute {json.dumps(self.attribute, ensure_ascii=True)}")

@@ -12,7 +12,7 @@ from dynalake.record.change import OPERATION, RESERVED_KEYS, attribute_name
 
 
 class Gathering:
-    """What was observed so far of one table's records. The result is the same in any order, and in parts (`add`).
+    """The types observed so far in one table's records. The result is the same in any order, and in parts (`add`).
 
     Attributes that have a column are always kept. Of others as many as could ever get one: at most `budget.attributes`
     of them, by rank. The sizes of all types together are at most `budget.gathered`: those behind in the order become

@@ -3,9 +3,9 @@
 A commit, never a plan, gives the ids by which files are read: of two runs that meet a new attribute at the same time,
 the second one finds the first one's column, with its id and its type.
 
-A struct that gets a field is another type to a view that shows it: from then on Trino refuses the view, whatever column
-is asked for, until it is written again. So the views read the earlier snapshots in the meantime. They have the new
-columns before any file does, so they never show an item without them.
+A struct that gets a field is another type to a view that shows it: from then on Trino refuses the view, for any column,
+until it is written again. So the views read the earlier snapshots in the meantime. They have the new columns before any
+file does, so they never show an item without them.
 """
 
 from __future__ import annotations

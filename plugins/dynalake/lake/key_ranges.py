@@ -79,7 +79,7 @@ class Keys:
 
     @property
     def box(self) -> tuple[Key, Key]:
-        """Return the least and the greatest value of each column."""
+        """Least and greatest value of each column."""
         ends = [pc.min_max(column).as_py() for column in self._columns]
         return tuple(e["min"] for e in ends), tuple(e["max"] for e in ends)
 

@@ -37,7 +37,7 @@ class Range:
 
     @property
     def within(self) -> Within:
-        """Return which row groups may have such rows."""
+        """Row groups that may have such rows."""
         return {} if self.is_all else {self.column: (self.low, self.high)}
 
     def rows(self, table: pa.Table) -> pa.Table:

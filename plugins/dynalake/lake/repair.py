@@ -13,8 +13,8 @@ def repair_entries(table: Table) -> tuple[Finding, ...]:
     """Bring back what Glue has lost of a table that was set up. Return what was found and done.
 
     A table is registered or updated from metadata in the bucket, never created again: a new one would number its
-    columns again. A state that was brought back gets what was merged behind it once more, and the views follow it.
-    Raises `CatalogError` where no metadata is left, or a table was never made.
+    columns again. A state that was brought back gets its later merges again, and the views follow it. Raises
+    `CatalogError` where no metadata is left, or a table was never made.
     """
     found = {name: bring_back(table, name) for name in (table.names.changes_table, table.names.state_table)}
     findings = [f.finding for f in found.values() if f.finding is not None]

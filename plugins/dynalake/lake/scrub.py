@@ -61,7 +61,7 @@ class Scrubbed:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Return how many findings there are of each kind, for other tasks."""
+        """Number of findings of each kind, for other tasks."""
         counts: dict[str, int] = defaultdict(int)
         for finding in self.findings:
             counts[finding.kind] += 1

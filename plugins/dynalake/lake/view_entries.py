@@ -94,7 +94,7 @@ def write_views(table: Table, clock: Callable[[], int] = now_ms) -> tuple[str, .
 
 
 def hold_views(table: Table, clock: Callable[[], int] = now_ms) -> bool:
-    """Let the views read both tables' present snapshots for `HOLD` or until they are written; False without views.
+    """Let the views read both tables' present snapshots for `HOLD`, or until written. Return False without views.
 
     This comes before a struct gets a field: the views' own types would be wrong from that commit on. Where the tables
     are pinned already, the views need no hold.

@@ -147,7 +147,7 @@ def _ends(head: Head, files: Iterable[DataFile], column: str) -> list[Any]:
 
 
 class Sizes:
-    """What has to be written again if an attribute's column changes: bytes by folder of `{t}`, by file of the state."""
+    """Bytes to write again if an attribute's column changes: by folder of `{t}`, by file of the state."""
 
     def __init__(self, table: Table, changes: Head, state: Head) -> None:
         self._heads = ((changes, schema_of(changes)), (state, schema_of(state)))

@@ -99,7 +99,7 @@ class Group:
 
     @property
     def keys(self) -> pa.Table:
-        """Return the identity and rank columns of all rows, and whether the item is gone."""
+        """Identity and rank columns of all rows, and whether the item is gone."""
         self._keys = [pa.concat_tables(self._keys).combine_chunks()]
         return self._keys[0]
 

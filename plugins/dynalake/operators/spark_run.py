@@ -28,7 +28,7 @@ class SparkOperator(BaseOperator):
 
     @abstractmethod
     def dynamodb_table(self) -> str:
-        """The name of the table that the task is about."""
+        """Return the name of the table that the task is about."""
 
     def defer_to_spark(self, found: Clients, names: TableNames, work: str, values: Mapping[str, Any]) -> NoReturn:
         """Let the job do this work of the table. Raise `SettingsError`, `NotReadyError` as `start_run` does."""

@@ -36,7 +36,7 @@ FULL = 0.8
 """Part of a Kinesis stream's shards; a higher use is reported before anything is refused."""
 
 _LOOK_APART = 1800.0
-"""Seconds before the end of what is kept from which on a part of it counts as lost: a look may come no nearer."""
+"""Seconds before the end of keeping from which on some records count as lost: looks may come no nearer to it."""
 
 _INCREMENTAL = (
     "run dynalake_backfill with export_type incremental over the time in question (without point-in-time recovery: "

@@ -17,7 +17,7 @@ from dynalake.record.change import RESERVED_KEYS, attribute_name
 
 
 class Growth:
-    """What was met so far in records of one table, and the columns that the table gets for it.
+    """The values met so far in records of one table, by type, and the columns that the table gets for them.
 
     `table`: the schema; its columns do not change, except that structs get further fields. `known`: by attribute, the
     types that do not change with what is read. Threads may share it.

@@ -20,9 +20,9 @@ import numpy as np
 from numba import njit
 
 NULL, BOOL, INT, DOUBLE, DECIMAL, TEXT, LIST, STRUCT, MIXED, DIGITS, EMPTY, MAP, SEQUENCE, PATHS, MOMENT = range(15)
-"""What a node takes. `EMPTY`: an empty object; `MAP`: an object of any keys, which ascend; `MOMENT`: an integer of
-digits only; `PATHS`: an object as its own text, whose keys may come in any order. The caller checks that no key comes
-twice.
+"""The kinds of values that a node takes. `EMPTY`: an empty object; `MAP`: an object of any keys, which ascend;
+`MOMENT`: an integer of digits only; `PATHS`: an object as its own text, whose keys may come in any order. The caller
+checks that no key comes twice.
 """
 
 SAW_NULL, SAW_BOOL, SAW_NUMBER, SAW_TEXT, SAW_LIST, SAW_OBJECT = (1 << bit for bit in range(6))
@@ -34,14 +34,14 @@ DEPTH = 64
 """The same as `budget.LINE_DEPTH`."""
 
 PADDING = b"\n" * 16
-"""What must follow the text: values are read without a test for its end."""
+"""Line breaks that must follow the text: values are read without a test for its end."""
 
 LENGTH_BITS, ESCAPED = 32, 63
 _NEAR = 6
 _EXACT_POWER = 22  # 10^22 is the largest power of ten that a double holds
 _CHUNK_DIGITS = 18
 
-Array = Any  # numpy's, of the type that stands beside it
+Array = Any  # numpy's, of the type in the comment next to it
 
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -71,7 +71,7 @@ class Program(NamedTuple):
     key_end: Array  # int64
     keys: Array  # uint8
     never_null: Array  # uint8
-    required: Array  # int64: nodes without which a line is no record
+    required: Array  # int64: nodes without which a line is not a record
     group: Array  # int64: the first node of the elements that a node is in; -1: none
     weight: Array  # int64: words that each element takes, at the first node of the elements
     strict: Array  # uint8: where a value that does not fit makes the line odd
@@ -84,7 +84,7 @@ class Program(NamedTuple):
 
 
 class Slots(NamedTuple):
-    """Where values go: each node has a slot per row, or per element of the list that it is in."""
+    """The places of values: each node has a slot per row, or per element of the list that it is in."""
 
     state_at: Array  # int64, first slot of a node in `state`
     word_at: Array  # int64, first slot of a node in `words`
@@ -96,13 +96,13 @@ class Slots(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What was met at each node: kinds as bits, and of numbers the fields of `catalog.types.Number`."""
+    """The values met at each node: kinds as bits, and of numbers the fields of `catalog.types.Number`."""
 
     kinds: Array  # uint8
     integer: Array  # int64
     scale: Array  # int64
     significant: Array  # int64
-    beyond: Array  # uint8: a number that is no 64-bit integer
+    beyond: Array  # uint8: a number that is not a 64-bit integer
 
 
 class Rows(NamedTuple):
