@@ -41,7 +41,7 @@ MANY = 20
 """Factor for the bytes that a night may write with many workers (`compact_gb`, `widen_budget_gb`)."""
 
 Say = Callable[[str], None]
-"""Takes a line for people, while the work goes on."""
+"""A function that takes a line for people, while the work goes on."""
 
 
 @dataclass(frozen=True)

@@ -51,8 +51,8 @@ def commit_backfill(
     `run` is the Airflow run id. An incremental run's changes are put next to those of the day `now`. A table without
     items gives a snapshot without objects.
 
-    Raises `NotReadyError` if a segment is unfinished, `LedgerError` if a sum does not hold, and `SourceError` if
-    another table has the name by now: some items may be of that one.
+    Raises `NotReadyError` if a segment is unfinished, `LedgerError` if a sum does not hold, and `SourceError` if the
+    table is no longer the planned one: some items may be of another.
     """
     ledger = load_ledger(clients, names, run_name(run))
     check_finished(ledger)

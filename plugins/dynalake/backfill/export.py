@@ -73,7 +73,7 @@ def client_token(plan: BackfillPlan, export: Export) -> str:
 
 
 def export_request(names: TableNames, plan: BackfillPlan, table_arn: str, export: Export) -> dict[str, Any]:
-    """Return exportTableToPointInTime's parameters (pure)."""
+    """Return ExportTableToPointInTime's parameters (pure)."""
     request: dict[str, Any] = {
         "TableArn": table_arn,
         "ClientToken": client_token(plan, export),

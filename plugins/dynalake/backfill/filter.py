@@ -92,7 +92,8 @@ class UpdatedBefore:
         text = value.get("N", value.get("S"))
         moment = None if text is None else microseconds(text, number="N" in value)
         if self.read_at is None and text is not None and _RUN_TOGETHER.fullmatch(text.strip()):
-            # With a cutoff that somebody chose, the year 2609 would keep nothing.
+            # A date run together would be the year 2609, behind any cutoff that somebody chose, and no item would be
+            # kept.
             moment = None
         if moment is None:
             if self.invalid == "fail":

@@ -90,7 +90,7 @@ def known_changes(clients: Clients, names: TableNames, key: ItemKey, since: str 
     out. A change may come more than once. Raises `CatalogError` where the tables are missing or damaged.
     """
     table = Table(clients, names)
-    # The table is loaded before raw objects are listed: objects converted in the meantime are read from these.
+    # The table is loaded before raw objects are listed: objects converted in the meantime are read as raw objects.
     head = table.changes()
     days = [day for day in list_raw_days(table) if day > SNAPSHOT_DAY and day >= since]
     for found in read_raw_days(table, days, live_folders(head)):

@@ -21,7 +21,7 @@ from dynalake.names import TableNames
 # older, so that all together list no more often than 16 times a second.
 LOOK_SECONDS = 0.5
 LOOKING_AT_ONCE = 8
-# A segment shows again that it is at work after the first time, and counts as dead after the second.
+# Seconds after which a segment shows again that it is at work, and after which it counts as dead.
 SHOW_SECONDS = 8.0
 DEAD_SECONDS = 30.0
 

@@ -45,9 +45,9 @@ def read_segment(
 ) -> Iterator[dict[str, Any]]:
     """Yield the segment's items as DynamoDB sends them, from the key `after` on (None: from the start).
 
-    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Scan.html#Scan.ParallelScan A page may be empty and
-    yet not the last one; only a page without `LastEvaluatedKey` is. A page that is throttled, after botocore's own
-    retries, is requested again, less and less often, for as long as needed.
+    A page may be empty and yet not the last one; only a page without `LastEvaluatedKey` is. A page that is throttled,
+    after botocore's own retries, is requested again, less and less often, for as long as needed.
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Scan.html#Scan.ParallelScan
     """
     request: dict[str, Any] = {
         "TableName": names.table,

@@ -3,9 +3,9 @@
 A batch always has a folder in the day of its raw objects, even if its only file has no rows (`convert/batch.py`). So
 the live folders of a day tell which of its objects are converted, however old the table is.
 
-No manifest is ever written again, nor is Iceberg's. So one object in the state prefix keeps what earlier runs have
-read, and a run over an open day with 144 folders reads that object and the manifests that came since. It is a copy: the
-table always tells which folders are live, and without the copy everything is read again.
+Manifests, Iceberg's too, are never written again. So one object in the state prefix keeps what earlier runs have read,
+and a run over an open day with 144 folders reads that object and the manifests that came since. It is a copy: the table
+always tells which folders are live, and without the copy everything is read again.
 """
 
 from __future__ import annotations

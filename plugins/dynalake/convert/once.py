@@ -1,8 +1,8 @@
 """Each change once: a batch's rows that live files, or another batch, hold too are found in bounded memory.
 
-A change is told by its item's key and its sequence number. Files are chosen by their bounds on `__event_time`, which is
-the same wherever a change comes again. Their rows are chosen by a sieve over the sequence numbers, which lets few
-others pass. These rows are compared value by value.
+A change is identified by its item's key and its sequence number. Files are chosen by their bounds on `__event_time`,
+which is the same wherever a change comes again. Their rows are chosen by a sieve over the sequence numbers, which lets
+few others pass. These rows are compared value by value.
 """
 
 from __future__ import annotations

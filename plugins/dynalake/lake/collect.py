@@ -2,7 +2,7 @@
 
 A file is deleted only if all of this holds, in this order:
 
-1. It was listed, and was then older than `GRACE`. A file in work, or before its commit, is younger: a commit
+1. It was listed, and was then older than `GRACE`. A file being written, or waiting for its commit, is younger: a commit
    of files that are older than half of it is refused.
 2. After the listing both tables got a new version (`COLLECTED_AT`). A commit that was sent before, and was under way
    for longer than the grace, is refused by Glue from then on; the next step sees one that landed.

@@ -59,7 +59,7 @@ from dynalake.lake.workers import HERE, Outcome, Workers, attempt
 from dynalake.record.change import METADATA, OTHER, SEQUENCE_NUMBER
 
 Now = Callable[[], datetime]
-"""Returns the time, aware."""
+"""A function that returns the time, aware."""
 
 _STREAMS = 4  # folders that are merged as they are read: of each a row group is held
 _RANGES, _RANGE_FILES = 99, 1000  # of a day, and of a range: five digits number a folder's files

@@ -34,9 +34,10 @@ LAG = timedelta(hours=1)
 
 @dataclass(frozen=True)
 class FoldOptions:
-    """When a fold is due: if its changes are more than `fold_at` of the state's bytes, or more than `fold_gb`;
+    """The rules for when a fold is due.
 
-    and always once `fold_every` has passed since the last one's bound.
+    It is due if its changes are more than `fold_at` of the state's bytes, or more than `fold_gb`; and always once
+    `fold_every` has passed since the last one's bound.
     """
 
     fold_at: float = 0.1

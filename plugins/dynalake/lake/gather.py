@@ -69,7 +69,7 @@ class Gathering:
         return len(attribute) > self._budget.limits.key_length or attribute in self._schema.pins.without
 
     def _bound_sometimes(self) -> None:
-        """Apply the bounds so seldom that it takes no time, and so often that nothing grows to twice its bound."""
+        """Apply the bounds so seldom that it takes no time, and so often that nothing exceeds twice its bound."""
         if self._new > 2 * self._budget.attributes or self._size > 2 * self._budget.gathered:
             self._bound()
 

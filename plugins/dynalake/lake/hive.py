@@ -2,7 +2,7 @@
 
 awswrangler makes tables, adds partitions with their columns, and deletes them. The rest it cannot do: it overwrites
 what others have written to a table in the meantime (no `VersionId`), refuses a type that changes, cannot update a
-partition, and lists partitions without their parameters. For this Glue is called directly.
+partition, and lists partitions without their parameters. There, Glue is called directly.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ stands as it is; with a part after it, `~0` stands for its `~` and `~1` for its 
     - eee stigid ~                     below zero
 
 `digits`: its significant digits, without zeros in front and at the end. `EEE`: three digits, 500 more than the exponent
-of its first digit (500 for 1 to 9, 501 for 10 to 99, 499 for 0.1). `eee` and `stigid`: the same with each digit d as 9
-- d, so that a number further below zero comes first. 1558778400.123 is `15091558778400123`, and -1.5 is `-49984~`.
+of its first digit (500 for 1 to 9, 501 for 10 to 99, 499 for 0.1). `eee` and `stigid`: the same with each digit d as
+9 - d, so that a number further below zero comes first. 1558778400.123 is `15091558778400123`, and -1.5 is `-49984~`.
 """
 
 from __future__ import annotations

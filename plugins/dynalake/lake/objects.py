@@ -56,7 +56,7 @@ def list_folders(clients: Clients, bucket: str, prefix: str) -> Iterator[str]:
 def storage_time(clients: Clients, bucket: str, now: datetime) -> datetime:
     """Return the time by S3's clock, by which ages of objects count; never later than `now`.
 
-    A machine whose clock is ahead would take files in work for old.
+    A machine whose clock is ahead would take a file that is being written for old.
     """
     answer = clients.s3.list_objects_v2(Bucket=bucket, MaxKeys=1)
     said = answer["ResponseMetadata"]["HTTPHeaders"].get("date")

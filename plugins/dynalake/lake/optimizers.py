@@ -2,7 +2,8 @@
 
 They are right for a table that nobody else compacts. Here their compaction takes files out of the folders by which raw
 objects count as converted, and these are then read once more. Their retention and their deletion of orphans ignore the
-lake's grace for files in work. They may be on for a table, or for a whole catalog, which its tables inherit.
+lake's grace for files that are being written. They may be on for a table, or for a whole catalog, which its tables
+inherit.
 
 https://docs.aws.amazon.com/glue/latest/dg/table-optimizers.html
 """

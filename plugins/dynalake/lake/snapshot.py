@@ -1,8 +1,9 @@
 """The snapshot of a backfill takes the place of the one before: in the state first, then in the changes.
 
-Backfills are numbered. The state's first commit says that it is getting this one's items (`snapshot-run`): from then on
-no earlier backfill can touch it, and any run that finds it above what the changes show (`shown-run`) finishes the swap.
-The folders for that are noted before. The changes get all of `dt=00000000` by one commit, which is the last.
+Backfills are numbered. The swap's first commit to the state says that it is getting this one's items (`snapshot-run`):
+from then on no earlier backfill can touch it, and any run that finds it above what the changes show (`shown-run`)
+finishes the swap. The folders for that are noted before. The changes get all of `dt=00000000` by one commit, which is
+the last.
 """
 
 from __future__ import annotations

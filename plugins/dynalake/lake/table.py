@@ -53,7 +53,7 @@ PLANNED_ON = (BOUND, HISTORY_FROM, SHOWN_RUN)
 """Properties of the changes that must not have changed between a conversion's plan and its commit."""
 
 GRACE = timedelta(days=7)
-"""How long a file that nothing names is kept: longer than any task may take, so that files in work stay."""
+"""How long a file that nothing names is kept: longer than any task may take, so that a file being written stays."""
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ HELD_UNTIL = "dynalake.held-until"
 """Of a view: until when (milliseconds) it keeps to the snapshots that it reads, while a struct gets a field."""
 
 HOLD = 600_000
-"""Milliseconds. The commit that it is for follows at once; if its run dies, the hold ends then."""
+"""Milliseconds. The commit that it is for follows at once; if its run dies, the next one ends the hold."""
 
 OWNER = "hadoop"
 """The owner that awswrangler and Athena write; Trino reads no view without one, since it runs as that user."""

@@ -40,7 +40,7 @@ from dynalake.lake.widen_plan import Sizes, WideningPlan, find_numbers, plan_wid
 from dynalake.lake.workers import HERE, Workers
 
 Now = Callable[[], datetime]
-"""Returns the time, aware."""
+"""A function that returns the time, aware."""
 
 HELD_SINCE = "dynalake.views-held-since"
 """Of the changes: since when (milliseconds) the views read an older snapshot."""

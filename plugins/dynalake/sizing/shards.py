@@ -12,8 +12,8 @@ from dynalake.sizing.usage import Usage
 # packs changes, so a shard is never full by its 1,000 records a second.
 SHARD_BYTES = 1024 * 1024
 FULL, CALM = 0.7, 0.5
-"""Parts of the shards that a peak may fill, since changes are spread evenly neither over a minute nor over shards; the
-second of fewer shards, before a stream gets fewer.
+"""Parts of the shards that a peak may fill, since changes are spread evenly neither over a minute nor over shards. The
+second is of the fewer shards, before a stream gets fewer.
 """
 
 

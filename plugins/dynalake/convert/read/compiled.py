@@ -136,7 +136,7 @@ class CompiledReading:
         return attribute in self._reader.schema.known or self._growth.wants(attribute)
 
     def _fits_densely(self, schema: TableSchema) -> bool:
-        """Return whether no row has more elements of lists and maps than the schema allows it."""
+        """Return whether no row has more elements of lists and maps than the schema allows."""
         if self._elements * max((element_words(c.type) for c in schema.columns), default=0) <= DENSE:
             return True
         known = schema.known

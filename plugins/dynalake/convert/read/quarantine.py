@@ -22,7 +22,7 @@ from dynalake.days import parse_day
 from dynalake.names import STAGE_CONVERT, TableNames
 
 KB_PER_LINE = 1
-"""Bytes of an object that cannot be read count as one line each KB: it is compressed, so a KB held about one line."""
+"""KB of an unreadable object that count as one line: it is compressed, so they held about one."""
 
 
 @dataclass(frozen=True)
