@@ -116,7 +116,8 @@ def firehose_order(place: Place) -> Seen:
     documented="Lambda emits PolledEventCount 0 for an empty poll; of Kinesis and Firehose it is not said.",
     page="https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html",
     local="PolledEventCount (EventSourceMappingUUID), GetRecords.Success (StreamName)",
-    matters="The alarms of a pipeline that nobody reads, which take missing values for an alarm.",
+    matters="The alarms of a pipeline that nobody reads, which take missing values for an alarm; and a teardown, "
+    "which waits until KinesisMillisBehindLatest and DataFreshness are 0 or missing.",
 )
 def idle_metrics(place: Place) -> Seen:
     name = "idle-metrics"
@@ -152,16 +153,19 @@ def idle_metrics(place: Place) -> Seen:
             ),
         ),
     )
-    emitted = [
-        f"{metric} ({dimension})"
+    largest = {
+        f"{metric} ({dimension})": max(found)
         for namespace, dimension, value, metrics in wanted
         for metric in metrics
-        if _points(place, namespace, metric, dimension, value, quiet)
-    ]
-    return Seen(", ".join(emitted) or "none", f"In {QUIET_SECONDS // 60} minutes in which nothing was written.")
+        if (found := _values(place, namespace, metric, dimension, value, quiet))
+    }
+    moving = [f"{name}: {value:g}" for name, value in largest.items() if value > 0 and "DeliveryStreamName" in name]
+    detail = f"In {QUIET_SECONDS // 60} minutes in which nothing was written. {'; '.join(moving)}"
+    return Seen(", ".join(largest) or "none", detail.strip())
 
 
-def _points(place: Place, namespace: str, metric: str, dimension: str, value: str, since: datetime) -> int:
+def _values(place: Place, namespace: str, metric: str, dimension: str, value: str, since: datetime) -> list[float]:
+    """The largest value of each minute that has one."""
     points = place.client("cloudwatch").get_metric_statistics(
         Namespace=namespace,
         MetricName=metric,
@@ -169,6 +173,6 @@ def _points(place: Place, namespace: str, metric: str, dimension: str, value: st
         StartTime=since,
         EndTime=datetime.now(UTC),
         Period=60,
-        Statistics=["SampleCount"],
+        Statistics=["Maximum"],
     )["Datapoints"]
-    return len(points)
+    return [point["Maximum"] for point in points]

@@ -61,7 +61,7 @@ variable "may_change_tables" {
 }
 
 variable "may_delete_data" {
-  description = "Whether the roles may delete raw objects, versions of any object and Glue tables, and set the bucket's lifecycle and versioning, which the first setup needs where it makes the bucket."
+  description = "Whether the roles may delete raw objects, versions of any object and Glue tables, and set the bucket's lifecycle, versioning and policy, which the first setup needs where it makes the bucket."
   type        = bool
   default     = true
   nullable    = false
