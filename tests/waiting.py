@@ -9,7 +9,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-PATIENCE = float(os.environ.get("DYNALAKE_PATIENCE", "150"))
+PATIENCE = float(os.environ.get("DYNALAKE_PATIENCE", "300"))
 """Seconds that a test waits for what has to come. Only a failure takes them all, and a machine, or AWS, may be busy."""
 
 
