@@ -114,7 +114,7 @@ def test_a_kill_before_any_call_is_made_good() -> None:
     class Killed(BaseException):
         pass
 
-    for at in range(1, calls + 1, 2):
+    for at in range(1, calls + 1):
         lake = StateLake()
         left = at
 
@@ -218,7 +218,7 @@ def test_a_kill_while_a_lost_state_is_brought_back() -> None:
     before.append(Event("a", 9, START + 2), Event("d", 1, START + 3))
     before.s3.objects[before.names.metadata_note(before.names.state_table)] = kept
     lose(before, before.names.state_table)
-    for at in range(1, 100, 2):
+    for at in range(1, 100):
         lake, left = before.copy(), at
 
         def kill(*_: Any) -> None:
@@ -284,7 +284,7 @@ def test_a_kill_while_a_state_is_derived_again() -> None:
     before.append(*EVENTS[:4])
     fold(before.table, START + 4)
     forget(before)
-    for at in range(1, 200, 5):
+    for at in range(1, 200, 3):
         lake, left = before.copy(), at
 
         def kill(*_: Any) -> None:

@@ -59,7 +59,7 @@ def spent(schema: TableSchema) -> tuple[int, int, int]:
 # -- growth --------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=150)
+@settings(max_examples=400)
 @given(st.lists(ITEMS, max_size=8), st.integers(1, 7))
 def test_columns_only_grow_and_never_beyond_the_budget(items: list[dict[str, Any]], columns: int) -> None:
     budget = replace(BUDGET, columns=columns)
@@ -99,7 +99,7 @@ def test_the_order_of_attributes_in_an_item_means_nothing(item: dict[str, Any], 
     assert NEW.admit(dict(observed), BUDGET) == schema
 
 
-@settings(max_examples=150)
+@settings(max_examples=300)
 @given(st.lists(VALUES, min_size=1, max_size=6))
 def test_with_room_every_value_that_says_something_fits_at_once(values: list[Any]) -> None:
     """A column that is made for some values holds all of them; no value is refused before there is another."""
@@ -243,7 +243,7 @@ def test_text_keys_tell_items_apart_by_themselves() -> None:
 # -- widening ------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=150)
+@settings(max_examples=400)
 @given(st.lists(ITEMS, max_size=6))
 def test_a_widened_schema_takes_what_it_took_and_what_was_observed(items: list[dict[str, Any]]) -> None:
     schema = NEW
@@ -411,7 +411,7 @@ def test_two_columns_may_exchange_their_names() -> None:
 # -- gathering -----------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=150)
+@settings(max_examples=300)
 @given(st.lists(ITEMS, max_size=10), ITEMS, st.randoms(use_true_random=False))
 def test_what_is_gathered_does_not_depend_on_the_order(
     items: list[dict[str, Any]], first: dict[str, Any], rnd: random.Random

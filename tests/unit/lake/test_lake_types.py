@@ -57,7 +57,7 @@ def whole(of: Type) -> Any:
 # -- laws ----------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=150)
+@settings(max_examples=300)
 @given(TYPES, TYPES, TYPES)
 def test_merge_keeps_its_laws_with_the_bounds(a: Type, b: Type, c: Type) -> None:
     def both(x: Type, y: Type) -> Type:
@@ -71,7 +71,7 @@ def test_merge_keeps_its_laws_with_the_bounds(a: Type, b: Type, c: Type) -> None
     assert both(merged, b) is merged
 
 
-@settings(max_examples=150)
+@settings(max_examples=300)
 @given(st.lists(VALUES, min_size=1, max_size=8), st.randoms(use_true_random=False))
 def test_a_type_does_not_depend_on_how_it_is_gathered(values: list[Any], rnd: random.Random) -> None:
     parts = [observe(v, LIMITS) for v in values]
@@ -83,7 +83,7 @@ def test_a_type_does_not_depend_on_how_it_is_gathered(values: list[Any], rnd: ra
     assert whole(parts[0]) == expected
 
 
-@settings(max_examples=150)
+@settings(max_examples=300)
 @given(TYPES)
 def test_types_stay_within_the_limits(a: Type) -> None:
     assert a == MIXED or a.size <= LIMITS.size
@@ -196,7 +196,7 @@ def test_levels_beyond_the_depth_are_json_text() -> None:
 # -- columns -------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=150)
+@settings(max_examples=400)
 @given(st.one_of(TYPES, COLUMN_TYPES), TYPES, VALUES)
 def test_what_a_type_takes_it_holds(a: Type, b: Type, value: Any) -> None:
     seen = observe(value, LIMITS)
@@ -210,7 +210,7 @@ def test_what_a_type_takes_it_holds(a: Type, b: Type, value: Any) -> None:
     assert takes(merged, b)
 
 
-@settings(max_examples=150)
+@settings(max_examples=400)
 @given(TYPES, TYPES)
 def test_a_column_takes_what_it_was_settled_cut_or_widened_for(a: Type, b: Type) -> None:
     column = settle(a)
@@ -227,7 +227,7 @@ def test_a_column_takes_what_it_was_settled_cut_or_widened_for(a: Type, b: Type)
     assert wider.size < TOO_LARGE.size
 
 
-@settings(max_examples=300)
+@settings(max_examples=800)
 @given(COLUMN_TYPES, VALUES)
 def test_what_a_column_holds_comes_back_from_arrow(of: Type, value: Any) -> None:
     """And what it does not hold would not: it is refused, or another value comes back."""
