@@ -8,7 +8,7 @@
    happens to a stack that is as it should be. The table's stream is not read yet.
 4. **prove**: the streams are active, and a canary comes out in S3 of every shard. Only then is nothing lost.
 5. **start**: the table's stream is read from its beginning on, or changes go by the other delivery. **reading** waits
-   until CloudWatch has seen the stream polled, which it says some minutes late.
+   until CloudWatch shows that the stream is polled, which takes some minutes.
 6. **register_catalog**: Glue tables, views, and the partitions of the coming days, so that new data can be queried at
    once; there is no crawler.
 7. **record_hand_off**: the moment from which on the stream has every change.

@@ -123,7 +123,7 @@ def hand_over(place: Place, method: str, seed: int, moments: int) -> None:
             with repeating(watcher.look, lambda: 0.3), upkeep.going_on():
                 with ThreadPoolExecutor(1) as other:
                     # A backfill takes hours, and nobody waits for it with another delivery.
-                    moved = random.random() < 0.4 and other.submit(_switch, stack, Random(random.random()))
+                    moved = other.submit(_switch, stack, Random(random.random())) if random.random() < 0.4 else None
                     read = _back_fill(table, method, random)
                 _move(moved.result() if moved else stack, random)
                 time.sleep(random.uniform(1, 2.5))

@@ -59,6 +59,12 @@ def write(clients: Clients, table: str, items: int, size: int = 10) -> None:
         clients.dynamodb.put_item(TableName=table, Item={"id": {"S": f"{next(_numbers)}"}, "x": {"S": "x" * size}})
 
 
+def take_nothing(fail: Fail, names: TableNames) -> None:
+    """The bucket refuses all raw objects of the table."""
+    where = {"resource": names.lake.bucket, "key_prefix": names.raw_prefix}
+    fail(service="s3", operation="PutObject", code="SlowDown", status=503, **where)
+
+
 def alarm(clients: Clients, stack: str, logical_id: str) -> Any:
     resource = clients.cloudformation.describe_stack_resource(StackName=stack, LogicalResourceId=logical_id)
     name = resource["StackResourceDetail"]["PhysicalResourceId"]
@@ -239,14 +245,7 @@ def test_a_function_that_goes_on_trying(clients: Clients, fail: Fail) -> None:
 def test_a_bucket_that_takes_nothing(clients: Clients, fail: Fail) -> None:
     """Firehose fails, tries again, and its oldest change grows old."""
     names = captured(clients, "delivery", freshness_alarm_minutes=2)
-    fail(
-        service="s3",
-        operation="PutObject",
-        code="SlowDown",
-        status=503,
-        resource=names.lake.bucket,
-        key_prefix=names.raw_prefix,
-    )
+    take_nothing(fail, names)
     write(clients, names.table, 3)
     goes_off(clients, names.stack, "DeliveryAlarm")
     goes_off(clients, names.stack, "FreshnessAlarm")
@@ -259,14 +258,7 @@ def test_a_delivery_that_was_left_and_delivers_nothing(clients: Clients, fail: F
     stack = set_up(clients, ENVIRONMENT, settings, options=OPTIONS).stack
     capture(replace(stack, settings=replace(settings, delivery="direct")))
     names = stack.names
-    fail(
-        service="s3",
-        operation="PutObject",
-        code="SlowDown",
-        status=503,
-        resource=names.lake.bucket,
-        key_prefix=names.raw_prefix,
-    )
+    take_nothing(fail, names)
     clients.kinesis.put_record(StreamName=names.stream, Data=b"{}\n", PartitionKey="-")
     goes_off(clients, names.stack, "LeftFreshnessAlarm")
 

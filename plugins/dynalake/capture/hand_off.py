@@ -102,7 +102,7 @@ def record_hand_off(
 def note_end(clients: Clients, names: TableNames, mapping_id: str) -> None:
     """Note when the table's disabled mapping stopped reading: at its last change.
 
-    Nobody knows when a mapping stopped that could not read.
+    It notes nothing for a mapping that could not read: nobody knows when that one stopped.
     """
     found, tag = _load(clients, names)
     if found is not None and found.mapping_id == mapping_id:

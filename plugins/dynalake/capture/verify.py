@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 
 from botocore.exceptions import ClientError
 
+from dynalake.capture.quiet import PERIOD_SECONDS, signs_of_mapping
 from dynalake.clients import Clients
-from dynalake.cloudwatch import Metric, read_metrics
+from dynalake.cloudwatch import read_metrics
 from dynalake.errors import NotReadyError, StackError
 from dynalake.names import TableNames
 
@@ -81,15 +82,15 @@ def check_mapping(clients: Clients, names: TableNames, mapping_id: str) -> tuple
 
 
 def check_polled(clients: Clients, names: TableNames, mapping_id: str, now: datetime) -> None:
-    """Raise `NotReadyError` until CloudWatch has seen the mapping poll the stream: `Enabled` alone does not say so.
+    """Raise `NotReadyError` until CloudWatch shows a poll of the stream; a mapping can be `Enabled` and not poll.
 
     From then on the alarm on a stream that nobody reads is not in ALARM, and tells when it goes off.
     """
-    polls = Metric("AWS/Lambda", "PolledEventCount", "EventSourceMappingUUID", mapping_id, "SampleCount")
-    if not read_metrics(clients, {"polls": polls}, now - UNREAD, now, 60)["polls"]:
+    polls, _ = signs_of_mapping(mapping_id)
+    if not read_metrics(clients, {"polls": polls.metric}, now - UNREAD, now, PERIOD_SECONDS)["polls"]:
         raise NotReadyError(
             f"The event source mapping {mapping_id} has not polled the stream of table {names.table!r} yet",
-            action="look at the mapping's state in Lambda if it goes on; CloudWatch shows a poll some minutes late",
+            action="wait: CloudWatch shows a poll some minutes late. If it goes on, check the mapping in Lambda",
             table=names.table,
         )
 

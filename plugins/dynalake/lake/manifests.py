@@ -112,8 +112,8 @@ def _ordinal(day: str) -> int:
 class ReplaceFiles(_OverwriteFiles):
     """A snapshot without some files, and with others.
 
-    pyiceberg asks one evaluator about all manifests, from many threads. It keeps the current manifest, so one thread
-    may get another's answer, and miss its files. Here only one thread at a time may ask.
+    pyiceberg shares one evaluator between threads. It remembers the manifest that it evaluates, so a thread could get
+    the answer for another manifest, and miss files. Here one thread at a time may ask.
     """
 
     def __init__(self, transaction: Transaction, io: FileIO, snapshot_properties: dict[str, str] = EMPTY_DICT) -> None:
