@@ -3,11 +3,11 @@
 
 1. **check_source**: the AWS connection, the names, the settings, the table and its stream. Whatever is wrong stops the
    run here, before anything is made.
-2. **plan**: what CloudFormation is going to change. With *Only show the plan* the run ends here.
-3. **deploy**: the stacks `dynalake-{environment}-storage`, `-forwarder` and `-table-{table}`, by change sets; nothing
-   happens to a stack that is as it should be. The table's stream is not read yet.
-4. **prove**: the streams are active, and a canary comes out in S3 of every shard. Only then is nothing lost.
-5. **start**: the table's stream is read from its beginning on, or changes go by the other delivery. **reading** waits
+2. **plan**: what CloudFormation is going to change. With "Only show the plan" the run ends here.
+3. **deploy**: the storage's, the forwarder's and the table's stacks (named **dynalake-{environment}-…**), by change
+   sets; a stack that is as it should be stays as it is. The table's stream is not read yet.
+4. **prove**: the streams are active, and a canary of every shard has arrived in S3. Only then can nothing be lost.
+5. **start**: the table's stream is read from its beginning on, or changes go to the new delivery. **reading** waits
    until CloudWatch shows that the stream is polled, which takes some minutes.
 6. **register_catalog**: Glue tables, views, and the partitions of the coming days, so that new data can be queried at
    once; there is no crawler.
