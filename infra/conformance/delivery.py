@@ -7,6 +7,8 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+from dynalake.clients import Clients
+from dynalake.cloudwatch import Metric, read_metrics
 from infra.conformance.base import body, firehose, function, kinesis_stream, mapping, objects, table, writer
 from infra.conformance.experiment import Seen, experiment
 from infra.conformance.place import Place, RefusedError
@@ -153,26 +155,13 @@ def idle_metrics(place: Place) -> Seen:
             ),
         ),
     )
-    largest = {
-        f"{metric} ({dimension})": max(found)
+    asked = {
+        f"metric_{metric}".replace(".", "_"): Metric(namespace, metric, dimension, value, "Maximum")
         for namespace, dimension, value, metrics in wanted
         for metric in metrics
-        if (found := _values(place, namespace, metric, dimension, value, quiet))
     }
+    points = read_metrics(Clients(place.client), asked, quiet, datetime.now(UTC), 60)
+    largest = {f"{m.name} ({m.dimension})": max(v for _, v in points[id_]) for id_, m in asked.items() if points[id_]}
     moving = [f"{name}: {value:g}" for name, value in largest.items() if value > 0 and "DeliveryStreamName" in name]
     detail = f"In {QUIET_SECONDS // 60} minutes in which nothing was written. {'; '.join(moving)}"
     return Seen(", ".join(largest) or "none", detail.strip())
-
-
-def _values(place: Place, namespace: str, metric: str, dimension: str, value: str, since: datetime) -> list[float]:
-    """The largest value of each minute that has one."""
-    points = place.client("cloudwatch").get_metric_statistics(
-        Namespace=namespace,
-        MetricName=metric,
-        Dimensions=[{"Name": dimension, "Value": value}],
-        StartTime=since,
-        EndTime=datetime.now(UTC),
-        Period=60,
-        Statistics=["Maximum"],
-    )["Datapoints"]
-    return [point["Maximum"] for point in points]
