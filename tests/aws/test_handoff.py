@@ -1,6 +1,7 @@
 """No gap, no contradiction, at no moment: what is written before, during and after a backfill is in the lake, once.
 
-`make test-handoff SEEDS=100` runs as many seeds by each method, or by `METHOD=export` alone; `SEED=17` is that one.
+`make test-handoff SEEDS=100` runs seeds 0 to 99 by each method, or by `METHOD=export` alone; `SEEDS=20-59` those, `SEED=17`
+that one.
 """
 
 from __future__ import annotations
@@ -21,8 +22,17 @@ from infra.local.process import LocalAws
 from tests.aws.handoff import Place, hand_over
 
 METHODS = (os.environ.get("METHOD") or "scan export").split()
-_alone = os.environ.get("SEED")
-SEEDS = [int(_alone)] if _alone else range(int(os.environ.get("SEEDS") or 1))
+
+
+def _seeds(alone: str, wanted: str) -> range:
+    """Return the seed `alone`, or those of `wanted`: `100` of them, or those from one to another, `20-59`."""
+    if alone:
+        return range(int(alone), int(alone) + 1)
+    first, dash, last = wanted.partition("-")
+    return range(int(first), int(last) + 1) if dash else range(int(first))
+
+
+SEEDS = _seeds(os.environ.get("SEED") or "", os.environ.get("SEEDS") or "1")
 MOMENTS = 50
 """Of so many the history is compared."""
 
