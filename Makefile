@@ -31,13 +31,13 @@ conformance: .venv/.demo $(if $(LOCAL),.venv-local/.installed)  ## What only an 
 	@PYTHONPATH=plugins $(BIN)/python -m infra.conformance $(if $(LOCAL),--local) $(if $(YES),--yes) $(if $(ONLY),--only '$(ONLY)')
 
 up: .venv/.run .venv-local/.installed  ## Start local AWS and Airflow and leave them running
-	@PYTHONPATH=plugins $(BIN)/python -m infra.local.up up
+	@PYTHONPATH=plugins $(BIN)/python -m infra.local.run.up up
 
 trino: .venv/.dev .local/trino/.installed  ## Start Trino on what `make up` runs, to query the lake with
 	@PYTHONPATH=plugins $(BIN)/python -m infra.local.trino up
 
 down: .venv/.run  ## Stop what `make up` started and clean up
-	@PYTHONPATH=plugins $(BIN)/python -m infra.local.up down
+	@PYTHONPATH=plugins $(BIN)/python -m infra.local.run.up down
 
 # The longest first. Each suite has local AWS, and where it needs it Airflow, of its own, and shows what it did when it ends.
 SUITES := test-airflow test-aws test-unit test-trino test-oldest test-dags test-commands test-local test-terraform

@@ -19,11 +19,11 @@ import numpy as np
 
 from benchmarks.harness import Benchmark, BenchmarkError, Column, Competitor, Row, nothing
 from benchmarks.meter import MEGABYTE, Meter
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
 from dynalake.convert.options import ReadOptions
 from dynalake.convert.read.raw import RawObject
 from dynalake.convert.read.raw_batch import read_batch
-from dynalake.lake.schema import TableSchema
+from dynalake.lake.columns.schema import TableSchema
 from dynalake.names import Lake
 from dynalake.record.change import encode_change
 from infra.local.demo.receipts import KEY, Item, generate_receipts

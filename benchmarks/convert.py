@@ -23,10 +23,10 @@ from benchmarks.changes import CHANGES, HARD_PARTS, OBJECTS, as_texts, check_row
 from benchmarks.hard_numbers import COUNT, kept
 from benchmarks.harness import HARD_NUMBERS, Benchmark, BenchmarkError, Column, Competitor, Row
 from benchmarks.meter import MEGABYTE, Meter
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
 from dynalake.convert.finish import convert_due
-from dynalake.lake.make import make_tables
-from dynalake.lake.table import Table
+from dynalake.lake.catalog.table import Table
+from dynalake.lake.tables.make import make_tables
 from dynalake.names import Lake
 from dynalake.record.change import OTHER
 from infra.local.demo.receipts import KEY

@@ -21,7 +21,7 @@ from boto3.dynamodb.types import Binary, TypeDeserializer
 from benchmarks.hard_numbers import hard_numbers, kept, number_text
 from benchmarks.harness import HARD_NUMBERS, Benchmark, BenchmarkError, Column, Competitor, Row
 from benchmarks.meter import MEGABYTE, Meter
-from dynalake.backfill.parts import LEVEL, Part
+from dynalake.backfill.segment.parts import LEVEL, Part
 from dynalake.record.change import SNAPSHOT_SEQUENCE, snapshot_encoder
 from infra.local.demo.receipts import generate_receipts
 

@@ -29,24 +29,24 @@ import pyarrow.parquet as pq
 
 from benchmarks.harness import Benchmark, BenchmarkError, Column, Competitor, Row
 from benchmarks.meter import MEGABYTE, Meter
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
 from dynalake.convert.finish import convert_due
 from dynalake.convert.plan import ConvertLimits, plan_table
-from dynalake.lake.collect import collect
-from dynalake.lake.commit import commit_on
-from dynalake.lake.compact import compact_table
-from dynalake.lake.compact_options import CompactOptions
-from dynalake.lake.fold import fold
-from dynalake.lake.folders import FolderManifest, Input, Part, Sums, new_folder, write_manifest
-from dynalake.lake.iceberg import Change, DataFile, Head, News
-from dynalake.lake.key_ranges import Sizes
-from dynalake.lake.make import make_tables
-from dynalake.lake.table import Table
+from dynalake.lake.catalog.commit import commit_on
+from dynalake.lake.catalog.iceberg import Change, DataFile, Head, News
+from dynalake.lake.catalog.table import Table
+from dynalake.lake.compaction.compact_options import CompactOptions
+from dynalake.lake.current.fold import fold
+from dynalake.lake.current.key_ranges import Sizes
+from dynalake.lake.files.folders import FolderManifest, Input, Part, Sums, new_folder, write_manifest
+from dynalake.lake.tables.make import make_tables
+from dynalake.lake.upkeep.collect import collect
 from dynalake.names import Lake
+from dynalake.night.compact import compact_table
 from dynalake.record.change import SEQUENCE_NUMBER, encode_change
 from infra.local.demo.receipts import KEY
 from infra.local.engines.trino import Trino
-from infra.local.process import LocalAws
+from infra.local.run.process import LocalAws
 from infra.local.trino.jars import JarsError, installed
 from infra.local.trino.java import MissingPartError
 from infra.local.trino.server import LocalTrino

@@ -22,7 +22,7 @@ from boto3.dynamodb.types import TypeDeserializer
 from benchmarks.harness import Benchmark, BenchmarkError, Column, Competitor, Row, nothing
 from benchmarks.meter import Meter
 from dynalake.names import Lake
-from dynalake.settings import TableSettings
+from dynalake.options.settings import TableSettings
 from dynalake.sizing.prices import price
 from forwarder.handler import Forwarder, forward
 from forwarder.targets import Targets

@@ -24,14 +24,14 @@ from boto3.dynamodb.types import TypeDeserializer
 from benchmarks.encode import kept_by
 from benchmarks.harness import HARD_NUMBERS, Benchmark, BenchmarkError, Column, Competitor, Row
 from benchmarks.meter import MEGABYTE, Meter
-from dynalake.backfill.run import plan_backfill
-from dynalake.backfill.scan import scan_segment
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
+from dynalake.backfill.plan.run import plan_backfill
+from dynalake.backfill.scan.scan import scan_segment
 from dynalake.names import Lake, TableNames
 from dynalake.record.change import SNAPSHOT_SEQUENCE, encode_change
 from infra.local.demo.receipts import KEY, generate_receipts, receipt
 from infra.local.demo.writing import create_table, write_items
-from infra.local.process import LocalAws
+from infra.local.run.process import LocalAws
 
 ITEMS = int(os.environ.get("BENCH_SCAN_ITEMS", "200000"))
 TYPED_ITEMS = 1_000

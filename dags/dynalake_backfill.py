@@ -24,9 +24,10 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, chain
 
-from dynalake.operators import backfill, limits
-from dynalake.operators.export import ExportTable
+from dynalake.operators import backfill
 from dynalake.operators.parameters.backfill import backfill_parameters
+from dynalake.operators.task import limits
+from dynalake.operators.waits.export import ExportTable
 
 with DAG(
     dag_id="dynalake_backfill",

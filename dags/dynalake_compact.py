@@ -25,8 +25,9 @@ from datetime import timedelta
 
 from airflow.sdk import DAG
 
-from dynalake.operators import compact, limits
+from dynalake.operators import compact
 from dynalake.operators.parameters.compact import compact_parameters, compact_schedule
+from dynalake.operators.task import limits
 
 with DAG(
     dag_id="dynalake_compact",

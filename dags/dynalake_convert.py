@@ -20,8 +20,9 @@ from datetime import timedelta
 
 from airflow.sdk import DAG
 
-from dynalake.operators import convert_tables, limits
+from dynalake.operators import convert_tables
 from dynalake.operators.parameters.convert import convert_every, convert_parameters
+from dynalake.operators.task import limits
 
 with DAG(
     dag_id="dynalake_convert",

@@ -21,8 +21,9 @@ from datetime import timedelta
 
 from airflow.sdk import DAG
 
-from dynalake.operators import limits, redrive
+from dynalake.operators import redrive
 from dynalake.operators.parameters.redrive import redrive_parameters
+from dynalake.operators.task import limits
 
 with DAG(
     dag_id="dynalake_redrive",

@@ -25,8 +25,9 @@ from datetime import timedelta
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import DAG, TaskGroup, chain
 
-from dynalake.operators import limits, setup
+from dynalake.operators import setup
 from dynalake.operators.parameters.setup import setup_parameters
+from dynalake.operators.task import limits
 
 with DAG(
     dag_id="dynalake_setup",

@@ -23,8 +23,9 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, TaskGroup, chain
 
-from dynalake.operators import limits, teardown
+from dynalake.operators import teardown
 from dynalake.operators.parameters.teardown import teardown_parameters
+from dynalake.operators.task import limits
 
 with DAG(
     dag_id="dynalake_teardown",

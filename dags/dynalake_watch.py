@@ -18,8 +18,9 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, chain
 
-from dynalake.operators import limits, watch
+from dynalake.operators import watch
 from dynalake.operators.parameters.watch import watch_parameters
+from dynalake.operators.task import limits
 
 with DAG(
     dag_id="dynalake_watch",

@@ -14,8 +14,8 @@ from typing import Any, NoReturn
 import pytest
 from hypothesis import HealthCheck, settings
 
-from dynalake.clients import Clients
-from infra.local.process import LocalAws
+from dynalake.aws.clients import Clients
+from infra.local.run.process import LocalAws
 from infra.local.trino.jars import Installation, installed
 from infra.local.trino.java import MissingPartError
 

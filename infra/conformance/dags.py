@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from infra.local.airflow import REPOSITORY, LocalAirflow
+from infra.local.run.airflow import REPOSITORY, LocalAirflow
 
 CONNECTION = "AIRFLOW_CONN_AWS_DEFAULT"
 

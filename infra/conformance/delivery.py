@@ -7,8 +7,8 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from dynalake.clients import Clients
-from dynalake.cloudwatch import Metric, read_metrics
+from dynalake.aws.clients import Clients
+from dynalake.aws.cloudwatch import Metric, read_metrics
 from infra.conformance.base import body, firehose, function, kinesis_stream, mapping, objects, table, writer
 from infra.conformance.experiment import Seen, experiment
 from infra.conformance.place import Place, RefusedError

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dynalake.capture.lake import load_lake
-from dynalake.clients import Clients
-from dynalake.lake.table import Table
+from dynalake.aws.clients import Clients
+from dynalake.capture.lake.registry import load_lake
+from dynalake.lake.catalog.table import Table
 from infra.conformance.base import make_recoverable, table
 from infra.conformance.dags import Dags
 from infra.conformance.place import Place
 from infra.conformance.sql import Athena, Compared, DuckDb, compare_lake
-from infra.local.airflow import REPOSITORY
 from infra.local.demo.items import apply_changes, changes, generated, write_items
 from infra.local.demo.receipts import Item
+from infra.local.run.airflow import REPOSITORY
 
 ITEMS, CHANGES, SEED = 200, 150, 7
 ROLES = REPOSITORY / "infra" / "cloudformation" / "airflow.yaml"

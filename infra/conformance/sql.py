@@ -13,10 +13,10 @@ from typing import Any, Protocol
 
 import pyarrow.parquet as pq
 
-from dynalake.lake.grow import schema_of
-from dynalake.lake.hive import list_partitions
-from dynalake.lake.schema import TableSchema
-from dynalake.lake.table import Table
+from dynalake.lake.catalog.table import Table
+from dynalake.lake.columns.schema import TableSchema
+from dynalake.lake.hive.hive import list_partitions
+from dynalake.lake.tables.grow import schema_of
 from dynalake.record.change import OPERATION, SEQUENCE_NUMBER
 from infra.conformance.place import Place
 from infra.local.demo.check import Comparison, Difference, compare_items, lake_item, scan_table

@@ -1,1 +1,1 @@
-"""A local AWS for the tests and the demo: ministack, started in-process with corrections."""
+"""Local AWS, Airflow and Trino, for the demo and the tests."""

@@ -11,9 +11,8 @@ Each line uses those below it; `docs/architecture.md` draws them.
     sizing          the shards that a table needs, and what it costs
     convert         raw JSON becomes rows
     lake            the Iceberg tables, their files, commits and views
-    lake_options, settings               the user's decisions, for a lake and for a table
-    aws_errors, sources, cloudwatch      AWS's refusals, what is deployed there, its metrics
-    clients         the way to AWS
+    options         the user's decisions, for a lake and for a table
+    aws, sources    the way to AWS, and its refusals; what is deployed there
     names, firehose_zones, days          names and paths, time zones, days
     record          the change record
     errors          every error, in one tree

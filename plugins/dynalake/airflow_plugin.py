@@ -6,7 +6,7 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
-from dynalake.operators import run_note
+from dynalake.operators.task import run_note
 
 URL = "/dynalake"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from infra.local.process import LocalAws
+from infra.local.run.process import LocalAws
 from tests.airflow.dag_bag import load_bag, store_bag
 
 

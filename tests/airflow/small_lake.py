@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
 from dynalake.names import Lake
 from tests.aws import lake as aws
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from dynalake.clients import Clients
-from dynalake.lake.json_table import shown_prefix
-from dynalake.lake.table import SHOWN_RUN, Table, number
+from dynalake.aws.clients import Clients
+from dynalake.lake.catalog.table import SHOWN_RUN, Table, number
+from dynalake.lake.hive.json_table import shown_prefix
 from dynalake.names import TableNames
-from dynalake.operators.run_note import LIMIT, note
-from dynalake.settings import TableSettings
+from dynalake.operators.task.run_note import LIMIT, note
+from dynalake.options.settings import TableSettings
 from tests.aws.capture_steps import make_table, set_up
 from tests.aws.lake import deploy_job, register
 from tests.conftest import need
@@ -86,7 +86,7 @@ def test_the_snapshot_is_shown_on_glue(
     clients: Clients, names: TableNames, run: Any, monkeypatch: pytest.MonkeyPatch, said: Callable[[], str]
 ) -> None:
     need("java")
-    monkeypatch.setattr("dynalake.operators.spark_run.POLL_SECONDS", 1)
+    monkeypatch.setattr("dynalake.operators.waits.spark_run.POLL_SECONDS", 1)
     deploy_job(clients, names.lake)
 
     states = run("dynalake_backfill", table=TABLE, environment="dagfill", segments=1, method="scan", engine="spark")

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
 from dynalake.convert.finish import convert_due
-from dynalake.lake.hive import list_partitions
-from dynalake.lake.table import Table
+from dynalake.lake.catalog.table import Table
+from dynalake.lake.hive.hive import list_partitions
 from dynalake.names import Lake
 from tests.airflow.small_lake import make_lake
 from tests.airflow.test_convert_dag import add_table, found, put
@@ -75,7 +75,7 @@ def test_tables_that_are_broken_in_any_way_fail_alone_and_by_name(
     No faults are metadata that is gone, which is brought back, settings of a newer version, and a table that setup has
     not made yet.
     """
-    from dynalake.lake.widen import widen_table
+    from dynalake.lake.compaction.widen import widen_table
 
     lake = make_lake(clients, "brokendag")
     tables = {name: filled(clients, lake, name) for name in ("DEEP", "FINE", "GONE", "NEWER", "NOT-JSON")}
@@ -92,7 +92,7 @@ def test_tables_that_are_broken_in_any_way_fail_alone_and_by_name(
             raise RecursionError("maximum recursion depth exceeded")
         return widen_table(table, *rest)
 
-    monkeypatch.setattr("dynalake.lake.compact.widen_table", fail)
+    monkeypatch.setattr("dynalake.night.compact.widen_table", fail)
     done = run("dynalake_compact", environment="brokendag")
 
     states = {name: done[f"compact[{number}]"] for number, name in enumerate([*tables, "YOUNG"])}
@@ -126,7 +126,8 @@ def test_a_run_of_a_backfill_is_about_the_day_before(
     """Under the type that Airflow gives to a task, which is text and enum at once."""
     from airflow.sdk.api.datamodels._generated import DagRunType
 
-    from dynalake.operators import compact, session
+    from dynalake.operators import compact
+    from dynalake.operators.task import session
 
     params = {"days": [], "fold": False, "scrub": False}
     asked = SimpleNamespace(run_type=DagRunType(kind), logical_date=datetime(2019, 5, 26, 2, tzinfo=UTC))

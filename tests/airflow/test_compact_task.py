@@ -27,13 +27,13 @@ def test_a_run_of_a_date_to_come_does_not_close_today() -> None:
     stand_ins: dict[str, Any] = {
         "dynalake.operators.compact.get_current_context": lambda: {"dag_run": run},
         "dynalake.operators.compact.parameters": lambda: asked,
-        "dynalake.operators.spark_run.parameters": lambda: asked,
+        "dynalake.operators.waits.spark_run.parameters": lambda: asked,
         "dynalake.operators.compact.clients": object,
         "dynalake.operators.compact.lake": lambda found: Lake("dev", "1", "eu-west-1"),
-        "dynalake.capture.lake.load_settings": lambda found, names: None,
-        "dynalake.capture.lake.raw_retention_days": lambda found, where: 0,
-        "dynalake.lake.metadata_note.noted_metadata": lambda found, names, name: "s3://b/metadata.json",
-        "dynalake.night.work": work,
+        "dynalake.capture.lake.registry.load_settings": lambda found, names: None,
+        "dynalake.capture.lake.registry.raw_retention_days": lambda found, where: 0,
+        "dynalake.lake.catalog.metadata_note.noted_metadata": lambda found, names, name: "s3://b/metadata.json",
+        "dynalake.night.night.work": work,
     }
     with ExitStack() as stack:
         for name, stand_in in stand_ins.items():

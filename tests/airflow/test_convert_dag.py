@@ -10,19 +10,19 @@ from typing import Any
 
 import pytest
 
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
 from dynalake.convert.finish import Finished
 from dynalake.convert.plan import Batch, TablePlan
 from dynalake.errors import SettingsError
-from dynalake.lake.findings import Finding
-from dynalake.lake.folders import Sums
-from dynalake.lake.make import make_tables
-from dynalake.lake.read import read_rows
-from dynalake.lake.table import Table
+from dynalake.lake.catalog.table import Table
+from dynalake.lake.files.folders import Sums
+from dynalake.lake.files.read import read_rows
+from dynalake.lake.tables.make import make_tables
+from dynalake.lake.working.findings import Finding
 from dynalake.names import Lake
+from dynalake.options.settings import TableSettings
 from dynalake.record.change import encode_change
 from dynalake.record.key import ItemKey, KeyAttribute
-from dynalake.settings import TableSettings
 from tests.airflow.small_lake import make_lake
 
 NOW = datetime.now(UTC)
@@ -174,7 +174,8 @@ def test_of_more_batches_than_airflow_maps_each_table_gets_its_turn() -> None:
 
 
 def test_the_note_says_in_its_first_line_what_came_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dynalake.operators import convert_tables, each_table, session
+    from dynalake.operators import convert_tables
+    from dynalake.operators.task import each_table, session
 
     pushed: dict[str, str] = {}
     pulled: dict[str, Any] = {"sentences": ["B: 3 more objects are due and wait for the next run."], "faults": [None]}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
 from dynalake.convert.plan import ConvertLimits
 from dynalake.names import Lake
 from tests.airflow.small_lake import make_lake
@@ -32,7 +32,7 @@ def test_what_is_much_is_converted_and_compacted_on_glue(
     said: Callable[[], str],
 ) -> None:
     need("java")
-    monkeypatch.setattr("dynalake.operators.spark_run.POLL_SECONDS", 1)
+    monkeypatch.setattr("dynalake.operators.waits.spark_run.POLL_SECONDS", 1)
     monkeypatch.setattr("dynalake.convert.plan.ConvertLimits.__init__.__defaults__", (256, 1, 100, 3, 1024, 8))
     large, small = (add_table(clients, lake, name) for name in ("LARGE", "SMALL"))
     put(large, "a", "abc", more="broken")
@@ -56,7 +56,7 @@ def test_what_is_much_is_converted_and_compacted_on_glue(
     assert run("dynalake_convert", environment=lake.environment, engine="spark")["plan"] == "success"
     assert len(clients.glue.get_job_runs(JobName=lake.spark_job)["JobRuns"]) == 1
 
-    monkeypatch.setattr("dynalake.night.count_work", lambda table, *_: (table.names.table == "LARGE") << 40)
+    monkeypatch.setattr("dynalake.night.night.count_work", lambda table, *_: (table.names.table == "LARGE") << 40)
     days = sorted({file.partition for file in large.changes().files()})
     done = run("dynalake_compact", environment=lake.environment, engine="auto", days=days, fold=True)
 

@@ -9,8 +9,8 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, NoRegionError
 
 from dynalake.errors import CatalogError, ConflictError, NameTakenError, TerminalError, TransientError
-from dynalake.operators import each_table as module
-from dynalake.operators.each_table import check_faults, each_table, faults_of
+from dynalake.operators.task import each_table as module
+from dynalake.operators.task.each_table import check_faults, each_table, faults_of
 
 try:
     from airflow.sdk.exceptions import AirflowTaskTimeout

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from dynalake.capture.redrive import Chunk, RedrivePlan
-from dynalake.operators import redrive, session
+from dynalake.capture.failed.redrive import Chunk, RedrivePlan
+from dynalake.operators import redrive
+from dynalake.operators.task import session
 
 
 def test_each_step_waits_for_the_one_before(bag: Any) -> None:
@@ -55,8 +56,8 @@ def test_a_run_replays_as_many_chunks_as_airflow_maps(monkeypatch: pytest.Monkey
         monkeypatch.setattr(
             module, "get_current_context", lambda: {"ti": SimpleNamespace(xcom_push=pushed.__setitem__)}
         )
-    monkeypatch.setattr("dynalake.capture.redrive.plan_redrive", lambda *_: plan)
-    monkeypatch.setattr("dynalake.capture.redrive.save_plan", lambda *_: None)
+    monkeypatch.setattr("dynalake.capture.failed.redrive.plan_redrive", lambda *_: plan)
+    monkeypatch.setattr("dynalake.capture.failed.redrive.save_plan", lambda *_: None)
     assert redrive.list_failed.function() == [0, 1, 2]
     assert "replays 3 of the 5 chunks" in pushed["note"]
     monkeypatch.setattr(redrive, "most_mapped", lambda: 5)

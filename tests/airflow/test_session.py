@@ -13,13 +13,13 @@ import pytest
 from airflow.sdk.exceptions import AirflowException
 from botocore.exceptions import ClientError, NoCredentialsError
 
-from dynalake.capture.hand_off import HandOff
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
+from dynalake.capture.proof.hand_off import HandOff
 from dynalake.errors import NotReadyError, SettingsError
-from dynalake.operators import session
 from dynalake.operators.parameters.which import allowed_connections
-from dynalake.operators.session import guarded
-from infra.local.process import LocalAws
+from dynalake.operators.task import session
+from dynalake.operators.task.session import guarded
+from infra.local.run.process import LocalAws
 
 REFUSED = (
     "User: arn:aws:iam::1:user/etl is not authorized to perform: ssm:GetParameter "

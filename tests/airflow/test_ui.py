@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from dynalake.errors import SettingsError
-from dynalake.lake.findings import Finding
-from dynalake.lake.folders import milliseconds
+from dynalake.lake.files.folders import milliseconds
+from dynalake.lake.working.findings import Finding
 from dynalake.names import Lake
 from dynalake.watch.judge import Targets
 from dynalake.watch.readings import Capture, Comparison, Day, Doubt, Landing, Readings, Size

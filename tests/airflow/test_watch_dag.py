@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from dynalake.clients import Clients
-from dynalake.lake.make import make_tables
-from dynalake.lake.table import Table
-from dynalake.settings import TableSettings
+from dynalake.aws.clients import Clients
+from dynalake.lake.catalog.table import Table
+from dynalake.lake.tables.make import make_tables
+from dynalake.options.settings import TableSettings
 from dynalake.ui.data import read_content, read_status
 from dynalake.watch.status import load_overview
 from tests.aws.capture_steps import SetUp, make_table, set_up, wait_for_changes

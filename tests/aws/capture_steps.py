@@ -11,29 +11,29 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from dynalake.capture.bucket import creates_bucket
-from dynalake.capture.canaries import Canaries, Search, send_canaries
-from dynalake.capture.hand_off import HandOff, record_hand_off
-from dynalake.capture.lake import check_names, check_settings, plan_lake
-from dynalake.capture.left import find_left
-from dynalake.capture.package import build_package, place_code
-from dynalake.capture.source import Source, check_source
-from dynalake.capture.specs import NO_OPTIONS, forwarder_spec, storage_spec
-from dynalake.capture.stacks import apply_stack
+from dynalake.aws.clients import Clients
+from dynalake.capture.lake.bucket import creates_bucket
+from dynalake.capture.lake.registry import check_names, check_settings, plan_lake
+from dynalake.capture.proof.canaries import Canaries, Search, send_canaries
+from dynalake.capture.proof.hand_off import HandOff, record_hand_off
+from dynalake.capture.proof.left import find_left
+from dynalake.capture.proof.verify import check_delivery, check_mapping, check_polled
+from dynalake.capture.source.source import Source, check_source
+from dynalake.capture.stacks.package import build_package, place_code
+from dynalake.capture.stacks.specs import NO_OPTIONS, forwarder_spec, storage_spec
+from dynalake.capture.stacks.stacks import apply_stack
 from dynalake.capture.table_stack import TableStack
 from dynalake.capture.teardown import check_stopped, last_canaries, stop_mapping
-from dynalake.capture.verify import check_delivery, check_mapping, check_polled
-from dynalake.clients import Clients
 from dynalake.days import parse_day
 from dynalake.errors import NotReadyError
-from dynalake.lake_options import LakeOptions
 from dynalake.names import TableNames
-from dynalake.settings import TableSettings
+from dynalake.options.lake_options import LakeOptions
+from dynalake.options.settings import TableSettings
 from dynalake.sizing.limits import read_stream
 from dynalake.sizing.shards import plan_shards
 from dynalake.sizing.usage import read_usage
 from forwarder.rejected import Rejected, rejected_object
-from infra.local.process import LocalAws
+from infra.local.run.process import LocalAws
 from tests.waiting import eventually
 
 if TYPE_CHECKING:

@@ -15,11 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dynalake.capture.failed import list_failed, read_batch
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
+from dynalake.capture.failed.failed import list_failed, read_batch
 from dynalake.names import TableNames
-from dynalake.settings import TableSettings
-from infra.local.process import LocalAws
+from dynalake.options.settings import TableSettings
+from infra.local.run.process import LocalAws
 from tests.aws.capture_steps import LARGEST, break_changes, make_table, raw_changes, set_up
 from tests.waiting import PATIENCE
 

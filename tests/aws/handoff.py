@@ -23,26 +23,26 @@ from functools import partial
 from random import Random
 from typing import Any
 
-from dynalake.backfill.convert import convert_group
-from dynalake.backfill.export import check_exports, request_exports
-from dynalake.backfill.manifest import store_groups
-from dynalake.backfill.run import plan_backfill
-from dynalake.backfill.scan import scan_segment
-from dynalake.capture.hand_off import load_hand_off, record_hand_off
-from dynalake.capture.source import check_source
+from dynalake.aws.clients import Clients
+from dynalake.backfill.export.export import check_exports, request_exports
+from dynalake.backfill.export.manifest import store_groups
+from dynalake.backfill.export.read import convert_group
+from dynalake.backfill.plan.run import plan_backfill
+from dynalake.backfill.scan.scan import scan_segment
+from dynalake.capture.proof.hand_off import load_hand_off, record_hand_off
+from dynalake.capture.source.source import check_source
 from dynalake.capture.table_stack import TableStack
 from dynalake.capture.teardown import delete_stack, stop_mapping
-from dynalake.clients import Clients
 from dynalake.convert.finish import convert_due
 from dynalake.days import end_of_day, shift_day
 from dynalake.errors import TransientError
-from dynalake.lake.fold import fold
-from dynalake.lake.folders import milliseconds
-from dynalake.lake.table import Table
+from dynalake.lake.catalog.table import Table
+from dynalake.lake.current.fold import fold
+from dynalake.lake.files.folders import milliseconds
 from dynalake.names import Lake, TableNames
+from dynalake.options.settings import TableSettings
 from dynalake.record.change import pad_sequence_number
 from dynalake.record.key import ItemKey, KeyAttribute
-from dynalake.settings import TableSettings
 from infra.local.demo.lake import LakeReader
 from infra.local.demo.writing import key_values
 from tests.aws.capture_steps import capture, drain, leave, patiently, raw_changes

@@ -11,8 +11,8 @@ from itertools import groupby
 from random import Random
 from typing import Any, NamedTuple
 
-from dynalake.lake.column import DELETED
-from dynalake.lake.schema import OTHER, TableSchema
+from dynalake.lake.columns.column import DELETED
+from dynalake.lake.columns.schema import OTHER, TableSchema
 from dynalake.record.change import OPERATION, SEQUENCE_NUMBER
 from dynalake.record.key import ItemKey
 from infra.local.demo.check import compare_items, lake_item, scan_table

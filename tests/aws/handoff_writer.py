@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
 from dynalake.record.key import ItemKey
 
 IDENTITIES = 40

@@ -14,38 +14,38 @@ from typing import Any
 import boto3
 import pyarrow.parquet as pq
 
-from dynalake.backfill.convert import convert_group
-from dynalake.backfill.export import check_exports, remove_exports, request_exports
-from dynalake.backfill.manifest import store_groups
-from dynalake.backfill.run import plan_backfill
-from dynalake.backfill.scan import scan_segment
-from dynalake.capture.alarms import arm_alarms, silence_alarms
-from dynalake.capture.bucket import creates_bucket
-from dynalake.capture.hand_off import record_hand_off
-from dynalake.capture.lake import check_names, check_settings, find_settings, list_tables, plan_lake
-from dynalake.capture.options import try_key
-from dynalake.capture.package import build_package, place_code
-from dynalake.capture.readers import other_readers
-from dynalake.capture.source import check_source
-from dynalake.capture.specs import forwarder_spec, storage_spec
-from dynalake.capture.stacks import apply_stack, plan_stack
+from dynalake.aws.clients import Clients
+from dynalake.backfill.export.export import check_exports, remove_exports, request_exports
+from dynalake.backfill.export.manifest import store_groups
+from dynalake.backfill.export.read import convert_group
+from dynalake.backfill.plan.run import plan_backfill
+from dynalake.backfill.scan.scan import scan_segment
+from dynalake.capture.lake.bucket import creates_bucket
+from dynalake.capture.lake.options import try_key
+from dynalake.capture.lake.registry import check_names, check_settings, find_settings, list_tables, plan_lake
+from dynalake.capture.proof.alarms import arm_alarms, silence_alarms
+from dynalake.capture.proof.hand_off import record_hand_off
+from dynalake.capture.source.readers import other_readers
+from dynalake.capture.source.source import check_source
+from dynalake.capture.stacks.package import build_package, place_code
+from dynalake.capture.stacks.specs import forwarder_spec, storage_spec
+from dynalake.capture.stacks.stacks import apply_stack, plan_stack
 from dynalake.capture.table_stack import TableStack
-from dynalake.clients import Clients
 from dynalake.convert.finish import convert_due
 from dynalake.days import SNAPSHOT_DAY
-from dynalake.lake.hive import remove_partitions
-from dynalake.lake.table import Table
-from dynalake.lake_options import LakeOptions
+from dynalake.lake.catalog.table import Table
+from dynalake.lake.hive.hive import remove_partitions
 from dynalake.names import Lake, TableNames
-from dynalake.night import Asked, work
-from dynalake.settings import TableSettings
+from dynalake.night.night import Asked, work
+from dynalake.options.lake_options import LakeOptions
+from dynalake.options.settings import TableSettings
 from dynalake.sizing.limits import check_stream, read_stream
 from dynalake.sizing.shards import plan_shards
 from dynalake.sizing.usage import read_usage
 from dynalake.watch.gather import gather
 from dynalake.watch.judge import Targets
 from dynalake.watch.status import TableStatus, load_overview, load_status, save_overview, save_status
-from infra.local.process import LocalAws
+from infra.local.run.process import LocalAws
 from tests.aws.capture_steps import capture, leave, patiently
 from tests.aws.lake import register, right_now, show
 

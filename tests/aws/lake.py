@@ -8,25 +8,25 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from dynalake.backfill.commit import commit_backfill
-from dynalake.backfill.run import load_plan, run_name
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
+from dynalake.backfill.commit.commit import commit_backfill
+from dynalake.backfill.plan.run import load_plan, run_name
 from dynalake.convert.batch import convert_or_wait
 from dynalake.convert.finish import Finished, finish_table
 from dynalake.convert.plan import ConvertLimits, plan_table
 from dynalake.convert.snapshot import plan_snapshot, show_snapshot
-from dynalake.lake.compact_options import CompactOptions
-from dynalake.lake.json_table import project_json
-from dynalake.lake.make import make_tables
-from dynalake.lake.optimizers import switch_off_optimizers
-from dynalake.lake.parquet_table import project_parquet
-from dynalake.lake.snapshot import Swapped, number_run
-from dynalake.lake.steps import Fault
-from dynalake.lake.table import Table
+from dynalake.lake.catalog.table import Table
+from dynalake.lake.compaction.compact_options import CompactOptions
+from dynalake.lake.current.snapshot import Swapped, number_run
+from dynalake.lake.hive.json_table import project_json
+from dynalake.lake.hive.parquet_table import project_parquet
+from dynalake.lake.tables.make import make_tables
+from dynalake.lake.tables.optimizers import switch_off_optimizers
+from dynalake.lake.working.steps import Fault
 from dynalake.names import Lake, TableNames
-from dynalake.night import Asked, work
+from dynalake.night.night import Asked, work
+from dynalake.options.settings import TableSettings
 from dynalake.record.key import ItemKey
-from dynalake.settings import TableSettings
 
 Now = Callable[[], datetime]
 right_now: Now = partial(datetime.now, UTC)

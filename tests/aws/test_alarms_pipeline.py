@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 from botocore.config import Config
 
-from dynalake.capture.alarms import arm_alarms, silence_alarms
-from dynalake.capture.specs import storage_spec
-from dynalake.capture.stacks import apply_stack, stack_outputs
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
+from dynalake.capture.proof.alarms import arm_alarms, silence_alarms
+from dynalake.capture.stacks.specs import storage_spec
+from dynalake.capture.stacks.stacks import apply_stack, stack_outputs
 from dynalake.errors import NotReadyError
-from dynalake.lake_options import LakeOptions
 from dynalake.names import STAGE_CONVERT, TableNames
-from dynalake.settings import TableSettings
-from infra.local.process import LocalAws
+from dynalake.options.lake_options import LakeOptions
+from dynalake.options.settings import TableSettings
+from infra.local.run.process import LocalAws
 from tests.aws.capture_steps import break_changes, capture, make_table, patiently, set_up, wait_for_changes
 
 TEMPLATES = Path("infra/cloudformation")

@@ -11,22 +11,22 @@ from typing import Any
 
 import pytest
 
-from dynalake.backfill.commit import commit_backfill
-from dynalake.backfill.run import BackfillPlan, plan_backfill
-from dynalake.backfill.scan import scan_segment
-from dynalake.backfill.share import active_prefix
-from dynalake.backfill.snapshot import snapshot_since
-from dynalake.backfill.state import create, read, replace
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
+from dynalake.backfill.commit.commit import commit_backfill
+from dynalake.backfill.commit.snapshot import snapshot_since
+from dynalake.backfill.plan.run import BackfillPlan, plan_backfill
+from dynalake.backfill.plan.state import create, read, replace
+from dynalake.backfill.scan.scan import scan_segment
+from dynalake.backfill.scan.share import active_prefix
 from dynalake.days import SNAPSHOT_DAY
 from dynalake.errors import ConflictError
-from dynalake.lake.json_table import shown_prefix
-from dynalake.lake.table import Table
+from dynalake.lake.catalog.table import Table
+from dynalake.lake.hive.json_table import shown_prefix
 from dynalake.names import TableNames
 from dynalake.record.key import ItemKey, KeyAttribute
 from infra.local.demo.items import create_table, generated, write_items
 from infra.local.demo.lake import LakeReader
-from infra.local.process import LocalAws
+from infra.local.run.process import LocalAws
 from tests.aws.capture_steps import make_table
 from tests.aws.lake import make_lake, register, show
 

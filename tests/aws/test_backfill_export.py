@@ -11,20 +11,20 @@ from typing import Any
 
 import pytest
 
-from dynalake.backfill.commit import Committed, commit_backfill
-from dynalake.backfill.convert import convert_group
-from dynalake.backfill.export import check_exports, remove_exports, request_exports
-from dynalake.backfill.manifest import store_groups
-from dynalake.backfill.run import plan_backfill
-from dynalake.backfill.scan import scan_segment
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
+from dynalake.backfill.commit.commit import Committed, commit_backfill
+from dynalake.backfill.export.export import check_exports, remove_exports, request_exports
+from dynalake.backfill.export.manifest import store_groups
+from dynalake.backfill.export.read import convert_group
+from dynalake.backfill.plan.run import plan_backfill
+from dynalake.backfill.scan.scan import scan_segment
 from dynalake.errors import LedgerError, SourceError
-from dynalake.lake.json_table import shown_prefix
-from dynalake.lake.table import Table
+from dynalake.lake.catalog.table import Table
+from dynalake.lake.hive.json_table import shown_prefix
 from dynalake.names import Lake, TableNames
 from infra.local.demo.items import create_table, generated, load_items, write_items
 from infra.local.demo.lake import LakeReader
-from infra.local.process import LocalAws
+from infra.local.run.process import LocalAws
 from tests.aws.capture_steps import patiently
 from tests.aws.lake import make_lake, register, show
 

@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from dynalake.aws_errors import explain
-from dynalake.capture.lake import load_lake, plan_lake
-from dynalake.capture.options import check_options, try_key
-from dynalake.capture.readers import other_readers
-from dynalake.capture.source import check_source
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
+from dynalake.aws.refusals import explain
+from dynalake.capture.lake.options import check_options, try_key
+from dynalake.capture.lake.registry import load_lake, plan_lake
+from dynalake.capture.source.readers import other_readers
+from dynalake.capture.source.source import check_source
 from dynalake.errors import AccessError, SettingsError
-from dynalake.lake_options import LakeOptions
-from dynalake.settings import TableSettings
-from infra.local.process import LocalAws
+from dynalake.options.lake_options import LakeOptions
+from dynalake.options.settings import TableSettings
+from infra.local.run.process import LocalAws
 from tests.aws.capture_steps import SOON, make_table, set_up, wait_for_changes
 
 

@@ -13,12 +13,12 @@ import pytest
 from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, Phase, given, settings
 
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
 from dynalake.names import TableNames
+from dynalake.options.settings import TableSettings
 from dynalake.record.attribute import ATTRIBUTE_TYPES
 from dynalake.record.change import METADATA, attribute_name
 from dynalake.record.item import decode_item
-from dynalake.settings import TableSettings
 from tests.aws.capture_steps import LARGEST, make_table, raw_lines, set_up, wait_for_changes
 from tests.unit.record.strategies import LEVELS, STORABLE, ambiguous
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from dynalake.capture.lake import find_settings
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
+from dynalake.capture.lake.registry import find_settings
 from dynalake.names import TableNames
-from dynalake.settings import TableSettings
-from infra.local.process import LocalAws
+from dynalake.options.settings import TableSettings
+from infra.local.run.process import LocalAws
 from tests.aws.capture_steps import break_changes, make_table, set_up, wait_for_changes
 from tests.aws.fault_matrix import DELIVERIES, FAULTS, Fault, Outcome, run, show
 

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from dynalake.capture.canaries import Canaries, send_canaries
-from dynalake.capture.hand_off import load_hand_off
-from dynalake.capture.lake import list_tables, load_lake, load_settings
-from dynalake.capture.stacks import stack_state
-from dynalake.capture.verify import check_delivery
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
+from dynalake.capture.lake.registry import list_tables, load_lake, load_settings
+from dynalake.capture.proof.canaries import Canaries, send_canaries
+from dynalake.capture.proof.hand_off import load_hand_off
+from dynalake.capture.proof.verify import check_delivery
+from dynalake.capture.stacks.stacks import stack_state
 from dynalake.errors import ConflictError, NameTakenError, NotReadyError, SettingsError, StackError
-from dynalake.settings import TableSettings
+from dynalake.options.settings import TableSettings
 from tests.aws.capture_steps import (
     SOON,
     await_canaries,

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from dynalake.capture.failed import list_failed
-from dynalake.capture.redrive import Chunk, plan_chunks, plan_redrive
-from dynalake.capture.replay import replay_chunk
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
+from dynalake.capture.failed.failed import list_failed
+from dynalake.capture.failed.redrive import Chunk, plan_chunks, plan_redrive
+from dynalake.capture.failed.replay import replay_chunk
 from dynalake.errors import NotReadyError, SettingsError
 from dynalake.names import TableNames
-from dynalake.settings import TableSettings
-from infra.local.process import LocalAws
+from dynalake.options.settings import TableSettings
+from infra.local.run.process import LocalAws
 from tests.aws.capture_steps import (
     SOON,
     SetUp,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 
-from dynalake.capture.stacks import stack_state
-from dynalake.clients import Clients
-from dynalake.settings import TableSettings
+from dynalake.aws.clients import Clients
+from dynalake.capture.stacks.stacks import stack_state
+from dynalake.options.settings import TableSettings
 from tests.aws.capture_steps import SetUp, make_table, set_up, wait_for_changes
 from tests.aws.writer import MORE, Writer
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dynalake.capture.source import Source, check_source
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
+from dynalake.capture.source.source import Source, check_source
 from dynalake.errors import SourceError
 from tests.aws.capture_steps import make_table
 

@@ -11,12 +11,13 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from dynalake.capture.bucket import creates_bucket
-from dynalake.capture.change_sets import Deployed, StackSpec, create_change_set
-from dynalake.capture.lake import plan_lake
-from dynalake.capture.package import Code, build_package, upload_package
-from dynalake.capture.source import check_source
-from dynalake.capture.specs import (
+from dynalake.aws.clients import Clients
+from dynalake.capture.lake.bucket import creates_bucket
+from dynalake.capture.lake.registry import plan_lake
+from dynalake.capture.source.source import check_source
+from dynalake.capture.stacks.change_sets import Deployed, StackSpec, create_change_set
+from dynalake.capture.stacks.package import Code, build_package, upload_package
+from dynalake.capture.stacks.specs import (
     declared_parameters,
     forwarder_spec,
     planned_forwarder,
@@ -24,11 +25,10 @@ from dynalake.capture.specs import (
     storage_spec,
     table_spec,
 )
-from dynalake.capture.stacks import apply_stack, begin_stack, plan_stack, stack_outputs, stack_state
-from dynalake.clients import Clients
+from dynalake.capture.stacks.stacks import apply_stack, begin_stack, plan_stack, stack_outputs, stack_state
 from dynalake.errors import SettingsError, StackError
-from dynalake.settings import TableSettings
-from infra.local.process import LocalAws
+from dynalake.options.settings import TableSettings
+from infra.local.run.process import LocalAws
 from tests.aws.capture_steps import make_table, set_up, wait_for_changes
 
 TEMPLATE = """\

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from dynalake.capture.lake import find_settings, list_tables
-from dynalake.capture.stacks import stack_state
+from dynalake.aws.clients import Clients
+from dynalake.capture.lake.registry import find_settings, list_tables
+from dynalake.capture.stacks.stacks import stack_state
 from dynalake.capture.stored import delete_objects, table_prefixes
 from dynalake.capture.teardown import (
     check_disabled,
@@ -22,11 +23,10 @@ from dynalake.capture.teardown import (
     stop_mapping,
     what_is_left,
 )
-from dynalake.clients import Clients
 from dynalake.errors import AccessError, SettingsError, StackError
 from dynalake.names import TableNames
-from dynalake.settings import TableSettings
-from infra.local.process import LocalAws
+from dynalake.options.settings import TableSettings
+from infra.local.run.process import LocalAws
 from tests.aws.capture_steps import (
     REST,
     SOON,

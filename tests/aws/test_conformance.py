@@ -14,7 +14,7 @@ from infra.conformance.experiment import FAILED, Experiment, Seen, carry_out
 from infra.conformance.leftovers import find_leftovers, remove
 from infra.conformance.permissions import NOTHING
 from infra.conformance.place import Place, RefusedError, allow
-from infra.local.process import LocalAws
+from infra.local.run.process import LocalAws
 
 
 @pytest.fixture(scope="module")

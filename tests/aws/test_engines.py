@@ -19,25 +19,25 @@ from typing import Any, NoReturn
 
 import pytest
 
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
 from dynalake.convert.batch import convert_or_wait
 from dynalake.convert.finish import Finished, finish_table
 from dynalake.convert.plan import ConvertLimits, plan_table, read_batch_plan
 from dynalake.convert.snapshot import plan_snapshot, show_snapshot
 from dynalake.errors import SettingsError
-from dynalake.lake.fold import fold
-from dynalake.lake.grow import schema_of
-from dynalake.lake.iceberg import Head
-from dynalake.lake.make import make_tables
-from dynalake.lake.read import read_rows
-from dynalake.lake.snapshot import is_unfinished, number_run
-from dynalake.lake.state import Merge
-from dynalake.lake.table import Table
+from dynalake.lake.catalog.iceberg import Head
+from dynalake.lake.catalog.table import Table
+from dynalake.lake.current.fold import fold
+from dynalake.lake.current.snapshot import is_unfinished, number_run
+from dynalake.lake.current.state import Merge
+from dynalake.lake.files.read import read_rows
+from dynalake.lake.tables.grow import schema_of
+from dynalake.lake.tables.make import make_tables
 from dynalake.names import Lake
-from dynalake.night import Asked, work
+from dynalake.night.night import Asked, work
+from dynalake.options.settings import TableSettings
 from dynalake.record.change import encode_change, snapshot_encoder
 from dynalake.record.key import ItemKey, KeyAttribute
-from dynalake.settings import TableSettings
 from dynalake.spark.glue import start_run
 from dynalake.spark.request import COMPACT, CONVERT, Request, read_outcome
 from dynalake.spark.work import conversion, convert_plan, do_night, night

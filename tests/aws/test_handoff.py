@@ -1,7 +1,7 @@
 """No gap, no contradiction, at no moment: what is written before, during and after a backfill is in the lake, once.
 
-`make test-handoff SEEDS=100` runs seeds 0 to 99 by each method, or by `METHOD=export` alone; `SEEDS=20-59` those, `SEED=17`
-that one.
+`make test-handoff SEEDS=100` runs seeds 0 to 99 by each method, or by `METHOD=export` alone; `SEEDS=20-59` those,
+`SEED=17` that one.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from dynalake.capture.bucket import creates_bucket
-from dynalake.capture.lake import plan_lake
-from dynalake.capture.package import build_package, place_code
-from dynalake.capture.specs import forwarder_spec, storage_spec
-from dynalake.capture.stacks import apply_stack
-from dynalake.clients import Clients
-from infra.local.process import LocalAws
+from dynalake.aws.clients import Clients
+from dynalake.capture.lake.bucket import creates_bucket
+from dynalake.capture.lake.registry import plan_lake
+from dynalake.capture.stacks.package import build_package, place_code
+from dynalake.capture.stacks.specs import forwarder_spec, storage_spec
+from dynalake.capture.stacks.stacks import apply_stack
+from infra.local.run.process import LocalAws
 from tests.aws.handoff import Place, hand_over
 
 METHODS = (os.environ.get("METHOD") or "scan export").split()

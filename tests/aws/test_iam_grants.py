@@ -14,24 +14,24 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from dynalake.capture.bucket import creates_bucket
-from dynalake.capture.change_sets import Deployed, create_change_set, delete_change_set
-from dynalake.capture.redrive import plan_redrive
-from dynalake.capture.replay import replay_chunk
-from dynalake.capture.source import check_source
-from dynalake.capture.specs import storage_spec, table_spec
-from dynalake.capture.stacks import apply_stack, plan_stack, stack_state
+from dynalake.capture.failed.redrive import plan_redrive
+from dynalake.capture.failed.replay import replay_chunk
+from dynalake.capture.lake.bucket import creates_bucket
+from dynalake.capture.source.source import check_source
+from dynalake.capture.stacks.change_sets import Deployed, create_change_set, delete_change_set
+from dynalake.capture.stacks.specs import storage_spec, table_spec
+from dynalake.capture.stacks.stacks import apply_stack, plan_stack, stack_state
 from dynalake.capture.stored import delete_objects
 from dynalake.capture.teardown import delete_catalog, delete_stack
 from dynalake.convert.finish import convert_due
 from dynalake.errors import AccessError, NotReadyError, SourceError, StackError
-from dynalake.lake.objects import delete_objects as remove_objects
-from dynalake.lake.objects import list_objects
-from dynalake.lake.table import Table
-from dynalake.lake_options import LakeOptions
+from dynalake.lake.catalog.table import Table
+from dynalake.lake.files.objects import delete_objects as remove_objects
+from dynalake.lake.files.objects import list_objects
 from dynalake.names import TableNames
-from dynalake.settings import TableSettings
-from infra.local.process import LocalAws
+from dynalake.options.lake_options import LakeOptions
+from dynalake.options.settings import TableSettings
+from infra.local.run.process import LocalAws
 from tests.aws.capture_steps import break_changes, drain, make_table, patiently, prove, rejected, wait_for_changes
 from tests.aws.iam_run import (
     ACCOUNT,

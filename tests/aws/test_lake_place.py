@@ -6,16 +6,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from dynalake.capture.lake import load_lake, plan_lake
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
+from dynalake.capture.lake.registry import load_lake, plan_lake
 from dynalake.days import end_of_day, parse_day
 from dynalake.errors import SettingsError
-from dynalake.lake.hive import list_partitions
-from dynalake.lake_options import LakeOptions
+from dynalake.lake.hive.hive import list_partitions
 from dynalake.names import TableNames
-from dynalake.settings import TableSettings
+from dynalake.options.lake_options import LakeOptions
+from dynalake.options.settings import TableSettings
 from infra.local.demo.lake import LakeReader
-from infra.local.process import LocalAws
+from infra.local.run.process import LocalAws
 from tests.aws.capture_steps import (
     LARGEST,
     SOON,

@@ -11,14 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dynalake.clients import Clients
-from dynalake.lake.hive import list_partitions
-from dynalake.lake.table import Table, schema_of
+from dynalake.aws.clients import Clients
+from dynalake.lake.catalog.table import Table, schema_of
+from dynalake.lake.hive.hive import list_partitions
 from dynalake.record.change import encode_change
 from dynalake.record.key import ItemKey, KeyAttribute
 from infra.local.demo.check import compare_items, lake_item
 from infra.local.engines.duckdb import connect, duckdb_rows
-from infra.local.process import LocalAws
+from infra.local.run.process import LocalAws
 from tests.aws.lake import convert, make_lake, night, register, right_now
 
 VALUES: list[dict[str, Any]] = [

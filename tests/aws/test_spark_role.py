@@ -8,15 +8,15 @@ from collections.abc import Iterator
 import boto3
 import pytest
 
-from dynalake.clients import Clients
-from dynalake.lake.make import make_tables
-from dynalake.lake.table import Table
+from dynalake.aws.clients import Clients
+from dynalake.lake.catalog.table import Table
+from dynalake.lake.tables.make import make_tables
 from dynalake.names import Lake
-from dynalake.night import Asked
-from dynalake.settings import TableSettings
+from dynalake.night.night import Asked
+from dynalake.options.settings import TableSettings
 from dynalake.spark.request import COMPACT
 from dynalake.spark.work import night
-from infra.local.process import LocalAws
+from infra.local.run.process import LocalAws
 from tests.aws.lake import deploy_job
 from tests.aws.test_engines import KEY, convert_due, fill_first, fill_second, here, on_glue, run_job
 from tests.conftest import need

@@ -12,24 +12,24 @@ from typing import Any
 
 import pytest
 
-from dynalake.backfill.run import plan_backfill
-from dynalake.backfill.scan import scan_segment
-from dynalake.capture.source import check_source
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
+from dynalake.backfill.plan.run import plan_backfill
+from dynalake.backfill.scan.scan import scan_segment
+from dynalake.capture.source.source import check_source
 from dynalake.convert.batch import convert_batch
 from dynalake.convert.snapshot import plan_snapshot, show_snapshot
 from dynalake.days import shift_day
 from dynalake.errors import AlarmError, NotReadyError, RecordError, SourceError
-from dynalake.lake.compact import compact_table
-from dynalake.lake.compact_options import CompactOptions
-from dynalake.lake.fold import fold
-from dynalake.lake.identity import check_live_table, check_table, table_id_of
-from dynalake.lake.make import make_tables
-from dynalake.lake.snapshot import number_run
-from dynalake.lake.table import Table
+from dynalake.lake.catalog.table import Table
+from dynalake.lake.compaction.compact_options import CompactOptions
+from dynalake.lake.current.fold import fold
+from dynalake.lake.current.snapshot import number_run
+from dynalake.lake.tables.identity import check_live_table, check_table, table_id_of
+from dynalake.lake.tables.make import make_tables
 from dynalake.names import TableNames
+from dynalake.night.compact import compact_table
+from dynalake.options.settings import TableSettings
 from dynalake.record.change import encode_change
-from dynalake.settings import TableSettings
 from dynalake.watch.gather import gather
 from dynalake.watch.judge import Targets
 from dynalake.watch.readings import Readings

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
 from tests.waiting import eventually
 
 BATCH = 25

@@ -26,7 +26,7 @@ from tests.waiting import PATIENCE, eventually
 REPOSITORY = Path(__file__).resolve().parents[2]
 MOVIES = REPOSITORY.parent / "shared" / "data" / "movies.json"
 DEMO = [sys.executable, "-m", "infra.local.demo"]
-UP = [sys.executable, "-m", "infra.local.up"]
+UP = [sys.executable, "-m", "infra.local.run.up"]
 TRINO = [sys.executable, "-m", "infra.local.trino"]
 
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from infra.conformance.run import EXPERIMENTS
-from infra.local.process import LocalAws
+from infra.local.run.process import LocalAws
 from tests.commands.conftest import Marked
 from tests.commands.test_commands import REPOSITORY, start
 from tests.conftest import connect

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
 from dynalake.names import TableNames
-from dynalake.settings import TableSettings
-from infra.local.airflow import AirflowClient, LocalAirflow
-from infra.local.process import LocalAws
+from dynalake.options.settings import TableSettings
+from infra.local.run.airflow import AirflowClient, LocalAirflow
+from infra.local.run.process import LocalAws
 from tests.aws.capture_steps import set_up
 from tests.aws.lake import register
 from tests.conftest import REPOSITORY, need

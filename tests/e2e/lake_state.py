@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dynalake.capture.hand_off import load_hand_off
-from dynalake.clients import Clients
-from dynalake.lake.hive import list_partitions
-from dynalake.lake.iceberg import Head
-from dynalake.lake.json_table import shown_prefix
-from dynalake.lake.read import read_rows
-from dynalake.lake.table import Table
+from dynalake.aws.clients import Clients
+from dynalake.capture.proof.hand_off import load_hand_off
+from dynalake.lake.catalog.iceberg import Head
+from dynalake.lake.catalog.table import Table
+from dynalake.lake.files.read import read_rows
+from dynalake.lake.hive.hive import list_partitions
+from dynalake.lake.hive.json_table import shown_prefix
 from dynalake.names import TableNames
 
 

@@ -86,7 +86,7 @@ def test_the_first_task_says_what_is_wrong(case: str, runs: dict[str, str], airf
 
 @pytest.mark.parametrize(("parameter", "value"), [("buffer_mb", 4096), ("aws_conn_id", "aws_admin")])
 def test_a_form_value_outside_its_limits_is_refused_at_once(airflow: Any, parameter: str, value: object) -> None:
-    from infra.local.airflow import AirflowRequestError
+    from infra.local.run.airflow import AirflowRequestError
 
     with pytest.raises(AirflowRequestError, match=parameter) as refused:
         airflow.start("dynalake_setup", table="BAD_RECEIPTS", **{parameter: value})

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
 from dynalake.names import TableNames
 from tests.aws.capture_steps import wait_for_changes
 from tests.e2e.lake_state import look

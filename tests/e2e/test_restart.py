@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
 from dynalake.days import end_of_day
-from dynalake.lake.hive import list_partitions
-from dynalake.lake.json_table import shown_prefix
-from dynalake.lake.table import Table
+from dynalake.lake.catalog.table import Table
+from dynalake.lake.hive.hive import list_partitions
+from dynalake.lake.hive.json_table import shown_prefix
 from dynalake.names import TableNames
 from dynalake.record.change import encode_change
-from infra.local.airflow import ANSWER_SECONDS, LOCK_SECONDS
-from infra.local.process import LocalAws
+from infra.local.run.airflow import ANSWER_SECONDS, LOCK_SECONDS
+from infra.local.run.process import LocalAws
 from tests.airflow.small_lake import make_lake
 from tests.airflow.test_convert_dag import add_table
 from tests.aws.lake import convert

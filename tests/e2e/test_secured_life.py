@@ -14,16 +14,16 @@ from typing import Any
 
 import pytest
 
-from dynalake.capture.failed import list_failed
-from dynalake.capture.lake import find_settings, load_lake
-from dynalake.capture.stacks import stack_state
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
+from dynalake.capture.failed.failed import list_failed
+from dynalake.capture.lake.registry import find_settings, load_lake
+from dynalake.capture.stacks.stacks import stack_state
 from dynalake.days import SNAPSHOT_DAY
 from dynalake.errors import NotReadyError
-from dynalake.lake.hive import list_partitions
-from dynalake.lake.table import Table
+from dynalake.lake.catalog.table import Table
+from dynalake.lake.hive.hive import list_partitions
 from dynalake.names import TableNames
-from infra.local.process import LocalAws
+from infra.local.run.process import LocalAws
 from tests.aws.capture_steps import REST, break_changes, make_table, patiently, wait_for_changes
 from tests.aws.iam_run import PREFIX, clients_with, deploy_roles, roles_of, roles_stack
 

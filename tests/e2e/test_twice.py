@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from dynalake.capture.lake import load_lake
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
+from dynalake.capture.lake.registry import load_lake
 from dynalake.days import SNAPSHOT_DAY
-from dynalake.lake.table import Table
+from dynalake.lake.catalog.table import Table
 from dynalake.names import TableNames
 from tests.aws.capture_steps import raw_days
 from tests.aws.lake import night

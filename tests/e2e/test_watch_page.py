@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from dynalake.clients import Clients
-from dynalake.lake.table import Table
+from dynalake.aws.clients import Clients
+from dynalake.lake.catalog.table import Table
 from dynalake.names import TableNames
 from tests.aws.capture_steps import wait_for_changes
 from tests.aws.lake import convert

@@ -15,7 +15,7 @@ from typing import Any
 import boto3
 import pytest
 
-from infra.local.process import LocalAws
+from infra.local.run.process import LocalAws
 from tests.conftest import connect
 from tests.local.real import PREFIX, WHY, patient, sweep
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import boto3
 
-from infra.local.process import LocalAws
+from infra.local.run.process import LocalAws
 
 ACCOUNT = "000000000000"
 

@@ -9,7 +9,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from infra.local.process import LocalAws
+from infra.local.run.process import LocalAws
 from tests.local.roles import ACCOUNT, document, role, taking
 
 STRANGER = "999999999999"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
 
-from infra.local.corrections.deploy_actions import KINDS, actions_of
+from infra.local.aws.iam.deploy_actions import KINDS, actions_of
 
 READS = ("Get", "List")
 NO_ACTION = {"s3:DeleteBucketTagging"}

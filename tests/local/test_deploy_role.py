@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, WaiterError
 
-from infra.local.process import LocalAws
+from infra.local.run.process import LocalAws
 from tests.local.roles import ACCOUNT, document, role, statements, taking
 from tests.waiting import eventually
 

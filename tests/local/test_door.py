@@ -19,8 +19,8 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from infra.local.door import KEY_VARIABLE, authorization
-from infra.local.process import ROOT, LocalAws
+from infra.local.aws.door import KEY_VARIABLE, authorization
+from infra.local.run.process import ROOT, LocalAws
 from tests.local.conftest import ROLE
 
 WHOAMI = "import os\ndef handler(event, context):\n    return os.getuid()\n"
@@ -127,12 +127,12 @@ def test_each_run_has_a_key_of_its_own_that_no_process_list_shows(local_aws: Loc
     assert len(local_aws.key) > 20
     assert local_aws._process is not None
     command = Path(f"/proc/{local_aws._process.pid}/cmdline").read_bytes()
-    assert b"infra.local.server" in command
+    assert b"infra.local.aws.server" in command
     assert local_aws.key.encode() not in command
 
 
 def test_a_server_without_a_key_does_not_start(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "infra.local.server", "--state-dir", str(tmp_path)]
+    command = [sys.executable, "-m", "infra.local.aws.server", "--state-dir", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, env={}, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert f"{KEY_VARIABLE} must be the access key of this run" in done.stderr

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from infra.local.process import LocalAws
+from infra.local.run.process import LocalAws
 from tests.waiting import eventually
 
 Client = Callable[[str], Any]

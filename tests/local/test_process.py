@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from infra.local.process import ROOT, LocalAws, LocalAwsError
+from infra.local.run.process import ROOT, LocalAws, LocalAwsError
 from tests.waiting import eventually
 
 STARTER = """
 import sys, time
 from pathlib import Path
-from infra.local.process import LocalAws
+from infra.local.run.process import LocalAws
 aws = LocalAws(log=Path(sys.argv[1]) / "server.log", state_dir=Path(sys.argv[1]) / "state")
 aws.start()
 print(aws._process.pid, flush=True)

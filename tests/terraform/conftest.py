@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from infra.local.process import LocalAws
+from infra.local.run.process import LocalAws
 from tests.conftest import REPOSITORY
 
 PYTHON = REPOSITORY / ".venv-terraform" / "bin" / "python"

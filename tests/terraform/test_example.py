@@ -8,12 +8,12 @@ from typing import Any
 import boto3
 import pytest
 
-from dynalake.capture.lake import list_tables, load_lake
-from dynalake.capture.package import Code, build_package, place_code
-from dynalake.capture.stacks import stack_state
-from dynalake.clients import Clients
-from dynalake.settings import TableSettings
-from infra.local.process import LocalAws
+from dynalake.aws.clients import Clients
+from dynalake.capture.lake.registry import list_tables, load_lake
+from dynalake.capture.stacks.package import Code, build_package, place_code
+from dynalake.capture.stacks.stacks import stack_state
+from dynalake.options.settings import TableSettings
+from infra.local.run.process import LocalAws
 from tests.aws.capture_steps import make_table, set_up, wait_for_changes
 from tests.terraform.conftest import NO_CHANGES, Terraform
 

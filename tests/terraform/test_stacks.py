@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from dynalake.capture.package import Code, build_package
-from dynalake.capture.source import Source
-from dynalake.capture.specs import forwarder_spec, storage_spec, table_spec
-from dynalake.capture.stacks import StackSpec
-from dynalake.lake_options import LakeOptions, option_fields
+from dynalake.capture.source.source import Source
+from dynalake.capture.stacks.package import Code, build_package
+from dynalake.capture.stacks.specs import forwarder_spec, storage_spec, table_spec
+from dynalake.capture.stacks.stacks import StackSpec
 from dynalake.names import Lake
+from dynalake.options.lake_options import LakeOptions, option_fields
+from dynalake.options.settings import TableSettings
 from dynalake.record.key import ItemKey, KeyAttribute
-from dynalake.settings import TableSettings
 from tests.terraform.conftest import Terraform
 
 ACCOUNT, REGION = "000000000000", "us-east-1"

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pyiceberg.catalog.glue import GlueCatalog
 
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
 from infra.local.engines.duckdb import connect, duckdb_rows
 from infra.local.engines.pyiceberg import glue_catalog, metadata_location, pyiceberg_rows, reading_catalog
 from infra.local.engines.trino import Trino
-from infra.local.process import LocalAws
+from infra.local.run.process import LocalAws
 from infra.local.trino.jars import Installation
 from infra.local.trino.server import LocalTrino
 from tests.airflow.conftest import bag, run, stored  # noqa: F401  DAGs as Airflow runs them

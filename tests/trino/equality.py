@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping
 from decimal import Context, Decimal
 from typing import Any
 
-from dynalake.lake.retype import parse_json
-from dynalake.lake.schema import TableSchema
-from dynalake.lake.types import List, Map, Mixed, Number, Struct, Type
+from dynalake.lake.columns.retype import parse_json
+from dynalake.lake.columns.schema import TableSchema
+from dynalake.lake.types.union import List, Map, Mixed, Number, Struct, Type
 from dynalake.record.change import EVENT_TIME, EXPIRED, OPERATION, OTHER, SEQUENCE_NUMBER, TYPES
 from tests.trino.source_table import Change, Item, Value
 

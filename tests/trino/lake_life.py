@@ -11,10 +11,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from dynalake.capture.hand_off import HandOff
-from dynalake.clients import Clients
-from dynalake.lake.make import make_tables
-from dynalake.lake.table import FOLDED_TO, Table, number, schema_of
+from dynalake.aws.clients import Clients
+from dynalake.capture.proof.hand_off import HandOff
+from dynalake.lake.catalog.table import FOLDED_TO, Table, number, schema_of
+from dynalake.lake.tables.make import make_tables
 from dynalake.names import Lake
 from dynalake.record.change import OPERATION
 from dynalake.record.key import ItemKey

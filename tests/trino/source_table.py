@@ -13,10 +13,10 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
 from dynalake.names import Lake
+from dynalake.options.settings import TableSettings
 from dynalake.record.key import ItemKey
-from dynalake.settings import TableSettings
 from forwarder.handler import Forwarder, forward
 from forwarder.targets import Targets
 

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from dynalake.clients import Clients
-from dynalake.lake.compact import CompactReport, compact_table
-from dynalake.lake.compact_options import CompactOptions
-from dynalake.lake.day import order_of, plan_compaction
-from dynalake.lake.read import count_deleted
-from dynalake.lake.retype import parse_json
-from dynalake.lake.table import schema_of
-from dynalake.lake.types import List, Map, Mixed, Number, Struct, Type
+from dynalake.aws.clients import Clients
+from dynalake.lake.catalog.table import schema_of
+from dynalake.lake.columns.retype import parse_json
+from dynalake.lake.compaction.compact_options import CompactOptions
+from dynalake.lake.compaction.day import order_of, plan_compaction
+from dynalake.lake.files.read import count_deleted
+from dynalake.lake.types.union import List, Map, Mixed, Number, Struct, Type
+from dynalake.night.compact import CompactReport, compact_table
 from dynalake.record.change import EVENT_TIME, OPERATION, SEQUENCE_NUMBER
 from infra.local.engines.trino import Trino
 from tests.trino.conftest import ENGINES, ReadTable

@@ -19,7 +19,7 @@ from pyiceberg.table import Table
 from pyiceberg.typedef import Record
 from trino.exceptions import TrinoUserError
 
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
 from infra.local.engines.trino import Trino
 from tests.trino.conftest import ENGINES, ReadTable
 

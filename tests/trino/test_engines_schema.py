@@ -12,19 +12,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dynalake.clients import Clients
-from dynalake.lake.arrow import converter, other_entries
-from dynalake.lake.budget import BUDGET
-from dynalake.lake.column import RESERVED_NAMES
-from dynalake.lake.column_types import count_fields
-from dynalake.lake.folders import new_folder
-from dynalake.lake.gather import Gathering
-from dynalake.lake.iceberg import Change, Head, IcebergCatalog
-from dynalake.lake.iceberg_schema import PARTITION_IDS, iceberg_schema
-from dynalake.lake.key_text import key_text
-from dynalake.lake.parts import file_schema
-from dynalake.lake.schema import KEY, METADATA_TYPES, OTHER, TableSchema
-from dynalake.lake.types import List, Map, Mixed, Number, Struct, Type, holds
+from dynalake.aws.clients import Clients
+from dynalake.lake.catalog.iceberg import Change, Head, IcebergCatalog
+from dynalake.lake.columns.column import RESERVED_NAMES
+from dynalake.lake.columns.column_types import count_fields
+from dynalake.lake.columns.gather import Gathering
+from dynalake.lake.columns.iceberg_schema import PARTITION_IDS, iceberg_schema
+from dynalake.lake.columns.schema import KEY, METADATA_TYPES, OTHER, TableSchema
+from dynalake.lake.files.folders import new_folder
+from dynalake.lake.files.parts import file_schema
+from dynalake.lake.types.arrow import converter, other_entries
+from dynalake.lake.types.budget import BUDGET
+from dynalake.lake.types.key_text import key_text
+from dynalake.lake.types.union import List, Map, Mixed, Number, Struct, Type, holds
 from dynalake.names import Lake
 from dynalake.record.key import ItemKey, KeyAttribute
 from tests.trino.conftest import ENGINES, ReadTable

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from dynalake.clients import Clients
-from dynalake.lake.column import Column
-from dynalake.lake.table import schema_of
+from dynalake.aws.clients import Clients
+from dynalake.lake.catalog.table import schema_of
+from dynalake.lake.columns.column import Column
 from dynalake.record.key import ItemKey, KeyAttribute
 from infra.local.engines.trino import Trino
 from tests.trino.conftest import ReadTable

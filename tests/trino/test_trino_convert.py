@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
 from dynalake.convert.batch import convert_batch
 from dynalake.convert.finish import Finished, finish_table
 from dynalake.convert.plan import ConvertLimits, plan_table
-from dynalake.lake.iceberg import Change as Commit
-from dynalake.lake.make import make_tables
-from dynalake.lake.table import BOUND, Table
+from dynalake.lake.catalog.iceberg import Change as Commit
+from dynalake.lake.catalog.table import BOUND, Table
+from dynalake.lake.tables.make import make_tables
 from dynalake.names import Lake
 from dynalake.record.change import encode_change
 from dynalake.record.key import ItemKey, KeyAttribute

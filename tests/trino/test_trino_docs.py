@@ -15,10 +15,10 @@ import pytest
 from pyiceberg.catalog.glue import GlueCatalog
 from trino.exceptions import TrinoQueryError
 
-from dynalake.clients import Clients
-from dynalake.lake.compact import compact_table
-from dynalake.lake.compact_options import CompactOptions
-from dynalake.lake.json_table import project_json
+from dynalake.aws.clients import Clients
+from dynalake.lake.compaction.compact_options import CompactOptions
+from dynalake.lake.hive.json_table import project_json
+from dynalake.night.compact import compact_table
 from dynalake.record.key import ItemKey, KeyAttribute
 from infra.local.engines.trino import Trino
 from infra.local.trino.server import LocalTrino

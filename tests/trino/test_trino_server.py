@@ -15,7 +15,7 @@ from pyiceberg.schema import Schema
 from pyiceberg.types import LongType, NestedField
 
 from infra.local.engines.trino import Trino
-from infra.local.process import LocalAws
+from infra.local.run.process import LocalAws
 from infra.local.trino.jars import REPOSITORY, Installation
 from infra.local.trino.server import LocalTrino, TrinoStartError
 from tests.waiting import eventually

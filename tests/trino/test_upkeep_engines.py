@@ -12,15 +12,15 @@ import pyarrow.parquet as pq
 import pytest
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 
-from dynalake.clients import Clients
-from dynalake.lake import collect as collecting
-from dynalake.lake.collect import collect
-from dynalake.lake.commit import commit_on
-from dynalake.lake.folders import FolderManifest, Part, new_folder, write_manifest
-from dynalake.lake.iceberg import Change, DataFile, Head
-from dynalake.lake.make import make_tables
-from dynalake.lake.repair import repair_entries
-from dynalake.lake.table import Table
+from dynalake.aws.clients import Clients
+from dynalake.lake.catalog.commit import commit_on
+from dynalake.lake.catalog.iceberg import Change, DataFile, Head
+from dynalake.lake.catalog.table import Table
+from dynalake.lake.files.folders import FolderManifest, Part, new_folder, write_manifest
+from dynalake.lake.tables.make import make_tables
+from dynalake.lake.tables.repair import repair_entries
+from dynalake.lake.upkeep import collect as collecting
+from dynalake.lake.upkeep.collect import collect
 from dynalake.names import Lake
 from dynalake.record.key import ItemKey, KeyAttribute
 from infra.local.engines.trino import Trino

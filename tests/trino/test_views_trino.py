@@ -12,17 +12,17 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from dynalake.clients import Clients
-from dynalake.lake.fold import fold
-from dynalake.lake.folders import FolderManifest, Input, milliseconds, new_folder
-from dynalake.lake.iceberg import DataFile
-from dynalake.lake.key_ranges import Sizes
-from dynalake.lake.parts import Folder, PartWriter, Writing, parts_of
-from dynalake.lake.read import read_rows
-from dynalake.lake.snapshot import number_run, swap_snapshot
-from dynalake.lake.table import schema_of
-from dynalake.lake.view_entries import current_texts
-from dynalake.lake.views import Dialect
+from dynalake.aws.clients import Clients
+from dynalake.lake.catalog.iceberg import DataFile
+from dynalake.lake.catalog.table import schema_of
+from dynalake.lake.current.fold import fold
+from dynalake.lake.current.key_ranges import Sizes
+from dynalake.lake.current.snapshot import number_run, swap_snapshot
+from dynalake.lake.current.view_entries import current_texts
+from dynalake.lake.current.views import Dialect
+from dynalake.lake.files.folders import FolderManifest, Input, milliseconds, new_folder
+from dynalake.lake.files.parts import Folder, PartWriter, Writing, parts_of
+from dynalake.lake.files.read import read_rows
 from dynalake.record.key import ItemKey, KeyAttribute
 from infra.local.engines.duckdb import duckdb_rows
 from infra.local.engines.spark import spark_rows

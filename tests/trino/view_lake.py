@@ -10,18 +10,18 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
 from dynalake.convert.batch import convert_batch
 from dynalake.convert.finish import finish_table
 from dynalake.convert.plan import ConvertLimits, plan_table
-from dynalake.lake.arrow import json_text
-from dynalake.lake.fold import fold
-from dynalake.lake.key_ranges import Sizes
-from dynalake.lake.make import make_tables
-from dynalake.lake.schema import TableSchema
-from dynalake.lake.state import SIZES
-from dynalake.lake.table import Table, schema_of
-from dynalake.lake.view_entries import write_views
+from dynalake.lake.catalog.table import Table, schema_of
+from dynalake.lake.columns.schema import TableSchema
+from dynalake.lake.current.fold import fold
+from dynalake.lake.current.key_ranges import Sizes
+from dynalake.lake.current.state import SIZES
+from dynalake.lake.current.view_entries import write_views
+from dynalake.lake.tables.make import make_tables
+from dynalake.lake.types.arrow import json_text
 from dynalake.names import Lake
 from dynalake.record.key import ItemKey
 from infra.local.engines.trino import Trino

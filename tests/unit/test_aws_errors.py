@@ -6,7 +6,7 @@ import pytest
 from botocore import exceptions
 from botocore.exceptions import ClientError
 
-from dynalake.aws_errors import AWS_ERRORS, explain
+from dynalake.aws.refusals import AWS_ERRORS, explain
 from dynalake.errors import AccessError, UnavailableError
 
 ROLE = "arn:aws:sts::123456789012:assumed-role/dynalake-dags/run-1"

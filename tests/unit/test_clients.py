@@ -7,7 +7,7 @@ from typing import Any
 
 import boto3
 
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
 
 ACCOUNT = "123456789012"
 # They are about no bucket that is there.

@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from dynalake.lake_options import option_fields
-from dynalake.settings import TableSettings
-from infra.local.compose import write as local_secrets
+from dynalake.options.lake_options import option_fields
+from dynalake.options.settings import TableSettings
+from infra.local.run.compose import write as local_secrets
 from tests.conftest import REPOSITORY, need
 
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]

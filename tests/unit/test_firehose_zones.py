@@ -10,7 +10,7 @@ import pytest
 
 from dynalake.errors import SettingsError
 from dynalake.firehose_zones import LIST, firehose_zone
-from dynalake.lake_options import LakeOptions
+from dynalake.options.lake_options import LakeOptions
 
 LINES = [line.split() for line in LIST.read_text().splitlines() if not line.startswith("#")]
 # The pattern of CustomTimeZone:

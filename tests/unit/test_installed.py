@@ -21,8 +21,8 @@ import json, sys
 from airflow import plugins_manager
 from airflow.dag_processing.dagbag import DagBag
 from airflow.serialization.serialized_objects import DagSerialization
-from dynalake.capture.package import build_package
-from dynalake.capture.specs import template_folder
+from dynalake.capture.stacks.package import build_package
+from dynalake.capture.stacks.specs import template_folder
 from dynalake.names import Lake
 bag = DagBag(sys.argv[1], bundle_name="dags-folder", bundle_path=sys.argv[1])
 plugins, errors = plugins_manager._get_plugins()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynalake.errors import SettingsError
-from dynalake.settings import LEAST_HISTORY_DAYS, TableSettings
+from dynalake.options.settings import LEAST_HISTORY_DAYS, TableSettings
 
 
 def _allowed_values(name: str) -> st.SearchStrategy[object]:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dynalake.lake_options import LakeOptions
-from dynalake.settings import TableSettings
+from dynalake.options.lake_options import LakeOptions
+from dynalake.options.settings import TableSettings
 
 TEMPLATES = sorted(Path("infra/cloudformation").glob("*.yaml"))
 

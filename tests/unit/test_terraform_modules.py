@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from cfnlint.decode import decode
 
-from dynalake.lake_options import FORWARDER, STORAGE, option_fields
 from dynalake.names import ENVIRONMENT_PATTERN, PREFIX_PATTERN, TABLE_PATTERN
-from dynalake.settings import TableSettings, allowed_by
+from dynalake.options.lake_options import FORWARDER, STORAGE, option_fields
+from dynalake.options.settings import TableSettings, allowed_by
 from tests.conftest import REPOSITORY
 
 MODULES = REPOSITORY / "infra" / "terraform" / "modules"

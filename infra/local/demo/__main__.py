@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 
-from infra.local.interrupt import stop_once
+from infra.local.run.interrupt import stop_once
 
 
 def main() -> int:

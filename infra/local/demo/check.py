@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from dynalake.clients import Clients
-from dynalake.lake.grow import schema_of
-from dynalake.lake.schema import OTHER, TableSchema
-from dynalake.lake.table import Table
-from dynalake.lake.types import List, Map, Mixed, Number, Struct, Type
+from dynalake.aws.clients import Clients
+from dynalake.lake.catalog.table import Table
+from dynalake.lake.columns.schema import OTHER, TableSchema
+from dynalake.lake.tables.grow import schema_of
+from dynalake.lake.types.union import List, Map, Mixed, Number, Struct, Type
 from dynalake.names import TableNames
 from infra.local.demo.writing import KeyValues, key_values
 

@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dynalake.lake.iceberg import Head
-from dynalake.lake.schema import TableSchema
-from dynalake.lake.table import Table, schema_of
-from dynalake.lake.view_entries import read_source, views_bound
-from dynalake.lake.views import DUCKDB, ViewSource, current_sql, history_sql
+from dynalake.lake.catalog.iceberg import Head
+from dynalake.lake.catalog.table import Table, schema_of
+from dynalake.lake.columns.schema import TableSchema
+from dynalake.lake.current.view_entries import read_source, views_bound
+from dynalake.lake.current.views import DUCKDB, ViewSource, current_sql, history_sql
 from infra.local.demo.check import Comparison, compare
 from infra.local.engines.duckdb import connect, duckdb_rows
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from infra.local.airflow import AirflowClient
+from infra.local.run.airflow import AirflowClient
 
 ENDED = {"success", "failed", "upstream_failed", "skipped", "removed"}
 

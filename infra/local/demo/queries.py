@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from dynalake.clients import Clients
-from dynalake.lake.table import Table
+from dynalake.aws.clients import Clients
+from dynalake.lake.catalog.table import Table
 from infra.local.demo.lake import LakeReader
 from infra.local.demo.progress import DemoFailed, Screen
 
@@ -23,7 +23,7 @@ class Lake(LakeReader):
     """The lake of the demo, and its raw objects."""
 
     def __init__(self, client: Callable[[str], Any], aws: Mapping[str, str], table: str) -> None:
-        from dynalake.capture.lake import load_lake
+        from dynalake.capture.lake.registry import load_lake
 
         clients = Clients(client)
         super().__init__(Table(clients, load_lake(clients, ENVIRONMENT).table(table)), aws)

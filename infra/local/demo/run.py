@@ -15,7 +15,6 @@ from typing import Any
 
 import boto3
 
-from infra.local.airflow import REPOSITORY, LocalAirflow
 from infra.local.demo import receipts
 from infra.local.demo.items import (
     ItemsError,
@@ -29,7 +28,8 @@ from infra.local.demo.items import (
 )
 from infra.local.demo.progress import DemoFailed, Screen, follow
 from infra.local.demo.queries import Lake, show_results
-from infra.local.process import LocalAws
+from infra.local.run.airflow import REPOSITORY, LocalAirflow
+from infra.local.run.process import LocalAws
 
 GENERATED_ITEMS = 20_000
 CHANGES = 3_000

@@ -13,8 +13,8 @@ import os
 import sys
 import time
 
-from infra.local.interrupt import stop_once
-from infra.local.keeper import ENVIRONMENT_FILE, HOME, TRINO, UP, KeeperError, publish, read_environment
+from infra.local.run.interrupt import stop_once
+from infra.local.run.keeper import ENVIRONMENT_FILE, HOME, TRINO, UP, KeeperError, publish, read_environment
 from infra.local.trino import jars
 from infra.local.trino.java import MissingPartError, find_jdk
 from infra.local.trino.server import CATALOG, START_SECONDS, LocalTrino

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from infra.local.interrupt import held
+from infra.local.run.interrupt import held
 from infra.local.trino.jars import REPOSITORY, Installation
 
 CATALOG = "awsdatacatalog"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from dynalake.capture.failed import mapping_prefixes
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
+from dynalake.capture.failed.failed import mapping_prefixes
 from dynalake.errors import AccessError
 from dynalake.names import TableNames
 

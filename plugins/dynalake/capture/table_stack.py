@@ -1,21 +1,21 @@
 """The steps of a table's stack: its delivery is made, changes begin to go there, and the one before it is removed.
 
-Each step reads the stack, decides by it (`dynalake.capture.deliveries`), and deploys on that version alone.
+Each step reads the stack, decides by it (`dynalake.capture.stacks.deliveries`), and deploys on that version alone.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from dynalake.capture.deliveries import Deliveries, deployed, prepared, started, without_left
-from dynalake.capture.source import Source
-from dynalake.capture.specs import table_spec
-from dynalake.capture.stacks import StackOutputs, StackPlan, StackSpec, apply_stack, plan_stack, stack_state
-from dynalake.capture.verify import check_delivery
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
+from dynalake.capture.proof.verify import check_delivery
+from dynalake.capture.source.source import Source
+from dynalake.capture.stacks.deliveries import Deliveries, deployed, prepared, started, without_left
+from dynalake.capture.stacks.specs import table_spec
+from dynalake.capture.stacks.stacks import StackOutputs, StackPlan, StackSpec, apply_stack, plan_stack, stack_state
 from dynalake.errors import ConflictError, NotReadyError
 from dynalake.names import TableNames
-from dynalake.settings import TableSettings
+from dynalake.options.settings import TableSettings
 from dynalake.sizing.limits import read_stream
 from dynalake.sizing.shards import shard_steps
 

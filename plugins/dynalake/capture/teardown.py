@@ -15,18 +15,18 @@ from datetime import datetime, timedelta
 
 from botocore.exceptions import ClientError
 
-from dynalake.capture.canaries import Canaries
-from dynalake.capture.deliveries import deployed
-from dynalake.capture.lake import list_tables
-from dynalake.capture.quiet import check_quiet, signs_of_delivery, signs_of_mapping
-from dynalake.capture.stack_failures import explain_failure
-from dynalake.capture.stacks import stack_state, wait_until_settled
+from dynalake.aws.clients import Clients
+from dynalake.capture.lake.registry import list_tables
+from dynalake.capture.proof.canaries import Canaries
+from dynalake.capture.proof.quiet import check_quiet, signs_of_delivery, signs_of_mapping
+from dynalake.capture.proof.verify import check_delivery
+from dynalake.capture.stacks.deliveries import deployed
+from dynalake.capture.stacks.stack_failures import explain_failure
+from dynalake.capture.stacks.stacks import stack_state, wait_until_settled
 from dynalake.capture.stored import holds_objects
-from dynalake.capture.verify import check_delivery
-from dynalake.clients import Clients
 from dynalake.errors import NotReadyError, SettingsError, StackError
-from dynalake.lake.table import DYNAMODB_TABLE, Table
-from dynalake.lake.view_entries import read_entry
+from dynalake.lake.catalog.table import DYNAMODB_TABLE, Table
+from dynalake.lake.current.view_entries import read_entry
 from dynalake.names import TableNames
 
 WAIT_SECONDS = 1800.0

@@ -29,13 +29,13 @@ from dynalake.convert.read.raw_batch import read_batch
 from dynalake.convert.row_day import day_before, with_day
 from dynalake.days import SNAPSHOT_DAY
 from dynalake.errors import ConflictError, LedgerError
-from dynalake.lake.folders import Part, Sums
-from dynalake.lake.grow import grow_schema, schema_of
-from dynalake.lake.iceberg import Head
-from dynalake.lake.layout import extends
-from dynalake.lake.parts import Folder, PartWriter, Writing, parts_of
-from dynalake.lake.schema import DAY, Observed, TableSchema
-from dynalake.lake.table import Table
+from dynalake.lake.catalog.iceberg import Head
+from dynalake.lake.catalog.table import Table
+from dynalake.lake.columns.schema import DAY, Observed, TableSchema
+from dynalake.lake.files.folders import Part, Sums
+from dynalake.lake.files.parts import Folder, PartWriter, Writing, parts_of
+from dynalake.lake.tables.grow import grow_schema, schema_of
+from dynalake.lake.types.layout import extends
 
 _pa: Any = pa  # its stubs take types only as literals; here they are data
 

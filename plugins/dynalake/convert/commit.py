@@ -27,12 +27,12 @@ from dynalake.convert.once import find_waiting
 from dynalake.convert.plan import Batch, history_from
 from dynalake.convert.rest import Rest, write_rest
 from dynalake.errors import ConflictError, DynalakeError, LedgerError, NotReadyError
-from dynalake.lake.commit import check_age, check_fields, check_live, commit_on, overlap
-from dynalake.lake.folders import FolderManifest, Part, delete_strays, milliseconds, write_manifest
-from dynalake.lake.grow import schema_of
-from dynalake.lake.iceberg import Change, DataFile, Head, News
-from dynalake.lake.parts import Writing
-from dynalake.lake.table import BOUND, FOLDED_TO, PLANNED_ON, Table, number
+from dynalake.lake.catalog.commit import check_age, check_fields, check_live, commit_on, overlap
+from dynalake.lake.catalog.iceberg import Change, DataFile, Head, News
+from dynalake.lake.catalog.table import BOUND, FOLDED_TO, PLANNED_ON, Table, number
+from dynalake.lake.files.folders import FolderManifest, Part, delete_strays, milliseconds, write_manifest
+from dynalake.lake.files.parts import Writing
+from dynalake.lake.tables.grow import schema_of
 from dynalake.record.change import EVENT_TIME
 
 ATTEMPTS = 3
@@ -44,7 +44,7 @@ _FOOTER = 1 << 16  # bytes that are read at first
 Now = Callable[[], datetime]
 
 MergeLate = Callable[[Table, Head, Sequence[DataFile]], Any]
-"""A function that merges the late changes of files that will be committed next into the state (`lake/state.py`)."""
+"""A function that merges the late changes of files that will be committed next into the state (`current/state.py`)."""
 
 
 @dataclass(frozen=True)

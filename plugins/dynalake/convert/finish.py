@@ -15,14 +15,14 @@ from dynalake.convert.commit import Committed, MergeLate, Now, Waiting, commit_r
 from dynalake.convert.plan import Batch, ConvertLimits, is_planned, plan_again, plan_table
 from dynalake.days import SNAPSHOT_DAY, parse_day
 from dynalake.errors import ConflictError
-from dynalake.lake.findings import Finding
-from dynalake.lake.folders import Sums
-from dynalake.lake.parts import Writing
-from dynalake.lake.snapshot import finish_snapshot
-from dynalake.lake.state import merge_late
-from dynalake.lake.table import Table
-from dynalake.lake.view_entries import write_views
-from dynalake.lake.workers import HERE, Workers
+from dynalake.lake.catalog.table import Table
+from dynalake.lake.current.snapshot import finish_snapshot
+from dynalake.lake.current.state import merge_late
+from dynalake.lake.current.view_entries import write_views
+from dynalake.lake.files.folders import Sums
+from dynalake.lake.files.parts import Writing
+from dynalake.lake.working.findings import Finding
+from dynalake.lake.working.workers import HERE, Workers
 
 _DELETED_AT_ONCE = 1000  # https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html
 

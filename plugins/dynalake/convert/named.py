@@ -20,9 +20,9 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from dynalake.days import SNAPSHOT_DAY, parse_day
-from dynalake.lake.folders import Input, read_manifests
-from dynalake.lake.iceberg import Folders, Head
-from dynalake.lake.table import Table
+from dynalake.lake.catalog.iceberg import Folders, Head
+from dynalake.lake.catalog.table import Table
+from dynalake.lake.files.folders import Input, read_manifests
 
 ETags = dict[str, set[str]]
 """Key of a raw object → the ETags under which live folders name it."""

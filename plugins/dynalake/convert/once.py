@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dynalake.lake.iceberg import DataFile, Head
-from dynalake.lake.read import Within, read_rows
+from dynalake.lake.catalog.iceberg import DataFile, Head
+from dynalake.lake.files.read import Within, read_rows
 from dynalake.record.change import EVENT_TIME, SEQUENCE_DIGITS, SEQUENCE_NUMBER
 
 _pa: Any = pa  # its stubs take types only as literals; here they are data

@@ -19,9 +19,9 @@ from dynalake.convert.named import ETags, find_named
 from dynalake.convert.read.raw import RawObject, iterate_objects, list_objects
 from dynalake.days import SNAPSHOT_DAY, check_day, day_of, parse_day, shift_day
 from dynalake.errors import ConflictError, SettingsError
-from dynalake.lake.folders import Input, milliseconds, new_folder
-from dynalake.lake.iceberg import Head
-from dynalake.lake.table import HISTORY_FROM, Table
+from dynalake.lake.catalog.iceberg import Head
+from dynalake.lake.catalog.table import HISTORY_FROM, Table
+from dynalake.lake.files.folders import Input, milliseconds, new_folder
 
 LISTED_DAYS = 8
 """Days of raw objects that each run lists at least: what Kinesis kept for a week may come today."""

@@ -17,13 +17,13 @@ import pyarrow as pa
 
 from dynalake.convert.batch import BatchResult, unpack_places
 from dynalake.errors import ConflictError
-from dynalake.lake.folders import FolderManifest, Sums, new_folder, read_manifests, write_manifest
-from dynalake.lake.grow import schema_of
-from dynalake.lake.iceberg import DataFile, Head
-from dynalake.lake.parts import Folder, PartWriter, Writing, parts_of
-from dynalake.lake.read import arrow_schema_of, read_rows
-from dynalake.lake.sort import Order, sort_rows
-from dynalake.lake.table import Table
+from dynalake.lake.catalog.iceberg import DataFile, Head
+from dynalake.lake.catalog.table import Table
+from dynalake.lake.files.folders import FolderManifest, Sums, new_folder, read_manifests, write_manifest
+from dynalake.lake.files.parts import Folder, PartWriter, Writing, parts_of
+from dynalake.lake.files.read import arrow_schema_of, read_rows
+from dynalake.lake.files.sort import Order, sort_rows
+from dynalake.lake.tables.grow import schema_of
 from dynalake.record.change import SEQUENCE_NUMBER
 
 _pa: Any = pa  # its stubs take types only as literals; here they are data

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from dynalake.days import SNAPSHOT_DAY, day_of, end_of_day, shift_day
-from dynalake.lake.schema import DAY
+from dynalake.lake.columns.schema import DAY
 from dynalake.record.change import EVENT_TIME
 
 _pa: Any = pa  # its stubs take types only as literals; here they are data

@@ -11,11 +11,11 @@ from dynalake.convert.plan import Batch, ConvertLimits, Due, TablePlan, put_plan
 from dynalake.convert.read.raw import list_objects
 from dynalake.days import SNAPSHOT_DAY
 from dynalake.errors import LedgerError, NotReadyError
-from dynalake.lake.folders import FolderManifest
-from dynalake.lake.snapshot import Swapped, swap_snapshot
-from dynalake.lake.table import Table
-from dynalake.lake.view_entries import write_views
-from dynalake.lake.workers import HERE, Workers
+from dynalake.lake.catalog.table import Table
+from dynalake.lake.current.snapshot import Swapped, swap_snapshot
+from dynalake.lake.current.view_entries import write_views
+from dynalake.lake.files.folders import FolderManifest
+from dynalake.lake.working.workers import HERE, Workers
 
 MOST_BATCHES = 1000
 """The most tasks that Airflow maps; a larger backfill has larger batches."""

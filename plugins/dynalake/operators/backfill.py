@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Context, get_current_context, task
 
-from dynalake.operators import limits
-from dynalake.operators.session import clients, guarded, parameters, run_id, say, table_names, tell
-from dynalake.operators.spark_run import SparkOperator, is_for_spark
+from dynalake.operators.task import limits
+from dynalake.operators.task.session import clients, guarded, parameters, run_id, say, table_names, tell
+from dynalake.operators.waits.spark_run import SparkOperator, is_for_spark
 
 if TYPE_CHECKING:
     from dynalake.names import TableNames
@@ -21,12 +21,12 @@ def plan() -> list[int]:
 
     An export has none, and a dry run neither: it says what it would take.
     """
-    from dynalake.backfill.run import plan_backfill
-    from dynalake.capture.hand_off import load_hand_off
-    from dynalake.capture.lake import load_settings
-    from dynalake.lake.identity import table_id_of
-    from dynalake.lake.snapshot import number_run
-    from dynalake.lake.table import Table
+    from dynalake.backfill.plan.run import plan_backfill
+    from dynalake.capture.lake.registry import load_settings
+    from dynalake.capture.proof.hand_off import load_hand_off
+    from dynalake.lake.catalog.table import Table
+    from dynalake.lake.current.snapshot import number_run
+    from dynalake.lake.tables.identity import table_id_of
 
     asked = parameters()
     found = clients()
@@ -62,7 +62,7 @@ def plan() -> list[int]:
         # Of two backfills, the later start is the newer snapshot, whichever ends first.
         number_run(Table(found, names), planned.run)
     if asked["dry_run"]:
-        from dynalake.backfill.quote import quote_backfill
+        from dynalake.backfill.plan.quote import quote_backfill
 
         limits = {name: asked[name] for name in ("segments", "max_read_capacity", "read_capacity_percent")}
         answer = quote_backfill(found, names, planned, **limits)
@@ -75,7 +75,7 @@ def plan() -> list[int]:
 @guarded
 def scan(segment: int) -> dict[str, Any]:
     """Reads one segment of the table into gzipped change records; goes on at its checkpoint after a failure."""
-    from dynalake.backfill.scan import scan_segment
+    from dynalake.backfill.scan.scan import scan_segment
 
     get_current_context()["segment"] = f"segment {segment}"  # type: ignore[typeddict-unknown-key]
     found = clients()
@@ -94,7 +94,7 @@ def scan(segment: int) -> dict[str, Any]:
 @guarded
 def convert(segment: int) -> dict[str, Any]:
     """Reads one group of the export's files into gzipped change records; goes on at its checkpoint after a failure."""
-    from dynalake.backfill.convert import convert_group
+    from dynalake.backfill.export.read import convert_group
 
     get_current_context()["segment"] = f"files {segment}"  # type: ignore[typeddict-unknown-key]
     found = clients()
@@ -112,7 +112,7 @@ def convert(segment: int) -> dict[str, Any]:
 @guarded
 def commit() -> dict[str, Any]:
     """Checks that the counts add up, and keeps the ledger; changes of a past time are shown from here on."""
-    from dynalake.backfill.commit import commit_backfill
+    from dynalake.backfill.commit.commit import commit_backfill
 
     found = clients()
     committed = commit_backfill(found, table_names(found), run=run_id())
@@ -127,7 +127,7 @@ def commit() -> dict[str, Any]:
 @guarded
 def remove_export() -> int:
     """Deletes the export's own files, which nothing needs any more, unless the run keeps them."""
-    from dynalake.backfill.export import remove_exports
+    from dynalake.backfill.export.export import remove_exports
 
     found = clients()
     return remove_exports(found, table_names(found), run=run_id())
@@ -139,9 +139,9 @@ def plan_snapshot() -> list[dict[str, Any]]:
     """Plans how the run's objects become the snapshot of the Iceberg tables, batch by batch."""
     from datetime import UTC, datetime
 
-    from dynalake.backfill.run import load_plan, run_name
+    from dynalake.backfill.plan.run import load_plan, run_name
     from dynalake.convert.snapshot import plan_snapshot as plan
-    from dynalake.lake.table import Table
+    from dynalake.lake.catalog.table import Table
 
     found = clients()
     names = table_names(found)
@@ -163,7 +163,7 @@ def convert_snapshot(batch: dict[str, Any]) -> dict[str, Any]:
 
     from dynalake.convert.batch import convert_batch
     from dynalake.convert.plan import read_batch_plan
-    from dynalake.lake.table import Table
+    from dynalake.lake.catalog.table import Table
 
     get_current_context()["batch"] = f"batch {batch['number']}"  # type: ignore[typeddict-unknown-key]
     found = clients()
@@ -187,10 +187,10 @@ class ShowSnapshot(SparkOperator):
 
     @guarded
     def execute(self, context: Context) -> dict[str, Any]:
-        from dynalake.backfill.run import load_plan, run_name
-        from dynalake.lake.snapshot import number_run
-        from dynalake.lake.table import Table
-        from dynalake.lake.workers import HERE
+        from dynalake.backfill.plan.run import load_plan, run_name
+        from dynalake.lake.catalog.table import Table
+        from dynalake.lake.current.snapshot import number_run
+        from dynalake.lake.working.workers import HERE
         from dynalake.spark.request import SNAPSHOT
         from dynalake.spark.work import do_snapshot, snapshot
 
@@ -210,8 +210,8 @@ class ShowSnapshot(SparkOperator):
     def go_on(self, context: Context, names: TableNames, done: dict[str, Any]) -> dict[str, Any]:
         from datetime import UTC, datetime
 
-        from dynalake.lake.json_table import project_json
-        from dynalake.lake.table import Table
+        from dynalake.lake.catalog.table import Table
+        from dynalake.lake.hive.json_table import project_json
 
         run = done["run"]
         if done["shown"]:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Context, XComArg, get_current_context, task
 
-from dynalake.operators.limits import NIGHT
-from dynalake.operators.session import clients, guarded, lake, parameters, say, table_list
-from dynalake.operators.spark_run import SparkOperator, is_for_spark
+from dynalake.operators.task.limits import NIGHT
+from dynalake.operators.task.session import clients, guarded, lake, parameters, say, table_list
+from dynalake.operators.waits.spark_run import SparkOperator, is_for_spark
 
 if TYPE_CHECKING:
-    from dynalake.lake.steps import Fault
+    from dynalake.lake.working.steps import Fault
     from dynalake.names import Lake, TableNames
-    from dynalake.night import Asked
+    from dynalake.night.night import Asked
 
 
 @task
@@ -45,10 +45,10 @@ class CompactTable(SparkOperator):
 
     @guarded
     def execute(self, context: Context) -> None:
-        from dynalake.capture.lake import load_settings, raw_retention_days
-        from dynalake.lake.metadata_note import noted_metadata
-        from dynalake.lake.table import Table
-        from dynalake.night import count_work, work
+        from dynalake.capture.lake.registry import load_settings, raw_retention_days
+        from dynalake.lake.catalog.metadata_note import noted_metadata
+        from dynalake.lake.catalog.table import Table
+        from dynalake.night.night import count_work, work
         from dynalake.spark.request import COMPACT
         from dynalake.spark.work import night
 
@@ -66,7 +66,7 @@ class CompactTable(SparkOperator):
         _check(self.table, work(of, settings, _now, say, asked, raw_retention_days=retention))
 
     def go_on(self, context: Context, names: TableNames, done: dict[str, Any]) -> None:
-        from dynalake.lake.steps import Fault
+        from dynalake.lake.working.steps import Fault
 
         context["table_label"] = self.table  # type: ignore[typeddict-unknown-key]
         for line in done["said"]:
@@ -92,7 +92,7 @@ def _asked(where: Lake) -> Asked:
     from datetime import timedelta
 
     from dynalake.days import check_day
-    from dynalake.night import Asked
+    from dynalake.night.night import Asked
 
     run, asked = get_current_context()["dag_run"], parameters()
     days = [check_day(day) for day in asked["days"]]

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Context, XComArg, get_current_context, task
 
-from dynalake.operators import limits
-from dynalake.operators.each_table import check_faults, each_table, faults_of
-from dynalake.operators.mapped import most_mapped
-from dynalake.operators.session import clients, guarded, lake, parameters, say, table_list, tell
-from dynalake.operators.spark_run import SparkOperator, is_for_spark
+from dynalake.operators.task import limits
+from dynalake.operators.task.each_table import check_faults, each_table, faults_of
+from dynalake.operators.task.mapped import most_mapped
+from dynalake.operators.task.session import clients, guarded, lake, parameters, say, table_list, tell
+from dynalake.operators.waits.spark_run import SparkOperator, is_for_spark
 
 if TYPE_CHECKING:
-    from dynalake.clients import Clients
+    from dynalake.aws.clients import Clients
     from dynalake.convert.finish import Finished
     from dynalake.convert.plan import Batch, TablePlan
-    from dynalake.lake.table import Table
+    from dynalake.lake.catalog.table import Table
     from dynalake.names import TableNames
 
 # Each holds up to about 1 GB of memory. The limit of a worker is known when the DAG is parsed, not when it runs.
@@ -212,7 +212,7 @@ def _plural(word: str, count: int) -> str:
 
 
 def _table(name: str) -> Table:
-    from dynalake.lake.table import Table
+    from dynalake.lake.catalog.table import Table
 
     found = clients()
     return Table(found, lake(found).table(name))
@@ -227,12 +227,12 @@ def _days() -> list[str]:
 
 def _plan_table(found: Clients, names: TableNames, days: Sequence[str]) -> TablePlan | None:
     """Return a table's plan; None where it was never set up with Iceberg tables."""
-    from dynalake.capture.lake import load_settings
+    from dynalake.capture.lake.registry import load_settings
     from dynalake.convert.plan import ConvertLimits, plan_table
     from dynalake.errors import CatalogError
-    from dynalake.lake.identity import check_live_table
-    from dynalake.lake.metadata_note import noted_metadata
-    from dynalake.lake.table import Table
+    from dynalake.lake.catalog.metadata_note import noted_metadata
+    from dynalake.lake.catalog.table import Table
+    from dynalake.lake.tables.identity import check_live_table
 
     hours = load_settings(found, names).stream_retention_hours
     table = Table(found, names)

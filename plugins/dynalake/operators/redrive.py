@@ -7,8 +7,8 @@ from typing import Any
 
 from airflow.sdk import get_current_context, task
 
-from dynalake.operators.mapped import most_mapped
-from dynalake.operators.session import clients, guarded, parameters, run_id, say, table_names, tell
+from dynalake.operators.task.mapped import most_mapped
+from dynalake.operators.task.session import clients, guarded, parameters, run_id, say, table_names, tell
 
 SHOWN_FAILURES = 20
 
@@ -17,7 +17,7 @@ SHOWN_FAILURES = 20
 @guarded
 def list_failed() -> list[int]:
     """Shows what failed, by stage and reason, and returns the chunks to replay; a dry run has none."""
-    from dynalake.capture.redrive import plan_redrive, save_plan
+    from dynalake.capture.failed.redrive import plan_redrive, save_plan
 
     asked = parameters()
     found = clients()
@@ -43,8 +43,8 @@ def list_failed() -> list[int]:
 @guarded
 def replay(chunk: int) -> dict[str, Any]:
     """Sends one chunk's changes through the forwarder again, and marks what passed as done."""
-    from dynalake.capture.redrive import load_plan
-    from dynalake.capture.replay import replay_chunk
+    from dynalake.capture.failed.redrive import load_plan
+    from dynalake.capture.failed.replay import replay_chunk
 
     found = clients()
     names = table_names(found)
@@ -64,7 +64,7 @@ def replay(chunk: int) -> dict[str, Any]:
 @guarded
 def report(replayed: Iterable[dict[str, Any]]) -> dict[str, int]:
     """Adds up what was replayed; fails the run where something still cannot pass, and says why."""
-    from dynalake.capture.replay import check_replayed
+    from dynalake.capture.failed.replay import check_replayed
 
     done = list(replayed)
     counts = ("done", "changes", "gone", "put_aside", "still")

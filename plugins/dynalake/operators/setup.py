@@ -8,26 +8,26 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import PokeReturnValue, get_current_context, task
 
-from dynalake.operators.canaries import look_for_canaries
 from dynalake.operators.parameters.which import default_environment
-from dynalake.operators.session import clients, guarded, parameters, poke, run_id, say, table_names, tell
+from dynalake.operators.task.session import clients, guarded, parameters, poke, run_id, say, table_names, tell
+from dynalake.operators.waits.canaries import look_for_canaries
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dynalake.capture.hand_off import HandOff
-    from dynalake.capture.stacks import StackPlan
+    from dynalake.aws.clients import Clients
+    from dynalake.capture.proof.hand_off import HandOff
+    from dynalake.capture.stacks.stacks import StackPlan
     from dynalake.capture.table_stack import TableStack
-    from dynalake.clients import Clients
-    from dynalake.lake_options import LakeOptions
     from dynalake.names import TableNames
-    from dynalake.settings import TableSettings
+    from dynalake.options.lake_options import LakeOptions
+    from dynalake.options.settings import TableSettings
 
 
 def _asked_settings() -> TableSettings:
     from dataclasses import fields
 
-    from dynalake.settings import TableSettings
+    from dynalake.options.settings import TableSettings
 
     asked = parameters()
     given = {f.name: asked[f.name] for f in fields(TableSettings)}
@@ -35,14 +35,14 @@ def _asked_settings() -> TableSettings:
 
 
 def _asked_options() -> LakeOptions:
-    from dynalake.lake_options import LakeOptions, option_fields
+    from dynalake.options.lake_options import LakeOptions, option_fields
 
     asked = parameters()
     return LakeOptions.parse({f.name: asked.get(f.name) for f in option_fields()})
 
 
 def _lake(*, planned: bool = False) -> Any:
-    from dynalake.capture.lake import load_lake, plan_lake
+    from dynalake.capture.lake.registry import load_lake, plan_lake
 
     environment = str(parameters()["environment"])
     if not planned:
@@ -54,14 +54,14 @@ def _lake(*, planned: bool = False) -> Any:
 @guarded
 def check_source() -> dict[str, Any]:
     """Checks everything that can be wrong before anything is made: connection, names, settings, table and stream."""
-    from dynalake.capture.lake import check_names, check_settings
-    from dynalake.capture.options import check_options, try_key
-    from dynalake.capture.readers import other_readers, readers_note
-    from dynalake.capture.source import check_source as check
-    from dynalake.lake.identity import check_table
-    from dynalake.lake.pins import Pins
-    from dynalake.lake.schema import TableSchema
-    from dynalake.lake.table import Table
+    from dynalake.capture.lake.options import check_options, try_key
+    from dynalake.capture.lake.registry import check_names, check_settings
+    from dynalake.capture.source.readers import other_readers, readers_note
+    from dynalake.capture.source.source import check_source as check
+    from dynalake.lake.catalog.table import Table
+    from dynalake.lake.columns.pins import Pins
+    from dynalake.lake.columns.schema import TableSchema
+    from dynalake.lake.tables.identity import check_table
 
     asked = parameters()
     found = clients()
@@ -96,10 +96,10 @@ def check_source() -> dict[str, Any]:
 @guarded
 def plan(source: dict[str, Any]) -> bool:
     """Shows what CloudFormation is going to change; with `plan_only` the run ends here."""
-    from dynalake.capture.bucket import BUCKET_OPTIONS, creates_bucket, kept_bucket
-    from dynalake.capture.source import Source
-    from dynalake.capture.specs import planned_forwarder, planned_storage, storage_spec
-    from dynalake.capture.stacks import plan_stack, stack_outputs
+    from dynalake.capture.lake.bucket import BUCKET_OPTIONS, creates_bucket, kept_bucket
+    from dynalake.capture.source.source import Source
+    from dynalake.capture.stacks.specs import planned_forwarder, planned_storage, storage_spec
+    from dynalake.capture.stacks.stacks import plan_stack, stack_outputs
 
     found = clients()
     lake = _lake(planned=True)
@@ -131,7 +131,7 @@ def _sizing(found: Clients, names: TableNames) -> tuple[int, str]:
     """Return the shards of the table's stream, and the run note's text about them and the costs."""
     from datetime import UTC, datetime
 
-    from dynalake.capture.specs import template_text
+    from dynalake.capture.stacks.specs import template_text
     from dynalake.sizing.cost import costs
     from dynalake.sizing.limits import check_stream, read_stream
     from dynalake.sizing.quote import cost_table, quote
@@ -158,7 +158,7 @@ def _table_stack(
     *,
     shards: int = 0,
 ) -> TableStack:
-    from dynalake.capture.source import Source
+    from dynalake.capture.source.source import Source
     from dynalake.capture.table_stack import TableStack
 
     return TableStack(found, names, _asked_settings(), Source.from_dict(source), storage, forwarder, shards)
@@ -177,9 +177,9 @@ def _show(planned: StackPlan) -> None:
 @guarded
 def storage() -> dict[str, str]:
     """Deploys the lake's bucket, Glue database, workgroup, roles and topic; shared by all tables."""
-    from dynalake.capture.bucket import creates_bucket
-    from dynalake.capture.specs import storage_spec
-    from dynalake.capture.stacks import apply_stack
+    from dynalake.capture.lake.bucket import creates_bucket
+    from dynalake.capture.stacks.specs import storage_spec
+    from dynalake.capture.stacks.stacks import apply_stack
 
     found = clients()
     lake = _lake(planned=True)
@@ -191,9 +191,9 @@ def storage() -> dict[str, str]:
 @guarded
 def forwarder(storage: dict[str, str]) -> dict[str, str]:
     """Uploads the forwarder's code and deploys its Lambda function; shared by all tables."""
-    from dynalake.capture.package import build_package, place_code
-    from dynalake.capture.specs import forwarder_spec
-    from dynalake.capture.stacks import apply_stack
+    from dynalake.capture.stacks.package import build_package, place_code
+    from dynalake.capture.stacks.specs import forwarder_spec
+    from dynalake.capture.stacks.stacks import apply_stack
 
     found = clients()
     lake = _lake()
@@ -214,7 +214,7 @@ def delivery(source: dict[str, Any], storage: dict[str, str], forwarder: dict[st
 @guarded
 def streams() -> PokeReturnValue:
     """Waits until the streams of the delivery say that they are active, which does not say that they are read."""
-    from dynalake.capture.verify import check_delivery
+    from dynalake.capture.proof.verify import check_delivery
 
     found = clients()
     names = table_names(found)
@@ -227,8 +227,8 @@ def send_canaries(made: str) -> dict[str, str]:
     """Sends a canary into every shard of the delivery, whether changes go there already or not."""
     from datetime import UTC, datetime
 
-    from dynalake.capture.canaries import Canaries, parts
-    from dynalake.capture.canaries import send_canaries as send
+    from dynalake.capture.proof.canaries import Canaries, parts
+    from dynalake.capture.proof.canaries import send_canaries as send
 
     found = clients()
     names = table_names(found)
@@ -263,7 +263,7 @@ def reading(table: dict[str, str]) -> PokeReturnValue:
     """Waits until the mapping says that it is enabled, and has polled the table's stream."""
     from datetime import UTC, datetime
 
-    from dynalake.capture.verify import check_mapping, check_polled
+    from dynalake.capture.proof.verify import check_mapping, check_polled
 
     found = clients()
     names = table_names(found)
@@ -285,8 +285,8 @@ def find_left() -> dict[str, Any]:
     """
     from datetime import UTC, datetime
 
-    from dynalake.capture.left import find_left as find
-    from dynalake.capture.quiet import rest_of
+    from dynalake.capture.proof.left import find_left as find
+    from dynalake.capture.proof.quiet import rest_of
     from dynalake.errors import NotReadyError
 
     found = clients()
@@ -327,15 +327,15 @@ def register_catalog(source: dict[str, Any]) -> list[str]:
     """Makes the tables and the views, empty, with the partitions of the coming days; returns their names."""
     from datetime import UTC, datetime
 
-    from dynalake.capture.source import Source
-    from dynalake.lake.compact_options import CompactOptions
-    from dynalake.lake.grow import pin_columns
-    from dynalake.lake.json_table import project_json
-    from dynalake.lake.make import make_tables
-    from dynalake.lake.optimizers import foreign_optimizers, switch_off_optimizers
-    from dynalake.lake.parquet_table import project_parquet
-    from dynalake.lake.pins import Pins
-    from dynalake.lake.table import Table
+    from dynalake.capture.source.source import Source
+    from dynalake.lake.catalog.table import Table
+    from dynalake.lake.columns.pins import Pins
+    from dynalake.lake.compaction.compact_options import CompactOptions
+    from dynalake.lake.hive.json_table import project_json
+    from dynalake.lake.hive.parquet_table import project_parquet
+    from dynalake.lake.tables.grow import pin_columns
+    from dynalake.lake.tables.make import make_tables
+    from dynalake.lake.tables.optimizers import foreign_optimizers, switch_off_optimizers
 
     def now() -> datetime:
         return datetime.now(UTC)
@@ -392,8 +392,8 @@ def not_read(hand_off: HandOff) -> str:
 @guarded
 def record_hand_off(table: dict[str, str]) -> str:
     """Notes from when on the stream has every change; the backfill reads what was written before."""
-    from dynalake.capture.alarms import arm_alarms
-    from dynalake.capture.hand_off import record_hand_off as record
+    from dynalake.capture.proof.alarms import arm_alarms
+    from dynalake.capture.proof.hand_off import record_hand_off as record
     from dynalake.watch.status import last_read
 
     found = clients()
@@ -413,8 +413,8 @@ def needs_backfill(hand_off: str) -> bool:
     """Whether a backfill is to start: the run wants one, and the snapshot is not there since the hand-off."""
     from datetime import datetime
 
-    from dynalake.backfill.snapshot import snapshot_since
-    from dynalake.lake.table import Table
+    from dynalake.backfill.commit.snapshot import snapshot_since
+    from dynalake.lake.catalog.table import Table
 
     if parameters()["backfill"] == "none":
         say("The run asks for no backfill; trigger dynalake_backfill when you want it")

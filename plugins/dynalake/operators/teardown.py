@@ -7,9 +7,9 @@ from typing import Any
 
 from airflow.sdk import PokeReturnValue, task
 
-from dynalake.operators import limits
-from dynalake.operators.canaries import look_for_canaries
-from dynalake.operators.session import clients, guarded, parameters, poke, run_id, say, table_names
+from dynalake.operators.task import limits
+from dynalake.operators.task.session import clients, guarded, parameters, poke, run_id, say, table_names
+from dynalake.operators.waits.canaries import look_for_canaries
 
 
 @task
@@ -33,8 +33,8 @@ def check() -> dict[str, Any]:
 @guarded
 def stop_mapping() -> str:
     """Disables the event source mapping; it may still read for some minutes."""
-    from dynalake.capture.alarms import silence_alarms
-    from dynalake.capture.hand_off import note_end
+    from dynalake.capture.proof.alarms import silence_alarms
+    from dynalake.capture.proof.hand_off import note_end
     from dynalake.capture.teardown import stop_mapping as stop
 
     found = clients()
@@ -53,7 +53,7 @@ def at_rest(mapping_id: str) -> PokeReturnValue:
     """Waits until nothing goes into the pipeline any more, which a disabled mapping does not say, and nothing moves."""
     from datetime import UTC, datetime, timedelta
 
-    from dynalake.capture.quiet import rest_of
+    from dynalake.capture.proof.quiet import rest_of
     from dynalake.capture.teardown import check_stopped
 
     asked = parameters()
@@ -71,7 +71,7 @@ def send_last_canaries() -> list[dict[str, Any]]:
     """Sends a canary into every shard of every delivery that is there, behind all that is under way."""
     from datetime import UTC, datetime
 
-    from dynalake.capture.canaries import parts, send_canaries
+    from dynalake.capture.proof.canaries import parts, send_canaries
     from dynalake.capture.teardown import last_canaries
 
     if not parameters()["wait_for_delivery"]:
@@ -117,9 +117,9 @@ def convert_last() -> int:
 
     from dynalake.convert.finish import convert_due
     from dynalake.errors import NotReadyError, SourceError
-    from dynalake.lake.identity import check_live_table
-    from dynalake.lake.metadata_note import noted_metadata
-    from dynalake.lake.table import Table
+    from dynalake.lake.catalog.metadata_note import noted_metadata
+    from dynalake.lake.catalog.table import Table
+    from dynalake.lake.tables.identity import check_live_table
 
     asked = parameters()
     if asked["delete_data"] == asked["table"]:

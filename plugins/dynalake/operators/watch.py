@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 from airflow.sdk import get_current_context, task
 
-from dynalake.operators import limits
-from dynalake.operators.session import clients, guarded, lake, parameters, say, table_list
+from dynalake.operators.task import limits
+from dynalake.operators.task.session import clients, guarded, lake, parameters, say, table_list
 
 
 @task
@@ -31,8 +31,8 @@ def tables() -> list[str]:
 @guarded
 def look(table: str) -> str:
     """Looks at one table, keeps what was found, and fails where somebody is needed now. Returns the table's state."""
-    from dynalake.capture.lake import load_settings
-    from dynalake.lake.folders import milliseconds
+    from dynalake.capture.lake.registry import load_settings
+    from dynalake.lake.files.folders import milliseconds
     from dynalake.watch.gather import gather
     from dynalake.watch.judge import Targets
     from dynalake.watch.status import TableStatus, check_alarms, load_status, save_status
@@ -70,8 +70,8 @@ def look(table: str) -> str:
 @guarded
 def report(tables: list[str] | None) -> dict[str, int]:
     """Puts all tables together for the page; fails where one of them needs somebody now, or was not looked at."""
-    from dynalake.capture.lake import find_lake, list_tables
-    from dynalake.lake.folders import milliseconds
+    from dynalake.capture.lake.registry import find_lake, list_tables
+    from dynalake.lake.files.folders import milliseconds
     from dynalake.watch.status import check_alarms, check_seen, save_overview
 
     found = clients()

@@ -10,10 +10,10 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
 from dynalake.errors import SettingsError
 from dynalake.names import TableNames
-from dynalake.settings import TableSettings
+from dynalake.options.settings import TableSettings
 from dynalake.sizing.shards import StreamState, shard_steps
 
 # https://docs.aws.amazon.com/streams/latest/dev/how-do-i-size-a-stream.html

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dynalake.settings import TableSettings
+from dynalake.options.settings import TableSettings
 from dynalake.sizing.cost import PARTS, Cost
 from dynalake.sizing.prices import where_and_when
 from dynalake.sizing.shards import ShardPlan, describe_peak

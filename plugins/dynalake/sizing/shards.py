@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from dynalake.settings import TableSettings
+from dynalake.options.settings import TableSettings
 from dynalake.sizing.usage import Usage
 
 # https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html : bytes a second, written. The forwarder

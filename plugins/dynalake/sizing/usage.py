@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from dynalake.clients import Clients
-from dynalake.cloudwatch import Metric, read_metrics
+from dynalake.aws.clients import Clients
+from dynalake.aws.cloudwatch import Metric, read_metrics
 from dynalake.names import TableNames
 
 # CloudWatch keeps minutes for 15 days.

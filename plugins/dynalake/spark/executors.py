@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from dynalake.aws_errors import explain
+from dynalake.aws.refusals import explain
 from dynalake.errors import NotReadyError
-from dynalake.lake.workers import Outcome, Workers, attempt
+from dynalake.lake.working.workers import Outcome, Workers, attempt
 
 if TYPE_CHECKING:
     from pyspark import SparkContext

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
 from dynalake.errors import NotReadyError, SettingsError
 from dynalake.names import TableNames
 from dynalake.spark.package import upload_spark_package

@@ -9,10 +9,10 @@ import sys
 
 from pyspark.sql import SparkSession
 
-from dynalake.aws_errors import explain
-from dynalake.capture.lake import load_lake
-from dynalake.clients import Clients
-from dynalake.lake.table import Table
+from dynalake.aws.clients import Clients
+from dynalake.aws.refusals import explain
+from dynalake.capture.lake.registry import load_lake
+from dynalake.lake.catalog.table import Table
 from dynalake.spark.executors import Executors
 from dynalake.spark.request import Request, write_outcome
 from dynalake.spark.work import do_work

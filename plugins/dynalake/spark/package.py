@@ -7,9 +7,9 @@ import hashlib
 from pathlib import Path
 
 import dynalake
-from dynalake.capture.lake import load_lake
-from dynalake.capture.package import Package, archive_files, upload_package
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
+from dynalake.capture.lake.registry import load_lake
+from dynalake.capture.stacks.package import Package, archive_files, upload_package
 from dynalake.names import Lake
 
 _SCRIPT = Path(__file__).with_name("job.py")

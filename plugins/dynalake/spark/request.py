@@ -12,7 +12,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from dynalake import errors
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
 from dynalake.errors import DynalakeError, NotReadyError
 from dynalake.names import TableNames
 from dynalake.spark.executors import PART_BYTES

@@ -13,15 +13,15 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from dynalake.capture.lake import load_settings, raw_retention_days
+from dynalake.capture.lake.registry import load_settings, raw_retention_days
 from dynalake.convert.batch import convert_or_wait
 from dynalake.convert.finish import commit_plan
 from dynalake.convert.plan import ConvertLimits, read_batch_plan
 from dynalake.convert.snapshot import show_snapshot
-from dynalake.lake.state import merge_late
-from dynalake.lake.table import Table
-from dynalake.lake.workers import Workers
-from dynalake.night import Asked, work
+from dynalake.lake.catalog.table import Table
+from dynalake.lake.current.state import merge_late
+from dynalake.lake.working.workers import Workers
+from dynalake.night.night import Asked, work
 from dynalake.spark.request import COMPACT, CONVERT, SNAPSHOT, Request
 
 
@@ -65,7 +65,7 @@ def night(asked: Asked) -> dict[str, Any]:
 
 
 def do_night(table: Table, values: Mapping[str, Any], workers: Workers) -> dict[str, Any]:
-    """Do a night's work (`dynalake/night.py`). Return its log lines, and what has failed."""
+    """Do a night's work (`dynalake/night/night.py`). Return its log lines, and what has failed."""
     settings = load_settings(table.clients, table.names)
     retention = raw_retention_days(table.clients, table.names.lake)
     asked = Asked(**{**values, "days": tuple(values["days"])})

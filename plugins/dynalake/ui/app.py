@@ -23,7 +23,7 @@ from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from dynalake.aws_errors import AWS_ERRORS, explain
+from dynalake.aws.refusals import AWS_ERRORS, explain
 from dynalake.errors import DynalakeError, RecordError
 from dynalake.operators.parameters.which import default_environment
 from dynalake.ui.data import read_content, read_status

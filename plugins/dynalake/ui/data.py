@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from cachetools import TTLCache, cached
 
-from dynalake.capture.lake import find_lake
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
+from dynalake.capture.lake.registry import find_lake
 from dynalake.names import Lake
 from dynalake.operators.parameters.which import allowed_connections
-from dynalake.operators.session import clients_of
+from dynalake.operators.task.session import clients_of
 from dynalake.watch.status import Overview, TableStatus, load_overview, load_status
 
 CLIENTS_SECONDS = 600

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from dynalake.days import shift_day
 from dynalake.errors import cut
-from dynalake.lake.folders import milliseconds
+from dynalake.lake.files.folders import milliseconds
 from dynalake.names import Lake, TableNames
 from dynalake.watch.judge import ATTENTION, NEW, OK, STATES, Verdict, duration, is_quiet, moment
 from dynalake.watch.readings import LISTED, Day, Size

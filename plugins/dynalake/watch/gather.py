@@ -8,19 +8,19 @@ from datetime import datetime
 
 from botocore.exceptions import ClientError
 
-from dynalake.capture.hand_off import HandOff, find_hand_off
-from dynalake.capture.verify import cannot_read
-from dynalake.clients import Clients
-from dynalake.cloudwatch import Points, read_metrics
+from dynalake.aws.clients import Clients
+from dynalake.aws.cloudwatch import Points, read_metrics
+from dynalake.capture.proof.hand_off import HandOff, find_hand_off
+from dynalake.capture.proof.verify import cannot_read
 from dynalake.convert.plan import first_day, list_landed
 from dynalake.convert.read.raw import RawObject, list_objects
 from dynalake.errors import CatalogError
-from dynalake.lake.folders import milliseconds
-from dynalake.lake.identity import is_another, table_id_of
-from dynalake.lake.table import Table, schema_of
+from dynalake.lake.catalog.table import Table, schema_of
+from dynalake.lake.files.folders import milliseconds
+from dynalake.lake.tables.identity import is_another, table_id_of
 from dynalake.names import STAGE_CONVERT, STAGE_DELIVERY, STAGE_FORWARDER, STAGE_MAPPING, TableNames
+from dynalake.options.settings import TableSettings
 from dynalake.record.key import ItemKey
-from dynalake.settings import TableSettings
 from dynalake.sizing.limits import read_stream as read_kinesis
 from dynalake.sizing.shards import filled
 from dynalake.watch.judge import FIREHOSE_HOURS, READS, Targets, is_in_time, losing_until, unlanded_since

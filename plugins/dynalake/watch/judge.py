@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from dynalake.capture.hand_off import STREAM_HOURS
+from dynalake.capture.proof.hand_off import STREAM_HOURS
 from dynalake.errors import SettingsError, cut
-from dynalake.lake.findings import MADE_AGAIN
+from dynalake.lake.working.findings import MADE_AGAIN
 from dynalake.names import STAGE_CONVERT, STAGE_DELIVERY, STAGE_FORWARDER, STAGE_MAPPING
 from dynalake.watch.readings import LISTED, Readings
 

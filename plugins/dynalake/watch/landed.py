@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
 from dynalake.convert.read.raw import RawObject
 from dynalake.names import TableNames
 from dynalake.record.change import EVENT_TIME

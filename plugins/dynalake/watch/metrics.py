@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from dynalake.cloudwatch import Metric, Points
+from dynalake.aws.cloudwatch import Metric, Points
 from dynalake.names import TableNames
 
 PERIOD_SECONDS = 300

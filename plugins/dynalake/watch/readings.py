@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dynalake.lake.findings import Finding
+from dynalake.lake.working.findings import Finding
 
 LISTED = 1_000
 """Objects that are counted in one error prefix, at most: one call."""

@@ -22,8 +22,8 @@ from hashlib import sha256
 from itertools import islice
 from typing import Any
 
-from dynalake.backfill.numbers import item_key
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
+from dynalake.backfill.export.numbers import item_key
 from dynalake.convert.read.raw import BadLine, BrokenObject, RawObject, parse_line, stream_lines
 from dynalake.names import TableNames
 from dynalake.record.change import EVENT_TIME, METADATA, OPERATION, SEQUENCE_NUMBER, encode_change, json_key

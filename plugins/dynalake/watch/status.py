@@ -12,9 +12,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
 from dynalake.errors import AlarmError, RecordError, cut
-from dynalake.lake.folders import milliseconds
+from dynalake.lake.files.folders import milliseconds
 from dynalake.names import Lake, TableNames
 from dynalake.watch.judge import ALARMS, Targets, Verdict, duration, judge, moment, worst
 from dynalake.watch.readings import Readings

@@ -8,7 +8,7 @@ from typing import Any
 import boto3
 import pytest
 
-from dynalake.backfill.run import BackfillPlan
+from dynalake.backfill.plan.run import BackfillPlan
 from dynalake.names import Lake
 from tests.unit.backfill.fakes import FakeTable, Kill
 from tests.unit.backfill.flow import backfill
@@ -18,7 +18,7 @@ from tests.unit.backfill.world import World
 @pytest.fixture
 def world(mocked: boto3.Session, monkeypatch: pytest.MonkeyPatch) -> World:
     # So that a few KB of items make several parts.
-    monkeypatch.setattr("dynalake.backfill.parts.CHUNK_BYTES", 1000)
+    monkeypatch.setattr("dynalake.backfill.segment.parts.CHUNK_BYTES", 1000)
     monkeypatch.setattr(BackfillPlan, "target_text_bytes", 20_000)
     s3 = mocked.client("s3")
     names = Lake("dev", "123456789012", "us-east-1").table("RECEIPTS")

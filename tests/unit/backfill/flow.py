@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from dynalake.backfill.commit import Committed, commit_backfill
-from dynalake.backfill.convert import convert_group
-from dynalake.backfill.export import check_exports, remove_exports, request_exports
-from dynalake.backfill.manifest import Groups, find_groups, store_groups
-from dynalake.backfill.run import plan_backfill
-from dynalake.backfill.scan import scan_segment
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
+from dynalake.backfill.commit.commit import Committed, commit_backfill
+from dynalake.backfill.export.export import check_exports, remove_exports, request_exports
+from dynalake.backfill.export.manifest import Groups, find_groups, store_groups
+from dynalake.backfill.export.read import convert_group
+from dynalake.backfill.plan.run import plan_backfill
+from dynalake.backfill.scan.scan import scan_segment
 from dynalake.errors import NotReadyError
 from dynalake.names import TableNames
 

@@ -16,9 +16,9 @@ from unittest.mock import Mock
 
 from botocore.exceptions import ClientError
 
-from dynalake.backfill.run import plan_backfill
-from dynalake.backfill.scan import scan_segment
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
+from dynalake.backfill.plan.run import plan_backfill
+from dynalake.backfill.scan.scan import scan_segment
 from dynalake.names import Lake, TableNames
 
 PAGE_BYTES = 1024 * 1024

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynalake.backfill.share import Share
+from dynalake.backfill.scan.share import Share
 from dynalake.errors import SettingsError
 from tests.unit.backfill.simulation import SimulatedTable, SimulatedTime, of_bucket, scan_all
 

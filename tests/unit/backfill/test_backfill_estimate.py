@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from dynalake.backfill.estimate import duration, estimate_export, estimate_scan, quote
+from dynalake.backfill.plan.estimate import duration, estimate_export, estimate_scan, quote
 
 GB = 10**9
 

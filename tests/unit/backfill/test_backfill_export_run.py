@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynalake.backfill.commit import commit_backfill
-from dynalake.backfill.convert import convert_group
-from dynalake.backfill.export import Export, check_exports, export_request, request_exports
-from dynalake.backfill.manifest import DataFile, plan_groups
-from dynalake.backfill.numbers import Known, greatest_before
-from dynalake.backfill.run import plan_backfill
+from dynalake.backfill.commit.commit import commit_backfill
+from dynalake.backfill.export.export import Export, check_exports, export_request, request_exports
+from dynalake.backfill.export.manifest import DataFile, plan_groups
+from dynalake.backfill.export.numbers import Known, greatest_before
+from dynalake.backfill.export.read import convert_group
+from dynalake.backfill.plan.run import plan_backfill
 from dynalake.errors import (
     AccessError,
     DynalakeError,
@@ -341,12 +341,12 @@ def test_an_import_of_windows_killed_at_every_step_shows_each_change_once(
 
     Of the items that the lake had last in a window, one was removed there, one was put back, one is in the export.
     """
-    monkeypatch.setattr("dynalake.backfill.convert.look_up", lambda c, n, k, wanted: greatest_before(wanted, ()))
-    monkeypatch.setattr("dynalake.backfill.pace.BACK_OFF_SECONDS", 0.0)
-    monkeypatch.setattr("dynalake.backfill.vanished._SHARES", 2)
+    monkeypatch.setattr("dynalake.backfill.export.read.look_up", lambda c, n, k, wanted: greatest_before(wanted, ()))
+    monkeypatch.setattr("dynalake.backfill.source.pace.BACK_OFF_SECONDS", 0.0)
+    monkeypatch.setattr("dynalake.backfill.export.vanished._SHARES", 2)
     start = int(NOW.timestamp()) - 30 * 3600
     had = [Known((name,), "7".zfill(40), (start + 30) * 1000, "INSERT") for name in ("vanished", "back", "one")]
-    monkeypatch.setattr("dynalake.backfill.vanished.known_changes", lambda clients, names, key, since: iter(had))
+    monkeypatch.setattr("dynalake.backfill.export.vanished.known_changes", lambda clients, names, key, since: iter(had))
     held = [{"id": {"S": "back"}}]
     lines = {start: changes(start), start + 15 * 3600: changes(start + 15 * 3600)}
     options: dict[str, Any] = {"export_type": "incremental", "window_from": str(start), "segments": 1}

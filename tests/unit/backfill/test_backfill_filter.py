@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynalake.backfill.filter import Outcome, UpdatedBefore, microseconds, of_datetime, parse_cutoff, to_iso
+from dynalake.backfill.plan.filter import Outcome, UpdatedBefore, microseconds, of_datetime, parse_cutoff, to_iso
 from dynalake.errors import RecordError, SettingsError
 from tests.unit.record.strategies import VALUES
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynalake.backfill.pace import Pace
+from dynalake.backfill.source.pace import Pace
 from tests.unit.backfill.fakes import FakeClock
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import gzip
 
-from dynalake.backfill.parts import Part, part_key
+from dynalake.backfill.segment.parts import Part, part_key
 
 
 def write(lines: list[str]) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dynalake.backfill.numbers import item_key, last_before, look_up
+from dynalake.backfill.export.numbers import item_key, last_before, look_up
 from dynalake.record.change import sequence_after
 from tests.unit.convert.convert_lake import DAY_MS, HOUR, KEY, Change, ConvertLake
 

@@ -8,12 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from dynalake.backfill.manifest import groups_key
-from dynalake.backfill.replaced import ReplacedRuns, delete_replaced_runs
-from dynalake.backfill.run import plan_key
+from dynalake.backfill.commit.replaced import ReplacedRuns, delete_replaced_runs
+from dynalake.backfill.export.manifest import groups_key
+from dynalake.backfill.plan.run import plan_key
 from dynalake.days import SNAPSHOT_DAY
-from dynalake.lake.iceberg import Change
-from dynalake.lake.table import SHOWN_RUN, SNAPSHOT_RUN
+from dynalake.lake.catalog.iceberg import Change
+from dynalake.lake.catalog.table import SHOWN_RUN, SNAPSHOT_RUN
 from tests.unit.lake.memory_lake import MemoryLake, use_clock
 
 
@@ -26,9 +26,9 @@ def lake(monkeypatch: pytest.MonkeyPatch) -> MemoryLake:
         plan_key(made.names, run): SimpleNamespace(value=json.dumps({"keep_export": run == "kept"}))
         for run in ("run-1", "run-2", "kept")
     }
-    monkeypatch.setattr("dynalake.backfill.state.read", lambda clients, names, key: plans.get(key))
+    monkeypatch.setattr("dynalake.backfill.plan.state.read", lambda clients, names, key: plans.get(key))
     monkeypatch.setattr(
-        "dynalake.backfill.run.BackfillPlan.from_json",
+        "dynalake.backfill.plan.run.BackfillPlan.from_json",
         lambda text: SimpleNamespace(keep_export=json.loads(text)["keep_export"]),
     )
     made.create()

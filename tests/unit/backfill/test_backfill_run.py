@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from dynalake.backfill.checkpoint import Checkpoint, Counts, checkpoint_key, load_checkpoint
-from dynalake.backfill.commit import commit_backfill
-from dynalake.backfill.ledger import Ledger, failed_sums
-from dynalake.backfill.objects import ListedObject
-from dynalake.backfill.run import BackfillPlan, load_plan, plan_backfill, run_name
-from dynalake.backfill.scan import scan_segment
+from dynalake.backfill.commit.commit import commit_backfill
+from dynalake.backfill.commit.ledger import Ledger, failed_sums
+from dynalake.backfill.plan.run import BackfillPlan, load_plan, plan_backfill, run_name
+from dynalake.backfill.scan.scan import scan_segment
+from dynalake.backfill.segment.checkpoint import Checkpoint, Counts, checkpoint_key, load_checkpoint
+from dynalake.backfill.segment.objects import ListedObject
 from dynalake.errors import ConflictError, LedgerError, NotReadyError, RecordError, SettingsError, SourceError
 from tests.unit.backfill.exports import FakeExports
 from tests.unit.backfill.fakes import FakeClock, FakeTable, Kill, KilledError, receipts
@@ -214,7 +214,7 @@ def test_the_filter_and_its_counts(world: World, run_backfill: RunBackfill) -> N
 def test_a_long_stretch_of_filtered_items_is_checkpointed(
     world: World, run_backfill: RunBackfill, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dynalake.backfill.segment.DROPPED_ITEMS", 10)
+    monkeypatch.setattr("dynalake.backfill.segment.segment.DROPPED_ITEMS", 10)
     table = FakeTable(receipts(95, updated=dict.fromkeys(range(95), NEW)), page_items=30)
     clients = world.clients(table)
     plan_backfill(clients, world.names, run="r", segments=1, updated_before=CUTOFF)

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
 from dynalake.names import TableNames
 from tests.unit.backfill.fakes import FakeTable, Kill
 

@@ -7,8 +7,8 @@ from typing import Any
 import boto3
 import pytest
 
-from dynalake.capture.bucket import bucket_region
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
+from dynalake.capture.lake.bucket import bucket_region
 
 
 @pytest.mark.parametrize("region", ["us-east-1", "eu-west-1", "EU", "eu-central-1"])

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from dynalake.capture import change_sets
-from dynalake.capture.change_sets import StackSpec, create_change_set, pauses
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
+from dynalake.capture.stacks import change_sets
+from dynalake.capture.stacks.change_sets import StackSpec, create_change_set, pauses
 from dynalake.errors import StackError
 
 ROLE = "arn:aws:iam::123456789012:role/new"
@@ -37,7 +37,7 @@ class CloudFormation:
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     slept: list[float] = []
-    monkeypatch.setattr("dynalake.capture.change_sets.time.sleep", slept.append)
+    monkeypatch.setattr("dynalake.capture.stacks.change_sets.time.sleep", slept.append)
     return slept
 
 

@@ -11,13 +11,19 @@ from typing import Any, cast
 import pytest
 from botocore.exceptions import ClientError
 
-from dynalake.capture.canaries import canaries_in
-from dynalake.capture.change_sets import Deployed, StackSpec, change_set_name, create_change_set, stack_parameters
-from dynalake.capture.hand_off import HandOff
-from dynalake.capture.source import stream_problem
-from dynalake.capture.stack_failures import first_failure
-from dynalake.capture.stacks import StackState
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
+from dynalake.capture.proof.canaries import canaries_in
+from dynalake.capture.proof.hand_off import HandOff
+from dynalake.capture.source.source import stream_problem
+from dynalake.capture.stacks.change_sets import (
+    Deployed,
+    StackSpec,
+    change_set_name,
+    create_change_set,
+    stack_parameters,
+)
+from dynalake.capture.stacks.stack_failures import first_failure
+from dynalake.capture.stacks.stacks import StackState
 from dynalake.errors import ConflictError, StackError
 from dynalake.names import Lake
 

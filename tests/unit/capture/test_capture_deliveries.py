@@ -9,10 +9,10 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from dynalake.capture.deliveries import NONE, Deliveries, deployed, prepared, started, without_left
-from dynalake.capture.stacks import StackState
+from dynalake.capture.stacks.deliveries import NONE, Deliveries, deployed, prepared, started, without_left
+from dynalake.capture.stacks.stacks import StackState
 from dynalake.errors import ConflictError
-from dynalake.settings import TableSettings
+from dynalake.options.settings import TableSettings
 
 WANTED = st.sampled_from(("kinesis", "direct"))
 

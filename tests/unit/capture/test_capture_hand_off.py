@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from dynalake.capture.hand_off import HandOff, find_hand_off, note_end, plan_lost_since, record_hand_off
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
+from dynalake.capture.proof.hand_off import HandOff, find_hand_off, note_end, plan_lost_since, record_hand_off
 from dynalake.names import Lake
 
 NAMES = Lake("dev", "1", "eu-west-1").table("RECEIPTS")

@@ -6,10 +6,10 @@ import json
 
 from cfnlint.decode import cfn_yaml
 
-from dynalake.capture.bucket import BUCKET_OPTIONS, kept_bucket
-from dynalake.capture.specs import template_folder
-from dynalake.lake_options import option_fields
+from dynalake.capture.lake.bucket import BUCKET_OPTIONS, kept_bucket
+from dynalake.capture.stacks.specs import template_folder
 from dynalake.names import Lake
+from dynalake.options.lake_options import option_fields
 
 LAKE = Lake("dev", "123456789012", "us-east-1")
 

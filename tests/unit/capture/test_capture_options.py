@@ -7,13 +7,13 @@ from collections.abc import Mapping
 import pytest
 from botocore.exceptions import ClientError
 
-from dynalake.capture import options
-from dynalake.capture.options import check_key, check_options, try_key
-from dynalake.capture.stacks import StackState
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
+from dynalake.capture.lake import options
+from dynalake.capture.lake.options import check_key, check_options, try_key
+from dynalake.capture.stacks.stacks import StackState
 from dynalake.errors import SettingsError
-from dynalake.lake_options import FORWARDER, STORAGE, LakeOptions, option_fields
 from dynalake.names import Lake
+from dynalake.options.lake_options import FORWARDER, STORAGE, LakeOptions, option_fields
 
 LAKE = Lake("dev", "123456789012", "us-east-1")
 ONE, OTHER = (f"arn:aws:kms:us-east-1:123456789012:key/{name}" for name in ("one", "other"))

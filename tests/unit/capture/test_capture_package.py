@@ -13,10 +13,10 @@ from typing import Any
 import boto3
 import pytest
 
-from dynalake.capture import package
-from dynalake.capture.package import Code, build_package, lambda_source, place_code, upload_package
-from dynalake.capture.stacks import StackState
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
+from dynalake.capture.stacks import package
+from dynalake.capture.stacks.package import Code, build_package, lambda_source, place_code, upload_package
+from dynalake.capture.stacks.stacks import StackState
 from dynalake.errors import SettingsError
 from dynalake.names import Lake
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from dynalake.capture.quiet import check_quiet, rest_of, signs_of_delivery, signs_of_mapping
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
+from dynalake.capture.proof.quiet import check_quiet, rest_of, signs_of_delivery, signs_of_mapping
 from dynalake.errors import NotReadyError
 from dynalake.names import Lake
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from dynalake.capture.readers import other_readers, readers_note
-from dynalake.capture.source import Source
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
+from dynalake.capture.source.readers import other_readers, readers_note
+from dynalake.capture.source.source import Source
 from dynalake.names import Lake
 from dynalake.record.key import ItemKey, KeyAttribute
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynalake.capture.failed import (
+from dynalake.aws.clients import Clients
+from dynalake.capture.failed.failed import (
     FailedBatch,
     comes_from,
     general_reason,
@@ -19,9 +20,8 @@ from dynalake.capture.failed import (
     parse_batch,
     summarize,
 )
-from dynalake.capture.redrive import CHUNK_BATCHES, CHUNK_BYTES, RedrivePlan, load_plan, plan_chunks, save_plan
-from dynalake.capture.replay import check_replayed, events, mark_done, replay_chunk
-from dynalake.clients import Clients
+from dynalake.capture.failed.redrive import CHUNK_BATCHES, CHUNK_BYTES, RedrivePlan, load_plan, plan_chunks, save_plan
+from dynalake.capture.failed.replay import check_replayed, events, mark_done, replay_chunk
 from dynalake.errors import NotReadyError, RecordError, SettingsError, StackError
 from dynalake.names import Lake, TableNames
 from forwarder.handler import Forwarder, redrive

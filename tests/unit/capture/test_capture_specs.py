@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from cfnlint.decode import cfn_yaml
 
-from dynalake.capture.package import Code
-from dynalake.capture.source import Source
-from dynalake.capture.specs import (
+from dynalake.capture.source.source import Source
+from dynalake.capture.stacks.package import Code
+from dynalake.capture.stacks.specs import (
     declared_parameters,
     forwarder_spec,
     planned_forwarder,
@@ -22,10 +22,10 @@ from dynalake.capture.specs import (
     template_folder,
 )
 from dynalake.errors import SettingsError
-from dynalake.lake_options import LakeOptions, option_fields
 from dynalake.names import Lake
+from dynalake.options.lake_options import LakeOptions, option_fields
+from dynalake.options.settings import TableSettings
 from dynalake.record.key import ItemKey, KeyAttribute
-from dynalake.settings import TableSettings
 from tests.conftest import REPOSITORY
 
 LAKE = Lake("dev", "123456789012", "eu-west-1")

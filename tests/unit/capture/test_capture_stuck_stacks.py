@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from dynalake.capture.change_sets import StackSpec
-from dynalake.capture.stacks import apply_stack, begin_stack, end_stack, plan_stack
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
+from dynalake.capture.stacks.change_sets import StackSpec
+from dynalake.capture.stacks.stacks import apply_stack, begin_stack, end_stack, plan_stack
 from dynalake.errors import ConflictError, StackError
 
 SPEC = StackSpec("lake-table", "template", {"A": "1"}, ("A",), {})

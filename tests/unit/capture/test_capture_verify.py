@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from dynalake.capture.verify import UNREAD, check_polled
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
+from dynalake.capture.proof.verify import UNREAD, check_polled
 from dynalake.errors import NotReadyError
 from dynalake.names import Lake
 

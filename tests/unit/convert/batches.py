@@ -15,21 +15,22 @@ import pyarrow as pa
 import pytest
 from botocore.exceptions import ClientError
 
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
 from dynalake.convert.options import ReadOptions
-from dynalake.convert.read import blocks, columns, parse, placing
+from dynalake.convert.read import placing
+from dynalake.convert.read.compiled import blocks, columns, parse
 from dynalake.convert.read.quarantine import RejectedLines
 from dynalake.convert.read.raw import BadLine, RawObject
 from dynalake.convert.read.raw_batch import read_batch
 from dynalake.convert.read.records import Record, RecordParser
 from dynalake.convert.rows import place, runs
 from dynalake.convert.rows.words import element_counter
-from dynalake.lake.arrow import json_text
-from dynalake.lake.budget import BUDGET, Budget
-from dynalake.lake.column import KEY as KEY_COLUMN
-from dynalake.lake.folders import Sums
-from dynalake.lake.schema import METADATA_TYPES, TableSchema
-from dynalake.lake.types import Type, holds
+from dynalake.lake.columns.column import KEY as KEY_COLUMN
+from dynalake.lake.columns.schema import METADATA_TYPES, TableSchema
+from dynalake.lake.files.folders import Sums
+from dynalake.lake.types.arrow import json_text
+from dynalake.lake.types.budget import BUDGET, Budget
+from dynalake.lake.types.union import Type, holds
 from dynalake.names import Lake
 from dynalake.record.change import OTHER, RESERVED_KEYS, attribute_name
 from dynalake.record.key import ItemKey, KeyAttribute
@@ -202,13 +203,13 @@ def small(block: int = 1 << 20, slots: int = 10_000, pieces: int = 8, dense: int
         if dense is not None:
             patch.setattr(place, "DENSE", dense)
             patch.setattr(columns, "DENSE", dense)
-            patch.setattr("dynalake.convert.read.compiled.DENSE", dense)
+            patch.setattr("dynalake.convert.read.compiled.compiled.DENSE", dense)
         yield
 
 
 def table_of(key: ItemKey, items: Sequence[Mapping[str, Any]], budget: Budget) -> TableSchema:
     """A table that was made for these items."""
-    from dynalake.lake.gather import Gathering
+    from dynalake.lake.columns.gather import Gathering
 
     table = TableSchema.of_new_table(key)
     gathering = Gathering(table, budget)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
 from dynalake.convert.batch import BatchResult, convert_batch
 from dynalake.convert.finish import Finished, finish_table
 from dynalake.convert.plan import Batch, ConvertLimits, TablePlan, plan_table
@@ -22,13 +22,13 @@ from dynalake.convert.read.quarantine import RejectedLines
 from dynalake.convert.read.raw import stream_lines
 from dynalake.convert.read.records import RecordParser
 from dynalake.errors import ConflictError
-from dynalake.lake.arrow import arrow_type
-from dynalake.lake.folders import Sums
-from dynalake.lake.iceberg import DataFile, Head
-from dynalake.lake.make import make_tables
-from dynalake.lake.schema import METADATA_TYPES, Observed, TableSchema
-from dynalake.lake.table import BOUND, Table
-from dynalake.lake.types import TEXT
+from dynalake.lake.catalog.iceberg import DataFile, Head
+from dynalake.lake.catalog.table import BOUND, Table
+from dynalake.lake.columns.schema import METADATA_TYPES, Observed, TableSchema
+from dynalake.lake.files.folders import Sums
+from dynalake.lake.tables.make import make_tables
+from dynalake.lake.types.arrow import arrow_type
+from dynalake.lake.types.union import TEXT
 from dynalake.names import Lake, TableNames
 from dynalake.record.change import EVENT_TIME, SEQUENCE_NUMBER
 from dynalake.record.key import ItemKey, KeyAttribute

@@ -19,11 +19,11 @@ from dynalake.convert.batch import convert_batch
 from dynalake.convert.finish import finish_table
 from dynalake.convert.plan import Batch, ConvertLimits, plan_table
 from dynalake.errors import DynalakeError
-from dynalake.lake.folders import FolderManifest, Part, new_folder, read_manifests, write_manifest
-from dynalake.lake.iceberg import Change as Commit
-from dynalake.lake.iceberg import DataFile, Head, Refused
-from dynalake.lake.parts import file_schema
-from dynalake.lake.table import BOUND, COLLECTED_AT, GRACE, Table
+from dynalake.lake.catalog.iceberg import Change as Commit
+from dynalake.lake.catalog.iceberg import DataFile, Head, Refused
+from dynalake.lake.catalog.table import BOUND, COLLECTED_AT, GRACE, Table
+from dynalake.lake.files.folders import FolderManifest, Part, new_folder, read_manifests, write_manifest
+from dynalake.lake.files.parts import file_schema
 from dynalake.record.change import EVENT_TIME, SEQUENCE_NUMBER
 from tests.unit.convert.convert_lake import DAY_MS, HOUR, Change, ConvertLake
 from tests.unit.convert.steps import DROP, LATE, LOSE, THROTTLE, Steps, Worker, land

@@ -13,12 +13,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
 from dynalake.convert.options import ReadOptions
 from dynalake.convert.read.raw import RawObject
 from dynalake.convert.read.raw_batch import read_batch
-from dynalake.lake.arrow import json_text
-from dynalake.lake.schema import TableSchema
+from dynalake.lake.columns.schema import TableSchema
+from dynalake.lake.types.arrow import json_text
 from tests.unit.convert.batches import DAY, NAMES, TEXT_KEY, change
 
 Item = Mapping[str, Any]
@@ -126,7 +126,7 @@ def main() -> None:
     ]
     options = ReadOptions(compiled_from_mb=0 if reader == "compiled" else 1 << 40)
     if reader == "compiled":
-        import dynalake.convert.read.compiled  # noqa: F401
+        import dynalake.convert.read.compiled.compiled  # noqa: F401
     before = peak()
     clients = Clients(lambda service: store)
     with tempfile.TemporaryDirectory() as directory:

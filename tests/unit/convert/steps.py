@@ -13,7 +13,7 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 from pyiceberg.manifest import ManifestFile, clear_manifest_cache
 
-from dynalake.lake.commit import commit_on
+from dynalake.lake.catalog.commit import commit_on
 from tests.unit.lake.memory import MemoryGlue, error
 
 LOSE, DROP, LATE, THROTTLE = "lose", "drop", "late", "throttle"
@@ -146,5 +146,5 @@ def use_seed(patch: pytest.MonkeyPatch, seed: int) -> None:
         return entries[key]
 
     patch.setattr(ManifestFile, "fetch_manifest_entry", read_once)
-    for place in ("uuid.uuid4", "dynalake.lake.folders.uuid4", "dynalake.lake.parts.uuid4"):
+    for place in ("uuid.uuid4", "dynalake.lake.files.folders.uuid4", "dynalake.lake.files.parts.uuid4"):
         patch.setattr(place, uuid4)

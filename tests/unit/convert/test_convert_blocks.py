@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynalake.convert.read import blocks, compiled, parse, scan
-from dynalake.convert.read.blocks import Block, read_blocks
-from dynalake.lake.schema import TableSchema
+from dynalake.convert.read.compiled import blocks, compiled, parse, scan
+from dynalake.convert.read.compiled.blocks import Block, read_blocks
+from dynalake.lake.columns.schema import TableSchema
 from tests.unit.convert.batches import NAMES, TEXT_KEY, Bucket, change, find, line_of
 
 KNOWN = st.one_of(

@@ -15,11 +15,11 @@ from dynalake.convert.commit import commit_results
 from dynalake.convert.finish import Finished, finish_table
 from dynalake.convert.plan import Batch, ConvertLimits, TablePlan
 from dynalake.errors import ConflictError, LedgerError, NotReadyError, UnknownOutcomeError
-from dynalake.lake.commit import commit_on
-from dynalake.lake.folders import Part, Sums, read_manifests
-from dynalake.lake.iceberg import Change as Commit
-from dynalake.lake.iceberg import DataFile, Head
-from dynalake.lake.table import BOUND, GRACE, HISTORY_FROM, SNAPSHOT_RUN, Table
+from dynalake.lake.catalog.commit import commit_on
+from dynalake.lake.catalog.iceberg import Change as Commit
+from dynalake.lake.catalog.iceberg import DataFile, Head
+from dynalake.lake.catalog.table import BOUND, GRACE, HISTORY_FROM, SNAPSHOT_RUN, Table
+from dynalake.lake.files.folders import Part, Sums, read_manifests
 from tests.unit.convert.convert_lake import DAY_MS, HOUR, Change, ConvertLake, Row
 from tests.unit.convert.steps import DROP, LATE, LOSE, THROTTLE, Steps, land, use_seed
 

@@ -13,24 +13,24 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
 from dynalake.convert.batch import read_raw
 from dynalake.convert.finish import finish_table
 from dynalake.convert.plan import ConvertLimits
 from dynalake.convert.snapshot import plan_snapshot, show_snapshot
 from dynalake.errors import LedgerError
-from dynalake.lake.budget import BUDGET
-from dynalake.lake.compact_options import CompactOptions
-from dynalake.lake.day import compact_day
-from dynalake.lake.grow import grow_schema
-from dynalake.lake.iceberg import Change as Commit
-from dynalake.lake.iceberg import Head
-from dynalake.lake.read import read_rows
-from dynalake.lake.scrub import scrub
-from dynalake.lake.snapshot import number_run
-from dynalake.lake.table import BOUND, schema_of
-from dynalake.lake.types import TEXT
-from dynalake.lake.widen import widen_table
+from dynalake.lake.catalog.iceberg import Change as Commit
+from dynalake.lake.catalog.iceberg import Head
+from dynalake.lake.catalog.table import BOUND, schema_of
+from dynalake.lake.compaction.compact_options import CompactOptions
+from dynalake.lake.compaction.day import compact_day
+from dynalake.lake.compaction.widen import widen_table
+from dynalake.lake.current.snapshot import number_run
+from dynalake.lake.files.read import read_rows
+from dynalake.lake.tables.grow import grow_schema
+from dynalake.lake.types.budget import BUDGET
+from dynalake.lake.types.union import TEXT
+from dynalake.lake.upkeep.scrub import scrub
 from dynalake.record.change import encode_change, snapshot_encoder
 from dynalake.record.key import ItemKey, KeyAttribute
 from tests.unit.convert.convert_lake import DAY_MS, ConvertLake

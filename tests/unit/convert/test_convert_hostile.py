@@ -14,18 +14,18 @@ from typing import Any
 import pytest
 
 from dynalake.convert.options import ReadOptions
+from dynalake.convert.read.compiled.scan import PADDING
 from dynalake.convert.read.growth import Grown
 from dynalake.convert.read.placing import PlacingReader
 from dynalake.convert.read.quarantine import quarantine_key
 from dynalake.convert.read.raw import RawObject
 from dynalake.convert.read.raw_batch import RawBatch, read_batch
-from dynalake.convert.read.scan import PADDING
 from dynalake.convert.rows.place import DENSE
 from dynalake.errors import ConflictError
-from dynalake.lake.budget import BUDGET
-from dynalake.lake.pins import Pins
-from dynalake.lake.schema import TableSchema
-from dynalake.lake.types import Map
+from dynalake.lake.columns.pins import Pins
+from dynalake.lake.columns.schema import TableSchema
+from dynalake.lake.types.budget import BUDGET
+from dynalake.lake.types.union import Map
 from dynalake.record.change import OTHER
 from dynalake.record.key import ItemKey, KeyAttribute
 from tests.unit.convert.batches import (
@@ -400,7 +400,7 @@ def test_attribute_names_that_are_data_are_not_read_by_python(monkeypatch: pytes
     items = [{f"vote#{n:06d}{i}": {"at": i, "by": "x"} for i in range(5)} | {"n000": n} for n in range(300)]
     text = lines(*items) + PADDING
     monkeypatch.setattr("dynalake.convert.read.placing.RecordParser.__call__", None)
-    monkeypatch.setattr("dynalake.convert.read.columns.decode", None)
+    monkeypatch.setattr("dynalake.convert.read.compiled.columns.decode", None)
     taken: list[Any] = []
     PlacingReader(TEXT_KEY, Grown(full)).read(text, taken.append)
     assert sum(t.table.num_rows for t in taken) == 300

@@ -14,7 +14,7 @@ import pytest
 
 from dynalake.convert import batch, commit, finish, once, row_day
 from dynalake.convert.batch import NewFolder
-from dynalake.lake import grow
+from dynalake.lake.tables import grow
 from tests.unit.convert.convert_world import World, play
 from tests.unit.convert.steps import use_seed
 

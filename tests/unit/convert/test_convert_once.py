@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from dynalake.convert import once
 from dynalake.convert.once import Changes, LiveRows, Sieve, Spool, find_same, find_waiting
-from dynalake.lake.folders import new_folder
-from dynalake.lake.iceberg import Change as Commit
-from dynalake.lake.iceberg import DataFile, Head
-from dynalake.lake.parts import file_schema
-from dynalake.lake.read import read_rows
+from dynalake.lake.catalog.iceberg import Change as Commit
+from dynalake.lake.catalog.iceberg import DataFile, Head
+from dynalake.lake.files.folders import new_folder
+from dynalake.lake.files.parts import file_schema
+from dynalake.lake.files.read import read_rows
 from dynalake.record.change import SEQUENCE_NUMBER
 from tests.unit.convert.convert_lake import Change, ConvertLake
 

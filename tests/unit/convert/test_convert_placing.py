@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dynalake.lake.arrow import json_text
-from dynalake.lake.column_types import DOUBLE
-from dynalake.lake.schema import TableSchema
+from dynalake.lake.columns.column_types import DOUBLE
+from dynalake.lake.columns.schema import TableSchema
+from dynalake.lake.types.arrow import json_text
 from dynalake.record.key import ItemKey
 from tests.unit.convert.batches import KEYS, change, check_alike, line_of, small, table_of
 from tests.unit.lake.strategies import BUDGET, ITEMS, NUMBERS, VALUES

@@ -14,9 +14,9 @@ from dynalake.convert.named import NamedCopy
 from dynalake.convert.plan import Batch, ConvertLimits, first_day, plan_again, plan_due, read_batch_plan, split
 from dynalake.convert.read.raw import RawObject
 from dynalake.errors import ConflictError, SettingsError
-from dynalake.lake.folders import new_folder
-from dynalake.lake.iceberg import Change as Commit
-from dynalake.lake.table import HISTORY_FROM
+from dynalake.lake.catalog.iceberg import Change as Commit
+from dynalake.lake.catalog.table import HISTORY_FROM
+from dynalake.lake.files.folders import new_folder
 from tests.unit.convert.convert_lake import DAY_MS, HOUR, Change, ConvertLake
 
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
 from dynalake.convert.read import raw
 from dynalake.convert.read.raw import BadLine, BrokenObject, is_hidden, list_objects, parse_line, stream_lines
 from dynalake.convert.read.records import RecordParser, kind_of

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from dynalake.lake.budget import LIMITS
-from dynalake.lake.schema import TableSchema, merge_observed
-from dynalake.lake.types import List, Map, Mixed, Null, Number, Struct, Type, observe
+from dynalake.lake.columns.schema import TableSchema, merge_observed
+from dynalake.lake.types.budget import LIMITS
+from dynalake.lake.types.union import List, Map, Mixed, Null, Number, Struct, Type, observe
 from dynalake.names import Lake
 from dynalake.record.attribute import encode_value
 from dynalake.record.key import ItemKey, KeyAttribute

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from dynalake.backfill.filter import microseconds as moment_of
-from dynalake.backfill.filter import of_datetime
+from dynalake.backfill.plan.filter import microseconds as moment_of
+from dynalake.backfill.plan.filter import of_datetime
 from infra.local.demo.items import (
     Change,
     ItemsError,

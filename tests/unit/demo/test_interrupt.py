@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-PRELUDE = "import os, signal\nfrom infra.local.interrupt import held, stop_once\nstop_once()\n"
+PRELUDE = "import os, signal\nfrom infra.local.run.interrupt import held, stop_once\nstop_once()\n"
 
 
 def outcome(body: str) -> str:

@@ -15,9 +15,9 @@ from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.schema import Schema
 from pyiceberg.types import BooleanType, LongType, NestedField, StringType
 
-from dynalake.clients import Clients
-from dynalake.lake.folders import new_folder
-from dynalake.lake.iceberg import DataFile, Head, IcebergCatalog
+from dynalake.aws.clients import Clients
+from dynalake.lake.catalog.iceberg import DataFile, Head, IcebergCatalog
+from dynalake.lake.files.folders import new_folder
 from dynalake.names import Lake, TableNames
 from tests.unit.lake.glue import StrictGlue
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
 
 EPOCH = datetime(2024, 1, 1, tzinfo=UTC)
 

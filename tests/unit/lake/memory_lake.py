@@ -15,11 +15,11 @@ from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.schema import Schema
 from pyiceberg.types import BooleanType, LongType, NestedField, StringType
 
-from dynalake.clients import Clients
-from dynalake.lake.commit import commit_on
-from dynalake.lake.folders import FolderManifest, Input, Part, new_folder, write_manifest
-from dynalake.lake.iceberg import Change, DataFile, Head, News
-from dynalake.lake.table import Table
+from dynalake.aws.clients import Clients
+from dynalake.lake.catalog.commit import commit_on
+from dynalake.lake.catalog.iceberg import Change, DataFile, Head, News
+from dynalake.lake.catalog.table import Table
+from dynalake.lake.files.folders import FolderManifest, Input, Part, new_folder, write_manifest
 from dynalake.names import Lake, TableNames
 from tests.unit.lake.memory import Clock, MemoryGlue, MemoryS3, memory_clients
 

@@ -7,8 +7,8 @@ import pickle
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
-from dynalake.clients import Clients
-from dynalake.lake.workers import Outcome, Workers, attempt
+from dynalake.aws.clients import Clients
+from dynalake.lake.working.workers import Outcome, Workers, attempt
 
 T = TypeVar("T")
 R = TypeVar("R")

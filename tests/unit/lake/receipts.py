@@ -18,21 +18,21 @@ import pyarrow.parquet as pq
 from botocore.exceptions import ReadTimeoutError
 from pyiceberg.schema import Schema
 
-from dynalake.lake.arrow import converter, json_text
-from dynalake.lake.budget import LIMITS
-from dynalake.lake.column import DAY, KEY
-from dynalake.lake.commit import check_fields, commit_on
-from dynalake.lake.folders import FolderManifest, Input, Sums, new_folder, read_manifests, write_manifest
-from dynalake.lake.grow import grow_schema, schema_of
-from dynalake.lake.iceberg import Change, DataFile, Head, News
-from dynalake.lake.iceberg_schema import iceberg_schema
-from dynalake.lake.parts import Folder, PartWriter, Writing, parts_of
-from dynalake.lake.read import arrow_schema_of
-from dynalake.lake.retype import json_value, parse_json
-from dynalake.lake.schema import TableSchema, merge_observed
-from dynalake.lake.state_schema import state_columns
-from dynalake.lake.table import SCHEMA, Table
-from dynalake.lake.types import holds, observe, type_to_json
+from dynalake.lake.catalog.commit import check_fields, commit_on
+from dynalake.lake.catalog.iceberg import Change, DataFile, Head, News
+from dynalake.lake.catalog.table import SCHEMA, Table
+from dynalake.lake.columns.column import DAY, KEY
+from dynalake.lake.columns.iceberg_schema import iceberg_schema
+from dynalake.lake.columns.retype import json_value, parse_json
+from dynalake.lake.columns.schema import TableSchema, merge_observed
+from dynalake.lake.current.state_schema import state_columns
+from dynalake.lake.files.folders import FolderManifest, Input, Sums, new_folder, read_manifests, write_manifest
+from dynalake.lake.files.parts import Folder, PartWriter, Writing, parts_of
+from dynalake.lake.files.read import arrow_schema_of
+from dynalake.lake.tables.grow import grow_schema, schema_of
+from dynalake.lake.types.arrow import converter, json_text
+from dynalake.lake.types.budget import LIMITS
+from dynalake.lake.types.union import holds, observe, type_to_json
 from dynalake.names import Lake
 from dynalake.record.change import EVENT_TIME, METADATA, OPERATION, OTHER, SEQUENCE_NUMBER
 from dynalake.record.key import ItemKey, KeyAttribute
@@ -216,7 +216,7 @@ class Receipts:
 
     def put_items(self, *items: Item, deleted: bool = False) -> DataFile:
         """A file of the state with these items, as a fold writes it; it has the columns that the changes have."""
-        from dynalake.lake.state_schema import grow_state
+        from dynalake.lake.current.state_schema import grow_state
 
         head = grow_state(self.table, self.table.changes())
         schema = schema_of(head)
@@ -238,7 +238,7 @@ class Receipts:
             return
         rows = pa.concat_tables([self._whole(head, f) for f in files])
         body = io.BytesIO()
-        from dynalake.lake.parts import file_schema
+        from dynalake.lake.files.parts import file_schema
 
         pq.write_table(rows.cast(file_schema(head.schema)), body)
         key = f"{self.names.changes_location}/data/dt={day}/{new_folder()}.parquet"
@@ -248,7 +248,7 @@ class Receipts:
         self.table.catalog.commit(head, Change((new,), files))
 
     def _whole(self, head: Head, file: DataFile) -> pa.Table:
-        from dynalake.lake.read import read_rows
+        from dynalake.lake.files.read import read_rows
 
         return pa.concat_tables([arrow_schema_of(head.schema).empty_table(), *read_rows(head, [file])])
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from dynalake.lake.types import List, Map, Mixed, Number, Struct, Type
+from dynalake.lake.types.union import List, Map, Mixed, Number, Struct, Type
 
 
 def recover(value: Any, of: Type) -> Any:

@@ -17,20 +17,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dynalake.days import SNAPSHOT_DAY
-from dynalake.lake.commit import commit_on
-from dynalake.lake.folders import FolderManifest, Input, Part, new_folder
-from dynalake.lake.grow import grow_schema
-from dynalake.lake.iceberg import Change as TableChange
-from dynalake.lake.iceberg import DataFile, Head
-from dynalake.lake.key_text import key_text
-from dynalake.lake.make import make_tables
-from dynalake.lake.parts import file_schema
-from dynalake.lake.read import arrow_schema_of, read_rows
-from dynalake.lake.schema import KEY
-from dynalake.lake.state import Merged, merge_late
-from dynalake.lake.table import Table, schema_of
-from dynalake.lake.types import TEXT, Number, Type
-from dynalake.lake.view_entries import read_entry, write_views
+from dynalake.lake.catalog.commit import commit_on
+from dynalake.lake.catalog.iceberg import Change as TableChange
+from dynalake.lake.catalog.iceberg import DataFile, Head
+from dynalake.lake.catalog.table import Table, schema_of
+from dynalake.lake.columns.schema import KEY
+from dynalake.lake.current.state import Merged, merge_late
+from dynalake.lake.current.view_entries import read_entry, write_views
+from dynalake.lake.files.folders import FolderManifest, Input, Part, new_folder
+from dynalake.lake.files.parts import file_schema
+from dynalake.lake.files.read import arrow_schema_of, read_rows
+from dynalake.lake.tables.grow import grow_schema
+from dynalake.lake.tables.make import make_tables
+from dynalake.lake.types.key_text import key_text
+from dynalake.lake.types.union import TEXT, Number, Type
 from dynalake.names import Lake, TableNames
 from dynalake.record.change import SNAPSHOT_SEQUENCE, pad_sequence_number
 from dynalake.record.key import ItemKey, KeyAttribute

@@ -17,16 +17,16 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from dynalake.days import SNAPSHOT_DAY
 from dynalake.errors import ConflictError, DynalakeError
-from dynalake.lake import fold, snapshot, state
-from dynalake.lake.commit import commit_on
-from dynalake.lake.folders import FolderManifest, new_folder
-from dynalake.lake.iceberg import Change, Head, News, Refused
-from dynalake.lake.key_ranges import Sizes
-from dynalake.lake.parts import file_schema
-from dynalake.lake.read import read_rows
-from dynalake.lake.table import FOLDED_TO, PLANNED_ON, SHOWN_RUN, SNAPSHOT_RUN, Table, number
-from dynalake.lake.view_entries import write_views
-from dynalake.lake.views import open_day
+from dynalake.lake.catalog.commit import commit_on
+from dynalake.lake.catalog.iceberg import Change, Head, News, Refused
+from dynalake.lake.catalog.table import FOLDED_TO, PLANNED_ON, SHOWN_RUN, SNAPSHOT_RUN, Table, number
+from dynalake.lake.current import fold, snapshot, state
+from dynalake.lake.current.key_ranges import Sizes
+from dynalake.lake.current.view_entries import write_views
+from dynalake.lake.current.views import open_day
+from dynalake.lake.files.folders import FolderManifest, new_folder
+from dynalake.lake.files.parts import file_schema
+from dynalake.lake.files.read import read_rows
 from tests.unit.convert.steps import DROP, LATE, LOSE, THROTTLE, Steps, Worker, land
 from tests.unit.lake.memory import memory_clients
 from tests.unit.lake.state_lake import DAY_MS, START, Event, StateLake

@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from dynalake.lake.budget import Budget, Limits
+from dynalake.lake.types.budget import Budget, Limits
 
 KEYS = st.sampled_from(["a", "b", "A", "a-b", "1", "", "ab", "c", "e" * 6])
 

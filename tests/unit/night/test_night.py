@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 
-from dynalake import night
-from dynalake.lake.collect import Collected
-from dynalake.lake.fold import FoldOptions
-from dynalake.lake.history import Dropped
-from dynalake.lake.retention import RawDeleted
-from dynalake.lake.scrub import read_scrub
-from dynalake.lake.steps import Fault
-from dynalake.lake.table import FOLDED_TO, number
-from dynalake.night import Asked, work
-from dynalake.settings import TableSettings
+from dynalake.lake.catalog.table import FOLDED_TO, number
+from dynalake.lake.current.fold import FoldOptions
+from dynalake.lake.upkeep.collect import Collected
+from dynalake.lake.upkeep.history import Dropped
+from dynalake.lake.upkeep.retention import RawDeleted
+from dynalake.lake.upkeep.scrub import read_scrub
+from dynalake.lake.working.steps import Fault
+from dynalake.night import night
+from dynalake.night.night import Asked, work
+from dynalake.options.settings import TableSettings
+from tests.unit.lake.compaction.test_lake_compact_table import TODAY, prepared
 from tests.unit.lake.receipts import DAY_1, Receipts
-from tests.unit.lake.test_lake_compact_table import TODAY, prepared
 
 pytestmark = pytest.mark.slow
 
@@ -28,7 +28,7 @@ SETTINGS = TableSettings(table="RECEIPTS")
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dynalake.lake.commit.time.sleep", lambda _: None)
+    monkeypatch.setattr("dynalake.lake.catalog.commit.time.sleep", lambda _: None)
 
 
 @pytest.fixture

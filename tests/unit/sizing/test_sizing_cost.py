@@ -12,8 +12,8 @@ from cfnlint.decode import cfn_yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynalake.capture.specs import template_text
-from dynalake.settings import TableSettings
+from dynalake.capture.stacks.specs import template_text
+from dynalake.options.settings import TableSettings
 from dynalake.sizing.cost import PARTS, Cost, alarm_metrics, costs, objects_of, traffic_of
 from dynalake.sizing.prices import FILE, where_and_when
 from dynalake.sizing.quote import cost_table, quote

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynalake.settings import TableSettings
+from dynalake.options.settings import TableSettings
 from dynalake.sizing.limits import limit_problem, switch_problem
 from dynalake.sizing.shards import (
     FULL,

@@ -11,7 +11,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
 from dynalake.errors import NotReadyError, QuarantineError, SettingsError
 from dynalake.names import Lake, TableNames
 from dynalake.spark.glue import find_request, find_run, start_run

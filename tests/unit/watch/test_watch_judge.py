@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynalake.errors import AlarmError, SettingsError
-from dynalake.lake.findings import Finding
+from dynalake.lake.working.findings import Finding
 from dynalake.watch.judge import (
     ALARMS,
     STATES,

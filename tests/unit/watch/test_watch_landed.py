@@ -13,8 +13,8 @@ from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynalake.capture.hand_off import HandOff
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
+from dynalake.capture.proof.hand_off import HandOff
 from dynalake.convert.read.raw import RawObject
 from dynalake.names import Lake
 from dynalake.record.change import encode_change

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
 from dynalake.convert.read.raw import parse_line
 from dynalake.names import Lake
 from dynalake.record.change import encode_change

@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 
 from dynalake.convert.plan import first_day, list_landed
-from dynalake.lake.collect import collect
-from dynalake.lake.commit import commit_on
-from dynalake.lake.compact_options import CompactOptions
-from dynalake.lake.day import compact_day
-from dynalake.lake.findings import Finding
-from dynalake.lake.fold import LAG, fold, raise_bound
-from dynalake.lake.iceberg import Change as Commit
-from dynalake.lake.scrub import scrub
-from dynalake.lake.view_entries import current_texts
-from dynalake.lake.widen import HELD_SINCE
-from dynalake.settings import TableSettings
+from dynalake.lake.catalog.commit import commit_on
+from dynalake.lake.catalog.iceberg import Change as Commit
+from dynalake.lake.compaction.compact_options import CompactOptions
+from dynalake.lake.compaction.day import compact_day
+from dynalake.lake.compaction.widen import HELD_SINCE
+from dynalake.lake.current.fold import LAG, fold, raise_bound
+from dynalake.lake.current.view_entries import current_texts
+from dynalake.lake.upkeep.collect import collect
+from dynalake.lake.upkeep.scrub import scrub
+from dynalake.lake.working.findings import Finding
+from dynalake.options.settings import TableSettings
 from dynalake.watch.readings import Lake, Readings, Size, Wait
 from dynalake.watch.tables import CHECK_MS, read_lake, sum_findings
 from tests.unit.convert.convert_lake import DAY_MS, Change, ConvertLake

@@ -1,5 +1,5 @@
 # The function's code, packed from the sources that this module comes with. Its key names the content, in the same way
-# as plugins/dynalake/capture/package.py: dynalake_setup keeps the version that this stack names.
+# as plugins/dynalake/capture/stacks/package.py: dynalake_setup keeps the version that this stack names.
 
 locals {
   plugins    = "${path.module}/../../../../plugins"

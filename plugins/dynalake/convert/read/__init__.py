@@ -3,11 +3,8 @@
 raw             raw objects, line by line, every digit kept
 quarantine      lines that are not change records
 records, exact  the exact reader: record by record
-blocks, parse   blocks of whole lines
-program, scan   the compiled pass over a block, and the tree of types that it follows
-columns         a block's columns, and what did not fit
+compiled        the compiled reader
 growth          how the columns grow in the meantime
 placing         what has no place in its column goes to `__other`
-compiled        the compiled reader, over a batch
 raw_batch       a batch, by the reader that is fastest
 """

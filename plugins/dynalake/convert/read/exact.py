@@ -8,14 +8,14 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
 from dynalake.convert.options import ReadOptions
 from dynalake.convert.read.growth import Grown, Growth
 from dynalake.convert.read.raw import RawObject
 from dynalake.convert.read.records import Record, RecordParser, Rejecting, read_records
 from dynalake.convert.rows.place import PlacedRows
 from dynalake.convert.rows.sort import Sorter, deduplicate
-from dynalake.lake.schema import TableSchema
+from dynalake.lake.columns.schema import TableSchema
 from dynalake.names import TableNames
 
 

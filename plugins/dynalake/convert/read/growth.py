@@ -8,11 +8,11 @@ from threading import Lock
 from typing import Any
 
 from dynalake.convert.rows.place import brings_nothing, look
-from dynalake.lake.admission import Room, rank
-from dynalake.lake.budget import BUDGET, LIMITS, Budget
-from dynalake.lake.gather import Gathering
-from dynalake.lake.schema import Observed, TableSchema
-from dynalake.lake.types import NULL, Field, List, Map, Mixed, Null, Struct, Type, holds, merge, observe, tells
+from dynalake.lake.columns.admission import Room, rank
+from dynalake.lake.columns.gather import Gathering
+from dynalake.lake.columns.schema import Observed, TableSchema
+from dynalake.lake.types.budget import BUDGET, LIMITS, Budget
+from dynalake.lake.types.union import NULL, Field, List, Map, Mixed, Null, Struct, Type, holds, merge, observe, tells
 from dynalake.record.change import RESERVED_KEYS, attribute_name
 
 

@@ -18,17 +18,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from dynalake.convert.read.columns import ColumnReader, Extra, Lines, Scanned
+from dynalake.convert.read.compiled.columns import ColumnReader, Extra, Lines, Scanned
+from dynalake.convert.read.compiled.parse import ParsedBlock, is_utf8, lines_of, sample, without
 from dynalake.convert.read.growth import Grown, Growth
-from dynalake.convert.read.parse import ParsedBlock, is_utf8, lines_of, sample, without
 from dynalake.convert.read.raw import BadLine
 from dynalake.convert.read.records import Record, RecordParser
 from dynalake.convert.rows.place import PlacedRows
 from dynalake.errors import RecordError
-from dynalake.lake.column import KEY
-from dynalake.lake.key_text import key_text, key_texts, number_key, number_keys
-from dynalake.lake.schema import TableSchema, merge_observed
-from dynalake.lake.types import Number, Type, holds
+from dynalake.lake.columns.column import KEY
+from dynalake.lake.columns.schema import TableSchema, merge_observed
+from dynalake.lake.types.key_text import key_text, key_texts, number_key, number_keys
+from dynalake.lake.types.union import Number, Type, holds
 from dynalake.record.change import attribute_name
 from dynalake.record.key import ItemKey
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
 from dynalake.convert.read.raw import RawObject
 from dynalake.convert.read.records import DELETED, SHOWN, kind_of
 from dynalake.days import parse_day

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from dynalake.clients import Clients
-from dynalake.lake.budget import LINE_DEPTH
+from dynalake.aws.clients import Clients
+from dynalake.lake.types.budget import LINE_DEPTH
 
 zlib: Any  # zlib_ng's stubs know neither `copy` nor the error
 try:

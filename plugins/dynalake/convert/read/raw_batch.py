@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
 from dynalake.convert.options import ReadOptions
 from dynalake.convert.read.exact import ExactReading, Reading
 from dynalake.convert.read.growth import Grown, Growth
@@ -22,10 +22,10 @@ from dynalake.convert.read.quarantine import Quarantine, RejectedLines
 from dynalake.convert.read.raw import RawObject
 from dynalake.convert.rows.misfits import Misfits
 from dynalake.errors import ConflictError
-from dynalake.lake.budget import BUDGET, Budget
-from dynalake.lake.folders import Sums
-from dynalake.lake.schema import TableSchema
-from dynalake.lake.types import Type
+from dynalake.lake.columns.schema import TableSchema
+from dynalake.lake.files.folders import Sums
+from dynalake.lake.types.budget import BUDGET, Budget
+from dynalake.lake.types.union import Type
 from dynalake.names import TableNames
 from dynalake.record.change import OTHER
 
@@ -92,7 +92,7 @@ class RawBatch:
         built = self._built(schema)
         given = 0
         if self._compiled:
-            from dynalake.convert.read.compiled import UNDECIDED
+            from dynalake.convert.read.compiled.compiled import UNDECIDED
 
             if not self._reading.gives(schema):
                 self._read_again(schema, compiled=True)
@@ -155,7 +155,7 @@ class RawBatch:
         arguments = clients, names, objects, growth, self._options, directory, quarantine
         reading: Reading
         if compiled:
-            from dynalake.convert.read.compiled import CompiledReading
+            from dynalake.convert.read.compiled.compiled import CompiledReading
 
             reading = CompiledReading(*arguments)
         else:

@@ -10,11 +10,11 @@ from typing import Any, Protocol
 
 from botocore.exceptions import ClientError
 
-from dynalake.clients import Clients
+from dynalake.aws.clients import Clients
 from dynalake.convert.read.raw import BadLine, BrokenObject, RawObject, decode, parse_line, stream_lines
 from dynalake.errors import ConflictError, RecordError
-from dynalake.lake.key_text import key_text
-from dynalake.lake.types import has_half
+from dynalake.lake.types.key_text import key_text
+from dynalake.lake.types.union import has_half
 from dynalake.names import TableNames
 from dynalake.record.attribute import AMBIGUOUS_TYPES, escape_surrogates
 from dynalake.record.change import (

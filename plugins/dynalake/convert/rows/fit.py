@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dynalake.lake.arrow import arrow_type
-from dynalake.lake.layout import signature
-from dynalake.lake.schema import METADATA_TYPES, TableSchema
-from dynalake.lake.types import List, Map, Null, Number, Struct, Type
+from dynalake.lake.columns.schema import METADATA_TYPES, TableSchema
+from dynalake.lake.types.arrow import arrow_type
+from dynalake.lake.types.layout import signature
+from dynalake.lake.types.union import List, Map, Null, Number, Struct, Type
 
 _pa: Any = pa  # its stubs take types only as literals; here they are data
 

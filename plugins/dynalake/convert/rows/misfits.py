@@ -12,9 +12,9 @@ import pyarrow.compute
 
 from dynalake.convert.read.raw import decode
 from dynalake.convert.rows.place import brings_nothing
-from dynalake.lake.budget import LIMITS
-from dynalake.lake.schema import TableSchema
-from dynalake.lake.types import NULL, Mixed, Type, merge, observe, type_to_json
+from dynalake.lake.columns.schema import TableSchema
+from dynalake.lake.types.budget import LIMITS
+from dynalake.lake.types.union import NULL, Mixed, Type, merge, observe, type_to_json
 
 pc: Any = pyarrow.compute
 

@@ -11,11 +11,11 @@ import pyarrow as pa
 
 from dynalake.convert.read.records import Record
 from dynalake.convert.rows.words import element_counter, words_of
-from dynalake.lake.arrow import arrow_type, converter, other_entries
-from dynalake.lake.budget import Limits
-from dynalake.lake.column import KEY
-from dynalake.lake.schema import METADATA_TYPES, TableSchema
-from dynalake.lake.types import (
+from dynalake.lake.columns.column import KEY
+from dynalake.lake.columns.schema import METADATA_TYPES, TableSchema
+from dynalake.lake.types.arrow import arrow_type, converter, other_entries
+from dynalake.lake.types.budget import Limits
+from dynalake.lake.types.union import (
     MIXED,
     NULL,
     TEXT,

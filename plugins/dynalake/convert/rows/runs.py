@@ -20,8 +20,8 @@ import pyarrow.compute as pc
 
 from dynalake.convert.rows.fit import carried, fit, fits
 from dynalake.convert.rows.words import words_of
-from dynalake.lake.schema import TableSchema
-from dynalake.lake.types import Type
+from dynalake.lake.columns.schema import TableSchema
+from dynalake.lake.types.union import Type
 from dynalake.record.change import EVENT_TIME, SEQUENCE_NUMBER
 
 _pa: Any = pa  # its stubs take types only as literals; here they are data

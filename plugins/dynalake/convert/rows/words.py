@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from dynalake.lake.types import List, Map, Number, Struct, Type
+from dynalake.lake.types.union import List, Map, Number, Struct, Type
 
 
 def words_of(of: Type) -> int:

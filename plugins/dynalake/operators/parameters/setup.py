@@ -7,9 +7,9 @@ from typing import Any
 
 from airflow.sdk import Param
 
-from dynalake.lake_options import option_fields
 from dynalake.operators.parameters.which import RUN, table_parameter, where_parameters
-from dynalake.settings import TableSettings
+from dynalake.options.lake_options import option_fields
+from dynalake.options.settings import TableSettings
 
 
 def setup_parameters() -> dict[str, Param]:

@@ -1,0 +1,222 @@
+"""CloudFormation resources: the properties that ministack ignores, applied through each service's own API."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+from xml.etree import ElementTree
+
+from ministack.services import dynamodb, firehose, iam, lambda_svc, sns
+from ministack.services import kinesis as kinesis_service
+from ministack.services.cloudformation import changesets, provisioners
+
+from infra.local.aws import kinesis
+from infra.local.aws.lambda_ import mapping_lifecycle
+from infra.local.aws.s3 import bucket_properties
+
+Properties = Mapping[str, Any]
+Apply = Callable[[str, Properties, Properties], None]
+
+# "Update requires: Replacement" in the resource reference; what is not named here updates in place.
+_REPLACING = {
+    "AWS::CloudWatch::Alarm": ("AlarmName",),
+    "AWS::CloudWatch::Dashboard": ("DashboardName",),
+    "AWS::Kinesis::Stream": ("Name",),
+    "AWS::KinesisFirehose::DeliveryStream": (
+        "DeliveryStreamName",
+        "DeliveryStreamType",
+        "KinesisStreamSourceConfiguration",
+    ),
+    "AWS::Lambda::EventSourceMapping": ("EventSourceArn", "StartingPosition", "StartingPositionTimestamp"),
+    "AWS::Logs::LogGroup": ("LogGroupName",),
+    "AWS::S3::Bucket": ("BucketName", "ObjectLockEnabled"),
+    "AWS::S3::BucketPolicy": ("Bucket",),
+}
+
+
+def install() -> None:
+    """Extend the resources' handlers, and correct how a change set names replacements."""
+    provisioners._REPLACING_PROPERTIES.update(_REPLACING)
+    changesets._resolve_props_for_diff = _by_condition(changesets._resolve_props_for_diff)
+    _extend("AWS::Kinesis::Stream", _apply_stream)
+    _extend("AWS::S3::Bucket", bucket_properties.apply)
+    _extend("AWS::Lambda::Function", _apply_function)
+    _extend("AWS::Lambda::EventSourceMapping", _apply_mapping)
+    _extend("AWS::SNS::Topic", _apply_topic)
+    _extend("AWS::IAM::Role", _apply_role)
+    mapping = provisioners._RESOURCE_HANDLERS["AWS::Lambda::EventSourceMapping"]
+    mapping["create"] = _checked_mapping(mapping["create"])
+    delivery_stream = provisioners._RESOURCE_HANDLERS["AWS::KinesisFirehose::DeliveryStream"]
+    delivery_stream["update"] = _in_place(delivery_stream["update"])
+    provisioners._cw_metric_alarm_record = _with_metric_math(provisioners._cw_metric_alarm_record)
+
+
+def require_success(response: Any) -> None:
+    """Raise ValueError with the service's own message, which becomes the ResourceStatusReason."""
+    status, _, body = response
+    if status < 300:
+        return
+    text = body.decode() if isinstance(body, bytes) else str(body)
+    try:
+        answer = json.loads(text)
+        raise ValueError(f"{answer.get('message', text)} ({answer.get('__type', status)})")
+    except json.JSONDecodeError:
+        error = ElementTree.fromstring(text)
+        raise ValueError(f"{error.findtext('.//{*}Message')} ({error.findtext('.//{*}Code')})") from None
+
+
+def _extend(resource_type: str, apply: Apply) -> None:
+    handler = provisioners._RESOURCE_HANDLERS[resource_type]
+    create, update, delete = handler["create"], handler["update"], handler["delete"]
+
+    def create_and_apply(logical_id: str, properties: Properties, *rest: Any, **options: Any) -> Any:
+        result = create(logical_id, properties, *rest, **options)
+        try:
+            apply(result[0], {}, properties)
+        except ValueError:
+            # A resource whose creation failed is unknown to the stack, so nothing else would delete it.
+            delete(result[0], properties)
+            raise
+        return result
+
+    def update_and_apply(physical_id: str, old: Properties, new: Properties, *rest: Any, **options: Any) -> Any:
+        result = update(physical_id, old, new, *rest, **options)
+        try:
+            apply(result[0], old if result[0] == physical_id else {}, new)
+        except ValueError:
+            # The rollback leaves out the resource that failed, so what changed in it is put back here.
+            if result[0] == physical_id:
+                update(physical_id, new, old, *rest, **options)
+                apply(physical_id, new, old)
+            raise
+        return result
+
+    handler["create"], handler["update"] = create_and_apply, update_and_apply
+
+
+def _apply_stream(name: str, old: Properties, new: Properties) -> None:
+    stream = kinesis_service._streams[name]
+    mode = stream["StreamModeDetails"]["StreamMode"]
+    before = stream.setdefault("deployed_mode", mode)
+    if mode != before:
+        # ministack has set it by itself; a stream that may not switch keeps the mode that it has.
+        stream["StreamModeDetails"] = {"StreamMode": before}
+        details = {"StreamARN": stream["StreamARN"], "StreamModeDetails": {"StreamMode": mode}}
+        require_success(kinesis.update_stream_mode(details))
+        stream["deployed_mode"] = mode
+    if not old:
+        require_success(kinesis.within_limits())
+    provisioned = mode == "PROVISIONED"
+    count = int(new.get("ShardCount") or 0)
+    if provisioned and count and count != len(kinesis.open_shards(stream)):
+        require_success(kinesis.update_shard_count({"StreamName": name, "TargetShardCount": count}))
+    if "RetentionPeriodHours" not in new:
+        stream["RetentionPeriodHours"] = 24
+    encryption = new.get("StreamEncryption")
+    if encryption:
+        require_success(kinesis_service._start_stream_encryption({"StreamName": name, **encryption}))
+    elif old.get("StreamEncryption"):
+        require_success(kinesis_service._stop_stream_encryption({"StreamName": name}))
+
+
+def _apply_function(name: str, old: Properties, new: Properties) -> None:
+    lambda_svc._functions[name]["config"]["KMSKeyArn"] = str(new.get("KmsKeyArn") or "")
+    reserved = new.get("ReservedConcurrentExecutions")
+    if reserved is not None:
+        request = {"ReservedConcurrentExecutions": int(reserved)}
+        require_success(lambda_svc._put_function_concurrency(name, request))
+    elif "ReservedConcurrentExecutions" in old:
+        require_success(lambda_svc._delete_function_concurrency(name))
+
+
+def _apply_role(name: str, old: Properties, new: Properties) -> None:
+    role = iam._roles[name]
+    if "PermissionsBoundary" in new:
+        role["PermissionsBoundary"] = new["PermissionsBoundary"]
+    else:
+        role.pop("PermissionsBoundary", None)
+
+
+def _apply_topic(arn: str, old: Properties, new: Properties) -> None:
+    attributes = sns._topics[arn]["attributes"]
+    for name in ("KmsMasterKeyId", "SignatureVersion", "TracingConfig"):
+        if name in new:
+            attributes[name] = str(new[name])
+        else:
+            attributes.pop(name, None)
+
+
+def _apply_mapping(identifier: str, old: Properties, new: Properties) -> None:
+    if problem := mapping_lifecycle.window_problem(new):
+        raise ValueError(f"{problem} (InvalidParameterValueException)")
+    mapping_lifecycle.normalize(lambda_svc._esms[identifier], new)
+
+
+def _by_condition(resolve: Any) -> Any:
+    """A template's resources as a change set compares them: those alone whose condition holds.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/conditions-section-structure.html
+    """
+
+    def resolved(template: dict[str, Any], parameters: dict[str, Any], *rest: Any) -> dict[str, Any]:
+        resources = resolve(template, parameters, *rest).get("Resources", {})
+        conditions = changesets._evaluate_conditions(template, parameters)
+        return {"Resources": {k: v for k, v in resources.items() if conditions.get(v.get("Condition"), True)}}
+
+    return resolved
+
+
+def _checked_mapping(create: Any) -> Any:
+    def checked(logical_id: str, properties: Properties, *rest: Any) -> Any:
+        function, name, _, _ = provisioners._lambda_function_for_cfn_ref(properties.get("FunctionName", ""))
+        if function is None:
+            raise ValueError(f"Function not found: {name} (ResourceNotFoundException)")
+        source = str(properties.get("EventSourceArn", ""))
+        streams = [table.get("LatestStreamArn") for table in dynamodb._tables.values()]
+        if ":dynamodb:" in source and source not in streams:
+            raise ValueError(f"Stream not found: {source} (InvalidParameterValueException)")
+        # A parameter's "false" is text, which ministack takes for true until the mapping is corrected, and reads.
+        enabled = str(properties.get("Enabled", True)).lower() == "true"
+        return create(logical_id, {**properties, "Enabled": enabled}, *rest)
+
+    return checked
+
+
+def _in_place(replace: Any) -> Any:
+    """UpdateDestination, which keeps what is buffered, where ministack puts a new destination."""
+
+    def update(physical_id: str, old: Properties, new: Properties, stack_name: str) -> Any:
+        stream = firehose._streams.get(physical_id)
+        replacing = _REPLACING["AWS::KinesisFirehose::DeliveryStream"]
+        if stream is None or any(old.get(name) != new.get(name) for name in replacing):
+            return replace(physical_id, old, new, stack_name)
+        kind, config = firehose._resolve_dest_type_and_config(dict(new))
+        if (kind, config) != firehose._resolve_dest_type_and_config(dict(old)):
+            request = {
+                "DeliveryStreamName": physical_id,
+                "CurrentDeliveryStreamVersionId": str(stream["version"]),
+                "DestinationId": stream["destinations"][0]["id"],
+                f"{kind}DestinationUpdate": config,
+            }
+            require_success(firehose._update_destination(request))
+        provisioners._reconcile_tag_map(stream["tags"], old, new)
+        return physical_id, {"Arn": stream["arn"]}
+
+    return update
+
+
+def _with_metric_math(record_of: Any) -> Any:
+    """An alarm on `Metrics`, which ministack refuses."""
+
+    def record(name: str, properties: Properties) -> Any:
+        metrics = properties.get("Metrics")
+        if not metrics:
+            return record_of(name, properties)
+        single = {**properties, "Metrics": None, "MetricName": "-", "Namespace": "-"}
+        alarm = record_of(name, single)
+        for member in ("MetricName", "Namespace", "Statistic", "ExtendedStatistic", "Period", "Dimensions"):
+            del alarm[member]
+        return {**alarm, "Metrics": metrics}
+
+    return record

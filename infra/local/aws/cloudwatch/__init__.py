@@ -1,0 +1,1 @@
+"""CloudWatch: metrics, alarms, and the metrics that a Lambda function logs."""

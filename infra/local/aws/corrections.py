@@ -1,0 +1,45 @@
+"""The corrections that make ministack answer as AWS documents; each module replaces one service's part."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def install_all() -> Any:
+    """Install every correction; the ASGI application to serve.
+
+    Imported only here, because they need the server's own environment, and the modules among them
+    that decide without doing are used outside it.
+    """
+    from infra.local.aws import cloudformation, firehose, glue, kinesis, requests
+    from infra.local.aws.cloudwatch import cloudwatch, emitted_metrics
+    from infra.local.aws.dynamodb import exports, scans, streams
+    from infra.local.aws.iam import access, deploy_role
+    from infra.local.aws.lambda_ import event_source_mapping
+    from infra.local.aws.s3 import bucket_owner
+
+    for correction in (
+        kinesis,
+        firehose,
+        scans,
+        streams,
+        exports,
+        event_source_mapping,
+        cloudformation,
+        cloudwatch,
+        emitted_metrics,
+        access,
+        bucket_owner,
+        deploy_role,
+        glue,
+    ):
+        correction.install()
+    return requests.install()
+
+
+def issued(access_key: str) -> bool:
+    """Return whether STS or IAM gave this access key out."""
+    from ministack.core.iam_evaluator import find_iam_access_key_account
+    from ministack.services import sts
+
+    return access_key in sts._sessions or find_iam_access_key_account(access_key) is not None

@@ -1,0 +1,1 @@
+"""DynamoDB: scans, streams, exports."""

@@ -1,0 +1,316 @@
+"""Firehose to S3 as documented: records buffered by size and time, compressed, named, and lost only with the stream."""
+
+from __future__ import annotations
+
+import gzip
+import threading
+import time
+import uuid
+import zlib
+from collections import deque
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from ministack.core.responses import get_account_id, get_region, request_scope
+from ministack.services import firehose
+
+from infra.local.aws import metrics
+from infra.local.aws.iam import access
+from infra.local.aws.s3 import objects
+from infra.local.aws.settings import scaled, unscaled
+
+NAMESPACE = "AWS/Firehose"
+MAX_RECORDS = 500
+MAX_RECORD_BYTES = 1_024_000
+MAX_REQUEST_BYTES = 4 * 1024 * 1024
+MEBIBYTE = 1024 * 1024
+START_SECONDS = 30.0
+"""A Firehose stream that is ACTIVE begins to read a shard of its source this long after it was made, or sooner."""
+PARTITIONS = 2
+"""Of a Firehose stream without a source: each has a buffer of its own, and nobody chooses which one takes a record."""
+
+# https://docs.aws.amazon.com/firehose/latest/dev/controlling-access.html#using-iam-s3
+_SOURCE_ACTIONS = ("DescribeStream", "GetShardIterator", "GetRecords", "ListShards")
+_TICK_SECONDS = 0.02
+_RETRY_SECONDS = 0.2
+_READ_SECONDS = 30.0
+_EXTENSIONS = {"UNCOMPRESSED": "", "GZIP": ".gz"}
+# Each line begins with a zone that AWS lists.
+_ZONES = Path(__file__).parents[3] / "plugins" / "dynalake" / "firehose_zones.txt"
+# What ministack applies to each record by itself, and these corrections leave to it.
+_RECORD_FEATURES = (
+    "ProcessingConfiguration",
+    "DataFormatConversionConfiguration",
+    "DynamicPartitioningConfiguration",
+)
+
+
+@dataclass
+class _Chunk:
+    """The records of one S3 object, from the first one's arrival."""
+
+    arrived: float = field(default_factory=time.time)
+    records: list[bytes] = field(default_factory=list)
+    size: int = 0
+    suffix: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+
+@dataclass
+class _Buffer:
+    """What one delivery stream holds of a shard, or a partition: the open chunk, and sealed ones that wait for S3."""
+
+    account: str
+    region: str
+    stream: dict[str, Any]
+    destination: dict[str, Any]
+    part: str
+    open: _Chunk | None = None
+    sealed: deque[_Chunk] = field(default_factory=deque)
+    retry_at: float = 0.0
+    delivering: bool = False
+
+    @property
+    def name(self) -> str:
+        return str(self.stream["name"])
+
+    def exists(self) -> bool:
+        return firehose._streams.get_scoped(self.account, self.region, self.name) is self.stream
+
+
+_buffers: dict[tuple[int, str], _Buffer] = {}
+_lock = threading.Lock()
+
+
+def install() -> None:
+    """Replace ministack's delivery record by record; start what delivers the buffers."""
+    original_deliver = firehose._deliver_records_to_s3
+    original_validate = firehose._validate_s3_destination_config
+
+    def deliver_records(stream: dict[str, Any], destination: dict[str, Any], records: list[tuple[str, bytes]]) -> None:
+        if _has_record_features(destination["config"]):
+            original_deliver(stream, destination, records)
+            return
+        # ministack also keeps every record ever put; nothing reads that list.
+        destination["records"].clear()
+        for _, data in records:
+            _hold(stream, destination, str(zlib.crc32(data) % PARTITIONS), data)
+
+    def validate(kind: str, config: dict[str, Any]) -> Any:
+        if kind in ("ExtendedS3", "S3"):
+            compression = config.get("CompressionFormat", "UNCOMPRESSED")
+            if compression not in _EXTENSIONS:
+                return firehose._invalid(f"The local Firehose does not compress with {compression}.")
+            zone = config.get("CustomTimeZone", "UTC")
+            if zone not in {line.partition(" ")[0] for line in _ZONES.read_text().splitlines()}:
+                return firehose._invalid(f"CustomTimeZone {zone} is not supported.")
+        return original_validate(kind, config)
+
+    original_reset = firehose.reset
+
+    def reset() -> None:
+        with _lock:
+            _buffers.clear()
+        original_reset()
+
+    firehose.reset = reset
+    firehose._deliver_records_to_s3 = deliver_records
+    # The corrected Kinesis hands on what it stores, with the shard that took it.
+    firehose.ingest_from_kinesis_source = lambda stream_arn, records: None
+    firehose._validate_s3_destination_config = validate
+    firehose._HANDLERS["PutRecord"] = _limited(firehose._put_record)
+    firehose._HANDLERS["PutRecordBatch"] = _limited(firehose._put_record_batch)
+    threading.Thread(target=_deliver_forever, name="firehose-delivery", daemon=True).start()
+    threading.Thread(target=_read_forever, name="firehose-source", daemon=True).start()
+
+
+def ingest(kinesis_arn: str, shards: dict[str, Any], records: Iterable[tuple[str, bytes]]) -> None:
+    """Hand on what a Kinesis stream has stored, as (shard, data), to the Firehose streams that read that shard by now.
+
+    "Firehose starts reading data from the LATEST position of your Kinesis stream": what was put into a shard before
+    its reader is there is not read, now or later.
+    https://docs.aws.amazon.com/firehose/latest/dev/create-name.html
+    """
+    readers = [
+        stream
+        for stream in list(firehose._streams.values())
+        if (stream.get("kinesis_source") or {}).get("KinesisStreamARN") == kinesis_arn and _may_read(stream)
+    ]
+    for shard, data in records if readers else ():
+        for stream in readers:
+            if time.time() >= _reads_from(stream, shards, shard):
+                for destination in stream["destinations"]:
+                    _hold(stream, destination, shard, data)
+
+
+def _reads_from(stream: dict[str, Any], shards: dict[str, Any], shard: str) -> float:
+    """Since when a shard is read: each from a moment of its own, and after resharding as the one that it came from."""
+    while parent := shards[shard].get("parent_shard_id"):
+        shard = parent
+    return float(stream["created_at"]) + scaled(START_SECONDS) / (1 + int(shard[-1]))
+
+
+def _may_read(stream: dict[str, Any]) -> bool:
+    """Whether Firehose may read its source; if not, it delivers nothing."""
+    source = stream["kinesis_source"]
+    return access.allows(
+        str(source["RoleARN"]),
+        "firehose.amazonaws.com",
+        [(f"kinesis:{action}", source["KinesisStreamARN"]) for action in _SOURCE_ACTIONS],
+    )
+
+
+def _read_forever() -> None:
+    """Firehose reads each shard of its source once a second, here twice a minute, whether or not there are records.
+
+    https://docs.aws.amazon.com/firehose/latest/dev/writing-with-kinesis-streams.html
+    """
+    while True:
+        time.sleep(scaled(_READ_SECONDS))
+        for (account, region, _), stream in firehose._streams.all_items():
+            source = stream.get("kinesis_source")
+            with request_scope(account, region):
+                if source and stream["status"] == "ACTIVE" and _may_read(stream):
+                    read = {"StreamName": source["KinesisStreamARN"].rpartition("/")[2]}
+                    metrics.publish("AWS/Kinesis", "GetRecords.Success", 1, "Count", read)
+
+
+def _has_record_features(config: dict[str, Any]) -> bool:
+    features = (config.get(name) or {} for name in _RECORD_FEATURES)
+    return any(feature.get("Enabled", bool(feature)) for feature in features)
+
+
+def _limited(handler: Any) -> Any:
+    def checked(request: dict[str, Any]) -> Any:
+        records = request.get("Records", [request.get("Record", {})])
+        if len(records) > MAX_RECORDS:
+            return firehose.error_response_json("ValidationException", _constraint("records", MAX_RECORDS), 400)
+        total = 0
+        for position, record in enumerate(records, start=1):
+            size = metrics.decoded_size(record.get("Data", ""))
+            total += size
+            if size > MAX_RECORD_BYTES:
+                message = _constraint(f"records.{position}.member.data", MAX_RECORD_BYTES)
+                return firehose.error_response_json("ValidationException", message, 400)
+        if total > MAX_REQUEST_BYTES:
+            return firehose._invalid("Records size exceeds 4 MB limit")
+        return handler(request)
+
+    return checked
+
+
+def _constraint(field_name: str, limit: int) -> str:
+    return (
+        f"1 validation error detected: Value at '{field_name}' failed to satisfy constraint: "
+        f"Member must have length less than or equal to {limit}"
+    )
+
+
+def _hold(stream: dict[str, Any], destination: dict[str, Any], part: str, data: bytes) -> None:
+    """Buffer a record with those of its shard or partition: "buffer hints are applied on a shard or partition level".
+
+    https://docs.aws.amazon.com/firehose/latest/dev/buffering-hints.html
+    """
+    if len(data) > MAX_RECORD_BYTES:
+        # A record of a Kinesis stream may be longer than one of Firehose's. AWS does not say what becomes of it, so
+        # nothing may rest on it: here it is lost.
+        return
+    limit = int(_hints(destination).get("SizeInMBs", 5)) * MEBIBYTE
+    with _lock:
+        buffer = _buffers.get((id(stream), part))
+        if buffer is None or buffer.stream is not stream:
+            buffer = _Buffer(get_account_id(), get_region(), stream, destination, part)
+            _buffers[id(stream), part] = buffer
+        if buffer.open is None:
+            buffer.open = _Chunk()
+        buffer.open.records.append(data)
+        buffer.open.size += len(data)
+        if buffer.open.size >= limit:
+            buffer.sealed.append(buffer.open)
+            buffer.open = None
+    dimensions = {"DeliveryStreamName": buffer.name}
+    metrics.publish(NAMESPACE, "IncomingRecords", 1, "Count", dimensions)
+    metrics.publish(NAMESPACE, "IncomingBytes", len(data), "Bytes", dimensions)
+
+
+def _hints(destination: dict[str, Any]) -> dict[str, Any]:
+    return destination["config"].get("BufferingHints") or {}
+
+
+def _deliver_forever() -> None:
+    pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="firehose-delivery")
+    while True:
+        now = time.time()
+        with _lock:
+            for buffer in list(_buffers.values()):
+                if _seal_if_due(buffer, now) and not buffer.delivering and buffer.retry_at <= now:
+                    buffer.delivering = True
+                    pool.submit(_deliver, buffer)
+        time.sleep(_TICK_SECONDS)
+
+
+def _seal_if_due(buffer: _Buffer, now: float) -> bool:
+    if buffer.open is not None:
+        interval = scaled(float(_hints(buffer.destination).get("IntervalInSeconds", 300)))
+        if now - buffer.open.arrived >= interval:
+            buffer.sealed.append(buffer.open)
+            buffer.open = None
+    return bool(buffer.sealed) or not buffer.exists()
+
+
+def _deliver(buffer: _Buffer) -> None:
+    try:
+        # What a Firehose stream holds goes with it: "deletes a Firehose stream and its data".
+        # https://docs.aws.amazon.com/firehose/latest/APIReference/API_DeleteDeliveryStream.html
+        while buffer.sealed and buffer.exists():
+            if not _put(buffer, buffer.sealed[0]):
+                buffer.retry_at = time.time() + _RETRY_SECONDS
+                break
+            with _lock:
+                buffer.sealed.popleft()
+    finally:
+        with _lock:
+            buffer.delivering = False
+            if not buffer.exists() or (not buffer.sealed and buffer.open is None):
+                # An empty buffer costs every tick and holds the descriptor of a deleted stream.
+                _buffers.pop((id(buffer.stream), buffer.part), None)
+
+
+def _put(buffer: _Buffer, chunk: _Chunk) -> bool:
+    config = buffer.destination["config"]
+    compression = config.get("CompressionFormat", "UNCOMPRESSED")
+    body = b"".join(chunk.records)
+    if compression == "GZIP":
+        body = gzip.compress(body, compresslevel=6, mtime=int(chunk.arrived))
+    try:
+        bucket = firehose._s3_bucket_from_arn(config.get("BucketARN", ""))
+        zone = ZoneInfo(config["CustomTimeZone"]) if config.get("CustomTimeZone") else UTC
+        moment = datetime.fromtimestamp(chunk.arrived, zone)
+        prefix = firehose._evaluate_prefix(config.get("Prefix", ""), moment.timetuple())
+        extension = config.get("FileExtension") or _EXTENSIONS[compression]
+        version = buffer.stream.get("version", 1)
+        key = f"{prefix}{buffer.name}-{version}-{moment:%Y-%m-%d-%H-%M-%S}-{chunk.suffix}{extension}"
+        with request_scope(buffer.account, buffer.region):
+            role = str(config.get("RoleARN", ""))
+            allowed = access.allows(role, "firehose.amazonaws.com", [("s3:PutObject", f"arn:aws:s3:::{bucket}/{key}")])
+            status = objects.put(bucket, key, body) if allowed else 403
+    except Exception:
+        firehose.logger.exception("Delivery stream %s cannot deliver", buffer.name)
+        status = 500
+    _measure(buffer, chunk, len(body), delivered=status == 200)
+    return status == 200
+
+
+def _measure(buffer: _Buffer, chunk: _Chunk, size: int, *, delivered: bool) -> None:
+    with request_scope(buffer.account, buffer.region):
+        dimensions = {"DeliveryStreamName": buffer.name}
+        freshness = unscaled(time.time() - chunk.arrived)
+        metrics.publish(NAMESPACE, "DeliveryToS3.DataFreshness", freshness, "Seconds", dimensions)
+        metrics.publish(NAMESPACE, "DeliveryToS3.Success", float(delivered), "None", dimensions)
+        if delivered:
+            metrics.publish(NAMESPACE, "DeliveryToS3.Records", len(chunk.records), "Count", dimensions)
+            metrics.publish(NAMESPACE, "DeliveryToS3.Bytes", size, "Bytes", dimensions)

@@ -1,0 +1,1 @@
+"""IAM and STS: keys, roles, and the policies that are enforced."""

@@ -1,0 +1,273 @@
+"""IAM where ministack has none: the roles that services act in, iam:PassRole, and a record of every decision.
+
+All of it counts only where the server enforces IAM (`AUTH=true`); where it does not, Lambda code has the run's key.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import parse_qs
+
+from ministack import app as gateway
+from ministack.core import iam_actions, iam_evaluator, lambda_runtime
+from ministack.core.responses import get_account_id, get_region
+from ministack.services import iam, lambda_svc, sts
+from ministack.services.cloudformation import handlers
+from ministack.services.cloudformation.helpers import _error, _p
+
+from infra.local.aws.iam import keys
+from infra.local.aws.settings import scaled
+
+PATH = "/_dynalake/actions"
+
+# https://docs.aws.amazon.com/service-authorization/latest/reference/list_awslambda.html
+_MAPPING_ACTIONS = {
+    "DELETE": "lambda:DeleteEventSourceMapping",
+    "GET": "lambda:GetEventSourceMapping",
+    "PUT": "lambda:UpdateEventSourceMapping",
+}
+
+# https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonkinesis.html
+_WITHOUT_RESOURCE = (".UpdateShardCount", ".UpdateStreamMode")
+
+Request = tuple[str, str] | tuple[str, str, Mapping[str, str]]
+"""What a service asks for: an action, a resource, and the condition keys that come with it, in lower case."""
+
+# CloudFormation refuses a role of which it has not heard yet for up to two minutes; here it hears of one when it is
+# handed it for the first time.
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
+UNHEARD_SECONDS = 30.0
+
+_heard: dict[str, float] = {}
+
+_ASKING_MORE = (
+    "CreateChangeSet",
+    "CreateStack",
+    "DeleteChangeSet",
+    "DeleteStack",
+    "ExecuteChangeSet",
+    "UpdateStack",
+)
+_ANYTHING = {"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}
+
+_stack_roles: dict[tuple[str, str], str] = {}
+_decisions: dict[tuple[str, str, str, str], int] = {}
+_lock = threading.Lock()
+
+
+def install() -> None:
+    """Note every decision; ask for what a request to CloudFormation needs besides its own action."""
+    enforce = iam_evaluator.enforce
+    action_of, resource_of = iam_actions.extract_iam_action, iam_actions.extract_resource_arn
+
+    def enforce_and_note(
+        access_key: str, action: str, service: str, region: str, resource_arn: str = "*", service_context: Any = None
+    ) -> Any:
+        context = {**(service_context or {}), **_mapping_context(resource_arn)}
+        refused = enforce(access_key, action, service, region, resource_arn, context)
+        session = sts._sessions.get(access_key)
+        if session is None:
+            return refused
+        role = session["Arn"].split("/")[1]
+        _note(role, action, resource_arn, "Allow" if refused is None else "Deny")
+        for key_action, key, keyed in keys.implied(action, resource_arn) if refused is None else ():
+            if keys.is_managed(key):
+                allowed = _decide(role, (key_action, key, keyed), *_rights(role))
+                refused = None if allowed else iam_evaluator.EvalResult("ImplicitDeny", session["Arn"])
+                continue
+            refused = enforce(access_key, key_action, "kms", region, key, keyed)
+            _note(role, key_action, key, "Allow" if refused is None else "Deny")
+        return refused
+
+    def corrected_action(service: str, method: str, path: str, *rest: Any) -> Any:
+        if service == "lambda" and "/event-source-mappings/" in path:
+            listed = method == "GET" and path.endswith("/event-source-mappings/")
+            return "lambda:ListEventSourceMappings" if listed else _MAPPING_ACTIONS.get(method)
+        return action_of(service, method, path, *rest)
+
+    def corrected_resource(
+        service: str, method: str, path: str, headers: Any, body: bytes, query: Any, region: str, account: str
+    ) -> Any:
+        target = headers.get("x-amz-target", "")
+        if target.endswith(_WITHOUT_RESOURCE):
+            return "*"
+        if target.endswith("AlarmActions"):
+            # The first one stands for all: a request names those of one table.
+            return f"arn:aws:cloudwatch:{region}:{account}:alarm:{json.loads(body)['AlarmNames'][0]}"
+        if service == "ssm" and target.endswith(".GetParametersByPath"):
+            return f"arn:aws:ssm:{region}:{account}:parameter{json.loads(body)['Path'].rstrip('/')}"
+        if service == "glue" and target.endswith("Database") and "Name" in (asked := json.loads(body)):
+            return f"arn:aws:glue:{region}:{account}:database/{asked['Name']}"
+        if target.endswith((".ExportTableToPointInTime", ".DescribeExport")):
+            asked = json.loads(body)
+            return str(asked.get("ExportArn") or asked.get("TableArn"))
+        found = resource_of(service, method, path, headers, body, query, region, account)
+        if service == "cloudformation" and found == "*":
+            # Named by its own ARN, without its stack.
+            named = parse_qs(body.decode()).get("ChangeSetName", ["*"])[0]
+            return named if named.startswith("arn:") else found
+        return found
+
+    iam_evaluator.enforce = enforce_and_note
+    iam_actions.extract_iam_action = corrected_action
+    iam_actions.extract_resource_arn = corrected_resource
+    pin = gateway.pin_request_origin
+    # Nothing leaves the machine, so it counts as TLS to policies that ask for it.
+    gateway.pin_request_origin = lambda address, secure: pin(address, True)
+    if not gateway.AUTH:
+        credentials = lambda_runtime.execution_credentials
+        # Lambda code has no session of its role then, only its account's number: so it shows the door the run's key.
+        for module in (lambda_runtime, lambda_svc):
+            module.execution_credentials = lambda config: {
+                **credentials(config),
+                "AWS_SESSION_TOKEN": os.environ["AWS_ACCESS_KEY_ID"],
+            }
+    for action in _ASKING_MORE:
+        handlers._ACTION_HANDLERS[action] = _asking(action, handlers._ACTION_HANDLERS[action])
+
+
+def _mapping_context(resource_arn: str) -> dict[str, str]:
+    """The condition key that limits event source mappings to those of one function."""
+    if ":event-source-mapping:" not in resource_arn:
+        return {}
+    mapping = lambda_svc._esms.get(resource_arn.rpartition(":")[2])
+    return {"lambda:FunctionArn": str(mapping["FunctionArn"])} if mapping else {}
+
+
+def decisions() -> list[dict[str, Any]]:
+    """Every decision so far: role, action, resource, how it was decided, and how often."""
+    with _lock:
+        found = sorted(_decisions.items())
+    return [
+        {"role": role, "action": action, "resource": resource, "decision": decision, "count": count}
+        for (role, action, resource, decision), count in found
+    ]
+
+
+def forget() -> None:
+    """Forget every decision."""
+    with _lock:
+        _decisions.clear()
+
+
+def role_of_stack(stack: str) -> str:
+    """The role that CloudFormation was last handed for a stack; empty for none."""
+    return _stack_roles.get((get_account_id(), stack), "")
+
+
+def allows(role_arn: str, service: str, requests: Sequence[Request]) -> bool:
+    """Whether a service may assume the role and do all of this in it."""
+    if not gateway.AUTH:
+        return True
+    role_name = role_arn.rpartition("/")[2]
+    role = iam._roles.get_scoped(get_account_id(), None, role_name)
+    if role is None or not _trusts(role, service):
+        _note(role_name, "sts:AssumeRole", service, "ImplicitDeny")
+        return False
+    rights = _rights(role_name)
+    wanted = [each for request in requests for each in (request, *keys.implied(*request[:2]))]
+    # Each is decided, and so noted, also after one that is denied.
+    decided = [_decide(role_name, request, *rights) for request in wanted]
+    return all(decided)
+
+
+def caller_allows(requests: Sequence[Request]) -> bool:
+    """Whether whoever sent the current request may do all of this: what a service does on the caller's behalf."""
+    caller = iam_evaluator.caller_arn() if gateway.AUTH else ""
+    if ":assumed-role/" not in caller:
+        return True
+    role_name = caller.split("/")[1]
+    policies, limits = _rights(role_name)
+    session: dict[str, Any] = next((session for session in sts._sessions.values() if session["Arn"] == caller), {})
+    limits = [*limits, *iam_evaluator._session_policy_limits(session, get_account_id())]
+    decided = [_decide(role_name, request, policies, limits) for request in requests]
+    return all(decided)
+
+
+def _rights(role_name: str) -> tuple[Any, Any]:
+    """The policies of a role, and what bounds them."""
+    account = get_account_id()
+    policies = iam_evaluator._gather_role_policies(role_name, account)
+    return policies, iam_evaluator._permissions_boundary(iam._roles, role_name, account)
+
+
+def _decide(role_name: str, request: Request, policies: Any, limits: Any) -> bool:
+    account = get_account_id()
+    if keys.is_managed(request[1]):
+        policies = [iam_evaluator.parse_policy_document(_ANYTHING)]
+    context = iam_evaluator.EvalContext(
+        principal_arn=f"arn:aws:sts::{account}:assumed-role/{role_name}/service",
+        principal_type="AssumedRole",
+        principal_account=account,
+        action=request[0],
+        resource_arn=request[1],
+        region=get_region(),
+        secure_transport=True,
+        service_context=dict(request[2]) if len(request) == 3 else {},
+    )
+    decision = iam_evaluator.evaluate(context, policies, *limits).decision
+    _note(role_name, request[0], request[1], decision)
+    return bool(decision == "Allow")
+
+
+def _trusts(role: Mapping[str, Any], service: str) -> bool:
+    document = role["AssumeRolePolicyDocument"]
+    statements = (json.loads(document) if isinstance(document, str) else document)["Statement"]
+    for statement in statements:
+        named = (statement.get("Principal") or {}).get("Service") or []
+        if service in ([named] if isinstance(named, str) else named) and statement["Effect"] == "Allow":
+            return True
+    return False
+
+
+def _asking(action: str, handler: Any) -> Any:
+    def checked(params: Any) -> Any:
+        role, stack = _p(params, "RoleARN"), _stack_name(params)
+        needed: list[Request] = []
+        if role:
+            needed.append(("iam:PassRole", role, {"iam:passedtoservice": "cloudformation.amazonaws.com"}))
+        named, begun = _p(params, "ChangeSetName"), f"arn:aws:cloudformation:{get_region()}:{get_account_id()}"
+        if _p(params, "Tags.member.1.Key"):
+            # https://docs.aws.amazon.com/service-authorization/latest/reference/list_awscloudformation.html
+            tagged = [f"{begun}:stack/{stack}/new", *([f"{begun}:changeSet/{named}/new"] if named else [])]
+            made = {"cloudformation:createaction": action}
+            needed += [("cloudformation:TagResource", resource, made) for resource in tagged]
+        if named and named.startswith("arn:"):
+            # Whether AWS asks for the change set or for its stack, no page says.
+            needed.append((f"cloudformation:{action}", named))
+        for request in needed:
+            if not caller_allows([request]):
+                caller, what = iam_evaluator.caller_arn(), f"{request[0]} on resource: {request[1]}"
+                return _error("AccessDenied", f"User: {caller} is not authorized to perform: {what}", 403)
+        if role and gateway.AUTH and action != "DeleteStack" and not _takes(role):
+            return _error("ValidationError", f"Role {role} is invalid or cannot be assumed", 400)
+        if role:
+            _stack_roles[get_account_id(), stack] = role
+        return handler(params)
+
+    return checked
+
+
+def _takes(role_arn: str) -> bool:
+    """Whether CloudFormation knows the role, and may assume it."""
+    role = iam._roles.get_scoped(get_account_id(), None, role_arn.rpartition("/")[2])
+    if role is None or not _trusts(role, "cloudformation.amazonaws.com"):
+        return False
+    return time.monotonic() - _heard.setdefault(role_arn, time.monotonic()) >= scaled(UNHEARD_SECONDS)
+
+
+def _stack_name(params: Any) -> str:
+    """A stack's name, also where its ARN (`…:stack/NAME/UUID`) names it."""
+    named = str(_p(params, "StackName"))
+    return named.split("/")[1] if named.startswith("arn:") else named
+
+
+def _note(role: str, action: str, resource: str, decision: str) -> None:
+    with _lock:
+        key = (role, action, resource, decision)
+        _decisions[key] = _decisions.get(key, 0) + 1

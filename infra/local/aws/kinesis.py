@@ -1,0 +1,304 @@
+"""Kinesis streams: today's size limits, resharding that keeps what was written, metrics, and the account's limits.
+
+https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html
+https://docs.aws.amazon.com/kinesis/latest/APIReference/API_UpdateShardCount.html
+https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+from ministack.services import kinesis
+
+from infra.local.aws import firehose, metrics
+from infra.local.aws.metrics import decoded_size
+from infra.local.aws.settings import scaled
+
+NAMESPACE = "AWS/Kinesis"
+MAX_REQUEST_BYTES = 10 * 1024 * 1024
+MAX_RECORD_BYTES = 1024 * 1024
+# https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html
+READS_PER_SECOND = 5
+ON_DEMAND_STREAMS = 50
+ON_DEMAND_SHARDS = 4
+ACCOUNT_SHARDS = 20_000
+DAY_SECONDS = 24 * 3600
+# What one stream may do in a rolling day.
+MODE_SWITCHES, SHARD_CHANGES = 2, 10
+# ministack refuses more than half of what one request may carry.
+_PART_BYTES = 5 * 1024 * 1024
+
+_reads: dict[tuple[str, str], deque[float]] = {}
+_lock = threading.Lock()
+
+Request = dict[str, Any]
+Stream = dict[str, Any]
+
+
+def install() -> None:
+    """Wrap the operations on records and shards."""
+    put_record, put_records = kinesis._put_record, kinesis._put_records
+    get_records, shard_out = kinesis._get_records, kinesis._shard_out
+    describe_summary, route = kinesis._describe_stream_summary, kinesis._route_to_shard
+
+    def put_one(request: Request) -> Any:
+        size = _record_size(request)
+        if size > MAX_RECORD_BYTES:
+            return _invalid(_too_large(size))
+        response = put_record(request)
+        if response[0] == 200:
+            _measure(request, 1, size)
+            _hand_on(request, [request], [json.loads(response[2])])
+        return response
+
+    def put_many(request: Request) -> Any:
+        records = request.get("Records") or []
+        sizes = [_record_size(record) for record in records]
+        if max(sizes, default=0) > MAX_RECORD_BYTES:
+            return _invalid(_too_large(max(sizes)))
+        if sum(sizes) > MAX_REQUEST_BYTES:
+            return _invalid("Records size exceeds 10 MB limit")
+        if len(records) > 500 or sum(sizes) <= _PART_BYTES:
+            response = put_records(request)
+        else:
+            response = _put_in_parts(put_records, request, sizes)
+        if response[0] == 200:
+            _measure(request, len(records), sum(sizes))
+            _hand_on(request, records, json.loads(response[2])["Records"])
+        return response
+
+    def get_from_shard(request: Request) -> Any:
+        state = kinesis._shard_iterators.get(request.get("ShardIterator")) or {}
+        if state and _reads_too_often(str(state["stream"]), str(state["shard_id"])):
+            _count(str(state["stream"]), "ReadProvisionedThroughputExceeded", 1)
+            message = f"Rate exceeded for shard {state['shard_id']} in stream {state['stream']}."
+            return kinesis.error_response_json("ProvisionedThroughputExceededException", message, 400)
+        status, headers, body = get_records(request)
+        if status == 200:
+            _count(str(state["stream"]), "GetRecords.Success", 1)
+        stream = kinesis._streams.get(state.get("stream")) or {"shards": {}}
+        shard = stream["shards"].get(state.get("shard_id")) or {}
+        if status == 200 and "ending_sequence_number" in shard:
+            answer = json.loads(body)
+            if state["position"] + len(answer["Records"]) >= len(shard["records"]):
+                # The end of a closed shard: a consumer goes on with its children.
+                del answer["NextShardIterator"]
+                body = json.dumps(answer).encode()
+        return status, headers, body
+
+    def describe_shard(shard_id: str, shard: dict[str, Any]) -> dict[str, Any]:
+        description: dict[str, Any] = shard_out(shard_id, shard)
+        if "ending_sequence_number" in shard:
+            description["SequenceNumberRange"]["EndingSequenceNumber"] = shard["ending_sequence_number"]
+        return description
+
+    def summarize(request: Request) -> Any:
+        status, headers, body = describe_summary(request)
+        if status == 200:
+            answer = json.loads(body)
+            stream = kinesis._resolve_stream(request)[1]
+            answer["StreamDescriptionSummary"]["OpenShardCount"] = len(open_shards(stream))
+            answer["StreamDescriptionSummary"]["MaxRecordSizeInKiB"] = MAX_RECORD_BYTES // 1024
+            body = json.dumps(answer).encode()
+        return status, headers, body
+
+    kinesis._put_record, kinesis._put_records = put_one, put_many
+    kinesis._get_records, kinesis._shard_out = get_from_shard, describe_shard
+    kinesis._describe_stream_summary = summarize
+    kinesis._route_to_shard = lambda key, stream: route(key, {"shards": open_shards(stream)})
+    kinesis._update_shard_count = update_shard_count
+    create, handle = kinesis._create_stream, kinesis.handle_request
+
+    def create_stream(request: Request) -> Any:
+        on_demand = (request.get("StreamModeDetails") or {}).get("StreamMode") == "ON_DEMAND"
+        refused = _over_limit(1, ON_DEMAND_SHARDS) if on_demand else _over_limit(0, int(request.get("ShardCount") or 1))
+        return refused or create({**request, "ShardCount": ON_DEMAND_SHARDS} if on_demand else request)
+
+    async def handle_more(method: str, path: str, headers: Any, body: bytes, query: Any) -> Any:
+        answer = _MORE.get(headers.get("x-amz-target", "").rpartition(".")[2])
+        return answer(json.loads(body or b"{}")) if answer else await handle(method, path, headers, body, query)
+
+    kinesis._create_stream, kinesis.handle_request = create_stream, handle_more
+
+
+def describe_limits(request: Request | None = None) -> Any:
+    """DescribeLimits: the account's, in the region of the request."""
+    streams = list(kinesis._streams.values())
+    return kinesis.json_response(
+        {
+            "ShardLimit": ACCOUNT_SHARDS,
+            "OpenShardCount": sum(len(open_shards(stream)) for stream in streams),
+            "OnDemandStreamCount": sum(stream["StreamModeDetails"]["StreamMode"] == "ON_DEMAND" for stream in streams),
+            "OnDemandStreamCountLimit": ON_DEMAND_STREAMS,
+        }
+    )
+
+
+def within_limits() -> Any:
+    """The refusal of a stream that was just made, where the account has more than it may; else an empty answer."""
+    return _over_limit(0, 0) or kinesis.json_response({})
+
+
+def _describe_account_settings(request: Request) -> Any:
+    return kinesis.json_response({"MinimumThroughputBillingCommitment": {"Status": "DISABLED"}})
+
+
+def update_stream_mode(request: Request) -> Any:
+    """UpdateStreamMode: a stream keeps its shards, and changes its mode twice in 24 hours at most."""
+    stream = kinesis._resolve_stream_by_arn(request.get("StreamARN", ""))
+    if not stream:
+        return kinesis.error_response_json("ResourceNotFoundException", "There is no such stream.", 400)
+    mode = request["StreamModeDetails"]["StreamMode"]
+    if mode == stream["StreamModeDetails"]["StreamMode"]:
+        return _invalid(f"Stream {stream['StreamName']} is in {mode} mode already.")
+    refused = _over_limit(1, 0) if mode == "ON_DEMAND" else None
+    refused = refused or _too_often(stream, "mode_switches", MODE_SWITCHES)
+    if not refused:
+        stream["StreamModeDetails"] = {"StreamMode": mode}
+    return refused or kinesis.json_response({})
+
+
+_MORE = {
+    "DescribeLimits": describe_limits,
+    "DescribeAccountSettings": _describe_account_settings,
+    "UpdateStreamMode": update_stream_mode,
+}
+
+
+def _over_limit(on_demand: int, shards: int) -> Any:
+    """The refusal of so many more streams on demand, or shards, than the account may have; None where it may."""
+    limits = json.loads(describe_limits()[2])
+    if limits["OnDemandStreamCount"] + on_demand > ON_DEMAND_STREAMS:
+        return _exceeded(f"This account may have {ON_DEMAND_STREAMS} on-demand streams in this region.")
+    if limits["OpenShardCount"] + shards > ACCOUNT_SHARDS:
+        return _exceeded(f"This account may have {ACCOUNT_SHARDS} shards in this region.")
+    return None
+
+
+def _too_often(stream: Stream, kind: str, limit: int) -> Any:
+    """The refusal of what a stream has done too often within a day; None, and it is counted, where it may."""
+    now = time.time()
+    done = [at for at in stream.get(kind, []) if now - at < scaled(DAY_SECONDS)]
+    if len(done) >= limit:
+        return _exceeded(f"{kind.replace('_', ' ')} of stream {stream['StreamName']} within 24 hours: {limit} at most.")
+    stream[kind] = [*done, now]
+    return None
+
+
+def _exceeded(message: str) -> Any:
+    return kinesis.error_response_json("LimitExceededException", message, 400)
+
+
+def open_shards(stream: Stream) -> dict[str, dict[str, Any]]:
+    """The shards that take records, by id."""
+    return {name: shard for name, shard in stream["shards"].items() if "ending_sequence_number" not in shard}
+
+
+def update_shard_count(request: Request) -> Any:
+    """UpdateShardCount: closes the open shards, which stay readable, and opens as many as asked for."""
+    name, stream = kinesis._resolve_stream(request)
+    if not stream:
+        return kinesis.error_response_json("ResourceNotFoundException", f"Stream {name} not found", 400)
+    if stream["StreamModeDetails"]["StreamMode"] == "ON_DEMAND":
+        return _invalid(f"Stream {name} is in ON_DEMAND mode; its shard count cannot be set.")
+    target = int(request.get("TargetShardCount") or 0)
+    parents = open_shards(stream)
+    current = len(parents)
+    if not current / 2 <= target <= current * 2 or target < 1:
+        return _invalid(
+            f"UpdateShardCount cannot scale from {current} to {target} shards: at most double, at least half."
+        )
+    if target != current:
+        refused = _over_limit(0, max(0, target - current)) or _too_often(stream, "shard_changes", SHARD_CHANGES)
+        if refused:
+            return refused
+        children = kinesis._build_shards(target, kinesis._max_shard_index(stream) + 1)
+        for shard in parents.values():
+            shard["ending_sequence_number"] = kinesis._next_sequence_number()
+        for child in children.values():
+            overlapping = list(_overlapping(child, parents))
+            child["parent_shard_id"] = overlapping[0]
+            child["adjacent_parent_shard_id"] = overlapping[1] if len(overlapping) > 1 else None
+        stream["shards"].update(children)
+    answer = {"StreamName": stream["StreamName"], "StreamARN": stream["StreamARN"]}
+    return kinesis.json_response({**answer, "CurrentShardCount": current, "TargetShardCount": target})
+
+
+def _overlapping(child: dict[str, Any], parents: dict[str, dict[str, Any]]) -> Iterator[str]:
+    for name, parent in parents.items():
+        starts_before = int(parent["starting_hash_key"]) <= int(child["ending_hash_key"])
+        if starts_before and int(child["starting_hash_key"]) <= int(parent["ending_hash_key"]):
+            yield name
+
+
+def _reads_too_often(stream: str, shard: str) -> bool:
+    """Whether the shard was read as often in this second as it may be, by all its consumers together."""
+    now = time.monotonic()
+    with _lock:
+        reads = _reads.setdefault((stream, shard), deque())
+        while reads and now - reads[0] >= 1:
+            reads.popleft()
+        if len(reads) >= READS_PER_SECOND:
+            return True
+        reads.append(now)
+        return False
+
+
+def _count(stream: str, metric: str, count: int) -> None:
+    metrics.publish(NAMESPACE, metric, count, "Count", {"StreamName": stream})
+
+
+def _record_size(record: Request) -> int:
+    return decoded_size(record.get("Data", "")) + len(record.get("PartitionKey", "").encode())
+
+
+def _too_large(size: int) -> str:
+    return f"Record size of {size} bytes, with its partition key, exceeds the limit of {MAX_RECORD_BYTES}."
+
+
+def _put_in_parts(put_records: Any, request: Request, sizes: list[int]) -> Any:
+    answer: dict[str, Any] = {"FailedRecordCount": 0, "Records": []}
+    part: list[Request] = []
+    held = 0
+    response: Any = None
+    for record, size in [*zip(request["Records"], sizes, strict=True), ({}, _PART_BYTES)]:
+        if part and held + size > _PART_BYTES:
+            response = put_records({**request, "Records": part})
+            if response[0] != 200:
+                return response
+            answer["Records"] += json.loads(response[2])["Records"]
+            part, held = [], 0
+        part.append(record)
+        held += size
+    return response[0], response[1], json.dumps(answer).encode()
+
+
+def _measure(request: Request, records: int, size: int) -> None:
+    stream = str(kinesis._resolve_stream(request)[1]["StreamName"])
+    dimensions = {"StreamName": stream}
+    metrics.publish(NAMESPACE, "IncomingRecords", records, "Count", dimensions)
+    metrics.publish(NAMESPACE, "IncomingBytes", size, "Bytes", dimensions)
+    for name in ("WriteProvisionedThroughputExceeded", "ReadProvisionedThroughputExceeded"):
+        _count(stream, name, 0)
+
+
+def _hand_on(request: Request, records: list[Request], answers: list[dict[str, Any]]) -> None:
+    """Give Firehose what was stored, with the shard that took it."""
+    stream = kinesis._resolve_stream(request)[1]
+    stored = (
+        (str(answer["ShardId"]), base64.b64decode(record.get("Data", "")))
+        for record, answer in zip(records, answers, strict=True)
+        if "ShardId" in answer
+    )
+    firehose.ingest(stream["StreamARN"], stream["shards"], stored)
+
+
+def _invalid(message: str) -> Any:
+    return kinesis.error_response_json("InvalidArgumentException", message, 400)

@@ -1,0 +1,1 @@
+"""Lambda: mappings of event sources, their life and their batches."""

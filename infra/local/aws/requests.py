@@ -1,0 +1,162 @@
+"""Stands before every request: the administrative endpoints and the faults that tests ask for."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from xml.sax.saxutils import escape
+
+from ministack import app as gateway
+
+from infra.local.aws import faults, metrics
+from infra.local.aws.dynamodb.exports import history
+from infra.local.aws.dynamodb.exports import service as exports
+from infra.local.aws.iam import access
+
+_Response = tuple[int, dict[str, str], bytes]
+
+# The batch operations that answer each entry by itself: (entries, answers, failures counted).
+_BATCHES = {
+    ("kinesis", "PutRecords"): ("Records", "Records", "FailedRecordCount"),
+    ("firehose", "PutRecordBatch"): ("Records", "RequestResponses", "FailedPutCount"),
+}
+_RESOURCE_FIELDS = ("StreamName", "DeliveryStreamName", "TableName", "FunctionName")
+_ADMINISTERED = (faults.PATH, access.PATH, history.PATH, exports.PATH)
+_JSON = {"Content-Type": "application/json"}
+
+
+def install() -> Any:
+    """Wrap ministack's dispatcher; the ASGI application that also answers `/_dynalake/`."""
+    dispatch = gateway._dispatch_service_request
+
+    async def dispatch_with_faults(
+        method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any], request_id: str
+    ) -> Any:
+        if faults.active():
+            service = gateway.detect_service(method, path, headers, query)
+
+            async def serve(content: bytes) -> Any:
+                return await dispatch(method, path, headers, content, query, request_id)
+
+            if service == "s3":
+                failed = _s3_fault(method, path, query)
+            elif service == "lambda":
+                failed = None  # An invocation fails inside Lambda, whoever asked for it.
+            else:
+                return await _serve_json(service, headers, body, serve)
+            if failed is not None:
+                return failed
+        return await dispatch(method, path, headers, body, query, request_id)
+
+    gateway._dispatch_service_request = dispatch_with_faults
+    reset = gateway._reset_all_state
+
+    def reset_with_faults() -> None:
+        faults.clear()
+        access.forget()
+        reset()
+
+    gateway._reset_all_state = reset_with_faults
+    ministack_app = gateway.app
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["path"] in _ADMINISTERED:
+            await _administer(scope["path"], scope["method"], receive, send)
+        else:
+            await ministack_app(scope, receive, send)
+
+    return application
+
+
+async def _serve_json(service: str, headers: dict[str, str], body: bytes, serve: Any) -> Any:
+    operation = headers.get("x-amz-target", "").rpartition(".")[2]
+    try:
+        request = json.loads(body or b"{}")
+    except ValueError:
+        return await serve(body)
+    resource = next((str(request[field]) for field in _RESOURCE_FIELDS if field in request), "")
+    resource = resource or str(request.get("StreamARN", "")).rpartition("/")[2]
+    fault = faults.take(service, operation, resource)
+    if fault is None:
+        return await serve(body)
+    if fault.after and fault.hits():
+        await serve(body)
+        return fault.status, dict(_JSON), json.dumps({"__type": fault.code, "message": fault.message}).encode()
+    if (service, operation) in _BATCHES and not fault.after:
+        return await _serve_batch(fault, _BATCHES[service, operation], request, serve)
+    if not fault.after and fault.hits():
+        content = {"__type": fault.code, "message": fault.message}
+        return fault.status, dict(_JSON), json.dumps(content).encode()
+    return await serve(body)
+
+
+async def _serve_batch(fault: faults.Fault, fields: tuple[str, str, str], request: dict[str, Any], serve: Any) -> Any:
+    entries_field, answers_field, failures_field = fields
+    entries = request.get(entries_field, [])
+    failing = [fault.hits() for _ in entries]
+    served = [entry for entry, fails in zip(entries, failing, strict=True) if not fails]
+    answer: dict[str, Any] = {failures_field: 0, answers_field: []}
+    if served:
+        status, headers, content = await serve(json.dumps({**request, entries_field: served}).encode())
+        if status != 200:
+            return status, headers, content
+        answer = json.loads(content)
+    if sum(failing) and fault.code == "ProvisionedThroughputExceededException":
+        stream = {"StreamName": str(request.get("StreamName") or request["StreamARN"].rpartition("/")[2])}
+        metrics.publish("AWS/Kinesis", "WriteProvisionedThroughputExceeded", sum(failing), "Count", stream)
+    if sum(failing) and fault.code == "ServiceUnavailableException" and "DeliveryStreamName" in request:
+        stream = {"DeliveryStreamName": str(request["DeliveryStreamName"])}
+        metrics.publish("AWS/Firehose", "ThrottledRecords", sum(failing), "Count", stream)
+    successes = iter(answer[answers_field])
+    failure = {"ErrorCode": fault.code, "ErrorMessage": fault.message}
+    answer[answers_field] = [failure if fails else next(successes) for fails in failing]
+    answer[failures_field] += sum(failing)
+    return 200, {"Content-Type": "application/x-amz-json-1.1"}, json.dumps(answer).encode()
+
+
+def _s3_fault(method: str, path: str, query: dict[str, Any]) -> _Response | None:
+    bucket, _, key = path.lstrip("/").partition("/")
+    operation = {"PUT": "PutObject", "GET": "GetObject", "DELETE": "DeleteObject", "HEAD": "HeadObject"}
+    if not key:
+        name = "ListObjectsV2" if method == "GET" and "list-type" in query else f"{method} bucket"
+    elif "partNumber" in query:
+        name = "UploadPart"
+    elif query and not set(query) <= {"x-id"}:
+        return None
+    else:
+        name = operation.get(method, method)
+    return s3_failure(name, bucket, key)
+
+
+def s3_failure(operation: str, bucket: str, key: str) -> _Response | None:
+    """The error answer if this S3 request is to fail."""
+    fault = faults.take("s3", operation, bucket, key)
+    if fault is None or not fault.hits():
+        return None
+    content = f"<Error><Code>{escape(fault.code)}</Code><Message>{escape(fault.message)}</Message></Error>"
+    return fault.status, {"Content-Type": "application/xml"}, content.encode()
+
+
+async def _administer(path: str, method: str, receive: Any, send: Any) -> None:
+    body = b""
+    more = True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    status = 200
+    try:
+        if method == "DELETE":
+            faults.clear() if path == faults.PATH else access.forget()
+        elif method == "POST" and path == faults.PATH:
+            faults.add(json.loads(body))
+        elif method == "POST" and path == history.PATH:
+            history.age(**json.loads(body))
+        elif method == "POST" and path == exports.PATH:
+            exports.hold(**json.loads(body))
+        content: Any = access.decisions() if path == access.PATH else faults.active()
+    except (TypeError, ValueError) as error:
+        status, content = 400, {"message": str(error)}
+    headers = [(b"content-type", b"application/json")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": json.dumps(content).encode()})

@@ -1,0 +1,1 @@
+"""S3: owners of buckets, their properties, objects."""

@@ -1,0 +1,1 @@
+"""Start local AWS and Airflow, keep them running, and stop them."""

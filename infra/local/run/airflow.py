@@ -1,0 +1,252 @@
+"""A whole Airflow on this machine, and a client of its REST API.
+
+`airflow standalone` on SQLite, bound to 127.0.0.1, with its home in a folder of its own. What it needs from AWS comes
+from the environment it is given, as it would from the connection `aws_default` of any other Airflow.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from infra.local.run.interrupt import held
+from infra.local.run.keeper import publish
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+USER = "admin"
+PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0)
+"""Seconds between the attempts of one request."""
+
+# Not what it takes, but how long a machine busy with other work may let one wait.
+ANSWER_SECONDS = 120.0
+START_SECONDS = 400.0
+# Two connections of a part may wait for each other: so one gives up, long before who asked does, and is asked again.
+LOCK_SECONDS = 25.0
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports on 127.0.0.1 that nobody listens on; all different, because all are held until the last is known."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+class AirflowRequestError(Exception):
+    """Airflow's REST API refused a request; `status` is the HTTP status."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(f"HTTP {status}: {detail}")
+        self.status = status
+
+
+class AirflowClient:
+    """The few calls of Airflow's stable REST API (v2) that a person would make with curl."""
+
+    def __init__(self, url: str, user: str, password: str) -> None:
+        self.url = url
+        self._credentials = {"username": user, "password": password}
+        self._token = ""
+
+    def call(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Any:
+        """The decoded JSON answer of `/api/v2{path}`; AirflowRequestError when it is refused."""
+        if not self._token:
+            self._token = self._send("POST", "/auth/token", self._credentials)["access_token"]
+        for pause in (*PAUSES, None):
+            try:
+                return self._send(method, f"/api/v2{path}", body)
+            except AirflowRequestError as error:
+                # SQLite locks as a whole: on a busy machine a request may find it locked, and is rolled back.
+                locked = error.status == 500 and "Database error" in str(error)
+                if pause is None or not (locked or error.status == 401):
+                    raise
+                if error.status == 401:
+                    self._token = self._send("POST", "/auth/token", self._credentials)["access_token"]
+                time.sleep(pause)
+        raise AssertionError("the last pass returns or raises")
+
+    def _send(self, method: str, path: str, body: Mapping[str, object] | None) -> Any:
+        headers = {"Content-Type": "application/json"}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data=data, headers=headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as answer:
+                text = answer.read()
+        except urllib.error.HTTPError as error:
+            raise AirflowRequestError(error.code, error.read().decode(errors="replace")) from error
+        return json.loads(text) if text else None
+
+    def healthy(self) -> bool:
+        """Whether the API server, the scheduler, the DAG processor and the triggerer all answer."""
+        try:
+            health = self._send("GET", "/api/v2/monitor/health", None)
+        except (OSError, AirflowRequestError, ValueError):
+            return False
+        parts = ("metadatabase", "scheduler", "dag_processor", "triggerer")
+        return all((health.get(part) or {}).get("status") == "healthy" for part in parts)
+
+    def dags(self) -> set[str]:
+        return {dag["dag_id"] for dag in self.call("GET", "/dags?limit=100")["dags"]}
+
+    def unpause(self, dag: str) -> None:
+        self.call("PATCH", f"/dags/{dag}?update_mask=is_paused", {"is_paused": False})
+
+    def trigger(self, dag: str, conf: Mapping[str, object]) -> str:
+        """Starts a run; its id."""
+        run: str = self.call("POST", f"/dags/{dag}/dagRuns", {"logical_date": None, "conf": dict(conf)})["dag_run_id"]
+        return run
+
+    def runs(self, dag: str) -> list[dict[str, Any]]:
+        """Newest first."""
+        runs: list[dict[str, Any]] = self.call("GET", f"/dags/{dag}/dagRuns?order_by=-id&limit=50")["dag_runs"]
+        return runs
+
+    def run_state(self, dag: str, run: str) -> str:
+        state: str = self.call("GET", f"/dags/{dag}/dagRuns/{run}")["state"]
+        return state
+
+    def tasks(self, dag: str, run: str) -> list[dict[str, Any]]:
+        path = f"/dags/{dag}/dagRuns/{run}/taskInstances?limit=200"
+        tasks: list[dict[str, Any]] = self.call("GET", path)["task_instances"]
+        return tasks
+
+    def result(self, dag: str, run: str, task: str) -> Any:
+        """What a task returned."""
+        path = f"/dags/{dag}/dagRuns/{run}/taskInstances/{task}/xcomEntries/return_value?deserialize=true"
+        return self.call("GET", path)["value"]
+
+    def log(self, dag: str, run: str, task: str, attempt: int, map_index: int = -1) -> str:
+        path = f"/dags/{dag}/dagRuns/{run}/taskInstances/{task}/logs/{attempt}?map_index={map_index}"
+        lines = self.call("GET", path)["content"]
+        return "\n".join(str(line.get("event", line)) if isinstance(line, dict) else str(line) for line in lines)
+
+
+class LocalAirflow:
+    """Airflow with the repository's DAGs and plugin, running for as long as the `with` block does."""
+
+    def __init__(self, home: Path, environment: Mapping[str, str]) -> None:
+        self.home = home
+        self.password = secrets.token_urlsafe(12)
+        # Kept for a restart: who is logged in stays so, and tasks that wait meanwhile are known again.
+        self._secret = secrets.token_hex(64)
+        self._environment = dict(environment)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ports = free_ports(3)
+        self.url = f"http://127.0.0.1:{self._ports[0]}"
+        self.client = AirflowClient(self.url, USER, self.password)
+
+    @property
+    def log_file(self) -> Path:
+        return self.home / "standalone.log"
+
+    def environment(self) -> dict[str, str]:
+        """The environment of Airflow's processes."""
+        api, worker_log, trigger_log = self._ports
+        return {
+            # What the user's shell has set for another Airflow, or another AWS, must not reach this one.
+            **{name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW_", "AWS_"))},
+            **self._environment,
+            # `airflow standalone` starts its parts as `airflow …`, found on PATH.
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": "",
+            "TMPDIR": str(self.home / "tmp"),
+            "NO_COLOR": "1",
+            "AIRFLOW_HOME": str(self.home),
+            "AIRFLOW_CONN_AWS_DEFAULT": json.dumps({"conn_type": "aws"}),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(REPOSITORY / "dags"),
+            "AIRFLOW__CORE__PLUGINS_FOLDER": str(REPOSITORY / "plugins"),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__PARALLELISM": "8",
+            "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.home / "passwords.json"),
+            # By itself a part waits 5 s for another to write; the scheduler then ends, and no task runs again.
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home / 'airflow.db'}?timeout={LOCK_SECONDS:g}",
+            "AIRFLOW__API__HOST": "127.0.0.1",
+            "AIRFLOW__API__PORT": str(api),
+            "AIRFLOW__API__BASE_URL": self.url,
+            "AIRFLOW__API__WORKERS": "1",
+            "AIRFLOW__API_AUTH__JWT_SECRET": self._secret,
+            "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": f"{ANSWER_SECONDS:g}",
+            "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(worker_log),
+            "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(trigger_log),
+            "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+            # A file that is changed is read again at once all the same.
+            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
+            # One that took too long to be read once would not be looked at again before that.
+            "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": f"{ANSWER_SECONDS:g}",
+            "AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": f"{2 * ANSWER_SECONDS:.0f}",
+            "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        }
+
+    def start(self) -> None:
+        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (self.home / "tmp").mkdir(exist_ok=True)
+        publish(self.home / "passwords.json", json.dumps({USER: self.password}))
+        supervisor = [sys.executable, str(REPOSITORY / "infra/local/run/supervise.py")]
+        with self.log_file.open("wb") as log, held():
+            self._process = subprocess.Popen(
+                [*supervisor, "--", "airflow", "standalone"],
+                env=self.environment(),
+                cwd=self.home,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def wait_ready(self, dags: set[str], timeout: float = START_SECONDS) -> Iterator[str]:
+        """Yields what it still waits for, until Airflow is healthy and lists `dags`; RuntimeError when it will not."""
+        assert self._process is not None
+        deadline = time.monotonic() + timeout
+        while True:
+            if self._process.poll() is not None:
+                raise RuntimeError(f"Airflow ended by itself. Its log: {self.log_file}")
+            missing = set(dags) - self.client.dags() if self.client.healthy() else {"Airflow"}
+            if not missing:
+                return
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"Not there after {timeout:.0f} s: {sorted(missing)}. The log: {self.log_file}")
+            yield ", ".join(sorted(missing))
+            time.sleep(0.3)
+
+    def stop(self, *, to_start_again: bool = False) -> None:
+        """At once; to start it again, as Airflow stops by itself, which takes seconds of a core."""
+        if self._process is None:
+            return
+        if to_start_again:
+            self._process.terminate()
+            self._process.wait()
+        if self._process.stdin:
+            self._process.stdin.close()
+        self._process.wait()
+        self._process = None
+
+    def __enter__(self) -> LocalAirflow:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()

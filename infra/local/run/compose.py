@@ -1,0 +1,44 @@
+"""Write `.local/compose.env`, with which `docker compose --profile local` starts local AWS and an Airflow on it.
+
+    python3 -m infra.local.run.compose
+
+Its secrets are random and this machine's own: whoever reaches local AWS runs code in its container. A file that is
+there stays as it is, because the database keeps the password that it was made with.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from pathlib import Path
+
+from infra.local.aws.door import KEY_VARIABLE
+from infra.local.run.keeper import REPOSITORY, publish
+from infra.local.run.process import new_key
+
+FILE = REPOSITORY / ".local" / "compose.env"
+
+
+def write(file: Path = FILE) -> None:
+    """Write the file for its owner alone, unless it is there."""
+    if file.exists():
+        return
+    key = new_key()
+    values = {
+        "AIRFLOW_SECRET": secrets.token_hex(32),
+        "AIRFLOW_API_SECRET": secrets.token_hex(32),
+        "AIRFLOW_FERNET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+        "POSTGRES_PASSWORD": secrets.token_hex(16),
+        KEY_VARIABLE: key,
+        "AWS_ENDPOINT_URL": "http://aws:4566",
+        "AWS_ACCESS_KEY_ID": key,
+        "AWS_SECRET_ACCESS_KEY": key,
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    file.parent.mkdir(parents=True, exist_ok=True)
+    publish(file, "".join(f"{name}={value}\n" for name, value in values.items()))
+
+
+if __name__ == "__main__":
+    write()
+    print(f"docker compose --env-file {FILE.relative_to(REPOSITORY)} --profile local up")

@@ -1,0 +1,120 @@
+"""The processes that `make up` and `make trino` leave running, until `make down` ends them.
+
+A keeper is `python -m MODULE keep` in a session of its own. It holds what it started, publishes a file once that
+answers, and ends everything on SIGTERM.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.local.run.interrupt import held
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+HOME = REPOSITORY / ".local" / "up"
+"""Logs and pids of the keepers, for their owner's eyes alone; `make down` removes it."""
+ENVIRONMENT_FILE = REPOSITORY / ".local" / "env"
+"""How to reach what `make up` runs, as `export NAME=value` lines; there once everything answers."""
+STOP_SECONDS = 90
+
+
+class KeeperError(RuntimeError):
+    """What the keeper holds did not start, or did not end."""
+
+
+@dataclass(frozen=True)
+class Keeper:
+    """One kept process: its module, and the name of its files in `HOME`."""
+
+    module: str
+    name: str
+
+    @property
+    def log(self) -> Path:
+        """What it and its children print."""
+        return HOME / f"{self.name}.log"
+
+    @property
+    def pid(self) -> int | None:
+        """Return the pid of the running keeper, or None; a pid that now belongs to something else does not count."""
+        with contextlib.suppress(OSError, ValueError):
+            pid = int(self._pid_file.read_text())
+            if self.module.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                return pid
+        return None
+
+    def start(self, what: str, ready: Path, seconds: float) -> None:
+        """Start it and wait until `ready` exists, at most `seconds`, with a dot each second.
+
+        Raises `KeeperError` where it ends or takes longer; and leaves nothing running, on Ctrl-C neither.
+        """
+        process = None
+        try:
+            with self.log.open("wb") as log, held():
+                process = subprocess.Popen(
+                    [sys.executable, "-m", self.module, "keep"],
+                    cwd=REPOSITORY,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            self._pid_file.write_text(str(process.pid))
+            print(f"Starting {what}", end="", flush=True)
+            deadline = time.monotonic() + seconds
+            while not ready.exists():
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise KeeperError(f"{what} did not start. The logs: {HOME}")
+                print(".", end="", flush=True)
+                time.sleep(1)
+        except BaseException:
+            if process is not None:
+                process.terminate()
+                process.wait()
+            raise
+        finally:
+            print()
+
+    def stop(self) -> bool:
+        """End it and wait until it is gone; False where none ran. Raises `KeeperError` after `STOP_SECONDS`."""
+        pid = self.pid
+        if pid is None:
+            return False
+        os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + STOP_SECONDS
+        while self.pid == pid:
+            if time.monotonic() > deadline:
+                raise KeeperError(f"{self.module} (pid {pid}) did not end within {STOP_SECONDS} s.")
+            time.sleep(0.2)
+        return True
+
+    @property
+    def _pid_file(self) -> Path:
+        return HOME / f"{self.name}.pid"
+
+
+UP = Keeper("infra.local.run.up", "keeper")
+TRINO = Keeper("infra.local.trino", "trino")
+
+
+def publish(file: Path, text: str) -> None:
+    """Write a file that only its owner reads, and that exists only as a whole."""
+    unfinished = file.with_suffix(".part")
+    unfinished.touch(mode=0o600)
+    unfinished.write_text(text)
+    unfinished.rename(file)
+
+
+def read_environment() -> dict[str, str]:
+    """Return the variables of `ENVIRONMENT_FILE`. Raises `FileNotFoundError` where nothing is up."""
+    lines = ENVIRONMENT_FILE.read_text().splitlines()
+    pairs = (line.removeprefix("export ").split("=", 1) for line in lines)
+    return {name: shlex.split(value)[0] for name, value in pairs}

@@ -1,0 +1,6 @@
+"""The only way to AWS.
+
+clients         boto3's clients, made once
+refusals        what AWS refuses, explained: who, what, and what to grant
+cloudwatch      metrics, read in one way
+"""

@@ -1,0 +1,89 @@
+"""Ends a run: checks its sums against the objects in S3, and shows its changes, if it has any."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from dynalake.aws.clients import Clients
+from dynalake.backfill.commit.ledger import Ledger, check_finished, check_sums, strays
+from dynalake.backfill.export.manifest import load_groups
+from dynalake.backfill.plan import state
+from dynalake.backfill.plan.run import load_plan, run_name
+from dynalake.backfill.segment.checkpoint import load_checkpoint
+from dynalake.backfill.segment.objects import delete_objects, list_objects
+from dynalake.backfill.source.source import describe
+from dynalake.names import TableNames
+
+
+@dataclass(frozen=True)
+class Committed:
+    """A committed run: its ledger, and where the data that it read lies now."""
+
+    ledger: Ledger
+    location: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return totals and locations, small enough for an XCom."""
+        return {**self.ledger.counts(), "location": self.location}
+
+
+def ledger_key(names: TableNames, run: str) -> str:
+    """Return `{prefix}-state/{TABLE}/backfill/{run}/ledger.json`"""
+    return f"{names.backfill_state(run)}ledger.json"
+
+
+def load_ledger(clients: Clients, names: TableNames, run: str) -> Ledger:
+    """Return the ledger of the run (its name) as its checkpoints stand."""
+    plan = load_plan(clients, names, run)
+    groups = load_groups(clients, names, run) if plan.method == "export" else None
+    count = plan.segments if groups is None else len(groups.groups)
+    return Ledger(plan, tuple(load_checkpoint(clients, names, run, n)[0] for n in range(count)), groups)
+
+
+def commit_backfill(
+    clients: Clients, names: TableNames, *, run: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> Committed:
+    """Check the run's ledger and delete strays. Doing it twice changes nothing.
+
+    `run` is the Airflow run id. An incremental run's changes are put next to those of the day `now`. A table without
+    items gives a snapshot without objects.
+
+    Raises `NotReadyError` if a segment is unfinished, `LedgerError` if a sum does not hold, and `SourceError` if the
+    table is no longer the planned one: some items may be of another.
+    """
+    ledger = load_ledger(clients, names, run_name(run))
+    check_finished(ledger)
+    describe(clients, names, ledger.plan.table_id)
+    check_written(clients, names, ledger)
+    shown = ledger.plan.prefix(names) if ledger.plan.window is None else show_changes(clients, names, ledger, now())
+    return Committed(ledger, names.uri(shown))
+
+
+def check_written(clients: Clients, names: TableNames, ledger: Ledger) -> None:
+    """Check the sums against the objects in S3, delete strays, and store the ledger."""
+    listed = list_objects(clients, names, ledger.plan.prefix(names))
+    check_sums(ledger, listed)
+    delete_objects(clients, names, strays(ledger, listed))
+    state.overwrite(clients, names, ledger_key(names, ledger.plan.run), ledger.to_json())
+
+
+def show_changes(clients: Clients, names: TableNames, ledger: Ledger, now: datetime) -> str:
+    """Copy the changes of an incremental run into the raw zone, to the day of its first commit. Return its prefix.
+
+    The day of its plan does not do: `dynalake_convert` may not list that any more. A kill leaves some of them there:
+    each is complete by itself, and the retry, which has the same day, copies the others.
+    """
+    key = f"{names.backfill_state(ledger.plan.run)}day.json"
+    chosen = str(state.create(clients, names, key, {"day": names.lake.day_of(now)}).value["day"])
+    day = names.raw_day(chosen)
+    there = {found.key for found in list_objects(clients, names, f"{day}import-{ledger.plan.run}-")}
+    for part in ledger.parts:
+        name = part.key.removeprefix(ledger.plan.prefix(names)).replace("/", "-")
+        key = f"{day}import-{ledger.plan.run}-{name}"
+        if key not in there:
+            source = {"Bucket": names.lake.bucket, "Key": part.key}
+            clients.s3.copy_object(Bucket=names.lake.bucket, Key=key, CopySource=source)  # type: ignore[arg-type]
+    return day

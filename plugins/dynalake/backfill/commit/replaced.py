@@ -1,0 +1,85 @@
+"""Backfills that are not the snapshot any more, and failed ones, are deleted after two weeks.
+
+The tables say which one is the snapshot. A backfill that went on in the meantime is younger; one that is run again
+afterwards reads what has no checkpoint again, or gets an error that says what is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from dynalake.backfill.export.export import exports_key
+from dynalake.backfill.export.manifest import groups_key
+from dynalake.backfill.plan import state
+from dynalake.backfill.plan.run import BackfillPlan, plan_key
+from dynalake.days import SNAPSHOT_DAY
+from dynalake.lake.catalog.table import Table
+from dynalake.lake.files.folders import milliseconds
+from dynalake.lake.files.objects import StoredObject, delete_objects, list_folders, list_objects, storage_time
+from dynalake.lake.upkeep.retention import find_replaced
+
+REPLACED_AFTER = timedelta(days=14)
+"""Age at which it is deleted. A backfill waits for its export for two days at most, and a scan writes a checkpoint
+every few minutes.
+"""
+
+
+@dataclass(frozen=True)
+class ReplacedRuns:
+    """The backfills that were deleted, and their objects."""
+
+    runs: tuple[str, ...] = ()
+    objects: int = 0
+    bytes: int = 0
+
+
+def delete_replaced_runs(table: Table, now: datetime, after: timedelta = REPLACED_AFTER) -> ReplacedRuns:
+    """Delete the raw objects and the state of backfills that nothing needs, `after` they were last written to.
+
+    Exports that the user keeps stay. After a kill, the next call goes on from there. Nothing is deleted while there is
+    no snapshot, or another one is being swapped in.
+    """
+    clients, names = table.clients, table.names
+    before = milliseconds(storage_time(clients, names.lake.bucket, now) - after)
+    objects = {run: _objects(table, run) for run in _list_runs(table)}
+    written = {run: max((o.modified for o in found), default=0) for run, found in objects.items()}
+    done = ReplacedRuns()
+    for run in find_replaced(table, written, before):
+        deleted = [delete_objects(clients, names.lake.bucket, those) for those in _in_order(table, run, objects[run])]
+        count = sum(d.objects for d in deleted)
+        if count:
+            done = ReplacedRuns((*done.runs, run), done.objects + count, done.bytes + sum(d.bytes for d in deleted))
+    return done
+
+
+def _list_runs(table: Table) -> list[str]:
+    """Return every backfill that has an object."""
+    bucket, names = table.names.lake.bucket, table.names
+    prefixes = (names.backfill_states, names.raw_day(SNAPSHOT_DAY))
+    return sorted({run for prefix in prefixes for run in list_folders(table.clients, bucket, prefix)})
+
+
+def _objects(table: Table, run: str) -> tuple[StoredObject, ...]:
+    bucket, names = table.names.lake.bucket, table.names
+    prefixes = (names.backfill_state(run), names.export_prefix(run), names.snapshot_run(run))
+    return tuple(o for prefix in prefixes for o in list_objects(table.clients, bucket, prefix))
+
+
+def _in_order(table: Table, run: str, objects: tuple[StoredObject, ...]) -> Iterator[list[StoredObject]]:
+    """Yield groups in the order of deletion: checkpoints before the objects that they list, and the plan last."""
+    names = table.names
+    stored = state.read(table.clients, names, plan_key(names, run))
+    kept = stored is not None and BackfillPlan.from_json(stored.value).keep_export
+    export = {o.key for o in objects if o.key.startswith(names.export_prefix(run))}
+    requested = {exports_key(names, run), plan_key(names, run)}
+    raw = {o.key for o in objects if o.key.startswith(names.snapshot_run(run))}
+    groups = {groups_key(names, run)}
+    last = {*export, *requested, *raw, *groups}
+    yield [o for o in objects if o.key not in last]
+    yield [o for o in objects if o.key in raw]
+    yield [o for o in objects if o.key in groups]
+    if not kept:
+        yield [o for o in objects if o.key in export]
+        yield [o for o in objects if o.key in requested]

@@ -1,0 +1,5 @@
+"""A parallel scan.
+
+scan            one segment, scanned
+share           its share of the table's capacity
+"""

@@ -1,0 +1,49 @@
+"""The objects of a run as S3 lists them, and the deletion of strays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dynalake.aws.clients import Clients
+from dynalake.errors import TransientError
+from dynalake.names import TableNames
+
+# https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html
+_DELETE_AT_ONCE = 1000
+
+
+@dataclass(frozen=True)
+class ListedObject:
+    """One object in a listing: size in bytes, and when it was written, in seconds since the epoch."""
+
+    key: str
+    size: int
+    etag: str
+    modified: float = 0.0
+
+
+def list_objects(clients: Clients, names: TableNames, prefix: str) -> list[ListedObject]:
+    """Return every object below `prefix` in the lake's bucket, by key."""
+    pages = clients.s3.get_paginator("list_objects_v2").paginate(Bucket=names.lake.bucket, Prefix=prefix)
+    return [
+        ListedObject(found["Key"], found["Size"], found["ETag"], found["LastModified"].timestamp())
+        for page in pages
+        for found in page.get("Contents", ())
+    ]
+
+
+def delete_objects(clients: Clients, names: TableNames, keys: Sequence[str]) -> None:
+    """Delete `keys`. Raise `TransientError` that names the first that S3 did not delete."""
+    for start in range(0, len(keys), _DELETE_AT_ONCE):
+        batch = keys[start : start + _DELETE_AT_ONCE]
+        response = clients.s3.delete_objects(
+            Bucket=names.lake.bucket, Delete={"Objects": [{"Key": key} for key in batch], "Quiet": True}
+        )
+        for failed in response.get("Errors", ()):
+            raise TransientError(
+                f"S3 did not delete {names.uri(failed.get('Key', '?'))}: {failed.get('Message', failed.get('Code'))}",
+                allowed="s3:DeleteObject on the run's own objects",
+                action="check the role's permission; the retry deletes it",
+                table=names.table,
+            )

@@ -1,0 +1,133 @@
+"""The DynamoDB table that is read: its description, one segment's items in order, and chosen items."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from dynalake.aws.clients import Clients
+from dynalake.backfill.source.pace import Pace
+from dynalake.errors import SourceError
+from dynalake.lake.tables.identity import check_identity
+from dynalake.names import TableNames
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.type_defs import ScanOutputTypeDef, TableDescriptionTypeDef
+
+logger = logging.getLogger(__name__)
+
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
+_THROTTLED = ("ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException")
+_KEYS_AT_ONCE = 100
+
+
+def describe(clients: Clients, names: TableNames, table_id: str) -> TableDescriptionTypeDef:
+    """Return DescribeTable's `Table`. Raise `SourceError` for no such table, or one with another id."""
+    with _explained(names):
+        found = clients.dynamodb.describe_table(TableName=names.table)["Table"]
+    check_identity(names, table_id, found["TableId"])
+    return found
+
+
+def read_segment(
+    clients: Clients,
+    names: TableNames,
+    *,
+    segment: int,
+    segments: int,
+    after: Mapping[str, Any] | None,
+    consistent: bool,
+    pace: Pace,
+) -> Iterator[dict[str, Any]]:
+    """Yield the segment's items as DynamoDB sends them, from the key `after` on (None: from the start).
+
+    A page may be empty and yet not the last one; only a page without `LastEvaluatedKey` is. A page that is throttled,
+    after botocore's own retries, is requested again, less and less often, for as long as needed.
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Scan.html#Scan.ParallelScan
+    """
+    request: dict[str, Any] = {
+        "TableName": names.table,
+        "ConsistentRead": consistent,
+        "ReturnConsumedCapacity": "TOTAL",
+    }
+    if segments > 1:
+        request |= {"Segment": segment, "TotalSegments": segments}
+    if after is not None:
+        request["ExclusiveStartKey"] = after
+    while True:
+        page = _read_page(clients, names, request, pace)
+        pace.consumed(page.get("ConsumedCapacity", {}).get("CapacityUnits", 0.0), page["ScannedCount"])
+        yield from page["Items"]
+        last = page.get("LastEvaluatedKey")
+        if not last:
+            return
+        request["ExclusiveStartKey"] = last
+
+
+def find_items(
+    clients: Clients, names: TableNames, keys: Sequence[Mapping[str, Any]], pace: Pace | None = None
+) -> list[Mapping[str, Any]]:
+    """Return those of the keys that the table holds now, by a strongly consistent read. Wait while DynamoDB throttles.
+
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
+    """
+    pace = pace or Pace(lambda: 0.0)
+    found: list[Mapping[str, Any]] = []
+    for start in range(0, len(keys), _KEYS_AT_ONCE):
+        left: Any = keys[start : start + _KEYS_AT_ONCE]
+        while left:
+            attributes = {f"#{n}": name for n, name in enumerate(left[0])}
+            wanted: Any = {
+                "Keys": left,
+                "ConsistentRead": True,
+                "ProjectionExpression": ", ".join(attributes),
+                "ExpressionAttributeNames": attributes,
+            }
+            answer: Any = {"UnprocessedKeys": {names.table: wanted}}
+            try:
+                with _explained(names):
+                    answer = clients.dynamodb.batch_get_item(RequestItems={names.table: wanted})
+                pace.consumed(0.0, 0)
+            except ClientError as error:
+                if error.response["Error"]["Code"] not in _THROTTLED:
+                    raise
+            found += answer.get("Responses", {}).get(names.table, [])
+            left = answer.get("UnprocessedKeys", {}).get(names.table, {}).get("Keys", [])
+            if left:
+                pace.back_off()
+    return found
+
+
+def _read_page(clients: Clients, names: TableNames, request: dict[str, Any], pace: Pace) -> ScanOutputTypeDef:
+    while True:
+        pace.wait()
+        if pace.limit is not None:
+            request["Limit"] = pace.limit
+        try:
+            with _explained(names):
+                return clients.dynamodb_unparsed.scan(**request)
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            if code not in _THROTTLED:
+                raise
+            logger.warning("DynamoDB throttled the scan of %s (%s): waited %.1f s", names.table, code, pace.back_off())
+
+
+@contextmanager
+def _explained(names: TableNames) -> Iterator[None]:
+    try:
+        yield
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        if code == "ResourceNotFoundException":
+            raise SourceError(
+                f"There is no DynamoDB table {names.table!r} in {names.lake.region}",
+                allowed="an existing table in the connection's account and region",
+                action="check the table's name (case counts), the connection and its region",
+                table=names.table,
+            ) from error
+        raise

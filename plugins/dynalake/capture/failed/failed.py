@@ -1,0 +1,241 @@
+"""Failures on the way to the lake: the batches that a mapping gave up, and the changes that the forwarder rejected.
+
+A batch is one S3 object, and its key is its name. The mapping's objects hold a whole event, the forwarder's one change.
+https://docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-errors.html
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from dynalake.aws.clients import Clients
+from dynalake.capture.stacks.stacks import stack_outputs
+from dynalake.errors import RecordError, SettingsError
+from dynalake.names import STAGE_FORWARDER, STAGE_MAPPING, TableNames
+
+READERS = 8
+"""Objects read at the same time; a boto3 client keeps ten connections by default."""
+
+SHOWN_REASON = 300
+
+
+@dataclass(frozen=True)
+class FailedBatch:
+    """One object that holds failed changes."""
+
+    key: str
+    stage: str
+    """`mapping` or `forwarder`."""
+    reason: str
+    changes: int
+    at: datetime
+    """Time at which it was put there."""
+    size: int
+    """Bytes of the object."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The failures with one reason; times in ISO-8601."""
+
+    stage: str
+    reason: str
+    batches: int
+    changes: int
+    oldest: str
+    newest: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the dict for JSON and XCom."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Content:
+    """The content of a batch's object: its changes as stream records, and why they are there."""
+
+    records: list[Any]
+    reason: str
+
+
+def list_failed(clients: Clients, names: TableNames, chosen: Sequence[str] = ()) -> tuple[FailedBatch, ...]:
+    """Return the table's failed batches, by stage and key.
+
+    `chosen` are keys, or prefixes that end in `/`, with or without `s3://{bucket}/`; none: all. Raises `SettingsError`
+    that names those which are not batches of the table.
+    """
+    listed = [
+        (STAGE_MAPPING, entry) for prefix in mapping_prefixes(clients, names) for entry in _list(clients, names, prefix)
+    ]
+    listed += [(STAGE_FORWARDER, entry) for entry in _list(clients, names, names.rejected(STAGE_FORWARDER))]
+    if chosen:
+        keys = _choose(clients, names, [entry["Key"] for _, entry in listed], chosen)
+        listed = [(stage, entry) for stage, entry in listed if entry["Key"] in keys]
+
+    def describe(found: tuple[str, Mapping[str, Any]]) -> FailedBatch | None:
+        stage, entry = found
+        try:
+            content = read_batch(clients, names, entry["Key"])
+        except RecordError as error:
+            content = Content([], error.received)
+        if content is None:
+            return None
+        reason = content.reason
+        return FailedBatch(entry["Key"], stage, reason, len(content.records), entry["LastModified"], entry["Size"])
+
+    with ThreadPoolExecutor(READERS) as pool:
+        found = [batch for batch in pool.map(describe, listed) if batch is not None]
+    return tuple(sorted(found, key=lambda batch: (batch.stage, batch.key)))
+
+
+def summarize(batches: Iterable[FailedBatch]) -> tuple[Failure, ...]:
+    """Return how many failed for which reason, the most first; reasons that differ only in their values are one."""
+    groups: dict[tuple[str, str], list[FailedBatch]] = {}
+    for batch in batches:
+        groups.setdefault((batch.stage, general_reason(batch.reason)), []).append(batch)
+    failures = [
+        Failure(
+            stage=stage,
+            reason=reason,
+            batches=len(group),
+            changes=sum(batch.changes for batch in group),
+            oldest=min(batch.at for batch in group).isoformat(timespec="seconds"),
+            newest=max(batch.at for batch in group).isoformat(timespec="seconds"),
+        )
+        for (stage, reason), group in groups.items()
+    ]
+    return tuple(sorted(failures, key=lambda failure: (-failure.changes, failure.stage, failure.reason)))
+
+
+def general_reason(reason: str) -> str:
+    """Return a reason without what differs from change to change."""
+    text = re.sub(r"'[^']*'|\"[^\"]*\"", "…", reason.replace("\n", " "))
+    text = re.sub(r"\d[\d,.]*\d|\d", "N", text)
+    return text if len(text) <= SHOWN_REASON else f"{text[:SHOWN_REASON]}…"
+
+
+def read_batch(clients: Clients, names: TableNames, key: str) -> Content | None:
+    """Return a batch's content; None where it does not exist any more. Raise `RecordError` where it cannot be read."""
+    try:
+        body = clients.s3.get_object(Bucket=names.lake.bucket, Key=key)["Body"].read()
+    except ClientError as error:
+        if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
+            return None
+        raise
+    return parse_batch(body, key)
+
+
+def parse_batch(body: bytes, key: str) -> Content:
+    """Return the content of an object of the mapping or of the forwarder.
+
+    The mapping's `payload` is the event, as an object or as a string of JSON; the forwarder's `record` is the change.
+    Raises `RecordError` for anything else.
+    """
+    try:
+        content = json.loads(body)
+        if "record" in content:
+            return Content([content["record"]], str(content.get("reason", "")))
+        payload = content["payload"]
+        event = json.loads(payload) if isinstance(payload, str) else payload
+        records = event["Records"]
+        if not isinstance(records, list):
+            raise TypeError("Records is no array")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RecordError(
+            f"{key} is no failed batch ({type(error).__name__}: {error})",
+            allowed="an invocation record of Lambda with its payload, or a change that the forwarder put aside",
+            action="look at it, and delete it if nothing of it is needed",
+            key=key,
+        ) from error
+    return Content(records, _mapping_reason(content))
+
+
+def mapping_prefixes(clients: Clients, names: TableNames) -> list[str]:
+    """Return where the table's mappings, present and former, put the batches that they gave up: `aws/lambda/{UUID}/`.
+
+    A mapping's source never changes, so one object of a UUID says whose it is.
+    """
+    pages = clients.s3.get_paginator("list_objects_v2").paginate(
+        Bucket=names.lake.bucket, Prefix=names.lake.failed_batches, Delimiter="/"
+    )
+    prefixes = [found["Prefix"] for page in pages for found in page.get("CommonPrefixes", [])]
+    if not prefixes:
+        return []
+    current = (stack_outputs(clients, names.stack) or {}).get("MappingId")
+
+    def is_mine(prefix: str) -> bool:
+        if prefix == f"{names.lake.failed_batches}{current}/":
+            return True
+        first = clients.s3.list_objects_v2(Bucket=names.lake.bucket, Prefix=prefix, MaxKeys=1).get("Contents", [])
+        if not first:
+            return False
+        body = clients.s3.get_object(Bucket=names.lake.bucket, Key=first[0]["Key"])["Body"].read()
+        return comes_from(names, body)
+
+    with ThreadPoolExecutor(READERS) as pool:
+        mine = list(pool.map(is_mine, prefixes))
+    return [prefix for prefix, yes in zip(prefixes, mine, strict=True) if yes]
+
+
+def comes_from(names: TableNames, body: bytes) -> bool:
+    """Return whether an invocation record is of the table's stream and of this lake's forwarder."""
+    try:
+        content = json.loads(body)
+        source = str(content["DDBStreamBatchInfo"]["streamArn"])
+        function = str(content["requestContext"]["functionArn"])
+    except (ValueError, KeyError, TypeError):
+        return False
+    # arn:aws:dynamodb:region:account:table/NAME/stream/label, arn:aws:lambda:region:account:function:NAME[:qualifier]
+    _, _, service, region, account, resource = [*source.split(":", 5), *[""] * 6][:6]
+    return (service, region, account) == ("dynamodb", names.lake.region, names.lake.account) and (
+        resource.split("/")[:3] == ["table", names.table, "stream"]
+        and function.split(":")[6:7] == [names.lake.forwarder]
+    )
+
+
+def _mapping_reason(content: Mapping[str, Any]) -> str:
+    condition = (content.get("requestContext") or {}).get("condition") or "no condition"
+    failed = (content.get("responseContext") or {}).get("functionError")
+    return f"{condition}: the function answered {failed}" if failed else str(condition)
+
+
+def _list(clients: Clients, names: TableNames, prefix: str) -> Iterator[Any]:
+    pages = clients.s3.get_paginator("list_objects_v2").paginate(Bucket=names.lake.bucket, Prefix=prefix)
+    for page in pages:
+        yield from page.get("Contents", [])
+
+
+def _choose(clients: Clients, names: TableNames, keys: Sequence[str], chosen: Sequence[str]) -> set[str]:
+    found: set[str] = set()
+    unknown: list[str] = []
+    known = set(keys)
+    for choice in chosen:
+        wanted = choice.removeprefix(names.uri(""))
+        matching = {key for key in known if key == wanted or (wanted.endswith("/") and key.startswith(wanted))}
+        if not matching:
+            unknown.append(f"{choice}{_why_unknown(clients, names, wanted)}")
+        found |= matching
+    if unknown:
+        raise SettingsError(
+            f"Not among the failed batches of table {names.table!r}: {'; '.join(unknown)}",
+            allowed=f"keys (or prefixes that end in /) of what failed; there are {len(keys):,} batches",
+            action="trigger dynalake_redrive with dry_run=true and no batches to list them",
+            table=names.table,
+        )
+    return found
+
+
+def _why_unknown(clients: Clients, names: TableNames, key: str) -> str:
+    try:
+        clients.s3.head_object(Bucket=names.lake.bucket, Key=names.redriven(key))
+    except (SettingsError, ClientError):
+        return ""
+    return f" (it was replayed already and is at {names.redriven(key)})"

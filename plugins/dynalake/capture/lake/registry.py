@@ -1,0 +1,162 @@
+"""What is set up: the lake, its tables and their settings, as SSM holds them."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+
+from botocore.exceptions import ClientError
+
+from dynalake.aws.clients import Clients
+from dynalake.days import DEFAULT_TIME_ZONE
+from dynalake.errors import NameTakenError, SettingsError
+from dynalake.names import DEFAULT_PREFIX, TABLE_PATTERN, Lake, TableNames
+from dynalake.options.settings import TableSettings
+
+
+def load_lake(clients: Clients, environment: str) -> Lake:
+    """Return the lake of an environment in the clients' account and region. Raise `SettingsError` without one."""
+    lake = find_lake(clients, environment)
+    if lake is None:
+        where = _default_lake(clients, environment)
+        raise SettingsError(
+            f"There is no lake {environment!r} in account {where.account}, region {where.region}",
+            allowed="the environment of a lake that is set up",
+            action="run dynalake_setup for a table first, or check the environment, region and AWS connection",
+            environment=environment,
+        )
+    return lake
+
+
+def find_lake(clients: Clients, environment: str) -> Lake | None:
+    """Return the lake of an environment in the clients' account and region; None where it is not set up."""
+    lake = _default_lake(clients, environment)
+    found = _place(clients, lake)
+    return None if found is None else replace(lake, **found)
+
+
+def plan_lake(clients: Clients, environment: str, bucket: str = "", *, prefix: str = "", time_zone: str = "") -> Lake:
+    """Return the lake of an environment, set up or not. `bucket` is one that the user brings; '' asks for nothing.
+
+    Raises `SettingsError` where the lake is set up in another bucket, under another prefix or in another time zone.
+    """
+    lake = _default_lake(clients, environment)
+    wanted = {"bucket": bucket, "prefix": prefix, "time_zone": time_zone}
+    asked = {name: value for name, value in wanted.items() if value}
+    found = _place(clients, lake)
+    if found is None:
+        return replace(lake, **asked)
+    for name, value in asked.items():
+        if value != found[name]:
+            raise SettingsError(
+                f"The lake {environment!r} has {name} {found[name]!r}, and the run asks for {value!r}",
+                allowed=f"the {name} that it has: what is in the lake does not move",
+                action=f"leave {name} empty, or set up another environment",
+                environment=environment,
+            )
+    return replace(lake, **found)
+
+
+def raw_retention_days(clients: Clients, lake: Lake) -> int:
+    """Return after how many days raw objects with verified Parquet may be deleted; 0: never."""
+    text = _parameter(clients, lake.lake_parameter)
+    return 0 if text is None else int(json.loads(text).get("raw_retention_days", 0))
+
+
+def list_tables(clients: Clients, lake: Lake) -> tuple[str, ...]:
+    """Return the names of the lake's tables, in order.
+
+    They are taken from the names of the parameters: settings that cannot be read concern their own table alone.
+    """
+    pages = clients.ssm.get_paginator("get_parameters_by_path").paginate(Path=lake.settings_path)
+    names = (parameter["Name"].rpartition("/")[2] for page in pages for parameter in page["Parameters"])
+    return tuple(sorted(name for name in names if re.fullmatch(TABLE_PATTERN, name)))
+
+
+def load_settings(clients: Clients, names: TableNames) -> TableSettings:
+    """Return a table's settings. Raise `SettingsError` that names the lake's tables where it is none of them."""
+    found = find_settings(clients, names)
+    if found is not None:
+        return found
+    known = list_tables(clients, names.lake)
+    raise SettingsError(
+        f"Table {names.table!r} is not set up in the lake {names.lake.environment!r}",
+        allowed="one of " + ", ".join(known) if known else "a table that is set up; so far there is none",
+        action="run dynalake_setup for it first",
+        table=names.table,
+    )
+
+
+def find_settings(clients: Clients, names: TableNames) -> TableSettings | None:
+    """Return a table's settings; None where it is not set up. Raise `SettingsError` where they cannot be read."""
+    text = _parameter(clients, names.settings_parameter)
+    return None if text is None else TableSettings.from_json(text)
+
+
+def check_settings(
+    clients: Clients, names: TableNames, wanted: TableSettings, *, update: bool = False
+) -> TableSettings | None:
+    """Return the table's present settings, None where it is not set up.
+
+    Raises `SettingsError` where they differ from `wanted` and the run did not ask to change them (`update`).
+    """
+    found = find_settings(clients, names)
+    if found is None or update:
+        return found
+    changed = wanted.changed_from(found)
+    if changed:
+        listed = "; ".join(f"{name} is {have!r}, asked is {asked!r}" for name, (have, asked) in changed.items())
+        raise SettingsError(
+            f"Table {names.table!r} is already set up with other settings: {listed}",
+            allowed="the settings that it has, or a run that is to change them",
+            action="trigger the DAG again with update_settings=true to change them",
+            table=names.table,
+        )
+    return found
+
+
+def check_names(clients: Clients, names: TableNames) -> None:
+    """Raise `NameTakenError` where another table of the lake has a Glue name that this one would get."""
+    mine = {*names.glue_names}
+    for other in list_tables(clients, names.lake):
+        if other == names.table:
+            continue
+        shared = sorted(mine & {*names.lake.table(other).glue_names})
+        if shared:
+            raise NameTakenError(
+                f"Tables {names.table!r} and {other!r} would share the Glue name {shared[0]!r}",
+                allowed="tables whose names differ in more than case and punctuation, within one lake",
+                action=f"set up {names.table!r} in another environment",
+                table=names.table,
+                other=other,
+            )
+
+
+def _default_lake(clients: Clients, environment: str) -> Lake:
+    # This checks the name before the first call to AWS.
+    Lake(environment, "", "")
+    return Lake(environment, clients.account, clients.sts.meta.region_name)
+
+
+def _place(clients: Clients, lake: Lake) -> dict[str, str] | None:
+    text = _parameter(clients, lake.lake_parameter)
+    if text is None:
+        return None
+    values = json.loads(text)
+    return {
+        "bucket": str(values["bucket"]),
+        # A lake from before this choice existed has neither.
+        "prefix": str(values.get("prefix", DEFAULT_PREFIX)),
+        "time_zone": str(values.get("time_zone", DEFAULT_TIME_ZONE)),
+        "kms_key_arn": str(values.get("kms_key_arn", "")),
+    }
+
+
+def _parameter(clients: Clients, name: str) -> str | None:
+    try:
+        return clients.ssm.get_parameter(Name=name)["Parameter"]["Value"]
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "ParameterNotFound":
+            return None
+        raise

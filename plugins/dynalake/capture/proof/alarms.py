@@ -1,0 +1,23 @@
+"""The alarms on streams that nobody reads, which should notify only while the streams should be read.
+
+Their metrics are missing by design before a table's mapping reads, and from the beginning of its teardown on. A new
+alarm is evaluated at once, and acts on the result; one whose actions are turned on acts when its state changes. So the
+template makes them silent until it enables the mapping. A teardown, which disables it without the template, silences
+them first; a setup arms them again.
+https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
+"""
+
+from __future__ import annotations
+
+from dynalake.aws.clients import Clients
+from dynalake.names import TableNames
+
+
+def arm_alarms(clients: Clients, names: TableNames) -> None:
+    """Let the alarms notify, also after a teardown that was not finished."""
+    clients.cloudwatch.enable_alarm_actions(AlarmNames=[*names.unread_alarms])
+
+
+def silence_alarms(clients: Clients, names: TableNames) -> None:
+    """Let the alarms go off without notifying anybody."""
+    clients.cloudwatch.disable_alarm_actions(AlarmNames=[*names.unread_alarms])

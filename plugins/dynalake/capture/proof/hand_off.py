@@ -1,0 +1,159 @@
+"""The hand-off: the time from which on the stream has every change, and before which the backfill reads.
+
+It also keeps what the next pipeline of the table needs: which stream was read, and until when.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from dynalake.aws.clients import Clients
+from dynalake.capture.proof.verify import cannot_read, check_mapping
+from dynalake.errors import ConflictError, SettingsError
+from dynalake.names import TableNames
+
+STREAM_HOURS = 24
+"""Hours that a stream keeps: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html"""
+
+
+@dataclass(frozen=True)
+class HandOff:
+    """One mapping's hand-off. All times are in UTC."""
+
+    table: str
+    mapping_id: str
+    """UUID of the event source mapping. Another mapping reads other changes, so it has a hand-off of its own."""
+    at: datetime
+    """Time after which the mapping, which reads from TRIM_HORIZON, was seen enabled."""
+    stream_arn: str = ""
+    """Stream that the mapping reads."""
+    read_until: datetime | None = None
+    """Time at which a teardown stopped the mapping."""
+    lost_since: datetime | None = None
+    """Time from which on, until `at`, changes are not all in the stream: the table's former pipeline had ended too long
+    before, or had read another stream.
+    """
+
+    def to_json(self) -> str:
+        """Return the object's content, which a person may read too."""
+        values = {n: _text(v) if isinstance(v, datetime) else v for n, v in asdict(self).items() if v is not None}
+        return json.dumps(values, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> HandOff:
+        """Return the hand-off from what `to_json` returned."""
+        values = json.loads(text)
+        times = {n: datetime.fromisoformat(values[n]) for n in ("at", "read_until", "lost_since") if n in values}
+        return cls(**{**values, **times})
+
+
+def plan_lost_since(before: HandOff | None, stream_arn: str, at: datetime, read_at: datetime | None) -> datetime | None:
+    """Return since when changes between two pipelines of a table are lost; None where all are read (pure).
+
+    The second pipeline, whose hand-off is `at`, begins where the stream does. So it reads what the first has left if
+    that read the same stream until less than 24 hours ago. `read_at` is when the first was last seen to read, if
+    anybody checked.
+    """
+    if before is None:
+        return None
+    read_until = max(moment for moment in (before.at, before.read_until, read_at) if moment is not None)
+    another = before.stream_arn not in ("", stream_arn)
+    return read_until if another or at - read_until >= timedelta(hours=STREAM_HOURS) else None
+
+
+def _text(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def record_hand_off(
+    clients: Clients,
+    names: TableNames,
+    mapping_id: str,
+    now: Callable[[], datetime] = _now,
+    *,
+    read_at: datetime | None = None,
+) -> HandOff:
+    """Take and store the table's hand-off once per mapping. A second call returns the first one's.
+
+    `read_at`: when a former mapping of the table was last seen to read. Raises `NotReadyError` while the mapping is not
+    enabled, `ConflictError` where somebody else stores another one at the same moment.
+    """
+    found, tag = _load(clients, names)
+    if found is not None and found.mapping_id == mapping_id:
+        return found
+    check_mapping(clients, names, mapping_id)
+    stream_arn = clients.lambda_.get_event_source_mapping(UUID=mapping_id)["EventSourceArn"]
+    moment = now().astimezone(UTC)
+    at = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+    lost_since = plan_lost_since(found, stream_arn, at, read_at)
+    return _store(clients, names, HandOff(names.table, mapping_id, at, stream_arn, lost_since=lost_since), tag)
+
+
+def note_end(clients: Clients, names: TableNames, mapping_id: str) -> None:
+    """Note when the table's disabled mapping stopped reading: at its last change.
+
+    It notes nothing for a mapping that could not read: nobody knows when that one stopped.
+    """
+    found, tag = _load(clients, names)
+    if found is not None and found.mapping_id == mapping_id:
+        mapping = clients.lambda_.get_event_source_mapping(UUID=mapping_id)
+        if not cannot_read(mapping.get("LastProcessingResult", "")):
+            _store(clients, names, replace(found, read_until=mapping["LastModified"].astimezone(UTC)), tag)
+
+
+def _store(clients: Clients, names: TableNames, taken: HandOff, tag: str | None) -> HandOff:
+    condition: dict[str, Any] = {"IfNoneMatch": "*"} if tag is None else {"IfMatch": tag}
+    try:
+        clients.s3.put_object(
+            Bucket=names.lake.bucket,
+            Key=names.hand_off,
+            Body=taken.to_json().encode(),
+            ContentType="application/json",
+            **condition,
+        )
+    except ClientError as error:
+        # https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
+        if error.response["Error"]["Code"] not in ("PreconditionFailed", "ConditionalRequestConflict", "412", "409"):
+            raise
+        raise ConflictError(
+            f"Another run stored the hand-off of table {names.table!r} at the same moment", table=names.table
+        ) from error
+    return taken
+
+
+def load_hand_off(clients: Clients, names: TableNames) -> HandOff:
+    """Return the table's hand-off. Raise `SettingsError` where there is none yet."""
+    found = find_hand_off(clients, names)
+    if found is None:
+        raise SettingsError(
+            f"Table {names.table!r} has no hand-off time",
+            allowed="a table whose setup has finished",
+            action="run dynalake_setup for it first, or give updated_before yourself",
+            table=names.table,
+        )
+    return found
+
+
+def find_hand_off(clients: Clients, names: TableNames) -> HandOff | None:
+    """Return the table's hand-off; None where there is none yet."""
+    return _load(clients, names)[0]
+
+
+def _load(clients: Clients, names: TableNames) -> tuple[HandOff | None, str | None]:
+    try:
+        answer = clients.s3.get_object(Bucket=names.lake.bucket, Key=names.hand_off)
+    except ClientError as error:
+        if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
+            return None, None
+        raise
+    return HandOff.from_json(answer["Body"].read().decode()), answer["ETag"]

@@ -1,0 +1,45 @@
+"""The delivery that a table has left: whether it may be empty, and the canaries that prove it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from dynalake.aws.clients import Clients
+from dynalake.capture.proof.canaries import Canaries, parts, send_canaries
+from dynalake.capture.proof.quiet import check_quiet, signs_of_delivery
+from dynalake.capture.proof.verify import check_delivery
+from dynalake.capture.stacks.deliveries import deployed
+from dynalake.capture.stacks.stacks import stack_state
+from dynalake.errors import StackError
+from dynalake.names import TableNames
+
+
+@dataclass(frozen=True)
+class Left:
+    """A delivery that a table has left, at rest."""
+
+    delivery: str
+    version: str
+    """Version of the stack; on another one, changes may have gone there again."""
+    canaries: Canaries | None
+    """Canaries that have to arrive before it is empty; None where its streams are gone, with what they held."""
+
+
+def find_left(clients: Clients, names: TableNames, run: str, now: datetime, rest: timedelta) -> Left | None:
+    """Send canaries behind the records that the left delivery may hold. Return None where there is no such delivery.
+
+    Raises `NotReadyError` where it has not been at rest for as long as `rest`.
+    """
+    there = deployed(stack_state(clients, names.stack))
+    if there is None or there.left is None:
+        return None
+    try:
+        made = check_delivery(clients, names, there.left)
+    except StackError:
+        return Left(there.left, there.version, None)
+    changed = clients.ssm.get_parameter(Name=names.settings_parameter)["Parameter"]["LastModifiedDate"]
+    check_quiet(clients, names, signs_of_delivery(names, there.left), changed, now, rest)
+    canaries = Canaries.of(there.left, made, run, now)
+    send_canaries(clients, names, canaries, parts(clients, names, there.left))
+    return Left(there.left, there.version, canaries)

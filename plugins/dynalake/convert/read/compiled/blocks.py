@@ -1,0 +1,101 @@
+"""Raw objects as blocks of whole lines: small objects together, large ones in pieces."""
+
+from __future__ import annotations
+
+import io
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from dynalake.aws.clients import Clients
+from dynalake.convert.read.compiled.scan import PADDING
+from dynalake.convert.read.raw import BrokenObject, RawObject, stream_text
+from dynalake.convert.read.records import DELETED, open_object
+from dynalake.names import TableNames
+
+BLOCK = 3 << 20
+"""Bytes of text, or a little more, that are parsed in one go: several blocks are in memory at once."""
+
+_WIDE = 800
+"""Columns for which a block is larger by another `BLOCK`, up to three: each column takes its time."""
+
+_WHOLE = 4 << 20  # up to this size an object is fetched in one go, while those before it are parsed
+_AHEAD = 8
+
+
+@dataclass(frozen=True)
+class Block:
+    """Whole lines of one or more objects.
+
+    `text` ends with `scan.PADDING`. `origins`: the place in the text where an object's lines begin, and the object's
+    place in the list. `lost`: objects that break off here, with the reason and the bytes that could not be read.
+    """
+
+    text: bytes
+    origins: tuple[tuple[int, int], ...]
+    lost: tuple[tuple[int, str, int], ...] = ()
+
+
+def block_bytes(columns: int) -> int:
+    """Return the bytes of text that make a block."""
+    return BLOCK * min(3, 1 + columns // _WIDE)
+
+
+def read_blocks(
+    clients: Clients, names: TableNames, objects: Sequence[RawObject], columns: Callable[[], int] = lambda: 0
+) -> Iterator[Block]:
+    """Yield all lines of the objects, in order. Raise `ConflictError` where an object was replaced since it was listed.
+
+    `columns`: a function that returns how many are known by now.
+    """
+    pieces: list[bytes] = []
+    origins: list[tuple[int, int]] = []
+    lost: list[tuple[int, str, int]] = []
+    size = 0
+    for number, body in enumerate(_fetch(clients, names, objects)):
+        if body is None:
+            lost.append((number, DELETED, objects[number].size))
+            continue
+        with body:
+            try:
+                for text in stream_text(body):
+                    pieces.append(text)
+                    origins.append((size, number))
+                    size += len(text)
+                    if size >= block_bytes(columns()):
+                        yield Block(b"".join([*pieces, PADDING]), tuple(origins), tuple(lost))
+                        pieces, origins, lost, size = [], [], [], 0
+            except BrokenObject as error:
+                lost.append((number, str(error), max(0, objects[number].size - error.at)))
+    if pieces or lost:
+        yield Block(b"".join([*pieces, PADDING]), tuple(origins), tuple(lost))
+
+
+def _fetch(clients: Clients, names: TableNames, objects: Sequence[RawObject]) -> Iterator[Any]:
+    """Yield the objects' streams, in order. Thousands of small objects must not wait for each other."""
+
+    def fetch(found: RawObject) -> Any:
+        body = open_object(clients, names, found)
+        if body is None:
+            return None
+        with body:
+            return io.BytesIO(body.read())
+
+    assert clients.s3 is not None  # made once, before the threads need it
+    waiting: deque[RawObject | Future[Any]] = deque()
+    with ThreadPoolExecutor(_AHEAD) as pool:
+        try:
+            for found in objects:
+                waiting.append(pool.submit(fetch, found) if found.size <= _WHOLE else found)
+                if len(waiting) > _AHEAD:
+                    yield _open(clients, names, waiting.popleft())
+            while waiting:
+                yield _open(clients, names, waiting.popleft())
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _open(clients: Clients, names: TableNames, one: RawObject | Future[Any]) -> Any:
+    return open_object(clients, names, one) if isinstance(one, RawObject) else one.result()

@@ -1,0 +1,183 @@
+"""Which of a table's types widen in one run, and the cost: decided from manifests and files' bounds alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pyiceberg.types import DecimalType, LongType
+
+from dynalake.lake.catalog.iceberg import DataFile, Head
+from dynalake.lake.catalog.table import Table
+from dynalake.lake.columns.schema import TableSchema
+from dynalake.lake.compaction.retype_files import changed_columns
+from dynalake.lake.files.folders import read_manifests
+from dynalake.lake.files.rewrite import Misfits, holds_fields, holds_other, join_misfits, leaf_ids
+from dynalake.lake.tables.grow import schema_of
+from dynalake.lake.types.union import Number, Type, takes, type_from_json
+
+
+@dataclass(frozen=True)
+class WideningPlan:
+    """The columns after a widening. `changed`: attributes whose columns change. `size`: bytes that are written again.
+
+    `lifts`: attributes whose values in `__other` fit their columns afterwards. `left`: attributes that have to wait,
+    and the bytes by which they exceed the budget.
+    """
+
+    after: TableSchema
+    changed: tuple[str, ...] = ()
+    lifts: frozenset[str] = frozenset()
+    size: int = 0
+    left: Mapping[str, int] = field(default_factory=dict)
+
+
+def plan_widening(
+    before: TableSchema,
+    misfits: Misfits,
+    numbers: Mapping[str, Number],
+    sizes: Callable[[str], Mapping[Any, int]],
+    budget: int,
+) -> WideningPlan:
+    """Return what the columns become, within the budget of bytes: first those that most values wait for.
+
+    `numbers`: what number columns hold, by attribute. `sizes` returns what has to be written again for an attribute:
+    bytes by a key, such as a folder, that is written once for all attributes that need it. The budget does not bound
+    what a user has pinned.
+    """
+    observed = {a: type_from_json(found["type"]) for a, found in misfits.items()}
+    spending = _Spending(sizes, budget)
+    for column in changed_columns(before, before.widen_for({}, numbers=numbers)):
+        spending.take(column.attribute)
+    full = before.widen_for(observed, numbers=numbers)
+    wanted = [c.attribute for c in changed_columns(before, full) if c.attribute not in spending.taken]
+    by_count = sorted(wanted, key=lambda a: (-misfits[a]["count"], a))
+    chosen = [a for a in by_count if spending.offer(a)]
+    after = before.widen_for({a: observed[a] for a in chosen}, numbers=numbers)
+    # An attribute without a column gets one by growth, for which no file is written again.
+    after = replace(after, columns=tuple(c for c in after.columns if c.attribute in before.known))
+    fitting = sorted(find_lifts(after, observed), key=lambda a: (-misfits[a]["count"], a))
+    lifts = frozenset(a for a in fitting if spending.offer(a))
+    changed = tuple(c.attribute for c in changed_columns(before, after))
+    return WideningPlan(after, changed, lifts, spending.size, spending.left)
+
+
+_NO_BUDGET = 1 << 62
+
+
+class _Spending:
+    """A budget of bytes, of which some things take nothing more once others have been taken."""
+
+    def __init__(self, sizes: Callable[[str], Mapping[Any, int]], budget: int) -> None:
+        self._sizes, self._budget = sizes, budget
+        self._units: dict[Any, int] = {}
+        self.taken: set[str] = set()
+        self.left: dict[str, int] = {}
+
+    @property
+    def size(self) -> int:
+        return sum(self._units.values())
+
+    def take(self, attribute: str) -> None:
+        self._units |= self._sizes(attribute)
+        self.taken.add(attribute)
+
+    def offer(self, attribute: str) -> bool:
+        """Take an attribute if there is room for it. Return whether there was."""
+        if attribute in self.taken:
+            return True
+        more = sum(size for unit, size in self._sizes(attribute).items() if unit not in self._units)
+        if self.size + more > self._budget:
+            self.left[attribute] = more
+            return False
+        self.take(attribute)
+        return True
+
+
+def find_lifts(schema: TableSchema, observed: Mapping[str, Type]) -> frozenset[str]:
+    """Return the attributes whose columns hold their values in `__other`, of these types."""
+    known = schema.known
+    return frozenset(a for a, of in observed.items() if a in known and takes(known[a].type, of))
+
+
+def read_misfits(table: Table, head: Head) -> dict[str, Any]:
+    """Return what is in `__other` of all live files, as their folders' manifests tell it, by attribute."""
+    folders = {f.folder for f in head.files() if f.rows and f.folder and holds_other(f)}
+    return join_misfits(read_manifests(table.clients, table.names, folders).values())
+
+
+def count_widening(table: Table, changes: Head, state: Head) -> int:
+    """Return how many bytes would be written again if all values in `__other` went to their columns."""
+    misfits, schema = read_misfits(table, changes), schema_of(changes)
+    numbers, sizes = find_numbers(schema, changes, state), Sizes(table, changes, state)
+    return plan_widening(schema, misfits, numbers, sizes, _NO_BUDGET).size
+
+
+def find_numbers(schema: TableSchema, *heads: Head) -> dict[str, Number]:
+    """Return what number columns hold at most, by attribute, as far as all files that hold them have bounds."""
+    found: dict[str, Number] = {}
+    files = [(head, head.files()) for head in heads]
+    for column in schema.columns:
+        if not isinstance(column.type, Number) or column.type.kind not in ("bigint", "decimal"):
+            continue
+        ends = [end for head, there in files for end in _ends(head, there, column.name)]
+        if None in ends:
+            continue
+        digits = max((len(str(abs(int(end)))) for end in ends if end is not None), default=0)
+        scale = column.type.scale
+        found[column.attribute] = Number(digits, scale, digits + scale, column.type.int64)
+    return found
+
+
+def _ends(head: Head, files: Iterable[DataFile], column: str) -> list[Any]:
+    """Return the least and the greatest values of a column in each file with it; None where a file does not tell."""
+    if column not in head.schema.column_names:
+        return []
+    of = head.schema.find_field(column)
+    if not isinstance(of.field_type, LongType | DecimalType):
+        return []
+    ends: list[Any] = []
+    for file in files:
+        nulls = (file.iceberg.null_value_counts or {}).get(of.field_id)
+        if holds_fields(file, {of.field_id}) and nulls != file.rows:
+            ends += file.bounds(column) or [None]
+    return ends
+
+
+class Sizes:
+    """Bytes to write again if an attribute's column changes: by folder of `{t}`, by file of the state."""
+
+    def __init__(self, table: Table, changes: Head, state: Head) -> None:
+        self._heads = ((changes, schema_of(changes)), (state, schema_of(state)))
+        self._files = [(head, schema, head.files()) for head, schema in self._heads]
+        folders = {f.folder for f in changes.files() if f.rows and f.folder and holds_other(f)}
+        self._manifests = read_manifests(table.clients, table.names, folders)
+        self._folders: Counter[tuple[Any, str]] = Counter()
+        for file in changes.files():
+            self._folders[file.partition, file.folder or file.path] += file.size
+
+    def __call__(self, attribute: str) -> dict[Any, int]:
+        (_, mine, files), (state, theirs, items) = self._files
+        changes = self._files[0][0]
+        units = {}
+        for file in self._holding(changes, mine, files, attribute):
+            unit = (file.partition, file.folder or file.path)
+            units[unit] = self._folders[unit]
+        for file in files:
+            if file.rows and attribute in self._waiting(file):
+                unit = (file.partition, file.folder or file.path)
+                units[unit] = self._folders[unit]
+        return units | {f.path: f.size for f in self._holding(state, theirs, items, attribute)}
+
+    def _holding(
+        self, head: Head, schema: TableSchema, files: Iterable[DataFile], attribute: str
+    ) -> Iterable[DataFile]:
+        column = schema.column(attribute)
+        leaves = frozenset() if column is None else leaf_ids(head.schema, column.name)
+        return [f for f in files if leaves and holds_fields(f, leaves)]
+
+    def _waiting(self, file: DataFile) -> Collection[str]:
+        manifest = self._manifests.get(file.folder)
+        return () if manifest is None else manifest.misfits

@@ -1,0 +1,10 @@
+"""Files and their rows.
+
+objects         objects as S3 lists and deletes them
+folders         `dt=D/v={uuid}/` and its manifest: the raw objects that its rows were made from
+raw_days        what of a raw day is still due
+references      the files that a table or a partition still names
+read, project   rows of files under the schema of the table
+sort, ranges, parts                  rows in order, cut into ranges, written as files of bounded size
+rewrite         files replaced by others with the same rows
+"""

@@ -1,0 +1,145 @@
+"""The folders of the table of changes, `dt=D/v={uuid}/`, and the raw objects of each.
+
+A folder is written by one attempt and never again. Its manifest lies outside of the table, where no reader takes it for
+data and no cleaner for an orphan. All raw objects except those that the manifests of live folders name are still to be
+converted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+from botocore.exceptions import ClientError
+
+from dynalake.aws.clients import Clients
+from dynalake.errors import ConflictError
+from dynalake.names import TableNames
+
+_AT_ONCE = 16
+
+
+class Input(NamedTuple):
+    """A raw object that was read: the bytes behind this ETag."""
+
+    key: str
+    etag: str
+    size: int
+
+
+class Part(NamedTuple):
+    """A file of a folder: its `s3://` address, its bytes, its rows."""
+
+    path: str
+    size: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Counts of the inputs' lines by what became of them; `rows` are those of all folders made of the same inputs."""
+
+    lines: int = 0
+    rows: int = 0
+    duplicates: int = 0
+    repeats: int = 0
+    canaries: int = 0
+    rejected: int = 0
+
+    @property
+    def add_up(self) -> bool:
+        return self.lines == self.rows + self.duplicates + self.repeats + self.canaries + self.rejected
+
+
+@dataclass(frozen=True)
+class FolderManifest:
+    """The content of one folder, and its inputs.
+
+    `made_at`: milliseconds since the epoch, when the folder was planned. `misfits`: attribute → its values in `__other`
+    (`{"type": …, "count": …}`), by which the nightly compaction plans wider types. `run`: the number of the backfill,
+    in the snapshot's folders.
+    """
+
+    folder: str
+    day: str
+    made_at: int
+    inputs: tuple[Input, ...]
+    parts: tuple[Part, ...]
+    sums: Sums = field(default_factory=Sums)
+    misfits: Mapping[str, Any] = field(default_factory=dict)
+    run: int = 0
+
+    def to_json(self) -> str:
+        return json.dumps({**asdict(self), "inputs": list(self.inputs), "parts": list(self.parts)}, ensure_ascii=True)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> FolderManifest:
+        values = json.loads(text)
+        inputs = tuple(Input(*found) for found in values.pop("inputs"))
+        parts = tuple(Part(*found) for found in values.pop("parts"))
+        return cls(inputs=inputs, parts=parts, sums=Sums(**values.pop("sums")), **values)
+
+
+def new_folder() -> str:
+    """Return a new name of a folder."""
+    return uuid4().hex
+
+
+def milliseconds(moment: datetime) -> int:
+    """Return the milliseconds since the epoch of an aware datetime."""
+    return round((moment - datetime.fromtimestamp(0, UTC)).total_seconds() * 1000)
+
+
+def write_manifest(clients: Clients, names: TableNames, manifest: FolderManifest) -> None:
+    """Put a manifest, or find the same one there. Raise `ConflictError` where another one is there."""
+    body = manifest.to_json().encode()
+    key = names.folder_manifest(manifest.folder)
+    try:
+        clients.s3.put_object(Bucket=names.lake.bucket, Key=key, Body=body, IfNoneMatch="*")
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in ("PreconditionFailed", "412"):
+            raise
+        if _read(clients, names, manifest.folder) != manifest:
+            raise ConflictError(
+                f"The folder {manifest.folder} has another manifest already",
+                action="plan again: each attempt writes to a folder of its own",
+                table=names.table,
+                key=key,
+            ) from error
+
+
+def delete_strays(clients: Clients, names: TableNames, manifest: FolderManifest) -> None:
+    """Delete the files of a folder that are not in its manifest: they are of attempts that do not count."""
+    prefix = names.change_folder(manifest.day, manifest.folder)
+    kept = {part.path.removeprefix(names.uri("")) for part in manifest.parts}
+    for page in clients.s3.get_paginator("list_objects_v2").paginate(Bucket=names.lake.bucket, Prefix=prefix):
+        for found in page.get("Contents", ()):
+            if found["Key"] not in kept:
+                clients.s3.delete_object(Bucket=names.lake.bucket, Key=found["Key"])
+
+
+def read_manifests(clients: Clients, names: TableNames, folders: Iterable[str]) -> dict[str, FolderManifest | None]:
+    """Return the manifests of these folders; None where one is missing, or is not dynalake's."""
+    chosen = sorted(set(folders))
+    assert clients.s3 is not None  # made once, before the threads need it
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return dict(zip(chosen, pool.map(lambda folder: _read(clients, names, folder), chosen), strict=True))
+
+
+def _read(clients: Clients, names: TableNames, folder: str) -> FolderManifest | None:
+    if not folder:
+        return None
+    try:
+        with clients.s3.get_object(Bucket=names.lake.bucket, Key=names.folder_manifest(folder))["Body"] as body:
+            return FolderManifest.from_json(body.read())
+    except ClientError as error:
+        if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
+            return None
+        raise
+    except (ValueError, TypeError, KeyError):
+        return None

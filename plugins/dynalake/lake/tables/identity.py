@@ -1,0 +1,58 @@
+"""Which DynamoDB table a lake's tables are about.
+
+A table that is deleted and made again has the same name and ARN, and another id. Its stream counts from another number,
+so the changes of both have no common order, and an old item that nobody removed would stay for good. The id stands in
+one place: the property `dynalake.table-id` of the two Iceberg tables, which stays as long as the data.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from botocore.exceptions import ClientError
+
+from dynalake.errors import CatalogError, SourceError
+from dynalake.lake.catalog.iceberg import Head
+from dynalake.lake.catalog.table import TABLE_ID, Table
+from dynalake.lake.working.findings import MADE_AGAIN
+from dynalake.names import TableNames
+
+
+def table_id_of(head: Head | None) -> str:
+    """Return the id of the DynamoDB table whose items these are; '' where there is no table, or it has no id."""
+    return "" if head is None else head.properties.get(TABLE_ID, "")
+
+
+def is_another(kept: str, found: str) -> bool:
+    """Return whether these are the ids of two tables; '' is an id that is not known."""
+    return bool(kept and found and kept != found)
+
+
+def check_table(table: Table, found: str) -> None:
+    """Call `check_identity` with what Glue has now. A damaged table passes until it is brought back."""
+    with suppress(CatalogError):
+        check_identity(table.names, table_id_of(table.catalog.find(table.names.changes_table)), found)
+
+
+def check_live_table(table: Table) -> None:
+    """Call `check_identity` with what DynamoDB has now. A table that is gone passes: its items are still its own."""
+    kept = table_id_of(table.changes())
+    try:
+        found = table.clients.dynamodb.describe_table(TableName=table.names.table)["Table"]["TableId"]
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ResourceNotFoundException":
+            raise
+        return
+    check_identity(table.names, kept, found)
+
+
+def check_identity(names: TableNames, kept: str, found: str) -> None:
+    """Raise `SourceError` where the lake has the items of the table `kept`, and DynamoDB has the table `found`."""
+    if is_another(kept, found):
+        raise SourceError(
+            f"Table {names.table!r} was deleted and made again: the lake has the changes of the table with the id "
+            f"{kept}, and DynamoDB has one with the id {found}",
+            allowed="the table that the lake has: the changes of two tables have no common order",
+            action=MADE_AGAIN,
+            table=names.table,
+        )

@@ -1,0 +1,43 @@
+"""Repair: each night both tables are checked, and brought back where their Glue entries were lost or damaged."""
+
+from __future__ import annotations
+
+from dynalake.lake.catalog.table import Table
+from dynalake.lake.current.view_entries import write_views
+from dynalake.lake.tables.make import derive_state, merge_again
+from dynalake.lake.tables.restore import Found, bring_back, restored_since
+from dynalake.lake.working.findings import Finding
+
+
+def repair_entries(table: Table) -> tuple[Finding, ...]:
+    """Bring back what Glue has lost of a table that was set up. Return what was found and done.
+
+    A table is registered or updated from metadata in the bucket, never created again: a new one would number its
+    columns again. A state that was brought back gets its later merges again, and the views follow it. Raises
+    `CatalogError` where no metadata is left, or a table was never made.
+    """
+    found = {name: bring_back(table, name) for name in (table.names.changes_table, table.names.state_table)}
+    findings = [f.finding for f in found.values() if f.finding is not None]
+    findings += [_missing(table, name) for name, f in found.items() if f.head is None]
+    if all(f.head is not None for f in found.values()):
+        _merge(table, found)
+    return tuple(findings)
+
+
+def _merge(table: Table, found: dict[str, Found]) -> None:
+    """Merge again what a restored state lacks, also where a kill kept an earlier run from it."""
+    restored = any(f.finding is not None and f.finding.kind in ("restored-entry", "put-back") for f in found.values())
+    if not restored and restored_since(table) is None:
+        return
+    merge_again(table)
+    derive_state(table)
+    write_views(table)
+
+
+def _missing(table: Table, name: str) -> Finding:
+    return Finding(
+        "missing-table",
+        name,
+        f"There is no Glue table {name}, and nothing in the bucket of which it could be made",
+        "run dynalake_setup for the DynamoDB table: it makes the tables, and the state from the changes",
+    )

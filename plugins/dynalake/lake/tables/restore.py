@@ -1,0 +1,230 @@
+"""An Iceberg table whose Glue entry was lost, damaged or put back is brought back from the metadata in the bucket.
+
+Which metadata was the table's last? Each commit is noted after it has landed (`metadata_note.py`), so noted
+metadata was current. A commit may have landed without its note: its metadata lies in the bucket, and so does that of
+refused commits, with the same number and the same log. Nothing tells these apart, unless another metadata file names
+one as its predecessor: a commit is always made on current metadata. So the last one is taken that is noted, or named by
+another. The content of a commit that is left out so is not lost: no live folder names its raw objects any more, so they
+are converted again, and each change stays once; its files are garbage. Its changes are merged into the state again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from botocore.exceptions import ClientError
+from pyiceberg.catalog import METADATA_LOCATION
+
+from dynalake.errors import CatalogError
+from dynalake.lake.catalog.iceberg import Change, Head
+from dynalake.lake.catalog.metadata_note import Note, leads_to, metadata_number, note_metadata, read_note
+from dynalake.lake.catalog.table import Table
+from dynalake.lake.current.view_entries import read_entry
+from dynalake.lake.files.objects import list_objects
+from dynalake.lake.files.references import stream_files
+from dynalake.lake.working.findings import Finding
+
+_MARGIN = 3_600_000  # milliseconds, for differing clocks of two machines, and long merges
+
+_MOST_READ = 300  # metadata files that are read to find the last: each names the hundred before it
+
+
+@dataclass(frozen=True)
+class Found:
+    """A table as it is now, or None where it was never made; what was found, and what was done about it."""
+
+    head: Head | None
+    finding: Finding | None = None
+
+
+def bring_back(table: Table, name: str) -> Found:
+    """Return the table; brought back where its Glue entry is missing, damaged, or names metadata that is gone or older.
+
+    Another call, or one after a kill, gives the same. Raises `CatalogError` where no metadata of it is left.
+    """
+    note = read_note(table.clients, table.names, name)
+    damaged = named = ""
+    try:
+        head = table.catalog.find(name)
+        if head is not None:
+            return _follow(table, head, note)
+    except CatalogError as error:
+        damaged = error.received
+        named = ((read_entry(table, name) or {}).get("Parameters") or {}).get(METADATA_LOCATION, "")
+        if named and _read(table, name, named) is not None:
+            raise  # another run is bringing it back, or the entry says that it is something else
+    last = find_last(table, name, note)
+    if last is None:
+        if note is None and not damaged:
+            return Found(None)
+        raise CatalogError(
+            f"{damaged or f'The table {name} is gone from Glue'}, and no metadata of it is left",
+            action=f"restore {note.metadata_location if note else 'its metadata'} and what lies beside it (the bucket "
+            "keeps versions), then run dynalake_setup again",
+            table=table.names.table,
+        )
+    head = _restore(table, last, named)
+    return Found(
+        head,
+        Finding(
+            "restored-entry",
+            name,
+            damaged or f"The Glue table {name} was gone",
+            f"done: it names {last.metadata_location} again; what was committed behind that is converted again",
+        ),
+    )
+
+
+def find_last(table: Table, name: str, note: Note | None) -> Head | None:
+    """Return the table by the last metadata that was certainly current, and whose files are there."""
+    directory = _metadata_directory(table, name, note)
+    there = _list_table(table, directory)
+    found = sorted((p for p in there if p.endswith(".metadata.json")), key=metadata_number, reverse=True)
+    logs = {}
+    for path in found[:_MOST_READ]:
+        head = _read(table, name, path)
+        if head is not None and (note is None or head.uuid == note.uuid):
+            logs[path] = frozenset(_log(head))
+    for path in order_known(logs, note.metadata_location if note else None):
+        head = _read(table, name, path)
+        if head is not None and _is_whole(head, there):
+            return head
+    return None
+
+
+def order_known(logs: Mapping[str, Collection[str]], noted: str | None) -> tuple[str, ...]:
+    """Return the metadata that is known to have been current, the last first. `logs`: metadata → its predecessors.
+
+    Where the noted one is there, it is only those that came from it, and then those that it came from.
+    """
+    named = {path for log in logs.values() for path in log}
+    known = [path for path in logs if path == noted or path in named or len(logs) == 1]
+    if noted is not None and noted in logs:
+        known = [path for path in known if path == noted or noted in logs[path] or path in logs[noted]]
+    return tuple(sorted(known, key=metadata_number, reverse=True))
+
+
+def note_restored(table: Table, before: Head) -> None:
+    """Note that commits behind this one are lost, until their changes are merged again."""
+    snapshot = before.iceberg.metadata.current_snapshot()
+    since = 0 if snapshot is None else snapshot.timestamp_ms - _MARGIN
+    noted = restored_since(table)
+    body = json.dumps({"since": since if noted is None else min(since, noted)}).encode()
+    key = table.names.restored_note(before.name)
+    table.clients.s3.put_object(Bucket=table.names.lake.bucket, Key=key, Body=body)
+
+
+def restored_since(table: Table) -> int | None:
+    """Return since when (milliseconds) changes have to be merged into a restored state again; None for none."""
+    key = table.names.restored_note(table.names.state_table)
+    try:
+        with table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=key)["Body"] as body:
+            return int(json.loads(body.read())["since"])
+    except ClientError as error:
+        if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
+            return None
+        raise
+
+
+def forget_restored(table: Table) -> None:
+    """Note that all was merged again."""
+    key = table.names.restored_note(table.names.state_table)
+    table.clients.s3.delete_object(Bucket=table.names.lake.bucket, Key=key)
+
+
+def _follow(table: Table, head: Head, note: Note | None) -> Found:
+    """Return what has to be done about a table that Glue has."""
+    if note is None or leads_to(note, head):
+        note_metadata(table.clients, table.names, head)
+        return Found(_with_snapshot(table, head))
+    if note.uuid != head.uuid:
+        return Found(
+            head,
+            Finding(
+                "other-table",
+                head.name,
+                f"The Glue table {head.name} is not the one whose metadata is {note.metadata_location}",
+                f"nothing: no file of either is deleted; delete the object {table.names.metadata_note(head.name)} if "
+                "the table was made again on purpose, else drop it and run dynalake_setup",
+            ),
+        )
+    noted = _read(table, head.name, note.metadata_location)
+    if noted is None or head.metadata_location not in _log(noted):
+        return Found(
+            head,
+            Finding(
+                "two-histories",
+                head.name,
+                f"The Glue table {head.name} was put back to older metadata than {note.metadata_location}, and commits "
+                f"were made on that: {head.metadata_location}",
+                "nothing: no file of either is deleted; let Glue name the one that is to stay, and delete the object "
+                f"{table.names.metadata_note(head.name)}",
+            ),
+        )
+    last = find_last(table, head.name, note) or noted
+    return Found(
+        _restore(table, last, instead_of=head.metadata_location),
+        Finding(
+            "put-back",
+            head.name,
+            f"The Glue table {head.name} was put back to {head.metadata_location}, by a program that wrote its "
+            "parameters as they were once",
+            f"done: it names {last.metadata_location} again; look for what writes them (Terraform, a crawler)",
+        ),
+    )
+
+
+def _restore(table: Table, last: Head, instead_of: str = "") -> Head:
+    if last.name == table.names.state_table:
+        note_restored(table, last)
+    head = table.catalog.restore(last, instead_of)
+    note_metadata(table.clients, table.names, head)
+    return _with_snapshot(table, head)
+
+
+def _with_snapshot(table: Table, head: Head) -> Head:
+    """Return the table; its creation may have been killed before its first snapshot."""
+    return head if head.snapshot_id is not None else table.catalog.commit(head, Change(note={"dynalake": "created"}))
+
+
+def _metadata_directory(table: Table, name: str, note: Note | None) -> str:
+    names = table.names
+    if note is not None:
+        return note.metadata_location.rpartition("/")[0]
+    location = names.changes_location if name == names.changes_table else names.items_location
+    return f"{names.uri(location)}/metadata"
+
+
+def _list_table(table: Table, metadata_directory: str) -> frozenset[str]:
+    """Return the addresses of all objects below the table's location."""
+    names = table.names
+    prefix = metadata_directory.removesuffix("/metadata").removeprefix(names.uri("")) + "/"
+    return frozenset(names.uri(o.key) for o in list_objects(table.clients, names.lake.bucket, prefix))
+
+
+def _read(table: Table, name: str, location: str) -> Head | None:
+    try:
+        return table.catalog.read(name, location)
+    except (FileNotFoundError, ValueError):  # gone, or not metadata
+        return None
+
+
+def _log(head: Head) -> Iterator[str]:
+    return (entry.metadata_file for entry in head.iceberg.metadata.metadata_log)
+
+
+def _is_whole(head: Head, there: Collection[str]) -> bool:
+    """Return whether all files that the current snapshot names are there."""
+    snapshot = head.iceberg.metadata.current_snapshot()
+    if snapshot is None:
+        return True
+    if snapshot.manifest_list not in there:
+        return False
+    manifests = [m.manifest_path for m in snapshot.manifests(head.iceberg.io)]
+    return _all(manifests, there) and _all((f.path for f in stream_files(head)), there)
+
+
+def _all(paths: Iterable[str], there: Collection[str]) -> bool:
+    return all(path in there for path in paths)

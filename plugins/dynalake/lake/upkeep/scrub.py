@@ -1,0 +1,311 @@
+"""The scrub: everything that the lake has of a table is compared, day by day, and faults are reported.
+
+Everyday work compares the last days and what has changed. The scrub finds what was missed, lost or damaged further
+back, weekly or on request. It reports a day with raw objects that are not converted, and the next conversion takes
+them. It changes nothing else, and never gives rows up because their raw objects are gone.
+
+Memory does not grow with the rows, nor with the raw objects: only places and sizes of the live files are held.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from botocore.exceptions import ClientError
+
+from dynalake.days import SNAPSHOT_DAY, shift_day
+from dynalake.lake.catalog.iceberg import DataFile, Head, folder_of
+from dynalake.lake.catalog.table import HISTORY_FROM, Table
+from dynalake.lake.compaction.compact_options import CompactOptions
+from dynalake.lake.files.folders import milliseconds
+from dynalake.lake.files.objects import list_objects, storage_time
+from dynalake.lake.files.raw_days import RawDay, is_day, list_raw_days, read_raw_day
+from dynalake.lake.files.references import stream_files
+from dynalake.lake.hive.hive import Partition, list_partitions
+from dynalake.lake.hive.parquet_table import DayFolder, folders_of
+from dynalake.lake.upkeep.retention import Retained, read_retained
+from dynalake.lake.upkeep.scrub_tables import scrub_tables
+from dynalake.lake.working.findings import Finding
+
+SETTLED = timedelta(days=1)
+"""Age of a raw object by which it should have been converted."""
+
+_AHEAD = 8  # days that are compared at the same time
+_SHOWN = 3  # keys that a finding names
+
+
+class LiveFile(NamedTuple):
+    """Address and bytes of a live file."""
+
+    path: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Scrubbed:
+    """The comparisons and findings of a scrub. `told`: the days that the next conversion lists because of it."""
+
+    table: str
+    at: int = 0
+    days: int = 0
+    objects: int = 0
+    files: int = 0
+    told: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of findings of each kind, for other tasks."""
+        counts: dict[str, int] = defaultdict(int)
+        for finding in self.findings:
+            counts[finding.kind] += 1
+        return dict(counts)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "findings": [f.to_dict() for f in self.findings]}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Scrubbed:
+        findings = tuple(Finding.from_dict(f) for f in values["findings"])
+        return cls(**{**values, "told": tuple(values["told"]), "findings": findings})
+
+
+@dataclass(frozen=True)
+class ScrubDay:
+    """A day: its raw objects and manifests, its live files, their sizes in S3 (path → bytes), the folder that
+    `{t}_parquet` should show, and its partition there.
+    """
+
+    raw: RawDay
+    live: tuple[LiveFile, ...] = ()
+    stored: Mapping[str, int] = field(default_factory=dict)
+    folder: DayFolder | None = None
+    partition: Partition | None = None
+
+    @property
+    def day(self) -> str:
+        return self.raw.day
+
+
+@dataclass(frozen=True)
+class ScrubRules:
+    """Rules for judging days. `settled`: raw objects that were written before (milliseconds) should be converted.
+
+    `projected_to`: the days up to this one should be in `{t}_parquet` as they are.
+    """
+
+    table: str
+    history_from: str
+    retained: Retained
+    settled: int
+    projected_to: str
+
+
+def judge_day(found: ScrubDay, rules: ScrubRules) -> tuple[Finding, ...]:
+    """Return what is wrong with a day."""
+    return tuple(
+        Finding(kind, rules.table, what, plan, found.day, count) for kind, what, plan, count in _judge(found, rules)
+    )
+
+
+def tells(found: ScrubDay, rules: ScrubRules) -> bool:
+    """Return whether the next conversion has to list a day: it has objects that are not converted."""
+    return bool(_unconverted(found.raw, rules))
+
+
+def _unconverted(raw: RawDay, rules: ScrubRules) -> list[str]:
+    """Return keys of a day that a conversion should have taken. Each of the snapshot's backfills brings its own."""
+    if raw.day == SNAPSHOT_DAY or raw.day < rules.history_from:
+        return []
+    return sorted(o.key for o in raw.unnamed if o.modified < rules.settled)
+
+
+def _judge(found: ScrubDay, rules: ScrubRules) -> Iterator[tuple[str, str, str, int]]:
+    raw = found.raw
+    unconverted = _unconverted(raw, rules)
+    if new := [key for key in unconverted if key not in raw.named]:
+        plan = "the day is told: the next dynalake_convert converts them"
+        yield "unconverted", f"No live row was made from {_some(new)}", plan, len(new)
+    if changed := [key for key in unconverted if key in raw.named]:
+        plan = "the day is told: the next dynalake_convert adds what is new in them; rows of the old bytes stay"
+        yield "changed-raw", f"Live rows were made from other bytes than those of {_some(changed)}", plan, len(changed)
+    if raw.gone and not rules.retained.allows(raw.day) and raw.day >= rules.history_from:
+        plan = "nothing: their rows stay; find out who deleted them, and restore them (the bucket keeps versions)"
+        yield (
+            "raw-gone",
+            f"{_some(raw.gone)} are not there any more, and live rows were made from them",
+            plan,
+            len(raw.gone),
+        )
+    if folders := raw.without_manifest:
+        plan = (
+            "their raw objects are converted again, and each change stays once; compaction gives the day a new folder"
+        )
+        yield "no-manifest", f"The manifests of the folders {_some(folders)} are missing", plan, len(folders)
+    if foreign := [f.path for f in found.live if not folder_of(f.path)]:
+        plan = "the next dynalake_compact rewrites the day into a folder"
+        yield "foreign-files", f"Somebody else's engine has written {_some(foreign)}", plan, len(foreign)
+    if missing := [f.path for f in found.live if f.path not in found.stored]:
+        plan = "restore them (the bucket keeps versions) before their day is compacted; readers of the day fail"
+        yield "missing-files", f"{_some(missing)} are not there, and the table names them", plan, len(missing)
+    if other := [f.path for f in found.live if found.stored.get(f.path, f.size) != f.size]:
+        plan = "restore the version that was committed; readers of the day fail, or read something else"
+        yield "changed-files", f"{_some(other)} have another size than when they were committed", plan, len(other)
+    yield from _judge_partition(found, rules)
+
+
+def _judge_partition(found: ScrubDay, rules: ScrubRules) -> Iterator[tuple[str, str, str, int]]:
+    if found.day > rules.projected_to:
+        return
+    folder, partition = found.folder, found.partition
+    plan = "the next dynalake_compact writes the partition"
+    below = [path for path in found.stored if folder and path.startswith(folder.partition.location)]
+    whole = folder is not None and frozenset(below) == folder.files
+    if folder is not None and not whole:
+        what = f"The folder {folder.partition.location} has other files than the table names"
+        yield "torn-folder", what, "readers of `_parquet` do not see the day until it is compacted again", 1
+    elif folder is not None and partition is None:
+        yield "no-partition", "The day is compacted, and `_parquet` has no partition for it", plan, 1
+    elif folder is not None and not folder.partition.same(partition):
+        yield "other-partition", "The partition in `_parquet` is not what the table of changes says", plan, 1
+    elif folder is None and partition is not None:
+        yield "other-partition", "`_parquet` shows a day that is not one whole folder any more", plan, 1
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+# -- the edge ----------------------------------------------------------------------------------------------------------
+
+
+def scrub(
+    table: Table,
+    clock: Callable[[], datetime],
+    options: CompactOptions | None = None,
+    *,
+    days: Collection[str] = (),
+    compared_days: int = 7,
+) -> Scrubbed:
+    """Compare everything of a table, report days that have to be converted, and keep the report in the lake.
+
+    `days`: only these, and nothing of the tables as such. `compared_days`: days, chosen by chance, whose rows are
+    searched for changes that stand in the table twice. Raises `CatalogError` where a table is missing.
+    """
+    names = table.names
+    started = clock()
+    now = storage_time(table.clients, names.lake.bucket, started)
+    head = table.changes()
+    rules = ScrubRules(
+        names.table,
+        head.properties.get(HISTORY_FROM) or "",
+        read_retained(table),
+        milliseconds(now - SETTLED),
+        shift_day(names.lake.day_of(now), -3),
+    )
+    live = _live_files(head)
+    chosen = sorted(days or {*live, *list_raw_days(table)})
+    folders = folders_of(table, head, options or CompactOptions(), started)
+    partitions = _partitions(table)
+    findings: list[Finding] = []
+    told: list[str] = []
+    objects = 0
+    for found in _look(table, chosen, live, folders, partitions):
+        findings += judge_day(found, rules)
+        objects += len(found.raw.objects)
+        if tells(found, rules):
+            table.clients.s3.put_object(Bucket=names.lake.bucket, Key=names.told_day(found.day), Body=b"")
+            told.append(found.day)
+    if not days:
+        findings += scrub_tables(table, head, table.items(), started, compared_days)
+    files = sum(len(live.get(day, ())) for day in chosen)
+    done = Scrubbed(names.table, milliseconds(started), len(chosen), objects, files, tuple(told), tuple(findings))
+    body = json.dumps(done.to_dict(), ensure_ascii=True).encode()
+    table.clients.s3.put_object(Bucket=names.lake.bucket, Key=names.scrub_report, Body=body)
+    return done
+
+
+def read_scrub(table: Table) -> Scrubbed | None:
+    """Return the report of the last scrub; None where there was none."""
+    try:
+        answer = table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=table.names.scrub_report)
+    except ClientError as error:
+        if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
+            return None
+        raise
+    with answer["Body"] as body:
+        return Scrubbed.from_dict(json.loads(body.read()))
+
+
+def _live_files(head: Head) -> dict[str, tuple[LiveFile, ...]]:
+    found: dict[str, list[LiveFile]] = defaultdict(list)
+    file: DataFile
+    for file in stream_files(head):
+        found[file.partition].append(LiveFile(file.path, file.size))
+    return {day: tuple(files) for day, files in found.items()}
+
+
+def _partitions(table: Table) -> dict[str, Partition]:
+    try:
+        return list_partitions(table, table.names.parquet_table)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "EntityNotFoundException":
+            raise
+        return {}
+
+
+def _look(
+    table: Table,
+    days: Iterable[str],
+    live: Mapping[str, tuple[LiveFile, ...]],
+    folders: Mapping[str, DayFolder],
+    partitions: Mapping[str, Partition],
+) -> Iterator[ScrubDay]:
+    """Yield all that exists of each day, some days read ahead."""
+
+    def look(day: str) -> ScrubDay:
+        files = live.get(day, ())
+        raw = read_raw_day(table, day, {folder for f in files if (folder := folder_of(f.path))})
+        return ScrubDay(raw, files, _stored(table, day, files), folders.get(day), partitions.get(day))
+
+    assert table.clients.s3 is not None  # made once, before the threads need it
+    with ThreadPoolExecutor(_AHEAD) as pool:
+        ahead: deque[Future[ScrubDay]] = deque()
+        for day in days:
+            if not is_day(day):
+                continue
+            ahead.append(pool.submit(look, day))
+            if len(ahead) == _AHEAD:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
+def _stored(table: Table, day: str, files: Iterable[LiveFile]) -> dict[str, int]:
+    """Return what S3 has below the day's folders, and of live files elsewhere: address → bytes."""
+    bucket, names = table.names.lake.bucket, table.names
+    prefix = f"{names.changes_location}/dt={day}/"
+    found = {names.uri(o.key): o.size for o in list_objects(table.clients, bucket, prefix)}
+    for file in files:
+        if not file.path.startswith(names.uri(prefix)):
+            size = _size(table, file.path)
+            if size is not None:
+                found[file.path] = size
+    return found
+
+
+def _size(table: Table, path: str) -> int | None:
+    bucket, _, key = path.partition("://")[2].partition("/")
+    try:
+        return table.clients.s3.head_object(Bucket=bucket, Key=key)["ContentLength"]
+    except ClientError as error:
+        if error.response["Error"]["Code"] in ("404", "NoSuchKey", "NotFound"):
+            return None
+        raise

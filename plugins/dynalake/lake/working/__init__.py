@@ -1,0 +1,6 @@
+"""Work and its faults.
+
+workers         who does the parts of a large piece of work
+steps           steps that do not stop each other
+findings        what a night or a scrub reports to the watch
+"""

@@ -1,0 +1,158 @@
+"""A night's work on the tables of one DynamoDB table, step by step; each step stands for itself.
+
+    entries   entries that Glue has lost are brought back
+    snapshot  the swap of a backfill's snapshot that somebody has begun is finished
+    history   folded days that are older than the user wants are dropped
+    compact   days that are over become one sorted folder, types widen, views and Hive tables follow
+    fold      the newest changes are merged into the state, where that is due
+    raw       raw objects, and backfills, that nothing needs any more are deleted
+    collect   snapshots expire, and files that nothing names are deleted
+    scrub     once a week, or on request: everything of the table is compared
+
+The next night's run finds the work that one has not done, so a fault costs a day at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from dynalake.backfill.commit.replaced import ReplacedRuns, delete_replaced_runs
+from dynalake.convert.finish import finish_swap
+from dynalake.lake.catalog.table import Table
+from dynalake.lake.compaction.compact_options import CompactOptions
+from dynalake.lake.current.fold import LAG, Folded, FoldOptions, FoldPlan, fold, plan_fold
+from dynalake.lake.files.folders import milliseconds
+from dynalake.lake.tables.repair import repair_entries
+from dynalake.lake.upkeep.collect import Collected, collect
+from dynalake.lake.upkeep.history import Dropped, drop_history
+from dynalake.lake.upkeep.retention import RawDeleted, delete_raw
+from dynalake.lake.upkeep.scrub import Scrubbed, read_scrub, scrub
+from dynalake.lake.working.findings import Finding
+from dynalake.lake.working.steps import Fault, Steps
+from dynalake.lake.working.workers import HERE, Workers
+from dynalake.night.compact import CompactReport, compact_table, count_due
+from dynalake.options.settings import TableSettings
+
+SCRUB_EVERY = timedelta(days=7)
+
+MANY = 20
+"""Factor for the bytes that a night may write with many workers (`compact_gb`, `widen_budget_gb`)."""
+
+Say = Callable[[str], None]
+"""A function that takes a line for people, while the work goes on."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Requests to a night, next to what is due: days to compact though they are open, a fold, a scrub."""
+
+    days: tuple[str, ...] = ()
+    fold: bool = False
+    scrub: bool = False
+
+
+def work(
+    table: Table,
+    settings: TableSettings,
+    now: Callable[[], datetime],
+    say: Say,
+    asked: Asked | None = None,
+    *,
+    raw_retention_days: int = 0,
+    workers: Workers = HERE,
+) -> tuple[Fault, ...]:
+    """Do all that is due, and return what has failed. After a kill, or next to other runs, it goes on from there.
+
+    `now` returns aware times. `raw_retention_days`: the lake's option, 0 to keep raw objects. `workers` write the
+    files.
+    """
+    asked = asked or Asked()
+    options = CompactOptions.of_settings(settings)
+    if workers.at_once > 1:
+        gb, widen_gb = MANY * options.compact_gb, MANY * options.widen_budget_gb
+        options = replace(options, compact_gb=gb, widen_budget_gb=widen_gb)
+    steps = Steps()
+    _say_findings(say, steps.run("entries", lambda: repair_entries(table), ()))
+    _say_findings(say, steps.run("snapshot", lambda: finish_swap(table, workers), ()))
+    _say_dropped(say, steps.run("history", lambda: drop_history(table, now(), settings.history_days), Dropped()))
+    report = steps.run(
+        "compact",
+        lambda: compact_table(table, options, now, days=asked.days, check=asked.scrub, workers=workers),
+        CompactReport(""),
+    )
+    _say_compacted(say, report)
+    steps.run("fold", lambda: _fold(table, settings, now(), say, asked, workers), None)
+    raw = steps.run("raw", lambda: delete_raw(table, now(), raw_retention_days), RawDeleted(""))
+    if raw.objects:
+        say(f"{raw.objects:,} raw objects of {len(raw.days):,} days are deleted: live rows hold what was in them")
+    runs = steps.run("backfills", lambda: delete_replaced_runs(table, now()), ReplacedRuns())
+    if runs.runs:
+        say(f"Backfills that are not the snapshot any more are deleted: {', '.join(runs.runs)}")
+    collected = steps.run(
+        "collect", lambda: collect(table, now, snapshot_days=settings.snapshot_days), Collected(table.names.table)
+    )
+    say(f"{collected.deleted:,} objects that nothing names are deleted, {collected.waiting:,} wait for that")
+    _say_findings(say, collected.findings)
+    steps.run("scrub", lambda: _scrub(table, options, now, say, requested=asked.scrub), None)
+    return (*report.faults, *steps.faults)
+
+
+def count_work(table: Table, settings: TableSettings, now: datetime, asked: Asked) -> int:
+    """Return about how many bytes of files a night without budgets would write again: days, types, and the fold."""
+    size = count_due(table, CompactOptions.of_settings(settings), now, asked.days)
+    due = _plan_fold(table, settings, now, asked)
+    return size if due is None else size + due.bytes + sum(f.size for f in table.items().files())
+
+
+def _plan_fold(table: Table, settings: TableSettings, now: datetime, asked: Asked) -> FoldPlan | None:
+    up_to = milliseconds(now if asked.fold else now - LAG)
+    options = FoldOptions.of_settings(settings)
+    return plan_fold(table.changes(), table.items(), table.names.lake, up_to, options, requested=asked.fold)
+
+
+def _fold(
+    table: Table, settings: TableSettings, now: datetime, say: Say, asked: Asked, workers: Workers
+) -> Folded | None:
+    due = _plan_fold(table, settings, now, asked)
+    if due is None:
+        return None
+    folded = fold(table, due.bound, workers=workers)
+    say(f"The state is folded, {due.reason}: {folded.merged.won:,} of its items have changed")
+    return folded
+
+
+def _scrub(
+    table: Table, options: CompactOptions, now: Callable[[], datetime], say: Say, *, requested: bool
+) -> Scrubbed | None:
+    last = read_scrub(table)
+    if not requested and last is not None and milliseconds(now() - SCRUB_EVERY) < last.at:
+        return None
+    found = scrub(table, now, options)
+    say(f"{len(found.findings):,} findings in {found.days:,} days")
+    _say_findings(say, found.findings)
+    return found
+
+
+def _say_findings(say: Say, findings: Iterable[Finding]) -> None:
+    for finding in findings:
+        say(f"{finding.kind}: {finding.what}; {finding.plan}")
+
+
+def _say_dropped(say: Say, dropped: Dropped) -> None:
+    if dropped.days:
+        say(f"{len(dropped.days):,} days before dt={dropped.history_from} are dropped, with {dropped.rows:,} rows")
+
+
+def _say_compacted(say: Say, report: CompactReport) -> None:
+    for day in report.days:
+        say(f"dt={day.day}: {day.replaced:,} files became {day.files:,} with {day.rows:,} rows")
+    if report.waiting:
+        say(f"{report.waiting:,} more days are due, and are left to the next run")
+    if report.widened.columns:
+        say(f"Columns that have other types now: {', '.join(report.widened.columns)}")
+    for name, projected in report.projected.items():
+        if projected.written or projected.removed:
+            say(f"{name}: {len(projected.written):,} partitions written, {len(projected.removed):,} removed")
+    _say_findings(say, report.findings)

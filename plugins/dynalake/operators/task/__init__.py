@@ -1,0 +1,8 @@
+"""What every task needs.
+
+session         clients by connection, parameters, and errors that Airflow understands
+limits          time limits
+mapped          mapped tasks
+each_table      the same for each table, where a fault in one does not stop the others
+run_note        the results of a run, as its note
+"""

@@ -1,0 +1,73 @@
+"""The same work for each of many tables, where a fault in one must not stop the others.
+
+Any error for one table is kept until the others are done. It then fails in a task of that table, or at the end of the
+run, by name (`check_faults`). An error of the connection concerns every table, and is raised at once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from airflow.sdk import get_current_context
+
+from dynalake.errors import DynalakeError, TerminalError, TransientError
+
+logger = logging.getLogger(__name__)
+
+FAULTS = "faults"
+"""The XCom of a task with its faults, by table."""
+
+R = TypeVar("R")
+
+
+def each_table(tables: Iterable[str], work: Callable[[str], R], doing: str) -> dict[str, R]:
+    """Return the result of `work` for each table. A table for which it raises is left out, and kept as a fault.
+
+    `doing` says in a message what could not be done: `planned`. After the other tables, faults that may pass let
+    Airflow retry the task while it has tries left; `work` is then called for all tables again.
+    """
+    done: dict[str, R] = {}
+    faults: dict[str, str] = {}
+    passing: list[str] = []
+    for table in tables:
+        try:
+            done[table] = work(table)
+        # An unforeseen fault must not stop the other tables either.
+        except Exception as error:
+            explained = _explain(error)
+            faults[table] = f"{table} cannot be {doing}: {type(explained).__name__}: {explained}"
+            if isinstance(explained, TransientError):
+                passing.append(table)
+            logger.error("%s", faults[table], exc_info=None if isinstance(explained, DynalakeError) else error)
+    context = get_current_context()
+    if passing and context["ti"].try_number <= context["ti"].max_tries:
+        raise TransientError("; ".join(faults[table] for table in passing))
+    if faults:
+        context["ti"].xcom_push(FAULTS, faults)
+    return done
+
+
+def faults_of(tasks: Iterable[str]) -> dict[str, list[str]]:
+    """Return the faults of these tasks of the run, by table."""
+    found: dict[str, list[str]] = {}
+    for faults in get_current_context()["ti"].xcom_pull(task_ids=[*tasks], key=FAULTS):
+        for table, fault in (faults or {}).items():
+            found.setdefault(table, []).append(fault)
+    return found
+
+
+def check_faults(faults: Iterable[str]) -> None:
+    """Raise `TerminalError` with these faults, where there are any."""
+    if listed := "; ".join(faults):
+        raise TerminalError(listed, action="see the log of the task that says so, repair it, and trigger the DAG again")
+
+
+def _explain(error: Exception) -> Exception:
+    """Return the error in dynalake's words, where it has some. Raise an error of the connection."""
+    from dynalake.aws.refusals import AWS_ERRORS, explain, is_of_connection
+
+    if is_of_connection(error):
+        raise error
+    return (explain(error) if isinstance(error, AWS_ERRORS) else None) or error

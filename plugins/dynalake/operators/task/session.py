@@ -1,0 +1,210 @@
+"""From an Airflow task to AWS and back: clients by connection, and errors that Airflow understands."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from airflow.sdk import PokeReturnValue, get_current_context
+from airflow.sdk.exceptions import AirflowException
+
+from dynalake.errors import AccessError, DynalakeError, NotReadyError, SettingsError, TerminalError
+from dynalake.operators.parameters.which import check_connection
+from dynalake.operators.task.mapped import check_mapped
+from dynalake.operators.task.run_note import NOTE
+
+try:
+    from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
+except ImportError:  # Airflow 3.1
+    from airflow.exceptions import AirflowFailException, AirflowNotFoundException  # type: ignore[no-redef, attr-defined]
+
+if TYPE_CHECKING:
+    from dynalake.aws.clients import Clients
+    from dynalake.names import Lake, TableNames
+
+logger = logging.getLogger(__name__)
+
+# A sensor's poke tries for this long, then gives its slot back until the next.
+LOOK_SECONDS = 5.0
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def guarded(function: Callable[P, R]) -> Callable[P, R]:
+    """Let terminal errors fail the task at once, and transient ones, such as AWS's throttling, make Airflow retry.
+
+    A call that AWS does not permit is tried once more, because a policy counts only some seconds after it was changed:
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
+
+    The message is logged line by line before it is raised: Airflow shows an exception's text as one long line above a
+    stack trace, and the advice stands at its end.
+    """
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except DynalakeError as error:
+            raise _for_airflow(error) from None
+        except _aws_errors() as error:
+            from dynalake.aws.refusals import explain
+
+            explained = explain(error, str(parameters().get("aws_conn_id", "")))
+            if explained is None:
+                raise
+            raise _for_airflow(explained) from None
+
+    return run
+
+
+def _aws_errors() -> tuple[type[Exception], ...]:
+    # Imported only after an error, because the DAG processor must not import boto3.
+    from dynalake.aws.refusals import AWS_ERRORS
+
+    return AWS_ERRORS
+
+
+def _for_airflow(error: DynalakeError) -> AirflowException:
+    logger.error("%s: %s", type(error).__name__, error.received)
+    if error.allowed:
+        logger.error("Needed: %s", error.allowed)
+    if error.action:
+        logger.error("What to do: %s", error.action)
+    terminal = isinstance(error, TerminalError)
+    if terminal and error.ids.get("permission") and get_current_context()["ti"].try_number == 1:
+        logger.error("It is tried once more: what was granted a moment ago may take a minute to count")
+        terminal = False
+    kind = AirflowFailException if terminal else AirflowException
+    return kind(f"{type(error).__name__}: {error}")
+
+
+def poke(ask: Callable[[], Any]) -> PokeReturnValue:
+    """Poke for a sensor: done with the result of `ask`, not done while that raises `NotReadyError`."""
+    deadline = time.monotonic() + LOOK_SECONDS
+    while True:
+        try:
+            return PokeReturnValue(is_done=True, xcom_value=ask())
+        except NotReadyError as error:
+            if time.monotonic() > deadline:
+                say(error)
+                return PokeReturnValue(is_done=False)
+        time.sleep(0.5)
+
+
+def parameters() -> dict[str, Any]:
+    """Return the run's parameters, validated by the form's schema.
+
+    Raises `SettingsError` for keys of the run's `conf` that the DAG does not have: Airflow takes any.
+    """
+    context: Any = get_current_context()
+    run, dag = context.get("dag_run"), context.get("dag")
+    if run is not None and dag is not None:
+        check_conf(run.conf or {}, dag.params.keys())
+    return dict(context["params"])
+
+
+def check_conf(conf: Iterable[str], known: Iterable[str]) -> None:
+    """Raise `SettingsError` unless each key of a run's `conf` is a parameter of its DAG."""
+    if unknown := sorted(set(conf) - set(known)):
+        raise SettingsError(
+            f"The run's conf has {', '.join(map(repr, unknown))}",
+            allowed=f"keys out of {', '.join(sorted(known))}",
+            action="correct them, and trigger the DAG again",
+        )
+
+
+def run_id() -> str:
+    """Return the run's id in Airflow: the same for every task and every retry."""
+    return str(get_current_context()["run_id"])
+
+
+def clients() -> Clients:
+    """Return the clients of the run's AWS connection."""
+    return clients_of(str(parameters()["aws_conn_id"]))
+
+
+def clients_of(connection: str) -> Clients:
+    """Return the clients of an AWS connection.
+
+    Raises `SettingsError` for one that may not be used, `AccessError` where there is none. The provider silently falls
+    back to boto3's own credentials when a connection is missing, which may be another account altogether, so that is
+    checked first. One session makes all clients: a hook for each would take the connection's role every time, and read
+    botocore's models again.
+    """
+    from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
+    from airflow.sdk import BaseHook
+
+    from dynalake.aws.clients import Clients
+
+    check_connection(connection)
+    try:
+        BaseHook.get_connection(connection)
+    except AirflowNotFoundException:
+        raise AccessError(
+            f"There is no Airflow connection {connection!r}",
+            allowed="a connection of type 'aws'",
+            action="create it under Admin → Connections (or set AIRFLOW_CONN_AWS_DEFAULT), or name another one in "
+            "the parameter 'aws_conn_id'",
+            connection=connection,
+        ) from None
+    hook: AwsGenericHook[Any] = AwsGenericHook(aws_conn_id=connection)
+    return Clients.of(
+        hook.get_session(region_name=hook.region_name),
+        config=hook.config,
+        endpoint_url=hook.conn_config.get_service_endpoint_url,
+        verify=hook.verify,
+    )
+
+
+def say(text: object) -> None:
+    """Write into the task's log, line by line.
+
+    Airflow dates printed text by when the worker reads it. On a busy one that is after the task has ended, and the line
+    is then shown inside the log's folded "Post Execute", where nobody looks.
+    """
+    for line in str(text).splitlines():
+        logger.info("%s", line)
+
+
+def tell(note: str) -> None:
+    """Write into the task's log, and into the run's note."""
+    say(note)
+    get_current_context()["ti"].xcom_push(NOTE, note)
+
+
+def lake(found: Clients) -> Lake:
+    """Return the run's lake, which setup has made. Raise `SettingsError` when it has not."""
+    from dynalake.capture.lake.registry import load_lake
+
+    return load_lake(found, str(parameters()["environment"]))
+
+
+def table_names(found: Clients) -> TableNames:
+    """Return the names of the run's table in the run's lake."""
+    return lake(found).table(str(parameters()["table"]))
+
+
+def table_list(found: Clients) -> list[str]:
+    """Return the tables of a run over many: those of its parameter `tables`, or all that are set up."""
+    from dynalake.capture.lake.registry import find_lake, list_tables, load_settings
+
+    asked = parameters()["tables"]
+    environment = str(parameters()["environment"])
+    where = lake(found) if asked else find_lake(found, environment)
+    if where is None:
+        tell(
+            f"There is no lake {environment!r}, so nothing was done. dynalake_setup makes it with its first table. If "
+            "the lake has another name, set DYNALAKE_ENVIRONMENT to that for all of Airflow's components."
+        )
+        return []
+    chosen = list(list_tables(found, where))
+    if asked:
+        for name in set(asked) - set(chosen):
+            load_settings(found, where.table(name))  # raises, because it is not set up
+        chosen = sorted(set(asked))
+    check_mapped(chosen)
+    return chosen

@@ -1,0 +1,74 @@
+"""The task that exports a table and waits for it without a worker: requested, deferred, and read once it is there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+from dynalake.errors import TransientError
+from dynalake.operators.task import limits
+from dynalake.operators.task.session import clients, guarded, parameters, run_id, say, table_names
+
+try:
+    from airflow.sdk.exceptions import AirflowSkipException
+except ImportError:  # Airflow 3.1
+    from airflow.exceptions import AirflowSkipException  # type: ignore[no-redef]
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+POLL_SECONDS = 5
+
+
+class ExportTable(BaseOperator):
+    """Exports the run's table, where the plan says so; returns the numbers of the groups of its files.
+
+    Even if Airflow dies in the meantime, the task finds its export again: by its note, or by its token.
+    """
+
+    longest_wait = limits.EXPORT
+
+    def execute(self, context: Context) -> list[int]:
+        return self._export()
+
+    def resume(self, context: Context, event: dict[str, Any]) -> list[int]:
+        """Go on where the export is done, or failed, or the triggerer gave up on it."""
+        return self._export(event)
+
+    @guarded
+    def _export(self, event: dict[str, Any] | None = None) -> list[int]:
+        from dynalake.backfill.export.export import check_exports, request_exports
+        from dynalake.backfill.export.manifest import find_groups, store_groups
+        from dynalake.backfill.plan.run import load_plan, run_name
+        from dynalake.errors import NotReadyError
+
+        if parameters()["dry_run"]:
+            raise AirflowSkipException("Only an estimate was asked for")
+        found = clients()
+        names = table_names(found)
+        if load_plan(found, names, run_name(run_id())).method != "export":
+            raise AirflowSkipException("The table is scanned")
+        groups = find_groups(found, names, run=run_id())
+        if groups is None:
+            exports = request_exports(found, names, run=run_id())
+            try:
+                finished = check_exports(found, names, exports)
+            except NotReadyError as waiting:
+                if event is not None and event["status"] != "success":
+                    raise TransientError(
+                        f"The triggerer could not wait for the export: {event.get('message')}",
+                        action="let the task be retried: it waits for the same export",
+                    ) from None
+                say(waiting)
+                self._wait_for(waiting.ids["export"])
+            groups = store_groups(found, names, finished, run=run_id())
+        say(f"{groups.items:,} items in {groups.count:,} files, read by {len(groups.groups):,} tasks")
+        return list(range(len(groups.groups)))
+
+    def _wait_for(self, export_arn: str) -> None:
+        from dynalake.operators.waits.triggers import ExportTrigger
+
+        attempts = int(self.longest_wait.total_seconds()) // POLL_SECONDS
+        trigger = ExportTrigger(export_arn, POLL_SECONDS, attempts, str(parameters()["aws_conn_id"]))
+        self.defer(trigger=trigger, method_name="resume", timeout=self.longest_wait)

@@ -1,0 +1,72 @@
+"""A task whose work may be done by the lake's Glue job while no worker waits."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.sdk import BaseOperator, Context
+
+from dynalake.operators.task import limits
+from dynalake.operators.task.session import clients, guarded, lake, parameters, say
+
+if TYPE_CHECKING:
+    from dynalake.aws.clients import Clients
+    from dynalake.names import TableNames
+
+POLL_SECONDS = 20
+
+
+class SparkOperator(BaseOperator):
+    """Starts a run of the lake's Glue job, or finds the one that is under way, and defers until it has ended.
+
+    A subclass calls `defer_to_spark` in `execute`, and goes on in `go_on`.
+    """
+
+    longest_wait = limits.SPARK
+
+    @abstractmethod
+    def dynamodb_table(self) -> str:
+        """Return the name of the table that the task is about."""
+
+    def defer_to_spark(self, found: Clients, names: TableNames, work: str, values: Mapping[str, Any]) -> NoReturn:
+        """Let the job do this work of the table. Raise `SettingsError`, `NotReadyError` as `start_run` does."""
+        from dynalake.operators.waits.glue_run import GlueRunTrigger
+        from dynalake.spark.glue import start_run
+        from dynalake.spark.request import Request
+
+        run = start_run(found, names, Request.of(names, work, values))
+        say(f"Glue job {names.lake.spark_job}, run {run}")
+        trigger = GlueRunTrigger(
+            job_name=names.lake.spark_job,
+            run_id=run,
+            waiter_delay=POLL_SECONDS,
+            waiter_max_attempts=int(self.longest_wait.total_seconds()) // POLL_SECONDS,
+            aws_conn_id=str(parameters()["aws_conn_id"]),
+            region_name=names.lake.region,
+        )
+        self.defer(trigger=trigger, method_name="finish", timeout=self.longest_wait)
+
+    @guarded
+    def finish(self, context: Context, event: Mapping[str, Any]) -> Any:
+        """Take the outcome of the job run: its result, or its error."""
+        from dynalake.spark.glue import find_request
+        from dynalake.spark.request import read_outcome
+
+        say(event)
+        found = clients()
+        names = lake(found).table(self.dynamodb_table())
+        return self.go_on(context, names, read_outcome(found, names, find_request(found, names, event["run_id"])))
+
+    @abstractmethod
+    def go_on(self, context: Context, names: TableNames, done: dict[str, Any]) -> Any:
+        """Go on after the job. `done`: its answer (`spark/work.py`)."""
+
+
+def is_for_spark(count: Callable[[], int]) -> bool:
+    """Return whether the run's parameters give work on that many bytes to Spark. Count them only if that decides."""
+    asked = parameters()
+    if asked["engine"] == "auto":
+        return count() > int(asked["spark_above_gb"]) << 30
+    return bool(asked["engine"] == "spark")

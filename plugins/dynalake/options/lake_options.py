@@ -1,0 +1,291 @@
+"""The settings that all tables of a lake share, as far as the user decides them: described, parsed and validated once.
+
+Each option is a parameter of the storage or the forwarder's stack, or says where the lake is (section `Bucket`). An
+option that is not given keeps its value in the stack, so that a setup of one more table changes nothing for the others;
+a new stack has the template's default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, fields, replace
+from typing import Any
+
+from dynalake.days import DEFAULT_TIME_ZONE
+from dynalake.errors import SettingsError
+from dynalake.firehose_zones import firehose_zone
+from dynalake.names import DEFAULT_PREFIX, check_prefix
+from dynalake.options.settings import LEAST_RAW_DAYS, LOG_RETENTIONS, allowed_by, problems_of, setting
+
+BUCKET, STORAGE, FORWARDER = "Bucket", "Storage", "Forwarder"
+
+
+def _option(stack: str, parameter: str, default: Any, description: str, **limits: Any) -> Any:
+    return setting(default, description, section=stack, parameter=parameter, **limits)
+
+
+@dataclass(frozen=True)
+class LakeOptions:
+    """Options of a lake, all with the template's default; `given` are the ones to set.
+
+    Build them with `parse`: an option that its mapping does not name, or names as None, is not given.
+    """
+
+    bucket: str = _option(
+        BUCKET,
+        "",
+        "",
+        "A bucket that you bring; empty: the lake makes one. Yours keeps its own policy, versioning, lifecycle, access "
+        "log and alarms: `versioning`, `noncurrent_days`, `rejected_retention_days`, `query_result_days`, "
+        "`access_log_bucket` and `rejected_alarm_objects` do nothing to it.",
+    )
+    prefix: str = _option(
+        BUCKET,
+        "",
+        DEFAULT_PREFIX,
+        "The root of the lake's folders in the bucket: `{prefix}/json/`, `{prefix}/parquet/`, `{prefix}-errors/` and "
+        "`{prefix}-state/`. It may contain `/`. A lake keeps the one that it was made with.",
+    )
+    time_zone: str = _option(
+        BUCKET,
+        "",
+        DEFAULT_TIME_ZONE,
+        "The IANA time zone in which a `dt` is a day, such as `Europe/Berlin`: one that Firehose knows. A lake keeps "
+        "the one that it was made with, under Firehose's name for it (`Asia/Calcutta` for `Asia/Kolkata`).",
+    )
+    kms_key_arn: str = _option(
+        STORAGE,
+        "KmsKeyArn",
+        "",
+        "A KMS key for the bucket, streams, logs and alarms; empty for keys that AWS manages. Its policy must let "
+        "CloudWatch and CloudWatch Logs use it.",
+    )
+    versioning: str = _option(
+        STORAGE,
+        "Versioning",
+        "Enabled",
+        "Whether the bucket keeps what was overwritten or deleted.",
+        choices=("Enabled", "Suspended"),
+    )
+    noncurrent_days: int = _option(
+        STORAGE,
+        "NoncurrentDays",
+        30,
+        "For how many days the bucket keeps what was overwritten or deleted; exports and conversions' notes: one.",
+        minimum=1,
+        maximum=36500,
+    )
+    raw_retention_days: int = _option(
+        STORAGE,
+        "RawRetentionDays",
+        0,
+        "After how many days `dynalake_compact` deletes raw objects that live rows were made from. 0: it keeps them; "
+        "else at least 8.",
+        minimum=0,
+        maximum=36500,
+    )
+    rejected_retention_days: int = _option(
+        STORAGE,
+        "RejectedRetentionDays",
+        0,
+        "After how many days rejected data is deleted; 0 keeps it for ever.",
+        minimum=0,
+        maximum=36500,
+    )
+    query_result_days: int = _option(
+        STORAGE,
+        "QueryResultDays",
+        30,
+        "After how many days Athena's results are deleted.",
+        minimum=1,
+        maximum=36500,
+    )
+    query_bytes_limit: int = _option(
+        STORAGE,
+        "QueryBytesLimit",
+        0,
+        "The most bytes one query may scan (Athena's minimum is 10,000,000); 0 is no limit.",
+        minimum=0,
+        maximum=2**53,
+    )
+    access_log_bucket: str = _option(STORAGE, "AccessLogBucket", "", "A bucket for S3's access logs; empty for none.")
+    alarm_email: str = _option(STORAGE, "AlarmEmail", "", "An address that alarms are sent to; empty for none.")
+    rejected_alarm_objects: int = _option(
+        STORAGE,
+        "RejectedAlarmObjects",
+        0,
+        "More objects than this put under `{prefix}-errors/` within five minutes are an alarm.",
+        minimum=0,
+        maximum=1_000_000,
+    )
+    deploy_role_arn: str = _option(
+        STORAGE,
+        "DeployRoleArn",
+        "",
+        "The role that CloudFormation deploys the lake's stacks with; empty: the one that it used last, or that of "
+        "the AWS connection.",
+    )
+    permissions_boundary_arn: str = _option(
+        STORAGE,
+        "PermissionsBoundaryArn",
+        "",
+        "A managed policy that bounds the roles which the stacks make; empty for none.",
+    )
+    lake_formation_writer_arn: str = _option(
+        STORAGE,
+        "LakeFormationWriterArn",
+        "",
+        "In an account with Lake Formation permissions, the role of the DAGs: it is granted what it needs of the "
+        "database and its tables. Empty for no grants.",
+    )
+    lake_formation_reader_arn: str = _option(
+        STORAGE,
+        "LakeFormationReaderArn",
+        "",
+        "In an account with Lake Formation permissions, a role or user that may read all tables of the database. Empty "
+        "for none.",
+    )
+    runtime: str = _option(FORWARDER, "Runtime", "python3.13", "The Lambda runtime; Python 3.11 or newer.")
+    architecture: str = _option(
+        FORWARDER,
+        "Architecture",
+        "arm64",
+        "The processor of the forwarder; its code runs on both.",
+        choices=("arm64", "x86_64"),
+    )
+    memory_mb: int = _option(
+        FORWARDER,
+        "MemoryMb",
+        512,
+        "The forwarder's memory, and with it its share of a processor; 1,769 MB is one.",
+        minimum=128,
+        maximum=10240,
+    )
+    timeout_seconds: int = _option(
+        FORWARDER,
+        "TimeoutSeconds",
+        60,
+        "How long one invocation may go on trying to send a batch.",
+        minimum=15,
+        maximum=900,
+    )
+    reserved_concurrency: int = _option(
+        FORWARDER,
+        "ReservedConcurrency",
+        -1,
+        "Concurrent invocations kept for the forwarder, at most and at least; -1 keeps none.",
+        minimum=-1,
+        maximum=100_000,
+    )
+    tracing: str = _option(
+        FORWARDER,
+        "Tracing",
+        "PassThrough",
+        "Whether AWS X-Ray traces invocations.",
+        choices=("PassThrough", "Active"),
+    )
+    forwarder_log_retention_days: int = _option(
+        FORWARDER,
+        "LogRetentionDays",
+        30,
+        "For how many days the forwarder's log is kept.",
+        choices=LOG_RETENTIONS,
+    )
+    errors_alarm_count: int = _option(
+        FORWARDER,
+        "ErrorsAlarmCount",
+        0,
+        "More failed invocations within a minute than this, in three of five minutes, are an alarm.",
+        minimum=0,
+        maximum=1_000_000,
+    )
+    lambda_throttles_alarm_count: int = _option(
+        FORWARDER,
+        "ThrottlesAlarmCount",
+        0,
+        "More throttled invocations within a minute than this, in three of five minutes, are an alarm.",
+        minimum=0,
+        maximum=1_000_000,
+    )
+    duration_alarm_percent: int = _option(
+        FORWARDER,
+        "DurationAlarmPercent",
+        80,
+        "Invocations that last longer than this share of the timeout, in three of five minutes, are an alarm.",
+        minimum=1,
+        maximum=100,
+    )
+    iterator_age_alarm_minutes: int = _option(
+        FORWARDER,
+        "IteratorAgeAlarmMinutes",
+        15,
+        "How old the youngest change of a batch may be when it is sent, before the alarm; a DynamoDB stream keeps "
+        "changes for 24 hours.",
+        minimum=1,
+        maximum=1440,
+    )
+    given: frozenset[str] = frozenset()
+
+    @classmethod
+    def parse(cls, values: Mapping[str, object]) -> LakeOptions:
+        """Return options from a form or a REST `conf`. One error names everything that is not allowed."""
+        known = {f.name: f for f in option_fields()}
+        given = {name: value for name, value in values.items() if value is not None}
+        problems = [f"{name!r} is no option" for name in given if name not in known]
+        for name, value in given.items():
+            if name in known:
+                problems += problems_of(known[name], value)
+        days = given.get("raw_retention_days")
+        if isinstance(days, int) and 0 < days < LEAST_RAW_DAYS and not problems:
+            problems.append(f"'raw_retention_days' is {days}, fewer than {LEAST_RAW_DAYS}")
+        if problems:
+            raise SettingsError(
+                "Options that are not allowed: " + "; ".join(problems),
+                allowed="; ".join(allowed_by(f) for name, f in known.items() if any(f"'{name}'" in p for p in problems))
+                or "one of " + ", ".join(known),
+                action="correct them and trigger the DAG again",
+            )
+        # Each value was checked against its field above; the mapping's static type cannot say so.
+        checked: dict[str, Any] = given
+        options = cls(**checked, given=frozenset(given))
+        check_prefix(options.prefix)
+        return replace(options, time_zone=firehose_zone(options.time_zone))
+
+    @property
+    def place(self) -> dict[str, str]:
+        """Place of the lake, as far as it is given: a lake that is set up does not change it any more."""
+        return {f.name: str(getattr(self, f.name)) for f in self._chosen(BUCKET)}
+
+    @property
+    def storage(self) -> dict[str, str]:
+        """Parameters of the storage template that are given."""
+        return self._parameters(STORAGE)
+
+    @property
+    def forwarder(self) -> dict[str, str]:
+        """Parameters of the forwarder template that are given."""
+        return self._parameters(FORWARDER)
+
+    def changed_from(self, deployed: Mapping[str, Mapping[str, str]]) -> dict[str, tuple[str, str]]:
+        """Return the given options whose stack has another value: by name, the stack's value and the requested one.
+
+        `deployed`: the parameters of the existing stacks, by section.
+        """
+        changed = {}
+        for stack, parameters in deployed.items():
+            for f in self._chosen(stack):
+                have = parameters.get(f.metadata["parameter"], str(f.default))
+                if have != (asked := str(getattr(self, f.name))):
+                    changed[f.name] = (have, asked)
+        return changed
+
+    def _parameters(self, stack: str) -> dict[str, str]:
+        return {f.metadata["parameter"]: str(getattr(self, f.name)) for f in self._chosen(stack)}
+
+    def _chosen(self, section: str) -> list[Field[Any]]:
+        return [f for f in option_fields() if f.metadata["section"] == section and f.name in self.given]
+
+
+def option_fields() -> list[Field[Any]]:
+    """Return the options, in the order of a form; their metadata is that of a table's settings."""
+    return [f for f in fields(LakeOptions) if f.name != "given"]

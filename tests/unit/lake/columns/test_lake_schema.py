@@ -1,0 +1,491 @@
+"""A table's schema: it only grows, by day within a budget, and is widened at night."""
+
+from __future__ import annotations
+
+import random
+import resource
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from dynalake.errors import SettingsError
+from dynalake.lake.columns.column_types import BIGINT, count_fields, decimal, number_within
+from dynalake.lake.columns.gather import Gathering
+from dynalake.lake.columns.pins import Pins
+from dynalake.lake.columns.schema import Column, TableSchema, merge_observed
+from dynalake.lake.types.budget import BUDGET as REAL
+from dynalake.lake.types.budget import Budget, Limits
+from dynalake.lake.types.layout import extends, glue_type
+from dynalake.lake.types.union import (
+    MIXED,
+    TEXT,
+    TOO_LARGE,
+    List,
+    Map,
+    Number,
+    Struct,
+    Type,
+    holds,
+    observe,
+    takes,
+    tells,
+)
+from dynalake.record.key import ItemKey, KeyAttribute
+from tests.unit.lake.strategies import BUDGET, ITEMS, LIMITS, VALUES
+
+pytestmark = pytest.mark.slow
+
+# https://docs.aws.amazon.com/glue/latest/webapi/API_Table.html, API_Column.html
+PARAMETER_BYTES = 512_000
+COLUMN_TYPE_CHARACTERS = 131_072
+
+KEY = ItemKey(KeyAttribute("PK", "S"), KeyAttribute("at", "N"))
+NEW = TableSchema.of_new_table(KEY)
+
+
+def seen(item: dict[str, Any]) -> dict[str, Type]:
+    return {a: observe(v, LIMITS) for a, v in item.items()}
+
+
+def spent(schema: TableSchema) -> tuple[int, int, int]:
+    of = schema.columns
+    return len(of), sum(count_fields(c.type) for c in of), sum(len(str(c.to_json())) for c in of)
+
+
+# -- growth --------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=400)
+@given(st.lists(ITEMS, max_size=8), st.integers(1, 7))
+def test_columns_only_grow_and_never_beyond_the_budget(items: list[dict[str, Any]], columns: int) -> None:
+    budget = replace(BUDGET, columns=columns)
+    schema = NEW
+    for item in items:
+        before, observed = schema, seen({**item, "PK": "x", "at": 1})
+        schema = before.admit(observed, budget)
+        assert schema.admit(observed, budget) is schema
+        others = [c for c in schema.columns if c.attribute not in KEY.names]
+        assert [c.attribute for c in schema.columns[:2]] == ["PK", "at"]
+        assert len(others) <= max(0, columns - 2)
+        assert sum(count_fields(c.type) for c in schema.columns) <= budget.fields
+        assert len(schema.to_json()) <= budget.schema_bytes + 200
+        for column in before.columns:
+            now = schema.known[column.attribute]
+            assert (now.name, now.widened) == (column.name, column.widened)
+            assert extends(column.type, now.type)
+            assert takes(now.type, column.type)
+            assert count_fields(now.type) <= budget.column_fields
+        places = [
+            schema.columns.index(schema.known[c.attribute]) for c in before.columns if c not in schema.key_columns
+        ]
+        assert places == sorted(places)
+        left = schema.left_out(observed)
+        assert set(left) == {a for a, of in observed.items() if tells(of)} - set(schema.known)
+        count, fields, characters = spent(schema)
+        tight = count >= columns or fields >= budget.fields or characters > budget.schema_bytes - 200
+        assert all(tight or len(a) > LIMITS.key_length for a in left)
+
+
+@settings(max_examples=200)
+@given(ITEMS, st.randoms(use_true_random=False))
+def test_the_order_of_attributes_in_an_item_means_nothing(item: dict[str, Any], rnd: random.Random) -> None:
+    observed = list(seen(item).items())
+    schema = NEW.admit(dict(observed), BUDGET)
+    rnd.shuffle(observed)
+    assert NEW.admit(dict(observed), BUDGET) == schema
+
+
+@settings(max_examples=300)
+@given(st.lists(VALUES, min_size=1, max_size=6))
+def test_with_room_every_value_that_says_something_fits_at_once(values: list[Any]) -> None:
+    """A column that is made for some values holds all of them; no value is refused before there is another."""
+    observed = merge_observed([{"a": observe(v)} for v in values], REAL.limits)
+    schema = NEW.admit(observed)
+    if not tells(observed["a"]):
+        assert schema is NEW
+        return
+    assert all(holds(schema.known["a"].type, v) for v in values)
+    assert schema.misfits(observed) == ()
+
+
+def test_what_says_nothing_yet_has_no_column() -> None:
+    nothing: list[Any] = [
+        None,
+        [],
+        {},
+        [None],
+        [[]],
+        {"a": None},
+        {"a": []},
+        [{"a": {}}],
+        {str(i): {} for i in range(200)},
+    ]
+    for value in nothing:
+        assert NEW.admit({"a": observe(value)}) is NEW
+    schema = NEW.admit({"a": observe({"n": 1, "none": None, "list": [], "map": {}, "lists": [[]], "in": {"x": None}})})
+    assert glue_type(schema.known["a"].type) == (
+        "struct<in:map<string,string>,list:array<string>,lists:array<string>,map:map<string,string>,n:bigint>"
+    )
+    for value in [{"list": [1, "x", {}]}, {"map": {"any": [1]}}, {"in": {"x": "y"}}, {"none": None}]:
+        assert holds(schema.known["a"].type, value), "it never has to be widened for what comes"
+
+
+def test_structs_get_further_fields_wherever_they_are() -> None:
+    schema = NEW.admit({"a": observe([{"b": {"c": 1}}])})
+    grown = schema.admit({"a": observe([{"b": {"c": "text", "d": True}, "e": 1.5 and Decimal("1.5")}])})
+    assert glue_type(grown.known["a"].type) == "array<struct<b:struct<c:bigint,d:boolean>,e:double>>"
+    assert grown.misfits({"a": observe([{"b": {"c": "text"}}])}) == ("a",)
+    many = NEW.admit({"m": observe({f"k{i}": {"x": i} for i in range(101)})})
+    assert (
+        glue_type(many.admit({"m": observe({"z": {"y": 1}})}).known["m"].type)
+        == "map<string,struct<x:bigint,y:bigint>>"
+    )
+    full = NEW.admit({"s": observe({f"k{i:03}": i for i in range(100)})})
+    assert full.admit({"s": observe({"one_more": 1})}) is full
+
+
+def test_a_column_grows_no_larger_than_one_may_be() -> None:
+    schema = NEW.admit({"s": observe({"id": 1})})
+    grown = schema.admit({"s": observe({f"k{i}": {f"x{j}": j for j in range(5)} for i in range(99)})})
+    column = grown.known["s"]
+    assert count_fields(column.type) == REAL.column_fields
+    assert isinstance(column.type, Struct)
+    assert [f.key for f in column.type.fields[:3]] == ["id", "k0", "k1"]
+    kinds = [f.type == MIXED for f in column.type.fields[1:]]
+    assert kinds == sorted(kinds), "whole structs while there is room, then texts"
+
+
+def test_a_type_that_is_too_large_gives_up_its_innermost_levels_first() -> None:
+    wide = {"id": 1, "tags": ["x"], "deep": {f"a{i}": {f"b{j}": {"c": 1} for j in range(10)} for i in range(50)}}
+    column = NEW.admit({"a": observe(wide)}).known["a"]
+    assert count_fields(column.type) <= REAL.column_fields
+    assert isinstance(column.type, Struct)
+    assert column.type.by_key["tags"].type == List(TEXT)
+    deep = column.type.by_key["deep"].type
+    assert isinstance(deep, Struct)
+    assert deep.by_key["a7"].type == MIXED
+    assert holds(column.type, wide)
+    assert NEW.admit({"a": TOO_LARGE}).known["a"].type == MIXED
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {f"a{i}": 1 for i in range(3_600)},
+        {("x" * 240 + str(i))[-240:]: 1 for i in range(250)},
+        {"meta": {f"k{i}": {f"k{j}": 1 for j in range(100)} for i in range(100)}},
+        {"meta": {"é" * 29_000 + str(i): 1 for i in range(3)}},
+        {"\x01" * 60_000: "x", "\x02" * 60_000: "x"},
+        {f"m{i}": {f"k{j}": {"x": [{"y": 1}]} for j in range(60)} for i in range(40)},
+    ],
+    ids=["3,600 names", "long names", "100 x 100", "keys of 58 KB", "names of 60,000 characters", "many structs"],
+)
+def test_one_item_does_not_wedge_a_table(item: dict[str, Any]) -> None:
+    gathering = Gathering(NEW)
+    gathering.record({"__operation": "INSERT", "PK": "x", "at": 1, **item})
+    schema = NEW.admit(gathering.observed)
+    assert len(schema.columns) <= REAL.columns
+    assert sum(count_fields(c.type) for c in schema.columns) <= REAL.fields
+    assert len(schema.to_json()) < PARAMETER_BYTES
+    for attribute, value in item.items():
+        column = schema.known.get(attribute)
+        assert column is None or holds(column.type, value)
+    # The next, normal day.
+    assert schema.admit({"PK": TEXT, "at": observe(2)}) is schema
+
+
+@pytest.mark.parametrize("character", ["x", "\x01", "😀", "É"])
+def test_the_largest_schema_is_one_that_glue_takes(character: str) -> None:
+    def name(i: int, length: int = 255) -> str:
+        return f"{i}{character * length}"[:length]
+
+    pins = Pins(
+        types={name(i, 18): "decimal(38,38)" for i in range(50)},
+        names={name(i, 18): f"{'p' * 110}{i}" for i in range(50, 100)},
+    )
+    schema = TableSchema.of_new_table(KEY, pins)
+    item: dict[str, Any] = {name(i, 18): {"a": i} for i in range(100)}
+    item |= {f"s{i:03}": {name(j): {name(k): "x" for k in range(3)} for j in range(60)} for i in range(100)}
+    item |= {name(i): 1 for i in range(1_000)}
+    for _ in range(2):
+        schema = schema.admit({a: observe(v) for a, v in item.items()})
+        schema = schema.widen_for({a: observe("x") for a in [*item][::2]})
+        assert len(schema.to_json().encode()) < PARAMETER_BYTES - 50_000
+        assert len(schema.columns) <= REAL.columns + REAL.pins
+        assert all(len(c.glue_type) < COLUMN_TYPE_CHARACTERS and len(c.comment) <= 255 for c in schema.columns)
+        assert {c.attribute for c in schema.columns} >= pins.attributes
+        assert TableSchema.from_json(schema.to_json()) == schema
+
+
+# -- the key -------------------------------------------------------------------------------------------------------
+
+
+def test_a_number_key_gets_its_type_from_the_first_values() -> None:
+    assert [c.name for c in NEW.columns] == ["pk"]
+    assert NEW.identity == ("__key",)
+    assert [c.glue_type for c in NEW.admit({"at": observe(Decimal("1558778400.123"))}).columns] == ["string", "double"]
+    assert NEW.admit({"a": observe(1)}).admit({"at": observe(1)}).columns[1] == Column("at", "at", BIGINT)
+    full = NEW.admit({f"a{i:03}": observe(1) for i in range(600)})
+    assert len(full.columns) == REAL.columns
+    assert full.admit({"at": observe(1)}).known["at"].type == BIGINT
+
+
+def test_text_keys_tell_items_apart_by_themselves() -> None:
+    texts = TableSchema.of_new_table(ItemKey(KeyAttribute("PK", "S"), KeyAttribute("SK", "B")))
+    assert texts.identity == ("pk", "sk")
+    assert [c.attribute for c in texts.columns] == ["PK", "SK"]
+
+
+# -- widening ------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=400)
+@given(st.lists(ITEMS, max_size=6))
+def test_a_widened_schema_takes_what_it_took_and_what_was_observed(items: list[dict[str, Any]]) -> None:
+    schema = NEW
+    for item in items:
+        before, observed = schema, seen(item)
+        schema = before.admit(observed, BUDGET).widen_for(observed, BUDGET)
+        assert schema.misfits(observed) == ()
+        assert sum(count_fields(c.type) for c in schema.columns) <= BUDGET.fields
+        for column in before.columns:
+            now = schema.known[column.attribute]
+            assert takes(now.type, column.type)
+            assert now.name == column.name
+            assert column.widened <= now.widened <= column.widened + 1 <= BUDGET.widenings + 1 + 1
+            assert now.widened > column.widened or extends(column.type, now.type)
+            assert now.widened <= BUDGET.widenings or now.type == MIXED
+        assert schema.widen_for(observed, BUDGET) is schema
+        assert TableSchema.from_json(schema.to_json()) == schema
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "kinds"),
+    [
+        (1, ["1.5"], ["bigint", "decimal(38,9)"]),
+        (1, ["1.5", "0.1234567890123456"], ["bigint", "decimal(38,9)", "string"]),
+        (1, ["9223372036854775808", "1E-20"], ["bigint", "decimal(38,0)", "string"]),
+        ("1.5", ["0.30000000000000004"], ["double", "string"]),
+        ("12345678901234567.25", ["1E-9", "1E-12"], ["decimal(38,9)", "decimal(38,9)", "string"]),
+    ],
+)
+def test_numbers_widen_in_few_steps(first: Any, then: list[str], kinds: list[str]) -> None:
+    schema = NEW.admit({"n": observe(Decimal(first))})
+    found = [glue_type(schema.known["n"].type)]
+    for text in then:
+        schema = schema.widen_for({"n": observe(Decimal(text))})
+        found.append(glue_type(schema.known["n"].type))
+    assert found == kinds
+
+
+def test_what_files_hold_of_a_number_may_be_known_better_than_its_type() -> None:
+    schema = NEW.admit({"n": observe(1), "d": observe(Decimal("1.5")), "m": observe({"x": [1]})})
+    numbers = {
+        "n": number_within(BIGINT, -7, 999_999_999_999),
+        "d": Number(6, 4, 10, False),
+        "m": observe({"x": [12, 5]}),
+    }
+    observed = {
+        "n": observe(Decimal("1.5")),
+        "d": observe(Decimal("0.1234567890123456")),
+        "m": observe({"x": [Decimal("0.5")]}),
+    }
+
+    def kinds(of: TableSchema) -> list[str]:
+        return [of.known[a].glue_type for a in ("n", "d", "m")]
+
+    assert kinds(schema.widen_for(observed, numbers=numbers)) == ["double", "decimal(38,18)", "struct<x:array<double>>"]
+    assert kinds(schema.widen_for(observed)) == ["decimal(38,9)", "string", "struct<x:array<decimal(38,9)>>"]
+
+
+def test_a_decimal_s_bounds_say_how_far_it_may_be_widened() -> None:
+    schema = NEW.admit({"n": observe(Decimal("12345678901234567.25"))})
+    known = {"n": number_within(decimal(9), Decimal(0), Decimal("12345678901234567.250000000"))}
+    wider = schema.widen_for({"n": observe(Decimal("1E-12"))}, numbers=known)
+    assert [c.glue_type for c in wider.columns] == ["string", "decimal(38,18)"]
+
+
+def test_a_column_that_was_widened_three_times_becomes_json_text() -> None:
+    schema = NEW.admit({"m": observe({f"x{i}": 1 for i in range(60)})})
+    types = []
+    for i in range(5):
+        schema = schema.widen_for({"m": observe({f"x{i}": "text"})})
+        types.append((type(schema.known["m"].type), schema.known["m"].widened))
+    assert types == [(Struct, 1), (Struct, 2), (Struct, 3), (type(MIXED), 4), (type(MIXED), 4)]
+
+
+def test_widening_touches_only_what_does_not_fit() -> None:
+    schema = NEW.admit({"a": observe({"n": 1, "empty": {}, "list": [{"x": 1}]}), "b": observe(1)})
+    wider = schema.widen_for({"a": observe({"n": "text", "empty": {"now": 1}, "list": [{"y": 2}]}), "b": observe(7)})
+    assert glue_type(wider.known["a"].type) == (
+        "struct<empty:map<string,string>,list:array<struct<x:bigint,y:bigint>>,n:string>"
+    )
+    assert wider.known["b"] is schema.known["b"]
+    assert (wider.known["a"].widened, wider.known["b"].widened) == (1, 0)
+    many = {f"k{i}": 1 for i in range(101)}
+    mixed = NEW.admit({"m": observe(many)}).widen_for({"m": observe({"k1": "abc", "k2": {}})})
+    assert glue_type(mixed.known["m"].type) == "map<string,string>"
+    assert mixed.known["m"].type == Map(MIXED)
+
+
+# -- pins ----------------------------------------------------------------------------------------------------------
+
+
+def test_pinned_attributes_get_their_column_whatever_others_have() -> None:
+    pins = Pins(never=("secret", "a0"), types={"price": "decimal(38,2)", "doc": "json"}, names={"userId": "user_id"})
+    schema = TableSchema.of_new_table(KEY, pins).admit({f"a{i}": observe(i) for i in range(600)})
+    assert len(schema.columns) == REAL.columns
+    assert "a0" not in schema.known
+    observed = {
+        "secret": observe("x"),
+        "price": observe("not a number"),
+        "doc": observe({"a": 1}),
+        "userId": observe({"b": 2}),
+        "b": observe(1),
+    }
+    schema = schema.admit(observed)
+    assert [(c.name, c.type) for c in schema.columns[REAL.columns :]] == [
+        ("doc", MIXED),
+        ("price", decimal(2)),
+        ("user_id", MIXED),
+    ]
+    assert schema.left_out(observed) == ("b",)
+    assert schema.misfits(observed) == ("price",)
+    assert schema.widen_for(observed) is schema, "what does not fit a pinned type stays in __other"
+
+
+def test_pins_change_columns_at_night() -> None:
+    schema = NEW.admit({"a": observe(1), "b": observe("x"), "c": observe({"x": 1})})
+    pinned = schema.with_pins(Pins(never=("a",), types={"c": "json"}, names={"b": "bee"}))
+    assert pinned.columns == schema.columns
+    assert pinned.admit({"a": observe(1), "c": observe({"y": 1})}) is pinned
+    assert [(c.name, c.type, c.widened) for c in pinned.widen_for({}).columns] == [
+        ("pk", TEXT, 0),
+        ("bee", TEXT, 0),
+        ("c", MIXED, 1),
+    ]
+    assert TableSchema.from_json(pinned.to_json()) == pinned
+
+
+@pytest.mark.parametrize(
+    ("pins", "message"),
+    [
+        ({"never": ["a"], "types": {"a": "text"}}, "never to be a column, and has a pinned"),
+        ({"types": {"a": "varchar"}}, "'varchar' is pinned"),
+        ({"types": {"a": "decimal(38,39)"}}, "is pinned"),
+        ({"names": {"a": "A"}}, "a-z, 0-9 and _"),
+        ({"names": {"a": "1a"}}, "no digit in front"),
+        ({"names": {"a": "x" * 128}}, "at most 127"),
+        ({"names": {"a": "a_12345678"}}, "made names"),
+        ({"names": {"a": "dt"}}, "for itself"),
+        ({"names": {"a": "c", "b": "c"}}, "a name for each"),
+        ({"names": {"a": "pk"}}, "that of 'PK'"),
+        ({"names": {"a": "b"}}, "that of 'b'"),
+        ({"never": ["PK"]}, "key attribute 'PK' is never"),
+        ({"types": {"PK": "json"}}, "key attribute 'PK' (S)"),
+        ({"types": {"at": "text"}}, "key attribute 'at' (N)"),
+        ({"never": ["x" * 300]}, "longer ones are never columns"),
+        ({"never": [str(i) for i in range(101)]}, "101 attributes"),
+        ({"names": {"😀" * 250 + str(i): f"n{i}" for i in range(60)}}, "bytes"),
+        ({"nevre": ["a"]}, "nevre"),
+        ({"types": ["a"]}, '"types": {attribute: type}'),
+        ({"never": "a", "names": {"a": 1}}, '"names": {attribute: column}'),
+    ],
+)
+def test_pins_that_are_not_allowed(pins: dict[str, Any], message: str) -> None:
+    schema = NEW.admit({"b": observe(1)})
+    with pytest.raises(SettingsError) as error:
+        schema.with_pins(Pins.from_dict(pins))
+    assert message in str(error.value)
+
+
+def test_two_columns_may_exchange_their_names() -> None:
+    schema = NEW.admit({"a": observe(1), "b": observe("x")}).with_pins(Pins(names={"a": "b", "b": "a"}))
+    assert [(c.name, c.attribute) for c in schema.widen_for({}).columns[1:]] == [("b", "a"), ("a", "b")]
+
+
+# -- gathering -----------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=300)
+@given(st.lists(ITEMS, max_size=10), ITEMS, st.randoms(use_true_random=False))
+def test_what_is_gathered_does_not_depend_on_the_order(
+    items: list[dict[str, Any]], first: dict[str, Any], rnd: random.Random
+) -> None:
+    schema = NEW.with_pins(Pins(types={"ab": "json", "c": "bigint"}, never=("A",))).admit(seen(first), BUDGET)
+    whole = Gathering(schema, BUDGET)
+    for item in items:
+        whole.record(item)
+    observed = whole.observed
+    rnd.shuffle(items)
+    parts = [Gathering(schema, BUDGET)]
+    for item in items:
+        parts[-1].record(item)
+        if rnd.random() < 0.4:
+            parts.append(Gathering(schema, BUDGET))
+        elif rnd.random() < 0.3:
+            assert parts[-1].observed is not None, "the bounds come into effect"
+    rnd.shuffle(parts)
+    together = Gathering(schema, BUDGET)
+    for part in parts:
+        together.add(part.observed)
+    assert together.observed == observed
+    assert list(together.observed) == list(observed)
+    assert len(observed.keys() - schema.known.keys()) <= BUDGET.attributes
+    assert sum(of.size for of in observed.values() if 1 < of.size < TOO_LARGE.size) <= BUDGET.gathered
+    assert observed.keys() >= {a for item in items for a, v in item.items() if v is not None and a in schema.known}
+
+
+@settings(max_examples=200)
+@given(st.lists(ITEMS, max_size=6))
+def test_what_the_bounds_leave_out_could_not_have_become_a_column(items: list[dict[str, Any]]) -> None:
+    """Where there is room in the gathering for as many attributes as may be columns."""
+    budget = replace(BUDGET, attributes=BUDGET.columns + 4, gathered=10_000)
+    gathering = Gathering(NEW, budget)
+    for item in items:
+        gathering.record(item)
+    everything = merge_observed([seen(item) for item in items], LIMITS)
+    # What has values that say nothing yet, such as empty lists, takes a place as well.
+    assume(sum(not tells(of) for of in everything.values()) <= budget.attributes - budget.columns)
+    roomy = replace(budget, schema_bytes=10**6, fields=10**6, column_fields=10**6)
+    assert NEW.admit(gathering.observed, roomy) == NEW.admit(everything, roomy)
+
+
+def test_what_has_become_too_large_goes_on_counting() -> None:
+    """Else a type that was dropped for the size of another would come back once that one is dropped too."""
+    budget = Budget(gathered=30, limits=Limits(size=20))
+    items = [{"a": {f"{part}{i}": i for i in range(17)}, "b": {f"{i}": i for i in range(12)}} for part in "xy"]
+    whole, parts = Gathering(NEW, budget), Gathering(NEW, budget)
+    for item in items:
+        whole.record(item)
+        parts.record(item)
+        assert parts.observed["b"] == MIXED
+    assert whole.observed == parts.observed == {"a": MIXED, "b": MIXED}
+
+
+def test_nulls_take_no_place() -> None:
+    gathering = Gathering(NEW, Budget(attributes=2))
+    gathering.record({"a": None, "b": None, "c": 1, "d": 2, "e": 3})
+    assert [*gathering.observed] == ["c", "d"]
+
+
+def test_millions_of_attributes_take_no_memory() -> None:
+    gathering = Gathering(NEW)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for i in range(300):
+        gathering.record({f"{i}-{j}": j for j in range(1_000)} | {f"m{i}": {f"x{i}-{j}": {"y": j} for j in range(90)}})
+    assert len(gathering.observed) == REAL.attributes
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10
+
+
+def test_a_column_s_values_are_known_to_be_there_whatever_else_comes() -> None:
+    """What a file holds is decided by it."""
+    schema = NEW.admit({"zz_is_last": observe({"a": 1}), "text": observe("x")})
+    gathering = Gathering(schema, Budget(attributes=2, gathered=20))
+    gathering.record({"zz_is_last": {"a": 2}, "text": "y", **{f"a{i}": {"b": {"c": i}} for i in range(50)}})
+    assert gathering.observed["zz_is_last"] == observe({"a": 2})
+    assert gathering.observed["text"] == TEXT

@@ -1,0 +1,109 @@
+"""Rows of a file under another schema keep every value, and every null, wherever it stands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyiceberg.schema import Schema
+from pyiceberg.types import (
+    IcebergType,
+    ListType,
+    LongType,
+    MapType,
+    NestedField,
+    StringType,
+    StructType,
+)
+
+from dynalake.lake.files.project import project
+from dynalake.lake.files.read import arrow_schema_of
+
+HELD = StructType(NestedField(10, "a", LongType()), NestedField(11, "gone", StringType()))
+WANTED = StructType(NestedField(12, "new", StringType()), NestedField(10, "renamed", LongType()))
+
+
+def list_of(of: IcebergType, number: int) -> ListType:
+    return ListType(number, of, element_required=False)
+
+
+def map_of(of: IcebergType, number: int) -> MapType:
+    return MapType(number, StringType(), number + 1, of, value_required=False)
+
+
+SHAPES = {
+    "struct": (HELD, WANTED),
+    "list": (list_of(HELD, 20), list_of(WANTED, 20)),
+    "map": (map_of(HELD, 20), map_of(WANTED, 20)),
+    "lists": (list_of(list_of(HELD, 21), 20), list_of(list_of(WANTED, 21), 20)),
+    "maps": (map_of(list_of(map_of(HELD, 23), 22), 20), map_of(list_of(map_of(WANTED, 23), 22), 20)),
+    "struct of lists": (
+        StructType(NestedField(30, "l", list_of(HELD, 20)), NestedField(31, "m", map_of(HELD, 40))),
+        StructType(NestedField(31, "m", map_of(WANTED, 40)), NestedField(30, "l", list_of(WANTED, 20))),
+    ),
+}
+
+
+def values(of: IcebergType) -> st.SearchStrategy[Any]:
+    """Values as Arrow takes them, nulls everywhere."""
+    inner: st.SearchStrategy[Any]
+    if isinstance(of, StructType):
+        inner = st.fixed_dictionaries({f.name: values(f.field_type) for f in of.fields})
+    elif isinstance(of, ListType):
+        inner = st.lists(values(of.element_type), max_size=3)
+    elif isinstance(of, MapType):
+        inner = st.dictionaries(st.sampled_from("pqr"), values(of.value_type), max_size=3).map(
+            lambda d: list(d.items())
+        )
+    else:
+        inner = st.integers(-9, 9) if isinstance(of, LongType) else st.sampled_from(["", "x"])
+    return st.none() | inner
+
+
+def expected(value: Any, held: IcebergType, wanted: IcebergType) -> Any:
+    if value is None:
+        return None
+    if isinstance(wanted, StructType) and isinstance(held, StructType):
+        there = {f.field_id: f for f in held.fields}
+        return {
+            f.name: expected(value[there[f.field_id].name], there[f.field_id].field_type, f.field_type)
+            if f.field_id in there
+            else None
+            for f in wanted.fields
+        }
+    if isinstance(wanted, ListType) and isinstance(held, ListType):
+        return [expected(v, held.element_type, wanted.element_type) for v in value]
+    if isinstance(wanted, MapType) and isinstance(held, MapType):
+        return [(k, expected(v, held.value_type, wanted.value_type)) for k, v in value]
+    return value
+
+
+@settings(max_examples=60)
+@given(st.data())
+@pytest.mark.parametrize("shape", SHAPES)
+def test_nothing_but_what_has_no_id_there_is_lost(shape: str, data: st.DataObject) -> None:
+    held, wanted = SHAPES[shape]
+    given_values = data.draw(st.lists(values(held), max_size=8))
+    start = data.draw(st.integers(0, len(given_values)))
+    of, to = Schema(NestedField(1, "c", held)), Schema(NestedField(1, "d", wanted))
+    batch = pa.RecordBatch.from_arrays([pa.array(given_values, arrow_schema_of(of).field(0).type)], names=["c"])
+
+    rows = project(batch.slice(start), of, to, arrow_schema_of(to), {})
+
+    rows.validate(full=True)
+    assert rows["d"].to_pylist() == [expected(v, held, wanted) for v in given_values[start:]]
+
+
+def test_what_a_file_does_not_have_is_null_or_its_partition() -> None:
+    of = Schema(NestedField(1, "c", LongType()))
+    to = Schema(
+        NestedField(2, "dt", StringType()), NestedField(1, "c", LongType()), NestedField(3, "l", list_of(HELD, 20))
+    )
+    batch = pa.RecordBatch.from_arrays([pa.array([1, None])], names=["c"])
+
+    rows = project(batch, of, to, arrow_schema_of(to), {2: "20240101"})
+
+    assert rows.to_pylist() == [{"dt": "20240101", "c": 1, "l": None}, {"dt": "20240101", "c": None, "l": None}]

@@ -1,0 +1,518 @@
+"""The Hive tables: a partition holds exactly its day's rows, or is not there; and what people wrote stays."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, ReadTimeoutError
+
+from dynalake.days import coming_days
+from dynalake.errors import ConflictError, NameTakenError
+from dynalake.lake.catalog.iceberg import Change
+from dynalake.lake.catalog.table import DYNAMODB_TABLE, SHOWN_RUN
+from dynalake.lake.columns.column_names import name_of
+from dynalake.lake.compaction.compact_options import CompactOptions
+from dynalake.lake.compaction.day import compact_day
+from dynalake.lake.compaction.widen import widen_table
+from dynalake.lake.current.view_entries import write_views
+from dynalake.lake.hive import parquet_table
+from dynalake.lake.hive.hive import Partition, align_table, list_partitions
+from dynalake.lake.hive.json_table import project_json, shown_prefix
+from dynalake.lake.hive.parquet_table import DayFolder, PartitionPlan, plan_partitions, project_parquet
+from dynalake.lake.tables.optimizers import TYPES, foreign_optimizers, switch_off_optimizers
+from tests.unit.lake.receipts import DAY_1, DAY_2, Killed, Receipts, kill
+
+pytestmark = pytest.mark.slow
+
+OPTIONS = CompactOptions()
+TODAY = "20240101"
+ODD = name_of("Odd Name")
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dynalake.lake.catalog.commit.time.sleep", lambda _: None)
+
+
+def prepared() -> Receipts:
+    """Two closed days, of which one is compacted, the snapshot, and today."""
+    lake = Receipts()
+    lake.append("00000000", {"id": "a", "n": 0})
+    lake.append(DAY_1, {"id": "a", "n": 1, "Odd Name": {"x": 1}})
+    lake.append(DAY_1, {"id": "b", "l": [1]})
+    lake.append(DAY_2, {"id": "b", "n": 2})
+    lake.append(DAY_2, {"id": "c"})
+    lake.append(TODAY, {"id": "d"})
+    compact_day(lake.table, DAY_1, OPTIONS, lake.now)
+    return lake
+
+
+@pytest.fixture
+def lake() -> Receipts:
+    return prepared()
+
+
+def run(lake: Receipts, **more: Any) -> Any:
+    return project_parquet(lake.table, OPTIONS, lake.now, **more)
+
+
+def partitions(lake: Receipts) -> dict[str, dict[str, Any]]:
+    return lake.glue.by_day(lake.names.parquet_table)
+
+
+def location(partition: dict[str, Any]) -> str:
+    return str(partition["StorageDescriptor"]["Location"])
+
+
+def check(lake: Receipts, where: Any = "", *, exact: bool = True) -> None:
+    """Each partition shows its day's rows exactly; or at least rows of one moment, where days have changed since."""
+    for day, partition in partitions(lake).items():
+        rows = lake.folder_rows(location(partition))
+        assert rows
+        assert rows == lake.rows(day) if exact else rows <= lake.committed, (where, day)
+
+
+def columns(storage: dict[str, Any]) -> dict[str, str]:
+    return {c["Name"]: c["Type"] for c in storage["Columns"]}
+
+
+def test_closed_days_of_one_folder_and_the_snapshot_are_shown(lake: Receipts) -> None:
+    done = run(lake)
+
+    assert done.written == ("00000000", DAY_1)
+    assert done.columns
+    assert partitions(lake).keys() == {"00000000", DAY_1}
+    check(lake)
+    table = lake.glue.tables[lake.names.parquet_table]
+    assert table["PartitionKeys"] == [{"Name": "dt", "Type": "string"}]
+    assert columns(table["StorageDescriptor"]) == {
+        "__operation": "string",
+        "__sequence_number": "string",
+        "__event_time": "bigint",
+        "__expired": "boolean",
+        "__types": "string",
+        "__other": "map<string,string>",
+        "id": "string",
+        "n": "bigint",
+        ODD: "struct<x:bigint>",
+        "l": "array<bigint>",
+    }
+    assert run(lake) == run(lake, check=True) == parquet_table.Projected()
+
+
+def test_each_partition_has_the_columns_that_its_files_hold(lake: Receipts) -> None:
+    """Trino refuses one without; and one that a type of which changes later would stand against the table's."""
+    run(lake)
+
+    assert columns(partitions(lake)["00000000"]["StorageDescriptor"]).keys() >= {"id", "n", "__operation"}
+    assert "l" not in columns(partitions(lake)["00000000"]["StorageDescriptor"])
+    assert columns(partitions(lake)[DAY_1]["StorageDescriptor"]).keys() >= {"id", "n", "l", ODD}
+
+
+def test_a_day_that_changes_goes_until_it_is_compacted(lake: Receipts) -> None:
+    run(lake)
+    lake.append(DAY_1, {"id": "late"})
+
+    assert run(lake).removed == (DAY_1,)
+    assert DAY_1 not in partitions(lake)
+    compact_day(lake.table, DAY_1, OPTIONS, lake.now)
+    assert run(lake).written == (DAY_1,)
+    check(lake)
+    lake.optimize(DAY_1)
+    assert run(lake).removed == (DAY_1,)
+
+
+def test_what_lies_in_a_folder_and_is_not_live_keeps_the_day_away(lake: Receipts) -> None:
+    (file,) = lake.table.changes().files({DAY_1})
+    stray = file.path.removeprefix(lake.names.uri("")).replace("00000-", "00001-")
+    lake.s3.put_object(Bucket="b", Key=stray, Body=b"")
+
+    assert run(lake).written == ("00000000",)
+    lake.s3.delete_object(Bucket="b", Key=stray)
+    assert run(lake).written == (DAY_1,)
+    lake.s3.put_object(Bucket="b", Key=stray, Body=b"")
+    assert run(lake).removed == ()
+    assert run(lake, check=True).removed == (DAY_1,)
+
+
+def test_rows_that_somebody_has_deleted_keep_the_day_away(lake: Receipts, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(lake)
+    (file,) = lake.table.changes().files({DAY_1})
+    monkeypatch.setattr(parquet_table, "deleted_files", lambda head: {file.path})
+    assert run(lake).removed == (DAY_1,)
+    monkeypatch.setattr(parquet_table, "deleted_files", lambda head: None)
+    assert run(lake).removed == ("00000000",)
+
+
+def test_a_day_of_a_dropped_file_is_noticed(lake: Receipts) -> None:
+    """Somebody's DELETE of all rows of a file changes no folder's name."""
+    lake.append(DAY_2, *({"id": f"{n}", "t": random.randbytes(400_000).hex()} for n in range(6)))
+    compact_day(lake.table, DAY_2, CompactOptions(part_mb=1, row_group_mb=1), lake.now)
+    run(lake)
+    files = lake.table.changes().files({DAY_2})
+    before = partitions(lake)[DAY_2]["Parameters"]["numFiles"]
+    assert len(files) > 1
+    lake.table.catalog.commit(lake.table.changes(), Change(remove=(files[0],)))
+
+    assert before == str(len(files))
+    assert run(lake).removed == (DAY_2,)
+
+
+def test_what_people_wrote_stays(lake: Receipts) -> None:
+    run(lake)
+    entry = lake.glue.tables[lake.names.parquet_table]
+    entry |= {"Description": "mine", "Owner": "me", "Retention": 7}
+    entry["Parameters"]["team"] = "x"
+    entry["StorageDescriptor"]["Columns"][6]["Comment"] = "the key"
+    lake.append("20231201", {"id": "z", "later": True})
+
+    done = run(lake)
+
+    now = lake.glue.tables[lake.names.parquet_table]
+    assert done.columns
+    assert (now["Description"], now["Owner"], now["Retention"], now["Parameters"]["team"]) == ("mine", "me", 7, "x")
+    assert now["StorageDescriptor"]["Columns"][6] == {"Name": "id", "Type": "string", "Comment": "the key"}
+    assert now["StorageDescriptor"]["Columns"][-1] == {"Name": "later", "Type": "boolean"}
+    assert not run(lake).columns
+
+
+def test_columns_name_their_attributes_unless_somebody_said_more(lake: Receipts) -> None:
+    run(lake)
+    storage = lake.glue.tables[lake.names.parquet_table]["StorageDescriptor"]
+    comments = {c["Name"]: c.get("Comment") for c in storage["Columns"]}
+    assert comments[ODD] == 'attribute "Odd Name"'
+    assert comments["id"] is None
+
+
+def test_another_table_s_name_is_left_alone(lake: Receipts) -> None:
+    lake.glue.create_table(
+        DatabaseName="d", TableInput={"Name": lake.names.parquet_table, "Parameters": {DYNAMODB_TABLE: "Receipts"}}
+    )
+    with pytest.raises(NameTakenError, match="belongs to the DynamoDB table Receipts"):
+        run(lake)
+
+
+def test_when_a_type_widens_partitions_move_before_the_columns_follow(lake: Receipts) -> None:
+    run(lake)
+    write_views(lake.table)
+    lake.append("20231201", {"id": "z", "n": Decimal("2.5")})
+    widen_table(lake.table, OPTIONS, lake.now)
+    calls: list[str] = []
+    lake.glue.on_call = lambda service, call, asked: calls.append(call)
+
+    run(lake)
+
+    order = [c for c in calls if c in ("batch_update_partition", "update_table")]
+    assert order == ["batch_update_partition", "update_table"]
+    assert columns(lake.glue.tables[lake.names.parquet_table]["StorageDescriptor"])["n"] == "double"
+    assert columns(partitions(lake)[DAY_1]["StorageDescriptor"])["n"] == "double"
+    check(lake)
+
+
+def test_a_struct_that_got_a_field_is_told_to_its_partitions(lake: Receipts) -> None:
+    run(lake)
+    lake.append(TODAY, {"id": "z", "Odd Name": {"x": 1, "y": "new"}})
+
+    assert run(lake).written == (DAY_1,)
+
+    assert columns(partitions(lake)[DAY_1]["StorageDescriptor"])[ODD] == "struct<x:bigint,y:string>"
+    check(lake)
+
+
+# -- faults and others -------------------------------------------------------------------------------------------------
+
+Act = Callable[[Receipts], Callable[[str, dict[str, Any]], Any]]
+
+
+def sweep(act: Act) -> None:
+    """Project while something happens before one call, for each call; then again, undisturbed."""
+    first = prepared()
+    run(first)
+    first.append(DAY_1, {"id": "late"})
+    compact_day(first.table, DAY_1, OPTIONS, first.now)
+    compact_day(first.table, DAY_2, OPTIONS, first.now)
+    undisturbed = first.copy()
+    with undisturbed.at_call(0, kill) as calls:
+        run(undisturbed)
+    # Up to here, what happens is seen by the last comparison.
+    compared = max(i for i, c in enumerate(calls) if c == "glue.get_partitions")
+    seen = max(i for i, c in enumerate(calls[:compared], 1) if c == "glue.get_table")
+    for number in range(1, len(calls) + 1, 3):
+        lake = first.copy()
+        disturbed = False
+        with lake.at_call(number, act(lake)):
+            try:
+                run(lake)
+            except (Killed, ConflictError, ReadTimeoutError):
+                disturbed = True
+        check(lake, number, exact=False)
+        if not disturbed:
+            check(lake, number, exact=number <= seen)
+        run(lake)
+        check(lake, number)
+        compact_day(lake.table, DAY_1, OPTIONS, lake.now)
+        run(lake)
+        check(lake, number)
+        assert {DAY_1, DAY_2, "00000000"} <= partitions(lake).keys(), number
+
+
+def test_killed_anywhere() -> None:
+    sweep(lambda lake: kill)
+
+
+def test_conversions_between_any_two_calls() -> None:
+    sweep(lambda lake: lambda *_: lake.append(DAY_1, {"id": "later"}))
+
+
+def test_compactions_and_optimizers_between_any_two_calls() -> None:
+    def act(lake: Receipts) -> Any:
+        def both(*_: Any) -> None:
+            lake.append(DAY_1, {"id": "later"})
+            compact_day(lake.table, DAY_1, OPTIONS, lake.now)
+            lake.optimize(DAY_2)
+            compact_day(lake.table, DAY_2, OPTIONS, lake.now)
+
+        return both
+
+    sweep(act)
+
+
+def test_another_run_between_any_two_calls() -> None:
+    sweep(lambda lake: lambda *_: run(lake))
+
+
+def test_without_reading_again_a_partition_points_to_what_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    plans = 0
+
+    def once(*given: Any, **more: Any) -> PartitionPlan:
+        nonlocal plans
+        plans += 1
+        return plan_partitions(*given, **more) if plans == 1 else PartitionPlan((), ())
+
+    monkeypatch.setattr(parquet_table, "plan_partitions", once)
+    wrong = 0
+    first = prepared()
+    for number in range(1, 40, 3):
+        lake, plans = first.copy(), 0
+
+        def change(*_: Any, lake: Receipts = lake) -> None:
+            lake.append(DAY_1, {"id": "later"})
+            compact_day(lake.table, DAY_1, OPTIONS, lake.now)
+
+        with lake.at_call(number, change) as calls:
+            run(lake)
+        if len(calls) > number:
+            wrong += lake.folder_rows(location(partitions(lake)[DAY_1])) != lake.rows(DAY_1)
+    assert wrong
+
+
+# -- the plan ----------------------------------------------------------------------------------------------------------
+
+
+def folder(day: str, name: str, *files: str) -> DayFolder:
+    return DayFolder(Partition(day, f"s3://b/{name}/", {"numFiles": str(len(files))}), frozenset(files))
+
+
+def test_only_folders_that_are_to_be_written_are_listed() -> None:
+    folders = {"1": folder("1", "a", "x"), "2": folder("2", "b", "y"), "3": folder("3", "c", "z")}
+    there = {"1": folders["1"].partition, "2": Partition("2", "s3://b/old/", {}), "4": Partition("4", "s3://b/d/", {})}
+    listed: list[str] = []
+
+    def read(asked: Any) -> Any:
+        listed.extend(asked)
+        return {day: frozenset({"y"} if day == "2" else {"other"}) for day in asked}
+
+    plan = plan_partitions(folders, there, read)
+
+    assert listed == ["2", "3"]
+    assert [p.day for p in plan.write] == ["2"]
+    assert plan.remove == ("4",)
+    assert plan_partitions(folders, there, read, check=True).remove == ("1", "4")
+
+
+# -- {t}_json ----------------------------------------------------------------------------------------------------------
+
+
+def lines(lake: Receipts) -> dict[str, dict[str, Any]]:
+    return lake.glue.by_day(lake.names.json_table)
+
+
+def test_raw_lines_are_text_by_their_own_keys(lake: Receipts) -> None:
+    lake.append(DAY_2, {"id": "q", "userId": 1})
+
+    done = project_json(lake.table, lake.now)
+
+    table = lake.glue.tables[lake.names.json_table]
+    assert set(columns(table["StorageDescriptor"]).values()) == {"string"}
+    assert "__other" not in columns(table["StorageDescriptor"])
+    serde = table["StorageDescriptor"]["SerdeInfo"]
+    assert serde["SerializationLibrary"] == "org.openx.data.jsonserde.JsonSerDe"
+    assert serde["Parameters"] == {
+        "case.insensitive": "FALSE",
+        "ignore.malformed.json": "TRUE",
+        f"mapping.{ODD}": "Odd Name",
+        f"mapping.{name_of('userId')}": "userId",
+    }
+    assert serde["Parameters"].items() <= table["Parameters"].items()
+    assert lines(lake).keys() == {DAY_1, DAY_2, *coming_days(TODAY)}
+    assert lines(lake)[DAY_1]["StorageDescriptor"]["SerdeInfo"] == serde
+    assert columns(lines(lake)[DAY_1]["StorageDescriptor"]) == columns(table["StorageDescriptor"])
+    assert location(lines(lake)[DAY_1]) == lake.names.uri(lake.names.raw_day(DAY_1))
+    assert done.columns
+    assert project_json(lake.table, lake.now) == parquet_table.Projected()
+
+
+def test_days_are_there_before_their_data(lake: Receipts) -> None:
+    project_json(lake.table, lake.now)
+    lake.clock.move(days=3)
+    assert project_json(lake.table, lake.now).written == tuple(coming_days("20240104")[-3:])
+
+
+def test_new_attributes_reach_older_days_by_the_table(lake: Receipts) -> None:
+    project_json(lake.table, lake.now)
+    lake.append(DAY_2, {"id": "q", "NewOne": 1})
+
+    assert project_json(lake.table, lake.now) == parquet_table.Projected(columns=True)
+    table = lake.glue.tables[lake.names.json_table]
+    assert "NewOne" in table["Parameters"].values()
+    assert "NewOne" in table["StorageDescriptor"]["SerdeInfo"]["Parameters"].values()
+
+
+def test_the_snapshot_is_that_of_the_shown_run(lake: Receipts) -> None:
+    for number, name in enumerate(("one", "two"), 1):
+        key = lake.names.snapshot_number(number)
+        lake.s3.put_object(Bucket="b", Key=key, Body=json.dumps({"number": number, "name": name}).encode())
+        lake.table.catalog.commit(lake.table.changes(), Change(properties={SHOWN_RUN: str(number)}))
+        assert project_json(lake.table, lake.now).written[0] == "00000000"
+        assert location(lines(lake)["00000000"]) == lake.names.uri(lake.names.snapshot_run(name))
+    lake.table.catalog.commit(lake.table.changes(), Change(properties={SHOWN_RUN: "0"}))
+    assert project_json(lake.table, lake.now).removed == ("00000000",)
+
+
+def test_the_shown_run_is_found_by_its_number(lake: Receipts) -> None:
+    assert shown_prefix(lake.table) == ""
+    lake.s3.put_object(Bucket="b", Key=lake.names.snapshot_number(3), Body=b'{"number": 3, "name": "scan-1"}')
+    lake.table.catalog.commit(lake.table.changes(), Change(properties={SHOWN_RUN: "3"}))
+
+    assert shown_prefix(lake.table) == lake.names.snapshot_run("scan-1")
+
+
+# -- Glue refuses ------------------------------------------------------------------------------------------------------
+
+
+def test_a_table_that_others_change_all_the_time_is_given_up(lake: Receipts) -> None:
+    run(lake)
+    wanted = parquet_table.hive_table(lake.table, lake.table.changes())
+    wanted = wanted.__class__(wanted.name, wanted.format, wanted.location, wanted.columns[:3])
+
+    def first(service: str, call: str, asked: dict[str, Any]) -> None:
+        if call == "update_table":
+            entry = lake.glue.tables[lake.names.parquet_table]
+            entry["VersionId"] = str(int(entry["VersionId"]) + 1)
+
+    lake.glue.on_call = first
+    with pytest.raises(ConflictError, match="8 times in a row"):
+        align_table(lake.table, wanted)
+
+
+def test_partitions_are_read_with_their_parameters(lake: Receipts) -> None:
+    run(lake)
+    found = list_partitions(lake.table, lake.names.parquet_table)
+    assert found[DAY_1].parameters["numRows"] == "2"
+    assert found.keys() == {"00000000", DAY_1}
+
+
+# -- somebody else's optimizer -----------------------------------------------------------------------------------------
+
+
+class Optimizers:
+    """Glue's calls, which nothing local has. An entry has the configuration and where it is from."""
+
+    def __init__(self) -> None:
+        self.on: dict[tuple[str, str], dict[str, Any]] = {}
+        self.of_catalog: dict[str, Any] | None = None
+        self.unknown = False
+
+    def get_table_optimizer(self, **asked: Any) -> Any:
+        assert asked["CatalogId"] == "123456789012"
+        if self.unknown:
+            raise refusal("UnknownOperationException")
+        found = self.on.get((asked["TableName"], asked["Type"]), self.of_catalog)
+        if found is None:
+            raise refusal("EntityNotFoundException")
+        return {"TableOptimizer": {"type": asked["Type"], "configuration": found}}
+
+    def update_table_optimizer(self, **asked: Any) -> None:
+        if (asked["TableName"], asked["Type"]) not in self.on:
+            raise refusal("EntityNotFoundException")
+        self.create_table_optimizer(**asked)
+
+    def create_table_optimizer(self, **asked: Any) -> None:
+        self.on[asked["TableName"], asked["Type"]] = asked["TableOptimizerConfiguration"]
+
+
+def refusal(code: str) -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": code}}, "GetTableOptimizer")
+
+
+@pytest.fixture
+def optimizers(lake: Receipts, monkeypatch: pytest.MonkeyPatch) -> Optimizers:
+    stub = Optimizers()
+    for call in ("get_table_optimizer", "update_table_optimizer", "create_table_optimizer"):
+        monkeypatch.setattr(lake.glue, call, getattr(stub, call), raising=False)
+    return stub
+
+
+def test_no_optimizer_is_no_finding(lake: Receipts, optimizers: Optimizers) -> None:
+    assert foreign_optimizers(lake.table) == ()
+    optimizers.unknown = True
+    assert foreign_optimizers(lake.table) == ()
+    assert switch_off_optimizers(lake.table) == ()
+
+
+def test_an_optimizer_of_a_table_is_found_and_switched_off(lake: Receipts, optimizers: Optimizers) -> None:
+    optimizers.on["receipts", "compaction"] = {"roleArn": "r", "enabled": True}
+    optimizers.on["receipts_state", "retention"] = {"roleArn": "r", "enabled": False}
+
+    (finding,) = foreign_optimizers(lake.table)
+    assert (finding.kind, finding.table) == ("foreign-optimizer", "receipts")
+    assert "compaction is on for receipts" in finding.what
+    assert [o.type for o in switch_off_optimizers(lake.table)] == ["compaction"]
+    assert optimizers.on["receipts", "compaction"] == {"roleArn": "r", "enabled": False}
+    assert foreign_optimizers(lake.table) == ()
+
+
+def test_an_optimizer_of_the_catalog_is_switched_off_for_the_tables(lake: Receipts, optimizers: Optimizers) -> None:
+    optimizers.of_catalog = {"roleArn": "r", "enabled": True}
+
+    assert len(foreign_optimizers(lake.table)) == 2 * len(TYPES)
+    switch_off_optimizers(lake.table)
+
+    assert foreign_optimizers(lake.table) == ()
+    assert len(optimizers.on) == 6
+
+
+def test_a_refusal_is_raised(lake: Receipts, optimizers: Optimizers, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**asked: Any) -> Any:
+        raise refusal("AccessDeniedException")
+
+    monkeypatch.setattr(lake.glue, "get_table_optimizer", refuse)
+    with pytest.raises(ClientError, match="AccessDenied"):
+        foreign_optimizers(lake.table)
+
+
+def test_one_that_may_not_be_switched_off_goes_on_being_told(
+    lake: Receipts, optimizers: Optimizers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**asked: Any) -> Any:
+        raise refusal("AccessDeniedException")
+
+    optimizers.on["receipts", "compaction"] = {"roleArn": "r", "enabled": True}
+    monkeypatch.setattr(lake.glue, "update_table_optimizer", refuse)
+    assert switch_off_optimizers(lake.table) == ()
+    assert len(foreign_optimizers(lake.table)) == 1

@@ -1,0 +1,333 @@
+"""Tables and views are made once, by whoever is first, and brought back when they were lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dynalake.errors import CatalogError, NameTakenError, SourceError
+from dynalake.lake.catalog.iceberg import Change
+from dynalake.lake.catalog.table import (
+    BOUND,
+    COLLECTED_AT,
+    DYNAMODB_TABLE,
+    FOLDED_TO,
+    HISTORY_FROM,
+    SHOWN_RUN,
+    SNAPSHOT_RUN,
+    SOURCE,
+    TIME_ZONE,
+    number,
+)
+from dynalake.lake.current.fold import fold
+from dynalake.lake.tables.grow import schema_of
+from dynalake.lake.tables.identity import check_table, table_id_of
+from dynalake.lake.tables.make import glue_names, make_tables
+from dynalake.record.key import ItemKey, KeyAttribute
+from tests.unit.lake.receipts import Receipts
+from tests.unit.lake.state_lake import ARN, DAY_MS, START, Event, StateLake, replay
+
+pytestmark = pytest.mark.slow
+
+BY_BOTH = ItemKey(KeyAttribute("id", "S"), KeyAttribute("at", "N"))
+
+
+def make(lake: StateLake) -> None:
+    make_tables(lake.table, lake.key, ARN)
+
+
+def test_tables_of_a_table_that_was_made_again_are_refused() -> None:
+    """Also where Glue has lost them: they are brought back with the id of the table that they are about."""
+    lake = StateLake(BY_BOTH)
+    for _ in range(2):
+        make_tables(lake.table, lake.key, ARN, table_id="first")
+    for head in (lake.table.changes(), lake.table.items()):
+        assert table_id_of(head) == "first"
+    check_table(lake.table, "first")
+    with pytest.raises(SourceError, match=r"deleted and made again.*first.*second.*delete_data.*another environment"):
+        check_table(lake.table, "second")
+    with pytest.raises(SourceError, match="deleted and made again"):
+        make_tables(lake.table, lake.key, ARN, table_id="second")
+    for name in (lake.names.changes_table, lake.names.state_table):
+        del lake.glue.tables[name]
+    check_table(lake.table, "second")
+    with pytest.raises(SourceError, match="deleted and made again"):
+        make_tables(lake.table, lake.key, ARN, table_id="second")
+    make_tables(lake.table, lake.key, ARN, table_id="first")
+
+
+def test_both_tables_and_the_views_are_there_and_empty() -> None:
+    lake = StateLake(BY_BOTH, "Europe/Berlin")
+    make(lake)
+
+    changes, state = lake.table.changes(), lake.table.items()
+    assert changes.snapshot_id is not None
+    assert state.snapshot_id is not None
+    for head in (changes, state):
+        assert head.properties[DYNAMODB_TABLE] == "RECEIPTS"
+        assert head.properties[SOURCE] == ARN
+        assert head.properties[TIME_ZONE] == "Europe/Berlin"
+        assert schema_of(head).key == BY_BOTH
+        assert number(head, COLLECTED_AT) == 0
+        for column in ("__key", "__event_time", "__sequence_number"):
+            assert head.properties[f"write.metadata.metrics.column.{column}"] == "full"
+    assert changes.properties["write.metadata.metrics.column.dt"] == "full"
+    assert [number(changes, name) for name in (BOUND, SHOWN_RUN)] == [0, 0]
+    assert [number(state, name) for name in (FOLDED_TO, SNAPSHOT_RUN)] == [0, 0]
+    names = lake.names
+    assert set(lake.glue.tables) == {
+        names.changes_table,
+        names.state_table,
+        names.current_view,
+        names.removed_view,
+        names.history_view,
+    }
+    assert lake.current() == lake.state() == {}
+    assert lake.removed() == set()
+    assert lake.history() == []
+
+
+def test_again_nothing_is_written() -> None:
+    lake = StateLake().make()
+    lake.append(Event("a", 1, START))
+    before = {name: entry["VersionId"] for name, entry in lake.glue.tables.items()}
+
+    make(lake)
+
+    assert {name: entry["VersionId"] for name, entry in lake.glue.tables.items()} == before
+    assert lake.current() == {"a": "MODIFY 1"}
+
+
+def test_a_kill_before_any_call_is_made_good() -> None:
+    calls = 0
+    lake = StateLake()
+
+    def count(*_: Any) -> None:
+        nonlocal calls
+        calls += 1
+
+    lake.s3.on_call = lake.glue.on_call = count
+    make(lake)
+    assert calls > 30
+
+    class Killed(BaseException):
+        pass
+
+    for at in range(1, calls + 1):
+        lake = StateLake()
+        left = at
+
+        def kill(*_: Any) -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                raise Killed
+
+        lake.s3.on_call = lake.glue.on_call = kill
+        with pytest.raises(Killed):
+            make(lake)
+        lake.s3.on_call = lake.glue.on_call = lambda *_: None
+        lake.make()
+        assert len(lake.glue.tables) == 5
+        lake.append(Event("a", 1, START))
+        assert lake.current() == {"a": "MODIFY 1"}
+
+
+@pytest.mark.parametrize("place", range(8))
+def test_a_name_that_belongs_to_another_table_stops_it_before_anything_is_made(place: int) -> None:
+    lake = StateLake()
+    name = glue_names(lake.names)[place]
+    for parameters in ({}, {DYNAMODB_TABLE: "Receipts"}):
+        lake.glue.tables = {name: {"Name": name, "VersionId": "1", "Parameters": parameters}}
+
+        with pytest.raises(NameTakenError, match=f"dynalake_dev.{name}, which belongs to"):
+            make(lake)
+        assert set(lake.glue.tables) == {name}
+    assert lake.s3.keys() == set()
+
+
+def test_the_names_are_those_of_all_tables_and_views() -> None:
+    assert glue_names(StateLake().names) == (
+        "receipts",
+        "receipts_state",
+        "receipts_current",
+        "receipts_removed",
+        "receipts_history",
+        "receipts_parquet",
+        "receipts_json",
+        "receipts_orc",
+    )
+
+
+EVENTS = [
+    Event("a", 1, START + 1, "INSERT"),
+    Event("b", 2, START + 2, "INSERT"),
+    Event("a", 3, START + 3),
+    Event("b", 4, START + 4, "REMOVE"),
+    Event("c", 5, START + DAY_MS, "INSERT"),
+]
+
+
+def lose(lake: StateLake, name: str) -> None:
+    lake.glue.delete_table(DatabaseName=lake.names.lake.database, Name=name)
+
+
+@pytest.mark.parametrize("which", ["changes_table", "state_table"])
+@pytest.mark.parametrize("how", ["dropped", "parameters", "old note"])
+def test_a_table_that_glue_has_lost_is_brought_back(which: str, how: str) -> None:
+    lake = StateLake().make()
+    lake.append(*EVENTS[:4])
+    fold(lake.table, START + 4)
+    lake.append(EVENTS[4])
+    name = getattr(lake.names, which)
+    uuid = lake.table.catalog.load(name).uuid
+    note = lake.names.metadata_note(name)
+    kept = lake.s3.objects[note]
+    lake.append(Event("a", 2, START + 2), Event("d", 1, START + 3))
+    if how == "old note":
+        lake.s3.objects[note] = kept
+    if how == "parameters":
+        entry = lake.glue.tables[name]
+        lake.glue.tables[name] = {**entry, "Parameters": {"crawler": "x"}, "Description": "All of them"}
+    else:
+        lose(lake, name)
+
+    make(lake)
+
+    assert lake.table.catalog.load(name).uuid == uuid
+    assert lake.table.catalog.load(name).properties[DYNAMODB_TABLE] == "RECEIPTS"
+    if how == "parameters":
+        assert lake.glue.tables[name]["Parameters"]["crawler"] == "x"
+        assert lake.glue.tables[name]["Description"] == "All of them"
+    if which == "changes_table" and how == "old note":
+        return  # what was committed since is converted again, from the raw objects that no live folder names
+    assert lake.current() == {**replay(EVENTS), "d": "MODIFY 1"}
+    fold(lake.table, START + DAY_MS)
+    assert lake.current() == {**replay(EVENTS), "d": "MODIFY 1"}
+
+
+def test_a_kill_while_a_lost_state_is_brought_back() -> None:
+    class Killed(BaseException):
+        pass
+
+    before = StateLake().make()
+    before.append(*EVENTS[:4])
+    fold(before.table, START + 4)
+    kept = before.s3.objects[before.names.metadata_note(before.names.state_table)]
+    before.append(Event("a", 9, START + 2), Event("d", 1, START + 3))
+    before.s3.objects[before.names.metadata_note(before.names.state_table)] = kept
+    lose(before, before.names.state_table)
+    for at in range(1, 100):
+        lake, left = before.copy(), at
+
+        def kill(*_: Any) -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                raise Killed
+
+        lake.s3.on_call = lake.glue.on_call = kill
+        try:
+            make(lake)
+            break
+        except Killed:
+            lake.s3.on_call = lake.glue.on_call = lambda *_: None
+            make(lake)
+        assert lake.current() == {"a": "MODIFY 9", "d": "MODIFY 1"}, at
+    assert at > 20
+
+
+def snapshot(lake: StateLake) -> None:
+    """As if a backfill's snapshot were shown."""
+    rows = [Event("a", 0, START, "SNAPSHOT"), Event("s", 0, START, "SNAPSHOT")]
+    file = lake.write("00000000", rows)
+    lake.commit(Change(add=(file,), properties={SHOWN_RUN: "3"}))
+    lake.commit_state(Change(properties={SNAPSHOT_RUN: "3"}))
+
+
+def forget(lake: StateLake) -> None:
+    """The state is gone, with all that is known of it."""
+    lose(lake, lake.names.state_table)
+    lake.s3._delete(lake.names.metadata_note(lake.names.state_table))
+    lose_metadata(lake)
+
+
+def lose_metadata(lake: StateLake) -> None:
+    for key in lake.s3.keys(f"{lake.names.items_location}/metadata/"):
+        lake.s3._delete(key)
+
+
+def test_a_state_of_which_nothing_is_left_is_derived_again() -> None:
+    lake = StateLake().make()
+    snapshot(lake)
+    lake.append(*EVENTS[:4])
+    fold(lake.table, START + 4)
+    lake.append(EVENTS[4])
+    forget(lake)
+
+    make(lake)
+
+    assert lake.state() == {"a": "MODIFY 3", "b": "REMOVE 4", "s": "SNAPSHOT 0"}
+    assert {row["__run"] for row in lake.items() if row["id"] == "s"} == {3}
+    assert number(lake.table.items(), SNAPSHOT_RUN) == 3
+    assert number(lake.table.items(), FOLDED_TO) == START + 4
+    assert lake.current() == {**replay(EVENTS), "s": "SNAPSHOT 0"}
+
+
+def test_a_kill_while_a_state_is_derived_again() -> None:
+    class Killed(BaseException):
+        pass
+
+    before = StateLake().make()
+    snapshot(before)
+    before.append(*EVENTS[:4])
+    fold(before.table, START + 4)
+    forget(before)
+    for at in range(1, 200, 3):
+        lake, left = before.copy(), at
+
+        def kill(*_: Any) -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                raise Killed
+
+        lake.s3.on_call = lake.glue.on_call = kill
+        try:
+            make(lake)
+            break
+        except Killed:
+            lake.s3.on_call = lake.glue.on_call = lambda *_: None
+            make(lake)
+        assert lake.current() == {"a": "MODIFY 3", "s": "SNAPSHOT 0"}, at
+    assert at > 40
+
+
+def test_a_state_is_never_made_anew_where_history_was_dropped() -> None:
+    lake = StateLake().make()
+    lake.append(*EVENTS)
+    lake.commit(Change(properties={HISTORY_FROM: "20240102"}))
+    forget(lake)
+
+    with pytest.raises(CatalogError, match="no changes before 20240102 any more"):
+        make(lake)
+    assert lake.names.state_table not in lake.glue.tables
+
+
+def test_metadata_that_is_gone_too_is_named() -> None:
+    lake = StateLake().make()
+    lake.append(*EVENTS)
+    lose(lake, lake.names.state_table)
+    lose_metadata(lake)
+
+    with pytest.raises(CatalogError, match="gone from Glue, and no metadata of it is left"):
+        make(lake)
+
+
+def test_a_table_that_has_lost_its_schema_property_says_so() -> None:
+    lake = Receipts()
+    head = lake.table.changes()
+    del head.iceberg.metadata.properties["dynalake.schema"]
+    with pytest.raises(CatalogError, match=r"receipts has lost its property dynalake\.schema"):
+        schema_of(head)
