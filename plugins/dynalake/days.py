@@ -68,6 +68,11 @@ def end_of_day(day: str, zone: tzinfo = UTC) -> datetime:
     return max(midnight.astimezone(UTC), midnight.replace(fold=1).astimezone(UTC))
 
 
+def milliseconds(moment: datetime) -> int:
+    """Return the milliseconds since the epoch of an aware datetime."""
+    return round((moment - datetime.fromtimestamp(0, UTC)).total_seconds() * 1000)
+
+
 def shift_day(day: str, days: int) -> str:
     """Return the day that is `days` later in the calendar, or earlier where `days` is negative."""
     return _text(_date(day) + timedelta(days=days))

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from dynalake.days import milliseconds
 from dynalake.errors import SettingsError
-from dynalake.lake.files.folders import milliseconds
 from dynalake.lake.working.findings import Finding
 from dynalake.names import Lake
 from dynalake.watch.judge import Targets

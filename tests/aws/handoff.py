@@ -34,11 +34,10 @@ from dynalake.capture.source.source import check_source
 from dynalake.capture.table_stack import TableStack
 from dynalake.capture.teardown import delete_stack, stop_mapping
 from dynalake.convert.finish import convert_due
-from dynalake.days import end_of_day, shift_day
+from dynalake.days import end_of_day, milliseconds, shift_day
 from dynalake.errors import TransientError
 from dynalake.lake.catalog.table import Table
 from dynalake.lake.current.fold import fold
-from dynalake.lake.files.folders import milliseconds
 from dynalake.names import Lake, TableNames
 from dynalake.options.settings import TableSettings
 from dynalake.record.change import pad_sequence_number

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 from dynalake.aws.clients import Clients
+from dynalake.days import milliseconds
 from dynalake.lake.catalog.iceberg import DataFile
 from dynalake.lake.catalog.table import schema_of
 from dynalake.lake.current.fold import fold
@@ -20,7 +21,7 @@ from dynalake.lake.current.key_ranges import Sizes
 from dynalake.lake.current.snapshot import number_run, swap_snapshot
 from dynalake.lake.current.view_entries import current_texts
 from dynalake.lake.current.views import Dialect
-from dynalake.lake.files.folders import FolderManifest, Input, milliseconds, new_folder
+from dynalake.lake.files.folders import FolderManifest, Input, new_folder
 from dynalake.lake.files.parts import Folder, PartWriter, Writing, parts_of
 from dynalake.lake.files.read import read_rows
 from dynalake.record.key import ItemKey, KeyAttribute

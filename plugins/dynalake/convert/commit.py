@@ -26,11 +26,12 @@ from dynalake.convert.named import NamedFolders
 from dynalake.convert.once import find_waiting
 from dynalake.convert.plan import Batch, history_from
 from dynalake.convert.rest import Rest, write_rest
+from dynalake.days import milliseconds
 from dynalake.errors import ConflictError, DynalakeError, LedgerError, NotReadyError
 from dynalake.lake.catalog.commit import check_age, check_fields, check_live, commit_on, overlap
 from dynalake.lake.catalog.iceberg import Change, DataFile, Head, News
 from dynalake.lake.catalog.table import BOUND, FOLDED_TO, PLANNED_ON, Table, number
-from dynalake.lake.files.folders import FolderManifest, Part, delete_strays, milliseconds, write_manifest
+from dynalake.lake.files.folders import FolderManifest, Part, delete_strays, write_manifest
 from dynalake.lake.files.parts import Writing
 from dynalake.lake.tables.grow import schema_of
 from dynalake.record.change import EVENT_TIME

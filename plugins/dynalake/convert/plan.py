@@ -17,11 +17,11 @@ from botocore.exceptions import ClientError
 
 from dynalake.convert.named import ETags, find_named
 from dynalake.convert.read.raw import RawObject, iterate_objects, list_objects
-from dynalake.days import SNAPSHOT_DAY, check_day, day_of, parse_day, shift_day
+from dynalake.days import SNAPSHOT_DAY, check_day, day_of, milliseconds, parse_day, shift_day
 from dynalake.errors import ConflictError, SettingsError
 from dynalake.lake.catalog.iceberg import Head
 from dynalake.lake.catalog.table import HISTORY_FROM, Table
-from dynalake.lake.files.folders import Input, milliseconds, new_folder
+from dynalake.lake.files.folders import Input, new_folder
 
 LISTED_DAYS = 8
 """Days of raw objects that each run lists at least: what Kinesis kept for a week may come today."""

@@ -20,10 +20,10 @@ from datetime import datetime, timedelta
 
 from dynalake.backfill.commit.replaced import ReplacedRuns, delete_replaced_runs
 from dynalake.convert.finish import finish_swap
+from dynalake.days import milliseconds
 from dynalake.lake.catalog.table import Table
 from dynalake.lake.compaction.compact_options import CompactOptions
 from dynalake.lake.current.fold import LAG, Folded, FoldOptions, FoldPlan, fold, plan_fold
-from dynalake.lake.files.folders import milliseconds
 from dynalake.lake.tables.repair import repair_entries
 from dynalake.lake.upkeep.collect import Collected, collect
 from dynalake.lake.upkeep.history import Dropped, drop_history

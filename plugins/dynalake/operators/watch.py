@@ -32,7 +32,7 @@ def tables() -> list[str]:
 def look(table: str) -> str:
     """Looks at one table, keeps what was found, and fails where somebody is needed now. Returns the table's state."""
     from dynalake.capture.lake.registry import load_settings
-    from dynalake.lake.files.folders import milliseconds
+    from dynalake.days import milliseconds
     from dynalake.watch.gather import gather
     from dynalake.watch.judge import Targets
     from dynalake.watch.status import TableStatus, check_alarms, load_status, save_status
@@ -71,7 +71,7 @@ def look(table: str) -> str:
 def report(tables: list[str] | None) -> dict[str, int]:
     """Puts all tables together for the page; fails where one of them needs somebody now, or was not looked at."""
     from dynalake.capture.lake.registry import find_lake, list_tables
-    from dynalake.lake.files.folders import milliseconds
+    from dynalake.days import milliseconds
     from dynalake.watch.status import check_alarms, check_seen, save_overview
 
     found = clients()

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from dynalake.days import shift_day
+from dynalake.days import milliseconds, shift_day
 from dynalake.errors import cut
-from dynalake.lake.files.folders import milliseconds
 from dynalake.names import Lake, TableNames
 from dynalake.watch.judge import ATTENTION, NEW, OK, STATES, Verdict, duration, is_quiet, moment
 from dynalake.watch.readings import LISTED, Day, Size

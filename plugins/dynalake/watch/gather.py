@@ -14,9 +14,9 @@ from dynalake.capture.proof.hand_off import HandOff, find_hand_off
 from dynalake.capture.proof.verify import cannot_read
 from dynalake.convert.plan import first_day, list_landed
 from dynalake.convert.read.raw import RawObject, list_objects
+from dynalake.days import milliseconds
 from dynalake.errors import CatalogError
 from dynalake.lake.catalog.table import Table, schema_of
-from dynalake.lake.files.folders import milliseconds
 from dynalake.lake.tables.identity import is_another, table_id_of
 from dynalake.names import STAGE_CONVERT, STAGE_DELIVERY, STAGE_FORWARDER, STAGE_MAPPING, TableNames
 from dynalake.options.settings import TableSettings

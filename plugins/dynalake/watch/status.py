@@ -13,8 +13,8 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from dynalake.aws.clients import Clients
+from dynalake.days import milliseconds
 from dynalake.errors import AlarmError, RecordError, cut
-from dynalake.lake.files.folders import milliseconds
 from dynalake.names import Lake, TableNames
 from dynalake.watch.judge import ALARMS, Targets, Verdict, duration, judge, moment, worst
 from dynalake.watch.readings import Readings

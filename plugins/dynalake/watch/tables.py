@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from dynalake.backfill.commit.snapshot import snapshot_since
 from dynalake.convert.plan import find_due, first_day
 from dynalake.convert.read.raw import RawObject
-from dynalake.days import end_of_day, shift_day
+from dynalake.days import end_of_day, milliseconds, shift_day
 from dynalake.errors import ConflictError, SettingsError
 from dynalake.lake.catalog.iceberg import DataFile, Head
 from dynalake.lake.catalog.table import BOUND, FOLDED_TO, SHOWN_RUN, Table, number, schema_of
@@ -23,7 +23,6 @@ from dynalake.lake.compaction.day import order_of, plan_compaction
 from dynalake.lake.compaction.widen import HELD_TOO_LONG, held_for
 from dynalake.lake.current.fold import FoldOptions, count_bytes
 from dynalake.lake.current.view_entries import PIN, views_bound, write_texts
-from dynalake.lake.files.folders import milliseconds
 from dynalake.lake.upkeep.scrub import read_scrub
 from dynalake.lake.upkeep.scrub_tables import LOOKED_AT, check_tables
 from dynalake.lake.working.findings import Finding

@@ -14,9 +14,8 @@ from dynalake.backfill.export.export import exports_key
 from dynalake.backfill.export.manifest import groups_key
 from dynalake.backfill.plan import state
 from dynalake.backfill.plan.run import BackfillPlan, plan_key
-from dynalake.days import SNAPSHOT_DAY
+from dynalake.days import SNAPSHOT_DAY, milliseconds
 from dynalake.lake.catalog.table import Table
-from dynalake.lake.files.folders import milliseconds
 from dynalake.lake.files.objects import StoredObject, delete_objects, list_folders, list_objects, storage_time
 from dynalake.lake.upkeep.retention import find_replaced
 

@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 from pyiceberg.schema import Schema
 
-from dynalake.days import SNAPSHOT_DAY, check_day, end_of_day
+from dynalake.days import SNAPSHOT_DAY, check_day, end_of_day, milliseconds
 from dynalake.errors import SettingsError
 from dynalake.lake.catalog.commit import commit_on
 from dynalake.lake.catalog.iceberg import Change, DataFile, Head, News
@@ -33,7 +33,6 @@ from dynalake.lake.compaction.compact_options import GB, MB, CompactOptions
 from dynalake.lake.files.folders import (
     FolderManifest,
     delete_strays,
-    milliseconds,
     new_folder,
     read_manifests,
     write_manifest,

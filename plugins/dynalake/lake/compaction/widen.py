@@ -19,6 +19,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from dynalake.days import milliseconds
 from dynalake.errors import ConflictError
 from dynalake.lake.catalog.commit import commit_on
 from dynalake.lake.catalog.iceberg import Change, Head, News
@@ -32,7 +33,6 @@ from dynalake.lake.compaction.retyped_table import MoreFilesError, RetypedTable
 from dynalake.lake.compaction.widen_plan import Sizes, WideningPlan, find_numbers, plan_widening, read_misfits
 from dynalake.lake.current.state_schema import grow_state, join_schemas, state_columns
 from dynalake.lake.current.view_entries import PIN, write_views
-from dynalake.lake.files.folders import milliseconds
 from dynalake.lake.files.parts import Writing
 from dynalake.lake.tables.grow import grow_schema, schema_of
 from dynalake.lake.types.layout import glue_type

@@ -11,7 +11,6 @@ import json
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -88,11 +87,6 @@ class FolderManifest:
 def new_folder() -> str:
     """Return a new name of a folder."""
     return uuid4().hex
-
-
-def milliseconds(moment: datetime) -> int:
-    """Return the milliseconds since the epoch of an aware datetime."""
-    return round((moment - datetime.fromtimestamp(0, UTC)).total_seconds() * 1000)
 
 
 def write_manifest(clients: Clients, names: TableNames, manifest: FolderManifest) -> None:

@@ -10,8 +10,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from dynalake.aws.clients import Clients
+from dynalake.days import milliseconds
 from dynalake.errors import AccessError
-from dynalake.lake.files.folders import milliseconds
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef

@@ -18,11 +18,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from dynalake.days import milliseconds
 from dynalake.errors import ConflictError, LedgerError
 from dynalake.lake.catalog.iceberg import DataFile, Head
 from dynalake.lake.catalog.table import GRACE, SOURCE, Table
 from dynalake.lake.compaction.compact_options import GB, MB, CompactOptions
-from dynalake.lake.files.folders import milliseconds, new_folder
+from dynalake.lake.files.folders import new_folder
 from dynalake.lake.files.objects import StoredObject, delete_objects, list_objects, storage_time
 from dynalake.lake.files.read import read_rows
 from dynalake.lake.hive.hive import (

@@ -27,12 +27,12 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from dynalake.days import milliseconds
 from dynalake.errors import CatalogError
 from dynalake.lake.catalog.commit import commit_on
 from dynalake.lake.catalog.iceberg import Change, Head, News
 from dynalake.lake.catalog.metadata_note import leads_to, note_metadata, read_note
 from dynalake.lake.catalog.table import COLLECTED_AT, GRACE, Table
-from dynalake.lake.files.folders import milliseconds
 from dynalake.lake.files.objects import StoredObject, delete_objects, list_objects, storage_time
 from dynalake.lake.files.references import (
     References,

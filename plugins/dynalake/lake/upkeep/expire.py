@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from dynalake.days import milliseconds
 from dynalake.lake.catalog.iceberg import Head
-from dynalake.lake.files.folders import milliseconds
 
 SNAPSHOT_DAYS = 7
 """How long a snapshot can be read (`FOR VERSION AS OF`) and a rollback can go back, unless the user says otherwise."""

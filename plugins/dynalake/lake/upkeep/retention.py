@@ -15,11 +15,10 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from dynalake.days import SNAPSHOT_DAY, shift_day
+from dynalake.days import SNAPSHOT_DAY, milliseconds, shift_day
 from dynalake.errors import SettingsError
 from dynalake.lake.catalog.metadata_note import leads_to, read_note
 from dynalake.lake.catalog.table import HISTORY_FROM, SHOWN_RUN, SNAPSHOT_RUN, Table, number
-from dynalake.lake.files.folders import milliseconds
 from dynalake.lake.files.objects import Deleted, StoredObject, delete_objects, list_objects, storage_time
 from dynalake.lake.files.raw_days import RawDay, list_raw_days, live_folders, read_raw_day, read_raw_days
 from dynalake.options.settings import LEAST_RAW_DAYS

@@ -19,11 +19,10 @@ from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
-from dynalake.days import SNAPSHOT_DAY, shift_day
+from dynalake.days import SNAPSHOT_DAY, milliseconds, shift_day
 from dynalake.lake.catalog.iceberg import DataFile, Head, folder_of
 from dynalake.lake.catalog.table import HISTORY_FROM, Table
 from dynalake.lake.compaction.compact_options import CompactOptions
-from dynalake.lake.files.folders import milliseconds
 from dynalake.lake.files.objects import list_objects, storage_time
 from dynalake.lake.files.raw_days import RawDay, is_day, list_raw_days, read_raw_day
 from dynalake.lake.files.references import stream_files
