@@ -35,23 +35,23 @@ class LakeOptions:
         BUCKET,
         "",
         "",
-        "A bucket that you bring; empty: the lake makes one. Yours keeps its own policy, versioning, lifecycle, access "
-        "log and alarms: `versioning`, `noncurrent_days`, `rejected_retention_days`, `query_result_days`, "
-        "`access_log_bucket` and `rejected_alarm_objects` do nothing to it.",
+        "Your own bucket; empty: the lake makes one. Yours keeps its own policy, versioning, lifecycle, access log "
+        "and alarms: `versioning`, `noncurrent_days`, `rejected_retention_days`, `query_result_days`, "
+        "`access_log_bucket` and `rejected_alarm_objects` do not apply to it.",
     )
     prefix: str = _option(
         BUCKET,
         "",
         DEFAULT_PREFIX,
         "The root of the lake's folders in the bucket: `{prefix}/json/`, `{prefix}/parquet/`, `{prefix}-errors/` and "
-        "`{prefix}-state/`. It may contain `/`. A lake keeps the one that it was made with.",
+        "`{prefix}-state/`. It may contain `/`. It cannot change once the lake exists.",
     )
     time_zone: str = _option(
         BUCKET,
         "",
         DEFAULT_TIME_ZONE,
-        "The IANA time zone in which a `dt` is a day, such as `Europe/Berlin`: one that Firehose knows. A lake keeps "
-        "the one that it was made with, under Firehose's name for it (`Asia/Calcutta` for `Asia/Kolkata`).",
+        "The IANA time zone of the days in `dt`, such as `Europe/Berlin`; Firehose must know it. It cannot change "
+        "once the lake exists, and is stored under Firehose's name for it (`Asia/Calcutta` for `Asia/Kolkata`).",
     )
     kms_key_arn: str = _option(
         STORAGE,
@@ -64,14 +64,15 @@ class LakeOptions:
         STORAGE,
         "Versioning",
         "Enabled",
-        "Whether the bucket keeps what was overwritten or deleted.",
+        "Whether the bucket keeps overwritten and deleted objects.",
         choices=("Enabled", "Suspended"),
     )
     noncurrent_days: int = _option(
         STORAGE,
         "NoncurrentDays",
         30,
-        "For how many days the bucket keeps what was overwritten or deleted; exports and conversions' notes: one.",
+        "How many days the bucket keeps overwritten and deleted objects; those of exports and the notes of "
+        "conversions: one.",
         minimum=1,
         maximum=36500,
     )
@@ -79,8 +80,8 @@ class LakeOptions:
         STORAGE,
         "RawRetentionDays",
         0,
-        "After how many days `dynalake_compact` deletes raw objects that live rows were made from. 0: it keeps them; "
-        "else at least 8.",
+        "After how many days `dynalake_compact` deletes raw objects that were converted to live rows. 0: never; "
+        "otherwise at least 8.",
         minimum=0,
         maximum=36500,
     )
@@ -88,7 +89,7 @@ class LakeOptions:
         STORAGE,
         "RejectedRetentionDays",
         0,
-        "After how many days rejected data is deleted; 0 keeps it for ever.",
+        "After how many days rejected data is deleted; 0: never.",
         minimum=0,
         maximum=36500,
     )
@@ -104,17 +105,17 @@ class LakeOptions:
         STORAGE,
         "QueryBytesLimit",
         0,
-        "The most bytes one query may scan (Athena's minimum is 10,000,000); 0 is no limit.",
+        "The most bytes that one query may scan (Athena's minimum is 10,000,000); 0: no limit.",
         minimum=0,
         maximum=2**53,
     )
     access_log_bucket: str = _option(STORAGE, "AccessLogBucket", "", "A bucket for S3's access logs; empty for none.")
-    alarm_email: str = _option(STORAGE, "AlarmEmail", "", "An address that alarms are sent to; empty for none.")
+    alarm_email: str = _option(STORAGE, "AlarmEmail", "", "The address that alarms are sent to; empty for none.")
     rejected_alarm_objects: int = _option(
         STORAGE,
         "RejectedAlarmObjects",
         0,
-        "More objects than this put under `{prefix}-errors/` within five minutes are an alarm.",
+        "Alarm if more objects than this are written under `{prefix}-errors/` within five minutes.",
         minimum=0,
         maximum=1_000_000,
     )
@@ -122,28 +123,28 @@ class LakeOptions:
         STORAGE,
         "DeployRoleArn",
         "",
-        "The role that CloudFormation deploys the lake's stacks with; empty: the one that it used last, or that of "
+        "The role that CloudFormation uses to deploy the lake's stacks; empty: the role that it used last, or that of "
         "the AWS connection.",
     )
     permissions_boundary_arn: str = _option(
         STORAGE,
         "PermissionsBoundaryArn",
         "",
-        "A managed policy that bounds the roles which the stacks make; empty for none.",
+        "A managed policy that bounds the roles of the stacks; empty for none.",
     )
     lake_formation_writer_arn: str = _option(
         STORAGE,
         "LakeFormationWriterArn",
         "",
-        "In an account with Lake Formation permissions, the role of the DAGs: it is granted what it needs of the "
-        "database and its tables. Empty for no grants.",
+        "In an account with Lake Formation permissions: the role of the DAGs, which is granted the rights that it "
+        "needs on the database and its tables. Empty: no grants.",
     )
     lake_formation_reader_arn: str = _option(
         STORAGE,
         "LakeFormationReaderArn",
         "",
-        "In an account with Lake Formation permissions, a role or user that may read all tables of the database. Empty "
-        "for none.",
+        "In an account with Lake Formation permissions: a role or user that may read all tables of the database. "
+        "Empty for none.",
     )
     runtime: str = _option(FORWARDER, "Runtime", "python3.13", "The Lambda runtime; Python 3.11 or newer.")
     architecture: str = _option(
@@ -157,7 +158,7 @@ class LakeOptions:
         FORWARDER,
         "MemoryMb",
         512,
-        "The forwarder's memory, and with it its share of a processor; 1,769 MB is one.",
+        "The forwarder's memory, which also sets its share of a processor; 1,769 MB is one processor.",
         minimum=128,
         maximum=10240,
     )
@@ -165,7 +166,7 @@ class LakeOptions:
         FORWARDER,
         "TimeoutSeconds",
         60,
-        "How long one invocation may go on trying to send a batch.",
+        "How long one invocation may keep trying to send a batch.",
         minimum=15,
         maximum=900,
     )
@@ -173,7 +174,7 @@ class LakeOptions:
         FORWARDER,
         "ReservedConcurrency",
         -1,
-        "Concurrent invocations kept for the forwarder, at most and at least; -1 keeps none.",
+        "Concurrent invocations reserved for the forwarder, which are also its limit; -1: none.",
         minimum=-1,
         maximum=100_000,
     )
@@ -188,14 +189,14 @@ class LakeOptions:
         FORWARDER,
         "LogRetentionDays",
         30,
-        "For how many days the forwarder's log is kept.",
+        "How many days the forwarder's log is kept.",
         choices=LOG_RETENTIONS,
     )
     errors_alarm_count: int = _option(
         FORWARDER,
         "ErrorsAlarmCount",
         0,
-        "More failed invocations within a minute than this, in three of five minutes, are an alarm.",
+        "Alarm if more invocations than this fail within a minute, in three of five minutes.",
         minimum=0,
         maximum=1_000_000,
     )
@@ -203,7 +204,7 @@ class LakeOptions:
         FORWARDER,
         "ThrottlesAlarmCount",
         0,
-        "More throttled invocations within a minute than this, in three of five minutes, are an alarm.",
+        "Alarm if more invocations than this are throttled within a minute, in three of five minutes.",
         minimum=0,
         maximum=1_000_000,
     )
@@ -211,7 +212,7 @@ class LakeOptions:
         FORWARDER,
         "DurationAlarmPercent",
         80,
-        "Invocations that last longer than this share of the timeout, in three of five minutes, are an alarm.",
+        "Alarm if invocations last longer than this percentage of the timeout, in three of five minutes.",
         minimum=1,
         maximum=100,
     )
@@ -219,8 +220,8 @@ class LakeOptions:
         FORWARDER,
         "IteratorAgeAlarmMinutes",
         15,
-        "How old the youngest change of a batch may be when it is sent, before the alarm; a DynamoDB stream keeps "
-        "changes for 24 hours.",
+        "Alarm if the youngest change of a batch is older than this when it is sent; a DynamoDB stream keeps changes "
+        "for 24 hours.",
         minimum=1,
         maximum=1440,
     )

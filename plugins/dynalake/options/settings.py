@@ -89,15 +89,15 @@ class TableSettings:
     )
     stream_mode: str = setting(
         "provisioned",
-        "How the Kinesis stream is paid. `provisioned`: by its `shards`. `on_demand`: by what goes through it, on top "
-        "of about $29 a month; an account may have 50 such streams in a region.",
+        "How the Kinesis stream is billed. `provisioned`: by its `shards`. `on_demand`: by its traffic, on top of "
+        "about $29 a month; an account may have 50 such streams in a region.",
         choices=("provisioned", "on_demand"),
         section="Delivery",
     )
     shards: int = setting(
         0,
-        "Shards of a provisioned Kinesis stream, each for 1 MB a second. 0: as many as the table's peak of the last 14 "
-        "days needs, seen again by each setup.",
+        "Shards of a provisioned Kinesis stream; each takes 1 MB a second. 0: enough for the table's peak of the last "
+        "14 days, measured again by each setup.",
         minimum=0,
         maximum=500,
         section="Delivery",
@@ -121,28 +121,32 @@ class TableSettings:
     )
     max_record_kb: int = setting(
         1000,
-        "The forwarder packs changes into records of up to this many KiB. A change that is longer becomes an object of "
-        "its own in the raw zone, past Kinesis and Firehose, which takes no record of more than 1,000 KiB.",
+        "The forwarder packs changes into records of up to this many KiB. A longer change becomes its own object in "
+        "the raw zone: it bypasses Kinesis and Firehose, which takes no record of more than 1,000 KiB.",
         minimum=5,
         maximum=1000,
         section="Forwarder",
     )
     batch_size: int = setting(
-        1000, "Changes per forwarder invocation, at most.", minimum=1, maximum=10000, section="Forwarder"
+        1000, "The most changes per invocation of the forwarder.", minimum=1, maximum=10000, section="Forwarder"
     )
     batch_window_seconds: int = setting(
         1,
-        "How long Lambda gathers changes before it invokes the forwarder; at least 1 where `batch_size` is over 10.",
+        "How long Lambda gathers changes before it invokes the forwarder; at least 1 if `batch_size` is over 10.",
         minimum=0,
         maximum=300,
         section="Forwarder",
     )
     parallelization: int = setting(
-        1, "Concurrent forwarder invocations per stream shard.", minimum=1, maximum=10, section="Forwarder"
+        1,
+        "Concurrent invocations of the forwarder per shard of the table's stream.",
+        minimum=1,
+        maximum=10,
+        section="Forwarder",
     )
     max_retries: int = setting(
         -1,
-        "How often a failing batch is tried again (and bisected) before it goes to the on-failure destination; -1: "
+        "How often a failing batch is retried (and split in two) before it goes to the on-failure destination; -1: "
         "until `max_record_age_seconds`.",
         minimum=-1,
         maximum=10000,
@@ -150,102 +154,104 @@ class TableSettings:
     )
     max_record_age_seconds: int = setting(
         86400,
-        "A change older than this goes to the on-failure destination, tried or not; a DynamoDB stream keeps it for "
-        "86,400 seconds.",
+        "A change older than this goes to the on-failure destination, whether it was tried or not; a DynamoDB stream "
+        "keeps changes for 86,400 seconds.",
         minimum=60,
         maximum=86400,
         section="Forwarder",
     )
     updated_at_attribute: str = setting(
         "updatedAt",
-        "The attribute that tells when an item was last written; the backfill filters by it where items have it.",
+        "The attribute that says when an item was last written. The backfill filters by it where items have it.",
         section="Backfill",
     )
     columns: str = setting(
         "",
-        "What is said of attributes' columns, as JSON: `never` lists attributes that shall have none, `types` pins the "
-        "type of one (`text`, `json`, `bigint`, `double`, `boolean`, `decimal(38,s)`), `names` gives one a name of its "
-        "own. Values without a column are in `__other`.",
+        "Rules for the columns of attributes, as JSON: `never` lists attributes that get no column, `types` fixes the "
+        "type of a column (`text`, `json`, `bigint`, `double`, `boolean`, `decimal(38,s)`), `names` sets its name. "
+        "Values without a column are in `__other`.",
         section="Columns",
     )
     sort_by: str = setting(
         "",
-        'Attributes, as a JSON list such as `["updatedAt"]`: compacted days are in their order, ascending, nulls '
-        "last, and then by key. Empty: by key.",
+        'The order of rows in compacted days: attributes as a JSON list, such as `["updatedAt"]`, ascending, nulls '
+        "last, and then the key. Empty: by key.",
         section="Lake",
     )
-    codec: str = setting("zstd", "How Parquet is compressed.", choices=("zstd", "snappy", "gzip"), section="Lake")
-    part_mb: int = setting(256, "Compacted files are of about this many MB.", minimum=1, maximum=4096, section="Lake")
-    orc_copy: bool = setting(False, "Whether closed days are copied to `{t}_orc`, as ORC.", section="Lake")
+    codec: str = setting(
+        "zstd", "The compression of Parquet files.", choices=("zstd", "snappy", "gzip"), section="Lake"
+    )
+    part_mb: int = setting(256, "The target size of compacted files, in MB.", minimum=1, maximum=4096, section="Lake")
+    orc_copy: bool = setting(False, "Whether closed days are also written to `{t}_orc`, as ORC.", section="Lake")
     widen_budget_gb: int = setting(
         20,
-        "A night gives columns other types as far as that writes no more than this many GB of files again.",
+        "The most GB of files that a night rewrites to change the types of columns.",
         minimum=0,
         maximum=100_000,
         section="Lake",
     )
     fold_at_percent: int = setting(
         10,
-        "A night folds the newest changes into `{t}_state` when they are more than this share of its bytes.",
+        "A night folds the newest changes into `{t}_state` when they exceed this percentage of its bytes.",
         minimum=0,
         maximum=100,
         section="Lake",
     )
-    fold_gb: int = setting(10, "Or when they are more than this many GB.", minimum=0, maximum=100_000, section="Lake")
+    fold_gb: int = setting(10, "Or when they exceed this many GB.", minimum=0, maximum=100_000, section="Lake")
     fold_every_hours: int = setting(
         0,
-        "Or when the last fold is this many hours ago; 0: never for that. More often than once a day takes a schedule "
-        "of dynalake_compact that is as often.",
+        "Or when the last fold was this many hours ago; 0: never for this reason. To fold more than once a day, "
+        "schedule dynalake_compact that often.",
         minimum=0,
         maximum=8760,
         section="Lake",
     )
     snapshot_days: int = setting(
         7,
-        "For how many days a version of the tables can be read (`FOR VERSION AS OF`) and gone back to.",
+        "How many days a version of the tables can be read (`FOR VERSION AS OF`) and rolled back to.",
         minimum=1,
         maximum=365,
         section="Lake",
     )
     history_days: int = setting(
         0,
-        "Days of `{t}` that are older than this are dropped, once `{t}_state` has all of their rows. 0: none; else at "
-        "least 31.",
+        "Days of `{t}` older than this are dropped once `{t}_state` has all their rows. 0: none; otherwise at least "
+        "31.",
         minimum=0,
         maximum=36_500,
         section="Lake",
     )
     freshness_alarm_minutes: int = setting(
         15,
-        "How old the oldest change in Firehose may get before the alarm; more than `buffer_seconds`.",
+        "Alarm if the oldest change in Firehose is older than this; must be longer than `buffer_seconds`.",
         minimum=1,
         maximum=1440,
         section="Alarms",
     )
     delivery_alarm_percent: int = setting(
         100,
-        "A smaller share of Firehose's writes that succeed than this, in three of five minutes, is an alarm.",
+        "Alarm if less than this percentage of Firehose's writes succeed, in three of five minutes.",
         minimum=1,
         maximum=100,
         section="Alarms",
     )
     throttles_alarm_count: int = setting(
         0,
-        "More throttled writes or reads of a stream within a minute than this, in three of five minutes, are an alarm.",
+        "Alarm if more writes or reads of a stream than this are throttled within a minute, in three of five minutes.",
         minimum=0,
         maximum=1_000_000,
         section="Alarms",
     )
     failed_alarm_count: int = setting(
         0,
-        "More changes than this that failed for good, or were rejected, within a minute are an alarm.",
+        "Alarm if more changes than this fail for good, or are rejected, within a minute.",
         minimum=0,
         maximum=1_000_000,
         section="Alarms",
     )
     log_retention_days: int = setting(
         30,
-        "For how many days Firehose's log is kept.",
+        "How many days Firehose's log is kept.",
         choices=LOG_RETENTIONS,
         section="Alarms",
     )

@@ -20,7 +20,7 @@ variable "architecture" {
 }
 
 variable "memory_mb" {
-  description = "The forwarder's memory, and with it its share of a processor; 1,769 MB is one."
+  description = "The forwarder's memory, which also sets its share of a processor; 1,769 MB is one processor."
   type        = number
   default     = 512
   nullable    = false
@@ -32,7 +32,7 @@ variable "memory_mb" {
 }
 
 variable "timeout_seconds" {
-  description = "How long one invocation may go on trying to send a batch."
+  description = "How long one invocation may keep trying to send a batch."
   type        = number
   default     = 60
   nullable    = false
@@ -44,7 +44,7 @@ variable "timeout_seconds" {
 }
 
 variable "reserved_concurrency" {
-  description = "Concurrent invocations kept for the forwarder, at most and at least; -1 keeps none."
+  description = "Concurrent invocations reserved for the forwarder, which are also its limit; -1: none."
   type        = number
   default     = -1
   nullable    = false
@@ -68,7 +68,7 @@ variable "tracing" {
 }
 
 variable "forwarder_log_retention_days" {
-  description = "For how many days the forwarder's log is kept."
+  description = "How many days the forwarder's log is kept."
   type        = number
   default     = 30
   nullable    = false
@@ -80,7 +80,7 @@ variable "forwarder_log_retention_days" {
 }
 
 variable "errors_alarm_count" {
-  description = "More failed invocations within a minute than this, in three of five minutes, are an alarm."
+  description = "Alarm if more invocations than this fail within a minute, in three of five minutes."
   type        = number
   default     = 0
   nullable    = false
@@ -92,7 +92,7 @@ variable "errors_alarm_count" {
 }
 
 variable "lambda_throttles_alarm_count" {
-  description = "More throttled invocations within a minute than this, in three of five minutes, are an alarm."
+  description = "Alarm if more invocations than this are throttled within a minute, in three of five minutes."
   type        = number
   default     = 0
   nullable    = false
@@ -104,7 +104,7 @@ variable "lambda_throttles_alarm_count" {
 }
 
 variable "duration_alarm_percent" {
-  description = "Invocations that last longer than this share of the timeout, in three of five minutes, are an alarm."
+  description = "Alarm if invocations last longer than this percentage of the timeout, in three of five minutes."
   type        = number
   default     = 80
   nullable    = false
@@ -116,7 +116,7 @@ variable "duration_alarm_percent" {
 }
 
 variable "iterator_age_alarm_minutes" {
-  description = "How old the youngest change of a batch may be when it is sent, before the alarm; a DynamoDB stream keeps changes for 24 hours."
+  description = "Alarm if the youngest change of a batch is older than this when it is sent; a DynamoDB stream keeps changes for 24 hours."
   type        = number
   default     = 15
   nullable    = false

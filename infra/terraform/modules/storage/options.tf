@@ -8,7 +8,7 @@ variable "kms_key_arn" {
 }
 
 variable "versioning" {
-  description = "Whether the bucket keeps what was overwritten or deleted."
+  description = "Whether the bucket keeps overwritten and deleted objects."
   type        = string
   default     = "Enabled"
   nullable    = false
@@ -20,7 +20,7 @@ variable "versioning" {
 }
 
 variable "noncurrent_days" {
-  description = "For how many days the bucket keeps what was overwritten or deleted; exports and conversions' notes: one."
+  description = "How many days the bucket keeps overwritten and deleted objects; those of exports and the notes of conversions: one."
   type        = number
   default     = 30
   nullable    = false
@@ -32,7 +32,7 @@ variable "noncurrent_days" {
 }
 
 variable "raw_retention_days" {
-  description = "After how many days `dynalake_compact` deletes raw objects that live rows were made from. 0: it keeps them; else at least 8."
+  description = "After how many days `dynalake_compact` deletes raw objects that were converted to live rows. 0: never; otherwise at least 8."
   type        = number
   default     = 0
   nullable    = false
@@ -44,7 +44,7 @@ variable "raw_retention_days" {
 }
 
 variable "rejected_retention_days" {
-  description = "After how many days rejected data is deleted; 0 keeps it for ever."
+  description = "After how many days rejected data is deleted; 0: never."
   type        = number
   default     = 0
   nullable    = false
@@ -68,7 +68,7 @@ variable "query_result_days" {
 }
 
 variable "query_bytes_limit" {
-  description = "The most bytes one query may scan (Athena's minimum is 10,000,000); 0 is no limit."
+  description = "The most bytes that one query may scan (Athena's minimum is 10,000,000); 0: no limit."
   type        = number
   default     = 0
   nullable    = false
@@ -87,14 +87,14 @@ variable "access_log_bucket" {
 }
 
 variable "alarm_email" {
-  description = "An address that alarms are sent to; empty for none."
+  description = "The address that alarms are sent to; empty for none."
   type        = string
   default     = ""
   nullable    = false
 }
 
 variable "rejected_alarm_objects" {
-  description = "More objects than this put under `{prefix}-errors/` within five minutes are an alarm."
+  description = "Alarm if more objects than this are written under `{prefix}-errors/` within five minutes."
   type        = number
   default     = 0
   nullable    = false
@@ -106,28 +106,28 @@ variable "rejected_alarm_objects" {
 }
 
 variable "deploy_role_arn" {
-  description = "The role that CloudFormation deploys the lake's stacks with; empty: the one that it used last, or that of the AWS connection."
+  description = "The role that CloudFormation uses to deploy the lake's stacks; empty: the role that it used last, or that of the AWS connection."
   type        = string
   default     = ""
   nullable    = false
 }
 
 variable "permissions_boundary_arn" {
-  description = "A managed policy that bounds the roles which the stacks make; empty for none."
+  description = "A managed policy that bounds the roles of the stacks; empty for none."
   type        = string
   default     = ""
   nullable    = false
 }
 
 variable "lake_formation_writer_arn" {
-  description = "In an account with Lake Formation permissions, the role of the DAGs: it is granted what it needs of the database and its tables. Empty for no grants."
+  description = "In an account with Lake Formation permissions: the role of the DAGs, which is granted the rights that it needs on the database and its tables. Empty: no grants."
   type        = string
   default     = ""
   nullable    = false
 }
 
 variable "lake_formation_reader_arn" {
-  description = "In an account with Lake Formation permissions, a role or user that may read all tables of the database. Empty for none."
+  description = "In an account with Lake Formation permissions: a role or user that may read all tables of the database. Empty for none."
   type        = string
   default     = ""
   nullable    = false

@@ -24,7 +24,7 @@ variable "create_bucket" {
 }
 
 variable "prefix" {
-  description = "The root of the lake's folders in the bucket: `{prefix}/json/`, `{prefix}/parquet/`, `{prefix}-errors/` and `{prefix}-state/`. It may contain `/`. A lake keeps the one that it was made with."
+  description = "The root of the lake's folders in the bucket: `{prefix}/json/`, `{prefix}/parquet/`, `{prefix}-errors/` and `{prefix}-state/`. It may contain `/`. It cannot change once the lake exists."
   type        = string
   default     = "dynamodb"
   nullable    = false
@@ -41,7 +41,7 @@ variable "prefix" {
 }
 
 variable "time_zone" {
-  description = "The IANA time zone in which a `dt` is a day, such as `Europe/Berlin`: one that Firehose knows. A lake keeps the one that it was made with, under Firehose's name for it (`Asia/Calcutta` for `Asia/Kolkata`)."
+  description = "The IANA time zone of the days in `dt`, such as `Europe/Berlin`; Firehose must know it. It cannot change once the lake exists, and is stored under Firehose's name for it (`Asia/Calcutta` for `Asia/Kolkata`)."
   type        = string
   default     = "UTC"
   nullable    = false

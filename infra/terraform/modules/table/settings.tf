@@ -13,7 +13,7 @@ variable "delivery" {
 }
 
 variable "stream_mode" {
-  description = "How the Kinesis stream is paid. `provisioned`: by its `shards`. `on_demand`: by what goes through it, on top of about $29 a month; an account may have 50 such streams in a region."
+  description = "How the Kinesis stream is billed. `provisioned`: by its `shards`. `on_demand`: by its traffic, on top of about $29 a month; an account may have 50 such streams in a region."
   type        = string
   default     = "provisioned"
   nullable    = false
@@ -73,7 +73,7 @@ variable "buffer_mb" {
 }
 
 variable "max_record_kb" {
-  description = "The forwarder packs changes into records of up to this many KiB. A change that is longer becomes an object of its own in the raw zone, past Kinesis and Firehose, which takes no record of more than 1,000 KiB."
+  description = "The forwarder packs changes into records of up to this many KiB. A longer change becomes its own object in the raw zone: it bypasses Kinesis and Firehose, which takes no record of more than 1,000 KiB."
   type        = number
   default     = 1000
   nullable    = false
@@ -85,7 +85,7 @@ variable "max_record_kb" {
 }
 
 variable "batch_size" {
-  description = "Changes per forwarder invocation, at most."
+  description = "The most changes per invocation of the forwarder."
   type        = number
   default     = 1000
   nullable    = false
@@ -97,7 +97,7 @@ variable "batch_size" {
 }
 
 variable "batch_window_seconds" {
-  description = "How long Lambda gathers changes before it invokes the forwarder; at least 1 where `batch_size` is over 10."
+  description = "How long Lambda gathers changes before it invokes the forwarder; at least 1 if `batch_size` is over 10."
   type        = number
   default     = 1
   nullable    = false
@@ -109,7 +109,7 @@ variable "batch_window_seconds" {
 }
 
 variable "parallelization" {
-  description = "Concurrent forwarder invocations per stream shard."
+  description = "Concurrent invocations of the forwarder per shard of the table's stream."
   type        = number
   default     = 1
   nullable    = false
@@ -121,7 +121,7 @@ variable "parallelization" {
 }
 
 variable "max_retries" {
-  description = "How often a failing batch is tried again (and bisected) before it goes to the on-failure destination; -1: until `max_record_age_seconds`."
+  description = "How often a failing batch is retried (and split in two) before it goes to the on-failure destination; -1: until `max_record_age_seconds`."
   type        = number
   default     = -1
   nullable    = false
@@ -133,7 +133,7 @@ variable "max_retries" {
 }
 
 variable "max_record_age_seconds" {
-  description = "A change older than this goes to the on-failure destination, tried or not; a DynamoDB stream keeps it for 86,400 seconds."
+  description = "A change older than this goes to the on-failure destination, whether it was tried or not; a DynamoDB stream keeps changes for 86,400 seconds."
   type        = number
   default     = 86400
   nullable    = false
@@ -145,28 +145,28 @@ variable "max_record_age_seconds" {
 }
 
 variable "updated_at_attribute" {
-  description = "The attribute that tells when an item was last written; the backfill filters by it where items have it."
+  description = "The attribute that says when an item was last written. The backfill filters by it where items have it."
   type        = string
   default     = "updatedAt"
   nullable    = false
 }
 
 variable "columns" {
-  description = "What is said of attributes' columns, as JSON: `never` lists attributes that shall have none, `types` pins the type of one (`text`, `json`, `bigint`, `double`, `boolean`, `decimal(38,s)`), `names` gives one a name of its own. Values without a column are in `__other`."
+  description = "Rules for the columns of attributes, as JSON: `never` lists attributes that get no column, `types` fixes the type of a column (`text`, `json`, `bigint`, `double`, `boolean`, `decimal(38,s)`), `names` sets its name. Values without a column are in `__other`."
   type        = string
   default     = ""
   nullable    = false
 }
 
 variable "sort_by" {
-  description = "Attributes, as a JSON list such as `[\"updatedAt\"]`: compacted days are in their order, ascending, nulls last, and then by key. Empty: by key."
+  description = "The order of rows in compacted days: attributes as a JSON list, such as `[\"updatedAt\"]`, ascending, nulls last, and then the key. Empty: by key."
   type        = string
   default     = ""
   nullable    = false
 }
 
 variable "codec" {
-  description = "How Parquet is compressed."
+  description = "The compression of Parquet files."
   type        = string
   default     = "zstd"
   nullable    = false
@@ -178,7 +178,7 @@ variable "codec" {
 }
 
 variable "part_mb" {
-  description = "Compacted files are of about this many MB."
+  description = "The target size of compacted files, in MB."
   type        = number
   default     = 256
   nullable    = false
@@ -190,14 +190,14 @@ variable "part_mb" {
 }
 
 variable "orc_copy" {
-  description = "Whether closed days are copied to `{t}_orc`, as ORC."
+  description = "Whether closed days are also written to `{t}_orc`, as ORC."
   type        = bool
   default     = false
   nullable    = false
 }
 
 variable "widen_budget_gb" {
-  description = "A night gives columns other types as far as that writes no more than this many GB of files again."
+  description = "The most GB of files that a night rewrites to change the types of columns."
   type        = number
   default     = 20
   nullable    = false
@@ -209,7 +209,7 @@ variable "widen_budget_gb" {
 }
 
 variable "fold_at_percent" {
-  description = "A night folds the newest changes into `{t}_state` when they are more than this share of its bytes."
+  description = "A night folds the newest changes into `{t}_state` when they exceed this percentage of its bytes."
   type        = number
   default     = 10
   nullable    = false
@@ -221,7 +221,7 @@ variable "fold_at_percent" {
 }
 
 variable "fold_gb" {
-  description = "Or when they are more than this many GB."
+  description = "Or when they exceed this many GB."
   type        = number
   default     = 10
   nullable    = false
@@ -233,7 +233,7 @@ variable "fold_gb" {
 }
 
 variable "fold_every_hours" {
-  description = "Or when the last fold is this many hours ago; 0: never for that. More often than once a day takes a schedule of dynalake_compact that is as often."
+  description = "Or when the last fold was this many hours ago; 0: never for this reason. To fold more than once a day, schedule dynalake_compact that often."
   type        = number
   default     = 0
   nullable    = false
@@ -245,7 +245,7 @@ variable "fold_every_hours" {
 }
 
 variable "snapshot_days" {
-  description = "For how many days a version of the tables can be read (`FOR VERSION AS OF`) and gone back to."
+  description = "How many days a version of the tables can be read (`FOR VERSION AS OF`) and rolled back to."
   type        = number
   default     = 7
   nullable    = false
@@ -257,7 +257,7 @@ variable "snapshot_days" {
 }
 
 variable "history_days" {
-  description = "Days of `{t}` that are older than this are dropped, once `{t}_state` has all of their rows. 0: none; else at least 31."
+  description = "Days of `{t}` older than this are dropped once `{t}_state` has all their rows. 0: none; otherwise at least 31."
   type        = number
   default     = 0
   nullable    = false
@@ -269,7 +269,7 @@ variable "history_days" {
 }
 
 variable "freshness_alarm_minutes" {
-  description = "How old the oldest change in Firehose may get before the alarm; more than `buffer_seconds`."
+  description = "Alarm if the oldest change in Firehose is older than this; must be longer than `buffer_seconds`."
   type        = number
   default     = 15
   nullable    = false
@@ -281,7 +281,7 @@ variable "freshness_alarm_minutes" {
 }
 
 variable "delivery_alarm_percent" {
-  description = "A smaller share of Firehose's writes that succeed than this, in three of five minutes, is an alarm."
+  description = "Alarm if less than this percentage of Firehose's writes succeed, in three of five minutes."
   type        = number
   default     = 100
   nullable    = false
@@ -293,7 +293,7 @@ variable "delivery_alarm_percent" {
 }
 
 variable "throttles_alarm_count" {
-  description = "More throttled writes or reads of a stream within a minute than this, in three of five minutes, are an alarm."
+  description = "Alarm if more writes or reads of a stream than this are throttled within a minute, in three of five minutes."
   type        = number
   default     = 0
   nullable    = false
@@ -305,7 +305,7 @@ variable "throttles_alarm_count" {
 }
 
 variable "failed_alarm_count" {
-  description = "More changes than this that failed for good, or were rejected, within a minute are an alarm."
+  description = "Alarm if more changes than this fail for good, or are rejected, within a minute."
   type        = number
   default     = 0
   nullable    = false
@@ -317,7 +317,7 @@ variable "failed_alarm_count" {
 }
 
 variable "log_retention_days" {
-  description = "For how many days Firehose's log is kept."
+  description = "How many days Firehose's log is kept."
   type        = number
   default     = 30
   nullable    = false
