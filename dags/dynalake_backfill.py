@@ -1,21 +1,21 @@
 """
-### Brings in what a DynamoDB table already holds
+### Brings in the items that a DynamoDB table already has
 
-The stream only has changes. This DAG reads the table itself, by DynamoDB's export to S3 or in a parallel scan, and
-writes every item as a `SNAPSHOT` change record to `{prefix}/json/{TABLE}/dt=00000000/{run}/`. Items written at or after
-the hand-off time are left out where they have an `updatedAt`: the stream has them. Where that is not a time, the item
-is kept and counted, or what *Items whose attribute is not a time* says.
+The stream contains only changes. This DAG reads the table itself, by DynamoDB's export to S3 or by a parallel scan, and
+writes every item as a **SNAPSHOT** change record to **{prefix}/json/{TABLE}/dt=00000000/{run}/**. Items that were
+written at or after the hand-off time are left out if they have an **updatedAt**: the stream has them. If that is not a
+time, the item is kept and counted, unless "Items whose attribute is not a time" says otherwise.
 
-1. **plan** decides once what is read, and stores it beside the run's files. With *Only estimate*, the run ends here.
-2. **scan** reads one segment per mapped task; or **export** asks DynamoDB for an export, waits for it without a
-   worker, and **convert** reads its files, each as its checksum says. A killed task goes on at its checkpoint.
-3. **commit** checks that the counts add up (`read = kept + filtered`) and then makes the run the snapshot, in one
-   call. Until then, and if the run fails, the last good snapshot stays what SQL sees. The ledger stands in the run's
-   note. **remove_export** then deletes the export's own files.
-4. **convert_snapshot** makes rows of the run's objects, batch by batch, and **show_snapshot** makes them the snapshot
-   of the Iceberg tables `{t}` and `{t}_state`, on Spark where *Engine* says so: readers see the old one or the new one.
+1. **plan** decides once what is read, and stores it next to the run's files. With "Only estimate" the run ends here.
+2. **scan** reads one segment per mapped task; or **export** requests an export from DynamoDB and waits for it without a
+   worker, and **convert** reads its files and checks their checksums. A killed task continues at its checkpoint.
+3. **commit** checks that the counts add up (read = kept + filtered) and then makes the run the snapshot, in one call.
+   Until then, and if the run fails, SQL shows the last good snapshot. The ledger is in the run's note.
+   **remove_export** then deletes the export's own files.
+4. **convert_snapshot** converts the run's objects to rows, batch by batch. **show_snapshot** makes them the snapshot of
+   the Iceberg tables **{t}** and **{t}_state**, on Spark if "Engine" says so: readers see the old one or the new one.
 
-`dynalake_setup` starts it once per table; trigger it by hand to take a new snapshot.
+dynalake_setup starts it once per table. Trigger it by hand to take a new snapshot.
 """
 
 from __future__ import annotations

@@ -3,20 +3,22 @@
 
 **compact**, one mapped task per table, works from Parquet to Parquet, step by step:
 
-1. What Glue has lost is brought back; days that are older than `history_days` are dropped.
-2. Each day that is over becomes one sorted folder, and `{t}_parquet` shows it. Columns get the types that values beside
-   them need. Views and Hive tables follow.
-3. The newest changes are folded into `{t}_state`, where that is due.
-4. Raw objects, backfills, snapshots and files that nothing needs any more are deleted.
-5. Once a week all that there is of the table is compared, and what differs is found.
+1. It restores what Glue has lost, and drops days that are older than **history_days**.
+2. It makes one sorted folder of each day that is over, and shows it in **{t}_parquet**. Columns get the types that
+   values in **__other** need. Views and Hive tables follow.
+3. It folds the newest changes into **{t}_state**, if that is due.
+4. It deletes raw objects, backfills, snapshots and files that nothing needs any more.
+5. Once a week it compares everything that exists of the table, and reports the differences.
 
-With the engine **spark**, or **auto** and much to write, the lake's Glue job does a table's work while the task waits.
+With the engine **spark**, or with **auto** and much to write, the lake's Glue job does a table's work while the task
+waits.
 
-A step that fails stops no other, and no other table; the task says what failed, and the next night tries again.
+A step that fails stops neither the other steps nor the other tables. The task says what failed, and the next night
+tries again.
 
-Name *days* to compact them even while they are open. `airflow backfill create --dag-id dynalake_compact --from-date …
---to-date …` does so for past days: each of its runs is about the day before its logical date. A day that is one sorted
-folder already stays as it is.
+Name days in "Compact these days now" to compact them even while they are open. For past days, use
+**airflow backfill create --dag-id dynalake_compact --from-date … --to-date …**: each of its runs compacts the day
+before its logical date. A day that is already one sorted folder stays as it is.
 """
 
 from __future__ import annotations

@@ -1,17 +1,18 @@
 """
-### Turns what has landed into rows of the tables of changes
+### Converts new raw objects to rows of the tables of changes
 
-1. **plan** lists the raw objects of the last days, and of days that a scrub has marked, and takes those that
-   no live rows were made from. Where there is nothing to do, no other task runs.
-2. **convert**, one mapped task per batch: reads every line exactly, leaves out what the table has already, and writes
+1. **plan** lists the raw objects of the last days, and of days that a scrub has marked, and selects those without live
+   rows. If there are none, no other task runs.
+2. **convert**, one mapped task per batch: reads every line exactly, leaves out what the table already has, and writes
    sorted Parquet. Lines = rows + duplicates + repeats + canaries + rejected, or nothing is committed. With the engine
-   **spark**, or **auto** and much that is due, one task for all batches of a table, which waits for the Glue job.
-3. **commit**, one mapped task per table: late changes reach the state, then all batches land in one snapshot. What
-   another batch or another run was first with is planned, converted and committed again.
-4. **report** says what came of it, and fails where a table could not be converted in full.
+   **spark**, or with **auto** and much to convert, one task per table waits while the Glue job converts all its batches.
+3. **commit**, one mapped task per table: late changes reach the state, then all batches become one snapshot. If another
+   batch or another run came first, what conflicts with it is planned, converted and committed again.
+4. **report** shows the result, and fails if a table could not be converted in full.
 
-Name *days* to read all their raw objects again, for example after they were corrected by hand. It runs every ten
-minutes, or as `DYNALAKE_CONVERT_EVERY_MINUTES` says; two runs at once would be right as well.
+Name days in "Convert these days again" to read all their raw objects again, for example after they were corrected by
+hand. The DAG runs every ten minutes, or as **DYNALAKE_CONVERT_EVERY_MINUTES** says; two runs at once would also be
+correct.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from dynalake.operators.task import limits
 with DAG(
     dag_id="dynalake_convert",
     dag_display_name="dynalake · convert",
-    description="Turns what has landed into rows of the tables of changes",
+    description="Converts new raw objects to rows of the tables of changes",
     doc_md=__doc__,
     schedule=convert_every(),
     catchup=False,

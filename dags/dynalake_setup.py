@@ -12,8 +12,8 @@
 6. **register_catalog**: Glue tables, views, and the partitions of the coming days, so that new data can be queried at
    once; there is no crawler.
 7. **record_hand_off**: the moment from which on the stream has every change.
-8. **start_backfill**: brings in what was written before, with `dynalake_backfill`.
-9. **leave**: a delivery that an earlier run has left goes once it is empty. Else it stays, and the run's note says so.
+8. **start_backfill**: brings in what was written before, with dynalake_backfill.
+9. **leave**: a delivery that an earlier run has left is removed once it is empty. Otherwise the run's note says so.
 
 Run it again whenever you like: it changes nothing that is right, and repairs what is not.
 """
@@ -53,7 +53,7 @@ with DAG(
         proven = setup.canaries_arrive(sent)
     table = setup.start(source, storage, forwarder, sent)
     reading = setup.reading(table)
-    with TaskGroup("leave", tooltip="A delivery that was left, once it is empty"):
+    with TaskGroup("leave", tooltip="Removes a former delivery once it is empty"):
         left = setup.find_left()
         chain(setup.left_is_empty(left), setup.remove_left(source, storage, forwarder, left))
     registered = setup.register_catalog(source)
@@ -61,7 +61,7 @@ with DAG(
     start_backfill = TriggerDagRunOperator(
         task_id="start_backfill",
         trigger_dag_id="dynalake_backfill",
-        # Of each hand-off one: a setup that is cleared after a teardown has another one, and needs another snapshot.
+        # One run per hand-off: a setup that is cleared after a teardown has a new one, and needs a new snapshot.
         trigger_run_id="{{ run_id }}__backfill__{{ ti.xcom_pull('record_hand_off') }}",
         conf={
             "table": "{{ params.table }}",

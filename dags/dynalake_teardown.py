@@ -40,7 +40,7 @@ with DAG(
     dagrun_timeout=limits.TEARDOWN_RUN,
     default_args={"retries": 3, "retry_delay": timedelta(seconds=20), "execution_timeout": limits.TASK},
 ):
-    with TaskGroup("drain", tooltip="Nothing new comes in, and what is under way arrives"):
+    with TaskGroup("drain", tooltip="Nothing new comes in, and everything under way arrives"):
         canaries = teardown.send_last_canaries()
         arrived = teardown.delivered(canaries)
         stopped = teardown.stop_mapping()

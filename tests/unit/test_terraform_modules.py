@@ -62,7 +62,7 @@ def in_a_module(f: Field[Any]) -> Field[Any]:
     if f.name != "shards":
         return f
     description = (
-        "Shards of a provisioned Kinesis stream, each for 1 MB a second. AWS at most doubles or halves them at once. "
+        "Shards of a provisioned Kinesis stream; each takes 1 MB a second. AWS at most doubles or halves them at once. "
         "dynalake_setup with `plan_only` says how many the table's peak needs."
     )
     about = {**f.metadata, "description": description, "minimum": 1}

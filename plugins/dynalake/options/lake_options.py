@@ -1,8 +1,8 @@
-"""The settings that all tables of a lake share, as far as the user decides them: described, parsed and validated once.
+"""The settings of a lake that the user decides and all tables share: described, parsed and validated once.
 
-Each option is a parameter of the storage or the forwarder's stack, or says where the lake is (section `Bucket`). An
-option that is not given keeps its value in the stack, so that a setup of one more table changes nothing for the others;
-a new stack has the template's default.
+Each option is a parameter of the storage stack or the forwarder's stack, or says where the lake is (section `Bucket`).
+An option that is not given keeps its value in the stack, so the setup of another table changes nothing for the others.
+A new stack gets the template's default.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ def _option(stack: str, parameter: str, default: Any, description: str, **limits
 
 @dataclass(frozen=True)
 class LakeOptions:
-    """Options of a lake, all with the template's default; `given` are the ones to set.
+    """Options of a lake, all with the template's default; `given` names those to set.
 
-    Build them with `parse`: an option that its mapping does not name, or names as None, is not given.
+    Build them with `parse`: an option that its mapping leaves out, or sets to None, is not given.
     """
 
     bucket: str = _option(
@@ -232,7 +232,7 @@ class LakeOptions:
         """Return options from a form or a REST `conf`. One error names everything that is not allowed."""
         known = {f.name: f for f in option_fields()}
         given = {name: value for name, value in values.items() if value is not None}
-        problems = [f"{name!r} is no option" for name in given if name not in known]
+        problems = [f"{name!r} is not an option" for name in given if name not in known]
         for name, value in given.items():
             if name in known:
                 problems += problems_of(known[name], value)
@@ -246,7 +246,7 @@ class LakeOptions:
                 or "one of " + ", ".join(known),
                 action="correct them and trigger the DAG again",
             )
-        # Each value was checked against its field above; the mapping's static type cannot say so.
+        # Each value was checked against its field above; the mapping's static type cannot show that.
         checked: dict[str, Any] = given
         options = cls(**checked, given=frozenset(given))
         check_prefix(options.prefix)
@@ -254,30 +254,30 @@ class LakeOptions:
 
     @property
     def place(self) -> dict[str, str]:
-        """Place of the lake, as far as it is given: a lake that is set up does not change it any more."""
+        """Given options of the lake's place, which cannot change once the lake is set up."""
         return {f.name: str(getattr(self, f.name)) for f in self._chosen(BUCKET)}
 
     @property
     def storage(self) -> dict[str, str]:
-        """Parameters of the storage template that are given."""
+        """Given parameters of the storage template."""
         return self._parameters(STORAGE)
 
     @property
     def forwarder(self) -> dict[str, str]:
-        """Parameters of the forwarder template that are given."""
+        """Given parameters of the forwarder template."""
         return self._parameters(FORWARDER)
 
     def changed_from(self, deployed: Mapping[str, Mapping[str, str]]) -> dict[str, tuple[str, str]]:
-        """Return the given options whose stack has another value: by name, the stack's value and the requested one.
+        """Return the given options that differ from the stack: `{name: (stack's value, requested value)}`.
 
         `deployed`: the parameters of the existing stacks, by section.
         """
         changed = {}
         for stack, parameters in deployed.items():
             for f in self._chosen(stack):
-                have = parameters.get(f.metadata["parameter"], str(f.default))
-                if have != (asked := str(getattr(self, f.name))):
-                    changed[f.name] = (have, asked)
+                deployed_value = parameters.get(f.metadata["parameter"], str(f.default))
+                if deployed_value != (value := str(getattr(self, f.name))):
+                    changed[f.name] = (deployed_value, value)
         return changed
 
     def _parameters(self, stack: str) -> dict[str, str]:

@@ -24,7 +24,7 @@ def setting(
     section: str,
     parameter: str = "",
 ) -> Any:
-    """Return a field of a dataclass with all that a form, a check and the docs need of it."""
+    """Return a field of a dataclass with everything that a form, a check and the docs need."""
     return field(
         default=default,
         metadata={
@@ -66,18 +66,18 @@ LOG_RETENTIONS = (
 
 
 UNGATHERED = 10
-"""Changes that need no window: https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html"""
+"""Largest batch that needs no window: https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html"""
 
 LEAST_HISTORY_DAYS = 31
-"""Days for which history is kept at least: late changes of an open day must find it there."""
+"""Fewest days for which history is kept: late changes of an open day need it."""
 
 LEAST_RAW_DAYS = 8
-"""Days for which raw objects are kept at least: each conversion lists those of the last days."""
+"""Fewest days for which raw objects are kept: each conversion lists those of the last days."""
 
 
 @dataclass(frozen=True)
 class TableSettings:
-    """How one table is captured. Every field but the table's name has a default; units stand in the names."""
+    """How one table is captured. Every field except the table's name has a default; names contain the units."""
 
     table: str = setting("", "The DynamoDB table.", section="Source")
     delivery: str = setting(
@@ -178,9 +178,7 @@ class TableSettings:
         "last, and then the key. Empty: by key.",
         section="Lake",
     )
-    codec: str = setting(
-        "zstd", "The compression of Parquet files.", choices=("zstd", "snappy", "gzip"), section="Lake"
-    )
+    codec: str = setting("zstd", "Compression of Parquet files.", choices=("zstd", "snappy", "gzip"), section="Lake")
     part_mb: int = setting(256, "The target size of compacted files, in MB.", minimum=1, maximum=4096, section="Lake")
     orc_copy: bool = setting(False, "Whether closed days are also written to `{t}_orc`, as ORC.", section="Lake")
     widen_budget_gb: int = setting(
@@ -258,9 +256,9 @@ class TableSettings:
 
     @classmethod
     def parse(cls, values: Mapping[str, object]) -> TableSettings:
-        """Return settings from a form, a REST `conf` or the stored JSON; one error names all that is not allowed."""
+        """Return settings from a form, a REST `conf` or the stored JSON. One error names everything not allowed."""
         known = {f.name: f for f in fields(cls)}
-        problems = [f"{name!r} is no setting" for name in values if name not in known]
+        problems = [f"{name!r} is not a setting" for name in values if name not in known]
         for name, value in values.items():
             if name in known:
                 problems += problems_of(known[name], value)
@@ -285,11 +283,11 @@ class TableSettings:
                 action="correct them and trigger the DAG again",
                 table=str(values.get("table", "")),
             )
-        # Each value was checked against its field; the mapping's static type could not say so.
+        # Each value was checked against its field; the mapping's static type cannot show that.
         return settings
 
     def _problems_of_the_stream(self) -> list[str]:
-        """Return the problems that no single setting of the delivery shows."""
+        """Return the conflicts between settings of the delivery."""
         problems = []
         on_demand = self.stream_mode == "on_demand"
         if self.delivery == "direct" and self.shards:
@@ -311,7 +309,7 @@ class TableSettings:
     def from_json(cls, text: str) -> TableSettings:
         """Return the settings in the SSM parameter that the table's stack keeps.
 
-        Unknown ones, which a newer version of dynalake set up, are left out. Raises `SettingsError` where the text is
+        Unknown settings, written by a newer version of dynalake, are left out. Raises `SettingsError` if the text is
         not an object, or a setting is not allowed.
         """
         try:
@@ -328,9 +326,9 @@ class TableSettings:
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
 
     def changed_from(self, other: TableSettings) -> dict[str, tuple[object, object]]:
-        """Return what differs: `{field: (other's value, own value)}`."""
-        mine, theirs = asdict(self), asdict(other)
-        return {name: (theirs[name], mine[name]) for name in mine if mine[name] != theirs[name]}
+        """Return the differences: `{field: (other's value, own value)}`."""
+        new, old = asdict(self), asdict(other)
+        return {name: (old[name], new[name]) for name in new if new[name] != old[name]}
 
 
 def _is_list_of_names(text: str) -> bool:
@@ -343,11 +341,11 @@ def _is_list_of_names(text: str) -> bool:
 
 
 def problems_of(f: Field[Any], value: object) -> list[str]:
-    """Return what is wrong with a value, one text each; none where the field allows it."""
-    wanted = type(f.default)
-    if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
+    """Return the problems of a value; none if the field allows it."""
+    kind = type(f.default)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         return [f"'{f.name}' is {value!r}"]
-    if wanted is bool:
+    if kind is bool:
         return []
     low, high, choices = f.metadata["minimum"], f.metadata["maximum"], f.metadata["choices"]
     outside = isinstance(value, int) and ((low is not None and value < low) or (high is not None and value > high))
@@ -357,11 +355,11 @@ def problems_of(f: Field[Any], value: object) -> list[str]:
 
 
 def allowed_by(f: Field[Any]) -> str:
-    """Return what the field allows, in words."""
+    """Return the allowed values of the field, in words."""
     if f.metadata["choices"]:
         return f"{f.name} is one of {', '.join(map(str, f.metadata['choices']))}"
     if isinstance(f.default, bool):
         return f"{f.name} is true or false"
     if isinstance(f.default, int):
         return f"{f.name} is a whole number from {f.metadata['minimum']} to {f.metadata['maximum']}"
-    return f"{f.name} is a text"
+    return f"{f.name} is text"

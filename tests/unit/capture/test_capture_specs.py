@@ -189,7 +189,7 @@ def test_options_that_are_not_allowed_are_named() -> None:
     with pytest.raises(SettingsError) as caught:
         LakeOptions.parse({"memory_mb": 1, "colour": "blue", "architecture": "mips"})
     message = str(caught.value)
-    for part in ("'memory_mb' is 1", "from 128 to 10240", "'colour' is no option", "arm64, x86_64"):
+    for part in ("'memory_mb' is 1", "from 128 to 10240", "'colour' is not an option", "arm64, x86_64"):
         assert part in message
 
 

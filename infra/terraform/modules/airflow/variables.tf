@@ -10,7 +10,7 @@ variable "environment" {
 }
 
 variable "bucket" {
-  description = "A bucket that you bring for the lake's data. It exists, and the roles may change none of its properties. Empty for dynalake-{environment}-{account}-{region}, which the first setup makes."
+  description = "Your own existing bucket for the lake's data; the roles may change none of its properties. Empty for dynalake-{environment}-{account}-{region}, which the first setup makes."
   type        = string
   default     = ""
   nullable    = false
@@ -29,18 +29,18 @@ variable "prefix" {
 }
 
 variable "trusted_principal_arns" {
-  description = "Who may take the DAGs' role: the roles of Airflow's workers (on EC2, ECS, EKS or Amazon MWAA), or the account's root, which leaves the choice to the policies of the account's other roles."
+  description = "Who may assume the DAGs' role: the roles of Airflow's workers (on EC2, ECS, EKS or Amazon MWAA), or the account's root, which leaves the choice to the policies of the account's other roles."
   type        = list(string)
   nullable    = false
 
   validation {
     condition     = length(var.trusted_principal_arns) > 0
-    error_message = "trusted_principal_arns names one role at least."
+    error_message = "trusted_principal_arns names at least one role."
   }
 }
 
 variable "external_id" {
-  description = "What the AWS connection of Airflow must give as its external id; empty for none."
+  description = "The external id that Airflow's AWS connection must give; empty for none."
   type        = string
   default     = ""
   nullable    = false
@@ -54,14 +54,14 @@ variable "source_tables" {
 }
 
 variable "may_change_tables" {
-  description = "Whether a setup may turn a table's stream and its point-in-time recovery on. AWS has one permission for that and for everything else about a table, such as its capacity and its indexes."
+  description = "Whether a setup may turn on a table's stream and its point-in-time recovery. AWS has one permission for that and for everything else about a table, such as its capacity and its indexes."
   type        = bool
   default     = false
   nullable    = false
 }
 
 variable "may_delete_data" {
-  description = "Whether the roles may delete raw objects, versions of any object and Glue tables, and set the bucket's lifecycle, versioning and policy, which the first setup needs where it makes the bucket."
+  description = "Whether the roles may delete raw objects, versions of any object and Glue tables, and set the bucket's lifecycle, versioning and policy, which the first setup needs if it makes the bucket."
   type        = bool
   default     = true
   nullable    = false

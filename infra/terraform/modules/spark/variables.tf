@@ -11,7 +11,7 @@ variable "lake" {
 }
 
 variable "dag_role_name" {
-  description = "The name of the role that the DAGs work in, which gets the right to run the job; empty for none."
+  description = "The name of the DAGs' role, which gets the right to run the job; empty for none."
   type        = string
   default     = ""
   nullable    = false
@@ -37,7 +37,7 @@ variable "worker_type" {
 }
 
 variable "number_of_workers" {
-  description = "Workers of one run, at most; runs with fewer tasks than that give some back."
+  description = "The most workers of one run; runs with fewer tasks than that release some."
   type        = number
   default     = 10
   nullable    = false
@@ -49,7 +49,7 @@ variable "number_of_workers" {
 }
 
 variable "max_concurrent_runs" {
-  description = "Tables that are worked on at once, at most."
+  description = "The most tables that are processed at once."
   type        = number
   default     = 5
   nullable    = false
@@ -61,7 +61,7 @@ variable "max_concurrent_runs" {
 }
 
 variable "timeout_minutes" {
-  description = "A run that lasts longer is stopped."
+  description = "A run that takes longer is stopped."
   type        = number
   default     = 480
   nullable    = false
@@ -73,7 +73,7 @@ variable "timeout_minutes" {
 }
 
 variable "python_modules" {
-  description = "Modules that Glue installs from PyPI for each run, with commas between them. Where the job cannot reach PyPI, name the S3 addresses of their wheels."
+  description = "Modules that Glue installs from PyPI for each run, separated by commas. If the job cannot reach PyPI, give the S3 addresses of their wheels."
   type        = string
   default     = "boto3==1.43.117,numba==0.68.1,pyarrow==25.0.1,pyiceberg==0.12.0"
   nullable    = false

@@ -17,7 +17,7 @@ variable "bucket" {
 }
 
 variable "create_bucket" {
-  description = "Whether the stack makes the bucket. False for a bucket that exists, whose policy and lifecycle stay yours."
+  description = "Whether the stack makes the bucket. False for an existing bucket, whose policy and lifecycle stay yours."
   type        = bool
   default     = true
   nullable    = false
@@ -36,7 +36,7 @@ variable "prefix" {
 
   validation {
     condition     = !contains(["aws", "athena-results", "dynalake-code"], split("/", var.prefix)[0])
-    error_message = "prefix is not in aws/, athena-results/ or dynalake-code/, which lie beside it."
+    error_message = "prefix is not in aws/, athena-results/ or dynalake-code/, which are next to it."
   }
 }
 

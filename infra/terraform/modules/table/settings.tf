@@ -25,7 +25,7 @@ variable "stream_mode" {
 }
 
 variable "shards" {
-  description = "Shards of a provisioned Kinesis stream, each for 1 MB a second. AWS at most doubles or halves them at once. dynalake_setup with `plan_only` says how many the table's peak needs."
+  description = "Shards of a provisioned Kinesis stream; each takes 1 MB a second. AWS at most doubles or halves them at once. dynalake_setup with `plan_only` says how many the table's peak needs."
   type        = number
   default     = 1
   nullable    = false
@@ -166,7 +166,7 @@ variable "sort_by" {
 }
 
 variable "codec" {
-  description = "The compression of Parquet files."
+  description = "Compression of Parquet files."
   type        = string
   default     = "zstd"
   nullable    = false

@@ -13,7 +13,7 @@ SCHEDULE = "DYNALAKE_COMPACT_SCHEDULE"
 
 
 def compact_schedule() -> str:
-    """Return when the DAG runs, as a cron expression: it has to be known when the DAG is parsed."""
+    """Return when the DAG runs, as a cron expression, which must be known when the DAG is parsed."""
     return os.environ.get(SCHEDULE) or "0 2 * * *"
 
 
@@ -25,7 +25,7 @@ def compact_parameters() -> dict[str, Param]:
             type="array",
             items={"type": "string"},
             title="Compact these days now",
-            description_md="`YYYYMMDD`, or `00000000` for the snapshot, one per line: even while a day is open. "
+            description_md="**YYYYMMDD**, or **00000000** for the snapshot, one per line, even while a day is open. "
             "Empty: every day that is over and is not one sorted folder yet.",
             section=RUN,
         ),
@@ -33,14 +33,15 @@ def compact_parameters() -> dict[str, Param]:
             False,
             type="boolean",
             title="Fold now",
-            description_md="Folds all changes into `{t}_state`, up to the newest one, although that is not due.",
+            description_md="Folds all changes into **{t}_state**, up to the newest one, even if that is not due.",
             section=RUN,
         ),
         "scrub": Param(
             False,
             type="boolean",
             title="Compare everything now",
-            description_md="Raw objects, files, manifests, partitions and rows of all days. Otherwise once a week.",
+            description_md="Compares raw objects, files, manifests, partitions and rows of all days, which otherwise "
+            "happens once a week.",
             section=RUN,
         ),
         **engine_parameters("files to write again"),

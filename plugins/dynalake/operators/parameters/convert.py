@@ -15,7 +15,7 @@ EVERY = "DYNALAKE_CONVERT_EVERY_MINUTES"
 
 
 def convert_every() -> timedelta:
-    """Return how often the DAG runs, for its parsing. Raise `SettingsError` where that is not allowed."""
+    """Return how often the DAG runs, when it is parsed. Raise `SettingsError` if that is not allowed."""
     text = os.environ.get(EVERY) or "10"
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1440:
         raise SettingsError(
@@ -34,8 +34,8 @@ def convert_parameters() -> dict[str, Param]:
             type="array",
             items={"type": "string"},
             title="Convert these days again",
-            description_md="`YYYYMMDD`, one per line: all raw objects of these days are read again. Their rows replace "
-            "rows of the same changes in that day; rows that no raw object holds any more stay. Empty: only what has "
+            description_md="**YYYYMMDD**, one per line: reads all raw objects of these days again. Their rows replace "
+            "rows of the same changes in that day; rows that are in no raw object any more stay. Empty: only what has "
             "landed since.",
             section=RUN,
         ),

@@ -1,4 +1,4 @@
-"""The parameters that say what runs on Spark."""
+"""The parameters that decide what runs on Spark."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ENGINES = ("arrow", "spark", "auto")
 
 
 def engine_parameters(work: str) -> dict[str, Param]:
-    """Return `engine` and `spark_above_gb`. `work`: whose bytes count. Raise `SettingsError` for an unknown default."""
+    """Return `engine` and `spark_above_gb`, which counts bytes of `work`. Raise `SettingsError` for a wrong default."""
     default = os.environ.get(ENGINE) or "arrow"
     if default not in ENGINES:
         raise SettingsError(
@@ -30,14 +30,14 @@ def engine_parameters(work: str) -> dict[str, Param]:
             title="Engine",
             description_md="**arrow**: on Airflow's workers. **spark**: as a run of the lake's AWS Glue job, which the "
             f"optional stack **spark** makes. **auto**: Spark for tables with much work. Both do the same, file by "
-            f"file. The default is what the environment variable {ENGINE} says.",
+            f"file. The environment variable **{ENGINE}** sets the default.",
             section=RUN,
         ),
         "spark_above_gb": Param(
             20,
             type="integer",
             minimum=0,
-            title="Spark above (GB)",
+            title="Use Spark above (GB)",
             description_md=f"With the engine **auto**: tables with more than this many GB of {work} go to Spark.",
             section=RUN,
         ),

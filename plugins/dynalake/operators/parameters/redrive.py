@@ -14,7 +14,7 @@ def redrive_parameters() -> dict[str, Param]:
             False,
             type="boolean",
             title="Only list",
-            description_md="Shows what failed, by reason and with its keys, and stops.",
+            description_md="Lists what failed, by reason and with its keys, and stops.",
             section=RUN,
         ),
         "batches": Param(
@@ -22,8 +22,8 @@ def redrive_parameters() -> dict[str, Param]:
             type="array",
             items={"type": "string"},
             title="Batches",
-            description_md="Keys of failed batches as *Only list* shows them, or prefixes that end in `/`, one per "
-            "line. Empty: all of the table.",
+            description_md='Keys of failed batches as "Only list" shows them, or prefixes that end in "/", one per '
+            "line. Empty: all batches of the table.",
             examples=["dynamodb-errors/forwarder/RECEIPTS/dt=20190525/"],
             section=RUN,
         ),

@@ -20,30 +20,31 @@ def setup_parameters() -> dict[str, Param]:
             enum=["auto", "export", "scan", "none"],
             type="string",
             title="Backfill",
-            description_md="How to bring in what the table already holds, once the pipeline stands. `export`: by "
-            "DynamoDB's export to S3, which needs point-in-time recovery. `scan`: by reading the table. `auto`: "
-            "`export` where point-in-time recovery is on. `none`: later, by triggering `dynalake_backfill`.",
+            description_md="How to bring in the items that the table already has, once the pipeline works. **export**: "
+            "by DynamoDB's export to S3, which needs point-in-time recovery. **scan**: by reading the table. **auto**: "
+            "export if point-in-time recovery is on, otherwise scan. **none**: later, by triggering dynalake_backfill.",
             section=RUN,
         ),
         "enable_stream": Param(
             False,
             type="boolean",
-            title="Turn the stream on",
-            description_md="If the table has no stream, turn it on with both images. This changes your table.",
+            title="Turn on the stream",
+            description_md="If the table has no stream, turns it on with both images. This changes your table.",
             section=RUN,
         ),
         "enable_pitr": Param(
             False,
             type="boolean",
-            title="Turn point-in-time recovery on",
-            description_md="If it is off, turn it on. It costs per GB and month.",
+            title="Turn on point-in-time recovery",
+            description_md="If it is off, turns it on. It costs per GB and month.",
             section=RUN,
         ),
         "update_settings": Param(
             False,
             type="boolean",
-            title="Change settings of the table, or options of the lake, that are already set up",
-            description_md="Without it, a run whose values differ from those that are there stops and says which.",
+            title="Change existing settings and options",
+            description_md="Changes settings of the table, and options of the lake, that are already set up. Without "
+            "it, a run with different values stops and says which.",
             section=RUN,
         ),
         "plan_only": Param(
@@ -74,7 +75,7 @@ def _setting_parameter(default: Any, about: dict[str, Any]) -> Param:
     elif isinstance(default, int):
         options |= {"type": "integer", "minimum": about["minimum"], "maximum": about["maximum"]}
     elif default == "":
-        # Airflow's form takes an empty text for a missing one, and would not let the run go.
+        # Airflow's form takes an empty text for a missing value, and would not start the run.
         return Param(None, **options, type=["null", "string"])
     else:
         options |= {"type": "string"}
@@ -82,7 +83,7 @@ def _setting_parameter(default: Any, about: dict[str, Any]) -> Param:
 
 
 def lake_parameters() -> dict[str, Param]:
-    """Return the options of the lake; each is empty in the form, which leaves the lake's value."""
+    """Return the options of the lake; each is empty in the form, which keeps the lake's value."""
     return {f.name: _option_parameter(f.default, dict(f.metadata)) for f in option_fields()}
 
 
@@ -93,11 +94,11 @@ def _option_parameter(default: Any, about: dict[str, Any]) -> Param:
         options["enum"] = [None, *about["choices"]]
     elif kind == "integer":
         options |= {"minimum": about["minimum"], "maximum": about["maximum"]}
-    shown = f"`{default}`" if default != "" else "empty"
-    text = f"{about['description']} Left empty, the lake keeps what it has; a new one has {shown}."
+    shown = f"`{default}`" if default != "" else "none"
+    text = f"{about['description']} If you leave it empty, the lake keeps its value; a new lake has {shown}."
     return Param(None, description_md=_in_form(text), **options)
 
 
 def _in_form(description: str) -> str:
-    """Return a description as Airflow's form shows it well: its boxes around code cover the lines above and below."""
+    """Return a description without code: Airflow's form draws boxes around it that cover the lines above and below."""
     return description.replace("`", "**")

@@ -14,16 +14,16 @@ def teardown_parameters() -> dict[str, Param]:
             "",
             type="string",
             title="Delete the data too",
-            description_md="Type the table's name, letter by letter, to delete its data in the lake as well: every "
-            "version of its objects, and its Glue tables and views. Empty: the data stays and can be queried.",
+            description_md="Type the exact name of the table to delete its data in the lake as well: every version of "
+            "its objects, and its Glue tables and views. Empty: the data stays and can be queried.",
             section=RUN,
         ),
         "wait_for_delivery": Param(
             True,
             type="boolean",
             title="Wait for delivery",
-            description_md="Remove the pipeline only when what is under way in it has arrived. Turn it off for a "
-            "pipeline that cannot deliver any more.",
+            description_md="Removes the pipeline only after everything under way in it has arrived. Turn it off for a "
+            "pipeline that can no longer deliver.",
             section=RUN,
         ),
         "rest_seconds": Param(
@@ -32,8 +32,8 @@ def teardown_parameters() -> dict[str, Param]:
             minimum=0,
             maximum=86_400,
             title="Rest before the last canaries (seconds)",
-            description_md="For how long nothing may have moved in the pipeline before it counts as at rest. 0: the "
-            "forwarder's timeout, `buffer_seconds` and four minutes, since what ends says so late.",
+            description_md="How long nothing may move in the pipeline before it counts as at rest. 0: the forwarder's "
+            "timeout, plus **buffer_seconds**, plus four minutes for late metrics.",
             section=RUN,
         ),
         **where_parameters(),

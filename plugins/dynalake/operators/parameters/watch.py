@@ -14,9 +14,9 @@ def watch_parameters() -> dict[str, Param]:
             0,
             type="integer",
             minimum=0,
-            title="Freshness target",
-            description_md="A table whose changes take longer than so many minutes is late. "
-            "0: its setting `freshness_alarm_minutes`.",
+            title="Freshness target (minutes)",
+            description_md="A table whose changes take longer than this is late. "
+            "0: its setting **freshness_alarm_minutes**.",
             section=RUN,
         ),
         "expiring_hours": Param(
@@ -24,8 +24,9 @@ def watch_parameters() -> dict[str, Param]:
             type="integer",
             minimum=1,
             maximum=23,
-            title="Stream expires, alarm after",
-            description_md="Hours that changes may wait in the table's stream; after 24 it drops them.",
+            title="Longest wait in the stream (hours)",
+            description_md="A table whose changes have waited for longer in its stream is **expiring**: the stream "
+            "drops them after 24 hours.",
             section=RUN,
         ),
         "conversion_minutes": Param(
@@ -49,7 +50,7 @@ def watch_parameters() -> dict[str, Param]:
             type="integer",
             minimum=0,
             maximum=100,
-            title="Compared items",
+            title="Items to compare",
             description_md="Items per table and run, out of those that changed last, that are read from DynamoDB "
             "(strongly consistent) and compared with the lake. 0: none.",
             section=RUN,
@@ -57,8 +58,8 @@ def watch_parameters() -> dict[str, Param]:
         "repaired": Param(
             False,
             type="boolean",
-            title="What was lost is repaired",
-            description_md="A table that lost changes stays `lost` until you say here that they were brought back.",
+            title="Lost changes are repaired",
+            description_md="A table that lost changes stays **lost** until you confirm here that they are restored.",
             section=RUN,
         ),
         **where_parameters(),

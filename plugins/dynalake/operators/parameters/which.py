@@ -1,4 +1,4 @@
-"""What every form asks: which lake, and which of its tables."""
+"""The parameters of every form: which lake, and which of its tables."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dynalake.errors import SettingsError
 from dynalake.names import ENVIRONMENT_PATTERN, TABLE_PATTERN
 
 RUN = "This run"
-"""The section of the parameters of one run."""
+"""The section with the parameters of one run."""
 
 WHERE = "Where"
 
@@ -25,8 +25,8 @@ def default_environment() -> str:
 def allowed_connections() -> tuple[str, ...]:
     """Return the AWS connections that runs and the page may use, the default first.
 
-    A user who may trigger a DAG need not be allowed to use every connection of Airflow's, so the run does not decide.
-    Raises `SettingsError` where the default is not one of those listed.
+    The run does not decide, because a user who may trigger a DAG need not be allowed to use every Airflow connection.
+    Raises `SettingsError` if the default is not in the list.
     """
     default = os.environ.get(CONNECTION) or ""
     listed = [name for text in (os.environ.get(CONNECTIONS) or "").split(",") if (name := text.strip())]
@@ -35,7 +35,7 @@ def allowed_connections() -> tuple[str, ...]:
     if default and default not in listed:
         raise SettingsError(
             f"The environment variable {CONNECTION} is {default!r}, and {CONNECTIONS} is {', '.join(listed)!r}",
-            allowed=f"a default out of {CONNECTIONS}",
+            allowed=f"a default that {CONNECTIONS} lists",
             action="correct one of them for all of Airflow's components",
         )
     return tuple(dict.fromkeys((default or listed[0], *listed)))
@@ -48,7 +48,7 @@ def check_connection(connection: str) -> None:
         raise SettingsError(
             f"The run asks for the AWS connection {connection!r}",
             allowed=" or ".join(allowed),
-            action=f"leave 'aws_conn_id' as it is, or have {CONNECTIONS} name it for all of Airflow's components",
+            action=f"keep the default of 'aws_conn_id', or add it to {CONNECTIONS} for all of Airflow's components",
             connection=connection,
         )
 
@@ -61,8 +61,8 @@ def where_parameters() -> dict[str, Param]:
             default_environment(),
             type="string",
             title="Environment",
-            description_md=f"One lake per environment, account and region: `{ENVIRONMENT_PATTERN}`. "
-            "The default comes from `DYNALAKE_ENVIRONMENT` where Airflow's DAG processor has it.",
+            description_md=f"One lake per environment, account and region: **{ENVIRONMENT_PATTERN}**. "
+            "The default comes from **DYNALAKE_ENVIRONMENT**, if Airflow's DAG processor has it.",
             examples=["dev", "staging", "prod"],
             section=WHERE,
         ),
@@ -72,7 +72,7 @@ def where_parameters() -> dict[str, Param]:
             type="string",
             title="AWS connection",
             description_md="The Airflow connection whose account, region and role are used. The environment variable "
-            f"**{CONNECTIONS}** says which ones may be.",
+            f"**{CONNECTIONS}** lists the allowed ones.",
             section=WHERE,
         ),
     }
@@ -83,7 +83,7 @@ def table_parameter() -> dict[str, Param]:
         "table": Param(
             type="string",
             title="DynamoDB table",
-            description_md=f"The table's name as DynamoDB shows it: `{TABLE_PATTERN}`.",
+            description_md=f"The table's name as DynamoDB shows it: **{TABLE_PATTERN}**.",
             examples=["RECEIPTS"],
         )
     }
