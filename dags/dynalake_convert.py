@@ -5,7 +5,7 @@
    rows. If there are none, no other task runs.
 2. **convert**, one mapped task per batch: reads every line exactly, leaves out what the table already has, and writes
    sorted Parquet. Lines = rows + duplicates + repeats + canaries + rejected, or nothing is committed. With the engine
-   **spark**, or with **auto** and much to convert, one task per table waits while the Glue job converts all its batches.
+   **spark**, or with **auto** and much to convert, one task for all batches of a table waits for the Glue job.
 3. **commit**, one mapped task per table: late changes reach the state, then all batches become one snapshot. If another
    batch or another run came first, what conflicts with it is planned, converted and committed again.
 4. **report** shows the result, and fails if a table could not be converted in full.

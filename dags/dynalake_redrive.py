@@ -1,18 +1,19 @@
 """
-### Replays what failed on its way to the lake
+### Replays changes that failed on their way to the lake
 
-Nothing is dropped: what cannot be stored is put aside with its reason. A **batch** is one object in S3 that holds such
-changes. There are those that the event source mapping gave up after its retries (`aws/lambda/{mapping}/…`), and single
-changes that the forwarder could not encode (`{prefix}-errors/forwarder/{TABLE}/…`).
+Nothing is dropped: a change that cannot be stored is rejected and kept with its reason. A **batch** is one object in S3
+with such changes. There are batches that the event source mapping gave up after its retries
+(**aws/lambda/{mapping}/…**), and single changes that the forwarder could not encode
+(**{prefix}-errors/forwarder/{TABLE}/…**).
 
-1. **list_failed** shows them by stage and reason: how many batches and changes, the oldest, the newest. With
-   *Only list* it also prints their keys, and the run ends here.
+1. **list_failed** shows them by stage and reason: the number of batches and changes, the oldest and the newest. With
+   "Only list" it also prints their keys, and the run ends here.
 2. **replay**, one mapped task per chunk of batches: sends the stored changes through the forwarder, the way they would
-   have gone. What the forwarder says is stored moves to `{prefix}-errors/done/{TABLE}/`; what is not stays where it is.
-3. **report** adds it up. The run fails where something still cannot pass, such as a record without an image, and names
-   it.
+   have gone. What the forwarder has stored moves to **{prefix}-errors/done/{TABLE}/**; the rest stays where it is.
+3. **report** adds up the results. The run fails if something still cannot pass, such as a record without an image, and
+   names it.
 
-A task that is killed replays some changes twice. Conversion leaves out what the table has already.
+A killed task replays some changes twice. Conversion leaves out what the table already has.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from dynalake.operators.task import limits
 with DAG(
     dag_id="dynalake_redrive",
     dag_display_name="dynalake · redrive",
-    description="Replays what failed on its way to the lake",
+    description="Replays changes that failed on their way to the lake",
     doc_md=__doc__,
     schedule=None,
     catchup=False,

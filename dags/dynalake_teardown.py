@@ -1,20 +1,20 @@
 """
 ### Removes the pipeline of one DynamoDB table
 
-1. **check**: the table and the typed confirmation; shows what goes and what stays.
-2. **drain**: the mapping is disabled, and everything comes to rest, which takes some minutes. Then a canary goes into
-   every shard behind what is under way, and is waited for in S3. Without *Wait for delivery* that is left out: for a
-   pipeline that can deliver no more.
-3. **convert_last**: what arrived last becomes rows, unless the data goes too.
-4. **delete_stack**: mapping, streams, delivery, alarms, log group and settings go, by CloudFormation.
-5. **data**: only where *Delete the data too* holds exactly the table's name. The Glue tables and views go, then every
-   version of the table's objects. Else the data stays, and stays queryable.
-6. **report**: what is left, and how to remove that as well.
+1. **check**: checks the table and the typed confirmation, and shows what goes and what stays.
+2. **drain**: disables the mapping and waits until nothing moves, which takes some minutes. Then it sends a canary into
+   every shard, behind everything under way, and waits for it in S3. Turn "Wait for delivery" off to skip this for a
+   pipeline that can no longer deliver.
+3. **convert_last**: converts what arrived last to rows, unless the data is deleted too.
+4. **delete_stack**: CloudFormation deletes the mapping, streams, delivery, alarms, log group and settings.
+5. **data**: only if "Delete the data too" contains exactly the table's name. Deletes the Glue tables and views, then
+   every version of the table's objects. Otherwise the data stays and can be queried.
+6. **report**: shows what is left, and how to remove that as well.
 
-The DynamoDB table and its stream are not touched, nor is what the lake's other tables need. What the mapping had not
-read stays in the stream for 24 hours. `dynalake_setup` can be run again at any time: within the 24 hours nothing is
-missing; after them, what changed since must be imported (`dynalake_backfill`, `export_type` incremental).
-A run that was stopped goes on where it was: clear the failed task, or trigger the DAG again.
+The DynamoDB table and its stream are not touched, nor is anything that the lake's other tables need. Changes that the
+mapping has not read stay in the stream for 24 hours. dynalake_setup can be run again at any time: within the 24 hours
+nothing is missing; after them, import what has changed since (dynalake_backfill with **export_type** "incremental").
+A stopped run continues where it was: clear the failed task, or trigger the DAG again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from dynalake.operators.task import limits
 with DAG(
     dag_id="dynalake_teardown",
     dag_display_name="dynalake · teardown",
-    description="Removes the pipeline of one DynamoDB table; its data only on a typed confirmation",
+    description="Removes the pipeline of one DynamoDB table; deletes its data only on a typed confirmation",
     doc_md=__doc__,
     schedule=None,
     catchup=False,

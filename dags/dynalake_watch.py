@@ -1,15 +1,15 @@
 """
-### Shows how fresh, how late and how right the lake is
+### Shows how fresh, how late and how correct the lake is
 
-1. **look**, one mapped task per table: the stream's mapping, the age of what waits in the stream and in Firehose,
-   throttling, what was rejected, the newest change in S3 and in the tables, what waits for conversion, compaction and
-   the fold, the snapshot, and what should not be so. It compares some of the items that changed last with DynamoDB, and
-   changes nothing.
-2. **report** puts all tables together for the page *dynalake* in this UI.
+1. **look**, one mapped task per table: checks the stream's mapping, the age of what waits in the stream and in
+   Firehose, throttling, what was rejected, the newest change in S3 and in the tables, what waits for conversion,
+   compaction and the fold, the snapshot, and anything out of order. It compares some of the items that changed last
+   with DynamoDB, and changes nothing.
+2. **report** gathers all tables for the page "dynalake" in this UI.
 
-A task fails where somebody is needed now: a table that is **late**, whose mapping is **stopped**, whose stream is
-**expiring** (DynamoDB keeps changes for 24 hours), that has **lost** changes or **differs** from its source. What can
-wait is **attention**, and fails nothing.
+A task fails if someone must act now: a table is **late**, its mapping is **stopped**, its stream is **expiring**
+(DynamoDB keeps changes for 24 hours), it has **lost** changes, or it **differs** from its source. A table that can wait
+is **attention**, and fails nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dynalake.operators.task import limits
 with DAG(
     dag_id="dynalake_watch",
     dag_display_name="dynalake · watch",
-    description="Shows how fresh, how late and how right the lake is",
+    description="Shows how fresh, how late and how correct the lake is",
     doc_md=__doc__,
     schedule="*/10 * * * *",
     catchup=False,
