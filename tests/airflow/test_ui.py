@@ -165,7 +165,7 @@ def test_the_overview_shows_the_worst_first(page: Page) -> None:
     assert re.findall(r'href="tables/(\w+)"', text) == ["STOPPED", "STALE", "RECEIPTS"]
     assert re.findall(r'class="badge (\w+)">([^<]+)<', text) == [
         ("bad", "stopped"),
-        ("warn", "not looked at"),
+        ("warn", "not checked"),
         ("good", "ok"),
     ]
     assert "update-event-source-mapping --uuid uuid --enabled" in text
@@ -222,7 +222,7 @@ def test_the_page_needs_nothing_from_elsewhere(page: Page) -> None:
     [
         (lambda content: content("prod"), 200, "trigger dynalake_setup"),
         (lambda content: content("prod", LAKE), 200, "unpause dynalake_watch"),
-        (lambda content: content("prod", LAKE, Overview("prod", 0, ())), 200, "No table is captured"),
+        (lambda content: content("prod", LAKE, Overview("prod", 0, ())), 200, "This lake captures no table"),
         (lambda _: SettingsError("environment is 'X'", allowed="lower case"), 400, "Needed: lower case"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The part that Airflow runs: parameters, tasks and the way from a task to AWS. All else in dynalake is plain Python.
+"""The part that Airflow runs: parameters, tasks and their access to AWS. The rest of dynalake is plain Python.
 
 parameters      the forms of the DAGs
 task            what every task needs: clients, time limits, mapping, faults, notes

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 @task
 @guarded
 def plan() -> list[int]:
-    """Decides what the run reads, once, and returns the scan's segments.
+    """Decides once what the run reads, and returns the scan's segments.
 
-    An export has none, and a dry run neither: it says what it would take.
+    An export has none. A dry run has none either: it shows what the run would take.
     """
     from dynalake.backfill.plan.run import plan_backfill
     from dynalake.capture.lake.registry import load_settings
@@ -28,60 +28,60 @@ def plan() -> list[int]:
     from dynalake.lake.current.snapshot import number_run
     from dynalake.lake.tables.identity import table_id_of
 
-    asked = parameters()
-    found = clients()
-    names = table_names(found)
-    attribute = asked["updated_at_attribute"]
+    params = parameters()
+    aws = clients()
+    names = table_names(aws)
+    attribute = params["updated_at_attribute"]
     if attribute is None:
-        attribute = load_settings(found, names).updated_at_attribute
+        attribute = load_settings(aws, names).updated_at_attribute
     planned = plan_backfill(
-        found,
+        aws,
         names,
         run=run_id(),
-        table_id=table_id_of(Table(found, names).changes()),
-        method=asked["method"],
+        table_id=table_id_of(Table(aws, names).changes()),
+        method=params["method"],
         updated_at_attribute=attribute,
-        updated_before=asked["updated_before"] or "",
-        hand_off="" if asked["updated_before"] else load_hand_off(found, names).at.isoformat(),
-        missing=asked["missing_updated_at"],
-        invalid=asked["invalid_updated_at"],
-        segments=asked["segments"],
-        max_read_capacity=asked["max_read_capacity"],
-        read_capacity_percent=asked["read_capacity_percent"],
-        consistent=asked["consistent_read"],
-        target_mb=asked["target_mb"],
-        export_type=asked["export_type"],
-        window_from=asked["window_from"] or "",
-        window_to=asked["window_to"] or "",
-        enable_pitr=asked["enable_pitr"],
-        keep_export=asked["keep_export"],
-        dry_run=asked["dry_run"],
+        updated_before=params["updated_before"] or "",
+        hand_off="" if params["updated_before"] else load_hand_off(aws, names).at.isoformat(),
+        missing=params["missing_updated_at"],
+        invalid=params["invalid_updated_at"],
+        segments=params["segments"],
+        max_read_capacity=params["max_read_capacity"],
+        read_capacity_percent=params["read_capacity_percent"],
+        consistent=params["consistent_read"],
+        target_mb=params["target_mb"],
+        export_type=params["export_type"],
+        window_from=params["window_from"] or "",
+        window_to=params["window_to"] or "",
+        enable_pitr=params["enable_pitr"],
+        keep_export=params["keep_export"],
+        dry_run=params["dry_run"],
     )
     say(planned.summary())
-    if not asked["dry_run"] and planned.window is None:
-        # Of two backfills, the later start is the newer snapshot, whichever ends first.
-        number_run(Table(found, names), planned.run)
-    if asked["dry_run"]:
+    if not params["dry_run"] and planned.window is None:
+        # The backfill that starts later is the newer snapshot, even if it ends first.
+        number_run(Table(aws, names), planned.run)
+    if params["dry_run"]:
         from dynalake.backfill.plan.quote import quote_backfill
 
-        limits = {name: asked[name] for name in ("segments", "max_read_capacity", "read_capacity_percent")}
-        answer = quote_backfill(found, names, planned, **limits)
-        tell(answer)
+        limits = {name: params[name] for name in ("segments", "max_read_capacity", "read_capacity_percent")}
+        quote = quote_backfill(aws, names, planned, **limits)
+        tell(quote)
     get_current_context()["ti"].xcom_push("plan", planned.to_json())
-    return [] if asked["dry_run"] or planned.method != "scan" else list(range(planned.segments))
+    return [] if params["dry_run"] or planned.method != "scan" else list(range(planned.segments))
 
 
 @task(map_index_template="{{ segment }}", execution_timeout=limits.SCAN)
 @guarded
 def scan(segment: int) -> dict[str, Any]:
-    """Reads one segment of the table into gzipped change records; goes on at its checkpoint after a failure."""
+    """Writes one segment of the table as gzipped change records; continues at its checkpoint after a failure."""
     from dynalake.backfill.scan.scan import scan_segment
 
     get_current_context()["segment"] = f"segment {segment}"  # type: ignore[typeddict-unknown-key]
-    found = clients()
-    names = table_names(found)
+    aws = clients()
+    names = table_names(aws)
     result = scan_segment(
-        found,
+        aws,
         names,
         run=run_id(),
         segment=segment,
@@ -93,14 +93,14 @@ def scan(segment: int) -> dict[str, Any]:
 @task(map_index_template="{{ segment }}", execution_timeout=limits.DATA)
 @guarded
 def convert(segment: int) -> dict[str, Any]:
-    """Reads one group of the export's files into gzipped change records; goes on at its checkpoint after a failure."""
+    """Writes one group of the export's files as gzipped change records; continues at its checkpoint after a failure."""
     from dynalake.backfill.export.read import convert_group
 
     get_current_context()["segment"] = f"files {segment}"  # type: ignore[typeddict-unknown-key]
-    found = clients()
+    aws = clients()
     result = convert_group(
-        found,
-        table_names(found),
+        aws,
+        table_names(aws),
         run=run_id(),
         segment=segment,
         progress=lambda now: say(f"{now.read:,} items read, {now.kept:,} kept, {now.objects:,} objects"),
@@ -111,11 +111,11 @@ def convert(segment: int) -> dict[str, Any]:
 @task(trigger_rule="none_failed_min_one_success")
 @guarded
 def commit() -> dict[str, Any]:
-    """Checks that the counts add up, and keeps the ledger; changes of a past time are shown from here on."""
+    """Checks that the counts add up, and stores the ledger. From here on, changes of a past window are visible."""
     from dynalake.backfill.commit.commit import commit_backfill
 
-    found = clients()
-    committed = commit_backfill(found, table_names(found), run=run_id())
+    aws = clients()
+    committed = commit_backfill(aws, table_names(aws), run=run_id())
     ledger = committed.ledger.markdown()
     say(ledger)
     get_current_context()["ti"].xcom_push("ledger", ledger)
@@ -129,27 +129,27 @@ def remove_export() -> int:
     """Deletes the export's own files, which nothing needs any more, unless the run keeps them."""
     from dynalake.backfill.export.export import remove_exports
 
-    found = clients()
-    return remove_exports(found, table_names(found), run=run_id())
+    aws = clients()
+    return remove_exports(aws, table_names(aws), run=run_id())
 
 
 @task
 @guarded
 def plan_snapshot() -> list[dict[str, Any]]:
-    """Plans how the run's objects become the snapshot of the Iceberg tables, batch by batch."""
+    """Plans the batches in which the run's objects become the snapshot of the Iceberg tables."""
     from datetime import UTC, datetime
 
     from dynalake.backfill.plan.run import load_plan, run_name
     from dynalake.convert.snapshot import plan_snapshot as plan
     from dynalake.lake.catalog.table import Table
 
-    found = clients()
-    names = table_names(found)
-    backfill = load_plan(found, names, run_name(run_id()))
+    aws = clients()
+    names = table_names(aws)
+    backfill = load_plan(aws, names, run_name(run_id()))
     if backfill.window is not None:
-        say("The changes of a past time lie in the day of this run: dynalake_convert takes them from there")
+        say("The changes of the past window are in the day of this run: dynalake_convert takes them from there")
         return []
-    table = Table(found, names)
+    table = Table(aws, names)
     planned = plan(table, backfill.prefix(names), datetime.now(UTC))
     say(f"{sum(len(b.inputs) for b in planned.batches):,} objects in {len(planned.batches):,} batches")
     return [{"plan": b.plan, "number": b.number, "size": b.size} for b in planned.batches]
@@ -166,8 +166,8 @@ def convert_snapshot(batch: dict[str, Any]) -> dict[str, Any]:
     from dynalake.lake.catalog.table import Table
 
     get_current_context()["batch"] = f"batch {batch['number']}"  # type: ignore[typeddict-unknown-key]
-    found = clients()
-    table = Table(found, table_names(found))
+    aws = clients()
+    table = Table(aws, table_names(aws))
     result = convert_batch(table, read_batch_plan(table, batch["plan"], batch["number"]))
     say(f"{result.sums.lines:,} lines, {result.sums.rows:,} rows, {result.sums.rejected:,} rejected")
     return asdict(result.sums)
@@ -194,18 +194,18 @@ class ShowSnapshot(SparkOperator):
         from dynalake.spark.request import SNAPSHOT
         from dynalake.spark.work import do_snapshot, snapshot
 
-        found = clients()
-        names = table_names(found)
-        backfill = load_plan(found, names, run_name(run_id()))
+        aws = clients()
+        names = table_names(aws)
+        backfill = load_plan(aws, names, run_name(run_id()))
         if backfill.window is not None:
             return {}
-        table = Table(found, names)
-        asked = snapshot(
+        table = Table(aws, names)
+        request = snapshot(
             number_run(table, backfill.run), self.batches[0]["plan"] if self.batches else "", len(self.batches)
         )
         if is_for_spark(lambda: sum(batch["size"] for batch in self.batches)):
-            self.defer_to_spark(found, names, SNAPSHOT, asked)
-        return self.go_on(context, names, do_snapshot(table, asked, HERE))
+            self.defer_to_spark(aws, names, SNAPSHOT, request)
+        return self.go_on(context, names, do_snapshot(table, request, HERE))
 
     def go_on(self, context: Context, names: TableNames, done: dict[str, Any]) -> dict[str, Any]:
         from datetime import UTC, datetime
@@ -217,6 +217,6 @@ class ShowSnapshot(SparkOperator):
         if done["shown"]:
             say(f"The snapshot is that of this run, number {run}; {done['removed']:,} items of earlier ones are gone")
         else:
-            say(f"A later backfill than this one, number {run}, has brought the snapshot")
+            say(f"The snapshot is that of a later backfill than this one, number {run}")
         project_json(Table(clients(), names), lambda: datetime.now(UTC))
         return done

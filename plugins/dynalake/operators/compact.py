@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @task
 @guarded
 def tables() -> list[str]:
-    """The tables this run is about."""
+    """Returns the tables of this run."""
     return table_list(clients())
 
 
@@ -32,7 +32,7 @@ def compact_each(tables: XComArg) -> XComArg:
 
 
 class CompactTable(SparkOperator):
-    """Does a night's work on one table, here or on Spark; fails, once all of it was tried, if a step has."""
+    """Does a night's work on one table, here or on Spark. If a step fails, it fails after it has tried all steps."""
 
     template_fields = ("table",)
 
@@ -53,17 +53,17 @@ class CompactTable(SparkOperator):
         from dynalake.spark.work import night
 
         context["table_label"] = self.table  # type: ignore[typeddict-unknown-key]
-        found = clients()
-        where = lake(found)
+        aws = clients()
+        where = lake(aws)
         names = where.table(self.table)
-        settings = load_settings(found, names)
-        if noted_metadata(found, names, names.changes_table) is None:
+        settings = load_settings(aws, names)
+        if noted_metadata(aws, names, names.changes_table) is None:
             say(f"{self.table} has no tables in Glue yet: dynalake_setup makes them")
             return
-        asked, retention, of = _asked(where), raw_retention_days(found, where), Table(found, names)
-        if is_for_spark(lambda: count_work(of, settings, _now(), asked)):
-            self.defer_to_spark(found, names, COMPACT, night(asked))
-        _check(self.table, work(of, settings, _now, say, asked, raw_retention_days=retention))
+        request, retention, table = _request(where), raw_retention_days(aws, where), Table(aws, names)
+        if is_for_spark(lambda: count_work(table, settings, _now(), request)):
+            self.defer_to_spark(aws, names, COMPACT, night(request))
+        _check(self.table, work(table, settings, _now, say, request, raw_retention_days=retention))
 
     def go_on(self, context: Context, names: TableNames, done: dict[str, Any]) -> None:
         from dynalake.lake.working.steps import Fault
@@ -75,27 +75,27 @@ class CompactTable(SparkOperator):
 
 
 def _check(table: str, faults: Sequence[Fault]) -> None:
-    """Raise the failures of a night, once all of it was tried."""
+    """Raise one error for all failed steps of a night."""
     from dynalake.errors import TerminalError, TransientError
 
     if failed := "; ".join(f"{f.what}: {f.error}" for f in faults):
         kind = TransientError if all(f.transient for f in faults) else TerminalError
-        raise kind(f"{table}: {failed}", action="the other steps are done; repair what it says, and run it again")
+        raise kind(f"{table}: {failed}", action="repair this and run it again; the other steps are done")
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _asked(where: Lake) -> Asked:
-    """Return what the run's parameters request. A run of `airflow backfill` is about the day before its date."""
+def _request(where: Lake) -> Asked:
+    """Return the work that the run requests. A run of `airflow backfill` compacts the day before its logical date."""
     from datetime import timedelta
 
     from dynalake.days import check_day
     from dynalake.night.night import Asked
 
-    run, asked = get_current_context()["dag_run"], parameters()
-    days = [check_day(day) for day in asked["days"]]
+    run, params = get_current_context()["dag_run"], parameters()
+    days = [check_day(day) for day in params["days"]]
     if run.run_type == "backfill" and run.logical_date is not None:
         days.append(where.day_of(datetime.fromisoformat(str(run.logical_date)) - timedelta(days=1)))
-    return Asked(tuple(days), fold=asked["fold"], scrub=asked["scrub"])
+    return Asked(tuple(days), fold=params["fold"], scrub=params["scrub"])

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from dynalake.lake.catalog.table import Table
     from dynalake.names import TableNames
 
-# Each holds up to about 1 GB of memory. The limit of a worker is known when the DAG is parsed, not when it runs.
+# Each uses up to about 1 GB of memory. The limit must be known when the DAG is parsed, not only when it runs.
 MAX_ACTIVE_BATCHES = int(os.environ.get("DYNALAKE_MAX_ACTIVE_BATCHES", "4"))
 
 ON_SPARK = 1000
-"""Batches of one table in one run where Spark converts them: 250 GB of raw objects, for the time that a run has."""
+"""Most batches of one table that Spark converts in one run: 250 GB of raw objects fit into the time of a run."""
 
 _SENTENCES = "sentences"  # the XCom with the texts that `plan` leaves to `report`
 
@@ -37,14 +37,14 @@ _SENTENCES = "sentences"  # the XCom with the texts that `plan` leaves to `repor
 @task.short_circuit(execution_timeout=limits.PLAN, retries=1)
 @guarded
 def plan() -> list[dict[str, Any]]:
-    """Finds the raw objects that no live rows were made from. With none of them, no other task runs."""
-    found = clients()
-    chosen = table_list(found)
+    """Finds the raw objects without live rows. If there are none, no other task runs."""
+    aws = clients()
+    chosen = table_list(aws)
     if not chosen:
         return []
-    where, days = lake(found), _days()
-    planned = each_table(chosen, lambda name: _plan_table(found, where.table(name), days), "planned")
-    plans = [one for one in planned.values() if one is not None]
+    where, days = lake(aws), _days()
+    planned = each_table(chosen, lambda name: _plan_table(aws, where.table(name), days), "planned")
+    plans = [p for p in planned.values() if p is not None]
     large = [p for p in plans if p.batches and is_for_spark(partial(_count, p))]
     batches = _choose([p for p in plans if p not in large], most_mapped() - len(large))
     sentences = [f"{name} has no Iceberg table: run dynalake_setup for it." for name, p in planned.items() if p is None]
@@ -75,7 +75,7 @@ def convert_each(batches: XComArg) -> XComArg:
 
 
 class ConvertBatch(SparkOperator):
-    """Makes files of one batch of raw objects, or of all batches of one plan on Spark. Readers see nothing of them."""
+    """Converts one batch of raw objects to files, or all batches of a plan on Spark. Readers do not see them yet."""
 
     template_fields = ("batch",)
     longest_wait = limits.SPARK_BATCH
@@ -101,7 +101,7 @@ class ConvertBatch(SparkOperator):
         context["batch_label"] = f"{batch['table']} dt={batch['day']} {batch['number']}"  # type: ignore[typeddict-unknown-key]
         result = convert_or_wait(table, read_batch_plan(table, batch["plan"], batch["number"]))
         if result.waits:
-            say(f"It is planned again in this run: {result.waits}")
+            say(f"The batch is planned again in this run: {result.waits}")
         return _say_converted(batch, asdict(result.sums), result.rejected.reasons)
 
     def go_on(self, context: Context, names: TableNames, done: dict[str, Any]) -> dict[str, Any]:
@@ -125,12 +125,12 @@ def _say_converted(batch: dict[str, Any], sums: Mapping[str, int], reasons: Mapp
 @task(trigger_rule="all_done", execution_timeout=limits.GATHER)
 @guarded
 def gather(batches: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
-    """Which batches each table has: a task for each of them follows."""
+    """Groups the batches by table: one commit task for each table follows."""
     numbers: dict[tuple[str, str], list[int]] = {}
     for batch in batches or ():
-        some = range(batch["batches"]) if "batches" in batch else [batch["number"]]
-        numbers.setdefault((batch["table"], batch["plan"]), []).extend(some)
-    return [{"table": name, "plan": planned, "numbers": found} for (name, planned), found in numbers.items()]
+        added = range(batch["batches"]) if "batches" in batch else [batch["number"]]
+        numbers.setdefault((batch["table"], batch["plan"]), []).extend(added)
+    return [{"table": name, "plan": plan, "numbers": listed} for (name, plan), listed in numbers.items()]
 
 
 @task(map_index_template="{{ table_label }}", execution_timeout=limits.COMMIT)
@@ -154,29 +154,29 @@ def commit(work: dict[str, Any]) -> dict[str, Any]:
 def report(
     batches: list[dict[str, Any]] | None, work: list[dict[str, Any]] | None, committed: Iterable[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Says what came of the run, and fails where a table could not be planned, converted or committed."""
+    """Reports the result of the run, and fails if a table could not be planned, converted or committed."""
     from dynalake.convert.finish import Finished
 
     sentences = get_current_context()["ti"].xcom_pull(task_ids="plan", key=_SENTENCES) or ()
     done = [Finished.from_dict(values) for values in committed or ()]
-    there = {one.table for one in done}
-    faults = [] if batches is not None and work is not None else ["what is due could not be planned"]
+    committed_tables = {finished.table for finished in done}
+    faults = [] if batches is not None and work is not None else ["the due objects could not be planned"]
     faults += chain.from_iterable(faults_of(["plan"]).values())
-    faults += [f"{w['table']} could not be committed" for w in work or () if w["table"] not in there]
-    faults += [f"{len(one.failed):,} batches of {one.table} could not be converted" for one in done if one.failed]
+    faults += [f"{w['table']} could not be committed" for w in work or () if w["table"] not in committed_tables]
+    faults += [f"{len(f.failed):,} batches of {f.table} could not be converted" for f in done if f.failed]
     tell("\n".join([summary(done, faults), *sentences, *chain.from_iterable(map(_attention, done)), *faults]))
     check_faults(faults)
-    return {"tables": len(done), "rows": sum(one.sums.rows for one in done)}
+    return {"tables": len(done), "rows": sum(finished.sums.rows for finished in done)}
 
 
 def summary(done: Sequence[Finished], faults: Sequence[str]) -> str:
     """Return the result of a run, in one line."""
-    rows, objects = sum(one.sums.rows for one in done), sum(one.objects for one in done)
+    rows, objects = sum(finished.sums.rows for finished in done), sum(finished.objects for finished in done)
     parts = [f"{rows:,} rows of {objects:,} raw objects in {len(done):,} {_plural('table', len(done))}"]
     for word in ("rejected", "repeats", "duplicates"):
-        if count := sum(getattr(one.sums, word) for one in done):
+        if count := sum(getattr(finished.sums, word) for finished in done):
             parts.append(f"{count:,} {word if word != 'rejected' else 'lines rejected'}")
-    if waiting := sum(objects for one in done for _, objects, _ in one.waiting):
+    if waiting := sum(objects for finished in done for _, objects, _ in finished.waiting):
         parts.append(f"{waiting:,} objects wait for the next run")
     if faults:
         parts.append(f"{len(faults):,} {_plural('fault', len(faults))}")
@@ -196,7 +196,7 @@ def _lines(done: Finished) -> list[str]:
 
 
 def _attention(done: Finished) -> list[str]:
-    """Return what somebody may want to know of one table."""
+    """Return the notes on one table that may need attention."""
     lines = [f"{done.table}: {f.what}. What to do: {f.plan}." for f in done.findings]
     lines += [f"{done.table} dt={day}: {objects:,} objects wait: {reason}." for day, objects, reason in done.waiting]
     if done.misfits:
@@ -214,19 +214,19 @@ def _plural(word: str, count: int) -> str:
 def _table(name: str) -> Table:
     from dynalake.lake.catalog.table import Table
 
-    found = clients()
-    return Table(found, lake(found).table(name))
+    aws = clients()
+    return Table(aws, lake(aws).table(name))
 
 
 def _days() -> list[str]:
-    """Return the days that the run names."""
+    """Return the days that the run's parameters name."""
     from dynalake.convert.plan import check_named
 
     return [check_named(str(day)) for day in parameters()["days"]]
 
 
-def _plan_table(found: Clients, names: TableNames, days: Sequence[str]) -> TablePlan | None:
-    """Return a table's plan; None where it was never set up with Iceberg tables."""
+def _plan_table(aws: Clients, names: TableNames, days: Sequence[str]) -> TablePlan | None:
+    """Return a table's plan; None if it was never set up with Iceberg tables."""
     from dynalake.capture.lake.registry import load_settings
     from dynalake.convert.plan import ConvertLimits, plan_table
     from dynalake.errors import CatalogError
@@ -234,35 +234,35 @@ def _plan_table(found: Clients, names: TableNames, days: Sequence[str]) -> Table
     from dynalake.lake.catalog.table import Table
     from dynalake.lake.tables.identity import check_live_table
 
-    hours = load_settings(found, names).stream_retention_hours
-    table = Table(found, names)
+    hours = load_settings(aws, names).stream_retention_hours
+    table = Table(aws, names)
     most = ConvertLimits() if parameters()["engine"] == "arrow" else ConvertLimits(batches=ON_SPARK)
     try:
         planned = plan_table(table, most, datetime.now(UTC), days, retention_hours=hours)
         if planned.batches:
-            # A template may replace a table and let the same pipeline read the new one.
+            # A template may replace a table while the same pipeline reads the new one.
             check_live_table(table)
         return planned
     except CatalogError:
-        if noted_metadata(found, names, names.changes_table) is None:
+        if noted_metadata(aws, names, names.changes_table) is None:
             return None
         raise
 
 
 def _sentences(planned: TablePlan) -> list[str]:
-    found = []
+    sentences = []
     if planned.changed:
-        found.append(
-            f"{planned.table}: {len(planned.changed):,} raw objects hold other bytes than when they were converted, "
+        sentences.append(
+            f"{planned.table}: {len(planned.changed):,} raw objects have changed since they were converted, "
             f"the first one {planned.changed[0]}. Their new changes are converted; to replace rows, name the day."
         )
     if planned.beyond:
-        found.append(f"{planned.table}: {planned.beyond:,} more objects are due and wait for the next run.")
-    return found
+        sentences.append(f"{planned.table}: {planned.beyond:,} more objects are due and wait for the next run.")
+    return sentences
 
 
 def _choose(plans: Sequence[TablePlan], most: int) -> list[Batch]:
-    """Return as many batches as Airflow maps, of each table in turn; the rest is due again in the next run."""
+    """Return the batches of this run, from each table in turn, up to Airflow's limit. The next run gets the rest."""
     from dynalake.convert.plan import ConvertLimits
     from dynalake.errors import SettingsError
 
@@ -274,7 +274,7 @@ def _choose(plans: Sequence[TablePlan], most: int) -> list[Batch]:
             action="name fewer days or tables in each run",
         )
     fresh = ([batch for batch in planned.batches if not batch.again] for planned in plans)
-    turns = zip_longest(*(some[: ConvertLimits().batches] for some in fresh))
+    turns = zip_longest(*(batches[: ConvertLimits().batches] for batches in fresh))
     others = [batch for turn in turns for batch in turn if batch is not None]
     return [*named, *others[: most - len(named)]]
 

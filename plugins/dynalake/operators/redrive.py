@@ -16,23 +16,23 @@ SHOWN_FAILURES = 20
 @task
 @guarded
 def list_failed() -> list[int]:
-    """Shows what failed, by stage and reason, and returns the chunks to replay; a dry run has none."""
+    """Lists what failed, by stage and reason, and returns the chunks to replay; a dry run has none."""
     from dynalake.capture.failed.redrive import plan_redrive, save_plan
 
-    asked = parameters()
-    found = clients()
-    names = table_names(found)
-    plan = plan_redrive(found, names, asked["batches"])
+    params = parameters()
+    aws = clients()
+    names = table_names(aws)
+    plan = plan_redrive(aws, names, params["batches"])
     say(plan.table() if plan.failures else f"Nothing of {names.table} has failed")
     say(f"{plan.batches:,} batches with {plan.changes:,} changes, in {len(plan.chunks)} chunks")
     failures = [failure.to_dict() for failure in plan.failures[:SHOWN_FAILURES]]
     get_current_context()["ti"].xcom_push("failures", failures)
-    if asked["dry_run"]:
+    if params["dry_run"]:
         for chunk in plan.chunks:
             for key in chunk.keys:
                 say(f"{chunk.stage} | {key}")
         return []
-    save_plan(found, names, run_id(), plan)
+    save_plan(aws, names, run_id(), plan)
     chunks = min(len(plan.chunks), most_mapped())
     if chunks < len(plan.chunks):
         tell(f"This run replays {chunks:,} of the {len(plan.chunks):,} chunks. Trigger the DAG again for the others.")
@@ -42,18 +42,18 @@ def list_failed() -> list[int]:
 @task(map_index_template="{{ chunk_label }}")
 @guarded
 def replay(chunk: int) -> dict[str, Any]:
-    """Sends one chunk's changes through the forwarder again, and marks what passed as done."""
+    """Sends one chunk's changes through the forwarder again, and marks those that pass as done."""
     from dynalake.capture.failed.redrive import load_plan
     from dynalake.capture.failed.replay import replay_chunk
 
-    found = clients()
-    names = table_names(found)
-    planned = load_plan(found, names, run_id()).chunks[chunk]
+    aws = clients()
+    names = table_names(aws)
+    planned = load_plan(aws, names, run_id()).chunks[chunk]
     get_current_context()["chunk_label"] = planned.label  # type: ignore[typeddict-unknown-key]
-    done = replay_chunk(found, names, run_id(), planned)
+    done = replay_chunk(aws, names, run_id(), planned)
     say(
         f"{done.done:,} batches with {done.changes:,} changes are stored and marked done; {done.gone:,} were done "
-        f"before; {done.put_aside:,} changes of them were put aside; {len(done.rejected):,} batches cannot pass"
+        f"before; {done.put_aside:,} changes of them were rejected; {len(done.rejected):,} batches cannot pass"
     )
     for key, reason in done.rejected.items():
         say(f"{key}: {reason}")
@@ -63,15 +63,15 @@ def replay(chunk: int) -> dict[str, Any]:
 @task(trigger_rule="none_failed")
 @guarded
 def report(replayed: Iterable[dict[str, Any]]) -> dict[str, int]:
-    """Adds up what was replayed; fails the run where something still cannot pass, and says why."""
+    """Adds up what was replayed; fails the run if something still cannot pass, and says why."""
     from dynalake.capture.failed.replay import check_replayed
 
     done = list(replayed)
     counts = ("done", "changes", "gone", "put_aside", "still")
-    totals = {name: sum(one[name] for one in done) for name in counts}
-    say(" | ".join(["chunk", "batches done", "changes", "done before", "put aside", "cannot pass"]))
-    for one in done:
-        say(" | ".join([one["label"], *(f"{one[name]:,}" for name in counts)]))
+    totals = {name: sum(chunk[name] for chunk in done) for name in counts}
+    say(" | ".join(["chunk", "batches done", "changes", "done before", "rejected", "cannot pass"]))
+    for chunk in done:
+        say(" | ".join([chunk["label"], *(f"{chunk[name]:,}" for name in counts)]))
     if done:
         check_replayed(str(parameters()["table"]), done)
     return totals

@@ -1,4 +1,4 @@
-"""The tasks of `dynalake_setup`, in their order."""
+"""The tasks of `dynalake_setup`, in order."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
     from dynalake.options.settings import TableSettings
 
 
-def _asked_settings() -> TableSettings:
+def _settings() -> TableSettings:
     from dataclasses import fields
 
     from dynalake.options.settings import TableSettings
 
-    asked = parameters()
-    given = {f.name: asked[f.name] for f in fields(TableSettings)}
+    params = parameters()
+    given = {f.name: params[f.name] for f in fields(TableSettings)}
     return TableSettings.parse({name: "" if value is None else value for name, value in given.items()})
 
 
-def _asked_options() -> LakeOptions:
+def _options() -> LakeOptions:
     from dynalake.options.lake_options import LakeOptions, option_fields
 
-    asked = parameters()
-    return LakeOptions.parse({f.name: asked.get(f.name) for f in option_fields()})
+    params = parameters()
+    return LakeOptions.parse({f.name: params.get(f.name) for f in option_fields()})
 
 
 def _lake(*, planned: bool = False) -> Any:
@@ -47,7 +47,7 @@ def _lake(*, planned: bool = False) -> Any:
     environment = str(parameters()["environment"])
     if not planned:
         return load_lake(clients(), environment)
-    return plan_lake(clients(), environment, **_asked_options().place)
+    return plan_lake(clients(), environment, **_options().place)
 
 
 @task
@@ -63,27 +63,27 @@ def check_source() -> dict[str, Any]:
     from dynalake.lake.columns.schema import TableSchema
     from dynalake.lake.tables.identity import check_table
 
-    asked = parameters()
-    found = clients()
-    names = _lake(planned=True).table(str(asked["table"]))
-    options = check_options(found, names.lake, _asked_options(), update=asked["update_settings"])
-    if key := _asked_options().kms_key_arn:
-        try_key(found, key)
-    settings = _asked_settings()
-    source = check(found, names.table, enable_stream=asked["enable_stream"], enable_pitr=asked["enable_pitr"])
-    check_table(Table(found, names), source.id)
+    params = parameters()
+    aws = clients()
+    names = _lake(planned=True).table(str(params["table"]))
+    options = check_options(aws, names.lake, _options(), update=params["update_settings"])
+    if key := _options().kms_key_arn:
+        try_key(aws, key)
+    settings = _settings()
+    source = check(aws, names.table, enable_stream=params["enable_stream"], enable_pitr=params["enable_pitr"])
+    check_table(Table(aws, names), source.id)
     TableSchema.of_new_table(source.key, Pins.of_setting(settings.columns))
-    check_names(found, names)
-    before = check_settings(found, names, settings, update=asked["update_settings"])
-    for name, (have, wanted) in {**options, **(settings.changed_from(before) if before else {})}.items():
-        say(f"{name} is going to be {wanted!r}, and was {have!r}")
+    check_names(aws, names)
+    before = check_settings(aws, names, settings, update=params["update_settings"])
+    for name, (old, new) in {**options, **(settings.changed_from(before) if before else {})}.items():
+        say(f"{name} will be {new!r}, and was {old!r}")
     say(
         f"{source.table}: key {', '.join(source.key.names)}, stream {source.view_type}, "
         f"about {source.item_count:,} items, point-in-time recovery {'on' if source.pitr else 'off'}"
     )
-    readers = other_readers(found, names.lake, source.stream_arn)
+    readers = other_readers(aws, names.lake, source.stream_arn)
     say(
-        "Nobody looked whether other functions read its stream: this role may not lambda:ListEventSourceMappings"
+        f"{source.table}: other readers of its stream: unknown (this role may not lambda:ListEventSourceMappings)"
         if readers is None
         else f"{source.table}: other readers of its stream: {', '.join(readers) or 'none'}"
     )
@@ -95,30 +95,30 @@ def check_source() -> dict[str, Any]:
 @task.short_circuit
 @guarded
 def plan(source: dict[str, Any]) -> bool:
-    """Shows what CloudFormation is going to change; with `plan_only` the run ends here."""
+    """Shows what CloudFormation will change; with `plan_only` the run ends here."""
     from dynalake.capture.lake.bucket import BUCKET_OPTIONS, creates_bucket, kept_bucket
     from dynalake.capture.source.source import Source
     from dynalake.capture.stacks.specs import planned_forwarder, planned_storage, storage_spec
     from dynalake.capture.stacks.stacks import plan_stack, stack_outputs
 
-    found = clients()
+    aws = clients()
     lake = _lake(planned=True)
     names = lake.table(str(parameters()["table"]))
-    storage = stack_outputs(found, lake.storage_stack)
-    forwarder = stack_outputs(found, lake.forwarder_stack)
-    creates = creates_bucket(found, lake)
+    storage = stack_outputs(aws, lake.storage_stack)
+    forwarder = stack_outputs(aws, lake.forwarder_stack)
+    creates = creates_bucket(aws, lake)
     notes: list[str] = []
     if not creates:
-        # The run's note has it where the stack is made, or is given an option that it does not take.
-        asked = _asked_options().given.intersection(BUCKET_OPTIONS)
-        (notes.append if storage is None or asked else say)(kept_bucket(lake))
-    _show(plan_stack(found, storage_spec(lake, create_bucket=creates, options=_asked_options())))
+        # It is in the run's note if the stack is new, or if the run gives an option that has no effect.
+        ignored = _options().given.intersection(BUCKET_OPTIONS)
+        (notes.append if storage is None or ignored else say)(kept_bucket(lake))
+    _show(plan_stack(aws, storage_spec(lake, create_bucket=creates, options=_options())))
     if forwarder is None:
         say(f"{lake.forwarder_stack}: will be created")
     partition = Source.from_dict(source).partition
     outputs = storage or planned_storage(lake, partition), forwarder or planned_forwarder(lake, partition)
-    shards, note = _sizing(found, names)
-    planned, follows = _table_stack(found, names, source, *outputs, shards=shards).plan()
+    shards, note = _sizing(aws, names)
+    planned, follows = _table_stack(aws, names, source, *outputs, shards=shards).plan()
     _show(planned)
     for line in follows:
         say(f"Afterwards: {line}")
@@ -127,7 +127,7 @@ def plan(source: dict[str, Any]) -> bool:
     return not parameters()["plan_only"]
 
 
-def _sizing(found: Clients, names: TableNames) -> tuple[int, str]:
+def _sizing(aws: Clients, names: TableNames) -> tuple[int, str]:
     """Return the shards of the table's stream, and the run note's text about them and the costs."""
     from datetime import UTC, datetime
 
@@ -138,19 +138,19 @@ def _sizing(found: Clients, names: TableNames) -> tuple[int, str]:
     from dynalake.sizing.shards import plan_shards
     from dynalake.sizing.usage import read_usage
 
-    settings, now = _asked_settings(), datetime.now(UTC)
-    usage = read_usage(found, names, now)
-    stream = read_stream(found, names)
+    settings, now = _settings(), datetime.now(UTC)
+    usage = read_usage(aws, names, now)
+    stream = read_stream(aws, names)
     planned = plan_shards(settings, usage, stream)
     if settings.delivery == "kinesis":
-        check_stream(found, names, settings, stream, planned.shards, now)
-    found_costs = costs(usage, settings, planned.shards, template_text("table"))
-    say(cost_table(found_costs))
-    return planned.shards, quote(settings, usage, planned, found_costs, names.lake.region)
+        check_stream(aws, names, settings, stream, planned.shards, now)
+    table_costs = costs(usage, settings, planned.shards, template_text("table"))
+    say(cost_table(table_costs))
+    return planned.shards, quote(settings, usage, planned, table_costs, names.lake.region)
 
 
 def _table_stack(
-    found: Clients,
+    aws: Clients,
     names: TableNames,
     source: dict[str, Any],
     storage: Mapping[str, str],
@@ -161,7 +161,7 @@ def _table_stack(
     from dynalake.capture.source.source import Source
     from dynalake.capture.table_stack import TableStack
 
-    return TableStack(found, names, _asked_settings(), Source.from_dict(source), storage, forwarder, shards)
+    return TableStack(aws, names, _settings(), Source.from_dict(source), storage, forwarder, shards)
 
 
 def _show(planned: StackPlan) -> None:
@@ -181,10 +181,10 @@ def storage() -> dict[str, str]:
     from dynalake.capture.stacks.specs import storage_spec
     from dynalake.capture.stacks.stacks import apply_stack
 
-    found = clients()
+    aws = clients()
     lake = _lake(planned=True)
-    creates = creates_bucket(found, lake)
-    return dict(apply_stack(found, storage_spec(lake, create_bucket=creates, options=_asked_options())))
+    creates = creates_bucket(aws, lake)
+    return dict(apply_stack(aws, storage_spec(lake, create_bucket=creates, options=_options())))
 
 
 @task
@@ -195,46 +195,46 @@ def forwarder(storage: dict[str, str]) -> dict[str, str]:
     from dynalake.capture.stacks.specs import forwarder_spec
     from dynalake.capture.stacks.stacks import apply_stack
 
-    found = clients()
+    aws = clients()
     lake = _lake()
-    code = place_code(found, lake, build_package(lake))
-    return dict(apply_stack(found, forwarder_spec(lake, storage, code, _asked_options())))
+    code = place_code(aws, lake, build_package(lake))
+    return dict(apply_stack(aws, forwarder_spec(lake, storage, code, _options())))
 
 
 @task
 @guarded
 def delivery(source: dict[str, Any], storage: dict[str, str], forwarder: dict[str, str]) -> dict[str, str]:
-    """Deploys the table's streams, settings and alarms; changes do not go there before the delivery is proven."""
-    found = clients()
+    """Deploys the table's streams, settings and alarms; changes go there only after the delivery is proven."""
+    aws = clients()
     shards = get_current_context()["ti"].xcom_pull(task_ids="plan", key="shards")
-    return dict(_table_stack(found, table_names(found), source, storage, forwarder, shards=shards).prepare())
+    return dict(_table_stack(aws, table_names(aws), source, storage, forwarder, shards=shards).prepare())
 
 
 @task.sensor(mode="reschedule", poke_interval=10, timeout=1800)
 @guarded
 def streams() -> PokeReturnValue:
-    """Waits until the streams of the delivery say that they are active, which does not say that they are read."""
+    """Waits until the streams of the delivery are active, which does not mean that they are read."""
     from dynalake.capture.proof.verify import check_delivery
 
-    found = clients()
-    names = table_names(found)
-    return poke(lambda: check_delivery(found, names, _asked_settings().delivery))
+    aws = clients()
+    names = table_names(aws)
+    return poke(lambda: check_delivery(aws, names, _settings().delivery))
 
 
 @task(retries=5)
 @guarded
 def send_canaries(made: str) -> dict[str, str]:
-    """Sends a canary into every shard of the delivery, whether changes go there already or not."""
+    """Sends a canary into every shard of the delivery, whether or not changes already go there."""
     from datetime import UTC, datetime
 
     from dynalake.capture.proof.canaries import Canaries, parts
     from dynalake.capture.proof.canaries import send_canaries as send
 
-    found = clients()
-    names = table_names(found)
-    canaries = Canaries.of(_asked_settings().delivery, made, run_id(), datetime.now(UTC))
-    into = parts(found, names, canaries.delivery)
-    send(found, names, canaries, into)
+    aws = clients()
+    names = table_names(aws)
+    canaries = Canaries.of(_settings().delivery, made, run_id(), datetime.now(UTC))
+    into = parts(aws, names, canaries.delivery)
+    send(aws, names, canaries, into)
     say(f"{len(into)} canaries are on their way through {names.firehose(canaries.delivery)}")
     return canaries.to_dict()
 
@@ -242,7 +242,7 @@ def send_canaries(made: str) -> dict[str, str]:
 @task.sensor(mode="reschedule", poke_interval=10, timeout=3600)
 @guarded
 def canaries_arrive(sent: dict[str, str]) -> PokeReturnValue:
-    """Waits until a canary of every shard is read back from S3: the proof that Firehose reads all of them by now."""
+    """Waits until a canary of every shard is read back from S3: the proof that Firehose reads all shards by now."""
     return look_for_canaries([sent])
 
 
@@ -251,26 +251,26 @@ def canaries_arrive(sent: dict[str, str]) -> PokeReturnValue:
 def start(
     source: dict[str, Any], storage: dict[str, str], forwarder: dict[str, str], proven: dict[str, str]
 ) -> dict[str, str]:
-    """Lets changes go by the proven delivery: enables the mapping, or changes the settings."""
-    found = clients()
-    stack = _table_stack(found, table_names(found), source, storage, forwarder)
+    """Sends changes through the proven delivery: enables the mapping, or changes the settings."""
+    aws = clients()
+    stack = _table_stack(aws, table_names(aws), source, storage, forwarder)
     return dict(stack.start(proven["made"]))
 
 
 @task.sensor(mode="reschedule", poke_interval=10, timeout=1800)
 @guarded
 def reading(table: dict[str, str]) -> PokeReturnValue:
-    """Waits until the mapping says that it is enabled, and has polled the table's stream."""
+    """Waits until the mapping is enabled and has polled the table's stream."""
     from datetime import UTC, datetime
 
     from dynalake.capture.proof.verify import check_mapping, check_polled
 
-    found = clients()
-    names = table_names(found)
+    aws = clients()
+    names = table_names(aws)
 
     def check() -> str:
-        state, _ = check_mapping(found, names, table["MappingId"])
-        check_polled(found, names, table["MappingId"], datetime.now(UTC))
+        state, _ = check_mapping(aws, names, table["MappingId"])
+        check_polled(aws, names, table["MappingId"], datetime.now(UTC))
         return state
 
     return poke(check)
@@ -279,9 +279,9 @@ def reading(table: dict[str, str]) -> PokeReturnValue:
 @task.short_circuit
 @guarded
 def find_left() -> dict[str, Any]:
-    """Looks for a delivery that changes go to no more, and sends canaries behind what it may hold.
+    """Looks for a delivery that changes no longer go to, and sends canaries behind what it may still hold.
 
-    Where it is not at rest, it is kept, the run's note says so, and the next run looks again.
+    If it is not at rest, it is kept, the run's note says so, and the next run tries again.
     """
     from datetime import UTC, datetime
 
@@ -289,25 +289,25 @@ def find_left() -> dict[str, Any]:
     from dynalake.capture.proof.quiet import rest_of
     from dynalake.errors import NotReadyError
 
-    found = clients()
-    names = table_names(found)
+    aws = clients()
+    names = table_names(aws)
     try:
-        left = find(found, names, run_id(), datetime.now(UTC), rest_of(found, names))
+        left = find(aws, names, run_id(), datetime.now(UTC), rest_of(aws, names))
     except NotReadyError as waiting:
-        tell(f"The delivery that the table has left is kept. {waiting.received}. Run dynalake_setup again later.")
+        tell(f"The table's former delivery is kept. {waiting.received}. Run dynalake_setup again later.")
         return {}
     if left is None:
-        say("The table has left no delivery")
+        say("The table has no former delivery")
         return {}
     if left.canaries is None:
-        tell(f"The streams of the delivery {left.delivery!r}, which the table has left, are gone, and what they held.")
+        tell(f"The streams of the table's former delivery {left.delivery!r} are gone, and with them what they held.")
     return {"version": left.version, "canaries": [left.canaries.to_dict()] if left.canaries else []}
 
 
 @task.sensor(mode="reschedule", poke_interval=10, timeout=3600)
 @guarded
 def left_is_empty(left: dict[str, Any]) -> PokeReturnValue:
-    """Waits until the canaries are read back from S3, and so is all that was before them."""
+    """Waits until the canaries are read back from S3, and so everything sent before them is there."""
     return look_for_canaries(left["canaries"])
 
 
@@ -316,15 +316,15 @@ def left_is_empty(left: dict[str, Any]) -> PokeReturnValue:
 def remove_left(
     source: dict[str, Any], storage: dict[str, str], forwarder: dict[str, str], left: dict[str, Any]
 ) -> None:
-    """Removes the delivery that the table has left."""
-    found = clients()
-    _table_stack(found, table_names(found), source, storage, forwarder).remove_left(left["version"])
+    """Removes the table's former delivery."""
+    aws = clients()
+    _table_stack(aws, table_names(aws), source, storage, forwarder).remove_left(left["version"])
 
 
 @task
 @guarded
 def register_catalog(source: dict[str, Any]) -> list[str]:
-    """Makes the tables and the views, empty, with the partitions of the coming days; returns their names."""
+    """Creates the empty tables and the views, with the partitions of the coming days; returns their names."""
     from datetime import UTC, datetime
 
     from dynalake.capture.source.source import Source
@@ -340,17 +340,17 @@ def register_catalog(source: dict[str, Any]) -> list[str]:
     def now() -> datetime:
         return datetime.now(UTC)
 
-    found = clients()
-    captured, settings = Source.from_dict(source), _asked_settings()
-    table = Table(found, table_names(found))
+    aws = clients()
+    captured, settings = Source.from_dict(source), _settings()
+    table = Table(aws, table_names(aws))
     pins = Pins.of_setting(settings.columns)
     make_tables(table, captured.key, captured.arn, pins, table_id=captured.id)
     if pin_columns(table, pins):
-        say("The columns are as the setting 'columns' says once dynalake_compact has run")
+        say("The setting 'columns' takes effect when dynalake_compact runs next")
     for off in switch_off_optimizers(table):
-        say(f"Glue's optimizer {off.type} was on for {off.glue_table}, and is off now: dynalake_compact does its work")
+        say(f"Glue's optimizer {off.type} was on for {off.glue_table}. It is off now: dynalake_compact does its work")
     if left := foreign_optimizers(table):
-        tell("\n".join(f"{finding.what}, and this role may not switch it off: do so by hand" for finding in left))
+        tell("\n".join(f"{finding.what}; switch it off by hand, because this role may not" for finding in left))
     project_parquet(table, CompactOptions.of_settings(settings), now)
     project_json(table, now)
     names = table.names
@@ -359,17 +359,17 @@ def register_catalog(source: dict[str, Any]) -> list[str]:
 
 
 def not_scheduled(environment: str, scheduled: str) -> str:
-    """Return the warning for a table of another environment than that of scheduled runs; '' for the same one."""
+    """Return the warning for a table outside the environment of scheduled runs; '' for one inside."""
     if environment == scheduled:
         return ""
     return (
-        f"Scheduled runs are about the lake {scheduled!r}, and this table is in {environment!r}: they do not convert, "
-        f"compact or watch it. Set DYNALAKE_ENVIRONMENT={environment} for all of Airflow."
+        f"Scheduled runs work on the lake {scheduled!r}, but this table is in {environment!r}: they do not convert, "
+        f"compact or watch it. Set DYNALAKE_ENVIRONMENT={environment} for all of Airflow's components."
     )
 
 
 def not_read(hand_off: HandOff) -> str:
-    """Return the warning for a table whose pipeline was gone for too long before this setup; else ''."""
+    """Return the warning for a table whose pipeline was gone for too long before this setup; otherwise ''."""
     if hand_off.lost_since is None:
         return ""
     conf = {
@@ -380,26 +380,26 @@ def not_read(hand_off: HandOff) -> str:
     }
     return (
         f"Changes are lost: the table's former pipeline read its stream until {hand_off.lost_since:%Y-%m-%d %H:%M} "
-        "UTC, and a stream keeps changes for 24 hours, and only until it is turned off. The new snapshot does not "
-        "replace what the lake had before. In a quarter of an hour import that time, which takes point-in-time "
-        f"recovery: dynalake_backfill with {json.dumps(conf)}. The table is `lost` until a run of dynalake_watch is "
-        "told that it is repaired. Without point-in-time recovery begin again: dynalake_teardown with delete_data, "
-        "then dynalake_setup."
+        "UTC, and a stream keeps changes for only 24 hours, or until it is turned off. The new snapshot does not "
+        "replace what the lake had before. In 15 minutes, import the missing time, which needs point-in-time recovery: "
+        f"run dynalake_backfill with {json.dumps(conf)}. The table stays 'lost' until you run dynalake_watch with "
+        "'repaired'. Without point-in-time recovery, begin again: run dynalake_teardown with delete_data, then "
+        "dynalake_setup."
     )
 
 
 @task
 @guarded
 def record_hand_off(table: dict[str, str]) -> str:
-    """Notes from when on the stream has every change; the backfill reads what was written before."""
+    """Records the moment from which on the stream has every change; the backfill reads what was written before."""
     from dynalake.capture.proof.alarms import arm_alarms
     from dynalake.capture.proof.hand_off import record_hand_off as record
     from dynalake.watch.status import last_read
 
-    found = clients()
-    names = table_names(found)
-    hand_off = record(found, names, table["MappingId"], read_at=last_read(found, names))
-    arm_alarms(found, names)
+    aws = clients()
+    names = table_names(aws)
+    hand_off = record(aws, names, table["MappingId"], read_at=last_read(aws, names))
+    arm_alarms(aws, names)
     say(f"The hand-off is at {hand_off.at.isoformat(timespec='milliseconds')}")
     notes = (not_scheduled(str(parameters()["environment"]), default_environment()), not_read(hand_off))
     if any(notes):
@@ -410,17 +410,17 @@ def record_hand_off(table: dict[str, str]) -> str:
 @task.short_circuit
 @guarded
 def needs_backfill(hand_off: str) -> bool:
-    """Whether a backfill is to start: the run wants one, and the snapshot is not there since the hand-off."""
+    """Decides whether to start a backfill: the run requests one, and there is no snapshot since the hand-off."""
     from datetime import datetime
 
     from dynalake.backfill.commit.snapshot import snapshot_since
     from dynalake.lake.catalog.table import Table
 
     if parameters()["backfill"] == "none":
-        say("The run asks for no backfill; trigger dynalake_backfill when you want it")
+        say("The run requests no backfill; trigger dynalake_backfill when you want one")
         return False
-    found = clients()
-    committed = snapshot_since(Table(found, table_names(found)), datetime.fromisoformat(hand_off))
+    aws = clients()
+    committed = snapshot_since(Table(aws, table_names(aws)), datetime.fromisoformat(hand_off))
     if committed:
-        say(f"The snapshot is there already, from the backfill run {committed}")
+        say(f"The snapshot exists already, from the backfill run {committed}")
     return committed is None

@@ -1,4 +1,4 @@
-"""The tasks of `dynalake_teardown`, in their order."""
+"""The tasks of `dynalake_teardown`, in order."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from dynalake.operators.waits.canaries import look_for_canaries
 @task
 @guarded
 def check() -> dict[str, Any]:
-    """Checks the table's name and the typed confirmation, and shows what is going to be removed and what stays."""
+    """Checks the table's name and the typed confirmation, and shows what will be removed and what stays."""
     from dynalake.capture.teardown import check_teardown
 
-    asked = parameters()
-    found = clients()
-    names = table_names(found)
-    remains = check_teardown(found, names, asked["delete_data"])
-    say(f"stack {names.stack}: {remains.stack or 'not there'}, is removed")
-    fate = "are deleted" if asked["delete_data"] else "stay"
+    params = parameters()
+    aws = clients()
+    names = table_names(aws)
+    remains = check_teardown(aws, names, params["delete_data"])
+    say(f"stack {names.stack}: {remains.stack or 'does not exist'}; will be deleted")
+    fate = "will be deleted" if params["delete_data"] else "stay"
     say(f"Glue tables and views: {', '.join(remains.catalog) or 'none'}; they {fate}")
     say(f"objects of {names.table} in s3://{names.lake.bucket}/: {'some' if remains.data else 'none'}; they {fate}")
     return asdict(remains)
@@ -32,17 +32,17 @@ def check() -> dict[str, Any]:
 @task
 @guarded
 def stop_mapping() -> str:
-    """Disables the event source mapping; it may still read for some minutes."""
+    """Disables the event source mapping, which may still read for some minutes."""
     from dynalake.capture.proof.alarms import silence_alarms
     from dynalake.capture.proof.hand_off import note_end
     from dynalake.capture.teardown import stop_mapping as stop
 
-    found = clients()
-    names = table_names(found)
-    silence_alarms(found, names)
-    stopped = stop(found, names)
+    aws = clients()
+    names = table_names(aws)
+    silence_alarms(aws, names)
+    stopped = stop(aws, names)
     if stopped:
-        note_end(found, names, stopped)
+        note_end(aws, names, stopped)
     say(f"The event source mapping {stopped} is disabled" if stopped else "There is no event source mapping")
     return stopped
 
@@ -50,39 +50,39 @@ def stop_mapping() -> str:
 @task.sensor(mode="reschedule", poke_interval=10, timeout=7200)
 @guarded
 def at_rest(mapping_id: str) -> PokeReturnValue:
-    """Waits until nothing goes into the pipeline any more, which a disabled mapping does not say, and nothing moves."""
+    """Waits until nothing enters the pipeline any more, which a disabled mapping does not prove, and nothing moves."""
     from datetime import UTC, datetime, timedelta
 
     from dynalake.capture.proof.quiet import rest_of
     from dynalake.capture.teardown import check_stopped
 
-    asked = parameters()
-    if not asked["wait_for_delivery"]:
+    params = parameters()
+    if not params["wait_for_delivery"]:
         return PokeReturnValue(is_done=True)
-    found = clients()
-    names = table_names(found)
-    rest = timedelta(seconds=asked["rest_seconds"]) if asked["rest_seconds"] else rest_of(found, names)
-    return poke(lambda: check_stopped(found, names, mapping_id, datetime.now(UTC), rest))
+    aws = clients()
+    names = table_names(aws)
+    rest = timedelta(seconds=params["rest_seconds"]) if params["rest_seconds"] else rest_of(aws, names)
+    return poke(lambda: check_stopped(aws, names, mapping_id, datetime.now(UTC), rest))
 
 
 @task(retries=5)
 @guarded
 def send_last_canaries() -> list[dict[str, Any]]:
-    """Sends a canary into every shard of every delivery that is there, behind all that is under way."""
+    """Sends a canary into every shard of every existing delivery, behind everything under way."""
     from datetime import UTC, datetime
 
     from dynalake.capture.proof.canaries import parts, send_canaries
     from dynalake.capture.teardown import last_canaries
 
     if not parameters()["wait_for_delivery"]:
-        say("The run does not wait for what is under way")
+        say("The run does not wait for changes under way")
         return []
-    found = clients()
-    names = table_names(found)
-    sent = last_canaries(found, names, run_id(), datetime.now(UTC))
+    aws = clients()
+    names = table_names(aws)
+    sent = last_canaries(aws, names, run_id(), datetime.now(UTC))
     for canaries in sent:
-        into = parts(found, names, canaries.delivery)
-        send_canaries(found, names, canaries, into)
+        into = parts(aws, names, canaries.delivery)
+        send_canaries(aws, names, canaries, into)
         say(f"{len(into)} canaries are on their way through {names.firehose(canaries.delivery)}")
     return [canaries.to_dict() for canaries in sent]
 
@@ -90,7 +90,7 @@ def send_last_canaries() -> list[dict[str, Any]]:
 @task.sensor(mode="reschedule", poke_interval=10, timeout=7200)
 @guarded
 def delivered(canaries: list[dict[str, Any]]) -> PokeReturnValue:
-    """Waits until every canary is read back from S3, and so is all that was before it."""
+    """Waits until every canary is read back from S3, and so everything sent before it is there."""
     return look_for_canaries(canaries)
 
 
@@ -101,18 +101,18 @@ def delete_stack() -> bool:
     from dynalake.capture.teardown import check_disabled
     from dynalake.capture.teardown import delete_stack as delete
 
-    found = clients()
-    names = table_names(found)
-    check_disabled(found, names)
-    deleted = delete(found, names)
-    say(f"{names.stack} {'is deleted' if deleted else 'was not there'}")
+    aws = clients()
+    names = table_names(aws)
+    check_disabled(aws, names)
+    deleted = delete(aws, names)
+    say(f"{names.stack} {'is deleted' if deleted else 'did not exist'}")
     return deleted
 
 
 @task(execution_timeout=limits.DATA)
 @guarded
 def convert_last() -> int:
-    """Makes rows of what arrived last, which no scheduled run does once the table's settings are gone; how many."""
+    """Converts what arrived last, which no scheduled run does once the table's settings are gone; returns its rows."""
     from datetime import UTC, datetime
 
     from dynalake.convert.finish import convert_due
@@ -121,34 +121,34 @@ def convert_last() -> int:
     from dynalake.lake.catalog.table import Table
     from dynalake.lake.tables.identity import check_live_table
 
-    asked = parameters()
-    if asked["delete_data"] == asked["table"]:
+    params = parameters()
+    if params["delete_data"] == params["table"]:
         return 0
-    found = clients()
-    names = table_names(found)
-    if noted_metadata(found, names, names.changes_table) is None:
+    aws = clients()
+    names = table_names(aws)
+    if noted_metadata(aws, names, names.changes_table) is None:
         say(f"{names.table} has no tables in Glue")
         return 0
-    table = Table(found, names)
+    table = Table(aws, names)
     try:
         check_live_table(table)
     except SourceError as another:
         say(f"{another.received}. What arrived last is not converted, and stays in {names.uri(names.raw_prefix)}")
         return 0
     done = convert_due(table, lambda: datetime.now(UTC))
-    if waiting := [wait for one in done[-1:] for wait in one.waiting]:
+    if waiting := [wait for finished in done[-1:] for wait in finished.waiting]:
         raise NotReadyError(f"dt={waiting[0][0]} waits: {waiting[0][2]}", action="clear this task in some minutes")
-    rows = sum(one.sums.rows for one in done)
-    say(f"{rows:,} rows of {sum(one.objects for one in done):,} raw objects that arrived last")
+    rows = sum(finished.sums.rows for finished in done)
+    say(f"{rows:,} rows of {sum(finished.objects for finished in done):,} raw objects that arrived last")
     return rows
 
 
 @task.short_circuit(ignore_downstream_trigger_rules=False)
 @guarded
 def wants_data_deleted() -> bool:
-    """Whether the data goes too: only where the run's `delete_data` is exactly the table's name."""
-    asked = parameters()
-    return bool(asked["delete_data"] == asked["table"])
+    """Decides whether to delete the data: only if the run's `delete_data` is exactly the table's name."""
+    params = parameters()
+    return bool(params["delete_data"] == params["table"])
 
 
 @task
@@ -157,8 +157,8 @@ def delete_catalog() -> list[str]:
     """Deletes the table's views and Glue tables."""
     from dynalake.capture.teardown import delete_catalog as delete
 
-    found = clients()
-    deleted = delete(found, table_names(found))
+    aws = clients()
+    deleted = delete(aws, table_names(aws))
     say(f"Deleted: {', '.join(deleted) or 'nothing'}")
     return list(deleted)
 
@@ -166,22 +166,22 @@ def delete_catalog() -> list[str]:
 @task(execution_timeout=limits.DATA)
 @guarded
 def delete_objects() -> int:
-    """Deletes the table's objects in every version: raw, Parquet, rejected, and what runs remember."""
+    """Deletes the table's objects in every version: raw, Parquet, rejected, and the state of runs."""
     from dynalake.capture.stored import delete_objects as delete
 
-    found = clients()
-    names = table_names(found)
-    return delete(found, names, lambda prefix, deleted: say(f"{names.uri(prefix)}: {deleted:,} versions deleted"))
+    aws = clients()
+    names = table_names(aws)
+    return delete(aws, names, lambda prefix, deleted: say(f"{names.uri(prefix)}: {deleted:,} versions deleted"))
 
 
 @task(trigger_rule="none_failed")
 @guarded
 def report() -> list[str]:
-    """Says what is left, and how to remove that as well."""
+    """Reports what is left, and how to remove that as well."""
     from dynalake.capture.teardown import what_is_left
 
-    found = clients()
-    left = what_is_left(found, table_names(found))
+    aws = clients()
+    left = what_is_left(aws, table_names(aws))
     for line in left:
         say(line)
     return left

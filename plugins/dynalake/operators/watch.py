@@ -14,15 +14,15 @@ from dynalake.operators.task.session import clients, guarded, lake, parameters, 
 @task
 @guarded
 def tables() -> list[str]:
-    """The tables this run is about."""
+    """Returns the tables of this run."""
     from dynalake.errors import SettingsError
 
-    asked = parameters()
-    if asked["repaired"] and not asked["tables"]:
+    params = parameters()
+    if params["repaired"] and not params["tables"]:
         raise SettingsError(
             "repaired is set, and tables is empty",
-            allowed="the tables whose lost changes were brought back",
-            action="name them: what another table has lost must not be forgotten",
+            allowed="the tables whose lost changes are restored",
+            action="name only these tables: the losses of other tables must stay known",
         )
     return table_list(clients())
 
@@ -30,34 +30,34 @@ def tables() -> list[str]:
 @task(map_index_template="{{ table_label }}", execution_timeout=limits.LOOK)
 @guarded
 def look(table: str) -> str:
-    """Looks at one table, keeps what was found, and fails where somebody is needed now. Returns the table's state."""
+    """Checks one table, stores the result, and fails if someone must act now. Returns the table's state."""
     from dynalake.capture.lake.registry import load_settings
-    from dynalake.days import milliseconds
+    from dynalake.lake.files.folders import milliseconds
     from dynalake.watch.gather import gather
     from dynalake.watch.judge import Targets
     from dynalake.watch.status import TableStatus, check_alarms, load_status, save_status
 
     context = get_current_context()
     context["table_label"] = table  # type: ignore[typeddict-unknown-key]
-    asked = parameters()
-    found = clients()
-    names = lake(found).table(table)
-    settings = load_settings(found, names)
+    params = parameters()
+    aws = clients()
+    names = lake(aws).table(table)
+    settings = load_settings(aws, names)
     targets = Targets(
-        freshness_minutes=asked["freshness_minutes"] or settings.freshness_alarm_minutes,
-        expiring_hours=asked["expiring_hours"],
-        conversion_minutes=asked["conversion_minutes"],
-        waiting_hours=asked["waiting_hours"],
+        freshness_minutes=params["freshness_minutes"] or settings.freshness_alarm_minutes,
+        expiring_hours=params["expiring_hours"],
+        conversion_minutes=params["conversion_minutes"],
+        waiting_hours=params["waiting_hours"],
     )
-    before = load_status(found, names)
+    before = load_status(aws, names)
     previous = None if before is None else before.readings
-    if previous is not None and asked["repaired"]:
+    if previous is not None and params["repaired"]:
         previous = replace(previous, lost_at=None, repaired_at=milliseconds(datetime.now(UTC)))
     readings = gather(
-        found, names, settings, targets, datetime.now(UTC), previous=previous, items=asked["compared_items"]
+        aws, names, settings, targets, datetime.now(UTC), previous=previous, items=params["compared_items"]
     )
     status = TableStatus.of(table, readings, targets)
-    save_status(found, names, status)
+    save_status(aws, names, status)
     context["table_label"] = f"{table}: {status.state}"  # type: ignore[typeddict-unknown-key]
     for line in status.lines():
         say(line)
@@ -69,20 +69,20 @@ def look(table: str) -> str:
 @task(trigger_rule="all_done")
 @guarded
 def report(tables: list[str] | None) -> dict[str, int]:
-    """Puts all tables together for the page; fails where one of them needs somebody now, or was not looked at."""
+    """Gathers all tables for the page; fails if someone must act now on one of them, or one was not checked."""
     from dynalake.capture.lake.registry import find_lake, list_tables
-    from dynalake.days import milliseconds
+    from dynalake.lake.files.folders import milliseconds
     from dynalake.watch.status import check_alarms, check_seen, save_overview
 
-    found = clients()
-    where = find_lake(found, str(parameters()["environment"]))
+    aws = clients()
+    where = find_lake(aws, str(parameters()["environment"]))
     if where is None:
         return {}
     now = datetime.now(UTC)
-    overview = save_overview(found, where, list_tables(found, where), now)
+    overview = save_overview(aws, where, list_tables(aws, where), now)
     counts: dict[str, int] = {}
     for status in overview.tables:
-        state = "not looked at" if status.is_stale(now) else status.state
+        state = "not checked" if status.is_stale(now) else status.state
         counts[state] = counts.get(state, 0) + 1
         say(f"{status.table}: {state}")
     check_alarms(overview.tables)

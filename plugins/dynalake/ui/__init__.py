@@ -1,4 +1,4 @@
-"""The page in the Airflow UI with the results of `dynalake_watch`. It reads and changes nothing else.
+"""The page in the Airflow UI with the results of `dynalake_watch`. It reads nothing else, and changes nothing.
 
 data            the source of the page's content
 view            the content of the page

@@ -1,7 +1,7 @@
 """The page as a FastAPI application that Airflow's API server mounts.
 
-Airflow does not protect what plugins mount, so every route here needs a user who may see the DAG `dynalake_watch`: the
-page shows what its tasks found.
+Airflow does not protect applications of plugins, so every route here needs a user who may see the DAG `dynalake_watch`:
+the page shows its results.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ SCRIPT = (HERE / "page.js").read_text(encoding="utf-8")
 
 logger = logging.getLogger(__name__)
 
-# Every value is escaped: a table, an attribute or an error message may hold anything.
+# Every value is escaped: a table, an attribute or an error message may contain anything.
 _templates = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
 _templates.globals["script"] = SCRIPT
 
 _HEADERS = {
-    # Nothing from elsewhere, and no script but dynalake's own: so a value that was not escaped could not run either.
+    # Nothing from elsewhere, and no script except dynalake's own: so even an unescaped value could not run.
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'self'; "
     f"script-src 'sha256-{base64.b64encode(sha256(SCRIPT.encode()).digest()).decode()}'",
@@ -58,14 +58,14 @@ def may_see(user: GetUserDep) -> None:
 
 
 def _dag() -> DagDetails:
-    """Return the DAG as Airflow's own routes ask for it: with its team, where Airflow has teams."""
+    """Return the DAG as Airflow's own routes do: with its team, if Airflow has teams."""
     if "team_name" not in {field.name for field in fields(DagDetails)}:
         return DagDetails(id=DAG)
     return DagDetails(id=DAG, team_name=DagModel.get_team_name(DAG))
 
 
 def make_app() -> FastAPI:
-    """Return the application, to be mounted anywhere: its links are relative."""
+    """Return the application. It can be mounted anywhere: its links are relative."""
     app = FastAPI(
         title="dynalake",
         docs_url=None,
@@ -90,7 +90,7 @@ def make_app() -> FastAPI:
 
 
 def _answer(environment: str, table: str) -> HTMLResponse:
-    """Return a page of the environment's lake; a page also for an error."""
+    """Return a page of the environment's lake, or a page with the error."""
     try:
         return _show(environment, table)
     except RecordError as error:
@@ -102,11 +102,11 @@ def _answer(environment: str, table: str) -> HTMLResponse:
         explained = explain(error)
         if explained is not None:
             return _message(environment, 502, explained.received, explained.allowed, explained.action)
-        return _message(environment, 502, f"AWS does not answer as it should: {error}", "", "check the AWS connection")
+        return _message(environment, 502, f"AWS has returned an error: {error}", "", "check the AWS connection")
     except WRONG_VALUES:
-        # The objects in S3 have the right shape, but values that no watch writes, such as a time after the year 9999.
+        # The objects in S3 have the right shape, but values that the watch never writes, such as a year after 9999.
         logger.exception("The page cannot show the lake %s", environment)
-        return _message(environment, 502, "What is stored about this lake cannot be shown", "", f"run {DAG} again")
+        return _message(environment, 502, "The stored status of this lake cannot be shown", "", f"run {DAG} again")
 
 
 def _show(environment: str, table: str) -> HTMLResponse:
@@ -115,20 +115,20 @@ def _show(environment: str, table: str) -> HTMLResponse:
         action = "trigger dynalake_setup with its first table, or open this page with ?environment=…"
         return _message(environment, 200, f"There is no lake {environment!r} yet", "", action)
     if content.overview is None:
-        return _message(environment, 200, "Nobody has looked at this lake yet", "", f"unpause {DAG}")
+        return _message(environment, 200, "This lake has not been checked yet", "", f"unpause {DAG}")
     now = datetime.now(UTC)
     if not table:
         view = overview_view(content.overview, content.lake, now)
         return _page("overview.html", content=content, view=view, query=_query(environment))
-    found = next((status for status in content.overview.tables if status.table == table), None)
-    if found is None:
+    overview_status = next((status for status in content.overview.tables if status.table == table), None)
+    if overview_status is None:
         return _message(environment, 404, f"There is no table {table!r} in this lake", "", "see the overview")
-    detail = table_detail(read_status(environment, table) or found, content.lake.table(table), now)
+    detail = table_detail(read_status(environment, table) or overview_status, content.lake.table(table), now)
     return _page("table.html", content=content, detail=detail, query=_query(environment))
 
 
 def _query(environment: str) -> str:
-    """Return the query that keeps a link in the same lake."""
+    """Return the query string that keeps a link in the same lake."""
     return "" if environment == default_environment() else f"?{urlencode({'environment': environment})}"
 
 

@@ -1,4 +1,4 @@
-"""The source of the page's content: one object in S3, which `dynalake_watch` wrote."""
+"""The source of the page's content: one object in S3, written by `dynalake_watch`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dynalake.watch.status import Overview, TableStatus, load_overview, load_sta
 CLIENTS_SECONDS = 600
 PLACE_SECONDS = 60
 CONTENT_SECONDS = 10
-"""Seconds between two calls to AWS, for any number of visitors."""
+"""Fewest seconds between two calls to AWS, for any number of visitors."""
 
 
 _made: TTLCache[str, Clients] = TTLCache(maxsize=1, ttl=CLIENTS_SECONDS)
@@ -26,7 +26,7 @@ _making = threading.Lock()
 
 @dataclass(frozen=True)
 class Content:
-    """A lake, and what was found there; None where it is not set up, or nobody has watched it yet."""
+    """A lake and its overview; None if the lake is not set up, or was not checked yet."""
 
     environment: str
     lake: Lake | None = None
@@ -37,33 +37,33 @@ class Content:
 def read_content(environment: str) -> Content:
     """Return the page's content for an environment's lake.
 
-    The connection is that of the API server's environment, never the visitor's choice: a page must not let a viewer
+    The connection is that of the API server's environment, never the visitor's choice: the page must not let a viewer
     read through any connection.
     """
-    found = _place(environment)
-    if found is None:
+    place = _place(environment)
+    if place is None:
         return Content(environment)
-    clients, lake = found
+    clients, lake = place
     return Content(environment, lake, load_overview(clients, lake))
 
 
 @cached(TTLCache(maxsize=32, ttl=CONTENT_SECONDS), lock=threading.Lock())
 def read_status(environment: str, table: str) -> TableStatus | None:
-    """Return the page's content for one table of the overview; None where nobody has looked at it yet."""
-    found = _place(environment)
-    return None if found is None else load_status(found[0], found[1].table(table))
+    """Return the page's content for one table of the overview; None if it was not checked yet."""
+    place = _place(environment)
+    return None if place is None else load_status(place[0], place[1].table(table))
 
 
 @cached(TTLCache(maxsize=32, ttl=PLACE_SECONDS), lock=threading.Lock())
 def _place(environment: str) -> tuple[Clients, Lake] | None:
-    """Return the lake and the clients for it, where it is set up."""
+    """Return the clients and the lake; None if it is not set up."""
     clients = _clients()
     lake = find_lake(clients, environment)
     return None if lake is None else (clients, lake)
 
 
 def _clients() -> Clients:
-    """Return the page's clients, for all environments: a session takes half a second of a processor's time."""
+    """Return the page's clients, for all environments: a new session takes half a second of processor time."""
     connection = allowed_connections()[0]
     with _making:
         made: Clients | None = _made.get(connection)

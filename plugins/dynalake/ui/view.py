@@ -1,4 +1,4 @@
-"""The page's view of a status: texts, and bars as numbers. Pure."""
+"""The page's view of a status: texts, and numbers for bars. Pure."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from dynalake.watch.judge import ATTENTION, NEW, OK, STATES, Verdict, duration, 
 from dynalake.watch.readings import LISTED, Day, Size
 from dynalake.watch.status import Overview, TableStatus
 
-STALE = "not looked at"
+STALE = "not checked"
 TONES = {OK: "good", NEW: "plain", ATTENTION: "warn", STALE: "warn"}
 """Tones of states; all others are bad."""
 CHART_DAYS = 30
 SPARK_DAYS = 14
 ENGINES = {"spark": "Spark and Databricks", "duckdb": "DuckDB", "sql": "Redshift and Snowflake"}
-"""Engines that read the tables and not the views, by the dialect of their SQL."""
+"""Engines that read the tables instead of the views, by SQL dialect."""
 
 Facts = tuple[tuple[str, str], ...]
 """Name and value."""
@@ -27,7 +27,7 @@ Facts = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Bar:
-    """One day in a chart; its height from 0 to 100."""
+    """One day in a chart; `height` is from 0 to 100."""
 
     day: str
     x: int
@@ -37,7 +37,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Chart:
-    """Changes of each of `count` days: the tallest bar in words, the first and the last day."""
+    """Changes of each of `count` days. In words: `most` of the tallest bar, the first and the last day."""
 
     count: int
     bars: tuple[Bar, ...]
@@ -56,7 +56,7 @@ class Row:
     """Colour: `good`, `plain`, `warn` or `bad`."""
     note: str
     times: tuple[tuple[str, str], ...]
-    """Age and time of the newest change in S3, of that in the table, and of the last one that is folded."""
+    """Age and time of the newest change in S3, of the newest one in the table, and of the last folded one."""
     waiting: str
     numbers: tuple[str, ...]
     """Rejected objects, changes, items, size."""
@@ -66,7 +66,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Detail:
-    """One table's own page. `groups` have titles; `queries`: what each is for, and its SQL."""
+    """One table's own page. `groups`: title and facts; `queries`: purpose and SQL."""
 
     row: Row
     looked: str
@@ -77,7 +77,7 @@ class Detail:
 
 @dataclass(frozen=True)
 class View:
-    """The overview: when it was made, some numbers over all tables (name, value, tone), and the tables."""
+    """The overview: when it was made, some totals of all tables (name, value, tone), and the tables."""
 
     looked: str
     tiles: tuple[tuple[str, str, str], ...]
@@ -105,7 +105,7 @@ def overview_view(overview: Overview, lake: Lake, now: datetime) -> View:
 
 
 def overview_rows(overview: Overview, lake: Lake, now: datetime) -> list[Row]:
-    """Return the worst first, then by name; a table that nobody has looked at lately comes before the good ones."""
+    """Return the rows, worst first, then by name; a table that was not checked lately comes before the good ones."""
     rows = [table_row(status, lake, now) for status in overview.tables]
     order = {state: -number for number, state in enumerate((OK, NEW, STALE, *STATES[2:]))}
     return sorted(rows, key=lambda row: (order[row.state], row.table))
@@ -156,7 +156,7 @@ def table_detail(status: TableStatus, names: TableNames, now: datetime) -> Detai
 
 
 def groups(status: TableStatus, names: TableNames, at: int) -> Iterable[tuple[str, Facts]]:
-    """Yield every reading in words."""
+    """Yield every reading, in words."""
     readings, targets = status.readings, status.targets
     capture, landing, seen, compared = readings.capture, readings.landing, readings.lake, readings.comparison
     waits = ", the oldest since " + moment(seen.unconverted_since) if seen.unconverted else ""
@@ -176,17 +176,17 @@ def groups(status: TableStatus, names: TableNames, at: int) -> Iterable[tuple[st
         (
             (names.changes_table, held_text(seen.changes)),
             (names.state_table, held_text(seen.state)),
-            ("waiting for compaction", ", ".join(day_text(wait.day) for wait in seen.waiting) or "no day"),
+            ("waiting for compaction", ", ".join(day_text(wait.day) for wait in seen.waiting) or "none"),
             ("snapshot", seen.snapshot or "none since the hand-off"),
-            ("checked", moment_text(seen.checked_at or None) or "not yet"),
+            ("last check for faults", moment_text(seen.checked_at or None) or "not yet"),
         ),
     )
     yield (
         "Stream and forwarder",
         (
             ("mapping", f"{capture.state or '–'} ({capture.last_result or 'no result yet'})"),
-            ("its id", capture.mapping_id or "–"),
-            ("oldest change that waited", f"{seconds_text(capture.iterator_age_seconds)} (all tables, last 15 min)"),
+            ("mapping id", capture.mapping_id or "–"),
+            ("longest wait of a change", f"{seconds_text(capture.iterator_age_seconds)} (all tables, last 15 min)"),
             ("errors, throttles", f"{capture.errors:,.0f}, {capture.throttles:,.0f} (all tables, last hour)"),
             ("dropped", f"{capture.dropped:,.0f} (last 24 hours)"),
             ("hand-off", moment_text(readings.hand_off) or "none yet"),
@@ -205,25 +205,25 @@ def groups(status: TableStatus, names: TableNames, at: int) -> Iterable[tuple[st
         "Compared with DynamoDB",
         (
             ("items", f"{compared.compared:,} compared, {compared.equal:,} equal"),
-            ("in doubt", f"{len(compared.doubts):,}: their change is on its way" if compared.doubts else "none"),
+            ("in doubt", f"{len(compared.doubts):,}: their changes are under way" if compared.doubts else "none"),
             ("different", ", ".join(cut(doubt.key) for doubt in compared.differing) or "none"),
-            ("last", moment_text(compared.at) or "not yet"),
+            ("last comparison", moment_text(compared.at) or "not yet"),
         ),
     )
 
 
 def chart(days: Sequence[Day], today: str, count: int) -> Chart:
-    """Return a bar for each of the last `count` days, by its changes; a day without any has none."""
+    """Return a bar for each of the last `count` days with changes; a day without changes has no bar."""
     known = {day.day: day.size for day in days}
-    wanted = [shift_day(today, ahead) for ahead in range(1 - count, 1)]
-    rows = [known[day].rows if day in known else 0 for day in wanted]
-    # Every value that exists is visible, even a small one.
+    shown = [shift_day(today, ahead) for ahead in range(1 - count, 1)]
+    rows = [known[day].rows if day in known else 0 for day in shown]
+    # Every value above 0 is visible, even a small one.
     bars = (
         Bar(day, x, max(3.0, round(100 * held / max(rows), 1)), f"{day_text(day)}: {held_text(known[day])}")
-        for x, (day, held) in enumerate(zip(wanted, rows, strict=True))
+        for x, (day, held) in enumerate(zip(shown, rows, strict=True))
         if held
     )
-    return Chart(count, tuple(bars), f"{max(rows):,}", day_text(wanted[0]), day_text(wanted[-1]))
+    return Chart(count, tuple(bars), f"{max(rows):,}", day_text(shown[0]), day_text(shown[-1]))
 
 
 def held_text(size: Size) -> str:
@@ -245,7 +245,7 @@ def with_ago(then: int | None, at: int) -> str:
 
 
 def waiting_text(objects: int, days: int) -> str:
-    """Return what waits for conversion and for compaction."""
+    """Return the backlog of conversion and compaction: `3 objects, 1 day`."""
     counted = ((objects, "object"), (days, "day"))
     return ", ".join(f"{n:,} {word}{'' if n == 1 else 's'}" for n, word in counted if n) or "–"
 

@@ -1,7 +1,7 @@
-"""The same work for each of many tables, where a fault in one must not stop the others.
+"""The same work for each of many tables, so that a fault in one does not stop the others.
 
-Any error for one table is kept until the others are done. It then fails in a task of that table, or at the end of the
-run, by name (`check_faults`). An error of the connection concerns every table, and is raised at once.
+Any error for one table is kept until the others are done. It then fails a task of that table, or the end of the run,
+by name (`check_faults`). An error of the connection concerns every table, and is raised at once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dynalake.errors import DynalakeError, TerminalError, TransientError
 logger = logging.getLogger(__name__)
 
 FAULTS = "faults"
-"""The XCom of a task with its faults, by table."""
+"""Key of the XCom with a task's faults, by table."""
 
 R = TypeVar("R")
 
@@ -25,8 +25,8 @@ R = TypeVar("R")
 def each_table(tables: Iterable[str], work: Callable[[str], R], doing: str) -> dict[str, R]:
     """Return the result of `work` for each table. A table for which it raises is left out, and kept as a fault.
 
-    `doing` says in a message what could not be done: `planned`. After the other tables, faults that may pass let
-    Airflow retry the task while it has tries left; `work` is then called for all tables again.
+    `doing` completes the message of a fault: `planned`. If a fault may pass and the task has tries left, the task fails
+    after the other tables; Airflow retries it, and `work` is called for all tables again.
     """
     done: dict[str, R] = {}
     faults: dict[str, str] = {}
@@ -34,7 +34,7 @@ def each_table(tables: Iterable[str], work: Callable[[str], R], doing: str) -> d
     for table in tables:
         try:
             done[table] = work(table)
-        # An unforeseen fault must not stop the other tables either.
+        # An unexpected fault must not stop the other tables either.
         except Exception as error:
             explained = _explain(error)
             faults[table] = f"{table} cannot be {doing}: {type(explained).__name__}: {explained}"
@@ -51,21 +51,23 @@ def each_table(tables: Iterable[str], work: Callable[[str], R], doing: str) -> d
 
 def faults_of(tasks: Iterable[str]) -> dict[str, list[str]]:
     """Return the faults of these tasks of the run, by table."""
-    found: dict[str, list[str]] = {}
+    by_table: dict[str, list[str]] = {}
     for faults in get_current_context()["ti"].xcom_pull(task_ids=[*tasks], key=FAULTS):
         for table, fault in (faults or {}).items():
-            found.setdefault(table, []).append(fault)
-    return found
+            by_table.setdefault(table, []).append(fault)
+    return by_table
 
 
 def check_faults(faults: Iterable[str]) -> None:
-    """Raise `TerminalError` with these faults, where there are any."""
+    """Raise `TerminalError` with these faults, if there are any."""
     if listed := "; ".join(faults):
-        raise TerminalError(listed, action="see the log of the task that says so, repair it, and trigger the DAG again")
+        raise TerminalError(
+            listed, action="see the log of the failed task, repair the cause, and trigger the DAG again"
+        )
 
 
 def _explain(error: Exception) -> Exception:
-    """Return the error in dynalake's words, where it has some. Raise an error of the connection."""
+    """Return the error, translated to one of dynalake's if possible. Raise an error of the connection."""
     from dynalake.aws.refusals import AWS_ERRORS, explain, is_of_connection
 
     if is_of_connection(error):

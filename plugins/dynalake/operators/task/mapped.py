@@ -1,4 +1,4 @@
-"""How many tasks Airflow maps at once: `core.max_map_length`, by default 1,024. More fail the task they come from."""
+"""The number of tasks that Airflow maps at once. Beyond `core.max_map_length`, by default 1,024, it fails the task."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dynalake.errors import SettingsError
 
 MOST = 1000
-"""Tasks that one run's page in the UI shows well, whatever Airflow allows."""
+"""Most tasks that the UI's page of a run shows well, whatever Airflow allows."""
 
 
 def most_mapped() -> int:
@@ -18,11 +18,11 @@ def most_mapped() -> int:
 
 
 def check_mapped(tables: Sequence[str]) -> None:
-    """Raise `SettingsError` where Airflow would not map a task for each table."""
+    """Raise `SettingsError` if Airflow would not map a task for each table."""
     most = most_mapped()
     if len(tables) > most:
         raise SettingsError(
-            f"This run is about {len(tables):,} tables, and each of them needs a mapped task",
+            f"This run has {len(tables):,} tables, and each of them needs a mapped task",
             allowed=f"{most:,} tables: Airflow maps no more tasks (core.max_map_length)",
-            action="schedule runs that name some of the tables each (tables), or split the lake by environment",
+            action="schedule several runs with some of the tables each ('tables'), or split the lake by environment",
         )

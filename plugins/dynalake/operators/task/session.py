@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# A sensor's poke tries for this long, then gives its slot back until the next.
+# A sensor's poke tries for this long, then returns its slot until the next poke.
 LOOK_SECONDS = 5.0
 
 P = ParamSpec("P")
@@ -35,13 +35,13 @@ R = TypeVar("R")
 
 
 def guarded(function: Callable[P, R]) -> Callable[P, R]:
-    """Let terminal errors fail the task at once, and transient ones, such as AWS's throttling, make Airflow retry.
+    """Make terminal errors fail the task at once, and let Airflow retry transient ones, such as AWS's throttling.
 
-    A call that AWS does not permit is tried once more, because a policy counts only some seconds after it was changed:
+    A call that AWS does not permit is tried once more, because a changed policy takes effect only after some seconds:
     https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
 
     The message is logged line by line before it is raised: Airflow shows an exception's text as one long line above a
-    stack trace, and the advice stands at its end.
+    stack trace, with the advice at its end.
     """
 
     @wraps(function)
@@ -76,14 +76,14 @@ def _for_airflow(error: DynalakeError) -> AirflowException:
         logger.error("What to do: %s", error.action)
     terminal = isinstance(error, TerminalError)
     if terminal and error.ids.get("permission") and get_current_context()["ti"].try_number == 1:
-        logger.error("It is tried once more: what was granted a moment ago may take a minute to count")
+        logger.error("The task is tried once more: a permission may take effect only after a minute")
         terminal = False
     kind = AirflowFailException if terminal else AirflowException
     return kind(f"{type(error).__name__}: {error}")
 
 
 def poke(ask: Callable[[], Any]) -> PokeReturnValue:
-    """Poke for a sensor: done with the result of `ask`, not done while that raises `NotReadyError`."""
+    """Return a sensor's poke: done with the result of `ask`, not done while it raises `NotReadyError`."""
     deadline = time.monotonic() + LOOK_SECONDS
     while True:
         try:
@@ -98,7 +98,7 @@ def poke(ask: Callable[[], Any]) -> PokeReturnValue:
 def parameters() -> dict[str, Any]:
     """Return the run's parameters, validated by the form's schema.
 
-    Raises `SettingsError` for keys of the run's `conf` that the DAG does not have: Airflow takes any.
+    Raises `SettingsError` for keys of the run's `conf` that the DAG does not have: Airflow accepts any key.
     """
     context: Any = get_current_context()
     run, dag = context.get("dag_run"), context.get("dag")
@@ -112,8 +112,8 @@ def check_conf(conf: Iterable[str], known: Iterable[str]) -> None:
     if unknown := sorted(set(conf) - set(known)):
         raise SettingsError(
             f"The run's conf has {', '.join(map(repr, unknown))}",
-            allowed=f"keys out of {', '.join(sorted(known))}",
-            action="correct them, and trigger the DAG again",
+            allowed=f"only the keys {', '.join(sorted(known))}",
+            action="correct it, and trigger the DAG again",
         )
 
 
@@ -130,10 +130,10 @@ def clients() -> Clients:
 def clients_of(connection: str) -> Clients:
     """Return the clients of an AWS connection.
 
-    Raises `SettingsError` for one that may not be used, `AccessError` where there is none. The provider silently falls
-    back to boto3's own credentials when a connection is missing, which may be another account altogether, so that is
-    checked first. One session makes all clients: a hook for each would take the connection's role every time, and read
-    botocore's models again.
+    Raises `SettingsError` for one that runs may not use, `AccessError` for one that does not exist. This is checked
+    first: without the connection, the provider silently uses boto3's own credentials, perhaps of another account. One
+    session makes all clients: a hook for each client would assume the connection's role every time, and read botocore's
+    models again.
     """
     from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
     from airflow.sdk import BaseHook
@@ -147,7 +147,7 @@ def clients_of(connection: str) -> Clients:
         raise AccessError(
             f"There is no Airflow connection {connection!r}",
             allowed="a connection of type 'aws'",
-            action="create it under Admin → Connections (or set AIRFLOW_CONN_AWS_DEFAULT), or name another one in "
+            action="create it under Admin → Connections (or set AIRFLOW_CONN_AWS_DEFAULT), or choose another one in "
             "the parameter 'aws_conn_id'",
             connection=connection,
         ) from None
@@ -161,23 +161,23 @@ def clients_of(connection: str) -> Clients:
 
 
 def say(text: object) -> None:
-    """Write into the task's log, line by line.
+    """Write to the task's log, line by line.
 
-    Airflow dates printed text by when the worker reads it. On a busy one that is after the task has ended, and the line
-    is then shown inside the log's folded "Post Execute", where nobody looks.
+    Airflow dates printed text by when the worker reads it. A busy worker reads it after the task has ended, and the
+    line is then shown inside the log's folded "Post Execute", where nobody sees it.
     """
     for line in str(text).splitlines():
         logger.info("%s", line)
 
 
 def tell(note: str) -> None:
-    """Write into the task's log, and into the run's note."""
+    """Write to the task's log and to the run's note."""
     say(note)
     get_current_context()["ti"].xcom_push(NOTE, note)
 
 
 def lake(found: Clients) -> Lake:
-    """Return the run's lake, which setup has made. Raise `SettingsError` when it has not."""
+    """Return the run's lake. Raise `SettingsError` if no setup has made it."""
     from dynalake.capture.lake.registry import load_lake
 
     return load_lake(found, str(parameters()["environment"]))
@@ -189,22 +189,22 @@ def table_names(found: Clients) -> TableNames:
 
 
 def table_list(found: Clients) -> list[str]:
-    """Return the tables of a run over many: those of its parameter `tables`, or all that are set up."""
+    """Return the tables of a run: those in its parameter `tables`, or all that are set up."""
     from dynalake.capture.lake.registry import find_lake, list_tables, load_settings
 
-    asked = parameters()["tables"]
+    requested = parameters()["tables"]
     environment = str(parameters()["environment"])
-    where = lake(found) if asked else find_lake(found, environment)
+    where = lake(found) if requested else find_lake(found, environment)
     if where is None:
         tell(
             f"There is no lake {environment!r}, so nothing was done. dynalake_setup makes it with its first table. If "
-            "the lake has another name, set DYNALAKE_ENVIRONMENT to that for all of Airflow's components."
+            "your lake has another name, set DYNALAKE_ENVIRONMENT to it for all of Airflow's components."
         )
         return []
     chosen = list(list_tables(found, where))
-    if asked:
-        for name in set(asked) - set(chosen):
+    if requested:
+        for name in set(requested) - set(chosen):
             load_settings(found, where.table(name))  # raises, because it is not set up
-        chosen = sorted(set(asked))
+        chosen = sorted(set(requested))
     check_mapped(chosen)
     return chosen

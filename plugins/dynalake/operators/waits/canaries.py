@@ -11,21 +11,21 @@ if TYPE_CHECKING:
 
 
 def look_for_canaries(sent: list[dict[str, Any]]) -> PokeReturnValue:
-    """Look for canaries, as a sensor's poke: done once every one has arrived. Send missing ones again.
+    """Look for canaries, as a sensor's poke: done once all have arrived. Send missing ones again.
 
-    A record that is put into a shard before Firehose reads it never arrives, and nothing tells when Firehose begins.
+    A record that enters a shard before Firehose reads it never arrives, and nothing reports when Firehose begins.
     """
     from dynalake.capture.proof.canaries import Canaries, Search, send_canaries
 
-    found = clients()
-    names = table_names(found)
-    searches = [Search(found, names, Canaries(**each)) for each in sent]
+    aws = clients()
+    names = table_names(aws)
+    searches = [Search(aws, names, Canaries(**canaries)) for canaries in sent]
 
     def look() -> int:
         missing = [search.missing() for search in searches]
         for search, into in zip(searches, missing, strict=True):
             if into:
-                send_canaries(found, names, search.canaries, into)
+                send_canaries(aws, names, search.canaries, into)
         for search, into in zip(searches, missing, strict=True):
             search.check(into)
             for uri in sorted(set(search.found.values())):

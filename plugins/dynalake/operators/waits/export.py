@@ -1,4 +1,4 @@
-"""The task that exports a table and waits for it without a worker: requested, deferred, and read once it is there."""
+"""The task that exports a table and waits for the export without a worker."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ POLL_SECONDS = 5
 
 
 class ExportTable(BaseOperator):
-    """Exports the run's table, where the plan says so; returns the numbers of the groups of its files.
+    """Exports the run's table if the plan says so; returns the numbers of the groups of its files.
 
-    Even if Airflow dies in the meantime, the task finds its export again: by its note, or by its token.
+    Even if Airflow dies in the meantime, the task finds its export again: by its note or its token.
     """
 
     longest_wait = limits.EXPORT
@@ -33,7 +33,7 @@ class ExportTable(BaseOperator):
         return self._export()
 
     def resume(self, context: Context, event: dict[str, Any]) -> list[int]:
-        """Go on where the export is done, or failed, or the triggerer gave up on it."""
+        """Continue after the export is done or has failed, or the triggerer gave up on it."""
         return self._export(event)
 
     @guarded
@@ -44,25 +44,25 @@ class ExportTable(BaseOperator):
         from dynalake.errors import NotReadyError
 
         if parameters()["dry_run"]:
-            raise AirflowSkipException("Only an estimate was asked for")
-        found = clients()
-        names = table_names(found)
-        if load_plan(found, names, run_name(run_id())).method != "export":
-            raise AirflowSkipException("The table is scanned")
-        groups = find_groups(found, names, run=run_id())
+            raise AirflowSkipException("Only an estimate was requested")
+        aws = clients()
+        names = table_names(aws)
+        if load_plan(aws, names, run_name(run_id())).method != "export":
+            raise AirflowSkipException("The run scans the table")
+        groups = find_groups(aws, names, run=run_id())
         if groups is None:
-            exports = request_exports(found, names, run=run_id())
+            exports = request_exports(aws, names, run=run_id())
             try:
-                finished = check_exports(found, names, exports)
+                finished = check_exports(aws, names, exports)
             except NotReadyError as waiting:
                 if event is not None and event["status"] != "success":
                     raise TransientError(
                         f"The triggerer could not wait for the export: {event.get('message')}",
-                        action="let the task be retried: it waits for the same export",
+                        action="let Airflow retry the task: it waits for the same export",
                     ) from None
                 say(waiting)
                 self._wait_for(waiting.ids["export"])
-            groups = store_groups(found, names, finished, run=run_id())
+            groups = store_groups(aws, names, finished, run=run_id())
         say(f"{groups.items:,} items in {groups.count:,} files, read by {len(groups.groups):,} tasks")
         return list(range(len(groups.groups)))
 

@@ -12,7 +12,7 @@ from airflow.triggers.base import TriggerEvent
 class GlueRunTrigger(GlueJobCompleteTrigger):
     """The provider's trigger, except that a failed run is an event too.
 
-    The run has left its own error for the task. Older providers raise instead, and the task would not get to read it.
+    The run has stored its own error for the task. Older providers raise instead, and the task could not read it.
     """
 
     async def run(self) -> AsyncIterator[TriggerEvent]:

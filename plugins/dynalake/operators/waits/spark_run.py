@@ -1,4 +1,4 @@
-"""A task whose work may be done by the lake's Glue job while no worker waits."""
+"""A task whose work the lake's Glue job may do while no worker waits."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ POLL_SECONDS = 20
 
 
 class SparkOperator(BaseOperator):
-    """Starts a run of the lake's Glue job, or finds the one that is under way, and defers until it has ended.
+    """Starts a run of the lake's Glue job, or finds the one under way, and defers until it has ended.
 
-    A subclass calls `defer_to_spark` in `execute`, and goes on in `go_on`.
+    A subclass calls `defer_to_spark` in `execute`, and continues in `go_on`.
     """
 
     longest_wait = limits.SPARK
 
     @abstractmethod
     def dynamodb_table(self) -> str:
-        """Return the name of the table that the task is about."""
+        """Return the name of the task's DynamoDB table."""
 
     def defer_to_spark(self, found: Clients, names: TableNames, work: str, values: Mapping[str, Any]) -> NoReturn:
-        """Let the job do this work of the table. Raise `SettingsError`, `NotReadyError` as `start_run` does."""
+        """Let the job do this work for the table. Raise `SettingsError` or `NotReadyError`, as `start_run` does."""
         from dynalake.operators.waits.glue_run import GlueRunTrigger
         from dynalake.spark.glue import start_run
         from dynalake.spark.request import Request
@@ -55,18 +55,18 @@ class SparkOperator(BaseOperator):
         from dynalake.spark.request import read_outcome
 
         say(event)
-        found = clients()
-        names = lake(found).table(self.dynamodb_table())
-        return self.go_on(context, names, read_outcome(found, names, find_request(found, names, event["run_id"])))
+        aws = clients()
+        names = lake(aws).table(self.dynamodb_table())
+        return self.go_on(context, names, read_outcome(aws, names, find_request(aws, names, event["run_id"])))
 
     @abstractmethod
     def go_on(self, context: Context, names: TableNames, done: dict[str, Any]) -> Any:
-        """Go on after the job. `done`: its answer (`spark/work.py`)."""
+        """Continue after the job. `done`: its answer (`spark/work.py`)."""
 
 
 def is_for_spark(count: Callable[[], int]) -> bool:
-    """Return whether the run's parameters give work on that many bytes to Spark. Count them only if that decides."""
-    asked = parameters()
-    if asked["engine"] == "auto":
-        return count() > int(asked["spark_above_gb"]) << 30
-    return bool(asked["engine"] == "spark")
+    """Return whether the run's parameters give this work to Spark. Count its bytes only if they decide."""
+    params = parameters()
+    if params["engine"] == "auto":
+        return count() > int(params["spark_above_gb"]) << 30
+    return bool(params["engine"] == "spark")

@@ -1,4 +1,4 @@
-"""Triggers for the triggerer. Imported when a task defers, because the provider's triggers bring boto3 along."""
+"""Triggers for the triggerer. Imported when a task defers, because the provider's triggers import boto3."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from airflow.providers.amazon.aws.triggers.base import AwsBaseWaiterTrigger
 
 
 class ExportTrigger(AwsBaseWaiterTrigger):
-    """Fires when an export is no longer in progress: the provider's `export_table` waiter, in the triggerer."""
+    """Fires when an export is no longer in progress: the provider's `export_table` waiter in the triggerer."""
 
     def __init__(self, export_arn: str, waiter_delay: int, waiter_max_attempts: int, aws_conn_id: str | None) -> None:
         super().__init__(
@@ -26,5 +26,5 @@ class ExportTrigger(AwsBaseWaiterTrigger):
         )
 
     def hook(self) -> AwsGenericHook[Any]:
-        # The provider's DynamoDBHook is made for a resource, which has no asynchronous client.
+        # The provider's DynamoDBHook uses a resource, which has no asynchronous client.
         return AwsGenericHook(aws_conn_id=self.aws_conn_id, client_type="dynamodb")

@@ -1,6 +1,6 @@
 (function () {
   "use strict";
-  // Airflow's own choice of light or dark, which it may change while the page is open.
+  // Airflow's own theme, light or dark, which may change while the page is open.
   function follow() {
     var dark = null;
     try {
@@ -16,7 +16,7 @@
       attributes: true, attributeFilter: ["class"],
     });
   } catch (ignored) { /* not in Airflow's frame */ }
-  // Airflow 3.1.0 keeps the login in its storage instead of a cookie: a page that was refused is asked for with it.
+  // Airflow 3.1.0 keeps the login in local storage instead of a cookie: request a refused page again with it.
   if (document.documentElement.dataset.refused !== "401") return;
   var token = window.localStorage.getItem("token");
   if (!token) return;
