@@ -13,7 +13,8 @@
    once; there is no crawler.
 7. **record_hand_off**: the moment from which on the stream has every change.
 8. **start_backfill**: brings in what was written before, with dynalake_backfill.
-9. **leave**: a delivery that an earlier run has left is removed once it is empty. Otherwise the run's note says so.
+9. **leave**: removes a delivery that an earlier run has left, once it is empty. Else it stays, and the run's note says
+   so.
 
 Run it again whenever you like: it changes nothing that is right, and repairs what is not.
 """

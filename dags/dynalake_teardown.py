@@ -3,8 +3,8 @@
 
 1. **check**: checks the table and the typed confirmation, and shows what goes and what stays.
 2. **drain**: disables the mapping and waits until nothing moves, which takes some minutes. Then it sends a canary into
-   every shard, behind everything under way, and waits for it in S3. Turn "Wait for delivery" off to skip this for a
-   pipeline that can no longer deliver.
+   every shard, behind everything under way, and waits for it in S3. Turn "Wait for delivery" off to skip both waits for
+   a pipeline that can no longer deliver.
 3. **convert_last**: converts what arrived last to rows, unless the data is deleted too.
 4. **delete_stack**: CloudFormation deletes the mapping, streams, delivery, alarms, log group and settings.
 5. **data**: only if "Delete the data too" contains exactly the table's name. Deletes the Glue tables and views, then

@@ -8,8 +8,8 @@
 2. **report** gathers all tables for the page "dynalake" in this UI.
 
 A task fails if someone must act now: a table is **late**, its mapping is **stopped**, its stream is **expiring**
-(DynamoDB keeps changes for 24 hours), it has **lost** changes, or it **differs** from its source. A table that can wait
-is **attention**, and fails nothing.
+(DynamoDB keeps changes for 24 hours), it has **lost** changes, or it **differs** from its source. Anything that can
+wait is **attention**, and fails nothing.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ output "permissions_boundary_arn" {
 }
 
 output "deploy_role_arn" {
-  description = "The role that CloudFormation deploys the lake's stacks with; empty for whoever deploys."
+  description = "The role that CloudFormation uses to deploy the lake's stacks; empty for the caller's own."
   value       = lookup(aws_cloudformation_stack.this.outputs, "DeployRoleArn", "")
 }
 

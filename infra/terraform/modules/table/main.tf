@@ -96,7 +96,7 @@ resource "aws_cloudformation_stack" "this" {
   tags = merge(var.tags, { "dynalake:environment" = var.lake.environment, "dynalake:table" = var.table })
 
   lifecycle {
-    # dynalake_setup says when the table's stream is read, and which delivery stands beside: once it has proven them.
+    # dynalake_setup decides when the table's stream is read, and which second delivery exists, once it has proven them.
     ignore_changes = [parameters["Beside"], parameters["MappingEnabled"]]
 
     precondition {
