@@ -314,7 +314,7 @@ class _Check:
                 raise _conflict(self._head, f"was given rows of {named} by another run")
         for new in self._since(batch, found.result.snapshot).added:
             if any(overlap(mine, new, EVENT_TIME) for mine in found.files):
-                raise _conflict(self._head, f"has got {new.path}, which may hold the same changes")
+                raise _conflict(self._head, f"has gained {new.path}, which may hold the same changes")
 
     def _since(self, batch: Batch, snapshot: int | None) -> News:
         if snapshot not in self._news:

@@ -64,7 +64,7 @@ def write_rest(
     live = {f.path: f for f in head.files({day})}
     gone = sorted(path for path in places if path not in live)
     if gone:
-        raise _conflict(head, f"{gone[0]} is not part of it any more")
+        raise _conflict(head, f"{gone[0]} is no longer part of it")
     replaced = [live[path] for path in sorted(places)]
     if sum(f.rows for f in replaced) == sum(map(len, places.values())):
         return Rest(tuple(replaced))

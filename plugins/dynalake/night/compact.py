@@ -5,8 +5,8 @@
     types        columns become able to hold what has waited in `__other`
     projections  the views, `{t}_parquet`, `{t}_json` and `{t}_orc`: compared with the tables, written where they differ
 
-Each step stands for itself: where a step or a day fails, the others go on, and the report says what has failed. Folding
-the state and collecting garbage are steps of their own (`lake/current/fold.py`, `lake/upkeep/collect.py`).
+The steps are independent: where a step or a day fails, the others go on, and the report says what has failed. Folding
+the state and collecting garbage are steps of their own (`lake/fold.py`, `lake/collect.py`).
 """
 
 from __future__ import annotations
@@ -135,5 +135,5 @@ def _find(table: Table, now: datetime) -> tuple[Finding, ...]:
     held = held_for(changes, now)
     if held is None or held <= HELD_TOO_LONG:
         return ()
-    what = f"A change of types was begun {held} ago and not finished: the views still show the tables as they were then"
+    what = f"A change of types began {held} ago and has not finished: the views still show the tables as they were then"
     return (Finding("held-views", changes.name, what, "this run finishes it"),)

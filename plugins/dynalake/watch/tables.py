@@ -125,7 +125,7 @@ def find_faults(table: Table, changes: Head, state: Head, now: datetime) -> tupl
     found = [*check_tables(table, changes, state)]
     held, shown = held_for(changes, now), views_bound(table)
     if held is not None and held > HELD_TOO_LONG:
-        what = f"A change of types was begun {held} ago and not finished: the views show the tables as they were then"
+        what = f"A change of types began {held} ago and has not finished: the views show the tables as they were then"
         found.append(Finding("held-views", changes.name, what, "run dynalake_compact, which finishes it"))
     if shown is None:
         found.append(Finding("no-view", view, f"There is no view {view}", "run dynalake_compact, which writes it"))

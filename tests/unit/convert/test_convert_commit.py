@@ -221,7 +221,7 @@ def test_a_column_that_was_widened_since_makes_a_batch_wait(lake: ConvertLake) -
 
     done = commit_results(lake.table, results, lambda: lake.clock.moment, lake.state.merge_late)
 
-    assert [w.reason for w in done.waiting] == ["The table receipts has got another type for value in the meantime"]
+    assert [w.reason for w in done.waiting] == ["The type of value in the table receipts has changed in the meantime"]
     assert numbers(lake) == [1]
 
 

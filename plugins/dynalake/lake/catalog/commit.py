@@ -27,7 +27,7 @@ _LONGEST_PAUSE = 5.0  # seconds
 Build = Callable[[Head, News], Change | None]
 """A function that returns what to commit on a head, given others' commits since the plan; None for nothing to do.
 
-It raises `ConflictError` where the plan does not hold there any more.
+It raises `ConflictError` where the plan no longer holds there.
 """
 
 
@@ -39,7 +39,7 @@ def commit_on(
     *,
     pause: Callable[[float], None] = time.sleep,
 ) -> Head | None:
-    """Commit what `build` makes of the table as it is now. Return the head afterwards; None where nothing was left.
+    """Commit what `build` makes of the table as it is now. Return the head afterwards; None if there was nothing to do.
 
     Raises `ConflictError` as `build` does and after `ATTEMPTS`; `UnknownOutcomeError` where an answer was lost.
     """
@@ -56,7 +56,7 @@ def commit_on(
         note_metadata(catalog.clients, names, landed)
         return landed
     raise ConflictError(
-        f"{ATTEMPTS} commits of others to {planned.name} came first, one after the other",
+        f"Other runs committed to {planned.name} first, {ATTEMPTS} times in a row",
         action="try again when they are done",
         table=planned.name,
     )
@@ -69,11 +69,11 @@ def check_fields(held: Schema, head: Head) -> None:
     """
     now = head.schema.field_ids
     for number in sorted(held.field_ids):
-        mine = held.find_type(number)
-        theirs = head.schema.find_type(number) if number in now else None
-        if theirs is None or (mine != theirs if mine.is_primitive else type(mine) is not type(theirs)):
+        written = held.find_type(number)
+        current = head.schema.find_type(number) if number in now else None
+        if current is None or (written != current if written.is_primitive else type(written) is not type(current)):
             raise ConflictError(
-                f"The table {head.name} has got another type for {held.find_column_name(number)} in the meantime",
+                f"The type of {held.find_column_name(number)} in the table {head.name} has changed in the meantime",
                 action="plan again from the table as it is now",
                 table=head.name,
             )
@@ -88,18 +88,18 @@ def check_age(head: Head, made_at: int, now: int) -> None:
         raise ConflictError(
             f"The files for {head.name} were written {(now - made_at) // 3_600_000} hours ago",
             allowed=f"at most {GRACE // timedelta(hours=2)} hours",
-            action="plan again: what is as old as twice that is deleted",
+            action="plan again: files twice as old are deleted",
             table=head.name,
         )
 
 
 def check_live(head: Head, replaced: Iterable[DataFile], news: News) -> None:
-    """Raise `ConflictError` unless all these files are live and no delete file has come that may apply to them."""
+    """Raise `ConflictError` unless all these files are live and no delete file that may apply to them was added."""
     replaced = tuple(replaced)
     live = {f.path for f in head.files({f.partition for f in replaced})} if replaced else set()
     gone = sorted(f.path for f in replaced if f.path not in live)
     if gone or (replaced and news.deletes):
-        what = f"{gone[0]} is not part of it any more" if gone else "delete files have been added"
+        what = f"{gone[0]} is no longer part of it" if gone else "delete files have been added"
         raise ConflictError(
             f"The table {head.name} has changed since this was planned: {what}",
             action="plan again from the table as it is now",
@@ -111,5 +111,5 @@ def overlap(one: DataFile, other: DataFile, column: str) -> bool:
     """Return whether two files may share a value of the column, by their bounds; unknown bounds hold everything."""
     if not one.rows or not other.rows:
         return False
-    mine, theirs = one.bounds(column), other.bounds(column)
-    return mine is None or theirs is None or (mine[0] <= theirs[1] and theirs[0] <= mine[1])
+    bounds, other_bounds = one.bounds(column), other.bounds(column)
+    return bounds is None or other_bounds is None or (bounds[0] <= other_bounds[1] and other_bounds[0] <= bounds[1])

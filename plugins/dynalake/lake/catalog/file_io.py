@@ -35,9 +35,9 @@ class S3FileIO(FileIO):
         return _Output(self._s3, location)
 
     def open_data(self, location: str, size: int) -> BinaryIO:
-        """Open a data file of that many bytes: read a small one at once, of a large one the requested ranges."""
-        found = _Object(self._s3, location)
-        return io.BytesIO(found.read()) if size <= _WHOLE else cast("BinaryIO", _Ranges(found, size))
+        """Open a data file of `size` bytes: read a small file at once, a large one by the requested ranges."""
+        source = _Object(self._s3, location)
+        return io.BytesIO(source.read()) if size <= _WHOLE else cast("BinaryIO", _Ranges(source, size))
 
     def delete(self, location: str | InputFile | OutputFile) -> None:
         bucket, key = split_uri(location if isinstance(location, str) else location.location)
@@ -94,9 +94,9 @@ class _Object:
 class _Ranges(io.RawIOBase):
     """An object as a file that reads only the requested ranges."""
 
-    def __init__(self, found: _Object, size: int) -> None:
+    def __init__(self, source: _Object, size: int) -> None:
         super().__init__()
-        self._found, self._size, self._at = found, size, 0
+        self._source, self._size, self._at = source, size, 0
 
     def readable(self) -> bool:
         return True
@@ -116,9 +116,9 @@ class _Ranges(io.RawIOBase):
         end = self._size if size < 0 else min(self._at + size, self._size)
         if end <= self._at:
             return b""
-        found = self._found.read(self._at, end - 1)
-        self._at += len(found)
-        return found
+        part = self._source.read(self._at, end - 1)
+        self._at += len(part)
+        return part
 
 
 class _Input(InputFile):

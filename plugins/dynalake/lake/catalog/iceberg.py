@@ -119,14 +119,14 @@ class DataFile:
 
     @property
     def folder(self) -> str:
-        """Name behind `v=` in its path; '' where there is no such folder: somebody else's file."""
+        """Name behind `v=` in its path; '' where there is no such folder: another engine's file."""
         return folder_of(self.path)
 
     def bounds(self, column: str) -> tuple[Any, Any] | None:
         """Return bounds of a column, at or beyond its least and its greatest value; None where nothing is known.
 
-        Nothing is known of a file without rows, of somebody else's without statistics, and of a column that has another
-        type since the file was written.
+        Nothing is known of a file without rows, another engine's without statistics, and a column that has another type
+        since the file was written.
         """
         of = self.schema.find_field(column)
         low = (self.iceberg.lower_bounds or {}).get(of.field_id)
@@ -143,12 +143,12 @@ class DataFile:
 
 def folder_of(path: str) -> str:
     """Return the name behind `v=` in the path of a file; '' where there is no such folder."""
-    found = re.search(r"/v=([^/]+)/[^/]+$", path)
-    return found.group(1) if found else ""
+    match = re.search(r"/v=([^/]+)/[^/]+$", path)
+    return match.group(1) if match else ""
 
 
 Folders = tuple[tuple[Any, str], ...]
-"""Partition and folder; the folder is '' for somebody else's files."""
+"""Partition and folder; the folder is '' for another engine's files."""
 
 
 @dataclass(frozen=True)
@@ -170,9 +170,9 @@ class Head:
         self._listed: tuple[ManifestFile, ...] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        found = self._table
-        catalog = cast("_Catalog", found.catalog).of
-        return IcebergCatalog.head, (catalog, self.name, found.metadata, found.metadata_location)
+        table = self._table
+        catalog = cast("_Catalog", table.catalog).of
+        return IcebergCatalog.head, (catalog, self.name, table.metadata, table.metadata_location)
 
     @property
     def iceberg(self) -> Table:
@@ -198,7 +198,7 @@ class Head:
     @property
     def snapshot_id(self) -> int | None:
         """Id of the current snapshot; None where nothing was committed yet."""
-        return None if (found := self._table.metadata.current_snapshot()) is None else found.snapshot_id
+        return None if (snapshot := self._table.metadata.current_snapshot()) is None else snapshot.snapshot_id
 
     @property
     def schema(self) -> Schema:
@@ -259,11 +259,11 @@ class Head:
         known = known or {}
         manifests = [m for m in self._manifests() if m.content == ManifestContent.DATA and self._may_hold(m, chosen)]
         fresh = [m for m in manifests if m.manifest_path not in known]
-        found = {m.manifest_path: known[m.manifest_path] for m in manifests if m.manifest_path in known}
+        folders = {m.manifest_path: known[m.manifest_path] for m in manifests if m.manifest_path in known}
         for manifest, entries in zip(fresh, self._read(fresh), strict=True):
             files = (DataFile(e.data_file, self.schema) for e in entries if _value(e) >= since)
-            found[manifest.manifest_path] = tuple(sorted({(f.partition, f.folder) for f in files}))
-        return found
+            folders[manifest.manifest_path] = tuple(sorted({(f.partition, f.folder) for f in files}))
+        return folders
 
     def open(self, file: DataFile) -> BinaryIO:
         """Open a file. Of a large one, only the requested ranges are read."""
@@ -291,7 +291,7 @@ class Head:
         while at != snapshot_id:
             snapshot = None if at is None else self._table.metadata.snapshot_by_id(at)
             if snapshot is None:
-                raise _conflict(self.name, "was rolled back, or what led to its current snapshot has expired")
+                raise _conflict(self.name, "was rolled back, or the snapshots before its current one have expired")
             new.add(snapshot.snapshot_id)
             at = snapshot.parent_snapshot_id
         manifests = [m for m in self._manifests() if m.added_snapshot_id in new]
@@ -386,7 +386,7 @@ def _value(entry: ManifestEntry) -> Any:
 class Change:
     """The content of one commit: files, properties and schema change together, and always make a snapshot.
 
-    `drop` names properties that go. `note` stands in the snapshot's summary, for people. `tag` gives snapshots a name,
+    `drop` names properties that go. `note` is in the snapshot's summary, for people. `tag` gives snapshots a name,
     by which they stay and can be read, and `untag` takes names away. `reserve` is a schema whose field ids are never
     given to anything else from now on, though the table does not have it yet. `expire` are ids of snapshots and
     `drop_schemas` ids of schemas that go; `merge` are addresses of manifests to rewrite (`Head.plan_merge`), in a
@@ -408,7 +408,7 @@ class Change:
 
     def __post_init__(self) -> None:
         if self.merge and (self.add or self.remove):
-            raise AssertionError("A commit that merges manifests changes no files")
+            raise AssertionError("A commit that merges manifests must not change files")
 
 
 class Refused(Exception):
@@ -437,7 +437,7 @@ class IcebergCatalog:
             return Head(self._catalog.load_table((self._database, name)))
         except (NoSuchIcebergTableError, NoSuchPropertyException, ValueError) as error:
             raise CatalogError(
-                f"The Glue table {self._database}.{name} is not an Iceberg table any more: {error}",
+                f"The Glue table {self._database}.{name} is no longer an Iceberg table: {error}",
                 action="run dynalake_setup for the table, which repairs the entry",
                 database=self._database,
                 table=name,
@@ -499,7 +499,7 @@ class IcebergCatalog:
         return self.head(name, metadata, metadata_location)
 
     def restore(self, head: Head, instead_of: str = "") -> Head:
-        """Bring back the table of that head, where its Glue entry is missing, or not an Iceberg table any more.
+        """Bring back the table of that head, where its Glue entry is missing, or is no longer an Iceberg table.
 
         It also replaces an entry that names the metadata `instead_of`. An entry with other metadata was brought back by
         another run, or has that run's commits, and stays. What people wrote in the entry stays.
@@ -533,7 +533,7 @@ class IcebergCatalog:
         if change.add:
             added = {f.path for f in change.add}
             if live := added & {f.path for f in head.files({f.partition for f in change.add})}:
-                raise _conflict(head.name, f"has the file {min(live)} already")
+                raise _conflict(head.name, f"already has the file {min(live)}")
         updates = _stage(table, change)
         requirements: tuple[TableRequirement, ...] = (
             AssertTableUUID(uuid=table.metadata.table_uuid),
@@ -546,7 +546,7 @@ class IcebergCatalog:
         except (CommitFailedException, NoSuchTableError) as error:
             raise Refused(str(error)) from error
         except ValueError as error:
-            # Somebody else's engine may expire snapshots, or drop schemas, without making a snapshot.
+            # Another engine may expire snapshots, or drop schemas, without making a snapshot.
             if change.expire or change.drop_schemas:
                 raise Refused(str(error)) from error
             raise
@@ -603,7 +603,7 @@ def _stage(table: Table, change: Change) -> tuple[TableUpdate, ...]:
             for new in change.add:
                 producer.append_data_file(new.iceberg)
     except ValidationException as error:
-        raise _conflict(table.name()[-1], f"has not got all files that were to be replaced: {error}") from error
+        raise _conflict(table.name()[-1], f"does not have all files that were to be replaced: {error}") from error
     return _stage_expiry(transaction, change)
 
 
@@ -630,8 +630,8 @@ def _failed(name: str, error: ClientError | BotoCoreError) -> DynalakeError:
     if isinstance(explained, TerminalError):
         return explained
     return UnknownOutcomeError(
-        f"Glue did not answer to the commit of {name} ({error}), and the commit is not there yet",
-        action="run again: what landed in the meantime is found then",
+        f"Glue did not answer the commit of {name} ({error}), and the commit has not landed yet",
+        action="run again: the next run finds the commit if it has landed by then",
         table=name,
     )
 
@@ -663,7 +663,7 @@ class GuardedGlue:
     """Glue's client for pyiceberg: it sends an update once, and looks a lost answer up.
 
     A client that repeats `UpdateTable` after its answer was lost is refused because of its own first call. pyiceberg
-    takes that for somebody else's commit. This class also keeps what people wrote in the Glue entry, which pyiceberg
+    takes that for another run's commit. This class also keeps what people wrote in the Glue entry, which pyiceberg
     would wipe: description, owner and comments. It sends the current schema's columns alone, since those of all schemas
     make the request too large.
     """
@@ -677,25 +677,25 @@ class GuardedGlue:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reading, name)
 
-    def get_database(self, **asked: Any) -> Any:
-        """Answer pyiceberg's question before each commit, whether the tables lie in S3 Tables: they never do."""
-        return {"Database": {"Name": asked["Name"]}}
+    def get_database(self, **request: Any) -> Any:
+        """Answer pyiceberg's question before each commit, whether the tables are in S3 Tables: they never are."""
+        return {"Database": {"Name": request["Name"]}}
 
-    def get_table(self, **asked: Any) -> Any:
-        answer = self._reading.get_table(**asked)
-        self._entries[asked["DatabaseName"], asked["Name"]] = answer["Table"]
+    def get_table(self, **request: Any) -> Any:
+        answer = self._reading.get_table(**request)
+        self._entries[request["DatabaseName"], request["Name"]] = answer["Table"]
         return answer
 
-    def update_table(self, **asked: Any) -> Any:
-        table = asked["TableInput"]
-        name = asked["DatabaseName"], table["Name"]
+    def update_table(self, **request: Any) -> Any:
+        table = request["TableInput"]
+        name = request["DatabaseName"], table["Name"]
         entry = self._entries[name]
-        if entry.get("VersionId") != asked["VersionId"]:
+        if entry.get("VersionId") != request["VersionId"]:
             # pyiceberg passes the version that it has read. Since then another thread has read a later one.
-            raise CommitFailedException(f"{name} has the version {entry.get('VersionId')}, not {asked['VersionId']}")
+            raise CommitFailedException(f"{name} has the version {entry.get('VersionId')}, not {request['VersionId']}")
         keep_annotations(entry, table)
         try:
-            return self._once.update_table(**asked)
+            return self._once.update_table(**request)
         except (ClientError, BotoCoreError) as error:
             if self._has_landed(name, table["Parameters"][METADATA_LOCATION]):
                 return {}
@@ -703,15 +703,15 @@ class GuardedGlue:
                 raise CommitFailedException(str(error)) from error
             raise
 
-    def _has_landed(self, name: tuple[str, str], mine: str) -> bool:
+    def _has_landed(self, name: tuple[str, str], location: str) -> bool:
         database, table = name
         current = self.get_table(DatabaseName=database, Name=table)["Table"]["Parameters"][METADATA_LOCATION]
-        log = () if current == mine else self._read_metadata(current).get("metadata-log", ())
-        return current == mine or any(entry["metadata-file"] == mine for entry in log)
+        log = () if current == location else self._read_metadata(current).get("metadata-log", ())
+        return current == location or any(entry["metadata-file"] == location for entry in log)
 
 
 def _is_refusal(error: ClientError) -> bool:
-    """Return whether Glue says that it changed nothing: somebody else was first, or too many calls came."""
+    """Return whether Glue says that it changed nothing: another commit came first, or there were too many calls."""
     return error.response["Error"]["Code"] == "ConcurrentModificationException" or is_throttled(error)
 
 

@@ -72,7 +72,7 @@ def plan_merge(manifests: Iterable[Listed]) -> frozenset[str]:
 def _expected(chosen: Sequence[Listed]) -> int:
     """Return about how many manifests they become."""
     held = [m for m in chosen if m.files]
-    groups = 1 + sum(_far(one.high, other.low) for one, other in pairwise(held)) if held else 0
+    groups = 1 + sum(_far(manifest.high, following.low) for manifest, following in pairwise(held)) if held else 0
     return groups + sum(m.files for m in held) // FULL
 
 
@@ -94,11 +94,11 @@ def list_data_manifests(
         yield Listed(manifest.manifest_path, manifest.manifest_length, files, low, high)
 
 
-def _far(one: Any, other: Any) -> bool:
+def _far(day: Any, other_day: Any) -> bool:
     """Return whether two days are too far apart for one manifest; the snapshot's day is far from all."""
-    if not isinstance(one, str) or not isinstance(other, str):
+    if not isinstance(day, str) or not isinstance(other_day, str):
         return False
-    before, after = _ordinal(one), _ordinal(other)
+    before, after = _ordinal(day), _ordinal(other_day)
     return abs(after - before) > _GAP_DAYS
 
 

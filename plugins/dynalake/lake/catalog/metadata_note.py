@@ -1,4 +1,4 @@
-"""A note of where the latest metadata of an Iceberg table lies, kept next to the catalog.
+"""A note of where the latest metadata of an Iceberg table is, kept next to the catalog.
 
 Glue's entry can be lost: dropped by somebody, or its parameters replaced by a crawler. The table is then registered
 again from here and not created again: a new table would number its columns again, and no file could be read by them.
@@ -68,8 +68,8 @@ def leads_to(note: Note, head: Head) -> bool:
 
 def metadata_number(location: str) -> int:
     """Return the number of a metadata file: `…/metadata/00012-{uuid}.metadata.json` → 12."""
-    found = re.search(r"/(\d+)-[^/]+\.metadata\.json$", location)
-    return int(found.group(1)) if found else -1
+    match = re.search(r"/(\d+)-[^/]+\.metadata\.json$", location)
+    return int(match.group(1)) if match else -1
 
 
 def _read(clients: Clients, names: TableNames, glue_table: str) -> tuple[Note | None, str | None]:

@@ -80,7 +80,7 @@ class Table:
 
 
 def schema_of(head: Head) -> TableSchema:
-    """Return the table's schema from its own property. Raise `CatalogError` where somebody has removed that."""
+    """Return the table's schema from its own property. Raise `CatalogError` where it was removed."""
     text = head.properties.get(SCHEMA)
     if text is None:
         raise CatalogError(

@@ -57,8 +57,8 @@ class ColumnNames:
             holder = holders.get(name, attribute)
             if holder != attribute and self.pins.names.get(holder, name) == name:
                 raise SettingsError(
-                    f"The attribute {attribute!r} is to have the column {name!r}, which is that of {holder!r}",
-                    action="choose another name, or pin a name for that one too",
+                    f"The attribute {attribute!r} is pinned to the column {name!r}, which belongs to {holder!r}",
+                    action="choose another name, or pin a name for both",
                 )
 
 
@@ -154,11 +154,11 @@ class Room:
         return admitted
 
     def _cut_to_fit(self, column: Column, of: Type) -> Type | None:
-        def fits(one: Type) -> bool:
-            fields = count_fields(one)
+        def fits(smaller: Type) -> bool:
+            fields = count_fields(smaller)
             if fields > min(self.fields, self.budget.column_fields):
                 return False
-            return _characters(replace(column, type=one).to_json()) <= self.characters
+            return _characters(replace(column, type=smaller).to_json()) <= self.characters
 
         return cut_to_fit(of, self.budget.limits, fits)
 
@@ -169,8 +169,8 @@ class Room:
         def take(field: Field) -> Field | None:
             nonlocal left
 
-            def fits(one: Type) -> bool:
-                return count_fields(one) <= min(left, self.fields) and _of_field(field, one) <= self.characters
+            def fits(smaller: Type) -> bool:
+                return count_fields(smaller) <= min(left, self.fields) and _of_field(field, smaller) <= self.characters
 
             of = cut_to_fit(field.type, self.budget.limits, fits)
             if of is None:

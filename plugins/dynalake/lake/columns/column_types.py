@@ -104,7 +104,7 @@ def _field(f: Field) -> Field:
 
 
 def cut(of: Type, depth: int) -> Type:
-    """Return `of` with JSON text in place of lists and maps that lie in `depth` others."""
+    """Return `of` with JSON text in place of lists and maps that are nested in `depth` others."""
     match of:
         case List() | Map() | Struct() if depth == 0:
             return MIXED
@@ -163,8 +163,8 @@ def grow(of: Type, seen: Type, limits: Limits, take: Callable[[Field], Field | N
             return of if inner is element else List(inner)
         case Map(value), Map() | Struct():
             inner = value
-            for each in _values(seen):
-                inner = grow(inner, each, limits, take)
+            for part in _values(seen):
+                inner = grow(inner, part, limits, take)
             return of if inner is value else Map(inner)
         case _:
             return of

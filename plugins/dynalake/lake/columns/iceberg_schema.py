@@ -64,21 +64,21 @@ def iceberg_schema(
     types = {**(change_columns(schema) if own is None else own), **{name: c.type for name, c in columns.items()}}
     known = before.known if before is not None else {}
     ours = {*types, *(c.name for c in known.values())}
-    there = {f.name: f for f in base.fields} if base is not None else {}
+    existing = {f.name: f for f in base.fields} if base is not None else {}
     ids = (n for n in count(last_column_id + 1) if n not in PARTITION_IDS)
     fields = []
     for name, of in types.items():
         column = columns.get(name)
-        stays = column is None or _stays(column, known.get(column.attribute))
+        keeps_id = column is None or _keeps_id(column, known.get(column.attribute))
         doc = (column.comment if column is not None else "") or None
-        fields.append(_field(name, of, there.get(name) if stays else None, ids, doc))
-    fields += [f for name, f in there.items() if name not in ours]
+        fields.append(_field(name, of, existing.get(name) if keeps_id else None, ids, doc))
+    fields += [f for name, f in existing.items() if name not in ours]
     if base is not None and tuple(fields) == base.fields:
         return base
     return Schema(*fields, schema_id=0 if base is None else base.schema_id + 1)
 
 
-def _stays(column: Column, old: Column | None) -> bool:
+def _keeps_id(column: Column, old: Column | None) -> bool:
     return old is not None and old.name == column.name and extends(old.type, column.type)
 
 
@@ -96,8 +96,8 @@ def _type(of: Type, old: IcebergType | None, ids: Iterator[int]) -> IcebergType:
             simple = {"bigint": LongType(), "double": DoubleType(), "text": StringType()}
             return simple.get(of.kind) or DecimalType(DECIMAL_DIGITS, of.scale)
         case Struct(fields) if fields:
-            there = {f.name: f for f in old.fields} if isinstance(old, StructType) else {}
-            return StructType(*(_field(f.name, f.type, there.get(f.name), ids) for f in fields))
+            existing = {f.name: f for f in old.fields} if isinstance(old, StructType) else {}
+            return StructType(*(_field(f.name, f.type, existing.get(f.name), ids) for f in fields))
         case Struct():
             return _type(Map(TEXT), old, ids)
         case Map(value):

@@ -51,24 +51,24 @@ class Pins:
     def __post_init__(self) -> None:
         for attribute in {*self.types, *self.names} & {*self.never}:
             raise SettingsError(
-                f"The attribute {attribute!r} is never to be a column, and has a pinned type or name",
-                action="leave one of them out",
+                f"`never` lists the attribute {attribute!r}, which has a pinned type or name",
+                action="remove one of the two",
             )
         for text in self.types.values():
             pinned_type(text)
         for attribute, name in self.names.items():
             if not is_name(name):
                 raise SettingsError(
-                    f"The attribute {attribute!r} is to have the column {name!r}",
-                    allowed=f"a-z, 0-9 and _, no digit in front, at most {NAME_LIMIT} of them, and not an end like "
-                    "_1a2b3c4d, which made names have",
+                    f"The attribute {attribute!r} is pinned to the column {name!r}",
+                    allowed=f"at most {NAME_LIMIT} of a-z, 0-9 and _, without a digit at the start or an end like "
+                    "_1a2b3c4d, which generated names have",
                 )
         by_name: dict[str, str] = {}
         for attribute, name in self.names.items():
             if name in by_name:
                 raise SettingsError(
-                    f"The attributes {by_name[name]!r} and {attribute!r} are to have the column {name!r}",
-                    allowed="a name for each",
+                    f"The attributes {by_name[name]!r} and {attribute!r} are pinned to one column, {name!r}",
+                    allowed="a different name for each",
                 )
             by_name[name] = attribute
 
@@ -114,7 +114,7 @@ class Pins:
                 )
         for attribute, kind in key_types.items():
             if attribute in self.without:
-                raise SettingsError(f"The key attribute {attribute!r} is never to be a column", action="leave it out")
+                raise SettingsError(f"`never` lists the key attribute {attribute!r}", action="leave it out")
             of = self.type(attribute)
             fitting = isinstance(of, Number) or of == MIXED if kind == "N" else of == TEXT
             if of is not None and not fitting:
@@ -126,7 +126,7 @@ class Pins:
         for attribute, name in self.names.items():
             if name in set(reserved):
                 raise SettingsError(
-                    f"The attribute {attribute!r} is to have the column {name!r}, which the table has for itself",
+                    f"The attribute {attribute!r} is pinned to the column {name!r}, which dynalake itself uses",
                     action="choose another name",
                 )
 

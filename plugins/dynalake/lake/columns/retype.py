@@ -79,8 +79,8 @@ class Retyper:
         columns: dict[str, Any] = {}
         for field in self._arrow:
             if field.name in self._own:
-                there = field.name in rows.column_names
-                columns[field.name] = _whole(rows[field.name]) if there else _pa.nulls(rows.num_rows, field.type)
+                present = field.name in rows.column_names
+                columns[field.name] = _whole(rows[field.name]) if present else _pa.nulls(rows.num_rows, field.type)
                 continue
             attribute = self._attributes[field.name]
             old, new = self._old.get(attribute), self._new[attribute]
@@ -209,16 +209,16 @@ def json_value(of: Type) -> Callable[[Any], Any]:
         case Struct(fields) if fields:
             parts = [(f.key, f.name, json_value(f.type)) for f in fields]
             return lambda value: {
-                key: restore(found) for key, name, restore in parts if (found := value.get(name)) is not None
+                key: restore(part) for key, name, restore in parts if (part := value.get(name)) is not None
             }
         case Struct():
             return lambda value: {}
         case Map(inner):
             restore = _nullable(json_value(inner))
-            return lambda value: {key: restore(found) for key, found in value}
+            return lambda value: {key: restore(part) for key, part in value}
         case List(element):
             restore = _nullable(json_value(element))
-            return lambda value: [restore(found) for found in value]
+            return lambda value: [restore(part) for part in value]
         case Mixed():
             return parse_json
         case _:
@@ -270,16 +270,16 @@ def recast(values: Any, old: Type, new: Type) -> Any | None:
 
 
 def _recast_struct(values: Any, fields: tuple[Field, ...], others: tuple[Field, ...], of: Any) -> Any | None:
-    theirs = {f.key: i for i, f in enumerate(fields)}
-    if not theirs.keys() <= {f.key for f in others}:
+    places = {f.key: i for i, f in enumerate(fields)}
+    if not places.keys() <= {f.key for f in others}:
         return None
     children = []
     for f in others:
-        if f.key not in theirs:
+        if f.key not in places:
             children.append(_pa.nulls(len(values), arrow_type(f.type)))
             continue
-        child = values.field(theirs[f.key])
-        inner = recast(child, fields[theirs[f.key]].type, f.type)
+        child = values.field(places[f.key])
+        inner = recast(child, fields[places[f.key]].type, f.type)
         if inner is None:
             return None
         children.append(inner)

@@ -72,7 +72,7 @@ class TableSchema:
 
     @classmethod
     def of_new_table(cls, key: ItemKey, pins: Pins | None = None) -> TableSchema:
-        """Return the schema of a table of which only the key is known.
+        """Return the schema of a table whose key alone is known.
 
         Keys that are text or binary have their columns. A number's type follows from the first values, before any file
         holds the column; until then there is `KEY` (see `identity`). Raises `SettingsError` where the pins contradict

@@ -1,6 +1,6 @@
 """A day of `{t}` in one folder: its live rows, by any writer, sorted, in files of bounded size.
 
-From Parquet to Parquet: raw objects are not read again, and need not exist any more.
+From Parquet to Parquet: raw objects are not read again, and need no longer exist.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def order_of(schema: TableSchema, sort_by: Sequence[str] = ()) -> DayOrder:
             raise SettingsError(
                 f"sort_by names {name!r}, which is not a column of the table",
                 allowed=_shown(name, [*(c.attribute for c in schema.columns), *METADATA]),
-                action="name attributes as the items have them, in their own case",
+                action="write attributes exactly as the items do, including upper and lower case",
             )
         reason = "" if column is None else _no_order(column.type)
         if reason:
@@ -132,23 +132,23 @@ def order_of(schema: TableSchema, sort_by: Sequence[str] = ()) -> DayOrder:
     return DayOrder((*chosen, *rest), nullable)
 
 
-def _shown(name: str, there: list[str]) -> str:
-    near = [a for a in there if a.lower() == name.lower()] + get_close_matches(name, there, 5, 0.7)
-    shown = list(dict.fromkeys([*near, *there]))
+def _shown(name: str, names: list[str]) -> str:
+    near = [a for a in names if a.lower() == name.lower()] + get_close_matches(name, names, 5, 0.7)
+    shown = list(dict.fromkeys([*near, *names]))
     more = f" and {len(shown) - _SHOWN:,} more" if len(shown) > _SHOWN else ""
     return ", ".join(shown[:_SHOWN]) + more
 
 
-def _no_order(of: Type) -> str:
-    match of:
-        case Number() if of.kind == "text":
-            return "whose numbers are kept as text, because no SQL type holds them all: text is not in their order"
+def _no_order(column_type: Type) -> str:
+    match column_type:
+        case Number() if column_type.kind == "text":
+            return "whose numbers are kept as text, because no SQL type holds them all; text sorts differently"
         case Mixed():
-            return "which has values of several types: they are kept as JSON text, which has no order of use"
+            return "which has values of several types: they are kept as JSON text, which has no useful order"
         case Boolean() | Number() | Text():
             return ""
         case _:
-            return f"which is a {type(of).__name__.lower()}: SQL has no order of them"
+            return f"which is a {type(column_type).__name__.lower()}: SQL cannot sort it"
 
 
 def is_compacted(files: Sequence[DataFile], word: str, deleted: Collection[str] = ()) -> bool:
@@ -177,7 +177,7 @@ def plan_compaction(
     """Return the days to compact in one run, the oldest first: those that are over and are not one sorted folder.
 
     `files`: all live ones. `word`: that of the order. `days` are named: they come first, whether they are over or not.
-    `deleted`: the paths of files with rows that somebody's delete files take away. At least one day, of any size, and
+    `deleted`: the paths of files with rows that delete files remove. At least one day, of any size, and
     no more than fit into `options.compact_gb`; all due days where it is not `bounded`.
     """
     by_day: dict[str, list[DataFile]] = defaultdict(list)
@@ -238,22 +238,22 @@ def _compact_some(
     deleted = count_deleted(head)
     plan = partial(_plan_day, table, head, deleted, options, milliseconds(now()), workers.part_bytes)
     plans = {day: attempt(plan, day) for day in days}
-    due = [found.value.rewriting for found in plans.values() if found.value is not None]
+    due = [outcome.value.rewriting for outcome in plans.values() if outcome.value is not None]
     parts = [(rewriting, of) for rewriting in due for of in rewriting.ranges]
     written = workers.attempt_each(partial(write_range, options, work_directory), parts)
-    for day, found in plans.items():
-        if found.value is None:
-            yield day, Outcome(CompactedDay(day), found.error)
+    for day, outcome in plans.items():
+        if outcome.value is None:
+            yield day, Outcome(CompactedDay(day), outcome.error)
         else:
-            some = [next(written) for _ in found.value.rewriting.ranges]
-            yield day, attempt(partial(_commit_day, found.value, deleted, now), some)
+            some = [next(written) for _ in outcome.value.rewriting.ranges]
+            yield day, attempt(partial(_commit_day, outcome.value, deleted, now), some)
 
 
 @dataclass(frozen=True)
 class Rewriting:
     """A day that becomes one folder, as it is in one head. `held`: the schema of the new files.
 
-    `known`: the folders whose manifests tell what waits in `__other`. Any process can write a range of it.
+    `known`: the folders whose manifests list what waits in `__other`. Any process can write a range of it.
     """
 
     table: Table
@@ -272,7 +272,7 @@ class Rewriting:
 class WrittenRange:
     """The written part of a day. `lifted`: values that went from `__other` to their columns, by attribute.
 
-    `seen` and `counts`: values that stay in `__other` of files that no manifest knows, by attribute.
+    `seen` and `counts`: values that stay in `__other` of files that no manifest lists, by attribute.
     """
 
     added: tuple[DataFile, ...]
@@ -378,12 +378,12 @@ class _RangeWriter:
         for file in sorted(self._day.files, key=lambda f: f.path):
             folders[file.folder].append(file)
         large = self._options.memory_mb * MB // SHARE // 4
-        found = {
+        sorted_folders = {
             folder: files
             for folder, files in folders.items()
             if is_compacted(files, self._day.order.word) and sum(f.size for f in files) > large
         }
-        return dict(sorted(found.items(), key=lambda item: -sum(f.size for f in item[1]))[:_STREAMS])
+        return dict(sorted(sorted_folders.items(), key=lambda item: -sum(f.size for f in item[1]))[:_STREAMS])
 
     def _rows(self, files: Iterable[DataFile]) -> Iterator[pa.Table]:
         """Yield the files' rows, with values that waited in `__other` in columns that hold them now."""
@@ -405,7 +405,7 @@ class _RangeWriter:
                 self._lifted.update(retype.lifted)
 
     def _gather(self, rows: pa.Table) -> None:
-        """Observe the values that no manifest tells."""
+        """Observe the values that no manifest lists."""
         for attribute, text in entries_of(rows[OTHER]):
             self._seen.add({attribute: observe(parse_json(text))})
             self._counts[attribute] += 1
@@ -456,9 +456,9 @@ def held_columns(
     held = []
     for field in head.schema.fields:
         attribute = attributes.get(field.name)
-        wanted = field.name in always or (attribute is None and field.name in RESERVED_NAMES)
-        wanted = wanted or (attribute is not None and (everything or attribute in waiting))
+        kept = field.name in always or (attribute is None and field.name in RESERVED_NAMES)
+        kept = kept or (attribute is not None and (everything or attribute in waiting))
         leaves = leaf_ids(head.schema, field.name)
-        if wanted or any(holds_fields(f, leaves) for f in files):
+        if kept or any(holds_fields(f, leaves) for f in files):
             held.append(field.name)
     return held

@@ -110,7 +110,7 @@ def retype_file(
 
 
 def source_names(file: DataFile, retyping: Retyping) -> list[str]:
-    """Return the columns of which a file has something, and those that hold no attribute."""
+    """Return the columns in which a file has values, and those that hold no attribute."""
     attributes = {c.name for c in retyping.before.columns}
     fields = retyping.source.fields
     return [f.name for f in fields if f.name not in attributes or holds_fields(file, leaf_ids(retyping.source, f.name))]
@@ -118,11 +118,11 @@ def source_names(file: DataFile, retyping: Retyping) -> list[str]:
 
 def held_names(file: DataFile, retyping: Retyping) -> list[str]:
     """Return the columns in which the rows of a file may have values afterwards."""
-    there = set(source_names(file, retyping))
+    sources = set(source_names(file, retyping))
     new = retyping.after.known
-    names = there - {c.name for c in retyping.before.columns}
+    names = sources - {c.name for c in retyping.before.columns}
     for column in retyping.before.columns:
-        if column.name in there and column.attribute in new:
+        if column.name in sources and column.attribute in new:
             names.add(new[column.attribute].name)
     if holds_other(file):
         names |= {new[a].name for a in retyping.lifts if a in new}

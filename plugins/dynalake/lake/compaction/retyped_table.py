@@ -63,7 +63,7 @@ class RetypedTable:
     """All files of one table that a change of types concerns: written again as often as needed, then committed.
 
     Files that come while others are written are written again too (`prepare`), until a commit finds nothing left.
-    `changes`: whether it is `{t}`, whose files lie in folders that have manifests and end as a whole.
+    `changes`: whether it is `{t}`, whose folders have manifests and are replaced as a whole.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class RetypedTable:
         written = self._workers.each(partial(self._retype, head, retyping), parts)
         for unit in missing:
             made = [next(written) for _ in unit.files]
-            added = tuple(f for one in made for f in one.added)
+            added = tuple(f for file in made for f in file.added)
             check_rows(head, unit.files, sum(deleted.get(f.path, 0) for f in unit.files), added)
             lifted = sum((m.lifted for m in made), Counter[str]())
             if self._changes:
@@ -145,9 +145,9 @@ class RetypedTable:
             name = file.folder if self._changes and file.folder else file.path
             by_folder.setdefault((file.partition, name), []).append(file)
         return [
-            _Unit(partition, folder, tuple(found))
-            for (partition, folder), found in sorted(by_folder.items(), key=lambda item: item[0])
-            if any(self.retyping.affects(f, self._find_waiting) for f in found)
+            _Unit(partition, folder, tuple(members))
+            for (partition, folder), members in sorted(by_folder.items(), key=lambda item: item[0])
+            if any(self.retyping.affects(f, self._find_waiting) for f in members)
         ]
 
     def change(self, head: Head, news: News) -> Change:
@@ -161,15 +161,15 @@ class RetypedTable:
             raise MoreFilesError
         retyping = self.at(head)
         done = [self._done[unit.key] for unit in units]
-        for one in done:
-            check_age(head, one.made_at, self._now())
-            for held in one.held:
+        for unit in done:
+            check_age(head, unit.made_at, self._now())
+            for held in unit.held:
                 _check_held(held, retyping.target, head)
-        replaced = tuple(f for one in done for f in one.replaced)
+        replaced = tuple(f for unit in done for f in unit.replaced)
         check_live(head, replaced, news)
         same = retyping.after == retyping.before
         return Change(
-            tuple(f for one in done for f in one.added),
+            tuple(f for unit in done for f in unit.added),
             replaced,
             properties={} if same else {SCHEMA: retyping.after.to_json()},
             schema=None if same else retyping.target,
@@ -195,8 +195,8 @@ class RetypedTable:
             self._manifests |= read_manifests(self._table.clients, self._table.names, folders)
             return
         unknown = [file for file in files if file.path not in self._waiting]
-        found = self._workers.each(partial(_read_lifts, head, self.retyping.lifts), unknown)
-        self._waiting |= {file.path: lifts for file, lifts in zip(unknown, found, strict=True)}
+        lifts_of_files = self._workers.each(partial(_read_lifts, head, self.retyping.lifts), unknown)
+        self._waiting |= {file.path: lifts for file, lifts in zip(unknown, lifts_of_files, strict=True)}
 
     def _find_waiting(self, file: DataFile) -> Collection[str] | None:
         if not self._changes:
@@ -225,7 +225,7 @@ def _read_lifts(head: Head, lifts: frozenset[str], file: DataFile) -> frozenset[
 
 
 def _word(files: Iterable[DataFile], words: Iterable[str]) -> str:
-    """Return the beginning of the files' names, where it tells an order that they still have."""
+    """Return the beginning of the files' names, where it names an order that they still have."""
     names = [f.path.rpartition("/")[2] for f in files]
     return next((w for w in words if all(n.startswith(f"{w}-") for n in names)), "part")
 
@@ -238,17 +238,17 @@ def _join_left(
     for attribute in [a for a in kept if a in after.known]:
         if takes(after.known[attribute].type, type_from_json(kept[attribute]["type"])):
             del kept[attribute]
-    seen = [{a: {"type": type_to_json(of), "count": one.spilled[a]} for a, of in one.misfits.items()} for one in made]
+    seen = [{a: {"type": type_to_json(of), "count": f.spilled[a]} for a, of in f.misfits.items()} for f in made]
     return join_misfits(FolderManifest("", "", 0, (), (), misfits=some) for some in [kept, *seen])
 
 
 def _check_held(held: Schema, target: Schema, head: Head) -> None:
     for number in held.field_ids:
-        of = target.find_type(number) if number in target.field_ids else None
-        mine = held.find_type(number)
-        if of is None or (of != mine if mine.is_primitive else type(of) is not type(mine)):
+        current = target.find_type(number) if number in target.field_ids else None
+        written = held.find_type(number)
+        if current is None or (current != written if written.is_primitive else type(current) is not type(written)):
             raise ConflictError(
-                f"The column {held.find_column_name(number)} of {head.name} is not what files were written for",
+                f"The column {held.find_column_name(number)} of {head.name} is not the one that files were written for",
                 action="plan again from the table as it is now",
                 table=head.name,
             )

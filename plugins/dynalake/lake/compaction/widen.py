@@ -46,7 +46,7 @@ HELD_SINCE = "dynalake.views-held-since"
 """Of the changes: since when (milliseconds) the views read an older snapshot."""
 
 RELEASED = "dynalake-views-before"
-"""The tag that keeps the held snapshot of the changes until no view reads it any more."""
+"""The tag that keeps the held snapshot of the changes until no view reads it."""
 
 ROUNDS = 10
 """How often new files are written again before a widening is left to the next run."""
@@ -76,7 +76,7 @@ def widen_table(
 ) -> Widened:
     """Widen what is due, within the budget, and put values into columns that hold them now.
 
-    It finishes first what an earlier run has begun. Raises `ConflictError` where others came first too often or have
+    It first finishes what an earlier run began. Raises `ConflictError` where others came first too often or have
     changed what was planned on: the next run plans again; `UnknownOutcomeError` where Glue's answer was lost.
     """
     widening = _Widening(table, options, now, work_directory, workers)
@@ -121,7 +121,7 @@ class _Widening:
 
     def run(self) -> Widened:
         misfits = read_misfits(self._table, self._table.changes())
-        observed = {a: type_from_json(found["type"]) for a, found in misfits.items()}
+        observed = {a: type_from_json(misfit["type"]) for a, misfit in misfits.items()}
         changes = grow_schema(self._table, observed)
         state = grow_state(self._table, changes)
         before = schema_of(changes)
@@ -130,26 +130,26 @@ class _Widening:
         plan = plan_widening(before, misfits, find_numbers(before, changes, state), sizes, budget)
         if not plan.changed:
             return self._lift(changes, plan)
-        mine = self._reserve(changes, before, plan.after, plan.lifts, changes=True)
-        theirs = self._reserve(state, schema_of(state), _as_changes(schema_of(state), plan.after), plan.lifts)
-        for retyped, head in ((mine, self._table.changes()), (theirs, self._table.items())):
+        retyped_changes = self._reserve(changes, before, plan.after, plan.lifts, changes=True)
+        retyped_state = self._reserve(state, schema_of(state), _as_changes(schema_of(state), plan.after), plan.lifts)
+        for retyped, head in ((retyped_changes, self._table.changes()), (retyped_state, self._table.items())):
             retyped.prepare(head)
         held = self._hold()
         try:
-            self._commit(mine, lambda head: self._check_held(head, held))
+            self._commit(retyped_changes, lambda head: self._check_held(head, held))
         except ConflictError:
             self.finish()
             raise
-        self.finish(theirs)
+        self.finish(retyped_state)
         new = plan.after.known
         return Widened(
             {
                 c.attribute: (c.glue_type, glue_type(new[c.attribute].type) if c.attribute in new else "")
                 for c in changed_columns(before, plan.after)
             },
-            dict(mine.lifted),
-            dict(mine.spilled),
-            mine.written + theirs.written,
+            dict(retyped_changes.lifted),
+            dict(retyped_changes.spilled),
+            retyped_changes.written + retyped_state.written,
             plan.left,
         )
 
@@ -218,8 +218,8 @@ class _Widening:
             except MoreFilesError:
                 continue
         raise ConflictError(
-            f"Files came to {first.name} faster than they were written with the new types, {ROUNDS} times",
-            action="try again when less is going on",
+            f"Files were added to {first.name} faster than they were rewritten with the new types, {ROUNDS} times",
+            action="try again at a quieter time",
             table=first.name,
         )
 
@@ -254,7 +254,7 @@ class _Widening:
     def _check_held(self, head: Head, held: int) -> None:
         if head.tags.get(PIN) != held:
             raise ConflictError(
-                f"Another run has let go of the snapshot of {head.name} that the views were to read",
+                f"Another run has released the snapshot of {head.name} that the views were to read",
                 action="plan again from the table as it is now",
                 table=head.name,
             )
@@ -263,8 +263,8 @@ class _Widening:
         """Bring the state's types to those of the changes, release the views, and drop the held snapshots."""
         for attempt in range(ROUNDS):
             changes, state = self._table.changes(), self._table.items()
-            mine, theirs = schema_of(changes), schema_of(state)
-            behind = changed_columns(join_schemas(theirs, mine), _as_changes(theirs, mine))
+            new, old = schema_of(changes), schema_of(state)
+            behind = changed_columns(join_schemas(old, new), _as_changes(old, new))
             if not behind and not {PIN, RELEASED} & {*changes.tags, *state.tags}:
                 return attempt > 0
             try:
@@ -274,7 +274,7 @@ class _Widening:
             except _PlanChangedError:
                 pass
             except ConflictError:
-                if schema_of(self._table.items()) == theirs:
+                if schema_of(self._table.items()) == old:
                     raise
             prepared = None
         raise ConflictError(
@@ -322,18 +322,18 @@ class _Widening:
         if not plan.lifts:
             return Widened(left=plan.left)
         schema = schema_of(changes)
-        mine = self._retyped(
+        retyped_changes = self._retyped(
             changes, Retyping(schema, schema, changes.schema, changes.schema, plan.lifts), changes=True
         )
-        self._commit(mine)
-        written, state = mine.written, self._table.items()
+        self._commit(retyped_changes)
+        written, state = retyped_changes.written, self._table.items()
         of = schema_of(state)
-        lifts = frozenset(mine.lifted) & of.known.keys()
+        lifts = frozenset(retyped_changes.lifted) & of.known.keys()
         if lifts:
-            theirs = self._retyped(state, Retyping(of, of, state.schema, state.schema, lifts), changes=False)
-            self._commit(theirs)
-            written += theirs.written
-        return Widened({}, dict(mine.lifted), dict(mine.spilled), written, plan.left)
+            retyped_state = self._retyped(state, Retyping(of, of, state.schema, state.schema, lifts), changes=False)
+            self._commit(retyped_state)
+            written += retyped_state.written
+        return Widened({}, dict(retyped_changes.lifted), dict(retyped_changes.spilled), written, plan.left)
 
 
 def _as_changes(state: TableSchema, changes: TableSchema) -> TableSchema:

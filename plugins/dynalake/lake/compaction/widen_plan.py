@@ -47,13 +47,13 @@ def plan_widening(
     bytes by a key, such as a folder, that is written once for all attributes that need it. The budget does not bound
     what a user has pinned.
     """
-    observed = {a: type_from_json(found["type"]) for a, found in misfits.items()}
+    observed = {a: type_from_json(misfit["type"]) for a, misfit in misfits.items()}
     spending = _Spending(sizes, budget)
     for column in changed_columns(before, before.widen_for({}, numbers=numbers)):
         spending.take(column.attribute)
     full = before.widen_for(observed, numbers=numbers)
-    wanted = [c.attribute for c in changed_columns(before, full) if c.attribute not in spending.taken]
-    by_count = sorted(wanted, key=lambda a: (-misfits[a]["count"], a))
+    wider = [c.attribute for c in changed_columns(before, full) if c.attribute not in spending.taken]
+    by_count = sorted(wider, key=lambda a: (-misfits[a]["count"], a))
     chosen = [a for a in by_count if spending.offer(a)]
     after = before.widen_for({a: observed[a] for a in chosen}, numbers=numbers)
     # An attribute without a column gets one by growth, for which no file is written again.
@@ -68,7 +68,7 @@ _NO_BUDGET = 1 << 62
 
 
 class _Spending:
-    """A budget of bytes, of which some things take nothing more once others have been taken."""
+    """A budget of bytes, of which some attributes take nothing more once others have been taken."""
 
     def __init__(self, sizes: Callable[[str], Mapping[Any, int]], budget: int) -> None:
         self._sizes, self._budget = sizes, budget
@@ -103,7 +103,7 @@ def find_lifts(schema: TableSchema, observed: Mapping[str, Type]) -> frozenset[s
 
 
 def read_misfits(table: Table, head: Head) -> dict[str, Any]:
-    """Return what is in `__other` of all live files, as their folders' manifests tell it, by attribute."""
+    """Return what is in `__other` of all live files, as their folders' manifests list it, by attribute."""
     folders = {f.folder for f in head.files() if f.rows and f.folder and holds_other(f)}
     return join_misfits(read_manifests(table.clients, table.names, folders).values())
 
@@ -117,22 +117,22 @@ def count_widening(table: Table, changes: Head, state: Head) -> int:
 
 def find_numbers(schema: TableSchema, *heads: Head) -> dict[str, Number]:
     """Return what number columns hold at most, by attribute, as far as all files that hold them have bounds."""
-    found: dict[str, Number] = {}
+    numbers: dict[str, Number] = {}
     files = [(head, head.files()) for head in heads]
     for column in schema.columns:
         if not isinstance(column.type, Number) or column.type.kind not in ("bigint", "decimal"):
             continue
-        ends = [end for head, there in files for end in _ends(head, there, column.name)]
+        ends = [end for head, live in files for end in _ends(head, live, column.name)]
         if None in ends:
             continue
         digits = max((len(str(abs(int(end)))) for end in ends if end is not None), default=0)
         scale = column.type.scale
-        found[column.attribute] = Number(digits, scale, digits + scale, column.type.int64)
-    return found
+        numbers[column.attribute] = Number(digits, scale, digits + scale, column.type.int64)
+    return numbers
 
 
 def _ends(head: Head, files: Iterable[DataFile], column: str) -> list[Any]:
-    """Return the least and the greatest values of a column in each file with it; None where a file does not tell."""
+    """Return the least and the greatest values of a column in each file with it; None where a file has no bounds."""
     if column not in head.schema.column_names:
         return []
     of = head.schema.find_field(column)
@@ -159,17 +159,17 @@ class Sizes:
             self._folders[file.partition, file.folder or file.path] += file.size
 
     def __call__(self, attribute: str) -> dict[Any, int]:
-        (_, mine, files), (state, theirs, items) = self._files
+        (_, schema, files), (state, state_schema, state_files) = self._files
         changes = self._files[0][0]
         units = {}
-        for file in self._holding(changes, mine, files, attribute):
+        for file in self._holding(changes, schema, files, attribute):
             unit = (file.partition, file.folder or file.path)
             units[unit] = self._folders[unit]
         for file in files:
             if file.rows and attribute in self._waiting(file):
                 unit = (file.partition, file.folder or file.path)
                 units[unit] = self._folders[unit]
-        return units | {f.path: f.size for f in self._holding(state, theirs, items, attribute)}
+        return units | {f.path: f.size for f in self._holding(state, state_schema, state_files, attribute)}
 
     def _holding(
         self, head: Head, schema: TableSchema, files: Iterable[DataFile], attribute: str

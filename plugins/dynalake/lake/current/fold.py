@@ -86,7 +86,7 @@ def plan_fold(
     """Return the fold that is due at `now` (milliseconds), or None.
 
     `now` should be behind the present, by `LAG` and behind the shard that lags most, unless the fold is `requested`. A
-    fold never goes beyond the newest committed change. One that was begun and not finished is always due.
+    fold never goes beyond the newest committed change. An unfinished fold is always due.
     """
     options = options or FoldOptions()
     bound, folded_to = number(changes, BOUND), number(state, FOLDED_TO)
@@ -95,7 +95,7 @@ def plan_fold(
     up_to = max(bound, min(now, newest))
     size = sum(count_bytes(f, folded_to, up_to) for f in files)
     if bound > folded_to:
-        return FoldPlan(up_to, size, "a fold was begun and has not been finished")
+        return FoldPlan(up_to, size, "an earlier fold has not finished")
     if up_to <= folded_to or not size:
         return None
     state_size = sum(f.size for f in state.files())
@@ -122,7 +122,7 @@ def count_bytes(file: DataFile, after: int, up_to: int) -> int:
 
 
 def fold(table: Table, bound: int, **how: Unpack[How]) -> Folded:
-    """Merge all changes up to `bound` (milliseconds, of which the last is included) into the state; then the views.
+    """Merge all changes up to `bound` (milliseconds, inclusive) into the state; then the views.
 
     It goes up to the bound of another fold where that is later.
 

@@ -1,7 +1,7 @@
 """The state's files as ranges of keys: which may hold a key, and which are written again where keys change.
 
-A file's bounds on the columns of the identity give its range. dynalake's files do not overlap; files of somebody else's
-engine may, so only the order on disk depends on it.
+A file's bounds on the columns of the identity give its range. dynalake's files do not overlap; files of another engine
+may, so only the order on disk depends on it.
 """
 
 from __future__ import annotations

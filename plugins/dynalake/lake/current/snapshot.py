@@ -67,8 +67,8 @@ def number_run(table: Table, name: str) -> int:
     least = max(number(table.changes(), SHOWN_RUN), number(table.items(), SNAPSHOT_RUN)) + 1
     while True:
         for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-            for found in page.get("Contents", ()):
-                with s3.get_object(Bucket=bucket, Key=found["Key"])["Body"] as body:
+            for entry in page.get("Contents", ()):
+                with s3.get_object(Bucket=bucket, Key=entry["Key"])["Body"] as body:
                     known = json.loads(body.read())
                 if known["name"] == name:
                     return int(known["number"])
@@ -125,7 +125,7 @@ def is_unfinished(changes: Head, state: Head) -> bool:
 
 
 def finish_snapshot(table: Table, **how: Unpack[How]) -> Swapped | None:
-    """Finish the swap that somebody has begun; None where there is none. Every run does this first.
+    """Finish a swap that was begun; None where there is none. Every run does this first.
 
     Raises `ConflictError` where it cannot be finished: changes of every day can be converted all the same, and the
     backfill has to be committed again.
@@ -136,10 +136,10 @@ def finish_snapshot(table: Table, **how: Unpack[How]) -> Swapped | None:
     manifests = _noted_swap(table, run)
     if manifests is None:
         if not is_unfinished(table.changes(), table.items()):
-            return None  # somebody else has finished it in the meantime
+            return None  # another run has finished it in the meantime
         raise ConflictError(
-            f"The snapshot of the backfill {run} of {table.names.table} is in the state in part, and what it was made "
-            "from is not known any more",
+            f"The snapshot of the backfill {run} of {table.names.table} is only partly in the state, and its source "
+            "is no longer known",
             action="commit the backfill again (the task of dynalake_backfill), or run another one",
             table=table.names.table,
         )
@@ -153,9 +153,9 @@ class _Swap:
         self._table, self._run, self._changes = table, run, table.changes()
         self._merge = Merge(table, self._changes, table.items(), partial(_check_run, run), **how)
         self._made_at = min((m.made_at for m in manifests), default=self._merge.clock())
-        found = _open_parts(table, self._changes, [part for m in manifests for part in m.parts])
-        self._files = tuple(file for file, _ in found)
-        self._held = tuple(held for _, held in found)
+        opened = _open_parts(table, self._changes, [part for m in manifests for part in m.parts])
+        self._files = tuple(file for file, _ in opened)
+        self._held = tuple(held for _, held in opened)
         self.removed = 0
 
     @property
@@ -166,10 +166,10 @@ class _Swap:
         """Note in the state whose items it is getting."""
 
         def build(head: Head, news: News) -> Change | None:
-            there = number(head, SNAPSHOT_RUN)
-            if there > self._run:
+            state_run = number(head, SNAPSHOT_RUN)
+            if state_run > self._run:
                 raise _LaterRun
-            if there == self._run:
+            if state_run == self._run:
                 return None
             return Change(properties={SNAPSHOT_RUN: str(self._run)}, note={"dynalake": "snapshot"})
 
@@ -205,12 +205,12 @@ class _Swap:
 
 
 def _check_run(run: int, state: Head) -> None:
-    there = number(state, SNAPSHOT_RUN)
-    if there > run:
+    state_run = number(state, SNAPSHOT_RUN)
+    if state_run > run:
         raise _LaterRun
-    if there < run:
+    if state_run < run:
         raise ConflictError(
-            f"The table {state.name} was brought back to before the backfill {run} began",
+            f"The table {state.name} was rolled back to a time before the backfill {run} began",
             action="run again",
             table=state.name,
         )
@@ -226,10 +226,10 @@ def remove_earlier(merge: Merge, run: int) -> int:
     clean: set[str] = set()
     while True:
         merge.state = merge.refresh()
-        found = [f for f in merge.state.files() if f.path not in clean and _may_be_earlier(f, run)]
-        if not found:
+        earlier = [f for f in merge.state.files() if f.path not in clean and _may_be_earlier(f, run)]
+        if not earlier:
             return removed
-        groups = _group(found, merge.sizes.group)
+        groups = _group(earlier, merge.sizes.group)
         rewrite = partial(_rewrite, replace(merge, workers=HERE), run)
         conflict: ConflictError | None = None
         while some := list(islice(groups, merge.workers.at_once)):
@@ -327,7 +327,7 @@ def _open_parts(table: Table, head: Head, parts: Sequence[Part]) -> list[tuple[D
                 footer = pq.read_metadata(stream)
         except (FileNotFoundError, pa.ArrowInvalid) as error:
             raise ConflictError(
-                f"The file {part.path} of the snapshot is gone, or is not what was written",
+                f"The file {part.path} of the snapshot is gone, or has changed since it was written",
                 action="convert the backfill's objects again",
                 table=table.names.table,
             ) from error
@@ -348,7 +348,7 @@ def _note_swap(table: Table, run: int, manifests: Sequence[FolderManifest]) -> N
 
 
 def _noted_swap(table: Table, run: int) -> list[FolderManifest] | None:
-    """Return the manifests of the folders with which a swap was begun; None where that is not known."""
+    """Return the manifests of the folders with which a swap was begun; None where they are unknown."""
     try:
         answer = table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=table.names.snapshot_swap(run))
     except ClientError as error:
@@ -358,5 +358,5 @@ def _noted_swap(table: Table, run: int) -> list[FolderManifest] | None:
     with answer["Body"] as body:
         folders = json.loads(body.read())["folders"]
     manifests = read_manifests(table.clients, table.names, folders)
-    found = [manifests[folder] for folder in folders]
-    return None if any(m is None for m in found) else [m for m in found if m is not None]
+    noted = [manifests[folder] for folder in folders]
+    return None if any(m is None for m in noted) else [m for m in noted if m is not None]

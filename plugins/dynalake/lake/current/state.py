@@ -133,8 +133,8 @@ class Merge:
         `SNAPSHOT` rows are of the backfill `run`. Each range is merged by commits of its own.
         """
         files = tuple(files)
-        there = sum(f.size for f in self.state.files())
-        size = sum(f.size for f in files) + min(there, sum(f.rows for f in files) * self.sizes.file)
+        state_bytes = sum(f.size for f in self.state.files())
+        size = sum(f.size for f in files) + min(state_bytes, sum(f.rows for f in files) * self.sizes.file)
         count = min(MERGES, -(-size // self.workers.part_bytes))
         ranges = cut_ranges(self.changes, files, schema_of(self.state).identity[0], count)
         part = replace(self, workers=HERE, done=Merged())
@@ -221,9 +221,9 @@ class Merge:
         size = sum(f.size for f in removed.values())
         if self.limit is not None and self.done.commits and self.done.replaced + size > self.limit:
             raise NotReadyError(
-                f"The late changes of {self.table.names.table} take more than {self.limit:,} bytes of {head.name} to "
-                "be written again",
-                action="nothing: the next run goes on where this one ends",
+                f"The late changes of {self.table.names.table} would rewrite more than {self.limit:,} bytes of "
+                f"{head.name}",
+                action="nothing: the next run continues where this one ended",
                 table=self.table.names.table,
             )
         added = [f for plan in plans for f in self._write(head, plan, group, winners, directory)]
@@ -237,7 +237,7 @@ class Merge:
             for file in news.added:
                 if KeyFile.of(file, identity).overlaps(low, high):
                     raise ConflictError(
-                        f"The table {now.name} has got {file.path}, which may hold the same keys",
+                        f"The table {now.name} has gained {file.path}, which may hold the same keys",
                         action="merge again into the table as it is now",
                         table=now.name,
                     )
@@ -253,7 +253,7 @@ class Merge:
         """Write the files that replace those of the plan."""
         try:
             return self._write_sorted(head, plan, group, winners, directory, in_order=True)
-        except UnorderedError:  # somebody else's engine wrote one of them
+        except UnorderedError:  # another engine wrote one of them
             return self._write_sorted(head, plan, group, winners, directory, in_order=False)
 
     def _write_sorted(
@@ -324,12 +324,12 @@ def compare(head: Head, files: Iterable[KeyFile], group: Group, keys: Keys) -> t
             continue
         for rows in read_rows(head, [file.file], [*keys.identity, *RANK], within=within):
             places = keys.places(rows)
-            there = np.asarray(places.drop_null())
-            if not len(there):
+            key_places = np.asarray(places.drop_null())
+            if not len(key_places):
                 continue
-            won = beats(group.keys.take(_pa.array(there)), rows.filter(pc.is_valid(places)))
-            wins[there[~won]] = False
-            held[file.file.path] = np.concatenate([held.get(file.file.path, there[:0]), there])
+            won = beats(group.keys.take(_pa.array(key_places)), rows.filter(pc.is_valid(places)))
+            wins[key_places[~won]] = False
+            held[file.file.path] = np.concatenate([held.get(file.file.path, key_places[:0]), key_places])
     return wins, held
 
 
@@ -340,13 +340,13 @@ def _plan(
     gone = np.asarray(group.keys[DELETED])
     changed = {path for path, places in held.items() if wins[places].any()}
     for deleted in (False, True):
-        there = [f for f in files if bool(f.file.partition) is deleted]
-        rows, size = sum(f.file.rows for f in there), sum(f.file.size for f in there)
+        partition = [f for f in files if bool(f.file.partition) is deleted]
+        rows, size = sum(f.file.rows for f in partition), sum(f.file.size for f in partition)
         row_bytes = max(1.0, size / rows if rows else group.bytes / group.rows / _MEMORY_TO_FILE)
         chosen = wins & (gone == deleted)
         places: Any = np.flatnonzero(chosen)
         keys = Keys(group.keys.filter(_pa.array(chosen)), identity)
-        for rewrite in plan_rewrites(there, changed, keys, sizes, row_bytes):
+        for rewrite in plan_rewrites(partition, changed, keys, sizes, row_bytes):
             come = [places[start:end] for start, end in rewrite.spans]
             yield _Plan(deleted, rewrite, np.concatenate([places[:0], *come]), row_bytes)
 
@@ -354,7 +354,7 @@ def _plan(
 def _write_files(writer: PartWriter, pieces: Iterator[tuple[pa.Table, bool]]) -> tuple[DataFile, ...]:
     """Write the files of rows; each piece says whether a file ends behind it."""
 
-    def one(rows: pa.Table, ends: bool) -> Iterator[pa.Table]:
+    def file_rows(rows: pa.Table, ends: bool) -> Iterator[pa.Table]:
         yield rows
         while not ends:
             following = next(pieces, None)
@@ -365,7 +365,7 @@ def _write_files(writer: PartWriter, pieces: Iterator[tuple[pa.Table, bool]]) ->
 
     files: tuple[DataFile, ...] = ()
     for rows, ends in pieces:
-        files = writer.write(one(rows, ends))
+        files = writer.write(file_rows(rows, ends))
     return files
 
 
@@ -380,7 +380,7 @@ def merge_late(
 
     `limit`: bytes of the state that each range of keys may write again. Raises `NotReadyError` beyond it: these files
     wait for the next run. Raises `ConflictError` where another backfill's snapshot is in the state than that which the
-    changes show, or others' commits came first `ATTEMPTS` times.
+    changes show, or other commits came first `ATTEMPTS` times.
     """
     state = table.items()
     bound = max(number(head, BOUND), number(state, FOLDED_TO))
@@ -394,10 +394,10 @@ def merge_late(
 
 
 def _check_shown(changes: str, run: int, state: Head) -> None:
-    there = number(state, SNAPSHOT_RUN)
-    if there != run:
+    state_run = number(state, SNAPSHOT_RUN)
+    if state_run != run:
         raise ConflictError(
-            f"The items of {state.name} are those of the backfill {there}, and {changes} shows those of {run}",
+            f"The items of {state.name} are those of the backfill {state_run}, and {changes} shows those of {run}",
             action="finish the swap of the snapshot first (finish_snapshot)",
             table=state.name,
         )

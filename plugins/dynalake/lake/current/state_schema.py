@@ -45,10 +45,10 @@ def join_schemas(state: TableSchema, changes: TableSchema) -> TableSchema:
     """
     columns = dict(state.known)
     names = {c.name for c in state.columns}
-    for theirs in changes.columns:
-        mine = columns.get(theirs.attribute)
-        if theirs.name not in names if mine is None else _goes_on(mine, theirs):
-            columns[theirs.attribute] = theirs
+    for newer in changes.columns:
+        column = columns.get(newer.attribute)
+        if newer.name not in names if column is None else _only_grows(column, newer):
+            columns[newer.attribute] = newer
     joined = tuple(columns.values())
     if joined == state.columns:
         return state
@@ -56,19 +56,19 @@ def join_schemas(state: TableSchema, changes: TableSchema) -> TableSchema:
     return replace(state, columns=(*key, *(c for c in joined if c not in key)), pins=changes.pins)
 
 
-def _goes_on(mine: Column, theirs: Column) -> bool:
+def _only_grows(column: Column, newer: Column) -> bool:
     """Return whether it is the same column, with further fields at most."""
-    return mine.name == theirs.name and extends(mine.type, theirs.type)
+    return column.name == newer.name and extends(column.type, newer.type)
 
 
 def grow_state(table: Table, changes: Head) -> Head:
     """Return the state as it is now, with all columns that these changes have."""
-    theirs = schema_of(changes)
+    changes_schema = schema_of(changes)
     state = table.items()
 
     def build(head: Head, news: News) -> Change | None:
         before = schema_of(head)
-        after = join_schemas(before, theirs)
+        after = join_schemas(before, changes_schema)
         if after == before:
             return None
         own = state_columns(after)

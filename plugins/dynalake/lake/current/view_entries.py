@@ -155,8 +155,8 @@ def _write_all(
 def _is_held(entry: Entry, wanted: Mapping[str, Any], now: int) -> bool:
     """Return whether another run still lets a view read older snapshots at `now`, with the columns it should have."""
     until = int(entry.get("Parameters", {}).get(HELD_UNTIL, 0))
-    there = [(c["Name"], c["Type"]) for c in entry.get("StorageDescriptor", {}).get("Columns", ())]
-    return until > now and there == [(c["Name"], c["Type"]) for c in wanted["StorageDescriptor"]["Columns"]]
+    columns = [(c["Name"], c["Type"]) for c in entry.get("StorageDescriptor", {}).get("Columns", ())]
+    return until > now and columns == [(c["Name"], c["Type"]) for c in wanted["StorageDescriptor"]["Columns"]]
 
 
 def views_bound(table: Table) -> int | None:
@@ -247,18 +247,18 @@ def _place(names: TableNames, name: str, dialect: Dialect) -> str:
 
 def _columns(changes: Head, state: Head, pinned: tuple[int, int] | None) -> ViewColumns:
     """Return the columns that both tables have, with the types that they have in both."""
-    mine = changes.schema if pinned is None else changes.schema_at(pinned[0])
-    theirs = state.schema if pinned is None else state.schema_at(pinned[1])
-    there = {name: trino_type(of) for name, of in attribute_columns(theirs)}
-    ours = {c.name for c in schema_of(changes).columns}
+    change_schema = changes.schema if pinned is None else changes.schema_at(pinned[0])
+    state_schema = state.schema if pinned is None else state.schema_at(pinned[1])
+    state_types = {name: trino_type(of) for name, of in attribute_columns(state_schema)}
+    attributes = {c.name for c in schema_of(changes).columns}
     chosen = []
-    for name, of in attribute_columns(mine):
-        if name not in there or (name not in ours and pinned is None):
+    for name, of in attribute_columns(change_schema):
+        if name not in state_types or (name not in attributes and pinned is None):
             continue
-        if there[name] != trino_type(of):
+        if state_types[name] != trino_type(of):
             raise ConflictError(
-                f"The column {name} is {trino_type(of)} in {changes.name} and {there[name]} in {state.name}",
-                action="run dynalake_compact for the table: it finishes the change of types that was begun",
+                f"The column {name} is {trino_type(of)} in {changes.name} and {state_types[name]} in {state.name}",
+                action="run dynalake_compact for the table: it finishes the change of types",
                 column=name,
             )
         chosen.append((name, of))
@@ -279,7 +279,7 @@ def check_owner(names: TableNames, name: str, entry: Entry) -> None:
     """Raise `NameTakenError` where a Glue entry belongs to another DynamoDB table, or to nobody."""
     owner = entry.get("Parameters", {}).get(DYNAMODB_TABLE)
     if owner != names.table:
-        whose = f"the DynamoDB table {owner}" if owner else "something that is not dynalake's"
+        whose = f"the DynamoDB table {owner}" if owner else "something other than dynalake"
         raise NameTakenError(
             f"{names.table} needs the Glue name {names.lake.database}.{name}, which belongs to {whose}",
             allowed="one DynamoDB table per Glue name",
@@ -362,24 +362,24 @@ def _foreign(entry: Entry) -> dict[str, str]:
     return {k: v for k, v in entry.get("Parameters", {}).items() if not k.startswith("dynalake.")}
 
 
-def _is_as_wanted(entry: Entry, wanted: Mapping[str, Any]) -> bool:
-    there = {**entry, "StorageDescriptor": {"Columns": entry.get("StorageDescriptor", {}).get("Columns", [])}}
-    asked = {**wanted, "StorageDescriptor": {"Columns": wanted["StorageDescriptor"]["Columns"]}}
-    return all((there.get(key) or _EMPTY.get(key)) == value for key, value in asked.items())
+def _is_current(entry: Entry, wanted: Mapping[str, Any]) -> bool:
+    current = {**entry, "StorageDescriptor": {"Columns": entry.get("StorageDescriptor", {}).get("Columns", [])}}
+    target = {**wanted, "StorageDescriptor": {"Columns": wanted["StorageDescriptor"]["Columns"]}}
+    return all((current.get(key) or _EMPTY.get(key)) == value for key, value in target.items())
 
 
 _EMPTY: Mapping[str, Any] = {"PartitionKeys": []}
 
 
 def _write(table: Table, entry: Entry | None, wanted: Mapping[str, Any]) -> bool | None:
-    """Write a view where it differs. Return whether it did; None where somebody else was first."""
+    """Write a view where it differs. Return whether it did; None where another run was first."""
     database = table.names.lake.database
     try:
         if entry is None:
             table.clients.glue.create_table(DatabaseName=database, TableInput=_input(wanted))
             return True
         wanted = keep_written(entry, wanted)
-        if _is_as_wanted(entry, wanted):
+        if _is_current(entry, wanted):
             return False
         table.clients.glue.update_table(
             DatabaseName=database, TableInput=_input(wanted), VersionId=entry["VersionId"], SkipArchive=True

@@ -98,14 +98,14 @@ FIRST_DAY = shift_day("19700101", -1)
 
 
 def open_day(folded_to: int, lake: Lake) -> str:
-    """Return the first `dt` that may hold changes after a time (milliseconds): no row lies further before its day."""
+    """Return the first `dt` that may hold changes after a time (milliseconds): no row is further before its day."""
     if folded_to <= 0:
         return FIRST_DAY
     return max(FIRST_DAY, shift_day(lake.day_of(datetime.fromtimestamp(folded_to / 1000, UTC)), -1))
 
 
 def attribute_columns(schema: Schema) -> tuple[tuple[str, IcebergType], ...]:
-    """Return the columns of attributes, in a table's order; and those of somebody else, if they have such a type."""
+    """Return the columns of attributes, in a table's order; and those of others, if they have such a type."""
     own = {*METADATA, OTHER, DAY, KEY, DELETED, RUN}
     return tuple((f.name, f.field_type) for f in schema.fields if f.name not in own and is_known(f.field_type))
 

@@ -30,7 +30,7 @@ GROUP_ROWS = 2_000_000
 """Most rows of a group: their keys are held in memory."""
 
 GROUP_BYTES = 1 << 30
-"""Bytes of a group's rows, as in memory; they lie on disk. It is about a file of the state."""
+"""Bytes of a group's rows, as in memory; they are on disk. It is about a file of the state."""
 
 _HELD = 32 << 20  # bytes of a group's rows that are held in memory
 
@@ -68,16 +68,16 @@ def beats(changes: pa.Table, rows: pa.Table) -> Any:
     wins: Any = np.zeros(rows.num_rows, dtype=bool)
     equal: Any = np.ones(rows.num_rows, dtype=bool)
     for name in RANK:
-        mine, theirs = changes[name].combine_chunks(), rows[name].combine_chunks()
+        change, row = changes[name].combine_chunks(), rows[name].combine_chunks()
         if name == RUN:
-            mine, theirs = pc.fill_null(mine, 0), pc.fill_null(theirs, 0)
-        wins |= equal & np.asarray(pc.greater(mine, theirs))
-        equal &= np.asarray(pc.equal(mine, theirs))
+            change, row = pc.fill_null(change, 0), pc.fill_null(row, 0)
+        wins |= equal & np.asarray(pc.greater(change, row))
+        equal &= np.asarray(pc.equal(change, row))
     return wins
 
 
 class Group:
-    """Winners with neighbouring keys, to be merged into the state by one commit. Rows beyond a few lie on disk."""
+    """Winners with neighbouring keys, to be merged into the state by one commit. Rows beyond a few are on disk."""
 
     def __init__(self, path: Path, identity: Sequence[str]) -> None:
         self._path, self._identity = path, tuple(identity)
@@ -135,7 +135,7 @@ class Group:
 def cut_groups(
     winners: Iterable[pa.Table], identity: Sequence[str], files: Sequence[KeyFile], group_bytes: int, directory: Path
 ) -> Iterator[Group]:
-    """Yield winners in groups, each of which touches about that many bytes of the state's live `files`.
+    """Yield winners in groups, each of which touches about `group_bytes` of the state's live `files`.
 
     The caller must be done with a group before it takes the next one.
     """
@@ -166,7 +166,7 @@ def cut_groups(
 
 
 def _by_file(table: pa.Table, identity: Sequence[str], starts: Sequence[Key]) -> Iterator[tuple[int, pa.Table]]:
-    """Yield the rows in pieces, each with the place of the file in whose range they lie; -1 where there is none."""
+    """Yield the rows in pieces, each with the place of the file whose range holds them; -1 where there is none."""
     if not starts:
         yield -1, table
         return

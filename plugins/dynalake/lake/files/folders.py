@@ -79,8 +79,8 @@ class FolderManifest:
     @classmethod
     def from_json(cls, text: str | bytes) -> FolderManifest:
         values = json.loads(text)
-        inputs = tuple(Input(*found) for found in values.pop("inputs"))
-        parts = tuple(Part(*found) for found in values.pop("parts"))
+        inputs = tuple(Input(*fields) for fields in values.pop("inputs"))
+        parts = tuple(Part(*fields) for fields in values.pop("parts"))
         return cls(inputs=inputs, parts=parts, sums=Sums(**values.pop("sums")), **values)
 
 
@@ -100,7 +100,7 @@ def write_manifest(clients: Clients, names: TableNames, manifest: FolderManifest
             raise
         if _read(clients, names, manifest.folder) != manifest:
             raise ConflictError(
-                f"The folder {manifest.folder} has another manifest already",
+                f"The folder {manifest.folder} already has another manifest",
                 action="plan again: each attempt writes to a folder of its own",
                 table=names.table,
                 key=key,
@@ -112,9 +112,9 @@ def delete_strays(clients: Clients, names: TableNames, manifest: FolderManifest)
     prefix = names.change_folder(manifest.day, manifest.folder)
     kept = {part.path.removeprefix(names.uri("")) for part in manifest.parts}
     for page in clients.s3.get_paginator("list_objects_v2").paginate(Bucket=names.lake.bucket, Prefix=prefix):
-        for found in page.get("Contents", ()):
-            if found["Key"] not in kept:
-                clients.s3.delete_object(Bucket=names.lake.bucket, Key=found["Key"])
+        for entry in page.get("Contents", ()):
+            if entry["Key"] not in kept:
+                clients.s3.delete_object(Bucket=names.lake.bucket, Key=entry["Key"])
 
 
 def read_manifests(clients: Clients, names: TableNames, folders: Iterable[str]) -> dict[str, FolderManifest | None]:

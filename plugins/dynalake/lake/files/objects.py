@@ -41,16 +41,16 @@ class Deleted:
 def list_objects(clients: Clients, bucket: str, prefix: str) -> Iterator[StoredObject]:
     """Yield the objects below a prefix, by key: one call per thousand."""
     for page in clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-        for found in page.get("Contents", ()):
-            yield StoredObject(found["Key"], found["Size"], found["ETag"], milliseconds(found["LastModified"]))
+        for entry in page.get("Contents", ()):
+            yield StoredObject(entry["Key"], entry["Size"], entry["ETag"], milliseconds(entry["LastModified"]))
 
 
 def list_folders(clients: Clients, bucket: str, prefix: str) -> Iterator[str]:
     """Yield the names directly below a prefix that end in a slash there, without it."""
     pages = clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, Delimiter="/")
     for page in pages:
-        for found in page.get("CommonPrefixes", ()):
-            yield found["Prefix"].removeprefix(prefix).rstrip("/")
+        for entry in page.get("CommonPrefixes", ()):
+            yield entry["Prefix"].removeprefix(prefix).rstrip("/")
 
 
 def storage_time(clients: Clients, bucket: str, now: datetime) -> datetime:
@@ -59,10 +59,10 @@ def storage_time(clients: Clients, bucket: str, now: datetime) -> datetime:
     A machine whose clock is ahead would take a file that is being written for old.
     """
     answer = clients.s3.list_objects_v2(Bucket=bucket, MaxKeys=1)
-    said = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
-    if not said:
+    date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+    if not date:
         return now
-    return min(now, parsedate_to_datetime(said).astimezone(UTC))
+    return min(now, parsedate_to_datetime(date).astimezone(UTC))
 
 
 def delete_objects(clients: Clients, bucket: str, objects: Iterable[StoredObject]) -> Deleted:
@@ -75,16 +75,16 @@ def delete_objects(clients: Clients, bucket: str, objects: Iterable[StoredObject
     count = size = 0
     changed: list[str] = []
     while batch := list(islice(left, _DELETED_AT_ONCE)):
-        wanted: list[ObjectIdentifierTypeDef] = [{"Key": o.key, "ETag": o.etag} for o in batch]
-        answer = clients.s3.delete_objects(Bucket=bucket, Delete={"Objects": wanted, "Quiet": True})
+        identifiers: list[ObjectIdentifierTypeDef] = [{"Key": o.key, "ETag": o.etag} for o in batch]
+        answer = clients.s3.delete_objects(Bucket=bucket, Delete={"Objects": identifiers, "Quiet": True})
         refused = {str(e.get("Key")): e for e in answer.get("Errors", ())}
-        for key, found in refused.items():
-            if found.get("Code") in ("PreconditionFailed", "412", "NoSuchKey"):
+        for key, error in refused.items():
+            if error.get("Code") in ("PreconditionFailed", "412", "NoSuchKey"):
                 changed.append(key)
                 continue
             raise AccessError(
-                f"S3 did not delete {key}: {found.get('Code')} {found.get('Message')}",
-                action="let the role of the AWS connection delete it (s3:DeleteObject), and look for an object lock",
+                f"S3 did not delete {key}: {error.get('Code')} {error.get('Message')}",
+                action="allow s3:DeleteObject for the role of the AWS connection, and check for an object lock",
                 key=key,
             )
         gone = [o for o in batch if o.key not in refused]

@@ -21,12 +21,12 @@ def project(rows: pa.RecordBatch, held: Schema, wanted: Schema, target: pa.Schem
     `held`: the schema of the file; the rows may have some of its columns. `missing`: field id → the value of a column
     that the file does not have; null without one.
     """
-    there = {f.field_id: f for f in held.fields if f.name in rows.schema.names}
+    by_id = {f.field_id: f for f in held.fields if f.name in rows.schema.names}
     columns = []
     for field, of in zip(wanted.fields, target, strict=True):
-        found = there.get(field.field_id)
-        if found is not None:
-            columns.append(_convert(rows.column(found.name), found.field_type, field.field_type, of.type))
+        source = by_id.get(field.field_id)
+        if source is not None:
+            columns.append(_convert(rows.column(source.name), source.field_type, field.field_type, of.type))
         elif field.field_id in missing:
             columns.append(_pa.repeat(_pa.scalar(missing[field.field_id], of.type), rows.num_rows))
         else:
@@ -38,13 +38,13 @@ def _convert(array: Any, held: IcebergType, wanted: IcebergType, of: Any) -> Any
     if array.type == of and held == wanted:
         return array
     if isinstance(wanted, StructType) and isinstance(held, StructType):
-        there = {f.field_id: (place, f) for place, f in enumerate(held.fields)}
+        by_id = {f.field_id: (place, f) for place, f in enumerate(held.fields)}
         children = []
         for place, field in enumerate(wanted.fields):
             inner = of.field(place).type
-            if field.field_id in there:
-                at, found = there[field.field_id]
-                children.append(_convert(array.field(at), found.field_type, field.field_type, inner))
+            if field.field_id in by_id:
+                at, source = by_id[field.field_id]
+                children.append(_convert(array.field(at), source.field_type, field.field_type, inner))
             else:
                 children.append(_pa.nulls(len(array), inner))
         return _pa.StructArray.from_arrays(children, fields=list(of), mask=array.is_null())

@@ -35,12 +35,12 @@ class RawDay:
     @cached_property
     def named(self) -> Mapping[str, frozenset[str]]:
         """Key → ETags that live folders name, of objects of this day."""
-        found: dict[str, set[str]] = defaultdict(set)
+        by_key: dict[str, set[str]] = defaultdict(set)
         for manifest in self.manifests.values():
-            for given in () if manifest is None else manifest.inputs:
-                if parse_day(given.key) == self.day:
-                    found[given.key].add(_plain(given.etag))
-        return {key: frozenset(etags) for key, etags in found.items()}
+            for raw in () if manifest is None else manifest.inputs:
+                if parse_day(raw.key) == self.day:
+                    by_key[raw.key].add(_plain(raw.etag))
+        return {key: frozenset(etags) for key, etags in by_key.items()}
 
     @property
     def converted(self) -> tuple[StoredObject, ...]:
@@ -54,7 +54,7 @@ class RawDay:
 
     @property
     def gone(self) -> tuple[str, ...]:
-        """Keys of objects from which live rows were made and that do not exist any more."""
+        """Keys of objects from which live rows were made and that no longer exist."""
         return tuple(sorted(self.named.keys() - self.objects.keys()))
 
     @property
@@ -87,8 +87,8 @@ def read_raw_days(table: Table, days: Iterable[str], folders: Mapping[str, Colle
 def list_raw_day(table: Table, day: str) -> dict[str, StoredObject]:
     """List a day's raw objects by key: those that a conversion reads, so no empty or hidden ones."""
     prefix = table.names.raw_day(day)
-    found = list_objects(table.clients, table.names.lake.bucket, prefix)
-    return {o.key: o for o in found if o.size and not re.search(r"(^|/)[._]", o.key.removeprefix(prefix))}
+    objects = list_objects(table.clients, table.names.lake.bucket, prefix)
+    return {o.key: o for o in objects if o.size and not re.search(r"(^|/)[._]", o.key.removeprefix(prefix))}
 
 
 def list_raw_days(table: Table) -> tuple[str, ...]:
@@ -106,12 +106,12 @@ def is_day(text: str) -> bool:
 
 
 def folders_by_day(files: Iterable[DataFile]) -> dict[str, set[str]]:
-    """Return the folders of these files by their day, without somebody else's files, which have none."""
-    found: dict[str, set[str]] = defaultdict(set)
+    """Return the folders of these files by their day, without another engine's files, which have none."""
+    folders: dict[str, set[str]] = defaultdict(set)
     for file in files:
         if file.folder:
-            found[file.partition].add(file.folder)
-    return dict(found)
+            folders[file.partition].add(file.folder)
+    return dict(folders)
 
 
 def live_folders(head: Head) -> dict[str, set[str]]:

@@ -32,7 +32,7 @@ def read_rows(
     schema: Schema | None = None,
     within: Within | None = None,
 ) -> Iterator[pa.Table]:
-    """Yield the rows of the files, by row group or in smaller tables, without those that delete files take away.
+    """Yield the rows of the files, by row group or in smaller tables, without those that delete files remove.
 
     Columns, and fields of structs, are found by their ids, so a column that has another type since then is null.
     `schema` (default: the head's) gives the rows' form; `columns` of it are read, all by default. Row groups that can
@@ -40,13 +40,13 @@ def read_rows(
 
     The files need not be part of the head. Raises `CatalogError` for equality deletes, which name rows by value.
     """
-    wanted = schema or head.schema
+    target = schema or head.schema
     if columns is not None:
-        wanted = wanted.select(*columns)
+        target = target.select(*columns)
     deletes = _Deletes(head)
     for file in files:
         if file.rows:
-            yield from _read_file(head, file, wanted, within or {}, deletes.of(file))
+            yield from _read_file(head, file, target, within or {}, deletes.of(file))
 
 
 def _read_file(head: Head, file: DataFile, wanted: Schema, within: Within, deleted: Any) -> Iterator[pa.Table]:
@@ -118,15 +118,15 @@ def _may_hold(group: Any, within: Within) -> bool:
 
 
 def count_deleted(head: Head) -> dict[str, int]:
-    """Return how many rows of each data file are taken away by delete files of somebody else's engine.
+    """Return how many rows of each data file are removed by delete files of another engine.
 
-    The files need not be live any more. Raises `CatalogError` for equality deletes, as `read_rows` does.
+    The files need no longer be live. Raises `CatalogError` for equality deletes, as `read_rows` does.
     """
     return {path: len(places) for path, places in _Deletes(head).all().items()}
 
 
 class _Deletes:
-    """The places of rows that delete files take away, by data file; read at the first request."""
+    """The places of rows that delete files remove, by data file; read at the first request."""
 
     def __init__(self, head: Head) -> None:
         self._head = head
@@ -139,7 +139,7 @@ class _Deletes:
     def all(self) -> dict[str, Any]:
         """Return places by the paths of files, in order, each once."""
         if self._places is None:
-            self._places = {path: np.unique(np.concatenate(found)) for path, found in self._read().items()}
+            self._places = {path: np.unique(np.concatenate(places)) for path, places in self._read().items()}
         return self._places
 
     def _read(self) -> dict[str, list[Any]]:
@@ -147,26 +147,26 @@ class _Deletes:
         for delete in self._head.delete_files():
             if delete.content != DataFileContent.POSITION_DELETES:
                 raise CatalogError(
-                    f"The table {self._head.name} has equality deletes, which somebody else's engine has written",
+                    f"The table {self._head.name} has equality deletes, written by another engine",
                     allowed="no deletes, or deletes by position",
                     action="rewrite its data files with that engine (for Spark: rewrite_data_files with "
                     "delete-file-threshold 1)",
                     table=self._head.name,
                 )
-            for path, found in _read_places(self._head, delete):
-                places.setdefault(path, []).append(found)
+            for path, rows in _read_places(self._head, delete):
+                places.setdefault(path, []).append(rows)
         return places
 
 
 def _read_places(head: Head, delete: IcebergFile) -> Iterator[tuple[str, Any]]:
-    """Yield paths of data files, and places of rows in them that a delete file takes away; a path more than once.
+    """Yield paths of data files, and places of rows in them that a delete file removes; a path more than once.
 
     pyiceberg is not used, since it asks Arrow for the paths as a dictionary: Arrow cannot decode them as one where they
     are written as `DELTA_LENGTH_BYTE_ARRAY`, as Trino and Athena write the path of a single row.
     """
     if delete.file_format != FileFormat.PARQUET:
         raise CatalogError(
-            f"The table {head.name} has deletes in {delete.file_format}, which somebody else's engine has written",
+            f"The table {head.name} has deletes in {delete.file_format}, written by another engine",
             allowed="no deletes, or deletes by position in Parquet",
             action="rewrite its data files with that engine (for Spark: rewrite_data_files with "
             "delete-file-threshold 1)",

@@ -132,7 +132,7 @@ def _live_files(manifest: str, io: FileIO) -> Iterator[IcebergFile]:
 
 
 def _above(address: str) -> Iterator[str]:
-    """Yield the folders in which an address lies, the nearest first."""
+    """Yield the folders that contain an address, the nearest first."""
     at = address.rfind("/")
     while at > len("s3://"):
         yield address[: at + 1]

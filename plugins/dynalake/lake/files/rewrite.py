@@ -1,7 +1,7 @@
 """Files that are replaced by others with the same rows: what must hold at the commit, and what is kept.
 
 A conversion adds rows; every other change of files of `{t}` only gives its rows other files: closing a day, widening a
-type, taking over files of somebody else's engine. One set of rules holds for all of them.
+type, taking over files of another engine. One set of rules holds for all of them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Misfits = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Rewrite:
-    """One day's files, and those that replace them: `added` lie in one new folder, whose manifest is `manifest`.
+    """One day's files, and those that replace them: `added` are in one new folder, whose manifest is `manifest`.
 
     `held`: the schema of the new files.
     """
@@ -53,7 +53,7 @@ def check_rewrite(head: Head, news: News, rewrite: Rewrite, now: int) -> None:
     for file in head.files({rewrite.manifest.day}):
         if file.folder in folders and file.path not in read:
             raise ConflictError(
-                f"The folder {file.folder} of {head.name} has got another live file, {file.path}",
+                f"The folder {file.folder} of {head.name} has gained another live file, {file.path}",
                 action="plan again from the table as it is now",
                 table=head.name,
             )
@@ -65,7 +65,7 @@ def check_rows(head: Head, replaced: Iterable[DataFile], deleted: int, added: It
     if before != after:
         raise LedgerError(
             f"{before:,} rows of {head.name} were to be written again, and {after:,} were written",
-            action="nothing was committed; run it again, and report it if it stays",
+            action="nothing was committed; run it again, and report it if it happens again",
             table=head.name,
         )
 
@@ -92,17 +92,17 @@ def join_misfits(manifests: Iterable[FolderManifest | None]) -> dict[str, Any]:
     types: dict[str, Type] = {}
     counts: Counter[str] = Counter()
     for manifest in manifests:
-        for attribute, found in ({} if manifest is None else manifest.misfits).items():
-            seen = type_from_json(found["type"])
+        for attribute, misfit in ({} if manifest is None else manifest.misfits).items():
+            seen = type_from_json(misfit["type"])
             types[attribute] = merge(types[attribute], seen) if attribute in types else seen
-            counts[attribute] += found["count"]
+            counts[attribute] += misfit["count"]
     return {a: {"type": type_to_json(types[a]), "count": counts[a]} for a in sorted(types)}
 
 
 def less(misfits: Misfits, gone: Counter[str]) -> dict[str, Any]:
-    """Return the misfits without that many values of each attribute; their types stay: nobody knows which are gone."""
-    left = {a: {**found, "count": found["count"] - gone[a]} for a, found in misfits.items()}
-    return {a: found for a, found in left.items() if found["count"] > 0}
+    """Return the misfits without `gone` values of each attribute; types stay, since it is unknown which are gone."""
+    left = {a: {**misfit, "count": misfit["count"] - gone[a]} for a, misfit in misfits.items()}
+    return {a: misfit for a, misfit in left.items() if misfit["count"] > 0}
 
 
 def holds_fields(file: DataFile, ids: Collection[int]) -> bool:

@@ -22,7 +22,7 @@ SHARE = 6
 """Part of the memory that holds the rows of one run before they are sorted, which takes as much again."""
 
 MERGED = 64
-"""Runs that are merged at once: as many open files."""
+"""Runs that are merged at once, and so the number of open files."""
 
 _PIECES = 64  # pieces of a run that fills its share of the memory
 _TOGETHER = 16  # pieces of all runs that a merge holds
@@ -168,10 +168,10 @@ def _checked(stream: Iterable[pa.Table], order: Order) -> Iterator[pa.Table]:
 
 
 def _beyond(rows: Sequence[Any], others: Sequence[Any]) -> Any:
-    """Return a mask: where the rows come after the others, which are as many, or one."""
+    """Return a mask: where the rows come after the others: the same number of rows, or one."""
     beyond: Any = pc.greater(rows[-1], others[-1])
-    for mine, theirs in zip(rows[-2::-1], others[-2::-1], strict=True):
-        beyond = pc.or_(pc.greater(mine, theirs), pc.and_(pc.equal(mine, theirs), beyond))
+    for column, other in zip(rows[-2::-1], others[-2::-1], strict=True):
+        beyond = pc.or_(pc.greater(column, other), pc.and_(pc.equal(column, other), beyond))
     return beyond
 
 

@@ -201,13 +201,13 @@ def _create(table: Table, wanted: HiveTable) -> None:
 
 
 def _changed(entry: Mapping[str, Any], wanted: HiveTable) -> dict[str, Any] | None:
-    """Return the table's entry with dynalake's part in it; None where it is so already."""
+    """Return the table's entry with dynalake's part in it; None where nothing differs."""
     kept = {key: entry[key] for key in _KEPT if entry.get(key) is not None}
     storage = kept.get("StorageDescriptor", {})
-    there = {c["Name"]: c for c in storage.get("Columns", ())}
+    current = {c["Name"]: c for c in storage.get("Columns", ())}
     columns = []
     for column in wanted.columns:
-        new = {**there.get(column.name, {}), "Name": column.name, "Type": column.type}
+        new = {**current.get(column.name, {}), "Name": column.name, "Type": column.type}
         if column.comment and not new.get("Comment"):
             new["Comment"] = column.comment
         columns.append(new)
@@ -236,12 +236,12 @@ def list_partitions(table: Table, name: str) -> dict[str, Partition]:
     pages = table.clients.glue.get_paginator("get_partitions").paginate(
         DatabaseName=table.names.lake.database, TableName=name, ExcludeColumnSchema=True
     )
-    found = {}
+    partitions = {}
     for page in pages:
         for p in page["Partitions"]:
             day, location = p["Values"][0], p.get("StorageDescriptor", {}).get("Location", "")
-            found[day] = Partition(day, location, dict(p.get("Parameters") or {}))
-    return found
+            partitions[day] = Partition(day, location, dict(p.get("Parameters") or {}))
+    return partitions
 
 
 def put_partitions(
@@ -269,7 +269,7 @@ def put_partitions(
 
 
 def remove_partitions(table: Table, name: str, days: Iterable[str]) -> None:
-    """Remove these days' partitions; one that is gone already is no fault."""
+    """Remove these days' partitions; one that is already gone is not an error."""
     import awswrangler
 
     values = [[day] for day in sorted(days)]
@@ -297,7 +297,7 @@ def _add(table: Table, name: str, file_format: Format, partitions: Iterable[Part
         serde = {"serde_library": file_format.library, "serde_parameters": dict(file_format.serde)}
     assert table.clients.glue is not None  # made once, before the threads need it
 
-    def one(group: tuple[tuple[Any, ...], dict[str, list[str]]]) -> None:
+    def add_group(group: tuple[tuple[Any, ...], dict[str, list[str]]]) -> None:
         (columns, parameters), values = group
         add(
             database=table.names.lake.database,
@@ -310,7 +310,7 @@ def _add(table: Table, name: str, file_format: Format, partitions: Iterable[Part
         )
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        list(pool.map(one, groups.items()))
+        list(pool.map(add_group, groups.items()))
 
 
 def _input(p: Partition, file_format: Format) -> dict[str, Any]:
@@ -335,6 +335,6 @@ def _batches(partitions: Sequence[Partition]) -> Iterable[list[Partition]]:
 def _refused(table: Table, name: str, values: Any, detail: Mapping[str, Any]) -> CatalogError:
     return CatalogError(
         f"Glue refused the partition {values} of {name}: {detail.get('ErrorCode')} {detail.get('ErrorMessage')}",
-        action="look at what Glue says, and run again",
+        action="correct what Glue reports, and run again",
         table=table.names.table,
     )

@@ -33,19 +33,19 @@ from dynalake.names import TableNames
 
 
 def project_json(table: Table, now: Callable[[], datetime]) -> Projected:
-    """Make `{t}_json` what the table of changes and the raw days say. Write nothing where it is so already.
+    """Make `{t}_json` what the table of changes and the raw days say. Write nothing where nothing differs.
 
     For the snapshot it shows the raw objects of the backfill that `{t}` shows. A day that has a partition keeps it,
     also when its raw objects are gone.
     """
-    wanted = hive_table(table, table.changes())
-    made = ensure_table(table, wanted)
-    columns = align_table(table, wanted)
-    there = list_partitions(table, wanted.name)
+    target = hive_table(table, table.changes())
+    made = ensure_table(table, target)
+    columns = align_table(table, target)
+    partitions = list_partitions(table, target.name)
     days = {*raw_days(table), *coming_days(table.names.lake.day_of(now()))}
-    plan = plan_partitions(table.names, wanted, days, there, shown_prefix(table))
-    put_partitions(table, wanted.name, wanted.format, plan.write, there)
-    remove_partitions(table, wanted.name, plan.remove)
+    plan = plan_partitions(table.names, target, days, partitions, shown_prefix(table))
+    put_partitions(table, target.name, target.format, plan.write, partitions)
+    remove_partitions(table, target.name, plan.remove)
     return Projected(tuple(p.day for p in plan.write), plan.remove, columns or made)
 
 
@@ -63,7 +63,7 @@ def hive_table(table: Table, head: Head) -> HiveTable:
         replace(JSON, serde=serde),
         table.names.uri(table.names.raw_prefix),
         tuple(HiveColumn(name, "string", comment) for name, _, comment in fields),
-        # The SerDe's parameters stand here too: a reader that takes them from the partition adds the table's to them,
+        # The SerDe's parameters are here too: a reader that takes them from the partition adds the table's to them,
         # and so finds an attribute that came later in older days as well.
         {**own_parameters(table, head.properties.get(SOURCE, "")), **serde},
     )
@@ -80,8 +80,8 @@ def raw_days(table: Table) -> set[str]:
     pages = table.clients.s3.get_paginator("list_objects_v2").paginate(
         Bucket=table.names.lake.bucket, Prefix=table.names.raw_prefix, Delimiter="/"
     )
-    found = (parse_day(prefix["Prefix"]) for page in pages for prefix in page.get("CommonPrefixes", ()))
-    return {day for day in found if day is not None and day != SNAPSHOT_DAY}
+    days = (parse_day(prefix["Prefix"]) for page in pages for prefix in page.get("CommonPrefixes", ()))
+    return {day for day in days if day is not None and day != SNAPSHOT_DAY}
 
 
 def plan_partitions(

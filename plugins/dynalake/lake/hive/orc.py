@@ -89,7 +89,7 @@ class CopyPlan:
 def copy_days(
     table: Table, options: CompactOptions, now: Callable[[], datetime], work_directory: Path | None = None
 ) -> Projected:
-    """Make `{t}_orc` a copy of the closed days, within `compact_gb`, and delete what no partition names any more.
+    """Make `{t}_orc` a copy of the closed days, within `compact_gb`, and delete copies that no partition names.
 
     Another call writes nothing. Raises `LedgerError` where a copy has not all rows; `ConflictError` where the days
     changed several times in a row while they were compared.
@@ -101,27 +101,27 @@ def copy_days(
     for _ in range(ROUNDS):
         head = table.changes()
         columns = OrcColumns.of(head)
-        there = list_partitions(table, name)
+        partitions = list_partitions(table, name)
         folders = folders_of(table, head, options, now())
         sizes = {day: int(f.partition.parameters["totalSize"]) for day, f in folders.items()}
         budget = 0 if written else options.compact_gb * GB
-        plan = plan_copies(folders, there, columns, sizes, budget)
+        plan = plan_copies(folders, partitions, columns, sizes, budget)
         if not plan.copy and not plan.write and not plan.remove:
             aligned = align_table(table, hive_table(table, head))
             collect_copies(table, now())
             return Projected(tuple(written), tuple(removed), aligned or made)
-        put_partitions(table, name, ORC, plan.write, there)
+        put_partitions(table, name, ORC, plan.write, partitions)
         files = {f.path: f for f in head.files(folders.keys())} if plan.copy else {}
         for day in plan.copy:
-            mine = [files[path] for path in sorted(folders[day].files)]
-            partition = copy_day(table, head, day, mine, columns, options, work_directory)
-            put_partitions(table, name, ORC, [partition], there)
+            day_files = [files[path] for path in sorted(folders[day].files)]
+            partition = copy_day(table, head, day, day_files, columns, options, work_directory)
+            put_partitions(table, name, ORC, [partition], partitions)
         remove_partitions(table, name, plan.remove)
         written |= dict.fromkeys([*plan.copy, *(p.day for p in plan.write)])
         removed |= dict.fromkeys(plan.remove)
     raise ConflictError(
         f"The days of {name} changed {ROUNDS} times while they were compared",
-        action="try again when less is going on",
+        action="try again at a quieter time",
         table=table.names.table,
     )
 
@@ -166,9 +166,9 @@ def plan_copies(
 
 
 def _is_copy(copied: Partition, folder: DayFolder, columns: OrcColumns) -> bool:
-    of = copied.parameters.get(FOLDER), copied.parameters.get("numRows")
-    wanted = folder.partition.location, folder.partition.parameters["numRows"]
-    return of == wanted and columns.has(copied.parameters.get(LAYOUT, ""))
+    copied_from = copied.parameters.get(FOLDER), copied.parameters.get("numRows")
+    current = folder.partition.location, folder.partition.parameters["numRows"]
+    return copied_from == current and columns.has(copied.parameters.get(LAYOUT, ""))
 
 
 def copy_day(
@@ -193,8 +193,8 @@ def copy_day(
     expected = sum(f.rows for f in files)
     if rows != expected:
         raise LedgerError(
-            f"The copy of {head.name} dt={day} as ORC has {rows:,} rows, and the day has {expected:,}",
-            action="nothing was shown of it; run it again, and report it if it stays",
+            f"The ORC copy of {head.name} dt={day} has {rows:,} rows, and the day has {expected:,}",
+            action="the copy is not shown; run it again, and report it if it happens again",
             table=table.names.table,
             day=day,
         )
@@ -242,7 +242,7 @@ def collect_copies(table: Table, now: datetime) -> int:
 
 
 def plan_garbage(stored: Iterable[StoredObject], named: Collection[str], before: int) -> list[StoredObject]:
-    """Return the objects that lie in none of the named folders (prefixes that end in `/`), written before that time."""
+    """Return the objects that are in none of the named folders (prefixes that end in `/`), written before that time."""
     return [o for o in stored if o.modified < before and f"{o.key.rpartition('/')[0]}/" not in named]
 
 

@@ -72,7 +72,7 @@ def project_parquet(
     check: bool = False,
     pause_after: int = ROUNDS,
 ) -> Projected:
-    """Make `{t}_parquet` what the table of changes says. Write nothing where it is so already.
+    """Make `{t}_parquet` what the table of changes says. Write nothing where nothing differs.
 
     `check`: the files of every folder are listed, not only those of partitions to write. Raises `ConflictError` where
     the days changed `pause_after` times in a row while they were compared.
@@ -84,21 +84,21 @@ def project_parquet(
     removed: dict[str, None] = {}
     for _ in range(pause_after):
         head = table.changes()
-        there = list_partitions(table, name)
+        partitions = list_partitions(table, name)
         plan = plan_partitions(
-            folders_of(table, head, options, now()), there, lambda folders: read_whole(table, folders), check=check
+            folders_of(table, head, options, now()), partitions, lambda folders: read_whole(table, folders), check=check
         )
         if not plan.write and not plan.remove:
             columns = align_table(table, hive_table(table, head))
             return Projected(tuple(written), tuple(removed), columns or made)
-        put_partitions(table, name, PARQUET, plan.write, there)
+        put_partitions(table, name, PARQUET, plan.write, partitions)
         remove_partitions(table, name, plan.remove)
         written |= dict.fromkeys(p.day for p in plan.write)
         removed |= dict.fromkeys(plan.remove)
         check = False
     raise ConflictError(
         f"The days of {name} changed {pause_after} times while they were compared",
-        action="try again when less is going on",
+        action="try again at a quieter time",
         table=table.names.table,
     )
 
@@ -123,14 +123,14 @@ def hive_columns(head: Head) -> tuple[HiveColumn, ...]:
 
 @dataclass(frozen=True)
 class DayFolder:
-    """A day whose live files all lie in one folder: the partition that it should have, and those files' addresses."""
+    """A day whose live files are all in one folder: the partition that it should have, and those files' addresses."""
 
     partition: Partition
     files: frozenset[str]
 
 
 def folders_of(table: Table, head: Head, options: CompactOptions, now: datetime) -> dict[str, DayFolder]:
-    """Return the closed days, and the snapshot, whose live files lie in one folder, without deleted rows."""
+    """Return the closed days, and the snapshot, whose live files are in one folder, without deleted rows."""
     lake = table.names.lake
     by_day: dict[str, list[DataFile]] = defaultdict(list)
     for file in head.files():
@@ -138,7 +138,7 @@ def folders_of(table: Table, head: Head, options: CompactOptions, now: datetime)
     deleted = deleted_files(head)
     columns = {c.name: c for c in hive_columns(head)}
     leaves = {name: leaf_ids(head.schema, name) for name in columns}
-    found = {}
+    folders = {}
     for day, files in by_day.items():
         folder = files[0].folder
         if not folder or any(f.folder != folder for f in files) or any(_is_deleted(f, deleted) for f in files):
@@ -147,10 +147,10 @@ def folders_of(table: Table, head: Head, options: CompactOptions, now: datetime)
             continue
         held = tuple(c for name, c in columns.items() if any(holds_fields(f, leaves[name]) for f in files))
         location = table.names.uri(table.names.change_folder(day, folder))
-        found[day] = DayFolder(
+        folders[day] = DayFolder(
             Partition(day, location, _parameters(files, held), held), frozenset(f.path for f in files)
         )
-    return found
+    return folders
 
 
 def _parameters(files: Sequence[DataFile], held: Iterable[HiveColumn]) -> dict[str, str]:
@@ -165,7 +165,7 @@ def _parameters(files: Sequence[DataFile], held: Iterable[HiveColumn]) -> dict[s
 
 
 def deleted_files(head: Head) -> Collection[str] | None:
-    """Return the paths of files with rows that somebody has deleted; None where it may be any file."""
+    """Return the paths of files with deleted rows; None where it may be any file."""
     try:
         return count_deleted(head).keys()
     except CatalogError:
@@ -201,10 +201,10 @@ def read_whole(table: Table, folders: Mapping[str, DayFolder]) -> dict[str, froz
     bucket, names = table.names.lake.bucket, table.names
     paginator = table.clients.s3.get_paginator("list_objects_v2")
 
-    def one(folder: DayFolder) -> frozenset[str]:
+    def list_folder(folder: DayFolder) -> frozenset[str]:
         prefix = folder.partition.location.removeprefix(names.uri(""))
         pages = paginator.paginate(Bucket=bucket, Prefix=prefix)
         return frozenset(names.uri(o["Key"]) for page in pages for o in page.get("Contents", ()))
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return dict(zip(folders, pool.map(one, folders.values()), strict=True))
+        return dict(zip(folders, pool.map(list_folder, folders.values()), strict=True))

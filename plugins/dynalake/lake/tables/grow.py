@@ -27,7 +27,7 @@ from dynalake.lake.types.budget import BUDGET, Budget
 def grow_schema(table: Table, observed: Observed, budget: Budget = BUDGET) -> Head:
     """Give the table of changes columns, and fields in structs, for what was observed, as far as the budget goes.
 
-    An attribute keeps the column that it has, whoever was first; the caller sees whether that takes the values. Raises
+    An attribute keeps the column that it has, whichever run was first; the caller checks whether that fits. Raises
     `UnknownOutcomeError` where Glue's answer was lost: nothing but these columns may land later.
     """
     planned = table.changes()

@@ -38,12 +38,12 @@ def check_live_table(table: Table) -> None:
     """Call `check_identity` with what DynamoDB has now. A table that is gone passes: its items are still its own."""
     kept = table_id_of(table.changes())
     try:
-        found = table.clients.dynamodb.describe_table(TableName=table.names.table)["Table"]["TableId"]
+        live_id = table.clients.dynamodb.describe_table(TableName=table.names.table)["Table"]["TableId"]
     except ClientError as error:
         if error.response["Error"]["Code"] != "ResourceNotFoundException":
             raise
         return
-    check_identity(table.names, kept, found)
+    check_identity(table.names, kept, live_id)
 
 
 def check_identity(names: TableNames, kept: str, found: str) -> None:

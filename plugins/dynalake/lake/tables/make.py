@@ -142,10 +142,10 @@ def _properties(
 def _check_derivable(names: TableNames, changes: Head) -> None:
     if changes.properties.get(HISTORY_FROM):
         raise CatalogError(
-            f"The table {names.state_table} is gone, and {names.changes_table} has no changes before "
-            f"{changes.properties[HISTORY_FROM]} any more, from which it could be derived again",
-            action=f"restore {names.metadata_note(names.state_table)} and what lies under {names.items_location}/ (the "
-            "bucket keeps versions), then run dynalake_setup again",
+            f"The table {names.state_table} is gone, and {names.changes_table} no longer has the changes "
+            f"before {changes.properties[HISTORY_FROM]} to derive it from",
+            action=f"restore {names.metadata_note(names.state_table)} and all objects under {names.items_location}/ "
+            "(the bucket keeps versions), then run dynalake_setup again",
             table=names.table,
         )
 

@@ -47,11 +47,11 @@ def foreign_optimizers(table: Table) -> tuple[Finding, ...]:
     return tuple(
         Finding(
             "foreign-optimizer",
-            found.glue_table,
-            f"Glue's table optimizer {found.type} is on for {found.glue_table}",
+            optimizer.glue_table,
+            f"Glue's table optimizer {optimizer.type} is on for {optimizer.glue_table}",
             "dynalake_setup switches it off for the table; dynalake_compact does its work",
         )
-        for found in find_optimizers(table)
+        for optimizer in find_optimizers(table)
     )
 
 

@@ -16,17 +16,17 @@ def repair_entries(table: Table) -> tuple[Finding, ...]:
     columns again. A state that was brought back gets its later merges again, and the views follow it. Raises
     `CatalogError` where no metadata is left, or a table was never made.
     """
-    found = {name: bring_back(table, name) for name in (table.names.changes_table, table.names.state_table)}
-    findings = [f.finding for f in found.values() if f.finding is not None]
-    findings += [_missing(table, name) for name, f in found.items() if f.head is None]
-    if all(f.head is not None for f in found.values()):
-        _merge(table, found)
+    tables = {name: bring_back(table, name) for name in (table.names.changes_table, table.names.state_table)}
+    findings = [f.finding for f in tables.values() if f.finding is not None]
+    findings += [_missing(table, name) for name, f in tables.items() if f.head is None]
+    if all(f.head is not None for f in tables.values()):
+        _merge(table, tables)
     return tuple(findings)
 
 
-def _merge(table: Table, found: dict[str, Found]) -> None:
+def _merge(table: Table, tables: dict[str, Found]) -> None:
     """Merge again what a restored state lacks, also where a kill kept an earlier run from it."""
-    restored = any(f.finding is not None and f.finding.kind in ("restored-entry", "put-back") for f in found.values())
+    restored = any(f.finding is not None and f.finding.kind in ("restored-entry", "put-back") for f in tables.values())
     if not restored and restored_since(table) is None:
         return
     merge_again(table)
@@ -38,6 +38,6 @@ def _missing(table: Table, name: str) -> Finding:
     return Finding(
         "missing-table",
         name,
-        f"There is no Glue table {name}, and nothing in the bucket of which it could be made",
+        f"There is no Glue table {name}, and nothing in the bucket to make it from",
         "run dynalake_setup for the DynamoDB table: it makes the tables, and the state from the changes",
     )

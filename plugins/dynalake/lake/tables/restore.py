@@ -1,11 +1,11 @@
 """An Iceberg table whose Glue entry was lost, damaged or put back is brought back from the metadata in the bucket.
 
-Which metadata was the table's last? Each commit is noted after it has landed (`metadata_note.py`), so noted
-metadata was current. A commit may have landed without its note: its metadata lies in the bucket, and so does that of
+Which metadata was the table's last? Each commit is noted after it has landed (`lake/metadata_note.py`), so noted
+metadata was current. A commit may have landed without its note: its metadata is in the bucket, and so is that of
 refused commits, with the same number and the same log. Nothing tells these apart, unless another metadata file names
-one as its predecessor: a commit is always made on current metadata. So the last one is taken that is noted, or named by
-another. The content of a commit that is left out so is not lost: no live folder names its raw objects any more, so they
-are converted again, and each change stays once; its files are garbage. Its changes are merged into the state again.
+one as its predecessor: a commit is always made on current metadata. So the last noted or named one is taken. The
+content of a commit that is left out is not lost: no live folder names its raw objects any more, so they are converted
+again, and each change is kept once; its files are garbage. Its changes are merged into the state again.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def bring_back(table: Table, name: str) -> Found:
             return Found(None)
         raise CatalogError(
             f"{damaged or f'The table {name} is gone from Glue'}, and no metadata of it is left",
-            action=f"restore {note.metadata_location if note else 'its metadata'} and what lies beside it (the bucket "
-            "keeps versions), then run dynalake_setup again",
+            action=f"restore {note.metadata_location if note else 'its metadata'} and the objects next to it (the "
+            "bucket keeps versions), then run dynalake_setup again",
             table=table.names.table,
         )
     head = _restore(table, last, named)
@@ -72,7 +72,7 @@ def bring_back(table: Table, name: str) -> Found:
             "restored-entry",
             name,
             damaged or f"The Glue table {name} was gone",
-            f"done: it names {last.metadata_location} again; what was committed behind that is converted again",
+            f"done: it names {last.metadata_location} again; what was committed after that is converted again",
         ),
     )
 
@@ -80,16 +80,16 @@ def bring_back(table: Table, name: str) -> Found:
 def find_last(table: Table, name: str, note: Note | None) -> Head | None:
     """Return the table by the last metadata that was certainly current, and whose files are there."""
     directory = _metadata_directory(table, name, note)
-    there = _list_table(table, directory)
-    found = sorted((p for p in there if p.endswith(".metadata.json")), key=metadata_number, reverse=True)
+    paths = _list_table(table, directory)
+    metadata = sorted((p for p in paths if p.endswith(".metadata.json")), key=metadata_number, reverse=True)
     logs = {}
-    for path in found[:_MOST_READ]:
+    for path in metadata[:_MOST_READ]:
         head = _read(table, name, path)
         if head is not None and (note is None or head.uuid == note.uuid):
             logs[path] = frozenset(_log(head))
     for path in order_known(logs, note.metadata_location if note else None):
         head = _read(table, name, path)
-        if head is not None and _is_whole(head, there):
+        if head is not None and _is_whole(head, paths):
             return head
     return None
 
@@ -157,9 +157,9 @@ def _follow(table: Table, head: Head, note: Note | None) -> Found:
             Finding(
                 "two-histories",
                 head.name,
-                f"The Glue table {head.name} was put back to older metadata than {note.metadata_location}, and commits "
-                f"were made on that: {head.metadata_location}",
-                "nothing: no file of either is deleted; let Glue name the one that is to stay, and delete the object "
+                f"The Glue table {head.name} was put back to metadata older than {note.metadata_location}, and commits "
+                f"were made on top of it: {head.metadata_location}",
+                "nothing: no file of either is deleted; make Glue name the one to keep, and delete the object "
                 f"{table.names.metadata_note(head.name)}",
             ),
         )
@@ -169,9 +169,9 @@ def _follow(table: Table, head: Head, note: Note | None) -> Found:
         Finding(
             "put-back",
             head.name,
-            f"The Glue table {head.name} was put back to {head.metadata_location}, by a program that wrote its "
-            "parameters as they were once",
-            f"done: it names {last.metadata_location} again; look for what writes them (Terraform, a crawler)",
+            f"A program put the Glue table {head.name} back to {head.metadata_location}: it wrote old values of the "
+            "table's parameters",
+            f"done: it names {last.metadata_location} again; find the program that writes them (Terraform, a crawler)",
         ),
     )
 
@@ -215,16 +215,16 @@ def _log(head: Head) -> Iterator[str]:
     return (entry.metadata_file for entry in head.iceberg.metadata.metadata_log)
 
 
-def _is_whole(head: Head, there: Collection[str]) -> bool:
+def _is_whole(head: Head, existing: Collection[str]) -> bool:
     """Return whether all files that the current snapshot names are there."""
     snapshot = head.iceberg.metadata.current_snapshot()
     if snapshot is None:
         return True
-    if snapshot.manifest_list not in there:
+    if snapshot.manifest_list not in existing:
         return False
     manifests = [m.manifest_path for m in snapshot.manifests(head.iceberg.io)]
-    return _all(manifests, there) and _all((f.path for f in stream_files(head)), there)
+    return _all(manifests, existing) and _all((f.path for f in stream_files(head)), existing)
 
 
-def _all(paths: Iterable[str], there: Collection[str]) -> bool:
-    return all(path in there for path in paths)
+def _all(paths: Iterable[str], existing: Collection[str]) -> bool:
+    return all(path in existing for path in paths)

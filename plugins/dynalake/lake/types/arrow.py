@@ -97,7 +97,7 @@ def json_text(value: Any) -> str:
 
 def _inner(value: Any) -> str:
     if isinstance(value, str):
-        # Athena's JSON SerDe writes text within arrays and objects so, and raw and Parquet must give one text.
+        # Athena's JSON SerDe writes text in arrays and objects like this, and raw and Parquet must give the same text.
         return _quoted(value).replace("</", "<\\/")
     if value is None or isinstance(value, bool):
         return json.dumps(value)

@@ -1,4 +1,4 @@
-"""How a type lies in files and catalogs: Glue and Trino type strings, what is written, what stays readable.
+"""How a type is stored in files and catalogs: Glue and Trino type strings, what is written, what stays readable.
 
 Type strings: https://docs.aws.amazon.com/athena/latest/ug/data-types.html
 """

@@ -166,7 +166,7 @@ _BIGINTS = tuple(Number(digits, 0, digits, True) for digits in range(20))
 def observe(value: object, limits: Limits = LIMITS, depth: int = 0) -> Type:
     """Return the type of one JSON value as `parse_line` gives it: None, bool, int, Decimal, str, list or dict.
 
-    `depth`: how many lists and maps of its attribute the value lies in.
+    `depth`: how many lists and maps of its attribute contain the value.
     """
     if value is None:
         return NULL
@@ -177,7 +177,7 @@ def observe(value: object, limits: Limits = LIMITS, depth: int = 0) -> Type:
     if isinstance(value, int | Decimal):
         return observe_number(value)
     if not isinstance(value, list | dict):
-        raise TypeError(f"{type(value).__name__} is no JSON value")
+        raise TypeError(f"{type(value).__name__} is not a JSON value")
     if depth >= limits.depth:
         return MIXED
     if isinstance(value, list):
@@ -197,7 +197,7 @@ def observe_number(value: int | Decimal) -> Number:
         return Number(len(digits), 0, len(digits.rstrip("0")), False)
     _, figures, exponent = value.as_tuple()
     if not isinstance(exponent, int):
-        raise TypeError(f"{value} is no JSON number")
+        raise TypeError(f"{value} is not a JSON number")
     text = "".join(map(str, figures)).lstrip("0")
     stripped = text.rstrip("0")
     exponent += len(text) - len(stripped)
@@ -214,7 +214,7 @@ def observe_number(value: int | Decimal) -> Number:
 def merge(a: Type, b: Type, limits: Limits = LIMITS) -> Type:
     """Return the least type that holds what `a` and `b` hold. Names of struct fields that `a` has given are kept.
 
-    It is `a` itself where `b` brings nothing new. The time does not grow with `a`, so many small types merge into a
+    It is `a` itself where `b` adds nothing. The time does not grow with `a`, so many small types merge into a
     large one in time that is linear in what they hold.
     """
     if a is b or isinstance(b, Null):
@@ -248,15 +248,15 @@ def merge_numbers(a: Number, b: Number) -> Number:
 def merge_all(types: Iterable[Type], limits: Limits = LIMITS) -> Type:
     """Return `merge` over many types; `Null` over none."""
     merged: Type = NULL
-    for one in types:
-        merged = merge(merged, one, limits)
+    for observed in types:
+        merged = merge(merged, observed, limits)
     return merged
 
 
 def _merge_structs(a: Struct, b: Struct, limits: Limits) -> Type:
-    mine, changed, new = a.by_key, {}, []
+    by_key, changed, new = a.by_key, {}, []
     for f in b.fields:
-        before = mine.get(f.key)
+        before = by_key.get(f.key)
         if before is None:
             new.append(f)
             continue
@@ -338,7 +338,7 @@ def _unnamed(a: Type) -> Type:
 def holds(of: Type, value: object) -> bool:
     """Return whether one JSON value, as `parse_line` gives it, can be written exactly into a column of type `of`.
 
-    A null always can, wherever it stands: a null in a struct and a missing field are the same. A text with half of a
+    A null always can, anywhere: a null in a struct and a missing field are the same. A text with half of a
     surrogate pair fits only as JSON text, where it is an escape.
     """
     if value is None or isinstance(of, Mixed):
@@ -381,8 +381,10 @@ def takes(of: Type, seen: Type) -> bool:
         case Number(), Number():
             return _takes_number(of, seen)
         case Struct(), Struct(fields):
-            mine = of.by_key
-            return all(isinstance(f.type, Null) or (f.key in mine and takes(mine[f.key].type, f.type)) for f in fields)
+            known = of.by_key
+            return all(
+                isinstance(f.type, Null) or (f.key in known and takes(known[f.key].type, f.type)) for f in fields
+            )
         case Struct(), Map(value):
             return isinstance(value, Null)
         case Map(value), Struct(fields):

@@ -100,14 +100,14 @@ def plan_garbage(
     object that is named again in between waits from the beginning.
     """
     due, waiting = [], {}
-    for found in listed:
-        if is_named(found.key):
+    for file in listed:
+        if is_named(file.key):
             continue
-        since = min(known.get(found.key, seen), seen)
+        since = min(known.get(file.key, seen), seen)
         if since <= before:
-            due.append(found)
+            due.append(file)
         else:
-            waiting[found.key] = since
+            waiting[file.key] = since
     return tuple(due), waiting
 
 
@@ -147,7 +147,7 @@ def collect(
     deleted = delete_objects(clients, names.lake.bucket, due)
     _write(table, Garbage(uuids, waiting), etag)
     much = len(due) > max(MUCH * total, _MUCH_AT_LEAST)
-    findings = (_much(table, len(due), total),) if much else ()
+    findings = (_much_garbage(table, len(due), total),) if much else ()
     return Collected(names.table, deleted.objects, deleted.bytes, len(waiting), findings)
 
 
@@ -171,7 +171,7 @@ def _load(table: Table) -> tuple[Head, ...]:
                 f"The Glue table {name} is at {head.metadata_location}, which does not follow {note.metadata_location}"
             )
         if not re.fullmatch(re.escape(table.names.uri(table.names.parquet_prefix)) + r"[^/]+", head.location):
-            raise _NotTrusted(f"The Glue table {name} lies in {head.location}, where other files may be")
+            raise _NotTrusted(f"The Glue table {name} is stored in {head.location}, where other files may be")
         heads.append(head)
     return tuple(heads)
 
@@ -186,10 +186,10 @@ def _list(table: Table, heads: Iterable[Head], before: int) -> tuple[int, list[S
     prefixes = (*(f"{location}/" for location in locations), names.folder_manifests, names.conversions)
     total = 0
     old = []
-    for found in chain.from_iterable(list_objects(table.clients, names.lake.bucket, prefix) for prefix in prefixes):
+    for file in chain.from_iterable(list_objects(table.clients, names.lake.bucket, prefix) for prefix in prefixes):
         total += 1
-        if found.modified < before:
-            old.append(found)
+        if file.modified < before:
+            old.append(file)
     return total, old
 
 
@@ -255,15 +255,15 @@ def _not_collected(table: Table, why: str) -> Finding:
         "not-collected",
         table.names.table,
         f"No file was deleted: {why}",
-        "nothing is deleted until the Glue tables are what the lake has noted; repair_entries puts back what was lost",
+        "nothing is deleted until the Glue tables match what the lake has noted; repair_entries restores lost entries",
     )
 
 
-def _much(table: Table, due: int, total: int) -> Finding:
+def _much_garbage(table: Table, due: int, total: int) -> Finding:
     return Finding(
         "much-garbage",
         table.names.table,
         f"{due} of {total} files were deleted, because nothing had named them for a day",
-        "nothing; if that was not expected, restore them (the bucket keeps versions) before these expire",
+        "nothing; if you did not expect this, restore them (the bucket keeps versions) before the versions expire",
         count=due,
     )

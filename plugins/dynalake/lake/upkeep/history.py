@@ -114,9 +114,9 @@ def _first_unconverted(table: Table, files: Iterable[DataFile], history_from: st
     """Return the first day with a raw object that no live folder names; `kept_from` where no earlier day has one."""
     folders = folders_by_day(files)
     days = [day for day in list_raw_days(table) if day > SNAPSHOT_DAY and history_from <= day < kept_from]
-    for found in read_raw_days(table, days, folders):
-        if found.unnamed:
-            return found.day
+    for raw in read_raw_days(table, days, folders):
+        if raw.unnamed:
+            return raw.day
     return kept_from
 
 

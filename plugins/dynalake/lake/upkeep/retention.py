@@ -82,7 +82,7 @@ def plan_raw(day: RawDay, before: int, history_from: str) -> tuple[tuple[StoredO
 
 
 def delete_raw(table: Table, now: datetime, raw_retention_days: int) -> RawDeleted:
-    """Delete the raw objects that are older than that many days, as far as they may go. 0 deletes none.
+    """Delete the raw objects that are older than `raw_retention_days`, as far as they may go. 0 deletes none.
 
     Raises `SettingsError` for fewer than `LEAST_RAW_DAYS`, `CatalogError` where the table is missing or damaged.
     """
@@ -99,12 +99,12 @@ def delete_raw(table: Table, now: datetime, raw_retention_days: int) -> RawDelet
     days = [day for day in list_raw_days(table) if day <= last]
     history_from = head.properties.get(HISTORY_FROM) or ""
     done = RawDeleted(names.table)
-    for found in read_raw_days(table, days, live_folders(head)):
-        due, kept = plan_raw(found, before, history_from)
+    for raw_day in read_raw_days(table, days, live_folders(head)):
+        due, kept = plan_raw(raw_day, before, history_from)
         if due:
-            _note(table, found.day)
+            _note(table, raw_day.day)
             deleted = delete_objects(table.clients, names.lake.bucket, due)
-            done = _add(done, found.day, deleted)
+            done = _add(done, raw_day.day, deleted)
         done = RawDeleted(**{**vars(done), "kept": done.kept + kept})
         if len(done.days) == DAYS_AT_ONCE:
             break
@@ -165,13 +165,13 @@ def _note(table: Table, day: str) -> None:
         return
 
 
-# -- backfills that are not the snapshot any more ----------------------------------------------------------------------
+# -- backfills that are no longer the snapshot ------------------------------------------------------------------------
 
 
 def plan_replaced(
     written: Mapping[str, int], numbers: Mapping[str, int], shown: int, live: Collection[str], before: int
 ) -> tuple[str, ...]:
-    """Return the backfills of which nothing is needed: not shown, and nothing written since `before`.
+    """Return the backfills that are not needed: not shown, and nothing written since `before`.
 
     `written`: when something of each was written last (milliseconds). `live`: those of which live rows were made. One
     that is later than the shown one, or has no number, may still be on its way, but has failed after that long.
@@ -183,9 +183,9 @@ def plan_replaced(
 
 
 def find_replaced(table: Table, written: Mapping[str, int], before: int) -> tuple[str, ...]:
-    """Return the backfills, of these, of which nothing is needed any more (`plan_replaced`).
+    """Return those of these backfills that are no longer needed (`plan_replaced`).
 
-    It is none while there is no snapshot, or another one is being swapped in.
+    There are none while there is no snapshot, or another one is being swapped in.
     """
     changes = table.changes()
     shown = number(changes, SHOWN_RUN)
@@ -194,7 +194,7 @@ def find_replaced(table: Table, written: Mapping[str, int], before: int) -> tupl
     folders = live_folders(changes).get(SNAPSHOT_DAY, ())
     day = read_raw_day(table, SNAPSHOT_DAY, folders)
     if day.without_manifest:
-        return ()  # nobody knows of which live rows were made
+        return ()  # it is unknown from which live rows were made
     prefix = table.names.raw_day(SNAPSHOT_DAY)
     live = {key.removeprefix(prefix).partition("/")[0] for key in day.named}
     return plan_replaced(written, read_run_numbers(table), shown, live, before)
@@ -207,7 +207,7 @@ def read_run_numbers(table: Table) -> dict[str, int]:
 
 def _run_numbers(table: Table) -> Iterator[tuple[str, int]]:
     bucket = table.names.lake.bucket
-    for found in list_objects(table.clients, bucket, table.names.snapshot_runs):
-        with table.clients.s3.get_object(Bucket=bucket, Key=found.key)["Body"] as body:
-            known = json.loads(body.read())
-        yield str(known["name"]), int(known["number"])
+    for note in list_objects(table.clients, bucket, table.names.snapshot_runs):
+        with table.clients.s3.get_object(Bucket=bucket, Key=note.key)["Body"] as body:
+            run = json.loads(body.read())
+        yield str(run["name"]), int(run["number"])

@@ -48,7 +48,7 @@ class LiveFile(NamedTuple):
 
 @dataclass(frozen=True)
 class Scrubbed:
-    """The comparisons and findings of a scrub. `told`: the days that the next conversion lists because of it."""
+    """The comparisons and findings of a scrub. `told`: the days that were reported to the next conversion."""
 
     table: str
     at: int = 0
@@ -125,46 +125,46 @@ def _unconverted(raw: RawDay, rules: ScrubRules) -> list[str]:
     return sorted(o.key for o in raw.unnamed if o.modified < rules.settled)
 
 
-def _judge(found: ScrubDay, rules: ScrubRules) -> Iterator[tuple[str, str, str, int]]:
-    raw = found.raw
+def _judge(day: ScrubDay, rules: ScrubRules) -> Iterator[tuple[str, str, str, int]]:
+    raw = day.raw
     unconverted = _unconverted(raw, rules)
     if new := [key for key in unconverted if key not in raw.named]:
-        plan = "the day is told: the next dynalake_convert converts them"
+        plan = "the day is reported: the next dynalake_convert converts them"
         yield "unconverted", f"No live row was made from {_some(new)}", plan, len(new)
     if changed := [key for key in unconverted if key in raw.named]:
-        plan = "the day is told: the next dynalake_convert adds what is new in them; rows of the old bytes stay"
+        plan = "the day is reported: the next dynalake_convert adds what is new in them; rows of the old bytes stay"
         yield "changed-raw", f"Live rows were made from other bytes than those of {_some(changed)}", plan, len(changed)
     if raw.gone and not rules.retained.allows(raw.day) and raw.day >= rules.history_from:
         plan = "nothing: their rows stay; find out who deleted them, and restore them (the bucket keeps versions)"
         yield (
             "raw-gone",
-            f"{_some(raw.gone)} are not there any more, and live rows were made from them",
+            f"{_some(raw.gone)} no longer exist, and live rows were made from them",
             plan,
             len(raw.gone),
         )
     if folders := raw.without_manifest:
         plan = (
-            "their raw objects are converted again, and each change stays once; compaction gives the day a new folder"
+            "their raw objects are converted again, and each change is kept once; compaction gives the day a new folder"
         )
         yield "no-manifest", f"The manifests of the folders {_some(folders)} are missing", plan, len(folders)
-    if foreign := [f.path for f in found.live if not folder_of(f.path)]:
+    if foreign := [f.path for f in day.live if not folder_of(f.path)]:
         plan = "the next dynalake_compact rewrites the day into a folder"
-        yield "foreign-files", f"Somebody else's engine has written {_some(foreign)}", plan, len(foreign)
-    if missing := [f.path for f in found.live if f.path not in found.stored]:
+        yield "foreign-files", f"Another engine has written {_some(foreign)}", plan, len(foreign)
+    if missing := [f.path for f in day.live if f.path not in day.stored]:
         plan = "restore them (the bucket keeps versions) before their day is compacted; readers of the day fail"
-        yield "missing-files", f"{_some(missing)} are not there, and the table names them", plan, len(missing)
-    if other := [f.path for f in found.live if found.stored.get(f.path, f.size) != f.size]:
-        plan = "restore the version that was committed; readers of the day fail, or read something else"
+        yield "missing-files", f"{_some(missing)} do not exist, and the table names them", plan, len(missing)
+    if other := [f.path for f in day.live if day.stored.get(f.path, f.size) != f.size]:
+        plan = "restore the version that was committed; readers of the day fail, or read other data"
         yield "changed-files", f"{_some(other)} have another size than when they were committed", plan, len(other)
-    yield from _judge_partition(found, rules)
+    yield from _judge_partition(day, rules)
 
 
-def _judge_partition(found: ScrubDay, rules: ScrubRules) -> Iterator[tuple[str, str, str, int]]:
-    if found.day > rules.projected_to:
+def _judge_partition(day: ScrubDay, rules: ScrubRules) -> Iterator[tuple[str, str, str, int]]:
+    if day.day > rules.projected_to:
         return
-    folder, partition = found.folder, found.partition
+    folder, partition = day.folder, day.partition
     plan = "the next dynalake_compact writes the partition"
-    below = [path for path in found.stored if folder and path.startswith(folder.partition.location)]
+    below = [path for path in day.stored if folder and path.startswith(folder.partition.location)]
     whole = folder is not None and frozenset(below) == folder.files
     if folder is not None and not whole:
         what = f"The folder {folder.partition.location} has other files than the table names"
@@ -172,9 +172,9 @@ def _judge_partition(found: ScrubDay, rules: ScrubRules) -> Iterator[tuple[str, 
     elif folder is not None and partition is None:
         yield "no-partition", "The day is compacted, and `_parquet` has no partition for it", plan, 1
     elif folder is not None and not folder.partition.same(partition):
-        yield "other-partition", "The partition in `_parquet` is not what the table of changes says", plan, 1
+        yield "other-partition", "The partition in `_parquet` does not match the table of changes", plan, 1
     elif folder is None and partition is not None:
-        yield "other-partition", "`_parquet` shows a day that is not one whole folder any more", plan, 1
+        yield "other-partition", "`_parquet` shows a day that is no longer one whole folder", plan, 1
 
 
 def _some(names: Sequence[str]) -> str:
@@ -214,18 +214,18 @@ def scrub(
     folders = folders_of(table, head, options or CompactOptions(), started)
     partitions = _partitions(table)
     findings: list[Finding] = []
-    told: list[str] = []
+    reported: list[str] = []
     objects = 0
-    for found in _look(table, chosen, live, folders, partitions):
-        findings += judge_day(found, rules)
-        objects += len(found.raw.objects)
-        if tells(found, rules):
-            table.clients.s3.put_object(Bucket=names.lake.bucket, Key=names.told_day(found.day), Body=b"")
-            told.append(found.day)
+    for compared in _read_days(table, chosen, live, folders, partitions):
+        findings += judge_day(compared, rules)
+        objects += len(compared.raw.objects)
+        if tells(compared, rules):
+            table.clients.s3.put_object(Bucket=names.lake.bucket, Key=names.told_day(compared.day), Body=b"")
+            reported.append(compared.day)
     if not days:
         findings += scrub_tables(table, head, table.items(), started, compared_days)
     files = sum(len(live.get(day, ())) for day in chosen)
-    done = Scrubbed(names.table, milliseconds(started), len(chosen), objects, files, tuple(told), tuple(findings))
+    done = Scrubbed(names.table, milliseconds(started), len(chosen), objects, files, tuple(reported), tuple(findings))
     body = json.dumps(done.to_dict(), ensure_ascii=True).encode()
     table.clients.s3.put_object(Bucket=names.lake.bucket, Key=names.scrub_report, Body=body)
     return done
@@ -244,11 +244,11 @@ def read_scrub(table: Table) -> Scrubbed | None:
 
 
 def _live_files(head: Head) -> dict[str, tuple[LiveFile, ...]]:
-    found: dict[str, list[LiveFile]] = defaultdict(list)
+    by_day: dict[str, list[LiveFile]] = defaultdict(list)
     file: DataFile
     for file in stream_files(head):
-        found[file.partition].append(LiveFile(file.path, file.size))
-    return {day: tuple(files) for day, files in found.items()}
+        by_day[file.partition].append(LiveFile(file.path, file.size))
+    return {day: tuple(files) for day, files in by_day.items()}
 
 
 def _partitions(table: Table) -> dict[str, Partition]:
@@ -260,7 +260,7 @@ def _partitions(table: Table) -> dict[str, Partition]:
         return {}
 
 
-def _look(
+def _read_days(
     table: Table,
     days: Iterable[str],
     live: Mapping[str, tuple[LiveFile, ...]],
@@ -269,7 +269,7 @@ def _look(
 ) -> Iterator[ScrubDay]:
     """Yield all that exists of each day, some days read ahead."""
 
-    def look(day: str) -> ScrubDay:
+    def read_day(day: str) -> ScrubDay:
         files = live.get(day, ())
         raw = read_raw_day(table, day, {folder for f in files if (folder := folder_of(f.path))})
         return ScrubDay(raw, files, _stored(table, day, files), folders.get(day), partitions.get(day))
@@ -280,7 +280,7 @@ def _look(
         for day in days:
             if not is_day(day):
                 continue
-            ahead.append(pool.submit(look, day))
+            ahead.append(pool.submit(read_day, day))
             if len(ahead) == _AHEAD:
                 yield ahead.popleft().result()
         while ahead:
@@ -291,13 +291,13 @@ def _stored(table: Table, day: str, files: Iterable[LiveFile]) -> dict[str, int]
     """Return what S3 has below the day's folders, and of live files elsewhere: address → bytes."""
     bucket, names = table.names.lake.bucket, table.names
     prefix = f"{names.changes_location}/dt={day}/"
-    found = {names.uri(o.key): o.size for o in list_objects(table.clients, bucket, prefix)}
+    sizes = {names.uri(o.key): o.size for o in list_objects(table.clients, bucket, prefix)}
     for file in files:
         if not file.path.startswith(names.uri(prefix)):
             size = _size(table, file.path)
             if size is not None:
-                found[file.path] = size
-    return found
+                sizes[file.path] = size
+    return sizes
 
 
 def _size(table: Table, path: str) -> int | None:

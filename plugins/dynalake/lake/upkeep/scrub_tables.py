@@ -65,7 +65,7 @@ def check_tables(table: Table, changes: Head, state: Head) -> tuple[Finding, ...
 
 
 def check_settings(head: Head, partitioned_by: str) -> Iterator[Finding]:
-    """Yield what somebody has changed of a table's properties, format or partitioning."""
+    """Yield what was changed of a table's properties, format or partitioning."""
     metadata = head.iceberg.metadata
     for name, made_with in TABLE_PROPERTIES.items():
         value = head.properties.get(name, made_with)
@@ -75,14 +75,14 @@ def check_settings(head: Head, partitioned_by: str) -> Iterator[Finding]:
             "changed-property",
             head.name,
             f"The property {name} is {value!r}, and was {made_with!r} when the table was made",
-            "nothing by itself; set it back with ALTER TABLE … SET TBLPROPERTIES",
+            "not repaired automatically; set it back with ALTER TABLE … SET TBLPROPERTIES",
         )
     if metadata.format_version != 2:
         yield Finding(
             "changed-format",
             head.name,
             f"The table has the format version {metadata.format_version}",
-            "nothing: a version does not go back, and dynalake reads and writes version 2",
+            "nothing: a version cannot be lowered, and dynalake reads and writes version 2",
         )
     fields = [(f.name, type(f.transform)) for f in head.iceberg.spec().fields]
     if fields != [(partitioned_by, IdentityTransform)]:
@@ -90,22 +90,22 @@ def check_settings(head: Head, partitioned_by: str) -> Iterator[Finding]:
             "changed-partitions",
             head.name,
             f"The table is partitioned by {', '.join(name for name, _ in fields) or 'nothing'}",
-            f"nothing by itself; let it be partitioned by {partitioned_by} again (for Spark: ALTER TABLE … REPLACE "
+            f"not repaired automatically; partition it by {partitioned_by} again (for Spark: ALTER TABLE … REPLACE "
             "PARTITION FIELD)",
         )
 
 
 def check_deletes(head: Head) -> Iterator[Finding]:
-    """Yield a finding where somebody else's engine has written equality deletes, which are not applied."""
-    found = [f for f in head.delete_files() if f.content == DataFileContent.EQUALITY_DELETES]
-    if found:
+    """Yield a finding where another engine has written equality deletes, which are not applied."""
+    deletes = [f for f in head.delete_files() if f.content == DataFileContent.EQUALITY_DELETES]
+    if deletes:
         yield Finding(
             "equality-deletes",
             head.name,
-            f"Somebody else's engine has written equality deletes, {found[0].file_path} first",
+            f"Another engine has written equality deletes, {deletes[0].file_path} first",
             "compaction of the table waits; rewrite its data files with that engine (for Spark: rewrite_data_files "
             "with delete-file-threshold 1)",
-            count=len(found),
+            count=len(deletes),
         )
 
 
@@ -117,7 +117,7 @@ def check_note(table: Table, head: Head) -> Iterator[Finding]:
             "other-metadata",
             head.name,
             f"Glue names {head.metadata_location}, which does not follow {note.metadata_location}",
-            "no garbage is collected; repair_entries puts it right where nothing was committed since",
+            "no garbage is collected; repair_entries corrects it if nothing was committed since",
         )
 
 
@@ -137,8 +137,8 @@ def check_ranges(state: Head) -> Iterator[Finding]:
         yield Finding(
             "overlapping-ranges",
             state.name,
-            f"{overlapping} files of the state overlap others, and of {unknown} nobody knows the keys",
-            "nothing: merges put them in order as their keys change; look for somebody else's OPTIMIZE",
+            f"{overlapping} files of the state overlap others, and the keys of {unknown} are not known",
+            "nothing: merges put them in order as their keys change; look for another engine's OPTIMIZE",
             count=overlapping + unknown,
         )
 
@@ -157,8 +157,8 @@ def _optimizers(table: Table) -> tuple[Finding, ...]:
         return foreign_optimizers(table)
     except ClientError as error:
         code = error.response["Error"]["Code"]
-        plan = "let the role of the AWS connection ask for them (glue:GetTableOptimizer)"
-        return (Finding("optimizers-unknown", table.names.table, f"Glue does not tell its optimizers: {code}", plan),)
+        plan = "allow glue:GetTableOptimizer for the role of the AWS connection"
+        return (Finding("optimizers-unknown", table.names.table, f"Glue did not list its optimizers: {code}", plan),)
 
 
 @dataclass(frozen=True)
@@ -170,22 +170,22 @@ class _Compared:
 
 
 def find_repeats(table: Table, changes: Head, now: datetime, days: int) -> Iterator[Finding]:
-    """Yield a finding for each of some days, chosen by chance, in which a change stands twice."""
+    """Yield a finding for each of some days, chosen by chance, in which a change is twice."""
     for compared in _choose(changes, now, days):
         count = count_repeats(changes, compared.files)
         if count:
             yield Finding(
                 "repeats",
                 table.names.table,
-                f"{count} changes stand more than once in the table, in this day or in others",
-                "nothing by itself; name the day in dynalake_compact, and report it: it must not happen",
+                f"{count} changes are in the table more than once, in this day or in others",
+                "not repaired automatically; name the day in dynalake_compact, and report it: this must not happen",
                 compared.day,
                 count,
             )
 
 
 def count_repeats(changes: Head, files: Sequence[DataFile]) -> int:
-    """Return how many changes stand more than once in these files; of many rows a part is compared."""
+    """Return how many changes are in these files more than once; of many rows, a part is compared."""
     identity = [*schema_of(changes).identity, SEQUENCE_NUMBER]
     total = sum(f.rows for f in files)
     digits = _sampled_digits(total)
@@ -221,12 +221,12 @@ def _choose(changes: Head, now: datetime, days: int) -> list[_Compared]:
 
 
 def _overlapping(changes: Head, spans: Mapping[str, tuple[int, int]]) -> dict[str, tuple[DataFile, ...]]:
-    found: dict[str, list[DataFile]] = {day: [] for day in spans}
+    by_day: dict[str, list[DataFile]] = {day: [] for day in spans}
     for file in stream_files(changes):
         times = file.bounds(EVENT_TIME)
         if file.partition == SNAPSHOT_DAY or times is None:
             continue
         for day, (low, high) in spans.items():
             if times[0] <= high and low <= times[1]:
-                found[day].append(file)
-    return {day: tuple(files) for day, files in found.items()}
+                by_day[day].append(file)
+    return {day: tuple(files) for day, files in by_day.items()}

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 MADE_AGAIN = (
-    "to begin again with the new one, run dynalake_teardown with delete_data, then dynalake_setup; to keep what there "
-    "is of the old one, set up the new one in another environment"
+    "to start over with the new one, run dynalake_teardown with delete_data, then dynalake_setup; to keep the data of "
+    "the old one, set up the new one in another environment"
 )
 """Advice for a DynamoDB table that was deleted and made again under its name (`lake/tables/identity.py`)."""
 

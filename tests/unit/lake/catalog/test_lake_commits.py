@@ -174,7 +174,7 @@ def test_a_file_that_is_gone_is_not_replaced(small_lake: SmallLake) -> None:
     head = small_lake.catalog.commit(head, Change(add=(old,)))
     head = small_lake.catalog.commit(head, Change(remove=(old,)))
 
-    with pytest.raises(ConflictError, match="has not got all files"):
+    with pytest.raises(ConflictError, match="does not have all files"):
         small_lake.catalog.commit(head, Change((small_lake.file("20240101", [{"id": "b"}]),), (old,)))
 
 
@@ -326,7 +326,7 @@ def test_a_replaced_file_must_be_live(small_lake: SmallLake) -> None:
         check_live(head, (old,), News((), True))
     head = small_lake.catalog.commit(head, Change(remove=(old,)))
 
-    with pytest.raises(ConflictError, match="not part of it"):
+    with pytest.raises(ConflictError, match="no longer part of it"):
         check_live(head, (old,), News((), False))
 
 
@@ -358,7 +358,7 @@ def test_an_entry_that_lost_its_parameters_is_named(small_lake: SmallLake) -> No
     name = {"DatabaseName": small_lake.names.lake.database}
     small_lake.glue.update_table(**name, TableInput={"Name": "receipts", "StorageDescriptor": {"Columns": []}})
 
-    with pytest.raises(CatalogError, match="not an Iceberg table any more"):
+    with pytest.raises(CatalogError, match="no longer an Iceberg table"):
         small_lake.load()
 
 
@@ -415,7 +415,7 @@ def test_a_field_of_a_file_must_be_there_with_its_type(small_lake: SmallLake) ->
     for fields in (held.fields[:1] + held.fields[2:], (*held.fields[:-1], NestedField(5, "gone", StringType()))):
         other = type(held)(*fields, schema_id=head.schema_id + 1)
         head = small_lake.catalog.commit(head, Change(schema=other))
-        with pytest.raises(ConflictError, match="another type"):
+        with pytest.raises(ConflictError, match="The type of"):
             check_fields(held, head)
 
 

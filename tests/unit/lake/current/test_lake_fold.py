@@ -104,7 +104,7 @@ def test_a_fold_that_was_begun_is_always_due(lake: StateLake) -> None:
 
     due = plan(lake, START - HOUR, NEVER)
     assert due is not None
-    assert (due.bound, due.reason) == (START + 7, "a fold was begun and has not been finished")
+    assert (due.bound, due.reason) == (START + 7, "an earlier fold has not finished")
     fold(lake.table, due.bound)
     assert plan(lake, START + HOUR, NEVER, requested=True) is None
 

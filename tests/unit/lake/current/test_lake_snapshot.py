@@ -237,7 +237,7 @@ def test_a_later_one_that_begins_in_the_middle_wins(lake: StateLake) -> None:
 def test_what_cannot_be_finished_is_said(lake: StateLake) -> None:
     lake.commit_state(Change(properties={SNAPSHOT_RUN: "4"}))
 
-    with pytest.raises(ConflictError, match="the backfill 4 of RECEIPTS is in the state in part"):
+    with pytest.raises(ConflictError, match="the backfill 4 of RECEIPTS is only partly in the state"):
         finish(lake)
 
     swap(lake, 4, lake.backfill(4, "a"))
