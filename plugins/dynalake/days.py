@@ -1,6 +1,6 @@
 """Days: the form of a `dt`, its time zone, and its place in a key.
 
-Each day of a lake is one of its time zone; the snapshot of the backfill has a day of its own.
+A lake's days follow its time zone; the snapshot of the backfill has a day of its own.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def find_zone(name: str) -> tzinfo:
         raise SettingsError(
             f"time_zone is {name!r}",
             allowed="an IANA time zone, such as 'Europe/Berlin' or 'UTC'",
-            action="correct it; if it is one, the machine has no time zone database, or one without its older names: "
+            action="correct it; if it is correct, this machine's time zone database is missing or lacks older names: "
             "install the Python package tzdata",
             time_zone=name,
         ) from None
@@ -60,9 +60,9 @@ def day_of(moment: datetime, zone: tzinfo = UTC) -> str:
 
 
 def end_of_day(day: str, zone: tzinfo = UTC) -> datetime:
-    """Return when a day is over, in UTC. A day has 23 or 25 hours where clocks change, or others in a few years.
+    """Return when a day ends, in UTC. A day has 23 or 25 hours where clocks change, and rarely another length.
 
-    Where midnight comes twice it is the second one: between them the day may go on for a while.
+    Where midnight comes twice, the second one counts: the day may go on between them.
     """
     midnight = datetime.combine(_date(shift_day(day, 1)), time(), zone)
     return max(midnight.astimezone(UTC), midnight.replace(fold=1).astimezone(UTC))

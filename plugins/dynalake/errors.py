@@ -10,13 +10,13 @@ DynalakeError
     ├── SettingsError             a parameter or setting is not allowed
     ├── NameTakenError            two tables would share one name in the lake
     ├── SourceError               the DynamoDB table is missing or cannot be captured as it is
-    ├── AccessError               the AWS connection is missing, or AWS refuses it something
+    ├── AccessError               the AWS connection is missing, or AWS denies it access
     ├── StackError                CloudFormation could not deploy a stack
     ├── RecordError               an item or a line is not what it must be
     ├── LedgerError               counts that must add up do not
     ├── QuarantineError           more rejected lines than the run allows
     ├── CatalogError              the Glue catalog is not what it must be
-    └── AlarmError                a table that is watched needs somebody now
+    └── AlarmError                a watched table needs attention now
 
 Each message says what was received, what is allowed and what to do; ids are attributes (`error.ids["table"]`).
 """
@@ -35,8 +35,8 @@ def cut(text: str, limit: int = SHOWN_CHARACTERS) -> str:
 class DynalakeError(Exception):
     """Base of all errors of dynalake.
 
-    `received` is what was found, `allowed` what is needed, `action` how to get there; `ids` are the names of what it
-    concerns (table, stack, partition…), for logs and for callers that want to react.
+    `received` is what was found, `allowed` what is needed, `action` how to get there; `ids` name the things concerned
+    (table, stack, partition…), for logs and for callers that want to react.
     """
 
     def __init__(self, received: str, *, allowed: str = "", action: str = "", **ids: str) -> None:
@@ -89,7 +89,7 @@ class SourceError(TerminalError):
 
 
 class AccessError(TerminalError):
-    """The AWS connection is missing, or AWS refuses it something."""
+    """The AWS connection is missing, or AWS denies it access."""
 
 
 class StackError(TerminalError):
@@ -113,4 +113,4 @@ class CatalogError(TerminalError):
 
 
 class AlarmError(TerminalError):
-    """A table that is watched needs somebody now."""
+    """A watched table needs attention now."""

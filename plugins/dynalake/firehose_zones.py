@@ -1,4 +1,4 @@
-"""The time zones that Firehose takes: a lake's days are days of one of them, because Firehose writes the folders.
+"""The time zones that Firehose accepts: a lake's days follow one of them, because Firehose writes the folders.
 
 Their list is `firehose_zones.txt`, which the Terraform modules read as well.
 """
@@ -25,11 +25,11 @@ def firehose_zone(name: str) -> str:
     if name in zones:
         return zones[name]
     find_zone(name)
-    alike = [other for other in dict.fromkeys(zones.values()) if _clock(other) == _clock(name)]
+    same = [zone for zone in dict.fromkeys(zones.values()) if _clock(zone) == _clock(name)]
     raise SettingsError(
         f"time_zone is {name!r}, which Firehose does not know",
-        allowed="one of https://docs.aws.amazon.com/firehose/latest/dev/s3-object-name.html, or another name of one",
-        action=f"take one whose clock is the same now, such as {', '.join(alike[:3])}" if alike else "take 'UTC'",
+        allowed="one of https://docs.aws.amazon.com/firehose/latest/dev/s3-object-name.html, or an alias of one",
+        action=f"choose one with the same clock now, such as {', '.join(same[:3])}" if same else "use 'UTC'",
         time_zone=name,
     )
 

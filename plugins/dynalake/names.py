@@ -1,9 +1,9 @@
 """Every name and path in the lake: built and parsed here, and nowhere else.
 
-No two pairs of environment and table share a name, and most names look the way one would write them. An environment may
-hold a `-`, which also ends it in a name: so inside it the `-` is doubled in the names of stacks
-(`dynalake-dev--prod-storage`) and is a `_` in those of streams (`dynalake-dev_prod-RECEIPTS`). A table's name that AWS
-does not take there, that is too long, or that looks as if it had been shortened, ends in a hash of the whole.
+No two pairs of environment and table share a name, and most names look as one would expect. An environment may contain
+a `-`, which also separates it from the rest of a name. So its own `-` is doubled in the names of stacks
+(`dynalake-dev--prod-storage`) and becomes `_` in those of streams (`dynalake-dev_prod-RECEIPTS`). A table's name that
+AWS does not allow there, that is too long, or that looks like a shortened one ends in a hash of the full name.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ STAGE_FORWARDER = "forwarder"
 STAGE_DELIVERY = "delivery"
 STAGE_CONVERT = "convert"
 STAGE_MAPPING = "mapping"
-"""Lambda's event source mapping: it puts the batches that it gave up under its own prefix (`Lake.failed_batches`)."""
+"""Lambda's event source mapping: it puts batches that it gave up on under its own prefix (`Lake.failed_batches`)."""
 STAGE_DONE = "done"
 """Changes that were rejected, and then replayed with success."""
 
 
 def shorten(name: str, limit: int, *, not_allowed: str = r"[^a-zA-Z0-9_.-]", replacement: str = "-") -> str:
-    """Return `name` as it is where it fits; else with characters replaced or cut, and a hash that keeps it unique.
+    """Return `name` unchanged if it fits; else with characters replaced or cut, and a hash that keeps it unique.
 
     The hash is 12 hexadecimal digits of SHA-256 over the full name, so the result is stable, and never equal for two
     names that differ only in the replaced or cut characters. A name that ends like a shortened one gets a hash too: so
@@ -146,7 +146,7 @@ class Lake:
 
     @property
     def settings_path(self) -> str:
-        """The SSM path below which every table's settings lie: one GetParametersByPath lists all tables."""
+        """The SSM path above every table's settings: one GetParametersByPath lists all tables."""
         return f"/dynalake/{self.environment}/tables"
 
     @property
@@ -176,12 +176,12 @@ class Lake:
 
     @property
     def watch_overview(self) -> str:
-        """`{prefix}-state/watch.json`: how all tables stood at the last look."""
+        """`{prefix}-state/watch.json`: the state of all tables at the last check."""
         return f"{self.prefix}-state/watch.json"
 
     @property
     def failed_batches(self) -> str:
-        """`aws/lambda/`: below it Lambda puts `{mapping's UUID}/{shard}/YYYY/MM/DD/…` for each batch that it gave up.
+        """`aws/lambda/`: below it Lambda puts `{mapping's UUID}/{shard}/YYYY/MM/DD/…` for each batch it gave up on.
 
         https://docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-errors.html
         """
@@ -203,7 +203,7 @@ class TableNames:
         if not re.fullmatch(TABLE_PATTERN, self.table):
             raise SettingsError(
                 f"table is {self.table!r}",
-                allowed="a DynamoDB table name: 3 to 255 characters out of letters, digits, '_', '-' and '.'",
+                allowed="a DynamoDB table name: 3 to 255 letters, digits, '_', '-' and '.'",
                 action="give the table's name as DynamoDB shows it, not its ARN",
                 table=self.table,
             )
@@ -366,7 +366,7 @@ class TableNames:
 
     @property
     def garbage(self) -> str:
-        """`{prefix}-state/{TABLE}/garbage.json.gz`: files that nothing names, and since when that is known."""
+        """`{prefix}-state/{TABLE}/garbage.json.gz`: unreferenced files, and since when they are known."""
         return f"{self.state_prefix}garbage.json.gz"
 
     @property
@@ -380,7 +380,7 @@ class TableNames:
         return f"{self.state_prefix}scrub.json"
 
     def metadata_note(self, glue_table: str) -> str:
-        """`{prefix}-state/{TABLE}/iceberg/{glue table}.json`: where an Iceberg table's latest metadata lies."""
+        """`{prefix}-state/{TABLE}/iceberg/{glue table}.json`: the location of an Iceberg table's latest metadata."""
         return f"{self.state_prefix}iceberg/{glue_table}.json"
 
     @property
@@ -423,7 +423,7 @@ class TableNames:
 
     @property
     def watch_state(self) -> str:
-        """`{prefix}-state/_/{TABLE}/watch.json`: how the table stood at the last look."""
+        """`{prefix}-state/_/{TABLE}/watch.json`: the table's state at the last check."""
         return f"{self.passing_prefix}watch.json"
 
     def redrive_state(self, run: str) -> str:
@@ -515,6 +515,6 @@ def check_prefix(prefix: str) -> str:
     raise SettingsError(
         f"prefix is {prefix!r}",
         allowed=f"{PREFIX_ALLOWED}; not in {', '.join(f'{name}/' for name in _RESERVED)}",
-        action="write it like a folder, without a slash at its ends, for example 'dynamodb' or 'lake/raw'",
+        action="write it like a folder, without a slash at either end, for example 'dynamodb' or 'lake/raw'",
         prefix=prefix,
     )

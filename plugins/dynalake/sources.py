@@ -1,4 +1,4 @@
-"""Files that dynalake deploys and that are not its modules: the Lambda's code, and the templates of the stacks."""
+"""Files that dynalake deploys besides its modules: the Lambda's code, and the templates of the stacks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dynalake.errors import SettingsError
 def source_folder(name: str, variable: str, pattern: str) -> Path:
     """Return the folder `name` of dynalake's sources, such as `lambda_src`.
 
-    It is the one that the environment's `variable` names, or lies inside the installed package, or next to the plugins
+    The environment's `variable` names it; without one it is inside the installed package, or next to the plugins
     folder. Raises `SettingsError` where nothing in it matches `pattern`.
     """
     package = Path(__file__).parent
@@ -21,6 +21,6 @@ def source_folder(name: str, variable: str, pattern: str) -> Path:
         raise SettingsError(
             f"There is no {pattern} in {folder}",
             allowed=f"the folder {name} of the dynalake sources",
-            action=f"put it next to the plugins folder, or set {variable} to where it is",
+            action=f"put it next to the plugins folder, or set {variable} to its path",
         )
     return folder

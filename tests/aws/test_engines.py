@@ -223,7 +223,7 @@ def rows(head: Head) -> list[dict[str, Any]]:
 def by_worker(clients: Clients, lake: Lake) -> tuple[Table, Finished, list[str]]:
     table, done, said = bring(clients, "WORKER", here, night_here)
     assert (done.sums.rows, done.sums.repeats, done.sums.rejected) == (14, 1, 1)
-    assert "Columns that have other types now: m, v" in said
+    assert "Columns with new types: m, v" in said
     assert commits_of_merges(table) == [1, 1, 1, 1]
     return table, done, said
 

@@ -66,7 +66,7 @@ def test_a_zone_that_firehose_does_not_know_is_refused_with_one_that_is_alike(zo
 
 def test_a_zone_without_its_like_is_refused_too() -> None:
     """Troll has two hours of summer time."""
-    with pytest.raises(SettingsError, match="take 'UTC'"):
+    with pytest.raises(SettingsError, match="use 'UTC'"):
         firehose_zone("Antarctica/Troll")
 
 

@@ -1,15 +1,15 @@
-"""A night's work on the tables of one DynamoDB table, step by step; each step stands for itself.
+"""A night's work on the tables of one DynamoDB table, in independent steps.
 
-    entries   entries that Glue has lost are brought back
-    snapshot  the swap of a backfill's snapshot that somebody has begun is finished
-    history   folded days that are older than the user wants are dropped
-    compact   days that are over become one sorted folder, types widen, views and Hive tables follow
-    fold      the newest changes are merged into the state, where that is due
-    raw       raw objects, and backfills, that nothing needs any more are deleted
-    collect   snapshots expire, and files that nothing names are deleted
-    scrub     once a week, or on request: everything of the table is compared
+    entries   restore entries that Glue has lost
+    snapshot  finish the swap of a backfill's snapshot that was begun
+    history   drop folded days that are older than the user wants
+    compact   turn days that are over into one sorted folder; widen types; update views and Hive tables
+    fold      merge the newest changes into the state, if that is due
+    raw       delete raw objects, and backfills, that nothing needs any more
+    collect   expire snapshots, and delete unreferenced files
+    scrub     compare everything of the table, once a week or on request
 
-The next night's run finds the work that one has not done, so a fault costs a day at most.
+The next night finds the work that this one has not done, so a fault costs a day at most.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ MANY = 20
 """Factor for the bytes that a night may write with many workers (`compact_gb`, `widen_budget_gb`)."""
 
 Say = Callable[[str], None]
-"""A function that takes a line for people, while the work goes on."""
+"""A function that reports a line to people while the work goes on."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """Requests to a night, next to what is due: days to compact though they are open, a fold, a scrub."""
+    """Requests to a night in addition to what is due: open days to compact, a fold, a scrub."""
 
     days: tuple[str, ...] = ()
     fold: bool = False
@@ -63,7 +63,7 @@ def work(
     raw_retention_days: int = 0,
     workers: Workers = HERE,
 ) -> tuple[Fault, ...]:
-    """Do all that is due, and return what has failed. After a kill, or next to other runs, it goes on from there.
+    """Do all work that is due, and return the faults. It can be called again after a kill, and next to other runs.
 
     `now` returns aware times. `raw_retention_days`: the lake's option, 0 to keep raw objects. `workers` write the
     files.
@@ -86,21 +86,21 @@ def work(
     steps.run("fold", lambda: _fold(table, settings, now(), say, asked, workers), None)
     raw = steps.run("raw", lambda: delete_raw(table, now(), raw_retention_days), RawDeleted(""))
     if raw.objects:
-        say(f"{raw.objects:,} raw objects of {len(raw.days):,} days are deleted: live rows hold what was in them")
+        say(f"Deleted {raw.objects:,} raw objects of {len(raw.days):,} days: live rows hold their changes")
     runs = steps.run("backfills", lambda: delete_replaced_runs(table, now()), ReplacedRuns())
     if runs.runs:
-        say(f"Backfills that are not the snapshot any more are deleted: {', '.join(runs.runs)}")
+        say(f"Deleted backfills that are no longer the snapshot: {', '.join(runs.runs)}")
     collected = steps.run(
         "collect", lambda: collect(table, now, snapshot_days=settings.snapshot_days), Collected(table.names.table)
     )
-    say(f"{collected.deleted:,} objects that nothing names are deleted, {collected.waiting:,} wait for that")
+    say(f"Deleted {collected.deleted:,} unreferenced files; {collected.waiting:,} wait for their deletion")
     _say_findings(say, collected.findings)
     steps.run("scrub", lambda: _scrub(table, options, now, say, requested=asked.scrub), None)
     return (*report.faults, *steps.faults)
 
 
 def count_work(table: Table, settings: TableSettings, now: datetime, asked: Asked) -> int:
-    """Return about how many bytes of files a night without budgets would write again: days, types, and the fold."""
+    """Return about how many bytes of files a night without budgets would rewrite: days, types, and the fold."""
     size = count_due(table, CompactOptions.of_settings(settings), now, asked.days)
     due = _plan_fold(table, settings, now, asked)
     return size if due is None else size + due.bytes + sum(f.size for f in table.items().files())
@@ -119,7 +119,7 @@ def _fold(
     if due is None:
         return None
     folded = fold(table, due.bound, workers=workers)
-    say(f"The state is folded, {due.reason}: {folded.merged.won:,} of its items have changed")
+    say(f"Folded the state, {due.reason}: {folded.merged.won:,} of its items have changed")
     return folded
 
 
@@ -129,10 +129,10 @@ def _scrub(
     last = read_scrub(table)
     if not requested and last is not None and milliseconds(now() - SCRUB_EVERY) < last.at:
         return None
-    found = scrub(table, now, options)
-    say(f"{len(found.findings):,} findings in {found.days:,} days")
-    _say_findings(say, found.findings)
-    return found
+    scrubbed = scrub(table, now, options)
+    say(f"{len(scrubbed.findings):,} findings in {scrubbed.days:,} days")
+    _say_findings(say, scrubbed.findings)
+    return scrubbed
 
 
 def _say_findings(say: Say, findings: Iterable[Finding]) -> None:
@@ -142,16 +142,16 @@ def _say_findings(say: Say, findings: Iterable[Finding]) -> None:
 
 def _say_dropped(say: Say, dropped: Dropped) -> None:
     if dropped.days:
-        say(f"{len(dropped.days):,} days before dt={dropped.history_from} are dropped, with {dropped.rows:,} rows")
+        say(f"Dropped {len(dropped.days):,} days before dt={dropped.history_from}, with {dropped.rows:,} rows")
 
 
 def _say_compacted(say: Say, report: CompactReport) -> None:
     for day in report.days:
         say(f"dt={day.day}: {day.replaced:,} files became {day.files:,} with {day.rows:,} rows")
     if report.waiting:
-        say(f"{report.waiting:,} more days are due, and are left to the next run")
+        say(f"{report.waiting:,} more days are due: the next run compacts them")
     if report.widened.columns:
-        say(f"Columns that have other types now: {', '.join(report.widened.columns)}")
+        say(f"Columns with new types: {', '.join(report.widened.columns)}")
     for name, projected in report.projected.items():
         if projected.written or projected.removed:
             say(f"{name}: {len(projected.written):,} partitions written, {len(projected.removed):,} removed")

@@ -50,14 +50,14 @@ def test_all_that_is_due_is_done_and_then_nothing_is(lake: Receipts) -> None:
     said, faults = run(lake)
     assert faults == []
     assert any(line.startswith(f"dt={DAY_1}: 2 files became 1") for line in said)
-    assert any("Columns that have other types now: n" in line for line in said)
+    assert any("Columns with new types: n" in line for line in said)
     assert number(lake.table.items(), FOLDED_TO) > 0
     assert read_scrub(lake.table) is not None
     assert lake.rows().total() == rows.total() == 5
     assert len(lake.items()) == 3
     lake.clock.move(seconds=3600)
     said, faults = run(lake)
-    assert (said, faults) == (["0 objects that nothing names are deleted, 0 wait for that"], [])
+    assert (said, faults) == (["Deleted 0 unreferenced files; 0 wait for their deletion"], [])
 
 
 def test_a_day_that_is_open_a_fold_and_a_scrub_can_be_asked_for(lake: Receipts) -> None:
@@ -69,7 +69,7 @@ def test_a_day_that_is_open_a_fold_and_a_scrub_can_be_asked_for(lake: Receipts) 
     said, faults = run(lake, asked=Asked((TODAY,), fold=True, scrub=True))
     assert faults == []
     assert any(line.startswith(f"dt={TODAY}: 2 files became 1") for line in said)
-    assert any("The state is folded, requested" in line for line in said)
+    assert any("Folded the state, requested" in line for line in said)
     assert number(lake.table.items(), FOLDED_TO) > folded
     assert read_scrub(lake.table) != before
 
@@ -127,8 +127,8 @@ def test_settings_say_for_how_long_things_are_kept(lake: Receipts, monkeypatch: 
     settings = replace(SETTINGS, history_days=400, snapshot_days=3)
     assert work(lake.table, settings, lake.now, said.append, raw_retention_days=90) == ()
     assert given == {"history": 400, "raw": 90, "snapshots": 3}
-    assert "1 days before dt=20230102 are dropped, with 2 rows" in said
-    assert "3 raw objects of 1 days are deleted: live rows hold what was in them" in said
+    assert "Dropped 1 days before dt=20230102, with 2 rows" in said
+    assert "Deleted 3 raw objects of 1 days: live rows hold their changes" in said
 
 
 def test_settings_say_when_the_state_is_folded() -> None:

@@ -57,7 +57,7 @@ resource "aws_cloudformation_stack" "this" {
   lifecycle {
     precondition {
       condition     = local.time_zone != ""
-      error_message = "time_zone is '${var.time_zone}', which Firehose does not know. Take one of https://docs.aws.amazon.com/firehose/latest/dev/s3-object-name.html, or another name of one."
+      error_message = "time_zone is '${var.time_zone}', which Firehose does not know. Choose one of https://docs.aws.amazon.com/firehose/latest/dev/s3-object-name.html, or an alias of one."
     }
   }
 }

@@ -28,7 +28,7 @@ variable "table" {
 
   validation {
     condition     = can(regex("^[a-zA-Z0-9_.-]{3,255}$", var.table))
-    error_message = "table is a DynamoDB table name: 3 to 255 characters out of letters, digits, '_', '-' and '.'."
+    error_message = "table is a DynamoDB table name: 3 to 255 letters, digits, '_', '-' and '.'."
   }
 }
 
