@@ -40,7 +40,7 @@ from dynalake.lake.types.layout import extends
 _pa: Any = pa  # its stubs take types only as literals; here they are data
 
 READINGS = 3
-"""How often a batch is read at most: it is read again where a column was widened in the meantime."""
+"""Maximum readings of a batch: it is read again where a column was widened in the meantime."""
 
 
 class BatchRows(Protocol):
@@ -48,7 +48,7 @@ class BatchRows(Protocol):
 
     @property
     def observed(self) -> Observed:
-        """Types of what was met, by attribute."""
+        """Types of the values that were read, by attribute."""
         ...
 
     def tables(self, schema: TableSchema) -> Iterator[pa.Table]:
@@ -92,7 +92,7 @@ class BatchResult:
 
     `snapshot`: the table's snapshot with whose live rows the batch was compared. `replaced`: for a named day, file →
     places of the rows that give way, packed (`pack_places`). `misfits`: values that do not fit their column, by
-    attribute. `waits`: why nothing was made.
+    attribute. `waits`: the reason, where nothing was made.
     """
 
     batch: Batch
@@ -156,9 +156,9 @@ def convert_batch(
     Raises `ConflictError` where a raw object was replaced or the table made again, and `LedgerError` where counts do
     not add up.
     """
-    done = read_result(table, batch.plan, batch.number)
-    if done is not None:
-        return done
+    result = read_result(table, batch.plan, batch.number)
+    if result is not None:
+        return result
     with TemporaryDirectory(dir=work_directory) as directory:
         return _put_result(table, _convert(table, batch, read, writing or Writing(), Path(directory)))
 
@@ -198,7 +198,7 @@ def _put_result(table: Table, result: BatchResult) -> BatchResult:
             return first
         raise ConflictError(
             f"The plan of batch {batch.number} of {batch.table} is gone: its run is over",
-            action="nothing: what is still due is planned by the next run",
+            action="nothing: the next run plans what is still due",
             table=batch.table,
         ) from error
     return result
@@ -208,34 +208,34 @@ def _convert(table: Table, batch: Batch, read: Read, writing: Writing, directory
     head, schema, rows = _read(table, batch, read, directory)
     if head.uuid != batch.uuid:
         raise ConflictError(
-            f"The table {head.name} was deleted and made again since this was planned",
+            f"The table {head.name} was deleted and made again after this was planned",
             action="plan again from the table as it is now",
             table=batch.table,
         )
     changes = Changes(schema.identity)
     dated = _DatedRows(Spool(directory / "rows"), {batch.day}, {DAY})
-    for some in rows.tables(schema):
-        changes.add(some)
-        dated.add(with_day(some, batch.day, table.names.lake.zone))
+    for chunk in rows.tables(schema):
+        changes.add(chunk)
+        dated.add(with_day(chunk, batch.day, table.names.lake.zone))
     live = LiveRows(schema.identity, directory)
     if changes.first is not None and batch.day != SNAPSHOT_DAY:
-        # No change stands in an earlier day (`row_day`). The snapshot's day is the earliest of all and has no changes.
+        # No change is in an earlier day (`row_day`). The snapshot's day is the earliest of all and has no changes.
         files = head.files(since=day_before(changes.first, table.names.lake.zone))
         live.gather(head, files, changes, batch.day if batch.again else "")
     if live:
         once = _DatedRows(Spool(directory / "once"), {batch.day}, {DAY})
-        for some in dated.spool:
-            once.add(live.drop(some))
+        for chunk in dated.spool:
+            once.add(live.drop(chunk))
         dated = once
     folders = tuple(_write(table, batch, head, dated, writing, directory))
-    found = rows.sums
+    counts = rows.sums
     sums = Sums(
-        found.lines,
+        counts.lines,
         sum(part.rows for folder in folders for part in folder.parts),
-        found.duplicates,
+        counts.duplicates,
         live.dropped,
-        found.canaries,
-        found.rejected,
+        counts.canaries,
+        counts.rejected,
     )
     check_sums(batch, sums)
     replaced = {path: pack_places(places) for path, places in live.replaced.items()}
@@ -247,38 +247,38 @@ def check_sums(batch: Batch, sums: Sums) -> None:
     if sums.add_up:
         return
     raise LedgerError(
-        f"Batch {batch.number} of {batch.table}, dt={batch.day}, has {sums.lines:,} lines, of which came "
+        f"Batch {batch.number} of {batch.table}, dt={batch.day}, has {sums.lines:,} lines, but they gave "
         f"{sums.rows:,} rows, {sums.duplicates:,} duplicates, {sums.repeats:,} repeats, {sums.canaries:,} canaries and "
         f"{sums.rejected:,} rejected lines",
         allowed="as many lines as all of these together",
-        action="nothing of it was committed: please report it",
+        action="report this as a bug; nothing of the batch was committed",
         table=batch.table,
     )
 
 
 def _read(table: Table, batch: Batch, read: Read, directory: Path) -> tuple[Head, TableSchema, BatchRows]:
-    """Return the batch's rows, and the table after its schema has got columns for what is new in them."""
+    """Return the batch's rows, and the table after its schema got columns for their new values."""
     head = table.changes()
     for number in range(READINGS):
-        before = schema_of(head)
-        place = directory / f"reading-{number}"
-        place.mkdir()
-        rows = read(table, batch, before, place)
+        old = schema_of(head)
+        subdirectory = directory / f"reading-{number}"
+        subdirectory.mkdir()
+        rows = read(table, batch, old, subdirectory)
         head = grow_schema(table, rows.observed)
-        now = schema_of(head)
-        # Somebody else may have added columns. Where one was widened, it is decided again which values fit it.
-        if all((c := now.known.get(b.attribute)) is not None and extends(b.type, c.type) for b in before.columns):
-            return head, now, rows
+        new = schema_of(head)
+        # Another run may have added columns. If it widened one, the values that fit it are decided again.
+        if all((c := new.known.get(b.attribute)) is not None and extends(b.type, c.type) for b in old.columns):
+            return head, new, rows
     raise ConflictError(
         f"The columns of {head.name} were widened {READINGS} times while batch {batch.number} was read",
-        action="try again when others are done",
+        action="try again when other runs are done",
         table=batch.table,
     )
 
 
 @dataclass
 class _DatedRows:
-    """Rows with `dt`; they tell which days they have, and which columns have a value in some row."""
+    """Rows with `dt`, the days that they have, and the columns that have a value in some row."""
 
     spool: Spool
     days: set[str]
@@ -306,7 +306,7 @@ def _write(
     schema = head.schema.select(*(f.name for f in head.schema.fields if f.name in dated.columns))
     for day in sorted(dated.days):
         folder = Folder(table.names.change_folder(day, batch.folder_of(day)), day)
-        place = directory / f"day-{day}"
-        place.mkdir()
-        writer = PartWriter(table.clients, table.names, head, schema, folder, writing, place)
+        subdirectory = directory / f"day-{day}"
+        subdirectory.mkdir()
+        writer = PartWriter(table.clients, table.names, head, schema, folder, writing, subdirectory)
         yield NewFolder(day, batch.folder_of(day), parts_of(writer.write(dated.of(day))))

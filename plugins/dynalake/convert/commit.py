@@ -37,7 +37,7 @@ from dynalake.lake.tables.grow import schema_of
 from dynalake.record.change import EVENT_TIME
 
 ATTEMPTS = 3
-"""How often a commit is begun again where the table's bound rose after late changes had been merged."""
+"""Maximum attempts of a commit: it begins again where the table's bound rose after late changes had been merged."""
 
 _AT_ONCE = 16
 _FOOTER = 1 << 16  # bytes that are read at first
@@ -87,7 +87,7 @@ class _Unit:
 
     @property
     def added(self) -> tuple[DataFile, ...]:
-        return (*(f for found in self.batches for f in found.files), *self.rest.added)
+        return (*(f for ready in self.batches for f in ready.files), *self.rest.added)
 
 
 class _BoundChanged(Exception):
@@ -117,7 +117,7 @@ def commit_results(
                 return commit.run(ordered, merge_late)
             except _BoundChanged:
                 continue
-    reason = "the table's bound changed again and again"
+    reason = "the table's bound kept changing"
     return Committed(waiting=tuple(Waiting(r.batch, reason) for r in ordered))
 
 
@@ -137,8 +137,8 @@ class _Commit:
         units, late = self._merge_late(units, merge_late)
         if units:
             commit_on(self._table.catalog, self._table.names, self._head, lambda head, _: self._build(head, units))
-        done = tuple(result for result in results if result.batch.number not in self._waiting)
-        return Committed(done, tuple(self._waiting.values()), late)
+        committed = tuple(result for result in results if result.batch.number not in self._waiting)
+        return Committed(committed, tuple(self._waiting.values()), late)
 
     def _wait(self, batch: Batch, reason: str) -> None:
         self._waiting[batch.number] = Waiting(batch, reason)
@@ -153,8 +153,8 @@ class _Commit:
         return True
 
     def _wait_all(self, unit: _Unit, error: DynalakeError) -> None:
-        for found in unit.batches:
-            self._wait(found.batch, error.received)
+        for ready in unit.batches:
+            self._wait(ready.batch, error.received)
 
     # -- before the commit -----------------------------------------------------------------------------------------
 
@@ -167,7 +167,7 @@ class _Commit:
             return True
 
     def _open(self, results: Sequence[BatchResult]) -> list[_Ready]:
-        """Return the batches whose files are there, as they were handed over."""
+        """Return the batches whose files exist as they were handed over."""
         assert self._table.clients.s3 is not None  # made once, before the threads need it
 
         def opened(result: BatchResult) -> _Ready | Waiting:
@@ -177,11 +177,11 @@ class _Commit:
                 return Waiting(result.batch, error.received)
 
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            found = list(pool.map(opened, results))
-        for one in found:
-            if isinstance(one, Waiting):
-                self._wait(one.batch, one.reason)
-        return [one for one in found if isinstance(one, _Ready)]
+            outcomes = list(pool.map(opened, results))
+        for outcome in outcomes:
+            if isinstance(outcome, Waiting):
+                self._wait(outcome.batch, outcome.reason)
+        return [outcome for outcome in outcomes if isinstance(outcome, _Ready)]
 
     def _files(self, result: BatchResult) -> _Ready:
         if result.batch.day < history_from(self._head):
@@ -192,29 +192,29 @@ class _Commit:
                 footer = _read_footer(self._table, part)
                 if footer.num_rows != part.rows:
                     raise LedgerError(
-                        f"{part.path} has {footer.num_rows:,} rows, and {part.rows:,} were written",
-                        action="nothing of it was committed: please report it",
+                        f"{part.path} has {footer.num_rows:,} rows, but {part.rows:,} were written",
+                        action="report this as a bug; nothing of the batch was committed",
                         table=result.batch.table,
                     )
-                held = pyarrow_to_schema(footer.schema.to_arrow_schema())
-                check_fields(held, self._head)
+                schema = pyarrow_to_schema(footer.schema.to_arrow_schema())
+                check_fields(schema, self._head)
                 files.append(self._head.data_file(part.path, folder.day, footer, part.size, self._head.schema))
-                fields.append(held)
+                fields.append(schema)
         return _Ready(result, tuple(files), tuple(fields))
 
     def _without_shared(self, ready: Sequence[_Ready]) -> list[_Ready]:
         """Return the batches without those that have a change of an earlier one."""
         identity = schema_of(self._head).identity
-        waits = find_waiting(self._head, [found.files for found in ready], identity, self._directory)
+        waits = find_waiting(self._head, [r.files for r in ready], identity, self._directory)
         for place, earlier in waits.items():
-            self._wait(ready[place].batch, f"it has a change of batch {ready[earlier].batch.number}")
-        return [found for place, found in enumerate(ready) if place not in waits]
+            self._wait(ready[place].batch, f"it shares a change with batch {ready[earlier].batch.number}")
+        return [r for place, r in enumerate(ready) if place not in waits]
 
     def _make_units(self, ready: Sequence[_Ready]) -> list[_Unit]:
         """Return batches alone, and those of named days together with the rows that stay of their days."""
-        units = [_Unit((found,)) for found in ready if not found.batch.again]
-        for day in sorted({found.batch.day for found in ready if found.batch.again}):
-            unit = _Unit(tuple(found for found in ready if found.batch.again and found.batch.day == day))
+        units = [_Unit((r,)) for r in ready if not r.batch.again]
+        for day in sorted({r.batch.day for r in ready if r.batch.again}):
+            unit = _Unit(tuple(r for r in ready if r.batch.again and r.batch.day == day))
             try:
                 units.append(_Unit(unit.batches, self._write_rest(unit, day)))
             except ConflictError as error:
@@ -224,15 +224,15 @@ class _Commit:
     def _write_rest(self, unit: _Unit, day: str) -> Rest:
         directory = self._directory / f"rest-{day}"
         directory.mkdir()
-        results = [found.result for found in unit.batches]
+        results = [ready.result for ready in unit.batches]
         made_at = milliseconds(self._now())
         return write_rest(self._table, self._head, day, results, made_at, self._writing, directory)
 
     def _name(self, unit: _Unit) -> None:
         """Put the manifests of the batches' folders, and delete all other files in them."""
-        for found in unit.batches:
-            result, batch = found.result, found.batch
-            # An object that was gone is due again should it come back.
+        for ready in unit.batches:
+            result, batch = ready.result, ready.batch
+            # An object that was missing is due again if it comes back.
             inputs = tuple(i for i in batch.inputs if i.key not in result.rejected.deleted)
             for folder in result.folders:
                 manifest = FolderManifest(
@@ -250,9 +250,9 @@ class _Commit:
     def _merge_late(self, units: Sequence[_Unit], merge_late: MergeLate) -> tuple[list[_Unit], int]:
         bound = max(number(self._head, BOUND), number(self._table.items(), FOLDED_TO))
         late = {i: [f for b in unit.batches for f in b.files if _is_late(f, bound)] for i, unit in enumerate(units)}
-        files = [f for found in late.values() for f in found]
+        files = [f for late_files in late.values() for f in late_files]
         if not files or self._holds(
-            _Unit(tuple(b for i, found in late.items() if found for b in units[i].batches)),
+            _Unit(tuple(b for i, late_files in late.items() if late_files for b in units[i].batches)),
             lambda _: merge_late(self._table, self._head, files),
         ):
             return list(units), sum(f.rows for f in files)
@@ -265,12 +265,12 @@ class _Commit:
         if any(self._head.properties.get(name) != head.properties.get(name) for name in PLANNED_ON):
             raise _BoundChanged
         check = _Check(self._table, head, self._named, milliseconds(self._now()))
-        for found in (found for unit in units for found in unit.batches):
-            self._waiting.pop(found.batch.number, None)
+        for ready in (ready for unit in units for ready in unit.batches):
+            self._waiting.pop(ready.batch.number, None)
         kept = [
             unit
             for unit in units
-            if self._holds(unit, check.unit) and not any(check.has_landed(found.batch) for found in unit.batches)
+            if self._holds(unit, check.unit) and not any(check.has_landed(ready.batch) for ready in unit.batches)
         ]
         if not kept:
             return None
@@ -291,30 +291,30 @@ class _Check:
 
     def unit(self, unit: _Unit) -> None:
         """Raise `ConflictError` where a unit cannot be committed on this head, unless it has landed already."""
-        for found in unit.batches:
-            if self.has_landed(found.batch):
+        for ready in unit.batches:
+            if self.has_landed(ready.batch):
                 continue
-            self._batch(found)
-            news = self._since(found.batch, found.result.snapshot)
+            self._batch(ready)
+            news = self._since(ready.batch, ready.result.snapshot)
             check_live(self._head, unit.rest.replaced, news)
 
     def has_landed(self, batch: Batch) -> bool:
         """Return whether a batch is in the table: its attempt lost the answer, or was killed after the commit."""
         return any(f.folder == batch.folder for f in self._since(batch, batch.snapshot).added)
 
-    def _batch(self, found: _Ready) -> None:
-        batch = found.batch
+    def _batch(self, ready: _Ready) -> None:
+        batch = ready.batch
         check_age(self._head, batch.made_at, self._now)
-        for held in found.held:
-            check_fields(held, self._head)
+        for schema in ready.held:
+            check_fields(schema, self._head)
         since_plan = self._since(batch, batch.snapshot).added
         if not batch.again:
             folders = {f.folder for f in since_plan if f.partition == batch.day and f.folder}
             if named := self._named.find(batch.inputs, folders):
-                raise _conflict(self._head, f"was given rows of {named} by another run")
-        for new in self._since(batch, found.result.snapshot).added:
-            if any(overlap(mine, new, EVENT_TIME) for mine in found.files):
-                raise _conflict(self._head, f"has gained {new.path}, which may hold the same changes")
+                raise _conflict(self._head, f"got rows of {named} from another run")
+        for new_file in self._since(batch, ready.result.snapshot).added:
+            if any(overlap(file, new_file, EVENT_TIME) for file in ready.files):
+                raise _conflict(self._head, f"got the new file {new_file.path}, which may hold the same changes")
 
     def _since(self, batch: Batch, snapshot: int | None) -> News:
         if snapshot not in self._news:
@@ -357,7 +357,7 @@ def _read_footer(table: Table, part: Part) -> Any:
         needed = int.from_bytes(tail[-8:-4], "little") + 8
         if tail[-4:] != b"PAR1" or (start == 0 and needed > len(tail)):
             raise ConflictError(
-                f"The file {part.path} is not what was written",
+                f"The file {part.path} differs from the one that was written",
                 action="nothing: its raw objects are planned again",
                 key=key,
             )

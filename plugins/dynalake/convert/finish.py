@@ -86,13 +86,13 @@ def commit_plan(
     `finish_table` raises.
     """
     findings = finish_swap(table, workers)
-    found = {number: read_result(table, plan, number) for number in sorted(numbers)}
-    results = [result for result in found.values() if result is not None and not result.waits]
+    by_number = {number: read_result(table, plan, number) for number in sorted(numbers)}
+    results = [result for result in by_number.values() if result is not None and not result.waits]
     # A run that had ended already, except for the answer of its last task, has no plan any more.
-    failed = tuple(number for number, r in found.items() if r is None and is_planned(table, plan, number))
+    failed = tuple(number for number, r in by_number.items() if r is None and is_planned(table, plan, number))
     findings += _write_views(table)
     committed = commit_results(table, results, now, merge, writing, work_directory)
-    waits = (Waiting(r.batch, r.waits) for r in found.values() if r is not None and r.waits)
+    waits = (Waiting(r.batch, r.waits) for r in by_number.values() if r is not None and r.waits)
     return PlanCommit(replace(committed, waiting=(*waits, *committed.waiting)), failed, findings)
 
 
@@ -118,37 +118,37 @@ def finish_table(
     commits, waiting, failed, findings = [first.committed], first.committed.waiting, first.failed, first.findings
     plans = [plan]
     while waiting and len(commits) < limits.passes and _size(waiting) <= limits.again_mb << 20:
-        again = plan_again(table, [w.batch for w in waiting], limits, now())
-        if not again.batches:
+        retry = plan_again(table, [w.batch for w in waiting], limits, now())
+        if not retry.batches:
             waiting = ()
             break
-        plans.append(again.batches[0].plan)
-        results, waiting = _convert(table, again.batches, read, writing, work_directory)
+        plans.append(retry.batches[0].plan)
+        results, waiting = _convert(table, retry.batches, read, writing, work_directory)
         commits.append(commit_results(table, results, now, merge, writing, work_directory))
         waiting = (*waiting, *commits[-1].waiting)
     # A user may run a failed task again, and then it needs its plan.
-    for done in plans[1 if failed else 0 :]:
-        delete_plan(table, done)
+    for finished_plan in plans[1 if failed else 0 :]:
+        delete_plan(table, finished_plan)
     return _sum_up(table, commits, waiting, failed, findings)
 
 
 def convert_due(table: Table, now: Now, limits: ConvertLimits | None = None) -> tuple[Finished, ...]:
-    """Convert all that is due of one table, here and batch by batch. Return the result of each round that had work.
+    """Convert all due objects of one table here, batch by batch. Return the result of each round that had work.
 
     It stops where a round makes no progress: the rest waits for others, and the last round says so.
     """
-    limits, done = limits or ConvertLimits(), list[Finished]()
+    limits, rounds = limits or ConvertLimits(), list[Finished]()
     while batches := plan_table(table, limits, now()).batches:
         for batch in batches:
             convert_or_wait(table, batch)
-        done.append(finish_table(table, batches[0].plan, [b.number for b in batches], limits, now))
-        if not done[-1].batches:
+        rounds.append(finish_table(table, batches[0].plan, [b.number for b in batches], limits, now))
+        if not rounds[-1].batches:
             break
-    return tuple(done)
+    return tuple(rounds)
 
 
 def finish_swap(table: Table, workers: Workers = HERE) -> tuple[Finding, ...]:
-    """Finish the swap of a backfill's snapshot that somebody has begun; nothing else waits for it."""
+    """Finish the swap of a backfill's snapshot if one was begun; nothing else waits for it."""
     try:
         finish_snapshot(table, workers=workers)
     except ConflictError as error:
@@ -222,7 +222,7 @@ def _deleted(table: Table, results: Iterable[BatchResult]) -> Iterator[Finding]:
 
 
 def _forgotten(table: Table, waiting: Sequence[Waiting]) -> Iterator[Finding]:
-    """Yield a finding for named days of which a part has to be named again: the next run does not know of them."""
+    """Yield a finding for each named day of which a part has to be named again: the next run does not know of it."""
     for day in sorted({w.batch.day for w in waiting if w.batch.again}):
         reason = next(w.reason for w in waiting if w.batch.again and w.batch.day == day)
         yield Finding(
@@ -231,10 +231,10 @@ def _forgotten(table: Table, waiting: Sequence[Waiting]) -> Iterator[Finding]:
 
 
 def delete_plan(table: Table, plan: str) -> None:
-    """Delete what a plan has put into the state prefix. What a kill leaves is collected later."""
+    """Delete a plan's objects in the state prefix. Garbage collection deletes those that a kill leaves."""
     bucket = table.names.lake.bucket
     prefix = table.names.conversion(plan)
     pages = table.clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-    keys = iter([found["Key"] for page in pages for found in page.get("Contents", ())])
-    while some := list(islice(keys, _DELETED_AT_ONCE)):
-        table.clients.s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key} for key in some]})
+    keys = iter([entry["Key"] for page in pages for entry in page.get("Contents", ())])
+    while group := list(islice(keys, _DELETED_AT_ONCE)):
+        table.clients.s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key} for key in group]})

@@ -1,11 +1,11 @@
-"""Which raw objects are converted: those that the manifests of live folders name.
+"""The converted raw objects: those that the manifests of live folders name.
 
 A batch always has a folder in the day of its raw objects, even if its only file has no rows (`convert/batch.py`). So
-the live folders of a day tell which of its objects are converted, however old the table is.
+the live folders of a day show which of its objects are converted, however old the table is.
 
 Manifests, Iceberg's too, are never written again. So one object in the state prefix keeps what earlier runs have read,
 and a run over an open day with 144 folders reads that object and the manifests that came since. It is a copy: the table
-always tells which folders are live, and without the copy everything is read again.
+always shows which folders are live, and without the copy everything is read again.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def find_named(table: Table, head: Head, days: Collection[str], first: str) -> E
     older = {day for day in days if SNAPSHOT_DAY < day < first}
     if older:
         inputs |= _read(table, {f.folder: f.partition for f in head.files(older) if f.folder})
-    for key, etag in (pair for found in inputs.values() for pair in found):
+    for key, etag in (pair for pairs in inputs.values() for pair in pairs):
         named[f"{table.names.raw_prefix}{key}"].add(etag)
     return dict(named)
 
@@ -85,24 +85,24 @@ class NamedFolders:
         """Return the key of one of the inputs that one of the folders names; '' where none does."""
         fresh = [folder for folder in folders if folder not in self._inputs]
         for folder, manifest in read_manifests(self._table.clients, self._table.names, fresh).items():
-            found = manifest.inputs if manifest is not None else ()
-            self._inputs[folder] = frozenset((i.key, i.etag) for i in found)
+            manifest_inputs = manifest.inputs if manifest is not None else ()
+            self._inputs[folder] = frozenset((i.key, i.etag) for i in manifest_inputs)
         named = {pair for folder in folders for pair in self._inputs[folder]}
         return next((i.key for i in inputs if (i.key, i.etag) in named), "")
 
 
 def _of_recent(table: Table, head: Head, first: str) -> dict[str, _Inputs]:
     """Return the inputs of each live folder of the days from `first` on."""
-    kept = _load(table)
-    known = kept if kept.since and kept.since <= first else NamedCopy()
-    found = head.folders(first, known.manifests)
-    manifests = {path: tuple(pair for pair in pairs if pair[0] >= first) for path, pairs in found.items()}
+    stored = _load(table)
+    known = stored if stored.since and stored.since <= first else NamedCopy()
+    live_folders = head.folders(first, known.manifests)
+    manifests = {path: tuple(pair for pair in pairs if pair[0] >= first) for path, pairs in live_folders.items()}
     live = {folder: day for pairs in manifests.values() for day, folder in pairs if folder}
     folders = {folder: known.folders[folder] for folder in live if folder in known.folders}
     folders |= _read(table, {folder: day for folder, day in live.items() if folder not in folders})
-    now = NamedCopy(first, manifests, folders)
-    if now != kept:
-        table.clients.s3.put_object(Bucket=table.names.lake.bucket, Key=table.names.named_objects, Body=now.to_bytes())
+    copy = NamedCopy(first, manifests, folders)
+    if copy != stored:
+        table.clients.s3.put_object(Bucket=table.names.lake.bucket, Key=table.names.named_objects, Body=copy.to_bytes())
     return folders
 
 
@@ -129,5 +129,5 @@ def _load(table: Table) -> NamedCopy:
 
 
 def _pair(values: Any) -> tuple[str, str]:
-    one, other = values
-    return str(one), str(other)
+    first, second = values
+    return str(first), str(second)

@@ -27,7 +27,7 @@ HELD = 64 << 20
 
 _FEW = 50_000  # rows whose items are held
 
-_SLOTS = 26  # bits: 64 MB, of which the system gives what is touched
+_SLOTS = 26  # bits: 64 MB, of which the system allocates only the pages in use
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)  # 2^64 by the golden ratio: https://en.wikipedia.org/wiki/Hash_function
 _DIGITS = 18  # the last digits of a sequence number: as many as an int64 holds
 _ALWAYS = (-(1 << 63), (1 << 63) - 1)
@@ -35,7 +35,7 @@ _FILE, _PLACE = "file place", "row place"  # columns have no blank in their name
 
 
 class Sieve:
-    """Tells which changes are surely not among those that were added."""
+    """Finds changes that are surely not among those that were added."""
 
     def __init__(self) -> None:
         self._slots = np.zeros(1 << _SLOTS, bool)
@@ -58,8 +58,8 @@ def _last_digits(numbers: Any) -> Any:
     try:
         values: Any = pc.cast(digits, pa.int64())
     except pa.ArrowInvalid:
-        ours: Any = pc.match_substring_regex(digits, rf"^[0-9]{{{_DIGITS}}}$")
-        values = pc.cast(pc.if_else(ours, digits, "0"), pa.int64())
+        valid: Any = pc.match_substring_regex(digits, rf"^[0-9]{{{_DIGITS}}}$")
+        values = pc.cast(pc.if_else(valid, digits, "0"), pa.int64())
     return np.asarray(pc.fill_null(values, 0)).astype(np.uint64)
 
 
@@ -155,7 +155,7 @@ class Changes:
 
 
 class LiveRows:
-    """Rows of live files that may be in a batch. Drops those from the batch's rows, and tells their places.
+    """Rows of live files that may be in a batch. Drops those from the batch's rows, and reports their places.
 
     `identity`: the columns that tell items apart. Spills below `directory`, which the caller removes.
     """
@@ -192,16 +192,16 @@ class LiveRows:
         return bool(self._elsewhere.rows or self._replaceable.rows)
 
     def drop(self, rows: pa.Table) -> pa.Table:
-        """Return the batch's rows without those that stand in a live file, unless they replace them there."""
-        gone = np.zeros(rows.num_rows, bool)
+        """Return the batch's rows without those that are in a live file, unless they replace them there."""
+        dropped = np.zeros(rows.num_rows, bool)
         for others in self._elsewhere:
-            mine, _ = find_same(rows, others, self._columns)
-            gone[mine] = True
-        kept = rows.filter(_pa.array(~gone)) if gone.any() else rows
-        self.dropped += int(gone.sum())
+            places, _ = find_same(rows, others, self._columns)
+            dropped[places] = True
+        kept = rows.filter(_pa.array(~dropped)) if dropped.any() else rows
+        self.dropped += int(dropped.sum())
         for others in self._replaceable:
-            _, theirs = find_same(kept, others, self._columns)
-            self._replaced.append((np.asarray(others[_FILE])[theirs], np.asarray(others[_PLACE])[theirs]))
+            _, replaced = find_same(kept, others, self._columns)
+            self._replaced.append((np.asarray(others[_FILE])[replaced], np.asarray(others[_PLACE])[replaced]))
         return kept
 
     @property
@@ -209,7 +209,7 @@ class LiveRows:
         """File → places of the rows that give way, as an array, in the order of `read_rows`."""
         if not self._replaced:
             return {}
-        files, places = (np.concatenate(found) for found in zip(*self._replaced, strict=True))
+        files, places = (np.concatenate(arrays) for arrays in zip(*self._replaced, strict=True))
         return {self._paths[number]: np.sort(places[files == number]) for number in np.unique(files)}
 
 
@@ -218,13 +218,15 @@ def find_same(rows: pa.Table, others: pa.Table, columns: Sequence[str]) -> tuple
     if not rows.num_rows or not others.num_rows:
         nothing = np.zeros(0, np.int64)
         return nothing, nothing
-    mine, theirs = (_among(a, b) for a, b in ((rows, others), (others, rows)))
-    if not len(mine) or not len(theirs):
-        return mine[:0], theirs[:0]
-    ours = rows.select(list(columns)).take(_pa.array(mine)).append_column("my place", _pa.array(mine))
-    other = others.select(list(columns)).take(_pa.array(theirs)).append_column("their place", _pa.array(theirs))
-    same = ours.join(other, keys=list(columns), join_type="inner", use_threads=False)
-    return np.asarray(same["my place"]), np.asarray(same["their place"])
+    row_places, other_places = (_among(a, b) for a, b in ((rows, others), (others, rows)))
+    if not len(row_places) or not len(other_places):
+        return row_places[:0], other_places[:0]
+    left = rows.select(list(columns)).take(_pa.array(row_places)).append_column("left place", _pa.array(row_places))
+    right = (
+        others.select(list(columns)).take(_pa.array(other_places)).append_column("right place", _pa.array(other_places))
+    )
+    same = left.join(right, keys=list(columns), join_type="inner", use_threads=False)
+    return np.asarray(same["left place"]), np.asarray(same["right place"])
 
 
 def _among(rows: pa.Table, others: pa.Table) -> Any:
@@ -244,35 +246,35 @@ def find_waiting(
     """
     columns = [*identity, SEQUENCE_NUMBER]
     spans = [_span(files) for files in batches]
-    seen = Sieve()
-    kept: dict[int, Spool] = {}
+    sieve = Sieve()
+    spools: dict[int, Spool] = {}
     waiting: dict[int, int] = {}
     for place, files in enumerate(batches):
-        common = [found for other in range(len(batches)) if other != place and (found := _meet(spans, place, other))]
+        common = [span for other in range(len(batches)) if other != place and (span := _meet(spans, place, other))]
         if not common:
             continue
         rows_in_common = Spool(directory / f"common-{place:05d}")
         suspects = Spool(directory / f"suspects-{place:05d}")
         for rows in read_rows(head, files, [*columns, EVENT_TIME]):
-            made = np.asarray(rows[EVENT_TIME])
-            chosen = np.zeros(len(made), bool)
+            times = np.asarray(rows[EVENT_TIME])
+            chosen = np.zeros(len(times), bool)
             for first, last in common:
-                chosen |= (first <= made) & (made <= last)
+                chosen |= (first <= times) & (times <= last)
             rows = rows.filter(_pa.array(chosen)).select(columns)
             rows_in_common.add(rows)
-            suspects.add(rows.filter(_pa.array(seen.may_hold(rows))))
-        earlier = _find_earlier(suspects, kept, columns) if suspects.rows else None
+            suspects.add(rows.filter(_pa.array(sieve.may_hold(rows))))
+        earlier = _find_earlier(suspects, spools, columns) if suspects.rows else None
         if earlier is not None:
             waiting[place] = earlier
             continue
-        kept[place] = rows_in_common
+        spools[place] = rows_in_common
         for rows in rows_in_common:
-            seen.add(rows)
+            sieve.add(rows)
     return waiting
 
 
-def _find_earlier(suspects: Spool, kept: Mapping[int, Spool], columns: Sequence[str]) -> int | None:
-    for place, spool in kept.items():
+def _find_earlier(suspects: Spool, spools: Mapping[int, Spool], columns: Sequence[str]) -> int | None:
+    for place, spool in spools.items():
         for others in spool:
             if any(len(find_same(rows, others, columns)[0]) for rows in suspects):
                 return place
@@ -286,8 +288,8 @@ def _span(files: Iterable[DataFile]) -> tuple[int, int] | None:
 
 
 def _meet(spans: Sequence[tuple[int, int] | None], one: int, other: int) -> tuple[int, int] | None:
-    mine, theirs = spans[one], spans[other]
-    if mine is None or theirs is None:
+    span, other_span = spans[one], spans[other]
+    if span is None or other_span is None:
         return None
-    first, last = max(mine[0], theirs[0]), min(mine[1], theirs[1])
+    first, last = max(span[0], other_span[0]), min(span[1], other_span[1])
     return (first, last) if first <= last else None

@@ -24,15 +24,15 @@ from dynalake.lake.catalog.table import HISTORY_FROM, Table
 from dynalake.lake.files.folders import Input, new_folder
 
 LISTED_DAYS = 8
-"""Days of raw objects that each run lists at least: what Kinesis kept for a week may come today."""
+"""Minimum days of raw objects that each run lists: changes that Kinesis kept for a week may come today."""
 
 TOLD_FOR = timedelta(hours=1)
-"""How long a reported day stays so after nothing of it is due: its objects may still be on their way."""
+"""Time for which a day stays reported after nothing of it is due: its objects may still be on their way."""
 
 
 @dataclass(frozen=True)
 class ConvertLimits:
-    """The most that one run does with one table. Sizes are those of the raw objects, as they lie in S3.
+    """The limits of one run for one table. Sizes are those of the raw objects in S3.
 
     `passes`: how often batches that wait for others are tried again within the run, up to `again_mb`. `late_gb`: the
     state's files that are written again for late changes; the rest waits for the next run.
@@ -116,10 +116,10 @@ class Due:
 def plan_due(objects: Iterable[RawObject], named: ETags, again: Collection[str] = ()) -> tuple[Due, ...]:
     """Return, per day, the objects that no live folder names, the newest day first; all objects of the days `again`."""
     due = []
-    for day, found in groupby(sorted(objects, key=lambda o: o.key), lambda o: parse_day(o.key) or ""):
+    for day, day_objects in groupby(sorted(objects, key=lambda o: o.key), lambda o: parse_day(o.key) or ""):
         if day in again:
-            due.append(Due(day, tuple(found), True))
-        elif fresh := tuple(o for o in found if o.etag not in named.get(o.key, ())):
+            due.append(Due(day, tuple(day_objects), True))
+        elif fresh := tuple(o for o in day_objects if o.etag not in named.get(o.key, ())):
             due.append(Due(day, fresh))
     return tuple(sorted(due, key=lambda d: d.day, reverse=True))
 
@@ -128,12 +128,12 @@ def split(objects: Sequence[RawObject], limits: ConvertLimits) -> Iterator[tuple
     """Yield objects in the order of their keys, which is that of time, in groups of at least one within the limits."""
     group: list[RawObject] = []
     size = 0
-    for found in objects:
-        if group and (size + found.size > limits.batch_mb << 20 or len(group) >= limits.batch_objects):
+    for raw in objects:
+        if group and (size + raw.size > limits.batch_mb << 20 or len(group) >= limits.batch_objects):
             yield tuple(group)
             group, size = [], 0
-        group.append(found)
-        size += found.size
+        group.append(raw)
+        size += raw.size
     if group:
         yield tuple(group)
 
@@ -162,9 +162,9 @@ def plan_table(
     names = table.names
     again = frozenset(map(check_named, days))
     first = first_day(day_of(now, names.lake.zone), retention_hours)
-    told = _list_told(table)
+    reported = _list_reported(table)
     objects = list(list_landed(table, first))
-    for day in sorted({*told, *again}):
+    for day in sorted({*reported, *again}):
         if day < first:
             objects += list_objects(table.clients, names.lake.bucket, names.raw_day(day))
     # The table is loaded after the listings, so that what others commit in between is not planned again.
@@ -178,7 +178,7 @@ def plan_table(
             table=names.table,
         )
     due, changed = find_due(table, head, objects, again, first)
-    _forget_told(table, {day: at for day, at in told.items() if day not in {d.day for d in due}}, now)
+    _forget_reported(table, {day: at for day, at in reported.items() if day not in {d.day for d in due}}, now)
     return put_plan(table, head, due, changed, limits, now)
 
 
@@ -189,7 +189,7 @@ def plan_again(table: Table, batches: Sequence[Batch], limits: ConvertLimits, no
     listed = (
         list_objects(table.clients, names.lake.bucket, names.raw_day(day)) for day in sorted({b.day for b in batches})
     )
-    objects = [o for found in listed for o in found if o.key in keys]
+    objects = [o for day_objects in listed for o in day_objects if o.key in keys]
     head = table.changes()
     again = frozenset(b.day for b in batches if b.again)
     due, changed = find_due(table, head, objects, again, first_day(day_of(now, names.lake.zone), 0))
@@ -210,7 +210,7 @@ def read_batch_plan(table: Table, plan: str, number: int) -> Batch:
         if error.response["Error"]["Code"] not in ("NoSuchKey", "404"):
             raise
         raise ConflictError(
-            f"The plan {key} is gone: what it planned is committed, or was planned again",
+            f"The plan {key} is gone: its batches are committed, or were planned again",
             action="trigger dynalake_convert: it plans what is still due",
             table=table.names.table,
             key=key,
@@ -244,9 +244,9 @@ def check_named(day: str) -> str:
 def list_landed(table: Table, first: str) -> Iterator[RawObject]:
     """Yield the raw objects of the days from `first` on; other objects next to the days are left out."""
     prefix = f"{table.names.raw_prefix}dt="
-    for found in iterate_objects(table.clients, table.names.lake.bucket, prefix, f"{prefix}{first}"):
-        if _is_day(parse_day(found.key) or ""):
-            yield found
+    for raw in iterate_objects(table.clients, table.names.lake.bucket, prefix, f"{prefix}{first}"):
+        if _is_day(parse_day(raw.key) or ""):
+            yield raw
 
 
 def _is_day(text: str) -> bool:
@@ -275,10 +275,10 @@ def put_plan(
 ) -> TablePlan:
     """Put the due objects, in batches, into the state prefix, and return the plan."""
     plan, batches, beyond = new_folder(), list[Batch](), 0
-    for found in sorted(due, key=lambda d: not d.again):
-        for objects in split(found.objects, limits):
+    for due_day in sorted(due, key=lambda d: not d.again):
+        for objects in split(due_day.objects, limits):
             # The other batches of a named day would never be due again.
-            if len(batches) >= limits.batches and not found.again:
+            if len(batches) >= limits.batches and not due_day.again:
                 beyond += len(objects)
                 continue
             batches.append(
@@ -286,13 +286,13 @@ def put_plan(
                     table.names.table,
                     plan,
                     len(batches),
-                    found.day,
+                    due_day.day,
                     new_folder(),
                     milliseconds(now),
                     head.uuid,
                     head.snapshot_id,
                     tuple(Input(o.key, o.etag, o.size) for o in objects),
-                    found.again,
+                    due_day.again,
                 )
             )
     for batch in batches:
@@ -304,7 +304,7 @@ def put_plan(
     return TablePlan(table.names.table, tuple(batches), changed, beyond)
 
 
-def _list_told(table: Table) -> dict[str, datetime]:
+def _list_reported(table: Table) -> dict[str, datetime]:
     """Return the reported days, and since when."""
     prefix = table.names.told_days
     pages = table.clients.s3.get_paginator("list_objects_v2").paginate(Bucket=table.names.lake.bucket, Prefix=prefix)
@@ -312,17 +312,17 @@ def _list_told(table: Table) -> dict[str, datetime]:
     return {day: at for day, at in listed.items() if _is_day(day)}
 
 
-def _forget_told(table: Table, told: Mapping[str, datetime], now: datetime) -> None:
+def _forget_reported(table: Table, reported: Mapping[str, datetime], now: datetime) -> None:
     """Delete markers of days of which nothing is due, unless they are young, or were put again since the listing."""
-    for day, at in told.items():
+    for day, at in reported.items():
         if now - at < TOLD_FOR:
             continue
         key = table.names.told_day(day)
         try:
-            again: datetime = table.clients.s3.head_object(Bucket=table.names.lake.bucket, Key=key)["LastModified"]
+            modified: datetime = table.clients.s3.head_object(Bucket=table.names.lake.bucket, Key=key)["LastModified"]
         except ClientError as error:
             if error.response["Error"]["Code"] in ("NoSuchKey", "404", "NotFound"):
                 continue
             raise
-        if again - at < timedelta(seconds=1):  # a listing may show whole seconds
+        if modified - at < timedelta(seconds=1):  # a listing may show whole seconds
             table.clients.s3.delete_object(Bucket=table.names.lake.bucket, Key=key)

@@ -52,30 +52,32 @@ def write_rest(
 
     Raises `ConflictError` where one of the files is not live any more, or new delete files may apply to it.
     """
-    found: dict[str, list[Any]] = defaultdict(list)
+    packed_places: dict[str, list[Any]] = defaultdict(list)
     for result in results:
         for path, packed in result.replaced.items():
-            found[path].append(unpack_places(packed))
+            packed_places[path].append(unpack_places(packed))
         if result.replaced and head.news_since(result.batch.uuid, result.snapshot).deletes:
             raise _conflict(head, "delete files have been added")
-    if not found:
+    if not packed_places:
         return Rest()
-    places = {path: np.unique(np.concatenate(packed)) for path, packed in found.items()}
+    places = {path: np.unique(np.concatenate(packed)) for path, packed in packed_places.items()}
     live = {f.path: f for f in head.files({day})}
-    gone = sorted(path for path in places if path not in live)
-    if gone:
-        raise _conflict(head, f"{gone[0]} is no longer part of it")
+    missing = sorted(path for path in places if path not in live)
+    if missing:
+        raise _conflict(head, f"{missing[0]} is not part of it any more")
     replaced = [live[path] for path in sorted(places)]
     if sum(f.rows for f in replaced) == sum(map(len, places.values())):
         return Rest(tuple(replaced))
     folder = new_folder()
-    where = Folder(table.names.change_folder(day, folder), day)
-    writer = PartWriter(table.clients, table.names, head, head.schema, where, writing, directory)
+    target = Folder(table.names.change_folder(day, folder), day)
+    writer = PartWriter(table.clients, table.names, head, head.schema, target, writing, directory)
     order = Order(arrow_schema_of(head.schema), [*schema_of(head).identity, SEQUENCE_NUMBER])
     added = writer.write(sort_rows(_staying(head, replaced, places), [], order, directory, _MEMORY_MB))
-    again = {key for result in results for key in result.batch.keys}
-    old = read_manifests(table.clients, table.names, {f.folder for f in replaced})
-    inputs = {i for manifest in old.values() if manifest is not None for i in manifest.inputs if i.key not in again}
+    converted = {key for result in results for key in result.batch.keys}
+    manifests = read_manifests(table.clients, table.names, {f.folder for f in replaced})
+    inputs = {
+        i for manifest in manifests.values() if manifest is not None for i in manifest.inputs if i.key not in converted
+    }
     rows = sum(f.rows for f in added)
     sums = Sums(lines=rows, rows=rows)
     write_manifest(
@@ -88,13 +90,13 @@ def write_rest(
 
 def _staying(head: Head, files: Sequence[DataFile], places: Mapping[str, Any]) -> Iterator[pa.Table]:
     for file in files:
-        gone = places[file.path]
+        replaced = places[file.path]
         first = 0
         for rows in read_rows(head, [file]):
-            mine = gone[(gone >= first) & (gone < first + rows.num_rows)] - first
+            offsets = replaced[(replaced >= first) & (replaced < first + rows.num_rows)] - first
             first += rows.num_rows
             stays = np.ones(rows.num_rows, bool)
-            stays[mine] = False
+            stays[offsets] = False
             yield rows.filter(_pa.array(stays))
 
 

@@ -21,7 +21,7 @@ _pa: Any = pa  # its stubs take types only as literals; here they are data
 _MINUTE = 60_000  # milliseconds: no time zone has changed its clock within one since 1972
 _EARLIEST = round(datetime(1, 1, 3, tzinfo=UTC).timestamp() * 1000)
 _LATEST = round(datetime(9999, 12, 29, tzinfo=UTC).timestamp() * 1000)
-"""Latest time that has a day; one beyond it, or too early, as with microseconds by mistake, gets the last or first."""
+"""Latest time that has a day. Times beyond these two, such as microseconds by mistake, get the first or last day."""
 
 _LAST_DAY = "99991230"
 
@@ -45,9 +45,9 @@ def row_days(moments: Any, day: str, zone: tzinfo) -> Any | None:
     days = np.array([max(day, day_before(int(minute) * _MINUTE, zone)) for minute in minutes], dtype="U8")
     if not len(days) or (days == day).all():
         return None
-    found = np.full(len(moments), day, dtype="U8")
-    found[later] = days[places]
-    return found
+    result = np.full(len(moments), day, dtype="U8")
+    result[later] = days[places]
+    return result
 
 
 def with_day(rows: pa.Table, day: str, zone: tzinfo) -> pa.Table:

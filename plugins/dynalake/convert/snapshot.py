@@ -61,14 +61,14 @@ def _result(table: Table, plan: str, number: int) -> BatchResult:
 
 
 def _check(table: Table, results: Iterable[BatchResult]) -> None:
-    """Raise where an object of the snapshot is missing, because it takes the place of the one before."""
-    gone = sorted(key for result in results for key in result.rejected.deleted)
-    if gone:
+    """Raise `LedgerError` if an object of the snapshot is missing, because it replaces the previous snapshot."""
+    missing = sorted(key for result in results for key in result.rejected.deleted)
+    if missing:
         raise LedgerError(
-            f"{len(gone):,} objects of the backfill of {table.names.table} were deleted before they were converted, "
-            f"the first one {gone[0]}",
-            allowed="the backfill's objects as it has written them",
-            action="the snapshot before stays; restore them and clear plan_snapshot, or run dynalake_backfill again",
+            f"{len(missing):,} objects of the backfill of {table.names.table} were deleted before they were converted, "
+            f"the first one {missing[0]}",
+            allowed="the backfill's objects as it wrote them",
+            action="restore them and clear plan_snapshot, or run dynalake_backfill again; the previous snapshot stays",
             table=table.names.table,
         )
 

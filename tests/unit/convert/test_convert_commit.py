@@ -109,7 +109,7 @@ def test_what_still_waits_is_left_to_the_next_run_and_said(lake: ConvertLake) ->
     done = lake.run()
 
     assert done is not None
-    assert done.waiting == ((lake.today, 1, "it has a change of batch 0"),)
+    assert done.waiting == ((lake.today, 1, "it shares a change with batch 0"),)
     assert numbers(lake) == [1, 2, 4]
     lake.run()
     assert numbers(lake) == [1, 2, 3, 4]
@@ -408,11 +408,11 @@ def test_counts_that_do_not_add_up_stop_the_table_before_anything_is_committed(l
     wrong = replace(results[1], sums=replace(results[1].sums, rows=1))
     before = set(lake.s3.objects)
 
-    with pytest.raises(LedgerError, match=r"Batch 1 .* 2 lines, of which came 1 rows"):
+    with pytest.raises(LedgerError, match=r"Batch 1 .* 2 lines, but they gave 1 rows"):
         commit_results(lake.table, [results[0], wrong], lambda: lake.clock.moment, lake.state.merge_late)
     folder = results[1].folders[0]
     fewer = replace(folder, parts=(folder.parts[0]._replace(rows=1),))
-    with pytest.raises(LedgerError, match="has 2 rows, and 1 were written"):
+    with pytest.raises(LedgerError, match="has 2 rows, but 1 were written"):
         commit_results(
             lake.table,
             [results[0], replace(results[1], folders=(fewer,))],

@@ -206,9 +206,9 @@ def bad(number: int, **values: str) -> bytes:
         (bad(1, a="[" * 5000 + "]" * 5000), "nested deeper than 64 levels"),
         (bad(1, id='"\\udc00"'), "key attribute 'id' has half of a surrogate pair"),
         (bad(1, id="7"), "key attribute 'id' is not of type S"),
-        (bad(1, a='1,"a":2'), "a key stands twice in one object"),
-        (bad(1, a='null,"a":null'), "a key stands twice in one object"),
-        (bad(1, a='{"x":null,"x":1}'), "a key stands twice in one object"),
+        (bad(1, a='1,"a":2'), "an object has a key twice"),
+        (bad(1, a='null,"a":null'), "an object has a key twice"),
+        (bad(1, a='{"x":null,"x":1}'), "an object has a key twice"),
         (b'{"__operation":"INSERT"}\n', "__sequence_number is not a sequence number"),
     ],
 )

@@ -34,7 +34,7 @@ class Reading(Protocol):
     def duplicates(self) -> int: ...
 
     def gives(self, schema: TableSchema) -> bool:
-        """Return whether the rows can be had under a schema as if the objects were read under it."""
+        """Return whether `tables` can give the rows under a schema as if the objects were read under it."""
         ...
 
     def tables(self, schema: TableSchema, built: TableSchema) -> Iterator[pa.Table]:

@@ -39,13 +39,13 @@ class Growth:
 
     @property
     def observed(self) -> dict[str, Type]:
-        """Types by attribute: full ones for what has a column, or may get one."""
+        """Types by attribute: full ones for attributes that have a column, or may get one."""
         with self._lock:
             return self._look()
 
     @property
     def schema(self) -> TableSchema:
-        """Schema of the table with the columns and fields that it gets for what was met so far."""
+        """Schema of the table with the columns and fields that it gets for the values met so far."""
         return self.table.admit(self.observed, self.budget)
 
     @property
@@ -65,9 +65,9 @@ class Growth:
         """Return the types of values (attribute, value), by attribute."""
         seen: dict[str, Type] = {}
         for attribute, value in values:
-            now = self._type(attribute, value)
-            before = seen.get(attribute)
-            seen[attribute] = now if before is None else merge(before, now, self.limits)
+            of = self._type(attribute, value)
+            old = seen.get(attribute)
+            seen[attribute] = of if old is None else merge(old, of, self.limits)
         return seen
 
     def record(self, values: Mapping[str, Any]) -> dict[str, Type]:
@@ -76,12 +76,12 @@ class Growth:
         return self.types((a, v) for a, v in attributes if self.wants(a))
 
     def add(self, observed: Observed) -> None:
-        """Take what was met in records."""
+        """Take the types of values in records."""
         with self._lock:
             self._gathering.add(observed)
 
     def outgrown(self, schema: TableSchema, news: Observed) -> bool:
-        """Return whether, with these news too, there are other types to read under than those of `schema`."""
+        """Return whether, with these types added, there are other types to read under than those of `schema`."""
         with self._lock:
             self._gathering.add(news)
             seen = self._look()
@@ -110,7 +110,7 @@ class Growth:
             self.reading = replace(self.table, columns=tuple(columns))
 
     def _type(self, attribute: str, value: Any) -> Type:
-        """Return the type of a value; `Null` where it brings nothing new, which takes far less time to tell."""
+        """Return the type of a value; `Null` where it brings nothing new, which is much faster to find out."""
         known, limits, seen = self.known.get(attribute), self.limits, self._gathering.so_far(attribute)
         if known is None:
             return NULL if brings_nothing(seen, value, limits) else observe(value, limits)
@@ -122,7 +122,7 @@ class Growth:
 
 
 class Grown:
-    """`Growth` after everything was met: it takes no news any more."""
+    """`Growth` after every value is known: it no longer changes."""
 
     limits = LIMITS
     wants_any = False
@@ -156,10 +156,11 @@ def reading_type(known: Type | None, admitted: Type, seen: Type) -> Type | None:
     """
     match admitted, known, seen:
         case Struct(fields), Struct(), _:
-            theirs = seen.by_key if isinstance(seen, Struct) else {}
+            seen_fields = seen.by_key if isinstance(seen, Struct) else {}
             before = known.by_key
             parts = [
-                (f, reading_type(_type_of(before, f.key), f.type, _type_of(theirs, f.key) or Null())) for f in fields
+                (f, reading_type(_type_of(before, f.key), f.type, _type_of(seen_fields, f.key) or Null()))
+                for f in fields
             ]
             return Struct(tuple(replace(f, type=of) for f, of in parts if of is not None))
         case List(element), List(), _:

@@ -1,6 +1,6 @@
 """Blocks of lines as rows of a table whose columns are given; a value without a place in its column is in `__other`.
 
-The compiled reader reads each line, and tells the values that it could not place. They show how the table's columns may
+The compiled reader reads each line, and reports values that it could not place. They show how the table's columns may
 grow, and the lines are read again under these. `RecordParser` reads a line that the compiled reader leaves out, and
 gives the same row.
 """
@@ -36,7 +36,7 @@ _pa: Any = pa  # its stubs take types only as literals; here they are data
 pc: Any = pyarrow.compute
 
 _SAMPLE = 200
-"""Rows whose values without a place are read before all others: they mostly show all there is."""
+"""Rows whose values without a place are read before all others: they mostly show all types there are."""
 
 _BETWEEN = key_text(("", ""))
 
@@ -120,10 +120,10 @@ class PlacingReader:
     ) -> _Piece | None:
         """Read some lines from `start` on. Return None where they have to be read again."""
         reader = self._current()
-        some = reader.read_some(lines, start)
-        keys = self._keys(some, reader.schema)
-        odd = some.odd()
-        if self._sample_outgrows(reader, lines.text, some, odd):
+        scanned = reader.read_some(lines, start)
+        keys = self._keys(scanned, reader.schema)
+        odd = scanned.odd()
+        if self._sample_outgrows(reader, lines.text, scanned, odd):
             return None
         with self._slow if odd else nullcontext():
             # A line takes many times the memory of its text in Python, so only one block at a time does this.
@@ -133,15 +133,15 @@ class PlacingReader:
                 return None
             misfits: dict[str, Type | None] = {}
             doubtful: set[int] = set()
-            extras = some.extras(known=not self._growth.wants_any)
+            extras = scanned.extras(known=not self._growth.wants_any)
             news = self._growth.types(list(self._without_place(extras, misfits, doubtful)))
             if doubtful:
-                some.read[list(doubtful)] = False
-                records |= self._judge(lines.text, some.places(doubtful), bad, canaries)
+                scanned.read[list(doubtful)] = False
+                records |= self._judge(lines.text, scanned.places(doubtful), bad, canaries)
             seen = merge_observed((news, *(self._growth.record(r.values) for r in records.values())), self._limits)
             if self._growth.outgrown(reader.schema, seen):
                 return None
-            chunk = some.chunk({} if keys is None else {KEY: keys})
+            chunk = scanned.chunk({} if keys is None else {KEY: keys})
             self._growth.add(chunk.observed)
             with self._lock:
                 for attribute, of in misfits.items():
@@ -159,11 +159,11 @@ class PlacingReader:
             return self._reader
 
     def _sample_outgrows(
-        self, reader: ColumnReader, text: bytes, some: Scanned, odd: Sequence[tuple[int, int]]
+        self, reader: ColumnReader, text: bytes, scanned: Scanned, odd: Sequence[tuple[int, int]]
     ) -> bool:
         """Return whether some of the values without a place show already that there are other types to read under."""
         known = not self._growth.wants_any
-        extras = some.extras(some.sample(_SAMPLE, known=known), known=known)
+        extras = scanned.extras(scanned.sample(_SAMPLE, known=known), known=known)
         news = self._growth.types(self._without_place(extras, {}, set()))
         records = self._judge(text, sample(list(odd)), [], [])
         seen = merge_observed((news, *(self._growth.record(r.values) for r in records.values())), self._limits)
@@ -209,26 +209,28 @@ class PlacingReader:
         rows = PlacedRows(schema)
         for placed, table in rows.tables(records):
             with self._lock:
-                for key in {key for one in placed for key in one.misplaced}:
+                for key in {key for p in placed for key in p.misplaced}:
                     attribute = attribute_name(key)
                     column = schema.known.get(attribute)
                     if column is not None or self._growth.wants(attribute):
                         self.left_out.add(attribute, None if column is None else column.type)
-            there = [name for name in table.column_names if table[name].null_count < table.num_rows]
-            take(PlacedTable(table.select(there), schema, max(one.elements for one in placed)))
+            columns = [name for name in table.column_names if table[name].null_count < table.num_rows]
+            take(PlacedTable(table.select(columns), schema, max(p.elements for p in placed)))
 
-    def _keys(self, some: Scanned, schema: TableSchema) -> Any | None:
+    def _keys(self, scanned: Scanned, schema: TableSchema) -> Any | None:
         """Return the column `__key` where there is one. A line without a key is not a row."""
         if KEY not in schema.identity:
             return None
         parts = []
         for attribute in self._key.attributes:
             column = schema.known.get(attribute.name)
-            values = None if column is None else some.column(column.name)
+            values = None if column is None else scanned.column(column.name)
             if values is None:
-                values = _pa.nulls(len(some.read), pa.string())
+                values = _pa.nulls(len(scanned.read), pa.string())
             if attribute.type == "N":
-                extras = {e.row: e.text for e in some.extras(known=column is not None) if e.attribute == attribute.name}
+                extras = {
+                    e.row: e.text for e in scanned.extras(known=column is not None) if e.attribute == attribute.name
+                }
                 values = _number_texts(values, None if column is None else column.type, extras)
             parts.append(values)
         if len(parts) == 1:
@@ -237,7 +239,7 @@ class PlacingReader:
             keys = pc.binary_join_element_wise(*parts, _BETWEEN)
         else:
             keys = key_texts(parts)
-        some.read &= np.asarray(keys.is_valid())
+        scanned.read &= np.asarray(keys.is_valid())
         return keys
 
 

@@ -1,4 +1,4 @@
-"""Lines of raw objects that are not change records: counted, and kept with object, line and reason. They stop nothing.
+"""Lines of raw objects that are not change records: counted, and kept with object, line and reason. No run stops here.
 
 Under the error prefix each object has a file of its own, named after its key and ETag: every reader of the object, in
 any batch, puts the same file, and only if it is not there yet.
@@ -30,7 +30,7 @@ class RejectedLines:
     """The rejected lines of some objects.
 
     `lines`: their number, plus one for each object that broke off; `reasons`: the number of each kind. `lost_bytes`:
-    the unread bytes of objects that broke off, as they lie in S3. `objects`: how many have rejected lines or broke off.
+    the unread bytes of objects that broke off, as stored in S3. `objects`: how many have rejected lines or broke off.
     `deleted`: keys of objects that were gone before they were read, of which nothing is known.
     """
 

@@ -98,7 +98,7 @@ def is_hidden(key: str, prefix: str) -> bool:
 def stream_lines(stream: Readable) -> Iterator[bytes]:
     """Yield the lines of a gzip or plain stream, without line breaks; blank ones are left out.
 
-    A line is one value: where several stand on one line of the object, `}{`, each is a line of its own.
+    A line is one value: where several are on one line of the object, `}{`, each becomes a line of its own.
 
     Holds one line and a few MB at a time. Raises `BrokenObject` after the last line that could be read.
     """
@@ -209,7 +209,7 @@ def _blocks(stream: _Counted) -> Iterator[bytes]:
 def _until_corrupt(inflate: Any, pending: bytes) -> Generator[bytes, None, int]:
     """Yield what can be read of a chunk with an error, for which zlib gives nothing. Return the bytes from there on.
 
-    A wrong checksum stands behind the last byte of the data, so the last piece is taken byte by byte.
+    A wrong checksum comes after the last byte of the data, so the last piece is taken byte by byte.
     """
     after = len(pending)
     for step in (4096, 64, 1):
@@ -258,12 +258,12 @@ def decode(text: str) -> Any:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        raise BadLine("a key stands twice in one object")
+        raise BadLine("an object has a key twice")
     return value
 
 
 def _constant(name: str) -> Any:
-    raise BadLine(f"{name} is no JSON number")
+    raise BadLine(f"{name} is not a JSON number")
 
 
 def _number(text: str) -> Decimal:

@@ -50,8 +50,8 @@ def read_batch(
 class RawBatch:
     """A batch that was read.
 
-    `observed`: the types of what was met, by attribute, for what has a column or may get one. `schema`: the table's,
-    with columns, and fields in structs, for what was met, as far as the budget goes. `rejected`: what is in quarantine.
+    `observed`: the types of the values, by attribute, for attributes that have a column or may get one. `schema`: the
+    table's, with columns, and fields in structs, for them, as far as the budget goes. `rejected`: lines in quarantine.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class RawBatch:
         """
         schema = self.schema if schema is None else schema
         built = self._built(schema)
-        given = 0
+        yielded = 0
         if self._compiled:
             from dynalake.convert.read.compiled.compiled import UNDECIDED
 
@@ -99,18 +99,18 @@ class RawBatch:
             if self._reading.gives(schema):
                 try:
                     for table in self._reading.tables(schema, built):
-                        given += table.num_rows
+                        yielded += table.num_rows
                         yield self._counted(table, schema)
                     return
                 except UNDECIDED:
-                    pass  # only the exact reader can tell what is right here
+                    pass  # only the exact reader can decide here
             self._read_again(schema, compiled=False)
         for table in self._reading.tables(schema, built):
             # Both readers give the same rows in the same order, so rows that were given already are left out.
-            known = min(given, table.num_rows)
-            given -= known
-            if known < table.num_rows:
-                yield self._counted(table.slice(known), schema)
+            repeated = min(yielded, table.num_rows)
+            yielded -= repeated
+            if repeated < table.num_rows:
+                yield self._counted(table.slice(repeated), schema)
 
     @property
     def misfits(self) -> dict[str, Any]:
@@ -124,7 +124,7 @@ class RawBatch:
 
     @property
     def sums(self) -> Sums:
-        """Sums of the lines by what became of them. Complete once `tables` has ended."""
+        """Counts of the lines by their outcome. Complete once `tables` has ended."""
         return Sums(
             lines=self._reading.read + self.rejected.lines,
             rows=self._rows,
@@ -169,6 +169,6 @@ class RawBatch:
         if (self._reading.read, self.rejected) != before:
             raise ConflictError(
                 "Raw objects were deleted while they were read",
-                action="plan again from what is there now",
+                action="plan again from the objects that are there now",
                 table=self._source[1].table,
             )

@@ -75,11 +75,11 @@ def read_records(
     Every line that is not blank is yielded once, or is in `rejected` once. An object that is missing or cut short adds
     one entry for what is lost of it. Raises `ConflictError` where an object was replaced since it was listed.
     """
-    for found in objects:
+    for raw in objects:
         number = 0
-        body = open_object(clients, names, found)
+        body = open_object(clients, names, raw)
         if body is None:
-            rejected.add(found.key, 0, DELETED, lost=found.size)
+            rejected.add(raw.key, 0, DELETED, lost=raw.size)
             continue
         with body:
             try:
@@ -88,9 +88,9 @@ def read_records(
                     try:
                         yield parse(line)
                     except BadLine as error:
-                        rejected.add(found.key, number, str(error), line)
+                        rejected.add(raw.key, number, str(error), line)
             except BrokenObject as error:
-                rejected.add(found.key, number + 1, str(error), lost=max(0, found.size - error.at))
+                rejected.add(raw.key, number + 1, str(error), lost=max(0, raw.size - error.at))
 
 
 def open_object(clients: Clients, names: TableNames, found: RawObject) -> Any:
@@ -130,7 +130,7 @@ class RecordParser:
         values = parse_line(line)
         operation = values.get(OPERATION)
         if operation not in OPERATIONS:
-            raise BadLine(f"{OPERATION} is not one of them: {_shown(operation)}")
+            raise BadLine(f"{OPERATION} is not an operation: {_shown(operation)}")
         if operation == "CANARY":
             return None
         sequence, moment = values.get(SEQUENCE_NUMBER), values.get(EVENT_TIME)
@@ -158,7 +158,7 @@ class RecordParser:
             try:
                 parts = [key_text(parts)]
             except RecordError as error:
-                raise BadLine(f"the key's number is not one of DynamoDB's: {_shown(parts)}") from error
+                raise BadLine(f"the key's number is not a DynamoDB number: {_shown(parts)}") from error
         return Record((*parts, sequence, moment, line), line, values)
 
 

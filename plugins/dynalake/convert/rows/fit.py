@@ -23,15 +23,17 @@ def fits(old: TableSchema, new: TableSchema) -> bool:
     """
     if old is new:
         return True
-    mine = new.known
-    return all(c.attribute not in mine or _fits(c.type, mine[c.attribute].type) for c in old.columns)
+    columns = new.known
+    return all(c.attribute not in columns or _fits(c.type, columns[c.attribute].type) for c in old.columns)
 
 
 def carried(old: TableSchema, new: TableSchema) -> bool:
-    """Return the same where rows may have a value for every column and field of `old`, except those of nulls alone."""
-    mine = new.known
+    """Return the same for rows that may have a value in each column and field of `old`, except those of nulls alone."""
+    columns = new.known
     return old is new or all(
-        c.attribute in mine and c.name == mine[c.attribute].name and _fits(c.type, mine[c.attribute].type, whole=True)
+        c.attribute in columns
+        and c.name == columns[c.attribute].name
+        and _fits(c.type, columns[c.attribute].type, whole=True)
         for c in old.columns
     )
 
@@ -49,10 +51,10 @@ def _fits(old: Type, new: Type, *, whole: bool = False) -> bool:
         case Struct(()), Struct() | Map():
             return True
         case Struct(fields), Struct(others) if others:
-            theirs = new.by_key
+            new_fields = new.by_key
             return all(
-                _fits(f.type, theirs[f.key].type, whole=whole)
-                if f.key in theirs
+                _fits(f.type, new_fields[f.key].type, whole=whole)
+                if f.key in new_fields
                 else not whole or isinstance(f.type, Null)
                 for f in fields
             )
@@ -75,19 +77,19 @@ def fit(
     if old is new and not everything:
         return table
     before = {c.attribute: c for c in old.columns}
-    there = dict(zip(table.column_names, table.columns, strict=True))
+    arrays_by_name = dict(zip(table.column_names, table.columns, strict=True))
     arrays = {}
     for name, kind in own.items():
-        if name in there:
-            arrays[name] = there[name]
+        if name in arrays_by_name:
+            arrays[name] = arrays_by_name[name]
         elif everything:
             arrays[name] = _pa.nulls(table.num_rows, arrow_type(kind))
     for c in new.columns:
-        was, of = before.get(c.attribute), arrow_type(c.type)
-        if was is not None and was.name in there:
-            values = there[was.name]
+        old_column, of = before.get(c.attribute), arrow_type(c.type)
+        if old_column is not None and old_column.name in arrays_by_name:
+            values = arrays_by_name[old_column.name]
             if values.type != of:
-                values = _pa.chunked_array([_fit(chunk, was.type, c.type) for chunk in values.chunks], of)
+                values = _pa.chunked_array([_fit(chunk, old_column.type, c.type) for chunk in values.chunks], of)
             arrays[c.name] = values
         elif everything:
             arrays[c.name] = _pa.nulls(table.num_rows, of)
@@ -116,10 +118,10 @@ def _fit(array: Any, old: Type, new: Type) -> Any:
             buffers = array.buffers()[:2]
             return _pa.Array.from_buffers(of, len(array), buffers, array.null_count, array.offset, [entry])
         case Struct(()), Map() if array.type != of:
-            there = np.packbits(np.asarray(array.is_valid()), bitorder="little")
+            validity = np.packbits(np.asarray(array.is_valid()), bitorder="little")
             offsets = np.zeros(len(array) + 1, np.int32)
             nothing = _pa.array([], of.value_type if hasattr(of, "value_type") else _pa.struct(list(of)))
-            buffers = [_pa.py_buffer(there), _pa.py_buffer(offsets)]
+            buffers = [_pa.py_buffer(validity), _pa.py_buffer(offsets)]
             return _pa.Array.from_buffers(of, len(array), buffers, array.null_count, 0, [nothing])
         case Struct(()), Struct(others) if others:
             children = [_pa.nulls(len(array), arrow_type(f.type)) for f in others]

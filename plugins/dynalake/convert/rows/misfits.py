@@ -1,4 +1,4 @@
-"""The count of what some rows have in `__other`: the nightly compaction plans wider types by it."""
+"""The count of the values that some rows have in `__other`: the nightly compaction plans wider types by it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LARGEST = 1 << 12
 @dataclass
 class Misfits:
     """Counts of the values that are not in a column. `types` and `counts`: by attribute, of values that their column
-    does not take. `without`: how many values have no column at all.
+    cannot hold. `without`: how many values have no column at all.
     """
 
     types: dict[str, Type] = field(default_factory=dict)

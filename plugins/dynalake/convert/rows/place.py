@@ -67,21 +67,21 @@ class Placer:
         self._columns = {c.key: (c.type, element_counter(c.type)) for c in schema.columns}
 
     def __call__(self, record: Record) -> Placed:
-        """Return what has no column, or does not fit its column."""
-        left, elements, words = {}, 0, 0
+        """Return the values that have no column, or do not fit their column."""
+        misplaced, elements, words = {}, 0, 0
         for key, value in record.values.items():
             if value is None or key in RESERVED_KEYS:
                 continue
             if key in self._columns:
                 of, count = self._columns[key]
                 if holds(of, value):
-                    some, more = (0, 0) if count is None else count(value)
-                    if words + more <= DENSE:
-                        elements += some
-                        words += more
+                    value_elements, value_words = (0, 0) if count is None else count(value)
+                    if words + value_words <= DENSE:
+                        elements += value_elements
+                        words += value_words
                         continue
-            left[key] = value
-        return Placed(left, elements, words)
+            misplaced[key] = value
+        return Placed(misplaced, elements, words)
 
 
 def own_columns(schema: TableSchema) -> dict[str, Type]:

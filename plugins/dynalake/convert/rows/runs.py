@@ -44,11 +44,11 @@ _Held = list[tuple[pa.Table, TableSchema]]
 
 
 class Unfit(Exception):
-    """The rows cannot be had this way: they have to be read again, with the types known now."""
+    """The rows cannot be built from these runs: they have to be read again, with the types known now."""
 
 
 class Ambiguous(Exception):
-    """Two different records have one key, sequence number and time: only their lines can tell which one stays."""
+    """Two different records have one key, sequence number and time: only their lines decide which one stays."""
 
 
 class Runs:
@@ -74,8 +74,8 @@ class Runs:
 
     def add(self, table: pa.Table, schema: TableSchema, latest: TableSchema) -> None:
         """Take rows. `latest`: a schema that holds `schema` and all earlier ones. Raise `Unfit`, `Ambiguous`."""
-        there = {*table.column_names}
-        schema = replace(schema, columns=tuple(c for c in schema.columns if c.name in there))
+        present = {*table.column_names}
+        schema = replace(schema, columns=tuple(c for c in schema.columns if c.name in present))
         words = {c.name: words_of(c.type) for c in schema.columns}
         # Together, tables have all the columns that one of them has: a few wide rows make all others as wide.
         wide = 8 * sum((self._words | words).values()) * (self._rows + table.num_rows)
@@ -104,7 +104,7 @@ class Runs:
         self._runs = []
 
     def fits(self, schema: TableSchema) -> bool:
-        """Return whether `tables(schema)` can be had."""
+        """Return whether `tables(schema)` works."""
         try:
             self._wait()
         except Unfit:
@@ -160,22 +160,22 @@ class Runs:
             for table in chain((first,), tables):
                 pieces = max(1, table.nbytes * PIECES // self._limit)
                 writer.write_table(table, max(1, table.num_rows // pieces))
-        there = set(first.column_names)
-        held = tuple(c for c in schema.columns if c.name in there)
-        self._runs.append((path, replace(schema, columns=held)))
+        present = set(first.column_names)
+        columns = tuple(c for c in schema.columns if c.name in present)
+        self._runs.append((path, replace(schema, columns=columns)))
 
     def _sorted(self, held: _Held, schema: TableSchema) -> pa.Table:
-        """Return these rows in order. Take them from the list column by column, so that they are never there twice."""
+        """Return these rows in order. Take them from the list column by column, so that none is in memory twice."""
         if not all(self._fits(old, schema) for _, old in held):
             raise Unfit
         tables = [self._fit(table, old, schema, everything=False) for table, old in held]
         held.clear()
-        rest = pa.concat_tables(tables, promote_options="default")
+        rows = pa.concat_tables(tables, promote_options="default")
         del tables
-        order, pairs = self._sort(rest)
-        names = rest.column_names
-        columns: list[Any] = list(rest.columns)
-        del rest
+        order, pairs = self._sort(rows)
+        names = rows.column_names
+        columns: list[Any] = list(rows.columns)
+        del rows
         for i, column in enumerate(columns):
             columns[i] = column = column.combine_chunks()  # nothing holds its chunks any more
             if not _alike(column, pairs):
@@ -200,11 +200,11 @@ class Runs:
         return order.filter(_pa.array(np.append(~alike, True))), pairs
 
     def _merge(self, runs: list[tuple[Path, TableSchema]], schema: TableSchema) -> Iterator[pa.Table]:
-        """Yield rows up to the least of the last ones held of each run: all of them are there, and can be sorted."""
+        """Yield rows up to the least of the last ones held of each run: all of them are held, and can be sorted."""
         if not all(self._fits(old, schema) for _, old in runs):
             raise Unfit
-        there = {c.attribute for _, old in runs for c in old.columns}
-        schema = replace(schema, columns=tuple(c for c in schema.columns if c.attribute in there))
+        present = {c.attribute for _, old in runs for c in old.columns}
+        schema = replace(schema, columns=tuple(c for c in schema.columns if c.attribute in present))
         pieces = max(1, _TOGETHER // len(runs))
         readers = [self._read(path, old, schema, pieces) for path, old in runs]
         held = [next(reader, None) for reader in readers]

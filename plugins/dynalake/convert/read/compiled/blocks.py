@@ -76,8 +76,8 @@ def read_blocks(
 def _fetch(clients: Clients, names: TableNames, objects: Sequence[RawObject]) -> Iterator[Any]:
     """Yield the objects' streams, in order. Thousands of small objects must not wait for each other."""
 
-    def fetch(found: RawObject) -> Any:
-        body = open_object(clients, names, found)
+    def fetch(raw: RawObject) -> Any:
+        body = open_object(clients, names, raw)
         if body is None:
             return None
         with body:
@@ -87,8 +87,8 @@ def _fetch(clients: Clients, names: TableNames, objects: Sequence[RawObject]) ->
     waiting: deque[RawObject | Future[Any]] = deque()
     with ThreadPoolExecutor(_AHEAD) as pool:
         try:
-            for found in objects:
-                waiting.append(pool.submit(fetch, found) if found.size <= _WHOLE else found)
+            for raw in objects:
+                waiting.append(pool.submit(fetch, raw) if raw.size <= _WHOLE else raw)
                 if len(waiting) > _AHEAD:
                     yield _open(clients, names, waiting.popleft())
             while waiting:
@@ -97,5 +97,5 @@ def _fetch(clients: Clients, names: TableNames, objects: Sequence[RawObject]) ->
             pool.shutdown(cancel_futures=True)
 
 
-def _open(clients: Clients, names: TableNames, one: RawObject | Future[Any]) -> Any:
-    return open_object(clients, names, one) if isinstance(one, RawObject) else one.result()
+def _open(clients: Clients, names: TableNames, source: RawObject | Future[Any]) -> Any:
+    return open_object(clients, names, source) if isinstance(source, RawObject) else source.result()

@@ -1,4 +1,4 @@
-"""Lines as Arrow columns of expected types, and the exact types of what was met: the result of `scan` with a shape."""
+"""Lines as Arrow columns of expected types, and the exact types of their values: the result of `scan` with a shape."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Extra:
-    """A value that has no place in its row. `type`: that of the column that does not take it; None without a column."""
+    """A value that has no place in its row. `type`: that of the column that cannot hold it; None without a column."""
 
     row: int
     attribute: str
@@ -107,7 +107,7 @@ class Lines:
 
 
 class ColumnReader:
-    """Reads lines that are as `schema` says. Threads may share it.
+    """Reads lines that match `schema`. Threads may share it.
 
     `known`: by attribute, the types that do not change with what is read. A value that has no place in its row becomes
     an `Extra`.
@@ -166,20 +166,20 @@ class ColumnReader:
                 self._extras *= 4
                 continue
             least = {group: int(slots.room[group]) for group in self._per_element}
-            if read:  # the lines that had room are read again, without what was met of the one that had none
+            if read:  # the lines that had room are read again, without the values of the one that had none
                 end, count, self._rows = start + pos, read, read
             else:
                 least[full] = 2 * max(_EXTRAS, least[full])
             self._room[full] = 2 * max(1.0, self._room.get(full, 4.0))
 
     def _slots(self, lines: int, least: dict[int, int]) -> scan.Slots:
-        wanted = {group: int(lines * self._room.get(group, 4.0)) + 64 for group in self._per_element}
-        words = sum(self._per_element[group] * count for group, count in wanted.items())
+        estimates = {group: int(lines * self._room.get(group, 4.0)) + 64 for group in self._per_element}
+        words = sum(self._per_element[group] * count for group, count in estimates.items())
         share = min(1.0, _SLOTS_AT_ONCE / max(1, words))
         room, width = np.full(len(self._nodes), lines), self._width
         for node in self._grouped.tolist():
             group = self._nodes[node].group
-            room[node] = max(int(wanted[group] * share), least.get(group, 64))
+            room[node] = max(int(estimates[group] * share), least.get(group, 64))
         state_at, word_at = np.zeros(len(room), np.int64), np.zeros(len(room), np.int64)
         state_at[1:] = np.cumsum(room)[:-1]
         word_at[1:] = np.cumsum(room * width)[:-1]
@@ -222,14 +222,14 @@ class Scanned:
             self._fix(fixes)
         sizes = np.where(reader._group < 0, count, slots.used[reader._group])
         places = np.empty((len(self._nodes), 5), np.int64)
-        wanted = seen.kinds[1 : len(reader._columns) + 1] != 0
-        wanted[0] = True
-        order = reader._order[wanted[reader._column - 1]]
+        has_values = seen.kinds[1 : len(reader._columns) + 1] != 0
+        has_values[0] = True
+        order = reader._order[has_values[reader._column - 1]]
         self._packed = scan.pack(text, self._written, reader._program.kind, slots, sizes, order, places)
         self._sizes, self._places = sizes.tolist(), places.tolist()
         self._operation = self._column(_OPERATION)
-        known = np.asarray(pc.is_in(self._operation, pa.array([o for o in OPERATIONS if o != _CANARY])))
-        self.read = rows.read[:count].astype(bool) & known & self._has_types()
+        is_change = np.asarray(pc.is_in(self._operation, pa.array([o for o in OPERATIONS if o != _CANARY])))
+        self.read = rows.read[:count].astype(bool) & is_change & self._has_types()
         """For each line, whether it is a row; the others are odd."""
         self._extras = extras
 
@@ -248,9 +248,9 @@ class Scanned:
         It has at most `most` lines, and of wide items only as many as have about `_SAMPLED` extras.
         """
         extras = self._extras_of(self.read, known=known)
-        there = np.unique(extras[:, scan.EXTRA_ROW])
+        rows = np.unique(extras[:, scan.EXTRA_ROW])
         chosen = np.zeros(self._count, bool)
-        chosen[there[:: max(len(there) // most, len(extras) // _SAMPLED) + 1]] = True
+        chosen[rows[:: max(len(rows) // most, len(extras) // _SAMPLED) + 1]] = True
         return chosen
 
     def extras(self, rows: Any | None = None, *, known: bool = False) -> Iterator[Extra]:
@@ -258,9 +258,9 @@ class Scanned:
 
         `known`: only of attributes that have a column.
         """
-        found = self._extras_of(self.read if rows is None else self.read & rows, known=known)
+        chosen = self._extras_of(self.read if rows is None else self.read & rows, known=known)
         columns, text = self._reader._columns, self._text
-        for row, key, key_end, value, value_end, node, _, dense in found.tolist():
+        for row, key, key_end, value, value_end, node, _, dense in chosen.tolist():
             yield Extra(
                 row,
                 attribute_name(columns[node - 1][0]) if node > 0 else text[key:key_end].tobytes().decode(),
@@ -306,14 +306,14 @@ class Scanned:
         chosen = rows[self._extras[:, scan.EXTRA_ROW]]
         return self._extras[chosen & (self._extras[:, scan.EXTRA_NODE] > 0) if known else chosen]
 
-    def _other(self, found: Any) -> Any:
+    def _other(self, extras: Any) -> Any:
         """Return the column `__other`: the extras of each row, as they stand in its line."""
-        counts = np.bincount(found[:, scan.EXTRA_ROW], minlength=self._count)
+        counts = np.bincount(extras[:, scan.EXTRA_ROW], minlength=self._count)
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-        keys = self._pieces(found[:, scan.EXTRA_KEY], found[:, scan.EXTRA_KEY_END])
-        at, end = found[:, scan.EXTRA_VALUE].copy(), found[:, scan.EXTRA_VALUE_END].copy()
+        keys = self._pieces(extras[:, scan.EXTRA_KEY], extras[:, scan.EXTRA_KEY_END])
+        at, end = extras[:, scan.EXTRA_VALUE].copy(), extras[:, scan.EXTRA_VALUE_END].copy()
         written, size = [], len(self._text)
-        for i in np.flatnonzero(found[:, scan.EXTRA_PLAIN] == 0).tolist():
+        for i in np.flatnonzero(extras[:, scan.EXTRA_PLAIN] == 0).tolist():
             text = json_text(decode(self._text[at[i] : end[i]].tobytes().decode())).encode()
             at[i], end[i] = size, size + len(text)
             written.append(text)
@@ -346,7 +346,7 @@ class Scanned:
 
     def column(self, name: str) -> Any:
         """Return the values of a column, or None where none of the lines has one."""
-        i = next((i for i, (_, each, _) in enumerate(self._reader._columns) if each == name), -1)
+        i = next((i for i, (_, column, _) in enumerate(self._reader._columns) if column == name), -1)
         return self._column(i) if i >= 0 and self._seen.kinds[i + 1] else None
 
     def _column(self, i: int) -> Any:
@@ -437,8 +437,8 @@ class Scanned:
     def _containers(self, node: int) -> Iterator[Type]:
         """Yield the types of the objects and lists that a node has as their text."""
         s, size, depth = self._slots, self._sizes[node], self._nodes[node].depth
-        there = np.flatnonzero(s.state[s.state_at[node] :][:size] == scan.VALUE)
-        for word in s.words[s.word_at[node] :][there].tolist():
+        places = np.flatnonzero(s.state[s.state_at[node] :][:size] == scan.VALUE)
+        for word in s.words[s.word_at[node] :][places].tolist():
             text = self._piece(word)
             if text[0] in "{[":
                 yield observe(decode(text), self._limits, depth)
@@ -449,7 +449,7 @@ class Scanned:
         return text[start : start + length].tobytes().decode()
 
     def _fix(self, fixes: Any) -> None:
-        """Write the texts that need it behind the text's end."""
+        """Write the texts that need a fix behind the text's end."""
         written, end = [], len(self._text)
         for node, slot in fixes.tolist():
             at = self._slots.word_at[node] + slot

@@ -129,7 +129,7 @@ class CompiledReading:
             try:
                 self._rows.add(placed.table, placed.schema, self._growth.reading)
             except (Unfit, Ambiguous):
-                self._is_whole = False  # what the objects bring is still to be found
+                self._is_whole = False  # the objects' values are not all known yet
 
     def _would_tell(self, attribute: str) -> bool:
         """Return whether rows with this attribute were read under types that take it into account."""

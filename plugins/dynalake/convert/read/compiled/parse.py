@@ -58,8 +58,8 @@ class LineNumbers:
                 at = self._lines[number] + int(np.searchsorted(parsed.starts, place) - before) + 1
                 self._rejected.add(self._objects[number].key, at, reason, line)
             self._lines[number] += int(after - before)
-        for one in lost:
-            self._lose(*one)
+        for broken in lost:
+            self._lose(*broken)
 
     def _lose(self, number: int, reason: str, lost: int) -> None:
         line = 0 if reason == DELETED else self._lines[number] + 1

@@ -98,7 +98,7 @@ def _field_type(struct: Type | None, key: str) -> Type | None:
 def below_node(nodes: list[Node], node: int) -> list[int]:
     """Return a node and all nodes in it."""
     n = nodes[node]
-    return [node, *(each for child in range(n.first, n.first + n.count) for each in below_node(nodes, child))]
+    return [node, *(i for child in range(n.first, n.first + n.count) for i in below_node(nodes, child))]
 
 
 def make_program(nodes: list[Node], required: list[int], dense: int = -1) -> scan.Program:
@@ -116,7 +116,7 @@ def make_program(nodes: list[Node], required: list[int], dense: int = -1) -> sca
     never_null[[i for i, n in enumerate(nodes[: nodes[0].count + 1]) if n.key in (EXPIRED, TYPES)]] = 1
     columns = range(1, nodes[0].count + 1)
     below = [below_node(nodes, i) for i in columns]
-    lists = [[node for node in each if nodes[node].group == node] for each in below]
+    lists = [[node for node in numbers if nodes[node].group == node] for numbers in below]
     weight = np.zeros(len(nodes), np.int64)
     for n in nodes:
         if n.group >= 0:

@@ -20,7 +20,7 @@ import numpy as np
 from numba import njit
 
 NULL, BOOL, INT, DOUBLE, DECIMAL, TEXT, LIST, STRUCT, MIXED, DIGITS, EMPTY, MAP, SEQUENCE, PATHS, MOMENT = range(15)
-"""The kinds of values that a node takes. `EMPTY`: an empty object; `MAP`: an object of any keys, which ascend;
+"""The kinds of values that a node accepts. `EMPTY`: an empty object; `MAP`: an object of any keys, which ascend;
 `MOMENT`: an integer of digits only; `PATHS`: an object as its own text, whose keys may come in any order. The caller
 checks that no key comes twice.
 """
@@ -115,7 +115,7 @@ class Rows(NamedTuple):
 
 
 EXTRA_ROW, EXTRA_KEY, EXTRA_KEY_END, EXTRA_VALUE, EXTRA_VALUE_END, EXTRA_NODE, EXTRA_PLAIN, EXTRA_DENSE = range(8)
-"""An extra's line, the places of its key and its value, the node that did not take it (-1: none has the key), whether
+"""An extra's line, the places of its key and its value, the node that did not accept it (-1: none has the key), whether
 the value is written as `json_text` does, and whether it is too dense, of any type.
 """
 
@@ -550,7 +550,7 @@ def _length(word: Any) -> int:
 
 @_compiled
 def _find(text: Array, start: int, stop: int, p: Program, node: int, upcoming: int) -> int:
-    """Return the child with the key, or -1. The keys mostly come in the program's order."""
+    """Return the child with the key, or -1. Keys mostly come in the program's order."""
     first, count, length = p.first[node], p.count[node], stop - start
     for i in range(upcoming, min(upcoming + _NEAR, count)):
         child = first + i
@@ -608,10 +608,10 @@ def _string(text: Array, pos: int) -> tuple[int, bool]:
 @_compiled
 def _boolean(text: Array, pos: int) -> int:
     if text[pos] == 116:
-        found = text[pos + 1] == 114 and text[pos + 2] == 117 and text[pos + 3] == 101
-        return pos + 4 if found else -1
-    found = text[pos + 1] == 97 and text[pos + 2] == 108 and text[pos + 3] == 115 and text[pos + 4] == 101
-    return pos + 5 if found else -1
+        matches = text[pos + 1] == 114 and text[pos + 2] == 117 and text[pos + 3] == 101
+        return pos + 4 if matches else -1
+    matches = text[pos + 1] == 97 and text[pos + 2] == 108 and text[pos + 3] == 115 and text[pos + 4] == 101
+    return pos + 5 if matches else -1
 
 
 @_compiled
@@ -758,8 +758,8 @@ def _value(text: Array, pos: int, level: int) -> tuple[int, bool]:
     if c == 123 or c == 91:
         return _skip(text, pos, False, level)
     if c == 110:
-        found = text[pos + 1] == 117 and text[pos + 2] == 108 and text[pos + 3] == 108
-        return pos + 4 if found else -1, True
+        matches = text[pos + 1] == 117 and text[pos + 2] == 108 and text[pos + 3] == 108
+        return pos + 4 if matches else -1, True
     if c == 116 or c == 102:
         return _boolean(text, pos), True
     stop, _, _, _, _, _, _, _, plain = _number(text, pos)
@@ -820,8 +820,8 @@ def _skip(text: Array, pos: int, any_order: bool, level: int) -> tuple[int, bool
                 value_next = text[pos] != closers[depth]
                 continue
             elif c == 110:
-                found = text[pos + 1] == 117 and text[pos + 2] == 108 and text[pos + 3] == 108
-                stop = pos + 4 if found else -1
+                matches = text[pos + 1] == 117 and text[pos + 2] == 108 and text[pos + 3] == 108
+                stop = pos + 4 if matches else -1
             elif c == 116 or c == 102:
                 stop = _boolean(text, pos)
             else:
