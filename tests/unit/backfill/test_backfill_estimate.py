@@ -27,8 +27,8 @@ def test_a_limit_and_the_provisioned_capacity_make_a_scan_longer() -> None:
     provisioned = estimate_scan(table(4096 * 2000, 5), tasks=4, consistent=True, max_read_capacity=10)
     assert (provisioned.seconds, provisioned.dollars) == (400, 0)
     assert "provisioned" in provisioned.remark
-    assert "give a limit" not in provisioned.remark
-    assert "give a limit" in estimate_scan(table(4096, 5), tasks=4, consistent=True, max_read_capacity=0).remark
+    assert "set a limit" not in provisioned.remark
+    assert "set a limit" in estimate_scan(table(4096, 5), tasks=4, consistent=True, max_read_capacity=0).remark
 
 
 def test_an_export_pays_per_gb_and_reads_nothing_of_the_table() -> None:

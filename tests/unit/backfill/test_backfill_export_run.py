@@ -240,16 +240,16 @@ def read_all(world: World, table: FakeExports) -> None:
 @pytest.mark.parametrize(
     ("what", "kind", "message"),
     [
-        ("file: one byte differs", LedgerError, r"has the MD5 .*, the manifest says"),
-        ("file: gone", LedgerError, "is not there"),
+        ("file: one byte differs", LedgerError, r"has the MD5 .*, but the manifest says"),
+        ("file: gone", LedgerError, "does not exist"),
         ("file: cut", RecordError, "cannot be read"),
         ("file: no gzip", RecordError, "cannot be read"),
-        ("file: one line less", LedgerError, r"holds \d+ items, the manifest says"),
-        ("file: one line more", LedgerError, r"holds \d+ items, the manifest says"),
+        ("file: one line less", LedgerError, r"holds \d+ items, but the manifest says"),
+        ("file: one line more", LedgerError, r"holds \d+ items, but the manifest says"),
         ("file: no JSON", RecordError, "Line .* cannot be read"),
         ("file: a line without an end", RecordError, "Line 1 .* longer than 16,777,216 bytes"),
         ("file: deep", RecordError, "Line .* cannot be read"),
-        ("file: no item", RecordError, "has no item, but Other"),
+        ("file: no item", RecordError, "has no item; its fields: Other"),
         ("file: a number that is none", RecordError, "Attribute 'n'"),
         ("manifest: another count", LedgerError, "lists files with"),
         ("manifest: a file is missing", LedgerError, "lists files with"),
@@ -279,7 +279,7 @@ def test_a_manifest_that_is_not_its_checksum(world: World) -> None:
     check_exports(clients, world.names, request_exports(clients, world.names, run="r"))
     (key,) = [key for key in world.objects(world.names.export_prefix("r")) if key.endswith("manifest-files.md5")]
     world.s3.put_object(Bucket=world.names.lake.bucket, Key=key, Body=b"AAAA")
-    with pytest.raises(LedgerError, match="is not what its checksum"):
+    with pytest.raises(LedgerError, match="does not match its checksum"):
         export(clients, world.names, run="r")
 
 
@@ -292,7 +292,7 @@ def test_the_ledger_counts_what_the_manifests_promise(world: World) -> None:
     key = f"{world.names.backfill_state('r')}files.json"
     stored = json.loads(world.objects(key)[key])
     world.s3.put_object(Bucket=world.names.lake.bucket, Key=key, Body=json.dumps({**stored, "items": 31}).encode())
-    with pytest.raises(LedgerError, match="read 30 items, the export's manifests say 31"):
+    with pytest.raises(LedgerError, match="read 30 items, but the export's manifests say 31"):
         commit_backfill(clients, world.names, run="r")
 
 

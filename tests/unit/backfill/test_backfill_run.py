@@ -286,7 +286,7 @@ def test_a_failed_run_leaves_the_last_snapshot(world: World, run_backfill: RunBa
     scan_segment(clients, world.names, run="second", segment=1)
     key = next(iter(world.objects(world.names.snapshot_run("second"))))
     good = world.objects(key)[key]
-    for wrong, message in ((b"", "0 bytes in S3"), (bytes(len(good)), "is not what was written")):
+    for wrong, message in ((b"", "0 bytes in S3"), (bytes(len(good)), "differs from the object that was written")):
         world.s3.put_object(Bucket=world.names.lake.bucket, Key=key, Body=wrong)
         with pytest.raises(LedgerError, match=message):
             commit_backfill(clients, world.names, run="second")

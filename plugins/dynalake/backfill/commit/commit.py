@@ -20,7 +20,7 @@ from dynalake.names import TableNames
 
 @dataclass(frozen=True)
 class Committed:
-    """A committed run: its ledger, and where the data that it read lies now."""
+    """A committed run: its ledger, and the location of its data."""
 
     ledger: Ledger
     location: str
@@ -36,7 +36,7 @@ def ledger_key(names: TableNames, run: str) -> str:
 
 
 def load_ledger(clients: Clients, names: TableNames, run: str) -> Ledger:
-    """Return the ledger of the run (its name) as its checkpoints stand."""
+    """Return the ledger of the run (its name) from its current checkpoints."""
     plan = load_plan(clients, names, run)
     groups = load_groups(clients, names, run) if plan.method == "export" else None
     count = plan.segments if groups is None else len(groups.groups)
@@ -46,7 +46,7 @@ def load_ledger(clients: Clients, names: TableNames, run: str) -> Ledger:
 def commit_backfill(
     clients: Clients, names: TableNames, *, run: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)
 ) -> Committed:
-    """Check the run's ledger and delete strays. Doing it twice changes nothing.
+    """Check the run's ledger and delete strays. A second call changes nothing.
 
     `run` is the Airflow run id. An incremental run's changes are put next to those of the day `now`. A table without
     items gives a snapshot without objects.
@@ -73,17 +73,17 @@ def check_written(clients: Clients, names: TableNames, ledger: Ledger) -> None:
 def show_changes(clients: Clients, names: TableNames, ledger: Ledger, now: datetime) -> str:
     """Copy the changes of an incremental run into the raw zone, to the day of its first commit. Return its prefix.
 
-    The day of its plan does not do: `dynalake_convert` may not list that any more. A kill leaves some of them there:
-    each is complete by itself, and the retry, which has the same day, copies the others.
+    The day of its plan would not do: `dynalake_convert` may no longer list it. A kill leaves some changes there: each
+    is complete by itself, and the retry, which has the same day, copies the others.
     """
     key = f"{names.backfill_state(ledger.plan.run)}day.json"
     chosen = str(state.create(clients, names, key, {"day": names.lake.day_of(now)}).value["day"])
     day = names.raw_day(chosen)
-    there = {found.key for found in list_objects(clients, names, f"{day}import-{ledger.plan.run}-")}
+    copied = {entry.key for entry in list_objects(clients, names, f"{day}import-{ledger.plan.run}-")}
     for part in ledger.parts:
         name = part.key.removeprefix(ledger.plan.prefix(names)).replace("/", "-")
         key = f"{day}import-{ledger.plan.run}-{name}"
-        if key not in there:
+        if key not in copied:
             source = {"Bucket": names.lake.bucket, "Key": part.key}
             clients.s3.copy_object(Bucket=names.lake.bucket, Key=key, CopySource=source)  # type: ignore[arg-type]
     return day

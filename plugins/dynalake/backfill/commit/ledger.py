@@ -23,7 +23,7 @@ class Ledger:
 
     @property
     def expected(self) -> int:
-        """Number of segments that there must be."""
+        """Number of segments that the run must have."""
         return self.plan.segments if self.groups is None else len(self.groups.groups)
 
     @property
@@ -86,7 +86,7 @@ class Ledger:
         if self.groups is not None:
             text += f" The export's manifests: {self.groups.items:,} items in {self.groups.count:,} files."
         if self.plan.window is not None:
-            text += f" {self.vanished:,} items came and went in the window: their removals are the run's own."
+            text += f" {self.vanished:,} items came and went in the window: the run made their removals."
         if self.invalid_keys:
             # This comes last, because the end of a long note is cut.
             text += (
@@ -121,7 +121,7 @@ class Ledger:
             about += f", `{self.plan.updated_at_attribute}` before {self.plan.updated_before}"
         if self.groups is not None:
             about += (
-                f"; {self.groups.items:,} items by the manifests, in {self.groups.count:,} files, each as its MD5 says"
+                f"; {self.groups.items:,} items by the manifests, in {self.groups.count:,} files with the right MD5"
             )
         return "\n".join([about, "", "| " + " | ".join(head) + " |", rule, *rows])
 
@@ -133,14 +133,14 @@ class Ledger:
 
 
 def check_finished(ledger: Ledger) -> None:
-    """Raise `NotReadyError` if a segment has not come to its end."""
+    """Raise `NotReadyError` if a segment is unfinished."""
     open_segments = [str(s.segment) for s in ledger.segments if not s.finished]
     if open_segments:
         raise NotReadyError(
             f"Backfill run {ledger.plan.run!r} of {ledger.plan.table!r} is unfinished in segment(s) "
             + ", ".join(open_segments),
             allowed=f"all {ledger.expected} segments finished",
-            action="let their tasks finish (or clear them: they go on where they were), then commit again",
+            action="let their tasks finish (or clear them: they resume where they were), then commit again",
             table=ledger.plan.table,
             run=ledger.plan.run,
         )
@@ -154,8 +154,8 @@ def check_sums(ledger: Ledger, listed: Sequence[ListedObject]) -> None:
             f"The ledger of backfill run {ledger.plan.run!r} of {ledger.plan.table!r} does not add up: "
             + "; ".join(failed),
             allowed="read = kept + filtered, and every written object in S3 as it was written",
-            action="trigger dynalake_backfill again: a new run reads everything anew, and until it is committed the "
-            "previous snapshot stays",
+            action="trigger dynalake_backfill again: a new run reads everything again, and the previous snapshot stays "
+            "until the run is committed",
             table=ledger.plan.table,
             run=ledger.plan.run,
         )
@@ -173,16 +173,17 @@ def failed_sums(ledger: Ledger, listed: Sequence[ListedObject]) -> Iterator[str]
             yield f"segment {segment.segment}: kept {segment.counts.kept:,}, but its objects hold {records:,} records"
     yield from _failed_counts("total", ledger.total)
     if ledger.groups is not None and ledger.total.read - ledger.vanished != ledger.groups.items:
-        yield f"read {ledger.total.read - ledger.vanished:,} items, the export's manifests say {ledger.groups.items:,}"
-    found = {entry.key: entry for entry in listed}
+        items = ledger.total.read - ledger.vanished
+        yield f"read {items:,} items, but the export's manifests say {ledger.groups.items:,}"
+    by_key = {entry.key: entry for entry in listed}
     for part in ledger.parts:
-        entry = found.get(part.key)
+        entry = by_key.get(part.key)
         if entry is None:
             yield f"{part.key} is not in S3"
         elif entry.size != part.size:
-            yield f"{part.key} has {entry.size:,} bytes in S3, {part.size:,} were written"
+            yield f"{part.key} has {entry.size:,} bytes in S3, but {part.size:,} were written"
         elif entry.etag != part.etag:
-            yield f"{part.key} is not what was written (ETag {entry.etag}, written {part.etag})"
+            yield f"{part.key} differs from the object that was written (ETag {entry.etag}, written {part.etag})"
 
 
 def strays(ledger: Ledger, listed: Sequence[ListedObject]) -> list[str]:

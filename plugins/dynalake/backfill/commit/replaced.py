@@ -1,7 +1,7 @@
-"""Backfills that are not the snapshot any more, and failed ones, are deleted after two weeks.
+"""Backfills that are no longer the snapshot, and failed ones, are deleted after two weeks.
 
 The tables say which one is the snapshot. A backfill that went on in the meantime is younger; one that is run again
-afterwards reads what has no checkpoint again, or gets an error that says what is missing.
+afterwards reads everything without a checkpoint again, or fails with an error that says what is missing.
 """
 
 from __future__ import annotations
@@ -43,14 +43,16 @@ def delete_replaced_runs(table: Table, now: datetime, after: timedelta = REPLACE
     clients, names = table.clients, table.names
     before = milliseconds(storage_time(clients, names.lake.bucket, now) - after)
     objects = {run: _objects(table, run) for run in _list_runs(table)}
-    written = {run: max((o.modified for o in found), default=0) for run, found in objects.items()}
-    done = ReplacedRuns()
+    written = {run: max((o.modified for o in stored), default=0) for run, stored in objects.items()}
+    report = ReplacedRuns()
     for run in find_replaced(table, written, before):
-        deleted = [delete_objects(clients, names.lake.bucket, those) for those in _in_order(table, run, objects[run])]
+        deleted = [delete_objects(clients, names.lake.bucket, group) for group in _in_order(table, run, objects[run])]
         count = sum(d.objects for d in deleted)
         if count:
-            done = ReplacedRuns((*done.runs, run), done.objects + count, done.bytes + sum(d.bytes for d in deleted))
-    return done
+            report = ReplacedRuns(
+                (*report.runs, run), report.objects + count, report.bytes + sum(d.bytes for d in deleted)
+            )
+    return report
 
 
 def _list_runs(table: Table) -> list[str]:

@@ -26,7 +26,7 @@ from dynalake.backfill.source.source import describe
 from dynalake.errors import AccessError, ConflictError, NotReadyError, SourceError, TransientError
 from dynalake.names import TableNames
 
-# Errors that no repetition can change; all others may have been DynamoDB's own trouble.
+# Errors that a retry cannot change; all others may be faults of DynamoDB itself.
 # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ExportDescription.html
 _DENIED = ("S3AccessDenied", "S3NoSuchBucket", "KmsAccessDenied", "AccessDenied")
 
@@ -110,8 +110,8 @@ def request_exports(clients: Clients, names: TableNames, *, run: str) -> tuple[E
     """
     run = run_name(run)
     plan = load_plan(clients, names, run)
-    known, stored = load_exports(clients, names, run)
-    exports = list(known or plan_exports(plan))
+    earlier, stored = load_exports(clients, names, run)
+    exports = list(earlier or plan_exports(plan))
     table_arn = ""
     for number, export in enumerate(exports):
         if export.arn:
@@ -120,7 +120,7 @@ def request_exports(clients: Clients, names: TableNames, *, run: str) -> tuple[E
             export = replace(export, attempt=export.attempt + 1, arn="")
         table_arn = table_arn or describe(clients, names, plan.table_id)["TableArn"]
         exports[number] = replace(export, arn=_request(clients, names, export_request(names, plan, table_arn, export)))
-        value = {"exports": [asdict(each) for each in exports]}
+        value = {"exports": [asdict(e) for e in exports]}
         stored = state.replace(clients, names, exports_key(names, run), value, stored)
     return tuple(exports)
 
@@ -133,14 +133,16 @@ def check_exports(clients: Clients, names: TableNames, exports: tuple[Export, ..
     """
     finished = []
     for export in exports:
-        found = _describe(clients, names, export)
-        if found["ExportStatus"] == "IN_PROGRESS":
+        description = _describe(clients, names, export)
+        if description["ExportStatus"] == "IN_PROGRESS":
             raise NotReadyError(f"The export {export.arn} is in progress", table=names.table, export=export.arn)
-        if found["ExportStatus"] == "FAILED":
-            raise _failed(names, export, found)
-        moment = found.get("ExportTime") if export.window is None else None
+        if description["ExportStatus"] == "FAILED":
+            raise _failed(names, export, description)
+        moment = description.get("ExportTime") if export.window is None else None
         finished.append(
-            Finished(export, found.get("ItemCount", 0), None if moment is None else int(moment.timestamp() * 1000))
+            Finished(
+                export, description.get("ItemCount", 0), None if moment is None else int(moment.timestamp() * 1000)
+            )
         )
     return tuple(finished)
 
@@ -150,7 +152,7 @@ def remove_exports(clients: Clients, names: TableNames, *, run: str) -> int:
     run = run_name(run)
     if load_plan(clients, names, run).keep_export:
         return 0
-    keys = [found.key for found in list_objects(clients, names, names.export_prefix(run))]
+    keys = [entry.key for entry in list_objects(clients, names, names.export_prefix(run))]
     delete_objects(clients, names, keys)
     return len(keys)
 
@@ -180,8 +182,8 @@ def _request(clients: Clients, names: TableNames, request: dict[str, Any]) -> st
             ) from error
         if code == "LimitExceededException":
             raise TransientError(
-                f"DynamoDB has as many exports under way as it allows: {message}",
-                action="let the task be retried, or end other exports",
+                f"DynamoDB has as many exports in progress as it allows: {message}",
+                action="let the task retry, or end other exports",
                 table=names.table,
             ) from error
         raise
@@ -194,20 +196,20 @@ def _describe(clients: Clients, names: TableNames, export: Export) -> Mapping[st
         if error.response["Error"]["Code"] != "ExportNotFoundException":
             raise
         raise SourceError(
-            f"There is no export {export.arn} any more",
+            f"The export {export.arn} no longer exists",
             allowed="an export that is younger than 90 days",
-            action="trigger dynalake_backfill again: a new run exports anew",
+            action="trigger dynalake_backfill again: a new run makes a new export",
             table=names.table,
         ) from error
 
 
-def _failed(names: TableNames, export: Export, found: Mapping[str, Any]) -> Exception:
-    code, message = found.get("FailureCode", "unknown"), found.get("FailureMessage", "")
+def _failed(names: TableNames, export: Export, description: Mapping[str, Any]) -> Exception:
+    code, message = description.get("FailureCode", "unknown"), description.get("FailureMessage", "")
     if code in _DENIED:
         return _denied(names, f"{code} {message}")
     return TransientError(
         f"DynamoDB's export {export.arn} failed: {code} {message}",
-        action="let the task be retried: it requests another export",
+        action="let the task retry: it requests another export",
         table=names.table,
         export=export.arn,
     )
@@ -218,6 +220,6 @@ def _denied(names: TableNames, message: str) -> AccessError:
         f"The export of {names.table!r} was refused: {message}",
         allowed="dynamodb:ExportTableToPointInTime, and s3:PutObject, s3:PutObjectAcl and s3:AbortMultipartUpload on "
         f"{names.uri(names.state_prefix)}",
-        action="grant it to the connection's role (infra/cloudformation/airflow.yaml does), and clear the task",
+        action="grant them to the connection's role (infra/cloudformation/airflow.yaml does), and clear the task",
         table=names.table,
     )

@@ -26,14 +26,14 @@ def written_at(file: DataFile, number: int, line: Line) -> int:
     except (KeyError, TypeError, ValueError):
         pass
     raise RecordError(
-        f"Line {number} of {file.key} is no change, but has {', '.join(sorted(line)) or 'nothing'}",
+        f"Line {number} of {file.key} is not a change; its fields: {', '.join(sorted(line)) or 'none'}",
         allowed='{"Metadata": {"WriteTimestampMicros": {"N": …}}, "Keys": {…}, …}, as an incremental export has it',
         key=file.key,
     )
 
 
 def wanted_numbers(key: ItemKey, lines: Iterable[tuple[DataFile, int, Line]]) -> Wanted:
-    """Return what has to be looked up to place the lines."""
+    """Return the items and times to look up to place the lines."""
     wanted: Wanted = {}
     for file, number, line in lines:
         written = written_at(file, number, line)

@@ -93,7 +93,7 @@ def read_manifest(clients: Clients, names: TableNames, run: str, finished: Finis
     if not listed == summary["itemCount"] == finished.items:
         raise _broken(
             names,
-            f"{names.uri(folder)} lists files with {listed:,} items altogether, its summary says "
+            f"{names.uri(folder)} lists files with {listed:,} items altogether, but its summary says "
             f"{summary['itemCount']:,}, and DynamoDB {finished.items:,}",
         )
     return Manifest(listed, summary.get("billedSizeBytes", 0), files)
@@ -108,9 +108,9 @@ def plan_groups(files: Iterable[DataFile], count: int) -> tuple[tuple[DataFile, 
     groups: list[list[DataFile]] = [[] for _ in range(max(1, min(count, len(ordered))))]
     loads = [(0, 0, number) for number in range(len(groups))]
     for file in ordered:
-        items, held, number = heapq.heappop(loads)
+        items, files_held, number = heapq.heappop(loads)
         groups[number].append(file)
-        heapq.heappush(loads, (items + file.items, held + 1, number))
+        heapq.heappush(loads, (items + file.items, files_held + 1, number))
     return tuple(tuple(sorted(group, key=lambda file: file.key)) for group in groups)
 
 
@@ -123,18 +123,18 @@ def store_groups(clients: Clients, names: TableNames, finished: Sequence[Finishe
     """Decide which task reads which files, once per run (the Airflow run id)."""
     run = run_name(run)
     plan = load_plan(clients, names, run)
-    manifests = [read_manifest(clients, names, run, each) for each in finished]
+    manifests = [read_manifest(clients, names, run, export) for export in finished]
     files = [file for manifest in manifests for file in manifest.files]
     _check_time(names, finished[0], plan.read_at_ms)
     groups = plan_groups(files, count_segments(sum(manifest.size for manifest in manifests), plan.segments))
     vanished = plan.window is not None
-    found = Groups(
+    grouped = Groups(
         items=sum(manifest.items for manifest in manifests),
         exported_at=finished[0].time,
         groups=(*groups, ()) if vanished else groups,
         vanished=vanished,
     )
-    return Groups.from_json(state.create(clients, names, groups_key(names, run), found.to_json()).value)
+    return Groups.from_json(state.create(clients, names, groups_key(names, run), grouped.to_json()).value)
 
 
 def find_groups(clients: Clients, names: TableNames, *, run: str) -> Groups | None:
@@ -144,16 +144,16 @@ def find_groups(clients: Clients, names: TableNames, *, run: str) -> Groups | No
 
 def load_groups(clients: Clients, names: TableNames, run: str) -> Groups:
     """Return the groups of a run (its name). Raise `NotReadyError` where they are not decided yet."""
-    found = _find_groups(clients, names, run)
-    if found is None:
+    groups = _find_groups(clients, names, run)
+    if groups is None:
         raise NotReadyError(
-            f"The export of the backfill run {run!r} is not there yet",
+            f"The export of the backfill run {run!r} is not complete yet",
             allowed="a completed export",
-            action="run the exporting task of dynalake_backfill first",
+            action="run the export task of dynalake_backfill first",
             table=names.table,
             run=run,
         )
-    return found
+    return groups
 
 
 def _find_groups(clients: Clients, names: TableNames, run: str) -> Groups | None:
@@ -171,13 +171,13 @@ def _check_time(names: TableNames, finished: Finished, planned_ms: int) -> None:
         raise _broken(
             names,
             f"{finished.export.arn} shows the table at {to_iso(finished.time * 1000)}, before it was planned "
-            f"({to_iso(planned_ms * 1000)}): what was written between the two might be missing",
+            f"({to_iso(planned_ms * 1000)}): changes written between the two might be missing",
         )
 
 
 def _data_file(prefix: str, finished: Finished, entry: Mapping[str, Any]) -> DataFile:
     key = entry["dataFileS3Key"]
-    # It starts at the root of the bucket, as AWS writes it; AWS's own example leaves the prefix out.
+    # AWS writes it from the root of the bucket; AWS's own example leaves the prefix out.
     key = key if key.startswith(prefix) else f"{prefix}{key}"
     window = finished.export.window
     return DataFile(key, entry["itemCount"], entry["md5Checksum"], 0 if window is None else window[1])
@@ -186,11 +186,11 @@ def _data_file(prefix: str, finished: Finished, entry: Mapping[str, Any]) -> Dat
 def _read_checked(clients: Clients, names: TableNames, stem: str) -> bytes:
     content = _read(clients, names, f"{stem}.json")
     if content is None:
-        raise _broken(names, f"{names.uri(stem)}.json is not there")
+        raise _broken(names, f"{names.uri(stem)}.json does not exist")
     for ending in _CHECKSUMS:
-        wanted = _read(clients, names, f"{stem}.{ending}")
-        if wanted is not None and wanted.decode(errors="replace").strip() != checksum(content):
-            raise _broken(names, f"{names.uri(stem)}.json is not what its checksum in .{ending} says")
+        stored = _read(clients, names, f"{stem}.{ending}")
+        if stored is not None and stored.decode(errors="replace").strip() != checksum(content):
+            raise _broken(names, f"{names.uri(stem)}.json does not match its checksum in .{ending}")
     return content
 
 
@@ -207,7 +207,7 @@ def _broken(names: TableNames, received: str) -> LedgerError:
     return LedgerError(
         received,
         allowed="the manifests as DynamoDB wrote them",
-        action="trigger dynalake_backfill again: a new run exports anew, and until it is committed the previous "
-        "snapshot stays",
+        action="trigger dynalake_backfill again: a new run makes a new export, and the previous snapshot stays until "
+        "the run is committed",
         table=names.table,
     )

@@ -68,14 +68,14 @@ def greatest_before(wanted: Wanted, known: Iterable[Known]) -> Numbers:
 
     Without any it is the number of a snapshot, which is below every stream's.
     """
-    found: Numbers = {key: dict.fromkeys(ends, SNAPSHOT_SEQUENCE) for key, ends in wanted.items()}
+    greatest: Numbers = {key: dict.fromkeys(ends, SNAPSHOT_SEQUENCE) for key, ends in wanted.items()}
     for change in known:
         for end, until in wanted.get(change.key, {}).items():
             if change.time <= until:
                 # A change of an earlier import counts with the number behind which it was put.
                 number = change.number[:SEQUENCE_DIGITS]
-                found[change.key][end] = max(found[change.key][end], number)
-    return found
+                greatest[change.key][end] = max(greatest[change.key][end], number)
+    return greatest
 
 
 def look_up(clients: Clients, names: TableNames, key: ItemKey, wanted: Wanted) -> Numbers:
@@ -93,9 +93,9 @@ def known_changes(clients: Clients, names: TableNames, key: ItemKey, since: str 
     # The table is loaded before raw objects are listed: objects converted in the meantime are read as raw objects.
     head = table.changes()
     days = [day for day in list_raw_days(table) if day > SNAPSHOT_DAY and day >= since]
-    for found in read_raw_days(table, days, live_folders(head)):
-        for one in found.unnamed:
-            yield from _of_lines(clients, names, key, one.key)
+    for raw_day in read_raw_days(table, days, live_folders(head)):
+        for raw in raw_day.unnamed:
+            yield from _of_lines(clients, names, key, raw.key)
     yield from _of_rows(head, [f for f in head.files(since=since) if f.partition != SNAPSHOT_DAY], key)
     if not since and head.properties.get(HISTORY_FROM):
         state = table.items()
@@ -137,12 +137,12 @@ def _of_rows(head: Head, files: Iterable[DataFile], key: ItemKey) -> Iterator[Kn
     names = [column.name for column in columns if column is not None]
     for rows in read_rows(head, files, [*names, SEQUENCE_NUMBER, EVENT_TIME, OPERATION, OTHER]):
         values = (rows[name].to_pylist() for name in (*names, OTHER, SEQUENCE_NUMBER, EVENT_TIME, OPERATION))
-        for *found, other, number, time, operation in zip(*values, strict=True):
+        for *key_values, other, number, time, operation in zip(*values, strict=True):
             if operation == "SNAPSHOT":
                 continue
             waiting = dict(other or ())
             parts = (
                 key_part(a.type, waiting[a.name] if value is None else value)
-                for a, value in zip(key.attributes, found, strict=True)
+                for a, value in zip(key.attributes, key_values, strict=True)
             )
             yield Known(tuple(parts), number, time, operation)

@@ -54,26 +54,26 @@ def convert_group(
     """
     run = run_name(run)
     plan = load_plan(clients, names, run)
-    found = load_groups(clients, names, run)
-    groups = found.groups
+    grouped = load_groups(clients, names, run)
+    groups = grouped.groups
     check_segment(names, run, segment, len(groups))
     checkpoint, stored = load_checkpoint(clients, names, run, segment)
     if checkpoint.finished:
         return SegmentResult.of(checkpoint)
     delete_unfinished(clients, names, plan, checkpoint)
     key = ItemKey.of(describe(clients, names, plan.table_id))
-    if found.vanished and segment == len(groups) - 1:
+    if grouped.vanished and segment == len(groups) - 1:
         checkpoint = _write_vanished(clients, names, plan, key, groups, checkpoint)
         save_checkpoint(clients, names, run, checkpoint, stored)
         return SegmentResult.of(checkpoint)
     lines = read_files(clients, names, groups[segment], skip=checkpoint.counts.read)
     items: Iterator[Any] = lines
     if plan.window is None:
-        step = Step(plan, key, snapshot_encoder(plan.read_at_ms), found.exported_at)
+        step = Step(plan, key, snapshot_encoder(plan.read_at_ms), grouped.exported_at)
         items = (_item(*line) for line in lines)
     else:
-        wanted = wanted_numbers(key, read_files(clients, names, groups[segment]))
-        encode = change_encoder(key, look_up(clients, names, key, wanted))
+        numbers_wanted = wanted_numbers(key, read_files(clients, names, groups[segment]))
+        encode = change_encoder(key, look_up(clients, names, key, numbers_wanted))
         step = Step(plan, key, encode, keyed=lambda read: read[2]["Keys"])
     while True:
         checkpoint = step.next_part(clients, names, items, checkpoint)
@@ -94,14 +94,14 @@ def _write_vanished(
 ) -> Checkpoint:
     """Write the removals that no export has.
 
-    The lake and the table go on, so a second search may find something else: all of it counts, or nothing, and there is
-    no checkpoint on the way.
+    The lake and the table go on changing, so a second search may find other removals. So all of one search count, or
+    none, and there is no checkpoint on the way.
     """
     exported = exported_keys(read_files(clients, names, [file for group in groups for file in group]))
-    found = find_vanished(clients, names, key, split_window(plan.window or (0, 0)), exported)
-    step = Step(plan, key, lambda one: encode_vanished(key, one), keyed=lambda one: key_attributes(key, one.key))
+    removals = find_vanished(clients, names, key, split_window(plan.window or (0, 0)), exported)
+    step = Step(plan, key, lambda item: encode_vanished(key, item), keyed=lambda item: key_attributes(key, item.key))
     while not checkpoint.finished:
-        checkpoint = step.next_part(clients, names, found, checkpoint)
+        checkpoint = step.next_part(clients, names, removals, checkpoint)
     return checkpoint
 
 
@@ -139,11 +139,11 @@ def _read_file(
                 raise RecordError(
                     f"Line {number} of {names.uri(file.key)} cannot be read: {error}",
                     allowed="gzipped lines of DynamoDB JSON",
-                    action="trigger dynalake_backfill again: a new run exports anew",
+                    action="trigger dynalake_backfill again: a new run makes a new export",
                     key=file.key,
                 ) from error
     if number != file.items:
-        raise _not_as_listed(names, file, f"holds {number:,} items, the manifest says {file.items:,}")
+        raise _not_as_listed(names, file, f"holds {number:,} items, but the manifest says {file.items:,}")
 
 
 def _fetch(clients: Clients, names: TableNames, file: DataFile, copy: IO[bytes]) -> None:
@@ -153,14 +153,14 @@ def _fetch(clients: Clients, names: TableNames, file: DataFile, copy: IO[bytes])
     except ClientError as error:
         if error.response["Error"]["Code"] not in ("NoSuchKey", "404"):
             raise
-        raise _not_as_listed(names, file, "is not there") from error
+        raise _not_as_listed(names, file, "does not exist") from error
     with body:
         for chunk in body.iter_chunks(_CHUNK):
             digest.update(chunk)
             copy.write(chunk)
-    found = b64encode(digest.digest()).decode()
-    if found != file.md5:
-        raise _not_as_listed(names, file, f"has the MD5 {found}, the manifest says {file.md5}")
+    checksum = b64encode(digest.digest()).decode()
+    if checksum != file.md5:
+        raise _not_as_listed(names, file, f"has the MD5 {checksum}, but the manifest says {file.md5}")
     copy.seek(0)
 
 
@@ -168,7 +168,7 @@ def _item(file: DataFile, number: int, line: dict[str, Any]) -> Item:
     item = line.get("Item")
     if not isinstance(item, dict):
         raise RecordError(
-            f"Line {number} of {file.key} has no item, but {', '.join(sorted(line)) or 'nothing'}",
+            f"Line {number} of {file.key} has no item; its fields: {', '.join(sorted(line)) or 'none'}",
             allowed='{"Item": {…}}, as a full export has it',
             key=file.key,
         )
@@ -179,8 +179,8 @@ def _not_as_listed(names: TableNames, file: DataFile, what: str) -> LedgerError:
     return LedgerError(
         f"{names.uri(file.key)} {what}",
         allowed="every file of the export as DynamoDB wrote it",
-        action="trigger dynalake_backfill again: a new run exports anew, and until it is committed the previous "
-        "snapshot stays",
+        action="trigger dynalake_backfill again: a new run makes a new export, and the previous snapshot stays until "
+        "the run is committed",
         table=names.table,
         key=file.key,
     )

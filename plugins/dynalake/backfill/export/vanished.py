@@ -1,6 +1,6 @@
 """Items that an incremental export does not mention because they came and went in its window.
 
-An export has the differences between a window's start and its end. An item that was there at neither is left out. So if
+An export has the differences between a window's start and its end. It leaves out an item that existed at neither. So if
 its insertion had reached the lake and its removal was lost, the lake would show it for good:
 `docs/adr/0005-incremental-import.md`.
 """
@@ -25,7 +25,7 @@ from dynalake.names import TableNames
 from dynalake.record.change import SEQUENCE_DIGITS, encode_change, sequence_after
 from dynalake.record.key import ItemKey
 
-# Items are compared a share at a time, so that only a small part of what has changed is held in memory.
+# Items are compared a share at a time, so that only a small part of the changes is in memory.
 _SHARES = 128
 _REMOVE = "REMOVE"
 
@@ -42,19 +42,19 @@ class Vanished:
 def plan_vanished(
     last: Mapping[Key, Known], mentioned: Mapping[Key, int], windows: Sequence[Window]
 ) -> tuple[Vanished, ...]:
-    """Return the items that a window made and removed, by what is known of them (pure), in the order of their keys.
+    """Return the items that a window made and removed (pure), in the order of their keys.
 
     `last` is each item's last change in the lake, `mentioned` the end of the last window whose export has the item. If
-    an item's last change lies in a window and left it there, and neither the export of that window nor a later one
-    mentions it, it was there neither at the window's start nor at its end.
+    an item's last change is in a window and left the item in place, and neither the export of that window nor a later
+    one mentions it, it existed neither at the window's start nor at its end.
     """
-    found = []
+    vanished = []
     for key, change in sorted(last.items()):
         for start, end in windows:
             inside = start * 1000 <= change.time < end * 1000
             if inside and change.operation != _REMOVE and mentioned.get(key, 0) < end:
-                found.append(Vanished(key, change.number[:SEQUENCE_DIGITS], end))
-    return tuple(found)
+                vanished.append(Vanished(key, change.number[:SEQUENCE_DIGITS], end))
+    return tuple(vanished)
 
 
 def find_vanished(
@@ -68,7 +68,7 @@ def find_vanished(
 
     `exported` gives, for each line of the exports, its window's end and the item's key. An item in the table was made
     again, or was never gone: AWS does not say whether an item that was changed and changed back is exported. The keys
-    of what changed since then are held on local disk, a share of them in memory.
+    of items changed since then are held on local disk, a share of them in memory.
     """
     since = names.lake.day_of(datetime.fromtimestamp(windows[0][0], UTC))
     with ExitStack() as stack:
@@ -83,10 +83,10 @@ def find_vanished(
         for end, attributes in exported:
             _put(shares, item_key(key, attributes), end)
         for share in shares:
-            found = plan_vanished(*_read(share), windows)
-            there = find_items(clients, names, [key_attributes(key, one.key) for one in found])
-            held = {item_key(key, item) for item in there}
-            yield from (one for one in found if one.key not in held)
+            vanished = plan_vanished(*_read(share), windows)
+            items = find_items(clients, names, [key_attributes(key, item.key) for item in vanished])
+            existing = {item_key(key, item) for item in items}
+            yield from (item for item in vanished if item.key not in existing)
 
 
 def encode_vanished(key: ItemKey, vanished: Vanished) -> bytes:
@@ -106,8 +106,8 @@ def key_attributes(key: ItemKey, parts: Key) -> dict[str, dict[str, Any]]:
     return {a.name: {a.type: b64decode(part) if a.type == "B" else part} for a, part in pairs}
 
 
-def _put(shares: Sequence[IO[str]], key: Key, what: list[Any] | int) -> None:
-    text = json.dumps([key, what])
+def _put(shares: Sequence[IO[str]], key: Key, value: list[Any] | int) -> None:
+    text = json.dumps([key, value])
     shares[zlib.crc32("\0".join(key).encode(errors="surrogatepass")) % len(shares)].write(f"{text}\n")
 
 
@@ -116,10 +116,10 @@ def _read(share: IO[str]) -> tuple[dict[Key, Known], dict[Key, int]]:
     mentioned: dict[Key, int] = {}
     share.seek(0)
     for line in share:
-        parts, what = json.loads(line)
+        parts, value = json.loads(line)
         key = tuple(parts)
-        if isinstance(what, int):
-            mentioned[key] = max(what, mentioned.get(key, 0))
-        elif key not in last or last[key].number < what[0]:
-            last[key] = Known(key, *what)
+        if isinstance(value, int):
+            mentioned[key] = max(value, mentioned.get(key, 0))
+        elif key not in last or last[key].number < value[0]:
+            last[key] = Known(key, *value)
     return last, mentioned

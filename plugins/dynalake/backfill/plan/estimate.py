@@ -48,7 +48,7 @@ def estimate_scan(
     seconds = max(size / (tasks * BYTES_PER_SECOND), units / min(limits) if limits else 0.0)
     if provisioned:
         remark = f"uses the {provisioned:,} units/s that are provisioned and paid for" + (
-            "" if max_read_capacity else ", all of them: give a limit"
+            "" if max_read_capacity else ", all of them: set a limit"
         )
         return Estimate("scan", math.ceil(seconds), units, 0.0, remark)
     dollars = units * price("dynamodb_million_reads") / 1_000_000
@@ -60,17 +60,17 @@ def estimate_export(
 ) -> Estimate:
     """Return the estimate of an export whose files that many tasks read at once (pure).
 
-    `recovery`: point-in-time recovery is on. The cost of an incremental export follows from what changed, which
-    DynamoDB does not say: the whole table is the most.
+    `recovery`: point-in-time recovery is on. The cost of an incremental export depends on the changes, whose size
+    DynamoDB does not report: the whole table is the upper limit.
     """
     size = int(description.get("TableSizeBytes", 0))
     seconds = EXPORT_SECONDS + size / (tasks * BYTES_PER_SECOND)
     remark = "no load on the table"
     if incremental:
-        remark += "; at most, what changed is less"
+        remark += "; at most: the changes alone are less"
     if not recovery:
         monthly = size / 10**9 * price("dynamodb_recovery_gb")
-        remark += f"; point-in-time recovery is off, and takes ${monthly:,.2f} a month, see `enable_pitr`"
+        remark += f"; point-in-time recovery is off, and costs ${monthly:,.2f} a month, see `enable_pitr`"
     dollars = round(size / 10**9 * price("dynamodb_export_gb"), 6)
     return Estimate("export", math.ceil(seconds), 0.0, dollars, remark)
 
@@ -81,7 +81,7 @@ def quote(description: Mapping[str, Any], chosen: str, estimates: tuple[Estimate
     return "\n".join(
         [
             f"`{description['TableName']}`: about {items:,} items, {size:,} bytes, as DynamoDB counted them within the "
-            f"last six hours. Nothing was read or written. The run would take the method **{chosen}**.",
+            f"last six hours. Nothing was read or written. The run would use the method **{chosen}**.",
             "",
             "| method | time | read units | dollars | |",
             "|---|---:|---:|---:|---|",

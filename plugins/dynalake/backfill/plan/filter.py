@@ -1,6 +1,6 @@
 """The items that a backfill keeps: those last written before the hand-off.
 
-The time stands in an attribute of the item (`updatedAt`, or a path such as `audit.changes[0].at`) as epoch seconds,
+The time is in an attribute of the item (`updatedAt`, or a path such as `audit.changes[0].at`) as epoch seconds,
 milliseconds or microseconds, or as ISO-8601 text; each value is recognised on its own, because real tables mix them. No
 value goes through a float, so one right at the cutoff falls on its true side.
 """
@@ -92,8 +92,8 @@ class UpdatedBefore:
         text = value.get("N", value.get("S"))
         moment = None if text is None else microseconds(text, number="N" in value)
         if self.read_at is None and text is not None and _RUN_TOGETHER.fullmatch(text.strip()):
-            # A date run together would be the year 2609, behind any cutoff that somebody chose, and no item would be
-            # kept.
+            # Read as epoch milliseconds, a date without separators would be in the year 2609, after any cutoff that a
+            # person chose, and no item would be kept.
             moment = None
         if moment is None:
             if self.invalid == "fail":
@@ -114,19 +114,19 @@ class UpdatedBefore:
         )
 
     def _find(self, item: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        found: Mapping[str, Any] | None = item.get(self.attribute)
-        if found is not None or not self._path:
-            return found
-        found = {"M": item}
+        value: Mapping[str, Any] | None = item.get(self.attribute)
+        if value is not None or not self._path:
+            return value
+        value = {"M": item}
         for step in self._path:
-            inner: Any = found.get("M" if isinstance(step, str) else "L")
+            inner: Any = value.get("M" if isinstance(step, str) else "L")
             if isinstance(step, str):
-                found = inner.get(step) if isinstance(inner, Mapping) else None
+                value = inner.get(step) if isinstance(inner, Mapping) else None
             else:
-                found = inner[step] if isinstance(inner, list) and step < len(inner) else None
-            if found is None:
+                value = inner[step] if isinstance(inner, list) and step < len(inner) else None
+            if value is None:
                 return None
-        return found
+        return value
 
     @cached_property
     def _path(self) -> tuple[str | int, ...]:
@@ -139,7 +139,7 @@ class UpdatedBefore:
 def microseconds(text: str, *, number: bool = False) -> int | Decimal | None:
     """Return the moment in `text`, exactly, in microseconds since the epoch; None if it is not a time.
 
-    `number` says that DynamoDB holds it as N, so that eight digits are an epoch value and not a date `YYYYMMDD`. ISO
+    `number`: DynamoDB holds it as N, so that eight digits are an epoch value and not a date `YYYYMMDD`. ISO
     fractions finer than a microsecond are cut, which cannot change a strict comparison with a cutoff that has
     microseconds at most.
     """
@@ -147,7 +147,7 @@ def microseconds(text: str, *, number: bool = False) -> int | Decimal | None:
     if not number and _ISO.fullmatch(text):
         return _iso(text)
     if not number and _RUN_TOGETHER.fullmatch(text):
-        # 20190525103000 is a date run together. As epoch milliseconds it would be the year 2609, and the item lost.
+        # 20190525103000 is a date without separators. As epoch milliseconds it would be in 2609, and the item lost.
         return None
     if text.isascii() and text.isdigit() and len(text) < 18:
         return _scaled(int(text))

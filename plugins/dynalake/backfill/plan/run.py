@@ -187,7 +187,7 @@ def plan_backfill(
     recovery = None if method == "scan" else find_recovery(clients, names)
     if method != "scan" and recovery is None and enable_pitr and not incremental and not dry_run:
         recovery = turn_on_recovery(clients, names)
-    # A dry run does not turn it on, and says what a run would do that does.
+    # A dry run does not turn it on, but reports what a run would do that does.
     on = recovery is not None or (enable_pitr and not incremental)
     chosen = choose_method(method, on=on, incremental=incremental)
     if chosen is None:
@@ -230,7 +230,7 @@ def load_plan(clients: Clients, names: TableNames, run: str) -> BackfillPlan:
     stored = state.read(clients, names, key)
     if stored is None:
         raise NotReadyError(
-            f"There is no plan of the backfill run {run!r} at {names.uri(key)}",
+            f"There is no plan for the backfill run {run!r} at {names.uri(key)}",
             allowed="a planned run",
             action="run the planning task of dynalake_backfill first",
             table=names.table,

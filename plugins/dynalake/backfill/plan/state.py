@@ -51,7 +51,7 @@ def create(clients: Clients, names: TableNames, key: str, value: Mapping[str, An
 def replace(clients: Clients, names: TableNames, key: str, value: Mapping[str, Any], before: Stored | None) -> Stored:
     """Write `value` over the version `before` (None: where there is nothing yet).
 
-    Raises `ConflictError` if somebody else wrote in the meantime.
+    Raises `ConflictError` if another attempt wrote in the meantime.
     """
     if before is None:
         return _put(clients, names, key, value, IfNoneMatch="*")
@@ -89,9 +89,9 @@ def _put(clients: Clients, names: TableNames, key: str, value: Mapping[str, Any]
     except ClientError as error:
         if condition and refused(error):
             raise ConflictError(
-                f"{names.uri(key)} was written by somebody else meanwhile",
+                f"{names.uri(key)} was written by another attempt in the meantime",
                 allowed="one running attempt per task",
-                action="let the task be retried: it goes on from what is stored",
+                action="let the task retry: it goes on from the stored state",
                 table=names.table,
                 key=key,
             ) from error

@@ -32,7 +32,7 @@ def plan_window(window_from: str, window_to: str, recovery: Recovery) -> Window:
     elif end - start < SHORTEST:
         problem = f"The window from {_shown(start)} to {_shown(end)} is shorter than 15 minutes"
     elif start < recovery.earliest or end > recovery.latest:
-        problem = f"The window from {_shown(start)} to {_shown(end)} is outside of what DynamoDB can restore"
+        problem = f"The window from {_shown(start)} to {_shown(end)} is outside the time that DynamoDB can restore"
     if problem:
         raise SettingsError(
             problem,

@@ -62,12 +62,11 @@ class Share:
             self._clients.s3.delete_object(Bucket=self._bucket, Key=self._key)
 
     def units_per_second(self) -> float:
-        """Share now, by a count that is `LOOK_SECONDS` old at most."""
+        """Return the share now, by a count that is `LOOK_SECONDS` old at most."""
         if self._total:
             now = self._clock()
             if now - self._shown >= DEAD_SECONDS / 2:
-                # It stood still for so long (a page that was requested again and again) that the others may have its
-                # share.
+                # It paused for so long (a page was requested again and again) that the others may have its share.
                 self._come()
             elif now - self._looked >= self._look_seconds:
                 if now - self._shown >= SHOW_SECONDS:
@@ -83,7 +82,7 @@ class Share:
         self._show()
         self._look()
         if self._active > 1:
-            # Until the others have counted again, they read by a count without this one.
+            # Until the others have counted again, their count does not include this one.
             self._sleep(1.25 * self._look_seconds)
             self._look()
 

@@ -33,7 +33,7 @@ class Counts:
     filtered_invalid: int = 0
 
     def __add__(self, other: Counts) -> Counts:
-        return Counts(*(mine + theirs for mine, theirs in zip(self.values(), other.values(), strict=True)))
+        return Counts(*(a + b for a, b in zip(self.values(), other.values(), strict=True)))
 
     def values(self) -> tuple[int, ...]:
         return astuple(self)
@@ -54,7 +54,7 @@ class PartObject:
 class Checkpoint:
     """One segment up to a point: all parts finished so far, and the key of the last item that was read.
 
-    `last_key` is what the next scan starts after (`ExclusiveStartKey`); None at the start, and when `finished`.
+    The next scan starts after `last_key` (`ExclusiveStartKey`); None at the start, and when `finished`.
     `invalid_keys` are the first keys of items whose time is invalid, as a person reads them.
     """
 

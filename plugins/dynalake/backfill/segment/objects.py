@@ -27,9 +27,9 @@ def list_objects(clients: Clients, names: TableNames, prefix: str) -> list[Liste
     """Return every object below `prefix` in the lake's bucket, by key."""
     pages = clients.s3.get_paginator("list_objects_v2").paginate(Bucket=names.lake.bucket, Prefix=prefix)
     return [
-        ListedObject(found["Key"], found["Size"], found["ETag"], found["LastModified"].timestamp())
+        ListedObject(entry["Key"], entry["Size"], entry["ETag"], entry["LastModified"].timestamp())
         for page in pages
-        for found in page.get("Contents", ())
+        for entry in page.get("Contents", ())
     ]
 
 

@@ -65,7 +65,7 @@ class SegmentResult:
 
 @dataclass(frozen=True)
 class Step:
-    """The way from a segment's items to parts: `encode` returns an item's line, `keyed` what holds the item's key."""
+    """The way from a segment's items to parts: `encode` returns an item's line, `keyed` the map with the item's key."""
 
     plan: BackfillPlan
     key: ItemKey
@@ -80,8 +80,8 @@ class Step:
         """Write one more part from `items` and return the checkpoint after it."""
         plan = self.plan
         outcomes = dict.fromkeys(Outcome, 0)
-        wanted = plan.filter(self.exported_at)
-        decide = wanted.decide if wanted else None
+        item_filter = plan.filter(self.exported_at)
+        decide = item_filter.decide if item_filter else None
         last: Item | None = None
         invalid_keys: list[str] = []
         with Part() as part:
@@ -98,8 +98,8 @@ class Step:
                     break
             counts = Counts(
                 read=sum(outcomes.values()),
-                kept=sum(outcomes[each] for each in _KEPT),
-                filtered=sum(outcomes[each] for each in _FILTERED),
+                kept=sum(outcomes[outcome] for outcome in _KEPT),
+                filtered=sum(outcomes[outcome] for outcome in _FILTERED),
                 kept_without=outcomes[Outcome.KEPT_WITHOUT],
                 filtered_without=outcomes[Outcome.FILTERED_WITHOUT],
                 kept_future=outcomes[Outcome.KEPT_FUTURE],
@@ -126,7 +126,7 @@ def delete_unfinished(clients: Clients, names: TableNames, plan: BackfillPlan, c
     """Delete objects of a killed attempt that its checkpoint does not list."""
     known = {part.key for part in checkpoint.parts}
     listed = list_objects(clients, names, segment_prefix(plan.prefix(names), checkpoint.segment))
-    delete_objects(clients, names, [found.key for found in listed if found.key not in known])
+    delete_objects(clients, names, [entry.key for entry in listed if entry.key not in known])
 
 
 def _store(clients: Clients, names: TableNames, plan: BackfillPlan, checkpoint: Checkpoint, part: Part) -> PartObject:
@@ -142,7 +142,7 @@ def _store(clients: Clients, names: TableNames, plan: BackfillPlan, checkpoint: 
             raise ConflictError(
                 f"{names.uri(key)} was written by another attempt of this task",
                 allowed="one running attempt per segment",
-                action="let the task be retried: it goes on from the last checkpoint",
+                action="let the task retry: it goes on from the last checkpoint",
                 table=names.table,
                 run=plan.run,
                 key=key,

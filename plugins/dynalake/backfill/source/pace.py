@@ -14,17 +14,17 @@ SAVED_SECONDS = 0.15
 # Where single items cost more than that, the pages of the last ten seconds are added up, for at most 5% too much.
 WINDOW_SECONDS = 10.0
 WINDOW_COST = 10.5
-# Pages by which the next one is estimated: as dear, per item, as the dearest of them.
+# Pages by which the next one is estimated: as expensive, per item, as the most expensive of them.
 REMEMBERED_PAGES = 8
 # How long a wait lasts before the allowed rate is read again.
 ASK_SECONDS = 0.5
 BACK_OFF_SECONDS, MOST_BACK_OFF_SECONDS = 0.5, 20.0
-# A shorter wait is none: a clock may be too coarse to ever pass it.
+# A shorter wait is skipped: a clock may be too coarse to ever pass it.
 _TICK = 0.001
 
 
 class Pace:
-    """Holds a reader at what `allowed` says, in read capacity units per second; 0 is no limit.
+    """Limits a reader to the rate that `allowed` returns, in read capacity units per second; 0 is no limit.
 
     The cost of a page is known only afterwards, so each page is paid for by waiting before the next one, and pages are
     kept small (`limit`) by the cost of an item so far. `allowed` is called before every page and may change.
@@ -87,7 +87,7 @@ class Pace:
             all_units, all_items = (sum(column) for column in zip(*self._pages, strict=True))
             affordable = int(self._rate * PAGE_SECONDS * all_items / all_units)
             if units <= self._cheapest:
-                # This is the least that a page costs, which does not tell what one more item costs.
+                # This is the least that a page costs, which does not show the cost of one more item.
                 affordable = max(affordable, self._limit * 2)
                 self._cheapest = units
             self._limit = max(1, min(affordable, self._limit * 2))

@@ -30,10 +30,12 @@ class Recovery:
 def find_recovery(clients: Clients, names: TableNames) -> Recovery | None:
     """Return the table's point-in-time recovery; None where it is off."""
     answer = clients.dynamodb.describe_continuous_backups(TableName=names.table)["ContinuousBackupsDescription"]
-    found: Any = answer.get("PointInTimeRecoveryDescription", {})
-    if found.get("PointInTimeRecoveryStatus") != "ENABLED":
+    status: Any = answer.get("PointInTimeRecoveryDescription", {})
+    if status.get("PointInTimeRecoveryStatus") != "ENABLED":
         return None
-    return Recovery(_seconds(found.get("EarliestRestorableDateTime")), _seconds(found.get("LatestRestorableDateTime")))
+    return Recovery(
+        _seconds(status.get("EarliestRestorableDateTime")), _seconds(status.get("LatestRestorableDateTime"))
+    )
 
 
 def _seconds(moment: datetime | None) -> int:
@@ -57,8 +59,8 @@ def recovery_off(names: TableNames, *, incremental: bool) -> SourceError:
         f"Point-in-time recovery of table {names.table!r} is off, so DynamoDB cannot export it",
         allowed="a table with point-in-time recovery",
         action=(
-            f"it keeps only what is written while it is on. What was lost before can only be had by beginning anew: "
-            f"dynalake_teardown with delete_data, then dynalake_setup. For the next time: {on}"
+            f"to get the lost changes, start over: run dynalake_teardown with delete_data, then dynalake_setup. "
+            f"Recovery keeps only changes written while it is on. For the next time: {on}"
             if incremental
             else f"trigger dynalake_backfill again with enable_pitr=true, with method 'scan' or 'auto', or run: {on}"
         ),
@@ -67,7 +69,7 @@ def recovery_off(names: TableNames, *, incremental: bool) -> SourceError:
 
 
 def turn_on_recovery(clients: Clients, names: TableNames, sleep: Callable[[float], None] = time.sleep) -> Recovery:
-    """Turn it on and wait until it is. This costs per GB and month."""
+    """Turn recovery on and wait until it is. It costs per GB and month."""
     clients.dynamodb.update_continuous_backups(
         TableName=names.table, PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True}
     )

@@ -28,9 +28,9 @@ _KEYS_AT_ONCE = 100
 def describe(clients: Clients, names: TableNames, table_id: str) -> TableDescriptionTypeDef:
     """Return DescribeTable's `Table`. Raise `SourceError` for no such table, or one with another id."""
     with _explained(names):
-        found = clients.dynamodb.describe_table(TableName=names.table)["Table"]
-    check_identity(names, table_id, found["TableId"])
-    return found
+        description = clients.dynamodb.describe_table(TableName=names.table)["Table"]
+    check_identity(names, table_id, description["TableId"])
+    return description
 
 
 def read_segment(
@@ -71,35 +71,35 @@ def read_segment(
 def find_items(
     clients: Clients, names: TableNames, keys: Sequence[Mapping[str, Any]], pace: Pace | None = None
 ) -> list[Mapping[str, Any]]:
-    """Return those of the keys that the table holds now, by a strongly consistent read. Wait while DynamoDB throttles.
+    """Return the keys that the table holds now, by a strongly consistent read. Wait while DynamoDB throttles.
 
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
     """
     pace = pace or Pace(lambda: 0.0)
-    found: list[Mapping[str, Any]] = []
+    items: list[Mapping[str, Any]] = []
     for start in range(0, len(keys), _KEYS_AT_ONCE):
-        left: Any = keys[start : start + _KEYS_AT_ONCE]
-        while left:
-            attributes = {f"#{n}": name for n, name in enumerate(left[0])}
-            wanted: Any = {
-                "Keys": left,
+        pending: Any = keys[start : start + _KEYS_AT_ONCE]
+        while pending:
+            attributes = {f"#{n}": name for n, name in enumerate(pending[0])}
+            request: Any = {
+                "Keys": pending,
                 "ConsistentRead": True,
                 "ProjectionExpression": ", ".join(attributes),
                 "ExpressionAttributeNames": attributes,
             }
-            answer: Any = {"UnprocessedKeys": {names.table: wanted}}
+            answer: Any = {"UnprocessedKeys": {names.table: request}}
             try:
                 with _explained(names):
-                    answer = clients.dynamodb.batch_get_item(RequestItems={names.table: wanted})
+                    answer = clients.dynamodb.batch_get_item(RequestItems={names.table: request})
                 pace.consumed(0.0, 0)
             except ClientError as error:
                 if error.response["Error"]["Code"] not in _THROTTLED:
                     raise
-            found += answer.get("Responses", {}).get(names.table, [])
-            left = answer.get("UnprocessedKeys", {}).get(names.table, {}).get("Keys", [])
-            if left:
+            items += answer.get("Responses", {}).get(names.table, [])
+            pending = answer.get("UnprocessedKeys", {}).get(names.table, {}).get("Keys", [])
+            if pending:
                 pace.back_off()
-    return found
+    return items
 
 
 def _read_page(clients: Clients, names: TableNames, request: dict[str, Any], pace: Pace) -> ScanOutputTypeDef:

@@ -58,7 +58,7 @@ class ExportTable(BaseOperator):
                 if event is not None and event["status"] != "success":
                     raise TransientError(
                         f"The triggerer could not wait for the export: {event.get('message')}",
-                        action="let Airflow retry the task: it waits for the same export",
+                        action="let the task retry: it waits for the same export",
                     ) from None
                 say(waiting)
                 self._wait_for(waiting.ids["export"])
