@@ -1,6 +1,6 @@
 """The change record: attribute values, item keys, one line of JSON per change (standard library only).
 
-paths           where the values are whose type JSON cannot show
+paths           the places of values whose type JSON cannot show
 attribute       one value as JSON text
 key             the key of a table's items
 change          one line per change

@@ -62,7 +62,7 @@ def encode_value(value: Mapping[str, Any]) -> str:
         _append(value, pieces.append)
     except RecursionError as error:
         raise RecordError(
-            "An attribute value is nested deeper than the encoder follows",
+            "An attribute value is nested deeper than the encoder supports",
             allowed="DynamoDB's limit of 32 levels",
         ) from error
     return escape_surrogates("".join(pieces))
@@ -88,13 +88,13 @@ def append_members(content: Mapping[str, Mapping[str, Any]], keys: Keys, pieces:
             elif kind == "N" and _is_number(inner):
                 add(inner)
             else:
-                found = _APPEND[kind](inner, add)
-                if found:
+                ambiguous = _APPEND[kind](inner, add)
+                if ambiguous:
                     if types is None:
                         types = []
-                    types.append((name, found))
+                    types.append((name, ambiguous))
         except (LookupError, TypeError, ValueError):
-            raise _no_value(value) from None
+            raise _not_a_value(value) from None
     return None if types is None else tuple(types)
 
 
@@ -151,7 +151,7 @@ def _append(value: Mapping[str, Any], add: Add) -> None:
         (kind,) = value
         _APPEND[kind](value[kind], add)
     except (LookupError, TypeError, ValueError):
-        raise _no_value(value) from None
+        raise _not_a_value(value) from None
 
 
 def _long_text(text: str) -> str:
@@ -163,13 +163,13 @@ def _long_text(text: str) -> str:
         raise TypeError
     if sum(map(text[:_LONG].count, _FREQUENT)) > _LONG // 50:
         return encode_text(text)
-    found = [character for character in _ESCAPES if character in text]
-    for character in found:
+    escaped = [character for character in _ESCAPES if character in text]
+    for character in escaped:
         text = text.replace(character, _ESCAPES[character])
     return f'"{text}"'
 
 
-# The functions below raise TypeError or ValueError for content of another type; `_no_value` makes the message.
+# The functions below raise TypeError or ValueError for content of another type; `_not_a_value` makes the message.
 
 
 def _append_text(content: Any, add: Add) -> None:
@@ -195,34 +195,34 @@ def _append_map(content: Any, add: Add) -> Members | None:
             elif kind == "N" and _is_number(inner):
                 add(inner)
             else:
-                found = _APPEND[kind](inner, add)
-                if found:
+                ambiguous = _APPEND[kind](inner, add)
+                if ambiguous:
                     if types is None:
                         types = []
-                    types.append((name, found))
+                    types.append((name, ambiguous))
         except (LookupError, TypeError, ValueError):
-            raise _no_value(value) from None
+            raise _not_a_value(value) from None
     add("}")
     return None if types is None else tuple(types)
 
 
 def _append_list(content: Any, add: Add) -> Members | None:
-    before = "["
+    separator = "["
     types: list[Member] | None = None
     members, value = iter(content if type(content) is list else _sequence(content)), content
     try:
         for value in members:
-            add(before)
-            before = ","
+            add(separator)
+            separator = ","
             (kind,) = value
-            found = _append_map(value[kind], add) if kind == "M" else _APPEND[kind](value[kind], add)
-            if found:
+            ambiguous = _append_map(value[kind], add) if kind == "M" else _APPEND[kind](value[kind], add)
+            if ambiguous:
                 if types is None:
                     types = []
                 # A counter would slow down every list.
-                types.append((len(content) - length_hint(members) - 1, found))
+                types.append((len(content) - length_hint(members) - 1, ambiguous))
     except (LookupError, TypeError, ValueError):
-        raise _no_value(value) from None
+        raise _not_a_value(value) from None
     add("]" if content else "[]")
     return None if types is None else tuple(types)
 
@@ -321,7 +321,7 @@ def _sequence(content: Any) -> list[Any] | tuple[Any, ...] | set[Any] | frozense
     raise TypeError
 
 
-def _no_value(value: Any) -> RecordError:
+def _not_a_value(value: Any) -> RecordError:
     what, content, allowed = "An attribute value", value, f"an object with one of the keys {', '.join(ATTRIBUTE_TYPES)}"
     if isinstance(value, Mapping) and len(value) == 1:
         ((kind, inner),) = value.items()

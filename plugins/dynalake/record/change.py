@@ -136,7 +136,7 @@ def _line(metadata: str, image: Mapping[str, Any]) -> str:
     except TypeError as error:
         raise RecordError(f"The image is {type(image).__name__}", allowed="an object of attribute values") from error
     except RecursionError as error:
-        raise RecordError("The item is nested deeper than the encoder follows", allowed="32 levels") from error
+        raise RecordError("The item is nested deeper than the encoder supports", allowed="32 levels") from error
     except RecordError as error:
         name = _refused_attribute(image)
         raise RecordError(

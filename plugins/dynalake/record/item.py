@@ -30,15 +30,15 @@ def decode_item(line: str | bytes) -> dict[str, AttributeValue]:
         raise RecordError(f"{TYPES} is {_show(types)}", allowed=f"an object from paths to {', '.join(AMBIGUOUS_TYPES)}")
     if OTHER in record:
         raise RecordError(f"The record has a key {OTHER!r}", allowed="an attribute of that name as _" + OTHER)
-    left = dict(types)
+    unused = dict(types)
     item = {}
     for key, value in record.items():
         if key not in METADATA:
             name = attribute_name(key)
-            item[name] = _attribute_value(value, path_step(name), left)
-    if left:
-        path, kind = next(iter(left.items()))
-        raise RecordError(f"{TYPES} says that {_show(path)} is {kind}, and the record has no value there")
+            item[name] = _attribute_value(value, path_step(name), unused)
+    if unused:
+        path, kind = next(iter(unused.items()))
+        raise RecordError(f"{TYPES} says that {_show(path)} is {kind}, but the record has no value there")
     return item
 
 
@@ -55,7 +55,7 @@ def _attribute_value(value: Any, path: str, types: dict[str, str]) -> AttributeV
         try:
             return {kind: _AMBIGUOUS[kind](value)}
         except (TypeError, ValueError):
-            raise RecordError(f"{TYPES} says that {_show(path)} is {kind}, and it is {_show(value)}") from None
+            raise RecordError(f"{TYPES} says that {_show(path)} is {kind}, but it is {_show(value)}") from None
     match value:
         case None:
             return {"NULL": True}
@@ -108,7 +108,7 @@ def _parse(line: str | bytes) -> dict[str, Any]:
     try:
         record = _decoder.decode(line if isinstance(line, str) else line.decode())
     except RecursionError as error:
-        raise RecordError("The line is nested deeper than the decoder follows", allowed="32 levels") from error
+        raise RecordError("The line is nested deeper than the decoder supports", allowed="32 levels") from error
     except ValueError as error:
         raise RecordError(f"The line is not JSON: {error}", allowed="a change record") from error
     if not isinstance(record, dict):
@@ -119,7 +119,7 @@ def _parse(line: str | bytes) -> dict[str, Any]:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        raise ValueError("a key is in one object twice")
+        raise ValueError("an object has a key twice")
     return value
 
 

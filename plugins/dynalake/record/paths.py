@@ -1,4 +1,4 @@
-"""Where in an item the values are whose DynamoDB type JSON cannot show: the paths of `__types`.
+"""The places in an item of values whose DynamoDB type JSON cannot show: the paths of `__types`.
 
 A path is a JSON Pointer over the item's own names. https://www.rfc-editor.org/rfc/rfc6901
 """
@@ -54,20 +54,20 @@ class _Texts(dict[Members, str]):
 def _append_paths(types: Members, path: str, pieces: list[str], room: int) -> int:
     """Return how many of `room` characters are left; negative where a path, and those after it, were left out."""
     for step, inner in types:
-        here = path + _steps[step] if isinstance(step, str) else f"{path}/{step}"
+        member_path = path + _steps[step] if isinstance(step, str) else f"{path}/{step}"
         if isinstance(inner, str):
-            room -= len(here)
+            room -= len(member_path)
             if room >= 0:
-                pieces.append(f'"{here}":"{inner}"')
+                pieces.append(f'"{member_path}":"{inner}"')
         else:
-            room = _append_paths(inner, here, pieces, room)
+            room = _append_paths(inner, member_path, pieces, room)
         if room < 0:
             break
     return room
 
 
 class _Steps(dict[str, str]):
-    """`path_step` within a JSON string, kept as well: places in lists differ, and names come again."""
+    """`path_step` within a JSON string, kept as well: places in lists differ, but names come again."""
 
     def __missing__(self, name: str) -> str:
         text = encode_text(path_step(name))[1:-1]

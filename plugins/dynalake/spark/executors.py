@@ -42,10 +42,10 @@ class Executors(Workers):
 
     def attempt_each(self, work: Callable[[T], R], parts: Iterable[T]) -> Iterator[Outcome[R]]:
         """Return the outcome of each part, after all are done."""
-        given = list(parts)
-        if not given:
+        all_parts = list(parts)
+        if not all_parts:
             return iter(())
-        return iter(self._context.parallelize(given, len(given)).map(partial(_attempt, work)).collect())
+        return iter(self._context.parallelize(all_parts, len(all_parts)).map(partial(_attempt, work)).collect())
 
 
 def _attempt(work: Callable[[T], R], part: T) -> Outcome[R]:
@@ -54,7 +54,7 @@ def _attempt(work: Callable[[T], R], part: T) -> Outcome[R]:
 
 
 def _portable(error: Exception) -> Exception:
-    """Return the error in dynalake's words where it has some; the text of one that cannot go to another process."""
+    """Return the error, explained by dynalake where possible; as text if it cannot go to another process."""
     error = explain(error) or error
     try:
         pickle.loads(pickle.dumps(error))

@@ -30,7 +30,7 @@ _LATER = (
 
 
 def start_run(clients: Clients, names: TableNames, request: Request) -> str:
-    """Start the job run of a request, or find the one that is under way. Return its id.
+    """Start the job run of a request, or find the one in progress. Return its id.
 
     Glue takes no token for a start, so a task that is killed before it is listed starts a second run, which may cost
     twice, and changes nothing. Raises `SettingsError` where the lake has no job, `NotReadyError` where Glue has no room
@@ -53,14 +53,14 @@ def start_run(clients: Clients, names: TableNames, request: Request) -> str:
         if code == "EntityNotFoundException":
             raise SettingsError(
                 f"The lake {names.lake.environment!r} has no Glue job {job!r}",
-                allowed="the job that infra/cloudformation/spark.yaml makes",
+                allowed="the job that infra/cloudformation/spark.yaml creates",
                 action="deploy that template (docs/engines.md), or run with engine=arrow",
                 job=job,
             ) from error
         if code in _LATER:
             raise NotReadyError(
-                f"Glue starts no run of {job} now: {message}",
-                action="wait for other runs, or allow more: MaxConcurrentRuns of the template, and the account's quota",
+                f"Glue cannot start a run of {job} now: {message}",
+                action="wait for other runs, or raise MaxConcurrentRuns of the template and the account's quota",
                 job=job,
             ) from error
         raise
@@ -70,14 +70,14 @@ def start_run(clients: Clients, names: TableNames, request: Request) -> str:
 def find_run(runs: Iterable[JobRunTypeDef], arguments: dict[str, str]) -> str:
     """Return the id of a run with these arguments that has not ended; '' where there is none."""
     for run in runs:
-        given = run.get("Arguments", {})
-        asked = {name: value for name, value in given.items() if name in FLAGS}
-        if run["JobRunState"] in _UNDER_WAY and asked == arguments:
+        job_arguments = run.get("Arguments", {})
+        request_arguments = {name: value for name, value in job_arguments.items() if name in FLAGS}
+        if run["JobRunState"] in _UNDER_WAY and request_arguments == arguments:
             return run["Id"]
     return ""
 
 
 def find_request(clients: Clients, names: TableNames, run: str) -> Request:
     """Return the request of a job run."""
-    given = clients.glue.get_job_run(JobName=names.lake.spark_job, RunId=run)["JobRun"].get("Arguments", {})
-    return Request.from_arguments([text for name in FLAGS if name in given for text in (name, given[name])])
+    arguments = clients.glue.get_job_run(JobName=names.lake.spark_job, RunId=run)["JobRun"].get("Arguments", {})
+    return Request.from_arguments([text for name in FLAGS if name in arguments for text in (name, arguments[name])])

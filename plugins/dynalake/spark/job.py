@@ -25,12 +25,12 @@ def main() -> None:
     names = load_lake(clients, request.environment).table(request.table)
     spark = SparkSession.builder.appName(f"dynalake {request.work} {request.table}").getOrCreate()
     try:
-        done = do_work(Table(clients, names), request, Executors(spark.sparkContext, request.part_bytes))
+        answer = do_work(Table(clients, names), request, Executors(spark.sparkContext, request.part_bytes))
     except Exception as error:
         write_outcome(clients, names, request, explain(error) or error)
         raise
-    write_outcome(clients, names, request, done)
-    print(done)
+    write_outcome(clients, names, request, answer)
+    print(answer)
 
 
 if __name__ == "__main__":

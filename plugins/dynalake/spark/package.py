@@ -36,13 +36,13 @@ def upload_spark_package(clients: Clients, lake: Lake) -> Package:
 
 
 def main() -> None:
-    """Upload the code of this machine, for runs that are started by hand; says where it is."""
+    """Upload this machine's code for runs that are started by hand, and print where it is."""
     parser = argparse.ArgumentParser(prog="python -m dynalake.spark.package", description=main.__doc__)
     parser.add_argument("--region", required=True)
     parser.add_argument("--environment", required=True)
-    asked = parser.parse_args()
-    clients = Clients.in_region(asked.region)
-    lake = load_lake(clients, asked.environment)
+    options = parser.parse_args()
+    clients = Clients.in_region(options.region)
+    lake = load_lake(clients, options.environment)
     package = upload_spark_package(clients, lake)
     print(f"s3://{lake.bucket}/{package.key}\ns3://{lake.bucket}/{lake.spark_script}")
 

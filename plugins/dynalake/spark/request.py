@@ -1,4 +1,4 @@
-"""What a job is asked, as its arguments; and what it answers, as an object in the lake."""
+"""A job's request, as its arguments, and its answer, as an object in the lake."""
 
 from __future__ import annotations
 
@@ -59,20 +59,22 @@ class Request:
         parser.add_argument("--environment", required=True, help="the lake")
         parser.add_argument("--table", required=True, help="the DynamoDB table")
         parser.add_argument("--work", required=True, choices=[CONVERT, COMPACT, SNAPSHOT])
-        parser.add_argument("--request", default="{}", type=json.loads, help="what of it, as JSON (docs/engines.md)")
-        parser.add_argument("--part-bytes", default=PART_BYTES, type=int, help="larger days and merges are cut")
-        given, _ = parser.parse_known_args(arguments)
-        return cls(given.region, given.environment, given.table, given.work, given.request, given.part_bytes)
+        parser.add_argument(
+            "--request", default="{}", type=json.loads, help="details of the work, as JSON (docs/engines.md)"
+        )
+        parser.add_argument("--part-bytes", default=PART_BYTES, type=int, help="larger days and merges are split")
+        args, _ = parser.parse_known_args(arguments)
+        return cls(args.region, args.environment, args.table, args.work, args.request, args.part_bytes)
 
 
 def write_outcome(
     clients: Clients, names: TableNames, request: Request, outcome: Mapping[str, Any] | Exception
 ) -> None:
-    """Report to the sender how it ended: what was done, or the error."""
+    """Report to the sender how the job ended: the work done, or the error."""
     values: dict[str, Any]
     if isinstance(outcome, DynalakeError):
-        kept = {"received": outcome.received, "allowed": outcome.allowed, "action": outcome.action, "ids": outcome.ids}
-        values = {"error": {"type": type(outcome).__name__, **kept}}
+        text = {"received": outcome.received, "allowed": outcome.allowed, "action": outcome.action, "ids": outcome.ids}
+        values = {"error": {"type": type(outcome).__name__, **text}}
     elif isinstance(outcome, Exception):
         values = {"error": {"type": "NotReadyError", "received": f"{type(outcome).__name__}: {outcome}"[:4000]}}
     else:
@@ -82,7 +84,7 @@ def write_outcome(
 
 
 def read_outcome(clients: Clients, names: TableNames, request: Request) -> dict[str, Any]:
-    """Return what was done. Raise the error that the job has left, or `NotReadyError` where it has left nothing."""
+    """Return the work done. Raise the error that the job has left, or `NotReadyError` where it has left nothing."""
     key = names.spark_outcome(request.run)
     try:
         with clients.s3.get_object(Bucket=names.lake.bucket, Key=key)["Body"] as body:
@@ -91,16 +93,16 @@ def read_outcome(clients: Clients, names: TableNames, request: Request) -> dict[
         if error.response["Error"]["Code"] not in ("404", "NoSuchKey"):
             raise
         raise NotReadyError(
-            f"The Spark job that was to {request.work} {request.table} ended without an outcome",
-            action="look at the run's log: a driver out of memory or a killed job says nothing itself",
+            f"The Spark job to {request.work} {request.table} ended without an outcome",
+            action="read the run's log: a killed job, or one whose driver is out of memory, reports nothing itself",
             table=request.table,
         ) from None
     if "done" in values:
         return dict(values["done"])
-    found = values["error"]
-    kind: type[DynalakeError] = getattr(errors, found["type"])
+    fault = values["error"]
+    kind: type[DynalakeError] = getattr(errors, fault["type"])
     raise kind(
-        found["received"], allowed=found.get("allowed", ""), action=found.get("action", ""), **found.get("ids", {})
+        fault["received"], allowed=fault.get("allowed", ""), action=fault.get("action", ""), **fault.get("ids", {})
     )
 
 

@@ -1,7 +1,7 @@
 """The work of a job: a conversion, a night's work or a backfill's snapshot, by the routines of the Airflow tasks.
 
-Executors are the workers. A conversion is committed, and left to the Airflow task that ends it: that task finds what
-was committed, tries again what had to wait, and reports the result.
+Executors are the workers. The job commits a conversion, and leaves the end to an Airflow task: that finds the committed
+batches, tries those that had to wait again, and reports the result.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from dynalake.spark.request import COMPACT, CONVERT, SNAPSHOT, Request
 
 
 def do_work(table: Table, request: Request, workers: Workers) -> dict[str, Any]:
-    """Return what was done, as JSON has it. Raise what the routines raise."""
+    """Return the work done, as JSON values. Raise what the routines raise."""
     works = {CONVERT: convert_plan, COMPACT: do_night, SNAPSHOT: do_snapshot}
     return works[request.work](table, request.values, workers)
 
@@ -45,13 +45,13 @@ def convert_plan(table: Table, values: Mapping[str, Any], workers: Workers) -> d
     plan, numbers = values["plan"], range(values["batches"])
     outcomes = list(workers.attempt_each(partial(_convert, table, plan), numbers))
     merge = partial(merge_late, limit=ConvertLimits().late_gb << 30, workers=workers)
-    done = commit_plan(table, plan, numbers, lambda: datetime.now(UTC), merge, workers=workers)
+    commit = commit_plan(table, plan, numbers, lambda: datetime.now(UTC), merge, workers=workers)
     counted: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     for sums, rejected in (outcome.get() for outcome in outcomes):
         counted.update(sums)
         reasons.update(rejected)
-    return {"sums": dict(counted), "reasons": dict(reasons), "late": done.committed.late}
+    return {"sums": dict(counted), "reasons": dict(reasons), "late": commit.committed.late}
 
 
 def _convert(table: Table, plan: str, number: int) -> tuple[dict[str, int], dict[str, int]]:
@@ -65,7 +65,7 @@ def night(asked: Asked) -> dict[str, Any]:
 
 
 def do_night(table: Table, values: Mapping[str, Any], workers: Workers) -> dict[str, Any]:
-    """Do a night's work (`dynalake/night/night.py`). Return its log lines, and what has failed."""
+    """Do a night's work (`dynalake/night.py`). Return its log lines and its faults."""
     settings = load_settings(table.clients, table.names)
     retention = raw_retention_days(table.clients, table.names.lake)
     asked = Asked(**{**values, "days": tuple(values["days"])})
