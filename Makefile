@@ -82,7 +82,7 @@ test-terraform: .venv/.dev .venv-local/.installed .venv-terraform/.installed  ##
 test-handoff: .venv/.dev .venv-local/.installed  ## Writers that never pause, from setup to Parquet, SEEDS=100 times by each METHOD; SEED=17 for one
 	@SEEDS='$(or $(SEEDS),100)' SEED='$(SEED)' METHOD='$(METHOD)' $(BIN)/python -m pytest tests/aws/test_handoff.py
 
-bench: .venv/.dev .venv-local/.installed  ## Benchmarks beside what a user would pick instead; NAMES='packing encode' for some
+bench: .venv/.dev .venv-local/.installed  ## Benchmarks of dynalake and its alternatives; NAMES='packing encode' for some
 	@PYTHONPATH=plugins:lambda_src $(BIN)/python -m benchmarks $(NAMES)
 
 environments: .venv/.dev $(foreach name,local oldest checkov terraform,.venv-$(name)/.installed) .local/trino/.installed  ## Install what checks and tests need

@@ -1,1 +1,1 @@
-"""Benchmarks: dynalake beside what a user would pick instead, in the same run (`make bench`, docs/performance.md)."""
+"""Benchmarks of dynalake and its alternatives, in the same run (`make bench`, docs/performance.md)."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME …] [--rounds N]`: run benchmarks, show their tables, keep the numbers as JSON."""
+"""`python -m benchmarks [NAME …] [--rounds N]`: run benchmarks, print their tables, keep the numbers as JSON."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ ROUNDS = 5
 
 
 def main() -> int:
-    """The exit code: 1 where a competitor failed."""
+    """Run the benchmarks. Return the exit code: 1 if a competitor failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one or more of {', '.join(NAMES)} (default: all)")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="how often each competitor runs")
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(NAMES):
-        parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
+        parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; choose from {', '.join(NAMES)}")
     if arguments.rounds < 1:
-        parser.error(f"--rounds is {arguments.rounds}, and must be at least 1")
+        parser.error(f"--rounds is {arguments.rounds}, but must be at least 1")
     for name in arguments.names or NAMES:
         benchmark: Benchmark = import_module(f"benchmarks.{name}").BENCHMARK
         try:

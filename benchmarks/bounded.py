@@ -1,7 +1,7 @@
-"""The memory and the disk that a batch takes to read, whatever its size: generated while it is read.
+"""The memory and disk that reading a batch takes, whatever its size. The batch is generated while it is read.
 
-`BOUNDED_MB` (default 10,000) is the size of its JSON: once as one object, once as thousands of small ones. What else is
-hard on memory has a part of it: items of 2,000 attributes, items of 400 KB, one item that changes all the time.
+`BOUNDED_MB` (default 10,000) is the size of its JSON: once as one object, once as thousands of small ones. Other cases
+that are hard on memory get part of it: items of 2,000 attributes, items of 400 KB, one item that changes all the time.
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ _ID, _SEQUENCE = 8, 12  # digits that differ from line to line
 
 
 def receipts() -> Iterator[Item]:
-    """Nested and uneven."""
+    """Yield nested and uneven items."""
     return generate_receipts(2_000)
 
 
 def wide() -> Iterator[Item]:
-    """2,000 attributes, of which each item has most."""
+    """Yield items of 2,000 attributes, most of which each item has."""
     random = Random(2)
     for _ in range(40):
         yield {f"a{i:04d}": {"N": f"{random.randrange(10_000)}.5"} for i in range(2_000) if random.random() < 0.9}
 
 
 def huge() -> Iterator[Item]:
-    """Items of the greatest size that there is."""
+    """Yield items of the maximum size."""
     random = Random(3)
     for _ in range(4):
         yield {"text": {"S": random.randbytes(199_000).hex()}}
 
 
 class Template:
-    """Lines in which the key and the sequence number are written anew for each block; `hot`: only the latter."""
+    """Lines in which each block gets new keys and sequence numbers; `hot`: only the latter."""
 
     def __init__(self, items: Iterable[Item], *, hot: bool = False) -> None:
         lines = [
@@ -74,7 +74,7 @@ class Template:
         self._ids, self._sequences = ids[:, None] + np.arange(_ID), sequences[:, None] + np.arange(_SEQUENCE)
 
     def block(self, number: int) -> bytes:
-        """Block `number`: keys come again in other blocks, sequence numbers do not."""
+        """Return block `number`: keys come again in other blocks, sequence numbers do not."""
         text = self.text.copy()
         keys = np.random.default_rng(number).integers(0, self._keys, self.lines)
         text[self._ids] = _digits(keys, _ID)
@@ -83,7 +83,7 @@ class Template:
 
 
 class Generated:
-    """S3, as far as reading goes: each object is some blocks, its key says which."""
+    """The reading part of S3: each object is some blocks, which its key names."""
 
     def __init__(self, template: Template) -> None:
         self._template = template
@@ -94,7 +94,7 @@ class Generated:
 
 
 class _Body:
-    """A stream that is made as it is read."""
+    """A stream that is generated as it is read."""
 
     def __init__(self, template: Template, first: int, count: int) -> None:
         self._template, self._next, self._end = template, first, first + count
@@ -104,8 +104,8 @@ class _Body:
         while len(self._rest) < amount and self._next < self._end:
             self._rest += self._template.block(self._next)
             self._next += 1
-        given, self._rest = self._rest[:amount], self._rest[amount:]
-        return given
+        data, self._rest = self._rest[:amount], self._rest[amount:]
+        return data
 
     def __enter__(self) -> Self:
         return self
@@ -117,7 +117,7 @@ class _Body:
 
 
 class DiskWatch:
-    """The most that lay in a folder at once."""
+    """Measures the maximum size of a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.peak_mb = 0.0
@@ -129,7 +129,7 @@ class DiskWatch:
         while not self._ended.wait(0.05):
             try:
                 size = sum(path.stat().st_size for path in self._folder.rglob("*") if path.is_file())
-            except FileNotFoundError:  # removed meanwhile
+            except FileNotFoundError:  # removed in the meantime
                 continue
             self.peak_mb = max(self.peak_mb, size / MEGABYTE)
 
@@ -140,7 +140,7 @@ class DiskWatch:
 
 
 def convert(megabytes: float, scratch: Path, template: Template, *, small: bool, meter: Meter) -> Row:
-    """Read a batch of so many MB, and have its rows in order."""
+    """Read a batch of this size, and get its rows in order."""
     store, block_size = Generated(template), len(template.text)
     blocks = max(1, round(megabytes * MEGABYTE / block_size))
     keys = [f"{i:08d}-1" for i in range(blocks)] if small else [f"00000000-{blocks}"]
@@ -156,7 +156,9 @@ def convert(megabytes: float, scratch: Path, template: Template, *, small: bool,
                 rows += table.num_rows
         spilled = disk.stop()
     if rows != blocks * template.lines or batch.rejected.lines:
-        raise BenchmarkError(f"{rows:,} rows of {blocks * template.lines:,}, {batch.rejected.lines} rejected")
+        raise BenchmarkError(
+            f"{rows:,} rows came out of {blocks * template.lines:,} lines, {batch.rejected.lines} were rejected"
+        )
     return {"objects": len(keys), "rows": rows, "json_bytes": blocks * block_size, "disk_mb": spilled}
 
 
@@ -195,5 +197,5 @@ BENCHMARK = Benchmark(
         Column("disk MB", lambda r: f"{r['disk_mb']:,.0f}"),
     ),
     prepare=nothing,
-    notes=("Peak: the most memory that the process ever held. Disk: the most that lay in its work directory.",),
+    notes=("Peak: the maximum memory of the process. Disk: the maximum size of its work directory.",),
 )

@@ -1,4 +1,4 @@
-"""A day of RECEIPTS as change records in gzipped objects, and what must come out of it."""
+"""A day of RECEIPTS as change records in gzipped objects, and the expected rows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from infra.local.demo.receipts import generate_line, generate_receipts
 CHANGES = int(os.environ.get("CHANGES", "500000"))
 OBJECTS = 20
 HARD_PARTS = 4
-"""A table has 500 columns at most, so the hard numbers are also there in parts that fit."""
+"""Parts of the hard numbers: a table has 500 columns at most, so they are also written in parts that fit."""
 _FIRST_SEQUENCE = 4_421_584_500_000_000_017_450_439_091
 _MIDNIGHT_MS = 1_558_742_400_000
 _TOO_MUCH = ("exact", "ledgerId", "loyalty", "updatedAt")
@@ -31,7 +31,7 @@ _TOO_MUCH = ("exact", "ledgerId", "loyalty", "updatedAt")
 
 @contextmanager
 def prepare(scratch: Path) -> Iterator[Mapping[str, str]]:
-    """The objects; the same without what pandas cannot read; hard numbers; and the rows that must come out."""
+    """Write the objects; the same without values that pandas cannot read; hard numbers; and the expected rows."""
     random = Random(7)
     for folder in ("raw", "easy"):
         (scratch / folder).mkdir()
@@ -45,7 +45,7 @@ def prepare(scratch: Path) -> Iterator[Mapping[str, str]]:
         ):
             for _ in range(CHANGES // OBJECTS):
                 item = next(items)
-                # One receipt in three changes again, one change in fifty arrives twice.
+                # One receipt in three changes again, and one change in fifty arrives twice.
                 item["receiptId"]["S"] = f"R-{random.randrange(CHANGES * 2 // 3):08d}"
                 item["lines"]["L"] += [generate_line(random) for _ in range(random.randrange(14))]
                 sequence += random.randrange(1, 1 << 40)
@@ -82,29 +82,29 @@ def _write_hard(folder: Path, numbers: list[tuple[str, str]]) -> None:
 
 
 def hard_columns() -> dict[str, str]:
-    """The hard numbers, each an attribute of its own: a type may then be right for it."""
+    """Return the hard numbers, each as an attribute of its own, so that a type may fit it."""
     return {f"n{i:03d}": number for i, number in enumerate(hard_numbers())}
 
 
 def check_rows(scratch: Path, paths: list[Path], *, unique: bool) -> int:
-    """The rows of an output, which must be those expected: each once and in order, or (not `unique`) at least once."""
+    """Count the rows of the files: each expected one once and in order, or (not `unique`) at least once."""
     expected = pq.read_table(scratch / "expected.parquet")
     parts = []
     for path in paths:
         file = pq.ParquetFile(path)
         by_name = {name.lower(): name for name in reversed(file.schema_arrow.names)}
         parts.append(file.read([by_name[name] for name in expected.column_names]).rename_columns(expected.column_names))
-    found = pa.concat_tables([part.cast(expected.schema) for part in parts])
-    rows = found.num_rows
+    table = pa.concat_tables([part.cast(expected.schema) for part in parts])
+    rows = table.num_rows
     if not unique:
-        found = found.group_by(found.column_names).aggregate([]).sort_by([(n, "ascending") for n in found.column_names])
-    if not found.equals(expected):
-        raise BenchmarkError(f"{rows:,} rows came out; of {expected.num_rows:,} expected some are missing or others")
+        table = table.group_by(table.column_names).aggregate([]).sort_by([(n, "ascending") for n in table.column_names])
+    if not table.equals(expected):
+        raise BenchmarkError(f"{rows:,} rows came out; of {expected.num_rows:,} expected some are missing or differ")
     return rows
 
 
 def as_texts(row: Mapping[str, Any]) -> list[str]:
-    """The JSON text of each hard number as a row has it; empty where it is not there."""
+    """Return the JSON text of each hard number in a row; empty where it is missing."""
     texts = []
     for name in hard_columns():
         value = row.get(name)

@@ -1,9 +1,9 @@
-"""A day of change records → Parquet: dynalake beside DuckDB, polars, PySpark and awswrangler, all within two cores.
+"""A day of change records → Parquet: dynalake, DuckDB, polars, PySpark and awswrangler, all within two cores.
 
-dynalake does all that a conversion does: exact types, each change once, order, quarantine, manifests, commits; from and
-to an S3 and a Glue that live in the same process (moto), whose work counts as dynalake's. awswrangler reads
-and writes the same S3; the others read and write local files. DuckDB and PySpark run plain, and doing the same work:
-each change once, in order.
+dynalake does a full conversion: exact types, each change once, order, quarantine, manifests, commits. It reads from and
+writes to an S3 and a Glue in the same process (moto), whose work counts as dynalake's. awswrangler reads
+and writes the same S3; the others read and write local files. DuckDB and PySpark run twice: as a plain copy, and doing
+the same work: each change once, in order.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ EASIER = "awswrangler, easier input"
 
 @contextmanager
 def s3(objects: Path) -> Iterator[boto3.Session]:
-    """The objects in a bucket of moto, as a day of the table."""
+    """Put the objects into a bucket of moto, as a day of the table."""
     with mock_aws():
         session = boto3.Session("test", "test", region_name="us-east-1")
         client = session.client("s3")
@@ -51,7 +51,7 @@ def s3(objects: Path) -> Iterator[boto3.Session]:
 
 
 def ours(objects: str) -> Callable[[Meter, Path], Row]:
-    """All that `dynalake_convert` does."""
+    """Return a run that does all that `dynalake_convert` does."""
 
     def run(meter: Meter, scratch: Path) -> Row:
         hard: dict[str, Any] = {}
@@ -67,7 +67,7 @@ def ours(objects: str) -> Callable[[Meter, Path], Row]:
 
 
 def _convert(meter: Meter, objects: Path, out: Path) -> dict[str, Any]:
-    """Convert the objects; the first row, what has no column among its values."""
+    """Convert the objects. Return the first row, with its values that have no column."""
     out.mkdir(exist_ok=True)
     with s3(objects) as session:
         clients = Clients.of(session)
@@ -85,7 +85,7 @@ def _convert(meter: Meter, objects: Path, out: Path) -> dict[str, Any]:
 
 
 def duckdb(same: bool) -> Callable[[Meter, Path], Row]:
-    """`COPY … read_json`."""
+    """Return a run of `COPY … read_json`."""
 
     def run(meter: Meter, scratch: Path) -> Row:
         import duckdb
@@ -106,7 +106,7 @@ def duckdb(same: bool) -> Callable[[Meter, Path], Row]:
 
 
 def polars(meter: Meter, scratch: Path) -> Row:
-    """`scan_ndjson().sink_parquet()`, of the input without mixed types: of the other it finds no schema."""
+    """Run `scan_ndjson().sink_parquet()` on the input without mixed types: it finds no schema for the other."""
     os.environ["POLARS_MAX_THREADS"] = str(CORES)
     import polars
 
@@ -114,13 +114,13 @@ def polars(meter: Meter, scratch: Path) -> Row:
         polars.scan_ndjson(sorted(objects.iterdir())).sink_parquet(out, compression="zstd")
 
     def first(path: Path) -> dict[str, Any]:
-        return polars.read_parquet(path).row(0, named=True)  # it writes integers that no one else reads
+        return polars.read_parquet(path).row(0, named=True)  # it writes integers that nothing else reads
 
     return _measure(meter, scratch, "polars.parquet", convert, same=False, objects="easy", first=first)
 
 
 def spark(same: bool) -> Callable[[Meter, Path], Row]:
-    """PySpark, local[2]; its start is not measured. Case matters in names: by default Spark refuses these."""
+    """Return a run of PySpark, local[2], without its start. Case matters in names: by default Spark refuses these."""
 
     def run(meter: Meter, scratch: Path) -> Row:
         from pyspark.sql import SparkSession
@@ -154,7 +154,7 @@ def spark(same: bool) -> Callable[[Meter, Path], Row]:
 
 
 def awswrangler(meter: Meter, scratch: Path) -> Row:
-    """`read_json` → `to_parquet`, of the input that pandas can read."""
+    """Run `read_json` → `to_parquet` on the input that pandas can read."""
     import awswrangler as wr
 
     out = scratch / "awswrangler"
@@ -192,7 +192,7 @@ def _measure(
     objects: str = "raw",
     first: Callable[[Path], dict[str, Any]] = lambda path: pq.read_table(path).to_pylist()[0],
 ) -> Row:
-    """Convert, check the rows, then see what becomes of the hard numbers."""
+    """Convert, check the rows, then count the hard numbers by outcome."""
     out, hard = scratch / name, scratch / f"hard-{name}"
     with meter:
         convert(scratch / objects, out)
@@ -212,7 +212,7 @@ def _size(out: Path) -> int:
 
 
 def derive(rows: list[Row]) -> None:
-    """How many times as long as dynalake each took, and MB of JSON per second."""
+    """Add each competitor's time relative to dynalake's, and its MB of JSON per second."""
     for row in rows:
         row["times_wall"] = round(row["wall_s"] / rows[0]["wall_s"], 2)
         row["times_cpu"] = round(row["cpu_s"] / rows[0]["cpu_s"], 2)
@@ -248,6 +248,6 @@ BENCHMARK = Benchmark(
     derive=derive,
     notes=(
         "dynalake and 'the same work': each change once, in the order of key and sequence number. Rows are compared",
-        "with what went in. The easier input has no numbers beyond 64 bits and no attributes of mixed types.",
+        "with the input. The easier input has no numbers beyond 64 bits and no attributes of mixed types.",
     ),
 )

@@ -1,8 +1,8 @@
-"""DynamoDB items → change records → gzipped JSON Lines on one core, beside boto3's TypeDeserializer + json + gzip.
+"""DynamoDB items → change records → gzipped JSON Lines on one core, and boto3's TypeDeserializer + json + gzip.
 
-The items are RECEIPTS as the low-level boto3 client gives them, which is what a scan reads and (but for base64) what a
-Lambda function receives. Reading them is not measured. Every competitor gets the same pages of 1,500 items, about 1 MB,
-as a scan gives them, and writes the same way: text in, gzip out, into a file.
+The items are RECEIPTS as the low-level boto3 client returns them: as a scan reads them, and (but for base64) as a
+Lambda function receives them. Reading them is not measured. Every competitor gets the same pages of 1,500 items, about
+1 MB, as a scan returns them, and writes the same way: text in, gzip out, into a file.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ def prepare(scratch: Path) -> Iterator[Mapping[str, str]]:
 
 
 def read_pages(scratch: Path) -> Iterator[list[Item]]:
-    """The items again, page by page, binary as bytes."""
+    """Yield the items page by page, binary as bytes."""
     with (scratch / "pages.jsonl").open() as pages:
         for line in pages:
             yield json.loads(line, object_hook=_read_bytes)
 
 
 def ours(meter: Meter, scratch: Path) -> Row:
-    """The scan's own path: `snapshot_encoder` into a `Part`."""
+    """Run the scan's own path: `snapshot_encoder` into a `Part`."""
     size = 0
     encode = snapshot_encoder(READ_AT_MS)
     with Part() as part:
@@ -76,7 +76,7 @@ def ours(meter: Meter, scratch: Path) -> Row:
 
 
 def theirs(default: Callable[[Any], Any], level: int) -> Callable[[Meter, Path], Row]:
-    """What is written by hand for this: deserialize, dump, compress."""
+    """Return a run of the usual hand-written code: deserialize, dump, compress."""
     deserialize = TypeDeserializer().deserialize
 
     def line(item: Item) -> str:
@@ -105,17 +105,17 @@ def theirs(default: Callable[[Any], Any], level: int) -> Callable[[Meter, Path],
 
 
 def as_float(value: Any) -> Any:
-    """`json.dumps(default=…)` as most write it: numbers as floats."""
+    """Return a value for `json.dumps(default=…)` as most code does: numbers as floats."""
     return float(value) if isinstance(value, Decimal) else _set_or_binary(value)
 
 
 def as_str(value: Any) -> Any:
-    """`json.dumps(default=…)` by the careful: numbers as text."""
+    """Return a value for `json.dumps(default=…)` as careful code does: numbers as text."""
     return str(value) if isinstance(value, Decimal) else _set_or_binary(value)
 
 
 def kept_by(encode: Callable[[Item], str]) -> dict[str, int]:
-    """What becomes of the hard numbers."""
+    """Return the counts of the hard numbers by outcome."""
     numbers = hard_numbers()
     texts = []
     for number in numbers:
@@ -129,12 +129,12 @@ def kept_by(encode: Callable[[Item], str]) -> dict[str, int]:
 
 
 def dynamodb_json_size(item: Item) -> int:
-    """The item's bytes as compact DynamoDB-JSON text."""
+    """Return the item's size in bytes as compact DynamoDB-JSON text."""
     return len(json.dumps(item, separators=(",", ":"), ensure_ascii=False, default=_base64).encode())
 
 
 def derive(rows: list[Row]) -> None:
-    """Rates, and how many times the items per CPU second of the first peer."""
+    """Add rates, and the items per CPU second relative to the first peer's."""
     for row in rows:
         row["items_per_cpu_s"] = round(row["items"] / row["cpu_s"])
         row["input_mb_per_cpu_s"] = round(row["input_bytes"] / row["cpu_s"] / MEGABYTE, 2)
@@ -174,9 +174,9 @@ BENCHMARK = Benchmark(
 
 def _check_count(lines: gzip.GzipFile) -> None:
     with lines:
-        found = sum(1 for _ in lines)
-    if found != ITEMS:
-        raise BenchmarkError(f"{found:,} lines were written of {ITEMS:,} items")
+        count = sum(1 for _ in lines)
+    if count != ITEMS:
+        raise BenchmarkError(f"{count:,} lines were written for {ITEMS:,} items")
 
 
 def _set_or_binary(value: Any) -> Any:

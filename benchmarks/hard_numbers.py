@@ -1,4 +1,4 @@
-"""1,000 numbers that DynamoDB holds and that software likes to change, and how many of them came through."""
+"""1,000 numbers that DynamoDB holds and that software often changes, and how many of them come through."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ COUNT = 1000
 
 
 def hard_numbers() -> list[str]:
-    """Always the same: a fifth each of five kinds, in the form in which DynamoDB returns them.
+    """Return the numbers, always the same: a fifth each of five kinds, in the form in which DynamoDB returns them.
 
     Integers beyond a double's 2^53 and within 64 bits; integers of 20 to 38 digits; decimals of 16 to 38 digits;
     prices of nine digits, which a double keeps; and numbers near the ends of DynamoDB's range (1E-130, 9.99E+125).
@@ -36,9 +36,9 @@ def hard_numbers() -> list[str]:
 
 
 def kept(numbers: Iterable[str], texts: Iterable[str]) -> dict[str, int]:
-    """How many of `numbers` came through, by the JSON text that each became (empty: it was refused).
+    """Return how many of `numbers` came through, by the JSON text that each became (empty: it was refused).
 
-    `exact`: the very number, as a JSON number; `as_text`: the very number, but as a string; `changed`: another one.
+    `exact`: the same number, as a JSON number; `as_text`: the same number, but as a string; `changed`: another one.
     """
     counts = {"exact": 0, "as_text": 0, "changed": 0, "refused": 0}
     for number, text in zip(numbers, texts, strict=True):
@@ -47,7 +47,7 @@ def kept(numbers: Iterable[str], texts: Iterable[str]) -> dict[str, int]:
 
 
 def number_text(line: str, name: str = "n") -> str:
-    """The JSON text that stands for the attribute `name` in a line of JSON, digit for digit."""
+    """Return the JSON text of the attribute `name` in a line of JSON, digit for digit."""
     value: Any = json.loads(line, parse_int=_Digits, parse_float=_Digits, parse_constant=_Digits)[name]
     return str(value) if isinstance(value, _Digits) else json.dumps(value)
 

@@ -30,12 +30,12 @@ Row = dict[str, Any]
 
 
 class BenchmarkError(RuntimeError):
-    """A competitor failed, or its output is not what it must be."""
+    """A competitor failed, or its output is wrong."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the table on screen: its heading and what it shows of a row."""
+    """A column of the printed table: its heading, and a function that shows a row's value."""
 
     heading: str
     show: Callable[[Row], str]
@@ -47,15 +47,15 @@ HARD_NUMBERS = (
     Column("changed", lambda r: f"{r['changed']:,}"),
     Column("refused", lambda r: f"{r['refused']:,}"),
 )
-"""What `hard_numbers.kept` counts."""
+"""Columns of the counts of `hard_numbers.kept`."""
 
 
 @dataclass(frozen=True)
 class Competitor:
-    """One of those compared. `run` does the work inside `with meter:` and returns what it counted.
+    """A competitor. `run` does the work inside `with meter:` and returns its counts.
 
-    What `run` does outside of the meter (reading the data, verifying the output) costs nothing. `rounds` bounds how
-    often a slow one runs; 0 is as often as the others.
+    Work outside of the meter (reading the data, verifying the output) is not measured. `rounds` limits how often a slow
+    one runs; 0 is as often as the others.
     """
 
     name: str
@@ -65,9 +65,9 @@ class Competitor:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What is compared. `prepare(scratch)` gives the environment variables that the workers need.
+    """A comparison. `prepare(scratch)` yields the environment variables that the workers need.
 
-    `derive` adds to the medians of all rows what needs a row's numbers (rates, ratios).
+    `derive` adds values that follow from the medians of all rows (rates, ratios).
     """
 
     name: str
@@ -81,12 +81,12 @@ class Benchmark:
 
 @contextmanager
 def nothing(scratch: Path) -> Iterator[Mapping[str, str]]:
-    """The `prepare` of a benchmark that needs nothing."""
+    """Prepare nothing: the `prepare` of a benchmark that needs none."""
     yield {}
 
 
 def run(benchmark: Benchmark, rounds: int, say: Callable[[str], None] = lambda text: None) -> list[Row]:
-    """All rounds of a benchmark; the medians, one row per competitor in the benchmark's order, written as JSON too."""
+    """Run all rounds of a benchmark. Return the medians, one row per competitor in its order, also written as JSON."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     measured: dict[str, list[Row]] = {competitor.name: [] for competitor in benchmark.competitors}
     with tempfile.TemporaryDirectory(prefix=f"{benchmark.name}-", dir=RESULTS) as folder:
@@ -101,7 +101,7 @@ def run(benchmark: Benchmark, rounds: int, say: Callable[[str], None] = lambda t
 
 
 def schedule(competitors: Sequence[Competitor], rounds: int) -> Iterator[tuple[int, Competitor]]:
-    """Who runs when (pure): every round in the reverse order of the one before."""
+    """Yield round and competitor in order (pure): every round reverses the order of the one before."""
     for number in range(rounds):
         for competitor in competitors if number % 2 == 0 else reversed(competitors):
             if not competitor.rounds or number < competitor.rounds:
@@ -109,10 +109,10 @@ def schedule(competitors: Sequence[Competitor], rounds: int) -> Iterator[tuple[i
 
 
 def medians(results: Sequence[Row]) -> Row:
-    """Of each measured number the median over the rounds (pure); counts must agree, what is text is taken as it is.
+    """Return the median of each measured number over the rounds (pure); counts must agree, and text is kept as it is.
 
-    A number is measured where its name ends in a unit (`_s`, `_mb`); everything else is counted, and a count that
-    differs between rounds raises `BenchmarkError`. What only some rounds counted is taken from the first that did.
+    A number is measured if its name ends in a unit (`_s`, `_mb`); everything else is counted, and a count that
+    differs between rounds raises `BenchmarkError`. A count of only some rounds is taken from the first of them.
     """
     merged: Row = {}
     for key in dict.fromkeys(key for result in results for key in result):
@@ -127,7 +127,7 @@ def medians(results: Sequence[Row]) -> Row:
 
 
 def table(columns: Sequence[Column], rows: Sequence[Row]) -> str:
-    """The rows as a Markdown table, aligned so that it reads well on screen too (pure)."""
+    """Return the rows as a Markdown table, aligned so that it reads well on screen too (pure)."""
     cells = [[column.heading for column in columns], *([column.show(row) for column in columns] for row in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
     lines = ["| " + " | ".join(_aligned(i, text, widths[i]) for i, text in enumerate(line)) + " |" for line in cells]
@@ -140,7 +140,7 @@ def _aligned(position: int, text: str, width: int) -> str:
 
 
 def _run_worker(benchmark: Benchmark, competitor: Competitor, scratch: Path, environment: Mapping[str, str]) -> Row:
-    """One competitor, once, in a process of its own; what it measured and counted."""
+    """Run one competitor once, in a process of its own. Return its measurements and counts."""
     answer = scratch / "answer.json"
     answer.unlink(missing_ok=True)
     command = [sys.executable, "-m", "benchmarks.worker", benchmark.name, competitor.name, str(scratch), str(answer)]

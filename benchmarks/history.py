@@ -1,11 +1,11 @@
-"""What a growing history costs: one table after 30 days, 300 days and ten years of changes, on local AWS.
+"""The cost of a growing history: one table after 30 days, 300 days and ten years of changes, on local AWS.
 
-Every day has as many changes of the same 2,000 items, so what grows is history alone. Up to 300 days are real: raw
-objects are converted, compacted and folded a week at a time, and a last day is converted and not folded yet. Of the
-ten years the last 30 days are; each day before is a file of a real one, committed with its manifest under its own `dt`.
+Every day has as many changes of the same 2,000 items, so only the history grows. Up to 300 days are real: raw objects
+are converted, compacted and folded a week at a time, and a last day is converted and not folded yet. Of the ten years
+the last 30 days are real; each day before is a file of a real one, committed with its manifest under its own `dt`.
 
-Then it is measured what Trino reads for one item of `{t}_current`, whose row must be the item's last change; what
-`dynalake_convert` asks AWS for where nothing is due; and what a commit of one more small file takes.
+Then it measures the bytes that Trino reads for one item of `{t}_current`, whose row must be the item's last change; the
+calls of `dynalake_convert` to AWS when nothing is due; and the cost of a commit of one more small file.
 """
 
 from __future__ import annotations
@@ -53,24 +53,24 @@ from infra.local.trino.server import LocalTrino
 
 DAYS = (30, 300, 3650)
 REAL = 30
-"""Of the longest history, so many days at its end are real."""
+"""Real days at the end of the longest history."""
 LAST_DAY = date(2025, 12, 31)
 WEEK = 7
 CHANGES, ITEMS, OBJECTS = 400, 2_000, 2
-"""A day's changes, of how many items, in how many raw objects."""
+"""A day's changes, their items, and their raw objects."""
 KEYS = 15
 REPEATS = 5
 AT_ONCE = 100
 """Days that are copied by one commit."""
 SIZES = Sizes(file=32_000, small=8_000, group=1 << 30)
-"""The state's half a megabyte is cut as 1.5 GB would be by default, so that it shows which files are read."""
+"""Sizes that split the state's half a megabyte as 1.5 GB is split by default, to show which files are read."""
 MORE, LESS = 1.2, 0.8
-"""By how much the bytes for one item may differ."""
+"""Allowed factor between the bytes for one item."""
 
 
 @contextmanager
 def prepare(scratch: Path) -> Iterator[Mapping[str, str]]:
-    """Local AWS, and a Trino that reads it."""
+    """Start local AWS, and a Trino that reads it."""
     try:
         installation = installed()
     except (MissingPartError, JarsError) as error:
@@ -90,7 +90,7 @@ def key_of(item: int) -> str:
 
 
 def changes_of(day: date) -> Iterator[tuple[str, str, str]]:
-    """Key, padded sequence number and record of each change of a day; always the same."""
+    """Yield key, padded sequence number and record of each change of a day; always the same."""
     random = Random(day.toordinal())
     midnight = _moment(day)
     for number in range(CHANGES):
@@ -107,7 +107,7 @@ def changes_of(day: date) -> Iterator[tuple[str, str, str]]:
 
 
 def last_changes(days: Sequence[date]) -> dict[str, str]:
-    """The sequence number of each item's last change."""
+    """Return the sequence number of each item's last change."""
     return {key: sequence for day in days for key, sequence, _ in changes_of(day)}
 
 
@@ -115,9 +115,9 @@ def land(table: Table, day: date) -> None:
     """Put a day's raw objects."""
     lines = [record for _, _, record in changes_of(day)]
     for number in range(OBJECTS):
-        some = lines[number * CHANGES // OBJECTS : (number + 1) * CHANGES // OBJECTS]
+        part = lines[number * CHANGES // OBJECTS : (number + 1) * CHANGES // OBJECTS]
         key = f"{table.names.raw_day(_dt(day))}{number}.gz"
-        _put(table, key, gzip.compress("".join(f"{line}\n" for line in some).encode()))
+        _put(table, key, gzip.compress("".join(f"{line}\n" for line in part).encode()))
 
 
 def bring(table: Table, days: Sequence[date]) -> None:
@@ -125,24 +125,24 @@ def bring(table: Table, days: Sequence[date]) -> None:
     for day in days:
         land(table, day)
     now = _moment(days[-1]) + timedelta(hours=23)
-    done = convert_due(table, lambda: now, ConvertLimits(batch_objects=1))
-    rows = sum(one.sums.rows for one in done)
+    rounds = convert_due(table, lambda: now, ConvertLimits(batch_objects=1))
+    rows = sum(finished.sums.rows for finished in rounds)
     if rows != CHANGES * len(days):
-        raise BenchmarkError(f"{rows:,} rows were committed of {CHANGES * len(days):,} changes")
+        raise BenchmarkError(f"{rows:,} rows were committed for {CHANGES * len(days):,} changes")
 
 
 def night(table: Table, day: date) -> None:
-    """All that the night after a day does, but for what it would delete."""
+    """Do all the work of the night after a day, except deletions."""
     over = _moment(day) + timedelta(days=1)
-    done = compact_table(table, CompactOptions(), lambda: over + timedelta(hours=2))
-    if done.faults:
-        raise BenchmarkError(f"The compaction of {table.names.table} failed: {done.faults}")
+    report = compact_table(table, CompactOptions(), lambda: over + timedelta(hours=2))
+    if report.faults:
+        raise BenchmarkError(f"The compaction of {table.names.table} failed: {report.faults}")
     fold(table, round(over.timestamp() * 1000) - 1, sizes=SIZES)
     collect(table, lambda: datetime.now(UTC), snapshot_days=0)
 
 
 def live(table: Table, days: Sequence[date]) -> None:
-    """The table lives through these days, week by week."""
+    """Bring the changes of these days and do their nights, week by week."""
     for first in range(0, len(days), WEEK):
         week = days[first : first + WEEK]
         bring(table, week)
@@ -150,7 +150,7 @@ def live(table: Table, days: Sequence[date]) -> None:
 
 
 class Copies:
-    """A file of a real day that is committed again, as that of other days."""
+    """A file of a real day that is committed again for other days."""
 
     def __init__(self, table: Table) -> None:
         file = max(table.changes().files(), key=lambda f: f.path)
@@ -161,7 +161,7 @@ class Copies:
         self._footer = pq.read_metadata(io.BytesIO(self._body))
 
     def put(self, day: date) -> DataFile:
-        """Put the file, and the manifest of its folder; to be committed."""
+        """Put the file and the manifest of its folder. Return the file to commit."""
         table, folder, dt = self._table, new_folder(), _dt(day)
         names, size = table.names, len(self._body)
         key = f"{names.change_folder(dt, folder)}{self._name}"
@@ -181,7 +181,7 @@ class Copies:
 
 
 def make(table: Table, count: int) -> list[date]:
-    """A table that is `count` days old; its days, the last of which is not folded."""
+    """Make the table `count` days old. Return its real days, the last of which is not folded."""
     days = [LAST_DAY - timedelta(days=ago) for ago in reversed(range(count))]
     make_tables(table, KEY, f"arn:aws:dynamodb:us-east-1:{table.names.lake.account}:table/{table.names.table}")
     if count > max(DAYS[:2]):
@@ -196,7 +196,7 @@ def make(table: Table, count: int) -> list[date]:
     return days
 
 
-# -- what it costs -------------------------------------------------------------------------------------------------
+# -- the cost ------------------------------------------------------------------------------------------------------
 
 
 def after(count: int) -> Callable[[Meter, Path], Row]:
@@ -226,12 +226,12 @@ def after(count: int) -> Callable[[Meter, Path], Row]:
 
 
 def measure(calls: list[str], work: Sequence[Callable[[], object]]) -> tuple[float, int]:
-    """The median of the seconds that each takes, and of the calls to AWS."""
+    """Return the median of the seconds that each takes, and of its calls to AWS."""
     seconds, counts = [], []
-    for each in work:
+    for task in work:
         calls.clear()
         start = time.perf_counter()
-        each()
+        task()
         seconds.append(time.perf_counter() - start)
         counts.append(len(calls))
     return statistics.median(seconds), statistics.median_low(counts)
@@ -239,24 +239,24 @@ def measure(calls: list[str], work: Sequence[Callable[[], object]]) -> tuple[flo
 
 def plan_nothing(table: Table, now: datetime) -> None:
     if plan_table(table, ConvertLimits(), now).batches:
-        raise BenchmarkError("Something is due, though all was converted")
+        raise BenchmarkError("Raw objects are due, although all were converted")
 
 
 def bytes_for_a_key(table: Table, last: Mapping[str, str]) -> int:
-    """The median of what Trino reads for an item, over some; each must be as its last change left it."""
+    """Return the median bytes that Trino reads for one item, over some; each must be as its last change left it."""
     trino = Trino(os.environ["BENCH_TRINO"], table.names.lake.database)
     read = []
     for key in sorted(last)[:: len(last) // KEYS][:KEYS]:
         answer = trino.ask(f"SELECT * FROM {table.names.current_view} WHERE receiptid = '{key}'")
-        found = [row[SEQUENCE_NUMBER] for row in answer.rows]
-        if found != [last[key]]:
-            raise BenchmarkError(f"{key} is as change {found} left it, and not as {last[key]}")
+        numbers = [row[SEQUENCE_NUMBER] for row in answer.rows]
+        if numbers != [last[key]]:
+            raise BenchmarkError(f"{key} is as change {numbers} left it, not as {last[key]}")
         read.append(answer.input_bytes)
     return statistics.median_low(read)
 
 
 def derive(rows: list[Row]) -> None:
-    """How many times as much as after the shortest history; an error where reading or planning has grown with it."""
+    """Add the ratios to the shortest history. Raise an error if reading or planning has grown with the history."""
     first = rows[0]
     for row in rows:
         for name in ("key_bytes", "plan_calls", "commit_calls", "commit_s", "plan_s"):
@@ -276,7 +276,7 @@ def _dt(day: date) -> str:
 
 
 def _moment(day: date) -> datetime:
-    """When a day begins."""
+    """Return when a day begins."""
     return datetime.combine(day, clock_time(), UTC)
 
 
@@ -310,7 +310,7 @@ BENCHMARK = Benchmark(
     prepare=prepare,
     derive=derive,
     notes=(
-        f"Medians of {KEYS} items, {REPEATS} plans with nothing due and {REPEATS} commits. It fails where one item",
-        f"takes {MORE - 1:.0%} more or less than after {DAYS[0]} days, or a plan or a commit more calls.",
+        f"Medians of {KEYS} items, {REPEATS} plans with nothing due and {REPEATS} commits. It fails if one item takes",
+        f"{MORE - 1:.0%} more or less than after {DAYS[0]} days, or a plan or a commit takes more calls.",
     ),
 )

@@ -1,4 +1,4 @@
-"""What a piece of work costs: wall time, CPU time and peak memory."""
+"""The cost of a piece of work: wall time, CPU time and peak memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SAMPLE_SECONDS = 0.05
 class Meter:
     """Adds up wall and CPU time over every `with meter:`; the peak is that of the process at the last one's end.
 
-    The CPU time is that of all threads of this process. Child processes are the harness's to watch (`Watch`).
+    The CPU time is that of all threads of this process. The harness watches child processes (`Watch`).
     """
 
     def __init__(self) -> None:
@@ -40,19 +40,19 @@ class Meter:
         self.cpu_s += time.process_time() - cpu
 
     def finish(self) -> dict[str, float]:
-        """`{"wall_s", "cpu_s", "peak_mb"}` so far."""
+        """Return `{"wall_s", "cpu_s", "peak_mb"}` so far."""
         return {"wall_s": self.wall_s, "cpu_s": self.cpu_s, "peak_mb": self.peak_mb or peak_mb()}
 
     def mark_peak(self) -> None:
-        """What is used from here on (to verify the output) does not count as the work's memory."""
+        """Stop counting memory for the work: memory used later verifies the output."""
         self.peak_mb = peak_mb()
 
 
 def peak_mb() -> float:
-    """The most memory that this process ever held, in MB."""
+    """Return the maximum memory of this process so far, in MB."""
     try:
         status = Path("/proc/self/status").read_text()
-        # Unlike getrusage's number, which a process inherits from the one that started it.
+        # A process inherits getrusage's number from the one that started it, but not this one.
         kib = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
     except (OSError, StopIteration):
         unit = 1 if sys.platform == "darwin" else 1024
@@ -87,14 +87,14 @@ class Watch:
 
     def _sample(self) -> None:
         while not self._ended.wait(_SAMPLE_SECONDS):
-            held = 0
+            size = 0
             try:
                 parent = psutil.Process(self._pid)
                 for process in (parent, *parent.children(recursive=True)):
-                    held += process.memory_info().rss
+                    size += process.memory_info().rss
                     if process.pid != self._pid:
                         times = process.cpu_times()
                         self._children[process.pid] = times.user + times.system
             except psutil.Error:
                 continue
-            self.peak_mb = max(self.peak_mb, held / MEGABYTE)
+            self.peak_mb = max(self.peak_mb, size / MEGABYTE)

@@ -1,12 +1,12 @@
-"""What the stream's way costs: the forwarder beside a usual Lambda function that sends one record per item.
+"""The cost of the stream's path: the forwarder, and a usual Lambda function that sends one record per item.
 
 Firehose bills every record's data rounded up to the next 5 KB, per record and not per request, also when it reads from
 a Kinesis stream (https://aws.amazon.com/firehose/pricing/: "a 3KB record is billed as 5KB"); Kinesis takes 1,000
 records per second and shard (https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html).
 
 Both get the same invocations: up to `batch_size` (1,000) changes within Lambda's 6 MB payload, already parsed, as
-Lambda's runtime hands them over. Both send to a client that only counts, so the SDK's own work for each record (base64,
-signing), which is the larger part for one record per item, is left out, in favour of the usual function.
+Lambda's runtime hands them over. Both send to a client that only counts. This leaves out the SDK's own work for each
+record (base64, signing), which is the larger part for one record per item, and so favours the usual function.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ PAYLOAD_BYTES = 6 * 1024 * 1024
 MAX_RECORDS = 500
 
 SIZES = {"200 B": (200, 100_000), "1 KB": (1024, 60_000), "4 KB": (4096, 30_000), "50 KB": (50 * 1024, 4_000)}
-"""Each item's size as DynamoDB counts it, and how many changes are made."""
+"""Each item's size as DynamoDB counts it, and the number of changes."""
 
 ARN = "arn:aws:dynamodb:us-east-1:000000000000:table/RECEIPTS/stream/2019-05-25T00:00:00.000"
 
 
 class CountingClient:
-    """Takes Kinesis records and keeps nothing but their sizes."""
+    """Accepts Kinesis records and keeps only their sizes."""
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
@@ -53,17 +53,17 @@ class CountingClient:
 
 
 def invocations(item_bytes: int, changes: int) -> list[str]:
-    """The payloads of all invocations for so many changes, as JSON text."""
-    # An image is sent with its old one, and JSON is longer than what DynamoDB counts.
+    """Return the payloads of all invocations for this number of changes, as JSON text."""
+    # A change has a new and an old image, and JSON is longer than DynamoDB's count.
     size = max(1, min(_setting("batch_size"), PAYLOAD_BYTES // (2 * len(json.dumps(item(0, item_bytes))) + 500)))
     records = [stream_record(number, item_bytes) for number in range(size)]
     batch = json.dumps({"Records": records})
-    rest = changes % size
-    return [batch] * (changes // size) + ([json.dumps({"Records": records[:rest]})] if rest else [])
+    remainder = changes % size
+    return [batch] * (changes // size) + ([json.dumps({"Records": records[:remainder]})] if remainder else [])
 
 
 def item(number: int, item_bytes: int) -> dict[str, dict[str, str]]:
-    """An item of exactly `item_bytes`, as DynamoDB counts them: a few short attributes and a long text.
+    """Return an item of exactly `item_bytes`, as DynamoDB counts them: a few short attributes and a long text.
 
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html
     """
@@ -82,7 +82,7 @@ def item(number: int, item_bytes: int) -> dict[str, dict[str, str]]:
 
 
 def stream_record(number: int, item_bytes: int) -> dict[str, Any]:
-    """A change as Lambda gets it."""
+    """Return a change as Lambda gets it."""
     image = item(number, item_bytes)
     change = {
         "ApproximateCreationDateTime": 1558742400.0,
@@ -97,7 +97,7 @@ def stream_record(number: int, item_bytes: int) -> dict[str, Any]:
 
 
 def ours(item_bytes: int, changes: int) -> Callable[[Meter, Path], Row]:
-    """The forwarder's own `forward`: settings, encoding, packing, sending."""
+    """Return a run of the forwarder's own `forward`: settings, encoding, packing, sending."""
 
     def run(meter: Meter, scratch: Path) -> Row:
         client = CountingClient()
@@ -108,14 +108,14 @@ def ours(item_bytes: int, changes: int) -> Callable[[Meter, Path], Row]:
             with meter:
                 answer = forward(forwarder, event["Records"], lambda: 60.0)
             if answer != {"batchItemFailures": []}:
-                raise BenchmarkError(f"The forwarder answered {answer}")
+                raise BenchmarkError(f"The forwarder returned {answer}")
         return _row(client, item_bytes, changes)
 
     return run
 
 
 def theirs(item_bytes: int, changes: int) -> Callable[[Meter, Path], Row]:
-    """A usual Lambda function: TypeDeserializer, json.dumps, one Kinesis record per item, 500 in a request."""
+    """Return a run of a usual Lambda function: TypeDeserializer, json.dumps, one record per item, 500 in a request."""
 
     def run(meter: Meter, scratch: Path) -> Row:
         client = CountingClient()
@@ -129,7 +129,7 @@ def theirs(item_bytes: int, changes: int) -> Callable[[Meter, Path], Row]:
 
 
 def usual_handler(event: dict[str, Any], kinesis: Any) -> None:
-    """What is found in many a repository under the name of `lambda_handler`."""
+    """Send one record per item, like the `lambda_handler` of many repositories."""
     deserialize = TypeDeserializer().deserialize
     entries = []
     for record in event["Records"]:
@@ -148,12 +148,12 @@ def usual_handler(event: dict[str, Any], kinesis: Any) -> None:
 
 
 def billed_bytes(sizes: Sequence[int]) -> int:
-    """What Firehose bills for records of these sizes."""
+    """Return the bytes that Firehose bills for records of these sizes."""
     return sum(-(-size // BILLED_STEP) * BILLED_STEP for size in sizes)
 
 
 def derive(rows: list[Row]) -> None:
-    """CPU per million changes, and dollars."""
+    """Add CPU per million changes, and dollars."""
     for row in rows:
         row["cpu_per_million_s"] = round(row["cpu_s"] * MILLION / row["changes"], 2)
         row["dollars_per_million"] = round(row["billed_bytes_per_million"] / 1024**3 * price("firehose_gb"), 4)
@@ -163,9 +163,9 @@ BENCHMARK = Benchmark(
     name="packing",
     title="packing: a million changes from a stream to Kinesis and Firehose",
     competitors=[
-        Competitor(f"{label}, {who}", make(*size))
+        Competitor(f"{label}, {sender}", make(*size))
         for label, size in SIZES.items()
-        for who, make in (("dynalake", ours), ("one record per item", theirs))
+        for sender, make in (("dynalake", ours), ("one record per item", theirs))
     ],
     columns=(
         Column("per million changes", lambda r: str(r["name"])),

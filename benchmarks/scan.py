@@ -1,10 +1,10 @@
-"""A scan backfill of 200,000 items on local AWS, beside the Amazon provider's DynamoDBToS3Operator.
+"""A scan backfill of 200,000 items on local AWS: dynalake, and the Amazon provider's DynamoDBToS3Operator.
 
 The table holds RECEIPTS without sets and binary values, because the operator's encoder raises for the first of those
-and then has written nothing; what becomes of them is counted on 1,000 receipts as they are, in a table of their own.
-Each competitor is one process on one core: dynalake with one segment, which asks as the operator does, and with four,
-one after the other (in Airflow they are mapped tasks, which run at once). Local AWS runs beside it; its CPU time is in
-the wall time, and in no one's CPU time.
+and has then written nothing. Their outcome is counted on 1,000 unchanged receipts, in a table of their own.
+Each competitor is one process on one core: dynalake with one segment, which scans as the operator does, and with four,
+one after the other (in Airflow they are mapped tasks, which run at once). Local AWS runs on the same machine; its CPU
+time is part of the wall time, but of no competitor's CPU time.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ TYPED_ITEMS = 1_000
 PLAIN, TYPED = "PLAIN_RECEIPTS", "RECEIPTS"
 SEGMENTS = 4
 FILE_BYTES = 64 * 1024 * 1024
-# Every such item's values are compared with what was written; all lines are counted.
+# The values of every such item are compared with the input; all lines are counted.
 VERIFY_EVERY = 40
 LAKE = Lake("bench", "000000000000", "us-east-1")
 _REFUSED = frozenset(("B", "SS", "NS", "BS"))
@@ -46,7 +46,7 @@ _REFUSED = frozenset(("B", "SS", "NS", "BS"))
 
 @contextmanager
 def prepare(scratch: Path) -> Iterator[Mapping[str, str]]:
-    """Local AWS with both tables written."""
+    """Start local AWS, and write both tables."""
     with LocalAws(scratch / "local-aws.log") as aws:
         session = boto3.Session(aws.key, aws.key, region_name=LAKE.region)
         dynamodb = session.client("dynamodb", endpoint_url=aws.endpoint_url)
@@ -66,12 +66,12 @@ def prepare(scratch: Path) -> Iterator[Mapping[str, str]]:
 
 
 def plain(item: Mapping[str, Any]) -> dict[str, Any]:
-    """The item without what the operator cannot write."""
+    """Return the item without the values that the operator cannot write."""
     return {name: _plain(value) for name, value in item.items() if not _REFUSED & value.keys()}
 
 
 def ours(segments: int) -> Callable[[Meter, Path], Row]:
-    """The backfill's own plan and segments, one after the other."""
+    """Return a run of the backfill's own plan and segments, one after the other."""
 
     def run(meter: Meter, scratch: Path) -> Row:
         clients = Clients.of(boto3.Session())
@@ -88,7 +88,7 @@ def ours(segments: int) -> Callable[[Meter, Path], Row]:
 
 
 def operator(file_size: int | None) -> Callable[[Meter, Path], Row]:
-    """The provider's operator as a DAG would run it; `file_size` None is its default."""
+    """Return a run of the provider's operator, as a DAG would run it; `file_size` None is its default."""
 
     def run(meter: Meter, scratch: Path) -> Row:
         from airflow.providers.amazon.aws.transfers.dynamodb_to_s3 import (
@@ -123,7 +123,7 @@ def operator(file_size: int | None) -> Callable[[Meter, Path], Row]:
 
 
 def derive(rows: list[Row]) -> None:
-    """Rates."""
+    """Add rates."""
     for row in rows:
         row["items_per_s"] = round(ITEMS / row["wall_s"])
 
@@ -153,7 +153,7 @@ BENCHMARK = Benchmark(
     derive=derive,
     notes=(
         f"Numbers compared for every {VERIFY_EVERY}th item, all lines counted.",
-        "The wall time holds local AWS's own work.",
+        "The wall time includes local AWS's own work.",
     ),
 )
 
@@ -165,7 +165,7 @@ def _scan(clients: Clients, names: TableNames, run: str, segments: int) -> None:
 
 
 def _verify(prefix: str) -> Row:
-    """Counts what lies in S3 below `prefix`: objects, bytes, and which numbers are not what was written."""
+    """Return counts of the output below `prefix` in S3: objects, bytes, and numbers that differ from the input."""
     objects = size = lines = numbers = changed = 0
     for count, line in _lines(prefix):
         objects, size = count
@@ -173,15 +173,15 @@ def _verify(prefix: str) -> Row:
         item: dict[str, Any] = json.loads(line, parse_int=Decimal, parse_float=Decimal)
         number = int(item["receiptId"].removeprefix("R-"))
         if number % VERIFY_EVERY == 0:
-            wanted = plain(receipt(number))
-            for name, value in wanted.items():
-                for expected, found in _numbers(value, item[name]):
+            source = plain(receipt(number))
+            for name, value in source.items():
+                for expected, actual in _numbers(value, item[name]):
                     numbers += 1
-                    changed += expected != found
+                    changed += expected != actual
     if lines != ITEMS:
-        raise BenchmarkError(f"{lines:,} lines were written of {ITEMS:,} items")
+        raise BenchmarkError(f"{lines:,} lines were written for {ITEMS:,} items")
     percent = round(100 * changed / numbers, 2)
-    # Each line has the time of its reading, so that sizes differ a little from round to round.
+    # Each line has the time of its reading, so sizes differ a little from round to round.
     return {
         "objects": objects,
         "output_mb": size / MEGABYTE,
@@ -191,7 +191,7 @@ def _verify(prefix: str) -> Row:
 
 
 def _lines(prefix: str) -> Iterator[tuple[tuple[int, int], bytes]]:
-    """Every line below `prefix`, with how many objects and bytes were read so far."""
+    """Yield every line below `prefix`, with the objects and bytes read so far."""
     s3 = boto3.client("s3")
     objects = size = 0
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=LAKE.bucket, Prefix=prefix):
@@ -203,23 +203,23 @@ def _lines(prefix: str) -> Iterator[tuple[tuple[int, int], bytes]]:
                 yield (objects, size), line
 
 
-def _numbers(value: Mapping[str, Any], found: Any) -> Iterable[tuple[Decimal, Any]]:
+def _numbers(value: Mapping[str, Any], output: Any) -> Iterable[tuple[Decimal, Any]]:
     ((kind, content),) = value.items()
     if kind == "N":
-        yield Decimal(content), found
+        yield Decimal(content), output
     elif kind == "L":
-        for each, item in zip(content, found, strict=True):
-            yield from _numbers(each, item)
+        for member, item in zip(content, output, strict=True):
+            yield from _numbers(member, item)
     elif kind == "M":
-        for name, each in content.items():
-            yield from _numbers(each, found[name])
+        for name, member in content.items():
+            yield from _numbers(member, output[name])
 
 
 def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
     ((kind, content),) = value.items()
     if kind == "M":
         return {kind: plain(content)}
-    return {kind: [_plain(each) for each in content]} if kind == "L" else {kind: content}
+    return {kind: [_plain(member) for member in content]} if kind == "L" else {kind: content}
 
 
 def _change(item: Mapping[str, Any]) -> str:

@@ -12,9 +12,9 @@ from benchmarks.meter import Meter
 
 
 def main(benchmark_name: str, competitor_name: str, scratch: str, answer: str) -> None:
-    """Run it and write what it measured and counted to `answer`, as JSON."""
+    """Run it and write its measurements and counts to `answer`, as JSON."""
     benchmark: Benchmark = import_module(f"benchmarks.{benchmark_name}").BENCHMARK
-    competitor = next(each for each in benchmark.competitors if each.name == competitor_name)
+    competitor = next(c for c in benchmark.competitors if c.name == competitor_name)
     meter = Meter()
     counted = competitor.run(meter, Path(scratch))
     Path(answer).write_text(json.dumps({**meter.finish(), **counted}))
