@@ -1,7 +1,7 @@
 """The cost of the stream's path: the forwarder, and a usual Lambda function that sends one record per item.
 
 Firehose bills every record's data rounded up to the next 5 KB, per record and not per request, also when it reads from
-a Kinesis stream (https://aws.amazon.com/firehose/pricing/: "a 3KB record is billed as 5KB"); Kinesis takes 1,000
+a Kinesis stream (https://aws.amazon.com/firehose/pricing/: "a 3KB record is billed as 5KB"); Kinesis accepts 1,000
 records per second and shard (https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html).
 
 Both get the same invocations: up to `batch_size` (1,000) changes within Lambda's 6 MB payload, already parsed, as

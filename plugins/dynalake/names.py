@@ -68,7 +68,7 @@ class Lake:
     """One lake: an environment in an account and a region, and the bucket that holds its data.
 
     `bucket` is the default name unless the user brings a bucket. `prefix` is the root of the raw and the Parquet
-    objects in it; rejected data and state lie next to it, under `{prefix}-errors/` and `{prefix}-state/`. `time_zone`
+    objects in it; rejected data and state are next to it, under `{prefix}-errors/` and `{prefix}-state/`. `time_zone`
     is the IANA name of the zone in which a `dt` is a day. `kms_key_arn` is the key of its bucket; empty for S3's own.
     """
 
@@ -264,7 +264,7 @@ class TableNames:
         return f"{self.raw_prefix}dt={check_day(day)}/"
 
     def large_change(self, day: str, sequence_number: str) -> str:
-        """`{prefix}/json/{TABLE}/dt=YYYYMMDD/large-{sequence number}.gz`: one change that no stream takes."""
+        """`{prefix}/json/{TABLE}/dt=YYYYMMDD/large-{sequence number}.gz`: one change that no stream accepts."""
         return f"{self.raw_day(day)}large-{sequence_number}.gz"
 
     def snapshot_run(self, run: str) -> str:
@@ -335,7 +335,7 @@ class TableNames:
 
     @property
     def told_days(self) -> str:
-        """`{prefix}-state/{TABLE}/told/`: days beyond the usual ones in which something has landed."""
+        """`{prefix}-state/{TABLE}/told/`: reported days, beyond the usual ones, in which objects have landed."""
         return f"{self.state_prefix}told/"
 
     def told_day(self, day: str) -> str:

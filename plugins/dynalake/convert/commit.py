@@ -159,7 +159,7 @@ class _Commit:
     # -- before the commit -----------------------------------------------------------------------------------------
 
     def _has_landed(self, result: BatchResult) -> bool:
-        """Return whether the result was committed before; also where the table cannot tell, so that it has to wait."""
+        """Return whether the result was committed before; also if the table cannot show it: then it has to wait."""
         try:
             return _Check(self._table, self._head, self._named, 0).has_landed(result.batch)
         except ConflictError as error:
@@ -185,7 +185,7 @@ class _Commit:
 
     def _files(self, result: BatchResult) -> _Ready:
         if result.batch.day < history_from(self._head):
-            raise _conflict(self._head, f"has no rows of dt={result.batch.day} any more")
+            raise _conflict(self._head, f"no longer has rows of dt={result.batch.day}")
         files, fields = [], []
         for folder in result.folders:
             for part in folder.parts:

@@ -80,7 +80,7 @@ def commit_plan(
     work_directory: Path | None = None,
     workers: Workers = HERE,
 ) -> PlanCommit:
-    """Commit a plan's batches of one table, after finishing a swap that somebody has begun and writing the views.
+    """Commit a plan's batches of one table, after finishing a swap that was begun and writing the views.
 
     Another call, by any process, after a kill or a lost answer commits nothing twice, and returns the same. Raises what
     `finish_table` raises.
@@ -88,7 +88,7 @@ def commit_plan(
     findings = finish_swap(table, workers)
     by_number = {number: read_result(table, plan, number) for number in sorted(numbers)}
     results = [result for result in by_number.values() if result is not None and not result.waits]
-    # A run that had ended already, except for the answer of its last task, has no plan any more.
+    # A run that had ended already, except for the answer of its last task, no longer has a plan.
     failed = tuple(number for number, r in by_number.items() if r is None and is_planned(table, plan, number))
     findings += _write_views(table)
     committed = commit_results(table, results, now, merge, writing, work_directory)

@@ -157,7 +157,7 @@ class Changes:
 class LiveRows:
     """Rows of live files that may be in a batch. Drops those from the batch's rows, and reports their places.
 
-    `identity`: the columns that tell items apart. Spills below `directory`, which the caller removes.
+    `identity`: the columns that identify an item. Spills below `directory`, which the caller removes.
     """
 
     def __init__(self, identity: Sequence[str], directory: Path) -> None:

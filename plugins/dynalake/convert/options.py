@@ -1,4 +1,4 @@
-"""How raw objects are read."""
+"""Options for reading raw objects."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dynalake.errors import SettingsError
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How the raw objects of a batch are read. `memory_mb` bounds the rows held in memory; more are sorted on disk.
+    """Options for reading a batch. `memory_mb` bounds the rows held in memory; more are sorted on disk.
 
     Python reads fewer MB of raw objects than `compiled_from_mb`: it is done before the compiled reader is loaded, or
     even compiled, which takes some twenty seconds after an installation.

@@ -236,7 +236,7 @@ def check_named(day: str) -> str:
         raise SettingsError(
             "days names 00000000, the snapshot",
             allowed="days as YYYYMMDD",
-            action="run dynalake_backfill: it brings a new snapshot",
+            action="run dynalake_backfill: it makes a new snapshot",
         )
     return day
 

@@ -50,7 +50,7 @@ def write_rest(
 ) -> Rest:
     """Write the rows that stay of files with rows that give way, and their manifest; no reader sees it yet.
 
-    Raises `ConflictError` where one of the files is not live any more, or new delete files may apply to it.
+    Raises `ConflictError` where one of the files is no longer live, or new delete files may apply to it.
     """
     packed_places: dict[str, list[Any]] = defaultdict(list)
     for result in results:
@@ -64,7 +64,7 @@ def write_rest(
     live = {f.path: f for f in head.files({day})}
     missing = sorted(path for path in places if path not in live)
     if missing:
-        raise _conflict(head, f"{missing[0]} is not part of it any more")
+        raise _conflict(head, f"{missing[0]} is no longer part of it")
     replaced = [live[path] for path in sorted(places)]
     if sum(f.rows for f in replaced) == sum(map(len, places.values())):
         return Rest(tuple(replaced))

@@ -112,7 +112,7 @@ def escape_surrogates(text: str) -> str:
 class Keys(dict[str, str]):
     """The text `,"name":` of each name. Names come again with every item, so some thousands of their texts are kept.
 
-    `rename` returns the name under which an attribute stands, where that may differ from its own.
+    `rename` returns the name under which an attribute is written, where that may differ from its own.
     """
 
     def __init__(self, rename: Callable[[str], str] | None = None) -> None:

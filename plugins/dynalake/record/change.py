@@ -74,10 +74,10 @@ def sequence_after(number: str, micros: int) -> str:
 
 
 def json_key(attribute: str) -> str:
-    """Return the key under which the item's attribute stands in a change record.
+    """Return the key of the item's attribute in a change record.
 
     It is the attribute's own name. A reserved name (a metadata field's, or `OTHER`), also with further underscores in
-    front, gets one more underscore, so that no attribute is overwritten and each can be told apart.
+    front, gets one more underscore, so that no attribute is overwritten and all keys differ.
     """
     return f"_{attribute}" if _collides(attribute) else attribute
 

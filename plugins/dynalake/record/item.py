@@ -43,7 +43,7 @@ def decode_item(line: str | bytes) -> dict[str, AttributeValue]:
 
 
 class _Digits(str):
-    """A number as it stands in the line."""
+    """A number as written in the line."""
 
     __slots__ = ()
 

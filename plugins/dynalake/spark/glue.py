@@ -32,9 +32,9 @@ _LATER = (
 def start_run(clients: Clients, names: TableNames, request: Request) -> str:
     """Start the job run of a request, or find the one in progress. Return its id.
 
-    Glue takes no token for a start, so a task that is killed before it is listed starts a second run, which may cost
-    twice, and changes nothing. Raises `SettingsError` where the lake has no job, `NotReadyError` where Glue has no room
-    for another run now.
+    Glue accepts no token for a start, so if a task is killed before its run is listed, the retry starts a second one.
+    This may cost twice, and changes nothing. Raises `SettingsError` where the lake has no job, `NotReadyError` where
+    Glue has no room for another run now.
     """
     job = names.lake.spark_job
     arguments = request.to_arguments()

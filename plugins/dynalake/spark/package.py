@@ -1,4 +1,4 @@
-"""dynalake's own code as Spark takes it: an archive for `--extra-py-files` or `--py-files`, and the job's script."""
+"""dynalake's own code as Spark loads it: an archive for `--extra-py-files` or `--py-files`, and the job's script."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def build_spark_package(lake: Lake) -> Package:
 def upload_spark_package(clients: Clients, lake: Lake) -> Package:
     """Put the archive and the script into the lake's bucket, unless the same bytes are there.
 
-    Glue takes both by their keys, so this comes right before each run.
+    Glue loads both by their keys, so this comes right before each run.
     """
     package = build_spark_package(lake)
     upload_package(clients, lake, package)

@@ -52,7 +52,7 @@ def commit_backfill(
     items gives a snapshot without objects.
 
     Raises `NotReadyError` if a segment is unfinished, `LedgerError` if a sum does not hold, and `SourceError` if the
-    table is no longer the planned one: some items may be of another.
+    table is no longer the planned one: some items may be from another table.
     """
     ledger = load_ledger(clients, names, run_name(run))
     check_finished(ledger)

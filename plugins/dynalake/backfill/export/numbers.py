@@ -1,6 +1,6 @@
 """The places of a past window's changes among those of the lake: `docs/adr/0005-incremental-import.md`.
 
-An item's stream numbers grow, but do not tell the time. So a change of a window gets the greatest number that the lake
+An item's stream numbers grow, but do not show the time. So a change of a window gets the greatest number that the lake
 has of its item from before the window's end, and behind it a point and the microsecond at which it was written.
 """
 
@@ -57,7 +57,7 @@ def last_before(written: int, window_end: int) -> int:
     """Return up to which time (milliseconds) a change of the lake counts as one from before a window's end (pure).
 
     `written` is when the window's last change of the item was written, in microseconds; `window_end` is in seconds. No
-    change of the item lies between the two, so their middle is the safest cut: the stream's times are approximate, and
+    change of the item is between the two, so their middle is the safest cut: the stream's times are approximate, and
     of whole seconds.
     """
     return (written + window_end * 1_000_000) // 2 // 1000

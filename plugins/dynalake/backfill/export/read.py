@@ -45,7 +45,7 @@ def convert_group(
     segment: int,
     progress: Callable[[SegmentResult], None] = lambda result: None,
 ) -> SegmentResult:
-    """Read group `segment` (0-based) of the exported `run` to its end, from where its checkpoint stands.
+    """Read group `segment` (0-based) of the exported `run` to its end, starting at its checkpoint.
 
     `run` is the Airflow run id. `progress` is called after each object. A finished group is left as it is.
 

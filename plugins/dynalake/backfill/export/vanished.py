@@ -101,7 +101,7 @@ def encode_vanished(key: ItemKey, vanished: Vanished) -> bytes:
 
 
 def key_attributes(key: ItemKey, parts: Key) -> dict[str, dict[str, Any]]:
-    """Return the key as DynamoDB takes it: the reverse of `item_key`."""
+    """Return the key as DynamoDB accepts it: the reverse of `item_key`."""
     pairs = zip(key.attributes, parts, strict=True)
     return {a.name: {a.type: b64decode(part) if a.type == "B" else part} for a, part in pairs}
 

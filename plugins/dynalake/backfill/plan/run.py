@@ -30,7 +30,7 @@ MIN_SEGMENTS = 4
 # long to fill, an object ends after that many seconds' worth of it.
 PART_SECONDS = 600
 SKEW_SECONDS = 15 * 60
-"""How far an application's clock may be ahead of Airflow's: items from that long after the hand-off are read as well.
+"""Seconds by which an application's clock may be ahead of Airflow's: items up to then after the hand-off are read too.
 
 The stream has them too, and every change wins over the snapshot's row, so a margin costs rows, but is never wrong.
 """
@@ -70,7 +70,7 @@ class BackfillPlan:
 
     @property
     def filters(self) -> bool:
-        """Whether items are left out by their time."""
+        """True where items are left out by their time."""
         return bool(self.updated_before and self.updated_at_attribute)
 
     def filter(self, exported_at: int | None = None) -> UpdatedBefore | None:

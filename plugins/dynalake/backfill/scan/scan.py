@@ -32,7 +32,7 @@ def scan_segment(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> SegmentResult:
-    """Read segment `segment` (0-based) of the planned `run` to its end, from where its checkpoint stands.
+    """Read segment `segment` (0-based) of the planned `run` to its end, starting at its checkpoint.
 
     `run` is the Airflow run id; everything else is in the stored plan. `progress` is called after each object. A
     finished segment is left as it is.

@@ -16,7 +16,7 @@ WINDOW_SECONDS = 10.0
 WINDOW_COST = 10.5
 # Pages by which the next one is estimated: as expensive, per item, as the most expensive of them.
 REMEMBERED_PAGES = 8
-# How long a wait lasts before the allowed rate is read again.
+# Seconds of a wait before the allowed rate is read again.
 ASK_SECONDS = 0.5
 BACK_OFF_SECONDS, MOST_BACK_OFF_SECONDS = 0.5, 20.0
 # A shorter wait is skipped: a clock may be too coarse to ever pass it.

@@ -1,4 +1,4 @@
-"""How a table's columns grow while its records are read, by any reader and in any order."""
+"""The growth of a table's columns while its records are read, by any reader and in any order."""
 
 from __future__ import annotations
 

@@ -253,7 +253,7 @@ class _Piece:
 
 
 def _number_texts(values: Any, of: Type | None, extras: Mapping[int, str]) -> Any:
-    """Return `number_key` of each row's number, from its column or as it stands in the line; null without one."""
+    """Return `number_key` of each row's number, from its column or as written in the line; null without one."""
     is_json = not isinstance(of, Number)
     if not extras and not is_json:
         try:

@@ -86,7 +86,7 @@ def iterate_objects(clients: Clients, bucket: str, prefix: str, after: str = "")
 def is_hidden(key: str, prefix: str) -> bool:
     """Return whether the object's name, or a folder in its path below `prefix`, begins with `.` or `_`.
 
-    Athena, Trino and Spark take such objects for the notes of a program, not for data.
+    Athena, Trino and Spark treat such objects as a program's notes, not as data.
     https://docs.aws.amazon.com/athena/latest/ug/tables-location-format.html
     """
     below = key.removeprefix(prefix)

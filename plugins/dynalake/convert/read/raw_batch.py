@@ -2,7 +2,7 @@
 
 A batch is first read for its types, so that the table can get columns for them. Then the rows are given under the
 schema that the table has got. Mostly they are those of the first reading: the objects are read again only where types
-became known late, or where somebody else was first and the table has other columns.
+became known late, or where another run was first and the table has other columns.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class RawBatch:
 
     @property
     def reasons(self) -> Mapping[str, int]:
-        """How many lines were rejected, by kind of reason."""
+        """Number of rejected lines by kind of reason."""
         return self.rejected.reasons
 
     def tables(self, schema: TableSchema | None = None) -> Iterator[pa.Table]:

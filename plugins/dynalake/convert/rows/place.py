@@ -85,7 +85,7 @@ class Placer:
 
 
 def own_columns(schema: TableSchema) -> dict[str, Type]:
-    """Return the columns that hold no attribute: metadata, `__other`, and `__key` where items are told apart by it."""
+    """Return the columns that hold no attribute: metadata, `__other`, and `__key` where it identifies items."""
     return {**METADATA_TYPES, OTHER: Map(TEXT), **({KEY: TEXT} if KEY in schema.identity else {})}
 
 

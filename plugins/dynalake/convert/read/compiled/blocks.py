@@ -19,7 +19,7 @@ BLOCK = 3 << 20
 """Bytes of text, or a little more, that are parsed in one go: several blocks are in memory at once."""
 
 _WIDE = 800
-"""Columns for which a block is larger by another `BLOCK`, up to three: each column takes its time."""
+"""Columns for which a block is larger by another `BLOCK`, up to three: each column costs time."""
 
 _WHOLE = 4 << 20  # up to this size an object is fetched in one go, while those before it are parsed
 _AHEAD = 8

@@ -307,7 +307,7 @@ class Scanned:
         return self._extras[chosen & (self._extras[:, scan.EXTRA_NODE] > 0) if known else chosen]
 
     def _other(self, extras: Any) -> Any:
-        """Return the column `__other`: the extras of each row, as they stand in its line."""
+        """Return the column `__other`: the extras of each row, as written in its line."""
         counts = np.bincount(extras[:, scan.EXTRA_ROW], minlength=self._count)
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
         keys = self._pieces(extras[:, scan.EXTRA_KEY], extras[:, scan.EXTRA_KEY_END])
