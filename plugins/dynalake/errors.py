@@ -3,7 +3,7 @@
 DynalakeError
 ├── TransientError              the same call may work later: Airflow retries
 │   ├── NotReadyError             something was requested and is not there yet (a canary, a stack, a query)
-│   ├── ConflictError             another run changed the same thing in the meantime: read and decide again
+│   ├── ConflictError             somebody else changed the same thing in the meantime: read and decide again
 │   ├── UnknownOutcomeError       a commit's answer was lost: it may have landed, so nothing of it may be deleted
 │   └── UnavailableError          AWS throttles, fails or is out of reach
 └── TerminalError               no retry can help: the task fails at once
