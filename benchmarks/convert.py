@@ -50,14 +50,14 @@ def s3(objects: Path) -> Iterator[boto3.Session]:
         yield session
 
 
-def ours(objects: str) -> Callable[[Meter, Path], Row]:
+def dynalake(objects: str) -> Callable[[Meter, Path], Row]:
     """Return a run that does all that `dynalake_convert` does."""
 
     def run(meter: Meter, scratch: Path) -> Row:
         hard: dict[str, Any] = {}
         for part in range(HARD_PARTS):
-            hard |= _convert(Meter(), scratch / f"hard-{part}", scratch / f"hard-ours-{part}")
-        out = scratch / f"ours-{objects}"
+            hard |= _convert(Meter(), scratch / f"hard-{part}", scratch / f"hard-dynalake-{part}")
+        out = scratch / f"dynalake-{objects}"
         _convert(meter, scratch / objects, out)
         meter.mark_peak()
         rows = check_rows(scratch, sorted(out.iterdir()), unique=True)
@@ -224,12 +224,12 @@ BENCHMARK = Benchmark(
     name="convert",
     title=f"convert: {CHANGES:,} RECEIPTS change records in {OBJECTS} gz objects → zstd Parquet, {CORES} cores",
     competitors=(
-        Competitor("dynalake", ours("raw")),
+        Competitor("dynalake", dynalake("raw")),
         Competitor("DuckDB, plain copy", duckdb(same=False)),
         Competitor("DuckDB, the same work", duckdb(same=True)),
         Competitor("PySpark local[2], plain copy", spark(same=False), rounds=2),
         Competitor("PySpark local[2], the same work", spark(same=True), rounds=2),
-        Competitor("dynalake, easier input", ours("easy")),
+        Competitor("dynalake, easier input", dynalake("easy")),
         Competitor("polars, plain copy, easier input", polars),
         Competitor(EASIER, awswrangler, rounds=2),
     ),

@@ -53,7 +53,7 @@ def read_pages(scratch: Path) -> Iterator[list[Item]]:
             yield json.loads(line, object_hook=_read_bytes)
 
 
-def ours(meter: Meter, scratch: Path) -> Row:
+def dynalake(meter: Meter, scratch: Path) -> Row:
     """Run the scan's own path: `snapshot_encoder` into a `Part`."""
     size = 0
     encode = snapshot_encoder(READ_AT_MS)
@@ -75,7 +75,7 @@ def ours(meter: Meter, scratch: Path) -> Row:
         }
 
 
-def theirs(default: Callable[[Any], Any], level: int) -> Callable[[Meter, Path], Row]:
+def by_hand(default: Callable[[Any], Any], level: int) -> Callable[[Meter, Path], Row]:
     """Return a run of the usual hand-written code: deserialize, dump, compress."""
     deserialize = TypeDeserializer().deserialize
 
@@ -146,10 +146,10 @@ BENCHMARK = Benchmark(
     name="encode",
     title=f"encode: {ITEMS:,} RECEIPTS as attribute values → change records → gz JSON Lines, one core",
     competitors=(
-        Competitor("dynalake", ours),
-        Competitor("boto3 + json(default=float) + gzip", theirs(as_float, level=9)),
-        Competitor(f"the same with gzip level {LEVEL}", theirs(as_float, level=LEVEL)),
-        Competitor("boto3 + json(default=str) + gzip", theirs(as_str, level=9)),
+        Competitor("dynalake", dynalake),
+        Competitor("boto3 + json(default=float) + gzip", by_hand(as_float, level=9)),
+        Competitor(f"the same with gzip level {LEVEL}", by_hand(as_float, level=LEVEL)),
+        Competitor("boto3 + json(default=str) + gzip", by_hand(as_str, level=9)),
     ),
     columns=(
         Column("", lambda r: str(r["name"])),

@@ -96,7 +96,7 @@ def stream_record(number: int, item_bytes: int) -> dict[str, Any]:
     return {"eventID": f"{number:032x}", "eventName": "MODIFY", "eventSourceARN": ARN, "dynamodb": change}
 
 
-def ours(item_bytes: int, changes: int) -> Callable[[Meter, Path], Row]:
+def dynalake(item_bytes: int, changes: int) -> Callable[[Meter, Path], Row]:
     """Return a run of the forwarder's own `forward`: settings, encoding, packing, sending."""
 
     def run(meter: Meter, scratch: Path) -> Row:
@@ -114,7 +114,7 @@ def ours(item_bytes: int, changes: int) -> Callable[[Meter, Path], Row]:
     return run
 
 
-def theirs(item_bytes: int, changes: int) -> Callable[[Meter, Path], Row]:
+def one_per_item(item_bytes: int, changes: int) -> Callable[[Meter, Path], Row]:
     """Return a run of a usual Lambda function: TypeDeserializer, json.dumps, one record per item, 500 in a request."""
 
     def run(meter: Meter, scratch: Path) -> Row:
@@ -165,7 +165,7 @@ BENCHMARK = Benchmark(
     competitors=[
         Competitor(f"{label}, {sender}", make(*size))
         for label, size in SIZES.items()
-        for sender, make in (("dynalake", ours), ("one record per item", theirs))
+        for sender, make in (("dynalake", dynalake), ("one record per item", one_per_item))
     ],
     columns=(
         Column("per million changes", lambda r: str(r["name"])),

@@ -70,7 +70,7 @@ def plain(item: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _plain(value) for name, value in item.items() if not _REFUSED & value.keys()}
 
 
-def ours(segments: int) -> Callable[[Meter, Path], Row]:
+def dynalake(segments: int) -> Callable[[Meter, Path], Row]:
     """Return a run of the backfill's own plan and segments, one after the other."""
 
     def run(meter: Meter, scratch: Path) -> Row:
@@ -132,8 +132,8 @@ BENCHMARK = Benchmark(
     name="scan",
     title=f"scan: a table of {ITEMS:,} RECEIPTS on local AWS → JSON Lines in S3, one process",
     competitors=(
-        Competitor("dynalake, one segment", ours(1)),
-        Competitor(f"dynalake, {SEGMENTS} segments in turn", ours(SEGMENTS)),
+        Competitor("dynalake, one segment", dynalake(1)),
+        Competitor(f"dynalake, {SEGMENTS} segments in turn", dynalake(SEGMENTS)),
         Competitor("DynamoDBToS3Operator, 64 MB files", operator(FILE_BYTES), rounds=3),
         Competitor("DynamoDBToS3Operator, defaults", operator(None), rounds=3),
     ),
