@@ -151,7 +151,7 @@ def test_a_file_that_was_changed_is_not_used(clients: Clients, names: TableNames
     groups = store_groups(clients, names, finished, run="changed")
     file = groups.groups[0][0]
     clients.s3.put_object(Bucket=names.lake.bucket, Key=file.key, Body=gzip.compress(b'{"Item":{}}\n' * file.items))
-    with pytest.raises(LedgerError, match=r"has the MD5 .*, the manifest says"):
+    with pytest.raises(LedgerError, match=r"has the MD5 .*, but the manifest says"):
         convert_group(clients, names, run="changed", segment=0)
     assert shown_prefix(Table(clients, names)) == before
     # Nothing of it is in the way of the next run.

@@ -37,7 +37,7 @@ def test_an_export_pays_per_gb_and_reads_nothing_of_the_table() -> None:
     assert 300 < found.seconds < 500
     assert "enable_pitr" not in found.remark
     off = estimate_export(table(50 * GB), tasks=4, recovery=False).remark
-    assert "takes $10.00 a month, see `enable_pitr`" in off
+    assert "costs $10.00 a month, see `enable_pitr`" in off
     assert "at most" in estimate_export(table(GB), tasks=4, recovery=True, incremental=True).remark
 
 
