@@ -116,7 +116,7 @@ def test_settings_change_only_where_the_run_asks_for_it(clients: Clients) -> Non
     before = set_up(clients, "changed", TableSettings("CHANGED", shards=1))
     wanted = TableSettings("CHANGED", shards=2, batch_size=50)
     with pytest.raises(
-        SettingsError, match=r"shards is 1, asked is 2; batch_size is 1000, asked is 50.*update_settings"
+        SettingsError, match=r"shards is 1, requested is 2; batch_size is 1000, requested is 50.*update_settings"
     ):
         set_up(clients, "changed", wanted)
     after = set_up(clients, "changed", wanted, update=True)
@@ -168,7 +168,7 @@ def test_changes_wait_until_the_delivery_is_proven(clients: Clients) -> None:
     assert [change["id"] for change in wait_for_changes(clients, done.names, 1)] == ["early"]
     # A run for other settings does not undo what it does not know of.
     other = replace(done, settings=TableSettings("WAITS", delivery="direct"))
-    with pytest.raises(ConflictError, match="'direct' of table 'WAITS' is gone since"):
+    with pytest.raises(ConflictError, match="'direct' of table 'WAITS' was proven, but is gone now"):
         other.start(made)
     other.prepare()
     parameters = stack_state(clients, done.names.stack).parameters

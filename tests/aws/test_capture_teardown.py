@@ -138,7 +138,7 @@ def test_only_the_data_is_left_and_setup_works_again(clients: Clients, client: C
     assert find_settings(clients, names) is None
     left = " ".join(what_is_left(clients, names))
     assert f"delete_data={table}" in left
-    assert f"other tables go on: {other}" in left
+    assert f"other tables are still captured: {other}" in left
 
     write(clients, table, 10, start=50)
     second = set_up_with_catalog(clients, environment, TableSettings(table, delivery=delivery))

@@ -36,11 +36,11 @@ CASES: dict[str, tuple[dict[str, object], tuple[str, ...]]] = {
     ),
     "other settings": (
         {"table": "BAD_RECEIPTS", "buffer_seconds": 300},
-        ("is already set up with other settings: buffer_seconds is 60, asked is 300", "update_settings=true"),
+        ("is already set up with other settings: buffer_seconds is 60, requested is 300", "update_settings=true"),
     ),
     "other options of the lake": (
         {"table": "BAD_RECEIPTS", "noncurrent_days": 1},
-        ("is already set up with other options: noncurrent_days is '30', asked is '1'", "update_settings=true"),
+        ("is already set up with other options: noncurrent_days is '30', requested is '1'", "update_settings=true"),
     ),
     "a key of another account": (
         {"table": "BAD_RECEIPTS", "kms_key_arn": "arn:aws:kms:us-east-1:999999999999:key/one"},

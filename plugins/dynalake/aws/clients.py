@@ -61,12 +61,12 @@ class Clients:
         def client(service: str, config: Config) -> Any:
             client = make(service, endpoint_url=endpoint_url(service), config=config, verify=verify)
             if service == "s3":
-                # Anybody may take a bucket's name, also after the lake's bucket was deleted.
-                client.meta.events.register("before-parameter-build.s3", partial(_expect_owner, found))
+                # After the lake's bucket was deleted, anybody may take its name.
+                client.meta.events.register("before-parameter-build.s3", partial(_expect_owner, clients))
             return client
 
-        found = cls(lambda service: client(service, settings), lambda service: client(service, once))
-        return found
+        clients = cls(lambda service: client(service, settings), lambda service: client(service, once))
+        return clients
 
     @classmethod
     def in_region(cls, region: str) -> Clients:
@@ -76,13 +76,13 @@ class Clients:
         """
         import boto3
 
-        found = cls.of(boto3.Session(region_name=region))
-        found._region = region
-        return found
+        clients = cls.of(boto3.Session(region_name=region))
+        clients._region = region
+        return clients
 
     def __reduce__(self) -> tuple[Callable[[str], Clients], tuple[str]]:
         if not self._region:
-            raise TypeError("The clients of a session cannot go to another process: Clients.in_region can")
+            raise TypeError("Clients of a session cannot be sent to another process; those of Clients.in_region can")
         return _clients_in, (self._region,)
 
     @cached_property

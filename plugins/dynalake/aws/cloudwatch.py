@@ -1,7 +1,7 @@
 """CloudWatch's metrics of some resources, read together.
 
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricData.html: 500 metrics per call; each is
-billed, so callers ask for as few as they need.
+billed, so callers request as few as they need.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def read_metrics(
 ) -> dict[str, Points]:
     """Return the points of each metric by its id, one for every `period` seconds that has data.
 
-    An id begins with a small letter, and has letters, digits and underscores.
+    An id begins with a lower-case letter, and has letters, digits and underscores.
     """
     queries: list[MetricDataQueryTypeDef] = [
         {
@@ -59,6 +59,6 @@ def read_metrics(
     )
     for page in pages:
         for result in page["MetricDataResults"]:
-            of = zip(result["Timestamps"], result["Values"], strict=True)
-            points[result["Id"]] += [(round(at.timestamp() * 1000), float(value)) for at, value in of]
-    return {name: sorted(of) for name, of in points.items()}
+            series = zip(result["Timestamps"], result["Values"], strict=True)
+            points[result["Id"]] += [(round(at.timestamp() * 1000), float(value)) for at, value in series]
+    return {name: sorted(series) for name, series in points.items()}

@@ -75,11 +75,11 @@ _LAKE_FORMATION = re.compile(
     r"Insufficient Lake Formation permission\(s\)(?:: Required (?P<what>.+?) on (?P<where>\S+))?"
 )
 
-ROLES = "infra/cloudformation/airflow.yaml makes a role that may do what the DAGs need"
+ROLES = "infra/cloudformation/airflow.yaml makes a role with the permissions that the DAGs need"
 
 
 def is_throttled(error: ClientError) -> bool:
-    """Return whether AWS has refused a call because too many came: then it has not begun with it."""
+    """Return whether AWS has refused a call because there were too many. It has not begun with such a call."""
     return error.response["Error"]["Code"] in _THROTTLED
 
 
@@ -92,7 +92,7 @@ def explain(error: Exception, connection: str = "") -> DynalakeError | None:
         return _explain_answer(error, connection)
     if isinstance(error, _MISSING):
         return AccessError(
-            f"{_credentials(connection)} cannot be had: {error}",
+            f"{_credentials(connection)} cannot be loaded: {error}",
             allowed="credentials in the connection, or a role of the machine that runs the task",
             action="put them into the connection, or role_arn into its extra, or give the worker a role",
             connection=connection,
@@ -106,7 +106,7 @@ def explain(error: Exception, connection: str = "") -> DynalakeError | None:
     if isinstance(error, _OUT_OF_REACH):
         return UnavailableError(
             f"AWS cannot be reached: {error}",
-            action="it is tried again; if it goes on, look at the network, and the connection's region and endpoint",
+            action="wait: it is tried again. If it goes on, check the network and the connection's region and endpoint",
             connection=connection,
         )
     return None
@@ -141,13 +141,13 @@ def _explain_answer(error: ClientError, connection: str) -> DynalakeError | None
     if code in _THROTTLED or status == 429:
         return UnavailableError(
             f"AWS throttles {error.operation_name}: {message or code}",
-            action="it is tried again; if it goes on, run fewer tasks at once or ask AWS for a higher quota",
+            action="wait: it is tried again. If it goes on, run fewer tasks at once or ask AWS for a higher quota",
             connection=connection,
         )
     if status >= 500:
         return UnavailableError(
             f"AWS fails at {error.operation_name} ({status} {code}): {message}",
-            action="it is tried again; if it goes on, look at the AWS Health Dashboard",
+            action="wait: it is tried again. If it goes on, check the AWS Health Dashboard",
             connection=connection,
         )
     return None
@@ -155,37 +155,37 @@ def _explain_answer(error: ClientError, connection: str) -> DynalakeError | None
 
 def _refusal(operation: str, code: str, message: str, connection: str) -> AccessError:
     if lacking := _LAKE_FORMATION.search(message):
-        what = f"{lacking['what']} on {lacking['where']}" if lacking["what"] else "what it does not name"
+        what = f"{lacking['what']} on {lacking['where']}" if lacking["what"] else "a permission that it does not name"
         return AccessError(
             f"Lake Formation refuses {operation}: {what} is not granted",
             allowed=f"Lake Formation's permission for the role of the AWS connection: {what}. IAM's is not enough",
-            action="run dynalake_setup with lake_formation_writer_arn, or let an administrator of Lake Formation grant "
+            action="run dynalake_setup with lake_formation_writer_arn, or ask a Lake Formation administrator to grant "
             "it (docs/operations.md, An account with Lake Formation)",
             connection=connection,
             permission=what,
         )
-    found = _SENTENCE.search(message)
-    if found is None:
+    sentence = _SENTENCE.search(message)
+    if sentence is None:
         what = _ACTIONS.get(operation, operation)
         return AccessError(
-            f"AWS refuses {operation} ({code}{f': {message}' if message else ''}) and does not say to whom and why",
+            f"AWS refuses {operation} ({code}{f': {message}' if message else ''}) and says neither to whom nor why",
             allowed=f"the permission {what} for the role of the AWS connection",
-            action=f"grant it, and look at policies of the resource itself; {ROLES}",
+            action=f"grant it, and check the policies of the resource itself; {ROLES}",
             connection=connection,
             permission=what,
         )
-    who, resource = _principal(found["who"]), found["quoted"] or (found["where"] or "").rstrip(".,")
+    who, resource = _principal(sentence["who"]), sentence["quoted"] or (sentence["where"] or "").rstrip(".,")
     # Not every service names the resource.
-    what = f"{found['what']} on {resource}" if resource else found["what"]
-    said, action = _why(message, what, who)
+    what = f"{sentence['what']} on {resource}" if resource else sentence["what"]
+    reason, action = _why(message, what, who)
     return AccessError(
-        f"AWS refuses {what} to {who}{said}",
+        f"AWS refuses {what} to {who}{reason}",
         allowed=f"the permission {what} for {who}",
         action=action,
         connection=connection,
-        permission=found["what"],
+        permission=sentence["what"],
         resource=resource,
-        principal=found["who"],
+        principal=sentence["who"],
     )
 
 
@@ -193,7 +193,7 @@ def _why(message: str, what: str, who: str) -> tuple[str, str]:
     """Return AWS's reason, and what to do about it."""
     if denied := _DENIED.search(message):
         policy = denied["policy"]
-        return f": explicit deny in its {policy}", f"change that {policy}: what allows it elsewhere does not count"
+        return f": explicit deny in its {policy}", f"change that {policy}: other policies cannot override it"
     lacking = _LACKING.search(message)
     policy = lacking["policy"] if lacking else "identity-based policy"
     if policy != "identity-based policy":

@@ -21,12 +21,12 @@ def table_prefixes(clients: Clients, names: TableNames) -> list[str]:
     """Return every prefix that holds objects of this table and of no other."""
     bucket, errors = names.lake.bucket, names.lake.errors_prefix
     pages = clients.s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=errors, Delimiter="/")
-    stages = [found["Prefix"] for page in pages for found in page.get("CommonPrefixes", [])]
+    stages = [entry["Prefix"] for page in pages for entry in page.get("CommonPrefixes", [])]
     return [
         names.raw_prefix,
         names.parquet_prefix,
         names.orc_prefix,
-        # These come before the replayed batches, which tell of mappings that have only old versions left.
+        # These come before the replayed batches, which show mappings that have only old versions left.
         *sorted({*mapping_prefixes(clients, names), *_replayed_mappings(clients, names)}),
         *(f"{stage}{names.table}/" for stage in stages),
         names.passing_prefix,
@@ -48,7 +48,7 @@ def delete_objects(
 ) -> int:
     """Delete every version of the table's objects, and the delete markers. Return how many there were.
 
-    After a kill, the next call goes on with what is left. Raises `AccessError` where S3 keeps some.
+    After a kill, the next call continues with the rest. Raises `AccessError` where S3 keeps some.
     """
     total = 0
     for prefix in table_prefixes(clients, names):
@@ -63,8 +63,8 @@ def _replayed_mappings(clients: Clients, names: TableNames) -> list[str]:
     pages = clients.s3.get_paginator("list_object_versions").paginate(
         Bucket=names.lake.bucket, Prefix=prefix, Delimiter="/"
     )
-    found = [each["Prefix"] for page in pages for each in page.get("CommonPrefixes", [])]
-    return [f"{names.lake.failed_batches}{each.removeprefix(prefix)}" for each in found]
+    folders = [entry["Prefix"] for page in pages for entry in page.get("CommonPrefixes", [])]
+    return [f"{names.lake.failed_batches}{folder.removeprefix(prefix)}" for folder in folders]
 
 
 def _delete_prefix(clients: Clients, names: TableNames, prefix: str) -> int:
@@ -80,7 +80,7 @@ def _delete_prefix(clients: Clients, names: TableNames, prefix: str) -> int:
                 f"S3 keeps {len(errors):,} objects under {names.uri(prefix)}; the first is {first.get('Key')}: "
                 f"{first.get('Code')} {first.get('Message', '')}",
                 allowed="s3:DeleteObject and s3:DeleteObjectVersion on them, and no object lock",
-                action="grant it to the AWS connection's role and clear the task: it goes on with what is left",
+                action="grant it to the AWS connection's role and clear the task: it continues with the rest",
                 table=names.table,
             )
         return len(waiting)

@@ -1,4 +1,4 @@
-"""The steps of a table's stack: its delivery is made, changes begin to go there, and the one before it is removed.
+"""The steps of a table's stack: make its delivery, send changes there, remove the delivery before it.
 
 Each step reads the stack, decides by it (`dynalake.capture.stacks.deliveries`), and deploys on that version alone.
 """
@@ -31,7 +31,7 @@ class TableStack:
     storage: StackOutputs
     forwarder: StackOutputs
     shards: int = 0
-    """Shards of a provisioned Kinesis stream; 0: those that it has, or the settings say."""
+    """Shards of a provisioned Kinesis stream; 0: its present ones, or those of the settings."""
 
     def plan(self) -> tuple[StackPlan, list[str]]:
         """Return what `prepare` would change now, and what would follow once the delivery is proven."""
@@ -41,7 +41,7 @@ class TableStack:
         if now is not None and now.used != self.settings.delivery:
             follows.append(f"Changes go by {self.settings.delivery!r} instead of {now.used!r}")
         if now is None or not now.reading:
-            follows.append("The table's stream is read, from its beginning on")
+            follows.append("The table's stream is read from its beginning")
         return planned, follows
 
     def prepare(self) -> StackOutputs:
@@ -57,17 +57,17 @@ class TableStack:
     def start(self, proven: str) -> StackOutputs:
         """Let changes go by the delivery of the settings.
 
-        `proven` is what `check_delivery` returned for the proven streams. Raises `ConflictError` where they are others
-        by now.
+        `proven` is what `check_delivery` returned for the proven streams. Raises `ConflictError` where they are
+        different ones by now.
         """
-        wanted = started(self._now(), self.settings)
+        deliveries = started(self._now(), self.settings)
         if check_delivery(self.clients, self.names, self.settings.delivery) != proven:
             raise ConflictError(
                 f"The delivery {self.settings.delivery!r} of table {self.names.table!r} was made again after its proof",
                 action="run dynalake_setup again",
                 table=self.names.table,
             )
-        outputs = apply_stack(self.clients, self._spec(wanted))
+        outputs = apply_stack(self.clients, self._spec(deliveries))
         self._enable(outputs["MappingId"])
         return outputs
 
@@ -92,7 +92,7 @@ class TableStack:
         return table_spec(names, settings, self.source, self.storage, self.forwarder, deliveries, shards=shards)
 
     def _enable(self, mapping_id: str) -> None:
-        """Enable a mapping that is disabled in spite of its stack: a teardown that did not end leaves it so."""
+        """Enable a mapping that is disabled although its stack enables it: an unfinished teardown leaves it so."""
         state = self.clients.lambda_.get_event_source_mapping(UUID=mapping_id)["State"]
         if state == "Disabling":
             raise NotReadyError(f"The event source mapping {mapping_id} is {state}", table=self.names.table)

@@ -54,8 +54,8 @@ def check_teardown(clients: Clients, names: TableNames, delete_data: str = "") -
     """
     if delete_data not in ("", names.table):
         raise SettingsError(
-            f"delete_data is {delete_data!r}, and the table is {names.table!r}",
-            allowed=f"{names.table!r}, letter by letter, to delete the table's data in the lake too; empty to keep it",
+            f"delete_data is {delete_data!r}, but the table is {names.table!r}",
+            allowed=f"exactly {names.table!r} to delete the table's data in the lake too; empty to keep it",
             action="trigger the DAG again",
             table=names.table,
         )
@@ -66,7 +66,7 @@ def check_teardown(clients: Clients, names: TableNames, delete_data: str = "") -
         known = list_tables(clients, names.lake)
         raise SettingsError(
             f"There is nothing of table {names.table!r} in the lake {names.lake.environment!r}",
-            allowed="one of " + ", ".join(known) if known else "a table that is set up; there is none any more",
+            allowed="one of " + ", ".join(known) if known else "a table that is set up; there is none left",
             action="check the name; upper and lower case count",
             table=names.table,
         )
@@ -76,10 +76,10 @@ def check_teardown(clients: Clients, names: TableNames, delete_data: str = "") -
 def owned_tables(clients: Clients, names: TableNames) -> tuple[str, ...]:
     """Return the table's Glue tables and views, views first; leave out those that belong to another table."""
     table = Table(clients, names)
-    found = {name: read_entry(table, name) for name in names.glue_names}
+    entries = {name: read_entry(table, name) for name in names.glue_names}
     return tuple(
         name
-        for name, entry in found.items()
+        for name, entry in entries.items()
         if entry is not None and entry.get("Parameters", {}).get(DYNAMODB_TABLE) == names.table
     )
 
@@ -93,15 +93,15 @@ def stop_mapping(clients: Clients, names: TableNames, *, seconds: float = WAIT_S
     if not mapping_id:
         return ""
     deadline = time.monotonic() + seconds
-    asked = False
+    requested = False
     while True:
         try:
             state = clients.lambda_.get_event_source_mapping(UUID=mapping_id)["State"]
             if state in ("Disabled", "Deleting"):
                 return mapping_id
-            if state in ("Enabled", "Enabling") and not asked:
+            if state in ("Enabled", "Enabling") and not requested:
                 clients.lambda_.update_event_source_mapping(UUID=mapping_id, Enabled=False)
-                asked = True
+                requested = True
                 continue
         except ClientError as error:
             code = error.response["Error"]["Code"]
@@ -116,15 +116,15 @@ def stop_mapping(clients: Clients, names: TableNames, *, seconds: float = WAIT_S
 
 
 def check_stopped(clients: Clients, names: TableNames, mapping_id: str, now: datetime, rest: timedelta) -> None:
-    """Raise `NotReadyError` until nothing goes into the table's pipeline any more, and nothing moves in it.
+    """Raise `NotReadyError` until nothing goes into the table's pipeline and nothing moves in it.
 
     A mapping that says `Disabled` may still read for minutes, and call the forwarder for its timeout. Raises
     `StackError` where it is enabled again. The mapping and the stack may be gone already.
     """
-    there = deployed(stack_state(clients, names.stack))
-    if there is None:
+    deliveries = deployed(stack_state(clients, names.stack))
+    if deliveries is None:
         return
-    signs = tuple(sign for delivery in there.all for sign in signs_of_delivery(names, delivery))
+    signs = tuple(sign for delivery in deliveries.all for sign in signs_of_delivery(names, delivery))
     stopped = now - rest
     if mapping_id:
         mapping = clients.lambda_.get_event_source_mapping(UUID=mapping_id)
@@ -135,7 +135,7 @@ def check_stopped(clients: Clients, names: TableNames, mapping_id: str, now: dat
 
 
 def check_disabled(clients: Clients, names: TableNames) -> None:
-    """Raise `StackError` where the table's mapping is enabled again, so that its stack must not go.
+    """Raise `StackError` where the table's mapping is enabled again, so that its stack must stay.
 
     Hours may pass after `check_stopped`, in which somebody sets the table up again.
     """
@@ -156,17 +156,17 @@ def _refuse_enabled(names: TableNames, mapping_id: str, state: str) -> None:
         raise StackError(
             f"The event source mapping {mapping_id} of table {names.table!r} is {state} again",
             allowed="one run at a time that sets a table up or removes it",
-            action="run dynalake_teardown again if the table is to go",
+            action="run dynalake_teardown again if the table should be removed",
             table=names.table,
         )
 
 
 def last_canaries(clients: Clients, names: TableNames, run: str, now: datetime) -> list[Canaries]:
     """Return the canaries to send behind all changes under way, by every delivery that the table's stack has."""
-    there = deployed(stack_state(clients, names.stack))
-    if there is None:
+    deliveries = deployed(stack_state(clients, names.stack))
+    if deliveries is None:
         return []
-    return [Canaries.of(delivery, check_delivery(clients, names, delivery), run, now) for delivery in there.all]
+    return [Canaries.of(delivery, check_delivery(clients, names, delivery), run, now) for delivery in deliveries.all]
 
 
 def delete_stack(
@@ -189,7 +189,7 @@ def delete_stack(
             raise
         raise StackError(
             f"CloudFormation does not delete stack {names.stack}: {error.response['Error']['Message']}",
-            action="if the stack is protected, and is to go: aws cloudformation update-termination-protection "
+            action="if the stack is protected, run: aws cloudformation update-termination-protection "
             f"--no-enable-termination-protection --stack-name {names.stack}",
             stack=names.stack,
         ) from error
@@ -215,21 +215,21 @@ def what_is_left(clients: Clients, names: TableNames) -> list[str]:
     """Return texts for people: what stays after a teardown, and how to remove that as well."""
     lake = names.lake
     lines = [
-        f"The DynamoDB table {names.table} is as it was: if nothing else reads its stream, it can be turned off: "
+        f"The DynamoDB table {names.table} is unchanged. If nothing else reads its stream, turn the stream off: "
         f"aws dynamodb update-table --table-name {names.table} --stream-specification StreamEnabled=false"
     ]
     if holds_objects(clients, names):
         lines.append(
             f"Its data stays in s3://{lake.bucket}/ and can be queried as {lake.database}."
-            f"{names.changes_table}. To delete it: dynalake_teardown with delete_data={names.table}"
+            f"{names.changes_table}. To delete it, run dynalake_teardown with delete_data={names.table}"
         )
     others = list_tables(clients, lake)
     if others:
-        lines.append(f"The lake's other tables go on: {', '.join(others)}")
+        lines.append(f"The lake's other tables are still captured: {', '.join(others)}")
     else:
         lines.append(
-            f"No table is captured any more. The lake's own stacks can be deleted: first {lake.forwarder_stack}, then "
+            f"No table is captured now. The lake's own stacks can be deleted: first {lake.forwarder_stack}, then "
             f"{lake.storage_stack} (aws cloudformation delete-stack --stack-name …). The latter deletes the Glue "
-            f"database and with it every table that is left there; the bucket {lake.bucket} stays"
+            f"database with every table that is left in it; the bucket {lake.bucket} stays"
         )
     return lines

@@ -80,13 +80,13 @@ def traffic_of(usage: Usage, settings: TableSettings) -> Traffic:
     size = settings.max_record_kb * 1024
     invocations = records = units = billed = 0.0
     for changes in usage.minutes.values():
-        some = max(changes / most, min(changes, pace))
-        sent = changes * usage.line_bytes / some
+        invoked = max(changes / most, min(changes, pace))
+        sent = changes * usage.line_bytes / invoked
         packed = max(1, math.ceil(sent / size))
-        invocations += some
-        records += some * packed
-        units += some * packed * math.ceil(sent / packed / (25 * 1024))
-        billed += some * packed * math.ceil(sent / packed / (5 * 1024)) * 5 * 1024
+        invocations += invoked
+        records += invoked * packed
+        units += invoked * packed * math.ceil(sent / packed / (25 * 1024))
+        billed += invoked * packed * math.ceil(sent / packed / (5 * 1024)) * 5 * 1024
     return Traffic(
         invocations=invocations * factor,
         records=records * factor,
@@ -107,8 +107,8 @@ def objects_of(usage: Usage, settings: TableSettings, shards: int) -> float:
         gathered[buffer] = gathered.get(buffer, 0.0) + changes
     # If buffers are shorter than a minute, there are several in it.
     times = max(1.0, 60 / seconds)
-    found = sum(max(min(shards * times, c), c * usage.line_bytes / full) for c in gathered.values())
-    return found * HOURS / 24 / usage.days
+    objects = sum(max(min(shards * times, c), c * usage.line_bytes / full) for c in gathered.values())
+    return objects * HOURS / 24 / usage.days
 
 
 def costs(usage: Usage, settings: TableSettings, shards: int, template: str) -> tuple[Cost, ...]:
@@ -163,7 +163,7 @@ def _cost(
 
 
 def alarm_metrics(template: str, delivery: str) -> int:
-    """Return the metrics that a table's alarms watch, which AWS bills, by the text of its template."""
+    """Return the number of metrics that a table's alarms watch and AWS bills, from the text of its template."""
     resources = re.split(r"^  (?=\w+:\n    Type: )", template, flags=re.MULTILINE)
     alarms = [text for text in resources if "    Type: AWS::CloudWatch::Alarm\n" in text]
     conditions = [re.search(r"^    Condition: (\w+)$", text, re.MULTILINE) for text in alarms]

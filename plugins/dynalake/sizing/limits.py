@@ -54,7 +54,7 @@ def limit_problem(
             return None
         return SettingsError(
             f"The account has {have} Kinesis streams on demand in this region",
-            allowed=f"{most}, of everybody in the account",
+            allowed=f"{most} in the whole account",
             action="leave stream_mode at 'provisioned', or ask AWS for more",
             table=settings.table,
         )
@@ -62,8 +62,8 @@ def limit_problem(
     if limits["OpenShardCount"] + more <= limits["ShardLimit"]:
         return None
     return SettingsError(
-        f"The account has {limits['OpenShardCount']:,} open shards in this region, and the table takes {more:,} more",
-        allowed=f"{limits['ShardLimit']:,}, of everybody in the account",
+        f"The account has {limits['OpenShardCount']:,} open shards in this region, and the table needs {more:,} more",
+        allowed=f"{limits['ShardLimit']:,} in the whole account",
         action="choose fewer shards, or ask AWS for more (Service Quotas)",
         table=settings.table,
     )
@@ -72,7 +72,7 @@ def limit_problem(
 def switch_problem(
     versions: Iterable[Mapping[str, Any]], settings: TableSettings, now: datetime
 ) -> SettingsError | None:
-    """Return why a stream that changed its mode too often cannot again, by the versions of the settings (pure)."""
+    """Return why a stream that changed its mode too often cannot change it now, from the settings' versions (pure)."""
     known = sorted(versions, key=lambda version: version["LastModifiedDate"])
     modes = [(version["LastModifiedDate"], json.loads(version["Value"]).get("stream_mode")) for version in known]
     switched = [at for (_, old), (at, new) in pairwise(modes) if old != new and now - at < A_DAY]

@@ -1,4 +1,4 @@
-"""A setup's words about a table's shards and its cost, in short. Pure."""
+"""A setup's short text about a table's shards and its cost. Pure."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def recommend(usage: Usage, found: Sequence[Cost], region: str) -> str:
     most = direct_bytes(region)
     if usage.peak_bytes > most / 2:
         return (
-            f"**{stream.delivery}**: the peak of {usage.peak_bytes / 2**20:.1f} MiB/s comes near the "
+            f"**{stream.delivery}**: the peak of {usage.peak_bytes / 2**20:.1f} MiB/s is close to the "
             f"{most // 2**20} MiB/s that Firehose takes directly in {region}"
         )
     return (
-        f"**{direct.delivery}**, ${stream.dollars - direct.dollars:,.2f} less, unless something else is to read the "
+        f"**{direct.delivery}**, ${stream.dollars - direct.dollars:,.2f} less, unless something else should read the "
         f"changes; then **{stream.delivery}**"
     )
 

@@ -12,8 +12,8 @@ from dynalake.sizing.usage import Usage
 # packs changes, so a shard is never full by its 1,000 records a second.
 SHARD_BYTES = 1024 * 1024
 FULL, CALM = 0.7, 0.5
-"""Parts of the shards that a peak may fill, since changes are spread evenly neither over a minute nor over shards. The
-second is of the fewer shards, before a stream gets fewer.
+"""Shares of the shards that a peak may fill, since changes are not spread evenly over a minute or over shards. The
+second is of the smaller number of shards, before a stream shrinks.
 """
 
 
@@ -39,7 +39,7 @@ class ShardPlan:
 
 
 def needed_shards(usage: Usage, share: float = FULL) -> int:
-    """Return as many as the table's peak fills up to this share; at least one."""
+    """Return how many shards the table's peak fills up to this share; at least one."""
     return max(1, math.ceil(usage.peak_bytes / (share * SHARD_BYTES)))
 
 
@@ -58,7 +58,7 @@ def plan_shards(settings: TableSettings, usage: Usage, stream: StreamState | Non
     fewer = needed_shards(usage, CALM)
     if fewer <= stream.shards / 2:
         return ShardPlan(fewer, peak)
-    return ShardPlan(stream.shards, f"{peak}; the stream has them, and gets fewer once half are more than enough")
+    return ShardPlan(stream.shards, f"{peak}; the stream has them, and shrinks once half are more than enough")
 
 
 def filled(most: float, seconds: float, stream: StreamState) -> float:
@@ -67,7 +67,7 @@ def filled(most: float, seconds: float, stream: StreamState) -> float:
 
 
 def shard_steps(settings: TableSettings, stream: StreamState | None, shards: int) -> tuple[int, ...]:
-    """Return the counts that a provisioned stream has one after the other, until it has `shards`; else only `shards`.
+    """Return the shard counts that a provisioned stream goes through to get to `shards`; else only `shards`.
 
     One change at most doubles or halves them; a stream that was on demand keeps its shards when it changes its mode.
     https://docs.aws.amazon.com/kinesis/latest/APIReference/API_UpdateShardCount.html
@@ -91,14 +91,14 @@ def describe_peak(usage: Usage) -> str:
     if usage.peak_bytes == 0:
         return f"nothing was written in {lately}"
     if usage.peak_bytes == usage.streamed:
-        return f"the stream's peak of {lately} was {_few(usage.streamed / 1e6)} MB/s"
+        return f"the stream's peak of {lately} was {_rounded(usage.streamed / 1e6)} MB/s"
     return (
-        f"the peak of {lately} was {_few(usage.peak)} changes a second of "
-        f"{_few(usage.line_bytes / 1000)} KB, {_few(usage.peak_bytes / 1e6)} MB/s"
+        f"the peak of {lately} was {_rounded(usage.peak)} changes a second of "
+        f"{_rounded(usage.line_bytes / 1000)} KB, {_rounded(usage.peak_bytes / 1e6)} MB/s"
     )
 
 
-def _few(number: float) -> str:
+def _rounded(number: float) -> str:
     """Return `120`, `0.9`, `0.002`, `under 0.001`: a number that is only an estimate."""
     if number >= 10:
         return f"{number:,.0f}"

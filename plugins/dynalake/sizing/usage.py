@@ -69,8 +69,8 @@ def usage_of(
     """Return the changes behind write units and expired items, for a table as DescribeTable describes it (pure).
 
     An item costs a unit for each KB of it. Units without a change count as well: writes within transactions cost twice,
-    and refused conditional writes cost once. So this is the most. `streamed` are the bytes that the table's Kinesis
-    stream took.
+    and refused conditional writes cost once. So this is an upper bound. `streamed`: the bytes that the table's
+    Kinesis stream took.
     """
     items, size = int(description.get("ItemCount", 0)), int(description.get("TableSizeBytes", 0))
     item_bytes = size / items if items else UNIT_BYTES

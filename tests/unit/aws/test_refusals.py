@@ -122,7 +122,7 @@ def test_a_refusal_without_a_reason_still_names_the_permission(call: str, code: 
     [
         ("Insufficient Lake Formation permission(s): Required Describe on receipts", "Describe on receipts"),
         ("Insufficient Lake Formation permission(s): Required Create Table on lake", "Create Table on lake"),
-        ("Insufficient Lake Formation permission(s) on receipts", "what it does not name"),
+        ("Insufficient Lake Formation permission(s) on receipts", "a permission that it does not name"),
     ],
 )
 def test_what_lake_formation_refuses_is_not_iam_s(message: str, what: str) -> None:
@@ -145,8 +145,8 @@ def test_what_lake_formation_refuses_is_not_iam_s(message: str, what: str) -> No
         (refused("The security token is invalid", code="UnrecognizedClientException"), "are not known to AWS"),
         (refused(code="InvalidAccessKeyId", status=403), "are not known to AWS"),
         (refused(code="SignatureDoesNotMatch", status=403), "are not known to AWS"),
-        (exceptions.NoCredentialsError(), "cannot be had: Unable to locate credentials"),
-        (exceptions.PartialCredentialsError(provider="env", cred_var="AWS_SECRET_ACCESS_KEY"), "cannot be had"),
+        (exceptions.NoCredentialsError(), "cannot be loaded: Unable to locate credentials"),
+        (exceptions.PartialCredentialsError(provider="env", cred_var="AWS_SECRET_ACCESS_KEY"), "cannot be loaded"),
         (exceptions.NoRegionError(), "has no region"),
     ],
 )

@@ -27,4 +27,4 @@ def test_what_does_nothing_for_a_bucket_that_was_there_is_said() -> None:
         of_bucket_alone = f'"{flag}"' in of_bucket and not used_by_others
         assert of_bucket_alone == (field.name in BUCKET_OPTIONS), field.name
     said = kept_bucket(LAKE)
-    assert all(name in said for name in (*BUCKET_OPTIONS, LAKE.bucket, "no alarm tells of rejected objects"))
+    assert all(name in said for name in (*BUCKET_OPTIONS, LAKE.bucket, "no alarm reports rejected objects"))

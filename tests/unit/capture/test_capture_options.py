@@ -56,7 +56,7 @@ def test_a_change_of_an_option_is_asked_for_by_name(name: str, deployed: dict[st
     wanted = LakeOptions.parse({name: asked})
     with pytest.raises(SettingsError) as refused:
         check_options(NOTHING, LAKE, wanted)
-    assert f"{name} is {have!r}, asked is {str(asked)!r}" in str(refused.value)
+    assert f"{name} is {have!r}, requested is {str(asked)!r}" in str(refused.value)
     assert "update_settings=true" in str(refused.value)
     assert check_options(NOTHING, LAKE, wanted, update=True) == {name: (have, str(asked))}
 
@@ -87,7 +87,7 @@ def test_every_option_of_a_stack_is_compared() -> None:
 def test_another_key_is_refused(deployed: dict[str, str], asked: str, update: bool) -> None:
     """What is under way, and what lies there, could not be read any more."""
     deployed["KmsKeyArn"] = ONE
-    with pytest.raises(SettingsError, match=f"has kms_key_arn '{ONE}', and the run asks for '{asked}'"):
+    with pytest.raises(SettingsError, match=f"has kms_key_arn '{ONE}', but the run requests '{asked}'"):
         check_options(NOTHING, LAKE, LakeOptions.parse({"kms_key_arn": asked}), update=update)
     assert check_options(NOTHING, LAKE, LakeOptions.parse({"kms_key_arn": ONE})) == {}
 

@@ -61,7 +61,7 @@ def test_whatever_has_moved_is_waited_for_and_named(sign: Any) -> None:
 
 def test_metrics_that_say_nothing_yet_are_not_believed_at_once() -> None:
     check(NOW - REST, {})
-    with pytest.raises(NotReadyError, match="it began to end at 2019-05-25T11:59"):
+    with pytest.raises(NotReadyError, match="its end began only at 2019-05-25T11:59"):
         check(NOW - timedelta(minutes=1), {})
 
 

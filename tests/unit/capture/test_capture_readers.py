@@ -63,14 +63,14 @@ def test_one_reader_more_than_aws_wants_is_said() -> None:
     assert readers_note(source(), []) == readers_note(source(), ["orders"]) == ""
     note = readers_note(source(), ["audit", "orders"])
     assert "other readers: audit, orders" in note
-    assert "there are 3, and AWS wants at most 2 per shard" in note
+    assert "there are 3, but AWS recommends at most 2 per shard" in note
 
 
 def test_a_global_table_has_room_for_one() -> None:
     assert "add no other" in readers_note(source("us-east-1"), [])
     note = readers_note(source("ap-south-1", "us-east-1"), ["orders"])
     assert "global table (replicas in ap-south-1, us-east-1)" in note
-    assert "there are 2, and AWS wants at most 1 per shard" in note
+    assert "there are 2, but AWS recommends at most 1 per shard" in note
 
 
 def test_a_source_goes_through_json() -> None:

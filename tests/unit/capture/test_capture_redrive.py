@@ -85,7 +85,7 @@ def test_a_change_that_was_put_aside_is_a_batch_of_one() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"payload": "{"}', b'{"payload": {"Records": 1}}', b"\xff"])
 def test_what_is_no_batch_is_an_error_that_names_it(body: bytes) -> None:
-    with pytest.raises(RecordError, match="some/key is no failed batch"):
+    with pytest.raises(RecordError, match="some/key is not a failed batch"):
         parse_batch(body, "some/key")
 
 
@@ -315,7 +315,7 @@ def test_chosen_batches_are_keys_uris_and_prefixes(world: World) -> None:
 def test_an_unreadable_batch_is_listed_and_stays(world: World) -> None:
     key = world.put(f"{NAMES.rejected('forwarder')}dt=20190525/by-hand.json", b"no json")
     (found,) = list_failed(world.clients, NAMES)
-    assert "is no failed batch" in found.reason
+    assert "is not a failed batch" in found.reason
     (done,) = world.replay()
     assert list(done.rejected) == [key]
     assert world.listed() == [key]

@@ -133,8 +133,8 @@ def test_a_stuck_stack_is_explained_and_left_alone(
     assert f"Stack lake-table is {status}, because {resource} (AWS::Test::{resource}) failed: {reason}." in message
     assert command in message
     assert ("--resources-to-skip " + resource in message) is (command == CONTINUE)
-    # Neither does it say that all is as it was, nor does it name what is no cause.
-    assert "as it was" not in message
+    # Neither does it say that all is unchanged, nor does it name what is no cause.
+    assert "is unchanged" not in message
     assert "Stream" not in message
     assert caught.value.ids == {"stack": "lake-table", "resource": resource}
     assert cloudformation.calls == []
@@ -150,7 +150,7 @@ def test_a_stuck_stack_whose_events_say_nothing_has_its_own_reason(status: str, 
 def test_a_rollback_that_worked_names_what_made_it_roll_back() -> None:
     rolled_back = (event("lake-table", "UPDATE_ROLLBACK_COMPLETE"), *UPDATE)
     with pytest.raises(
-        StackError, match=r"because Stream .*Too many shards.*trigger the DAG again.*as it was"
+        StackError, match=r"because Stream .*Too many shards.*trigger the DAG again.*is unchanged"
     ) as caught:
         end_stack(clients_of(CloudFormation("UPDATE_ROLLBACK_COMPLETE", rolled_back)), SPEC.name)
     assert "continue-update-rollback" not in str(caught.value)

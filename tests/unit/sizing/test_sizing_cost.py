@@ -143,7 +143,7 @@ def test_the_page_says_what_the_code_calculates() -> None:
         (
             SETTINGS,
             steady(1000),
-            ("Recommended: **kinesis, 3 × shard**: the peak of 1.5 MiB/s comes near the 1 MiB/s",),
+            ("Recommended: **kinesis, 3 × shard**: the peak of 1.5 MiB/s is close to the 1 MiB/s",),
         ),
     ],
 )

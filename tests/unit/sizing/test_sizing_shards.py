@@ -87,7 +87,7 @@ def test_a_peak_that_wavers_changes_the_shards_at_most_once(megabytes: float, sh
 def test_a_peak_that_is_gone_lets_them_shrink() -> None:
     assert plan_shards(AUTO, peaking(0.1), StreamState("provisioned", 8)).shards == 1
     kept = plan_shards(AUTO, peaking(2.6), StreamState("provisioned", 8))
-    assert (kept.shards, "gets fewer once half are more than enough" in kept.reason) == (8, True)
+    assert (kept.shards, "shrinks once half are more than enough" in kept.reason) == (8, True)
 
 
 @given(st.integers(1, 500), st.integers(1, 500), st.sampled_from(["provisioned", "on_demand"]))

@@ -37,7 +37,7 @@ class FailedBatch:
     reason: str
     changes: int
     at: datetime
-    """Time at which it was put there."""
+    """Time at which it was written."""
     size: int
     """Bytes of the object."""
 
@@ -69,8 +69,8 @@ class Content:
 def list_failed(clients: Clients, names: TableNames, chosen: Sequence[str] = ()) -> tuple[FailedBatch, ...]:
     """Return the table's failed batches, by stage and key.
 
-    `chosen` are keys, or prefixes that end in `/`, with or without `s3://{bucket}/`; none: all. Raises `SettingsError`
-    that names those which are not batches of the table.
+    `chosen` are keys, or prefixes that end in `/`, with or without `s3://{bucket}/`; empty for all. Raises
+    `SettingsError` with those that are not batches of the table.
     """
     listed = [
         (STAGE_MAPPING, entry) for prefix in mapping_prefixes(clients, names) for entry in _list(clients, names, prefix)
@@ -80,8 +80,8 @@ def list_failed(clients: Clients, names: TableNames, chosen: Sequence[str] = ())
         keys = _choose(clients, names, [entry["Key"] for _, entry in listed], chosen)
         listed = [(stage, entry) for stage, entry in listed if entry["Key"] in keys]
 
-    def describe(found: tuple[str, Mapping[str, Any]]) -> FailedBatch | None:
-        stage, entry = found
+    def describe(listed_entry: tuple[str, Mapping[str, Any]]) -> FailedBatch | None:
+        stage, entry = listed_entry
         try:
             content = read_batch(clients, names, entry["Key"])
         except RecordError as error:
@@ -92,12 +92,12 @@ def list_failed(clients: Clients, names: TableNames, chosen: Sequence[str] = ())
         return FailedBatch(entry["Key"], stage, reason, len(content.records), entry["LastModified"], entry["Size"])
 
     with ThreadPoolExecutor(READERS) as pool:
-        found = [batch for batch in pool.map(describe, listed) if batch is not None]
-    return tuple(sorted(found, key=lambda batch: (batch.stage, batch.key)))
+        batches = [batch for batch in pool.map(describe, listed) if batch is not None]
+    return tuple(sorted(batches, key=lambda batch: (batch.stage, batch.key)))
 
 
 def summarize(batches: Iterable[FailedBatch]) -> tuple[Failure, ...]:
-    """Return how many failed for which reason, the most first; reasons that differ only in their values are one."""
+    """Return the failures by reason, those with the most changes first. Reasons that differ only in values are one."""
     groups: dict[tuple[str, str], list[FailedBatch]] = {}
     for batch in batches:
         groups.setdefault((batch.stage, general_reason(batch.reason)), []).append(batch)
@@ -116,14 +116,14 @@ def summarize(batches: Iterable[FailedBatch]) -> tuple[Failure, ...]:
 
 
 def general_reason(reason: str) -> str:
-    """Return a reason without what differs from change to change."""
+    """Return a reason without the parts that differ from change to change."""
     text = re.sub(r"'[^']*'|\"[^\"]*\"", "…", reason.replace("\n", " "))
     text = re.sub(r"\d[\d,.]*\d|\d", "N", text)
     return text if len(text) <= SHOWN_REASON else f"{text[:SHOWN_REASON]}…"
 
 
 def read_batch(clients: Clients, names: TableNames, key: str) -> Content | None:
-    """Return a batch's content; None where it does not exist any more. Raise `RecordError` where it cannot be read."""
+    """Return a batch's content; None where it no longer exists. Raise `RecordError` where it cannot be read."""
     try:
         body = clients.s3.get_object(Bucket=names.lake.bucket, Key=key)["Body"].read()
     except ClientError as error:
@@ -147,31 +147,31 @@ def parse_batch(body: bytes, key: str) -> Content:
         event = json.loads(payload) if isinstance(payload, str) else payload
         records = event["Records"]
         if not isinstance(records, list):
-            raise TypeError("Records is no array")
+            raise TypeError("Records is not an array")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RecordError(
-            f"{key} is no failed batch ({type(error).__name__}: {error})",
-            allowed="an invocation record of Lambda with its payload, or a change that the forwarder put aside",
-            action="look at it, and delete it if nothing of it is needed",
+            f"{key} is not a failed batch ({type(error).__name__}: {error})",
+            allowed="an invocation record of Lambda with its payload, or a change that the forwarder rejected",
+            action="inspect it, and delete it if nothing in it is needed",
             key=key,
         ) from error
     return Content(records, _mapping_reason(content))
 
 
 def mapping_prefixes(clients: Clients, names: TableNames) -> list[str]:
-    """Return where the table's mappings, present and former, put the batches that they gave up: `aws/lambda/{UUID}/`.
+    """Return where the table's mappings, present and former, store batches that they gave up: `aws/lambda/{UUID}/`.
 
-    A mapping's source never changes, so one object of a UUID says whose it is.
+    A mapping's source never changes, so one object of a UUID shows its table.
     """
     pages = clients.s3.get_paginator("list_objects_v2").paginate(
         Bucket=names.lake.bucket, Prefix=names.lake.failed_batches, Delimiter="/"
     )
-    prefixes = [found["Prefix"] for page in pages for found in page.get("CommonPrefixes", [])]
+    prefixes = [entry["Prefix"] for page in pages for entry in page.get("CommonPrefixes", [])]
     if not prefixes:
         return []
     current = (stack_outputs(clients, names.stack) or {}).get("MappingId")
 
-    def is_mine(prefix: str) -> bool:
+    def belongs(prefix: str) -> bool:
         if prefix == f"{names.lake.failed_batches}{current}/":
             return True
         first = clients.s3.list_objects_v2(Bucket=names.lake.bucket, Prefix=prefix, MaxKeys=1).get("Contents", [])
@@ -181,8 +181,8 @@ def mapping_prefixes(clients: Clients, names: TableNames) -> list[str]:
         return comes_from(names, body)
 
     with ThreadPoolExecutor(READERS) as pool:
-        mine = list(pool.map(is_mine, prefixes))
-    return [prefix for prefix, yes in zip(prefixes, mine, strict=True) if yes]
+        matches = list(pool.map(belongs, prefixes))
+    return [prefix for prefix, match in zip(prefixes, matches, strict=True) if match]
 
 
 def comes_from(names: TableNames, body: bytes) -> bool:
@@ -203,8 +203,8 @@ def comes_from(names: TableNames, body: bytes) -> bool:
 
 def _mapping_reason(content: Mapping[str, Any]) -> str:
     condition = (content.get("requestContext") or {}).get("condition") or "no condition"
-    failed = (content.get("responseContext") or {}).get("functionError")
-    return f"{condition}: the function answered {failed}" if failed else str(condition)
+    error = (content.get("responseContext") or {}).get("functionError")
+    return f"{condition}: the function answered {error}" if error else str(condition)
 
 
 def _list(clients: Clients, names: TableNames, prefix: str) -> Iterator[Any]:
@@ -214,23 +214,23 @@ def _list(clients: Clients, names: TableNames, prefix: str) -> Iterator[Any]:
 
 
 def _choose(clients: Clients, names: TableNames, keys: Sequence[str], chosen: Sequence[str]) -> set[str]:
-    found: set[str] = set()
+    selected: set[str] = set()
     unknown: list[str] = []
     known = set(keys)
     for choice in chosen:
-        wanted = choice.removeprefix(names.uri(""))
-        matching = {key for key in known if key == wanted or (wanted.endswith("/") and key.startswith(wanted))}
+        path = choice.removeprefix(names.uri(""))
+        matching = {key for key in known if key == path or (path.endswith("/") and key.startswith(path))}
         if not matching:
-            unknown.append(f"{choice}{_why_unknown(clients, names, wanted)}")
-        found |= matching
+            unknown.append(f"{choice}{_why_unknown(clients, names, path)}")
+        selected |= matching
     if unknown:
         raise SettingsError(
             f"Not among the failed batches of table {names.table!r}: {'; '.join(unknown)}",
-            allowed=f"keys (or prefixes that end in /) of what failed; there are {len(keys):,} batches",
+            allowed=f"keys of failed batches, or prefixes that end in /; there are {len(keys):,} batches",
             action="trigger dynalake_redrive with dry_run=true and no batches to list them",
             table=names.table,
         )
-    return found
+    return selected
 
 
 def _why_unknown(clients: Clients, names: TableNames, key: str) -> str:

@@ -77,15 +77,15 @@ def plan_chunks(failed: Iterable[FailedBatch]) -> tuple[Chunk, ...]:
         chunks[-1].append(batch)
         size += batch.size
     numbered: dict[str, int] = {}
-    made = []
+    labelled = []
     for chunk in chunks:
         stage = chunk[0].stage
         first = numbered.get(stage, 0) + 1
         last_number = numbered[stage] = first + len(chunk) - 1
         changes = sum(batch.changes for batch in chunk)
         label = f"{stage} {first:,}–{last_number:,} ({changes:,} changes)"
-        made.append(Chunk(label, stage, tuple(batch.key for batch in chunk)))
-    return tuple(made)
+        labelled.append(Chunk(label, stage, tuple(batch.key for batch in chunk)))
+    return tuple(labelled)
 
 
 def save_plan(clients: Clients, names: TableNames, run: str, plan: RedrivePlan) -> None:

@@ -1,7 +1,7 @@
 """Replays failed batches through the forwarder, and marks them done.
 
-A batch is marked only once the forwarder has said that its changes are stored. A batch before that is replayed again
-after a kill, and conversion leaves out what came twice, by item key and sequence number.
+A batch is marked only once the forwarder has reported that its changes are stored. After a kill, other batches are
+replayed again, and conversion leaves out repeated changes, by item key and sequence number.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ EVENT_BYTES = 5 * 1024 * 1024
 EVENT_RECORDS = 1000
 
 ATTEMPTS = 4
-"""How often one task sends changes that are not stored; then Airflow tries the task again, later."""
+"""How often one task sends changes that are not stored, before Airflow tries the task again later."""
 
 
 @dataclass
@@ -72,18 +72,19 @@ def replay_chunk(
 
 def check_replayed(table: str, chunks: Sequence[Mapping[str, Any]]) -> None:
     """Raise `RecordError` where a batch cannot pass; `chunks` are `Replayed.to_dict()`s."""
-    still = sum(chunk["still"] for chunk in chunks)
-    aside = sum(chunk["put_aside"] for chunk in chunks)
-    if not still and not aside:
+    remaining = sum(chunk["still"] for chunk in chunks)
+    rejected = sum(chunk["put_aside"] for chunk in chunks)
+    if not remaining and not rejected:
         return
     reasons = [f"{key}: {reason}" for chunk in chunks for key, reason in chunk["rejected"].items()]
     raise RecordError(
-        f"{still:,} batches of table {table!r} cannot pass and stay where they are"
-        + (f", and {aside:,} changes of replayed batches were put aside" if aside else "")
+        f"{remaining:,} batches of table {table!r} cannot pass and stay where they are"
+        + (f", and {rejected:,} changes of replayed batches were rejected" if rejected else "")
         + (f". The first: {reasons[0]}" if reasons else ""),
         allowed="stream records with an image of DynamoDB's attribute values",
-        action="look at the objects: what DynamoDB never wrote may be deleted; else run dynalake_setup with a version "
-        "that can encode them, and trigger dynalake_redrive again; everything else is replayed and marked done",
+        action="inspect the objects: delete those that DynamoDB never wrote; for the others, run dynalake_setup with a "
+        "version that can encode them, and trigger dynalake_redrive again. Everything else is replayed and marked "
+        "done",
         table=table,
     )
 
@@ -159,18 +160,18 @@ def _replay(
         pending = event
         for attempt in range(1, ATTEMPTS + 1):
             answer = _invoke(clients, names, pending)
-            rejected |= {str(each["key"]): str(each["reason"]) for each in answer["rejected"]}
+            rejected |= {str(entry["key"]): str(entry["reason"]) for entry in answer["rejected"]}
             pending = _unstored(pending, answer["batchItemFailures"])
             if not pending:
                 break
             if attempt == ATTEMPTS:
-                reasons = ", ".join(f"{code} ({often:,}×)" for code, often in answer["errors"].items())
+                reasons = ", ".join(f"{code} ({count:,}×)" for code, count in answer["errors"].items())
                 raise NotReadyError(
                     f"{len(pending):,} of {len(event):,} replayed changes of table {names.table!r} are not stored: "
-                    f"{reasons or 'the forwarder had no time left, or could not put a change aside'}",
+                    f"{reasons or 'the forwarder had no time left, or could not store a rejected change'}",
                     allowed="a stream that takes them",
-                    action="the task is tried again, and what is not stored stays failed; raise the shards if the "
-                    "stream is throttled",
+                    action="wait: the task is tried again, and changes that are not stored stay failed. Raise the "
+                    "shards if the stream is throttled",
                     table=names.table,
                 )
             sleep(2.0 ** (attempt - 1))
@@ -178,7 +179,7 @@ def _replay(
 
 
 def _unstored(records: list[Any], failures: Sequence[dict[str, str]]) -> list[Any]:
-    """Return what Lambda would send again for this answer: everything from the first failure on."""
+    """Return what Lambda would send again for this answer: everything from the first failure."""
     if not failures:
         return []
     numbers = {failure.get("itemIdentifier") for failure in failures}
@@ -205,12 +206,12 @@ def _invoke(clients: Clients, names: TableNames, records: Sequence[Any]) -> dict
     if answer.get("FunctionError"):
         raise NotReadyError(
             f"The forwarder fails: {content.get('errorType', '')}: {content.get('errorMessage', content)}",
-            action=f"look into the log /aws/lambda/{names.lake.forwarder} if it goes on",
+            action=f"if this goes on, read the log /aws/lambda/{names.lake.forwarder}",
             table=names.table,
         )
     if "rejected" not in content:
         raise StackError(
-            f"The forwarder {names.lake.forwarder} that is deployed is older than these DAGs and cannot replay",
+            f"The deployed forwarder {names.lake.forwarder} is older than these DAGs and cannot replay",
             action=f"run dynalake_setup for table {names.table!r}, which updates it, then trigger the DAG again",
             table=names.table,
         )

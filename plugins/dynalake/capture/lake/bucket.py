@@ -17,17 +17,17 @@ BUCKET_OPTIONS = (
     "access_log_bucket",
     "rejected_alarm_objects",
 )
-"""Options that a lake sets for a bucket that its stack has made, and for no other."""
+"""Options that apply only to a bucket that the lake's stack made."""
 
 
 def kept_bucket(lake: Lake) -> str:
     """Return the note for a lake whose bucket its storage stack did not make (pure)."""
     return (
-        f"The bucket {lake.bucket} was there before the stack {lake.storage_stack}, brought or left by an earlier one, "
-        f"and stays as it is. The options {', '.join(BUCKET_OPTIONS)} do nothing: versions, lifecycle rules, access "
-        "log, encryption and policy are those that it has, and no alarm tells of rejected objects (the tables' own "
-        "alarms and dynalake_watch do). See that it expires old versions and incomplete uploads, and nothing below "
-        f"{lake.prefix}/ and {lake.prefix}-state/"
+        f"The bucket {lake.bucket} existed before the stack {lake.storage_stack} (you brought it, or an earlier stack "
+        f"left it) and stays as it is. The options {', '.join(BUCKET_OPTIONS)} have no effect: the bucket keeps its "
+        "own versioning, lifecycle rules, access log, encryption and policy, and no alarm reports rejected objects "
+        "(the tables' own alarms and dynalake_watch do). Make sure that it expires old versions and incomplete "
+        f"uploads, but nothing below {lake.prefix}/ and {lake.prefix}-state/"
     )
 
 
@@ -37,16 +37,16 @@ def creates_bucket(clients: Clients, lake: Lake) -> bool:
     A stack that made the bucket keeps owning it. A bucket without the stack (one that the user brings, or that outlived
     an earlier stack) is used as it is. Raises `SettingsError` where it is another account's or another region's.
     """
-    # The bucket comes first: one that another run's stack is making is then seen as that stack's.
+    # Read the bucket first: if another run's stack is making it, it then counts as that stack's.
     region = bucket_region(clients, lake.bucket)
     deployed = stack_state(clients, lake.storage_stack)
     if deployed.exists and deployed.parameters.get("BucketName") == lake.bucket:
         return deployed.parameters.get("CreateBucket") == "true"
     if region and region != lake.region:
         raise SettingsError(
-            f"The bucket {lake.bucket!r} is in region {region}, and the lake in {lake.region}",
-            allowed="a bucket of the lake's region: Lambda takes the forwarder's code from no other",
-            action="give a bucket of that region, or name the bucket's region in the AWS connection",
+            f"The bucket {lake.bucket!r} is in region {region}, but the lake is in {lake.region}",
+            allowed="a bucket in the lake's region: Lambda takes the forwarder's code from no other region",
+            action="choose a bucket in that region, or set the bucket's region in the AWS connection",
             bucket=lake.bucket,
         )
     return not region
@@ -55,11 +55,11 @@ def creates_bucket(clients: Clients, lake: Lake) -> bool:
 def bucket_region(clients: Clients, bucket: str) -> str:
     """Return the region of a bucket; '' where there is none. Raise `SettingsError` where it is another account's.
 
-    HeadBucket does not do: it refuses a caller that may not list the bucket, also where there is none.
+    HeadBucket is not enough: it refuses a caller that may not list the bucket, even where there is no bucket.
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetBucketLocation.html
     """
     try:
-        place = clients.s3.get_bucket_location(Bucket=bucket)["LocationConstraint"]
+        location = clients.s3.get_bucket_location(Bucket=bucket)["LocationConstraint"]
     except ClientError as error:
         code = error.response["Error"]["Code"]
         if code == "NoSuchBucket":
@@ -67,9 +67,9 @@ def bucket_region(clients: Clients, bucket: str) -> str:
         if code != "AccessDenied":
             raise
         raise SettingsError(
-            f"The bucket {bucket!r} is another account's, or may not be asked where it is",
+            f"The bucket {bucket!r} belongs to another account, or its region may not be read",
             allowed=f"a bucket of account {clients.account} that the AWS connection may use, or a new name",
-            action="give another bucket; if this one is yours, grant s3:GetBucketLocation on it",
+            action="choose another bucket; if this one is yours, grant s3:GetBucketLocation on it",
             bucket=bucket,
         ) from error
-    return {None: "us-east-1", "": "us-east-1", "EU": "eu-west-1"}.get(place, place)
+    return {None: "us-east-1", "": "us-east-1", "EU": "eu-west-1"}.get(location, location)

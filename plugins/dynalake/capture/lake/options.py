@@ -28,19 +28,19 @@ def check_options(clients: Clients, lake: Lake, options: LakeOptions, *, update:
     changed = options.changed_from({stack: state.parameters for stack, state in states.items() if state.exists})
     if options.kms_key_arn:
         check_key(lake, options.kms_key_arn)
-    has, asked = changed.get("kms_key_arn", ("", ""))
-    if has:
+    present, requested = changed.get("kms_key_arn", ("", ""))
+    if present:
         raise SettingsError(
-            f"The lake {lake.environment!r} has kms_key_arn {has!r}, and the run asks for {asked!r}",
-            allowed="the key that it has: what is under way, and what lies in the bucket, is encrypted with that",
+            f"The lake {lake.environment!r} has kms_key_arn {present!r}, but the run requests {requested!r}",
+            allowed="the key that it has: data under way and in the bucket is encrypted with it",
             action="leave kms_key_arn empty, or set up another environment",
             environment=lake.environment,
         )
     if changed and not update:
-        listed = "; ".join(f"{name} is {have!r}, asked is {wanted!r}" for name, (have, wanted) in changed.items())
+        listed = "; ".join(f"{name} is {old!r}, requested is {new!r}" for name, (old, new) in changed.items())
         raise SettingsError(
             f"The lake {lake.environment!r} is already set up with other options: {listed}",
-            allowed="the options that it has, or a run that is to change them for all its tables",
+            allowed="the options that it has, or a run that may change them for all its tables",
             action="leave them empty, or trigger the DAG again with update_settings=true to change them",
             environment=lake.environment,
         )
@@ -62,7 +62,7 @@ def check_key(lake: Lake, arn: str) -> None:
 def try_key(clients: Clients, arn: str) -> None:
     """Raise `SettingsError` unless the DAGs' role may encrypt with the key: without that no task could write.
 
-    KMS says what it would do: https://docs.aws.amazon.com/kms/latest/developerguide/testing-permissions.html
+    A dry run only asks KMS: https://docs.aws.amazon.com/kms/latest/developerguide/testing-permissions.html
     """
     try:
         clients.kms.generate_data_key(KeyId=arn, KeySpec="AES_256", DryRun=True)
@@ -72,6 +72,6 @@ def try_key(clients: Clients, arn: str) -> None:
             return
         raise SettingsError(
             f"The key {arn} cannot be used: {answer['Code']} {answer.get('Message', '')}",
-            allowed="a symmetric key that is enabled, with which the DAGs' role may encrypt",
-            action="update the stack of infra/cloudformation/airflow.yaml with KmsKeyArn first; see the key's policy",
+            allowed="an enabled symmetric key that the DAGs' role may encrypt with",
+            action="update the stack of infra/cloudformation/airflow.yaml with KmsKeyArn first; check the key's policy",
         ) from error

@@ -19,9 +19,9 @@ def load_lake(clients: Clients, environment: str) -> Lake:
     """Return the lake of an environment in the clients' account and region. Raise `SettingsError` without one."""
     lake = find_lake(clients, environment)
     if lake is None:
-        where = _default_lake(clients, environment)
+        default = _default_lake(clients, environment)
         raise SettingsError(
-            f"There is no lake {environment!r} in account {where.account}, region {where.region}",
+            f"There is no lake {environment!r} in account {default.account}, region {default.region}",
             allowed="the environment of a lake that is set up",
             action="run dynalake_setup for a table first, or check the environment, region and AWS connection",
             environment=environment,
@@ -32,30 +32,30 @@ def load_lake(clients: Clients, environment: str) -> Lake:
 def find_lake(clients: Clients, environment: str) -> Lake | None:
     """Return the lake of an environment in the clients' account and region; None where it is not set up."""
     lake = _default_lake(clients, environment)
-    found = _place(clients, lake)
-    return None if found is None else replace(lake, **found)
+    place = _place(clients, lake)
+    return None if place is None else replace(lake, **place)
 
 
 def plan_lake(clients: Clients, environment: str, bucket: str = "", *, prefix: str = "", time_zone: str = "") -> Lake:
-    """Return the lake of an environment, set up or not. `bucket` is one that the user brings; '' asks for nothing.
+    """Return the lake of an environment, set up or not. `bucket` is one that the user brings; '' requests none.
 
     Raises `SettingsError` where the lake is set up in another bucket, under another prefix or in another time zone.
     """
     lake = _default_lake(clients, environment)
-    wanted = {"bucket": bucket, "prefix": prefix, "time_zone": time_zone}
-    asked = {name: value for name, value in wanted.items() if value}
-    found = _place(clients, lake)
-    if found is None:
-        return replace(lake, **asked)
-    for name, value in asked.items():
-        if value != found[name]:
+    parameters = {"bucket": bucket, "prefix": prefix, "time_zone": time_zone}
+    requested = {name: value for name, value in parameters.items() if value}
+    place = _place(clients, lake)
+    if place is None:
+        return replace(lake, **requested)
+    for name, value in requested.items():
+        if value != place[name]:
             raise SettingsError(
-                f"The lake {environment!r} has {name} {found[name]!r}, and the run asks for {value!r}",
-                allowed=f"the {name} that it has: what is in the lake does not move",
+                f"The lake {environment!r} has {name} {place[name]!r}, but the run requests {value!r}",
+                allowed=f"the {name} that it has: the lake's data does not move",
                 action=f"leave {name} empty, or set up another environment",
                 environment=environment,
             )
-    return replace(lake, **found)
+    return replace(lake, **place)
 
 
 def raw_retention_days(clients: Clients, lake: Lake) -> int:
@@ -75,10 +75,10 @@ def list_tables(clients: Clients, lake: Lake) -> tuple[str, ...]:
 
 
 def load_settings(clients: Clients, names: TableNames) -> TableSettings:
-    """Return a table's settings. Raise `SettingsError` that names the lake's tables where it is none of them."""
-    found = find_settings(clients, names)
-    if found is not None:
-        return found
+    """Return a table's settings. Raise `SettingsError` with the lake's tables where it is not one of them."""
+    settings = find_settings(clients, names)
+    if settings is not None:
+        return settings
     known = list_tables(clients, names.lake)
     raise SettingsError(
         f"Table {names.table!r} is not set up in the lake {names.lake.environment!r}",
@@ -101,28 +101,28 @@ def check_settings(
 
     Raises `SettingsError` where they differ from `wanted` and the run did not ask to change them (`update`).
     """
-    found = find_settings(clients, names)
-    if found is None or update:
-        return found
-    changed = wanted.changed_from(found)
+    settings = find_settings(clients, names)
+    if settings is None or update:
+        return settings
+    changed = wanted.changed_from(settings)
     if changed:
-        listed = "; ".join(f"{name} is {have!r}, asked is {asked!r}" for name, (have, asked) in changed.items())
+        listed = "; ".join(f"{name} is {old!r}, requested is {new!r}" for name, (old, new) in changed.items())
         raise SettingsError(
             f"Table {names.table!r} is already set up with other settings: {listed}",
-            allowed="the settings that it has, or a run that is to change them",
+            allowed="the settings that it has, or a run that may change them",
             action="trigger the DAG again with update_settings=true to change them",
             table=names.table,
         )
-    return found
+    return settings
 
 
 def check_names(clients: Clients, names: TableNames) -> None:
     """Raise `NameTakenError` where another table of the lake has a Glue name that this one would get."""
-    mine = {*names.glue_names}
+    own = {*names.glue_names}
     for other in list_tables(clients, names.lake):
         if other == names.table:
             continue
-        shared = sorted(mine & {*names.lake.table(other).glue_names})
+        shared = sorted(own & {*names.lake.table(other).glue_names})
         if shared:
             raise NameTakenError(
                 f"Tables {names.table!r} and {other!r} would share the Glue name {shared[0]!r}",

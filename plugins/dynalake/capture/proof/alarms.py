@@ -1,6 +1,6 @@
-"""The alarms on streams that nobody reads, which should notify only while the streams should be read.
+"""The alarms on unread streams. They should notify only while the streams should be read.
 
-Their metrics are missing by design before a table's mapping reads, and from the beginning of its teardown on. A new
+Their metrics are missing by design before a table's mapping reads, and once its teardown has begun. A new
 alarm is evaluated at once, and acts on the result; one whose actions are turned on acts when its state changes. So the
 template makes them silent until it enables the mapping. A teardown, which disables it without the template, silences
 them first; a setup arms them again.
@@ -14,7 +14,7 @@ from dynalake.names import TableNames
 
 
 def arm_alarms(clients: Clients, names: TableNames) -> None:
-    """Let the alarms notify, also after a teardown that was not finished."""
+    """Let the alarms notify, even after an unfinished teardown."""
     clients.cloudwatch.enable_alarm_actions(AlarmNames=[*names.unread_alarms])
 
 

@@ -1,6 +1,6 @@
 """Canaries: dynalake's own records, sent into every part of a delivery and searched for in the raw zone.
 
-A canary that comes out of a shard proves two things: Firehose reads that shard, from before the canary on, and the
+A canary that comes out of a shard proves two things: Firehose has read that shard since before the canary, and the
 records before the canary in that shard have arrived. It proves nothing about another shard.
 """
 
@@ -25,7 +25,7 @@ from dynalake.record.change import CANARY_ID, OPERATION
 CLOCK_SKEW = timedelta(minutes=5)
 """How far the clocks of Lambda, S3 and Airflow may differ."""
 DIRECT_PARTS = 8
-"""Canaries into a Firehose stream without a source, whose partitions nobody can see or name."""
+"""Canaries for a Firehose stream without a source: nobody can see or name its partitions."""
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _LONGEST_LINE = 1 << 20
@@ -71,28 +71,28 @@ class Search:
     def missing(self) -> dict[str, str]:
         """Return the parts whose canary has not arrived, with a hash key of each.
 
-        A new shard of a split or a merge is one of them until a canary has come out of it, too.
+        A new shard of a split or a merge also counts as missing until a canary has come out of it.
         """
-        wanted = parts(self.clients, self.names, self.canaries.delivery)
-        self._look({self.canaries.id_of(part) for part in wanted})
-        return {part: key for part, key in wanted.items() if self.canaries.id_of(part) not in self.found}
+        hash_keys = parts(self.clients, self.names, self.canaries.delivery)
+        self._search({self.canaries.id_of(part) for part in hash_keys})
+        return {part: key for part, key in hash_keys.items() if self.canaries.id_of(part) not in self.found}
 
     def check(self, missing: Collection[str]) -> None:
         """Raise `NotReadyError` where canaries are missing, as `missing` returned them."""
         if missing:
             raise NotReadyError(
-                f"The canaries of {', '.join(sorted(missing))} that were sent since {self.canaries.since} are not in "
-                f"{self.names.uri(self.names.raw_prefix)} yet",
-                action="they are sent again; if they never come, look at the log of "
+                f"The canaries of {', '.join(sorted(missing))} that were sent since {self.canaries.since} have not "
+                f"reached {self.names.uri(self.names.raw_prefix)} yet",
+                action="wait: they are sent again. If they never arrive, check the log of "
                 f"{self.names.firehose(self.canaries.delivery)} and its errors under "
                 f"{self.names.uri(self.names.rejected('delivery'))}",
                 table=self.names.table,
             )
 
-    def _look(self, wanted: set[str]) -> None:
+    def _search(self, ids: set[str]) -> None:
         bucket = self.names.lake.bucket
         for key in _keys_since(self.clients, self.names, datetime.fromisoformat(self.canaries.since) - CLOCK_SKEW):
-            if wanted <= self.found.keys():
+            if ids <= self.found.keys():
                 return
             if key not in self._read:
                 body = self.clients.s3.get_object(Bucket=bucket, Key=key)["Body"]
@@ -136,17 +136,17 @@ def send_canaries(clients: Clients, names: TableNames, canaries: Canaries, into:
         raise NotReadyError(
             f"The forwarder cannot send canaries for table {names.table!r}: "
             f"{content.get('errorType', '')}: {content.get('errorMessage', content)}",
-            action=f"look into the log /aws/lambda/{names.lake.forwarder} if it goes on",
+            action=f"if this goes on, read the log /aws/lambda/{names.lake.forwarder}",
             table=names.table,
         )
 
 
 def canaries_in(body: IO[bytes], canary_id: str) -> list[str]:
     """Return the ids of the canaries of this id that an object of the raw zone, gzipped or plain, holds."""
-    wanted = f"{canary_id}/".encode()
-    # The id is searched before anything is parsed: the many other lines are the users' items.
-    ids = (_canary_in(line) for line in _lines(body) if wanted in line)
-    return [found for found in ids if found.startswith(f"{canary_id}/")]
+    prefix = f"{canary_id}/".encode()
+    # Search for the id before parsing anything: most lines are the users' items.
+    ids = (_canary_in(line) for line in _lines(body) if prefix in line)
+    return [id_ for id_ in ids if id_.startswith(f"{canary_id}/")]
 
 
 def _canary_in(line: bytes) -> str:
@@ -159,7 +159,7 @@ def _canary_in(line: bytes) -> str:
 
 
 def _lines(body: IO[bytes]) -> Iterator[bytes]:
-    """Yield the lines of an object, long ones in pieces, up to where it cannot be read: it may be anybody's."""
+    """Yield the lines of an object, long ones in pieces, until it cannot be read: anybody may have written it."""
     buffered = io.BufferedReader(cast("io.RawIOBase", body))
     packed = buffered.peek(2)[:2] == _GZIP_MAGIC
     with gzip.GzipFile(fileobj=buffered) if packed else buffered as lines:
@@ -170,7 +170,7 @@ def _lines(body: IO[bytes]) -> Iterator[bytes]:
 
 def _keys_since(clients: Clients, names: TableNames, since: datetime) -> list[str]:
     """Return keys of raw objects written since then, the newest first."""
-    found: list[tuple[datetime, str]] = []
+    objects: list[tuple[datetime, str]] = []
     # Firehose writes the day of arrival: the day itself, or the next when canaries are sent at midnight.
     first = names.lake.day_of(since)
     for day in (first, shift_day(first, 1)):
@@ -178,5 +178,5 @@ def _keys_since(clients: Clients, names: TableNames, since: datetime) -> list[st
             Bucket=names.lake.bucket, Prefix=names.raw_day(day)
         )
         for page in pages:
-            found += [(o["LastModified"], o["Key"]) for o in page.get("Contents", []) if o["LastModified"] >= since]
-    return [key for _, key in sorted(found, reverse=True)]
+            objects += [(o["LastModified"], o["Key"]) for o in page.get("Contents", []) if o["LastModified"] >= since]
+    return [key for _, key in sorted(objects, reverse=True)]

@@ -1,4 +1,4 @@
-"""The hand-off: the time from which on the stream has every change, and before which the backfill reads.
+"""The hand-off: the time from which the stream has every change. The backfill covers the time before it.
 
 It also keeps what the next pipeline of the table needs: which stream was read, and until when.
 """
@@ -36,8 +36,8 @@ class HandOff:
     read_until: datetime | None = None
     """Time at which a teardown stopped the mapping."""
     lost_since: datetime | None = None
-    """Time from which on, until `at`, changes are not all in the stream: the table's former pipeline had ended too long
-    before, or had read another stream.
+    """Start of a gap until `at`, whose changes are not all in the stream: the table's former pipeline had ended too
+    long before, or had read another stream.
     """
 
     def to_json(self) -> str:
@@ -88,14 +88,14 @@ def record_hand_off(
     `read_at`: when a former mapping of the table was last seen to read. Raises `NotReadyError` while the mapping is not
     enabled, `ConflictError` where somebody else stores another one at the same moment.
     """
-    found, tag = _load(clients, names)
-    if found is not None and found.mapping_id == mapping_id:
-        return found
+    stored, tag = _load(clients, names)
+    if stored is not None and stored.mapping_id == mapping_id:
+        return stored
     check_mapping(clients, names, mapping_id)
     stream_arn = clients.lambda_.get_event_source_mapping(UUID=mapping_id)["EventSourceArn"]
     moment = now().astimezone(UTC)
     at = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
-    lost_since = plan_lost_since(found, stream_arn, at, read_at)
+    lost_since = plan_lost_since(stored, stream_arn, at, read_at)
     return _store(clients, names, HandOff(names.table, mapping_id, at, stream_arn, lost_since=lost_since), tag)
 
 
@@ -104,20 +104,20 @@ def note_end(clients: Clients, names: TableNames, mapping_id: str) -> None:
 
     It notes nothing for a mapping that could not read: nobody knows when that one stopped.
     """
-    found, tag = _load(clients, names)
-    if found is not None and found.mapping_id == mapping_id:
+    stored, tag = _load(clients, names)
+    if stored is not None and stored.mapping_id == mapping_id:
         mapping = clients.lambda_.get_event_source_mapping(UUID=mapping_id)
         if not cannot_read(mapping.get("LastProcessingResult", "")):
-            _store(clients, names, replace(found, read_until=mapping["LastModified"].astimezone(UTC)), tag)
+            _store(clients, names, replace(stored, read_until=mapping["LastModified"].astimezone(UTC)), tag)
 
 
-def _store(clients: Clients, names: TableNames, taken: HandOff, tag: str | None) -> HandOff:
+def _store(clients: Clients, names: TableNames, hand_off: HandOff, tag: str | None) -> HandOff:
     condition: dict[str, Any] = {"IfNoneMatch": "*"} if tag is None else {"IfMatch": tag}
     try:
         clients.s3.put_object(
             Bucket=names.lake.bucket,
             Key=names.hand_off,
-            Body=taken.to_json().encode(),
+            Body=hand_off.to_json().encode(),
             ContentType="application/json",
             **condition,
         )
@@ -128,20 +128,20 @@ def _store(clients: Clients, names: TableNames, taken: HandOff, tag: str | None)
         raise ConflictError(
             f"Another run stored the hand-off of table {names.table!r} at the same moment", table=names.table
         ) from error
-    return taken
+    return hand_off
 
 
 def load_hand_off(clients: Clients, names: TableNames) -> HandOff:
     """Return the table's hand-off. Raise `SettingsError` where there is none yet."""
-    found = find_hand_off(clients, names)
-    if found is None:
+    hand_off = find_hand_off(clients, names)
+    if hand_off is None:
         raise SettingsError(
             f"Table {names.table!r} has no hand-off time",
             allowed="a table whose setup has finished",
-            action="run dynalake_setup for it first, or give updated_before yourself",
+            action="run dynalake_setup for it first, or set updated_before yourself",
             table=names.table,
         )
-    return found
+    return hand_off
 
 
 def find_hand_off(clients: Clients, names: TableNames) -> HandOff | None:

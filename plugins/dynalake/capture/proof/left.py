@@ -29,17 +29,17 @@ class Left:
 def find_left(clients: Clients, names: TableNames, run: str, now: datetime, rest: timedelta) -> Left | None:
     """Send canaries behind the records that the left delivery may hold. Return None where there is no such delivery.
 
-    Raises `NotReadyError` where it has not been at rest for as long as `rest`.
+    Raises `NotReadyError` where it has not been at rest for `rest`.
     """
-    there = deployed(stack_state(clients, names.stack))
-    if there is None or there.left is None:
+    deliveries = deployed(stack_state(clients, names.stack))
+    if deliveries is None or deliveries.left is None:
         return None
     try:
-        made = check_delivery(clients, names, there.left)
+        made = check_delivery(clients, names, deliveries.left)
     except StackError:
-        return Left(there.left, there.version, None)
+        return Left(deliveries.left, deliveries.version, None)
     changed = clients.ssm.get_parameter(Name=names.settings_parameter)["Parameter"]["LastModifiedDate"]
-    check_quiet(clients, names, signs_of_delivery(names, there.left), changed, now, rest)
-    canaries = Canaries.of(there.left, made, run, now)
-    send_canaries(clients, names, canaries, parts(clients, names, there.left))
-    return Left(there.left, there.version, canaries)
+    check_quiet(clients, names, signs_of_delivery(names, deliveries.left), changed, now, rest)
+    canaries = Canaries.of(deliveries.left, made, run, now)
+    send_canaries(clients, names, canaries, parts(clients, names, deliveries.left))
+    return Left(deliveries.left, deliveries.version, canaries)

@@ -23,9 +23,9 @@ PERIOD_SECONDS = 60
 SETTINGS_KEPT = timedelta(minutes=1)
 """How long a forwarder may still follow settings that have changed."""
 MARGIN = timedelta(minutes=3)
-"""Minutes by which CloudWatch shows a metric late."""
+"""Delay with which CloudWatch shows a metric."""
 LONGEST_TIMEOUT, LONGEST_BUFFER = 900, 900
-"""Seconds that the stacks allow, for a stack that does not say."""
+"""Most seconds that the templates allow, for a stack without the parameter."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def signs_of_mapping(mapping_id: str) -> tuple[Sign, ...]:
 
 
 def rest_of(clients: Clients, names: TableNames) -> timedelta:
-    """Return for how long nothing may move before the table's pipeline is at rest.
+    """Return how long nothing may move before the table's pipeline is at rest.
 
     It is the sum of an invocation under changed settings, Firehose's buffering, and CloudWatch's delay.
     """
@@ -75,14 +75,14 @@ def rest_of(clients: Clients, names: TableNames) -> timedelta:
 def check_quiet(
     clients: Clients, names: TableNames, signs: Sequence[Sign], since: datetime, now: datetime, rest: timedelta
 ) -> None:
-    """Raise `NotReadyError` unless nothing has moved for as long as `rest`, and the end began as long ago."""
+    """Raise `NotReadyError` unless nothing has moved for `rest`, and the end began at least that long ago."""
     seen = _last_seen(clients, signs, now - rest, now)
     problem = still_moving(since, seen, now, rest)
     if problem:
         raise NotReadyError(
             f"The pipeline of table {names.table!r} is not at rest: {problem}",
-            allowed=f"nothing for {rest.total_seconds():.0f} seconds",
-            action="it is waited for",
+            allowed=f"no movement for {rest.total_seconds():.0f} seconds",
+            action="wait: the task checks again",
             table=names.table,
         )
 
@@ -96,12 +96,12 @@ def still_moving(since: datetime, seen: Mapping[Sign, datetime], now: datetime, 
         sign, at = max(seen.items(), key=lambda pair: pair[1])
         return f"{sign.metric.value} {sign.what} ({sign.metric.name} at {at.isoformat(timespec='seconds')})"
     if now - since < rest:
-        return f"it began to end at {since.isoformat(timespec='seconds')}"
+        return f"its end began only at {since.isoformat(timespec='seconds')}"
     return ""
 
 
 def _last_seen(clients: Clients, signs: Sequence[Sign], start: datetime, end: datetime) -> dict[Sign, datetime]:
     by_id = {f"sign{number}": sign for number, sign in enumerate(signs)}
     points = read_metrics(clients, {id_: sign.metric for id_, sign in by_id.items()}, start, end, PERIOD_SECONDS)
-    moved = {by_id[id_]: [at for at, value in of if value > 0] for id_, of in points.items()}
+    moved = {by_id[id_]: [at for at, value in series if value > 0] for id_, series in points.items()}
     return {sign: datetime.fromtimestamp(max(at) / 1000, UTC) for sign, at in moved.items() if at}

@@ -13,7 +13,7 @@ from dynalake.errors import NotReadyError, StackError
 from dynalake.names import TableNames
 
 UNREAD = timedelta(minutes=15)
-"""For how long a stream may go unread before the table's alarms say so."""
+"""How long a stream may go unread before the table's alarms report it."""
 
 
 def check_delivery(clients: Clients, names: TableNames, delivery: str) -> str:
@@ -22,26 +22,26 @@ def check_delivery(clients: Clients, names: TableNames, delivery: str) -> str:
     Raises `NotReadyError` while one is not active yet, `StackError` where one is gone although the stack has it.
     """
     try:
-        made = []
+        created = []
         if delivery == "kinesis":
             stream = clients.kinesis.describe_stream_summary(StreamName=names.stream)["StreamDescriptionSummary"]
             # A stream takes records also while it is resharded.
             _check_state(names, f"Kinesis stream {names.stream}", stream["StreamStatus"], ("ACTIVE", "UPDATING"))
-            made.append(stream["StreamCreationTimestamp"].isoformat())
+            created.append(stream["StreamCreationTimestamp"].isoformat())
         name = names.firehose(delivery)
         firehose = clients.firehose.describe_delivery_stream(DeliveryStreamName=name)["DeliveryStreamDescription"]
         _check_state(names, f"Firehose stream {name}", firehose["DeliveryStreamStatus"], ("ACTIVE",))
-        return " ".join([*made, firehose["CreateTimestamp"].isoformat()])
+        return " ".join([*created, firehose["CreateTimestamp"].isoformat()])
     except ClientError as error:
         if error.response["Error"]["Code"] != "ResourceNotFoundException":
             raise
         other = "direct" if delivery == "kinesis" else "kinesis"
         raise StackError(
-            f"A stream of the delivery {delivery!r} of table {names.table!r} is gone, and its stack "
-            f"{names.stack} does not know: {error.response['Error']['Message']}",
+            f"A stream of the delivery {delivery!r} of table {names.table!r} is gone, although its stack "
+            f"{names.stack} still has it: {error.response['Error']['Message']}",
             allowed="the streams that the table's stack made",
-            action=f"run dynalake_setup with update_settings=true and delivery={other}, which makes another way for "
-            "changes; import what was sent since the stream went: dynalake_backfill, export_type incremental",
+            action=f"run dynalake_setup with update_settings=true and delivery={other}, which makes a new delivery; "
+            "then import the changes since the stream disappeared: dynalake_backfill, export_type incremental",
             table=names.table,
         ) from error
 
@@ -75,7 +75,7 @@ def check_mapping(clients: Clients, names: TableNames, mapping_id: str) -> tuple
     if cannot_read(result):
         raise NotReadyError(
             f"The event source mapping {mapping_id} cannot read the stream of table {names.table!r}: {result}",
-            action="give the forwarder's role what the message names (the stream, its key) if it goes on",
+            action="if it goes on, grant the forwarder's role what the message names (the stream, its key)",
             table=names.table,
         )
     return state, result
@@ -84,7 +84,7 @@ def check_mapping(clients: Clients, names: TableNames, mapping_id: str) -> tuple
 def check_polled(clients: Clients, names: TableNames, mapping_id: str, now: datetime) -> None:
     """Raise `NotReadyError` until CloudWatch shows a poll of the stream; a mapping can be `Enabled` and not poll.
 
-    From then on the alarm on a stream that nobody reads is not in ALARM, and tells when it goes off.
+    From then on the alarm on an unread stream is not in ALARM, and notifies when it goes off.
     """
     polls, _ = signs_of_mapping(mapping_id)
     if not read_metrics(clients, {"polls": polls.metric}, now - UNREAD, now, PERIOD_SECONDS)["polls"]:

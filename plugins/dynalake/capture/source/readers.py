@@ -1,4 +1,4 @@
-"""The present readers of the table's stream, and how many it may have: too many slow every one of them.
+"""The present readers of the table's stream, and how many it may have: too many slow each other down.
 
 https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html
 """
@@ -39,9 +39,9 @@ def readers_note(source: Source, others: Sequence[str]) -> str:
     if len(others) + 1 > limit:
         return (
             f"{kind}The stream of {source.table} has other readers: {', '.join(others)}. With dynalake's there are "
-            f"{len(others) + 1}, and AWS wants at most {limit} per shard: reading may be throttled for all of them, "
-            "the application's own too. Let one function call the others, or watch their iterator age."
+            f"{len(others) + 1}, but AWS recommends at most {limit} per shard: all of them may be throttled, including "
+            "the application's own. Let one function call the others, or watch their iterator age."
         )
     if kind:
-        return f"{kind}AWS wants one reader per shard of such a table's stream, which is dynalake's: add no other."
+        return f"{kind}AWS recommends one reader per shard of such a table's stream, and dynalake is one: add no other."
     return ""

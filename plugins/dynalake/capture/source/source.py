@@ -15,7 +15,7 @@ from dynalake.errors import NotReadyError, SourceError
 from dynalake.record.key import ItemKey
 
 VIEW_TYPES = ("NEW_IMAGE", "NEW_AND_OLD_IMAGES")
-"""The stream's view types with which every change carries the whole item."""
+"""View types of a stream whose changes each carry the whole item."""
 
 WAIT_SECONDS = 300.0
 POLL_SECONDS = 1.0
@@ -28,7 +28,7 @@ class Source:
     table: str
     arn: str
     id: str
-    """Id of this table: one that is deleted and made again has another."""
+    """Id of this table. A table that is deleted and made again has another."""
     stream_arn: str
     view_type: str
     key: ItemKey
@@ -108,7 +108,7 @@ def source_of(description: dict[str, Any], *, pitr: bool) -> Source:
 
 
 def describe_table(clients: Clients, table: str) -> dict[str, Any]:
-    """Return `DescribeTable`'s `Table` member. Raise `SourceError` that names similar tables where there is none."""
+    """Return `DescribeTable`'s `Table` member. Raise `SourceError` with similar tables where there is none."""
     try:
         return dict(clients.dynamodb.describe_table(TableName=table)["Table"])
     except ClientError as error:
@@ -141,9 +141,8 @@ def stream_problem(table: str, description: dict[str, Any]) -> SourceError | Non
             f"The stream of table {table!r} has the view type {stream['StreamViewType']}",
             allowed=allowed,
             action=(
-                "the view type of a stream cannot be changed, so turn the stream off and on again (whoever else reads "
-                f"it must be pointed to the new one): {update} StreamEnabled=false, and once the table is ACTIVE "
-                f"again: {on}"
+                "turn the stream off and on again, since its view type cannot be changed (point its other readers to "
+                f"the new stream): {update} StreamEnabled=false, and once the table is ACTIVE again: {on}"
             ),
             table=table,
         )
@@ -209,7 +208,7 @@ def _allowed_tables(clients: Clients, table: str) -> str:
     try:
         known = clients.dynamodb.list_tables(Limit=100)["TableNames"]
     except ClientError:
-        # Listing is only a help to the user, which not every role is granted.
+        # The list is only a help to the user, and not every role may read it.
         return "an existing table"
     matches = difflib.get_close_matches(table.lower(), {name.lower() for name in known}, n=5)
     similar = [name for match in matches for name in known if name.lower() == match]

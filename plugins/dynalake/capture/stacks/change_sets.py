@@ -23,7 +23,7 @@ ROLE_SECONDS = 120.0
 FIRST_PAUSE = 0.2
 
 _ROLE_UNKNOWN = "is invalid or cannot be assumed"
-# AWS's texts for a change set that would change nothing, which counts as failed there.
+# AWS's texts for a change set that would change nothing. AWS counts it as failed.
 _NO_CHANGES = ("didn't contain changes", "No updates are to be performed")
 
 
@@ -98,7 +98,7 @@ def create_change_set(clients: Clients, spec: StackSpec, deployed: Deployed | No
         elif code == "ValidationError":
             raise StackError(
                 f"CloudFormation refuses stack {spec.name}: {error.response['Error']['Message']}",
-                action="give a role that exists and that cloudformation.amazonaws.com may assume"
+                action="choose a role that exists and that cloudformation.amazonaws.com may assume"
                 if _ROLE_UNKNOWN in str(error)
                 else "correct the parameter that it names, and trigger the DAG again",
                 stack=spec.name,
@@ -109,10 +109,10 @@ def create_change_set(clients: Clients, spec: StackSpec, deployed: Deployed | No
 
 
 def change_set_name(spec: StackSpec, deployed: Deployed | None, purpose: str) -> str:
-    """Return one name for the same content on the same state: a killed run's set is found, and a stale one is not."""
+    """Return one name for the same content on the same state, so that a killed run's set is found, not a stale one."""
     version = deployed.version if deployed else ""
     content = json.dumps([version, spec.template, sorted(spec.parameters.items()), sorted(spec.tags.items())])
-    # Its ARN is granted by its beginning, the stack's name. It has 128 characters at most.
+    # Permissions match the beginning of its ARN, the stack's name. A name has at most 128 characters.
     return f"{spec.name[:90]}-{purpose}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
 
@@ -157,7 +157,7 @@ def execute_change_set(clients: Clients, stack: str, change_set: str) -> None:
 
 
 def delete_change_set(clients: Clients, stack: str, change_set: str) -> None:
-    """Delete a change set; leave one alone that is being executed, or is gone."""
+    """Delete a change set. Do nothing if it is being executed or is gone."""
     try:
         clients.cloudformation.delete_change_set(ChangeSetName=change_set, StackName=stack)
     except ClientError as error:
@@ -197,11 +197,11 @@ def _request(clients: Clients, spec: StackSpec, deployed: Deployed | None, name:
 
 
 def _adopt(clients: Clients, spec: StackSpec, deployed: Deployed | None, name: str) -> str:
-    # It was left by a killed run, or is made by one that runs now. Its name says that it makes the same change.
+    # A killed run left it, or another run is making it now. The same name means the same change.
     try:
-        found = clients.cloudformation.describe_change_set(StackName=spec.name, ChangeSetName=name)
-        if found["Status"].startswith("CREATE_") and found["ExecutionStatus"] in ("AVAILABLE", "UNAVAILABLE"):
-            return found["ChangeSetId"]
+        described = clients.cloudformation.describe_change_set(StackName=spec.name, ChangeSetName=name)
+        if described["Status"].startswith("CREATE_") and described["ExecutionStatus"] in ("AVAILABLE", "UNAVAILABLE"):
+            return described["ChangeSetId"]
         delete_change_set(clients, spec.name, name)
         return _request(clients, spec, deployed, name)
     except ClientError as error:

@@ -39,7 +39,7 @@ class Deliveries:
 
     @property
     def left(self) -> str | None:
-        """Delivery that changes may have gone to before, and go to no more."""
+        """Delivery that may have taken changes before, but takes none now."""
         return self.beside if self.beside != NONE else None
 
 
@@ -47,14 +47,14 @@ def deployed(state: StackState) -> Deliveries | None:
     """Return the deliveries of the table's stack; None where there is no stack."""
     if not state.exists:
         return None
-    has = state.parameters
+    values = state.parameters
     return Deliveries(
-        has["Delivery"], has["Beside"], has["MappingEnabled"] == "true", has["SettingsJson"], state.version
+        values["Delivery"], values["Beside"], values["MappingEnabled"] == "true", values["SettingsJson"], state.version
     )
 
 
 def prepared(now: Deliveries | None, settings: TableSettings) -> Deliveries:
-    """Return them with the delivery of the settings in place. Changes go where they went, if anywhere."""
+    """Return the deliveries with that of the settings in place. Changes go where they went, if anywhere."""
     if now is None:
         return Deliveries(settings.delivery, NONE, reading=False, settings_json=settings.to_json(), version="")
     if now.used == settings.delivery:
@@ -63,13 +63,13 @@ def prepared(now: Deliveries | None, settings: TableSettings) -> Deliveries:
 
 
 def started(now: Deliveries | None, settings: TableSettings) -> Deliveries:
-    """Return them with changes going to the proven delivery of the settings; the one it replaces stays for now.
+    """Return the deliveries with changes going to the proven one of the settings; the one it replaces stays for now.
 
-    Raises `ConflictError` where that delivery is gone since it was proven.
+    Raises `ConflictError` where that delivery was proven but is gone now.
     """
     if now is None or settings.delivery not in now.all:
         raise ConflictError(
-            f"The delivery {settings.delivery!r} of table {settings.table!r} is gone since it was proven",
+            f"The delivery {settings.delivery!r} of table {settings.table!r} was proven, but is gone now",
             allowed="one run at a time that changes a table's delivery",
             action="run dynalake_setup again",
             table=settings.table,
@@ -79,5 +79,5 @@ def started(now: Deliveries | None, settings: TableSettings) -> Deliveries:
 
 
 def without_left(now: Deliveries) -> Deliveries:
-    """Return them with the used delivery alone: the other one is empty."""
+    """Return the deliveries without the other one, which is empty."""
     return replace(now, beside=NONE)

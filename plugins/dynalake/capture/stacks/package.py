@@ -19,7 +19,7 @@ from dynalake.names import Lake
 from dynalake.sources import source_folder
 
 SOURCE_VARIABLE = "DYNALAKE_LAMBDA_SOURCE"
-"""Variable with the folder that holds `forwarder/` where it does not lie next to the plugins folder."""
+"""Variable with the folder that holds `forwarder/` where that is not next to the plugins folder."""
 
 # Files of the package that the handler imports; a test runs the archive by itself.
 _SHIPPED = ("__init__.py", "days.py", "errors.py", "names.py", "record/*.py")
@@ -55,7 +55,7 @@ def archive_files(files: Mapping[str, bytes]) -> bytes:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(files):
             entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-            # Lambda reads the permissions of this system alone, on any machine that packs.
+            # 3 is Unix: Lambda reads no other system's permissions, whatever machine packs.
             entry.create_system = 3
             entry.external_attr = 0o100644 << 16
             archive.writestr(entry, files[name])
@@ -65,8 +65,8 @@ def archive_files(files: Mapping[str, bytes]) -> bytes:
 def place_code(clients: Clients, lake: Lake, package: Package) -> Code:
     """Return the forwarder's code as its stack has it; put it into the bucket if the stack has another, or no version.
 
-    What a version holds cannot change, and the deployment put the stack's there: Terraform, which packs the same files
-    into other bytes, or an earlier setup.
+    A version's content cannot change. The stack's version is from an earlier setup, or from Terraform, which packs the
+    same files into other bytes.
     """
     deployed = stack_state(clients, lake.forwarder_stack).parameters
     if deployed.get("CodeKey") == package.key and deployed.get("CodeVersion"):
@@ -75,19 +75,19 @@ def place_code(clients: Clients, lake: Lake, package: Package) -> Code:
 
 
 def upload_package(clients: Clients, lake: Lake, package: Package) -> Code:
-    """Put code into the lake's bucket, unless the same bytes are there: an object of that name may be anybody's.
+    """Put code into the lake's bucket, unless the same bytes are there: anybody may have written that object.
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
     """
     checksum = base64.b64encode(hashlib.sha256(package.body).digest()).decode()
     try:
-        found = clients.s3.head_object(Bucket=lake.bucket, Key=package.key, ChecksumMode="ENABLED")
+        head = clients.s3.head_object(Bucket=lake.bucket, Key=package.key, ChecksumMode="ENABLED")
     except ClientError as error:
         if error.response["Error"]["Code"] not in ("404", "NoSuchKey", "NotFound"):
             raise
     else:
-        if found.get("ChecksumSHA256") == checksum:
-            return Code(package.key, _version(found.get("VersionId")))
+        if head.get("ChecksumSHA256") == checksum:
+            return Code(package.key, _version(head.get("VersionId")))
     put = clients.s3.put_object(
         Bucket=lake.bucket,
         Key=package.key,
@@ -99,9 +99,9 @@ def upload_package(clients: Clients, lake: Lake, package: Package) -> Code:
     return Code(package.key, _version(put.get("VersionId")))
 
 
-def _version(said: str | None) -> str:
+def _version(version: str | None) -> str:
     """Return a version that cannot change; '' for `null`, which is overwritten where versioning is suspended."""
-    return "" if said in (None, "null") else said
+    return "" if version in (None, "null") else version
 
 
 def lambda_source() -> Path:

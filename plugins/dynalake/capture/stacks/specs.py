@@ -18,7 +18,7 @@ from dynalake.options.settings import TableSettings
 from dynalake.sources import source_folder
 
 TEMPLATE_VARIABLE = "DYNALAKE_TEMPLATES"
-"""Variable with the folder of the templates where it is neither next to the plugins folder nor in the package."""
+"""Variable with the folder of the templates where that is neither next to the plugins folder nor in the package."""
 
 NO_OPTIONS = LakeOptions()
 
@@ -54,7 +54,7 @@ def storage_spec(lake: Lake, *, create_bucket: bool, options: LakeOptions = NO_O
 
 
 def forwarder_spec(lake: Lake, storage: StackOutputs, code: Code, options: LakeOptions = NO_OPTIONS) -> StackSpec:
-    """Return the forwarder's stack; `storage`: the storage stack's outputs, `code`: where its code lies."""
+    """Return the forwarder's stack; `storage`: the storage stack's outputs, `code`: where its code is."""
     return _spec(
         lake,
         lake.forwarder_stack,
@@ -89,10 +89,10 @@ def table_spec(
     *,
     shards: int = 0,
 ) -> StackSpec:
-    """Return a table's stack with these deliveries (`deliveries.py`), to be deployed on what they follow.
+    """Return a table's stack with these deliveries (`dynalake.capture.stacks.deliveries`), to be deployed on their version.
 
-    Without them it is as first made. `shards`: of a provisioned stream; 0: those of the settings, or the present ones
-    where the settings leave it to the table's peak.
+    Without them, the stack is as first made. `shards`: of a provisioned stream; 0: those of the settings, or the
+    present ones where the settings leave it to the table's peak.
     """
     deliveries = deliveries or prepared(None, settings)
     own = {_pascal(k): str(v) for k, v in asdict(settings).items() if k not in _ONLY_IN_JSON}
@@ -138,7 +138,7 @@ def _stream(settings: TableSettings, shards: int) -> dict[str, str]:
 
 
 def planned_storage(lake: Lake, partition: str) -> StackOutputs:
-    """Return the outputs that a plan takes for a storage stack that does not exist yet."""
+    """Return the outputs that a plan assumes for a storage stack that does not exist yet."""
     return {
         "BucketName": lake.bucket,
         "FirehoseRoleArn": f"arn:{partition}:iam::{lake.account}:role/to-be-made",
@@ -147,7 +147,7 @@ def planned_storage(lake: Lake, partition: str) -> StackOutputs:
 
 
 def planned_forwarder(lake: Lake, partition: str) -> StackOutputs:
-    """Return the outputs that a plan takes for a forwarder stack that does not exist yet."""
+    """Return the outputs that a plan assumes for a forwarder stack that does not exist yet."""
     arn = f"arn:{partition}:lambda:{lake.region}:{lake.account}:function:{lake.forwarder}"
     return {"FunctionArn": arn}
 

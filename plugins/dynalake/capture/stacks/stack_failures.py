@@ -46,7 +46,7 @@ def _what_to_do(stack: str, status: str, resource: str = "") -> str:
             "remove the cause, then finish deleting it: aws cloudformation delete-stack --stack-name "
             f"{stack}, then trigger the DAG again"
         )
-    return "remove the cause and trigger the DAG again; what was deployed before is as it was" if resource else ""
+    return "remove the cause and trigger the DAG again; the earlier deployment is unchanged" if resource else ""
 
 
 def first_failure(newest_first: Iterable[Mapping[str, Any]], *, of_rollback: bool = False) -> Mapping[str, Any] | None:
@@ -56,7 +56,7 @@ def first_failure(newest_first: Iterable[Mapping[str, Any]], *, of_rollback: boo
     start are another operation's.
     """
     starts = (*_STARTS, "UPDATE_ROLLBACK_IN_PROGRESS") if of_rollback else _STARTS
-    found: Mapping[str, Any] | None = None
+    failure: Mapping[str, Any] | None = None
     for event in newest_first:
         status = event.get("ResourceStatus", "")
         is_stack = event.get("PhysicalResourceId") == event.get("StackId")
@@ -64,5 +64,5 @@ def first_failure(newest_first: Iterable[Mapping[str, Any]], *, of_rollback: boo
             break
         cancelled = "cancelled" in event.get("ResourceStatusReason", "").lower()
         if status.endswith("_FAILED") and not is_stack and not cancelled:
-            found = event
-    return found
+            failure = event
+    return failure

@@ -140,7 +140,7 @@ def plan_stack(clients: Clients, spec: StackSpec, *, seconds: float = WAIT_SECON
 
 
 def apply_stack(clients: Clients, spec: StackSpec, *, seconds: float = WAIT_SECONDS) -> StackOutputs:
-    """Create or update the stack, wait for it, and return its outputs. Leave a stack alone that is as it should be.
+    """Create or update the stack, wait for it, and return its outputs. Change nothing that is as it should be.
 
     Raises `StackError` where CloudFormation cannot deploy it, with the failing resource and AWS's reason;
     `NotReadyError` where it, or another operation on the stack, takes longer than `seconds`.
@@ -165,14 +165,14 @@ def apply_stack(clients: Clients, spec: StackSpec, *, seconds: float = WAIT_SECO
 def begin_stack(clients: Clients, spec: StackSpec, *, seconds: float = WAIT_SECONDS) -> bool:
     """Start creating or updating the stack. Return False where nothing has to change.
 
-    It waits for an operation that is going on, and deletes first what a failed creation left. Raises `ConflictError`
+    It waits for a running operation, and first deletes what a failed creation left. Raises `ConflictError`
     where another run started to deploy the stack in the meantime, or did so since the spec was decided on.
     """
     deadline = time.monotonic() + seconds
     state = wait_until_settled(clients, spec.name, seconds)
     _check_usable(clients, state)
     if state.status in _NEVER_CREATED:
-        logger.warning("Stack %s is %s and is made anew. It failed at: %s", spec.name, state.status, state.reason)
+        logger.warning("Stack %s is %s and is made again. Reason: %s", spec.name, state.status, state.reason)
         clients.cloudformation.delete_stack(StackName=spec.name)
         state = wait_until_settled(clients, spec.name, deadline - time.monotonic())
         if state.status == "DELETE_FAILED":
@@ -183,7 +183,7 @@ def begin_stack(clients: Clients, spec: StackSpec, *, seconds: float = WAIT_SECO
         # From here on CloudFormation checks it: a stack that changes loses its change sets.
         _check_version(spec, stack_state(clients, spec.name))
     if change_set is None:
-        logger.info("Stack %s is as it is to be", spec.name)
+        logger.info("Stack %s is up to date", spec.name)
         return False
     for change in list_changes(clients, change_set):
         logger.info("Stack %s: %s", spec.name, change)
@@ -206,11 +206,11 @@ def _deployed(state: StackState) -> Deployed | None:
 
 
 def _check_version(spec: StackSpec, state: StackState) -> None:
-    there = state.version if state.exists else ""
-    if spec.version is not None and spec.version != there:
+    current = state.version if state.exists else ""
+    if spec.version is not None and spec.version != current:
         raise ConflictError(
             f"Another run has changed stack {spec.name} in the meantime",
-            action="it is decided again on what the stack is now",
+            action="wait: the task is tried again on the stack as it is now",
             stack=spec.name,
         )
 
@@ -235,6 +235,6 @@ def wait_until_settled(
     raise NotReadyError(
         f"Stack {name} is still {state.status} after {seconds:.0f} seconds",
         allowed="a stack with no operation going on",
-        action="it is tried again; look at the stack's events if it goes on",
+        action="wait: it is tried again. If it goes on, check the stack's events",
         stack=name,
     )
