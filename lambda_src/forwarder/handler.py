@@ -90,7 +90,8 @@ def redrive(
     """Send changes of a table that failed before, and return the answer of `handle`."""
     done = _forward(forwarder, table, records, seconds_left)
     rejected = [
-        {"key": rejected_object(done.target.names, each)[0], "reason": each.reason[:SHOWN]} for each in done.rejected
+        {"key": rejected_object(done.target.names, change)[0], "reason": change.reason[:SHOWN]}
+        for change in done.rejected
     ]
     return {**done.answer, "rejected": rejected, "errors": done.delivery.errors}
 
@@ -123,10 +124,10 @@ def _forward(forwarder: Forwarder, table: str, records: Sequence[Any], seconds_l
     lines = [line for line in encoded if len(line.data) <= stream.limits.record]
     large = [line for line in encoded if len(line.data) > stream.limits.record]
     moment = datetime.now(UTC)
-    beside = [Beside(each.position, *rejected_object(target.names, each), JSON) for each in rejected]
-    beside += [Beside(line.position, *large_object(target.names, line, moment), GZIP) for line in large]
+    objects = [Beside(change.position, *rejected_object(target.names, change), JSON) for change in rejected]
+    objects += [Beside(line.position, *large_object(target.names, line, moment), GZIP) for line in large]
     half = seconds_left() / 2
-    blocked = _store_beside(forwarder, target, beside, lambda: seconds_left() - half)
+    blocked = _store_objects(forwarder, target, objects, lambda: seconds_left() - half)
     if blocked is not None:
         # Changes behind one that can be neither sent nor stored come again with it, so they are not sent now.
         lines = [line for line in lines if line.position < blocked]
@@ -191,7 +192,7 @@ def encode_batch(records: Sequence[Any]) -> tuple[list[Line], list[Rejected]]:
         except RecordError as error:
             rejected.append(Rejected(position, record, str(error)))
         except Exception as error:
-            rejected.append(Rejected(position, record, f"The forwarder fails at it: {error!r}"))
+            rejected.append(Rejected(position, record, f"The forwarder cannot encode it: {error!r}"))
         else:
             lines.append(Line(position, record["dynamodb"]["SequenceNumber"], data))
     return lines, rejected
@@ -219,27 +220,27 @@ def failures(records: Sequence[Any], position: int) -> dict[str, list[dict[str, 
             continue
         if isinstance(number, str) and number:
             return {"batchItemFailures": [{"itemIdentifier": number}]}
-    raise NotReadyError("The first records of a batch are not stored and have no sequence number to say so by")
+    raise NotReadyError("The first records of a batch are not stored and have no sequence number to report them by")
 
 
-def _store_beside(
+def _store_objects(
     forwarder: Forwarder, target: Target, objects: Iterable[Beside], seconds_left: Callable[[], float]
 ) -> int | None:
     """Store what no stream takes, in the batch's order. Return the first position that failed, None without one."""
-    for each in sorted(objects, key=lambda one: one.position):
+    for entry in sorted(objects, key=lambda entry: entry.position):
         try:
             if seconds_left() <= 0:
-                return each.position
+                return entry.position
             forwarder.s3.put_object(
                 Bucket=target.names.lake.bucket,
-                Key=each.key,
-                Body=each.body,
-                ContentType=each.content_type,
+                Key=entry.key,
+                Body=entry.body,
+                ContentType=entry.content_type,
                 ExpectedBucketOwner=target.names.lake.account,
             )
         except (ClientError, BotoCoreError) as error:
-            print(json.dumps({"table": target.names.table, "error": f"{each.key} cannot be written: {error}"}))
-            return each.position
+            print(json.dumps({"table": target.names.table, "error": f"{entry.key} cannot be written: {error}"}))
+            return entry.position
     return None
 
 
@@ -248,7 +249,7 @@ def _forwarder() -> Forwarder:
     session = botocore.session.get_session()
     # `deliver` repeats requests and knows the time that is left; the SDK would not know it.
     once = Config(connect_timeout=3, read_timeout=15, retries={"total_max_attempts": 1})
-    some = Config(connect_timeout=3, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
+    retrying = Config(connect_timeout=3, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
     region = os.environ["AWS_REGION"]
     lake = Lake(
         os.environ["DYNALAKE_ENVIRONMENT"],
@@ -264,10 +265,10 @@ def _forwarder() -> Forwarder:
         return session.create_client(service, region_name=region, config=config)
 
     return Forwarder(
-        targets=Targets(lake, client("ssm", some)),
+        targets=Targets(lake, client("ssm", retrying)),
         kinesis=client("kinesis", once),
         firehose=client("firehose", once),
-        s3=client("s3", some),
+        s3=client("s3", retrying),
     )
 
 

@@ -294,7 +294,7 @@ def test_what_no_watch_wrote_is_said_on_the_page(page: Page, wrong: str, monkeyp
         assert shown.status_code == 200
     else:
         assert shown.status_code == 502, shown.text
-        assert "run dynalake_watch again" in shown.text
+        assert "run dynalake_watch, which writes it again" in shown.text
     assert "script-src 'sha256-" in shown.headers["Content-Security-Policy"]
 
 

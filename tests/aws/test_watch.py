@@ -188,7 +188,7 @@ def test_a_stopped_mapping(clients: Clients, captured: Captured) -> None:
     status = patiently(lambda: disabled(look(clients, done.names)))
     assert status.state == "stopped"
     with pytest.raises(
-        AlarmError, match=f"{done.names.table} is stopped: The mapping .* is Disabled since .*--enabled"
+        AlarmError, match=f"{done.names.table} is stopped: The mapping .* is Disabled \(since .*--enabled"
     ):
         check_alarms([status])
     assert look(clients, done.names, after=timedelta(hours=13)).state == "expiring"
@@ -225,7 +225,7 @@ def test_a_stream_that_was_turned_off(clients: Clients, captured: Captured) -> N
     assert (after.state, after.readings.lost_at) == ("lost", after.readings.hand_off)
 
     clients.dynamodb.delete_table(TableName=names.table)
-    assert "stopped: There is no such DynamoDB table any more" in messages(look(clients, names, after.readings))
+    assert "stopped: The DynamoDB table no longer exists" in messages(look(clients, names, after.readings))
 
     make_table(clients, names.table)
     put(clients, names, of_the_new_table={"N": "1"})
@@ -280,7 +280,7 @@ def test_a_rejected_line_and_days_that_nobody_converts_or_compacts(clients: Clie
     assert (first.state, first.readings.lake.unconverted) == ("ok", 2)
     late = look(clients, names, first.readings, after=timedelta(minutes=62))
     assert late.state == "late"
-    assert "late: Raw objects that wait for their conversion: 2, the oldest for 62 min" in messages(late)
+    assert "late: Raw objects waiting for conversion: 2, the oldest for 62 min" in messages(late)
 
     convert(Table(clients, names))
     status = look(clients, names, late.readings)
@@ -336,7 +336,7 @@ def test_an_item_that_the_lake_has_otherwise(clients: Clients, captured: Capture
     assert second.readings.comparison.doubts == first.readings.comparison.doubts
     third = look(clients, names, second.readings, after=timedelta(minutes=31))
     assert third.state == "differs"
-    said = '1 of 2 items that were compared are not in the lake as DynamoDB has them; the first: ["a"]'
+    said = '1 of 2 compared items differ between the lake and DynamoDB; the first: ["a"]'
     assert said in messages(third)
     # Once the change has landed after all, it is right again.
     put_raw(clients, names, day, "late.gz", [json.dumps({**json.loads(wrong), "n": 1})])

@@ -7,5 +7,5 @@ tables          the two Iceberg tables
 reconcile       some of the items that changed last, compared with DynamoDB
 gather          all of that, by a bounded number of calls
 judge           what is wrong, how bad that is, and what to do
-status          both, kept as JSON, from where the page reads it
+status          both, kept as JSON for the page
 """

@@ -43,7 +43,7 @@ def gather(
 ) -> Readings:
     """Return the readings of one table now. `previous`: the last ones, so that what has not changed is not read again.
 
-    `items` are compared with DynamoDB. A table whose setup has not finished has no other readings.
+    `items`: how many are compared with DynamoDB. A table whose setup has not finished has no other readings.
     """
     at, table = milliseconds(now), Table(clients, names)
     before = previous or Readings(at)
@@ -137,7 +137,7 @@ def read_filled(clients: Clients, names: TableNames, taken: Points) -> float:
 
 
 def read_stream(clients: Clients, table: str, table_id: str, read: str) -> str:
-    """Return `Capture.stream`: '' where the stream that is read, as far as it is known, is the table's."""
+    """Return `Capture.stream`: '' where the mapping, as far as is known, reads the table's stream."""
     try:
         description = clients.dynamodb.describe_table(TableName=table)["Table"]
     except ClientError as error:
@@ -154,13 +154,13 @@ def read_stream(clients: Clients, table: str, table_id: str, read: str) -> str:
 def plan_lost(readings: Readings, dropped: Points, before: Readings, hand_off: HandOff) -> Readings:
     """Return the readings with the time until which changes were lost: now, before, or between two pipelines.
 
-    It is left out where somebody has reported the repair since then. Pure. A new snapshot does not prove a repair: it
+    It is left out where the repair has been reported since then. Pure. A new snapshot does not prove a repair: it
     sorts below the stream's changes, so it cannot replace an older one.
     """
     since = None if hand_off.lost_since is None else milliseconds(hand_off.lost_since)
     between = None if since is None else milliseconds(hand_off.at)
-    found = (losing_until(readings, dropped), between, before.lost_at)
-    lost = max((at for at in found if at is not None), default=None)
+    times = (losing_until(readings, dropped), between, before.lost_at)
+    lost = max((at for at in times if at is not None), default=None)
     repaired = before.repaired_at or 0
     if between is None or between <= repaired:
         since = None
@@ -206,10 +206,10 @@ def count_rejected(clients: Clients, names: TableNames, mapping_id: str) -> tupl
         STAGE_MAPPING: f"{names.lake.failed_batches}{mapping_id}/",
         **{stage: names.rejected(stage) for stage in (STAGE_FORWARDER, STAGE_DELIVERY, STAGE_CONVERT)},
     }
-    found = {s: list_objects(clients, names.lake.bucket, prefix, LISTED) for s, prefix in prefixes.items()}
-    changes = (o.modified for stage in (STAGE_MAPPING, STAGE_FORWARDER, STAGE_DELIVERY) for o in found[stage])
+    listed = {s: list_objects(clients, names.lake.bucket, prefix, LISTED) for s, prefix in prefixes.items()}
+    changes = (o.modified for stage in (STAGE_MAPPING, STAGE_FORWARDER, STAGE_DELIVERY) for o in listed[stage])
     last = max(changes, default=None)
-    return {stage: len(objects) for stage, objects in found.items()}, None if last is None else round(last * 1000)
+    return {stage: len(objects) for stage, objects in listed.items()}, None if last is None else round(last * 1000)
 
 
 def reconcile(
@@ -223,17 +223,17 @@ def reconcile(
     items: int,
 ) -> Comparison:
     """Clear up open doubts, then compare some of the items that landed last with DynamoDB."""
-    found = readings.comparison
-    open_doubts = (*found.doubts, *found.differing)
+    comparison = readings.comparison
+    open_doubts = (*comparison.doubts, *comparison.differing)
     if open_doubts:
         objects = landed_since(landed, min(doubt.since for doubt in open_doubts))
         images = read_landed(clients, names, key, open_doubts, objects)
         conclude = is_in_time(readings, targets)
-        found = clear_up(found, images, readings.at, targets.freshness_minutes, conclude=conclude)
+        comparison = clear_up(comparison, images, readings.at, targets.freshness_minutes, conclude=conclude)
     if sample is not None:
         chosen = choose(sample.candidates.values(), items, readings.at)
-        found = compare(chosen, read_images(clients, names, key, chosen), found, readings.at)
-    return found
+        comparison = compare(chosen, read_images(clients, names, key, chosen), comparison, readings.at)
+    return comparison
 
 
 def _most(values: list[float], divisor: float) -> float | None:

@@ -33,10 +33,10 @@ UNREAD_MINUTES = 5
 """Minutes without reading after which a mapping is reported if the next look finds the same: one failure passes."""
 
 FULL = 0.8
-"""Part of a Kinesis stream's shards; a higher use is reported before anything is refused."""
+"""Share of the capacity of a Kinesis stream's shards; a higher use is reported before anything is refused."""
 
 _LOOK_APART = 1800.0
-"""Seconds before the end of keeping from which on some records count as lost: looks may come no nearer to it."""
+"""Seconds before records expire at which they count as lost: no later look may come before that."""
 
 _INCREMENTAL = (
     "run dynalake_backfill with export_type incremental over the time in question (without point-in-time recovery: "
@@ -44,7 +44,7 @@ _INCREMENTAL = (
 )
 _STREAMS = {
     "off": "The table's stream is off",
-    "another": "The table's stream was turned off and on: the mapping reads the one before",
+    "another": "The table's stream was turned off and on: the mapping reads the old one",
 }
 _REDRIVE = "run dynalake_redrive with dry_run to see why, then without"
 _REJECTED = {
@@ -52,18 +52,18 @@ _REJECTED = {
     STAGE_FORWARDER: ("Changes that the forwarder rejected", _REDRIVE),
     STAGE_DELIVERY: (
         "Objects that Firehose could not deliver",
-        "see the delivery's log, then put their lines into the raw zone and delete them there",
+        "read the delivery's log, then put their lines into the raw zone and delete the objects",
     ),
     STAGE_CONVERT: (
         "Raw objects with lines that conversion rejected",
-        "read the reasons in them; delete them when nothing in them is needed",
+        "read the reasons in them; delete them if nothing in them is needed",
     ),
 }
 
 
 @dataclass(frozen=True)
 class Targets:
-    """The limits by which a table is judged; units stand in the names."""
+    """The limits by which a table is judged; their names give the units."""
 
     freshness_minutes: int = 15
     expiring_hours: int = 12
@@ -74,8 +74,8 @@ class Targets:
         if not 1 <= self.expiring_hours < STREAM_HOURS:
             raise SettingsError(
                 f"expiring_hours is {self.expiring_hours!r}",
-                allowed=f"1 to {STREAM_HOURS - 1}: after {STREAM_HOURS} hours a stream has lost the change",
-                action="give the hours after which somebody must know",
+                allowed=f"1 to {STREAM_HOURS - 1}: a stream drops a change after {STREAM_HOURS} hours",
+                action="set the hours after which somebody must know",
             )
 
 
@@ -91,7 +91,7 @@ class Verdict:
 def judge(readings: Readings, targets: Targets) -> tuple[Verdict, ...]:
     """Return what is wrong with the table, the worst first; nothing where all is well."""
     if readings.hand_off is None:
-        action = "let dynalake_setup finish; if it failed, see its first failed task"
+        action = "let dynalake_setup finish; if it failed, check its first failed task"
         return (Verdict(NEW, "The table's setup has not finished: there is no hand-off yet", action),)
     verdicts = [*_pipeline(readings, targets), *_lake(readings, targets)]
     if is_in_time(readings, targets):
@@ -124,19 +124,19 @@ def unlanded_since(polled: Iterable[tuple[int, float]], landed: int | None, now:
 
 
 def losing_until(readings: Readings, dropped: Iterable[tuple[int, float]]) -> int | None:
-    """Return until when changes are lost, as far as these readings tell; None where they tell of none.
+    """Return the time until which changes are lost, by these readings; None where none are.
 
-    `dropped`: (start of a period, changes that could be put nowhere in it). Losses go on until now for a stream that
-    nobody has read for 24 hours, for a delivery that has not delivered for as long as it keeps records, and for a table
-    whose changes go into no stream, or into one that nobody reads.
+    `dropped`: (start of a period, changes that could not be stored anywhere in it). Losses go on until now for a stream
+    that nobody has read for 24 hours, for a delivery that has not delivered for as long as it keeps records, and for a
+    table whose changes go into no stream, or into one that nobody reads.
     """
-    found = [at for at, changes in dropped if changes > 0]
+    times = [at for at, changes in dropped if changes > 0]
     unread = readings.capture.changed_at if is_stopped(readings) else readings.capture.unread_since
     waits = max(_age(readings.at, unread) or 0.0, waits_in_stream(readings))
     held, kept = readings.landing.firehose_age_seconds or 0.0, readings.landing.kept_hours * 3600
     if waits >= STREAM_HOURS * 3600 or held >= kept - _LOOK_APART or readings.capture.stream in _STREAMS:
-        found.append(readings.at)
-    return max(found, default=None)
+        times.append(readings.at)
+    return max(times, default=None)
 
 
 def is_stopped(readings: Readings) -> bool:
@@ -145,7 +145,7 @@ def is_stopped(readings: Readings) -> bool:
 
 
 def waits_in_stream(readings: Readings) -> float:
-    """Return seconds for which even the youngest change of a batch had waited in the stream: others wait for longer.
+    """Return how many seconds even the youngest change of a batch had waited in the stream: others waited longer.
 
     The metric is the forwarder's, and so may be another table's: it does not count for a table without changes.
     """
@@ -166,10 +166,10 @@ def _pipeline(readings: Readings, targets: Targets) -> Iterator[Verdict]:
     if readings.landing.filled > FULL:
         yield Verdict(
             ATTENTION,
-            f"The fullest five minutes of the last 24 hours had {readings.landing.filled:.0%} of what the Kinesis "
-            "stream's shards take",
+            f"The fullest five minutes of the last 24 hours used {readings.landing.filled:.0%} of the capacity of the "
+            "Kinesis stream's shards",
             "run dynalake_setup, which gives the stream the shards that its peak needs (where you chose shards, raise "
-            "them): what does not fit waits in the table's stream",
+            "them): changes that do not fit wait in the table's stream",
         )
     for stage, (what, action) in _REJECTED.items():
         count = readings.rejected.get(stage, 0)
@@ -180,11 +180,11 @@ def _pipeline(readings: Readings, targets: Targets) -> Iterator[Verdict]:
 def _capture(readings: Readings, targets: Targets) -> Iterator[Verdict]:
     capture = readings.capture
     unread = _age(readings.at, capture.unread_since) or 0.0
-    enable = f"aws lambda update-event-source-mapping --uuid {capture.mapping_id} --enabled; then see why it stopped"
+    enable = f"aws lambda update-event-source-mapping --uuid {capture.mapping_id} --enabled; then check why it stopped"
     if readings.lost_at is not None:
-        since = "" if readings.lost_since is None else f" from {moment(readings.lost_since)} on,"
-        dropped = f"; {capture.dropped:,.0f} of the last {STREAM_HOURS} hours could be put nowhere"
-        what = f"Changes{since} until {moment(readings.lost_at)} did not get into the lake"
+        since = "" if readings.lost_since is None else f" from {moment(readings.lost_since)}"
+        dropped = f"; {capture.dropped:,.0f} of the last {STREAM_HOURS} hours could not be stored anywhere"
+        what = f"Changes{since} until {moment(readings.lost_at)} did not reach the lake"
         yield Verdict(
             LOST,
             f"{what}{dropped if capture.dropped else ''}",
@@ -193,11 +193,11 @@ def _capture(readings: Readings, targets: Targets) -> Iterator[Verdict]:
         )
     if capture.stream == "replaced":
         what = (
-            "The DynamoDB table was deleted and made again: the lake has the former one, and takes nothing of this one"
+            "The DynamoDB table was deleted and made again: the lake has the old one, and takes nothing of the new one"
         )
         yield Verdict(REPLACED, what, MADE_AGAIN)
     elif is_stopped(readings):
-        since = f" since {moment(capture.changed_at)}" if capture.changed_at else ""
+        since = f" (since {moment(capture.changed_at)})" if capture.changed_at else ""
         stopped = _age(readings.at, capture.changed_at) or 0.0
         what = f"The mapping that reads the stream is {capture.state or 'unknown'}{since}"
         if capture.state == "gone":
@@ -206,15 +206,16 @@ def _capture(readings: Readings, targets: Targets) -> Iterator[Verdict]:
     elif capture.stream in _STREAMS:
         yield Verdict(LOST, f"{_STREAMS[capture.stream]}: no change arrives", "run dynalake_setup with enable_stream")
     elif capture.stream:
-        action = "run dynalake_teardown; if the table is to come back, dynalake_setup afterwards"
-        yield Verdict(STOPPED, "There is no such DynamoDB table any more", action)
+        action = "run dynalake_teardown; if the table comes back, run dynalake_setup afterwards"
+        yield Verdict(STOPPED, "The DynamoDB table no longer exists", action)
     elif unread > UNREAD_MINUTES * 60:
-        what = f"The mapping cannot read the stream since {moment(capture.unread_since or 0)}: {capture.last_result}"
-        action = "give the forwarder's role what the message names, and see that no policy denies it"
+        since = moment(capture.unread_since or 0)
+        what = f"The mapping has been unable to read the stream since {since}: {capture.last_result}"
+        action = "grant the forwarder's role what the message names, and check that no policy denies it"
         yield from _unread(what, unread, targets, action, STOPPED)
     elif capture.last_result.startswith("PROBLEM"):
-        action = "see the forwarder's log; what it gives up lies under aws/lambda/ for dynalake_redrive"
-        yield Verdict(ATTENTION, f"The mapping says: {capture.last_result}", action)
+        action = "read the forwarder's log; batches that are given up are under aws/lambda/, for dynalake_redrive"
+        yield Verdict(ATTENTION, f"The mapping reports: {capture.last_result}", action)
     if capture.throttles:
         yield Verdict(
             ATTENTION,
@@ -229,32 +230,32 @@ def _unread(what: str, seconds: float, targets: Targets, action: str, otherwise:
         yield Verdict(LOST, f"{what}: changes older than {STREAM_HOURS} hours are gone from the stream", action)
     elif seconds >= targets.expiring_hours * 3600:
         left = STREAM_HOURS * 3600 - seconds
-        yield Verdict(EXPIRING, f"{what}: what is in the stream is lost in {duration(left)}, the oldest first", action)
+        yield Verdict(EXPIRING, f"{what}: changes in the stream expire in {duration(left)}, the oldest first", action)
     else:
-        yield Verdict(otherwise, f"{what}: changes are kept in the stream for {STREAM_HOURS} hours", action)
+        yield Verdict(otherwise, f"{what}: the stream keeps changes for {STREAM_HOURS} hours", action)
 
 
 def _late(readings: Readings, targets: Targets) -> Iterator[Verdict]:
     target = targets.freshness_minutes * 60
     landing = readings.landing
-    wanted = f"the target is {targets.freshness_minutes} minutes"
+    note = f"the target is {targets.freshness_minutes} minutes"
     if (landing.firehose_age_seconds or 0) > target:
         yield Verdict(
             LATE,
-            f"The oldest change in Firehose is {duration(landing.firehose_age_seconds or 0)} old; {wanted}",
-            f"see the delivery's log group; what waits is kept for {landing.kept_hours} hours, and is lost then",
+            f"The oldest change in Firehose is {duration(landing.firehose_age_seconds or 0)} old; {note}",
+            f"check the delivery's log group; waiting changes are kept for {landing.kept_hours} hours, and then lost",
         )
     elif landing.unlanded_since is not None:
         yield Verdict(
             LATE,
-            f"The forwarder got changes from {moment(landing.unlanded_since)} on, and nothing landed since "
-            f"{moment(landing.newest_landed)}; {wanted}",
-            "see the forwarder's log, then the delivery's",
+            f"The forwarder has received changes since {moment(landing.unlanded_since)}, but nothing has landed since "
+            f"{moment(landing.newest_landed)}; {note}",
+            "check the forwarder's log, then the delivery's",
         )
     waiting = waits_in_stream(readings)
     if waiting > target and _is_old(readings, targets):
-        what = f"The stream is read {duration(waiting)} late; {wanted}"
-        action = "raise parallelization and batch_size, look for throttling and errors of the forwarder"
+        what = f"The stream is read {duration(waiting)} late; {note}"
+        action = "raise parallelization and batch_size, and check the forwarder for throttling and errors"
         yield from _unread(what, waiting, targets, action, LATE)
 
 
@@ -267,35 +268,35 @@ def _lake(readings: Readings, targets: Targets) -> Iterator[Verdict]:
     if waited > targets.conversion_minutes * 60:
         yield Verdict(
             LATE,
-            f"Raw objects that wait for their conversion: {lake.unconverted:,}, the oldest for {duration(waited)}",
-            "unpause dynalake_convert, or see its last run",
+            f"Raw objects waiting for conversion: {lake.unconverted:,}, the oldest for {duration(waited)}",
+            "unpause dynalake_convert, or check its last run",
         )
-    nightly = "unpause dynalake_compact, or see its last run"
+    nightly = "unpause dynalake_compact, or check its last run"
     longest = targets.waiting_hours * 3600
     days = [wait for wait in lake.waiting if (readings.at - wait.since) / 1000 > longest]
     if days:
         waited = (readings.at - min(wait.since for wait in days)) / 1000
-        what = f"Days that wait for compaction: {len(days):,}, the first (dt={days[0].day}), for {duration(waited)}"
+        what = f"Days waiting for compaction: {len(days):,}, the first (dt={days[0].day}) for {duration(waited)}"
         yield Verdict(ATTENTION, what, nightly)
     folding = _age(readings.at, lake.fold_due_since) or 0.0
     if folding > longest:
-        what = f"The state is to be folded since {duration(folding)}: queries of current items read ever more changes"
+        what = f"A fold has been due for {duration(folding)}: queries of current items read more and more changes"
         yield Verdict(ATTENTION, what, nightly)
     if lake.snapshot is None:
-        what = "There is no snapshot since the hand-off: what was not written since then is not in the lake"
+        what = "There is no snapshot since the hand-off: items not written since then are not in the lake"
         yield Verdict(ATTENTION, what, "run dynalake_backfill")
     for finding in lake.findings:
         yield Verdict(LOST if finding.kind in _LOSSES else ATTENTION, finding.what, finding.plan)
 
 
 def _differing(readings: Readings) -> Iterator[Verdict]:
-    found = readings.comparison.differing
-    if found:
+    differing = readings.comparison.differing
+    if differing:
         yield Verdict(
             DIFFERS,
-            f"{len(found):,} of {readings.comparison.compared:,} items that were compared are not in the lake as "
-            f"DynamoDB has them; the first: {cut(found[0].key)}",
-            f"look for what was rejected and replay it; else {_INCREMENTAL}",
+            f"{len(differing):,} of {readings.comparison.compared:,} compared items differ between the lake and "
+            f"DynamoDB; the first: {cut(differing[0].key)}",
+            f"look for rejected changes and replay them; if there are none, {_INCREMENTAL}",
         )
 
 

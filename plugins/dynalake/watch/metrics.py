@@ -13,13 +13,13 @@ RECENT_MINUTES = 15
 
 
 def plan_metrics(names: TableNames, mapping_id: str, delivery: str) -> dict[str, Metric]:
-    """Return the requested metrics, by the id under which they are answered."""
+    """Return the metrics to request, by the id of their answer."""
     forwarder = ("FunctionName", names.lake.forwarder)
     # https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html#event-source-mapping-metrics
     mapping = ("EventSourceMappingUUID", mapping_id)
     direct = delivery == "direct"
     firehose = ("DeliveryStreamName", names.direct_delivery_stream if direct else names.delivery_stream)
-    asked = {
+    metrics = {
         "iterator_age": Metric("AWS/Lambda", "IteratorAge", *forwarder, "Maximum"),
         "errors": Metric("AWS/Lambda", "Errors", *forwarder),
         "throttles": Metric("AWS/Lambda", "Throttles", *forwarder),
@@ -28,12 +28,12 @@ def plan_metrics(names: TableNames, mapping_id: str, delivery: str) -> dict[str,
         "firehose_age": Metric("AWS/Firehose", "DeliveryToS3.DataFreshness", *firehose, "Maximum"),
     }
     if direct:
-        asked["delivery_throttled"] = Metric("AWS/Firehose", "ThrottledRecords", *firehose)
+        metrics["delivery_throttled"] = Metric("AWS/Firehose", "ThrottledRecords", *firehose)
     else:
         refused = ("AWS/Kinesis", "WriteProvisionedThroughputExceeded", "StreamName", names.stream)
-        asked["stream_throttled"] = Metric(*refused)
-        asked["stream_bytes"] = Metric("AWS/Kinesis", "IncomingBytes", "StreamName", names.stream)
-    return asked
+        metrics["stream_throttled"] = Metric(*refused)
+        metrics["stream_bytes"] = Metric("AWS/Kinesis", "IncomingBytes", "StreamName", names.stream)
+    return metrics
 
 
 def recent(points: Points, now: int, minutes: float) -> list[float]:

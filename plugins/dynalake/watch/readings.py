@@ -25,14 +25,14 @@ class Capture:
     invoked: float = 0.0
     """Changes with which the forwarder was invoked in the last minutes (`RECENT_MINUTES`)."""
     iterator_age_seconds: float | None = None
-    """Age of the youngest change of a batch when it was sent, the most of the last minutes; over all tables, since they
-    share the forwarder.
+    """Age of the youngest change of a batch when it was sent, the highest of the last minutes; over all tables, since
+    they share the forwarder.
     """
     errors: float = 0.0
     throttles: float = 0.0
     """Throttles of the forwarder, over all tables, in the last hour."""
     dropped: float = 0.0
-    """Changes that Lambda could put nowhere, in the last 24 hours."""
+    """Changes that Lambda could not store anywhere, in the last 24 hours."""
     stream: str = ""
     """Reason why the mapping does not read the table's stream: that is `off`, or `another` one, or the table is `gone`,
     or was `replaced` by another table of its name.
@@ -58,11 +58,11 @@ class Landing:
     lag_seconds: float | None = None
     """Seconds that this change took from DynamoDB to S3."""
     unlanded_since: int | None = None
-    """Time from which on the forwarder got changes, but nothing landed."""
+    """Time since which the forwarder got changes, but nothing landed."""
     kept_hours: int = 24
     """Hours for which undelivered records are kept: by Firehose, or by the Kinesis stream that it reads."""
     filled: float = 0.0
-    """Part of the capacity of the Kinesis stream's shards that the fullest five minutes of the last 24 hours used."""
+    """Share of the capacity of the Kinesis stream's shards that the fullest five minutes of the last 24 hours used."""
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ PATIENCE = 2
 FORGOTTEN_MS = 24 * 3600 * 1000
 """How long a difference is reported; its cause does not go away by itself."""
 COMPARED_MS = 12 * 3600 * 1000
-"""Greatest age of changes that are compared: later changes of their items lie in the days that are listed. A change
+"""Greatest age of changes that are compared: later changes of their items are in the days that are listed. A change
 that was replayed late, or imported, may have been followed by others long ago.
 """
 READ_BYTES = 64 << 20
@@ -92,7 +92,7 @@ def _key_value(kind: str, value: Any) -> dict[str, Any]:
 
 
 def image_of(key: str, record: Mapping[str, Any] | None) -> str:
-    """Return a digest of an item after a change; of a removed one (None, or `REMOVE`) it is of that and the key."""
+    """Return a digest of an item after a change; for a removed one (None, or `REMOVE`), of its removal and key."""
     if record is None or record.get(OPERATION) == "REMOVE":
         return "removed " + sha256(key.encode()).hexdigest()[:32]
     item = {name: value for name, value in record.items() if name not in METADATA}
@@ -158,8 +158,8 @@ def read_images(clients: Clients, names: TableNames, key: ItemKey, chosen: Seque
         return {}
     request: dict[str, Any] = {names.table: {"Keys": [c.attributes for c in chosen], "ConsistentRead": True}}
     answer: Any = clients.dynamodb.batch_get_item(RequestItems=request)
-    left = answer.get("UnprocessedKeys", {}).get(names.table, {}).get("Keys", [])
-    unanswered = {item_key(key, attributes) for attributes in left}
+    unprocessed = answer.get("UnprocessedKeys", {}).get(names.table, {}).get("Keys", [])
+    unanswered = {item_key(key, attributes) for attributes in unprocessed}
     items = {item_key(key, item): item for item in answer["Responses"].get(names.table, [])}
     images = {}
     for c in chosen:
@@ -177,13 +177,13 @@ def read_landed(
     if sum(o.size for o in objects) > READ_BYTES:
         return None
     keys = {doubt.key for doubt in doubts}
-    found = set()
-    for one in objects:
-        for record in read_records(clients, names, one):
-            change = candidate(key, record, round(one.modified * 1000))
+    images = set()
+    for raw in objects:
+        for record in read_records(clients, names, raw):
+            change = candidate(key, record, round(raw.modified * 1000))
             if change is not None and change.key in keys:
-                found.add(change.image)
-    return frozenset(found)
+                images.add(change.image)
+    return frozenset(images)
 
 
 def read_records(

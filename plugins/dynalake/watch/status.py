@@ -1,4 +1,4 @@
-"""How a table stood at the last look: judged, and kept as JSON in S3, from where the page reads it."""
+"""A table's status at the last look: judged, and kept as JSON in S3, where the page reads it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LARGEST_BYTES = 16 << 20
 WRONG_VALUES = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 """Errors from reading or showing values of another type or range than a watch writes."""
 STALE_MINUTES = 30
-"""Age of a status that says nothing of the present any more: three runs were missed."""
+"""Age at which a status no longer describes the present: three runs were missed."""
 
 
 @dataclass(frozen=True)
@@ -109,16 +109,16 @@ def check_alarms(statuses: Iterable[TableStatus]) -> None:
 
 
 def check_seen(statuses: Iterable[TableStatus], tables: Sequence[str] | None, begun: int) -> None:
-    """Raise `AlarmError` where a run that began at `begun` did not look at all its tables; None: they are not known."""
+    """Raise `AlarmError` where a run that began at `begun` did not look at all its tables; None: they are unknown."""
     if tables is None:
-        raise AlarmError("No table was looked at", action="see why the task 'tables' failed")
+        raise AlarmError("No table was looked at", action="find out why the task 'tables' failed")
     seen = {status.table for status in statuses if status.readings.at >= begun}
     if missing := [table for table in tables if table not in seen]:
-        raise AlarmError(f"Not looked at: {', '.join(missing)}", action="see why their tasks 'look' failed")
+        raise AlarmError(f"Not looked at: {', '.join(missing)}", action="find out why their tasks 'look' failed")
 
 
 def save_status(clients: Clients, names: TableNames, status: TableStatus) -> None:
-    """Keep it as the table's last one."""
+    """Store the status as the table's last one."""
     _put(clients, names.lake, names.watch_state, json.dumps(asdict(status), indent=1, ensure_ascii=False))
 
 
@@ -135,16 +135,16 @@ def load_status(clients: Clients, names: TableNames) -> TableStatus | None:
 
 
 def last_read(clients: Clients, names: TableNames) -> datetime | None:
-    """Return when a look last found that the table's stream was read; None where nobody looked."""
+    """Return when a look last found that the table's stream was read; None where none has."""
     status = load_status(clients, names)
     at = None if status is None else status.readings.capture.read_at
     return None if at is None else datetime.fromtimestamp(at / 1000, UTC)
 
 
 def save_overview(clients: Clients, lake: Lake, tables: Sequence[str], now: datetime) -> Overview:
-    """Gather the last status of each table into the lake's overview; one that nobody has looked at is of 1970.
+    """Gather the last status of each table into the lake's overview; one that was never looked at is of 1970.
 
-    It leaves out the tables' queries, which are long: they stand in the table's own status.
+    It leaves out the tables' queries, which are long: they are in the table's own status.
     """
 
     def last(table: str) -> TableStatus:
@@ -191,7 +191,7 @@ def _get(clients: Clients, lake: Lake, key: str) -> bytes | None:
 def _not_written_by_watch(lake: Lake, key: str, why: str) -> RecordError:
     return RecordError(
         f"s3://{lake.bucket}/{key} is not what dynalake_watch writes ({why})",
-        allowed=f"what it writes, at most {LARGEST_BYTES:,} bytes",
-        action="run dynalake_watch again, which writes it again, and see who else writes to the bucket",
+        allowed=f"a status that it wrote, of at most {LARGEST_BYTES:,} bytes",
+        action="run dynalake_watch, which writes it again, and find out who else writes to the bucket",
         key=key,
     )

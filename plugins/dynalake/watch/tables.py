@@ -34,7 +34,7 @@ SHOWN_DAYS = 30
 """Days of the changes whose files are read."""
 
 CHECK_MS = 3_600_000
-"""Milliseconds between two checks of what hardly ever changes, as long as nothing was found in it."""
+"""Milliseconds between two checks of what hardly ever changes, as long as it has no faults."""
 
 
 def read_lake(
@@ -52,9 +52,9 @@ def read_lake(
     files = changes.files(since=shift_day(today, -SHOWN_DAYS))
     run, folded_to = number(changes, SHOWN_RUN), number(state, FOLDED_TO)
     unfolded = sum(count_bytes(f, folded_to, at) for f in files if f.rows)
-    # Conversions ask the same, and share with this what they have read.
+    # Conversions call this too, and share what they have read.
     due, _ = find_due(table, changes, landed, (), first_day(today, settings.stream_retention_hours))
-    waits = [o for found in due for o in found.objects]
+    waits = [o for batch in due for o in batch.objects]
     snapshot = before.snapshot
     if run != before.run or snapshot is None or previous.hand_off != milliseconds(hand_off):
         snapshot = snapshot_since(table, hand_off) if run else None
@@ -86,8 +86,8 @@ def read_lake(
 def size_of(head: Head) -> Size:
     """Return how much a table holds, by the summary of its current snapshot."""
     snapshot = head.iceberg.metadata.current_snapshot()
-    said = {} if snapshot is None or snapshot.summary is None else snapshot.summary.additional_properties
-    rows, size, files = (int(said.get(f"total-{name}") or 0) for name in ("records", "files-size", "data-files"))
+    summary = {} if snapshot is None or snapshot.summary is None else snapshot.summary.additional_properties
+    rows, size, files = (int(summary.get(f"total-{name}") or 0) for name in ("records", "files-size", "data-files"))
     return Size(rows, size, files)
 
 
@@ -97,8 +97,8 @@ def sum_days(files: Iterable[DataFile]) -> tuple[Day, ...]:
     for file in files:
         by_day[file.partition].append(file)
     return tuple(
-        Day(day, Size(sum(f.rows for f in those), sum(f.size for f in those), len(those)))
-        for day, those in sorted(by_day.items())
+        Day(day, Size(sum(f.rows for f in group), sum(f.size for f in group), len(group)))
+        for day, group in sorted(by_day.items())
     )
 
 
@@ -122,20 +122,20 @@ def plan_waiting(
 def find_faults(table: Table, changes: Head, state: Head, now: datetime) -> tuple[Finding, ...]:
     """Return what is wrong with the tables and their views, and what the last scrub has found."""
     view = table.names.current_view
-    found = [*check_tables(table, changes, state)]
+    findings = [*check_tables(table, changes, state)]
     held, shown = held_for(changes, now), views_bound(table)
     if held is not None and held > HELD_TOO_LONG:
         what = f"A change of types began {held} ago and has not finished: the views show the tables as they were then"
-        found.append(Finding("held-views", changes.name, what, "run dynalake_compact, which finishes it"))
+        findings.append(Finding("held-views", changes.name, what, "run dynalake_compact, which finishes it"))
     if shown is None:
-        found.append(Finding("no-view", view, f"There is no view {view}", "run dynalake_compact, which writes it"))
+        findings.append(Finding("no-view", view, f"There is no view {view}", "run dynalake_compact, which writes it"))
     elif shown > number(state, FOLDED_TO):
         what = f"The view {view} leaves out changes that are not in the state"
-        found.append(Finding("view-ahead", view, what, "run dynalake_compact, which writes it again"))
+        findings.append(Finding("view-ahead", view, what, "run dynalake_compact, which writes it again"))
     last = read_scrub(table)
     if last is not None:
-        found += sum_findings(last.findings, f"{datetime.fromtimestamp(last.at / 1000, UTC):%Y-%m-%d}")
-    return tuple(found)
+        findings += sum_findings(last.findings, f"{datetime.fromtimestamp(last.at / 1000, UTC):%Y-%m-%d}")
+    return tuple(findings)
 
 
 def sum_findings(findings: Iterable[Finding], day: str) -> list[Finding]:

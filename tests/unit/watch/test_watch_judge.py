@@ -62,26 +62,26 @@ def test_a_table_that_is_well_has_no_finding() -> None:
     ("parts", "state", "says"),
     [
         ({"landing": {"firehose_age_seconds": 901}}, "late", "Firehose is 15 min old"),
-        ({"landing": {"unlanded_since": AT - HOUR}}, "late", "nothing landed since"),
+        ({"landing": {"unlanded_since": AT - HOUR}}, "late", "nothing has landed since"),
         ({"capture": {"state": "Disabled", "changed_at": AT - HOUR}}, "stopped", "since 2023-11-14 21:13:20 UTC"),
         ({"capture": {"state": "gone", "changed_at": None}}, "stopped", "gone"),
-        ({"capture": {"state": "Disabled", "changed_at": AT - 13 * HOUR}}, "expiring", "is lost in 11 h"),
+        ({"capture": {"state": "Disabled", "changed_at": AT - 13 * HOUR}}, "expiring", "expire in 11 h"),
         ({"capture": {"state": "Disabled", "changed_at": AT - 24 * HOUR}}, "lost", "are gone from the stream"),
         ({"capture": {"stream": "off"}}, "lost", "stream is off"),
         ({"capture": {"stream": "another"}}, "lost", "turned off and on"),
-        ({"capture": {"stream": "gone"}}, "stopped", "no such DynamoDB table"),
+        ({"capture": {"stream": "gone"}}, "stopped", "DynamoDB table no longer exists"),
         ({"capture": {"stream": "replaced"}}, "replaced", "deleted and made again"),
         ({"capture": {"stream": "replaced", "state": "gone"}}, "replaced", "deleted and made again"),
         ({"capture": {"last_result": DENIED, "unread_since": AT - 10 * MINUTE}}, "stopped", "kms:Decrypt"),
-        ({"capture": {"last_result": DENIED, "unread_since": AT - 13 * HOUR}}, "expiring", "is lost in 11 h"),
+        ({"capture": {"last_result": DENIED, "unread_since": AT - 13 * HOUR}}, "expiring", "expire in 11 h"),
         ({"capture": {"last_result": DENIED, "unread_since": AT}}, "attention", "kms:Decrypt"),
         ({"capture": {"last_result": "PROBLEM: Function call failed"}}, "attention", "Function call failed"),
         ({"capture": {"throttles": 4}}, "attention", "throttled 4 times"),
         ({"landing": {"throttled": 5}}, "attention", "throttled 5 records"),
-        ({"landing": {"filled": 0.85}}, "attention", "had 85% of what the Kinesis stream's shards take"),
+        ({"landing": {"filled": 0.85}}, "attention", "used 85% of the capacity of the Kinesis stream's shards"),
         ({"lake": {"snapshot": None}}, "attention", "no snapshot"),
         ({"lake": {"waiting": (Wait("20231111", AT - 30 * HOUR),)}}, "attention", "dt=20231111"),
-        ({"lake": {"fold_due_since": AT - 30 * HOUR}}, "attention", "to be folded since 30 h"),
+        ({"lake": {"fold_due_since": AT - 30 * HOUR}}, "attention", "fold has been due for 30 h"),
         ({"lake": {"unconverted": 7, "unconverted_since": AT - 2 * HOUR}}, "late", "conversion: 7, the oldest for 2 h"),
         ({"lake": {"fault": "There is no table t", "repair": "run dynalake_setup"}}, "stopped", "There is no table t"),
         ({"lake": {"findings": (OPTIMIZER,)}}, "attention", "optimizer compaction is on"),
@@ -106,11 +106,11 @@ def test_what_was_rejected_asks_for_attention(stage: str) -> None:
 def test_changes_that_are_lost_stay_lost() -> None:
     (verdict,) = judge(replace(changed(capture={"dropped": 3}), lost_at=AT - HOUR), TARGETS)
     assert verdict.state == "lost"
-    assert "until 2023-11-14 21:13:20 UTC did not get into the lake; 3 of the last 24 hours" in verdict.message
+    assert "until 2023-11-14 21:13:20 UTC did not reach the lake; 3 of the last 24 hours" in verdict.message
     (verdict,) = judge(replace(WELL, lost_at=AT - 100 * HOUR), TARGETS)
-    assert "could be put nowhere" not in verdict.message
+    assert "could not be stored anywhere" not in verdict.message
     (verdict,) = judge(replace(WELL, lost_since=AT - 30 * HOUR, lost_at=AT - HOUR), TARGETS)
-    assert "Changes from 2023-11-13 16:13:20 UTC on, until 2023-11-14 21:13:20 UTC" in verdict.message
+    assert "Changes from 2023-11-13 16:13:20 UTC until 2023-11-14 21:13:20 UTC" in verdict.message
     assert "dynalake_backfill with export_type incremental" in verdict.action
 
 
