@@ -188,7 +188,7 @@ def test_a_stopped_mapping(clients: Clients, captured: Captured) -> None:
     status = patiently(lambda: disabled(look(clients, done.names)))
     assert status.state == "stopped"
     with pytest.raises(
-        AlarmError, match=f"{done.names.table} is stopped: The mapping .* is Disabled \(since .*--enabled"
+        AlarmError, match=rf"{done.names.table} is stopped: The mapping .* is Disabled \(since .*--enabled"
     ):
         check_alarms([status])
     assert look(clients, done.names, after=timedelta(hours=13)).state == "expiring"
@@ -287,7 +287,7 @@ def test_a_rejected_line_and_days_that_nobody_converts_or_compacts(clients: Clie
     assert [wait.day for wait in status.readings.lake.waiting] == days
     assert messages(status) == "attention: Raw objects with lines that conversion rejected: 1"
     tired = look(clients, names, status.readings, after=timedelta(hours=27))
-    assert f"Days that wait for compaction: 2, the first (dt={days[0]}), for 27 h" in messages(tired)
+    assert f"Days waiting for compaction: 2, the first (dt={days[0]}) for 27 h" in messages(tired)
 
     report = compact_table(Table(clients, names), CompactOptions(), lambda: datetime.now(UTC))
     assert report.faults == ()

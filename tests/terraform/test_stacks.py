@@ -168,7 +168,7 @@ def lake_value(lake: Lake, outputs: dict[str, str]) -> dict[str, str]:
         ({"batch_window_seconds": 0}, "batch_window_seconds is 0, but batch_size is more than 10"),
         ({"shards": 0}, "shards is a whole number from 1 to 500"),
         ({"buffer_seconds": 900}, "freshness_alarm_minutes is not more than buffer_seconds"),
-        ({"updated_at_attribute": "größe"}, "Set a table with others up with dynalake_setup"),
+        ({"updated_at_attribute": "größe"}, "Set up a table with other characters by dynalake_setup"),
         ({"buffer_mb": 129}, "buffer_mb is a whole number from 1 to 128"),
         ({"batch_size": 1.5}, "batch_size is a whole number from 1 to 10000"),
         ({"log_retention_days": 2}, "log_retention_days is one of 1, 3, 5"),

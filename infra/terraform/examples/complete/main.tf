@@ -1,9 +1,9 @@
-# A lake with two DynamoDB tables. Beside it Airflow runs the DAGs; docs/terraform.md says what each of them does.
+# A lake with two DynamoDB tables. Airflow also runs the DAGs; docs/terraform.md says what each of them does.
 
 locals {
   tags = { team = "data" }
 
-  # What is not named here has the default of dynalake_setup's trigger form.
+  # Other settings have the defaults of dynalake_setup's trigger form.
   tables = {
     RECEIPTS = {}
     payments = {
@@ -14,7 +14,7 @@ locals {
   }
 }
 
-# The tables are there, with their streams on. Of one that Terraform makes, take
+# The tables exist, with their streams on. For a table that Terraform makes, use
 # aws_dynamodb_table.receipts.stream_arn (stream_enabled = true, stream_view_type = "NEW_AND_OLD_IMAGES").
 data "aws_dynamodb_table" "source" {
   for_each = local.tables
@@ -63,7 +63,7 @@ module "table" {
   tags                 = local.tags
 }
 
-# For tables that are too much for one worker of Airflow; a lake without them does not need it.
+# For tables that are too large for one Airflow worker; a lake without them does not need it.
 module "spark" {
   source = "../../modules/spark"
 
@@ -72,7 +72,7 @@ module "spark" {
   tags          = local.tags
 }
 
-# Where Redshift reads the tables beside Athena: attach its role to the cluster or the serverless namespace.
+# If Redshift also reads the tables: attach its role to the cluster or the serverless namespace.
 module "redshift" {
   source = "../../modules/redshift"
 

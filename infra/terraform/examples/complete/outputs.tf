@@ -4,7 +4,7 @@ output "dag_role_arn" {
 }
 
 output "setup_conf" {
-  description = "What to trigger dynalake_setup with, by table."
+  description = "Parameters for dynalake_setup, by table."
   value       = { for name, table in module.table : name => table.setup_conf }
 }
 

@@ -1,7 +1,7 @@
 # The DAGs' role, the role that CloudFormation deploys with, and the boundary of the roles that the lake's stacks make.
 
 resource "aws_cloudformation_stack" "this" {
-  #checkov:skip=CKV_AWS_124:Whoever applies sees the stack's events; a topic for them would tell nobody more.
+  #checkov:skip=CKV_AWS_124:The person who applies sees the stack's events; a topic for them would add nothing.
 
   name          = "dynalake-${replace(var.environment, "-", "--")}-airflow"
   template_body = file("${path.module}/../../../cloudformation/airflow.yaml")

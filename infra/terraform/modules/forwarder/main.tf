@@ -1,7 +1,7 @@
 # The Lambda function that sends the changes of all tables of one lake on, its role, its log, its alarms, the dashboard.
 
 resource "aws_cloudformation_stack" "this" {
-  #checkov:skip=CKV_AWS_124:Whoever applies sees the stack's events; a topic for them would tell nobody more.
+  #checkov:skip=CKV_AWS_124:The person who applies sees the stack's events; a topic for them would add nothing.
 
   name          = "${var.lake.stack_prefix}-forwarder"
   template_body = file("${path.module}/../../../cloudformation/forwarder.yaml")

@@ -13,7 +13,7 @@ locals {
   digest   = sha256(join("", [for name, path in local.sources : "${filesha256(path)}  ${name}\n"]))
   code_key = "dynalake-code/forwarder-${substr(local.digest, 0, 16)}.zip"
 
-  # "null" is what a bucket calls the version that it writes over.
+  # "null" is the version that a bucket overwrites.
   code_version = aws_s3_object.code.version_id == "null" ? "" : try(coalesce(aws_s3_object.code.version_id), "")
 }
 
@@ -40,7 +40,7 @@ resource "aws_s3_object" "code" {
   checksum_algorithm = "SHA256"
 
   lifecycle {
-    # The function is moved to the new code before the old is deleted.
+    # The function moves to the new code before the old code is deleted.
     create_before_destroy = true
   }
 }

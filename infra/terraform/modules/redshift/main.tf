@@ -1,7 +1,7 @@
 # The role with which Redshift Spectrum reads the lake's tables. Optional: one per lake.
 
 resource "aws_cloudformation_stack" "this" {
-  #checkov:skip=CKV_AWS_124:Whoever applies sees the stack's events; a topic for them would tell nobody more.
+  #checkov:skip=CKV_AWS_124:The person who applies sees the stack's events; a topic for them would add nothing.
 
   name          = "${var.lake.stack_prefix}-redshift"
   template_body = file("${path.module}/../../../cloudformation/redshift.yaml")

@@ -4,6 +4,6 @@ output "job_name" {
 }
 
 output "job_role_arn" {
-  description = "What the job may do is what a job on Amazon EMR Serverless needs, too."
+  description = "A job on Amazon EMR Serverless needs the same permissions."
   value       = aws_cloudformation_stack.this.outputs["JobRoleArn"]
 }

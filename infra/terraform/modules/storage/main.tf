@@ -5,12 +5,12 @@ data "aws_caller_identity" "current" {}
 data "aws_region" "current" {}
 
 locals {
-  # As plugins/dynalake/names.py builds them, which is where the DAGs look for the lake.
+  # Built as in plugins/dynalake/names.py, which tells the DAGs where the lake is.
   stack_prefix  = "dynalake-${replace(var.environment, "-", "--")}"
   stream_prefix = "dynalake-${replace(var.environment, "-", "_")}"
   bucket        = var.bucket != "" ? var.bucket : "dynalake-${var.environment}-${data.aws_caller_identity.current.account_id}-${data.aws_region.current.region}"
 
-  # Every name of a zone that Firehose knows, with the one under which it does.
+  # Every name of a zone that Firehose knows, with the name that Firehose uses.
   zones = merge([
     for line in split("\n", file("${path.module}/../../../../plugins/dynalake/firehose_zones.txt")) :
     { for name in split(" ", line) : name => split(" ", line)[0] } if can(regex("^[A-Z]", line))
@@ -19,7 +19,7 @@ locals {
 }
 
 resource "aws_cloudformation_stack" "this" {
-  #checkov:skip=CKV_AWS_124:Whoever applies sees the stack's events; a topic for them would tell nobody more.
+  #checkov:skip=CKV_AWS_124:The person who applies sees the stack's events; a topic for them would add nothing.
 
   name          = "${local.stack_prefix}-storage"
   template_body = file("${path.module}/../../../cloudformation/storage.yaml")

@@ -1,7 +1,7 @@
 # The pipeline of one DynamoDB table: the event source mapping, Kinesis, Firehose, the table's settings and its alarms.
 
 locals {
-  # A table without a Kinesis stream has no mode of one, and no shards.
+  # A table without a Kinesis stream has no stream mode and no shards.
   stream_mode = var.delivery == "kinesis" ? var.stream_mode : "provisioned"
 
   settings = {
@@ -38,7 +38,7 @@ locals {
   }
 }
 
-# The settings that the lake has now; of a table that is not in it yet there are none.
+# The settings that the lake has now; none for a table that is not in it yet.
 data "aws_ssm_parameters_by_path" "tables" {
   path = local.settings_path
 }
@@ -49,7 +49,7 @@ locals {
 }
 
 resource "aws_cloudformation_stack" "this" {
-  #checkov:skip=CKV_AWS_124:Whoever applies sees the stack's events; a topic for them would tell nobody more.
+  #checkov:skip=CKV_AWS_124:The person who applies sees the stack's events; a topic for them would add nothing.
 
   name          = local.names.stack
   template_body = file("${path.module}/../../../cloudformation/table.yaml")
@@ -101,7 +101,7 @@ resource "aws_cloudformation_stack" "this" {
 
     precondition {
       condition     = local.now == var.delivery
-      error_message = "${var.table} is delivered by '${local.now}' now, and changes would be lost if it were not proven first that '${var.delivery}' takes them. Run dynalake_setup with delivery = \"${var.delivery}\" and update_settings, then apply."
+      error_message = "${var.table} is delivered by '${local.now}' now. Changes would be lost if '${var.delivery}' were not proven first. Run dynalake_setup with delivery = \"${var.delivery}\" and update_settings, then apply."
     }
 
     precondition {
@@ -122,7 +122,7 @@ resource "aws_cloudformation_stack" "this" {
     precondition {
       # Beyond these, jsonencode and Python write the same settings differently, and each would change the other's.
       condition     = can(regex("^[ -~]*$", "${var.updated_at_attribute}${var.columns}${var.sort_by}")) && !can(regex("[<>&]", "${var.updated_at_attribute}${var.columns}${var.sort_by}"))
-      error_message = "updated_at_attribute, columns and sort_by are ASCII without '<', '>' and '&' here. Set a table with others up with dynalake_setup."
+      error_message = "updated_at_attribute, columns and sort_by must be ASCII without '<', '>' and '&' here. Set up a table with other characters by dynalake_setup."
     }
   }
 }

@@ -1,4 +1,4 @@
-# As plugins/dynalake/names.py builds them: what AWS does not take, or what is too long, ends in a hash of the whole.
+# Built as in plugins/dynalake/names.py: names that AWS does not take, or that are too long, end in a hash of the whole.
 
 locals {
   name_rules = {

@@ -14,6 +14,6 @@ output "stream_name" {
 }
 
 output "setup_conf" {
-  description = "What to trigger dynalake_setup with: it then finds the stacks as they are to be, proves that changes arrive, registers the table in the catalog and starts the backfill."
+  description = "Parameters for dynalake_setup, which finds the stacks as they should be, proves that changes arrive, registers the table in the catalog and starts the backfill."
   value       = jsonencode(merge(local.settings, { environment = var.lake.environment }))
 }
