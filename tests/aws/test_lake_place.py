@@ -94,7 +94,7 @@ def test_everything_is_under_the_prefix_and_the_day_of_the_zone(
     assert {row["id"]: row["text"] for row in rows} == {"0": None, "1": None, "2": None, "large": longest}
 
     for other in ({"prefix": "dynamodb"}, {"time_zone": "UTC"}, {"bucket": "another"}):
-        with pytest.raises(SettingsError, match=rf"has {next(iter(other))} '.*asks for '{next(iter(other.values()))}'"):
+        with pytest.raises(SettingsError, match=rf"has {next(iter(other))} '.*requests '{next(iter(other.values()))}'"):
             plan_lake(clients, environment, **other)
 
 

@@ -121,7 +121,7 @@ def test_what_the_account_s_limits_do_not_allow_is_said_before() -> None:
     assert limit_problem({**LIMITS, "OnDemandStreamCount": 49}, ON_DEMAND, None, 1) is None
     assert limit_problem(LIMITS, ON_DEMAND, StreamState("on_demand", 4), 4) is None, "it is one of the 50"
     assert limit_problem(LIMITS, AUTO, None, 5) is None
-    assert "takes 6 more" in str(limit_problem(LIMITS, AUTO, None, 6))
+    assert "needs 6 more" in str(limit_problem(LIMITS, AUTO, None, 6))
     assert limit_problem(LIMITS, AUTO, StreamState("provisioned", 40), 45) is None
 
 
