@@ -102,7 +102,7 @@ def test_every_test_is_in_a_suite() -> None:
 def test_the_readme_shows_what_the_demo_prints() -> None:
     """Its words, not its times: every step of the demo's source stands in the README's output."""
     readme = (REPOSITORY / "README.md").read_text()
-    for step in ("dynalake_setup: deploy the pipeline", "canaries_arrive", "dynalake_backfill: what the table holds"):
+    for step in ("dynalake_setup: deploy the pipeline", "canaries_arrive", "dynalake_backfill: read the existing"):
         assert step in readme
     assert re.search(r"differences +0\n", readme)
     assert len(readme.splitlines()) < 170, "short"

@@ -1,9 +1,9 @@
-"""`make demo`: a table, the whole pipeline through Airflow's own scheduler, SQL, and a comparison with the source.
+"""`make demo`: run a table through the whole pipeline in Airflow, query it with SQL, and compare it with the source.
 
     python -m infra.local.demo [--items file.json --key year:N,title:S]
 
-Exits 0 when every item that SQL returns equals the item in DynamoDB, 1 when one does not or something failed, and 130
-after Ctrl-C. Nothing is left running and nothing outside the repository is written.
+The exit code is 0 if SQL returns every item exactly as DynamoDB has it, 1 if an item differs or something failed, and
+130 after Ctrl-C. It leaves nothing running and writes nothing outside the repository.
 """
 
 from __future__ import annotations

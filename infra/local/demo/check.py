@@ -1,8 +1,7 @@
-"""Compares `{table}_current` with the DynamoDB table behind it: value by value, type by type.
+"""Compare `{table}_current` with the DynamoDB table behind it: value by value, type by type.
 
-The lake's schema gives the attributes' own names back and says which columns hold digits or JSON as text; what has no
-column is in `__other`.
-SQL cannot tell an attribute that is missing from one that is an explicit NULL, so the two are taken for equal.
+The lake's schema maps columns to attribute names and says which columns hold digits or JSON as text. Values without a
+column are in `__other`. SQL cannot tell a missing attribute from an explicit NULL, so the two count as equal.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from dynalake.names import TableNames
 from infra.local.demo.writing import KeyValues, key_values
 
 SHOWN = 10
-# More significant digits than a double holds for sure.
+# A double is sure to hold this many significant digits.
 DOUBLE_DIGITS = 15
 TYPES = ("S", "N", "B", "BOOL", "NULL", "L", "M", "SS", "NS", "BS")
 _DECODER = json.JSONDecoder(parse_float=Decimal, parse_int=Decimal)
@@ -33,7 +32,7 @@ NOTE = "SQL cannot tell a missing attribute from an explicit NULL: the two count
 
 @dataclass(frozen=True)
 class Difference:
-    """One value that is not the same: the item's key, the attribute's path, what was expected and what came."""
+    """One value that differs: the item's key, the attribute's path, the expected value and the received one."""
 
     key: str
     attribute: str
@@ -43,7 +42,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was compared, and the first differences of `difference_count`."""
+    """The counts of a comparison, and the first of its `difference_count` differences."""
 
     table: str
     view: str
@@ -59,7 +58,7 @@ class Comparison:
         return self.difference_count == 0
 
     def text(self) -> str:
-        """A table for the terminal."""
+        """Return the comparison as a table for the terminal."""
         counts = "  ".join(f"{kind} {self.values[kind]:,}" for kind in TYPES if self.values.get(kind))
         lines = [
             f"  {'items in ' + self.table:<42} {self.items:>12,}",
@@ -88,9 +87,9 @@ class _Tally:
 
 
 def compare(table: Table, rows: Iterable[Mapping[str, Any]]) -> Comparison:
-    """Read the whole table (consistent scan), and compare it with these rows of `{t}_current`.
+    """Read the whole table by a consistent scan, and compare it with these rows of `{t}_current`.
 
-    `rows` are dicts by column name with Python values, as `infra/local/engines` give them.
+    `rows` are dicts of Python values by column name, as the modules of `infra/local/engines` return them.
     """
     schema = schema_of(table.changes())
     got = (lake_item(schema, row) for row in rows)
@@ -98,13 +97,13 @@ def compare(table: Table, rows: Iterable[Mapping[str, Any]]) -> Comparison:
 
 
 def lake_item(schema: TableSchema, row: Mapping[str, Any]) -> dict[str, object]:
-    """Return the attributes that a row of the lake says an item has, under their own names."""
+    """Return the item that a row of the lake describes, with the attributes' own names."""
     got = {c.attribute: _attribute_value(c.type, _decimals(row[c.name])) for c in schema.columns}
     return got | {attribute: _json(text) for attribute, text in (row[OTHER] or {}).items()}
 
 
 def _decimals(value: object) -> object:
-    """The value with every number as a `Decimal`; a double as the shortest digits that are it."""
+    """Return the value with every number as a `Decimal`; a double becomes the shortest digits that identify it."""
     match value:
         case bool():
             return value
@@ -118,7 +117,7 @@ def _decimals(value: object) -> object:
 
 
 def scan_table(clients: Clients, names: TableNames) -> Iterator[Mapping[str, Any]]:
-    """Every item, consistently read."""
+    """Yield every item of the table, by consistent reads."""
     pages = clients.dynamodb.get_paginator("scan").paginate(TableName=names.table, ConsistentRead=True)
     for page in pages:
         yield from page["Items"]
@@ -131,7 +130,7 @@ def compare_items(
     items: Iterable[Mapping[str, Any]],
     found: Iterable[Mapping[str, object]],
 ) -> Comparison:
-    """Compare items (attribute values) with what the rows of a view say that items are, joined by key (pure)."""
+    """Compare items (attribute values) with the items that a view's rows describe, joined by key (pure)."""
     tally = _Tally()
     expected = {key_values(schema.key, item): item for item in items}
     seen: set[KeyValues] = set()
@@ -219,10 +218,10 @@ def _same_set(got: object, member: type, expected: Iterable[Any]) -> bool:
 
 
 def _attribute_value(of: Type, value: object) -> object:
-    """What the lake's JSON `value`, of the schema's type `of`, says that the attribute is.
+    """Return the attribute value that the lake stores as `value`, of the schema's type `of`.
 
-    Struct fields get their own names back, and texts that stand for numbers or mixed values become those.
-    A value that does not fit its type is returned as it is: the comparison will find it.
+    Struct fields get their own names back, and texts that hold numbers or mixed values are decoded.
+    A value that does not fit its type is returned unchanged: the comparison will find it.
     """
     if value is None:
         return None
@@ -260,7 +259,7 @@ def _row_key(schema: TableSchema, got: Mapping[str, object]) -> KeyValues | None
 
 
 def _is_long(number: str) -> bool:
-    """Whether the number has more than `DOUBLE_DIGITS` significant digits."""
+    """Return whether the number has more than `DOUBLE_DIGITS` significant digits."""
     if len(number) <= DOUBLE_DIGITS:
         return False
     return len("".join(map(str, Decimal(number).as_tuple().digits)).strip("0")) > DOUBLE_DIGITS

@@ -1,4 +1,4 @@
-"""The demo's items (generated receipts, or the user's JSON file), the changes made to them, and how they are written.
+"""The demo's items (generated receipts or the user's JSON file), and the changes made to them.
 
 loaded = load_items(Path("movies.json"), "year:N,title:S")
 create_table(dynamodb, "movies", loaded.key)
@@ -42,12 +42,12 @@ _ARITHMETIC = Context(prec=_DIGITS)
 
 
 class ItemsError(ValueError):
-    """The file or the key is not what the demo can load."""
+    """The demo cannot load the file or use the key."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """Items with their key; `duplicates` are keys that came more than once (the last one counts)."""
+    """Items with their key; `duplicates` are the keys that occur more than once (the last item counts)."""
 
     items: tuple[Item, ...]
     key: ItemKey
@@ -56,19 +56,19 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Change:
-    """One write: `item` is the whole image after an INSERT or MODIFY, the key alone for a REMOVE."""
+    """One write: `item` is the whole new image for INSERT and MODIFY, and only the key for REMOVE."""
 
     operation: Literal["INSERT", "MODIFY", "REMOVE"]
     item: Item
 
 
 def generated(count: int, seed: int = 1) -> Loaded:
-    """`count` generated receipts."""
+    """Return `count` generated receipts."""
     return Loaded(tuple(generate_receipts(count, seed)), receipts.KEY)
 
 
 def parse_key(spec: str) -> ItemKey:
-    """`year:N,title:S` → the key: one or two attributes, each with its type S or N."""
+    """Parse a key such as `year:N,title:S`: one or two attributes, each of type S or N. Raises `ItemsError`."""
     parts = [part.strip().rpartition(":") for part in spec.split(",")]
     if not 1 <= len(parts) <= 2 or any(not name or kind not in ("S", "N") for name, _, kind in parts):
         raise ItemsError(f"KEY is {spec!r}. Needed: one or two NAME:TYPE with type S or N, such as year:N,title:S.")
@@ -79,21 +79,21 @@ def parse_key(spec: str) -> ItemKey:
 
 
 def load_items(path: Path, key_spec: str) -> Loaded:
-    """A JSON array of objects as items, digit for digit; `ItemsError` names the item that cannot be one."""
+    """Load a JSON array of objects as items, digit for digit. Raises `ItemsError`, which names the wrong element."""
     key = parse_key(key_spec)
     try:
-        found = json.loads(
+        elements = json.loads(
             path.read_text(encoding="utf-8"), parse_float=Decimal, parse_int=Decimal, parse_constant=_no_constant
         )
     except OSError as error:
         raise ItemsError(f"{path} cannot be read: {error.strerror}.") from error
     except ValueError as error:
-        raise ItemsError(f"{path} is no JSON: {error}") from error
-    if not isinstance(found, list) or not found:
-        raise ItemsError(f"{path} holds {_kind(found)}. Needed: an array of objects.")
+        raise ItemsError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(elements, list) or not elements:
+        raise ItemsError(f"{path} holds {_kind(elements)}. Needed: an array of objects.")
     items: dict[KeyValues, Item] = {}
     duplicates: list[str] = []
-    for index, plain in enumerate(found):
+    for index, plain in enumerate(elements):
         if not isinstance(plain, dict):
             raise ItemsError(f"{path}: element {index} is {_kind(plain)}. Needed: an object.")
         item = {name: _attribute_value(value, f"{path}: element {index}: {name}") for name, value in plain.items()}
@@ -114,10 +114,10 @@ def load_items(path: Path, key_spec: str) -> Loaded:
 def changes(
     items: Sequence[Item], key: ItemKey, *, seed: int, count: int, updated_at: Callable[[int], Value] | None = None
 ) -> Iterator[Change]:
-    """`count` changes to a table that holds `items`: about 60% updates, 20% inserts, 20% deletes, in this order.
+    """Yield `count` changes to a table that holds `items`, in order: about 60% updates, 20% inserts, 20% deletes.
 
-    Deterministic in its arguments. Inserts are new receipts, or copies of other tables' items under new keys, or items
-    that were deleted before. `updated_at(n)` gives the `updatedAt` of change n, for items that have one.
+    The same arguments always give the same changes. Inserts are new receipts, copies of the user's items under new
+    keys, or items that were deleted before. `updated_at(n)` is the `updatedAt` of change n, for items that have one.
     """
     random = Random(f"changes:{seed}")
     live = list(items)
@@ -147,7 +147,7 @@ def _stamped(item: Item, number: int, updated_at: Callable[[int], Value] | None)
 
 
 def _new_items(items: Sequence[Item], key: ItemKey, random: Random, seed: int) -> Iterator[Item]:
-    """Endless items whose keys are neither among `items` nor repeated."""
+    """Yield items without end; their keys are not among `items` and do not repeat."""
     taken = {key_values(key, item) for item in items}
     last = key.attributes[-1]
     for number in count_from(len(items)):
@@ -175,13 +175,13 @@ def _updated(item: Item, key: ItemKey, random: Random) -> Item:
         return {**item, "changedByDemo": {"N": str(random.randrange(10**6))}}
     touched = _touched(item[name], random)
     if touched == item[name]:
-        # DynamoDB makes no stream record of a write that changes nothing.
+        # DynamoDB writes no stream record if a write changes nothing.
         return {**item, "changedByDemo": {"N": str(random.randrange(10**6))}}
     return {**item, name: touched}
 
 
 def _touched(value: Value, random: Random) -> Value:
-    """Another value of the same type."""
+    """Return another value of the same type."""
     ((kind, content),) = value.items()
     match kind:
         case "S":
@@ -226,13 +226,13 @@ def _attribute_value(value: object, where: str) -> Value:
             return {"L": [_attribute_value(element, f"{where}[{n}]") for n, element in enumerate(value)]}
         case Mapping():
             return {"M": {name: _attribute_value(member, f"{where}.{name}") for name, member in value.items()}}
-    raise ItemsError(f"{where} is {value!r}, which is no JSON value.")
+    raise ItemsError(f"{where} is {value!r}. Needed: a JSON value.")
 
 
 def _kind(value: Any) -> str:
-    kinds = {dict: "an object", list: "an empty array", str: "a text", bool: "a boolean", type(None): "null"}
+    kinds = {dict: "an object", list: "an empty array", str: "a string", bool: "a boolean", type(None): "null"}
     return kinds.get(type(value), "a number")
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number.")
+    raise ValueError(f"{name} is not a JSON number.")

@@ -1,6 +1,6 @@
-"""One table's lake as somebody sees it who has only SQL: DuckDB on the Iceberg tables.
+"""One table's lake as a user sees it with SQL: DuckDB on the Iceberg tables.
 
-DuckDB knows no Presto views, so it is given their SQL, made from both tables as they were at one moment.
+DuckDB cannot read Presto views, so it gets their SQL, built from both tables as they were at one moment.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from infra.local.engines.duckdb import connect, duckdb_rows
 
 @dataclass(frozen=True)
 class Moment:
-    """`{t}`, `{t}_state` and what the views show of them, each as DuckDB takes it after FROM."""
+    """`{t}`, `{t}_state` and the two views at one moment, each as the text that follows FROM in DuckDB."""
 
     schema: TableSchema
     source: ViewSource
@@ -43,14 +43,14 @@ class Moment:
 
 
 class LakeReader:
-    """Asks DuckDB about a table. `aws`: the variables that point an AWS SDK at local AWS."""
+    """Reads a table with DuckDB. `aws`: the variables that point an AWS SDK at local AWS."""
 
     def __init__(self, table: Table, aws: Mapping[str, str]) -> None:
         self.table = table
         self._connection = connect(aws)
 
     def now(self) -> Moment:
-        """Return the tables as they are, both at the same moment."""
+        """Return both tables as they are at the same moment."""
         bound = views_bound(self.table)
         changes, state = self.table.changes(), self.table.items()
         while (again := self.table.changes()).metadata_location != changes.metadata_location:
@@ -88,6 +88,6 @@ class _Loaded(Table):
 
 
 def _scan(head: Head, snapshot: int | None) -> str:
-    """`snapshot`: an older one; None for the current one. https://duckdb.org/docs/stable/core_extensions/iceberg/overview"""
+    """`snapshot`: an older snapshot; None for the current one. https://duckdb.org/docs/stable/core_extensions/iceberg/overview"""
     older = "" if snapshot is None else f", snapshot_from_id={snapshot}"
     return f"iceberg_scan('{head.metadata_location}'{older})"

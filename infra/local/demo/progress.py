@@ -1,4 +1,4 @@
-"""What the demo shows while Airflow works: one line per task as it ends, with its counts."""
+"""The demo's output while Airflow works: one line for each task when it ends."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ ENDED = {"success", "failed", "upstream_failed", "skipped", "removed"}
 
 
 class DemoFailed(Exception):
-    """The demo cannot go on; the message says why and where to look."""
+    """The demo failed; the message says why."""
 
 
 class Screen:
-    """Lines with the seconds since the start in front; a bar in place on a terminal."""
+    """Prints lines with the seconds since the start, and on a terminal a status line that is updated in place."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()
@@ -33,7 +33,7 @@ class Screen:
         self.line(text)
 
     def line(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         stamp = f"{self.seconds:6.1f}s  " if text else ""
         if self._live and self._width:
             print("\r" + " " * self._width + "\r", end="")
@@ -41,7 +41,7 @@ class Screen:
         print(f"{stamp}{text}", flush=True)
 
     def status(self, text: str) -> None:
-        """What is going on right now; shown in place on a terminal, not at all in a file."""
+        """Show the current activity in place on a terminal; print nothing to a file."""
         if self._live:
             text = f"{self.seconds:6.1f}s  {text}"[:118]
             print("\r" + text.ljust(self._width), end="", flush=True)
@@ -57,13 +57,13 @@ def follow(
     timeout: float = 600,
     meanwhile: Callable[[], str] = lambda: "",
 ) -> None:
-    """Shows a run until it ends; DemoFailed with the failed task's log when it does not end well."""
+    """Show a run until it ends. Raises `DemoFailed`, with the failed task's log if there is one."""
     shown: set[tuple[str, int]] = set()
     deadline = time.monotonic() + timeout
     while True:
         state = airflow.run_state(dag, run)
         tasks = airflow.tasks(dag, run)
-        for task in sorted(tasks, key=lambda one: str(one["end_date"])):
+        for task in sorted(tasks, key=lambda task: str(task["end_date"])):
             name = (task["task_id"], task["map_index"])
             if task["state"] in ENDED and name not in shown:
                 shown.add(name)
@@ -75,15 +75,15 @@ def follow(
         if state == "failed":
             raise DemoFailed(_why(airflow, dag, run, tasks))
         if time.monotonic() > deadline:
-            raise DemoFailed(f"{dag} did not end within {timeout:.0f} s; it was at {', '.join(running) or state}")
+            raise DemoFailed(f"{dag} did not end within {timeout:.0f} s; it was still at {', '.join(running) or state}")
         time.sleep(0.4)
 
 
 def _task_line(task: dict[str, Any]) -> str:
     mark = {"success": "✓", "skipped": "–"}.get(task["state"], "✗")
     label = task.get("rendered_map_index") or ("" if task["map_index"] < 0 else str(task["map_index"]))
-    took = f"{task['duration']:.1f}s" if task.get("duration") else ""
-    return f"  {mark} {task['task_id'].replace('.', ' › '):<38} {label:<34} {took:>6}"
+    duration = f"{task['duration']:.1f}s" if task.get("duration") else ""
+    return f"  {mark} {task['task_id'].replace('.', ' › '):<38} {label:<34} {duration:>6}"
 
 
 def _why(airflow: AirflowClient, dag: str, run: str, tasks: list[dict[str, Any]]) -> str:

@@ -1,4 +1,4 @@
-"""The demo's SQL: what a data engineer would ask the new lake, through DuckDB on its Iceberg tables."""
+"""The demo's SQL: a data engineer's first queries on the new lake, with DuckDB on its Iceberg tables."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LAND_SECONDS = 240
 
 
 class Lake(LakeReader):
-    """The lake of the demo, and its raw objects."""
+    """The demo's lake and its raw objects."""
 
     def __init__(self, client: Callable[[str], Any], aws: Mapping[str, str], table: str) -> None:
         from dynalake.capture.lake.registry import load_lake
@@ -30,7 +30,7 @@ class Lake(LakeReader):
         self._landed: dict[str, set[str]] = {}
 
     def wait_for_changes(self, written: int, first_day: str, screen: Screen) -> int:
-        """Waits until every change has landed; each is counted once, however often it came."""
+        """Wait until every change has landed; return how many. A change that arrived twice counts once."""
         deadline = time.monotonic() + LAND_SECONDS
         while True:
             landed = self._count_landed(first_day)
@@ -42,12 +42,12 @@ class Lake(LakeReader):
             time.sleep(0.5)
 
     def _count_landed(self, first_day: str) -> int:
-        """Different changes in the raw objects of the days from this one on; each object is read once."""
+        """Return the number of distinct changes in raw objects from this day on; each object is read once."""
         names, s3 = self.table.names, self.table.clients.s3
         pages = s3.get_paginator("list_objects_v2").paginate(
             Bucket=names.lake.bucket, Prefix=names.raw_prefix, StartAfter=f"{names.raw_prefix}dt={first_day}"
         )
-        for key in (found["Key"] for page in pages for found in page.get("Contents", ())):
+        for key in (entry["Key"] for page in pages for entry in page.get("Contents", ())):
             if key not in self._landed:
                 with s3.get_object(Bucket=names.lake.bucket, Key=key)["Body"] as body:
                     raw = body.read()
@@ -58,14 +58,14 @@ class Lake(LakeReader):
 
 
 def show_results(lake: Lake, screen: Screen, first_day: str, written: int) -> bool:
-    """Prints the answers and the comparison; whether everything is as it must be."""
+    """Print the results and the comparison; return whether all counts and values agree."""
     names, now = lake.table.names, lake.now()
     per_day = lake.rows(
         f"SELECT dt, __operation AS operation, count(*) AS changes, max(__event_time) AS last "
         f"FROM {now.changes} GROUP BY 1, 2 ORDER BY 1, 2"
     )
     _show(f"changes per day and operation, from {names.changes_table}", per_day)
-    _show(f"items there are now, from {names.current_view}", lake.rows(f"SELECT count(*) AS items FROM {now.current}"))
+    _show(f"current items, from {names.current_view}", lake.rows(f"SELECT count(*) AS items FROM {now.current}"))
 
     changes = sum(row["changes"] for row in per_day if row["dt"] >= first_day)
     comparison = lake.compare()

@@ -1,4 +1,4 @@
-"""RECEIPTS: items as a shop writes them, with every DynamoDB type and every oddity that real tables have."""
+"""RECEIPTS: items as a shop writes them, with every DynamoDB type and the oddities of real tables."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _NOTES = (
 
 
 def generate_receipts(count: int, seed: int = 1) -> Iterator[Item]:
-    """`count` receipts as attribute values; the same `seed` always gives the same."""
+    """Yield `count` receipts as attribute values; the same `seed` always gives the same receipts."""
     for number in range(count):
         yield receipt(number, seed)
 
 
 def receipt(number: int, seed: int = 1) -> Item:
-    """Receipt `number`, which depends on nothing but its arguments."""
+    """Return receipt `number`, which depends only on the arguments."""
     random = Random(number * 1_000_003 + seed)
     updated = _FIRST + timedelta(milliseconds=random.randrange(_DAYS * 86_400_000))
     item: Item = {
@@ -46,7 +46,7 @@ def receipt(number: int, seed: int = 1) -> Item:
         "userId": {"S": f"u{random.randrange(5000):04d}"},
         "total": {"N": f"{random.randrange(1, 99_999)}.{random.randrange(1, 100):02d}"},
         "paid": {"BOOL": random.random() < 0.9},
-        # Larger than 64 bits, and as many digits as DynamoDB holds.
+        # Larger than 64 bits, and the most digits that DynamoDB holds.
         "ledgerId": {"N": str(2**64 + random.getrandbits(64))},
         "exact": {"N": f"{10**27 + random.getrandbits(89)}.{10**9 + random.getrandbits(29) | 1}"},
         "lines": {"L": [generate_line(random) for _ in range(_FEW[number % len(_FEW)])]},
@@ -60,7 +60,7 @@ def receipt(number: int, seed: int = 1) -> Item:
 
 
 def updated_at(moment: datetime, way: int) -> Value:
-    """A moment in one of four ways: epoch seconds, epoch milliseconds, ISO-8601 with and without a zone."""
+    """Return a moment in one of four ways: epoch seconds, epoch milliseconds, ISO-8601 with and without a zone."""
     milliseconds = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
     if way == 0:
         return {"N": str(milliseconds // 1000)}
@@ -70,7 +70,7 @@ def updated_at(moment: datetime, way: int) -> Value:
 
 
 def generate_line(random: Random) -> Value:
-    """One of a receipt's `lines`."""
+    """Return one of a receipt's `lines`."""
     line: dict[str, Value] = {
         "name": {"S": random.choice(_PRODUCTS)},
         "price": {"N": f"{random.randrange(1000)}.{random.randrange(100):02d}"},
@@ -104,14 +104,14 @@ def _loyalty(random: Random) -> Value:
 
 
 _FEW = (1, 2, 1, 3, 0, 1)
-# Attributes that not every receipt has: the share that does, and what makes the value.
+# Optional attributes: the share of receipts that have each, and the function that makes its value.
 _SOMETIMES: dict[str, tuple[float, Callable[[Random], Value]]] = {
     "attachments": (0.1, lambda r: {"BS": sorted({r.randbytes(6), r.randbytes(3)})}),
     "coupons": (0.3, lambda r: {"L": [{"S": "WELCOME"}] * r.randrange(3)}),
     "dt": (0.05, lambda r: {"S": "an attribute named like the partition"}),
     "ever": (0.2, lambda r: {"NULL": True}),
     "labels": (0.3, lambda r: {"SS": sorted({r.choice(_PRODUCTS) for _ in range(3)})}),
-    "loyalty": (0.4, _loyalty),  # another type each time
+    "loyalty": (0.4, _loyalty),  # of varying type
     "metadata": (0.3, lambda r: {"M": {} if r.random() < 0.5 else {"source": {"S": "till"}}}),
     "notes": (0.6, lambda r: {"S": r.choice(_NOTES)}),
     "points": (0.3, lambda r: {"NS": sorted({f"{r.randrange(9)}.5", str(r.randrange(10, 99)), "-1"})}),
@@ -119,7 +119,7 @@ _SOMETIMES: dict[str, tuple[float, Callable[[Random], Value]]] = {
     "refundedAt": (0.3, lambda r: {"NULL": True} if r.random() < 0.7 else {"S": "2019-05-01"}),
     "signature": (0.3, lambda r: {"B": r.randbytes(r.randrange(24))}),
     "store": (0.5, _store),
-    "userid": (0.1, lambda r: {"S": f"legacy-{r.randrange(100)}"}),  # `userId` once lower-cased
+    "userid": (0.1, lambda r: {"S": f"legacy-{r.randrange(100)}"}),  # collides with `userId` in lower case
 }
 
 

@@ -1,4 +1,4 @@
-"""The demo from its first item to the comparison."""
+"""The demo, from its first item to the comparison."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ DAGS = {"dynalake_setup", "dynalake_backfill", "dynalake_convert"}
 
 
 def run(arguments: Sequence[str]) -> int:
-    """The demo as its command line asks for it; the exit code."""
-    parser = argparse.ArgumentParser(prog="make demo", description="The whole pipeline on this machine.")
+    """Run the demo with these command-line arguments; return the exit code."""
+    parser = argparse.ArgumentParser(prog="make demo", description="Run the whole pipeline on this machine.")
     parser.add_argument("--items", type=Path, help="a JSON file with an array of objects")
-    parser.add_argument("--key", default="", help="its key, as name:type[,name:type], such as year:N,title:S")
+    parser.add_argument("--key", default="", help="the items' key, as name:type[,name:type], such as year:N,title:S")
     parser.add_argument("--count", type=int, default=GENERATED_ITEMS, help="how many items to generate")
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        table, loaded = _items(asked.items, asked.key, asked.count)
+        table, loaded = _items(options.items, options.key, options.count)
     except ItemsError as error:
         print(f"{error}", file=sys.stderr)
         return 1
@@ -59,9 +59,9 @@ def _items(path: Path | None, key: str, count: int) -> tuple[str, Loaded]:
 
 
 def _run_in_own_folder(screen: Screen, table: str, loaded: Loaded) -> int:
-    """Runs the demo in a new folder below .local, which goes with it; after a failure the logs stay."""
+    """Run the demo in a new folder below .local and remove the folder; after a failure, keep the logs."""
     local = REPOSITORY / ".local"
-    # Its name is known before it is there, so that there is no moment in which nobody would remove it.
+    # The name is known before the folder exists, so the folder is removed whenever the demo stops.
     home = local / f"demo-{os.getpid()}"
     try:
         home.mkdir(mode=0o700, parents=True)
@@ -71,7 +71,7 @@ def _run_in_own_folder(screen: Screen, table: str, loaded: Loaded) -> int:
         shutil.rmtree(logs, ignore_errors=True)
         home.rename(logs)
         screen.line(f"✗ {error}")
-        screen.line(f"The logs: {logs.relative_to(REPOSITORY)}")
+        screen.line(f"Logs: {logs.relative_to(REPOSITORY)}")
         return 1
     finally:
         shutil.rmtree(home, ignore_errors=True)
@@ -116,7 +116,7 @@ def _pipeline(
     run = airflow.client.trigger("dynalake_setup", {"table": table})
     follow(airflow.client, screen, "dynalake_setup", run)
 
-    screen.title(f"dynalake_backfill: what the table holds, while {CHANGES:,} changes are written to it")
+    screen.title(f"dynalake_backfill: read the existing items while {CHANGES:,} changes are written")
     written = _Counter()
     with ThreadPoolExecutor(1) as background:
         writing = background.submit(_write_changes, client("dynamodb"), table, loaded, written)
@@ -132,7 +132,7 @@ def _pipeline(
     counts = airflow.client.result("dynalake_backfill", run, "commit")
     screen.line(
         f"  {counts['read']:,} items read = {counts['kept']:,} kept + {counts['filtered']:,} filtered; "
-        f"{CHANGES:,} changes written meanwhile"
+        f"{CHANGES:,} changes written in the meantime"
     )
 
     lake = Lake(client, aws, table)
@@ -140,25 +140,25 @@ def _pipeline(
     landed = lake.wait_for_changes(written_changes, first_day, screen)
     screen.line(f"  {landed:,} changes landed in S3 through stream → Lambda → Kinesis → Firehose")
 
-    screen.title("dynalake_convert: what landed becomes rows, as every ten minutes")
+    screen.title("dynalake_convert: convert the landed changes to rows, as every ten minutes")
     run = airflow.client.trigger("dynalake_convert", {"tables": [table]})
     follow(airflow.client, screen, "dynalake_convert", run)
 
-    screen.title("SQL through DuckDB, on the Iceberg tables")
+    screen.title("SQL with DuckDB on the Iceberg tables")
     return show_results(lake, screen, first_day, written_changes)
 
 
 def _backfill_run(airflow: LocalAirflow, screen: Screen) -> str:
-    """The run that setup has started."""
+    """Return the run that the setup started."""
     runs = airflow.client.runs("dynalake_backfill")
     if not runs:
-        raise DemoFailed("dynalake_setup succeeded without starting a backfill")
+        raise DemoFailed("dynalake_setup succeeded but started no backfill")
     run: str = runs[0]["dag_run_id"]
     return run
 
 
 class _Counter:
-    """How many changes are written, for the status line."""
+    """The number of changes written so far, for the status line."""
 
     def __init__(self) -> None:
         self.value = 0
@@ -168,7 +168,7 @@ class _Counter:
 
 
 def _write_changes(dynamodb: Any, table: str, loaded: Loaded, written: _Counter) -> None:
-    """Updates, inserts and deletes; items with an `updatedAt` get the present time, as an application would do."""
+    """Update, insert and delete items; `updatedAt`, where an item has it, becomes the present time."""
 
     def now(_number: int) -> dict[str, str]:
         return {"N": str(int(datetime.now(UTC).timestamp() * 1000))}

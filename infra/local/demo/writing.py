@@ -1,4 +1,4 @@
-"""Writing to a DynamoDB table: batches in threads, each key's writes in their own order."""
+"""Write to a DynamoDB table in batches and threads; the writes of each key stay in order."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Progress = Callable[[int], None]
 
 
 class Write(Protocol):
-    """What `apply_changes` needs to know of a change."""
+    """The parts of a change that `apply_changes` reads."""
 
     @property
     def operation(self) -> str: ...
@@ -35,7 +35,7 @@ class Write(Protocol):
 
 
 def key_values(key: ItemKey, item: Mapping[str, Any]) -> KeyValues:
-    """The item's key as something that can be compared: numbers by value, binary as base64 text."""
+    """Return the item's key in comparable form: numbers by value, binary as base64 text."""
     return tuple(_key_value(a.type, item[a.name][a.type]) for a in key.attributes)
 
 
@@ -46,7 +46,7 @@ def _key_value(kind: str, content: Any) -> object:
 
 
 def create_table(dynamodb: Any, table: str, key: ItemKey) -> None:
-    """An on-demand table with stream (new and old images) and point-in-time recovery; waits until it is active."""
+    """Create an on-demand table with stream (both images) and point-in-time recovery; wait until it is active."""
     roles = ("HASH", "RANGE")
     dynamodb.create_table(
         TableName=table,
@@ -64,7 +64,7 @@ def create_table(dynamodb: Any, table: str, key: ItemKey) -> None:
 def write_items(
     dynamodb: Any, table: str, items: Iterable[Mapping[str, Any]], progress: Progress = lambda count: None
 ) -> int:
-    """Put all items (their keys differ); `progress` gets the count so far. Returns how many."""
+    """Put all items (their keys differ); return how many. `progress` gets the count so far."""
     with _Lanes(dynamodb, table, progress) as lanes:
         for number, batch in enumerate(_batches({"PutRequest": {"Item": item}} for item in items)):
             lanes.submit(number % THREADS, batch)
@@ -74,14 +74,14 @@ def write_items(
 def apply_changes(
     dynamodb: Any, table: str, key: ItemKey, changes: Iterable[Write], progress: Progress = lambda count: None
 ) -> int:
-    """Write the changes as they come; those of one key keep their order, and each gives its own stream record."""
+    """Write the changes; those of one key stay in order, and each gets its own stream record. Return how many."""
     batches: list[list[Request]] = [[] for _ in range(THREADS)]
     keys: list[set[KeyValues]] = [set() for _ in range(THREADS)]
     with _Lanes(dynamodb, table, progress) as lanes:
         for change in changes:
             values = key_values(key, change.item)
             lane = zlib.crc32(repr(values).encode()) % THREADS
-            # One batch may not hold one key twice.
+            # A batch must not hold a key twice.
             if values in keys[lane] or len(batches[lane]) == BATCH:
                 lanes.submit(lane, batches[lane])
                 batches[lane], keys[lane] = [], set()
@@ -107,9 +107,9 @@ def _batches(requests: Iterable[Request]) -> Iterator[list[Request]]:
 
 
 class _Lanes:
-    """Threads that write batches; those of one lane one after the other.
+    """Threads that write batches, each lane one batch at a time.
 
-    Only a few batches wait at a time, so that what is generated is written soon, and Ctrl-C ends soon.
+    Only a few batches wait, so generated items are written soon, and Ctrl-C takes effect soon.
     """
 
     def __init__(self, dynamodb: Any, table: str, progress: Progress) -> None:

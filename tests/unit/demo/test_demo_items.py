@@ -103,11 +103,11 @@ def test_a_json_file_is_read_exactly(tmp_path: Path) -> None:
         ('[{"id": ""}]', "id:S", "element 0 has the value"),
         ('[{"id": "1", "n": {"x": [1E400]}}]', "id:S", r"element 0: n.x\[0\] is 1E\+400"),
         (f'[{{"id": "1", "n": {"1" * 39}}}]', "id:S", "at most 38 digits"),
-        ('[{"id": "1", "n": NaN}]', "id:S", "NaN is no JSON number"),
+        ('[{"id": "1", "n": NaN}]', "id:S", "NaN is not a JSON number"),
         ("{}", "id:S", "holds an object"),
         ("[]", "id:S", "holds an empty array"),
         ("[1]", "id:S", "element 0 is a number"),
-        ("[", "id:S", "is no JSON"),
+        ("[", "id:S", "is not valid JSON"),
     ],
 )
 def test_a_file_that_cannot_be_loaded(tmp_path: Path, text: str, key: str, message: str) -> None:
