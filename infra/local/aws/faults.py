@@ -1,4 +1,4 @@
-"""Failures that a test asks the local AWS server for, over `/_dynalake/faults`."""
+"""Failures that tests request from the local AWS server, at `/_dynalake/faults`."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ PATH = "/_dynalake/faults"
 
 @dataclass
 class Fault:
-    """What fails and how: every field of the JSON a test posts."""
+    """What fails and how: the fields of the JSON that a test posts."""
 
     service: str
     """`kinesis`, `firehose`, `lambda`, `s3`, `dynamodb`, …: the name in the AWS endpoint."""
     operation: str
     """The API operation: `PutRecords`, `PutRecordBatch`, `Invoke`, `PutObject`, …
 
-    `ChangeRecord` of `dynamodb` is none: it takes the images out of the change records that a table's stream gets.
+    `ChangeRecord` of `dynamodb` is not an operation: it removes the images from the change records of a table's stream.
     """
     code: str
-    """The AWS error code answered; for Lambda, the unhandled error's type."""
+    """The AWS error code of the answer; for Lambda, the type of the unhandled error."""
     times: int | None = None
-    """How many matching requests fail; unlimited until cleared where absent."""
+    """How many matching requests fail; if absent, all do until the fault is cleared."""
     fraction: float = 1.0
-    """The part of the entries of a batch, else of the requests, that fails."""
+    """The share of a batch's entries, or else of requests, that fails."""
     status: int = 400
     message: str = "Injected by a test."
     resource: str | None = None
     """Only this stream, delivery stream, function, table or bucket."""
     key_prefix: str | None = None
-    """Only S3 keys that start so."""
+    """Only S3 keys with this prefix."""
     after: bool = False
-    """Whether the request is served all the same, and only its answer is lost (Lambda, Kinesis, Firehose)."""
+    """Whether the request is served and only its answer is lost (Lambda, Kinesis, Firehose)."""
 
     def hits(self) -> bool:
-        """Whether the next entry or request is among the fraction that fails."""
+        """Return whether the next entry or request is in the fraction that fails."""
         return self.fraction >= 1 or random.random() < self.fraction
 
 
@@ -47,7 +47,7 @@ _lock = threading.Lock()
 
 
 def add(description: Mapping[str, Any]) -> None:
-    """Arm one fault; TypeError for an unknown or missing field."""
+    """Add a fault. Raises `TypeError` for an unknown or missing field."""
     fault = Fault(**description)
     with _lock:
         _faults.append(fault)
@@ -60,13 +60,13 @@ def clear() -> None:
 
 
 def active() -> list[dict[str, Any]]:
-    """The faults that would still fail a request, with what is left of `times`."""
+    """Return the faults that are still active, each with its remaining `times`."""
     with _lock:
         return [asdict(fault) for fault in _faults]
 
 
 def take(service: str, operation: str, resource: str = "", key: str = "") -> Fault | None:
-    """The fault that applies to this request, counted down; None when it is to be served."""
+    """Return the fault that applies to this request, and count it down; None if the request is to be served."""
     with _lock:
         for fault in _faults:
             if (fault.service, fault.operation) != (service, operation):

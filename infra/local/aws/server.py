@@ -1,4 +1,4 @@
-"""Entry point of the local AWS server: `python -m infra.local.aws.server`, from the repository's root."""
+"""The local AWS server: run `python -m infra.local.aws.server` in the repository's root."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from infra.local.aws.settings import TIME_SCALE_VARIABLE
 
 
 def main() -> None:
-    """Bind the port, then load ministack with every correction, and serve until told to stop."""
+    """Bind the port, load ministack with every correction, and serve until SIGTERM or SIGINT."""
     options = _arguments()
     key = os.environ.get(KEY_VARIABLE)
     if not key:
-        raise SystemExit(f"{KEY_VARIABLE} must be the access key of this run: random, and nobody else's to read.")
+        raise SystemExit(f"{KEY_VARIABLE} must be the access key of this run. Set it to a random, secret value.")
     state_dir: Path = options.state_dir
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -34,7 +34,7 @@ def main() -> None:
     if options.ends_with_stdin:
         threading.Thread(target=_end_with_parent, args=(state_dir,), daemon=True).start()
 
-    # ministack reads its settings when it is imported.
+    # ministack reads its settings at import.
     from infra.local.aws import corrections
 
     application = corrections.install_all()
@@ -45,11 +45,11 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Local AWS: ministack with corrections.")
-    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 in a container, whose ports are not the machine's")
-    parser.add_argument("--known-as", action="append", default=[], help="another name of this host, in a container")
+    parser.add_argument("--host", default="127.0.0.1", help="the address to bind; 0.0.0.0 in a container")
+    parser.add_argument("--known-as", action="append", default=[], help="another host name to accept, for a container")
     parser.add_argument("--port", type=int, default=int(os.environ.get("DYNALAKE_LOCAL_PORT", "0")))
     parser.add_argument("--time-scale", type=float, default=float(os.environ.get(TIME_SCALE_VARIABLE, "60")))
-    parser.add_argument("--state-dir", type=Path, required=True, help="holds every file the server writes")
+    parser.add_argument("--state-dir", type=Path, required=True, help="the folder for all files of the server")
     parser.add_argument("--auth", action="store_true", help="enforce IAM")
     parser.add_argument("--ends-with-stdin", action="store_true", help="end when standard input closes")
     return parser.parse_args()
@@ -65,12 +65,12 @@ def _configure(state_dir: Path, host: str, port: int, time_scale: float, key: st
             "TMPDIR": str(temporary),
             "S3_DATA_DIR": str(state_dir / "s3"),
             "STATE_DIR": str(state_dir / "state"),
-            # Listeners on fixed ports, which a second server on the machine would collide with.
+            # These listen on fixed ports: two servers on one machine would collide.
             "IOT_MTLS_ENABLED": "0",
             "SFTP_ENABLED": "0",
             TIME_SCALE_VARIABLE: str(time_scale),
             "AUTH": "true" if auth else "false",
-            # What ministack takes for the account's root.
+            # ministack accepts this key as the account's root.
             "AWS_ACCESS_KEY_ID": key,
             "AWS_SECRET_ACCESS_KEY": key,
         }
@@ -88,11 +88,11 @@ def _publish_port(state_dir: Path, port: int) -> None:
 
 
 def _end_with_parent(state_dir: Path) -> None:
-    # Not sys.stdin, whose lock a thread waiting in it would hold when the interpreter ends.
+    # Not sys.stdin: a thread that waits in it would hold its lock when the interpreter ends.
     while os.read(0, 4096):
         pass
     shutil.rmtree(state_dir, ignore_errors=True)
-    # The parent made this process the leader of a group, which also holds the Lambda workers.
+    # The parent made this process the leader of a group that includes the Lambda workers.
     if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os.kill(os.getpid(), signal.SIGKILL)

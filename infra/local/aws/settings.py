@@ -1,4 +1,4 @@
-"""What the running local AWS server was started with."""
+"""Settings of the running local AWS server."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ TIME_SCALE_VARIABLE = "DYNALAKE_TIME_SCALE"
 
 
 def time_scale() -> float:
-    """How many times faster than on AWS the documented waits pass."""
+    """Return how many times faster than on AWS the documented waits pass."""
     return float(os.environ.get(TIME_SCALE_VARIABLE, "60"))
 
 
 def unscaled(seconds: float) -> float:
-    """The seconds of AWS's that real ones stand for: how old something is, beside limits that are in minutes."""
+    """Return the AWS seconds that these real seconds represent, such as an age to compare with a limit in minutes."""
     return seconds * time_scale()
 
 
 def scaled(seconds: float) -> float:
-    """The real seconds that stand for `seconds` of AWS's."""
+    """Return the real seconds that represent `seconds` on AWS."""
     return seconds / time_scale()

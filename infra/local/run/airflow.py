@@ -1,7 +1,7 @@
-"""A whole Airflow on this machine, and a client of its REST API.
+"""A complete Airflow on this machine, and a client of its REST API.
 
-`airflow standalone` on SQLite, bound to 127.0.0.1, with its home in a folder of its own. What it needs from AWS comes
-from the environment it is given, as it would from the connection `aws_default` of any other Airflow.
+It runs `airflow standalone` on SQLite, bound to 127.0.0.1, with its own home folder. Its environment variables give it
+access to AWS, like the connection `aws_default` in any other Airflow.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ USER = "admin"
 PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0)
 """Seconds between the attempts of one request."""
 
-# Not what it takes, but how long a machine busy with other work may let one wait.
+# These allow for a machine that is busy with other work; they are not typical times.
 ANSWER_SECONDS = 120.0
 START_SECONDS = 400.0
-# Two connections of a part may wait for each other: so one gives up, long before who asked does, and is asked again.
+# Two connections of a component may wait for each other. One gives up, long before its caller does, and is tried again.
 LOCK_SECONDS = 25.0
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports on 127.0.0.1 that nobody listens on; all different, because all are held until the last is known."""
+    """Return unused ports on 127.0.0.1. All are held until the last is known, so they differ."""
     with contextlib.ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+        for listener in sockets:
+            listener.bind(("127.0.0.1", 0))
+        return [listener.getsockname()[1] for listener in sockets]
 
 
 class AirflowRequestError(Exception):
@@ -54,7 +54,7 @@ class AirflowRequestError(Exception):
 
 
 class AirflowClient:
-    """The few calls of Airflow's stable REST API (v2) that a person would make with curl."""
+    """A client for a few calls of Airflow's stable REST API (v2)."""
 
     def __init__(self, url: str, user: str, password: str) -> None:
         self.url = url
@@ -62,14 +62,14 @@ class AirflowClient:
         self._token = ""
 
     def call(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Any:
-        """The decoded JSON answer of `/api/v2{path}`; AirflowRequestError when it is refused."""
+        """Call `/api/v2{path}` and return the decoded JSON answer. Raises `AirflowRequestError` if it is refused."""
         if not self._token:
             self._token = self._send("POST", "/auth/token", self._credentials)["access_token"]
         for pause in (*PAUSES, None):
             try:
                 return self._send(method, f"/api/v2{path}", body)
             except AirflowRequestError as error:
-                # SQLite locks as a whole: on a busy machine a request may find it locked, and is rolled back.
+                # SQLite locks the whole database: on a busy machine a request may find it locked and is rolled back.
                 locked = error.status == 500 and "Database error" in str(error)
                 if pause is None or not (locked or error.status == 401):
                     raise
@@ -92,7 +92,7 @@ class AirflowClient:
         return json.loads(text) if text else None
 
     def healthy(self) -> bool:
-        """Whether the API server, the scheduler, the DAG processor and the triggerer all answer."""
+        """Return whether the API server, the scheduler, the DAG processor and the triggerer all answer."""
         try:
             health = self._send("GET", "/api/v2/monitor/health", None)
         except (OSError, AirflowRequestError, ValueError):
@@ -107,12 +107,12 @@ class AirflowClient:
         self.call("PATCH", f"/dags/{dag}?update_mask=is_paused", {"is_paused": False})
 
     def trigger(self, dag: str, conf: Mapping[str, object]) -> str:
-        """Starts a run; its id."""
+        """Start a run and return its id."""
         run: str = self.call("POST", f"/dags/{dag}/dagRuns", {"logical_date": None, "conf": dict(conf)})["dag_run_id"]
         return run
 
     def runs(self, dag: str) -> list[dict[str, Any]]:
-        """Newest first."""
+        """Return the latest 50 runs of a DAG, newest first."""
         runs: list[dict[str, Any]] = self.call("GET", f"/dags/{dag}/dagRuns?order_by=-id&limit=50")["dag_runs"]
         return runs
 
@@ -126,7 +126,7 @@ class AirflowClient:
         return tasks
 
     def result(self, dag: str, run: str, task: str) -> Any:
-        """What a task returned."""
+        """Return the value that a task returned."""
         path = f"/dags/{dag}/dagRuns/{run}/taskInstances/{task}/xcomEntries/return_value?deserialize=true"
         return self.call("GET", path)["value"]
 
@@ -137,12 +137,12 @@ class AirflowClient:
 
 
 class LocalAirflow:
-    """Airflow with the repository's DAGs and plugin, running for as long as the `with` block does."""
+    """Airflow with the repository's DAGs and plugin; it runs as long as the `with` block."""
 
     def __init__(self, home: Path, environment: Mapping[str, str]) -> None:
         self.home = home
         self.password = secrets.token_urlsafe(12)
-        # Kept for a restart: who is logged in stays so, and tasks that wait meanwhile are known again.
+        # The same after a restart, so logins and the tokens of waiting tasks stay valid.
         self._secret = secrets.token_hex(64)
         self._environment = dict(environment)
         self._process: subprocess.Popen[bytes] | None = None
@@ -158,10 +158,10 @@ class LocalAirflow:
         """The environment of Airflow's processes."""
         api, worker_log, trigger_log = self._ports
         return {
-            # What the user's shell has set for another Airflow, or another AWS, must not reach this one.
+            # Variables of the user's shell for another Airflow or another AWS must not reach this one.
             **{name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW_", "AWS_"))},
             **self._environment,
-            # `airflow standalone` starts its parts as `airflow …`, found on PATH.
+            # `airflow standalone` starts its components as `airflow …`, found on PATH.
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": "",
             "TMPDIR": str(self.home / "tmp"),
@@ -176,7 +176,7 @@ class LocalAirflow:
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.home / "passwords.json"),
-            # By itself a part waits 5 s for another to write; the scheduler then ends, and no task runs again.
+            # By default a component waits 5 s for a lock. Then the scheduler ends, and no more tasks run.
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home / 'airflow.db'}?timeout={LOCK_SECONDS:g}",
             "AIRFLOW__API__HOST": "127.0.0.1",
             "AIRFLOW__API__PORT": str(api),
@@ -187,9 +187,9 @@ class LocalAirflow:
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(worker_log),
             "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(trigger_log),
             "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
-            # A file that is changed is read again at once all the same.
+            # A changed file is still read again at once.
             "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
-            # One that took too long to be read once would not be looked at again before that.
+            # A file whose parsing times out is not read again before that.
             "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": f"{ANSWER_SECONDS:g}",
             "AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": f"{2 * ANSWER_SECONDS:.0f}",
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
@@ -212,22 +212,22 @@ class LocalAirflow:
             )
 
     def wait_ready(self, dags: set[str], timeout: float = START_SECONDS) -> Iterator[str]:
-        """Yields what it still waits for, until Airflow is healthy and lists `dags`; RuntimeError when it will not."""
+        """Yield what is missing until Airflow is healthy and lists `dags`. Raises `RuntimeError` if that fails."""
         assert self._process is not None
         deadline = time.monotonic() + timeout
         while True:
             if self._process.poll() is not None:
-                raise RuntimeError(f"Airflow ended by itself. Its log: {self.log_file}")
+                raise RuntimeError(f"Airflow ended unexpectedly. Read its log: {self.log_file}")
             missing = set(dags) - self.client.dags() if self.client.healthy() else {"Airflow"}
             if not missing:
                 return
             if time.monotonic() > deadline:
-                raise RuntimeError(f"Not there after {timeout:.0f} s: {sorted(missing)}. The log: {self.log_file}")
+                raise RuntimeError(f"Missing after {timeout:.0f} s: {sorted(missing)}. Read the log: {self.log_file}")
             yield ", ".join(sorted(missing))
             time.sleep(0.3)
 
     def stop(self, *, to_start_again: bool = False) -> None:
-        """At once; to start it again, as Airflow stops by itself, which takes seconds of a core."""
+        """Kill it at once; with `to_start_again`, let it shut down by itself, which takes seconds of CPU time."""
         if self._process is None:
             return
         if to_start_again:

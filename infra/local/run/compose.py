@@ -1,9 +1,9 @@
-"""Write `.local/compose.env`, with which `docker compose --profile local` starts local AWS and an Airflow on it.
+"""Write `.local/compose.env`, for `docker compose --profile local` to start local AWS and an Airflow on it.
 
     python3 -m infra.local.run.compose
 
-Its secrets are random and this machine's own: whoever reaches local AWS runs code in its container. A file that is
-there stays as it is, because the database keeps the password that it was made with.
+Its secrets are random and differ on each machine, because anyone with access to local AWS can run code in its
+container. An existing file is kept, because the database keeps the password that it was created with.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FILE = REPOSITORY / ".local" / "compose.env"
 
 
 def write(file: Path = FILE) -> None:
-    """Write the file for its owner alone, unless it is there."""
+    """Write the file, readable by its owner only, unless it exists."""
     if file.exists():
         return
     key = new_key()

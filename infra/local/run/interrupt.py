@@ -1,4 +1,4 @@
-"""Ctrl-C, once: it ends what runs, and nothing disturbs the cleaning up after it (standard library only)."""
+"""Stop on the first Ctrl-C, and let nothing disturb the cleanup after it (standard library only)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _waiting = False
 
 
 def stop_once() -> None:
-    """From now on the first Ctrl-C, or `kill`, raises KeyboardInterrupt; those after it are ignored."""
+    """Raise KeyboardInterrupt on the first Ctrl-C or `kill` from now on, and ignore later ones."""
     for stop in _STOPS:
         signal.signal(stop, _first)
 
@@ -29,7 +29,7 @@ def _first(_signal: int, _frame: object) -> None:
 
 @contextlib.contextmanager
 def held() -> Iterator[None]:
-    """Lets a stop wait until the block is done: for what is made in one line and known to its owner in the next."""
+    """Delay a stop until the block ends, so that its owner always knows a process or folder that the block creates."""
     global _holding, _waiting
     _holding = True
     try:

@@ -1,7 +1,7 @@
 """The processes that `make up` and `make trino` leave running, until `make down` ends them.
 
-A keeper is `python -m MODULE keep` in a session of its own. It holds what it started, publishes a file once that
-answers, and ends everything on SIGTERM.
+A keeper is `python -m MODULE keep` in its own session. It starts servers, publishes a file once they answer, and ends
+them on SIGTERM.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ from infra.local.run.interrupt import held
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 HOME = REPOSITORY / ".local" / "up"
-"""Logs and pids of the keepers, for their owner's eyes alone; `make down` removes it."""
+"""Folder of the keepers' logs and pids, readable by its owner only; `make down` removes it."""
 ENVIRONMENT_FILE = REPOSITORY / ".local" / "env"
-"""How to reach what `make up` runs, as `export NAME=value` lines; there once everything answers."""
+"""File of `export NAME=value` lines that point at the servers of `make up`; it exists once everything answers."""
 STOP_SECONDS = 90
 
 
 class KeeperError(RuntimeError):
-    """What the keeper holds did not start, or did not end."""
+    """A keeper's servers did not start, or did not end."""
 
 
 @dataclass(frozen=True)
 class Keeper:
-    """One kept process: its module, and the name of its files in `HOME`."""
+    """One keeper process: its module, and the name of its files in `HOME`."""
 
     module: str
     name: str
 
     @property
     def log(self) -> Path:
-        """What it and its children print."""
+        """The file that it and its children print to."""
         return HOME / f"{self.name}.log"
 
     @property
     def pid(self) -> int | None:
-        """Return the pid of the running keeper, or None; a pid that now belongs to something else does not count."""
+        """Return the pid of the running keeper, or None; a pid reused by another program does not count."""
         with contextlib.suppress(OSError, ValueError):
             pid = int(self._pid_file.read_text())
             if self.module.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
@@ -52,9 +52,9 @@ class Keeper:
         return None
 
     def start(self, what: str, ready: Path, seconds: float) -> None:
-        """Start it and wait until `ready` exists, at most `seconds`, with a dot each second.
+        """Start it and wait until `ready` exists, for at most `seconds`; print a dot each second.
 
-        Raises `KeeperError` where it ends or takes longer; and leaves nothing running, on Ctrl-C neither.
+        Raises `KeeperError` if it ends or takes longer. After an error or Ctrl-C, nothing is left running.
         """
         process = None
         try:
@@ -72,7 +72,7 @@ class Keeper:
             deadline = time.monotonic() + seconds
             while not ready.exists():
                 if process.poll() is not None or time.monotonic() > deadline:
-                    raise KeeperError(f"{what} did not start. The logs: {HOME}")
+                    raise KeeperError(f"{what} did not start. Read the logs in {HOME}.")
                 print(".", end="", flush=True)
                 time.sleep(1)
         except BaseException:
@@ -84,7 +84,7 @@ class Keeper:
             print()
 
     def stop(self) -> bool:
-        """End it and wait until it is gone; False where none ran. Raises `KeeperError` after `STOP_SECONDS`."""
+        """End it and wait until it is gone; return False if none ran. Raises `KeeperError` after `STOP_SECONDS`."""
         pid = self.pid
         if pid is None:
             return False
@@ -106,7 +106,7 @@ TRINO = Keeper("infra.local.trino", "trino")
 
 
 def publish(file: Path, text: str) -> None:
-    """Write a file that only its owner reads, and that exists only as a whole."""
+    """Write a file that only its owner can read, and that exists only when it is complete."""
     unfinished = file.with_suffix(".part")
     unfinished.touch(mode=0o600)
     unfinished.write_text(text)
@@ -114,7 +114,7 @@ def publish(file: Path, text: str) -> None:
 
 
 def read_environment() -> dict[str, str]:
-    """Return the variables of `ENVIRONMENT_FILE`. Raises `FileNotFoundError` where nothing is up."""
+    """Return the variables of `ENVIRONMENT_FILE`. Raises `FileNotFoundError` if nothing is up."""
     lines = ENVIRONMENT_FILE.read_text().splitlines()
     pairs = (line.removeprefix("export ").split("=", 1) for line in lines)
     return {name: shlex.split(value)[0] for name, value in pairs}

@@ -1,4 +1,4 @@
-"""Start the local AWS server as a child process and stop it for sure (standard library only)."""
+"""Start the local AWS server as a child process, and make sure that it stops (standard library only)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[3]
 START_SECONDS = 180.0
 STOP_SECONDS = 5.0
 
-# The server must not see what points its user's own AWS clients, or Lambda code, somewhere else.
+# The server must not inherit variables that point AWS clients or Lambda code elsewhere.
 _DROPPED_PREFIXES = ("AWS_", "MINISTACK_", "PYTHON")
 
 
@@ -37,11 +37,11 @@ class LocalAws:
     """One local AWS server; a context manager, or `start()` and `stop()`.
 
     `time_scale` divides every wait that AWS documents in seconds or minutes: at 60, a Firehose
-    buffer of 60 s is delivered after one. `port` 0 takes any free one. The server's temporary files
-    live in a directory below `state_dir` (default: the repository's `.local/`) and go with it.
+    buffer of 60 s is delivered after one. `port` 0 takes any free port. The server's temporary files
+    are in a directory below `state_dir` (default: the repository's `.local/`), which is removed at the end.
     `DYNALAKE_LOCAL_PYTHON` names another interpreter than `.venv-local/bin/python`. With `auth`, IAM is enforced:
     signatures, policies, and the roles that services act in. `key` is the access key and the secret of the account's
-    root, another one in each run: who does not have it is refused.
+    root. It differs in each run, and requests without it are refused.
     """
 
     def __init__(
@@ -76,17 +76,17 @@ class LocalAws:
 
     @property
     def endpoint_url(self) -> str:
-        """`http://127.0.0.1:<port>`, for any AWS client; the port is known once started."""
+        """`http://127.0.0.1:<port>`, for any AWS client; the port is known after the start."""
         return f"http://127.0.0.1:{self.port}"
 
     def env(self) -> dict[str, str]:
-        """The environment variables with which an AWS SDK talks to this server only."""
+        """Return the environment variables that point an AWS SDK at this server only."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint_url,
             "AWS_ACCESS_KEY_ID": self.key,
             "AWS_SECRET_ACCESS_KEY": self.key,
             "AWS_DEFAULT_REGION": "us-east-1",
-            # Streaming checksums cost pyarrow most of its write speed, and buy nothing on loopback.
+            # Streaming checksums cost pyarrow most of its write speed, and are useless on loopback.
             "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
             "AWS_EC2_METADATA_DISABLED": "true",
         }
@@ -118,13 +118,13 @@ class LocalAws:
             raise
 
     def stop(self) -> None:
-        """Stop the server and everything it started, and remove its files; safe to call twice."""
+        """Stop the server and everything that it started, and remove its files; safe to call twice."""
         process, self._process = self._process, None
         if process is not None:
             process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(STOP_SECONDS)
-            # Its session is its own, so this reaches its Lambda workers and nothing else.
+            # It has its own session, so this reaches its Lambda workers and nothing else.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -139,7 +139,7 @@ class LocalAws:
         self.call("POST", "/_ministack/reset")
 
     def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """Call an administrative endpoint of the server; the decoded JSON answer."""
+        """Call an administrative endpoint of the server; return the decoded JSON answer."""
         data = json.dumps(body).encode() if body is not None else None
         headers = authorization(self.key)
         request = urllib.request.Request(self.endpoint_url + path, data=data, headers=headers, method=method)
@@ -152,8 +152,8 @@ class LocalAws:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             if process.poll() is not None:
-                raise LocalAwsError(f"Local AWS ended with code {process.returncode}; see {self.log}")
-            # The server renames the finished file into place: what exists is complete.
+                raise LocalAwsError(f"Local AWS ended with code {process.returncode}; read {self.log}")
+            # The server renames the finished file into place: if it exists, it is complete.
             if port_file.exists():
                 self.port = int(port_file.read_text())
                 try:
@@ -163,11 +163,11 @@ class LocalAws:
                 else:
                     return
             time.sleep(0.02)
-        raise LocalAwsError(f"Local AWS did not answer within {START_SECONDS:.0f} s; see {self.log}")
+        raise LocalAwsError(f"Local AWS did not answer within {START_SECONDS:.0f} s; read {self.log}")
 
 
 def new_key() -> str:
-    """Return an access key for one run: as AWS's look, and nobody's guess."""
+    """Return a random access key for one run, in the format of AWS's keys."""
     return f"LOCAL{secrets.token_hex(12).upper()}"
 
 

@@ -1,11 +1,11 @@
-"""Runs one command and makes sure that nothing of it is left behind.
+"""Run one command and make sure that none of its processes is left running.
 
     python supervise.py -- command arguments…
 
-Airflow's standalone command orphans its children on SIGTERM and deadlocks when its whole group gets it, so stopping is
-a job of its own. When the command ends, or the one who started it goes away, it sends SIGKILL to every process that
-came from it: the standard input is a pipe from there, and its end is the signal, which even `kill -9` sends. Told to
-stop (SIGTERM, SIGINT), it first sends SIGINT to the command alone and lets it end.
+Airflow's standalone command orphans its children on SIGTERM, and deadlocks if its whole group gets SIGTERM. So this
+supervisor stops it. When the command ends, or the supervisor's parent does, the supervisor sends SIGKILL to all
+descendants of the command. Its standard input is a pipe from the parent, which closes even after `kill -9`. On SIGTERM
+or SIGINT, it first sends SIGINT to the command alone and lets it end.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ class _Stop(Exception):
 
 
 def _adopt_orphans() -> None:
-    """Linux: processes whose parent died become ours, so that they can be found; elsewhere the group must do."""
+    """Adopt processes whose parent died, so that they can be found (Linux only; elsewhere their group must do)."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def _descendants(pid: int) -> list[int]:
-    """Every living process below `pid`, deepest last; empty where there is no /proc."""
+    """Return every living process below `pid`, deepest last; nothing where there is no /proc."""
     parents: dict[int, list[int]] = {}
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError, ValueError, IndexError):
             fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
             if fields[0] != "Z":
                 parents.setdefault(int(fields[1]), []).append(int(entry.name))
-    found: list[int] = []
+    descendants: list[int] = []
     frontier = [pid]
     while frontier:
         children = parents.get(frontier.pop(), [])
-        found += children
+        descendants += children
         frontier += children
-    return found
+    return descendants
 
 
 def _kill_all(child: subprocess.Popen[bytes]) -> None:
@@ -71,7 +71,7 @@ def _kill_all(child: subprocess.Popen[bytes]) -> None:
 
 
 def _wait(child: subprocess.Popen[bytes]) -> None:
-    """Returns when the command has ended or the starter is gone."""
+    """Wait until the command has ended or the parent is gone."""
     while child.poll() is None:
         if select.select([sys.stdin], [], [], 0.2)[0] and not os.read(sys.stdin.fileno(), 1024):
             return
@@ -91,12 +91,12 @@ def main() -> int:
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
         _wait(child)
-        told = False
+        interrupted = False
     except _Stop:
-        told = True
+        interrupted = True
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if told and child.poll() is None:
+    if interrupted and child.poll() is None:
         child.send_signal(signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(GRACE)

@@ -1,9 +1,9 @@
-"""`make up` and `make down`: local AWS and Airflow, left running for somebody to explore.
+"""`make up` and `make down`: start local AWS and Airflow, leave them running, and stop them.
 
     python -m infra.local.run.up [up | down]
 
-`up` starts a keeper process that holds both, waits until they answer, and says how to reach them; `down` ends it, and
-the Trino that `make trino` has started on it.
+`up` starts a keeper process that runs both, waits until they answer, and prints how to reach them. `down` ends it, and
+also the Trino that `make trino` started.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ DAGS = {file.stem for file in (REPOSITORY / "dags").glob("*.py")}
 
 
 def keep() -> int:
-    """Holds local AWS and Airflow until SIGTERM; everything they wrote goes with them."""
+    """Run local AWS and Airflow until SIGTERM, then remove everything that they wrote."""
     stop_once()
     with contextlib.suppress(KeyboardInterrupt), LocalAws(HOME / "aws.log") as aws:
         with LocalAirflow(HOME / "airflow", aws.env()) as airflow:
@@ -46,7 +46,7 @@ def keep() -> int:
 
 def up() -> int:
     if UP.pid is not None:
-        print(f"Already up. `source {ENVIRONMENT_FILE.relative_to(REPOSITORY)}`, or stop it with `make down`.")
+        print(f"Already up. Use it: `source {ENVIRONMENT_FILE.relative_to(REPOSITORY)}`. Stop it with `make down`.")
         return 0
     _clean()
     HOME.mkdir(mode=0o700, parents=True)
@@ -64,7 +64,7 @@ def up() -> int:
 
   Point any AWS client at it:  source {ENVIRONMENT_FILE.relative_to(REPOSITORY)}
   Create a table with its stream on, put items, then trigger `dynalake_setup` with {{"table": "…"}}.
-  Ask the lake by SQL:         make trino
+  Query the lake with SQL:     make trino
   Stop and clean up:           make down
 """)
     return 0

@@ -32,7 +32,7 @@ def tables() -> list[str]:
 def look(table: str) -> str:
     """Checks one table, stores the result, and fails if someone must act now. Returns the table's state."""
     from dynalake.capture.lake.registry import load_settings
-    from dynalake.lake.files.folders import milliseconds
+    from dynalake.days import milliseconds
     from dynalake.watch.gather import gather
     from dynalake.watch.judge import Targets
     from dynalake.watch.status import TableStatus, check_alarms, load_status, save_status
@@ -71,7 +71,7 @@ def look(table: str) -> str:
 def report(tables: list[str] | None) -> dict[str, int]:
     """Gathers all tables for the page; fails if someone must act now on one of them, or one was not checked."""
     from dynalake.capture.lake.registry import find_lake, list_tables
-    from dynalake.lake.files.folders import milliseconds
+    from dynalake.days import milliseconds
     from dynalake.watch.status import check_alarms, check_seen, save_overview
 
     aws = clients()

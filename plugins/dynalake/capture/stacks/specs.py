@@ -89,7 +89,7 @@ def table_spec(
     *,
     shards: int = 0,
 ) -> StackSpec:
-    """Return a table's stack with these deliveries (`dynalake.capture.stacks.deliveries`), to be deployed on their version.
+    """Return a table's stack with these deliveries (`deliveries.py`), to be deployed on their version.
 
     Without them, the stack is as first made. `shards`: of a provisioned stream; 0: those of the settings, or the
     present ones where the settings leave it to the table's peak.
