@@ -1,8 +1,8 @@
-"""`make conformance`: asks an AWS account what documentation leaves open, and takes a small table through its life.
+"""`make conformance`: ask an AWS account what documentation leaves open, and take a small table through its life.
 
     python -m infra.conformance [--local] [--yes] [--only NAME]
 
-Exits 0 when everything came to an answer and SQL returns what was written, 1 when not, and 130 after Ctrl-C.
+The exit code is 0 if every experiment got an answer and SQL returns what was written, 1 if not, and 130 after Ctrl-C.
 """
 
 from __future__ import annotations

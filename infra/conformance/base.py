@@ -1,4 +1,4 @@
-"""What the experiments share: two buckets, and roles; and the resources that several of them are made of."""
+"""The two buckets and the roles that experiments share, and the resources that several of them use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from infra.conformance.place import Place, allow
 
 Resource = dict[str, Any]
 
-# Notes each of its calls as an object, whose time is S3's. botocore is in every Python runtime of Lambda.
+# Writes an object for each call, with S3's time. Every Python runtime of Lambda contains botocore.
 SOURCE = """
 import os, time, botocore.session
 s3 = botocore.session.get_session().create_client("s3", region_name=os.environ["AWS_REGION"])
@@ -17,7 +17,7 @@ def handler(event, context):
     key = f"{os.environ['PREFIX']}/{time.time_ns():020}"
     s3.put_object(Bucket=os.environ["BUCKET"], Key=key, Body=b"")
     if os.environ["FAILS"]:
-        raise ValueError("as the experiment wants it")
+        raise ValueError("the experiment lets it fail")
 """
 
 CALLER = (
@@ -32,19 +32,19 @@ CALLER = (
     "s3:PutObject",
     "s3:PutObjectAcl",
 )
-"""What the role may do in which an experiment asks whether fewer rights are enough."""
+"""The rights of the role in which experiments test whether fewer rights are enough."""
 
 
 def make_base(place: Place) -> None:
-    """Make it, as one stack."""
+    """Create the buckets and roles as one stack."""
     pattern = f"{place.lake.stack_prefix}-*"
     streams = place.arn("kinesis", f"stream/{pattern}")
     table = place.arn("dynamodb", f"table/{pattern}")
     bucket = {"Fn::GetAtt": ["Bucket", "Arn"]}
     account = {"AWS": place.arn("iam", "root")}
     key = {"ServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms"}}
-    used = ("DescribeStream", "DescribeStreamSummary", "GetRecords", "GetShardIterator", "ListShards", "PutRecord")
-    kinesis = [f"kinesis:{action}" for action in used]
+    actions = ("DescribeStream", "DescribeStreamSummary", "GetRecords", "GetShardIterator", "ListShards", "PutRecord")
+    kinesis = [f"kinesis:{action}" for action in actions]
     place.base = place.stack(
         "base",
         {
@@ -68,7 +68,7 @@ def make_base(place: Place) -> None:
                 allow(["dynamodb:ListStreams"]),
             ),
             "Caller": role(account, allow(CALLER)),
-            # For CloudFormation, to make a bucket with tags without this one permission.
+            # CloudFormation uses it to create a bucket with tags, without the permission to tag.
             "Maker": role(
                 {"Service": "cloudformation.amazonaws.com"},
                 allow(["s3:*"], place.arn("s3", f"{place.lake.stack_prefix}-*")),
@@ -81,11 +81,11 @@ def make_base(place: Place) -> None:
             "Bounded": role(account, allow(kinesis, streams), boundary={"Ref": "Boundary"}),
         },
     )
-    place.wait(20)  # so that the roles are known everywhere
+    place.wait(20)  # until the roles are known everywhere
 
 
 def role(trusted: Resource, *statements: Any, boundary: Resource | None = None) -> Resource:
-    """A role, by a template."""
+    """Return the template of a role."""
     trust = {"Effect": "Allow", "Principal": trusted, "Action": "sts:AssumeRole"}
     policy = {"PolicyName": "own", "PolicyDocument": {"Version": "2012-10-17", "Statement": list(statements)}}
     document = {"Version": "2012-10-17", "Statement": [trust]}
@@ -97,7 +97,7 @@ def role(trusted: Resource, *statements: Any, boundary: Resource | None = None) 
 
 
 def table(key: str = "id") -> Resource:
-    """A DynamoDB table with a stream; its key is a text."""
+    """Return the template of a DynamoDB table with a stream and a string key."""
     return {
         "Type": "AWS::DynamoDB::Table",
         "Properties": {
@@ -110,13 +110,13 @@ def table(key: str = "id") -> Resource:
 
 
 def make_recoverable(place: Place, table: str) -> None:
-    """Turn point-in-time recovery on, which an export needs."""
-    wanted = {"PointInTimeRecoveryEnabled": True}
-    place.client("dynamodb").update_continuous_backups(TableName=table, PointInTimeRecoverySpecification=wanted)
+    """Turn on point-in-time recovery, which exports need."""
+    recovery = {"PointInTimeRecoveryEnabled": True}
+    place.client("dynamodb").update_continuous_backups(TableName=table, PointInTimeRecoverySpecification=recovery)
 
 
 def function(place: Place, prefix: str, *, fails: bool = False) -> Resource:
-    """A Lambda function that notes its calls below `prefix` of the bucket."""
+    """Return the template of a Lambda function that writes an object below `prefix` for each call."""
     variables = {"BUCKET": place.base["Bucket"], "PREFIX": prefix, "FAILS": "yes" if fails else ""}
     return {
         "Type": "AWS::Lambda::Function",
@@ -132,7 +132,7 @@ def function(place: Place, prefix: str, *, fails: bool = False) -> Resource:
 
 
 def mapping(**properties: Any) -> Resource:
-    """An event source mapping from the stack's `Table` to its `Function`, from the stream's oldest record on."""
+    """Return the template of a mapping from the stack's `Table` to its `Function`, from the oldest record on."""
     source = {"EventSourceArn": {"Fn::GetAtt": ["Table", "StreamArn"]}, "FunctionName": {"Ref": "Function"}}
     return {
         "Type": "AWS::Lambda::EventSourceMapping",
@@ -141,13 +141,13 @@ def mapping(**properties: Any) -> Resource:
 
 
 def kinesis_stream() -> Resource:
-    """A Kinesis stream of one shard, encrypted with AWS's own key."""
+    """Return the template of a Kinesis stream with one shard, encrypted with AWS's own key."""
     encryption = {"EncryptionType": "KMS", "KeyId": "alias/aws/kinesis"}
     return {"Type": "AWS::Kinesis::Stream", "Properties": {"ShardCount": 1, "StreamEncryption": encryption}}
 
 
 def firehose(place: Place, prefix: str, stream: str = "", **settings: Any) -> Resource:
-    """A Firehose stream to the bucket, from a Kinesis stream or from whoever puts records."""
+    """Return the template of a Firehose stream to the bucket, from a Kinesis stream or from direct puts."""
     service = place.arn("iam", f"role/{place.base['ServiceRole']}")
     source = {"KinesisStreamARN": place.arn("kinesis", f"stream/{stream}"), "RoleARN": service}
     kind = {"DeliveryStreamType": "KinesisStreamAsSource", "KinesisStreamSourceConfiguration": source}
@@ -164,19 +164,19 @@ def firehose(place: Place, prefix: str, stream: str = "", **settings: Any) -> Re
 
 
 def objects(place: Place, prefix: str, bucket: str = "Bucket") -> list[dict[str, Any]]:
-    """The objects below a prefix, the oldest first."""
+    """Return the objects below a prefix, oldest first."""
     pages = place.client("s3").get_paginator("list_objects_v2").paginate(Bucket=place.base[bucket], Prefix=prefix)
     return sorted((o for page in pages for o in page.get("Contents", [])), key=lambda o: o["LastModified"])
 
 
 def body(place: Place, key: str) -> bytes:
-    """What an object of the bucket holds."""
+    """Return the content of an object of the bucket."""
     content: bytes = place.client("s3").get_object(Bucket=place.base["Bucket"], Key=key)["Body"].read()
     return content
 
 
 def writer(place: Place, table: str, prefix: str = "item") -> Callable[[], None]:
-    """Puts another item into a table at each call."""
+    """Return a function that puts a new item into a table at each call."""
     numbers = iter(range(10**9))
 
     def write() -> None:

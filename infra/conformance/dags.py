@@ -1,6 +1,6 @@
-"""Runs DAGs as Airflow does, in one process without an Airflow server: `dag.test`, its own means for that.
+"""Run DAGs with Airflow's `dag.test`, in one process without an Airflow server.
 
-As a program it is that process: it reads `{"dag": …, "conf": …}` line by line, and answers each by a line.
+Run as a program, the module is that process: it reads lines of `{"dag": …, "conf": …}` and answers each with a line.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ CONNECTION = "AIRFLOW_CONN_AWS_DEFAULT"
 
 
 class DagError(RuntimeError):
-    """A DAG's run has failed; the text says in which tasks and why."""
+    """A DAG's run has failed; the message names the tasks and the reason."""
 
 
 class Dags:
-    """The process. `aws` are the variables by which it finds credentials, `extra` is the AWS connection's."""
+    """The process. `aws` are the variables with its credentials; `extra` is the field of its AWS connection."""
 
     def __init__(self, home: Path, aws: Mapping[str, str], extra: Mapping[str, Any]) -> None:
         self._home = home
@@ -46,7 +46,7 @@ class Dags:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                # Ctrl-C is for whoever started it, who ends it.
+                # Ctrl-C must reach only the parent, which ends it.
                 start_new_session=True,
             )
         return self
@@ -58,18 +58,18 @@ class Dags:
         self._process.wait()
 
     def run(self, dag: str, **conf: Any) -> None:
-        """Run a DAG to its end; `DagError` where it fails."""
+        """Run a DAG to its end. Raises `DagError` if it fails."""
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.write(json.dumps({"dag": dag, "conf": conf}) + "\n")
         self._process.stdin.flush()
         answer = json.loads(self._process.stdout.readline() or '{"state": "lost", "failed": [], "said": []}')
         if answer["state"] != "success":
-            raise DagError(f"{dag} is {answer['state']} at {', '.join(answer['failed'])}: {' '.join(answer['said'])}")
+            raise DagError(f"{dag} is {answer['state']} in {', '.join(answer['failed'])}: {' '.join(answer['said'])}")
 
 
 class _Errors(logging.Handler):
-    """What tasks have said of their errors."""
+    """Collects the error messages of tasks."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
@@ -80,7 +80,7 @@ class _Errors(logging.Handler):
 
 
 def main() -> None:
-    # Airflow logs to standard output, which is for the answers.
+    # Airflow logs to standard output, but that is for the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     from airflow.dag_processing.dagbag import DagBag
@@ -91,14 +91,14 @@ def main() -> None:
     logging.getLogger("dynalake").addHandler(errors)
     folder = REPOSITORY / "dags"
     for line in sys.stdin:
-        asked = json.loads(line)
+        request = json.loads(line)
         errors.said.clear()
-        # A DAG of its own for each run: `test` leaves the run's parameters in it.
+        # Load the DAG for each run: `test` leaves the run's parameters in it.
         bag = DagBag(str(folder), bundle_name="dags-folder", bundle_path=folder)
-        done = bag.dags[asked["dag"]].test(run_conf=asked["conf"])
-        tasks = done.get_task_instances()
+        run = bag.dags[request["dag"]].test(run_conf=request["conf"])
+        tasks = run.get_task_instances()
         failed = sorted({task.task_id for task in tasks if task.state in ("failed", "upstream_failed")})
-        answers.write(json.dumps({"state": str(done.state), "failed": failed, "said": errors.said}) + "\n")
+        answers.write(json.dumps({"state": str(run.state), "failed": failed, "said": errors.said}) + "\n")
         answers.flush()
 
 

@@ -1,4 +1,4 @@
-"""What Kinesis and Firehose do, where it decides whether a change arrives."""
+"""Experiments on Kinesis and Firehose: the behaviour that decides whether a change arrives."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ QUIET_SECONDS = 15 * 60
 
 
 def _put(place: Place, stream: str, content: bytes) -> float:
-    """Put a record; when that was done."""
+    """Put a record and return the time."""
     place.client("kinesis").put_record(StreamName=stream, Data=content + b"\n", PartitionKey="one")
     return time.time()
 
 
 def _delivered(place: Place, prefix: str) -> list[bytes]:
-    return [line for found in objects(place, f"{prefix}/") for line in body(place, found["Key"]).splitlines()]
+    return [line for entry in objects(place, f"{prefix}/") for line in body(place, entry["Key"]).splitlines()]
 
 
 @experiment(
-    asks="Does Firehose take time zones by the names of today, such as Asia/Kolkata?",
-    documented="A closed list has the old names: Asia/Calcutta.",
+    asks="Does Firehose accept current names of time zones, such as Asia/Kolkata?",
+    documented="A closed list contains the old names, such as Asia/Calcutta.",
     page="https://docs.aws.amazon.com/firehose/latest/dev/s3-object-name.html",
-    local="Asia/Calcutta taken, Asia/Kolkata refused",
+    local="Asia/Calcutta accepted, Asia/Kolkata refused",
     matters="The option time_zone, which a lake keeps for good.",
 )
 def firehose_time_zones(place: Place) -> Seen:
@@ -40,7 +40,7 @@ def firehose_time_zones(place: Place) -> Seen:
         try:
             delivery = firehose(place, zone, CustomTimeZone=zone)
             place.stack(f"zone-{zone.partition('/')[2].lower()}", {"Delivery": delivery})
-            answers.append(f"{zone} taken")
+            answers.append(f"{zone} accepted")
         except RefusedError as error:
             answers.append(f"{zone} refused")
             reasons.append(str(error))
@@ -48,11 +48,11 @@ def firehose_time_zones(place: Place) -> Seen:
 
 
 @experiment(
-    asks="How long after a Firehose stream is ACTIVE does it still miss what is put into its Kinesis stream?",
-    documented="It starts reading from the LATEST position of the Kinesis stream. When, is not said.",
+    asks="How long after a Firehose stream becomes ACTIVE does it still miss records of its Kinesis stream?",
+    documented="It starts reading from the LATEST position of the Kinesis stream. AWS does not say when.",
     page="https://docs.aws.amazon.com/firehose/latest/dev/create-name.html",
     local="something missed after ACTIVE",
-    matters="A setup proves each shard by canaries before the first change may be sent.",
+    matters="A setup proves each shard with canaries before the first change may be sent.",
 )
 def firehose_latest(place: Place) -> Seen:
     name = "firehose-latest"
@@ -87,11 +87,11 @@ def firehose_latest(place: Place) -> Seen:
 
 
 @experiment(
-    asks="While S3 refuses, does Firehose keep the order of a shard's records in what it writes later?",
-    documented="Nothing is said of the order of writes that are tried again.",
+    asks="If S3 refuses writes for a while, does Firehose later write a shard's records in order?",
+    documented="AWS says nothing about the order of writes that are tried again.",
     page="https://docs.aws.amazon.com/firehose/latest/dev/retry.html",
     local="in order",
-    matters="A teardown takes its last canaries for the proof that all before them has arrived.",
+    matters="A teardown takes the arrival of its last canaries as proof that everything before them has arrived.",
 )
 def firehose_order(place: Place) -> Seen:
     name = "firehose-order"
@@ -110,15 +110,15 @@ def firehose_order(place: Place) -> Seen:
         s3.delete_bucket_policy(Bucket=bucket)
     place.until(lambda: len(_delivered(place, name)) >= 5, seconds=1800)
     order = [line.decode() for line in _delivered(place, name)]
-    return Seen("in order" if order == sorted(order) else "out of order", f"They came as {', '.join(order)}.")
+    return Seen("in order" if order == sorted(order) else "out of order", f"They arrived as {', '.join(order)}.")
 
 
 @experiment(
     asks="Which metrics have values while nothing is written?",
-    documented="Lambda emits PolledEventCount 0 for an empty poll; of Kinesis and Firehose it is not said.",
+    documented="Lambda emits PolledEventCount 0 for an empty poll; AWS says nothing of Kinesis and Firehose.",
     page="https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html",
     local="PolledEventCount (EventSourceMappingUUID), GetRecords.Success (StreamName)",
-    matters="The alarms of a pipeline that nobody reads, which take missing values for an alarm; and a teardown, "
+    matters="The alarms on a pipeline that nothing reads, which treat missing values as an alarm; and a teardown, "
     "which waits until KinesisMillisBehindLatest and DataFreshness are 0 or missing.",
 )
 def idle_metrics(place: Place) -> Seen:
@@ -134,7 +134,7 @@ def idle_metrics(place: Place) -> Seen:
     place.until(lambda: b"one" in _delivered(place, name))
     quiet = datetime.now(UTC) + timedelta(seconds=180 / place.time_scale)
     place.wait(180 + QUIET_SECONDS)
-    wanted: Sequence[tuple[str, str, str, Sequence[str]]] = (
+    expected: Sequence[tuple[str, str, str, Sequence[str]]] = (
         ("AWS/Lambda", "EventSourceMappingUUID", made["Mapping"], ("PolledEventCount",)),
         ("AWS/Lambda", "FunctionName", made["Function"], ("Invocations", "IteratorAge")),
         (
@@ -155,13 +155,13 @@ def idle_metrics(place: Place) -> Seen:
             ),
         ),
     )
-    asked = {
+    metrics = {
         f"metric_{metric}".replace(".", "_"): Metric(namespace, metric, dimension, value, "Maximum")
-        for namespace, dimension, value, metrics in wanted
-        for metric in metrics
+        for namespace, dimension, value, names in expected
+        for metric in names
     }
-    points = read_metrics(Clients(place.client), asked, quiet, datetime.now(UTC), 60)
-    largest = {f"{m.name} ({m.dimension})": max(v for _, v in points[id_]) for id_, m in asked.items() if points[id_]}
+    points = read_metrics(Clients(place.client), metrics, quiet, datetime.now(UTC), 60)
+    largest = {f"{m.name} ({m.dimension})": max(v for _, v in points[id_]) for id_, m in metrics.items() if points[id_]}
     moving = [f"{name}: {value:g}" for name, value in largest.items() if value > 0 and "DeliveryStreamName" in name]
-    detail = f"In {QUIET_SECONDS // 60} minutes in which nothing was written. {'; '.join(moving)}"
+    detail = f"Nothing was written for {QUIET_SECONDS // 60} minutes. {'; '.join(moving)}"
     return Seen(", ".join(largest) or "none", detail.strip())

@@ -1,4 +1,4 @@
-"""An experiment: one question to AWS that documentation or emulator leave open, and what hangs on its answer."""
+"""An experiment: one question that documentation or the emulator leaves open, and what depends on its answer."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from infra.conformance.place import Place, Stopped
 
 EXPERIMENTS: list[Experiment] = []
-"""Every one, in the order of the modules that make them."""
+"""All experiments, in the order of the modules that define them."""
 
 FAILED = "failed"
-"""The outcome of an experiment that did not come to an answer."""
+"""The answer of an experiment that got none."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """An answer in a word or two, which is compared, and what else was seen, in a sentence."""
+    """An answer in a word or two, for the comparison, and further details in a sentence."""
 
     answer: str
     detail: str = ""
@@ -35,12 +35,12 @@ class Experiment:
     matters: str
     run: Callable[[Place], Seen]
     last: bool
-    """Whether it looks at what the others have done."""
+    """Whether it examines what the others did, so it runs after them."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of an experiment; `answer` is `FAILED` where it came to none, and `detail` says why."""
+    """The result of an experiment; if it got no answer, `answer` is `FAILED` and `detail` says why."""
 
     experiment: Experiment
     answer: str
@@ -49,14 +49,14 @@ class Outcome:
 
     @property
     def as_local(self) -> bool:
-        """Whether local AWS answers the same."""
+        """Whether local AWS gives the same answer."""
         return self.answer == self.experiment.local
 
 
 def experiment(
     *, asks: str, documented: str, page: str, local: str, matters: str, last: bool = False
 ) -> Callable[[Callable[[Place], Seen]], Callable[[Place], Seen]]:
-    """Make an experiment of a function, whose name is the experiment's."""
+    """Register a function as an experiment of the same name."""
 
     def register(run: Callable[[Place], Seen]) -> Callable[[Place], Seen]:
         name = run.__name__.replace("_", "-")
@@ -67,7 +67,7 @@ def experiment(
 
 
 def carry_out(experiment: Experiment, place: Place) -> Outcome:
-    """Run it. Whatever it raises is its outcome: it stops no other."""
+    """Run the experiment. An exception becomes its outcome and does not stop the others."""
     started = time.monotonic()
     try:
         seen = experiment.run(place)

@@ -1,4 +1,4 @@
-"""A whole small table, from its items to SQL and teardown, in the roles of `infra/cloudformation/airflow.yaml`."""
+"""The life of a small table, from items to SQL and teardown, in the roles of `infra/cloudformation/airflow.yaml`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ EXTREMES: Item = {
     "nothing": {"B": b""},
     "control": {"S": "\x00\x1f\u2028\ufeff\U0010ffff"},
     "deep": {"M": {"a": {"L": [{"M": {"b": {"NS": ["1E+38", "-0.1"]}}}, {"BS": [b"\x00", b"\xff"]}, {"NULL": True}]}}},
-    "total": {"S": "a text where the others have a number"},
+    "total": {"S": "a string where other items have a number"},
 }
 """An item at the limits of DynamoDB's types."""
 
@@ -47,7 +47,7 @@ class Step:
 
 @dataclass
 class Life:
-    """What came of the table."""
+    """The results of the table's steps and comparisons."""
 
     steps: list[Step] = field(default_factory=list)
     compared: list[Compared] = field(default_factory=list)
@@ -60,24 +60,24 @@ class Life:
 
 
 def live(place: Place, home: Path, life: Life, say: Callable[[str], None]) -> None:
-    """Take a table through its life, which is noted step by step. After one that fails the others are left out."""
+    """Take a table through its life and record each step in `life`. After a failed step, leave out the rest."""
     made: dict[str, str] = {}
     loaded = generated(ITEMS, SEED)
     first = [*loaded.items, EXTREMES]
-    # Not the extremes: a change would take a number beyond what DynamoDB holds.
+    # Without the extremes: a change would push their numbers beyond DynamoDB's limits.
     changed = list(changes(loaded.items, loaded.key, seed=SEED, count=CHANGES))
     dynamodb, where = place.client("dynamodb"), {"environment": place.lake.environment}
 
     def roles() -> None:
-        given = {"Environment": place.lake.environment, "TrustedPrincipalArns": place.arn("iam", "root")}
-        made.update(place.stack("roles", ROLES.read_text(encoding="utf-8"), given))
-        # The DAGs' first call would fail for good while the role is not known everywhere.
+        parameters = {"Environment": place.lake.environment, "TrustedPrincipalArns": place.arn("iam", "root")}
+        made.update(place.stack("roles", ROLES.read_text(encoding="utf-8"), parameters))
+        # While the role is not known everywhere, the DAGs' first call would fail for good.
         place.assume(made["DagRoleArn"].rpartition("/")[2])
 
     def source() -> None:
-        wanted = table("receiptId")
-        wanted["Properties"]["TableName"] = place.lake.environment
-        made["table"] = place.stack("source", {"Table": wanted})["Table"]
+        template = table("receiptId")
+        template["Properties"]["TableName"] = place.lake.environment
+        made["table"] = place.stack("source", {"Table": template})["Table"]
         make_recoverable(place, made["table"])
         write_items(dynamodb, made["table"], first)
 
@@ -92,7 +92,7 @@ def live(place: Place, home: Path, life: Life, say: Callable[[str], None]) -> No
             dags.run("dynalake_convert", tables=[made["table"]], **where)
             return sum(file.rows for file in in_lake().changes().files())
 
-        place.until(rows, lambda found: found >= written, seconds=1800)
+        place.until(rows, lambda count: count >= written, seconds=1800)
 
     def compare() -> None:
         lake = in_lake()
@@ -107,7 +107,7 @@ def live(place: Place, home: Path, life: Life, say: Callable[[str], None]) -> No
         dags.run("dynalake_setup", table=made["table"], backfill="none", **options, **where)
 
     def teardown() -> None:
-        # Local AWS's minutes are seconds; those that a run waits for are not.
+        # Local AWS's minutes pass in seconds, but a run's own waits do not.
         rest = {"rest_seconds": 60} if place.local else {}
         dags.run("dynalake_teardown", table=made["table"], delete_data=made["table"], **rest, **where)
 

@@ -1,4 +1,4 @@
-"""Finds what runs have made, by its tag, and removes it: this run's at its end, an earlier one's at the beginning."""
+"""Find and remove the resources of runs by their tag: an earlier run's at the beginning, this run's at the end."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from botocore.exceptions import ClientError
 from infra.conformance.place import ENVIRONMENTS, TAG, Place
 
 LAST = ("forwarder", "storage", "source", "base", "roles")
-"""Stacks that others need, in the order in which they go after those; each by the end of its name."""
-# What only a run is called: a stack has no tags yet while it has but a change set.
+"""Stacks that others need, by the end of their names, in the order of their removal after the others."""
+# Only runs use such names. A stack with only a change set has no tags yet.
 _NAMED = re.compile(rf"dynalake-{ENVIRONMENTS}-?[0-9a-f]{{4}}-")
 
 
 @dataclass(frozen=True)
 class Leftovers:
-    """Names of stacks, in the order in which they may go, and of buckets."""
+    """Names of stacks, in the order of their removal, and of buckets."""
 
     stacks: tuple[str, ...]
     buckets: tuple[str, ...]
@@ -29,7 +29,7 @@ class Leftovers:
 
 
 def find_leftovers(place: Place) -> Leftovers:
-    """What there is of all runs in the account and region."""
+    """Return the stacks and buckets of all runs in the account and region."""
     pages = place.client("cloudformation").get_paginator("describe_stacks").paginate()
     stacks = [stack for page in pages for stack in page["Stacks"] if stack["StackStatus"] != "DELETE_COMPLETE"]
     ours = [s["StackName"] for s in stacks if _tagged(s.get("Tags", [])) or _NAMED.match(s["StackName"])]
@@ -48,30 +48,30 @@ def _rank(stack: str) -> int:
 
 
 def _owned(place: Place, bucket: str) -> bool:
-    """Whether a bucket is in this region, and has the tag or a run's name."""
+    """Return whether a bucket is in this region, and has the tag or a run's name."""
     s3 = place.client("s3")
     try:
-        where = s3.get_bucket_location(Bucket=bucket)["LocationConstraint"] or "us-east-1"
-        if where != place.region or _NAMED.match(bucket):
-            return where == place.region
+        region = s3.get_bucket_location(Bucket=bucket)["LocationConstraint"] or "us-east-1"
+        if region != place.region or _NAMED.match(bucket):
+            return region == place.region
         return _tagged(s3.get_bucket_tagging(Bucket=bucket)["TagSet"])
     except ClientError:
         return False  # it has no tags, or is gone
 
 
 def remove(place: Place, say: Callable[[str], None]) -> list[str]:
-    """Remove all of it; what could not be removed, each with AWS's reason."""
-    found = find_leftovers(place)
+    """Remove the stacks and buckets of all runs; return those that remain, each with AWS's reason."""
+    leftovers = find_leftovers(place)
     failed = []
     for rank in range(len(LAST) + 1):
-        stacks = [stack for stack in found.stacks if _rank(stack) == rank]
+        stacks = [stack for stack in leftovers.stacks if _rank(stack) == rank]
         if stacks and rank == LAST.index("storage") + 1:
-            for bucket in found.buckets:
+            for bucket in leftovers.buckets:
                 _empty(place, bucket)
         for stack in stacks:
             place.client("cloudformation").delete_stack(StackName=stack)
         for stack in stacks:
-            say(f"removes {stack}")
+            say(f"Removing {stack}")
             if problem := _wait(place, stack):
                 failed.append(f"{stack}: {problem}")
     for bucket in find_leftovers(place).buckets:
@@ -80,13 +80,13 @@ def remove(place: Place, say: Callable[[str], None]) -> list[str]:
             place.client("s3").delete_bucket(Bucket=bucket)
         except ClientError as error:
             failed.append(f"{bucket}: {error}")
-    left = find_leftovers(place)
-    known = {problem.partition(":")[0] for problem in failed}
-    return failed + [f"{name}: it is still there" for name in left.stacks + left.buckets if name not in known]
+    rest = find_leftovers(place)
+    reported = {problem.partition(":")[0] for problem in failed}
+    return failed + [f"{name}: it is still there" for name in rest.stacks + rest.buckets if name not in reported]
 
 
 def _wait(place: Place, stack: str) -> str:
-    """Wait until a stack is gone; why it is not."""
+    """Wait until a stack is gone; return why it is not, or nothing."""
 
     def state() -> Any:
         try:
@@ -97,17 +97,17 @@ def _wait(place: Place, stack: str) -> str:
             return None
 
     try:
-        left = place.until(state, lambda s: s is None or s["StackStatus"] in ("DELETE_COMPLETE", "DELETE_FAILED"))
+        last = place.until(state, lambda s: s is None or s["StackStatus"] in ("DELETE_COMPLETE", "DELETE_FAILED"))
     except TimeoutError as error:
         return str(error)
-    return "" if left is None or left["StackStatus"] == "DELETE_COMPLETE" else str(left.get("StackStatusReason", ""))
+    return "" if last is None or last["StackStatus"] == "DELETE_COMPLETE" else str(last.get("StackStatusReason", ""))
 
 
 def _empty(place: Place, bucket: str) -> None:
-    """Delete every version of every object, and uploads that nobody has ended; policies may stand in the way."""
+    """Delete every version of every object."""
     s3 = place.client("s3")
     for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
         versions = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
-        named = [{"Key": version["Key"], "VersionId": version["VersionId"]} for version in versions]
-        if named:
-            s3.delete_objects(Bucket=bucket, Delete={"Objects": named, "Quiet": True})
+        keys = [{"Key": version["Key"], "VersionId": version["VersionId"]} for version in versions]
+        if keys:
+            s3.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})

@@ -1,4 +1,4 @@
-"""What Lambda's event source mappings do at their limits."""
+"""Experiments on Lambda's event source mappings, at their limits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _destination(place: Place) -> dict[str, Any]:
 
 
 @experiment(
-    asks="Is BatchSize 100 taken with MaximumBatchingWindowInSeconds 0 for a DynamoDB stream?",
+    asks="Is BatchSize 100 with MaximumBatchingWindowInSeconds 0 accepted for a DynamoDB stream?",
     documented="When you set BatchSize to a value greater than 10, you must set the window to at least 1.",
     page="https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html",
     local="refused",
@@ -34,11 +34,11 @@ def batch_window(place: Place) -> Seen:
         _map(place, "batch-window", BatchSize=100, MaximumBatchingWindowInSeconds=0)
     except RefusedError as error:
         return Seen("refused", str(error))
-    return Seen("taken")
+    return Seen("accepted")
 
 
 @experiment(
-    asks="How long after a mapping says Disabled does it still invoke its function?",
+    asks="How long after a mapping is Disabled does it still invoke its function?",
     documented="During updates it may take several minutes to stop and restart polling events.",
     page="https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html",
     local="for some time",
@@ -55,23 +55,23 @@ def disabled_mapping(place: Place) -> Seen:
         write()
         return functions.get_event_source_mapping(UUID=made["Mapping"])["State"]
 
-    place.until(state, lambda found: found == "Disabled")
+    place.until(state, lambda name: name == "Disabled")
     disabled = time.time()
     for _ in range(60):
         write()
         place.wait(5)
-    # The function names its objects by its clock.
-    called = [int(found["Key"].rpartition("/")[2]) / 1e9 - disabled for found in objects(place, f"{name}/")]
+    # The function names its objects by its own clock.
+    called = [int(entry["Key"].rpartition("/")[2]) / 1e9 - disabled for entry in objects(place, f"{name}/")]
     late = [seconds for seconds in called if seconds > 1]
     last = max(late, default=0.0) * place.time_scale
-    return Seen("for some time" if late else "not at all", f"{len(late)} calls, the last {last:.0f} s after it.")
+    return Seen("for some time" if late else "not at all", f"{len(late)} calls, the last one {last:.0f} s later.")
 
 
 @experiment(
-    asks="Does a record that is too old before it was ever sent go to the function, or to the on-failure destination?",
+    asks="Does a record that is too old before its first call go to the function, or to the on-failure destination?",
     documented="MaximumRecordAgeInSeconds is the maximum age of a record that Lambda sends to your function.",
     page=ERRORS,
-    local="put aside",
+    local="rejected",
     matters="The setting max_record_age_seconds: a first setup reads changes of 24 hours.",
 )
 def record_age(place: Place) -> Seen:
@@ -82,24 +82,24 @@ def record_age(place: Place) -> Seen:
     stream = place.client("dynamodb").describe_table(TableName=made["Table"])["Table"]["LatestStreamArn"]
     reader = mapping(EventSourceArn=stream, MaximumRecordAgeInSeconds=60, DestinationConfig=_destination(place))
     uuid = place.stack(name, {"Function": function(place, name), "Mapping": reader})["Mapping"]
-    found = place.until(lambda: [*objects(place, f"{name}/"), *objects(place, f"aws/lambda/{uuid}/")])
-    aside = str(found[0]["Key"]).startswith("aws/")
-    return Seen("put aside" if aside else "sent to the function")
+    arrived = place.until(lambda: [*objects(place, f"{name}/"), *objects(place, f"aws/lambda/{uuid}/")])
+    rejected = str(arrived[0]["Key"]).startswith("aws/")
+    return Seen("rejected" if rejected else "sent to the function")
 
 
 @experiment(
-    asks="In which time are ten retries of a function that fails at once over?",
-    documented="The batch is retried until it succeeds, is too old, or has no retries left; the pace is not said.",
+    asks="How long do ten retries take if the function fails at once?",
+    documented="The batch is retried until it succeeds, is too old, or has no retries left; the pace is not stated.",
     page=ERRORS,
-    local="put aside after 11 calls",
-    matters="The setting max_retries: how long a passing refusal may last.",
+    local="rejected after 11 calls",
+    matters="The setting max_retries: how long a temporary failure may last.",
 )
 def retry_pace(place: Place) -> Seen:
     name = "retry-pace"
     made = _map(place, name, fails=True, MaximumRetryAttempts=10, DestinationConfig=_destination(place))
     writer(place, made["Table"])()
-    (aside, *_) = place.until(lambda: objects(place, f"aws/lambda/{made['Mapping']}/"), seconds=3600)
+    (rejected, *_) = place.until(lambda: objects(place, f"aws/lambda/{made['Mapping']}/"), seconds=3600)
     times = [o["LastModified"] for o in objects(place, f"{name}/")]
     pauses = ", ".join(f"{(after - before).total_seconds():.0f}" for before, after in pairwise(times))
-    over = (aside["LastModified"] - times[0]).total_seconds()
-    return Seen(f"put aside after {len(times)} calls", f"In {over:.0f} s; pauses in seconds: {pauses}.")
+    seconds = (rejected["LastModified"] - times[0]).total_seconds()
+    return Seen(f"rejected after {len(times)} calls", f"In {seconds:.0f} s; pauses in seconds: {pauses}.")

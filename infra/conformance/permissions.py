@@ -1,4 +1,4 @@
-"""Which rights AWS asks for, where its documentation leaves it open."""
+"""Experiments on the rights that AWS requires, where its documentation leaves them open."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from infra.conformance.place import Place, RefusedError, allow
 
 CHANGE_SETS = "https://docs.aws.amazon.com/service-authorization/latest/reference/list_awscloudformation.html"
 KINESIS = "https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonkinesis.html"
-# A resource for which CloudFormation calls no other service.
+# CloudFormation calls no other service for this resource.
 NOTHING = json.dumps({"Resources": {"Nothing": {"Type": "AWS::CloudFormation::WaitConditionHandle"}}})
 
 
@@ -42,8 +42,8 @@ def change_set_tags(place: Place) -> Seen:
 
 
 @experiment(
-    asks="Is ExecuteChangeSet by the change set's ARN allowed by rights on the stack alone?",
-    documented="Its resource is the stack; a report of 2017 says that by ARN AWS asks for the change set.",
+    asks="Do rights on the stack alone allow ExecuteChangeSet by the change set's ARN?",
+    documented="Its resource is the stack; a report of 2017 says that by ARN AWS requires the change set.",
     page=CHANGE_SETS,
     local="refused",
     matters="The DAGs' role: every deployment executes its change set by ARN.",
@@ -60,7 +60,7 @@ def change_set_by_arn(place: Place) -> Seen:
 
 
 @experiment(
-    asks="Does CloudFormation make a bucket with tags without s3:TagResource?",
+    asks="Does CloudFormation create a bucket with tags without s3:TagResource?",
     documented="You must have the s3:TagResource permission to create a general purpose bucket with tags.",
     page="https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html",
     local="refused",
@@ -72,15 +72,15 @@ def bucket_tags(place: Place) -> Seen:
         place.stack("bucket-tags", {"Bucket": {"Type": "AWS::S3::Bucket"}}, RoleARN=maker)
     except RefusedError as error:
         return Seen("refused", str(error))
-    return Seen("made")
+    return Seen("created")
 
 
 @experiment(
-    asks="Is UpdateShardCount allowed by rights on the stream, or only on everything?",
-    documented="It has no resource type, which means that it needs Resource *; so have UpdateStreamMode and others.",
+    asks="Do rights on the stream allow UpdateShardCount, or only rights on all resources?",
+    documented="It has no resource type, so it needs Resource *; the same is true of UpdateStreamMode and others.",
     page=KINESIS,
     local="refused",
-    matters="The role that deploys a table's stack, when its shards change.",
+    matters="The role that deploys a table's stack when its shards change.",
 )
 def shard_count(place: Place) -> Seen:
     stream = place.stack("shard-count", {"Stream": kinesis_stream()})["Stream"]
@@ -90,12 +90,12 @@ def shard_count(place: Place) -> Seen:
 
 
 @experiment(
-    asks="Does a permissions boundary without KMS keep a role from a stream with AWS's own key (alias/aws/kinesis)?",
-    documented="The key's policy allows all principals of the account through Kinesis; whether a boundary limits that "
-    "is not said.",
+    asks="Does a permissions boundary without KMS block a role from a stream with AWS's own key (alias/aws/kinesis)?",
+    documented="The key's policy allows all principals of the account through Kinesis; AWS does not say whether a "
+    "boundary limits that.",
     page="https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies_boundaries.html",
     local="PutRecord refused, GetRecords refused",
-    matters="The boundary of the forwarder's and Firehose's roles: without it every canary would fail.",
+    matters="The boundary of the forwarder's and Firehose's roles: if it does, every canary fails.",
 )
 def boundary_and_kinesis_key(place: Place) -> Seen:
     stream = place.stack("boundary-and-kinesis-key", {"Stream": kinesis_stream()})["Stream"]
@@ -113,26 +113,26 @@ def boundary_and_kinesis_key(place: Place) -> Seen:
 
 
 @experiment(
-    asks="What did AWS refuse to the lake's own roles, by the account's trail?",
-    documented="CloudFormation lists what it may call for each type of resource; which calls it makes is not said.",
+    asks="Which calls of the lake's own roles did AWS refuse, according to CloudTrail?",
+    documented="CloudFormation lists the calls that it may make for each resource type, but not those that it makes.",
     page="https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_LookupEvents.html",
     local="nothing",
-    matters="The roles of airflow.yaml, and those that the stacks make.",
+    matters="The roles of airflow.yaml and of the stacks.",
     last=True,
 )
 def refused_calls(place: Place) -> Seen:
     began = datetime.now(UTC) - timedelta(hours=2)
-    place.wait(600)  # that long an event may be under way
+    place.wait(600)  # the longest delay of an event
     pages = place.client("cloudtrail").get_paginator("lookup_events").paginate(StartTime=began)
     refused: Counter[str] = Counter()
     for page in islice(pages, 400):
-        for found in page["Events"]:
-            event = json.loads(found["CloudTrailEvent"])
+        for entry in page["Events"]:
+            event = json.loads(entry["CloudTrailEvent"])
             issuer = event.get("userIdentity", {}).get("sessionContext", {}).get("sessionIssuer", {})
             role, code = issuer.get("userName", ""), event.get("errorCode", "")
             if role.startswith(place.lake.stack_prefix) and ("AccessDenied" in code or "Unauthorized" in code):
                 short = role.removeprefix(f"{place.lake.stack_prefix}-").rpartition("-")[0]
                 refused[f"{event['eventName']} to {short}"] += 1
-    # Refused as the experiments want it.
-    mine = {name: count for name, count in refused.items() if " to base-" not in name}
-    return Seen(", ".join(sorted(mine)) or "nothing", ", ".join(f"{name}: {count}" for name, count in mine.items()))
+    # The experiments cause the refusals of the base roles.
+    calls = {name: count for name, count in refused.items() if " to base-" not in name}
+    return Seen(", ".join(sorted(calls)) or "nothing", ", ".join(f"{name}: {count}" for name, count in calls.items()))

@@ -1,4 +1,4 @@
-"""Where a run works: an account and region, an environment of its own, and stacks that carry its tag."""
+"""The place of a run: an account and region, its own environment, and stacks with its tag."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from dynalake.names import Lake
 T = TypeVar("T")
 
 TAG = "dynalake:environment"
-"""The tag of all that dynalake makes, whose value is the environment."""
+"""The tag of all resources of dynalake; its value is the environment."""
 ENVIRONMENTS = "conformance-"
-"""What the environments of all runs begin with."""
+"""The prefix of all runs' environments."""
 FORBIDDEN = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation")
 PROPAGATION_SECONDS = 120
-"""How long a new role or policy may be unknown to some part of AWS."""
+"""The longest time that a new role or policy may be unknown to some part of AWS."""
 _UNKNOWN_ROLE = "cannot be assumed"
 
 Statement = Mapping[str, Any]
 
 
 class Stopped(Exception):
-    """Somebody stopped the run."""
+    """The user stopped the run."""
 
 
 class RefusedError(Exception):
-    """CloudFormation could not make a resource; the text is AWS's reason."""
+    """CloudFormation could not create a resource; the message is AWS's reason."""
 
 
 class Place:
-    """`aws`: the variables by which another process finds the same credentials. `local`: local AWS.
+    """The account and region of a run, and its clients. `local`: whether it is local AWS.
 
-    `time_scale`: how many times faster than on AWS time passes.
+    `aws`: the variables that give another process the same credentials. `time_scale`: how much faster time passes.
     """
 
     def __init__(
@@ -60,14 +60,14 @@ class Place:
         self.account, self.partition = identity["Account"], identity["Arn"].split(":")[1]
         self.lake = Lake(environment, self.account, self.client("sts").meta.region_name)
         self.base: Mapping[str, str] = {}
-        """The physical ids of what the experiments share; see `infra.conformance.base`."""
+        """The physical ids of the resources that experiments share; see `infra.conformance.base`."""
 
     @property
     def region(self) -> str:
         return self.lake.region
 
     def client(self, service: str) -> Any:
-        """The administrator's client of a service."""
+        """Return the administrator's client of a service."""
         with self._lock:
             if service not in self._clients:
                 self._clients[service] = self._connect(self.session, service)
@@ -78,34 +78,34 @@ class Place:
         return session.client(service, endpoint_url=self._endpoint_url, config=retries)
 
     def arn(self, service: str, resource: str) -> str:
-        """An ARN of this account and region. S3 and IAM know no region, and S3 no account."""
+        """Return an ARN of this account and region. ARNs of S3 and IAM have no region, those of S3 no account."""
         region = "" if service in ("s3", "iam") else self.region
         return f"arn:{self.partition}:{service}:{region}:{'' if service == 's3' else self.account}:{resource}"
 
     # -- time ----------------------------------------------------------------------------------------------------
 
     def stop(self) -> None:
-        """Let every wait raise `Stopped`."""
+        """Make every wait raise `Stopped`."""
         self._stop.set()
 
     def go_on(self) -> None:
-        """Let one wait again: what was made is still to be removed."""
+        """Allow waits again, for the removal of resources."""
         self._stop.clear()
 
     def wait(self, seconds: float) -> None:
-        """Let so many of AWS's seconds pass."""
+        """Wait for this many AWS seconds. Raises `Stopped`."""
         if self._stop.wait(seconds / self.time_scale):
             raise Stopped
 
     def until(self, see: Callable[[], T], enough: Callable[[T], object] = bool, *, seconds: float = 900) -> T:
-        """What `see` answers once it is enough; TimeoutError with its last answer after so many of AWS's seconds.
+        """Call `see` until its answer is enough, and return it. Raises `TimeoutError` after `seconds` AWS seconds.
 
-        A local AWS is never waited for less than a minute: the machine may be busy.
+        On local AWS the limit is at least a minute, because the machine may be busy.
         """
         deadline = time.monotonic() + max(seconds / self.time_scale, 60)
         while not enough(answer := see()):
             if time.monotonic() > deadline:
-                raise TimeoutError(f"not within {seconds:g} s; the last answer: {answer!r}")
+                raise TimeoutError(f"not done within {seconds:g} s; the last answer: {answer!r}")
             self.wait(3)
         return answer
 
@@ -121,9 +121,9 @@ class Place:
     def stack(
         self, name: str, template: Mapping[str, Any] | str, parameters: Mapping[str, str] | None = None, **more: Any
     ) -> dict[str, str]:
-        """Make a stack of resources, or of a template's text; the physical ids by logical ones, and the outputs.
+        """Create a stack from resources or a template's text; return physical ids by logical ids, and the outputs.
 
-        Raises `RefusedError` with AWS's reason where a resource cannot be made; nothing is left of such a stack.
+        Raises `RefusedError` with AWS's reason if a resource cannot be created; nothing of that stack remains.
         """
         stacks = self.client("cloudformation")
         body = template if isinstance(template, str) else json.dumps({"Resources": template})
@@ -136,28 +136,28 @@ class Place:
             "OnFailure": "DELETE",
             **more,
         }
-        made = self.patiently(lambda: stacks.create_stack(**request))["StackId"]
+        stack_id = self.patiently(lambda: stacks.create_stack(**request))["StackId"]
 
         def described() -> Any:
-            return stacks.describe_stacks(StackName=made)["Stacks"][0]
+            return stacks.describe_stacks(StackName=stack_id)["Stacks"][0]
 
-        found = self.until(described, lambda stack: not stack["StackStatus"].endswith("IN_PROGRESS"))
-        if found["StackStatus"] != "CREATE_COMPLETE":
-            raise RefusedError(self._why(made))
-        resources = stacks.describe_stack_resources(StackName=made)["StackResources"]
-        outputs = {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}
+        description = self.until(described, lambda stack: not stack["StackStatus"].endswith("IN_PROGRESS"))
+        if description["StackStatus"] != "CREATE_COMPLETE":
+            raise RefusedError(self._why(stack_id))
+        resources = stacks.describe_stack_resources(StackName=stack_id)["StackResources"]
+        outputs = {output["OutputKey"]: output["OutputValue"] for output in description.get("Outputs", [])}
         return {r["LogicalResourceId"]: r["PhysicalResourceId"] for r in resources} | outputs
 
     def _why(self, stack: str) -> str:
-        """The first reason why a resource failed."""
+        """Return the reason of the first resource that failed."""
         events = self.client("cloudformation").describe_stack_events(StackName=stack)["StackEvents"]
         reasons = [e.get("ResourceStatusReason", "") for e in events if e["ResourceStatus"].endswith("_FAILED")]
-        return next(filter(None, reversed(reasons)), "no reason is given")
+        return next(filter(None, reversed(reasons)), "AWS gives no reason")
 
     # -- rights --------------------------------------------------------------------------------------------------
 
     def assume(self, role: str, *allowed: Statement, seconds: int = 3600) -> Callable[[str], Any]:
-        """Makes clients in a role of the account, which may do only what both the role and `allowed` allow."""
+        """Return a maker of clients in a role; they may do only what both the role and `allowed` allow."""
         request: dict[str, Any] = {"RoleArn": self.arn("iam", f"role/{role}"), "DurationSeconds": seconds}
         if allowed:
             request["Policy"] = json.dumps({"Version": "2012-10-17", "Statement": list(allowed)})
@@ -167,16 +167,19 @@ class Place:
                 "Credentials"
             ]
 
-        taken = self.patiently(take)
+        credentials = self.patiently(take)
         import boto3
 
         session = boto3.Session(
-            taken["AccessKeyId"], taken["SecretAccessKey"], taken["SessionToken"], region_name=self.region
+            credentials["AccessKeyId"],
+            credentials["SecretAccessKey"],
+            credentials["SessionToken"],
+            region_name=self.region,
         )
         return lambda service: self._connect(session, service)
 
     def patiently(self, call: Callable[[], T]) -> T:
-        """What a call answers, which is tried again while a new role or policy may not be known everywhere."""
+        """Return a call's answer; try it again while a new role or policy may not be known everywhere."""
         deadline = time.monotonic() + PROPAGATION_SECONDS / self.time_scale
         while True:
             try:
@@ -188,7 +191,7 @@ class Place:
             self.wait(5)
 
     def permits(self, call: Callable[[], object]) -> str:
-        """`allowed` or `refused`: whether AWS carries out a call, as far as rights go."""
+        """Return `allowed` or `refused`: whether the rights are enough for a call."""
         try:
             self.patiently(call)
         except ClientError as error:
@@ -199,5 +202,5 @@ class Place:
 
 
 def allow(actions: Sequence[str], *resources: object) -> Statement:
-    """A statement of a policy."""
+    """Return a statement of a policy."""
     return {"Effect": "Allow", "Action": list(actions), "Resource": list(resources) or ["*"]}

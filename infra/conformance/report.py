@@ -1,4 +1,4 @@
-"""What a run has seen, as Markdown for an issue and as JSON; neither names the account."""
+"""The results of a run, as Markdown for an issue and as JSON; neither names the account."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from infra.conformance.lake import Life
 from infra.conformance.scrub import Scrubber
 
 NOT_ASKED = (
-    "Whether CloudWatch bills a mapping's EventCount metrics as custom ones: only a bill says so.",
-    "Whether a key of the customer's own changes an answer: it costs a dollar a month, and takes a week to delete.",
+    "Whether CloudWatch bills a mapping's EventCount metrics as custom metrics: only a bill shows this.",
+    "Whether a customer-managed key changes an answer: it costs a dollar a month and takes a week to delete.",
 )
 
 
 def contents(place: str, region: str, outcomes: Sequence[Outcome], life: Life, left: Sequence[str]) -> dict[str, Any]:
-    """All of a report, as JSON can hold it. `place`: `AWS` or `local AWS`; `left`: what could not be removed."""
+    """Return a report as JSON values. `place`: `AWS` or `local AWS`; `left`: resources that could not be removed."""
     experiments = [
         {
             **{k: v for k, v in asdict(outcome.experiment).items() if k != "run"},
@@ -42,7 +42,7 @@ def contents(place: str, region: str, outcomes: Sequence[Outcome], life: Life, l
 
 
 def write(folder: Path, found: dict[str, Any], scrubber: Scrubber) -> tuple[Path, Path]:
-    """Write both files, scrubbed; their paths."""
+    """Write both files, scrubbed; return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     clean = scrubber.tree(found)
     paths = folder / "report.md", folder / "report.json"
@@ -52,27 +52,23 @@ def write(folder: Path, found: dict[str, Any], scrubber: Scrubber) -> tuple[Path
 
 
 def markdown(found: dict[str, Any]) -> str:
-    """The report for people: first what differs from local AWS, or failed."""
+    """Return the report as Markdown; failures and differences from local AWS come first."""
     lines = [f"# Conformance: {found['asked']}, {found['region']}", ""]
     lines += ["| experiment | answer | local AWS | detail |", "|---|---|---|---|"]
-    for one in sorted(found["experiments"], key=lambda one: (one["answer"] != FAILED, one["as_local"])):
-        mark = "✗ " if one["answer"] == FAILED else "" if one["as_local"] else "≠ "
-        lines.append(
-            f"| {mark}{one['name']} | {_cell(one['answer'])} | {_cell(one['local'])} | {_cell(one['detail'])} |"
-        )
+    for e in sorted(found["experiments"], key=lambda e: (e["answer"] != FAILED, e["as_local"])):
+        mark = "✗ " if e["answer"] == FAILED else "" if e["as_local"] else "≠ "
+        lines.append(f"| {mark}{e['name']} | {_cell(e['answer'])} | {_cell(e['local'])} | {_cell(e['detail'])} |")
     lines += ["", "## A table, from setup to teardown", "", "| step | state | seconds | detail |", "|---|---|---|---|"]
     for step in found["table"]:
         lines.append(f"| {step['name']} | {step['state']} | {step['seconds']:.0f} | {_cell(step['detail'])} |")
-    lines += ["", "## Read by SQL", "", "| table | asked | rows | values | differences |", "|---|---|---|---|---|"]
-    for one in found["sql"]:
-        lines.append(
-            f"| {one['table']} | {one['engine']} | {one['rows']} | {one['values']} | {one['difference_count']} |"
-        )
-    lines += ["", *(f"- {one['table']}: {_cell(str(d))}" for one in found["sql"] for d in one["differences"])]
+    lines += ["", "## Read with SQL", "", "| table | engine | rows | values | differences |", "|---|---|---|---|---|"]
+    for c in found["sql"]:
+        lines.append(f"| {c['table']} | {c['engine']} | {c['rows']} | {c['values']} | {c['difference_count']} |")
+    lines += ["", *(f"- {c['table']}: {_cell(str(d))}" for c in found["sql"] for d in c["differences"])]
     lines += ["", "## The questions", ""]
-    for one in found["experiments"]:
-        said = f"AWS: {one['documented']} <{one['page']}> It matters for: {one['matters']}"
-        lines.append(f"- **{one['name']}**: {one['asks']} {said}")
+    for e in found["experiments"]:
+        documented = f"AWS: {e['documented']} <{e['page']}> It matters for: {e['matters']}"
+        lines.append(f"- **{e['name']}**: {e['asks']} {documented}")
     lines += ["", "Not asked:", "", *(f"- {text}" for text in found["not_asked"])]
     if found["not_removed"]:
         lines += ["", "Not removed:", "", *(f"- {text}" for text in found["not_removed"])]

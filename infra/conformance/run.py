@@ -1,4 +1,4 @@
-"""The command from its question to the report."""
+"""The command, from its confirmation to the report."""
 
 from __future__ import annotations
 
@@ -33,44 +33,44 @@ HOME = REPOSITORY / ".local" / "conformance"
 TABLE = "table"
 THREADS = 8
 INTENTION = """\
-This makes, in account {account}, region {region}, in an environment of its own, {environment}:
+This creates, in account {account}, region {region}, in its own environment {environment}:
 
-  - one small lake for one DynamoDB table of 200 items, as dynalake_setup makes it, with its roles
-  - for each of {count} experiments a few small resources: DynamoDB tables, Kinesis streams of one shard, Firehose
-    streams, Lambda functions, IAM roles, two buckets; all of it by CloudFormation, tagged dynalake:environment
+  - a small lake for one DynamoDB table of 200 items, as dynalake_setup creates it, with its roles
+  - a few small resources for each of {count} experiments: DynamoDB tables, Kinesis streams with one shard, Firehose
+    streams, Lambda functions, IAM roles, two buckets; all by CloudFormation, tagged dynalake:environment
 
-It takes about an hour, and costs about 50 US cents at list prices: most of it is the hours of a dozen Kinesis shards
-and streams; then there are two exports, some minutes of alarms and metrics, and a few queries. At the end, also after
-a failure or Ctrl-C, all of it is removed. You need the rights of an administrator.
+It takes about an hour and costs about 50 US cents at list prices. Most of that is for the hours of a dozen Kinesis
+shards and streams; the rest is for two exports, some minutes of alarms and metrics, and a few queries. At the end,
+also after a failure or Ctrl-C, it removes everything. You need the rights of an administrator.
 """
 
 
 def run(arguments: Sequence[str]) -> int:
-    """The command; its exit code: 0 where everything came to an answer and the table is right."""
+    """Run the command; return the exit code: 0 if every experiment got an answer and the table is right."""
     parser = argparse.ArgumentParser(prog="make conformance")
-    parser.add_argument("--local", action="store_true", help="ask local AWS, which is started for it")
-    parser.add_argument("--yes", action="store_true", help="do not ask for a confirmation")
-    parser.add_argument("--only", default="", help="experiments whose names begin so, or table")
+    parser.add_argument("--local", action="store_true", help="start local AWS and run there")
+    parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+    parser.add_argument("--only", default="", help="run only the experiments with this prefix, or `table`")
     parser.add_argument("--report", type=Path, default=HOME, help="the folder for report.md and report.json")
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     home = HOME / f"run-{os.getpid()}"
     try:
         home.mkdir(parents=True)
-        with _place(home, local=asked.local) as place:
+        with _place(home, local=options.local) as place:
             left = find_leftovers(place)
-            if not asked.local and not asked.yes and not _confirmed(place, left.stacks + left.buckets):
-                print("Nothing was made.")
+            if not options.local and not options.yes and not _confirmed(place, left.stacks + left.buckets):
+                print("Nothing was created.")
                 return 1
             screen = Screen()
             if left:
-                screen.line("An earlier run has left something, which is removed first")
+                screen.line("Removing the resources of an earlier run first")
                 remove(place, screen.line)
-            return _carry_out(place, home, screen, asked.only, asked.report)
+            return _carry_out(place, home, screen, options.only, options.report)
     except (BotoCoreError, ClientError) as error:
-        print(f"✗ {error}\nNeeded: credentials of an administrator and a region, as for the AWS CLI.")
+        print(f"✗ {error}\nSet an administrator's credentials and a region, as for the AWS CLI.")
         return 1
     except (RefusedError, TimeoutError) as error:
-        print(f"✗ The roles and buckets that all experiments share cannot be made: {error}")
+        print(f"✗ The roles and buckets that all experiments share could not be created: {error}")
         return 1
     finally:
         shutil.rmtree(home, ignore_errors=True)
@@ -85,8 +85,8 @@ def _place(home: Path, *, local: bool) -> Iterator[Place]:
             yield Place(session, environment, aws.env(), endpoint_url=aws.endpoint_url, time_scale=aws.time_scale)
         return
     session = boto3.Session()
-    found = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
-    yield Place(session, environment, {**found, "AWS_DEFAULT_REGION": str(session.region_name)})
+    aws_variables = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    yield Place(session, environment, {**aws_variables, "AWS_DEFAULT_REGION": str(session.region_name)})
 
 
 def _confirmed(place: Place, left: Sequence[str]) -> bool:
@@ -96,26 +96,26 @@ def _confirmed(place: Place, left: Sequence[str]) -> bool:
         )
     )
     if left:
-        print(f"It removes first what an earlier run has left, or one that runs now: {', '.join(left)}\n")
+        print(f"First it removes resources of an earlier run, or of one that runs now: {', '.join(left)}\n")
     try:
-        return input("Go on? Type yes: ").strip() == "yes"
-    except EOFError:  # nobody is there to be asked
+        return input("Continue? Type yes: ").strip() == "yes"
+    except EOFError:  # there is no terminal
         return False
 
 
 def _carry_out(place: Place, home: Path, screen: Screen, only: str, folder: Path) -> int:
     running: list[Future[Outcome]] = []
     life, stopped = Life(), False
-    chosen = [one for one in EXPERIMENTS if one.name.startswith(only)]
+    chosen = [experiment for experiment in EXPERIMENTS if experiment.name.startswith(only)]
     pool = ThreadPoolExecutor(THREADS)
     try:
-        screen.line(f"In {place.lake.environment}: roles and buckets")
+        screen.line(f"Creating roles and buckets in {place.lake.environment}")
         make_base(place)
-        running += [pool.submit(carry_out, one, place) for one in chosen if not one.last]
+        running += [pool.submit(carry_out, experiment, place) for experiment in chosen if not experiment.last]
         if only in ("", TABLE):
             live(place, home, life, screen.line)
         wait(running)
-        running += [pool.submit(carry_out, one, place) for one in chosen if one.last]
+        running += [pool.submit(carry_out, experiment, place) for experiment in chosen if experiment.last]
         wait(running)
     except KeyboardInterrupt:
         stopped = True
@@ -129,21 +129,21 @@ def _carry_out(place: Place, home: Path, screen: Screen, only: str, folder: Path
     for outcome in outcomes:
         mark = "✗" if outcome.answer == FAILED else "✓" if outcome.as_local else "≠"
         screen.line(f"{mark} {outcome.experiment.name}: {outcome.answer}. {outcome.detail}")
-    found = contents("local AWS" if place.local else "AWS", place.region, outcomes, life, problems)
-    paths = write(folder, found, Scrubber([place.account, place.lake.bucket, *secrets_of(place.aws)]))
-    screen.line(f"The report: {' and '.join(map(str, paths))}")
+    report = contents("local AWS" if place.local else "AWS", place.region, outcomes, life, problems)
+    paths = write(folder, report, Scrubber([place.account, place.lake.bucket, *secrets_of(place.aws)]))
+    screen.line(f"Report: {' and '.join(map(str, paths))}")
     if not life.fine and (home / "dags.log").exists():
         shutil.copy(home / "dags.log", HOME / "dags.log")
-        screen.line(f"Airflow's log, which does name the account: {HOME / 'dags.log'}")
+        screen.line(f"Airflow's log, which names the account: {HOME / 'dags.log'}")
     for problem in problems:
-        screen.line(f"✗ not removed: {problem}")
+        screen.line(f"✗ Not removed: {problem}")
     if stopped:
-        print("Everything that it made is removed." if not problems else "")
+        print("Everything that the run created is removed." if not problems else "")
         return 130
     return int(bool(problems) or not life.fine or any(outcome.answer == FAILED for outcome in outcomes))
 
 
 def secrets_of(environment: Mapping[str, str]) -> list[str]:
-    """Values of variables that no report may show."""
+    """Return the values of variables that no report may show."""
     names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE")
     return [environment[name] for name in names if len(environment.get(name, "")) > 4]

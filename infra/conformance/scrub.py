@@ -1,4 +1,4 @@
-"""Takes out of a report what says whose account it was: account numbers, ARNs, keys, ids and buckets. Pure."""
+"""Remove from a report what identifies the account: account numbers, ARNs, keys, ids and buckets. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 _PATTERNS = (
-    # Whatever follows the service in an ARN may hold names of people. Notes are cut anywhere.
+    # The part after the service in an ARN may contain names of people. Notes may be cut at any point.
     (re.compile(r"arn(?::|%3A)aws[\w-]*(?::|%3A)([a-z0-9-]+)(?::|%3A)[^\s\"'`<>|]*", re.IGNORECASE), r"<ARN of \1>"),
     (re.compile(r"arn(?::|%3A)[^\s\"'`<>|]*", re.IGNORECASE), "<ARN>"),
     (re.compile(r"https?://[^\s\"'`<>|]*amazonaws\.com[^\s\"'`<>|]*", re.IGNORECASE), "<URL of AWS>"),
@@ -23,13 +23,13 @@ _PATTERNS = (
 
 
 class Scrubber:
-    """`secrets`: what is known to be secret, and is taken out wherever it stands."""
+    """Removes what identifies an account. `secrets`: known secrets, removed wherever they occur."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self._secrets = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
 
     def text(self, text: str) -> str:
-        """The text without them."""
+        """Return the text without them."""
         for pattern, instead in _PATTERNS:
             text = pattern.sub(instead, text)
         for secret in self._secrets:
@@ -37,7 +37,7 @@ class Scrubber:
         return text
 
     def tree(self, value: Any) -> Any:
-        """What JSON can hold, each text in it without them; also the names."""
+        """Return a JSON value without them in its strings and names."""
         match value:
             case str():
                 return self.text(value)

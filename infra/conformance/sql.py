@@ -1,6 +1,6 @@
-"""The lake's tables by SQL, compared with what was written, value by value.
+"""Compare the lake's tables, as read by SQL, with the written values.
 
-On AWS it is Athena that is asked. Local AWS has none; there DuckDB reads the same files, and the report says so.
+On AWS, Athena reads them. Local AWS has no Athena, so DuckDB reads the same files, and the report says so.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Rows = list[dict[str, Any]]
 
 
 class Engine(Protocol):
-    """What reads a table or a view of the lake."""
+    """A reader of the lake's tables and views."""
 
     name: str
 
@@ -37,7 +37,7 @@ class Engine(Protocol):
 
 
 class Athena:
-    """Through awswrangler, in the lake's workgroup. UNLOAD writes Parquet, which keeps every type."""
+    """Athena in the lake's workgroup, through awswrangler. UNLOAD writes Parquet, which keeps every type."""
 
     name = "Athena"
 
@@ -56,16 +56,16 @@ class Athena:
             boto3_session=place.session,
         )
         s3, bucket = place.client("s3"), place.base["Bucket"]
-        found: Rows = []
+        rows: Rows = []
         for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
             for entry in page.get("Contents", []):
                 body = io.BytesIO(s3.get_object(Bucket=bucket, Key=entry["Key"])["Body"].read())
-                found += pq.read_table(body).to_pylist(maps_as_pydicts="strict")
-        return found
+                rows += pq.read_table(body).to_pylist(maps_as_pydicts="strict")
+        return rows
 
 
 class DuckDb:
-    """Reads Iceberg's files, the view's SQL, and the files of the Hive table's partitions."""
+    """DuckDB on Iceberg's files, on the view's SQL, and on the files of the Hive table's partitions."""
 
     name = "DuckDB (local AWS has no Athena)"
 
@@ -84,7 +84,7 @@ class DuckDb:
 
 @dataclass(frozen=True)
 class Compared:
-    """One table or view: how many rows and values were compared, and the first differences."""
+    """A comparison of one table or view: the numbers of rows and values, and the first differences."""
 
     table: str
     engine: str
@@ -95,10 +95,10 @@ class Compared:
 
 
 def compare_lake(engine: Engine, table: Table, first: Sequence[Item], changes: Sequence[Change]) -> list[Compared]:
-    """Compare `{t}_current` and `{t}_parquet` with the DynamoDB table, and `{t}` with that and with every write.
+    """Compare `{t}_current` and `{t}_parquet` with the DynamoDB table, and `{t}` with the table and every write.
 
-    Nothing is written any more. `{t}_parquet` has only the snapshot, since the day of the run is not over; rows of that
-    day, if it has any, are left out.
+    Nothing may write to the table any more. `{t}_parquet` has only the snapshot, because the run's day is not over;
+    rows of that day, if there are any, are ignored.
     """
     names, schema = table.names, schema_of(table.changes())
     items: Rows = [dict(item) for item in scan_table(table.clients, names)]
@@ -112,7 +112,7 @@ def compare_lake(engine: Engine, table: Table, first: Sequence[Item], changes: S
     snapshots = [_items(schema, (r for r in rows if r[OPERATION] == "SNAPSHOT")) for rows in (changed, parquet)]
     images, written = _images(schema, first, changes), _written(schema, changed)
     most = max(map(len, [*images.values(), *written.values()]))
-    # The first change of each item, then the second, and so on: each time one row for each key.
+    # The first change of each item, then the second, and so on: one row for each key at a time.
     in_turn = [(_nth(images, number), _nth(written, number)) for number in range(most)]
     return [
         summed(names.current_view, [(items, _items(schema, current))]),
@@ -126,7 +126,7 @@ def _nth(of_keys: Mapping[KeyValues, Rows], number: int) -> Rows:
 
 
 def _written(schema: TableSchema, rows: Rows) -> dict[KeyValues, Rows]:
-    """What the stream's rows of each key hold, in order."""
+    """Return the items in the stream's rows by key, in order."""
     stream = sorted((row for row in rows if row[OPERATION] != "SNAPSHOT"), key=lambda row: str(row[SEQUENCE_NUMBER]))
     written: dict[KeyValues, Rows] = defaultdict(list)
     for item in _items(schema, stream):
@@ -135,18 +135,18 @@ def _written(schema: TableSchema, rows: Rows) -> dict[KeyValues, Rows]:
 
 
 def _items(schema: TableSchema, rows: Iterable[Mapping[str, Any]]) -> Rows:
-    # A day's file has no column for what none of its rows has.
+    # A day's file has no column for an attribute that none of its rows has.
     return [lake_item(schema, defaultdict(lambda: None, row)) for row in rows]
 
 
 def _images(schema: TableSchema, first: Sequence[Item], changes: Sequence[Change]) -> dict[KeyValues, list[Item]]:
-    """What the change records of each item hold, in order: a removal's has the item as it was."""
+    """Return the images in the change records by key, in order; a removal's record has the old image."""
     images: dict[KeyValues, list[Item]] = defaultdict(list)
     for item in first:
         images[key_values(schema.key, item)].append(item)
     for change in changes:
-        of = images[key_values(schema.key, change.item)]
-        of.append(of[-1] if change.operation == "REMOVE" else change.item)
+        of_key = images[key_values(schema.key, change.item)]
+        of_key.append(of_key[-1] if change.operation == "REMOVE" else change.item)
     return images
 
 

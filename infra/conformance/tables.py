@@ -1,4 +1,4 @@
-"""What DynamoDB takes and exports, and what CloudWatch makes of metrics that never had a value."""
+"""Experiments on what DynamoDB accepts and exports, and on alarms on metrics that never had a value."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ EXPORT = "https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Exp
 
 
 @experiment(
-    asks="Does DynamoDB take half a surrogate pair as text?",
-    documented="Strings are Unicode with UTF-8 encoding, in which there is no such text.",
+    asks="Does DynamoDB accept half a surrogate pair in a string?",
+    documented="Strings are Unicode with UTF-8 encoding, which cannot encode it.",
     page="https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html",
     local="refused",
     matters="The change record's encoding, and every reader of its JSON.",
@@ -32,11 +32,11 @@ def half_a_surrogate_pair(place: Place) -> Seen:
     except ClientError as error:
         return Seen("refused", str(error))
     read = dynamodb.get_item(TableName=made, Key=key, ConsistentRead=True)["Item"]["text"]["S"]
-    return Seen("taken" if read == HALF else "taken, and changed", f"It is read as {read!a}.")
+    return Seen("accepted" if read == HALF else "accepted, and changed", f"It is read as {read!a}.")
 
 
 def _exportable(place: Place, name: str) -> str:
-    """A table with one item."""
+    """Create a table with one item; return its name."""
     made = place.stack(name, {"Table": table()})["Table"]
     make_recoverable(place, made)
     writer(place, made)()
@@ -44,21 +44,21 @@ def _exportable(place: Place, name: str) -> str:
 
 
 def _exported(place: Place, name: str, dynamodb: Any, bucket: str, exported: str) -> dict[str, Any]:
-    """How an export ends that `dynamodb` requests."""
+    """Export the table with the client `dynamodb`; return the export's description at its end."""
     arn = place.arn("dynamodb", f"table/{exported}")
     request = {"TableArn": arn, "S3Bucket": place.base[bucket], "S3Prefix": name, "ExportFormat": "DYNAMODB_JSON"}
     export = dynamodb.export_table_to_point_in_time(**request)["ExportDescription"]["ExportArn"]
 
     def described() -> dict[str, Any]:
-        found: dict[str, Any] = place.client("dynamodb").describe_export(ExportArn=export)["ExportDescription"]
-        return found
+        description: dict[str, Any] = place.client("dynamodb").describe_export(ExportArn=export)["ExportDescription"]
+        return description
 
-    return place.until(described, lambda found: found["ExportStatus"] != "IN_PROGRESS", seconds=3600)
+    return place.until(described, lambda last: last["ExportStatus"] != "IN_PROGRESS", seconds=3600)
 
 
 @experiment(
-    asks="Does an export end well that takes longer than the session of the role which has requested it?",
-    documented="DynamoDB writes in the caller's name; what happens when the session ends is not said.",
+    asks="Does an export succeed if it takes longer than the session of the role that requested it?",
+    documented="DynamoDB writes in the caller's name; AWS does not say what happens when the session ends.",
     page=EXPORT,
     local="COMPLETED",
     matters="Backfills of large tables, whose exports take longer than the hour of Airflow's session.",
@@ -66,41 +66,41 @@ def _exported(place: Place, name: str, dynamodb: Any, bucket: str, exported: str
 def export_after_session(place: Place) -> Seen:
     name = "export-after-session"
     made = _exportable(place, name)
-    taken = datetime.now(UTC)
-    mine = [action for action in CALLER if action.startswith(("dynamodb:", "s3:"))]
-    dynamodb = place.assume(place.base["Caller"], allow(mine), seconds=SESSION_SECONDS)("dynamodb")
-    # An export takes some minutes even of one item, so that the session ends during it.
+    began = datetime.now(UTC)
+    actions = [action for action in CALLER if action.startswith(("dynamodb:", "s3:"))]
+    dynamodb = place.assume(place.base["Caller"], allow(actions), seconds=SESSION_SECONDS)("dynamodb")
+    # Even an export of one item takes some minutes, so the session ends during it.
     place.wait(SESSION_SECONDS - 40)
-    found = _exported(place, name, dynamodb, "Bucket", made)
-    minutes = (datetime.now(UTC) - taken).total_seconds() * place.time_scale / 60
-    detail = f"It ended {minutes:.0f} minutes after the session of 15 began. {found.get('FailureMessage', '')}"
-    return Seen(found["ExportStatus"], detail.strip())
+    export = _exported(place, name, dynamodb, "Bucket", made)
+    minutes = (datetime.now(UTC) - began).total_seconds() * place.time_scale / 60
+    detail = f"It ended {minutes:.0f} minutes after the 15-minute session began. {export.get('FailureMessage', '')}"
+    return Seen(export["ExportStatus"], detail.strip())
 
 
 @experiment(
-    asks="How are an export's files encrypted in a bucket whose default is AWS KMS, where the request says nothing?",
-    documented="S3SseAlgorithm is AES256 or KMS; its default is not said.",
+    asks="How does an export encrypt its files by default, if the bucket's default is AWS KMS?",
+    documented="S3SseAlgorithm is AES256 or KMS; AWS does not state the default.",
     page=EXPORT,
     local="AES256",
-    matters="Lakes with kms_key_arn: an export is asked to use the key.",
+    matters="Lakes with kms_key_arn: the request for an export names the key.",
 )
 def export_encryption(place: Place) -> Seen:
     name = "export-encryption"
     made = _exportable(place, name)
-    found = _exported(place, name, place.client("dynamodb"), "EncryptedBucket", made)
+    export = _exported(place, name, place.client("dynamodb"), "EncryptedBucket", made)
     keys = [o["Key"] for o in objects(place, f"{name}/", "EncryptedBucket") if "/data/" in o["Key"] and o["Size"]]
     if not keys:
-        return Seen("no files", f"{found['ExportStatus']}: {found.get('FailureMessage', '')}")
+        return Seen("no files", f"{export['ExportStatus']}: {export.get('FailureMessage', '')}")
     head = place.client("s3").head_object(Bucket=place.base["EncryptedBucket"], Key=keys[0])
     return Seen(head.get("ServerSideEncryption", "AES256"))
 
 
 @experiment(
-    asks="Which state has an alarm on FILL(m, 0) where m never had a value?",
-    documented="FILL fills the missing values of a metric; of one that never had any it is not said.",
+    asks="What is the state of an alarm on FILL(m, 0) if m never had a value?",
+    documented="FILL fills the missing values of a metric; AWS does not mention metrics that never had a value.",
     page="https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html",
     local="OK",
-    matters="The alarm on rejected data, which adds three metrics up.",
+    matters="The alarm on rejected data, which adds three metrics.",
 )
 def alarm_on_nothing(place: Place) -> Seen:
     name = "alarm-on-nothing"
@@ -118,5 +118,5 @@ def alarm_on_nothing(place: Place) -> Seen:
     }
     alarm = place.stack(name, {"Alarm": {"Type": "AWS::CloudWatch::Alarm", "Properties": properties}})["Alarm"]
     place.wait(600)
-    (found,) = place.client("cloudwatch").describe_alarms(AlarmNames=[alarm])["MetricAlarms"]
-    return Seen(found["StateValue"], found.get("StateReason", ""))
+    (described,) = place.client("cloudwatch").describe_alarms(AlarmNames=[alarm])["MetricAlarms"]
+    return Seen(described["StateValue"], described.get("StateReason", ""))
