@@ -81,7 +81,7 @@ def test_another_process_s_settings_do_not_reach_it(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_query_s_columns_have_names_of_their_own(trino: Trino) -> None:
-    with pytest.raises(ValueError, match="Two columns have one name"):
+    with pytest.raises(ValueError, match="Two columns have the same name"):
         trino("SELECT 1 AS a, 2 AS a")
 
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import duckdb
 
 EXTENSIONS = ("httpfs", "avro", "iceberg")
-"""In the order in which one needs the other; each a package `duckdb-extension-…` of DuckDB's own version."""
+"""Extensions, each after those it needs; each is a package `duckdb-extension-…` of DuckDB's own version."""
 
 
 def connect(aws: Mapping[str, str]) -> duckdb.DuckDBPyConnection:

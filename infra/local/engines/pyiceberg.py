@@ -1,4 +1,4 @@
-"""pyiceberg as anybody uses it: its own `GlueCatalog`, without dynalake's rules for commits."""
+"""pyiceberg as any user runs it: with its own `GlueCatalog`, without dynalake's rules for commits."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def glue_catalog(aws: Mapping[str, str]) -> GlueCatalog:
 
 
 def reading_catalog(aws: Mapping[str, str]) -> GlueCatalog:
-    """Return such a catalog that raises `PermissionError` before it would change anything in Glue."""
+    """Return a catalog that raises `PermissionError` before any change in Glue."""
     catalog = glue_catalog(aws)
 
     def refuse(model: Any, **_: Any) -> None:
@@ -42,18 +42,18 @@ def reading_catalog(aws: Mapping[str, str]) -> GlueCatalog:
 
 
 def metadata_location(catalog: GlueCatalog, name: str) -> str:
-    """Return where the current metadata.json of `database.table` lies, which is what DuckDB is given."""
+    """Return the location of the current metadata.json of `database.table`, for DuckDB."""
     return catalog.load_table(name).metadata_location
 
 
 def pyiceberg_rows(table: Table, where: str | BooleanExpression = _ALL) -> list[dict[str, Any]]:
-    """Return the rows of a table's current snapshot that fit the filter."""
+    """Return the rows of a table's current snapshot that match the filter."""
     arrow = table.scan(row_filter=where).to_arrow()
     return [{field.name: _plain(row[field.name], field.type) for field in arrow.schema} for row in arrow.to_pylist()]
 
 
 def _plain(value: Any, of: pa.DataType) -> Any:
-    """Arrow gives a map as pairs."""
+    """Return the value with maps as dicts; Arrow returns them as pairs."""
     if value is None:
         return None
     if pa.types.is_map(of):

@@ -1,4 +1,4 @@
-"""Spark 3.5 with Iceberg's runtime, on this machine; the version that AWS Glue 5.0 has."""
+"""Spark 3.5, the version of AWS Glue 5.0, with Iceberg's runtime on this machine."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def spark_session(aws: Mapping[str, str], jars: Iterable[Path], scratch: Path) -
     """Return a session whose catalog `lake` reads and writes Iceberg tables in Glue.
 
     https://iceberg.apache.org/docs/1.10.0/aws/#glue-catalog
-    `jars` are Iceberg's (`Installation.spark_jars`). It runs on the `java` of the path, which must be 17 or older.
+    `jars` are Iceberg's (`Installation.spark_jars`). It runs on the `java` on the path, which must be 17 or older.
     """
     catalog = f"spark.sql.catalog.{CATALOG}"
     credentials = {"aws.accessKeyId": "AWS_ACCESS_KEY_ID", "aws.secretAccessKey": "AWS_SECRET_ACCESS_KEY"}
     settings = {
-        # In local mode the driver is all there is: no jar has to be handed on.
+        # In local mode there is only the driver: no jar has to be distributed.
         "spark.driver.extraClassPath": os.pathsep.join(map(str, jars)),
         "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
         catalog: "org.apache.iceberg.spark.SparkCatalog",
@@ -34,7 +34,7 @@ def spark_session(aws: Mapping[str, str], jars: Iterable[Path], scratch: Path) -
         f"{catalog}.s3.endpoint": aws["AWS_ENDPOINT_URL"],
         f"{catalog}.s3.path-style-access": "true",
         f"{catalog}.client.region": aws["AWS_DEFAULT_REGION"],
-        # A reader that is asked again wants what is there now.
+        # Each query must read the current table.
         f"{catalog}.cache-enabled": "false",
         "spark.driver.extraJavaOptions": " ".join(
             [*SMALL, *(f"-D{name}={aws[of]}" for name, of in credentials.items())]

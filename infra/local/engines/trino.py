@@ -1,4 +1,4 @@
-"""Trino, asked through its Python client."""
+"""Trino, queried with its Python client."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ USER = "dynalake"
 
 @dataclass(frozen=True)
 class Answer:
-    """The rows of a query, and what they cost."""
+    """The rows of a query, and the cost of reading them."""
 
     rows: list[dict[str, Any]]
     input_bytes: int
-    """Bytes read from S3, footers and manifests not counted."""
+    """Bytes read from S3, without footers and manifests."""
     input_rows: int
-    """Rows that were read before any filter."""
+    """Rows read before any filter."""
     seconds: float
 
 
 class Trino:
-    """A client of the server at `url`; `database` is where names without one are looked up."""
+    """A client of the server at `url`; `database` is the default database."""
 
     def __init__(self, url: str, database: str = "default") -> None:
         address = urlsplit(url)
@@ -38,17 +38,17 @@ class Trino:
         )
 
     def __call__(self, sql: str) -> list[dict[str, Any]]:
-        """Return the rows of one statement. Raises `trino.exceptions.TrinoQueryError` where Trino refuses it."""
+        """Return the rows of one statement. Raises `trino.exceptions.TrinoQueryError` if Trino refuses it."""
         return self.ask(sql).rows
 
     def ask(self, sql: str) -> Answer:
-        """Return the rows of one statement together with what Trino read for them."""
+        """Return the rows of one statement, and how much Trino read for them."""
         cursor = self._connection.cursor()
         cursor.execute(sql)
         rows = cursor.fetchall()
         names = [column.name for column in cursor.description or []]
         if len(set(names)) < len(names):
-            raise ValueError(f"Two columns have one name: {names}. Name each with AS.")
+            raise ValueError(f"Two columns have the same name: {names}. Give each its own name with AS.")
         stats: Mapping[str, Any] = cursor.stats or {}
         return Answer(
             [{name: _plain(value) for name, value in zip(names, row, strict=True)} for row in rows],
@@ -59,7 +59,7 @@ class Trino:
 
 
 def _plain(value: Any) -> Any:
-    """A struct comes as a tuple that knows its fields' names."""
+    """Return the value with structs as dicts; the client returns them as tuples with field names."""
     if isinstance(value, NamedRowTuple):
         return {name: _plain(field) for name, field in zip(value._names, value, strict=True)}
     if isinstance(value, dict):

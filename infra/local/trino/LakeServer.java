@@ -13,16 +13,16 @@ import java.util.Map;
 import java.util.stream.Stream;
 
 /**
- * Serves one Trino, coordinator and worker in this process, that reads the Glue and S3 at AWS_ENDPOINT_URL.
+ * Serves one Trino, coordinator and worker in this process, on the Glue and S3 at AWS_ENDPOINT_URL.
  *
- * <p>Arguments: the port (0 takes a free one), and a folder for its files, where `url` is the server's URL once it
- * answers. It ends when its standard input does, and removes the folder: it never outlives the process that started it.
+ * <p>Arguments: the port (0 takes a free one), and a folder for its files. The file `url` there holds the server's URL
+ * once it answers. When its standard input ends, it removes the folder and ends: it never outlives its parent process.
  */
 public final class LakeServer
 {
-    /** The name that Athena gives to Glue, which stored views spell out. */
+    /** Athena's name for Glue, which stored views contain. */
     private static final String CATALOG = "awsdatacatalog";
-    /** Where the catalog above sends the reader of an Iceberg table. */
+    /** The catalog to which the one above redirects reads of Iceberg tables. */
     private static final String ICEBERG = "iceberg";
 
     private LakeServer() {}
@@ -42,7 +42,7 @@ public final class LakeServer
         trino.createCatalog(CATALOG, "hive", onLocalAws(Map.of(
                 "hive.metastore", "glue",
                 "hive.iceberg-catalog-name", ICEBERG,
-                // Athena reads what lies below a location in folders, too.
+                // Athena also reads the folders below a location.
                 "hive.recursive-directories", "true")));
         trino.createCatalog(ICEBERG, "iceberg", onLocalAws(Map.of("iceberg.catalog.type", "glue")));
         publish(trino.getCoordinator().getBaseUrl().toString(), folder.resolve("url"));
@@ -69,7 +69,7 @@ public final class LakeServer
         return properties;
     }
 
-    /** A reader of the file finds the whole URL or no file. */
+    /** Writes the file so that a reader finds the whole URL or no file. */
     private static void publish(String url, Path file)
             throws IOException
     {
@@ -82,12 +82,12 @@ public final class LakeServer
     {
         try {
             while (System.in.read() >= 0) {
-                // What is written there means nothing.
+                // Its content means nothing.
             }
             remove(folder);
         }
         catch (IOException | UncheckedIOException ignored) {
-            // Nobody is left to tell.
+            // Nobody is left to read an error.
         }
         finally {
             Runtime.getRuntime().halt(0);

@@ -1,9 +1,9 @@
-"""`make trino`: a Trino on what `make up` runs, left running for somebody to query; and the installation of one.
+"""`make trino`: start a Trino on the local AWS of `make up`, and leave it running. Also install Trino.
 
     python -m infra.local.trino [up | install | jdk | lock]
 
-`install` fetches the jars and compiles the server; where the machine has no JDK or no Maven it says so, which is a
-failure in CI only. `jdk` says which JDK it would take. `lock` writes the lock file of the jars.
+`install` fetches the jars and compiles the server. If the JDK or Maven is missing, it says so, and fails only in CI.
+`jdk` prints the JDK that it would use. `lock` writes the lock file of the jars.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ STAMP = jars.HOME / ".installed"
 
 
 def keep() -> int:
-    """Holds Trino until SIGTERM, or until what it reads is gone."""
+    """Run Trino until SIGTERM, or until the local AWS of `make up` ends."""
     stop_once()
     holder = UP.pid
     with contextlib.suppress(KeyboardInterrupt):
@@ -37,7 +37,7 @@ def keep() -> int:
 
 def up() -> int:
     if not ENVIRONMENT_FILE.exists() or UP.pid is None:
-        raise KeeperError("Trino reads what `make up` runs, and nothing is up: run `make up` first.")
+        raise KeeperError("Trino reads the local AWS of `make up`, and nothing is up: run `make up` first.")
     stop_once()
     if TRINO.pid is None:
         URL_FILE.unlink(missing_ok=True)
@@ -59,13 +59,13 @@ def up() -> int:
 
 def install() -> int:
     if not STAMP.exists():
-        print("Fetching the jars of Trino and Iceberg (once, 600 MB, some minutes on a slow line) …", flush=True)
+        print("Fetching the jars of Trino and Iceberg (once, 600 MB, minutes on a slow connection) …", flush=True)
     try:
         jars.installed()
     except MissingPartError as missing:
         if os.environ.get("CI"):
             raise
-        print(f"Trino is not installed, and tests that need it will be skipped: {missing}")
+        print(f"Trino is not installed, and the tests that need it will be skipped: {missing}")
         return 0
     STAMP.touch()
     return 0

@@ -1,7 +1,7 @@
-"""The jars of Trino, and those that Spark needs for Iceberg: fetched by Maven once, each checked by its hash.
+"""Fetch the jars of Trino, and Spark's jars for Iceberg, once with Maven, and check the hash of each.
 
-What `installed()` returns is complete: a folder gets its name only when every hash in it was right. So a download
-that is killed leaves only a folder that the next one removes.
+`installed()` returns only complete folders: a folder gets its name after all its hashes were checked. The folder of a
+killed download is removed by the next download.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 HERE = Path(__file__).parent
 POM = HERE / "pom.xml"
 LOCK = HERE / "jars.sha256"
-"""One line for each jar: its SHA-256, and `set/group.artifact-version.jar`; what `sha256sum --check` reads."""
+"""Lock file with a line for each jar, for `sha256sum --check`: its SHA-256 and `set/group.artifact-version.jar`."""
 SERVER = HERE / "LakeServer.java"
 SETS = ("trino", "spark")
 """The profiles of `pom.xml`."""
@@ -31,12 +31,12 @@ HOME = REPOSITORY / ".local" / "trino"
 
 
 class JarsError(RuntimeError):
-    """The jars could not be fetched, or are not those of the lock file."""
+    """The jars could not be fetched, or differ from the lock file."""
 
 
 @dataclass(frozen=True)
 class Installation:
-    """What a Trino is started from, and what Spark is given."""
+    """The JDK, jars and server that start a Trino, and the jars for Spark."""
 
     jdk: Jdk
     jars: Path
@@ -44,19 +44,19 @@ class Installation:
 
     @property
     def class_path(self) -> str:
-        """The server and every jar of Trino."""
+        """The Java class path with the server and every jar of Trino."""
         return f"{self.server}{os.pathsep}{self.jars / 'trino' / '*'}"
 
     @property
     def spark_jars(self) -> list[Path]:
-        """What a Spark session reads Iceberg tables in Glue with."""
+        """The jars with which a Spark session reads Iceberg tables in Glue."""
         return sorted((self.jars / "spark").glob("*.jar"))
 
 
 def installed(home: Path = HOME, environment: Mapping[str, str] = os.environ) -> Installation:
-    """Return the installation, and make first what is not there yet: about 90 s and 600 MB, once.
+    """Return the installation; create it first if it is missing (once, about 90 s and 600 MB).
 
-    Raises `MissingPartError` where there is no JDK or no Maven, and `JarsError` where a jar is not what it should be.
+    Raises `MissingPartError` if the JDK or Maven is missing, and `JarsError` if a jar differs from the lock file.
     """
     jdk = find_jdk(environment)
     with _alone(home):
@@ -76,17 +76,17 @@ def installed(home: Path = HOME, environment: Mapping[str, str] = os.environ) ->
 
 
 def fetch(folder: Path, environment: Mapping[str, str] = os.environ) -> None:
-    """Let Maven put the jars of each set into a folder of its own.
+    """Fetch the jars of each set into its own folder with Maven.
 
-    Raises `MissingPartError` where there is no Maven, and `JarsError` where it fails.
+    Raises `MissingPartError` if Maven is missing, and `JarsError` if it fails.
     """
     maven = shutil.which("mvn", path=environment.get("PATH"))
     if maven is None:
         raise MissingPartError(
-            "Maven fetches the jars of Trino and Spark, and `mvn` is not on this machine "
+            "`mvn` is not on this machine. Maven fetches the jars of Trino and Spark: install it "
             "(Debian: apt-get install maven)."
         )
-    # Its own Java is the one on the path, which a machine may lack that has a JDK elsewhere.
+    # Maven runs on the `java` on the path. A machine with a JDK elsewhere may have none there.
     java = {} if shutil.which("java", path=environment.get("PATH")) else {"JAVA_HOME": str(find_jdk(environment).home)}
     for name in SETS:
         arguments = ["-P", name, "dependency:copy-dependencies", f"-DoutputDirectory={folder / name}"]
@@ -94,38 +94,38 @@ def fetch(folder: Path, environment: Mapping[str, str] = os.environ) -> None:
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of each jar by `set/file name`."""
+    """Return the SHA-256 of each jar, by `set/file name`."""
     jars = sorted(path for name in SETS for path in (folder / name).glob("*"))
     return {f"{path.parent.name}/{path.name}": _sha256(path) for path in jars}
 
 
 def check(folder: Path, lock: str) -> None:
     """Raise `JarsError` unless the folder holds exactly the jars of the lock file's text."""
-    wanted = {name: digest for digest, name in (line.split() for line in lock.splitlines())}
+    locked = {name: digest for digest, name in (line.split() for line in lock.splitlines())}
     received = hashes(folder)
-    wrong = sorted(name for name in wanted.keys() | received.keys() if wanted.get(name) != received.get(name))
+    wrong = sorted(name for name in locked.keys() | received.keys() if locked.get(name) != received.get(name))
     if wrong:
         name = wrong[0]
         raise JarsError(
-            f"{len(wrong)} of {len(wanted)} jars are not those of {LOCK.name}. The first is {name}: received "
-            f"{received.get(name, 'none')}, allowed {wanted.get(name, 'none')}. Remove it from Maven's repository "
+            f"{len(wrong)} of {len(locked)} jars differ from {LOCK.name}. The first is {name}: received "
+            f"{received.get(name, 'none')}, allowed {locked.get(name, 'none')}. Remove it from Maven's repository "
             f"(~/.m2/repository) and run the command again; after a change of {POM.name}, run `make lock`."
         )
 
 
 def write_lock(environment: Mapping[str, str] = os.environ) -> int:
-    """Write the lock file for what `pom.xml` names now; the number of jars."""
+    """Write the lock file for the jars of `pom.xml`; return the number of jars."""
     HOME.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="part-", dir=HOME) as folder:
         fetch(Path(folder), environment)
-        found = hashes(Path(folder))
-    LOCK.write_text("".join(f"{digest}  {name}\n" for name, digest in found.items()))
-    return len(found)
+        digests = hashes(Path(folder))
+    LOCK.write_text("".join(f"{digest}  {name}\n" for name, digest in digests.items()))
+    return len(digests)
 
 
 @contextmanager
 def _alone(home: Path) -> Iterator[None]:
-    """Hold a lock, so that of two commands at once the second finds what the first has made."""
+    """Hold a lock: of two commands at once, the second waits and uses the installation of the first."""
     home.mkdir(parents=True, exist_ok=True)
     with (home / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -134,7 +134,7 @@ def _alone(home: Path) -> Iterator[None]:
 
 @contextmanager
 def _whole(target: Path) -> Iterator[Path]:
-    """Give a folder to fill, which gets its name only once the block has ended well."""
+    """Yield a folder to fill; it gets its name only if the block succeeds."""
     folder = Path(tempfile.mkdtemp(prefix="part-", dir=target.parent))
     try:
         yield folder
@@ -148,8 +148,8 @@ def _run(command: list[str], environment: Mapping[str, str]) -> None:
         command, env=dict(environment), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-10:])
-        raise JarsError(f"{Path(command[0]).name} ended with code {done.returncode}:\n{said}")
+        output = "\n".join((done.stdout + done.stderr).strip().splitlines()[-10:])
+        raise JarsError(f"{Path(command[0]).name} ended with code {done.returncode}:\n{output}")
 
 
 def _digest(*files: Path) -> str:

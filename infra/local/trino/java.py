@@ -1,4 +1,4 @@
-"""The JDK on this machine that Trino runs on."""
+"""Find a JDK on this machine for Trino."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 OLDEST = 25
-"""What Trino 483 is compiled for."""
+"""The Java version that Trino 483 is compiled for."""
 MODULES = ("jdk.compiler", "jdk.incubator.vector")
-"""What the server needs of it, and a runtime without development tools lacks."""
+"""Modules that the server needs; a runtime without development tools lacks them."""
 INSTALLED = Path("/usr/lib/jvm")
 
 
 class MissingPartError(RuntimeError):
-    """Trino needs a program that this machine does not have; the message says how to get it."""
+    """Trino needs a program that is missing on this machine; the message says how to install it."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Jdk:
         return str(self.home / "bin" / "javac")
 
     def lacks(self) -> str:
-        """Return what keeps Trino from running on it; empty where nothing does.
+        """Return why Trino cannot run on it; empty if it can.
 
         Every JDK describes itself in the file `release`: https://openjdk.org/jeps/223
         """
@@ -54,23 +54,23 @@ class Jdk:
 
 
 def find_jdk(environment: Mapping[str, str] = os.environ, installed: Path = INSTALLED) -> Jdk:
-    """Return the JDK that `JAVA25_HOME` names, else one of `/usr/lib/jvm`, else that of the `java` on the path.
+    """Return the JDK of `JAVA25_HOME`, else one in `/usr/lib/jvm`, else that of the `java` on the path.
 
-    Raises `MissingPartError` where none of them will do.
+    Raises `MissingPartError` if none of them fits.
     """
-    seen = []
+    rejected = []
     for place, home in _places(environment, installed):
         jdk = Jdk(home)
         lacks = jdk.lacks()
         if not lacks:
             return jdk
-        seen.append(f"{place} ({home}) {lacks}")
+        rejected.append(f"{place} ({home}) {lacks}")
         if place == "JAVA25_HOME":
             break
     raise MissingPartError(
-        f"Trino needs a JDK {OLDEST} or newer, and there is none here{': ' if seen else ''}{'; '.join(seen)}. "
+        f"Trino needs a JDK {OLDEST} or newer, and none was found{': ' if rejected else ''}{'; '.join(rejected)}. "
         f"Install one (Debian, where its release has it: apt-get install openjdk-{OLDEST}-jdk-headless; else Temurin "
-        f"{OLDEST}), or let JAVA25_HOME name the folder that it is in."
+        f"{OLDEST}), or set JAVA25_HOME to its folder."
     )
 
 
@@ -81,8 +81,8 @@ def _places(environment: Mapping[str, str], installed: Path) -> Iterator[tuple[s
         yield "installed", home
     java = shutil.which("java", path=environment.get("PATH"))
     if java:
-        said = subprocess.run(
+        settings = subprocess.run(
             [java, "-XshowSettings:properties", "-version"], capture_output=True, text=True, check=False
         ).stderr
-        for home in re.findall(r"^ *java\.home = (.+)$", said, re.MULTILINE):
+        for home in re.findall(r"^ *java\.home = (.+)$", settings, re.MULTILINE):
             yield "java on the path", Path(home)

@@ -1,4 +1,4 @@
-"""One Trino on local AWS, as a child process of this one (standard library only)."""
+"""Run one Trino on local AWS, as a child process (standard library only)."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ CATALOG = "awsdatacatalog"
 START_SECONDS = 300.0
 STOP_SECONDS = 5.0
 MEMORY = "3g"
-# Trino reads values and compiles queries with what a JVM does not open by itself.
+# Trino uses parts of the JVM that are closed by default, to read values and compile queries.
 _OPENED = ["--add-modules=jdk.incubator.vector", "--enable-native-access=ALL-UNNAMED"]
 _OPENED += ["--sun-misc-unsafe-memory-access=allow"]
 SMALL = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData")
-"""Flags of a Java that runs for a minute: no second compiler and no threads that collect garbage, so that starting and
-small queries take half of the processor's time."""
+"""Flags for a JVM that runs for a minute: no second compiler and no garbage collection threads. Starting and small
+queries then take half of the processor time."""
 
 
 class TrinoStartError(RuntimeError):
@@ -37,8 +37,8 @@ class TrinoStartError(RuntimeError):
 class LocalTrino:
     """One Trino; a context manager, or `start()` and `stop()`.
 
-    `aws` are the variables of the AWS that it reads (`LocalAws.env()`). Its files live in a folder below the
-    repository's `.local/` and go with it. It ends when this process does.
+    `aws` are the variables of the AWS that it reads (`LocalAws.env()`). Its files are in a folder below the
+    repository's `.local/`, which is removed at the end. It ends when this process does.
     """
 
     def __init__(self, installation: Installation, log: Path, aws: Mapping[str, str], port: int = 0) -> None:
@@ -69,7 +69,7 @@ class LocalTrino:
         return self._process.pid
 
     def start(self) -> None:
-        """Start the server and wait until it answers. Raises `TrinoStartError` where it does not."""
+        """Start the server and wait until it answers. Raises `TrinoStartError` if it does not."""
         parent = REPOSITORY / ".local"
         parent.mkdir(exist_ok=True)
         self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -107,7 +107,7 @@ class LocalTrino:
             self._state_dir = None
 
     def _environment(self) -> dict[str, str]:
-        # Not the user's own AWS settings, nor flags for other Javas.
+        # Without the user's own AWS settings and without flags for other JVMs.
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "JAVA_", "JDK_"))}
         return {**kept, **self._aws}
 
@@ -117,9 +117,9 @@ class LocalTrino:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             if process.poll() is not None:
-                raise TrinoStartError(f"Trino ended with code {process.returncode}; see {self.log}")
-            # The server renames the finished file into place: what exists is complete.
+                raise TrinoStartError(f"Trino ended with code {process.returncode}; read {self.log}")
+            # The server renames the finished file into place: if it exists, it is complete.
             if url.exists():
                 return url.read_text()
             time.sleep(0.05)
-        raise TrinoStartError(f"Trino did not answer within {START_SECONDS:.0f} s; see {self.log}")
+        raise TrinoStartError(f"Trino did not answer within {START_SECONDS:.0f} s; read {self.log}")
