@@ -18,7 +18,7 @@ from infra.local.aws.s3 import bucket_properties
 Properties = Mapping[str, Any]
 Apply = Callable[[str, Properties, Properties], None]
 
-# "Update requires: Replacement" in the resource reference; what is not named here updates in place.
+# "Update requires: Replacement" in the resource reference; all other properties update in place.
 _REPLACING = {
     "AWS::CloudWatch::Alarm": ("AlarmName",),
     "AWS::CloudWatch::Dashboard": ("DashboardName",),
@@ -36,7 +36,7 @@ _REPLACING = {
 
 
 def install() -> None:
-    """Extend the resources' handlers, and correct how a change set names replacements."""
+    """Extend the resources' handlers, and correct how a change set reports replacements."""
     provisioners._REPLACING_PROPERTIES.update(_REPLACING)
     changesets._resolve_props_for_diff = _by_condition(changesets._resolve_props_for_diff)
     _extend("AWS::Kinesis::Stream", _apply_stream)
@@ -75,7 +75,7 @@ def _extend(resource_type: str, apply: Apply) -> None:
         try:
             apply(result[0], {}, properties)
         except ValueError:
-            # A resource whose creation failed is unknown to the stack, so nothing else would delete it.
+            # The stack does not know a resource whose creation failed, so nothing else would delete it.
             delete(result[0], properties)
             raise
         return result
@@ -85,7 +85,7 @@ def _extend(resource_type: str, apply: Apply) -> None:
         try:
             apply(result[0], old if result[0] == physical_id else {}, new)
         except ValueError:
-            # The rollback leaves out the resource that failed, so what changed in it is put back here.
+            # The rollback omits the failed resource, so its changes are undone here.
             if result[0] == physical_id:
                 update(physical_id, new, old, *rest, **options)
                 apply(physical_id, new, old)
@@ -100,7 +100,7 @@ def _apply_stream(name: str, old: Properties, new: Properties) -> None:
     mode = stream["StreamModeDetails"]["StreamMode"]
     before = stream.setdefault("deployed_mode", mode)
     if mode != before:
-        # ministack has set it by itself; a stream that may not switch keeps the mode that it has.
+        # ministack has already set it; a stream that may not switch keeps its mode.
         stream["StreamModeDetails"] = {"StreamMode": before}
         details = {"StreamARN": stream["StreamARN"], "StreamModeDetails": {"StreamMode": mode}}
         require_success(kinesis.update_stream_mode(details))
@@ -154,7 +154,7 @@ def _apply_mapping(identifier: str, old: Properties, new: Properties) -> None:
 
 
 def _by_condition(resolve: Any) -> Any:
-    """A template's resources as a change set compares them: those alone whose condition holds.
+    """Limit the resources that a change set compares to those whose condition holds.
 
     https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/conditions-section-structure.html
     """
@@ -176,7 +176,7 @@ def _checked_mapping(create: Any) -> Any:
         streams = [table.get("LatestStreamArn") for table in dynamodb._tables.values()]
         if ":dynamodb:" in source and source not in streams:
             raise ValueError(f"Stream not found: {source} (InvalidParameterValueException)")
-        # A parameter's "false" is text, which ministack takes for true until the mapping is corrected, and reads.
+        # A parameter's "false" is a string. ministack treats it as true, and reads, until the mapping is corrected.
         enabled = str(properties.get("Enabled", True)).lower() == "true"
         return create(logical_id, {**properties, "Enabled": enabled}, *rest)
 
@@ -184,7 +184,7 @@ def _checked_mapping(create: Any) -> Any:
 
 
 def _in_place(replace: Any) -> Any:
-    """UpdateDestination, which keeps what is buffered, where ministack puts a new destination."""
+    """Update a destination by UpdateDestination, which keeps buffered records; ministack would replace it."""
 
     def update(physical_id: str, old: Properties, new: Properties, stack_name: str) -> Any:
         stream = firehose._streams.get(physical_id)
@@ -207,7 +207,7 @@ def _in_place(replace: Any) -> Any:
 
 
 def _with_metric_math(record_of: Any) -> Any:
-    """An alarm on `Metrics`, which ministack refuses."""
+    """Support alarms on `Metrics`, which ministack refuses."""
 
     def record(name: str, properties: Properties) -> Any:
         metrics = properties.get("Metrics")

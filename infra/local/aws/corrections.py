@@ -1,4 +1,4 @@
-"""The corrections that make ministack answer as AWS documents; each module replaces one service's part."""
+"""Corrections that make ministack answer as AWS documents; each module corrects a part of one service."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any
 
 
 def install_all() -> Any:
-    """Install every correction; the ASGI application to serve.
+    """Install every correction, and return the ASGI application to serve.
 
-    Imported only here, because they need the server's own environment, and the modules among them
-    that decide without doing are used outside it.
+    The imports are here because most corrections need the server's environment, but some modules of this package are
+    pure and also used outside it.
     """
     from infra.local.aws import cloudformation, firehose, glue, kinesis, requests
     from infra.local.aws.cloudwatch import cloudwatch, emitted_metrics
@@ -38,7 +38,7 @@ def install_all() -> Any:
 
 
 def issued(access_key: str) -> bool:
-    """Return whether STS or IAM gave this access key out."""
+    """Return whether STS or IAM issued this access key."""
     from ministack.core.iam_evaluator import find_iam_access_key_account
     from ministack.services import sts
 

@@ -1,4 +1,4 @@
-"""Firehose to S3 as documented: records buffered by size and time, compressed, named, and lost only with the stream."""
+"""Firehose to S3 as documented: records are buffered by size and time, and lost only with the stream."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ MAX_RECORD_BYTES = 1_024_000
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
 MEBIBYTE = 1024 * 1024
 START_SECONDS = 30.0
-"""A Firehose stream that is ACTIVE begins to read a shard of its source this long after it was made, or sooner."""
+"""The longest time from the creation of a Firehose stream until it reads a shard of its source."""
 PARTITIONS = 2
-"""Of a Firehose stream without a source: each has a buffer of its own, and nobody chooses which one takes a record."""
+"""Number of partitions of a Firehose stream without a source. Each has its own buffer; callers cannot choose one."""
 
 # https://docs.aws.amazon.com/firehose/latest/dev/controlling-access.html#using-iam-s3
 _SOURCE_ACTIONS = ("DescribeStream", "GetShardIterator", "GetRecords", "ListShards")
@@ -42,7 +42,7 @@ _READ_SECONDS = 30.0
 _EXTENSIONS = {"UNCOMPRESSED": "", "GZIP": ".gz"}
 # Each line begins with a zone that AWS lists.
 _ZONES = Path(__file__).parents[3] / "plugins" / "dynalake" / "firehose_zones.txt"
-# What ministack applies to each record by itself, and these corrections leave to it.
+# ministack applies these to each record by itself, and the corrections leave them to it.
 _RECORD_FEATURES = (
     "ProcessingConfiguration",
     "DataFormatConversionConfiguration",
@@ -52,7 +52,7 @@ _RECORD_FEATURES = (
 
 @dataclass
 class _Chunk:
-    """The records of one S3 object, from the first one's arrival."""
+    """The records of one S3 object, since the arrival of the first."""
 
     arrived: float = field(default_factory=time.time)
     records: list[bytes] = field(default_factory=list)
@@ -62,7 +62,7 @@ class _Chunk:
 
 @dataclass
 class _Buffer:
-    """What one delivery stream holds of a shard, or a partition: the open chunk, and sealed ones that wait for S3."""
+    """A delivery stream's buffer of a shard or partition: the open chunk, and sealed chunks that wait for S3."""
 
     account: str
     region: str
@@ -87,7 +87,7 @@ _lock = threading.Lock()
 
 
 def install() -> None:
-    """Replace ministack's delivery record by record; start what delivers the buffers."""
+    """Replace ministack's delivery of single records; start the threads that deliver buffers."""
     original_deliver = firehose._deliver_records_to_s3
     original_validate = firehose._validate_s3_destination_config
 
@@ -95,7 +95,7 @@ def install() -> None:
         if _has_record_features(destination["config"]):
             original_deliver(stream, destination, records)
             return
-        # ministack also keeps every record ever put; nothing reads that list.
+        # ministack also keeps every record ever put, in a list that nothing reads.
         destination["records"].clear()
         for _, data in records:
             _hold(stream, destination, str(zlib.crc32(data) % PARTITIONS), data)
@@ -104,7 +104,7 @@ def install() -> None:
         if kind in ("ExtendedS3", "S3"):
             compression = config.get("CompressionFormat", "UNCOMPRESSED")
             if compression not in _EXTENSIONS:
-                return firehose._invalid(f"The local Firehose does not compress with {compression}.")
+                return firehose._invalid(f"The local Firehose cannot compress with {compression}.")
             zone = config.get("CustomTimeZone", "UTC")
             if zone not in {line.partition(" ")[0] for line in _ZONES.read_text().splitlines()}:
                 return firehose._invalid(f"CustomTimeZone {zone} is not supported.")
@@ -119,7 +119,7 @@ def install() -> None:
 
     firehose.reset = reset
     firehose._deliver_records_to_s3 = deliver_records
-    # The corrected Kinesis hands on what it stores, with the shard that took it.
+    # The corrected Kinesis passes on its records with their shard.
     firehose.ingest_from_kinesis_source = lambda stream_arn, records: None
     firehose._validate_s3_destination_config = validate
     firehose._HANDLERS["PutRecord"] = _limited(firehose._put_record)
@@ -129,10 +129,10 @@ def install() -> None:
 
 
 def ingest(kinesis_arn: str, shards: dict[str, Any], records: Iterable[tuple[str, bytes]]) -> None:
-    """Hand on what a Kinesis stream has stored, as (shard, data), to the Firehose streams that read that shard by now.
+    """Pass on records that a Kinesis stream stored, as (shard, data), to the Firehose streams that read that shard.
 
-    "Firehose starts reading data from the LATEST position of your Kinesis stream": what was put into a shard before
-    its reader is there is not read, now or later.
+    "Firehose starts reading data from the LATEST position of your Kinesis stream": records that were put into a shard
+    before its reader starts are never read.
     https://docs.aws.amazon.com/firehose/latest/dev/create-name.html
     """
     readers = [
@@ -148,14 +148,14 @@ def ingest(kinesis_arn: str, shards: dict[str, Any], records: Iterable[tuple[str
 
 
 def _reads_from(stream: dict[str, Any], shards: dict[str, Any], shard: str) -> float:
-    """Since when a shard is read: each from a moment of its own, and after resharding as the one that it came from."""
+    """Return the time from which a shard is read: it differs by shard; after resharding, it is the first parent's."""
     while parent := shards[shard].get("parent_shard_id"):
         shard = parent
     return float(stream["created_at"]) + scaled(START_SECONDS) / (1 + int(shard[-1]))
 
 
 def _may_read(stream: dict[str, Any]) -> bool:
-    """Whether Firehose may read its source; if not, it delivers nothing."""
+    """Return whether Firehose may read its source; if not, it delivers nothing."""
     source = stream["kinesis_source"]
     return access.allows(
         str(source["RoleARN"]),
@@ -165,7 +165,7 @@ def _may_read(stream: dict[str, Any]) -> bool:
 
 
 def _read_forever() -> None:
-    """Firehose reads each shard of its source once a second, here twice a minute, whether or not there are records.
+    """Count reads of each source, with or without records: Firehose reads every second, here twice a minute.
 
     https://docs.aws.amazon.com/firehose/latest/dev/writing-with-kinesis-streams.html
     """
@@ -216,8 +216,8 @@ def _hold(stream: dict[str, Any], destination: dict[str, Any], part: str, data: 
     https://docs.aws.amazon.com/firehose/latest/dev/buffering-hints.html
     """
     if len(data) > MAX_RECORD_BYTES:
-        # A record of a Kinesis stream may be longer than one of Firehose's. AWS does not say what becomes of it, so
-        # nothing may rest on it: here it is lost.
+        # A record of a Kinesis stream may be longer than one of Firehose's. AWS does not say what happens to it, so
+        # nothing may depend on it: here it is lost.
         return
     limit = int(_hints(destination).get("SizeInMBs", 5)) * MEBIBYTE
     with _lock:
@@ -264,7 +264,7 @@ def _seal_if_due(buffer: _Buffer, now: float) -> bool:
 
 def _deliver(buffer: _Buffer) -> None:
     try:
-        # What a Firehose stream holds goes with it: "deletes a Firehose stream and its data".
+        # A Firehose stream's buffered records are deleted with it: "deletes a Firehose stream and its data".
         # https://docs.aws.amazon.com/firehose/latest/APIReference/API_DeleteDeliveryStream.html
         while buffer.sealed and buffer.exists():
             if not _put(buffer, buffer.sealed[0]):

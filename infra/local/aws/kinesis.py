@@ -1,4 +1,4 @@
-"""Kinesis streams: today's size limits, resharding that keeps what was written, metrics, and the account's limits.
+"""Kinesis streams: current size limits, resharding that keeps the records, metrics, and the account's limits.
 
 https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html
 https://docs.aws.amazon.com/kinesis/latest/APIReference/API_UpdateShardCount.html
@@ -30,9 +30,9 @@ ON_DEMAND_STREAMS = 50
 ON_DEMAND_SHARDS = 4
 ACCOUNT_SHARDS = 20_000
 DAY_SECONDS = 24 * 3600
-# What one stream may do in a rolling day.
+# Limits of one stream in a rolling day.
 MODE_SWITCHES, SHARD_CHANGES = 2, 10
-# ministack refuses more than half of what one request may carry.
+# ministack refuses requests larger than half of AWS's limit.
 _PART_BYTES = 5 * 1024 * 1024
 
 _reads: dict[tuple[str, str], deque[float]] = {}
@@ -88,7 +88,7 @@ def install() -> None:
         if status == 200 and "ending_sequence_number" in shard:
             answer = json.loads(body)
             if state["position"] + len(answer["Records"]) >= len(shard["records"]):
-                # The end of a closed shard: a consumer goes on with its children.
+                # The end of a closed shard: a consumer continues with its children.
                 del answer["NextShardIterator"]
                 body = json.dumps(answer).encode()
         return status, headers, body
@@ -129,7 +129,7 @@ def install() -> None:
 
 
 def describe_limits(request: Request | None = None) -> Any:
-    """DescribeLimits: the account's, in the region of the request."""
+    """DescribeLimits: return the account's limits in the region of the request."""
     streams = list(kinesis._streams.values())
     return kinesis.json_response(
         {
@@ -142,7 +142,7 @@ def describe_limits(request: Request | None = None) -> Any:
 
 
 def within_limits() -> Any:
-    """The refusal of a stream that was just made, where the account has more than it may; else an empty answer."""
+    """Return the refusal of a new stream if the account exceeds its limits; else an empty answer."""
     return _over_limit(0, 0) or kinesis.json_response({})
 
 
@@ -151,13 +151,13 @@ def _describe_account_settings(request: Request) -> Any:
 
 
 def update_stream_mode(request: Request) -> Any:
-    """UpdateStreamMode: a stream keeps its shards, and changes its mode twice in 24 hours at most."""
+    """UpdateStreamMode: a stream keeps its shards, and may change its mode at most twice in 24 hours."""
     stream = kinesis._resolve_stream_by_arn(request.get("StreamARN", ""))
     if not stream:
-        return kinesis.error_response_json("ResourceNotFoundException", "There is no such stream.", 400)
+        return kinesis.error_response_json("ResourceNotFoundException", "Stream not found.", 400)
     mode = request["StreamModeDetails"]["StreamMode"]
     if mode == stream["StreamModeDetails"]["StreamMode"]:
-        return _invalid(f"Stream {stream['StreamName']} is in {mode} mode already.")
+        return _invalid(f"Stream {stream['StreamName']} is already in {mode} mode.")
     refused = _over_limit(1, 0) if mode == "ON_DEMAND" else None
     refused = refused or _too_often(stream, "mode_switches", MODE_SWITCHES)
     if not refused:
@@ -173,7 +173,7 @@ _MORE = {
 
 
 def _over_limit(on_demand: int, shards: int) -> Any:
-    """The refusal of so many more streams on demand, or shards, than the account may have; None where it may."""
+    """Return the refusal of this many more on-demand streams or shards if they exceed a limit; else None."""
     limits = json.loads(describe_limits()[2])
     if limits["OnDemandStreamCount"] + on_demand > ON_DEMAND_STREAMS:
         return _exceeded(f"This account may have {ON_DEMAND_STREAMS} on-demand streams in this region.")
@@ -183,7 +183,7 @@ def _over_limit(on_demand: int, shards: int) -> Any:
 
 
 def _too_often(stream: Stream, kind: str, limit: int) -> Any:
-    """The refusal of what a stream has done too often within a day; None, and it is counted, where it may."""
+    """Return the refusal of a change that a stream made too often in a day; else count it and return None."""
     now = time.time()
     done = [at for at in stream.get(kind, []) if now - at < scaled(DAY_SECONDS)]
     if len(done) >= limit:
@@ -197,12 +197,12 @@ def _exceeded(message: str) -> Any:
 
 
 def open_shards(stream: Stream) -> dict[str, dict[str, Any]]:
-    """The shards that take records, by id."""
+    """Return the shards that accept records, by id."""
     return {name: shard for name, shard in stream["shards"].items() if "ending_sequence_number" not in shard}
 
 
 def update_shard_count(request: Request) -> Any:
-    """UpdateShardCount: closes the open shards, which stay readable, and opens as many as asked for."""
+    """UpdateShardCount: close the open shards, which stay readable, and open the requested number."""
     name, stream = kinesis._resolve_stream(request)
     if not stream:
         return kinesis.error_response_json("ResourceNotFoundException", f"Stream {name} not found", 400)
@@ -239,7 +239,7 @@ def _overlapping(child: dict[str, Any], parents: dict[str, dict[str, Any]]) -> I
 
 
 def _reads_too_often(stream: str, shard: str) -> bool:
-    """Whether the shard was read as often in this second as it may be, by all its consumers together."""
+    """Return whether all consumers together have used up the shard's reads of this second."""
     now = time.monotonic()
     with _lock:
         reads = _reads.setdefault((stream, shard), deque())
@@ -290,7 +290,7 @@ def _measure(request: Request, records: int, size: int) -> None:
 
 
 def _hand_on(request: Request, records: list[Request], answers: list[dict[str, Any]]) -> None:
-    """Give Firehose what was stored, with the shard that took it."""
+    """Pass the stored records to Firehose, each with its shard."""
     stream = kinesis._resolve_stream(request)[1]
     stored = (
         (str(answer["ShardId"]), base64.b64decode(record.get("Data", "")))

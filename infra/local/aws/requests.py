@@ -1,4 +1,4 @@
-"""Stands before every request: the administrative endpoints and the faults that tests ask for."""
+"""Handle every request first: the administrative endpoints, and the faults that tests request."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from infra.local.aws.iam import access
 
 _Response = tuple[int, dict[str, str], bytes]
 
-# The batch operations that answer each entry by itself: (entries, answers, failures counted).
+# Fields of the batch operations that answer each entry by itself: (entries, answers, count of failures).
 _BATCHES = {
     ("kinesis", "PutRecords"): ("Records", "Records", "FailedRecordCount"),
     ("firehose", "PutRecordBatch"): ("Records", "RequestResponses", "FailedPutCount"),
@@ -26,7 +26,7 @@ _JSON = {"Content-Type": "application/json"}
 
 
 def install() -> Any:
-    """Wrap ministack's dispatcher; the ASGI application that also answers `/_dynalake/`."""
+    """Wrap ministack's dispatcher; return the ASGI application that also answers `/_dynalake/`."""
     dispatch = gateway._dispatch_service_request
 
     async def dispatch_with_faults(
@@ -41,7 +41,7 @@ def install() -> Any:
             if service == "s3":
                 failed = _s3_fault(method, path, query)
             elif service == "lambda":
-                failed = None  # An invocation fails inside Lambda, whoever asked for it.
+                failed = None  # An invocation fails inside Lambda, whatever its caller.
             else:
                 return await _serve_json(service, headers, body, serve)
             if failed is not None:
@@ -129,7 +129,7 @@ def _s3_fault(method: str, path: str, query: dict[str, Any]) -> _Response | None
 
 
 def s3_failure(operation: str, bucket: str, key: str) -> _Response | None:
-    """The error answer if this S3 request is to fail."""
+    """Return the error answer if this S3 request is to fail."""
     fault = faults.take("s3", operation, bucket, key)
     if fault is None or not fault.hits():
         return None

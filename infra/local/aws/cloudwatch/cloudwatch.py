@@ -1,4 +1,4 @@
-"""CloudWatch alarms that are evaluated as time passes, on their own dimensions, with missing data.
+"""CloudWatch alarms, evaluated as time passes, by their own dimensions, with missing data.
 
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-evaluation.html
 """
@@ -43,8 +43,8 @@ def install() -> None:
 
 
 def evaluate(alarm: Alarm) -> None:
-    """Set the alarm's state from its last periods, and tell whom it names when that changed it."""
-    # An alarm on anomaly detection has no one comparison.
+    """Set the alarm's state from its last periods, and run its actions if the state changed."""
+    # An alarm on anomaly detection has no single comparison.
     compare = _COMPARISONS.get(alarm.get("ComparisonOperator", ""))
     if compare is None or not (alarm.get("MetricName") or alarm.get("Metrics")):
         return
@@ -70,7 +70,7 @@ def evaluate(alarm: Alarm) -> None:
 
 
 def _math_values(queries: list[dict[str, Any]], count: int) -> list[float | None]:
-    """The result of an arithmetic expression over metrics, in each of the last periods, newest first.
+    """Return the result of an arithmetic expression over metrics in each of the last periods, newest first.
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html
     """
@@ -96,11 +96,11 @@ def _calculate(node: ast.expr, values: dict[str, float | None]) -> float | None:
     if isinstance(node, ast.BinOp):
         left, right = _calculate(node.left, values), _calculate(node.right, values)
         return None if left is None or right is None else _OPERATORS[type(node.op)](left, right)
-    raise ValueError(f"The local CloudWatch does not calculate {ast.unparse(node)}")
+    raise ValueError(f"The local CloudWatch cannot calculate {ast.unparse(node)}")
 
 
 def _period_values(alarm: Alarm, count: int) -> list[float | None]:
-    """The alarm's statistic in each of its last periods, newest first; None where nothing was published."""
+    """Return the alarm's statistic in each of its last periods, newest first; None for a period without data."""
     dimensions = {dimension["Name"]: dimension["Value"] for dimension in alarm.get("Dimensions") or []}
     key = (alarm["Namespace"], alarm["MetricName"], cloudwatch._dims_key(dimensions))
     period = scaled(int(alarm.get("Period") or 60))

@@ -1,4 +1,4 @@
-"""Metrics that come from elsewhere than the metrics API: lines of Lambda's log, and S3's request metrics."""
+"""Metrics from sources other than the metrics API: lines of Lambda's log, and S3's request metrics."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _filters: dict[str, dict[str, str]] = {}
 
 
 def install() -> None:
-    """Read metrics out of every function's log; count the objects that are put under a bucket's metrics filters."""
+    """Read metrics from every function's log; count the objects that are put under a bucket's metrics filters."""
     emit = lambda_svc._emit_lambda_logs
 
     def emit_with_metrics(function: dict[str, Any], request_id: str, log: str, *rest: Any, **options: Any) -> None:
@@ -39,15 +39,15 @@ def install() -> None:
 
 
 def watch(bucket: str, configurations: list[dict[str, Any]]) -> None:
-    """What `MetricsConfigurations` of a bucket says.
+    """Apply the `MetricsConfigurations` of a bucket.
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/metrics-configurations.html
     """
-    _filters[bucket] = {one["Id"]: one.get("Prefix", "") for one in configurations}
+    _filters[bucket] = {filter_["Id"]: filter_.get("Prefix", "") for filter_ in configurations}
 
 
 def _publish(line: str) -> None:
-    """One line of the embedded metric format.
+    """Publish the metrics in a line of the embedded metric format.
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
     """

@@ -1,8 +1,8 @@
-"""A scan of a table: a page costs what it reads, in time and in the capacity that is reported.
+"""Table scans: the time and the reported capacity of a page depend on what it reads.
 
-ministack puts the whole table in order for every page, takes each item's key once more to find where the page starts,
-and hashes every key for a segment: the time grows with the square of the table. It also reports half a unit for a page
-of any size.
+For every page, ministack sorts the whole table, reads each item's key again to find the start of the page, and hashes
+every key for a segment. So the time grows with the square of the table's size. It also reports half a unit for any
+page.
 https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Scan.html
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/capacity-modes.html
 """
@@ -31,17 +31,17 @@ _UNIT_BYTES = 4096
 _TABLES = 8
 
 _Place = tuple[Any, Any]
-"""An item's partition and sort key, as ministack files it."""
+"""An item's partition and sort key, as ministack stores them."""
 
 
 class _Orders:
-    """The keys of the tables that were scanned last, in order; a table's are forgotten when one comes or goes."""
+    """The sorted keys of the tables scanned last; a table's keys are forgotten when one is added or removed."""
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[Any, dict[tuple[int, int], list[_Place]]]] = {}
 
     def of(self, table: Mapping[str, Any], segment: int, segments: int) -> list[_Place]:
-        """The keys of a segment. A table whose items were replaced as a whole is another one."""
+        """Return the keys of a segment. A table whose items were replaced as a whole counts as another table."""
         items, orders = self._known.get(id(table), (None, {}))
         if items is not table["items"]:
             while len(self._known) >= _TABLES:
@@ -59,7 +59,7 @@ class _Orders:
 
 
 def install() -> None:
-    """Answer scans of whole tables, without filter or projection; the others are ministack's."""
+    """Answer scans of whole tables without filter or projection; leave other scans to ministack."""
     orders = _Orders()
     scan, set_item, remove_item = dynamodb._scan, dynamodb._set_item, dynamodb._remove_item
 
@@ -83,7 +83,7 @@ def install() -> None:
 
 
 def _is_plain(request: Mapping[str, Any], table: Mapping[str, Any]) -> bool:
-    """Whether nothing in the request has to be refused or evaluated."""
+    """Return whether nothing in the request has to be refused or evaluated."""
     if not request.keys() <= _PLAIN or request.get("ReturnConsumedCapacity", "NONE") not in ("NONE", "TOTAL"):
         return False
     segment, segments, limit = request.get("Segment", 0), request.get("TotalSegments", 1), request.get("Limit", 1)
@@ -105,22 +105,22 @@ def _page(request: Mapping[str, Any], table: dict[str, Any], orders: _Orders) ->
             start = bisect_right(places, (pk, dynamodb._extract_key_val(after[table["sk_name"]])))
         else:
             start = bisect_right(places, pk, key=lambda place: place[0])
-    found: list[dict[str, Any]] = []
+    items: list[dict[str, Any]] = []
     size, more = 0, False
     for pk, sk in islice(places, start, None):
         item = table["items"][pk][sk]
         item_size = dynamodb._item_size_bytes(item)
-        if found and size + item_size > dynamodb._DDB_PAGE_SIZE_BYTES:
+        if items and size + item_size > dynamodb._DDB_PAGE_SIZE_BYTES:
             more = True
             break
-        found.append(item)
+        items.append(item)
         size += item_size
-        if len(found) == request.get("Limit") or size >= dynamodb._DDB_PAGE_SIZE_BYTES:
+        if len(items) == request.get("Limit") or size >= dynamodb._DDB_PAGE_SIZE_BYTES:
             more = True
             break
-    result: dict[str, Any] = {"Items": found, "Count": len(found), "ScannedCount": len(found)}
+    result: dict[str, Any] = {"Items": items, "Count": len(items), "ScannedCount": len(items)}
     if more:
-        result["LastEvaluatedKey"] = dynamodb._build_key(found[-1], table["pk_name"], table["sk_name"])
+        result["LastEvaluatedKey"] = dynamodb._build_key(items[-1], table["pk_name"], table["sk_name"])
     if request.get("ReturnConsumedCapacity") == "TOTAL":
         units = max(1, -(-size // _UNIT_BYTES)) * (1.0 if request.get("ConsistentRead") else 0.5)
         result["ConsumedCapacity"] = {"TableName": table["TableName"], "CapacityUnits": units}

@@ -1,4 +1,4 @@
-"""DynamoDB's items and change records: numeric keys, sequence numbers, and expiry by TTL on the record.
+"""DynamoDB's items and change records: numeric keys, sequence numbers, and change records of TTL expiry.
 
 https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_StreamRecord.html
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/time-to-live-ttl-streams.html
@@ -24,26 +24,26 @@ TTL_IDENTITY = {"type": "Service", "principalId": "dynamodb.amazonaws.com"}
 
 
 class _SequenceNumbers:
-    """Ever-growing numbers of 23 digits that begin with the time in milliseconds."""
+    """Generator of growing numbers with 23 digits that begin with the time in milliseconds."""
 
     def __init__(self) -> None:
         self._last = 0
         self._lock = threading.Lock()
 
     def next(self) -> str:
-        """The next number; it grows even when the clock is set back."""
+        """Return the next number; it grows even if the clock is set back."""
         with self._lock:
             self._last = max(self._last + 1, int(time.time() * 1000) * SEQUENCE_COUNTER)
             return str(self._last)
 
 
 def install() -> None:
-    """Replace the sequence numbers; sweep expired items at the server's pace, on the record."""
+    """Replace the sequence numbers; remove expired items at the server's pace, with change records."""
     dynamodb._next_stream_seq = _SequenceNumbers().next
     remove = dynamodb._remove_item
 
     def remove_item(table: dict[str, Any], partition_value: Any, sort_value: Any) -> Any:
-        # ministack's own sweep runs in a thread of this name, and leaves no change record.
+        # ministack's own sweep runs in a thread of this name, and writes no change record.
         if threading.current_thread().name != "dynamodb-ttl-reaper":
             return remove(table, partition_value, sort_value)
         return None
@@ -54,7 +54,7 @@ def install() -> None:
     def canonical_key_value(attribute: Any) -> Any:
         value = key_value(attribute)
         if isinstance(attribute, dict) and "N" in attribute:
-            # ministack stores 1.0 as 1, and then does not find it by the key 1.0.
+            # ministack stores 1.0 as 1 and then cannot find it by the key 1.0.
             return dynamodb._ddb_canonicalize_number(value) or value
         return value
 
@@ -79,7 +79,7 @@ def install() -> None:
         if b'"userIdentity"' in body:
             answer = json.loads(body)
             for record in answer["Records"]:
-                # Lambda's event and the API spell the members of this one structure differently.
+                # Lambda's event and the API spell the members of this structure differently.
                 if identity := record.pop("userIdentity", None):
                     record["userIdentity"] = {
                         "Type": identity["type"],
@@ -112,6 +112,6 @@ def _expired(table: dict[str, Any], attribute: str) -> list[tuple[Any, Any]]:
         (partition_value, sort_value)
         for partition_value, items in table["items"].items()
         for sort_value, item in items.items()
-        # Only a number expires an item; any other type is ignored.
+        # Only a number expires an item; other types are ignored.
         if float(item.get(attribute, {}).get("N", "inf")) <= now
     ]

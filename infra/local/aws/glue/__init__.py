@@ -1,4 +1,4 @@
-"""Glue: partitions found by expression, every partition operation, versions of tables; and jobs that run.
+"""Glue: partitions found by expression, all partition operations, versions of tables, and jobs that run.
 
 https://docs.aws.amazon.com/glue/latest/dg/aws-glue-api-catalog.html
 """
@@ -17,7 +17,7 @@ from infra.local.aws.glue import jobs, partitions, tables
 from infra.local.aws.glue.answers import GlueError, Request, Response
 
 _FOLDED = ("DatabaseName", "TableName", "Name")
-# By the name of ministack's own handler, which CloudFormation calls directly.
+# Keyed by ministack's own handlers, which CloudFormation calls directly.
 _REPLACED: dict[str, Callable[[Request], Response]] = {
     "_create_partition": partitions.create,
     "_batch_create_partition": partitions.batch_create,
@@ -47,7 +47,7 @@ _KEPT = (
     "_batch_delete_table",
     *(f"_{act}_column_statistics_for_{of}" for act in ("update", "get", "delete") for of in ("table", "partition")),
 )
-# Glue serves requests on threads: what reads and then writes a record must not interleave.
+# Glue serves requests on threads: operations that read and then write a record must not interleave.
 _lock = threading.RLock()
 
 
@@ -57,7 +57,7 @@ def install() -> None:
         setattr(glue, name, _guarded(operation))
     for name in _KEPT:
         setattr(glue, name, _guarded(getattr(glue, name)))
-    # CloudFormation drops how many runs a job may have at once.
+    # CloudFormation drops the limit of a job's concurrent runs.
     fields = provisioners._glue_job_fields
     limit = "ExecutionProperty"
     provisioners._glue_job_fields = lambda of: fields(of) | ({limit: of[limit]} if limit in of else {})
@@ -73,7 +73,7 @@ def install() -> None:
 
 
 def _guarded(operation: Callable[[Request], Response]) -> Callable[[Request], Response]:
-    """The operation, one at a time, with names as Glue stores them and its errors as answers."""
+    """Return the operation with a lock, with names as Glue stores them, and with errors as answers."""
 
     def act(request: Request) -> Response:
         with _lock:
@@ -86,7 +86,7 @@ def _guarded(operation: Callable[[Request], Response]) -> Callable[[Request], Re
 
 
 def _folded(request: Request) -> dict[str, Any]:
-    """The request with names of databases and tables in lower case, in which Glue stores them."""
+    """Return the request with names of databases and tables in lower case, as Glue stores them."""
     folded: dict[str, Any] = {
         field: value.lower() if field in _FOLDED and isinstance(value, str) else value
         for field, value in request.items()

@@ -1,4 +1,4 @@
-"""What the Glue operations here have in common: errors, names, pages, and the stored records."""
+"""Common parts of the Glue operations here: errors, names, pages, and the stored records."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Response = tuple[int, dict[str, str], bytes]
 
 
 class GlueError(Exception):
-    """An operation's documented error."""
+    """A documented error of an operation."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -22,43 +22,43 @@ class GlueError(Exception):
         self.message = message
 
     def detail(self) -> dict[str, str]:
-        """As the batch operations report it for one entry."""
+        """Return the error as batch operations report it for one entry."""
         return {"ErrorCode": self.code, "ErrorMessage": self.message}
 
     def response(self) -> Response:
-        """As the whole answer."""
+        """Return the error as the whole answer."""
         answer: Response = error_response_json(self.code, self.message, 400)
         return answer
 
 
 def invalid(message: str) -> GlueError:
-    """InvalidInputException."""
+    """Return an InvalidInputException."""
     return GlueError("InvalidInputException", message)
 
 
 def missing(message: str) -> GlueError:
-    """EntityNotFoundException."""
+    """Return an EntityNotFoundException."""
     return GlueError("EntityNotFoundException", message)
 
 
 def answer(content: Mapping[str, Any]) -> Response:
-    """A successful answer."""
+    """Return a successful answer."""
     response: Response = json_response(dict(content))
     return response
 
 
 def table(request: Request) -> tuple[str, dict[str, Any]]:
-    """The key and record of the table that a request names by DatabaseName and TableName."""
+    """Return the key and record of the table that a request names by DatabaseName and TableName."""
     database, name = str(request.get("DatabaseName", "")), str(request.get("TableName", ""))
     key = f"{database}/{name}"
-    found = glue._tables.get(key)
-    if found is None:
+    record = glue._tables.get(key)
+    if record is None:
         raise missing(f"Table {name} not found in database {database}.")
-    return key, found
+    return key, record
 
 
 def page(items: Sequence[Any], request: Request, most: int) -> tuple[list[Any], dict[str, str]]:
-    """One page of the items, and the NextToken if there are more."""
+    """Return a page of the items, and the NextToken if there are more."""
     limit = int(request.get("MaxResults") or most)
     if not 1 <= limit <= most:
         raise invalid(f"MaxResults must be between 1 and {most}, and is {limit}")
@@ -71,5 +71,5 @@ def page(items: Sequence[Any], request: Request, most: int) -> tuple[list[Any], 
 
 
 def copied(record: Any) -> Any:
-    """A copy that later changes do not reach."""
+    """Return an independent copy."""
     return json.loads(json.dumps(record))

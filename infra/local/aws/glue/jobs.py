@@ -1,8 +1,8 @@
-"""Glue's Spark jobs: each run is a process of its own, with PySpark on this machine, and reports how it ended.
+"""Glue's Spark jobs: each run is its own process with PySpark on this machine, and reports how it ended.
 
 https://docs.aws.amazon.com/glue/latest/webapi/API_StartJobRun.html
-The interpreter is the repository's `.venv` (with the development requirements, which have PySpark), or what
-`DYNALAKE_SPARK_PYTHON` names. A run acts in its job's role where IAM is enforced.
+The interpreter is that of the repository's `.venv` (with the development requirements, which include PySpark), or of
+`DYNALAKE_SPARK_PYTHON`. A run acts in its job's role if IAM is enforced.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from infra.local.aws.iam import access
 
 ROOT = Path(__file__).resolve().parents[4]
 _ACTIVE = ("STARTING", "RUNNING", "STOPPING")
-# What Glue takes for itself: https://docs.aws.amazon.com/glue/latest/dg/aws-glue-programming-etl-glue-arguments.html
+# Arguments that Glue reads itself: https://docs.aws.amazon.com/glue/latest/dg/aws-glue-programming-etl-glue-arguments.html
 _OWN = ("--additional-python-modules", "--enable-", "--extra-py-files", "--conf", "--job-language")
 
 
 def create(request: Request) -> Response:
-    """CreateJob, with how many runs the job may have at once: 1 unless it says otherwise."""
+    """CreateJob, with the limit of concurrent runs (default: 1)."""
     made: Response = _create(request)
     if made[0] == 200:
         limit = (request.get("ExecutionProperty") or {}).get("MaxConcurrentRuns") or 1
@@ -41,7 +41,7 @@ def create(request: Request) -> Response:
 
 
 def start(request: Request) -> Response:
-    """StartJobRun: the script runs until it ends, and its exit code decides."""
+    """StartJobRun: run the script to its end; its exit code decides the state."""
     name = str(request.get("JobName", ""))
     job = _job(name)
     runs = glue._job_runs.setdefault(name, [])
@@ -67,7 +67,7 @@ def start(request: Request) -> Response:
 
 
 def runs(request: Request) -> Response:
-    """GetJobRuns: the newest first; a job that there is not is an error."""
+    """GetJobRuns: newest first; an unknown job is an error."""
     name = str(request.get("JobName", ""))
     _job(name)
     return answer({"JobRuns": glue._job_runs.get(name, [])})
@@ -146,7 +146,7 @@ def _fetch(uri: str, scratch: Path) -> Path:
 
 
 def _credentials(role: str) -> dict[str, str]:
-    """Those of the account's root, or of a session of the role where IAM is enforced and Glue may assume it."""
+    """Return the root's credentials, or those of a session of the role if IAM is enforced and Glue may assume it."""
     if not gateway.AUTH:
         return {name: os.environ[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
     if not access.allows(role, "glue.amazonaws.com", []):

@@ -1,4 +1,4 @@
-"""Partitions: written one by one or in batches, and found by an expression over their keys.
+"""Partitions: written singly or in batches, and found by an expression over their keys.
 
 https://docs.aws.amazon.com/glue/latest/dg/aws-glue-api-catalog-partitions.html
 """
@@ -43,7 +43,7 @@ def create(request: Request) -> Response:
 
 
 def batch_create(request: Request) -> Response:
-    """BatchCreatePartition: what cannot be created is reported in Errors, the others are created."""
+    """BatchCreatePartition: create the partitions; report those that cannot be created in Errors."""
     key, record = table(request)
     inputs = _entries(request, "PartitionInputList", 100)
     errors = _each(inputs, lambda entry: _add(key, record, entry), lambda entry: entry.get("Values", []))
@@ -91,26 +91,26 @@ def get(request: Request) -> Response:
 
 
 def batch_get(request: Request) -> Response:
-    """BatchGetPartition: partitions that do not exist are left out of the answer."""
+    """BatchGetPartition: return the partitions that exist; leave out the others."""
     key, _ = table(request)
-    wanted = [entry["Values"] for entry in _entries(request, "PartitionsToGet", 1000)]
+    requested = [entry["Values"] for entry in _entries(request, "PartitionsToGet", 1000)]
     known = {tuple(partition["Values"]): partition for partition in glue._partitions.get(key, [])}
-    found = [known[tuple(values)] for values in wanted if tuple(values) in known]
-    return answer({"Partitions": found, "UnprocessedKeys": []})
+    partitions = [known[tuple(values)] for values in requested if tuple(values) in known]
+    return answer({"Partitions": partitions, "UnprocessedKeys": []})
 
 
 def get_all(request: Request) -> Response:
-    """GetPartitions: those that meet the expression, of one segment, a page at a time."""
+    """GetPartitions: return a page of the partitions of a segment that match the expression."""
     key, record = table(request)
-    found = sorted(glue._partitions.get(key, []), key=lambda partition: list(partition["Values"]))
+    partitions = sorted(glue._partitions.get(key, []), key=lambda partition: list(partition["Values"]))
     expression = str(request.get("Expression") or "").strip()
     if expression:
         condition = _parse(expression)
-        found = [partition for partition in found if _meets(record, partition, condition)]
+        partitions = [partition for partition in partitions if _meets(record, partition, condition)]
     segment = request.get("Segment")
     if segment:
-        found = [partition for partition in found if _segment_of(partition, segment)]
-    shown, more = page(found, request, 1000)
+        partitions = [partition for partition in partitions if _segment_of(partition, segment)]
+    shown, more = page(partitions, request, 1000)
     if request.get("ExcludeColumnSchema"):
         shown = [_without_columns(partition) for partition in shown]
     return answer({"Partitions": shown, **more})
@@ -155,7 +155,7 @@ def _change(key: str, record: Mapping[str, Any], entry: Mapping[str, Any]) -> No
         raise invalid(f"The values of a partition cannot be changed, from {values} to {changed['Values']}")
     stored = _stored(record, changed, values, current["CreationTime"])
     partitions = glue._partitions[key]
-    # One assignment: a reader sees the old partition or the new one.
+    # A single assignment: a reader sees the old partition or the new one.
     partitions[partitions.index(current)] = stored
 
 
@@ -169,8 +169,8 @@ def _remove(key: str, values: list[str]) -> None:
 def _find(key: str, values: list[str]) -> Partition:
     for partition in glue._partitions.get(key, []):
         if partition["Values"] == list(values):
-            found: Partition = partition
-            return found
+            match: Partition = partition
+            return match
     raise missing(f"Cannot find partition: {list(values)}")
 
 
@@ -231,7 +231,7 @@ def _meets(record: Mapping[str, Any], partition: Partition, condition: exp.Expre
 
 
 def _typed(text: str, kind: str) -> Any:
-    """The value compared as the key's declared type, which Glue supports for these types."""
+    """Return the value as the key's declared type, for the types that Glue compares by value."""
     try:
         if kind in _INTEGERS:
             return int(text)

@@ -1,4 +1,4 @@
-"""Conditions over partition keys, as Glue's `Expression` and a query's WHERE state them."""
+"""Evaluate conditions over partition keys, as in Glue's `Expression` or a query's WHERE."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sqlglot import exp
 
 
 class Unsupported(ValueError):
-    """A condition of a kind that cannot be decided from partition values."""
+    """A condition that cannot be decided from partition values."""
 
 
 _COMPARISONS: dict[type[exp.Expression], Any] = {
@@ -26,7 +26,7 @@ _COMPARISONS: dict[type[exp.Expression], Any] = {
 
 
 def holds(condition: exp.Expression, values: Mapping[str, Any]) -> bool | None:
-    """Whether the condition is true of the key values (names in lower case); None is SQL's unknown."""
+    """Return whether the condition is true for the key values (names in lower case); None is SQL's unknown."""
     if isinstance(condition, exp.Paren):
         return holds(condition.this, values)
     if isinstance(condition, exp.And):
@@ -59,7 +59,7 @@ def _compare(kind: type[exp.Expression], left: Any, right: Any) -> bool | None:
 
 
 def _alike(left: Any, right: Any) -> tuple[Any, Any]:
-    """Both of one type: a text beside a typed value is read as that type."""
+    """Return both values with the same type; a string compared with a typed value is converted to its type."""
     if isinstance(left, str) and not isinstance(right, str):
         return _read_as(left, right), right
     if isinstance(right, str) and not isinstance(left, str):
@@ -75,7 +75,7 @@ def _read_as(text: str, other: Any) -> Any:
             return datetime.date.fromisoformat(text)
         return Decimal(text)
     except (ValueError, ArithmeticError):
-        raise Unsupported(f"{text!r} beside {other!r}") from None
+        raise Unsupported(f"{text!r} compared with {other!r}") from None
 
 
 def _in(condition: exp.In, values: Mapping[str, Any]) -> bool | None:
@@ -103,7 +103,7 @@ def _value(node: exp.Expression, values: Mapping[str, Any]) -> Any:
     if isinstance(node, exp.Neg):
         value = _value(node.this, values)
         if isinstance(value, Decimal):
-            # Unary minus would round to the context's precision.
+            # Unary minus would round to the precision of the context.
             return value.copy_negate()
         if isinstance(value, int):
             return -value

@@ -1,4 +1,4 @@
-"""Tables: validated when written, numbered by version, and updated only by who saw the latest version.
+"""Tables: validated when written, numbered by version, and updated only from the latest version.
 
 https://docs.aws.amazon.com/glue/latest/dg/aws-glue-api-catalog-tables.html
 """
@@ -69,7 +69,7 @@ def create(request: Request) -> Response:
 
 
 def update(request: Request) -> Response:
-    """UpdateTable: the whole definition is replaced; a VersionId that is not the current one is refused."""
+    """UpdateTable: replace the whole definition; refuse a VersionId that is not current."""
     table_input = request.get("TableInput") or {}
     key, current = table({**request, "TableName": table_input.get("Name", "")})
     expected = request.get("VersionId")
@@ -87,7 +87,7 @@ def update(request: Request) -> Response:
 
 
 def get_all(request: Request) -> Response:
-    """GetTables: those whose whole name matches the regular expression."""
+    """GetTables: return a page of the tables whose whole name matches the regular expression."""
     database = str(request.get("DatabaseName", ""))
     if database not in glue._databases:
         raise missing(f"Database {database} not found.")
@@ -97,8 +97,8 @@ def get_all(request: Request) -> Response:
         matches = re.compile(pattern.replace(".*", "*").replace("*", ".*") or ".*").fullmatch
     except re.error as error:
         raise invalid(f"Invalid Expression {pattern!r}: {error}") from None
-    found = [t for k, t in sorted(glue._tables.items()) if k.startswith(f"{database}/") and matches(t["Name"])]
-    shown, more = page(found, request, 100)
+    tables = [t for k, t in sorted(glue._tables.items()) if k.startswith(f"{database}/") and matches(t["Name"])]
+    shown, more = page(tables, request, 100)
     return answer({"TableList": shown, **more})
 
 

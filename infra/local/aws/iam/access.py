@@ -1,6 +1,6 @@
 """IAM where ministack has none: the roles that services act in, iam:PassRole, and a record of every decision.
 
-All of it counts only where the server enforces IAM (`AUTH=true`); where it does not, Lambda code has the run's key.
+It applies only if the server enforces IAM (`AUTH=true`). If not, Lambda code uses the run's key.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ _MAPPING_ACTIONS = {
 _WITHOUT_RESOURCE = (".UpdateShardCount", ".UpdateStreamMode")
 
 Request = tuple[str, str] | tuple[str, str, Mapping[str, str]]
-"""What a service asks for: an action, a resource, and the condition keys that come with it, in lower case."""
+"""A request of a service for access: an action, a resource, and condition keys in lower case."""
 
-# CloudFormation refuses a role of which it has not heard yet for up to two minutes; here it hears of one when it is
-# handed it for the first time.
+# CloudFormation may refuse a new role for up to two minutes. Here that time starts when it gets the role for the first
+# time.
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
 UNHEARD_SECONDS = 30.0
 
@@ -61,7 +61,7 @@ _lock = threading.Lock()
 
 
 def install() -> None:
-    """Note every decision; ask for what a request to CloudFormation needs besides its own action."""
+    """Record every decision; check the further rights that requests to CloudFormation need."""
     enforce = iam_evaluator.enforce
     action_of, resource_of = iam_actions.extract_iam_action, iam_actions.extract_resource_arn
 
@@ -97,31 +97,31 @@ def install() -> None:
         if target.endswith(_WITHOUT_RESOURCE):
             return "*"
         if target.endswith("AlarmActions"):
-            # The first one stands for all: a request names those of one table.
+            # The first alarm represents all: a request names the alarms of one table.
             return f"arn:aws:cloudwatch:{region}:{account}:alarm:{json.loads(body)['AlarmNames'][0]}"
         if service == "ssm" and target.endswith(".GetParametersByPath"):
             return f"arn:aws:ssm:{region}:{account}:parameter{json.loads(body)['Path'].rstrip('/')}"
-        if service == "glue" and target.endswith("Database") and "Name" in (asked := json.loads(body)):
-            return f"arn:aws:glue:{region}:{account}:database/{asked['Name']}"
+        if service == "glue" and target.endswith("Database") and "Name" in (content := json.loads(body)):
+            return f"arn:aws:glue:{region}:{account}:database/{content['Name']}"
         if target.endswith((".ExportTableToPointInTime", ".DescribeExport")):
-            asked = json.loads(body)
-            return str(asked.get("ExportArn") or asked.get("TableArn"))
-        found = resource_of(service, method, path, headers, body, query, region, account)
-        if service == "cloudformation" and found == "*":
-            # Named by its own ARN, without its stack.
+            content = json.loads(body)
+            return str(content.get("ExportArn") or content.get("TableArn"))
+        resource = resource_of(service, method, path, headers, body, query, region, account)
+        if service == "cloudformation" and resource == "*":
+            # A change set, named by its own ARN without its stack.
             named = parse_qs(body.decode()).get("ChangeSetName", ["*"])[0]
-            return named if named.startswith("arn:") else found
-        return found
+            return named if named.startswith("arn:") else resource
+        return resource
 
     iam_evaluator.enforce = enforce_and_note
     iam_actions.extract_iam_action = corrected_action
     iam_actions.extract_resource_arn = corrected_resource
     pin = gateway.pin_request_origin
-    # Nothing leaves the machine, so it counts as TLS to policies that ask for it.
+    # Nothing leaves the machine, so a request counts as TLS in policies that require it.
     gateway.pin_request_origin = lambda address, secure: pin(address, True)
     if not gateway.AUTH:
         credentials = lambda_runtime.execution_credentials
-        # Lambda code has no session of its role then, only its account's number: so it shows the door the run's key.
+        # Lambda code then has only its account's number, and no session of its role: so it gets the run's key.
         for module in (lambda_runtime, lambda_svc):
             module.execution_credentials = lambda config: {
                 **credentials(config),
@@ -132,7 +132,7 @@ def install() -> None:
 
 
 def _mapping_context(resource_arn: str) -> dict[str, str]:
-    """The condition key that limits event source mappings to those of one function."""
+    """Return the condition key that limits event source mappings to those of one function."""
     if ":event-source-mapping:" not in resource_arn:
         return {}
     mapping = lambda_svc._esms.get(resource_arn.rpartition(":")[2])
@@ -140,12 +140,12 @@ def _mapping_context(resource_arn: str) -> dict[str, str]:
 
 
 def decisions() -> list[dict[str, Any]]:
-    """Every decision so far: role, action, resource, how it was decided, and how often."""
+    """Return every decision so far: role, action, resource, decision and count."""
     with _lock:
-        found = sorted(_decisions.items())
+        counts = sorted(_decisions.items())
     return [
         {"role": role, "action": action, "resource": resource, "decision": decision, "count": count}
-        for (role, action, resource, decision), count in found
+        for (role, action, resource, decision), count in counts
     ]
 
 
@@ -156,12 +156,12 @@ def forget() -> None:
 
 
 def role_of_stack(stack: str) -> str:
-    """The role that CloudFormation was last handed for a stack; empty for none."""
+    """Return the latest role that CloudFormation got for a stack; empty if none."""
     return _stack_roles.get((get_account_id(), stack), "")
 
 
 def allows(role_arn: str, service: str, requests: Sequence[Request]) -> bool:
-    """Whether a service may assume the role and do all of this in it."""
+    """Return whether a service may assume the role and make all these requests in it."""
     if not gateway.AUTH:
         return True
     role_name = role_arn.rpartition("/")[2]
@@ -170,14 +170,14 @@ def allows(role_arn: str, service: str, requests: Sequence[Request]) -> bool:
         _note(role_name, "sts:AssumeRole", service, "ImplicitDeny")
         return False
     rights = _rights(role_name)
-    wanted = [each for request in requests for each in (request, *keys.implied(*request[:2]))]
-    # Each is decided, and so noted, also after one that is denied.
-    decided = [_decide(role_name, request, *rights) for request in wanted]
+    needed = [part for request in requests for part in (request, *keys.implied(*request[:2]))]
+    # Each request is decided, and so recorded, also after a denied one.
+    decided = [_decide(role_name, request, *rights) for request in needed]
     return all(decided)
 
 
 def caller_allows(requests: Sequence[Request]) -> bool:
-    """Whether whoever sent the current request may do all of this: what a service does on the caller's behalf."""
+    """Return whether the caller of the current request may make all these requests, which a service makes for it."""
     caller = iam_evaluator.caller_arn() if gateway.AUTH else ""
     if ":assumed-role/" not in caller:
         return True
@@ -190,7 +190,7 @@ def caller_allows(requests: Sequence[Request]) -> bool:
 
 
 def _rights(role_name: str) -> tuple[Any, Any]:
-    """The policies of a role, and what bounds them."""
+    """Return the policies of a role, and the limits on them."""
     account = get_account_id()
     policies = iam_evaluator._gather_role_policies(role_name, account)
     return policies, iam_evaluator._permissions_boundary(iam._roles, role_name, account)
@@ -238,7 +238,7 @@ def _asking(action: str, handler: Any) -> Any:
             made = {"cloudformation:createaction": action}
             needed += [("cloudformation:TagResource", resource, made) for resource in tagged]
         if named and named.startswith("arn:"):
-            # Whether AWS asks for the change set or for its stack, no page says.
+            # No page says whether AWS requires rights on the change set or on its stack.
             needed.append((f"cloudformation:{action}", named))
         for request in needed:
             if not caller_allows([request]):
@@ -254,7 +254,7 @@ def _asking(action: str, handler: Any) -> Any:
 
 
 def _takes(role_arn: str) -> bool:
-    """Whether CloudFormation knows the role, and may assume it."""
+    """Return whether CloudFormation knows the role, and may assume it."""
     role = iam._roles.get_scoped(get_account_id(), None, role_arn.rpartition("/")[2])
     if role is None or not _trusts(role, "cloudformation.amazonaws.com"):
         return False
@@ -262,7 +262,7 @@ def _takes(role_arn: str) -> bool:
 
 
 def _stack_name(params: Any) -> str:
-    """A stack's name, also where its ARN (`…:stack/NAME/UUID`) names it."""
+    """Return a stack's name, also if its ARN (`…:stack/NAME/UUID`) is given."""
     named = str(_p(params, "StackName"))
     return named.split("/")[1] if named.startswith("arn:") else named
 

@@ -1,7 +1,7 @@
-"""What CloudFormation asks for in the role of a stack: the actions that make, change and delete each type of resource.
+"""The actions that CloudFormation needs in the role of a stack to create, change and delete each type of resource.
 
-Of a resource's schema, which lists the actions for all of its properties, here is what the properties need that our
-templates set. Nothing here needs the server: tests hold it against the schemas.
+A resource's schema lists the actions for all of its properties. Here are only those for the properties that our
+templates set. Nothing here needs the server, so tests can compare it with the schemas.
 https://docs.aws.amazon.com/cloudcontrolapi/latest/userguide/resource-types.html
 """
 
@@ -16,9 +16,9 @@ from typing import Any
 class Kind:
     """One type of resource: its ARN, the property with its name, and the actions of each operation.
 
-    An action with `?Property` is called only where that property is set, or changes. One with `@ARN` is asked for
-    another resource than the type's own. `tag` and `untag`: a stack's tags are those of everything in it that takes
-    tags. `context`: the condition keys that come with each action, and the properties that they are taken from.
+    An action with `?Property` is called only if that property is set or changes. An action with `@ARN` applies to
+    another resource than the type's own. `tag` and `untag`: a stack's tags apply to each of its resources that can
+    have tags. `context`: the condition keys of each action, and the properties that they come from.
     """
 
     arn: str
@@ -32,7 +32,7 @@ class Kind:
 
 
 def actions_of(kind: Kind, operation: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield each action of an operation with the resource it is asked for. `old`: the properties before an update."""
+    """Yield each action of an operation with its resource. `old`: the properties before an update."""
     texts = getattr(kind, operation).split()
     before, after = _tags(old), _tags(new)
     if operation == "create" or (operation == "update" and before != after):
@@ -100,7 +100,7 @@ KINDS = {
         "DatabaseInput.Name",
         f"glue:CreateDatabase glue:CreateDatabase{_CATALOG} glue:GetDatabase glue:GetDatabase{_CATALOG} {_GOVERNED}",
         f"glue:UpdateDatabase glue:UpdateDatabase{_CATALOG} {_GOVERNED}",
-        # A database goes with its tables and functions, and so it is asked for them.
+        # Deleting a database deletes its tables and functions, so it needs rights on them.
         # https://docs.aws.amazon.com/glue/latest/dg/glue-specifying-resource-arns.html
         f"glue:GetDatabase glue:DeleteDatabase glue:DeleteDatabase{_CATALOG} glue:DeleteDatabase@glue:table/{{name}}/* "
         f"glue:DeleteDatabase@glue:userDefinedFunction/{{name}}/* {_GOVERNED}",
@@ -184,7 +184,7 @@ KINDS = {
         "Name",
         "kinesis:CreateStream kinesis:DescribeStreamSummary "
         "kinesis:IncreaseStreamRetentionPeriod?RetentionPeriodHours kinesis:StartStreamEncryption?StreamEncryption",
-        # The two without a resource: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonkinesis.html
+        # Two actions have no resource: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonkinesis.html
         "kinesis:DescribeStreamSummary kinesis:UpdateShardCount?ShardCount@* "
         "kinesis:UpdateStreamMode?StreamModeDetails@* "
         "kinesis:IncreaseStreamRetentionPeriod?RetentionPeriodHours "
@@ -239,4 +239,4 @@ KINDS = {
         "cloudwatch:UntagResource",
     ),
 }
-"""By type. One that is not here cannot be deployed in a role (`deploy_role`)."""
+"""The kinds by type. Other types cannot be deployed in a role (`deploy_role`)."""

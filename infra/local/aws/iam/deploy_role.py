@@ -1,6 +1,6 @@
-"""CloudFormation in the role that a stack was given: each resource is made, changed and deleted with its permissions.
+"""CloudFormation in the role of a stack: creating, changing and deleting each resource needs the role's permissions.
 
-Which those are is in `deploy_actions`; a type that is not there cannot be deployed in a role.
+`deploy_actions` lists the actions; a type that is not there cannot be deployed in a role.
 https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/using-iam-servicerole.html
 """
 
@@ -21,11 +21,11 @@ SERVICE = "cloudformation.amazonaws.com"
 Properties = Mapping[str, Any]
 
 _BEFORE_IT_IS_THERE = ("s3:CreateBucket", "s3:TagResource")
-"""What is asked for while a bucket has no owner yet."""
+"""Actions that are checked while a bucket has no owner yet."""
 
 
 def install() -> None:
-    """Ask before each resource of a stack with a role."""
+    """Check the permissions for each resource of a stack with a role."""
     create, update, delete = stacks._provision_resource, stacks._update_resource, stacks._delete_resource
 
     def create_allowed(kind: str, logical_id: str, properties: Properties, stack: str) -> Any:
@@ -57,7 +57,7 @@ def _require(
     if not gateway.AUTH or not role:
         return
     if kind not in KINDS:
-        raise ValueError(f"{role} may not {operation} {kind}: nobody has said what that needs (AccessDenied)")
+        raise ValueError(f"{role} may not {operation} {kind}: add its actions to deploy_actions (AccessDenied)")
     requests = list(_requests(KINDS[kind], operation, properties, unnamed, old or {}))
     if not access.allows(role, SERVICE, requests):
         # It becomes the resource's ResourceStatusReason.
@@ -73,12 +73,12 @@ def _requests(
     name = name[0] if isinstance(name, list) else name
     name = name or unnamed.rpartition(":")[2]
     context = {key: str(properties.get(given, "")) for key, given in kind.context.items()}
-    found: list[access.Request] = []
+    requests: list[access.Request] = []
     for action, elsewhere in actions_of(kind, operation, old, properties):
         resource, more = _elsewhere(elsewhere.format(name=name), properties)
         made = {} if action in _BEFORE_IT_IS_THERE else {"aws:resourceaccount": get_account_id()}
-        found.append((action, resource, {**made, **context, **more}))
-    return found
+        requests.append((action, resource, {**made, **context, **more}))
+    return requests
 
 
 def _elsewhere(place: str, properties: Properties) -> tuple[str, dict[str, str]]:
@@ -104,7 +104,7 @@ def _elsewhere(place: str, properties: Properties) -> tuple[str, dict[str, str]]
 
 
 def _arn(short: str) -> str:
-    """`service:resource`, in this region and account; `service::resource` where the service knows no regions."""
+    """Return the ARN of `service:resource` in this region and account; `service::resource` has no region."""
     if short.startswith("arn:"):
         return short
     service, _, resource = short.partition(":")

@@ -1,4 +1,4 @@
-"""What Lambda itself does in a function's role: decrypts its environment, writes its log, sends its traces."""
+"""Lambda's own use of a function's role: decrypt its environment, write its log, send its traces."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Config = dict[str, Any]
 
 
 def may_start(config: Config) -> bool:
-    """Whether the environment can be decrypted, where a customer's key encrypts it.
+    """Return whether the environment can be decrypted, if a customer-managed key encrypts it.
 
     https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars-encryption.html
     """
@@ -24,7 +24,7 @@ def may_start(config: Config) -> bool:
 
 
 def may_log(config: Config) -> bool:
-    """Whether what the function prints gets into its log group."""
+    """Return whether the function's output may be written to its log group."""
     if not gateway.AUTH:
         return True
     group = (config.get("LoggingConfig") or {}).get("LogGroup") or f"/aws/lambda/{config['FunctionName']}"
@@ -33,7 +33,7 @@ def may_log(config: Config) -> bool:
 
 
 def trace(config: Config) -> None:
-    """Ask for what tracing needs; a function that may not send its traces runs all the same.
+    """Check the rights for tracing; a function that may not send its traces still runs.
 
     https://docs.aws.amazon.com/lambda/latest/dg/services-xray.html
     """

@@ -1,4 +1,4 @@
-"""What a request needs of KMS besides its own action, where a key of KMS encrypts what it touches.
+"""The rights on a KMS key that a request needs besides its own action, if the key encrypts its data.
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html
 https://docs.aws.amazon.com/streams/latest/dev/permissions-user-key-KMS.html
@@ -22,7 +22,7 @@ _MANAGED = "alias/aws/"
 
 
 def implied(action: str, resource: str) -> list[tuple[str, str, dict[str, str]]]:
-    """`(action, key's ARN, condition keys)` of the keys that a request to S3 or Kinesis uses."""
+    """Return `(action, key's ARN, condition keys)` for the keys that a request to S3 or Kinesis uses."""
     if action in _S3:
         key = _bucket_key(resource.rpartition(":")[2].partition("/")[0])
         return [(_S3[action], key, _via("s3"))] if key else []
@@ -36,7 +36,7 @@ def implied(action: str, resource: str) -> list[tuple[str, str, dict[str, str]]]
 
 
 def is_managed(key: str) -> bool:
-    """Whether AWS manages the key: its policy lets everybody in the account use it, as far as a boundary lets them.
+    """Return whether AWS manages the key. Its policy then lets the whole account use it, within boundaries.
 
     https://docs.aws.amazon.com/kms/latest/developerguide/concepts.html#aws-managed-key
     https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies_boundaries.html

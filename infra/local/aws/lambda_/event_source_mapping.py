@@ -1,7 +1,7 @@
 """Lambda's event source mappings on DynamoDB streams: batches, retries, bisection, partial responses.
 
-Each mapping with something to read has one thread, so that a slow function delays no other; a
-mapping with nothing to read costs a comparison each time anything is written.
+Each mapping with records to read has its own thread, so a slow function delays no other. A mapping
+without records costs a comparison at each write.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MAXIMUM_PAYLOAD_BYTES = 6 * 1024 * 1024
 _POLL_SECONDS = 0.02
 _FIRST_RETRY_SECONDS = 0.05
 _LAST_RETRY_SECONDS = 0.2
-# AWS polls four times a second; its metrics have a point a minute.
+# AWS polls four times a second; its metrics have one point a minute.
 _EMPTY_POLL_SECONDS = 30.0
 
 Mapping = dict[str, Any]
@@ -45,7 +45,7 @@ _lock = threading.Lock()
 
 
 def install() -> None:
-    """Replace ministack's reader of DynamoDB streams; make invocations fail when a test asks for it."""
+    """Replace ministack's reader of DynamoDB streams; make invocations fail if a test requests it."""
     lambda_svc._poll_dynamodb_streams = _start_readers
     invoke = lambda_svc._execute_function_dispatch
 
@@ -66,7 +66,7 @@ def install() -> None:
 
 
 def _start_readers() -> bool:
-    """Give every mapping that has records to read a thread; never says that it read any itself."""
+    """Start a thread for each mapping that has records to read; always return False (nothing read here)."""
     for account, region, mapping in lambda_svc._iter_all_esms():
         table = _source_table(mapping)
         if table is None:
@@ -83,7 +83,7 @@ def _start_readers() -> bool:
                 continue
         name = f"mapping-{mapping['UUID']}"
         threading.Thread(target=reader.run, name=name, daemon=True).start()
-    # True would make ministack's loop ask again at once.
+    # True would make ministack's loop poll again at once.
     return False
 
 
@@ -93,7 +93,7 @@ def _source_table(mapping: Mapping) -> str | None:
 
 
 class _Reader:
-    """Reads one mapping's stream from where it stands until nothing is left."""
+    """Reads one mapping's stream from its position to the end."""
 
     def __init__(self, account: str, region: str, mapping: Mapping, table: str) -> None:
         self._account = account
@@ -104,11 +104,11 @@ class _Reader:
         self._pause = _FIRST_RETRY_SECONDS
 
     def has_records(self) -> bool:
-        """Whether the mapping is enabled and its stream holds what it has not seen."""
+        """Return whether the mapping is enabled and its stream has records that it has not read."""
         return self._polls() and bool(self._position() < dynamodb.stream_end_position(self._table))
 
     def poll_in_vain(self) -> None:
-        """Count a poll that brings nothing, of a mapping that is enabled and may read its stream."""
+        """Count an empty poll of a mapping that is enabled and may read its stream."""
         now = time.time()
         if now - _polled_at.get(self._mapping["UUID"], 0) < scaled(_EMPTY_POLL_SECONDS) or not self._polls():
             return
@@ -131,7 +131,7 @@ class _Reader:
             try:
                 while True:
                     with _lock:
-                        # Under the lock: a record written from here on finds no reader, and starts one.
+                        # Under the lock: a record written after this finds no reader and starts one.
                         if not self.has_records():
                             _running.discard(self._mapping["UUID"])
                             return
@@ -155,7 +155,7 @@ class _Reader:
 
     def _advance(self, count: int) -> None:
         with lambda_svc._dynamodb_stream_positions_lock:
-            # A batch that was under way when the mapping was disabled is done all the same.
+            # A batch in progress when the mapping was disabled is still completed.
             if self._exists() and count:
                 lambda_svc._dynamodb_stream_positions[self._mapping["UUID"]] = self._position() + count
 
@@ -204,7 +204,7 @@ class _Reader:
         return scaled(seconds) if seconds >= 0 else None
 
     def _gather(self) -> list[Record]:
-        """The next batch: as many records as fit, or as the batching window brought."""
+        """Return the next batch: the records that fit, or that arrived in the batching window."""
         size = self._mapping["BatchSize"]
         window = scaled(self._mapping.get("MaximumBatchingWindowInSeconds", 0))
         closes = time.time() + window
@@ -224,7 +224,7 @@ class _Reader:
         metrics.publish("AWS/Lambda", "IteratorAge", age, "Milliseconds", {"FunctionName": name})
         result = lambda_svc._execute_function(function, {"Records": records})
         if result.get("throttle"):
-            # Not an invocation: it consumes no attempt, and its metric is published already.
+            # Not an invocation: it consumes no attempt, and its metric is already published.
             self._report("PROBLEM: Function call was throttled")
             self._pending.appendleft(batch)
             self._wait()

@@ -1,4 +1,4 @@
-"""Sends what an event source mapping gave up to its on-failure destination.
+"""Send the batches that an event source mapping rejects to its on-failure destination.
 
 https://docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-errors.html
 """
@@ -20,7 +20,7 @@ from infra.local.aws.s3 import objects
 
 
 def send(mapping: Mapping[str, Any], function: Mapping[str, Any], batch: Batch, condition: str) -> None:
-    """Deliver the invocation record; what cannot be delivered is counted and dropped, as on AWS."""
+    """Deliver the invocation record; a batch that cannot be delivered is counted and dropped, as on AWS."""
     destination = ((mapping.get("DestinationConfig") or {}).get("OnFailure") or {}).get("Destination")
     if not destination:
         return
@@ -33,7 +33,7 @@ def send(mapping: Mapping[str, Any], function: Mapping[str, Any], batch: Batch, 
     now = datetime.now(UTC)
     content = {
         **_invocation_record(mapping, batch, condition, now),
-        # Only S3 gets the records themselves: the whole event, as a string of JSON.
+        # Only S3 gets the records themselves: the whole event, as a JSON string.
         "payload": json.dumps({"Records": list(batch.records)}),
     }
     shard = dynamodb_streams._DEFAULT_SHARD_ID
@@ -48,7 +48,7 @@ def send(mapping: Mapping[str, Any], function: Mapping[str, Any], batch: Batch, 
 
 
 def count(mapping: Mapping[str, Any], metric: str, events: int) -> None:
-    """Publish a metric of the mapping, which has them where it asks for them.
+    """Publish a metric of the mapping, if its configuration enables metrics.
 
     https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html#event-source-mapping-metrics
     """

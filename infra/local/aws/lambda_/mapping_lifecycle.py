@@ -1,4 +1,4 @@
-"""Event source mappings as the Lambda API documents them: defaults, and states that change with time.
+"""Event source mappings as the Lambda API documents them: their defaults, and states that change over time.
 
 https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html
 https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-params.html
@@ -19,7 +19,7 @@ from infra.local.aws.settings import scaled
 
 DEFAULT_BATCH_SIZE = 100
 LARGEST_UNGATHERED = 10
-"""https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html: a greater batch takes a window."""
+"""https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html: larger batches need a window."""
 TRANSITION_SECONDS = 0.1
 STOP_SECONDS = 120.0
 """A mapping that is Disabled still reads its stream for this long."""
@@ -70,15 +70,15 @@ def install() -> None:
 
 
 def window_problem(request: Mapping[str, Any]) -> str:
-    """Why a mapping may not have the batch size that it is given; '' where it may."""
+    """Return why a mapping may not have this batch size; '' if it may."""
     window = int(request.get("MaximumBatchingWindowInSeconds") or 0)
     if int(request.get("BatchSize") or 0) <= LARGEST_UNGATHERED or window:
         return ""
-    return f"MaximumBatchingWindowInSeconds must be at least 1 where BatchSize is greater than {LARGEST_UNGATHERED}."
+    return f"MaximumBatchingWindowInSeconds must be at least 1 if BatchSize is greater than {LARGEST_UNGATHERED}."
 
 
 def is_enabled(mapping: dict[str, Any]) -> bool:
-    """Whether the mapping reads its stream now.
+    """Return whether the mapping reads its stream now.
 
     "During event source mapping updates, it may take several minutes to stop and restart polling events from streams",
     and its state does not say so. https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html
@@ -89,12 +89,12 @@ def is_enabled(mapping: dict[str, Any]) -> bool:
 
 
 def normalize(mapping: dict[str, Any], properties: TemplateProperties) -> None:
-    """Give a mapping that CloudFormation made the API's types, its defaults and its state."""
+    """Give a mapping that CloudFormation created the API's types, defaults and state."""
     defaults: dict[str, Any] = {"BatchSize": DEFAULT_BATCH_SIZE, "MaximumBatchingWindowInSeconds": 0}
     if ":dynamodb:" in mapping["EventSourceArn"]:
         for name, default in {**defaults, **_DEFAULTS}.items():
             value = properties.get(name)
-            # A template's numbers and booleans may arrive as text.
+            # A template's numbers and booleans may arrive as strings.
             mapping[name] = default if value is None else _typed(value, default)
         mapping["FunctionResponseTypes"] = properties.get("FunctionResponseTypes") or []
         mapping["MetricsConfig"] = properties.get("MetricsConfig") or {}
@@ -112,7 +112,7 @@ def _typed(value: Any, default: Any) -> Any:
 
 
 def _in_transition(response: Any, state: str) -> Any:
-    """Show the mapping in a passing state, in the answer and for a moment after it."""
+    """Show the mapping in a temporary state, in the answer and for a moment after it."""
     status, headers, body = response
     if status >= 300:
         return response

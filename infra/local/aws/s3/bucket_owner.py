@@ -1,4 +1,4 @@
-"""Whose a bucket is: the owner that a request expects, and the account that policies are told.
+"""The owner of a bucket: checked against a request's expected owner, and given to policy conditions.
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html#condition-keys-resourceaccount
@@ -17,7 +17,7 @@ _BUCKETS = "arn:aws:s3:::"
 
 
 def install() -> None:
-    """Refuse a request that expects another owner, and name the bucket's owner to conditions."""
+    """Refuse a request that expects another owner, and give conditions the bucket's owner."""
     scope, resolve = s3._apply_bucket_scope, iam_evaluator._resolve_condition_key
 
     def expecting(method: str, bucket: str, key: str, headers: Any, *rest: Any, **options: Any) -> Any:
@@ -31,7 +31,7 @@ def install() -> None:
     def resolved(key: str, context: Any) -> Any:
         if key.lower() in _KEYS and context.resource_arn.startswith(_BUCKETS):
             bucket = context.resource_arn.removeprefix(_BUCKETS).partition("/")[0]
-            # Nobody's yet, unless the request is about one that has been made by then.
+            # A bucket that does not exist yet has no owner, unless the request names one.
             return s3._bucket_owner_account(bucket) or context.service_context.get(_KEYS[0])
         return resolve(key, context)
 

@@ -1,4 +1,4 @@
-"""The S3 bucket properties of a CloudFormation template, put through the S3 API.
+"""The S3 bucket properties of a CloudFormation template, applied through the S3 API.
 
 https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-s3-bucket.html
 """
@@ -19,7 +19,7 @@ _XML_NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 
 
 def apply(bucket: str, old: Properties, new: Properties) -> None:
-    """Make the bucket's configuration what the template says; ValueError with S3's message."""
+    """Apply the template's configuration to the bucket. Raises `ValueError` with S3's message."""
     from infra.local.aws.cloudformation import require_success
 
     lifecycle, encryption = new.get("LifecycleConfiguration"), new.get("BucketEncryption")

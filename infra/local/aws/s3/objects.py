@@ -1,4 +1,4 @@
-"""Writes S3 objects on behalf of another service, from any thread but the event loop's."""
+"""Write S3 objects on behalf of another service, from any thread except the event loop's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from infra.local.aws import requests
 
 
 def put(bucket: str, key: str, body: bytes, headers: Mapping[str, str] | None = None) -> int:
-    """Put one object in the current request's account; the HTTP status that S3 answered."""
+    """Put an object in the current request's account; return S3's HTTP status."""
     failure = requests.s3_failure("PutObject", bucket, key)
     if failure is not None:
         return failure[0]
@@ -22,7 +22,7 @@ def put(bucket: str, key: str, body: bytes, headers: Mapping[str, str] | None = 
 
 
 def put_in_parts(bucket: str, key: str, body: bytes, headers: Mapping[str, str] | None = None) -> tuple[int, str]:
-    """Put one object as an upload of one part: the status and the ETag, which is then no MD5 of the content."""
+    """Put an object by an upload of one part. Return the status and the ETag, which is not the content's MD5."""
     failure = requests.s3_failure("PutObject", bucket, key)
     if failure is not None:
         return failure[0], ""

@@ -1,4 +1,4 @@
-"""DynamoDB's exports to S3, and the point-in-time recovery that they read.
+"""DynamoDB's exports to S3, and the point-in-time recovery that they need.
 
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/S3DataExport.HowItWorks.html
 """
@@ -9,6 +9,6 @@ from infra.local.aws.dynamodb.exports import history, service
 
 
 def install() -> None:
-    """Keep the changes of tables with point-in-time recovery; write exports as AWS does."""
+    """Record the changes of tables with point-in-time recovery; write exports as AWS does."""
     history.install()
     service.install()

@@ -17,25 +17,25 @@ from infra.local.aws.dynamodb.exports.history import Change
 from infra.local.aws.s3 import objects
 
 PARTITIONS = 4
-"""There is a file for each of a table's partitions, also for an empty one."""
+"""The number of a table's partitions; each gets a file, even if it is empty."""
 
 Failure = tuple[str, str]
 
 
 def folder(description: dict[str, Any]) -> str:
-    """`{S3Prefix}/AWSDynamoDB/{export id}/`"""
+    """Return the export's folder: `{S3Prefix}/AWSDynamoDB/{export id}/`."""
     return f"{_root(description)}{description['ExportArn'].rpartition('/')[2]}/"
 
 
 def begin(description: dict[str, Any]) -> Failure | None:
-    """Write the empty `_started`, which shows that the bucket can be written to."""
+    """Write the empty object `_started`, which shows that the bucket is writable."""
     return _put(description, f"{folder(description)}_started", b"")
 
 
 def write(description: dict[str, Any], lines: list[tuple[str, str]]) -> Failure | None:
     """Write the data files, then the manifests with their checksums, and complete the description."""
     incremental = description["ExportType"] == "INCREMENTAL_EXPORT"
-    # The data files of all incremental exports with one prefix lie together.
+    # All incremental exports with the same prefix share a folder for data files.
     data = f"{_root(description) if incremental else folder(description)}data/"
     partitions: list[list[str]] = [[] for _ in range(PARTITIONS)]
     for key, line in lines:
@@ -65,7 +65,7 @@ def write(description: dict[str, Any], lines: list[tuple[str, str]]) -> Failure 
 
 
 def change_line(change: Change, view_type: str) -> str:
-    """One line of an incremental export; what the item was before stands in it only on demand."""
+    """Return a line of an incremental export, with the old image only if the view type includes it."""
     parts = [f'"Metadata":{{"WriteTimestampMicros":{{"N":"{change.micros}"}}}}', f'"Keys":{change.key}']
     if change.before is not None and view_type == "NEW_AND_OLD_IMAGES":
         parts.append(f'"OldImage":{change.before}')
@@ -112,7 +112,7 @@ def _put(description: dict[str, Any], key: str, body: bytes) -> Failure | None:
 
 
 def _encryption(description: dict[str, Any]) -> dict[str, str]:
-    """S3's own keys unless the request asks for another, whatever the bucket's default is."""
+    """Return the headers for encryption: S3's own keys unless the request names KMS, whatever the bucket's default."""
     if description.get("S3SseAlgorithm") != "KMS":
         return {"x-amz-server-side-encryption": "AES256"}
     key = {"x-amz-server-side-encryption-aws-kms-key-id": description.get("S3SseKmsKeyId", "")}

@@ -1,4 +1,4 @@
-"""Point-in-time recovery: what a table held at any moment since it was turned on.
+"""Point-in-time recovery: the content of a table at any moment since recovery was turned on.
 
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Point-in-time-recovery.html
 """
@@ -22,7 +22,7 @@ Item = dict[str, Any]
 
 @dataclass(frozen=True)
 class Change:
-    """One write: its time in microseconds, the item's key, and its JSON before and after (None: not there)."""
+    """One write: its time in microseconds, the item's key, and its JSON before and after (None: no item)."""
 
     micros: int
     key: str
@@ -45,15 +45,15 @@ _lock = threading.Lock()
 
 
 def install() -> None:
-    """Note every change of a table whose recovery is on, whether or not it has a stream."""
+    """Record every change of a table with recovery, whether or not it has a stream."""
     emit = dynamodb._emit_stream_event
 
     def emit_and_note(name: str, event: str, old: Item | None, new: Item | None, *rest: Any, **named: Any) -> None:
-        found = of_table(name)
-        if found is not None and old != new:
+        history = of_table(name)
+        if history is not None and old != new:
             before, after = (None if item is None else json.dumps(item) for item in (old, new))
             key = key_text(dynamodb._tables.get(name), new or old or {})
-            found.changes.append(Change(now_micros(), key, before, after))
+            history.changes.append(Change(now_micros(), key, before, after))
         emit(name, event, old, new, *rest, **named)
 
     dynamodb._emit_stream_event = emit_and_note
@@ -75,13 +75,13 @@ def install() -> None:
 
     def describe_continuous_backups(request: dict[str, Any]) -> Any:
         answer = describe(request)
-        found = of_table(dynamodb._normalize_table_name(request.get("TableName")))
-        if found is None:
+        history = of_table(dynamodb._normalize_table_name(request.get("TableName")))
+        if history is None:
             return answer
         backups = json.loads(answer[2])
         recovery = backups["ContinuousBackupsDescription"]["PointInTimeRecoveryDescription"]
         recovery["RecoveryPeriodInDays"] = 35
-        recovery["EarliestRestorableDateTime"] = earliest(found) // 1_000_000
+        recovery["EarliestRestorableDateTime"] = earliest(history) // 1_000_000
         return json_response(backups)
 
     dynamodb._describe_continuous_backups = describe_continuous_backups
@@ -95,37 +95,37 @@ def install() -> None:
 
 
 def of_table(name: str) -> History | None:
-    """The history of a table whose recovery is on, in the current request's account and region."""
-    found = _histories.get(_place(name))
+    """Return the history of a table with recovery, in the current request's account and region; else None."""
+    history = _histories.get(_place(name))
     table = dynamodb._tables.get(name)
-    return found if found and table and found.table_id == table["TableId"] else None
+    return history if history and table and history.table_id == table["TableId"] else None
 
 
 def earliest(history: History) -> int:
-    """The first moment that can be restored, in microseconds."""
+    """Return the first moment that can be restored, in microseconds."""
     return max(history.since, now_micros() - RETENTION_SECONDS * 1_000_000)
 
 
 def state_at(name: str, history: History, micros: int | None) -> dict[str, str]:
-    """The items by key as they were at that moment (None: now): what was written later is taken back."""
+    """Return the items by key at that moment (None: now); later writes are undone."""
     table = dynamodb._tables.get(name)
-    found = {
+    items = {
         key_text(table, item): json.dumps(item) for by_sort in table["items"].values() for item in by_sort.values()
     }
     for change in reversed(history.changes if micros is not None else []):
         if micros is not None and change.micros < micros:
             break
         if change.before is None:
-            found.pop(change.key, None)
+            items.pop(change.key, None)
         else:
-            found[change.key] = change.before
-    return found
+            items[change.key] = change.before
+    return items
 
 
 def final_states(history: History, start: int, end: int) -> list[Change]:
-    """One change per item that was written in `[start, end)`: from what it was before to what it was at the end.
+    """Return one change for each item written in `[start, end)`, from its image before to its image at the end.
 
-    An item that was made and deleted meanwhile is left out.
+    An item that was both created and deleted in that time is left out.
     """
     merged: dict[str, Change] = {}
     for change in history.changes:
@@ -136,7 +136,7 @@ def final_states(history: History, start: int, end: int) -> list[Change]:
 
 
 def age(name: str, seconds: float) -> None:
-    """Move all that a table's history has into the past, as if so much time had gone by."""
+    """Move a table's history into the past by this many seconds."""
     with dynamodb._lock:
         for (_, _, table), history in _histories.items():
             if table == name:
@@ -146,13 +146,13 @@ def age(name: str, seconds: float) -> None:
 
 
 def key_text(table: dict[str, Any], item: Item) -> str:
-    """The item's key as JSON text."""
+    """Return the item's key as JSON text."""
     names = [part["AttributeName"] for part in table["KeySchema"]]
     return json.dumps({name: item[name] for name in names})
 
 
 def now_micros() -> int:
-    """The time in microseconds; no two calls get the same."""
+    """Return the time in microseconds; it differs in each call."""
     global _last
     with _lock:
         _last = max(_last + 1, time.time_ns() // 1000)

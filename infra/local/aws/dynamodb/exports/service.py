@@ -19,7 +19,7 @@ from infra.local.aws.settings import scaled
 
 PATH = "/_dynalake/exports"
 EXPORT_SECONDS = 60.0
-"""How long an export takes on AWS at least is a few minutes; this is scaled like every other wait."""
+"""Duration of an export, scaled like every other wait; on AWS it takes at least a few minutes."""
 
 TOKEN_SECONDS = 8 * 60 * 60
 MINIMUM_WINDOW, MAXIMUM_WINDOW = 15 * 60, 24 * 60 * 60
@@ -44,7 +44,7 @@ _PARAMETERS = (
 
 
 class _Refused(Exception):
-    """The request is answered with this error."""
+    """The error that answers a request."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -52,7 +52,7 @@ class _Refused(Exception):
 
 
 def hold(held: bool) -> None:
-    """Let no export end until it is called again with False."""
+    """Let no export end while `held`; a call with False lets them end."""
     _may_end.clear() if held else _may_end.set()
 
 
@@ -81,10 +81,10 @@ def _start(request: dict[str, Any]) -> dict[str, Any]:
         raise _Refused("TableNotFoundException", f"Table not found: {request.get('TableArn')}")
     parameters = {part: request[part] for part in _PARAMETERS if request.get(part) is not None}
     token = request.get("ClientToken")
-    for found in dynamodb._exports.values() if token else ():
-        if found.get("ClientToken") == token and time.time() - found["StartTime"] < TOKEN_SECONDS:
-            if found["_parameters"] == parameters:
-                return dict(found)
+    for export in dynamodb._exports.values() if token else ():
+        if export.get("ClientToken") == token and time.time() - export["StartTime"] < TOKEN_SECONDS:
+            if export["_parameters"] == parameters:
+                return dict(export)
             raise _Refused("ExportConflictException", "Duplicate request detected")
     kept = history.of_table(name)
     if kept is None:
@@ -147,12 +147,12 @@ def _changes(kept: history.History, description: dict[str, Any]) -> list[tuple[s
     for moment in (start, end):
         _check_recoverable(kept, int(moment * 1_000_000))
     with dynamodb._lock:
-        found = history.final_states(kept, int(start * 1_000_000), int(end * 1_000_000))
-    return [(change.key, files.change_line(change, view)) for change in sorted(found, key=lambda c: c.key)]
+        changes = history.final_states(kept, int(start * 1_000_000), int(end * 1_000_000))
+    return [(change.key, files.change_line(change, view)) for change in sorted(changes, key=lambda c: c.key)]
 
 
 def _check_recoverable(kept: history.History, micros: int) -> None:
-    # The window is given in whole seconds.
+    # The window is in whole seconds.
     if not history.earliest(kept) // 1_000_000 * 1_000_000 <= micros <= history.now_micros():
         raise _Refused(
             "InvalidExportTimeException", "The specified ExportTime is outside of the point in time recovery window"
