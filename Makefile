@@ -1,4 +1,4 @@
-# `make` lists the targets. Everything is installed inside this folder.
+# `make` lists the targets. Everything is installed in this folder.
 PYTHON ?= python3
 BIN    := .venv/bin
 UV     := $(BIN)/uv
@@ -12,9 +12,9 @@ LOCAL  ?=
 YES    ?=
 ONLY   ?=
 
-# Caches too stay inside this folder.
+# Caches also stay in this folder.
 export UV_CACHE_DIR := $(CURDIR)/.local/uv-cache
-# Also Python's: without it every process, and each task of Airflow is one, compiles anew what it imports, for seconds.
+# So does Python's cache. Without it, every process (each Airflow task is one) spends seconds to compile its imports.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
@@ -24,85 +24,85 @@ unexport PYTHONDONTWRITEBYTECODE
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-demo: .venv/.demo .venv-local/.installed  ## The whole pipeline on this machine; ITEMS=file.json KEY=year:N,title:S for your own items
+demo: .venv/.demo .venv-local/.installed  ## Run the whole pipeline on this machine; ITEMS=file.json KEY=year:N,title:S for your own items
 	@PYTHONPATH=plugins $(BIN)/python -m infra.local.demo $(if $(ITEMS),--items '$(ITEMS)') $(if $(KEY),--key '$(KEY)')
 
-conformance: .venv/.demo $(if $(LOCAL),.venv-local/.installed)  ## What only an account can answer, and a table's whole life in it; LOCAL=1 for local AWS, YES=1 asks nothing
+conformance: .venv/.demo $(if $(LOCAL),.venv-local/.installed)  ## Ask your AWS account open questions, and take a table through its life there; LOCAL=1 for local AWS, YES=1 to skip the confirmation
 	@PYTHONPATH=plugins $(BIN)/python -m infra.conformance $(if $(LOCAL),--local) $(if $(YES),--yes) $(if $(ONLY),--only '$(ONLY)')
 
 up: .venv/.run .venv-local/.installed  ## Start local AWS and Airflow and leave them running
 	@PYTHONPATH=plugins $(BIN)/python -m infra.local.run.up up
 
-trino: .venv/.dev .local/trino/.installed  ## Start Trino on what `make up` runs, to query the lake with
+trino: .venv/.dev .local/trino/.installed  ## Start Trino on the local AWS of `make up`, to query the lake
 	@PYTHONPATH=plugins $(BIN)/python -m infra.local.trino up
 
 down: .venv/.run  ## Stop what `make up` started and clean up
 	@PYTHONPATH=plugins $(BIN)/python -m infra.local.run.up down
 
-# The longest first. Each suite has local AWS, and where it needs it Airflow, of its own, and shows what it did when it ends.
+# The longest first. Each suite has its own local AWS, and its own Airflow if it needs one, and shows its output at its end.
 SUITES := test-airflow test-aws test-unit test-trino test-oldest test-dags test-commands test-local test-terraform
 
-test: .venv/.dev .venv-local/.installed .venv-oldest/.installed .venv-terraform/.installed .local/trino/.installed  ## Every test, three suites at a time, which keep two cores busy
+test: .venv/.dev .venv-local/.installed .venv-oldest/.installed .venv-terraform/.installed .local/trino/.installed  ## Run every test, three suites at a time (this keeps two cores busy)
 	@$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target $(SUITES)
 
-quick: .venv/.dev  ## Code style and the tests that take no time: what to run all day
+quick: .venv/.dev  ## Check the code style and run the fast tests, often
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .
 	@$(BIN)/python -m pytest tests/unit --numprocesses=auto -m 'not slow' --durations=0 --durations-min=5
 
-test-unit: .venv/.dev  ## The tests that need nothing running
+test-unit: .venv/.dev  ## Run the tests that need no servers
 	@$(BIN)/python -m pytest tests/unit --numprocesses=auto
 
-test-local: .venv/.dev .venv-local/.installed  ## That local AWS does what AWS documents
+test-local: .venv/.dev .venv-local/.installed  ## Test that local AWS does what AWS documents
 	@$(BIN)/python -m pytest tests/local
 
-test-real: .venv/.dev  ## The same asked of your AWS account, as far as it can be
+test-real: .venv/.dev  ## Run the same tests on your AWS account, as far as possible
 	@DYNALAKE_PATIENCE=900 $(BIN)/python -m pytest tests/local --real
 
-test-aws: .venv/.dev .venv-local/.installed  ## The stages on local AWS: faults, grants, alarms, every value
+test-aws: .venv/.dev .venv-local/.installed  ## Test the stages on local AWS: faults, grants, alarms, every value
 	@$(BIN)/python -m pytest tests/aws
 
-test-airflow: .venv/.dev .venv-local/.installed  ## The DAGs and the pages, in a real Airflow and a browser
+test-airflow: .venv/.dev .venv-local/.installed  ## Test the DAGs and the pages, in a real Airflow and a browser
 	@$(BIN)/python -m pytest tests/e2e
 
-test-dags: .venv/.dev .venv-local/.installed  ## The DAGs and the tasks, in this process
+test-dags: .venv/.dev .venv-local/.installed  ## Test the DAGs and the tasks, in one process
 	@$(BIN)/python -m pytest tests/airflow
 
-test-trino: .venv/.dev .venv-local/.installed .local/trino/.installed  ## What Trino, Spark, DuckDB and pyiceberg read on local AWS
+test-trino: .venv/.dev .venv-local/.installed .local/trino/.installed  ## Test what Trino, Spark, DuckDB and pyiceberg read on local AWS
 	@$(BIN)/python -m pytest tests/trino
 
-test-commands: .venv/.dev .venv-local/.installed .local/trino/.installed  ## `make demo`, `make up` and `make down`, as a user runs them
+test-commands: .venv/.dev .venv-local/.installed .local/trino/.installed  ## Test `make demo`, `make up` and `make down`, as a user runs them
 	@$(BIN)/python -m pytest tests/commands
 
-test-oldest: .venv-oldest/.installed .venv-local/.installed  ## The DAGs in the oldest Airflow that they are for
+test-oldest: .venv-oldest/.installed .venv-local/.installed  ## Test the DAGs in the oldest supported Airflow
 	@.venv-oldest/bin/python -m pytest tests/airflow --ignore-glob='*spark*' -k 'not parsing_is_quick'
 
-test-terraform: .venv/.dev .venv-local/.installed .venv-terraform/.installed  ## The Terraform modules, by Terraform on local AWS
+test-terraform: .venv/.dev .venv-local/.installed .venv-terraform/.installed  ## Test the Terraform modules, with Terraform on local AWS
 	@$(BIN)/python -m pytest tests/terraform
 
-test-handoff: .venv/.dev .venv-local/.installed  ## Writers that never pause, from setup to Parquet, SEEDS=100 times by each METHOD; SEED=17 for one
+test-handoff: .venv/.dev .venv-local/.installed  ## Test writers that never pause, from setup to Parquet, SEEDS=100 times by each METHOD; SEED=17 for one
 	@SEEDS='$(or $(SEEDS),100)' SEED='$(SEED)' METHOD='$(METHOD)' $(BIN)/python -m pytest tests/aws/test_handoff.py
 
 bench: .venv/.dev .venv-local/.installed  ## Benchmarks of dynalake and its alternatives; NAMES='packing encode' for some
 	@PYTHONPATH=plugins:lambda_src $(BIN)/python -m benchmarks $(NAMES)
 
-environments: .venv/.dev $(foreach name,local oldest checkov terraform,.venv-$(name)/.installed) .local/trino/.installed  ## Install what checks and tests need
+environments: .venv/.dev $(foreach name,local oldest checkov terraform,.venv-$(name)/.installed) .local/trino/.installed  ## Install everything that checks and tests need
 
 CHECKS := check-types check-templates check-code
 
-check: .venv/.dev .venv-checkov/.installed .venv-terraform/.installed  ## All of what stands without running: code, types, templates
+check: .venv/.dev .venv-checkov/.installed .venv-terraform/.installed  ## Check code, types and templates
 	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target $(CHECKS)
 
-check-types:  ## Types
+check-types:  ## Check the types
 	$(BIN)/mypy
 
-check-templates:  ## Templates, Terraform and the compose file
+check-templates:  ## Check the templates, Terraform and the compose file
 	.venv-checkov/bin/checkov --directory infra/cloudformation --directory infra/terraform \
 	  --framework cloudformation terraform --quiet --compact --skip-download
 	$(BIN)/cfn-lint infra/cloudformation/*.yaml
 	TF_CLI_CONFIG_FILE=/dev/null .venv-terraform/bin/python tests/terraform/cli.py fmt -check -diff -recursive infra/terraform
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yaml
 
-check-code:  ## Format, lint and import contracts
+check-code:  ## Check the format, lint and import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	PYTHONPATH=plugins:lambda_src $(BIN)/lint-imports
@@ -124,12 +124,12 @@ lock: $(UV)  ## Compile the requirements files and the list of jars
 	$(COMPILE) --exclude-newer 2025-10-15 --exclude-newer-package pyiceberg=2026-12-31 pyproject.toml requirements/oldest.in -o requirements/oldest.txt
 	$(BIN)/python -m infra.local.trino lock
 
-clean: down  ## Remove everything that was installed or made here
+clean: down  ## Remove everything that was installed or created here
 	rm -rf dist .venv .venv-local .venv-checkov .venv-oldest .venv-terraform .local .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 $(UV):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dynalake needs Python 3.11 or newer, this is " + sys.version)'
-	@echo 'Installing into .venv (once, some minutes on a slow line) …'
+	@echo 'Installing into .venv (once, several minutes on a slow connection) …'
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-cache-dir \
 	  --require-hashes -r requirements/uv.txt
@@ -146,11 +146,11 @@ $(UV):
 	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
 	@touch $@
 
-# Jars, checked by hash, and the server. Where the machine lacks a JDK or Maven it says so, and there is no stamp.
+# Jars, checked by hash, and the server. If the JDK or Maven is missing, it says so and writes no stamp.
 .local/trino/.installed: $(UV) $(addprefix infra/local/trino/,pom.xml jars.sha256 LakeServer.java)
 	@$(BIN)/python -m infra.local.trino install
 
-# What goes its own way in versions has an environment of its own.
+# Packages that need their own versions have their own environment.
 .venv-%/.installed: $(UV) requirements/%.txt
 	@$(UV) venv --quiet --allow-existing --python $(BIN)/python .venv-$*
 	@$(UV) pip install --quiet --python .venv-$*/bin/python --require-hashes -r requirements/$*.txt
