@@ -9,20 +9,15 @@ from __future__ import annotations
 
 import sys
 
-from infra.local.run.interrupt import stop_once
+from infra.local.run.interrupt import until_stopped
 
 
 def main() -> int:
-    stop_once()
-    try:
-        # After `stop_once`: importing what it needs takes seconds, in which somebody may change their mind.
-        from infra.conformance.run import run
+    # Imported here because it takes seconds, and Ctrl-C must work in the meantime.
+    from infra.conformance.run import run
 
-        return run(sys.argv[1:])
-    except KeyboardInterrupt:
-        print("Stopped; everything is cleaned up.", flush=True)
-        return 130
+    return run(sys.argv[1:])
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(until_stopped(main))

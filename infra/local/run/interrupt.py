@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 _holding = False
@@ -15,6 +15,16 @@ def stop_once() -> None:
     """Raise KeyboardInterrupt on the first Ctrl-C or `kill` from now on, and ignore later ones."""
     for stop in _STOPS:
         signal.signal(stop, _first)
+
+
+def until_stopped(command: Callable[[], int]) -> int:
+    """Run a command and return its exit code, or 130 after Ctrl-C. The command cleans up after itself."""
+    stop_once()
+    try:
+        return command()
+    except KeyboardInterrupt:
+        print("Stopped; everything is cleaned up.", flush=True)
+        return 130
 
 
 def _first(_signal: int, _frame: object) -> None:
