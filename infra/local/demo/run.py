@@ -120,7 +120,7 @@ def _pipeline(
     written = _Counter()
     with ThreadPoolExecutor(1) as background:
         writing = background.submit(_write_changes, client("dynamodb"), table, loaded, written)
-        run = _backfill_run(airflow, screen)
+        run = _backfill_run(airflow)
         follow(
             airflow.client,
             screen,
@@ -148,7 +148,7 @@ def _pipeline(
     return show_results(lake, screen, first_day, written_changes)
 
 
-def _backfill_run(airflow: LocalAirflow, screen: Screen) -> str:
+def _backfill_run(airflow: LocalAirflow) -> str:
     """Return the run that the setup started."""
     runs = airflow.client.runs("dynalake_backfill")
     if not runs:
