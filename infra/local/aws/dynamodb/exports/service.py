@@ -66,10 +66,10 @@ def install() -> None:
             return error_response_json(error.code, str(error), 400)
 
     def describe_export(request: dict[str, Any]) -> Any:
-        found = dynamodb._exports.get(request.get("ExportArn"))
-        if found is None:
+        export = dynamodb._exports.get(request.get("ExportArn"))
+        if export is None:
             return error_response_json("ExportNotFoundException", f"Export not found: {request.get('ExportArn')}", 400)
-        return json_response({"ExportDescription": _shown(found)})
+        return json_response({"ExportDescription": _shown(export)})
 
     dynamodb._export_table_to_point_in_time = export_table_to_point_in_time
     dynamodb._describe_export = describe_export
