@@ -28,7 +28,7 @@ TARGETS = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), 
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_command_and_link_is_there(page: Path) -> None:
+def test_every_command_and_link_exists(page: Path) -> None:
     text = page.read_text()
     assert set(re.findall(r"`make ([a-z-]+)", text)) <= TARGETS
     for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
@@ -39,7 +39,7 @@ def test_every_command_and_link_is_there(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_no_page_has_a_word_that_the_style_guide_bans(page: Path) -> None:
+def test_no_page_has_a_word_banned_by_the_style_guide(page: Path) -> None:
     """Outside of code, the guide's own table, and the tables of parameters, whose text is the forms'."""
     _, mark, table = (REPOSITORY / "docs" / "style.md").read_text().partition("| say | not |\n|---|---|\n")
     banned = [word.strip() for row in table.splitlines() for word in row.split("|")[2].split(",")]
@@ -77,7 +77,7 @@ def _limits(f: Field[Any]) -> str:
     return f"{f.metadata['minimum']} to {f.metadata['maximum']}" if isinstance(f.default, int) else ""
 
 
-def test_every_target_of_the_makefile_says_what_it_does() -> None:
+def test_every_target_of_the_makefile_is_described() -> None:
     listed = subprocess.run(
         ["make", "--no-print-directory", "help"], cwd=REPOSITORY, capture_output=True, text=True, check=True
     ).stdout
@@ -153,7 +153,7 @@ def test_compose_gives_its_secrets_to_every_component(tmp_path: Path) -> None:
         assert environment["AWS_ACCESS_KEY_ID"] == services["aws"]["environment"]["DYNALAKE_LOCAL_KEY"]
 
 
-def test_the_secrets_of_local_compose_are_the_machine_s_own(tmp_path: Path) -> None:
+def test_local_compose_has_secrets_of_its_own_machine(tmp_path: Path) -> None:
     """Without Docker: each value that the file asks for is there, random, kept, and nobody else's to read."""
     first, second = tmp_path / "one" / "compose.env", tmp_path / "compose.env"
     for file in (first, second, second):
@@ -182,7 +182,7 @@ def test_compose_takes_the_connection_and_the_lake_from_the_shell() -> None:
     assert "DYNALAKE_AWS_CONN_ID" not in {name for name, value in environment.items() if value is not None}
 
 
-def test_the_images_are_of_what_is_pinned_and_start_what_is_there() -> None:
+def test_the_images_use_pinned_versions_and_start_existing_commands() -> None:
     version = re.search(r"^apache-airflow==(\S+)", (REPOSITORY / "requirements.txt").read_text(), re.MULTILINE)
     assert version
     assert f"FROM apache/airflow:{version[1]}-python" in (REPOSITORY / "Dockerfile").read_text()
@@ -202,7 +202,7 @@ def test_the_images_are_of_what_is_pinned_and_start_what_is_there() -> None:
     )
 
 
-def test_nothing_of_one_machine_is_committed() -> None:
+def test_nothing_specific_to_one_machine_is_committed() -> None:
     files = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
     for name in files.splitlines():
         text = (REPOSITORY / name).read_text(errors="replace") if (REPOSITORY / name).is_file() else ""
@@ -210,7 +210,7 @@ def test_nothing_of_one_machine_is_committed() -> None:
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
-def test_every_package_says_what_its_modules_are_for(package: Path) -> None:
+def test_every_package_describes_its_modules(package: Path) -> None:
     """At the beginning of a line of its docstring, alone or together with others."""
     docstring = ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""
     lines = re.findall(r"^ *(\w+(?:, \w+)*) {2,}", docstring, re.MULTILINE)
@@ -218,7 +218,7 @@ def test_every_package_says_what_its_modules_are_for(package: Path) -> None:
     assert sorted(name for line in lines for name in line.split(", ")) == sorted({*modules} - {"__init__"})
 
 
-def test_the_files_that_the_architecture_names_are_there() -> None:
+def test_the_files_named_in_the_architecture_exist() -> None:
     text = (REPOSITORY / "docs" / "architecture.md").read_text()
     files = [path.as_posix() for path in REPOSITORY.glob("[a-z]*/**/*") if path.suffix in (".py", ".yaml")]
     for name in re.findall(r"`([\w/]+\.(?:py|yaml))`", text):

@@ -18,7 +18,7 @@ LINES = [line.split() for line in LIST.read_text().splitlines() if not line.star
 PATTERN = r"[a-zA-Z/_]{1,50}"
 
 
-def test_the_list_is_that_of_firehose() -> None:
+def test_the_list_is_firehose_s() -> None:
     """294 zones, two of which do not fit the API's pattern, and UTC.
 
     https://docs.aws.amazon.com/firehose/latest/dev/s3-object-name.html
@@ -30,7 +30,7 @@ def test_the_list_is_that_of_firehose() -> None:
 
 
 @pytest.mark.parametrize("names", [names for names in LINES if len(names) > 1], ids=lambda names: str(names[0]))
-def test_another_name_is_the_same_zone(names: list[str]) -> None:
+def test_an_alias_is_the_same_zone(names: list[str]) -> None:
     """Every second week from 2000 to 2040."""
     days = [datetime(2000, 1, 1, 12, tzinfo=UTC) + timedelta(weeks=week) for week in range(0, 40 * 52, 2)]
     listed = [day.astimezone(ZoneInfo(names[0])).utcoffset() for day in days]
@@ -54,7 +54,7 @@ def test_a_lake_has_the_listed_name() -> None:
         ("Etc/GMT-8", "Asia/Manila"),
     ],
 )
-def test_a_zone_that_firehose_does_not_know_is_refused_with_one_that_is_alike(zone: str, alike: str) -> None:
+def test_a_zone_unknown_to_firehose_is_refused_with_an_equivalent(zone: str, alike: str) -> None:
     with pytest.raises(SettingsError, match=rf"time_zone is '{zone}', which Firehose does not know") as error:
         firehose_zone(zone)
     proposed = re.findall(r"\w+/\w+", error.value.action)
@@ -64,12 +64,12 @@ def test_a_zone_that_firehose_does_not_know_is_refused_with_one_that_is_alike(zo
         assert now.astimezone(ZoneInfo(other)).utcoffset() == now.astimezone(ZoneInfo(zone)).utcoffset()
 
 
-def test_a_zone_without_its_like_is_refused_too() -> None:
+def test_a_zone_without_an_equivalent_is_refused_too() -> None:
     """Troll has two hours of summer time."""
     with pytest.raises(SettingsError, match="use 'UTC'"):
         firehose_zone("Antarctica/Troll")
 
 
-def test_what_is_no_time_zone_is_said() -> None:
+def test_an_invalid_time_zone_is_reported() -> None:
     with pytest.raises(SettingsError, match=r"time_zone is 'Mars'.*an IANA time zone"):
         firehose_zone("Mars")

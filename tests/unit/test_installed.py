@@ -71,7 +71,7 @@ def load(home: Path, dags: Path, path: Path, plugins: Path) -> dict[str, Any]:
     return loaded
 
 
-def test_installed_and_as_a_plugins_folder_it_is_the_same(installed: Path, tmp_path: Path) -> None:
+def test_the_installed_package_equals_the_plugins_folder(installed: Path, tmp_path: Path) -> None:
     empty = tmp_path / "plugins"
     empty.mkdir()
     here = load(tmp_path, REPOSITORY / "dags", REPOSITORY / "plugins", REPOSITORY / "plugins")

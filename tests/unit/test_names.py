@@ -20,7 +20,7 @@ environments = st.from_regex(r"[a-z][a-z0-9-]{0,15}", fullmatch=True)
 
 
 @given(table_names, environments)
-def test_every_table_name_gives_names_that_aws_takes(table: str, environment: str) -> None:
+def test_every_table_name_gives_names_that_aws_accepts(table: str, environment: str) -> None:
     names = Lake(environment, "123456789012", "ap-southeast-2").table(table)
     assert re.fullmatch(r"[a-zA-Z][a-zA-Z0-9-]{0,127}", names.stack)
     assert re.fullmatch(r"[a-zA-Z0-9_.-]{1,128}", names.stream)
@@ -44,12 +44,12 @@ def test_two_tables_never_share_a_resource(one: str, other: str) -> None:
 
 
 @pytest.mark.parametrize(("one", "other"), [("a.b", "a-b"), ("x" * 100, "x" * 101), ("a_b", "a.b")])
-def test_what_is_replaced_or_cut_still_counts(one: str, other: str) -> None:
+def test_replaced_and_cut_characters_still_make_a_difference(one: str, other: str) -> None:
     assert LAKE.table(one).stack != LAKE.table(other).stack
     assert LAKE.table(one).delivery_stream != LAKE.table(other).delivery_stream
 
 
-def test_what_fits_is_left_as_it_is() -> None:
+def test_a_name_that_fits_is_left_unchanged() -> None:
     names = LAKE.table("RECEIPTS")
     assert names.stack == "dynalake-dev-table-RECEIPTS"
     assert names.stream == names.delivery_stream == "dynalake-dev-RECEIPTS"
@@ -130,7 +130,7 @@ ZONES = ["UTC", "Pacific/Auckland", "Pacific/Pago_Pago", "Europe/Berlin", "Ameri
 
 
 @given(st.sampled_from(ZONES), st.dates(date(1990, 1, 1), date(2030, 1, 1)))
-def test_a_day_is_over_when_another_one_has_begun_for_good(zone: str, when: date) -> None:
+def test_a_day_is_over_once_the_next_one_has_begun_for_good(zone: str, when: date) -> None:
     day, where = when.strftime("%Y%m%d"), find_zone(zone)
     end = end_of_day(day, where)
     after = [end + timedelta(minutes=minutes) for minutes in range(0, 180, 7)]
@@ -139,7 +139,7 @@ def test_a_day_is_over_when_another_one_has_begun_for_good(zone: str, when: date
     assert 22 <= hours <= 26
 
 
-def test_a_day_is_that_of_the_lake_s_zone() -> None:
+def test_a_day_is_in_the_lake_s_time_zone() -> None:
     moment = datetime(2019, 5, 25, 11, 30, tzinfo=UTC)
     days = {zone: Lake("dev", "1", "eu-west-1", time_zone=zone).day_of(moment) for zone in ZONES[:3]}
     assert days == {"UTC": "20190525", "Pacific/Auckland": "20190525", "Pacific/Pago_Pago": "20190525"}

@@ -59,7 +59,7 @@ def test_no_two_pairs_share_a_name(one: tuple[str, str], other: tuple[str, str])
 
 
 @given(_pairs, _pairs)
-def test_names_that_differ_only_in_case_are_of_tables_that_setup_refuses(
+def test_only_tables_that_setup_refuses_have_names_that_differ_only_in_case(
     one: tuple[str, str], other: tuple[str, str]
 ) -> None:
     """IAM and S3 fold case; the names of two tables that can be in one account differ without it, too."""
@@ -71,7 +71,7 @@ def test_names_that_differ_only_in_case_are_of_tables_that_setup_refuses(
 
 
 @given(_pairs)
-def test_a_shortened_name_is_no_other_tables_name(pair: tuple[str, str]) -> None:
+def test_a_shortened_name_is_never_another_tables_name(pair: tuple[str, str]) -> None:
     """A table may be called what another's name was shortened to: then its own name ends in a hash, too."""
     names = named(pair)
     taken = names.delivery_stream.removeprefix(f"{names.lake.stream_prefix}-")
@@ -83,7 +83,7 @@ def test_a_shortened_name_is_no_other_tables_name(pair: tuple[str, str]) -> None
 
 
 @given(_environments, _environments, _tables)
-def test_what_a_role_may_do_in_one_lake_says_nothing_of_another(one: str, other: str, table: str) -> None:
+def test_a_role_of_one_lake_has_no_rights_in_another(one: str, other: str, table: str) -> None:
     """The patterns in the IAM policies are these prefixes with a wildcard behind them."""
     if one == other:
         return
@@ -108,7 +108,7 @@ def test_names_are_stable(pair: tuple[str, str]) -> None:
         ("dev-prod", "dynalake-dev--prod-table-RECEIPTS", "dynalake-dev_prod-RECEIPTS"),
     ],
 )
-def test_common_names_look_as_one_would_write_them(environment: str, stack: str, stream: str) -> None:
+def test_common_names_look_natural(environment: str, stack: str, stream: str) -> None:
     names = named((environment, "RECEIPTS"))
     assert names.stack == stack
     assert names.stream == names.delivery_stream == stream

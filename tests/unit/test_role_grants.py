@@ -96,7 +96,7 @@ def reaches(resource: str, action: str, *policies: str, **parameters: str) -> bo
     )
 
 
-def test_cloudformation_has_all_that_the_resources_handlers_call_and_nothing_else() -> None:
+def test_cloudformation_has_exactly_the_actions_that_the_resource_handlers_call() -> None:
     """Both ways: what is missing fails a deployment halfway, and what is more is nobody's business."""
     called = {action for kind, _ in resources() for action in handlers(kind) if is_action(action)}
     left_out = {action for listed in NOT_SET.values() for action in listed.split()} | set(NEVER)
@@ -106,7 +106,7 @@ def test_cloudformation_has_all_that_the_resources_handlers_call_and_nothing_els
     assert sorted(have & left_out) == []
 
 
-def test_what_is_left_out_is_for_properties_that_no_template_sets() -> None:
+def test_omitted_actions_are_for_properties_that_no_template_sets() -> None:
     def properties(node: object) -> Iterator[str]:
         if isinstance(node, dict):
             yield from node
@@ -125,7 +125,7 @@ def test_every_taggable_resource_may_be_tagged_and_untagged() -> None:
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_an_action_is_one_of_aws_s_and_names_a_resource_where_it_can(policy: str) -> None:
+def test_an_action_exists_in_aws_and_names_a_resource_if_possible(policy: str) -> None:
     """https://docs.aws.amazon.com/service-authorization/latest/reference/reference.html"""
     for statement, action in granted((policy,)):
         assert "*" not in action
@@ -146,7 +146,7 @@ def test_a_policy_is_not_too_long(policy: str, bucket: str) -> None:
 
 
 @pytest.mark.parametrize("bucket", ["", BUCKET])
-def test_every_grant_on_a_bucket_is_on_one_of_the_account(bucket: str) -> None:
+def test_every_grant_on_a_bucket_is_limited_to_the_account(bucket: str) -> None:
     """Names of buckets are everybody's. One that is not there yet has no account, and so no condition holds."""
     elsewhere = [
         *Resolved("storage", Environment=ENVIRONMENT).inline("FirehoseRole"),
@@ -162,7 +162,7 @@ def test_every_grant_on_a_bucket_is_on_one_of_the_account(bucket: str) -> None:
             assert owner == (None if before else PSEUDO["AWS::AccountId"]), statement["Sid"]
 
 
-def test_a_bucket_that_the_user_brings_stays_the_user_s() -> None:
+def test_a_user_s_own_bucket_is_not_changed() -> None:
     """No role can change one of its properties, nor reach an object beside the lake's folders."""
     given = {"BucketName": BUCKET}
     changes = {a for a in actions(*POLICIES, **given) if a.startswith(("s3:Put", "s3:Delete", "s3:Create"))}
@@ -172,7 +172,7 @@ def test_a_bucket_that_the_user_brings_stays_the_user_s() -> None:
             assert not reaches(f"arn:aws:s3:::{BUCKET}/{key}", action, *POLICIES, **given)
 
 
-def test_what_the_stacks_roles_can_ever_reach_are_the_folders_of_capture() -> None:
+def test_the_stacks_roles_can_only_reach_the_folders_of_capture() -> None:
     allowed = {f"{OWN_BUCKET}/{key}" for key in ("dynamodb/json/*", "dynamodb-errors/*/*", "aws/lambda/*")}
     for statement, action in granted(("Boundary",)):
         if action in ("s3:GetObject", "s3:PutObject"):
@@ -182,7 +182,7 @@ def test_what_the_stacks_roles_can_ever_reach_are_the_folders_of_capture() -> No
 
 
 @pytest.mark.parametrize("may", ["true", "false"])
-def test_who_may_not_delete_data_deletes_none(may: str) -> None:
+def test_roles_without_the_right_to_delete_data_cannot_delete_any(may: str) -> None:
     """Raw objects and versions stay, and so do the bucket's lifecycle and versioning; derived files come and go."""
     given = {"MayDeleteData": may}
     yes = may == "true"
@@ -202,14 +202,14 @@ def test_who_may_not_delete_data_deletes_none(may: str) -> None:
     assert any(fnmatchcase(snapshot, r) for r in deletes)
 
 
-def test_tables_are_changed_only_where_that_is_asked_for() -> None:
+def test_tables_are_changed_only_where_requested() -> None:
     defaults = Resolved("airflow", Environment=ENVIRONMENT)
     default = {action for name in DAGS for statement in defaults.policy(name) for action in statement["Action"]}
     assert "dynamodb:UpdateTable" not in default
     assert {"dynamodb:UpdateTable", "dynamodb:UpdateContinuousBackups"} <= actions(*DAGS)
 
 
-def test_a_role_is_only_made_bounded_and_passed_by_its_exact_name() -> None:
+def test_roles_are_created_only_with_a_boundary_and_passed_by_exact_name() -> None:
     for statement, action in granted(DEPLOY):
         if action.startswith("iam:") and action != "iam:CreateServiceLinkedRole":
             assert all("*" not in resource for resource in statement["Resource"])

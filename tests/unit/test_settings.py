@@ -76,12 +76,12 @@ def test_one_error_names_everything_that_is_wrong() -> None:
         ({"max_record_kb": 1001}, "max_record_kb is a whole number from 5 to 1000"),
     ],
 )
-def test_what_aws_would_refuse_is_refused(given: dict[str, object], message: str) -> None:
+def test_settings_that_aws_would_refuse_are_refused(given: dict[str, object], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         TableSettings.parse({"table": "RECEIPTS", **given})
 
 
-def test_a_small_batch_takes_no_window() -> None:
+def test_a_small_batch_allows_no_window() -> None:
     assert TableSettings.parse({"table": "RECEIPTS", "batch_size": 10, "batch_window_seconds": 0})
 
 
@@ -99,7 +99,7 @@ def test_stored_settings_of_a_newer_version_are_read_and_given_ones_are_refused(
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '"RECEIPTS"'])
-def test_stored_settings_that_are_not_an_object_are_an_error_of_ours(text: str) -> None:
+def test_stored_settings_that_are_not_an_object_raise_our_own_error(text: str) -> None:
     with pytest.raises(SettingsError, match="The stored settings are"):
         TableSettings.from_json(text)
 

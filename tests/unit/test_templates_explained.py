@@ -16,7 +16,7 @@ TEMPLATES = sorted(Path("infra/cloudformation").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
-def test_every_skipped_check_has_its_reason(path: Path) -> None:
+def test_every_skipped_check_has_a_reason(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     skipped = re.findall(r"- id: (CKV\w+)\n +comment: (?:>-\n +)?(\S[^\n]+)", text)
     assert len(skipped) == text.count("CKV")
@@ -24,7 +24,7 @@ def test_every_skipped_check_has_its_reason(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
-def test_every_wildcard_resource_has_its_reason(path: Path) -> None:
+def test_every_wildcard_resource_has_a_reason(path: Path) -> None:
     """A comment stands above each statement that is allowed everything of a kind."""
     text = path.read_text(encoding="utf-8")
     statements = re.split(r"(?=^ +- Sid: )", text, flags=re.MULTILINE)
@@ -34,12 +34,12 @@ def test_every_wildcard_resource_has_its_reason(path: Path) -> None:
             assert any(line.startswith("#") for line in above), statement.splitlines()[0]
 
 
-def test_a_setting_and_an_option_never_have_one_name() -> None:
+def test_a_setting_and_an_option_never_share_a_name() -> None:
     """They are in one form."""
     assert not {f.name for f in fields(TableSettings)} & {f.name for f in fields(LakeOptions)}
 
 
-def test_spark_s_modules_are_those_that_the_tests_run_with() -> None:
+def test_spark_has_the_module_versions_of_the_tests() -> None:
     """Glue's own are older, and have neither pyiceberg nor S3's conditional writes."""
     text = Path("infra/cloudformation/spark.yaml").read_text(encoding="utf-8")
     (default,) = re.findall(r"^    Default: (boto3==.+)$", text, re.MULTILINE)

@@ -92,7 +92,7 @@ LAKE = ("Environment", "BucketName", "Prefix", "KmsKeyArn")
 
 
 @pytest.mark.parametrize(("module", "of_the_lake"), [("airflow", ()), ("spark", LAKE), ("redshift", LAKE)])
-def test_what_an_administrator_deploys_has_its_template_s_parameters(module: str, of_the_lake: tuple[str, ...]) -> None:
+def test_modules_for_administrators_have_their_template_s_parameters(module: str, of_the_lake: tuple[str, ...]) -> None:
     """The parameters of these templates are in no form; those of the lake come with it."""
     variables = blocks(source(module), "variable")
     for parameter, about in template(module)["Parameters"].items():
@@ -134,7 +134,7 @@ def test_every_variable_and_output_is_described_and_used(module: str) -> None:
         assert f"var.{name}" in text.replace(block, ""), name
 
 
-def test_names_are_held_against_the_same_patterns() -> None:
+def test_names_are_checked_with_the_same_patterns() -> None:
     storage, table = source("storage"), source("table")
     for pattern, text in (
         (ENVIRONMENT_PATTERN, storage),

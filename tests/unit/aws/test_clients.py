@@ -14,7 +14,7 @@ ACCOUNT = "123456789012"
 WITHOUT = {"CreateBucket", "ListBuckets", "ListDirectoryBuckets", "WriteGetObjectResponse"}
 
 
-def test_every_call_to_a_bucket_says_whose_it_must_be(mocked: boto3.Session, tmp_path: Path) -> None:
+def test_every_call_to_a_bucket_gives_the_expected_owner(mocked: boto3.Session, tmp_path: Path) -> None:
     s3: Any = Clients.of(mocked).s3
     said: list[tuple[str, Any]] = []
     s3.meta.events.register_last(
@@ -36,7 +36,7 @@ def test_every_call_to_a_bucket_says_whose_it_must_be(mocked: boto3.Session, tmp
     assert {name for name, owner in said if owner != ACCOUNT} == {"CreateBucket"}
 
 
-def test_no_operation_of_s3_is_left_out(mocked: boto3.Session) -> None:
+def test_no_operation_of_s3_is_missing(mocked: boto3.Session) -> None:
     clients = Clients.of(mocked)
     for name in clients.s3.meta.service_model.operation_names:
         model = clients.s3.meta.service_model.operation_model(name)

@@ -54,7 +54,7 @@ def refused(
         ),
     ],
 )
-def test_a_refusal_names_who_what_where_why_and_what_to_do(context: str, reason: str, action: str) -> None:
+def test_a_refusal_names_caller_action_resource_reason_and_remedy(context: str, reason: str, action: str) -> None:
     error = explain(refused(REFUSED + context), "aws_default")
     assert isinstance(error, AccessError)
     assert str(error).startswith(f"AWS refuses dynamodb:DescribeTable on {TABLE} to role dynalake-dags")
@@ -78,13 +78,13 @@ def test_a_refusal_names_who_what_where_why_and_what_to_do(context: str, reason:
         ("arn:aws:iam::123456789012:root", "arn:aws:iam::123456789012:root"),
     ],
 )
-def test_whoever_was_refused_is_named(who: str, named: str) -> None:
+def test_the_refused_caller_is_named(who: str, named: str) -> None:
     error = explain(refused(f'{who} is not authorized to perform: s3:PutObject on resource: "arn:aws:s3:::lake/a b"'))
     assert error is not None
     assert error.received == f"AWS refuses s3:PutObject on arn:aws:s3:::lake/a b to {named}"
 
 
-def test_a_service_that_does_not_name_the_resource_is_not_granted_all() -> None:
+def test_no_wildcard_is_suggested_if_the_service_does_not_name_the_resource() -> None:
     error = explain(
         refused(f"User: {ROLE} is not authorized to perform: athena:GetWorkGroup because no identity-based")
     )
@@ -93,7 +93,7 @@ def test_a_service_that_does_not_name_the_resource_is_not_granted_all() -> None:
     assert error.action.startswith("allow athena:GetWorkGroup in a policy of role dynalake-dags; ")
 
 
-def test_a_role_that_may_not_be_taken_needs_its_trust() -> None:
+def test_a_role_that_cannot_be_assumed_needs_a_trust_policy() -> None:
     may_not = "is not authorized to perform: sts:AssumeRole on resource:"
     message = f"User: arn:aws:iam::1:user/airflow {may_not} arn:aws:iam::1:role/dags"
     error = explain(refused(message, code="AccessDenied", status=403, call="AssumeRole"))
@@ -125,7 +125,7 @@ def test_a_refusal_without_a_reason_still_names_the_permission(call: str, code: 
         ("Insufficient Lake Formation permission(s) on receipts", "a permission that it does not name"),
     ],
 )
-def test_what_lake_formation_refuses_is_not_iam_s(message: str, what: str) -> None:
+def test_a_refusal_by_lake_formation_is_not_blamed_on_iam(message: str, what: str) -> None:
     """https://docs.aws.amazon.com/lake-formation/latest/dg/lake-formation-troubleshooting.html"""
     error = explain(refused(message, call="GetTable"))
     assert isinstance(error, AccessError)
@@ -150,7 +150,7 @@ def test_what_lake_formation_refuses_is_not_iam_s(message: str, what: str) -> No
         (exceptions.NoRegionError(), "has no region"),
     ],
 )
-def test_credentials_that_are_of_no_use_are_said(raised: Exception, says: str) -> None:
+def test_unusable_credentials_are_reported(raised: Exception, says: str) -> None:
     error = explain(raised, "aws_default")
     assert isinstance(error, AccessError)
     assert says in str(error)
@@ -170,7 +170,7 @@ def test_credentials_that_are_of_no_use_are_said(raised: Exception, says: str) -
         exceptions.ConnectionClosedError(endpoint_url="https://example"),
     ],
 )
-def test_what_may_work_later_is_transient(raised: Exception) -> None:
+def test_errors_that_may_go_away_are_transient(raised: Exception) -> None:
     assert isinstance(explain(raised), UnavailableError)
 
 
@@ -178,10 +178,10 @@ def test_what_may_work_later_is_transient(raised: Exception) -> None:
     "raised",
     [refused("no such table", code="ResourceNotFoundException"), refused(code="404", status=404), ValueError("other")],
 )
-def test_anything_else_stays_what_it_is(raised: Exception) -> None:
+def test_other_errors_are_left_unchanged(raised: Exception) -> None:
     assert explain(raised) is None
 
 
-def test_every_error_of_boto3_is_looked_at() -> None:
+def test_every_error_of_boto3_is_covered() -> None:
     for error in (refused(), exceptions.NoCredentialsError(), exceptions.ReadTimeoutError(endpoint_url="x")):
         assert isinstance(error, AWS_ERRORS)

@@ -41,7 +41,9 @@ def mixed(counts: tuple[int, ...], sizes: tuple[int, ...], weights: tuple[int, .
     ],
     ids=["one", "three", "one long", "tiny items", "eight", "400 KB", "300 KB consistent", "mixed"],
 )
-def test_any_ten_seconds_consume_what_is_allowed(segments: list[list[int]], rate: int, options: dict[str, Any]) -> None:
+def test_consumption_of_any_ten_seconds_stays_within_the_limit(
+    segments: list[list[int]], rate: int, options: dict[str, Any]
+) -> None:
     table = SimulatedTable(SimulatedTime(), segments)
     spans = scan_all(table, max_read_capacity=rate, **options)
     check(table, rate, begin=min(begun for begun, _ in spans) + 2, end=max(ended for _, ended in spans) - 1)
@@ -54,7 +56,7 @@ def test_any_ten_seconds_consume_what_is_allowed(segments: list[list[int]], rate
     st.integers(30, 60),
     st.booleans(),
 )
-def test_segments_of_any_size_use_what_is_allowed(
+def test_segments_of_any_size_use_the_whole_limit(
     weights: list[int], size: int, seconds: int, consistent: bool
 ) -> None:
     items = 40_000 * KB // size
@@ -70,7 +72,7 @@ def check(table: SimulatedTable, rate: float, begin: float, end: float) -> None:
     assert table.least(begin, end) >= 0.85 * 10 * rate
 
 
-def test_segments_that_wait_for_a_slot_take_nothing_from_those_at_work() -> None:
+def test_segments_waiting_for_a_slot_take_no_share() -> None:
     table = SimulatedTable(SimulatedTime(), uneven(2500, *range(3000, 4600, 200)))
     spans = scan_all(table, slots=2, max_read_capacity=400)
     check(table, 400, begin=2, end=max(ended for _, ended in spans) - 1)
@@ -98,7 +100,7 @@ def test_a_throttled_scan_without_a_limit_waits_too() -> None:
     assert 2 < table.refused < 12
 
 
-def test_a_segment_that_was_killed_keeps_its_share_for_half_a_minute() -> None:
+def test_a_killed_segment_keeps_its_share_for_half_a_minute() -> None:
     clock = SimulatedTime()
     shares: list[tuple[float, float]] = []
     clients, names = of_bucket(clock)
@@ -117,7 +119,7 @@ def test_a_segment_that_was_killed_keeps_its_share_for_half_a_minute() -> None:
     assert 25 < min(moment for moment, units in shares if units == 100) < 40
 
 
-def test_a_segment_that_stood_still_comes_back_as_a_new_one() -> None:
+def test_a_segment_that_stalled_comes_back_as_a_new_one() -> None:
     """Meanwhile the other one has all; then it has half before the first one reads again."""
     clock = SimulatedTime()
     shares: dict[int, list[tuple[float, float]]] = {0: [], 1: []}

@@ -31,7 +31,7 @@ def test_a_limit_and_the_provisioned_capacity_make_a_scan_longer() -> None:
     assert "set a limit" in estimate_scan(table(4096, 5), tasks=4, consistent=True, max_read_capacity=0).remark
 
 
-def test_an_export_pays_per_gb_and_reads_nothing_of_the_table() -> None:
+def test_an_export_pays_per_gb_and_uses_no_read_capacity() -> None:
     found = estimate_export(table(50 * GB), tasks=50, recovery=True)
     assert (found.read_units, found.dollars) == (0, 5)
     assert 300 < found.seconds < 500
@@ -41,7 +41,7 @@ def test_an_export_pays_per_gb_and_reads_nothing_of_the_table() -> None:
     assert "at most" in estimate_export(table(GB), tasks=4, recovery=True, incremental=True).remark
 
 
-def test_the_quote_shows_every_method_and_the_one_that_is_taken() -> None:
+def test_the_quote_shows_every_method_and_the_chosen_one() -> None:
     described = table(50 * GB)
     estimates = (
         estimate_export(described, tasks=50, recovery=True),

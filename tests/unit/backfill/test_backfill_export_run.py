@@ -66,7 +66,7 @@ def test_every_item_arrives_once_as_a_snapshot_record(world: World) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "arn:aws:kms:eu-west-1:123456789012:key/one"])
-def test_an_export_has_the_lake_s_key(world: World, key: str) -> None:
+def test_an_export_is_encrypted_with_the_lake_s_key(world: World, key: str) -> None:
     """By itself DynamoDB takes S3's own keys, which a bucket's policy may not allow.
 
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ExportTableToPointInTime.html
@@ -88,7 +88,7 @@ def test_an_item_with_a_time_after_the_export_is_kept(world: World) -> None:
     assert (counts["kept"], counts["filtered"], counts["kept_future"]) == (3, 1, 2)
 
 
-def test_killed_at_every_step_and_retried_gives_the_same_lake(world: World) -> None:
+def test_a_run_killed_at_every_step_and_retried_gives_the_same_lake(world: World) -> None:
     items = receipts(5, updated={0: OLD, 3: NEW})
     options: dict[str, Any] = {"updated_before": CUTOFF, "target_mb": 0.002, "segments": 1}
     counter = Kill()
@@ -108,7 +108,7 @@ def test_killed_at_every_step_and_retried_gives_the_same_lake(world: World) -> N
     assert {"export_table_to_point_in_time", "put_object", "delete_objects"} <= kinds
 
 
-def test_the_same_run_twice_changes_nothing(world: World) -> None:
+def test_repeating_a_run_changes_nothing(world: World) -> None:
     clients = world.clients(FakeExports(receipts(60), world.s3))
     first = backfill_exported(clients, world.names)
     before = world.lake()
@@ -116,7 +116,7 @@ def test_the_same_run_twice_changes_nothing(world: World) -> None:
     assert world.lake() == before
 
 
-def test_the_export_stays_where_the_run_says_so(world: World) -> None:
+def test_the_export_is_kept_if_the_run_says_so(world: World) -> None:
     backfill_exported(world.clients(FakeExports(receipts(5), world.s3)), world.names, keep_export=True)
     kept = world.objects(world.names.export_prefix("manual__1"))
     assert {key.rpartition(".")[2] for key in kept} == {"gz", "json", "md5"}
@@ -135,7 +135,7 @@ def test_a_manifest_without_files(world: World) -> None:
     assert len(committed.ledger.segments) == 1
 
 
-def test_auto_exports_where_it_can(world: World) -> None:
+def test_auto_exports_if_possible(world: World) -> None:
     def chosen(table: FakeExports, run: str, **options: Any) -> str:
         return plan_backfill(world.clients(table), world.names, run=run, **options).method
 
@@ -154,7 +154,7 @@ def test_auto_exports_where_it_can(world: World) -> None:
     assert off.recovery
 
 
-def test_recovery_that_is_turned_off_meanwhile_is_named(world: World) -> None:
+def test_an_error_says_that_recovery_was_turned_off_in_the_meantime(world: World) -> None:
     table = FakeExports(receipts(3), world.s3)
     plan_backfill(world.clients(table), world.names, run="r", method="export")
     table.recovery = False
@@ -178,7 +178,7 @@ def test_an_export_that_fails_is_requested_again(world: World) -> None:
     assert len(world.visible()) == 3
 
 
-def test_an_export_of_before_the_hand_off_is_refused(world: World) -> None:
+def test_an_export_from_before_the_hand_off_is_refused(world: World) -> None:
     table = FakeExports(receipts(3), world.s3)
     table.exported_at = NOW - timedelta(minutes=5)
     with pytest.raises(LedgerError, match="before it was planned"):
@@ -256,7 +256,7 @@ def read_all(world: World, table: FakeExports) -> None:
         ("manifest: another sum", LedgerError, "its summary says"),
     ],
 )
-def test_what_is_not_as_the_manifest_says_is_not_committed(
+def test_an_export_that_differs_from_its_manifest_is_not_committed(
     world: World, what: str, kind: type[DynalakeError], message: str
 ) -> None:
     table = FakeExports(receipts(30), world.s3, looks=0)
@@ -273,7 +273,7 @@ def test_what_is_not_as_the_manifest_says_is_not_committed(
     assert world.visible() == before
 
 
-def test_a_manifest_that_is_not_its_checksum(world: World) -> None:
+def test_a_manifest_that_differs_from_its_checksum(world: World) -> None:
     clients = world.clients(FakeExports(receipts(3), world.s3, looks=0))
     plan_backfill(clients, world.names, run="r", method="export", now=lambda: NOW)
     check_exports(clients, world.names, request_exports(clients, world.names, run="r"))
@@ -283,7 +283,7 @@ def test_a_manifest_that_is_not_its_checksum(world: World) -> None:
         export(clients, world.names, run="r")
 
 
-def test_the_ledger_counts_what_the_manifests_promise(world: World) -> None:
+def test_the_ledger_counts_match_the_manifests(world: World) -> None:
     """A group whose checkpoint says that it has read less than it had is seen at the commit."""
     clients = world.clients(FakeExports(receipts(30), world.s3))
     plan_backfill(clients, world.names, run="r", method="export", segments=1, now=lambda: NOW)
@@ -297,7 +297,7 @@ def test_the_ledger_counts_what_the_manifests_promise(world: World) -> None:
 
 
 @given(st.lists(st.integers(0, 1000), max_size=40), st.integers(1, 12))
-def test_groups_hold_every_file_once_and_are_even(items: list[int], count: int) -> None:
+def test_groups_have_every_file_once_and_an_even_size(items: list[int], count: int) -> None:
     files = [DataFile(f"data/{n:03d}.json.gz", size, "x") for n, size in enumerate(items)]
     groups = plan_groups(files, count)
     assert sorted(file.key for group in groups for file in group) == [file.key for file in files]
@@ -317,7 +317,7 @@ def test_groups_hold_every_file_once_and_are_even(items: list[int], count: int) 
         ({"window_from": "2019-05-20"}, "export_type is 'full'"),
     ],
 )
-def test_parameters_that_do_not_go_together(world: World, options: dict[str, Any], message: str) -> None:
+def test_incompatible_parameters_are_refused(world: World, options: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         plan_backfill(world.clients(FakeExports([], world.s3)), world.names, run="r", **options)
     assert world.lake() == {}

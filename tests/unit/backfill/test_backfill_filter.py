@@ -91,7 +91,7 @@ def test_seconds_against_a_cutoff_with_milliseconds() -> None:
         {"B": b"1716600000"},
     ],
 )
-def test_a_value_that_is_not_a_time_is_what_the_run_says(value: dict[str, Any]) -> None:
+def test_a_value_that_is_not_a_time_is_handled_as_the_run_says(value: dict[str, Any]) -> None:
     item = {"updatedAt": value, "receiptId": {"S": "r-1"}, "line": {"N": "7"}}
     with pytest.raises(RecordError, match=r"receiptId='r-1', line='7'") as caught:
         UpdatedBefore("updatedAt", CUTOFF, invalid="fail").decide(item, ("receiptId", "line"))
@@ -124,7 +124,7 @@ def test_nested_paths() -> None:
         assert update.decide(without) is Outcome.KEPT_WITHOUT
 
 
-def test_a_path_goes_through_lists_as_dynamodb_writes_it() -> None:
+def test_a_path_indexes_lists_as_dynamodb_does() -> None:
     update = UpdatedBefore("audit.changes[1].at", CUTOFF)
     late, early = {"M": {"at": {"N": str(SECOND)}}}, {"M": {"at": {"N": "1"}}}
     for entries, outcome in (
@@ -215,9 +215,7 @@ def test_any_text_is_a_time_or_an_error_with_the_key(text: str, number: bool) ->
     st.sampled_from(["keep", "drop", "fail"]),
     st.sampled_from([None, CUTOFF]),
 )
-def test_whatever_stands_in_an_item_the_filter_answers(
-    value: dict[str, Any], path: str, invalid: Any, read_at: int | None
-) -> None:
+def test_the_filter_decides_on_any_item(value: dict[str, Any], path: str, invalid: Any, read_at: int | None) -> None:
     """Never an exception, but the one that a run asks for."""
     known = None if read_at is None else lambda: CUTOFF
     update = UpdatedBefore(path, CUTOFF, "keep", invalid, known)
@@ -228,7 +226,7 @@ def test_whatever_stands_in_an_item_the_filter_answers(
 
 
 @given(st.integers(200_000_000_000_000, 7_000_000_000_000_000), st.integers(-720, 720))
-def test_every_way_to_write_a_moment_means_the_same(exact: int, offset: int) -> None:
+def test_every_notation_of_a_moment_means_the_same(exact: int, offset: int) -> None:
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=exact)
     assert of_datetime(moment) == exact
     local = moment.astimezone(timezone(timedelta(minutes=offset)))

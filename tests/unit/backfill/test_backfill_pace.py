@@ -33,7 +33,7 @@ def most_in(pages: list[tuple[float, float]], window: float) -> float:
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(20, 5000), st.sampled_from([0.01, 0.1, 0.5, 3.0]), st.sampled_from([0.0, 0.004, 0.02]))
-def test_the_rate_is_held_over_any_ten_seconds_and_used(rate: int, item_units: float, latency: float) -> None:
+def test_any_ten_seconds_stay_within_the_rate_and_use_it(rate: int, item_units: float, latency: float) -> None:
     pages = simulate(rate, item_units, latency, 30)
     assert most_in(pages, 10) <= 10 * rate * 1.05
     reachable = min(rate, 128 / latency) if latency else rate
@@ -41,7 +41,7 @@ def test_the_rate_is_held_over_any_ten_seconds_and_used(rate: int, item_units: f
     assert sum(late) >= 0.85 * 20 * reachable
 
 
-def test_no_limit_asks_for_nothing() -> None:
+def test_without_a_limit_pages_are_unbounded_and_nothing_waits() -> None:
     pace = Pace(lambda: 0, FakeClock())
     pace.wait()
     pace.consumed(1000, 10)
@@ -71,7 +71,7 @@ def test_tiny_items_are_read_many_at_once_at_the_slowest_rate() -> None:
     assert (pace.limit or 0) > 100
 
 
-def test_an_item_that_costs_more_than_a_page_may_is_paid_for_by_waiting() -> None:
+def test_an_item_that_costs_more_than_a_page_may_is_followed_by_a_wait() -> None:
     clock = FakeClock()
     pace = Pace(lambda: 10, clock, clock.sleep)
     pace.wait()
@@ -80,7 +80,7 @@ def test_an_item_that_costs_more_than_a_page_may_is_paid_for_by_waiting() -> Non
     assert pace.limit == 1
 
 
-def test_what_is_allowed_may_change_while_it_waits() -> None:
+def test_the_limit_may_change_during_a_wait() -> None:
     clock = FakeClock()
     allowed = [10.0]
     pace = Pace(lambda: allowed[0], clock, clock.sleep)
@@ -92,7 +92,7 @@ def test_what_is_allowed_may_change_while_it_waits() -> None:
     assert pace.delay() == pytest.approx(0.4, abs=0.1)
 
 
-def test_throttled_it_waits_twice_as_long_each_time_and_asks_for_less() -> None:
+def test_each_throttling_doubles_the_wait_and_shrinks_the_page() -> None:
     clock = FakeClock()
     pace = Pace(lambda: 1000, clock, clock.sleep)
     pace.wait()

@@ -16,7 +16,7 @@ def write(lines: list[str]) -> bytes:
         return data
 
 
-def test_lines_come_back_and_the_bytes_depend_on_nothing_else() -> None:
+def test_lines_come_back_and_the_bytes_depend_only_on_them() -> None:
     lines = [f'{{"n":{n},"text":"ünï{"x" * (n % 700)}"}}' for n in range(5000)] + ["y" * 400_000]
     data = write(lines)
     assert gzip.decompress(data).decode() == "".join(f"{line}\n" for line in lines)

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("converted", [False, True])
-def test_an_import_is_placed_by_what_landed_although_glue_has_no_such_day(converted: bool) -> None:
+def test_an_import_is_placed_by_landed_changes_even_if_glue_lacks_the_day(converted: bool) -> None:
     """Airflow stood still for two weeks: days landed that no run has registered, listed or converted.
 
     The change that was captured at nine is older than the window's final state, of ten. The import must come after it.

@@ -53,7 +53,7 @@ def keys_of(lake: MemoryLake, run: str) -> set[str]:
     return {key for prefix in prefixes for key in lake.s3.keys(prefix)}
 
 
-def test_after_two_weeks_all_but_the_shown_one_goes(lake: MemoryLake) -> None:
+def test_all_but_the_shown_backfill_are_deleted_after_two_weeks(lake: MemoryLake) -> None:
     lake.clock.move(days=13)
     assert delete_replaced_runs(lake.table, lake.clock.moment) == ReplacedRuns()
     lake.clock.move(days=2)
@@ -66,7 +66,7 @@ def test_after_two_weeks_all_but_the_shown_one_goes(lake: MemoryLake) -> None:
     assert delete_replaced_runs(lake.table, lake.clock.moment) == ReplacedRuns()
 
 
-def test_one_that_is_written_to_stays(lake: MemoryLake) -> None:
+def test_a_backfill_that_is_still_written_is_kept(lake: MemoryLake) -> None:
     lake.clock.move(days=15)
     lake.s3.put_object(Key=f"{lake.names.backfill_state('run-1')}checkpoint", Body=b"more")
 
@@ -74,7 +74,7 @@ def test_one_that_is_written_to_stays(lake: MemoryLake) -> None:
     assert len(keys_of(lake, "run-1")) == 5
 
 
-def test_an_export_that_is_to_be_kept_stays(lake: MemoryLake) -> None:
+def test_an_export_to_be_kept_is_not_deleted(lake: MemoryLake) -> None:
     for key in sorted(keys_of(lake, "run-1")):
         body = lake.s3.objects[key].body
         lake.s3.put_object(Key=key.replace("run-1", "kept"), Body=body)
@@ -87,7 +87,7 @@ def test_an_export_that_is_to_be_kept_stays(lake: MemoryLake) -> None:
     assert "kept" not in delete_replaced_runs(lake.table, lake.clock.moment).runs
 
 
-def test_checkpoints_go_before_what_they_list_and_the_plan_last(lake: MemoryLake) -> None:
+def test_checkpoints_are_deleted_before_their_parts_and_the_plan_last(lake: MemoryLake) -> None:
     gone: list[str] = []
     lake.s3.on_call = lambda service, call, asked: gone.extend(
         o["Key"] for o in (asked["Delete"]["Objects"] if call == "delete_objects" else ())
@@ -102,7 +102,7 @@ def test_checkpoints_go_before_what_they_list_and_the_plan_last(lake: MemoryLake
     assert mine[-1] == plan_key(lake.names, "run-1")
 
 
-def test_nothing_goes_while_there_is_no_snapshot(lake: MemoryLake) -> None:
+def test_nothing_is_deleted_without_a_snapshot(lake: MemoryLake) -> None:
     lake.commit(Change(properties={SHOWN_RUN: "0"}))
     lake.clock.move(days=30)
 

@@ -56,7 +56,7 @@ def test_every_item_arrives_once_as_a_snapshot_record(world: World, run_backfill
     assert all(part.size > 2_000 for segment in committed.ledger.segments for part in segment.parts[:-1])
 
 
-def test_the_same_run_twice_changes_nothing(world: World, run_backfill: RunBackfill) -> None:
+def test_repeating_a_run_changes_nothing(world: World, run_backfill: RunBackfill) -> None:
     table = FakeTable(receipts(200))
     run_backfill(table)
     before, scans = world.lake(), len(table.requests)
@@ -68,7 +68,7 @@ def test_the_same_run_twice_changes_nothing(world: World, run_backfill: RunBackf
 FUTURE = {"S": "2999-01-01T00:00:00Z"}
 
 
-def test_a_time_after_the_reading_says_nothing_of_the_stream(world: World, run_backfill: RunBackfill) -> None:
+def test_an_item_with_a_time_after_its_reading_is_kept(world: World, run_backfill: RunBackfill) -> None:
     items = receipts(9, updated={0: OLD, 1: NEW, 2: FUTURE, 3: FUTURE})
     by_hand_off = run_backfill(FakeTable(items), run="one", hand_off=CUTOFF).ledger
     assert sorted(record["id"] for record in world.visible()) == [i["id"]["S"] for n, i in enumerate(items) if n != 1]
@@ -92,7 +92,7 @@ def test_the_bytes_do_not_depend_on_pages_or_pace(world: World, run_backfill: Ru
     assert lakes[0] == lakes[1] == lakes[2]
 
 
-def test_killed_at_every_step_and_retried_gives_the_same_lake(world: World, run_backfill: RunBackfill) -> None:
+def test_a_run_killed_at_every_step_and_retried_gives_the_same_lake(world: World, run_backfill: RunBackfill) -> None:
     updated = {n: OLD if n % 3 else NEW for n in range(0, 70, 2)}
     items = receipts(70, updated=updated)
     options = {"updated_before": CUTOFF, "segments": 2, "target_mb": 0.001}
@@ -136,7 +136,7 @@ def test_a_retry_after_the_table_changed_leaves_no_stale_object(world: World, ru
     assert len(world.visible()) == first.counts.kept == result.kept
 
 
-def test_a_table_that_was_made_again_is_not_taken_for_the_same(world: World) -> None:
+def test_a_recreated_table_is_not_taken_for_the_same(world: World) -> None:
     """Not when the run is planned, not when a killed segment goes on, and not when all is read."""
     table = FakeTable(receipts(10))
     clients = world.clients(table)
@@ -156,7 +156,7 @@ def test_a_table_that_was_made_again_is_not_taken_for_the_same(world: World) -> 
     assert world.committed is None
 
 
-def test_commit_deletes_strays_before_it_points(world: World, run_backfill: RunBackfill) -> None:
+def test_a_commit_deletes_stray_objects_before_it_shows_the_run(world: World, run_backfill: RunBackfill) -> None:
     table = FakeTable(receipts(10))
     clients = world.clients(table)
     plan_backfill(clients, world.names, run="r", segments=1)
@@ -168,7 +168,7 @@ def test_commit_deletes_strays_before_it_points(world: World, run_backfill: RunB
     assert len(world.visible()) == 10
 
 
-def test_two_attempts_at_once_do_not_mix(world: World) -> None:
+def test_two_concurrent_attempts_do_not_mix(world: World) -> None:
     """The slower attempt finds that its object or its checkpoint was written, and stops."""
     clients = world.clients(FakeTable(receipts(200)))
     plan_backfill(clients, world.names, run="r", segments=1, target_mb=0.001)
@@ -188,7 +188,7 @@ def test_two_attempts_at_once_do_not_mix(world: World) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_a_table_of_none_or_one(world: World, run_backfill: RunBackfill, count: int) -> None:
+def test_a_table_with_no_item_or_one(world: World, run_backfill: RunBackfill, count: int) -> None:
     committed = run_backfill(FakeTable(receipts(count)))
     assert committed.ledger.total.read == count
     assert committed.location.endswith("/dt=00000000/manual__1/")
@@ -234,9 +234,7 @@ INVALID: dict[int, dict[str, Any]] = {
 
 @pytest.mark.parametrize(("invalid", "kept"), [("keep", 7), ("drop", 2)])
 @pytest.mark.parametrize("method", ["scan", "export"])
-def test_a_time_that_is_not_one_is_kept_or_dropped_and_counted(
-    world: World, method: str, invalid: str, kept: int
-) -> None:
+def test_an_invalid_time_is_kept_or_dropped_and_counted(world: World, method: str, invalid: str, kept: int) -> None:
     """One bad item never stops the others, whatever they are read from; the note names some of them."""
     items = receipts(8, updated={0: OLD, 1: NEW, 2: OLD, **INVALID})
     options: dict[str, Any] = {"updated_before": CUTOFF, "invalid": invalid, "segments": 1, "target_mb": 0.0001}
@@ -266,14 +264,14 @@ def test_the_examples_leave_room_in_the_note(world: World, run_backfill: RunBack
     assert "5 kept and 0 dropped" in note
 
 
-def test_a_run_may_fail_at_a_time_that_is_not_one(world: World, run_backfill: RunBackfill) -> None:
+def test_a_run_may_fail_on_an_invalid_time(world: World, run_backfill: RunBackfill) -> None:
     items = receipts(5, updated={3: {"S": "n/a" * 1000}})
     with pytest.raises(RecordError, match=r"id='r-00003' is 'n/a.*… which|invalid_updated_at") as caught:
         run_backfill(FakeTable(items), updated_before=CUTOFF, invalid="fail")
     assert len(str(caught.value)) < 600
 
 
-def test_a_failed_run_leaves_the_last_snapshot(world: World, run_backfill: RunBackfill) -> None:
+def test_a_failed_run_keeps_the_last_snapshot(world: World, run_backfill: RunBackfill) -> None:
     run_backfill(FakeTable(receipts(20)), run="first")
     before = world.visible()
     clients = world.clients(FakeTable(receipts(30)))
@@ -296,7 +294,7 @@ def test_a_failed_run_leaves_the_last_snapshot(world: World, run_backfill: RunBa
     assert world.visible() == before
 
 
-def test_the_sums_that_fail_are_named(world: World, run_backfill: RunBackfill) -> None:
+def test_sums_that_do_not_match_are_named(world: World, run_backfill: RunBackfill) -> None:
     ledger = run_backfill(FakeTable(receipts(50)), segments=2).ledger
     listed = [ListedObject(part.key, part.size, part.etag) for part in ledger.parts]
     assert list(failed_sums(ledger, listed)) == []
@@ -356,7 +354,7 @@ def test_a_dry_run_writes_nothing(world: World) -> None:
         ({"updated_before": "soon"}, "updated_before is 'soon'"),
     ],
 )
-def test_parameters_that_are_not_allowed(world: World, options: dict[str, Any], message: str) -> None:
+def test_invalid_parameters_are_refused(world: World, options: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         plan_backfill(world.clients(FakeTable([])), world.names, run="r", **options)
     assert world.lake() == {}
@@ -382,7 +380,7 @@ def test_state_names(world: World) -> None:
     assert checkpoint_key(world.names, "r", 3) == "dynamodb-state/RECEIPTS/backfill/r/segment-00003.json"
 
 
-def test_the_scan_holds_the_capacity(world: World) -> None:
+def test_the_scan_stays_within_the_capacity(world: World) -> None:
     clock = FakeClock()
     table = FakeTable(receipts(4000, padding=5), units_per_item=0.5, clock=clock, page_seconds=0.01)
     clients = world.clients(table)

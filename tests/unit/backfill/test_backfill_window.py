@@ -74,7 +74,7 @@ lives = st.lists(
 
 
 @given(lives, st.booleans())
-def test_what_came_and_went_within_a_window_is_removed(
+def test_an_item_created_and_removed_within_a_window_is_removed(
     writes: list[tuple[int, int | None, bool]], put_back_is_exported: bool
 ) -> None:
     """Whatever was lost within two windows: after their import the lake has the item if and only if the table has."""
@@ -118,7 +118,7 @@ def test_what_came_and_went_within_a_window_is_removed(
 
 
 @pytest.mark.parametrize("kinds", [("S", "N"), ("B", None)])
-def test_a_key_is_asked_for_as_it_was_read(kinds: tuple[str, str | None]) -> None:
+def test_a_key_is_requested_as_it_was_read(kinds: tuple[str, str | None]) -> None:
     key = ItemKey(KeyAttribute("id", kinds[0]), KeyAttribute("at", kinds[1]) if kinds[1] else None)
     item = {"id": {"B": "AP8="} if kinds[0] == "B" else {"S": "ä\0"}, **({"at": {"N": "1.50"}} if kinds[1] else {})}
     asked = key_attributes(key, item_key(key, item))
@@ -126,7 +126,7 @@ def test_a_key_is_asked_for_as_it_was_read(kinds: tuple[str, str | None]) -> Non
     assert asked["id"] in ({"B": b"\x00\xff"}, {"S": "ä\0"})
 
 
-def test_windows_in_a_row_stay_in_order() -> None:
+def test_consecutive_windows_stay_in_order() -> None:
     """Two windows without a captured change between them: the later one's state is the later one."""
     known = [Known(("a",), "7".zfill(40), (START - 10) * 1000, "MODIFY")]
     ends = {START + 100: last_before((START + 50) * SECOND, START + 100), END: last_before((END - 50) * SECOND, END)}
@@ -137,7 +137,7 @@ def test_windows_in_a_row_stay_in_order() -> None:
     assert "7".zfill(40) < numbers[0] < "8".zfill(40)
 
 
-def test_an_item_that_the_lake_does_not_know_comes_behind_its_snapshot() -> None:
+def test_an_item_unknown_to_the_lake_comes_after_its_snapshot() -> None:
     found: Numbers = greatest_before({("a",): {END: 0}}, [Known(("b",), "9".zfill(40), 0, "MODIFY")])
     assert found == {("a",): {END: "0" * 40}}
     assert "0" * 40 < sequence_after("0" * 40, 1) < "1".zfill(40)
@@ -169,7 +169,7 @@ def test_lines_become_changes() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{}, {"Item": {}}, {"Metadata": {"WriteTimestampMicros": {"N": "1"}}}])
-def test_a_line_that_is_no_change_is_named(wrong: dict[str, Any]) -> None:
+def test_an_error_names_a_line_that_is_not_a_change(wrong: dict[str, Any]) -> None:
     with pytest.raises(RecordError, match="Line 7 of data/x is no change"):
         wanted_numbers(KEY, [(DataFile("data/x", 1, ""), 7, wrong)])
 
@@ -183,11 +183,11 @@ def test_a_line_that_is_no_change_is_named(wrong: dict[str, Any]) -> None:
         ("S", ["a"]),
     ],
 )
-def test_a_key_is_the_same_text_wherever_it_comes_from(kind: str, same: list[Any]) -> None:
+def test_a_key_has_the_same_text_whatever_its_source(kind: str, same: list[Any]) -> None:
     assert len({key_part(kind, value) for value in same}) == 1
 
 
-def test_a_window_is_whole_and_can_be_restored() -> None:
+def test_a_window_is_in_whole_seconds_and_can_be_restored() -> None:
     recovery = Recovery(START, END)
     assert plan_window(f"{START + 1}.9", "", recovery) == (START + 1, END)
     assert plan_window("2019-05-24T12:13:20Z", "2019-05-24T13:13:20Z", recovery) == (START, START + 3600)

@@ -33,12 +33,12 @@ def competitor(name: str, rounds: int = 0) -> Competitor:
     return Competitor(name, lambda meter, scratch: {}, rounds)
 
 
-def test_each_round_runs_in_the_reverse_order_of_the_one_before() -> None:
+def test_each_round_reverses_the_order_of_the_previous_one() -> None:
     order = [each.name for _, each in schedule([competitor("a"), competitor("b"), competitor("slow", 1)], 3)]
     assert order == ["a", "b", "slow", "b", "a", "a", "b"]
 
 
-def test_medians_of_what_is_measured_and_counts_as_they_are() -> None:
+def test_measurements_become_medians_and_counts_stay_as_they_are() -> None:
     results: list[Row] = [
         {"wall_s": 3.0, "items": 7, "only": "a"},
         {"wall_s": 1.0, "items": 7},
@@ -59,7 +59,7 @@ def test_the_table_is_markdown() -> None:
     ]
 
 
-def test_a_worker_measures_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_worker_measures_in_its_own_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("benchmarks.harness.RESULTS", tmp_path)
     small = next(each for each in packing.BENCHMARK.competitors if each.name == "50 KB, dynalake")
     benchmark = Benchmark("packing", "", [small], (), nothing, packing.derive)
@@ -76,7 +76,7 @@ def test_a_competitor_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.Mo
         run(Benchmark("packing", "", [competitor("nobody")], (), nothing), rounds=1)
 
 
-def test_the_meter_adds_up_and_the_watch_sees_children() -> None:
+def test_the_meter_adds_up_and_the_watch_includes_child_processes() -> None:
     meter = Meter()
     for _ in range(2):
         with meter:
@@ -91,7 +91,7 @@ def test_the_meter_adds_up_and_the_watch_sees_children() -> None:
     assert watch.peak_mb > 1
 
 
-def test_hard_numbers_are_numbers_of_dynamodb() -> None:
+def test_hard_numbers_are_valid_in_dynamodb() -> None:
     numbers = hard_numbers()
     assert numbers == hard_numbers()
     assert len(numbers) == COUNT
@@ -100,7 +100,7 @@ def test_hard_numbers_are_numbers_of_dynamodb() -> None:
         assert Decimal("1E-130") <= abs(number) < Decimal("1E126")
 
 
-def test_what_became_of_a_number() -> None:
+def test_the_outcome_for_a_number() -> None:
     assert kept(["1.5", "0.1", "7", "7", "9007199254740993"], ["1.5", '"0.1"', "", '"x"', "9007199254740992.0"]) == {
         "exact": 1,
         "as_text": 1,
@@ -153,7 +153,7 @@ def test_pages_read_back_as_they_were(tmp_path: Path, monkeypatch: pytest.Monkey
         ({"commit_calls": 19}, "commit_calls are 19, not 17"),
     ],
 )
-def test_what_costs_more_with_history_is_an_error(more: Row, message: str) -> None:
+def test_a_cost_that_grows_with_history_is_an_error(more: Row, message: str) -> None:
     young: Row = {
         "name": "30 days",
         "key_bytes": 1_000,

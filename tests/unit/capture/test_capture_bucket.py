@@ -12,7 +12,7 @@ from dynalake.capture.lake.bucket import bucket_region
 
 
 @pytest.mark.parametrize("region", ["us-east-1", "eu-west-1", "EU", "eu-central-1"])
-def test_a_bucket_is_somewhere_or_is_not_there(mocked: boto3.Session, region: str) -> None:
+def test_a_bucket_has_a_region_or_does_not_exist(mocked: boto3.Session, region: str) -> None:
     """https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetBucketLocation.html"""
     clients = Clients.of(mocked)
     assert bucket_region(clients, "somewhere") == ""

@@ -41,13 +41,13 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return slept
 
 
-def test_a_role_that_was_made_a_moment_ago_is_waited_for(waits: list[float]) -> None:
+def test_a_change_set_waits_for_a_new_role(waits: list[float]) -> None:
     cloudformation = CloudFormation(3)
     assert create_change_set(Clients(lambda _: cloudformation), SPEC, None, purpose="apply") == "change-set"
     assert len(waits) == 3
 
 
-def test_a_role_that_stays_unknown_is_said(waits: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_role_that_stays_unknown_is_reported(waits: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(change_sets, "ROLE_SECONDS", 0.0)
     cloudformation = CloudFormation(1)
     with pytest.raises(StackError, match=rf"Role {ROLE} is invalid.*a role that exists and that cloudformation"):
@@ -55,7 +55,7 @@ def test_a_role_that_stays_unknown_is_said(waits: list[float], monkeypatch: pyte
     assert waits == []
 
 
-def test_what_else_is_not_allowed_is_refused_at_once(waits: list[float]) -> None:
+def test_other_refusals_are_raised_at_once(waits: list[float]) -> None:
     cloudformation = CloudFormation(1, "Parameters: [Size] must have values")
     with pytest.raises(StackError, match="correct the parameter"):
         create_change_set(Clients(lambda _: cloudformation), SPEC, None, purpose="apply")
@@ -63,7 +63,7 @@ def test_what_else_is_not_allowed_is_refused_at_once(waits: list[float]) -> None
 
 
 @pytest.mark.parametrize("longest", [2.0, 5.0])
-def test_looks_become_rarer(longest: float) -> None:
+def test_polls_become_less_frequent(longest: float) -> None:
     first = list(islice(pauses(longest), 20))
     assert first[0] < 1 < first[-1] == longest
     assert first == sorted(first)

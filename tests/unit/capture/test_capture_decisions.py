@@ -81,7 +81,7 @@ def test_the_states_of_a_stack(status: str, exists: bool, settled: bool, deploye
     assert (state.exists, state.settled, state.deployed) == (exists, settled, deployed)
 
 
-def test_what_is_not_given_keeps_its_value() -> None:
+def test_a_parameter_that_is_not_given_keeps_its_value() -> None:
     assert stack_parameters(SPEC, None) == [{"ParameterKey": "A", "ParameterValue": "1"}]
     # The stack knows X, which the template no longer has, and not C, which is new.
     assert stack_parameters(SPEC, Deployed("1", {"A": "0", "B": "2", "X": "3"})) == [
@@ -90,7 +90,7 @@ def test_what_is_not_given_keeps_its_value() -> None:
     ]
 
 
-def test_a_change_set_is_named_after_what_it_does_to_what() -> None:
+def test_a_change_set_is_named_after_its_action_and_stack() -> None:
     names = {
         change_set_name(SPEC, None, "apply"),
         change_set_name(SPEC, None, "plan"),
@@ -118,7 +118,7 @@ class Refusing:
         ("Stack is in UPDATE_IN_PROGRESS state and can not be updated", ConflictError, "being changed"),
     ],
 )
-def test_what_cloudformation_refuses_is_explained(message: str, error: type[Exception], expected: str) -> None:
+def test_a_refusal_by_cloudformation_is_explained(message: str, error: type[Exception], expected: str) -> None:
     clients = Clients(lambda _: Refusing(message))
     with pytest.raises(error, match=expected):
         create_change_set(clients, SPEC, None, purpose="apply")
@@ -139,7 +139,7 @@ INSERT = json.dumps({"__operation": "INSERT", "id": "run-1/0", "__canary_id": "r
         ([CANARY.replace("run-1", "run-10")], []),
     ],
 )
-def test_a_canary_is_told_from_an_item_that_holds_its_id(compress: Any, lines: list[str], found: list[str]) -> None:
+def test_a_canary_is_distinguished_from_an_item_with_its_id(compress: Any, lines: list[str], found: list[str]) -> None:
     body = io.BytesIO(compress("".join(f"{line}\n" for line in lines).encode()))
     assert canaries_in(body, "run-1") == found
 
@@ -153,7 +153,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("odd", ODD)
-def test_what_others_put_into_the_raw_zone_does_not_end_the_search(odd: str) -> None:
+def test_objects_of_others_in_the_raw_zone_do_not_end_the_search(odd: str) -> None:
     """A line is read piece by piece, however long it is, and what cannot be read holds no canary."""
     packed = gzip.compress(ODD[odd])
     for body in (ODD[odd], packed, packed[:-9], packed[:20], packed[:-8] + bytes(8)):

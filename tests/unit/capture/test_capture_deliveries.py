@@ -96,7 +96,7 @@ class Captured(RuleBasedStateMachine):
 TestCaptured = Captured.TestCase
 
 
-def test_what_a_stack_has_is_read_from_its_parameters() -> None:
+def test_the_deliveries_of_a_stack_are_read_from_its_parameters() -> None:
     assert deployed(StackState("s", "REVIEW_IN_PROGRESS")) is None
     has = {"Delivery": "direct", "Beside": NONE, "MappingEnabled": "false", "SettingsJson": "{}"}
     state = StackState("s", "UPDATE_ROLLBACK_COMPLETE", version="v", parameters=has)
@@ -104,7 +104,7 @@ def test_what_a_stack_has_is_read_from_its_parameters() -> None:
     assert deployed(state).left is None  # type: ignore[union-attr]
 
 
-def test_a_step_that_is_repeated_changes_nothing() -> None:
+def test_a_repeated_step_changes_nothing() -> None:
     now: Any = prepared(None, settings("kinesis"))
     for step in (prepared, started):
         now = step(now, settings("direct"))

@@ -39,7 +39,7 @@ def hours(number: float) -> datetime:
         (ENDED, None, "stream/2", hours(1), ENDED),
     ],
 )
-def test_changes_between_two_pipelines_are_lost_unless_the_second_finds_them_in_the_stream(
+def test_changes_between_two_pipelines_are_lost_unless_the_second_reads_them(
     read_until: datetime | None, read_at: datetime | None, stream: str, at: datetime, lost_since: datetime | None
 ) -> None:
     before = HandOff("RECEIPTS", "one", BEGAN, "stream/1", read_until)
@@ -69,7 +69,7 @@ class Aws:
         return {**found, "LastProcessingResult": self.result}
 
 
-def test_of_a_mapping_that_could_not_read_nobody_knows_until_when_it_did() -> None:
+def test_the_end_of_a_mapping_that_could_not_read_is_unknown() -> None:
     aws = Aws()
     clients = Clients(lambda _: aws)
     record_hand_off(clients, NAMES, "one", lambda: BEGAN)
@@ -78,7 +78,7 @@ def test_of_a_mapping_that_could_not_read_nobody_knows_until_when_it_did() -> No
     assert find_hand_off(clients, NAMES) == FIRST
 
 
-def test_a_teardown_notes_when_the_mapping_ended_to_read() -> None:
+def test_a_teardown_notes_when_the_mapping_stopped_reading() -> None:
     aws = Aws()
     clients = Clients(lambda _: aws)
     first = record_hand_off(clients, NAMES, "one", lambda: BEGAN)

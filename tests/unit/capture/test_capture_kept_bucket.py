@@ -14,7 +14,7 @@ from dynalake.options.lake_options import option_fields
 LAKE = Lake("dev", "123456789012", "us-east-1")
 
 
-def test_what_does_nothing_for_a_bucket_that_was_there_is_said() -> None:
+def test_options_without_effect_on_an_existing_bucket_are_listed() -> None:
     """Exactly the parameters of which the template makes nothing else than the bucket and its alarm."""
     resources = cfn_yaml.loads((template_folder() / "storage.yaml").read_text())["Resources"]
     bound = {n for n, r in resources.items() if r.get("Condition") == "MakesBucket"}

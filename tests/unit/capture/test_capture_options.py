@@ -48,7 +48,7 @@ LOOSER: Mapping[str, tuple[str, object]] = {
 
 
 @pytest.mark.parametrize("name", LOOSER)
-def test_a_change_of_an_option_is_asked_for_by_name(name: str, deployed: dict[str, str]) -> None:
+def test_a_change_of_an_option_must_be_requested_by_name(name: str, deployed: dict[str, str]) -> None:
     """Whoever may set up one table more does not, by the way, take history, recovery or the boundary from all."""
     have, asked = LOOSER[name]
     (about,) = (f.metadata for f in option_fields() if f.name == name)
@@ -61,13 +61,13 @@ def test_a_change_of_an_option_is_asked_for_by_name(name: str, deployed: dict[st
     assert check_options(NOTHING, LAKE, wanted, update=True) == {name: (have, str(asked))}
 
 
-def test_what_stays_or_is_not_given_is_no_change(deployed: dict[str, str]) -> None:
+def test_an_option_that_is_equal_or_not_given_is_not_changed(deployed: dict[str, str]) -> None:
     deployed |= {"NoncurrentDays": "7", "Versioning": "Enabled", "MemoryMb": "1024"}
     assert check_options(NOTHING, LAKE, LakeOptions.parse({})) == {}
     assert check_options(NOTHING, LAKE, LakeOptions.parse({"noncurrent_days": 7, "memory_mb": 1024})) == {}
 
 
-def test_a_new_lake_takes_what_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_lake_takes_the_requested_options(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(options, "stack_state", lambda clients, name: StackState(name))
     wanted = LakeOptions.parse({"versioning": "Suspended", "kms_key_arn": ONE})
     assert check_options(NOTHING, LAKE, wanted) == {}
@@ -104,7 +104,7 @@ def test_another_key_is_refused(deployed: dict[str, str], asked: str, update: bo
         "*",
     ],
 )
-def test_the_key_is_one_of_the_lake_s_account_and_region(arn: str) -> None:
+def test_the_key_must_be_in_the_lake_s_account_and_region(arn: str) -> None:
     """https://docs.aws.amazon.com/kms/latest/developerguide/concepts.html#key-id-key-ARN"""
     with pytest.raises(SettingsError, match="key of the lake's own account and region"):
         check_key(LAKE, arn)
@@ -121,7 +121,7 @@ def test_the_key_is_one_of_the_lake_s_account_and_region(arn: str) -> None:
         ("DisabledException", False),
     ],
 )
-def test_a_key_is_tried_before_anything_is_encrypted_with_it(code: str, usable: bool) -> None:
+def test_a_key_is_tested_before_anything_is_encrypted_with_it(code: str, usable: bool) -> None:
     """KMS answers what it would have done: https://docs.aws.amazon.com/kms/latest/developerguide/testing-permissions.html"""
 
     class Kms:

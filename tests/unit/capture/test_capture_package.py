@@ -30,7 +30,7 @@ def clients(mocked: boto3.Session) -> Clients:
     return made
 
 
-def test_the_archive_depends_on_its_content_only(tmp_path: Path) -> None:
+def test_the_archive_depends_only_on_its_content(tmp_path: Path) -> None:
     first = build_package(LAKE)
     assert build_package(LAKE) == first
     assert first.key.startswith("dynalake-code/forwarder-")
@@ -43,7 +43,7 @@ def test_the_archive_depends_on_its_content_only(tmp_path: Path) -> None:
     assert build_package(LAKE, tmp_path).key != first.key
 
 
-def test_the_key_names_the_files_and_not_the_archive(tmp_path: Path) -> None:
+def test_the_key_depends_on_the_files_and_not_on_the_archive(tmp_path: Path) -> None:
     """What `sha256sum` of the unpacked files says: so another tool that packs them can have the same key."""
     built = build_package(LAKE)
     with zipfile.ZipFile(io.BytesIO(built.body)) as archive:
@@ -65,7 +65,7 @@ def test_the_archive_runs_by_itself(tmp_path: Path) -> None:
     assert done.stdout.split() == [f"{archive}/forwarder/handler.py", f"{archive}/dynalake/__init__.py"]
 
 
-def test_the_archive_holds_sources_that_lambda_may_read() -> None:
+def test_the_archive_has_sources_that_lambda_may_read() -> None:
     with zipfile.ZipFile(io.BytesIO(build_package(LAKE).body)) as archive:
         assert archive.testzip() is None
         assert all(entry.filename.endswith(".py") for entry in archive.infolist())
@@ -73,7 +73,7 @@ def test_the_archive_holds_sources_that_lambda_may_read() -> None:
 
 
 @pytest.mark.parametrize("versioning", ["", "Enabled", "Suspended"])
-def test_it_is_uploaded_once_and_named_with_its_version(clients: Clients, versioning: str) -> None:
+def test_the_archive_is_uploaded_once_and_named_with_its_version(clients: Clients, versioning: str) -> None:
     if versioning:
         keep(clients, "Enabled")
         keep(clients, versioning)
@@ -88,7 +88,7 @@ def test_it_is_uploaded_once_and_named_with_its_version(clients: Clients, versio
 
 
 @pytest.mark.parametrize("versioned", [False, True])
-def test_somebody_else_s_object_of_its_name_is_not_deployed(clients: Clients, versioned: bool) -> None:
+def test_another_object_with_its_name_is_not_deployed(clients: Clients, versioned: bool) -> None:
     """Whoever may write to the bucket can put anything under the name, which is of public code."""
     if versioned:
         keep(clients, "Enabled")
@@ -105,7 +105,7 @@ def test_somebody_else_s_object_of_its_name_is_not_deployed(clients: Clients, ve
         assert read(clients, code) == built.body
 
 
-def test_a_version_that_the_stack_names_stays(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_version_that_the_stack_names_is_kept(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
     """Terraform packs the same files into other bytes: neither deploys the other's code again."""
     wanted = build_package(LAKE)
     for deployed, kept in (
@@ -131,7 +131,7 @@ def read(clients: Clients, code: Code) -> bytes:
     return clients.s3.get_object(Bucket=LAKE.bucket, Key=code.key, **version)["Body"].read()
 
 
-def test_a_missing_source_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_error_names_a_missing_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DYNALAKE_LAMBDA_SOURCE", str(tmp_path))
     with pytest.raises(SettingsError, match="DYNALAKE_LAMBDA_SOURCE"):
         build_package(LAKE)

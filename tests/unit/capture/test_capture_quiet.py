@@ -52,14 +52,14 @@ def check(since: datetime, values: dict[tuple[str, str], list[tuple[int, float]]
 
 
 @pytest.mark.parametrize("sign", SIGNS, ids=lambda sign: f"{sign.metric.name} {sign.metric.value}")
-def test_whatever_has_moved_is_waited_for_and_named(sign: Any) -> None:
+def test_a_wait_names_everything_that_still_moves(sign: Any) -> None:
     of = (sign.metric.name, sign.metric.value)
     check(LONG_AGO, {of: [(30, 5.0), (7, 1.0)]})
     with pytest.raises(NotReadyError, match=rf"{sign.metric.name} at 2019-05-25T11:57:00"):
         check(LONG_AGO, {of: [(5, 1.0), (3, 1.0), (2, 0.0)]})
 
 
-def test_metrics_that_say_nothing_yet_are_not_believed_at_once() -> None:
+def test_metrics_without_data_are_not_trusted_at_once() -> None:
     check(NOW - REST, {})
     with pytest.raises(NotReadyError, match="its end began only at 2019-05-25T11:59"):
         check(NOW - timedelta(minutes=1), {})
@@ -78,7 +78,7 @@ class Stacks:
         return {"Stacks": [stack]}
 
 
-def test_a_rest_is_longer_than_everything_that_a_change_may_still_go_through() -> None:
+def test_a_rest_is_longer_than_any_remaining_path_of_a_change() -> None:
     stacks = {LAKE.forwarder_stack: {"TimeoutSeconds": "900"}, NAMES.stack: {"BufferSeconds": "900"}}
     long = rest_of(Clients(lambda _: Stacks(stacks)), NAMES)
     assert long > timedelta(minutes=15 + 15 + 1)

@@ -43,7 +43,7 @@ def readers(found: Lambda) -> tuple[str, ...] | None:
     return other_readers(Clients(lambda _: found), LAKE, "stream")
 
 
-def test_the_lake_s_own_function_is_no_other_reader() -> None:
+def test_the_lake_s_own_function_does_not_count_as_another_reader() -> None:
     assert readers(Lambda(["orders", "dynalake-dev-forwarder"], ["dynalake-prod-forwarder", "audit:live"])) == (
         "audit:live",
         "dynalake-prod-forwarder",
@@ -52,13 +52,13 @@ def test_the_lake_s_own_function_is_no_other_reader() -> None:
     assert readers(Lambda([])) == ()
 
 
-def test_a_role_that_may_not_look_stops_nothing() -> None:
+def test_a_role_without_read_permission_stops_nothing() -> None:
     assert readers(Lambda(refused="AccessDeniedException")) is None
     with pytest.raises(ClientError):
         readers(Lambda(refused="TooManyRequestsException"))
 
 
-def test_one_reader_more_than_aws_wants_is_said() -> None:
+def test_one_reader_above_the_recommendation_of_aws_is_reported() -> None:
     """Two per shard: https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html"""
     assert readers_note(source(), []) == readers_note(source(), ["orders"]) == ""
     note = readers_note(source(), ["audit", "orders"])
@@ -73,5 +73,5 @@ def test_a_global_table_has_room_for_one() -> None:
     assert "there are 2, but AWS recommends at most 1 per shard" in note
 
 
-def test_a_source_goes_through_json() -> None:
+def test_a_source_survives_json() -> None:
     assert Source.from_dict({**source("us-east-1").to_dict(), "replicas": ["us-east-1"]}) == source("us-east-1")

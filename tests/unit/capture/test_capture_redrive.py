@@ -77,19 +77,19 @@ def test_a_payload_is_an_event_or_its_text(as_text: bool) -> None:
     assert content.reason == "RetryAttemptsExhausted: the function answered Unhandled"
 
 
-def test_a_change_that_was_put_aside_is_a_batch_of_one() -> None:
+def test_a_rejected_change_is_a_batch_of_one() -> None:
     _, body = rejected_object(NAMES, Rejected(0, record(1), "too large"))
     assert parse_batch(body, "key").records == [record(1)]
     assert parse_batch(body, "key").reason == "too large"
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"payload": "{"}', b'{"payload": {"Records": 1}}', b"\xff"])
-def test_what_is_no_batch_is_an_error_that_names_it(body: bytes) -> None:
-    with pytest.raises(RecordError, match="some/key is not a failed batch"):
+def test_an_error_names_an_object_that_is_not_a_batch(body: bytes) -> None:
+    with pytest.raises(RecordError, match="some/key is no failed batch"):
         parse_batch(body, "some/key")
 
 
-def test_a_batch_is_the_tables_by_the_stream_it_came_from() -> None:
+def test_a_batch_belongs_to_the_table_of_its_stream() -> None:
     assert comes_from(NAMES, invocation([]))
     assert not comes_from(NAMES, invocation([], table="RECEIPTS2"))
     assert not comes_from(NAMES, invocation([], function="dynalake-prod-forwarder"))
@@ -108,7 +108,7 @@ def test_reasons_are_counted_without_their_values() -> None:
     assert len(general_reason("x" * 1000)) == 301
 
 
-def test_chunks_are_of_one_stage_and_bounded() -> None:
+def test_chunks_have_one_stage_and_a_bounded_size() -> None:
     failed = [batch(n, "forwarder", changes=1) for n in range(CHUNK_BATCHES + 1)]
     failed += [batch(n, "mapping", size=CHUNK_BYTES) for n in range(2)]
     chunks = plan_chunks(failed)
@@ -218,7 +218,7 @@ def world(mocked: boto3.Session) -> World:
     return World(mocked)
 
 
-def test_everything_that_passes_is_stored_and_marked(world: World) -> None:
+def test_everything_that_succeeds_is_stored_and_marked(world: World) -> None:
     mapped = world.put("aws/lambda/uuid-1/shard-0/2019/05/25/a", invocation([record(1), record(2)]))
     older = world.put("aws/lambda/uuid-0/shard-0/2019/05/25/a", invocation([record(3)], as_text=False))
     foreign = world.put("aws/lambda/uuid-2/shard-0/2019/05/25/a", invocation([record(4)], table="OTHER"))
@@ -242,7 +242,7 @@ def test_everything_that_passes_is_stored_and_marked(world: World) -> None:
     assert world.replay() == []
 
 
-def test_what_still_cannot_pass_stays_with_its_reason(world: World) -> None:
+def test_changes_that_still_fail_are_kept_with_their_reason(world: World) -> None:
     stays = world.put_aside(record(2, NewImage={"price": {"N": "NaN"}}), "an old reason")
     # Earlier versions put aside what is longer than a record of the stream.
     passes = world.put_aside(record(1, NewImage={"id": {"S": "a"}, "text": {"S": "x" * 6000}}))
@@ -277,7 +277,7 @@ def test_partial_failures_are_sent_again_from_the_first(world: World) -> None:
     assert world.listed("aws/") == [key]
 
 
-def test_a_run_that_is_killed_between_any_two_steps_goes_on(world: World) -> None:
+def test_a_run_killed_between_any_two_steps_continues(world: World) -> None:
     mapped = world.put("aws/lambda/uuid/s/2019/05/25/a", invocation([record(1)]))
     aside = world.put_aside(record(2))
     chunks = plan_chunks(list_failed(world.clients, NAMES))
@@ -312,7 +312,7 @@ def test_chosen_batches_are_keys_uris_and_prefixes(world: World) -> None:
         chosen(mapped)
 
 
-def test_an_unreadable_batch_is_listed_and_stays(world: World) -> None:
+def test_an_unreadable_batch_is_listed_and_kept(world: World) -> None:
     key = world.put(f"{NAMES.rejected('forwarder')}dt=20190525/by-hand.json", b"no json")
     (found,) = list_failed(world.clients, NAMES)
     assert "is not a failed batch" in found.reason
@@ -328,7 +328,7 @@ def test_an_unreadable_batch_is_listed_and_stays(world: World) -> None:
         ({"errorType": "NotReadyError", "errorMessage": "no settings"}, NotReadyError, "forwarder fails.*no settings"),
     ],
 )
-def test_a_forwarder_that_cannot_replay_leaves_all_as_it_is(
+def test_a_forwarder_that_cannot_replay_changes_nothing(
     world: World, answer: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     key = world.put_aside(record(1))
@@ -338,7 +338,7 @@ def test_a_forwarder_that_cannot_replay_leaves_all_as_it_is(
     assert world.listed() == [key]
 
 
-def test_a_plan_is_stored_beside_the_run(world: World) -> None:
+def test_a_plan_is_stored_with_the_run(world: World) -> None:
     world.put_aside(record(1))
     failed = list_failed(world.clients, NAMES)
     plan = RedrivePlan(summarize(failed), plan_chunks(failed))
@@ -346,6 +346,6 @@ def test_a_plan_is_stored_beside_the_run(world: World) -> None:
     assert load_plan(world.clients, NAMES, "manual__2019") == plan
 
 
-def test_a_name_that_is_no_batch_has_no_place_to_go() -> None:
+def test_a_name_that_is_not_a_batch_s_is_refused() -> None:
     with pytest.raises(SettingsError, match="'dynamodb/json/RECEIPTS/x'"):
         NAMES.redriven("dynamodb/json/RECEIPTS/x")

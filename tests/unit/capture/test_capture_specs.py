@@ -55,7 +55,7 @@ def test_the_declared_parameters_are_those_of_the_template(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_every_parameter_is_described_and_a_role_s_name_is_the_lake_s_own(name: str) -> None:
+def test_every_parameter_is_described_and_a_role_s_name_includes_the_lake(name: str) -> None:
     template = cfn_yaml.loads((template_folder() / f"{name}.yaml").read_text())
     assert all(parameter.get("Description") for parameter in template["Parameters"].values())
     # Roles are those of the whole account, whatever the region; 64 characters, with the longest of both.
@@ -66,7 +66,7 @@ def test_every_parameter_is_described_and_a_role_s_name_is_the_lake_s_own(name: 
             assert len(role.replace("${Environment}", "e" * 16).replace("${AWS::Region}", "r" * 20)) <= 64
 
 
-def test_a_plan_is_of_the_partition_of_its_table() -> None:
+def test_a_plan_has_the_partition_of_its_table() -> None:
     source = replace(SOURCE, arn=ARN.replace("arn:aws:", "arn:aws-cn:"))
     planned = {**planned_storage(LAKE, source.partition), **planned_forwarder(LAKE, source.partition)}
     assert {value.partition(":")[2][:7] for value in planned.values() if value.startswith("arn:")} == {"aws-cn:"}
@@ -96,7 +96,7 @@ def test_the_defaults_of_the_template_are_those_of_the_settings() -> None:
             assert parameter.get("MinValue") == setting.metadata["minimum"], setting.name
 
 
-def test_what_every_stack_costs_can_be_told_by_its_lake_and_table() -> None:
+def test_every_stack_is_tagged_with_its_lake_and_table_for_costs() -> None:
     """CloudFormation hands a stack's tags on to all that takes tags; whoever deploys by hand is told to give them."""
     specs = {
         "storage": storage_spec(LAKE, create_bucket=True),
@@ -120,7 +120,7 @@ def test_what_every_stack_costs_can_be_told_by_its_lake_and_table() -> None:
         )
 
 
-def test_what_passes_is_not_kept_for_a_month_and_delete_markers_go() -> None:
+def test_old_versions_of_temporary_state_and_delete_markers_are_removed() -> None:
     """https://docs.aws.amazon.com/AmazonS3/latest/userguide/intro-lifecycle-rules.html"""
     template = cfn_yaml.loads((template_folder() / "storage.yaml").read_text())
     rules = {
@@ -142,7 +142,7 @@ def test_what_passes_is_not_kept_for_a_month_and_delete_markers_go() -> None:
     assert rules["incomplete-uploads"]["AbortIncompleteMultipartUpload"]
 
 
-def test_only_the_options_that_are_given_are_set() -> None:
+def test_only_the_given_options_are_set() -> None:
     spec = storage_spec(LAKE, create_bucket=False, options=LakeOptions.parse({"raw_retention_days": 400}))
     assert (spec.parameters["RawRetentionDays"], spec.parameters["CreateBucket"]) == ("400", "false")
     assert "NoncurrentDays" not in spec.parameters
@@ -185,7 +185,7 @@ def test_every_parameter_of_a_table_with_a_default_is_a_setting() -> None:
     assert left == {"KmsKeyArn", "Beside", "MappingEnabled"}
 
 
-def test_options_that_are_not_allowed_are_named() -> None:
+def test_an_error_names_options_that_are_not_allowed() -> None:
     with pytest.raises(SettingsError) as caught:
         LakeOptions.parse({"memory_mb": 1, "colour": "blue", "architecture": "mips"})
     message = str(caught.value)
@@ -199,7 +199,7 @@ def test_raw_objects_are_kept_for_as_long_as_conversions_list_them() -> None:
     assert [LakeOptions.parse({"raw_retention_days": n}).raw_retention_days for n in (0, 8)] == [0, 8]
 
 
-def test_where_the_lake_is_is_no_parameter_of_an_option() -> None:
+def test_the_lake_s_location_is_not_among_the_options_parameters() -> None:
     options = LakeOptions.parse({"bucket": "mine", "prefix": "lake/raw", "time_zone": "Asia/Tokyo", "memory_mb": 128})
     assert options.place == {"bucket": "mine", "prefix": "lake/raw", "time_zone": "Asia/Tokyo"}
     assert options.storage == {}
@@ -236,7 +236,7 @@ def test_a_key_of_the_lake_reaches_every_stack() -> None:
     assert [spec.parameters["KmsKeyArn"] for spec in specs] == [storage["KmsKeyArn"]] * 2
 
 
-def test_a_template_folder_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_error_names_a_missing_template_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DYNALAKE_TEMPLATES", str(tmp_path))
     with pytest.raises(SettingsError, match=re.escape(str(tmp_path))):
         storage_spec(LAKE, create_bucket=True)
@@ -252,12 +252,12 @@ def test_the_longest_names_fit() -> None:
     assert len(spec.name) <= 128
 
 
-def test_no_arn_of_a_template_is_in_one_partition_alone() -> None:
+def test_no_arn_of_a_template_is_tied_to_one_partition() -> None:
     for path in template_folder().glob("*.yaml"):
         assert not re.findall(r"arn:aws[:-]", path.read_text()), path.name
 
 
-def test_lake_formation_is_left_alone_unless_it_is_asked_for() -> None:
+def test_lake_formation_is_left_alone_unless_requested() -> None:
     """And then the DAGs are granted what they do: on tables that are not there yet, too."""
     resources = cfn_yaml.loads((template_folder() / "storage.yaml").read_text())["Resources"]
     grants = {n: r for n, r in resources.items() if r["Type"] == "AWS::LakeFormation::PrincipalPermissions"}
@@ -278,7 +278,7 @@ def test_lake_formation_is_left_alone_unless_it_is_asked_for() -> None:
     assert storage_spec(LAKE, create_bucket=True, options=options).parameters["LakeFormationWriterArn"] == "arn:dags"
 
 
-def test_who_writes_may_use_a_key_before_the_bucket_asks_for_it() -> None:
+def test_writers_may_use_a_key_before_the_bucket_requires_it() -> None:
     """A lake may get its key later. The forwarder's stack is updated after the storage's."""
     storage = cfn_yaml.loads((template_folder() / "storage.yaml").read_text())["Resources"]
     assert storage["Bucket"]["DependsOn"] == "FirehoseRole"
@@ -289,6 +289,6 @@ def test_who_writes_may_use_a_key_before_the_bucket_asks_for_it() -> None:
     assert grant["Condition"]["StringLike"]["kms:ViaService"] == {"Fn::Sub": "s3.${AWS::Region}.amazonaws.com*"}
 
 
-def test_the_lake_says_which_key_it_has() -> None:
+def test_the_lake_records_its_key() -> None:
     value = cfn_yaml.loads((template_folder() / "storage.yaml").read_text())["Resources"]["Lake"]["Properties"]["Value"]
     assert json.loads(value["Fn::Sub"].replace("${RawRetentionDays}", "0"))["kms_key_arn"] == "${KmsKeyArn}"

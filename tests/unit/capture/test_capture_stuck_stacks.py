@@ -141,13 +141,13 @@ def test_a_stuck_stack_is_explained_and_left_alone(
 
 
 @pytest.mark.parametrize(("status", "command"), [("UPDATE_ROLLBACK_FAILED", CONTINUE), ("DELETE_FAILED", DELETE)])
-def test_a_stuck_stack_whose_events_say_nothing_has_its_own_reason(status: str, command: str) -> None:
+def test_a_stuck_stack_without_telling_events_shows_its_own_reason(status: str, command: str) -> None:
     with pytest.raises(StackError, match="the stack's own reason") as caught:
         begin_stack(clients_of(CloudFormation(status)), SPEC)
     assert command in str(caught.value)
 
 
-def test_a_rollback_that_worked_names_what_made_it_roll_back() -> None:
+def test_a_completed_rollback_names_its_cause() -> None:
     rolled_back = (event("lake-table", "UPDATE_ROLLBACK_COMPLETE"), *UPDATE)
     with pytest.raises(
         StackError, match=r"because Stream .*Too many shards.*trigger the DAG again.*is unchanged"
@@ -157,7 +157,7 @@ def test_a_rollback_that_worked_names_what_made_it_roll_back() -> None:
 
 
 @pytest.mark.parametrize("status", ["ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED"])
-def test_a_stack_that_never_came_to_be_is_deleted_and_made_anew(status: str) -> None:
+def test_a_stack_that_was_never_created_is_deleted_and_created_again(status: str) -> None:
     cloudformation = CloudFormation(status)
     assert apply_stack(clients_of(cloudformation), SPEC) == {"Name": "made"}
     assert cloudformation.calls == ["delete lake-table", "CREATE", "execute"]
@@ -167,7 +167,7 @@ def test_a_stack_that_never_came_to_be_is_deleted_and_made_anew(status: str) -> 
     assert cloudformation.calls == []
 
 
-def test_a_stack_that_cannot_be_deleted_to_be_made_anew_is_explained() -> None:
+def test_an_error_explains_a_stack_that_cannot_be_deleted_first() -> None:
     cloudformation = CloudFormation("ROLLBACK_COMPLETE", UNDELETED, after_deletion="DELETE_FAILED")
     with pytest.raises(StackError, match=r"because Database .*Database is not empty") as caught:
         apply_stack(clients_of(cloudformation), SPEC)
@@ -184,7 +184,7 @@ class Overtaken(CloudFormation):
         return answer
 
 
-def test_what_was_decided_on_another_version_is_not_deployed() -> None:
+def test_a_decision_on_another_version_is_not_deployed() -> None:
     for version in ("", "another stack "):
         cloudformation = CloudFormation("UPDATE_COMPLETE")
         with pytest.raises(ConflictError, match="Another run has changed stack lake-table"):

@@ -38,7 +38,7 @@ def check(*minutes_ago: int) -> None:
     check_polled(Clients(lambda _: Polls(*minutes_ago)), NAMES, "uuid", NOW)
 
 
-def test_a_mapping_has_polled_once_cloudwatch_says_so() -> None:
+def test_a_mapping_counts_as_polling_once_cloudwatch_shows_it() -> None:
     check(2)
     check(1, 30)
     for long_ago in ((), (UNREAD // timedelta(minutes=1) + 1,)):

@@ -35,9 +35,7 @@ def arns(account: str, name: str) -> list[str]:
 
 
 @given(DIGITS, NAMES, KEYS, KEY_IDS, st.lists(AROUND, min_size=8, max_size=8), st.data())
-def test_nothing_secret_comes_through(
-    account: str, name: str, key: str, key_id: str, around: list[str], data: Any
-) -> None:
+def test_no_secret_remains(account: str, name: str, key: str, key_id: str, around: list[str], data: Any) -> None:
     """Of the account that was asked, and of any other: whatever stands beside it."""
     assume(account not in name)
     arn = data.draw(st.sampled_from(arns(account, name)))
@@ -56,7 +54,7 @@ def test_nothing_secret_comes_through(
 
 
 @given(DIGITS, NAMES, st.text(max_size=20), st.text(max_size=20))
-def test_what_is_known_is_taken_out_of_the_middle_of_anything(account: str, name: str, left: str, right: str) -> None:
+def test_known_secrets_are_removed_within_any_text(account: str, name: str, left: str, right: str) -> None:
     """Also where it is no word by itself, and where case differs; names of JSON's members count, too."""
     scrubber = Scrubber([account, name])
     tree = {f"{left}{account}{right}": [{"x": f"{left}{name.upper()}{right}"}, 5, None, True]}
@@ -78,6 +76,6 @@ def test_what_is_known_is_taken_out_of_the_middle_of_anything(account: str, name
         "conformance_1a2b_current",
     ],
 )
-def test_what_says_something_stays(text: str) -> None:
+def test_useful_text_is_kept(text: str) -> None:
     assert Scrubber(["123456789012"]).text(text) == text or "123456789012" in text
     assert Scrubber([]).text(text) == text

@@ -28,7 +28,7 @@ def read(bodies: list[bytes], columns: int) -> list[Block]:
 
 
 @given(BODIES, st.booleans(), st.integers(1, 120), KNOWN)
-def test_blocks_have_every_line_once_and_the_size_that_the_columns_ask_for(
+def test_blocks_have_each_line_once_and_a_size_that_fits_the_columns(
     lengths: list[list[int]], packed: bool, size: int, columns: int
 ) -> None:
     texts = [b"".join(b"x" * n + b"\n" for n in each) for each in lengths]
@@ -75,7 +75,7 @@ def test_blocks_grow_as_columns_become_known(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @given(st.lists(st.integers(1, 3000), min_size=1, max_size=900), st.sampled_from([1, 100, 1000]))
-def test_a_sample_is_spread_evenly_and_no_larger_than_it_may_be(lengths: list[int], times: int) -> None:
+def test_a_sample_is_spread_evenly_within_its_limit(lengths: list[int], times: int) -> None:
     places, at = [], 0
     for length in lengths:
         places.append((at, at + length * times))

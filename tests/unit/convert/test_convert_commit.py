@@ -74,7 +74,7 @@ def test_batches_of_a_run_land_in_one_snapshot(lake: ConvertLake) -> None:
     assert lake.s3.keys(lake.names.conversions) == set()
 
 
-def test_a_manifest_says_what_a_folder_was_made_from(lake: ConvertLake) -> None:
+def test_a_manifest_names_the_objects_of_its_folder(lake: ConvertLake) -> None:
     key = lake.put(lake.today, "a", [Change("a", 1, lake.now), Change("a", 1, lake.now), "broken"])
     plan = lake.plan()
     lake.run()
@@ -89,7 +89,7 @@ def test_a_manifest_says_what_a_folder_was_made_from(lake: ConvertLake) -> None:
     assert (manifest.day, manifest.made_at) == (lake.today, lake.now)
 
 
-def test_of_two_batches_with_one_change_the_later_is_converted_again(lake: ConvertLake) -> None:
+def test_the_later_of_two_batches_with_the_same_change_is_converted_again(lake: ConvertLake) -> None:
     lake.limits = ConvertLimits(batch_objects=1)
     put_three(lake)
 
@@ -102,7 +102,7 @@ def test_of_two_batches_with_one_change_the_later_is_converted_again(lake: Conve
     assert lake.run() is None
 
 
-def test_what_still_waits_is_left_to_the_next_run_and_said(lake: ConvertLake) -> None:
+def test_batches_that_still_wait_are_left_to_the_next_run_and_reported(lake: ConvertLake) -> None:
     lake.limits = ConvertLimits(batch_objects=1, passes=1)
     put_three(lake)
 
@@ -116,7 +116,7 @@ def test_what_still_waits_is_left_to_the_next_run_and_said(lake: ConvertLake) ->
     assert Finished.from_dict(done.to_dict()) == done
 
 
-def test_much_that_waits_is_left_to_the_next_run(lake: ConvertLake) -> None:
+def test_many_waiting_batches_are_left_to_the_next_run(lake: ConvertLake) -> None:
     lake.limits = ConvertLimits(batch_objects=1)
     object.__setattr__(lake.limits, "again_mb", 0)
     put_three(lake)
@@ -132,7 +132,7 @@ def test_much_that_waits_is_left_to_the_next_run(lake: ConvertLake) -> None:
 # -- others --------------------------------------------------------------------------------------------------------
 
 
-def test_of_two_runs_over_the_same_objects_one_counts(lake: ConvertLake) -> None:
+def test_only_one_of_two_runs_over_the_same_objects_counts(lake: ConvertLake) -> None:
     lake.put(lake.today, "a", [Change("a", 1, lake.now)])
     lake.put(lake.today, "empty", ['{"__operation":"CANARY","__canary_id":"x"}'])
     first, second = lake.plan(), lake.plan()
@@ -147,7 +147,7 @@ def test_of_two_runs_over_the_same_objects_one_counts(lake: ConvertLake) -> None
     assert (numbers(lake), snapshots(lake)) == ([1], after)
 
 
-def test_an_object_without_rows_is_named_once_too(lake: ConvertLake) -> None:
+def test_an_object_without_rows_is_named_only_once_too(lake: ConvertLake) -> None:
     """No row of it could overlap: only its name tells that somebody else was first."""
     lake.put(lake.today, "canary", ['{"__operation":"CANARY","__canary_id":"x"}'])
     first, second = lake.plan(), lake.plan()
@@ -175,7 +175,7 @@ def test_a_change_that_another_run_has_committed_is_not_committed_again(lake: Co
     assert lake.run() is None
 
 
-def test_what_came_since_and_is_of_another_time_keeps_nothing(lake: ConvertLake) -> None:
+def test_later_rows_of_another_time_delay_no_batch(lake: ConvertLake) -> None:
     lake.put(lake.today, "a", [Change("a", 1, lake.now)])
     slow = lake.plan()
     convert_all(lake, slow)
@@ -188,7 +188,7 @@ def test_what_came_since_and_is_of_another_time_keeps_nothing(lake: ConvertLake)
     assert (numbers(lake), other) == ([1, 2], other)
 
 
-def test_a_table_that_was_made_again_has_everything_planned_again(lake: ConvertLake) -> None:
+def test_everything_is_planned_again_after_the_table_was_recreated(lake: ConvertLake) -> None:
     lake.put(lake.today, "a", [Change("a", 1, lake.now)])
     plan = lake.plan()
     (result,) = convert_all(lake, plan)
@@ -207,7 +207,7 @@ def test_a_table_that_was_made_again_has_everything_planned_again(lake: ConvertL
     assert [w.reason for w in done.waiting] == ["The table receipts was deleted and made again in the meantime"]
 
 
-def test_a_column_that_was_widened_since_makes_a_batch_wait(lake: ConvertLake) -> None:
+def test_a_batch_waits_if_a_column_was_widened_since(lake: ConvertLake) -> None:
     lake.put(lake.today, "a", [Change("a", 1, lake.now)])
     lake.run()
     lake.put(lake.today, "b", [Change("b", 2, lake.now)])
@@ -240,7 +240,7 @@ def with_faults(lake: ConvertLake, faults: list[str], function: Callable[[], Any
     return worker.returned
 
 
-def test_a_lost_answer_is_a_commit(lake: ConvertLake) -> None:
+def test_a_commit_whose_answer_was_lost_counts(lake: ConvertLake) -> None:
     lake.put(lake.today, "a", [Change("a", 1, lake.now)])
     plan = lake.plan()
     convert_all(lake, plan)
@@ -252,7 +252,7 @@ def test_a_lost_answer_is_a_commit(lake: ConvertLake) -> None:
 
 
 @pytest.mark.parametrize("fault", [DROP, LATE])
-def test_an_answer_that_is_not_known_ends_the_task_and_its_retry_finds_out(lake: ConvertLake, fault: str) -> None:
+def test_an_unknown_outcome_ends_the_task_and_the_retry_resolves_it(lake: ConvertLake, fault: str) -> None:
     lake.put(lake.today, "a", [Change("a", 1, lake.now)])
     plan = lake.plan()
     convert_all(lake, plan)
@@ -269,7 +269,7 @@ def test_an_answer_that_is_not_known_ends_the_task_and_its_retry_finds_out(lake:
     assert lake.run() is None
 
 
-def test_a_call_that_comes_after_its_retry_is_refused(lake: ConvertLake) -> None:
+def test_a_call_that_arrives_after_its_retry_is_refused(lake: ConvertLake) -> None:
     lake.put(lake.today, "a", [Change("a", 1, lake.now)])
     plan = lake.plan()
     convert_all(lake, plan)
@@ -282,7 +282,7 @@ def test_a_call_that_comes_after_its_retry_is_refused(lake: ConvertLake) -> None
     assert numbers(lake) == [1]
 
 
-def test_a_commit_that_is_refused_lands_behind_the_others(lake: ConvertLake) -> None:
+def test_a_refused_commit_lands_after_the_others(lake: ConvertLake) -> None:
     lake.put(lake.today, "a", [Change("a", 1, lake.now)])
     plan = lake.plan()
     convert_all(lake, plan)
@@ -310,7 +310,7 @@ def test_throttling_is_tried_again(lake: ConvertLake) -> None:
     assert with_faults(lake, [THROTTLE, THROTTLE], lambda: lake.finish(plan, lake.other())).batches == 1
 
 
-def test_a_run_whose_end_was_not_heard_has_not_failed(lake: ConvertLake) -> None:
+def test_a_run_whose_last_task_is_tried_again_has_not_failed(lake: ConvertLake) -> None:
     """Its last task is tried again after it has deleted the plan."""
     lake.put(lake.today, "a", [Change("a", 1, lake.now)])
     plan = lake.plan()
@@ -325,7 +325,7 @@ def test_a_run_whose_end_was_not_heard_has_not_failed(lake: ConvertLake) -> None
 # -- attempts ------------------------------------------------------------------------------------------------------
 
 
-def test_of_two_attempts_at_a_batch_the_first_result_counts_and_the_rest_is_deleted(lake: ConvertLake) -> None:
+def test_the_first_result_of_two_attempts_counts_and_the_other_is_deleted(lake: ConvertLake) -> None:
     lake.put(lake.today, "a", [Change("a", 1, lake.now)])
     plan = lake.plan()
     (batch,) = plan.batches
@@ -346,7 +346,7 @@ def test_of_two_attempts_at_a_batch_the_first_result_counts_and_the_rest_is_dele
     assert numbers(lake) == [1]
 
 
-def test_a_late_attempt_s_result_takes_no_live_file_away(lake: ConvertLake) -> None:
+def test_a_late_attempt_s_result_removes_no_live_file(lake: ConvertLake) -> None:
     """The run is over and its plan is gone, so a frozen attempt puts its own result; the commit is tried again."""
     lake.put(lake.today, "a", [Change("a", 1, lake.now)])
     plan = lake.plan()
@@ -385,7 +385,7 @@ def test_an_uncommitted_folder_with_another_manifest_waits(lake: ConvertLake) ->
 
 
 @pytest.mark.parametrize("body", [None, b"", b"not Parquet at all, PAR1"])
-def test_a_file_that_is_gone_or_another_makes_a_batch_wait(lake: ConvertLake, body: bytes | None) -> None:
+def test_a_batch_waits_if_a_file_is_missing_or_changed(lake: ConvertLake, body: bytes | None) -> None:
     lake.put(lake.today, "a", [Change("a", 1, lake.now)])
     plan = lake.plan()
     (result,) = convert_all(lake, plan)
@@ -401,7 +401,7 @@ def test_a_file_that_is_gone_or_another_makes_a_batch_wait(lake: ConvertLake, bo
     assert numbers(lake) == [1]
 
 
-def test_counts_that_do_not_add_up_stop_the_table_before_anything_is_committed(lake: ConvertLake) -> None:
+def test_wrong_counts_stop_the_table_before_anything_is_committed(lake: ConvertLake) -> None:
     lake.limits = ConvertLimits(batch_objects=1)
     put_three(lake)
     results = convert_all(lake, lake.plan())
@@ -461,7 +461,7 @@ def test_files_as_old_as_half_the_grace_are_not_committed(lake: ConvertLake) -> 
     assert numbers(lake) == [1]
 
 
-def test_without_the_age_files_would_be_committed_that_are_gone(
+def test_missing_files_would_be_committed_without_the_check_of_age(
     lake: ConvertLake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(commit, "check_age", lambda *given: None)
@@ -507,7 +507,7 @@ def test_late_changes_reach_the_state_before_they_are_committed(lake: ConvertLak
 
 
 @pytest.mark.parametrize("error", [NotReadyError("too much"), ConflictError("another type")])
-def test_late_changes_that_have_to_wait_keep_no_other_batch(lake: ConvertLake, error: Exception) -> None:
+def test_waiting_late_changes_delay_no_other_batch(lake: ConvertLake, error: Exception) -> None:
     bind(lake, lake.now)
     lake.limits = ConvertLimits(batch_objects=1, passes=1)
     lake.put(lake.today, "late", [Change("a", 1, lake.now)])
@@ -524,7 +524,7 @@ def test_late_changes_that_have_to_wait_keep_no_other_batch(lake: ConvertLake, e
     assert [w.reason for w in done.waiting] == [error.received]  # type: ignore[attr-defined]
 
 
-def test_a_bound_that_rises_makes_changes_late_once_more(lake: ConvertLake) -> None:
+def test_changes_become_late_again_when_the_bound_rises(lake: ConvertLake) -> None:
     lake.put(lake.today, "a", [Change("a", 1, lake.now)])
     lake.put(lake.today, "b", [Change("b", 2, lake.now + HOUR)])
     plan = lake.plan()
@@ -543,7 +543,7 @@ def test_a_bound_that_rises_makes_changes_late_once_more(lake: ConvertLake) -> N
     assert lake.state.merged == {("a", 1)}
 
 
-def test_a_bound_that_rises_all_the_time_makes_all_wait(lake: ConvertLake) -> None:
+def test_everything_waits_while_the_bound_keeps_rising(lake: ConvertLake) -> None:
     lake.put(lake.today, "a", [Change("a", 1, lake.now + DAY_MS)])
     results = convert_all(lake, lake.plan())
     within: list[int] = []
@@ -560,7 +560,7 @@ def test_a_bound_that_rises_all_the_time_makes_all_wait(lake: ConvertLake) -> No
     assert (len(done.waiting), done.results) == (1, ())
 
 
-def test_history_that_begins_later_makes_a_batch_wait(lake: ConvertLake) -> None:
+def test_a_batch_waits_if_history_now_begins_later(lake: ConvertLake) -> None:
     lake.put(lake.day(3), "a", [Change("a", 1, lake.now - 3 * DAY_MS)])
     plan = lake.plan()
     convert_all(lake, plan)
@@ -578,7 +578,7 @@ def test_history_that_begins_later_makes_a_batch_wait(lake: ConvertLake) -> None
     assert lake.run() is None
 
 
-def test_a_swap_that_cannot_be_finished_is_reported_and_keeps_nothing(lake: ConvertLake) -> None:
+def test_an_unfinished_swap_is_reported_and_delays_no_batch(lake: ConvertLake) -> None:
     lake.table.catalog.commit(lake.table.items(), Commit(properties={SNAPSHOT_RUN: "3"}))
     lake.put(lake.today, "a", [Change("a", 1, lake.now)])
 
@@ -596,7 +596,7 @@ def values(lake: ConvertLake) -> list[tuple[str, int, str, str]]:
     return [(r.id, r.sequence, r.value, r.day) for r in lake.rows()]
 
 
-def test_a_named_day_s_raw_objects_replace_its_rows_and_others_stay(lake: ConvertLake) -> None:
+def test_a_named_day_s_raw_objects_replace_only_its_own_rows(lake: ConvertLake) -> None:
     day, other = lake.day(1), lake.today
     lake.put(day, "gone", [Change("g", 1, lake.now - HOUR)])
     lake.put(day, "a", [Change("a", 2, lake.now - HOUR), Change("b", 3, lake.now - HOUR)])
@@ -627,7 +627,7 @@ def test_a_named_day_s_raw_objects_replace_its_rows_and_others_stay(lake: Conver
     assert len(live) == 2
 
 
-def test_a_named_day_in_several_batches_replaces_all_at_once(lake: ConvertLake) -> None:
+def test_a_named_day_in_several_batches_is_replaced_at_once(lake: ConvertLake) -> None:
     lake.limits = ConvertLimits(batch_objects=1)
     for number in range(4):
         made = lake.now + number * HOUR
@@ -647,7 +647,7 @@ def test_a_named_day_in_several_batches_replaces_all_at_once(lake: ConvertLake) 
     ]
 
 
-def test_a_named_day_of_which_nothing_changed_is_as_it_was(lake: ConvertLake) -> None:
+def test_an_unchanged_named_day_keeps_its_rows(lake: ConvertLake) -> None:
     put_three(lake)
     lake.run()
     before = values(lake)
@@ -661,7 +661,7 @@ def test_a_named_day_of_which_nothing_changed_is_as_it_was(lake: ConvertLake) ->
 
 
 @pytest.mark.parametrize("meanwhile", ["commit", "rewrite"])
-def test_a_named_day_that_changes_meanwhile_is_read_once_more(lake: ConvertLake, meanwhile: str) -> None:
+def test_a_named_day_that_changes_in_the_meantime_is_read_again(lake: ConvertLake, meanwhile: str) -> None:
     lake.put(lake.today, "a", [Change("a", 1, lake.now)])
     lake.run()
     key = lake.put(lake.today, "a", [Change("a", 1, lake.now, "new")])
@@ -681,7 +681,7 @@ def test_a_named_day_that_changes_meanwhile_is_read_once_more(lake: ConvertLake,
     assert [(r.sequence, r.value) for r in lake.rows()] == [(1, "new"), *([(2, "v")] if meanwhile == "commit" else [])]
 
 
-def test_a_named_day_that_could_not_be_converted_has_to_be_named_again(lake: ConvertLake) -> None:
+def test_a_named_day_that_could_not_be_converted_must_be_named_again(lake: ConvertLake) -> None:
     lake.limits = ConvertLimits(passes=1)
     lake.put(lake.today, "a", [Change("a", 1, lake.now)])
     lake.run()
@@ -695,7 +695,7 @@ def test_a_named_day_that_could_not_be_converted_has_to_be_named_again(lake: Con
     assert numbers(lake) == [1]
 
 
-def test_a_named_day_s_commit_that_is_tried_again_has_landed(lake: ConvertLake) -> None:
+def test_retrying_a_landed_commit_of_a_named_day_changes_nothing(lake: ConvertLake) -> None:
     lake.put(lake.today, "a", [Change("a", 1, lake.now)])
     lake.run()
     lake.put(lake.today, "a", [Change("a", 1, lake.now, "new")])
@@ -712,7 +712,7 @@ def test_a_named_day_s_commit_that_is_tried_again_has_landed(lake: ConvertLake) 
     assert [(r.sequence, r.value) for r in lake.rows()] == [(1, "new")]
 
 
-def test_part_of_a_named_day_that_waits_takes_no_rows_away(lake: ConvertLake) -> None:
+def test_no_rows_are_removed_while_part_of_a_named_day_waits(lake: ConvertLake) -> None:
     """What stays of the day was written for all of its batches: none is committed without the others."""
     lake.limits = ConvertLimits(batch_objects=1, passes=1)
     for number in range(2):
@@ -732,7 +732,7 @@ def test_part_of_a_named_day_that_waits_takes_no_rows_away(lake: ConvertLake) ->
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Pacific/Auckland"])
-def test_a_batch_that_spans_days_makes_a_folder_in_each_and_both_name_its_objects(
+def test_a_batch_over_two_days_makes_a_folder_in_each_and_both_name_its_objects(
     zone: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_seed(monkeypatch, 2)
@@ -760,7 +760,7 @@ def test_a_batch_that_spans_days_makes_a_folder_in_each_and_both_name_its_object
     assert lake.run() is None
 
 
-def test_a_batch_whose_rows_all_belong_elsewhere_is_named_in_its_own_day(lake: ConvertLake) -> None:
+def test_a_batch_with_rows_only_of_other_days_is_named_in_its_own_day(lake: ConvertLake) -> None:
     lake.put(lake.day(3), "o", [Change("b", 2, lake.now)])
 
     lake.run()
@@ -769,7 +769,7 @@ def test_a_batch_whose_rows_all_belong_elsewhere_is_named_in_its_own_day(lake: C
     assert lake.run() is None
 
 
-def test_times_that_make_no_sense_have_a_day_all_the_same(lake: ConvertLake) -> None:
+def test_implausible_times_still_have_a_day(lake: ConvertLake) -> None:
     changes = [Change("a", 1, -(2**63)), Change("b", 2, 2**63 - 1), Change("c", 3, 1_700_000_000_000_000)]
     for name in ("one", "two"):
         lake.put(lake.today, name, changes)
@@ -781,7 +781,7 @@ def test_times_that_make_no_sense_have_a_day_all_the_same(lake: ConvertLake) -> 
 # -- raw objects that change ---------------------------------------------------------------------------------------
 
 
-def test_an_object_that_is_replaced_while_it_is_read_makes_its_batch_wait(lake: ConvertLake) -> None:
+def test_a_batch_waits_if_an_object_is_replaced_while_it_is_read(lake: ConvertLake) -> None:
     lake.limits = ConvertLimits(batch_objects=1)
     lake.put(lake.today, "a", [Change("a", 1, lake.now)])
     lake.put(lake.today, "b", [Change("b", 2, lake.now)])
@@ -798,7 +798,7 @@ def test_an_object_that_is_replaced_while_it_is_read_makes_its_batch_wait(lake: 
     assert lake.run() is None
 
 
-def test_a_batch_whose_task_failed_is_told_and_planned_by_the_next_run(lake: ConvertLake) -> None:
+def test_a_batch_whose_task_failed_is_reported_and_planned_by_the_next_run(lake: ConvertLake) -> None:
     lake.limits = ConvertLimits(batch_objects=1)
     lake.put(lake.today, "a", [Change("a", 1, lake.now)])
     lake.put(lake.today, "b", [Change("b", 2, lake.now)])
@@ -813,7 +813,7 @@ def test_a_batch_whose_task_failed_is_told_and_planned_by_the_next_run(lake: Con
     assert numbers(lake) == [1, 2]
 
 
-def test_batches_are_what_was_planned() -> None:
+def test_batches_and_results_survive_json() -> None:
     batch = Batch("T", "p", 3, "20240101", "f", 5, "u", None, ())
     assert Batch.from_dict(batch.to_dict()) == batch
     places = [0, 1, 5, 2**40]
@@ -870,7 +870,7 @@ def killed_before(lake: ConvertLake, place: int, planned: list[TablePlan]) -> bo
 
 
 @pytest.mark.parametrize("retried", [True, False], ids=["retried", "given up"])
-def test_a_kill_between_any_two_calls_loses_nothing_and_doubles_nothing(retried: bool) -> None:
+def test_a_kill_between_any_two_calls_neither_loses_nor_duplicates_changes(retried: bool) -> None:
     for place in range(1, 1000):
         with pytest.MonkeyPatch.context() as patch:
             lake = fresh(patch)
@@ -888,7 +888,7 @@ def test_a_kill_between_any_two_calls_loses_nothing_and_doubles_nothing(retried:
     assert place > 30
 
 
-def test_rows_are_found_as_they_are(lake: ConvertLake) -> None:
+def test_rows_are_read_unchanged(lake: ConvertLake) -> None:
     """What the other tests rest on."""
     lake.put(lake.today, "a", [Change("a", 1, lake.now, "x")])
     lake.run()

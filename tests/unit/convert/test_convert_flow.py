@@ -102,7 +102,7 @@ def other(head: Head, flow: Flow) -> list[dict[str, str]]:
     return [dict(row[0] or ()) for row in flow.found(head, "__other")]
 
 
-def test_what_landed_becomes_typed_rows_once(flow: Flow) -> None:
+def test_landed_changes_become_typed_rows_once(flow: Flow) -> None:
     flow.create(NUMBERED)
     digits = "12345678901234567890.123456789012345678"
     first = flow.lines(
@@ -162,7 +162,7 @@ def test_a_named_day_is_read_again_by_its_own_reader(flow: Flow) -> None:
     assert flow.run() is None
 
 
-def test_a_deleted_object_is_reported_and_due_when_it_comes_back(flow: Flow) -> None:
+def test_a_deleted_object_is_reported_and_is_due_when_it_comes_back(flow: Flow) -> None:
     flow.create()
     key = flow.put(flow.today, "one", flow.lines(item("a")))
     flow.put(flow.today, "two", flow.lines(item("b")))
@@ -183,7 +183,7 @@ def test_a_deleted_object_is_reported_and_due_when_it_comes_back(flow: Flow) -> 
     assert flow.found(flow.table.changes(), "id") == [("a",), ("b",)]
 
 
-def test_rows_stay_whatever_becomes_of_their_raw_objects(memory: Flow) -> None:
+def test_rows_are_kept_whatever_happens_to_their_raw_objects(memory: Flow) -> None:
     """In the next runs, in one that names the day, when the day is compacted, and when its types widen."""
     memory.create()
     day = memory.day(2)
@@ -219,7 +219,7 @@ def test_rows_stay_whatever_becomes_of_their_raw_objects(memory: Flow) -> None:
 # -- columns -------------------------------------------------------------------------------------------------------
 
 
-def test_of_two_runs_that_meet_a_new_attribute_the_second_finds_its_column(memory: Flow) -> None:
+def test_the_second_of_two_runs_with_a_new_attribute_uses_its_column(memory: Flow) -> None:
     """What does not fit it is in `__other`, exactly."""
     memory.create()
     memory.limits = ConvertLimits(batch_objects=1)
@@ -244,7 +244,7 @@ def test_of_two_runs_that_meet_a_new_attribute_the_second_finds_its_column(memor
     assert other(head, memory) == [{}, {"v": '"text"'}]
 
 
-def test_fields_of_structs_come_as_they_are_met(memory: Flow) -> None:
+def test_fields_of_structs_are_added_when_they_appear(memory: Flow) -> None:
     memory.create()
     for number, meta in enumerate(({"a": {"N": "1"}}, {"b": {"S": "x"}}, {"a": {"S": "no number"}})):
         memory.put(memory.today, f"o{number}", memory.lines(item(f"i{number}", meta={"M": meta})))
@@ -255,7 +255,7 @@ def test_fields_of_structs_come_as_they_are_met(memory: Flow) -> None:
     assert other(head, memory)[2] == {"meta": '{"a":"no number"}'}
 
 
-def test_the_views_have_the_columns_that_any_run_has_brought(memory: Flow) -> None:
+def test_the_views_have_the_columns_added_by_any_run(memory: Flow) -> None:
     """Also those of a run that died before it wrote the views, and of a backfill."""
     memory.create()
     memory.put(memory.today, "one", memory.lines(item("a", v={"N": "1"})))
@@ -276,7 +276,7 @@ def test_the_views_have_the_columns_that_any_run_has_brought(memory: Flow) -> No
     assert view_columns(memory) == ["id", "v", "w", "x"]
 
 
-def test_a_snapshot_of_which_objects_are_gone_is_not_shown(memory: Flow) -> None:
+def test_a_snapshot_with_missing_objects_is_not_shown(memory: Flow) -> None:
     memory.create()
     prefix, bucket = memory.names.snapshot_run("r"), memory.names.lake.bucket
     encode = snapshot_encoder(memory.now)
@@ -299,7 +299,7 @@ def view_columns(flow: Flow) -> list[str]:
 @pytest.mark.parametrize(
     ("numbers", "window"), [(("1", "1.0"), '"__key", "id", "n"'), (("-9E+100", f"-9{'0' * 100}"), '"__key", "id"')]
 )
-def test_an_item_is_one_item_however_its_number_is_written(memory: Flow, numbers: tuple[str, str], window: str) -> None:
+def test_an_item_is_the_same_however_its_number_is_written(memory: Flow, numbers: tuple[str, str], window: str) -> None:
     memory.create(NUMBERED)
     memory.put(memory.today, "one", memory.lines(*(item("a", n={"N": number}) for number in numbers)))
     memory.run()
@@ -310,7 +310,7 @@ def test_an_item_is_one_item_however_its_number_is_written(memory: Flow, numbers
         assert f"(PARTITION BY {window} ORDER BY" in text
 
 
-def test_an_item_of_3600_attributes_goes_through_within_the_budget(memory: Flow) -> None:
+def test_an_item_of_3600_attributes_is_converted_within_the_budget(memory: Flow) -> None:
     memory.create()
     many = {f"attribute_{n:04d}": {"N": str(n)} for n in range(3600)}
     memory.put(memory.today, "one", memory.lines(item("a", **many), item("b", v={"S": "x"})))
@@ -336,7 +336,7 @@ def test_an_item_of_3600_attributes_goes_through_within_the_budget(memory: Flow)
     assert min(f.size for f in memory.table.changes().files()) < 10_000
 
 
-def test_a_table_without_a_row_takes_everything(memory: Flow) -> None:
+def test_a_table_without_rows_passes_every_step(memory: Flow) -> None:
     memory.create()
     assert memory.run() is None
     memory.put(memory.today, "one", ["broken"])

@@ -67,7 +67,7 @@ def read(store: Bucket, compiled: bool, table: TableSchema | None = None, limit:
 # -- values that are not what the column is ------------------------------------------------------------------------
 
 
-def test_values_of_other_types_in_a_map_column_are_beside_it() -> None:
+def test_values_of_other_types_than_the_map_column_are_in_other() -> None:
     """A map with more than a hundred keys, and then anything else."""
     table = table_of(TEXT_KEY, [{"m": {f"k{i}": i for i in range(150)}}], BUDGET)
     assert isinstance(table.known["m"].type, Map)
@@ -88,7 +88,7 @@ def test_values_of_other_types_in_a_map_column_are_beside_it() -> None:
     ]
 
 
-def test_a_field_that_has_no_place_takes_its_attribute_along_and_no_other() -> None:
+def test_a_field_without_a_place_moves_only_its_attribute_to_other() -> None:
     table = table_of(TEXT_KEY, [{"s": {f"k{i:03d}": 1 for i in range(100)}, "t": "x"}], BUDGET)
     found = check_alike([lines({"s": {"k000": 1, "zzz": 2}, "t": "y"}, {"s": {"k000": 2}, "t": "z"})], table)
     assert found.schema == table  # it has as many fields as a struct may have
@@ -96,7 +96,7 @@ def test_a_field_that_has_no_place_takes_its_attribute_along_and_no_other() -> N
     assert [row[OTHER] for row in found.rows] == [[("s", '{"k000":1,"zzz":2}')], None]
 
 
-def test_numbers_have_all_their_digits_wherever_they_are() -> None:
+def test_numbers_keep_all_their_digits_everywhere() -> None:
     table = table_of(TEXT_KEY, [{"i": 1, "d": Decimal("0.5"), "t": "x"}], BUDGET)
     texts = ["1.50", "12345678901234567890123456789012345678", "1E-130", "9.9E+125", "-0.10", "100E2"]
     raw = b"".join(
@@ -110,7 +110,7 @@ def test_numbers_have_all_their_digits_wherever_they_are() -> None:
 # -- names ---------------------------------------------------------------------------------------------------------
 
 
-def test_thousands_of_names_in_one_item_are_beside_the_columns() -> None:
+def test_thousands_of_names_in_one_item_are_in_other() -> None:
     item = {f"n{i:04d}": i for i in range(3_600)}
     found = check_alike([lines({"a": 1}, item, {"a": 2, "b": {"x": 1}})], TableSchema.of_new_table(TEXT_KEY))
     assert len(found.schema.columns) == BUDGET.columns
@@ -121,7 +121,7 @@ def test_thousands_of_names_in_one_item_are_beside_the_columns() -> None:
     assert (later.without, later.observed.keys() - found.schema.known.keys()) == (found.without + 1, set())
 
 
-def test_very_long_names_are_values_like_others() -> None:
+def test_very_long_names_are_read_like_others() -> None:
     long = ["n" * 60_000 + str(i) for i in range(3)] + ["\u00e9" * 29_000]
     items: list[dict[str, Any]] = [{name: 1, "m": {name: {"x": name}}, "ok": i} for i, name in enumerate(long)]
     found = check_alike([lines(*items)], TableSchema.of_new_table(TEXT_KEY))
@@ -131,7 +131,7 @@ def test_very_long_names_are_values_like_others() -> None:
     assert len(json.dumps(found.misfits)) < 10_000
 
 
-def test_attributes_that_a_user_has_pinned() -> None:
+def test_attributes_pinned_by_a_user() -> None:
     pins = Pins(never=("secret",), types={"t": "text", "j": "json", "d": "decimal(38,2)"})
     table = TableSchema.of_new_table(TEXT_KEY, pins)
     items: list[dict[str, Any]] = [
@@ -152,7 +152,7 @@ def test_attributes_that_a_user_has_pinned() -> None:
 # -- width and density ---------------------------------------------------------------------------------------------
 
 
-def test_a_list_that_is_too_dense_for_its_column_is_beside_it() -> None:
+def test_a_list_that_is_too_dense_for_its_column_is_in_other() -> None:
     wide = [{f"k{i:02d}": 1 for i in range(90)}]
     table = table_of(TEXT_KEY, [{"l": wide}], BUDGET)
     most = DENSE // 91
@@ -169,7 +169,7 @@ def test_all_lists_of_a_row_together_are_bounded() -> None:
     assert [j for j in range(5) if found.rows[0][f"l{j}"] is not None] == [0, 1]
 
 
-def test_few_slots_are_enough_for_any_line() -> None:
+def test_any_line_can_be_read_with_few_slots() -> None:
     """A line whose lists need more room than a whole piece of lines gets it, and is read once."""
     items = [{"l": [[i] * (i % 7) for i in range(n * 40)], "m": {f"k{i:03d}": i for i in range(n)}} for n in range(9)]
     for slots in (1, 50, 1000):
@@ -239,7 +239,7 @@ def test_a_line_is_read_by_both_readers(line: bytes) -> None:
         assert not found.rejected.lines
 
 
-def test_half_of_a_surrogate_pair_comes_back_as_it_was_written() -> None:
+def test_half_of_a_surrogate_pair_comes_back_unchanged() -> None:
     table = table_of(TEXT_KEY, [{"a": "", "l": [""], "j": 1}], BUDGET)
     line = bad(1, a='"x\\ud800"', l='["y\\udfff"]', z='"\\udbff"', j='"ok"')
     found = check_alike([line], table)
@@ -247,7 +247,7 @@ def test_half_of_a_surrogate_pair_comes_back_as_it_was_written() -> None:
 
 
 @pytest.mark.parametrize("number", ["1e126", "1E-131", "1e400", "12345e123"])
-def test_a_number_in_the_key_that_dynamodb_does_not_know_is_rejected(number: str) -> None:
+def test_a_key_number_that_dynamodb_cannot_hold_is_rejected(number: str) -> None:
     key = ItemKey(KeyAttribute("n", "N"))
     table = TableSchema.of_new_table(key)
     for text in (number, f"-{number}"):
@@ -256,7 +256,7 @@ def test_a_number_in_the_key_that_dynamodb_does_not_know_is_rejected(number: str
         check_alike([bad(1, n="2") + bad(2, n=text)], table)
 
 
-def test_numbers_of_a_key_are_told_apart_by_their_value() -> None:
+def test_number_keys_are_compared_by_value() -> None:
     """They do not fit the column that the first of them made, and stand once all the same."""
     key = ItemKey(KeyAttribute("n", "N"), KeyAttribute("id", "S"))
     table = table_of(key, [{"n": 1, "id": ""}], BUDGET)
@@ -276,7 +276,7 @@ def entries(body: bytes) -> list[dict[str, Any]]:
 
 
 @BOTH
-def test_each_object_has_its_own_rejected_lines_and_whoever_reads_it_puts_them_once(compiled: bool) -> None:
+def test_each_object_has_its_own_rejected_lines_stored_once_by_any_reader(compiled: bool) -> None:
     good = lines({"a": 1})
     bodies = [good + b"one\n\n \ntwo\n" + good, good, b"three\n" * 3 + good]
     store = bucket(bodies)
@@ -300,7 +300,7 @@ def test_each_object_has_its_own_rejected_lines_and_whoever_reads_it_puts_them_o
 
 
 @BOTH
-def test_more_rejected_lines_than_are_kept_stop_nothing(compiled: bool) -> None:
+def test_more_rejected_lines_than_the_limit_stop_nothing(compiled: bool) -> None:
     store = bucket([(b"x" * 100_000 + b"\n") * 300 + lines({"a": 1})])
     with small(block=1 << 20):
         batch = read(store, compiled, limit=10)
@@ -326,9 +326,7 @@ def corrupt(body: bytes) -> bytes:
 
 @BOTH
 @pytest.mark.parametrize(("harm", "reason"), [(corrupt, "gzip is corrupt"), (lambda b: b[:-400], "gzip is cut short")])
-def test_what_is_lost_of_a_broken_object_is_counted(
-    compiled: bool, harm: Callable[[bytes], bytes], reason: str
-) -> None:
+def test_the_loss_of_a_broken_object_is_counted(compiled: bool, harm: Callable[[bytes], bytes], reason: str) -> None:
     """All that can be read is; the rest weighs as much as it held, about."""
     body = harm(gzip.compress(noise(1_000)))
     store = bucket([body, lines({"a": 1}) + b"bad\n"])
@@ -346,7 +344,7 @@ def test_what_is_lost_of_a_broken_object_is_counted(
 
 
 @BOTH
-def test_an_object_that_is_gone_is_told(compiled: bool) -> None:
+def test_a_missing_object_is_reported(compiled: bool) -> None:
     store = bucket([lines({"a": 1}), b"", b"bad\n"])
     gone = RawObject(f"{NAMES.raw_day(DAY)}gone.gz", "etag", 5)
     options = ReadOptions(compiled_from_mb=0 if compiled else 1 << 20)
@@ -362,7 +360,7 @@ def test_an_object_that_is_gone_is_told(compiled: bool) -> None:
 
 
 @BOTH
-def test_an_object_that_was_replaced_is_for_the_next_plan(compiled: bool) -> None:
+def test_a_replaced_object_is_left_to_the_next_plan(compiled: bool) -> None:
     store = bucket([lines({"a": 1})])
     (found,) = store.objects()
     options = ReadOptions(compiled_from_mb=0 if compiled else 1 << 20)
@@ -373,7 +371,7 @@ def test_an_object_that_was_replaced_is_for_the_next_plan(compiled: bool) -> Non
         )  # fmt: skip
 
 
-def test_records_that_only_their_lines_tell_apart_are_the_exact_readers() -> None:
+def test_records_that_differ_only_in_their_lines_go_to_the_exact_reader() -> None:
     """One change in two versions, among so many that rows were given before it is met."""
     with small(block=1 << 10, pieces=1 << 12):
         body = lines(*({"a": i, "t": "x" * 50} for i in range(200)))
@@ -382,7 +380,7 @@ def test_records_that_only_their_lines_tell_apart_are_the_exact_readers() -> Non
     assert (found.sums.rows, found.sums.duplicates) == (200, 2)
 
 
-def test_objects_that_vanish_between_two_readings_fail_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_object_that_disappears_between_two_reads_fails_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     store = bucket([lines({"a": 1}), lines({"a": Decimal("1.5")})])
     batch = read(store, True)
     schema = table_of(TEXT_KEY, [{"a": "x"}], BUDGET)  # not what the batch asks for: it has to be read again
@@ -394,7 +392,7 @@ def test_objects_that_vanish_between_two_readings_fail_the_batch(monkeypatch: py
 # -- speed, told by what is done and not by a clock ----------------------------------------------------------------
 
 
-def test_attribute_names_that_are_data_are_not_read_by_python(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attribute_names_that_are_data_do_not_need_the_python_reader(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each item has names of its own, and the table has all the columns that it may have."""
     full = table_of(TEXT_KEY, [{f"n{i:03d}": i for i in range(BUDGET.columns)}], BUDGET)
     items = [{f"vote#{n:06d}{i}": {"at": i, "by": "x"} for i in range(5)} | {"n000": n} for n in range(300)]
@@ -407,7 +405,7 @@ def test_attribute_names_that_are_data_are_not_read_by_python(monkeypatch: pytes
     assert taken[0].table[OTHER][7].as_py()[3] == ("vote#0000073", '{"at":3,"by":"x"}')
 
 
-def test_a_batch_is_read_once_where_nothing_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_that_only_adds_columns_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     table = table_of(TEXT_KEY, [{"a": 1, "m": {"b": "x"}}], BUDGET)
     calls: list[bool] = []
     original = RawBatch._read
@@ -421,5 +419,5 @@ def test_a_batch_is_read_once_where_nothing_is_new(monkeypatch: pytest.MonkeyPat
     assert (len(found.rows), len(calls), found.schema.known.keys() - table.known.keys()) == (50, 1, {"x"})
 
 
-def test_the_test_knows_who_wins() -> None:
+def test_the_expected_winners_are_right() -> None:
     assert [r.values["a"] for r in winners([lines({"a": 1}, {"a": 2}) * 2], TEXT_KEY)] == [1, 2]

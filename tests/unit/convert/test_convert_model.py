@@ -36,12 +36,12 @@ def played(seed: int) -> World:
 
 
 @pytest.mark.parametrize("block", range(BLOCKS))
-def test_each_change_stands_once_and_none_is_lost(block: int) -> None:
+def test_each_change_is_stored_once_and_none_is_lost(block: int) -> None:
     for seed in range(block, SEEDS, BLOCKS):
         assert played(seed).faults == {}, f"seed {seed}"
 
 
-def test_a_seed_plays_the_same_each_time() -> None:
+def test_a_seed_always_plays_the_same() -> None:
     calls = []
     for _ in range(2):
         world = played(3)
@@ -76,7 +76,7 @@ MISSED: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
 
 
 @pytest.mark.parametrize("rule", MISSED)
-def test_without_a_rule_there_are_faults(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_faults_appear_without_any_one_rule(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
     leave_out, fault = MISSED[rule]
     leave_out(monkeypatch)
     found: list[str] = []

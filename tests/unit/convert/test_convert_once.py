@@ -69,7 +69,7 @@ def live_rows(
     st.lists(changes, max_size=8).map(unique),
     st.sampled_from([1, 1 << 20]),
 )
-def test_a_change_is_dropped_where_a_live_file_of_its_time_has_it(
+def test_a_change_is_dropped_if_a_live_file_of_its_time_has_it(
     tmp_path_factory: pytest.TempPathFactory, files: list[list[Change]], mine: list[Change], held: int
 ) -> None:
     lake, place = ConvertLake(), tmp_path_factory.mktemp("once")
@@ -92,7 +92,7 @@ def test_a_change_is_dropped_where_a_live_file_of_its_time_has_it(
     assert live.replaced == {}
 
 
-def test_rows_of_the_day_give_way_and_their_places_are_told(tmp_path: Path) -> None:
+def test_rows_of_the_replaced_day_are_returned_with_their_positions(tmp_path: Path) -> None:
     lake = ConvertLake()
     lake.create()
     same_day = file_of(lake, [Change("a", 1, 5), Change("b", 2, 5), Change("c", 3, 5)])
@@ -106,7 +106,7 @@ def test_rows_of_the_day_give_way_and_their_places_are_told(tmp_path: Path) -> N
     assert {path: places.tolist() for path, places in live.replaced.items()} == {same_day.path: [1, 2]}
 
 
-def test_items_that_a_file_cannot_have_spare_its_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_row_groups_that_cannot_hold_the_items_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lake = ConvertLake()
     lake.create()
     file = file_of(lake, [Change(f"k{n:03d}", n, 5) for n in range(100)])
@@ -131,7 +131,7 @@ def test_items_that_a_file_cannot_have_spare_its_row_groups(tmp_path: Path, monk
 
 
 @pytest.mark.parametrize("number", ["", "12", "x" * 40, None, f"{7:040d}.0000000000000012"])
-def test_somebody_else_s_sequence_numbers_are_no_fault(number: str | None) -> None:
+def test_invalid_sequence_numbers_of_other_engines_cause_no_error(number: str | None) -> None:
     sieve = Sieve()
     sieve.add(pa.table({SEQUENCE_NUMBER: [f"{7:040d}"]}))
 
@@ -150,7 +150,7 @@ def test_somebody_else_s_sequence_numbers_are_no_fault(number: str | None) -> No
 
 @settings(max_examples=40)
 @given(st.lists(st.lists(changes, max_size=4).map(unique), min_size=1, max_size=4), st.sampled_from([1, 1 << 20]))
-def test_of_two_batches_with_one_change_the_later_one_waits(
+def test_the_later_of_two_batches_with_the_same_change_waits(
     tmp_path_factory: pytest.TempPathFactory, batches: list[list[Change]], held: int
 ) -> None:
     """Where a change has the same time wherever it stands, which it has."""
@@ -188,7 +188,7 @@ def test_batches_of_different_times_are_not_read(tmp_path: Path, monkeypatch: py
     assert find_waiting(lake.table.changes(), files, IDENTITY, tmp_path) == {}
 
 
-def test_a_spool_gives_its_tables_as_often_as_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_spool_can_be_read_repeatedly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(once, "HELD", 100)
     spool = Spool(tmp_path / "rows")
     for number in range(50):
@@ -201,7 +201,7 @@ def test_a_spool_gives_its_tables_as_often_as_asked(tmp_path: Path, monkeypatch:
     assert len(list(tmp_path.iterdir())) > 5
 
 
-def test_live_rows_of_the_snapshot_are_compared_with_nothing() -> None:
+def test_live_rows_of_the_snapshot_are_not_compared() -> None:
     """Files are asked for from the day before the first change on, and no day is before the snapshot's."""
     lake = ConvertLake()
     lake.create()

@@ -86,7 +86,7 @@ SIZES = st.tuples(st.sampled_from([1, 300, 1 << 20]), st.sampled_from([1, 100, 1
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data(), st.sampled_from(KEYS), st.lists(ITEMS, max_size=3), SIZES, st.sampled_from([None, None, 4, 12]))
-def test_any_batch_is_read_alike_and_nothing_of_it_is_lost(
+def test_both_readers_read_any_batch_alike_and_lose_nothing(
     data: st.DataObject, key: ItemKey, before: Sequence[dict[str, Any]], sizes: tuple[int, int, int], dense: int | None
 ) -> None:
     """Under a table that was made for other items, within budgets that are met all the time."""
@@ -98,7 +98,7 @@ def test_any_batch_is_read_alike_and_nothing_of_it_is_lost(
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data(), st.lists(ITEMS, max_size=2), st.lists(ITEMS, min_size=1, max_size=2))
-def test_rows_are_had_under_the_schema_that_the_table_got(
+def test_rows_follow_the_schema_that_the_table_got(
     data: st.DataObject, before: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]]
 ) -> None:
     """Somebody else was first, and gave attributes of the batch columns of other types."""
@@ -119,7 +119,7 @@ def merged(table: TableSchema, theirs: TableSchema) -> tuple[Any, ...]:
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
-def test_values_of_one_column_after_another(data: st.DataObject) -> None:
+def test_values_that_come_after_the_column_was_created(data: st.DataObject) -> None:
     """A column is made for some values; others come later, in one block or in several."""
     key = KEYS[0]
     table = table_of(key, [{"v": v} for v in data.draw(st.lists(VALUES, max_size=3))], BUDGET)
@@ -129,7 +129,7 @@ def test_values_of_one_column_after_another(data: st.DataObject) -> None:
         check_alike([b"\n".join(lines) + b"\n"], table, BUDGET)
 
 
-def test_a_number_that_only_python_reads_is_in_its_column_however_often_it_is_read() -> None:
+def test_a_number_that_only_python_reads_is_in_its_column_in_every_reading() -> None:
     """A second reading looks at nothing any more, but for whether a value fits."""
     table = TableSchema.of_new_table(KEYS[1])
     lines = [line_of(change({"id": "a", "n": n, "x": Decimal("1E-23"), "y": False}, n)) for n in range(3)]

@@ -51,7 +51,7 @@ def calls(lake: ConvertLake) -> Counter[str]:
 # -- pure ----------------------------------------------------------------------------------------------------------
 
 
-def test_due_is_what_no_live_folder_names_the_newest_day_first() -> None:
+def test_objects_that_no_live_folder_names_are_due_newest_day_first() -> None:
     objects = [raw("20240101", "a"), raw("20240102", "b"), raw("20240101", "c", "new"), raw("20240103", "d")]
     named = {objects[0].key: {"e"}, objects[2].key: {"e", "old"}, objects[3].key: {"e"}}
 
@@ -83,7 +83,7 @@ def test_batches_are_within_the_limits_and_leave_nothing_out(sizes: list[int], m
 
 
 @pytest.mark.parametrize(("hours", "day"), [(24, "20240303"), (168, "20240303"), (169, "20240302"), (8760, "20230311")])
-def test_the_listing_goes_back_a_day_more_than_the_stream_keeps(hours: int, day: str) -> None:
+def test_the_listing_goes_back_one_day_beyond_the_stream_s_retention(hours: int, day: str) -> None:
     assert first_day("20240310", hours) == day
 
 
@@ -93,7 +93,7 @@ def test_limits_are_checked() -> None:
 
 
 @given(st.binary(max_size=50))
-def test_a_copy_that_is_none_is_empty(body: bytes) -> None:
+def test_an_invalid_copy_counts_as_empty(body: bytes) -> None:
     assert NamedCopy.from_bytes(body) == NamedCopy()
 
 
@@ -107,7 +107,7 @@ def test_a_table_without_objects_has_nothing_due(lake: ConvertLake) -> None:
     assert lake.s3.keys(lake.names.conversions) == set()
 
 
-def test_what_is_planned_lies_in_the_state_prefix(lake: ConvertLake) -> None:
+def test_the_plan_is_stored_under_the_state_prefix(lake: ConvertLake) -> None:
     lake.put(lake.today, "a", [Change("a", 1, lake.now)])
 
     (batch,) = lake.plan().batches
@@ -119,7 +119,7 @@ def test_what_is_planned_lies_in_the_state_prefix(lake: ConvertLake) -> None:
         read_batch_plan(lake.table, new_folder(), 0)
 
 
-def test_what_is_no_day_s_data_is_not_planned(lake: ConvertLake) -> None:
+def test_objects_outside_of_days_are_not_planned(lake: ConvertLake) -> None:
     for day in ("00000000", lake.day(9)):
         lake.put(day, "a", [Change("a", 1, lake.now)])
     for name in (f"dt={lake.today}/_x.gz", f"dt={lake.today}/.x/y.gz", "dt=2024/x", f"dt={lake.today[:6]}99/x", "x"):
@@ -129,7 +129,7 @@ def test_what_is_no_day_s_data_is_not_planned(lake: ConvertLake) -> None:
     assert lake.plan().batches == ()
 
 
-def test_each_day_has_batches_of_its_own_and_of_too_many_the_oldest_wait(lake: ConvertLake) -> None:
+def test_each_day_has_its_own_batches_and_the_oldest_wait_if_there_are_too_many(lake: ConvertLake) -> None:
     lake.limits = ConvertLimits(batch_objects=2, batches=2)
     for ago in (0, 1):
         for name in "abc":
@@ -147,7 +147,7 @@ def test_each_day_has_batches_of_its_own_and_of_too_many_the_oldest_wait(lake: C
     assert [(b.day, keys(b)) for b in lake.plan().batches] == [(lake.day(1), ["a", "b"]), (lake.day(1), ["c"])]
 
 
-def test_what_was_converted_is_not_due_also_if_it_gave_no_row(lake: ConvertLake) -> None:
+def test_a_converted_object_is_not_due_even_if_it_has_no_rows(lake: ConvertLake) -> None:
     lake.put(lake.today, "a", [Change("a", 1, lake.now)])
     lake.put(lake.day(1), "b", [Change("a", 1, lake.now)])  # a repeat
     lake.put(lake.day(2), "c", ['{"__operation":"CANARY","__canary_id":"x"}', "broken"])
@@ -160,7 +160,7 @@ def test_what_was_converted_is_not_due_also_if_it_gave_no_row(lake: ConvertLake)
     assert lake.run() is None
 
 
-def test_a_day_that_somebody_else_has_rewritten_is_read_again_and_then_quiet(lake: ConvertLake) -> None:
+def test_a_day_rewritten_by_another_engine_is_read_again_only_once(lake: ConvertLake) -> None:
     lake.put(lake.today, "a", [Change("a", 1, lake.now)])
     lake.put(lake.day(1), "b", [Change("b", 2, lake.now - DAY_MS)])
     lake.run()
@@ -203,7 +203,7 @@ def test_an_object_with_other_bytes_is_converted_again_and_reported(lake: Conver
     assert lake.plan().batches == ()  # these bytes were converted before
 
 
-def test_told_days_are_planned_and_forgotten_an_hour_after(lake: ConvertLake) -> None:
+def test_marked_days_are_planned_and_their_markers_deleted_after_an_hour(lake: ConvertLake) -> None:
     old = lake.day(400)
     marker = lake.names.told_day(old)
     lake.s3.put_object(Key=marker, Body=b"")
@@ -225,7 +225,7 @@ def test_told_days_are_planned_and_forgotten_an_hour_after(lake: ConvertLake) ->
     assert marker not in lake.s3.objects
 
 
-def test_a_day_that_is_told_again_while_it_is_forgotten_stays(lake: ConvertLake) -> None:
+def test_a_marker_written_again_during_its_deletion_is_kept(lake: ConvertLake) -> None:
     marker = lake.names.told_day(lake.day(400))
     lake.s3.put_object(Key=marker, Body=b"")
     lake.clock.move(seconds=7200)
@@ -259,7 +259,7 @@ def test_only_days_can_be_named(lake: ConvertLake, day: str, message: str) -> No
         lake.plan([day])
 
 
-def test_a_named_day_is_planned_whole_and_before_all_else(lake: ConvertLake) -> None:
+def test_a_named_day_is_planned_whole_and_first(lake: ConvertLake) -> None:
     lake.limits = ConvertLimits(batch_objects=1, batches=2)
     for name in "abc":
         lake.put(lake.day(30), name, [Change("a", 1, lake.now)])
@@ -278,7 +278,7 @@ def test_a_named_day_is_planned_whole_and_before_all_else(lake: ConvertLake) -> 
     assert plan.beyond == 3
 
 
-def test_what_waits_is_planned_as_it_is_now(lake: ConvertLake) -> None:
+def test_waiting_objects_are_planned_as_they_are_now(lake: ConvertLake) -> None:
     for name in "abc":
         lake.put(lake.today, name, [Change("a", 1, lake.now)])
     (batch,) = lake.plan().batches
@@ -309,7 +309,7 @@ def fill(lake: ConvertLake, days: int) -> None:
     lake.plan()
 
 
-def test_a_run_with_nothing_due_makes_as_many_calls_whatever_the_history() -> None:
+def test_the_calls_of_a_run_with_nothing_due_do_not_grow_with_history() -> None:
     counted = []
     for days in (9, 120):
         lake = ConvertLake()
@@ -321,7 +321,7 @@ def test_a_run_with_nothing_due_makes_as_many_calls_whatever_the_history() -> No
     assert sum(counted[0].values()) <= 8, counted[0]
 
 
-def test_a_first_run_of_many_days_makes_calls_in_proportion_to_them() -> None:
+def test_the_calls_of_a_first_run_grow_in_proportion_to_its_days() -> None:
     """Also where each day has attributes of its own, and what is handed from task to task has one size."""
     counted = []
     for days in (10, 40):
@@ -344,7 +344,7 @@ def test_a_first_run_of_many_days_makes_calls_in_proportion_to_them() -> None:
     assert counted[1] < 4.4 * counted[0], counted
 
 
-def test_of_an_open_day_only_new_folders_are_read(lake: ConvertLake) -> None:
+def test_only_new_folders_of_an_open_day_are_read(lake: ConvertLake) -> None:
     for number in range(20):
         lake.put(lake.today, f"o{number}", [Change("a", number, lake.now + number)])
         lake.run()
@@ -361,7 +361,7 @@ def test_of_an_open_day_only_new_folders_are_read(lake: ConvertLake) -> None:
 
 
 @pytest.mark.parametrize("damage", ["missing", "broken", "of later days", "of another table"])
-def test_without_the_copy_all_is_read_again(lake: ConvertLake, damage: str) -> None:
+def test_everything_is_read_again_without_the_copy(lake: ConvertLake, damage: str) -> None:
     for ago in (0, 3):
         lake.put(lake.day(ago), "a", [Change("a", ago, lake.now - ago * DAY_MS)])
     lake.run()
@@ -384,7 +384,7 @@ def test_without_the_copy_all_is_read_again(lake: ConvertLake, damage: str) -> N
     assert NamedCopy.from_bytes(lake.s3.objects[copy].body) == kept
 
 
-def test_the_copy_forgets_days_that_are_not_listed_any_more(lake: ConvertLake) -> None:
+def test_the_copy_drops_days_that_are_no_longer_listed(lake: ConvertLake) -> None:
     lake.put(lake.today, "a", [Change("a", 1, lake.now)])
     lake.run()
     lake.plan()

@@ -51,7 +51,7 @@ class Slow(io.BytesIO):
     st.integers(1, 64),
 )
 @example([({"a": '\\"}{'}, ""), ({"b": "}{"}, ""), ({}, "")], False, 1)
-def test_values_are_lines_whatever_stands_between_them(
+def test_values_become_lines_whatever_separates_them(
     values: list[tuple[dict[str, Any], str]], packed: bool, most: int
 ) -> None:
     text = "".join(json.dumps(value, ensure_ascii=False) + between for value, between in values).encode()
@@ -61,14 +61,14 @@ def test_values_are_lines_whatever_stands_between_them(
     assert [json.loads(line) for line in lines] == [value for value, _ in values]
 
 
-def test_a_large_object_without_a_line_break_is_read_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_object_without_a_line_break_is_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(raw, "LONGEST_LINE", 2 << 20)
     value = json.dumps({"a": "}{" * 50, "b": "x" * 1000}).encode()
     count = (8 << 20) // len(value)
     assert list(stream_lines(io.BytesIO(gzip.compress(value * count)))) == [value] * count
 
 
-def test_where_a_line_is_too_long_the_rest_is_lost_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_rest_after_a_line_that_is_too_long_is_lost_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(raw, "LONGEST_LINE", 2 << 20)
     good, long = b'{"a":1}\n', b'{"a":"' + b"x" * (5 << 20) + b'"}\n'
     lines: list[bytes] = []
@@ -79,7 +79,7 @@ def test_where_a_line_is_too_long_the_rest_is_lost_and_counted(monkeypatch: pyte
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_byte_order_mark_is_left_out(packed: bool) -> None:
+def test_a_byte_order_mark_is_skipped(packed: bool) -> None:
     text = b'\xef\xbb\xbf{"a":1}\n{"b":2}\n'
     lines = list(stream_lines(io.BytesIO(gzip.compress(text) if packed else text)))
     assert lines == [b'{"a":1}', b'{"b":2}']
@@ -88,7 +88,7 @@ def test_a_byte_order_mark_is_left_out(packed: bool) -> None:
     assert list(stream_lines(io.BytesIO(b'{"a":1}\n\xef\xbb\xbf{"b":2}'))) == [lines[0], b"\xef\xbb\xbf" + lines[1]]
 
 
-def test_how_much_of_a_corrupt_object_is_lost_is_known() -> None:
+def test_the_loss_of_a_corrupt_object_is_known() -> None:
     whole = bytearray(gzip.compress(bytes(range(256)) * 40_000 + bytes(json.dumps(list(range(400_000))), "ascii")))
     half = len(whole) // 2
     whole[half : half + 50] = b"\xff" * 50
@@ -112,7 +112,7 @@ def test_how_much_of_a_corrupt_object_is_lost_is_known() -> None:
         ("a/b/dt=1/a.b/c_d", False),
     ],
 )
-def test_what_other_readers_hide_is_hidden(key: str, hidden: bool) -> None:
+def test_objects_that_other_readers_hide_are_hidden(key: str, hidden: bool) -> None:
     assert is_hidden(key, "a/b/") is hidden
     assert is_hidden(key, "") is hidden
     assert is_hidden(f"_private/{key}", "_private/a/b/") is hidden
@@ -123,7 +123,7 @@ def test_a_prefix_may_end_within_a_name() -> None:
     assert is_hidden("state/dt=1/_x", "state/dt=")
 
 
-def test_a_listing_leaves_hidden_objects_out(mocked: boto3.Session) -> None:
+def test_a_listing_omits_hidden_objects(mocked: boto3.Session) -> None:
     clients = Clients.of(mocked)
     clients.s3.create_bucket(Bucket="lake")
     for name in ("1.gz", ".1.gz.crc", "_SUCCESS", "_tmp/2.gz", "run/3.gz", "empty/"):
@@ -135,7 +135,7 @@ def nested(levels: int) -> bytes:
     return b'{"a":' + b"[" * (levels - 1) + b"]" * (levels - 1) + b"}"
 
 
-def test_the_levels_of_a_line_are_bounded() -> None:
+def test_the_depth_of_a_line_is_bounded() -> None:
     wide = ",".join('{"b":[{}]}' for _ in range(100))
     assert parse_line(f'{{"a":[{wide}],"c":"{"[" * 200}"}}'.encode())
     assert parse_line(nested(64))
@@ -155,7 +155,7 @@ def test_exponents_are_bounded_and_none_becomes_0() -> None:
             parse_line(f'{{"a":[{number}]}}'.encode())
 
 
-def test_half_of_a_surrogate_pair_is_taken_where_it_has_a_place() -> None:
+def test_half_of_a_surrogate_pair_is_accepted_only_in_values() -> None:
     parse = RecordParser(KEY)
     line = f'{{{HEAD},"id":"a","n":1,"t":"x\\ud800","m":{{"\\udfff":["\\ud83d\\ude00"]}}}}'.encode()
     record = parse(line)

@@ -24,7 +24,7 @@ def milliseconds(*moment: int) -> int:
     st.integers(milliseconds(1990, 1, 1), milliseconds(2040, 1, 1)),
     st.lists(st.integers(-5 * 86_400_000, 5 * 86_400_000), min_size=1, max_size=30),
 )
-def test_a_row_s_day_is_the_later_of_two(name: str, came: int, offsets: list[int]) -> None:
+def test_a_row_s_day_is_the_later_of_two_days(name: str, came: int, offsets: list[int]) -> None:
     zone = find_zone(name)
     day = day_of(datetime.fromtimestamp(came / 1000, UTC), zone)
     moments = np.array([came + offset for offset in offsets])
@@ -49,12 +49,12 @@ def test_a_row_s_day_is_the_later_of_two(name: str, came: int, offsets: list[int
         (2**63 - 1, "99991228"),
     ],
 )
-def test_every_time_has_a_day_before(moment: int, day: str) -> None:
+def test_every_time_has_a_previous_day(moment: int, day: str) -> None:
     assert day_before(moment, UTC) == day
 
 
 @pytest.mark.parametrize("day", ["00010101", "99991230", "99991231"])
-def test_every_day_that_an_object_may_have_is_taken(day: str) -> None:
+def test_every_day_that_an_object_may_have_is_accepted(day: str) -> None:
     moments = np.array([-(2**63), 0, milliseconds(2024, 1, 1), 2**63 - 1])
 
     found = row_days(moments, day, UTC)

@@ -184,7 +184,7 @@ def test_a_value_that_should_not_be_there_is_found() -> None:
     assert [(d.key, d.expected, d.got) for d in comparison.differences] == [("id=two", "nothing", "'ghost'")]
 
 
-def test_rows_that_are_missing_or_too_many_are_found() -> None:
+def test_missing_and_extra_rows_are_found() -> None:
     rows = rows_of(SCHEMA, [ITEM, OTHER])
     for wrong, shown in (
         (rows[:1], ("id=two", "a row", "no row")),
@@ -206,7 +206,7 @@ def test_an_attribute_without_a_column_is_found() -> None:
     assert [(d.attribute, d.got) for d in comparison.differences] == [("new", "no column")]
 
 
-def test_only_the_first_ten_are_shown_and_all_are_counted() -> None:
+def test_only_the_first_ten_differences_are_shown_but_all_are_counted() -> None:
     items: list[Mapping[str, Any]] = [{"id": {"S": str(n)}, "text": {"S": "a"}} for n in range(25)]
     wrong: list[Mapping[str, Any]] = [{**item, "text": {"S": "b"}} for item in items]
     schema = schema_of(items)

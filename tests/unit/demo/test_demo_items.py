@@ -52,7 +52,7 @@ def test_receipts_are_deterministic_and_have_everything() -> None:
     assert any(item.get("metadata") == {"M": {}} for item in items)
 
 
-def test_updated_at_is_a_past_moment_in_four_ways() -> None:
+def test_updated_at_is_a_past_moment_in_four_notations() -> None:
     now = of_datetime(datetime.now(UTC))
     ways = Counter[str]()
     for item in generate_receipts(400):
@@ -110,7 +110,7 @@ def test_a_json_file_is_read_exactly(tmp_path: Path) -> None:
         ("[", "id:S", "is not valid JSON"),
     ],
 )
-def test_a_file_that_cannot_be_loaded(tmp_path: Path, text: str, key: str, message: str) -> None:
+def test_an_invalid_file_is_refused(tmp_path: Path, text: str, key: str, message: str) -> None:
     path = tmp_path / "items.json"
     path.write_text(text)
     with pytest.raises(ItemsError, match=message):
@@ -195,7 +195,7 @@ class Table:
         return {"UnprocessedItems": {table: left} if left else {}}
 
 
-def test_everything_is_written_in_each_keys_order() -> None:
+def test_everything_is_written_in_order_for_each_key() -> None:
     loaded = generated(300)
     made = list(changes(loaded.items, loaded.key, seed=2, count=1500))
     table = Table(loaded.key)
@@ -206,7 +206,7 @@ def test_everything_is_written_in_each_keys_order() -> None:
     assert table.items == replay(list(loaded.items), loaded.key, made)
 
 
-def test_unprocessed_for_ever_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_items_that_stay_unprocessed_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     class Full:
         def batch_write_item(self, RequestItems: dict[str, Any]) -> dict[str, Any]:
             return {"UnprocessedItems": RequestItems}

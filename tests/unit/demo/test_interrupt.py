@@ -18,7 +18,7 @@ def outcome(body: str) -> str:
     return done.stdout + done.stderr
 
 
-def test_the_first_one_stops_and_the_second_does_not_disturb() -> None:
+def test_the_first_signal_stops_and_the_second_is_ignored() -> None:
     body = """
 try:
     os.kill(os.getpid(), signal.SIGINT)
@@ -31,7 +31,7 @@ except KeyboardInterrupt:
     assert outcome(body) == "cleaned up\n"
 
 
-def test_it_waits_for_what_is_held() -> None:
+def test_a_signal_waits_for_the_held_section() -> None:
     body = """
 try:
     with held():

@@ -111,7 +111,7 @@ def install_elsewhere(machine: Machine) -> subprocess.Popen[str]:
     )
 
 
-def test_a_killed_download_leaves_nothing_that_counts(machine: Machine) -> None:
+def test_a_killed_download_does_not_count(machine: Machine) -> None:
     machine.maven(then="kill -9 $PPID")
     with install_elsewhere(machine) as killed:
         assert killed.wait() == -9
@@ -121,7 +121,7 @@ def test_a_killed_download_leaves_nothing_that_counts(machine: Machine) -> None:
     assert machine.whole() == ["jars", "server"]
 
 
-def test_of_two_at_once_one_fetches(machine: Machine) -> None:
+def test_only_one_of_two_concurrent_installations_fetches(machine: Machine) -> None:
     machine.maven(then="sleep 0.3")
     both = [install_elsewhere(machine) for _ in range(2)]
     assert [(process.wait(), process.communicate()[1]) for process in both] == [(0, "")] * 2
@@ -137,7 +137,7 @@ def test_of_two_at_once_one_fetches(machine: Machine) -> None:
     ],
     ids=["other-bytes", "missing", "not-listed"],
 )
-def test_only_the_jars_of_the_lock_file_are_taken(machine: Machine, content: str, lock: str, said: str) -> None:
+def test_only_the_jars_of_the_lock_file_are_installed(machine: Machine, content: str, lock: str, said: str) -> None:
     machine.maven(content=content)
     hashes = {"a": sha256("spark a"), "b": sha256("b"), "x": sha256("x")}
     jars.LOCK.write_text(lock.format(lock=jars.LOCK.read_text(), **hashes))
@@ -146,18 +146,18 @@ def test_only_the_jars_of_the_lock_file_are_taken(machine: Machine, content: str
     assert machine.whole() == []
 
 
-def test_what_maven_said_is_shown(machine: Machine) -> None:
+def test_the_output_of_maven_is_shown(machine: Machine) -> None:
     machine.maven(then="echo no route to host; exit 3")
     with pytest.raises(JarsError, match="mvn ended with code 3:\nno route to host"):
         installed(machine.home, machine.environment)
 
 
-def test_a_machine_without_maven_is_told_how_to_get_it(machine: Machine) -> None:
+def test_an_error_says_how_to_install_maven(machine: Machine) -> None:
     with pytest.raises(MissingPartError, match="apt-get install maven"):
         installed(machine.home, {**machine.environment, "PATH": "/nowhere"})
 
 
-def test_a_jdk_is_found_where_it_may_be(tmp_path: Path) -> None:
+def test_a_jdk_is_found_in_any_usual_place(tmp_path: Path) -> None:
     named, other = make_jdk(tmp_path / "named"), make_jdk(tmp_path / "jvm" / "temurin-25", "25")
     make_jdk(tmp_path / "jvm" / "java-1.25-early", "25-ea", modules=("jdk.compiler",))
     on_path = make_jdk(tmp_path / "path", "26.0.1")
@@ -176,7 +176,7 @@ def test_a_jdk_is_found_where_it_may_be(tmp_path: Path) -> None:
         ("25.0.1", ("jdk.compiler",), "lacks the module jdk.incubator.vector"),
     ],
 )
-def test_a_jdk_that_will_not_do_is_named(tmp_path: Path, version: str, modules: tuple[str, ...], said: str) -> None:
+def test_an_error_names_an_unsuitable_jdk(tmp_path: Path, version: str, modules: tuple[str, ...], said: str) -> None:
     """One that the user names is the one that counts."""
     home = make_jdk(tmp_path / "named", version, modules)
     make_jdk(tmp_path / "jvm" / "temurin-25")
@@ -185,7 +185,7 @@ def test_a_jdk_that_will_not_do_is_named(tmp_path: Path, version: str, modules: 
     assert "openjdk-25-jdk-headless" in str(refused.value)
 
 
-def test_the_lock_file_has_what_the_pom_names() -> None:
+def test_the_lock_file_has_the_artifacts_of_the_pom() -> None:
     lines = jars.LOCK.read_text().splitlines()
     assert all(re.fullmatch(r"[0-9a-f]{64}  (trino|spark)/[\w.+-]+-\d[\w.+-]*\.jar", line) for line in lines)
     names = {line.split("  ")[1] for line in lines}

@@ -69,14 +69,14 @@ def run(stub: Stub, count: int, seconds: float = 60.0) -> tuple[Any, Clock]:
     return deliver(stub, blobs(count), clock.seconds_left, sleep=clock.sleep, uniform=lambda _, high: high), clock
 
 
-def test_all_is_stored_at_once() -> None:
+def test_everything_is_stored_at_the_first_attempt() -> None:
     stub = Stub(lambda *_: "")
     delivery, clock = run(stub, 7)
     assert (delivery.unstored, delivery.retries, clock.pauses) == ([], 0, [])
     assert [len(call) for call in stub.calls] == [3, 3, 1]
 
 
-def test_only_what_failed_is_sent_again() -> None:
+def test_only_failed_records_are_sent_again() -> None:
     stub = Stub(lambda call, blob: THROTTLED if call <= 3 and blob.first_position in (1, 5) else "")
     delivery, clock = run(stub, 7)
     assert delivery.unstored == []
@@ -87,7 +87,7 @@ def test_only_what_failed_is_sent_again() -> None:
     assert clock.pauses == [0.05]
 
 
-def test_throttled_for_ever_ends_within_the_time_and_names_all() -> None:
+def test_endless_throttling_ends_in_time_and_names_all_records() -> None:
     delivery, clock = run(Stub(lambda *_: THROTTLED), 2)
     assert [blob.first_position for blob in delivery.unstored] == [0, 1]
     assert clock.left >= 0
@@ -95,7 +95,7 @@ def test_throttled_for_ever_ends_within_the_time_and_names_all() -> None:
     assert max(clock.pauses) == 5.0
 
 
-def test_no_time_at_all_sends_nothing() -> None:
+def test_nothing_is_sent_without_time() -> None:
     stub = Stub(lambda *_: "")
     delivery, _ = run(stub, 2, seconds=0.0)
     assert len(delivery.unstored) == 2
@@ -111,7 +111,7 @@ def test_a_request_without_an_answer_is_sent_again(error: Exception) -> None:
 
 
 @pytest.mark.parametrize("code", ["ResourceNotFoundException", "AccessDeniedException", "ValidationException"])
-def test_what_no_repetition_helps_is_not_repeated(code: str) -> None:
+def test_permanent_errors_are_not_retried(code: str) -> None:
     stub = Stub(lambda call, _: client_error(code) if call == 2 else "")
     delivery, clock = run(stub, 9)
     assert delivery.refused

@@ -82,7 +82,7 @@ def minute() -> float:
     return 60.0
 
 
-def test_a_record_that_the_forwarder_fails_at_is_rejected_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_record_that_the_forwarder_fails_on_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches are tried again for a day: a fault of the code must not hold back what stands behind its record."""
 
     def encode(found: dict[str, Any]) -> str:
@@ -105,7 +105,7 @@ def test_a_batch_is_sent_and_acknowledged() -> None:
     assert aws.objects == {}
 
 
-def test_a_malformed_record_is_put_aside_and_the_rest_goes_on() -> None:
+def test_a_malformed_record_is_rejected_and_the_rest_is_sent() -> None:
     aws = Aws()
     broken = record(2, NewImage={"price": {"N": "NaN"}})
     batch = [record(1), broken, "no record at all", record(4)]
@@ -123,7 +123,7 @@ def test_a_malformed_record_is_put_aside_and_the_rest_goes_on() -> None:
     assert again.objects == aws.objects
 
 
-def test_a_change_longer_than_a_record_of_the_stream_is_an_object_of_the_raw_zone() -> None:
+def test_a_change_too_long_for_the_stream_becomes_an_object_of_the_raw_zone() -> None:
     aws = Aws()
     large = record(3, NewImage={"text": {"S": "\x01" * 6000}})
     batch = [record(1), large, record(4)]
@@ -143,7 +143,7 @@ def test_a_change_longer_than_a_record_of_the_stream_is_an_object_of_the_raw_zon
         assert (len(aws.lines), len(aws.objects)) == (1, objects)
 
 
-def test_a_large_change_is_stored_on_the_day_on_which_it_comes() -> None:
+def test_a_large_change_is_stored_on_the_day_of_its_arrival() -> None:
     names = Lake("dev", "123456789012", "eu-west-1", prefix="lake/raw", time_zone="America/New_York").table("RECEIPTS")
     line = Line(0, "7", b"{}\n")
     moment = datetime(2019, 5, 25, 1, tzinfo=UTC)
@@ -161,7 +161,7 @@ def test_a_large_change_that_cannot_be_stored_is_reported_in_its_turn() -> None:
     assert [int(line["__sequence_number"]) for line in aws.lines] == [1]
 
 
-def test_what_is_unsure_is_reported_from_its_first_record_on() -> None:
+def test_an_uncertain_batch_is_reported_from_its_first_record_on() -> None:
     aws = Aws()
     aws.failing = "AccessDeniedException"
     answer = forward(forwarder(aws), [record(1, NewImage={"n": {"N": "x"}}), record(2), record(3)], minute)
@@ -187,7 +187,7 @@ def test_many_rejected_records_leave_time_to_send_the_others() -> None:
     assert int(failure["itemIdentifier"]) == len(aws.objects) + 2
 
 
-def test_a_redrive_says_what_was_put_aside_again() -> None:
+def test_a_redrive_reports_records_that_were_rejected_again() -> None:
     aws = Aws()
     broken = record(2, NewImage={"n": {"N": "x"}})
     answer = redrive(forwarder(aws), "RECEIPTS", [record(1), broken, "no record at all"], minute)
@@ -211,7 +211,7 @@ def test_without_settings_the_batch_fails_and_nothing_is_dropped() -> None:
 
 
 @pytest.mark.parametrize("text", ['{"delivery":"pigeon","max_record_kb":5}', '{"delivery":"kinesis"}'])
-def test_settings_that_say_nothing_fail_the_batch(text: str) -> None:
+def test_invalid_settings_fail_the_batch(text: str) -> None:
     with pytest.raises(NotReadyError, match="run dynalake_setup"):
         forward(forwarder(Aws(text)), [record(1)], minute)
 
@@ -230,7 +230,7 @@ def test_settings_are_read_once_a_minute_and_outlive_a_failure() -> None:
     assert targets.get("RECEIPTS").delivery == "direct"
 
 
-def test_a_stream_that_is_gone_makes_the_settings_be_read_anew() -> None:
+def test_the_settings_are_read_again_if_the_stream_is_gone() -> None:
     aws = Aws()
     worker = forwarder(aws)
     aws.failing = "ResourceNotFoundException"
@@ -239,7 +239,7 @@ def test_a_stream_that_is_gone_makes_the_settings_be_read_anew() -> None:
     assert aws.reads == 2
 
 
-def test_the_answer_goes_back_to_a_record_that_has_a_number() -> None:
+def test_the_answer_points_to_a_record_with_a_number() -> None:
     batch = [record(1), record(2), "broken", record(3, SequenceNumber=None)]
     assert failures(batch, 3) == {"batchItemFailures": [{"itemIdentifier": "2"}]}
     with pytest.raises(NotReadyError, match="no sequence number"):
@@ -252,7 +252,7 @@ def test_the_table_comes_from_the_stream() -> None:
         source_table([{"eventSourceARN": "arn:aws:kinesis:eu-west-1:1:stream/x"}])
 
 
-def test_canaries_go_into_the_shards_that_are_named() -> None:
+def test_canaries_go_into_the_named_shards() -> None:
     aws = Aws()
     canaries = [
         {"id": "run/1", "hash_key": "0"},
@@ -270,7 +270,7 @@ def test_canaries_go_into_the_shards_that_are_named() -> None:
         send_canaries(forwarder(aws), "RECEIPTS", "kinesis", canaries, minute)
 
 
-def test_canaries_go_by_a_delivery_that_the_settings_do_not_name_yet() -> None:
+def test_canaries_use_a_delivery_that_the_settings_do_not_name_yet() -> None:
     """It is proven before any change goes there; the settings are read all the same, since changes need them."""
     aws = Aws()
     canaries = [{"id": "run/0", "hash_key": ""}]
@@ -280,7 +280,7 @@ def test_canaries_go_by_a_delivery_that_the_settings_do_not_name_yet() -> None:
     assert aws.reads == 1
 
 
-def test_lone_surrogates_and_control_characters_pass() -> None:
+def test_lone_surrogates_and_control_characters_are_sent() -> None:
     lines, rejected = encode_batch([record(1, NewImage={"a\ud800": {"S": "\ud83d \x00 \n"}})])
     assert rejected == []
     assert lines[0].data.count(b"\n") == 1

@@ -28,7 +28,7 @@ def test_nothing_is_lost_reordered_or_over_the_limit(lines: list[Line], limit: i
 
 
 @given(st.lists(st.integers(1, 900), max_size=60), st.integers(1, 7), st.integers(100, 1000))
-def test_requests_keep_their_limits(sizes: list[int], records: int, request: int) -> None:
+def test_requests_stay_within_their_limits(sizes: list[int], records: int, request: int) -> None:
     blobs = [Blob(i, "k", b"x" * size) for i, size in enumerate(sizes)]
     made = list(requests(blobs, Limits(records=records, request=request, record=900)))
     assert [blob for each in made for blob in each] == blobs

@@ -45,7 +45,7 @@ def run(
     return said, list(faults)
 
 
-def test_all_that_is_due_is_done_and_then_nothing_is(lake: Receipts) -> None:
+def test_a_run_does_all_due_work_and_the_next_has_none(lake: Receipts) -> None:
     rows = lake.rows()
     said, faults = run(lake)
     assert faults == []
@@ -60,7 +60,7 @@ def test_all_that_is_due_is_done_and_then_nothing_is(lake: Receipts) -> None:
     assert (said, faults) == (["Deleted 0 unreferenced files; 0 wait for their deletion"], [])
 
 
-def test_a_day_that_is_open_a_fold_and_a_scrub_can_be_asked_for(lake: Receipts) -> None:
+def test_an_open_day_a_fold_and_a_scrub_can_be_requested(lake: Receipts) -> None:
     run(lake)
     lake.append(TODAY, {"id": "d"})
     before = read_scrub(lake.table)
@@ -87,7 +87,7 @@ STEPS = {
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_a_step_that_fails_stops_no_other(lake: Receipts, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+def test_a_failing_step_stops_no_other_step(lake: Receipts, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     done: list[str] = []
 
     def watched(name: str, function: Any) -> Any:
@@ -106,7 +106,7 @@ def test_a_step_that_fails_stops_no_other(lake: Receipts, monkeypatch: pytest.Mo
     assert faults == [Fault(step, "RuntimeError: a fault that nobody thought of", False)]
 
 
-def test_settings_say_for_how_long_things_are_kept(lake: Receipts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_give_the_retention_times(lake: Receipts, monkeypatch: pytest.MonkeyPatch) -> None:
     given: dict[str, Any] = {}
 
     def history(table: Any, now: Any, history_days: int) -> Dropped:
@@ -131,7 +131,7 @@ def test_settings_say_for_how_long_things_are_kept(lake: Receipts, monkeypatch: 
     assert "Deleted 3 raw objects of 1 days: live rows hold their changes" in said
 
 
-def test_settings_say_when_the_state_is_folded() -> None:
+def test_settings_decide_when_the_state_is_folded() -> None:
     settings = replace(SETTINGS, fold_at_percent=25, fold_gb=3)
     assert FoldOptions.of_settings(settings) == FoldOptions(0.25, 3, None)
     assert FoldOptions.of_settings(replace(settings, fold_every_hours=6)).fold_every == timedelta(hours=6)

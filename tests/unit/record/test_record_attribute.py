@@ -21,7 +21,7 @@ def read(text: str) -> Any:
 
 
 @given(VALUES)
-def test_every_value_reads_back_as_it_was(pair: Pair) -> None:
+def test_every_value_reads_back_unchanged(pair: Pair) -> None:
     value, expected = pair
     text = encode_value(value)
     assert read(text) == expected
@@ -57,7 +57,7 @@ def test_any_text_can_be_stored_as_utf8_on_one_line(text: str) -> None:
     st.integers(0, 3000),
     st.sampled_from(["", '"', "\\", "\n", "\x00\x1f", "é", "\U0001f600", '\\"\n']),
 )
-def test_long_text_is_escaped_as_short_text_is(pieces: list[str], length: int, sprinkled: str) -> None:
+def test_long_text_is_escaped_like_short_text(pieces: list[str], length: int, sprinkled: str) -> None:
     text = "plain text, ".join(pieces).ljust(length, "x") + sprinkled
     for long in (text, text + "y" * 5000, text * (1 + 3000 // len(text))):
         assert encode_value({"S": long}) == escape_surrogates(py_encode_basestring(long))
@@ -66,7 +66,7 @@ def test_long_text_is_escaped_as_short_text_is(pieces: list[str], length: int, s
 
 @pytest.mark.parametrize("kind", ["S", "N", "B", "SS"])
 @pytest.mark.parametrize("content", [None, 1, b"x" * 2000, ["x"] * 2000, {"x": 1}, ("x",) * 2000])
-def test_what_is_no_text_is_refused_however_long_it_is(kind: str, content: Any) -> None:
+def test_invalid_text_is_refused_at_any_length(kind: str, content: Any) -> None:
     if isinstance(content, {"SS": list | tuple, "B": bytes}.get(kind, ())):
         return
     with pytest.raises(RecordError):
@@ -94,7 +94,7 @@ def test_forms(value: dict[str, Any], text: str) -> None:
     assert encode_value(value) == text
 
 
-def test_sets_come_in_one_order_whatever_order_they_had() -> None:
+def test_sets_are_sorted_whatever_order_they_had() -> None:
     assert encode_value({"NS": ["3", "1", "2"]}) == encode_value({"NS": ["2", "3", "1"]})
     assert encode_value({"SS": ["c", "a"]}) == encode_value({"SS": ["a", "c"]})
 
@@ -107,7 +107,7 @@ def test_nesting_far_beyond_the_limit_of_dynamodb() -> None:
     assert text.count("[") == text.count("{") == 50
 
 
-def test_nesting_without_end_is_an_error_of_ours() -> None:
+def test_endless_nesting_raises_our_own_error() -> None:
     value: dict[str, Any] = {"N": "1"}
     for _ in range(100_000):
         value = {"L": [value]}
@@ -156,6 +156,6 @@ def test_nesting_without_end_is_an_error_of_ours() -> None:
         {"BS": ["?"]},
     ],
 )
-def test_what_is_no_attribute_value_is_refused(value: Any) -> None:
+def test_an_invalid_attribute_value_is_refused(value: Any) -> None:
     with pytest.raises(RecordError, match="Needed"):
         encode_value(value)

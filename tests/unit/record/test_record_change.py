@@ -29,7 +29,7 @@ def read(text: str) -> Any:
 
 
 @given(ITEMS, st.integers(1, 10**40 - 1), st.integers(0, 10**13), st.booleans())
-def test_every_item_reads_back_as_it_was(item: dict[str, Pair], sequence: int, moment: int, expired: bool) -> None:
+def test_every_item_reads_back_unchanged(item: dict[str, Pair], sequence: int, moment: int, expired: bool) -> None:
     image = {name: value for name, (value, _) in item.items()}
     line = encode_change(image, operation="REMOVE", sequence_number=str(sequence), event_time=moment, expired=expired)
     record = read(line)
@@ -52,7 +52,7 @@ def test_the_order_of_the_attributes_does_not_matter(item: dict[str, Pair]) -> N
     assert first == second
 
 
-def test_types_that_json_cannot_show_stand_before_the_attributes_in_their_order() -> None:
+def test_types_that_json_lacks_come_before_the_attributes_in_order() -> None:
     """By the item's own names, escaped as JSON Pointer does and then as JSON does."""
     tags = {"SS": ["x"]}
     image = {
@@ -74,7 +74,7 @@ def test_types_that_json_cannot_show_stand_before_the_attributes_in_their_order(
     assert '"__types"' not in encode_change({"a": {"L": []}}, operation="INSERT", sequence_number="1", event_time=0)
 
 
-def test_binary_as_text_and_sets_of_python_s_own_give_the_same_line() -> None:
+def test_binary_as_text_and_python_sets_give_the_same_line() -> None:
     given_by_boto3 = {"a": {"B": b"\x00"}, "b": {"BS": {b"b", b"a"}}, "c": {"L": ({"SS": {"y", "x"}},)}}
     given_by_lambda = {"a": {"B": "AA=="}, "b": {"BS": ["YQ==", "Yg=="]}, "c": {"L": [{"SS": ["x", "y"]}]}}
     assert snapshot_encoder(0)(given_by_boto3) == snapshot_encoder(0)(given_by_lambda)
@@ -82,7 +82,7 @@ def test_binary_as_text_and_sets_of_python_s_own_give_the_same_line() -> None:
 
 
 @pytest.mark.parametrize("nested", ["list", "map", "lists"])
-def test_paths_do_not_make_gigabytes_of_an_item_of_400_kb(nested: str) -> None:
+def test_paths_do_not_blow_up_an_item_of_400_kb(nested: str) -> None:
     """A name stands in the path of each value below it. Those that fit are there, from the first on."""
     name, sets = "n" * 60_000, [{"SS": ["x"]}] * 50_000
     below = {
@@ -97,7 +97,7 @@ def test_paths_do_not_make_gigabytes_of_an_item_of_400_kb(nested: str) -> None:
 
 
 @given(ITEMS)
-def test_a_backfill_writes_the_very_lines(item: dict[str, Pair]) -> None:
+def test_a_backfill_writes_the_same_lines(item: dict[str, Pair]) -> None:
     image = {name: value for name, (value, _) in item.items()}
     line = encode_change(image, operation="SNAPSHOT", sequence_number=SNAPSHOT_SEQUENCE, event_time=5)
     assert snapshot_encoder(5)(image) == line.encode()
@@ -137,7 +137,7 @@ def test_other_names_are_left_alone(name: str) -> None:
     assert attribute_name(name) == name
 
 
-def test_reserved_keys_are_no_attributes() -> None:
+def test_reserved_keys_are_not_attributes() -> None:
     assert [attribute_name(key) for key in RESERVED_KEYS] == list(RESERVED_KEYS)
     assert set(RESERVED_KEYS) == {*METADATA, "__other"}
 
@@ -152,7 +152,7 @@ def test_a_snapshot_sorts_below_every_change() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "-1", "1.0", "a", "1" * 41, "١", 5, None])
-def test_what_is_no_sequence_number_is_refused(text: Any) -> None:
+def test_an_invalid_sequence_number_is_refused(text: Any) -> None:
     with pytest.raises(RecordError, match="sequence number"):
         pad_sequence_number(text)
 
@@ -169,7 +169,7 @@ def test_what_is_no_sequence_number_is_refused(text: Any) -> None:
         ({"image": {1: {"S": "a"}, "b": {"S": "a"}}}, "image"),
     ],
 )
-def test_what_is_no_change_is_refused(changed: dict[str, Any], message: str) -> None:
+def test_an_invalid_change_is_refused(changed: dict[str, Any], message: str) -> None:
     arguments = {"image": {}, "operation": "INSERT", "sequence_number": "1", "event_time": 0, **changed}
     with pytest.raises(RecordError, match=message):
         encode_change(arguments.pop("image"), **arguments)

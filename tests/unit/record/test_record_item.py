@@ -98,7 +98,7 @@ def test_edges(item: dict[str, Any]) -> None:
     check(item)
 
 
-def test_the_line_may_be_another_program_s() -> None:
+def test_the_line_may_come_from_another_program() -> None:
     line = b'{"n": 1.50, "__operation": "INSERT", "s": ["b", "a"], "__types": {"/s": "SS"}}\r\n'
     assert decode_item(line) == {"n": {"N": "1.50"}, "s": {"SS": ["b", "a"]}}
 
@@ -126,6 +126,6 @@ def test_the_line_may_be_another_program_s() -> None:
         ('{"a":{},"__types":{"/a":"SS"}}', "'/a' is SS"),
     ],
 )
-def test_what_the_encoder_does_not_write_is_refused(line: str | bytes, message: str) -> None:
+def test_lines_that_the_encoder_never_writes_are_refused(line: str | bytes, message: str) -> None:
     with pytest.raises(RecordError, match=message):
         decode_item(line)

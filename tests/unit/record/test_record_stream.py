@@ -62,7 +62,7 @@ def test_both_shapes_give_the_same_line() -> None:
 
 
 @pytest.mark.parametrize("names", [("type", "principalId"), ("Type", "PrincipalId")])
-def test_what_ttl_removed_is_flagged(names: tuple[str, str]) -> None:
+def test_removals_by_ttl_are_flagged(names: tuple[str, str]) -> None:
     kind, principal = names
     removed = record("REMOVE", OldImage=OLD)
     removed["userIdentity"] = {kind: "Service", principal: "dynamodb.amazonaws.com"}
@@ -89,7 +89,7 @@ def test_times_are_milliseconds(moment: Any, milliseconds: int) -> None:
 
 
 @pytest.mark.parametrize("moment", [None, "1558742400", True, -1, 1558742400123, float("nan"), datetime(2019, 5, 25)])  # noqa: DTZ001
-def test_what_is_no_time_is_refused(moment: Any) -> None:
+def test_an_invalid_time_is_refused(moment: Any) -> None:
     with pytest.raises(RecordError, match="ApproximateCreationDateTime"):
         event_time(moment)
 
@@ -108,7 +108,7 @@ def test_what_is_no_time_is_refused(moment: Any) -> None:
         (record("REMOVE", Keys=None), "'Keys' is NoneType"),
     ],
 )
-def test_what_is_no_stream_record_is_refused(broken: Any, message: str) -> None:
+def test_an_invalid_stream_record_is_refused(broken: Any, message: str) -> None:
     with pytest.raises(RecordError, match=message):
         encode_record(broken)
 
@@ -119,7 +119,7 @@ def test_an_error_names_the_record() -> None:
     assert caught.value.ids["sequence_number"] == "4421584500000000017450439091"
 
 
-def test_the_package_needs_nothing_but_itself_and_the_errors(tmp_path: Path) -> None:
+def test_the_package_imports_only_itself_and_the_errors(tmp_path: Path) -> None:
     root = Path(dynalake.__file__).parent
     archive = tmp_path / "code.zip"
     with zipfile.ZipFile(archive, "w") as out:

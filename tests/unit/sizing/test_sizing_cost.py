@@ -39,7 +39,7 @@ def found(usage: Usage, settings: TableSettings = SETTINGS) -> tuple[Cost, ...]:
     return costs(usage, settings, plan_shards(settings, usage, None).shards, TEMPLATE)
 
 
-def test_every_price_says_what_it_is_from_where_and_how_it_was_checked() -> None:
+def test_every_price_has_a_description_a_source_and_a_check() -> None:
     text = FILE.read_text()
     file = json.loads(text)
     assert date.fromisoformat(file["date"])
@@ -52,7 +52,7 @@ def test_every_price_says_what_it_is_from_where_and_how_it_was_checked() -> None
         assert about["unit"], name
 
 
-def test_alarms_are_counted_as_the_template_has_them() -> None:
+def test_the_count_of_alarms_is_the_template_s() -> None:
     resources = cfn_yaml.loads(TEMPLATE)["Resources"]
     conditions = {"kinesis": {None, "HasKinesis", "IsKinesis"}, "direct": {None, "HasDirect"}}
     for delivery, own in conditions.items():
@@ -61,14 +61,14 @@ def test_alarms_are_counted_as_the_template_has_them() -> None:
         assert alarm_metrics(TEMPLATE, delivery) == metrics > 3
 
 
-def test_an_idle_table_costs_what_it_has_not_what_it_does() -> None:
+def test_an_idle_table_pays_only_for_what_it_has() -> None:
     direct, stream, on_demand = found(steady(0))
     assert (direct.parts["Kinesis"], round(stream.parts["Kinesis"], 2)) == (0, 10.95)
     assert round(on_demand.parts["Kinesis"], 2) == 29.20
     assert {direct.parts[part] for part in ("Lambda", "Firehose", "S3 PUTs")} == {0.0}
 
 
-def test_the_watch_s_metrics_are_those_that_it_reads() -> None:
+def test_the_counted_metrics_are_those_that_the_watch_reads() -> None:
     from dynalake.sizing.cost import WATCHED_METRICS
 
     assert len(plan_metrics(NAMES, "id", "kinesis")) == WATCHED_METRICS
@@ -90,7 +90,7 @@ def test_more_changes_never_cost_less(changes: float, item_bytes: int, partition
     assert traffic.invocations <= traffic.changes * 1.000001
 
 
-def test_a_shard_s_buffer_is_its_own() -> None:
+def test_each_shard_has_its_own_buffer() -> None:
     """A change a second, gathered for a minute: an object a minute and shard. For five minutes: a fifth."""
     usage = steady(1)
     minutes = 730 * 60
@@ -122,7 +122,7 @@ def rows() -> list[str]:
     return lines
 
 
-def test_the_page_says_what_the_code_calculates() -> None:
+def test_the_page_shows_what_the_code_calculates() -> None:
     """Both tables, and whose prices these are: paste them from this test's output."""
     text = PAGE.read_text()
     for row in rows():
@@ -147,7 +147,7 @@ def test_the_page_says_what_the_code_calculates() -> None:
         ),
     ],
 )
-def test_a_note_says_what_and_why_and_fits(settings: TableSettings, usage: Usage, parts: tuple[str, ...]) -> None:
+def test_a_note_gives_cost_and_reason_and_fits(settings: TableSettings, usage: Usage, parts: tuple[str, ...]) -> None:
     planned = plan_shards(settings, usage, None)
     text = quote(settings, usage, planned, found(usage, settings), "eu-central-1")
     for part in (*parts, "prices of us-east-1, ", "; kinesis, on demand $"):

@@ -33,7 +33,7 @@ def peaking(megabytes: float) -> Usage:
     return Usage({7: megabytes * 2**20 * 60 / 1000, 9: 1.0}, days=14, line_bytes=1000, partitions=1)
 
 
-def test_changes_follow_from_write_units_and_items_that_expired() -> None:
+def test_changes_are_derived_from_write_units_and_expired_items() -> None:
     """An item of 2.5 KB takes three units; what TTL removes takes none, and is a change."""
     description = {"ItemCount": 10, "TableSizeBytes": 25_600}
     usage = usage_of(description, {1: 180.0, 2: 3.0}, {2: 5.0, 3: 60.0}, 14)
@@ -44,7 +44,7 @@ def test_changes_follow_from_write_units_and_items_that_expired() -> None:
     assert (empty.peak, empty.partitions, empty.line_bytes > 1024) == (0, 1, True)
 
 
-def test_what_the_stream_itself_has_taken_counts_where_it_is_more() -> None:
+def test_the_stream_s_own_volume_counts_if_it_is_larger() -> None:
     """A batch of transactions, say, costs more units than it changes; longer items are more than the average."""
     usage = usage_of({"ItemCount": 1, "TableSizeBytes": 100}, {1: 60.0}, {}, 14, {1: 60.0, 2: 60 * 3 * 2**20})
     assert (usage.peak_bytes, needed_shards(usage)) == (3 * 2**20, 5)
@@ -52,7 +52,7 @@ def test_what_the_stream_itself_has_taken_counts_where_it_is_more() -> None:
     assert filled(60 * 3 * 2**20, 60, StreamState("provisioned", 4)) == 0.75
 
 
-def test_the_reason_says_what_was_seen() -> None:
+def test_the_reason_gives_the_measurements() -> None:
     usage = Usage({5: 120 * 60.0}, days=14, line_bytes=900, partitions=1)
     wanted = "1 shard: the peak of the last 14 days was 120 changes a second of 0.9 KB, 0.1 MB/s"
     assert str(plan_shards(AUTO, usage, None)) == wanted
@@ -65,7 +65,7 @@ def test_the_reason_says_what_was_seen() -> None:
 
 
 @given(st.floats(0, 300), st.none() | st.builds(StreamState, st.just("provisioned"), st.integers(1, 500)))
-def test_the_shards_take_the_peak_and_are_one_at_least(megabytes: float, stream: StreamState | None) -> None:
+def test_at_least_one_shard_and_enough_for_the_peak(megabytes: float, stream: StreamState | None) -> None:
     usage = peaking(megabytes)
     planned = plan_shards(AUTO, usage, stream).shards
     assert planned >= 1
@@ -75,7 +75,7 @@ def test_the_shards_take_the_peak_and_are_one_at_least(megabytes: float, stream:
 
 
 @given(st.floats(0.1, 100), st.lists(st.floats(0.75, 1.0), min_size=1))
-def test_a_peak_that_wavers_changes_the_shards_at_most_once(megabytes: float, shares: list[float]) -> None:
+def test_a_fluctuating_peak_changes_the_shards_at_most_once(megabytes: float, shares: list[float]) -> None:
     """By a quarter: it fills less than what lets the shards grow, and more than what lets them shrink."""
     most = needed_shards(peaking(megabytes))
     stream = StreamState("provisioned", most)
@@ -84,14 +84,14 @@ def test_a_peak_that_wavers_changes_the_shards_at_most_once(megabytes: float, sh
         assert stream.shards == most
 
 
-def test_a_peak_that_is_gone_lets_them_shrink() -> None:
+def test_the_shards_shrink_after_a_peak() -> None:
     assert plan_shards(AUTO, peaking(0.1), StreamState("provisioned", 8)).shards == 1
     kept = plan_shards(AUTO, peaking(2.6), StreamState("provisioned", 8))
     assert (kept.shards, "shrinks once half are more than enough" in kept.reason) == (8, True)
 
 
 @given(st.integers(1, 500), st.integers(1, 500), st.sampled_from(["provisioned", "on_demand"]))
-def test_every_step_is_one_that_aws_allows(current: int, wanted: int, mode: str) -> None:
+def test_aws_allows_every_step(current: int, wanted: int, mode: str) -> None:
     """https://docs.aws.amazon.com/kinesis/latest/APIReference/API_UpdateShardCount.html"""
     steps = shard_steps(AUTO, StreamState(mode, current), wanted)
     assert steps[-1] == wanted
@@ -113,7 +113,7 @@ LIMITS = {"OnDemandStreamCount": 50, "OnDemandStreamCountLimit": 50, "OpenShardC
 ON_DEMAND = TableSettings("RECEIPTS", stream_mode="on_demand")
 
 
-def test_what_the_account_s_limits_do_not_allow_is_said_before() -> None:
+def test_limits_of_the_account_are_checked_first() -> None:
     refused = limit_problem(LIMITS, ON_DEMAND, None, 1)
     assert refused
     for part in ("50 Kinesis streams on demand", "stream_mode at 'provisioned'"):
@@ -139,7 +139,7 @@ def version(hours: float, mode: str | None) -> dict[str, Any]:
         ([version(4, "on_demand"), version(30, "on_demand"), version(5, "provisioned")], True),
     ],
 )
-def test_a_third_switch_within_a_day_is_said_before(versions: list[dict[str, Any]], refused: bool) -> None:
+def test_a_third_switch_within_a_day_is_refused_first(versions: list[dict[str, Any]], refused: bool) -> None:
     """https://docs.aws.amazon.com/streams/latest/dev/how-do-i-size-a-stream.html"""
     problem = switch_problem(versions, AUTO, NOW)
     assert (problem is not None) == refused

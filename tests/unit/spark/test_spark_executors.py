@@ -60,7 +60,7 @@ def executors() -> tuple[Executors, Context]:
     return Executors(context), context
 
 
-def test_results_are_in_the_order_of_the_parts_of_which_each_is_a_task() -> None:
+def test_each_part_is_a_task_and_results_keep_the_order_of_parts() -> None:
     workers, context = executors()
     assert list(workers.each(work, iter([1, 5, 6]))) == [1, 25, 36]
     assert list(workers.each(work, [])) == []
@@ -84,7 +84,7 @@ def test_an_error_is_raised_after_all_parts_are_done() -> None:
 
 
 @pytest.mark.parametrize(("part", "kind", "text"), [(3, AccessError, "GetTable"), (4, NotReadyError, "UnsentError")])
-def test_what_no_other_process_knows_comes_in_dynalake_s_words(part: int, kind: type[Exception], text: str) -> None:
+def test_an_error_that_cannot_be_pickled_becomes_one_of_dynalake(part: int, kind: type[Exception], text: str) -> None:
     workers, _ = executors()
     with pytest.raises(kind, match=text):
         list(workers.each(work, [part]))

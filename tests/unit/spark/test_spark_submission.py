@@ -30,7 +30,7 @@ def clients(mocked: boto3.Session) -> Clients:
     return found
 
 
-def test_arguments_are_a_request_whatever_a_service_adds() -> None:
+def test_arguments_form_a_request_whatever_a_service_adds() -> None:
     arguments = [text for pair in REQUEST.to_arguments().items() for text in pair]
     assert Request.from_arguments(["--JOB_NAME", "x", *arguments, "--enable-metrics", "true"]) == REQUEST
     plain = Request.from_arguments(["--region", "r", "--environment", "e", "--table", "t", "--work", "compact"])
@@ -38,7 +38,7 @@ def test_arguments_are_a_request_whatever_a_service_adds() -> None:
     assert len({Request.of(NAMES, CONVERT, {"plan": text}).run for text in "abcc"}) == 3
 
 
-def test_only_a_run_of_the_same_that_has_not_ended_is_found() -> None:
+def test_only_an_unfinished_run_of_the_same_request_is_found() -> None:
     mine = REQUEST.to_arguments()
     others = Request.of(NAMES, CONVERT, {"plan": "other"}).to_arguments()
     runs: list[Any] = [
@@ -51,7 +51,7 @@ def test_only_a_run_of_the_same_that_has_not_ended_is_found() -> None:
     assert find_run(runs[:3], mine) == ""
 
 
-def test_a_run_is_started_with_the_code_or_it_is_said_what_is_missing(clients: Clients) -> None:
+def test_a_run_is_started_with_the_code_or_the_error_says_what_is_missing(clients: Clients) -> None:
     with pytest.raises(SettingsError, match=r"infra/cloudformation/spark\.yaml"):
         start_run(clients, NAMES, REQUEST)
     clients.glue.create_job(Name=NAMES.lake.spark_job, Role="role", Command={"Name": "glueetl"})
@@ -77,7 +77,7 @@ def test_a_job_without_room_is_tried_again(clients: Clients, monkeypatch: pytest
         start_run(clients, NAMES, REQUEST)
 
 
-def test_an_outcome_is_what_was_done_or_the_job_s_own_error(clients: Clients) -> None:
+def test_an_outcome_is_the_result_or_the_job_s_own_error(clients: Clients) -> None:
     names: TableNames = NAMES
     with pytest.raises(NotReadyError, match="without an outcome"):
         read_outcome(clients, names, REQUEST)
@@ -100,7 +100,7 @@ ABSENT = ("airflow", "awswrangler", "zlib_ng")
 """What there is in Airflow's environment and not, or not for sure, where Spark runs."""
 
 
-def test_the_archive_is_all_that_the_job_imports(tmp_path: Path) -> None:
+def test_the_archive_has_everything_that_the_job_imports(tmp_path: Path) -> None:
     """Where there is Spark, boto3 and the template's modules, and nothing of the repository."""
     archive = tmp_path / "dynalake.zip"
     archive.write_bytes(build_spark_package(NAMES.lake).body)

@@ -52,7 +52,7 @@ def changed(**parts: dict[str, Any]) -> Readings:
     return replace(WELL, **{name: replace(getattr(WELL, name), **values) for name, values in parts.items()})
 
 
-def test_a_table_that_is_well_has_no_finding() -> None:
+def test_a_healthy_table_has_no_finding() -> None:
     assert judge(WELL, TARGETS) == ()
     assert worst(()) == "ok"
     assert not is_quiet(WELL, TARGETS)
@@ -97,13 +97,13 @@ def test_each_reading_gives_its_state(parts: dict[str, Any], state: str, says: s
 
 
 @pytest.mark.parametrize("stage", ["mapping", "forwarder", "delivery", "convert"])
-def test_what_was_rejected_asks_for_attention(stage: str) -> None:
+def test_rejected_changes_need_attention(stage: str) -> None:
     assert [f.state for f in judge(replace(WELL, rejected={stage: 1}), TARGETS)] == ["attention"]
     (verdict,) = judge(replace(WELL, rejected={stage: 1000}), TARGETS)
     assert verdict.message.endswith(": 1,000 or more")
 
 
-def test_changes_that_are_lost_stay_lost() -> None:
+def test_lost_changes_stay_lost() -> None:
     (verdict,) = judge(replace(changed(capture={"dropped": 3}), lost_at=AT - HOUR), TARGETS)
     assert verdict.state == "lost"
     assert "until 2023-11-14 21:13:20 UTC did not reach the lake; 3 of the last 24 hours" in verdict.message
@@ -114,7 +114,7 @@ def test_changes_that_are_lost_stay_lost() -> None:
     assert "dynalake_backfill with export_type incremental" in verdict.action
 
 
-def test_until_when_changes_are_lost() -> None:
+def test_the_end_of_lost_changes() -> None:
     dropped = [(AT - 9 * HOUR, 1.0), (AT - 8 * HOUR, 2.0), (AT - 7 * HOUR, 0.0)]
     assert losing_until(WELL, dropped) == AT - 8 * HOUR
     assert losing_until(WELL, []) is None
@@ -133,7 +133,7 @@ def test_until_when_changes_are_lost() -> None:
     assert losing_until(changed(landing={"firehose_age_seconds": 86_000.0, "kept_hours": 48}), []) is None
 
 
-def test_a_quiet_table_is_no_late_table() -> None:
+def test_a_quiet_table_is_not_late() -> None:
     quiet = changed(
         landing={"newest_change": AT - 50 * HOUR, "newest_landed": AT - 50 * HOUR, "firehose_age_seconds": None},
         capture={"invoked": 0, "iterator_age_seconds": None},
@@ -154,7 +154,7 @@ def test_the_forwarders_age_counts_for_the_table_that_is_late() -> None:
     assert [verdict.state for verdict in expiring] == ["expiring"]
 
 
-def test_what_is_to_be_done_waits_until_it_is_too_long() -> None:
+def test_due_work_is_a_finding_only_after_too_long() -> None:
     lake = {
         "waiting": (Wait("20231113", AT - 25 * HOUR),),
         "fold_due_since": AT - 25 * HOUR,
@@ -165,7 +165,7 @@ def test_what_is_to_be_done_waits_until_it_is_too_long() -> None:
     assert len(judge(changed(lake=lake), Targets(waiting_hours=24, conversion_minutes=58))) == 3
 
 
-def test_nothing_differs_while_the_table_is_late() -> None:
+def test_no_difference_is_reported_while_the_table_is_late() -> None:
     parts = {"comparison": {"compared": 1, "differing": (Doubt("a", "x", AT, AT),)}}
     verdicts = judge(changed(**parts, landing={"firehose_age_seconds": 2000}), TARGETS)
     assert [verdict.state for verdict in verdicts] == ["late"]
@@ -224,7 +224,7 @@ _moments = st.none() | st.integers(AT - 72 * HOUR, AT)
     ),
     differing=st.lists(st.builds(Doubt, st.text(max_size=9), st.just("x"), st.just(AT), st.just(AT)), max_size=2),
 )
-def test_whatever_is_read_can_be_judged_kept_and_told(
+def test_any_readings_can_be_judged_stored_and_reported(
     capture: Capture, landing: Landing, lake: Lake, differing: list[Doubt]
 ) -> None:
     comparison = Comparison(AT, 2, 0, (), tuple(differing))
@@ -248,7 +248,7 @@ def test_an_alarm_names_every_table_and_what_to_do_once() -> None:
     check_alarms([TableStatus.of("C", WELL, TARGETS)])
 
 
-def test_a_status_says_nothing_any_more_after_a_while() -> None:
+def test_a_status_expires_after_a_while() -> None:
     status = TableStatus.of("A", WELL, TARGETS)
     assert not status.is_stale(datetime.fromtimestamp((AT + 29 * MINUTE) / 1000, UTC))
     assert status.is_stale(datetime.fromtimestamp((AT + 31 * MINUTE) / 1000, UTC))

@@ -37,7 +37,7 @@ def raw(key: str, modified: float, size: int = 10) -> RawObject:
 LANDED = [raw("a", 100.0), raw("b", 300.0), raw("c", 200.0)]
 
 
-def test_what_landed_since_a_moment_comes_in_its_order() -> None:
+def test_objects_landed_since_a_moment_are_listed_in_order() -> None:
     assert [o.key for o in landed_since(LANDED, 100_000)] == ["c", "b"]
     assert [o.key for o in landed_since(LANDED, None)] == ["a", "c", "b"]
     assert landed_since([], None) == []
@@ -68,7 +68,7 @@ def line(operation: str, sequence: int, time: int, value: str = "x") -> str:
     return encode_change(image, operation=operation, sequence_number=str(sequence), event_time=time)
 
 
-def test_an_items_last_change_is_that_of_the_highest_number_whatever_its_time() -> None:
+def test_an_items_last_change_has_the_highest_number_whatever_its_time() -> None:
     lines = [line("INSERT", 1, 90_000), "broken", line("CANARY", 9, 95_000), line("SNAPSHOT", 0, 99_000)]
     bucket = Bucket(a=[*lines, line("MODIFY", 7, 10_000, "last")], b=[line("MODIFY", 5, 50_000)])
     sample = read_sample(Clients(lambda _: bucket), NAMES, KEY, [raw("a", 100.0), raw("b", 300.0)])
@@ -94,14 +94,14 @@ def test_an_items_last_change_is_that_of_the_highest_number_whatever_its_time() 
         "\ufeff",
     ],
 )
-def test_a_line_that_conversion_rejects_stops_no_look(broken: str) -> None:
+def test_a_line_that_conversion_rejects_stops_no_check(broken: str) -> None:
     bucket = Bucket(a=[broken, line("MODIFY", 7, 10_000)])
     sample = read_sample(Clients(lambda _: bucket), NAMES, KEY, [raw("a", 100.0)])
     assert sample is not None
     assert [c.sequence for c in sample.candidates.values()] == [f"{7:040}"]
 
 
-def test_what_is_replayed_does_not_make_the_newest_change_older() -> None:
+def test_replayed_changes_do_not_make_the_newest_change_older() -> None:
     none: dict[str, Any] = dict.fromkeys(plan_metrics(NAMES, "uuid", "kinesis"), ())
 
     def land(sample: Sample | None, before: Landing, new: list[RawObject]) -> Landing:
@@ -114,7 +114,7 @@ def test_what_is_replayed_does_not_make_the_newest_change_older() -> None:
     assert land(None, first, []) == first, "nothing has landed since"
 
 
-def test_what_was_lost_stays_so_until_somebody_says_that_it_is_repaired() -> None:
+def test_lost_changes_stay_reported_until_marked_as_repaired() -> None:
     now = Readings(9_000, capture=Capture("uuid", "Enabled"))
     dropped = [(5_000, 2.0)]
 
@@ -153,7 +153,7 @@ class Reading:
         return {"Table": {"TableId": self.table_id, **on}}
 
 
-def test_when_the_stream_was_last_read_is_known_for_as_long_as_nobody_reads_it() -> None:
+def test_the_last_read_of_the_stream_is_remembered_while_nobody_reads_it() -> None:
     none: dict[str, Any] = dict.fromkeys(plan_metrics(NAMES, "uuid", "kinesis"), ())
     capture, found, reading = Capture(), [], Reading("")
     for at, reading.state in ((1_000, "Enabled"), (2_000, "Enabled"), (3_000, "Disabled"), (4_000, "")):
@@ -163,7 +163,7 @@ def test_when_the_stream_was_last_read_is_known_for_as_long_as_nobody_reads_it()
 
 
 @pytest.mark.parametrize("state", ["Enabled", ""])
-def test_a_table_that_was_made_again_is_known_by_its_id(state: str) -> None:
+def test_a_recreated_table_is_recognised_by_its_id(state: str) -> None:
     """Also where a mapping reads the new table's stream, and where there is none any more."""
     none: dict[str, Any] = dict.fromkeys(plan_metrics(NAMES, "uuid", "kinesis"), ())
     reading = Reading(state)
@@ -176,7 +176,7 @@ def test_a_table_that_was_made_again_is_known_by_its_id(state: str) -> None:
     assert (look("first").stream, look("first").read_at) == ("replaced", None)
 
 
-def test_metrics_are_those_of_the_tables_own_way() -> None:
+def test_metrics_are_those_of_the_tables_own_delivery() -> None:
     kinesis, direct = plan_metrics(NAMES, "uuid", "kinesis"), plan_metrics(NAMES, "uuid", "direct")
     assert kinesis["stream_throttled"].value == NAMES.stream
     assert kinesis["firehose_age"].value == NAMES.delivery_stream
@@ -188,7 +188,7 @@ def test_metrics_are_those_of_the_tables_own_way() -> None:
     }
 
 
-def test_a_period_counts_as_recent_while_it_reaches_into_the_time() -> None:
+def test_a_period_counts_as_recent_while_it_overlaps_the_time() -> None:
     points = [(0, 1.0), (300_000, 2.0), (600_000, 3.0)]
     assert recent(points, 900_000, 10) == [2.0, 3.0]
     assert recent(points, 899_999, 10) == [1.0, 2.0, 3.0]

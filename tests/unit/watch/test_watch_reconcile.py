@@ -56,11 +56,11 @@ def made(key: str, image: str = "same") -> Candidate:
         {},
     ],
 )
-def test_what_is_no_change_of_the_stream_is_not_compared(record: dict[str, Any]) -> None:
+def test_only_changes_of_the_stream_are_compared(record: dict[str, Any]) -> None:
     assert candidate(KEY, record, NOW) is None
 
 
-def test_a_binary_key_that_is_none_is_not_compared() -> None:
+def test_an_invalid_binary_key_is_not_compared() -> None:
     key = ItemKey(KeyAttribute("id", "B"))
     found = candidate(key, change({"id": {"B": b"\x00\xff"}}), NOW)
     assert found is not None
@@ -85,7 +85,7 @@ def read(table: Table, chosen: list[Candidate]) -> dict[str, str]:
 
 
 @given(STORABLE)
-def test_an_item_that_is_as_it_landed_is_equal(item: dict[str, Any]) -> None:
+def test_an_item_that_matches_its_landed_change_is_equal(item: dict[str, Any]) -> None:
     """Through the lake's text or straight from the table: every digit, set and byte the same."""
     item = {**item, "id": {"S": "a"}, "n": {"N": "1.50"}}
     found = candidate(KEY, change(item), NOW)
@@ -95,7 +95,7 @@ def test_an_item_that_is_as_it_landed_is_equal(item: dict[str, Any]) -> None:
     assert table.asked[NAMES.table]["ConsistentRead"] is True
 
 
-def test_an_item_that_is_gone_equals_its_removal_and_nothing_else() -> None:
+def test_a_missing_item_equals_only_its_removal() -> None:
     item = {"id": {"S": "a"}, "n": {"N": "1"}, "x": {"S": "y"}}
     there, removed = candidate(KEY, change(item), NOW), candidate(KEY, change(item, "REMOVE"), NOW)
     assert there is not None
@@ -105,7 +105,7 @@ def test_an_item_that_is_gone_equals_its_removal_and_nothing_else() -> None:
     assert read(Table([item], []), [removed]) != {removed.key: removed.image}
 
 
-def test_half_of_a_surrogate_pair_is_compared_and_in_a_key_it_is_not() -> None:
+def test_half_of_a_surrogate_pair_is_compared_except_in_a_key() -> None:
     half = {"id": {"S": "a"}, "n": {"N": "1"}, "x": {"S": "\ud800"}}
     found = candidate(KEY, change(half), NOW)
     assert found is not None
@@ -113,19 +113,19 @@ def test_half_of_a_surrogate_pair_is_compared_and_in_a_key_it_is_not() -> None:
     assert candidate(KEY, change({**half, "id": {"S": "\udc00"}}), NOW) is None
 
 
-def test_what_dynamodb_does_not_answer_for_now_says_nothing() -> None:
+def test_keys_that_dynamodb_leaves_unprocessed_are_not_judged() -> None:
     found = candidate(KEY, change({"id": {"S": "a"}, "n": {"N": "100"}}), NOW)
     assert found is not None
     assert read(Table([], [{"id": {"S": "a"}, "n": {"N": "1E+2"}}]), [found]) == {}
     assert read(Table([], []), []) == {}
 
 
-def test_a_digit_more_or_less_is_seen() -> None:
+def test_one_digit_more_or_less_is_noticed() -> None:
     images = {image_of("k", {"n": n}) for n in (Decimal("1.5"), Decimal("1.50"), 15, "1.5", None, True, 1)}
     assert len(images) == 7
 
 
-def test_the_choice_is_bounded_and_the_same_again() -> None:
+def test_the_choice_is_bounded_and_repeatable() -> None:
     candidates = [made(str(n)) for n in range(500)]
     chosen = choose(candidates, 20, NOW)
     assert len(chosen) == 20
@@ -134,13 +134,13 @@ def test_the_choice_is_bounded_and_the_same_again() -> None:
     assert choose([], 20, NOW) == []
 
 
-def test_a_change_that_comes_late_is_not_compared() -> None:
+def test_a_late_change_is_not_compared() -> None:
     """It was replayed, and what followed it may lie in a day that is not listed any more."""
     assert choose([made("a")], 20, NOW + COMPARED_MS - 1) == [made("a")]
     assert choose([made("a")], 20, NOW + COMPARED_MS) == []
 
 
-def test_a_clock_that_was_ahead_hides_no_later_change() -> None:
+def test_a_fast_clock_hides_no_later_change() -> None:
     """Event times need not rise with sequence numbers: what counts is when the change landed."""
     item = {"id": {"S": "a"}, "n": {"N": "1"}}
     ahead, behind = candidate(KEY, change(item), NOW - MINUTE), candidate(KEY, change(item), NOW + MINUTE)
@@ -151,7 +151,7 @@ def test_a_clock_that_was_ahead_hides_no_later_change() -> None:
     assert doubt.since == NOW - MINUTE - 1
 
 
-def test_equal_items_count_and_others_are_in_doubt_once() -> None:
+def test_equal_items_are_counted_and_others_are_in_doubt_once() -> None:
     first = compare([made("a"), made("b"), made("c")], {"a": "same", "b": "other"}, Comparison(), NOW)
     assert (first.compared, first.equal, first.at) == (1, 1, NOW)
     assert first.doubts == (Doubt("b", "other", NOW, NOW),)
@@ -159,7 +159,7 @@ def test_equal_items_count_and_others_are_in_doubt_once() -> None:
     assert again == first
 
 
-def test_a_doubt_is_cleared_up_by_the_change_that_lands() -> None:
+def test_a_landing_change_resolves_a_doubt() -> None:
     before = Comparison(NOW, 1, 1, (Doubt("b", "other", NOW, NOW),))
     done = clear_up(before, frozenset({"other"}), NOW + 10 * MINUTE, 15, conclude=True)
     assert (done.compared, done.equal, done.doubts, done.differing) == (2, 2, (), ())
@@ -184,7 +184,7 @@ def test_an_item_differs_when_its_change_has_not_landed(
     assert (done.compared, done.equal) == (2 if differs else 1, 1)
 
 
-def test_a_difference_is_told_for_a_day_or_until_the_change_lands() -> None:
+def test_a_difference_is_reported_for_a_day_or_until_the_change_lands() -> None:
     before = Comparison(NOW, 2, 1, (), (Doubt("b", "other", NOW, NOW),))
     assert clear_up(before, frozenset(), NOW + FORGOTTEN_MS, 15, conclude=True) == before
     assert clear_up(before, frozenset(), NOW + FORGOTTEN_MS + 1, 15, conclude=True).differing == ()
@@ -192,7 +192,7 @@ def test_a_difference_is_told_for_a_day_or_until_the_change_lands() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["same", "other"])), max_size=6))
-def test_the_counts_add_up_whatever_comes(answers: list[tuple[str, str]]) -> None:
+def test_the_counts_always_add_up(answers: list[tuple[str, str]]) -> None:
     comparison = Comparison()
     for step, (key, image) in enumerate(answers):
         comparison = compare([made(key)], {key: image}, comparison, NOW + step * 20 * MINUTE)

@@ -71,7 +71,7 @@ def lake() -> WatchedLake:
     return made
 
 
-def test_a_table_says_how_new_it_is_and_what_is_not_in_it_yet(lake: WatchedLake) -> None:
+def test_a_table_reports_its_freshness_and_its_missing_changes(lake: WatchedLake) -> None:
     found = lake.look()
     assert (found.changes, found.newest_change, found.folded_to, found.unconverted) == (Size(), None, None, 0)
     landed = lake.now
@@ -96,7 +96,7 @@ def test_a_table_says_how_new_it_is_and_what_is_not_in_it_yet(lake: WatchedLake)
     assert found.queries == current_texts(lake.table)
 
 
-def test_a_day_waits_from_when_it_was_over_or_was_opened_again(lake: WatchedLake) -> None:
+def test_a_day_waits_since_it_closed_or_was_reopened(lake: WatchedLake) -> None:
     lake.clock.move(seconds=2 * 3600)
     yesterday, before = lake.day(1), lake.day(2)
     for number, day in enumerate((before, yesterday, lake.today), 1):
@@ -117,7 +117,7 @@ def test_a_day_waits_from_when_it_was_over_or_was_opened_again(lake: WatchedLake
     assert lake.look().waiting == (Wait(before, opened),)
 
 
-def test_a_fold_is_due_from_when_a_look_finds_it_so(lake: WatchedLake) -> None:
+def test_a_fold_is_due_since_a_check_first_found_it_due(lake: WatchedLake) -> None:
     assert lake.look().fold_due_since is None
     lake.land(lake.today, "a", range(50))
     lake.run()
@@ -134,7 +134,7 @@ def test_a_fold_is_due_from_when_a_look_finds_it_so(lake: WatchedLake) -> None:
     assert lake.look().fold_due_since is None
 
 
-def test_days_wait_by_the_tables_own_order(lake: WatchedLake) -> None:
+def test_days_wait_according_to_the_tables_own_sort_order(lake: WatchedLake) -> None:
     lake.clock.move(seconds=2 * 3600)
     lake.land(lake.day(1), "a", [1])
     lake.run()
@@ -145,7 +145,7 @@ def test_days_wait_by_the_tables_own_order(lake: WatchedLake) -> None:
         assert [wait.day for wait in lake.look().waiting] == [lake.day(1)], names
 
 
-def test_what_should_not_be_so_is_found_within_the_hour_and_goes_at_once(lake: WatchedLake) -> None:
+def test_a_problem_is_found_within_the_hour_and_clears_at_once(lake: WatchedLake) -> None:
     assert lake.kinds() == set()
     lake.glue.optimizers["receipts_state", "compaction"] = {"enabled": True}
     view = lake.glue.tables.pop(lake.names.current_view)
@@ -157,7 +157,7 @@ def test_what_should_not_be_so_is_found_within_the_hour_and_goes_at_once(lake: W
     assert lake.kinds() == set()
 
 
-def test_what_the_last_scrub_has_found_is_told(lake: WatchedLake) -> None:
+def test_the_findings_of_the_last_scrub_are_reported(lake: WatchedLake) -> None:
     for day in (lake.day(5), lake.day(4)):
         lake.land(day, "a", [1])
     lake.clock.move(days=2)
@@ -177,7 +177,7 @@ def test_a_scrubs_findings_are_one_of_each_kind() -> None:
     ]
 
 
-def test_a_view_that_leaves_changes_out_is_found(lake: WatchedLake) -> None:
+def test_a_view_that_omits_changes_is_found(lake: WatchedLake) -> None:
     lake.land(lake.today, "a", [1])
     lake.run()
     entry = lake.glue.tables[lake.names.current_view]
@@ -185,7 +185,7 @@ def test_a_view_that_leaves_changes_out_is_found(lake: WatchedLake) -> None:
     assert lake.kinds() == {"view-ahead"}
 
 
-def test_a_change_of_types_that_nobody_finishes_is_found_after_a_day(lake: WatchedLake) -> None:
+def test_an_unfinished_change_of_types_is_found_after_a_day(lake: WatchedLake) -> None:
     held = Commit(properties={HELD_SINCE: str(lake.now)})
     commit_on(lake.table.catalog, lake.names, lake.table.changes(), lambda head, news: held)
     lake.clock.move(days=1)
@@ -194,7 +194,7 @@ def test_a_change_of_types_that_nobody_finishes_is_found_after_a_day(lake: Watch
     assert lake.kinds() == {"held-views"}
 
 
-def test_the_calls_of_a_look_do_not_grow_with_history(lake: WatchedLake) -> None:
+def test_the_calls_of_a_check_do_not_grow_with_history(lake: WatchedLake) -> None:
     """Nights compact the day before, and merge manifests once that saves some."""
     lake.clock.move(seconds=2 * 3600)
     calls = []

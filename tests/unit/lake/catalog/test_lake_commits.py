@@ -34,7 +34,7 @@ def readable(lake: SmallLake, head: Head) -> bool:
     return {path.removeprefix(lake.names.uri("")) for path in named} <= lake.keys()
 
 
-def test_a_table_begins_with_an_empty_snapshot_and_is_made_once(small_lake: SmallLake) -> None:
+def test_a_table_is_created_once_with_an_empty_snapshot(small_lake: SmallLake) -> None:
     head = small_lake.create()
 
     assert head.snapshot_id is not None
@@ -71,7 +71,7 @@ def test_files_properties_and_schema_change_together(small_lake: SmallLake) -> N
     assert small_lake.rows()[0]["n"] == 1.5
 
 
-def test_a_property_alone_makes_a_snapshot(small_lake: SmallLake) -> None:
+def test_changing_only_a_property_makes_a_snapshot(small_lake: SmallLake) -> None:
     head = small_lake.create()
 
     landed = small_lake.catalog.commit(head, Change(properties={"dynalake.bound": "1"}))
@@ -93,7 +93,7 @@ def test_a_stale_commit_is_refused_and_leaves_the_table_as_it_was(small_lake: Sm
     assert readable(small_lake, small_lake.load())
 
 
-def test_another_commit_between_reading_and_updating_is_noticed_by_glue(small_lake: SmallLake) -> None:
+def test_glue_notices_a_commit_between_reading_and_updating(small_lake: SmallLake) -> None:
     head = small_lake.create()
     new = small_lake.file("20240101", [{"id": "b"}])
     small_lake.glue.before = lambda: append(small_lake, "a")
@@ -105,7 +105,7 @@ def test_another_commit_between_reading_and_updating_is_noticed_by_glue(small_la
     assert readable(small_lake, small_lake.load())
 
 
-def test_a_lost_answer_is_a_commit(small_lake: SmallLake) -> None:
+def test_a_commit_whose_answer_was_lost_counts(small_lake: SmallLake) -> None:
     small_lake.create()
     small_lake.glue.faults = ["lose"]
 
@@ -115,7 +115,7 @@ def test_a_lost_answer_is_a_commit(small_lake: SmallLake) -> None:
     assert readable(small_lake, small_lake.load())
 
 
-def test_a_lost_answer_is_a_commit_even_if_others_came_behind_it(small_lake: SmallLake) -> None:
+def test_a_commit_whose_answer_was_lost_counts_even_after_later_commits(small_lake: SmallLake) -> None:
     small_lake.create()
     new = small_lake.file("20240101", [{"id": "a"}])
     glue, update = small_lake.glue, small_lake.glue.update_table
@@ -134,7 +134,7 @@ def test_a_lost_answer_is_a_commit_even_if_others_came_behind_it(small_lake: Sma
     assert ids(small_lake) == ["a", "b", "c"]
 
 
-def test_what_did_not_land_is_unknown_and_nothing_of_it_is_deleted(small_lake: SmallLake) -> None:
+def test_a_commit_that_did_not_land_is_unknown_and_keeps_its_files(small_lake: SmallLake) -> None:
     small_lake.create()
     small_lake.glue.faults = ["late"]
     before = small_lake.keys()
@@ -148,7 +148,7 @@ def test_what_did_not_land_is_unknown_and_nothing_of_it_is_deleted(small_lake: S
     assert readable(small_lake, small_lake.load())
 
 
-def test_a_late_call_behind_another_commit_is_refused_by_glue(small_lake: SmallLake) -> None:
+def test_glue_refuses_a_late_call_after_another_commit(small_lake: SmallLake) -> None:
     small_lake.create()
     small_lake.glue.faults = ["late"]
     with pytest.raises(UnknownOutcomeError):
@@ -168,7 +168,7 @@ def test_a_live_file_is_not_added_again(small_lake: SmallLake) -> None:
         small_lake.catalog.commit(head, Change(add=(new,)))
 
 
-def test_a_file_that_is_gone_is_not_replaced(small_lake: SmallLake) -> None:
+def test_a_missing_file_is_not_replaced(small_lake: SmallLake) -> None:
     head = small_lake.create()
     old = small_lake.file("20240101", [{"id": "a"}])
     head = small_lake.catalog.commit(head, Change(add=(old,)))
@@ -178,7 +178,7 @@ def test_a_file_that_is_gone_is_not_replaced(small_lake: SmallLake) -> None:
         small_lake.catalog.commit(head, Change((small_lake.file("20240101", [{"id": "b"}]),), (old,)))
 
 
-def test_files_of_no_rows_are_live(small_lake: SmallLake) -> None:
+def test_files_without_rows_are_live(small_lake: SmallLake) -> None:
     head = small_lake.create()
     empty = small_lake.file("20240101", [])
 
@@ -187,7 +187,7 @@ def test_files_of_no_rows_are_live(small_lake: SmallLake) -> None:
     assert [(f.rows, f.bounds("id")) for f in landed.files({"20240101"})] == [(0, None)]
 
 
-def test_only_the_partitions_that_are_asked_for_are_read(small_lake: SmallLake) -> None:
+def test_only_the_requested_partitions_are_read(small_lake: SmallLake) -> None:
     small_lake.create()
     for day in range(1, 9):
         append(small_lake, "x", dt=f"2024010{day}")
@@ -211,7 +211,7 @@ def test_bounds_and_overlaps(small_lake: SmallLake) -> None:
     assert not overlap(one, empty, "__event_time")
 
 
-def test_what_people_wrote_in_glue_stays(small_lake: SmallLake) -> None:
+def test_manual_changes_in_glue_are_kept(small_lake: SmallLake) -> None:
     small_lake.create()
     name = {"DatabaseName": small_lake.names.lake.database}
     entry = small_lake.glue.get_table(**name, Name="receipts")["Table"]
@@ -227,7 +227,7 @@ def test_what_people_wrote_in_glue_stays(small_lake: SmallLake) -> None:
     assert entry["StorageDescriptor"]["Columns"][1]["Comment"] == "the key"
 
 
-def test_glue_has_the_current_columns_alone(small_lake: SmallLake) -> None:
+def test_glue_has_only_the_current_columns(small_lake: SmallLake) -> None:
     head = small_lake.create()
     other = type(head.schema)(*head.schema.fields[:3], NestedField(9, "new", StringType()), schema_id=1)
     small_lake.catalog.commit(head, Change(schema=other))
@@ -237,7 +237,7 @@ def test_glue_has_the_current_columns_alone(small_lake: SmallLake) -> None:
     assert [c["Name"] for c in entry["StorageDescriptor"]["Columns"]] == ["dt", "id", "__event_time", "new"]
 
 
-def test_news_are_what_others_committed_since(small_lake: SmallLake) -> None:
+def test_news_are_the_later_commits_of_others(small_lake: SmallLake) -> None:
     before = small_lake.create()
     append(small_lake, "a")
     old = small_lake.file("20240102", [{"id": "b"}])
@@ -252,7 +252,7 @@ def test_news_are_what_others_committed_since(small_lake: SmallLake) -> None:
     assert small_lake.load().news(small_lake.load()) == News((), False)
 
 
-def test_news_of_another_table_of_that_name_are_refused(small_lake: SmallLake) -> None:
+def test_news_of_another_table_with_that_name_are_refused(small_lake: SmallLake) -> None:
     before = small_lake.create()
     small_lake.glue.delete_table(DatabaseName=small_lake.names.lake.database, Name="receipts")
     after = small_lake.create()
@@ -279,7 +279,7 @@ def test_a_refused_commit_lands_on_the_new_head(small_lake: SmallLake) -> None:
     assert noted_metadata(small_lake.clients, small_lake.names, "receipts") == landed.metadata_location
 
 
-def test_a_thread_that_reads_a_later_version_meanwhile_has_the_commit_tried_again(
+def test_a_commit_is_tried_again_if_another_thread_reads_a_later_version(
     small_lake: SmallLake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Threads share a catalog, which keeps the entry that was read last."""
@@ -305,7 +305,7 @@ def test_a_thread_that_reads_a_later_version_meanwhile_has_the_commit_tried_agai
     assert ids(small_lake) == ["a", "m"]
 
 
-def test_throttling_is_waited_for(small_lake: SmallLake) -> None:
+def test_a_throttled_commit_waits(small_lake: SmallLake) -> None:
     planned = small_lake.create()
     mine = small_lake.file("20240101", [{"id": "m"}])
     small_lake.glue.faults = ["throttle", "throttle"]
@@ -330,7 +330,7 @@ def test_a_replaced_file_must_be_live(small_lake: SmallLake) -> None:
         check_live(head, (old,), News((), False))
 
 
-def test_the_noted_metadata_only_rises(small_lake: SmallLake) -> None:
+def test_the_noted_metadata_only_moves_forward(small_lake: SmallLake) -> None:
     first = small_lake.create()
     second = append(small_lake, "a")
 
@@ -353,7 +353,7 @@ def test_a_lost_entry_is_registered_again(small_lake: SmallLake) -> None:
     assert ids(small_lake) == ["a"]
 
 
-def test_an_entry_that_lost_its_parameters_is_named(small_lake: SmallLake) -> None:
+def test_an_error_names_an_entry_that_lost_its_parameters(small_lake: SmallLake) -> None:
     small_lake.create()
     name = {"DatabaseName": small_lake.names.lake.database}
     small_lake.glue.update_table(**name, TableInput={"Name": "receipts", "StorageDescriptor": {"Columns": []}})
@@ -362,7 +362,7 @@ def test_an_entry_that_lost_its_parameters_is_named(small_lake: SmallLake) -> No
         small_lake.load()
 
 
-def test_metadata_that_is_gone_is_named(small_lake: SmallLake) -> None:
+def test_an_error_names_missing_metadata(small_lake: SmallLake) -> None:
     head = small_lake.create()
     key = head.metadata_location.removeprefix(small_lake.names.uri(""))
     small_lake.clients.s3.delete_object(Bucket=small_lake.names.lake.bucket, Key=key)
@@ -405,7 +405,7 @@ def test_old_metadata_is_deleted(small_lake: SmallLake) -> None:
     assert readable(small_lake, head)
 
 
-def test_a_field_of_a_file_must_be_there_with_its_type(small_lake: SmallLake) -> None:
+def test_each_field_of_a_file_must_exist_with_its_type(small_lake: SmallLake) -> None:
     head = small_lake.create()
     held = head.schema
     grown = type(held)(*held.fields, NestedField(head.last_column_id + 1, "more", StringType()), schema_id=1)
@@ -419,7 +419,7 @@ def test_a_field_of_a_file_must_be_there_with_its_type(small_lake: SmallLake) ->
             check_fields(held, head)
 
 
-def test_files_that_may_be_collected_are_not_committed(small_lake: SmallLake) -> None:
+def test_files_old_enough_to_be_collected_are_not_committed(small_lake: SmallLake) -> None:
     head = small_lake.create()
     half = 84 * 3_600_000
 

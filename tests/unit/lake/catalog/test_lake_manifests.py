@@ -30,19 +30,19 @@ def days(count: int, first: int = 1) -> list[str]:
     return [f"202401{d:02d}" for d in range(first, first + count)]
 
 
-def test_small_manifests_are_merged_once_that_saves_some() -> None:
+def test_small_manifests_are_merged_when_that_saves_some() -> None:
     few = [listed(f"m{d}", d) for d in days(8)]
     assert plan_merge(few) == frozenset()
     assert plan_merge([*few, listed("m9", "20240109")]) == {f"m{d}" for d in days(8)} | {"m9"}
 
 
-def test_full_manifests_stay_and_huge_ones_are_split() -> None:
+def test_full_manifests_are_kept_and_huge_ones_split() -> None:
     small = [listed(f"m{d}", d) for d in days(20)]
     assert "full" not in plan_merge([*small, listed("full", "20231201", FULL)])
     assert plan_merge([listed("huge", "20231201", 5 * FULL)]) == {"huge"}
 
 
-def test_manifests_that_are_far_apart_would_not_be_merged_into_one() -> None:
+def test_manifests_that_are_far_apart_are_not_merged_into_one() -> None:
     apart = [listed(f"m{year}", f"{year}0101") for year in range(2005, 2025)]
     assert plan_merge(apart) == frozenset()
     assert plan_merge([listed("s", "00000000"), *(listed(f"m{d}", d) for d in days(9))]) != frozenset()
@@ -103,7 +103,7 @@ def test_merging_keeps_each_entry_as_it_was() -> None:
     assert landed.files({made[7].partition})[0].path == made[7].path
 
 
-def test_files_are_found_in_their_manifests_however_threads_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_found_in_their_manifests_whatever_the_order_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """pyiceberg reads manifests in threads, which share what it remembers of the manifest that it looks at."""
     lake = MemoryLake()
     lake.create()
@@ -120,7 +120,7 @@ def test_files_are_found_in_their_manifests_however_threads_take_turns(monkeypat
     assert len(lake.table.changes().files()) == 25
 
 
-def test_a_commit_that_comes_first_is_seen_by_the_next_attempt() -> None:
+def test_the_next_attempt_sees_an_earlier_commit() -> None:
     lake = MemoryLake()
     lake.create()
     fill(lake, 12)
@@ -144,7 +144,7 @@ def expire(lake: MemoryLake, head: Head, days: int = 7) -> Change:
     return Change(expire=expired.snapshots, drop_schemas=expired.schemas)
 
 
-def test_old_snapshots_expire_but_those_that_refs_name() -> None:
+def test_old_snapshots_expire_unless_a_ref_names_them() -> None:
     lake = MemoryLake()
     lake.create()
     lake.append("20240101", "a")
@@ -171,7 +171,7 @@ def test_old_snapshots_expire_but_those_that_refs_name() -> None:
         landed.news_since(landed.uuid, expired.snapshots[0])
 
 
-def test_snapshots_that_somebody_else_let_expire_are_planned_again() -> None:
+def test_the_plan_is_made_again_if_another_process_expired_snapshots() -> None:
     lake = MemoryLake()
     lake.create()
     lake.append("20240101", "a")
@@ -183,7 +183,7 @@ def test_snapshots_that_somebody_else_let_expire_are_planned_again() -> None:
         lake.table.catalog.commit(head, Change(expire=(gone,)))
 
 
-def test_schemas_that_no_kept_snapshot_needs_go() -> None:
+def test_schemas_that_no_kept_snapshot_needs_are_removed() -> None:
     lake = MemoryLake()
     lake.create()
     for number in range(2):

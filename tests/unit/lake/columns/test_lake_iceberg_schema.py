@@ -66,7 +66,7 @@ def column_of(schema: TableSchema, path: str) -> str | None:
 
 @settings(max_examples=150)
 @given(st.lists(st.tuples(ITEMS, st.booleans()), max_size=6), st.integers(0, 1_200))
-def test_ids_stay_as_long_as_files_are_read_right(steps: list[tuple[dict[str, Any], bool]], first: int) -> None:
+def test_ids_stay_while_files_are_read_correctly_by_them(steps: list[tuple[dict[str, Any], bool]], first: int) -> None:
     schema, base, last = NEW, iceberg_schema(NEW, None, first), first
     used: set[int] = {i for i, _ in ids_of(base).values()}
     for item, night in steps:
@@ -107,7 +107,7 @@ def test_a_text_that_becomes_json_text_gets_another_id() -> None:
     assert [c.comment for c in wider.columns] == ['attribute "PK"', "JSON text", "", ""]
 
 
-def test_the_table_s_own_columns_come_first_and_all_is_optional() -> None:
+def test_the_table_s_own_columns_come_first_and_all_are_optional() -> None:
     made = iceberg_schema(NEW.admit({"userId": observe([{"x": 1}])}), None, 0)
     names = [f.name for f in made.fields]
     assert names[:-2] == ["dt", *METADATA_TYPES, "__other", "__key"]
@@ -122,7 +122,7 @@ def test_the_table_s_own_columns_come_first_and_all_is_optional() -> None:
     assert "__key" not in change_columns(TableSchema.of_new_table(ItemKey(KeyAttribute("a", "S"))))
 
 
-def test_what_others_added_or_wrote_stays() -> None:
+def test_columns_and_comments_of_others_are_kept() -> None:
     schema = NEW.admit({"a": observe(1), "b": observe(2)})
     base = iceberg_schema(schema, None, 0)
     fields = [f.model_copy(update={"doc": "theirs"}) if f.name == "a" else f for f in base.fields]
@@ -138,7 +138,7 @@ def test_what_others_added_or_wrote_stays() -> None:
     assert iceberg_schema(schema, base, 95, before=schema).fields == base.fields
 
 
-def test_columns_that_a_pin_has_forbidden_go() -> None:
+def test_columns_forbidden_by_a_pin_are_removed() -> None:
     schema = NEW.admit({"a": observe(1), "b": observe(2), "c": observe(3)})
     base = iceberg_schema(schema, None, 0)
     pinned = schema.with_pins(Pins(never=("a",), names={"b": "bee"})).widen_for({})
@@ -147,7 +147,7 @@ def test_columns_that_a_pin_has_forbidden_go() -> None:
     assert made.find_field("bee").field_id == base.highest_field_id + 1
 
 
-def test_ids_of_a_table_that_was_just_made() -> None:
+def test_ids_of_a_new_table() -> None:
     """pyiceberg numbers the fields of a new table anew; what is made next goes on from there."""
     schema = TableSchema.of_new_table(KEY, Pins(types={"price": "decimal(38,2)"}))
     made = assign_fresh_schema_ids(iceberg_schema(schema, None, 0))
@@ -186,7 +186,7 @@ def test_files_carry_the_ids_at_every_level(items: list[dict[str, Any]], more: d
     assert {c.name for c in table.columns} < {*ids_of(read)}
 
 
-def test_an_array_of_the_plain_type_goes_into_a_file() -> None:
+def test_an_array_of_the_plain_type_can_be_written() -> None:
     """What the readers make has no ids: the writer gives them by a cast that changes no value."""
     of = NEW.admit({"a": observe([{"b": {str(i): [1] for i in range(101)}}])})
     iceberg = iceberg_schema(of, None, 0)
@@ -202,6 +202,6 @@ def test_an_array_of_the_plain_type_goes_into_a_file() -> None:
 
 
 @pytest.mark.parametrize("value", ["x", "</script>", "é\n", 1, True, [1, None], {"b": {"c": "</"}}])
-def test_what_waits_is_exact_json_text(value: Any) -> None:
+def test_waiting_values_are_exact_json_text(value: Any) -> None:
     ((attribute, text),) = other_entries({"a": value, "null": None})
     assert (attribute, json.loads(text)) == ("a", value)

@@ -48,7 +48,7 @@ def pair() -> tuple[str, str]:
 @given(st.lists(ANY, unique=True, max_size=30))
 @example(["A", "a", *(f"a_{sha256(b'A').hexdigest()[:n]}" for n in range(8, 65, 8))])
 @example(["userId", "userid", "USERID", "UserID", "user_id", name_of("userId")])
-def test_each_attribute_has_a_valid_name_of_its_own(attributes: list[str]) -> None:
+def test_each_attribute_has_a_valid_unique_name(attributes: list[str]) -> None:
     names = [name_of(a, RESERVED_NAMES) for a in attributes]
     assert len(set(names)) == len(names)
     for attribute, name in zip(attributes, names, strict=True):
@@ -78,7 +78,7 @@ def test_names(attribute: str, name: str) -> None:
     assert NEW.names.of(attribute) == name
 
 
-def test_nobody_takes_the_name_of_another() -> None:
+def test_no_attribute_takes_the_name_of_another() -> None:
     """Whoever writes `Is_Admin` first does not own the column `is_admin`."""
     for first, second in (("Is_Admin", "is_admin"), ("is_admin", "Is_Admin")):
         schema = NEW.admit({first: observe("x")}).admit({second: observe(True)})
@@ -97,7 +97,7 @@ def test_names_do_not_depend_on_the_order(attributes: list[str], rnd: random.Ran
     assert {(c.attribute, c.name) for c in one_by_one.columns} == {(c.attribute, c.name) for c in at_once.columns}
 
 
-def test_of_two_attributes_that_meet_the_second_has_no_column(pair: tuple[str, str]) -> None:
+def test_the_second_of_two_colliding_attributes_has_no_column(pair: tuple[str, str]) -> None:
     first, second = pair
     assert name_of(first) == name_of(second)
     schema = NEW.admit({first: observe(1)}).admit({first: observe(1), second: observe("x")})
@@ -105,7 +105,7 @@ def test_of_two_attributes_that_meet_the_second_has_no_column(pair: tuple[str, s
     assert schema.left_out({first: observe(1), second: observe("x")}) == (second,)
 
 
-def test_a_map_whose_keys_meet_is_no_struct(pair: tuple[str, str]) -> None:
+def test_a_map_with_colliding_keys_does_not_become_a_struct(pair: tuple[str, str]) -> None:
     first, second = pair
     assert isinstance(settle(observe({first: 1, "b": 2})), Struct)
     both = {first: 1, second: 2}
@@ -143,7 +143,7 @@ def test_keys_have_their_names_without_a_suffix(key: tuple[str, str], names: lis
     assert not others & set(names)
 
 
-def test_a_pinned_name_is_no_other_attribute_s() -> None:
+def test_a_pinned_name_belongs_to_no_other_attribute() -> None:
     schema = TableSchema.of_new_table(KEY, Pins(names={"userId": "user_id"}))
     schema = schema.admit({"user_id": observe("x"), "userId": observe(1)})
     assert {c.attribute: c.name for c in schema.columns} == {

@@ -8,7 +8,7 @@ from dynalake.errors import SettingsError
 from dynalake.lake.columns.pins import Pins
 
 
-def test_a_setting_says_what_is_pinned() -> None:
+def test_a_setting_gives_the_pins() -> None:
     pins = Pins.of_setting('{"never": ["debug"], "types": {"zip": "text"}, "names": {"userId": "user_id"}}')
 
     assert pins == Pins(("debug",), {"zip": "text"}, {"userId": "user_id"})
@@ -16,6 +16,6 @@ def test_a_setting_says_what_is_pinned() -> None:
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '"x"', "1", '{"nevr": []}', '{"types": {"zip": 1}}', '{"never": "debug"}'])
-def test_a_setting_of_another_form_is_refused(text: str) -> None:
+def test_a_malformed_setting_is_refused(text: str) -> None:
     with pytest.raises(SettingsError, match="Needed: "):
         Pins.of_setting(text)

@@ -92,7 +92,7 @@ def test_columns_only_grow_and_never_beyond_the_budget(items: list[dict[str, Any
 
 @settings(max_examples=200)
 @given(ITEMS, st.randoms(use_true_random=False))
-def test_the_order_of_attributes_in_an_item_means_nothing(item: dict[str, Any], rnd: random.Random) -> None:
+def test_the_order_of_attributes_in_an_item_does_not_matter(item: dict[str, Any], rnd: random.Random) -> None:
     observed = list(seen(item).items())
     schema = NEW.admit(dict(observed), BUDGET)
     rnd.shuffle(observed)
@@ -101,7 +101,7 @@ def test_the_order_of_attributes_in_an_item_means_nothing(item: dict[str, Any], 
 
 @settings(max_examples=300)
 @given(st.lists(VALUES, min_size=1, max_size=6))
-def test_with_room_every_value_that_says_something_fits_at_once(values: list[Any]) -> None:
+def test_with_room_every_typed_value_fits_at_once(values: list[Any]) -> None:
     """A column that is made for some values holds all of them; no value is refused before there is another."""
     observed = merge_observed([{"a": observe(v)} for v in values], REAL.limits)
     schema = NEW.admit(observed)
@@ -112,7 +112,7 @@ def test_with_room_every_value_that_says_something_fits_at_once(values: list[Any
     assert schema.misfits(observed) == ()
 
 
-def test_what_says_nothing_yet_has_no_column() -> None:
+def test_attributes_without_typed_values_have_no_column() -> None:
     nothing: list[Any] = [
         None,
         [],
@@ -134,7 +134,7 @@ def test_what_says_nothing_yet_has_no_column() -> None:
         assert holds(schema.known["a"].type, value), "it never has to be widened for what comes"
 
 
-def test_structs_get_further_fields_wherever_they_are() -> None:
+def test_structs_get_new_fields_at_any_level() -> None:
     schema = NEW.admit({"a": observe([{"b": {"c": 1}}])})
     grown = schema.admit({"a": observe([{"b": {"c": "text", "d": True}, "e": 1.5 and Decimal("1.5")}])})
     assert glue_type(grown.known["a"].type) == "array<struct<b:struct<c:bigint,d:boolean>,e:double>>"
@@ -148,7 +148,7 @@ def test_structs_get_further_fields_wherever_they_are() -> None:
     assert full.admit({"s": observe({"one_more": 1})}) is full
 
 
-def test_a_column_grows_no_larger_than_one_may_be() -> None:
+def test_a_column_grows_only_up_to_its_limit() -> None:
     schema = NEW.admit({"s": observe({"id": 1})})
     grown = schema.admit({"s": observe({f"k{i}": {f"x{j}": j for j in range(5)} for i in range(99)})})
     column = grown.known["s"]
@@ -199,7 +199,7 @@ def test_one_item_does_not_wedge_a_table(item: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("character", ["x", "\x01", "😀", "É"])
-def test_the_largest_schema_is_one_that_glue_takes(character: str) -> None:
+def test_glue_accepts_the_largest_schema(character: str) -> None:
     def name(i: int, length: int = 255) -> str:
         return f"{i}{character * length}"[:length]
 
@@ -234,7 +234,7 @@ def test_a_number_key_gets_its_type_from_the_first_values() -> None:
     assert full.admit({"at": observe(1)}).known["at"].type == BIGINT
 
 
-def test_text_keys_tell_items_apart_by_themselves() -> None:
+def test_text_keys_identify_items_by_themselves() -> None:
     texts = TableSchema.of_new_table(ItemKey(KeyAttribute("PK", "S"), KeyAttribute("SK", "B")))
     assert texts.identity == ("pk", "sk")
     assert [c.attribute for c in texts.columns] == ["PK", "SK"]
@@ -245,7 +245,7 @@ def test_text_keys_tell_items_apart_by_themselves() -> None:
 
 @settings(max_examples=400)
 @given(st.lists(ITEMS, max_size=6))
-def test_a_widened_schema_takes_what_it_took_and_what_was_observed(items: list[dict[str, Any]]) -> None:
+def test_a_widened_schema_takes_old_and_observed_values(items: list[dict[str, Any]]) -> None:
     schema = NEW
     for item in items:
         before, observed = schema, seen(item)
@@ -282,7 +282,7 @@ def test_numbers_widen_in_few_steps(first: Any, then: list[str], kinds: list[str
     assert found == kinds
 
 
-def test_what_files_hold_of_a_number_may_be_known_better_than_its_type() -> None:
+def test_the_known_bounds_of_a_number_may_be_narrower_than_its_type() -> None:
     schema = NEW.admit({"n": observe(1), "d": observe(Decimal("1.5")), "m": observe({"x": [1]})})
     numbers = {
         "n": number_within(BIGINT, -7, 999_999_999_999),
@@ -302,7 +302,7 @@ def test_what_files_hold_of_a_number_may_be_known_better_than_its_type() -> None
     assert kinds(schema.widen_for(observed)) == ["decimal(38,9)", "string", "struct<x:array<decimal(38,9)>>"]
 
 
-def test_a_decimal_s_bounds_say_how_far_it_may_be_widened() -> None:
+def test_a_decimal_s_bounds_limit_how_far_it_is_widened() -> None:
     schema = NEW.admit({"n": observe(Decimal("12345678901234567.25"))})
     known = {"n": number_within(decimal(9), Decimal(0), Decimal("12345678901234567.250000000"))}
     wider = schema.widen_for({"n": observe(Decimal("1E-12"))}, numbers=known)
@@ -318,7 +318,7 @@ def test_a_column_that_was_widened_three_times_becomes_json_text() -> None:
     assert types == [(Struct, 1), (Struct, 2), (Struct, 3), (type(MIXED), 4), (type(MIXED), 4)]
 
 
-def test_widening_touches_only_what_does_not_fit() -> None:
+def test_only_columns_with_values_that_do_not_fit_are_widened() -> None:
     schema = NEW.admit({"a": observe({"n": 1, "empty": {}, "list": [{"x": 1}]}), "b": observe(1)})
     wider = schema.widen_for({"a": observe({"n": "text", "empty": {"now": 1}, "list": [{"y": 2}]}), "b": observe(7)})
     assert glue_type(wider.known["a"].type) == (
@@ -335,7 +335,7 @@ def test_widening_touches_only_what_does_not_fit() -> None:
 # -- pins ----------------------------------------------------------------------------------------------------------
 
 
-def test_pinned_attributes_get_their_column_whatever_others_have() -> None:
+def test_pinned_attributes_get_their_column_whatever_the_others_have() -> None:
     pins = Pins(never=("secret", "a0"), types={"price": "decimal(38,2)", "doc": "json"}, names={"userId": "user_id"})
     schema = TableSchema.of_new_table(KEY, pins).admit({f"a{i}": observe(i) for i in range(600)})
     assert len(schema.columns) == REAL.columns
@@ -396,14 +396,14 @@ def test_pins_change_columns_at_night() -> None:
         ({"never": "a", "names": {"a": 1}}, '"names": {attribute: column}'),
     ],
 )
-def test_pins_that_are_not_allowed(pins: dict[str, Any], message: str) -> None:
+def test_invalid_pins_are_refused(pins: dict[str, Any], message: str) -> None:
     schema = NEW.admit({"b": observe(1)})
     with pytest.raises(SettingsError) as error:
         schema.with_pins(Pins.from_dict(pins))
     assert message in str(error.value)
 
 
-def test_two_columns_may_exchange_their_names() -> None:
+def test_two_columns_may_swap_their_names() -> None:
     schema = NEW.admit({"a": observe(1), "b": observe("x")}).with_pins(Pins(names={"a": "b", "b": "a"}))
     assert [(c.name, c.attribute) for c in schema.widen_for({}).columns[1:]] == [("b", "a"), ("a", "b")]
 
@@ -413,7 +413,7 @@ def test_two_columns_may_exchange_their_names() -> None:
 
 @settings(max_examples=300)
 @given(st.lists(ITEMS, max_size=10), ITEMS, st.randoms(use_true_random=False))
-def test_what_is_gathered_does_not_depend_on_the_order(
+def test_gathered_types_do_not_depend_on_the_order(
     items: list[dict[str, Any]], first: dict[str, Any], rnd: random.Random
 ) -> None:
     schema = NEW.with_pins(Pins(types={"ab": "json", "c": "bigint"}, never=("A",))).admit(seen(first), BUDGET)
@@ -442,7 +442,7 @@ def test_what_is_gathered_does_not_depend_on_the_order(
 
 @settings(max_examples=200)
 @given(st.lists(ITEMS, max_size=6))
-def test_what_the_bounds_leave_out_could_not_have_become_a_column(items: list[dict[str, Any]]) -> None:
+def test_attributes_beyond_the_bounds_could_not_have_become_columns(items: list[dict[str, Any]]) -> None:
     """Where there is room in the gathering for as many attributes as may be columns."""
     budget = replace(BUDGET, attributes=BUDGET.columns + 4, gathered=10_000)
     gathering = Gathering(NEW, budget)
@@ -455,7 +455,7 @@ def test_what_the_bounds_leave_out_could_not_have_become_a_column(items: list[di
     assert NEW.admit(gathering.observed, roomy) == NEW.admit(everything, roomy)
 
 
-def test_what_has_become_too_large_goes_on_counting() -> None:
+def test_a_type_that_became_too_large_still_counts() -> None:
     """Else a type that was dropped for the size of another would come back once that one is dropped too."""
     budget = Budget(gathered=30, limits=Limits(size=20))
     items = [{"a": {f"{part}{i}": i for i in range(17)}, "b": {f"{i}": i for i in range(12)}} for part in "xy"]
@@ -467,7 +467,7 @@ def test_what_has_become_too_large_goes_on_counting() -> None:
     assert whole.observed == parts.observed == {"a": MIXED, "b": MIXED}
 
 
-def test_nulls_take_no_place() -> None:
+def test_nulls_take_no_room() -> None:
     gathering = Gathering(NEW, Budget(attributes=2))
     gathering.record({"a": None, "b": None, "c": 1, "d": 2, "e": 3})
     assert [*gathering.observed] == ["c", "d"]
@@ -482,7 +482,7 @@ def test_millions_of_attributes_take_no_memory() -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10
 
 
-def test_a_column_s_values_are_known_to_be_there_whatever_else_comes() -> None:
+def test_a_column_is_known_to_have_values_whatever_else_comes() -> None:
     """What a file holds is decided by it."""
     schema = NEW.admit({"zz_is_last": observe({"a": 1}), "text": observe("x")})
     gathering = Gathering(schema, Budget(attributes=2, gathered=20))

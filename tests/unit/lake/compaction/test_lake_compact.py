@@ -81,7 +81,7 @@ def test_a_day_becomes_one_sorted_folder(lake: Receipts) -> None:
     assert manifest.misfits == {"n": {"type": "text", "count": 1}}
 
 
-def test_what_is_compacted_is_left_alone(lake: Receipts) -> None:
+def test_a_compacted_day_is_left_alone(lake: Receipts) -> None:
     run(lake)
     snapshot = lake.table.changes().snapshot_id
 
@@ -121,7 +121,7 @@ def test_files_that_only_look_sorted_are_sorted(lake: Receipts, monkeypatch: pyt
     assert lake.rows() == lake.committed
 
 
-def test_parts_are_of_bounded_size_and_do_not_overlap(lake: Receipts) -> None:
+def test_parts_have_a_bounded_size_and_do_not_overlap(lake: Receipts) -> None:
     noise = [{"id": f"{n:05d}", "text": random.randbytes(400).hex()} for n in range(6000, 0, -1)]
     lake.append(DAY_1, *noise)
 
@@ -146,7 +146,7 @@ def test_columns_without_values_are_left_out(lake: Receipts) -> None:
     assert not holds_other(file)
 
 
-def test_files_are_of_the_version_and_the_encodings_that_every_engine_reads(lake: Receipts) -> None:
+def test_files_have_a_version_and_encodings_that_every_engine_reads(lake: Receipts) -> None:
     """Redshift documents Parquet's first version alone."""
     run(lake)
 
@@ -157,7 +157,7 @@ def test_files_are_of_the_version_and_the_encodings_that_every_engine_reads(lake
         assert {e for c in columns for e in c.encodings} <= {"PLAIN", "PLAIN_DICTIONARY", "RLE", "BIT_PACKED"}
 
 
-def test_rows_are_in_the_order_that_somebody_asks_for(lake: Receipts) -> None:
+def test_rows_are_in_the_requested_order(lake: Receipts) -> None:
     options = CompactOptions(sort_by=("price", "__event_time"))
 
     run(lake, options=options)
@@ -170,7 +170,7 @@ def test_rows_are_in_the_order_that_somebody_asks_for(lake: Receipts) -> None:
 
 
 @pytest.mark.parametrize("name", ["Price", "m", "n"])
-def test_what_has_no_order_is_refused(lake: Receipts, name: str) -> None:
+def test_columns_without_an_order_are_refused(lake: Receipts, name: str) -> None:
     lake.append(DAY_1, {"id": "z", "n2": 1})
     schema = schema_of(lake.table.changes())
     if name == "n":
@@ -189,7 +189,7 @@ def plan(lake: Receipts, now: datetime | None = None, options: CompactOptions = 
     return plan_compaction(head.files(), now or lake.clock.moment, lake.names.lake.zone, options, word, **more)
 
 
-def test_days_that_are_over_are_due_the_oldest_first(lake: Receipts) -> None:
+def test_closed_days_are_due_oldest_first(lake: Receipts) -> None:
     lake.append("20240101", {"id": "today"})
     lake.append("00000000", {"id": "snapshot"})
 
@@ -201,7 +201,7 @@ def test_days_that_are_over_are_due_the_oldest_first(lake: Receipts) -> None:
     assert [p.day for p in plan(lake, days=["20240101", DAY_2])] == [DAY_2, "20240101", "00000000", DAY_1]
 
 
-def test_a_day_is_over_by_the_lake_s_zone_and_some_hours_later(lake: Receipts) -> None:
+def test_a_day_closes_some_hours_after_midnight_in_the_lake_s_zone(lake: Receipts) -> None:
     zone = ZoneInfo("America/Los_Angeles")
     end = datetime(2023, 12, 31, 8, tzinfo=UTC)
 
@@ -227,7 +227,7 @@ def test_a_run_has_a_budget_and_does_at_least_one_day(lake: Receipts, monkeypatc
 # -- somebody else's engine --------------------------------------------------------------------------------------------
 
 
-def test_somebody_s_files_are_taken_up(lake: Receipts) -> None:
+def test_files_of_another_engine_are_compacted_too(lake: Receipts) -> None:
     run(lake)
     lake.optimize(DAY_1)
     assert files(lake)[0].folder == ""
@@ -243,7 +243,7 @@ def test_somebody_s_files_are_taken_up(lake: Receipts) -> None:
     assert manifest.misfits == {"n": {"type": "text", "count": 1}}
 
 
-def test_rows_that_somebody_has_deleted_stay_deleted(lake: Receipts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_deleted_by_another_engine_stay_deleted(lake: Receipts, monkeypatch: pytest.MonkeyPatch) -> None:
     run(lake)
     (file,) = files(lake)
     gone = {file.path: np.array([0, 2])}
@@ -256,7 +256,7 @@ def test_rows_that_somebody_has_deleted_stay_deleted(lake: Receipts, monkeypatch
     assert run(lake).replaced == 0
 
 
-def test_a_folder_without_its_manifest_is_rewritten_as_somebody_s_files_are(lake: Receipts) -> None:
+def test_a_folder_without_its_manifest_is_rewritten_like_files_of_another_engine(lake: Receipts) -> None:
     """What its manifest would have told of the values that wait in `__other` is read from the rows."""
     for folder in {f.folder for f in files(lake)}:
         lake.s3.delete_object(Key=lake.names.folder_manifest(folder))
@@ -332,7 +332,7 @@ def test_killed_anywhere() -> None:
     sweep(lambda lake: kill)
 
 
-def test_answers_that_are_lost_and_calls_that_come_late() -> None:
+def test_lost_answers_and_late_calls() -> None:
     sweep(lambda lake: lake.lose, "update_table")
     sweep(lambda lake: lake.delay, "update_table")
 
@@ -341,7 +341,7 @@ def test_conversions_between_any_two_calls() -> None:
     sweep(lambda lake: lambda *_: lake.append(DAY_1, {"id": "aa", "n": 3, "new": {"a": 1}}))
 
 
-def test_somebody_s_optimizer_between_any_two_calls() -> None:
+def test_another_optimizer_between_any_two_calls() -> None:
     """What it has put into a file of its own is no longer named: conversions read that raw object again, and find that
     all of it is there."""
     sweep(lambda lake: lambda *_: lake.optimize(DAY_1), named=False)
@@ -365,7 +365,7 @@ def test_a_call_that_sleeps_too_long_is_refused() -> None:
 # -- each rule, switched off -------------------------------------------------------------------------------------------
 
 
-def test_a_folder_of_which_a_file_was_not_read_does_not_end() -> None:
+def test_a_folder_with_an_unread_live_file_is_not_replaced() -> None:
     """It would take along what its manifest names, though not all its rows."""
     lake = prepared()
     (first, second) = files(lake)
@@ -381,7 +381,7 @@ def test_a_folder_of_which_a_file_was_not_read_does_not_end() -> None:
         check_rewrite(lake.table.changes(), News((), deletes=False), rewrite, lake.milliseconds)
 
 
-def test_without_the_manifests_of_what_is_replaced_inputs_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inputs_are_lost_without_the_manifests_of_replaced_folders(monkeypatch: pytest.MonkeyPatch) -> None:
     lake = prepared()
     named = lake.named()
     monkeypatch.setattr(days, "name_folder", lambda f, d, m, added, old, x: name_folder(f, d, m, added, (), x))
@@ -392,7 +392,7 @@ def test_without_the_manifests_of_what_is_replaced_inputs_are_lost(monkeypatch: 
     assert lake.named() == set()
 
 
-def test_without_the_check_of_live_files_pyiceberg_is_the_last_to_notice(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_check_of_live_files_only_pyiceberg_notices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dynalake.lake.files.rewrite.check_live", lambda *_: None)
     lake = prepared()
     compacted = 0
@@ -407,7 +407,7 @@ def test_without_the_check_of_live_files_pyiceberg_is_the_last_to_notice(monkeyp
     assert lake.rows() == lake.committed
 
 
-def test_without_the_age_files_that_were_collected_would_be_committed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_collected_files_would_be_committed_without_the_check_of_age(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dynalake.lake.files.rewrite.check_age", lambda *_: None)
     lake = prepared()
 
@@ -426,7 +426,7 @@ def key(lake: Receipts, path: str) -> str:
     return path.removeprefix(lake.names.uri(""))
 
 
-def test_without_counting_rows_a_loss_would_be_committed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loss_would_be_committed_without_counting_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     lake = prepared()
     monkeypatch.setattr(days, "sort_rows", lambda *given: (t.slice(1) for t in sort_rows(*given)))
 

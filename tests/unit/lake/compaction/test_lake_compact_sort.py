@@ -48,7 +48,7 @@ def tables(rows: list[dict[str, Any]], size: int) -> list[pa.Table]:
 
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize(("columns", "nullable"), [(("id", "s"), ()), (("p", "b", "id", "s"), ("p", "b"))])
-def test_all_rows_come_in_order(
+def test_all_rows_are_returned_in_order(
     seed: int, columns: tuple[str, ...], nullable: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     random_ = random.Random(seed)
@@ -75,7 +75,7 @@ def test_all_rows_come_in_order(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_stream_that_is_not_in_order_is_noticed(tmp_path: Path) -> None:
+def test_an_unsorted_stream_is_detected(tmp_path: Path) -> None:
     order = Order(SCHEMA, ("id", "s"))
     for ids in (["b", "a"], ["a", "c", "b"], ["a", "b", "c", "b"]):
         rows = [{"id": i, "s": "1"} for i in ids]
@@ -84,7 +84,7 @@ def test_a_stream_that_is_not_in_order_is_noticed(tmp_path: Path) -> None:
                 list(sort_rows([], [tables(rows, size)], order, tmp_path, memory_mb=1))
 
 
-def test_little_is_held_at_once(tmp_path: Path) -> None:
+def test_memory_stays_small(tmp_path: Path) -> None:
     """Ten times the memory that is allowed, from a stream in no order and one in order."""
     schema = pa.schema([("id", pa.string()), ("s", pa.string())])
     order = Order(schema, ("id", "s"))

@@ -46,7 +46,7 @@ def run(lake: Receipts, **more: Any) -> CompactReport:
     return compact_table(lake.table, OPTIONS, lake.now, **more)
 
 
-def test_all_that_is_due_is_done_and_then_nothing_is(lake: Receipts) -> None:
+def test_a_run_does_all_due_work_and_the_next_has_none(lake: Receipts) -> None:
     items, named = lake.items(), lake.named()
 
     done = run(lake)
@@ -67,7 +67,7 @@ def test_all_that_is_due_is_done_and_then_nothing_is(lake: Receipts) -> None:
     assert nothing.to_dict()["table"] == "RECEIPTS"
 
 
-def test_a_night_lands_however_slow_every_call_is(lake: Receipts) -> None:
+def test_a_night_succeeds_however_slow_the_calls_are(lake: Receipts) -> None:
     """Nothing runs out while a run reads, and nobody else has to be asked again."""
     items, named, began = lake.items(), lake.named(), lake.clock.now
 
@@ -85,7 +85,7 @@ def test_a_night_lands_however_slow_every_call_is(lake: Receipts) -> None:
     check_partitions(lake)
 
 
-def test_types_widen_where_manifests_are_missing(lake: Receipts) -> None:
+def test_types_widen_even_if_manifests_are_missing(lake: Receipts) -> None:
     run(lake)
     lake.append(DAY_2, {"id": "d", "n": "text"})
     for file in lake.table.changes().files({DAY_1}):
@@ -98,14 +98,14 @@ def test_types_widen_where_manifests_are_missing(lake: Receipts) -> None:
     assert lake.rows() == lake.committed
 
 
-def test_a_named_day_is_compacted_while_it_is_open(lake: Receipts) -> None:
+def test_a_named_day_is_compacted_although_it_is_open(lake: Receipts) -> None:
     done = run(lake, days=[TODAY])
 
     assert TODAY in [d.day for d in done.days]
     assert TODAY not in done.projected["receipts_parquet"].written
 
 
-def test_one_day_s_fault_stops_no_other(lake: Receipts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_day_stops_no_other_day(lake: Receipts, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(head: Any, replaced: Any, *rest: Any) -> None:
         if {f.partition for f in replaced} == {DAY_1}:
             raise LedgerError("3 rows were to be written again, and 2 were written")
@@ -122,7 +122,7 @@ def test_one_day_s_fault_stops_no_other(lake: Receipts, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("step", ["finish_widening", "_plan", "widen_table", "write_views", "project_parquet"])
-def test_one_step_s_fault_stops_no_other(lake: Receipts, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_step_stops_no_other_step(lake: Receipts, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*given: Any, **more: Any) -> Any:
         raise RuntimeError("whatever it is")
 
@@ -134,7 +134,7 @@ def test_one_step_s_fault_stops_no_other(lake: Receipts, step: str, monkeypatch:
     assert lake.rows() == lake.committed
 
 
-def test_equality_deletes_keep_a_table_s_days_as_they_are(lake: Receipts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_with_equality_deletes_is_not_compacted(lake: Receipts, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(self: Any) -> Any:
         raise CatalogError("equality deletes")
 
@@ -153,13 +153,13 @@ def test_days_beyond_the_budget_wait(lake: Receipts, monkeypatch: pytest.MonkeyP
     assert (len(run(lake).days), run(lake).waiting) == (1, 0)
 
 
-def test_an_order_that_no_column_has_is_reported(lake: Receipts) -> None:
+def test_an_order_by_unknown_columns_is_reported(lake: Receipts) -> None:
     done = compact_table(lake.table, CompactOptions(sort_by=("nothing",)), lake.now)
     assert "SettingsError: sort_by names 'nothing'" in done.faults[0].error
     assert done.projected.keys() == {"receipts_parquet", "receipts_json"}
 
 
-def test_views_that_are_held_for_long_are_found_and_released(lake: Receipts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_views_held_for_too_long_are_found_and_released(lake: Receipts, monkeypatch: pytest.MonkeyPatch) -> None:
     run(lake)
     lake.append(DAY_1, {"id": "z", "l": 1})
     with monkeypatch.context() as patch:
@@ -182,7 +182,7 @@ def kill_commit(*given: Any) -> None:
     raise Killed
 
 
-def test_killed_anywhere_the_next_night_finishes_it() -> None:
+def test_the_next_night_finishes_a_night_killed_anywhere() -> None:
     first = prepared()
     items, named = first.items(), first.named()
     undisturbed = first.copy()

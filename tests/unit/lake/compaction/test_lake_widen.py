@@ -99,7 +99,7 @@ def check(lake: Receipts, items: Any, named: set[str], where: Any) -> None:
     check_views(lake)
 
 
-def test_what_waited_is_in_its_column_and_every_value_is_exact(lake: Receipts) -> None:
+def test_waiting_values_move_into_their_column_and_every_value_is_exact(lake: Receipts) -> None:
     items, named = lake.items(), lake.named()
     assert types(lake)[0] == {"id": "string", "m": "struct<x:bigint>", "n": "bigint", "t": "string"}
 
@@ -120,7 +120,7 @@ def test_what_waited_is_in_its_column_and_every_value_is_exact(lake: Receipts) -
     assert run(lake) == Widened()
 
 
-def test_a_day_in_order_stays_in_order(lake: Receipts) -> None:
+def test_a_sorted_day_stays_sorted(lake: Receipts) -> None:
     run(lake)
 
     (file,) = lake.table.changes().files({DAY_1})
@@ -128,7 +128,7 @@ def test_a_day_in_order_stays_in_order(lake: Receipts) -> None:
     assert compact_day(lake.table, DAY_1, OPTIONS, lake.now).replaced == 0
 
 
-def test_files_that_hold_nothing_of_it_are_left_alone(lake: Receipts) -> None:
+def test_files_without_the_column_are_left_alone(lake: Receipts) -> None:
     lake.append("20240101", {"id": "z", "t": "only"})
     (before,) = lake.table.changes().files({"20240101"})
 
@@ -137,7 +137,7 @@ def test_files_that_hold_nothing_of_it_are_left_alone(lake: Receipts) -> None:
     assert [f.path for f in lake.table.changes().files({"20240101"})] == [before.path]
 
 
-def test_columns_that_came_after_their_values(lake: Receipts) -> None:
+def test_columns_added_after_their_values(lake: Receipts) -> None:
     """`[]` says nothing, so it waits; once there is a column, it needs no other types and no held views."""
     lake = Receipts()
     lake.append(DAY_1, {"id": "a", "l": []}, {"id": "b", "l": [[]]})
@@ -158,7 +158,7 @@ def others(head: Any) -> list[Any]:
     return [o for o in head.iceberg.scan(selected_fields=("__other",)).to_arrow()["__other"].to_pylist() if o]
 
 
-def test_pins_of_a_user_change_columns_too(lake: Receipts) -> None:
+def test_a_user_s_pins_change_columns_too(lake: Receipts) -> None:
     items, named = lake.items(), lake.named()
     pins = Pins(never=("t",), types={"n": "json"}, names={"m": "meta"})
     assert pin_columns(lake.table, pins)
@@ -177,7 +177,7 @@ def test_pins_of_a_user_change_columns_too(lake: Receipts) -> None:
     assert run(lake) == Widened()
 
 
-def test_a_numeric_key_that_gets_another_type_has_the_state_written_whole() -> None:
+def test_the_whole_state_is_rewritten_when_a_numeric_key_changes_its_type() -> None:
     from dynalake.record.key import ItemKey, KeyAttribute
 
     lake = Receipts(ItemKey(KeyAttribute("id", "N")))
@@ -194,7 +194,7 @@ def test_a_numeric_key_that_gets_another_type_has_the_state_written_whole() -> N
     assert types(lake)[1]["id"] == "double"
 
 
-def test_only_so_many_bytes_are_written_again(lake: Receipts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_limited_number_of_bytes_is_rewritten(lake: Receipts, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(widen, "GB", 1)
 
     done = run(lake, CompactOptions(widen_budget_gb=1))
@@ -227,7 +227,7 @@ def plan(misfits: dict[str, tuple[Any, int]], sizes: dict[str, dict[str, int]], 
     return plan_widening(before, told, {}, lambda a: sizes.get(a, {}), budget)
 
 
-def test_what_most_values_wait_for_comes_first_and_shared_files_cost_once() -> None:
+def test_columns_with_most_waiting_values_come_first_and_shared_files_cost_once() -> None:
     misfits: dict[str, tuple[Any, int]] = {"few": ("x", 1), "many": ("x", 9), "unknown": ("x", 100)}
     sizes = {"few": {"a": 5, "b": 5}, "many": {"a": 5, "c": 10}}
 
@@ -240,14 +240,14 @@ def test_what_most_values_wait_for_comes_first_and_shared_files_cost_once() -> N
     assert (one.changed, one.size, one.left, one.lifts) == (("many",), 15, {"few": 5}, {"many"})
 
 
-def test_what_fits_already_only_moves() -> None:
+def test_values_that_fit_already_are_only_moved() -> None:
     found = plan({"few": (2, 1)}, {"few": {"a": 5}}, 5)
 
     assert (found.changed, found.lifts, found.size) == ((), {"few"}, 5)
     assert plan({"few": (2, 1)}, {"few": {"a": 5}}, 4).lifts == frozenset()
 
 
-def test_numbers_are_bounded_by_what_files_hold(lake: Receipts) -> None:
+def test_numbers_are_bounded_by_the_values_in_files(lake: Receipts) -> None:
     lake.append(DAY_2, {"id": "d", "n": -(10**14), "p": Decimal("12345678901234567.25")})
     lake.put_items({"id": "d", "n": 10**15})
     changes, state = lake.table.changes(), lake.table.items()
@@ -307,11 +307,11 @@ def test_killed_anywhere() -> None:
     sweep(lambda lake: kill, is_write)
 
 
-def test_answers_that_are_lost() -> None:
+def test_lost_answers() -> None:
     sweep(lambda lake: lake.lose, lambda number, call: call.endswith("update_table"))
 
 
-def test_calls_that_come_late() -> None:
+def test_late_calls() -> None:
     sweep(lambda lake: lake.delay, lambda number, call: call.endswith("update_table"))
 
 
@@ -357,7 +357,7 @@ def test_views_are_held_while_the_tables_change(lake: Receipts) -> None:
     assert seen[-1][1:] == (False, True)
 
 
-def test_held_views_are_a_finding_after_a_day(lake: Receipts) -> None:
+def test_views_held_for_a_day_are_a_finding(lake: Receipts) -> None:
     assert held_for(lake.table.changes(), lake.clock.moment) is None
     with lake.at_call(10**9, kill), pytest.MonkeyPatch.context() as patch:
         patch.setattr(widen._Widening, "_commit", lambda *_: (_ for _ in ()).throw(Killed))
@@ -376,7 +376,7 @@ def test_held_views_are_a_finding_after_a_day(lake: Receipts) -> None:
 # -- each rule, switched off -------------------------------------------------------------------------------------------
 
 
-def test_a_conversion_that_was_planned_before_is_refused(lake: Receipts) -> None:
+def test_a_conversion_planned_before_the_widening_is_refused(lake: Receipts) -> None:
     """Without the check of its fields its values would be in no column."""
     planned = lake.table.changes()
     records = lake.records({"id": "z", "n": 5})
@@ -395,7 +395,7 @@ def test_a_conversion_that_was_planned_before_is_refused(lake: Receipts) -> None
     assert not any("'z'" in row and "'n'" in row for row in lake.rows())
 
 
-def test_without_reserved_ids_a_new_column_takes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_column_takes_the_ids_if_they_are_not_reserved(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(widen, "Change", lambda **more: Change(**{**more, "reserve": None}))
     lake = prepared()
     started = False
@@ -418,7 +418,7 @@ def test_without_reserved_ids_a_new_column_takes_them(monkeypatch: pytest.Monkey
     assert not right
 
 
-def test_without_files_that_came_since_values_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_values_are_lost_without_files_added_since(monkeypatch: pytest.MonkeyPatch) -> None:
     lake = prepared()
     units = RetypedTable.units
     first: dict[int, Any] = {}
@@ -438,7 +438,7 @@ def test_without_files_that_came_since_values_are_lost(monkeypatch: pytest.Monke
         ("_check_held", lambda self, head, held: None),
     ],
 )
-def test_without_held_views_readers_meet_an_error(
+def test_readers_get_an_error_without_held_views(
     rule: str, without: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(widen._Widening, rule, without)
@@ -477,7 +477,7 @@ def test_without_held_views_readers_meet_an_error(
     assert wrong
 
 
-def test_without_a_name_for_what_views_still_read_it_might_expire(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_snapshot_that_views_still_read_might_expire_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     def nameless(**more: Any) -> Change:
         change = Change(**more)
         return replace(change, tag={}) if widen.RELEASED in change.tag else change
@@ -489,7 +489,7 @@ def test_without_a_name_for_what_views_still_read_it_might_expire(monkeypatch: p
         run(lake)
 
 
-def test_a_snapshot_is_kept_by_a_name(small_lake: SmallLake) -> None:
+def test_a_name_keeps_a_snapshot(small_lake: SmallLake) -> None:
     small_lake.create()
     head = small_lake.catalog.commit(small_lake.load(), Change(add=(small_lake.file("20240101", [{"id": "a"}]),)))
     schema = type(head.schema)(*head.schema.fields, NestedField(9, "more", StringType()), schema_id=1)
@@ -505,7 +505,7 @@ def test_a_snapshot_is_kept_by_a_name(small_lake: SmallLake) -> None:
     assert [row["id"] for row in small_lake.rows()] == ["a"]
 
 
-def test_ids_that_are_reserved_are_given_to_nothing_else(small_lake: SmallLake) -> None:
+def test_reserved_ids_are_given_to_no_other_column(small_lake: SmallLake) -> None:
     head = small_lake.create()
     reserved = type(head.schema)(*head.schema.fields, NestedField(41, "n2", StringType()))
 

@@ -145,7 +145,7 @@ def fits(entry: tuple[str, str], schema: TableSchema) -> bool:
     return column is not None and has_place(column.type, parse_json(entry[1]))
 
 
-def test_counts_say_which_values_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counts_give_the_values_that_moved(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dynalake.lake.columns.retype._ROWS", 2)
     old = TableSchema.of_new_table(KEY).admit({"v": observe(1)})
     new = old.widen_for({"v": observe(Decimal("1.5"))}, numbers={"v": Number(1, 0, 1, True)})
@@ -163,7 +163,7 @@ def test_counts_say_which_values_moved(monkeypatch: pytest.MonkeyPatch) -> None:
     assert forward.misfits == {"v": observe(10**15 + 1)}
 
 
-def test_the_values_of_a_column_that_goes_stay_readable() -> None:
+def test_values_of_a_removed_column_stay_readable() -> None:
     old = TableSchema.of_new_table(KEY).admit({"v": observe({"a": [1]}), "w": observe("x")})
     new = old.with_pins(Pins(never=("v",), names={"w": "other_w"})).widen_for({})
     rows = rows_of([{"v": {"a": [1, None]}, "w": "x"}, {"w": "y"}], old)
@@ -175,7 +175,7 @@ def test_the_values_of_a_column_that_goes_stay_readable() -> None:
     assert after["other_w"].to_pylist() == ["x", "y"]
 
 
-def test_a_value_that_would_be_very_much_larger_as_a_column_waits_for_good() -> None:
+def test_a_value_that_would_be_much_larger_in_a_column_waits_for_good() -> None:
     wide = {"v": observe([{f"field{n}": 1 for n in range(90)}])}
     old = TableSchema.of_new_table(KEY)
     new = old.admit(wide)

@@ -33,7 +33,7 @@ def plan(lake: StateLake, now: int, options: FoldOptions | None = None, **more: 
 # -- due -----------------------------------------------------------------------------------------------------------
 
 
-def test_nothing_is_due_where_nothing_was_committed(lake: StateLake) -> None:
+def test_nothing_is_due_if_nothing_was_committed(lake: StateLake) -> None:
     for requested in (False, True):
         assert plan(lake, START, requested=requested) is None
 
@@ -46,7 +46,7 @@ def test_the_first_fold_is_due_at_once(lake: StateLake) -> None:
     assert (due.bound, due.reason) == (START + 5, "changes of more than 10% of the state's bytes")
 
 
-def test_what_could_not_be_folded_yet_does_not_count(lake: StateLake) -> None:
+def test_changes_that_cannot_be_folded_yet_do_not_count(lake: StateLake) -> None:
     lake.append(Event("a", 1, START))
 
     assert plan(lake, START - 1) is None
@@ -65,7 +65,7 @@ def test_a_fold_is_due_by_its_share_of_the_state(lake: StateLake) -> None:
     assert due.bytes == lake.table.changes().files()[0].size
 
 
-def test_a_fold_is_due_by_size_however_large_the_state_is(lake: StateLake) -> None:
+def test_a_fold_is_due_by_its_size_however_large_the_state_is(lake: StateLake) -> None:
     lake.append(Event("a", 1, START))
 
     due = plan(lake, START, FoldOptions(fold_at=1e9, fold_gb=1e-9))
@@ -73,7 +73,7 @@ def test_a_fold_is_due_by_size_however_large_the_state_is(lake: StateLake) -> No
     assert due.reason == "more than 1e-09 GB of changes"
 
 
-def test_a_fold_is_due_every_so_often(lake: StateLake) -> None:
+def test_a_fold_is_due_after_some_time(lake: StateLake) -> None:
     lake.append(Event("a", 1, START))
     fold(lake.table, START)
     lake.append(Event("a", 2, START + HOUR))
@@ -86,7 +86,7 @@ def test_a_fold_is_due_every_so_often(lake: StateLake) -> None:
     assert plan(lake, START + HOUR, NEVER) is None
 
 
-def test_a_requested_fold_goes_up_to_the_newest_change_but_not_into_the_future(lake: StateLake) -> None:
+def test_a_requested_fold_reaches_the_newest_change_but_not_the_future(lake: StateLake) -> None:
     lake.append(Event("z", 1, START - 1))
     fold(lake.table, START - 1)
     lake.append(Event("a", 1, START), Event("b", 2, START + 5))
@@ -98,7 +98,7 @@ def test_a_requested_fold_goes_up_to_the_newest_change_but_not_into_the_future(l
     assert due.bound == START + 3
 
 
-def test_a_fold_that_was_begun_is_always_due(lake: StateLake) -> None:
+def test_an_unfinished_fold_is_always_due(lake: StateLake) -> None:
     lake.append(Event("a", 1, START))
     raise_bound(lake.table, START + 7)
 
@@ -113,7 +113,7 @@ def _bytes(lake: StateLake) -> int:
     return sum(f.size for f in lake.table.changes().files({"20240101"}))
 
 
-def test_files_count_by_the_share_of_their_time(lake: StateLake) -> None:
+def test_files_count_by_the_share_of_their_time_range(lake: StateLake) -> None:
     file = lake.write("20240101", [Event("a", 1, START), Event("b", 2, START + 100)])
     moment = lake.write("20240101", [Event("a", 1, START)])
 
@@ -127,7 +127,7 @@ def test_files_count_by_the_share_of_their_time(lake: StateLake) -> None:
     assert count_bytes(moment, START, START + 1) == 0
 
 
-def test_only_days_that_may_hold_later_changes_are_looked_at(lake: StateLake) -> None:
+def test_only_days_that_may_have_later_changes_are_read(lake: StateLake) -> None:
     for day in range(5):
         lake.append(Event("a", day + 1, START + day * DAY_MS))
     changes = lake.table.changes()
@@ -161,7 +161,7 @@ LOG = [
 ]
 
 
-def test_a_fold_merges_up_to_its_bound_and_no_further(lake: StateLake) -> None:
+def test_a_fold_merges_only_up_to_its_bound(lake: StateLake) -> None:
     lake.append(*LOG)
 
     folded = fold(lake.table, START + 1)
@@ -173,7 +173,7 @@ def test_a_fold_merges_up_to_its_bound_and_no_further(lake: StateLake) -> None:
     assert lake.current() == replay(LOG)
 
 
-def test_folded_again_nothing_is_written(lake: StateLake) -> None:
+def test_folding_again_writes_nothing(lake: StateLake) -> None:
     lake.append(*LOG)
     fold(lake.table, START + DAY_MS)
     before = {name: entry["VersionId"] for name, entry in lake.glue.tables.items()}
@@ -183,7 +183,7 @@ def test_folded_again_nothing_is_written(lake: StateLake) -> None:
     assert {name: entry["VersionId"] for name, entry in lake.glue.tables.items()} == before
 
 
-def test_a_change_that_comes_at_the_bound_later_is_late(lake: StateLake) -> None:
+def test_a_change_at_the_bound_that_arrives_later_is_late(lake: StateLake) -> None:
     lake.append(Event("a", 1, START))
     fold(lake.table, START)
 
@@ -195,7 +195,7 @@ class Killed(BaseException):
     """The worker is gone."""
 
 
-def test_a_kill_before_any_call_leaves_what_is_right() -> None:
+def test_readers_see_the_right_rows_after_a_kill_before_any_call() -> None:
     before = StateLake().make()
     before.append(*LOG[:3])
     fold(before.table, START, sizes=ONE_ROW)
@@ -231,7 +231,7 @@ def test_a_kill_before_any_call_leaves_what_is_right() -> None:
     assert len(half) >= 3  # nothing yet, the marker, folded
 
 
-def test_two_folds_at_once(lake: StateLake) -> None:
+def test_two_concurrent_folds(lake: StateLake) -> None:
     lake.append(*LOG)
     others = [START + DAY_MS, START]
 

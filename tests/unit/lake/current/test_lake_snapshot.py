@@ -58,7 +58,7 @@ def test_the_first_snapshot(lake: StateLake) -> None:
 
 
 @pytest.mark.parametrize("sizes", [Sizes(), ONE_ROW])
-def test_a_second_one_replaces_it_whole(lake: StateLake, sizes: Sizes) -> None:
+def test_a_second_snapshot_replaces_the_first(lake: StateLake, sizes: Sizes) -> None:
     lake.append(Event("b", 2, START))
     fold(lake.table, START)
     swap(lake, 1, lake.backfill(1, "a", "b", "c", "d", files=2), sizes=sizes)
@@ -72,7 +72,7 @@ def test_a_second_one_replaces_it_whole(lake: StateLake, sizes: Sizes) -> None:
     assert {row["__run"] for row in lake.items()} == {None, 2}
 
 
-def test_a_snapshot_of_nothing(lake: StateLake) -> None:
+def test_an_empty_snapshot(lake: StateLake) -> None:
     swap(lake, 1, lake.backfill(1, "a"))
 
     swap(lake, 2)
@@ -81,7 +81,7 @@ def test_a_snapshot_of_nothing(lake: StateLake) -> None:
     assert (shown(lake), lake.current()) == ([], {})
 
 
-def test_again_nothing_is_written(lake: StateLake) -> None:
+def test_a_second_run_writes_nothing(lake: StateLake) -> None:
     folder = lake.backfill(1, "a", "b")
     swap(lake, 1, folder)
     before = {name: entry["VersionId"] for name, entry in lake.glue.tables.items()}
@@ -91,7 +91,7 @@ def test_again_nothing_is_written(lake: StateLake) -> None:
     assert {name: entry["VersionId"] for name, entry in lake.glue.tables.items()} == before
 
 
-def test_an_earlier_one_is_refused(lake: StateLake) -> None:
+def test_an_earlier_snapshot_is_refused(lake: StateLake) -> None:
     first = lake.backfill(1, "a", "b")
     swap(lake, 2, lake.backfill(2, "b", "c"))
 
@@ -122,7 +122,7 @@ def revive(lake: StateLake) -> None:
 
 
 @pytest.mark.parametrize("finisher", ["the same", "another run", "a later backfill"])
-def test_a_kill_before_any_call_is_made_good(finisher: str) -> None:
+def test_a_kill_before_any_call_is_repaired(finisher: str) -> None:
     before = StateLake().make()
     before.append(Event("b", 2, START))
     fold(before.table, START)
@@ -192,7 +192,7 @@ def test_a_lost_answer_of_any_commit(fault: str) -> None:
     assert left > 0
 
 
-def test_others_rewrite_files_while_earlier_items_are_taken_out(lake: StateLake) -> None:
+def test_others_rewrite_files_while_earlier_items_are_removed(lake: StateLake) -> None:
     """A merge carries the rows of its file along, those of an earlier backfill too."""
     swap(lake, 1, lake.backfill(1, "a", "b", "c"))
     folder = lake.backfill(2, "c")
@@ -215,7 +215,7 @@ def test_others_rewrite_files_while_earlier_items_are_taken_out(lake: StateLake)
     assert lake.state()["b"] == "REMOVE 7"
 
 
-def test_a_later_one_that_begins_in_the_middle_wins(lake: StateLake) -> None:
+def test_a_later_snapshot_that_begins_in_the_middle_wins(lake: StateLake) -> None:
     swap(lake, 1, lake.backfill(1, "a", "b"))
     second, third = lake.backfill(2, "b", "c"), lake.backfill(3, "c", "d")
     begun: list[str] = []
@@ -234,7 +234,7 @@ def test_a_later_one_that_begins_in_the_middle_wins(lake: StateLake) -> None:
     assert lake.state() == lake.current() == {"c": "snapshot 3", "d": "snapshot 3"}
 
 
-def test_what_cannot_be_finished_is_said(lake: StateLake) -> None:
+def test_an_error_says_what_cannot_be_finished(lake: StateLake) -> None:
     lake.commit_state(Change(properties={SNAPSHOT_RUN: "4"}))
 
     with pytest.raises(ConflictError, match="the backfill 4 of RECEIPTS is only partly in the state"):
@@ -244,7 +244,7 @@ def test_what_cannot_be_finished_is_said(lake: StateLake) -> None:
     assert lake.current() == {"a": "snapshot 4"}
 
 
-def test_files_that_are_gone_are_said(lake: StateLake) -> None:
+def test_missing_files_are_reported(lake: StateLake) -> None:
     folder = lake.backfill(1, "a", "b", files=2)
     lake.s3._delete(folder.parts[1].path.removeprefix(lake.names.uri("")))
 
@@ -253,7 +253,7 @@ def test_files_that_are_gone_are_said(lake: StateLake) -> None:
     assert runs(lake) == (0, 0)
 
 
-def test_files_that_are_too_old_are_not_shown_and_others_of_the_run_are(lake: StateLake) -> None:
+def test_only_files_of_the_run_that_are_young_enough_are_shown(lake: StateLake) -> None:
     folder = lake.backfill(1, "a")
     lake.clock.move(days=4)
 
@@ -277,7 +277,7 @@ def test_backfills_are_numbered_once(lake: StateLake) -> None:
     assert number_run(lake.table, "fourth") == 10
 
 
-def test_two_backfills_at_once_get_two_numbers(lake: StateLake) -> None:
+def test_two_concurrent_backfills_get_different_numbers(lake: StateLake) -> None:
     other: list[int] = []
 
     def interfere(service: str, call: str, asked: dict[str, Any]) -> None:

@@ -73,7 +73,7 @@ def test_the_highest_sequence_number_wins_whatever_the_order(lake: StateLake) ->
     assert (merged.rows, merged.won, merged.commits) == (4, 2, 1)
 
 
-def test_changes_of_one_millisecond_are_told_apart_by_their_numbers(lake: StateLake) -> None:
+def test_changes_of_one_millisecond_are_ordered_by_their_numbers(lake: StateLake) -> None:
     merge(lake, *(Event("a", n, START) for n in (5, 9, 7)))
 
     assert lake.state() == {"a": "MODIFY 9"}
@@ -90,7 +90,7 @@ def test_a_late_older_image_changes_nothing(lake: StateLake) -> None:
     assert lake.state() == {"a": "MODIFY 5"}
 
 
-def test_merged_again_nothing_is_committed(lake: StateLake) -> None:
+def test_merging_again_commits_nothing(lake: StateLake) -> None:
     events = [Event("a", 1, START), Event("b", 2, START, "REMOVE")]
     merge(lake, *events)
 
@@ -125,7 +125,7 @@ def test_a_removed_item_keeps_the_image_that_the_stream_had(lake: StateLake) -> 
     assert (kept["__deleted"], kept["value"], kept["__expired"]) == (True, "what it was", True)
 
 
-def test_numbers_are_keys_by_their_value() -> None:
+def test_number_keys_are_compared_by_value() -> None:
     lake = StateLake(BY_NUMBER).make()
     merge(lake, Event(Decimal("1.0"), 1, START), Event(10, 2, START), Event(-2, 3, START), Event(9, 4, START))
     merge(lake, Event(Decimal("1"), 5, START + 1), Event(Decimal("1E+1"), 6, START + 1, "REMOVE"))
@@ -152,7 +152,7 @@ def test_nothing_is_late(lake: StateLake) -> None:
     assert merge_late(lake.table, head, [lake.write("20240101", [Event("b", 2, START)], head)]) == Merged()
 
 
-def test_only_what_is_at_or_before_the_bound_is_late(lake: StateLake) -> None:
+def test_only_changes_at_or_before_the_bound_are_late(lake: StateLake) -> None:
     raise_bound(lake.table, START)
     head = lake.table.changes()
 
@@ -161,7 +161,7 @@ def test_only_what_is_at_or_before_the_bound_is_late(lake: StateLake) -> None:
     assert lake.state() == {"a": "MODIFY 1"}
 
 
-def test_a_bound_that_the_state_knows_counts_even_if_the_plan_does_not(lake: StateLake) -> None:
+def test_a_bound_known_only_to_the_state_counts(lake: StateLake) -> None:
     """The head was loaded before a fold began that has ended since."""
     head = lake.table.changes()
     lake.commit_state(Change(properties={FOLDED_TO: str(START)}))
@@ -174,7 +174,7 @@ def test_a_bound_that_the_state_knows_counts_even_if_the_plan_does_not(lake: Sta
 # -- what is written again -----------------------------------------------------------------------------------------
 
 
-def test_files_are_ranges_of_keys_and_a_look_up_reads_one() -> None:
+def test_files_are_ranges_of_keys_and_a_lookup_reads_one() -> None:
     lake = StateLake().make()
     keys = [f"k{n:03}" for n in range(60)]
     merge(lake, *(Event(k, n + 1, START) for n, k in enumerate(keys)), sizes=Sizes(file=300, small=1, group=1))
@@ -185,7 +185,7 @@ def test_files_are_ranges_of_keys_and_a_look_up_reads_one() -> None:
     assert holding(lake, ("j",)) == []
 
 
-def test_only_the_ranges_that_change_are_written_again() -> None:
+def test_only_changed_ranges_are_written_again() -> None:
     lake = StateLake().make()
     keys = [f"k{n:03}" for n in range(40)]
     sizes = Sizes(file=300, small=1, group=1)
@@ -237,7 +237,7 @@ def test_small_neighbours_are_merged_when_one_is_written_again(lake: StateLake) 
     assert lake.state()["d"] == "MODIFY 100"
 
 
-def test_many_keys_behind_the_last_file_are_files_of_their_own(lake: StateLake) -> None:
+def test_many_keys_after_the_last_file_get_their_own_files(lake: StateLake) -> None:
     merge(lake, *(Event(f"a{n:03}", n + 1, START) for n in range(50)))
     before = files(lake)
 
@@ -249,7 +249,7 @@ def test_many_keys_behind_the_last_file_are_files_of_their_own(lake: StateLake) 
 
 
 @pytest.mark.parametrize(("limit", "value", "commits"), [("GROUP_ROWS", 7, 3), ("GROUP_BYTES", 1, 20), ("_HELD", 1, 1)])
-def test_groups_are_bounded(limit: str, value: int, commits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_groups_have_a_bounded_size(limit: str, value: int, commits: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(winners, limit, value)
     lake = StateLake(BY_TWO).make()
     events = [Event((f"p{n % 3}", f"s{n:03}"), n + 1, START, "REMOVE" if n % 4 == 0 else "INSERT") for n in range(20)]
@@ -274,7 +274,7 @@ def test_a_long_merge_lists_its_files_in_few_places(lake: StateLake, monkeypatch
     assert lake.state() == replay(events)
 
 
-def test_what_late_changes_cost_is_limited_and_the_next_run_goes_on(lake: StateLake) -> None:
+def test_the_cost_of_late_changes_is_limited_and_the_next_run_continues(lake: StateLake) -> None:
     events = [Event(k, n + 1, START) for n, k in enumerate("abcdef")]
     merge(lake, *events, sizes=ONE_ROW)
     late = [Event(k, n + 10, START) for n, k in enumerate("abcdef")]
@@ -310,7 +310,7 @@ def optimize(lake: StateLake, *parts: list[str], deleted: bool = False) -> None:
     lake.commit_state(Change(tuple(new), tuple(old)))
 
 
-def test_files_that_overlap_and_are_in_no_order(lake: StateLake) -> None:
+def test_overlapping_unsorted_files(lake: StateLake) -> None:
     keys = "abcdefgh"
     merge(lake, *(Event(k, n + 1, START) for n, k in enumerate(keys)))
     optimize(lake, list("aceg"), list("bdfh"))
@@ -326,7 +326,7 @@ def test_files_that_overlap_and_are_in_no_order(lake: StateLake) -> None:
     assert max(len(holding(lake, (k,))) for k in keys) == 1
 
 
-def test_an_item_that_somebody_else_has_doubled_is_one_again(lake: StateLake) -> None:
+def test_an_item_duplicated_by_another_engine_becomes_one_again(lake: StateLake) -> None:
     merge(lake, Event("a", 1, START), Event("b", 2, START))
     head = lake.table.items()
     rows = pa.concat_tables(read_rows(head, head.files()))
@@ -338,7 +338,7 @@ def test_an_item_that_somebody_else_has_doubled_is_one_again(lake: StateLake) ->
     assert lake.state() == {"a": "MODIFY 3", "b": "REMOVE 4"}
 
 
-def test_rows_that_somebody_else_has_deleted_stay_deleted(lake: StateLake) -> None:
+def test_rows_deleted_by_another_engine_stay_deleted(lake: StateLake) -> None:
     merge(lake, *(Event(k, n + 1, START) for n, k in enumerate("abc")))
     head = lake.table.items()
     keep = pa.concat_tables(read_rows(head, head.files())).filter(pc.field("id") != "b")
@@ -380,7 +380,7 @@ def test_a_refused_group_is_read_and_merged_again(lake: StateLake) -> None:
 
 
 @pytest.mark.parametrize("mine", [4, 6])
-def test_a_new_item_that_others_bring_at_the_same_time_is_there_once(lake: StateLake, mine: int) -> None:
+def test_a_new_item_that_others_add_at_the_same_time_appears_once(lake: StateLake, mine: int) -> None:
     """Neither replaces a file: only the ranges of the new files tell."""
     interfere(lake, (Event("a", 5, START),))
 
@@ -409,7 +409,7 @@ def test_files_that_are_too_old_are_written_again(lake: StateLake) -> None:
     assert next(times, None) is None
 
 
-def test_a_state_that_was_made_again_in_the_meantime_is_noticed(lake: StateLake) -> None:
+def test_a_state_that_was_recreated_in_the_meantime_is_noticed(lake: StateLake) -> None:
     state = lake.table.items()
     lake.glue.delete_table(DatabaseName=lake.names.lake.database, Name=lake.names.state_table)
     lake.s3._delete(lake.names.metadata_note(lake.names.state_table))
@@ -441,7 +441,7 @@ def write_row(lake: StateLake, row: dict[str, Any]) -> DataFile:
     return lake.put(table, key, "20240101", head)
 
 
-def test_new_columns_and_fields_are_grown_first(lake: StateLake) -> None:
+def test_new_columns_and_fields_are_added_first(lake: StateLake) -> None:
     number = Number(1, 0, 1, True)
     for n, fields in enumerate((("x",), ("x", "y")), 1):
         of = Struct(tuple(Field(name, name, number) for name in fields))
@@ -478,7 +478,7 @@ def test_a_value_that_does_not_fit_the_states_type_yet_goes_to_other(lake: State
 # -- the snapshot --------------------------------------------------------------------------------------------------
 
 
-def test_rows_of_the_snapshot_are_merged_as_those_of_the_shown_backfill(lake: StateLake) -> None:
+def test_snapshot_rows_are_merged_as_rows_of_the_shown_backfill(lake: StateLake) -> None:
     head = lake.table.changes()
     file = lake.write("00000000", [Event("a", 0, START, "SNAPSHOT")], head)
 
@@ -487,7 +487,7 @@ def test_rows_of_the_snapshot_are_merged_as_those_of_the_shown_backfill(lake: St
     assert [(row["id"], row["__run"]) for row in lake.items()] == [("a", 0)]
 
 
-def test_rows_of_the_snapshot_wait_for_a_swap_that_was_begun(lake: StateLake) -> None:
+def test_snapshot_rows_wait_for_an_unfinished_swap(lake: StateLake) -> None:
     lake.commit_state(Change(properties={SNAPSHOT_RUN: "2"}))
     head = lake.table.changes()
 
@@ -515,7 +515,7 @@ def test_a_snapshot_never_wins_over_a_change(lake: StateLake) -> None:
     st.lists(st.integers(1, 8), min_size=40, max_size=40),
     st.sampled_from([0, 40, 32 << 20]),
 )
-def test_a_file_has_whole_partition_keys_or_a_slice_of_one(
+def test_a_file_holds_whole_partition_keys_or_a_slice_of_one(
     keys: list[str], size: int, steps: list[int], held: int
 ) -> None:
     rows = [(key, f"{n:03}") for n, key in enumerate(sorted(keys))]
@@ -542,7 +542,7 @@ def test_a_file_has_whole_partition_keys_or_a_slice_of_one(
             assert len({pk for pk, _ in one}) == len({pk for pk, _ in other}) == 1
 
 
-def test_a_fold_goes_on_from_where_the_last_one_ended(lake: StateLake) -> None:
+def test_a_fold_continues_where_the_last_one_ended(lake: StateLake) -> None:
     lake.append(Event("a", 1, START + 1), Event("b", 2, START + 2))
     fold(lake.table, START + 1)
     assert number(lake.table.items(), FOLDED_TO) == START + 1

@@ -144,7 +144,7 @@ MISSED: dict[str, tuple[int, Callable[[pytest.MonkeyPatch], None]]] = {
 
 
 @pytest.mark.parametrize("rule", MISSED)
-def test_without_a_rule_there_are_faults(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_faults_appear_without_any_one_rule(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
     first, leave_out = MISSED[rule]
     leave_out(monkeypatch)
     assert any(played(seed).faults for seed in (first, *range(UNTIL))), f"{UNTIL} seeds found nothing"

@@ -102,7 +102,7 @@ def test_while_types_widen_each_table_is_read_as_of_a_snapshot() -> None:
     assert '"lake"."receipts" FOR VERSION AS OF 11' in history_sql(pinned)
 
 
-def test_each_engine_gets_the_same_in_its_dialect() -> None:
+def test_each_engine_gets_the_same_query_in_its_dialect() -> None:
     assert sorted(DIALECTS) == ["duckdb", "spark", "sql", "trino"]
     spark = current_sql(ViewSource(**{**vars(SMALL), "dialect": SPARK, "changes": "lake.receipts", "state": "lake.s"}))
     assert '"' not in spark
@@ -142,7 +142,7 @@ def test_the_open_part_begins_a_day_before_its_first_change(time: int, day: str)
     assert open_day(time, Lake("dev", "1", "eu-west-1")) == day
 
 
-def test_the_open_day_is_one_of_the_lakes_zone() -> None:
+def test_the_open_day_is_in_the_lakes_time_zone() -> None:
     berlin = Lake("dev", "1", "eu-west-1", time_zone="Europe/Berlin")
 
     assert open_day(START - 3_600_000, berlin) == "20231231"
@@ -214,7 +214,7 @@ def test_a_view_that_is_too_large_is_refused_by_name() -> None:
 # -- what they show ------------------------------------------------------------------------------------------------
 
 
-def test_columns_are_shown_in_the_order_of_the_table_and_then_what_tells_of_the_change() -> None:
+def test_columns_are_in_the_table_s_order_followed_by_those_of_the_change() -> None:
     lake = StateLake(ItemKey(KeyAttribute("n", "N"))).make()
     lake.append(Event(1, 1, START))
 
@@ -244,7 +244,7 @@ def test_a_late_change_is_shown_at_once_and_an_older_one_never() -> None:
     assert lake.current() == {"a": "MODIFY 5", "c": "MODIFY 3"}
 
 
-def test_removed_items_tell_whether_ttl_did_it() -> None:
+def test_removed_items_show_whether_ttl_removed_them() -> None:
     lake = StateLake().make()
     lake.append(Event("a", 1, START, "INSERT"), Event("b", 2, START, "INSERT"))
     lake.append(Event("a", 3, START + 1, "REMOVE"), Event("b", 4, START + 2, "REMOVE"))
@@ -258,7 +258,7 @@ def test_removed_items_tell_whether_ttl_did_it() -> None:
     assert list(row) == ["id", "value", "__other", "__types", "__expired", "__event_time", "__sequence_number"]
 
 
-def test_attributes_may_be_called_what_tables_are_in_the_text() -> None:
+def test_attributes_may_be_named_like_table_aliases() -> None:
     """Where a table is called `s`, and has a column `s`, `s.id` would be a field of the column."""
     words = {"s", "o", "n", "t", "v", "c", "the_item", "r"}
     lake = StateLake().make()
@@ -335,7 +335,7 @@ def test_the_snapshot_is_an_items_first_image() -> None:
 
 @given(st.permutations(range(6)))
 @settings(max_examples=10)
-def test_no_two_images_hold_at_one_moment_even_where_a_clock_went_back(times: list[int]) -> None:
+def test_no_two_images_are_valid_at_one_moment_even_if_a_clock_went_back(times: list[int]) -> None:
     lake = StateLake().make()
     lake.append(*(Event("a", n, START + time) for n, time in enumerate(times, 1)))
 
@@ -349,7 +349,7 @@ def test_no_two_images_hold_at_one_moment_even_where_a_clock_went_back(times: li
 # -- other engines -------------------------------------------------------------------------------------------------
 
 
-def test_the_text_for_other_engines_stays_right_as_folds_go_on() -> None:
+def test_the_text_for_other_engines_stays_right_after_more_folds() -> None:
     lake = StateLake().make()
     lake.append(Event("a", 1, START), Event("b", 2, START + 1), Event("c", 3, START + 2))
     fold(lake.table, START)
@@ -363,7 +363,7 @@ def test_the_text_for_other_engines_stays_right_as_folds_go_on() -> None:
         assert found == lake.current() == {"a": "MODIFY 4", "c": "MODIFY 3", "d": "MODIFY 6"}
 
 
-def test_tables_may_be_named_otherwise() -> None:
+def test_tables_may_have_other_names() -> None:
     lake = StateLake().make()
 
     texts_of = current_texts(lake.table, lambda dialect, name: f"iceberg_scan('{dialect.name}/{name}')")

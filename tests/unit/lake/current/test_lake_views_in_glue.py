@@ -44,7 +44,7 @@ def struct(*fields: str) -> Struct:
     return Struct(tuple(Field(f, f, WHOLE) for f in fields))
 
 
-def test_an_entry_is_as_athena_writes_it(lake: StateLake) -> None:
+def test_an_entry_has_the_form_that_athena_writes(lake: StateLake) -> None:
     view = entry(lake)
 
     assert (view["TableType"], view["Owner"], view["ViewExpandedText"]) == (
@@ -74,7 +74,7 @@ def test_an_entry_is_as_athena_writes_it(lake: StateLake) -> None:
     assert definition["columns"][2] == {"name": "__other", "type": "map(varchar, varchar)"}
 
 
-def test_written_only_where_they_differ(lake: StateLake) -> None:
+def test_views_are_written_only_if_they_differ(lake: StateLake) -> None:
     before = versions(lake)
 
     assert write_views(lake.table) == ()
@@ -87,7 +87,7 @@ def test_written_only_where_they_differ(lake: StateLake) -> None:
     assert lake.removed() == set()
 
 
-def test_what_people_wrote_stays(lake: StateLake) -> None:
+def test_manual_changes_are_kept(lake: StateLake) -> None:
     view = entry(lake)
     view |= {"Description": "All receipts", "Owner": "ana", "Retention": 3}
     view["Parameters"]["team"] = "billing"
@@ -112,14 +112,14 @@ def test_a_view_without_an_owner_gets_one(lake: StateLake) -> None:
     assert entry(lake)["Owner"] == "hadoop"
 
 
-def test_a_name_that_somebody_else_has_taken_is_not_written_over(lake: StateLake) -> None:
+def test_an_entry_of_somebody_else_is_not_overwritten(lake: StateLake) -> None:
     entry(lake, "history_view")["Parameters"] = {"presto_view": "true"}
 
     with pytest.raises(NameTakenError, match=r"dynalake_dev\.receipts_history, which belongs to something"):
         write_views(lake.table)
 
 
-def test_the_bound_is_that_of_the_state_and_never_the_marker(lake: StateLake) -> None:
+def test_the_bound_is_the_state_s_and_never_the_marker(lake: StateLake) -> None:
     lake.append(Event("a", 1, START))
     raise_bound(lake.table, START)
 
@@ -142,7 +142,7 @@ def before_the_first(call: str, lake: StateLake, act: Callable[[], object]) -> N
     lake.glue.on_call = on_call
 
 
-def test_what_was_decided_before_somebody_elses_fold_is_not_written_over_it(lake: StateLake) -> None:
+def test_a_decision_made_before_another_fold_does_not_overwrite_it(lake: StateLake) -> None:
     lake.append(Event("a", 1, START), Event("b", 2, START + 1))
     fold(lake.table, START)
     entry(lake)["ViewOriginalText"] = "/* Presto View: damaged */"
@@ -154,7 +154,7 @@ def test_what_was_decided_before_somebody_elses_fold_is_not_written_over_it(lake
     assert str(START + 1) in lake.text("current_view")
 
 
-def test_a_view_that_others_make_or_drop_at_the_same_time(lake: StateLake) -> None:
+def test_a_view_that_others_create_or_drop_at_the_same_time(lake: StateLake) -> None:
     del lake.glue.tables[lake.names.current_view]
     before_the_first("create_table", lake, lambda: write_views(lake.table))
     write_views(lake.table)
@@ -166,7 +166,7 @@ def test_a_view_that_others_make_or_drop_at_the_same_time(lake: StateLake) -> No
     assert lake.current() == {}
 
 
-def test_others_that_are_always_first_are_said(lake: StateLake) -> None:
+def test_an_error_says_that_others_were_always_first(lake: StateLake) -> None:
     entry(lake)["ViewOriginalText"] = "/* Presto View: damaged */"
 
     def on_call(service: str, call: str, asked: dict[str, Any]) -> None:
@@ -178,7 +178,7 @@ def test_others_that_are_always_first_are_said(lake: StateLake) -> None:
         write_views(lake.table)
 
 
-def test_views_have_new_columns_before_a_row_has_them(lake: StateLake) -> None:
+def test_views_get_new_columns_before_any_row(lake: StateLake) -> None:
     grow_schema(lake.table, {"n": WHOLE})
 
     assert write_views(lake.table) == ()
@@ -226,7 +226,7 @@ def pin(lake: StateLake) -> tuple[int, int]:
     return changes.snapshot_id, state.snapshot_id
 
 
-def test_pinned_tables_are_read_as_of_their_pins_and_at_the_bound_from_then(lake: StateLake) -> None:
+def test_pinned_tables_are_read_as_of_their_pins_with_the_bound_of_that_time(lake: StateLake) -> None:
     lake.append(Event("a", 1, START), Event("b", 2, START + 1))
     fold(lake.table, START)
     changes, state = pin(lake)
@@ -248,7 +248,7 @@ def test_pinned_tables_are_read_as_of_their_pins_and_at_the_bound_from_then(lake
     assert lake.current() == {"a": "MODIFY 1", "b": "MODIFY 2"}
 
 
-def test_held_views_read_both_tables_as_they_are_until_they_have_other_columns(lake: StateLake) -> None:
+def test_held_views_read_both_tables_unchanged_until_their_columns_change(lake: StateLake) -> None:
     grow_schema(lake.table, {"s": struct("x")})
     write_views(lake.table)
     lake.append(Event("a", 1, START))
@@ -272,7 +272,7 @@ def test_held_views_read_both_tables_as_they_are_until_they_have_other_columns(l
     assert lake.current() == {"a": "MODIFY 1", "b": "MODIFY 2"}
 
 
-def test_views_that_a_dead_run_holds_are_let_go(lake: StateLake) -> None:
+def test_views_held_by_a_dead_run_are_released(lake: StateLake) -> None:
     hold_views(lake.table, lake.now)
 
     assert write_views(lake.table, lambda: lake.now() + HOLD - 1) == ()
@@ -280,7 +280,7 @@ def test_views_that_a_dead_run_holds_are_let_go(lake: StateLake) -> None:
     assert "FOR VERSION" not in lake.text("current_view")
 
 
-def test_without_views_nothing_is_held() -> None:
+def test_nothing_is_held_without_views() -> None:
     lake = StateLake().make()
     del lake.glue.tables[lake.names.current_view]
 
@@ -305,7 +305,7 @@ def readable(lake: StateLake, view: str) -> bool:
     return True
 
 
-def test_no_reader_meets_a_view_that_does_not_fit_while_a_struct_gets_a_field() -> None:
+def test_no_reader_sees_a_mismatched_view_while_a_struct_gets_a_field() -> None:
     before = StateLake().make()
     grow_schema(before.table, {"s": struct("x"), "value": TEXT})
     write_views(before.table)

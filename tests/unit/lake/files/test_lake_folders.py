@@ -15,7 +15,7 @@ def append(lake: SmallLake, *days: str) -> Head:
     return lake.catalog.commit(lake.load(), Change(add=tuple(lake.file(day, [{"id": day}]) for day in days)))
 
 
-def test_folders_are_those_of_live_files_of_these_days(small_lake: SmallLake) -> None:
+def test_the_folders_are_those_of_live_files_of_the_given_days(small_lake: SmallLake) -> None:
     small_lake.create()
     append(small_lake, "20240101")
     append(small_lake, "20240102", "20240103")
@@ -32,7 +32,7 @@ def test_folders_are_those_of_live_files_of_these_days(small_lake: SmallLake) ->
 
 
 @pytest.mark.parametrize("commits", [2, 9])
-def test_a_manifest_that_is_known_is_not_read_again(
+def test_a_known_manifest_is_not_read_again(
     small_lake: SmallLake, commits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small_lake.create()
@@ -55,7 +55,7 @@ def test_a_manifest_that_is_known_is_not_read_again(
     assert len([key for key in read if "-m" in key]) == 1, read
 
 
-def test_news_can_be_asked_by_the_id_of_a_snapshot(small_lake: SmallLake) -> None:
+def test_news_can_be_read_since_a_snapshot_id(small_lake: SmallLake) -> None:
     before = small_lake.create()
     append(small_lake, "20240101")
     after = append(small_lake, "20240102")

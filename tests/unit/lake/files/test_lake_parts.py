@@ -15,7 +15,7 @@ from dynalake.lake.files.parts import repeating
 _pa: Any = pa  # its stubs take types only as literals; here they are data
 
 
-def test_what_repeats_has_a_dictionary_and_nothing_else(tmp_path: Path) -> None:
+def test_only_columns_with_repeated_values_have_a_dictionary(tmp_path: Path) -> None:
     order, rows = random.Random(1), 40_000
     few = ["paid", "sent", None]
     columns = {

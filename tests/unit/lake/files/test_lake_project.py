@@ -84,7 +84,7 @@ def expected(value: Any, held: IcebergType, wanted: IcebergType) -> Any:
 @settings(max_examples=60)
 @given(st.data())
 @pytest.mark.parametrize("shape", SHAPES)
-def test_nothing_but_what_has_no_id_there_is_lost(shape: str, data: st.DataObject) -> None:
+def test_only_fields_without_an_id_in_the_schema_are_lost(shape: str, data: st.DataObject) -> None:
     held, wanted = SHAPES[shape]
     given_values = data.draw(st.lists(values(held), max_size=8))
     start = data.draw(st.integers(0, len(given_values)))
@@ -97,7 +97,7 @@ def test_nothing_but_what_has_no_id_there_is_lost(shape: str, data: st.DataObjec
     assert rows["d"].to_pylist() == [expected(v, held, wanted) for v in given_values[start:]]
 
 
-def test_what_a_file_does_not_have_is_null_or_its_partition() -> None:
+def test_a_column_missing_in_a_file_is_null_or_the_partition_s_value() -> None:
     of = Schema(NestedField(1, "c", LongType()))
     to = Schema(
         NestedField(2, "dt", StringType()), NestedField(1, "c", LongType()), NestedField(3, "l", list_of(HELD, 20))

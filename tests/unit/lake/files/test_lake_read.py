@@ -55,7 +55,7 @@ def test_columns_are_found_by_id_and_missing_ones_are_null(small_lake: SmallLake
     ]
 
 
-def test_only_the_columns_and_row_groups_that_are_asked_for(small_lake: SmallLake) -> None:
+def test_only_the_requested_columns_and_row_groups_are_read(small_lake: SmallLake) -> None:
     head = small_lake.create()
     early = small_lake.file("20240101", [{"id": "a", "__event_time": 1}])
     late = small_lake.file("20240101", [{"id": "b", "__event_time": 9}, {"id": "c", "__event_time": 11}])
@@ -66,7 +66,7 @@ def test_only_the_columns_and_row_groups_that_are_asked_for(small_lake: SmallLak
     assert [rows.to_pylist() for rows in found] == [[{"id": "b"}, {"id": "c"}]]
 
 
-def test_a_schema_of_which_a_file_has_nothing(small_lake: SmallLake) -> None:
+def test_a_schema_with_no_column_of_the_file(small_lake: SmallLake) -> None:
     head = small_lake.create()
     file = small_lake.file("20240101", [{"id": "a"}, {"id": "b"}])
 
@@ -83,7 +83,7 @@ def test_uncommitted_files_are_read_too(small_lake: SmallLake) -> None:
     assert [r["id"] for rows in read_rows(head, [*head.files(), other]) for r in rows.to_pylist()] == ["a", "b"]
 
 
-def test_of_a_large_file_only_ranges_are_read(small_lake: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_ranges_of_a_large_file_are_read(small_lake: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:
     head = small_lake.create()
     file = small_lake.file("20240101", [{"id": f"{i:09d}", "n": i} for i in range(20_000)])
     monkeypatch.setattr("dynalake.lake.catalog.file_io._WHOLE", 1000)
@@ -117,7 +117,7 @@ def test_a_large_row_group_is_read_in_parts(small_lake: SmallLake, monkeypatch: 
 
 
 @pytest.mark.parametrize("encoding", ["PLAIN", "DELTA_LENGTH_BYTE_ARRAY", "DELTA_BYTE_ARRAY", "dictionary"])
-def test_deletes_by_position_are_read_however_their_paths_are_written(encoding: str) -> None:
+def test_position_deletes_are_read_whatever_the_form_of_their_paths(encoding: str) -> None:
     rows = pa.table({"file_path": ["s3://b/1", "s3://b/2", "s3://b/1", "s3://b/1"], "pos": [5, 0, 7, 5]})
     body = io.BytesIO()
     how: dict[str, Any] = {"use_dictionary": True}

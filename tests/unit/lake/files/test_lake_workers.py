@@ -63,7 +63,7 @@ def rows_of(lake: Receipts, day: str) -> list[str]:
 
 
 @pytest.mark.parametrize("sort_by", [(), ("s",), ("n", "s")])
-def test_days_are_the_same_in_the_same_order(sort_by: tuple[str, ...]) -> None:
+def test_days_have_the_same_rows_in_the_same_order(sort_by: tuple[str, ...]) -> None:
     alone, spread = prepared(), prepared()
     workers = OtherWorkers(spread.table.clients)
     options = CompactOptions(sort_by=sort_by)
@@ -90,7 +90,7 @@ def night(lake: Receipts, workers: Workers) -> CompactReport:
     return compact_table(lake.table, OPTIONS, lake.now, days=[DAY_3], workers=workers)
 
 
-def test_a_night_is_the_same() -> None:
+def test_a_night_gives_the_same_result() -> None:
     alone, spread = prepared(), prepared()
 
     one, other = night(alone, HERE), night(spread, OtherWorkers(spread.table.clients))
@@ -109,7 +109,7 @@ def test_a_night_is_the_same() -> None:
     assert [d.day for d in night(spread, HERE).days] == []
 
 
-def test_a_night_of_many_workers_killed_anywhere_is_finished_by_one() -> None:
+def test_one_worker_finishes_a_night_of_many_workers_killed_anywhere() -> None:
     number = 1
     while True:
         lake = prepared()
@@ -130,7 +130,7 @@ def test_a_night_of_many_workers_killed_anywhere_is_finished_by_one() -> None:
     assert number > 2 * 271
 
 
-def test_one_part_s_fault_is_its_day_s(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_part_fails_only_its_day(monkeypatch: pytest.MonkeyPatch) -> None:
     from dynalake.lake.files.parts import PartWriter
 
     lake, put = prepared(), PartWriter._put
@@ -174,7 +174,7 @@ def test_a_fold_by_ranges_of_keys_gives_the_same_items() -> None:
     assert spread.current() == alone.current() == replay(events)
 
 
-def test_a_state_that_was_brought_back_after_a_range_was_merged_is_not_folded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_state_restored_after_a_range_was_merged_is_not_folded(monkeypatch: pytest.MonkeyPatch) -> None:
     lake, events = folded()
     name = lake.names.state_table
     before = copy.deepcopy(lake.glue.tables[name])
@@ -207,7 +207,7 @@ def test_late_changes_are_merged_by_ranges_of_keys() -> None:
     assert spread.state() == alone.state() == before | {event.key: event.shown for event in late}
 
 
-def test_a_limit_is_that_of_each_range() -> None:
+def test_a_limit_applies_to_each_range() -> None:
     """Whatever it is, a range's first group is merged, so that the next run goes on."""
     merged, one_row = [], Sizes(file=1, small=1, group=1)
     for spread in (False, True):
@@ -235,7 +235,7 @@ def backfilled() -> tuple[StateLake, list[FolderManifest]]:
     return lake, [lake.backfill(2, *(f"{n:02d}" for n in range(40, 100)), files=3)]
 
 
-def test_a_backfill_s_items_replace_those_of_the_one_before_by_ranges_of_keys() -> None:
+def test_a_backfill_replaces_the_previous_items_by_ranges_of_keys() -> None:
     (alone, folder), (spread, other) = backfilled(), backfilled()
     workers, clock = OtherWorkers(spread.table.clients), partial(int, alone.now())
 
@@ -251,7 +251,7 @@ def test_a_backfill_s_items_replace_those_of_the_one_before_by_ranges_of_keys() 
     assert {row["__run"] for row in spread.items()} == {None, 2}
 
 
-def test_of_many_workers_one_s_conflict_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_conflict_of_one_worker_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     lake, folder = backfilled()
     workers, check, calls = OtherWorkers(lake.table.clients), check_live, list[int]()
 
@@ -268,7 +268,7 @@ def test_of_many_workers_one_s_conflict_is_tried_again(monkeypatch: pytest.Monke
     assert {row["__run"] for row in lake.items()} == {None, 2}
 
 
-def test_all_that_is_due_is_counted_before_it_is_done() -> None:
+def test_all_due_work_is_counted_before_it_is_done() -> None:
     lake = prepared()
     size = sum(f.size for f in lake.table.changes().files())
     state = sum(f.size for f in lake.table.items().files())
@@ -280,7 +280,7 @@ def test_all_that_is_due_is_counted_before_it_is_done() -> None:
     assert count_due(lake.table, OPTIONS, lake.now()) == 0
 
 
-def test_ranges_hold_each_row_once() -> None:
+def test_each_row_is_in_one_range() -> None:
     lake = prepared()
     head = lake.table.changes()
     rows = list(read_rows(head, head.files()))
@@ -297,7 +297,7 @@ def test_ranges_hold_each_row_once() -> None:
     assert len(cut_ranges(head, [], "id", 5)) == 1
 
 
-def test_clients_that_find_their_credentials_can_go_to_another_process() -> None:
+def test_clients_that_find_their_credentials_can_be_sent_to_another_process() -> None:
     sent = pickle.loads(pickle.dumps(Clients.in_region("eu-west-1")))
     assert sent.s3.meta.region_name == "eu-west-1"
     assert pickle.loads(pickle.dumps(sent)) is pickle.loads(pickle.dumps(sent))

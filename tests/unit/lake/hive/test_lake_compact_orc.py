@@ -89,7 +89,7 @@ def test_closed_days_are_copied_once(lake: Receipts) -> None:
     assert lake.s3.keys(lake.names.orc_prefix) == before
 
 
-def test_a_day_that_changed_is_copied_again_and_the_old_copy_goes_later(lake: Receipts) -> None:
+def test_a_changed_day_is_copied_again_and_its_old_copy_is_deleted_later(lake: Receipts) -> None:
     run(lake)
     old = lake.s3.keys(lake.names.orc_prefix)
     lake.append(DAY_1, {"id": "late"})
@@ -105,7 +105,7 @@ def test_a_day_that_changed_is_copied_again_and_the_old_copy_goes_later(lake: Re
     check(lake)
 
 
-def test_further_columns_leave_the_copies_alone(lake: Receipts) -> None:
+def test_new_columns_leave_the_copies_alone(lake: Receipts) -> None:
     run(lake)
     lake.append("20240101", {"id": "z", "zz": 1})
 
@@ -113,7 +113,7 @@ def test_further_columns_leave_the_copies_alone(lake: Receipts) -> None:
     check(lake)
 
 
-def test_further_fields_are_told_and_nothing_is_copied(lake: Receipts) -> None:
+def test_new_fields_are_registered_and_nothing_is_copied(lake: Receipts) -> None:
     run(lake)
     before = lake.s3.keys(lake.names.orc_prefix)
     lake.append("20240101", {"id": "z", "m": {"k": {"x": [1], "y": 1}}})
@@ -123,7 +123,7 @@ def test_further_fields_are_told_and_nothing_is_copied(lake: Receipts) -> None:
     assert columns(copies(lake)[DAY_1]["StorageDescriptor"])["m"] == "struct<k:struct<x:array<bigint>,y:bigint>>"
 
 
-def test_a_type_that_widened_has_the_days_copied_again(lake: Receipts) -> None:
+def test_days_are_copied_again_when_a_type_widens(lake: Receipts) -> None:
     """All of them: a column is where it was, and is another one."""
     run(lake)
     write_views(lake.table)
@@ -134,7 +134,9 @@ def test_a_type_that_widened_has_the_days_copied_again(lake: Receipts) -> None:
     check(lake)
 
 
-def test_what_has_no_room_is_not_shown_wrongly(lake: Receipts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_day_beyond_the_budget_is_not_shown_with_its_old_type(
+    lake: Receipts, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run(lake)
     write_views(lake.table)
     lake.append("20240101", {"id": "z", "n": Decimal("1.5")})
@@ -189,7 +191,7 @@ def test_a_copy_that_lacks_rows_is_not_shown(lake: Receipts, monkeypatch: pytest
 COLUMNS = OrcColumns((HiveColumn("id", "string"), HiveColumn("n", "bigint")), (1, 2))
 
 
-def test_the_layout_tells_names_places_and_ids() -> None:
+def test_the_layout_includes_names_positions_and_ids() -> None:
     more = OrcColumns((*COLUMNS.columns, HiveColumn("x", "string")), (1, 2, 3))
     other = OrcColumns(COLUMNS.columns, (1, 9))
     turned = OrcColumns(COLUMNS.columns[::-1], (2, 1))
@@ -203,7 +205,7 @@ def test_the_layout_tells_names_places_and_ids() -> None:
     assert not COLUMNS.has("")
 
 
-def test_days_are_copied_the_oldest_first_within_the_budget() -> None:
+def test_days_are_copied_oldest_first_within_the_budget() -> None:
     def folder(day: str) -> DayFolder:
         return DayFolder(Partition(day, f"s3://b/{day}/", {"numRows": "1"}), frozenset())
 
@@ -225,6 +227,6 @@ def test_days_are_copied_the_oldest_first_within_the_budget() -> None:
     assert (none.copy, none.remove) == ((), ("3", "7"))
 
 
-def test_only_what_nobody_names_and_is_old_is_garbage() -> None:
+def test_only_old_unreferenced_copies_are_garbage() -> None:
     stored = [StoredObject(f"o/dt=1/v={v}/part-00000.orc", 1, "e", at) for v, at in (("a", 1), ("b", 1), ("c", 9))]
     assert [o.key for o in plan_garbage(stored, {"o/dt=1/v=a/"}, 5)] == ["o/dt=1/v=b/part-00000.orc"]

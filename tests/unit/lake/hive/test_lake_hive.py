@@ -81,7 +81,7 @@ def columns(storage: dict[str, Any]) -> dict[str, str]:
     return {c["Name"]: c["Type"] for c in storage["Columns"]}
 
 
-def test_closed_days_of_one_folder_and_the_snapshot_are_shown(lake: Receipts) -> None:
+def test_closed_days_with_one_folder_and_the_snapshot_are_shown(lake: Receipts) -> None:
     done = run(lake)
 
     assert done.written == ("00000000", DAY_1)
@@ -105,7 +105,7 @@ def test_closed_days_of_one_folder_and_the_snapshot_are_shown(lake: Receipts) ->
     assert run(lake) == run(lake, check=True) == parquet_table.Projected()
 
 
-def test_each_partition_has_the_columns_that_its_files_hold(lake: Receipts) -> None:
+def test_each_partition_has_the_columns_of_its_files(lake: Receipts) -> None:
     """Trino refuses one without; and one that a type of which changes later would stand against the table's."""
     run(lake)
 
@@ -114,7 +114,7 @@ def test_each_partition_has_the_columns_that_its_files_hold(lake: Receipts) -> N
     assert columns(partitions(lake)[DAY_1]["StorageDescriptor"]).keys() >= {"id", "n", "l", ODD}
 
 
-def test_a_day_that_changes_goes_until_it_is_compacted(lake: Receipts) -> None:
+def test_a_changed_day_is_removed_until_it_is_compacted(lake: Receipts) -> None:
     run(lake)
     lake.append(DAY_1, {"id": "late"})
 
@@ -127,7 +127,7 @@ def test_a_day_that_changes_goes_until_it_is_compacted(lake: Receipts) -> None:
     assert run(lake).removed == (DAY_1,)
 
 
-def test_what_lies_in_a_folder_and_is_not_live_keeps_the_day_away(lake: Receipts) -> None:
+def test_a_day_whose_folder_has_files_that_are_not_live_is_not_shown(lake: Receipts) -> None:
     (file,) = lake.table.changes().files({DAY_1})
     stray = file.path.removeprefix(lake.names.uri("")).replace("00000-", "00001-")
     lake.s3.put_object(Bucket="b", Key=stray, Body=b"")
@@ -140,7 +140,9 @@ def test_what_lies_in_a_folder_and_is_not_live_keeps_the_day_away(lake: Receipts
     assert run(lake, check=True).removed == (DAY_1,)
 
 
-def test_rows_that_somebody_has_deleted_keep_the_day_away(lake: Receipts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_day_with_rows_deleted_by_another_engine_is_not_shown(
+    lake: Receipts, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run(lake)
     (file,) = lake.table.changes().files({DAY_1})
     monkeypatch.setattr(parquet_table, "deleted_files", lambda head: {file.path})
@@ -149,7 +151,7 @@ def test_rows_that_somebody_has_deleted_keep_the_day_away(lake: Receipts, monkey
     assert run(lake).removed == ("00000000",)
 
 
-def test_a_day_of_a_dropped_file_is_noticed(lake: Receipts) -> None:
+def test_a_day_that_lost_a_file_is_noticed(lake: Receipts) -> None:
     """Somebody's DELETE of all rows of a file changes no folder's name."""
     lake.append(DAY_2, *({"id": f"{n}", "t": random.randbytes(400_000).hex()} for n in range(6)))
     compact_day(lake.table, DAY_2, CompactOptions(part_mb=1, row_group_mb=1), lake.now)
@@ -163,7 +165,7 @@ def test_a_day_of_a_dropped_file_is_noticed(lake: Receipts) -> None:
     assert run(lake).removed == (DAY_2,)
 
 
-def test_what_people_wrote_stays(lake: Receipts) -> None:
+def test_manual_changes_are_kept(lake: Receipts) -> None:
     run(lake)
     entry = lake.glue.tables[lake.names.parquet_table]
     entry |= {"Description": "mine", "Owner": "me", "Retention": 7}
@@ -181,7 +183,7 @@ def test_what_people_wrote_stays(lake: Receipts) -> None:
     assert not run(lake).columns
 
 
-def test_columns_name_their_attributes_unless_somebody_said_more(lake: Receipts) -> None:
+def test_columns_name_their_attributes_unless_they_have_a_comment(lake: Receipts) -> None:
     run(lake)
     storage = lake.glue.tables[lake.names.parquet_table]["StorageDescriptor"]
     comments = {c["Name"]: c.get("Comment") for c in storage["Columns"]}
@@ -197,7 +199,7 @@ def test_another_table_s_name_is_left_alone(lake: Receipts) -> None:
         run(lake)
 
 
-def test_when_a_type_widens_partitions_move_before_the_columns_follow(lake: Receipts) -> None:
+def test_when_a_type_widens_partitions_change_before_the_columns(lake: Receipts) -> None:
     run(lake)
     write_views(lake.table)
     lake.append("20231201", {"id": "z", "n": Decimal("2.5")})
@@ -214,7 +216,7 @@ def test_when_a_type_widens_partitions_move_before_the_columns_follow(lake: Rece
     check(lake)
 
 
-def test_a_struct_that_got_a_field_is_told_to_its_partitions(lake: Receipts) -> None:
+def test_a_new_field_of_a_struct_reaches_its_partitions(lake: Receipts) -> None:
     run(lake)
     lake.append(TODAY, {"id": "z", "Odd Name": {"x": 1, "y": "new"}})
 
@@ -286,7 +288,7 @@ def test_another_run_between_any_two_calls() -> None:
     sweep(lambda lake: lambda *_: run(lake))
 
 
-def test_without_reading_again_a_partition_points_to_what_was(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_partition_points_to_an_old_folder_without_reading_again(monkeypatch: pytest.MonkeyPatch) -> None:
     plans = 0
 
     def once(*given: Any, **more: Any) -> PartitionPlan:
@@ -318,7 +320,7 @@ def folder(day: str, name: str, *files: str) -> DayFolder:
     return DayFolder(Partition(day, f"s3://b/{name}/", {"numFiles": str(len(files))}), frozenset(files))
 
 
-def test_only_folders_that_are_to_be_written_are_listed() -> None:
+def test_only_folders_to_be_registered_are_listed() -> None:
     folders = {"1": folder("1", "a", "x"), "2": folder("2", "b", "y"), "3": folder("3", "c", "z")}
     there = {"1": folders["1"].partition, "2": Partition("2", "s3://b/old/", {}), "4": Partition("4", "s3://b/d/", {})}
     listed: list[str] = []
@@ -342,7 +344,7 @@ def lines(lake: Receipts) -> dict[str, dict[str, Any]]:
     return lake.glue.by_day(lake.names.json_table)
 
 
-def test_raw_lines_are_text_by_their_own_keys(lake: Receipts) -> None:
+def test_raw_lines_are_text_under_their_own_keys(lake: Receipts) -> None:
     lake.append(DAY_2, {"id": "q", "userId": 1})
 
     done = project_json(lake.table, lake.now)
@@ -367,13 +369,13 @@ def test_raw_lines_are_text_by_their_own_keys(lake: Receipts) -> None:
     assert project_json(lake.table, lake.now) == parquet_table.Projected()
 
 
-def test_days_are_there_before_their_data(lake: Receipts) -> None:
+def test_days_are_registered_before_their_data_arrives(lake: Receipts) -> None:
     project_json(lake.table, lake.now)
     lake.clock.move(days=3)
     assert project_json(lake.table, lake.now).written == tuple(coming_days("20240104")[-3:])
 
 
-def test_new_attributes_reach_older_days_by_the_table(lake: Receipts) -> None:
+def test_older_days_get_new_attributes_from_the_table(lake: Receipts) -> None:
     project_json(lake.table, lake.now)
     lake.append(DAY_2, {"id": "q", "NewOne": 1})
 
@@ -383,7 +385,7 @@ def test_new_attributes_reach_older_days_by_the_table(lake: Receipts) -> None:
     assert "NewOne" in table["StorageDescriptor"]["SerdeInfo"]["Parameters"].values()
 
 
-def test_the_snapshot_is_that_of_the_shown_run(lake: Receipts) -> None:
+def test_the_snapshot_is_from_the_shown_run(lake: Receipts) -> None:
     for number, name in enumerate(("one", "two"), 1):
         key = lake.names.snapshot_number(number)
         lake.s3.put_object(Bucket="b", Key=key, Body=json.dumps({"number": number, "name": name}).encode())
@@ -405,7 +407,7 @@ def test_the_shown_run_is_found_by_its_number(lake: Receipts) -> None:
 # -- Glue refuses ------------------------------------------------------------------------------------------------------
 
 
-def test_a_table_that_others_change_all_the_time_is_given_up(lake: Receipts) -> None:
+def test_a_table_that_others_keep_changing_is_given_up(lake: Receipts) -> None:
     run(lake)
     wanted = parquet_table.hive_table(lake.table, lake.table.changes())
     wanted = wanted.__class__(wanted.name, wanted.format, wanted.location, wanted.columns[:3])
@@ -468,14 +470,14 @@ def optimizers(lake: Receipts, monkeypatch: pytest.MonkeyPatch) -> Optimizers:
     return stub
 
 
-def test_no_optimizer_is_no_finding(lake: Receipts, optimizers: Optimizers) -> None:
+def test_no_finding_without_an_optimizer(lake: Receipts, optimizers: Optimizers) -> None:
     assert foreign_optimizers(lake.table) == ()
     optimizers.unknown = True
     assert foreign_optimizers(lake.table) == ()
     assert switch_off_optimizers(lake.table) == ()
 
 
-def test_an_optimizer_of_a_table_is_found_and_switched_off(lake: Receipts, optimizers: Optimizers) -> None:
+def test_an_optimizer_of_a_table_is_found_and_turned_off(lake: Receipts, optimizers: Optimizers) -> None:
     optimizers.on["receipts", "compaction"] = {"roleArn": "r", "enabled": True}
     optimizers.on["receipts_state", "retention"] = {"roleArn": "r", "enabled": False}
 
@@ -487,7 +489,7 @@ def test_an_optimizer_of_a_table_is_found_and_switched_off(lake: Receipts, optim
     assert foreign_optimizers(lake.table) == ()
 
 
-def test_an_optimizer_of_the_catalog_is_switched_off_for_the_tables(lake: Receipts, optimizers: Optimizers) -> None:
+def test_an_optimizer_of_the_catalog_is_turned_off_for_the_tables(lake: Receipts, optimizers: Optimizers) -> None:
     optimizers.of_catalog = {"roleArn": "r", "enabled": True}
 
     assert len(foreign_optimizers(lake.table)) == 2 * len(TYPES)
@@ -506,7 +508,7 @@ def test_a_refusal_is_raised(lake: Receipts, optimizers: Optimizers, monkeypatch
         foreign_optimizers(lake.table)
 
 
-def test_one_that_may_not_be_switched_off_goes_on_being_told(
+def test_an_optimizer_that_cannot_be_turned_off_stays_reported(
     lake: Receipts, optimizers: Optimizers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(**asked: Any) -> Any:

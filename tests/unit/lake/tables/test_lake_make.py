@@ -37,7 +37,7 @@ def make(lake: StateLake) -> None:
     make_tables(lake.table, lake.key, ARN)
 
 
-def test_tables_of_a_table_that_was_made_again_are_refused() -> None:
+def test_tables_of_a_recreated_table_are_refused() -> None:
     """Also where Glue has lost them: they are brought back with the id of the table that they are about."""
     lake = StateLake(BY_BOTH)
     for _ in range(2):
@@ -57,7 +57,7 @@ def test_tables_of_a_table_that_was_made_again_are_refused() -> None:
     make_tables(lake.table, lake.key, ARN, table_id="first")
 
 
-def test_both_tables_and_the_views_are_there_and_empty() -> None:
+def test_both_tables_and_the_views_exist_and_are_empty() -> None:
     lake = StateLake(BY_BOTH, "Europe/Berlin")
     make(lake)
 
@@ -88,7 +88,7 @@ def test_both_tables_and_the_views_are_there_and_empty() -> None:
     assert lake.history() == []
 
 
-def test_again_nothing_is_written() -> None:
+def test_a_second_run_writes_nothing() -> None:
     lake = StateLake().make()
     lake.append(Event("a", 1, START))
     before = {name: entry["VersionId"] for name, entry in lake.glue.tables.items()}
@@ -99,7 +99,7 @@ def test_again_nothing_is_written() -> None:
     assert lake.current() == {"a": "MODIFY 1"}
 
 
-def test_a_kill_before_any_call_is_made_good() -> None:
+def test_a_kill_before_any_call_is_repaired() -> None:
     calls = 0
     lake = StateLake()
 
@@ -135,7 +135,7 @@ def test_a_kill_before_any_call_is_made_good() -> None:
 
 
 @pytest.mark.parametrize("place", range(8))
-def test_a_name_that_belongs_to_another_table_stops_it_before_anything_is_made(place: int) -> None:
+def test_a_name_of_another_table_stops_it_before_anything_is_created(place: int) -> None:
     lake = StateLake()
     name = glue_names(lake.names)[place]
     for parameters in ({}, {DYNAMODB_TABLE: "Receipts"}):
@@ -175,7 +175,7 @@ def lose(lake: StateLake, name: str) -> None:
 
 @pytest.mark.parametrize("which", ["changes_table", "state_table"])
 @pytest.mark.parametrize("how", ["dropped", "parameters", "old note"])
-def test_a_table_that_glue_has_lost_is_brought_back(which: str, how: str) -> None:
+def test_a_table_lost_by_glue_is_restored(which: str, how: str) -> None:
     lake = StateLake().make()
     lake.append(*EVENTS[:4])
     fold(lake.table, START + 4)
@@ -207,7 +207,7 @@ def test_a_table_that_glue_has_lost_is_brought_back(which: str, how: str) -> Non
     assert lake.current() == {**replay(EVENTS), "d": "MODIFY 1"}
 
 
-def test_a_kill_while_a_lost_state_is_brought_back() -> None:
+def test_a_kill_while_a_lost_state_is_restored() -> None:
     class Killed(BaseException):
         pass
 
@@ -258,7 +258,7 @@ def lose_metadata(lake: StateLake) -> None:
         lake.s3._delete(key)
 
 
-def test_a_state_of_which_nothing_is_left_is_derived_again() -> None:
+def test_a_state_is_derived_again_if_nothing_of_it_is_left() -> None:
     lake = StateLake().make()
     snapshot(lake)
     lake.append(*EVENTS[:4])
@@ -304,7 +304,7 @@ def test_a_kill_while_a_state_is_derived_again() -> None:
     assert at > 40
 
 
-def test_a_state_is_never_made_anew_where_history_was_dropped() -> None:
+def test_a_state_is_never_created_again_after_history_was_dropped() -> None:
     lake = StateLake().make()
     lake.append(*EVENTS)
     lake.commit(Change(properties={HISTORY_FROM: "20240102"}))
@@ -315,7 +315,7 @@ def test_a_state_is_never_made_anew_where_history_was_dropped() -> None:
     assert lake.names.state_table not in lake.glue.tables
 
 
-def test_metadata_that_is_gone_too_is_named() -> None:
+def test_an_error_names_metadata_that_is_missing_too() -> None:
     lake = StateLake().make()
     lake.append(*EVENTS)
     lose(lake, lake.names.state_table)
@@ -325,7 +325,7 @@ def test_metadata_that_is_gone_too_is_named() -> None:
         make(lake)
 
 
-def test_a_table_that_has_lost_its_schema_property_says_so() -> None:
+def test_an_error_says_that_a_table_lost_its_schema_property() -> None:
     lake = Receipts()
     head = lake.table.changes()
     del head.iceberg.metadata.properties["dynalake.schema"]

@@ -63,14 +63,14 @@ def rows_of(lake: StateLake) -> list[str]:
     return sorted(str(row) for row in lake.rows())
 
 
-def test_of_tables_in_order_nothing_is_touched(lake: StateLake) -> None:
+def test_intact_tables_are_left_alone(lake: StateLake) -> None:
     before = versions(lake), lake.s3.keys()
 
     assert kinds(lake) == []
     assert (versions(lake), lake.s3.keys()) == before
 
 
-def test_all_is_registered_again_from_the_bucket(lake: StateLake) -> None:
+def test_everything_is_registered_again_from_the_bucket(lake: StateLake) -> None:
     rows, state, current = rows_of(lake), lake.state(), lake.current()
     heads = {name: lake.table.catalog.load(name) for name in ("receipts", "receipts_state")}
     lake.glue.tables.clear()  # somebody dropped the database, and made it again
@@ -91,7 +91,7 @@ def test_all_is_registered_again_from_the_bucket(lake: StateLake) -> None:
 
 
 @pytest.mark.parametrize("name", ["receipts", "receipts_state"])
-def test_an_entry_that_a_crawler_wrote_over_is_updated(lake: StateLake, name: str) -> None:
+def test_an_entry_overwritten_by_a_crawler_is_updated(lake: StateLake, name: str) -> None:
     entry = lake.glue.tables[name]
     lake.glue.tables[name] = {**entry, "Parameters": {"classification": "parquet"}, "Description": "Mine"}
 
@@ -104,7 +104,7 @@ def test_an_entry_that_a_crawler_wrote_over_is_updated(lake: StateLake, name: st
 
 
 @pytest.mark.parametrize("name", ["receipts", "receipts_state"])
-def test_an_entry_that_was_put_back_goes_forward_again(lake: StateLake, name: str) -> None:
+def test_an_entry_that_was_set_back_moves_forward_again(lake: StateLake, name: str) -> None:
     older = copy.deepcopy(lake.glue.tables[name])
     rows = rows_of(lake)
     lake.append(Event("a", 2, START + 2), Event("d", 6, START + 3))
@@ -120,7 +120,7 @@ def test_an_entry_that_was_put_back_goes_forward_again(lake: StateLake, name: st
     assert kinds(lake) == []
 
 
-def test_commits_on_an_entry_that_was_put_back_are_left_to_a_person(lake: StateLake) -> None:
+def test_commits_on_an_entry_that_was_set_back_are_left_to_a_person(lake: StateLake) -> None:
     older = copy.deepcopy(lake.glue.tables["receipts"])
     lake.append(Event("d", 6, START + 3))
     lake.glue.tables["receipts"] = {**older, "VersionId": "900"}
@@ -135,7 +135,7 @@ def test_commits_on_an_entry_that_was_put_back_are_left_to_a_person(lake: StateL
     assert [f.kind for f in done.findings] == ["not-collected"]
 
 
-def test_a_commit_that_comes_while_an_entry_is_put_right_is_not_lost(lake: StateLake) -> None:
+def test_a_commit_during_the_repair_of_an_entry_is_not_lost(lake: StateLake) -> None:
     entry = lake.glue.tables["receipts"]
     lake.glue.tables["receipts"] = {**entry, "Parameters": {}}
     calls = 0
@@ -161,7 +161,7 @@ def test_a_commit_that_comes_while_an_entry_is_put_right_is_not_lost(lake: State
         entry = lake.glue.tables["receipts"]
 
 
-def test_another_table_of_the_name_is_left_to_a_person(lake: StateLake) -> None:
+def test_another_table_with_the_name_is_left_to_a_person(lake: StateLake) -> None:
     note = lake.names.metadata_note("receipts")
     body = lake.s3.objects[note].body.replace(lake.table.changes().uuid.encode(), b"0" * 36)
     lake.s3.put_object(Key=note, Body=body)
@@ -171,11 +171,11 @@ def test_another_table_of_the_name_is_left_to_a_person(lake: StateLake) -> None:
     assert versions(lake) == before
 
 
-def test_tables_that_were_never_made_are_named() -> None:
+def test_an_error_names_tables_that_were_never_created() -> None:
     assert kinds(StateLake()) == ["missing-table", "missing-table"]
 
 
-def test_metadata_that_is_gone_is_replaced_by_what_was_before_it(lake: StateLake) -> None:
+def test_missing_metadata_is_replaced_by_its_predecessor(lake: StateLake) -> None:
     name = "receipts"
     before = lake.table.catalog.load(name)
     refused = refuse(lake, before)
@@ -211,7 +211,7 @@ def refuse(lake: StateLake, head: Head) -> set[str]:
     return {lake.names.uri(key) for key in lake.s3.keys(directory) - before if key.endswith(".metadata.json")}
 
 
-def test_a_refused_commit_is_not_taken_for_the_last_one(lake: StateLake) -> None:
+def test_a_refused_commit_is_not_used_as_the_last_one(lake: StateLake) -> None:
     head = lake.table.changes()
     refused = refuse(lake, head)
     lake.glue.tables.clear()
@@ -222,7 +222,7 @@ def test_a_refused_commit_is_not_taken_for_the_last_one(lake: StateLake) -> None
     assert lake.table.changes().metadata_location == head.metadata_location
 
 
-def test_a_commit_without_a_note_counts_once_another_is_made_on_it(lake: StateLake) -> None:
+def test_a_commit_without_a_note_counts_once_another_builds_on_it(lake: StateLake) -> None:
     noted = lake.table.changes()
     first = lake.table.catalog.commit(noted, Change(properties={"one": "1"}))
     lake_of_one = lake.copy()
@@ -234,7 +234,7 @@ def test_a_commit_without_a_note_counts_once_another_is_made_on_it(lake: StateLa
         assert one.table.changes().metadata_location == last.metadata_location
 
 
-def test_metadata_whose_files_are_gone_is_not_taken(lake: StateLake) -> None:
+def test_metadata_whose_files_are_missing_is_not_used(lake: StateLake) -> None:
     noted = lake.table.changes()
     first = lake.table.catalog.commit(noted, Change(properties={"one": "1"}))
     lake.table.catalog.commit(first, Change(properties={"two": "2"}))
@@ -248,7 +248,7 @@ def test_metadata_whose_files_are_gone_is_not_taken(lake: StateLake) -> None:
     assert last.metadata_location == noted.metadata_location
 
 
-def test_without_any_metadata_it_is_said_what_to_restore(lake: StateLake) -> None:
+def test_without_any_metadata_the_error_says_what_to_restore(lake: StateLake) -> None:
     for key in lake.s3.keys(f"{lake.names.changes_location}/metadata/"):
         lake.s3.delete_object(Key=key)
 
@@ -282,7 +282,7 @@ def kills(lake: StateLake, limit: int) -> Iterator[StateLake]:
 
 
 @pytest.mark.parametrize("what", ["state", "both"])
-def test_a_state_of_an_older_commit_gets_again_what_was_merged_behind_it(lake: StateLake, what: str) -> None:
+def test_later_changes_are_merged_again_into_a_state_restored_from_an_older_commit(lake: StateLake, what: str) -> None:
     note = lake.names.metadata_note("receipts_state")
     kept = lake.s3.objects[note]
     lake.append(Event("a", 9, START + 2), Event("d", 1, START + 3))
@@ -306,7 +306,7 @@ def test_a_state_of_an_older_commit_gets_again_what_was_merged_behind_it(lake: S
     assert lake.current() == expected
 
 
-def test_what_is_taken_was_current_and_is_not_before_what_is_noted() -> None:
+def test_the_chosen_metadata_was_current_and_is_not_older_than_the_note() -> None:
     for seed in range(500):
         check_order(random.Random(seed))
 
@@ -335,7 +335,7 @@ def check_order(chance: random.Random) -> None:
         assert path in landed or len(unproven) == 1
 
 
-def test_a_note_is_written_where_there_was_none(lake: StateLake) -> None:
+def test_a_missing_note_is_written(lake: StateLake) -> None:
     head = lake.table.changes()
     lake.s3.delete_object(Key=lake.names.metadata_note("receipts"))
 

@@ -42,7 +42,7 @@ def test_numbers_are_equal_and_ordered_by_their_values(a: int | Decimal, b: int 
 
 @settings(max_examples=500)
 @given(TEXTS, TEXTS, numbers(), numbers())
-def test_keys_of_two_parts_are_told_apart(a: str, b: str, m: int | Decimal, n: int | Decimal) -> None:
+def test_keys_of_two_parts_are_distinct(a: str, b: str, m: int | Decimal, n: int | Decimal) -> None:
     for first, second in (((a, m), (b, n)), ((m, a), (n, b)), ((a, b), (b, a)), ((m, n), (n, m)), ((a, m), (a, n))):
         assert (key_text(first) == key_text(second)) == (first == second)
     assert (key_text((m, a)) < key_text((n, a))) == (m < n)
@@ -51,7 +51,7 @@ def test_keys_of_two_parts_are_told_apart(a: str, b: str, m: int | Decimal, n: i
     assert (key_text((n, a)) < key_text((n, b))) == (a < b)
 
 
-def test_the_texts() -> None:
+def test_examples_of_texts() -> None:
     assert number_key(Decimal("1558778400.123")) == "15091558778400123"
     assert number_key(Decimal("-1.5")) == "-49984~"
     assert [number_key(n) for n in (0, 1, 10, 20, -1)] == ["0", "15001", "15011", "15012", "-4998~"]
@@ -63,12 +63,12 @@ def test_the_texts() -> None:
 
 
 @pytest.mark.parametrize("text", ["1E+500", "1E-501", "-1E+1000", "NaN", "Infinity"])
-def test_what_is_no_number_of_dynamodb_is_refused(text: str) -> None:
+def test_numbers_that_dynamodb_cannot_hold_are_refused(text: str) -> None:
     with pytest.raises(RecordError, match="number of a key"):
         number_key(Decimal(text))
 
 
-def test_the_context_of_decimals_means_nothing() -> None:
+def test_the_decimal_context_has_no_effect() -> None:
     value = Decimal("1234567890123456789012345678.9012345678")
     with localcontext(prec=5):
         assert number_key(value) == "1" + "527" + "12345678901234567890123456789012345678"
@@ -101,7 +101,7 @@ def test_arrays_of_whole_keys(rows: list[tuple[str, int, int]]) -> None:
     assert key_texts([decimals, texts]).to_pylist() == turned
 
 
-def test_keys_that_are_read_in_order_are_ranges() -> None:
+def test_keys_read_in_order_form_ranges() -> None:
     """Files in the order of the text have bounds in the number's column that do not overlap."""
     values = sorted([*range(-200, 200), Decimal("0.5"), Decimal("-0.5"), 10**20, -(10**20)], key=number_key)
     assert all(a < b for a, b in pairwise(values))

@@ -59,7 +59,7 @@ def whole(of: Type) -> Any:
 
 @settings(max_examples=300)
 @given(TYPES, TYPES, TYPES)
-def test_merge_keeps_its_laws_with_the_bounds(a: Type, b: Type, c: Type) -> None:
+def test_merge_obeys_its_laws_within_the_bounds(a: Type, b: Type, c: Type) -> None:
     def both(x: Type, y: Type) -> Type:
         return merge(x, y, LIMITS)
 
@@ -73,7 +73,7 @@ def test_merge_keeps_its_laws_with_the_bounds(a: Type, b: Type, c: Type) -> None
 
 @settings(max_examples=300)
 @given(st.lists(VALUES, min_size=1, max_size=8), st.randoms(use_true_random=False))
-def test_a_type_does_not_depend_on_how_it_is_gathered(values: list[Any], rnd: random.Random) -> None:
+def test_a_type_does_not_depend_on_the_order_of_gathering(values: list[Any], rnd: random.Random) -> None:
     parts = [observe(v, LIMITS) for v in values]
     expected = whole(merge_all(parts, LIMITS))
     rnd.shuffle(parts)
@@ -113,7 +113,7 @@ def _structs(of: Type) -> list[Struct]:
             return []
 
 
-def test_too_large_is_too_large_in_any_order() -> None:
+def test_a_type_is_too_large_in_any_order() -> None:
     """Neither a map hides how large the structs are that it came from, nor a text the struct that it stands beside."""
     child = {f"x{a}": {f"y{b}": 1 for b in range(20)} for a in range(20)}
     structs = [observe({f"k{i}": child}) for i in range(50)]
@@ -198,7 +198,7 @@ def test_levels_beyond_the_depth_are_json_text() -> None:
 
 @settings(max_examples=400)
 @given(st.one_of(TYPES, COLUMN_TYPES), TYPES, VALUES)
-def test_what_a_type_takes_it_holds(a: Type, b: Type, value: Any) -> None:
+def test_a_type_holds_the_values_that_it_takes(a: Type, b: Type, value: Any) -> None:
     seen = observe(value, LIMITS)
     assert holds(seen, value)
     if takes(a, seen):
@@ -212,7 +212,7 @@ def test_what_a_type_takes_it_holds(a: Type, b: Type, value: Any) -> None:
 
 @settings(max_examples=400)
 @given(TYPES, TYPES)
-def test_a_column_takes_what_it_was_settled_cut_or_widened_for(a: Type, b: Type) -> None:
+def test_a_column_takes_the_values_that_it_was_settled_cut_or_widened_for(a: Type, b: Type) -> None:
     column = settle(a)
     assert (column is None) == (not tells(a))
     if column is None:
@@ -229,7 +229,7 @@ def test_a_column_takes_what_it_was_settled_cut_or_widened_for(a: Type, b: Type)
 
 @settings(max_examples=800)
 @given(COLUMN_TYPES, VALUES)
-def test_what_a_column_holds_comes_back_from_arrow(of: Type, value: Any) -> None:
+def test_values_of_a_column_come_back_from_arrow(of: Type, value: Any) -> None:
     """And what it does not hold would not: it is refused, or another value comes back."""
 
     def write_and_read() -> Any:

@@ -50,14 +50,14 @@ def stored(*keys: str) -> list[StoredObject]:
     return [StoredObject(key, 1, '"e"', 0) for key in keys]
 
 
-def test_garbage_is_known_for_a_day_before_it_goes() -> None:
+def test_garbage_is_noted_a_day_before_it_is_deleted() -> None:
     due, waiting = plan_garbage(stored("a", "b", "c", "n"), {"n"}.__contains__, {"a": 5, "b": 6, "gone": 1}, 5, 10)
 
     assert [o.key for o in due] == ["a"]
     assert waiting == {"b": 6, "c": 10}
 
 
-def test_a_folder_that_was_never_committed_goes_after_the_grace_and_a_day(lake: MemoryLake) -> None:
+def test_an_uncommitted_folder_is_deleted_a_day_after_the_grace(lake: MemoryLake) -> None:
     lost = lake.write(lake.today, [{"id": "lost"}])
     manifest = lake.names.folder_manifest(lost.folder)
 
@@ -76,7 +76,7 @@ def test_a_folder_that_was_never_committed_goes_after_the_grace_and_a_day(lake: 
     assert lake.missing() == set()
 
 
-def test_replaced_files_stay_while_a_snapshot_names_them(lake: MemoryLake) -> None:
+def test_replaced_files_are_kept_while_a_snapshot_names_them(lake: MemoryLake) -> None:
     old = lake.append(lake.today, "a")
     new = lake.write(lake.today, [{"id": "a"}])
     lake.commit(Change((new,), (old,)))
@@ -92,7 +92,7 @@ def test_replaced_files_stay_while_a_snapshot_names_them(lake: MemoryLake) -> No
     assert lake.missing() == set()
 
 
-def test_what_a_tag_names_stays(lake: MemoryLake) -> None:
+def test_files_of_a_tagged_snapshot_are_kept(lake: MemoryLake) -> None:
     old = lake.append(lake.today, "a")
     head = lake.table.changes()
     transaction = head.iceberg.transaction()
@@ -107,7 +107,7 @@ def test_what_a_tag_names_stays(lake: MemoryLake) -> None:
     assert lake.missing() == set()
 
 
-def test_what_a_glue_partition_points_to_stays(lake: MemoryLake) -> None:
+def test_files_of_a_glue_partition_are_kept(lake: MemoryLake) -> None:
     old = lake.append(lake.today, "a")
     location = old.path.rpartition("/")[0]
     lake.glue.create_table(DatabaseName="d", TableInput={"Name": lake.names.parquet_table})
@@ -123,7 +123,7 @@ def test_what_a_glue_partition_points_to_stays(lake: MemoryLake) -> None:
     assert not is_there(lake, old)
 
 
-def test_metadata_and_manifests_of_refused_and_old_commits_go(lake: MemoryLake) -> None:
+def test_metadata_and_manifests_of_refused_and_old_commits_are_deleted(lake: MemoryLake) -> None:
     for number in range(12):
         lake.append(lake.today, f"a{number}")
     catalog, stale = lake.table.catalog, lake.table.changes()
@@ -160,7 +160,7 @@ def test_nothing_else_in_the_bucket_is_touched(lake: MemoryLake) -> None:
     assert set(others) <= lake.s3.objects.keys()
 
 
-def test_plans_of_conversions_that_are_over_go(lake: MemoryLake) -> None:
+def test_plans_of_ended_conversions_are_deleted(lake: MemoryLake) -> None:
     plan = lake.names.conversion_batch(new_folder(), 0)
     lake.s3.put_object(Key=plan, Body=b"{}")
 
@@ -180,7 +180,7 @@ def test_both_tables_are_cleaned(lake: MemoryLake) -> None:
     assert lake.missing() == set()
 
 
-def test_large_garbage_goes_in_batches_and_is_reported(lake: MemoryLake) -> None:
+def test_much_garbage_is_deleted_in_batches_and_reported(lake: MemoryLake) -> None:
     lake.s3.page = 700
     for number in range(2500):
         lake.s3.put_object(Key=f"{lake.names.changes_location}/dt=20230101/v=x/part-{number:05d}.parquet", Body=b"x")
@@ -192,7 +192,7 @@ def test_large_garbage_goes_in_batches_and_is_reported(lake: MemoryLake) -> None
     assert Collected.from_dict(done.to_dict()) == done
 
 
-def test_a_machine_whose_clock_is_ahead_deletes_nothing(lake: MemoryLake) -> None:
+def test_a_machine_with_a_fast_clock_deletes_nothing(lake: MemoryLake) -> None:
     young = lake.write(lake.today, [{"id": "young"}])
     days = iter([9, 9, 9, 12, 12, 12])
 
@@ -205,7 +205,7 @@ def test_a_machine_whose_clock_is_ahead_deletes_nothing(lake: MemoryLake) -> Non
     assert is_there(lake, young)
 
 
-def test_nothing_goes_while_a_table_is_not_there(lake: MemoryLake) -> None:
+def test_nothing_is_deleted_while_a_table_is_missing(lake: MemoryLake) -> None:
     lost = lake.write(lake.today, [{"id": "lost"}])
     nights(lake, 7)
     lake.glue.delete_table(DatabaseName="d", Name=lake.names.state_table)
@@ -217,7 +217,7 @@ def test_nothing_goes_while_a_table_is_not_there(lake: MemoryLake) -> None:
     assert is_there(lake, lost)
 
 
-def test_nothing_goes_where_the_table_is_another_one(lake: MemoryLake) -> None:
+def test_nothing_is_deleted_if_it_is_another_table(lake: MemoryLake) -> None:
     file = lake.append(lake.today, "a")
     nights(lake, 7)
     for name in (lake.names.changes_table, lake.names.state_table):
@@ -231,7 +231,7 @@ def test_nothing_goes_where_the_table_is_another_one(lake: MemoryLake) -> None:
     assert is_there(lake, file)
 
 
-def test_nothing_goes_where_glue_was_put_back_to_older_metadata(lake: MemoryLake) -> None:
+def test_nothing_is_deleted_if_glue_was_set_back_to_older_metadata(lake: MemoryLake) -> None:
     older = lake.glue.tables[lake.names.changes_table]
     file = lake.append(lake.today, "a")
     nights(lake, 7)
@@ -244,7 +244,7 @@ def test_nothing_goes_where_glue_was_put_back_to_older_metadata(lake: MemoryLake
     assert is_there(lake, file)
 
 
-def test_nothing_goes_where_a_table_lies_among_other_files(lake: MemoryLake) -> None:
+def test_nothing_is_deleted_if_the_table_s_location_has_other_files(lake: MemoryLake) -> None:
     raw = lake.put_raw("20230101", "object.gz")
     metadata = lake.table.changes().metadata_location.removeprefix(lake.names.uri(""))
     body = lake.s3.objects[metadata].body
@@ -261,7 +261,7 @@ def test_nothing_goes_where_a_table_lies_among_other_files(lake: MemoryLake) -> 
     assert raw.key in lake.s3.objects
 
 
-def test_nothing_goes_where_a_kept_snapshot_is_damaged(lake: MemoryLake) -> None:
+def test_nothing_is_deleted_if_a_kept_snapshot_is_damaged(lake: MemoryLake) -> None:
     lost = lake.write(lake.today, [{"id": "lost"}])
     lake.append(lake.today, "a")
     nights(lake, 7)
@@ -274,7 +274,7 @@ def test_nothing_goes_where_a_kept_snapshot_is_damaged(lake: MemoryLake) -> None
     assert is_there(lake, lost)
 
 
-def test_a_commit_that_was_under_way_is_refused_once_its_files_are_garbage(lake: MemoryLake) -> None:
+def test_a_running_commit_is_refused_once_its_files_are_garbage(lake: MemoryLake) -> None:
     made_at = lake.milliseconds
     lost = lake.write(lake.today, [{"id": "late"}])
     late: list[dict[str, Any]] = []
@@ -299,7 +299,7 @@ def test_a_commit_that_was_under_way_is_refused_once_its_files_are_garbage(lake:
     assert lake.missing() == set()
 
 
-def test_a_reader_of_yesterday_finds_all_files_of_the_snapshots_that_were_there(lake: MemoryLake) -> None:
+def test_a_reader_who_began_yesterday_still_finds_all_files(lake: MemoryLake) -> None:
     old = lake.append(lake.today, "a")
     lake.commit(Change(remove=(old,)))
     lake.clock.move(days=6.9)
@@ -313,7 +313,7 @@ def test_a_reader_of_yesterday_finds_all_files_of_the_snapshots_that_were_there(
     assert is_there(lake, old)
 
 
-def test_two_runs_at_once_and_a_killed_one_do_no_harm(lake: MemoryLake) -> None:
+def test_concurrent_and_killed_runs_do_no_harm(lake: MemoryLake) -> None:
     lost = lake.write(lake.today, [{"id": "lost"}])
     lake.append(lake.today, "a")
     nights(lake, 7)
@@ -347,7 +347,7 @@ def test_two_runs_at_once_and_a_killed_one_do_no_harm(lake: MemoryLake) -> None:
     assert lake.rows() == ["a"]
 
 
-def test_what_another_run_has_kept_in_the_meantime_counts(lake: MemoryLake) -> None:
+def test_garbage_noted_by_another_run_in_the_meantime_is_kept(lake: MemoryLake) -> None:
     lake.write(lake.today, [{"id": "lost"}])
     nights(lake, 7)
     mine, etag = collecting._read(lake.table)
@@ -358,7 +358,7 @@ def test_what_another_run_has_kept_in_the_meantime_counts(lake: MemoryLake) -> N
     assert collecting._read(lake.table)[0] == theirs
 
 
-def test_upkeep_is_one_commit_per_table_and_is_noted(lake: MemoryLake) -> None:
+def test_upkeep_is_one_noted_commit_per_table(lake: MemoryLake) -> None:
     for number in range(12):
         lake.append(lake.today, f"a{number}")
     lake.clock.move(days=8)

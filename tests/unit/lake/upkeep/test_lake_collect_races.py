@@ -228,7 +228,7 @@ def simulate(seed: int) -> World:
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
-def test_nothing_that_is_named_is_ever_missing(seed: int) -> None:
+def test_no_named_file_is_ever_missing(seed: int) -> None:
     world = simulate(seed)
 
     assert world.committed
@@ -277,7 +277,7 @@ def without_partitions(patch: pytest.MonkeyPatch) -> None:
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_without_a_rule_files_go_missing(leave_out: Callable[[pytest.MonkeyPatch], None], first: int) -> None:
+def test_files_go_missing_without_any_one_rule(leave_out: Callable[[pytest.MonkeyPatch], None], first: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         leave_out(patch)
 

@@ -51,7 +51,7 @@ def lake(monkeypatch: pytest.MonkeyPatch) -> HistoryLake:
     return made
 
 
-def test_old_days_go_whole_and_the_snapshot_stays(lake: HistoryLake) -> None:
+def test_old_days_are_dropped_whole_and_the_snapshot_is_kept(lake: HistoryLake) -> None:
     lake.append(SNAPSHOT_DAY, "snapshot")
     lake.add(OLDER, "a", "b")
     lake.add(OLD, "c")
@@ -67,7 +67,7 @@ def test_old_days_go_whole_and_the_snapshot_stays(lake: HistoryLake) -> None:
     assert lake.drop() == Dropped(history_from=done.history_from)
 
 
-def test_nothing_goes_unless_it_is_asked_for(lake: HistoryLake) -> None:
+def test_nothing_is_deleted_unless_requested(lake: HistoryLake) -> None:
     lake.add(OLD, "a")
     lake.fold(1)
 
@@ -78,7 +78,7 @@ def test_nothing_goes_unless_it_is_asked_for(lake: HistoryLake) -> None:
 
 
 @pytest.mark.parametrize(("folded", "view"), [(45, 1), (1, 45), (45, 45)])
-def test_a_day_that_is_not_folded_or_that_the_view_reads_stays(lake: HistoryLake, folded: int, view: int) -> None:
+def test_a_day_that_is_not_folded_or_that_the_view_reads_is_kept(lake: HistoryLake, folded: int, view: int) -> None:
     lake.add(OLDER, "a")
     lake.add(46, "b")
     lake.add(OLD, "c")
@@ -91,7 +91,7 @@ def test_a_day_that_is_not_folded_or_that_the_view_reads_stays(lake: HistoryLake
     assert lake.rows() == ["b", "c"]
 
 
-def test_nothing_goes_before_anything_was_folded_or_without_a_view(lake: HistoryLake) -> None:
+def test_nothing_is_dropped_before_the_first_fold_or_without_a_view(lake: HistoryLake) -> None:
     lake.add(OLD, "a")
     assert lake.drop().days == ()
     lake.fold(1)
@@ -99,7 +99,7 @@ def test_nothing_goes_before_anything_was_folded_or_without_a_view(lake: History
     assert lake.drop().days == ()
 
 
-def test_a_day_with_a_row_that_was_made_after_the_bound_stays(lake: HistoryLake) -> None:
+def test_a_day_with_a_row_made_after_the_bound_is_kept(lake: HistoryLake) -> None:
     lake.add(OLDER, "a")
     lake.append(lake.day(45), "late", time=lake.noon(0))
     lake.add(OLD, "c")
@@ -109,7 +109,7 @@ def test_a_day_with_a_row_that_was_made_after_the_bound_stays(lake: HistoryLake)
     assert lake.rows() == ["c", "late"]
 
 
-def test_a_day_whose_times_nobody_knows_stays(lake: HistoryLake) -> None:
+def test_a_day_with_unknown_times_is_kept(lake: HistoryLake) -> None:
     lake.add(OLDER, "a")
     foreign = lake.write(lake.day(45), [{"id": "foreign"}])
     lake.commit(Change(add=(foreign,)))
@@ -119,7 +119,7 @@ def test_a_day_whose_times_nobody_knows_stays(lake: HistoryLake) -> None:
     assert lake.rows() == ["foreign"]
 
 
-def test_a_day_with_an_object_that_is_not_converted_stays(lake: HistoryLake) -> None:
+def test_a_day_with_an_unconverted_object_is_kept(lake: HistoryLake) -> None:
     lake.add(OLDER, "a")
     lake.add(45, "b")
     lake.put_raw(lake.day(45), "late.gz", b"late")
@@ -130,7 +130,7 @@ def test_a_day_with_an_object_that_is_not_converted_stays(lake: HistoryLake) -> 
     assert lake.rows() == ["b", "c"]
 
 
-def test_an_object_that_was_written_again_counts_as_not_converted(lake: HistoryLake) -> None:
+def test_an_overwritten_object_counts_as_not_converted(lake: HistoryLake) -> None:
     lake.add(OLD, "c")
     lake.put_raw(lake.day(OLD), "c.gz", b"other bytes")
     lake.fold(1)
@@ -138,7 +138,7 @@ def test_an_object_that_was_written_again_counts_as_not_converted(lake: HistoryL
     assert lake.drop().days == ()
 
 
-def test_raw_objects_of_days_that_were_dropped_before_do_not_count(lake: HistoryLake) -> None:
+def test_raw_objects_of_days_dropped_earlier_do_not_count(lake: HistoryLake) -> None:
     lake.add(OLDER, "a")
     lake.fold(1)
     lake.drop(45)
@@ -147,7 +147,7 @@ def test_raw_objects_of_days_that_were_dropped_before_do_not_count(lake: History
     assert lake.drop().days == (lake.day(OLD),)
 
 
-def test_the_first_kept_day_only_rises(lake: HistoryLake) -> None:
+def test_the_first_kept_day_only_moves_forward(lake: HistoryLake) -> None:
     lake.add(OLDER, "a")
     lake.fold(1)
     first = lake.drop(40).history_from
@@ -155,7 +155,7 @@ def test_the_first_kept_day_only_rises(lake: HistoryLake) -> None:
     assert lake.drop(45).history_from == first
 
 
-def test_what_lands_between_planning_and_commit_is_seen(lake: HistoryLake) -> None:
+def test_rows_that_land_between_plan_and_commit_are_noticed(lake: HistoryLake) -> None:
     lake.add(OLD, "a")
     lake.fold(1)
 
@@ -171,7 +171,7 @@ def test_what_lands_between_planning_and_commit_is_seen(lake: HistoryLake) -> No
     assert lake.rows() == ["a", "late"]
 
 
-def test_many_days_go_in_several_commits(lake: HistoryLake) -> None:
+def test_many_days_are_dropped_in_several_commits(lake: HistoryLake) -> None:
     first = lake.day(400)
     files = tuple(
         lake.write(shift_day(first, n), [{"id": f"{n}", "__event_time": 1}]) for n in range(DAYS_AT_ONCE + 20)
@@ -187,7 +187,7 @@ def test_many_days_go_in_several_commits(lake: HistoryLake) -> None:
     assert lake.days() == set()
 
 
-def test_without_the_bound_of_the_views_rows_that_they_read_would_go(
+def test_rows_that_the_views_read_would_be_dropped_without_their_bound(
     lake: HistoryLake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lake.add(OLD, "a")

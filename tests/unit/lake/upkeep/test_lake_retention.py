@@ -44,7 +44,7 @@ def delete(lake: MemoryLake, days: int = 30) -> RawDeleted:
     return delete_raw(lake.table, lake.clock.moment, days)
 
 
-def test_converted_objects_go_by_age(lake: MemoryLake) -> None:
+def test_converted_objects_are_deleted_by_age(lake: MemoryLake) -> None:
     old = convert(lake, lake.today, "old.gz")
     lake.clock.move(days=20)
     young = convert(lake, lake.today, "young.gz")
@@ -60,7 +60,7 @@ def test_converted_objects_go_by_age(lake: MemoryLake) -> None:
     assert RawDeleted.from_dict(json.loads(json.dumps(done.to_dict()))) == done
 
 
-def test_what_live_rows_do_not_hold_stays_and_is_counted(lake: MemoryLake) -> None:
+def test_objects_that_live_rows_do_not_hold_are_kept_and_counted(lake: MemoryLake) -> None:
     day = lake.today
     convert(lake, day, "converted.gz")
     unconverted = lake.put_raw(day, "unconverted.gz", b"x")
@@ -76,7 +76,7 @@ def test_what_live_rows_do_not_hold_stays_and_is_counted(lake: MemoryLake) -> No
     assert {unconverted.key, again.key, never.key} <= lake.s3.objects.keys()
 
 
-def test_what_landed_late_is_as_old_as_its_landing(lake: MemoryLake) -> None:
+def test_the_age_of_a_late_object_counts_from_its_landing(lake: MemoryLake) -> None:
     day = lake.today
     lake.clock.move(days=40)
     late = convert(lake, day, "late.gz")
@@ -85,7 +85,7 @@ def test_what_landed_late_is_as_old_as_its_landing(lake: MemoryLake) -> None:
     assert late.key in lake.s3.objects
 
 
-def test_days_without_history_go_whole(lake: MemoryLake) -> None:
+def test_days_without_history_are_deleted_whole(lake: MemoryLake) -> None:
     day = lake.today
     dropped = lake.put_raw(day, "dropped.gz", b"x")
     lake.clock.move(days=40)
@@ -95,7 +95,7 @@ def test_days_without_history_go_whole(lake: MemoryLake) -> None:
     assert dropped.key not in lake.s3.objects
 
 
-def test_nothing_goes_unless_it_is_asked_for(lake: MemoryLake) -> None:
+def test_nothing_is_deleted_unless_requested(lake: MemoryLake) -> None:
     convert(lake, lake.today, "a.gz")
     lake.clock.move(days=400)
 
@@ -105,7 +105,7 @@ def test_nothing_goes_unless_it_is_asked_for(lake: MemoryLake) -> None:
     assert delete(lake, 500).objects == 0
 
 
-def test_the_snapshots_objects_go_by_age_too_and_only_the_shown_ones(lake: MemoryLake) -> None:
+def test_only_objects_of_the_shown_snapshot_are_deleted_by_age(lake: MemoryLake) -> None:
     shown = lake.put_raw(SNAPSHOT_DAY, "0.gz", b"1", run="run-1")
     coming = lake.put_raw(SNAPSHOT_DAY, "0.gz", b"2", run="run-2")
     lake.append(SNAPSHOT_DAY, "a", inputs=[shown])
@@ -118,7 +118,7 @@ def test_the_snapshots_objects_go_by_age_too_and_only_the_shown_ones(lake: Memor
     assert read_retained(lake.table) == Retained("", snapshot=True)
 
 
-def test_what_was_allowed_to_go_is_kept_before_it_goes(lake: MemoryLake) -> None:
+def test_deletions_are_noted_before_they_happen(lake: MemoryLake) -> None:
     first = convert(lake, lake.today, "a.gz")
     lake.clock.move(days=1)
     second_day = lake.today
@@ -144,7 +144,7 @@ def test_what_was_allowed_to_go_is_kept_before_it_goes(lake: MemoryLake) -> None
     assert not retained.allows(SNAPSHOT_DAY)
 
 
-def test_an_object_that_is_written_again_while_it_is_deleted_stays(lake: MemoryLake) -> None:
+def test_an_object_overwritten_during_its_deletion_is_kept(lake: MemoryLake) -> None:
     old = convert(lake, lake.today, "old.gz")
     lake.clock.move(days=40)
 
@@ -160,7 +160,7 @@ def test_an_object_that_is_written_again_while_it_is_deleted_stays(lake: MemoryL
     assert lake.s3.objects[old.key].body == b"other"
 
 
-def test_an_object_that_s3_does_not_let_go_is_named(lake: MemoryLake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_object_that_s3_refuses_to_delete_is_named(lake: MemoryLake, monkeypatch: pytest.MonkeyPatch) -> None:
     old = convert(lake, lake.today, "old.gz")
     lake.clock.move(days=40)
     refused = {"Errors": [{"Key": old.key, "Code": "AccessDenied", "Message": "locked"}]}
@@ -170,7 +170,7 @@ def test_an_object_that_s3_does_not_let_go_is_named(lake: MemoryLake, monkeypatc
         delete(lake)
 
 
-def test_nothing_goes_where_commits_may_be_lost(lake: MemoryLake) -> None:
+def test_nothing_is_deleted_if_commits_may_be_lost(lake: MemoryLake) -> None:
     older = lake.glue.tables[lake.names.changes_table]
     old = convert(lake, lake.today, "old.gz")
     lake.clock.move(days=40)
@@ -190,7 +190,7 @@ def test_replaced_backfills_are_those_that_nothing_needs() -> None:
     assert plan_replaced(written, {}, 2, (), 10) == ()
 
 
-def test_the_shown_backfill_is_found_by_its_number_and_by_what_rows_were_made_from(lake: MemoryLake) -> None:
+def test_the_shown_backfill_is_found_by_its_number_and_by_its_rows_objects(lake: MemoryLake) -> None:
     for number, name in enumerate(("run-1", "run-2"), 1):
         body = json.dumps({"number": number, "name": name}).encode()
         lake.s3.put_object(Key=lake.names.snapshot_number(number), Body=body)

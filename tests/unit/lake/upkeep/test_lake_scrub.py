@@ -91,7 +91,7 @@ def prepared() -> ScrubLake:
     return lake
 
 
-def test_a_lake_in_order_has_no_findings(lake: ScrubLake) -> None:
+def test_an_intact_lake_has_no_findings(lake: ScrubLake) -> None:
     done = lake.scrub()
 
     assert done.findings == ()
@@ -112,7 +112,7 @@ def test_the_report_can_be_read_again(lake: ScrubLake) -> None:
     assert Scrubbed.from_dict(json.loads(json.dumps(done.to_dict()))) == done
 
 
-def test_objects_that_nothing_was_made_from_are_told(lake: ScrubLake) -> None:
+def test_unconverted_objects_are_reported(lake: ScrubLake) -> None:
     for name in ("1.gz", "2.gz", "_hidden.gz", ".part"):
         lake.s3.put_object(Key=f"{lake.names.raw_day('20230301')}{name}", Body=b"late")
     lake.s3.put_object(Key=f"{lake.names.raw_day('20230301')}empty.gz", Body=b"")
@@ -126,7 +126,7 @@ def test_objects_that_nothing_was_made_from_are_told(lake: ScrubLake) -> None:
     assert lake.s3.keys(lake.names.told_days) == {lake.names.told_day("20230301")}
 
 
-def test_an_object_that_was_written_again_is_told(lake: ScrubLake) -> None:
+def test_an_overwritten_object_is_reported(lake: ScrubLake) -> None:
     key = next(iter(lake.s3.keys(lake.names.raw_day(DAY_2))))
     lake.s3.put_object(Key=key, Body=b"other bytes")
     lake.clock.move(days=2)
@@ -135,7 +135,7 @@ def test_an_object_that_was_written_again_is_told(lake: ScrubLake) -> None:
     assert lake.names.told_day(DAY_2) in lake.s3.objects
 
 
-def test_nothing_of_a_day_without_history_is_told(lake: ScrubLake) -> None:
+def test_nothing_is_reported_for_a_day_without_history(lake: ScrubLake) -> None:
     lake.s3.put_object(Key=f"{lake.names.raw_day('20230301')}old.gz", Body=b"old")
     lake.commit(properties={HISTORY_FROM: "20230401"})
     lake.clock.move(days=2)
@@ -143,14 +143,14 @@ def test_nothing_of_a_day_without_history_is_told(lake: ScrubLake) -> None:
     assert lake.scrub().told == ()
 
 
-def test_objects_of_other_backfills_are_theirs(lake: ScrubLake) -> None:
+def test_objects_of_other_backfills_are_ignored(lake: ScrubLake) -> None:
     lake.s3.put_object(Key=f"{lake.names.snapshot_run('other')}0.gz", Body=b"other")
     lake.clock.move(days=2)
 
     assert lake.scrub().findings == ()
 
 
-def test_raw_objects_that_nothing_allowed_to_go_are_found_and_rows_stay(lake: ScrubLake) -> None:
+def test_unexpectedly_missing_raw_objects_are_found_and_rows_stay(lake: ScrubLake) -> None:
     before = lake.rows()
     for key in lake.s3.keys(lake.names.raw_day(DAY_1)):
         lake.s3.delete_object(Key=key)
@@ -161,7 +161,7 @@ def test_raw_objects_that_nothing_allowed_to_go_are_found_and_rows_stay(lake: Sc
     assert lake.found() == {}
 
 
-def test_a_snapshot_of_which_an_object_is_gone_keeps_its_rows(lake: ScrubLake) -> None:
+def test_a_snapshot_with_a_missing_object_keeps_its_rows(lake: ScrubLake) -> None:
     allow(lake.table, TODAY)
     for key in lake.s3.keys(lake.names.raw_day(SNAPSHOT_DAY)):
         lake.s3.delete_object(Key=key)
@@ -186,7 +186,7 @@ def test_missing_and_changed_files_are_found(lake: ScrubLake) -> None:
     assert found == {("missing-files", DAY_1), ("torn-folder", DAY_1), ("changed-files", DAY_2)}
 
 
-def test_files_of_other_engines_are_found_wherever_they_lie(lake: ScrubLake) -> None:
+def test_files_of_other_engines_are_found_anywhere(lake: ScrubLake) -> None:
     lake.optimize(DAY_1)
     foreign = lake.file(DAY_1)
 
@@ -205,7 +205,7 @@ def test_files_of_other_engines_are_found_wherever_they_lie(lake: ScrubLake) -> 
         (lambda partitions: partitions[0]["StorageDescriptor"].update(Location="s3://b/elsewhere/"), "other-partition"),
     ],
 )
-def test_partitions_that_are_missing_or_elsewhere_are_found(
+def test_missing_and_misplaced_partitions_are_found(
     lake: ScrubLake, damage: Callable[[list[Any]], object], kind: str
 ) -> None:
     day = lake.glue.partitions["receipts_parquet"][0]["Values"][0]
@@ -214,21 +214,21 @@ def test_partitions_that_are_missing_or_elsewhere_are_found(
     assert lake.found() == {kind: (day, 1)}
 
 
-def test_a_folder_with_a_file_that_the_table_does_not_name_is_found(lake: ScrubLake) -> None:
+def test_a_folder_with_an_unreferenced_file_is_found(lake: ScrubLake) -> None:
     folder = lake.key_of(lake.file(DAY_2)).rpartition("/")[0]
     lake.s3.put_object(Key=f"{folder}/stray.parquet", Body=b"stray")
 
     assert lake.found() == {"torn-folder": (DAY_2, 1)}
 
 
-def test_the_last_days_may_wait_for_their_partition(lake: ScrubLake) -> None:
+def test_recent_days_may_wait_for_their_partition(lake: ScrubLake) -> None:
     lake.glue.partitions.clear()
     lake.clock.move(days=-4)
 
     assert {f.day for f in lake.scrub().findings} <= {SNAPSHOT_DAY, DAY_1, DAY_2}
 
 
-def test_without_the_hive_table_each_day_lacks_its_partition(lake: ScrubLake) -> None:
+def test_every_day_lacks_its_partition_without_the_hive_table(lake: ScrubLake) -> None:
     lake.glue.delete_table(DatabaseName="d", Name="receipts_parquet")
 
     assert {(f.kind, f.day) for f in lake.scrub().findings} == {
@@ -236,7 +236,7 @@ def test_without_the_hive_table_each_day_lacks_its_partition(lake: ScrubLake) ->
     }
 
 
-def test_days_that_are_named_are_looked_at_alone(lake: ScrubLake) -> None:
+def test_only_named_days_are_checked(lake: ScrubLake) -> None:
     lake.glue.partitions.clear()
 
     done = lake.scrub(days=[DAY_1])
@@ -254,7 +254,7 @@ def test_changed_properties_are_found(lake: ScrubLake) -> None:
     assert "commit.retry.num-retries" in finding.what
 
 
-def test_another_format_and_other_partitions_are_found(lake: ScrubLake) -> None:
+def test_a_changed_format_or_partitioning_is_found(lake: ScrubLake) -> None:
     metadata = SimpleNamespace(format_version=3)
     spec = SimpleNamespace(fields=[])
     head: Any = SimpleNamespace(
@@ -273,25 +273,25 @@ def test_equality_deletes_are_found(lake: ScrubLake) -> None:
     assert list(check_deletes(lake.table.changes())) == []
 
 
-def test_files_of_the_state_that_overlap_are_found(lake: ScrubLake) -> None:
+def test_overlapping_files_of_the_state_are_found(lake: ScrubLake) -> None:
     lake.put_items({"id": "b"}, {"id": "c"})
 
     assert lake.found() == {"overlapping-ranges": ("", 1)}
 
 
-def test_ranges_overlap_where_one_begins_before_another_has_ended() -> None:
+def test_ranges_overlap_if_one_begins_before_another_ends() -> None:
     assert count_overlaps([("a", "b"), ("b", "c"), ("d", "d")]) == 0
     assert count_overlaps([("a", "z"), ("b", "c"), ("d", "e")]) == 2
     assert count_overlaps([]) == 0
 
 
-def test_optimizers_that_are_on_are_found(lake: ScrubLake) -> None:
+def test_enabled_optimizers_are_found(lake: ScrubLake) -> None:
     lake.glue.optimizers["receipts_state", "compaction"] = {"enabled": True}
 
     assert [(f.kind, f.table) for f in lake.scrub().findings] == [("foreign-optimizer", "receipts_state")]
 
 
-def test_glue_that_was_put_back_is_found(lake: ScrubLake) -> None:
+def test_a_glue_entry_that_was_set_back_is_found(lake: ScrubLake) -> None:
     older = lake.glue.tables["receipts"]
     lake.commit(properties={"x": "1"})
     lake.glue.tables["receipts"] = older
@@ -299,7 +299,7 @@ def test_glue_that_was_put_back_is_found(lake: ScrubLake) -> None:
     assert lake.found() == {"other-metadata": ("", 1)}
 
 
-def test_a_change_that_stands_twice_is_found(lake: ScrubLake) -> None:
+def test_a_duplicate_change_is_found(lake: ScrubLake) -> None:
     head = lake.table.changes()
     file = lake.file(DAY_2)
     body = lake.s3.objects[lake.key_of(file)].body
@@ -318,9 +318,7 @@ def test_a_change_that_stands_twice_is_found(lake: ScrubLake) -> None:
     assert "repeats" not in {f.kind for f in lake.scrub(compared_days=0).findings}
 
 
-def test_of_many_rows_a_part_is_compared_by_the_number_of_the_change(
-    lake: ScrubLake, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sample_of_many_rows_is_chosen_by_sequence_number(lake: ScrubLake, monkeypatch: pytest.MonkeyPatch) -> None:
     head = lake.table.changes()
     twice = [lake.file(DAY_2), *head.files()]  # the change that ends in 4
     assert scrub_tables.count_repeats(head, twice) == 1
@@ -336,7 +334,7 @@ def test_a_missing_table_is_an_error(lake: ScrubLake) -> None:
         lake.scrub()
 
 
-def test_a_named_day_is_read_with_few_calls_whatever_other_days_have(lake: ScrubLake) -> None:
+def test_a_named_day_takes_few_calls_whatever_other_days_have(lake: ScrubLake) -> None:
     calls: list[str] = []
     lake.s3.on_call = lambda service, call, asked: calls.append(call)
 
