@@ -11,13 +11,13 @@ from moto import mock_aws
 
 @pytest.fixture(scope="session")
 def one_session() -> boto3.Session:
-    """One for all tests: a session reads and parses the services' models, which is most of what a test would take."""
+    """Return one session for all tests: reading and parsing the services' models takes most of a test's time."""
     return boto3.Session("test", "test", region_name="us-east-1")
 
 
 @pytest.fixture
 def mocked(one_session: boto3.Session, monkeypatch: pytest.MonkeyPatch) -> Iterator[boto3.Session]:
-    """A session with an empty AWS behind it."""
+    """Return a session of an empty AWS."""
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     with mock_aws():
         yield one_session

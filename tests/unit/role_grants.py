@@ -1,4 +1,4 @@
-"""What the templates grant, with values for their parameters, and what AWS says of actions and resources."""
+"""The grants of the templates, with values for their parameters, and AWS's lists of actions and resources."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def template(name: str) -> dict[str, Any]:
 
 
 class Resolved:
-    """A template with values for its parameters; an attribute or a resource is its own name."""
+    """A template with values for its parameters; attributes and resources become their own names."""
 
     def __init__(self, name: str, **given: str) -> None:
         self.template = template(name)
@@ -37,16 +37,16 @@ class Resolved:
         self._values = {**defaults, **PSEUDO, **given}
 
     def policy(self, name: str) -> list[Statement]:
-        """The statements of a managed policy; actions and resources are lists."""
+        """Return the statements of a managed policy; actions and resources are lists."""
         return self._statements(self.template["Resources"][name]["Properties"]["PolicyDocument"])
 
     def inline(self, role: str) -> list[Statement]:
-        """The statements of a role's own policies."""
+        """Return the statements of a role's own policies."""
         policies = self.template["Resources"][role]["Properties"]["Policies"]
         return [statement for policy in policies for statement in self._statements(policy["PolicyDocument"])]
 
     def text(self, name: str) -> str:
-        """A managed policy as IAM counts it: without white space."""
+        """Return a managed policy as IAM counts it: without white space."""
         document = self.resolve(self.template["Resources"][name]["Properties"]["PolicyDocument"])
         return json.dumps(document, separators=(",", ":"))
 
@@ -93,7 +93,7 @@ class Resolved:
 
 
 def resources() -> Iterator[tuple[str, dict[str, Any]]]:
-    """The type and the properties of each resource that the lake's role deploys."""
+    """Yield the type and the properties of each resource that the lake's role deploys."""
     for name in ("storage", "forwarder", "table"):
         for resource in template(name)["Resources"].values():
             yield resource["Type"], resource.get("Properties", {})
@@ -101,7 +101,7 @@ def resources() -> Iterator[tuple[str, dict[str, Any]]]:
 
 @cache
 def handlers(kind: str) -> frozenset[str]:
-    """What a type's handlers are allowed to call, tags included.
+    """Return the actions that a type's handlers are allowed to call, including those for tags.
 
     https://docs.aws.amazon.com/cloudcontrolapi/latest/userguide/resource-types.html
     """
@@ -117,13 +117,13 @@ def _reference() -> Any:
 
 
 def is_action(action: str) -> bool:
-    """Whether the Service Authorization Reference has it."""
+    """Return whether the Service Authorization Reference has the action."""
     service, _, name = action.partition(":")
     return name.lower() in _reference().get(service, {}).get("Actions", {})
 
 
 def has_resource(action: str) -> bool:
-    """Whether a policy can name a resource for it."""
+    """Return whether a policy can name a resource for the action."""
     service, _, name = action.partition(":")
     about = _reference()[service]["Actions"][name.lower()]
     return bool(about and about.get("Resources"))

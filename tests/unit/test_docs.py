@@ -40,7 +40,7 @@ def test_every_command_and_link_exists(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_no_page_has_a_word_banned_by_the_style_guide(page: Path) -> None:
-    """Outside of code, the guide's own table, and the tables of parameters, whose text is the forms'."""
+    """Except in code, in the guide's own table, and in the tables of parameters, whose text comes from the forms."""
     _, mark, table = (REPOSITORY / "docs" / "style.md").read_text().partition("| say | not |\n|---|---|\n")
     banned = [word.strip() for row in table.splitlines() for word in row.split("|")[2].split(",")]
     assert mark
@@ -57,7 +57,7 @@ def test_no_page_has_a_word_banned_by_the_style_guide(page: Path) -> None:
     [("Settings", [f for f in fields(TableSettings) if f.name != "table"]), ("Lake", option_fields())],
 )
 def test_every_setting_and_option_is_documented(section: str, described: list[Field[Any]]) -> None:
-    """Each with its default, its limits and its description, letter by letter."""
+    """Each with exactly its default, its limits and its description."""
     text = (REPOSITORY / "docs" / "parameters.md").read_text().split(f"\n## {section}\n")[1].split("\n## ")[0]
     rows = [tuple(cell.strip() for cell in line.split("|")[1:-1]) for line in text.splitlines() if line[:3] == "| `"]
     assert rows == [(f"`{f.name}`", _default(f), _limits(f), f.metadata["description"]) for f in described]
@@ -85,7 +85,7 @@ def test_every_target_of_the_makefile_is_described() -> None:
 
 
 def test_every_test_is_in_a_suite() -> None:
-    """`make test` runs its suites by folder: a folder that none of them names would never run."""
+    """`make test` runs its suites by folder: tests in a folder that no suite names would never run."""
     makefile = (REPOSITORY / "Makefile").read_text()
     suites = re.findall(r"^SUITES := (.+)$", makefile, re.MULTILINE)[0].split()
     run = {
@@ -100,7 +100,7 @@ def test_every_test_is_in_a_suite() -> None:
 
 
 def test_the_readme_shows_what_the_demo_prints() -> None:
-    """Its words, not its times: every step of the demo's source stands in the README's output."""
+    """Its words, not its times: the README's output has every step of the demo's source."""
     readme = (REPOSITORY / "README.md").read_text()
     for step in ("dynalake_setup: deploy the pipeline", "canaries_arrive", "dynalake_backfill: read the existing"):
         assert step in readme
@@ -112,7 +112,7 @@ SECRETS = dict.fromkeys(("AIRFLOW_SECRET", "AIRFLOW_API_SECRET", "POSTGRES_PASSW
 
 
 def compose(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Debian's docker-compose; `make check` holds the file against the published schema."""
+    """With Debian's docker-compose; `make check` validates the file against the published schema."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "AIRFLOW_"))}
     return subprocess.run(
         [need("docker-compose"), *arguments],
@@ -139,7 +139,7 @@ def test_compose_needs_its_secrets(secret: str) -> None:
 
 
 def test_compose_gives_its_secrets_to_every_component(tmp_path: Path) -> None:
-    """What one component signs or encrypts the others must be able to read."""
+    """The components must be able to read what another one signs or encrypts."""
     local_secrets(tmp_path / "compose.env")
     done = compose("--env-file", str(tmp_path / "compose.env"), "--profile", "local", "config")
     services: dict[str, Any] = yaml.safe_load(done.stdout)["services"]
@@ -154,7 +154,7 @@ def test_compose_gives_its_secrets_to_every_component(tmp_path: Path) -> None:
 
 
 def test_local_compose_has_secrets_of_its_own_machine(tmp_path: Path) -> None:
-    """Without Docker: each value that the file asks for is there, random, kept, and nobody else's to read."""
+    """Without Docker: each value that the file requires exists, is random, kept, and private."""
     first, second = tmp_path / "one" / "compose.env", tmp_path / "compose.env"
     for file in (first, second, second):
         before = file.read_text() if file.exists() else None
@@ -170,7 +170,7 @@ def test_local_compose_has_secrets_of_its_own_machine(tmp_path: Path) -> None:
 
 
 def test_compose_takes_the_connection_and_the_lake_from_the_shell() -> None:
-    """Airflow looks at its environment before it looks at what was typed into its UI."""
+    """Airflow reads its environment before the values entered in its UI."""
     given = {
         "AIRFLOW_CONN_AWS_DEFAULT": '{"conn_type": "aws", "extra": {"role_arn": "arn:aws:iam::1:role/dags"}}',
         "DYNALAKE_ENVIRONMENT": "prod",
@@ -189,7 +189,7 @@ def test_the_images_use_pinned_versions_and_start_existing_commands() -> None:
     command = re.search(r"^CMD (.+)$", (REPOSITORY / "infra/local/Dockerfile").read_text(), re.MULTILINE)
     assert command
     _, *arguments = json.loads(command[1])
-    # It explains itself instead of starting, after it has understood what it is given.
+    # It prints its help instead of starting, after it has parsed its arguments.
     done = subprocess.run(
         [sys.executable, *arguments, "--help"], cwd=REPOSITORY, capture_output=True, text=True, check=False
     )
@@ -211,7 +211,7 @@ def test_nothing_specific_to_one_machine_is_committed() -> None:
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
 def test_every_package_describes_its_modules(package: Path) -> None:
-    """At the beginning of a line of its docstring, alone or together with others."""
+    """At the beginning of a line of the docstring, alone or together with others."""
     docstring = ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""
     lines = re.findall(r"^ *(\w+(?:, \w+)*) {2,}", docstring, re.MULTILINE)
     modules = [path.stem for path in package.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()]

@@ -1,4 +1,4 @@
-"""A lake's days are those of a time zone that Firehose knows."""
+"""A lake's days are in a time zone that Firehose knows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""dynalake as an installed package gives Airflow the same as the plugins folder does."""
+"""dynalake as an installed package gives Airflow the same as the plugins folder."""
 
 from __future__ import annotations
 

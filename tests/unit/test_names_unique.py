@@ -1,4 +1,4 @@
-"""No two pairs of environment and table share a resource's name, whatever characters they are made of."""
+"""No two pairs of environment and table share a resource's name, whatever their characters."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def named(pair: tuple[str, str]) -> TableNames:
 
 
 def resources(names: TableNames) -> dict[str, list[str]]:
-    """The names by the space that they have to be unique in."""
+    """Return the names by the scope in which they must be unique."""
     lake = names.lake
     return {
         "stacks": [names.stack, lake.storage_stack, lake.forwarder_stack],
@@ -49,7 +49,7 @@ def test_no_two_pairs_share_a_name(one: tuple[str, str], other: tuple[str, str])
     for space in ("stacks", "kinesis", "firehose", "parameters"):
         shared = set(mine[space]) & set(others[space])
         if one[0] == other[0]:
-            # What all tables of a lake share.
+            # Shared by all tables of a lake.
             lake = named(one).lake
             shared -= {lake.storage_stack, lake.forwarder_stack, lake.lake_parameter}
         assert shared == set(), space
@@ -62,7 +62,7 @@ def test_no_two_pairs_share_a_name(one: tuple[str, str], other: tuple[str, str])
 def test_only_tables_that_setup_refuses_have_names_that_differ_only_in_case(
     one: tuple[str, str], other: tuple[str, str]
 ) -> None:
-    """IAM and S3 fold case; the names of two tables that can be in one account differ without it, too."""
+    """IAM and S3 fold case; the names of two tables that can be in one account also differ when folded."""
     mine, others = named(one), named(other)
     if one == other or (one[0] == other[0] and mine.glue_name == others.glue_name):
         return
@@ -72,7 +72,7 @@ def test_only_tables_that_setup_refuses_have_names_that_differ_only_in_case(
 
 @given(_pairs)
 def test_a_shortened_name_is_never_another_tables_name(pair: tuple[str, str]) -> None:
-    """A table may be called what another's name was shortened to: then its own name ends in a hash, too."""
+    """A table may be named like another one's shortened name: then its own name ends in a hash, too."""
     names = named(pair)
     taken = names.delivery_stream.removeprefix(f"{names.lake.stream_prefix}-")
     if taken != names.table and len(taken) >= 3:
@@ -84,7 +84,7 @@ def test_a_shortened_name_is_never_another_tables_name(pair: tuple[str, str]) ->
 
 @given(_environments, _environments, _tables)
 def test_a_role_of_one_lake_has_no_rights_in_another(one: str, other: str, table: str) -> None:
-    """The patterns in the IAM policies are these prefixes with a wildcard behind them."""
+    """The patterns in the IAM policies are these prefixes followed by a wildcard."""
     if one == other:
         return
     lake, names = Lake(one, "123456789012", "eu-west-1"), named((other, table))

@@ -1,4 +1,4 @@
-"""What the roles of airflow.yaml are granted, held against AWS's own lists of what there is and what is needed."""
+"""The grants of the roles of airflow.yaml, compared with AWS's own lists of existing and required actions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ POLICIES = (*DAGS, *DEPLOY, "Boundary")
 ENVIRONMENT, BUCKET = "a-b-c-d-e-f-g-hh", "company-data"
 OWN_BUCKET = f"arn:aws:s3:::dynalake-{ENVIRONMENT}-123456789012-eu-west-1"
 
-# What handlers call for properties that the templates do not set, by the property.
+# Actions that handlers call for properties that no template sets, by the property.
 NOT_SET = {
     "AccelerateConfiguration": "s3:GetAccelerateConfiguration s3:PutAccelerateConfiguration",
     "AbacStatus": "s3:GetBucketAbac s3:PutBucketAbac",
@@ -62,7 +62,7 @@ NOT_SET = {
     "logs:PutDataProtectionPolicy sns:PutDataProtectionPolicy",
     "FilterPolicy": "sns:SetSubscriptionAttributes",
 }
-# What CloudFormation calls when a property that the templates always set goes away, or never has to call.
+# Actions that CloudFormation calls when a property that the templates always set is removed, or never.
 NEVER = {
     "iam:DeleteRolePermissionsBoundary": "a role's boundary is not taken away",
     "kinesis:StopStreamEncryption": "a stream is always encrypted",
@@ -74,7 +74,7 @@ NEVER = {
 
 
 def granted(policies: tuple[str, ...], **parameters: str) -> Iterator[tuple[Statement, str]]:
-    """Each statement with each of its actions."""
+    """Yield each statement with each of its actions."""
     resolved = Resolved(
         "airflow", **{"Environment": ENVIRONMENT, "KmsKeyArn": KEY, "MayChangeTables": "true"} | parameters
     )
@@ -89,7 +89,7 @@ def actions(*policies: str, **parameters: str) -> set[str]:
 
 
 def reaches(resource: str, action: str, *policies: str, **parameters: str) -> bool:
-    """Whether an action on a resource is granted."""
+    """Return whether an action on a resource is granted."""
     return any(
         action == each and any(fnmatchcase(resource, r) for r in statement["Resource"])
         for statement, each in granted(policies, **parameters)
@@ -97,7 +97,7 @@ def reaches(resource: str, action: str, *policies: str, **parameters: str) -> bo
 
 
 def test_cloudformation_has_exactly_the_actions_that_the_resource_handlers_call() -> None:
-    """Both ways: what is missing fails a deployment halfway, and what is more is nobody's business."""
+    """In both directions: a missing action fails a deployment halfway, and an extra one is an unneeded right."""
     called = {action for kind, _ in resources() for action in handlers(kind) if is_action(action)}
     left_out = {action for listed in NOT_SET.values() for action in listed.split()} | set(NEVER)
     have = actions(*DEPLOY)
@@ -118,7 +118,7 @@ def test_omitted_actions_are_for_properties_that_no_template_sets() -> None:
 
 
 def test_every_taggable_resource_may_be_tagged_and_untagged() -> None:
-    """A stack's tags are those of its resources, and someone may take one away (Terraform's `tags`)."""
+    """A stack's tags are also its resources' tags, and a user may remove one (Terraform's `tags`)."""
     tags = {a for kind, _ in resources() for a in handlers(kind) if "Tag" in a and is_action(a)}
     assert tags - actions(*DEPLOY) == set()
     assert {"cloudformation:TagResource"} <= actions("DeployPolicy")
@@ -147,7 +147,7 @@ def test_a_policy_is_not_too_long(policy: str, bucket: str) -> None:
 
 @pytest.mark.parametrize("bucket", ["", BUCKET])
 def test_every_grant_on_a_bucket_is_limited_to_the_account(bucket: str) -> None:
-    """Names of buckets are everybody's. One that is not there yet has no account, and so no condition holds."""
+    """Bucket names are global. A bucket that does not exist yet has no account, so no condition can hold."""
     elsewhere = [
         *Resolved("storage", Environment=ENVIRONMENT).inline("FirehoseRole"),
         *Resolved("forwarder", Environment=ENVIRONMENT).inline("Role"),
@@ -163,7 +163,7 @@ def test_every_grant_on_a_bucket_is_limited_to_the_account(bucket: str) -> None:
 
 
 def test_a_user_s_own_bucket_is_not_changed() -> None:
-    """No role can change one of its properties, nor reach an object beside the lake's folders."""
+    """No role can change its properties or reach an object outside of the lake's folders."""
     given = {"BucketName": BUCKET}
     changes = {a for a in actions(*POLICIES, **given) if a.startswith(("s3:Put", "s3:Delete", "s3:Create"))}
     assert changes == {"s3:PutObject", "s3:PutObjectAcl", "s3:DeleteObject", "s3:DeleteObjectVersion"}
@@ -183,7 +183,7 @@ def test_the_stacks_roles_can_only_reach_the_folders_of_capture() -> None:
 
 @pytest.mark.parametrize("may", ["true", "false"])
 def test_roles_without_the_right_to_delete_data_cannot_delete_any(may: str) -> None:
-    """Raw objects and versions stay, and so do the bucket's lifecycle and versioning; derived files come and go."""
+    """Raw objects, versions, and the bucket's lifecycle and versioning are kept; derived files may be deleted."""
     given = {"MayDeleteData": may}
     yes = may == "true"
     raw, snapshot = (f"{OWN_BUCKET}/dynamodb/json/T/dt={day}/x.gz" for day in ("20190525", "00000000"))

@@ -1,4 +1,4 @@
-"""Settings: one error names everything that is wrong; what is stored comes back the same."""
+"""Settings: one error names everything that is wrong; stored settings come back unchanged."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _allowed_values(name: str) -> st.SearchStrategy[object]:
 
 
 def _fit_together(values: dict[str, object]) -> bool:
-    """What no field by itself can say."""
+    """Return whether the fields fit together."""
     age, buffer = values["freshness_alarm_minutes"], values["buffer_seconds"]
     assert isinstance(age, int)
     assert isinstance(buffer, int)
@@ -36,7 +36,7 @@ def _fit_together(values: dict[str, object]) -> bool:
     batch = values["batch_size"]
     assert isinstance(batch, int)
     stream = (values["delivery"] != "direct", values["stream_mode"] == "on_demand", bool(values["shards"]))
-    # Without a stream neither of the others; one on demand has no shards of its own.
+    # Without a stream there are neither of the others; one on demand has no shards of its own.
     fits = stream in ((False, False, False), (True, False, False), (True, False, True), (True, True, False))
     together = age * 60 > buffer and (batch <= 10 or values["batch_window_seconds"])
     return fits and bool(together) and not 0 < history < LEAST_HISTORY_DAYS

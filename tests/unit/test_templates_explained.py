@@ -1,4 +1,4 @@
-"""The templates are secure by default, and what a check is told to skip has its reason beside it."""
+"""The templates are secure by default, and every skipped check has a reason next to it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_every_skipped_check_has_a_reason(path: Path) -> None:
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
 def test_every_wildcard_resource_has_a_reason(path: Path) -> None:
-    """A comment stands above each statement that is allowed everything of a kind."""
+    """A comment precedes each statement with a wildcard resource."""
     text = path.read_text(encoding="utf-8")
     statements = re.split(r"(?=^ +- Sid: )", text, flags=re.MULTILINE)
     for before, statement in itertools.pairwise(statements):
@@ -35,12 +35,12 @@ def test_every_wildcard_resource_has_a_reason(path: Path) -> None:
 
 
 def test_a_setting_and_an_option_never_share_a_name() -> None:
-    """They are in one form."""
+    """They are on the same form."""
     assert not {f.name for f in fields(TableSettings)} & {f.name for f in fields(LakeOptions)}
 
 
 def test_spark_has_the_module_versions_of_the_tests() -> None:
-    """Glue's own are older, and have neither pyiceberg nor S3's conditional writes."""
+    """Glue's own versions are older, and have neither pyiceberg nor S3's conditional writes."""
     text = Path("infra/cloudformation/spark.yaml").read_text(encoding="utf-8")
     (default,) = re.findall(r"^    Default: (boto3==.+)$", text, re.MULTILINE)
     pinned = re.findall(r"^[a-z0-9]+==[0-9.]+", Path("requirements.txt").read_text(encoding="utf-8"), re.MULTILINE)

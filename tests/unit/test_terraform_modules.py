@@ -1,4 +1,4 @@
-"""The Terraform modules say what the trigger form and the templates say: every option, parameter and output."""
+"""The Terraform modules match the trigger form and the templates in every option, parameter and output."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def template(name: str) -> dict[str, Any]:
 
 
 def blocks(text: str, kind: str) -> dict[str, str]:
-    """The blocks of a kind, by name: `variable "name" {…}`."""
+    """Return the blocks of a kind by name: `variable "name" {…}`."""
     return {m[1]: m[0] for m in re.finditer(rf'^{kind} "(\w+)" {{\n.*?^}}\n', text, re.MULTILINE | re.DOTALL)}
 
 
 def variable(f: Field[Any]) -> str:
-    """The variable of an option or a setting, as it must stand in a module."""
+    """Return the variable of an option or a setting as a module must have it."""
     kind = "bool" if isinstance(f.default, bool) else "number" if isinstance(f.default, int) else "string"
     low, high, choices = f.metadata["minimum"], f.metadata["maximum"], f.metadata["choices"]
     condition = ""
@@ -58,7 +58,7 @@ def variable(f: Field[Any]) -> str:
 
 
 def in_a_module(f: Field[Any]) -> Field[Any]:
-    """A setting as a module has it: one reads no metrics, so it cannot tell how many shards a table's peak needs."""
+    """Return a setting as a module has it: a module reads no metrics, so it cannot size a table's shards."""
     if f.name != "shards":
         return f
     description = (
@@ -83,7 +83,7 @@ def _literal(value: object) -> str:
     ],
 )
 def test_options_and_settings_are_those_of_the_trigger_form(path: str, described: list[Field[Any]]) -> None:
-    """Letter by letter: a new setting's variable can be pasted from this test's output."""
+    """Character by character: a new setting's variable can be pasted from this test's output."""
     assert list(blocks((MODULES / path).read_text(), "variable").values()) == [variable(f) for f in described]
 
 
@@ -93,7 +93,7 @@ LAKE = ("Environment", "BucketName", "Prefix", "KmsKeyArn")
 
 @pytest.mark.parametrize(("module", "of_the_lake"), [("airflow", ()), ("spark", LAKE), ("redshift", LAKE)])
 def test_modules_for_administrators_have_their_template_s_parameters(module: str, of_the_lake: tuple[str, ...]) -> None:
-    """The parameters of these templates are in no form; those of the lake come with it."""
+    """The parameters of these templates are on no form; those of the lake come with it."""
     variables = blocks(source(module), "variable")
     for parameter, about in template(module)["Parameters"].items():
         if parameter in of_the_lake:

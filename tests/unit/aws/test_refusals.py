@@ -1,4 +1,4 @@
-"""What AWS refuses, and what it cannot do now, said so that a person can act."""
+"""Refusals and temporary failures of AWS, explained so that a person can act."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The world of a backfill: a bucket in moto, the rest in memory."""
+"""The world of a backfill: a bucket in moto, everything else in memory."""
 
 from __future__ import annotations
 

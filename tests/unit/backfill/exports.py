@@ -22,7 +22,7 @@ ARN = "arn:aws:dynamodb:us-east-1:123456789012:table/RECEIPTS"
 class FakeExports(FakeTable):
     """`FakeTable` with point-in-time recovery and exports into `s3`.
 
-    An export is done when it was described `looks` times. `lines` are those of incremental exports by window start.
+    An export is done after it was described `looks` times. `lines` are those of incremental exports by window start.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class FakeExports(FakeTable):
         self.recovery = PointInTimeRecoverySpecification["PointInTimeRecoveryEnabled"]
 
     def batch_get_item(self, RequestItems: dict[str, Any]) -> dict[str, Any]:
-        """One key at a time, the first time only after a while."""
+        """Return the first key's item, and leave the others unprocessed."""
         ((name, wanted),) = RequestItems.items()
         now, later = wanted["Keys"][:1], wanted["Keys"][1:]
         items = [self.items[key["id"]["S"]] for key in now if key["id"]["S"] in self.items]
@@ -72,7 +72,7 @@ class FakeExports(FakeTable):
                 {"Error": {"Code": "PointInTimeRecoveryUnavailableException", "Message": "off"}}, "Export"
             )
         if token not in self.exports:
-            # The id follows from the token, so that two worlds with the same steps are alike.
+            # The id is derived from the token, so that two worlds with the same steps are alike.
             name = f"01558785600000-{hashlib.sha256(token.encode()).hexdigest()[:8]}"
             self.exports[token] = {
                 "ExportArn": f"{ARN}/export/{name}",

@@ -19,8 +19,8 @@ Item = dict[str, dict[str, Any]]
 class FakeTable:
     """Table `RECEIPTS` with the key `id` (S): DescribeTable and Scan with segments, pages and consumed capacity.
 
-    A page ends after `page_items` items or `page_bytes` bytes; like DynamoDB's, a page that ends exactly with the
-    segment has a LastEvaluatedKey all the same. `units_per_item` is what an item costs.
+    A page ends after `page_items` items or `page_bytes` bytes; as in DynamoDB, a page that ends exactly with the
+    segment still has a LastEvaluatedKey. `units_per_item` is the cost of an item.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ def _place(key: str) -> tuple[int, str]:
 
 
 class FakeClock:
-    """Seconds that pass only when told to."""
+    """Seconds that pass only on request."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -118,8 +118,8 @@ _LOOKS = ("describe_", "get_", "head_", "list_", "scan")
 class Kill:
     """Counts the calls of every wrapped client and raises at call number `at` (0: never).
 
-    `after` lets the call take place first: the answer is lost, its effect is not. `changing` are the numbers of the
-    calls that do not only look: whoever is killed between two of them leaves the same, whatever it looked at.
+    `after` lets the call happen first: the answer is lost, its effect is not. `changing` are the numbers of the
+    calls that do not only read: a process killed between two of them leaves the same, whatever it read.
     """
 
     def __init__(self, at: int = 0, *, after: bool = False) -> None:
@@ -168,7 +168,7 @@ class _Paginator:
 
 
 def receipts(count: int, *, updated: Mapping[int, dict[str, Any]] | None = None, padding: int = 1500) -> list[Item]:
-    """`count` items with `padding` characters that hardly compress; number n has `updated[n]` as `updatedAt`."""
+    """Return `count` items with `padding` hardly compressible characters; item n has `updated[n]` as `updatedAt`."""
     made: list[Item] = []
     for number in range(count):
         note = Random(number).randbytes(padding * 3 // 4 + 3)

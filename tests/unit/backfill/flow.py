@@ -28,7 +28,7 @@ def backfill(clients: Clients, names: TableNames, *, run: str = "manual__1", **o
 
 
 def export(clients: Clients, names: TableNames, *, run: str) -> Groups:
-    """What the exporting task does, without its deferral."""
+    """Do the exporting task without its deferral."""
     found = find_groups(clients, names, run=run)
     while found is None:
         try:

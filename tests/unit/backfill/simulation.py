@@ -1,4 +1,4 @@
-"""Segments at work at once in simulated time: threads take turns, a table counts units, a bucket is in memory."""
+"""Concurrent segments in simulated time: threads take turns, a table counts units, a bucket is in memory."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class SimulatedTime:
             self._turn.wait_for(lambda: me not in self._wakes)
 
     def run(self, works: Sequence[tuple[float, Callable[[], None]]]) -> None:
-        """Do each of the works in a thread of its own, from its second on."""
+        """Run each job in its own thread, from its second on."""
         errors: list[BaseException] = []
 
         def work(starts: float, do: Callable[[], None]) -> None:
@@ -137,16 +137,16 @@ class SimulatedTable:
         return answer
 
     def most(self, seconds: float = 10.0) -> float:
-        """The most units of any such time."""
+        """Return the most units of any such span."""
         return max(self._within([moment for moment, _ in self.consumed], seconds))
 
     def least(self, begin: float, end: float, seconds: float = 10.0) -> float:
-        """The fewest units of any such time between the two moments."""
+        """Return the fewest units of any such span between the two moments."""
         starts = [begin, *(moment + 1e-6 for moment, _ in self.consumed if begin < moment <= end - seconds)]
         return min(self._within(starts, seconds))
 
     def _within(self, starts: Sequence[float], seconds: float) -> list[float]:
-        """The units from each of the moments on."""
+        """Return the units from each of the moments on."""
         moments = [moment for moment, _ in self.consumed]
         sums = [0.0, *accumulate(units for _, units in self.consumed)]
         return [sums[bisect_left(moments, start + seconds)] - sums[bisect_left(moments, start)] for start in starts]
@@ -202,7 +202,7 @@ class MemoryBucket:
 
 
 def of_bucket(clock: SimulatedTime, table: SimulatedTable | None = None) -> tuple[Clients, TableNames]:
-    """Clients of an empty bucket in memory and of the table."""
+    """Return clients of an empty bucket in memory and of the table."""
     made = {"s3": MemoryBucket(clock), "dynamodb": table}
     return Clients(lambda service: made[service]), Lake("dev", "123456789012", "us-east-1").table("RECEIPTS")
 
@@ -212,7 +212,7 @@ def scan_all(
 ) -> list[tuple[float, float]]:
     """Plan a run and scan its segments as tasks do: `slots` at once, or each from its second in `starts`.
 
-    When each was begun and ended.
+    Return when each began and ended.
     """
     clock = table.clock
     clients, names = of_bucket(clock, table)

@@ -1,4 +1,4 @@
-"""The whole scan against a table that counts what it is asked for: no more than is allowed, and hardly less."""
+"""The whole scan against a table that counts the requested units: at most the limit, and hardly less."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_a_killed_segment_keeps_its_share_for_half_a_minute() -> None:
 
 
 def test_a_segment_that_stalled_comes_back_as_a_new_one() -> None:
-    """Meanwhile the other one has all; then it has half before the first one reads again."""
+    """In the meantime the other segment has everything; then it has half before the first one reads again."""
     clock = SimulatedTime()
     shares: dict[int, list[tuple[float, float]]] = {0: [], 1: []}
     clients, names = of_bucket(clock)

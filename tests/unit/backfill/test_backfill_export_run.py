@@ -1,4 +1,4 @@
-"""Plan, export, convert and commit together: idempotence, kills at every step, what DynamoDB or a file can do wrong."""
+"""Plan, export, convert and commit together: idempotence, kills at every step, faults of DynamoDB and of files."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_every_item_arrives_once_as_a_snapshot_record(world: World) -> None:
 
 @pytest.mark.parametrize("key", ["", "arn:aws:kms:eu-west-1:123456789012:key/one"])
 def test_an_export_is_encrypted_with_the_lake_s_key(world: World, key: str) -> None:
-    """By itself DynamoDB takes S3's own keys, which a bucket's policy may not allow.
+    """By default DynamoDB uses S3's own keys, which a bucket's policy may not allow.
 
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ExportTableToPointInTime.html
     """
@@ -80,7 +80,7 @@ def test_an_export_is_encrypted_with_the_lake_s_key(world: World, key: str) -> N
 
 
 def test_an_item_with_a_time_after_the_export_is_kept(world: World) -> None:
-    """What counts is the moment that the export shows, not when its files are read."""
+    """The moment that the export shows counts, not when its files are read."""
     items = receipts(4, updated={0: {"S": "2019-05-25T12:00:00Z"}, 1: {"S": "2019-05-25T12:00:01Z"}, 2: NEW})
     options: dict[str, Any] = {"hand_off": "2019-05-25T11:00:00Z"}
     committed = backfill_exported(world.clients(FakeExports(items, world.s3)), world.names, **options)
@@ -284,7 +284,7 @@ def test_a_manifest_that_differs_from_its_checksum(world: World) -> None:
 
 
 def test_the_ledger_counts_match_the_manifests(world: World) -> None:
-    """A group whose checkpoint says that it has read less than it had is seen at the commit."""
+    """The commit notices a group whose checkpoint says that it read less than it had."""
     clients = world.clients(FakeExports(receipts(30), world.s3))
     plan_backfill(clients, world.names, run="r", method="export", segments=1, now=lambda: NOW)
     export(clients, world.names, run="r")
@@ -324,7 +324,7 @@ def test_incompatible_parameters_are_refused(world: World, options: dict[str, An
 
 
 def changes(start: int) -> list[dict[str, Any]]:
-    """What an incremental export of a window has: an item made, one changed, one removed."""
+    """Return the lines of a window's incremental export: an item created, one changed, one removed."""
     written = {"WriteTimestampMicros": {"N": str((start + 60) * 1_000_000)}}
     one, two, three = ({"id": {"S": name}} for name in ("one", "two", "three"))
     return [
@@ -339,7 +339,7 @@ def test_an_import_of_windows_killed_at_every_step_shows_each_change_once(
 ) -> None:
     """Two windows of a day each at most; nothing can be queried before the sums are checked.
 
-    Of the items that the lake had last in a window, one was removed there, one was put back, one is in the export.
+    Of the last items that the lake had in a window, one was removed there, one was put back, one is in the export.
     """
     monkeypatch.setattr("dynalake.backfill.export.read.look_up", lambda c, n, k, wanted: greatest_before(wanted, ()))
     monkeypatch.setattr("dynalake.backfill.source.pace.BACK_OFF_SECONDS", 0.0)
@@ -370,7 +370,7 @@ def test_an_import_of_windows_killed_at_every_step_shows_each_change_once(
         "id": "vanished",
     }
     assert world.committed == "manual__1"
-    # Cleared on another day, it finds what it has put there.
+    # Cleared on another day, it finds its own objects there.
     commit_backfill(world.clients(table), world.names, run="manual__1", now=lambda: NOW + timedelta(days=3))
     assert world.lake() == expected
     for step in counter.changing:

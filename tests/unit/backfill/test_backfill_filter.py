@@ -144,7 +144,7 @@ MICROSECONDS = st.integers(200_000_000_000_000, 7_000_000_000_000_000)
 
 @st.composite
 def written(draw: st.DrawFn) -> tuple[int, dict[str, Any]]:
-    """A moment as an item may have it, and the microseconds that it names; to the second where that is its unit."""
+    """Draw a moment as an item may have it and its microseconds, cut to the second if that is its unit."""
     exact = draw(MICROSECONDS)
     unit = draw(st.sampled_from([1, 1000, 10**6]))
     exact -= exact % unit
@@ -185,7 +185,7 @@ def test_an_item_is_kept_exactly_if_its_moment_is_before_the_cutoff(
         assert UpdatedBefore(path, exact, missing).decide({"id": value}) is without  # type: ignore[arg-type]
 
 
-# What is nearly a time, and the ends of the calendar, where arithmetic with dates overflows.
+# Near-times, and the ends of the calendar, where arithmetic with dates overflows.
 NEARLY = (
     st.from_regex(r"[-+0-9TZWz:., eE]{0,40}", fullmatch=True)
     | st.from_regex(
@@ -216,7 +216,7 @@ def test_any_text_is_a_time_or_an_error_with_the_key(text: str, number: bool) ->
     st.sampled_from([None, CUTOFF]),
 )
 def test_the_filter_decides_on_any_item(value: dict[str, Any], path: str, invalid: Any, read_at: int | None) -> None:
-    """Never an exception, but the one that a run asks for."""
+    """It never raises, except for the error that a run requests."""
     known = None if read_at is None else lambda: CUTOFF
     update = UpdatedBefore(path, CUTOFF, "keep", invalid, known)
     try:

@@ -11,7 +11,7 @@ from tests.unit.backfill.fakes import FakeClock
 
 
 def simulate(rate: float, item_units: float, latency: float, seconds: float) -> list[tuple[float, float]]:
-    """Read for `seconds`; pages of at most 1 MB cost 128 units. Returns (time, units) of each page."""
+    """Read for `seconds`; pages of at most 1 MB cost 128 units. Return (time, units) of each page."""
     clock = FakeClock()
     pace = Pace(lambda: rate, clock, clock.sleep)
     pages: list[tuple[float, float]] = []
@@ -62,7 +62,7 @@ def test_pages_grow_from_one_item_to_a_quarter_second_of_the_rate() -> None:
 
 
 def test_tiny_items_are_read_many_at_once_at_the_slowest_rate() -> None:
-    """A page costs half a unit at least, however little is in it."""
+    """A page costs at least half a unit, however small it is."""
     clock = FakeClock()
     pace = Pace(lambda: 1, clock, clock.sleep)
     for _ in range(10):

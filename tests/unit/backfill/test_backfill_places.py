@@ -1,4 +1,4 @@
-"""Where an imported change belongs is told from what the lake has, converted or not, registered or not."""
+"""The position of an imported change depends on all changes in the lake, converted or not, registered or not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.parametrize("converted", [False, True])
 def test_an_import_is_placed_by_landed_changes_even_if_glue_lacks_the_day(converted: bool) -> None:
-    """Airflow stood still for two weeks: days landed that no run has registered, listed or converted.
+    """Airflow was stopped for two weeks: days landed that no run has registered, listed or converted.
 
     The change that was captured at nine is older than the window's final state, of ten. The import must come after it.
     """
@@ -23,7 +23,7 @@ def test_an_import_is_placed_by_landed_changes_even_if_glue_lacks_the_day(conver
     day = lake.day(14)
     lake.put(day, "1", [Change("a", 100, then - 20 * DAY_MS, "old"), Change("a", 200, then - HOUR, "at nine")])
     if converted:
-        # The day by its name: what a run lists by itself are the last days.
+        # The day by its name: a run lists only the last days by itself.
         lake.run(days=[day])
         assert [row.sequence for row in lake.rows()] == [100, 200]
     else:

@@ -1,4 +1,4 @@
-"""Backfills that nothing needs any more go with their state; exports that are to be kept stay."""
+"""Backfills that nothing needs any more are deleted with their state; exports to be kept are kept."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.unit.lake.memory_lake import MemoryLake, use_clock
 
 @pytest.fixture
 def lake(monkeypatch: pytest.MonkeyPatch) -> MemoryLake:
-    """Two backfills, of which the second is shown, and an import that came to nothing."""
+    """Make two backfills, the second one shown, and an import that was never committed."""
     made = MemoryLake()
     use_clock(monkeypatch, made.clock)
     plans = {

@@ -76,7 +76,7 @@ def test_an_item_with_a_time_after_its_reading_is_kept(world: World, run_backfil
     assert "2 kept with a time after their reading" in by_hand_off.note()
     # Fifteen minutes after the hand-off: an application's clock may be ahead of Airflow's.
     assert by_hand_off.plan.updated_before == "2019-05-25T12:15:00.000000Z"
-    # A cutoff of one's own is taken at its word.
+    # An explicit cutoff is taken literally.
     literally = run_backfill(FakeTable(items), run="two", hand_off=CUTOFF, updated_before=CUTOFF).ledger
     assert literally.total == Counts(read=9, kept=6, filtered=3, kept_without=5)
     assert "after their reading" not in literally.note()
@@ -137,7 +137,7 @@ def test_a_retry_after_the_table_changed_leaves_no_stale_object(world: World, ru
 
 
 def test_a_recreated_table_is_not_taken_for_the_same(world: World) -> None:
-    """Not when the run is planned, not when a killed segment goes on, and not when all is read."""
+    """Not when the run is planned, not when a killed segment continues, and not when everything is read."""
     table = FakeTable(receipts(10))
     clients = world.clients(table)
     with pytest.raises(SourceError, match=r"deleted and made again.*table-1.*dynalake_teardown with delete_data"):
@@ -169,7 +169,7 @@ def test_a_commit_deletes_stray_objects_before_it_shows_the_run(world: World, ru
 
 
 def test_two_concurrent_attempts_do_not_mix(world: World) -> None:
-    """The slower attempt finds that its object or its checkpoint was written, and stops."""
+    """The slower attempt finds that its object or its checkpoint already exists, and stops."""
     clients = world.clients(FakeTable(receipts(200)))
     plan_backfill(clients, world.names, run="r", segments=1, target_mb=0.001)
     other_done = False
@@ -235,7 +235,7 @@ INVALID: dict[int, dict[str, Any]] = {
 @pytest.mark.parametrize(("invalid", "kept"), [("keep", 7), ("drop", 2)])
 @pytest.mark.parametrize("method", ["scan", "export"])
 def test_an_invalid_time_is_kept_or_dropped_and_counted(world: World, method: str, invalid: str, kept: int) -> None:
-    """One bad item never stops the others, whatever they are read from; the note names some of them."""
+    """One bad item never stops the others, whatever the method; the note names some of them."""
     items = receipts(8, updated={0: OLD, 1: NEW, 2: OLD, **INVALID})
     options: dict[str, Any] = {"updated_before": CUTOFF, "invalid": invalid, "segments": 1, "target_mb": 0.0001}
     if method == "scan":

@@ -1,4 +1,4 @@
-"""Where the changes of a past window go: the rule against random histories, and the lines as change records."""
+"""The position of changes of a past window: the rule under random histories, and the lines as change records."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ KEY = ItemKey(KeyAttribute("id", "S"))
 START, END = 1_558_700_000, 1_558_786_400
 SECOND = 1_000_000
 
-# One item: when it was written (seconds around the window, none twice), and how much its number grew each time.
+# One item: when it was written (distinct seconds around the window), and how much its number grew each time.
 histories = st.lists(
     st.tuples(st.floats(START - 5000, END + 5000), st.integers(1, 10**6), st.booleans()),
     min_size=1,
@@ -37,7 +37,7 @@ histories = st.lists(
 def test_the_final_state_of_a_window_comes_after_all_before_and_before_all_after(
     history: list[tuple[float, int, bool]], first: int, late: int
 ) -> None:
-    """Whatever the lake has of the window, and however small the steps between numbers are."""
+    """For any part of the window in the lake, and however small the steps between numbers are."""
     number, micros, numbers = first, [], []
     for at, step, _ in history:
         number += step
@@ -59,7 +59,7 @@ def test_the_final_state_of_a_window_comes_after_all_before_and_before_all_after
             assert numbers[n] < own
         else:
             assert own < numbers[n]
-    # Again, with the imported change in the lake: the very same number, so that it is one change.
+    # Again, with the imported change in the lake: the same number, so that it stays one change.
     again = [*known, Known(("a",), own, micros[last] // 1000, "MODIFY")]
     assert sequence_after(greatest_before(wanted, again)["a",][END], micros[last]) == own
 
@@ -77,12 +77,12 @@ lives = st.lists(
 def test_an_item_created_and_removed_within_a_window_is_removed(
     writes: list[tuple[int, int | None, bool]], put_back_is_exported: bool
 ) -> None:
-    """Whatever was lost within two windows: after their import the lake has the item if and only if the table has."""
+    """Whatever was lost within two windows, after their import the lake has the item if and only if the table does."""
     windows = [(START, MIDDLE), (MIDDLE, END)]
     made: list[tuple[int, int | None, int | None, bool]] = []
     state = None
     for at, version, lost in writes:
-        if (state, version) != (None, None):  # removing what is not there is no change
+        if (state, version) != (None, None):  # removing a missing item is not a change
             made.append((at, state, version, lost and START <= at < END))
             state = version
     lake = [
@@ -111,7 +111,7 @@ def test_an_item_created_and_removed_within_a_window_is_removed(
     alive = bool(everything) and max(everything)[1] != "REMOVE"
     if put_back_is_exported or state is None:
         assert alive == (state is not None)
-    # Found again with the removal in the lake, it is nothing new.
+    # Found again with the removal in the lake, it is not new.
     for one, record in zip(gone, removed, strict=True):
         again = Known(one.key, record["__sequence_number"], record["__event_time"], "REMOVE")
         assert plan_vanished({one.key: again}, mentioned, windows) == ()
@@ -127,7 +127,7 @@ def test_a_key_is_requested_as_it_was_read(kinds: tuple[str, str | None]) -> Non
 
 
 def test_consecutive_windows_stay_in_order() -> None:
-    """Two windows without a captured change between them: the later one's state is the later one."""
+    """Two windows without a captured change between them: the later window's state comes later."""
     known = [Known(("a",), "7".zfill(40), (START - 10) * 1000, "MODIFY")]
     ends = {START + 100: last_before((START + 50) * SECOND, START + 100), END: last_before((END - 50) * SECOND, END)}
     wanted: Wanted = {("a",): ends}

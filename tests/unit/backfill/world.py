@@ -1,4 +1,4 @@
-"""Everything a backfill touches: a bucket, and a table in memory."""
+"""Everything that a backfill touches: a bucket, and a table in memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.unit.backfill.fakes import FakeTable, Kill
 
 @dataclass
 class World:
-    """Everything a backfill touches, and what a conversion would make the snapshot of."""
+    """Everything that a backfill touches, and the input of a snapshot's conversion."""
 
     names: TableNames
     s3: Any
@@ -29,7 +29,7 @@ class World:
         return {key: self.s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in self._listed(prefix)}
 
     def lake(self) -> dict[str, str]:
-        """Every data and state object, and the checksum of its content that S3 gives as its ETag."""
+        """Return every data and state object with its ETag, the checksum of its content."""
         return self._listed("")
 
     def _listed(self, prefix: str) -> dict[str, str]:
@@ -38,7 +38,7 @@ class World:
 
     @property
     def committed(self) -> str | None:
-        """The run that was committed last: it has a ledger. None where none was."""
+        """Return the last committed run, which has a ledger, or None."""
         pages = self.s3.get_paginator("list_objects_v2").paginate(
             Bucket=self.names.lake.bucket, Prefix=self.names.backfill_states
         )
@@ -47,7 +47,7 @@ class World:
         return None if latest is None else str(latest["Key"].split("/")[-2])
 
     def visible(self) -> list[dict[str, Any]]:
-        """The records of the run that was committed last."""
+        """Return the records of the last committed run."""
         if self.committed is None:
             return []
         objects = self.objects(self.names.snapshot_run(self.committed))

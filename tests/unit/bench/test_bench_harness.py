@@ -1,4 +1,4 @@
-"""The parts of the benchmarks that decide and count."""
+"""The deciding and counting parts of the benchmarks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the lake's bucket is."""
+"""The region of the lake's bucket."""
 
 from __future__ import annotations
 

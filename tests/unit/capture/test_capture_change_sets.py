@@ -1,4 +1,4 @@
-"""Change sets: a role that was made a moment ago is waited for, and looks are as far apart as AWS's limits want."""
+"""Change sets wait for a new role, and polls are far enough apart for AWS's limits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SPEC = StackSpec("lake-storage", "template", {}, (), {}, ROLE)
 
 
 class CloudFormation:
-    """Refuses the role so many times."""
+    """Refuses the role that many times."""
 
     def __init__(self, times: int, message: str = f"Role {ROLE} is invalid or cannot be assumed") -> None:
         self.left, self.message = times, message

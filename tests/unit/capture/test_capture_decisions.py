@@ -1,4 +1,4 @@
-"""What capture decides without AWS: failures, canaries, hand-offs, the stream's problems."""
+"""Decisions of capture without AWS: failures, canaries, hand-offs, problems of the stream."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ ODD = {
 
 @pytest.mark.parametrize("odd", ODD)
 def test_objects_of_others_in_the_raw_zone_do_not_end_the_search(odd: str) -> None:
-    """A line is read piece by piece, however long it is, and what cannot be read holds no canary."""
+    """A line of any length is read in pieces, and an unreadable object has no canary."""
     packed = gzip.compress(ODD[odd])
     for body in (ODD[odd], packed, packed[:-9], packed[:20], packed[:-8] + bytes(8)):
         assert canaries_in(io.BytesIO(body), "run-1") == []

@@ -1,5 +1,5 @@
-"""The deliveries of a table under any runs at once, killed anywhere: changes go where it is proven, and nothing goes
-that may hold some."""
+"""The deliveries of a table under any concurrent runs, killed anywhere: changes go only to proven deliveries, and none
+is removed that may still have changes."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def settings(delivery: str) -> TableSettings:
 
 
 class Captured(RuleBasedStateMachine):
-    """A stack, and runs that do their steps in any order: each reads the stack, decides, and deploys on what it read.
+    """A stack, and runs that do their steps in any order: each reads the stack, decides, and deploys on that version.
 
-    CloudFormation refuses what was decided on another version. A proof is of streams that were made once.
+    CloudFormation refuses a decision on another version. A proof is for streams that are created once.
     """
 
     def __init__(self) -> None:

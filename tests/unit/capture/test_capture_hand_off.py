@@ -1,4 +1,4 @@
-"""What one pipeline of a table leaves to the next: until when which stream was read."""
+"""The hand-off between two pipelines of a table: which stream was read, and until when."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def hours(number: float) -> datetime:
         (ENDED, None, "stream/1", hours(24), ENDED),
         (None, ENDED, "stream/1", hours(23.9), None),
         (None, ENDED, "stream/1", hours(24), ENDED),
-        # A teardown knows it better than the last look before.
+        # A teardown knows it better than the last check before.
         (ENDED, hours(-1), "stream/1", hours(23.9), None),
-        # Nobody has looked, and the stack was deleted by hand: it may have gone right after it was made.
+        # Nothing has checked, and the stack was deleted by hand, perhaps right after its creation.
         (None, None, "stream/1", hours(1), BEGAN),
         (None, None, "stream/1", BEGAN + timedelta(hours=2), None),
         # The stream was turned off and on.

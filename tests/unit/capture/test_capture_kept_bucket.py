@@ -1,4 +1,4 @@
-"""What a lake says of a bucket that its storage stack did not make."""
+"""What a lake reports about a bucket that its storage stack did not create."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LAKE = Lake("dev", "123456789012", "us-east-1")
 
 
 def test_options_without_effect_on_an_existing_bucket_are_listed() -> None:
-    """Exactly the parameters of which the template makes nothing else than the bucket and its alarm."""
+    """Exactly the parameters that the template uses only for the bucket and its alarm."""
     resources = cfn_yaml.loads((template_folder() / "storage.yaml").read_text())["Resources"]
     bound = {n for n, r in resources.items() if r.get("Condition") == "MakesBucket"}
     of_bucket = json.dumps({n: r for n, r in resources.items() if n in bound})

@@ -1,4 +1,4 @@
-"""A lake's options change only where a run says so; its key not at all."""
+"""A lake's options change only if a run says so; its key never changes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NOTHING = Clients(lambda service: None)
 
 @pytest.fixture
 def deployed(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """The parameters of both stacks of a lake that is set up."""
+    """Return the parameters of both stacks of a lake that is set up."""
     parameters: dict[str, str] = {}
 
     def state(_: Clients, name: str) -> StackState:
@@ -49,7 +49,7 @@ LOOSER: Mapping[str, tuple[str, object]] = {
 
 @pytest.mark.parametrize("name", LOOSER)
 def test_a_change_of_an_option_must_be_requested_by_name(name: str, deployed: dict[str, str]) -> None:
-    """Whoever may set up one table more does not, by the way, take history, recovery or the boundary from all."""
+    """Setting up one more table must not remove history, recovery or the boundary for all tables."""
     have, asked = LOOSER[name]
     (about,) = (f.metadata for f in option_fields() if f.name == name)
     deployed[about["parameter"]] = have
@@ -74,7 +74,7 @@ def test_a_new_lake_takes_the_requested_options(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_every_option_of_a_stack_is_compared() -> None:
-    """One that was not would change without being asked for."""
+    """An option that is not compared would change without a request."""
     given = LakeOptions.parse({f.name: f.default for f in option_fields()})
     other = {f.metadata["parameter"]: "another value" for f in option_fields()}
     changed = given.changed_from({STORAGE: other, FORWARDER: other})
@@ -85,7 +85,7 @@ def test_every_option_of_a_stack_is_compared() -> None:
 @pytest.mark.parametrize("update", [False, True])
 @pytest.mark.parametrize("asked", [OTHER, ""])
 def test_another_key_is_refused(deployed: dict[str, str], asked: str, update: bool) -> None:
-    """What is under way, and what lies there, could not be read any more."""
+    """Data in transit and stored data could no longer be read."""
     deployed["KmsKeyArn"] = ONE
     with pytest.raises(SettingsError, match=f"has kms_key_arn '{ONE}', but the run requests '{asked}'"):
         check_options(NOTHING, LAKE, LakeOptions.parse({"kms_key_arn": asked}), update=update)
@@ -122,7 +122,7 @@ def test_the_key_must_be_in_the_lake_s_account_and_region(arn: str) -> None:
     ],
 )
 def test_a_key_is_tested_before_anything_is_encrypted_with_it(code: str, usable: bool) -> None:
-    """KMS answers what it would have done: https://docs.aws.amazon.com/kms/latest/developerguide/testing-permissions.html"""
+    """KMS answers what it would do: https://docs.aws.amazon.com/kms/latest/developerguide/testing-permissions.html"""
 
     class Kms:
         def generate_data_key(self, **request: object) -> None:

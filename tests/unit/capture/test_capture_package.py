@@ -44,7 +44,7 @@ def test_the_archive_depends_only_on_its_content(tmp_path: Path) -> None:
 
 
 def test_the_key_depends_on_the_files_and_not_on_the_archive(tmp_path: Path) -> None:
-    """What `sha256sum` of the unpacked files says: so another tool that packs them can have the same key."""
+    """The key is the `sha256sum` of the unpacked files, so that another packaging tool can compute the same one."""
     built = build_package(LAKE)
     with zipfile.ZipFile(io.BytesIO(built.body)) as archive:
         archive.extractall(tmp_path)
@@ -89,7 +89,7 @@ def test_the_archive_is_uploaded_once_and_named_with_its_version(clients: Client
 
 @pytest.mark.parametrize("versioned", [False, True])
 def test_another_object_with_its_name_is_not_deployed(clients: Clients, versioned: bool) -> None:
-    """Whoever may write to the bucket can put anything under the name, which is of public code."""
+    """Any writer of the bucket can put anything under the name, which follows from public code."""
     if versioned:
         keep(clients, "Enabled")
     built = build_package(LAKE)
@@ -97,7 +97,7 @@ def test_another_object_with_its_name_is_not_deployed(clients: Clients, versione
     code = upload_package(clients, LAKE, built)
     assert read(clients, code) == built.body
     assert code.version != foreign.get("VersionId", "none")
-    # Also in place of ours, after we have put it there.
+    # Also over our own object, after we have put it.
     clients.s3.put_object(Bucket=LAKE.bucket, Key=built.key, Body=b"PK again")
     again = upload_package(clients, LAKE, built)
     assert read(clients, again) == built.body
@@ -106,7 +106,7 @@ def test_another_object_with_its_name_is_not_deployed(clients: Clients, versione
 
 
 def test_the_version_that_the_stack_names_is_kept(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Terraform packs the same files into other bytes: neither deploys the other's code again."""
+    """Terraform packs the same files into other bytes: neither tool deploys the other's code again."""
     wanted = build_package(LAKE)
     for deployed, kept in (
         ({"CodeKey": wanted.key, "CodeVersion": "of-terraform"}, True),

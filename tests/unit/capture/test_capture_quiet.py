@@ -1,4 +1,4 @@
-"""When a pipeline counts as at rest: not by a clock alone, nor by the silence of a metric alone."""
+"""When a pipeline counts as at rest: neither a clock nor a silent metric alone is enough."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SIGNS = (*signs_of_mapping("uuid"), *signs_of_delivery(NAMES, "kinesis"), *signs
 
 
 class Watching:
-    """CloudWatch with these values, as (minutes ago, value), of metrics by name and what they are of."""
+    """CloudWatch with these values, as (minutes ago, value), of metrics by name and dimension."""
 
     def __init__(self, values: dict[tuple[str, str], list[tuple[int, float]]]) -> None:
         self.values = values

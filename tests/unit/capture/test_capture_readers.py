@@ -1,4 +1,4 @@
-"""Who else reads a table's stream, and what is said of it."""
+"""Other readers of a table's stream, and what is reported about them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What failed is listed, replayed in pieces that Lambda takes, and marked only when it is stored."""
+"""Failed changes are listed, replayed in pieces that Lambda accepts, and marked only when stored."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_events_keep_order_and_limits(sizes: list[int], size: int, count: int) -
 
 
 class Function:
-    """Lambda, with the forwarder in it; `failing` answers that a stream gives, one per request."""
+    """Lambda with the real forwarder; `failing` are the stream's answers, one per request."""
 
     def __init__(self, s3: Any) -> None:
         self.lines: list[dict[str, Any]] = []
@@ -166,7 +166,7 @@ class Function:
         assert FunctionName == NAMES.lake.forwarder
         event = json.loads(Payload)
         self.events.append(len(event["Records"]))
-        # No time is left after a refusal, so what failed is for the caller to send again.
+        # No time is left after a refusal, so the caller has to send the failed ones again.
         self.refused = False
         answer = self.answer or redrive(
             self.forwarder, event["table"], event["Records"], lambda: 0.0 if self.refused else 60.0
@@ -244,7 +244,7 @@ def test_everything_that_succeeds_is_stored_and_marked(world: World) -> None:
 
 def test_changes_that_still_fail_are_kept_with_their_reason(world: World) -> None:
     stays = world.put_aside(record(2, NewImage={"price": {"N": "NaN"}}), "an old reason")
-    # Earlier versions put aside what is longer than a record of the stream.
+    # Earlier versions rejected changes that are longer than a record of the stream.
     passes = world.put_aside(record(1, NewImage={"id": {"S": "a"}, "text": {"S": "x" * 6000}}))
     mapped = world.put("aws/lambda/uuid/s/2019/05/25/a", invocation([record(3), record(4, NewImage={"n": {"N": "x"}})]))
     first, second = world.replay()
@@ -254,7 +254,7 @@ def test_changes_that_still_fail_are_kept_with_their_reason(world: World) -> Non
     assert (second.done, second.changes, second.put_aside) == (1, 1, 1)
     assert passes not in world.listed()
     assert mapped not in world.listed()
-    # The mapping's batch is done: what of it cannot pass lies by itself now.
+    # The mapping's batch is done: changes that still fail are batches of their own now.
     reasons = {batch.key: batch.reason for batch in list_failed(world.clients, NAMES)}
     assert len(reasons) == 2
     assert "'NaN'" in reasons[stays]

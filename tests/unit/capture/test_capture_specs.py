@@ -1,4 +1,4 @@
-"""What each stack is to be, held against the templates."""
+"""The specification of each stack, compared with the templates."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_the_declared_parameters_are_those_of_the_template(name: str) -> None:
 def test_every_parameter_is_described_and_a_role_s_name_includes_the_lake(name: str) -> None:
     template = cfn_yaml.loads((template_folder() / f"{name}.yaml").read_text())
     assert all(parameter.get("Description") for parameter in template["Parameters"].values())
-    # Roles are those of the whole account, whatever the region; 64 characters, with the longest of both.
+    # Role names are unique in the account, across regions; 64 characters with the longest of both.
     for resource in template["Resources"].values():
         if resource["Type"] == "AWS::IAM::Role":
             role = resource["Properties"]["RoleName"]["Fn::Sub"]
@@ -90,14 +90,14 @@ def test_the_defaults_of_the_template_are_those_of_the_settings() -> None:
     template = cfn_yaml.loads((template_folder() / "table.yaml").read_text())
     for setting in fields(TableSettings):
         parameter = template["Parameters"].get("".join(part.capitalize() for part in setting.name.split("_")))
-        # A form's 0 shards are as many as the peak needs; a template has no metrics, and says one.
+        # A form's 0 shards mean as many as the peak needs; a template has no metrics, and says one.
         if parameter and setting.name not in ("table", "shards"):
             assert parameter["Default"] == setting.default, setting.name
             assert parameter.get("MinValue") == setting.metadata["minimum"], setting.name
 
 
 def test_every_stack_is_tagged_with_its_lake_and_table_for_costs() -> None:
-    """CloudFormation hands a stack's tags on to all that takes tags; whoever deploys by hand is told to give them."""
+    """CloudFormation passes a stack's tags on to all taggable resources; the docs say how to set them by hand."""
     specs = {
         "storage": storage_spec(LAKE, create_bucket=True),
         "forwarder": forwarder_spec(LAKE, STORAGE, CODE),
@@ -170,7 +170,7 @@ def test_every_option_is_a_parameter_with_the_same_default_and_limits() -> None:
             if "AllowedValues" in parameter:
                 assert set(parameter["AllowedValues"]) == set(option.metadata["choices"]), option.name
         declared[name] = {n for n, p in template.items() if "Default" in p} - {o.metadata["parameter"] for o in options}
-    # What is left has a default and is no option: it comes from the lake or from the storage stack.
+    # The others have a default and are not options: they come from the lake or from the storage stack.
     assert declared == {
         "storage": {"CreateBucket"},
         "forwarder": {"CodeVersion", "KmsKeyArn", "PermissionsBoundaryArn"},
@@ -181,7 +181,7 @@ def test_every_parameter_of_a_table_with_a_default_is_a_setting() -> None:
     template = cfn_yaml.loads((template_folder() / "table.yaml").read_text())["Parameters"]
     settings = {"".join(part.capitalize() for part in f.name.split("_")) for f in fields(TableSettings)}
     left = {name for name, parameter in template.items() if "Default" in parameter} - settings
-    # The lake's key; what setup finds out.
+    # The lake's key; values that setup finds out.
     assert left == {"KmsKeyArn", "Beside", "MappingEnabled"}
 
 
@@ -258,7 +258,7 @@ def test_no_arn_of_a_template_is_tied_to_one_partition() -> None:
 
 
 def test_lake_formation_is_left_alone_unless_requested() -> None:
-    """And then the DAGs are granted what they do: on tables that are not there yet, too."""
+    """Then the DAGs are granted their actions, also on tables that do not exist yet."""
     resources = cfn_yaml.loads((template_folder() / "storage.yaml").read_text())["Resources"]
     grants = {n: r for n, r in resources.items() if r["Type"] == "AWS::LakeFormation::PrincipalPermissions"}
     assert {name: grant["Condition"] for name, grant in grants.items()} == {

@@ -46,7 +46,7 @@ STUCK: tuple[Event, ...] = (
     event("Settings", "UPDATE_FAILED", "Parameter not found"),
     *UPDATE,
 )
-# Somebody continued the rollback, which is now stuck at something else.
+# Somebody continued the rollback, which is now stuck on another resource.
 STUCK_AGAIN: tuple[Event, ...] = (
     event("lake-table", "UPDATE_ROLLBACK_FAILED", "The following resource(s) failed to update: [Role]"),
     event("Role", "UPDATE_FAILED", "Access denied"),
@@ -63,7 +63,7 @@ UNDELETED: tuple[Event, ...] = (
 
 @dataclass
 class CloudFormation:
-    """One stack, and what was asked of it. A deletion and an execution end in the given statuses."""
+    """One stack and the requests for it. A deletion and an execution end in the given statuses."""
 
     status: str
     events: Sequence[Event] = ()
@@ -133,8 +133,8 @@ def test_a_stuck_stack_is_explained_and_left_alone(
     assert f"Stack lake-table is {status}, because {resource} (AWS::Test::{resource}) failed: {reason}." in message
     assert command in message
     assert ("--resources-to-skip " + resource in message) is (command == CONTINUE)
-    # Neither does it say that all is unchanged, nor does it name what is no cause.
-    assert "is unchanged" not in message
+    # It neither says that nothing has changed, nor names something that is not the cause.
+    assert "as it was" not in message
     assert "Stream" not in message
     assert caught.value.ids == {"stack": "lake-table", "resource": resource}
     assert cloudformation.calls == []

@@ -17,7 +17,7 @@ NAMES = Lake("dev", "123456789012", "eu-west-1").table("RECEIPTS")
 
 
 class Polls:
-    """CloudWatch, which has seen one mapping poll so many minutes ago; polls that brought nothing count as well."""
+    """CloudWatch that saw one mapping poll that many minutes ago; polls without records count as well."""
 
     def __init__(self, *minutes_ago: int) -> None:
         self.moments = [NOW - timedelta(minutes=ago) for ago in minutes_ago]

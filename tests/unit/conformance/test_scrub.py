@@ -1,4 +1,4 @@
-"""A report can be attached to an issue: it does not say whose account was asked."""
+"""A report can be attached to an issue: it does not reveal the tested account."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KEYS = st.tuples(
     st.text(string.ascii_uppercase + string.digits, min_size=16, max_size=16),
 ).map("".join)
 KEY_IDS = st.uuids().map(str)
-# What may stand around a secret: whatever is no part of such a thing itself.
+# Text around a secret: characters that cannot be part of one.
 AROUND = st.text(" \n\t\"'(),;<>[]{}äß", max_size=12)
 
 
@@ -36,7 +36,7 @@ def arns(account: str, name: str) -> list[str]:
 
 @given(DIGITS, NAMES, KEYS, KEY_IDS, st.lists(AROUND, min_size=8, max_size=8), st.data())
 def test_no_secret_remains(account: str, name: str, key: str, key_id: str, around: list[str], data: Any) -> None:
-    """Of the account that was asked, and of any other: whatever stands beside it."""
+    """Of the tested account and of any other, whatever the text next to them."""
     assume(account not in name)
     arn = data.draw(st.sampled_from(arns(account, name)))
     secrets = [arn, f"s3://{name}/some/key", key, key_id, account, f"{name}-{account}-us-east-1", f"mrk-{'0f' * 16}"]
@@ -55,7 +55,7 @@ def test_no_secret_remains(account: str, name: str, key: str, key_id: str, aroun
 
 @given(DIGITS, NAMES, st.text(max_size=20), st.text(max_size=20))
 def test_known_secrets_are_removed_within_any_text(account: str, name: str, left: str, right: str) -> None:
-    """Also where it is no word by itself, and where case differs; names of JSON's members count, too."""
+    """Also inside of words and in another case; names of JSON members count, too."""
     scrubber = Scrubber([account, name])
     tree = {f"{left}{account}{right}": [{"x": f"{left}{name.upper()}{right}"}, 5, None, True]}
     ((member, (inner, *rest)),) = scrubber.tree(tree).items()

@@ -1,4 +1,4 @@
-"""Batches of raw lines, read by either reader, and what their rows must be."""
+"""Batches of raw lines, read by either reader, and their expected rows."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ KEYS = (
 
 
 class Bucket:
-    """S3, as far as reading goes: objects by key; what is put stays."""
+    """The part of S3 that readers use: objects by key."""
 
     def __init__(self, bodies: Mapping[str, bytes]) -> None:
         self.bodies = dict(bodies)
@@ -79,7 +79,7 @@ def bucket(bodies: Sequence[bytes]) -> Bucket:
 
 
 class Found(NamedTuple):
-    """All that a reading gives."""
+    """The results of reading a batch."""
 
     observed: Mapping[str, Type]
     schema: TableSchema
@@ -101,7 +101,7 @@ def find(
     schema: TableSchema | None = None,
     memory_mb: int = 1,
 ) -> Found:
-    """Read a batch, and have its rows under a schema (default: the one that it asks for)."""
+    """Read a batch and its rows under a schema (default: the one that it requests)."""
     store = bucket(bodies)
     options = ReadOptions(memory_mb=memory_mb, compiled_from_mb=0 if compiled else 1 << 20)
     with tempfile.TemporaryDirectory() as directory:
@@ -126,7 +126,7 @@ def find(
 def check_alike(
     bodies: Sequence[bytes], table: TableSchema, budget: Budget = BUDGET, schema: TableSchema | None = None
 ) -> Found:
-    """Both readers must find the same; and that must be what is in the lines."""
+    """Check that both readers return the same, and exactly what is in the lines."""
     compiled = find(bodies, table, budget, compiled=True, schema=schema)
     exact = find(bodies, table, budget, compiled=False, schema=schema)
     assert compiled.schema == exact.schema
@@ -136,7 +136,7 @@ def check_alike(
 
 
 def check_rows(bodies: Sequence[bytes], found: Found, schema: TableSchema) -> None:
-    """Each change stands once, in order, and each of its values in its column or in `__other`, exactly."""
+    """Check that each change appears once, in order, with each exact value in its column or in `__other`."""
     expected = winners(bodies, schema.key)
     assert len(found.rows) == len(expected) == found.sums.rows
     assert found.sums.add_up
@@ -174,7 +174,7 @@ def check_row(row: Mapping[str, Any], record: Record, schema: TableSchema) -> No
 
 
 def winners(bodies: Sequence[bytes], key: ItemKey) -> list[Record]:
-    """The records in order, of each change the last one, by Python alone. Bodies are whole lines, not compressed."""
+    """Return the last record of each change, in order, by Python alone. Bodies are whole lines, not compressed."""
     parse = RecordParser(key)
     last: dict[Any, Record] = {}
     for line in (line for body in bodies for line in body.split(b"\n") if line.strip()):
@@ -189,7 +189,7 @@ def winners(bodies: Sequence[bytes], key: ItemKey) -> list[Record]:
 
 @contextmanager
 def small(block: int = 1 << 20, slots: int = 10_000, pieces: int = 8, dense: int | None = None) -> Iterator[None]:
-    """Everything in small pieces, so that a few lines meet every boundary."""
+    """Make all pieces small, so that a few lines hit every boundary."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blocks, "BLOCK", block)
         patch.setattr(blocks, "_WIDE", 4)
@@ -208,7 +208,7 @@ def small(block: int = 1 << 20, slots: int = 10_000, pieces: int = 8, dense: int
 
 
 def table_of(key: ItemKey, items: Sequence[Mapping[str, Any]], budget: Budget) -> TableSchema:
-    """A table that was made for these items."""
+    """Return the schema of a table created for these items."""
     from dynalake.lake.columns.gather import Gathering
 
     table = TableSchema.of_new_table(key)
@@ -219,7 +219,7 @@ def table_of(key: ItemKey, items: Sequence[Mapping[str, Any]], budget: Budget) -
 
 
 def change(values: Mapping[str, Any], sequence: int, made: int = 0, operation: str = "INSERT") -> dict[str, Any]:
-    """A change record, as JSON has it."""
+    """Return a change record as its JSON value."""
     return {
         "__operation": operation,
         "__sequence_number": f"{sequence:040d}",
@@ -229,7 +229,7 @@ def change(values: Mapping[str, Any], sequence: int, made: int = 0, operation: s
 
 
 def line_of(record: Mapping[str, Any]) -> bytes:
-    """As the forwarder writes it: metadata first, then the attributes by name."""
+    """Return the line as the forwarder writes it: metadata first, then the attributes by name."""
     metadata = {k: v for k, v in record.items() if k in METADATA_TYPES}
     return json_text(metadata | ordered({k: v for k, v in record.items() if k not in METADATA_TYPES})).encode()
 

@@ -1,4 +1,4 @@
-"""One table's lake in memory: raw objects put by hand, conversions as the tasks run them, and what readers find."""
+"""One table's lake in memory: hand-written raw objects, conversions as the tasks run them, and the readers' view."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ HOUR, DAY_MS = 3_600_000, 86_400_000
 
 
 class Change(NamedTuple):
-    """A change of an item, made at `time` (milliseconds since the epoch). `values`: attributes that are text."""
+    """A change of an item, made at `time` (milliseconds since the epoch). `values` are text attributes."""
 
     id: str
     sequence: int
@@ -59,7 +59,7 @@ class Change(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A row that a reader finds."""
+    """A row that a reader sees."""
 
     id: str
     sequence: int
@@ -69,7 +69,7 @@ class Row(NamedTuple):
 
 
 class ConvertS3(MemoryS3):
-    """Takes ETags with and without their quotes, as S3 does, and files."""
+    """Accepts ETags with and without quotes, as S3 does, and files."""
 
     def get_object(self, **asked: Any) -> dict[str, Any]:
         if "IfMatch" in asked:
@@ -81,7 +81,7 @@ class ConvertS3(MemoryS3):
 
 
 class SimpleRows:
-    """Reads lines with Python, and holds their attributes as text: what is of interest here are not the types."""
+    """Reads lines with Python, and keeps their attributes as text: types do not matter here."""
 
     def __init__(self, table: Table, batch: Batch, schema: TableSchema) -> None:
         parse = RecordParser(schema.key)
@@ -131,7 +131,7 @@ def read_simply(table: Table, batch: Batch, schema: TableSchema, directory: Path
 
 @dataclass
 class State:
-    """The state, as far as a conversion knows it: the late changes that were brought there."""
+    """The part of the state that a conversion knows: the late changes merged into it."""
 
     merged: set[tuple[str, int]] = field(default_factory=set)
 
@@ -162,12 +162,12 @@ class ConvertLake:
         return self.table.changes()
 
     def other(self) -> Table:
-        """The table as another process has it."""
+        """Return the table as another process sees it."""
         return Table(memory_clients(self.s3, self.glue), self.names)
 
     @property
     def now(self) -> int:
-        """Milliseconds since the epoch."""
+        """Return the milliseconds since the epoch."""
         return round(self.clock.now * 1000)
 
     @property
@@ -178,7 +178,7 @@ class ConvertLake:
         return self.names.lake.day_of(self.clock.moment - timedelta(days=ago))
 
     def put(self, day: str, name: str, changes: Iterable[Change | str]) -> str:
-        """Put changes, or lines as they are, as a raw object. Returns its key."""
+        """Put changes, or unchanged lines, as a raw object. Return its key."""
         lines = [c if isinstance(c, str) else c.line() for c in changes]
         key = f"{self.names.raw_day(day)}{name}.gz"
         body = gzip.compress("".join(f"{line}\n" for line in lines).encode(), mtime=0)
@@ -206,7 +206,7 @@ class ConvertLake:
         )
 
     def run(self, days: Iterable[str] = (), table: Table | None = None) -> Finished | None:
-        """A whole run, one task after the other; None where nothing was due."""
+        """Do a whole run, one task after the other. Return None if nothing was due."""
         plan = self.plan(days, table)
         if not plan.batches:
             return None
@@ -217,10 +217,10 @@ class ConvertLake:
                 continue
         return self.finish(plan, table)
 
-    # -- what readers find -----------------------------------------------------------------------------------------
+    # -- what readers see ------------------------------------------------------------------------------------------
 
     def rows(self, head: Head | None = None) -> list[Row]:
-        """In the order of item, sequence number and day."""
+        """Return the rows in the order of item, sequence number and day."""
         found = []
         for file in (head or self.table.changes()).files():
             for row in self._read(file):

@@ -1,6 +1,6 @@
-"""The lake's protocol, as far as conversions go, by the code that runs them: a seed decides what happens when.
+"""The part of the lake's protocol for conversions, played with the real code: a seed decides what happens when.
 
-Several runs at once, each killed, retried or frozen anywhere; answers of Glue that are lost or come late; objects that
+Several concurrent runs, each killed, retried or frozen anywhere; answers of Glue that are lost or late; objects that
 arrive in between, twice and on other days; a compaction, a fold's marker, somebody else's OPTIMIZE, garbage collection.
 """
 
@@ -35,7 +35,7 @@ AT_ONCE = 3
 
 @dataclass
 class Run:
-    """A conversion, stage by stage. What is done stays done where a stage is tried again by another worker."""
+    """A conversion, stage by stage. Finished stages stay finished if another worker tries one again."""
 
     lake: ConvertLake
     limits: ConvertLimits
@@ -45,7 +45,7 @@ class Run:
     tried: Counter[str] = field(default_factory=Counter)
 
     def go(self) -> None:
-        """As Airflow does: plan, then each batch, then the commit of what was converted."""
+        """Run as Airflow does: the plan, then each batch, then the commit of the converted ones."""
         table = self.lake.other()
         if self.batches is None:
             self.batches = plan_table(table, self.limits, self.lake.clock.moment, self.days).batches
@@ -55,7 +55,7 @@ class Run:
             try:
                 convert_batch(table, batch, self.lake.read)
             except DynalakeError:
-                continue  # the task fails, and the others go on
+                continue  # the task fails, and the others continue
             self.converted.add(batch.number)
         if self.batches:
             numbers = [batch.number for batch in self.batches]
@@ -91,7 +91,7 @@ class World:
     # -- what there is ---------------------------------------------------------------------------------------------
 
     def _make_objects(self) -> Iterator[tuple[str, str, list[Change]]]:
-        """Day, name and changes of raw objects: changes of three days, in objects of these days and of others."""
+        """Yield day, name and changes of raw objects: changes of three days, in objects of these days and of others."""
         pick, start = self.random, self.lake.now - 2 * DAY_MS
         times = sorted(pick.sample(range(3 * 24), pick.randint(3, 8)))
         changes = [Change(pick.choice("abc"), n + 1, start + at * HOUR) for n, at in enumerate(times)]
@@ -128,7 +128,7 @@ class World:
         return self.random.choice([LOSE, DROP, LATE, THROTTLE])
 
     def play(self) -> None:
-        """Everything at once."""
+        """Play everything concurrently."""
         pick = self.random
         for _ in range(STEPS):
             chance = pick.random()
@@ -154,7 +154,7 @@ class World:
             self.steps.kill(worker)
 
     def interrupt(self, worker: Worker) -> None:
-        """Kill a worker, or freeze it, which Airflow takes for the same; its run may be tried again."""
+        """Kill a worker, or freeze it, which Airflow cannot tell apart; its run may be tried again."""
         run = worker.returned
         if self.random.random() < 0.6:
             self.steps.kill(worker)
@@ -164,7 +164,7 @@ class World:
             self.start(run)
 
     def settle(self) -> None:
-        """What is under way lands or is refused; then runs follow one another, and nothing goes wrong any more."""
+        """Let pending calls land or be refused; then play one run after the other, without faults."""
         self.tolerant = False
         while self.lake.glue.late:
             land(self.lake.glue)
@@ -202,7 +202,7 @@ class World:
         return [f for f in files if f.partition == day]
 
     def optimize(self) -> None:
-        """Somebody else rewrites some files of a day into one that has no manifest."""
+        """Rewrite some files of a day into one without a manifest, as another engine does."""
 
         def build(table: Table, head: Head) -> Commit | None:
             files = self._some_day(head)
@@ -216,7 +216,7 @@ class World:
         self._commit(build)
 
     def compact(self) -> None:
-        """All files of a day become one, in a folder that names all their inputs."""
+        """Merge all files of a day into one, in a folder that names all their inputs."""
 
         def build(table: Table, head: Head) -> Commit | None:
             files = self._some_day(head)
@@ -249,14 +249,14 @@ class World:
         return head.data_file(table.names.uri(key), files[0].partition, pq.read_metadata(body), size, head.schema)
 
     def mark(self) -> None:
-        """A fold's marker: what was made up to now reaches the state first, from here on."""
+        """Set a fold's marker: from here on, changes made up to now reach the state first."""
         bound = self.lake.now - 2 * DAY_MS + self.random.randint(0, 3 * 24) * HOUR + 1
         self._commit(
             lambda table, head: Commit(properties={BOUND: str(bound)}) if bound > int(head.properties[BOUND]) else None
         )
 
     def collect(self) -> None:
-        """Files that nothing names and that are older than the grace are deleted, once the table has a new version."""
+        """Delete unreferenced files older than the grace, once the table has a new version."""
         before = self.lake.clock.now - GRACE.total_seconds()
         prefix = f"{self.lake.names.changes_location}/dt="
         listed = [
@@ -276,7 +276,7 @@ class World:
     # -- what must hold --------------------------------------------------------------------------------------------
 
     def judge(self) -> None:
-        """Look at the table if somebody has committed to it."""
+        """Check the table if somebody has committed to it."""
         version = self.lake.glue.tables[self.lake.names.changes_table]["VersionId"]
         if version == self._version:
             return
@@ -290,7 +290,7 @@ class World:
             for id, number, time, day in self._rows_of(file):
                 if day < self.lake.names.lake.day_of(_moment(time - DAY_MS)):
                     self.faults["in too early a day"] += 1
-                new = (id, number) not in self._known  # others only get another place
+                new = (id, number) not in self._known  # others only move
                 if new and time <= bound and (id, number) not in self.lake.state.merged:
                     self.faults["late, and not in the state"] += 1
         self._known |= set(rows)
@@ -317,7 +317,7 @@ def _moment(time: int) -> Any:
 
 
 def play(seed: int) -> World:
-    """A seed from its beginning to its end; its `faults` are empty where all held."""
+    """Play a seed from beginning to end; its `faults` are empty if every rule held."""
     world = World(seed)
     world.play()
     world.settle()

@@ -1,6 +1,6 @@
-"""The most memory that a batch takes to read: `python -m tests.unit.convert.reading_memory CASE READER TIMES`.
+"""Peak memory of reading a batch: `python -m tests.unit.convert.reading_memory CASE READER TIMES`.
 
-Prints the megabytes of the process before it read, and at most; the rows; and the values that have no column.
+Prints the megabytes of the process before reading and at the peak, the rows, and the values without a column.
 """
 
 from __future__ import annotations
@@ -27,45 +27,45 @@ OBJECT = 1000
 
 
 def nested(number: int) -> Item:
-    """100 × 100 fields that no other item has: 60 KB of an item, and another type in each."""
+    """Return an item of 60 KB with 100 × 100 fields of its own, so that each item has another type."""
     g, h = divmod(number, 100)
     fields = {f"k{a}": {f"k{b}": 1 for b in range(100)} for a in range(100)}
     return {"meta": {f"h{g}": {f"g{h}": fields}}}
 
 
 def dense(number: int) -> Item:
-    """One item makes a list of wide structs; the others have lists of 100,000 empty ones: 300 KB."""
+    """Return one item with a list of wide structs, and others with lists of 100,000 empty ones: 300 KB."""
     wide = {f"k{i}": {f"k{j}": 1 for j in range(15)} for i in range(15)}
     return {"meta": [wide]} if number % 50 == 0 else {"meta": [{}] * 100_000}
 
 
 def half_dense(number: int) -> Item:
-    """Lists that have to be in their columns all the same: each takes 2 MB there, and 3 KB as JSON."""
+    """Return lists that must still be in their columns: each takes 2 MB there, and 3 KB as JSON."""
     return {"meta": [{f"k{i}": 1 for i in range(90)}] if number % 500 == 0 else [{}] * 1_000}
 
 
 def wide(number: int) -> Item:
-    """One item in a thousand has 450 attributes of its own, all others two."""
+    """Return 450 own attributes for one item in a thousand, two for all others."""
     return {"a": number, "b": "x"} | ({f"c{i}": Decimal("1.5") for i in range(450)} if number % 1000 == 500 else {})
 
 
 def names(number: int) -> Item:
-    """3,600 attributes of one item, whose names no other has."""
+    """Return one item's 3,600 attributes, with names that no other item has."""
     return {f"{number}-{i}": i for i in range(3_600)}
 
 
 def long_names(number: int) -> Item:
-    """Names of 60,000 characters, in the item and within it."""
+    """Return names of 60,000 characters, of attributes and nested ones."""
     return {f"{number}" + "n" * 60_000: 1, "m": {f"{number}" + "m" * 60_000: {"n" * 60_000: [1]}}}
 
 
 def large(number: int) -> Item:
-    """400 KB of text."""
+    """Return 400 KB of text."""
     return {"t": f"{number:06d}" * 66_000}
 
 
 def brackets(number: int) -> Item:
-    """Nothing but empty lists, in a column that has room for each: 400 KB, that Python needs 20 times as much for."""
+    """Return 400 KB of empty lists, in a column with room for each: Python needs 20 times as much memory."""
     return {"t": "\u00e4\\" * 10, "l": [[]] * 130_000}
 
 
@@ -75,7 +75,7 @@ CASES: dict[str, Callable[[int], Item]] = {
 
 
 class Made:
-    """S3 whose objects are made while they are read; a key ends in the number of its first line."""
+    """S3 that generates its objects as they are read; a key ends in the number of its first line."""
 
     def __init__(self, make: Callable[[int], Item]) -> None:
         self._make = make

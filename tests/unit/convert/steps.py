@@ -1,4 +1,4 @@
-"""Several runs at once, one call to AWS at a time, in an order that a seed decides: with kills, and lost answers."""
+"""Several concurrent runs, one call to AWS at a time, in an order set by a seed, with kills and lost answers."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ refused before it begins."""
 
 
 class Killed(BaseException):
-    """The worker is gone: whatever it does on its way out comes to nothing."""
+    """The worker is dead: its cleanup on the way out has no effect."""
 
 
 @dataclass(eq=False)
 class Worker:
-    """A run that goes on from call to call. `outcome`: what it returned or raised; `killed` counts as neither."""
+    """A run that advances call by call. `outcome` is its result or exception; `killed` counts as neither."""
 
     name: str
     run: Any
@@ -39,7 +39,7 @@ class Worker:
 
 
 class Steps:
-    """Switches between workers at each call. Calls of threads that a worker starts are not steps: they only read."""
+    """Switches between workers at each call. Calls of a worker's own threads are not steps: they only read."""
 
     def __init__(self, seed: int, glue: MemoryGlue) -> None:
         self.random = random.Random(seed)
@@ -66,7 +66,7 @@ class Steps:
         return worker
 
     def advance(self, worker: Worker) -> None:
-        """Let a worker go on up to its next call, or to its end."""
+        """Run a worker up to its next call, or to its end."""
         worker.run.switch()
         self._forget(worker)
 
@@ -79,13 +79,13 @@ class Steps:
         self._forget(worker)
 
     def finish(self, worker: Worker) -> Worker:
-        """Let a worker go on to its end."""
+        """Run a worker to its end."""
         while worker in self.workers:
             self.advance(worker)
         return worker
 
     def on_call(self, service: str, call: str, asked: dict[str, Any]) -> None:
-        """To be called by the fakes before each call."""
+        """Switch workers; the fakes call this before each call."""
         worker = self._by_greenlet.get(greenlet.getcurrent())
         if worker is None:
             return
@@ -116,7 +116,7 @@ class Steps:
 
 
 def land(glue: MemoryGlue, place: int = 0) -> bool:
-    """Let a call come that is under way. Whether Glue took it."""
+    """Deliver a pending call. Return whether Glue accepted it."""
     asked = glue.late.pop(place)
     try:
         glue.update(asked)
@@ -126,9 +126,9 @@ def land(glue: MemoryGlue, place: int = 0) -> bool:
 
 
 def use_seed(patch: pytest.MonkeyPatch, seed: int) -> None:
-    """Let the names of folders and files follow from a seed, and nobody pause."""
+    """Derive the names of folders and files from a seed, and skip all pauses."""
     numbers = random.Random(seed)
-    clear_manifest_cache()  # it goes by names, which come again with the seed
+    clear_manifest_cache()  # it is keyed by names, which repeat with the seed
     options: Any = commit_on.__kwdefaults__
     patch.setitem(options, "pause", lambda seconds: None)
 
@@ -139,7 +139,7 @@ def use_seed(patch: pytest.MonkeyPatch, seed: int) -> None:
     read = ManifestFile.fetch_manifest_entry
 
     def read_once(self: ManifestFile, io: Any, discard_deleted: bool = True) -> Any:
-        """Each manifest once in a test: it never changes, and reading it takes most of the time."""
+        """Read each manifest once in a test: it never changes, and reading takes most of the time."""
         key = f"{self.manifest_path} {discard_deleted}"
         if key not in entries:
             entries[key] = read(self, io, discard_deleted)

@@ -1,4 +1,4 @@
-"""How raw text is cut into blocks, and how much of odd lines is looked at first."""
+"""How raw text is cut into blocks, and how odd lines are sampled first."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_blocks_have_each_line_once_and_a_size_that_fits_the_columns(
 
 
 def test_blocks_grow_as_columns_become_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of a reading too: it begins with a table's key, and finds the rest."""
+    """Blocks of a reading too: it begins with a table's key, and finds the other columns."""
     monkeypatch.setattr(blocks, "BLOCK", 1000)
     monkeypatch.setattr(blocks, "_WIDE", 10)
     sizes: list[int] = []

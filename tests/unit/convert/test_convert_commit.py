@@ -1,4 +1,4 @@
-"""The commit of a conversion: what holds lands in one snapshot, what does not waits and is tried again."""
+"""The commit of a conversion: valid batches land in one snapshot, the others wait and are tried again."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def convert_all(lake: ConvertLake, plan: TablePlan) -> list[BatchResult]:
 
 
 def put_three(lake: ConvertLake) -> None:
-    """Objects of one time, of two days, of which two share a change."""
+    """Put objects of one time on two days; two of them share a change."""
     lake.put(lake.today, "a", [Change("a", 1, lake.now), Change("b", 2, lake.now)])
     lake.put(lake.today, "b", [Change("b", 2, lake.now), Change("c", 3, lake.now)])
     lake.put(lake.day(1), "c", [Change("d", 4, lake.now)])
@@ -148,7 +148,7 @@ def test_only_one_of_two_runs_over_the_same_objects_counts(lake: ConvertLake) ->
 
 
 def test_an_object_without_rows_is_named_only_once_too(lake: ConvertLake) -> None:
-    """No row of it could overlap: only its name tells that somebody else was first."""
+    """No row could overlap: only its name shows that another run was first."""
     lake.put(lake.today, "canary", ['{"__operation":"CANARY","__canary_id":"x"}'])
     first, second = lake.plan(), lake.plan()
     for plan in (first, second):
@@ -229,7 +229,7 @@ def test_a_batch_waits_if_a_column_was_widened_since(lake: ConvertLake) -> None:
 
 
 def with_faults(lake: ConvertLake, faults: list[str], function: Callable[[], Any]) -> Any:
-    """Run it as a worker whose updates of Glue meet these faults."""
+    """Run as a worker whose updates of Glue have these faults."""
     steps = Steps(0, lake.glue)
     steps.faults = lambda worker: faults.pop(0) if faults else ""
     lake.s3.on_call = lake.glue.on_call = steps.on_call
@@ -311,7 +311,7 @@ def test_throttling_is_tried_again(lake: ConvertLake) -> None:
 
 
 def test_a_run_whose_last_task_is_tried_again_has_not_failed(lake: ConvertLake) -> None:
-    """Its last task is tried again after it has deleted the plan."""
+    """The last task is tried again after it has deleted the plan."""
     lake.put(lake.today, "a", [Change("a", 1, lake.now)])
     plan = lake.plan()
     convert_all(lake, plan)
@@ -347,7 +347,7 @@ def test_the_first_result_of_two_attempts_counts_and_the_other_is_deleted(lake: 
 
 
 def test_a_late_attempt_s_result_removes_no_live_file(lake: ConvertLake) -> None:
-    """The run is over and its plan is gone, so a frozen attempt puts its own result; the commit is tried again."""
+    """The run is over and its plan is deleted, so a frozen attempt puts its own result; the commit is tried again."""
     lake.put(lake.today, "a", [Change("a", 1, lake.now)])
     plan = lake.plan()
     (batch,) = plan.batches
@@ -427,7 +427,7 @@ def test_wrong_counts_stop_the_table_before_anything_is_committed(lake: ConvertL
 
 
 def frozen_until_collected(lake: ConvertLake) -> Finished:
-    """A commit sleeps for ten days once it has seen its files; meanwhile what nothing names is collected."""
+    """Let a commit sleep for ten days after reading its files, while unreferenced files are collected."""
     lake.put(lake.today, "a", [Change("a", 1, lake.now)])
     plan = lake.plan()
     convert_all(lake, plan)
@@ -604,7 +604,7 @@ def test_a_named_day_s_raw_objects_replace_only_its_own_rows(lake: ConvertLake) 
     lake.put(other, "c", [Change("c", 4, lake.now - HOUR)])
     lake.run()
     lake.s3.delete_object(Key=f"{lake.names.raw_day(day)}gone.gz")
-    # Its bytes are others now: a row is corrected, one is new, one stands in the other day, one is gone.
+    # Its bytes have changed: a row is corrected, one is new, one is in the other day, one is missing.
     corrected = [Change("a", 2, lake.now - HOUR, "new"), Change("d", 5, lake.now), Change("c", 4, lake.now - HOUR, "x")]
     key = lake.put(day, "a", corrected)
 
@@ -713,7 +713,7 @@ def test_retrying_a_landed_commit_of_a_named_day_changes_nothing(lake: ConvertLa
 
 
 def test_no_rows_are_removed_while_part_of_a_named_day_waits(lake: ConvertLake) -> None:
-    """What stays of the day was written for all of its batches: none is committed without the others."""
+    """The day's remaining rows were written for all its batches: none is committed without the others."""
     lake.limits = ConvertLimits(batch_objects=1, passes=1)
     for number in range(2):
         lake.put(lake.today, f"o{number}", [Change("a", number, lake.now + number * HOUR)])
@@ -850,9 +850,9 @@ WRITES = ("s3.put_object", "s3.delete_object", "glue.update_table")
 
 
 def killed_before(lake: ConvertLake, place: int, planned: list[TablePlan]) -> bool:
-    """A run that is killed before one of the calls that change something; whether there was such a call.
+    """Kill a run before one of the calls that change something. Return whether there was such a call.
 
-    To be killed before a call that reads is the same as before the next one that does not.
+    A kill before a call that reads is the same as before the next call that does not.
     """
     steps = Steps(0, lake.glue)
     lake.s3.on_call = lake.glue.on_call = steps.on_call
@@ -889,7 +889,7 @@ def test_a_kill_between_any_two_calls_neither_loses_nor_duplicates_changes(retri
 
 
 def test_rows_are_read_unchanged(lake: ConvertLake) -> None:
-    """What the other tests rest on."""
+    """The other tests rely on this."""
     lake.put(lake.today, "a", [Change("a", 1, lake.now, "x")])
     lake.run()
     assert lake.rows() == [Row("a", 1, lake.now, "x", lake.today)]

@@ -1,4 +1,4 @@
-"""Conversions by the product's own reader and state: on AWS in memory, and on moto to see that the two are alike."""
+"""Conversions with the real reader and state: on AWS in memory, and on moto to show that both behave alike."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ NUMBERED = ItemKey(KeyAttribute("id", "S"), KeyAttribute("n", "N"))
 
 
 class Flow(ConvertLake):
-    """With everything real but AWS."""
+    """A lake in which only AWS is not real."""
 
     def __init__(self, clients: Clients | None = None) -> None:
         super().__init__(clients)
@@ -63,7 +63,7 @@ class Flow(ConvertLake):
         return finish_table(table or self.table, plan.batches[0].plan, numbers, self.limits, lambda: self.clock.moment)
 
     def found(self, head: Head, *columns: str) -> list[tuple[Any, ...]]:
-        """These columns of all live rows, in the order of their sequence numbers."""
+        """Return these columns of all live rows, ordered by sequence number."""
         rows = [r for table in read_rows(head, [f for f in head.files() if f.rows]) for r in table.to_pylist()]
         return [tuple(r[c] for c in columns) for r in sorted(rows, key=lambda r: str(r["__sequence_number"]))]
 
@@ -184,7 +184,7 @@ def test_a_deleted_object_is_reported_and_is_due_when_it_comes_back(flow: Flow) 
 
 
 def test_rows_are_kept_whatever_happens_to_their_raw_objects(memory: Flow) -> None:
-    """In the next runs, in one that names the day, when the day is compacted, and when its types widen."""
+    """In the next runs, in a run that names the day, when the day is compacted, and when its types widen."""
     memory.create()
     day = memory.day(2)
     made = memory.now - 2 * DAY_MS
@@ -220,7 +220,7 @@ def test_rows_are_kept_whatever_happens_to_their_raw_objects(memory: Flow) -> No
 
 
 def test_the_second_of_two_runs_with_a_new_attribute_uses_its_column(memory: Flow) -> None:
-    """What does not fit it is in `__other`, exactly."""
+    """Values that do not fit it are exact in `__other`."""
     memory.create()
     memory.limits = ConvertLimits(batch_objects=1)
     memory.put(memory.today, "one", memory.lines(item("a", v={"N": "1"})))
@@ -256,7 +256,7 @@ def test_fields_of_structs_are_added_when_they_appear(memory: Flow) -> None:
 
 
 def test_the_views_have_the_columns_added_by_any_run(memory: Flow) -> None:
-    """Also those of a run that died before it wrote the views, and of a backfill."""
+    """Also columns of a run that died before it wrote the views, and of a backfill."""
     memory.create()
     memory.put(memory.today, "one", memory.lines(item("a", v={"N": "1"})))
     memory.run()
@@ -291,7 +291,7 @@ def test_a_snapshot_with_missing_objects_is_not_shown(memory: Flow) -> None:
 
 
 def view_columns(flow: Flow) -> list[str]:
-    """The attributes' columns of `{t}_current`."""
+    """Return the attributes' columns of `{t}_current`."""
     columns = flow.glue.tables[flow.names.current_view]["StorageDescriptor"]["Columns"]
     return [c["Name"] for c in columns if not c["Name"].startswith("__")]
 
@@ -332,7 +332,7 @@ def test_an_item_of_3600_attributes_is_converted_within_the_budget(memory: Flow)
     memory.put(memory.today, "two", memory.lines(item("c", v={"S": "y"})))
     assert memory.run() is not None
     assert memory.found(memory.table.changes(), "id") == [("a",), ("b",), ("c",)]
-    # A file holds the columns of which it has values, and no others.
+    # A file has only the columns that it has values of.
     assert min(f.size for f in memory.table.changes().files()) < 10_000
 
 

@@ -1,4 +1,4 @@
-"""What somebody may write who means no good, or knows no better: read right, or rejected alike by both readers."""
+"""Hostile or careless input: read correctly, or rejected alike by both readers."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ BOTH = pytest.mark.parametrize("compiled", [False, True], ids=["exact", "compile
 
 @pytest.fixture(autouse=True)
 def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever is spilled goes with the test."""
+    """Delete spilled files with the test."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
 def lines(*values: dict[str, Any]) -> bytes:
-    """One change of an item of its own for each."""
+    """Return one change of a separate item for each."""
     return b"".join(line_of(change({"id": f"{i:03d}", **v}, i)) + b"\n" for i, v in enumerate(values))
 
 
@@ -68,7 +68,7 @@ def read(store: Bucket, compiled: bool, table: TableSchema | None = None, limit:
 
 
 def test_values_of_other_types_than_the_map_column_are_in_other() -> None:
-    """A map with more than a hundred keys, and then anything else."""
+    """A map with more than a hundred keys, then any other value."""
     table = table_of(TEXT_KEY, [{"m": {f"k{i}": i for i in range(150)}}], BUDGET)
     assert isinstance(table.known["m"].type, Map)
     others: list[Any] = [
@@ -170,7 +170,7 @@ def test_all_lists_of_a_row_together_are_bounded() -> None:
 
 
 def test_any_line_can_be_read_with_few_slots() -> None:
-    """A line whose lists need more room than a whole piece of lines gets it, and is read once."""
+    """A line whose lists need more room than a whole piece of lines gets that room, and is read once."""
     items = [{"l": [[i] * (i % 7) for i in range(n * 40)], "m": {f"k{i:03d}": i for i in range(n)}} for n in range(9)]
     for slots in (1, 50, 1000):
         with small(slots=slots):
@@ -257,7 +257,7 @@ def test_a_key_number_that_dynamodb_cannot_hold_is_rejected(number: str) -> None
 
 
 def test_number_keys_are_compared_by_value() -> None:
-    """They do not fit the column that the first of them made, and stand once all the same."""
+    """They do not fit the column created for the first one, and still appear once."""
     key = ItemKey(KeyAttribute("n", "N"), KeyAttribute("id", "S"))
     table = table_of(key, [{"n": 1, "id": ""}], BUDGET)
     numbers = ["1", "1.0", "10E-1", "1.5", "-1.5", "-15e-1", "0", "-0.0", "9.9E+125", "1E-130", "123456789012345678901"]
@@ -314,20 +314,20 @@ def test_more_rejected_lines_than_the_limit_stop_nothing(compiled: bool) -> None
 
 
 def noise(count: int) -> bytes:
-    """Lines that gzip cannot make much smaller, so that a cut in the middle leaves some of them."""
+    """Return lines that gzip hardly compresses, so that a cut in the middle leaves some of them."""
     dice = random.Random(5)
     return lines(*({"x": dice.randbytes(300).hex()} for _ in range(count)))
 
 
 def corrupt(body: bytes) -> bytes:
-    """The body twice, of which the second has a block of a type that there is not."""
+    """Return the body twice; the second copy has a block of an invalid type."""
     return body + body[:10] + b"\x07" + body[11:]
 
 
 @BOTH
 @pytest.mark.parametrize(("harm", "reason"), [(corrupt, "gzip is corrupt"), (lambda b: b[:-400], "gzip is cut short")])
 def test_the_loss_of_a_broken_object_is_counted(compiled: bool, harm: Callable[[bytes], bytes], reason: str) -> None:
-    """All that can be read is; the rest weighs as much as it held, about."""
+    """Everything readable is read; the size of the rest is estimated."""
     body = harm(gzip.compress(noise(1_000)))
     store = bucket([body, lines({"a": 1}) + b"bad\n"])
     batch = read(store, compiled)
@@ -372,7 +372,7 @@ def test_a_replaced_object_is_left_to_the_next_plan(compiled: bool) -> None:
 
 
 def test_records_that_differ_only_in_their_lines_go_to_the_exact_reader() -> None:
-    """One change in two versions, among so many that rows were given before it is met."""
+    """One change in two versions, among so many others that rows were already returned before it."""
     with small(block=1 << 10, pieces=1 << 12):
         body = lines(*({"a": i, "t": "x" * 50} for i in range(200)))
         twice = [line_of(change({"id": "150", "a": a}, 150)) + b"\n" for a in (1, 2)]
@@ -383,17 +383,17 @@ def test_records_that_differ_only_in_their_lines_go_to_the_exact_reader() -> Non
 def test_an_object_that_disappears_between_two_reads_fails_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     store = bucket([lines({"a": 1}), lines({"a": Decimal("1.5")})])
     batch = read(store, True)
-    schema = table_of(TEXT_KEY, [{"a": "x"}], BUDGET)  # not what the batch asks for: it has to be read again
+    schema = table_of(TEXT_KEY, [{"a": "x"}], BUDGET)  # not the batch's own schema: it has to be read again
     store.bodies.pop(store.objects()[1].key)
     with pytest.raises(ConflictError, match="deleted while they were read"):
         list(batch.tables(schema))
 
 
-# -- speed, told by what is done and not by a clock ----------------------------------------------------------------
+# -- speed, measured by work and not by a clock --------------------------------------------------------------------
 
 
 def test_attribute_names_that_are_data_do_not_need_the_python_reader(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each item has names of its own, and the table has all the columns that it may have."""
+    """Each item has its own names, and the table has all the columns that it may have."""
     full = table_of(TEXT_KEY, [{f"n{i:03d}": i for i in range(BUDGET.columns)}], BUDGET)
     items = [{f"vote#{n:06d}{i}": {"at": i, "by": "x"} for i in range(5)} | {"n000": n} for n in range(300)]
     text = lines(*items) + PADDING

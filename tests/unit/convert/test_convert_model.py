@@ -1,7 +1,7 @@
-"""The protocol's rules for conversions, held against runs at once, kills, lost answers, and others' commits.
+"""The protocol's rules for conversions under concurrent runs, kills, lost answers and commits of others.
 
-`DYNALAKE_MODEL_SEEDS=5000 pytest tests/unit/convert/test_convert_model.py` plays more of them. Each rule is switched
-off once, to see that it is one that the others do not replace.
+`DYNALAKE_MODEL_SEEDS=5000 pytest tests/unit/convert/test_convert_model.py` plays more seeds. Each rule is turned
+off once, to show that the others do not replace it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ UNTIL = 40
 def played(seed: int) -> World:
     with pytest.MonkeyPatch.context() as patch:
         use_seed(patch, seed)
-        # The world has no readers of views, and every further call makes the races rarer that it is about.
+        # The world has no readers of views, and every additional call makes the races rarer that it tests.
         patch.setattr(finish, "write_views", lambda table: ())
         patch.setattr(grow, "views_bound", lambda table: None)
         return play(seed)

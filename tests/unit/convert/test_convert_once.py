@@ -1,4 +1,4 @@
-"""Each change once: what stands in live files, or in an earlier batch, is found, wherever it is held meanwhile."""
+"""Each change once: changes in live files or an earlier batch are found, in memory or on disk."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_row_groups_that_cannot_hold_the_items_are_not_read(tmp_path: Path, monk
     _, kept = live_rows(lake.table.changes(), lake, [file], [Change("x", 42, 5)], tmp_path)
     assert (kept, read) == ([("x", 42)], [])
 
-    monkeypatch.setattr(once, "_FEW", 1)  # of more rows the items are not held
+    monkeypatch.setattr(once, "_FEW", 1)  # the items of more rows are not kept
     _, kept = live_rows(lake.table.changes(), lake, [file], [Change("k042", 42, 5), Change("x", 1, 5)], tmp_path)
     assert (kept, sum(read)) == ([("x", 1)], 100)
 
@@ -153,7 +153,7 @@ def test_invalid_sequence_numbers_of_other_engines_cause_no_error(number: str | 
 def test_the_later_of_two_batches_with_the_same_change_waits(
     tmp_path_factory: pytest.TempPathFactory, batches: list[list[Change]], held: int
 ) -> None:
-    """Where a change has the same time wherever it stands, which it has."""
+    """A change has the same time in every batch."""
     of_one_time: dict[tuple[str, int], int] = {}
     batches = [[c._replace(time=of_one_time.setdefault((c.id, c.sequence), c.time)) for c in rows] for rows in batches]
     lake, place = ConvertLake(), tmp_path_factory.mktemp("waiting")
@@ -202,7 +202,7 @@ def test_a_spool_can_be_read_repeatedly(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_live_rows_of_the_snapshot_are_not_compared() -> None:
-    """Files are asked for from the day before the first change on, and no day is before the snapshot's."""
+    """Files are requested from the day before the first change on, and no day is before the snapshot's."""
     lake = ConvertLake()
     lake.create()
     lake.table.catalog.commit(lake.table.changes(), Commit(add=(file_of(lake, [Change("a", 1, 0)], "00000000"),)))

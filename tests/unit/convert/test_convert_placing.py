@@ -1,4 +1,4 @@
-"""A table's columns are given: what fits is in them, all else in `__other`, and both readers find the same."""
+"""With given columns, values that fit are in them, all others in `__other`, and both readers agree."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ODD = st.sampled_from(
 
 
 def written(record: Mapping[str, Any], way: int) -> bytes:
-    """The line, as the forwarder writes it or in some other way that is as good."""
+    """Return the line as the forwarder writes it, or in an equivalent form."""
     if way == 0:
         return json.dumps(record, default=str).encode()
     if way == 1:
@@ -50,7 +50,7 @@ def written(record: Mapping[str, Any], way: int) -> bytes:
 
 
 def broken(line: bytes, way: int) -> bytes:
-    """The line with a fault, or what looks like one."""
+    """Return the line with a fault, or with what looks like one."""
     old, new = [
         (b"0", b"x"), (b"INSERT", b"UPSERT"), (b"}", b""), (b":", b":-"), (b"1600000000000", b"16e11"),
         (b"1600000000000", b"1600000000000.0"), (b'"a":', b'"a":1,"a":'), (b'"id":"', b'"id":{"":"'),
@@ -64,7 +64,7 @@ def broken(line: bytes, way: int) -> bytes:
 
 @st.composite
 def batches(draw: st.DrawFn, key: ItemKey, items: st.SearchStrategy[dict[str, Any]]) -> list[bytes]:
-    """The objects of a batch: mostly changes as the forwarder writes them."""
+    """Draw the objects of a batch: mostly changes as the forwarder writes them."""
     lines: list[bytes] = []
     for number, item in enumerate(draw(st.lists(items, min_size=1, max_size=8))):
         values = {**item, "id": f"item {number % 5}", "n": draw(st.sampled_from([number, 7, -1, Decimal("1.5")]))}
@@ -89,7 +89,7 @@ SIZES = st.tuples(st.sampled_from([1, 300, 1 << 20]), st.sampled_from([1, 100, 1
 def test_both_readers_read_any_batch_alike_and_lose_nothing(
     data: st.DataObject, key: ItemKey, before: Sequence[dict[str, Any]], sizes: tuple[int, int, int], dense: int | None
 ) -> None:
-    """Under a table that was made for other items, within budgets that are met all the time."""
+    """Under a table created for other items, within budgets that are often exhausted."""
     table = table_of(key, [{**item, "n": 1} for item in before], BUDGET)
     bodies = data.draw(batches(key, ITEMS))
     with small(*sizes, dense=dense):
@@ -101,7 +101,7 @@ def test_both_readers_read_any_batch_alike_and_lose_nothing(
 def test_rows_follow_the_schema_that_the_table_got(
     data: st.DataObject, before: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]]
 ) -> None:
-    """Somebody else was first, and gave attributes of the batch columns of other types."""
+    """Another run was first, and gave attributes of the batch columns of other types."""
     key = KEYS[1]
     table = table_of(key, before, BUDGET)
     bodies = data.draw(batches(key, ITEMS))
@@ -113,14 +113,14 @@ def test_rows_follow_the_schema_that_the_table_got(
 
 
 def merged(table: TableSchema, theirs: TableSchema) -> tuple[Any, ...]:
-    """The table's columns, and those that somebody else has added."""
+    """Return the table's columns and those added by another run."""
     return (*table.columns, *(c for c in theirs.columns if c.attribute not in table.known))
 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_values_that_come_after_the_column_was_created(data: st.DataObject) -> None:
-    """A column is made for some values; others come later, in one block or in several."""
+    """A column is created for some values; others come later, in one block or in several."""
     key = KEYS[0]
     table = table_of(key, [{"v": v} for v in data.draw(st.lists(VALUES, max_size=3))], BUDGET)
     values = data.draw(st.lists(VALUES, min_size=1, max_size=12))
@@ -130,7 +130,7 @@ def test_values_that_come_after_the_column_was_created(data: st.DataObject) -> N
 
 
 def test_a_number_that_only_python_reads_is_in_its_column_in_every_reading() -> None:
-    """A second reading looks at nothing any more, but for whether a value fits."""
+    """A second reading only checks whether a value fits."""
     table = TableSchema.of_new_table(KEYS[1])
     lines = [line_of(change({"id": "a", "n": n, "x": Decimal("1E-23"), "y": False}, n)) for n in range(3)]
     schema = table_of(KEYS[1], [{"n": 1, "y": 1}], BUDGET).admit({"x": DOUBLE}, BUDGET)

@@ -1,4 +1,4 @@
-"""What of a table is due, in how many calls, and in which batches."""
+"""Which objects of a table are due, in which batches, and the number of calls."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def keys(batch: Batch) -> list[str]:
 
 
 def calls(lake: ConvertLake) -> Counter[str]:
-    """The calls that planning takes, by kind."""
+    """Return the number of planning calls by kind."""
     counted: Counter[str] = Counter()
 
     def count(service: str, call: str, asked: dict[str, Any]) -> None:
@@ -196,7 +196,7 @@ def test_an_object_with_other_bytes_is_converted_again_and_reported(lake: Conver
     assert plan.changed == (key,)
     lake.run()
 
-    # The change that is live stays as it is; who wants it otherwise names the day.
+    # The live change stays unchanged; to replace it, a run names the day.
     assert [(r.id, r.value) for r in lake.rows()] == [("a", "old"), ("b", "v")]
     assert lake.run() is None
     lake.put(lake.today, "a", [Change("a", 1, lake.now, "old")])
@@ -212,11 +212,11 @@ def test_marked_days_are_planned_and_their_markers_deleted_after_an_hour(lake: C
 
     assert [b.day for b in lake.plan().batches] == [old]
     lake.clock.move(seconds=7200)
-    assert [b.day for b in lake.plan().batches] == [old]  # still due, so still told
+    assert [b.day for b in lake.plan().batches] == [old]  # still due, so still marked
     lake.run()
     assert marker in lake.s3.objects
 
-    lake.s3.put_object(Key=marker, Body=b"")  # told again just now
+    lake.s3.put_object(Key=marker, Body=b"")  # marked again just now
     lake.clock.move(seconds=3599)
     assert lake.plan().batches == ()
     assert marker in lake.s3.objects
@@ -297,7 +297,7 @@ def test_waiting_objects_are_planned_as_they_are_now(lake: ConvertLake) -> None:
 
 
 def fill(lake: ConvertLake, days: int) -> None:
-    """A history: a folder in each of these days."""
+    """Fill a history with a folder on each of these days."""
     for ago in range(days, 0, -1):
         day = lake.day(ago)
         lake.put(day, "a", [Change("a", ago, lake.now - ago * DAY_MS)])
@@ -322,7 +322,7 @@ def test_the_calls_of_a_run_with_nothing_due_do_not_grow_with_history() -> None:
 
 
 def test_the_calls_of_a_first_run_grow_in_proportion_to_its_days() -> None:
-    """Also where each day has attributes of its own, and what is handed from task to task has one size."""
+    """Also if each day has its own attributes; the data passed between tasks keeps its size."""
     counted = []
     for days in (10, 40):
         lake = ConvertLake()
@@ -354,7 +354,7 @@ def test_only_new_folders_of_an_open_day_are_read(lake: ConvertLake) -> None:
     lake.put(lake.today, "new", [Change("a", 99, lake.now + HOUR)])
     lake.run()
 
-    # One manifest of Iceberg's, one of ours; and the copy is put again.
+    # One Iceberg manifest, one of our own, and the copy is put again.
     assert calls(lake) == quiet + Counter({"s3.get_object": 2, "s3.put_object": 1})
     assert calls(lake) == quiet
     assert quiet["s3.get_object"] <= 4

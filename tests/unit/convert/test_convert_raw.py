@@ -1,4 +1,4 @@
-"""Streams of any make as lines of one value each, and lines that are not change records."""
+"""Streams of any kind as lines of one value each, and lines that are not change records."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ VALUES = st.recursive(
 
 
 class Slow(io.BytesIO):
-    """A stream that gives a few bytes at a time, so that a boundary is everywhere."""
+    """A stream that returns a few bytes at a time, so that boundaries are everywhere."""
 
     def __init__(self, data: bytes, most: int) -> None:
         super().__init__(data)

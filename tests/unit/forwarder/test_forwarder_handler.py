@@ -173,7 +173,7 @@ def test_a_rejected_record_that_cannot_be_stored_is_reported() -> None:
     aws.s3_fails = True
     answer = forward(forwarder(aws), [record(1), record(2, NewImage={"n": {"N": "x"}}), record(3)], minute)
     assert answer == {"batchItemFailures": [{"itemIdentifier": "2"}]}
-    # What stands behind it comes again with it: sent now, it would be in the lake twice.
+    # Later records are delivered again together with it: sent now, they would be in the lake twice.
     assert [int(line["__sequence_number"]) for line in aws.lines] == [1]
 
 
@@ -298,7 +298,7 @@ def test_the_key_of_a_rejected_record_depends_on_its_content() -> None:
     [
         ("UTC", "20190525"),
         ("America/New_York", "20190524"),
-        # A runtime that does not know the zone puts the change aside all the same.
+        # A runtime that does not know the zone still rejects the change.
         ("Mars/Olympus_Mons", "20190525"),
     ],
 )

@@ -1,4 +1,4 @@
-"""One lake on moto, with a Glue that is as strict as AWS's."""
+"""One lake on moto, with a Glue as strict as AWS's."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SCHEMA = Schema(
 
 
 class SmallLake:
-    """A table of changes called `receipts`, of five flat columns."""
+    """A table of changes called `receipts` with five flat columns."""
 
     def __init__(self) -> None:
         session = boto3.Session("k", "s", region_name="eu-west-1")
@@ -53,7 +53,7 @@ class SmallLake:
         return self.catalog.load(self.names.changes_table)
 
     def file(self, dt: str, rows: Sequence[dict[str, Any]], schema: Schema | None = None) -> DataFile:
-        """A file of these rows in a folder of its own, put into the lake."""
+        """Put a file of these rows into the lake, in a folder of its own."""
         head = self.load()
         of = schema or head.schema
         table = pa.Table.from_pylist([{"dt": dt, **row} for row in rows], schema=schema_to_pyarrow(of))
@@ -64,7 +64,7 @@ class SmallLake:
         return head.data_file(self.names.uri(key), dt, pq.read_metadata(body), len(body.getvalue()), of)
 
     def rows(self, head: Head | None = None) -> list[dict[str, Any]]:
-        """What a reader of the current snapshot sees, in the order of `id`."""
+        """Return what a reader of the current snapshot sees, ordered by `id`."""
         found = []
         for file in (head or self.load()).files():
             bucket, _, key = file.path.removeprefix("s3://").partition("/")
@@ -73,7 +73,7 @@ class SmallLake:
         return sorted(found, key=lambda row: row["id"])
 
     def keys(self) -> set[str]:
-        """All objects of the bucket."""
+        """Return the keys of all objects in the bucket."""
         pages = self.clients.s3.get_paginator("list_objects_v2").paginate(Bucket=self.names.lake.bucket)
         return {o["Key"] for page in pages for o in page.get("Contents", ())}
 

@@ -12,11 +12,11 @@ STALE = "ConcurrentModificationException"
 
 
 class StrictGlue:
-    """Around moto's client, which takes any `VersionId`.
+    """Wraps moto's client, which accepts any `VersionId`.
 
     `faults`: what happens to the next updates, one each: `lose` (lands, the answer is lost), `drop` (does not land, no
-    answer), `late` (as `drop`, and lands when `land` is called), `throttle` (is refused before it begins). `before`: is
-    called ahead of each update.
+    answer), `late` (as `drop`, and lands when `land` is called), `throttle` (is refused before it begins). `before` is
+    called before each update.
     """
 
     def __init__(self, glue: Any) -> None:
@@ -52,7 +52,7 @@ class StrictGlue:
         return answer
 
     def land(self) -> list[str]:
-        """Let the calls come that are under way. Returns what became of each: `landed` or Glue's error code."""
+        """Deliver the pending calls. Return each outcome: `landed` or Glue's error code."""
         outcomes = []
         for asked in self._late:
             try:

@@ -1,7 +1,7 @@
-"""S3 and Glue in memory, with a clock of their own: fast enough for thousands of interleaved calls.
+"""S3 and Glue in memory, with their own clock: fast enough for thousands of interleaved calls.
 
 Only what the lake calls, as AWS documents it: conditional puts and deletes, listings by prefix, `VersionId`.
-`on_call`, where it is set, is called with the service and the call's name before each call; what it raises is raised.
+`on_call`, if set, is called with the service and the call's name before each call; its exceptions are raised.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ class MemoryS3:
         return SimpleNamespace(paginate=self._pages)
 
     def keys(self, prefix: str = "") -> set[str]:
-        """All keys below a prefix."""
+        """Return all keys below a prefix."""
         return {key for key in self.objects if key.startswith(prefix)}
 
     def _pages(self, **asked: Any) -> Iterator[dict[str, Any]]:
@@ -193,7 +193,7 @@ class ConcurrentModificationException(ClientError):
 
 @dataclass
 class MemoryGlue:
-    """One database. `late` holds updates that were sent and have not come yet; `land` lets them come."""
+    """One database. `late` holds updates that were sent and have not arrived yet; `land` delivers them."""
 
     clock: Clock
     tables: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -235,7 +235,7 @@ class MemoryGlue:
         return self.update(asked)
 
     def update(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """Carry an update out."""
+        """Apply an update."""
         table = copy.deepcopy(asked["TableInput"])
         there = self._find(table["Name"], "UpdateTable")
         if asked.get("VersionId", there["VersionId"]) != there["VersionId"]:
@@ -273,13 +273,13 @@ class MemoryGlue:
 
 
 def memory_clients(s3: MemoryS3, glue: MemoryGlue) -> Clients:
-    """The clients of one process."""
+    """Return the clients of one process."""
     made: dict[str, Any] = {"s3": s3, "glue": glue}
     return Clients(lambda service: made[service])
 
 
 def error(code: str, operation: str, status: int) -> ClientError:
-    """An error as boto3 raises it."""
+    """Return an error as boto3 raises it."""
     response: Any = {"Error": {"Code": code, "Message": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
     return ClientError(response, operation)
 

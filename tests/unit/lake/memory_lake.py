@@ -1,4 +1,4 @@
-"""One table's lake in memory, both Iceberg tables of it, with a clock that only the test moves."""
+"""One table's lake in memory, with both Iceberg tables and a clock that only the test moves."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ FULL_BOUNDS = {f"write.metadata.metrics.column.{c}": "full" for c in ("dt", "id"
 
 
 class MemoryLake:
-    """The table RECEIPTS. `clients` may be another process' view of the same S3 and Glue."""
+    """The table RECEIPTS. `clients` may be another process's view of the same S3 and Glue."""
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.clock = clock or Clock()
@@ -48,7 +48,7 @@ class MemoryLake:
         self.table = self.of(memory_clients(self.s3, self.glue))
 
     def of(self, clients: Clients) -> Table:
-        """The table as a process with these clients has it."""
+        """Return the table as a process with these clients sees it."""
         return Table(clients, self.names)
 
     def create(self) -> None:
@@ -60,7 +60,7 @@ class MemoryLake:
         )
 
     def put_raw(self, day: str, name: str, body: bytes = b"{}", run: str = "") -> Input:
-        """A raw object of a day, or of a backfill's run."""
+        """Put a raw object of a day, or of a backfill's run."""
         prefix = self.names.snapshot_run(run) if run else self.names.raw_day(day)
         key = f"{prefix}{name}"
         return Input(key, self.s3.put_object(Bucket="b", Key=key, Body=body)["ETag"], len(body))
@@ -74,7 +74,7 @@ class MemoryLake:
         table: Table | None = None,
         folder: str = "",
     ) -> DataFile:
-        """A folder of the changes: its file, then its manifest. Not committed."""
+        """Write a folder of the changes without a commit: its file, then its manifest."""
         table = table or self.table
         head = table.changes()
         folder = folder or new_folder()
@@ -85,17 +85,17 @@ class MemoryLake:
         return file
 
     def append(self, day: str, *ids: str, inputs: Sequence[Input] = (), time: int = 0) -> DataFile:
-        """A folder of rows with these keys, committed."""
+        """Write and commit a folder of rows with these keys."""
         file = self.write(day, [{"id": i, "__event_time": time or self.milliseconds} for i in ids], inputs)
         self.commit(Change(add=(file,)))
         return file
 
     def commit(self, change: Change, name: str = "") -> Head:
-        """Commit a change, and note where the metadata lies."""
+        """Commit a change, and note the location of the metadata."""
         return commit_change(self.table, name or self.names.changes_table, lambda head, news: change)
 
     def put_items(self, *ids: str, deleted: bool = False) -> DataFile:
-        """A file of the state, committed."""
+        """Write and commit a file of the state."""
         head = self.table.items()
         key = f"{self.names.items_folder(new_folder())}part-00000.parquet"
         file = put_file(self.table, head, key, deleted, [{"id": i} for i in ids], "__deleted")
@@ -111,21 +111,21 @@ class MemoryLake:
         return self.names.lake.day_of(self.clock.moment)
 
     def day(self, ago: int) -> str:
-        """The day so many days ago."""
+        """Return the day that many days ago."""
         return self.names.lake.day_of(self.clock.moment - timedelta(days=ago))
 
     def key(self, file: DataFile) -> str:
         return file.path.removeprefix(self.names.uri(""))
 
     def rows(self) -> list[str]:
-        """The ids that a reader of the current snapshot sees."""
+        """Return the ids that a reader of the current snapshot sees."""
         found: list[Any] = []
         for file in self.table.changes().files():
             found += pq.read_table(io.BytesIO(self.s3.objects[self.key(file)].body)).column("id").to_pylist()
         return sorted(found)
 
     def missing(self) -> set[str]:
-        """What the current snapshots name and the bucket has not got."""
+        """Return the files that the current snapshots name and the bucket lacks."""
         named: set[str] = set()
         for head in (self.table.changes(), self.table.items()):
             named |= {head.metadata_location, *(f.path for f in head.files())}
@@ -136,7 +136,7 @@ class MemoryLake:
 
 
 def use_clock(patch: pytest.MonkeyPatch, clock: Clock) -> None:
-    """Let snapshots be made at the clock's time."""
+    """Create snapshots at the clock's time."""
     patch.setattr("pyiceberg.table.snapshots.time", SimpleNamespace(time=lambda: clock.now))
 
 

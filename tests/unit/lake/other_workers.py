@@ -1,4 +1,4 @@
-"""Workers as other processes are: nothing reaches them but by pickle. They run in this one, in any order."""
+"""Workers that behave like other processes: all data passes through pickle. They run here, in any order."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ R = TypeVar("R")
 
 
 class OtherWorkers(Workers):
-    """Takes all parts at once, does the last one first, and some twice, as Spark may."""
+    """Takes all parts together, does the last one first and some twice, as Spark may."""
 
     at_once = 8
     part_bytes = 1
@@ -45,7 +45,7 @@ class OtherWorkers(Workers):
 
 
 class _Pickler(pickle.Pickler):
-    """Leaves out the clients: the lake is in this process's memory."""
+    """Omits the clients: the lake is in this process's memory."""
 
     def __init__(self, body: io.BytesIO, clients: Clients) -> None:
         super().__init__(body)

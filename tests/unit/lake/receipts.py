@@ -1,4 +1,4 @@
-"""A lake in memory with real schemas: items become rows as conversions write them, and are read back as values."""
+"""A lake in memory with real schemas: items become rows as in a conversion, and are read back as values."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ DAY_1, DAY_2, DAY_3 = "20231229", "20231230", "20231231"
 
 
 class Killed(BaseException):
-    """A process ends here: nothing after it happens."""
+    """The process ends here."""
 
 
 class ReceiptsS3(MemoryS3):
-    """A bucket that files are uploaded to."""
+    """A bucket that accepts uploads of files."""
 
     def upload_file(self, path: str, bucket: str, key: str) -> None:
         self.put_object(Bucket=bucket, Key=key, Body=Path(path).read_bytes())
@@ -58,7 +58,7 @@ class ReceiptsS3(MemoryS3):
 
 @dataclass
 class ReceiptsGlue(MemoryGlue):
-    """A database with partitions, of which a request may change some and be refused others."""
+    """A database with partitions. A request may change some of them and be refused for others."""
 
     def batch_create_partition(self, **asked: Any) -> dict[str, Any]:
         self.on_call("glue", "batch_create_partition", asked)
@@ -75,7 +75,7 @@ class ReceiptsGlue(MemoryGlue):
         return self._each(asked, asked["PartitionsToDelete"], self._delete, "PartitionValues")
 
     def by_day(self, table: str) -> dict[str, dict[str, Any]]:
-        """The partitions of a table."""
+        """Return the partitions of a table."""
         return {p["Values"][0]: p for p in self.partitions.get(table, [])}
 
     def _each(self, asked: Any, entries: Any, act: Callable[[str, Any], str], values: str) -> dict[str, Any]:
@@ -110,10 +110,10 @@ class ReceiptsGlue(MemoryGlue):
 
 
 class Receipts:
-    """The table RECEIPTS with the key `id`. Numbers of changes rise by themselves."""
+    """The table RECEIPTS with the key `id`. Sequence numbers of changes rise automatically."""
 
     def __init__(self, key: ItemKey = BY_ID, table: Table | None = None) -> None:
-        """`table`: one that lies elsewhere, and is there already; then nothing of this is in memory."""
+        """`table`: one that already exists elsewhere; then nothing is in memory."""
         self.clock = Clock()
         self.key = key
         self._number = 0
@@ -133,11 +133,11 @@ class Receipts:
         catalog.create(self.names.state_table, items, uri(self.names.items_location), "__deleted", place)
 
     def _process(self) -> Table:
-        """The table as another process has it, with clients of its own."""
+        """Return the table as another process sees it, with its own clients."""
         return Table(memory_clients(self.s3, self.glue), self.names)
 
     def copy(self) -> Receipts:
-        """Another lake that is as this one is now."""
+        """Return a copy of the lake as it is now."""
         new = copy.copy(self)
         new.clock = Clock(self.clock.now)
         new.s3, new.glue = copy.copy(self.s3), copy.copy(self.glue)
@@ -160,7 +160,7 @@ class Receipts:
     # -- writing ---------------------------------------------------------------------------------------------------
 
     def records(self, *items: Item) -> list[Item]:
-        """Changes that put these items."""
+        """Return changes that put these items."""
         made = []
         for item in items:
             self._number += 1
@@ -175,7 +175,7 @@ class Receipts:
         return made
 
     def append(self, day: str, *items: Item, raw: str = "") -> FolderManifest:
-        """Convert changes of these items, which came in a raw object, as `dynalake_convert` does. Not sorted."""
+        """Convert changes of these items from a raw object, as `dynalake_convert` does. They are not sorted."""
         records = self.records(*items)
         manifest, files, held = self.write(day, records, raw or f"{day}-{self._number}")
 
@@ -188,7 +188,7 @@ class Receipts:
         return manifest
 
     def write(self, day: str, records: Sequence[Item], raw: str) -> tuple[FolderManifest, tuple[DataFile, ...], Schema]:
-        """A folder of changes with its manifest, not committed; new attributes have got their columns."""
+        """Write a folder of changes and its manifest without a commit; new attributes get their columns."""
         attributes = [{a: v for a, v in r.items() if a not in METADATA} for r in records]
         observed = merge_observed(({a: observe(v) for a, v in item.items()} for item in attributes), LIMITS)
         head = grow_schema(self.table, observed)
@@ -215,7 +215,7 @@ class Receipts:
         return manifest, files, held
 
     def put_items(self, *items: Item, deleted: bool = False) -> DataFile:
-        """A file of the state with these items, as a fold writes it; it has the columns that the changes have."""
+        """Write a file of the state with these items as a fold does, with the columns of the changes."""
         from dynalake.lake.current.state_schema import grow_state
 
         head = grow_state(self.table, self.table.changes())
@@ -231,7 +231,7 @@ class Receipts:
         return files[0]
 
     def optimize(self, day: str) -> None:
-        """Somebody else's engine gives the rows of a day another file: in no folder of ours, in no order."""
+        """Move the rows of a day to another file as another engine does: in no folder of ours, unsorted."""
         head = self.table.changes()
         files = head.files({day})
         if not files:
@@ -255,18 +255,18 @@ class Receipts:
     # -- reading ---------------------------------------------------------------------------------------------------
 
     def rows(self, day: str = "") -> Counter[str]:
-        """What a reader of the current snapshot sees, by pyiceberg's own scan: each change as text."""
+        """Return what a reader of the current snapshot sees in pyiceberg's own scan: each change as text."""
         head = self.table.changes()
         scan = head.iceberg.scan(row_filter=f"dt = '{day}'") if day else head.iceberg.scan()
         return Counter(as_text(r) for r in decode(scan.to_arrow(), schema_of(head)))
 
     def items(self) -> Counter[str]:
-        """The state's rows."""
+        """Return the state's rows."""
         head = self.table.items()
         return Counter(as_text(r) for r in decode(head.iceberg.scan().to_arrow(), schema_of(head)))
 
     def folder_rows(self, location: str) -> Counter[str]:
-        """The rows of all files below a location, as a Hive table reads them: columns by their names."""
+        """Return the rows of all files below a location as a Hive table reads them: columns by name."""
         prefix = location.removeprefix(self.names.uri(""))
         schema = schema_of(self.table.changes())
         found: Counter[str] = Counter()
@@ -276,13 +276,13 @@ class Receipts:
         return found
 
     def named(self) -> set[str]:
-        """The raw objects that manifests of live folders name."""
+        """Return the raw objects named in the manifests of live folders."""
         folders = {f.folder for f in self.table.changes().files() if f.folder}
         found = read_manifests(self.table.clients, self.names, folders)
         return {i.key for m in found.values() if m is not None for i in m.inputs}
 
     def missing(self) -> set[str]:
-        """Live files that are not there."""
+        """Return the live files that do not exist."""
         heads = (self.table.changes(), self.table.items())
         paths = {f.path.removeprefix(self.names.uri("")) for head in heads for f in head.files()}
         return paths - self.s3.objects.keys()
@@ -291,7 +291,7 @@ class Receipts:
 
     @contextmanager
     def at_call(self, number: int, act: Callable[[str, dict[str, Any]], Any]) -> Iterator[list[str]]:
-        """Do something before the call of that number (from 1) to S3 or Glue. Yields the calls' names so far."""
+        """Act before the call with that number (from 1) to S3 or Glue. Yield the names of the calls so far."""
         calls: list[str] = []
 
         def on_call(service: str, call: str, asked: dict[str, Any]) -> None:
@@ -309,19 +309,19 @@ class Receipts:
             self.s3.on_call = self.glue.on_call = lambda *_: None
 
     def lose(self, call: str, asked: dict[str, Any]) -> None:
-        """An update of a table lands, and its answer is lost."""
+        """Let an update of a table land and lose its answer."""
         if call == "update_table":
             self.glue.update(asked)
             raise ReadTimeoutError(endpoint_url="https://glue")
 
     def delay(self, call: str, asked: dict[str, Any]) -> None:
-        """An update of a table is on its way for long (`land`), and nobody waits for its answer."""
+        """Delay an update of a table until `land`; nobody waits for its answer."""
         if call == "update_table":
             self.glue.late.append(asked)
             raise ReadTimeoutError(endpoint_url="https://glue")
 
     def land(self) -> None:
-        """Let late updates come."""
+        """Deliver late updates."""
         from tests.unit.lake.memory import ConcurrentModificationException
 
         for asked in self.glue.late:
@@ -337,7 +337,7 @@ def kill(call: str, asked: dict[str, Any]) -> None:
 
 
 def encode(records: Sequence[Item], schema: TableSchema, arrow: pa.Schema, day: str | None) -> pa.Table:
-    """Changes as a conversion writes them: what fits its column there, all else in `__other`."""
+    """Return changes as a conversion writes them: values that fit in their columns, all others in `__other`."""
     rows = []
     for record in records:
         row: Item = {name: value for name, value in record.items() if name in METADATA}
@@ -358,7 +358,7 @@ def encode(records: Sequence[Item], schema: TableSchema, arrow: pa.Schema, day: 
 
 
 def decode(rows: pa.Table, schema: TableSchema) -> list[Item]:
-    """What a reader takes the rows for. A null in an object stands for a key that is missing."""
+    """Return the rows as a reader understands them. A null in an object means a missing key."""
     records = []
     for row in rows.to_pylist():
         record = {name: row[name] for name in METADATA if row.get(name) is not None and name != OTHER}
@@ -372,7 +372,7 @@ def decode(rows: pa.Table, schema: TableSchema) -> list[Item]:
 
 
 def misfits_of(rows: pa.Table) -> dict[str, Any]:
-    """What waits in `__other`, as a manifest tells it."""
+    """Return the values that wait in `__other` as a manifest records them."""
     entries = [entry for found in rows[OTHER].to_pylist() for entry in found or ()]
     observed = merge_observed(({a: observe(parse_json(text))} for a, text in entries), LIMITS)
     counts = Counter(a for a, _ in entries)
@@ -380,7 +380,7 @@ def misfits_of(rows: pa.Table) -> dict[str, Any]:
 
 
 def as_text(value: Any) -> str:
-    """A value so that equal texts are equal values: numbers as numbers, no nulls in objects."""
+    """Return a text that is equal for equal values: numbers as numbers, no nulls in objects."""
     if isinstance(value, dict):
         return f"{{{','.join(f'{k!r}:{as_text(v)}' for k, v in sorted(value.items()) if v is not None)}}}"
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Values as SQL engines and Arrow return them, back to the JSON values they were; null and missing are one."""
+"""Values of SQL engines and Arrow, converted back to their JSON values; null and missing are the same."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dynalake.lake.types.union import List, Map, Mixed, Number, Struct, Type
 
 
 def recover(value: Any, of: Type) -> Any:
-    """The JSON value behind a value read from a column of type `of`: numbers as Decimal."""
+    """Return the JSON value behind a value read from a column of type `of`: numbers as Decimal."""
     if value is None:
         return None
     match of:
@@ -34,7 +34,7 @@ def recover(value: Any, of: Type) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """An expected JSON value without the nulls of its objects, numbers as Decimal."""
+    """Return an expected JSON value without the nulls of its objects, numbers as Decimal."""
     if isinstance(value, dict):
         return {k: plain(v) for k, v in value.items() if v is not None}
     if isinstance(value, list):

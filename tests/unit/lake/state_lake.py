@@ -1,4 +1,4 @@
-"""A lake in memory with both Iceberg tables and the views, changes written by hand, and DuckDB as the views' reader."""
+"""A lake in memory with both Iceberg tables, the views, hand-written changes, and DuckDB as reader of the views."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Event(NamedTuple):
 
 
 class StateS3(MemoryS3):
-    """Takes files, and bodies that are read."""
+    """Accepts files, and bodies that are read."""
 
     def upload_file(self, path: str, bucket: str, key: str) -> None:
         self.put_object(Bucket=bucket, Key=key, Body=Path(path).read_bytes())
@@ -84,7 +84,7 @@ class StateLake:
         return self
 
     def copy(self) -> StateLake:
-        """Another lake that is as this one is now."""
+        """Return a copy of the lake as it is now."""
         other = StateLake(self.key, self.names.lake.time_zone)
         other.s3.objects = dict(self.s3.objects)
         other.s3._keys = list(self.s3._keys)
@@ -92,7 +92,7 @@ class StateLake:
         return other
 
     def day(self, time: int) -> str:
-        """The `dt` of a change that is delivered at once."""
+        """Return the `dt` of a change that is delivered at once."""
         return self.names.lake.day_of(datetime.fromtimestamp(time / 1000, UTC))
 
     def row(self, event: Event) -> dict[str, Any]:
@@ -108,14 +108,14 @@ class StateLake:
         }
 
     def grow(self) -> Head:
-        """The changes with the columns that the rows have."""
+        """Return the changes with the columns of the rows."""
         numbers: dict[str, Type] = {a.name: Number(1, 0, 1, True) for a in self.key.attributes if a.type == "N"}
         return grow_schema(self.table, {"value": TEXT, **numbers})
 
     def write(
         self, day: str, events: Iterable[Event], head: Head | None = None, table: Table | None = None
     ) -> DataFile:
-        """A file of these changes in a folder of its own, in the order of the files; not committed."""
+        """Write a sorted file of these changes into a folder of its own without a commit."""
         head = head or self.grow()
         schema = file_schema(head.schema)
         rows = [{"dt": day, **self.row(e)} for e in events]
@@ -132,7 +132,7 @@ class StateLake:
         return head.data_file(self.names.uri(key), partition, pq.read_metadata(body), len(body.getvalue()), head.schema)
 
     def append(self, *events: Event, day: str = "") -> Merged:
-        """Commit changes as a conversion does: what is late reaches the state first. One file for each day."""
+        """Commit changes as a conversion does, one file per day: late changes reach the state first."""
         by_day: dict[str, list[Event]] = {}
         for event in events:
             by_day.setdefault(day or self.day(event.time), []).append(event)
@@ -143,7 +143,7 @@ class StateLake:
         return merged
 
     def backfill(self, run: int, *keys: Any, files: int = 1, table: Table | None = None) -> FolderManifest:
-        """A folder of a backfill's items, as its conversion hands it over: not committed."""
+        """Write a folder of a backfill's items without a commit, as its conversion hands it over."""
         head, folder = self.grow(), new_folder()
         schema = file_schema(head.schema)
         parts = []
@@ -159,7 +159,7 @@ class StateLake:
         return FolderManifest(folder, SNAPSHOT_DAY, self.now(), inputs, tuple(parts), run=run)
 
     def now(self) -> int:
-        """Milliseconds, by the lake's clock."""
+        """Return the time of the lake's clock in milliseconds."""
         return int(self.clock.now * 1000)
 
     def commit(self, change: TableChange, head: Head | None = None) -> Head:
@@ -175,17 +175,17 @@ class StateLake:
         return landed
 
     def rows(self, head: Head | None = None) -> list[dict[str, Any]]:
-        """What a reader of `{t}` finds."""
+        """Return what a reader of `{t}` sees."""
         head = head or self.table.changes()
         return [row for rows in read_rows(head, head.files()) for row in rows.to_pylist()]
 
     def items(self) -> list[dict[str, Any]]:
-        """What a reader of `{t}_state` finds."""
+        """Return what a reader of `{t}_state` sees."""
         head = self.table.items()
         return [row for rows in read_rows(head, head.files()) for row in rows.to_pylist()]
 
     def state(self) -> dict[Any, str]:
-        """Item → its winning change, as `Event.shown`; `REMOVE n` where it is gone. No item may be there twice."""
+        """Return item → its winning change, as `Event.shown`; `REMOVE n` if removed. No item may appear twice."""
         found: dict[Any, str] = {}
         for row in self.items():
             key = self._key(row)
@@ -196,7 +196,7 @@ class StateLake:
         return found
 
     def current(self) -> dict[Any, str]:
-        """Item → its image, by the text of the view that is in Glue."""
+        """Return item → its image according to the text of the view in Glue."""
         found: dict[Any, str] = {}
         for row in self.ask(self.text("current_view")):
             key = self._key(row)
@@ -211,13 +211,13 @@ class StateLake:
         return self.ask(self.text("history_view"))
 
     def text(self, view: str) -> str:
-        """The SQL in a view's entry, which must be what the tables say."""
+        """Return the SQL in a view's entry, which must match the tables."""
         entry = read_entry(self.table, getattr(self.names, view))
         assert entry is not None
         return view_text(entry)
 
     def ask(self, sql: str) -> list[dict[str, Any]]:
-        """The rows of a statement over both tables, by DuckDB."""
+        """Return the rows that DuckDB gives for a statement over both tables."""
         with duckdb.connect() as connection:
             connection.execute(f'CREATE SCHEMA "{self.names.lake.database}"')
             for head in (self.table.changes(), self.table.items()):
@@ -231,7 +231,7 @@ class StateLake:
             return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
     def rows_as_of(self, head: Head, snapshot: int | None) -> pa.Table:
-        """A table's rows, or those of one of its snapshots with the columns that it had."""
+        """Return a table's rows, or those of one of its snapshots with its columns of that time."""
         if snapshot is None:
             tables = list(read_rows(head, head.files()))
             return pa.concat_tables(tables) if tables else arrow_schema_of(head.schema).empty_table()
@@ -249,13 +249,13 @@ class StateLake:
 
 
 def view_text(entry: Mapping[str, Any]) -> str:
-    """The SQL in the Glue entry of a view."""
+    """Return the SQL in the Glue entry of a view."""
     definition = json.loads(base64.b64decode(entry["ViewOriginalText"].removeprefix("/* Presto View: ")[:-3]))
     return str(definition["originalSql"])
 
 
 def replay(events: Sequence[Event]) -> dict[Any, str]:
-    """What exists after all these changes."""
+    """Return the items that exist after all these changes."""
     newest: dict[Any, Event] = {}
     for event in events:
         if event.key not in newest or event.sequence > newest[event.key].sequence:

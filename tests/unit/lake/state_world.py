@@ -1,7 +1,7 @@
-"""The rules of the state (S1 to S4) by the code that keeps them: a seed decides what happens when.
+"""The rules of the state (S1 to S4), played with the real code: a seed decides what happens when.
 
 Conversions with late changes, folds, backfills and somebody else's OPTIMIZE at once, each killed, frozen or tried
-again anywhere; answers of Glue that are lost or come late. After every commit readers are asked what they see.
+again anywhere; answers of Glue that are lost or late. After every commit the readers' views are compared.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ ATTEMPTS = 5
 
 
 class Seen(NamedTuple):
-    """A row, as a reader sees it."""
+    """A row as a reader sees it."""
 
     key: str
     sequence: int
@@ -75,7 +75,7 @@ class StateWorld:
     # -- what happens --------------------------------------------------------------------------------------------------
 
     def play(self) -> None:
-        """Everything at once."""
+        """Play everything concurrently."""
         pick = self.random
         for _ in range(STEPS):
             chance = pick.random()
@@ -101,7 +101,7 @@ class StateWorld:
         self.steps.start("run", task).returned = task
 
     def interrupt(self, worker: Worker) -> None:
-        """Kill a worker, or freeze it, which Airflow takes for the same; its task may be tried again."""
+        """Kill a worker, or freeze it, which Airflow cannot tell apart; its task may be tried again."""
         task = worker.returned
         if self.random.random() < 0.6:
             self.steps.kill(worker)
@@ -115,7 +115,7 @@ class StateWorld:
             self.faults[f"{type(worker.raised).__name__}: {worker.raised}"] += 1
 
     def settle(self) -> None:
-        """What is under way lands or is refused; then one run follows the other, and nothing goes wrong any more."""
+        """Let pending calls land or be refused; then play one run after the other, without faults."""
         self.tolerant = False
         while self.lake.glue.late:
             land(self.lake.glue)
@@ -145,7 +145,7 @@ class StateWorld:
     # -- what runs -----------------------------------------------------------------------------------------------------
 
     def other(self) -> Table:
-        """The table as another process has it."""
+        """Return the table as another process sees it."""
         return Table(memory_clients(self.lake.s3, self.lake.glue), self.lake.names)
 
     def conversion(self) -> Callable[[], None]:
@@ -170,7 +170,7 @@ class StateWorld:
         return {"sizes": self.sizes, "clock": self.lake.now, "pause": lambda seconds: None}
 
     def convert(self, events: Iterable[Event]) -> None:
-        """As a conversion does: a swap is finished, late changes reach the state, and then all are committed."""
+        """Convert: finish a swap, bring late changes to the state, then commit all changes."""
         self.landed |= {(e.key, e.sequence) for e in events}
         table = self.other()
         for _ in range(ATTEMPTS):
@@ -211,7 +211,7 @@ class StateWorld:
         snapshot.swap_snapshot(table, run, manifests, **self.how)
 
     def optimize(self) -> None:
-        """Somebody else makes one file of some, in another order."""
+        """Merge some files into one in another order, as another engine does."""
         table = self.other()
         head = table.items()
         deleted = self.random.random() < 0.3
@@ -230,7 +230,7 @@ class StateWorld:
     # -- what readers see ----------------------------------------------------------------------------------------------
 
     def judge(self) -> None:
-        """Ask what readers see, if somebody has committed to a table or to the view."""
+        """Check what readers see if somebody has committed to a table or to the view."""
         names = self.lake.names
         watched = (names.changes_table, names.state_table, names.current_view)
         versions = [self.lake.glue.tables[name]["VersionId"] for name in watched]
@@ -248,7 +248,7 @@ class StateWorld:
         newest = _winners(r for r in there if r.day >= since and r.day > SNAPSHOT_DAY and r.time > bound)
         shown = {r.key: r for r in kept} | newest
         committed = _winners(r for r in there if r.day != SNAPSHOT_DAY)
-        # While a swap goes on, an item may be that of the backfill before, of this one, or of one in between.
+        # During a swap, an item may come from the previous backfill, from this one, or from one in between.
         runs = range(number(changes, SHOWN_RUN), number(items, SNAPSHOT_RUN) + 1)
         for key in {*shown, *committed, *KEYS}:
             wanted, found = committed.get(key), shown.get(key)
@@ -268,7 +268,7 @@ class StateWorld:
         return [row for file in head.files() for row in self.rows_of(file.path)]
 
     def rows_of(self, path: str) -> list[Seen]:
-        """Of a file, which never changes."""
+        """Return the rows of a file, which never changes."""
         if path not in self._rows:
             stored = self.lake.s3.objects[path.removeprefix(self.lake.names.uri(""))]
             self._rows[path] = [
@@ -289,7 +289,7 @@ def _winners(rows: Iterable[Seen]) -> dict[str, Seen]:
 
 
 def play(seed: int) -> StateWorld:
-    """A seed from its beginning to its end; its `faults` are empty where all held."""
+    """Play a seed from beginning to end; its `faults` are empty if every rule held."""
     world = StateWorld(seed)
     world.play()
     world.settle()

@@ -1,4 +1,4 @@
-"""JSON values as `parse_line` gives them: numbers of all kinds, names that meet, much that is nearly alike."""
+"""JSON values as `parse_line` returns them: numbers of all kinds, colliding names, and near-duplicates."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ITEMS: st.SearchStrategy[dict[str, Any]] = st.dictionaries(KEYS, VALUES, max_siz
 
 
 def plain(value: Any) -> Any:
-    """A value as any reader has to give it back: numbers as Decimal, no nulls in objects."""
+    """Return a value as any reader must return it: numbers as Decimal, no nulls in objects."""
     if isinstance(value, dict):
         return {k: plain(v) for k, v in value.items() if v is not None}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""A night's work on one table: all steps in their order, of which none stops the others, and then nothing is due."""
+"""A night's work on one table: all steps in order, none stops the others, and then nothing is due."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def lake() -> Receipts:
 def run(
     lake: Receipts, settings: TableSettings = SETTINGS, asked: Asked | None = None
 ) -> tuple[list[str], list[Fault]]:
-    """What was said, and what failed."""
+    """Return the messages and the failures."""
     said: list[str] = []
     faults = work(lake.table, settings, lake.now, said.append, asked)
     return said, list(faults)

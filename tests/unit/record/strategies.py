@@ -1,4 +1,4 @@
-"""Hypothesis strategies: any DynamoDB item, beside the Python value that its JSON must give."""
+"""Hypothesis strategies: any DynamoDB item together with the expected Python value of its JSON."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NAMES = st.one_of(
 
 
 def ambiguous(values: dict[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
-    """The paths of binary values and sets, as RFC 6901 has them, by name."""
+    """Return the paths of binary values and sets in the form of RFC 6901, by name."""
     for name, value in sorted(values.items()):
         yield from paths(value, path + "/" + name.replace("~", "~0").replace("/", "~1"))
 
@@ -44,7 +44,7 @@ def paths(value: dict[str, Any], path: str) -> Iterator[tuple[str, str]]:
 
 @st.composite
 def numbers(draw: st.DrawFn) -> str:
-    """A number as DynamoDB may return it: up to 38 digits, 1E-130 to 9.99E+125, negative zero too."""
+    """Draw a number as DynamoDB may return it: up to 38 digits, 1E-130 to 9.99E+125, negative zero too."""
     digits = draw(st.from_regex(r"\A(0|[1-9][0-9]{0,37})\Z"))
     point = draw(st.integers(0, len(digits) - 1))
     text = f"{digits[:point]}.{digits[point:]}" if point else digits
@@ -90,7 +90,7 @@ LEVELS = 32
 
 @st.composite
 def deep_values(draw: st.DrawFn) -> dict[str, Any]:
-    """A value inside of up to 31 lists and maps."""
+    """Draw a value inside of up to 31 lists and maps."""
     value = draw(_leaf(1))[0]
     for _ in range(draw(st.integers(0, LEVELS - 1))):
         value = {"L": [value]} if draw(st.booleans()) else {"M": {draw(NAMES): value}}

@@ -53,7 +53,7 @@ def test_the_order_of_the_attributes_does_not_matter(item: dict[str, Pair]) -> N
 
 
 def test_types_that_json_lacks_come_before_the_attributes_in_order() -> None:
-    """By the item's own names, escaped as JSON Pointer does and then as JSON does."""
+    """Under the item's own names, escaped for JSON Pointer and then for JSON."""
     tags = {"SS": ["x"]}
     image = {
         "photo": {"B": b""},
@@ -83,7 +83,7 @@ def test_binary_as_text_and_python_sets_give_the_same_line() -> None:
 
 @pytest.mark.parametrize("nested", ["list", "map", "lists"])
 def test_paths_do_not_blow_up_an_item_of_400_kb(nested: str) -> None:
-    """A name stands in the path of each value below it. Those that fit are there, from the first on."""
+    """A name is part of the path of each value below it. The first paths that fit are included."""
     name, sets = "n" * 60_000, [{"SS": ["x"]}] * 50_000
     below = {
         "list": {"L": sets},

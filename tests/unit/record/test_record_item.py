@@ -1,4 +1,4 @@
-"""A change record as the item that it was made from."""
+"""A change record is decoded to its original item."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def line_of(image: dict[str, Any], operation: str = "MODIFY") -> str:
 
 
 def alike(value: dict[str, Any]) -> dict[str, Any]:
-    """The value with its sets in one order."""
+    """Return the value with its sets sorted."""
     ((kind, content),) = value.items()
     match kind:
         case "SS" | "NS" | "BS":
@@ -32,7 +32,7 @@ def alike(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def in_order(value: dict[str, Any]) -> dict[str, Any]:
-    """The value with the names of its maps in one order."""
+    """Return the value with the names of its maps sorted."""
     ((kind, content),) = value.items()
     match kind:
         case "L":
@@ -43,7 +43,7 @@ def in_order(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def check(item: dict[str, Any]) -> None:
-    """Every attribute value comes back, by `repr`: `True` would equal 1. Encoded again it is the same line."""
+    """Check that every attribute value comes back by `repr`, since `True` equals 1, and encodes to the same line."""
     for line in (line_of(item), line_of(item, "REMOVE"), snapshot_encoder(5)(item)):
         found = decode_item(line)
         assert repr(alike(in_order({"M": found}))) == repr(alike(in_order({"M": item})))
@@ -64,7 +64,7 @@ def test_any_item_of_32_levels_comes_back(item: dict[str, Any]) -> None:
 
 @given(st.text(st.characters(), max_size=9), st.text(st.characters(), max_size=9))
 def test_half_of_a_surrogate_pair_comes_back(name: str, text: str) -> None:
-    """As the character, where both halves stand beside each other."""
+    """As the character if both halves are next to each other."""
     item = {f"a{name}": {"S": text}, "m": {"M": {name: {"SS": [text]}}}}
     joined = {
         key: {"S": value["S"].encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")}

@@ -1,4 +1,4 @@
-"""What a table costs: AWS's prices as data, and docs/cost.md as the code calculates it."""
+"""The cost of a table: AWS's prices as data, and docs/cost.md as the code calculates it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PAGE = REPOSITORY / "docs" / "cost.md"
 
 
 def steady(changes: float, item_bytes: int = 1000, partitions: int = 4) -> Usage:
-    """Two weeks of as many changes in each second."""
+    """Return two weeks of that many changes in each second."""
     line = usage_of({"ItemCount": 1, "TableSizeBytes": item_bytes}, {}, {}, 14).line_bytes
     minutes = dict.fromkeys(range(14 * 1440), 60 * changes) if changes else {}
     return Usage(minutes, days=14, line_bytes=line, partitions=partitions)
@@ -84,14 +84,14 @@ def test_more_changes_never_cost_less(changes: float, item_bytes: int, partition
         assert less_cost.dollars <= more_cost.dollars * 1.000001
         assert all(part >= 0 for part in less_cost.parts.values())
     traffic = traffic_of(usage, SETTINGS)
-    # What Firehose bills is never less than what is sent, and 5 KB a record at most more.
+    # Firehose never bills less than the sent bytes, and at most 5 KB a record more.
     assert traffic.bytes <= traffic.billed_bytes * 1.000001
     assert traffic.billed_bytes <= (traffic.bytes + 5 * 1024 * traffic.records) * 1.000001
     assert traffic.invocations <= traffic.changes * 1.000001
 
 
 def test_each_shard_has_its_own_buffer() -> None:
-    """A change a second, gathered for a minute: an object a minute and shard. For five minutes: a fifth."""
+    """A change a second, buffered for a minute: an object per minute and shard. For five minutes: a fifth."""
     usage = steady(1)
     minutes = 730 * 60
     assert round(objects_of(usage, SETTINGS, 1)) == minutes
@@ -99,7 +99,7 @@ def test_each_shard_has_its_own_buffer() -> None:
     assert round(objects_of(usage, replace(SETTINGS, buffer_seconds=300), 4)) == pytest.approx(
         4 * minutes / 5, rel=0.01
     )
-    # A buffer that is full is delivered before.
+    # A full buffer is delivered earlier.
     assert objects_of(steady(2000), replace(SETTINGS, buffer_mb=1), 1) > 100 * minutes
 
 
@@ -123,7 +123,7 @@ def rows() -> list[str]:
 
 
 def test_the_page_shows_what_the_code_calculates() -> None:
-    """Both tables, and whose prices these are: paste them from this test's output."""
+    """Both tables and the source of the prices can be pasted from this test's output."""
     text = PAGE.read_text()
     for row in rows():
         assert row in text, "\n".join(rows())

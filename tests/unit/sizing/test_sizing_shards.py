@@ -1,4 +1,4 @@
-"""How many shards a stream is to have: enough for the peak, no flapping, and steps that AWS allows."""
+"""The number of a stream's shards: enough for the peak, no flapping, and only steps that AWS allows."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ NOW = datetime(2019, 5, 25, 12, tzinfo=UTC)
 
 
 def peaking(megabytes: float) -> Usage:
-    """A table whose fullest minute had so many MiB a second."""
+    """Return a table whose busiest minute had that many MiB a second."""
     return Usage({7: megabytes * 2**20 * 60 / 1000, 9: 1.0}, days=14, line_bytes=1000, partitions=1)
 
 
 def test_changes_are_derived_from_write_units_and_expired_items() -> None:
-    """An item of 2.5 KB takes three units; what TTL removes takes none, and is a change."""
+    """An item of 2.5 KB takes three units; a removal by TTL takes none, but is a change."""
     description = {"ItemCount": 10, "TableSizeBytes": 25_600}
     usage = usage_of(description, {1: 180.0, 2: 3.0}, {2: 5.0, 3: 60.0}, 14)
     assert usage.minutes == {1: 60.0, 2: 6.0, 3: 60.0}
@@ -45,7 +45,7 @@ def test_changes_are_derived_from_write_units_and_expired_items() -> None:
 
 
 def test_the_stream_s_own_volume_counts_if_it_is_larger() -> None:
-    """A batch of transactions, say, costs more units than it changes; longer items are more than the average."""
+    """A batch of transactions, for example, costs more units than it has changes; items may exceed the average size."""
     usage = usage_of({"ItemCount": 1, "TableSizeBytes": 100}, {1: 60.0}, {}, 14, {1: 60.0, 2: 60 * 3 * 2**20})
     assert (usage.peak_bytes, needed_shards(usage)) == (3 * 2**20, 5)
     assert str(plan_shards(AUTO, usage, None)) == "5 shards: the stream's peak of the last 14 days was 3 MB/s"
@@ -70,13 +70,13 @@ def test_at_least_one_shard_and_enough_for_the_peak(megabytes: float, stream: St
     planned = plan_shards(AUTO, usage, stream).shards
     assert planned >= 1
     assert usage.peak_bytes <= planned * FULL * SHARD_BYTES * 1.0001
-    # Once they are so many, the same peak leaves them.
+    # With that many shards, the same peak changes nothing.
     assert plan_shards(AUTO, usage, StreamState("provisioned", planned)).shards == planned
 
 
 @given(st.floats(0.1, 100), st.lists(st.floats(0.75, 1.0), min_size=1))
 def test_a_fluctuating_peak_changes_the_shards_at_most_once(megabytes: float, shares: list[float]) -> None:
-    """By a quarter: it fills less than what lets the shards grow, and more than what lets them shrink."""
+    """By a quarter: the peak stays below the limit for growing, and above the one for shrinking."""
     most = needed_shards(peaking(megabytes))
     stream = StreamState("provisioned", most)
     for share in shares:

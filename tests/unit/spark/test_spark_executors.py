@@ -1,4 +1,4 @@
-"""Parts of work on Spark's executors: their order, and what becomes of errors."""
+"""Parts of work on Spark's executors: their order, and the handling of errors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dynalake.spark.executors import Executors
 
 
 class Context:
-    """Takes and gives what can be pickled, as Spark's does; the parts run here."""
+    """Accepts and returns picklable values, as Spark does; the parts run here."""
 
     defaultParallelism = 3
 
@@ -52,7 +52,7 @@ def work(number: int) -> int:
 
 
 class UnsentError(Exception):
-    """What cannot be pickled."""
+    """An error that cannot be pickled."""
 
 
 def executors() -> tuple[Executors, Context]:

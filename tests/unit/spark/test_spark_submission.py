@@ -1,4 +1,4 @@
-"""How a job on Spark is asked for, started once, and answered."""
+"""How a job on Spark is requested, started once, and answered."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ ABSENT = ("airflow", "awswrangler", "zlib_ng")
 
 
 def test_the_archive_has_everything_that_the_job_imports(tmp_path: Path) -> None:
-    """Where there is Spark, boto3 and the template's modules, and nothing of the repository."""
+    """With Spark, boto3 and the template's modules, but nothing of the repository."""
     archive = tmp_path / "dynalake.zip"
     archive.write_bytes(build_spark_package(NAMES.lake).body)
     script = (

@@ -1,4 +1,4 @@
-"""What readings mean: which state, why, and what to do; and what must not raise an alarm."""
+"""The meaning of readings: the state, why, and what to do; and readings that must not raise an alarm."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ MISSING = Finding("missing-files", "t", "part-0.parquet is not there", "restore 
 
 
 def changed(**parts: dict[str, Any]) -> Readings:
-    """The readings of a table that is well, but for these."""
+    """Return the readings of a healthy table, changed by these."""
     return replace(WELL, **{name: replace(getattr(WELL, name), **values) for name, values in parts.items()})
 
 

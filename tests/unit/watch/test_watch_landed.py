@@ -1,4 +1,4 @@
-"""What landed last, what was lost, and which metrics are asked for."""
+"""The last landed changes, the lost ones, and the requested metrics."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_sample_is_bounded_and_has_the_newest(there: int, count: int) -> None:
 
 
 class Bucket:
-    """S3, as far as a sample reads it."""
+    """The part of S3 that a sample reads."""
 
     def __init__(self, **bodies: list[str]) -> None:
         self.bodies = {key: gzip.compress("\n".join(lines).encode()) for key, lines in bodies.items()}
@@ -136,7 +136,7 @@ def test_lost_changes_stay_reported_until_marked_as_repaired() -> None:
 
 
 class Reading:
-    """Lambda and DynamoDB, as far as they say who reads the table's stream; no `state`: the mapping is gone."""
+    """The part of Lambda and DynamoDB that shows who reads the table's stream; no `state`: no mapping."""
 
     table_id = "first"
 
@@ -164,7 +164,7 @@ def test_the_last_read_of_the_stream_is_remembered_while_nobody_reads_it() -> No
 
 @pytest.mark.parametrize("state", ["Enabled", ""])
 def test_a_recreated_table_is_recognised_by_its_id(state: str) -> None:
-    """Also where a mapping reads the new table's stream, and where there is none any more."""
+    """Also if a mapping reads the new table's stream, and if there is no mapping any more."""
     none: dict[str, Any] = dict.fromkeys(plan_metrics(NAMES, "uuid", "kinesis"), ())
     reading = Reading(state)
 

@@ -1,4 +1,4 @@
-"""Items compared with the lake: equal, in doubt, cleared up, different."""
+"""Items compared with the lake: equal, in doubt, resolved, different."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_an_invalid_binary_key_is_not_compared() -> None:
 
 
 class Table:
-    """A DynamoDB that answers BatchGetItem with items, and leaves some keys for later."""
+    """A DynamoDB that answers BatchGetItem with items, and leaves some keys unprocessed."""
 
     def __init__(self, items: list[dict[str, Any]], later: list[dict[str, Any]]) -> None:
         self.items, self.later, self.asked = items, later, cast("dict[str, Any]", {})
@@ -86,7 +86,7 @@ def read(table: Table, chosen: list[Candidate]) -> dict[str, str]:
 
 @given(STORABLE)
 def test_an_item_that_matches_its_landed_change_is_equal(item: dict[str, Any]) -> None:
-    """Through the lake's text or straight from the table: every digit, set and byte the same."""
+    """Through the lake's text or directly from the table: the same digits, sets and bytes."""
     item = {**item, "id": {"S": "a"}, "n": {"N": "1.50"}}
     found = candidate(KEY, change(item), NOW)
     assert found is not None
@@ -135,13 +135,13 @@ def test_the_choice_is_bounded_and_repeatable() -> None:
 
 
 def test_a_late_change_is_not_compared() -> None:
-    """It was replayed, and what followed it may lie in a day that is not listed any more."""
+    """It was replayed, and later changes may be in a day that is not listed any more."""
     assert choose([made("a")], 20, NOW + COMPARED_MS - 1) == [made("a")]
     assert choose([made("a")], 20, NOW + COMPARED_MS) == []
 
 
 def test_a_fast_clock_hides_no_later_change() -> None:
-    """Event times need not rise with sequence numbers: what counts is when the change landed."""
+    """Event times need not rise with sequence numbers: the time of landing counts."""
     item = {"id": {"S": "a"}, "n": {"N": "1"}}
     ahead, behind = candidate(KEY, change(item), NOW - MINUTE), candidate(KEY, change(item), NOW + MINUTE)
     assert ahead is not None

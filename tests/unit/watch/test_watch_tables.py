@@ -1,4 +1,4 @@
-"""What the Iceberg tables say of themselves: how new they are, what waits, what should not be so, in how many calls."""
+"""The readings of the Iceberg tables: freshness, waiting work, problems, and the number of calls."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 
 class WatchedLake(ConvertLake):
-    """A lake that is looked at again and again."""
+    """A lake that is checked repeatedly."""
 
     last = Readings(0)
     settings = TableSettings("RECEIPTS")
@@ -43,7 +43,7 @@ class WatchedLake(ConvertLake):
         return found
 
     def calls(self) -> Counter[str]:
-        """The calls that a look takes, by kind."""
+        """Return the calls of a check by kind."""
         counted: Counter[str] = Counter()
 
         def count(service: str, call: str, asked: dict[str, Any]) -> None:
@@ -195,7 +195,7 @@ def test_an_unfinished_change_of_types_is_found_after_a_day(lake: WatchedLake) -
 
 
 def test_the_calls_of_a_check_do_not_grow_with_history(lake: WatchedLake) -> None:
-    """Nights compact the day before, and merge manifests once that saves some."""
+    """Nights compact the previous day, and merge manifests when that saves some."""
     lake.clock.move(seconds=2 * 3600)
     calls = []
     for number in range(34):

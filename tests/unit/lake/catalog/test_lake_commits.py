@@ -1,4 +1,4 @@
-"""Commits: what lands, what is refused, what is not known, and that nothing is ever destroyed."""
+"""Commits: which land, which are refused, which are unknown, and that nothing is ever destroyed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def ids(lake: SmallLake) -> list[str]:
 
 
 def readable(lake: SmallLake, head: Head) -> bool:
-    """Whether everything that the head names is there."""
+    """Return whether everything that the head names exists."""
     snapshot = head.iceberg.metadata.current_snapshot()
     assert snapshot is not None
     named = {head.metadata_location, snapshot.manifest_list, *(f.path for f in head.files())}
@@ -282,7 +282,7 @@ def test_a_refused_commit_lands_on_the_new_head(small_lake: SmallLake) -> None:
 def test_a_commit_is_tried_again_if_another_thread_reads_a_later_version(
     small_lake: SmallLake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Threads share a catalog, which keeps the entry that was read last."""
+    """Threads share a catalog, which keeps the last entry read."""
     planned = small_lake.create()
     mine = small_lake.file("20240101", [{"id": "m"}])
     glue: Any = small_lake.catalog._catalog.glue
@@ -372,7 +372,7 @@ def test_an_error_names_missing_metadata(small_lake: SmallLake) -> None:
 
 
 def test_metadata_is_read_once(small_lake: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where it lies it never changes; a commit of ours is known, too, and one of somebody else is read."""
+    """Metadata at one location never changes; our own commit is known too, another one is read."""
     small_lake.create()
     read: list[str] = []
     parse = FromInputFile.table_metadata

@@ -1,4 +1,4 @@
-"""Manifests are merged, snapshots and schemas expire, and no file of the table changes by that."""
+"""Manifests are merged, snapshots and schemas expire, and no file of the table changes."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_one_commit_reads_a_bounded_number_of_bytes() -> None:
 
 
 def fill(lake: MemoryLake, count: int) -> list[DataFile]:
-    """Commits of one file each, over 300 days."""
+    """Make commits of one file each, over 300 days."""
     file = lake.write("20240101", [{"id": "a"}])
     made = []
     for i in range(count):
@@ -67,7 +67,7 @@ def fill(lake: MemoryLake, count: int) -> list[DataFile]:
 
 
 def entries(head: Head) -> dict[str, tuple[Any, ...]]:
-    """Path → what must stay of each live file."""
+    """Return path → what must stay of each live file."""
     found = {}
     for manifest in head._manifests():
         for e in manifest.fetch_manifest_entry(head.iceberg.io):
@@ -104,7 +104,7 @@ def test_merging_keeps_each_entry_as_it_was() -> None:
 
 
 def test_files_are_found_in_their_manifests_whatever_the_order_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """pyiceberg reads manifests in threads, which share what it remembers of the manifest that it looks at."""
+    """pyiceberg reads manifests in threads, which share the cache of the current manifest."""
     lake = MemoryLake()
     lake.create()
     made = fill(lake, 30)

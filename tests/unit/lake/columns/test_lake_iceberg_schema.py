@@ -1,4 +1,4 @@
-"""A schema as Iceberg has it: ids that stay as long as files are read right by them, and files that carry them."""
+"""A schema in Iceberg: ids that stay while files are read correctly by them, and files that carry them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def seen(item: dict[str, Any]) -> dict[str, Type]:
 
 
 def ids_of(schema: Schema) -> dict[str, tuple[int, str]]:
-    """Every field by its path: its id, and its type unless it is nested."""
+    """Return each field's id by its path, with its type unless it is nested."""
     found: dict[str, tuple[int, str]] = {}
 
     def walk(path: str, field_id: int, of: IcebergType) -> None:
@@ -97,7 +97,7 @@ def test_ids_stay_while_files_are_read_correctly_by_them(steps: list[tuple[dict[
 
 
 def test_a_text_that_becomes_json_text_gets_another_id() -> None:
-    """To Iceberg both are strings; files of the one must not be read as the other."""
+    """For Iceberg both are strings; files of one must not be read as the other."""
     schema = NEW.admit({"a": observe("x"), "b": observe([{"c": "x"}]), "d": observe(1)})
     base = iceberg_schema(schema, None, 0)
     wider = schema.widen_for({"a": observe(1), "b": observe([{"c": 1}])})
@@ -148,7 +148,7 @@ def test_columns_forbidden_by_a_pin_are_removed() -> None:
 
 
 def test_ids_of_a_new_table() -> None:
-    """pyiceberg numbers the fields of a new table anew; what is made next goes on from there."""
+    """pyiceberg renumbers the fields of a new table; later fields continue from there."""
     schema = TableSchema.of_new_table(KEY, Pins(types={"price": "decimal(38,2)"}))
     made = assign_fresh_schema_ids(iceberg_schema(schema, None, 0))
     assert iceberg_schema(schema, made, made.highest_field_id, before=schema) is made
@@ -187,7 +187,7 @@ def test_files_carry_the_ids_at_every_level(items: list[dict[str, Any]], more: d
 
 
 def test_an_array_of_the_plain_type_can_be_written() -> None:
-    """What the readers make has no ids: the writer gives them by a cast that changes no value."""
+    """The readers' arrays have no ids: the writer adds them by a cast that changes no value."""
     of = NEW.admit({"a": observe([{"b": {str(i): [1] for i in range(101)}}])})
     iceberg = iceberg_schema(of, None, 0)
     target = file_schema(iceberg.select("a"))

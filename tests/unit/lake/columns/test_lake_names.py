@@ -1,4 +1,4 @@
-"""Names of columns and fields follow from the attribute alone, whatever others there are."""
+"""Names of columns and fields depend only on their attribute, whatever the others are."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ANY = st.one_of(SIMILAR, SIMILAR.map(name_of), st.text(max_size=5), st.text("aA"
 
 
 def colliding() -> tuple[str, str]:
-    """Two attributes that fold to one text and have one hash: somebody looked for them."""
+    """Return two attributes that fold to the same text and have the same hash, as an attacker could find them."""
     seen: dict[str, str] = {}
     for letters in product("aA", repeat=19):
         name = "".join(letters)
@@ -79,7 +79,7 @@ def test_names(attribute: str, name: str) -> None:
 
 
 def test_no_attribute_takes_the_name_of_another() -> None:
-    """Whoever writes `Is_Admin` first does not own the column `is_admin`."""
+    """Writing `Is_Admin` first does not claim the column `is_admin`."""
     for first, second in (("Is_Admin", "is_admin"), ("is_admin", "Is_Admin")):
         schema = NEW.admit({first: observe("x")}).admit({second: observe(True)})
         assert {c.attribute: c.glue_type for c in schema.columns if c.name == "is_admin"} == {
@@ -113,7 +113,7 @@ def test_a_map_with_colliding_keys_does_not_become_a_struct(pair: tuple[str, str
     assert isinstance(column, Map)
     assert holds(column, both)
     assert settle(observe({first: 1, second: "x"})) == MIXED
-    # In a struct that is there the second key gets no field; at night the struct becomes a map.
+    # In an existing struct the second key gets no field; at night the struct becomes a map.
     schema = NEW.admit({"m": observe({first: 1})}).admit({"m": observe(both)})
     column = schema.known["m"].type
     assert isinstance(column, Struct)
@@ -136,7 +136,7 @@ def test_a_map_with_colliding_keys_does_not_become_a_struct(pair: tuple[str, str
     ],
 )
 def test_keys_have_their_names_without_a_suffix(key: tuple[str, str], names: list[str]) -> None:
-    """The key is known before any item, so nobody else can have its name."""
+    """The key is known before any item, so no other attribute can have its name."""
     of = ColumnNames(ItemKey(KeyAttribute(key[0], "S"), KeyAttribute(key[1], "S")), Pins())
     assert [of.of(a) for a in key] == names
     others = {of.of(a) for a in ("pk", "sk", "userid", "id_", "createdat", "_1st", "_") if a not in key}

@@ -1,4 +1,4 @@
-"""What a table's setting says of columns."""
+"""The pinned columns of a table's settings."""
 
 from __future__ import annotations
 

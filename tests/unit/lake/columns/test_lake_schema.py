@@ -1,4 +1,4 @@
-"""A table's schema: it only grows, by day within a budget, and is widened at night."""
+"""A table's schema only grows: by day within a budget; types widen at night."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_the_order_of_attributes_in_an_item_does_not_matter(item: dict[str, Any]
 @settings(max_examples=300)
 @given(st.lists(VALUES, min_size=1, max_size=6))
 def test_with_room_every_typed_value_fits_at_once(values: list[Any]) -> None:
-    """A column that is made for some values holds all of them; no value is refused before there is another."""
+    """A column created for some values holds all of them; no value is refused before another one exists."""
     observed = merge_observed([{"a": observe(v)} for v in values], REAL.limits)
     schema = NEW.admit(observed)
     if not tells(observed["a"]):
@@ -443,20 +443,20 @@ def test_gathered_types_do_not_depend_on_the_order(
 @settings(max_examples=200)
 @given(st.lists(ITEMS, max_size=6))
 def test_attributes_beyond_the_bounds_could_not_have_become_columns(items: list[dict[str, Any]]) -> None:
-    """Where there is room in the gathering for as many attributes as may be columns."""
+    """If the gathering has room for as many attributes as there may be columns."""
     budget = replace(BUDGET, attributes=BUDGET.columns + 4, gathered=10_000)
     gathering = Gathering(NEW, budget)
     for item in items:
         gathering.record(item)
     everything = merge_observed([seen(item) for item in items], LIMITS)
-    # What has values that say nothing yet, such as empty lists, takes a place as well.
+    # Attributes with values that have no type yet, such as empty lists, take room as well.
     assume(sum(not tells(of) for of in everything.values()) <= budget.attributes - budget.columns)
     roomy = replace(budget, schema_bytes=10**6, fields=10**6, column_fields=10**6)
     assert NEW.admit(gathering.observed, roomy) == NEW.admit(everything, roomy)
 
 
 def test_a_type_that_became_too_large_still_counts() -> None:
-    """Else a type that was dropped for the size of another would come back once that one is dropped too."""
+    """Otherwise a type dropped because of another one's size would come back once that one is dropped too."""
     budget = Budget(gathered=30, limits=Limits(size=20))
     items = [{"a": {f"{part}{i}": i for i in range(17)}, "b": {f"{i}": i for i in range(12)}} for part in "xy"]
     whole, parts = Gathering(NEW, budget), Gathering(NEW, budget)
@@ -483,7 +483,7 @@ def test_millions_of_attributes_take_no_memory() -> None:
 
 
 def test_a_column_is_known_to_have_values_whatever_else_comes() -> None:
-    """What a file holds is decided by it."""
+    """It decides which columns a file has."""
     schema = NEW.admit({"zz_is_last": observe({"a": 1}), "text": observe("x")})
     gathering = Gathering(schema, Budget(attributes=2, gathered=20))
     gathering.record({"zz_is_last": {"a": 2}, "text": "y", **{f"a{i}": {"b": {"c": i}} for i in range(50)}})

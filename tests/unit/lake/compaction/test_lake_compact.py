@@ -1,4 +1,4 @@
-"""A day becomes one sorted folder, whatever happens meanwhile: each row once at every step, and all inputs named."""
+"""A day becomes one sorted folder whatever else happens: each row once at every step, and all inputs named."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ OPTIONS = CompactOptions()
 
 @pytest.fixture
 def lake() -> Receipts:
-    """Two conversions of one day, of another one, and an item without a value that is known."""
+    """Make two conversions of one day, one of another day, and an item without a typed value."""
     lake = Receipts()
     lake.append(DAY_1, {"id": "b", "n": 1, "tags": []}, {"id": "a", "n": 2**60, "m": {"k": "x"}})
     lake.append(DAY_1, {"id": "a", "n": "text", "tags": ["x", None]}, {"id": "c", "price": Decimal("1.5")})
@@ -51,7 +51,7 @@ def files(lake: Receipts, day: str = DAY_1) -> tuple[DataFile, ...]:
 
 
 def ids(lake: Receipts, day: str = DAY_1) -> list[tuple[str, str]]:
-    """Key and sequence number in the order in which they lie in the files."""
+    """Return keys and sequence numbers in the order of the files."""
     found: list[Any] = []
     for file in sorted(files(lake, day), key=lambda f: f.path):
         body = lake.s3.objects[file.path.removeprefix(lake.names.uri(""))].body
@@ -72,7 +72,7 @@ def test_a_day_becomes_one_sorted_folder(lake: Receipts) -> None:
     (file,) = files(lake)
     assert file.folder == done.folder
     assert file.bounds("id") == ("a", "c")
-    # `[]` had said nothing when it came; when it was compacted, there was a column that held it.
+    # `[]` had no type when it came; when it was compacted, a column existed for it.
     assert done.lifted == {"tags": 1}
     manifest = read_manifests(lake.table.clients, lake.names, [done.folder])[done.folder]
     assert manifest is not None
@@ -94,7 +94,7 @@ def test_a_compacted_day_is_left_alone(lake: Receipts) -> None:
 def test_late_changes_make_a_day_due_again(lake: Receipts, monkeypatch: pytest.MonkeyPatch) -> None:
     run(lake)
     lake.append(DAY_1, {"id": "aa", "n": 3})
-    # As if the day were large: what is in order already is merged as it is read.
+    # As if the day were large: sorted files are merged as they are read.
     monkeypatch.setattr(days, "MB", 0)
     monkeypatch.setattr("dynalake.lake.files.sort.SHARE", 1)
 
@@ -147,7 +147,7 @@ def test_columns_without_values_are_left_out(lake: Receipts) -> None:
 
 
 def test_files_have_a_version_and_encodings_that_every_engine_reads(lake: Receipts) -> None:
-    """Redshift documents Parquet's first version alone."""
+    """Redshift documents only Parquet's first version."""
     run(lake)
 
     for file in files(lake):
@@ -257,7 +257,7 @@ def test_rows_deleted_by_another_engine_stay_deleted(lake: Receipts, monkeypatch
 
 
 def test_a_folder_without_its_manifest_is_rewritten_like_files_of_another_engine(lake: Receipts) -> None:
-    """What its manifest would have told of the values that wait in `__other` is read from the rows."""
+    """The types of the values that wait in `__other` are read from the rows instead of its manifest."""
     for folder in {f.folder for f in files(lake)}:
         lake.s3.delete_object(Key=lake.names.folder_manifest(folder))
 
@@ -285,7 +285,7 @@ def test_equality_deletes_are_refused(lake: Receipts, monkeypatch: pytest.Monkey
 
 
 def sweep(act: Callable[[Receipts], Callable[[str, dict[str, Any]], Any]], only: str = "", named: bool = True) -> None:
-    """Compact while something happens before one call, for each call (of that name); then again, undisturbed."""
+    """For each call (of that name), compact with an event before it; then compact again, undisturbed."""
     first = prepared()
     inputs = first.named() if named else set()
     undisturbed = first.copy()
@@ -342,8 +342,8 @@ def test_conversions_between_any_two_calls() -> None:
 
 
 def test_another_optimizer_between_any_two_calls() -> None:
-    """What it has put into a file of its own is no longer named: conversions read that raw object again, and find that
-    all of it is there."""
+    """A file of its own no longer names its raw object: conversions read that object again, and find that
+    all its changes exist."""
     sweep(lambda lake: lambda *_: lake.optimize(DAY_1), named=False)
 
 
@@ -366,7 +366,7 @@ def test_a_call_that_sleeps_too_long_is_refused() -> None:
 
 
 def test_a_folder_with_an_unread_live_file_is_not_replaced() -> None:
-    """It would take along what its manifest names, though not all its rows."""
+    """Its manifest's inputs would be carried over, but not all its rows."""
     lake = prepared()
     (first, second) = files(lake)
     twin = first.path.replace("part-00000", "part-00001")

@@ -1,4 +1,4 @@
-"""Rows in order: in memory or by way of the disk, from streams that are in order or not."""
+"""Rows in order: sorted in memory or on disk, from sorted and unsorted streams."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_all_rows_are_returned_in_order(
     seed: int, columns: tuple[str, ...], nullable: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     random_ = random.Random(seed)
-    # So small that there are many runs, of many pieces, in several rounds.
+    # So small that there are many runs of many pieces in several rounds.
     monkeypatch.setattr(sort, "SHARE", random_.choice([6, 4_000, 40_000]))
     monkeypatch.setattr(sort, "MERGED", random_.choice([2, 64]))
     order = Order(SCHEMA, columns, nullable)
@@ -85,7 +85,7 @@ def test_an_unsorted_stream_is_detected(tmp_path: Path) -> None:
 
 
 def test_memory_stays_small(tmp_path: Path) -> None:
-    """Ten times the memory that is allowed, from a stream in no order and one in order."""
+    """Ten times the allowed memory, from an unsorted stream and a sorted one."""
     schema = pa.schema([("id", pa.string()), ("s", pa.string())])
     order = Order(schema, ("id", "s"))
     random_ = random.Random(1)

@@ -1,4 +1,4 @@
-"""A night of one table: all steps, none of which stops the others."""
+"""A night of one table: all steps; none of them stops the others."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_run_does_all_due_work_and_the_next_has_none(lake: Receipts) -> None:
 
 
 def test_a_night_succeeds_however_slow_the_calls_are(lake: Receipts) -> None:
-    """Nothing runs out while a run reads, and nobody else has to be asked again."""
+    """Nothing expires while a run reads, and no other service has to be called again."""
     items, named, began = lake.items(), lake.named(), lake.clock.now
 
     def slowly(*_: Any) -> None:

@@ -1,4 +1,4 @@
-"""Types widen: in one commit per table, while readers of the views go on reading what they read before."""
+"""Types widen in one commit per table, while readers of the views continue to see the same rows."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def prepared() -> Receipts:
-    """A compacted day of integers; a day with 1.5 and a map that does not fit; a state of both; the views."""
+    """Make a compacted day of integers, a day with 1.5 and a map that does not fit, a state of both, and the views."""
     lake = Receipts()
     lake.append(DAY_1, {"id": "a", "n": 1, "m": {"x": 1}}, {"id": "b", "n": 2})
     compact_day(lake.table, DAY_1, OPTIONS, lake.now)
@@ -66,13 +66,13 @@ def run(lake: Receipts, options: CompactOptions = OPTIONS) -> Widened:
 
 
 def types(lake: Receipts) -> list[dict[str, str]]:
-    """The types of both tables' columns."""
+    """Return the types of both tables' columns."""
     heads = (lake.table.changes(), lake.table.items())
     return [{c.attribute: c.glue_type for c in schema_of(head).columns} for head in heads]
 
 
 def check_views(lake: Receipts) -> bool:
-    """Both tables have what the views say of them, at the snapshots that the views read. Whether these are held."""
+    """Check that both tables match the views at the snapshots that they read. Return whether these are held."""
     held = set()
     for name in (lake.names.current_view, lake.names.removed_view, lake.names.history_view):
         entry = lake.glue.tables[name]
@@ -82,7 +82,7 @@ def check_views(lake: Receipts) -> bool:
             found = set(re.findall(rf'"{head.name}" FOR VERSION AS OF (\d+)', definition["originalSql"]))
             read = f'"{head.name}"' in definition["originalSql"]
             held.add(bool(found)) if read else None
-            # What a view reads has a name, or it might expire.
+            # A snapshot that a view reads has a name, or it might expire.
             assert {int(i) for i in found} <= set(head.tags.values()), name
             schema = head.schema_at(int(*found)) if found else head.schema
             for column in definition["columns"]:
@@ -138,7 +138,7 @@ def test_files_without_the_column_are_left_alone(lake: Receipts) -> None:
 
 
 def test_columns_added_after_their_values(lake: Receipts) -> None:
-    """`[]` says nothing, so it waits; once there is a column, it needs no other types and no held views."""
+    """`[]` has no type, so it waits; once a column exists, it needs no type change and no held views."""
     lake = Receipts()
     lake.append(DAY_1, {"id": "a", "l": []}, {"id": "b", "l": [[]]})
     lake.put_items({"id": "a", "l": []})
@@ -168,7 +168,7 @@ def test_a_user_s_pins_change_columns_too(lake: Receipts) -> None:
 
     assert run(lake).columns == {"t": ("string", ""), "n": ("bigint", "string"), "m": ("struct<x:bigint>",) * 2}
     check(lake, items, named, "")
-    # A column that gets another name gets another type the night after.
+    # A renamed column gets another type on the next night.
     assert run(lake).columns == {"m": ("struct<x:bigint>", "struct<x:string>")}
 
     assert types(lake)[0] == {"id": "string", "m": "struct<x:string>", "n": "string"}
@@ -270,7 +270,7 @@ def calls_of(lake: Receipts) -> list[str]:
 
 
 def sweep(act: Act, chosen: Callable[[int, str], bool], *, exact_items: bool = True) -> None:
-    """Widen while something happens before one call, for the chosen calls; then again, undisturbed."""
+    """For the chosen calls, widen with an event before the call; then widen again, undisturbed."""
     first = prepared()
     items, named = first.items(), first.named()
     tried = 0
@@ -299,7 +299,7 @@ def sweep(act: Act, chosen: Callable[[int, str], bool], *, exact_items: bool = T
 
 
 def is_write(number: int, call: str) -> bool:
-    """What happens between two writes is the same for whoever looks at it afterwards."""
+    """The place of an event between two writes makes no difference afterwards."""
     return call.endswith(("update_table", "create_table")) or (call.endswith("put_object") and number % 23 == 0)
 
 
@@ -340,7 +340,7 @@ def test_another_widening_between_calls() -> None:
 
 
 def test_views_are_held_while_the_tables_change(lake: Receipts) -> None:
-    """What a reader of the views sees at each update of Glue: one state of both tables."""
+    """At each update of Glue a reader of the views sees one state of both tables."""
     seen = []
     update = lake.glue.update
 
@@ -377,7 +377,7 @@ def test_views_held_for_a_day_are_a_finding(lake: Receipts) -> None:
 
 
 def test_a_conversion_planned_before_the_widening_is_refused(lake: Receipts) -> None:
-    """Without the check of its fields its values would be in no column."""
+    """Without the check of fields its values would be in no column."""
     planned = lake.table.changes()
     records = lake.records({"id": "z", "n": 5})
     _, files, held = lake.write(DAY_2, records, "stale")
@@ -452,7 +452,7 @@ def test_readers_get_an_error_without_held_views(
         lake = first.copy()
 
         def other_run_then_kill(call: str, asked: dict[str, Any], lake: Receipts = lake) -> None:
-            """Another run lets the views go; what was under way goes on, and ends soon after."""
+            """Another run releases the views; the running one continues, and ends soon after."""
             finish_widening(lake.table, OPTIONS, lake.now)
             lake.s3.on_call = lake.glue.on_call = lambda *_: None
 

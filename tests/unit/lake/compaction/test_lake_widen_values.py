@@ -1,4 +1,4 @@
-"""Values under changing types: whatever a column held, or waited for one, stays readable, and exact."""
+"""Values under changing types: every value in a column, or waiting for one, stays readable and exact."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def arrow(schema: TableSchema) -> pa.Schema:
 
 
 def rows_of(items: list[dict[str, Any]], schema: TableSchema) -> pa.Table:
-    """The items as a conversion writes them: what fits its column there, all else in `__other`."""
+    """Return the items as a conversion writes them: values that fit in their columns, all others in `__other`."""
     rows = []
     for number, item in enumerate([{**item, "id": str(i)} for i, item in enumerate(items)]):
         row: dict[str, Any] = {DAY: f"2024010{number % 9}"}
@@ -80,7 +80,7 @@ def rows_of(items: list[dict[str, Any]], schema: TableSchema) -> pa.Table:
 
 
 def items_of(rows: pa.Table, schema: TableSchema) -> list[dict[str, Any]]:
-    """What a reader takes the rows for, without nulls in objects: those stand for keys that are missing."""
+    """Return the rows as a reader understands them, without nulls in objects: these mean missing keys."""
     items = []
     for row in rows.to_pylist():
         item = {a: parse_json(text) for a, text in row[OTHER] or ()}
@@ -101,7 +101,7 @@ def without_nulls(value: Any) -> Any:
 
 
 def exact(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Items that compare as numbers do, and do not take `True` for 1."""
+    """Return items that compare like numbers, but with `True` distinct from 1."""
 
     def marked(value: Any) -> Any:
         if isinstance(value, dict):
@@ -122,7 +122,7 @@ def test_every_value_is_exact_before_during_and_after(
     by_values: bool,
     skipped: int,
 ) -> None:
-    """`others` are values that nobody had seen when the new types were decided, such as those of a late commit."""
+    """`others` are values unknown when the new types were decided, such as those of a late commit."""
     old = TableSchema.of_new_table(KEY).admit(observed(early))
     numbers = {a: t for a, t in observed(early).items() if isinstance(t, Number)} if by_values else {}
     new = old.widen_for(observed([*early, *misfits]), numbers=numbers)
@@ -140,7 +140,7 @@ def test_every_value_is_exact_before_during_and_after(
 
 
 def fits(entry: tuple[str, str], schema: TableSchema) -> bool:
-    """Whether an attribute that waits has a column that holds its value."""
+    """Return whether a waiting attribute has a column that holds its value."""
     column = schema.column(entry[0])
     return column is not None and has_place(column.type, parse_json(entry[1]))
 

@@ -1,4 +1,4 @@
-"""When a fold is due, and that each of its steps leaves readers with what is right."""
+"""When a fold is due, and that readers see the right rows after each of its steps."""
 
 from __future__ import annotations
 

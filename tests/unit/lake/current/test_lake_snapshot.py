@@ -1,4 +1,4 @@
-"""A backfill's snapshot takes the place of the one before, whoever finishes it, and never goes back."""
+"""A backfill's snapshot replaces the previous one, whichever process finishes it, and never goes back."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def finish(lake: StateLake) -> Swapped | None:
 
 
 def runs(lake: StateLake) -> tuple[int, int]:
-    """What is in the state, and what the changes show."""
+    """Return the run in the state and the one that the changes show."""
     return number(lake.table.items(), SNAPSHOT_RUN), number(lake.table.changes(), SHOWN_RUN)
 
 
 def shown(lake: StateLake) -> list[str]:
-    """The items of the snapshot in the changes."""
+    """Return the items of the snapshot in the changes."""
     return sorted(row["id"] for row in lake.rows() if row["dt"] == "00000000")
 
 
@@ -105,7 +105,7 @@ class Killed(BaseException):
 
 
 def kill_at(lake: StateLake, at: int) -> None:
-    """Let the call with this number, and none after it, come to nothing."""
+    """Fail the call with this number and all later ones."""
     left = at
 
     def kill(*_: Any) -> None:
@@ -193,7 +193,7 @@ def test_a_lost_answer_of_any_commit(fault: str) -> None:
 
 
 def test_others_rewrite_files_while_earlier_items_are_removed(lake: StateLake) -> None:
-    """A merge carries the rows of its file along, those of an earlier backfill too."""
+    """A merge rewrites all rows of its file, also those of an earlier backfill."""
     swap(lake, 1, lake.backfill(1, "a", "b", "c"))
     folder = lake.backfill(2, "c")
     waiting = [Event("b", 5, START), Event("d", 6, START), Event("b", 7, START, "REMOVE"), Event("e", 8, START)]
@@ -221,7 +221,7 @@ def test_a_later_snapshot_that_begins_in_the_middle_wins(lake: StateLake) -> Non
     begun: list[str] = []
 
     def interfere(service: str, call: str, asked: dict[str, Any]) -> None:
-        # The first update says whose items the state is getting, the second brings them.
+        # The first update says which run's items the state will get, the second one adds them.
         if call == "update_table" and len(begun) < 2:
             begun.append(call)
             if len(begun) == 2:

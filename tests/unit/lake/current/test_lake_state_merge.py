@@ -1,4 +1,4 @@
-"""Changes merged into the state: who wins, what is written again, and what happens when others come first."""
+"""Changes merged into the state: which win, what is rewritten, and what happens if others commit first."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def files(lake: StateLake, deleted: bool = False) -> list[DataFile]:
 
 
 def holding(lake: StateLake, key: tuple[str, ...]) -> list[DataFile]:
-    """The files of items that exist which a reader opens for a key, by their bounds."""
+    """Return the files of existing items that a reader opens for a key according to their bounds."""
     identity = schema_of(lake.table.items()).identity
     return [f for f in files(lake) if KeyFile.of(f, identity).overlaps(key, key)]
 
@@ -162,7 +162,7 @@ def test_only_changes_at_or_before_the_bound_are_late(lake: StateLake) -> None:
 
 
 def test_a_bound_known_only_to_the_state_counts(lake: StateLake) -> None:
-    """The head was loaded before a fold began that has ended since."""
+    """The head was loaded before a fold that has ended since."""
     head = lake.table.changes()
     lake.commit_state(Change(properties={FOLDED_TO: str(START)}))
 
@@ -295,7 +295,7 @@ def test_the_cost_of_late_changes_is_limited_and_the_next_run_continues(lake: St
 
 
 def optimize(lake: StateLake, *parts: list[str], deleted: bool = False) -> None:
-    """Rewrite the state's files of a partition as somebody else's OPTIMIZE may: in no order, ranges that overlap."""
+    """Rewrite the state's files of a partition as another engine's OPTIMIZE may: unsorted, in overlapping ranges."""
     head = lake.table.items()
     old = head.files({deleted})
     rows = pa.concat_tables([t for f in old for t in read_rows(head, [f])])
@@ -354,7 +354,7 @@ def test_rows_deleted_by_another_engine_stay_deleted(lake: StateLake) -> None:
 
 
 def interfere(lake: StateLake, *merges: tuple[Event, ...], **more: Any) -> list[int]:
-    """Before each of the next updates of Glue, merge these. Returns how many were."""
+    """Merge these changes before each of the next updates of Glue. Return the number of merges."""
     waiting, done = list(merges), []
 
     def on_call(service: str, call: str, asked: dict[str, Any]) -> None:
@@ -381,7 +381,7 @@ def test_a_refused_group_is_read_and_merged_again(lake: StateLake) -> None:
 
 @pytest.mark.parametrize("mine", [4, 6])
 def test_a_new_item_that_others_add_at_the_same_time_appears_once(lake: StateLake, mine: int) -> None:
-    """Neither replaces a file: only the ranges of the new files tell."""
+    """Neither replaces a file: only the ranges of the new files show it."""
     interfere(lake, (Event("a", 5, START),))
 
     merge(lake, Event("a", mine, START), pause=lambda s: None)
@@ -457,7 +457,7 @@ def test_new_columns_and_fields_are_added_first(lake: StateLake) -> None:
 
 
 def test_a_value_that_does_not_fit_the_states_type_yet_goes_to_other(lake: StateLake) -> None:
-    """The changes were widened, and the state is going to be."""
+    """The changes are widened already, the state is not yet."""
     grow_schema(lake.table, {"n": Number(1, 0, 1, True)})
     merge(lake, Event("a", 1, START))
     before = schema_of(lake.table.changes())

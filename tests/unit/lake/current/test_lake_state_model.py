@@ -1,6 +1,7 @@
-"""The rules of `{t}_state`, held against runs at once, kills, lost answers and others' OPTIMIZE.
+"""The rules of `{t}_state` under concurrent runs, kills, lost answers and other engines' OPTIMIZE.
 
-`DYNALAKE_MODEL_SEEDS=5000` plays more of them. Each rule is switched off once: the others do not replace it.
+`DYNALAKE_MODEL_SEEDS=5000 pytest tests/unit/lake/test_lake_state_model.py` plays more seeds. Each rule is turned
+off once, to show that the others do not replace it.
 """
 
 from __future__ import annotations

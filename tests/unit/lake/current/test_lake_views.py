@@ -1,4 +1,4 @@
-"""The views' text, and what DuckDB finds by it: the very text that Athena and Trino get."""
+"""The views' text, and what DuckDB reads with it: the same text that Athena and Trino get."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ WIDEST = Number(20, 18, 38, False)  # the longest type of a column that is not n
 
 
 def largest() -> dict[str, Type]:
-    """As many columns and fields as a budget admits, with names and types as long as they may be."""
+    """Return as many columns and fields as a budget admits, with the longest names and types."""
     fields_each = BUDGET.fields // BUDGET.columns - 1
     name = f"{{:0{127 - 1}d}}".format
     fields = tuple(Field(f"f{name(j)}", "", WIDEST) for j in range(fields_each))
@@ -224,7 +224,7 @@ def test_columns_are_in_the_table_s_order_followed_by_those_of_the_change() -> N
 
 
 def test_a_day_that_began_before_the_change_was_made() -> None:
-    """Firehose puts an object under the day on which it began to gather."""
+    """Firehose puts an object under the day on which its buffer began."""
     lake = StateLake().make()
     lake.append(Event("a", 1, START), day="20231231")
     lake.append(Event("b", 2, START + 5), day="20231231")
@@ -259,7 +259,7 @@ def test_removed_items_show_whether_ttl_removed_them() -> None:
 
 
 def test_attributes_may_be_named_like_table_aliases() -> None:
-    """Where a table is called `s`, and has a column `s`, `s.id` would be a field of the column."""
+    """If a table alias `s` has a column `s`, `s.id` would be a field of the column."""
     words = {"s", "o", "n", "t", "v", "c", "the_item", "r"}
     lake = StateLake().make()
     grow_schema(lake.table, {w: Struct((Field("id", "id", TEXT),)) for w in words})
@@ -275,7 +275,7 @@ def test_attributes_may_be_named_like_table_aliases() -> None:
 
 
 def at(rows: Sequence[dict[str, Any]], moment: int) -> dict[str, str]:
-    """What the history says of a moment."""
+    """Return the state at a moment according to the history."""
     found: dict[str, str] = {}
     for row in rows:
         if row["__valid_from"] <= moment and (row["__valid_to"] is None or moment < row["__valid_to"]):
@@ -286,7 +286,7 @@ def at(rows: Sequence[dict[str, Any]], moment: int) -> dict[str, str]:
 
 @st.composite
 def logs(draw: st.DrawFn) -> list[Event]:
-    """Changes of three items, some of one millisecond; each item's times rise with its numbers."""
+    """Draw changes of three items, some of one millisecond; each item's times rise with its numbers."""
     times = sorted(draw(st.lists(st.integers(1, 9), min_size=1, max_size=12)))
     log: list[Event] = []
     alive: set[str] = set()

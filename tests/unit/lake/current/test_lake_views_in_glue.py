@@ -1,4 +1,4 @@
-"""The views' Glue entries: compared by every run, written only where they differ, and never behind somebody's back."""
+"""The views' Glue entries: compared by every run, written only if they differ, never over another change."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_manual_changes_are_kept(lake: StateLake) -> None:
 
 
 def test_a_view_without_an_owner_gets_one(lake: StateLake) -> None:
-    """Trino does not read it otherwise."""
+    """Otherwise Trino does not read it."""
     entry(lake)["Owner"] = ""
 
     assert write_views(lake.table) == ("receipts_current",)
@@ -196,7 +196,7 @@ def test_somebody_elses_columns_are_not_shown(lake: StateLake) -> None:
 
 
 def test_types_that_differ_stop_the_views_from_being_written(lake: StateLake) -> None:
-    """The changes have widened, the state has not, and nobody holds the views."""
+    """The changes have widened, the state has not, and no run holds the views."""
     grow_schema(lake.table, {"n": WHOLE})
     write_views(lake.table)
     before = lake.text("current_view")
@@ -214,7 +214,7 @@ def test_types_that_differ_stop_the_views_from_being_written(lake: StateLake) ->
 
 
 def pin(lake: StateLake) -> tuple[int, int]:
-    """As a widening does: the changes first."""
+    """Pin as a widening does: the changes first."""
     changes = lake.table.changes()
     assert changes.snapshot_id is not None
     lake.table.catalog.commit(changes, Change(tag={PIN: changes.snapshot_id}))
@@ -238,7 +238,7 @@ def test_pinned_tables_are_read_as_of_their_pins_with_the_bound_of_that_time(lak
 
     fold(lake.table, START + 1)
     write_views(lake.table)
-    assert lake.text("current_view") == text  # the pinned state knows nothing of that fold
+    assert lake.text("current_view") == text  # the pinned state does not have that fold
     assert views_bound(lake.table) == START
 
     for head in (lake.table.changes(), lake.table.items()):
@@ -291,7 +291,7 @@ def test_nothing_is_held_without_views() -> None:
 
 
 def readable(lake: StateLake, view: str) -> bool:
-    """Whether Trino takes the view: its columns have the types that they have in the snapshots that it reads."""
+    """Return whether Trino accepts the view: its column types equal those in the snapshots that it reads."""
     text = lake.text(view)
     stored = {c["Name"]: c["Type"] for c in entry(lake, view)["StorageDescriptor"]["Columns"]}
     for head in (lake.table.changes(), lake.table.items()):

@@ -1,4 +1,4 @@
-"""The folders of a table's live files: found in its manifests, each of which is read once."""
+"""The folders of a table's live files come from its manifests, each of which is read once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of a file under another schema keep every value, and every null, wherever it stands."""
+"""Rows of a file under another schema keep every value and every null at any depth."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ SHAPES = {
 
 
 def values(of: IcebergType) -> st.SearchStrategy[Any]:
-    """Values as Arrow takes them, nulls everywhere."""
+    """Draw values for Arrow, with nulls everywhere."""
     inner: st.SearchStrategy[Any]
     if isinstance(of, StructType):
         inner = st.fixed_dictionaries({f.name: values(f.field_type) for f in of.fields})

@@ -1,4 +1,4 @@
-"""Rows of files, by field id, whatever the schema has become since they were written."""
+"""Rows of files are read by field id, whatever the schema has become since."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other processes do the parts of a table's work: what readers find is what one process would have written."""
+"""Other processes do parts of a table's work: readers see what a single process would have written."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SMALL = Sizes(file=400, small=100, group=2000)
 
 
 def prepared() -> Receipts:
-    """Three days of several folders each, in which types have to widen."""
+    """Make three days of several folders each, whose types have to widen."""
     lake, order = Receipts(), Random(7)
     for number in range(12):
         items: list[dict[str, Any]] = [
@@ -56,7 +56,7 @@ def prepared() -> Receipts:
 
 
 def rows_of(lake: Receipts, day: str) -> list[str]:
-    """The rows of a day, in the order of its files."""
+    """Return the rows of a day in the order of its files."""
     head = lake.table.changes()
     files = sorted(head.files({day}), key=lambda f: f.path.rpartition("/")[2])
     return [str(row) for rows in read_rows(head, files) for row in rows.to_pylist()]
@@ -77,7 +77,7 @@ def test_days_have_the_same_rows_in_the_same_order(sort_by: tuple[str, ...]) -> 
         assert rows_of(spread, day) == rows_of(alone, day)
         files = spread.table.changes().files({day})
         assert len(files) > 1
-        # Nothing of a part that was done twice is in the folder, or `{t}_parquet` could not show it.
+        # A part that was done twice leaves nothing in the folder, or `{t}_parquet` could not show it.
         (folder,) = {f.path.rpartition("/")[0] for f in files}
         there = {spread.names.uri(key) for key in spread.s3.keys(folder.removeprefix(spread.names.uri("")))}
         assert there == {f.path for f in files}
@@ -149,7 +149,7 @@ def test_a_failing_part_fails_only_its_day(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def folded() -> tuple[StateLake, list[Event]]:
-    """Four days of changes, of which two are in the state."""
+    """Make four days of changes, two of them in the state."""
     lake, order = StateLake().make(), Random(3)
     events = [
         Event(f"{order.randrange(60):02d}", n + 1, START + n * DAY_MS // 40, order.choice(["MODIFY", "REMOVE"]))
@@ -208,7 +208,7 @@ def test_late_changes_are_merged_by_ranges_of_keys() -> None:
 
 
 def test_a_limit_applies_to_each_range() -> None:
-    """Whatever it is, a range's first group is merged, so that the next run goes on."""
+    """Whatever the limit, a range's first group is merged, so that the next run continues."""
     merged, one_row = [], Sizes(file=1, small=1, group=1)
     for spread in (False, True):
         lake = StateLake().make()
@@ -225,7 +225,7 @@ def test_a_limit_applies_to_each_range() -> None:
 
 
 def backfilled() -> tuple[StateLake, list[FolderManifest]]:
-    """A state with the items of a backfill, some of which have changed since; and the folder of another one's items."""
+    """Make a state with a backfill's items, some changed since, and the folder of another backfill's items."""
     lake, order = StateLake().make(), Random(5)
     lake.append(*(Event(f"{order.randrange(90):02d}", n + 1, START) for n in range(30)))
     fold(lake.table, START, sizes=SMALL)
@@ -273,7 +273,7 @@ def test_all_due_work_is_counted_before_it_is_done() -> None:
     size = sum(f.size for f in lake.table.changes().files())
     state = sum(f.size for f in lake.table.items().files())
 
-    # All days, and again for the types, as far as that goes; also where a run has no room for all of it.
+    # All days, and again for the types as far as possible; also if a run has no room for everything.
     assert size < count_due(lake.table, OPTIONS, lake.now(), [DAY_3]) <= 2 * size + state
     assert count_due(lake.table, OPTIONS, lake.now()) < count_due(lake.table, OPTIONS, lake.now(), [DAY_3])
     night(lake, HERE)

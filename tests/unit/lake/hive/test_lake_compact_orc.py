@@ -1,4 +1,4 @@
-"""The copy of closed days as ORC: all rows, all columns in their places, and compared with what it is a copy of."""
+"""The ORC copy of closed days: all rows, all columns in position, compared with the original."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def copies(lake: Receipts) -> dict[str, dict[str, Any]]:
 
 
 def rows(lake: Receipts, day: str) -> Counter[str]:
-    """A day's copy as it is read by places: the partition's columns give the names."""
+    """Read a day's copy by position: the partition's columns give the names."""
     partition = copies(lake)[day]
     names = list(columns(partition["StorageDescriptor"]))
     prefix = location(partition).removeprefix(lake.names.uri(""))
@@ -124,7 +124,7 @@ def test_new_fields_are_registered_and_nothing_is_copied(lake: Receipts) -> None
 
 
 def test_days_are_copied_again_when_a_type_widens(lake: Receipts) -> None:
-    """All of them: a column is where it was, and is another one."""
+    """All of them: a column keeps its position, but is another one."""
     run(lake)
     write_views(lake.table)
     lake.append("20240101", {"id": "z", "n": Decimal("1.5")})

@@ -1,4 +1,4 @@
-"""The Hive tables: a partition holds exactly its day's rows, or is not there; and what people wrote stays."""
+"""The Hive tables: a partition has exactly its day's rows, or does not exist; manual changes are kept."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def prepared() -> Receipts:
-    """Two closed days, of which one is compacted, the snapshot, and today."""
+    """Make two closed days, one of them compacted, the snapshot, and today."""
     lake = Receipts()
     lake.append("00000000", {"id": "a", "n": 0})
     lake.append(DAY_1, {"id": "a", "n": 1, "Odd Name": {"x": 1}})
@@ -70,7 +70,7 @@ def location(partition: dict[str, Any]) -> str:
 
 
 def check(lake: Receipts, where: Any = "", *, exact: bool = True) -> None:
-    """Each partition shows its day's rows exactly; or at least rows of one moment, where days have changed since."""
+    """Check that each partition shows exactly its day's rows, or those of one moment if the day changed since."""
     for day, partition in partitions(lake).items():
         rows = lake.folder_rows(location(partition))
         assert rows
@@ -106,7 +106,7 @@ def test_closed_days_with_one_folder_and_the_snapshot_are_shown(lake: Receipts) 
 
 
 def test_each_partition_has_the_columns_of_its_files(lake: Receipts) -> None:
-    """Trino refuses one without; and one that a type of which changes later would stand against the table's."""
+    """Trino refuses a partition without columns, and one with a type that contradicts the table's."""
     run(lake)
 
     assert columns(partitions(lake)["00000000"]["StorageDescriptor"]).keys() >= {"id", "n", "__operation"}
@@ -152,7 +152,7 @@ def test_a_day_with_rows_deleted_by_another_engine_is_not_shown(
 
 
 def test_a_day_that_lost_a_file_is_noticed(lake: Receipts) -> None:
-    """Somebody's DELETE of all rows of a file changes no folder's name."""
+    """A DELETE of all rows of a file by another engine changes no folder's name."""
     lake.append(DAY_2, *({"id": f"{n}", "t": random.randbytes(400_000).hex()} for n in range(6)))
     compact_day(lake.table, DAY_2, CompactOptions(part_mb=1, row_group_mb=1), lake.now)
     run(lake)
@@ -232,7 +232,7 @@ Act = Callable[[Receipts], Callable[[str, dict[str, Any]], Any]]
 
 
 def sweep(act: Act) -> None:
-    """Project while something happens before one call, for each call; then again, undisturbed."""
+    """For each call, project with an event before it; then project again, undisturbed."""
     first = prepared()
     run(first)
     first.append(DAY_1, {"id": "late"})
@@ -241,7 +241,7 @@ def sweep(act: Act) -> None:
     undisturbed = first.copy()
     with undisturbed.at_call(0, kill) as calls:
         run(undisturbed)
-    # Up to here, what happens is seen by the last comparison.
+    # Up to here, the last comparison notices what happens.
     compared = max(i for i, c in enumerate(calls) if c == "glue.get_partitions")
     seen = max(i for i, c in enumerate(calls[:compared], 1) if c == "glue.get_table")
     for number in range(1, len(calls) + 1, 3):
@@ -433,7 +433,7 @@ def test_partitions_are_read_with_their_parameters(lake: Receipts) -> None:
 
 
 class Optimizers:
-    """Glue's calls, which nothing local has. An entry has the configuration and where it is from."""
+    """Glue's calls that no local AWS has. An entry has the configuration and its source."""
 
     def __init__(self) -> None:
         self.on: dict[tuple[str, str], dict[str, Any]] = {}

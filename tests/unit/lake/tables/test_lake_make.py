@@ -1,4 +1,4 @@
-"""Tables and views are made once, by whoever is first, and brought back when they were lost."""
+"""Tables and views are created once, by the first process, and restored if they were lost."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def make(lake: StateLake) -> None:
 
 
 def test_tables_of_a_recreated_table_are_refused() -> None:
-    """Also where Glue has lost them: they are brought back with the id of the table that they are about."""
+    """Also if Glue has lost them: they are restored with the id of their DynamoDB table."""
     lake = StateLake(BY_BOTH)
     for _ in range(2):
         make_tables(lake.table, lake.key, ARN, table_id="first")
@@ -201,7 +201,7 @@ def test_a_table_lost_by_glue_is_restored(which: str, how: str) -> None:
         assert lake.glue.tables[name]["Parameters"]["crawler"] == "x"
         assert lake.glue.tables[name]["Description"] == "All of them"
     if which == "changes_table" and how == "old note":
-        return  # what was committed since is converted again, from the raw objects that no live folder names
+        return  # later commits are converted again, from the raw objects that no live folder names
     assert lake.current() == {**replay(EVENTS), "d": "MODIFY 1"}
     fold(lake.table, START + DAY_MS)
     assert lake.current() == {**replay(EVENTS), "d": "MODIFY 1"}
@@ -239,7 +239,7 @@ def test_a_kill_while_a_lost_state_is_restored() -> None:
 
 
 def snapshot(lake: StateLake) -> None:
-    """As if a backfill's snapshot were shown."""
+    """Mark a backfill's snapshot as shown."""
     rows = [Event("a", 0, START, "SNAPSHOT"), Event("s", 0, START, "SNAPSHOT")]
     file = lake.write("00000000", rows)
     lake.commit(Change(add=(file,), properties={SHOWN_RUN: "3"}))
@@ -247,7 +247,7 @@ def snapshot(lake: StateLake) -> None:
 
 
 def forget(lake: StateLake) -> None:
-    """The state is gone, with all that is known of it."""
+    """Remove the state with all its metadata."""
     lose(lake, lake.names.state_table)
     lake.s3._delete(lake.names.metadata_note(lake.names.state_table))
     lose_metadata(lake)

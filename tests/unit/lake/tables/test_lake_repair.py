@@ -1,4 +1,4 @@
-"""What Glue has lost, or was put back to, is brought back from the bucket; what is not known to have been is not."""
+"""Entries that Glue lost, or that were set back, are restored from the bucket, but only to known commits."""
 
 from __future__ import annotations
 
@@ -188,14 +188,14 @@ def test_missing_metadata_is_replaced_by_its_predecessor(lake: StateLake) -> Non
 
     again = lake.table.catalog.load(name)
     assert finding.kind == "restored-entry"
-    # The one before it is not named by any other, so the one before that: the inputs of both are converted again.
+    # No other metadata names its predecessor, so the one before that is used: inputs of both are converted again.
     assert metadata_number(again.metadata_location) < metadata_number(last.metadata_location)
     assert again.metadata_location not in refused
     assert again.metadata_location in [e.metadata_file for e in last.iceberg.metadata.metadata_log]
 
 
 def refuse(lake: StateLake, head: Head) -> set[str]:
-    """A commit that writes its metadata, and is refused. Returns the addresses of its metadata."""
+    """Make a commit that writes its metadata and is refused. Return the locations of its metadata."""
     directory = f"{lake.names.changes_location}/metadata/"
     before = lake.s3.keys(directory)
 
@@ -261,7 +261,7 @@ class Killed(BaseException):
 
 
 def kills(lake: StateLake, limit: int) -> Iterator[StateLake]:
-    """Copies of a lake in which a repair was killed before its first call, its eighth…"""
+    """Yield copies of a lake whose repair was killed before its first call, its eighth…"""
     for at in range(1, limit, 7):
         one, left = lake.copy(), at
 
@@ -312,7 +312,7 @@ def test_the_chosen_metadata_was_current_and_is_not_older_than_the_note() -> Non
 
 
 def check_order(chance: random.Random) -> None:
-    """A chain of commits: refused ones write metadata too, some that land are not noted, old metadata goes."""
+    """A chain of commits: refused ones write metadata too, some landed ones are not noted, old metadata is deleted."""
     landed = ["/00000-0.metadata.json"]
     logs: dict[str, tuple[str, ...]] = {landed[0]: ()}
     noted = landed[0]

@@ -1,4 +1,4 @@
-"""An item's key as one text: equal for equal keys, in the order of the keys, and the same from Arrow's arrays."""
+"""An item's key as one text: equal for equal keys, in the order of the keys, and the same for Arrow's arrays."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 @st.composite
 def numbers(draw: st.DrawFn) -> int | Decimal:
-    """All that DynamoDB knows, in any form that a line may have; some of them near to each other."""
+    """Draw any number of DynamoDB in any form that a line may have; some are close to each other."""
     digits = draw(st.one_of(st.integers(0, 30), st.integers(0, 10**38 - 1)))
     exponent = draw(st.one_of(st.integers(-3, 3), st.integers(-130, 125 - len(str(digits)))))
     value = Decimal((draw(st.integers(0, 1)), tuple(map(int, str(digits))), exponent))
@@ -102,6 +102,6 @@ def test_arrays_of_whole_keys(rows: list[tuple[str, int, int]]) -> None:
 
 
 def test_keys_read_in_order_form_ranges() -> None:
-    """Files in the order of the text have bounds in the number's column that do not overlap."""
+    """Files in the order of the text have disjoint bounds in the number's column."""
     values = sorted([*range(-200, 200), Decimal("0.5"), Decimal("-0.5"), 10**20, -(10**20)], key=number_key)
     assert all(a < b for a, b in pairwise(values))

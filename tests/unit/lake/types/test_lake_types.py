@@ -1,4 +1,4 @@
-"""The lattice of types within bounds: its laws, what it costs, and what a column of a type can be given."""
+"""The lattice of types within bounds: its laws, its cost, and the values that a column of a type accepts."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ COLUMN_TYPES = TYPES.map(settle).filter(lambda of: of is not None)
 
 
 def whole(of: Type) -> Any:
-    """A type with all that counts for its size."""
+    """Return a type with everything that counts for its size."""
     match of:
         case Mixed():
             return of.too_large, *(part and whole(part) for part in (of.objects, of.lists))
@@ -114,7 +114,7 @@ def _structs(of: Type) -> list[Struct]:
 
 
 def test_a_type_is_too_large_in_any_order() -> None:
-    """Neither a map hides how large the structs are that it came from, nor a text the struct that it stands beside."""
+    """Neither does a map hide the size of its original structs, nor a text that of the struct next to it."""
     child = {f"x{a}": {f"y{b}": 1 for b in range(20)} for a in range(20)}
     structs = [observe({f"k{i}": child}) for i in range(50)]
     many_keys = observe({f"z{i}": {"x0": {"y0": 1}} for i in range(101)})
@@ -132,13 +132,13 @@ def test_a_type_is_too_large_in_any_order() -> None:
 
 
 def nested_item(i: int) -> dict[str, Any]:
-    """10,000 leaves, none of which any other item has."""
+    """Return 10,000 leaves that no other item has."""
     g, h = divmod(i, 100)
     return {f"h{g}": {f"g{h}": {f"k{a}": {f"k{b}": 1 for b in range(100)} for a in range(100)}}}
 
 
 def test_many_items_of_ten_thousand_new_fields_each_cost_a_few_megabytes() -> None:
-    """Of each item no more stays than the limit, and nothing of the items before it is copied."""
+    """Each item adds at most the limit, and nothing of the items before it is copied."""
     items = [nested_item(i) for i in range(8)]
     seen: Type = NULL
     tracemalloc.start()
@@ -153,7 +153,7 @@ def test_many_items_of_ten_thousand_new_fields_each_cost_a_few_megabytes() -> No
 
 
 def test_merging_many_small_types_into_a_large_one_copies_nothing() -> None:
-    """Each merge that brings nothing gives the type itself; so it cannot have cost a copy."""
+    """A merge that adds nothing returns the type itself, so it cannot have cost a copy."""
     large = merge_all(observe({f"a{i}": {f"b{j}": {"c": 1} for j in range(50)}}) for i in range(100))
     assert isinstance(large, Struct)
     for i in range(100):
@@ -230,7 +230,7 @@ def test_a_column_takes_the_values_that_it_was_settled_cut_or_widened_for(a: Typ
 @settings(max_examples=800)
 @given(COLUMN_TYPES, VALUES)
 def test_values_of_a_column_come_back_from_arrow(of: Type, value: Any) -> None:
-    """And what it does not hold would not: it is refused, or another value comes back."""
+    """And other values do not: they are refused, or another value comes back."""
 
     def write_and_read() -> Any:
         array: Any = pa.array([converter(of)(value)], arrow_type(of))
@@ -244,12 +244,12 @@ def test_values_of_a_column_come_back_from_arrow(of: Type, value: Any) -> None:
         came = write_and_read()
     except (TypeError, ValueError, ArithmeticError, AttributeError, LookupError, pa.ArrowException):
         return
-    # A double may hold more than it is trusted with: some numbers of 16 digits, but not those beside them.
+    # A double may hold more than it is trusted with: some numbers of 16 digits, but not their neighbours.
     assert tagged(came) != tagged(value) or "double" in str(arrow_type(of))
 
 
 def tagged(value: Any) -> Any:
-    """A value that equals no other: in Python False is 0."""
+    """Return a value that equals no other: in Python False is 0."""
     if isinstance(value, dict):
         return {k: tagged(v) for k, v in plain(value).items()}
     if isinstance(value, list):

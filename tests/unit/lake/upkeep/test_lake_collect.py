@@ -1,4 +1,4 @@
-"""Garbage goes, late and never early: what is named, young, or known as garbage for less than a day stays."""
+"""Garbage is deleted late and never early: named, young, and newly noted files are kept for at least a day."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def run(lake: MemoryLake, **options: Any) -> Collected:
 
 
 def nights(lake: MemoryLake, count: int) -> list[Collected]:
-    """Collections a day apart, each after a day."""
+    """Run collections a day apart, each after a day."""
     done = []
     for _ in range(count):
         lake.clock.move(days=1, seconds=60)

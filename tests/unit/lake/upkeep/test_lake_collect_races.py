@@ -1,4 +1,4 @@
-"""Collections among conversions, compactions and others: kills anywhere, late calls, runs that outsleep the grace.
+"""Collections among conversions, compactions and others: kills anywhere, late calls, runs that outlast the grace.
 
 A seed decides the order of all calls to S3 and Glue, and when the clock moves. `DYNALAKE_SEEDS`: how many seeds.
 """
@@ -32,11 +32,11 @@ NIGHTS = 24
 
 
 class Faults(Exception):
-    """What is missing that must be there."""
+    """Files that must exist and are missing."""
 
 
 class World:
-    """One table, and everything that works on it."""
+    """One table and everything that works on it."""
 
     def __init__(self, seed: int, patch: pytest.MonkeyPatch) -> None:
         use_seed(patch, seed)
@@ -83,7 +83,7 @@ class World:
         self.committed += 1
 
     def compact(self) -> None:
-        """Replace a day's files by one, and let the partition point to it."""
+        """Replace a day's files by one, and point the partition to it."""
         table = self.process()
         day = self.random.choice(DAYS)
         made_at = self.milliseconds()
@@ -107,7 +107,7 @@ class World:
         self.project(table, day)
 
     def project(self, table: Table, day: str) -> None:
-        """Point the day's partition to its one folder; look again afterwards, since partitions know no version."""
+        """Point the day's partition to its one folder; read again afterwards, since partitions have no version."""
         for _ in range(2):
             folders = {f.path.rpartition("/")[0] for f in table.changes().files({day})}
             if len(folders) != 1:
@@ -142,7 +142,7 @@ class World:
         return ""
 
     def run(self) -> None:
-        """Day by day: a few writers, a collection, one call after the other; then the next day comes."""
+        """Play day by day a few writers and a collection, one call after the other; then begin the next day."""
         busy = self.random.choice([0.3, 1.5])  # writers a day
         for _ in range(NIGHTS):
             if self.random.random() < 0.9:
@@ -173,7 +173,7 @@ class World:
     # -- what must hold ------------------------------------------------------------------------------------------------
 
     def judge(self) -> None:
-        """Raise `Faults` where something that is named, or was a day ago, is not there."""
+        """Raise `Faults` if a file that is named, or was a day ago, is missing."""
         there = self.lake.s3.objects.keys()
         for table in (self.lake.names.changes_table, self.lake.names.state_table):
             location = self.lake.glue.tables[table]["Parameters"]["metadata_location"]
@@ -191,12 +191,12 @@ class World:
             self.current[table] = [(at, read) for at, read in seen if at >= day_ago]
         for partition in self.partitions:
             location = partition["StorageDescriptor"]["Location"].removeprefix(self.lake.names.uri(""))
-            was_there = partition["Parameters"]["there"] == "True"  # not where the run that set it had outslept all
+            was_there = partition["Parameters"]["there"] == "True"  # unless the run that set it had outlasted all
             if was_there and not self.lake.s3.keys(f"{location}/"):
                 raise Faults(f"the partition's folder {location}")
 
     def names(self, table: str, location: str) -> frozenset[str]:
-        """The keys of all files that this metadata names by any of its snapshots."""
+        """Return the keys of all files named by any snapshot of this metadata."""
         if location not in self.named:
             try:
                 named = self.read_names(table, location)
@@ -237,7 +237,7 @@ def test_no_named_file_is_ever_missing(seed: int) -> None:
 
 
 def first_fault(seeds: Iterable[int]) -> int | None:
-    """The first seed at which something is missing."""
+    """Return the first seed at which something is missing."""
     for seed in seeds:
         try:
             simulate(seed)

@@ -1,4 +1,4 @@
-"""Days that are old enough are dropped whole, and none that is still needed."""
+"""Days that are old enough are dropped whole, unless they are still needed."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ OLD, OLDER = 40, 50  # days ago
 
 
 class HistoryLake(MemoryLake):
-    """Changes at noon of days, and a bound of state and view."""
+    """A lake of changes at noon, and a bound of state and view."""
 
     def add(self, ago: int, *ids: str, named: bool = True) -> DataFile:
-        """Rows of a day that many days ago, made at noon, from a raw object."""
+        """Add rows of a day that many days ago, made at noon, from a raw object."""
         given = self.put_raw(self.day(ago), f"{ids[0]}.gz", ids[0].encode())
         return self.append(self.day(ago), *ids, inputs=[given] if named else [], time=self.noon(ago))
 
@@ -29,7 +29,7 @@ class HistoryLake(MemoryLake):
         return self.milliseconds - ago * 86_400_000
 
     def fold(self, ago: int, view: int | None = None) -> None:
-        """Let the state hold what was made up to noon of a day, and the view read what came after."""
+        """Fold the changes made up to noon of a day into the state, and let the view read the later ones."""
         self.commit(Change(properties={FOLDED_TO: str(self.noon(ago))}), self.names.state_table)
         bound = self.noon(ago if view is None else view)
         entry = {"Name": self.names.current_view, "Parameters": {FOLDED_TO: str(bound)}}

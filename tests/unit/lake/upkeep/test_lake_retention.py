@@ -1,4 +1,4 @@
-"""Raw objects go by age, and only once live rows hold what is in them."""
+"""Raw objects are deleted by age, but only once live rows have their contents."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def lake(monkeypatch: pytest.MonkeyPatch) -> MemoryLake:
 
 
 def convert(lake: MemoryLake, day: str, name: str) -> Input:
-    """A raw object, and a folder that names it."""
+    """Put a raw object and commit a folder that names it."""
     given = lake.put_raw(day, name, name.encode())
     lake.append(day, name, inputs=[Input(given.key, given.etag.strip('"'), given.size)])
     return given

@@ -1,4 +1,4 @@
-"""A scrub finds what is missing, damaged, forgotten or foreign, tells what is to be converted, and changes nothing."""
+"""A scrub finds missing, damaged, forgotten and foreign data, reports days to convert, and changes nothing."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TODAY = "20240101"
 
 
 class ScrubLake(Receipts):
-    """Each folder names a raw object by the ETag that it has."""
+    """A lake whose folders name their raw objects with the current ETags."""
 
     def write(self, day: str, records: Sequence[Item], raw: str) -> Any:
         manifest, files, held = super().write(day, records, raw)
@@ -49,7 +49,7 @@ class ScrubLake(Receipts):
         return scrub(self.table, lambda: self.clock.moment, **options)
 
     def found(self, **options: Any) -> dict[str, tuple[str, int]]:
-        """Kind → day and count of each finding; each kind once."""
+        """Return kind → day and count of each finding; each kind once."""
         findings = self.scrub(**options).findings
         assert len({f.kind for f in findings}) == len(findings)
         return {f.kind: (f.day, f.count) for f in findings}
@@ -75,7 +75,7 @@ def lake(prepared: ScrubLake) -> ScrubLake:
 
 @pytest.fixture(scope="module")
 def prepared() -> ScrubLake:
-    """Two compacted days that `_parquet` shows, an open one, the snapshot, and a state."""
+    """Make two compacted days that `_parquet` shows, an open one, the snapshot, and a state."""
     lake = ScrubLake()
     lake.append(DAY_1, {"id": "a", "n": 1}, {"id": "b"})
     lake.append(DAY_1, {"id": "b", "n": 2})
