@@ -17,7 +17,7 @@ from tests.conftest import REPOSITORY
 TEMPLATES = REPOSITORY / "infra" / "cloudformation"
 PSEUDO = {"AWS::Partition": "aws", "AWS::Region": "eu-west-1", "AWS::AccountId": "123456789012"}
 NOTHING = object()
-"""What `AWS::NoValue` leaves."""
+"""The remainder of `AWS::NoValue`."""
 
 Statement = Mapping[str, Any]
 

@@ -88,7 +88,7 @@ def test_options_and_settings_are_those_of_the_trigger_form(path: str, described
 
 
 LAKE = ("Environment", "BucketName", "Prefix", "KmsKeyArn")
-"""What the output `lake` of the storage module says."""
+"""The content of the storage module's output `lake`."""
 
 
 @pytest.mark.parametrize(("module", "of_the_lake"), [("airflow", ()), ("spark", LAKE), ("redshift", LAKE)])

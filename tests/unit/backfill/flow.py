@@ -17,7 +17,7 @@ from dynalake.names import TableNames
 
 NOW = datetime(2019, 5, 25, 12, tzinfo=UTC)
 COMMITTED = NOW + timedelta(days=1)
-"""When an export is committed: it may take longer than its day."""
+"""The time of an export's commit, which may be after the export's day."""
 
 
 def backfill(clients: Clients, names: TableNames, *, run: str = "manual__1", **options: Any) -> Committed:

@@ -88,7 +88,7 @@ def test_while_throttled_the_scan_waits_and_never_fails() -> None:
     table = SimulatedTable(SimulatedTime(), uneven(8000, 8000), throttle=lambda moment: 10 < moment < 100)
     spans = scan_all(table, max_read_capacity=300)
     assert table.most() <= 1.05 * 3000
-    assert 10 < table.refused < 60, "again and again, less and less often"
+    assert 10 < table.refused < 60, "repeatedly, less and less often"
     resumed = min(moment for moment, _ in table.consumed if moment >= 100)
     assert resumed < 121
     check(table, 300, begin=122, end=max(ended for _, ended in spans) - 1)

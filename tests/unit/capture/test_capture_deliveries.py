@@ -31,14 +31,14 @@ class Captured(RuleBasedStateMachine):
         super().__init__()
         self.stack: Deliveries | None = None
         self.made: dict[str, int] = {}
-        """When the streams of each delivery that is there were made."""
+        """Creation times of the streams of each existing delivery."""
         self.clock = 0
         self.proven: dict[str, int] = {}
-        """What the streams were made that a run has proven last."""
+        """The creation times of the streams that a run has proven last."""
         self.used: set[str] = set()
         """Deliveries that may hold changes."""
         self.found_empty = ""
-        """The version of the stack on which a run has found the left delivery empty."""
+        """The version of the stack on which a run has found the abandoned delivery empty."""
 
     def deploy(self, wanted: Deliveries) -> None:
         before = self.stack
@@ -47,10 +47,10 @@ class Captured(RuleBasedStateMachine):
         for delivery in self.stack.all:
             self.made.setdefault(delivery, self.clock)
         for delivery in set(before.all if before else ()) - set(self.stack.all):
-            assert delivery not in self.used, "what may hold changes was removed"
+            assert delivery not in self.used, "a delivery that may hold changes was removed"
             del self.made[delivery]
         if self.stack.reading:
-            assert self.proven.get(self.stack.used) == self.made[self.stack.used], "changes go where nothing is proven"
+            assert self.proven.get(self.stack.used) == self.made[self.stack.used], "changes go to an unproven delivery"
             self.used.add(self.stack.used)
 
     @rule(delivery=WANTED)

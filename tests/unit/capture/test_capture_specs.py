@@ -130,11 +130,11 @@ def test_old_versions_of_temporary_state_and_delete_markers_are_removed() -> Non
     assert passing["Prefix"] == {"Fn::Sub": "${Prefix}-state/_/"}
     assert NAMES.lake.passing_prefix == "dynamodb-state/_/"
     assert passing["NoncurrentVersionExpiration"] == {"NoncurrentDays": 1}
-    assert "ExpirationInDays" not in passing, "what is there is needed"
+    assert "ExpirationInDays" not in passing, "existing objects are needed"
     for key in (NAMES.export_prefix("r"), NAMES.conversions, NAMES.watch_state, NAMES.redrive_state("r")):
         assert key.startswith(NAMES.lake.passing_prefix)
     for key in (NAMES.hand_off, NAMES.folder_manifests, NAMES.snapshot_runs, NAMES.backfill_states):
-        assert not key.startswith(NAMES.lake.passing_prefix), "what cannot be made again has its versions"
+        assert not key.startswith(NAMES.lake.passing_prefix), "objects that cannot be created again keep their versions"
     with pytest.raises(SettingsError):
         LAKE.table("_")
     assert rules["superseded-versions"]["ExpiredObjectDeleteMarker"] is True

@@ -1,7 +1,7 @@
 """The part of the lake's protocol for conversions, played with the real code: a seed decides what happens when.
 
 Several concurrent runs, each killed, retried or frozen anywhere; answers of Glue that are lost or late; objects that
-arrive in between, twice and on other days; a compaction, a fold's marker, somebody else's OPTIMIZE, garbage collection.
+arrive in between, twice and on other days; compaction, a fold's marker, another engine's OPTIMIZE, garbage collection.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tests.unit.convert.steps import DROP, LATE, LOSE, THROTTLE, Steps, Worker, 
 
 STEPS = 400
 AT_ONCE = 3
-"""Conversions that are under way at the same time, at most."""
+"""The most conversions that run at the same time."""
 
 
 @dataclass

@@ -17,7 +17,7 @@ from dynalake.lake.catalog.commit import commit_on
 from tests.unit.lake.memory import MemoryGlue, error
 
 LOSE, DROP, LATE, THROTTLE = "lose", "drop", "late", "throttle"
-"""What may happen to an update of Glue: it lands and its answer is lost; it does not land; it lands later; it is
+"""Possible outcomes of an update of Glue: it lands and its answer is lost; it does not land; it lands later; it is
 refused before it begins."""
 
 

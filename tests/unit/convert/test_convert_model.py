@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 SEEDS = int(os.environ.get("DYNALAKE_MODEL_SEEDS", "48"))
 BLOCKS = 8
 UNTIL = 40
-"""Seeds in which a rule that is left out has to be missed."""
+"""The number of seeds within which a missing rule must be noticed."""
 
 
 def played(seed: int) -> World:

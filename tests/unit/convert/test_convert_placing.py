@@ -22,7 +22,7 @@ from tests.unit.lake.strategies import BUDGET, ITEMS, NUMBERS, VALUES
 pytestmark = pytest.mark.slow
 
 EXAMPLES = int(os.environ.get("DYNALAKE_EXAMPLES", "40"))
-"""Of each property; thousands take a quarter of an hour."""
+"""Examples of each property; thousands take a quarter of an hour."""
 
 ODD = st.sampled_from(
     [

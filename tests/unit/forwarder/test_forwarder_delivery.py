@@ -28,7 +28,7 @@ def client_error(code: str) -> ClientError:
 
 
 class Stub:
-    """A stream that answers as it is told and remembers what it stored."""
+    """A stream that gives preset answers and remembers the stored records."""
 
     limits = Limits(records=3, request=100, record=10)
 

@@ -83,7 +83,7 @@ def minute() -> float:
 
 
 def test_only_the_record_that_the_forwarder_fails_on_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Batches are tried again for a day: a fault of the code must not hold back what stands behind its record."""
+    """Batches are tried again for a day: a fault of the code must not block the records after it."""
 
     def encode(found: dict[str, Any]) -> str:
         if found["dynamodb"]["SequenceNumber"] == "2":

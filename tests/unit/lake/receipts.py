@@ -118,7 +118,7 @@ class Receipts:
         self.key = key
         self._number = 0
         self.committed: Counter[str] = Counter()
-        """What a reader has to see: each change as text."""
+        """The changes that a reader must see, each as text."""
         if table is not None:
             self.table, self.names = table, table.names
             return

@@ -1,6 +1,6 @@
 """The rules of the state (S1 to S4), played with the real code: a seed decides what happens when.
 
-Conversions with late changes, folds, backfills and somebody else's OPTIMIZE at once, each killed, frozen or tried
+Conversions with late changes, folds, backfills and another engine's OPTIMIZE at once, each killed, frozen or tried
 again anywhere; answers of Glue that are lost or late. After every commit the readers' views are compared.
 """
 

@@ -12,7 +12,7 @@ from dynalake.lake.types.budget import Budget, Limits
 KEYS = st.sampled_from(["a", "b", "A", "a-b", "1", "", "ab", "c", "e" * 6])
 
 LIMITS = Limits(struct_keys=3, key_length=5, depth=3, size=14)
-"""So small that every bound is met all the time."""
+"""Limits so small that every bound is reached often."""
 
 BUDGET = Budget(columns=5, fields=14, column_fields=6, schema_bytes=900, attributes=6, gathered=30, limits=LIMITS)
 

@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 Pair = tuple[dict[str, Any], Any]
-"""An attribute value and what `json.loads(…, parse_int=Decimal, parse_float=Decimal)` must make of it."""
+"""An attribute value and the expected result of `json.loads(…, parse_int=Decimal, parse_float=Decimal)`."""
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 NAMES = st.one_of(

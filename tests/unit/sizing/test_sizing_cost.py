@@ -152,5 +152,5 @@ def test_a_note_gives_cost_and_reason_and_fits(settings: TableSettings, usage: U
     text = quote(settings, usage, planned, found(usage, settings), "eu-central-1")
     for part in (*parts, "prices of us-east-1, ", "; kinesis, on demand $"):
         assert part in text
-    assert len(text) < 500, "a run's note has 1,000 characters, and other tasks have something to say as well"
+    assert len(text) < 500, "a run's note has 1,000 characters, and other tasks add to it as well"
     assert cost_table(found(usage, settings)).count("\n") == 4

@@ -96,7 +96,7 @@ def test_aws_allows_every_step(current: int, wanted: int, mode: str) -> None:
     steps = shard_steps(AUTO, StreamState(mode, current), wanted)
     assert steps[-1] == wanted
     if mode == "on_demand":
-        assert steps[0] == current, "with its mode a stream does not change its shards as well"
+        assert steps[0] == current, "a stream does not change its mode and its shards together"
     for before, after in zip((current, *steps), steps, strict=False):
         assert math.ceil(before / 2) <= after <= 2 * before
     assert len([step for step in steps if step != current]) <= 10, "in a day"

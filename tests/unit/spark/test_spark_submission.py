@@ -97,7 +97,7 @@ def test_an_outcome_is_the_result_or_the_job_s_own_error(clients: Clients) -> No
 
 
 ABSENT = ("airflow", "awswrangler", "zlib_ng")
-"""What there is in Airflow's environment and not, or not for sure, where Spark runs."""
+"""Modules of Airflow's environment that are missing, or may be, where Spark runs."""
 
 
 def test_the_archive_has_everything_that_the_job_imports(tmp_path: Path) -> None:

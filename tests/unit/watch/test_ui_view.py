@@ -20,7 +20,7 @@ def test_a_chart_has_a_bar_for_each_day_with_changes_and_a_scale() -> None:
     assert (made.first, made.last, made.most) == ("2024-02-01", "2024-03-01", "1,000")
     assert made.bars[-1].title == "2024-02-29: 1,000 rows, 50.0 kB in 2 files"
     assert chart([], TODAY, 14).bars == ()
-    assert chart([Day("20230101", Size(5, 5, 1))], TODAY, 14).bars == (), "it is long ago"
+    assert chart([Day("20230101", Size(5, 5, 1))], TODAY, 14).bars == (), "it was long ago"
 
 
 @given(st.dictionaries(st.integers(0, 29), st.integers(0, 10**12), max_size=30))

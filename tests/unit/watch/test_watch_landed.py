@@ -128,9 +128,9 @@ def test_lost_changes_stay_reported_until_marked_as_repaired() -> None:
     assert lost(dropped) == (None, 5_000)
     assert lost([], lost_at=4_000) == (None, 4_000)
     assert lost(dropped, lost_at=7_000) == (None, 7_000)
-    assert lost(dropped, repaired_at=5_000) == (None, None), "the metric still tells of it for a day"
+    assert lost(dropped, repaired_at=5_000) == (None, None), "the metric still shows it for a day"
     assert lost([*dropped, (6_000, 1.0)], repaired_at=5_000) == (None, 6_000)
-    assert lost([], 2_000) == (2_000, 8_000), "between two pipelines, whether or not anybody looked in between"
+    assert lost([], 2_000) == (2_000, 8_000), "between two pipelines, with or without a check in between"
     assert lost(dropped, 2_000, repaired_at=7_999) == (2_000, 8_000)
     assert lost(dropped, 2_000, repaired_at=8_000) == (None, None)
 

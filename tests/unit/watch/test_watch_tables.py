@@ -129,7 +129,7 @@ def test_a_fold_is_due_since_a_check_first_found_it_due(lake: WatchedLake) -> No
     fold(lake.table, folded)
     assert lake.look().fold_due_since is None
     raise_bound(lake.table, folded + 1)
-    assert lake.look().fold_due_since == lake.now, "one was begun"
+    assert lake.look().fold_due_since == lake.now, "a fold has begun"
     fold(lake.table, folded + 1)
     assert lake.look().fold_due_since is None
 
@@ -149,7 +149,7 @@ def test_a_problem_is_found_within_the_hour_and_clears_at_once(lake: WatchedLake
     assert lake.kinds() == set()
     lake.glue.optimizers["receipts_state", "compaction"] = {"enabled": True}
     view = lake.glue.tables.pop(lake.names.current_view)
-    assert lake.kinds() == set(), "it was looked at just now"
+    assert lake.kinds() == set(), "it was checked just now"
     lake.clock.move(seconds=CHECK_MS / 1000)
     assert lake.kinds() == {"foreign-optimizer", "no-view"}
     lake.glue.optimizers.clear()

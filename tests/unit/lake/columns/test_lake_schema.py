@@ -131,7 +131,7 @@ def test_attributes_without_typed_values_have_no_column() -> None:
         "struct<in:map<string,string>,list:array<string>,lists:array<string>,map:map<string,string>,n:bigint>"
     )
     for value in [{"list": [1, "x", {}]}, {"map": {"any": [1]}}, {"in": {"x": "y"}}, {"none": None}]:
-        assert holds(schema.known["a"].type, value), "it never has to be widened for what comes"
+        assert holds(schema.known["a"].type, value), "it never has to be widened for later values"
 
 
 def test_structs_get_new_fields_at_any_level() -> None:
@@ -355,7 +355,7 @@ def test_pinned_attributes_get_their_column_whatever_the_others_have() -> None:
     ]
     assert schema.left_out(observed) == ("b",)
     assert schema.misfits(observed) == ("price",)
-    assert schema.widen_for(observed) is schema, "what does not fit a pinned type stays in __other"
+    assert schema.widen_for(observed) is schema, "values that do not fit a pinned type stay in __other"
 
 
 def test_pins_change_columns_at_night() -> None:
@@ -428,7 +428,7 @@ def test_gathered_types_do_not_depend_on_the_order(
         if rnd.random() < 0.4:
             parts.append(Gathering(schema, BUDGET))
         elif rnd.random() < 0.3:
-            assert parts[-1].observed is not None, "the bounds come into effect"
+            assert parts[-1].observed is not None, "the bounds take effect"
     rnd.shuffle(parts)
     together = Gathering(schema, BUDGET)
     for part in parts:

@@ -224,7 +224,7 @@ def test_a_run_has_a_budget_and_does_at_least_one_day(lake: Receipts, monkeypatc
     assert [p.day for p in plan(lake, days=[DAY_2, DAY_1])] == [DAY_1, DAY_2]
 
 
-# -- somebody else's engine --------------------------------------------------------------------------------------------
+# -- another engine ----------------------------------------------------------------------------------------------------
 
 
 def test_files_of_another_engine_are_compacted_too(lake: Receipts) -> None:

@@ -291,7 +291,7 @@ def test_the_cost_of_late_changes_is_limited_and_the_next_run_continues(lake: St
     assert lake.state() == replay(late)
 
 
-# -- somebody else's engine ----------------------------------------------------------------------------------------
+# -- another engine ------------------------------------------------------------------------------------------------
 
 
 def optimize(lake: StateLake, *parts: list[str], deleted: bool = False) -> None:

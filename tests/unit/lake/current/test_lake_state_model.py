@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow
 SEEDS = int(os.environ.get("DYNALAKE_MODEL_SEEDS", "16"))
 BLOCKS = 4
 UNTIL = 30
-"""Seeds in which a rule that is left out has to be missed."""
+"""The number of seeds within which a missing rule must be noticed."""
 
 pc: Any = pyarrow.compute  # its stubs take no chunked arrays where it does
 
@@ -141,7 +141,7 @@ MISSED: dict[str, tuple[int, Callable[[pytest.MonkeyPatch], None]]] = {
         lambda patch: patch.setattr(snapshot, "finish_snapshot", lambda *given, **more: None),
     ),
 }
-"""Rule → a seed that misses it, which is tried first, and what leaves it out."""
+"""Rule → a seed that notices its absence, which is tried first, and the patch that removes it."""
 
 
 @pytest.mark.parametrize("rule", MISSED)

@@ -429,7 +429,7 @@ def test_partitions_are_read_with_their_parameters(lake: Receipts) -> None:
     assert found.keys() == {"00000000", DAY_1}
 
 
-# -- somebody else's optimizer -----------------------------------------------------------------------------------------
+# -- another optimizer -------------------------------------------------------------------------------------------------
 
 
 class Optimizers:

@@ -73,7 +73,7 @@ def test_intact_tables_are_left_alone(lake: StateLake) -> None:
 def test_everything_is_registered_again_from_the_bucket(lake: StateLake) -> None:
     rows, state, current = rows_of(lake), lake.state(), lake.current()
     heads = {name: lake.table.catalog.load(name) for name in ("receipts", "receipts_state")}
-    lake.glue.tables.clear()  # somebody dropped the database, and made it again
+    lake.glue.tables.clear()  # a person dropped the database and created it again
 
     findings = repair_entries(lake.table)
 

@@ -67,7 +67,7 @@ def test_merge_obeys_its_laws_within_the_bounds(a: Type, b: Type, c: Type) -> No
     assert whole(both(both(a, b), c)) == whole(both(a, both(b, c)))
     assert both(a, a) is a
     merged = both(a, b)
-    assert both(merged, a) is merged, "what brings nothing changes nothing"
+    assert both(merged, a) is merged, "a merge that adds nothing changes nothing"
     assert both(merged, b) is merged
 
 
