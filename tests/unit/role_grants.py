@@ -31,10 +31,10 @@ def template(name: str) -> dict[str, Any]:
 class Resolved:
     """A template with values for its parameters; attributes and resources become their own names."""
 
-    def __init__(self, name: str, **given: str) -> None:
+    def __init__(self, name: str, **parameters: str) -> None:
         self.template = template(name)
         defaults = {n: p.get("Default", n) for n, p in self.template["Parameters"].items()}
-        self._values = {**defaults, **PSEUDO, **given}
+        self._values = {**defaults, **PSEUDO, **parameters}
 
     def policy(self, name: str) -> list[Statement]:
         """Return the statements of a managed policy; actions and resources are lists."""
@@ -51,12 +51,12 @@ class Resolved:
         return json.dumps(document, separators=(",", ":"))
 
     def _statements(self, document: Any) -> list[Statement]:
-        found = self.resolve(document)["Statement"]
-        return [{**s, "Action": _list(s["Action"]), "Resource": _list(s["Resource"])} for s in found]
+        statements = self.resolve(document)["Statement"]
+        return [{**s, "Action": _list(s["Action"]), "Resource": _list(s["Resource"])} for s in statements]
 
     def resolve(self, node: Any) -> Any:
         if isinstance(node, list):
-            return [value for each in node if (value := self.resolve(each)) is not NOTHING]
+            return [value for child in node if (value := self.resolve(child)) is not NOTHING]
         if not isinstance(node, dict):
             return node
         match next(iter(node.items()), ("", None)):
@@ -73,10 +73,10 @@ class Resolved:
             case ("Fn::Split", [by, text]):
                 return str(self.resolve(text)).split(by)
             case ("Fn::Sub", said):
-                text, more = (said, {}) if isinstance(said, str) else (said[0], self.resolve(said[1]))
-                values = {**self._values, **more}
+                text, variables = (said, {}) if isinstance(said, str) else (said[0], self.resolve(said[1]))
+                values = {**self._values, **variables}
                 return re.sub(r"\$\{([^}]+)\}", lambda m: str(values.get(m[1], m[1])), text)
-        resolved = {name: self.resolve(each) for name, each in node.items()}
+        resolved = {name: self.resolve(child) for name, child in node.items()}
         return {name: value for name, value in resolved.items() if value is not NOTHING}
 
     def _holds(self, condition: Any) -> bool:
@@ -106,9 +106,9 @@ def handlers(kind: str) -> frozenset[str]:
     https://docs.aws.amazon.com/cloudcontrolapi/latest/userguide/resource-types.html
     """
     schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-east-1", kind).schema
-    calls = [about["permissions"] for name, about in schema["handlers"].items() if name != "list"]
+    calls = [handler["permissions"] for name, handler in schema["handlers"].items() if name != "list"]
     calls.append((schema.get("tagging") or {}).get("permissions") or [])
-    return frozenset(action for found in calls for action in found)
+    return frozenset(action for permissions in calls for action in permissions)
 
 
 @cache
@@ -125,8 +125,8 @@ def is_action(action: str) -> bool:
 def has_resource(action: str) -> bool:
     """Return whether a policy can name a resource for the action."""
     service, _, name = action.partition(":")
-    about = _reference()[service]["Actions"][name.lower()]
-    return bool(about and about.get("Resources"))
+    entry = _reference()[service]["Actions"][name.lower()]
+    return bool(entry and entry.get("Resources"))
 
 
 def _list(value: Any) -> list[Any]:

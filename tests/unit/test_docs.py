@@ -171,14 +171,14 @@ def test_local_compose_has_secrets_of_its_own_machine(tmp_path: Path) -> None:
 
 def test_compose_takes_the_connection_and_the_lake_from_the_shell() -> None:
     """Airflow reads its environment before the values entered in its UI."""
-    given = {
+    variables = {
         "AIRFLOW_CONN_AWS_DEFAULT": '{"conn_type": "aws", "extra": {"role_arn": "arn:aws:iam::1:role/dags"}}',
         "DYNALAKE_ENVIRONMENT": "prod",
         "DYNALAKE_MAX_ACTIVE_BATCHES": "2",
     }
-    done = compose("config", **SECRETS, **given)
+    done = compose("config", **SECRETS, **variables)
     environment = yaml.safe_load(done.stdout)["services"]["scheduler"]["environment"]
-    assert given.items() <= environment.items()
+    assert variables.items() <= environment.items()
     assert "DYNALAKE_AWS_CONN_ID" not in {name for name, value in environment.items() if value is not None}
 
 
@@ -197,7 +197,7 @@ def test_the_images_use_pinned_versions_and_start_existing_commands() -> None:
     known = set(re.findall(r"(--[a-z-]+)", done.stdout))
     assert (
         {"--host", "--known-as", "--port", "--state-dir"}
-        == {each for each in arguments if each.startswith("--")}
+        == {argument for argument in arguments if argument.startswith("--")}
         <= known
     )
 

@@ -75,8 +75,8 @@ def test_the_installed_package_equals_the_plugins_folder(installed: Path, tmp_pa
     empty = tmp_path / "plugins"
     empty.mkdir()
     here = load(tmp_path, REPOSITORY / "dags", REPOSITORY / "plugins", REPOSITORY / "plugins")
-    there = load(tmp_path, installed / "dynalake" / "bundled" / "dags", installed, empty)
-    assert here == there
+    bundled = load(tmp_path, installed / "dynalake" / "bundled" / "dags", installed, empty)
+    assert here == bundled
     assert here["errors"] == []
     assert "dynalake" in here["plugins"]
     assert len(here["dags"]) == len(list((REPOSITORY / "dags").glob("dynalake_*.py")))

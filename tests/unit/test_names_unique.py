@@ -45,9 +45,9 @@ def resources(names: TableNames) -> dict[str, list[str]]:
 def test_no_two_pairs_share_a_name(one: tuple[str, str], other: tuple[str, str]) -> None:
     if one == other:
         return
-    mine, others = resources(named(one)), resources(named(other))
+    own, others = resources(named(one)), resources(named(other))
     for space in ("stacks", "kinesis", "firehose", "parameters"):
-        shared = set(mine[space]) & set(others[space])
+        shared = set(own[space]) & set(others[space])
         if one[0] == other[0]:
             # Shared by all tables of a lake.
             lake = named(one).lake
@@ -55,7 +55,7 @@ def test_no_two_pairs_share_a_name(one: tuple[str, str], other: tuple[str, str])
         assert shared == set(), space
     if one[0] != other[0]:
         for space in ("dashboards", "databases", "functions"):
-            assert not set(mine[space]) & set(others[space]), space
+            assert not set(own[space]) & set(others[space]), space
 
 
 @given(_pairs, _pairs)
@@ -63,23 +63,23 @@ def test_only_tables_that_setup_refuses_have_names_that_differ_only_in_case(
     one: tuple[str, str], other: tuple[str, str]
 ) -> None:
     """IAM and S3 fold case; the names of two tables that can be in one account also differ when folded."""
-    mine, others = named(one), named(other)
-    if one == other or (one[0] == other[0] and mine.glue_name == others.glue_name):
+    own, others = named(one), named(other)
+    if one == other or (one[0] == other[0] and own.glue_name == others.glue_name):
         return
     for resource in RESOURCES:
-        assert getattr(mine, resource).lower() != getattr(others, resource).lower()
+        assert getattr(own, resource).lower() != getattr(others, resource).lower()
 
 
 @given(_pairs)
 def test_a_shortened_name_is_never_another_tables_name(pair: tuple[str, str]) -> None:
     """A table may be named like another one's shortened name: then its own name ends in a hash, too."""
     names = named(pair)
-    taken = names.delivery_stream.removeprefix(f"{names.lake.stream_prefix}-")
-    if taken != names.table and len(taken) >= 3:
-        assert named((pair[0], taken)).delivery_stream != names.delivery_stream
-    taken = names.stack.removeprefix(f"{names.lake.stack_prefix}-table-")
-    if taken != names.table and len(taken) >= 3:
-        assert named((pair[0], taken)).stack != names.stack
+    shortened = names.delivery_stream.removeprefix(f"{names.lake.stream_prefix}-")
+    if shortened != names.table and len(shortened) >= 3:
+        assert named((pair[0], shortened)).delivery_stream != names.delivery_stream
+    shortened = names.stack.removeprefix(f"{names.lake.stack_prefix}-table-")
+    if shortened != names.table and len(shortened) >= 3:
+        assert named((pair[0], shortened)).stack != names.stack
 
 
 @given(_environments, _environments, _tables)

@@ -91,8 +91,8 @@ def actions(*policies: str, **parameters: str) -> set[str]:
 def reaches(resource: str, action: str, *policies: str, **parameters: str) -> bool:
     """Return whether an action on a resource is granted."""
     return any(
-        action == each and any(fnmatchcase(resource, r) for r in statement["Resource"])
-        for statement, each in granted(policies, **parameters)
+        action == granted_action and any(fnmatchcase(resource, r) for r in statement["Resource"])
+        for statement, granted_action in granted(policies, **parameters)
     )
 
 
@@ -100,20 +100,20 @@ def test_cloudformation_has_exactly_the_actions_that_the_resource_handlers_call(
     """In both directions: a missing action fails a deployment halfway, and an extra one is an unneeded right."""
     called = {action for kind, _ in resources() for action in handlers(kind) if is_action(action)}
     left_out = {action for listed in NOT_SET.values() for action in listed.split()} | set(NEVER)
-    have = actions(*DEPLOY)
-    assert sorted(called - left_out - have) == []
-    assert sorted(have - called) == []
-    assert sorted(have & left_out) == []
+    allowed = actions(*DEPLOY)
+    assert sorted(called - left_out - allowed) == []
+    assert sorted(allowed - called) == []
+    assert sorted(allowed & left_out) == []
 
 
 def test_omitted_actions_are_for_properties_that_no_template_sets() -> None:
     def properties(node: object) -> Iterator[str]:
         if isinstance(node, dict):
             yield from node
-        for each in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
-            yield from properties(each)
+        for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+            yield from properties(child)
 
-    used = {name for _, given in resources() for name in properties(given)}
+    used = {name for _, properties_of in resources() for name in properties(properties_of)}
     assert sorted(used & set(NOT_SET)) == []
 
 
@@ -138,9 +138,9 @@ def test_an_action_exists_in_aws_and_names_a_resource_if_possible(policy: str) -
 @pytest.mark.parametrize("bucket", ["", "b" * 63])
 def test_a_policy_is_not_too_long(policy: str, bucket: str) -> None:
     """6,144 characters: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html"""
-    given = {"Environment": ENVIRONMENT, "KmsKeyArn": KEY, "MayChangeTables": "true", "BucketName": bucket}
+    parameters = {"Environment": ENVIRONMENT, "KmsKeyArn": KEY, "MayChangeTables": "true", "BucketName": bucket}
     longest = Resolved(
-        "airflow", **given, Prefix="p" * 100, **{"AWS::Region": "r" * 14, "AWS::Partition": "aws-us-gov"}
+        "airflow", **parameters, Prefix="p" * 100, **{"AWS::Region": "r" * 14, "AWS::Partition": "aws-us-gov"}
     )
     assert len(longest.text(policy)) <= 6144
 
@@ -164,12 +164,12 @@ def test_every_grant_on_a_bucket_is_limited_to_the_account(bucket: str) -> None:
 
 def test_a_user_s_own_bucket_is_not_changed() -> None:
     """No role can change its properties or reach an object outside of the lake's folders."""
-    given = {"BucketName": BUCKET}
-    changes = {a for a in actions(*POLICIES, **given) if a.startswith(("s3:Put", "s3:Delete", "s3:Create"))}
+    parameters = {"BucketName": BUCKET}
+    changes = {a for a in actions(*POLICIES, **parameters) if a.startswith(("s3:Put", "s3:Delete", "s3:Create"))}
     assert changes == {"s3:PutObject", "s3:PutObjectAcl", "s3:DeleteObject", "s3:DeleteObjectVersion"}
     for action in ("s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion"):
         for key in ("hr/salaries.csv", "dynamodb", "dynamodb-other/x", "aws/other/x"):
-            assert not reaches(f"arn:aws:s3:::{BUCKET}/{key}", action, *POLICIES, **given)
+            assert not reaches(f"arn:aws:s3:::{BUCKET}/{key}", action, *POLICIES, **parameters)
 
 
 def test_the_stacks_roles_can_only_reach_the_folders_of_capture() -> None:
@@ -184,19 +184,19 @@ def test_the_stacks_roles_can_only_reach_the_folders_of_capture() -> None:
 @pytest.mark.parametrize("may", ["true", "false"])
 def test_roles_without_the_right_to_delete_data_cannot_delete_any(may: str) -> None:
     """Raw objects, versions, and the bucket's lifecycle and versioning are kept; derived files may be deleted."""
-    given = {"MayDeleteData": may}
+    parameters = {"MayDeleteData": may}
     yes = may == "true"
     raw, snapshot = (f"{OWN_BUCKET}/dynamodb/json/T/dt={day}/x.gz" for day in ("20190525", "00000000"))
-    assert reaches(raw, "s3:DeleteObject", *POLICIES, **given) == yes
-    assert ("s3:DeleteObjectVersion" in actions(*POLICIES, **given)) == yes
-    assert ("glue:DeleteTable" in actions(*POLICIES, **given)) == yes
+    assert reaches(raw, "s3:DeleteObject", *POLICIES, **parameters) == yes
+    assert ("s3:DeleteObjectVersion" in actions(*POLICIES, **parameters)) == yes
+    assert ("glue:DeleteTable" in actions(*POLICIES, **parameters)) == yes
     kept = ("PutLifecycleConfiguration", "PutBucketVersioning", "PutBucketPolicy", "DeleteBucketPolicy")
     for action in (f"s3:{name}" for name in kept):
-        assert (action in actions(*POLICIES, **given)) == yes
+        assert (action in actions(*POLICIES, **parameters)) == yes
     for key in ("dynamodb/parquet/T/changes/x", "dynamodb/orc/T/x", "dynamodb-state/T/x", "aws/lambda/x"):
-        assert reaches(f"{OWN_BUCKET}/{key}", "s3:DeleteObject", *DAGS, **given)
-    assert reaches(snapshot, "s3:DeleteObject", *DAGS, **given)
-    job = Resolved("spark", Environment=ENVIRONMENT, **given).inline("Role")
+        assert reaches(f"{OWN_BUCKET}/{key}", "s3:DeleteObject", *DAGS, **parameters)
+    assert reaches(snapshot, "s3:DeleteObject", *DAGS, **parameters)
+    job = Resolved("spark", Environment=ENVIRONMENT, **parameters).inline("Role")
     deletes = [r for s in job if "s3:DeleteObject" in s["Action"] for r in s["Resource"]]
     assert any(fnmatchcase(raw, r) for r in deletes) == yes
     assert any(fnmatchcase(snapshot, r) for r in deletes)

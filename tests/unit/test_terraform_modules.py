@@ -65,8 +65,8 @@ def in_a_module(f: Field[Any]) -> Field[Any]:
         "Shards of a provisioned Kinesis stream; each takes 1 MB a second. AWS at most doubles or halves them at once. "
         "dynalake_setup with `plan_only` says how many the table's peak needs."
     )
-    about = {**f.metadata, "description": description, "minimum": 1}
-    (own,) = fields(make_dataclass("Own", [(f.name, int, field(default=1, metadata=about))]))
+    metadata = {**f.metadata, "description": description, "minimum": 1}
+    (own,) = fields(make_dataclass("Own", [(f.name, int, field(default=1, metadata=metadata))]))
     return own
 
 
@@ -95,17 +95,19 @@ LAKE = ("Environment", "BucketName", "Prefix", "KmsKeyArn")
 def test_modules_for_administrators_have_their_template_s_parameters(module: str, of_the_lake: tuple[str, ...]) -> None:
     """The parameters of these templates are on no form; those of the lake come with it."""
     variables = blocks(source(module), "variable")
-    for parameter, about in template(module)["Parameters"].items():
+    for parameter, declaration in template(module)["Parameters"].items():
         if parameter in of_the_lake:
             continue
         name = "bucket" if parameter == "BucketName" else re.sub(r"(?<!^)([A-Z])", r"_\1", parameter).lower()
         text = variables[name]
         default = re.search(r"^  default     = (.+)$", text, re.MULTILINE)
-        assert (default and json.loads(default[1])) == _plain(about.get("Default"))
-        assert f"  description = {_literal(about['Description'])}\n" in text
-        if "MinValue" in about:
-            assert f"var.{name} >= {about['MinValue']} && var.{name} <= {about['MaxValue']} && floor" in text
-        allowed = about.get("AllowedValues", ["true", "false"])
+        assert (default and json.loads(default[1])) == _plain(declaration.get("Default"))
+        assert f"  description = {_literal(declaration['Description'])}\n" in text
+        if "MinValue" in declaration:
+            assert (
+                f"var.{name} >= {declaration['MinValue']} && var.{name} <= {declaration['MaxValue']} && floor" in text
+            )
+        allowed = declaration.get("AllowedValues", ["true", "false"])
         assert allowed == ["true", "false"] or f"contains({_literal(allowed)}, var.{name})" in text
 
 

@@ -16,10 +16,10 @@ WITHOUT = {"CreateBucket", "ListBuckets", "ListDirectoryBuckets", "WriteGetObjec
 
 def test_every_call_to_a_bucket_gives_the_expected_owner(mocked: boto3.Session, tmp_path: Path) -> None:
     s3: Any = Clients.of(mocked).s3
-    said: list[tuple[str, Any]] = []
+    owners: list[tuple[str, Any]] = []
     s3.meta.events.register_last(
         "before-parameter-build.s3",
-        lambda params, model, **_: said.append((model.name, params.get("ExpectedBucketOwner"))),
+        lambda params, model, **_: owners.append((model.name, params.get("ExpectedBucketOwner"))),
     )
     s3.create_bucket(Bucket="lake")
     s3.put_object(Bucket="lake", Key="a", Body=b"1")
@@ -32,20 +32,20 @@ def test_every_call_to_a_bucket_gives_the_expected_owner(mocked: boto3.Session, 
     large.write_bytes(b"x" * (9 << 20))
     s3.upload_file(str(large), "lake", "large")
     s3.delete_objects(Bucket="lake", Delete={"Objects": [{"Key": "a"}]})
-    assert {name for name, _ in said} >= {"UploadPart", "CompleteMultipartUpload", "ListObjectVersions", "CopyObject"}
-    assert {name for name, owner in said if owner != ACCOUNT} == {"CreateBucket"}
+    assert {name for name, _ in owners} >= {"UploadPart", "CompleteMultipartUpload", "ListObjectVersions", "CopyObject"}
+    assert {name for name, owner in owners if owner != ACCOUNT} == {"CreateBucket"}
 
 
 def test_no_operation_of_s3_is_missing(mocked: boto3.Session) -> None:
     clients = Clients.of(mocked)
     for name in clients.s3.meta.service_model.operation_names:
         model = clients.s3.meta.service_model.operation_model(name)
-        given: dict[str, Any] = {}
-        clients.s3.meta.events.emit("before-parameter-build.s3." + name, params=given, model=model, context={})
+        parameters: dict[str, Any] = {}
+        clients.s3.meta.events.emit("before-parameter-build.s3." + name, params=parameters, model=model, context={})
         takes = model.input_shape is not None and "ExpectedBucketOwner" in model.input_shape.members
-        assert given.get("ExpectedBucketOwner") == (ACCOUNT if takes else None)
+        assert parameters.get("ExpectedBucketOwner") == (ACCOUNT if takes else None)
         assert takes or name in WITHOUT or "Directory" in name or name in ("CreateSession", "RenameObject")
     copy = clients.s3.meta.service_model.operation_model("CopyObject")
-    given = {}
-    clients.s3.meta.events.emit("before-parameter-build.s3.CopyObject", params=given, model=copy, context={})
-    assert given["ExpectedSourceBucketOwner"] == ACCOUNT
+    parameters = {}
+    clients.s3.meta.events.emit("before-parameter-build.s3.CopyObject", params=parameters, model=copy, context={})
+    assert parameters["ExpectedSourceBucketOwner"] == ACCOUNT

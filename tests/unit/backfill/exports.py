@@ -59,11 +59,11 @@ class FakeExports(FakeTable):
 
     def batch_get_item(self, RequestItems: dict[str, Any]) -> dict[str, Any]:
         """Return the first key's item, and leave the others unprocessed."""
-        ((name, wanted),) = RequestItems.items()
-        now, later = wanted["Keys"][:1], wanted["Keys"][1:]
+        ((name, keys),) = RequestItems.items()
+        now, later = keys["Keys"][:1], keys["Keys"][1:]
         items = [self.items[key["id"]["S"]] for key in now if key["id"]["S"] in self.items]
         answer: dict[str, Any] = {"Responses": {name: [{"id": item["id"]} for item in items]}}
-        return {**answer, "UnprocessedKeys": {name: {**wanted, "Keys": later}} if later else {}}
+        return {**answer, "UnprocessedKeys": {name: {**keys, "Keys": later}} if later else {}}
 
     def export_table_to_point_in_time(self, **request: Any) -> dict[str, Any]:
         token = request["ClientToken"]
@@ -83,12 +83,12 @@ class FakeExports(FakeTable):
         return {"ExportDescription": self.exports[token]}
 
     def describe_export(self, ExportArn: str) -> dict[str, Any]:
-        (found,) = [export for export in self.exports.values() if export["ExportArn"] == ExportArn]
-        if found["ExportStatus"] == "IN_PROGRESS":
-            found["looks"] -= 1
-            if found["looks"] < 0:
-                self._finish(found)
-        return {"ExportDescription": found}
+        (described,) = [export for export in self.exports.values() if export["ExportArn"] == ExportArn]
+        if described["ExportStatus"] == "IN_PROGRESS":
+            described["looks"] -= 1
+            if described["looks"] < 0:
+                self._finish(described)
+        return {"ExportDescription": described}
 
     def _finish(self, export: dict[str, Any]) -> None:
         if self.failure:
@@ -105,11 +105,13 @@ class FakeExports(FakeTable):
         folder = f"{root}{export['ExportArn'].rpartition('/')[2]}/"
         entries = []
         for number in range(self._files):
-            mine = [json.dumps(line) for line in lines if zlib.crc32(json.dumps(line).encode()) % self._files == number]
-            body = gzip.compress("".join(f"{line}\n" for line in mine).encode(), mtime=0)
+            members = [
+                json.dumps(line) for line in lines if zlib.crc32(json.dumps(line).encode()) % self._files == number
+            ]
+            body = gzip.compress("".join(f"{line}\n" for line in members).encode(), mtime=0)
             key = f"{folder if window is None else root}data/{export['ExportArn'][-8:]}{number}.json.gz"
             self._put(export, key, body)
-            entries.append({"itemCount": len(mine), "md5Checksum": md5(body), "etag": "x-1", "dataFileS3Key": key})
+            entries.append({"itemCount": len(members), "md5Checksum": md5(body), "etag": "x-1", "dataFileS3Key": key})
         manifest = "".join(json.dumps(entry) + "\n" for entry in entries).encode()
         summary = json.dumps({"itemCount": len(lines), "billedSizeBytes": 1000}).encode()
         for name, body in (("manifest-files", manifest), ("manifest-summary", summary)):

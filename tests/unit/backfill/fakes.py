@@ -68,11 +68,11 @@ class FakeTable:
         if self._clock:
             self._clock.now += self._page_seconds
         order = sorted(self.items, key=_place)
-        mine = [i for i in order if _place(i)[0] % request.get("TotalSegments", 1) == request.get("Segment", 0)]
+        items = [i for i in order if _place(i)[0] % request.get("TotalSegments", 1) == request.get("Segment", 0)]
         if "ExclusiveStartKey" in request:
             start = _place(request["ExclusiveStartKey"]["id"]["S"])
-            mine = [i for i in mine if _place(i) > start]
-        page = mine[: min(self.page_items, request.get("Limit", self.page_items))]
+            items = [i for i in items if _place(i) > start]
+        page = items[: min(self.page_items, request.get("Limit", self.page_items))]
         units = self.units_per_item * len(page)
         if self._clock:
             self.consumed.append((self._clock.now, units))
@@ -169,7 +169,7 @@ class _Paginator:
 
 def receipts(count: int, *, updated: Mapping[int, dict[str, Any]] | None = None, padding: int = 1500) -> list[Item]:
     """Return `count` items with `padding` hardly compressible characters; item n has `updated[n]` as `updatedAt`."""
-    made: list[Item] = []
+    items: list[Item] = []
     for number in range(count):
         note = Random(number).randbytes(padding * 3 // 4 + 3)
         item: Item = {
@@ -179,5 +179,5 @@ def receipts(count: int, *, updated: Mapping[int, dict[str, Any]] | None = None,
         }
         if updated and number in updated:
             item["updatedAt"] = updated[number]
-        made.append(item)
-    return made
+        items.append(item)
+    return items

@@ -29,14 +29,14 @@ def backfill(clients: Clients, names: TableNames, *, run: str = "manual__1", **o
 
 def export(clients: Clients, names: TableNames, *, run: str) -> Groups:
     """Do the exporting task without its deferral."""
-    found = find_groups(clients, names, run=run)
-    while found is None:
+    groups = find_groups(clients, names, run=run)
+    while groups is None:
         try:
             finished = check_exports(clients, names, request_exports(clients, names, run=run))
         except NotReadyError:
             continue
-        found = store_groups(clients, names, finished, run=run)
-    return found
+        groups = store_groups(clients, names, finished, run=run)
+    return groups
 
 
 def backfill_exported(clients: Clients, names: TableNames, *, run: str = "manual__1", **options: Any) -> Committed:

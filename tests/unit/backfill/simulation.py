@@ -60,7 +60,7 @@ class SimulatedTime:
                 self._awake -= 1
                 self._wake_next()
 
-        threads = [threading.Thread(target=work, args=each) for each in works]
+        threads = [threading.Thread(target=work, args=job) for job in works]
         self._awake = len(threads)
         for thread in threads:
             thread.start()
@@ -165,8 +165,8 @@ class MemoryBucket:
         self, Key: str, Body: Any, IfNoneMatch: str | None = None, IfMatch: str | None = None, **_: Any
     ) -> dict[str, Any]:
         self._clock.sleep(self._latency)
-        found = self._objects.get(Key)
-        if (IfNoneMatch and found) or (IfMatch and (not found or found[1] != IfMatch)):
+        stored = self._objects.get(Key)
+        if (IfNoneMatch and stored) or (IfMatch and (not stored or stored[1] != IfMatch)):
             raise ClientError({"Error": {"Code": "PreconditionFailed", "Message": ""}}, "PutObject")
         etag = f'"{next(self._versions)}"'
         self._objects[Key] = (Body if isinstance(Body, bytes) else Body.read(), etag, self._clock.now)
@@ -203,8 +203,8 @@ class MemoryBucket:
 
 def of_bucket(clock: SimulatedTime, table: SimulatedTable | None = None) -> tuple[Clients, TableNames]:
     """Return clients of an empty bucket in memory and of the table."""
-    made = {"s3": MemoryBucket(clock), "dynamodb": table}
-    return Clients(lambda service: made[service]), Lake("dev", "123456789012", "us-east-1").table("RECEIPTS")
+    services = {"s3": MemoryBucket(clock), "dynamodb": table}
+    return Clients(lambda service: services[service]), Lake("dev", "123456789012", "us-east-1").table("RECEIPTS")
 
 
 def scan_all(

@@ -15,9 +15,9 @@ def table(size: int, provisioned: int = 0) -> dict[str, Any]:
 
 
 def test_a_scan_on_demand_pays_for_half_a_unit_per_4_kb() -> None:
-    found = estimate_scan(table(4096 * 10**6), tasks=4, consistent=False, max_read_capacity=0)
-    assert (found.read_units, found.dollars) == (500_000, 0.0625)
-    assert found.seconds == 98
+    estimate = estimate_scan(table(4096 * 10**6), tasks=4, consistent=False, max_read_capacity=0)
+    assert (estimate.read_units, estimate.dollars) == (500_000, 0.0625)
+    assert estimate.seconds == 98
     twice = estimate_scan(table(4096 * 10**6), tasks=4, consistent=True, max_read_capacity=0)
     assert (twice.read_units, twice.dollars) == (1_000_000, 0.125)
 
@@ -32,10 +32,10 @@ def test_a_limit_and_the_provisioned_capacity_make_a_scan_longer() -> None:
 
 
 def test_an_export_pays_per_gb_and_uses_no_read_capacity() -> None:
-    found = estimate_export(table(50 * GB), tasks=50, recovery=True)
-    assert (found.read_units, found.dollars) == (0, 5)
-    assert 300 < found.seconds < 500
-    assert "enable_pitr" not in found.remark
+    estimate = estimate_export(table(50 * GB), tasks=50, recovery=True)
+    assert (estimate.read_units, estimate.dollars) == (0, 5)
+    assert 300 < estimate.seconds < 500
+    assert "enable_pitr" not in estimate.remark
     off = estimate_export(table(50 * GB), tasks=4, recovery=False).remark
     assert "costs $10.00 a month, see `enable_pitr`" in off
     assert "at most" in estimate_export(table(GB), tasks=4, recovery=True, incremental=True).remark

@@ -45,10 +45,10 @@ def test_every_item_arrives_once_as_a_snapshot_record(world: World) -> None:
     table = FakeExports(items, world.s3)
     run = "manual__2019-05-25T12:00:00+00:00"  # as Airflow names them
     committed = backfill_exported(world.clients(table), world.names, run=run, updated_before=CUTOFF)
-    seen = world.visible()
+    records = world.visible()
     kept = [item for item in items if item.get("updatedAt") != NEW]
-    assert sorted(record["id"] for record in seen) == [item["id"]["S"] for item in kept]
-    assert {(r["__operation"], r["__sequence_number"], r["__event_time"]) for r in seen} == {
+    assert sorted(record["id"] for record in records) == [item["id"]["S"] for item in kept]
+    assert {(r["__operation"], r["__sequence_number"], r["__event_time"]) for r in records} == {
         ("SNAPSHOT", "0" * 40, int(NOW.timestamp() * 1000))
     }
     counts = committed.to_json()
@@ -75,8 +75,8 @@ def test_an_export_is_encrypted_with_the_lake_s_key(world: World, key: str) -> N
     table = FakeExports(receipts(4), world.s3)
     plan = plan_backfill(world.clients(table), names, run="keyed", method="export")
     request = export_request(names, plan, "arn", Export(None))
-    asked = {name: value for name, value in request.items() if name.startswith("S3Sse")}
-    assert asked == ({"S3SseAlgorithm": "KMS", "S3SseKmsKeyId": key} if key else {})
+    encryption = {name: value for name, value in request.items() if name.startswith("S3Sse")}
+    assert encryption == ({"S3SseAlgorithm": "KMS", "S3SseKmsKeyId": key} if key else {})
 
 
 def test_an_item_with_a_time_after_the_export_is_kept(world: World) -> None:
@@ -147,8 +147,8 @@ def test_auto_exports_if_possible(world: World) -> None:
         SourceError, match=r"recovery of table 'RECEIPTS' is off.*enable_pitr=true.*aws dynamodb update"
     ):
         chosen(off, "export", method="export")
-    for asked, method in (("auto", "export"), ("export", "export"), ("scan", "scan")):
-        assert chosen(off, "dry", method=asked, enable_pitr=True, dry_run=True) == method, "what the run would do"
+    for requested, method in (("auto", "export"), ("export", "export"), ("scan", "scan")):
+        assert chosen(off, "dry", method=requested, enable_pitr=True, dry_run=True) == method, "what the run would do"
     assert not off.recovery
     assert chosen(off, "enabled", method="export", enable_pitr=True) == "export"
     assert off.recovery
@@ -347,11 +347,11 @@ def test_an_import_of_windows_killed_at_every_step_shows_each_change_once(
     start = int(NOW.timestamp()) - 30 * 3600
     had = [Known((name,), "7".zfill(40), (start + 30) * 1000, "INSERT") for name in ("vanished", "back", "one")]
     monkeypatch.setattr("dynalake.backfill.export.vanished.known_changes", lambda clients, names, key, since: iter(had))
-    held = [{"id": {"S": "back"}}]
+    put_back = [{"id": {"S": "back"}}]
     lines = {start: changes(start), start + 15 * 3600: changes(start + 15 * 3600)}
     options: dict[str, Any] = {"export_type": "incremental", "window_from": str(start), "segments": 1}
     counter = Kill()
-    table = FakeExports(held, world.s3, files=1, lines=lines)
+    table = FakeExports(put_back, world.s3, files=1, lines=lines)
     committed = backfill_exported(world.clients(table, counter), world.names, **options)
     assert (committed.ledger.total.read, committed.ledger.groups and committed.ledger.groups.items) == (7, 6)
     assert committed.to_json()["vanished"] == 1
@@ -375,7 +375,7 @@ def test_an_import_of_windows_killed_at_every_step_shows_each_change_once(
     assert world.lake() == expected
     for step in counter.changing:
         world.wipe()
-        table = FakeExports(held, world.s3, files=1, lines=lines)
+        table = FakeExports(put_back, world.s3, files=1, lines=lines)
         with pytest.raises(KilledError):
             backfill_exported(world.clients(table, Kill(step, after=True)), world.names, **options)
         backfill_exported(world.clients(table), world.names, **options)

@@ -20,10 +20,10 @@ from tests.unit.lake.memory_lake import MemoryLake, use_clock
 @pytest.fixture
 def lake(monkeypatch: pytest.MonkeyPatch) -> MemoryLake:
     """Make two backfills, the second one shown, and an import that was never committed."""
-    made = MemoryLake()
-    use_clock(monkeypatch, made.clock)
+    lake = MemoryLake()
+    use_clock(monkeypatch, lake.clock)
     plans = {
-        plan_key(made.names, run): SimpleNamespace(value=json.dumps({"keep_export": run == "kept"}))
+        plan_key(lake.names, run): SimpleNamespace(value=json.dumps({"keep_export": run == "kept"}))
         for run in ("run-1", "run-2", "kept")
     }
     monkeypatch.setattr("dynalake.backfill.plan.state.read", lambda clients, names, key: plans.get(key))
@@ -31,20 +31,20 @@ def lake(monkeypatch: pytest.MonkeyPatch) -> MemoryLake:
         "dynalake.backfill.plan.run.BackfillPlan.from_json",
         lambda text: SimpleNamespace(keep_export=json.loads(text)["keep_export"]),
     )
-    made.create()
+    lake.create()
     for number, run in enumerate(("run-1", "run-2"), 1):
         body = json.dumps({"number": number, "name": run}).encode()
-        made.s3.put_object(Key=made.names.snapshot_number(number), Body=body)
-        given = made.put_raw(SNAPSHOT_DAY, "0.gz", run.encode(), run=run)
-        made.s3.put_object(Key=plan_key(made.names, run), Body=b"{}")
-        made.s3.put_object(Key=groups_key(made.names, run), Body=b"{}")
-        made.s3.put_object(Key=f"{made.names.backfill_state(run)}checkpoint", Body=b"{}")
-        made.s3.put_object(Key=f"{made.names.export_prefix(run)}data.gz", Body=b"export")
-    made.append(SNAPSHOT_DAY, "a", inputs=[given])
-    made.s3.put_object(Key=f"{made.names.backfill_state('import')}changes/0.gz", Body=b"x")
-    made.commit(Change(properties={SHOWN_RUN: "2"}))
-    made.commit(Change(properties={SNAPSHOT_RUN: "2"}), made.names.state_table)
-    return made
+        lake.s3.put_object(Key=lake.names.snapshot_number(number), Body=body)
+        raw = lake.put_raw(SNAPSHOT_DAY, "0.gz", run.encode(), run=run)
+        lake.s3.put_object(Key=plan_key(lake.names, run), Body=b"{}")
+        lake.s3.put_object(Key=groups_key(lake.names, run), Body=b"{}")
+        lake.s3.put_object(Key=f"{lake.names.backfill_state(run)}checkpoint", Body=b"{}")
+        lake.s3.put_object(Key=f"{lake.names.export_prefix(run)}data.gz", Body=b"export")
+    lake.append(SNAPSHOT_DAY, "a", inputs=[raw])
+    lake.s3.put_object(Key=f"{lake.names.backfill_state('import')}changes/0.gz", Body=b"x")
+    lake.commit(Change(properties={SHOWN_RUN: "2"}))
+    lake.commit(Change(properties={SNAPSHOT_RUN: "2"}), lake.names.state_table)
+    return lake
 
 
 def keys_of(lake: MemoryLake, run: str) -> set[str]:
@@ -88,18 +88,18 @@ def test_an_export_to_be_kept_is_not_deleted(lake: MemoryLake) -> None:
 
 
 def test_checkpoints_are_deleted_before_their_parts_and_the_plan_last(lake: MemoryLake) -> None:
-    gone: list[str] = []
-    lake.s3.on_call = lambda service, call, asked: gone.extend(
-        o["Key"] for o in (asked["Delete"]["Objects"] if call == "delete_objects" else ())
+    deleted: list[str] = []
+    lake.s3.on_call = lambda service, call, request: deleted.extend(
+        o["Key"] for o in (request["Delete"]["Objects"] if call == "delete_objects" else ())
     )
     lake.clock.move(days=15)
 
     delete_replaced_runs(lake.table, lake.clock.moment, timedelta(days=14))
 
-    mine = [key for key in gone if "run-1" in key]
-    assert mine[0].endswith("checkpoint")
-    assert mine[1].startswith(lake.names.snapshot_run("run-1"))
-    assert mine[-1] == plan_key(lake.names, "run-1")
+    of_run = [key for key in deleted if "run-1" in key]
+    assert of_run[0].endswith("checkpoint")
+    assert of_run[1].startswith(lake.names.snapshot_run("run-1"))
+    assert of_run[-1] == plan_key(lake.names, "run-1")
 
 
 def test_nothing_is_deleted_without_a_snapshot(lake: MemoryLake) -> None:

@@ -32,11 +32,11 @@ CUTOFF = "2019-05-25T12:00:00Z"
 def test_every_item_arrives_once_as_a_snapshot_record(world: World, run_backfill: RunBackfill) -> None:
     items = receipts(400)
     committed = run_backfill(FakeTable(items, page_items=7))
-    seen = world.visible()
-    assert sorted(record["id"] for record in seen) == [item["id"]["S"] for item in items]
-    assert {record["__operation"] for record in seen} == {"SNAPSHOT"}
-    assert {record["__sequence_number"] for record in seen} == {"0" * 40}
-    assert {record["__event_time"] for record in seen} == {int(NOW.timestamp() * 1000)}
+    records = world.visible()
+    assert sorted(record["id"] for record in records) == [item["id"]["S"] for item in items]
+    assert {record["__operation"] for record in records} == {"SNAPSHOT"}
+    assert {record["__sequence_number"] for record in records} == {"0" * 40}
+    assert {record["__event_time"] for record in records} == {int(NOW.timestamp() * 1000)}
     assert committed.to_json() == {
         "table": "RECEIPTS",
         "run": "manual__1",
@@ -128,9 +128,9 @@ def test_a_retry_after_the_table_changed_leaves_no_stale_object(world: World, ru
     world.s3.put_object(Bucket=world.names.lake.bucket, Key=stray, Body=gzip.compress(b'{"stale":1}\n'))
 
     assert first.last_key is not None
-    gone = FakeTable([item for item in items if item["id"] == first.last_key["id"]])
-    result = scan_segment(world.clients(gone), world.names, run="r", segment=0)
-    commit_backfill(world.clients(gone), world.names, run="r")
+    shrunk = FakeTable([item for item in items if item["id"] == first.last_key["id"]])
+    result = scan_segment(world.clients(shrunk), world.names, run="r", segment=0)
+    commit_backfill(world.clients(shrunk), world.names, run="r")
     assert result.objects == 1
     assert list(world.objects("dynamodb/json/")) == [first.parts[0].key]
     assert len(world.visible()) == first.counts.kept == result.kept
@@ -218,9 +218,9 @@ def test_a_long_stretch_of_filtered_items_is_checkpointed(
     table = FakeTable(receipts(95, updated=dict.fromkeys(range(95), NEW)), page_items=30)
     clients = world.clients(table)
     plan_backfill(clients, world.names, run="r", segments=1, updated_before=CUTOFF)
-    seen: list[int] = []
-    scan_segment(clients, world.names, run="r", segment=0, progress=lambda result: seen.append(result.read))
-    assert seen == [*range(10, 100, 10), 95]
+    checkpoints: list[int] = []
+    scan_segment(clients, world.names, run="r", segment=0, progress=lambda result: checkpoints.append(result.read))
+    assert checkpoints == [*range(10, 100, 10), 95]
 
 
 INVALID: dict[int, dict[str, Any]] = {
@@ -311,8 +311,10 @@ def test_sums_that_do_not_match_are_named(world: World, run_backfill: RunBackfil
     failed = "; ".join(failed_sums(Ledger(ledger.plan, (wrong, ledger.segments[1])), listed))
     assert "1,000,000 with an invalid one, of" in failed
     assert "0 dropped without a time and 1,000,000 with an invalid one" in failed
-    lost = replace(first, parts=first.parts[1:])
-    assert "but its objects hold" in "; ".join(failed_sums(Ledger(ledger.plan, (lost, ledger.segments[1])), listed))
+    without_part = replace(first, parts=first.parts[1:])
+    assert "but its objects hold" in "; ".join(
+        failed_sums(Ledger(ledger.plan, (without_part, ledger.segments[1])), listed)
+    )
     assert "segments 0 to 1 planned, [0] found" in "; ".join(failed_sums(Ledger(ledger.plan, (first,)), listed))
 
 

@@ -51,8 +51,8 @@ def test_the_final_state_of_a_window_comes_after_all_before_and_before_all_after
     shown = [(at + (late if at < END * SECOND - late else 0)) // SECOND * 1000 for at in micros]
     captured = [n for n, (_, _, lost) in enumerate(history) if n not in inside or not lost]
     known = [Known(("a",), numbers[n], shown[n], "MODIFY") for n in captured]
-    wanted: Wanted = {("a",): {END: last_before(micros[last], END)}}
-    own = sequence_after(greatest_before(wanted, known)["a",][END], micros[last])
+    ends: Wanted = {("a",): {END: last_before(micros[last], END)}}
+    own = sequence_after(greatest_before(ends, known)["a",][END], micros[last])
     assert is_sequence_number(own)
     for n in captured:
         if n <= last:
@@ -61,7 +61,7 @@ def test_the_final_state_of_a_window_comes_after_all_before_and_before_all_after
             assert own < numbers[n]
     # Again, with the imported change in the lake: the same number, so that it stays one change.
     again = [*known, Known(("a",), own, micros[last] // 1000, "MODIFY")]
-    assert sequence_after(greatest_before(wanted, again)["a",][END], micros[last]) == own
+    assert sequence_after(greatest_before(ends, again)["a",][END], micros[last]) == own
 
 
 # One item: the seconds in which it was written, as what (None: removed), and whether the change was lost.
@@ -79,21 +79,21 @@ def test_an_item_created_and_removed_within_a_window_is_removed(
 ) -> None:
     """Whatever was lost within two windows, after their import the lake has the item if and only if the table does."""
     windows = [(START, MIDDLE), (MIDDLE, END)]
-    made: list[tuple[int, int | None, int | None, bool]] = []
+    writes_made: list[tuple[int, int | None, int | None, bool]] = []
     state = None
     for at, version, lost in writes:
         if (state, version) != (None, None):  # removing a missing item is not a change
-            made.append((at, state, version, lost and START <= at < END))
+            writes_made.append((at, state, version, lost and START <= at < END))
             state = version
     lake = [
         Known(("a",), pad_sequence_number(str(100 + n)), at * 1000, "MODIFY" if version else "REMOVE")
-        for n, (at, _, version, lost) in enumerate(made)
+        for n, (at, _, version, lost) in enumerate(writes_made)
         if not lost
     ]
     mentioned: dict[tuple[str, ...], int] = {}
     imported = []
     for start, end in windows:
-        inside = [write for write in made if start <= write[0] < end]
+        inside = [write for write in writes_made if start <= write[0] < end]
         before, after = (inside[0][1], inside[-1][2]) if inside else (None, None)
         if (before, after) == (None, None) or (before == after and not put_back_is_exported):
             continue
@@ -103,8 +103,8 @@ def test_an_item_created_and_removed_within_a_window_is_removed(
         imported.append(Known(("a",), own, written // 1000, "MODIFY" if after else "REMOVE"))
         mentioned["a",] = end
     last = {change.key: change for change in sorted(lake, key=lambda change: change.number)}
-    gone = plan_vanished(last, mentioned, windows) if state is None else ()
-    removed = [json.loads(encode_vanished(KEY, one)) for one in gone]
+    vanished = plan_vanished(last, mentioned, windows) if state is None else ()
+    removed = [json.loads(encode_vanished(KEY, item)) for item in vanished]
     everything = [*((c.number, c.operation) for c in (*lake, *imported))]
     everything += [(r["__sequence_number"], r["__operation"]) for r in removed]
     assert len({number for number, _ in everything}) == len(everything)
@@ -112,18 +112,18 @@ def test_an_item_created_and_removed_within_a_window_is_removed(
     if put_back_is_exported or state is None:
         assert alive == (state is not None)
     # Found again with the removal in the lake, it is not new.
-    for one, record in zip(gone, removed, strict=True):
-        again = Known(one.key, record["__sequence_number"], record["__event_time"], "REMOVE")
-        assert plan_vanished({one.key: again}, mentioned, windows) == ()
+    for item, record in zip(vanished, removed, strict=True):
+        again = Known(item.key, record["__sequence_number"], record["__event_time"], "REMOVE")
+        assert plan_vanished({item.key: again}, mentioned, windows) == ()
 
 
 @pytest.mark.parametrize("kinds", [("S", "N"), ("B", None)])
 def test_a_key_is_requested_as_it_was_read(kinds: tuple[str, str | None]) -> None:
     key = ItemKey(KeyAttribute("id", kinds[0]), KeyAttribute("at", kinds[1]) if kinds[1] else None)
     item = {"id": {"B": "AP8="} if kinds[0] == "B" else {"S": "ä\0"}, **({"at": {"N": "1.50"}} if kinds[1] else {})}
-    asked = key_attributes(key, item_key(key, item))
-    assert item_key(key, asked) == item_key(key, item)
-    assert asked["id"] in ({"B": b"\x00\xff"}, {"S": "ä\0"})
+    attributes = key_attributes(key, item_key(key, item))
+    assert item_key(key, attributes) == item_key(key, item)
+    assert attributes["id"] in ({"B": b"\x00\xff"}, {"S": "ä\0"})
 
 
 def test_consecutive_windows_stay_in_order() -> None:
@@ -131,15 +131,15 @@ def test_consecutive_windows_stay_in_order() -> None:
     known = [Known(("a",), "7".zfill(40), (START - 10) * 1000, "MODIFY")]
     ends = {START + 100: last_before((START + 50) * SECOND, START + 100), END: last_before((END - 50) * SECOND, END)}
     wanted: Wanted = {("a",): ends}
-    found = greatest_before(wanted, known)["a",]
-    numbers = [sequence_after(found[end], at * SECOND) for end, at in ((START + 100, START + 50), (END, END - 50))]
+    greatest = greatest_before(wanted, known)["a",]
+    numbers = [sequence_after(greatest[end], at * SECOND) for end, at in ((START + 100, START + 50), (END, END - 50))]
     assert numbers == sorted(numbers)
     assert "7".zfill(40) < numbers[0] < "8".zfill(40)
 
 
 def test_an_item_unknown_to_the_lake_comes_after_its_snapshot() -> None:
-    found: Numbers = greatest_before({("a",): {END: 0}}, [Known(("b",), "9".zfill(40), 0, "MODIFY")])
-    assert found == {("a",): {END: "0" * 40}}
+    numbers: Numbers = greatest_before({("a",): {END: 0}}, [Known(("b",), "9".zfill(40), 0, "MODIFY")])
+    assert numbers == {("a",): {END: "0" * 40}}
     assert "0" * 40 < sequence_after("0" * 40, 1) < "1".zfill(40)
 
 

@@ -21,8 +21,8 @@ class World:
 
     def clients(self, table: FakeTable, kill: Kill | None = None) -> Clients:
         kill = kill or Kill()
-        made = {"s3": self.s3, "dynamodb": table}
-        return Clients(lambda service: kill.wrap(made[service]))
+        services = {"s3": self.s3, "dynamodb": table}
+        return Clients(lambda service: kill.wrap(services[service]))
 
     def objects(self, prefix: str) -> dict[str, bytes]:
         bucket = self.names.lake.bucket
@@ -34,7 +34,7 @@ class World:
 
     def _listed(self, prefix: str) -> dict[str, str]:
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.names.lake.bucket, Prefix=prefix)
-        return {found["Key"]: found["ETag"] for page in pages for found in page.get("Contents", ())}
+        return {entry["Key"]: entry["ETag"] for page in pages for entry in page.get("Contents", ())}
 
     @property
     def committed(self) -> str | None:
@@ -42,8 +42,8 @@ class World:
         pages = self.s3.get_paginator("list_objects_v2").paginate(
             Bucket=self.names.lake.bucket, Prefix=self.names.backfill_states
         )
-        found = [o for page in pages for o in page.get("Contents", ()) if o["Key"].endswith("/ledger.json")]
-        latest = max(found, key=lambda o: o["LastModified"], default=None)
+        ledgers = [o for page in pages for o in page.get("Contents", ()) if o["Key"].endswith("/ledger.json")]
+        latest = max(ledgers, key=lambda o: o["LastModified"], default=None)
         return None if latest is None else str(latest["Key"].split("/")[-2])
 
     def visible(self) -> list[dict[str, Any]]:

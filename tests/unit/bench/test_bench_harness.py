@@ -34,7 +34,7 @@ def competitor(name: str, rounds: int = 0) -> Competitor:
 
 
 def test_each_round_reverses_the_order_of_the_previous_one() -> None:
-    order = [each.name for _, each in schedule([competitor("a"), competitor("b"), competitor("slow", 1)], 3)]
+    order = [turn.name for _, turn in schedule([competitor("a"), competitor("b"), competitor("slow", 1)], 3)]
     assert order == ["a", "b", "slow", "b", "a", "a", "b"]
 
 
@@ -61,7 +61,7 @@ def test_the_table_is_markdown() -> None:
 
 def test_a_worker_measures_in_its_own_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("benchmarks.harness.RESULTS", tmp_path)
-    small = next(each for each in packing.BENCHMARK.competitors if each.name == "50 KB, dynalake")
+    small = next(entry for entry in packing.BENCHMARK.competitors if entry.name == "50 KB, dynalake")
     benchmark = Benchmark("packing", "", [small], (), nothing, packing.derive)
     (row,) = run(benchmark, rounds=1)
     assert row["records_per_million"] > 0

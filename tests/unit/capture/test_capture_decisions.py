@@ -55,9 +55,9 @@ def test_the_first_failure_of_the_last_operation_is_the_cause() -> None:
         event("stack", "CREATE_IN_PROGRESS", "User Initiated", stack=True),
         event("Z", "CREATE_FAILED", "of an operation before"),
     ]
-    found = first_failure(newest_first)
-    assert found is not None
-    assert found["ResourceStatusReason"] == "Stream already exists"
+    failure = first_failure(newest_first)
+    assert failure is not None
+    assert failure["ResourceStatusReason"] == "Stream already exists"
     assert first_failure([event("stack", "UPDATE_COMPLETE", stack=True)]) is None
 
 
@@ -179,5 +179,5 @@ def test_a_hand_off_reads_back() -> None:
 )
 def test_which_streams_can_be_captured(stream: dict[str, Any] | None, problem: str | None) -> None:
     description = cast("dict[str, Any]", {} if stream is None else {"StreamSpecification": stream})
-    found = stream_problem("T", description)
-    assert (problem is None and found is None) or (problem is not None and problem in str(found))
+    text = stream_problem("T", description)
+    assert (problem is None and text is None) or (problem is not None and problem in str(text))

@@ -40,10 +40,10 @@ class Captured(RuleBasedStateMachine):
         self.found_empty = ""
         """The version of the stack on which a run has found the abandoned delivery empty."""
 
-    def deploy(self, wanted: Deliveries) -> None:
+    def deploy(self, deliveries: Deliveries) -> None:
         before = self.stack
         self.clock += 1
-        self.stack = replace(wanted, version=str(self.clock))
+        self.stack = replace(deliveries, version=str(self.clock))
         for delivery in self.stack.all:
             self.made.setdefault(delivery, self.clock)
         for delivery in set(before.all if before else ()) - set(self.stack.all):
@@ -65,12 +65,12 @@ class Captured(RuleBasedStateMachine):
     @rule(delivery=WANTED)
     def start(self, delivery: str) -> None:
         try:
-            wanted = started(self.stack, settings(delivery))
+            deliveries = started(self.stack, settings(delivery))
         except ConflictError:
             assert delivery not in self.made
             return
         if self.proven.get(delivery) == self.made[delivery]:
-            self.deploy(wanted)
+            self.deploy(deliveries)
 
     @precondition(lambda self: self.stack is not None and self.stack.left is not None)
     @rule()

@@ -65,8 +65,8 @@ class Aws:
         return {"Body": io.BytesIO(self.body), "ETag": str(self.tag)}
 
     def get_event_source_mapping(self, *, UUID: str) -> dict[str, Any]:
-        found = {"State": "Enabled", "EventSourceArn": "stream/1", "LastModified": ENDED}
-        return {**found, "LastProcessingResult": self.result}
+        mapping = {"State": "Enabled", "EventSourceArn": "stream/1", "LastModified": ENDED}
+        return {**mapping, "LastProcessingResult": self.result}
 
 
 def test_the_end_of_a_mapping_that_could_not_read_is_unknown() -> None:

@@ -26,5 +26,5 @@ def test_options_without_effect_on_an_existing_bucket_are_listed() -> None:
         used_by_others = f'"{parameter}"' in of_others or f"${{{parameter}}}" in of_others
         of_bucket_alone = f'"{flag}"' in of_bucket and not used_by_others
         assert of_bucket_alone == (field.name in BUCKET_OPTIONS), field.name
-    said = kept_bucket(LAKE)
-    assert all(name in said for name in (*BUCKET_OPTIONS, LAKE.bucket, "no alarm reports rejected objects"))
+    text = kept_bucket(LAKE)
+    assert all(name in text for name in (*BUCKET_OPTIONS, LAKE.bucket, "no alarm tells of rejected objects"))

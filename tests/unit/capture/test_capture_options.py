@@ -50,15 +50,15 @@ LOOSER: Mapping[str, tuple[str, object]] = {
 @pytest.mark.parametrize("name", LOOSER)
 def test_a_change_of_an_option_must_be_requested_by_name(name: str, deployed: dict[str, str]) -> None:
     """Setting up one more table must not remove history, recovery or the boundary for all tables."""
-    have, asked = LOOSER[name]
-    (about,) = (f.metadata for f in option_fields() if f.name == name)
-    deployed[about["parameter"]] = have
-    wanted = LakeOptions.parse({name: asked})
+    deployed_value, requested = LOOSER[name]
+    (metadata,) = (f.metadata for f in option_fields() if f.name == name)
+    deployed[metadata["parameter"]] = deployed_value
+    lake_options = LakeOptions.parse({name: requested})
     with pytest.raises(SettingsError) as refused:
-        check_options(NOTHING, LAKE, wanted)
-    assert f"{name} is {have!r}, requested is {str(asked)!r}" in str(refused.value)
+        check_options(NOTHING, LAKE, lake_options)
+    assert f"{name} is {deployed_value!r}, asked is {str(requested)!r}" in str(refused.value)
     assert "update_settings=true" in str(refused.value)
-    assert check_options(NOTHING, LAKE, wanted, update=True) == {name: (have, str(asked))}
+    assert check_options(NOTHING, LAKE, lake_options, update=True) == {name: (deployed_value, str(requested))}
 
 
 def test_an_option_that_is_equal_or_not_given_is_not_changed(deployed: dict[str, str]) -> None:
@@ -69,17 +69,17 @@ def test_an_option_that_is_equal_or_not_given_is_not_changed(deployed: dict[str,
 
 def test_a_new_lake_takes_the_requested_options(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(options, "stack_state", lambda clients, name: StackState(name))
-    wanted = LakeOptions.parse({"versioning": "Suspended", "kms_key_arn": ONE})
-    assert check_options(NOTHING, LAKE, wanted) == {}
+    lake_options = LakeOptions.parse({"versioning": "Suspended", "kms_key_arn": ONE})
+    assert check_options(NOTHING, LAKE, lake_options) == {}
 
 
 def test_every_option_of_a_stack_is_compared() -> None:
     """An option that is not compared would change without a request."""
-    given = LakeOptions.parse({f.name: f.default for f in option_fields()})
+    lake_options = LakeOptions.parse({f.name: f.default for f in option_fields()})
     other = {f.metadata["parameter"]: "another value" for f in option_fields()}
-    changed = given.changed_from({STORAGE: other, FORWARDER: other})
-    assert set(changed) == {f.name for f in option_fields()} - set(given.place)
-    assert given.changed_from({STORAGE: {}, FORWARDER: {}}) == {}
+    changed = lake_options.changed_from({STORAGE: other, FORWARDER: other})
+    assert set(changed) == {f.name for f in option_fields()} - set(lake_options.place)
+    assert lake_options.changed_from({STORAGE: {}, FORWARDER: {}}) == {}
 
 
 @pytest.mark.parametrize("update", [False, True])

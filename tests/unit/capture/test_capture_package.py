@@ -25,9 +25,9 @@ LAKE = Lake("dev", "123456789012", "us-east-1")
 
 @pytest.fixture
 def clients(mocked: boto3.Session) -> Clients:
-    made = Clients.of(mocked)
-    made.s3.create_bucket(Bucket=LAKE.bucket)
-    return made
+    clients = Clients.of(mocked)
+    clients.s3.create_bucket(Bucket=LAKE.bucket)
+    return clients
 
 
 def test_the_archive_depends_only_on_its_content(tmp_path: Path) -> None:
@@ -107,19 +107,19 @@ def test_another_object_with_its_name_is_not_deployed(clients: Clients, versione
 
 def test_the_version_that_the_stack_names_is_kept(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
     """Terraform packs the same files into other bytes: neither tool deploys the other's code again."""
-    wanted = build_package(LAKE)
+    built = build_package(LAKE)
     for deployed, kept in (
-        ({"CodeKey": wanted.key, "CodeVersion": "of-terraform"}, True),
-        ({"CodeKey": wanted.key, "CodeVersion": ""}, False),
+        ({"CodeKey": built.key, "CodeVersion": "of-terraform"}, True),
+        ({"CodeKey": built.key, "CodeVersion": ""}, False),
         ({"CodeKey": "dynalake-code/forwarder-0.zip", "CodeVersion": "older"}, False),
         ({}, False),
     ):
         state = StackState(LAKE.forwarder_stack, parameters=deployed)
         monkeypatch.setattr(package, "stack_state", lambda clients, name, state=state: state)
-        code = place_code(clients, LAKE, wanted)
-        assert code.key == wanted.key
+        code = place_code(clients, LAKE, built)
+        assert code.key == built.key
         assert (code.version == "of-terraform") == kept
-        assert kept or read(clients, code) == wanted.body
+        assert kept or read(clients, code) == built.body
 
 
 def keep(clients: Clients, status: Any) -> None:

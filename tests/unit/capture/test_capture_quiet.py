@@ -53,10 +53,10 @@ def check(since: datetime, values: dict[tuple[str, str], list[tuple[int, float]]
 
 @pytest.mark.parametrize("sign", SIGNS, ids=lambda sign: f"{sign.metric.name} {sign.metric.value}")
 def test_a_wait_names_everything_that_still_moves(sign: Any) -> None:
-    of = (sign.metric.name, sign.metric.value)
-    check(LONG_AGO, {of: [(30, 5.0), (7, 1.0)]})
+    metric = (sign.metric.name, sign.metric.value)
+    check(LONG_AGO, {metric: [(30, 5.0), (7, 1.0)]})
     with pytest.raises(NotReadyError, match=rf"{sign.metric.name} at 2019-05-25T11:57:00"):
-        check(LONG_AGO, {of: [(5, 1.0), (3, 1.0), (2, 0.0)]})
+        check(LONG_AGO, {metric: [(5, 1.0), (3, 1.0), (2, 0.0)]})
 
 
 def test_metrics_without_data_are_not_trusted_at_once() -> None:
@@ -72,8 +72,8 @@ class Stacks:
         self.parameters = parameters
 
     def describe_stacks(self, StackName: str) -> dict[str, Any]:
-        given = self.parameters.get(StackName, {})
-        parameters = [{"ParameterKey": name, "ParameterValue": value} for name, value in given.items()]
+        values = self.parameters.get(StackName, {})
+        parameters = [{"ParameterKey": name, "ParameterValue": value} for name, value in values.items()]
         stack = {"StackName": StackName, "StackId": "id", "StackStatus": "UPDATE_COMPLETE", "Parameters": parameters}
         return {"Stacks": [stack]}
 

@@ -39,8 +39,8 @@ class Lambda:
             yield {"EventSourceMappings": [{"FunctionArn": f"{FUNCTIONS}:{name}"} for name in names]}
 
 
-def readers(found: Lambda) -> tuple[str, ...] | None:
-    return other_readers(Clients(lambda _: found), LAKE, "stream")
+def readers(functions: Lambda) -> tuple[str, ...] | None:
+    return other_readers(Clients(lambda _: functions), LAKE, "stream")
 
 
 def test_the_lake_s_own_function_does_not_count_as_another_reader() -> None:

@@ -129,9 +129,9 @@ def test_chunks_have_one_stage_and_a_bounded_size() -> None:
 @given(st.lists(st.integers(1, 400), max_size=50), st.integers(100, 500), st.integers(1, 9))
 def test_events_keep_order_and_limits(sizes: list[int], size: int, count: int) -> None:
     records = ["x" * each for each in sizes]
-    made = list(events(records, size, count))
-    assert [each for event in made for each in event] == records
-    for event in made:
+    payloads = list(events(records, size, count))
+    assert [each for event in payloads for each in event] == records
+    for event in payloads:
         assert 0 < len(event) <= count
         assert len(event) == 1 or sum(len(each) + 2 for each in event) <= size
 
@@ -158,8 +158,8 @@ class Function:
             code = self.failing.pop(0)
             self.refused = True
             return {"Records": [{"ErrorCode": code} for _ in Records]}
-        for each in Records:
-            self.lines += map(json.loads, each["Data"].splitlines())
+        for record in Records:
+            self.lines += map(json.loads, record["Data"].splitlines())
         return {"Records": [{} for _ in Records]}
 
     def invoke(self, FunctionName: str, InvocationType: str, Payload: bytes) -> dict[str, Any]:
@@ -289,7 +289,7 @@ def test_a_run_killed_between_any_two_steps_continues(world: World) -> None:
         replay_chunk(world.clients, NAMES, "run", chunk)
     mark_done(world.clients, NAMES, aside, "run")
     again = [replay_chunk(world.clients, NAMES, "run", chunk) for chunk in chunks]
-    assert [(each.done, each.gone) for each in again] == [(0, 1), (0, 1)]
+    assert [(outcome.done, outcome.gone) for outcome in again] == [(0, 1), (0, 1)]
     assert sorted(int(line["__sequence_number"]) for line in world.function.lines) == [1, 2]
     assert world.listed() == sorted([NAMES.redriven(mapped), NAMES.redriven(aside)])
 
@@ -314,8 +314,8 @@ def test_chosen_batches_are_keys_uris_and_prefixes(world: World) -> None:
 
 def test_an_unreadable_batch_is_listed_and_kept(world: World) -> None:
     key = world.put(f"{NAMES.rejected('forwarder')}dt=20190525/by-hand.json", b"no json")
-    (found,) = list_failed(world.clients, NAMES)
-    assert "is not a failed batch" in found.reason
+    (failed,) = list_failed(world.clients, NAMES)
+    assert "is no failed batch" in failed.reason
     (done,) = world.replay()
     assert list(done.rejected) == [key]
     assert world.listed() == [key]

@@ -267,10 +267,10 @@ def test_lake_formation_is_left_alone_unless_requested() -> None:
         "ReaderOfDatabase": "HasReader",
         "ReaderOfTables": "HasReader",
     }
-    given = {name: set(grant["Properties"]["Permissions"]) for name, grant in grants.items()}
-    assert {"CREATE_TABLE", "DESCRIBE"} <= given["WriterOfDatabase"]
-    assert {"ALTER", "DESCRIBE", "DROP", "SELECT"} <= given["WriterOfTables"]
-    assert (given["ReaderOfDatabase"], given["ReaderOfTables"]) == ({"DESCRIBE"}, {"DESCRIBE", "SELECT"})
+    permissions = {name: set(grant["Properties"]["Permissions"]) for name, grant in grants.items()}
+    assert {"CREATE_TABLE", "DESCRIBE"} <= permissions["WriterOfDatabase"]
+    assert {"ALTER", "DESCRIBE", "DROP", "SELECT"} <= permissions["WriterOfTables"]
+    assert (permissions["ReaderOfDatabase"], permissions["ReaderOfTables"]) == ({"DESCRIBE"}, {"DESCRIBE", "SELECT"})
     for name in ("WriterOfTables", "ReaderOfTables"):
         assert grants[name]["Properties"]["Resource"]["Table"]["TableWildcard"] == {}
     assert not any(grant["Properties"]["PermissionsWithGrantOption"] for grant in grants.values())

@@ -99,7 +99,7 @@ class CloudFormation:
     def paginate(self, **_: Any) -> Iterator[Any]:
         # One event a page: the cause is on another page than the newest event.
         if self.paginated == "describe_stack_events":
-            yield from ({"StackEvents": [each]} for each in self.events)
+            yield from ({"StackEvents": [event]} for event in self.events)
 
 
 def clients_of(cloudformation: CloudFormation) -> Clients:

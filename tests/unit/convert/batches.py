@@ -151,7 +151,7 @@ def check_row(row: Mapping[str, Any], record: Record, schema: TableSchema) -> No
         assert row[KEY_COLUMN] == record.order[0]
     other = dict(row[OTHER] or ())
     assert [key for key, _ in row[OTHER] or ()] == sorted(other)
-    seen = 0
+    checked = 0
     words = 0
     for key, value in record.values.items():
         if key in RESERVED_KEYS or value is None:
@@ -160,17 +160,17 @@ def check_row(row: Mapping[str, Any], record: Record, schema: TableSchema) -> No
         column = schema.known.get(attribute)
         if column is not None and holds(column.type, value):
             count = element_counter(column.type)
-            more = 0 if count is None else count(value)[1]
-            if words + more <= place.DENSE:
-                words += more
+            extra = 0 if count is None else count(value)[1]
+            if words + extra <= place.DENSE:
+                words += extra
                 assert attribute not in other
                 assert recover(row[column.name], column.type) == plain(value), column
                 continue
-        seen += 1
+        checked += 1
         assert column is None or row.get(column.name) is None
         assert other[attribute] == json_text(value)
         assert plain(json.loads(other[attribute], parse_float=Decimal)) == plain(value)
-    assert len(other) == seen
+    assert len(other) == checked
 
 
 def winners(bodies: Sequence[bytes], key: ItemKey) -> list[Record]:

@@ -71,10 +71,10 @@ class Row(NamedTuple):
 class ConvertS3(MemoryS3):
     """Accepts ETags with and without quotes, as S3 does, and files."""
 
-    def get_object(self, **asked: Any) -> dict[str, Any]:
-        if "IfMatch" in asked:
-            asked["IfMatch"] = f'"{asked["IfMatch"].strip(chr(34))}"'
-        return super().get_object(**asked)
+    def get_object(self, **request: Any) -> dict[str, Any]:
+        if "IfMatch" in request:
+            request["IfMatch"] = f'"{request["IfMatch"].strip(chr(34))}"'
+        return super().get_object(**request)
 
     def upload_file(self, path: str, bucket: str, key: str) -> None:
         self.put_object(Bucket=bucket, Key=key, Body=Path(path).read_bytes())
@@ -85,14 +85,14 @@ class SimpleRows:
 
     def __init__(self, table: Table, batch: Batch, schema: TableSchema) -> None:
         parse = RecordParser(schema.key)
-        found: dict[Any, dict[str, Any]] = {}
+        winners: dict[Any, dict[str, Any]] = {}
         self._lines = self._canaries = self._rejected = 0
         self.misfits: dict[str, Any] = {}
-        for given in batch.inputs:
+        for raw in batch.inputs:
             try:
-                answer = table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=given.key, IfMatch=given.etag)
+                answer = table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=raw.key, IfMatch=raw.etag)
             except Exception as error:
-                raise ConflictError(f"{given.key} has changed") from error
+                raise ConflictError(f"{raw.key} has changed") from error
             for line in stream_lines(answer["Body"]):
                 self._lines += 1
                 try:
@@ -103,8 +103,8 @@ class SimpleRows:
                 if record is None:
                     self._canaries += 1
                 else:
-                    found[record.identity] = record.values
-        self._rows = [found[place] for place in sorted(found)]
+                    winners[record.identity] = record.values
+        self._rows = [winners[place] for place in sorted(winners)]
         names = {name for row in self._rows for name in row if not name.startswith("__")}
         self.observed: Observed = dict.fromkeys(sorted(names), TEXT)
 
@@ -119,10 +119,10 @@ class SimpleRows:
         return Sums(self._lines, rows, duplicates, 0, self._canaries, self._rejected)
 
     def tables(self, schema: TableSchema) -> Iterator[pa.Table]:
-        columns = {name: arrow_type(of) for name, of in METADATA_TYPES.items()}
+        columns = {name: arrow_type(kind) for name, kind in METADATA_TYPES.items()}
         columns |= {c.name: pa.string() for c in schema.columns if c.attribute in self.observed}
         if self._rows:
-            yield pa.table({n: pa.array([r.get(n) for r in self._rows], of) for n, of in columns.items()})
+            yield pa.table({n: pa.array([r.get(n) for r in self._rows], kind) for n, kind in columns.items()})
 
 
 def read_simply(table: Table, batch: Batch, schema: TableSchema, directory: Path) -> SimpleRows:
@@ -221,13 +221,13 @@ class ConvertLake:
 
     def rows(self, head: Head | None = None) -> list[Row]:
         """Return the rows in the order of item, sequence number and day."""
-        found = []
+        rows = []
         for file in (head or self.table.changes()).files():
             for row in self._read(file):
                 number = int(row[SEQUENCE_NUMBER])
-                found.append(Row(row["id"], number, row[EVENT_TIME], row.get("value", ""), row["dt"]))
+                rows.append(Row(row["id"], number, row[EVENT_TIME], row.get("value", ""), row["dt"]))
                 assert row["dt"] == file.partition
-        return sorted(found)
+        return sorted(rows)
 
     def _read(self, file: DataFile) -> list[dict[str, Any]]:
         key = file.path.removeprefix(self.names.uri(""))

@@ -97,8 +97,8 @@ class World:
         changes = [Change(pick.choice("abc"), n + 1, start + at * HOUR) for n, at in enumerate(times)]
         for number in range(pick.randint(3, 7)):
             some = pick.sample(changes, pick.randint(0, min(3, len(changes))))
-            made = max((c.time for c in some), default=start)
-            days = (made - start) // DAY_MS
+            newest = max((c.time for c in some), default=start)
+            days = (newest - start) // DAY_MS
             if pick.random() < 0.4:
                 days = pick.randint(0, 2)
             elif pick.random() < 0.3:

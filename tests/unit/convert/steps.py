@@ -84,28 +84,28 @@ class Steps:
             self.advance(worker)
         return worker
 
-    def on_call(self, service: str, call: str, asked: dict[str, Any]) -> None:
+    def on_call(self, service: str, call: str, request: dict[str, Any]) -> None:
         """Switch workers; the fakes call this before each call."""
         worker = self._by_greenlet.get(greenlet.getcurrent())
         if worker is None:
             return
         if worker.killed:
             raise Killed
-        worker.calls.append(f"{service}.{call} {asked.get('Key', asked.get('Prefix', asked.get('Name', '')))}")
+        worker.calls.append(f"{service}.{call} {request.get('Key', request.get('Prefix', request.get('Name', '')))}")
         self._main.switch()
         if worker.killed:
             raise Killed
         if call == "update_table":
-            self._maybe_fail(worker, asked)
+            self._maybe_fail(worker, request)
 
-    def _maybe_fail(self, worker: Worker, asked: dict[str, Any]) -> None:
+    def _maybe_fail(self, worker: Worker, request: dict[str, Any]) -> None:
         fault = self.faults(worker)
         if fault == THROTTLE:
             raise error("ThrottlingException", "UpdateTable", 400)
         if fault == LOSE:
-            self._glue.update(asked)
+            self._glue.update(request)
         elif fault == LATE:
-            self._glue.late.append(asked)
+            self._glue.late.append(request)
         if fault in (LOSE, DROP, LATE):
             raise ReadTimeoutError(endpoint_url="https://glue")
 
@@ -117,9 +117,9 @@ class Steps:
 
 def land(glue: MemoryGlue, place: int = 0) -> bool:
     """Deliver a pending call. Return whether Glue accepted it."""
-    asked = glue.late.pop(place)
+    request = glue.late.pop(place)
     try:
-        glue.update(asked)
+        glue.update(request)
     except glue.exceptions.ConcurrentModificationException:
         return False
     return True

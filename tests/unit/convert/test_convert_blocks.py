@@ -31,21 +31,21 @@ def read(bodies: list[bytes], columns: int) -> list[Block]:
 def test_blocks_have_each_line_once_and_a_size_that_fits_the_columns(
     lengths: list[list[int]], packed: bool, size: int, columns: int
 ) -> None:
-    texts = [b"".join(b"x" * n + b"\n" for n in each) for each in lengths]
+    texts = [b"".join(b"x" * n + b"\n" for n in line_lengths) for line_lengths in lengths]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blocks, "BLOCK", size)
-        found = read([gzip.compress(text) if packed else text for text in texts], columns)
+        cut_blocks = read([gzip.compress(text) if packed else text for text in texts], columns)
     # As wide as the table, but a block is never larger than three narrow ones and the piece that filled it.
-    wanted = size * (1 if columns < blocks._WIDE else 2 if columns < 2 * blocks._WIDE else 3)
+    least = size * (1 if columns < blocks._WIDE else 2 if columns < 2 * blocks._WIDE else 3)
     objects = [b"" for _ in texts]
-    for number, block in enumerate(found):
+    for number, block in enumerate(cut_blocks):
         text = block.text.removesuffix(scan.PADDING)
         assert (len(block.text), block.lost) == (len(text) + len(scan.PADDING), ())
         starts = [start for start, _ in block.origins]
         for (start, origin), end in zip(block.origins, [*starts[1:], len(text)], strict=True):
             objects[origin] += text[start:end]
-        assert starts[-1] < wanted, "it was large enough before its last piece"
-        assert len(text) >= wanted or number == len(found) - 1, "it was cut before it was large enough"
+        assert starts[-1] < least, "it was large enough before its last piece"
+        assert len(text) >= least or number == len(cut_blocks) - 1, "it was cut before it was large enough"
     assert objects == texts
 
 
@@ -84,7 +84,7 @@ def test_a_sample_is_spread_evenly_within_its_limit(lengths: list[int], times: i
     mean = sum(lengths) * times / len(lengths)
     most = min(parse._SAMPLE, parse._SAMPLE_BYTES / mean, len(places))
     assert most / 2 <= len(sample) <= max(1.0, most) + 1
-    taken = [places.index(place) for place in sample]
-    (step,) = {after - before for before, after in pairwise(taken)} or {len(places)}
-    assert taken[0] == 0
-    assert len(places) - taken[-1] <= step
+    positions = [places.index(place) for place in sample]
+    (step,) = {after - before for before, after in pairwise(positions)} or {len(places)}
+    assert positions[0] == 0
+    assert len(places) - positions[-1] <= step

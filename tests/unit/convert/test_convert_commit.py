@@ -29,9 +29,9 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def lake(monkeypatch: pytest.MonkeyPatch) -> ConvertLake:
     use_seed(monkeypatch, 1)
-    made = ConvertLake()
-    made.create()
-    return made
+    lake = ConvertLake()
+    lake.create()
+    return lake
 
 
 def numbers(lake: ConvertLake) -> list[int]:
@@ -234,7 +234,7 @@ def with_faults(lake: ConvertLake, faults: list[str], function: Callable[[], Any
     steps.faults = lambda worker: faults.pop(0) if faults else ""
     lake.s3.on_call = lake.glue.on_call = steps.on_call
     worker = steps.finish(steps.start("run", function))
-    lake.s3.on_call = lake.glue.on_call = lambda service, call, asked: None
+    lake.s3.on_call = lake.glue.on_call = lambda service, call, request: None
     if worker.raised is not None:
         raise worker.raised
     return worker.returned
@@ -288,8 +288,8 @@ def test_a_refused_commit_lands_after_the_others(lake: ConvertLake) -> None:
     convert_all(lake, plan)
     calls: list[str] = []
 
-    def others_first(service: str, call: str, asked: dict[str, Any]) -> None:
-        if call == "update_table" and asked["TableInput"]["Name"] == lake.names.changes_table:
+    def others_first(service: str, call: str, request: dict[str, Any]) -> None:
+        if call == "update_table" and request["TableInput"]["Name"] == lake.names.changes_table:
             calls.append(call)
             if len(calls) == 1:
                 head = lake.table.changes()
@@ -336,7 +336,7 @@ def test_the_first_result_of_two_attempts_counts_and_the_other_is_deleted(lake: 
         steps.advance(slow)
     first = steps.finish(steps.start("fast", lambda: lake.convert(batch, lake.other()))).returned
     assert steps.finish(slow).returned == first
-    lake.s3.on_call = lake.glue.on_call = lambda service, call, asked: None
+    lake.s3.on_call = lake.glue.on_call = lambda service, call, request: None
     folder = lake.names.change_folder(batch.day, batch.folder)
     assert len(lake.s3.keys(folder)) == 2
 
@@ -360,7 +360,7 @@ def test_a_late_attempt_s_result_removes_no_live_file(lake: ConvertLake) -> None
     lake.finish(plan)
     (live,) = lake.table.changes().files()
     steps.finish(frozen)
-    lake.s3.on_call = lake.glue.on_call = lambda service, call, asked: None
+    lake.s3.on_call = lake.glue.on_call = lambda service, call, request: None
     assert lake.s3.keys(lake.names.conversion_result(batch.plan, 0))
 
     done = lake.finish(plan)
@@ -442,7 +442,7 @@ def frozen_until_collected(lake: ConvertLake) -> Finished:
         lake.s3.delete_object(Key=key)
     lake.put(lake.today, "b", [Change("b", 2, lake.now)])
     steps.finish(worker)
-    lake.s3.on_call = lake.glue.on_call = lambda service, call, asked: None
+    lake.s3.on_call = lake.glue.on_call = lambda service, call, request: None
     assert worker.raised is None
     done: Finished = worker.returned
     return done
@@ -464,7 +464,7 @@ def test_files_as_old_as_half_the_grace_are_not_committed(lake: ConvertLake) -> 
 def test_missing_files_would_be_committed_without_the_check_of_age(
     lake: ConvertLake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(commit, "check_age", lambda *given: None)
+    monkeypatch.setattr(commit, "check_age", lambda *args: None)
 
     frozen_until_collected(lake)
 
@@ -531,7 +531,7 @@ def test_changes_become_late_again_when_the_bound_rises(lake: ConvertLake) -> No
     results = convert_all(lake, plan)
     bounds: list[int] = []
 
-    def raise_bound(service: str, call: str, asked: dict[str, Any]) -> None:
+    def raise_bound(service: str, call: str, request: dict[str, Any]) -> None:
         if call == "update_table" and not bounds:
             bounds.append(lake.now)
             bind(lake, lake.now)
@@ -548,7 +548,7 @@ def test_everything_waits_while_the_bound_keeps_rising(lake: ConvertLake) -> Non
     results = convert_all(lake, lake.plan())
     within: list[int] = []
 
-    def raise_bound(service: str, call: str, asked: dict[str, Any]) -> None:
+    def raise_bound(service: str, call: str, request: dict[str, Any]) -> None:
         if call == "update_table" and not within:
             within.append(1)
             bind(lake, int(lake.table.changes().properties[BOUND]) + 1)
@@ -566,7 +566,7 @@ def test_a_batch_waits_if_history_now_begins_later(lake: ConvertLake) -> None:
     convert_all(lake, plan)
     calls: list[str] = []
 
-    def drop(service: str, call: str, asked: dict[str, Any]) -> None:
+    def drop(service: str, call: str, request: dict[str, Any]) -> None:
         if call == "update_table" and not calls:
             calls.append(call)
             lake.table.catalog.commit(lake.table.changes(), Commit(properties={HISTORY_FROM: lake.day(1)}))
@@ -630,12 +630,12 @@ def test_a_named_day_s_raw_objects_replace_only_its_own_rows(lake: ConvertLake) 
 def test_a_named_day_in_several_batches_is_replaced_at_once(lake: ConvertLake) -> None:
     lake.limits = ConvertLimits(batch_objects=1)
     for number in range(4):
-        made = lake.now + number * HOUR
-        lake.put(lake.today, f"o{number}", [Change("a", 2 * number, made), Change("b", 2 * number + 1, made)])
+        time = lake.now + number * HOUR
+        lake.put(lake.today, f"o{number}", [Change("a", 2 * number, time), Change("b", 2 * number + 1, time)])
     lake.run()
     for number in range(4):
-        made = lake.now + number * HOUR
-        lake.put(lake.today, f"o{number}", [Change("a", 2 * number, made, "new")])
+        time = lake.now + number * HOUR
+        lake.put(lake.today, f"o{number}", [Change("a", 2 * number, time, "new")])
     before = snapshots(lake)
 
     done = lake.run([lake.today])
@@ -865,7 +865,7 @@ def killed_before(lake: ConvertLake, place: int, planned: list[TablePlan]) -> bo
     if killed:
         steps.kill(worker)
     assert worker.raised is None
-    lake.s3.on_call = lake.glue.on_call = lambda service, call, asked: None
+    lake.s3.on_call = lake.glue.on_call = lambda service, call, request: None
     return killed
 
 

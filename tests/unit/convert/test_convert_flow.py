@@ -70,11 +70,11 @@ class Flow(ConvertLake):
 
 def on_moto() -> Flow:
     session = boto3.Session("k", "s", region_name="eu-west-1")
-    made: dict[str, Any] = {"s3": session.client("s3"), "glue": StrictGlue(session.client("glue"))}
-    flow = Flow(Clients(lambda service: made[service]))
+    services: dict[str, Any] = {"s3": session.client("s3"), "glue": StrictGlue(session.client("glue"))}
+    flow = Flow(Clients(lambda service: services[service]))
     where: Any = {"LocationConstraint": "eu-west-1"}
-    made["s3"].create_bucket(Bucket=flow.names.lake.bucket, CreateBucketConfiguration=where)
-    made["glue"].create_database(DatabaseInput={"Name": flow.names.lake.database})
+    services["s3"].create_bucket(Bucket=flow.names.lake.bucket, CreateBucketConfiguration=where)
+    services["glue"].create_database(DatabaseInput={"Name": flow.names.lake.database})
     return flow
 
 
@@ -187,10 +187,10 @@ def test_rows_are_kept_whatever_happens_to_their_raw_objects(memory: Flow) -> No
     """In the next runs, in a run that names the day, when the day is compacted, and when its types widen."""
     memory.create()
     day = memory.day(2)
-    made = memory.now - 2 * DAY_MS
+    time = memory.now - 2 * DAY_MS
     keys = []
     for name, number in (("a", "1"), ("b", "2"), ("c", "1.5")):
-        keys.append(memory.put(day, name, memory.lines(item(name, n={"N": number}), made=made)))
+        keys.append(memory.put(day, name, memory.lines(item(name, n={"N": number}), made=time)))
         memory.run()
     prefix = memory.names.snapshot_run("r")
     encode = snapshot_encoder(memory.now)
@@ -207,13 +207,13 @@ def test_rows_are_kept_whatever_happens_to_their_raw_objects(memory: Flow) -> No
     memory.run([day])
     compacted = compact_day(memory.table, day, CompactOptions(), lambda: memory.clock.moment)
     widened = widen_table(memory.table, CompactOptions(), lambda: memory.clock.moment)
-    found = scrub(memory.table, lambda: memory.clock.moment)
+    report = scrub(memory.table, lambda: memory.clock.moment)
 
     assert (compacted.rows, widened.columns) == (3, {"n": ("bigint", "double")})
     assert sorted(memory.found(memory.table.changes(), "id", "n", "dt")) == [
         ("a", 1, day), ("b", 2, day), ("c", 1.5, day), ("x", 1, "00000000"), ("y", 1, "00000000"),
     ]  # fmt: skip
-    assert {f.day: f.count for f in found.findings if f.kind == "raw-gone"} == {"00000000": 1, day: 2}
+    assert {f.day: f.count for f in report.findings if f.kind == "raw-gone"} == {"00000000": 1, day: 2}
 
 
 # -- columns -------------------------------------------------------------------------------------------------------
@@ -228,14 +228,14 @@ def test_the_second_of_two_runs_with_a_new_attribute_uses_its_column(memory: Flo
     plan = memory.plan()
     first = [True]
 
-    def others_first(service: str, call: str, asked: dict[str, Any]) -> None:
+    def others_first(service: str, call: str, request: dict[str, Any]) -> None:
         if call == "update_table" and first:
             first.clear()
             memory.convert(plan.batches[0], memory.other())
 
     memory.glue.on_call = others_first
     memory.convert(plan.batches[1], memory.other())
-    memory.glue.on_call = lambda service, call, asked: None
+    memory.glue.on_call = lambda service, call, request: None
     done = memory.finish(plan)
 
     head = memory.table.changes()

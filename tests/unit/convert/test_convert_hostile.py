@@ -60,8 +60,8 @@ def lines(*values: dict[str, Any]) -> bytes:
 def read(store: Bucket, compiled: bool, table: TableSchema | None = None, limit: int = 100) -> RawBatch:
     options = ReadOptions(compiled_from_mb=0 if compiled else 1 << 20, max_quarantined=limit)
     place = Path(tempfile.mkdtemp())
-    found = table or TableSchema.of_new_table(TEXT_KEY)
-    return read_batch(store.clients(), NAMES, store.objects(), found, options, place)
+    schema = table or TableSchema.of_new_table(TEXT_KEY)
+    return read_batch(store.clients(), NAMES, store.objects(), schema, options, place)
 
 
 # -- values that are not what the column is ------------------------------------------------------------------------
@@ -76,10 +76,10 @@ def test_values_of_other_types_than_the_map_column_are_in_other() -> None:
         {"k1": None, "k2": 2**63}, {"k1": [[]]}, [{}], {"a": {"b": {"c": 1}}},
     ]  # fmt: skip
     good: list[Any] = [{"k1": 1}, {"new": 5, "": 0}, {}, {"k": None}, None]
-    found = check_alike([lines(*({"m": m} for m in [*others, *good]))], table)
-    assert found.schema == table
-    assert found.misfits["m"]["count"] == len(others)
-    assert [row["m"] for row in found.rows[len(others) :]] == [
+    result = check_alike([lines(*({"m": m} for m in [*others, *good]))], table)
+    assert result.schema == table
+    assert result.misfits["m"]["count"] == len(others)
+    assert [row["m"] for row in result.rows[len(others) :]] == [
         [("k1", 1)],
         [("", 0), ("new", 5)],
         [],
@@ -90,10 +90,10 @@ def test_values_of_other_types_than_the_map_column_are_in_other() -> None:
 
 def test_a_field_without_a_place_moves_only_its_attribute_to_other() -> None:
     table = table_of(TEXT_KEY, [{"s": {f"k{i:03d}": 1 for i in range(100)}, "t": "x"}], BUDGET)
-    found = check_alike([lines({"s": {"k000": 1, "zzz": 2}, "t": "y"}, {"s": {"k000": 2}, "t": "z"})], table)
-    assert found.schema == table  # it has as many fields as a struct may have
-    assert [row["t"] for row in found.rows] == ["y", "z"]
-    assert [row[OTHER] for row in found.rows] == [[("s", '{"k000":1,"zzz":2}')], None]
+    result = check_alike([lines({"s": {"k000": 1, "zzz": 2}, "t": "y"}, {"s": {"k000": 2}, "t": "z"})], table)
+    assert result.schema == table  # it has as many fields as a struct may have
+    assert [row["t"] for row in result.rows] == ["y", "z"]
+    assert [row[OTHER] for row in result.rows] == [[("s", '{"k000":1,"zzz":2}')], None]
 
 
 def test_numbers_keep_all_their_digits_everywhere() -> None:
@@ -112,23 +112,23 @@ def test_numbers_keep_all_their_digits_everywhere() -> None:
 
 def test_thousands_of_names_in_one_item_are_in_other() -> None:
     item = {f"n{i:04d}": i for i in range(3_600)}
-    found = check_alike([lines({"a": 1}, item, {"a": 2, "b": {"x": 1}})], TableSchema.of_new_table(TEXT_KEY))
-    assert len(found.schema.columns) == BUDGET.columns
-    assert {"id", "a", "b"} <= found.schema.known.keys(), "the shortest names come first"
-    assert found.without == 3_600 - (BUDGET.columns - 3)
-    later = check_alike([lines(item, {"c": 1})], found.schema)
-    assert later.schema == found.schema
-    assert (later.without, later.observed.keys() - found.schema.known.keys()) == (found.without + 1, set())
+    result = check_alike([lines({"a": 1}, item, {"a": 2, "b": {"x": 1}})], TableSchema.of_new_table(TEXT_KEY))
+    assert len(result.schema.columns) == BUDGET.columns
+    assert {"id", "a", "b"} <= result.schema.known.keys(), "the shortest names come first"
+    assert result.without == 3_600 - (BUDGET.columns - 3)
+    later = check_alike([lines(item, {"c": 1})], result.schema)
+    assert later.schema == result.schema
+    assert (later.without, later.observed.keys() - result.schema.known.keys()) == (result.without + 1, set())
 
 
 def test_very_long_names_are_read_like_others() -> None:
     long = ["n" * 60_000 + str(i) for i in range(3)] + ["\u00e9" * 29_000]
     items: list[dict[str, Any]] = [{name: 1, "m": {name: {"x": name}}, "ok": i} for i, name in enumerate(long)]
-    found = check_alike([lines(*items)], TableSchema.of_new_table(TEXT_KEY))
-    assert found.schema.known.keys() == {"id", "m", "ok"}
-    assert isinstance(found.schema.known["m"].type, Map)
-    assert max(map(len, found.observed)) < 300
-    assert len(json.dumps(found.misfits)) < 10_000
+    result = check_alike([lines(*items)], TableSchema.of_new_table(TEXT_KEY))
+    assert result.schema.known.keys() == {"id", "m", "ok"}
+    assert isinstance(result.schema.known["m"].type, Map)
+    assert max(map(len, result.observed)) < 300
+    assert len(json.dumps(result.misfits)) < 10_000
 
 
 def test_attributes_pinned_by_a_user() -> None:
@@ -139,10 +139,10 @@ def test_attributes_pinned_by_a_user() -> None:
         {"secret": {"x": 1}, "t": "x", "j": "x", "d": Decimal("1.255")},
         {"u": 1},
     ]
-    found = check_alike([lines(*items)], table)
-    assert found.schema.known.keys() == {"id", "t", "j", "d", "u"}
-    assert [row["j"] for row in found.rows] == ['{"a":1}', '"x"', None]
-    assert [dict(row[OTHER] or ()) for row in found.rows] == [
+    result = check_alike([lines(*items)], table)
+    assert result.schema.known.keys() == {"id", "t", "j", "d", "u"}
+    assert [row["j"] for row in result.rows] == ['{"a":1}', '"x"', None]
+    assert [dict(row[OTHER] or ()) for row in result.rows] == [
         {"secret": "1", "t": "1"},
         {"secret": '{"x":1}', "d": "1.255"},
         {},
@@ -156,17 +156,17 @@ def test_a_list_that_is_too_dense_for_its_column_is_in_other() -> None:
     wide = [{f"k{i:02d}": 1 for i in range(90)}]
     table = table_of(TEXT_KEY, [{"l": wide}], BUDGET)
     most = DENSE // 91
-    found = check_alike([lines({"l": [{}] * most}, {"l": [{}] * (most + 1)}, {"k": 1, "l": wide})], table)
-    assert [row["l"] is None for row in found.rows] == [False, True, False]
-    assert json.loads(dict(found.rows[1][OTHER])["l"]) == [{}] * (most + 1)
+    result = check_alike([lines({"l": [{}] * most}, {"l": [{}] * (most + 1)}, {"k": 1, "l": wide})], table)
+    assert [row["l"] is None for row in result.rows] == [False, True, False]
+    assert json.loads(dict(result.rows[1][OTHER])["l"]) == [{}] * (most + 1)
 
 
 def test_all_lists_of_a_row_together_are_bounded() -> None:
     wide = [{f"k{i:02d}": 1 for i in range(90)}]
     table = table_of(TEXT_KEY, [{f"l{j}": wide for j in range(5)}], BUDGET)
     half: list[dict[str, int]] = [{}] * (DENSE // 91 // 2)
-    found = check_alike([lines({f"l{j}": half for j in range(5)})], table)
-    assert [j for j in range(5) if found.rows[0][f"l{j}"] is not None] == [0, 1]
+    result = check_alike([lines({f"l{j}": half for j in range(5)})], table)
+    assert [j for j in range(5) if result.rows[0][f"l{j}"] is not None] == [0, 1]
 
 
 def test_any_line_can_be_read_with_few_slots() -> None:
@@ -215,9 +215,9 @@ def bad(number: int, **values: str) -> bytes:
 def test_a_line_is_rejected_by_both_readers(line: bytes, reason: str) -> None:
     table = table_of(TEXT_KEY, [{"a": {"b": 1}}], BUDGET)
     for schema in (table, TableSchema.of_new_table(TEXT_KEY)):
-        found = check_alike([lines({"a": {"b": 2}}) + line + lines({"b": 3})], schema)
-        assert found.rejected.reasons == {reason: 1}
-        (body,) = found.put.values()
+        result = check_alike([lines({"a": {"b": 2}}) + line + lines({"b": 3})], schema)
+        assert result.rejected.reasons == {reason: 1}
+        (body,) = result.put.values()
         (entry,) = map(json.loads, body.splitlines())
         assert (entry["line"], entry["reason"].startswith(reason)) == (2, True)
 
@@ -235,15 +235,15 @@ def test_a_line_is_rejected_by_both_readers(line: bytes, reason: str) -> None:
 )
 def test_a_line_is_read_by_both_readers(line: bytes) -> None:
     for schema in (table_of(TEXT_KEY, [{"a": "", "c": ["x"]}], BUDGET), TableSchema.of_new_table(TEXT_KEY)):
-        found = check_alike([line], schema)
-        assert not found.rejected.lines
+        result = check_alike([line], schema)
+        assert not result.rejected.lines
 
 
 def test_half_of_a_surrogate_pair_comes_back_unchanged() -> None:
     table = table_of(TEXT_KEY, [{"a": "", "l": [""], "j": 1}], BUDGET)
     line = bad(1, a='"x\\ud800"', l='["y\\udfff"]', z='"\\udbff"', j='"ok"')
-    found = check_alike([line], table)
-    assert dict(found.rows[0][OTHER]) == {"a": '"x\\ud800"', "l": '["y\\udfff"]', "z": '"\\udbff"', "j": '"ok"'}
+    result = check_alike([line], table)
+    assert dict(result.rows[0][OTHER]) == {"a": '"x\\ud800"', "l": '["y\\udfff"]', "z": '"\\udbff"', "j": '"ok"'}
 
 
 @pytest.mark.parametrize("number", ["1e126", "1E-131", "1e400", "12345e123"])
@@ -251,8 +251,8 @@ def test_a_key_number_that_dynamodb_cannot_hold_is_rejected(number: str) -> None
     key = ItemKey(KeyAttribute("n", "N"))
     table = TableSchema.of_new_table(key)
     for text in (number, f"-{number}"):
-        found = find([bad(1, n="2") + bad(2, n=text)], table, compiled=True)
-        assert len(found.rows) == len(find([bad(1, n="2") + bad(2, n=text)], table, compiled=False).rows)
+        result = find([bad(1, n="2") + bad(2, n=text)], table, compiled=True)
+        assert len(result.rows) == len(find([bad(1, n="2") + bad(2, n=text)], table, compiled=False).rows)
         check_alike([bad(1, n="2") + bad(2, n=text)], table)
 
 
@@ -262,10 +262,10 @@ def test_number_keys_are_compared_by_value() -> None:
     table = table_of(key, [{"n": 1, "id": ""}], BUDGET)
     numbers = ["1", "1.0", "10E-1", "1.5", "-1.5", "-15e-1", "0", "-0.0", "9.9E+125", "1E-130", "123456789012345678901"]
     raw = b"".join(bad(1, n=n, id='"a!~b"') for n in numbers)
-    found = check_alike([raw], table)
-    assert [row["__key"] for row in found.rows] == sorted({row["__key"] for row in found.rows})
-    assert (found.sums.rows, found.sums.duplicates) == (7, 4)
-    assert {row["n"] for row in found.rows} == {0, 1, None}
+    result = check_alike([raw], table)
+    assert [row["__key"] for row in result.rows] == sorted({row["__key"] for row in result.rows})
+    assert (result.sums.rows, result.sums.duplicates) == (7, 4)
+    assert {row["n"] for row in result.rows} == {0, 1, None}
 
 
 # -- quarantine ----------------------------------------------------------------------------------------------------
@@ -346,14 +346,14 @@ def test_the_loss_of_a_broken_object_is_counted(compiled: bool, harm: Callable[[
 @BOTH
 def test_a_missing_object_is_reported(compiled: bool) -> None:
     store = bucket([lines({"a": 1}), b"", b"bad\n"])
-    gone = RawObject(f"{NAMES.raw_day(DAY)}gone.gz", "etag", 5)
+    missing = RawObject(f"{NAMES.raw_day(DAY)}gone.gz", "etag", 5)
     options = ReadOptions(compiled_from_mb=0 if compiled else 1 << 20)
     batch = read_batch(
-        store.clients(), NAMES, [*store.objects()[:1], gone, *store.objects()[2:]],
+        store.clients(), NAMES, [*store.objects()[:1], missing, *store.objects()[2:]],
         TableSchema.of_new_table(TEXT_KEY), options, Path(tempfile.mkdtemp()),
     )  # fmt: skip
     list(batch.tables())
-    assert batch.rejected.deleted == (gone.key,)
+    assert batch.rejected.deleted == (missing.key,)
     assert dict(batch.reasons) == {"the object was deleted after it was listed": 1, "not JSON": 1}
     assert len(store.put) == 1
     assert batch.sums.add_up
@@ -362,11 +362,11 @@ def test_a_missing_object_is_reported(compiled: bool) -> None:
 @BOTH
 def test_a_replaced_object_is_left_to_the_next_plan(compiled: bool) -> None:
     store = bucket([lines({"a": 1})])
-    (found,) = store.objects()
+    (stored,) = store.objects()
     options = ReadOptions(compiled_from_mb=0 if compiled else 1 << 20)
     with pytest.raises(ConflictError, match="was replaced"):
         read_batch(
-            store.clients(), NAMES, [RawObject(found.key, "other", 1)], TableSchema.of_new_table(TEXT_KEY), options,
+            store.clients(), NAMES, [RawObject(stored.key, "other", 1)], TableSchema.of_new_table(TEXT_KEY), options,
             Path(tempfile.mkdtemp()),
         )  # fmt: skip
 
@@ -376,8 +376,8 @@ def test_records_that_differ_only_in_their_lines_go_to_the_exact_reader() -> Non
     with small(block=1 << 10, pieces=1 << 12):
         body = lines(*({"a": i, "t": "x" * 50} for i in range(200)))
         twice = [line_of(change({"id": "150", "a": a}, 150)) + b"\n" for a in (1, 2)]
-        found = check_alike([body, *twice], TableSchema.of_new_table(TEXT_KEY))
-    assert (found.sums.rows, found.sums.duplicates) == (200, 2)
+        result = check_alike([body, *twice], TableSchema.of_new_table(TEXT_KEY))
+    assert (result.sums.rows, result.sums.duplicates) == (200, 2)
 
 
 def test_an_object_that_disappears_between_two_reads_fails_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -399,10 +399,10 @@ def test_attribute_names_that_are_data_do_not_need_the_python_reader(monkeypatch
     text = lines(*items) + PADDING
     monkeypatch.setattr("dynalake.convert.read.placing.RecordParser.__call__", None)
     monkeypatch.setattr("dynalake.convert.read.compiled.columns.decode", None)
-    taken: list[Any] = []
-    PlacingReader(TEXT_KEY, Grown(full)).read(text, taken.append)
-    assert sum(t.table.num_rows for t in taken) == 300
-    assert taken[0].table[OTHER][7].as_py()[3] == ("vote#0000073", '{"at":3,"by":"x"}')
+    blocks: list[Any] = []
+    PlacingReader(TEXT_KEY, Grown(full)).read(text, blocks.append)
+    assert sum(t.table.num_rows for t in blocks) == 300
+    assert blocks[0].table[OTHER][7].as_py()[3] == ("vote#0000073", '{"at":3,"by":"x"}')
 
 
 def test_a_batch_that_only_adds_columns_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -415,8 +415,8 @@ def test_a_batch_that_only_adds_columns_is_read_once(monkeypatch: pytest.MonkeyP
         return original(batch, growth, compiled=compiled)
 
     monkeypatch.setattr(RawBatch, "_read", counted)
-    found = find([lines(*({"a": i, "m": {"b": str(i)}, "x": i} for i in range(50)))], table, compiled=True)
-    assert (len(found.rows), len(calls), found.schema.known.keys() - table.known.keys()) == (50, 1, {"x"})
+    result = find([lines(*({"a": i, "m": {"b": str(i)}, "x": i} for i in range(50)))], table, compiled=True)
+    assert (len(result.rows), len(calls), result.schema.known.keys() - table.known.keys()) == (50, 1, {"x"})
 
 
 def test_the_expected_winners_are_right() -> None:

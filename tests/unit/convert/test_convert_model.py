@@ -52,8 +52,8 @@ def test_a_seed_always_plays_the_same() -> None:
 def without_empty_files(patch: pytest.MonkeyPatch) -> None:
     write = batch._write
 
-    def write_rows(*given: Any) -> Iterator[NewFolder]:
-        return (folder for folder in write(*given) if any(part.rows for part in folder.parts))
+    def write_rows(*args: Any) -> Iterator[NewFolder]:
+        return (folder for folder in write(*args) if any(part.rows for part in folder.parts))
 
     patch.setattr(batch, "_write", write_rows)
 
@@ -79,9 +79,9 @@ MISSED: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
 def test_faults_appear_without_any_one_rule(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
     leave_out, fault = MISSED[rule]
     leave_out(monkeypatch)
-    found: list[str] = []
+    faults: list[str] = []
     for seed in range(UNTIL):
-        found += played(seed).faults
-        if any(name.startswith(fault) for name in found):
+        faults += played(seed).faults
+        if any(name.startswith(fault) for name in faults):
             return
-    pytest.fail(f"without {rule}, {UNTIL} seeds found {found or 'nothing'}")
+    pytest.fail(f"without {rule}, {UNTIL} seeds found {faults or 'nothing'}")

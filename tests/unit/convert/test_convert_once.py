@@ -52,14 +52,14 @@ def unique(rows: Sequence[Change]) -> list[Change]:
 
 
 def live_rows(
-    head: Head, lake: ConvertLake, files: Sequence[DataFile], mine: Sequence[Change], place: Path, replace: str = ""
+    head: Head, lake: ConvertLake, files: Sequence[DataFile], changes: Sequence[Change], place: Path, replace: str = ""
 ) -> tuple[LiveRows, list[tuple[str, int]]]:
     sought = Changes(IDENTITY)
-    rows = table_of(lake, mine)
+    rows = table_of(lake, changes)
     sought.add(rows)
     live = LiveRows(IDENTITY, place)
     live.gather(head, files, sought, replace)
-    kept = [c for start in range(0, len(mine), 2) for c in changes_of(live.drop(rows.slice(start, 2)))]
+    kept = [c for start in range(0, len(changes), 2) for c in changes_of(live.drop(rows.slice(start, 2)))]
     return live, kept
 
 
@@ -81,13 +81,13 @@ def test_a_change_is_dropped_if_a_live_file_of_its_time_has_it(
         live, kept = live_rows(lake.table.changes(), lake, written, mine, place)
 
     times = [c.time for c in mine]
-    found = {
+    present = {
         (c.id, c.sequence)
         for rows in files
         if rows and times and min(c.time for c in rows) <= max(times) and min(times) <= max(c.time for c in rows)
         for c in rows
     }
-    assert kept == [(c.id, c.sequence) for c in mine if (c.id, c.sequence) not in found]
+    assert kept == [(c.id, c.sequence) for c in mine if (c.id, c.sequence) not in present]
     assert live.dropped == len(mine) - len(kept)
     assert live.replaced == {}
 
@@ -97,9 +97,9 @@ def test_rows_of_the_replaced_day_are_returned_with_their_positions(tmp_path: Pa
     lake.create()
     same_day = file_of(lake, [Change("a", 1, 5), Change("b", 2, 5), Change("c", 3, 5)])
     other_day = file_of(lake, [Change("d", 4, 5)], "20240102")
-    mine = [Change("b", 2, 5), Change("c", 3, 5), Change("d", 4, 5), Change("e", 5, 5)]
+    changes = [Change("b", 2, 5), Change("c", 3, 5), Change("d", 4, 5), Change("e", 5, 5)]
 
-    live, kept = live_rows(lake.table.changes(), lake, [same_day, other_day], mine, tmp_path, "20240101")
+    live, kept = live_rows(lake.table.changes(), lake, [same_day, other_day], changes, tmp_path, "20240101")
 
     assert kept == [("b", 2), ("c", 3), ("e", 5)]
     assert live.dropped == 1
@@ -112,8 +112,8 @@ def test_row_groups_that_cannot_hold_the_items_are_not_read(tmp_path: Path, monk
     file = file_of(lake, [Change(f"k{n:03d}", n, 5) for n in range(100)])
     read: list[int] = []
 
-    def count(*asked: Any, **options: Any) -> Any:
-        for rows in read_rows(*asked, **options):
+    def count(*request: Any, **options: Any) -> Any:
+        for rows in read_rows(*request, **options):
             read.append(rows.num_rows)
             yield rows
 
@@ -135,9 +135,9 @@ def test_invalid_sequence_numbers_of_other_engines_cause_no_error(number: str | 
     sieve = Sieve()
     sieve.add(pa.table({SEQUENCE_NUMBER: [f"{7:040d}"]}))
 
-    held = sieve.may_hold(pa.table({SEQUENCE_NUMBER: pa.array([number, f"{7:040d}"], pa.string())}))
+    possible = sieve.may_hold(pa.table({SEQUENCE_NUMBER: pa.array([number, f"{7:040d}"], pa.string())}))
 
-    assert held[1]
+    assert possible[1]
     assert (
         find_same(
             pa.table({"id": ["a"], SEQUENCE_NUMBER: pa.array([number], pa.string())}),
@@ -164,14 +164,14 @@ def test_the_later_of_two_batches_with_the_same_change_waits(
 
         waiting = find_waiting(lake.table.changes(), files, IDENTITY, place)
 
-    seen: set[tuple[str, int]] = set()
+    known: set[tuple[str, int]] = set()
     expected = set()
     for number, rows in enumerate(batches):
-        mine = {(c.id, c.sequence) for c in rows}
-        if mine & seen:
+        numbers = {(c.id, c.sequence) for c in rows}
+        if numbers & known:
             expected.add(number)
         else:
-            seen |= mine
+            known |= numbers
     assert set(waiting) == expected
     for later, earlier in waiting.items():
         assert earlier < later

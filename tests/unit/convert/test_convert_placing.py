@@ -106,15 +106,15 @@ def test_rows_follow_the_schema_that_the_table_got(
     table = table_of(key, before, BUDGET)
     bodies = data.draw(batches(key, ITEMS))
     with small():
-        wanted = check_alike(bodies, table, BUDGET)
-        theirs = table_of(key, [*before, *others], BUDGET)
-        schema = TableSchema(key, merged(table, theirs)).admit(wanted.observed, BUDGET)
+        result = check_alike(bodies, table, BUDGET)
+        other = table_of(key, [*before, *others], BUDGET)
+        schema = TableSchema(key, merged(table, other)).admit(result.observed, BUDGET)
         check_alike(bodies, table, BUDGET, schema)
 
 
-def merged(table: TableSchema, theirs: TableSchema) -> tuple[Any, ...]:
+def merged(table: TableSchema, other: TableSchema) -> tuple[Any, ...]:
     """Return the table's columns and those added by another run."""
-    return (*table.columns, *(c for c in theirs.columns if c.attribute not in table.known))
+    return (*table.columns, *(c for c in other.columns if c.attribute not in table.known))
 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
@@ -134,6 +134,6 @@ def test_a_number_that_only_python_reads_is_in_its_column_in_every_reading() -> 
     table = TableSchema.of_new_table(KEYS[1])
     lines = [line_of(change({"id": "a", "n": n, "x": Decimal("1E-23"), "y": False}, n)) for n in range(3)]
     schema = table_of(KEYS[1], [{"n": 1, "y": 1}], BUDGET).admit({"x": DOUBLE}, BUDGET)
-    found = check_alike([b"\n".join(lines)], table, BUDGET, schema)
-    assert [row["x"] for row in found.rows] == [1e-23] * 3
-    assert found.misfits == {"y": {"type": "boolean", "count": 3}}
+    result = check_alike([b"\n".join(lines)], table, BUDGET, schema)
+    assert [row["x"] for row in result.rows] == [1e-23] * 3
+    assert result.misfits == {"y": {"type": "boolean", "count": 3}}

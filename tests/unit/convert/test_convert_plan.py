@@ -22,9 +22,9 @@ from tests.unit.convert.convert_lake import DAY_MS, HOUR, Change, ConvertLake
 
 @pytest.fixture
 def lake() -> ConvertLake:
-    made = ConvertLake()
-    made.create()
-    return made
+    lake = ConvertLake()
+    lake.create()
+    return lake
 
 
 def raw(day: str, name: str, etag: str = "e", size: int = 1) -> RawObject:
@@ -39,12 +39,12 @@ def calls(lake: ConvertLake) -> Counter[str]:
     """Return the number of planning calls by kind."""
     counted: Counter[str] = Counter()
 
-    def count(service: str, call: str, asked: dict[str, Any]) -> None:
+    def count(service: str, call: str, request: dict[str, Any]) -> None:
         counted[f"{service}.{call}"] += 1
 
     lake.s3.on_call = lake.glue.on_call = count
     lake.plan()
-    lake.s3.on_call = lake.glue.on_call = lambda service, call, asked: None
+    lake.s3.on_call = lake.glue.on_call = lambda service, call, request: None
     return counted
 
 
@@ -78,8 +78,8 @@ def test_batches_are_within_the_limits_and_leave_nothing_out(sizes: list[int], m
     for group in groups:
         assert 1 <= len(group) <= most
         assert len(group) == 1 or sum(o.size for o in group) <= mb << 20
-    for one, following in pairwise(groups):
-        assert len(one) == most or sum(o.size for o in one) + following[0].size > mb << 20
+    for previous, following in pairwise(groups):
+        assert len(previous) == most or sum(o.size for o in previous) + following[0].size > mb << 20
 
 
 @pytest.mark.parametrize(("hours", "day"), [(24, "20240303"), (168, "20240303"), (169, "20240302"), (8760, "20230311")])
@@ -230,9 +230,9 @@ def test_a_marker_written_again_during_its_deletion_is_kept(lake: ConvertLake) -
     lake.s3.put_object(Key=marker, Body=b"")
     lake.clock.move(seconds=7200)
 
-    def tell(service: str, call: str, asked: dict[str, Any]) -> None:
+    def tell(service: str, call: str, request: dict[str, Any]) -> None:
         if service == "glue" and call == "get_table":
-            lake.s3.on_call = lake.glue.on_call = lambda service, call, asked: None
+            lake.s3.on_call = lake.glue.on_call = lambda service, call, request: None
             lake.s3.put_object(Key=marker, Body=b"")
 
     lake.glue.on_call = tell
@@ -328,12 +328,12 @@ def test_the_calls_of_a_first_run_grow_in_proportion_to_its_days() -> None:
         lake = ConvertLake()
         lake.create()
         for ago in range(days):
-            made = [Change(f"i{n}", 10 * ago + n + 1, lake.now - ago * DAY_MS) for n in range(3)]
-            lake.put(lake.day(ago), "a", made)
+            changes = [Change(f"i{n}", 10 * ago + n + 1, lake.now - ago * DAY_MS) for n in range(3)]
+            lake.put(lake.day(ago), "a", changes)
             lake.s3.put_object(Key=lake.names.told_day(lake.day(ago)), Body=b"")
         counted.append(0)
 
-        def count(service: str, call: str, asked: dict[str, Any]) -> None:
+        def count(service: str, call: str, request: dict[str, Any]) -> None:
             counted[-1] += 1
 
         lake.s3.on_call = lake.glue.on_call = count

@@ -29,14 +29,14 @@ def test_a_row_s_day_is_the_later_of_two_days(name: str, came: int, offsets: lis
     day = day_of(datetime.fromtimestamp(came / 1000, UTC), zone)
     moments = np.array([came + offset for offset in offsets])
 
-    found = row_days(moments, day, zone)
+    days = row_days(moments, day, zone)
 
     expected = []
     for moment in moments:
-        made = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=int(moment))
-        expected.append(max(day, shift_day(day_of(made, zone), -1)))
-    assert (list(found) if found is not None else [day] * len(moments)) == expected
-    assert (found is None) == (set(expected) == {day})
+        time = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=int(moment))
+        expected.append(max(day, shift_day(day_of(time, zone), -1)))
+    assert (list(days) if days is not None else [day] * len(moments)) == expected
+    assert (days is None) == (set(expected) == {day})
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_every_time_has_a_previous_day(moment: int, day: str) -> None:
 def test_every_day_that_an_object_may_have_is_accepted(day: str) -> None:
     moments = np.array([-(2**63), 0, milliseconds(2024, 1, 1), 2**63 - 1])
 
-    found = row_days(moments, day, UTC)
+    result = row_days(moments, day, UTC)
 
-    days = [day] * 4 if found is None else list(found)
+    days = [day] * 4 if result is None else list(result)
     assert days == ([day, "19691231", "20231231", "99991228"] if day < "1" else [day] * 4)

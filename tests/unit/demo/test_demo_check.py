@@ -29,8 +29,8 @@ def exact(text: str) -> Any:
 
 
 def schema_of(items: list[Mapping[str, Any]], key: ItemKey = KEY) -> TableSchema:
-    seen = ({name: observe(exact(encode_value(value))) for name, value in item.items()} for item in items)
-    return TableSchema.of_new_table(key).admit(merge_observed(seen, LIMITS))
+    observations = ({name: observe(exact(encode_value(value))) for name, value in item.items()} for item in items)
+    return TableSchema.of_new_table(key).admit(merge_observed(observations, LIMITS))
 
 
 def in_lake(of: Type, value: Mapping[str, Any]) -> str:
@@ -66,8 +66,8 @@ def compared(items: list[Mapping[str, Any]], rows: Any, schema: TableSchema) -> 
     """`rows`: the JSON text of each column's value."""
     values = ([None if text is None else exact(text) for text in row] for row in rows)
     named = (dict(zip((c.name for c in schema.columns), row, strict=True)) for row in values)
-    found = [lake_item(schema, {**row, "__other": None}) for row in named]
-    return compare_items(NAMES, NAMES.current_view, schema, items, found)
+    actual = [lake_item(schema, {**row, "__other": None}) for row in named]
+    return compare_items(NAMES, NAMES.current_view, schema, items, actual)
 
 
 def test_generated_receipts_are_equal_to_themselves() -> None:
@@ -252,10 +252,10 @@ def test_rows_of_the_iceberg_tables_are_equal_to_their_items() -> None:
 
     rows = [row(item) for item in items]
     view = NAMES.current_view
-    assert compare_items(NAMES, view, schema, items, [lake_item(schema, found) for found in rows]).same
+    assert compare_items(NAMES, view, schema, items, [lake_item(schema, actual) for actual in rows]).same
 
     name = schema.known["small"].name
     for wrong in ({**rows[0], name: 0.1000000001}, {**rows[0], "__other": {"small": "0.2"}}, {**rows[0], name: None}):
-        found = [lake_item(schema, wrong), lake_item(schema, rows[1])]
-        (difference,) = compare_items(NAMES, view, schema, items, found).differences
+        actual = [lake_item(schema, wrong), lake_item(schema, rows[1])]
+        (difference,) = compare_items(NAMES, view, schema, items, actual).differences
         assert (difference.key, difference.attribute) == ("id=one", "small")

@@ -119,9 +119,9 @@ def test_an_invalid_file_is_refused(tmp_path: Path, text: str, key: str, message
         load_items(tmp_path / "none.json", "id:S")
 
 
-def replay(items: list[Any], key: Any, made: list[Change]) -> dict[Any, Any]:
+def replay(items: list[Any], key: Any, changes: list[Change]) -> dict[Any, Any]:
     table = {key_values(key, item): item for item in items}
-    for change in made:
+    for change in changes:
         values = key_values(key, change.item)
         if change.operation == "INSERT":
             assert values not in table
@@ -143,12 +143,12 @@ def test_changes_are_deterministic_and_possible(tmp_path: Path, source: str) -> 
         path = tmp_path / "items.json"
         path.write_text(json.dumps([{"year": 1900 + n, "title": f"t{n}", "info": {"rank": n}} for n in range(300)]))
         loaded = load_items(path, "year:N,title:S")
-    made = list(changes(loaded.items, loaded.key, seed=5, count=1000))
-    assert made == list(changes(loaded.items, loaded.key, seed=5, count=1000))
-    assert made != list(changes(loaded.items, loaded.key, seed=6, count=1000))
-    counts = Counter(change.operation for change in made)
+    made_changes = list(changes(loaded.items, loaded.key, seed=5, count=1000))
+    assert made_changes == list(changes(loaded.items, loaded.key, seed=5, count=1000))
+    assert made_changes != list(changes(loaded.items, loaded.key, seed=6, count=1000))
+    counts = Counter(change.operation for change in made_changes)
     assert min(counts.values()) > 120
-    replay(list(loaded.items), loaded.key, made)
+    replay(list(loaded.items), loaded.key, made_changes)
 
 
 def test_changes_stamp_items_that_have_a_time() -> None:
@@ -197,13 +197,13 @@ class Table:
 
 def test_everything_is_written_in_order_for_each_key() -> None:
     loaded = generated(300)
-    made = list(changes(loaded.items, loaded.key, seed=2, count=1500))
+    planned = list(changes(loaded.items, loaded.key, seed=2, count=1500))
     table = Table(loaded.key)
-    seen: list[int] = []
-    assert write_items(table, "T", loaded.items, seen.append) == 300
-    assert sorted(seen)[-1] == 300
-    assert apply_changes(table, "T", loaded.key, made) == 1500
-    assert table.items == replay(list(loaded.items), loaded.key, made)
+    counts: list[int] = []
+    assert write_items(table, "T", loaded.items, counts.append) == 300
+    assert sorted(counts)[-1] == 300
+    assert apply_changes(table, "T", loaded.key, planned) == 1500
+    assert table.items == replay(list(loaded.items), loaded.key, planned)
 
 
 def test_items_that_stay_unprocessed_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

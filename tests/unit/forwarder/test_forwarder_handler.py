@@ -58,13 +58,13 @@ class Aws:
     def put_records(self, StreamName: str, Records: list[dict[str, Any]]) -> dict[str, Any]:
         if self.failing:
             raise ClientError({"Error": {"Code": self.failing, "Message": ""}}, "PutRecords")
-        for each in Records:
-            self.lines += map(json.loads, each["Data"].splitlines())
-            self.hash_keys.append(each.get("ExplicitHashKey"))
+        for record in Records:
+            self.lines += map(json.loads, record["Data"].splitlines())
+            self.hash_keys.append(record.get("ExplicitHashKey"))
         return {"Records": [{} for _ in Records]}
 
     def put_record_batch(self, DeliveryStreamName: str, Records: list[dict[str, Any]]) -> dict[str, Any]:
-        self.lines += [json.loads(each["Data"]) for each in Records]
+        self.lines += [json.loads(record["Data"]) for record in Records]
         return {"RequestResponses": [{} for _ in Records]}
 
     def put_object(self, Bucket: str, Key: str, Body: bytes, ContentType: str, ExpectedBucketOwner: str) -> None:
@@ -115,7 +115,7 @@ def test_a_malformed_record_is_rejected_and_the_rest_is_sent() -> None:
     assert keys[0].startswith("dynamodb-errors/forwarder/RECEIPTS/dt=00000000/unknown-")
     assert keys[1].startswith("dynamodb-errors/forwarder/RECEIPTS/dt=20190525/2-")
     stored = [json.loads(aws.objects[key]) for key in keys]
-    assert [each["record"] for each in stored] == ["no record at all", broken]
+    assert [entry["record"] for entry in stored] == ["no record at all", broken]
     assert "Attribute 'price': A number (N) is 'NaN'" in stored[1]["reason"]
     # A repetition writes the same objects.
     again = Aws()
@@ -192,7 +192,7 @@ def test_a_redrive_reports_records_that_were_rejected_again() -> None:
     broken = record(2, NewImage={"n": {"N": "x"}})
     answer = redrive(forwarder(aws), "RECEIPTS", [record(1), broken, "no record at all"], minute)
     assert answer["batchItemFailures"] == []
-    assert [each["key"] for each in answer["rejected"]] == list(aws.objects)
+    assert [entry["key"] for entry in answer["rejected"]] == list(aws.objects)
     assert rejected_object(NAMES, Rejected(0, broken, ""))[0] in aws.objects
     assert "'n'" in answer["rejected"][0]["reason"]
     assert [int(line["__sequence_number"]) for line in aws.lines] == [1]

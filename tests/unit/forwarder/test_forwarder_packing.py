@@ -30,11 +30,11 @@ def test_nothing_is_lost_reordered_or_over_the_limit(lines: list[Line], limit: i
 @given(st.lists(st.integers(1, 900), max_size=60), st.integers(1, 7), st.integers(100, 1000))
 def test_requests_stay_within_their_limits(sizes: list[int], records: int, request: int) -> None:
     blobs = [Blob(i, "k", b"x" * size) for i, size in enumerate(sizes)]
-    made = list(requests(blobs, Limits(records=records, request=request, record=900)))
-    assert [blob for each in made for blob in each] == blobs
-    for each in made:
-        assert 0 < len(each) <= records
-        assert len(each) == 1 or sum(blob.size for blob in each) <= request
+    packed = list(requests(blobs, Limits(records=records, request=request, record=900)))
+    assert [blob for batch in packed for blob in batch] == blobs
+    for batch in packed:
+        assert 0 < len(batch) <= records
+        assert len(batch) == 1 or sum(blob.size for blob in batch) <= request
 
 
 def test_small_changes_share_a_record() -> None:

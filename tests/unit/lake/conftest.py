@@ -36,10 +36,10 @@ class SmallLake:
     def __init__(self) -> None:
         session = boto3.Session("k", "s", region_name="eu-west-1")
         self.glue = StrictGlue(session.client("glue"))
-        made: dict[str, Any] = {"s3": session.client("s3"), "glue": self.glue}
-        self.clients = Clients(lambda service: made[service])
+        services: dict[str, Any] = {"s3": session.client("s3"), "glue": self.glue}
+        self.clients = Clients(lambda service: services[service])
         self.names: TableNames = Lake("dev", "123456789012", "eu-west-1").table("RECEIPTS")
-        made["s3"].create_bucket(
+        services["s3"].create_bucket(
             Bucket=self.names.lake.bucket, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
         )
         self.glue.create_database(DatabaseInput={"Name": self.names.lake.database})
@@ -55,22 +55,22 @@ class SmallLake:
     def file(self, dt: str, rows: Sequence[dict[str, Any]], schema: Schema | None = None) -> DataFile:
         """Put a file of these rows into the lake, in a folder of its own."""
         head = self.load()
-        of = schema or head.schema
-        table = pa.Table.from_pylist([{"dt": dt, **row} for row in rows], schema=schema_to_pyarrow(of))
+        file_schema = schema or head.schema
+        table = pa.Table.from_pylist([{"dt": dt, **row} for row in rows], schema=schema_to_pyarrow(file_schema))
         body = io.BytesIO()
         pq.write_table(table, body)
         key = f"{self.names.change_folder(dt, new_folder())}part-00000.parquet"
         self.clients.s3.put_object(Bucket=self.names.lake.bucket, Key=key, Body=body.getvalue())
-        return head.data_file(self.names.uri(key), dt, pq.read_metadata(body), len(body.getvalue()), of)
+        return head.data_file(self.names.uri(key), dt, pq.read_metadata(body), len(body.getvalue()), file_schema)
 
     def rows(self, head: Head | None = None) -> list[dict[str, Any]]:
         """Return what a reader of the current snapshot sees, ordered by `id`."""
-        found = []
+        rows = []
         for file in (head or self.load()).files():
             bucket, _, key = file.path.removeprefix("s3://").partition("/")
             body = self.clients.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
-            found += pq.read_table(io.BytesIO(body)).to_pylist()
-        return sorted(found, key=lambda row: row["id"])
+            rows += pq.read_table(io.BytesIO(body)).to_pylist()
+        return sorted(rows, key=lambda row: row["id"])
 
     def keys(self) -> set[str]:
         """Return the keys of all objects in the bucket."""

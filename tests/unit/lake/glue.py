@@ -30,12 +30,12 @@ class StrictGlue:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._glue, name)
 
-    def get_table(self, **asked: Any) -> Any:
-        answer = copy.deepcopy(self._glue.get_table(**asked))
-        answer["Table"]["VersionId"] = str(self._version(asked["DatabaseName"], asked["Name"]))
+    def get_table(self, **request: Any) -> Any:
+        answer = copy.deepcopy(self._glue.get_table(**request))
+        answer["Table"]["VersionId"] = str(self._version(request["DatabaseName"], request["Name"]))
         return answer
 
-    def update_table(self, **asked: Any) -> Any:
+    def update_table(self, **request: Any) -> Any:
         before, self.before = self.before, lambda: None
         before()
         self.updates += 1
@@ -44,9 +44,9 @@ class StrictGlue:
             raise _error("ThrottlingException")
         if fault in ("drop", "late"):
             if fault == "late":
-                self._late.append(copy.deepcopy(asked))
+                self._late.append(copy.deepcopy(request))
             raise ReadTimeoutError(endpoint_url="https://glue")
-        answer = self._update(**asked)
+        answer = self._update(**request)
         if fault == "lose":
             raise ReadTimeoutError(endpoint_url="https://glue")
         return answer
@@ -54,20 +54,20 @@ class StrictGlue:
     def land(self) -> list[str]:
         """Deliver the pending calls. Return each outcome: `landed` or Glue's error code."""
         outcomes = []
-        for asked in self._late:
+        for request in self._late:
             try:
-                self._update(**asked)
+                self._update(**request)
                 outcomes.append("landed")
             except ClientError as error:
                 outcomes.append(error.response["Error"]["Code"])
         self._late.clear()
         return outcomes
 
-    def _update(self, **asked: Any) -> Any:
-        name = asked["DatabaseName"], asked["TableInput"]["Name"]
-        if "VersionId" in asked and asked.pop("VersionId") != str(self._version(*name)):
+    def _update(self, **request: Any) -> Any:
+        name = request["DatabaseName"], request["TableInput"]["Name"]
+        if "VersionId" in request and request.pop("VersionId") != str(self._version(*name)):
             raise _error(STALE)
-        answer = self._glue.update_table(**asked)
+        answer = self._glue.update_table(**request)
         self._versions[name] = self._version(*name) + 1
         return answer
 

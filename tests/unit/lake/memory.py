@@ -41,7 +41,7 @@ class Clock:
 OnCall = Callable[[str, str, dict[str, Any]], None]
 
 
-def nothing(service: str, call: str, asked: dict[str, Any]) -> None:
+def nothing(service: str, call: str, request: dict[str, Any]) -> None:
     """Do nothing before a call."""
 
 
@@ -66,57 +66,57 @@ class MemoryS3:
     deletes_by_etag: bool = True
     _keys: list[str] = field(default_factory=list)
 
-    def put_object(self, **asked: Any) -> dict[str, Any]:
-        self.on_call("s3", "put_object", asked)
-        key, there = asked["Key"], self.objects.get(asked["Key"])
-        if asked.get("IfNoneMatch") == "*" and there is not None:
+    def put_object(self, **request: Any) -> dict[str, Any]:
+        self.on_call("s3", "put_object", request)
+        key, current = request["Key"], self.objects.get(request["Key"])
+        if request.get("IfNoneMatch") == "*" and current is not None:
             raise error("PreconditionFailed", "PutObject", 412)
-        if "IfMatch" in asked and (there is None or there.etag != asked["IfMatch"]):
-            raise error("NoSuchKey" if there is None else "PreconditionFailed", "PutObject", 412)
-        body = bytes(asked["Body"])
+        if "IfMatch" in request and (current is None or current.etag != request["IfMatch"]):
+            raise error("NoSuchKey" if current is None else "PreconditionFailed", "PutObject", 412)
+        body = bytes(request["Body"])
         stored = _Stored(body, self.clock.now, f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"')
-        if there is None:
+        if current is None:
             bisect.insort(self._keys, key)
         self.objects[key] = stored
         return {"ETag": stored.etag}
 
-    def get_object(self, **asked: Any) -> dict[str, Any]:
-        self.on_call("s3", "get_object", asked)
-        stored = self._find(asked["Key"], "GetObject", "NoSuchKey")
-        if "IfMatch" in asked and stored.etag != asked["IfMatch"]:
+    def get_object(self, **request: Any) -> dict[str, Any]:
+        self.on_call("s3", "get_object", request)
+        stored = self._find(request["Key"], "GetObject", "NoSuchKey")
+        if "IfMatch" in request and stored.etag != request["IfMatch"]:
             raise error("PreconditionFailed", "GetObject", 412)
         body = stored.body
-        if "Range" in asked:
-            first, last = asked["Range"].removeprefix("bytes=").split("-")
+        if "Range" in request:
+            first, last = request["Range"].removeprefix("bytes=").split("-")
             body = body[int(first) : int(last) + 1]
         return {"Body": _Body(body), "ETag": stored.etag, "ContentLength": len(body)}
 
-    def head_object(self, **asked: Any) -> dict[str, Any]:
-        self.on_call("s3", "head_object", asked)
-        stored = self._find(asked["Key"], "HeadObject", "404")
+    def head_object(self, **request: Any) -> dict[str, Any]:
+        self.on_call("s3", "head_object", request)
+        stored = self._find(request["Key"], "HeadObject", "404")
         return {"ContentLength": len(stored.body), "ETag": stored.etag, "LastModified": _moment(stored.modified)}
 
-    def delete_object(self, **asked: Any) -> dict[str, Any]:
-        self.on_call("s3", "delete_object", asked)
-        self._delete(asked["Key"])
+    def delete_object(self, **request: Any) -> dict[str, Any]:
+        self.on_call("s3", "delete_object", request)
+        self._delete(request["Key"])
         return {}
 
-    def delete_objects(self, **asked: Any) -> dict[str, Any]:
-        self.on_call("s3", "delete_objects", asked)
-        assert len(asked["Delete"]["Objects"]) <= 1000
+    def delete_objects(self, **request: Any) -> dict[str, Any]:
+        self.on_call("s3", "delete_objects", request)
+        assert len(request["Delete"]["Objects"]) <= 1000
         errors = []
-        for wanted in asked["Delete"]["Objects"]:
-            stored = self.objects.get(wanted["Key"])
-            if self.deletes_by_etag and "ETag" in wanted and (stored is None or stored.etag != wanted["ETag"]):
-                errors.append({"Key": wanted["Key"], "Code": "PreconditionFailed", "Message": "…"})
+        for entry in request["Delete"]["Objects"]:
+            stored = self.objects.get(entry["Key"])
+            if self.deletes_by_etag and "ETag" in entry and (stored is None or stored.etag != entry["ETag"]):
+                errors.append({"Key": entry["Key"], "Code": "PreconditionFailed", "Message": "…"})
             else:
-                self._delete(wanted["Key"])
+                self._delete(entry["Key"])
         return {"Errors": errors} if errors else {}
 
-    def list_objects_v2(self, **asked: Any) -> dict[str, Any]:
-        self.on_call("s3", "list_objects_v2", asked)
-        prefix, delimiter = asked.get("Prefix", ""), asked.get("Delimiter", "")
-        after = asked.get("ContinuationToken") or asked.get("StartAfter", "")
+    def list_objects_v2(self, **request: Any) -> dict[str, Any]:
+        self.on_call("s3", "list_objects_v2", request)
+        prefix, delimiter = request.get("Prefix", ""), request.get("Delimiter", "")
+        after = request.get("ContinuationToken") or request.get("StartAfter", "")
         contents: list[dict[str, Any]] = []
         folders: list[str] = []
         at = bisect.bisect_left(self._keys, prefix)
@@ -129,7 +129,7 @@ class MemoryS3:
                 folder = prefix + key[len(prefix) :].split(delimiter)[0] + delimiter
             if key <= after or (folder and (folder in folders or after.startswith(folder))):
                 continue
-            if len(contents) + len(folders) == min(asked.get("MaxKeys", self.page), self.page):
+            if len(contents) + len(folders) == min(request.get("MaxKeys", self.page), self.page):
                 token = contents[-1]["Key"] if contents else ""
                 token = max([token, *(f"{f}\uffff" for f in folders)])
                 break
@@ -160,13 +160,13 @@ class MemoryS3:
         """Return all keys below a prefix."""
         return {key for key in self.objects if key.startswith(prefix)}
 
-    def _pages(self, **asked: Any) -> Iterator[dict[str, Any]]:
+    def _pages(self, **request: Any) -> Iterator[dict[str, Any]]:
         while True:
-            page = self.list_objects_v2(**asked)
+            page = self.list_objects_v2(**request)
             yield page
             if not page["IsTruncated"]:
                 return
-            asked["ContinuationToken"] = page["NextContinuationToken"]
+            request["ContinuationToken"] = page["NextContinuationToken"]
 
     def _find(self, key: str, operation: str, code: str) -> _Stored:
         stored = self.objects.get(key)
@@ -210,61 +210,61 @@ class MemoryGlue:
         )
     )
 
-    def get_database(self, **asked: Any) -> dict[str, Any]:
-        self.on_call("glue", "get_database", asked)
+    def get_database(self, **request: Any) -> dict[str, Any]:
+        self.on_call("glue", "get_database", request)
         if not self.database:
             raise _glue_error(EntityNotFoundException, "GetDatabase")
-        return {"Database": {"Name": asked["Name"]}}
+        return {"Database": {"Name": request["Name"]}}
 
-    def get_table(self, **asked: Any) -> dict[str, Any]:
-        self.on_call("glue", "get_table", asked)
-        return {"Table": copy.deepcopy(self._find(asked["Name"], "GetTable"))}
+    def get_table(self, **request: Any) -> dict[str, Any]:
+        self.on_call("glue", "get_table", request)
+        return {"Table": copy.deepcopy(self._find(request["Name"], "GetTable"))}
 
-    def create_table(self, **asked: Any) -> dict[str, Any]:
-        self.on_call("glue", "create_table", asked)
-        table = copy.deepcopy(asked["TableInput"])
+    def create_table(self, **request: Any) -> dict[str, Any]:
+        self.on_call("glue", "create_table", request)
+        table = copy.deepcopy(request["TableInput"])
         if not self.database:
             raise _glue_error(EntityNotFoundException, "CreateTable")
         if table["Name"] in self.tables:
             raise _glue_error(AlreadyExistsException, "CreateTable")
-        self.tables[table["Name"]] = {**table, "DatabaseName": asked["DatabaseName"], "VersionId": "0"}
+        self.tables[table["Name"]] = {**table, "DatabaseName": request["DatabaseName"], "VersionId": "0"}
         return {}
 
-    def update_table(self, **asked: Any) -> dict[str, Any]:
-        self.on_call("glue", "update_table", asked)
-        return self.update(asked)
+    def update_table(self, **request: Any) -> dict[str, Any]:
+        self.on_call("glue", "update_table", request)
+        return self.update(request)
 
-    def update(self, asked: dict[str, Any]) -> dict[str, Any]:
+    def update(self, request: dict[str, Any]) -> dict[str, Any]:
         """Apply an update."""
-        table = copy.deepcopy(asked["TableInput"])
-        there = self._find(table["Name"], "UpdateTable")
-        if asked.get("VersionId", there["VersionId"]) != there["VersionId"]:
+        table = copy.deepcopy(request["TableInput"])
+        stored = self._find(table["Name"], "UpdateTable")
+        if request.get("VersionId", stored["VersionId"]) != stored["VersionId"]:
             raise _glue_error(ConcurrentModificationException, "UpdateTable")
-        version = str(int(there["VersionId"]) + 1)
-        self.tables[table["Name"]] = {**table, "DatabaseName": asked["DatabaseName"], "VersionId": version}
+        version = str(int(stored["VersionId"]) + 1)
+        self.tables[table["Name"]] = {**table, "DatabaseName": request["DatabaseName"], "VersionId": version}
         return {}
 
-    def delete_table(self, **asked: Any) -> dict[str, Any]:
-        self.on_call("glue", "delete_table", asked)
-        self._find(asked["Name"], "DeleteTable")
-        del self.tables[asked["Name"]]
+    def delete_table(self, **request: Any) -> dict[str, Any]:
+        self.on_call("glue", "delete_table", request)
+        self._find(request["Name"], "DeleteTable")
+        del self.tables[request["Name"]]
         return {}
 
-    def get_table_optimizer(self, **asked: Any) -> dict[str, Any]:
-        self.on_call("glue", "get_table_optimizer", asked)
-        found = self.optimizers.get((asked["TableName"], asked["Type"]))
-        if found is None:
+    def get_table_optimizer(self, **request: Any) -> dict[str, Any]:
+        self.on_call("glue", "get_table_optimizer", request)
+        configuration = self.optimizers.get((request["TableName"], request["Type"]))
+        if configuration is None:
             raise _glue_error(EntityNotFoundException, "GetTableOptimizer")
-        return {"TableOptimizer": {"type": asked["Type"], "configuration": found}}
+        return {"TableOptimizer": {"type": request["Type"], "configuration": configuration}}
 
     def get_paginator(self, call: str) -> Any:
         assert call == "get_partitions"
         return SimpleNamespace(paginate=self._partition_pages)
 
-    def _partition_pages(self, **asked: Any) -> Iterator[dict[str, Any]]:
-        self.on_call("glue", "get_partitions", asked)
-        self._find(asked["TableName"], "GetPartitions")
-        yield {"Partitions": copy.deepcopy(self.partitions.get(asked["TableName"], []))}
+    def _partition_pages(self, **request: Any) -> Iterator[dict[str, Any]]:
+        self.on_call("glue", "get_partitions", request)
+        self._find(request["TableName"], "GetPartitions")
+        yield {"Partitions": copy.deepcopy(self.partitions.get(request["TableName"], []))}
 
     def _find(self, name: str, operation: str) -> dict[str, Any]:
         if name not in self.tables:
@@ -274,8 +274,8 @@ class MemoryGlue:
 
 def memory_clients(s3: MemoryS3, glue: MemoryGlue) -> Clients:
     """Return the clients of one process."""
-    made: dict[str, Any] = {"s3": s3, "glue": glue}
-    return Clients(lambda service: made[service])
+    services: dict[str, Any] = {"s3": s3, "glue": glue}
+    return Clients(lambda service: services[service])
 
 
 def error(code: str, operation: str, status: int) -> ClientError:

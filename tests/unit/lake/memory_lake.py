@@ -119,10 +119,10 @@ class MemoryLake:
 
     def rows(self) -> list[str]:
         """Return the ids that a reader of the current snapshot sees."""
-        found: list[Any] = []
+        ids: list[Any] = []
         for file in self.table.changes().files():
-            found += pq.read_table(io.BytesIO(self.s3.objects[self.key(file)].body)).column("id").to_pylist()
-        return sorted(found)
+            ids += pq.read_table(io.BytesIO(self.s3.objects[self.key(file)].body)).column("id").to_pylist()
+        return sorted(ids)
 
     def missing(self) -> set[str]:
         """Return the files that the current snapshots name and the bucket lacks."""

@@ -60,29 +60,29 @@ class ReceiptsS3(MemoryS3):
 class ReceiptsGlue(MemoryGlue):
     """A database with partitions. A request may change some of them and be refused for others."""
 
-    def batch_create_partition(self, **asked: Any) -> dict[str, Any]:
-        self.on_call("glue", "batch_create_partition", asked)
-        return self._each(asked, asked["PartitionInputList"], self._create, "PartitionValues")
+    def batch_create_partition(self, **request: Any) -> dict[str, Any]:
+        self.on_call("glue", "batch_create_partition", request)
+        return self._each(request, request["PartitionInputList"], self._create, "PartitionValues")
 
-    def batch_update_partition(self, **asked: Any) -> dict[str, Any]:
-        self.on_call("glue", "batch_update_partition", asked)
-        assert len(asked["Entries"]) <= 100
-        return self._each(asked, asked["Entries"], self._update, "PartitionValueList")
+    def batch_update_partition(self, **request: Any) -> dict[str, Any]:
+        self.on_call("glue", "batch_update_partition", request)
+        assert len(request["Entries"]) <= 100
+        return self._each(request, request["Entries"], self._update, "PartitionValueList")
 
-    def batch_delete_partition(self, **asked: Any) -> dict[str, Any]:
-        self.on_call("glue", "batch_delete_partition", asked)
-        assert len(asked["PartitionsToDelete"]) <= 25
-        return self._each(asked, asked["PartitionsToDelete"], self._delete, "PartitionValues")
+    def batch_delete_partition(self, **request: Any) -> dict[str, Any]:
+        self.on_call("glue", "batch_delete_partition", request)
+        assert len(request["PartitionsToDelete"]) <= 25
+        return self._each(request, request["PartitionsToDelete"], self._delete, "PartitionValues")
 
     def by_day(self, table: str) -> dict[str, dict[str, Any]]:
         """Return the partitions of a table."""
         return {p["Values"][0]: p for p in self.partitions.get(table, [])}
 
-    def _each(self, asked: Any, entries: Any, act: Callable[[str, Any], str], values: str) -> dict[str, Any]:
-        self._find(asked["TableName"], "Partitions")
+    def _each(self, request: Any, entries: Any, act: Callable[[str, Any], str], values: str) -> dict[str, Any]:
+        self._find(request["TableName"], "Partitions")
         errors = []
         for entry in entries:
-            code = act(asked["TableName"], copy.deepcopy(entry))
+            code = act(request["TableName"], copy.deepcopy(entry))
             if code:
                 errors.append({values: entry.get("Values", entry.get(values)), "ErrorDetail": {"ErrorCode": code}})
         return {"Errors": errors}
@@ -94,18 +94,18 @@ class ReceiptsGlue(MemoryGlue):
         return ""
 
     def _update(self, table: str, entry: Any) -> str:
-        there = self.by_day(table)
-        if entry["PartitionValueList"][0] not in there:
+        by_day = self.by_day(table)
+        if entry["PartitionValueList"][0] not in by_day:
             return "EntityNotFoundException"
-        self.partitions[table] = list({**there, entry["PartitionValueList"][0]: entry["PartitionInput"]}.values())
+        self.partitions[table] = list({**by_day, entry["PartitionValueList"][0]: entry["PartitionInput"]}.values())
         return ""
 
     def _delete(self, table: str, entry: Any) -> str:
-        there = self.by_day(table)
-        if entry["Values"][0] not in there:
+        by_day = self.by_day(table)
+        if entry["Values"][0] not in by_day:
             return "EntityNotFoundException"
-        del there[entry["Values"][0]]
-        self.partitions[table] = list(there.values())
+        del by_day[entry["Values"][0]]
+        self.partitions[table] = list(by_day.values())
         return ""
 
 
@@ -161,10 +161,10 @@ class Receipts:
 
     def records(self, *items: Item) -> list[Item]:
         """Return changes that put these items."""
-        made = []
+        changes = []
         for item in items:
             self._number += 1
-            made.append(
+            changes.append(
                 {
                     OPERATION: "MODIFY",
                     SEQUENCE_NUMBER: f"{self._number:040d}",
@@ -172,15 +172,15 @@ class Receipts:
                     **item,
                 }
             )
-        return made
+        return changes
 
     def append(self, day: str, *items: Item, raw: str = "") -> FolderManifest:
         """Convert changes of these items from a raw object, as `dynalake_convert` does. They are not sorted."""
         records = self.records(*items)
-        manifest, files, held = self.write(day, records, raw or f"{day}-{self._number}")
+        manifest, files, schema = self.write(day, records, raw or f"{day}-{self._number}")
 
         def build(head: Head, news: News) -> Change:
-            check_fields(held, head)
+            check_fields(schema, head)
             return Change(files)
 
         commit_on(self.table.catalog, self.names, self.table.changes(), build, pause=lambda _: None)
@@ -194,11 +194,11 @@ class Receipts:
         head = grow_schema(self.table, observed)
         schema = schema_of(head)
         rows = encode(records, schema, arrow_schema_of(head.schema), day)
-        held = head.schema.select(*[n for n in rows.column_names if rows[n].null_count < len(rows) or n == DAY])
+        file_schema = head.schema.select(*[n for n in rows.column_names if rows[n].null_count < len(rows) or n == DAY])
         folder = new_folder()
         with TemporaryDirectory() as scratch:
             place = Folder(self.names.change_folder(day, folder), day)
-            writer = PartWriter(self.table.clients, self.names, head, held, place, Writing(), Path(scratch))
+            writer = PartWriter(self.table.clients, self.names, head, file_schema, place, Writing(), Path(scratch))
             files = writer.write([rows])
         key = f"{self.names.raw_day(day)}{raw}.gz"
         self.table.clients.s3.put_object(Bucket=self.names.lake.bucket, Key=key, Body=b"")
@@ -212,7 +212,7 @@ class Receipts:
             misfits_of(rows),
         )
         write_manifest(self.table.clients, self.names, manifest)
-        return manifest, files, held
+        return manifest, files, file_schema
 
     def put_items(self, *items: Item, deleted: bool = False) -> DataFile:
         """Write a file of the state with these items as a fold does, with the columns of the changes."""
@@ -269,17 +269,17 @@ class Receipts:
         """Return the rows of all files below a location as a Hive table reads them: columns by name."""
         prefix = location.removeprefix(self.names.uri(""))
         schema = schema_of(self.table.changes())
-        found: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         for key in self.s3.keys(prefix):
             table = pq.read_table(io.BytesIO(self.s3.objects[key].body))
-            found.update(as_text(r) for r in decode(table, schema))
-        return found
+            counts.update(as_text(r) for r in decode(table, schema))
+        return counts
 
     def named(self) -> set[str]:
         """Return the raw objects named in the manifests of live folders."""
         folders = {f.folder for f in self.table.changes().files() if f.folder}
-        found = read_manifests(self.table.clients, self.names, folders)
-        return {i.key for m in found.values() if m is not None for i in m.inputs}
+        manifests = read_manifests(self.table.clients, self.names, folders)
+        return {i.key for m in manifests.values() if m is not None for i in m.inputs}
 
     def missing(self) -> set[str]:
         """Return the live files that do not exist."""
@@ -294,12 +294,12 @@ class Receipts:
         """Act before the call with that number (from 1) to S3 or Glue. Yield the names of the calls so far."""
         calls: list[str] = []
 
-        def on_call(service: str, call: str, asked: dict[str, Any]) -> None:
+        def on_call(service: str, call: str, request: dict[str, Any]) -> None:
             calls.append(f"{service}.{call}")
             if len(calls) == number:
                 self.s3.on_call = self.glue.on_call = lambda *_: None
                 self.table = self._process()
-                act(call, asked)
+                act(call, request)
                 self.s3.on_call = self.glue.on_call = on_call
 
         self.s3.on_call = self.glue.on_call = on_call
@@ -308,31 +308,31 @@ class Receipts:
         finally:
             self.s3.on_call = self.glue.on_call = lambda *_: None
 
-    def lose(self, call: str, asked: dict[str, Any]) -> None:
+    def lose(self, call: str, request: dict[str, Any]) -> None:
         """Let an update of a table land and lose its answer."""
         if call == "update_table":
-            self.glue.update(asked)
+            self.glue.update(request)
             raise ReadTimeoutError(endpoint_url="https://glue")
 
-    def delay(self, call: str, asked: dict[str, Any]) -> None:
+    def delay(self, call: str, request: dict[str, Any]) -> None:
         """Delay an update of a table until `land`; nobody waits for its answer."""
         if call == "update_table":
-            self.glue.late.append(asked)
+            self.glue.late.append(request)
             raise ReadTimeoutError(endpoint_url="https://glue")
 
     def land(self) -> None:
         """Deliver late updates."""
         from tests.unit.lake.memory import ConcurrentModificationException
 
-        for asked in self.glue.late:
+        for request in self.glue.late:
             try:
-                self.glue.update(asked)
+                self.glue.update(request)
             except ConcurrentModificationException:
                 pass
         self.glue.late.clear()
 
 
-def kill(call: str, asked: dict[str, Any]) -> None:
+def kill(call: str, request: dict[str, Any]) -> None:
     raise Killed
 
 
@@ -373,10 +373,10 @@ def decode(rows: pa.Table, schema: TableSchema) -> list[Item]:
 
 def misfits_of(rows: pa.Table) -> dict[str, Any]:
     """Return the values that wait in `__other` as a manifest records them."""
-    entries = [entry for found in rows[OTHER].to_pylist() for entry in found or ()]
+    entries = [entry for entries_of_row in rows[OTHER].to_pylist() for entry in entries_of_row or ()]
     observed = merge_observed(({a: observe(parse_json(text))} for a, text in entries), LIMITS)
     counts = Counter(a for a, _ in entries)
-    return {a: {"type": type_to_json(of), "count": counts[a]} for a, of in observed.items()}
+    return {a: {"type": type_to_json(kind), "count": counts[a]} for a, kind in observed.items()}
 
 
 def as_text(value: Any) -> str:

@@ -20,8 +20,8 @@ def recover(value: Any, of: Type) -> Any:
         case Mixed():
             return plain(json.loads(value, parse_int=Decimal, parse_float=Decimal))
         case Struct(fields) if fields:
-            found = {f.key: recover(value.get(f.name), f.type) for f in fields}
-            return {k: v for k, v in found.items() if v is not None}
+            values = {f.key: recover(value.get(f.name), f.type) for f in fields}
+            return {k: v for k, v in values.items() if v is not None}
         case Struct():
             return dict(value)
         case Map(inner):

@@ -186,23 +186,23 @@ class StateLake:
 
     def state(self) -> dict[Any, str]:
         """Return item → its winning change, as `Event.shown`; `REMOVE n` if removed. No item may appear twice."""
-        found: dict[Any, str] = {}
+        winners: dict[Any, str] = {}
         for row in self.items():
             key = self._key(row)
-            assert key not in found, f"{key} is in the state twice"
+            assert key not in winners, f"{key} is in the state twice"
             assert row["__deleted"] == (row["__operation"] == "REMOVE")
-            gone = f"REMOVE {int(row['__sequence_number'])}"
-            found[key] = gone if row["__deleted"] else row["value"]
-        return found
+            removal = f"REMOVE {int(row['__sequence_number'])}"
+            winners[key] = removal if row["__deleted"] else row["value"]
+        return winners
 
     def current(self) -> dict[Any, str]:
         """Return item → its image according to the text of the view in Glue."""
-        found: dict[Any, str] = {}
+        images: dict[Any, str] = {}
         for row in self.ask(self.text("current_view")):
             key = self._key(row)
-            assert key not in found, f"{key} is in the view twice"
-            found[key] = row["value"]
-        return found
+            assert key not in images, f"{key} is in the view twice"
+            images[key] = row["value"]
+        return images
 
     def removed(self) -> set[Any]:
         return {self._key(row) for row in self.ask(self.text("removed_view"))}
@@ -236,10 +236,10 @@ class StateLake:
             tables = list(read_rows(head, head.files()))
             return pa.concat_tables(tables) if tables else arrow_schema_of(head.schema).empty_table()
         schema = head.schema_at(snapshot)
-        found = head.iceberg.metadata.snapshot_by_id(snapshot)
-        assert found is not None
+        snapshot_metadata = head.iceberg.metadata.snapshot_by_id(snapshot)
+        assert snapshot_metadata is not None
         io = head.iceberg.io
-        entries = [e for m in found.manifests(io) for e in m.fetch_manifest_entry(io)]
+        entries = [e for m in snapshot_metadata.manifests(io) for e in m.fetch_manifest_entry(io)]
         tables = list(read_rows(head, [DataFile(e.data_file, schema) for e in entries], schema=schema))
         return pa.concat_tables(tables) if tables else arrow_schema_of(schema).empty_table()
 

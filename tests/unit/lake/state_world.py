@@ -132,9 +132,9 @@ class StateWorld:
             self.faults["changes are lost or made up"] += 1
         if number(changes, SHOWN_RUN) != number(items, SNAPSHOT_RUN):
             self.faults["a swap is not finished"] += 1
-        wanted = dict.fromkeys(self.runs.get(number(changes, SHOWN_RUN), ()), 0)
-        wanted |= {event.key: event.sequence for event in self.log}
-        if {r.key: r.sequence for r in self.rows(items)} != wanted:
+        expected = dict.fromkeys(self.runs.get(number(changes, SHOWN_RUN), ()), 0)
+        expected |= {event.key: event.sequence for event in self.log}
+        if {r.key: r.sequence for r in self.rows(items)} != expected:
             self.faults["the state is not the winners"] += 1
 
     def _fault(self, worker: Worker) -> str:
@@ -176,18 +176,18 @@ class StateWorld:
         for _ in range(ATTEMPTS):
             snapshot.finish_snapshot(table, **self.how)
             planned = table.changes()
-            there = {(r.key, r.sequence) for r in self.rows(planned)}
+            live = {(r.key, r.sequence) for r in self.rows(planned)}
             by_day: dict[str, list[Event]] = {}
             for event in events:
-                if (event.key, event.sequence) not in there:
+                if (event.key, event.sequence) not in live:
                     by_day.setdefault(self.lake.day(event.time), []).append(event)
             files = tuple(self.lake.write(day, some, planned, table) for day, some in by_day.items())
-            mine = {(r.key, r.sequence) for f in files for r in self.rows_of(f.path)}
+            own = {(r.key, r.sequence) for f in files for r in self.rows_of(f.path)}
 
-            def build(now: Head, news: News, planned: Head = planned, files: Any = files, mine: Any = mine) -> Change:
+            def build(now: Head, news: News, planned: Head = planned, files: Any = files, own: Any = own) -> Change:
                 if any(planned.properties[name] != now.properties[name] for name in PLANNED_ON):
                     raise ConflictError("another fold or backfill")
-                if any((r.key, r.sequence) in mine for f in news.added for r in self.rows_of(f.path)):
+                if any((r.key, r.sequence) in own for f in news.added for r in self.rows_of(f.path)):
                     raise ConflictError("another conversion")
                 return Change(add=files)
 
@@ -238,31 +238,31 @@ class StateWorld:
             return
         self._versions = versions
         changes, items = self.lake.table.changes(), self.lake.table.items()
-        there, kept = self.rows(changes), self.rows(items)
+        rows, kept = self.rows(changes), self.rows(items)
         if len({r.key for r in kept}) < len(kept):
             self.faults["an item is in the state twice"] += 1
-        if len({(r.key, r.sequence) for r in there}) < len(there):
+        if len({(r.key, r.sequence) for r in rows}) < len(rows):
             self.faults["a change is there twice"] += 1
         bound = int(self.lake.glue.tables[names.current_view]["Parameters"][FOLDED_TO])
         since = open_day(bound, names.lake)
-        newest = _winners(r for r in there if r.day >= since and r.day > SNAPSHOT_DAY and r.time > bound)
+        newest = _winners(r for r in rows if r.day >= since and r.day > SNAPSHOT_DAY and r.time > bound)
         shown = {r.key: r for r in kept} | newest
-        committed = _winners(r for r in there if r.day != SNAPSHOT_DAY)
+        committed = _winners(r for r in rows if r.day != SNAPSHOT_DAY)
         # During a swap, an item may come from the previous backfill, from this one, or from one in between.
         runs = range(number(changes, SHOWN_RUN), number(items, SNAPSHOT_RUN) + 1)
         for key in {*shown, *committed, *KEYS}:
-            wanted, found = committed.get(key), shown.get(key)
-            if found is not None and found.sequence:
+            expected, actual = committed.get(key), shown.get(key)
+            if actual is not None and actual.sequence:
                 # A late change that has landed may be shown before it is committed; never an older one.
-                early = wanted is None or found.sequence > wanted.sequence
-                if early and (key, found.sequence) not in self.landed:
+                early = expected is None or actual.sequence > expected.sequence
+                if early and (key, actual.sequence) not in self.landed:
                     self.faults["a change that nobody made"] += 1
-                if wanted is not None and found.sequence < wanted.sequence:
+                if expected is not None and actual.sequence < expected.sequence:
                     self.faults["an older image"] += 1
-            elif wanted is not None:
+            elif expected is not None:
                 self.faults["a change is not shown"] += 1
-            elif {key in self.runs.get(run, ()) for run in runs} == {found is None}:
-                self.faults["an item of another backfill" if found else "an item of the backfill is missing"] += 1
+            elif {key in self.runs.get(run, ()) for run in runs} == {actual is None}:
+                self.faults["an item of another backfill" if actual else "an item of the backfill is missing"] += 1
 
     def rows(self, head: Head) -> list[Seen]:
         return [row for file in head.files() for row in self.rows_of(file.path)]

@@ -37,27 +37,27 @@ def lake() -> Receipts:
 
 
 def run(
-    lake: Receipts, settings: TableSettings = SETTINGS, asked: Asked | None = None
+    lake: Receipts, settings: TableSettings = SETTINGS, requested: Asked | None = None
 ) -> tuple[list[str], list[Fault]]:
     """Return the messages and the failures."""
-    said: list[str] = []
-    faults = work(lake.table, settings, lake.now, said.append, asked)
-    return said, list(faults)
+    messages: list[str] = []
+    faults = work(lake.table, settings, lake.now, messages.append, requested)
+    return messages, list(faults)
 
 
 def test_a_run_does_all_due_work_and_the_next_has_none(lake: Receipts) -> None:
     rows = lake.rows()
-    said, faults = run(lake)
+    messages, faults = run(lake)
     assert faults == []
-    assert any(line.startswith(f"dt={DAY_1}: 2 files became 1") for line in said)
-    assert any("Columns with new types: n" in line for line in said)
+    assert any(line.startswith(f"dt={DAY_1}: 2 files became 1") for line in messages)
+    assert any("Columns that have other types now: n" in line for line in messages)
     assert number(lake.table.items(), FOLDED_TO) > 0
     assert read_scrub(lake.table) is not None
     assert lake.rows().total() == rows.total() == 5
     assert len(lake.items()) == 3
     lake.clock.move(seconds=3600)
-    said, faults = run(lake)
-    assert (said, faults) == (["Deleted 0 unreferenced files; 0 wait for their deletion"], [])
+    messages, faults = run(lake)
+    assert (messages, faults) == (["0 objects that nothing names are deleted, 0 wait for that"], [])
 
 
 def test_an_open_day_a_fold_and_a_scrub_can_be_requested(lake: Receipts) -> None:
@@ -66,10 +66,10 @@ def test_an_open_day_a_fold_and_a_scrub_can_be_requested(lake: Receipts) -> None
     before = read_scrub(lake.table)
     folded = number(lake.table.items(), FOLDED_TO)
     lake.clock.move(seconds=3600)
-    said, faults = run(lake, asked=Asked((TODAY,), fold=True, scrub=True))
+    messages, faults = run(lake, requested=Asked((TODAY,), fold=True, scrub=True))
     assert faults == []
-    assert any(line.startswith(f"dt={TODAY}: 2 files became 1") for line in said)
-    assert any("Folded the state, requested" in line for line in said)
+    assert any(line.startswith(f"dt={TODAY}: 2 files became 1") for line in messages)
+    assert any("The state is folded, requested" in line for line in messages)
     assert number(lake.table.items(), FOLDED_TO) > folded
     assert read_scrub(lake.table) != before
 
@@ -107,28 +107,28 @@ def test_a_failing_step_stops_no_other_step(lake: Receipts, monkeypatch: pytest.
 
 
 def test_settings_give_the_retention_times(lake: Receipts, monkeypatch: pytest.MonkeyPatch) -> None:
-    given: dict[str, Any] = {}
+    values: dict[str, Any] = {}
 
     def history(table: Any, now: Any, history_days: int) -> Dropped:
-        given["history"] = history_days
+        values["history"] = history_days
         return Dropped(("20230101",), 1, 2, "20230102")
 
     def raw(table: Any, now: Any, raw_retention_days: int) -> RawDeleted:
-        given["raw"] = raw_retention_days
+        values["raw"] = raw_retention_days
         return RawDeleted("RECEIPTS", ("20230101",), 3, 4)
 
     def garbage(table: Any, now: Any, snapshot_days: int) -> Collected:
-        given["snapshots"] = snapshot_days
+        values["snapshots"] = snapshot_days
         return Collected("RECEIPTS")
 
     for name, stand_in in (("drop_history", history), ("delete_raw", raw), ("collect", garbage)):
         monkeypatch.setattr(night, name, stand_in)
-    said: list[str] = []
+    messages: list[str] = []
     settings = replace(SETTINGS, history_days=400, snapshot_days=3)
-    assert work(lake.table, settings, lake.now, said.append, raw_retention_days=90) == ()
-    assert given == {"history": 400, "raw": 90, "snapshots": 3}
-    assert "Dropped 1 days before dt=20230102, with 2 rows" in said
-    assert "Deleted 3 raw objects of 1 days: live rows hold their changes" in said
+    assert work(lake.table, settings, lake.now, messages.append, raw_retention_days=90) == ()
+    assert values == {"history": 400, "raw": 90, "snapshots": 3}
+    assert "1 days before dt=20230102 are dropped, with 2 rows" in messages
+    assert "3 raw objects of 1 days are deleted: live rows hold what was in them" in messages
 
 
 def test_settings_decide_when_the_state_is_folded() -> None:

@@ -45,8 +45,8 @@ def in_order(value: dict[str, Any]) -> dict[str, Any]:
 def check(item: dict[str, Any]) -> None:
     """Check that every attribute value comes back by `repr`, since `True` equals 1, and encodes to the same line."""
     for line in (line_of(item), line_of(item, "REMOVE"), snapshot_encoder(5)(item)):
-        found = decode_item(line)
-        assert repr(alike(in_order({"M": found}))) == repr(alike(in_order({"M": item})))
+        decoded = decode_item(line)
+        assert repr(alike(in_order({"M": decoded}))) == repr(alike(in_order({"M": item})))
     assert line_of(decode_item(line_of(item))) == line_of(item)
 
 

@@ -45,11 +45,11 @@ def test_every_price_has_a_description_a_source_and_a_check() -> None:
     assert date.fromisoformat(file["date"])
     used = set(re.findall(r'price\("(\w+)"\)', "".join(p.read_text() for p in (REPOSITORY / "plugins").rglob("*.py"))))
     assert used == set(file["prices"]), "each price is used"
-    for name, about in file["prices"].items():
-        assert about["dollars"] > 0, name
-        assert about["source"].startswith("https://aws.amazon.com/"), name
-        assert about["checked"] in ("infracost", "public", "known"), name
-        assert about["unit"], name
+    for name, price in file["prices"].items():
+        assert price["dollars"] > 0, name
+        assert price["source"].startswith("https://aws.amazon.com/"), name
+        assert price["checked"] in ("infracost", "public", "known"), name
+        assert price["unit"], name
 
 
 def test_the_count_of_alarms_is_the_template_s() -> None:
@@ -77,9 +77,9 @@ def test_the_counted_metrics_are_those_that_the_watch_reads() -> None:
 @given(st.floats(0.01, 5000), st.integers(50, 100_000), st.integers(1, 40))
 def test_more_changes_never_cost_less(changes: float, item_bytes: int, partitions: int) -> None:
     usage = Usage(dict.fromkeys(range(30), 60 * changes), 1, 120 + 1.5 * item_bytes, partitions)
-    more = replace(usage, minutes={minute: 2 * count for minute, count in usage.minutes.items()})
+    busier = replace(usage, minutes={minute: 2 * count for minute, count in usage.minutes.items()})
     for less_cost, more_cost in zip(
-        costs(usage, SETTINGS, 2, TEMPLATE), costs(more, SETTINGS, 2, TEMPLATE), strict=True
+        costs(usage, SETTINGS, 2, TEMPLATE), costs(busier, SETTINGS, 2, TEMPLATE), strict=True
     ):
         assert less_cost.dollars <= more_cost.dollars * 1.000001
         assert all(part >= 0 for part in less_cost.parts.values())

@@ -54,8 +54,8 @@ def test_the_stream_s_own_volume_counts_if_it_is_larger() -> None:
 
 def test_the_reason_gives_the_measurements() -> None:
     usage = Usage({5: 120 * 60.0}, days=14, line_bytes=900, partitions=1)
-    wanted = "1 shard: the peak of the last 14 days was 120 changes a second of 0.9 KB, 0.1 MB/s"
-    assert str(plan_shards(AUTO, usage, None)) == wanted
+    expected = "1 shard: the peak of the last 14 days was 120 changes a second of 0.9 KB, 0.1 MB/s"
+    assert str(plan_shards(AUTO, usage, None)) == expected
     assert str(plan_shards(AUTO, Usage({}, 2, 900, 1), None)) == "1 shard: nothing was written in the last 2 days"
     assert str(plan_shards(TableSettings("T", shards=7), usage, None)) == "7 shards: the setting 'shards'"
     young = Usage({5: 1.0}, 1 / 24, 900, 1)

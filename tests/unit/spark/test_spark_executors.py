@@ -71,11 +71,11 @@ def test_each_part_is_a_task_and_results_keep_the_order_of_parts() -> None:
 def test_an_error_is_raised_after_all_parts_are_done() -> None:
     workers, _ = executors()
     DONE.clear()
-    found = workers.each(work, [1, 2, 5])
+    results = workers.each(work, [1, 2, 5])
     assert DONE == [1, 2, 5]
-    assert next(found) == 1
+    assert next(results) == 1
     with pytest.raises(ConflictError) as raised:
-        next(found)
+        next(results)
     assert (raised.value.received, raised.value.action, raised.value.ids) == (
         "others were first",
         "again",

@@ -25,9 +25,9 @@ DONE = {"sums": {"rows": 2}, "reasons": {}}
 
 @pytest.fixture
 def clients(mocked: boto3.Session) -> Clients:
-    found = Clients.of(mocked)
-    found.s3.create_bucket(Bucket=NAMES.lake.bucket)
-    return found
+    aws = Clients.of(mocked)
+    aws.s3.create_bucket(Bucket=NAMES.lake.bucket)
+    return aws
 
 
 def test_arguments_form_a_request_whatever_a_service_adds() -> None:
@@ -39,16 +39,16 @@ def test_arguments_form_a_request_whatever_a_service_adds() -> None:
 
 
 def test_only_an_unfinished_run_of_the_same_request_is_found() -> None:
-    mine = REQUEST.to_arguments()
+    arguments = REQUEST.to_arguments()
     others = Request.of(NAMES, CONVERT, {"plan": "other"}).to_arguments()
     runs: list[Any] = [
-        {"Id": "1", "JobRunState": "FAILED", "Arguments": mine},
+        {"Id": "1", "JobRunState": "FAILED", "Arguments": arguments},
         {"Id": "2", "JobRunState": "RUNNING", "Arguments": others},
         {"Id": "3", "JobRunState": "RUNNING"},
-        {"Id": "4", "JobRunState": "WAITING", "Arguments": {**mine, "--extra-py-files": "x"}},
+        {"Id": "4", "JobRunState": "WAITING", "Arguments": {**arguments, "--extra-py-files": "x"}},
     ]
-    assert find_run(runs, mine) == "4"
-    assert find_run(runs[:3], mine) == ""
+    assert find_run(runs, arguments) == "4"
+    assert find_run(runs[:3], arguments) == ""
 
 
 def test_a_run_is_started_with_the_code_or_the_error_says_what_is_missing(clients: Clients) -> None:
@@ -58,8 +58,8 @@ def test_a_run_is_started_with_the_code_or_the_error_says_what_is_missing(client
     write_outcome(clients, NAMES, REQUEST, ValueError("of an earlier attempt"))
     run = start_run(clients, NAMES, REQUEST)
     package = build_spark_package(NAMES.lake)
-    given = clients.glue.get_job_run(JobName=NAMES.lake.spark_job, RunId=run)["JobRun"]["Arguments"]
-    assert given == {**REQUEST.to_arguments(), "--extra-py-files": NAMES.uri(package.key)}
+    arguments = clients.glue.get_job_run(JobName=NAMES.lake.spark_job, RunId=run)["JobRun"]["Arguments"]
+    assert arguments == {**REQUEST.to_arguments(), "--extra-py-files": NAMES.uri(package.key)}
     assert find_request(clients, NAMES, run) == REQUEST
     keys = [o["Key"] for o in clients.s3.list_objects_v2(Bucket=NAMES.lake.bucket)["Contents"]]
     assert keys == sorted([package.key, NAMES.lake.spark_script])

@@ -15,10 +15,10 @@ TODAY = "20240301"
 
 def test_a_chart_has_a_bar_for_each_day_with_changes_and_a_scale() -> None:
     days = [Day("20240227", Size(1, 100, 1)), Day("20240228", Size(0, 90, 1)), Day("20240229", Size(1000, 50_000, 2))]
-    made = chart(days, TODAY, 30)
-    assert [(bar.day, bar.x, bar.height) for bar in made.bars] == [("20240227", 26, 3.0), ("20240229", 28, 100.0)]
-    assert (made.first, made.last, made.most) == ("2024-02-01", "2024-03-01", "1,000")
-    assert made.bars[-1].title == "2024-02-29: 1,000 rows, 50.0 kB in 2 files"
+    drawn = chart(days, TODAY, 30)
+    assert [(bar.day, bar.x, bar.height) for bar in drawn.bars] == [("20240227", 26, 3.0), ("20240229", 28, 100.0)]
+    assert (drawn.first, drawn.last, drawn.most) == ("2024-02-01", "2024-03-01", "1,000")
+    assert drawn.bars[-1].title == "2024-02-29: 1,000 rows, 50.0 kB in 2 files"
     assert chart([], TODAY, 14).bars == ()
     assert chart([Day("20230101", Size(5, 5, 1))], TODAY, 14).bars == (), "it was long ago"
 

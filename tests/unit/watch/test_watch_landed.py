@@ -121,8 +121,8 @@ def test_lost_changes_stay_reported_until_marked_as_repaired() -> None:
     def lost(points: list[tuple[int, float]], since: int | None = None, **before: Any) -> tuple[int | None, int | None]:
         lost_since = None if since is None else datetime.fromtimestamp(since / 1000, UTC)
         hand_off = HandOff("T", "uuid", datetime.fromtimestamp(8, UTC), lost_since=lost_since)
-        found = plan_lost(now, points, replace(Readings(0), **before), hand_off)
-        return found.lost_since, found.lost_at
+        lost_changes = plan_lost(now, points, replace(Readings(0), **before), hand_off)
+        return lost_changes.lost_since, lost_changes.lost_at
 
     assert lost([]) == (None, None)
     assert lost(dropped) == (None, 5_000)
@@ -155,11 +155,11 @@ class Reading:
 
 def test_the_last_read_of_the_stream_is_remembered_while_nobody_reads_it() -> None:
     none: dict[str, Any] = dict.fromkeys(plan_metrics(NAMES, "uuid", "kinesis"), ())
-    capture, found, reading = Capture(), [], Reading("")
+    capture, reads, reading = Capture(), [], Reading("")
     for at, reading.state in ((1_000, "Enabled"), (2_000, "Enabled"), (3_000, "Disabled"), (4_000, "")):
         capture = read_capture(Clients(lambda _: reading), NAMES, "uuid", "first", none, capture, at)
-        found.append((capture.read_at, capture.stream_arn))
-    assert found == [(1_000, "stream/1"), *[(2_000, "stream/1")] * 3]
+        reads.append((capture.read_at, capture.stream_arn))
+    assert reads == [(1_000, "stream/1"), *[(2_000, "stream/1")] * 3]
 
 
 @pytest.mark.parametrize("state", ["Enabled", ""])

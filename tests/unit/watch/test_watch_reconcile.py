@@ -62,9 +62,9 @@ def test_only_changes_of_the_stream_are_compared(record: dict[str, Any]) -> None
 
 def test_an_invalid_binary_key_is_not_compared() -> None:
     key = ItemKey(KeyAttribute("id", "B"))
-    found = candidate(key, change({"id": {"B": b"\x00\xff"}}), NOW)
-    assert found is not None
-    assert found.attributes == {"id": {"B": b"\x00\xff"}}
+    item = candidate(key, change({"id": {"B": b"\x00\xff"}}), NOW)
+    assert item is not None
+    assert item.attributes == {"id": {"B": b"\x00\xff"}}
     assert candidate(key, {**change({"id": {"B": b"x"}}), "id": "%"}, NOW) is None
 
 
@@ -88,35 +88,35 @@ def read(table: Table, chosen: list[Candidate]) -> dict[str, str]:
 def test_an_item_that_matches_its_landed_change_is_equal(item: dict[str, Any]) -> None:
     """Through the lake's text or directly from the table: the same digits, sets and bytes."""
     item = {**item, "id": {"S": "a"}, "n": {"N": "1.50"}}
-    found = candidate(KEY, change(item), NOW)
-    assert found is not None
+    landed = candidate(KEY, change(item), NOW)
+    assert landed is not None
     table = Table([item], [])
-    assert read(table, [found]) == {found.key: found.image}
+    assert read(table, [landed]) == {landed.key: landed.image}
     assert table.asked[NAMES.table]["ConsistentRead"] is True
 
 
 def test_a_missing_item_equals_only_its_removal() -> None:
     item = {"id": {"S": "a"}, "n": {"N": "1"}, "x": {"S": "y"}}
-    there, removed = candidate(KEY, change(item), NOW), candidate(KEY, change(item, "REMOVE"), NOW)
-    assert there is not None
+    written, removed = candidate(KEY, change(item), NOW), candidate(KEY, change(item, "REMOVE"), NOW)
+    assert written is not None
     assert removed is not None
     assert read(Table([], []), [removed]) == {removed.key: removed.image}
-    assert read(Table([], []), [there]) != {there.key: there.image}
+    assert read(Table([], []), [written]) != {written.key: written.image}
     assert read(Table([item], []), [removed]) != {removed.key: removed.image}
 
 
 def test_half_of_a_surrogate_pair_is_compared_except_in_a_key() -> None:
     half = {"id": {"S": "a"}, "n": {"N": "1"}, "x": {"S": "\ud800"}}
-    found = candidate(KEY, change(half), NOW)
-    assert found is not None
-    assert read(Table([half], []), [found]) == {found.key: found.image}
+    item = candidate(KEY, change(half), NOW)
+    assert item is not None
+    assert read(Table([half], []), [item]) == {item.key: item.image}
     assert candidate(KEY, change({**half, "id": {"S": "\udc00"}}), NOW) is None
 
 
 def test_keys_that_dynamodb_leaves_unprocessed_are_not_judged() -> None:
-    found = candidate(KEY, change({"id": {"S": "a"}, "n": {"N": "100"}}), NOW)
-    assert found is not None
-    assert read(Table([], [{"id": {"S": "a"}, "n": {"N": "1E+2"}}]), [found]) == {}
+    item = candidate(KEY, change({"id": {"S": "a"}, "n": {"N": "100"}}), NOW)
+    assert item is not None
+    assert read(Table([], [{"id": {"S": "a"}, "n": {"N": "1E+2"}}]), [item]) == {}
     assert read(Table([], []), []) == {}
 
 

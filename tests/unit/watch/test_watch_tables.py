@@ -38,20 +38,20 @@ class WatchedLake(ConvertLake):
         landed = list(list_landed(self.table, first_day(self.today, 0)))
         changes, state = self.table.changes(), self.table.items()
         now = self.clock.moment
-        found = read_lake(self.table, self.settings, changes, state, landed, now, self.last, now)
-        self.last = Readings(self.now, hand_off=self.now, lake=found)
-        return found
+        reading = read_lake(self.table, self.settings, changes, state, landed, now, self.last, now)
+        self.last = Readings(self.now, hand_off=self.now, lake=reading)
+        return reading
 
     def calls(self) -> Counter[str]:
         """Return the calls of a check by kind."""
         counted: Counter[str] = Counter()
 
-        def count(service: str, call: str, asked: dict[str, Any]) -> None:
+        def count(service: str, call: str, request: dict[str, Any]) -> None:
             counted[f"{service}.{call}"] += 1
 
         self.s3.on_call = self.glue.on_call = count
         self.look()
-        self.s3.on_call = self.glue.on_call = lambda service, call, asked: None
+        self.s3.on_call = self.glue.on_call = lambda service, call, request: None
         return counted
 
     def land(self, day: str, name: str, numbers: Iterable[int], time: int = 0) -> None:
@@ -66,34 +66,34 @@ class WatchedLake(ConvertLake):
 
 @pytest.fixture
 def lake() -> WatchedLake:
-    made = WatchedLake()
-    made.create()
-    return made
+    lake = WatchedLake()
+    lake.create()
+    return lake
 
 
 def test_a_table_reports_its_freshness_and_its_missing_changes(lake: WatchedLake) -> None:
-    found = lake.look()
-    assert (found.changes, found.newest_change, found.folded_to, found.unconverted) == (Size(), None, None, 0)
+    reading = lake.look()
+    assert (reading.changes, reading.newest_change, reading.folded_to, reading.unconverted) == (Size(), None, None, 0)
     landed = lake.now
     lake.land(lake.day(1), "a", [1, 2])
     lake.clock.move(seconds=60)
     lake.land(lake.today, "b", [3, 4])
-    found = lake.look()
-    assert (found.unconverted, found.unconverted_since, found.newest_change) == (2, landed, None)
+    reading = lake.look()
+    assert (reading.unconverted, reading.unconverted_since, reading.newest_change) == (2, landed, None)
 
     lake.run()
-    found = lake.look()
-    assert (found.unconverted, found.unconverted_since) == (0, None)
-    assert (found.changes.rows, found.changes.files, found.state.rows) == (4, 2, 0)
-    assert found.newest_change == landed + 60_004
-    assert [(day.day, day.size.rows) for day in found.days] == [(lake.day(1), 2), (lake.today, 2)]
-    assert sum(day.size.bytes for day in found.days) == found.changes.bytes > 0
-    assert found.unfolded > 0
+    reading = lake.look()
+    assert (reading.unconverted, reading.unconverted_since) == (0, None)
+    assert (reading.changes.rows, reading.changes.files, reading.state.rows) == (4, 2, 0)
+    assert reading.newest_change == landed + 60_004
+    assert [(day.day, day.size.rows) for day in reading.days] == [(lake.day(1), 2), (lake.today, 2)]
+    assert sum(day.size.bytes for day in reading.days) == reading.changes.bytes > 0
+    assert reading.unfolded > 0
 
     fold(lake.table, landed + 60_004)
-    found = lake.look()
-    assert (found.folded_to, found.unfolded, found.state.rows) == (landed + 60_004, 0, 4)
-    assert found.queries == current_texts(lake.table)
+    reading = lake.look()
+    assert (reading.folded_to, reading.unfolded, reading.state.rows) == (landed + 60_004, 0, 4)
+    assert reading.queries == current_texts(lake.table)
 
 
 def test_a_day_waits_since_it_closed_or_was_reopened(lake: WatchedLake) -> None:
@@ -186,8 +186,8 @@ def test_a_view_that_omits_changes_is_found(lake: WatchedLake) -> None:
 
 
 def test_an_unfinished_change_of_types_is_found_after_a_day(lake: WatchedLake) -> None:
-    held = Commit(properties={HELD_SINCE: str(lake.now)})
-    commit_on(lake.table.catalog, lake.names, lake.table.changes(), lambda head, news: held)
+    change = Commit(properties={HELD_SINCE: str(lake.now)})
+    commit_on(lake.table.catalog, lake.names, lake.table.changes(), lambda head, news: change)
     lake.clock.move(days=1)
     assert lake.kinds() == set()
     lake.clock.move(seconds=CHECK_MS / 1000)
@@ -206,8 +206,8 @@ def test_the_calls_of_a_check_do_not_grow_with_history(lake: WatchedLake) -> Non
         collect(lake.table, lambda: lake.clock.moment, pause=lambda _: None)
         lake.look()
         calls.append(lake.calls())
-    most = [max(found.total() for found in those) for those in (calls[:17], calls[17:])]
+    most = [max(reading.total() for reading in those) for those in (calls[:17], calls[17:])]
     assert most[1] <= most[0] < 30, calls
-    found = lake.look()
-    assert (found.changes.rows, len(found.days)) == (34, 30)
-    assert {call for one in calls for call in one} == {"s3.list_objects_v2", "s3.get_object", "glue.get_table"}
+    reading = lake.look()
+    assert (reading.changes.rows, len(reading.days)) == (34, 30)
+    assert {call for kinds in calls for call in kinds} == {"s3.list_objects_v2", "s3.get_object", "glue.get_table"}

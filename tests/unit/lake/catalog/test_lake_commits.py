@@ -120,13 +120,13 @@ def test_a_commit_whose_answer_was_lost_counts_even_after_later_commits(small_la
     new = small_lake.file("20240101", [{"id": "a"}])
     glue, update = small_lake.glue, small_lake.glue.update_table
 
-    def land_then_others(**asked: Any) -> Any:
+    def land_then_others(**request: Any) -> Any:
         glue.update_table = update  # type: ignore[method-assign]
-        update(**asked)
+        update(**request)
         append(small_lake, "b")
         append(small_lake, "c")
         glue.faults = ["drop"]
-        return update(**asked)
+        return update(**request)
 
     glue.update_table = land_then_others  # type: ignore[method-assign]
     small_lake.catalog.commit(small_lake.load(), Change(add=(new,)))
@@ -199,16 +199,16 @@ def test_only_the_requested_partitions_are_read(small_lake: SmallLake) -> None:
 
 def test_bounds_and_overlaps(small_lake: SmallLake) -> None:
     small_lake.create()
-    one = small_lake.file("20240101", [{"id": "a", "__event_time": 1}, {"id": "b", "__event_time": 5}])
+    first = small_lake.file("20240101", [{"id": "a", "__event_time": 1}, {"id": "b", "__event_time": 5}])
     other = small_lake.file("20240101", [{"id": "c", "__event_time": 5}])
     later = small_lake.file("20240101", [{"id": "d", "__event_time": 6}])
     unknown, empty = small_lake.file("20240101", [{"id": "e"}]), small_lake.file("20240101", [])
 
-    assert one.bounds("__event_time") == (1, 5)
-    assert overlap(one, other, "__event_time")
-    assert not overlap(one, later, "__event_time")
-    assert overlap(one, unknown, "__event_time")
-    assert not overlap(one, empty, "__event_time")
+    assert first.bounds("__event_time") == (1, 5)
+    assert overlap(first, other, "__event_time")
+    assert not overlap(first, later, "__event_time")
+    assert overlap(first, unknown, "__event_time")
+    assert not overlap(first, empty, "__event_time")
 
 
 def test_manual_changes_in_glue_are_kept(small_lake: SmallLake) -> None:
@@ -263,18 +263,18 @@ def test_news_of_another_table_with_that_name_are_refused(small_lake: SmallLake)
 
 def test_a_refused_commit_lands_on_the_new_head(small_lake: SmallLake) -> None:
     planned = small_lake.create()
-    mine = small_lake.file("20240101", [{"id": "m"}])
-    seen: list[int] = []
+    file = small_lake.file("20240101", [{"id": "m"}])
+    counts: list[int] = []
     small_lake.glue.before = lambda: append(small_lake, "a")
 
     def build(head: Head, news: News) -> Change:
-        seen.append(len(news.added))
-        return Change(add=(mine,))
+        counts.append(len(news.added))
+        return Change(add=(file,))
 
     landed = commit_on(small_lake.catalog, small_lake.names, planned, build, pause=lambda _: None)
 
     assert landed is not None
-    assert seen == [0, 1]
+    assert counts == [0, 1]
     assert ids(small_lake) == ["a", "m"]
     assert noted_metadata(small_lake.clients, small_lake.names, "receipts") == landed.metadata_location
 
@@ -284,21 +284,21 @@ def test_a_commit_is_tried_again_if_another_thread_reads_a_later_version(
 ) -> None:
     """Threads share a catalog, which keeps the last entry read."""
     planned = small_lake.create()
-    mine = small_lake.file("20240101", [{"id": "m"}])
+    file = small_lake.file("20240101", [{"id": "m"}])
     glue: Any = small_lake.catalog._catalog.glue
     update = glue.update_table
     raced: list[bool] = []
 
-    def race(**asked: Any) -> Any:
+    def race(**request: Any) -> Any:
         if not raced:
             raced.append(True)
             append(small_lake, "a")
             small_lake.load()
-        return update(**asked)
+        return update(**request)
 
     monkeypatch.setattr(glue, "update_table", race)
     commit_on(
-        small_lake.catalog, small_lake.names, planned, lambda head, news: Change(add=(mine,)), pause=lambda _: None
+        small_lake.catalog, small_lake.names, planned, lambda head, news: Change(add=(file,)), pause=lambda _: None
     )
 
     assert raced
@@ -307,11 +307,11 @@ def test_a_commit_is_tried_again_if_another_thread_reads_a_later_version(
 
 def test_a_throttled_commit_waits(small_lake: SmallLake) -> None:
     planned = small_lake.create()
-    mine = small_lake.file("20240101", [{"id": "m"}])
+    file = small_lake.file("20240101", [{"id": "m"}])
     small_lake.glue.faults = ["throttle", "throttle"]
     pauses: list[float] = []
 
-    commit_on(small_lake.catalog, small_lake.names, planned, lambda *_: Change(add=(mine,)), pause=pauses.append)
+    commit_on(small_lake.catalog, small_lake.names, planned, lambda *_: Change(add=(file,)), pause=pauses.append)
 
     assert len(pauses) == 2
     assert ids(small_lake) == ["m"]
@@ -383,14 +383,14 @@ def test_metadata_is_read_once(small_lake: SmallLake, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(FromInputFile, "table_metadata", note_and_parse)
 
-    mine = small_lake.catalog.commit(small_lake.load(), Change(properties={"a": "1"}))
-    assert small_lake.load().metadata_location == mine.metadata_location
+    own = small_lake.catalog.commit(small_lake.load(), Change(properties={"a": "1"}))
+    assert small_lake.load().metadata_location == own.metadata_location
     assert read == []
 
     other = IcebergCatalog(small_lake.clients, small_lake.names.lake)
-    theirs = other.commit(other.load(mine.name), Change(properties={"a": "2"}))
+    foreign = other.commit(other.load(own.name), Change(properties={"a": "2"}))
     assert [small_lake.load().iceberg.properties["a"] for _ in range(2)] == ["2", "2"]
-    assert read == [mine.metadata_location, theirs.metadata_location]
+    assert read == [own.metadata_location, foreign.metadata_location]
 
 
 def test_old_metadata_is_deleted(small_lake: SmallLake) -> None:
@@ -407,16 +407,16 @@ def test_old_metadata_is_deleted(small_lake: SmallLake) -> None:
 
 def test_each_field_of_a_file_must_exist_with_its_type(small_lake: SmallLake) -> None:
     head = small_lake.create()
-    held = head.schema
-    grown = type(held)(*held.fields, NestedField(head.last_column_id + 1, "more", StringType()), schema_id=1)
+    schema = head.schema
+    grown = type(schema)(*schema.fields, NestedField(head.last_column_id + 1, "more", StringType()), schema_id=1)
     head = small_lake.catalog.commit(head, Change(schema=grown))
-    check_fields(held, head)
+    check_fields(schema, head)
 
-    for fields in (held.fields[:1] + held.fields[2:], (*held.fields[:-1], NestedField(5, "gone", StringType()))):
-        other = type(held)(*fields, schema_id=head.schema_id + 1)
+    for fields in (schema.fields[:1] + schema.fields[2:], (*schema.fields[:-1], NestedField(5, "gone", StringType()))):
+        other = type(schema)(*fields, schema_id=head.schema_id + 1)
         head = small_lake.catalog.commit(head, Change(schema=other))
-        with pytest.raises(ConflictError, match="The type of"):
-            check_fields(held, head)
+        with pytest.raises(ConflictError, match="another type"):
+            check_fields(schema, head)
 
 
 def test_files_old_enough_to_be_collected_are_not_committed(small_lake: SmallLake) -> None:

@@ -56,33 +56,33 @@ def test_one_commit_reads_a_bounded_number_of_bytes() -> None:
 def fill(lake: MemoryLake, count: int) -> list[DataFile]:
     """Make commits of one file each, over 300 days."""
     file = lake.write("20240101", [{"id": "a"}])
-    made = []
+    files = []
     for i in range(count):
-        one = copy.deepcopy(file)
-        one.iceberg._data[1] = f"{file.path}{i:05d}"
-        one.iceberg._data[3] = Record(f"2024{1 + i % 300 // 25:02d}{1 + i % 25:02d}")
-        lake.table.catalog.commit(lake.table.changes(), Change(add=(one,)))
-        made.append(one)
-    return made
+        copied = copy.deepcopy(file)
+        copied.iceberg._data[1] = f"{file.path}{i:05d}"
+        copied.iceberg._data[3] = Record(f"2024{1 + i % 300 // 25:02d}{1 + i % 25:02d}")
+        lake.table.catalog.commit(lake.table.changes(), Change(add=(copied,)))
+        files.append(copied)
+    return files
 
 
 def entries(head: Head) -> dict[str, tuple[Any, ...]]:
     """Return path → what must stay of each live file."""
-    found = {}
+    kept = {}
     for manifest in head._manifests():
         for e in manifest.fetch_manifest_entry(head.iceberg.io):
             file = e.data_file
             bounds = (file.lower_bounds, file.upper_bounds, file.record_count, file.partition[0])
-            found[file.file_path] = (e.snapshot_id, e.sequence_number, e.file_sequence_number, *bounds)
-    return found
+            kept[file.file_path] = (e.snapshot_id, e.sequence_number, e.file_sequence_number, *bounds)
+    return kept
 
 
 def test_merging_keeps_each_entry_as_it_was() -> None:
     lake = MemoryLake()
     lake.create()
     before_all = lake.table.changes()
-    made = fill(lake, 40)
-    lake.commit(Change(remove=tuple(made[:5])))
+    files = fill(lake, 40)
+    lake.commit(Change(remove=tuple(files[:5])))
     head = lake.table.changes()
     before = entries(head)
     assert len(list(head._manifests())) > 30
@@ -98,24 +98,24 @@ def test_merging_keeps_each_entry_as_it_was() -> None:
     assert snapshot.summary["total-data-files"] == "35"
     assert landed.plan_merge() == frozenset()
     assert {f.path for f in landed.news(before_all).added} == before.keys()
-    after = lake.commit(Change(remove=(made[10],)))
-    assert entries(after).keys() == before.keys() - {made[10].path}
-    assert landed.files({made[7].partition})[0].path == made[7].path
+    after = lake.commit(Change(remove=(files[10],)))
+    assert entries(after).keys() == before.keys() - {files[10].path}
+    assert landed.files({files[7].partition})[0].path == files[7].path
 
 
 def test_files_are_found_in_their_manifests_whatever_the_order_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """pyiceberg reads manifests in threads, which share the cache of the current manifest."""
     lake = MemoryLake()
     lake.create()
-    made = fill(lake, 30)
+    files = fill(lake, 30)
     visit = visitors.visit
 
-    def interrupted(*given: Any) -> Any:
+    def interrupted(*args: Any) -> Any:
         time.sleep(0.001)  # another thread's turn
-        return visit(*given)
+        return visit(*args)
 
     monkeypatch.setattr(visitors, "visit", interrupted)
-    for file in made[10:15]:
+    for file in files[10:15]:
         lake.commit(Change(remove=(file,)))
     assert len(lake.table.changes().files()) == 25
 
@@ -176,11 +176,11 @@ def test_the_plan_is_made_again_if_another_process_expired_snapshots() -> None:
     lake.create()
     lake.append("20240101", "a")
     head = lake.table.changes()
-    gone = head.iceberg.metadata.snapshots[0].snapshot_id
-    head.iceberg.maintenance.expire_snapshots().by_id(gone).commit()  # moves no branch
+    expired = head.iceberg.metadata.snapshots[0].snapshot_id
+    head.iceberg.maintenance.expire_snapshots().by_id(expired).commit()  # moves no branch
 
     with pytest.raises(Refused):
-        lake.table.catalog.commit(head, Change(expire=(gone,)))
+        lake.table.catalog.commit(head, Change(expire=(expired,)))
 
 
 def test_schemas_that_no_kept_snapshot_needs_are_removed() -> None:

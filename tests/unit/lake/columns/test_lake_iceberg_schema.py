@@ -38,25 +38,25 @@ def seen(item: dict[str, Any]) -> dict[str, Type]:
 
 def ids_of(schema: Schema) -> dict[str, tuple[int, str]]:
     """Return each field's id by its path, with its type unless it is nested."""
-    found: dict[str, tuple[int, str]] = {}
+    ids: dict[str, tuple[int, str]] = {}
 
-    def walk(path: str, field_id: int, of: IcebergType) -> None:
-        kind = type(of).__name__ if isinstance(of, StructType | ListType | MapType) else str(of)
-        assert path not in found
-        found[path] = field_id, kind
-        match of:
+    def walk(path: str, field_id: int, field_type: IcebergType) -> None:
+        kind = type(field_type).__name__ if isinstance(field_type, StructType | ListType | MapType) else str(field_type)
+        assert path not in ids
+        ids[path] = field_id, kind
+        match field_type:
             case StructType():
-                for f in of.fields:
+                for f in field_type.fields:
                     walk(f"{path}.{f.name}", f.field_id, f.field_type)
             case ListType():
-                walk(f"{path}.element", of.element_id, of.element_type)
+                walk(f"{path}.element", field_type.element_id, field_type.element_type)
             case MapType():
-                walk(f"{path}.key", of.key_id, of.key_type)
-                walk(f"{path}.value", of.value_id, of.value_type)
+                walk(f"{path}.key", field_type.key_id, field_type.key_type)
+                walk(f"{path}.value", field_type.value_id, field_type.value_type)
 
     for f in schema.fields:
         walk(f.name, f.field_id, f.field_type)
-    return found
+    return ids
 
 
 def column_of(schema: TableSchema, path: str) -> str | None:
@@ -74,12 +74,12 @@ def test_ids_stay_while_files_are_read_correctly_by_them(steps: list[tuple[dict[
         last = max(last, base.highest_field_id)
         observed = seen(item)
         schema = before.widen_for(observed, BUDGET) if night else before.admit(observed, BUDGET)
-        made = iceberg_schema(schema, base, last, before=before)
-        assert made is base or schema is not before
-        new = ids_of(made)
+        iceberg = iceberg_schema(schema, base, last, before=before)
+        assert iceberg is base or schema is not before
+        new = ids_of(iceberg)
         assert len({i for i, _ in new.values()}) == len(new), "each id once"
         assert len(new) == sum(count_fields(c.type) for c in schema.columns) + sum(
-            count_fields(of) for of in change_columns(schema).values()
+            count_fields(column_type) for column_type in change_columns(schema).values()
         )
         for path, (field_id, kind) in new.items():
             attribute = column_of(schema, path)
@@ -93,7 +93,7 @@ def test_ids_stay_while_files_are_read_correctly_by_them(steps: list[tuple[dict[
                 assert field_id not in used
                 assert field_id not in PARTITION_IDS
         used |= {i for i, _ in new.values()}
-        base = made
+        base = iceberg
 
 
 def test_a_text_that_becomes_json_text_gets_another_id() -> None:
@@ -101,24 +101,24 @@ def test_a_text_that_becomes_json_text_gets_another_id() -> None:
     schema = NEW.admit({"a": observe("x"), "b": observe([{"c": "x"}]), "d": observe(1)})
     base = iceberg_schema(schema, None, 0)
     wider = schema.widen_for({"a": observe(1), "b": observe([{"c": 1}])})
-    made = iceberg_schema(wider, base, base.highest_field_id, before=schema)
-    before, after = ids_of(base), ids_of(made)
+    iceberg = iceberg_schema(wider, base, base.highest_field_id, before=schema)
+    before, after = ids_of(base), ids_of(iceberg)
     assert {p for p, i in after.items() if before.get(p) != i} == {"a", "b", "b.element", "b.element.c"}
     assert [c.comment for c in wider.columns] == ['attribute "PK"', "JSON text", "", ""]
 
 
 def test_the_table_s_own_columns_come_first_and_all_are_optional() -> None:
-    made = iceberg_schema(NEW.admit({"userId": observe([{"x": 1}])}), None, 0)
-    names = [f.name for f in made.fields]
+    iceberg = iceberg_schema(NEW.admit({"userId": observe([{"x": 1}])}), None, 0)
+    names = [f.name for f in iceberg.fields]
     assert names[:-2] == ["dt", *METADATA_TYPES, "__other", "__key"]
-    assert made.fields[-1].doc == 'attribute "userId"'
-    assert not any(f.required for f in made.fields)
-    other, column = made.find_field("__other").field_type, made.fields[-1].field_type
+    assert iceberg.fields[-1].doc == 'attribute "userId"'
+    assert not any(f.required for f in iceberg.fields)
+    other, column = iceberg.find_field("__other").field_type, iceberg.fields[-1].field_type
     assert isinstance(other, MapType)
     assert isinstance(column, ListType)
     assert not other.value_required
     assert not column.element_required
-    assert made.schema_id == 0
+    assert iceberg.schema_id == 0
     assert "__key" not in change_columns(TableSchema.of_new_table(ItemKey(KeyAttribute("a", "S"))))
 
 
@@ -128,13 +128,13 @@ def test_columns_and_comments_of_others_are_kept() -> None:
     fields = [f.model_copy(update={"doc": "theirs"}) if f.name == "a" else f for f in base.fields]
     base = Schema(*fields, NestedField(90, "added", LongType(), required=False), schema_id=4)
     grown = schema.admit({"c": observe(True)})
-    made = iceberg_schema(grown, base, 95, before=schema)
-    assert (made.find_field("a").doc, made.find_field("added").field_id, made.find_field("c").field_id) == (
+    iceberg = iceberg_schema(grown, base, 95, before=schema)
+    assert (iceberg.find_field("a").doc, iceberg.find_field("added").field_id, iceberg.find_field("c").field_id) == (
         "theirs",
         90,
         96,
     )
-    assert made.schema_id == 5
+    assert iceberg.schema_id == 5
     assert iceberg_schema(schema, base, 95, before=schema).fields == base.fields
 
 
@@ -142,16 +142,16 @@ def test_columns_forbidden_by_a_pin_are_removed() -> None:
     schema = NEW.admit({"a": observe(1), "b": observe(2), "c": observe(3)})
     base = iceberg_schema(schema, None, 0)
     pinned = schema.with_pins(Pins(never=("a",), names={"b": "bee"})).widen_for({})
-    made = iceberg_schema(pinned, base, base.highest_field_id, before=schema)
-    assert [f.name for f in made.fields if not f.name.startswith("__")] == ["dt", "pk", "bee", "c"]
-    assert made.find_field("bee").field_id == base.highest_field_id + 1
+    iceberg = iceberg_schema(pinned, base, base.highest_field_id, before=schema)
+    assert [f.name for f in iceberg.fields if not f.name.startswith("__")] == ["dt", "pk", "bee", "c"]
+    assert iceberg.find_field("bee").field_id == base.highest_field_id + 1
 
 
 def test_ids_of_a_new_table() -> None:
     """pyiceberg renumbers the fields of a new table; later fields continue from there."""
     schema = TableSchema.of_new_table(KEY, Pins(types={"price": "decimal(38,2)"}))
-    made = assign_fresh_schema_ids(iceberg_schema(schema, None, 0))
-    assert iceberg_schema(schema, made, made.highest_field_id, before=schema) is made
+    iceberg = assign_fresh_schema_ids(iceberg_schema(schema, None, 0))
+    assert iceberg_schema(schema, iceberg, iceberg.highest_field_id, before=schema) is iceberg
 
 
 # -- files ---------------------------------------------------------------------------------------------------------
@@ -182,16 +182,16 @@ def test_files_carry_the_ids_at_every_level(items: list[dict[str, Any]], more: d
         table = table.admit(seen(item), BUDGET)
     iceberg = iceberg_schema(table, None, 0)
     read = pyarrow_to_schema(pq.read_schema(io.BytesIO(write(table, iceberg, items))))
-    assert ids_of(read) == {path: of for path, of in ids_of(iceberg).items() if path != "dt"}
+    assert ids_of(read) == {path: field for path, field in ids_of(iceberg).items() if path != "dt"}
     assert {c.name for c in table.columns} < {*ids_of(read)}
 
 
 def test_an_array_of_the_plain_type_can_be_written() -> None:
     """The readers' arrays have no ids: the writer adds them by a cast that changes no value."""
-    of = NEW.admit({"a": observe([{"b": {str(i): [1] for i in range(101)}}])})
-    iceberg = iceberg_schema(of, None, 0)
+    schema = NEW.admit({"a": observe([{"b": {str(i): [1] for i in range(101)}}])})
+    iceberg = iceberg_schema(schema, None, 0)
     target = file_schema(iceberg.select("a"))
-    plain: Any = pa.array([[{"b": [("k", [1])]}], None], arrow_type(of.known["a"].type))
+    plain: Any = pa.array([[{"b": [("k", [1])]}], None], arrow_type(schema.known["a"].type))
     table = pa.table({"a": plain}).cast(target)
     assert table["a"].to_pylist() == plain.to_pylist()
     body = io.BytesIO()

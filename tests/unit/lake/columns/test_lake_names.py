@@ -30,13 +30,13 @@ ANY = st.one_of(SIMILAR, SIMILAR.map(name_of), st.text(max_size=5), st.text("aA"
 
 def colliding() -> tuple[str, str]:
     """Return two attributes that fold to the same text and have the same hash, as an attacker could find them."""
-    seen: dict[str, str] = {}
+    attributes: dict[str, str] = {}
     for letters in product("aA", repeat=19):
         name = "".join(letters)
-        made = name_of(name)
-        if name != name.lower() and made in seen:
-            return seen[made], name
-        seen[made] = name
+        column = name_of(name)
+        if name != name.lower() and column in attributes:
+            return attributes[column], name
+        attributes[column] = name
     raise AssertionError
 
 
@@ -137,9 +137,9 @@ def test_a_map_with_colliding_keys_does_not_become_a_struct(pair: tuple[str, str
 )
 def test_keys_have_their_names_without_a_suffix(key: tuple[str, str], names: list[str]) -> None:
     """The key is known before any item, so no other attribute can have its name."""
-    of = ColumnNames(ItemKey(KeyAttribute(key[0], "S"), KeyAttribute(key[1], "S")), Pins())
-    assert [of.of(a) for a in key] == names
-    others = {of.of(a) for a in ("pk", "sk", "userid", "id_", "createdat", "_1st", "_") if a not in key}
+    columns = ColumnNames(ItemKey(KeyAttribute(key[0], "S"), KeyAttribute(key[1], "S")), Pins())
+    assert [columns.of(a) for a in key] == names
+    others = {columns.of(a) for a in ("pk", "sk", "userid", "id_", "createdat", "_1st", "_") if a not in key}
     assert not others & set(names)
 
 

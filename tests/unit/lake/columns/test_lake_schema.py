@@ -52,8 +52,8 @@ def seen(item: dict[str, Any]) -> dict[str, Type]:
 
 
 def spent(schema: TableSchema) -> tuple[int, int, int]:
-    of = schema.columns
-    return len(of), sum(count_fields(c.type) for c in of), sum(len(str(c.to_json())) for c in of)
+    columns = schema.columns
+    return len(columns), sum(count_fields(c.type) for c in columns), sum(len(str(c.to_json())) for c in columns)
 
 
 # -- growth --------------------------------------------------------------------------------------------------------
@@ -84,7 +84,7 @@ def test_columns_only_grow_and_never_beyond_the_budget(items: list[dict[str, Any
         ]
         assert places == sorted(places)
         left = schema.left_out(observed)
-        assert set(left) == {a for a, of in observed.items() if tells(of)} - set(schema.known)
+        assert set(left) == {a for a, kind in observed.items() if tells(kind)} - set(schema.known)
         count, fields, characters = spent(schema)
         tight = count >= columns or fields >= budget.fields or characters > budget.schema_bytes - 200
         assert all(tight or len(a) > LIMITS.key_length for a in left)
@@ -275,11 +275,11 @@ def test_a_widened_schema_takes_old_and_observed_values(items: list[dict[str, An
 )
 def test_numbers_widen_in_few_steps(first: Any, then: list[str], kinds: list[str]) -> None:
     schema = NEW.admit({"n": observe(Decimal(first))})
-    found = [glue_type(schema.known["n"].type)]
+    types = [glue_type(schema.known["n"].type)]
     for text in then:
         schema = schema.widen_for({"n": observe(Decimal(text))})
-        found.append(glue_type(schema.known["n"].type))
-    assert found == kinds
+        types.append(glue_type(schema.known["n"].type))
+    assert types == kinds
 
 
 def test_the_known_bounds_of_a_number_may_be_narrower_than_its_type() -> None:
@@ -295,8 +295,8 @@ def test_the_known_bounds_of_a_number_may_be_narrower_than_its_type() -> None:
         "m": observe({"x": [Decimal("0.5")]}),
     }
 
-    def kinds(of: TableSchema) -> list[str]:
-        return [of.known[a].glue_type for a in ("n", "d", "m")]
+    def kinds(widened: TableSchema) -> list[str]:
+        return [widened.known[a].glue_type for a in ("n", "d", "m")]
 
     assert kinds(schema.widen_for(observed, numbers=numbers)) == ["double", "decimal(38,18)", "struct<x:array<double>>"]
     assert kinds(schema.widen_for(observed)) == ["decimal(38,9)", "string", "struct<x:array<decimal(38,9)>>"]
@@ -436,7 +436,7 @@ def test_gathered_types_do_not_depend_on_the_order(
     assert together.observed == observed
     assert list(together.observed) == list(observed)
     assert len(observed.keys() - schema.known.keys()) <= BUDGET.attributes
-    assert sum(of.size for of in observed.values() if 1 < of.size < TOO_LARGE.size) <= BUDGET.gathered
+    assert sum(kind.size for kind in observed.values() if 1 < kind.size < TOO_LARGE.size) <= BUDGET.gathered
     assert observed.keys() >= {a for item in items for a, v in item.items() if v is not None and a in schema.known}
 
 
@@ -450,7 +450,7 @@ def test_attributes_beyond_the_bounds_could_not_have_become_columns(items: list[
         gathering.record(item)
     everything = merge_observed([seen(item) for item in items], LIMITS)
     # Attributes with values that have no type yet, such as empty lists, take room as well.
-    assume(sum(not tells(of) for of in everything.values()) <= budget.attributes - budget.columns)
+    assume(sum(not tells(kind) for kind in everything.values()) <= budget.attributes - budget.columns)
     roomy = replace(budget, schema_bytes=10**6, fields=10**6, column_fields=10**6)
     assert NEW.admit(gathering.observed, roomy) == NEW.admit(everything, roomy)
 

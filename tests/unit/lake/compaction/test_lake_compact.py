@@ -52,12 +52,12 @@ def files(lake: Receipts, day: str = DAY_1) -> tuple[DataFile, ...]:
 
 def ids(lake: Receipts, day: str = DAY_1) -> list[tuple[str, str]]:
     """Return keys and sequence numbers in the order of the files."""
-    found: list[Any] = []
+    ids: list[Any] = []
     for file in sorted(files(lake, day), key=lambda f: f.path):
         body = lake.s3.objects[file.path.removeprefix(lake.names.uri(""))].body
         table = pq.read_table(io.BytesIO(body))
-        found += zip(table["id"].to_pylist(), table[SEQUENCE_NUMBER].to_pylist(), strict=True)
-    return found
+        ids += zip(table["id"].to_pylist(), table[SEQUENCE_NUMBER].to_pylist(), strict=True)
+    return ids
 
 
 def test_a_day_becomes_one_sorted_folder(lake: Receipts) -> None:
@@ -183,10 +183,10 @@ def test_columns_without_an_order_are_refused(lake: Receipts, name: str) -> None
 # -- the plan ----------------------------------------------------------------------------------------------------------
 
 
-def plan(lake: Receipts, now: datetime | None = None, options: CompactOptions = OPTIONS, **more: Any) -> Any:
+def plan(lake: Receipts, now: datetime | None = None, options: CompactOptions = OPTIONS, **kwargs: Any) -> Any:
     head = lake.table.changes()
     word = order_of(schema_of(head)).word
-    return plan_compaction(head.files(), now or lake.clock.moment, lake.names.lake.zone, options, word, **more)
+    return plan_compaction(head.files(), now or lake.clock.moment, lake.names.lake.zone, options, word, **kwargs)
 
 
 def test_closed_days_are_due_oldest_first(lake: Receipts) -> None:
@@ -208,8 +208,8 @@ def test_a_day_closes_some_hours_after_midnight_in_the_lake_s_zone(lake: Receipt
     def due(now: datetime, hours: int) -> bool:
         options = CompactOptions(closed_after_hours=hours)
         head = lake.table.changes()
-        found = plan_compaction(head.files({DAY_2}), now, zone, options, "sorted-x")
-        return bool(found)
+        plan = plan_compaction(head.files({DAY_2}), now, zone, options, "sorted-x")
+        return bool(plan)
 
     assert due(end, 0)
     assert not due(end - timedelta(seconds=1), 0)
@@ -246,8 +246,8 @@ def test_files_of_another_engine_are_compacted_too(lake: Receipts) -> None:
 def test_rows_deleted_by_another_engine_stay_deleted(lake: Receipts, monkeypatch: pytest.MonkeyPatch) -> None:
     run(lake)
     (file,) = files(lake)
-    gone = {file.path: np.array([0, 2])}
-    monkeypatch.setattr("dynalake.lake.files.read._Deletes._read", lambda self: {p: [g] for p, g in gone.items()})
+    deletes = {file.path: np.array([0, 2])}
+    monkeypatch.setattr("dynalake.lake.files.read._Deletes._read", lambda self: {p: [g] for p, g in deletes.items()})
     assert [p.day for p in plan(lake, deleted={file.path})] == [DAY_1, DAY_2]
 
     assert run(lake).rows == 2
@@ -428,7 +428,7 @@ def key(lake: Receipts, path: str) -> str:
 
 def test_a_loss_would_be_committed_without_counting_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     lake = prepared()
-    monkeypatch.setattr(days, "sort_rows", lambda *given: (t.slice(1) for t in sort_rows(*given)))
+    monkeypatch.setattr(days, "sort_rows", lambda *args: (t.slice(1) for t in sort_rows(*args)))
 
     with pytest.raises(LedgerError, match="3 rows of receipts were to be written again, and 2 were written"):
         run(lake)

@@ -61,15 +61,15 @@ def test_all_rows_are_returned_in_order(
         sorted((row(random_) for _ in range(n)), key=key(columns)) for n in random_.choice([(), (300,), (90, 0)])
     ]
 
-    found = list(
+    pieces = list(
         sort_rows(
             tables(unordered, 13), [tables(s, random_.choice([1, 40])) for s in streams], order, tmp_path, memory_mb=1
         )
     )
 
-    rows = [r for table in found for r in table.to_pylist()]
+    rows = [r for table in pieces for r in table.to_pylist()]
     everything = [*unordered, *(r for s in streams for r in s)]
-    assert all(table.schema == SCHEMA for table in found)
+    assert all(table.schema == SCHEMA for table in pieces)
     assert [key(columns)(r) for r in rows] == sorted(key(columns)(r) for r in everything)
     assert count(rows) == count(everything)
     assert list(tmp_path.iterdir()) == []

@@ -42,8 +42,8 @@ def lake() -> Receipts:
     return prepared()
 
 
-def run(lake: Receipts, **more: Any) -> CompactReport:
-    return compact_table(lake.table, OPTIONS, lake.now, **more)
+def run(lake: Receipts, **kwargs: Any) -> CompactReport:
+    return compact_table(lake.table, OPTIONS, lake.now, **kwargs)
 
 
 def test_a_run_does_all_due_work_and_the_next_has_none(lake: Receipts) -> None:
@@ -123,7 +123,7 @@ def test_a_failing_day_stops_no_other_day(lake: Receipts, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("step", ["finish_widening", "_plan", "widen_table", "write_views", "project_parquet"])
 def test_a_failing_step_stops_no_other_step(lake: Receipts, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*given: Any, **more: Any) -> Any:
+    def fail(*args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("whatever it is")
 
     monkeypatch.setattr(compact, step, fail)
@@ -178,7 +178,7 @@ def test_views_held_for_too_long_are_found_and_released(lake: Receipts, monkeypa
     assert run(lake).findings == ()
 
 
-def kill_commit(*given: Any) -> None:
+def kill_commit(*args: Any) -> None:
     raise Killed
 
 

@@ -73,22 +73,22 @@ def types(lake: Receipts) -> list[dict[str, str]]:
 
 def check_views(lake: Receipts) -> bool:
     """Check that both tables match the views at the snapshots that they read. Return whether these are held."""
-    held = set()
+    holds = set()
     for name in (lake.names.current_view, lake.names.removed_view, lake.names.history_view):
         entry = lake.glue.tables[name]
         text = base64.b64decode(entry["ViewOriginalText"].removeprefix("/* Presto View: ").removesuffix(" */"))
         definition = json.loads(text)
         for head in (lake.table.changes(), lake.table.items()):
-            found = set(re.findall(rf'"{head.name}" FOR VERSION AS OF (\d+)', definition["originalSql"]))
+            snapshots = set(re.findall(rf'"{head.name}" FOR VERSION AS OF (\d+)', definition["originalSql"]))
             read = f'"{head.name}"' in definition["originalSql"]
-            held.add(bool(found)) if read else None
+            holds.add(bool(snapshots)) if read else None
             # A snapshot that a view reads has a name, or it might expire.
-            assert {int(i) for i in found} <= set(head.tags.values()), name
-            schema = head.schema_at(int(*found)) if found else head.schema
+            assert {int(i) for i in snapshots} <= set(head.tags.values()), name
+            schema = head.schema_at(int(*snapshots)) if snapshots else head.schema
             for column in definition["columns"]:
                 if read and not column["name"].startswith("__valid") and column["name"] != "__is_current":
                     assert trino_type(schema.find_field(column["name"]).field_type) == column["type"], (name, column)
-    return True in held
+    return True in holds
 
 
 def check(lake: Receipts, items: Any, named: set[str], where: Any) -> None:
@@ -223,8 +223,8 @@ def test_after_three_changes_a_column_is_text(lake: Receipts) -> None:
 
 def plan(misfits: dict[str, tuple[Any, int]], sizes: dict[str, dict[str, int]], budget: int) -> Any:
     before = TableSchema.of_new_table(BY_ID).admit({a: observe(1) for a in ("few", "many", "other")})
-    told = {a: {"type": type_to_json(observe(v)), "count": n} for a, (v, n) in misfits.items()}
-    return plan_widening(before, told, {}, lambda a: sizes.get(a, {}), budget)
+    recorded = {a: {"type": type_to_json(observe(v)), "count": n} for a, (v, n) in misfits.items()}
+    return plan_widening(before, recorded, {}, lambda a: sizes.get(a, {}), budget)
 
 
 def test_columns_with_most_waiting_values_come_first_and_shared_files_cost_once() -> None:
@@ -236,14 +236,14 @@ def test_columns_with_most_waiting_values_come_first_and_shared_files_cost_once(
     assert (both.size, both.left, both.lifts) == (20, {}, {"few", "many"})
     assert "unknown" not in both.after.known
 
-    one = plan(misfits, sizes, 19)
-    assert (one.changed, one.size, one.left, one.lifts) == (("many",), 15, {"few": 5}, {"many"})
+    smaller = plan(misfits, sizes, 19)
+    assert (smaller.changed, smaller.size, smaller.left, smaller.lifts) == (("many",), 15, {"few": 5}, {"many"})
 
 
 def test_values_that_fit_already_are_only_moved() -> None:
-    found = plan({"few": (2, 1)}, {"few": {"a": 5}}, 5)
+    widening = plan({"few": (2, 1)}, {"few": {"a": 5}}, 5)
 
-    assert (found.changed, found.lifts, found.size) == ((), {"few"}, 5)
+    assert (widening.changed, widening.lifts, widening.size) == ((), {"few"}, 5)
     assert plan({"few": (2, 1)}, {"few": {"a": 5}}, 4).lifts == frozenset()
 
 
@@ -252,9 +252,9 @@ def test_numbers_are_bounded_by_the_values_in_files(lake: Receipts) -> None:
     lake.put_items({"id": "d", "n": 10**15})
     changes, state = lake.table.changes(), lake.table.items()
 
-    found = find_numbers(schema_of(changes), changes, state)
+    numbers = find_numbers(schema_of(changes), changes, state)
 
-    assert found == {"n": Number(16, 0, 16, True), "p": Number(17, 9, 26, False)}
+    assert numbers == {"n": Number(16, 0, 16, True), "p": Number(17, 9, 26, False)}
 
 
 # -- faults and others -------------------------------------------------------------------------------------------------
@@ -341,20 +341,20 @@ def test_another_widening_between_calls() -> None:
 
 def test_views_are_held_while_the_tables_change(lake: Receipts) -> None:
     """At each update of Glue a reader of the views sees one state of both tables."""
-    seen = []
+    readings = []
     update = lake.glue.update
 
-    def watched(asked: dict[str, Any]) -> Any:
-        answer = update(asked)
-        seen.append((asked["TableInput"]["Name"], check_views(lake), types(lake)[0] == types(lake)[1]))
+    def watched(request: dict[str, Any]) -> Any:
+        answer = update(request)
+        readings.append((request["TableInput"]["Name"], check_views(lake), types(lake)[0] == types(lake)[1]))
         return answer
 
     lake.glue.update = watched  # type: ignore[method-assign]
     run(lake)
 
-    assert (lake.names.changes_table, True, False) in seen
-    assert all(held for _, held, same in seen if not same)
-    assert seen[-1][1:] == (False, True)
+    assert (lake.names.changes_table, True, False) in readings
+    assert all(held for _, held, same in readings if not same)
+    assert readings[-1][1:] == (False, True)
 
 
 def test_views_held_for_a_day_are_a_finding(lake: Receipts) -> None:
@@ -380,11 +380,11 @@ def test_a_conversion_planned_before_the_widening_is_refused(lake: Receipts) -> 
     """Without the check of fields its values would be in no column."""
     planned = lake.table.changes()
     records = lake.records({"id": "z", "n": 5})
-    _, files, held = lake.write(DAY_2, records, "stale")
+    _, files, schema = lake.write(DAY_2, records, "stale")
     run(lake)
 
     def build(head: Any, news: Any) -> Change:
-        check_fields(held, head)
+        check_fields(schema, head)
         return Change(files)
 
     with pytest.raises(ConflictError, match=r"The type of n in the table .* has changed"):
@@ -396,7 +396,7 @@ def test_a_conversion_planned_before_the_widening_is_refused(lake: Receipts) -> 
 
 
 def test_a_new_column_takes_the_ids_if_they_are_not_reserved(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(widen, "Change", lambda **more: Change(**{**more, "reserve": None}))
+    monkeypatch.setattr(widen, "Change", lambda **kwargs: Change(**{**kwargs, "reserve": None}))
     lake = prepared()
     started = False
 
@@ -451,16 +451,16 @@ def test_readers_get_an_error_without_held_views(
             continue
         lake = first.copy()
 
-        def other_run_then_kill(call: str, asked: dict[str, Any], lake: Receipts = lake) -> None:
+        def other_run_then_kill(call: str, request: dict[str, Any], lake: Receipts = lake) -> None:
             """Another run releases the views; the running one continues, and ends soon after."""
             finish_widening(lake.table, OPTIONS, lake.now)
             lake.s3.on_call = lake.glue.on_call = lambda *_: None
 
         update, count = lake.glue.update, [0]
 
-        def watched(asked: dict[str, Any], lake: Receipts = lake, update: Any = update) -> Any:
+        def watched(request: dict[str, Any], lake: Receipts = lake, update: Any = update) -> Any:
             nonlocal wrong
-            answer = update(asked)
+            answer = update(request)
             try:
                 check_views(lake)
             except AssertionError:
@@ -478,8 +478,8 @@ def test_readers_get_an_error_without_held_views(
 
 
 def test_a_snapshot_that_views_still_read_might_expire_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    def nameless(**more: Any) -> Change:
-        change = Change(**more)
+    def nameless(**kwargs: Any) -> Change:
+        change = Change(**kwargs)
         return replace(change, tag={}) if widen.RELEASED in change.tag else change
 
     monkeypatch.setattr(widen, "Change", nameless)

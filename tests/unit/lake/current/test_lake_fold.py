@@ -26,8 +26,8 @@ def lake() -> StateLake:
     return StateLake().make()
 
 
-def plan(lake: StateLake, now: int, options: FoldOptions | None = None, **more: Any) -> FoldPlan | None:
-    return plan_fold(lake.table.changes(), lake.table.items(), lake.names.lake, now, options, **more)
+def plan(lake: StateLake, now: int, options: FoldOptions | None = None, **kwargs: Any) -> FoldPlan | None:
+    return plan_fold(lake.table.changes(), lake.table.items(), lake.names.lake, now, options, **kwargs)
 
 
 # -- due -----------------------------------------------------------------------------------------------------------
@@ -235,7 +235,7 @@ def test_two_concurrent_folds(lake: StateLake) -> None:
     lake.append(*LOG)
     others = [START + DAY_MS, START]
 
-    def interfere(service: str, call: str, asked: dict[str, Any]) -> None:
+    def interfere(service: str, call: str, request: dict[str, Any]) -> None:
         if call == "update_table" and others:
             lake.glue.on_call = lambda *_: None
             fold(lake.table, others.pop(), sizes=ONE_ROW, pause=lambda s: None)

@@ -26,8 +26,8 @@ def lake() -> StateLake:
     return StateLake().make()
 
 
-def swap(lake: StateLake, run: int, *manifests: FolderManifest, **more: Any) -> Swapped:
-    return swap_snapshot(lake.table, run, manifests, clock=lake.now, pause=lambda s: None, **more)
+def swap(lake: StateLake, run: int, *manifests: FolderManifest, **kwargs: Any) -> Swapped:
+    return swap_snapshot(lake.table, run, manifests, clock=lake.now, pause=lambda s: None, **kwargs)
 
 
 def finish(lake: StateLake) -> Swapped | None:
@@ -170,14 +170,14 @@ def test_a_lost_answer_of_any_commit(fault: str) -> None:
     for number_of in range(1, 9):
         lake, left = before.copy(), number_of
 
-        def fail(service: str, call: str, asked: dict[str, Any], lake: StateLake = lake) -> None:
+        def fail(service: str, call: str, request: dict[str, Any], lake: StateLake = lake) -> None:
             nonlocal left
             if call != "update_table":
                 return
             left -= 1
             if not left:
                 if fault == "lose":
-                    lake.glue.update(asked)
+                    lake.glue.update(request)
                 raise ReadTimeoutError(endpoint_url="https://glue")
 
         lake.glue.on_call = fail
@@ -198,8 +198,8 @@ def test_others_rewrite_files_while_earlier_items_are_removed(lake: StateLake) -
     folder = lake.backfill(2, "c")
     waiting = [Event("b", 5, START), Event("d", 6, START), Event("b", 7, START, "REMOVE"), Event("e", 8, START)]
 
-    def interfere(service: str, call: str, asked: dict[str, Any]) -> None:
-        if call == "update_table" and waiting and asked["TableInput"]["Name"] == lake.names.state_table:
+    def interfere(service: str, call: str, request: dict[str, Any]) -> None:
+        if call == "update_table" and waiting and request["TableInput"]["Name"] == lake.names.state_table:
             revive(lake)
             event = waiting.pop(0)
             lake.append(event)
@@ -220,7 +220,7 @@ def test_a_later_snapshot_that_begins_in_the_middle_wins(lake: StateLake) -> Non
     second, third = lake.backfill(2, "b", "c"), lake.backfill(3, "c", "d")
     begun: list[str] = []
 
-    def interfere(service: str, call: str, asked: dict[str, Any]) -> None:
+    def interfere(service: str, call: str, request: dict[str, Any]) -> None:
         # The first update says which run's items the state will get, the second one adds them.
         if call == "update_table" and len(begun) < 2:
             begun.append(call)
@@ -280,7 +280,7 @@ def test_backfills_are_numbered_once(lake: StateLake) -> None:
 def test_two_concurrent_backfills_get_different_numbers(lake: StateLake) -> None:
     other: list[int] = []
 
-    def interfere(service: str, call: str, asked: dict[str, Any]) -> None:
+    def interfere(service: str, call: str, request: dict[str, Any]) -> None:
         if call == "put_object" and not other:
             revive(lake)
             other.append(number_run(lake.table, "other"))

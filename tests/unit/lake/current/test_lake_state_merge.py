@@ -43,12 +43,12 @@ def lake() -> StateLake:
     return StateLake().make()
 
 
-def merge(lake: StateLake, *events: Event, sizes: Sizes | None = None, **more: Any) -> Merged:
+def merge(lake: StateLake, *events: Event, sizes: Sizes | None = None, **options: Any) -> Merged:
     """Merge changes that are in no file of the changes."""
     raise_bound(lake.table, max(e.time for e in events), pause=lambda s: None)
     head = lake.table.changes()
-    more |= {} if sizes is None else {"sizes": sizes}
-    return merge_late(lake.table, head, [lake.write("20240101", events, head)], **more)
+    options |= {} if sizes is None else {"sizes": sizes}
+    return merge_late(lake.table, head, [lake.write("20240101", events, head)], **options)
 
 
 def files(lake: StateLake, deleted: bool = False) -> list[DataFile]:
@@ -353,15 +353,15 @@ def test_rows_deleted_by_another_engine_stay_deleted(lake: StateLake) -> None:
 # -- others come first ---------------------------------------------------------------------------------------------
 
 
-def interfere(lake: StateLake, *merges: tuple[Event, ...], **more: Any) -> list[int]:
+def interfere(lake: StateLake, *merges: tuple[Event, ...], **options: Any) -> list[int]:
     """Merge these changes before each of the next updates of Glue. Return the number of merges."""
     waiting, done = list(merges), []
 
-    def on_call(service: str, call: str, asked: dict[str, Any]) -> None:
-        if call == "update_table" and waiting and asked["TableInput"]["Name"] == lake.names.state_table:
+    def on_call(service: str, call: str, request: dict[str, Any]) -> None:
+        if call == "update_table" and waiting and request["TableInput"]["Name"] == lake.names.state_table:
             events = waiting.pop(0)
             lake.glue.on_call = lambda *_: None
-            merge(lake, *events, **more)
+            merge(lake, *events, **options)
             done.append(1)
             lake.glue.on_call = on_call
 
@@ -444,15 +444,15 @@ def write_row(lake: StateLake, row: dict[str, Any]) -> DataFile:
 def test_new_columns_and_fields_are_added_first(lake: StateLake) -> None:
     number = Number(1, 0, 1, True)
     for n, fields in enumerate((("x",), ("x", "y")), 1):
-        of = Struct(tuple(Field(name, name, number) for name in fields))
-        grow_schema(lake.table, {"pos": of})
+        struct = Struct(tuple(Field(name, name, number) for name in fields))
+        grow_schema(lake.table, {"pos": struct})
         row = {**lake.row(Event(f"k{n}", n, START)), "dt": "20240101", "pos": dict.fromkeys(fields, n)}
         file = write_row(lake, row)
         raise_bound(lake.table, START)
         merge_late(lake.table, lake.table.changes(), [file])
 
-    found = {row["id"]: row["pos"] for row in lake.items()}
-    assert found == {"k1": {"x": 1, "y": None}, "k2": {"x": 2, "y": 2}}
+    positions = {row["id"]: row["pos"] for row in lake.items()}
+    assert positions == {"k1": {"x": 1, "y": None}, "k2": {"x": 2, "y": 2}}
     assert schema_of(lake.table.items()).columns == schema_of(lake.table.changes()).columns
 
 
@@ -526,20 +526,20 @@ def test_a_file_holds_whole_partition_keys_or_a_slice_of_one(
         tables.append(pa.table({"pk": [r[0] for r in some], "sk": [r[1] for r in some]}))
     patch = pytest.MonkeyPatch()
     patch.setattr("dynalake.lake.current.key_ranges._HELD", held)
-    made: list[list[tuple[str, str]]] = [[]]
+    files: list[list[tuple[str, str]]] = [[]]
     for table, ends in cut_tables((t for t in tables if t.num_rows), ("pk", "sk"), size):
-        made[-1] += [(row["pk"], row["sk"]) for row in table.to_pylist()]
+        files[-1] += [(row["pk"], row["sk"]) for row in table.to_pylist()]
         if ends:
-            assert made[-1]
-            made.append([])
+            assert files[-1]
+            files.append([])
     patch.undo()
-    made = [file for file in made if file]
+    files = [file for file in files if file]
 
-    assert [row for file in made for row in file] == rows
-    assert all(len(file) <= size for file in made)
-    for one, other in pairwise(made):
-        if one[-1][0] == other[0][0]:
-            assert len({pk for pk, _ in one}) == len({pk for pk, _ in other}) == 1
+    assert [row for file in files for row in file] == rows
+    assert all(len(file) <= size for file in files)
+    for previous, other in pairwise(files):
+        if previous[-1][0] == other[0][0]:
+            assert len({pk for pk, _ in previous}) == len({pk for pk, _ in other}) == 1
 
 
 def test_a_fold_continues_where_the_last_one_ended(lake: StateLake) -> None:

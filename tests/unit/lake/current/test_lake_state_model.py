@@ -50,7 +50,7 @@ def test_readers_see_the_winners_whatever_happens(block: int) -> None:
 
 def without_overlaps(patch: pytest.MonkeyPatch) -> None:
     class Apart(KeyFile):
-        def overlaps(self, *given: Any) -> bool:
+        def overlaps(self, *args: Any) -> bool:
             return False
 
     patch.setattr(state, "KeyFile", Apart)
@@ -76,9 +76,9 @@ def from_the_last_bound(patch: pytest.MonkeyPatch) -> None:
     mark, rows_between = fold.raise_bound, state.rows_between
     before: dict[int, int] = {}
 
-    def raise_bound(table: Table, bound: int, **more: Any) -> None:
+    def raise_bound(table: Table, bound: int, **kwargs: Any) -> None:
         last = number(table.changes(), BOUND)
-        mark(table, bound, **more)
+        mark(table, bound, **kwargs)
         before[number(table.changes(), BOUND)] = last
 
     def rows_after(changes: Any, files: Any, after: int, up_to: int, *rest: Any) -> Any:
@@ -90,12 +90,12 @@ def from_the_last_bound(patch: pytest.MonkeyPatch) -> None:
 
 def folded_to_first(patch: pytest.MonkeyPatch) -> None:
     class Hasty(state.Merge):
-        def add(self, *given: Any, **more: Any) -> Any:
+        def add(self, *args: Any, **kwargs: Any) -> Any:
             bound = self.changes.properties[BOUND]
             commit_on(
                 self.table.catalog, self.table.names, self.state, lambda *_: Change(properties={FOLDED_TO: bound})
             )
-            return super().add(*given, **more)
+            return super().add(*args, **kwargs)
 
     patch.setattr(fold, "Merge", Hasty)
 
@@ -103,9 +103,9 @@ def folded_to_first(patch: pytest.MonkeyPatch) -> None:
 def views_at_the_marker(patch: pytest.MonkeyPatch) -> None:
     read = view_entries.read_source
 
-    def read_source(table: Table, *given: Any) -> Any:
+    def read_source(table: Table, *args: Any) -> Any:
         bound = number(table.changes(), BOUND)
-        return replace(read(table, *given), folded_to=bound, open_day=open_day(bound, table.names.lake))
+        return replace(read(table, *args), folded_to=bound, open_day=open_day(bound, table.names.lake))
 
     patch.setattr(view_entries, "read_source", read_source)
 

@@ -114,17 +114,18 @@ def test_each_engine_gets_the_same_query_in_its_dialect() -> None:
 
 
 def test_types_as_trino_and_glue_write_them() -> None:
-    of = StructType(
+    struct = StructType(
         NestedField(1, "a", ListType(2, MapType(3, StringType(), 4, DecimalType(38, 9)), element_required=False)),
         NestedField(5, "2b", BooleanType()),
         NestedField(6, "n", StructType(NestedField(7, "d", DoubleType()), NestedField(8, "i", LongType()))),
     )
 
     assert (
-        trino_type(of) == 'row("a" array(map(varchar, decimal(38,9))), "2b" boolean, "n" row("d" double, "i" bigint))'
+        trino_type(struct)
+        == 'row("a" array(map(varchar, decimal(38,9))), "2b" boolean, "n" row("d" double, "i" bigint))'
     )
-    assert glue_type(of) == "struct<a:array<map<string,decimal(38,9)>>,2b:boolean,n:struct<d:double,i:bigint>>"
-    assert is_known(of)
+    assert glue_type(struct) == "struct<a:array<map<string,decimal(38,9)>>,2b:boolean,n:struct<d:double,i:bigint>>"
+    assert is_known(struct)
     assert not is_known(ListType(1, DateType()))
 
 
@@ -276,12 +277,12 @@ def test_attributes_may_be_named_like_table_aliases() -> None:
 
 def at(rows: Sequence[dict[str, Any]], moment: int) -> dict[str, str]:
     """Return the state at a moment according to the history."""
-    found: dict[str, str] = {}
+    items: dict[str, str] = {}
     for row in rows:
         if row["__valid_from"] <= moment and (row["__valid_to"] is None or moment < row["__valid_to"]):
-            assert row["id"] not in found
-            found[row["id"]] = row["value"]
-    return found
+            assert row["id"] not in items
+            items[row["id"]] = row["value"]
+    return items
 
 
 @st.composite
@@ -340,8 +341,8 @@ def test_no_two_images_are_valid_at_one_moment_even_if_a_clock_went_back(times: 
     lake.append(*(Event("a", n, START + time) for n, time in enumerate(times, 1)))
 
     rows = sorted(lake.history(), key=lambda r: r["__sequence_number"])
-    for one, other in pairwise(rows):
-        assert one["__valid_to"] == other["__valid_from"]
+    for row, other in pairwise(rows):
+        assert row["__valid_to"] == other["__valid_from"]
     for moment in range(START - 1, START + 7):
         at(rows, moment)
 
@@ -359,8 +360,8 @@ def test_the_text_for_other_engines_stays_right_after_more_folds() -> None:
     fold(lake.table, START + 4)
 
     for name in ("trino", "duckdb", "sql"):
-        found = {row["id"]: row["value"] for row in lake.ask(old[name])}
-        assert found == lake.current() == {"a": "MODIFY 4", "c": "MODIFY 3", "d": "MODIFY 6"}
+        values = {row["id"]: row["value"] for row in lake.ask(old[name])}
+        assert values == lake.current() == {"a": "MODIFY 4", "c": "MODIFY 3", "d": "MODIFY 6"}
 
 
 def test_tables_may_have_other_names() -> None:

@@ -37,7 +37,7 @@ def entry(lake: StateLake, view: str = "current_view") -> dict[str, Any]:
 
 
 def versions(lake: StateLake) -> dict[str, str]:
-    return {name: str(of["VersionId"]) for name, of in lake.glue.tables.items()}
+    return {name: str(table["VersionId"]) for name, table in lake.glue.tables.items()}
 
 
 def struct(*fields: str) -> Struct:
@@ -134,7 +134,7 @@ def test_the_bound_is_the_state_s_and_never_the_marker(lake: StateLake) -> None:
 def before_the_first(call: str, lake: StateLake, act: Callable[[], object]) -> None:
     """Act once, before the first of these calls."""
 
-    def on_call(service: str, of: str, asked: dict[str, Any]) -> None:
+    def on_call(service: str, of: str, request: dict[str, Any]) -> None:
         if of == call:
             lake.glue.on_call = lambda *_: None
             act()
@@ -169,7 +169,7 @@ def test_a_view_that_others_create_or_drop_at_the_same_time(lake: StateLake) -> 
 def test_an_error_says_that_others_were_always_first(lake: StateLake) -> None:
     entry(lake)["ViewOriginalText"] = "/* Presto View: damaged */"
 
-    def on_call(service: str, call: str, asked: dict[str, Any]) -> None:
+    def on_call(service: str, call: str, request: dict[str, Any]) -> None:
         if call == "update_table":
             entry(lake)["VersionId"] = str(int(entry(lake)["VersionId"]) + 1)
 
@@ -318,7 +318,7 @@ def test_no_reader_sees_a_mismatched_view_while_a_struct_gets_a_field() -> None:
     for at in range(1, 60):
         lake, left = before.copy(), at
 
-        def look(service: str, call: str, asked: dict[str, Any], lake: StateLake = lake, at: int = at) -> None:
+        def look(service: str, call: str, request: dict[str, Any], lake: StateLake = lake, at: int = at) -> None:
             nonlocal left
             lake.glue.on_call = lake.s3.on_call = lambda *_: None
             for view in ("current_view", "removed_view", "history_view"):

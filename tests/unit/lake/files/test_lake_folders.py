@@ -21,11 +21,11 @@ def test_the_folders_are_those_of_live_files_of_the_given_days(small_lake: Small
     append(small_lake, "20240102", "20240103")
     head = append(small_lake, "20240103")
 
-    found = head.folders("20240102")
+    names = head.folders("20240102")
 
     files = {(f.partition, f.folder) for f in head.files(since="20240102")}
-    assert {pair for folders in found.values() for pair in folders} == files
-    assert {len(folders) for folders in found.values()} == {1, 2}
+    assert {pair for folders in names.values() for pair in folders} == files
+    assert {len(folders) for folders in names.values()} == {1, 2}
     head = small_lake.catalog.commit(head, Change(remove=head.files({"20240102"})))
     days = {day for folders in head.folders("20240102").values() for day, _ in folders}
     assert days == {"20240103"}
@@ -43,9 +43,9 @@ def test_a_known_manifest_is_not_read_again(
     read: list[str] = []
     get = small_lake.clients.s3.get_object
 
-    def count(**asked: Any) -> object:
-        read.append(asked["Key"])
-        return get(**asked)
+    def count(**request: Any) -> object:
+        read.append(request["Key"])
+        return get(**request)
 
     monkeypatch.setattr(small_lake.clients.s3, "get_object", count)
 

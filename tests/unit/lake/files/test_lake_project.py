@@ -26,12 +26,12 @@ HELD = StructType(NestedField(10, "a", LongType()), NestedField(11, "gone", Stri
 WANTED = StructType(NestedField(12, "new", StringType()), NestedField(10, "renamed", LongType()))
 
 
-def list_of(of: IcebergType, number: int) -> ListType:
-    return ListType(number, of, element_required=False)
+def list_of(element: IcebergType, number: int) -> ListType:
+    return ListType(number, element, element_required=False)
 
 
-def map_of(of: IcebergType, number: int) -> MapType:
-    return MapType(number, StringType(), number + 1, of, value_required=False)
+def map_of(value: IcebergType, number: int) -> MapType:
+    return MapType(number, StringType(), number + 1, value, value_required=False)
 
 
 SHAPES = {
@@ -47,37 +47,37 @@ SHAPES = {
 }
 
 
-def values(of: IcebergType) -> st.SearchStrategy[Any]:
+def values(kind: IcebergType) -> st.SearchStrategy[Any]:
     """Draw values for Arrow, with nulls everywhere."""
     inner: st.SearchStrategy[Any]
-    if isinstance(of, StructType):
-        inner = st.fixed_dictionaries({f.name: values(f.field_type) for f in of.fields})
-    elif isinstance(of, ListType):
-        inner = st.lists(values(of.element_type), max_size=3)
-    elif isinstance(of, MapType):
-        inner = st.dictionaries(st.sampled_from("pqr"), values(of.value_type), max_size=3).map(
+    if isinstance(kind, StructType):
+        inner = st.fixed_dictionaries({f.name: values(f.field_type) for f in kind.fields})
+    elif isinstance(kind, ListType):
+        inner = st.lists(values(kind.element_type), max_size=3)
+    elif isinstance(kind, MapType):
+        inner = st.dictionaries(st.sampled_from("pqr"), values(kind.value_type), max_size=3).map(
             lambda d: list(d.items())
         )
     else:
-        inner = st.integers(-9, 9) if isinstance(of, LongType) else st.sampled_from(["", "x"])
+        inner = st.integers(-9, 9) if isinstance(kind, LongType) else st.sampled_from(["", "x"])
     return st.none() | inner
 
 
-def expected(value: Any, held: IcebergType, wanted: IcebergType) -> Any:
+def expected(value: Any, source: IcebergType, target: IcebergType) -> Any:
     if value is None:
         return None
-    if isinstance(wanted, StructType) and isinstance(held, StructType):
-        there = {f.field_id: f for f in held.fields}
+    if isinstance(target, StructType) and isinstance(source, StructType):
+        fields = {f.field_id: f for f in source.fields}
         return {
-            f.name: expected(value[there[f.field_id].name], there[f.field_id].field_type, f.field_type)
-            if f.field_id in there
+            f.name: expected(value[fields[f.field_id].name], fields[f.field_id].field_type, f.field_type)
+            if f.field_id in fields
             else None
-            for f in wanted.fields
+            for f in target.fields
         }
-    if isinstance(wanted, ListType) and isinstance(held, ListType):
-        return [expected(v, held.element_type, wanted.element_type) for v in value]
-    if isinstance(wanted, MapType) and isinstance(held, MapType):
-        return [(k, expected(v, held.value_type, wanted.value_type)) for k, v in value]
+    if isinstance(target, ListType) and isinstance(source, ListType):
+        return [expected(v, source.element_type, target.element_type) for v in value]
+    if isinstance(target, MapType) and isinstance(source, MapType):
+        return [(k, expected(v, source.value_type, target.value_type)) for k, v in value]
     return value
 
 
@@ -85,16 +85,16 @@ def expected(value: Any, held: IcebergType, wanted: IcebergType) -> Any:
 @given(st.data())
 @pytest.mark.parametrize("shape", SHAPES)
 def test_only_fields_without_an_id_in_the_schema_are_lost(shape: str, data: st.DataObject) -> None:
-    held, wanted = SHAPES[shape]
-    given_values = data.draw(st.lists(values(held), max_size=8))
+    source, target = SHAPES[shape]
+    given_values = data.draw(st.lists(values(source), max_size=8))
     start = data.draw(st.integers(0, len(given_values)))
-    of, to = Schema(NestedField(1, "c", held)), Schema(NestedField(1, "d", wanted))
+    of, to = Schema(NestedField(1, "c", source)), Schema(NestedField(1, "d", target))
     batch = pa.RecordBatch.from_arrays([pa.array(given_values, arrow_schema_of(of).field(0).type)], names=["c"])
 
     rows = project(batch.slice(start), of, to, arrow_schema_of(to), {})
 
     rows.validate(full=True)
-    assert rows["d"].to_pylist() == [expected(v, held, wanted) for v in given_values[start:]]
+    assert rows["d"].to_pylist() == [expected(v, source, target) for v in given_values[start:]]
 
 
 def test_a_column_missing_in_a_file_is_null_or_the_partition_s_value() -> None:

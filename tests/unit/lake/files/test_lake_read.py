@@ -61,9 +61,9 @@ def test_only_the_requested_columns_and_row_groups_are_read(small_lake: SmallLak
     late = small_lake.file("20240101", [{"id": "b", "__event_time": 9}, {"id": "c", "__event_time": 11}])
     empty = small_lake.file("20240101", [])
 
-    found = list(read_rows(head, [early, late, empty], ["id"], within={"__event_time": (10, 20)}))
+    tables = list(read_rows(head, [early, late, empty], ["id"], within={"__event_time": (10, 20)}))
 
-    assert [rows.to_pylist() for rows in found] == [[{"id": "b"}, {"id": "c"}]]
+    assert [rows.to_pylist() for rows in tables] == [[{"id": "b"}, {"id": "c"}]]
 
 
 def test_a_schema_with_no_column_of_the_file(small_lake: SmallLake) -> None:
@@ -90,15 +90,15 @@ def test_only_ranges_of_a_large_file_are_read(small_lake: SmallLake, monkeypatch
     spans: list[str] = []
     get = small_lake.clients.s3.get_object
 
-    def counting(**asked: Any) -> Any:
-        if asked["Key"].endswith(".parquet"):
-            spans.append(asked.get("Range", "all"))
-        return get(**asked)
+    def counting(**request: Any) -> Any:
+        if request["Key"].endswith(".parquet"):
+            spans.append(request.get("Range", "all"))
+        return get(**request)
 
     monkeypatch.setattr(small_lake.clients.s3, "get_object", counting)
-    found = [n for rows in read_rows(head, [file], ["n"]) for n in rows["n"].to_pylist()]
+    numbers = [n for rows in read_rows(head, [file], ["n"]) for n in rows["n"].to_pylist()]
 
-    assert found == list(range(20_000))
+    assert numbers == list(range(20_000))
     assert spans
     assert "all" not in spans
 
@@ -109,11 +109,11 @@ def test_a_large_row_group_is_read_in_parts(small_lake: SmallLake, monkeypatch: 
     monkeypatch.setattr("dynalake.lake.files.read._AT_ONCE", 50_000)
     monkeypatch.setattr(_Deletes, "of", lambda self, file: np.array([0, 7_000, 19_999]))
 
-    found = list(read_rows(head, [file], ["n"]))
+    tables = list(read_rows(head, [file], ["n"]))
 
-    assert len(found) > 4
-    assert max(rows.num_rows for rows in found) < 5_000
-    assert [n for rows in found for n in rows["n"].to_pylist()] == sorted({*range(20_000)} - {0, 7_000, 19_999})
+    assert len(tables) > 4
+    assert max(rows.num_rows for rows in tables) < 5_000
+    assert [n for rows in tables for n in rows["n"].to_pylist()] == sorted({*range(20_000)} - {0, 7_000, 19_999})
 
 
 @pytest.mark.parametrize("encoding", ["PLAIN", "DELTA_LENGTH_BYTE_ARRAY", "DELTA_BYTE_ARRAY", "dictionary"])
@@ -132,9 +132,11 @@ def test_deletes_in_another_format_are_refused() -> None:
         count_deleted(deletes_in(b"", FileFormat.ORC))
 
 
-def deletes_in(body: bytes, of: FileFormat) -> Any:
+def deletes_in(body: bytes, file_format: FileFormat) -> Any:
     """A table with one delete file."""
-    delete = SimpleNamespace(content=DataFileContent.POSITION_DELETES, file_format=of, file_path="s3://b/deletes")
+    delete = SimpleNamespace(
+        content=DataFileContent.POSITION_DELETES, file_format=file_format, file_path="s3://b/deletes"
+    )
     file = SimpleNamespace(open=lambda: io.BytesIO(body))
     places = SimpleNamespace(new_input=lambda path: file)
     return SimpleNamespace(name="receipts", delete_files=lambda: (delete,), iceberg=SimpleNamespace(io=places))

@@ -69,8 +69,10 @@ def test_days_have_the_same_rows_in_the_same_order(sort_by: tuple[str, ...]) -> 
     options = CompactOptions(sort_by=sort_by)
     days = (DAY_1, DAY_2, DAY_3)
 
-    for lake, of in ((alone, HERE), (spread, workers)):
-        assert all(done.get().replaced for _, done in compact_days(lake.table, days, options, lake.now, None, of))
+    for lake, processes in ((alone, HERE), (spread, workers)):
+        assert all(
+            done.get().replaced for _, done in compact_days(lake.table, days, options, lake.now, None, processes)
+        )
 
     assert workers.done > len(days)
     for day in days:
@@ -79,8 +81,8 @@ def test_days_have_the_same_rows_in_the_same_order(sort_by: tuple[str, ...]) -> 
         assert len(files) > 1
         # A part that was done twice leaves nothing in the folder, or `{t}_parquet` could not show it.
         (folder,) = {f.path.rpartition("/")[0] for f in files}
-        there = {spread.names.uri(key) for key in spread.s3.keys(folder.removeprefix(spread.names.uri("")))}
-        assert there == {f.path for f in files}
+        keys = {spread.names.uri(key) for key in spread.s3.keys(folder.removeprefix(spread.names.uri("")))}
+        assert keys == {f.path for f in files}
     assert spread.named() == alone.named()
     assert spread.rows() == alone.rows()
     assert [done.get().replaced for _, done in compact_days(spread.table, days, options, spread.now)] == [0, 0, 0]
@@ -93,12 +95,12 @@ def night(lake: Receipts, workers: Workers) -> CompactReport:
 def test_a_night_gives_the_same_result() -> None:
     alone, spread = prepared(), prepared()
 
-    one, other = night(alone, HERE), night(spread, OtherWorkers(spread.table.clients))
+    single, other = night(alone, HERE), night(spread, OtherWorkers(spread.table.clients))
 
-    assert one.faults == other.faults == ()
-    assert one.widened.columns == other.widened.columns == {"n": ("bigint", "double")}
-    assert (one.widened.lifted, one.views, one.waiting) == (other.widened.lifted, other.views, other.waiting)
-    assert [(d.day, d.rows, d.replaced, d.lifted) for d in one.days] == [
+    assert single.faults == other.faults == ()
+    assert single.widened.columns == other.widened.columns == {"n": ("bigint", "double")}
+    assert (single.widened.lifted, single.views, single.waiting) == (other.widened.lifted, other.views, other.waiting)
+    assert [(d.day, d.rows, d.replaced, d.lifted) for d in single.days] == [
         (d.day, d.rows, d.replaced, d.lifted) for d in other.days
     ]
     assert spread.rows() == alone.rows() == spread.committed
@@ -179,10 +181,10 @@ def test_a_state_restored_after_a_range_was_merged_is_not_folded(monkeypatch: py
     name = lake.names.state_table
     before = copy.deepcopy(lake.glue.tables[name])
     workers = OtherWorkers(lake.table.clients)
-    each = workers.attempt_each
+    attempt = workers.attempt_each
 
-    def bring_back(*given: Any) -> Any:
-        done = list(each(*given))
+    def bring_back(*args: Any) -> Any:
+        done = list(attempt(*args))
         version = lake.glue.tables[name]["VersionId"]
         lake.glue.tables[name] = {**before, "VersionId": version}
         return iter(done)
@@ -199,9 +201,9 @@ def test_late_changes_are_merged_by_ranges_of_keys() -> None:
     late = [Event(f"{n:02d}", 1000 + n, START + n, "REMOVE" if n % 3 else "MODIFY") for n in range(80)]
     before = alone.state()
 
-    for lake, of in ((alone, HERE), (spread, workers)):
+    for lake, processes in ((alone, HERE), (spread, workers)):
         head = lake.grow()
-        merge_late(lake.table, head, [lake.write("20240101", late, head)], sizes=SMALL, workers=of)
+        merge_late(lake.table, head, [lake.write("20240101", late, head)], sizes=SMALL, workers=processes)
 
     assert workers.done == 16
     assert spread.state() == alone.state() == before | {event.key: event.shown for event in late}
@@ -239,12 +241,12 @@ def test_a_backfill_replaces_the_previous_items_by_ranges_of_keys() -> None:
     (alone, folder), (spread, other) = backfilled(), backfilled()
     workers, clock = OtherWorkers(spread.table.clients), partial(int, alone.now())
 
-    one = swap_snapshot(alone.table, 2, folder, sizes=SMALL, clock=clock)
+    single = swap_snapshot(alone.table, 2, folder, sizes=SMALL, clock=clock)
     done = swap_snapshot(spread.table, 2, other, sizes=SMALL, clock=clock, workers=workers)
 
     assert workers.done > 16 + 1  # the ranges of keys, and groups of files with items of the first one
     assert done.shown
-    assert (done.removed, done.merged.rows) == (one.removed, one.merged.rows) == (done.removed, 60)
+    assert (done.removed, done.merged.rows) == (single.removed, single.merged.rows) == (done.removed, 60)
     assert done.removed > 20
     assert spread.state() == alone.state()
     assert spread.current() == alone.current()
@@ -255,11 +257,11 @@ def test_a_conflict_of_one_worker_is_tried_again(monkeypatch: pytest.MonkeyPatch
     lake, folder = backfilled()
     workers, check, calls = OtherWorkers(lake.table.clients), check_live, list[int]()
 
-    def refuse_first(*given: Any) -> None:
+    def refuse_first(*args: Any) -> None:
         calls.append(1)
         if len(calls) == 1:
             raise ConflictError("others were first")
-        check(*given)
+        check(*args)
 
     monkeypatch.setattr(snapshot, "check_live", refuse_first)
     swap_snapshot(lake.table, 2, folder, sizes=SMALL, clock=partial(int, lake.now()), workers=workers)
@@ -286,7 +288,7 @@ def test_each_row_is_in_one_range() -> None:
     rows = list(read_rows(head, head.files()))
     for column in ("id", "s"):
         ranges = cut_ranges(head, head.files(), column, 5)
-        parts = [[row for t in rows for row in of.rows(t).to_pylist()] for of in ranges]
+        parts = [[row for t in rows for row in key_range.rows(t).to_pylist()] for key_range in ranges]
         assert sum(map(len, parts)) == sum(t.num_rows for t in rows)
         assert all(parts)
         values = [{row[column] for row in part} - {None} for part in parts]

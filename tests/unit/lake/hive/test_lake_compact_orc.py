@@ -61,13 +61,13 @@ def rows(lake: Receipts, day: str) -> Counter[str]:
     partition = copies(lake)[day]
     names = list(columns(partition["StorageDescriptor"]))
     prefix = location(partition).removeprefix(lake.names.uri(""))
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for key in lake.s3.keys(prefix):
         table = orc.read_table(io.BytesIO(lake.s3.objects[key].body))
         assert len(names) <= len(table.column_names)
         read = pa.table(list(table.columns)[: len(names)], names=names)
-        found.update(as_text(r) for r in decode(read, schema_of(lake.table.changes())))
-    return found
+        counts.update(as_text(r) for r in decode(read, schema_of(lake.table.changes())))
+    return counts
 
 
 def check(lake: Receipts) -> None:
@@ -166,20 +166,20 @@ def test_killed_anywhere(lake: Receipts) -> None:
     with undisturbed.at_call(0, kill) as calls:
         run(undisturbed)
     for number in [n for n, c in enumerate(calls, 1) if not c.endswith("get_object")]:
-        one = lake.copy()
-        with one.at_call(number, kill):
+        copy = lake.copy()
+        with copy.at_call(number, kill):
             try:
-                run(one)
+                run(copy)
             except (Killed, ConflictError):
                 pass
-        check(one)
-        run(one)
-        check(one)
-        assert copies(one).keys() == {DAY_1, DAY_2}
+        check(copy)
+        run(copy)
+        check(copy)
+        assert copies(copy).keys() == {DAY_1, DAY_2}
 
 
 def test_a_copy_that_lacks_rows_is_not_shown(lake: Receipts, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(copying, "read_rows", lambda *given: (t.slice(1) for t in read_rows(*given)))
+    monkeypatch.setattr(copying, "read_rows", lambda *args: (t.slice(1) for t in read_rows(*args)))
 
     with pytest.raises(LedgerError, match="has 1 rows, and the day has 2"):
         run(lake)
@@ -192,14 +192,14 @@ COLUMNS = OrcColumns((HiveColumn("id", "string"), HiveColumn("n", "bigint")), (1
 
 
 def test_the_layout_includes_names_positions_and_ids() -> None:
-    more = OrcColumns((*COLUMNS.columns, HiveColumn("x", "string")), (1, 2, 3))
+    longer = OrcColumns((*COLUMNS.columns, HiveColumn("x", "string")), (1, 2, 3))
     other = OrcColumns(COLUMNS.columns, (1, 9))
     turned = OrcColumns(COLUMNS.columns[::-1], (2, 1))
 
     layout = COLUMNS.layout(2)
     assert COLUMNS.has(layout)
-    assert more.has(layout)
-    assert not COLUMNS.has(more.layout(3))
+    assert longer.has(layout)
+    assert not COLUMNS.has(longer.layout(3))
     assert not other.has(layout)
     assert not turned.has(layout)
     assert not COLUMNS.has("")
@@ -210,20 +210,20 @@ def test_days_are_copied_oldest_first_within_the_budget() -> None:
         return DayFolder(Partition(day, f"s3://b/{day}/", {"numRows": "1"}), frozenset())
 
     folders = {day: folder(day) for day in "123456"}
-    about = {"numRows": "1", LAYOUT: COLUMNS.layout(2), TYPES: COLUMNS.types(COLUMNS.layout(2))}
-    there = {
-        "2": Partition("2", "s3://o/2/", {**about, FOLDER: "s3://b/2/"}),
-        "3": Partition("3", "s3://o/3/", {**about, FOLDER: "s3://b/2/"}),
-        "4": Partition("4", "s3://o/4/", {**about, FOLDER: "s3://b/4/", TYPES: "others"}),
-        "7": Partition("7", "s3://o/7/", {**about, FOLDER: "s3://b/7/"}),
+    parameters = {"numRows": "1", LAYOUT: COLUMNS.layout(2), TYPES: COLUMNS.types(COLUMNS.layout(2))}
+    partitions = {
+        "2": Partition("2", "s3://o/2/", {**parameters, FOLDER: "s3://b/2/"}),
+        "3": Partition("3", "s3://o/3/", {**parameters, FOLDER: "s3://b/2/"}),
+        "4": Partition("4", "s3://o/4/", {**parameters, FOLDER: "s3://b/4/", TYPES: "others"}),
+        "7": Partition("7", "s3://o/7/", {**parameters, FOLDER: "s3://b/7/"}),
     }
     sizes = dict.fromkeys(folders, 10)
 
-    plan = plan_copies(folders, there, COLUMNS, sizes, 20)
+    plan = plan_copies(folders, partitions, COLUMNS, sizes, 20)
     assert (plan.copy, [p.day for p in plan.write], plan.remove) == (("1", "3"), ["4"], ("7",))
     assert plan.write[0].columns == COLUMNS.columns
-    assert plan_copies(folders, there, COLUMNS, sizes, 1).copy == ("1",)
-    none = plan_copies(folders, there, COLUMNS, sizes, 0)
+    assert plan_copies(folders, partitions, COLUMNS, sizes, 1).copy == ("1",)
+    none = plan_copies(folders, partitions, COLUMNS, sizes, 0)
     assert (none.copy, none.remove) == ((), ("3", "7"))
 
 

@@ -57,8 +57,8 @@ def lake() -> Receipts:
     return prepared()
 
 
-def run(lake: Receipts, **more: Any) -> Any:
-    return project_parquet(lake.table, OPTIONS, lake.now, **more)
+def run(lake: Receipts, **kwargs: Any) -> Any:
+    return project_parquet(lake.table, OPTIONS, lake.now, **kwargs)
 
 
 def partitions(lake: Receipts) -> dict[str, dict[str, Any]]:
@@ -205,7 +205,7 @@ def test_when_a_type_widens_partitions_change_before_the_columns(lake: Receipts)
     lake.append("20231201", {"id": "z", "n": Decimal("2.5")})
     widen_table(lake.table, OPTIONS, lake.now)
     calls: list[str] = []
-    lake.glue.on_call = lambda service, call, asked: calls.append(call)
+    lake.glue.on_call = lambda service, call, request: calls.append(call)
 
     run(lake)
 
@@ -243,7 +243,7 @@ def sweep(act: Act) -> None:
         run(undisturbed)
     # Up to here, the last comparison notices what happens.
     compared = max(i for i, c in enumerate(calls) if c == "glue.get_partitions")
-    seen = max(i for i, c in enumerate(calls[:compared], 1) if c == "glue.get_table")
+    last_read = max(i for i, c in enumerate(calls[:compared], 1) if c == "glue.get_table")
     for number in range(1, len(calls) + 1, 3):
         lake = first.copy()
         disturbed = False
@@ -254,7 +254,7 @@ def sweep(act: Act) -> None:
                 disturbed = True
         check(lake, number, exact=False)
         if not disturbed:
-            check(lake, number, exact=number <= seen)
+            check(lake, number, exact=number <= last_read)
         run(lake)
         check(lake, number)
         compact_day(lake.table, DAY_1, OPTIONS, lake.now)
@@ -291,10 +291,10 @@ def test_another_run_between_any_two_calls() -> None:
 def test_a_partition_points_to_an_old_folder_without_reading_again(monkeypatch: pytest.MonkeyPatch) -> None:
     plans = 0
 
-    def once(*given: Any, **more: Any) -> PartitionPlan:
+    def once(*args: Any, **kwargs: Any) -> PartitionPlan:
         nonlocal plans
         plans += 1
-        return plan_partitions(*given, **more) if plans == 1 else PartitionPlan((), ())
+        return plan_partitions(*args, **kwargs) if plans == 1 else PartitionPlan((), ())
 
     monkeypatch.setattr(parquet_table, "plan_partitions", once)
     wrong = 0
@@ -322,19 +322,23 @@ def folder(day: str, name: str, *files: str) -> DayFolder:
 
 def test_only_folders_to_be_registered_are_listed() -> None:
     folders = {"1": folder("1", "a", "x"), "2": folder("2", "b", "y"), "3": folder("3", "c", "z")}
-    there = {"1": folders["1"].partition, "2": Partition("2", "s3://b/old/", {}), "4": Partition("4", "s3://b/d/", {})}
+    partitions = {
+        "1": folders["1"].partition,
+        "2": Partition("2", "s3://b/old/", {}),
+        "4": Partition("4", "s3://b/d/", {}),
+    }
     listed: list[str] = []
 
-    def read(asked: Any) -> Any:
-        listed.extend(asked)
-        return {day: frozenset({"y"} if day == "2" else {"other"}) for day in asked}
+    def read(request: Any) -> Any:
+        listed.extend(request)
+        return {day: frozenset({"y"} if day == "2" else {"other"}) for day in request}
 
-    plan = plan_partitions(folders, there, read)
+    plan = plan_partitions(folders, partitions, read)
 
     assert listed == ["2", "3"]
     assert [p.day for p in plan.write] == ["2"]
     assert plan.remove == ("4",)
-    assert plan_partitions(folders, there, read, check=True).remove == ("1", "4")
+    assert plan_partitions(folders, partitions, read, check=True).remove == ("1", "4")
 
 
 # -- {t}_json ----------------------------------------------------------------------------------------------------------
@@ -409,24 +413,24 @@ def test_the_shown_run_is_found_by_its_number(lake: Receipts) -> None:
 
 def test_a_table_that_others_keep_changing_is_given_up(lake: Receipts) -> None:
     run(lake)
-    wanted = parquet_table.hive_table(lake.table, lake.table.changes())
-    wanted = wanted.__class__(wanted.name, wanted.format, wanted.location, wanted.columns[:3])
+    table = parquet_table.hive_table(lake.table, lake.table.changes())
+    table = table.__class__(table.name, table.format, table.location, table.columns[:3])
 
-    def first(service: str, call: str, asked: dict[str, Any]) -> None:
+    def first(service: str, call: str, request: dict[str, Any]) -> None:
         if call == "update_table":
             entry = lake.glue.tables[lake.names.parquet_table]
             entry["VersionId"] = str(int(entry["VersionId"]) + 1)
 
     lake.glue.on_call = first
     with pytest.raises(ConflictError, match="8 times in a row"):
-        align_table(lake.table, wanted)
+        align_table(lake.table, table)
 
 
 def test_partitions_are_read_with_their_parameters(lake: Receipts) -> None:
     run(lake)
-    found = list_partitions(lake.table, lake.names.parquet_table)
-    assert found[DAY_1].parameters["numRows"] == "2"
-    assert found.keys() == {"00000000", DAY_1}
+    partitions = list_partitions(lake.table, lake.names.parquet_table)
+    assert partitions[DAY_1].parameters["numRows"] == "2"
+    assert partitions.keys() == {"00000000", DAY_1}
 
 
 # -- another optimizer -------------------------------------------------------------------------------------------------
@@ -440,22 +444,22 @@ class Optimizers:
         self.of_catalog: dict[str, Any] | None = None
         self.unknown = False
 
-    def get_table_optimizer(self, **asked: Any) -> Any:
-        assert asked["CatalogId"] == "123456789012"
+    def get_table_optimizer(self, **request: Any) -> Any:
+        assert request["CatalogId"] == "123456789012"
         if self.unknown:
             raise refusal("UnknownOperationException")
-        found = self.on.get((asked["TableName"], asked["Type"]), self.of_catalog)
-        if found is None:
+        configuration = self.on.get((request["TableName"], request["Type"]), self.of_catalog)
+        if configuration is None:
             raise refusal("EntityNotFoundException")
-        return {"TableOptimizer": {"type": asked["Type"], "configuration": found}}
+        return {"TableOptimizer": {"type": request["Type"], "configuration": configuration}}
 
-    def update_table_optimizer(self, **asked: Any) -> None:
-        if (asked["TableName"], asked["Type"]) not in self.on:
+    def update_table_optimizer(self, **request: Any) -> None:
+        if (request["TableName"], request["Type"]) not in self.on:
             raise refusal("EntityNotFoundException")
-        self.create_table_optimizer(**asked)
+        self.create_table_optimizer(**request)
 
-    def create_table_optimizer(self, **asked: Any) -> None:
-        self.on[asked["TableName"], asked["Type"]] = asked["TableOptimizerConfiguration"]
+    def create_table_optimizer(self, **request: Any) -> None:
+        self.on[request["TableName"], request["Type"]] = request["TableOptimizerConfiguration"]
 
 
 def refusal(code: str) -> ClientError:
@@ -500,7 +504,7 @@ def test_an_optimizer_of_the_catalog_is_turned_off_for_the_tables(lake: Receipts
 
 
 def test_a_refusal_is_raised(lake: Receipts, optimizers: Optimizers, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(**asked: Any) -> Any:
+    def refuse(**request: Any) -> Any:
         raise refusal("AccessDeniedException")
 
     monkeypatch.setattr(lake.glue, "get_table_optimizer", refuse)
@@ -511,7 +515,7 @@ def test_a_refusal_is_raised(lake: Receipts, optimizers: Optimizers, monkeypatch
 def test_an_optimizer_that_cannot_be_turned_off_stays_reported(
     lake: Receipts, optimizers: Optimizers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(**asked: Any) -> Any:
+    def refuse(**request: Any) -> Any:
         raise refusal("AccessDeniedException")
 
     optimizers.on["receipts", "compaction"] = {"roleArn": "r", "enabled": True}

@@ -140,9 +140,9 @@ def test_a_commit_during_the_repair_of_an_entry_is_not_lost(lake: StateLake) -> 
     lake.glue.tables["receipts"] = {**entry, "Parameters": {}}
     calls = 0
 
-    def others_first(service: str, call: str, asked: dict[str, Any]) -> None:
+    def others_first(service: str, call: str, request: dict[str, Any]) -> None:
         nonlocal calls
-        calls += call == "get_table" and asked["Name"] == "receipts"
+        calls += call == "get_table" and request["Name"] == "receipts"
         if calls == at:
             lake.s3.on_call = lake.glue.on_call = lambda *_: None
             lake.glue.tables["receipts"] = {**entry, "VersionId": "901"}
@@ -199,7 +199,7 @@ def refuse(lake: StateLake, head: Head) -> set[str]:
     directory = f"{lake.names.changes_location}/metadata/"
     before = lake.s3.keys(directory)
 
-    def others_first(service: str, call: str, asked: dict[str, Any]) -> None:
+    def others_first(service: str, call: str, request: dict[str, Any]) -> None:
         if call == "update_table":
             lake.glue.on_call = lambda *_: None
             raise ConcurrentModificationException({"Error": {"Code": "ConcurrentModificationException"}}, "UpdateTable")
@@ -228,10 +228,10 @@ def test_a_commit_without_a_note_counts_once_another_builds_on_it(lake: StateLak
     lake_of_one = lake.copy()
     lake.table.catalog.commit(first, Change(properties={"two": "2"}))
     assert noted_metadata(lake.table.clients, lake.names, "receipts") == noted.metadata_location
-    for one, last in ((lake_of_one, noted), (lake, first)):
-        one.glue.tables.clear()
-        repair_entries(one.table)
-        assert one.table.changes().metadata_location == last.metadata_location
+    for damaged, last in ((lake_of_one, noted), (lake, first)):
+        damaged.glue.tables.clear()
+        repair_entries(damaged.table)
+        assert damaged.table.changes().metadata_location == last.metadata_location
 
 
 def test_metadata_whose_files_are_missing_is_not_used(lake: StateLake) -> None:
@@ -263,7 +263,7 @@ class Killed(BaseException):
 def kills(lake: StateLake, limit: int) -> Iterator[StateLake]:
     """Yield copies of a lake whose repair was killed before its first call, its eighth…"""
     for at in range(1, limit, 7):
-        one, left = lake.copy(), at
+        copy, left = lake.copy(), at
 
         def kill(*_: Any) -> None:
             nonlocal left
@@ -271,12 +271,12 @@ def kills(lake: StateLake, limit: int) -> Iterator[StateLake]:
             if not left:
                 raise Killed
 
-        one.s3.on_call = one.glue.on_call = kill
+        copy.s3.on_call = copy.glue.on_call = kill
         try:
-            repair_entries(one.table)
+            repair_entries(copy.table)
         except Killed:
-            one.s3.on_call = one.glue.on_call = lambda *_: None
-            yield one
+            copy.s3.on_call = copy.glue.on_call = lambda *_: None
+            yield copy
             continue
         return
 
@@ -293,10 +293,10 @@ def test_later_changes_are_merged_again_into_a_state_restored_from_an_older_comm
     if what == "both":
         del lake.glue.tables["receipts"]
     count = 0
-    for one in kills(lake, 90 if what == "state" else 36):
+    for killed in kills(lake, 90 if what == "state" else 36):
         count += 1
-        repair_entries(one.table)
-        assert one.current() == expected, count
+        repair_entries(killed.table)
+        assert killed.current() == expected, count
     repair_entries(lake.table)
 
     assert count >= 5
@@ -323,14 +323,14 @@ def check_order(chance: random.Random) -> None:
             landed.append(path)
             if chance.random() < 0.7:
                 noted = path
-    there = {path: log for path, log in logs.items() if path == noted or chance.random() < 0.9}
+    stored = {path: log for path, log in logs.items() if path == noted or chance.random() < 0.9}
 
-    last, *rest = order_known(there, noted)
+    last, *rest = order_known(stored, noted)
 
     assert last in landed
     assert landed.index(last) >= landed.index(noted)
     assert all(path in landed for path in rest)
-    unproven = {path: log for path, log in there.items() if path != noted}
+    unproven = {path: log for path, log in stored.items() if path != noted}
     for path in order_known(unproven, noted):
         assert path in landed or len(unproven) == 1
 

@@ -41,17 +41,17 @@ TYPES = st.lists(VALUES, min_size=1, max_size=3).map(lambda v: merge_all((observ
 COLUMN_TYPES = TYPES.map(settle).filter(lambda of: of is not None)
 
 
-def whole(of: Type) -> Any:
+def whole(kind: Type) -> Any:
     """Return a type with everything that counts for its size."""
-    match of:
+    match kind:
         case Mixed():
-            return of.too_large, *(part and whole(part) for part in (of.objects, of.lists))
+            return kind.too_large, *(part and whole(part) for part in (kind.objects, kind.lists))
         case Struct(fields):
             return [(f.key, whole(f.type)) for f in fields]
         case Map(inner) | List(inner):
-            return type(of), whole(inner)
+            return type(kind), whole(inner)
         case _:
-            return of
+            return kind
 
 
 # -- laws ----------------------------------------------------------------------------------------------------------
@@ -93,8 +93,8 @@ def test_types_stay_within_the_limits(a: Type) -> None:
         assert all(len(f.key) <= LIMITS.key_length for f in struct.fields)
 
 
-def _depth(of: Type) -> int:
-    match of:
+def _depth(kind: Type) -> int:
+    match kind:
         case Struct(fields):
             return 1 + max((_depth(f.type) for f in fields), default=0)
         case Map(inner) | List(inner):
@@ -103,10 +103,10 @@ def _depth(of: Type) -> int:
             return 0
 
 
-def _structs(of: Type) -> list[Struct]:
-    match of:
+def _structs(kind: Type) -> list[Struct]:
+    match kind:
         case Struct(fields):
-            return [of, *(s for f in fields for s in _structs(f.type))]
+            return [kind, *(s for f in fields for s in _structs(f.type))]
         case Map(inner) | List(inner):
             return _structs(inner)
         case _:
@@ -140,16 +140,16 @@ def nested_item(i: int) -> dict[str, Any]:
 def test_many_items_of_ten_thousand_new_fields_each_cost_a_few_megabytes() -> None:
     """Each item adds at most the limit, and nothing of the items before it is copied."""
     items = [nested_item(i) for i in range(8)]
-    seen: Type = NULL
+    merged: Type = NULL
     tracemalloc.start()
     try:
         for item in items:
-            seen = merge(seen, observe(item))
+            merged = merge(merged, observe(item))
             assert tracemalloc.get_traced_memory()[1] < 16 << 20
     finally:
         tracemalloc.stop()
-    assert seen == MIXED
-    assert all(merge(seen, observe(nested_item(i))) is seen for i in range(8, 120))
+    assert merged == MIXED
+    assert all(merge(merged, observe(nested_item(i))) is merged for i in range(8, 120))
 
 
 def test_merging_many_small_types_into_a_large_one_copies_nothing() -> None:
@@ -173,9 +173,9 @@ def test_merging_many_small_types_into_a_large_one_copies_nothing() -> None:
     ids=["100 x 100", "keys of 58 KB", "dense list", "control characters"],
 )
 def test_one_item_has_a_type_of_bounded_size(value: Any) -> None:
-    of = observe(value)
-    assert of == MIXED or of.size <= REAL.size
-    column = settle(of)
+    observed = observe(value)
+    assert observed == MIXED or observed.size <= REAL.size
+    column = settle(observed)
     assert column is not None
     assert holds(column, value)
 
@@ -184,9 +184,9 @@ def test_levels_beyond_the_depth_are_json_text() -> None:
     value: Any = 12345678901234567890123456789012345678
     for level in range(31):
         value = [value] if level % 2 else {"m": value}
-    of = observe(value)
-    assert _depth(of) == REAL.depth
-    assert holds(of, value)
+    observed = observe(value)
+    assert _depth(observed) == REAL.depth
+    assert holds(observed, value)
     inner = Struct((Field("m", "", MIXED),))
     assert observe(value, Limits(depth=3)) == Struct((Field("m", "", List(inner)),))
     assert observe([1], depth=REAL.depth) == MIXED
@@ -199,9 +199,9 @@ def test_levels_beyond_the_depth_are_json_text() -> None:
 @settings(max_examples=400)
 @given(st.one_of(TYPES, COLUMN_TYPES), TYPES, VALUES)
 def test_a_type_holds_the_values_that_it_takes(a: Type, b: Type, value: Any) -> None:
-    seen = observe(value, LIMITS)
-    assert holds(seen, value)
-    if takes(a, seen):
+    observed = observe(value, LIMITS)
+    assert holds(observed, value)
+    if takes(a, observed):
         assert holds(a, value)
     if takes(a, b) and holds(b, value):
         assert holds(a, value)

@@ -23,10 +23,10 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def lake(monkeypatch: pytest.MonkeyPatch) -> MemoryLake:
-    made = MemoryLake()
-    use_clock(monkeypatch, made.clock)
-    made.create()
-    return made
+    lake = MemoryLake()
+    use_clock(monkeypatch, lake.clock)
+    lake.create()
+    return lake
 
 
 def run(lake: MemoryLake, **options: Any) -> Collected:
@@ -58,20 +58,20 @@ def test_garbage_is_noted_a_day_before_it_is_deleted() -> None:
 
 
 def test_an_uncommitted_folder_is_deleted_a_day_after_the_grace(lake: MemoryLake) -> None:
-    lost = lake.write(lake.today, [{"id": "lost"}])
-    manifest = lake.names.folder_manifest(lost.folder)
+    uncommitted = lake.write(lake.today, [{"id": "lost"}])
+    manifest = lake.names.folder_manifest(uncommitted.folder)
 
     done = nights(lake, 6)
     assert sum(c.deleted for c in done) == 0
-    assert is_there(lake, lost)
+    assert is_there(lake, uncommitted)
     (waits,) = nights(lake, 1)
     assert waits.waiting >= 2
-    assert is_there(lake, lost)
+    assert is_there(lake, uncommitted)
     (goes,) = nights(lake, 1)
 
     assert goes.deleted >= 2
-    assert goes.bytes >= lost.size
-    assert not is_there(lake, lost)
+    assert goes.bytes >= uncommitted.size
+    assert not is_there(lake, uncommitted)
     assert manifest not in lake.s3.objects
     assert lake.missing() == set()
 
@@ -135,8 +135,8 @@ def test_metadata_and_manifests_of_refused_and_old_commits_are_deleted(lake: Mem
 
     nights(lake, 20)
 
-    gone = before - lake.s3.keys(metadata)
-    assert len([key for key in gone if key.endswith(".avro")]) > 20
+    deleted = before - lake.s3.keys(metadata)
+    assert len([key for key in deleted if key.endswith(".avro")]) > 20
     assert lake.missing() == set()
     assert lake.rows() == sorted(["b", *(f"a{number}" for number in range(12))])
     assert len(lake.s3.keys(metadata)) < 60
@@ -206,7 +206,7 @@ def test_a_machine_with_a_fast_clock_deletes_nothing(lake: MemoryLake) -> None:
 
 
 def test_nothing_is_deleted_while_a_table_is_missing(lake: MemoryLake) -> None:
-    lost = lake.write(lake.today, [{"id": "lost"}])
+    uncommitted = lake.write(lake.today, [{"id": "lost"}])
     nights(lake, 7)
     lake.glue.delete_table(DatabaseName="d", Name=lake.names.state_table)
 
@@ -214,7 +214,7 @@ def test_nothing_is_deleted_while_a_table_is_missing(lake: MemoryLake) -> None:
 
     assert done.deleted == 0
     assert [f.kind for f in done.findings] == ["not-collected"]
-    assert is_there(lake, lost)
+    assert is_there(lake, uncommitted)
 
 
 def test_nothing_is_deleted_if_it_is_another_table(lake: MemoryLake) -> None:
@@ -262,7 +262,7 @@ def test_nothing_is_deleted_if_the_table_s_location_has_other_files(lake: Memory
 
 
 def test_nothing_is_deleted_if_a_kept_snapshot_is_damaged(lake: MemoryLake) -> None:
-    lost = lake.write(lake.today, [{"id": "lost"}])
+    uncommitted = lake.write(lake.today, [{"id": "lost"}])
     lake.append(lake.today, "a")
     nights(lake, 7)
     manifest = next(iter(lake.table.changes()._manifests())).manifest_path
@@ -271,26 +271,26 @@ def test_nothing_is_deleted_if_a_kept_snapshot_is_damaged(lake: MemoryLake) -> N
     (done,) = nights(lake, 1)
 
     assert [f.kind for f in done.findings] == ["not-collected"]
-    assert is_there(lake, lost)
+    assert is_there(lake, uncommitted)
 
 
 def test_a_running_commit_is_refused_once_its_files_are_garbage(lake: MemoryLake) -> None:
     made_at = lake.milliseconds
-    lost = lake.write(lake.today, [{"id": "late"}])
+    uncommitted = lake.write(lake.today, [{"id": "late"}])
     late: list[dict[str, Any]] = []
 
-    def delay(service: str, call: str, asked: dict[str, Any]) -> None:
+    def delay(service: str, call: str, request: dict[str, Any]) -> None:
         if call == "update_table":
-            late.append(asked)
+            late.append(request)
             lake.glue.on_call = lambda *_: None
             raise TimeoutError
 
     lake.glue.on_call = delay
     head = lake.table.changes()
     with pytest.raises((UnknownOutcomeError, TimeoutError)):
-        lake.table.catalog.commit(head, Change(add=(lost,)))
+        lake.table.catalog.commit(head, Change(add=(uncommitted,)))
     nights(lake, 10)
-    assert not is_there(lake, lost)
+    assert not is_there(lake, uncommitted)
 
     with pytest.raises(Exception, match="ConcurrentModification"):
         lake.glue.update(late[0])
@@ -303,10 +303,10 @@ def test_a_reader_who_began_yesterday_still_finds_all_files(lake: MemoryLake) ->
     old = lake.append(lake.today, "a")
     lake.commit(Change(remove=(old,)))
     lake.clock.move(days=6.9)
-    seen = {s.snapshot_id for s in lake.table.changes().iceberg.metadata.snapshots}
+    snapshots = {s.snapshot_id for s in lake.table.changes().iceberg.metadata.snapshots}
     lake.clock.move(seconds=3 * 3600)
     run(lake)
-    assert not seen <= {s.snapshot_id for s in lake.table.changes().iceberg.metadata.snapshots}
+    assert not snapshots <= {s.snapshot_id for s in lake.table.changes().iceberg.metadata.snapshots}
     lake.clock.move(seconds=12 * 3600)
     run(lake)
 
@@ -314,7 +314,7 @@ def test_a_reader_who_began_yesterday_still_finds_all_files(lake: MemoryLake) ->
 
 
 def test_concurrent_and_killed_runs_do_no_harm(lake: MemoryLake) -> None:
-    lost = lake.write(lake.today, [{"id": "lost"}])
+    uncommitted = lake.write(lake.today, [{"id": "lost"}])
     lake.append(lake.today, "a")
     nights(lake, 7)
     lake.clock.move(days=1, seconds=60)
@@ -323,7 +323,7 @@ def test_concurrent_and_killed_runs_do_no_harm(lake: MemoryLake) -> None:
     class Killed(BaseException):
         pass
 
-    def count(service: str, call: str, asked: dict[str, Any]) -> None:
+    def count(service: str, call: str, request: dict[str, Any]) -> None:
         nonlocal calls
         calls += 1
         if calls == limits[-1]:
@@ -342,7 +342,7 @@ def test_concurrent_and_killed_runs_do_no_harm(lake: MemoryLake) -> None:
     lake.s3.on_call = lake.glue.on_call = lambda *_: None
     run(lake)
 
-    assert not is_there(lake, lost)
+    assert not is_there(lake, uncommitted)
     assert lake.missing() == set()
     assert lake.rows() == ["a"]
 
@@ -350,12 +350,12 @@ def test_concurrent_and_killed_runs_do_no_harm(lake: MemoryLake) -> None:
 def test_garbage_noted_by_another_run_in_the_meantime_is_kept(lake: MemoryLake) -> None:
     lake.write(lake.today, [{"id": "lost"}])
     nights(lake, 7)
-    mine, etag = collecting._read(lake.table)
-    theirs = Garbage(mine.uuids, {"theirs": 1})
-    collecting._write(lake.table, theirs, etag)
-    collecting._write(lake.table, mine, etag)
+    own, etag = collecting._read(lake.table)
+    other = Garbage(own.uuids, {"theirs": 1})
+    collecting._write(lake.table, other, etag)
+    collecting._write(lake.table, own, etag)
 
-    assert collecting._read(lake.table)[0] == theirs
+    assert collecting._read(lake.table)[0] == other
 
 
 def test_upkeep_is_one_noted_commit_per_table(lake: MemoryLake) -> None:

@@ -115,10 +115,10 @@ class World:
             self.on_call("glue", "update_partition", {})
             others = [p for p in self.partitions if p["Values"] != [day]]
             location = folders.pop()
-            there = str(bool(self.lake.s3.keys(f"{location.removeprefix(self.lake.names.uri(''))}/")))
+            exists = str(bool(self.lake.s3.keys(f"{location.removeprefix(self.lake.names.uri(''))}/")))
             self.lake.glue.partitions[table.names.parquet_table] = [
                 *others,
-                {"Values": [day], "StorageDescriptor": {"Location": location}, "Parameters": {"there": there}},
+                {"Values": [day], "StorageDescriptor": {"Location": location}, "Parameters": {"there": exists}},
             ]
 
     @property
@@ -131,10 +131,10 @@ class World:
 
     # -- the order -----------------------------------------------------------------------------------------------------
 
-    def on_call(self, service: str, call: str, asked: dict[str, Any]) -> None:
-        own = call == "put_object" and asked["Key"].endswith((".avro", ".metadata.json"))  # nobody reads them yet
+    def on_call(self, service: str, call: str, request: dict[str, Any]) -> None:
+        own = call == "put_object" and request["Key"].endswith((".avro", ".metadata.json"))  # nobody reads them yet
         if call not in ("get_object", "head_object", "get_database") and not own:
-            self.steps.on_call(service, call, asked)
+            self.steps.on_call(service, call, request)
 
     def fault(self, worker: Worker) -> str:
         if self.random.random() < (0.3 if worker.name == "write" else 0.05):
@@ -174,21 +174,21 @@ class World:
 
     def judge(self) -> None:
         """Raise `Faults` if a file that is named, or was a day ago, is missing."""
-        there = self.lake.s3.objects.keys()
+        keys = self.lake.s3.objects.keys()
         for table in (self.lake.names.changes_table, self.lake.names.state_table):
             location = self.lake.glue.tables[table]["Parameters"]["metadata_location"]
-            seen = self.current.setdefault(table, [])
+            locations = self.current.setdefault(table, [])
             now = self.lake.clock.now
-            if not seen or seen[-1][1] != location:
-                seen[-1:] = [(now, seen[-1][1])] if seen else []
-                seen.append((now, location))
-            seen[-1] = (now, location)
+            if not locations or locations[-1][1] != location:
+                locations[-1:] = [(now, locations[-1][1])] if locations else []
+                locations.append((now, location))
+            locations[-1] = (now, location)
             day_ago = now - 23 * 3600
-            for at, read in seen:
-                if at >= day_ago and not self.names(table, read) <= there:
-                    gone = sorted(self.names(table, read) - there)
-                    raise Faults(f"{gone[0]} of {table}, which was current {(now - at) / 3600:.0f} hours ago")
-            self.current[table] = [(at, read) for at, read in seen if at >= day_ago]
+            for at, read in locations:
+                if at >= day_ago and not self.names(table, read) <= keys:
+                    missing = sorted(self.names(table, read) - keys)
+                    raise Faults(f"{missing[0]} of {table}, which was current {(now - at) / 3600:.0f} hours ago")
+            self.current[table] = [(at, read) for at, read in locations if at >= day_ago]
         for partition in self.partitions:
             location = partition["StorageDescriptor"]["Location"].removeprefix(self.lake.names.uri(""))
             was_there = partition["Parameters"]["there"] == "True"  # unless the run that set it had outlasted all

@@ -22,8 +22,8 @@ class HistoryLake(MemoryLake):
 
     def add(self, ago: int, *ids: str, named: bool = True) -> DataFile:
         """Add rows of a day that many days ago, made at noon, from a raw object."""
-        given = self.put_raw(self.day(ago), f"{ids[0]}.gz", ids[0].encode())
-        return self.append(self.day(ago), *ids, inputs=[given] if named else [], time=self.noon(ago))
+        raw = self.put_raw(self.day(ago), f"{ids[0]}.gz", ids[0].encode())
+        return self.append(self.day(ago), *ids, inputs=[raw] if named else [], time=self.noon(ago))
 
     def noon(self, ago: int) -> int:
         return self.milliseconds - ago * 86_400_000
@@ -44,11 +44,11 @@ class HistoryLake(MemoryLake):
 
 @pytest.fixture
 def lake(monkeypatch: pytest.MonkeyPatch) -> HistoryLake:
-    made = HistoryLake()
-    made.clock.move(seconds=12 * 3600)
-    use_clock(monkeypatch, made.clock)
-    made.create()
-    return made
+    lake = HistoryLake()
+    lake.clock.move(seconds=12 * 3600)
+    use_clock(monkeypatch, lake.clock)
+    lake.create()
+    return lake
 
 
 def test_old_days_are_dropped_whole_and_the_snapshot_is_kept(lake: HistoryLake) -> None:
@@ -159,7 +159,7 @@ def test_rows_that_land_between_plan_and_commit_are_noticed(lake: HistoryLake) -
     lake.add(OLD, "a")
     lake.fold(1)
 
-    def late(service: str, call: str, asked: dict[str, Any]) -> None:
+    def late(service: str, call: str, request: dict[str, Any]) -> None:
         if call == "update_table":
             lake.glue.on_call = lambda *_: None
             file = lake.write(lake.day(OLD), [{"id": "late", "__event_time": lake.noon(0)}])

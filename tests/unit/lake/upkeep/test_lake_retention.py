@@ -27,17 +27,17 @@ from tests.unit.lake.memory_lake import MemoryLake, use_clock
 
 @pytest.fixture
 def lake(monkeypatch: pytest.MonkeyPatch) -> MemoryLake:
-    made = MemoryLake()
-    use_clock(monkeypatch, made.clock)
-    made.create()
-    return made
+    lake = MemoryLake()
+    use_clock(monkeypatch, lake.clock)
+    lake.create()
+    return lake
 
 
 def convert(lake: MemoryLake, day: str, name: str) -> Input:
     """Put a raw object and commit a folder that names it."""
-    given = lake.put_raw(day, name, name.encode())
-    lake.append(day, name, inputs=[Input(given.key, given.etag.strip('"'), given.size)])
-    return given
+    raw = lake.put_raw(day, name, name.encode())
+    lake.append(day, name, inputs=[Input(raw.key, raw.etag.strip('"'), raw.size)])
+    return raw
 
 
 def delete(lake: MemoryLake, days: int = 30) -> RawDeleted:
@@ -126,7 +126,7 @@ def test_deletions_are_noted_before_they_happen(lake: MemoryLake) -> None:
     lake.clock.move(days=40)
     assert not read_retained(lake.table).allows(second_day)
 
-    def refuse(service: str, call: str, asked: object) -> None:
+    def refuse(service: str, call: str, request: object) -> None:
         if call == "delete_objects":
             raise error("AccessDenied", "DeleteObjects", 403)
 
@@ -148,7 +148,7 @@ def test_an_object_overwritten_during_its_deletion_is_kept(lake: MemoryLake) -> 
     old = convert(lake, lake.today, "old.gz")
     lake.clock.move(days=40)
 
-    def overwrite(service: str, call: str, asked: object) -> None:
+    def overwrite(service: str, call: str, request: object) -> None:
         if call == "delete_objects":
             lake.s3.on_call = lambda *_: None
             lake.s3.put_object(Key=old.key, Body=b"other")

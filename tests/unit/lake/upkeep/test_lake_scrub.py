@@ -37,13 +37,13 @@ class ScrubLake(Receipts):
     """A lake whose folders name their raw objects with the current ETags."""
 
     def write(self, day: str, records: Sequence[Item], raw: str) -> Any:
-        manifest, files, held = super().write(day, records, raw)
+        manifest, files, schema = super().write(day, records, raw)
         key = manifest.inputs[0].key
         etag = self.s3.put_object(Key=key, Body=raw.encode())["ETag"].strip('"')
         place = self.names.folder_manifest(manifest.folder)
         values = json.loads(self.s3.objects[place].body)
         self.s3.put_object(Key=place, Body=json.dumps({**values, "inputs": [[key, etag, len(raw)]]}).encode())
-        return FolderManifest.from_json(self.s3.objects[place].body), files, held
+        return FolderManifest.from_json(self.s3.objects[place].body), files, schema
 
     def scrub(self, **options: Any) -> Scrubbed:
         return scrub(self.table, lambda: self.clock.moment, **options)
@@ -68,9 +68,9 @@ class ScrubLake(Receipts):
 
 @pytest.fixture
 def lake(prepared: ScrubLake) -> ScrubLake:
-    made = prepared.copy()
-    assert isinstance(made, ScrubLake)
-    return made
+    lake = prepared.copy()
+    assert isinstance(lake, ScrubLake)
+    return lake
 
 
 @pytest.fixture(scope="module")
@@ -181,9 +181,9 @@ def test_missing_and_changed_files_are_found(lake: ScrubLake) -> None:
     key = lake.key_of(lake.file(DAY_2))
     lake.s3.put_object(Key=key, Body=lake.s3.objects[key].body + b"more")
 
-    found = {(f.kind, f.day) for f in lake.scrub(compared_days=0).findings}
+    findings = {(f.kind, f.day) for f in lake.scrub(compared_days=0).findings}
 
-    assert found == {("missing-files", DAY_1), ("torn-folder", DAY_1), ("changed-files", DAY_2)}
+    assert findings == {("missing-files", DAY_1), ("torn-folder", DAY_1), ("changed-files", DAY_2)}
 
 
 def test_files_of_other_engines_are_found_anywhere(lake: ScrubLake) -> None:
@@ -336,7 +336,7 @@ def test_a_missing_table_is_an_error(lake: ScrubLake) -> None:
 
 def test_a_named_day_takes_few_calls_whatever_other_days_have(lake: ScrubLake) -> None:
     calls: list[str] = []
-    lake.s3.on_call = lambda service, call, asked: calls.append(call)
+    lake.s3.on_call = lambda service, call, request: calls.append(call)
 
     lake.scrub(days=[DAY_1])
 
