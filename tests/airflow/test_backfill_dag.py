@@ -99,7 +99,7 @@ def test_the_snapshot_is_shown_on_glue(
     assert f"The snapshot is that of this run, number {shown}" in said()
 
 
-def test_a_note_has_room_for_what_somebody_wrote() -> None:
+def test_a_note_keeps_what_a_user_wrote() -> None:
     first = note(None, ["read 1"])
     assert first.endswith("\nread 1")
     assert note(first, ["read 2"]).endswith("\nread 2")

@@ -40,7 +40,7 @@ def folders(table: Table, ago: int) -> set[str]:
     return {file.folder for file in table.changes().files({days[-1 if ago == 0 else 0]}) if file.rows}
 
 
-def test_a_run_compacts_days_that_are_over_and_those_that_are_named(clients: Clients, run: Run) -> None:
+def test_a_run_compacts_closed_days_and_named_days(clients: Clients, run: Run) -> None:
     lake = make_lake(clients, "compactdag")
     tables = [filled(clients, lake, name) for name in ("ONE", "TWO")]
     open_folders = [folders(table, 0) for table in tables]
@@ -67,7 +67,7 @@ def test_a_run_compacts_days_that_are_over_and_those_that_are_named(clients: Cli
     assert found(tables[0]) == ROWS
 
 
-def test_tables_that_are_broken_in_any_way_fail_alone_and_by_name(
+def test_broken_tables_fail_alone_and_are_named(
     clients: Clients, run: Run, said: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Settings that are not JSON, and a fault in a step.
@@ -120,7 +120,7 @@ def test_a_scheduled_run_before_the_first_setup_succeeds(run: Run, dag: str) -> 
 
 
 @pytest.mark.parametrize(("kind", "days"), [("backfill", ("20190525",)), ("scheduled", ()), ("manual", ())])
-def test_a_run_of_a_backfill_is_about_the_day_before(
+def test_a_run_of_airflow_s_backfill_compacts_the_day_before(
     monkeypatch: pytest.MonkeyPatch, kind: str, days: tuple[str, ...]
 ) -> None:
     """Under the type that Airflow gives to a task, which is text and enum at once."""

@@ -13,7 +13,7 @@ from dynalake.names import Lake
 from dynalake.operators import compact
 
 
-def test_a_run_of_a_date_to_come_does_not_close_today() -> None:
+def test_a_run_with_a_future_date_does_not_close_today() -> None:
     """Airflow starts a run of any date at once; whether a day is over, its date does not say."""
     future = datetime(2100, 1, 1, tzinfo=UTC)
     run = SimpleNamespace(run_type="manual", logical_date=future, data_interval_end=future, run_after=future)

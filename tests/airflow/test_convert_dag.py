@@ -78,7 +78,7 @@ def test_a_run_before_the_first_setup_succeeds(run: Run) -> None:
     assert run("dynalake_convert", environment="nowhere")["run"] == "success"
 
 
-def test_a_run_converts_every_table_and_one_that_is_broken_fails_alone(
+def test_a_run_converts_every_table_and_a_broken_one_fails_alone(
     clients: Clients, run: Run, said: Callable[[], str]
 ) -> None:
     lake = make_lake(clients, "convertdag")
@@ -127,7 +127,7 @@ def test_a_named_day_is_converted_again(clients: Clients, run: Run) -> None:
     assert (done["run"], done["plan"], done["report"]) == ("failed", "failed", "failed")
 
 
-def test_a_batch_that_fails_keeps_no_other_and_fails_the_run(
+def test_a_failed_batch_stops_no_other_and_fails_the_run(
     clients: Clients, run: Run, said: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from dynalake.convert import batch as module
@@ -162,7 +162,7 @@ def planned(table: str, count: int, *, again: bool = False) -> TablePlan:
     return TablePlan(table, tuple(batches))
 
 
-def test_of_more_batches_than_airflow_maps_each_table_gets_its_turn() -> None:
+def test_every_table_gets_its_turn_if_there_are_more_batches_than_airflow_maps() -> None:
     from dynalake.operators.convert_tables import _choose
 
     chosen = _choose([planned("A", 5), planned("B", 1), planned("C", 2)], 5)
@@ -173,7 +173,7 @@ def test_of_more_batches_than_airflow_maps_each_table_gets_its_turn() -> None:
         _choose([planned("B", 2, again=True)], 1)
 
 
-def test_the_note_says_in_its_first_line_what_came_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_line_of_the_note_says_how_the_run_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     from dynalake.operators import convert_tables
     from dynalake.operators.task import each_table, session
 
@@ -204,7 +204,7 @@ def test_the_note_says_in_its_first_line_what_came_of_the_run(monkeypatch: pytes
 
 
 @pytest.mark.parametrize(("text", "minutes"), [("10", 10), ("1", 1), ("1440", 1440)])
-def test_how_often_it_runs_is_told_by_the_environment(text: str, minutes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_sets_the_schedule(text: str, minutes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     from dynalake.operators.parameters.convert import EVERY, convert_every
 
     assert convert_every() == timedelta(minutes=10)
@@ -215,7 +215,7 @@ def test_how_often_it_runs_is_told_by_the_environment(text: str, minutes: int, m
 
 
 @pytest.mark.parametrize("text", ["0", "-5", "1441", "ten", "٣", "5.5"])
-def test_what_is_not_a_number_of_minutes_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_number_of_minutes_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from dynalake.operators.parameters.convert import EVERY, convert_every
 
     monkeypatch.setenv(EVERY, text)

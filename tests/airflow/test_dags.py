@@ -99,7 +99,7 @@ def test_every_parameter_is_documented(bag: Any) -> None:
         assert undocumented == [], dag.dag_id
 
 
-def test_a_table_s_name_stays_text_whatever_it_looks_like(bag: Any) -> None:
+def test_a_table_s_name_stays_text_even_if_it_looks_like_a_number(bag: Any) -> None:
     """Setup hands it to the backfill by a template, and native templates make numbers of what looks like one."""
     start = bag.dags["dynalake_setup"].task_dict["start_backfill"]
     for name in ("20240101", "1e5", "None", "RECEIPTS"):
@@ -119,7 +119,7 @@ def test_templates_are_rendered_in_the_sandbox(bag: Any) -> None:
         assert isinstance(dag.get_template_env(), SandboxedEnvironment), dag.dag_id
 
 
-def test_a_run_s_connection_is_one_of_those_that_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_may_use_only_the_connections_that_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
     """In the form of every DAG alike, and by the REST API: Airflow checks `conf` against the form."""
     monkeypatch.setenv("DYNALAKE_AWS_CONN_IDS", "aws_prod, aws_staging")
     for dag in load_bag().dags.values():
@@ -132,7 +132,7 @@ def test_a_run_s_connection_is_one_of_those_that_the_environment_names(monkeypat
         assert dag.params.get_param("aws_conn_id").schema["enum"] == ["aws_default"], dag.dag_id
 
 
-def test_each_hand_off_has_a_backfill_of_its_own(bag: Any) -> None:
+def test_each_hand_off_has_its_own_backfill(bag: Any) -> None:
     """A setup that is cleared starts none that there was; after a teardown its hand-off is another one."""
     from airflow.configuration import conf
 
@@ -206,7 +206,7 @@ def test_every_wait_without_a_worker_has_a_time_limit() -> None:
         ("dynalake_watch", "look", ("report",)),
     ],
 )
-def test_one_table_that_hangs_leaves_the_others_time(bag: Any, dag: str, hangs: str, others: tuple[str, ...]) -> None:
+def test_a_table_that_hangs_leaves_time_for_the_others(bag: Any, dag: str, hangs: str, others: tuple[str, ...]) -> None:
     """With all its retries, and what is done for the other tables before and after it."""
     tasks = bag.dags[dag].task_dict
     rest = sum((limit_of(tasks[name]) for name in others), timedelta(0))

@@ -24,7 +24,7 @@ def lake(clients: Clients) -> Lake:
     return lake
 
 
-def test_what_is_much_is_converted_and_compacted_on_glue(
+def test_large_work_is_converted_and_compacted_on_glue(
     clients: Clients,
     lake: Lake,
     run: Callable[..., dict[str, Any]],

@@ -74,7 +74,7 @@ def broken(error: Exception) -> Callable[[str], str]:
     ],
     ids=lambda error: f"{type(error).__name__}-{getattr(error, 'response', {}).get('Error', {}).get('Code', '')}",
 )
-def test_whatever_one_table_raises_the_others_are_done(task: Task, error: Exception) -> None:
+def test_no_error_of_one_table_stops_the_others(task: Task, error: Exception) -> None:
     """Here in the last try, so that what may pass is not waited for any more."""
     assert each_table(TABLES, broken(error), "planned") == {"A": "a", "C": "c"}
     faults = faults_of(["tables", "plan"])
@@ -85,7 +85,7 @@ def test_whatever_one_table_raises_the_others_are_done(task: Task, error: Except
 
 
 @pytest.mark.parametrize("error", [ConflictError("changed meanwhile"), aws("ThrottlingException"), aws("X", 503)])
-def test_what_may_pass_is_tried_again_while_there_are_tries(task: Task, error: Exception) -> None:
+def test_a_transient_error_is_tried_again_until_the_last_try(task: Task, error: Exception) -> None:
     seen = []
     task.try_number = 3
 
@@ -108,7 +108,7 @@ def test_what_may_pass_is_tried_again_while_there_are_tries(task: Task, error: E
         aws("UnrecognizedClientException"),
     ],
 )
-def test_what_is_of_the_connection_is_raised_at_once(task: Task, error: Exception) -> None:
+def test_an_error_of_the_connection_is_raised_at_once(task: Task, error: Exception) -> None:
     seen = []
 
     def work(table: str) -> None:
@@ -120,7 +120,7 @@ def test_what_is_of_the_connection_is_raised_at_once(task: Task, error: Exceptio
     assert seen == ["A", "B"]
 
 
-def test_a_task_that_is_stopped_stops(task: Task) -> None:
+def test_a_timeout_stops_the_task(task: Task) -> None:
     """Airflow's time limit is not a fault of the table that is being worked on."""
 
     def work(table: str) -> None:
@@ -130,7 +130,7 @@ def test_a_task_that_is_stopped_stops(task: Task) -> None:
         each_table(TABLES, work, "planned")
 
 
-def test_without_a_fault_nothing_is_kept(task: Task) -> None:
+def test_without_a_fault_nothing_is_pushed(task: Task) -> None:
     assert each_table(TABLES, str.lower, "planned") == {"A": "a", "B": "b", "C": "c"}
     assert task.pushed == {}
     assert faults_of(["tables", "plan"]) == {}

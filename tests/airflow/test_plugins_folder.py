@@ -9,7 +9,7 @@ from pathlib import Path
 PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
 
 
-def test_airflow_loads_nothing_of_the_package_but_the_plugin() -> None:
+def test_airflow_loads_only_the_plugin_from_the_package() -> None:
     from airflow.utils.file import find_path_from_directory
 
     loaded = {

@@ -64,9 +64,7 @@ def test_errors_fail_or_are_retried_and_are_logged(
     assert says.split(". ")[0].removesuffix(".") in caplog.text
 
 
-def test_what_is_not_permitted_is_tried_once_more(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_denied_call_is_tried_once_more(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """What was granted a moment ago may not count yet; credentials that are missing stay so."""
     monkeypatch.setattr(session, "get_current_context", lambda: {"ti": SimpleNamespace(try_number=1)})
 
@@ -86,7 +84,7 @@ def test_what_is_not_permitted_is_tried_once_more(
 
 
 @pytest.mark.parametrize("raised", [aws("ResourceNotFoundException"), ValueError("mine")])
-def test_other_errors_stay_what_they_are(raised: Exception) -> None:
+def test_other_errors_are_raised_unchanged(raised: Exception) -> None:
     @guarded
     def work() -> None:
         raise raised
@@ -156,7 +154,7 @@ def test_a_default_that_is_not_listed_is_refused(monkeypatch: pytest.MonkeyPatch
         allowed_connections()
 
 
-def test_a_lake_that_is_not_there_is_said_in_the_run_s_note(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_run_s_note_says_that_the_lake_is_missing(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that finds nothing to do because it looks elsewhere must not only be green."""
     pushed: dict[str, str] = {}
     monkeypatch.setattr(session, "parameters", lambda: {"environment": "nowhere", "tables": []})
@@ -166,7 +164,7 @@ def test_a_lake_that_is_not_there_is_said_in_the_run_s_note(clients: Clients, mo
     assert "set DYNALAKE_ENVIRONMENT" in pushed["note"]
 
 
-def test_a_table_that_was_set_up_before_may_miss_changes() -> None:
+def test_a_table_that_was_set_up_again_may_miss_changes() -> None:
     from dynalake.operators.setup import not_read
 
     second = HandOff("T", "two", datetime(2019, 5, 27, 8, 30, tzinfo=UTC))
@@ -176,14 +174,14 @@ def test_a_table_that_was_set_up_before_may_miss_changes() -> None:
     assert '"window_from": "2019-05-25T07:09:42Z", "window_to": "2019-05-27T08:45:00Z"' in note
 
 
-def test_a_table_that_scheduled_runs_leave_out_is_said_when_it_is_set_up() -> None:
+def test_setup_reports_a_table_that_scheduled_runs_leave_out() -> None:
     from dynalake.operators.setup import not_scheduled
 
     assert not_scheduled("prod", "prod") == ""
     assert "Set DYNALAKE_ENVIRONMENT=prod" in not_scheduled("prod", "dev")
 
 
-def test_a_key_that_the_dag_does_not_have_is_refused() -> None:
+def test_a_key_that_is_not_a_parameter_of_the_dag_is_refused() -> None:
     session.check_conf(["table"], ["table", "environment"])
     with pytest.raises(SettingsError, match=r"conf has 'dayz', 'tabel'.*only the keys days, tables"):
         session.check_conf(["dayz", "tabel", "days"], ["tables", "days"])

@@ -129,7 +129,7 @@ def page(made: Page, monkeypatch: pytest.MonkeyPatch) -> Page:
 
 @pytest.mark.parametrize("path", ["/", "/tables/RECEIPTS", "/?environment=prod"])
 @pytest.mark.parametrize(("user", "status"), [("no login", 401), ("stranger", 403), ("nobody", 403), ("viewer", 200)])
-def test_only_who_may_see_the_dag_sees_the_page(page: Page, path: str, user: str, status: int) -> None:
+def test_only_users_who_may_see_the_dag_see_the_page(page: Page, path: str, user: str, status: int) -> None:
     answer = page.get(path, user)
     assert answer.status_code == status
     assert (len(page.asked) == 1) == (status == 200), "nothing is read for anybody else"
@@ -137,7 +137,7 @@ def test_only_who_may_see_the_dag_sees_the_page(page: Page, path: str, user: str
     assert "script-src 'sha256-" in answer.headers["Content-Security-Policy"]
 
 
-def test_the_cookie_that_the_browser_has_counts_too(page: Page) -> None:
+def test_the_browser_s_cookie_is_accepted_too(page: Page) -> None:
     from airflow.api_fastapi.core_api.security import get_user
 
     page.client.cookies.set("_token", page.tokens["viewer"])
@@ -155,7 +155,7 @@ def test_the_cookie_that_the_browser_has_counts_too(page: Page) -> None:
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/static/x", "/tables/"])
-def test_there_is_nothing_else(page: Page, path: str) -> None:
+def test_no_other_path_exists(page: Page, path: str) -> None:
     assert page.get(path).status_code == 404
     assert page.client.post("/", headers={"Authorization": f"Bearer {page.tokens['viewer']}"}).status_code == 405
 
@@ -194,7 +194,7 @@ def test_links_stay_in_the_lake(page: Page) -> None:
     assert page.asked == ["prod", "prod"]
 
 
-def test_nothing_is_believed_to_be_html(page: Page) -> None:
+def test_no_value_is_rendered_as_html(page: Page) -> None:
     page.content = overview(HOSTILE=hostile())
     for path in ("/", "/tables/HOSTILE", f"/?environment={EVIL}", "/tables/<b>evil"):
         text = page.get(path).text
@@ -206,7 +206,7 @@ def test_nothing_is_believed_to_be_html(page: Page) -> None:
     assert EVIL not in page.get().text
 
 
-def test_the_page_needs_nothing_from_elsewhere(page: Page) -> None:
+def test_the_page_loads_nothing_from_other_hosts(page: Page) -> None:
     for path in ("/", "/tables/RECEIPTS"):
         text = page.get(path).text
         assert not re.findall(r'(?:src|href)="(?:https?:)?//', text)
@@ -226,7 +226,7 @@ def test_the_page_needs_nothing_from_elsewhere(page: Page) -> None:
         (lambda _: SettingsError("environment is 'X'", allowed="lower case"), 400, "Needed: lower case"),
     ],
 )
-def test_what_is_missing_is_said(page: Page, content: Callable[..., Any], status: int, says: str) -> None:
+def test_the_page_says_what_is_missing(page: Page, content: Callable[..., Any], status: int, says: str) -> None:
     from dynalake.ui.data import Content
 
     page.content = content(Content)
@@ -235,7 +235,7 @@ def test_what_is_missing_is_said(page: Page, content: Callable[..., Any], status
     assert says in answer.text
 
 
-def test_an_error_of_aws_is_said(page: Page) -> None:
+def test_the_page_shows_an_error_of_aws(page: Page) -> None:
     from botocore.exceptions import NoCredentialsError
 
     page.content = NoCredentialsError()
@@ -275,7 +275,9 @@ SHOWN = ("table is a number", "far future")
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_what_no_watch_wrote_is_said_on_the_page(page: Page, wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_reports_an_overview_that_no_watch_wrote(
+    page: Page, wrong: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Who writes to the bucket gets neither a page without its policy nor a large object into the API server."""
     from dynalake.ui.data import Content
 
@@ -298,7 +300,7 @@ def test_what_no_watch_wrote_is_said_on_the_page(page: Page, wrong: str, monkeyp
     assert "script-src 'sha256-" in shown.headers["Content-Security-Policy"]
 
 
-def test_environments_that_are_none_cost_no_session(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_environments_open_no_session(monkeypatch: pytest.MonkeyPatch) -> None:
     from dynalake.ui import data
 
     made: list[str] = []
@@ -323,7 +325,7 @@ class Teamless:
 
 
 @pytest.mark.parametrize("shape", ["airflow's", "teamless"])
-def test_the_team_of_the_dag_counts(page: Page, shape: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_team_of_the_dag_is_checked(page: Page, shape: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As Airflow's own routes ask: a viewer of another team sees neither the DAG nor the page.
 
     https://airflow.apache.org/docs/apache-airflow/stable/core-concepts/multi-team.html

@@ -23,7 +23,7 @@ def captured(clients: Clients, table: str, environment: str = "watchdag") -> Set
     return done
 
 
-def test_a_table_that_cannot_be_looked_at_fails_the_run(clients: Clients, run: Any) -> None:
+def test_a_table_that_cannot_be_watched_fails_the_run(clients: Clients, run: Any) -> None:
     """Its settings and its last status cannot be read. The page shows it all the same, and the other one."""
     seen = captured(clients, "DAG-SEEN", "watchhalf")
     unseen = captured(clients, "DAG-UNSEEN", "watchhalf").names
@@ -39,7 +39,7 @@ def test_a_table_that_cannot_be_looked_at_fails_the_run(clients: Clients, run: A
     ]
 
 
-def test_what_is_repaired_is_named(run: Any, said: Callable[[], str]) -> None:
+def test_repaired_tables_must_be_named(run: Any, said: Callable[[], str]) -> None:
     done = run("dynalake_watch", environment="watchhalf", repaired=True)
     assert (done["tables"], done["report"], done["run"]) == ("failed", "failed", "failed")
     assert "repaired is set, and tables is empty" in said()
@@ -55,7 +55,7 @@ def test_more_tables_than_airflow_maps_are_refused(
     assert "core.max_map_length" in said()
 
 
-def test_each_table_has_a_task_that_fails_where_somebody_is_needed(
+def test_each_table_has_a_task_that_fails_if_it_needs_attention(
     clients: Clients, run: Any, said: Callable[[], str]
 ) -> None:
     well, stopped = captured(clients, "DAG-WELL"), captured(clients, "DAG-STOPPED")

@@ -164,7 +164,7 @@ def test_a_kinesis_stream_that_firehose_does_not_read(clients: Clients) -> None:
     assert "lost after 30 hours" in found["AlarmDescription"]
 
 
-def test_a_refusal_that_passes_needs_nothing_but_its_end(clients: Clients, fail: Fail, local_aws: LocalAws) -> None:
+def test_a_temporary_refusal_needs_no_repair(clients: Clients, fail: Fail, local_aws: LocalAws) -> None:
     """It comes at once, many times. The function reports its changes as not stored: no error, and none is given up."""
     names = captured(clients, "refused", max_record_kb=5)
     bucket, prefix = names.lake.bucket, names.raw_prefix
@@ -179,7 +179,7 @@ def test_a_refusal_that_passes_needs_nothing_but_its_end(clients: Clients, fail:
     is_quiet(clients, names.stack, "RefusedAlarm")
 
 
-def test_alarms_on_what_is_not_read_tell_nobody_in_a_teardown(clients: Clients) -> None:
+def test_alarms_on_unread_changes_are_silent_during_a_teardown(clients: Clients) -> None:
     """And do so again once the table is set up again, also where the teardown came no further."""
     names = captured(clients, "silent")
 
@@ -224,7 +224,7 @@ def test_a_function_that_may_not_run(clients: Clients) -> None:
     assert len(wait_for_changes(clients, names, 5)) == 5
 
 
-def test_a_function_that_goes_on_trying(clients: Clients, fail: Fail) -> None:
+def test_a_function_that_retries_for_too_long(clients: Clients, fail: Fail) -> None:
     """Its stream takes nothing for a while, so it uses up its time: here at least 150 ms of 15 s."""
     names = captured(clients, "slow")
     forwarder = names.lake.forwarder
@@ -242,7 +242,7 @@ def test_a_function_that_goes_on_trying(clients: Clients, fail: Fail) -> None:
         clients.lambda_.update_function_configuration(FunctionName=forwarder, Timeout=15)
 
 
-def test_a_bucket_that_takes_nothing(clients: Clients, fail: Fail) -> None:
+def test_a_bucket_that_refuses_every_object(clients: Clients, fail: Fail) -> None:
     """Firehose fails, tries again, and its oldest change grows old."""
     names = captured(clients, "delivery", freshness_alarm_minutes=2)
     take_nothing(fail, names)
@@ -251,7 +251,7 @@ def test_a_bucket_that_takes_nothing(clients: Clients, fail: Fail) -> None:
     goes_off(clients, names.stack, "FreshnessAlarm")
 
 
-def test_a_delivery_that_was_left_and_delivers_nothing(clients: Clients, fail: Fail) -> None:
+def test_an_old_delivery_that_delivers_nothing(clients: Clients, fail: Fail) -> None:
     """Nobody else would say that what it holds is about to be lost."""
     make_table(clients, "WATCHED-left")
     settings = TableSettings("WATCHED-left", freshness_alarm_minutes=2)
@@ -324,7 +324,7 @@ def test_the_dashboard_finds_the_tables_by_itself(clients: Clients) -> None:
     assert len(set(places)) == len(widgets) == 9
 
 
-def test_every_alarm_tells_the_topic_and_says_what_to_do() -> None:
+def test_every_alarm_notifies_the_topic_and_says_what_to_do() -> None:
     """Each of the templates' alarms is in a test above."""
     text = Path(__file__).read_text(encoding="utf-8")
     for template in ("storage", "forwarder", "table"):
@@ -336,7 +336,7 @@ def test_every_alarm_tells_the_topic_and_says_what_to_do() -> None:
             assert re.search(r"Threshold: (!Ref \w+)", found[2]) or found[1] in NEVER, found[1]
 
 
-def test_what_is_written_still_arrives(clients: Clients) -> None:
+def test_writes_still_arrive(clients: Clients) -> None:
     names = captured(clients, "quiet")
     write(clients, names.table, 20)
     assert len(wait_for_changes(clients, names, 20)) == 20

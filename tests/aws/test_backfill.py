@@ -70,7 +70,7 @@ def shown(clients: Clients, names: TableNames) -> tuple[str, int]:
     return shown_prefix(table), sum(file.rows for file in table.changes().files({SNAPSHOT_DAY}))
 
 
-def test_all_items_arrive_and_the_run_again_changes_nothing(clients: Clients, names: TableNames) -> None:
+def test_all_items_arrive_and_a_second_run_changes_nothing(clients: Clients, names: TableNames) -> None:
     committed = backfill(clients, names, "first", segments=3, consistent=True)
     before = objects(clients, names, "first")
     records = [json.loads(line) for data in before.values() for line in gzip.decompress(data).splitlines()]
@@ -105,7 +105,7 @@ def test_small_tables_and_huge_items(clients: Clients, names: TableNames, count:
     assert state["KeyCount"] == 0, "those that ended left"
 
 
-def test_a_killed_scan_goes_on_and_gives_the_same_items(clients: Clients, names: TableNames) -> None:
+def test_a_killed_scan_resumes_and_gives_the_same_items(clients: Clients, names: TableNames) -> None:
     class KilledError(Exception):
         pass
 
@@ -142,7 +142,7 @@ def test_the_snapshot_equals_the_table_in_sql(clients: Clients, names: TableName
     assert comparison.long_numbers >= 2 * ITEMS
 
 
-def test_items_whose_time_is_not_one_keep_nobody_out(clients: Clients, names: TableNames, local_aws: LocalAws) -> None:
+def test_items_with_an_invalid_time_are_kept(clients: Clients, names: TableNames, local_aws: LocalAws) -> None:
     """Of whatever type the attribute is: they are in the lake like all others, and the note names some."""
     table = names.lake.table("ODD-TIMES")
     make_table(clients, table.table)

@@ -143,7 +143,7 @@ def test_an_empty_table(clients: Clients, make: Callable[..., TableNames]) -> No
     assert shown_prefix(Table(clients, empty)) == empty.snapshot_run("empty")
 
 
-def test_a_file_that_was_changed_is_not_used(clients: Clients, names: TableNames) -> None:
+def test_a_changed_file_is_not_used(clients: Clients, names: TableNames) -> None:
     before = shown_prefix(Table(clients, names))
     plan_backfill(clients, names, run="changed", method="export")
     exports = request_exports(clients, names, run="changed")

@@ -127,7 +127,7 @@ def raw_lines(clients: Clients, names: TableNames) -> list[str]:
     return sorted(found)
 
 
-def test_what_the_stream_has_lost_comes_in_from_an_export(
+def test_changes_that_the_stream_lost_come_from_an_export(
     clients: Clients, names: TableNames, local_aws: LocalAws
 ) -> None:
     table = Table(clients, names)

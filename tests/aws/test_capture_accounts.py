@@ -51,7 +51,7 @@ def test_a_lake_gets_its_boundary_and_its_key_later(clients: Clients) -> None:
         try_key(clients, f"{key[:-4]}0000")
 
 
-def test_what_lake_formation_refuses_says_what_to_grant(clients: Clients, local_aws: LocalAws) -> None:
+def test_a_refusal_by_lake_formation_says_what_to_grant(clients: Clients, local_aws: LocalAws) -> None:
     """It answers so for a table that is not there, too.
 
     https://docs.aws.amazon.com/lake-formation/latest/dg/lake-formation-troubleshooting.html

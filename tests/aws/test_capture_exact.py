@@ -209,7 +209,7 @@ def test_the_longest_item_s_old_image_is_in_the_lake_too(clients: Clients, writt
     assert [change["x"] for change in last] == [changed["x"]["S"]] * 2
 
 
-def test_nothing_of_what_dynamodb_allows_is_left_out(written: Written) -> None:
+def test_the_items_cover_everything_that_dynamodb_allows(written: Written) -> None:
     assert written.tried == GENERATED + len(EDGES)
     assert len(written.stored) + len(written.refused) == written.tried
     assert len(written.refused) <= GENERATED // 20, written.refused

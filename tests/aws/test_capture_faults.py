@@ -29,7 +29,7 @@ def table_of_outcomes() -> Iterator[None]:
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.happen.__name__)
-def test_every_change_is_in_the_lake_or_aside(
+def test_every_change_is_in_the_lake_or_rejected(
     local_aws: LocalAws, clients: Clients, fault: Fault, delivery: str
 ) -> None:
     outcome, _ = run(local_aws, clients, FAULTS.index(fault), fault, delivery)
@@ -66,7 +66,7 @@ def put_aside(clients: Clients, names: TableNames) -> list[dict[str, Any]]:
     return [json.loads(clients.s3.get_object(Bucket=names.lake.bucket, Key=key)["Body"].read()) for key in keys]
 
 
-def test_settings_that_cannot_be_read_only_delay(clients: Clients, fail: Any) -> None:
+def test_unreadable_settings_only_delay_changes(clients: Clients, fail: Any) -> None:
     make_table(clients, "UNREAD")
     names = set_up(clients, "unread", TableSettings("UNREAD")).names
     fail(service="ssm", operation="GetParameter", code="ThrottlingException", times=4)
@@ -75,7 +75,7 @@ def test_settings_that_cannot_be_read_only_delay(clients: Clients, fail: Any) ->
     assert find_settings(clients, names) is not None
 
 
-def test_a_malformed_change_lies_aside_and_blocks_nothing(clients: Clients, local_aws: LocalAws) -> None:
+def test_a_malformed_change_is_rejected_and_blocks_nothing(clients: Clients, local_aws: LocalAws) -> None:
     make_table(clients, "BROKEN-ONE")
     names = set_up(clients, "brokenone", TableSettings("BROKEN-ONE")).names
     break_changes(local_aws, "BROKEN-ONE")

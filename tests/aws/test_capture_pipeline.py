@@ -49,7 +49,7 @@ ITEM: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("delivery", ["kinesis", "direct"])
-def test_what_is_written_arrives(clients: Clients, delivery: str) -> None:
+def test_writes_arrive(clients: Clients, delivery: str) -> None:
     make_table(clients, f"ARRIVES-{delivery}")
     # This one was there before the pipeline: the stream still has it.
     clients.dynamodb.put_item(TableName=f"ARRIVES-{delivery}", Item=ITEM)
@@ -111,7 +111,7 @@ def test_two_tables_share_a_lake_and_nothing_else(clients: Clients) -> None:
     assert load_settings(clients, right.names).max_record_kb == 5
 
 
-def test_settings_change_only_where_the_run_asks_for_it(clients: Clients) -> None:
+def test_settings_change_only_if_the_run_requests_it(clients: Clients) -> None:
     make_table(clients, "CHANGED")
     before = set_up(clients, "changed", TableSettings("CHANGED", shards=1))
     wanted = TableSettings("CHANGED", shards=2, batch_size=50)
@@ -189,7 +189,7 @@ def test_a_shard_that_is_split_in_the_meantime_is_proven_too(clients: Clients) -
     assert len(search.missing()) == 2
 
 
-def test_a_stream_that_somebody_deleted_is_named_and_left(clients: Clients) -> None:
+def test_a_deleted_stream_is_named_and_can_be_replaced(clients: Clients) -> None:
     make_table(clients, "DELETED")
     done = set_up(clients, "deleted", TableSettings("DELETED", delivery="direct", buffer_seconds=SOON))
     clients.firehose.delete_delivery_stream(DeliveryStreamName=done.names.direct_delivery_stream)

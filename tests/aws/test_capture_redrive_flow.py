@@ -122,7 +122,7 @@ def _attribute(service: str) -> str:
     return "lambda_" if service == "lambda" else service
 
 
-def test_the_batches_of_a_former_mapping_and_of_no_other_table_are_the_tables(
+def test_a_table_owns_the_batches_of_its_former_mapping_and_of_no_other_table(
     clients: Clients, local_aws: LocalAws, fail: Any
 ) -> None:
     for table in ("FORMER", "BESIDE"):
@@ -144,7 +144,9 @@ def test_the_batches_of_a_former_mapping_and_of_no_other_table_are_the_tables(
     assert sum(batch.changes for batch in list_failed(clients, beside.names)) == 4
 
 
-def test_what_cannot_pass_stays_and_what_a_newer_version_can_send_passes(clients: Clients, local_aws: LocalAws) -> None:
+def test_malformed_changes_stay_and_those_that_a_newer_version_can_send_pass(
+    clients: Clients, local_aws: LocalAws
+) -> None:
     make_table(clients, "BROKEN")
     done = set_up(clients, "broken", TableSettings("BROKEN", max_record_kb=5, buffer_seconds=SOON))
     names = done.names
@@ -166,9 +168,7 @@ def test_what_cannot_pass_stays_and_what_a_newer_version_can_send_passes(clients
         plan_redrive(clients, names, large)
 
 
-def test_a_stream_that_does_not_take_the_changes_leaves_them_failed(
-    clients: Clients, local_aws: LocalAws, fail: Any
-) -> None:
+def test_changes_that_the_stream_refuses_stay_failed(clients: Clients, local_aws: LocalAws, fail: Any) -> None:
     make_table(clients, "REFUSED")
     done = set_up(clients, "refused", TableSettings("REFUSED", max_retries=0, buffer_seconds=SOON))
     give_up(clients, local_aws, fail, done, 4)
@@ -210,7 +210,7 @@ def test_expired_items_are_flagged_and_deleted_ones_are_not(clients: Clients) ->
     assert all("__expired" not in change for change in changes if change is not removed["old"])
 
 
-def test_a_removal_has_the_keys_where_the_stream_has_no_old_image(clients: Clients) -> None:
+def test_a_removal_without_an_old_image_has_the_keys(clients: Clients) -> None:
     make_table(clients, "KEYS", view_type="NEW_IMAGE")
     names = set_up(clients, "keys", TableSettings("KEYS", buffer_seconds=SOON)).names
     clients.dynamodb.put_item(TableName="KEYS", Item={"id": {"S": "a"}, "text": {"S": "x"}})

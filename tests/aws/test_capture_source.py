@@ -46,12 +46,12 @@ def test_a_view_type_without_the_new_image(clients: Clients, view_type: str) -> 
             check_source(clients, table, enable_stream=enable)
 
 
-def test_new_image_alone_will_do(clients: Clients) -> None:
+def test_a_stream_of_new_images_is_enough(clients: Clients) -> None:
     make_table(clients, "VIEW_NEW", view_type="NEW_IMAGE")
     assert check_source(clients, "VIEW_NEW").view_type == "NEW_IMAGE"
 
 
-def test_point_in_time_recovery_is_turned_on_where_asked(clients: Clients) -> None:
+def test_point_in_time_recovery_is_turned_on_if_requested(clients: Clients) -> None:
     make_table(clients, "RECOVERED")
     assert check_source(clients, "RECOVERED", enable_pitr=True).pitr
     assert check_source(clients, "RECOVERED").pitr

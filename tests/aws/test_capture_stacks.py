@@ -100,19 +100,19 @@ def test_a_stack_is_created_updated_and_then_left_alone(clients: Clients) -> Non
     assert stack_outputs(clients, "lifecycle-not") is None
 
 
-def test_a_parameter_that_is_not_given_keeps_its_value(clients: Clients) -> None:
+def test_an_omitted_parameter_keeps_its_value(clients: Clients) -> None:
     apply_stack(clients, spec("kept", Size="large"))
     apply_stack(clients, replace(spec("kept"), tags={"dynalake:environment": "other"}))
     assert value(clients, "kept") == "large"
 
 
-def test_tags_of_others_are_kept(clients: Clients) -> None:
+def test_tags_set_by_others_are_kept(clients: Clients) -> None:
     apply_stack(clients, replace(spec("tagged"), tags={"team": "data", "dynalake:environment": "old"}))
     apply_stack(clients, spec("tagged", Size="large"))
     assert stack_state(clients, "tagged").tags == {"team": "data", "dynalake:environment": "test"}
 
 
-def test_a_change_set_that_a_killed_run_left_is_used(clients: Clients) -> None:
+def test_a_killed_run_s_change_set_is_used(clients: Clients) -> None:
     assert create_change_set(clients, spec("killed"), None, purpose="apply")
     assert stack_state(clients, "killed").status == "REVIEW_IN_PROGRESS"
     assert apply_stack(clients, spec("killed")) == {"Name": "/stacks/killed"}
@@ -125,7 +125,7 @@ def test_a_change_set_that_a_killed_run_left_is_used(clients: Clients) -> None:
         assert value(clients, "killed") == size
 
 
-def test_several_runs_deploy_one_stack_at_once(clients: Clients) -> None:
+def test_several_runs_can_deploy_one_stack_at_once(clients: Clients) -> None:
     with ThreadPoolExecutor(8) as pool:
         outputs = list(pool.map(lambda _: apply_stack(clients, spec("at-once"), seconds=60), range(8)))
     assert outputs == [{"Name": "/stacks/at-once"}] * 8
@@ -134,7 +134,7 @@ def test_several_runs_deploy_one_stack_at_once(clients: Clients) -> None:
     assert value(clients, "at-once") == "large"
 
 
-def test_tables_are_set_up_at_once_in_a_new_lake(clients: Clients) -> None:
+def test_several_tables_can_be_set_up_at_once_in_a_new_lake(clients: Clients) -> None:
     tables = [f"TOGETHER-{number}" for number in range(4)]
     for table in tables:
         make_table(clients, table)
@@ -173,7 +173,7 @@ def test_a_failed_update_is_rolled_back_and_explained(clients: Clients) -> None:
     assert value(clients, "failed-update") == "large"
 
 
-def test_a_bucket_that_exists_is_used_and_stays(clients: Clients) -> None:
+def test_an_existing_bucket_is_used_and_kept(clients: Clients) -> None:
     clients.s3.create_bucket(Bucket="brought-by-the-user")
     make_table(clients, "BROUGHT")
     lake = plan_lake(clients, "brought", "brought-by-the-user")

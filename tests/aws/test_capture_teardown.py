@@ -108,7 +108,7 @@ def write(clients: Clients, table: str, count: int, start: int = 0) -> None:
 
 
 @pytest.mark.parametrize("delivery", ["kinesis", "direct"])
-def test_only_the_data_is_left_and_setup_works_again(clients: Clients, client: Client, delivery: str) -> None:
+def test_only_the_data_remains_and_setup_works_again(clients: Clients, client: Client, delivery: str) -> None:
     table, other = f"GONE-{delivery}", f"STAYS-{delivery}"
     environment = f"gone{delivery}"
     for name in (table, other):
@@ -149,7 +149,7 @@ def test_only_the_data_is_left_and_setup_works_again(clients: Clients, client: C
     assert {change["id"] for change in changes} == {f"item-{number}" for number in range(60)}
 
 
-def test_the_confirmation_deletes_every_version_and_nothing_of_others(
+def test_the_confirmation_deletes_every_version_and_no_other_table_s_data(
     clients: Clients, client: Client, local_aws: LocalAws
 ) -> None:
     # Names that begin alike: a prefix of one must not be a prefix of the other.
@@ -185,7 +185,9 @@ def test_the_confirmation_deletes_every_version_and_nothing_of_others(
 
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
-def test_what_is_under_way_is_delivered_before_the_stack_goes(clients: Clients, client: Client, delivery: str) -> None:
+def test_changes_in_flight_are_delivered_before_the_stack_is_deleted(
+    clients: Clients, client: Client, delivery: str
+) -> None:
     """It is written to all the time, so the mapping reads on after it says Disabled, and what it sends comes late."""
     table, environment = f"UNDERWAY-{delivery}", f"underway{delivery}"
     make_table(clients, table)
@@ -221,7 +223,7 @@ def invoked(clients: Clients, mapping_id: str) -> int:
     return int(sum(answer["MetricDataResults"][0]["Values"]))
 
 
-def test_a_table_that_is_set_up_while_it_is_removed_is_not_removed(clients: Clients) -> None:
+def test_a_setup_during_a_teardown_keeps_the_table(clients: Clients) -> None:
     """The other way round, a setup enables what a teardown that did not end has disabled."""
     make_table(clients, "BOTH")
     done = set_up(clients, "both", TableSettings("BOTH", buffer_seconds=SOON))
@@ -237,7 +239,7 @@ def test_a_table_that_is_set_up_while_it_is_removed_is_not_removed(clients: Clie
     check_disabled(clients, done.names)
 
 
-def test_a_teardown_goes_on_after_a_kill_at_any_step(clients: Clients, client: Client) -> None:
+def test_a_teardown_continues_after_a_kill_at_any_step(clients: Clients, client: Client) -> None:
     make_table(clients, "KILLED-TEARDOWN")
     names = set_up_with_catalog(clients, "killteardown", TableSettings("KILLED-TEARDOWN")).names
     write(clients, "KILLED-TEARDOWN", 3)
@@ -262,7 +264,7 @@ def test_a_teardown_goes_on_after_a_kill_at_any_step(clients: Clients, client: C
     assert f"first {names.lake.forwarder_stack}, then {names.lake.storage_stack}" in left
 
 
-def test_what_cannot_be_deleted_is_explained(clients: Clients, fail: Any) -> None:
+def test_a_failed_deletion_is_explained(clients: Clients, fail: Any) -> None:
     make_table(clients, "STUCK")
     names = set_up_with_catalog(clients, "stuck", TableSettings("STUCK")).names
     clients.cloudformation.update_termination_protection(StackName=names.stack, EnableTerminationProtection=True)
@@ -289,7 +291,7 @@ class _Keeping:
         return {"Errors": [{**each, "Code": "AccessDenied", "Message": "no"} for each in Delete["Objects"]]}
 
 
-def test_a_table_that_was_never_there_is_named(clients: Clients) -> None:
+def test_an_unknown_table_is_named(clients: Clients) -> None:
     make_table(clients, "THERE")
     names = set_up(clients, "there", TableSettings("THERE")).names
     with pytest.raises(SettingsError, match=r"nothing of table 'THEIR' in the lake 'there'\. Needed: one of THERE"):

@@ -28,7 +28,7 @@ def make_place(aws: LocalAws, environment: str) -> Place:
     return Place(session, environment, aws.env(), endpoint_url=aws.endpoint_url, time_scale=aws.time_scale)
 
 
-def test_a_later_run_removes_what_an_earlier_one_has_left(aws: LocalAws) -> None:
+def test_a_later_run_removes_what_an_earlier_one_left_behind(aws: LocalAws) -> None:
     """Stacks, also one that has only a change set, and buckets that are full; what is not tagged stays."""
     earlier, later = make_place(aws, "conformance-aaaa"), make_place(aws, "conformance-bbbb")
     make_base(earlier)
@@ -65,7 +65,7 @@ def test_a_later_run_removes_what_an_earlier_one_has_left(aws: LocalAws) -> None
     assert stacks.describe_stacks(StackName="dynalake-prod-storage")["Stacks"]
 
 
-def test_rights_that_are_missing_are_told_from_those_that_are_there(aws: LocalAws) -> None:
+def test_missing_rights_are_distinguished_from_granted_ones(aws: LocalAws) -> None:
     """A session may do what both its role and its own policy allow.
 
     https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies.html#policies_session

@@ -229,7 +229,7 @@ def by_worker(clients: Clients, lake: Lake) -> tuple[Table, Finished, list[str]]
 
 
 @pytest.mark.parametrize("name", ["PARTS", "GLUE"])
-def test_the_same_rows_days_types_and_items(clients: Clients, name: str, by_worker: Any) -> None:
+def test_all_engines_give_the_same_rows_days_types_and_items(clients: Clients, name: str, by_worker: Any) -> None:
     if name == "GLUE":
         need("java")
     engine: tuple[Convert, Night] = (on_glue, night_on_glue) if name == "GLUE" else (elsewhere, night_elsewhere)
@@ -278,7 +278,7 @@ def _text(table: Table, view: str) -> str:
     return str(json.loads(base64.b64decode(text))["originalSql"])
 
 
-def test_the_job_s_own_error_is_that_of_whoever_asked(clients: Clients, lake: Lake) -> None:
+def test_the_job_s_error_reaches_its_caller(clients: Clients, lake: Lake) -> None:
     need("java")
     table = Table(clients, LAKE.table("MISSING"))
     with pytest.raises(SettingsError, match="'MISSING' is not set up"):

@@ -54,7 +54,7 @@ def place(local_aws: LocalAws, client: Callable[[str], Any], clients: Clients) -
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("method", METHODS)
-def test_the_lake_is_the_table_now_and_at_any_moment_with_every_change_once(
+def test_the_lake_equals_the_table_at_any_moment_and_has_every_change_once(
     place: Place, method: str, seed: int
 ) -> None:
     try:

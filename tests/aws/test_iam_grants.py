@@ -356,13 +356,13 @@ def used(here: Secured, role: str) -> list[dict[str, Any]]:
     return [one for one in here.aws.call("GET", "/_dynalake/actions") if one["role"] == here.roles[role]]
 
 
-def test_nothing_that_a_role_did_was_denied(ran: Secured) -> None:
+def test_no_action_of_a_role_was_denied(ran: Secured) -> None:
     denied = [one for role in ROLES for one in used(ran, role) if one["decision"] != "Allow"]
     assert denied == []
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_a_role_was_granted_nothing_that_it_did_not_use(ran: Secured, role: str) -> None:
+def test_no_role_was_granted_more_than_it_used(ran: Secured, role: str) -> None:
     done = used(ran, role)
     unused = []
     for statement in ran.policies[role]:
@@ -378,13 +378,13 @@ def test_a_role_was_granted_nothing_that_it_did_not_use(ran: Secured, role: str)
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_what_local_aws_cannot_show_is_granted_and_not_shown(ran: Secured, role: str) -> None:
+def test_actions_that_local_aws_cannot_show_are_granted_and_unused(ran: Secured, role: str) -> None:
     granted = {action for statement in ran.policies[role] for action in statement["Action"]}
     assert set(NOT_SHOWN[role]) <= granted
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_a_wildcard_has_a_stated_reason(ran: Secured, role: str) -> None:
+def test_every_wildcard_has_a_stated_reason(ran: Secured, role: str) -> None:
     for statement in ran.policies[role]:
         assert not [action for action in statement["Action"] if "*" in action]
         if "*" in statement["Resource"]:
@@ -445,7 +445,7 @@ def test_the_roles_are_bounded(ran: Secured) -> None:
         assert boundary.startswith(f"arn:aws:iam::{ACCOUNT}:policy/")
 
 
-def test_a_lake_that_has_no_boundary_yet_gets_it(enforced: LocalAws) -> None:
+def test_a_lake_without_a_boundary_gets_one(enforced: LocalAws) -> None:
     """An administrator has made it with own rights; from now on the DAGs deploy."""
     here = secure(enforced, "iam-later")
     apply_stack(here.root, storage_spec(here.lake, create_bucket=True))
@@ -471,7 +471,7 @@ def test_a_lake_without_a_key_works_within_its_boundary(enforced: LocalAws) -> N
     assert len(wait_for_changes(here.root, names, 3)) == 3
 
 
-def test_who_may_not_delete_data_converts_and_compacts_and_deletes_none(enforced: LocalAws) -> None:
+def test_a_role_that_may_not_delete_data_still_converts_and_compacts(enforced: LocalAws) -> None:
     here = secure(enforced, "iam-keeps", key=False)
     make_table(here.root, "KEPT", view_type=None)
     names = set_up_secured(here, TableSettings("KEPT"))
@@ -492,7 +492,7 @@ def test_who_may_not_delete_data_converts_and_compacts_and_deletes_none(enforced
     assert len(wait_for_changes(here.root, names, 3)) == 3
 
 
-def test_a_bucket_that_the_user_brings_has_its_lake_and_nothing_else(enforced: LocalAws) -> None:
+def test_in_a_user_s_own_bucket_the_roles_reach_only_the_lake(enforced: LocalAws) -> None:
     bucket = "company-data"
     here = secure(enforced, "iam-shared", key=False, bucket=bucket)
     root = here.root
@@ -526,7 +526,7 @@ def test_a_role_that_may_not_be_passed_fails_the_deployment(ran: Secured) -> Non
         apply_stack(ran.dag, storage_spec(ran.lake, create_bucket=True, options=options))
 
 
-def test_the_lake_s_roles_go_last(ran: Secured) -> None:
+def test_the_lake_s_roles_are_deleted_last(ran: Secured) -> None:
     """By the last of the commands in the docs: nothing of the lake needs them any more."""
     stack = commands(ran.lake.stack_prefix)[-1]
     assert stack == roles_stack("iam-run")

@@ -98,7 +98,7 @@ def test_everything_is_under_the_prefix_and_the_day_of_the_zone(
             plan_lake(clients, environment, **other)
 
 
-def test_a_lake_that_says_neither_has_the_defaults(clients: Clients) -> None:
+def test_a_lake_without_prefix_and_zone_has_the_defaults(clients: Clients) -> None:
     clients.ssm.put_parameter(Name="/dynalake/older/lake", Type="String", Value='{"bucket":"older-bucket"}')
     lake = load_lake(clients, "older")
     assert (lake.bucket, lake.prefix, lake.time_zone) == ("older-bucket", "dynamodb", "UTC")

@@ -67,7 +67,7 @@ def test_a_day_s_files_hold_what_was_written(table: Table, local_aws: LocalAws) 
     assert comparison.same, comparison.text()
 
 
-def test_every_file_has_the_types_that_the_catalog_says(table: Table) -> None:
+def test_every_file_has_the_types_of_the_catalog(table: Table) -> None:
     """Redshift Spectrum refuses a file whose column is of another type; a struct may have fewer fields in a file.
 
     https://repost.aws/knowledge-center/redshift-spectrum-data-errors

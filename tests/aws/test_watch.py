@@ -107,7 +107,7 @@ def messages(status: TableStatus) -> str:
     return "\n".join(f"{verdict.state}: {verdict.message}" for verdict in status.verdicts)
 
 
-def test_a_table_that_is_well(clients: Clients, client: Callable[[str], Any], captured: Captured) -> None:
+def test_a_healthy_table(clients: Clients, client: Callable[[str], Any], captured: Captured) -> None:
     names = captured().names
     put(clients, names, a={"N": "1"}, b={"N": "12345678901234567890123456789012345678"}, c={"S": "ü"})
     clients.dynamodb.delete_item(TableName=names.table, Key={"id": {"S": "c"}})
@@ -157,7 +157,7 @@ def test_a_table_that_is_well(clients: Clients, client: Callable[[str], Any], ca
     assert again.readings.lake == found.lake
 
 
-def test_a_status_is_kept_and_comes_back_as_it_was(clients: Clients, captured: Captured) -> None:
+def test_a_status_is_stored_and_read_back_unchanged(clients: Clients, captured: Captured) -> None:
     names = captured().names
     put(clients, names, a={"N": "1"})
     wait_for_changes(clients, names, 1)
@@ -252,7 +252,7 @@ def test_changes_that_do_not_land(clients: Clients, captured: Captured) -> None:
     assert "20 min old; the target is 15 minutes" in messages(status)
 
 
-def test_what_was_rejected(clients: Clients, captured: Captured) -> None:
+def test_rejected_changes(clients: Clients, captured: Captured) -> None:
     done = captured()
     names = done.names
     bucket, day = names.lake.bucket, names.lake.day_of(datetime.now(UTC))
@@ -298,7 +298,7 @@ def test_a_rejected_line_and_days_that_nobody_converts_or_compacts(clients: Clie
     assert done.readings.lake.changes.rows == sum(day.size.rows for day in done.readings.lake.days) == 2
 
 
-def test_tables_that_cannot_be_read_hide_nothing_else(clients: Clients, captured: Captured) -> None:
+def test_unreadable_tables_hide_no_other_trouble(clients: Clients, captured: Captured) -> None:
     done = captured()
     names = done.names
     clients.lambda_.update_event_source_mapping(UUID=done.mapping_id, Enabled=False)
@@ -318,7 +318,7 @@ def test_tables_that_cannot_be_read_hide_nothing_else(clients: Clients, captured
     assert f"stopped: The tables name s3://{names.lake.bucket}/{manifests}" in messages(look(clients, names))
 
 
-def test_an_item_that_the_lake_has_otherwise(clients: Clients, captured: Captured) -> None:
+def test_an_item_that_differs_in_the_lake(clients: Clients, captured: Captured) -> None:
     """A change that the stream never had: written while nobody looks, the way a lost one would be."""
     names = captured().names
     put(clients, names, a={"N": "1"}, b={"N": "1"})
@@ -343,7 +343,7 @@ def test_an_item_that_the_lake_has_otherwise(clients: Clients, captured: Capture
     assert look(clients, names, third.readings, after=timedelta(minutes=41)).state == "ok"
 
 
-def test_an_item_that_changed_meanwhile_is_no_difference(clients: Clients, captured: Captured) -> None:
+def test_an_item_that_changes_during_the_comparison_is_not_a_difference(clients: Clients, captured: Captured) -> None:
     names = captured().names
     put(clients, names, a={"N": "1"})
     wait_for_changes(clients, names, 1)

@@ -99,7 +99,7 @@ def test_ctrl_c_cleans_up(moment: float | str, marked: Marked) -> None:
     assert leftovers() == before
 
 
-def test_nothing_runs_on_when_the_demo_is_killed(marked: Marked) -> None:
+def test_no_process_survives_when_the_demo_is_killed(marked: Marked) -> None:
     demo = start([*DEMO, "--count", "500"], marked.environment())
     time.sleep(6)
     assert len(marked.processes()) > 1
@@ -120,7 +120,7 @@ def test_bad_items_say_what_is_wrong(tmp_path: Path, marked: Marked) -> None:
     assert "Traceback" not in output
 
 
-def test_trino_says_what_comes_first(installation: Installation, marked: Marked) -> None:
+def test_trino_says_what_to_run_first(installation: Installation, marked: Marked) -> None:
     if (REPOSITORY / ".local" / "env").exists():
         pytest.fail("`make up` is running in this clone; stop it with `make down` first")
     trino = start([*TRINO, "up"], marked.environment())

@@ -37,7 +37,7 @@ TIMED = {"firehose-latest", "disabled-mapping"}
 """What these see within a second of local AWS depends on how busy the machine is."""
 
 
-def test_all_of_it_on_local_aws(marked: Marked, tmp_path: Path) -> None:
+def test_a_whole_conformance_run_on_local_aws(marked: Marked, tmp_path: Path) -> None:
     run = start([*CONFORMANCE, "--report", str(tmp_path)], marked.environment())
     output = run.communicate()[0]
     assert run.returncode == 0, output
@@ -67,7 +67,7 @@ def test_all_of_it_on_local_aws(marked: Marked, tmp_path: Path) -> None:
     eventually(marked.processes, lambda left: left == {})
 
 
-def test_ctrl_c_removes_what_was_made(marked: Marked, tmp_path: Path) -> None:
+def test_ctrl_c_removes_the_created_resources(marked: Marked, tmp_path: Path) -> None:
     """While experiments wait; what they have made by then is removed, and the report says what is known."""
     run = start([*CONFORMANCE, "--only", "idle", "--report", str(tmp_path)], marked.environment())
     assert run.stdout
@@ -82,7 +82,7 @@ def test_ctrl_c_removes_what_was_made(marked: Marked, tmp_path: Path) -> None:
     eventually(marked.processes, lambda left: left == {})
 
 
-def test_the_emulator_s_tests_ask_an_account_as_far_as_they_can(local_aws: LocalAws) -> None:
+def test_the_emulator_s_tests_run_on_an_account_and_clean_up(local_aws: LocalAws) -> None:
     """Here local AWS is the account: what a session makes is swept, and so is what an earlier one has left."""
     client = connect(local_aws)
     client("kinesis").create_stream(StreamName=f"{PREFIX}left", ShardCount=1)

@@ -142,7 +142,9 @@ def backfill(airflow: Any, names: TableNames) -> subprocess.CompletedProcess[str
     )
 
 
-def test_the_wait_for_an_export_outlives_airflow(airflow: Any, clients: Clients, restarted: Restarted) -> None:
+def test_the_wait_for_an_export_survives_a_restart_of_airflow(
+    airflow: Any, clients: Clients, restarted: Restarted
+) -> None:
     """It holds no worker, and the run says in the end what it did."""
     run = restarted.export_run
     assert airflow.wait("dynalake_backfill", run) == "success", airflow.failures("dynalake_backfill", run)

@@ -136,7 +136,7 @@ def test_two_tables_are_set_up_at_once_filled_converted_and_compacted(life: Life
         assert set(list_partitions(lake, lake.names.parquet_table)) <= days
 
 
-def test_what_is_not_granted_is_said_after_one_more_try(life: Life, airflow: Any) -> None:
+def test_a_missing_permission_is_reported_after_one_more_try(life: Life, airflow: Any) -> None:
     """By a connection whose user may do nothing: neither take the role, nor read where the lake is."""
     iam: Any = life.root._make("iam")
     iam.create_user(UserName="stranger")
@@ -158,7 +158,7 @@ def test_what_is_not_granted_is_said_after_one_more_try(life: Life, airflow: Any
     assert [one["try_number"] for one in airflow.client.tasks("dynalake_setup", run) if one["task_id"] == task] == [2]
 
 
-def test_redrive_lists_replays_and_says_what_cannot_pass(life: Life, airflow: Any) -> None:
+def test_redrive_lists_and_replays_and_reports_what_cannot_pass(life: Life, airflow: Any) -> None:
     names = life.names("LIFE-kinesis")
     conf = {"table": names.table, **life.where}
     fault = {"service": "lambda", "operation": "Invoke", "code": "Runtime.ExitError", "times": 1}
@@ -186,7 +186,7 @@ def test_redrive_lists_replays_and_says_what_cannot_pass(life: Life, airflow: An
     assert len(list_failed(life.root, names)) == 1
 
 
-def test_teardown_keeps_the_data_or_deletes_it_where_that_is_typed_out(life: Life, airflow: Any) -> None:
+def test_teardown_deletes_the_data_only_if_that_is_typed_out(life: Life, airflow: Any) -> None:
     kept, gone = (life.names(table) for table in TABLES)
     wrong = airflow.start("dynalake_teardown", table=kept.table, delete_data="yes", **life.where)
     assert airflow.wait("dynalake_teardown", wrong) == "failed"

@@ -28,7 +28,7 @@ def watched(airflow: Any) -> Iterator[Callable[..., None]]:
     airflow.client.call("PATCH", f"/dags/{WATCH}?update_mask=is_paused", {"is_paused": True})
 
 
-def test_the_page_shows_how_a_table_stands(
+def test_the_page_shows_the_state_of_a_table(
     airflow: Any,
     page: Any,
     shot: Callable[[str], None],

@@ -15,7 +15,7 @@ from tests.local.roles import ACCOUNT, role, taking
 from tests.waiting import eventually
 
 
-def test_what_a_role_did_is_noted(root: Callable[[str], Any], enforced: LocalAws) -> None:
+def test_the_actions_of_a_role_are_recorded(root: Callable[[str], Any], enforced: LocalAws) -> None:
     arn = role(root, "noted", {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, ("s3:CreateBucket", "arn:aws:s3:::noted"))
     client = taking(root, enforced, arn)
     client("s3").create_bucket(Bucket="noted")
@@ -54,7 +54,7 @@ def test_firehose_writes_in_its_own_role(
         assert root("s3").list_objects_v2(Bucket=name).get("KeyCount") == 0
 
 
-def test_a_role_that_trusts_another_service_is_not_taken(root: Callable[[str], Any], enforced: LocalAws) -> None:
+def test_a_role_that_trusts_another_service_cannot_be_assumed(root: Callable[[str], Any], enforced: LocalAws) -> None:
     arn = role(root, "trusting", {"Service": "lambda.amazonaws.com"}, ("s3:PutObject", "arn:aws:s3:::trusting/*"))
     root("s3").create_bucket(Bucket="trusting")
     root("firehose").create_delivery_stream(
@@ -73,7 +73,7 @@ def test_a_role_that_trusts_another_service_is_not_taken(root: Callable[[str], A
     assert {one["decision"] for one in eventually(refused)} == {"ImplicitDeny"}
 
 
-def test_a_role_is_handed_to_cloudformation_only_by_who_may_pass_it(
+def test_only_a_caller_who_may_pass_a_role_hands_it_to_cloudformation(
     root: Callable[[str], Any], enforced: LocalAws
 ) -> None:
     """https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/using-iam-servicerole.html"""
@@ -87,7 +87,7 @@ def test_a_role_is_handed_to_cloudformation_only_by_who_may_pass_it(
 
 
 @pytest.mark.parametrize("key_actions", [(), ("kms:GenerateDataKey",), ("kms:GenerateDataKey", "kms:Decrypt")])
-def test_what_a_customer_s_key_encrypts_needs_the_key(
+def test_access_to_encrypted_data_needs_the_customer_s_key(
     root: Callable[[str], Any], enforced: LocalAws, key_actions: tuple[str, ...]
 ) -> None:
     """https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html"""
@@ -136,7 +136,7 @@ def heard(cloudformation: Any, Resources: dict[str, Any], **request: Any) -> Any
 
 
 @pytest.mark.parametrize(("service", "becomes_known"), [("cloudformation", True), ("lambda", False)])
-def test_cloudformation_takes_a_new_role_only_after_a_while(
+def test_cloudformation_accepts_a_new_role_only_after_a_while(
     root: Callable[[str], Any], service: str, becomes_known: bool
 ) -> None:
     """IAM is eventually consistent, and a role must trust CloudFormation.
@@ -157,7 +157,7 @@ def test_cloudformation_takes_a_new_role_only_after_a_while(
 
 
 @pytest.mark.parametrize("allowed", ["ssm:PutParameter", "ssm:*"])
-def test_cloudformation_acts_in_the_role_that_it_was_handed(
+def test_cloudformation_acts_in_the_role_of_the_stack(
     root: Callable[[str], Any], enforced: LocalAws, allowed: str
 ) -> None:
     """https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/using-iam-servicerole.html"""

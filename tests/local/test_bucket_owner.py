@@ -29,7 +29,7 @@ def foreign(enforced: LocalAws) -> str:
     return bucket
 
 
-def test_a_request_says_whose_the_bucket_must_be(root: Callable[[str], Any], foreign: str) -> None:
+def test_a_request_may_expect_an_owner_of_the_bucket(root: Callable[[str], Any], foreign: str) -> None:
     """https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html"""
     s3 = root("s3")
     s3.create_bucket(Bucket="of-ours")
@@ -52,7 +52,7 @@ def test_a_request_says_whose_the_bucket_must_be(root: Callable[[str], Any], for
 
 
 @pytest.mark.parametrize("key", ["aws:ResourceAccount", "s3:ResourceAccount"])
-def test_a_condition_on_the_account_is_about_the_bucket_s_owner(
+def test_a_condition_on_the_account_applies_to_the_bucket_s_owner(
     root: Callable[[str], Any], enforced: LocalAws, foreign: str, key: str
 ) -> None:
     """https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html#condition-keys-resourceaccount"""

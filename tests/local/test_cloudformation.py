@@ -188,7 +188,7 @@ def test_a_mapping_is_updated_in_place(
 
 
 @pytest.mark.parametrize("missing", ["FunctionName", "EventSourceArn"])
-def test_a_mapping_of_nothing_rolls_back(
+def test_a_mapping_with_a_missing_function_or_stream_rolls_back(
     client: Client, name: str, deploy: Any, make_function: Any, make_table: Any, missing: str
 ) -> None:
     """A resource that fails rolls the stack back, and its own reason is in the stack's events.
@@ -227,7 +227,7 @@ def test_a_delivery_stream_with_a_name_is_not_replaced(client: Client, name: str
     assert stack["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
 
 
-def test_a_condition_that_changes_adds_and_removes(client: Client, name: str, deploy: Any) -> None:
+def test_a_condition_that_changes_adds_and_removes_resources(client: Client, name: str, deploy: Any) -> None:
     """Resources of a condition that is true are created, those of one that is false are not, or are removed.
 
     https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/conditions-section-structure.html
@@ -319,7 +319,7 @@ def test_an_alarm_may_be_on_metric_math(client: Client, name: str, deploy: Any) 
     assert alarm["StateValue"] == "INSUFFICIENT_DATA"
 
 
-def test_what_is_retained_outlives_its_stack(client: Client, name: str, deploy: Any) -> None:
+def test_a_retained_resource_outlives_its_stack(client: Client, name: str, deploy: Any) -> None:
     """DeletionPolicy Retain keeps the resource when the stack is deleted.
 
     https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-attribute-deletionpolicy.html

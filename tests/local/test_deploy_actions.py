@@ -33,7 +33,7 @@ def test_tags_need_what_the_schema_lists_for_them(kind: str) -> None:
     assert {*KINDS[kind].tag.split(), *KINDS[kind].untag.split()} == writes - NO_ACTION
 
 
-def test_only_what_changes_is_asked_for() -> None:
+def test_an_update_needs_only_the_permissions_for_its_changes() -> None:
     kind = KINDS["AWS::IAM::Role"]
     tags = [{"Key": "a", "Value": "1"}]
     old = {"RoleName": "x", "Policies": [1], "Tags": [*tags, {"Key": "b", "Value": "1"}]}

@@ -95,7 +95,9 @@ def test_a_bucket_with_tags_needs_the_right_to_tag_it(root: Callable[[str], Any]
     assert deploy(arn, resource, Tags=TAGS) == "CREATE_COMPLETE"
 
 
-def test_a_database_goes_only_with_what_is_in_it(root: Callable[[str], Any], deploy: Deploy, name: str) -> None:
+def test_deleting_a_database_needs_the_right_to_delete_its_content(
+    root: Callable[[str], Any], deploy: Deploy, name: str
+) -> None:
     """https://docs.aws.amazon.com/glue/latest/dg/glue-specifying-resource-arns.html (permissions on all children)"""
     own = (f"{CATALOG}:catalog", f"{CATALOG}:database/{name}")
     children = (f"{CATALOG}:table/{name}/*", f"{CATALOG}:userDefinedFunction/{name}/*")
@@ -114,7 +116,7 @@ def test_a_database_goes_only_with_what_is_in_it(root: Callable[[str], Any], dep
     assert deploy(arn) == "DELETE_COMPLETE"
 
 
-def test_what_a_stream_s_mode_and_shards_need_has_no_resource(
+def test_the_actions_on_a_stream_s_shards_need_all_resources(
     root: Callable[[str], Any], enforced: LocalAws, deploy: Deploy, name: str
 ) -> None:
     """https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonkinesis.html"""
@@ -133,7 +135,7 @@ def test_what_a_stream_s_mode_and_shards_need_has_no_resource(
         )
 
 
-def test_a_role_that_has_no_boundary_yet_gets_one_with_the_right_to_set_it(
+def test_adding_a_boundary_to_a_role_needs_the_right_to_set_it(
     root: Callable[[str], Any], deploy: Deploy, name: str
 ) -> None:
     """https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies_boundaries.html (delegating)"""
@@ -152,9 +154,7 @@ def test_a_role_that_has_no_boundary_yet_gets_one_with_the_right_to_set_it(
     assert deploy(arn, later, **options) == "UPDATE_COMPLETE"
 
 
-def test_a_type_that_nobody_has_described_is_not_deployed_in_a_role(
-    root: Callable[[str], Any], deploy: Deploy, name: str
-) -> None:
+def test_an_undescribed_type_is_not_deployed_in_a_role(root: Callable[[str], Any], deploy: Deploy, name: str) -> None:
     """A service role bounds what a stack may make, whatever type it is.
 
     https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/using-iam-servicerole.html
@@ -166,7 +166,7 @@ def test_a_type_that_nobody_has_described_is_not_deployed_in_a_role(
 
 
 @pytest.mark.parametrize("bounds", ["kinesis:*", "*"])
-def test_a_key_that_aws_manages_is_used_within_the_boundary(
+def test_a_boundary_limits_the_use_of_an_aws_managed_key(
     root: Callable[[str], Any], enforced: LocalAws, name: str, bounds: str
 ) -> None:
     """Its policy lets everybody in the account use it, and what a policy of a resource allows a boundary still limits.

@@ -65,7 +65,9 @@ STRANGERS: dict[str, Mapping[str, str]] = {
 
 
 @pytest.mark.parametrize("stranger", STRANGERS)
-def test_a_stranger_runs_nothing(local_aws: LocalAws, client: Callable[[str], Any], name: str, stranger: str) -> None:
+def test_a_stranger_cannot_run_code(
+    local_aws: LocalAws, client: Callable[[str], Any], name: str, stranger: str
+) -> None:
     """A POST of text/plain is what a page may send without asking first; the same request with the key alone passes.
 
     https://developer.mozilla.org/en-US/docs/Web/HTTP/Guides/CORS#simple_requests
@@ -79,7 +81,7 @@ def test_a_stranger_runs_nothing(local_aws: LocalAws, client: Callable[[str], An
     assert send(local_aws, "POST", path, function(name), right).status == 201
 
 
-def test_no_page_may_read_an_answer(local_aws: LocalAws) -> None:
+def test_no_web_page_may_read_a_response(local_aws: LocalAws) -> None:
     right = authorization(local_aws.key)
     asked = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
     assert send(local_aws, "OPTIONS", "/", b"", {**right, **asked}).status == 403
@@ -94,7 +96,7 @@ def test_the_administrative_endpoints_ask_for_the_key(local_aws: LocalAws, path:
 
 
 @pytest.mark.parametrize("signature", ["s3v4", "s3"])
-def test_a_presigned_url_needs_nothing_else(
+def test_a_presigned_url_needs_no_key(
     local_aws: LocalAws, client: Callable[..., Any], bucket: str, signature: str
 ) -> None:
     """https://docs.aws.amazon.com/AmazonS3/latest/userguide/ShareObjectPreSignedURL.html"""
@@ -122,7 +124,7 @@ def test_lambda_code_and_other_accounts_get_in(
     assert sts.get_caller_identity()["Account"] == "111122223333"
 
 
-def test_each_run_has_a_key_of_its_own_that_no_process_list_shows(local_aws: LocalAws, tmp_path: Path) -> None:
+def test_each_run_has_its_own_key_that_no_process_list_shows(local_aws: LocalAws, tmp_path: Path) -> None:
     assert LocalAws(tmp_path / "log").key != local_aws.key
     assert len(local_aws.key) > 20
     assert local_aws._process is not None

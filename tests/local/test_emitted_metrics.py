@@ -21,7 +21,7 @@ def state(client: Client, name: str) -> str:
     return str(client("cloudwatch").describe_alarms(AlarmNames=[name])["MetricAlarms"][0]["StateValue"])
 
 
-def test_a_line_of_the_log_is_a_metric(client: Client, name: str, make_function: Any) -> None:
+def test_a_log_line_becomes_a_metric(client: Client, name: str, make_function: Any) -> None:
     """https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html"""
     client("lambda").invoke(FunctionName=make_function(name, SOURCE), Payload=f'{{"name": "{name}"}}'.encode())
     found = client("cloudwatch").list_metrics(Namespace="Tests", MetricName="Seen")["Metrics"]

@@ -102,7 +102,7 @@ def mapped(client: Client, name: str, bucket: str, make_function: Any, make_tabl
     return make
 
 
-def test_trim_horizon_reads_what_was_there_before(mapped: Any) -> None:
+def test_trim_horizon_reads_existing_records(mapped: Any) -> None:
     """TRIM_HORIZON starts at the oldest record; a batch has at most BatchSize records, in order.
 
     https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-params.html
@@ -117,7 +117,7 @@ def test_trim_horizon_reads_what_was_there_before(mapped: Any) -> None:
     assert source.describe()["LastProcessingResult"] == "OK"
 
 
-def test_a_large_batch_takes_a_window(mapped: Any, client: Client) -> None:
+def test_a_large_batch_needs_a_window(mapped: Any, client: Client) -> None:
     """A BatchSize greater than 10 takes a MaximumBatchingWindowInSeconds of at least 1. The default of 100 does not.
 
     https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html
@@ -134,7 +134,7 @@ def test_a_large_batch_takes_a_window(mapped: Any, client: Client) -> None:
     assert client("lambda").update_event_source_mapping(**change, MaximumBatchingWindowInSeconds=1)["BatchSize"] == 11
 
 
-def test_latest_reads_what_comes_after(mapped: Any) -> None:
+def test_latest_reads_only_new_records(mapped: Any) -> None:
     """LATEST starts behind the newest record; the default batch has up to 100 records.
 
     https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-params.html
@@ -239,7 +239,7 @@ def test_a_response_that_names_no_record(mapped: Any, response: dict[str, Any], 
     assert source.calls().count(["a", "b"]) == calls
 
 
-def test_a_response_is_ignored_unless_asked_for(mapped: Any) -> None:
+def test_a_response_is_ignored_unless_requested(mapped: Any) -> None:
     """Without ReportBatchItemFailures in FunctionResponseTypes, any answer is success.
 
     https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html
@@ -265,7 +265,7 @@ def test_records_are_retried_until_they_are_too_old(mapped: Any) -> None:
     assert record["requestContext"]["approximateInvokeCount"] == len(source.calls()) > 1
 
 
-def test_a_change_grows_too_old_before_its_first_try(mapped: Any) -> None:
+def test_a_change_can_be_too_old_before_its_first_try(mapped: Any) -> None:
     """MaximumRecordAgeInSeconds counts from the change on, before an invocation as between two of them.
 
     https://docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-errors.html
@@ -296,7 +296,7 @@ def test_a_window_gathers_records(mapped: Any) -> None:
     assert len(source.seen()) == 10
 
 
-def test_a_disabled_mapping_goes_on_where_it_stood(mapped: Any) -> None:
+def test_a_disabled_mapping_resumes_where_it_stopped(mapped: Any) -> None:
     """UpdateEventSourceMapping changes a mapping in place; enabled again it loses no record.
 
     https://docs.aws.amazon.com/lambda/latest/api/API_UpdateEventSourceMapping.html
@@ -380,7 +380,7 @@ def test_invocations_are_measured(mapped: Any) -> None:
     assert 0 < _sum(source.client, source.table, "IteratorAge") < 1_200_000
 
 
-def test_polls_are_counted_also_where_they_bring_nothing(mapped: Any) -> None:
+def test_empty_polls_are_counted_too(mapped: Any) -> None:
     """PolledEventCount is 0 for an empty poll: it says that the mapping polls. One that does not poll has no data.
 
     https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html#event-source-mapping-metrics
@@ -449,7 +449,7 @@ def test_events_of_failed_invocations_are_counted(mapped: Any, mode: str) -> Non
     assert (_sum(source.client, source.table, "Errors") > 0) == bool(mode)
 
 
-def test_a_function_at_its_concurrency_is_retried(mapped: Any) -> None:
+def test_a_function_at_its_concurrency_limit_is_retried(mapped: Any) -> None:
     """A throttled invocation is no attempt: it is retried, and consumes no MaximumRetryAttempts.
 
     https://docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-errors.html

@@ -197,7 +197,7 @@ def test_the_same_token_is_the_same_export(client: Client, name: str, bucket: st
 
 
 @pytest.mark.parametrize("customers", [True, False])
-def test_files_have_the_key_that_was_asked_for(
+def test_files_have_the_requested_key(
     client: Client, name: str, bucket: str, table: str, finished: Any, customers: bool
 ) -> None:
     """By itself DynamoDB encrypts with S3's own keys, whatever the bucket's default is.
@@ -220,7 +220,7 @@ def test_files_have_the_key_that_was_asked_for(
         assert found == (("aws:kms", key) if customers else ("AES256", None)), entry["Key"]
 
 
-def test_what_cannot_be_exported(client: Client, name: str, bucket: str, make_table: Any, finished: Any) -> None:
+def test_invalid_exports_are_refused(client: Client, name: str, bucket: str, make_table: Any, finished: Any) -> None:
     """https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ExportTableToPointInTime.html#Errors"""
     dynamodb = client("dynamodb")
     make_table(name)

@@ -64,7 +64,7 @@ def test_records_of_an_interval_become_one_gzip_object(client: Client, bucket: s
     assert match[1] == f"{arrived:%Y%m%d}"
 
 
-def test_a_longer_record_of_a_kinesis_stream_is_not_promised(
+def test_a_kinesis_record_over_firehose_s_limit_is_not_delivered(
     client: Client, bucket: str, name: str, objects: Read
 ) -> None:
     """A record of Firehose has 1,000 KiB at most; one of a Kinesis stream may have 1 MiB.
@@ -186,7 +186,7 @@ def test_the_partitions_of_a_stream_without_a_source_have_buffers_too(
     assert sorted(int(line) for part in parts for line in part.splitlines()) == list(range(20))
 
 
-def test_what_s3_refuses_is_tried_again(client: Client, name: str, objects: Read) -> None:
+def test_a_delivery_that_s3_refuses_is_tried_again(client: Client, name: str, objects: Read) -> None:
     """Firehose retries a failed delivery to S3 and does not lose the data meanwhile.
 
     https://docs.aws.amazon.com/firehose/latest/dev/retry.html
@@ -258,7 +258,7 @@ def test_the_custom_time_zone_is_the_prefix_s(client: Client, bucket: str, name:
         ("Africa/Porto-Novo", False),
     ],
 )
-def test_only_listed_time_zones_are_taken(client: Client, bucket: str, name: str, zone: str, taken: bool) -> None:
+def test_only_listed_time_zones_are_accepted(client: Client, bucket: str, name: str, zone: str, taken: bool) -> None:
     """CustomTimeZone is one of a closed list, which has old names of zones and not their new ones; a listed name with a
     `-` does not fit the API's pattern.
 
@@ -273,7 +273,7 @@ def test_only_listed_time_zones_are_taken(client: Client, bucket: str, name: str
     assert error.value.response["Error"]["Code"] == "InvalidArgumentException"
 
 
-def test_a_deleted_stream_loses_what_it_holds(client: Client, bucket: str, name: str, objects: Read) -> None:
+def test_a_deleted_stream_loses_its_buffer(client: Client, bucket: str, name: str, objects: Read) -> None:
     """DeleteDeliveryStream "deletes a Firehose stream and its data", and promises no delivery of what is in it.
 
     https://docs.aws.amazon.com/firehose/latest/APIReference/API_DeleteDeliveryStream.html
@@ -348,7 +348,7 @@ def test_deliveries_are_measured(client: Client, bucket: str, name: str, objects
     assert 30 < _metric(client, name, "DeliveryToS3.DataFreshness")["Maximum"] < 1200
 
 
-def test_reading_a_kinesis_stream_is_measured_also_where_it_is_empty(client: Client, bucket: str, name: str) -> None:
+def test_reads_of_an_empty_kinesis_stream_are_measured_too(client: Client, bucket: str, name: str) -> None:
     """Firehose calls GetRecords once a second for each shard, and Kinesis counts the calls that succeed. While Firehose
     may not read, nobody calls, and Firehose itself has no data about what it does not know of.
 

@@ -84,6 +84,6 @@ def test_one_run_at_a_time_unless_the_job_allows_more(client: Any, job: Any, end
 
 
 @pytest.mark.parametrize("operation", ["start_job_run", "get_job_runs"])
-def test_a_job_that_there_is_not(client: Any, name: str, operation: str) -> None:
+def test_a_missing_job(client: Any, name: str, operation: str) -> None:
     with pytest.raises(ClientError, match="EntityNotFoundException"):
         getattr(client("glue"), operation)(JobName=name)

@@ -82,7 +82,7 @@ def test_an_expression_selects_partitions(
     assert sorted(_values(found)) == sorted(expected)
 
 
-def test_an_expression_over_no_key_is_refused(glue: Any, table: dict[str, str]) -> None:
+def test_an_invalid_expression_is_refused(glue: Any, table: dict[str, str]) -> None:
     """https://docs.aws.amazon.com/glue/latest/dg/aws-glue-api-catalog-partitions.html"""
     glue.create_partition(**table, PartitionInput=_partition("20190525", "2", "2019-05-25"))
     for expression in ("nope = 1", "dt = ", "lower(dt) = 'x'"):

@@ -97,7 +97,7 @@ def test_an_invalid_definition_is_refused(glue: Any, database: str, table_input:
     assert refused.value.response["Error"]["Code"] == "InvalidInputException"
 
 
-def test_the_longest_texts_are_taken(glue: Any, database: str) -> None:
+def test_the_longest_texts_are_accepted(glue: Any, database: str) -> None:
     """https://docs.aws.amazon.com/glue/latest/webapi/API_TableInput.html"""
     column = {"Name": "x" * 255, "Type": "x" * 131072, "Comment": "x" * 255}
     longest = _input(Parameters={"x" * 255: "x" * 512000}, ViewOriginalText="x" * 409600, Description="x" * 2048)

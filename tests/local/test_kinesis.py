@@ -57,7 +57,7 @@ def test_a_request_may_carry_ten_mebibytes(client: Client, name: str) -> None:
         (entries(1, 1024 * 1024), "InvalidArgumentException"),
     ],
 )
-def test_what_exceeds_a_limit_is_refused(client: Client, name: str, records: list[dict[str, Any]], code: str) -> None:
+def test_requests_over_a_limit_are_refused(client: Client, name: str, records: list[dict[str, Any]], code: str) -> None:
     """The record size limit, by default 1 MiB, applies to partition key and data together.
 
     https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html
@@ -105,7 +105,7 @@ def test_a_shard_is_read_five_times_a_second(client: Client, name: str) -> None:
     assert _sum(client, name, "ReadProvisionedThroughputExceeded") > 0
 
 
-def test_a_resharded_stream_keeps_what_was_written(client: Client, name: str) -> None:
+def test_a_resharded_stream_keeps_its_records(client: Client, name: str) -> None:
     """Resharding closes the parents, which stay readable, and opens children for what comes.
 
     https://docs.aws.amazon.com/streams/latest/dev/kinesis-using-sdk-java-after-resharding.html
@@ -205,7 +205,7 @@ def test_a_stream_changes_its_shards_ten_times_a_day(client: Client, name: str) 
     assert refusal(partial(change, TargetShardCount=2)) == "LimitExceededException"
 
 
-def test_an_account_that_has_committed_itself_to_nothing(client: Client) -> None:
+def test_an_account_without_a_throughput_commitment(client: Client) -> None:
     """Minimum throughput billing is something that an account asks for.
 
     https://docs.aws.amazon.com/kinesis/latest/APIReference/API_DescribeAccountSettings.html
@@ -214,7 +214,7 @@ def test_an_account_that_has_committed_itself_to_nothing(client: Client) -> None
     assert settings["MinimumThroughputBillingCommitment"] == {"Status": "DISABLED"}
 
 
-def test_what_is_put_is_measured(client: Client, name: str) -> None:
+def test_puts_are_measured(client: Client, name: str) -> None:
     """Stream metrics have the dimension StreamName; throttles are zero where there were none.
 
     https://docs.aws.amazon.com/streams/latest/dev/monitoring-with-cloudwatch.html

@@ -56,7 +56,7 @@ def test_every_item_comes_once_in_pages_and_segments(dynamodb: DynamoDBClient, t
     assert keys(pages(dynamodb, table, **filtered)) == segments[1]
 
 
-def test_what_is_written_between_two_pages_is_seen(dynamodb: DynamoDBClient, table: str) -> None:
+def test_a_scan_sees_writes_between_two_pages(dynamodb: DynamoDBClient, table: str) -> None:
     first = dynamodb.scan(TableName=table, Limit=1)
     (gone, *_), last = keys([dict(first)]), {"id": {"S": "item 9"}, "at": {"N": "19.5"}}
     dynamodb.delete_item(TableName=table, Key=last)

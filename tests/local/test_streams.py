@@ -112,9 +112,7 @@ def test_images_follow_the_view_type(
     assert remove["Keys"] == {"id": {"S": "a"}}
 
 
-def test_numeric_keys_are_one_however_they_are_written(
-    client: Client, name: str, make_table: Any, changes: Any
-) -> None:
+def test_equal_numbers_are_one_key(client: Client, name: str, make_table: Any, changes: Any) -> None:
     """Leading and trailing zeroes of numbers are trimmed, so 1, 1.0 and 01 are one key.
 
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html

@@ -44,7 +44,7 @@ def versions(clients: Clients) -> dict[str, str]:
     return {name: stack_state(clients, name).version for name in STACKS}
 
 
-def test_a_setup_finds_everything_as_it_is_to_be(applied: Terraform, clients: Clients) -> None:
+def test_a_setup_only_proves_the_delivery_and_enables_the_mapping(applied: Terraform, clients: Clients) -> None:
     lake = load_lake(clients, "prod")
     assert list(list_tables(clients, lake)) == sorted(TABLES)
     # Setup's own archive has the key of Terraform's and other bytes: the version that the stack names stays.
@@ -79,7 +79,7 @@ def test_a_lake_that_setup_made_is_imported(applied: Terraform, clients: Clients
     assert applied.changed(address) == {"capabilities", "iam_role_arn"}
 
 
-def test_a_delivery_is_changed_by_a_setup_and_followed(applied: Terraform, clients: Clients) -> None:
+def test_terraform_follows_a_delivery_that_setup_changed(applied: Terraform, clients: Clients) -> None:
     override = applied.folder / "override.tf"
     override.write_text('locals {\n  tables = { RECEIPTS = {}, payments = { delivery = "kinesis" } }\n}\n')
     said = applied.refused()

@@ -175,7 +175,7 @@ def lake_value(lake: Lake, outputs: dict[str, str]) -> dict[str, str]:
         ({"table_stream_arn": ""}, "Turn the table's stream on"),
     ],
 )
-def test_what_is_not_allowed_is_said(root: Terraform, values: dict[str, Any], message: str) -> None:
+def test_invalid_values_are_explained(root: Terraform, values: dict[str, Any], message: str) -> None:
     lake = Lake("dev", ACCOUNT, REGION)
     call = {"lake": lake_value(lake, {"TopicArn": "t"}), "function_arn": FUNCTION, "table": "RECEIPTS"}
     for old in Path(root.folder).glob("*.tf.json"):
@@ -186,7 +186,7 @@ def test_what_is_not_allowed_is_said(root: Terraform, values: dict[str, Any], me
 
 
 @pytest.mark.parametrize("zone", ["Australia/Melbourne", "Mars", "#", ""])
-def test_a_time_zone_that_firehose_does_not_know_is_refused(root: Terraform, zone: str) -> None:
+def test_a_time_zone_unknown_to_firehose_is_refused(root: Terraform, zone: str) -> None:
     for old in Path(root.folder).glob("*.tf.json"):
         old.unlink()
     (root.folder / "storage.tf.json").write_text(module("storage", {"environment": "dev", "time_zone": zone}))

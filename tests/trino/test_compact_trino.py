@@ -186,7 +186,7 @@ def test_raw_lines_are_read_as_text_before_and_after_a_compaction(clients: Clien
     assert rows == [{"later": "5"}]
 
 
-def test_readers_meet_no_error_and_no_half_while_types_widen(clients: Clients, trino: Trino) -> None:
+def test_readers_see_no_error_and_no_partial_change_while_types_widen(clients: Clients, trino: Trino) -> None:
     """A reader asks before and after each call that changes anything in Glue."""
     lake = ViewLake(clients, trino, BY_ID)
     lake.put([Event(n, lake.start + n, "INSERT", {"id": f"{n}", "n": n, "m": {"k": n}}) for n in range(1, 6)])
@@ -234,7 +234,7 @@ def test_readers_meet_no_error_and_no_half_while_types_widen(clients: Clients, t
 WHEN = ("before-call", "after-call")
 
 
-def test_what_somebody_deletes_and_optimizes_with_trino(clients: Clients, trino: Trino) -> None:
+def test_the_night_respects_deletes_and_optimizes_by_trino(clients: Clients, trino: Trino) -> None:
     lake = ViewLake(clients, trino, BY_ID)
     events = [Event(n, lake.start + n, "INSERT", {"id": f"{n}", "n": n}) for n in range(1, 9)]
     lake.put(events[:4])

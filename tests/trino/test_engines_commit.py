@@ -33,7 +33,7 @@ def interrupted(local_aws: LocalAws, trino: Trino, database: str) -> GlueCatalog
     return catalog
 
 
-def test_an_update_of_a_version_that_is_gone_is_refused(interrupted: GlueCatalog, trino: Trino, database: str) -> None:
+def test_an_update_of_a_stale_version_is_refused(interrupted: GlueCatalog, trino: Trino, database: str) -> None:
     """https://docs.aws.amazon.com/glue/latest/webapi/API_UpdateTable.html#Glue-UpdateTable-request-VersionId"""
     once = {"commit.retry.num-retries": "0"}
     table = interrupted.create_table(f"{database}.t", SCHEMA, location=f"s3://{database}/t", properties=once)
@@ -42,7 +42,7 @@ def test_an_update_of_a_version_that_is_gone_is_refused(interrupted: GlueCatalog
     assert trino(f"SELECT * FROM {database}.t") == [{"n": 1, "by": "trino"}]
 
 
-def test_who_tries_again_loses_nothing(interrupted: GlueCatalog, read_table: ReadTable, database: str) -> None:
+def test_a_repeated_commit_loses_nothing(interrupted: GlueCatalog, read_table: ReadTable, database: str) -> None:
     interrupted.create_table(f"{database}.t", SCHEMA, location=f"s3://{database}/t").append(MINE)
     for engine in ("trino", "duckdb", "pyiceberg"):
         rows = sorted(read_table(engine, f"{database}.t"), key=lambda row: row["n"])

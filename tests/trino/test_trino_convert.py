@@ -77,7 +77,7 @@ def shown(rows: Iterable[dict[str, Any]]) -> list[tuple[Any, ...]]:
     return sorted((tuple(row[name] for name in NUMBERED) for row in rows), key=lambda row: int(row[0]))
 
 
-def test_engines_return_what_was_put(raw: RawLake, read_table: ReadTable, trino: Trino) -> None:
+def test_engines_return_the_changes_that_were_put(raw: RawLake, read_table: ReadTable, trino: Trino) -> None:
     rich = line(
         1,
         0,

@@ -96,7 +96,7 @@ def totals(rows: list[dict[str, Any]]) -> set[tuple[str, float | None]]:
     return {(row["id"], None if row["total"] is None else float(row["total"])) for row in rows}
 
 
-def test_the_items_there_are_now(
+def test_the_current_items(
     lake: DocsLake, spark: SparkSession, duckdb: DuckDBPyConnection, iceberg: GlueCatalog
 ) -> None:
     """The statement as it stands there, in each engine, with the engine's names of the tables."""
@@ -165,7 +165,7 @@ def test_pyiceberg_s_snippet(lake: DocsLake, iceberg: GlueCatalog, monkeypatch: 
     assert here["rows"].num_rows == 9
 
 
-def test_what_the_page_tells_redshift_parses_there() -> None:
+def test_redshift_s_statements_parse() -> None:
     """By sqlglot, which local AWS brings: a mistyped statement is found, what Redshift makes of it is not."""
     text = "".join(snippets("Redshift Spectrum", "sql"))
     program = (
@@ -185,7 +185,7 @@ def test_the_last_change_before_an_outage(lake: DocsLake) -> None:
 
 
 @pytest.mark.parametrize("raw_first", [True, False])
-def test_what_was_erased_does_not_come_back(
+def test_an_erased_item_does_not_come_back(
     clients: Clients, trino_server: LocalTrino, trino: Trino, *, raw_first: bool
 ) -> None:
     """And it does, where its raw objects were left as they were and their day is read again."""
@@ -221,7 +221,7 @@ def test_trino_s_snippet(trino_server: LocalTrino, database: str) -> None:
     assert [database] in here["rows"]
 
 
-def test_what_is_about_iceberg_itself_names_its_catalog(
+def test_statements_about_iceberg_itself_name_its_catalog(
     plain_catalog: GlueCatalog, trino: Trino, database: str
 ) -> None:
     rows = pa.Table.from_pylist([{"n": 1}])

@@ -60,7 +60,7 @@ def test_it_ends_with_its_parent_and_leaves_no_files(installation: Installation,
     assert not folder.exists()
 
 
-def test_one_that_cannot_start_says_where_its_log_is(
+def test_a_server_that_cannot_start_says_where_its_log_is(
     installation: Installation, local_aws: LocalAws, tmp_path: Path
 ) -> None:
     before = state_dirs()
@@ -71,7 +71,7 @@ def test_one_that_cannot_start_says_where_its_log_is(
     assert state_dirs() == before
 
 
-def test_another_process_s_settings_do_not_reach_it(monkeypatch: pytest.MonkeyPatch, trino_server: LocalTrino) -> None:
+def test_settings_of_other_processes_do_not_reach_it(monkeypatch: pytest.MonkeyPatch, trino_server: LocalTrino) -> None:
     """It reads local AWS alone, whatever the user's own profile and flags for other Javas are."""
     monkeypatch.setenv("AWS_PROFILE", "work")
     monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Xmx64m")
@@ -80,8 +80,8 @@ def test_another_process_s_settings_do_not_reach_it(monkeypatch: pytest.MonkeyPa
     assert environment["PATH"] == os.environ["PATH"]
 
 
-def test_a_query_s_columns_have_names_of_their_own(trino: Trino) -> None:
-    with pytest.raises(ValueError, match="Two columns have the same name"):
+def test_a_query_with_two_columns_of_one_name_is_refused(trino: Trino) -> None:
+    with pytest.raises(ValueError, match="Two columns have one name"):
         trino("SELECT 1 AS a, 2 AS a")
 
 

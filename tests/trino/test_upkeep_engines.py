@@ -79,7 +79,7 @@ def check(read_table: ReadTable, table: Table) -> None:
         assert ids(read_table, engine, table, f"dt = '{DAYS[5]}'") == [f"{DAYS[5]}-a", f"{DAYS[5]}-b"], engine
 
 
-def test_engines_read_what_upkeep_and_repair_leave(
+def test_engines_read_a_table_after_upkeep_and_repair(
     table: Table, read_table: ReadTable, trino: Trino, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = f"{table.names.lake.database}.{table.names.changes_table}"
