@@ -1,4 +1,4 @@
-"""The steps of a setup in their order, as the setup DAG runs them, and a reader of the raw zone."""
+"""The steps of a setup, in the setup DAG's order, and a reader of the raw zone."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LARGEST = 400 * 1024
-"""Bytes of the largest item that DynamoDB takes, its attributes' names included."""
+"""Bytes of the largest item that DynamoDB accepts, including attribute names."""
 
 REST = timedelta(seconds=4)
-"""Longer than anything on local AWS goes on that was told to end: a disabled mapping, a buffer, followed settings."""
+"""More than anything on local AWS needs to stop: a disabled mapping, a buffer, old settings."""
 
 SOON = 5
-"""`buffer_seconds` where nothing depends on what Firehose holds back: each wait is for as long."""
+"""`buffer_seconds` of tests that do not depend on Firehose's buffer; every wait for objects takes this long."""
 
 
 @dataclass(frozen=True)
 class SetUp:
-    """What a setup left."""
+    """The result of a setup."""
 
     names: TableNames
     source: Source
@@ -64,7 +64,7 @@ class SetUp:
 
 
 def make_table(clients: Clients, table: str, *, view_type: str | None = "NEW_AND_OLD_IMAGES") -> None:
-    """A table with the key `id` (S); its stream is off with `view_type` None."""
+    """Create a table with the key `id` (S). With `view_type` None its stream is off."""
     stream: StreamSpecificationTypeDef = {"StreamEnabled": view_type is not None}
     if view_type is not None:
         stream["StreamViewType"] = cast("StreamViewTypeType", view_type)
@@ -85,7 +85,7 @@ def set_up(
     update: bool = False,
     options: LakeOptions = NO_OPTIONS,
 ) -> SetUp:
-    """Everything from the check of the source to the hand-off, in the order of `dynalake_setup`."""
+    """Run every step from the check of the source to the hand-off, in the order of `dynalake_setup`."""
     stack = lake_for(clients, environment, settings, update=update, options=options)
     mapping_id = capture(stack)
     return SetUp(stack.names, stack.source, mapping_id, record_hand_off(clients, stack.names, mapping_id), stack)
@@ -99,7 +99,7 @@ def lake_for(
     update: bool = False,
     options: LakeOptions = NO_OPTIONS,
 ) -> TableStack:
-    """Everything that comes before the table's stack."""
+    """Run every step before the table's stack."""
     lake = plan_lake(clients, environment, **options.place)
     names = lake.table(settings.table)
     source = check_source(clients, settings.table)
@@ -113,7 +113,7 @@ def lake_for(
 
 
 def capture(stack: TableStack) -> str:
-    """What `dynalake_setup` does from the table's stack on, until the table's stream is read; the mapping's id."""
+    """Run the steps of `dynalake_setup` from the table's stack to the enabled mapping; return the mapping's id."""
     stack.prepare()
     made, _ = prove(stack.clients, stack.names, stack.settings.delivery)
     mapping_id = stack.start(made)["MappingId"]
@@ -123,13 +123,13 @@ def capture(stack: TableStack) -> str:
 
 
 def prove(clients: Clients, names: TableNames, delivery: str) -> tuple[str, Search]:
-    """Prove every part of a delivery; what `check_delivery` says of its streams, and what was found."""
+    """Prove every part of a delivery; return the streams by `check_delivery`, and the search's result."""
     made = patiently(lambda: check_delivery(clients, names, delivery))
     return made, await_canaries(clients, names, Canaries.of(delivery, made, "test", datetime.now(UTC)))
 
 
 def drain(clients: Clients, names: TableNames, run: str = "run") -> None:
-    """What `dynalake_teardown` does before it deletes the stack."""
+    """Run the steps of `dynalake_teardown` before it deletes the stack."""
     mapping_id = stop_mapping(clients, names)
     patiently(lambda: check_stopped(clients, names, mapping_id, datetime.now(UTC), REST))
     for canaries in last_canaries(clients, names, run, datetime.now(UTC)):
@@ -137,7 +137,7 @@ def drain(clients: Clients, names: TableNames, run: str = "run") -> None:
 
 
 def leave(stack: TableStack) -> None:
-    """What `dynalake_setup` does with a delivery that the table has left."""
+    """Remove the table's old delivery as `dynalake_setup` does."""
     left = patiently(lambda: find_left(stack.clients, stack.names, "left", datetime.now(UTC), REST))
     if left:
         if left.canaries:
@@ -160,7 +160,7 @@ def await_canaries(clients: Clients, names: TableNames, canaries: Canaries) -> S
 
 
 def patiently(ask: Callable[[], T]) -> T:
-    """What `ask` returns once it raises no `NotReadyError` any more."""
+    """Return the answer of `ask` as soon as it raises no `NotReadyError`."""
 
     def answer() -> tuple[T] | NotReadyError:
         try:
@@ -174,13 +174,13 @@ def patiently(ask: Callable[[], T]) -> T:
 
 
 def break_changes(aws: LocalAws, table: str, times: int = 1) -> None:
-    """The next changes of the table come without their images: what no item of DynamoDB can do."""
+    """Deliver the next changes of the table without images, which DynamoDB never does."""
     fault = {"service": "dynamodb", "operation": "ChangeRecord", "code": "", "times": times, "resource": table}
     aws.call("POST", "/_dynalake/faults", fault)
 
 
-def put_aside_large(clients: Clients, names: TableNames, source: Source, number: int) -> str:
-    """What earlier versions did with a change that is longer than a record of the stream; the object's key."""
+def reject_large(clients: Clients, names: TableNames, source: Source, number: int) -> str:
+    """Reject a change longer than a record of the stream, as earlier versions did; return the object's key."""
     image = {"id": {"S": f"large-{number}"}, "text": {"S": "x" * 9000}}
     change = {"ApproximateCreationDateTime": time.time(), "SequenceNumber": str(10**20 + number), "NewImage": image}
     record = {"eventName": "INSERT", "eventSourceARN": source.stream_arn, "dynamodb": change}
@@ -190,35 +190,35 @@ def put_aside_large(clients: Clients, names: TableNames, source: Source, number:
 
 
 def rejected(clients: Clients, names: TableNames) -> None:
-    """`NotReadyError` while the forwarder has put nothing aside."""
+    """Raise `NotReadyError` while the forwarder has rejected nothing."""
     if not clients.s3.list_objects_v2(Bucket=names.lake.bucket, Prefix=names.rejected("forwarder")).get("KeyCount"):
-        raise NotReadyError("Nothing was put aside yet")
+        raise NotReadyError("Nothing was rejected yet")
 
 
 def raw_lines(clients: Clients, names: TableNames) -> Iterator[str]:
-    """Every line in the raw zone."""
+    """Yield every line in the raw zone."""
     pages = clients.s3.get_paginator("list_objects_v2").paginate(Bucket=names.lake.bucket, Prefix=names.raw_prefix)
     for page in pages:
         for entry in page.get("Contents", []):
             body = clients.s3.get_object(Bucket=names.lake.bucket, Key=entry["Key"])["Body"].read()
-            # Only \n ends a line: text may hold what `splitlines` would end one at.
+            # Only \n ends a line; text may contain other separators of `splitlines`.
             yield from gzip.decompress(body).decode().removesuffix("\n").split("\n")
 
 
 def raw_changes(clients: Clients, names: TableNames) -> list[dict[str, Any]]:
-    """Every change record in the raw zone, canaries left out; no digit of a number gets lost."""
+    """Return every change record in the raw zone except canaries, with all digits of numbers."""
     changes = (json.loads(line, parse_float=Decimal) for line in raw_lines(clients, names))
     return [change for change in changes if change["__operation"] != "CANARY"]
 
 
 def raw_days(clients: Clients, names: TableNames) -> list[str]:
-    """The days with raw objects, and the snapshot's: what "today" is to a test that midnight may fall into."""
+    """Return the days with raw objects, and the snapshot's: "today" for a test that may run past midnight."""
     listed = clients.s3.list_objects_v2(Bucket=names.lake.bucket, Prefix=names.raw_prefix)["Contents"]
     return sorted({day for entry in listed if (day := parse_day(entry["Key"]))})
 
 
 def wait_for_changes(clients: Clients, names: TableNames, count: int) -> list[dict[str, Any]]:
-    """The raw zone's changes once there are `count` different ones."""
+    """Return the raw zone's changes as soon as there are `count` different ones."""
 
     def enough(changes: list[dict[str, Any]]) -> bool:
         return len({change["__sequence_number"] for change in changes}) >= count

@@ -1,4 +1,4 @@
-"""Writes items while something fails, and counts every one of them at the end.
+"""Writes items while something fails, and counts all of them at the end.
 
 As a script it prints the table: `PYTHONPATH=plugins .venv/bin/python -m tests.aws.fault_matrix`
 """
@@ -30,7 +30,7 @@ THROTTLED = {"kinesis": "ProvisionedThroughputExceededException", "direct": "Ser
 
 @dataclass
 class Trial:
-    """One table, faults, and what was written."""
+    """One table, its faults, and its writes."""
 
     aws: LocalAws
     clients: Clients
@@ -45,7 +45,7 @@ class Trial:
         self.aws.call("POST", "/_dynalake/faults", fault)
 
     def fail_stream(self, **fault: Any) -> None:
-        """Arm a fault of what the forwarder writes to."""
+        """Arm a fault of the stream that the forwarder writes to."""
         kinesis = self.delivery == "kinesis"
         self.fail(
             service="kinesis" if kinesis else "firehose",
@@ -55,11 +55,11 @@ class Trial:
         )
 
     def heal(self) -> None:
-        """Nothing fails any more."""
+        """Clear all faults."""
         self.aws.call("DELETE", "/_dynalake/faults")
 
     def write(self, count: int, size: int = 2000) -> None:
-        """Put new items, some with each call: most of the time would go by between single ones."""
+        """Put new items in batches, since single puts would take most of the time."""
         for first in range(0, count, BATCH):
             numbers = range(self.written, self.written + min(BATCH, count - first))
             items: list[Any] = [{"id": {"S": f"item-{number}"}, "text": {"S": "x" * size}} for number in numbers]
@@ -75,19 +75,19 @@ class Trial:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The counts of one fault. All are changes."""
+    """The numbers of changes, by what became of them during one fault."""
 
     fault: str
     delivery: str
     written: int
     in_lake: int
-    """Different ones in the raw zone."""
+    """Different changes in the raw zone."""
     duplicates: int
-    """Further lines in the raw zone, which compaction removes."""
+    """Repeated lines in the raw zone, which compaction removes."""
     aside: int
-    """Different ones with a reason in the forwarder's error prefix or at the on-failure destination."""
+    """Different changes, with a reason, in the forwarder's error prefix or at the on-failure destination."""
     both: int
-    """Those that are in the lake and aside, too: stored in part before their batch was given up."""
+    """Changes in the lake that are rejected, too: their batch was given up after a part of it was stored."""
     reasons: tuple[str, ...]
 
     @property
@@ -96,13 +96,13 @@ class Outcome:
 
 
 def partly_throttled(trial: Trial) -> None:
-    # Were it half of the entries, the last ones would come in a seventh round: ever longer pauses, and no other fault.
+    # If half of the entries failed, the last ones would need a seventh round: longer pauses, and no other fault.
     trial.fail_stream(fraction=0.3, times=40)
     trial.write(200)
 
 
 def throttled_for_minutes(trial: Trial) -> None:
-    """Every entry is refused for longer than several invocations last, so that they end with nothing stored."""
+    """Every entry is refused for longer than several invocations last, so they end without storing anything."""
     function = trial.names.lake.forwarder
     trial.clients.lambda_.update_function_configuration(FunctionName=function, Timeout=4)
     trial.fail_stream()
@@ -118,7 +118,7 @@ def stream_fails_internally(trial: Trial) -> None:
 
 
 def answer_of_the_stream_is_lost(trial: Trial) -> None:
-    """The stream stores a request, and its answer never comes."""
+    """The stream stores a request, and its response is lost."""
     trial.fail_stream(code="InternalFailure", status=500, after=True, times=3)
     trial.write(200)
 
@@ -129,7 +129,7 @@ def killed_before_the_put(trial: Trial) -> None:
 
 
 def killed_between_put_and_return(trial: Trial) -> None:
-    """The whole batch is stored, and nobody is told."""
+    """The whole batch is stored, and the function dies before it can report that."""
     trial.fail(
         service="lambda", operation="Invoke", code="Runtime.ExitError", times=4, resource=forwarder(trial), after=True
     )
@@ -143,7 +143,7 @@ def malformed_records_in_the_middle(trial: Trial) -> None:
 
 
 def items_over_the_limit(trial: Trial) -> None:
-    """The largest item there can be, of what JSON makes longest, and one that is just too long for a record."""
+    """The largest possible item, of the characters that JSON makes longest, and one just too long for a record."""
     trial.write(100)
     trial.put("large-1", "\x01" * (LARGEST - len("idlarge-1text")))
     trial.write(50)
@@ -152,7 +152,7 @@ def items_over_the_limit(trial: Trial) -> None:
 
 
 def error_prefix_refuses(trial: Trial) -> None:
-    """What cannot pass cannot be put aside either, for a while."""
+    """For a while, the changes that cannot pass cannot be rejected either."""
     prefix = trial.names.rejected("forwarder")
     trial.fail(service="s3", operation="PutObject", code="SlowDown", status=503, key_prefix=prefix, times=6)
     malformed_records_in_the_middle(trial)
@@ -167,7 +167,7 @@ def s3_slows_down(trial: Trial) -> None:
 
 
 def given_up_by_the_mapping(trial: Trial) -> None:
-    """A function that dies for longer than the retries last, sometimes after it stored the batch."""
+    """The function dies for longer than the retries last, sometimes after it stored the batch."""
     resource = forwarder(trial)
     trial.fail(service="lambda", operation="Invoke", code="Runtime.ExitError", times=3, resource=resource, after=True)
     trial.fail(service="lambda", operation="Invoke", code="Runtime.ExitError", times=20, resource=resource)
@@ -191,11 +191,11 @@ def everything_at_once(trial: Trial) -> None:
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens, with which settings, and how many changes may only lie aside."""
+    """A fault, the table's settings, and how many changes may only be rejected."""
 
     happen: Callable[[Trial], None]
     aside: int | None = 0
-    """None: any number of them, as the moment of the fault decides."""
+    """None: any number, which depends on the moment of the fault."""
     settings: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -221,12 +221,12 @@ FAULTS = (
 
 
 def forwarder(trial: Trial) -> str:
-    """The function's name."""
+    """Return the function's name."""
     return trial.names.lake.forwarder
 
 
 def run(aws: LocalAws, clients: Clients, number: int, fault: Fault, delivery: str) -> tuple[Outcome, TableNames]:
-    """Let one fault happen; what became of every change."""
+    """Run one fault; return what became of every change."""
     table = f"FAULT-{delivery}-{number}"
     make_table(clients, table)
     settings = TableSettings(table, delivery=delivery, buffer_seconds=15, **fault.settings)
@@ -241,7 +241,7 @@ def run(aws: LocalAws, clients: Clients, number: int, fault: Fault, delivery: st
 
 
 def settle(clients: Clients, trial: Trial, fault: Fault) -> Outcome:
-    """Count once every change is somewhere, and nothing moves any more."""
+    """Count as soon as every change is somewhere, and nothing moves any more."""
     deadline = time.monotonic() + PATIENCE
     before: Outcome | None = None
     while True:
@@ -249,12 +249,12 @@ def settle(clients: Clients, trial: Trial, fault: Fault) -> Outcome:
         if (outcome.lost <= 0 and outcome == before) or time.monotonic() > deadline:
             return outcome
         before = outcome
-        # Longer than the mapping's longest pause, Firehose's buffer and its longest pause on local AWS together.
+        # Longer than the mapping's longest pause and Firehose's buffer and longest pause on local AWS together.
         time.sleep(0.8 if outcome.lost <= 0 else 0.1)
 
 
 def count(clients: Clients, trial: Trial, fault: Fault) -> Outcome:
-    """What is where now."""
+    """Count the changes by where they are now."""
     lines = [change["__sequence_number"] for change in raw_changes(clients, trial.names)]
     aside: dict[str, str] = {}
     for batch in list_failed(clients, trial.names):
@@ -275,7 +275,7 @@ def count(clients: Clients, trial: Trial, fault: Fault) -> Outcome:
 
 
 def show(outcomes: list[Outcome]) -> str:
-    """The table of the release note."""
+    """Print the table of the release note."""
     rows = [("fault", "delivery", "items written", "changes in the lake", "duplicates", "put aside", "in both", "lost")]
     for o in outcomes:
         numbers = (o.written, o.in_lake, o.duplicates, o.aside, o.both, o.lost)
@@ -298,7 +298,7 @@ def _local() -> Iterator[tuple[LocalAws, Clients]]:
 
 
 def main() -> None:
-    """Every fault with both deliveries."""
+    """Run every fault with both deliveries."""
     outcomes = []
     with _local() as (aws, clients):
         for number, fault in enumerate(FAULTS):

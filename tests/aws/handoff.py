@@ -1,12 +1,12 @@
 """One table from its first item to compacted Parquet, with writers that never pause: the product's steps in DAG order.
 
 From setup on changes are converted, days are compacted, types widen, the state is folded and garbage is collected, all
-at the same time and at random moments; and a reader looks at the tables in a loop.
+at the same time and at random moments. A reader queries the tables in a loop.
 
-Everything that may come out in more than one way is drawn from the seed: the table's key and stream, the items and the
+Every choice is drawn from the seed: the table's key and stream, the items and the
 writes, the delivery and how it changes, whether the pipeline is removed and set up again, the segments, what is killed
-or delivered twice, and on which days changes arrive again. How the threads fall between the steps is not; so a seed
-that fails may pass, and mostly does not.
+or delivered twice, and on which days changes arrive again. The timing of the threads is not, so a failing seed may pass
+when it is run again, but seldom does.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ KEYS = (
 
 @dataclass(frozen=True)
 class Place:
-    """Where the tables are made: the lake, its first two stacks' outputs, and the way to local AWS."""
+    """The lake in which the tables are made, the outputs of its first two stacks, and clients of local AWS."""
 
     clients: Clients
     lake: Lake
@@ -71,12 +71,12 @@ class Place:
 
 
 class Killed(BaseException):
-    """A task was killed: nothing that it does afterwards is done, and nobody takes it for a fault of a step."""
+    """The task was killed: it does nothing more, and no step takes this for a fault."""
 
 
 @contextmanager
 def repeating(step: Callable[[], object], pause: Callable[[], float] = lambda: 0) -> Iterator[None]:
-    """Do a step again and again as long as the block runs; what it raises is raised at the end."""
+    """Repeat a step as long as the block runs, and raise its error at the end."""
     stopped, errors = threading.Event(), list[BaseException]()
 
     def work() -> None:
@@ -99,9 +99,9 @@ def repeating(step: Callable[[], object], pause: Callable[[], float] = lambda: 0
 
 
 def hand_over(place: Place, method: str, seed: int, moments: int) -> None:
-    """Run a whole table by the seed, and check what the lake holds, all the time and at the end.
+    """Run a whole table by the seed, and check the lake all the time and at the end.
 
-    `moments`: of how many the history is compared with what the writers did.
+    `moments`: the number of moments at which the history is compared with the writes.
     """
     random = Random(seed)
     clients = place.clients
@@ -121,7 +121,7 @@ def hand_over(place: Place, method: str, seed: int, moments: int) -> None:
             reader, watcher = LakeReader(table, place.aws), Watcher(LakeReader(table, place.aws))
             with repeating(watcher.look, lambda: 0.3), upkeep.going_on():
                 with ThreadPoolExecutor(1) as other:
-                    # A backfill takes hours, and nobody waits for it with another delivery.
+                    # A backfill takes hours, and a change of the delivery does not wait for it.
                     moved = other.submit(_switch, stack, Random(random.random())) if random.random() < 0.4 else None
                     read = _back_fill(table, method, random)
                 _move(moved.result() if moved else stack, random)
@@ -135,7 +135,7 @@ def hand_over(place: Place, method: str, seed: int, moments: int) -> None:
         convert_due(table, right_now)
         check_changes(reader, written)
         check_current(reader)
-        # Night by night, or all of them at once.
+        # One night after another, or all of them at once.
         for day in days if random.random() < 0.5 else days[-1:]:
             _work_when_over(table, day)
         if random.random() < 0.5:
@@ -144,8 +144,8 @@ def hand_over(place: Place, method: str, seed: int, moments: int) -> None:
         check_changes(reader, written)
         check_current(reader)
         times = [change.time for change in written]
-        # While the snapshot is read, nobody can say when an item became what was read of it; and what was there before
-        # the stream was on is known from the reading on.
+        # While the snapshot is read, it is unknown when an item got the value that was read. Items from before the
+        # stream was on are known from the read on.
         known = [range(read.stop, max(times) + 2000), *([range(min(times), read.start)] if stream_first else [])]
         check_history(reader, key, written, known, random, moments)
     finally:
@@ -168,7 +168,7 @@ def _make_table(clients: Clients, names: TableNames, key: ItemKey, *, stream: bo
 
 
 def _set_up(place: Place, names: TableNames, random: Random) -> tuple[Table, TableStack]:
-    """`dynalake_setup` from the check of the source on."""
+    """Run `dynalake_setup` from the check of the source on."""
     clients = place.clients
     batch_size = random.choice((7, 100, 1000))
     settings = TableSettings(
@@ -183,7 +183,7 @@ def _set_up(place: Place, names: TableNames, random: Random) -> tuple[Table, Tab
     stack = TableStack(clients, names, settings, source, place.storage, place.forwarder)
     mapping_id = capture(stack)
     if random.random() < 0.4:
-        # What the forwarder has sent is sent again, because its answer is lost.
+        # The forwarder sends its records again because the response is lost.
         function = place.lake.forwarder
         place.fail(service="lambda", operation="Invoke", code="Lost", times=2, after=True, resource=function)
     registered = register(clients, names, source.key, source.arn)
@@ -192,9 +192,9 @@ def _set_up(place: Place, names: TableNames, random: Random) -> tuple[Table, Tab
 
 
 def _move(stack: TableStack, random: Random) -> None:
-    """What may happen to a table's pipeline while changes go through it, one after the other, in any order.
+    """Change a table's pipeline in several ways, one after another in any order, while changes go through it.
 
-    Its delivery changes there and back, the one that it left goes or stays; or it is removed and set up again.
+    The delivery changes there and back, the old one is removed or stays; or the pipeline is removed and set up again.
     """
     for what in random.sample(("switch", "switch", "again", "stay"), 2):
         time.sleep(random.uniform(0, 1))
@@ -207,13 +207,13 @@ def _move(stack: TableStack, random: Random) -> None:
 
 
 def _switch(stack: TableStack, random: Random) -> TableStack:
-    """Change the delivery, and remove the one that was left or not; what the table's stack is afterwards."""
+    """Change the delivery, and perhaps remove the old one; return the table's new stack."""
     time.sleep(random.uniform(0, 1))
     delivery = "direct" if stack.settings.delivery == "kinesis" else "kinesis"
     stack = replace(stack, settings=replace(stack.settings, delivery=delivery))
     capture(stack)
     if random.random() < 0.5:
-        # Environments of Lambda come and go; one that stays would follow the old settings for a minute.
+        # Lambda's environments come and go; one that stays would use the old settings for a minute.
         function = stack.names.lake.forwarder
         stack.clients.lambda_.update_function_configuration(FunctionName=function, MemorySize=512)
         leave(stack)
@@ -221,7 +221,7 @@ def _switch(stack: TableStack, random: Random) -> TableStack:
 
 
 def _back_fill(table: Table, method: str, random: Random) -> range:
-    """`dynalake_backfill`, a segment after another, each killed or not; in which time (milliseconds) it read."""
+    """Run `dynalake_backfill`, killing some segments; return the time range (milliseconds) of its reads."""
     clients, names = table.clients, table.names
     plan = plan_backfill(
         clients,
@@ -248,7 +248,7 @@ def _scan(clients: Clients, names: TableNames, segment: int) -> None:
 
 
 def _export(clients: Clients, names: TableNames) -> int:
-    """How many groups of files the export has."""
+    """Export, and return the number of groups of files."""
     exports = request_exports(clients, names, run="first")
     finished = patiently(lambda: check_exports(clients, names, exports))
     return len(store_groups(clients, names, finished, run="first").groups)
@@ -260,7 +260,7 @@ def _convert(clients: Clients, names: TableNames, segment: int) -> None:
 
 @dataclass
 class Upkeep:
-    """What `dynalake_convert` and `dynalake_compact` do, at the same time and all the time; some runs are killed."""
+    """The steps of `dynalake_convert` and `dynalake_compact`, repeated at the same time; some runs are killed."""
 
     STEPS = ("convert", "night", "fold")
 
@@ -279,7 +279,7 @@ class Upkeep:
             yield
 
     def do(self, what: str, random: Random) -> None:
-        """One run of a step. What another run was first with is done by the next one, as Airflow would."""
+        """Run a step once. If another run came first, the next run does the work, as in Airflow."""
         dies = random.random() < 0.15
         table = Table(_dying(self.clients, random) if dies else self.clients, self.names)
         try:
@@ -292,7 +292,7 @@ class Upkeep:
         convert(table)
 
     def night(self, table: Table, random: Random) -> None:
-        """Of today, too, which is open: a run may name it."""
+        """Compact today, too, which is open: a run may name it."""
         days = [self.names.lake.day_of(right_now())] if random.random() < 0.7 else []
         faults = night(table, days=days, fold=random.random() < 0.5)
         assert all(fault.transient for fault in faults), faults
@@ -309,7 +309,7 @@ def _kill(task: Callable[[], None]) -> None:
 
 
 def _until_done(task: Callable[[], object]) -> None:
-    """As Airflow tries a task again where another run was first."""
+    """Try a task again if another run came first, as Airflow does."""
     for _ in range(5):
         try:
             task()
@@ -320,7 +320,7 @@ def _until_done(task: Callable[[], object]) -> None:
 
 
 def _dying(clients: Clients, random: Random) -> Clients:
-    """Clients of which one of S3's next puts ends the task, before or after it is done."""
+    """Return clients with which one of the next puts to S3 kills the task, before or after the put."""
     after, puts = random.random() < 0.5, iter(range(random.randint(0, 6), -1, -1))
 
     class Dying:
@@ -338,7 +338,7 @@ def _dying(clients: Clients, random: Random) -> Clients:
 
 
 def _stream_changes(place: Place, names: TableNames, key: ItemKey) -> list[Written]:
-    """Everything in the table's stream."""
+    """Return every change in the table's stream."""
     arn = place.clients.dynamodb.describe_table(TableName=names.table)["Table"]["LatestStreamArn"]
     found = []
     for shard in place.streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]:
@@ -363,7 +363,7 @@ def _written(change: Mapping[str, Any], key: ItemKey) -> Written:
 
 
 def _wait(clients: Clients, names: TableNames, written: list[Written]) -> None:
-    """Until every change of the stream is in the raw zone."""
+    """Wait until every change of the stream is in the raw zone."""
 
     def missing() -> set[str]:
         return {c.number for c in written} - {change["__sequence_number"] for change in raw_changes(clients, names)}
@@ -372,7 +372,7 @@ def _wait(clients: Clients, names: TableNames, written: list[Written]) -> None:
 
 
 def _repeat(clients: Clients, names: TableNames, random: Random) -> list[str]:
-    """Let some raw objects arrive again, on the same day or on later ones; all the days."""
+    """Let some raw objects arrive again, on the same day or on later ones; return all the days."""
     today = names.lake.day_of(right_now())
     days = [shift_day(today, ahead) for ahead in range(random.randint(1, 3))]
     bucket = names.lake.bucket
@@ -385,6 +385,6 @@ def _repeat(clients: Clients, names: TableNames, random: Random) -> list[str]:
 
 
 def _work_when_over(table: Table, day: str) -> None:
-    """`dynalake_compact` when the day is over."""
+    """Run `dynalake_compact` after the end of the day."""
     over = end_of_day(day, table.names.lake.zone) + timedelta(hours=2)
     assert night(table, lambda: over) == ()

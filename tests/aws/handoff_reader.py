@@ -1,4 +1,4 @@
-"""What a reader must find in the lake, at any moment while it changes, and of any moment once it does not."""
+"""What a reader must find in the lake: at any moment while it changes, and for any moment afterwards."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DECODER = json.JSONDecoder(parse_float=Decimal, parse_int=Decimal)
 
 
 class Written(NamedTuple):
-    """A change as the table's own stream has it. `time`: milliseconds; the images are attribute values."""
+    """A change in the table's own stream. `time`: milliseconds; the images are attribute values."""
 
     number: str
     time: int
@@ -34,7 +34,7 @@ class Written(NamedTuple):
 
 @dataclass
 class Watcher:
-    """Looks at both tables again and again. Raises `AssertionError` where they contradict themselves or an answer."""
+    """Queries both tables again and again. Raises `AssertionError` if they contradict each other or earlier rows."""
 
     reader: LakeReader
     looks: int = 0
@@ -49,8 +49,8 @@ class Watcher:
         self.looks += 1
 
         ids = Counter((row[SEQUENCE_NUMBER], row_key(schema, row)) for row in changes)
-        assert set(ids.values()) <= {1}, f"changes that stand more than once: {ids - Counter(set(ids))}"
-        assert self.seen <= ids.keys(), f"changes that are gone: {self.seen - ids.keys()}"
+        assert set(ids.values()) <= {1}, f"changes that appear more than once: {ids - Counter(set(ids))}"
+        assert self.seen <= ids.keys(), f"changes that have disappeared: {self.seen - ids.keys()}"
         self.seen = set(ids)
 
         newest: dict[KeyValues, dict[str, Any]] = {}
@@ -58,17 +58,17 @@ class Watcher:
             newest[row_key(schema, row)] = row
         current = {row_key(schema, row): row[SEQUENCE_NUMBER] for row in shown}
         assert len(current) == len(shown), "an item is shown twice"
-        # A late change is in the state shortly before it is in the changes, never the other way round.
+        # A late change reaches the state shortly before it reaches the changes, never the other way round.
         gone = {row_key(schema, row): row[SEQUENCE_NUMBER] for row in removed}
         for key, row in newest.items():
             if key in current:
                 assert current[key] >= row[SEQUENCE_NUMBER], f"{key} is shown as it was before {row}"
             elif row[OPERATION] != "REMOVE":
-                assert gone.get(key, "") > row[SEQUENCE_NUMBER], f"{key} is not shown, and there is {row}"
+                assert gone.get(key, "") > row[SEQUENCE_NUMBER], f"{key} is not shown, but {row} exists"
 
 
 def row_key(schema: TableSchema, row: Mapping[str, Any]) -> KeyValues:
-    """An item's key, whether its values fit their columns or not."""
+    """Return an item's key, whether its values fit their columns or not."""
     found = []
     for column in schema.key_columns:
         value = row.get(column.name)
@@ -79,18 +79,18 @@ def row_key(schema: TableSchema, row: Mapping[str, Any]) -> KeyValues:
 
 
 def check_changes(reader: LakeReader, written: Sequence[Written]) -> None:
-    """`{t}` has every change of the stream once, and of every item one snapshot at most."""
+    """Check that `{t}` has every change of the stream once, and at most one snapshot of every item."""
     now = reader.now()
     rows = reader.rows(f"SELECT * FROM {now.changes}")
     changes = Counter(row[SEQUENCE_NUMBER] for row in rows if row[OPERATION] != "SNAPSHOT")
     wanted = Counter(change.number for change in written)
-    assert changes == wanted, f"missing: {wanted - changes}; more than once or from nowhere: {changes - wanted}"
+    assert changes == wanted, f"missing: {wanted - changes}; repeated or unknown: {changes - wanted}"
     snapshots = Counter(row_key(now.schema, row) for row in rows if row[OPERATION] == "SNAPSHOT")
-    assert set(snapshots.values()) <= {1}, "an item stands twice in the snapshot"
+    assert set(snapshots.values()) <= {1}, "an item is in the snapshot twice"
 
 
 def check_current(reader: LakeReader) -> None:
-    """`{t}_current` is the table, value by value."""
+    """Check that `{t}_current` equals the table, value by value."""
     comparison = reader.compare()
     assert comparison.same, comparison.text()
 
@@ -98,7 +98,7 @@ def check_current(reader: LakeReader) -> None:
 def check_history(
     reader: LakeReader, key: ItemKey, written: Sequence[Written], times: Sequence[range], random: Random, count: int
 ) -> None:
-    """`{t}_history` at random moments, out of these times (milliseconds), is what the table was then."""
+    """Check that `{t}_history` equals the table at random moments within these times (milliseconds)."""
     now, table = reader.now(), reader.table
     reader.rows(f"CREATE OR REPLACE TEMP TABLE history AS SELECT * FROM {now.history}")
     left = {key_values(key, item): item for item in scan_table(table.clients, table.names)}
@@ -116,9 +116,9 @@ def check_history(
 def state_at(
     written: Sequence[Written], left: Mapping[KeyValues, Mapping[str, Any]], moment: int
 ) -> dict[KeyValues, Mapping[str, Any] | None]:
-    """Each item as it was, None where it was not there: by its changes, and else as it was before them, or is `left`.
+    """Return each item at a moment, or None: by its changes, else as it was before them, or as in `left`.
 
-    Where the clock went back, a change counts from the latest time up to it, as in the view.
+    If the clock went back, a change counts from the latest time up to it, as in the view.
     """
     found: dict[KeyValues, Mapping[str, Any] | None] = dict(left)
     in_order = sorted(written, key=lambda change: (repr(change.key), change.number))

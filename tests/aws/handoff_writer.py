@@ -1,4 +1,4 @@
-"""An application's writes: each writer has its own mixture, and its own way to say when an item was updated."""
+"""An application's writes. Each writer has its own mixture, and its own format for an item's update time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dynalake.aws.clients import Clients
 from dynalake.record.key import ItemKey
 
 IDENTITIES = 40
-"""Different items that are written: few, so that each is changed and deleted several times."""
+"""Number of items: small, so that each is changed and deleted several times."""
 
 Item = dict[str, Any]
 
@@ -69,7 +69,7 @@ class Writer:
         return {a.name: _key_value(a.type, number if n == 0 else number % 3) for n, a in enumerate(self.key.attributes)}
 
     def item(self, identity: Item) -> Item:
-        """The same attribute may be text here and a number there, and numbers have up to 38 digits."""
+        """Make an item. An attribute may be text or a number, and numbers have up to 38 digits."""
         random = self.random
         item: Item = {**identity, "count": {"N": str(random.randrange(10**6))}}
         if random.random() < 0.9:
@@ -106,7 +106,7 @@ def _any_time(random: Random) -> Item:
 
 
 def _ahead(random: Random) -> Item:
-    """Now and then a time that is not yet: it says nothing of when the item was written."""
+    """Sometimes a time in the future, which does not tell when the item was written."""
     if random.random() < 0.7:
         return _any_time(random)
     return {"S": (datetime.now(UTC) + timedelta(days=400)).isoformat()}

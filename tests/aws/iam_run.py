@@ -1,4 +1,4 @@
-"""One lake under enforced IAM: who may do what, and a whole run in which each role does its part."""
+"""One lake under enforced IAM: the roles and their grants, and a whole run in which each role does its part."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ from tests.aws.capture_steps import capture, leave, patiently
 from tests.aws.lake import register, right_now, show
 
 ACCOUNT = "000000000000"
-# Not the default: a grant that names that one would be seen.
+# Not the default, so that a grant that names the default fails.
 PREFIX = "lake/raw"
 AIRFLOW = Path("infra/cloudformation/airflow.yaml")
 REDSHIFT = Path("infra/cloudformation/redshift.yaml")
@@ -67,13 +67,13 @@ class Secured:
     given: Mapping[str, Any]
     """The lake's options."""
     roles: Mapping[str, str]
-    """Logical names of the roles to their own: `DagRole`, `DeployRole`, later `Role` and `FirehoseRole`."""
+    """The roles' names by logical name: `DagRole`, `DeployRole`, later `Role` and `FirehoseRole`."""
     policies: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
-    """What each role was granted."""
+    """Each role's grants."""
     spectrum: Clients | None = None
-    """Redshift's role, once it is there."""
+    """Redshift's role, as soon as it exists."""
     boundaries: Mapping[str, str] = field(default_factory=dict)
-    """The boundary's ARN of each role that a stack made."""
+    """The ARN of the boundary of each role that a stack made."""
 
     @property
     def options(self) -> LakeOptions:
@@ -81,7 +81,7 @@ class Secured:
 
 
 def secure(aws: LocalAws, environment: str, *, key: bool = True, bucket: str = "") -> Secured:
-    """Deploy the roles of the lake as an administrator, and take the DAGs'; everything is traced, and has a key."""
+    """Deploy the roles of the lake as an administrator, and assume the DAGs' role, with tracing and a key."""
     root = clients_with(aws, aws.key, aws.key)
     kms: Any = root._make("kms")
     arn = kms.create_key()["KeyMetadata"]["Arn"] if key else ""
@@ -99,7 +99,7 @@ def secure(aws: LocalAws, environment: str, *, key: bool = True, bucket: str = "
 
 
 def roles_stack(environment: str) -> str:
-    """The stack of the lake's roles."""
+    """Return the name of the stack of the lake's roles."""
     return f"dynalake-{environment.replace('-', '--')}-airflow"
 
 
@@ -112,7 +112,7 @@ def deploy_roles(
     *,
     update: bool = False,
 ) -> dict[str, str]:
-    """Deploy the template of the lake's roles as an administrator; the stack's outputs.
+    """Deploy the template of the lake's roles as an administrator; return the stack's outputs.
 
     `key` is the lake's, if any; `more`: other parameters of the template.
     """
@@ -138,19 +138,19 @@ def deploy_roles(
 
 
 def clients_with(aws: LocalAws, key: str, secret: str, token: str | None = None) -> Clients:
-    """Clients of local AWS under these credentials."""
+    """Return clients of local AWS with these credentials."""
     session = boto3.Session(key, secret, token, region_name="us-east-1")
     return Clients.of(session, endpoint_url=lambda service: aws.endpoint_url)
 
 
 def roles_of(clients: Clients, stack: str) -> dict[str, str]:
-    """The roles that a stack made, by logical name."""
+    """Return the roles of a stack by logical name."""
     found = clients.cloudformation.describe_stack_resources(StackName=stack)["StackResources"]
     return {r["LogicalResourceId"]: r["PhysicalResourceId"] for r in found if r["ResourceType"] == "AWS::IAM::Role"}
 
 
 def set_up_secured(here: Secured, settings: TableSettings, *, update: bool = False) -> TableNames:
-    """The steps of `dynalake_setup`, in the DAGs' role."""
+    """Run the steps of `dynalake_setup` in the DAGs' role."""
     dag, lake = here.dag, here.lake
     names = lake.table(settings.table)
     source = check_source(dag, settings.table, enable_stream=True, enable_pitr=True)
@@ -172,14 +172,14 @@ def set_up_secured(here: Secured, settings: TableSettings, *, update: bool = Fal
     leave(stack)
     register(dag, names, source.key, source.arn)
     record_hand_off(dag, names, mapping_id)
-    # As a teardown does that is begun and not finished.
+    # As after a teardown that was begun and not finished.
     silence_alarms(dag, names)
     arm_alarms(dag, names)
     return names
 
 
 def back_fill(dag: Clients, names: TableNames, run: str) -> int:
-    """A backfill by each method in the DAGs' role, the scan's last; how many items it kept."""
+    """Backfill by each method in the DAGs' role, by scan last; return the number of items that it kept."""
     before = datetime.now(UTC).isoformat()
     plan_backfill(dag, names, run=f"{run}-export", method="export", updated_before=before)
     exports = request_exports(dag, names, run=f"{run}-export")
@@ -196,7 +196,7 @@ def back_fill(dag: Clients, names: TableNames, run: str) -> int:
 
 
 def work_at(dag: Clients, names: TableNames, now: datetime) -> int:
-    """A conversion, and all of a night at that time, in the DAGs' role; how many rows the table of changes has."""
+    """Convert, and run a whole night at that time, in the DAGs' role; return the number of rows in the changes."""
     assert names.table in list_tables(dag, names.lake)
     table, settings = Table(dag, names), find_settings(dag, names)
     assert settings is not None
@@ -209,9 +209,9 @@ def work_at(dag: Clients, names: TableNames, now: datetime) -> int:
 
 
 def redshift_role(here: Secured) -> Clients:
-    """Deploy the role for Redshift Spectrum as an administrator, once; clients in it.
+    """Deploy the role for Redshift Spectrum as an administrator, once; return clients in it.
 
-    Only Redshift may take it, and it is not here: the administrator lets the account take it, too.
+    Only Redshift may assume it, which local AWS does not have, so the administrator lets the account assume it, too.
     """
     stack = f"{here.lake.environment}-redshift"
     given = {"Environment": here.lake.environment, "Prefix": PREFIX, "KmsKeyArn": here.given["kms_key_arn"]}
@@ -237,7 +237,7 @@ def redshift_role(here: Secured) -> Clients:
 
 
 def read_as_redshift(spectrum: Clients, names: TableNames) -> tuple[int, int]:
-    """What Redshift asks for a query of each table: the catalog, then every object; the rows of both."""
+    """Make Redshift's requests for a query of each table: the catalog, then every object; return the rows of both."""
     glue, s3, lake = spectrum.glue, spectrum.s3, names.lake
     glue.get_database(Name=lake.database)
     there = {table["Name"] for table in glue.get_tables(DatabaseName=lake.database)["TableList"]}
@@ -266,7 +266,7 @@ def read_as_redshift(spectrum: Clients, names: TableNames) -> tuple[int, int]:
 
 
 def watch(dag: Clients, names: TableNames, now: datetime) -> TableStatus:
-    """A look at the table in the DAGs' role."""
+    """Watch the table in the DAGs' role."""
     settings = find_settings(dag, names)
     assert settings is not None
     before = load_status(dag, names)
@@ -279,7 +279,7 @@ def watch(dag: Clients, names: TableNames, now: datetime) -> TableStatus:
 
 
 def policies_of(root: Clients, role: str) -> list[dict[str, Any]]:
-    """Every statement that a role was granted, its actions and resources as lists."""
+    """Return every statement of a role's policies, its actions and resources as lists."""
     iam: Any = root._make("iam")
     documents = [
         iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]

@@ -1,4 +1,4 @@
-"""The steps by which raw objects become rows that readers see, as the DAGs take them, in this process."""
+"""The DAGs' steps by which raw objects become rows that readers see, in this process."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ right_now: Now = partial(datetime.now, UTC)
 
 
 def make_lake(clients: Clients, environment: str = "") -> Lake:
-    """A bucket and a Glue database: all that a lake needs in which raw objects are put by hand."""
+    """Make a bucket and a Glue database: all that a lake needs if raw objects are put by hand."""
     account = clients.sts.get_caller_identity()["Account"]
     lake = Lake(environment or f"t{uuid.uuid4().hex[:12]}", account, clients.sts.meta.region_name)
     clients.s3.create_bucket(Bucket=lake.bucket)
@@ -42,7 +42,7 @@ def make_lake(clients: Clients, environment: str = "") -> Lake:
 
 
 def deploy_job(clients: Clients, lake: Lake, **options: str) -> None:
-    """The Glue job of the template, with more default arguments: `part_bytes="1"`."""
+    """Deploy the template's Glue job with more default arguments, such as `part_bytes="1"`."""
     first = '        "--enable-auto-scaling": "true"\n'
     more = "".join(f'        "--{name.replace("_", "-")}": "{value}"\n' for name, value in options.items())
     name = f"{lake.environment}-spark"
@@ -59,7 +59,7 @@ def deploy_job(clients: Clients, lake: Lake, **options: str) -> None:
 
 
 def register(clients: Clients, names: TableNames, key: ItemKey, source_arn: str = "arn") -> Table:
-    """`dynalake_setup`'s tables and views, of a table with the usual settings."""
+    """Register the tables and views of `dynalake_setup` for a table with the usual settings."""
     table = Table(clients, names)
     make_tables(table, key, source_arn)
     switch_off_optimizers(table)
@@ -69,7 +69,7 @@ def register(clients: Clients, names: TableNames, key: ItemKey, source_arn: str 
 
 
 def convert(table: Table, now: Now = right_now, days: Collection[str] = ()) -> Finished | None:
-    """`dynalake_convert`; None where nothing was due."""
+    """Run `dynalake_convert`; return None if nothing was due."""
     limits = ConvertLimits()
     planned = plan_table(table, limits, now(), days)
     for batch in planned.batches:
@@ -81,7 +81,7 @@ def convert(table: Table, now: Now = right_now, days: Collection[str] = ()) -> F
 
 
 def show(table: Table, run: str) -> Swapped:
-    """`dynalake_backfill` from its commit on: the ledger is checked, and the run's items become the snapshot.
+    """Run `dynalake_backfill` from its commit on: check the ledger, and make the run's items the snapshot.
 
     `run` is the Airflow run id.
     """
@@ -97,5 +97,5 @@ def show(table: Table, run: str) -> Swapped:
 
 
 def night(table: Table, now: Now = right_now, days: Sequence[str] = (), *, fold: bool = False) -> tuple[Fault, ...]:
-    """`dynalake_compact`; what has failed. `days` are compacted though they are open."""
+    """Run `dynalake_compact`; return its failures. `days` are compacted even if they are open."""
     return work(table, TableSettings(table.names.table), now, lambda line: None, Asked(tuple(days), fold=fold))

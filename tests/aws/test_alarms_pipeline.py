@@ -1,4 +1,4 @@
-"""Every alarm of the stacks goes off when what it watches happens, and tells the lake's topic."""
+"""Every alarm of the stacks goes off when its condition holds, and notifies the lake's topic."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ TEMPLATES = Path("infra/cloudformation")
 Fail = Callable[..., Any]
 
 
-# What must not happen at all has no threshold to choose.
+# Alarms on events that must never happen have no threshold to choose.
 NEVER = ("DroppedAlarm", "UndeliveredAlarm", "StreamUnreadAlarm", "KinesisUnreadAlarm", "RefusedAlarm")
 ENVIRONMENT = "alarms"
-# The alarms' own limits, as low as they may be.
+# The alarms' thresholds, as low as allowed.
 OPTIONS = LakeOptions.parse({"timeout_seconds": 15, "iterator_age_alarm_minutes": 1, "duration_alarm_percent": 1})
 
 
@@ -44,7 +44,7 @@ def fail(local_aws: LocalAws) -> Iterator[Fail]:
 
 
 def captured(clients: Clients, name: str, environment: str = ENVIRONMENT, **settings: Any) -> TableNames:
-    """A table, of the one lake that most of these tests share."""
+    """Set up a table in the lake that most of these tests share."""
     table = f"WATCHED-{name}"
     make_table(clients, table)
     return set_up(clients, environment, TableSettings(table, **settings), options=OPTIONS).names
@@ -54,13 +54,13 @@ _numbers = count()
 
 
 def write(clients: Clients, table: str, items: int, size: int = 10) -> None:
-    """Items that were never there: one that is written as it is makes no change."""
+    """Write new items, since writing an item unchanged makes no change."""
     for _ in range(items):
         clients.dynamodb.put_item(TableName=table, Item={"id": {"S": f"{next(_numbers)}"}, "x": {"S": "x" * size}})
 
 
 def take_nothing(fail: Fail, names: TableNames) -> None:
-    """The bucket refuses all raw objects of the table."""
+    """Make the bucket refuse all raw objects of the table."""
     where = {"resource": names.lake.bucket, "key_prefix": names.raw_prefix}
     fail(service="s3", operation="PutObject", code="SlowDown", status=503, **where)
 
@@ -72,8 +72,8 @@ def alarm(clients: Clients, stack: str, logical_id: str) -> Any:
 
 
 def goes_off(clients: Clients, stack: str, logical_id: str, meanwhile: Callable[[], object] = lambda: None) -> Any:
-    """The alarm once it is in ALARM; what is watched goes on `meanwhile`. An alarm that needs three bad minutes of five
-    sees them as seconds here."""
+    """Return the alarm as soon as it is in ALARM, repeating `meanwhile` until then. An alarm that needs three bad
+    minutes of five sees them as seconds here."""
 
     def look() -> Any:
         meanwhile()
@@ -86,7 +86,7 @@ def goes_off(clients: Clients, stack: str, logical_id: str, meanwhile: Callable[
 
 
 def is_quiet(clients: Clients, stack: str, logical_id: str) -> None:
-    """Waits until the alarm is not in ALARM; it may have been in another test."""
+    """Wait until the alarm is not in ALARM, where another test may have left it."""
 
     def look() -> None:
         if alarm(clients, stack, logical_id)["StateValue"] == "ALARM":
@@ -112,9 +112,9 @@ def test_throttled_writes(clients: Clients, fail: Fail) -> None:
 
 
 def test_throttled_reads(clients: Clients, client: Callable[..., Any]) -> None:
-    """A consumer that asks too often; Firehose, which reads the same shards, is refused as well."""
+    """A consumer reads too often, so Firehose, which reads the same shards, is refused as well."""
     names = captured(clients, "read")
-    # Without repetitions of its own.
+    # Without its own retries.
     consumer = client("kinesis", config=Config(retries={"total_max_attempts": 1}))
     shard = consumer.list_shards(StreamName=names.stream)["Shards"][0]["ShardId"]
     where = {"StreamName": names.stream, "ShardId": shard, "ShardIteratorType": "TRIM_HORIZON"}
@@ -142,7 +142,7 @@ def test_throttled_direct_writes(clients: Clients, fail: Fail) -> None:
 
 
 def test_a_stream_that_nobody_reads(clients: Clients) -> None:
-    """Nobody writes either: no change is late, and none is there to tell by."""
+    """Nobody writes either, so no late change shows the fault."""
     names = captured(clients, "unread")
     is_quiet(clients, names.stack, "StreamUnreadAlarm")
     mapping = mapping_of(clients, names)
@@ -155,7 +155,7 @@ def test_a_stream_that_nobody_reads(clients: Clients) -> None:
 
 
 def test_a_kinesis_stream_that_firehose_does_not_read(clients: Clients) -> None:
-    """Nothing is put into it, either: Firehose has nothing to tell of."""
+    """Nothing is put into it either, so Firehose has nothing to report."""
     names = captured(clients, "kinesisunread", stream_retention_hours=30)
     is_quiet(clients, names.stack, "KinesisUnreadAlarm")
     clients.firehose.delete_delivery_stream(DeliveryStreamName=names.delivery_stream)
@@ -180,7 +180,7 @@ def test_a_temporary_refusal_needs_no_repair(clients: Clients, fail: Fail, local
 
 
 def test_alarms_on_unread_changes_are_silent_during_a_teardown(clients: Clients) -> None:
-    """And do so again once the table is set up again, also where the teardown came no further."""
+    """They notify again when the table is set up again, also after an unfinished teardown."""
     names = captured(clients, "silent")
 
     def tells() -> set[bool]:
@@ -201,7 +201,7 @@ def mapping_of(clients: Clients, names: TableNames) -> str:
 
 
 def test_a_failing_function_whose_changes_wait(clients: Clients, fail: Fail) -> None:
-    """It fails each time, and the oldest change grows older than it may."""
+    """It fails each time, and the oldest change gets too old."""
     names = captured(clients, "fails", max_retries=10000)
     stack = names.lake.forwarder_stack
     is_quiet(clients, stack, "ErrorsAlarm")
@@ -212,7 +212,7 @@ def test_a_failing_function_whose_changes_wait(clients: Clients, fail: Fail) -> 
 
 
 def test_a_function_that_may_not_run(clients: Clients) -> None:
-    """All of its concurrency is taken away, as by other functions of the account."""
+    """All of its concurrency is taken, as by other functions of the account."""
     names = captured(clients, "held")
     forwarder = names.lake.forwarder
     clients.lambda_.put_function_concurrency(FunctionName=forwarder, ReservedConcurrentExecutions=0)
@@ -225,7 +225,7 @@ def test_a_function_that_may_not_run(clients: Clients) -> None:
 
 
 def test_a_function_that_retries_for_too_long(clients: Clients, fail: Fail) -> None:
-    """Its stream takes nothing for a while, so it uses up its time: here at least 150 ms of 15 s."""
+    """Its stream accepts nothing for a while, so it uses up its time: here at least 150 ms of 15 s."""
     names = captured(clients, "slow")
     forwarder = names.lake.forwarder
     clients.lambda_.update_function_configuration(FunctionName=forwarder, Timeout=4)
@@ -243,7 +243,7 @@ def test_a_function_that_retries_for_too_long(clients: Clients, fail: Fail) -> N
 
 
 def test_a_bucket_that_refuses_every_object(clients: Clients, fail: Fail) -> None:
-    """Firehose fails, tries again, and its oldest change grows old."""
+    """Firehose fails and tries again, and its oldest change gets too old."""
     names = captured(clients, "delivery", freshness_alarm_minutes=2)
     take_nothing(fail, names)
     write(clients, names.table, 3)
@@ -252,7 +252,7 @@ def test_a_bucket_that_refuses_every_object(clients: Clients, fail: Fail) -> Non
 
 
 def test_an_old_delivery_that_delivers_nothing(clients: Clients, fail: Fail) -> None:
-    """Nobody else would say that what it holds is about to be lost."""
+    """No other alarm would report that its buffered changes are about to be lost."""
     make_table(clients, "WATCHED-left")
     settings = TableSettings("WATCHED-left", freshness_alarm_minutes=2)
     stack = set_up(clients, ENVIRONMENT, settings, options=OPTIONS).stack
@@ -264,7 +264,7 @@ def test_an_old_delivery_that_delivers_nothing(clients: Clients, fail: Fail) -> 
 
 
 def test_rejected_changes_and_objects(clients: Clients, local_aws: LocalAws) -> None:
-    """One number from the forwarder's log, one from the bucket's request metrics."""
+    """One count from the forwarder's log, one from the bucket's request metrics."""
     names = captured(clients, "rejected")
     break_changes(local_aws, names.table, times=2)
     write(clients, names.table, 1)
@@ -282,7 +282,7 @@ def test_quarantined_lines_are_objects_in_the_error_prefix(clients: Clients) -> 
 
 
 def test_changes_that_failed_for_good(clients: Clients, fail: Fail) -> None:
-    """The function dies with them; then there is nowhere to put them aside, either."""
+    """The function dies with them; then the on-failure destination fails, too."""
     names = captured(clients, "failed", max_retries=0)
     fail(service="lambda", operation="Invoke", code="Runtime.ExitError", resource=names.lake.forwarder)
     write(clients, names.table, 3)
@@ -303,7 +303,7 @@ def test_a_threshold_is_a_parameter(clients: Clients) -> None:
     options = LakeOptions.parse({"rejected_alarm_objects": 5})
     apply_stack(clients, storage_spec(names.lake, create_bucket=True, options=options))
     assert alarm(clients, names.lake.storage_stack, "RejectedAlarm")["Threshold"] == 5
-    # Another setup that says nothing of it leaves it as it is.
+    # Another setup that omits it leaves it unchanged.
     set_up(clients, "alarmlimit", TableSettings(names.table, throttles_alarm_count=7, failed_alarm_count=3))
     assert alarm(clients, names.lake.storage_stack, "RejectedAlarm")["Threshold"] == 5
 
@@ -325,7 +325,7 @@ def test_the_dashboard_finds_the_tables_by_itself(clients: Clients) -> None:
 
 
 def test_every_alarm_notifies_the_topic_and_says_what_to_do() -> None:
-    """Each of the templates' alarms is in a test above."""
+    """Each alarm of the templates is in a test above."""
     text = Path(__file__).read_text(encoding="utf-8")
     for template in ("storage", "forwarder", "table"):
         source = (TEMPLATES / f"{template}.yaml").read_text(encoding="utf-8")

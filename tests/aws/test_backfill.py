@@ -35,7 +35,7 @@ ITEMS = 1200
 
 @pytest.fixture(scope="module")
 def names(clients: Clients) -> Iterator[TableNames]:
-    """A table of receipts in a lake of its own."""
+    """Make a table of receipts in its own lake."""
     made, loaded = make_lake(clients, "backfill").table("BACKFILLED"), generated(ITEMS)
     create_table(clients.dynamodb, made.table, loaded.key)
     assert write_items(clients.dynamodb, made.table, loaded.items) == ITEMS
@@ -46,7 +46,7 @@ def names(clients: Clients) -> Iterator[TableNames]:
 
 @pytest.fixture(autouse=True)
 def small_objects(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some hundred items make several objects."""
+    """Make objects so small that a few hundred items fill several."""
     monkeypatch.setattr(BackfillPlan, "target_text_bytes", 100_000)
 
 
@@ -65,7 +65,7 @@ def backfill(clients: Clients, names: TableNames, run: str, **options: Any) -> A
 
 
 def shown(clients: Clients, names: TableNames) -> tuple[str, int]:
-    """The prefix of the snapshot's raw objects, and how many rows it has."""
+    """Return the prefix of the snapshot's raw objects, and its number of rows."""
     table = Table(clients, names)
     return shown_prefix(table), sum(file.rows for file in table.changes().files({SNAPSHOT_DAY}))
 
@@ -87,7 +87,7 @@ def test_all_items_arrive_and_a_second_run_changes_nothing(clients: Clients, nam
 
 @pytest.mark.parametrize(("count", "size"), [(0, 0), (1, 10), (7, 399 * 1024)], ids=["none", "one", "items of 400 KB"])
 def test_small_tables_and_huge_items(clients: Clients, names: TableNames, count: int, size: int) -> None:
-    """Within a limit, so that every segment shows itself and looks for the others, in the bucket as it is."""
+    """With a limit, so that every segment registers in the bucket and counts the others."""
     table = names.lake.table(f"OF-{count}")
     make_table(clients, table.table)
     for number in range(count):
@@ -102,7 +102,7 @@ def test_small_tables_and_huge_items(clients: Clients, names: TableNames, count:
     assert committed.ledger.total.kept == count
     assert shown(clients, table) == (names.lake.table(f"OF-{count}").snapshot_run("small"), count)
     state = clients.s3.list_objects_v2(Bucket=names.lake.bucket, Prefix=active_prefix(table, "small"))
-    assert state["KeyCount"] == 0, "those that ended left"
+    assert state["KeyCount"] == 0, "segments that ended have unregistered"
 
 
 def test_a_killed_scan_resumes_and_gives_the_same_items(clients: Clients, names: TableNames) -> None:
@@ -143,7 +143,7 @@ def test_the_snapshot_equals_the_table_in_sql(clients: Clients, names: TableName
 
 
 def test_items_with_an_invalid_time_are_kept(clients: Clients, names: TableNames, local_aws: LocalAws) -> None:
-    """Of whatever type the attribute is: they are in the lake like all others, and the note names some."""
+    """Whatever type the attribute has, they are in the lake like all others, and the note names some."""
     table = names.lake.table("ODD-TIMES")
     make_table(clients, table.table)
     odd: list[Any] = [{"S": ""}, {"S": "0000-00-00 00:00:00"}, {"BOOL": True}, {"M": {}}, {"B": b"1"}, {"N": "1E+20"}]

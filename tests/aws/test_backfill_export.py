@@ -1,4 +1,4 @@
-"""A backfill by export on local AWS: the same records as a scan's, checked against DynamoDB's own manifests."""
+"""A backfill by export on local AWS gives the records of a scan, checked against DynamoDB's own manifests."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.aws.capture_steps import patiently
 from tests.aws.lake import make_lake, register, show
 
 ITEMS = 300
-# A larger file of movies than the one made here: DYNALAKE_MOVIES=movies.json.
+# For a larger file of movies than the generated one, set DYNALAKE_MOVIES=movies.json.
 MOVIES = os.environ.get("DYNALAKE_MOVIES", "")
 
 
@@ -40,7 +40,7 @@ def lake(clients: Clients) -> Lake:
 
 @pytest.fixture(scope="module")
 def make(clients: Clients, lake: Lake) -> Callable[..., TableNames]:
-    """Makes a registered table with these items, whose point-in-time recovery is on."""
+    """Makes a registered table with these items and point-in-time recovery."""
 
     def table(name: str, loaded: Any) -> TableNames:
         create_table(clients.dynamodb, name, loaded.key)
@@ -90,13 +90,13 @@ def lines(clients: Clients, names: TableNames, prefix: str) -> Iterator[str]:
 
 
 def records(clients: Clients, names: TableNames, run: str) -> list[str]:
-    """The run's records without the time at which they were read."""
+    """Return the run's records without the time of their read."""
     found = [json.loads(line, parse_float=str) for line in lines(clients, names, names.snapshot_run(run))]
     return sorted(json.dumps({**record, "__event_time": 0}, sort_keys=True) for record in found)
 
 
 def test_an_export_gives_the_records_of_a_scan(clients: Clients, names: TableNames) -> None:
-    """All types, digit for digit: binary comes as base64 text here, as bytes there."""
+    """All types, digit for digit. An export has binary as base64 text, a scan as bytes."""
     committed = exported(clients, names, "export")
     assert committed.ledger.total.read == committed.ledger.total.kept == ITEMS
     assert committed.to_json()["manifest"] == ITEMS
@@ -154,7 +154,7 @@ def test_a_changed_file_is_not_used(clients: Clients, names: TableNames) -> None
     with pytest.raises(LedgerError, match=r"has the MD5 .*, but the manifest says"):
         convert_group(clients, names, run="changed", segment=0)
     assert shown_prefix(Table(clients, names)) == before
-    # Nothing of it is in the way of the next run.
+    # It does not affect the next run.
     assert exported(clients, names, "after").ledger.total.read == ITEMS
 
 

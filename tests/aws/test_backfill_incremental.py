@@ -1,4 +1,4 @@
-"""An outage longer than the stream: what was lost comes in from an incremental export, in its place, on local AWS."""
+"""An outage longer than the stream's retention: an incremental export brings the lost changes, on local AWS."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from tests.aws.lake import convert, make_lake, night, register
 
 HOUR = 3600
 BEFORE = "20190524"
-"""The day on which the changes before the outage arrived; it is compacted."""
+"""Day on which the changes before the outage arrived; it is compacted."""
 
 
 @pytest.fixture
 def names(clients: Clients, local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> TableNames:
-    """A table whose second hour of changes is not in the lake."""
+    """A table of which the lake lacks the second hour of changes."""
     made = make_lake(clients, "outage").table("OUTAGE")
     key = parse_key("year:N,title:S")
     create_table(clients.dynamodb, made.table, key)
@@ -52,7 +52,7 @@ def names(clients: Clients, local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch
     writer.lose()
     # One change of the lost hour has arrived, another of the same item has not.
     writer.put("captured", 2)
-    # Of these two the insertion has arrived, and the removal has not; the second is there again after the outage.
+    # The insertion of these two has arrived, and the removal has not; the second exists again after the outage.
     writer.put("came and went", 1)
     writer.put("came back", 1)
     writer.arrive(after, now - HOUR)
@@ -69,7 +69,7 @@ def names(clients: Clients, local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch
 
 
 class Writer:
-    """Writes items, and what the stream would have brought into the lake."""
+    """Writes items, and the changes that the stream would have brought into the lake."""
 
     def __init__(self, clients: Clients, names: TableNames) -> None:
         self.clients, self.names = clients, names
@@ -132,7 +132,7 @@ def test_changes_that_the_stream_lost_come_from_an_export(
 ) -> None:
     table = Table(clients, names)
     reader = LakeReader(table, local_aws.env())
-    # The first day is compacted, the others are not: both are looked into.
+    # The first day is compacted, the others are not; the import reads both kinds.
     convert(table, days=[BEFORE])
     assert night(table) == ()
     assert not reader.compare().same
@@ -140,7 +140,7 @@ def test_changes_that_the_stream_lost_come_from_an_export(
     assert committed.ledger.total.read == 6
     assert committed.ledger.vanished == 1
     convert(table)
-    assert shown_prefix(table) == "", "there is no snapshot, as before"
+    assert shown_prefix(table) == "", "there is still no snapshot"
     comparison = reader.compare()
     assert comparison.same, comparison.text()
     assert comparison.rows == 7
@@ -166,7 +166,7 @@ def test_changes_that_the_stream_lost_come_from_an_export(
     commit_backfill(clients, names, run="first")
     assert raw_lines(clients, names) == before
     imported(clients, names, "second")
-    # The removal that no export has is known to be in the lake, and not made again.
+    # The lake has the removal that no export has, so it is not made again.
     exported = [line for line in before if '"came and went"' not in line]
     assert raw_lines(clients, names) == sorted(before + exported)
     assert len({(json.loads(line)["title"], json.loads(line)["__sequence_number"]) for line in before}) == 6
@@ -174,7 +174,7 @@ def test_changes_that_the_stream_lost_come_from_an_export(
     assert reader.compare().same
     assert len(reader.read(lambda now: now.changes)) == len(changes)
 
-    # All of it compacted, each change once.
+    # Everything is compacted, with each change once.
     assert night(table, lambda: datetime.now(UTC) + timedelta(days=2)) == ()
     assert reader.compare().same
     assert len(reader.read(lambda now: now.changes)) == len(changes)

@@ -1,4 +1,4 @@
-"""Accounts as they are: a boundary and a key that come later, and streams that others read, too."""
+"""Real accounts: a boundary and a key that come later, and streams that others read, too."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.aws.capture_steps import SOON, make_table, set_up, wait_for_changes
 
 
 def test_a_lake_gets_its_boundary_and_its_key_later(clients: Clients) -> None:
-    """What is written goes on, and all that comes later has them."""
+    """Writes continue, and all later resources have them."""
     make_table(clients, "LATER")
     names = set_up(clients, "gets-later", TableSettings("LATER", buffer_seconds=SOON)).names
     clients.dynamodb.put_item(TableName="LATER", Item={"id": {"S": "before"}})
@@ -52,7 +52,7 @@ def test_a_lake_gets_its_boundary_and_its_key_later(clients: Clients) -> None:
 
 
 def test_a_refusal_by_lake_formation_says_what_to_grant(clients: Clients, local_aws: LocalAws) -> None:
-    """It answers so for a table that is not there, too.
+    """It refuses a missing table in the same way.
 
     https://docs.aws.amazon.com/lake-formation/latest/dg/lake-formation-troubleshooting.html
     """

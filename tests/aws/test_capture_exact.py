@@ -29,7 +29,7 @@ Item = dict[str, Any]
 
 
 def nested(levels: int) -> dict[str, Any]:
-    """A number at the given level; the attribute's own value is the first."""
+    """Return a number at the given level; the attribute's own value is level 1."""
     value: dict[str, Any] = {"N": "1.5"}
     for level in range(levels - 1):
         value = {"L": [value]} if level % 2 else {"M": {"__operation": value}}
@@ -51,7 +51,7 @@ EDGES: tuple[Item, ...] = (
     {"ID": {"S": "upper"}, "Id": {"N": "1"}, "iD": {"BOOL": False}, "i.D": {"NULL": True}},
     {f"{'_' * more}{name}": {"N": str(more)} for name in METADATA for more in range(3)},
     {"deepest": nested(LEVELS)},
-    # The names `id` and `x` and the key are part of the size. JSON makes a control character six times as long.
+    # The names `id` and `x` and the key count towards the size. JSON makes a control character six times as long.
     {"id": {"S": "largest"}, "x": {"S": "x" * (LARGEST - len("idlargestx"))}},
     {"id": {"S": "longest"}, "x": {"S": "\x01" * (LARGEST - len("idlongestx"))}},
     {"id": {"S": "binary"}, "x": {"B": b"\x00" * (LARGEST - len("idbinaryx"))}},
@@ -61,7 +61,7 @@ EDGES: tuple[Item, ...] = (
 
 @dataclass(frozen=True)
 class Written:
-    """What went into a table, came back from it, and arrived in the lake."""
+    """The items that were put into a table, read back from it, and found in the lake."""
 
     names: TableNames
     tried: int
@@ -72,7 +72,7 @@ class Written:
 
 @pytest.fixture(scope="module", params=["kinesis", "direct"])
 def written(request: pytest.FixtureRequest, clients: Clients) -> Written:
-    """The edges and some hundred generated items, through a pipeline of each kind."""
+    """The edge cases and a few hundred generated items, through a pipeline of each kind."""
     table = f"EXACT-{request.param}"
     make_table(clients, table)
     names = set_up(clients, "exact", TableSettings(table, delivery=request.param)).names
@@ -87,7 +87,7 @@ def written(request: pytest.FixtureRequest, clients: Clients) -> Written:
 
 @cache
 def generated() -> list[Item]:
-    """Different ones with every run, the same through each pipeline: making them takes longer than writing them."""
+    """Generate items, new ones in every run, and the same ones for each pipeline, since generating them is slow."""
     items: list[Item] = []
 
     @settings(max_examples=GENERATED, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
@@ -100,7 +100,7 @@ def generated() -> list[Item]:
 
 
 def put(clients: Clients, table: str, items: list[Item]) -> list[Item]:
-    """Write a batch; those of its items that DynamoDB refuses."""
+    """Write a batch; return the items that DynamoDB refuses."""
     try:
         answer = clients.dynamodb.batch_write_item(RequestItems={table: [{"PutRequest": {"Item": i}} for i in items]})
         assert not answer["UnprocessedItems"]
@@ -108,7 +108,7 @@ def put(clients: Clients, table: str, items: list[Item]) -> list[Item]:
     except ClientError as error:
         if error.response["Error"]["Code"] != "ValidationException":
             raise
-    # One bad item refuses its whole batch.
+    # DynamoDB refuses the whole batch because of one bad item.
     if len(items) == 1:
         return items
     middle = len(items) // 2
@@ -116,7 +116,7 @@ def put(clients: Clients, table: str, items: list[Item]) -> list[Item]:
 
 
 def from_table(value: dict[str, Any]) -> Any:
-    """What an attribute value must be in the lake, each part beside its JSON type: `True` would equal 1."""
+    """Return what an attribute value must be in the lake, each part with its JSON type, since `True` equals 1."""
     ((kind, content),) = value.items()
     match kind:
         case "N":
@@ -138,7 +138,7 @@ def from_table(value: dict[str, Any]) -> Any:
 
 
 def from_lake(value: Any) -> Any:
-    """The same of a value that was read from JSON."""
+    """Return the same for a value that was read from JSON."""
     match value:
         case None:
             return "null", None
@@ -154,7 +154,7 @@ def from_lake(value: Any) -> Any:
 
 
 def parts(value: dict[str, Any], level: int = 1) -> Iterator[tuple[str, int]]:
-    """The type and the level of a value and of every value in it."""
+    """Yield the type and the level of a value and of every value in it."""
     ((kind, content),) = value.items()
     yield kind, level
     for each in content.values() if kind == "M" else content if kind == "L" else ():
@@ -175,7 +175,7 @@ def test_every_item_is_in_the_lake_as_dynamodb_returns_it(written: Written) -> N
 
 
 def test_every_item_can_be_written_back_from_its_line(clients: Clients, written: Written) -> None:
-    """Attribute value by attribute value; what DynamoDB does not order has no order."""
+    """Attribute value by attribute value; the order of unordered types does not matter."""
     lines = [line for line in raw_lines(clients, written.names) if '"__operation":"INSERT"' in line]
     found = {item["id"]["S"]: item for item in map(decode_item, lines)}
     assert found.keys() == written.stored.keys()
@@ -185,7 +185,7 @@ def test_every_item_can_be_written_back_from_its_line(clients: Clients, written:
 
 
 def in_order(item: Item) -> Item:
-    """The item with the names of its maps, and its own, in order."""
+    """Return the item with its names, and those of its maps, in order."""
 
     def ordered(value: dict[str, Any]) -> dict[str, Any]:
         ((kind, content),) = value.items()
@@ -197,7 +197,7 @@ def in_order(item: Item) -> Item:
 
 
 def test_the_longest_item_s_old_image_is_in_the_lake_too(clients: Clients, written: Written) -> None:
-    """Its change has both images, and more bytes than any other: they are all that Lambda takes in one event."""
+    """Its change has both images, and more bytes than any other: as many as Lambda takes in one event."""
     names, item = written.names, written.stored["longest"]
     before = len(written.records)
     changed = {**item, "x": {"S": f"\x02{item['x']['S'][1:]}"}}

@@ -1,4 +1,4 @@
-"""At least once, never less: whatever fails, each change is in the lake or lies aside with its reason."""
+"""At least once: whatever fails, each change is in the lake, or rejected with a reason."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _outcomes: list[Outcome] = []
 
 @pytest.fixture(scope="module", autouse=True)
 def table_of_outcomes() -> Iterator[None]:
-    """Prints what became of every change (seen with `pytest -s`)."""
+    """Prints what became of every change (visible with `pytest -s`)."""
     yield
     if _outcomes:
         print(f"\n{show(_outcomes)}")
@@ -40,7 +40,7 @@ def test_every_change_is_in_the_lake_or_rejected(
         assert outcome.aside == fault.aside
         assert outcome.both == 0
     if fault.name == "partly throttled":
-        # Only the failed entries were sent again: nothing is twice in the lake.
+        # Only the failed entries were sent again, so nothing is in the lake twice.
         assert outcome.duplicates == 0
     assert bool(outcome.reasons) == bool(outcome.aside)
     assert all(outcome.reasons)
@@ -60,7 +60,7 @@ def write(clients: Clients, table: str, count: int) -> set[str]:
     return {f"item-{number}" for number in range(count)}
 
 
-def put_aside(clients: Clients, names: TableNames) -> list[dict[str, Any]]:
+def list_rejected(clients: Clients, names: TableNames) -> list[dict[str, Any]]:
     listed = clients.s3.list_objects_v2(Bucket=names.lake.bucket, Prefix=names.rejected("forwarder"))
     keys = [entry["Key"] for entry in listed.get("Contents", [])]
     return [json.loads(clients.s3.get_object(Bucket=names.lake.bucket, Key=key)["Body"].read()) for key in keys]
@@ -82,6 +82,6 @@ def test_a_malformed_change_is_rejected_and_blocks_nothing(clients: Clients, loc
     clients.dynamodb.put_item(TableName="BROKEN-ONE", Item={"id": {"S": "broken"}})
     written = write(clients, "BROKEN-ONE", 50)
     assert {change["id"] for change in wait_for_changes(clients, names, 50)} == written
-    (aside,) = put_aside(clients, names)
+    (aside,) = list_rejected(clients, names)
     assert "no NewImage" in aside["reason"]
     assert aside["record"]["dynamodb"]["Keys"] == {"id": {"S": "broken"}}

@@ -1,4 +1,4 @@
-"""A table's pipeline on local AWS: what is written to DynamoDB arrives, once and as it was."""
+"""A table's pipeline on local AWS: writes to DynamoDB arrive, once and unchanged."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ ITEM: dict[str, Any] = {
 @pytest.mark.parametrize("delivery", ["kinesis", "direct"])
 def test_writes_arrive(clients: Clients, delivery: str) -> None:
     make_table(clients, f"ARRIVES-{delivery}")
-    # This one was there before the pipeline: the stream still has it.
+    # This item is older than the pipeline, but the stream still has it.
     clients.dynamodb.put_item(TableName=f"ARRIVES-{delivery}", Item=ITEM)
     names = set_up(clients, "arrives", TableSettings(f"ARRIVES-{delivery}", delivery=delivery)).names
     _, search = prove(clients, names, delivery)
@@ -123,13 +123,13 @@ def test_settings_change_only_if_the_run_requests_it(clients: Clients) -> None:
     assert load_settings(clients, after.names) == wanted
     mapping = clients.lambda_.get_event_source_mapping(UUID=after.mapping_id)
     assert mapping["BatchSize"] == 50
-    # The mapping is the same one, so it goes on where it stood, and the hand-off stays.
+    # The mapping is the same one, so it continues where it was, and the hand-off stays.
     assert (after.mapping_id, after.hand_off) == (before.mapping_id, before.hand_off)
 
 
 @pytest.mark.parametrize(("first", "second"), [("kinesis", "direct"), ("direct", "kinesis")])
 def test_the_delivery_changes_in_place_and_nothing_is_lost(clients: Clients, first: str, second: str) -> None:
-    """It is written to all the time; and the delivery that was left goes, with nothing in it."""
+    """Writes never pause, and the old delivery is removed when it is empty."""
     table, environment = f"MOVED-{first}", f"moved{first}"
     make_table(clients, table)
     done = set_up(clients, environment, TableSettings(table, delivery=first))
@@ -144,14 +144,14 @@ def test_the_delivery_changes_in_place_and_nothing_is_lost(clients: Clients, fir
     assert (state.parameters["Delivery"], state.parameters["Beside"]) == (second, "none")
     with pytest.raises(ClientError, match="ResourceNotFound"):
         clients.firehose.describe_delivery_stream(DeliveryStreamName=done.names.firehose(first))
-    # A forwarder that still follows the old settings is refused by the stream, and reads them again.
+    # The stream refuses a forwarder that still uses the old settings, which then reads them again.
     clients.dynamodb.put_item(TableName=table, Item={"id": {"S": "late"}})
     changes = wait_for_changes(clients, done.names, len(writer.written) + 1)
     assert {change["id"] for change in changes} == {*writer.written, "late"}
 
 
 def test_changes_wait_until_the_delivery_is_proven(clients: Clients) -> None:
-    """Each line is a run that was killed after its step; all of them begin again."""
+    """Each line is a run that was killed after its step; every run starts from the beginning."""
     make_table(clients, "WAITS")
     clients.dynamodb.put_item(TableName="WAITS", Item={"id": {"S": "early"}})
     done = lake_for(clients, "waits", TableSettings("WAITS", shards=4))
@@ -166,7 +166,7 @@ def test_changes_wait_until_the_delivery_is_proven(clients: Clients) -> None:
     for _ in range(2):
         assert done.start(made)["MappingId"] == mapping
     assert [change["id"] for change in wait_for_changes(clients, done.names, 1)] == ["early"]
-    # A run for other settings does not undo what it does not know of.
+    # A run for other settings does not undo changes that it does not know.
     other = replace(done, settings=TableSettings("WAITS", delivery="direct"))
     with pytest.raises(ConflictError, match="'direct' of table 'WAITS' was proven, but is gone now"):
         other.start(made)
@@ -174,7 +174,7 @@ def test_changes_wait_until_the_delivery_is_proven(clients: Clients) -> None:
     parameters = stack_state(clients, done.names.stack).parameters
     assert (parameters["Delivery"], parameters["Beside"], parameters["Shards"]) == ("kinesis", "direct", "4")
     assert load_settings(clients, done.names).delivery == "kinesis"
-    # Firehose's own metrics say that the one beside is at rest; so a run that wants the old one again removes it.
+    # Firehose's own metrics say that the other delivery is at rest, so a run that returns to the old one removes it.
     leave(done)
     assert stack_state(clients, done.names.stack).parameters["Beside"] == "none"
 
@@ -195,7 +195,7 @@ def test_a_deleted_stream_is_named_and_can_be_replaced(clients: Clients) -> None
     clients.firehose.delete_delivery_stream(DeliveryStreamName=done.names.direct_delivery_stream)
     with pytest.raises(StackError, match=r"delivery 'direct' of table 'DELETED' is gone.*delivery=kinesis"):
         check_delivery(clients, done.names, "direct")
-    # What the message says to do works.
+    # The message's advice works.
     done = set_up(clients, "deleted", TableSettings("DELETED", buffer_seconds=SOON), update=True)
     leave(done.stack)
     parameters = stack_state(clients, done.names.stack).parameters

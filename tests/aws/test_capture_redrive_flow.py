@@ -1,4 +1,4 @@
-"""What failed for good comes into the lake by a redrive, and comes once, however often it is replayed."""
+"""A redrive brings finally failed changes into the lake, once, however often they are replayed."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tests.aws.capture_steps import (
     SetUp,
     break_changes,
     make_table,
-    put_aside_large,
     raw_changes,
+    reject_large,
     set_up,
     wait_for_changes,
 )
@@ -48,7 +48,7 @@ def replay(clients: Clients, names: TableNames, chunks: tuple[Chunk, ...], run: 
 
 
 def give_up(clients: Clients, local_aws: LocalAws, fail: Any, done: SetUp, count: int) -> None:
-    """Write changes that the mapping gives up; some of the batches were stored before their function died."""
+    """Write changes that the mapping gives up; the function stores some batches before it dies."""
     forwarder = done.names.lake.forwarder
     fault = {"service": "lambda", "operation": "Invoke", "code": "Runtime.ExitError", "resource": forwarder}
     fail(**fault, after=True, times=2)
@@ -59,7 +59,7 @@ def give_up(clients: Clients, local_aws: LocalAws, fail: Any, done: SetUp, count
 
 
 def rows_after_conversion(clients: Clients, done: SetUp) -> tuple[int, int]:
-    """Rows of all changes, and the lines that were left out because their change is a row already."""
+    """Return the rows of all changes, and the number of lines dropped because their change already is a row."""
     table, rows, left_out = register(clients, done.names, done.source.key), 0, 0
     while (finished := convert(table)) is not None:
         rows += finished.sums.rows
@@ -68,7 +68,7 @@ def rows_after_conversion(clients: Clients, done: SetUp) -> tuple[int, int]:
 
 
 def wait_for_lines(clients: Clients, names: TableNames, count: int) -> int:
-    """How many lines the raw zone has, once there are `count`."""
+    """Return the number of lines in the raw zone as soon as there are `count`."""
     return eventually(lambda: len(raw_changes(clients, names)), lambda found: found >= count)
 
 
@@ -84,7 +84,7 @@ def test_replaying_twice_adds_no_row(clients: Clients, local_aws: LocalAws, fail
     assert all(failure.stage == "mapping" for failure in plan.failures)
     assert {f.reason for f in plan.failures} == {"RetryAttemptsExhausted: the function answered Unhandled"}
 
-    # Killed after the changes were stored and before a batch was marked: the next run does it all again.
+    # Killed after the changes were stored and before a batch was marked, so the next run does all of it again.
     broken = Clients(
         lambda service: _NoCopies(clients.s3) if service == "s3" else getattr(clients, _attribute(service))
     )
@@ -153,7 +153,7 @@ def test_malformed_changes_stay_and_those_that_a_newer_version_can_send_pass(
     break_changes(local_aws, "BROKEN", times=2)
     write(clients, "BROKEN", 3)
     wait_for_failed(clients, names, 2)
-    large = [put_aside_large(clients, names, done.source, number) for number in range(2)]
+    large = [reject_large(clients, names, done.source, number) for number in range(2)]
     plan = plan_redrive(clients, names)
     assert {(one.stage, one.changes) for one in plan.failures} == {("forwarder", 2)}
     too_long, broken = sorted(one.reason for one in plan.failures)
@@ -172,7 +172,7 @@ def test_changes_that_the_stream_refuses_stay_failed(clients: Clients, local_aws
     make_table(clients, "REFUSED")
     done = set_up(clients, "refused", TableSettings("REFUSED", max_retries=0, buffer_seconds=SOON))
     give_up(clients, local_aws, fail, done, 4)
-    # The time to try in is a second, so that the forwarder answers soon.
+    # The forwarder retries for one second only, so that it answers soon.
     clients.lambda_.update_function_configuration(FunctionName=done.names.lake.forwarder, Timeout=4)
     fail(service="kinesis", operation="PutRecords", code="InternalFailure", resource=done.names.stream)
     chunks = plan_chunks(list_failed(clients, done.names))

@@ -15,7 +15,7 @@ TABLE = "RESHARDED"
 
 
 def identity(clients: Clients, done: SetUp) -> tuple[object, ...]:
-    """What is another thing after any part of the pipeline was replaced; names and ARNs alone may be taken again."""
+    """Return ids that differ after any part of the pipeline was replaced; names and ARNs alone can be reused."""
     names = done.names
     stream = clients.kinesis.describe_stream_summary(StreamName=names.stream)["StreamDescriptionSummary"]
     delivery = clients.firehose.describe_delivery_stream(DeliveryStreamName=names.delivery_stream)
@@ -32,7 +32,7 @@ def identity(clients: Clients, done: SetUp) -> tuple[object, ...]:
 
 
 def stream_ids(clients: Clients, stream: str) -> list[str]:
-    """What another consumer of the stream reads: every item's id in all its shards, closed ones too."""
+    """Return the item ids that another consumer of the stream reads, in all its shards, closed ones too."""
     found: list[str] = []
     for shard in clients.kinesis.list_shards(StreamName=stream)["Shards"]:
         answer = clients.kinesis.get_shard_iterator(
@@ -44,7 +44,7 @@ def stream_ids(clients: Clients, stream: str) -> list[str]:
             for record in page["Records"]:
                 changes = map(json.loads, record["Data"].decode().splitlines())
                 found += [change["id"] for change in changes if change["__operation"] != "CANARY"]
-            # An open shard has always a next one, a closed shard ends.
+            # An open shard always has a next iterator; a closed shard ends.
             iterator = page.get("NextShardIterator") if page["Records"] else None
     return found
 
@@ -58,7 +58,7 @@ def test_shards_change_in_place_under_writes_and_nothing_is_lost(clients: Client
     writer = Writer(clients, TABLE)
     with writer.writing():
         writer.wait_for_more()
-        # A stream that becomes on-demand keeps the shards that it has, and goes on from there: here to one again.
+        # A stream that becomes on-demand keeps its shards and continues from there: here to one again.
         for wanted, mode, shards in (
             (TableSettings(TABLE, shards=3), "PROVISIONED", 3),
             (TableSettings(TABLE, stream_mode="on_demand"), "ON_DEMAND", 3),
@@ -76,19 +76,19 @@ def test_shards_change_in_place_under_writes_and_nothing_is_lost(clients: Client
     assert writer.error is None
     assert len(set(versions)) == 4
     assert len(writer.written) >= 4 * MORE
-    # The first shards are closed, and were written to before as the last ones are now.
+    # The first shards are closed, and received writes before as the last ones do now.
     all_shards = clients.kinesis.list_shards(StreamName=stream)["Shards"]
-    # By steps: 1, 2, 3, and back by 2.
+    # In steps: 1, 2, 3, and back by 2.
     assert len([each for each in all_shards if "EndingSequenceNumber" in each["SequenceNumberRange"]]) == 1 + 2 + 3 + 2
 
     changes = wait_for_changes(clients, first.names, len(writer.written))
     assert sorted(change["id"] for change in changes) == sorted(writer.written)
-    # Firehose of local AWS is handed what is put, so what the shards hold is looked at beside it.
+    # Local AWS hands records to Firehose directly, so the shards' contents are checked separately.
     assert sorted(stream_ids(clients, stream)) == sorted(writer.written)
 
 
 def write_units(clients: Clients, table: str, units: int) -> None:
-    """What DynamoDB would say of a minute in which the table consumed so many write units."""
+    """Publish DynamoDB's metrics of a minute in which the table consumed these write units."""
     dimensions = [{"Name": "TableName", "Value": table}]
     index = {"Name": "GlobalSecondaryIndexName", "Value": "byDay"}
     at = datetime.now(UTC) - timedelta(days=3)
@@ -98,7 +98,7 @@ def write_units(clients: Clients, table: str, units: int) -> None:
 
 
 def test_a_stream_has_the_shards_that_the_table_s_peak_needs(clients: Clients) -> None:
-    """They grow with the peak, step by step, and stay when the peak does, or falls only a little."""
+    """They grow with the peak, step by step, and stay if the peak stays or falls only a little."""
     make_table(clients, "PEAKS")
     settings = TableSettings("PEAKS")
     names = set_up(clients, "peaks", settings).names
@@ -110,7 +110,7 @@ def test_a_stream_has_the_shards_that_the_table_s_peak_needs(clients: Clients) -
         ]
 
     assert shards() == 1
-    # Items of 1 KB, as of a table that has none yet: 1.6 KB each as a line, of which a shard takes 700 KB a second.
+    # Items of 1 KB, the assumption for an empty table: 1.6 KB each as a line; a shard takes 700 KB a second.
     write_units(clients, "PEAKS", 60 * 2000)
     assert [shards(), shards()] == [5, 5]
     version = stack_state(clients, names.stack).version

@@ -1,4 +1,4 @@
-"""Stacks on local AWS: planned without a trace, recovered, explained, and deployed by several runs at once."""
+"""Stacks on local AWS: planned without a trace, recovered after failures, and deployed by several runs at once."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_a_killed_run_s_change_set_is_used(clients: Clients) -> None:
     assert create_change_set(clients, spec("killed"), None, purpose="apply")
     assert stack_state(clients, "killed").status == "REVIEW_IN_PROGRESS"
     assert apply_stack(clients, spec("killed")) == {"Name": "/stacks/killed"}
-    # And one that was made for an older state of the stack is not.
+    # One that was made for an older state of the stack is not.
     state = stack_state(clients, "killed")
     deployed = Deployed(state.version, state.parameters)
     assert create_change_set(clients, spec("killed", Size="large"), deployed, purpose="apply")
@@ -157,7 +157,7 @@ def test_a_failed_deployment_names_the_resource_and_is_recovered_from(clients: C
     assert stack_state(clients, "dynalake-failing-table-COLLIDES").status == "ROLLBACK_COMPLETE"
     clients.ssm.delete_parameter(Name=parameter)
     names = set_up(clients, "failing", settings).names
-    assert stack_state(clients, names.stack).status == "UPDATE_COMPLETE", "made, and started once it was proven"
+    assert stack_state(clients, names.stack).status == "UPDATE_COMPLETE", "created, and enabled after the proof"
 
 
 def test_a_failed_update_is_rolled_back_and_explained(clients: Clients) -> None:
@@ -166,9 +166,9 @@ def test_a_failed_update_is_rolled_back_and_explained(clients: Clients) -> None:
     with pytest.raises(StackError, match=r"UPDATE_ROLLBACK_COMPLETE, because Parameter .*AlreadyExists"):
         apply_stack(clients, spec("failed-update", Name="/stacks/taken"))
     assert value(clients, "failed-update") == "small"
-    # What it was before can be asked for: there is nothing to change.
+    # The old values can be requested: there is nothing to change.
     assert apply_stack(clients, spec("failed-update")) == {"Name": "/stacks/failed-update"}
-    # The next deployment that can work does.
+    # The next valid deployment works.
     apply_stack(clients, spec("failed-update", Size="large"))
     assert value(clients, "failed-update") == "large"
 
@@ -187,7 +187,7 @@ def test_an_existing_bucket_is_used_and_kept(clients: Clients) -> None:
 
 
 def test_a_bucket_of_another_account_or_region_is_refused(local_aws: LocalAws) -> None:
-    """Names of buckets are everybody's: one who knows the lake's can have made it before, and opened it.
+    """Bucket names are global: a stranger who knows the lake's could have created the bucket first, open to everyone.
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html
     """

@@ -1,4 +1,4 @@
-"""A teardown removes everything of a table but its data, and the data only by a typed confirmation."""
+"""A teardown removes everything of a table except its data, and the data only after a typed confirmation."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def set_up_with_catalog(clients: Clients, environment: str, settings: TableSetti
 
 
 def tear_down(clients: Clients, names: TableNames, run: str = "run", *, delete_data: str = "") -> None:
-    """The steps of `dynalake_teardown` in their order."""
+    """Run the steps of `dynalake_teardown` in their order."""
     check_teardown(clients, names, delete_data)
     drain(clients, names, run)
     delete_stack(clients, names)
@@ -72,7 +72,7 @@ def tear_down(clients: Clients, names: TableNames, run: str = "run", *, delete_d
 
 
 def inventory(client: Client, names: TableNames) -> dict[str, set[str]]:
-    """What every service has that belongs to the table or its lake."""
+    """Return all resources of the table or its lake, by service."""
     environment = names.lake.environment
 
     def pages(service: str, operation: str, member: str, **arguments: Any) -> list[Any]:
@@ -124,7 +124,7 @@ def test_only_the_data_remains_and_setup_works_again(clients: Clients, client: C
     registered = there["glue"] - before["glue"]
     assert registered >= {names.changes_table, names.state_table, names.current_view}
 
-    # Twice: the second finds the rest, and there is none.
+    # Twice: the second teardown looks for the rest, and finds nothing.
     tear_down(clients, names)
     tear_down(clients, names, "again")
     after = inventory(client, names)
@@ -144,7 +144,7 @@ def test_only_the_data_remains_and_setup_works_again(clients: Clients, client: C
     second = set_up_with_catalog(clients, environment, TableSettings(table, delivery=delivery))
     assert second.mapping_id != done.mapping_id
     assert second.hand_off.at > done.hand_off.at
-    # The new mapping reads the stream from its beginning: what came meanwhile is there, and what repeats is the same.
+    # The new mapping reads the stream from its beginning: it has the changes in between, and repeats are equal.
     changes = wait_for_changes(clients, second.names, 60)
     assert {change["id"] for change in changes} == {f"item-{number}" for number in range(60)}
 
@@ -152,7 +152,7 @@ def test_only_the_data_remains_and_setup_works_again(clients: Clients, client: C
 def test_the_confirmation_deletes_every_version_and_no_other_table_s_data(
     clients: Clients, client: Client, local_aws: LocalAws
 ) -> None:
-    # Names that begin alike: a prefix of one must not be a prefix of the other.
+    # Names that start alike: a prefix of one must not match the other.
     for table in ("WIPED", "WIPED2"):
         make_table(clients, table)
     beside = set_up_with_catalog(clients, "wiped", TableSettings("WIPED2"))
@@ -178,7 +178,7 @@ def test_the_confirmation_deletes_every_version_and_no_other_table_s_data(
     tear_down(clients, names, delete_data="WIPED")
     assert inventory(client, names) == before
     assert delete_objects(clients, names) == 0
-    # There is nothing left to tear down, and that is said.
+    # Nothing is left to tear down, and the error says so.
     with pytest.raises(SettingsError, match=r"nothing of table 'WIPED'.*WIPED2"):
         check_teardown(clients, names)
     assert len(raw_changes(clients, beside.names)) == 5
@@ -188,10 +188,10 @@ def test_the_confirmation_deletes_every_version_and_no_other_table_s_data(
 def test_changes_in_flight_are_delivered_before_the_stack_is_deleted(
     clients: Clients, client: Client, delivery: str
 ) -> None:
-    """It is written to all the time, so the mapping reads on after it says Disabled, and what it sends comes late."""
+    """Writes never pause, so the mapping still reads after it says Disabled, and its records come late."""
     table, environment = f"UNDERWAY-{delivery}", f"underway{delivery}"
     make_table(clients, table)
-    # A buffer that fills slower than the test, scaled, and four shards.
+    # A buffer that outlasts the test, scaled, and four shards.
     settings = TableSettings(table, delivery=delivery, shards=4 if delivery == "kinesis" else 0, buffer_seconds=120)
     done = set_up(clients, environment, settings)
     writer = Writer(clients, table)
@@ -200,7 +200,7 @@ def test_changes_in_flight_are_delivered_before_the_stack_is_deleted(
         drain(clients, done.names)
         delete_stack(clients, done.names)
         assert inventory(client, done.names)["streams"] == set()
-    # What the mapping had read is in the lake; it read some, and the rest is in the stream.
+    # The changes that the mapping read are in the lake, and the rest is in the stream.
     read = invoked(clients, done.mapping_id)
     assert 0 < read < len(writer.written)
     changes = raw_changes(clients, done.names)
@@ -208,7 +208,7 @@ def test_changes_in_flight_are_delivered_before_the_stack_is_deleted(
 
 
 def invoked(clients: Clients, mapping_id: str) -> int:
-    """How many changes the forwarder was called with."""
+    """Return the number of changes that the forwarder was called with."""
     now = datetime.now(UTC)
     metric: Any = {
         "Namespace": "AWS/Lambda",
@@ -224,7 +224,7 @@ def invoked(clients: Clients, mapping_id: str) -> int:
 
 
 def test_a_setup_during_a_teardown_keeps_the_table(clients: Clients) -> None:
-    """The other way round, a setup enables what a teardown that did not end has disabled."""
+    """The other way round, a setup enables a mapping that an unfinished teardown has disabled."""
     make_table(clients, "BOTH")
     done = set_up(clients, "both", TableSettings("BOTH", buffer_seconds=SOON))
     stop_mapping(clients, done.names)
@@ -244,7 +244,7 @@ def test_a_teardown_continues_after_a_kill_at_any_step(clients: Clients, client:
     names = set_up_with_catalog(clients, "killteardown", TableSettings("KILLED-TEARDOWN")).names
     write(clients, "KILLED-TEARDOWN", 3)
     wait_for_changes(clients, names, 3)
-    # Each line is a run that was killed after its step; all begin anew.
+    # Each line is a run that was killed after its step; every run starts from the beginning.
     stop_mapping(clients, names)
     assert stop_mapping(clients, names)
     assert [canaries.delivery for canaries in last_canaries(clients, names, "first", NOW)] == ["kinesis"]

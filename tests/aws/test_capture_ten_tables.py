@@ -1,4 +1,4 @@
-"""Ten tables set up in one lake at once, each with a pipeline of its own."""
+"""Ten tables set up in one lake at once, each with its own pipeline."""
 
 from __future__ import annotations
 

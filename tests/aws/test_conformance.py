@@ -1,4 +1,4 @@
-"""What a conformance run leaves is found by its tag and removed, and nothing else; and rights can be told apart."""
+"""A conformance run's resources are found by their tag and removed, and nothing else; missing rights are recognized."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def make_place(aws: LocalAws, environment: str) -> Place:
 
 
 def test_a_later_run_removes_what_an_earlier_one_left_behind(aws: LocalAws) -> None:
-    """Stacks, also one that has only a change set, and buckets that are full; what is not tagged stays."""
+    """Stacks, also one that has only a change set, and full buckets; untagged resources stay."""
     earlier, later = make_place(aws, "conformance-aaaa"), make_place(aws, "conformance-bbbb")
     make_base(earlier)
     earlier.stack("storage", {"Stream": kinesis_stream()})
@@ -66,7 +66,7 @@ def test_a_later_run_removes_what_an_earlier_one_left_behind(aws: LocalAws) -> N
 
 
 def test_missing_rights_are_distinguished_from_granted_ones(aws: LocalAws) -> None:
-    """A session may do what both its role and its own policy allow.
+    """A session may do only what both its role and its own policy allow.
 
     https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies.html#policies_session
     """
@@ -78,7 +78,7 @@ def test_missing_rights_are_distinguished_from_granted_ones(aws: LocalAws) -> No
         for key, answer in (("one/1", "allowed"), ("two/1", "refused")):
             put = partial(s3.put_object, Bucket=place.base["Bucket"], Key=key, Body=b"x")
             assert place.permits(put) == answer
-        # What CloudFormation asks for besides the call itself, too.
+        # Also the rights that CloudFormation needs in addition to the call itself.
         nothing = {"TemplateBody": NOTHING, "ChangeSetType": "CREATE", "Tags": place.tags}
         for name, actions in (("refused", ["CreateChangeSet"]), ("allowed", ["CreateChangeSet", "TagResource"])):
             allowed = allow([f"cloudformation:{action}" for action in actions])

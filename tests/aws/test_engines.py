@@ -1,7 +1,7 @@
 """Workers and the Glue job give the same rows by the same commits; Spark runs on this machine, on local AWS.
 
-The job takes everything for too large, so that Spark's executors do ranges of days, of late changes, of a snapshot and
-of a fold.
+The job treats everything as too large, so that Spark's executors process ranges of days, of late changes, of a snapshot
+and of a fold.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def put(table: Table, day: str, name: str, lines: list[str]) -> None:
 
 
 def fill_first(table: Table) -> None:
-    """A day of changes, with repeats and lines that are none."""
+    """Put a day of changes, with repeats and invalid lines."""
     first = DAYS[0]
     images = [image(n, l={"L": [{"N": str(n)}]}, m={"M": {"x": {"S": "ä"}}}) for n in range(20)]
     lines = [line(n, of, first) for n, of in enumerate(images)]
@@ -87,7 +87,7 @@ def fill_first(table: Table) -> None:
 
 
 def fill_second(table: Table) -> None:
-    """Another day: changes of the first one again, removals, values that do not fit the first one's columns."""
+    """Put another day: changes of the first day again, removals, values that do not fit the first day's columns."""
     first, second = DAYS
     again = line(3, image(3, l={"L": [{"N": "3"}]}, m={"M": {"x": {"S": "ä"}}}), first)
     late = [line(n, image(n, v={"N": f"{n}.25"}, b={"B": "AA=="}), second) for n in range(30, 40)]
@@ -98,16 +98,16 @@ def fill_second(table: Table) -> None:
 
 
 def fold_some(table: Table) -> None:
-    """From here on, changes up to the middle of the second day's are late."""
+    """Fold, so that changes up to the middle of the second day are late from now on."""
     fold(table, noon(DAYS[1]) + 34)
 
 
 class Killed(BaseException):
-    """The worker is gone."""
+    """The worker was killed."""
 
 
 def begin_backfill(table: Table) -> None:
-    """A backfill whose worker dies before its first item is in the state: the night finishes it."""
+    """Start a backfill whose worker dies before its first item is in the state; the night finishes it."""
     prefix = table.names.snapshot_run("r")
     encode = snapshot_encoder(noon(DAYS[0]))
     items = b"".join(encode({"id": {"S": f"s{n}"}, "at": {"N": f"{n}"}, "v": {"N": "1"}}) + b"\n" for n in range(30))
@@ -128,7 +128,7 @@ def begin_backfill(table: Table) -> None:
 
 @pytest.fixture(scope="module")
 def lake(clients: Clients) -> Lake:
-    """A lake with the Glue job of the template, for which a byte is a part."""
+    """A lake with the template's Glue job, with parts of one byte."""
     clients.s3.create_bucket(Bucket=LAKE.bucket)
     clients.glue.create_database(DatabaseInput={"Name": LAKE.database})
     place = json.dumps({"bucket": LAKE.bucket})
@@ -161,7 +161,7 @@ def elsewhere(table: Table, plan: str, batches: int) -> None:
 
 
 def night_elsewhere(table: Table) -> list[str]:
-    """By parts as small as they can be."""
+    """Run the night with the smallest possible parts."""
     return check_night(do_night(table, night(ASKED), OtherWorkers(table.clients)))
 
 
@@ -202,7 +202,7 @@ def convert_due(table: Table, convert: Convert) -> Finished:
 
 
 def bring(clients: Clients, name: str, convert: Convert, do_work: Night) -> tuple[Table, Finished, list[str]]:
-    """A table's raw objects become rows, days and items, with late changes and a backfill's items."""
+    """Make rows, days and items of a table's raw objects, with late changes and a backfill's items."""
     table = add(clients, name)
     fill_first(table)
     convert_due(table, here)
@@ -214,7 +214,7 @@ def bring(clients: Clients, name: str, convert: Convert, do_work: Night) -> tupl
 
 
 def rows(head: Head) -> list[dict[str, Any]]:
-    """The rows of all files, in the order of these."""
+    """Return the rows of all files, in the files' order."""
     files = sorted(head.files(), key=lambda f: (str(f.partition), f.path.rpartition("/")[2]))
     return [row for table in read_rows(head, files) for row in table.to_pylist()]
 
@@ -244,7 +244,7 @@ def test_all_engines_give_the_same_rows_days_types_and_items(clients: Clients, n
     assert by_key(theirs) == by_key(mine)
     assert by_key(theirs)["1", Decimal("2.5")]["v"] == 50
     assert len([key for key in by_key(theirs) if key[0].startswith("s")]) == 30
-    # What was first folded was that by one worker; then ranges of late changes, of the snapshot, and of a fold.
+    # One worker did the first fold; then came ranges of late changes, of the snapshot, and of a fold.
     first, *others = commits_of_merges(theirs)
     assert (first, len(others), min(others) > 1) == (1, 3, True), others
     for day in DAYS:
@@ -254,14 +254,14 @@ def test_all_engines_give_the_same_rows_days_types_and_items(clients: Clients, n
 
 
 def commits_of_merges(table: Table) -> list[int]:
-    """How many commits each merge into the state took, in their order: each range of keys has its own."""
+    """Return the number of commits of each merge into the state, in order: each range of keys has its own commit."""
     snapshots = sorted(table.items().iceberg.metadata.snapshots, key=lambda s: s.sequence_number or 0)
     notes = [s.summary.additional_properties.get("dynalake", "") if s.summary else "" for s in snapshots]
     return [len(list(some)) for note, some in groupby(notes) if note == "merge"]
 
 
 def _steps(said: list[str], table: str) -> list[str]:
-    """What was done, but for how many files a day became, and how often the same items were merged."""
+    """Return the steps, without the number of a day's files and of merges of the same items."""
     return [re.sub(r"(became|:) \d+", "", text).replace(table.lower(), "t") for text in said]
 
 

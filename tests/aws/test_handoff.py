@@ -1,7 +1,7 @@
-"""No gap, no contradiction, at no moment: what is written before, during and after a backfill is in the lake, once.
+"""Every write before, during and after a backfill is in the lake, once, without a gap or contradiction at any moment.
 
-`make test-handoff SEEDS=100` runs seeds 0 to 99 by each method, or by `METHOD=export` alone; `SEEDS=20-59` those,
-`SEED=17` that one.
+`make test-handoff SEEDS=100` runs seeds 0 to 99 by each method, or by `METHOD=export` alone; `SEEDS=20-59` and
+`SEED=17` run those.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ def _seeds(alone: str, wanted: str) -> range:
 
 SEEDS = _seeds(os.environ.get("SEED") or "", os.environ.get("SEEDS") or "1")
 MOMENTS = 50
-"""Of so many the history is compared."""
+"""Number of moments at which the history is compared."""
 
 
 @pytest.fixture(scope="module")
 def place(local_aws: LocalAws, client: Callable[[str], Any], clients: Clients) -> Iterator[Place]:
-    """The lake's own stacks, which all the tables share."""
+    """The lake's own stacks, shared by all tables."""
     lake = plan_lake(clients, "handoff")
     storage = apply_stack(clients, storage_spec(lake, create_bucket=creates_bucket(clients, lake)))
     package = build_package(lake)

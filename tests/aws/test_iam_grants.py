@@ -1,4 +1,4 @@
-"""The whole pipeline under enforced IAM: every role can do its part, and was granted nothing that it does not use."""
+"""The whole pipeline under enforced IAM: every role can do its part, and is granted only what it uses."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ from tests.aws.lake import right_now
 TEMPLATES = Path("infra/cloudformation")
 
 NEW_VERSION = "an update of dynalake may change it in the template"
-# What local AWS cannot show, because it does the same in another way; each with where AWS says that it is needed.
+# Actions that local AWS does not need, because it works differently; each with AWS's statement that it is needed.
 NOT_SHOWN = {
     "DeployRole": {
         **dict.fromkeys(
@@ -124,7 +124,7 @@ NOT_SHOWN = {
     },
 }
 ROLES = ("DagRole", "DeployRole", "Role", "FirehoseRole", "SpectrumRole")
-# Every statement whose resource is "*" alone, by its Sid, and why it cannot be less.
+# Every statement whose resource is only "*", by its Sid, and why it cannot be narrower.
 WILDCARDS = {
     "LakeFormation": "Lake Formation's actions have no resource",
     "Readers": "lambda:ListEventSourceMappings has no resource",
@@ -143,14 +143,14 @@ WILDCARDS = {
 
 @pytest.fixture(scope="module")
 def enforced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
-    """A local AWS of its own, which enforces IAM."""
+    """A separate local AWS that enforces IAM."""
     with LocalAws(tmp_path_factory.mktemp("iam") / "server.log", auth=True) as aws:
         yield aws
 
 
 @pytest.fixture(scope="module")
 def ran(enforced: LocalAws) -> Secured:
-    """A lake in which everything was done once: nothing of it may have been denied."""
+    """A lake in which every action was done once; none may have been denied."""
     here = secure(enforced, "iam-run")
     fail_at_first(here)
     run(here)
@@ -170,7 +170,7 @@ def ran(enforced: LocalAws) -> Secured:
 
 
 def fail_at_first(here: Secured) -> None:
-    """A first deployment that does not come to its end is taken back, bucket, database and all; twice."""
+    """Fail a first deployment twice; each time it is rolled back with its bucket and database."""
     wanted = storage_spec(here.lake, create_bucket=True, options=here.options)
     assert plan_stack(here.dag, wanted).creates
     here.root.ssm.put_parameter(Name=here.lake.lake_parameter, Type="String", Value="somebody's")
@@ -186,7 +186,7 @@ def fail_at_first(here: Secured) -> None:
 
 
 def change_everything(here: Secured, settings: TableSettings) -> None:
-    """Each kind of resource is changed in place, there and back."""
+    """Change each kind of resource in place, there and back."""
     here.root.s3.create_bucket(Bucket="access-logs")
     more = {"access_log_bucket": "access-logs", "alarm_email": "ops@example.com", "query_bytes_limit": 10_000_000}
     less: dict[str, Any] = {"access_log_bucket": "", "alarm_email": "", "query_bytes_limit": 0}
@@ -198,7 +198,7 @@ def change_everything(here: Secured, settings: TableSettings) -> None:
 
 
 def change_tags(here: Secured, names: TableNames) -> None:
-    """Somebody's tag comes to every stack, and goes again, as Terraform does it: in the stack's own role."""
+    """Add a tag to every stack and remove it, as Terraform does: in the stack's own role."""
     for stack in (here.lake.storage_stack, here.lake.forwarder_stack, names.stack):
         state = stack_state(here.root, stack)
         own = [{"Key": key, "Value": value} for key, value in state.tags.items()]
@@ -216,7 +216,7 @@ def change_tags(here: Secured, names: TableNames) -> None:
 
 
 def change_delivery(here: Secured, settings: TableSettings) -> None:
-    """The table moves to the other delivery; the one that it has left goes once it is empty."""
+    """Change the table's delivery; the old one is removed when it is empty."""
     moved = replace(settings, delivery="direct" if settings.delivery == "kinesis" else "kinesis")
     names = set_up_secured(here, moved, update=True)
     parameters = stack_state(here.root, names.stack).parameters
@@ -224,13 +224,13 @@ def change_delivery(here: Secured, settings: TableSettings) -> None:
 
 
 def delete_one_raw_object(here: Secured, names: TableNames) -> None:
-    """What `raw_retention_days` does, days later."""
+    """Delete a raw object, as `raw_retention_days` does days later."""
     first = next(list_objects(here.dag, here.lake.bucket, names.raw_prefix))
     assert remove_objects(here.dag, here.lake.bucket, [first]).objects == 1
 
 
 def commands(lake: str) -> list[str]:
-    """The stacks that the docs delete to remove a lake, in their order."""
+    """Return the stacks that the docs delete to remove a lake, in their order."""
     text = Path("docs/operations.md").read_text(encoding="utf-8")
     section = text[text.index("## Removing a lake") :]
     found = re.findall(r"aws cloudformation delete-stack --stack-name dynalake-prod-(\w+)\n", section)
@@ -239,13 +239,13 @@ def commands(lake: str) -> list[str]:
 
 
 def delete_stack_as_documented(here: Secured, stack: str) -> None:
-    """As an administrator who names no role: CloudFormation works in the one that the stack has."""
+    """Delete a stack as an administrator who names no role; CloudFormation uses the stack's role."""
     here.root.cloudformation.delete_stack(StackName=stack)
     here.root.cloudformation.get_waiter("stack_delete_complete").wait(StackName=stack, WaiterConfig={"Delay": 1})
 
 
 def give_up_the_lake(here: Secured) -> None:
-    """What no DAG does. The database still has the tables of a table whose data stays."""
+    """Delete the lake, which no DAG does. The database still has the tables of a table whose data stays."""
     assert here.root.glue.get_tables(DatabaseName=here.lake.database)["TableList"]
     forwarder, storage, _ = commands(here.lake.stack_prefix)
     assert (forwarder, storage) == (here.lake.forwarder_stack, here.lake.storage_stack)
@@ -257,7 +257,7 @@ def give_up_the_lake(here: Secured) -> None:
 
 
 def run(here: Secured) -> None:
-    """Setup, canary, changes, watch, backfill, compaction, redrive and teardown, of both deliveries."""
+    """Run setup, canary, changes, watch, backfill, compaction, redrive and teardown, with both deliveries."""
     root, dag = here.root, here.dag
     with pytest.raises(SourceError, match="no DynamoDB table 'SECURE'"):
         check_source(dag, "SECURE")
@@ -278,11 +278,11 @@ def run(here: Secured) -> None:
         assert work_at(dag, names, datetime.now(UTC) + timedelta(days=2)) == 60
         if here.spectrum is None:
             here.spectrum = redshift_role(here)
-        # The raw objects have a change that arrived twice as often as it did.
+        # Parquet rows only: the raw objects have a change as often as it arrived.
         assert read_as_redshift(here.spectrum, names)[0] == 60
-        # A type that becomes wider, and files that nothing names any more and that go in their time.
+        # A type that becomes wider, and unreferenced files that are deleted later.
         root.dynamodb.put_item(TableName=table, Item={"id": {"S": "1"}, "n": {"S": "wide"}})
-        # The snapshot's records have one sequence number for all.
+        # All of the snapshot's records have the same sequence number.
         wait_for_changes(root, names, 32)
         assert work_at(dag, names, datetime.now(UTC) + timedelta(days=2)) == 61
         fail_and_redrive(here, names)
@@ -296,7 +296,7 @@ def run(here: Secured) -> None:
 
 
 def killed_and_failed(here: Secured, names: TableNames) -> None:
-    """A deployment that a killed run has begun, and one that fails."""
+    """Leave a deployment that a killed run has begun, and one that fails."""
     other = LakeOptions.parse({"noncurrent_days": 31 if "kinesis" in names.table else 32})
     spec = storage_spec(here.lake, create_bucket=True, options=other)
     deployed = stack_state(here.dag, spec.name)
@@ -319,7 +319,7 @@ def write(here: Secured, table: str, count: int) -> None:
 
 
 def fail_and_redrive(here: Secured, names: TableNames) -> None:
-    """A change too long for a record, a malformed one, one whose function dies; the redrive brings back the last."""
+    """Write a change too long for a record, a malformed one, and one whose function dies; redrive the last."""
     fault = {"service": "lambda", "operation": "Invoke", "code": "Runtime.ExitError", "times": 1}
     here.root.dynamodb.put_item(TableName=names.table, Item={"id": {"S": "large"}, "x": {"S": "x" * 9000}})
     assert "large" in {change["id"] for change in wait_for_changes(here.root, names, 33)}
@@ -389,7 +389,7 @@ def test_every_wildcard_has_a_stated_reason(ran: Secured, role: str) -> None:
         assert not [action for action in statement["Action"] if "*" in action]
         if "*" in statement["Resource"]:
             assert statement["Sid"] in WILDCARDS
-            # The template says why, too, in the comment above the statement.
+            # The template gives the reason, too, in the comment above the statement.
             texts = [path.read_text(encoding="utf-8") for path in sorted(TEMPLATES.glob("*.yaml"))]
             assert any(
                 re.search(rf"# [^\n]+\n(?: +- !If\n +- \w+\n)? +- Sid: {statement['Sid']}\n", text) for text in texts
@@ -397,7 +397,7 @@ def test_every_wildcard_has_a_stated_reason(ran: Secured, role: str) -> None:
 
 
 def test_the_dags_cannot_deploy_with_their_own_permissions(ran: Secured) -> None:
-    """What CloudFormation may do, the DAGs' role may not."""
+    """The DAGs' role may not do what CloudFormation may."""
     dag: Any = ran.dag
     calls: list[Callable[[], Any]] = [
         lambda: dag.s3.create_bucket(Bucket="another"),
@@ -414,7 +414,7 @@ def test_the_dags_cannot_deploy_with_their_own_permissions(ran: Secured) -> None
 
 
 def test_redshift_reads_the_tables_and_nothing_else(ran: Secured) -> None:
-    """What it reads is in the run (`read_as_redshift`); here is what it must not: other folders, and any change."""
+    """The run covers its reads (`read_as_redshift`); this covers what it must not do: read other folders, or write."""
     spectrum: Any = ran.spectrum
     bucket, database, names = ran.lake.bucket, ran.lake.database, ran.lake.table("SECURED-kinesis")
     raw = f"{names.raw_day('20190525')}1.gz"
@@ -446,7 +446,7 @@ def test_the_roles_are_bounded(ran: Secured) -> None:
 
 
 def test_a_lake_without_a_boundary_gets_one(enforced: LocalAws) -> None:
-    """An administrator has made it with own rights; from now on the DAGs deploy."""
+    """An administrator made it with their own rights; from now on the DAGs deploy."""
     here = secure(enforced, "iam-later")
     apply_stack(here.root, storage_spec(here.lake, create_bucket=True))
     iam: Any = here.root._make("iam")
@@ -459,7 +459,7 @@ def test_a_lake_without_a_boundary_gets_one(enforced: LocalAws) -> None:
 
 
 def test_a_lake_without_a_key_works_within_its_boundary(enforced: LocalAws) -> None:
-    """Its streams are encrypted with the key that AWS manages, which the boundary has to allow.
+    """Its streams are encrypted with the AWS managed key, which the boundary has to allow.
 
     https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies_boundaries.html
     """
@@ -475,7 +475,7 @@ def test_a_role_that_may_not_delete_data_still_converts_and_compacts(enforced: L
     here = secure(enforced, "iam-keeps", key=False)
     make_table(here.root, "KEPT", view_type=None)
     names = set_up_secured(here, TableSettings("KEPT"))
-    # The first setup has made the bucket: from now on nobody deletes.
+    # The first setup has made the bucket; from now on no role deletes.
     deploy_roles(here.root, "iam-keeps", f"arn:aws:iam::{ACCOUNT}:root", more={"MayDeleteData": "false"}, update=True)
     write(here, "KEPT", 3)
     wait_for_changes(here.root, names, 3)
@@ -500,7 +500,7 @@ def test_in_a_user_s_own_bucket_the_roles_reach_only_the_lake(enforced: LocalAws
     root.s3.put_object(Bucket=bucket, Key="hr/salaries.csv", Body=b"alice,100000")
     make_table(root, "SHARED", view_type=None)
     set_up_secured(here, TableSettings("SHARED"))
-    # A stack of somebody who has the DAGs' role, in which it would give the bucket away.
+    # An attacker with the DAGs' role deploys a stack that would give the bucket away.
     principal = {"AWS": "arn:aws:iam::999999999999:root"}
     allow = {
         "Effect": "Allow",
@@ -527,7 +527,7 @@ def test_a_role_that_may_not_be_passed_fails_the_deployment(ran: Secured) -> Non
 
 
 def test_the_lake_s_roles_are_deleted_last(ran: Secured) -> None:
-    """By the last of the commands in the docs: nothing of the lake needs them any more."""
+    """By the last command in the docs, when nothing in the lake needs them any more."""
     stack = commands(ran.lake.stack_prefix)[-1]
     assert stack == roles_stack("iam-run")
     delete_stack_as_documented(ran, stack)

@@ -1,4 +1,4 @@
-"""A lake under a prefix and in a time zone of its own: everything goes there, and stays there."""
+"""A lake with its own prefix and time zone: everything goes there, and stays there."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.aws.capture_steps import (
 from tests.aws.lake import convert, night, register
 
 
-# At any hour one of them has another day than UTC.
+# At any hour, the day in one of them differs from UTC's.
 @pytest.mark.parametrize(("zone", "delivery"), [("Pacific/Auckland", "kinesis"), ("Pacific/Pago_Pago", "direct")])
 def test_everything_is_under_the_prefix_and_the_day_of_the_zone(
     clients: Clients, local_aws: LocalAws, zone: str, delivery: str
@@ -76,7 +76,7 @@ def test_everything_is_under_the_prefix_and_the_day_of_the_zone(
     finished = convert(lake)
     assert finished is not None
     assert finished.sums.rows == 4
-    # A day is over when it is over where the lake is.
+    # A day is over when it is over in the lake's time zone.
     over = end_of_day(ended, names.lake.zone) + timedelta(hours=1)
     assert night(lake, lambda: over - timedelta(seconds=1)) == ()
     folders = {file.folder for file in lake.changes().files({ended})}
@@ -89,7 +89,7 @@ def test_everything_is_under_the_prefix_and_the_day_of_the_zone(
     for day, partition in shown.items():
         folder = f"s3://{names.lake.bucket}/lake/raw/parquet/{table}/changes/dt={day}/v="
         assert partition.location.startswith(folder)
-    # The change that went past Firehose is in Parquet with the others.
+    # The change that bypassed Firehose is in Parquet with the others.
     rows = LakeReader(lake, local_aws.env()).read(lambda now: now.changes)
     assert {row["id"]: row["text"] for row in rows} == {"0": None, "1": None, "2": None, "large": longest}
 

@@ -1,4 +1,4 @@
-"""Who reads the lake without a catalog of Iceberg: by the files alone."""
+"""Readers of the lake without an Iceberg catalog, by the files alone."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ITEMS = [{"id": {"S": f"item {n}"}, "n": {"N": f"{n}"}, **values} for n, values 
 
 @pytest.fixture(scope="module")
 def table(clients: Clients) -> Table:
-    """Two closed days whose columns and struct fields differ, each compacted before the other came."""
+    """Two closed days with different columns and struct fields, each compacted on its own."""
     names = make_lake(clients).table("Elsewhere")
     made = register(clients, names, ItemKey(KeyAttribute("id", "S"), KeyAttribute("n", "N")))
     for days_ago, items in ((3, ITEMS[::2]), (2, ITEMS[1::2])):
@@ -58,7 +58,7 @@ def table(clients: Clients) -> Table:
 
 
 def test_a_day_s_files_hold_what_was_written(table: Table, local_aws: LocalAws) -> None:
-    """By their names alone, as readers of Hive tables take them."""
+    """By their names alone, as readers of Hive tables do."""
     names, schema = table.names, schema_of(table.changes())
     files = [f"{day.location}*.parquet" for day in list_partitions(table, names.parquet_table).values()]
     rows = duckdb_rows(connect(local_aws.env()), f"SELECT * FROM read_parquet({files}, union_by_name=true)")
@@ -68,7 +68,7 @@ def test_a_day_s_files_hold_what_was_written(table: Table, local_aws: LocalAws) 
 
 
 def test_every_file_has_the_types_of_the_catalog(table: Table) -> None:
-    """Redshift Spectrum refuses a file whose column is of another type; a struct may have fewer fields in a file.
+    """Redshift Spectrum refuses a file with a column of another type; a struct may have fewer fields in a file.
 
     https://repost.aws/knowledge-center/redshift-spectrum-data-errors
     """
@@ -87,7 +87,7 @@ def test_every_file_has_the_types_of_the_catalog(table: Table) -> None:
 
 
 def covers(declared: str, of: Any) -> bool:
-    """Whether Glue's type is that of a Parquet column."""
+    """Return whether Glue's type fits a Parquet column."""
     if pa.types.is_struct(of):
         inner = dict(_members(declared, "struct"))
         return all(covers(inner[of.field(i).name], of.field(i).type) for i in range(of.num_fields))
@@ -101,7 +101,7 @@ def covers(declared: str, of: Any) -> bool:
 
 
 def _members(declared: str, kind: str) -> list[tuple[str, str]]:
-    """`struct<a:bigint,b:array<string>>` as names and types."""
+    """Return the names and types of `struct<a:bigint,b:array<string>>`."""
     assert declared.startswith(f"{kind}<"), declared
     members, depth = [""], 0
     for letter in declared[len(kind) + 1 : -1]:

@@ -21,7 +21,7 @@ from tests.aws.lake import deploy_job
 from tests.aws.test_engines import KEY, convert_due, fill_first, fill_second, here, on_glue, run_job
 from tests.conftest import need
 
-# Not the default: a grant that names that one would be seen.
+# Not the default, so that a grant that names the default fails.
 LAKE = Lake("guarded", "000000000000", "us-east-1", prefix="lake/raw")
 
 

@@ -1,4 +1,4 @@
-"""What `dynalake_watch` sees of a table on local AWS, when all is well and when it is not."""
+"""What `dynalake_watch` reports of a table on local AWS, with and without trouble."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Captured = Callable[..., SetUp]
 
 @pytest.fixture
 def captured(clients: Clients) -> Captured:
-    """A table that is set up, and backfilled while it is empty."""
+    """A table that is set up, and backfilled while empty."""
 
     def make(**settings: Any) -> SetUp:
         table = f"WATCH-{next(_numbers)}"
@@ -53,7 +53,7 @@ def captured(clients: Clients) -> Captured:
         names = done.names
         make_tables(Table(clients, names), done.source.key, done.source.arn, table_id=done.source.id)
         back_fill(clients, names, "first")
-        # The canaries of the proof: nothing else is to be converted.
+        # Only the proof's canaries are to be converted.
         convert(Table(clients, names))
         return done
 
@@ -74,7 +74,7 @@ def back_fill(clients: Clients, names: TableNames, run: str) -> None:
 def look(
     clients: Clients, names: TableNames, previous: Readings | None = None, after: timedelta = timedelta(), **more: Any
 ) -> TableStatus:
-    """The table's status, `after` some time."""
+    """Return the table's status `after` some time."""
     settings = TableSettings(names.table)
     now = datetime.now(UTC) + after
     readings = gather(clients, names, settings, TARGETS, now, previous=previous, **more)
@@ -125,7 +125,7 @@ def test_a_healthy_table(clients: Clients, client: Callable[[str], Any], capture
     assert found.lake.snapshot == "first"
     assert (found.comparison.compared, found.comparison.equal, found.comparison.doubts) == (3, 3, ())
 
-    # What landed is on its way into the tables, and then there.
+    # Landed changes are on their way into the tables, and then in them.
     assert found.lake.unconverted > 0
     assert found.at - found.lake.unconverted_since < 60_000  # type: ignore[operator]
     convert(Table(clients, names))
@@ -140,7 +140,7 @@ def test_a_healthy_table(clients: Clients, client: Callable[[str], Any], capture
     assert sum(day.size.rows for day in found.lake.days) == 4
     assert found.lake.queries["spark"].startswith("SELECT `id`")
 
-    # Nothing landed since: nothing is read again, and what is known stays.
+    # Nothing has landed since, so nothing is read again, and the results stay.
     calls: list[str] = []
 
     def counting(service: str) -> Any:
@@ -171,10 +171,10 @@ def test_a_status_is_stored_and_read_back_unchanged(clients: Clients, captured: 
     readings = status.readings
     assert readings.lake.queries
     short = replace(readings, lake=replace(readings.lake, queries={}))
-    assert overview.tables[0] == replace(status, readings=short), "all but what is long"
+    assert overview.tables[0] == replace(status, readings=short), "everything except the long parts"
     assert load_overview(clients, names.lake) == overview
 
-    # What another version wrote is no reason to fail for ever: it is looked at anew.
+    # A status of another version does not make every run fail: the table is read again.
     for key in (names.watch_state, names.lake.watch_overview):
         clients.s3.put_object(Bucket=names.lake.bucket, Key=key, Body=b'{"table": "X"}')
     assert load_status(clients, names) is None
@@ -195,7 +195,7 @@ def test_a_stopped_mapping(clients: Clients, captured: Captured) -> None:
     lost = look(clients, done.names, after=timedelta(hours=25))
     assert lost.state == "lost"
 
-    # Reading again does not bring back what is gone, nor does a snapshot: only somebody can say that it is repaired.
+    # Neither a new mapping nor a snapshot restores lost changes: only an operator can say that the loss is repaired.
     clients.lambda_.update_event_source_mapping(UUID=done.mapping_id, Enabled=True)
     back_fill(clients, done.names, "second")
     then = timedelta(hours=26)
@@ -205,7 +205,7 @@ def test_a_stopped_mapping(clients: Clients, captured: Captured) -> None:
 
 
 def test_a_stream_that_was_turned_off(clients: Clients, captured: Captured) -> None:
-    """The mapping stays enabled and well, and no change comes; nor does it when the table has a stream again."""
+    """The mapping stays enabled and healthy, but no change comes, not even when the table has a stream again."""
     names = captured().names
     on = {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
     first = look(clients, names)
@@ -218,7 +218,7 @@ def test_a_stream_that_was_turned_off(clients: Clients, captured: Captured) -> N
     another = look(clients, names, off.readings)
     assert "lost: The table's stream was turned off and on" in messages(another)
 
-    # Setup captures the new one; what went into none has to be brought back.
+    # Setup captures the new one; the changes in between have to be brought back.
     set_up(clients, "watch", TableSettings(names.table))
     after = look(clients, names, another.readings)
     assert after.readings.capture.stream == ""
@@ -242,7 +242,7 @@ def test_a_stream_that_was_turned_off(clients: Clients, captured: Captured) -> N
 
 
 def test_changes_that_do_not_land(clients: Clients, captured: Captured) -> None:
-    """Firehose cannot write: its oldest change grows older than the target."""
+    """Firehose cannot write, so its oldest change gets older than the target."""
     names = captured().names
     dimensions = [{"Name": "DeliveryStreamName", "Value": names.delivery_stream}]
     data: Any = [{"MetricName": "DeliveryToS3.DataFreshness", "Value": 1200, "Dimensions": dimensions}]
@@ -293,7 +293,7 @@ def test_a_rejected_line_and_days_that_nobody_converts_or_compacts(clients: Clie
     assert report.faults == ()
     done = look(clients, names, tired.readings)
     assert done.readings.lake.waiting == ()
-    # Today there are canaries.
+    # Today has canaries.
     assert [day.day for day in done.readings.lake.days if day.day != today] == days
     assert done.readings.lake.changes.rows == sum(day.size.rows for day in done.readings.lake.days) == 2
 
@@ -319,7 +319,7 @@ def test_unreadable_tables_hide_no_other_trouble(clients: Clients, captured: Cap
 
 
 def test_an_item_that_differs_in_the_lake(clients: Clients, captured: Captured) -> None:
-    """A change that the stream never had: written while nobody looks, the way a lost one would be."""
+    """The stream never had the change: it is written while nothing captures it, like a lost one."""
     names = captured().names
     put(clients, names, a={"N": "1"}, b={"N": "1"})
     wait_for_changes(clients, names, 2)
@@ -331,14 +331,14 @@ def test_an_item_that_differs_in_the_lake(clients: Clients, captured: Captured) 
     first = look(clients, names)
     assert (first.state, first.readings.comparison.equal) == ("ok", 1)
     assert [doubt.key for doubt in first.readings.comparison.doubts] == ['["a"]']
-    # It is in doubt for a while: the change may be on its way.
+    # It is doubtful for a while, since the change may be on its way.
     second = look(clients, names, first.readings, after=timedelta(minutes=10))
     assert second.readings.comparison.doubts == first.readings.comparison.doubts
     third = look(clients, names, second.readings, after=timedelta(minutes=31))
     assert third.state == "differs"
     said = '1 of 2 compared items differ between the lake and DynamoDB; the first: ["a"]'
     assert said in messages(third)
-    # Once the change has landed after all, it is right again.
+    # When the change has landed after all, the item is right again.
     put_raw(clients, names, day, "late.gz", [json.dumps({**json.loads(wrong), "n": 1})])
     assert look(clients, names, third.readings, after=timedelta(minutes=41)).state == "ok"
 

@@ -1,4 +1,4 @@
-"""An application that goes on writing while something is done to its table's pipeline."""
+"""An application that writes on while its table's pipeline changes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.waiting import eventually
 
 BATCH = 25
 MORE = 100
-"""Items that are written, at least, until the next thing is done."""
+"""Number of items that are written, at least, before the next step."""
 
 
 class Writer(threading.Thread):
@@ -40,7 +40,7 @@ class Writer(threading.Thread):
             self.error = error
 
     def wait_for_more(self) -> None:
-        """Until some more items are written."""
+        """Wait until some more items are written."""
         enough = len(self.written) + MORE
         eventually(lambda: self.error or len(self.written) >= enough, every=0.01)
         assert self.error is None
