@@ -1,6 +1,6 @@
-"""One local AWS server for all tests in this folder; they share it, so their names are their own.
+"""One local AWS server for all tests in this folder, which use different names because they share it.
 
-With `--real` the tests that are marked `real` ask an AWS account instead, and the others are skipped.
+With `--real` the tests that are marked `real` use an AWS account instead, and the others are skipped.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def root(enforced: LocalAws) -> Callable[[str], Any]:
 
 @pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
-    """A name no other test has, valid for every AWS resource."""
+    """A name that no other test has, valid for every AWS resource."""
     return f"{PREFIX if is_real(request.config) else 't'}{uuid.uuid4().hex[:12]}"
 
 
@@ -118,7 +118,7 @@ def make_function(client: Callable[[str], Any]) -> Callable[..., str]:
             Role=ROLE,
             Code={"ZipFile": archive.getvalue()},
             Environment={"Variables": environment},
-            # By itself 3 s, which a busy machine may let an invocation wait.
+            # The default is 3 s, which an invocation may take on a busy machine.
             Timeout=60,
         )
         return function
@@ -128,7 +128,7 @@ def make_function(client: Callable[[str], Any]) -> Callable[..., str]:
 
 @pytest.fixture
 def make_table(client: Callable[[str], Any]) -> Callable[..., str]:
-    """Creates a table with a stream, keyed by `id`; the stream's ARN."""
+    """Creates a table with the key `id` and a stream, and returns the stream's ARN."""
 
     def make(table: str, key_type: str = "S", view: str = "NEW_AND_OLD_IMAGES") -> str:
         description = client("dynamodb").create_table(

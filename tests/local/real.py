@@ -1,6 +1,6 @@
-"""The tests of local AWS against an account (`--real`): what they make has names of its own, and is removed.
+"""The tests of local AWS on an account (`--real`): their resources have recognizable names, and are removed.
 
-It is swept by these names before the tests and after them, so that what a killed session has left goes, too.
+They are removed by these names before and after the tests, so that a killed session's resources go, too.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 PREFIX = "dynalake-conformance-test-"
 WHY = "it needs local AWS's faults, its pace, its order, or its roles"
 
-# AWS makes these in its own time: the call that makes one, its name's parameter, and boto3's waiter.
+# AWS takes time to create these. Each is the call that creates one, the parameter of its name, and boto3's waiter.
 _SLOW = {
     ("dynamodb", "CreateTable"): ("TableName", "table_exists"),
     ("kinesis", "CreateStream"): ("StreamName", "stream_exists"),
@@ -20,7 +20,7 @@ _SLOW = {
 
 
 def patient(make: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Makes clients whose calls return when what they make is there, as local AWS's do."""
+    """Makes clients whose calls return when the created resource exists, as local AWS's do."""
 
     def client(service: str) -> Any:
         made = make(service)
@@ -45,7 +45,7 @@ def _wait_after(client: Any, call: str, name: str, waiter: str) -> None:
 
 
 def sweep(client: Callable[[str], Any]) -> list[str]:
-    """Delete what tests have made, by its name; the names."""
+    """Delete the tests' resources by their names; return the names."""
     dynamodb, kinesis, glue, alarms = (client(name) for name in ("dynamodb", "kinesis", "glue", "cloudwatch"))
     kinds: tuple[tuple[Any, str, str, str, Callable[[str], object]], ...] = (
         (dynamodb, "list_tables", "TableNames", "", lambda name: dynamodb.delete_table(TableName=name)),

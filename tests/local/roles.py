@@ -1,4 +1,4 @@
-"""Roles of an account whose IAM is enforced, and clients that work in them."""
+"""Roles of an account with enforced IAM, and clients that work in them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def role(
     *allowed: tuple[str, str] | tuple[str, str, Statement],
     boundary: str = "",
 ) -> str:
-    """Make a role that `principal` may take. Each of `allowed` is an action, a resource, and perhaps a condition."""
+    """Make a role that `principal` may assume. Each of `allowed` is an action, a resource, and perhaps a condition."""
     trust = {"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"}
     bounded = {"PermissionsBoundary": boundary} if boundary else {}
     made = root("iam").create_role(RoleName=name, AssumeRolePolicyDocument=document([trust]), **bounded)
@@ -32,7 +32,7 @@ def role(
 
 
 def statements(*allowed: tuple[str, str] | tuple[str, str, Statement]) -> list[dict[str, Any]]:
-    """The statements that allow these."""
+    """Return the statements that allow these."""
     return [
         {"Effect": "Allow", "Action": one[0], "Resource": one[1], "Condition": one[2] if len(one) == 3 else {}}
         for one in allowed
@@ -44,7 +44,7 @@ def document(statements: list[dict[str, Any]]) -> str:
 
 
 def taking(root: Callable[[str], Any], enforced: LocalAws, arn: str) -> Callable[[str], Any]:
-    """Makes clients in a role."""
+    """Return a function that makes clients in a role."""
     taken = root("sts").assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
     session: Any = boto3.Session(
         taken["AccessKeyId"], taken["SecretAccessKey"], taken["SessionToken"], region_name="us-east-1"

@@ -1,4 +1,4 @@
-"""IAM is enforced where it is asked for, also for the roles that services act in."""
+"""IAM is enforced on request, also for the roles of services."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_access_to_encrypted_data_needs_the_customer_s_key(
 
 
 def heard(cloudformation: Any, Resources: dict[str, Any], **request: Any) -> Any:
-    """A change set, once CloudFormation has heard of its role."""
+    """Create a change set as soon as CloudFormation accepts its role."""
 
     def ask() -> Any:
         with suppress(cloudformation.exceptions.ClientError):
@@ -139,7 +139,7 @@ def heard(cloudformation: Any, Resources: dict[str, Any], **request: Any) -> Any
 def test_cloudformation_accepts_a_new_role_only_after_a_while(
     root: Callable[[str], Any], service: str, becomes_known: bool
 ) -> None:
-    """IAM is eventually consistent, and a role must trust CloudFormation.
+    """IAM is eventually consistent, and the role must trust CloudFormation.
 
     https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
     https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/using-iam-servicerole.html
@@ -178,7 +178,7 @@ def test_cloudformation_acts_in_the_role_of_the_stack(
         return str(cloudformation.describe_stacks(StackName=name)["Stacks"][0]["StackStatus"])
 
     if allowed == "ssm:PutParameter":
-        # Its tags and what it reads back are further actions.
+        # Setting tags and reading the parameter back need further actions.
         assert deployed(resources, "CREATE") == "ROLLBACK_COMPLETE"
         events = cloudformation.describe_stack_events(StackName=name)["StackEvents"]
         assert any("AccessDenied" in event.get("ResourceStatusReason", "") for event in events)

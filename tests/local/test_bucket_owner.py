@@ -1,4 +1,4 @@
-"""Whose a bucket is, and where: requests that expect an owner, conditions on the account, and HeadBucket."""
+"""A bucket's owner and region: requests that expect an owner, conditions on the account, and HeadBucket."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ def test_a_condition_on_the_account_applies_to_the_bucket_s_owner(
     s3.put_object(Bucket=f"own-{name}", Key="x", Body=b"")
     with pytest.raises(ClientError, match="AccessDenied"):
         s3.put_object(Bucket=foreign, Key="x", Body=b"")
-    # One that is not there yet is nobody's.
+    # A bucket that does not exist yet has no owner.
     with pytest.raises(ClientError, match="AccessDenied"):
         s3.create_bucket(Bucket=f"new-{name}")
 
 
 def test_a_bucket_of_another_region_answers_with_its_region(client: Callable[[str], Any], local_aws: LocalAws) -> None:
-    """boto3 follows S3 to the bucket's own region, so the call succeeds: only the answer says where the bucket is.
+    """boto3 follows S3 to the bucket's own region, so the call succeeds; only the response names the region.
 
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadBucket.html
     """

@@ -1,4 +1,4 @@
-"""CloudFormation creates and updates the resources of the stacks as their reference says."""
+"""CloudFormation creates and updates the stacks' resources as their reference says."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Template = dict[str, Any]
 
 @pytest.fixture
 def deploy(client: Client, name: str) -> Callable[..., Any]:
-    """Creates or updates the stack by change set; the stack, once it is still."""
+    """Creates or updates the stack by change set, and returns it when it has settled."""
     cloudformation = client("cloudformation")
     runs = iter(range(1, 100))
 
@@ -56,7 +56,7 @@ def deploy(client: Client, name: str) -> Callable[..., Any]:
 
 
 def _stacks(client: Client) -> set[str]:
-    """The names of all stacks: local AWS is shared by all tests, so they take more than one page."""
+    """Return the names of all stacks, which take several pages because all tests share local AWS."""
     pages = client("cloudformation").get_paginator("describe_stacks").paginate()
     return {stack["StackName"] for page in pages for stack in page["Stacks"]}
 
@@ -159,8 +159,8 @@ def test_a_function_reserves_concurrency(client: Client, name: str, deploy: Any)
 def test_a_mapping_is_updated_in_place(
     client: Client, name: str, deploy: Any, make_function: Any, make_table: Any
 ) -> None:
-    """All but the source and the starting position of a mapping updates without interruption;
-    what is not given has its default.
+    """All properties of a mapping except source and starting position update without interruption;
+    omitted ones have their default.
 
     https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-lambda-eventsourcemapping.html
     """
@@ -206,7 +206,7 @@ def test_a_mapping_with_a_missing_function_or_stream_rolls_back(
 
 
 def test_a_delivery_stream_with_a_name_is_not_replaced(client: Client, name: str, deploy: Any, bucket: str) -> None:
-    """KinesisStreamSourceConfiguration cannot be changed in place, and what has a name cannot be replaced.
+    """KinesisStreamSourceConfiguration cannot be changed in place, and a named resource cannot be replaced.
 
     https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-kinesisfirehose-deliverystream.html
     https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/troubleshooting.html#troubleshooting-errors-custom-named-resource
@@ -228,7 +228,7 @@ def test_a_delivery_stream_with_a_name_is_not_replaced(client: Client, name: str
 
 
 def test_a_condition_that_changes_adds_and_removes_resources(client: Client, name: str, deploy: Any) -> None:
-    """Resources of a condition that is true are created, those of one that is false are not, or are removed.
+    """Resources are created if their condition is true, and not created, or removed, if it is false.
 
     https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/conditions-section-structure.html
     """
@@ -245,7 +245,7 @@ def test_a_condition_that_changes_adds_and_removes_resources(client: Client, nam
 
 
 def test_a_failed_update_is_rolled_back(client: Client, name: str, deploy: Any) -> None:
-    """A failed update puts back what was, the resource that failed included.
+    """A failed update restores the old state, including the failed resource.
 
     https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/using-cfn-updating-stacks.html
     """
@@ -262,8 +262,8 @@ def test_a_failed_update_is_rolled_back(client: Client, name: str, deploy: Any) 
 def test_a_delivery_stream_is_updated_in_place(
     client: Client, name: str, bucket: str, deploy: Any, objects: Any
 ) -> None:
-    """The destination's prefix and buffering update without interruption, and nothing that is
-    buffered is lost.
+    """The destination's prefix and buffering update without interruption, and no buffered
+    data is lost.
 
     https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-kinesisfirehose-deliverystream.html
     """

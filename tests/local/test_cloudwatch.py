@@ -1,4 +1,4 @@
-"""CloudWatch alarms follow the metrics of their own dimensions as time passes."""
+"""CloudWatch alarms follow the metrics of their own dimensions over time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.real
 
 
 def alarm(client: Client, name: str, dimension: str, missing: str) -> None:
-    """An alarm on more than ten in a minute: one real second."""
+    """Create an alarm on more than ten in a minute, which is one real second."""
     client("cloudwatch").put_metric_alarm(
         AlarmName=name,
         Namespace="Tests",
@@ -42,7 +42,7 @@ def state(client: Client, name: str) -> str:
 
 
 def test_an_alarm_goes_on_and_off(client: Client, name: str) -> None:
-    """An alarm is evaluated every minute, here every second, also when no new data arrives.
+    """An alarm is evaluated every minute, here every second, even if no new data arrives.
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-evaluation.html
     """
@@ -69,7 +69,7 @@ def test_an_alarm_sees_its_own_dimensions_only(client: Client, name: str) -> Non
     [("missing", "INSUFFICIENT_DATA"), ("breaching", "ALARM"), ("notBreaching", "OK")],
 )
 def test_missing_data_is_treated_as_configured(client: Client, name: str, missing: str, expected: str) -> None:
-    """TreatMissingData decides where a period has no data.
+    """TreatMissingData decides about a period without data.
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-missing-data.html
     """

@@ -1,4 +1,4 @@
-"""What local CloudFormation asks for in a stack's role is what the resources' own schemas list."""
+"""Local CloudFormation needs the actions in a stack's role that the resources' own schemas list."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from infra.local.aws.iam.deploy_actions import KINDS, actions_of
 
 READS = ("Get", "List")
 NO_ACTION = {"s3:DeleteBucketTagging"}
-"""In a schema, and not in the Service Authorization Reference: s3:PutBucketTagging allows it."""
+"""Action in a schema, but not in the Service Authorization Reference: s3:PutBucketTagging allows it."""
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -23,7 +23,7 @@ def test_an_operation_needs_what_its_handler_lists(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_tags_need_what_the_schema_lists_for_them(kind: str) -> None:
-    """A stack's tags are those of its resources, and their permissions are the schema's `tagging.permissions`.
+    """A stack's tags go to its resources, and need the schema's `tagging.permissions`.
 
     https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-properties-resource-tags.html
     """

@@ -1,4 +1,4 @@
-"""CloudFormation, in the role of a stack and for whoever calls it, asks for all that AWS documents."""
+"""CloudFormation needs all documented permissions, in a stack's role and for its caller."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Deploy = Callable[..., str]
 
 @pytest.fixture
 def deploy(root: Callable[[str], Any], name: str) -> Deploy:
-    """Deploys a stack of one resource in a role, or deletes it; its status then."""
+    """Deploys or deletes a stack of one resource in a role, and returns its status."""
     cloudformation = root("cloudformation")
 
     def settle(operation: str) -> str:
@@ -45,7 +45,7 @@ def deploy(root: Callable[[str], Any], name: str) -> Deploy:
         call = cloudformation.update_stack if update else cloudformation.create_stack
 
         def ask() -> Any:
-            # A role that was made a moment ago is not known yet.
+            # A new role is not known yet.
             try:
                 return call(StackName=name, TemplateBody=template, RoleARN=role, **options)
             except ClientError as error:
@@ -60,7 +60,7 @@ def deploy(root: Callable[[str], Any], name: str) -> Deploy:
 
 
 def may(root: Callable[[str], Any], role_name: str, *allowed: Any) -> None:
-    """Let a role do exactly this."""
+    """Let a role do exactly these actions."""
     document_ = document(statements(*allowed))
     root("iam").put_role_policy(RoleName=role_name, PolicyName="allow", PolicyDocument=document_)
 
@@ -155,7 +155,7 @@ def test_adding_a_boundary_to_a_role_needs_the_right_to_set_it(
 
 
 def test_an_undescribed_type_is_not_deployed_in_a_role(root: Callable[[str], Any], deploy: Deploy, name: str) -> None:
-    """A service role bounds what a stack may make, whatever type it is.
+    """A service role limits a stack's resources, whatever their types.
 
     https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/using-iam-servicerole.html
     """
@@ -169,7 +169,7 @@ def test_an_undescribed_type_is_not_deployed_in_a_role(root: Callable[[str], Any
 def test_a_boundary_limits_the_use_of_an_aws_managed_key(
     root: Callable[[str], Any], enforced: LocalAws, name: str, bounds: str
 ) -> None:
-    """Its policy lets everybody in the account use it, and what a policy of a resource allows a boundary still limits.
+    """The key's policy lets the whole account use it, but a boundary still limits what a resource policy allows.
 
     https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies_boundaries.html (resource-based policies)
     https://docs.aws.amazon.com/streams/latest/dev/permissions-user-key-KMS.html (needs no policy of its own)

@@ -1,4 +1,4 @@
-"""Local AWS runs Lambda code as the developer: no web page and no other user of the machine gets in."""
+"""Local AWS runs Lambda code as the developer, so no web page and no other user of the machine may use it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def function(name: str) -> bytes:
 
 
 def send(aws: LocalAws, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> http.client.HTTPResponse:
-    """A request as a browser or a socket sends it: nothing is added but what HTTP needs."""
+    """Send a request as a browser or a socket does, with nothing added except what HTTP needs."""
     connection = http.client.HTTPConnection("127.0.0.1", aws.port, timeout=30)
     connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
     for name, value in {"Host": f"127.0.0.1:{aws.port}", "Content-Length": str(len(body)), **headers}.items():
@@ -68,7 +68,7 @@ STRANGERS: dict[str, Mapping[str, str]] = {
 def test_a_stranger_cannot_run_code(
     local_aws: LocalAws, client: Callable[[str], Any], name: str, stranger: str
 ) -> None:
-    """A POST of text/plain is what a page may send without asking first; the same request with the key alone passes.
+    """A page may send a POST of text/plain without a preflight; the same request with only the key passes.
 
     https://developer.mozilla.org/en-US/docs/Web/HTTP/Guides/CORS#simple_requests
     """
@@ -103,7 +103,7 @@ def test_a_presigned_url_needs_no_key(
     client("s3").put_object(Bucket=bucket, Key="a b", Body=b"shared")
     s3 = client("s3", config=Config(signature_version=signature))
     url = s3.generate_presigned_url("get_object", {"Bucket": bucket, "Key": "a b"})
-    # As a browser asks for what was pasted into it.
+    # As a browser requests a pasted URL.
     request = urllib.request.Request(url, headers={"Sec-Fetch-Site": "none"})
     assert urllib.request.urlopen(request, timeout=30).read() == b"shared"
     with pytest.raises(HTTPError, match="403"):

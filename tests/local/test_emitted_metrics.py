@@ -1,4 +1,4 @@
-"""Metrics out of a function's log and of S3's requests, and alarms that calculate with them."""
+"""Metrics from a function's log and of S3's requests, and alarms that calculate with them."""
 
 from __future__ import annotations
 

@@ -15,13 +15,13 @@ from botocore.exceptions import ClientError
 from tests.waiting import eventually
 
 STOP_SECONDS = 120
-"""Of AWS's: for how long a mapping still reads that says Disabled."""
+"""Seconds of AWS's time for which a mapping still reads after it says Disabled."""
 
 Client = Callable[[str], Any]
 
 EVENT_COUNT: dict[str, Any] = {"MetricsConfig": {"Metrics": ["EventCount"]}}
 
-# Writes what it was given to a bucket, one object per call; POISON and MODE say how it fails.
+# Writes its events to a bucket, one object per call; POISON and MODE say how it fails.
 SOURCE = """
 import json, os, time, botocore.session
 s3 = botocore.session.get_session().create_client("s3", region_name="us-east-1")
@@ -41,7 +41,7 @@ def handler(event, context):
 
 
 class Mapped:
-    """A table whose stream a function reads, and the calls that the function saw."""
+    """A table, a function that reads its stream, and the function's calls."""
 
     def __init__(self, client: Client, table: str, arn: str, bucket: str) -> None:
         self.client, self.table, self.arn, self.bucket = client, table, arn, bucket
@@ -66,7 +66,7 @@ class Mapped:
         return self.client("lambda").get_event_source_mapping(UUID=self.uuid)
 
     def stopped(self) -> None:
-        """Wait for longer than a disabled mapping goes on."""
+        """Wait for longer than a disabled mapping still reads."""
         time.sleep(1.2 * STOP_SECONDS / 60)
 
     def calls(self) -> list[list[str]]:
@@ -85,7 +85,7 @@ class Mapped:
         return {key: s3.get_object(Bucket=self.bucket, Key=key)["Body"].read() for key in keys}
 
     def events(self, metric: str, statistic: str, uuid: str = "") -> float:
-        """One of the mapping's metrics; 0 where there is none."""
+        """Return one of the mapping's metrics, or 0 if there is none."""
         dimension = {"Name": "EventSourceMappingUUID", "Value": uuid or self.uuid}
         return _statistic(self.client, metric, dimension, statistic)
 
@@ -148,8 +148,8 @@ def test_latest_reads_only_new_records(mapped: Any) -> None:
 
 
 def test_a_poison_record_is_isolated_and_handed_over(mapped: Any) -> None:
-    """A failed batch is split until the bad record is alone; retried, it goes to the on-failure
-    destination with its payload, and the shard goes on. Splitting consumes no retry.
+    """A failed batch is split until the bad record is alone. After its retries, it goes to the on-failure
+    destination with its payload, and the shard continues. Splitting consumes no retry.
 
     https://docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-errors.html
     """
@@ -220,7 +220,7 @@ def test_a_partial_response_is_checkpointed(mapped: Any) -> None:
     ],
 )
 def test_a_response_that_names_no_record(mapped: Any, response: dict[str, Any], calls: int) -> None:
-    """An empty or absent list is success; a name that is none of the batch's fails all of it.
+    """An empty or absent list is success; a name that is not in the batch fails the whole batch.
 
     https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html
     """
@@ -240,7 +240,7 @@ def test_a_response_that_names_no_record(mapped: Any, response: dict[str, Any], 
 
 
 def test_a_response_is_ignored_unless_requested(mapped: Any) -> None:
-    """Without ReportBatchItemFailures in FunctionResponseTypes, any answer is success.
+    """Without ReportBatchItemFailures in FunctionResponseTypes, any response is success.
 
     https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html
     """
@@ -266,7 +266,7 @@ def test_records_are_retried_until_they_are_too_old(mapped: Any) -> None:
 
 
 def test_a_change_can_be_too_old_before_its_first_try(mapped: Any) -> None:
-    """MaximumRecordAgeInSeconds counts from the change on, before an invocation as between two of them.
+    """MaximumRecordAgeInSeconds counts from the change on, before the first invocation and between retries.
 
     https://docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-errors.html
     """
@@ -297,7 +297,7 @@ def test_a_window_gathers_records(mapped: Any) -> None:
 
 
 def test_a_disabled_mapping_resumes_where_it_stopped(mapped: Any) -> None:
-    """UpdateEventSourceMapping changes a mapping in place; enabled again it loses no record.
+    """UpdateEventSourceMapping changes a mapping in place; it loses no record when it is enabled again.
 
     https://docs.aws.amazon.com/lambda/latest/api/API_UpdateEventSourceMapping.html
     """
@@ -376,12 +376,12 @@ def test_invocations_are_measured(mapped: Any) -> None:
     eventually(lambda: source.describe()["LastProcessingResult"] == "OK")
     for metric, least in {"Invocations": 1, "Errors": 0, "Throttles": 0, "Duration": 1}.items():
         assert _sum(source.client, source.table, metric) >= least
-    # In AWS's time, as its alarms: a second here is a minute there.
+    # In AWS's time, like its alarms: a second here is a minute there.
     assert 0 < _sum(source.client, source.table, "IteratorAge") < 1_200_000
 
 
 def test_empty_polls_are_counted_too(mapped: Any) -> None:
-    """PolledEventCount is 0 for an empty poll: it says that the mapping polls. One that does not poll has no data.
+    """PolledEventCount is 0 for an empty poll, which shows that the mapping polls. Without polls it has no data.
 
     https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html#event-source-mapping-metrics
     """
@@ -396,7 +396,7 @@ def test_empty_polls_are_counted_too(mapped: Any) -> None:
     eventually(lambda: source.describe()["State"] == "Disabled")
     source.stopped()
     polls = source.events("PolledEventCount", "SampleCount")
-    # Another mapping goes on polling, so the reader of all of them was at work meanwhile.
+    # Another mapping goes on polling, so the reader of all mappings was running in the meantime.
     other = source.client("lambda").create_event_source_mapping(
         FunctionName=source.table, EventSourceArn=source.arn, StartingPosition="LATEST", **EVENT_COUNT
     )["UUID"]
@@ -405,7 +405,7 @@ def test_empty_polls_are_counted_too(mapped: Any) -> None:
 
 
 def test_a_mapping_whose_stream_is_gone_does_not_poll(mapped: Any, make_table: Any) -> None:
-    """A table that is made again under its name has another stream, which the mapping does not read.
+    """A table that is created again under its name has another stream, which the mapping does not read.
 
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html
     """
@@ -429,8 +429,8 @@ def test_a_mapping_whose_stream_is_gone_does_not_poll(mapped: Any, make_table: A
 
 @pytest.mark.parametrize("mode", ["", "raise"])
 def test_events_of_failed_invocations_are_counted(mapped: Any, mode: str) -> None:
-    """FailedInvokeEventCount has the events of calls that fail, and those that a partial batch response names, which is
-    no error of the function.
+    """FailedInvokeEventCount has the events of failed calls and of partial batch responses, which are not errors of the
+    function.
 
     https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html#event-source-mapping-metrics
     """
@@ -443,14 +443,14 @@ def test_events_of_failed_invocations_are_counted(mapped: Any, mode: str) -> Non
         **EVENT_COUNT,
     )
     eventually(source.discarded)
-    # Of three, two are tried once more; where the function raises, all three.
+    # Two of three are tried once more; if the function raises, all three are.
     eventually(lambda: source.events("FailedInvokeEventCount", "Sum") == (6 if mode else 4))
     assert source.events("InvokedEventCount", "Sum") == (6 if mode else 5)
     assert (_sum(source.client, source.table, "Errors") > 0) == bool(mode)
 
 
 def test_a_function_at_its_concurrency_limit_is_retried(mapped: Any) -> None:
-    """A throttled invocation is no attempt: it is retried, and consumes no MaximumRetryAttempts.
+    """A throttled invocation is not an attempt: it is retried without consuming MaximumRetryAttempts.
 
     https://docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-errors.html
     """

@@ -21,7 +21,7 @@ Client = Callable[[str], Any]
 
 @pytest.fixture
 def table(client: Client, name: str, make_table: Any) -> str:
-    """The ARN of a table with point-in-time recovery."""
+    """A table with point-in-time recovery; its ARN."""
     make_table(name)
     client("dynamodb").update_continuous_backups(
         TableName=name, PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True}
@@ -47,7 +47,7 @@ def put(client: Client, name: str, *items: dict[str, Any]) -> None:
 
 
 def exported(client: Client, bucket: str, description: dict[str, Any]) -> list[dict[str, Any]]:
-    """Every line of the data files that the manifest names, whose checksums hold."""
+    """Return every line of the data files in the manifest, after a check of their checksums."""
     s3 = client("s3")
 
     def read(key: str) -> bytes:
@@ -134,9 +134,9 @@ def age(local_aws: LocalAws, name: str, seconds: float) -> None:
 def test_an_incremental_export_has_the_final_states_of_a_window(
     client: Client, name: str, bucket: str, table: str, finished: Any, local_aws: LocalAws
 ) -> None:
-    """Keys with the images that there were and are; what was made and deleted meanwhile is left out.
+    """Keys with the old and new images; items that were created and deleted in between are left out.
 
-    Its data files lie in one folder for all exports.
+    The data files of all exports are in one folder.
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/S3DataExport.Output.html#incremental-export-output
     """
     dynamodb = client("dynamodb")
@@ -200,7 +200,7 @@ def test_the_same_token_is_the_same_export(client: Client, name: str, bucket: st
 def test_files_have_the_requested_key(
     client: Client, name: str, bucket: str, table: str, finished: Any, customers: bool
 ) -> None:
-    """By itself DynamoDB encrypts with S3's own keys, whatever the bucket's default is.
+    """By default DynamoDB encrypts with S3's own keys, whatever the bucket's default is.
 
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ExportTableToPointInTime.html
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/S3DataExport.Output.html

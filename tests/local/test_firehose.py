@@ -99,7 +99,7 @@ def test_a_full_buffer_is_delivered_before_its_interval(client: Client, bucket: 
 
 
 def create_reader(client: Client, name: str, bucket: str, shards: int, **settings: Any) -> None:
-    """A Kinesis stream, and a Firehose stream that reads it."""
+    """Create a Kinesis stream, and a Firehose stream that reads it."""
     client("kinesis").create_stream(StreamName=name, ShardCount=shards)
     client("firehose").create_delivery_stream(
         DeliveryStreamName=name,
@@ -113,7 +113,7 @@ def create_reader(client: Client, name: str, bucket: str, shards: int, **setting
 
 
 def put_into_shards(client: Client, name: str, shards: int, text: str, *more: Any) -> None:
-    """One record into each shard, which says the shard's number; and more records."""
+    """Put one record with the shard's number into each shard, and more records."""
     step = 2**128 // shards
     records: list[Any] = [
         {"Data": f"{text} {shard}\n".encode(), "PartitionKey": "-", "ExplicitHashKey": str(shard * step)}
@@ -129,7 +129,7 @@ def lines_of(objects: Read, bucket: str) -> list[str]:
 def test_a_kinesis_stream_is_read_from_latest_some_time_after_active(
     client: Client, bucket: str, name: str, objects: Read
 ) -> None:
-    """Firehose starts reading from LATEST, and each shard when its reader is there: what was put before is never read.
+    """Firehose starts reading from LATEST, each shard when its reader has started; earlier records are never read.
 
     https://docs.aws.amazon.com/firehose/latest/dev/create-name.html
     """
@@ -142,7 +142,7 @@ def test_a_kinesis_stream_is_read_from_latest_some_time_after_active(
         put_into_shards(client, name, 2, "later")
         return set(lines_of(objects, bucket))
 
-    # One shard is read before the other, so what comes out of it says nothing of that one.
+    # The shards' readers start at different times, so one shard's records do not prove the other.
     assert eventually(read) == {"later 1"}
     assert eventually(read, lambda lines: len(lines) > 1) == {"later 0", "later 1"}
 
@@ -167,7 +167,7 @@ def test_each_shard_has_a_buffer_of_its_own(client: Client, bucket: str, name: s
     assert sorted(line for body in held for line in body.splitlines() if b"held" in line) == [
         b"held %d" % shard for shard in range(4)
     ]
-    # Two of the three records filled a buffer, which was written before its time was up.
+    # Two of the three records filled a buffer, which was written before its interval ended.
     (written,) = (body for body in held if b"x" in body)
     assert b"held 0" in written
     assert written.count(b"x") == 2 * len(full["Data"])
@@ -187,7 +187,7 @@ def test_the_partitions_of_a_stream_without_a_source_have_buffers_too(
 
 
 def test_a_delivery_that_s3_refuses_is_tried_again(client: Client, name: str, objects: Read) -> None:
-    """Firehose retries a failed delivery to S3 and does not lose the data meanwhile.
+    """Firehose retries a failed delivery to S3 and keeps the data in the meantime.
 
     https://docs.aws.amazon.com/firehose/latest/dev/retry.html
     """
@@ -212,7 +212,7 @@ def test_a_slow_down_of_s3_delays_delivery(client: Client, bucket: str, name: st
 
 
 def test_an_update_keeps_what_is_buffered(client: Client, bucket: str, name: str, objects: Read) -> None:
-    """UpdateDestination applies to what is delivered after it, and increases the version in the name.
+    """UpdateDestination applies to later deliveries, and increases the version in the name.
 
     https://docs.aws.amazon.com/firehose/latest/APIReference/API_UpdateDestination.html
     """
@@ -259,8 +259,8 @@ def test_the_custom_time_zone_is_the_prefix_s(client: Client, bucket: str, name:
     ],
 )
 def test_only_listed_time_zones_are_accepted(client: Client, bucket: str, name: str, zone: str, taken: bool) -> None:
-    """CustomTimeZone is one of a closed list, which has old names of zones and not their new ones; a listed name with a
-    `-` does not fit the API's pattern.
+    """CustomTimeZone is from a closed list with old names of zones instead of their new ones; a listed name with a `-`
+    does not fit the API's pattern.
 
     https://docs.aws.amazon.com/firehose/latest/dev/s3-object-name.html
     https://docs.aws.amazon.com/firehose/latest/APIReference/API_ExtendedS3DestinationConfiguration.html
@@ -274,14 +274,14 @@ def test_only_listed_time_zones_are_accepted(client: Client, bucket: str, name: 
 
 
 def test_a_deleted_stream_loses_its_buffer(client: Client, bucket: str, name: str, objects: Read) -> None:
-    """DeleteDeliveryStream "deletes a Firehose stream and its data", and promises no delivery of what is in it.
+    """DeleteDeliveryStream "deletes a Firehose stream and its data", and promises no delivery of its buffer.
 
     https://docs.aws.amazon.com/firehose/latest/APIReference/API_DeleteDeliveryStream.html
     """
     create(client, name, bucket=bucket)
     put(client, name, [b"last\n"])
     client("firehose").delete_delivery_stream(DeliveryStreamName=name)
-    # By the time that one of the same name has delivered its own, the other would have, too.
+    # When a new stream of the same name has delivered, the deleted one would have delivered, too.
     create(client, name, bucket=bucket)
     put(client, name, [b"new\n"])
     assert list(eventually(lambda: objects(bucket)).values()) == [b"new\n"]
@@ -333,7 +333,7 @@ def test_each_record_of_a_batch_succeeds_or_fails_by_itself(
 
 
 def test_deliveries_are_measured(client: Client, bucket: str, name: str, objects: Read) -> None:
-    """Firehose publishes what came in, what was delivered, and how old it was.
+    """Firehose publishes the incoming and the delivered data, and its age.
 
     https://docs.aws.amazon.com/firehose/latest/dev/monitoring-with-cloudwatch-metrics.html
     """
@@ -344,13 +344,13 @@ def test_deliveries_are_measured(client: Client, bucket: str, name: str, objects
     assert _metric(client, name, "IncomingBytes")["Sum"] == 10
     eventually(lambda: (_metric(client, name, "DeliveryToS3.Records") or {}).get("Sum") == 2)
     assert _metric(client, name, "DeliveryToS3.Success")["Average"] == 1
-    # In AWS's time, as its alarms: a second here is a minute there.
+    # In AWS's time, like its alarms: a second here is a minute there.
     assert 30 < _metric(client, name, "DeliveryToS3.DataFreshness")["Maximum"] < 1200
 
 
 def test_reads_of_an_empty_kinesis_stream_are_measured_too(client: Client, bucket: str, name: str) -> None:
-    """Firehose calls GetRecords once a second for each shard, and Kinesis counts the calls that succeed. While Firehose
-    may not read, nobody calls, and Firehose itself has no data about what it does not know of.
+    """Firehose calls GetRecords once a second for each shard, and Kinesis counts the successful calls. While Firehose
+    may not read, there are no calls, and Firehose itself has no data on records that it does not know.
 
     https://docs.aws.amazon.com/firehose/latest/dev/writing-with-kinesis-streams.html
     https://docs.aws.amazon.com/streams/latest/dev/monitoring-with-cloudwatch.html
@@ -374,7 +374,7 @@ def test_reads_of_an_empty_kinesis_stream_are_measured_too(client: Client, bucke
     shard = kinesis.list_shards(StreamName=name)["Shards"][0]["ShardId"]
     where = {"StreamName": name, "ShardId": shard, "ShardIteratorType": "TRIM_HORIZON"}
     assert kinesis.get_records(ShardIterator=kinesis.get_shard_iterator(**where)["ShardIterator"])["Records"]
-    # The one read is the test's own.
+    # The only read is the test's own.
     assert _reads(client, name) - reads in (1, 2)
     assert _metric(client, name, "DeliveryToS3.DataFreshness") is None
 

@@ -1,4 +1,4 @@
-"""Runs of Glue jobs: a script with its arguments and archives, in a process that decides how the run ends.
+"""Runs of Glue jobs: a script with its arguments and archives, in a process whose end is the end of the run.
 
 https://docs.aws.amazon.com/glue/latest/webapi/API_JobRun.html
 """

@@ -91,7 +91,7 @@ def test_an_invalid_expression_is_refused(glue: Any, table: dict[str, str]) -> N
 
 
 def test_partitions_come_in_pages_and_segments(glue: Any, table: dict[str, str]) -> None:
-    """Segments are disjoint and together complete; a page's NextToken leads to the next.
+    """Segments are disjoint and together complete; a page's NextToken leads to the next page.
 
     https://docs.aws.amazon.com/glue/latest/dg/aws-glue-api-catalog-partitions.html#aws-glue-api-catalog-partitions-Segment
     """
@@ -148,7 +148,7 @@ def test_a_partition_moves_in_one_call(glue: Any, table: dict[str, str]) -> None
 
 
 def test_batches_update_get_and_delete(glue: Any, table: dict[str, str]) -> None:
-    """Entries that do not exist are reported by values, or left out of BatchGetPartition's answer.
+    """Missing entries are reported by their values, or left out of BatchGetPartition's response.
 
     https://docs.aws.amazon.com/glue/latest/dg/aws-glue-api-catalog-partitions.html#aws-glue-api-catalog-partitions-BatchUpdatePartition
     https://docs.aws.amazon.com/glue/latest/dg/aws-glue-api-catalog-partitions.html#aws-glue-api-catalog-partitions-BatchDeletePartition
@@ -173,7 +173,7 @@ def test_batches_update_get_and_delete(glue: Any, table: dict[str, str]) -> None
 
 
 def test_statistics_go_with_their_partition(glue: Any, table: dict[str, str]) -> None:
-    """Columns without statistics come back in Errors; names are those of Glue, in lower case.
+    """Columns without statistics come back in Errors; names are Glue's, in lower case.
 
     https://docs.aws.amazon.com/glue/latest/webapi/API_GetColumnStatisticsForPartition.html
     https://docs.aws.amazon.com/glue/latest/webapi/API_UpdateColumnStatisticsForPartition.html

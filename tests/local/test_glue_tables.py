@@ -31,7 +31,7 @@ def _input(name: str = "events", columns: tuple[str, ...] = ("id",), **more: Any
 
 
 def test_an_update_makes_a_version(glue: Any, database: str) -> None:
-    """Each UpdateTable raises VersionId, whether what was is archived or not.
+    """Each UpdateTable increases VersionId, whether the old version is archived or not.
 
     https://docs.aws.amazon.com/glue/latest/dg/aws-glue-api-catalog-tables.html#aws-glue-api-catalog-tables-UpdateTable
     """
@@ -45,7 +45,7 @@ def test_an_update_makes_a_version(glue: Any, database: str) -> None:
 
 
 def test_a_stale_version_is_refused(glue: Any, database: str) -> None:
-    """VersionId is the version at which to update; another writer in between is a conflict.
+    """VersionId is the version to update; another writer in between is a conflict.
 
     https://docs.aws.amazon.com/glue/latest/webapi/API_UpdateTable.html
     """
@@ -86,7 +86,7 @@ def test_a_stale_version_is_refused(glue: Any, database: str) -> None:
     ],
 )
 def test_an_invalid_definition_is_refused(glue: Any, database: str, table_input: dict[str, Any]) -> None:
-    """Names are 1 to 255 characters of the documented pattern; every text has a longest length, in bytes.
+    """Names are 1 to 255 characters of the documented pattern; every text has a maximum length in bytes.
 
     https://docs.aws.amazon.com/glue/latest/webapi/API_Column.html
     https://docs.aws.amazon.com/glue/latest/webapi/API_TableInput.html

@@ -21,7 +21,7 @@ def entries(count: int, size: int = 10) -> list[dict[str, Any]]:
 
 
 def read_all(client: Client, stream: str) -> list[str]:
-    """The partition keys of every record of every shard, closed ones included."""
+    """Return the partition keys of every record of every shard, including closed ones."""
     kinesis = client("kinesis")
     keys: list[str] = []
     for shard in kinesis.list_shards(StreamName=stream)["Shards"]:
@@ -72,7 +72,7 @@ def test_requests_over_a_limit_are_refused(client: Client, name: str, records: l
 
 
 def test_each_entry_is_throttled_by_itself(client: Client, name: str, fault: Any) -> None:
-    """A response's entries are in the order of the request's; those that failed have ErrorCode.
+    """A response's entries are in the order of the request's; failed ones have ErrorCode.
 
     https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html
     """
@@ -90,7 +90,7 @@ def test_each_entry_is_throttled_by_itself(client: Client, name: str, fault: Any
 
 
 def test_a_shard_is_read_five_times_a_second(client: Client, name: str) -> None:
-    """Each shard takes five reads a second, of all consumers together.
+    """Each shard allows five reads a second for all consumers together.
 
     https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html
     """
@@ -100,13 +100,13 @@ def test_a_shard_is_read_five_times_a_second(client: Client, name: str) -> None:
         where = {"StreamName": name, "ShardId": shard["ShardId"], "ShardIteratorType": "TRIM_HORIZON"}
         iterator = kinesis.get_shard_iterator(**where)["ShardIterator"]
         for _ in range(20):
-            # boto3 asks again by itself until it is served.
+            # boto3 retries on its own until the call succeeds.
             kinesis.get_records(ShardIterator=iterator)
     assert _sum(client, name, "ReadProvisionedThroughputExceeded") > 0
 
 
 def test_a_resharded_stream_keeps_its_records(client: Client, name: str) -> None:
-    """Resharding closes the parents, which stay readable, and opens children for what comes.
+    """Resharding closes the parents, which stay readable, and opens children for new records.
 
     https://docs.aws.amazon.com/streams/latest/dev/kinesis-using-sdk-java-after-resharding.html
     """
@@ -174,7 +174,7 @@ def test_an_account_has_fifty_streams_on_demand(client: Callable[..., Any], name
 
 
 def test_a_stream_changes_its_mode_twice_in_a_day(client: Client, name: str) -> None:
-    """A stream switches between the modes twice in 24 hours, and keeps its shards. On demand, nobody sets their count.
+    """A stream may switch its mode twice in 24 hours, and keeps its shards. On demand, their number cannot be set.
 
     https://docs.aws.amazon.com/streams/latest/dev/how-do-i-size-a-stream.html#switchingmodes
     """
@@ -206,7 +206,7 @@ def test_a_stream_changes_its_shards_ten_times_a_day(client: Client, name: str) 
 
 
 def test_an_account_without_a_throughput_commitment(client: Client) -> None:
-    """Minimum throughput billing is something that an account asks for.
+    """Minimum throughput billing is off unless an account requests it.
 
     https://docs.aws.amazon.com/kinesis/latest/APIReference/API_DescribeAccountSettings.html
     """
@@ -215,7 +215,7 @@ def test_an_account_without_a_throughput_commitment(client: Client) -> None:
 
 
 def test_puts_are_measured(client: Client, name: str) -> None:
-    """Stream metrics have the dimension StreamName; throttles are zero where there were none.
+    """Stream metrics have the dimension StreamName; throttles are zero if there were none.
 
     https://docs.aws.amazon.com/streams/latest/dev/monitoring-with-cloudwatch.html
     """

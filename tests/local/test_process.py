@@ -67,6 +67,6 @@ def _runs(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    # An orphan that ended may wait for its new parent as a zombie.
+    # An ended orphan may be a zombie until its new parent reaps it.
     status = Path(f"/proc/{process}/stat")
     return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"

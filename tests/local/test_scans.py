@@ -1,4 +1,4 @@
-"""A scan reads every item once, whatever the pages and segments, and costs what it reads."""
+"""A scan reads every item once, for any pages and segments, and its cost is what it reads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def dynamodb(client: Any) -> DynamoDBClient:
 
 
 def pages(dynamodb: DynamoDBClient, table: str, **options: Any) -> list[dict[str, Any]]:
-    """Every page of a scan."""
+    """Return every page of a scan."""
     found: list[dict[str, Any]] = []
     while not found or "LastEvaluatedKey" in found[-1]:
         after = {"ExclusiveStartKey": found[-1]["LastEvaluatedKey"]} if found else {}
@@ -51,7 +51,7 @@ def test_every_item_comes_once_in_pages_and_segments(dynamodb: DynamoDBClient, t
     segments = [keys(pages(dynamodb, table, Segment=n, TotalSegments=3, Limit=5)) for n in range(3)]
     assert sorted(key for segment in segments for key in segment) == sorted(whole)
     assert all(segments)
-    # As ministack pages them where a filter is to be evaluated.
+    # As ministack pages them if there is a filter.
     filtered: Any = {"FilterExpression": "attribute_exists(id)", "Segment": 1, "TotalSegments": 3}
     assert keys(pages(dynamodb, table, **filtered)) == segments[1]
 
@@ -77,5 +77,5 @@ def test_a_page_costs_what_it_reads(dynamodb: DynamoDBClient, table: str) -> Non
 
     assert units(Limit=1) == 0.5
     assert units(Limit=1, ConsistentRead=True) == 1.0
-    assert 40 <= units(ConsistentRead=True) <= 50, "60 items of 3 KB, by 4 KB"
+    assert 40 <= units(ConsistentRead=True) <= 50, "60 items of 3 KB, in units of 4 KB"
     assert 20 <= units() <= 25

@@ -75,7 +75,7 @@ def handler(event, context):
 
 
 def test_sequence_numbers_are_numbers(client: Client, name: str, make_table: Any, changes: Any) -> None:
-    """A sequence number is a string of 21 to 40 digits; a shard's grow with every change.
+    """A sequence number is a string of 21 to 40 digits; within a shard it grows with every change.
 
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_StreamRecord.html
     """
@@ -91,7 +91,7 @@ def test_sequence_numbers_are_numbers(client: Client, name: str, make_table: Any
 def test_images_follow_the_view_type(
     client: Client, name: str, make_table: Any, changes: Any, view: str, old: bool, new: bool
 ) -> None:
-    """A removal has the old image only where the view type includes it, and always the keys.
+    """A removal always has the keys, and the old image only if the view type includes it.
 
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html
     """
