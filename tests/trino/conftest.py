@@ -1,6 +1,6 @@
 """The engines that read the lake: one Trino, one Spark and one DuckDB on local AWS, for all tests in this folder.
 
-Each starts when a test first asks for it. Their rows are dicts by column name that compare with `==` between engines;
+Each starts when a test first needs it. Their rows are dicts by column name that compare with `==` between engines;
 see `infra/local/engines`.
 """
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 ENGINES = ("trino", "spark", "duckdb", "pyiceberg")
-"""What `read_table` takes."""
+"""Engines of `read_table`."""
 
 ReadTable = Callable[..., list[dict[str, Any]]]
 
@@ -44,7 +44,7 @@ def trino_server(
 
 @pytest.fixture(scope="session")
 def trino(trino_server: LocalTrino) -> Trino:
-    """`trino(sql)` gives the rows; `trino.ask(sql)` also what it read for them."""
+    """`trino(sql)` returns the rows; `trino.ask(sql)` also its reads."""
     return Trino(trino_server.url)
 
 
@@ -71,19 +71,19 @@ def duckdb(local_aws: LocalAws) -> Iterator[DuckDBPyConnection]:
 
 @pytest.fixture(scope="session")
 def iceberg(local_aws: LocalAws) -> GlueCatalog:
-    """pyiceberg's own catalog, which only reads."""
+    """pyiceberg's own catalog, read only."""
     return reading_catalog(local_aws.env())
 
 
 @pytest.fixture(scope="session")
 def plain_catalog(local_aws: LocalAws) -> GlueCatalog:
-    """pyiceberg's own catalog, with which somebody else's program writes."""
+    """pyiceberg's own catalog, with which a foreign program writes."""
     return glue_catalog(local_aws.env())
 
 
 @pytest.fixture(scope="session")
 def read_table(request: pytest.FixtureRequest) -> ReadTable:
-    """`read_table(engine, "database.table", where="dt = '20240101'")`: an Iceberg table's rows by one of `ENGINES`."""
+    """`read_table(engine, "database.table", where="dt = '20240101'")` reads an Iceberg table by one of `ENGINES`."""
 
     def read(engine: str, table: str, where: str | None = None) -> list[dict[str, Any]]:
         of: Any = request.getfixturevalue("iceberg" if engine == "pyiceberg" else engine)

@@ -1,7 +1,7 @@
-"""What the lake has to show of a DynamoDB table, and what engines do show, both as texts that compare with `==`.
+"""The expected rows of a DynamoDB table and the rows that engines show, as texts that compare with `==`.
 
-An item is its plain values, digit for digit, and the paths of those whose DynamoDB type JSON does not show. Nothing of
-the product decides what is expected: it is made from DynamoDB's own attribute values.
+An item is its plain values, digit for digit, and the paths of values whose DynamoDB type JSON does not show. The
+expected rows are made from DynamoDB's own attribute values, without the product's code.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Row = Mapping[str, Any]
 
 
 def plain_item(item: Item) -> tuple[dict[str, Any], dict[str, str]]:
-    """An item's plain values, and path → type of its binary values and sets."""
+    """Return an item's plain values, and path → type of its binary values and sets."""
     types: dict[str, str] = {}
     return {name: _plain(value, _step(name), types) for name, value in item.items()}, types
 
@@ -66,7 +66,7 @@ def _step(name: str) -> str:
 
 
 def row_item(row: Row, schema: TableSchema) -> tuple[dict[str, Any], dict[str, str]]:
-    """The same of a row, by the schema's columns and what is in `__other`."""
+    """Return the same for a row, from the schema's columns and `__other`."""
     item = {attribute: parse_json(text) for attribute, text in (row[OTHER] or {}).items()}
     for column in schema.columns:
         value = row.get(column.name)
@@ -99,7 +99,7 @@ def _restore(value: Any, of: Type) -> Any:
 
 
 def item_text(item: Mapping[str, Any], types: Mapping[str, str], structs: Iterable[str]) -> str:
-    """One text for one item. `structs`: attributes within which a null and a missing key are the same."""
+    """Return one text for an item. `structs`: attributes in which a null equals a missing key."""
     loose = set(structs)
     parts = [
         f"{name!r}: {text(value, nulls=name not in loose)}" for name, value in sorted(item.items()) if value is not None
@@ -108,7 +108,7 @@ def item_text(item: Mapping[str, Any], types: Mapping[str, str], structs: Iterab
 
 
 def text(value: Any, *, nulls: bool = True) -> str:
-    """A text that is the same for equal values, and for no others: all digits of numbers, and what is text quoted."""
+    """Return a text that is the same only for equal values: numbers with all digits, and strings quoted."""
     if isinstance(value, dict):
         there = [(k, v) for k, v in sorted(value.items()) if nulls or v is not None]
         return f"{{{', '.join(f'{k!r}: {text(v, nulls=nulls)}' for k, v in there)}}}"
@@ -120,7 +120,7 @@ def text(value: Any, *, nulls: bool = True) -> str:
 
 
 def with_structs(of: Type) -> bool:
-    """Whether a null may have been left out somewhere in a column of this type."""
+    """Return whether a column of this type may have left out a null somewhere."""
     match of:
         case Struct(fields):
             return bool(fields)
@@ -131,25 +131,25 @@ def with_structs(of: Type) -> bool:
 
 
 def loose(schema: TableSchema) -> set[str]:
-    """The attributes within which a null and a missing key are the same: those that are structs, or may have been."""
+    """Return the attributes in which a null equals a missing key: those that are structs, or may have been."""
     return {c.attribute for c in schema.columns if c.widened or with_structs(c.type)}
 
 
 def change_text(change: Change, structs: Iterable[str]) -> str:
-    """A change of the log as the lake's tables have it."""
+    """Return the text of a change of the log as in the lake's tables."""
     meta = f"{change.operation} {change.sequence:040d} {change.time} {change.expired or None}"
     return f"{meta}\n{item_text(*plain_item(change.image), structs)}"
 
 
 def row_text(row: Row, schema: TableSchema, structs: Iterable[str]) -> str:
-    """A row as `change_text`; a snapshot's without its time, which is when it was read."""
+    """Return the text of a row like `change_text`; a snapshot's row has no time, since that is the time of the read."""
     snapshot = row[OPERATION] == "SNAPSHOT"
     meta = f"{row[OPERATION]} {row[SEQUENCE_NUMBER]} {'' if snapshot else row[EVENT_TIME]} {row[EXPIRED]}"
     return f"{meta}\n{item_text(*row_item(row, schema), structs)}"
 
 
 def without_empty(value: Any) -> Any:
-    """Without nulls and what is empty: a null list or map of structs is an empty one to pyiceberg."""
+    """Remove nulls and empty values: pyiceberg reads a null list or map of structs as an empty one."""
     if isinstance(value, dict):
         parts = {key: without_empty(part) for key, part in value.items()}
         return {key: part for key, part in parts.items() if part is not None} or None

@@ -1,6 +1,6 @@
-"""Items that are hard to keep: every type of DynamoDB, 38 digits, names that collide, types that change.
+"""Items that are hard to store: every type of DynamoDB, 38 digits, names that collide, types that change.
 
-Of each attribute's values a phase takes those up to its own number, so that each brings types that were not there.
+A phase takes each attribute's values up to its own number, so that each phase brings new types.
 """
 
 from __future__ import annotations
@@ -104,14 +104,14 @@ BINARY_KEYS: list[Item] = [
 
 
 def hostile_item(order: random.Random, key: Item, phase: int) -> Item:
-    """An item with this key, of some attributes, whose values are of the types up to `phase`."""
+    """Make an item with this key and some attributes, with values of the types up to `phase`."""
     names = order.sample(sorted(VALUES), order.randint(0, len(VALUES) // 2))
     item = {name: order.choice(_values(name, phase)) for name in names if len(name) < 1000 or order.random() < 0.2}
     return {**item, **key}
 
 
 def every_value(keys: list[Item]) -> Iterator[Item]:
-    """Items that together have each value once, the last ones of the latest types."""
+    """Make items that together have each value once, the latest types last."""
     for place in range(max(map(len, VALUES.values()))):
         item = {name: values[place] for name, values in VALUES.items() if place < len(values)}
         yield {**item, **keys[place % len(keys)]}

@@ -1,4 +1,4 @@
-"""A lake that the DAGs drive, and its tables held against DynamoDB: what every table, view and engine shows of them."""
+"""A lake driven by the DAGs, and the comparison of every table, view and engine with DynamoDB."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from tests.trino.source_table import Change, Item, SourceTable
 
 Run = Callable[..., dict[str, Any]]
 SHOWN = 300
-"""Characters of a value that an error has."""
+"""Maximum length of a value in an error."""
 
 
 class LakeTable:
-    """A table of the lake and its source; what has landed of it, and what every engine has to show."""
+    """A table of the lake and its source, with its landed changes and the expected rows of every engine."""
 
     def __init__(self, source: SourceTable, trino: Trino, read_table: ReadTable) -> None:
         self.source, self.trino, self.read_table = source, trino, read_table
@@ -38,19 +38,19 @@ class LakeTable:
         make_tables(self.table, source.key, source.arn)
         self.landed: dict[int, Change] = {}
         self.snapshot: list[Item] = []
-        """The items of the backfill that is shown."""
+        """Items of the current snapshot."""
 
-    # -- what happens --------------------------------------------------------------------------------------------------
+    # -- events --------------------------------------------------------------------------------------------------------
 
     def land(self, changes: Iterable[Change], day: str = "") -> list[str]:
         landed = list(changes)
         self.landed |= {change.sequence: change for change in landed}
         return self.source.land(landed, day)
 
-    # -- what is shown -------------------------------------------------------------------------------------------------
+    # -- shown ---------------------------------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """All that is shown while changes come: every change once, the state and the items, for every engine."""
+        """Check what holds while changes come: every change once, the state and the items, in every engine."""
         state, changes = self.names.state_table, self.names.changes_table
         found = {name: self.agreed(name) for name in (changes, state)}
         self.check_changes(found[changes])
@@ -58,7 +58,7 @@ class LakeTable:
         self.check_current()
 
     def agreed(self, name: str) -> list[dict[str, Any]]:
-        """A table's rows, which must be the same for every engine."""
+        """Return a table's rows, which must be the same in every engine."""
         full = f"{self.names.lake.database}.{name}"
         shown = {engine: self.read_table(engine, full) for engine in ENGINES}
         rows = shown["trino"]
@@ -68,7 +68,7 @@ class LakeTable:
         return rows
 
     def check_changes(self, rows: list[dict[str, Any]]) -> None:
-        """Each change is there exactly once, and each item of the snapshot."""
+        """Check that each change and each item of the snapshot appears exactly once."""
         schema = schema_of(self.table.changes())
         structs = loose(schema)
         wanted = Counter(change_text(change, structs) for change in self.landed.values())
@@ -76,7 +76,7 @@ class LakeTable:
         equal(Counter(row_text(row, schema, structs) for row in rows), wanted)
 
     def check_state(self, rows: list[dict[str, Any]]) -> None:
-        """Each item as of the last fold."""
+        """Check each item as of the last fold."""
         head = self.table.items()
         schema, folded_to = schema_of(head), number(head, FOLDED_TO)
         structs = loose(schema)
@@ -86,7 +86,7 @@ class LakeTable:
         assert [r for r in rows if r["__deleted"] is not (r[OPERATION] == "REMOVE")] == []
 
     def check_current(self) -> None:
-        """The items are those that DynamoDB holds."""
+        """Check that the items equal DynamoDB's."""
         schema = schema_of(self.table.changes())
         structs = loose(schema)
         wanted = Counter(item_text(*plain_item(item), structs) for item in self.source.items())
@@ -94,7 +94,7 @@ class LakeTable:
         equal(shown, wanted)
 
     def check_removed(self) -> None:
-        """The items that were gone at the last fold, each with what the stream had of it."""
+        """Check the items that were removed by the last fold, each with its image in the stream."""
         head = self.table.items()
         schema = schema_of(head)
         structs = loose(schema)
@@ -104,7 +104,7 @@ class LakeTable:
         equal(Counter(row_text(row, schema, structs) for row in rows), wanted)
 
     def check_history(self, order: random.Random) -> None:
-        """At any moment history has the items as the changes up to then had left them."""
+        """Check that history at any moment has the items as the changes up to then left them."""
         schema = schema_of(self.table.changes())
         structs = loose(schema)
         log = sorted(self.landed.values())
@@ -125,10 +125,10 @@ class LakeTable:
     def view(self, name: str) -> list[dict[str, Any]]:
         return self.trino(f'SELECT * FROM "{self.names.lake.database}"."{name}"')
 
-    # -- what has to be ------------------------------------------------------------------------------------------------
+    # -- expected ------------------------------------------------------------------------------------------------------
 
     def winners(self, up_to: int) -> dict[str, Change]:
-        """Of each item the last change up to a time (milliseconds)."""
+        """Return the last change of each item up to a time (milliseconds)."""
         changes = sorted(c for c in self.landed.values() if c.time <= up_to)
         return {self.key_text(change.image): change for change in changes}
 
@@ -145,12 +145,12 @@ def snapshot_text(item: Item, structs: set[str]) -> str:
 
 
 def texts(rows: list[dict[str, Any]], few: bool) -> Counter[str]:
-    """Rows as an engine gives them; `few`: without what is empty."""
+    """Return an engine's rows as texts; `few`: without empty values."""
     return Counter(text(without_empty(row) if few else row) for row in rows)
 
 
 def equal(shown: Counter[str], wanted: Counter[str], what: object = "") -> None:
-    """Fail with what is shown and should not be, and what should be and is not."""
+    """Fail with the unexpected and the missing rows."""
     more, fewer = shown - wanted, wanted - shown
     lines = [*(f"shown:\n{_brief(one)}" for one in more), *(f"not shown:\n{_brief(one)}" for one in fewer)]
     assert not lines, "\n\n".join([str(what), *lines])
@@ -161,7 +161,7 @@ def _brief(item: str) -> str:
 
 
 class Life:
-    """A lake, driven by the DAGs."""
+    """A lake driven by the DAGs."""
 
     def __init__(self, clients: Clients, trino: Trino, read_table: ReadTable, run: Run, hand_off: datetime) -> None:
         self.hand_off, self.clients, self.trino, self.read_table, self.run = hand_off, clients, trino, read_table, run
@@ -175,7 +175,7 @@ class Life:
         clients.ssm.put_parameter(Name=self.lake.lake_parameter, Type="String", Value=json.dumps(place))
 
     def add(self, name: str, key: ItemKey, *, old_images: bool) -> LakeTable:
-        """A new table in DynamoDB and in the lake, as setup leaves them. `old_images`: whether its stream has them."""
+        """Add a new table to DynamoDB and the lake, as setup does. `old_images`: whether its stream has them."""
         source = SourceTable(self.clients, self.lake, f"{name}-{self.environment}", key, old_images=old_images)
         taken = HandOff(source.names.table, "mapping", self.hand_off).to_json().encode()
         self.clients.s3.put_object(Bucket=self.lake.bucket, Key=source.names.hand_off, Body=taken)
@@ -188,7 +188,7 @@ class Life:
             table.snapshot = [item for item in table.source.items() if not self.left_out(item)]
 
     def left_out(self, item: Item) -> bool:
-        """Whether the backfill leaves an item to the stream."""
+        """Return whether the backfill leaves an item to the stream."""
         updated = item.get("updatedAt", {}).get("N")
         return updated is not None and Decimal(updated) * 1000 >= self.hand_off.timestamp() * 1000
 

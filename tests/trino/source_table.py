@@ -1,7 +1,7 @@
 """A DynamoDB table on local AWS, the log of its changes, and their way into the raw zone through the forwarder.
 
-The changes get their own sequence numbers and times, so that days that are over can be filled. What the forwarder
-sends is put where Firehose would put it.
+The changes get their own sequence numbers and times, so that closed days can be filled. The forwarder's records are
+put where Firehose would put them.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb.literals import ScalarAttributeTypeType
 
 Value = dict[str, Any]
-"""An attribute value as DynamoDB's API has it: `{"N": "1.50"}`."""
+"""Attribute value in DynamoDB's API: `{"N": "1.50"}`."""
 
 Item = dict[str, Value]
 
 SEQUENCE = 10**20
-"""Sequence numbers of the stream have 21 digits and more."""
+"""First sequence number: the stream's have at least 21 digits."""
 
 
 class Change(NamedTuple):
-    """One change of an item. `image`: what the stream has of it: the new image, or that of what was removed."""
+    """One change of an item. `image`: its image in the stream: the new one, or that of the removed item."""
 
     sequence: int
     time: int
@@ -44,7 +44,7 @@ class Change(NamedTuple):
 
 
 class SourceTable:
-    """A table whose stream has old images or not; `changes` are all that were ever made, in their order."""
+    """A table, whose stream may have old images; `changes` are all changes so far, in their order."""
 
     def __init__(self, clients: Clients, lake: Lake, name: str, key: ItemKey, *, old_images: bool) -> None:
         self.clients, self.names, self.key, self.old_images = clients, lake.table(name), key, old_images
@@ -73,17 +73,17 @@ class SourceTable:
         return self._log("MODIFY" if old else "INSERT", time, item, new=item, old=old)
 
     def remove(self, item: Item, time: int, *, expired: bool = False) -> Change | None:
-        """The removal of the item with this key; None where there is none. `expired`: TTL did it."""
+        """Remove the item with this key, and return the change; None if there is no item. `expired`: TTL removed it."""
         old = self.remove_unseen(item)
         return self._log("REMOVE", time, item, old=old, expired=expired) if old else None
 
     def put_unseen(self, item: Item) -> Item:
-        """Put an item of which the stream has nothing; what was there before."""
+        """Put an item without a change in the stream; return the previous item."""
         answer = self.clients.dynamodb.put_item(TableName=self.names.table, Item=item, ReturnValues="ALL_OLD")
         return cast("Item", answer.get("Attributes") or {})
 
     def remove_unseen(self, item: Item) -> Item:
-        """Remove an item of which the stream has nothing; what was there before."""
+        """Remove an item without a change in the stream; return the previous item."""
         answer = self.clients.dynamodb.delete_item(
             TableName=self.names.table, Key=self.key_of(item), ReturnValues="ALL_OLD"
         )
@@ -114,7 +114,7 @@ class SourceTable:
         return {name: item[name] for name in self.key.names}
 
     def items(self) -> list[Item]:
-        """What the table holds now."""
+        """Return the table's current items."""
         pages = self.clients.dynamodb.get_paginator("scan").paginate(TableName=self.names.table, ConsistentRead=True)
         return [cast("Item", item) for page in pages for item in page["Items"]]
 
@@ -124,7 +124,7 @@ class SourceTable:
         return self.names.lake.day_of(datetime.fromtimestamp(time / 1000, UTC))
 
     def land(self, changes: Iterable[Change], day: str = "") -> list[str]:
-        """The forwarder sends these changes on, and they land in the days when they were made, or in another one.
+        """Send these changes through the forwarder; they land on the days when they were made, or on another one.
 
         Returns the keys of the raw objects.
         """
@@ -142,7 +142,7 @@ class SourceTable:
         return keys
 
     def land_again(self, key: str, day: str) -> None:
-        """The same object once more, in a day, as Firehose delivers it where an answer was lost."""
+        """Put the same object once more on a day, as Firehose does after a lost response."""
         again = f"{self.names.raw_day(day)}{uuid.uuid4().hex}.gz"
         self.clients.s3.copy_object(
             Bucket=self.names.lake.bucket, Key=again, CopySource=f"{self.names.lake.bucket}/{key}"
@@ -150,7 +150,7 @@ class SourceTable:
 
 
 class _Stream:
-    """Kinesis and Firehose: one blob after the other."""
+    """Kinesis and Firehose: one blob after another."""
 
     def __init__(self) -> None:
         self.data = b""
@@ -161,7 +161,7 @@ class _Stream:
 
 
 def as_event(value: Any) -> Any:
-    """Attribute values as Lambda's events have them: binary as base64 text."""
+    """Return attribute values as in Lambda's events: binary as base64 text."""
     if isinstance(value, bytes):
         return b64encode(value).decode()
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Compaction on real engines: the same values in every table, and readers that notice nothing while types change."""
+"""Compaction on real engines: the same values in every table, and undisturbed readers while types change."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ OPTIONS = CompactOptions(orc_copy=True)
 
 
 def night(lake: ViewLake, **more: Any) -> CompactReport:
-    """The night after all days of the log are over."""
+    """Run the night after all days of the log."""
     done = compact_table(lake.table, OPTIONS, lambda: lake.now + timedelta(hours=1), **more)
     assert done.faults == ()
     return done
 
 
 def changes_of(lake: ViewLake, rows: Iterable[dict[str, Any]]) -> Counter[str]:
-    """Rows of any engine and table as what was written: metadata, and attributes with their plain values."""
+    """Return the rows of any engine and table as they were written: metadata, and attributes as plain values."""
     schema = schema_of(lake.table.changes())
     found: Counter[str] = Counter()
     for row in rows:
@@ -72,7 +72,7 @@ def plain(value: Any, of: Type) -> Any:
 
 
 def without_empty(texts: Counter[str]) -> Counter[str]:
-    """The same without attributes and fields that are empty lists or maps."""
+    """Return the same without attributes and fields that are empty lists or maps."""
     found: Counter[str] = Counter()
     for text, count in texts.items():
         while text != (shorter := re.sub(r"'[^']*':(\[\]|\{\}),?", "", text)):
@@ -99,7 +99,7 @@ GROWING: dict[str, list[Any]] = {
     "userId": ["u", "é 📅", '"', 7, ["u"]],
     "steady": [[{"m": {"x": [1]}}], [{"m": {"x": [2**62, None]}}], [], [None], [{}]],
 }
-"""By phase: each value is of a type that the attribute has not had before."""
+"""Values by phase: each has a type that is new to the attribute."""
 
 
 def growing_log(order: random.Random, lake: ViewLake, phase: int, first: int, count: int) -> list[Event]:
@@ -119,7 +119,7 @@ def growing_log(order: random.Random, lake: ViewLake, phase: int, first: int, co
 def test_every_value_is_exact_in_every_table_after_every_night(
     clients: Clients, trino: Trino, read_table: ReadTable, seed: int
 ) -> None:
-    """Types change from phase to phase; late and doubled changes come to days that were compacted."""
+    """Types change from phase to phase; late and repeated changes arrive on compacted days."""
     order = random.Random(seed)
     lake = ViewLake(clients, trino, BY_BOTH)
     log: list[Event] = []
@@ -148,7 +148,7 @@ def test_every_value_is_exact_in_every_table_after_every_night(
     table = f"{lake.names.lake.database}.{lake.names.changes_table}"
     for engine in ENGINES:
         found, wanted = changes_of(lake, read_table(engine, table)), written(log)
-        if engine == "pyiceberg":  # a null list or map of structs is an empty one to it
+        if engine == "pyiceberg":  # it reads a null list or map of structs as an empty one
             found, wanted = without_empty(found), without_empty(wanted)
         assert found == wanted, engine
 
@@ -187,7 +187,7 @@ def test_raw_lines_are_read_as_text_before_and_after_a_compaction(clients: Clien
 
 
 def test_readers_see_no_error_and_no_partial_change_while_types_widen(clients: Clients, trino: Trino) -> None:
-    """A reader asks before and after each call that changes anything in Glue."""
+    """A reader queries before and after each call that changes anything in Glue."""
     lake = ViewLake(clients, trino, BY_ID)
     lake.put([Event(n, lake.start + n, "INSERT", {"id": f"{n}", "n": n, "m": {"k": n}}) for n in range(1, 6)])
     lake.convert()
@@ -206,7 +206,7 @@ def test_readers_see_no_error_and_no_partial_change_while_types_widen(clients: C
             assert len(rows) == len(found) == len(expected)
             (kind,) = {str(row["t"]) for row in rows}
             in_column = [row["n"] is not None for row in rows]
-            # `bigint` holds five of them; the type that is JSON text holds all.
+            # `bigint` holds five of them; JSON text holds all.
             assert (kind, sum(in_column)) in {("bigint", 5), ("varchar", 8)}, table
             for key, row in found.items():
                 value = row["other"] if row["n"] is None else str(row["n"])

@@ -1,4 +1,4 @@
-"""Two engines that commit to one table at once: each update of Glue names the version that it replaces."""
+"""Two engines commit to one table at once: each update of Glue names the version that it replaces."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MINE = pa.Table.from_pylist([{"n": 2, "by": "pyiceberg"}], SCHEMA)
 
 @pytest.fixture
 def interrupted(local_aws: LocalAws, trino: Trino, database: str) -> GlueCatalog:
-    """A catalog in whose first update Trino commits: after the table was read, before it is written."""
+    """A catalog with a commit by Trino during its first update, after it read the table and before it writes."""
     catalog = glue_catalog(local_aws.env())
     events = catalog.glue.meta.events
 

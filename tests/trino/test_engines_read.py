@@ -1,4 +1,4 @@
-"""Every engine reads what anybody may write: an Iceberg table, a Hive table, a view; and gives the same values."""
+"""Every engine reads foreign tables and gives the same values: an Iceberg table, a Hive table, a view."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ PARQUET: dict[str, Any] = {
 
 
 def same(rows: list[dict[str, Any]], day: str | None = None) -> bool:
-    """Whether the rows are those of the day, or all, in whatever order."""
+    """Return whether the rows are those of the day, or all, in any order."""
     wanted = [row for row in ROWS if day in (None, row["dt"])]
     return sorted(rows, key=_exact) == sorted(wanted, key=_exact)
 
@@ -76,7 +76,7 @@ def place(new_database: Callable[[], str]) -> str:
 
 @pytest.fixture(scope="module")
 def table(place: str, plain_catalog: GlueCatalog, clients: Clients) -> str:
-    """An Iceberg table by pyiceberg, partitioned by `dt`, with a file of no rows alone in its partition."""
+    """An Iceberg table by pyiceberg, partitioned by `dt`, with one partition whose only file has no rows."""
     written = plain_catalog.create_table(f"{place}.iceberg", SCHEMA, location=f"s3://{place}/iceberg")
     with written.update_spec() as spec:
         spec.add_identity("dt")
@@ -87,7 +87,7 @@ def table(place: str, plain_catalog: GlueCatalog, clients: Clients) -> str:
 
 
 def append_file_without_rows(table: Table, clients: Clients) -> None:
-    """Commit a Parquet file of no rows, which pyiceberg's own `append` would not write."""
+    """Commit a Parquet file without rows, which pyiceberg's own `append` would not write."""
     body = io.BytesIO()
     pq.write_table(schema_to_pyarrow(table.schema()).empty_table(), body)
     uri = f"{table.location()}/data/dt={DAY_WITHOUT_ROWS}/none.parquet"
@@ -108,7 +108,7 @@ def append_file_without_rows(table: Table, clients: Clients) -> None:
 
 @pytest.fixture(scope="module")
 def hive(place: str, clients: Clients) -> str:
-    """A Hive table of Parquet; each partition has the columns, without which Trino's Glue client refuses it."""
+    """A Hive table of Parquet; each partition has the columns, as Trino's Glue client requires."""
     table: Any = {
         "Name": "hive",
         "TableType": "EXTERNAL_TABLE",
@@ -120,7 +120,7 @@ def hive(place: str, clients: Clients) -> str:
         rows = [{name: row[name] for name, _ in COLUMNS} for row in ROWS if row["dt"] == day]
         body = io.BytesIO()
         pq.write_table(pa.Table.from_pylist(rows, pa.schema(COLUMNS)), body)
-        # Where no partition would be looked for by its name.
+        # A path that does not follow from the partition's name.
         clients.s3.put_object(Bucket=place, Key=f"elsewhere/{day}/v=1/a.parquet", Body=body.getvalue())
         storage = {**PARQUET, "Location": f"s3://{place}/elsewhere/{day}/v=1"}
         partition: Any = {"Values": [day], "StorageDescriptor": storage}
@@ -129,7 +129,7 @@ def hive(place: str, clients: Clients) -> str:
 
 
 def create_view(clients: Clients, database: str, name: str, sql: str, **more: Any) -> None:
-    """As Athena stores a view of `n` and `dt`."""
+    """Create a view of `n` and `dt` as Athena stores it."""
     columns = [{"name": "n", "type": "bigint"}, {"name": "dt", "type": "varchar"}]
     definition = {"originalSql": sql, "catalog": "awsdatacatalog", "schema": database, "columns": columns}
     text = base64.b64encode(json.dumps(definition).encode()).decode()

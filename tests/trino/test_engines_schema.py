@@ -63,7 +63,7 @@ ITEMS: list[dict[str, Any]] = [
 
 
 class SchemaTable:
-    """A table of changes whose rows are items, written as a conversion writes them."""
+    """A table of changes with items as rows, written as by a conversion."""
 
     def __init__(self, clients: Clients) -> None:
         lake = Lake(f"t{uuid.uuid4().hex[:12]}", "000000000000", "us-east-1")
@@ -83,7 +83,7 @@ class SchemaTable:
         return self.catalog.load(self.names.changes_table)
 
     def add(self, items: list[dict[str, Any]], *, grow: bool = True) -> None:
-        """Rows of these items, and the columns for them."""
+        """Add rows of these items, and columns for them."""
         gathering = Gathering(self.schema)
         for item in items:
             gathering.record(item)
@@ -91,7 +91,7 @@ class SchemaTable:
         if grow:
             self.schema = before.admit(gathering.observed)
         iceberg = iceberg_schema(self.schema, head.schema, head.last_column_id, before=before)
-        # Files leave out what none of their rows has; pyiceberg reads a null map that is there as an empty one.
+        # Files leave out columns that none of their rows has; pyiceberg reads an existing null map as an empty one.
         absent = {"dt", *(c.name for c in self.schema.columns if c.attribute not in gathering.observed)}
         arrow = file_schema(iceberg.select(*(f.name for f in iceberg.fields if f.name not in absent)))
         body = _parquet(self.schema, arrow, items)
@@ -103,7 +103,7 @@ class SchemaTable:
         self.catalog.commit(head, Change(add=(file,), schema=changed))
 
     def items(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The items behind the rows that an engine gives, in the order of their keys."""
+        """Return the items of an engine's rows, in the order of their keys."""
         found = []
         for row in sorted(rows, key=lambda row: row[KEY]):
             item = {c.attribute: _value(row.get(c.name), c.type) for c in self.schema.columns}
@@ -134,7 +134,7 @@ def _parquet(schema: TableSchema, arrow: pa.Schema, items: list[dict[str, Any]])
 
 
 def _value(value: Any, of: Type) -> Any:
-    """The JSON value behind what an engine gives, without nulls in objects."""
+    """Return the JSON value of an engine's value, without nulls in objects."""
     if value is None:
         return None
     match of:
@@ -171,7 +171,7 @@ def every_type(clients: Clients) -> SchemaTable:
 
 @pytest.fixture(scope="module")
 def largest(clients: Clients) -> tuple[SchemaTable, list[dict[str, Any]]]:
-    """As many columns and fields as there may be, whose ids go past those of partition fields."""
+    """A table with the maximum of columns and fields, whose ids exceed those of partition fields."""
     table = SchemaTable(clients)
     structs = {f"s{i:02}": {f"f{j:02}": j for j in range(50)} for i in range(11)}
     texts = {f"t{i:03}": f"text {i}" for i in range(BUDGET.columns)}

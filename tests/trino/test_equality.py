@@ -1,4 +1,4 @@
-"""The lake equals DynamoDB, value by value, through all that happens in its life; by the DAGs, for each engine."""
+"""The lake equals DynamoDB, value by value, throughout its life; with the DAGs, in each engine."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ BY_BINARY = ItemKey(KeyAttribute("Bin", "B"), KeyAttribute("sort key", "B"))
 
 
 class Writer:
-    """Writes to a source, phase by phase; what has changed again since may land later."""
+    """Writes to a source, phase by phase; changes that a later one replaces may land later."""
 
     def __init__(self, order: random.Random, table: LakeTable, keys: list[Item]) -> None:
         self.order, self.table, self.source, self.keys = order, table, table.source, keys
         self.held: list[Change] = []
 
     def write(self, phase: int, since: int, until: int, count: int) -> list[Change]:
-        """Write between two times (milliseconds); returns what lands now."""
+        """Write between two times (milliseconds); return the changes that land now."""
         made = []
         for place in range(count):
             time = since + (until - since) * place // count
@@ -52,7 +52,7 @@ class Writer:
 
 
 UNSEEN = 2
-"""Keys of each table of which the stream has nothing."""
+"""Number of each table's keys without changes in the stream."""
 
 
 @pytest.mark.parametrize("seed", range(1, SEEDS + 1))
@@ -84,19 +84,19 @@ def test_every_table_and_view_equals_dynamodb_through_the_life_of_a_lake(
     life.backfill()
     life.check()
 
-    # Days that are over, before and after they are compacted.
+    # Closed days, before and after their compaction.
     write(0, start, today)
     life.check()
     life.compact()
     life.check()
 
-    # The day that is open, and named.
+    # The open day, which is named.
     write(0, hours[0], hours[1])
     life.check()
     life.compact(days=[day(now)])
     life.check()
 
-    # Types that were not there: values wait, then columns widen.
+    # New types: values wait, then columns widen.
     write(2, hours[1], hours[2])
     life.check()
     life.compact()
@@ -105,7 +105,7 @@ def test_every_table_and_view_equals_dynamodb_through_the_life_of_a_lake(
     life.compact(fold=True)
     life.check_folded(order)
 
-    # What comes late, and what comes twice.
+    # Late and repeated changes.
     write(3, hours[2], hours[3])
     for writer in writers:
         held = writer.held
@@ -119,7 +119,7 @@ def test_every_table_and_view_equals_dynamodb_through_the_life_of_a_lake(
     life.compact()
     life.check()
 
-    # The second backfill; the stream has lost what became of some items that it never had.
+    # The second backfill; the stream has no changes of some items.
     for table, keys in tables.items():
         table.source.remove_unseen(keys[-1])
         table.source.put_unseen(hostile_item(order, keys[-2], 3))

@@ -1,4 +1,4 @@
-"""What was put as raw lines is what engines return: each change once, exactly, whatever came twice or was optimized."""
+"""Engines return the changes of the raw lines, each exactly once, whatever was repeated or optimized."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DIGITS = "12345678901234567890.123456789012345678"
 
 
 class RawLake:
-    """One table on local AWS, its raw objects, and what their lines say."""
+    """One table on local AWS, its raw objects, and the changes in them."""
 
     def __init__(self, clients: Clients) -> None:
         account, region = clients.sts.get_caller_identity()["Account"], clients.sts.meta.region_name

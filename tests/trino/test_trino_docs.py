@@ -1,4 +1,4 @@
-"""What `docs/query.md` and `docs/operations.md` say: the table of engines, and the statements, as they stand there."""
+"""`docs/query.md` and `docs/operations.md`: the table of engines, and the statements, word for word."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def statements(section: str) -> list[str]:
 
 
 class DocsLake(ViewLake):
-    """RECEIPTS as the page's statements want it: each of them finds something."""
+    """RECEIPTS with contents for which each of the page's statements finds something."""
 
     def fill(self) -> None:
         image = {
@@ -99,7 +99,7 @@ def totals(rows: list[dict[str, Any]]) -> set[tuple[str, float | None]]:
 def test_the_current_items(
     lake: DocsLake, spark: SparkSession, duckdb: DuckDBPyConnection, iceberg: GlueCatalog
 ) -> None:
-    """The statement as it stands there, in each engine, with the engine's names of the tables."""
+    """The page's statement in each engine, with the engine's names of the tables."""
     (statement,) = statements("The items there are now, without views")
     wanted = {("41", None), ("42", 12.5), ("44", 12.5), ("50", 12.5)}
     assert totals(lake.current()) == totals(lake.trino(statement)) == wanted
@@ -139,7 +139,7 @@ def test_spark_s_statements_and_settings(lake: DocsLake, spark: SparkSession) ->
 def test_duckdb_s_snippet(
     lake: DocsLake, duckdb: DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch, clients: Clients
 ) -> None:
-    """But for its first lines: they fetch the extensions, and take the credentials of an account."""
+    """Without its first lines, which fetch the extensions and use the credentials of an account."""
     (snippet,) = snippets("DuckDB", "python")
     connect = re.compile(r"^connection = .*?\n\)\n", re.MULTILINE | re.DOTALL)
     text, count = connect.subn("", lake.here(snippet))
@@ -166,14 +166,14 @@ def test_pyiceberg_s_snippet(lake: DocsLake, iceberg: GlueCatalog, monkeypatch: 
 
 
 def test_redshift_s_statements_parse() -> None:
-    """By sqlglot, which local AWS brings: a mistyped statement is found, what Redshift makes of it is not."""
+    """Parsed by sqlglot, a dependency of local AWS: it finds mistyped statements, but does not run them."""
     text = "".join(snippets("Redshift Spectrum", "sql"))
     program = (
         "import sys, sqlglot; print([type(s).__name__ for s in sqlglot.parse(sys.stdin.read(), read='redshift') if s])"
     )
     python = REPOSITORY / ".venv-local" / "bin" / "python"
     done = subprocess.run([python, "-c", program], input=text, capture_output=True, text=True, check=True)
-    # CREATE EXTERNAL SCHEMA is no statement that sqlglot knows.
+    # sqlglot does not know CREATE EXTERNAL SCHEMA.
     assert ast.literal_eval(done.stdout) == ["Command", "Select", "Select", "Select"]
 
 
@@ -188,7 +188,7 @@ def test_the_last_change_before_an_outage(lake: DocsLake) -> None:
 def test_an_erased_item_does_not_come_back(
     clients: Clients, trino_server: LocalTrino, trino: Trino, *, raw_first: bool
 ) -> None:
-    """And it does, where its raw objects were left as they were and their day is read again."""
+    """It does come back if its raw objects are unchanged and their day is read again."""
     lake = DocsLake(clients, trino, ItemKey(KeyAttribute("id", "S")))
     lake.fill()
     lake.trino = Trino(trino_server.url, lake.database)

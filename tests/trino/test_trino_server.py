@@ -1,4 +1,4 @@
-"""Trino ends with the process that started it, says why it did not start, and knows whose catalog it reads."""
+"""Trino ends with the process that started it, says why it did not start, and reads only local AWS's catalog."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LocalTrino(installed(), Path(sys.argv[1]), {name: "http://127.0.0.1:9" for name 
 
 
 def servers(parent: int) -> list[int]:
-    """The Trinos that a process has started and that live."""
+    """Return the running Trinos that a process has started."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
@@ -72,7 +72,7 @@ def test_a_server_that_cannot_start_says_where_its_log_is(
 
 
 def test_settings_of_other_processes_do_not_reach_it(monkeypatch: pytest.MonkeyPatch, trino_server: LocalTrino) -> None:
-    """It reads local AWS alone, whatever the user's own profile and flags for other Javas are."""
+    """It reads only local AWS, whatever the user's own profile and flags for other Java programs are."""
     monkeypatch.setenv("AWS_PROFILE", "work")
     monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Xmx64m")
     environment = trino_server._environment()

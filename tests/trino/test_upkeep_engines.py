@@ -1,4 +1,4 @@
-"""A table whose manifests were merged, whose snapshots expired, and that was registered again: read by each engine."""
+"""Each engine reads a table with merged manifests and expired snapshots that was registered again."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DAYS = [f"202401{day:02d}" for day in range(1, 13)]
 
 @pytest.fixture
 def table(clients: Clients, database: str) -> Table:
-    """Both tables, with one commit a day of which one was undone."""
+    """Both tables, with one commit a day, one of them undone."""
     lake = Lake(f"up{database[1:13]}", "000000000000", "us-east-1", bucket=database)
     clients.glue.create_database(DatabaseInput={"Name": lake.database})
     made = Table(clients, lake.table("RECEIPTS"))
@@ -51,7 +51,7 @@ def commit(table: Table, change: Change) -> Head:
 
 
 def write(table: Table, day: str, ids: Sequence[str]) -> DataFile:
-    """A folder of a day with rows of these keys, and its manifest."""
+    """Write a day's folder with rows of these keys, and its manifest."""
     head, folder = table.changes(), new_folder()
     rows = [{"dt": day, "id": i, "__event_time": 1, "__sequence_number": f"{n:040d}"} for n, i in enumerate(ids)]
     body = BytesIO()
@@ -98,7 +98,7 @@ def test_engines_read_a_table_after_upkeep_and_repair(
     old = trino(f"SELECT count(*) AS n FROM {name} FOR VERSION AS OF {before.snapshot_id}")
     assert old == [{"n": len(EXPECTED)}]
 
-    # A week later: no other snapshot is kept, and what only they named goes.
+    # A week later: no other snapshot is kept, and unreferenced files are deleted.
     monkeypatch.setattr(collecting, "GRACE", timedelta(0))
     monkeypatch.setattr(collecting, "WAIT", -timedelta(days=1))
     done = collect(table, lambda: datetime.now(UTC), snapshot_days=0)

@@ -1,4 +1,4 @@
-"""The views on a real Trino: exactly what the changes say, no error while columns come, and few bytes for a key."""
+"""The views on a real Trino: exactly the changes' content, no error while columns come, and few bytes for a key."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def random_item(order: random.Random, key: dict[str, Any]) -> dict[str, Any]:
 
 
 def random_log(order: random.Random, lake: ViewLake, count: int, first: int = 1) -> Iterator[Event]:
-    """Changes of a few items; keys have numbers that no one type holds."""
+    """Make changes of a few items; their keys have numbers that no single type holds."""
     keys = [{"PK": pk, "at": at} for pk in ("a", "a!", "ä") for at in (1, Decimal("1.50"), Decimal("-9E+100"))]
     for sequence in range(first, first + count):
         key = order.choice(keys)
@@ -77,7 +77,7 @@ def random_log(order: random.Random, lake: ViewLake, count: int, first: int = 1)
 
 
 def check(lake: ViewLake) -> None:
-    """All three views are what the changes say."""
+    """Check that all three views match the changes."""
     changes = lake.changes()
     shown = by_key(lake.current(), lake)
     assert list(differences(shown, newest(changes, lake))) == []
@@ -90,7 +90,7 @@ def check(lake: ViewLake) -> None:
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_views_show_what_the_changes_say_whatever_the_types(clients: Clients, trino: Trino, seed: int) -> None:
-    """In phases: open days, folded, late and doubled changes, removed and returning items."""
+    """In phases: open days, folded, late and repeated changes, removed and returning items."""
     order = random.Random(seed)
     lake = ViewLake(clients, trino, BY_BOTH)
     assert (lake.current(), lake.removed(), lake.history()) == ([], [], [])
@@ -125,7 +125,7 @@ def test_views_of_a_second_snapshot(clients: Clients, trino: Trino) -> None:
 
 
 def snapshot_of(lake: ViewLake, ids: list[str], run: int) -> FolderManifest:
-    """A folder of a backfill's items, each like the rows that are there."""
+    """Write a folder of a backfill's items, each like an existing row."""
     head = lake.table.changes()
     (like,) = [rows for f in head.files() for rows in read_rows(head, [f])][:1]
     rows = [
@@ -179,7 +179,7 @@ def test_views_history_is_the_log_at_any_moment(clients: Clients, trino: Trino) 
 
 
 def test_views_are_read_while_structs_get_fields(clients: Clients, trino: Trino) -> None:
-    """A reader asks after each call that changes anything in Glue."""
+    """A reader queries after each call that changes anything in Glue."""
     lake = ViewLake(clients, trino, BY_ID)
     lake.put([Event(1, lake.start, "INSERT", {"id": "a", "s": {"x": 1}, "l": [{"m": {"x": 1}}]})])
     lake.convert()
@@ -306,7 +306,7 @@ def test_views_read_no_more_for_a_key_as_history_grows(clients: Clients, trino: 
         files = len(lake.table.changes().files())
 
     assert files >= 15
-    # How large files become is only known once there are some.
+    # The size of files is known only after some were written.
     assert max(reads[2:]) < 1.2 * reads[1], reads
 
 

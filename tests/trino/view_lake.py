@@ -1,4 +1,4 @@
-"""One table on local AWS, filled by the product's own conversion, folds and snapshots, and read by an engine."""
+"""One table on local AWS, filled by the product's own conversions, folds and snapshots, and read by an engine."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DAY_MS = 86_400_000
 
 
 class Event(NamedTuple):
-    """A change as a record has it: `item` are plain values, the key's among them."""
+    """A change as in a record: `item` has plain values, including the key's."""
 
     sequence: int
     time: int
@@ -47,7 +47,7 @@ class Event(NamedTuple):
 
 
 class ViewLake:
-    """The table RECEIPTS in a lake of its own."""
+    """The table RECEIPTS in its own lake."""
 
     def __init__(self, clients: Clients, trino: Trino, key: ItemKey) -> None:
         lake = Lake(f"v{uuid.uuid4().hex[:12]}", "000000000000", "us-east-1")
@@ -64,7 +64,7 @@ class ViewLake:
         return self.names.lake.day_of(datetime.fromtimestamp(time / 1000, UTC))
 
     def put(self, events: Iterable[Event], day: str = "") -> None:
-        """Put changes as raw objects of the days on which they were made, or of another one."""
+        """Put changes as raw objects on the days when they were made, or on another one."""
         lines: dict[str, list[str]] = {}
         for event in events:
             lines.setdefault(day or self.day(event.time), []).append(event.line())
@@ -74,7 +74,7 @@ class ViewLake:
             self.clients.s3.put_object(Bucket=self.names.lake.bucket, Key=key, Body=body)
 
     def convert(self, days: Collection[str] = ()) -> None:
-        """One run of the conversion, `days` again; afterwards the views follow the tables."""
+        """Run the conversion once, `days` again; afterwards the views match the tables."""
         limits = ConvertLimits()
         plan = plan_table(self.table, limits, self.now, days)
         for batch in plan.batches:
@@ -88,13 +88,13 @@ class ViewLake:
     def fold(self, bound: int, sizes: Sizes = SIZES) -> None:
         fold(self.table, bound, sizes=sizes)
 
-    # -- what an engine finds --------------------------------------------------------------------------------------
+    # -- read by an engine -----------------------------------------------------------------------------------------
 
     def name(self, table: str) -> str:
         return f'"{self.names.lake.database}"."{table}"'
 
     def changes(self) -> list[dict[str, Any]]:
-        """Every change, as Trino reads it."""
+        """Return every change, as Trino reads it."""
         return self.trino(f"SELECT * FROM {self.name(self.names.changes_table)}")
 
     def current(self) -> list[dict[str, Any]]:
@@ -107,7 +107,7 @@ class ViewLake:
         return self.trino(f"SELECT * FROM {self.name(self.names.history_view)}")
 
     def identity(self, row: dict[str, Any]) -> tuple[str, ...]:
-        """An item's key, whether its values fit their columns or not."""
+        """Return an item's key, whether its values fit their columns or not."""
         other = row["__other"] or {}
         parts = []
         for name in self.key.names:
@@ -124,7 +124,7 @@ class ViewLake:
 
 
 def _plain(part: Any) -> str:
-    """A key's part by its value: `1`, `1.0` and `"1"` of `__other` are one number."""
+    """Return a key's part by its value: `1`, `1.0` and `"1"` of `__other` are one number."""
     if isinstance(part, str):
         try:
             part = json.loads(part, parse_float=Decimal, parse_int=Decimal)
@@ -134,7 +134,7 @@ def _plain(part: Any) -> str:
 
 
 def newest(rows: Iterable[dict[str, Any]], lake: ViewLake) -> dict[tuple[str, ...], dict[str, Any]]:
-    """Of each item the change that counts, and only if it is not a removal."""
+    """Return the newest change of each item that is not removed."""
     found: dict[tuple[str, ...], dict[str, Any]] = {}
     for row in rows:
         key = lake.identity(row)
@@ -144,7 +144,7 @@ def newest(rows: Iterable[dict[str, Any]], lake: ViewLake) -> dict[tuple[str, ..
 
 
 def by_key(rows: Iterable[dict[str, Any]], lake: ViewLake) -> dict[tuple[str, ...], dict[str, Any]]:
-    """The rows of a view by item, of which there must be one each."""
+    """Return the rows of a view by item, one for each."""
     found: dict[tuple[str, ...], dict[str, Any]] = {}
     for row in rows:
         key = lake.identity(row)
@@ -154,7 +154,7 @@ def by_key(rows: Iterable[dict[str, Any]], lake: ViewLake) -> dict[tuple[str, ..
 
 
 def differences(shown: dict[Any, dict[str, Any]], wanted: dict[Any, dict[str, Any]]) -> Iterator[str]:
-    """What a view shows otherwise than the changes have it, column by column."""
+    """Return the differences between a view and the changes, column by column."""
     for key in shown.keys() ^ wanted.keys():
         yield f"{key} is {'shown' if key in shown else 'not shown'}"
     for key in shown.keys() & wanted.keys():
