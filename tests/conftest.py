@@ -1,4 +1,4 @@
-"""What all tests share: local AWS, clients for it, and the rule for what a machine lacks."""
+"""Fixtures of all tests: local AWS, clients for it, and the rule for programs that a machine lacks."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from infra.local.run.process import LocalAws
 from infra.local.trino.jars import Installation, installed
 from infra.local.trino.java import MissingPartError
 
-# Machines are noisy: an example that takes long is no failure.
+# Machines are noisy: a slow example is not a failure.
 settings.register_profile("dynalake", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("dynalake")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-# Airflow reads its configuration when it is first imported, by whichever test comes first. Each version has a database.
+# Airflow reads its configuration when a test first imports it. Each version has a database.
 AIRFLOW_HOME = REPOSITORY / ".local" / f"test-airflow-{version('apache-airflow')}"
 os.environ.update(
     {
@@ -42,7 +42,7 @@ os.environ.update(
 
 
 def need(program: str) -> str:
-    """The program's path. On a developer's machine the test is skipped and says what is missing; in CI it fails."""
+    """Return the program's path. If it is missing, fail the test in CI; elsewhere skip it and say what is missing."""
     found = shutil.which(program)
     if found is None:
         lack(f"{program} is not on this machine (Debian: apt-get install {program})")
@@ -50,7 +50,7 @@ def need(program: str) -> str:
 
 
 def lack(message: str) -> NoReturn:
-    """Skip the test, since the machine lacks a part of what it needs; in CI fail it."""
+    """Skip the test because the machine lacks something that it needs; in CI fail it."""
     if os.environ.get("CI"):
         pytest.fail(message)
     pytest.skip(message)
@@ -58,7 +58,7 @@ def lack(message: str) -> NoReturn:
 
 @pytest.fixture(scope="session")
 def local_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
-    """One local AWS for the whole session; tests keep apart by the names they use."""
+    """One local AWS for the whole session; tests use different names."""
     with LocalAws(tmp_path_factory.mktemp("local-aws") / "server.log") as aws:
         yield aws
 

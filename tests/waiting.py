@@ -1,4 +1,4 @@
-"""Waiting for what has to come, wherever a test does."""
+"""Waiting in tests."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import TypeVar
 T = TypeVar("T")
 
 PATIENCE = float(os.environ.get("DYNALAKE_PATIENCE", "300"))
-"""Seconds that a test waits for what has to come. Only a failure takes them all, and a machine, or AWS, may be busy."""
+"""Seconds that a test waits for an expected result. Only a failure takes all of them; a machine or AWS may be busy."""
 
 
 def eventually(
     see: Callable[[], T], enough: Callable[[T], object] = bool, every: float = 0.1, within: float = PATIENCE
 ) -> T:
-    """What `see` answers once it is `enough`: something true, if nothing else is said. Asked every `every` seconds.
+    """Call `see` every `every` seconds, and return its answer when it is `enough`: by default, true.
 
-    Raises `AssertionError` with the last answer if that is not `within` so many seconds.
+    Raises `AssertionError` with the last answer if this takes longer than `within` seconds.
     """
     deadline = time.monotonic() + within
     while not enough(answer := see()):

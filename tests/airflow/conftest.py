@@ -19,7 +19,7 @@ def bag() -> Any:
 
 @pytest.fixture(scope="session")
 def stored(bag: Any) -> None:
-    """Airflow's database, with the DAGs, without which none runs."""
+    """The DAGs in Airflow's database, which their runs need."""
     from airflow.dag_processing.bundles.manager import DagBundlesManager
     from airflow.utils.db import initdb
 
@@ -32,12 +32,12 @@ def stored(bag: Any) -> None:
 
 @pytest.fixture
 def run(stored: None, local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
-    """Runs a DAG in this process; the state of the run and of each task, and what the tasks returned."""
+    """Runs a DAG in this process; returns the state of the run and of each task, and the tasks' results."""
     for name, value in local_aws.env().items():
         monkeypatch.setenv(name, value)
 
     def test(dag: str, **conf: Any) -> dict[str, Any]:
-        # A DAG of its own for each run: `test` leaves the run's parameters in it.
+        # Each run has its own DAG, because `test` leaves the run's parameters in it.
         done = load_bag().dags[dag].test(run_conf=conf)
         found = {
             f"{one.task_id}{f'[{one.map_index}]' if one.map_index >= 0 else ''}": str(one.state)
@@ -50,6 +50,6 @@ def run(stored: None, local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> C
 
 @pytest.fixture
 def said(caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
-    """What the tasks of the test have said in their logs."""
+    """The log messages of the test's tasks."""
     caplog.set_level(logging.INFO, logger="dynalake")
     return lambda: caplog.text

@@ -1,4 +1,4 @@
-"""The DAGs as Airflow loads them, in every version of Airflow that they run on."""
+"""The DAGs as Airflow loads them, in every supported version of Airflow."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ DAGS = Path(__file__).resolve().parents[2] / "dags"
 
 
 def load_bag() -> Any:
-    """A bag of the repository's DAGs, read anew."""
+    """Read the repository's DAGs again, and return their bag."""
     try:
         from airflow.dag_processing.dagbag import DagBag
     except ImportError:  # Airflow 3.1
@@ -21,7 +21,7 @@ def load_bag() -> Any:
 
 
 def store_bag(bag: Any) -> None:
-    """Into Airflow's database, without which no DAG runs."""
+    """Store the DAGs in Airflow's database, which their runs need."""
     try:
         from airflow.dag_processing.dagbag import sync_bag_to_db
     except ImportError:  # Airflow 3.1

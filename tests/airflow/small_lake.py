@@ -10,7 +10,7 @@ from tests.aws import lake as aws
 
 
 def make_lake(clients: Clients, environment: str) -> Lake:
-    """A bucket, a database and the parameter that says where they are."""
+    """Make a bucket, a database and the parameter with their location."""
     lake = aws.make_lake(clients, environment)
     place = {"bucket": lake.bucket, "prefix": lake.prefix, "time_zone": lake.time_zone}
     clients.ssm.put_parameter(Name=lake.lake_parameter, Type="String", Value=json.dumps(place))

@@ -31,7 +31,7 @@ def names(clients: Clients) -> TableNames:
 
 
 def snapshot(clients: Clients, names: TableNames) -> tuple[int, int, int]:
-    """The number of the backfill that the Iceberg tables show, and its rows in both."""
+    """Return the number of the backfill that the Iceberg tables show, and its rows in both."""
     changes, items = Table(clients, names).changes(), Table(clients, names).items()
     return (
         number(changes, SHOWN_RUN),
@@ -41,7 +41,7 @@ def snapshot(clients: Clients, names: TableNames) -> tuple[int, int, int]:
 
 
 def newest_note() -> str:
-    """The note that the scheduler gives the last run when it ends; `DAG.test` has no session for it."""
+    """Return the note that the scheduler gives the last run at its end; `DAG.test` has no session for it."""
     from airflow.listeners.listener import get_listener_manager
     from airflow.models.dagrun import DagRun
     from airflow.utils.session import create_session
@@ -77,7 +77,7 @@ def test_export_and_scan_each_skip_the_other(
     states = run("dynalake_backfill", **where, dry_run=True)
     assert {task for task, state in states.items() if state == "success"} == {"run", "plan"}
     answer = newest_note()
-    assert "**export**" in answer, "its point-in-time recovery is on by now"
+    assert "**export**" in answer, "the table has point-in-time recovery by now"
     assert "| scan |" in answer
     assert "| export |" in answer
 

@@ -1,4 +1,4 @@
-"""`dynalake_compact` as Airflow runs it: all tables of a lake, one that is broken, days that are named."""
+"""`dynalake_compact` as Airflow runs it: all tables of a lake, a broken table, named days."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROWS = [("a", "x"), ("b", "x"), ("c", "x")]
 
 
 def filled(clients: Clients, lake: Lake, name: str) -> Table:
-    """A table with a day that is over and today, each converted in two folders."""
+    """Make a table with a closed day and today, each converted into two folders."""
     table = add_table(clients, lake, name)
     for ago, ids in ((2, "a"), (0, "b")):
         put(table, "1", ids, ago=ago)
@@ -35,7 +35,7 @@ def filled(clients: Clients, lake: Lake, name: str) -> Table:
 
 
 def folders(table: Table, ago: int) -> set[str]:
-    """The live folders of a day."""
+    """Return the live folders of a day."""
     days = sorted({file.partition for file in table.changes().files()})
     return {file.folder for file in table.changes().files({days[-1 if ago == 0 else 0]}) if file.rows}
 
@@ -72,8 +72,8 @@ def test_broken_tables_fail_alone_and_are_named(
 ) -> None:
     """Settings that are not JSON, and a fault in a step.
 
-    No faults are metadata that is gone, which is brought back, settings of a newer version, and a table that setup has
-    not made yet.
+    These are not faults: lost metadata, which is restored; settings of a newer version; and a table that setup has not
+    made yet.
     """
     from dynalake.lake.compaction.widen import widen_table
 
@@ -105,7 +105,7 @@ def test_broken_tables_fail_alone_and_are_named(
         "YOUNG": "success",
     }
     assert done["run"] == "failed"
-    # A step that fails stops no other.
+    # A failed step stops no other.
     assert [len(folders(tables[name], 2)) for name in ("DEEP", "FINE", "NEWER", "NOT-JSON")] == [1, 1, 1, 2]
     text = said()
     assert "DEEP: types: RecursionError: maximum recursion depth exceeded" in text
@@ -115,7 +115,7 @@ def test_broken_tables_fail_alone_and_are_named(
 
 @pytest.mark.parametrize("dag", ["dynalake_compact", "dynalake_watch"])
 def test_a_scheduled_run_before_the_first_setup_succeeds(run: Run, dag: str) -> None:
-    """It has nothing to do, and its note says why, which another test looks at."""
+    """It has nothing to do, and its note says why, which another test checks."""
     assert run(dag, environment="nowhere")["run"] == "success"
 
 
@@ -123,7 +123,7 @@ def test_a_scheduled_run_before_the_first_setup_succeeds(run: Run, dag: str) -> 
 def test_a_run_of_airflow_s_backfill_compacts_the_day_before(
     monkeypatch: pytest.MonkeyPatch, kind: str, days: tuple[str, ...]
 ) -> None:
-    """Under the type that Airflow gives to a task, which is text and enum at once."""
+    """With the type that Airflow gives to a task, which is both a text and an enum."""
     from airflow.sdk.api.datamodels._generated import DagRunType
 
     from dynalake.operators import compact

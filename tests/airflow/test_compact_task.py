@@ -1,4 +1,4 @@
-"""What a task of `dynalake_compact` hands to the night's work."""
+"""The values that a task of `dynalake_compact` passes to the night's work."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dynalake.operators import compact
 
 
 def test_a_run_with_a_future_date_does_not_close_today() -> None:
-    """Airflow starts a run of any date at once; whether a day is over, its date does not say."""
+    """Airflow starts a run of any date at once, so its date does not tell whether a day is over."""
     future = datetime(2100, 1, 1, tzinfo=UTC)
     run = SimpleNamespace(run_type="manual", logical_date=future, data_interval_end=future, run_after=future)
     asked = {"days": [], "fold": False, "scrub": False, "engine": "arrow"}

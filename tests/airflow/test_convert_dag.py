@@ -1,4 +1,4 @@
-"""`dynalake_convert` as Airflow runs it: with nothing to do, with a table that is broken, with days that are named."""
+"""`dynalake_convert` as Airflow runs it: with nothing to do, with a broken table, with named days."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.airflow.small_lake import make_lake
 
 NOW = datetime.now(UTC)
 MADE = round(NOW.timestamp() * 1000) - 41 * 86_400_000
-"""When changes were made: before all days of the tests."""
+"""Time of the changes: before all days of the tests."""
 
 KEY = ItemKey(KeyAttribute("id", "S"))
 Run = Callable[..., dict[str, Any]]
@@ -105,7 +105,7 @@ def test_a_run_converts_every_table_and_a_broken_one_fails_alone(
     assert "BARE cannot be planned: CatalogError" in text
     assert "GONE cannot be planned: CatalogError" in text
 
-    # What was converted is not due; the broken ones fail on their own, and name what to do.
+    # Converted objects are not due; broken tables fail on their own, and say what to do.
     done = run("dynalake_convert", environment="convertdag")
     assert (done["run"], done["plan"]) == ("failed", "failed")
     done = run("dynalake_convert", environment="convertdag", tables=["ONE", "TWO"])
@@ -209,7 +209,7 @@ def test_the_environment_sets_the_schedule(text: str, minutes: int, monkeypatch:
 
     assert convert_every() == timedelta(minutes=10)
     monkeypatch.setenv(EVERY, "")
-    assert convert_every() == timedelta(minutes=10), "as docker-compose passes on what is not set"
+    assert convert_every() == timedelta(minutes=10), "docker-compose passes on an unset variable as empty"
     monkeypatch.setenv(EVERY, text)
     assert convert_every() == timedelta(minutes=minutes)
 

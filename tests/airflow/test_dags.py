@@ -1,4 +1,4 @@
-"""The DAG files: they import, quickly, without heavy libraries, and explain themselves in the UI."""
+"""The DAG files import quickly, without heavy libraries, and explain themselves in the UI."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ for file in files:
 
 @pytest.fixture(scope="module")
 def parsed() -> dict[str, tuple[float, list[str]]]:
-    """Each file in a process of its own, which has Airflow's own imports: what the file adds to every parse.
+    """Parse each file in its own process with Airflow's own imports, to measure what the file adds to every parse.
 
-    The seconds of CPU time, because a busy machine stretches the clock on the wall, and the heavy libraries. Nothing is
-    asked of AWS, so it does not depend on the number of tables.
+    Gives the seconds of CPU time, because wall time depends on the machine's load, and the heavy libraries. Parsing
+    does not call AWS, so its time does not depend on the number of tables.
     """
     arguments = [str(DAGS.parent / "plugins"), " ".join(HEAVY), *map(str, FILES)]
     done = subprocess.run([sys.executable, "-c", PARSE, *arguments], capture_output=True, text=True, check=False)
@@ -100,7 +100,7 @@ def test_every_parameter_is_documented(bag: Any) -> None:
 
 
 def test_a_table_s_name_stays_text_even_if_it_looks_like_a_number(bag: Any) -> None:
-    """Setup hands it to the backfill by a template, and native templates make numbers of what looks like one."""
+    """Setup passes it to the backfill in a template, and native templates turn text like a number into a number."""
     start = bag.dags["dynalake_setup"].task_dict["start_backfill"]
     for name in ("20240101", "1e5", "None", "RECEIPTS"):
         asked = {"table": name, "backfill": "auto", "environment": "dev", "aws_conn_id": "aws_default"}
@@ -109,7 +109,7 @@ def test_a_table_s_name_stays_text_even_if_it_looks_like_a_number(bag: Any) -> N
 
 
 def test_templates_are_rendered_in_the_sandbox(bag: Any) -> None:
-    """Airflow renders native objects in an environment without one, and no DAG here needs them.
+    """Airflow renders native objects in an environment without a sandbox, and no DAG here needs them.
 
     https://jinja.palletsprojects.com/en/stable/sandbox/
     """
@@ -120,7 +120,7 @@ def test_templates_are_rendered_in_the_sandbox(bag: Any) -> None:
 
 
 def test_a_run_may_use_only_the_connections_that_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the form of every DAG alike, and by the REST API: Airflow checks `conf` against the form."""
+    """In the form of every DAG and by the REST API, since Airflow checks `conf` against the form."""
     monkeypatch.setenv("DYNALAKE_AWS_CONN_IDS", "aws_prod, aws_staging")
     for dag in load_bag().dags.values():
         asked = dag.params.get_param("aws_conn_id")
@@ -133,7 +133,7 @@ def test_a_run_may_use_only_the_connections_that_the_environment_names(monkeypat
 
 
 def test_each_hand_off_has_its_own_backfill(bag: Any) -> None:
-    """A setup that is cleared starts none that there was; after a teardown its hand-off is another one."""
+    """A cleared setup does not start an existing backfill again; after a teardown there is a new hand-off."""
     from airflow.configuration import conf
 
     start = bag.dags["dynalake_setup"].task_dict["start_backfill"]
@@ -148,7 +148,7 @@ def test_each_hand_off_has_its_own_backfill(bag: Any) -> None:
 
 
 def test_nothing_is_read_before_every_shard_is_proven(bag: Any) -> None:
-    """And a delivery that was left goes behind all that, where it holds up neither the hand-off nor the backfill."""
+    """The old delivery is removed after that, so it delays neither the hand-off nor the backfill."""
     setup = bag.dags["dynalake_setup"]
     order = ["check_source", "plan", "deploy.storage", "deploy.forwarder", "deploy.delivery", "prove.streams"]
     order += ["prove.send_canaries", "prove.canaries_arrive", "start", "reading"]
@@ -163,7 +163,7 @@ def test_nothing_is_read_before_every_shard_is_proven(bag: Any) -> None:
 
 
 def limit_of(task: Any) -> timedelta:
-    """For how long a task may work or wait in one try."""
+    """Return the longest time that a task may work or wait in one try."""
     assert task.execution_timeout, f"{task.dag_id}.{task.task_id} has no execution_timeout"
     of: Any = getattr(task, "operator_class", type(task))  # of a mapped task
     seconds: float = getattr(task, "timeout", 0) if hasattr(of, "poke") else 0
@@ -173,13 +173,13 @@ def limit_of(task: Any) -> timedelta:
 
 
 def tries_of(task: Any) -> timedelta:
-    """The same with all its retries."""
+    """Return the same with all its retries."""
     tries, delay = int(task.retries) + 1, timedelta(seconds=task.retry_delay.total_seconds())
     return (limit_of(task) + delay) * tries
 
 
 def test_every_task_and_every_run_has_a_time_limit(bag: Any) -> None:
-    """One table must never hold the others; a task's limit that is longer than its run's would mean nothing."""
+    """One table must never delay the others; a task's limit that is longer than its run's would have no effect."""
     for dag in bag.dags.values():
         assert dag.dagrun_timeout, f"{dag.dag_id} has no dagrun_timeout"
         for task in dag.tasks:
@@ -187,7 +187,7 @@ def test_every_task_and_every_run_has_a_time_limit(bag: Any) -> None:
 
 
 def test_every_wait_without_a_worker_has_a_time_limit() -> None:
-    """By `longest_wait`, which the limit of the task is held against: Airflow has no limit for it by itself."""
+    """By `longest_wait`, which counts towards the task's limit: Airflow itself has no limit for it."""
     waits = []
     for file in sorted((DAGS.parent / "plugins" / "dynalake" / "operators").rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text())):
@@ -207,7 +207,7 @@ def test_every_wait_without_a_worker_has_a_time_limit() -> None:
     ],
 )
 def test_a_table_that_hangs_leaves_time_for_the_others(bag: Any, dag: str, hangs: str, others: tuple[str, ...]) -> None:
-    """With all its retries, and what is done for the other tables before and after it."""
+    """With all its retries, and with the work for the other tables before and after it."""
     tasks = bag.dags[dag].task_dict
     rest = sum((limit_of(tasks[name]) for name in others), timedelta(0))
     assert tries_of(tasks[hangs]) + rest < bag.dags[dag].dagrun_timeout

@@ -1,4 +1,4 @@
-"""The DAGs with a table's work on the lake's Glue job: the real template, the real script, real Spark."""
+"""The DAGs run a table's work in the lake's Glue job: the real template, the real script, real Spark."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_large_work_is_converted_and_compacted_on_glue(
     assert "2 batches of LARGE are converted on Spark." in said()
     assert "6 lines of 2 objects = 5 rows + 0 duplicates + 0 repeats of live rows + 0 canaries + 1 rejected" in said()
 
-    # Nothing is due: no other run of the job.
+    # Nothing is due, so there is no other run of the job.
     assert run("dynalake_convert", environment=lake.environment, engine="spark")["plan"] == "success"
     assert len(clients.glue.get_job_runs(JobName=lake.spark_job)["JobRuns"]) == 1
 

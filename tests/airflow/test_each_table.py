@@ -1,4 +1,4 @@
-"""One table that is broken, in whatever way, and the others of the run."""
+"""One broken table, and the others of the run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def aws(code: str, status: int = 400) -> ClientError:
 
 
 class Task:
-    """As far as a task is asked: its tries, and its XComs."""
+    """The used part of a task: its tries and its XComs."""
 
     def __init__(self, try_number: int = 4) -> None:
         self.try_number, self.max_tries = try_number, 3
@@ -47,7 +47,7 @@ def task(monkeypatch: pytest.MonkeyPatch) -> Task:
 
 
 def broken(error: Exception) -> Callable[[str], str]:
-    """Work that raises for the second table."""
+    """Return work that raises for the second table."""
 
     def work(table: str) -> str:
         if table == "B":
@@ -75,7 +75,7 @@ def broken(error: Exception) -> Callable[[str], str]:
     ids=lambda error: f"{type(error).__name__}-{getattr(error, 'response', {}).get('Error', {}).get('Code', '')}",
 )
 def test_no_error_of_one_table_stops_the_others(task: Task, error: Exception) -> None:
-    """Here in the last try, so that what may pass is not waited for any more."""
+    """In the last try, so that transient errors are not tried again."""
     assert each_table(TABLES, broken(error), "planned") == {"A": "a", "C": "c"}
     faults = faults_of(["tables", "plan"])
     assert list(faults) == ["B"]
@@ -121,7 +121,7 @@ def test_an_error_of_the_connection_is_raised_at_once(task: Task, error: Excepti
 
 
 def test_a_timeout_stops_the_task(task: Task) -> None:
-    """Airflow's time limit is not a fault of the table that is being worked on."""
+    """Airflow's time limit is not a fault of the current table."""
 
     def work(table: str) -> None:
         raise AirflowTaskTimeout

@@ -1,4 +1,4 @@
-"""Airflow imports every file below plugins/ as a module of its own, unless .airflowignore says otherwise."""
+"""Airflow imports every file below plugins/ as a separate module, unless .airflowignore says otherwise."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_airflow_loads_only_the_plugin_from_the_package() -> None:
 
 
 def test_no_module_of_the_package_shadows_the_standard_library() -> None:
-    """After the plugin loader has run, `import errors`, `import settings`… must not find files of ours."""
+    """After the plugin loader has run, `import errors`, `import settings`… must not find our files."""
     script = (
         "from airflow import plugins_manager as p;"
         "(getattr(p, 'ensure_plugins_loaded', None) or p.get_import_errors)();"

@@ -40,7 +40,7 @@ def test_each_step_waits_for_the_one_before(bag: Any) -> None:
 
 
 def test_a_run_replays_as_many_chunks_as_airflow_maps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And says so. The others come in the next run, from which what is done has moved away."""
+    """The run says so. The next run replays the others, since replayed batches have moved away."""
     plan = RedrivePlan((), tuple(Chunk(str(n), "mapping", (str(n),)) for n in range(5)))
     pushed: dict[str, Any] = {}
     answers: dict[str, Callable[..., Any]] = {

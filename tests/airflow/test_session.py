@@ -1,4 +1,4 @@
-"""How an error of a task reaches Airflow: what cannot get better fails at once, and says what to do."""
+"""How an error of a task reaches Airflow: terminal errors fail at once, and say what to do."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ def test_errors_fail_or_are_retried_and_are_logged(
 
     with pytest.raises(AirflowException) as caught:
         work()
-    # Where Airflow keeps this class depends on its version.
+    # This class's module depends on Airflow's version.
     assert (type(caught.value).__name__ == "AirflowFailException") == at_once
     assert str(caught.value).startswith(says)
     assert says.split(". ")[0].removesuffix(".") in caplog.text
 
 
 def test_a_denied_call_is_tried_once_more(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """What was granted a moment ago may not count yet; credentials that are missing stay so."""
+    """A new grant may not be effective yet; missing credentials stay missing."""
     monkeypatch.setattr(session, "get_current_context", lambda: {"ti": SimpleNamespace(try_number=1)})
 
     def outcome(raised: Exception) -> str:
@@ -95,7 +95,7 @@ def test_other_errors_are_raised_unchanged(raised: Exception) -> None:
 
 
 def test_one_session_makes_all_clients(local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The role is taken once, and what the connection says of region, endpoints and retries counts."""
+    """The role is assumed once, with the connection's region, endpoints and retries."""
     extra = {
         "role_arn": "arn:aws:iam::123456789012:role/etl",
         "region_name": "eu-west-1",
@@ -132,7 +132,7 @@ def test_one_session_makes_all_clients(local_aws: LocalAws, monkeypatch: pytest.
 def test_runs_use_the_connections_that_the_environment_names(
     default: str, listed: str, allowed: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Checked again where the session is made: the form is only what the DAG processor knew."""
+    """Checked again when the session is made, since the form is only what the DAG processor knew."""
     monkeypatch.setenv("DYNALAKE_AWS_CONN_ID", default)
     monkeypatch.setenv("DYNALAKE_AWS_CONN_IDS", listed)
     monkeypatch.setenv("AIRFLOW_CONN_AWS_ADMIN", json.dumps({"conn_type": "aws"}))
@@ -155,7 +155,7 @@ def test_a_default_that_is_not_listed_is_refused(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_run_s_note_says_that_the_lake_is_missing(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that finds nothing to do because it looks elsewhere must not only be green."""
+    """A run that finds nothing to do because it reads another place must not just succeed."""
     pushed: dict[str, str] = {}
     monkeypatch.setattr(session, "parameters", lambda: {"environment": "nowhere", "tables": []})
     monkeypatch.setattr(session, "get_current_context", lambda: {"ti": SimpleNamespace(xcom_push=pushed.__setitem__)})

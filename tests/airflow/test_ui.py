@@ -1,4 +1,4 @@
-"""The page in the Airflow UI: who may see it, what it shows, and that nothing on it is believed to be HTML."""
+"""The page in the Airflow UI: who may see it, what it shows, and that no value on it is rendered as HTML."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EVIL = '<script>alert("x")</script>'
 
 
 def well(minutes_ago: int = 0) -> Readings:
-    """A table that is well, looked at so many minutes ago."""
+    """Return a healthy table, watched these minutes ago."""
     now = datetime.now(UTC) - timedelta(minutes=minutes_ago)
     at = milliseconds(now)
     size = Size(1234, 1500, 3)
@@ -58,7 +58,7 @@ def stopped() -> Readings:
 
 
 def hostile() -> Readings:
-    """Where a value comes from outside, it may be anything."""
+    """Return a status whose outside values are hostile."""
     differing = Doubt(f'["{EVIL}"]', "x", well().at, well().at)
     capture = replace(well().capture, last_result=f"PROBLEM: {EVIL}")
     lake = replace(well().lake, snapshot=EVIL, queries={"spark": EVIL}, findings=(Finding("x", EVIL, EVIL, EVIL),))
@@ -71,7 +71,7 @@ def overview(**tables: Readings) -> Overview:
 
 
 class Page:
-    """The application behind its protection, and what it would read from S3."""
+    """The protected application, and the content that it would read from S3."""
 
     def __init__(self, client: Any, tokens: dict[str, str]) -> None:
         self.client, self.tokens = client, tokens
@@ -87,7 +87,7 @@ class Page:
         return Content(environment, LAKE, self.content) if isinstance(self.content, Overview) else self.content
 
     def read_status(self, environment: str, table: str) -> TableStatus | None:
-        """The status with what the overview leaves out."""
+        """Return the status with the parts that the overview leaves out."""
         status: TableStatus = next(status for status in self.content.tables if status.table == table)
         lake = replace(status.readings.lake, queries={"spark": "SELECT `id`", **status.readings.lake.queries})
         return replace(status, readings=replace(status.readings, lake=lake))
@@ -132,7 +132,7 @@ def page(made: Page, monkeypatch: pytest.MonkeyPatch) -> Page:
 def test_only_users_who_may_see_the_dag_see_the_page(page: Page, path: str, user: str, status: int) -> None:
     answer = page.get(path, user)
     assert answer.status_code == status
-    assert (len(page.asked) == 1) == (status == 200), "nothing is read for anybody else"
+    assert (len(page.asked) == 1) == (status == 200), "nothing is read for other users"
     assert ("RECEIPTS" in answer.text) == (status == 200)
     assert "script-src 'sha256-" in answer.headers["Content-Security-Policy"]
 
@@ -148,7 +148,7 @@ def test_the_browser_s_cookie_is_accepted_too(page: Page) -> None:
     if "request" in signature(get_user).parameters:
         assert answer.status_code == 200
     else:
-        # Airflow 3.1.0 moves the login from the cookie to the browser's storage: there the refusal's script finds it.
+        # Airflow 3.1.0 moves the login from the cookie to the browser's storage, where the refusal's script finds it.
         assert answer.status_code == 401
         assert 'data-refused="401"' in answer.text
         assert 'localStorage.getItem("token")' in answer.text
@@ -245,7 +245,7 @@ def test_the_page_shows_an_error_of_aws(page: Page) -> None:
 
 
 def damaged(*path: str | int, to: Any) -> str:
-    """An overview as a watch writes it, but for one value."""
+    """Return an overview as a watch writes it, except for one value."""
     values = json.loads(overview(RECEIPTS=well()).to_json())
     place = values
     for step in path[:-1]:
@@ -271,14 +271,14 @@ WRONG = {
 }
 
 SHOWN = ("table is a number", "far future")
-"""Odd, and no obstacle to a page."""
+"""Odd values that a page can show."""
 
 
 @pytest.mark.parametrize("wrong", WRONG)
 def test_the_page_reports_an_overview_that_no_watch_wrote(
     page: Page, wrong: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who writes to the bucket gets neither a page without its policy nor a large object into the API server."""
+    """A writer to the bucket can neither remove the page's policy nor load a large object into the API server."""
     from dynalake.ui.data import Content
 
     class Body(BytesIO):
@@ -319,14 +319,14 @@ def test_invalid_environments_open_no_session(monkeypatch: pytest.MonkeyPatch) -
 
 @dataclass
 class Teamless:
-    """What Airflow asks about before it has teams."""
+    """The DAG's details in an Airflow without teams."""
 
     id: str | None = None
 
 
 @pytest.mark.parametrize("shape", ["airflow's", "teamless"])
 def test_the_team_of_the_dag_is_checked(page: Page, shape: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As Airflow's own routes ask: a viewer of another team sees neither the DAG nor the page.
+    """As in Airflow's own routes: a viewer of another team sees neither the DAG nor the page.
 
     https://airflow.apache.org/docs/apache-airflow/stable/core-concepts/multi-team.html
     """

@@ -24,7 +24,7 @@ def captured(clients: Clients, table: str, environment: str = "watchdag") -> Set
 
 
 def test_a_table_that_cannot_be_watched_fails_the_run(clients: Clients, run: Any) -> None:
-    """Its settings and its last status cannot be read. The page shows it all the same, and the other one."""
+    """Its settings and its last status cannot be read. The page still shows it, and the other table."""
     seen = captured(clients, "DAG-SEEN", "watchhalf")
     unseen = captured(clients, "DAG-UNSEEN", "watchhalf").names
     clients.ssm.put_parameter(Name=unseen.settings_parameter, Type="String", Value="{not JSON", Overwrite=True)
@@ -72,7 +72,7 @@ def test_each_table_has_a_task_that_fails_if_it_needs_attention(
     }
     assert "DAG-STOPPED is stopped: The mapping that reads the stream is Disab" in said()
 
-    # The page reads one object, in which both are.
+    # The page reads one object with both tables.
     overview = load_overview(clients, well.names.lake)
     assert overview is not None
     assert [(status.table, status.state) for status in overview.tables] == [

@@ -1,4 +1,4 @@
-"""What a command has started is known by a mark in its environment."""
+"""The processes that a command has started are recognized by a mark in their environment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 @dataclass
 class Marked:
-    """Finds the processes that came from one command, by a variable in their environment."""
+    """Finds the processes of one command by a variable in their environment."""
 
     mark: str
 
@@ -21,14 +21,14 @@ class Marked:
         return {**os.environ, "DYNALAKE_TEST_MARK": self.mark}
 
     def processes(self) -> dict[int, str]:
-        """pid → command line of every living process with the mark."""
+        """Return pid → command line of every running process with the mark."""
         found = {}
         for entry in Path("/proc").glob("[0-9]*"):
             try:
                 if f"DYNALAKE_TEST_MARK={self.mark}".encode() in (entry / "environ").read_bytes():
                     found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
             except OSError:
-                continue  # it ended meanwhile
+                continue  # it ended in the meantime
         return found
 
 

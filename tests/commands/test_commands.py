@@ -1,4 +1,4 @@
-"""`make demo`, `up`, `trino` and `down`, as a user runs them; and that nothing of them is left behind."""
+"""`make demo`, `up`, `trino` and `down`, as a user runs them; none leaves anything behind."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TRINO = [sys.executable, "-m", "infra.local.trino"]
 
 
 def start(command: list[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
-    """In a session of its own, so that a signal to its group is what Ctrl-C in a terminal is."""
+    """Start a command in its own session, so that a signal to its group acts like Ctrl-C in a terminal."""
     return subprocess.Popen(
         command,
         cwd=REPOSITORY,
@@ -49,7 +49,7 @@ def leftovers() -> set[str]:
 
 
 def test_demo(marked: Marked) -> None:
-    """The whole pipeline: real items where the machine has them, else generated ones."""
+    """The whole pipeline, with real items if the machine has them, else with generated ones."""
     before = leftovers()
     chosen = ["--items", str(MOVIES), "--key", "year:N,title:S"] if MOVIES.exists() else ["--count", "3000"]
     demo = start([*DEMO, *chosen], marked.environment())
@@ -71,7 +71,7 @@ def test_demo(marked: Marked) -> None:
 
 @pytest.mark.parametrize("moment", [0.5, 4.0, "✓ plan"])
 def test_ctrl_c_cleans_up(moment: float | str, marked: Marked) -> None:
-    """While Python still imports, while Airflow starts, while a DAG runs; and pressed again, as the impatient do."""
+    """While Python still imports, while Airflow starts, while a DAG runs; and pressed again by an impatient user."""
     before = leftovers()
     demo = start([*DEMO, "--count", "500"], marked.environment())
     assert demo.stdout
@@ -172,7 +172,7 @@ def readable_by_the_owner_alone() -> None:
 
 
 def query_with_trino(marked: Marked, env: Mapping[str, str]) -> None:
-    """As its output says, on the AWS that is up; a second call starts no second one."""
+    """Query as the output says, on the AWS that is up; a second call does not start a second Trino."""
     output = [start([*TRINO, "up"], marked.environment()).communicate(timeout=3 * PATIENCE)[0] for _ in range(2)]
     assert "Starting Trino" in output[0]
     assert output[0].endswith(output[1])

@@ -34,7 +34,7 @@ STEPS = [
 
 
 TIMED = {"firehose-latest", "disabled-mapping"}
-"""What these see within a second of local AWS depends on how busy the machine is."""
+"""Experiments whose results within a second of local AWS depend on the machine's load."""
 
 
 def test_a_whole_conformance_run_on_local_aws(marked: Marked, tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_a_whole_conformance_run_on_local_aws(marked: Marked, tmp_path: Path) ->
     text, markdown = ((tmp_path / f"report.{kind}").read_text() for kind in ("json", "md"))
     found = json.loads(text)
     assert found["asked"] == "local AWS"
-    # Local AWS answers as each experiment says that it does: who changes it corrects the experiment.
+    # Local AWS answers as each experiment records it: a change of local AWS needs a change of the experiment.
     answers = {e["name"]: e["answer"] for e in found["experiments"]}
     assert answers.keys() == {e.name for e in EXPERIMENTS}
     assert {e.name: answers[e.name] for e in EXPERIMENTS if e.name not in TIMED} == {
@@ -68,11 +68,11 @@ def test_a_whole_conformance_run_on_local_aws(marked: Marked, tmp_path: Path) ->
 
 
 def test_ctrl_c_removes_the_created_resources(marked: Marked, tmp_path: Path) -> None:
-    """While experiments wait; what they have made by then is removed, and the report says what is known."""
+    """While experiments wait; their resources so far are removed, and the report has the results so far."""
     run = start([*CONFORMANCE, "--only", "idle", "--report", str(tmp_path)], marked.environment())
     assert run.stdout
     line = next((line for line in run.stdout if "roles and buckets" in line), "")
-    assert line, "it ended before it had begun"
+    assert line, "it ended before it began"
     os.killpg(run.pid, signal.SIGINT)
     rest = run.communicate(timeout=PATIENCE)[0]
     assert run.returncode == 130, rest
@@ -83,7 +83,7 @@ def test_ctrl_c_removes_the_created_resources(marked: Marked, tmp_path: Path) ->
 
 
 def test_the_emulator_s_tests_run_on_an_account_and_clean_up(local_aws: LocalAws) -> None:
-    """Here local AWS is the account: what a session makes is swept, and so is what an earlier one has left."""
+    """Here local AWS is the account: a session's resources are removed, and those that an earlier one left."""
     client = connect(local_aws)
     client("kinesis").create_stream(StreamName=f"{PREFIX}left", ShardCount=1)
     client("glue").create_database(DatabaseInput={"Name": f"{PREFIX}left"})

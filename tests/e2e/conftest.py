@@ -1,4 +1,4 @@
-"""A real Airflow on local AWS and a browser for the whole session, and what their tests ask of them."""
+"""A real Airflow on local AWS and a browser for the whole session, with fixtures that use them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Airflow:
         return self.client.trigger(dag, conf)
 
     def wait(self, dag: str, run: str) -> str:
-        """The state in which the run ended. If it does not end, the fault is Airflow's, and no other test is begun."""
+        """Return the state in which the run ended. If it does not end, Airflow is at fault, and no more tests run."""
         try:
             return eventually(lambda: self.client.run_state(dag, run), ENDED.__contains__, 0.5, 3 * PATIENCE)
         except AssertionError:
@@ -50,13 +50,13 @@ class Airflow:
             pytest.exit(f"{dag} {run} does not end: {self.states(dag, run)}. The end of Airflow's log:\n{tail}", 1)
 
     def run(self, dag: str, **conf: object) -> str:
-        """A run that succeeded."""
+        """Run a DAG that must succeed."""
         run = self.start(dag, **conf)
         assert self.wait(dag, run) == "success", self.failures(dag, run)
         return run
 
     def clear(self, dag: str, run: str) -> None:
-        """Runs every task of a finished run again, as somebody would by clearing it in the UI."""
+        """Run every task of a finished run again, as a user does by clearing it in the UI."""
         body = {"dry_run": False, "dag_run_id": run, "only_failed": False, "reset_dag_runs": True}
         self.client.call("POST", f"/dags/{dag}/clearTaskInstances", body)
         assert self.wait(dag, run) == "success", self.failures(dag, run)
@@ -65,7 +65,7 @@ class Airflow:
         return {task["task_id"]: task["state"] for task in self.client.tasks(dag, run)}
 
     def failures(self, dag: str, run: str) -> dict[str, str]:
-        """The logs of the tasks that failed."""
+        """Return the logs of the failed tasks."""
         return {
             task["task_id"]: self.client.log(dag, run, task["task_id"], task["try_number"], task["map_index"])
             for task in self.client.tasks(dag, run)
@@ -78,20 +78,20 @@ def _states(client: AirflowClient, dag: str) -> set[str]:
 
 
 CONNECTIONS = "aws_default,aws_secured,aws_stranger,aws_of_nobody"
-"""What runs of these tests may use."""
+"""Connections that the tests' runs may use."""
 
 
 @pytest.fixture(scope="session")
 def airflow(local_aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
     home = tmp_path_factory.mktemp("airflow")
-    # A conversion that its schedule starts would come between what a test compares.
+    # A scheduled conversion would change the lake between a test's comparisons.
     environment = {**local_aws.env(), "DYNALAKE_CONVERT_EVERY_MINUTES": "1440", "DYNALAKE_AWS_CONN_IDS": CONNECTIONS}
     with LocalAirflow(home, environment) as running:
         for _ in running.wait_ready(DAGS):
             pass
         for dag in DAGS:
             running.client.unpause(dag)
-        # Airflow starts one run at once. It finds nothing yet, and no test has to reckon with it.
+        # Airflow starts one run at once. It finds nothing yet, so it disturbs no test.
         eventually(lambda: _states(running.client, "dynalake_convert"), lambda states: states and states <= ENDED)
 
         @contextmanager
@@ -114,7 +114,7 @@ def airflow(local_aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.fixture(scope="session")
 def make_table(client: Callable[[str], Any]) -> Callable[..., str]:
-    """Makes a DynamoDB table with the key `id` and a stream; `view_type` None: without one."""
+    """Makes a DynamoDB table with the key `id` and a stream, or with `view_type` None without a stream."""
     dynamodb = client("dynamodb")
 
     def make(name: str, view_type: str | None = "NEW_AND_OLD_IMAGES") -> str:
@@ -135,7 +135,7 @@ def make_table(client: Callable[[str], Any]) -> Callable[..., str]:
 
 @pytest.fixture(scope="session")
 def make_set_up(make_table: Callable[..., str], clients: Clients) -> Callable[..., TableNames]:
-    """Makes a table, fills it and sets it up, without Airflow, which takes far longer for the same."""
+    """Makes a table, fills it and sets it up without Airflow, which is much slower."""
 
     def make(name: str, fill: Callable[[], None] = lambda: None) -> TableNames:
         make_table(name)
@@ -149,7 +149,7 @@ def make_set_up(make_table: Callable[..., str], clients: Clients) -> Callable[..
 
 @pytest.fixture(scope="session")
 def finished_setup(airflow: Airflow, make_table: Callable[..., str], clients: Clients) -> str:
-    """The run that set the table AGAIN up, and that started a backfill, which has ended."""
+    """The run that set up the table AGAIN and started a backfill, which has ended."""
     make_table(AGAIN)
     for number in range(AGAIN_ITEMS):
         item = {"id": {"S": f"{number:04}"}, "amount": {"N": f"{number}.5"}, "updatedAt": {"N": "1500000000"}}
@@ -183,7 +183,7 @@ def logged_in(airflow: Airflow) -> Iterator[Any]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """What the page shows, beside what failed on it."""
+    """Add a picture of the page to a failure on it."""
     report = yield
     shown = getattr(item, "funcargs", {}).get("page")
     if report.failed and shown:
@@ -193,14 +193,14 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 @pytest.fixture
 def page(logged_in: Any) -> Iterator[Any]:
-    """The page, for one test: left open, Airflow's pages ask and draw all the time."""
+    """The page for one test, closed afterwards, since open pages of Airflow poll and draw all the time."""
     yield logged_in
     logged_in.goto("about:blank")
 
 
 @pytest.fixture
 def shot(page: Any) -> Callable[[str], None]:
-    """Takes a picture of the page, for somebody to look at."""
+    """Takes a picture of the page for a human."""
 
     def take(name: str) -> None:
         SHOTS.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What a lake is made of, to be compared before and after."""
+"""The contents of a lake, to compare before and after."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from dynalake.names import TableNames
 
 @dataclass(frozen=True)
 class Lake:
-    """What must not change: objects but Firehose's and the watch's, catalog, stacks, hand-off.
+    """The state that must not change: objects (except Firehose's and the watch's), catalog, stacks, hand-off.
 
-    A commit to an Iceberg table makes objects of new names, so of these tables the rows count: `changes`, `items`.
+    A commit to an Iceberg table makes objects with new names, so these tables' rows are compared: `changes`, `items`.
     """
 
     objects: dict[str, str]
@@ -29,7 +29,7 @@ class Lake:
     stacks: dict[str, str]
     hand_off: str
     snapshot: str
-    """The prefix of its raw objects; '' where there is none."""
+    """Prefix of its raw objects, or ''."""
 
 
 def look(clients: Clients, names: TableNames) -> Lake:
@@ -59,7 +59,7 @@ def look(clients: Clients, names: TableNames) -> Lake:
 
 
 def of_iceberg(names: TableNames) -> tuple[str, ...]:
-    """The beginnings of the keys of what the Iceberg tables, and the watch, write anew."""
+    """Return the key prefixes of objects that the Iceberg tables and the watch write with every run."""
     notes = ("iceberg/", "manifests/", "snapshot-", "garbage", "scrub", "told/")
     state = tuple(f"{names.state_prefix}{note}" for note in notes)
     passing = (names.conversions, names.named_objects, names.watch_state)
@@ -67,6 +67,6 @@ def of_iceberg(names: TableNames) -> tuple[str, ...]:
 
 
 def rows_of(head: Head, without: tuple[str, ...]) -> list[str]:
-    """The rows of a table, but for the columns that a run numbers, as texts in order."""
+    """Return the rows of a table as sorted texts, without the columns that a run numbers."""
     rows = [row for table in read_rows(head, head.files()) for row in table.to_pylist()]
     return sorted(repr({name: value for name, value in row.items() if name not in without}) for row in rows)

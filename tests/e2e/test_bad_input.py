@@ -1,4 +1,4 @@
-"""What a user can get wrong stops the first task of a setup, with one message that says what to do."""
+"""A user's mistakes stop the first task of a setup, with one message that says what to do."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ CASES: dict[str, tuple[dict[str, object], tuple[str, ...]]] = {
 
 @pytest.fixture(scope="module")
 def runs(airflow: Any, make_table: Callable[..., str], make_set_up: Callable[..., TableNames]) -> dict[str, str]:
-    """All cases at once, after one table was set up well."""
+    """All cases at once, after a successful setup of one table."""
     make_set_up("BAD_RECEIPTS")
     make_table("Bad_Receipts")
     make_table("BAD_NO_STREAM", None)
@@ -76,7 +76,7 @@ def test_the_first_task_says_what_is_wrong(case: str, runs: dict[str, str], airf
     assert airflow.wait("dynalake_setup", runs[case]) == "failed"
     tasks = {task["task_id"]: task for task in airflow.client.tasks("dynalake_setup", runs[case])}
     assert [name for name, task in tasks.items() if task["state"] == "failed"] == ["check_source"]
-    assert tasks["check_source"]["try_number"] == 1, "a retry could not have helped"
+    assert tasks["check_source"]["try_number"] == 1, "a retry cannot help"
     assert {task["state"] for name, task in tasks.items() if name != "check_source"} == {"upstream_failed"}
     log = airflow.failures("dynalake_setup", runs[case])["check_source"]
     for part in CASES[case][1]:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from tests.waiting import eventually
 
-# The page reloads the grid when it has found the run, so all is looked at in one moment.
+# The page reloads the grid when it has found the run, so everything is read at one moment.
 TOP_DOWN = """steps => {
   const tops = new Map(), texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   for (let text; (text = texts.nextNode());)
@@ -25,7 +25,7 @@ def test_a_finished_setup_reads_as_a_story(
     run = finished_setup
     page.goto(f"{airflow.url}/dags/dynalake_setup/runs/{quote(run)}")
     page.get_by_text("Success").first.wait_for()
-    # The grid tells the steps in the order in which they happen.
+    # The grid shows the steps in their order.
     eventually(lambda: page.evaluate(TOP_DOWN, STORY), STORY.__eq__)
     assert page.get_by_text("Failed").count() == 0
     shot("setup-run")
@@ -46,7 +46,7 @@ def test_the_form_explains_each_choice(airflow: Any, page: Any, shot: Callable[[
     shot("setup-form")
     page.get_by_text("Run Parameters", exact=True).first.click()
     page.locator("[name=element_table]").fill("RECEIPTS")
-    # Nothing else has to be filled in.
+    # No other field has to be filled in.
     page.get_by_role("dialog").get_by_role("button", name="Trigger", disabled=False).wait_for()
 
 

@@ -1,4 +1,4 @@
-"""A task's process killed by the machine (`kill -9`) in the middle of its work: the run ends as if nothing had been."""
+"""The machine kills a task's process (`kill -9`) in the middle of its work: the run ends as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def names(
 
 
 def kill(airflow: Any, dag: str, run: str, task: str, after: float) -> None:
-    """Kills the process that runs the first instance of `task`, `after` seconds from when it is seen to run."""
+    """Kill the process of the first instance of `task`, `after` seconds after it is first seen to run."""
 
     def running() -> list[int]:
         instances = airflow.client.tasks(dag, run)
@@ -55,12 +55,12 @@ def _processes(title: str) -> list[int]:
             if (entry / "cmdline").read_bytes().startswith(title.encode()):
                 found.append(int(entry.name))
         except OSError:
-            continue  # it ended meanwhile
+            continue  # it ended in the meantime
     return found
 
 
 def retry_now(airflow: Any, dag: str, run: str, task: str) -> None:
-    """What Airflow would do after the retry's delay, at once."""
+    """Retry at once, without the retry's delay."""
     eventually(lambda: airflow.states(dag, run), lambda states: states[task] == "up_for_retry")
     body = {"dry_run": False, "dag_run_id": run, "task_ids": [task], "only_failed": False, "reset_dag_runs": False}
     airflow.client.call("POST", f"/dags/{dag}/clearTaskInstances", body)
@@ -68,7 +68,7 @@ def retry_now(airflow: Any, dag: str, run: str, task: str) -> None:
 
 
 def test_a_killed_scan_leaves_the_same_snapshot(airflow: Any, clients: Clients, names: TableNames) -> None:
-    # A page of less than 4 KB costs half a unit: at one unit per second, the scan takes some seconds.
+    # A page of less than 4 KB costs half a unit, so at one unit per second the scan takes some seconds.
     run = airflow.start("dynalake_backfill", table=TABLE, segments=1, max_read_capacity=1)
     kill(airflow, "dynalake_backfill", run, "scan", after=2)
     retry_now(airflow, "dynalake_backfill", run, "scan")
@@ -76,7 +76,7 @@ def test_a_killed_scan_leaves_the_same_snapshot(airflow: Any, clients: Clients, 
     killed = look(clients, names)
     assert killed.snapshot
     airflow.clear("dynalake_backfill", run)
-    assert look(clients, names) == killed, "undisturbed, it writes the same bytes"
+    assert look(clients, names) == killed, "an undisturbed scan writes the same bytes"
 
 
 def test_a_killed_conversion_leaves_the_same_lake(airflow: Any, clients: Clients, names: TableNames) -> None:

@@ -1,4 +1,4 @@
-"""Airflow is stopped and started: what waited goes on, and what was asked for meanwhile is done."""
+"""Airflow is stopped and started: waiting tasks continue, and requests made in the meantime are fulfilled."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DAYS = ["20240101", "20240102", "20240103"]
 
 @dataclass(frozen=True)
 class Restarted:
-    """A table whose export was waited for meanwhile, and one whose history was asked to be compacted."""
+    """A table whose export was running during the restart, and one with a request to compact its history."""
 
     exported: TableNames
     export_run: str
@@ -45,7 +45,7 @@ class Restarted:
 
 @pytest.fixture(scope="module")
 def exported(make_set_up: Callable[..., TableNames], clients: Clients) -> TableNames:
-    """A table with point-in-time recovery, and with items of which one is of after the hand-off."""
+    """A table with point-in-time recovery, and with items, one of them from after the hand-off."""
 
     def put(number: int, seconds: float) -> None:
         item = {"id": {"S": f"{number:04}"}, "updatedAt": {"N": f"{seconds:.0f}"}}
@@ -67,7 +67,7 @@ def exported(make_set_up: Callable[..., TableNames], clients: Clients) -> TableN
 
 @pytest.fixture(scope="module")
 def history(clients: Clients) -> TableNames:
-    """A lake with one table and three days, converted; set up without a pipeline, which it does not need."""
+    """A lake with one table and three converted days; it needs no pipeline."""
     table = add_table(clients, make_lake(clients, HISTORY), "HISTORY")
     for number, day in enumerate(DAYS):
         at = round(end_of_day(day, table.names.lake.zone).timestamp() * 1000) - 1
@@ -88,13 +88,13 @@ def restarted(
     try:
         run = airflow.start("dynalake_backfill", table=EXPORTED, method="auto")
         eventually(lambda: airflow.states("dynalake_backfill", run), lambda states: states.get("export") == "deferred")
-        # The other tasks of the run end in a moment, and then nothing holds a worker.
+        # The run's other tasks end in a moment, and then no task holds a worker.
         eventually(
             lambda: airflow.client.call("GET", "/pools/default_pool"),
             lambda pool: pool["running_slots"] + pool["queued_slots"] == 0,
         )
         assert airflow.states("dynalake_backfill", run)["export"] == "deferred"
-        # SQLite has one writer at a time, and the command gives up when the scheduler is that one.
+        # SQLite has one writer at a time, and the command gives up if that is the scheduler.
         with airflow.stopped():
             created = backfill(airflow, history)
         assert airflow.states("dynalake_backfill", run)["export"] == "deferred"
@@ -117,19 +117,19 @@ with settings.engine.connect() as connection:
 
 
 def test_the_parts_of_airflow_wait_for_one_another(airflow: Any) -> None:
-    """SQLite has one writer at a time, and others wait 5 s for it by themselves. On a busy machine that is too short.
+    """SQLite has one writer at a time, and by default others wait 5 s for it, which is too short on a busy machine.
 
-    The scheduler, of all parts, then ends for good.
+    The scheduler then stops for good.
     """
     done = subprocess.run(
         [sys.executable, "-c", BUSY_TIMEOUTS], env=dict(airflow.environment), check=True, capture_output=True, text=True
     )
     assert done.stdout.split()[-2:] == [f"{LOCK_SECONDS * 1000:.0f}"] * 2
-    assert 5 < LOCK_SECONDS < ANSWER_SECONDS / 2, "who asks waits for longer than a lock"
+    assert 5 < LOCK_SECONDS < ANSWER_SECONDS / 2, "a client waits for longer than a lock"
 
 
 def backfill(airflow: Any, names: TableNames) -> subprocess.CompletedProcess[str]:
-    """Asks Airflow to compact two days."""
+    """Ask Airflow to compact two days."""
     conf = json.dumps({"environment": HISTORY, "tables": [names.table]})
     dates = ["--from-date", "2024-01-02", "--to-date", "2024-01-03T12:00:00", "--reprocess-behavior", "completed"]
     return subprocess.run(
@@ -145,13 +145,13 @@ def backfill(airflow: Any, names: TableNames) -> subprocess.CompletedProcess[str
 def test_the_wait_for_an_export_survives_a_restart_of_airflow(
     airflow: Any, clients: Clients, restarted: Restarted
 ) -> None:
-    """It holds no worker, and the run says in the end what it did."""
+    """It holds no worker, and the run reports in the end what it did."""
     run = restarted.export_run
     assert airflow.wait("dynalake_backfill", run) == "success", airflow.failures("dynalake_backfill", run)
     states = airflow.states("dynalake_backfill", run)
     assert (states["scan"], states["convert"], states["remove_export"]) == ("skipped", "success", "success")
     committed = airflow.client.result("dynalake_backfill", run, "commit")
-    # Also the item of after the hand-off, which is within the margin between clocks.
+    # Also the item from after the hand-off, which is within the margin between clocks.
     counts = [committed[name] for name in ("read", "kept", "filtered", "manifest")]
     assert counts == [ITEMS, ITEMS, 0, ITEMS]
     names = restarted.exported
@@ -177,7 +177,7 @@ def test_a_backfill_of_airflow_compacts_history(airflow: Any, clients: Clients, 
 
 
 def wait_for_backfill(airflow: Any, count: int) -> list[str]:
-    """The backfill's runs, once all of them succeeded."""
+    """Return the backfill's runs as soon as all of them have succeeded."""
 
     def backfills() -> dict[str, str]:
         runs = airflow.client.runs("dynalake_compact")

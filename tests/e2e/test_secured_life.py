@@ -1,6 +1,6 @@
 """The life of two tables, from setup to teardown, through Airflow and under enforced IAM.
 
-Airflow works as a user who may do nothing but take the DAGs' role, which its connection names; CloudFormation, the
+Airflow works as a user who may only assume the DAGs' role, which its connection names; CloudFormation, the
 forwarder and Firehose each act in a role of their own.
 """
 
@@ -36,7 +36,7 @@ ITEMS = 20
 
 @dataclass(frozen=True)
 class Life:
-    """A local AWS that enforces IAM, its administrator, and what each run is told."""
+    """A local AWS that enforces IAM, its administrator, and the parameters of each run."""
 
     aws: LocalAws
     root: Clients
@@ -124,7 +124,7 @@ def test_two_tables_are_set_up_at_once_filled_converted_and_compacted(life: Life
     days = {SNAPSHOT_DAY, life.names("LIFE-kinesis").lake.day_of(datetime.now(UTC))}
     for table in TABLES:
         write(life.root, table, ITEMS)
-        # The snapshot's records have one sequence number for all.
+        # All of the snapshot's records have the same sequence number.
         assert len(wait_for_changes(life.root, life.names(table), ITEMS + 1)) == 2 * ITEMS
     days.add(life.names("LIFE-kinesis").lake.day_of(datetime.now(UTC)))
     run = airflow.run("dynalake_convert", tables=list(TABLES), **life.where)
@@ -137,7 +137,7 @@ def test_two_tables_are_set_up_at_once_filled_converted_and_compacted(life: Life
 
 
 def test_a_missing_permission_is_reported_after_one_more_try(life: Life, airflow: Any) -> None:
-    """By a connection whose user may do nothing: neither take the role, nor read where the lake is."""
+    """With a connection whose user may do nothing: neither assume the role, nor read the lake's location."""
     iam: Any = life.root._make("iam")
     iam.create_user(UserName="stranger")
     key = iam.create_access_key(UserName="stranger")["AccessKey"]
@@ -193,7 +193,7 @@ def test_teardown_deletes_the_data_only_if_that_is_typed_out(life: Life, airflow
     assert list(airflow.failures("dynalake_teardown", wrong)) == ["check"]
     assert find_settings(life.root, kept) is not None
 
-    # Minutes are seconds on local AWS, but not to the DAGs.
+    # Minutes are seconds on local AWS, but not in the DAGs.
     rest = {"rest_seconds": int(REST.total_seconds())}
     keeping = airflow.start("dynalake_teardown", table=kept.table, **rest, **life.where)
     deleting = airflow.start("dynalake_teardown", table=gone.table, delete_data=gone.table, **rest, **life.where)

@@ -1,4 +1,4 @@
-"""Setup, backfill, conversion and compaction, run twice or cleared and run again: nothing changes but the canary."""
+"""Setup, backfill, conversion and compaction, run twice or cleared and run again, change nothing except the canary."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_setup_twice(airflow: Any, clients: Clients, names: TableNames) -> None:
     before = look(clients, names)
     backfills = len(airflow.client.runs("dynalake_backfill"))
     run = airflow.run("dynalake_setup", table=AGAIN)
-    assert airflow.states("dynalake_setup", run)["start_backfill"] == "skipped", "the snapshot is there already"
+    assert airflow.states("dynalake_setup", run)["start_backfill"] == "skipped", "the snapshot exists already"
     assert len(airflow.client.runs("dynalake_backfill")) == backfills
     assert look(clients, names) == before
 
@@ -67,11 +67,11 @@ def test_conversion_and_compaction_twice_and_cleared(airflow: Any, clients: Clie
     run = airflow.run("dynalake_compact", tables=[AGAIN], days=days)
     compacted = look(clients, names)
     assert (compacted.changes, compacted.items) == (before.changes, before.items)
-    # The snapshot, and no day that is open.
+    # The snapshot, and no open day.
     assert set(compacted.partitions[names.parquet_table]) == {SNAPSHOT_DAY}
     airflow.run("dynalake_compact", tables=[AGAIN])
     assert look(clients, names) == compacted
-    # The days are named: they are compacted once more, to other places.
+    # The days are named, so they are compacted once more, into new folders.
     airflow.clear("dynalake_compact", run)
     again = look(clients, names)
     assert set(again.partitions[names.parquet_table]) == {SNAPSHOT_DAY}

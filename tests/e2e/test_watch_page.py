@@ -1,4 +1,4 @@
-"""What `dynalake_watch` found, on its page in a real Airflow, seen by a real browser."""
+"""The results of `dynalake_watch`, on its page in a real Airflow and a real browser."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WATCH = "dynalake_watch"
 
 @pytest.fixture
 def watched(airflow: Any) -> Iterator[Callable[..., None]]:
-    """Runs the watch once, whatever it finds. It is paused again: other tests' tables are not its concern."""
+    """Runs the watch once, whatever its result, and pauses it again, away from other tests' tables."""
 
     def run(**conf: Any) -> None:
         airflow.client.unpause(WATCH)

@@ -1,4 +1,4 @@
-"""Terraform's command line, from the library that holds all of Terraform: `python cli.py plan -out=…`."""
+"""Terraform's command line, from the library that contains all of Terraform: `python cli.py plan -out=…`."""
 
 from __future__ import annotations
 

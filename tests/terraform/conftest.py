@@ -1,4 +1,4 @@
-"""Terraform itself, with the modules in a folder of their own, and a stand-in for the provider aws (provider.py)."""
+"""Terraform itself, with a copy of the modules, and a stand-in for the provider aws (provider.py)."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tests.conftest import REPOSITORY
 
 PYTHON = REPOSITORY / ".venv-terraform" / "bin" / "python"
 NO_CHANGES, FAILED, CHANGES = 0, 1, 2
-"""What `plan -detailed-exitcode` ends with."""
+"""Exit codes of `plan -detailed-exitcode`."""
 
 
 @dataclass(frozen=True)
 class Terraform:
-    """A root module's folder in a copy of the sources, and an environment with the providers."""
+    """A root module's folder in a copy of the sources, and the environment with the providers."""
 
     folder: Path
     environment: Mapping[str, str]
@@ -42,23 +42,23 @@ class Terraform:
         return done
 
     def plan(self, *arguments: str) -> int:
-        """Whether there is something to do: `NO_CHANGES` or `CHANGES`."""
+        """Plan, and return `NO_CHANGES` or `CHANGES`."""
         return self.run("plan", "-input=false", "-detailed-exitcode", *arguments, codes=(0, 2)).returncode
 
     def refused(self, *arguments: str) -> str:
-        """What a plan that must fail says."""
+        """Return the output of a plan that must fail."""
         done = self.run("plan", "-input=false", *arguments, codes=(FAILED,))
         # Terraform draws a frame and breaks lines.
         return " ".join(done.stderr.replace("│", " ").split())
 
     def planned(self, *arguments: str) -> dict[str, dict[str, Any]]:
-        """The values of every resource in a plan, by its address."""
+        """Return the planned values of every resource by its address."""
         self.run("plan", "-input=false", "-out=plan", *arguments)
         module = json.loads(self.run("show", "-json", "plan").stdout)["planned_values"]["root_module"]
         return {r["address"]: r["values"] for child in module.get("child_modules", []) for r in child["resources"]}
 
     def changed(self, address: str) -> set[str]:
-        """What a plan would change in a resource."""
+        """Return the changes that a plan would make in a resource."""
         self.run("plan", "-input=false", "-out=plan")
         for resource in json.loads(self.run("show", "-json", "plan").stdout)["resource_changes"]:
             if resource["address"] == address:
@@ -75,14 +75,14 @@ class Terraform:
 
 @pytest.fixture(scope="session")
 def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
-    """A local AWS of this folder's own: the example's tables have names that other tests use too."""
+    """A separate local AWS, since other tests use the names of the example's tables."""
     with LocalAws(tmp_path_factory.mktemp("terraform-aws") / "server.log") as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def providers(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The two providers, running; what tells Terraform where."""
+    """The two running providers; the environment variable with their addresses."""
     environment = {**_without_aws(), **aws.env(), "HOME": str(tmp_path_factory.mktemp("home"))}
     program = [str(PYTHON), "-u", str(REPOSITORY / "tests" / "terraform" / "provider.py")]
     with ExitStack() as running:
@@ -99,7 +99,7 @@ def providers(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture(scope="session")
 def terraform(providers: str, tmp_path_factory: pytest.TempPathFactory) -> Terraform:
-    """Terraform in the example's folder."""
+    """Terraform in the folder of the example."""
     root = tmp_path_factory.mktemp("terraform")
     for source in ("infra/terraform", "infra/cloudformation", "plugins/dynalake", "lambda_src"):
         shutil.copytree(REPOSITORY / source, root / source, ignore=shutil.ignore_patterns("__pycache__", ".terraform*"))

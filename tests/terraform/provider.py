@@ -1,7 +1,7 @@
-"""What the modules use of the Terraform providers aws and archive, for local AWS: so that real Terraform can run them.
+"""The parts of the Terraform providers aws and archive that the modules use, for real Terraform on local AWS.
 
-The providers' own programs come from a registry that a test cannot count on. Names and kinds of the attributes are
-those of hashicorp/aws 6 and hashicorp/archive 2; of what they do only as much as is needed.
+The providers' own programs come from a registry that a test cannot rely on. Names and kinds of the attributes are
+those of hashicorp/aws 6 and hashicorp/archive 2; only the needed behaviour is implemented.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _clients: dict[str, Any] = {}
 
 
 def client(service: str) -> Any:
-    # Terraform asks for several things at once; boto3's clients may be shared, but are not made in two threads at once.
+    # Terraform sends parallel requests; boto3's clients may be shared, but not made in two threads at once.
     with _making:
         if service not in _clients:
             _clients[service] = boto3.client(service)  # type: ignore[call-overload]
@@ -160,7 +160,7 @@ class S3Object(Resource):
 
 
 class CloudformationStack(Resource):
-    """As the aws provider does it: of the stack's parameters only those that are given, of its tags all."""
+    """Like the aws provider's: only the given parameters of the stack, but all of its tags."""
 
     def __init__(self, provider: Provider) -> None: ...
 
@@ -236,7 +236,7 @@ def _stack(name: str, given: dict[str, str] | None) -> State | None:
     except api.exceptions.ClientError:
         return None
     parameters = {p["ParameterKey"]: p["ParameterValue"] for p in stack.get("Parameters", [])}
-    # AWS also tells the stack's role and capabilities; local AWS does not, so they stay what they were.
+    # AWS also returns the stack's role and capabilities; local AWS does not, so they stay unchanged.
     return {
         "id": stack["StackId"],
         "name": stack["StackName"],
@@ -300,5 +300,5 @@ class LocalProvider(Provider):
 
 
 if __name__ == "__main__":
-    # One process for every command: it says how Terraform is to find it, and goes on until it is stopped.
+    # One process for every command: it prints its address for Terraform, and runs until it is stopped.
     run_provider(LocalProvider(sys.argv[1]), ["provider", "--dev"])

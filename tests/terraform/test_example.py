@@ -1,4 +1,4 @@
-"""The example of the modules, by real Terraform on local AWS: what it makes is what the setup DAG would make."""
+"""The modules' example, by real Terraform on local AWS, makes the same resources as the setup DAG."""
 
 from __future__ import annotations
 
@@ -47,35 +47,35 @@ def versions(clients: Clients) -> dict[str, str]:
 def test_a_setup_only_proves_the_delivery_and_enables_the_mapping(applied: Terraform, clients: Clients) -> None:
     lake = load_lake(clients, "prod")
     assert list(list_tables(clients, lake)) == sorted(TABLES)
-    # Setup's own archive has the key of Terraform's and other bytes: the version that the stack names stays.
+    # Setup's own archive has the same key as Terraform's but other bytes; the stack keeps its version.
     deployed = stack_state(clients, lake.forwarder_stack).parameters
     assert place_code(clients, lake, build_package(lake)) == Code(deployed["CodeKey"], deployed["CodeVersion"])
     assert deployed["CodeVersion"]
 
-    # The boundary of the lake's roles has nothing of the catalog, which these two read.
+    # The boundary of the lake's roles does not allow the catalog, which these two read.
     for name in ("spark", "redshift"):
         assert stack_state(clients, f"dynalake-prod-{name}").parameters["PermissionsBoundaryArn"] == ""
 
     before = versions(clients)
     for table in TABLES:
         stack = stack_state(clients, f"dynalake-prod-table-{table}")
-        assert stack.parameters["MappingEnabled"] == "false", "nothing is read before it is proven"
+        assert stack.parameters["MappingEnabled"] == "false", "nothing is read before the proof"
         conf = json.loads(applied.outputs()["setup_conf"][table])
         assert conf.pop("environment") == "prod"
         done = set_up(clients, "prod", TableSettings.parse(conf))
         clients.dynamodb.put_item(TableName=table, Item={"id": {"S": "one"}})
         assert [change["id"] for change in wait_for_changes(clients, done.names, 1)] == ["one"]
     changed = {name for name, version in versions(clients).items() if version != before[name]}
-    assert changed == {f"dynalake-prod-table-{table}" for table in TABLES}, "setup let the tables' streams be read"
-    assert applied.plan() == NO_CHANGES, "and left Terraform nothing to do"
+    assert changed == {f"dynalake-prod-table-{table}" for table in TABLES}, "setup enabled the tables' mappings"
+    assert applied.plan() == NO_CHANGES, "Terraform has nothing to do"
 
 
 def test_a_lake_that_setup_made_is_imported(applied: Terraform, clients: Clients) -> None:
-    """The other way round: Terraform forgets a stack, takes it in again by its name, and would change nothing."""
+    """The other way round: Terraform forgets a stack, imports it by its name, and would change nothing."""
     address = 'module.table["payments"].aws_cloudformation_stack.this'
     applied.run("state", "rm", address)
     applied.run("import", address, "dynalake-prod-table-payments")
-    # Local AWS does not tell a stack's role and capabilities.
+    # Local AWS does not return a stack's role and capabilities.
     assert applied.changed(address) == {"capabilities", "iam_role_arn"}
 
 
@@ -91,7 +91,7 @@ def test_terraform_follows_a_delivery_that_setup_changed(applied: Terraform, cli
     applied.apply()
     parameters = stack_state(clients, "dynalake-prod-table-payments").parameters
     kept = [parameters[name] for name in ("Delivery", "Beside", "MappingEnabled")]
-    assert kept == ["kinesis", "direct", "true"], "Terraform leaves what setup has proven"
+    assert kept == ["kinesis", "direct", "true"], "Terraform keeps the delivery that setup has proven"
     assert applied.plan() == NO_CHANGES
 
 

@@ -1,4 +1,4 @@
-"""What the modules make a stack of is what the setup DAG makes it of, whatever the names and settings are."""
+"""The modules make the same stacks as the setup DAG, whatever the names and settings are."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ GIVEN = {
 }
 
 TABLES = [
-    # A module has no metrics to choose shards by.
+    # A module has no metrics to choose the shards from.
     TableSettings("RECEIPTS", shards=1),
     TableSettings("a.b_c-d", shards=1),
     TableSettings("ends-like-a-hash-0123456789ab", shards=1),
@@ -54,7 +54,7 @@ TABLES = [
 
 
 def module(name: str, values: dict[str, Any]) -> str:
-    """A call of a module, in JSON, in which `$` and `%` begin templates as they do in a string of Terraform's."""
+    """Return a call of a module in JSON, where `$` and `%` begin templates as in Terraform's strings."""
     return json.dumps({"module": {name: {"source": f"../../modules/{name}", **values}}})
 
 
@@ -81,9 +81,9 @@ def planned(root: Terraform, **files: str) -> dict[str, dict[str, Any]]:
 
 
 def check(values: dict[str, Any], spec: StackSpec, unknown: frozenset[str] = frozenset()) -> None:
-    """The stack's name, text, role, tags, and every parameter; what setup leaves open has the template's default.
+    """Check the stack's name, text, role, tags, and every parameter; omitted ones have the template's default.
 
-    `unknown`: parameters that a plan cannot say yet.
+    `unknown`: parameters that a plan does not know yet.
     """
     assert values["name"] == spec.name
     assert values["template_body"] == spec.template
@@ -98,7 +98,7 @@ def check(values: dict[str, Any], spec: StackSpec, unknown: frozenset[str] = fro
 def test_the_lake_s_stacks(root: Terraform, environment: str, given: dict[str, Any]) -> None:
     options = LakeOptions.parse(given)
     lake = Lake(environment, ACCOUNT, REGION, **options.place)
-    # The deployed lake's outputs are not known to a plan, so the forwarder is told them.
+    # A plan does not know the deployed lake's outputs, so the forwarder gets them as values.
     outputs = {
         "TopicArn": f"arn:aws:sns:{REGION}:{ACCOUNT}:any",
         "KmsKeyArn": options.kms_key_arn,
@@ -146,7 +146,7 @@ def test_the_tables_stacks(root: Terraform, environment: str) -> None:
 
 
 def lake_value(lake: Lake, outputs: dict[str, str]) -> dict[str, str]:
-    """The storage module's output `lake`."""
+    """Return the storage module's output `lake`."""
     return {
         "environment": lake.environment,
         "bucket_name": lake.bucket,
