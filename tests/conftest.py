@@ -43,10 +43,10 @@ os.environ.update(
 
 def need(program: str) -> str:
     """Return the program's path. If it is missing, fail the test in CI; elsewhere skip it and say what is missing."""
-    found = shutil.which(program)
-    if found is None:
+    path = shutil.which(program)
+    if path is None:
         lack(f"{program} is not on this machine (Debian: apt-get install {program})")
-    return found
+    return path
 
 
 def lack(message: str) -> NoReturn:

@@ -38,12 +38,12 @@ def run(stored: None, local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> C
 
     def test(dag: str, **conf: Any) -> dict[str, Any]:
         # Each run has its own DAG, because `test` leaves the run's parameters in it.
-        done = load_bag().dags[dag].test(run_conf=conf)
-        found = {
-            f"{one.task_id}{f'[{one.map_index}]' if one.map_index >= 0 else ''}": str(one.state)
-            for one in done.get_task_instances()
+        dag_run = load_bag().dags[dag].test(run_conf=conf)
+        states = {
+            f"{task.task_id}{f'[{task.map_index}]' if task.map_index >= 0 else ''}": str(task.state)
+            for task in dag_run.get_task_instances()
         }
-        return {"run": str(done.state), **found}
+        return {"run": str(dag_run.state), **states}
 
     return test
 

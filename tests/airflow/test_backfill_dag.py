@@ -25,9 +25,9 @@ def names(clients: Clients) -> TableNames:
     make_table(clients, TABLE)
     for item in range(20):
         clients.dynamodb.put_item(TableName=TABLE, Item={"id": {"S": str(item)}, "updatedAt": {"N": "1500000000"}})
-    done = set_up(clients, "dagfill", TableSettings(TABLE))
-    register(clients, done.names, done.source.key)
-    return done.names
+    setup = set_up(clients, "dagfill", TableSettings(TABLE))
+    register(clients, setup.names, setup.source.key)
+    return setup.names
 
 
 def snapshot(clients: Clients, names: TableNames) -> tuple[int, int, int]:
@@ -48,11 +48,11 @@ def newest_note() -> str:
 
     with create_session() as session:
         query = session.query(DagRun).filter(DagRun.dag_id == "dynalake_backfill").order_by(DagRun.id.desc())
-        ended = query.first()
-        assert ended is not None
-        get_listener_manager().hook.on_dag_run_success(dag_run=ended, msg="")
+        dag_run = query.first()
+        assert dag_run is not None
+        get_listener_manager().hook.on_dag_run_success(dag_run=dag_run, msg="")
         session.commit()
-        return str(ended.note)
+        return str(dag_run.note)
 
 
 def test_export_and_scan_each_skip_the_other(
@@ -94,9 +94,9 @@ def test_the_snapshot_is_shown_on_glue(
     assert states["run"] == states["show_snapshot"] == "success", states
     (job,) = clients.glue.get_job_runs(JobName=names.lake.spark_job)["JobRuns"]
     assert (job["JobRunState"], job["Arguments"]["--work"]) == ("SUCCEEDED", "snapshot")
-    shown, *rows = snapshot(clients, names)
+    snapshot_number, *rows = snapshot(clients, names)
     assert rows == [20, 20]
-    assert f"The snapshot is that of this run, number {shown}" in said()
+    assert f"The snapshot is that of this run, number {snapshot_number}" in said()
 
 
 def test_a_note_keeps_what_a_user_wrote() -> None:

@@ -46,21 +46,21 @@ def test_a_run_compacts_closed_days_and_named_days(clients: Clients, run: Run) -
     open_folders = [folders(table, 0) for table in tables]
     assert [len(folders(table, 2)) for table in tables] == [2, 2]
 
-    done = run("dynalake_compact", environment="compactdag")
+    states = run("dynalake_compact", environment="compactdag")
 
-    assert done.pop("run") == "success", done
-    assert [done[f"compact[{n}]"] for n in range(2)] == ["success"] * 2
+    assert states.pop("run") == "success", states
+    assert [states[f"compact[{n}]"] for n in range(2)] == ["success"] * 2
     assert [len(folders(table, 2)) for table in tables] == [1, 1]
     assert [folders(table, 0) for table in tables] == open_folders
     for table in tables:
-        (shown,) = folders(table, 2)
+        (folder,) = folders(table, 2)
         partitions = list_partitions(table, table.names.parquet_table).values()
-        assert any(shown in partition.location for partition in partitions)
+        assert any(folder in partition.location for partition in partitions)
         assert found(table) == ROWS
 
     today = lake.day_of(datetime.now(UTC))
-    done = run("dynalake_compact", environment="compactdag", tables=["ONE"], days=[today], fold=True)
-    assert (done["run"], done["compact[0]"], done.get("compact[1]")) == ("success", "success", None)
+    states = run("dynalake_compact", environment="compactdag", tables=["ONE"], days=[today], fold=True)
+    assert (states["run"], states["compact[0]"], states.get("compact[1]")) == ("success", "success", None)
     assert folders(tables[0], 0).isdisjoint(open_folders[0])
     assert folders(tables[1], 0) == open_folders[1]
     assert sum(file.rows for file in tables[0].items().files()) == len(ROWS)
@@ -93,9 +93,9 @@ def test_broken_tables_fail_alone_and_are_named(
         return widen_table(table, *rest)
 
     monkeypatch.setattr("dynalake.night.compact.widen_table", fail)
-    done = run("dynalake_compact", environment="brokendag")
+    outcome = run("dynalake_compact", environment="brokendag")
 
-    states = {name: done[f"compact[{number}]"] for number, name in enumerate([*tables, "YOUNG"])}
+    states = {name: outcome[f"compact[{number}]"] for number, name in enumerate([*tables, "YOUNG"])}
     assert states == {
         "DEEP": "failed",
         "FINE": "success",
@@ -104,7 +104,7 @@ def test_broken_tables_fail_alone_and_are_named(
         "NOT-JSON": "failed",
         "YOUNG": "success",
     }
-    assert done["run"] == "failed"
+    assert outcome["run"] == "failed"
     # A failed step stops no other.
     assert [len(folders(tables[name], 2)) for name in ("DEEP", "FINE", "NEWER", "NOT-JSON")] == [1, 1, 1, 2]
     text = said()
@@ -130,7 +130,7 @@ def test_a_run_of_airflow_s_backfill_compacts_the_day_before(
     from dynalake.operators.task import session
 
     params = {"days": [], "fold": False, "scrub": False}
-    asked = SimpleNamespace(run_type=DagRunType(kind), logical_date=datetime(2019, 5, 26, 2, tzinfo=UTC))
+    dag_run = SimpleNamespace(run_type=DagRunType(kind), logical_date=datetime(2019, 5, 26, 2, tzinfo=UTC))
     for module in (compact, session):
-        monkeypatch.setattr(module, "get_current_context", lambda: {"dag_run": asked, "params": params})
+        monkeypatch.setattr(module, "get_current_context", lambda: {"dag_run": dag_run, "params": params})
     assert compact._asked(Lake("dev", "123456789012", "us-east-1")).days == days

@@ -17,22 +17,22 @@ def test_a_run_with_a_future_date_does_not_close_today() -> None:
     """Airflow starts a run of any date at once, so its date does not tell whether a day is over."""
     future = datetime(2100, 1, 1, tzinfo=UTC)
     run = SimpleNamespace(run_type="manual", logical_date=future, data_interval_end=future, run_after=future)
-    asked = {"days": [], "fold": False, "scrub": False, "engine": "arrow"}
-    told: list[Callable[[], datetime]] = []
+    params = {"days": [], "fold": False, "scrub": False, "engine": "arrow"}
+    clocks: list[Callable[[], datetime]] = []
 
     def work(table: Any, settings: Any, now: Callable[[], datetime], *rest: Any, **options: Any) -> tuple[()]:
-        told.append(now)
+        clocks.append(now)
         return ()
 
     stand_ins: dict[str, Any] = {
         "dynalake.operators.compact.get_current_context": lambda: {"dag_run": run},
-        "dynalake.operators.compact.parameters": lambda: asked,
-        "dynalake.operators.waits.spark_run.parameters": lambda: asked,
+        "dynalake.operators.compact.parameters": lambda: params,
+        "dynalake.operators.waits.spark_run.parameters": lambda: params,
         "dynalake.operators.compact.clients": object,
-        "dynalake.operators.compact.lake": lambda found: Lake("dev", "1", "eu-west-1"),
-        "dynalake.capture.lake.registry.load_settings": lambda found, names: None,
-        "dynalake.capture.lake.registry.raw_retention_days": lambda found, where: 0,
-        "dynalake.lake.catalog.metadata_note.noted_metadata": lambda found, names, name: "s3://b/metadata.json",
+        "dynalake.operators.compact.lake": lambda aws: Lake("dev", "1", "eu-west-1"),
+        "dynalake.capture.lake.registry.load_settings": lambda aws, names: None,
+        "dynalake.capture.lake.registry.raw_retention_days": lambda aws, where: 0,
+        "dynalake.lake.catalog.metadata_note.noted_metadata": lambda aws, names, name: "s3://b/metadata.json",
         "dynalake.night.night.work": work,
     }
     with ExitStack() as stack:
@@ -41,5 +41,5 @@ def test_a_run_with_a_future_date_does_not_close_today() -> None:
         before = datetime.now(UTC)
         context: Any = {"dag_run": run}
         compact.CompactTable.execute(compact.CompactTable(task_id="compact", table="RECEIPTS"), context)
-    (now,) = told
+    (now,) = clocks
     assert before <= now() <= datetime.now(UTC)

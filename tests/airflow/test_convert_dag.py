@@ -66,11 +66,11 @@ def test_with_nothing_due_one_task_runs(clients: Clients, run: Run, said: Callab
     add_table(clients, lake, "IDLE")
     add_table(clients, lake, "OLD", iceberg=False)
 
-    done = run("dynalake_convert", environment="convertidle")
+    states = run("dynalake_convert", environment="convertidle")
 
-    assert done.pop("run") == "success", done
-    assert done.pop("plan") == "success"
-    assert set(done.values()) == {"skipped"}
+    assert states.pop("run") == "success", states
+    assert states.pop("plan") == "success"
+    assert set(states.values()) == {"skipped"}
     assert "OLD has no Iceberg table: run dynalake_setup for it." in said()
 
 
@@ -92,12 +92,12 @@ def test_a_run_converts_every_table_and_a_broken_one_fails_alone(
     metadata = tables["GONE"].changes().metadata_location.removeprefix(tables["GONE"].names.uri(""))
     clients.s3.delete_object(Bucket=lake.bucket, Key=metadata)
 
-    done = run("dynalake_convert", environment="convertdag")
+    states = run("dynalake_convert", environment="convertdag")
 
-    assert done["run"] == "failed"
-    assert [done[f"convert[{n}]"] for n in range(4)] == ["success"] * 4, done
-    assert [done[f"commit[{n}]"] for n in range(2)] == ["success"] * 2
-    assert done["report"] == "failed"
+    assert states["run"] == "failed"
+    assert [states[f"convert[{n}]"] for n in range(4)] == ["success"] * 4, states
+    assert [states[f"commit[{n}]"] for n in range(2)] == ["success"] * 2
+    assert states["report"] == "failed"
     for name in ("ONE", "TWO"):
         assert found(tables[name]) == [("a", "x"), ("b", "x")]
     text = said()
@@ -106,10 +106,10 @@ def test_a_run_converts_every_table_and_a_broken_one_fails_alone(
     assert "GONE cannot be planned: CatalogError" in text
 
     # Converted objects are not due; broken tables fail on their own, and say what to do.
-    done = run("dynalake_convert", environment="convertdag")
-    assert (done["run"], done["plan"]) == ("failed", "failed")
-    done = run("dynalake_convert", environment="convertdag", tables=["ONE", "TWO"])
-    assert (done["run"], done["plan"], done["report"]) == ("success", "success", "skipped")
+    states = run("dynalake_convert", environment="convertdag")
+    assert (states["run"], states["plan"]) == ("failed", "failed")
+    states = run("dynalake_convert", environment="convertdag", tables=["ONE", "TWO"])
+    assert (states["run"], states["plan"], states["report"]) == ("success", "success", "skipped")
 
 
 def test_a_named_day_is_converted_again(clients: Clients, run: Run) -> None:
@@ -119,12 +119,12 @@ def test_a_named_day_is_converted_again(clients: Clients, run: Run) -> None:
     run("dynalake_convert", environment="convertagain", days=[day])
     put(table, "a", "a", ago=40, value="corrected")
 
-    done = run("dynalake_convert", environment="convertagain", days=[day], tables=["ONE"])
+    states = run("dynalake_convert", environment="convertagain", days=[day], tables=["ONE"])
 
-    assert done["run"] == "success"
+    assert states["run"] == "success"
     assert found(table) == [("a", "corrected"), ("b", "x")]
-    done = run("dynalake_convert", environment="convertagain", days=["00000000"])
-    assert (done["run"], done["plan"], done["report"]) == ("failed", "failed", "failed")
+    states = run("dynalake_convert", environment="convertagain", days=["00000000"])
+    assert (states["run"], states["plan"], states["report"]) == ("failed", "failed", "failed")
 
 
 def test_a_failed_batch_stops_no_other_and_fails_the_run(
@@ -145,11 +145,11 @@ def test_a_failed_batch_stops_no_other_and_fails_the_run(
         return convert(table, planned, *rest)
 
     monkeypatch.setattr(module, "convert_batch", fail)
-    done = run("dynalake_convert", environment="convertfault")
+    states = run("dynalake_convert", environment="convertfault")
 
-    assert done["run"] == "failed"
-    assert sorted(done[f"convert[{n}]"] for n in range(4)) == ["failed", "success", "success", "success"]
-    assert [done[f"commit[{n}]"] for n in range(2)] == ["success"] * 2
+    assert states["run"] == "failed"
+    assert sorted(states[f"convert[{n}]"] for n in range(4)) == ["failed", "success", "success", "success"]
+    assert [states[f"commit[{n}]"] for n in range(2)] == ["success"] * 2
     assert (found(tables["BAD"]), found(tables["FINE"])) == ([("a", "x")], [("a", "x"), ("b", "x")])
     assert "1 batches of BAD could not be converted" in said()
 
@@ -183,11 +183,11 @@ def test_the_first_line_of_the_note_says_how_the_run_ended(monkeypatch: pytest.M
     for module in (convert_tables, each_table, session):
         monkeypatch.setattr(module, "get_current_context", lambda: {"ti": ti})
     finding = Finding("raw deleted", "A", "2 raw objects were deleted", "restore them")
-    one = Finished("A", 2, 5, Sums(10, 6, 1, 2, 0, 1), {"not JSON": 1}, misfits=("v",), findings=(finding,))
+    finished = Finished("A", 2, 5, Sums(10, 6, 1, 2, 0, 1), {"not JSON": 1}, misfits=("v",), findings=(finding,))
     two = Finished("B", 1, 1, Sums(3, 3), waiting=(("20240101", 2, "others were first"),))
     work = [{"table": "A"}, {"table": "B"}]
 
-    returned = convert_tables.report.function([], work, [one.to_dict(), two.to_dict()])
+    returned = convert_tables.report.function([], work, [finished.to_dict(), two.to_dict()])
 
     assert returned == {"tables": 2, "rows": 9}
     assert pushed["note"].splitlines() == [
@@ -198,7 +198,7 @@ def test_the_first_line_of_the_note_says_how_the_run_ended(monkeypatch: pytest.M
         "A: values that do not fit their columns yet are in __other: v.",
         "B dt=20240101: 2 objects wait: others were first.",
     ]
-    failed = Finished.from_dict({**one.to_dict(), "failed": [1]})
+    failed = Finished.from_dict({**finished.to_dict(), "failed": [1]})
     with pytest.raises(Exception, match="C could not be committed; 1 batches of A could not be converted"):
         convert_tables.report.function([], [*work, {"table": "C"}], [failed.to_dict(), two.to_dict()])
 

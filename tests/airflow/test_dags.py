@@ -57,9 +57,9 @@ def parsed() -> dict[str, tuple[float, list[str]]]:
     does not call AWS, so its time does not depend on the number of tables.
     """
     arguments = [str(DAGS.parent / "plugins"), " ".join(HEAVY), *map(str, FILES)]
-    done = subprocess.run([sys.executable, "-c", PARSE, *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('["/')]
+    parsing = subprocess.run([sys.executable, "-c", PARSE, *arguments], capture_output=True, text=True, check=False)
+    assert parsing.returncode == 0, parsing.stderr
+    lines = [json.loads(line) for line in parsing.stdout.splitlines() if line.startswith('["/')]
     return {Path(file).stem: (seconds, heavy) for file, seconds, heavy in lines}
 
 
@@ -103,8 +103,8 @@ def test_a_table_s_name_stays_text_even_if_it_looks_like_a_number(bag: Any) -> N
     """Setup passes it to the backfill in a template, and native templates turn text like a number into a number."""
     start = bag.dags["dynalake_setup"].task_dict["start_backfill"]
     for name in ("20240101", "1e5", "None", "RECEIPTS"):
-        asked = {"table": name, "backfill": "auto", "environment": "dev", "aws_conn_id": "aws_default"}
-        rendered = start.render_template(start.conf, {"params": asked})
+        run_conf = {"table": name, "backfill": "auto", "environment": "dev", "aws_conn_id": "aws_default"}
+        rendered = start.render_template(start.conf, {"params": run_conf})
         assert rendered == {"table": name, "method": "auto", "environment": "dev", "aws_conn_id": "aws_default"}
 
 
@@ -123,10 +123,10 @@ def test_a_run_may_use_only_the_connections_that_the_environment_names(monkeypat
     """In the form of every DAG and by the REST API, since Airflow checks `conf` against the form."""
     monkeypatch.setenv("DYNALAKE_AWS_CONN_IDS", "aws_prod, aws_staging")
     for dag in load_bag().dags.values():
-        asked = dag.params.get_param("aws_conn_id")
-        assert (asked.value, asked.schema["enum"]) == ("aws_prod", ["aws_prod", "aws_staging"]), dag.dag_id
+        parameter = dag.params.get_param("aws_conn_id")
+        assert (parameter.value, parameter.schema["enum"]) == ("aws_prod", ["aws_prod", "aws_staging"]), dag.dag_id
         with pytest.raises(Exception, match="aws_admin"):
-            asked.resolve("aws_admin")
+            parameter.resolve("aws_admin")
     monkeypatch.delenv("DYNALAKE_AWS_CONN_IDS")
     for dag in load_bag().dags.values():
         assert dag.params.get_param("aws_conn_id").schema["enum"] == ["aws_default"], dag.dag_id
@@ -139,8 +139,8 @@ def test_each_hand_off_has_its_own_backfill(bag: Any) -> None:
     start = bag.dags["dynalake_setup"].task_dict["start_backfill"]
     ids = []
     for hand_off in ("2019-05-25T12:00:00.000+00:00", "2019-05-25T12:00:00.000+00:00", "2019-06-01T12:00:00.000+00:00"):
-        found = SimpleNamespace(xcom_pull=lambda task, at=hand_off: at if task == "record_hand_off" else None)
-        ids.append(start.render_template(start.trigger_run_id, {"run_id": "manual__1", "ti": found}))
+        context = SimpleNamespace(xcom_pull=lambda task, at=hand_off: at if task == "record_hand_off" else None)
+        ids.append(start.render_template(start.trigger_run_id, {"run_id": "manual__1", "ti": context}))
     assert ids[0] == ids[1] != ids[2]
     allowed = re.compile(conf.get("scheduler", "allowed_run_id_pattern"))
     assert all(isinstance(one, str) and allowed.match(one) for one in ids)
@@ -153,13 +153,13 @@ def test_nothing_is_read_before_every_shard_is_proven(bag: Any) -> None:
     order = ["check_source", "plan", "deploy.storage", "deploy.forwarder", "deploy.delivery", "prove.streams"]
     order += ["prove.send_canaries", "prove.canaries_arrive", "start", "reading"]
     hand_off = ["register_catalog", "record_hand_off", "needs_backfill", "start_backfill"]
-    left = ["leave.find_left", "leave.left_is_empty", "leave.remove_left"]
-    for steps in (order + hand_off, order + left):
+    removal = ["leave.find_left", "leave.left_is_empty", "leave.remove_left"]
+    for steps in (order + hand_off, order + removal):
         for before, after in pairwise(steps):
             assert before in setup.get_task(after).get_flat_relative_ids(upstream=True), after
-    assert set(setup.task_ids) == {*order, *hand_off, *left}
+    assert set(setup.task_ids) == {*order, *hand_off, *removal}
     for task in hand_off:
-        assert not setup.get_task(task).get_flat_relative_ids(upstream=True) & set(left)
+        assert not setup.get_task(task).get_flat_relative_ids(upstream=True) & set(removal)
 
 
 def limit_of(task: Any) -> timedelta:

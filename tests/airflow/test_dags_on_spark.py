@@ -40,10 +40,10 @@ def test_large_work_is_converted_and_compacted_on_glue(
     put(small, "a", "a")
     assert ConvertLimits().batch_objects == 1
     monkeypatch.setattr("dynalake.operators.convert_tables._count", lambda p: (p.table == "LARGE") << 40)
-    done = run("dynalake_convert", environment=lake.environment, engine="auto")
+    states = run("dynalake_convert", environment=lake.environment, engine="auto")
 
-    assert done["run"] == "success", done
-    assert [done[f"convert[{n}]"] for n in range(2)] == ["success"] * 2
+    assert states["run"] == "success", states
+    assert [states[f"convert[{n}]"] for n in range(2)] == ["success"] * 2
     assert found(large) == [("a", "x"), ("b", "x"), ("c", "x"), ("d", "x")]
     assert found(small) == [("a", "x")]
     (job,) = clients.glue.get_job_runs(JobName=lake.spark_job)["JobRuns"]
@@ -58,10 +58,10 @@ def test_large_work_is_converted_and_compacted_on_glue(
 
     monkeypatch.setattr("dynalake.night.night.count_work", lambda table, *_: (table.names.table == "LARGE") << 40)
     days = sorted({file.partition for file in large.changes().files()})
-    done = run("dynalake_compact", environment=lake.environment, engine="auto", days=days, fold=True)
+    states = run("dynalake_compact", environment=lake.environment, engine="auto", days=days, fold=True)
 
-    assert done["run"] == "success", done
-    assert [done[f"compact[{n}]"] for n in range(2)] == ["success"] * 2
+    assert states["run"] == "success", states
+    assert [states[f"compact[{n}]"] for n in range(2)] == ["success"] * 2
     assert len(clients.glue.get_job_runs(JobName=lake.spark_job)["JobRuns"]) == 2
     assert found(large) == [("a", "x"), ("b", "x"), ("c", "x"), ("d", "x")]
     for table, items in ((large, 4), (small, 1)):
@@ -76,7 +76,7 @@ def test_a_lake_without_the_job_says_what_is_missing(
     lake = make_lake(clients, "sparkless")
     put(add_table(clients, lake, "ONE"), "a", "a")
 
-    done = run("dynalake_convert", environment=lake.environment, engine="spark")
+    states = run("dynalake_convert", environment=lake.environment, engine="spark")
 
-    assert (done["run"], done["convert[0]"]) == ("failed", "failed")
+    assert (states["run"], states["convert[0]"]) == ("failed", "failed")
     assert "infra/cloudformation/spark.yaml" in said()

@@ -41,9 +41,9 @@ class Task:
 
 @pytest.fixture
 def task(monkeypatch: pytest.MonkeyPatch) -> Task:
-    found = Task()
-    monkeypatch.setattr(module, "get_current_context", lambda: {"ti": found})
-    return found
+    running_task = Task()
+    monkeypatch.setattr(module, "get_current_context", lambda: {"ti": running_task})
+    return running_task
 
 
 def broken(error: Exception) -> Callable[[str], str]:

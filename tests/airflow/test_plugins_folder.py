@@ -29,5 +29,5 @@ def test_no_module_of_the_package_shadows_the_standard_library() -> None:
         f"print([n for n, m in sys.modules.items() if (getattr(m, '__file__', '') or '').startswith({str(PLUGINS)!r})"
         " and not n.startswith('dynalake')])"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "['airflow_plugin']"
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert process.stdout.splitlines()[-1] == "['airflow_plugin']"

@@ -66,7 +66,7 @@ def hostile() -> Readings:
 
 
 def overview(**tables: Readings) -> Overview:
-    statuses = (TableStatus.of(name, found, Targets()) for name, found in tables.items())
+    statuses = (TableStatus.of(name, readings, Targets()) for name, readings in tables.items())
     return Overview("dev", milliseconds(datetime.now(UTC)), tuple(statuses))
 
 
@@ -291,29 +291,29 @@ def test_the_page_reports_an_overview_that_no_watch_wrote(
     clients: Any = SimpleNamespace(s3=SimpleNamespace(get_object=lambda **_: answer))
     read = lambda environment: Content(environment, LAKE, load_overview(clients, LAKE))  # noqa: E731
     monkeypatch.setattr("dynalake.ui.app.read_content", read)
-    shown = page.get()
+    response = page.get()
     if wrong in SHOWN:
-        assert shown.status_code == 200
+        assert response.status_code == 200
     else:
-        assert shown.status_code == 502, shown.text
-        assert "run dynalake_watch, which writes it again" in shown.text
-    assert "script-src 'sha256-" in shown.headers["Content-Security-Policy"]
+        assert response.status_code == 502, response.text
+        assert "run dynalake_watch again" in response.text
+    assert "script-src 'sha256-" in response.headers["Content-Security-Policy"]
 
 
 def test_invalid_environments_open_no_session(monkeypatch: pytest.MonkeyPatch) -> None:
     from dynalake.ui import data
 
-    made: list[str] = []
+    connections: list[str] = []
 
     def clients_of(connection: str) -> object:
-        made.append(connection)
+        connections.append(connection)
         return object()
 
     monkeypatch.setattr(data, "clients_of", clients_of)
     monkeypatch.setattr(data, "find_lake", lambda clients, environment: None)
     data._made.clear()
     assert [data.read_content(f"x{n}").lake for n in range(100)] == [None] * 100
-    assert made == ["aws_default"]
+    assert connections == ["aws_default"]
     data._made.clear()
 
 
@@ -332,10 +332,10 @@ def test_the_team_of_the_dag_is_checked(page: Page, shape: str, monkeypatch: pyt
     """
     from airflow.api_fastapi.auth.managers.models.resource_details import DagDetails
 
-    asked: list[Any] = []
+    checked: list[Any] = []
 
     def is_authorized_dag(*, method: str, details: Any, user: Any) -> bool:
-        asked.append(details)
+        checked.append(details)
         return getattr(details, "team_name", "B") == "B"
 
     monkeypatch.setattr(
@@ -345,10 +345,10 @@ def test_the_team_of_the_dag_is_checked(page: Page, shape: str, monkeypatch: pyt
     if shape == "teamless":
         monkeypatch.setattr("dynalake.ui.app.DagDetails", Teamless)
         assert page.get().status_code == 200
-        assert asked == [Teamless("dynalake_watch")]
+        assert checked == [Teamless("dynalake_watch")]
     else:
         assert page.get().status_code == 403
-        assert asked == [DagDetails(id="dynalake_watch", team_name="A of dynalake_watch")]
+        assert checked == [DagDetails(id="dynalake_watch", team_name="A of dynalake_watch")]
 
 
 def test_airflow_s_own_manager_refuses_another_team(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,20 +18,25 @@ from tests.aws.capture_steps import SetUp, make_table, set_up, wait_for_changes
 
 def captured(clients: Clients, table: str, environment: str = "watchdag") -> SetUp:
     make_table(clients, table)
-    done = set_up(clients, environment, TableSettings(table))
-    make_tables(Table(clients, done.names), done.source.key, done.source.arn)
-    return done
+    setup = set_up(clients, environment, TableSettings(table))
+    make_tables(Table(clients, setup.names), setup.source.key, setup.source.arn)
+    return setup
 
 
 def test_a_table_that_cannot_be_watched_fails_the_run(clients: Clients, run: Any) -> None:
     """Its settings and its last status cannot be read. The page still shows it, and the other table."""
-    seen = captured(clients, "DAG-SEEN", "watchhalf")
+    setup = captured(clients, "DAG-SEEN", "watchhalf")
     unseen = captured(clients, "DAG-UNSEEN", "watchhalf").names
     clients.ssm.put_parameter(Name=unseen.settings_parameter, Type="String", Value="{not JSON", Overwrite=True)
     clients.s3.put_object(Bucket=unseen.lake.bucket, Key=unseen.watch_state, Body=b"[" * 200_000)
-    done = run("dynalake_watch", environment="watchhalf")
-    assert (done["look[0]"], done["look[1]"], done["report"], done["run"]) == ("success", "failed", "failed", "failed")
-    overview = load_overview(clients, seen.names.lake)
+    states = run("dynalake_watch", environment="watchhalf")
+    assert (states["look[0]"], states["look[1]"], states["report"], states["run"]) == (
+        "success",
+        "failed",
+        "failed",
+        "failed",
+    )
+    overview = load_overview(clients, setup.names.lake)
     assert overview is not None
     assert [(status.table, status.readings.at > 0) for status in overview.tables] == [
         ("DAG-SEEN", True),
@@ -40,8 +45,8 @@ def test_a_table_that_cannot_be_watched_fails_the_run(clients: Clients, run: Any
 
 
 def test_repaired_tables_must_be_named(run: Any, said: Callable[[], str]) -> None:
-    done = run("dynalake_watch", environment="watchhalf", repaired=True)
-    assert (done["tables"], done["report"], done["run"]) == ("failed", "failed", "failed")
+    states = run("dynalake_watch", environment="watchhalf", repaired=True)
+    assert (states["tables"], states["report"], states["run"]) == ("failed", "failed", "failed")
     assert "repaired is set, and tables is empty" in said()
 
 
@@ -49,8 +54,8 @@ def test_more_tables_than_airflow_maps_are_refused(
     run: Any, said: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW__CORE__MAX_MAP_LENGTH", "1")
-    done = run("dynalake_watch", environment="watchhalf")
-    assert (done["tables"], done["run"]) == ("failed", "failed")
+    states = run("dynalake_watch", environment="watchhalf")
+    assert (states["tables"], states["run"]) == ("failed", "failed")
     assert "2 tables" in said()
     assert "core.max_map_length" in said()
 
@@ -62,8 +67,8 @@ def test_each_table_has_a_task_that_fails_if_it_needs_attention(
     clients.dynamodb.put_item(TableName="DAG-WELL", Item={"id": {"S": "1"}})
     wait_for_changes(clients, well.names, 1)
     clients.lambda_.update_event_source_mapping(UUID=stopped.mapping_id, Enabled=False)
-    done = run("dynalake_watch", environment="watchdag")
-    assert done == {
+    states = run("dynalake_watch", environment="watchdag")
+    assert states == {
         "run": "failed",
         "tables": "success",
         "look[0]": "failed",
@@ -82,7 +87,7 @@ def test_each_table_has_a_task_that_fails_if_it_needs_attention(
     assert read_content("watchdag").overview == overview
     status = read_status("watchdag", "DAG-WELL")
     assert status is not None
-    landed = clients.s3.list_objects_v2(Bucket=well.names.lake.bucket, Prefix=well.names.raw_prefix)["Contents"]
-    assert status.readings.lake.unconverted == len(landed), "the canaries' objects, and the change's"
+    objects = clients.s3.list_objects_v2(Bucket=well.names.lake.bucket, Prefix=well.names.raw_prefix)["Contents"]
+    assert status.readings.lake.unconverted == len(objects), "the canaries' objects, and the change's"
     assert "duckdb" in status.readings.lake.queries
     assert read_content("nowhere").lake is None

@@ -115,8 +115,8 @@ def lake_for(
 def capture(stack: TableStack) -> str:
     """Run the steps of `dynalake_setup` from the table's stack to the enabled mapping; return the mapping's id."""
     stack.prepare()
-    made, _ = prove(stack.clients, stack.names, stack.settings.delivery)
-    mapping_id = stack.start(made)["MappingId"]
+    streams, _ = prove(stack.clients, stack.names, stack.settings.delivery)
+    mapping_id = stack.start(streams)["MappingId"]
     patiently(lambda: check_mapping(stack.clients, stack.names, mapping_id))
     patiently(lambda: check_polled(stack.clients, stack.names, mapping_id, datetime.now(UTC)))
     return mapping_id
@@ -124,8 +124,8 @@ def capture(stack: TableStack) -> str:
 
 def prove(clients: Clients, names: TableNames, delivery: str) -> tuple[str, Search]:
     """Prove every part of a delivery; return the streams by `check_delivery`, and the search's result."""
-    made = patiently(lambda: check_delivery(clients, names, delivery))
-    return made, await_canaries(clients, names, Canaries.of(delivery, made, "test", datetime.now(UTC)))
+    streams = patiently(lambda: check_delivery(clients, names, delivery))
+    return streams, await_canaries(clients, names, Canaries.of(delivery, streams, "test", datetime.now(UTC)))
 
 
 def drain(clients: Clients, names: TableNames, run: str = "run") -> None:
@@ -138,11 +138,11 @@ def drain(clients: Clients, names: TableNames, run: str = "run") -> None:
 
 def leave(stack: TableStack) -> None:
     """Remove the table's old delivery as `dynalake_setup` does."""
-    left = patiently(lambda: find_left(stack.clients, stack.names, "left", datetime.now(UTC), REST))
-    if left:
-        if left.canaries:
-            await_canaries(stack.clients, stack.names, left.canaries)
-        stack.remove_left(left.version)
+    old_delivery = patiently(lambda: find_left(stack.clients, stack.names, "left", datetime.now(UTC), REST))
+    if old_delivery:
+        if old_delivery.canaries:
+            await_canaries(stack.clients, stack.names, old_delivery.canaries)
+        stack.remove_left(old_delivery.version)
 
 
 def await_canaries(clients: Clients, names: TableNames, canaries: Canaries) -> Search:
@@ -168,9 +168,9 @@ def patiently(ask: Callable[[], T]) -> T:
         except NotReadyError as error:
             return error
 
-    found = eventually(answer, lambda found: isinstance(found, tuple), every=0.5)
-    assert isinstance(found, tuple)
-    return found[0]
+    result = eventually(answer, lambda result: isinstance(result, tuple), every=0.5)
+    assert isinstance(result, tuple)
+    return result[0]
 
 
 def break_changes(aws: LocalAws, table: str, times: int = 1) -> None:

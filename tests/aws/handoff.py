@@ -120,10 +120,10 @@ def hand_over(place: Place, method: str, seed: int, moments: int) -> None:
             table, stack = _set_up(place, names, random)
             reader, watcher = LakeReader(table, place.aws), Watcher(LakeReader(table, place.aws))
             with repeating(watcher.look, lambda: 0.3), upkeep.going_on():
-                with ThreadPoolExecutor(1) as other:
+                with ThreadPoolExecutor(1) as pool:
                     # A backfill takes hours, and a change of the delivery does not wait for it.
-                    moved = other.submit(_switch, stack, Random(random.random())) if random.random() < 0.4 else None
-                    read = _back_fill(table, method, random)
+                    moved = pool.submit(_switch, stack, Random(random.random())) if random.random() < 0.4 else None
+                    reads = _back_fill(table, method, random)
                 _move(moved.result() if moved else stack, random)
                 time.sleep(random.uniform(1, 2.5))
                 writing.close()
@@ -146,7 +146,7 @@ def hand_over(place: Place, method: str, seed: int, moments: int) -> None:
         times = [change.time for change in written]
         # While the snapshot is read, it is unknown when an item got the value that was read. Items from before the
         # stream was on are known from the read on.
-        known = [range(read.stop, max(times) + 2000), *([range(min(times), read.start)] if stream_first else [])]
+        known = [range(reads.stop, max(times) + 2000), *([range(min(times), reads.start)] if stream_first else [])]
         check_history(reader, key, written, known, random, moments)
     finally:
         delete_stack(clients, names)
@@ -196,11 +196,11 @@ def _move(stack: TableStack, random: Random) -> None:
 
     The delivery changes there and back, the old one is removed or stays; or the pipeline is removed and set up again.
     """
-    for what in random.sample(("switch", "switch", "again", "stay"), 2):
+    for step in random.sample(("switch", "switch", "again", "stay"), 2):
         time.sleep(random.uniform(0, 1))
-        if what == "switch":
+        if step == "switch":
             stack = _switch(stack, random)
-        elif what == "again":
+        elif step == "again":
             drain(stack.clients, stack.names, f"{random.random()}")
             delete_stack(stack.clients, stack.names)
             record_hand_off(stack.clients, stack.names, capture(stack))
@@ -233,14 +233,14 @@ def _back_fill(table: Table, method: str, random: Random) -> range:
         max_read_capacity=random.choice((0, 500)),
         consistent=random.random() < 0.5,
     )
-    read, segments = (_convert, _export(clients, names)) if method == "export" else (_scan, plan.segments)
+    run_segment, segments = (_convert, _export(clients, names)) if method == "export" else (_scan, plan.segments)
     for segment in range(segments):
         if random.random() < 0.2:
-            _kill(lambda segment=segment: read(_dying(clients, random), names, segment))  # type: ignore[misc]
-        read(clients, names, segment)
-    ended = milliseconds(right_now())
+            _kill(lambda segment=segment: run_segment(_dying(clients, random), names, segment))  # type: ignore[misc]
+        run_segment(clients, names, segment)
+    end = milliseconds(right_now())
     _until_done(lambda: show(table, "first"))
-    return range(plan.read_at_ms, ended)
+    return range(plan.read_at_ms, end)
 
 
 def _scan(clients: Clients, names: TableNames, segment: int) -> None:
@@ -340,16 +340,16 @@ def _dying(clients: Clients, random: Random) -> Clients:
 def _stream_changes(place: Place, names: TableNames, key: ItemKey) -> list[Written]:
     """Return every change in the table's stream."""
     arn = place.clients.dynamodb.describe_table(TableName=names.table)["Table"]["LatestStreamArn"]
-    found = []
+    changes = []
     for shard in place.streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]:
         iterator = place.streams.get_shard_iterator(
             StreamArn=arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
         )["ShardIterator"]
         while iterator:
             page = place.streams.get_records(ShardIterator=iterator)
-            found += [_written(record["dynamodb"], key) for record in page["Records"]]
+            changes += [_written(record["dynamodb"], key) for record in page["Records"]]
             iterator = page.get("NextShardIterator") if page["Records"] else None
-    return found
+    return changes
 
 
 def _written(change: Mapping[str, Any], key: ItemKey) -> Written:

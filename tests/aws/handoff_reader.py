@@ -59,23 +59,23 @@ class Watcher:
         current = {row_key(schema, row): row[SEQUENCE_NUMBER] for row in shown}
         assert len(current) == len(shown), "an item is shown twice"
         # A late change reaches the state shortly before it reaches the changes, never the other way round.
-        gone = {row_key(schema, row): row[SEQUENCE_NUMBER] for row in removed}
+        deleted = {row_key(schema, row): row[SEQUENCE_NUMBER] for row in removed}
         for key, row in newest.items():
             if key in current:
                 assert current[key] >= row[SEQUENCE_NUMBER], f"{key} is shown as it was before {row}"
             elif row[OPERATION] != "REMOVE":
-                assert gone.get(key, "") > row[SEQUENCE_NUMBER], f"{key} is not shown, but {row} exists"
+                assert deleted.get(key, "") > row[SEQUENCE_NUMBER], f"{key} is not shown, but {row} exists"
 
 
 def row_key(schema: TableSchema, row: Mapping[str, Any]) -> KeyValues:
     """Return an item's key, whether its values fit their columns or not."""
-    found = []
+    values = []
     for column in schema.key_columns:
         value = row.get(column.name)
         if value is None:
             value = _DECODER.decode(row[OTHER][column.attribute])
-        found.append(Decimal(str(value)) if isinstance(value, int | float | Decimal) else value)
-    return tuple(found)
+        values.append(Decimal(str(value)) if isinstance(value, int | float | Decimal) else value)
+    return tuple(values)
 
 
 def check_changes(reader: LakeReader, written: Sequence[Written]) -> None:
@@ -83,8 +83,8 @@ def check_changes(reader: LakeReader, written: Sequence[Written]) -> None:
     now = reader.now()
     rows = reader.rows(f"SELECT * FROM {now.changes}")
     changes = Counter(row[SEQUENCE_NUMBER] for row in rows if row[OPERATION] != "SNAPSHOT")
-    wanted = Counter(change.number for change in written)
-    assert changes == wanted, f"missing: {wanted - changes}; repeated or unknown: {changes - wanted}"
+    expected = Counter(change.number for change in written)
+    assert changes == expected, f"missing: {expected - changes}; repeated or unknown: {changes - expected}"
     snapshots = Counter(row_key(now.schema, row) for row in rows if row[OPERATION] == "SNAPSHOT")
     assert set(snapshots.values()) <= {1}, "an item is in the snapshot twice"
 
@@ -108,8 +108,8 @@ def check_history(
         rows = reader.rows(
             f"SELECT * FROM history WHERE __valid_from <= {moment} AND (__is_current OR {moment} < __valid_to)"
         )
-        found = [lake_item(now.schema, row) for row in rows]
-        comparison = compare_items(table.names, table.names.history_view, now.schema, items, found)
+        lake_items = [lake_item(now.schema, row) for row in rows]
+        comparison = compare_items(table.names, table.names.history_view, now.schema, items, lake_items)
         assert comparison.same, f"at {moment}\n{comparison.text()}"
 
 
@@ -120,14 +120,14 @@ def state_at(
 
     If the clock went back, a change counts from the latest time up to it, as in the view.
     """
-    found: dict[KeyValues, Mapping[str, Any] | None] = dict(left)
+    state: dict[KeyValues, Mapping[str, Any] | None] = dict(left)
     in_order = sorted(written, key=lambda change: (repr(change.key), change.number))
     for key, changes in groupby(in_order, key=lambda change: change.key):
         latest, first = 0, True
         for change in changes:
             if first:
-                found[key], first = change.old, False
+                state[key], first = change.old, False
             latest = max(latest, change.time)
             if latest <= moment:
-                found[key] = change.new
-    return found
+                state[key] = change.new
+    return state

@@ -60,8 +60,8 @@ class Writer:
             case "delete":
                 dynamodb.delete_item(TableName=self.table, Key=identity)
             case _:
-                items = {json.dumps(each, default=repr): each for each in (self.identity() for _ in range(5))}
-                requests = [{"PutRequest": {"Item": self.item(each)}} for each in items.values()]
+                items = {json.dumps(key, default=repr): key for key in (self.identity() for _ in range(5))}
+                requests = [{"PutRequest": {"Item": self.item(key)}} for key in items.values()]
                 dynamodb.batch_write_item(RequestItems={self.table: requests})
 
     def identity(self) -> Item:

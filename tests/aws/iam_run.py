@@ -145,8 +145,8 @@ def clients_with(aws: LocalAws, key: str, secret: str, token: str | None = None)
 
 def roles_of(clients: Clients, stack: str) -> dict[str, str]:
     """Return the roles of a stack by logical name."""
-    found = clients.cloudformation.describe_stack_resources(StackName=stack)["StackResources"]
-    return {r["LogicalResourceId"]: r["PhysicalResourceId"] for r in found if r["ResourceType"] == "AWS::IAM::Role"}
+    resources = clients.cloudformation.describe_stack_resources(StackName=stack)["StackResources"]
+    return {r["LogicalResourceId"]: r["PhysicalResourceId"] for r in resources if r["ResourceType"] == "AWS::IAM::Role"}
 
 
 def set_up_secured(here: Secured, settings: TableSettings, *, update: bool = False) -> TableNames:
@@ -214,24 +214,24 @@ def redshift_role(here: Secured) -> Clients:
     Only Redshift may assume it, which local AWS does not have, so the administrator lets the account assume it, too.
     """
     stack = f"{here.lake.environment}-redshift"
-    given = {"Environment": here.lake.environment, "Prefix": PREFIX, "KmsKeyArn": here.given["kms_key_arn"]}
+    parameters = {"Environment": here.lake.environment, "Prefix": PREFIX, "KmsKeyArn": here.given["kms_key_arn"]}
     here.root.cloudformation.create_stack(
         StackName=stack,
         TemplateBody=REDSHIFT.read_text(encoding="utf-8"),
-        Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in given.items()],
+        Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()],
         Capabilities=["CAPABILITY_IAM"],
     )
     here.root.cloudformation.get_waiter("stack_create_complete").wait(StackName=stack, WaiterConfig={"Delay": 1})
-    made = roles_of(here.root, stack)
-    here.roles = {**here.roles, **made}
+    roles = roles_of(here.root, stack)
+    here.roles = {**here.roles, **roles}
     iam: Any = here.root._make("iam")
-    role = iam.get_role(RoleName=made["SpectrumRole"])["Role"]
+    role = iam.get_role(RoleName=roles["SpectrumRole"])["Role"]
     (trusted,) = role["AssumeRolePolicyDocument"]["Statement"]
     assert set(trusted["Principal"]["Service"]) == {"redshift.amazonaws.com", "redshift-serverless.amazonaws.com"}
     assert set(trusted["Principal"]) == {"Service"}
     also = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "Action": "sts:AssumeRole"}
     document = json.dumps({"Version": "2012-10-17", "Statement": [trusted, also]})
-    iam.update_assume_role_policy(RoleName=made["SpectrumRole"], PolicyDocument=document)
+    iam.update_assume_role_policy(RoleName=roles["SpectrumRole"], PolicyDocument=document)
     taken = here.root.sts.assume_role(RoleArn=role["Arn"], RoleSessionName="redshift")["Credentials"]
     return clients_with(here.aws, taken["AccessKeyId"], taken["SecretAccessKey"], taken["SessionToken"])
 
@@ -240,8 +240,8 @@ def read_as_redshift(spectrum: Clients, names: TableNames) -> tuple[int, int]:
     """Make Redshift's requests for a query of each table: the catalog, then every object; return the rows of both."""
     glue, s3, lake = spectrum.glue, spectrum.s3, names.lake
     glue.get_database(Name=lake.database)
-    there = {table["Name"] for table in glue.get_tables(DatabaseName=lake.database)["TableList"]}
-    assert {names.parquet_table, names.json_table} <= there
+    table_names = {table["Name"] for table in glue.get_tables(DatabaseName=lake.database)["TableList"]}
+    assert {names.parquet_table, names.json_table} <= table_names
     s3.get_bucket_location(Bucket=lake.bucket)
     rows = []
     for table in (names.parquet_table, names.json_table):
@@ -287,8 +287,8 @@ def policies_of(root: Clients, role: str) -> list[dict[str, Any]]:
     ]
     for attached in iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]:
         version = iam.get_policy(PolicyArn=attached["PolicyArn"])["Policy"]["DefaultVersionId"]
-        found = iam.get_policy_version(PolicyArn=attached["PolicyArn"], VersionId=version)
-        documents.append(found["PolicyVersion"]["Document"])
+        policy = iam.get_policy_version(PolicyArn=attached["PolicyArn"], VersionId=version)
+        documents.append(policy["PolicyVersion"]["Document"])
     statements = []
     for document in documents:
         parsed = json.loads(document) if isinstance(document, str) else document

@@ -44,11 +44,13 @@ def make_lake(clients: Clients, environment: str = "") -> Lake:
 def deploy_job(clients: Clients, lake: Lake, **options: str) -> None:
     """Deploy the template's Glue job with more default arguments, such as `part_bytes="1"`."""
     first = '        "--enable-auto-scaling": "true"\n'
-    more = "".join(f'        "--{name.replace("_", "-")}": "{value}"\n' for name, value in options.items())
+    arguments = "".join(f'        "--{name.replace("_", "-")}": "{value}"\n' for name, value in options.items())
     name = f"{lake.environment}-spark"
     clients.cloudformation.create_stack(
         StackName=name,
-        TemplateBody=Path("infra/cloudformation/spark.yaml").read_text(encoding="utf-8").replace(first, first + more),
+        TemplateBody=Path("infra/cloudformation/spark.yaml")
+        .read_text(encoding="utf-8")
+        .replace(first, first + arguments),
         Parameters=[
             {"ParameterKey": "Environment", "ParameterValue": lake.environment},
             {"ParameterKey": "Prefix", "ParameterValue": lake.prefix},

@@ -77,10 +77,10 @@ def goes_off(clients: Clients, stack: str, logical_id: str, meanwhile: Callable[
 
     def look() -> Any:
         meanwhile()
-        found = alarm(clients, stack, logical_id)
-        if found["StateValue"] != "ALARM":
-            raise NotReadyError(f"{logical_id} is {found['StateValue']}")
-        return found
+        state = alarm(clients, stack, logical_id)
+        if state["StateValue"] != "ALARM":
+            raise NotReadyError(f"{logical_id} is {state['StateValue']}")
+        return state
 
     return patiently(look)
 
@@ -104,11 +104,11 @@ def test_throttled_writes(clients: Clients, fail: Fail) -> None:
         fraction=0.5,
         resource=names.stream,
     )
-    found = goes_off(clients, names.stack, "WriteThrottledAlarm", lambda: write(clients, names.table, 5))
+    description = goes_off(clients, names.stack, "WriteThrottledAlarm", lambda: write(clients, names.table, 5))
     outputs = stack_outputs(clients, names.lake.storage_stack)
     assert outputs is not None
-    assert found["AlarmActions"] == found["OKActions"] == [outputs["TopicArn"]]
-    assert "Run dynalake_setup" in found["AlarmDescription"]
+    assert description["AlarmActions"] == description["OKActions"] == [outputs["TopicArn"]]
+    assert "Run dynalake_setup" in description["AlarmDescription"]
 
 
 def test_throttled_reads(clients: Clients, client: Callable[..., Any]) -> None:
@@ -185,7 +185,7 @@ def test_alarms_on_unread_changes_are_silent_during_a_teardown(clients: Clients)
 
     def tells() -> set[bool]:
         return {
-            alarm(clients, names.stack, one)["ActionsEnabled"] for one in ("StreamUnreadAlarm", "KinesisUnreadAlarm")
+            alarm(clients, names.stack, name)["ActionsEnabled"] for name in ("StreamUnreadAlarm", "KinesisUnreadAlarm")
         }
 
     silence_alarms(clients, names)
@@ -316,7 +316,7 @@ def test_the_dashboard_finds_the_tables_by_itself(clients: Clients) -> None:
         r"SEARCH\('[^']+', '[A-Za-z]+', 60\)", " ".join(str(w).replace("\\'", "'") for w in widgets)
     )
     assert len(expressions) == 7
-    assert all(re.fullmatch(r"SEARCH\('[^']+', '[A-Za-z]+', 60\)", one) for one in expressions)
+    assert all(re.fullmatch(r"SEARCH\('[^']+', '[A-Za-z]+', 60\)", text) for text in expressions)
     assert names.table not in body
     for expression in expressions:
         assert ('Environment="alarm-board"' in expression) or ("dynalake alarm board" in expression)
@@ -329,11 +329,11 @@ def test_every_alarm_notifies_the_topic_and_says_what_to_do() -> None:
     text = Path(__file__).read_text(encoding="utf-8")
     for template in ("storage", "forwarder", "table"):
         source = (TEMPLATES / f"{template}.yaml").read_text(encoding="utf-8")
-        for found in re.finditer(r"^  (\w+):\n    Type: AWS::CloudWatch::Alarm\n((?:    .*\n)+)", source, re.MULTILINE):
-            assert f'"{found[1]}"' in text, found[1]
-            assert "AlarmActions: [!Ref Topic" in found[2], found[1]
-            assert "AlarmDescription: " in found[2], found[1]
-            assert re.search(r"Threshold: (!Ref \w+)", found[2]) or found[1] in NEVER, found[1]
+        for match in re.finditer(r"^  (\w+):\n    Type: AWS::CloudWatch::Alarm\n((?:    .*\n)+)", source, re.MULTILINE):
+            assert f'"{match[1]}"' in text, match[1]
+            assert "AlarmActions: [!Ref Topic" in match[2], match[1]
+            assert "AlarmDescription: " in match[2], match[1]
+            assert re.search(r"Threshold: (!Ref \w+)", match[2]) or match[1] in NEVER, match[1]
 
 
 def test_writes_still_arrive(clients: Clients) -> None:

@@ -36,12 +36,12 @@ ITEMS = 1200
 @pytest.fixture(scope="module")
 def names(clients: Clients) -> Iterator[TableNames]:
     """Make a table of receipts in its own lake."""
-    made, loaded = make_lake(clients, "backfill").table("BACKFILLED"), generated(ITEMS)
-    create_table(clients.dynamodb, made.table, loaded.key)
-    assert write_items(clients.dynamodb, made.table, loaded.items) == ITEMS
-    register(clients, made, loaded.key)
-    yield made
-    clients.dynamodb.delete_table(TableName=made.table)
+    table_names, loaded = make_lake(clients, "backfill").table("BACKFILLED"), generated(ITEMS)
+    create_table(clients.dynamodb, table_names.table, loaded.key)
+    assert write_items(clients.dynamodb, table_names.table, loaded.items) == ITEMS
+    register(clients, table_names, loaded.key)
+    yield table_names
+    clients.dynamodb.delete_table(TableName=table_names.table)
 
 
 @pytest.fixture(autouse=True)
@@ -95,8 +95,8 @@ def test_small_tables_and_huge_items(clients: Clients, names: TableNames, count:
         clients.dynamodb.put_item(TableName=table.table, Item=item)
     register(clients, table, ItemKey(KeyAttribute("id", "S")))
     committed = backfill(clients, table, "small", segments=2, max_read_capacity=1000, consistent=True)
-    found = objects(clients, table, "small")
-    records = [json.loads(line) for data in found.values() for line in gzip.decompress(data).splitlines()]
+    objects_by_key = objects(clients, table, "small")
+    records = [json.loads(line) for data in objects_by_key.values() for line in gzip.decompress(data).splitlines()]
     assert sorted(record["id"] for record in records) == [str(number) for number in range(count)]
     assert all(record["text"] == "é" * (size // 2) for record in records)
     assert committed.ledger.total.kept == count

@@ -91,8 +91,8 @@ def lines(clients: Clients, names: TableNames, prefix: str) -> Iterator[str]:
 
 def records(clients: Clients, names: TableNames, run: str) -> list[str]:
     """Return the run's records without the time of their read."""
-    found = [json.loads(line, parse_float=str) for line in lines(clients, names, names.snapshot_run(run))]
-    return sorted(json.dumps({**record, "__event_time": 0}, sort_keys=True) for record in found)
+    parsed = [json.loads(line, parse_float=str) for line in lines(clients, names, names.snapshot_run(run))]
+    return sorted(json.dumps({**record, "__event_time": 0}, sort_keys=True) for record in parsed)
 
 
 def test_an_export_gives_the_records_of_a_scan(clients: Clients, names: TableNames) -> None:
@@ -105,8 +105,8 @@ def test_an_export_gives_the_records_of_a_scan(clients: Clients, names: TableNam
     by_export = records(clients, names, "export")
     scanned(clients, names, "scan")
     assert by_export == records(clients, names, "scan")
-    left = clients.s3.list_objects_v2(Bucket=names.lake.bucket, Prefix=names.export_prefix("export"))
-    assert "Contents" not in left
+    listed = clients.s3.list_objects_v2(Bucket=names.lake.bucket, Prefix=names.export_prefix("export"))
+    assert "Contents" not in listed
 
 
 def test_the_snapshot_equals_the_table_in_sql(clients: Clients, names: TableNames, local_aws: LocalAws) -> None:

@@ -33,17 +33,17 @@ BEFORE = "20190524"
 @pytest.fixture
 def names(clients: Clients, local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> TableNames:
     """A table of which the lake lacks the second hour of changes."""
-    made = make_lake(clients, "outage").table("OUTAGE")
+    table_names = make_lake(clients, "outage").table("OUTAGE")
     key = parse_key("year:N,title:S")
-    create_table(clients.dynamodb, made.table, key)
-    register(clients, made, key)
+    create_table(clients.dynamodb, table_names.table, key)
+    register(clients, table_names, key)
     now = int(time.time())
-    after = made.lake.day_of(datetime.fromtimestamp(now - HOUR, UTC))
-    writer = Writer(clients, made)
+    after = table_names.lake.day_of(datetime.fromtimestamp(now - HOUR, UTC))
+    writer = Writer(clients, table_names)
     for title in ("kept", "changed", "removed", "caught up", "captured"):
         writer.put(title, 1)
     writer.arrive(BEFORE, now - 2 * HOUR)
-    age(local_aws, made, HOUR)
+    age(local_aws, table_names, HOUR)
     writer.put("changed", 2)
     writer.put("changed", 3)
     writer.remove("removed")
@@ -60,12 +60,12 @@ def names(clients: Clients, local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch
     writer.remove("came back")
     writer.put("captured", 3)
     writer.lose()
-    age(local_aws, made, HOUR)
+    age(local_aws, table_names, HOUR)
     writer.put("caught up", 3)
     writer.put("later", 1)
     writer.put("came back", 2)
     writer.arrive(after, now)
-    return made
+    return table_names
 
 
 class Writer:
@@ -119,12 +119,12 @@ def imported(clients: Clients, names: TableNames, run: str) -> Committed:
 def raw_lines(clients: Clients, names: TableNames) -> list[str]:
     import gzip
 
-    found = []
+    texts = []
     for entry in clients.s3.list_objects_v2(Bucket=names.lake.bucket, Prefix=names.raw_prefix)["Contents"]:
         if "/import-" in entry["Key"]:
             body = clients.s3.get_object(Bucket=names.lake.bucket, Key=entry["Key"])["Body"].read()
-            found += gzip.decompress(body).decode().splitlines()
-    return sorted(found)
+            texts += gzip.decompress(body).decode().splitlines()
+    return sorted(texts)
 
 
 def test_changes_that_the_stream_lost_come_from_an_export(

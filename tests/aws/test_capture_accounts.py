@@ -40,9 +40,9 @@ def test_a_lake_gets_its_boundary_and_its_key_later(clients: Clients) -> None:
     iam: Any = clients._make("iam")
     for stack, role in ((names.lake.storage_stack, "FirehoseRole"), (names.lake.forwarder_stack, "Role")):
         resources = clients.cloudformation.describe_stack_resources(StackName=stack)["StackResources"]
-        (made,) = [r["PhysicalResourceId"] for r in resources if r["LogicalResourceId"] == role]
-        found = iam.get_role(RoleName=made)["Role"]["PermissionsBoundary"]
-        assert found["PermissionsBoundaryArn"] == bound, role
+        (role_name,) = [r["PhysicalResourceId"] for r in resources if r["LogicalResourceId"] == role]
+        attached = iam.get_role(RoleName=role_name)["Role"]["PermissionsBoundary"]
+        assert attached["PermissionsBoundaryArn"] == bound, role
     (rule,) = clients.s3.get_bucket_encryption(Bucket=names.lake.bucket)["ServerSideEncryptionConfiguration"]["Rules"]
     assert rule["ApplyServerSideEncryptionByDefault"] == {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key}
     assert clients.kinesis.describe_stream_summary(StreamName=names.stream)["StreamDescriptionSummary"]["KeyId"] == key

@@ -49,7 +49,7 @@ EDGES: tuple[Item, ...] = (
     {"unicode": {"S": "é e\u0301 \U0001f600 \ufeff \ufffe \U0010ffff"}, "\U0001f600.\u2028": {"S": "}\n{"}},
     {"a.b": {"S": "1"}, 'qu"ote': {"S": "2"}, "sp ace ": {"S": "3"}, "back\\slash": {"S": "4"}, "\n": {"S": "5"}},
     {"ID": {"S": "upper"}, "Id": {"N": "1"}, "iD": {"BOOL": False}, "i.D": {"NULL": True}},
-    {f"{'_' * more}{name}": {"N": str(more)} for name in METADATA for more in range(3)},
+    {f"{'_' * count}{name}": {"N": str(count)} for name in METADATA for count in range(3)},
     {"deepest": nested(LEVELS)},
     # The names `id` and `x` and the key count towards the size. JSON makes a control character six times as long.
     {"id": {"S": "largest"}, "x": {"S": "x" * (LARGEST - len("idlargestx"))}},
@@ -128,11 +128,11 @@ def from_table(value: dict[str, Any]) -> Any:
         case "BOOL":
             return "boolean", content
         case "L":
-            return "array", [from_table(each) for each in content]
+            return "array", [from_table(part) for part in content]
         case "M":
-            return "object", {name: from_table(each) for name, each in content.items()}
+            return "object", {name: from_table(part) for name, part in content.items()}
         case "SS" | "NS" | "BS":
-            return "array", sorted(from_table({kind[0]: each}) for each in content)
+            return "array", sorted(from_table({kind[0]: part}) for part in content)
     assert kind == "S"
     return "text", content
 
@@ -149,16 +149,16 @@ def from_lake(value: Any) -> Any:
         case str():
             return "text", value
         case list():
-            return "array", [from_lake(each) for each in value]
-    return "object", {name: from_lake(each) for name, each in value.items()}
+            return "array", [from_lake(part) for part in value]
+    return "object", {name: from_lake(part) for name, part in value.items()}
 
 
 def parts(value: dict[str, Any], level: int = 1) -> Iterator[tuple[str, int]]:
     """Yield the type and the level of a value and of every value in it."""
     ((kind, content),) = value.items()
     yield kind, level
-    for each in content.values() if kind == "M" else content if kind == "L" else ():
-        yield from parts(each, level + 1)
+    for part in content.values() if kind == "M" else content if kind == "L" else ():
+        yield from parts(part, level + 1)
 
 
 def test_every_item_is_in_the_lake_as_dynamodb_returns_it(written: Written) -> None:
@@ -170,18 +170,18 @@ def test_every_item_is_in_the_lake_as_dynamodb_returns_it(written: Written) -> N
         record = records[item_id]
         assert record["__operation"] == "INSERT"
         assert record.get("__types", {}) == dict(ambiguous(item))
-        found = {attribute_name(key): from_lake(value) for key, value in record.items() if key not in METADATA}
-        assert found == expected
+        lake_item = {attribute_name(key): from_lake(value) for key, value in record.items() if key not in METADATA}
+        assert lake_item == expected
 
 
 def test_every_item_can_be_written_back_from_its_line(clients: Clients, written: Written) -> None:
     """Attribute value by attribute value; the order of unordered types does not matter."""
     lines = [line for line in raw_lines(clients, written.names) if '"__operation":"INSERT"' in line]
-    found = {item["id"]["S"]: item for item in map(decode_item, lines)}
-    assert found.keys() == written.stored.keys()
+    decoded = {item["id"]["S"]: item for item in map(decode_item, lines)}
+    assert decoded.keys() == written.stored.keys()
     for item_id, item in written.stored.items():
-        assert from_table({"M": found[item_id]}) == from_table({"M": item})
-        assert list(parts({"M": in_order(found[item_id])})) == list(parts({"M": in_order(item)}))
+        assert from_table({"M": decoded[item_id]}) == from_table({"M": item})
+        assert list(parts({"M": in_order(decoded[item_id])})) == list(parts({"M": in_order(item)}))
 
 
 def in_order(item: Item) -> Item:
@@ -191,7 +191,7 @@ def in_order(item: Item) -> Item:
         ((kind, content),) = value.items()
         if kind == "M":
             return {kind: in_order(content)}
-        return {kind: [ordered(each) for each in content]} if kind == "L" else value
+        return {kind: [ordered(part) for part in content]} if kind == "L" else value
 
     return {name: ordered(item[name]) for name in sorted(item)}
 
@@ -214,9 +214,9 @@ def test_the_items_cover_everything_that_dynamodb_allows(written: Written) -> No
     assert len(written.stored) + len(written.refused) == written.tried
     assert len(written.refused) <= GENERATED // 20, written.refused
     assert not [item["id"]["S"] for item in written.refused if not item["id"]["S"][0].isdigit()]
-    seen = {part for item in written.stored.values() for value in item.values() for part in parts(value)}
-    assert {kind for kind, _ in seen} == set(ATTRIBUTE_TYPES)
-    assert max(level for _, level in seen) == LEVELS
+    covered = {part for item in written.stored.values() for value in item.values() for part in parts(value)}
+    assert {kind for kind, _ in covered} == set(ATTRIBUTE_TYPES)
+    assert max(level for _, level in covered) == LEVELS
 
 
 def test_one_byte_or_level_more_is_refused_by_dynamodb(clients: Clients, written: Written) -> None:

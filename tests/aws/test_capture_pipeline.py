@@ -114,13 +114,13 @@ def test_two_tables_share_a_lake_and_nothing_else(clients: Clients) -> None:
 def test_settings_change_only_if_the_run_requests_it(clients: Clients) -> None:
     make_table(clients, "CHANGED")
     before = set_up(clients, "changed", TableSettings("CHANGED", shards=1))
-    wanted = TableSettings("CHANGED", shards=2, batch_size=50)
+    settings = TableSettings("CHANGED", shards=2, batch_size=50)
     with pytest.raises(
         SettingsError, match=r"shards is 1, requested is 2; batch_size is 1000, requested is 50.*update_settings"
     ):
-        set_up(clients, "changed", wanted)
-    after = set_up(clients, "changed", wanted, update=True)
-    assert load_settings(clients, after.names) == wanted
+        set_up(clients, "changed", settings)
+    after = set_up(clients, "changed", settings, update=True)
+    assert load_settings(clients, after.names) == settings
     mapping = clients.lambda_.get_event_source_mapping(UUID=after.mapping_id)
     assert mapping["BatchSize"] == 50
     # The mapping is the same one, so it continues where it was, and the hand-off stays.
@@ -132,21 +132,21 @@ def test_the_delivery_changes_in_place_and_nothing_is_lost(clients: Clients, fir
     """Writes never pause, and the old delivery is removed when it is empty."""
     table, environment = f"MOVED-{first}", f"moved{first}"
     make_table(clients, table)
-    done = set_up(clients, environment, TableSettings(table, delivery=first))
+    setup = set_up(clients, environment, TableSettings(table, delivery=first))
     writer = Writer(clients, table)
     with writer.writing():
         writer.wait_for_more()
-        done = set_up(clients, environment, TableSettings(table, delivery=second), update=True)
+        setup = set_up(clients, environment, TableSettings(table, delivery=second), update=True)
         writer.wait_for_more()
-        assert stack_state(clients, done.names.stack).parameters["Beside"] == first
-    leave(done.stack)
-    state = stack_state(clients, done.names.stack)
+        assert stack_state(clients, setup.names.stack).parameters["Beside"] == first
+    leave(setup.stack)
+    state = stack_state(clients, setup.names.stack)
     assert (state.parameters["Delivery"], state.parameters["Beside"]) == (second, "none")
     with pytest.raises(ClientError, match="ResourceNotFound"):
-        clients.firehose.describe_delivery_stream(DeliveryStreamName=done.names.firehose(first))
+        clients.firehose.describe_delivery_stream(DeliveryStreamName=setup.names.firehose(first))
     # The stream refuses a forwarder that still uses the old settings, which then reads them again.
     clients.dynamodb.put_item(TableName=table, Item={"id": {"S": "late"}})
-    changes = wait_for_changes(clients, done.names, len(writer.written) + 1)
+    changes = wait_for_changes(clients, setup.names, len(writer.written) + 1)
     assert {change["id"] for change in changes} == {*writer.written, "late"}
 
 
@@ -154,51 +154,51 @@ def test_changes_wait_until_the_delivery_is_proven(clients: Clients) -> None:
     """Each line is a run that was killed after its step; every run starts from the beginning."""
     make_table(clients, "WAITS")
     clients.dynamodb.put_item(TableName="WAITS", Item={"id": {"S": "early"}})
-    done = lake_for(clients, "waits", TableSettings("WAITS", shards=4))
+    stack = lake_for(clients, "waits", TableSettings("WAITS", shards=4))
     for _ in range(2):
-        mapping = done.prepare()["MappingId"]
+        mapping = stack.prepare()["MappingId"]
         assert clients.lambda_.get_event_source_mapping(UUID=mapping)["State"] == "Disabled"
     with pytest.raises(ConflictError, match="made again after its proof"):
-        done.start("another stream")
-    made, search = prove(clients, done.names, "kinesis")
+        stack.start("another stream")
+    streams, search = prove(clients, stack.names, "kinesis")
     assert len(search.found) == 4
-    assert raw_changes(clients, done.names) == []
+    assert raw_changes(clients, stack.names) == []
     for _ in range(2):
-        assert done.start(made)["MappingId"] == mapping
-    assert [change["id"] for change in wait_for_changes(clients, done.names, 1)] == ["early"]
+        assert stack.start(streams)["MappingId"] == mapping
+    assert [change["id"] for change in wait_for_changes(clients, stack.names, 1)] == ["early"]
     # A run for other settings does not undo changes that it does not know.
-    other = replace(done, settings=TableSettings("WAITS", delivery="direct"))
-    with pytest.raises(ConflictError, match="'direct' of table 'WAITS' was proven, but is gone now"):
-        other.start(made)
-    other.prepare()
-    parameters = stack_state(clients, done.names.stack).parameters
+    direct = replace(stack, settings=TableSettings("WAITS", delivery="direct"))
+    with pytest.raises(ConflictError, match="'direct' of table 'WAITS' is gone since"):
+        direct.start(streams)
+    direct.prepare()
+    parameters = stack_state(clients, stack.names.stack).parameters
     assert (parameters["Delivery"], parameters["Beside"], parameters["Shards"]) == ("kinesis", "direct", "4")
-    assert load_settings(clients, done.names).delivery == "kinesis"
+    assert load_settings(clients, stack.names).delivery == "kinesis"
     # Firehose's own metrics say that the other delivery is at rest, so a run that returns to the old one removes it.
-    leave(done)
-    assert stack_state(clients, done.names.stack).parameters["Beside"] == "none"
+    leave(stack)
+    assert stack_state(clients, stack.names.stack).parameters["Beside"] == "none"
 
 
 def test_a_shard_that_is_split_in_the_meantime_is_proven_too(clients: Clients) -> None:
     make_table(clients, "SPLIT")
-    done = lake_for(clients, "split", TableSettings("SPLIT", shards=1))
-    done.prepare()
-    made = check_delivery(clients, done.names, "kinesis")
-    search = await_canaries(clients, done.names, Canaries.of("kinesis", made, "run", datetime.now(UTC)))
-    clients.kinesis.update_shard_count(StreamName=done.names.stream, TargetShardCount=2, ScalingType="UNIFORM_SCALING")
+    stack = lake_for(clients, "split", TableSettings("SPLIT", shards=1))
+    stack.prepare()
+    streams = check_delivery(clients, stack.names, "kinesis")
+    search = await_canaries(clients, stack.names, Canaries.of("kinesis", streams, "run", datetime.now(UTC)))
+    clients.kinesis.update_shard_count(StreamName=stack.names.stream, TargetShardCount=2, ScalingType="UNIFORM_SCALING")
     assert len(search.missing()) == 2
 
 
 def test_a_deleted_stream_is_named_and_can_be_replaced(clients: Clients) -> None:
     make_table(clients, "DELETED")
-    done = set_up(clients, "deleted", TableSettings("DELETED", delivery="direct", buffer_seconds=SOON))
-    clients.firehose.delete_delivery_stream(DeliveryStreamName=done.names.direct_delivery_stream)
+    setup = set_up(clients, "deleted", TableSettings("DELETED", delivery="direct", buffer_seconds=SOON))
+    clients.firehose.delete_delivery_stream(DeliveryStreamName=setup.names.direct_delivery_stream)
     with pytest.raises(StackError, match=r"delivery 'direct' of table 'DELETED' is gone.*delivery=kinesis"):
-        check_delivery(clients, done.names, "direct")
+        check_delivery(clients, setup.names, "direct")
     # The message's advice works.
-    done = set_up(clients, "deleted", TableSettings("DELETED", buffer_seconds=SOON), update=True)
-    leave(done.stack)
-    parameters = stack_state(clients, done.names.stack).parameters
+    setup = set_up(clients, "deleted", TableSettings("DELETED", buffer_seconds=SOON), update=True)
+    leave(setup.stack)
+    parameters = stack_state(clients, setup.names.stack).parameters
     assert (parameters["Delivery"], parameters["Beside"]) == ("kinesis", "none")
 
 

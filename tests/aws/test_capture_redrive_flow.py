@@ -76,9 +76,9 @@ def wait_for_lines(clients: Clients, names: TableNames, count: int) -> int:
 def test_replaying_twice_adds_no_row(clients: Clients, local_aws: LocalAws, fail: Any, delivery: str) -> None:
     table = f"REDRIVEN-{delivery}"
     make_table(clients, table)
-    done = set_up(clients, "redriven", TableSettings(table, delivery=delivery, max_retries=0, buffer_seconds=SOON))
-    names = done.names
-    give_up(clients, local_aws, fail, done, 12)
+    setup = set_up(clients, "redriven", TableSettings(table, delivery=delivery, max_retries=0, buffer_seconds=SOON))
+    names = setup.names
+    give_up(clients, local_aws, fail, setup, 12)
     plan = plan_redrive(clients, names)
     assert plan.changes == 12
     assert all(failure.stage == "mapping" for failure in plan.failures)
@@ -91,17 +91,17 @@ def test_replaying_twice_adds_no_row(clients: Clients, local_aws: LocalAws, fail
     with pytest.raises(ConnectionError):
         replay(broken, names, plan.chunks)
     assert sum(batch.changes for batch in list_failed(clients, names)) == 12
-    again = replay(clients, names, plan_redrive(clients, names).chunks)
-    assert sum(one.changes for one in again) == 12
+    second = replay(clients, names, plan_redrive(clients, names).chunks)
+    assert sum(outcome.changes for outcome in second) == 12
     changes = wait_for_changes(clients, names, 12)
     assert {change["id"] for change in changes} == {f"item-{number}" for number in range(12)}
 
     assert list_failed(clients, names) == ()
     assert plan_redrive(clients, names).chunks == ()
-    assert [one.gone for one in replay(clients, names, plan.chunks)] == [len(chunk.keys) for chunk in plan.chunks]
+    assert [batch.gone for batch in replay(clients, names, plan.chunks)] == [len(chunk.keys) for chunk in plan.chunks]
 
     wait_for_lines(clients, names, 13)
-    rows, duplicates = rows_after_conversion(clients, done)
+    rows, duplicates = rows_after_conversion(clients, setup)
     assert rows == 12
     assert duplicates == len(raw_changes(clients, names)) - 12 > 0
 
@@ -148,18 +148,18 @@ def test_malformed_changes_stay_and_those_that_a_newer_version_can_send_pass(
     clients: Clients, local_aws: LocalAws
 ) -> None:
     make_table(clients, "BROKEN")
-    done = set_up(clients, "broken", TableSettings("BROKEN", max_record_kb=5, buffer_seconds=SOON))
-    names = done.names
+    setup = set_up(clients, "broken", TableSettings("BROKEN", max_record_kb=5, buffer_seconds=SOON))
+    names = setup.names
     break_changes(local_aws, "BROKEN", times=2)
     write(clients, "BROKEN", 3)
     wait_for_failed(clients, names, 2)
-    large = [reject_large(clients, names, done.source, number) for number in range(2)]
+    large = [reject_large(clients, names, setup.source, number) for number in range(2)]
     plan = plan_redrive(clients, names)
-    assert {(one.stage, one.changes) for one in plan.failures} == {("forwarder", 2)}
-    too_long, broken = sorted(one.reason for one in plan.failures)
+    assert {(failure.stage, failure.changes) for failure in plan.failures} == {("forwarder", 2)}
+    too_long, broken = sorted(failure.reason for failure in plan.failures)
     assert too_long == "The change record has N bytes, the limit is N"
     assert broken.startswith("The record has no NewImage. Needed: ")
-    assert [one.done for one in replay(clients, names, plan_redrive(clients, names, large[:1]).chunks)] == [1]
+    assert [outcome.done for outcome in replay(clients, names, plan_redrive(clients, names, large[:1]).chunks)] == [1]
     (rest,) = replay(clients, names, plan_redrive(clients, names).chunks)
     assert (rest.done, len(rest.rejected)) == (1, 2)
     assert {change["id"] for change in wait_for_changes(clients, names, 3)} == {"item-2", "large-0", "large-1"}
@@ -170,18 +170,18 @@ def test_malformed_changes_stay_and_those_that_a_newer_version_can_send_pass(
 
 def test_changes_that_the_stream_refuses_stay_failed(clients: Clients, local_aws: LocalAws, fail: Any) -> None:
     make_table(clients, "REFUSED")
-    done = set_up(clients, "refused", TableSettings("REFUSED", max_retries=0, buffer_seconds=SOON))
-    give_up(clients, local_aws, fail, done, 4)
+    setup = set_up(clients, "refused", TableSettings("REFUSED", max_retries=0, buffer_seconds=SOON))
+    give_up(clients, local_aws, fail, setup, 4)
     # The forwarder retries for one second only, so that it answers soon.
-    clients.lambda_.update_function_configuration(FunctionName=done.names.lake.forwarder, Timeout=4)
-    fail(service="kinesis", operation="PutRecords", code="InternalFailure", resource=done.names.stream)
-    chunks = plan_chunks(list_failed(clients, done.names))
+    clients.lambda_.update_function_configuration(FunctionName=setup.names.lake.forwarder, Timeout=4)
+    fail(service="kinesis", operation="PutRecords", code="InternalFailure", resource=setup.names.stream)
+    chunks = plan_chunks(list_failed(clients, setup.names))
     with pytest.raises(NotReadyError, match=r"replayed changes of table 'REFUSED' are not stored: InternalFailure"):
-        replay(clients, done.names, chunks)
-    assert sum(batch.changes for batch in list_failed(clients, done.names)) == 4
+        replay(clients, setup.names, chunks)
+    assert sum(batch.changes for batch in list_failed(clients, setup.names)) == 4
     local_aws.call("DELETE", "/_dynalake/faults")
-    replay(clients, done.names, chunks)
-    assert len({c["id"] for c in wait_for_changes(clients, done.names, 4)}) == 4
+    replay(clients, setup.names, chunks)
+    assert len({c["id"] for c in wait_for_changes(clients, setup.names, 4)}) == 4
 
 
 def wait_for_failed(clients: Clients, names: TableNames, count: int) -> None:

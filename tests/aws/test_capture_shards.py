@@ -26,14 +26,14 @@ def identity(clients: Clients, done: SetUp) -> tuple[object, ...]:
         (stream["StreamARN"], stream["StreamCreationTimestamp"]),
         delivery["DeliveryStreamDescription"]["CreateTimestamp"],
         (mapping["UUID"], mapping["EventSourceArn"]),
-        sorted((each["LogicalResourceId"], each["PhysicalResourceId"]) for each in resources),
+        sorted((resource["LogicalResourceId"], resource["PhysicalResourceId"]) for resource in resources),
         done.hand_off,
     )
 
 
 def stream_ids(clients: Clients, stream: str) -> list[str]:
     """Return the item ids that another consumer of the stream reads, in all its shards, closed ones too."""
-    found: list[str] = []
+    ids: list[str] = []
     for shard in clients.kinesis.list_shards(StreamName=stream)["Shards"]:
         answer = clients.kinesis.get_shard_iterator(
             StreamName=stream, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
@@ -43,10 +43,10 @@ def stream_ids(clients: Clients, stream: str) -> list[str]:
             page = clients.kinesis.get_records(ShardIterator=iterator)
             for record in page["Records"]:
                 changes = map(json.loads, record["Data"].decode().splitlines())
-                found += [change["id"] for change in changes if change["__operation"] != "CANARY"]
+                ids += [change["id"] for change in changes if change["__operation"] != "CANARY"]
             # An open shard always has a next iterator; a closed shard ends.
             iterator = page.get("NextShardIterator") if page["Records"] else None
-    return found
+    return ids
 
 
 def test_shards_change_in_place_under_writes_and_nothing_is_lost(clients: Clients) -> None:
@@ -59,18 +59,18 @@ def test_shards_change_in_place_under_writes_and_nothing_is_lost(clients: Client
     with writer.writing():
         writer.wait_for_more()
         # A stream that becomes on-demand keeps its shards and continues from there: here to one again.
-        for wanted, mode, shards in (
+        for settings, mode, shards in (
             (TableSettings(TABLE, shards=3), "PROVISIONED", 3),
             (TableSettings(TABLE, stream_mode="on_demand"), "ON_DEMAND", 3),
             (TableSettings(TABLE), "PROVISIONED", 1),
         ):
-            done = set_up(clients, "resharded", wanted, update=True)
+            setup = set_up(clients, "resharded", settings, update=True)
             summary = clients.kinesis.describe_stream_summary(StreamName=stream)["StreamDescriptionSummary"]
             assert (summary["StreamModeDetails"]["StreamMode"], summary["OpenShardCount"]) == (mode, shards)
             state = stack_state(clients, first.names.stack)
             assert state.status == "UPDATE_COMPLETE"
             assert state.parameters["Shards"] == str(shards)
-            assert identity(clients, done) == as_it_was
+            assert identity(clients, setup) == as_it_was
             versions.append(state.version)
             writer.wait_for_more()
     assert writer.error is None
@@ -79,7 +79,7 @@ def test_shards_change_in_place_under_writes_and_nothing_is_lost(clients: Client
     # The first shards are closed, and received writes before as the last ones do now.
     all_shards = clients.kinesis.list_shards(StreamName=stream)["Shards"]
     # In steps: 1, 2, 3, and back by 2.
-    assert len([each for each in all_shards if "EndingSequenceNumber" in each["SequenceNumberRange"]]) == 1 + 2 + 3 + 2
+    assert len([s for s in all_shards if "EndingSequenceNumber" in s["SequenceNumberRange"]]) == 1 + 2 + 3 + 2
 
     changes = wait_for_changes(clients, first.names, len(writer.written))
     assert sorted(change["id"] for change in changes) == sorted(writer.written)

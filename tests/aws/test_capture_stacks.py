@@ -70,12 +70,12 @@ def test_a_plan_of_a_new_lake_shows_everything_and_leaves_nothing(clients: Clien
         forwarder_spec(lake, storage, Code(build_package(lake).key)),
         table_spec(lake.table("PLANNED"), TableSettings("PLANNED"), source, storage, forwarder),
     ]
-    plans = [plan_stack(clients, each) for each in specs]
+    plans = [plan_stack(clients, stack_spec) for stack_spec in specs]
     assert all(plan.creates for plan in plans)
     added = {change.logical_id for plan in plans for change in plan.changes if change.action == "Add"}
     assert {"Bucket", "Database", "Function", "Stream", "DeliveryStream", "Mapping", "Settings"} <= added
-    assert [stack_state(clients, each.name).exists for each in specs] == [False] * 3
-    assert [stack_state(clients, each.name).status for each in specs] == [""] * 3
+    assert [stack_state(clients, stack_spec.name).exists for stack_spec in specs] == [False] * 3
+    assert [stack_state(clients, stack_spec.name).status for stack_spec in specs] == [""] * 3
     with pytest.raises(ClientError):
         clients.s3.head_bucket(Bucket=lake.bucket)
 
@@ -87,8 +87,8 @@ def test_a_plan_of_a_change_shows_the_change_and_keeps_the_stack(clients: Client
     assert [(change.action, change.logical_id) for change in plan.changes] == [("Modify", "Parameter")]
     assert value(clients, "plan-change") == "small"
     assert plan_stack(clients, spec("plan-change")).changes == ()
-    left = clients.cloudformation.list_change_sets(StackName="plan-change")["Summaries"]
-    assert not [each for each in left if each["Status"] != "CREATE_COMPLETE" or "-plan-" in each["ChangeSetName"]]
+    change_sets = clients.cloudformation.list_change_sets(StackName="plan-change")["Summaries"]
+    assert not [c for c in change_sets if c["Status"] != "CREATE_COMPLETE" or "-plan-" in c["ChangeSetName"]]
 
 
 def test_a_stack_is_created_updated_and_then_left_alone(clients: Clients) -> None:
@@ -139,11 +139,11 @@ def test_several_tables_can_be_set_up_at_once_in_a_new_lake(clients: Clients) ->
     for table in tables:
         make_table(clients, table)
     with ThreadPoolExecutor(len(tables)) as pool:
-        done = list(pool.map(lambda table: set_up(clients, "together", TableSettings(table)), tables))
-    for each in done:
-        clients.dynamodb.put_item(TableName=each.names.table, Item={"id": {"S": each.names.table}})
-    for each in done:
-        assert [change["id"] for change in wait_for_changes(clients, each.names, 1)] == [each.names.table]
+        setups = list(pool.map(lambda table: set_up(clients, "together", TableSettings(table)), tables))
+    for setup in setups:
+        clients.dynamodb.put_item(TableName=setup.names.table, Item={"id": {"S": setup.names.table}})
+    for setup in setups:
+        assert [change["id"] for change in wait_for_changes(clients, setup.names, 1)] == [setup.names.table]
 
 
 def test_a_failed_deployment_names_the_resource_and_is_recovered_from(clients: Clients) -> None:
@@ -195,12 +195,14 @@ def test_a_bucket_of_another_account_or_region_is_refused(local_aws: LocalAws) -
     clients = Clients.of(session, endpoint_url=lambda service: local_aws.endpoint_url)
     squatted = plan_lake(clients, "squatted")
     eve: Any = boto3.Session("999999999999", local_aws.key, local_aws.key, region_name="us-east-1")
-    theirs = eve.client("s3", endpoint_url=local_aws.endpoint_url)
-    theirs.create_bucket(Bucket=squatted.bucket)
+    foreign_s3 = eve.client("s3", endpoint_url=local_aws.endpoint_url)
+    foreign_s3.create_bucket(Bucket=squatted.bucket)
     resources = [f"arn:aws:s3:::{squatted.bucket}", f"arn:aws:s3:::{squatted.bucket}/*"]
     principal = {"AWS": f"arn:aws:iam::{squatted.account}:root"}
     allow = {"Effect": "Allow", "Principal": principal, "Action": "s3:*", "Resource": resources}
-    theirs.put_bucket_policy(Bucket=squatted.bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": [allow]}))
+    foreign_s3.put_bucket_policy(
+        Bucket=squatted.bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": [allow]})
+    )
     with pytest.raises(SettingsError, match=r"another account's.*a bucket of account 000000000000"):
         creates_bucket(clients, squatted)
     with pytest.raises(ClientError, match="403"):

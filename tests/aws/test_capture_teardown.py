@@ -56,9 +56,9 @@ def fail(local_aws: LocalAws) -> Iterator[Any]:
 
 
 def set_up_with_catalog(clients: Clients, environment: str, settings: TableSettings) -> SetUp:
-    done = set_up(clients, environment, settings)
-    register(clients, done.names, done.source.key)
-    return done
+    setup = set_up(clients, environment, settings)
+    register(clients, setup.names, setup.source.key)
+    return setup
 
 
 def tear_down(clients: Clients, names: TableNames, run: str = "run", *, delete_data: str = "") -> None:
@@ -115,13 +115,13 @@ def test_only_the_data_remains_and_setup_works_again(clients: Clients, client: C
         make_table(clients, name)
     beside = set_up_with_catalog(clients, environment, TableSettings(other))
     before = inventory(client, beside.names)
-    done = set_up_with_catalog(clients, environment, TableSettings(table, delivery=delivery))
-    names = done.names
+    setup = set_up_with_catalog(clients, environment, TableSettings(table, delivery=delivery))
+    names = setup.names
     write(clients, table, 50)
     wait_for_changes(clients, names, 50)
-    there = inventory(client, names)
-    written = {key for key in there["objects"] if f"/{table}/" in key}
-    registered = there["glue"] - before["glue"]
+    resources = inventory(client, names)
+    written = {key for key in resources["objects"] if f"/{table}/" in key}
+    registered = resources["glue"] - before["glue"]
     assert registered >= {names.changes_table, names.state_table, names.current_view}
 
     # Twice: the second teardown looks for the rest, and finds nothing.
@@ -136,14 +136,14 @@ def test_only_the_data_remains_and_setup_works_again(clients: Clients, client: C
     assert after == before
     assert len(raw_changes(clients, names)) == 50
     assert find_settings(clients, names) is None
-    left = " ".join(what_is_left(clients, names))
-    assert f"delete_data={table}" in left
-    assert f"other tables are still captured: {other}" in left
+    remaining = " ".join(what_is_left(clients, names))
+    assert f"delete_data={table}" in remaining
+    assert f"other tables go on: {other}" in remaining
 
     write(clients, table, 10, start=50)
     second = set_up_with_catalog(clients, environment, TableSettings(table, delivery=delivery))
-    assert second.mapping_id != done.mapping_id
-    assert second.hand_off.at > done.hand_off.at
+    assert second.mapping_id != setup.mapping_id
+    assert second.hand_off.at > setup.hand_off.at
     # The new mapping reads the stream from its beginning: it has the changes in between, and repeats are equal.
     changes = wait_for_changes(clients, second.names, 60)
     assert {change["id"] for change in changes} == {f"item-{number}" for number in range(60)}
@@ -193,18 +193,18 @@ def test_changes_in_flight_are_delivered_before_the_stack_is_deleted(
     make_table(clients, table)
     # A buffer that outlasts the test, scaled, and four shards.
     settings = TableSettings(table, delivery=delivery, shards=4 if delivery == "kinesis" else 0, buffer_seconds=120)
-    done = set_up(clients, environment, settings)
+    setup = set_up(clients, environment, settings)
     writer = Writer(clients, table)
     with writer.writing():
         writer.wait_for_more()
-        drain(clients, done.names)
-        delete_stack(clients, done.names)
-        assert inventory(client, done.names)["streams"] == set()
+        drain(clients, setup.names)
+        delete_stack(clients, setup.names)
+        assert inventory(client, setup.names)["streams"] == set()
     # The changes that the mapping read are in the lake, and the rest is in the stream.
-    read = invoked(clients, done.mapping_id)
-    assert 0 < read < len(writer.written)
-    changes = raw_changes(clients, done.names)
-    assert len({change["__sequence_number"] for change in changes}) == read
+    invocations = invoked(clients, setup.mapping_id)
+    assert 0 < invocations < len(writer.written)
+    changes = raw_changes(clients, setup.names)
+    assert len({change["__sequence_number"] for change in changes}) == invocations
 
 
 def invoked(clients: Clients, mapping_id: str) -> int:
@@ -226,17 +226,17 @@ def invoked(clients: Clients, mapping_id: str) -> int:
 def test_a_setup_during_a_teardown_keeps_the_table(clients: Clients) -> None:
     """The other way round, a setup enables a mapping that an unfinished teardown has disabled."""
     make_table(clients, "BOTH")
-    done = set_up(clients, "both", TableSettings("BOTH", buffer_seconds=SOON))
-    stop_mapping(clients, done.names)
-    check_disabled(clients, done.names)
-    again = set_up(clients, "both", TableSettings("BOTH", buffer_seconds=SOON))
-    assert again == done
+    setup = set_up(clients, "both", TableSettings("BOTH", buffer_seconds=SOON))
+    stop_mapping(clients, setup.names)
+    check_disabled(clients, setup.names)
+    second = set_up(clients, "both", TableSettings("BOTH", buffer_seconds=SOON))
+    assert second == setup
     with pytest.raises(StackError, match="is Enabled again"):
-        check_stopped(clients, done.names, done.mapping_id, datetime.now(UTC), REST)
+        check_stopped(clients, setup.names, setup.mapping_id, datetime.now(UTC), REST)
     with pytest.raises(StackError, match="is Enabled again"):
-        check_disabled(clients, done.names)
-    clients.lambda_.delete_event_source_mapping(UUID=done.mapping_id)
-    check_disabled(clients, done.names)
+        check_disabled(clients, setup.names)
+    clients.lambda_.delete_event_source_mapping(UUID=setup.mapping_id)
+    check_disabled(clients, setup.names)
 
 
 def test_a_teardown_continues_after_a_kill_at_any_step(clients: Clients, client: Client) -> None:
@@ -260,8 +260,8 @@ def test_a_teardown_continues_after_a_kill_at_any_step(clients: Clients, client:
     tear_down(clients, names, delete_data=names.table)
     assert not [key for key in inventory(client, names)["objects"] if names.table in key]
     assert list_tables(clients, names.lake) == ()
-    left = " ".join(what_is_left(clients, names))
-    assert f"first {names.lake.forwarder_stack}, then {names.lake.storage_stack}" in left
+    remaining = " ".join(what_is_left(clients, names))
+    assert f"first {names.lake.forwarder_stack}, then {names.lake.storage_stack}" in remaining
 
 
 def test_a_failed_deletion_is_explained(clients: Clients, fail: Any) -> None:
@@ -273,9 +273,9 @@ def test_a_failed_deletion_is_explained(clients: Clients, fail: Any) -> None:
     clients.cloudformation.update_termination_protection(StackName=names.stack, EnableTerminationProtection=False)
     assert delete_stack(clients, names)
     assert stack_state(clients, names.stack).status in ("", "DELETE_COMPLETE")
-    kept = Clients(lambda service: _Keeping(clients.s3) if service == "s3" else getattr(clients, service))
+    keeping = Clients(lambda service: _Keeping(clients.s3) if service == "s3" else getattr(clients, service))
     with pytest.raises(AccessError, match=r"S3 keeps \d+ objects under .*STUCK/; the first is \S+: AccessDenied"):
-        delete_objects(kept, names)
+        delete_objects(keeping, names)
 
 
 class _Keeping:
@@ -288,7 +288,7 @@ class _Keeping:
         return getattr(self._s3, name)
 
     def delete_objects(self, Bucket: str, Delete: dict[str, Any]) -> dict[str, Any]:
-        return {"Errors": [{**each, "Code": "AccessDenied", "Message": "no"} for each in Delete["Objects"]]}
+        return {"Errors": [{**entry, "Code": "AccessDenied", "Message": "no"} for entry in Delete["Objects"]]}
 
 
 def test_an_unknown_table_is_named(clients: Clients) -> None:

@@ -21,8 +21,8 @@ def test_ten_tables_at_once(clients: Clients) -> None:
     for table in TABLES:
         make_table(clients, table)
     with ThreadPoolExecutor(10) as threads:
-        done: list[SetUp] = list(threads.map(lambda table: set_up(clients, "ten", settings(table)), TABLES))
-    assert len({one.mapping_id for one in done}) == 10
+        setups: list[SetUp] = list(threads.map(lambda table: set_up(clients, "ten", settings(table)), TABLES))
+    assert len({setup.mapping_id for setup in setups}) == 10
     lake = load_lake(clients, "ten")
     assert list_tables(clients, lake) == tuple(sorted(TABLES))
     assert [load_settings(clients, lake.table(table)) for table in TABLES] == list(map(settings, TABLES))
@@ -35,8 +35,8 @@ def test_ten_tables_at_once(clients: Clients) -> None:
         return count
 
     with ThreadPoolExecutor(5) as threads:
-        counts = list(threads.map(write, done))
-    for one, count in zip(done, counts, strict=True):
-        changes = wait_for_changes(clients, one.names, count)
-        assert sorted(change["id"] for change in changes) == sorted(f"{one.names.table}/{n}" for n in range(count))
+        counts = list(threads.map(write, setups))
+    for setup, count in zip(setups, counts, strict=True):
+        changes = wait_for_changes(clients, setup.names, count)
+        assert sorted(change["id"] for change in changes) == sorted(f"{setup.names.table}/{n}" for n in range(count))
     assert sum(counts) == 245

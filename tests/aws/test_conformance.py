@@ -53,12 +53,12 @@ def test_a_later_run_removes_what_an_earlier_one_left_behind(aws: LocalAws) -> N
     s3.create_bucket(Bucket="dynalake-conformance-of-somebody-else")
     stacks.create_stack(StackName="dynalake-prod-storage", TemplateBody=NOTHING)
 
-    found = find_leftovers(later)
-    assert {name.rpartition("--")[2] for name in found.stacks} == {
+    leftovers = find_leftovers(later)
+    assert {name.rpartition("--")[2] for name in leftovers.stacks} == {
         "aaaa-base", "aaaa-storage", "aaaa-some-experiment", "aaaa-change-set", "aaaa-kept",
     }  # fmt: skip
-    assert [name.rpartition("-")[2] for name in found.stacks][-2:] == ["storage", "base"]
-    assert set(found.buckets) >= {earlier.lake.bucket, earlier.base["Bucket"]}
+    assert [name.rpartition("-")[2] for name in leftovers.stacks][-2:] == ["storage", "base"]
+    assert set(leftovers.buckets) >= {earlier.lake.bucket, earlier.base["Bucket"]}
     assert remove(later, lambda line: None) == []
     assert not find_leftovers(later)
     assert [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]] == ["dynalake-conformance-of-somebody-else"]
@@ -90,7 +90,7 @@ def test_missing_rights_are_distinguished_from_granted_ones(aws: LocalAws) -> No
                 "EventSourceArn": place.arn("dynamodb", "table/gone/stream/x"), "FunctionName": "gone",
             }}})  # fmt: skip
         assert objects(place, "none/") == []
-        assert [body(place, found["Key"]) for found in objects(place, "one/")] == [b"x"]
+        assert [body(place, entry["Key"]) for entry in objects(place, "one/")] == [b"x"]
     finally:
         assert remove(place, lambda line: None) == []
 

@@ -89,11 +89,11 @@ def fill_first(table: Table) -> None:
 def fill_second(table: Table) -> None:
     """Put another day: changes of the first day again, removals, values that do not fit the first day's columns."""
     first, second = DAYS
-    again = line(3, image(3, l={"L": [{"N": "3"}]}, m={"M": {"x": {"S": "ä"}}}), first)
+    repeated = line(3, image(3, l={"L": [{"N": "3"}]}, m={"M": {"x": {"S": "ä"}}}), first)
     late = [line(n, image(n, v={"N": f"{n}.25"}, b={"B": "AA=="}), second) for n in range(30, 40)]
-    gone = [line(n, image(n), second, "REMOVE") for n in range(40, 43)]
-    put(table, second, "1", [*late[:5], again, "{"])
-    put(table, second, "2", [*late[5:], *gone])
+    removals = [line(n, image(n), second, "REMOVE") for n in range(40, 43)]
+    put(table, second, "1", [*late[:5], repeated, "{"])
+    put(table, second, "2", [*late[5:], *removals])
     put(table, second, "3", [line(50, image(50, m={"M": {"x": {"N": "1" * 38}}}), second)])
 
 
@@ -176,16 +176,16 @@ def run_job(table: Table, work: str, values: dict[str, Any]) -> dict[str, Any]:
     assert start_run(table.clients, table.names, request) == run  # it is under way
 
     def state() -> str:
-        found = table.clients.glue.get_job_run(JobName=table.names.lake.spark_job, RunId=run)["JobRun"]
-        return str(found["JobRunState"])
+        job_run = table.clients.glue.get_job_run(JobName=table.names.lake.spark_job, RunId=run)["JobRun"]
+        return str(job_run["JobRunState"])
 
     eventually(state, lambda found: found not in ("STARTING", "RUNNING"), within=1200)
     return read_outcome(table.clients, table.names, request)
 
 
 def on_glue(table: Table, plan: str, batches: int) -> None:
-    done = run_job(table, CONVERT, conversion(plan, batches))
-    assert done["reasons"] == {"not JSON": 1}
+    outcome = run_job(table, CONVERT, conversion(plan, batches))
+    assert outcome["reasons"] == {"not JSON": 1}
 
 
 def night_on_glue(table: Table) -> list[str]:
@@ -196,9 +196,9 @@ def convert_due(table: Table, convert: Convert) -> Finished:
     batches = plan_table(table, LIMITS, NOW).batches
     assert len(batches) == 2
     convert(table, batches[0].plan, len(batches))
-    done = finish_table(table, batches[0].plan, range(len(batches)), LIMITS, lambda: NOW)
-    assert (done.waiting, done.failed) == ((), ())
-    return done
+    outcome = finish_table(table, batches[0].plan, range(len(batches)), LIMITS, lambda: NOW)
+    assert (outcome.waiting, outcome.failed) == ((), ())
+    return outcome
 
 
 def bring(clients: Clients, name: str, convert: Convert, do_work: Night) -> tuple[Table, Finished, list[str]]:
@@ -208,9 +208,9 @@ def bring(clients: Clients, name: str, convert: Convert, do_work: Night) -> tupl
     convert_due(table, here)
     fold_some(table)
     fill_second(table)
-    done = convert_due(table, convert)
+    finished = convert_due(table, convert)
     begin_backfill(table)
-    return table, done, do_work(table)
+    return table, finished, do_work(table)
 
 
 def rows(head: Head) -> list[dict[str, Any]]:
@@ -221,11 +221,11 @@ def rows(head: Head) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def by_worker(clients: Clients, lake: Lake) -> tuple[Table, Finished, list[str]]:
-    table, done, said = bring(clients, "WORKER", here, night_here)
-    assert (done.sums.rows, done.sums.repeats, done.sums.rejected) == (14, 1, 1)
-    assert "Columns with new types: m, v" in said
+    table, finished, log = bring(clients, "WORKER", here, night_here)
+    assert (finished.sums.rows, finished.sums.repeats, finished.sums.rejected) == (14, 1, 1)
+    assert "Columns that have other types now: m, v" in log
     assert commits_of_merges(table) == [1, 1, 1, 1]
-    return table, done, said
+    return table, finished, log
 
 
 @pytest.mark.parametrize("name", ["PARTS", "GLUE"])
@@ -233,24 +233,28 @@ def test_all_engines_give_the_same_rows_days_types_and_items(clients: Clients, n
     if name == "GLUE":
         need("java")
     engine: tuple[Convert, Night] = (on_glue, night_on_glue) if name == "GLUE" else (elsewhere, night_elsewhere)
-    mine, my_done, my_said = by_worker
-    theirs, done, said = bring(clients, name, *engine)
+    worker_table, worker_finished, worker_log = by_worker
+    table, finished, log = bring(clients, name, *engine)
 
-    assert (done.sums, done.reasons, done.waiting) == (my_done.sums, my_done.reasons, my_done.waiting)
-    assert _steps(said, name) == _steps(my_said, "WORKER")
-    assert schema_of(theirs.changes()) == schema_of(mine.changes())
-    assert schema_of(theirs.changes()).known["v"].glue_type == "double"
-    assert rows(theirs.changes()) == rows(mine.changes())
-    assert by_key(theirs) == by_key(mine)
-    assert by_key(theirs)["1", Decimal("2.5")]["v"] == 50
-    assert len([key for key in by_key(theirs) if key[0].startswith("s")]) == 30
+    assert (finished.sums, finished.reasons, finished.waiting) == (
+        worker_finished.sums,
+        worker_finished.reasons,
+        worker_finished.waiting,
+    )
+    assert _steps(log, name) == _steps(worker_log, "WORKER")
+    assert schema_of(table.changes()) == schema_of(worker_table.changes())
+    assert schema_of(table.changes()).known["v"].glue_type == "double"
+    assert rows(table.changes()) == rows(worker_table.changes())
+    assert by_key(table) == by_key(worker_table)
+    assert by_key(table)["1", Decimal("2.5")]["v"] == 50
+    assert len([key for key in by_key(table) if key[0].startswith("s")]) == 30
     # One worker did the first fold; then came ranges of late changes, of the snapshot, and of a fold.
-    first, *others = commits_of_merges(theirs)
-    assert (first, len(others), min(others) > 1) == (1, 3, True), others
+    first, *rest = commits_of_merges(table)
+    assert (first, len(rest), min(rest) > 1) == (1, 3, True), rest
     for day in DAYS:
-        assert len(theirs.changes().files({day})) > len(mine.changes().files({day})) == 1
+        assert len(table.changes().files({day})) > len(worker_table.changes().files({day})) == 1
     for view in ("current_view", "removed_view"):
-        assert _text(theirs, view).replace(name.lower(), "worker") == _text(mine, view)
+        assert _text(table, view).replace(name.lower(), "worker") == _text(worker_table, view)
 
 
 def commits_of_merges(table: Table) -> list[int]:
@@ -266,9 +270,9 @@ def _steps(said: list[str], table: str) -> list[str]:
 
 
 def by_key(table: Table) -> dict[tuple[Any, ...], dict[str, Any]]:
-    found = rows(table.items())
-    items = {(row["id"], row["at"]): row for row in found}
-    assert len(items) == len(found)
+    table_rows = rows(table.items())
+    items = {(row["id"], row["at"]): row for row in table_rows}
+    assert len(items) == len(table_rows)
     return items
 
 

@@ -151,33 +151,33 @@ def enforced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
 @pytest.fixture(scope="module")
 def ran(enforced: LocalAws) -> Secured:
     """A lake in which every action was done once; none may have been denied."""
-    here = secure(enforced, "iam-run")
-    fail_at_first(here)
-    run(here)
-    here.roles = {
-        **here.roles,
-        **roles_of(here.root, here.lake.storage_stack),
-        **roles_of(here.root, here.lake.forwarder_stack),
+    secured = secure(enforced, "iam-run")
+    fail_at_first(secured)
+    run(secured)
+    secured.roles = {
+        **secured.roles,
+        **roles_of(secured.root, secured.lake.storage_stack),
+        **roles_of(secured.root, secured.lake.forwarder_stack),
     }
-    here.policies = {name: policies_of(here.root, role) for name, role in here.roles.items()}
-    iam: Any = here.root._make("iam")
-    here.boundaries = {
-        name: iam.get_role(RoleName=here.roles[name])["Role"]["PermissionsBoundary"]["PermissionsBoundaryArn"]
+    secured.policies = {name: policies_of(secured.root, role) for name, role in secured.roles.items()}
+    iam: Any = secured.root._make("iam")
+    secured.boundaries = {
+        name: iam.get_role(RoleName=secured.roles[name])["Role"]["PermissionsBoundary"]["PermissionsBoundaryArn"]
         for name in ("Role", "FirehoseRole")
     }
-    give_up_the_lake(here)
-    return here
+    give_up_the_lake(secured)
+    return secured
 
 
 def fail_at_first(here: Secured) -> None:
     """Fail a first deployment twice; each time it is rolled back with its bucket and database."""
-    wanted = storage_spec(here.lake, create_bucket=True, options=here.options)
-    assert plan_stack(here.dag, wanted).creates
+    spec = storage_spec(here.lake, create_bucket=True, options=here.options)
+    assert plan_stack(here.dag, spec).creates
     here.root.ssm.put_parameter(Name=here.lake.lake_parameter, Type="String", Value="somebody's")
     for _ in range(2):
         with pytest.raises(StackError, match="AlreadyExists"):
-            apply_stack(here.dag, wanted)
-        assert stack_state(here.dag, wanted.name).status == "ROLLBACK_COMPLETE"
+            apply_stack(here.dag, spec)
+        assert stack_state(here.dag, spec.name).status == "ROLLBACK_COMPLETE"
         with pytest.raises(ClientError):
             here.root.s3.head_bucket(Bucket=here.lake.bucket)
         with pytest.raises(ClientError, match="EntityNotFound"):
@@ -188,12 +188,12 @@ def fail_at_first(here: Secured) -> None:
 def change_everything(here: Secured, settings: TableSettings) -> None:
     """Change each kind of resource in place, there and back."""
     here.root.s3.create_bucket(Bucket="access-logs")
-    more = {"access_log_bucket": "access-logs", "alarm_email": "ops@example.com", "query_bytes_limit": 10_000_000}
-    less: dict[str, Any] = {"access_log_bucket": "", "alarm_email": "", "query_bytes_limit": 0}
+    changed = {"access_log_bucket": "access-logs", "alarm_email": "ops@example.com", "query_bytes_limit": 10_000_000}
+    reset: dict[str, Any] = {"access_log_bucket": "", "alarm_email": "", "query_bytes_limit": 0}
     grown = replace(settings, stream_mode="on_demand", stream_retention_hours=48, buffer_seconds=30, batch_size=500)
-    other = {**more, "memory_mb": 256, "reserved_concurrency": 5, "forwarder_log_retention_days": 7}
-    set_up_secured(replace(here, given={**here.given, **other}), grown, update=True)
-    back = {**less, "memory_mb": 512, "reserved_concurrency": -1, "forwarder_log_retention_days": 30}
+    everything = {**changed, "memory_mb": 256, "reserved_concurrency": 5, "forwarder_log_retention_days": 7}
+    set_up_secured(replace(here, given={**here.given, **everything}), grown, update=True)
+    back = {**reset, "memory_mb": 512, "reserved_concurrency": -1, "forwarder_log_retention_days": 30}
     set_up_secured(replace(here, given={**here.given, **back}), settings, update=True)
 
 
@@ -233,9 +233,9 @@ def commands(lake: str) -> list[str]:
     """Return the stacks that the docs delete to remove a lake, in their order."""
     text = Path("docs/operations.md").read_text(encoding="utf-8")
     section = text[text.index("## Removing a lake") :]
-    found = re.findall(r"aws cloudformation delete-stack --stack-name dynalake-prod-(\w+)\n", section)
-    assert found == ["forwarder", "storage", "airflow"]
-    return [f"{lake}-{name}" for name in found]
+    stacks = re.findall(r"aws cloudformation delete-stack --stack-name dynalake-prod-(\w+)\n", section)
+    assert stacks == ["forwarder", "storage", "airflow"]
+    return [f"{lake}-{name}" for name in stacks]
 
 
 def delete_stack_as_documented(here: Secured, stack: str) -> None:
@@ -297,20 +297,20 @@ def run(here: Secured) -> None:
 
 def killed_and_failed(here: Secured, names: TableNames) -> None:
     """Leave a deployment that a killed run has begun, and one that fails."""
-    other = LakeOptions.parse({"noncurrent_days": 31 if "kinesis" in names.table else 32})
-    spec = storage_spec(here.lake, create_bucket=True, options=other)
+    options = LakeOptions.parse({"noncurrent_days": 31 if "kinesis" in names.table else 32})
+    spec = storage_spec(here.lake, create_bucket=True, options=options)
     deployed = stack_state(here.dag, spec.name)
-    begun = create_change_set(here.dag, spec, Deployed(deployed.version, deployed.parameters), purpose="killed")
-    again = create_change_set(here.dag, spec, Deployed(deployed.version, deployed.parameters), purpose="killed")
-    assert begun is not None
-    assert begun == again
-    delete_change_set(here.dag, spec.name, begun)
+    first = create_change_set(here.dag, spec, Deployed(deployed.version, deployed.parameters), purpose="killed")
+    second = create_change_set(here.dag, spec, Deployed(deployed.version, deployed.parameters), purpose="killed")
+    assert first is not None
+    assert first == second
+    delete_change_set(here.dag, spec.name, first)
     source = check_source(here.dag, names.table)
-    gone = replace(source, stream_arn=source.stream_arn[:-3] + "000")
+    missing = replace(source, stream_arn=source.stream_arn[:-3] + "000")
     storage, forwarder = (stack_state(here.dag, name).outputs for name in (spec.name, here.lake.forwarder_stack))
-    wanted = table_spec(here.lake.table("FAILS"), TableSettings("FAILS"), gone, storage, forwarder)
+    broken = table_spec(here.lake.table("FAILS"), TableSettings("FAILS"), missing, storage, forwarder)
     with pytest.raises(StackError, match="Stream not found"):
-        apply_stack(here.dag, wanted)
+        apply_stack(here.dag, broken)
 
 
 def write(here: Secured, table: str, count: int) -> None:
@@ -353,26 +353,26 @@ def tear_down(dag: Any, names: TableNames, *, delete_data: bool) -> None:
 
 
 def used(here: Secured, role: str) -> list[dict[str, Any]]:
-    return [one for one in here.aws.call("GET", "/_dynalake/actions") if one["role"] == here.roles[role]]
+    return [action for action in here.aws.call("GET", "/_dynalake/actions") if action["role"] == here.roles[role]]
 
 
 def test_no_action_of_a_role_was_denied(ran: Secured) -> None:
-    denied = [one for role in ROLES for one in used(ran, role) if one["decision"] != "Allow"]
+    denied = [action for role in ROLES for action in used(ran, role) if action["decision"] != "Allow"]
     assert denied == []
 
 
 @pytest.mark.parametrize("role", ROLES)
 def test_no_role_was_granted_more_than_it_used(ran: Secured, role: str) -> None:
-    done = used(ran, role)
+    actions = used(ran, role)
     unused = []
     for statement in ran.policies[role]:
         for action in statement["Action"]:
-            shown = any(
-                one["action"].lower() == action.lower()
-                and any(fnmatchcase(one["resource"], r) for r in statement["Resource"])
-                for one in done
+            is_used = any(
+                call["action"].lower() == action.lower()
+                and any(fnmatchcase(call["resource"], r) for r in statement["Resource"])
+                for call in actions
             )
-            if not shown and action not in NOT_SHOWN[role]:
+            if not is_used and action not in NOT_SHOWN[role]:
                 unused.append((statement["Sid"], action))
     assert unused == []
 
@@ -447,15 +447,18 @@ def test_the_roles_are_bounded(ran: Secured) -> None:
 
 def test_a_lake_without_a_boundary_gets_one(enforced: LocalAws) -> None:
     """An administrator made it with their own rights; from now on the DAGs deploy."""
-    here = secure(enforced, "iam-later")
-    apply_stack(here.root, storage_spec(here.lake, create_bucket=True))
-    iam: Any = here.root._make("iam")
-    name = f"dynalake-{here.lake.environment}-us-east-1-firehose"
+    secured = secure(enforced, "iam-later")
+    apply_stack(secured.root, storage_spec(secured.lake, create_bucket=True))
+    iam: Any = secured.root._make("iam")
+    name = f"dynalake-{secured.lake.environment}-us-east-1-firehose"
     assert "PermissionsBoundary" not in iam.get_role(RoleName=name)["Role"]
-    options = LakeOptions.parse({name: value for name, value in here.given.items() if name != "kms_key_arn"})
-    apply_stack(here.dag, storage_spec(here.lake, create_bucket=creates_bucket(here.dag, here.lake), options=options))
+    options = LakeOptions.parse({name: value for name, value in secured.given.items() if name != "kms_key_arn"})
+    apply_stack(
+        secured.dag,
+        storage_spec(secured.lake, create_bucket=creates_bucket(secured.dag, secured.lake), options=options),
+    )
     bounded = iam.get_role(RoleName=name)["Role"]["PermissionsBoundary"]["PermissionsBoundaryArn"]
-    assert bounded == here.given["permissions_boundary_arn"]
+    assert bounded == secured.given["permissions_boundary_arn"]
 
 
 def test_a_lake_without_a_key_works_within_its_boundary(enforced: LocalAws) -> None:
@@ -463,43 +466,45 @@ def test_a_lake_without_a_key_works_within_its_boundary(enforced: LocalAws) -> N
 
     https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies_boundaries.html
     """
-    here = secure(enforced, "iam-keyless", key=False)
-    make_table(here.root, "KEYLESS", view_type=None)
+    secured = secure(enforced, "iam-keyless", key=False)
+    make_table(secured.root, "KEYLESS", view_type=None)
     settings = TableSettings("KEYLESS")
-    names = set_up_secured(here, settings)
-    write(here, "KEYLESS", 3)
-    assert len(wait_for_changes(here.root, names, 3)) == 3
+    names = set_up_secured(secured, settings)
+    write(secured, "KEYLESS", 3)
+    assert len(wait_for_changes(secured.root, names, 3)) == 3
 
 
 def test_a_role_that_may_not_delete_data_still_converts_and_compacts(enforced: LocalAws) -> None:
-    here = secure(enforced, "iam-keeps", key=False)
-    make_table(here.root, "KEPT", view_type=None)
-    names = set_up_secured(here, TableSettings("KEPT"))
+    secured = secure(enforced, "iam-keeps", key=False)
+    make_table(secured.root, "KEPT", view_type=None)
+    names = set_up_secured(secured, TableSettings("KEPT"))
     # The first setup has made the bucket; from now on no role deletes.
-    deploy_roles(here.root, "iam-keeps", f"arn:aws:iam::{ACCOUNT}:root", more={"MayDeleteData": "false"}, update=True)
-    write(here, "KEPT", 3)
-    wait_for_changes(here.root, names, 3)
-    convert_due(Table(here.dag, names), right_now)
-    (file,) = Table(here.dag, names).changes().files()
+    deploy_roles(
+        secured.root, "iam-keeps", f"arn:aws:iam::{ACCOUNT}:root", more={"MayDeleteData": "false"}, update=True
+    )
+    write(secured, "KEPT", 3)
+    wait_for_changes(secured.root, names, 3)
+    convert_due(Table(secured.dag, names), right_now)
+    (file,) = Table(secured.dag, names).changes().files()
     assert file.rows == 3
     with pytest.raises((ClientError, AccessError), match="AccessDenied"):
-        delete_one_raw_object(here, names)
-    tear_down(here.dag, names, delete_data=False)
+        delete_one_raw_object(secured, names)
+    tear_down(secured.dag, names, delete_data=False)
     with pytest.raises(ClientError, match="glue:DeleteTable"):
-        delete_catalog(here.dag, names)
+        delete_catalog(secured.dag, names)
     with pytest.raises((ClientError, AccessError), match=r"DeleteObjectVersion|AccessDenied"):
-        delete_objects(here.dag, names)
-    assert len(wait_for_changes(here.root, names, 3)) == 3
+        delete_objects(secured.dag, names)
+    assert len(wait_for_changes(secured.root, names, 3)) == 3
 
 
 def test_in_a_user_s_own_bucket_the_roles_reach_only_the_lake(enforced: LocalAws) -> None:
     bucket = "company-data"
-    here = secure(enforced, "iam-shared", key=False, bucket=bucket)
-    root = here.root
+    secured = secure(enforced, "iam-shared", key=False, bucket=bucket)
+    root = secured.root
     root.s3.create_bucket(Bucket=bucket)
     root.s3.put_object(Bucket=bucket, Key="hr/salaries.csv", Body=b"alice,100000")
     make_table(root, "SHARED", view_type=None)
-    set_up_secured(here, TableSettings("SHARED"))
+    set_up_secured(secured, TableSettings("SHARED"))
     # An attacker with the DAGs' role deploys a stack that would give the bucket away.
     principal = {"AWS": "arn:aws:iam::999999999999:root"}
     allow = {
@@ -510,14 +515,14 @@ def test_in_a_user_s_own_bucket_the_roles_reach_only_the_lake(enforced: LocalAws
     }
     policy = {"Bucket": bucket, "PolicyDocument": {"Version": "2012-10-17", "Statement": [allow]}}
     template = json.dumps({"Resources": {"Away": {"Type": "AWS::S3::BucketPolicy", "Properties": policy}}})
-    wanted = replace(storage_spec(here.lake, create_bucket=False, options=here.options), template=template)
-    stack = f"{here.lake.stack_prefix}-table-AWAY"
+    spec = replace(storage_spec(secured.lake, create_bucket=False, options=secured.options), template=template)
+    stack = f"{secured.lake.stack_prefix}-table-AWAY"
     with pytest.raises(StackError, match="AccessDenied"):
-        apply_stack(here.dag, replace(wanted, name=stack, parameters={}, declared=()))
+        apply_stack(secured.dag, replace(spec, name=stack, parameters={}, declared=()))
     with pytest.raises(ClientError, match="NoSuchBucketPolicy"):
         root.s3.get_bucket_policy(Bucket=bucket)
     with pytest.raises(ClientError, match="AccessDenied"):
-        here.dag.s3.get_object(Bucket=bucket, Key="hr/salaries.csv")
+        secured.dag.s3.get_object(Bucket=bucket, Key="hr/salaries.csv")
 
 
 def test_a_role_that_may_not_be_passed_fails_the_deployment(ran: Secured) -> None:

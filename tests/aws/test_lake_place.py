@@ -39,11 +39,11 @@ def test_everything_is_under_the_prefix_and_the_day_of_the_zone(
     make_table(clients, table)
     options = LakeOptions.parse({"prefix": "lake/raw", "time_zone": zone})
     settings = TableSettings(table, delivery=delivery, max_record_kb=5, buffer_seconds=SOON)
-    done = set_up(clients, environment, settings, options=options)
-    names = done.names
+    setup = set_up(clients, environment, settings, options=options)
+    names = setup.names
     # The next run names neither, and finds both.
     assert names.lake == load_lake(clients, environment) == plan_lake(clients, environment)
-    lake = register(clients, names, done.source.key)
+    lake = register(clients, names, setup.source.key)
 
     began = names.lake.day_of(datetime.now(UTC))
     _, search = prove(clients, names, delivery)
@@ -55,11 +55,11 @@ def test_everything_is_under_the_prefix_and_the_day_of_the_zone(
     break_changes(local_aws, table)
     clients.dynamodb.put_item(TableName=table, Item={"id": {"S": "broken"}})
     patiently(lambda: rejected(clients, names))
-    ended = names.lake.day_of(datetime.now(UTC))
+    written_day = names.lake.day_of(datetime.now(UTC))
 
     for uri in search.found.values():
         assert uri.startswith(f"s3://{names.lake.bucket}/lake/raw/json/{table}/dt=")
-        assert parse_day(uri) in (began, ended)
+        assert parse_day(uri) in (began, written_day)
     keys = {k for k in objects(clients, names) if not k.startswith(names.lake.code_prefix)}
     folders = {key.partition("/dt=")[0].partition("/metadata/")[0] for key in keys}
     assert {folder for folder in folders if "raw-state" not in folder} == {
@@ -71,31 +71,33 @@ def test_everything_is_under_the_prefix_and_the_day_of_the_zone(
     own = (f"lake/raw-state/{table}/", f"lake/raw-state/_/{table}/")
     assert all(key.startswith(own) for key in keys if "raw-state" in key)
     days = {day for key in keys if (day := parse_day(key))}
-    assert days <= {began, ended}
+    assert days <= {began, written_day}
 
     finished = convert(lake)
     assert finished is not None
     assert finished.sums.rows == 4
     # A day is over when it is over in the lake's time zone.
-    over = end_of_day(ended, names.lake.zone) + timedelta(hours=1)
+    over = end_of_day(written_day, names.lake.zone) + timedelta(hours=1)
     assert night(lake, lambda: over - timedelta(seconds=1)) == ()
-    folders = {file.folder for file in lake.changes().files({ended})}
+    folders = {file.folder for file in lake.changes().files({written_day})}
     assert night(lake, lambda: over) == ()
-    (compacted,) = {file.folder for file in lake.changes().files({ended})}
+    (compacted,) = {file.folder for file in lake.changes().files({written_day})}
     assert compacted not in folders
-    shown = list_partitions(lake, names.parquet_table)
-    assert ended in shown
-    assert set(shown) <= days
-    for day, partition in shown.items():
+    partitions = list_partitions(lake, names.parquet_table)
+    assert written_day in partitions
+    assert set(partitions) <= days
+    for day, partition in partitions.items():
         folder = f"s3://{names.lake.bucket}/lake/raw/parquet/{table}/changes/dt={day}/v="
         assert partition.location.startswith(folder)
     # The change that bypassed Firehose is in Parquet with the others.
     rows = LakeReader(lake, local_aws.env()).read(lambda now: now.changes)
     assert {row["id"]: row["text"] for row in rows} == {"0": None, "1": None, "2": None, "large": longest}
 
-    for other in ({"prefix": "dynamodb"}, {"time_zone": "UTC"}, {"bucket": "another"}):
-        with pytest.raises(SettingsError, match=rf"has {next(iter(other))} '.*requests '{next(iter(other.values()))}'"):
-            plan_lake(clients, environment, **other)
+    for placement in ({"prefix": "dynamodb"}, {"time_zone": "UTC"}, {"bucket": "another"}):
+        with pytest.raises(
+            SettingsError, match=rf"has {next(iter(placement))} '.*asks for '{next(iter(placement.values()))}'"
+        ):
+            plan_lake(clients, environment, **placement)
 
 
 def test_a_lake_without_prefix_and_zone_has_the_defaults(clients: Clients) -> None:

@@ -41,7 +41,7 @@ ITEMS = [{"id": {"S": f"item {n}"}, "n": {"N": f"{n}"}, **values} for n, values 
 def table(clients: Clients) -> Table:
     """Two closed days with different columns and struct fields, each compacted on its own."""
     names = make_lake(clients).table("Elsewhere")
-    made = register(clients, names, ItemKey(KeyAttribute("id", "S"), KeyAttribute("n", "N")))
+    two_days = register(clients, names, ItemKey(KeyAttribute("id", "S"), KeyAttribute("n", "N")))
     for days_ago, items in ((3, ITEMS[::2]), (2, ITEMS[1::2])):
         at = right_now() - timedelta(days=days_ago)
         lines = [
@@ -52,9 +52,9 @@ def table(clients: Clients) -> Table:
         ]
         key = f"{names.raw_day(names.lake.day_of(at))}1.gz"
         clients.s3.put_object(Bucket=names.lake.bucket, Key=key, Body=gzip.compress("\n".join(lines).encode()))
-        convert(made)
-        assert night(made) == ()
-    return made
+        convert(two_days)
+        assert night(two_days) == ()
+    return two_days
 
 
 def test_a_day_s_files_hold_what_was_written(table: Table, local_aws: LocalAws) -> None:
@@ -62,8 +62,8 @@ def test_a_day_s_files_hold_what_was_written(table: Table, local_aws: LocalAws) 
     names, schema = table.names, schema_of(table.changes())
     files = [f"{day.location}*.parquet" for day in list_partitions(table, names.parquet_table).values()]
     rows = duckdb_rows(connect(local_aws.env()), f"SELECT * FROM read_parquet({files}, union_by_name=true)")
-    found = [lake_item(schema, row) for row in rows]
-    comparison = compare_items(names, names.parquet_table, schema, ITEMS, found)
+    items = [lake_item(schema, row) for row in rows]
+    comparison = compare_items(names, names.parquet_table, schema, ITEMS, items)
     assert comparison.same, comparison.text()
 
 
@@ -75,12 +75,12 @@ def test_every_file_has_the_types_of_the_catalog(table: Table) -> None:
     names, s3 = table.names, table.clients.s3
     entry = table.clients.glue.get_table(DatabaseName=names.lake.database, Name=names.parquet_table)["Table"]
     declared = {c["Name"]: c["Type"] for c in [*entry["StorageDescriptor"]["Columns"], *entry["PartitionKeys"]]}
-    shown = list_partitions(table, names.parquet_table)
-    assert len(shown) == 2
-    for day in shown.values():
+    partitions = list_partitions(table, names.parquet_table)
+    assert len(partitions) == 2
+    for day in partitions.values():
         prefix = day.location.removeprefix(names.uri(""))
-        for found in s3.list_objects_v2(Bucket=names.lake.bucket, Prefix=prefix)["Contents"]:
-            body = s3.get_object(Bucket=names.lake.bucket, Key=found["Key"])["Body"].read()
+        for file in s3.list_objects_v2(Bucket=names.lake.bucket, Prefix=prefix)["Contents"]:
+            body = s3.get_object(Bucket=names.lake.bucket, Key=file["Key"])["Body"].read()
             for field in pq.read_schema(io.BytesIO(body)):
                 of = declared[field.name]
                 assert covers(of, field.type), f"{field.name}: {of} is {field.type}"

@@ -54,9 +54,9 @@ def test_a_conversion_and_a_night_in_the_job_s_role(table: Table) -> None:
     convert_due(table, here)
     fill_second(table)
     assert convert_due(table, on_glue).sums.rejected == 1
-    done = run_job(table, COMPACT, night(Asked(fold=True, scrub=True)))
+    outcome = run_job(table, COMPACT, night(Asked(fold=True, scrub=True)))
 
-    assert done["faults"] == []
-    said = "\n".join(done["said"])
-    for part in ("files became 1", "Columns with new types", "receipts_orc: 2", "Folded the state", "findings"):
-        assert part in said
+    assert outcome["faults"] == []
+    log = "\n".join(outcome["said"])
+    for part in ("files became 1", "Columns that have other types", "receipts_orc: 2", "state is folded", "findings"):
+        assert part in log

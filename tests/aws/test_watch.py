@@ -49,13 +49,13 @@ def captured(clients: Clients) -> Captured:
     def make(**settings: Any) -> SetUp:
         table = f"WATCH-{next(_numbers)}"
         make_table(clients, table)
-        done = set_up(clients, "watch", TableSettings(table, **settings))
-        names = done.names
-        make_tables(Table(clients, names), done.source.key, done.source.arn, table_id=done.source.id)
+        setup = set_up(clients, "watch", TableSettings(table, **settings))
+        names = setup.names
+        make_tables(Table(clients, names), setup.source.key, setup.source.arn, table_id=setup.source.id)
         back_fill(clients, names, "first")
         # Only the proof's canaries are to be converted.
         convert(Table(clients, names))
-        return done
+        return setup
 
     return make
 
@@ -115,46 +115,46 @@ def test_a_healthy_table(clients: Clients, client: Callable[[str], Any], capture
     status = look(clients, names)
     assert messages(status) == ""
     assert status.state == "ok"
-    found = status.readings
-    assert found.capture.state == "Enabled"
-    assert found.capture.iterator_age_seconds is not None
-    assert found.landing.firehose_age_seconds is not None
-    assert found.landing.newest_change is not None
-    assert found.at - found.landing.newest_change < 60_000
-    assert found.landing.lag_seconds is not None
-    assert found.lake.snapshot == "first"
-    assert (found.comparison.compared, found.comparison.equal, found.comparison.doubts) == (3, 3, ())
+    readings = status.readings
+    assert readings.capture.state == "Enabled"
+    assert readings.capture.iterator_age_seconds is not None
+    assert readings.landing.firehose_age_seconds is not None
+    assert readings.landing.newest_change is not None
+    assert readings.at - readings.landing.newest_change < 60_000
+    assert readings.landing.lag_seconds is not None
+    assert readings.lake.snapshot == "first"
+    assert (readings.comparison.compared, readings.comparison.equal, readings.comparison.doubts) == (3, 3, ())
 
     # Landed changes are on their way into the tables, and then in them.
-    assert found.lake.unconverted > 0
-    assert found.at - found.lake.unconverted_since < 60_000  # type: ignore[operator]
+    assert readings.lake.unconverted > 0
+    assert readings.at - readings.lake.unconverted_since < 60_000  # type: ignore[operator]
     convert(Table(clients, names))
     table = Table(clients, names)
-    fold(table, found.landing.newest_change)
-    status = look(clients, names, found)
+    fold(table, readings.landing.newest_change)
+    status = look(clients, names, readings)
     assert messages(status) == ""
-    found = status.readings
-    assert (found.lake.unconverted, found.lake.unconverted_since) == (0, None)
-    assert (found.lake.changes.rows, found.lake.state.rows, found.lake.unfolded) == (4, 3, 0)
-    assert found.lake.newest_change == found.lake.folded_to == found.landing.newest_change
-    assert sum(day.size.rows for day in found.lake.days) == 4
-    assert found.lake.queries["spark"].startswith("SELECT `id`")
+    readings = status.readings
+    assert (readings.lake.unconverted, readings.lake.unconverted_since) == (0, None)
+    assert (readings.lake.changes.rows, readings.lake.state.rows, readings.lake.unfolded) == (4, 3, 0)
+    assert readings.lake.newest_change == readings.lake.folded_to == readings.landing.newest_change
+    assert sum(day.size.rows for day in readings.lake.days) == 4
+    assert readings.lake.queries["spark"].startswith("SELECT `id`")
 
     # Nothing has landed since, so nothing is read again, and the results stay.
     calls: list[str] = []
 
     def counting(service: str) -> Any:
-        made = client(service)
-        made.meta.events.register("before-call", lambda model, **_: calls.append(model.name))
-        return made
+        counted = client(service)
+        counted.meta.events.register("before-call", lambda model, **_: calls.append(model.name))
+        return counted
 
-    again = look(Clients(counting), names, found)
+    second = look(Clients(counting), names, readings)
     assert len(calls) < 25, calls
     assert not {call for call in calls if call.startswith(("Put", "Update", "Create", "Delete"))}
     assert "BatchGetItem" not in calls
-    assert again.readings.landing.newest_change == found.landing.newest_change
-    assert again.readings.comparison == found.comparison
-    assert again.readings.lake == found.lake
+    assert second.readings.landing.newest_change == readings.landing.newest_change
+    assert second.readings.comparison == readings.comparison
+    assert second.readings.lake == readings.lake
 
 
 def test_a_status_is_stored_and_read_back_unchanged(clients: Clients, captured: Captured) -> None:
@@ -166,7 +166,7 @@ def test_a_status_is_stored_and_read_back_unchanged(clients: Clients, captured: 
     save_status(clients, names, status)
     assert load_status(clients, names) == status
     overview = save_overview(clients, names.lake, [names.table, "NEVER-LOOKED-AT"], datetime.now(UTC))
-    assert [one.table for one in overview.tables] == [names.table, "NEVER-LOOKED-AT"]
+    assert [table_status.table for table_status in overview.tables] == [names.table, "NEVER-LOOKED-AT"]
     assert overview.tables[1].is_stale(datetime.now(UTC))
     readings = status.readings
     assert readings.lake.queries
@@ -183,25 +183,25 @@ def test_a_status_is_stored_and_read_back_unchanged(clients: Clients, captured: 
 
 
 def test_a_stopped_mapping(clients: Clients, captured: Captured) -> None:
-    done = captured()
-    clients.lambda_.update_event_source_mapping(UUID=done.mapping_id, Enabled=False)
-    status = patiently(lambda: disabled(look(clients, done.names)))
+    setup = captured()
+    clients.lambda_.update_event_source_mapping(UUID=setup.mapping_id, Enabled=False)
+    status = patiently(lambda: disabled(look(clients, setup.names)))
     assert status.state == "stopped"
     with pytest.raises(
-        AlarmError, match=rf"{done.names.table} is stopped: The mapping .* is Disabled \(since .*--enabled"
+        AlarmError, match=f"{setup.names.table} is stopped: The mapping .* is Disabled since .*--enabled"
     ):
         check_alarms([status])
-    assert look(clients, done.names, after=timedelta(hours=13)).state == "expiring"
-    lost = look(clients, done.names, after=timedelta(hours=25))
+    assert look(clients, setup.names, after=timedelta(hours=13)).state == "expiring"
+    lost = look(clients, setup.names, after=timedelta(hours=25))
     assert lost.state == "lost"
 
     # Neither a new mapping nor a snapshot restores lost changes: only an operator can say that the loss is repaired.
-    clients.lambda_.update_event_source_mapping(UUID=done.mapping_id, Enabled=True)
-    back_fill(clients, done.names, "second")
+    clients.lambda_.update_event_source_mapping(UUID=setup.mapping_id, Enabled=True)
+    back_fill(clients, setup.names, "second")
     then = timedelta(hours=26)
-    assert patiently(lambda: reads(look(clients, done.names, lost.readings, after=then))).state == "lost"
+    assert patiently(lambda: reads(look(clients, setup.names, lost.readings, after=then))).state == "lost"
     repaired = replace(lost.readings, lost_at=None, repaired_at=lost.readings.lost_at)
-    assert look(clients, done.names, repaired, after=then).state == "ok"
+    assert look(clients, setup.names, repaired, after=then).state == "ok"
 
 
 def test_a_stream_that_was_turned_off(clients: Clients, captured: Captured) -> None:
@@ -253,12 +253,12 @@ def test_changes_that_do_not_land(clients: Clients, captured: Captured) -> None:
 
 
 def test_rejected_changes(clients: Clients, captured: Captured) -> None:
-    done = captured()
-    names = done.names
+    setup = captured()
+    names = setup.names
     bucket, day = names.lake.bucket, names.lake.day_of(datetime.now(UTC))
     clients.s3.put_object(Bucket=bucket, Key=f"{names.rejected('forwarder')}dt={day}/1.json", Body=b"{}")
     clients.s3.put_object(Bucket=bucket, Key=f"{names.rejected('delivery')}dt={day}/1.gz", Body=b"x")
-    clients.s3.put_object(Bucket=bucket, Key=f"{names.lake.failed_batches}{done.mapping_id}/shard/1", Body=b"{}")
+    clients.s3.put_object(Bucket=bucket, Key=f"{names.lake.failed_batches}{setup.mapping_id}/shard/1", Body=b"{}")
     clients.s3.put_object(Bucket=bucket, Key=f"{names.lake.failed_batches}another/shard/1", Body=b"{}")
     status = look(clients, names)
     assert status.readings.rejected == {"mapping": 1, "forwarder": 1, "delivery": 1, "convert": 0}
@@ -291,23 +291,23 @@ def test_a_rejected_line_and_days_that_nobody_converts_or_compacts(clients: Clie
 
     report = compact_table(Table(clients, names), CompactOptions(), lambda: datetime.now(UTC))
     assert report.faults == ()
-    done = look(clients, names, tired.readings)
-    assert done.readings.lake.waiting == ()
+    recovered = look(clients, names, tired.readings)
+    assert recovered.readings.lake.waiting == ()
     # Today has canaries.
-    assert [day.day for day in done.readings.lake.days if day.day != today] == days
-    assert done.readings.lake.changes.rows == sum(day.size.rows for day in done.readings.lake.days) == 2
+    assert [day.day for day in recovered.readings.lake.days if day.day != today] == days
+    assert recovered.readings.lake.changes.rows == sum(day.size.rows for day in recovered.readings.lake.days) == 2
 
 
 def test_unreadable_tables_hide_no_other_trouble(clients: Clients, captured: Captured) -> None:
-    done = captured()
-    names = done.names
-    clients.lambda_.update_event_source_mapping(UUID=done.mapping_id, Enabled=False)
+    setup = captured()
+    names = setup.names
+    clients.lambda_.update_event_source_mapping(UUID=setup.mapping_id, Enabled=False)
     clients.glue.delete_table(DatabaseName=names.lake.database, Name=names.state_table)
     broken = patiently(lambda: disabled(look(clients, names)))
     assert f"stopped: There is no table {names.state_table} in the Glue database" in messages(broken)
     assert "stopped: The mapping that reads the stream is Disabled" in messages(broken)
     table = Table(clients, names)
-    make_tables(table, done.source.key, done.source.arn)
+    make_tables(table, setup.source.key, setup.source.arn)
     whole = look(clients, names, broken.readings)
     assert [verdict.message[:11] for verdict in whole.verdicts] == ["The mapping"]
 
@@ -336,8 +336,8 @@ def test_an_item_that_differs_in_the_lake(clients: Clients, captured: Captured) 
     assert second.readings.comparison.doubts == first.readings.comparison.doubts
     third = look(clients, names, second.readings, after=timedelta(minutes=31))
     assert third.state == "differs"
-    said = '1 of 2 compared items differ between the lake and DynamoDB; the first: ["a"]'
-    assert said in messages(third)
+    message = '1 of 2 items that were compared are not in the lake as DynamoDB has them; the first: ["a"]'
+    assert message in messages(third)
     # When the change has landed after all, the item is right again.
     put_raw(clients, names, day, "late.gz", [json.dumps({**json.loads(wrong), "n": 1})])
     assert look(clients, names, third.readings, after=timedelta(minutes=41)).state == "ok"

@@ -22,14 +22,14 @@ class Marked:
 
     def processes(self) -> dict[int, str]:
         """Return pid → command line of every running process with the mark."""
-        found = {}
+        commands = {}
         for entry in Path("/proc").glob("[0-9]*"):
             try:
                 if f"DYNALAKE_TEST_MARK={self.mark}".encode() in (entry / "environ").read_bytes():
-                    found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                    commands[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
             except OSError:
                 continue  # it ended in the meantime
-        return found
+        return commands
 
 
 @pytest.fixture

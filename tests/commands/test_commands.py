@@ -106,8 +106,8 @@ def test_no_process_survives_when_the_demo_is_killed(marked: Marked) -> None:
     demo.kill()
     demo.communicate()
     eventually(marked.processes, lambda left: left == {})
-    for left in leftovers():
-        subprocess.run(["rm", "-rf", str(REPOSITORY / ".local" / left)], check=True)
+    for leftover in leftovers():
+        subprocess.run(["rm", "-rf", str(REPOSITORY / ".local" / leftover)], check=True)
 
 
 def test_bad_items_say_what_is_wrong(tmp_path: Path, marked: Marked) -> None:
@@ -141,16 +141,16 @@ def test_up_and_down(installation: Installation, marked: Marked) -> None:
         env = {
             name: shlex.split(value)[0] for name, value in (li.removeprefix("export ").split("=", 1) for li in lines)
         }
-        wanted = {"AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"}
-        assert set(env) >= wanted | {"AIRFLOW_URL", "AIRFLOW_USER", "AIRFLOW_PASSWORD"}
+        names = {"AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"}
+        assert set(env) >= names | {"AIRFLOW_URL", "AIRFLOW_USER", "AIRFLOW_PASSWORD"}
         assert env["AIRFLOW_URL"] in output
         login = json.dumps({"username": env["AIRFLOW_USER"], "password": env["AIRFLOW_PASSWORD"]}).encode()
         request = urllib.request.Request(
             env["AIRFLOW_URL"] + "/auth/token", data=login, headers={"Content-Type": "application/json"}
         )
         assert urllib.request.urlopen(request, timeout=PATIENCE).status == 201
-        again = start([*UP, "up"], marked.environment())
-        assert "Already up" in again.communicate(timeout=PATIENCE)[0]
+        second = start([*UP, "up"], marked.environment())
+        assert "Already up" in second.communicate(timeout=PATIENCE)[0]
         assert marked.processes()
         readable_by_the_owner_alone()
         query_with_trino(marked, env)
@@ -181,5 +181,5 @@ def query_with_trino(marked: Marked, env: Mapping[str, str]) -> None:
     glue = session.client("glue", endpoint_url=env["AWS_ENDPOINT_URL"])
     glue.create_database(DatabaseInput={"Name": "here"})
     (command,) = re.findall(r'In Python: +\S+/python( -c ".+?")$', output[0], re.MULTILINE | re.DOTALL)
-    asked = subprocess.run(f"{sys.executable}{command}", shell=True, capture_output=True, text=True, check=True).stdout
-    assert "['here']" in asked
+    answer = subprocess.run(f"{sys.executable}{command}", shell=True, capture_output=True, text=True, check=True).stdout
+    assert "['here']" in answer

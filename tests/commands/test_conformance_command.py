@@ -42,24 +42,24 @@ def test_a_whole_conformance_run_on_local_aws(marked: Marked, tmp_path: Path) ->
     output = run.communicate()[0]
     assert run.returncode == 0, output
     text, markdown = ((tmp_path / f"report.{kind}").read_text() for kind in ("json", "md"))
-    found = json.loads(text)
-    assert found["asked"] == "local AWS"
+    report = json.loads(text)
+    assert report["asked"] == "local AWS"
     # Local AWS answers as each experiment records it: a change of local AWS needs a change of the experiment.
-    answers = {e["name"]: e["answer"] for e in found["experiments"]}
+    answers = {e["name"]: e["answer"] for e in report["experiments"]}
     assert answers.keys() == {e.name for e in EXPERIMENTS}
     assert {e.name: answers[e.name] for e in EXPERIMENTS if e.name not in TIMED} == {
         e.name: e.local for e in EXPERIMENTS if e.name not in TIMED
     }
-    assert all(e["page"].startswith("https://docs.aws.amazon.com/") for e in found["experiments"])
-    assert [(step["name"], step["state"]) for step in found["table"]] == [(name, "success") for name in STEPS]
-    assert not found["not_removed"]
-    for compared in found["sql"]:
+    assert all(e["page"].startswith("https://docs.aws.amazon.com/") for e in report["experiments"])
+    assert [(step["name"], step["state"]) for step in report["table"]] == [(name, "success") for name in STEPS]
+    assert not report["not_removed"]
+    for compared in report["sql"]:
         assert "Athena" in compared["engine"]
         assert compared["engine"] != "Athena"
         assert compared["rows"] > 200
         assert compared["values"] > 4000
         assert compared["difference_count"] == 0
-    assert [c["table"].rpartition("_")[2] for c in found["sql"]][::2] == ["current", "parquet"]
+    assert [c["table"].rpartition("_")[2] for c in report["sql"]][::2] == ["current", "parquet"]
     for content in (text, markdown):
         assert not re.search(r"0{12}|arn:|s3://[^<]|dynalake-conformance-[0-9a-f]{4}-0", content)
     for experiment in EXPERIMENTS:
@@ -88,7 +88,7 @@ def test_the_emulator_s_tests_run_on_an_account_and_clean_up(local_aws: LocalAws
     client("kinesis").create_stream(StreamName=f"{PREFIX}left", ShardCount=1)
     client("glue").create_database(DatabaseInput={"Name": f"{PREFIX}left"})
     client("glue").create_database(DatabaseInput={"Name": "somebody_s"})
-    ran = subprocess.run(
+    session = subprocess.run(
         [sys.executable, "-m", "pytest", "tests/local", "--real", "-q", "-p", "no:cacheprovider", "--durations=0"],
         cwd=REPOSITORY,
         env={**os.environ, **local_aws.env()},
@@ -96,10 +96,10 @@ def test_the_emulator_s_tests_run_on_an_account_and_clean_up(local_aws: LocalAws
         text=True,
         check=False,
     )
-    assert ran.returncode == 0, ran.stdout
-    passed, skipped = (int(re.findall(rf"(\d+) {word}", ran.stdout)[-1]) for word in ("passed", "skipped"))
+    assert session.returncode == 0, session.stdout
+    passed, skipped = (int(re.findall(rf"(\d+) {word}", session.stdout)[-1]) for word in ("passed", "skipped"))
     assert passed > 40
     assert skipped > 60
-    assert "its pace, its order, or its roles" in ran.stdout
+    assert "its pace, its order, or its roles" in session.stdout
     assert sweep(client) == []
-    assert [found["Name"] for found in client("glue").get_databases()["DatabaseList"]] == ["somebody_s"]
+    assert [database["Name"] for database in client("glue").get_databases()["DatabaseList"]] == ["somebody_s"]

@@ -140,9 +140,9 @@ def make_set_up(make_table: Callable[..., str], clients: Clients) -> Callable[..
     def make(name: str, fill: Callable[[], None] = lambda: None) -> TableNames:
         make_table(name)
         fill()
-        done = set_up(clients, "dev", TableSettings(name))
-        register(clients, done.names, done.source.key, done.source.arn)
-        return done.names
+        setup = set_up(clients, "dev", TableSettings(name))
+        register(clients, setup.names, setup.source.key, setup.source.arn)
+        return setup.names
 
     return make
 
@@ -185,9 +185,9 @@ def logged_in(airflow: Airflow) -> Iterator[Any]:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add a picture of the page to a failure on it."""
     report = yield
-    shown = getattr(item, "funcargs", {}).get("page")
-    if report.failed and shown:
-        report.sections.append((f"{shown.url} shows", shown.inner_text("body")))
+    open_page = getattr(item, "funcargs", {}).get("page")
+    if report.failed and open_page:
+        report.sections.append((f"{open_page.url} shows", open_page.inner_text("body")))
     return report
 
 

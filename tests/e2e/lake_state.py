@@ -37,8 +37,8 @@ def look(clients: Clients, names: TableNames) -> Lake:
     for page in clients.s3.get_paginator("list_objects_v2").paginate(Bucket=names.lake.bucket, Prefix="dynamodb"):
         for entry in page.get("Contents", []):
             snapshot = entry["Key"].startswith(names.raw_day("00000000"))
-            mine = f"/{names.table}/" in entry["Key"] and not entry["Key"].startswith(of_iceberg(names))
-            if mine and (snapshot or not entry["Key"].startswith(names.raw_prefix)):
+            compared = f"/{names.table}/" in entry["Key"] and not entry["Key"].startswith(of_iceberg(names))
+            if compared and (snapshot or not entry["Key"].startswith(names.raw_prefix)):
                 objects[entry["Key"]] = entry["ETag"]
     tables: dict[str, tuple[str, ...]] = {}
     for name in (names.current_view, names.removed_view, names.history_view, names.parquet_table, names.json_table):
@@ -50,7 +50,7 @@ def look(clients: Clients, names: TableNames) -> Lake:
     }
     lake = Table(clients, names)
     partitions = {
-        table: {day: found.location for day, found in list_partitions(lake, table).items()}
+        table: {day: partition.location for day, partition in list_partitions(lake, table).items()}
         for table in (names.json_table, names.parquet_table)
     }
     hand_off = load_hand_off(clients, names).to_json()

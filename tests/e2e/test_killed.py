@@ -40,8 +40,8 @@ def kill(airflow: Any, dag: str, run: str, task: str, after: float) -> None:
 
     def running() -> list[int]:
         instances = airflow.client.tasks(dag, run)
-        ids = [one["id"] for one in instances if one["task_id"] == task and one["state"] == "running"]
-        return [pid for one in ids for pid in _processes(f"airflow worker -- {one}")]
+        ids = [i["id"] for i in instances if i["task_id"] == task and i["state"] == "running"]
+        return [pid for instance_id in ids for pid in _processes(f"airflow worker -- {instance_id}")]
 
     pid = eventually(running)[0]
     time.sleep(after)
@@ -49,14 +49,14 @@ def kill(airflow: Any, dag: str, run: str, task: str, after: float) -> None:
 
 
 def _processes(title: str) -> list[int]:
-    found = []
+    pids = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             if (entry / "cmdline").read_bytes().startswith(title.encode()):
-                found.append(int(entry.name))
+                pids.append(int(entry.name))
         except OSError:
             continue  # it ended in the meantime
-    return found
+    return pids
 
 
 def retry_now(airflow: Any, dag: str, run: str, task: str) -> None:

@@ -121,10 +121,10 @@ def test_the_parts_of_airflow_wait_for_one_another(airflow: Any) -> None:
 
     The scheduler then stops for good.
     """
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", BUSY_TIMEOUTS], env=dict(airflow.environment), check=True, capture_output=True, text=True
     )
-    assert done.stdout.split()[-2:] == [f"{LOCK_SECONDS * 1000:.0f}"] * 2
+    assert process.stdout.split()[-2:] == [f"{LOCK_SECONDS * 1000:.0f}"] * 2
     assert 5 < LOCK_SECONDS < ANSWER_SECONDS / 2, "a client waits for longer than a lock"
 
 
@@ -168,10 +168,10 @@ def test_a_backfill_of_airflow_compacts_history(airflow: Any, clients: Clients, 
     created, table = restarted.created, Table(clients, restarted.history)
     assert created.returncode == 0, created.stdout + created.stderr
     runs = wait_for_backfill(airflow, 2)
-    shown = list_partitions(table, table.names.parquet_table)
+    partitions = list_partitions(table, table.names.parquet_table)
     folders = {file.partition: file.folder for file in table.changes().files()}
-    assert sorted(shown) == sorted(folders) == DAYS
-    assert all(f"/v={folders[day]}" in shown[day].location for day in DAYS)
+    assert sorted(partitions) == sorted(folders) == DAYS
+    assert all(f"/v={folders[day]}" in partitions[day].location for day in DAYS)
     tasks = [task for run in runs for task in airflow.client.tasks("dynalake_compact", run)]
     assert {task["rendered_map_index"] for task in tasks if task["task_id"] == "compact"} == {"HISTORY"}
 

@@ -155,7 +155,7 @@ def test_a_missing_permission_is_reported_after_one_more_try(life: Life, airflow
     assert "AccessError: AWS refuses ssm:GetParameter on arn:aws:ssm:" in log
     assert "to user stranger" in log
     assert "What to do: allow ssm:GetParameter on arn:aws:ssm:" in log
-    assert [one["try_number"] for one in airflow.client.tasks("dynalake_setup", run) if one["task_id"] == task] == [2]
+    assert [i["try_number"] for i in airflow.client.tasks("dynalake_setup", run) if i["task_id"] == task] == [2]
 
 
 def test_redrive_lists_and_replays_and_reports_what_cannot_pass(life: Life, airflow: Any) -> None:
@@ -187,7 +187,7 @@ def test_redrive_lists_and_replays_and_reports_what_cannot_pass(life: Life, airf
 
 
 def test_teardown_deletes_the_data_only_if_that_is_typed_out(life: Life, airflow: Any) -> None:
-    kept, gone = (life.names(table) for table in TABLES)
+    kept, deleted = (life.names(table) for table in TABLES)
     wrong = airflow.start("dynalake_teardown", table=kept.table, delete_data="yes", **life.where)
     assert airflow.wait("dynalake_teardown", wrong) == "failed"
     assert list(airflow.failures("dynalake_teardown", wrong)) == ["check"]
@@ -196,21 +196,21 @@ def test_teardown_deletes_the_data_only_if_that_is_typed_out(life: Life, airflow
     # Minutes are seconds on local AWS, but not in the DAGs.
     rest = {"rest_seconds": int(REST.total_seconds())}
     keeping = airflow.start("dynalake_teardown", table=kept.table, **rest, **life.where)
-    deleting = airflow.start("dynalake_teardown", table=gone.table, delete_data=gone.table, **rest, **life.where)
+    deleting = airflow.start("dynalake_teardown", table=deleted.table, delete_data=deleted.table, **rest, **life.where)
     for run in (keeping, deleting):
         assert airflow.wait("dynalake_teardown", run) == "success", airflow.failures("dynalake_teardown", run)
     skipped = {task for task, state in airflow.states("dynalake_teardown", keeping).items() if state == "skipped"}
     assert skipped == {"data.delete_catalog", "data.delete_objects"}
     assert set(airflow.states("dynalake_teardown", deleting).values()) == {"success"}
-    for names in (kept, gone):
+    for names in (kept, deleted):
         assert not stack_state(life.root, names.stack).exists
     assert len(wait_for_changes(life.root, kept, ITEMS + 2)) == 2 * ITEMS + 1
-    listed = life.root.s3.list_objects_v2(Bucket=gone.lake.bucket).get("Contents", [])
-    assert [entry["Key"] for entry in listed if gone.table in entry["Key"]] == []
+    listed = life.root.s3.list_objects_v2(Bucket=deleted.lake.bucket).get("Contents", [])
+    assert [entry["Key"] for entry in listed if deleted.table in entry["Key"]] == []
 
 
 def test_every_part_acted_in_its_own_role_and_nothing_was_denied(life: Life) -> None:
-    done = life.aws.call("GET", "/_dynalake/actions")
+    actions = life.aws.call("GET", "/_dynalake/actions")
     for role, action in (
         ("DagRole", "glue:UpdateTable"),
         ("DagRole", "s3:DeleteObjectVersion"),
@@ -219,5 +219,5 @@ def test_every_part_acted_in_its_own_role_and_nothing_was_denied(life: Life) -> 
         ("FirehoseRole", "kinesis:GetRecords"),
         ("FirehoseRole", "s3:PutObject"),
     ):
-        assert any(one["role"] == life.roles[role] and one["action"] == action for one in done), (role, action)
-    assert [one for one in done if one["decision"] != "Allow"] == []
+        assert any(entry["role"] == life.roles[role] and entry["action"] == action for entry in actions), (role, action)
+    assert [entry for entry in actions if entry["decision"] != "Allow"] == []

@@ -21,9 +21,9 @@ from tests.e2e.lake_state import look
 @pytest.fixture(scope="module")
 def names(finished_setup: str, clients: Clients) -> TableNames:
     """A night has passed, so that the Hive tables follow."""
-    found = load_lake(clients, "dev").table(AGAIN)
-    assert night(Table(clients, found)) == ()
-    return found
+    table_names = load_lake(clients, "dev").table(AGAIN)
+    assert night(Table(clients, table_names)) == ()
+    return table_names
 
 
 def test_setup_twice(airflow: Any, clients: Clients, names: TableNames) -> None:
@@ -73,9 +73,9 @@ def test_conversion_and_compaction_twice_and_cleared(airflow: Any, clients: Clie
     assert look(clients, names) == compacted
     # The days are named, so they are compacted once more, into new folders.
     airflow.clear("dynalake_compact", run)
-    again = look(clients, names)
-    assert set(again.partitions[names.parquet_table]) == {SNAPSHOT_DAY}
-    assert replace(again, partitions=compacted.partitions) == compacted
+    second = look(clients, names)
+    assert set(second.partitions[names.parquet_table]) == {SNAPSHOT_DAY}
+    assert replace(second, partitions=compacted.partitions) == compacted
 
 
 def test_a_plan_changes_nothing(airflow: Any, clients: Clients, names: TableNames) -> None:

@@ -56,9 +56,9 @@ def test_the_page_shows_the_state_of_a_table(
 
     frame.get_by_role("link", name=table).click()
     frame.get_by_role("heading", name=table).wait_for()
-    shown = frame.locator("main").inner_text()
+    text = frame.locator("main").inner_text()
     for fact in ("Enabled", "20 compared, 20 equal", "20 rows, ", "FROM `dynalake_dev`.`on_the_page_state`"):
-        assert fact in shown, fact
+        assert fact in text, fact
     shot("watch-table")
     # A click selects the whole query, to be copied.
     query = frame.locator("code.sql").nth(2)

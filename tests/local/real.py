@@ -23,11 +23,11 @@ def patient(make: Callable[[str], Any]) -> Callable[[str], Any]:
     """Makes clients whose calls return when the created resource exists, as local AWS's do."""
 
     def client(service: str) -> Any:
-        made = make(service)
+        service_client = make(service)
         for (of, operation), (name, waiter) in _SLOW.items():
             if of == service:
-                _wait_after(made, f"{of}.{operation}", name, waiter)
-        return made
+                _wait_after(service_client, f"{of}.{operation}", name, waiter)
+        return service_client
 
     return client
 
@@ -56,7 +56,7 @@ def sweep(client: Callable[[str], Any]) -> list[str]:
     swept = []
     for service, listing, member, key, delete in kinds:
         pages = service.get_paginator(listing).paginate()
-        names = [found[key] if key else found for page in pages for found in page[member]]
+        names = [resource[key] if key else resource for page in pages for resource in page[member]]
         for name in names:
             if name.startswith(PREFIX):
                 delete(name)

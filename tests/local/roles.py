@@ -25,17 +25,17 @@ def role(
     """Make a role that `principal` may assume. Each of `allowed` is an action, a resource, and perhaps a condition."""
     trust = {"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"}
     bounded = {"PermissionsBoundary": boundary} if boundary else {}
-    made = root("iam").create_role(RoleName=name, AssumeRolePolicyDocument=document([trust]), **bounded)
+    created = root("iam").create_role(RoleName=name, AssumeRolePolicyDocument=document([trust]), **bounded)
     if allowed:
         root("iam").put_role_policy(RoleName=name, PolicyName="allow", PolicyDocument=document(statements(*allowed)))
-    return str(made["Role"]["Arn"])
+    return str(created["Role"]["Arn"])
 
 
 def statements(*allowed: tuple[str, str] | tuple[str, str, Statement]) -> list[dict[str, Any]]:
     """Return the statements that allow these."""
     return [
-        {"Effect": "Allow", "Action": one[0], "Resource": one[1], "Condition": one[2] if len(one) == 3 else {}}
-        for one in allowed
+        {"Effect": "Allow", "Action": grant[0], "Resource": grant[1], "Condition": grant[2] if len(grant) == 3 else {}}
+        for grant in allowed
     ]
 
 

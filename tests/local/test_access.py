@@ -21,8 +21,8 @@ def test_the_actions_of_a_role_are_recorded(root: Callable[[str], Any], enforced
     client("s3").create_bucket(Bucket="noted")
     with pytest.raises(ClientError, match="AccessDenied"):
         client("s3").create_bucket(Bucket="other")
-    noted = [one for one in enforced.call("GET", "/_dynalake/actions") if one["role"] == "noted"]
-    assert [(one["resource"], one["decision"]) for one in noted] == [
+    noted = [action for action in enforced.call("GET", "/_dynalake/actions") if action["role"] == "noted"]
+    assert [(action["resource"], action["decision"]) for action in noted] == [
         ("arn:aws:s3:::noted", "Allow"),
         ("arn:aws:s3:::other", "Deny"),
     ]
@@ -47,7 +47,7 @@ def test_firehose_writes_in_its_own_role(
         },
     )
     root("firehose").put_record(DeliveryStreamName=name, Record={"Data": b"x"})
-    eventually(lambda: [one for one in enforced.call("GET", "/_dynalake/actions") if one["role"] == name])
+    eventually(lambda: [action for action in enforced.call("GET", "/_dynalake/actions") if action["role"] == name])
     if delivered:
         eventually(lambda: root("s3").list_objects_v2(Bucket=name).get("KeyCount") == 1)
     else:
@@ -68,9 +68,9 @@ def test_a_role_that_trusts_another_service_cannot_be_assumed(root: Callable[[st
     root("firehose").put_record(DeliveryStreamName="trusting", Record={"Data": b"x"})
 
     def refused() -> list[Any]:
-        return [one for one in enforced.call("GET", "/_dynalake/actions") if one["action"] == "sts:AssumeRole"]
+        return [action for action in enforced.call("GET", "/_dynalake/actions") if action["action"] == "sts:AssumeRole"]
 
-    assert {one["decision"] for one in eventually(refused)} == {"ImplicitDeny"}
+    assert {action["decision"] for action in eventually(refused)} == {"ImplicitDeny"}
 
 
 def test_only_a_caller_who_may_pass_a_role_hands_it_to_cloudformation(
@@ -118,8 +118,8 @@ def test_access_to_encrypted_data_needs_the_customer_s_key(
         else:
             with pytest.raises(ClientError, match="AccessDenied"):
                 call()
-            noted = [one for one in enforced.call("GET", "/_dynalake/actions") if one["role"] == name]
-            assert (needed, key, "Deny") in {(one["action"], one["resource"], one["decision"]) for one in noted}
+            noted = [entry for entry in enforced.call("GET", "/_dynalake/actions") if entry["role"] == name]
+            assert (needed, key, "Deny") in {(entry["action"], entry["resource"], entry["decision"]) for entry in noted}
 
 
 def heard(cloudformation: Any, Resources: dict[str, Any], **request: Any) -> Any:
@@ -184,10 +184,10 @@ def test_cloudformation_acts_in_the_role_of_the_stack(
         assert any("AccessDenied" in event.get("ResourceStatusReason", "") for event in events)
         return
     assert deployed(resources, "CREATE") == "CREATE_COMPLETE"
-    other = {"Two": {"Type": "AWS::SSM::Parameter", "Properties": {**parameter, "Name": "/elsewhere/two"}}}
-    assert deployed({**resources, **other}, "UPDATE") == "UPDATE_ROLLBACK_COMPLETE"
-    used = [one for one in enforced.call("GET", "/_dynalake/actions") if one["role"] == name]
-    denied = {one["resource"] for one in used if one["decision"] != "Allow"}
+    second = {"Two": {"Type": "AWS::SSM::Parameter", "Properties": {**parameter, "Name": "/elsewhere/two"}}}
+    assert deployed({**resources, **second}, "UPDATE") == "UPDATE_ROLLBACK_COMPLETE"
+    used = [action for action in enforced.call("GET", "/_dynalake/actions") if action["role"] == name]
+    denied = {action["resource"] for action in used if action["decision"] != "Allow"}
     assert denied == {f"arn:aws:ssm:us-east-1:{ACCOUNT}:parameter/elsewhere/two"}
 
 

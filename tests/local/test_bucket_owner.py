@@ -76,8 +76,8 @@ def test_a_bucket_of_another_region_answers_with_its_region(client: Callable[[st
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadBucket.html
     """
     session: Any = boto3.Session(local_aws.key, local_aws.key, region_name="eu-west-1")
-    there = session.client("s3", endpoint_url=local_aws.endpoint_url)
-    there.create_bucket(Bucket="far-away", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    home = session.client("s3", endpoint_url=local_aws.endpoint_url)
+    home.create_bucket(Bucket="far-away", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
     s3 = client("s3")
     assert s3.head_bucket(Bucket="far-away")["BucketRegion"] == "eu-west-1"
     assert s3.get_bucket_location(Bucket="far-away")["LocationConstraint"] == "eu-west-1"

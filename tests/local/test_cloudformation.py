@@ -47,8 +47,8 @@ def deploy(client: Client, name: str) -> Callable[..., Any]:
         cloudformation.execute_change_set(StackName=stack, ChangeSetName=run_name)
 
         def still() -> Any:
-            (found,) = cloudformation.describe_stacks(StackName=stack)["Stacks"]
-            return not found["StackStatus"].endswith("_IN_PROGRESS") and found
+            (description,) = cloudformation.describe_stacks(StackName=stack)["Stacks"]
+            return not description["StackStatus"].endswith("_IN_PROGRESS") and description
 
         return eventually(still)
 
@@ -150,8 +150,8 @@ def test_a_function_reserves_concurrency(client: Client, name: str, deploy: Any)
     properties = {"FunctionName": name, "Runtime": "python3.12", "Handler": "index.handler"}
     properties["Role"] = ROLE
     for reserved in (5, 7, None):
-        wanted = {} if reserved is None else {"ReservedConcurrentExecutions": reserved}
-        deploy(resource("Lambda::Function", {**properties, "Code": code, **wanted}))
+        concurrency = {} if reserved is None else {"ReservedConcurrentExecutions": reserved}
+        deploy(resource("Lambda::Function", {**properties, "Code": code, **concurrency}))
         answer = client("lambda").get_function_concurrency(FunctionName=name)
         assert answer.get("ReservedConcurrentExecutions") == reserved
 

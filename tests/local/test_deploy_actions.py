@@ -17,8 +17,8 @@ def test_an_operation_needs_what_its_handler_lists(kind: str) -> None:
     """https://docs.aws.amazon.com/cloudcontrolapi/latest/userguide/resource-type-schemas.html (handlers)"""
     handlers = PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-east-1", kind).schema["handlers"]
     for operation in ("create", "update", "delete"):
-        asked = {text.partition("@")[0].partition("?")[0] for text in getattr(KINDS[kind], operation).split()}
-        assert asked <= set(handlers.get(operation, {}).get("permissions", ()))
+        actions = {text.partition("@")[0].partition("?")[0] for text in getattr(KINDS[kind], operation).split()}
+        assert actions <= set(handlers.get(operation, {}).get("permissions", ()))
 
 
 @pytest.mark.parametrize("kind", KINDS)

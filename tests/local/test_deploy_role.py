@@ -72,16 +72,16 @@ def test_a_stack_with_tags_needs_the_right_to_tag_it(root: Callable[[str], Any],
     cloudformation = taking(root, enforced, role(root, name, TRUSTED, *((call, stack) for call in calls)))(
         "cloudformation"
     )
-    asked: dict[str, Any] = {
+    request: dict[str, Any] = {
         "StackName": name,
         "ChangeSetType": "CREATE",
         "TemplateBody": json.dumps({"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}}),
     }
-    cloudformation.create_change_set(ChangeSetName=f"{name}-plain", **asked)
+    cloudformation.create_change_set(ChangeSetName=f"{name}-plain", **request)
     with pytest.raises(ClientError, match="not authorized to perform: cloudformation:TagResource"):
-        cloudformation.create_change_set(ChangeSetName=f"{name}-tagged", Tags=TAGS, **asked)
+        cloudformation.create_change_set(ChangeSetName=f"{name}-tagged", Tags=TAGS, **request)
     may(root, name, *((call, stack) for call in (*calls, "cloudformation:TagResource")))
-    cloudformation.create_change_set(ChangeSetName=f"{name}-tagged", Tags=TAGS, **asked)
+    cloudformation.create_change_set(ChangeSetName=f"{name}-tagged", Tags=TAGS, **request)
 
 
 def test_a_bucket_with_tags_needs_the_right_to_tag_it(root: Callable[[str], Any], deploy: Deploy, name: str) -> None:
@@ -141,8 +141,8 @@ def test_adding_a_boundary_to_a_role_needs_the_right_to_set_it(
     """https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies_boundaries.html (delegating)"""
     boundary = root("iam").create_policy(PolicyName=name, PolicyDocument=document(statements(("s3:*", "*"))))
     bounded = {"StringEquals": {"iam:PermissionsBoundary": boundary["Policy"]["Arn"]}}
-    made = f"arn:aws:iam::{ACCOUNT}:role/{name}-made"
-    plain = [(action, made) for action in ("iam:CreateRole", "iam:GetRole", "iam:TagRole")]
+    role_arn = f"arn:aws:iam::{ACCOUNT}:role/{name}-made"
+    plain = [(action, role_arn) for action in ("iam:CreateRole", "iam:GetRole", "iam:TagRole")]
     arn = role(root, name, SERVICE, *plain)
     trust = {"Version": "2012-10-17", "Statement": []}
     properties: dict[str, Any] = {"RoleName": f"{name}-made", "AssumeRolePolicyDocument": trust}
@@ -150,7 +150,7 @@ def test_adding_a_boundary_to_a_role_needs_the_right_to_set_it(
     later = {"Type": "AWS::IAM::Role", "Properties": {**properties, "PermissionsBoundary": boundary["Policy"]["Arn"]}}
     options: dict[str, Any] = {"update": True, "Capabilities": ["CAPABILITY_NAMED_IAM"]}
     assert deploy(arn, later, **options) == "UPDATE_ROLLBACK_COMPLETE"
-    may(root, name, *plain, ("iam:PutRolePermissionsBoundary", made, bounded))
+    may(root, name, *plain, ("iam:PutRolePermissionsBoundary", role_arn, bounded))
     assert deploy(arn, later, **options) == "UPDATE_COMPLETE"
 
 

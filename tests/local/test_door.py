@@ -74,17 +74,17 @@ def test_a_stranger_cannot_run_code(
     """
     right = {"Content-Type": "text/plain", **authorization(local_aws.key)}
     path = "/2015-03-31/functions"
-    refused = send(local_aws, "POST", path, function(name), {**right, **STRANGERS[stranger]})
-    assert refused.status == 403
-    functions = {one["FunctionName"] for one in client("lambda").list_functions()["Functions"]}
+    response = send(local_aws, "POST", path, function(name), {**right, **STRANGERS[stranger]})
+    assert response.status == 403
+    functions = {configuration["FunctionName"] for configuration in client("lambda").list_functions()["Functions"]}
     assert name not in functions
     assert send(local_aws, "POST", path, function(name), right).status == 201
 
 
 def test_no_web_page_may_read_a_response(local_aws: LocalAws) -> None:
     right = authorization(local_aws.key)
-    asked = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
-    assert send(local_aws, "OPTIONS", "/", b"", {**right, **asked}).status == 403
+    headers = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
+    assert send(local_aws, "OPTIONS", "/", b"", {**right, **headers}).status == 403
     answered = send(local_aws, "GET", "/", b"", right)
     assert answered.status == 200
     assert not [name for name in answered.headers if name.lower().startswith("access-control-")]
@@ -119,8 +119,8 @@ def test_lambda_code_and_other_accounts_get_in(
     make_function(name, source)
     answer = client("lambda").invoke(FunctionName=name)
     assert json.loads(answer["Payload"].read()) == "000000000000"
-    other = boto3.Session("111122223333", "-", local_aws.key, region_name="us-east-1")
-    sts = other.client("sts", endpoint_url=local_aws.endpoint_url)
+    session = boto3.Session("111122223333", "-", local_aws.key, region_name="us-east-1")
+    sts = session.client("sts", endpoint_url=local_aws.endpoint_url)
     assert sts.get_caller_identity()["Account"] == "111122223333"
 
 
@@ -135,6 +135,6 @@ def test_each_run_has_its_own_key_that_no_process_list_shows(local_aws: LocalAws
 
 def test_a_server_without_a_key_does_not_start(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "infra.local.aws.server", "--state-dir", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, env={}, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert f"{KEY_VARIABLE} must be the access key of this run" in done.stderr
+    process = subprocess.run(command, cwd=ROOT, env={}, capture_output=True, text=True, check=False)
+    assert process.returncode == 1
+    assert f"{KEY_VARIABLE} must be the access key of this run" in process.stderr

@@ -24,8 +24,8 @@ def state(client: Client, name: str) -> str:
 def test_a_log_line_becomes_a_metric(client: Client, name: str, make_function: Any) -> None:
     """https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html"""
     client("lambda").invoke(FunctionName=make_function(name, SOURCE), Payload=f'{{"name": "{name}"}}'.encode())
-    found = client("cloudwatch").list_metrics(Namespace="Tests", MetricName="Seen")["Metrics"]
-    assert [{"Name": "Table", "Value": name}] in [one["Dimensions"] for one in found]
+    metrics = client("cloudwatch").list_metrics(Namespace="Tests", MetricName="Seen")["Metrics"]
+    assert [{"Name": "Table", "Value": name}] in [metric["Dimensions"] for metric in metrics]
 
 
 def test_puts_under_a_filter_are_counted_and_an_alarm_adds_them_up(client: Client, name: str) -> None:

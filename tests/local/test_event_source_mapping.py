@@ -80,8 +80,8 @@ class Mapped:
 
     def read(self, prefix: str) -> dict[str, bytes]:
         s3 = self.client("s3")
-        found = s3.list_objects_v2(Bucket=self.bucket, Prefix=prefix).get("Contents", [])
-        keys = [entry["Key"] for entry in found]
+        entries = s3.list_objects_v2(Bucket=self.bucket, Prefix=prefix).get("Contents", [])
+        keys = [entry["Key"] for entry in entries]
         return {key: s3.get_object(Bucket=self.bucket, Key=key)["Body"].read() for key in keys}
 
     def events(self, metric: str, statistic: str, uuid: str = "") -> float:
@@ -397,10 +397,10 @@ def test_empty_polls_are_counted_too(mapped: Any) -> None:
     source.stopped()
     polls = source.events("PolledEventCount", "SampleCount")
     # Another mapping goes on polling, so the reader of all mappings was running in the meantime.
-    other = source.client("lambda").create_event_source_mapping(
+    second = source.client("lambda").create_event_source_mapping(
         FunctionName=source.table, EventSourceArn=source.arn, StartingPosition="LATEST", **EVENT_COUNT
     )["UUID"]
-    eventually(lambda: source.events("PolledEventCount", "SampleCount", other) > 2)
+    eventually(lambda: source.events("PolledEventCount", "SampleCount", second) > 2)
     assert source.events("PolledEventCount", "SampleCount") == polls
 
 
@@ -416,13 +416,13 @@ def test_a_mapping_whose_stream_is_gone_does_not_poll(mapped: Any, make_table: A
     assert make_table(source.table) != source.arn
     polls = source.events("PolledEventCount", "SampleCount")
     source.write("of the new table")
-    other = source.client("lambda").create_event_source_mapping(
+    second = source.client("lambda").create_event_source_mapping(
         FunctionName=source.table,
         EventSourceArn=source.client("dynamodb").describe_table(TableName=source.table)["Table"]["LatestStreamArn"],
         StartingPosition="LATEST",
         **EVENT_COUNT,
     )["UUID"]
-    eventually(lambda: source.events("PolledEventCount", "SampleCount", other) > 2)
+    eventually(lambda: source.events("PolledEventCount", "SampleCount", second) > 2)
     assert source.events("PolledEventCount", "SampleCount") == polls
     assert source.seen() == []
 

@@ -33,8 +33,8 @@ def table(client: Client, name: str, make_table: Any) -> str:
 def finished(client: Client) -> Callable[[str], dict[str, Any]]:
     def wait(arn: str) -> dict[str, Any]:
         def look() -> Any:
-            found = client("dynamodb").describe_export(ExportArn=arn)["ExportDescription"]
-            return found["ExportStatus"] != "IN_PROGRESS" and found
+            description = client("dynamodb").describe_export(ExportArn=arn)["ExportDescription"]
+            return description["ExportStatus"] != "IN_PROGRESS" and description
 
         return dict(eventually(look))
 
@@ -60,9 +60,9 @@ def exported(client: Client, bucket: str, description: dict[str, Any]) -> list[d
         body = read(entry["dataFileS3Key"])
         assert entry["md5Checksum"] == b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
         assert entry["etag"].endswith("-1")  # an upload in parts: no MD5
-        found = [json.loads(line) for line in gzip.decompress(body).splitlines()]
-        assert entry["itemCount"] == len(found)
-        lines += found
+        items = [json.loads(line) for line in gzip.decompress(body).splitlines()]
+        assert entry["itemCount"] == len(items)
+        lines += items
     assert summary["itemCount"] == description["ItemCount"] == len(lines)
     for part in ("manifest-files", "manifest-summary"):
         folder = description["ExportManifest"].rpartition("/")[0]
@@ -121,8 +121,8 @@ def test_an_export_shows_the_table_as_it_was(
     arn = dynamodb.export_table_to_point_in_time(TableArn=table, S3Bucket=bucket, ExportTime=moment)[
         "ExportDescription"
     ]["ExportArn"]
-    found = {line["Item"]["id"]["S"]: line["Item"] for line in exported(client, bucket, finished(arn))}
-    assert found == {"a": {"id": {"S": "a"}, "v": {"N": "1"}}, "gone": {"id": {"S": "gone"}}}
+    items = {line["Item"]["id"]["S"]: line["Item"] for line in exported(client, bucket, finished(arn))}
+    assert items == {"a": {"id": {"S": "a"}, "v": {"N": "1"}}, "gone": {"id": {"S": "gone"}}}
     with pytest.raises(ClientError, match="InvalidExportTimeException"):
         dynamodb.export_table_to_point_in_time(TableArn=table, S3Bucket=bucket, ExportTime=moment - 86400)
 
@@ -159,11 +159,11 @@ def test_an_incremental_export_has_the_final_states_of_a_window(
         )["ExportDescription"]
         return exported(client, bucket, finished(description["ExportArn"]))
 
-    found = {line["Keys"]["id"]["S"]: line for line in export()}
-    times = [int(line.pop("Metadata")["WriteTimestampMicros"]["N"]) for line in found.values()]
+    items = {line["Keys"]["id"]["S"]: line for line in export()}
+    times = [int(line.pop("Metadata")["WriteTimestampMicros"]["N"]) for line in items.values()]
     assert all(window["ExportFromTime"] <= moment / 1e6 < window["ExportToTime"] for moment in times)
     changed = {"id": {"S": "changed"}}
-    assert found == {
+    assert items == {
         "changed": {
             "Keys": changed,
             "OldImage": {**changed, "v": {"N": "1"}},
@@ -208,16 +208,16 @@ def test_files_have_the_requested_key(
     key = client("kms").create_key()["KeyMetadata"]["Arn"]
     rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key}}
     client("s3").put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": [rule]})
-    asked = {"S3SseAlgorithm": "KMS", "S3SseKmsKeyId": key} if customers else {}
-    started = client("dynamodb").export_table_to_point_in_time(TableArn=table, S3Bucket=bucket, **asked)
+    encryption = {"S3SseAlgorithm": "KMS", "S3SseKmsKeyId": key} if customers else {}
+    started = client("dynamodb").export_table_to_point_in_time(TableArn=table, S3Bucket=bucket, **encryption)
     described = finished(started["ExportDescription"]["ExportArn"])
     summary = client("s3").get_object(Bucket=bucket, Key=described["ExportManifest"])
-    said = json.loads(summary["Body"].read())
-    assert (said["s3SseAlgorithm"], said["s3SseKmsKeyId"]) == (("KMS", key) if customers else ("AES256", None))
+    content = json.loads(summary["Body"].read())
+    assert (content["s3SseAlgorithm"], content["s3SseKmsKeyId"]) == (("KMS", key) if customers else ("AES256", None))
     for entry in client("s3").list_objects_v2(Bucket=bucket)["Contents"]:
         head = client("s3").head_object(Bucket=bucket, Key=entry["Key"])
-        found = head["ServerSideEncryption"], head.get("SSEKMSKeyId")
-        assert found == (("aws:kms", key) if customers else ("AES256", None)), entry["Key"]
+        actual = head["ServerSideEncryption"], head.get("SSEKMSKeyId")
+        assert actual == (("aws:kms", key) if customers else ("AES256", None)), entry["Key"]
 
 
 def test_invalid_exports_are_refused(client: Client, name: str, bucket: str, make_table: Any, finished: Any) -> None:

@@ -161,14 +161,14 @@ def test_each_shard_has_a_buffer_of_its_own(client: Client, bucket: str, name: s
     eventually(proven, every=1)
     full: Any = {"Data": b"x" * 900 * 1024, "PartitionKey": "-", "ExplicitHashKey": "0"}
     put_into_shards(client, name, 4, "held", full, full, full)
-    held = eventually(
+    bodies = eventually(
         lambda: [body for body in objects(bucket).values() if b"held" in body], lambda held: len(held) > 3
     )
-    assert sorted(line for body in held for line in body.splitlines() if b"held" in line) == [
+    assert sorted(line for body in bodies for line in body.splitlines() if b"held" in line) == [
         b"held %d" % shard for shard in range(4)
     ]
     # Two of the three records filled a buffer, which was written before its interval ended.
-    (written,) = (body for body in held if b"x" in body)
+    (written,) = (body for body in bodies if b"x" in body)
     assert b"held 0" in written
     assert written.count(b"x") == 2 * len(full["Data"])
 

@@ -58,13 +58,13 @@ text = " ".join([brought.WORD, *sys.argv[1:]])
 boto3.client("s3").put_object(Bucket={bucket!r}, Key="seen", Body=text.encode())
 """
     name = job(script, DefaultArguments={"--a": "default", "--b": "kept", "--enable-auto-scaling": "true"})
-    given = {"--a": "given", "--extra-py-files": f"s3://{bucket}/code/more.zip"}
-    run = client("glue").start_job_run(JobName=name, Arguments=given)["JobRunId"]
-    done = ended(name, run)
-    assert done["JobRunState"] == "SUCCEEDED", done.get("ErrorMessage")
-    assert done["Arguments"]["--a"] == "given"
-    seen = client("s3").get_object(Bucket=bucket, Key="seen")["Body"].read().decode()
-    assert seen == f"brought --JOB_NAME {name} --JOB_RUN_ID {run} --a given --b kept"
+    arguments = {"--a": "given", "--extra-py-files": f"s3://{bucket}/code/more.zip"}
+    run = client("glue").start_job_run(JobName=name, Arguments=arguments)["JobRunId"]
+    job_run = ended(name, run)
+    assert job_run["JobRunState"] == "SUCCEEDED", job_run.get("ErrorMessage")
+    assert job_run["Arguments"]["--a"] == "given"
+    output = client("s3").get_object(Bucket=bucket, Key="seen")["Body"].read().decode()
+    assert output == f"brought --JOB_NAME {name} --JOB_RUN_ID {run} --a given --b kept"
 
 
 def test_a_run_that_fails_says_why(client: Any, job: Any, ended: Any) -> None:

@@ -78,8 +78,8 @@ def test_an_expression_selects_partitions(
             _partition("20190526", "1", "2019-05-26"),
         ],
     )
-    found = glue.get_partitions(**table, Expression=expression)["Partitions"]
-    assert sorted(_values(found)) == sorted(expected)
+    partitions = glue.get_partitions(**table, Expression=expression)["Partitions"]
+    assert sorted(_values(partitions)) == sorted(expected)
 
 
 def test_an_invalid_expression_is_refused(glue: Any, table: dict[str, str]) -> None:
@@ -104,8 +104,8 @@ def test_partitions_come_in_pages_and_segments(glue: Any, table: dict[str, str])
         _values(glue.get_partitions(**table, Segment={"SegmentNumber": n, "TotalSegments": 3})["Partitions"])
         for n in range(3)
     ]
-    found = [values for segment in segments for values in segment]
-    assert sorted(found) == sorted(values for page in pages for values in _values(page["Partitions"]))
+    listed = [values for segment in segments for values in segment]
+    assert sorted(listed) == sorted(values for page in pages for values in _values(page["Partitions"]))
 
 
 def test_a_batch_reports_what_exists_and_creates_the_rest(glue: Any, table: dict[str, str]) -> None:
@@ -137,12 +137,12 @@ def test_a_partition_moves_in_one_call(glue: Any, table: dict[str, str]) -> None
     glue.create_partition(**table, PartitionInput=_partition(*values))
     moved = _partition(*values, location="s3://lake/new/")
     glue.update_partition(**table, PartitionValueList=values, PartitionInput=moved)
-    found = glue.get_partition(**table, PartitionValues=values)["Partition"]
-    assert found["StorageDescriptor"]["Location"] == "s3://lake/new/"
-    assert found["CreationTime"]
-    other = _partition("2", "1", "2019-05-25")
+    partition = glue.get_partition(**table, PartitionValues=values)["Partition"]
+    assert partition["StorageDescriptor"]["Location"] == "s3://lake/new/"
+    assert partition["CreationTime"]
+    changed = _partition("2", "1", "2019-05-25")
     with pytest.raises(glue.exceptions.InvalidInputException):
-        glue.update_partition(**table, PartitionValueList=values, PartitionInput=other)
+        glue.update_partition(**table, PartitionValueList=values, PartitionInput=changed)
     with pytest.raises(glue.exceptions.EntityNotFoundException):
         glue.update_partition(**table, PartitionValueList=["9", "9", "2019-05-25"], PartitionInput=moved)
 
@@ -153,23 +153,23 @@ def test_batches_update_get_and_delete(glue: Any, table: dict[str, str]) -> None
     https://docs.aws.amazon.com/glue/latest/dg/aws-glue-api-catalog-partitions.html#aws-glue-api-catalog-partitions-BatchUpdatePartition
     https://docs.aws.amazon.com/glue/latest/dg/aws-glue-api-catalog-partitions.html#aws-glue-api-catalog-partitions-BatchDeletePartition
     """
-    here, gone = ["1", "1", "2019-05-25"], ["9", "9", "2019-05-25"]
-    glue.create_partition(**table, PartitionInput=_partition(*here))
+    existing, missing = ["1", "1", "2019-05-25"], ["9", "9", "2019-05-25"]
+    glue.create_partition(**table, PartitionInput=_partition(*existing))
     entries = [
         {"PartitionValueList": values, "PartitionInput": _partition(*values, location="s3://lake/v2/")}
-        for values in (here, gone)
+        for values in (existing, missing)
     ]
     errors = glue.batch_update_partition(**table, Entries=entries)["Errors"]
-    assert [error["PartitionValueList"] for error in errors] == [gone]
-    wanted = [{"Values": here}, {"Values": gone}]
-    found = glue.batch_get_partition(**table, PartitionsToGet=wanted)["Partitions"]
-    assert [partition["StorageDescriptor"]["Location"] for partition in found] == ["s3://lake/v2/"]
-    errors = glue.batch_delete_partition(**table, PartitionsToDelete=wanted)["Errors"]
-    assert [error["PartitionValues"] for error in errors] == [gone]
+    assert [error["PartitionValueList"] for error in errors] == [missing]
+    requested = [{"Values": existing}, {"Values": missing}]
+    partitions = glue.batch_get_partition(**table, PartitionsToGet=requested)["Partitions"]
+    assert [partition["StorageDescriptor"]["Location"] for partition in partitions] == ["s3://lake/v2/"]
+    errors = glue.batch_delete_partition(**table, PartitionsToDelete=requested)["Errors"]
+    assert [error["PartitionValues"] for error in errors] == [missing]
     assert errors[0]["ErrorDetail"]["ErrorCode"] == "EntityNotFoundException"
     assert glue.get_partitions(**table)["Partitions"] == []
     with pytest.raises(glue.exceptions.EntityNotFoundException):
-        glue.delete_partition(**table, PartitionValues=here)
+        glue.delete_partition(**table, PartitionValues=existing)
 
 
 def test_statistics_go_with_their_partition(glue: Any, table: dict[str, str]) -> None:

@@ -50,10 +50,10 @@ def test_a_stale_version_is_refused(glue: Any, database: str) -> None:
     https://docs.aws.amazon.com/glue/latest/webapi/API_UpdateTable.html
     """
     glue.create_table(DatabaseName=database, TableInput=_input())
-    seen = glue.get_table(DatabaseName=database, Name="events")["Table"]["VersionId"]
-    glue.update_table(DatabaseName=database, TableInput=_input(columns=("id", "a")), VersionId=seen)
+    version = glue.get_table(DatabaseName=database, Name="events")["Table"]["VersionId"]
+    glue.update_table(DatabaseName=database, TableInput=_input(columns=("id", "a")), VersionId=version)
     with pytest.raises(glue.exceptions.ConcurrentModificationException):
-        glue.update_table(DatabaseName=database, TableInput=_input(columns=("id", "b")), VersionId=seen)
+        glue.update_table(DatabaseName=database, TableInput=_input(columns=("id", "b")), VersionId=version)
     table = glue.get_table(DatabaseName=database, Name="events")["Table"]
     assert [column["Name"] for column in table["StorageDescriptor"]["Columns"]] == ["id", "a"]
 
@@ -119,7 +119,7 @@ def test_tables_are_found_by_regular_expression(glue: Any, database: str) -> Non
     """https://docs.aws.amazon.com/glue/latest/webapi/API_GetTables.html"""
     for table in ("orders_json", "orders_parquet", "users_json"):
         glue.create_table(DatabaseName=database, TableInput=_input(name=table))
-    found = glue.get_tables(DatabaseName=database, Expression="orders_.*")["TableList"]
-    assert [table["Name"] for table in found] == ["orders_json", "orders_parquet"]
-    found = glue.get_tables(DatabaseName=database, Expression="orders_(json|csv)")["TableList"]
-    assert [table["Name"] for table in found] == ["orders_json"]
+    tables = glue.get_tables(DatabaseName=database, Expression="orders_.*")["TableList"]
+    assert [table["Name"] for table in tables] == ["orders_json", "orders_parquet"]
+    tables = glue.get_tables(DatabaseName=database, Expression="orders_(json|csv)")["TableList"]
+    assert [table["Name"] for table in tables] == ["orders_json"]

@@ -17,11 +17,11 @@ def dynamodb(client: Any) -> DynamoDBClient:
 
 def pages(dynamodb: DynamoDBClient, table: str, **options: Any) -> list[dict[str, Any]]:
     """Return every page of a scan."""
-    found: list[dict[str, Any]] = []
-    while not found or "LastEvaluatedKey" in found[-1]:
-        after = {"ExclusiveStartKey": found[-1]["LastEvaluatedKey"]} if found else {}
-        found.append(dict(dynamodb.scan(TableName=table, **options, **after)))
-    return found
+    answers: list[dict[str, Any]] = []
+    while not answers or "LastEvaluatedKey" in answers[-1]:
+        after = {"ExclusiveStartKey": answers[-1]["LastEvaluatedKey"]} if answers else {}
+        answers.append(dict(dynamodb.scan(TableName=table, **options, **after)))
+    return answers
 
 
 def keys(found: list[dict[str, Any]]) -> list[tuple[str, str]]:
@@ -58,22 +58,22 @@ def test_every_item_comes_once_in_pages_and_segments(dynamodb: DynamoDBClient, t
 
 def test_a_scan_sees_writes_between_two_pages(dynamodb: DynamoDBClient, table: str) -> None:
     first = dynamodb.scan(TableName=table, Limit=1)
-    (gone, *_), last = keys([dict(first)]), {"id": {"S": "item 9"}, "at": {"N": "19.5"}}
+    (deleted, *_), last = keys([dict(first)]), {"id": {"S": "item 9"}, "at": {"N": "19.5"}}
     dynamodb.delete_item(TableName=table, Key=last)
     put(dynamodb, table, "zzz", 1)
     rest = dynamodb.scan(TableName=table, ExclusiveStartKey=first["LastEvaluatedKey"])
-    found = keys([dict(rest)])
-    assert len(found) == 59
-    assert found[-1][0] == "zzz"
-    assert ("item 9", "19.5") not in found
-    assert gone not in found
+    rest_keys = keys([dict(rest)])
+    assert len(rest_keys) == 59
+    assert rest_keys[-1][0] == "zzz"
+    assert ("item 9", "19.5") not in rest_keys
+    assert deleted not in rest_keys
 
 
 @pytest.mark.real
 def test_a_page_costs_what_it_reads(dynamodb: DynamoDBClient, table: str) -> None:
     def units(**options: Any) -> float:
-        found = dynamodb.scan(TableName=table, ReturnConsumedCapacity="TOTAL", **options)
-        return found["ConsumedCapacity"]["CapacityUnits"]
+        response = dynamodb.scan(TableName=table, ReturnConsumedCapacity="TOTAL", **options)
+        return response["ConsumedCapacity"]["CapacityUnits"]
 
     assert units(Limit=1) == 0.5
     assert units(Limit=1, ConsistentRead=True) == 1.0

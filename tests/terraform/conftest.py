@@ -30,7 +30,7 @@ class Terraform:
     environment: Mapping[str, str]
 
     def run(self, command: str, *arguments: str, codes: tuple[int, ...] = (0,)) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
+        process = subprocess.run(
             [PYTHON, REPOSITORY / "tests" / "terraform" / "cli.py", command, *arguments],
             cwd=self.folder,
             env=dict(self.environment),
@@ -38,8 +38,8 @@ class Terraform:
             text=True,
             check=False,
         )
-        assert done.returncode in codes, done.stdout + done.stderr
-        return done
+        assert process.returncode in codes, process.stdout + process.stderr
+        return process
 
     def plan(self, *arguments: str) -> int:
         """Plan, and return `NO_CHANGES` or `CHANGES`."""
@@ -47,9 +47,9 @@ class Terraform:
 
     def refused(self, *arguments: str) -> str:
         """Return the output of a plan that must fail."""
-        done = self.run("plan", "-input=false", *arguments, codes=(FAILED,))
+        output = self.run("plan", "-input=false", *arguments, codes=(FAILED,))
         # Terraform draws a frame and breaks lines.
-        return " ".join(done.stderr.replace("│", " ").split())
+        return " ".join(output.stderr.replace("│", " ").split())
 
     def planned(self, *arguments: str) -> dict[str, dict[str, Any]]:
         """Return the planned values of every resource by its address."""
@@ -86,15 +86,15 @@ def providers(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     environment = {**_without_aws(), **aws.env(), "HOME": str(tmp_path_factory.mktemp("home"))}
     program = [str(PYTHON), "-u", str(REPOSITORY / "tests" / "terraform" / "provider.py")]
     with ExitStack() as running:
-        found: dict[str, Any] = {}
+        addresses: dict[str, Any] = {}
         for name in ("aws", "archive"):
             process = subprocess.Popen([*program, name], env=environment, stdout=subprocess.PIPE, text=True)
             running.enter_context(process)
             running.callback(process.kill)
             assert process.stdout is not None
-            said = next(line for line in process.stdout if "TF_REATTACH_PROVIDERS" in line)
-            found |= json.loads(said.split("=", 1)[1].strip().strip("'"))
-        yield json.dumps(found)
+            output = next(line for line in process.stdout if "TF_REATTACH_PROVIDERS" in line)
+            addresses |= json.loads(output.split("=", 1)[1].strip().strip("'"))
+        yield json.dumps(addresses)
 
 
 @pytest.fixture(scope="session")

@@ -93,8 +93,8 @@ class ParametersByPath(DataSource):
 
     def read(self, ctx: ReadDataContext, config: State) -> State:
         pages = client("ssm").get_paginator("get_parameters_by_path").paginate(Path=config["path"])
-        found = [parameter for page in pages for parameter in page["Parameters"]]
-        return {**config, "names": [p["Name"] for p in found], "values": [p["Value"] for p in found]}
+        parameters = [parameter for page in pages for parameter in page["Parameters"]]
+        return {**config, "names": [p["Name"] for p in parameters], "values": [p["Value"] for p in parameters]}
 
 
 class DynamodbTable(DataSource):
@@ -202,8 +202,8 @@ class CloudformationStack(Resource):
         return {**planned, **(_stack(planned["name"], planned["parameters"]) or {})}
 
     def read(self, ctx: ReadContext, current: State) -> State | None:
-        found = _stack(current["name"], current.get("parameters"))
-        return None if found is None else {**current, **found}
+        stack = _stack(current["name"], current.get("parameters"))
+        return None if stack is None else {**current, **stack}
 
     def delete(self, ctx: DeleteContext, current: State) -> None:
         api = client("cloudformation")
@@ -213,8 +213,8 @@ class CloudformationStack(Resource):
         )
 
     def import_(self, ctx: ImportContext, id: str) -> State | None:
-        found = _stack(id, None)
-        return None if found is None else {"capabilities": None, "iam_role_arn": None, **found}
+        stack = _stack(id, None)
+        return None if stack is None else {"capabilities": None, "iam_role_arn": None, **stack}
 
 
 def _request(planned: State) -> dict[str, Any]:

@@ -62,9 +62,9 @@ def test_a_setup_only_proves_the_delivery_and_enables_the_mapping(applied: Terra
         assert stack.parameters["MappingEnabled"] == "false", "nothing is read before the proof"
         conf = json.loads(applied.outputs()["setup_conf"][table])
         assert conf.pop("environment") == "prod"
-        done = set_up(clients, "prod", TableSettings.parse(conf))
+        setup = set_up(clients, "prod", TableSettings.parse(conf))
         clients.dynamodb.put_item(TableName=table, Item={"id": {"S": "one"}})
-        assert [change["id"] for change in wait_for_changes(clients, done.names, 1)] == ["one"]
+        assert [change["id"] for change in wait_for_changes(clients, setup.names, 1)] == ["one"]
     changed = {name for name, version in versions(clients).items() if version != before[name]}
     assert changed == {f"dynalake-prod-table-{table}" for table in TABLES}, "setup enabled the tables' mappings"
     assert applied.plan() == NO_CHANGES, "Terraform has nothing to do"
@@ -82,16 +82,16 @@ def test_a_lake_that_setup_made_is_imported(applied: Terraform, clients: Clients
 def test_terraform_follows_a_delivery_that_setup_changed(applied: Terraform, clients: Clients) -> None:
     override = applied.folder / "override.tf"
     override.write_text('locals {\n  tables = { RECEIPTS = {}, payments = { delivery = "kinesis" } }\n}\n')
-    said = applied.refused()
-    assert "payments is delivered by 'direct' now" in said
-    assert 'Run dynalake_setup with delivery = "kinesis"' in said
+    output = applied.refused()
+    assert "payments is delivered by 'direct' now" in output
+    assert 'Run dynalake_setup with delivery = "kinesis"' in output
     conf = json.loads(applied.outputs()["setup_conf"]["payments"])
     del conf["environment"]
     set_up(clients, "prod", TableSettings.parse({**conf, "delivery": "kinesis"}), update=True)
     applied.apply()
     parameters = stack_state(clients, "dynalake-prod-table-payments").parameters
-    kept = [parameters[name] for name in ("Delivery", "Beside", "MappingEnabled")]
-    assert kept == ["kinesis", "direct", "true"], "Terraform keeps the delivery that setup has proven"
+    settings = [parameters[name] for name in ("Delivery", "Beside", "MappingEnabled")]
+    assert settings == ["kinesis", "direct", "true"], "Terraform keeps the delivery that setup has proven"
     assert applied.plan() == NO_CHANGES
 
 
@@ -99,5 +99,5 @@ def test_destroying_keeps_the_data(applied: Terraform, clients: Clients) -> None
     bucket = load_lake(clients, "prod").bucket
     applied.run("destroy", "-auto-approve", "-input=false")
     assert [stack_state(clients, name).exists for name in STACKS] == [False] * len(STACKS)
-    kept = clients.s3.list_objects_v2(Bucket=bucket, Prefix="dynamodb/json/")["Contents"]
-    assert {entry["Key"].split("/")[2] for entry in kept} == set(TABLES)
+    objects = clients.s3.list_objects_v2(Bucket=bucket, Prefix="dynamodb/json/")["Contents"]
+    assert {entry["Key"].split("/")[2] for entry in objects} == set(TABLES)

@@ -60,7 +60,7 @@ def module(name: str, values: dict[str, Any]) -> str:
 
 def literal(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: literal(each) for name, each in value.items()}
+        return {name: literal(part) for name, part in value.items()}
     return value.replace("${", "$${").replace("%{", "%%{") if isinstance(value, str) else value
 
 
@@ -90,8 +90,8 @@ def check(values: dict[str, Any], spec: StackSpec, unknown: frozenset[str] = fro
     assert values["iam_role_arn"] == (spec.role_arn or None)
     assert values["tags"] == dict(spec.tags)
     assert set(values["parameters"]) == set(spec.declared) - unknown
-    known = {name: value for name, value in spec.parameters.items() if name not in unknown}
-    assert {name: values["parameters"][name] for name in known} == known
+    expected = {name: value for name, value in spec.parameters.items() if name not in unknown}
+    assert {name: values["parameters"][name] for name in expected} == expected
 
 
 @pytest.mark.parametrize(("environment", "given"), [("dev", {}), ("a-b-c", GIVEN)])

@@ -110,8 +110,8 @@ def item_text(item: Mapping[str, Any], types: Mapping[str, str], structs: Iterab
 def text(value: Any, *, nulls: bool = True) -> str:
     """Return a text that is the same only for equal values: numbers with all digits, and strings quoted."""
     if isinstance(value, dict):
-        there = [(k, v) for k, v in sorted(value.items()) if nulls or v is not None]
-        return f"{{{', '.join(f'{k!r}: {text(v, nulls=nulls)}' for k, v in there)}}}"
+        members = [(k, v) for k, v in sorted(value.items()) if nulls or v is not None]
+        return f"{{{', '.join(f'{k!r}: {text(v, nulls=nulls)}' for k, v in members)}}}"
     if isinstance(value, list):
         return f"[{', '.join(text(v, nulls=nulls) for v in value)}]"
     if isinstance(value, int | Decimal) and not isinstance(value, bool):

@@ -52,9 +52,9 @@ class LakeTable:
     def check(self) -> None:
         """Check what holds while changes come: every change once, the state and the items, in every engine."""
         state, changes = self.names.state_table, self.names.changes_table
-        found = {name: self.agreed(name) for name in (changes, state)}
-        self.check_changes(found[changes])
-        self.check_state(found[state])
+        rows = {name: self.agreed(name) for name in (changes, state)}
+        self.check_changes(rows[changes])
+        self.check_state(rows[state])
         self.check_current()
 
     def agreed(self, name: str) -> list[dict[str, Any]]:
@@ -71,37 +71,37 @@ class LakeTable:
         """Check that each change and each item of the snapshot appears exactly once."""
         schema = schema_of(self.table.changes())
         structs = loose(schema)
-        wanted = Counter(change_text(change, structs) for change in self.landed.values())
-        wanted += Counter(snapshot_text(item, structs) for item in self.snapshot)
-        equal(Counter(row_text(row, schema, structs) for row in rows), wanted)
+        expected = Counter(change_text(change, structs) for change in self.landed.values())
+        expected += Counter(snapshot_text(item, structs) for item in self.snapshot)
+        equal(Counter(row_text(row, schema, structs) for row in rows), expected)
 
     def check_state(self, rows: list[dict[str, Any]]) -> None:
         """Check each item as of the last fold."""
         head = self.table.items()
         schema, folded_to = schema_of(head), number(head, FOLDED_TO)
         structs = loose(schema)
-        wanted = Counter(snapshot_text(item, structs) for item in self.only_in_snapshot(folded_to))
-        wanted += Counter(change_text(change, structs) for change in self.winners(folded_to).values())
-        equal(Counter(row_text(row, schema, structs) for row in rows), wanted)
+        expected = Counter(snapshot_text(item, structs) for item in self.only_in_snapshot(folded_to))
+        expected += Counter(change_text(change, structs) for change in self.winners(folded_to).values())
+        equal(Counter(row_text(row, schema, structs) for row in rows), expected)
         assert [r for r in rows if r["__deleted"] is not (r[OPERATION] == "REMOVE")] == []
 
     def check_current(self) -> None:
         """Check that the items equal DynamoDB's."""
         schema = schema_of(self.table.changes())
         structs = loose(schema)
-        wanted = Counter(item_text(*plain_item(item), structs) for item in self.source.items())
+        expected = Counter(item_text(*plain_item(item), structs) for item in self.source.items())
         shown = Counter(item_text(*row_item(row, schema), structs) for row in self.view(self.names.current_view))
-        equal(shown, wanted)
+        equal(shown, expected)
 
     def check_removed(self) -> None:
         """Check the items that were removed by the last fold, each with its image in the stream."""
         head = self.table.items()
         schema = schema_of(head)
         structs = loose(schema)
-        gone = [c for c in self.winners(number(head, FOLDED_TO)).values() if c.operation == "REMOVE"]
-        wanted = Counter(change_text(change, structs) for change in gone)
+        removed = [c for c in self.winners(number(head, FOLDED_TO)).values() if c.operation == "REMOVE"]
+        expected = Counter(change_text(change, structs) for change in removed)
         rows = [{**row, OPERATION: "REMOVE"} for row in self.view(self.names.removed_view)]
-        equal(Counter(row_text(row, schema, structs) for row in rows), wanted)
+        equal(Counter(row_text(row, schema, structs) for row in rows), expected)
 
     def check_history(self, order: random.Random) -> None:
         """Check that history at any moment has the items as the changes up to then left them."""
@@ -116,9 +116,9 @@ class LakeTable:
                 for row, item in rows
                 if row["__valid_from"] <= moment and (row["__is_current"] or moment < row["__valid_to"])
             )
-            there = self.winners(moment).values()
-            wanted = Counter(item_text(*plain_item(c.image), structs) for c in there if c.operation != "REMOVE")
-            equal(shown, wanted, moment)
+            winners = self.winners(moment).values()
+            expected = Counter(item_text(*plain_item(c.image), structs) for c in winners if c.operation != "REMOVE")
+            equal(shown, expected, moment)
         present = Counter(item for row, item in rows if row["__is_current"])
         equal(present, Counter(item_text(*plain_item(i), structs) for i in self.source.items()))
 
@@ -151,8 +151,8 @@ def texts(rows: list[dict[str, Any]], few: bool) -> Counter[str]:
 
 def equal(shown: Counter[str], wanted: Counter[str], what: object = "") -> None:
     """Fail with the unexpected and the missing rows."""
-    more, fewer = shown - wanted, wanted - shown
-    lines = [*(f"shown:\n{_brief(one)}" for one in more), *(f"not shown:\n{_brief(one)}" for one in fewer)]
+    unexpected, missing = shown - wanted, wanted - shown
+    lines = [*(f"shown:\n{_brief(item)}" for item in unexpected), *(f"not shown:\n{_brief(item)}" for item in missing)]
     assert not lines, "\n\n".join([str(what), *lines])
 
 
@@ -199,8 +199,8 @@ class Life:
         self.succeed("dynalake_compact", **conf)
 
     def succeed(self, dag: str, **conf: Any) -> None:
-        done = self.run(dag, environment=self.environment, **conf)
-        assert done["run"] == "success", done
+        states = self.run(dag, environment=self.environment, **conf)
+        assert states["run"] == "success", states
 
     def check(self) -> None:
         for table in self.tables:

@@ -143,9 +143,9 @@ class SourceTable:
 
     def land_again(self, key: str, day: str) -> None:
         """Put the same object once more on a day, as Firehose does after a lost response."""
-        again = f"{self.names.raw_day(day)}{uuid.uuid4().hex}.gz"
+        copy = f"{self.names.raw_day(day)}{uuid.uuid4().hex}.gz"
         self.clients.s3.copy_object(
-            Bucket=self.names.lake.bucket, Key=again, CopySource=f"{self.names.lake.bucket}/{key}"
+            Bucket=self.names.lake.bucket, Key=copy, CopySource=f"{self.names.lake.bucket}/{key}"
         )
 
 

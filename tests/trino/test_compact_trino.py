@@ -32,15 +32,15 @@ OPTIONS = CompactOptions(orc_copy=True)
 
 def night(lake: ViewLake, **more: Any) -> CompactReport:
     """Run the night after all days of the log."""
-    done = compact_table(lake.table, OPTIONS, lambda: lake.now + timedelta(hours=1), **more)
-    assert done.faults == ()
-    return done
+    night_result = compact_table(lake.table, OPTIONS, lambda: lake.now + timedelta(hours=1), **more)
+    assert night_result.faults == ()
+    return night_result
 
 
 def changes_of(lake: ViewLake, rows: Iterable[dict[str, Any]]) -> Counter[str]:
     """Return the rows of any engine and table as they were written: metadata, and attributes as plain values."""
     schema = schema_of(lake.table.changes())
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for row in rows:
         item = {name: row[name] for name in (OPERATION, SEQUENCE_NUMBER, EVENT_TIME)}
         item |= {a: parse_json(text) for a, text in (row.get("__other") or {}).items()}
@@ -48,8 +48,8 @@ def changes_of(lake: ViewLake, rows: Iterable[dict[str, Any]]) -> Counter[str]:
             if row.get(column.name) is not None:
                 assert column.attribute not in item
                 item[column.attribute] = plain(row[column.name], column.type)
-        found[as_text(item)] += 1
-    return found
+        counts[as_text(item)] += 1
+    return counts
 
 
 def plain(value: Any, of: Type) -> Any:
@@ -73,12 +73,12 @@ def plain(value: Any, of: Type) -> Any:
 
 def without_empty(texts: Counter[str]) -> Counter[str]:
     """Return the same without attributes and fields that are empty lists or maps."""
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for text, count in texts.items():
         while text != (shorter := re.sub(r"'[^']*':(\[\]|\{\}),?", "", text)):
             text = shorter
-        found[text.replace(",}", "}")] += count
-    return found
+        counts[text.replace(",}", "}")] += count
+    return counts
 
 
 def written(events: Iterable[Event]) -> Counter[str]:
@@ -147,10 +147,10 @@ def test_every_value_is_exact_in_every_table_after_every_night(
     assert (nothing.days, nothing.widened.columns, nothing.views) == ((), {}, ())
     table = f"{lake.names.lake.database}.{lake.names.changes_table}"
     for engine in ENGINES:
-        found, wanted = changes_of(lake, read_table(engine, table)), written(log)
+        actual, expected = changes_of(lake, read_table(engine, table)), written(log)
         if engine == "pyiceberg":  # it reads a null list or map of structs as an empty one
-            found, wanted = without_empty(found), without_empty(wanted)
-        assert found == wanted, engine
+            actual, expected = without_empty(actual), without_empty(expected)
+        assert actual == expected, engine
 
 
 def test_closed_days_are_pruned_to_their_partition(clients: Clients, trino: Trino) -> None:
@@ -196,22 +196,22 @@ def test_readers_see_no_error_and_no_partial_change_while_types_widen(clients: C
     lake.put([Event(int(i), lake.start + int(i), "INSERT", {"id": i, "n": v}) for i, v in values.items()])
     lake.convert()
     expected = {**{f"{n}": as_text(Decimal(n)) for n in range(1, 6)}, **{i: as_text(v) for i, v in values.items()}}
-    asked: list[str] = []
+    kinds: list[str] = []
 
     def ask(**_: Any) -> None:
         changes, current = lake.name(lake.names.changes_table), lake.name(lake.names.current_view)
         for table in (changes, current):
             rows = trino(f"SELECT id, typeof(n) AS t, n, element_at(__other, 'n') AS other FROM {table}")
-            found = {row["id"]: row for row in rows}
-            assert len(rows) == len(found) == len(expected)
+            rows_by_id = {row["id"]: row for row in rows}
+            assert len(rows) == len(rows_by_id) == len(expected)
             (kind,) = {str(row["t"]) for row in rows}
             in_column = [row["n"] is not None for row in rows]
             # `bigint` holds five of them; JSON text holds all.
             assert (kind, sum(in_column)) in {("bigint", 5), ("varchar", 8)}, table
-            for key, row in found.items():
+            for key, row in rows_by_id.items():
                 value = row["other"] if row["n"] is None else str(row["n"])
                 assert as_text(parse_json(value)) == expected[key], (table, row)
-        asked.append(kind)
+        kinds.append(kind)
         assert len(lake.removed()) == 0
         assert len(lake.history()) == len(expected)
 
@@ -219,15 +219,15 @@ def test_readers_see_no_error_and_no_partial_change_while_types_widen(clients: C
     for client, event in registered:
         client.meta.events.register(event, ask, unique_id=f"ask {event}")
     try:
-        done = night(lake)
+        result = night(lake)
     finally:
         for client, event in registered:
             client.meta.events.unregister(event, unique_id=f"ask {event}")
 
-    assert done.widened.columns == {"n": ("bigint", "string")}
+    assert result.widened.columns == {"n": ("bigint", "string")}
     ask()
-    assert len(asked) > 20
-    assert {*asked} == {"bigint", "varchar"}
+    assert len(kinds) > 20
+    assert {*kinds} == {"bigint", "varchar"}
     check(lake)
 
 
@@ -245,12 +245,12 @@ def test_the_night_respects_deletes_and_optimizes_by_trino(clients: Clients, tri
     changes, parquet = lake.name(lake.names.changes_table), lake.name(lake.names.parquet_table)
 
     trino(f"DELETE FROM {changes} WHERE id IN ('2', '7')")
-    left = [e for e in events if e.item["id"] not in ("2", "7")]
+    remaining = [e for e in events if e.item["id"] not in ("2", "7")]
     assert count_deleted(lake.table.changes())
-    assert changes_of(lake, lake.changes()) == written(left)
-    done = night(lake)
-    assert [d.rows for d in done.days] == [6]
-    assert changes_of(lake, lake.changes()) == changes_of(lake, trino(f"SELECT * FROM {parquet}")) == written(left)
+    assert changes_of(lake, lake.changes()) == written(remaining)
+    result = night(lake)
+    assert [d.rows for d in result.days] == [6]
+    assert changes_of(lake, lake.changes()) == changes_of(lake, trino(f"SELECT * FROM {parquet}")) == written(remaining)
     assert night(lake).days == ()
 
     late = [Event(20, lake.start + 1, "MODIFY", {"id": "9", "n": 9})]
@@ -259,9 +259,9 @@ def test_the_night_respects_deletes_and_optimizes_by_trino(clients: Clients, tri
     trino(f"ALTER TABLE {changes} EXECUTE optimize")
     head = lake.table.changes()
     assert {f.folder for f in head.files() if f.rows} == {""}
-    assert changes_of(lake, lake.changes()) == written([*left, *late])
+    assert changes_of(lake, lake.changes()) == written([*remaining, *late])
     word = order_of(schema_of(head)).word
     assert plan_compaction(head.files(), lake.now + timedelta(hours=1), lake.names.lake.zone, OPTIONS, word)
     night(lake)
     assert changes_of(lake, lake.changes()) == changes_of(lake, trino(f"SELECT * FROM {parquet}"))
-    assert changes_of(lake, lake.changes()) == written([*left, *late])
+    assert changes_of(lake, lake.changes()) == written([*remaining, *late])

@@ -60,8 +60,8 @@ PARQUET: dict[str, Any] = {
 
 def same(rows: list[dict[str, Any]], day: str | None = None) -> bool:
     """Return whether the rows are those of the day, or all, in any order."""
-    wanted = [row for row in ROWS if day in (None, row["dt"])]
-    return sorted(rows, key=_exact) == sorted(wanted, key=_exact)
+    expected = [row for row in ROWS if day in (None, row["dt"])]
+    return sorted(rows, key=_exact) == sorted(expected, key=_exact)
 
 
 def _exact(row: dict[str, Any]) -> str:

@@ -104,14 +104,14 @@ class SchemaTable:
 
     def items(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the items of an engine's rows, in the order of their keys."""
-        found = []
+        parsed = []
         for row in sorted(rows, key=lambda row: row[KEY]):
             item = {c.attribute: _value(row.get(c.name), c.type) for c in self.schema.columns}
             item |= {a: _number(json.loads(t, parse_float=Decimal)) for a, t in (row[OTHER] or {}).items()}
-            found.append({a: v for a, v in item.items() if v is not None})
+            parsed.append({a: v for a, v in item.items() if v is not None})
             assert row["dt"] == DAY
             assert row[KEY] == key_text((item["PK"], item["at"]))
-        return found
+        return parsed
 
 
 def _parquet(schema: TableSchema, arrow: pa.Schema, items: list[dict[str, Any]]) -> bytes:

@@ -33,7 +33,7 @@ class Writer:
 
     def write(self, phase: int, since: int, until: int, count: int) -> list[Change]:
         """Write between two times (milliseconds); return the changes that land now."""
-        made = []
+        changes = []
         for place in range(count):
             time = since + (until - since) * place // count
             key = self.order.choice(self.keys)
@@ -44,11 +44,11 @@ class Writer:
                 if self.order.random() < 0.2:
                     item["updatedAt"] = {"N": str(time // 1000)}
                 change = self.source.put(item, time)
-            made += [change] if change else []
-        newest = {self.table.key_text(change.image): change for change in made}
-        held = [c for c in made if c is not newest[self.table.key_text(c.image)] and self.order.random() < 0.3]
+            changes += [change] if change else []
+        newest = {self.table.key_text(change.image): change for change in changes}
+        held = [c for c in changes if c is not newest[self.table.key_text(c.image)] and self.order.random() < 0.3]
         self.held += held
-        return [change for change in made if change not in held]
+        return [change for change in changes if change not in held]
 
 
 UNSEEN = 2
@@ -138,5 +138,5 @@ def test_every_table_and_view_equals_dynamodb_through_the_life_of_a_lake(
 
 
 def columns(life: Life, *attributes: str) -> list[Column]:
-    found = [schema_of(table.table.changes()).column(name) for table in life.tables for name in attributes]
-    return [column for column in found if column is not None]
+    all_columns = [schema_of(table.table.changes()).column(name) for table in life.tables for name in attributes]
+    return [column for column in all_columns if column is not None]

@@ -66,8 +66,8 @@ def raw(clients: Clients) -> RawLake:
 
 def line(number: int, ago: float, operation: str = "MODIFY", **attributes: Any) -> str:
     image = {"id": {"S": "a"}, "n": {"N": str(number)}, **attributes}
-    made = round((NOON - timedelta(days=ago)).timestamp() * 1000)
-    return encode_change(image, operation=operation, sequence_number=str(number), event_time=made)
+    time = round((NOON - timedelta(days=ago)).timestamp() * 1000)
+    return encode_change(image, operation=operation, sequence_number=str(number), event_time=time)
 
 
 NUMBERED = ("n", "dt", "price", "big", "tags", "meta", "flag", "bin", "__operation", "__types")
@@ -139,10 +139,10 @@ def test_an_optimize_by_trino_doubles_nothing(raw: RawLake, read_table: ReadTabl
     trino(f"ALTER TABLE {raw.name} EXECUTE optimize")
     assert {f.folder for f in raw.table.changes().files()} == {""}
 
-    again = raw.run()
+    second = raw.run()
 
-    assert again is not None
-    assert (again.sums.rows, again.sums.repeats, again.waiting) == (0, 4, ())
+    assert second is not None
+    assert (second.sums.rows, second.sums.repeats, second.waiting) == (0, 4, ())
     assert raw.run() is None
     raw.put(0, "more", [line(n, 0, flag={"BOOL": True}) for n in range(3, 7)])
     raw.run()

@@ -81,10 +81,10 @@ class DocsLake(ViewLake):
 
 @pytest.fixture(scope="module")
 def lake(clients: Clients, trino_server: LocalTrino, trino: Trino) -> DocsLake:
-    made = DocsLake(clients, trino, ItemKey(KeyAttribute("id", "S")))
-    made.fill()
-    made.trino = Trino(trino_server.url, made.database)
-    return made
+    docs_lake = DocsLake(clients, trino, ItemKey(KeyAttribute("id", "S")))
+    docs_lake.fill()
+    docs_lake.trino = Trino(trino_server.url, docs_lake.database)
+    return docs_lake
 
 
 @pytest.mark.parametrize("statement", statements("What to ask"))
@@ -101,18 +101,18 @@ def test_the_current_items(
 ) -> None:
     """The page's statement in each engine, with the engine's names of the tables."""
     (statement,) = statements("The items there are now, without views")
-    wanted = {("41", None), ("42", 12.5), ("44", 12.5), ("50", 12.5)}
-    assert totals(lake.current()) == totals(lake.trino(statement)) == wanted
+    expected = {("41", None), ("42", 12.5), ("44", 12.5), ("50", 12.5)}
+    assert totals(lake.current()) == totals(lake.trino(statement)) == expected
 
     def named(place: str) -> str:
         return re.sub(r"\b(receipts(?:_state)?)\b", lambda name: place.format(name[1]), statement)
 
     rows = [row.asDict() for row in spark.sql(named(f"lake.{lake.database}.{{}}")).collect()]
-    assert totals(rows) == wanted
+    assert totals(rows) == expected
     for name in ("receipts_state", "receipts"):  # the first begins like the second
         place = iceberg.load_table(f"{lake.database}.{name}").metadata_location
         statement = re.sub(rf"\b{name}\b(?!/)", f"iceberg_scan('{place}')", statement)
-    assert totals([dict(zip(("id", "total"), r, strict=True)) for r in duckdb.sql(statement).fetchall()]) == wanted
+    assert totals([dict(zip(("id", "total"), r, strict=True)) for r in duckdb.sql(statement).fetchall()]) == expected
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -145,24 +145,24 @@ def test_duckdb_s_snippet(
     text, count = connect.subn("", lake.here(snippet))
     assert count == 1
     monkeypatch.setattr("boto3.client", lambda name: getattr(clients, name))
-    here: dict[str, Any] = {"connection": duckdb}
-    exec(text, here)
-    assert dict(here["rows"]) == {"INSERT": 6, "MODIFY": 1, "REMOVE": 2}
+    namespace: dict[str, Any] = {"connection": duckdb}
+    exec(text, namespace)
+    assert dict(namespace["rows"]) == {"INSERT": 6, "MODIFY": 1, "REMOVE": 2}
 
 
 def test_pyiceberg_s_snippet(lake: DocsLake, iceberg: GlueCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
     (snippet,) = snippets("pyiceberg", "python")
-    asked: list[Any] = []
+    catalogs: list[Any] = []
 
     def load_catalog(name: str, **properties: str) -> GlueCatalog:
-        asked.append((name, properties))
+        catalogs.append((name, properties))
         return iceberg
 
     monkeypatch.setattr("pyiceberg.catalog.load_catalog", load_catalog)
-    here: dict[str, Any] = {}
-    exec(lake.here(snippet), here)
-    assert asked == [("lake", {"type": "glue"})]
-    assert here["rows"].num_rows == 9
+    namespace: dict[str, Any] = {}
+    exec(lake.here(snippet), namespace)
+    assert catalogs == [("lake", {"type": "glue"})]
+    assert namespace["rows"].num_rows == 9
 
 
 def test_redshift_s_statements_parse() -> None:
@@ -172,9 +172,9 @@ def test_redshift_s_statements_parse() -> None:
         "import sys, sqlglot; print([type(s).__name__ for s in sqlglot.parse(sys.stdin.read(), read='redshift') if s])"
     )
     python = REPOSITORY / ".venv-local" / "bin" / "python"
-    done = subprocess.run([python, "-c", program], input=text, capture_output=True, text=True, check=True)
+    process = subprocess.run([python, "-c", program], input=text, capture_output=True, text=True, check=True)
     # sqlglot does not know CREATE EXTERNAL SCHEMA.
-    assert ast.literal_eval(done.stdout) == ["Command", "Select", "Select", "Select"]
+    assert ast.literal_eval(process.stdout) == ["Command", "Select", "Select", "Select"]
 
 
 def test_the_last_change_before_an_outage(lake: DocsLake) -> None:
@@ -195,9 +195,9 @@ def test_an_erased_item_does_not_come_back(
     project_json(lake.table, lambda: lake.now)
     days, raw, *erase = statements("Erasing a person's data")
     named = [row["dt"] for row in lake.trino(days)]
-    found = [row["$path"].removeprefix(lake.names.uri("")) for row in lake.trino(raw)]
-    assert (len(named), len(found)) == (1, 1)
-    for key in found if raw_first else ():
+    keys = [row["$path"].removeprefix(lake.names.uri("")) for row in lake.trino(raw)]
+    assert (len(named), len(keys)) == (1, 1)
+    for key in keys if raw_first else ():
         lines = gzip.decompress(clients.s3.get_object(Bucket=lake.names.lake.bucket, Key=key)["Body"].read())
         kept = b"".join(line for line in lines.splitlines(keepends=True) if b'"id":"42"' not in line)
         assert len(kept) < len(lines)
@@ -216,9 +216,9 @@ def test_an_erased_item_does_not_come_back(
 
 def test_trino_s_snippet(trino_server: LocalTrino, database: str) -> None:
     (snippet,) = snippets("Trino on your machine", "python")
-    here: dict[str, Any] = {}
-    exec(re.sub(r'"127.0.0.1", \d+', f'"127.0.0.1", {urlsplit(trino_server.url).port}', snippet), here)
-    assert [database] in here["rows"]
+    namespace: dict[str, Any] = {}
+    exec(re.sub(r'"127.0.0.1", \d+', f'"127.0.0.1", {urlsplit(trino_server.url).port}', snippet), namespace)
+    assert [database] in namespace["rows"]
 
 
 def test_statements_about_iceberg_itself_name_its_catalog(

@@ -31,7 +31,7 @@ LocalTrino(installed(), Path(sys.argv[1]), {name: "http://127.0.0.1:9" for name 
 
 def servers(parent: int) -> list[int]:
     """Return the running Trinos that a process has started."""
-    found = []
+    pids = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             status = (entry / "stat").read_text().rsplit(")", 1)[1].split()
@@ -39,8 +39,8 @@ def servers(parent: int) -> list[int]:
         except OSError:
             continue  # it ended in the meantime
         if int(status[1]) == parent and b"LakeServer" in command:
-            found.append(int(entry.name))
-    return found
+            pids.append(int(entry.name))
+    return pids
 
 
 def state_dirs() -> set[Path]:

@@ -35,19 +35,19 @@ def table(clients: Clients, database: str) -> Table:
     """Both tables, with one commit a day, one of them undone."""
     lake = Lake(f"up{database[1:13]}", "000000000000", "us-east-1", bucket=database)
     clients.glue.create_database(DatabaseInput={"Name": lake.database})
-    made = Table(clients, lake.table("RECEIPTS"))
-    make_tables(made, ItemKey(KeyAttribute("id", "S")), ARN)
+    receipts = Table(clients, lake.table("RECEIPTS"))
+    make_tables(receipts, ItemKey(KeyAttribute("id", "S")), ARN)
     for day in DAYS:
-        commit(made, Change(add=(write(made, day, [f"{day}-a", f"{day}-b"]),)))
-    gone = made.changes().files({DAYS[3]})
-    commit(made, Change(add=(write(made, DAYS[3], [f"{DAYS[3]}-c"]),), remove=gone))
-    return made
+        commit(receipts, Change(add=(write(receipts, day, [f"{day}-a", f"{day}-b"]),)))
+    files = receipts.changes().files({DAYS[3]})
+    commit(receipts, Change(add=(write(receipts, DAYS[3], [f"{DAYS[3]}-c"]),), remove=files))
+    return receipts
 
 
 def commit(table: Table, change: Change) -> Head:
-    landed = commit_on(table.catalog, table.names, table.changes(), lambda head, news: change)
-    assert landed is not None
-    return landed
+    committed = commit_on(table.catalog, table.names, table.changes(), lambda head, news: change)
+    assert committed is not None
+    return committed
 
 
 def write(table: Table, day: str, ids: Sequence[str]) -> DataFile:
@@ -101,10 +101,10 @@ def test_engines_read_a_table_after_upkeep_and_repair(
     # A week later: no other snapshot is kept, and unreferenced files are deleted.
     monkeypatch.setattr(collecting, "GRACE", timedelta(0))
     monkeypatch.setattr(collecting, "WAIT", -timedelta(days=1))
-    done = collect(table, lambda: datetime.now(UTC), snapshot_days=0)
+    collected = collect(table, lambda: datetime.now(UTC), snapshot_days=0)
 
-    assert done.findings == ()
-    assert done.deleted > len(DAYS)
+    assert collected.findings == ()
+    assert collected.deleted > len(DAYS)
     assert len(replaced & keys(table)) == 1
     check(read_table, table)
     trino(f"INSERT INTO {name} (dt, id) VALUES ('20240201', 'trino')")

@@ -105,10 +105,10 @@ def test_views_show_what_the_changes_say_whatever_the_types(clients: Clients, tr
     assert len(lake.changes()) == len(log)
     lake.fold(log[-1].time)
     check(lake)
-    gone = {lake.identity(row) for row in lake.removed()}
-    there = set(by_key(lake.current(), lake))
-    assert gone.isdisjoint(there)
-    assert gone | there == {lake.identity(row) for row in lake.changes()}
+    removed = {lake.identity(row) for row in lake.removed()}
+    current = set(by_key(lake.current(), lake))
+    assert removed.isdisjoint(current)
+    assert removed | current == {lake.identity(row) for row in lake.changes()}
 
 
 def test_views_of_a_second_snapshot(clients: Clients, trino: Trino) -> None:
@@ -184,25 +184,25 @@ def test_views_are_read_while_structs_get_fields(clients: Clients, trino: Trino)
     lake.put([Event(1, lake.start, "INSERT", {"id": "a", "s": {"x": 1}, "l": [{"m": {"x": 1}}]})])
     lake.convert()
     fold(lake.table, lake.start)
-    asked = []
+    versions = []
 
     def ask(**_: Any) -> None:
-        asked.append(len(lake.current()))
+        versions.append(len(lake.current()))
         lake.removed()
         lake.history()
 
     for client in (clients.glue, clients.glue_once):
         client.meta.events.register("after-call.glue.UpdateTable", ask, unique_id="ask")
     try:
-        more = {"id": "b", "s": {"x": 1, "y": [1]}, "l": [{"m": {"x": 1, "z": "t"}}], "new": 1}
-        lake.put([Event(2, lake.start + 1, "INSERT", more)])
+        event = {"id": "b", "s": {"x": 1, "y": [1]}, "l": [{"m": {"x": 1, "z": "t"}}], "new": 1}
+        lake.put([Event(2, lake.start + 1, "INSERT", event)])
         lake.convert()
     finally:
         for client in (clients.glue, clients.glue_once):
             client.meta.events.unregister("after-call.glue.UpdateTable", unique_id="ask")
 
-    assert len(asked) > 8
-    assert (asked[0], len(lake.current())) == (1, 2)
+    assert len(versions) > 8
+    assert (versions[0], len(lake.current())) == (1, 2)
     check(lake)
 
 
@@ -228,7 +228,7 @@ def test_views_in_the_dialects_of_spark_and_duckdb(
     lake.put(log)
     lake.convert()
     lake.fold(log[15].time)
-    wanted = {lake.identity(row): row["__sequence_number"] for row in lake.current()}
+    expected = {lake.identity(row): row["__sequence_number"] for row in lake.current()}
     iceberg = request.getfixturevalue("iceberg")
 
     def place(dialect: Dialect, name: str) -> str:
@@ -242,7 +242,7 @@ def test_views_in_the_dialects_of_spark_and_duckdb(
         duckdb_rows(request.getfixturevalue("duckdb"), texts["duckdb"]),
         spark_rows(request.getfixturevalue("spark"), texts["spark"]),
     ):
-        assert {lake.identity(row): row["__sequence_number"] for row in rows} == wanted
+        assert {lake.identity(row): row["__sequence_number"] for row in rows} == expected
 
 
 # -- bytes ---------------------------------------------------------------------------------------------------------

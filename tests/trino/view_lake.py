@@ -81,8 +81,8 @@ class ViewLake:
             convert_batch(self.table, batch)
         if plan.batches:
             numbers = [batch.number for batch in plan.batches]
-            done = finish_table(self.table, plan.batches[0].plan, numbers, limits, lambda: self.now)
-            assert not done.waiting, done.waiting
+            outcome = finish_table(self.table, plan.batches[0].plan, numbers, limits, lambda: self.now)
+            assert not outcome.waiting, outcome.waiting
         write_views(self.table)
 
     def fold(self, bound: int, sizes: Sizes = SIZES) -> None:
@@ -108,11 +108,11 @@ class ViewLake:
 
     def identity(self, row: dict[str, Any]) -> tuple[str, ...]:
         """Return an item's key, whether its values fit their columns or not."""
-        other = row["__other"] or {}
+        rest = row["__other"] or {}
         parts = []
         for name in self.key.names:
             column = row.get(self.column(name))
-            parts.append(other[name] if column is None else column)
+            parts.append(rest[name] if column is None else column)
         return tuple(_plain(part) for part in parts)
 
     def column(self, attribute: str) -> str:
@@ -135,22 +135,22 @@ def _plain(part: Any) -> str:
 
 def newest(rows: Iterable[dict[str, Any]], lake: ViewLake) -> dict[tuple[str, ...], dict[str, Any]]:
     """Return the newest change of each item that is not removed."""
-    found: dict[tuple[str, ...], dict[str, Any]] = {}
+    newest_rows: dict[tuple[str, ...], dict[str, Any]] = {}
     for row in rows:
         key = lake.identity(row)
-        if key not in found or row["__sequence_number"] > found[key]["__sequence_number"]:
-            found[key] = row
-    return {key: row for key, row in found.items() if row["__operation"] != "REMOVE"}
+        if key not in newest_rows or row["__sequence_number"] > newest_rows[key]["__sequence_number"]:
+            newest_rows[key] = row
+    return {key: row for key, row in newest_rows.items() if row["__operation"] != "REMOVE"}
 
 
 def by_key(rows: Iterable[dict[str, Any]], lake: ViewLake) -> dict[tuple[str, ...], dict[str, Any]]:
     """Return the rows of a view by item, one for each."""
-    found: dict[tuple[str, ...], dict[str, Any]] = {}
+    rows_by_key: dict[tuple[str, ...], dict[str, Any]] = {}
     for row in rows:
         key = lake.identity(row)
-        assert key not in found, key
-        found[key] = row
-    return found
+        assert key not in rows_by_key, key
+        rows_by_key[key] = row
+    return rows_by_key
 
 
 def differences(shown: dict[Any, dict[str, Any]], wanted: dict[Any, dict[str, Any]]) -> Iterator[str]:
