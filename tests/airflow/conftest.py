@@ -49,7 +49,7 @@ def run(stored: None, local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> C
 
 
 @pytest.fixture
-def said(caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
+def logs(caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
     """The log messages of the test's tasks."""
     caplog.set_level(logging.INFO, logger="dynalake")
     return lambda: caplog.text

@@ -56,7 +56,7 @@ def newest_note() -> str:
 
 
 def test_export_and_scan_each_skip_the_other(
-    clients: Clients, names: TableNames, run: Any, said: Callable[[], str]
+    clients: Clients, names: TableNames, run: Any, logs: Callable[[], str]
 ) -> None:
     where = {"table": TABLE, "environment": "dagfill", "segments": 1}
     states = run("dynalake_backfill", **where)
@@ -71,7 +71,7 @@ def test_export_and_scan_each_skip_the_other(
     assert (states["scan"], states["remove_export"]) == ("skipped", "success")
     assert shown_prefix(Table(clients, names)) not in ("", by_scan)
     assert snapshot(clients, names) == (2, 20, 20)
-    assert "20 items by the manifests, in 4 files" in said()
+    assert "20 items by the manifests, in 4 files" in logs()
     assert "read 20 = kept 20 + filtered 0" in newest_note()
 
     states = run("dynalake_backfill", **where, dry_run=True)
@@ -83,7 +83,7 @@ def test_export_and_scan_each_skip_the_other(
 
 
 def test_the_snapshot_is_shown_on_glue(
-    clients: Clients, names: TableNames, run: Any, monkeypatch: pytest.MonkeyPatch, said: Callable[[], str]
+    clients: Clients, names: TableNames, run: Any, monkeypatch: pytest.MonkeyPatch, logs: Callable[[], str]
 ) -> None:
     need("java")
     monkeypatch.setattr("dynalake.operators.waits.spark_run.POLL_SECONDS", 1)
@@ -96,7 +96,7 @@ def test_the_snapshot_is_shown_on_glue(
     assert (job["JobRunState"], job["Arguments"]["--work"]) == ("SUCCEEDED", "snapshot")
     snapshot_number, *rows = snapshot(clients, names)
     assert rows == [20, 20]
-    assert f"The snapshot is that of this run, number {snapshot_number}" in said()
+    assert f"The snapshot is that of this run, number {snapshot_number}" in logs()
 
 
 def test_a_note_keeps_what_a_user_wrote() -> None:

@@ -16,7 +16,7 @@ from dynalake.lake.catalog.table import Table
 from dynalake.lake.hive.hive import list_partitions
 from dynalake.names import Lake
 from tests.airflow.small_lake import make_lake
-from tests.airflow.test_convert_dag import add_table, found, put
+from tests.airflow.test_convert_dag import add_table, converted_rows, put
 
 Run = Callable[..., dict[str, Any]]
 ROWS = [("a", "x"), ("b", "x"), ("c", "x")]
@@ -56,7 +56,7 @@ def test_a_run_compacts_closed_days_and_named_days(clients: Clients, run: Run) -
         (folder,) = folders(table, 2)
         partitions = list_partitions(table, table.names.parquet_table).values()
         assert any(folder in partition.location for partition in partitions)
-        assert found(table) == ROWS
+        assert converted_rows(table) == ROWS
 
     today = lake.day_of(datetime.now(UTC))
     states = run("dynalake_compact", environment="compactdag", tables=["ONE"], days=[today], fold=True)
@@ -64,11 +64,11 @@ def test_a_run_compacts_closed_days_and_named_days(clients: Clients, run: Run) -
     assert folders(tables[0], 0).isdisjoint(open_folders[0])
     assert folders(tables[1], 0) == open_folders[1]
     assert sum(file.rows for file in tables[0].items().files()) == len(ROWS)
-    assert found(tables[0]) == ROWS
+    assert converted_rows(tables[0]) == ROWS
 
 
 def test_broken_tables_fail_alone_and_are_named(
-    clients: Clients, run: Run, said: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+    clients: Clients, run: Run, logs: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Settings that are not JSON, and a fault in a step.
 
@@ -107,7 +107,7 @@ def test_broken_tables_fail_alone_and_are_named(
     assert outcome["run"] == "failed"
     # A failed step stops no other.
     assert [len(folders(tables[name], 2)) for name in ("DEEP", "FINE", "NEWER", "NOT-JSON")] == [1, 1, 1, 2]
-    text = said()
+    text = logs()
     assert "DEEP: types: RecursionError: maximum recursion depth exceeded" in text
     assert "restored-entry: The Glue table dynalake_brokendag.gone" in text
     assert "YOUNG has no tables in Glue yet: dynalake_setup makes them" in text

@@ -56,12 +56,12 @@ def put(table: Table, name: str, ids: Iterable[str], *, ago: int = 0, value: str
     return day
 
 
-def found(table: Table) -> list[tuple[str, str]]:
+def converted_rows(table: Table) -> list[tuple[str, str]]:
     head = table.changes()
     return sorted((row["id"], row["v"]) for rows in read_rows(head, head.files()) for row in rows.to_pylist())
 
 
-def test_with_nothing_due_one_task_runs(clients: Clients, run: Run, said: Callable[[], str]) -> None:
+def test_with_nothing_due_one_task_runs(clients: Clients, run: Run, logs: Callable[[], str]) -> None:
     lake = make_lake(clients, "convertidle")
     add_table(clients, lake, "IDLE")
     add_table(clients, lake, "OLD", iceberg=False)
@@ -71,7 +71,7 @@ def test_with_nothing_due_one_task_runs(clients: Clients, run: Run, said: Callab
     assert states.pop("run") == "success", states
     assert states.pop("plan") == "success"
     assert set(states.values()) == {"skipped"}
-    assert "OLD has no Iceberg table: run dynalake_setup for it." in said()
+    assert "OLD has no Iceberg table: run dynalake_setup for it." in logs()
 
 
 def test_a_run_before_the_first_setup_succeeds(run: Run) -> None:
@@ -79,7 +79,7 @@ def test_a_run_before_the_first_setup_succeeds(run: Run) -> None:
 
 
 def test_a_run_converts_every_table_and_a_broken_one_fails_alone(
-    clients: Clients, run: Run, said: Callable[[], str]
+    clients: Clients, run: Run, logs: Callable[[], str]
 ) -> None:
     lake = make_lake(clients, "convertdag")
     tables = {name: add_table(clients, lake, name) for name in ("BARE", "GONE", "ONE", "TWO")}
@@ -99,8 +99,8 @@ def test_a_run_converts_every_table_and_a_broken_one_fails_alone(
     assert [states[f"commit[{n}]"] for n in range(2)] == ["success"] * 2
     assert states["report"] == "failed"
     for name in ("ONE", "TWO"):
-        assert found(tables[name]) == [("a", "x"), ("b", "x")]
-    text = said()
+        assert converted_rows(tables[name]) == [("a", "x"), ("b", "x")]
+    text = logs()
     assert "4 rows of 4 raw objects in 2 tables; 2 lines rejected; 2 repeats; 2 faults." in text
     assert "BARE cannot be planned: CatalogError" in text
     assert "GONE cannot be planned: CatalogError" in text
@@ -122,13 +122,13 @@ def test_a_named_day_is_converted_again(clients: Clients, run: Run) -> None:
     states = run("dynalake_convert", environment="convertagain", days=[day], tables=["ONE"])
 
     assert states["run"] == "success"
-    assert found(table) == [("a", "corrected"), ("b", "x")]
+    assert converted_rows(table) == [("a", "corrected"), ("b", "x")]
     states = run("dynalake_convert", environment="convertagain", days=["00000000"])
     assert (states["run"], states["plan"], states["report"]) == ("failed", "failed", "failed")
 
 
 def test_a_failed_batch_stops_no_other_and_fails_the_run(
-    clients: Clients, run: Run, said: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+    clients: Clients, run: Run, logs: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from dynalake.convert import batch as module
 
@@ -150,8 +150,8 @@ def test_a_failed_batch_stops_no_other_and_fails_the_run(
     assert states["run"] == "failed"
     assert sorted(states[f"convert[{n}]"] for n in range(4)) == ["failed", "success", "success", "success"]
     assert [states[f"commit[{n}]"] for n in range(2)] == ["success"] * 2
-    assert (found(tables["BAD"]), found(tables["FINE"])) == ([("a", "x")], [("a", "x"), ("b", "x")])
-    assert "1 batches of BAD could not be converted" in said()
+    assert (converted_rows(tables["BAD"]), converted_rows(tables["FINE"])) == ([("a", "x")], [("a", "x"), ("b", "x")])
+    assert "1 batches of BAD could not be converted" in logs()
 
 
 # -- without AWS ---------------------------------------------------------------------------------------------------

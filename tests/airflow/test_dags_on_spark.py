@@ -12,7 +12,7 @@ from dynalake.aws.clients import Clients
 from dynalake.convert.plan import ConvertLimits
 from dynalake.names import Lake
 from tests.airflow.small_lake import make_lake
-from tests.airflow.test_convert_dag import add_table, found, put
+from tests.airflow.test_convert_dag import add_table, converted_rows, put
 from tests.aws.lake import deploy_job
 from tests.conftest import need
 
@@ -29,7 +29,7 @@ def test_large_work_is_converted_and_compacted_on_glue(
     lake: Lake,
     run: Callable[..., dict[str, Any]],
     monkeypatch: pytest.MonkeyPatch,
-    said: Callable[[], str],
+    logs: Callable[[], str],
 ) -> None:
     need("java")
     monkeypatch.setattr("dynalake.operators.waits.spark_run.POLL_SECONDS", 1)
@@ -44,13 +44,13 @@ def test_large_work_is_converted_and_compacted_on_glue(
 
     assert states["run"] == "success", states
     assert [states[f"convert[{n}]"] for n in range(2)] == ["success"] * 2
-    assert found(large) == [("a", "x"), ("b", "x"), ("c", "x"), ("d", "x")]
-    assert found(small) == [("a", "x")]
+    assert converted_rows(large) == [("a", "x"), ("b", "x"), ("c", "x"), ("d", "x")]
+    assert converted_rows(small) == [("a", "x")]
     (job,) = clients.glue.get_job_runs(JobName=lake.spark_job)["JobRuns"]
     assert job["JobRunState"] == "SUCCEEDED"
     assert json.loads(job["Arguments"]["--request"])["batches"] == 2
-    assert "2 batches of LARGE are converted on Spark." in said()
-    assert "6 lines of 2 objects = 5 rows + 0 duplicates + 0 repeats of live rows + 0 canaries + 1 rejected" in said()
+    assert "2 batches of LARGE are converted on Spark." in logs()
+    assert "6 lines of 2 objects = 5 rows + 0 duplicates + 0 repeats of live rows + 0 canaries + 1 rejected" in logs()
 
     # Nothing is due, so there is no other run of the job.
     assert run("dynalake_convert", environment=lake.environment, engine="spark")["plan"] == "success"
@@ -63,15 +63,15 @@ def test_large_work_is_converted_and_compacted_on_glue(
     assert states["run"] == "success", states
     assert [states[f"compact[{n}]"] for n in range(2)] == ["success"] * 2
     assert len(clients.glue.get_job_runs(JobName=lake.spark_job)["JobRuns"]) == 2
-    assert found(large) == [("a", "x"), ("b", "x"), ("c", "x"), ("d", "x")]
+    assert converted_rows(large) == [("a", "x"), ("b", "x"), ("c", "x"), ("d", "x")]
     for table, items in ((large, 4), (small, 1)):
         assert {len({f.folder for f in table.changes().files({day})}) for day in days} <= {0, 1}
         assert sum(file.rows for file in table.items().files()) == items
-    assert "Folded the state, requested: 4 of its items have changed" in said()
+    assert "The state is folded, requested: 4 of its items have changed" in logs()
 
 
 def test_a_lake_without_the_job_says_what_is_missing(
-    clients: Clients, run: Callable[..., dict[str, Any]], said: Callable[[], str]
+    clients: Clients, run: Callable[..., dict[str, Any]], logs: Callable[[], str]
 ) -> None:
     lake = make_lake(clients, "sparkless")
     put(add_table(clients, lake, "ONE"), "a", "a")
@@ -79,4 +79,4 @@ def test_a_lake_without_the_job_says_what_is_missing(
     states = run("dynalake_convert", environment=lake.environment, engine="spark")
 
     assert (states["run"], states["convert[0]"]) == ("failed", "failed")
-    assert "infra/cloudformation/spark.yaml" in said()
+    assert "infra/cloudformation/spark.yaml" in logs()

@@ -76,10 +76,10 @@ class Page:
     def __init__(self, client: Any, tokens: dict[str, str]) -> None:
         self.client, self.tokens = client, tokens
         self.content: Any = None
-        self.asked: list[str] = []
+        self.environments: list[str] = []
 
     def read(self, environment: str) -> Any:
-        self.asked.append(environment)
+        self.environments.append(environment)
         if isinstance(self.content, Exception):
             raise self.content
         from dynalake.ui.data import Content
@@ -98,7 +98,7 @@ class Page:
 
 
 @pytest.fixture(scope="module")
-def made() -> Iterator[Page]:
+def running_page() -> Iterator[Page]:
     from airflow.api_fastapi.app import create_auth_manager, get_auth_manager
     from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
     from airflow.utils.db import initdb
@@ -119,12 +119,12 @@ def made() -> Iterator[Page]:
 
 
 @pytest.fixture
-def page(made: Page, monkeypatch: pytest.MonkeyPatch) -> Page:
-    monkeypatch.setattr("dynalake.ui.app.read_content", made.read)
-    monkeypatch.setattr("dynalake.ui.app.read_status", made.read_status)
-    made.asked = []
-    made.content = overview(RECEIPTS=well(), STOPPED=stopped(), STALE=well(150))
-    return made
+def page(running_page: Page, monkeypatch: pytest.MonkeyPatch) -> Page:
+    monkeypatch.setattr("dynalake.ui.app.read_content", running_page.read)
+    monkeypatch.setattr("dynalake.ui.app.read_status", running_page.read_status)
+    running_page.environments = []
+    running_page.content = overview(RECEIPTS=well(), STOPPED=stopped(), STALE=well(150))
+    return running_page
 
 
 @pytest.mark.parametrize("path", ["/", "/tables/RECEIPTS", "/?environment=prod"])
@@ -132,7 +132,7 @@ def page(made: Page, monkeypatch: pytest.MonkeyPatch) -> Page:
 def test_only_users_who_may_see_the_dag_see_the_page(page: Page, path: str, user: str, status: int) -> None:
     answer = page.get(path, user)
     assert answer.status_code == status
-    assert (len(page.asked) == 1) == (status == 200), "nothing is read for other users"
+    assert (len(page.environments) == 1) == (status == 200), "nothing is read for other users"
     assert ("RECEIPTS" in answer.text) == (status == 200)
     assert "script-src 'sha256-" in answer.headers["Content-Security-Policy"]
 
@@ -191,7 +191,7 @@ def test_a_table_has_its_own_page(page: Page) -> None:
 def test_links_stay_in_the_lake(page: Page) -> None:
     assert 'href="tables/RECEIPTS?environment=prod"' in page.get("/?environment=prod").text
     assert 'href="../?environment=prod"' in page.get("/tables/RECEIPTS?environment=prod").text
-    assert page.asked == ["prod", "prod"]
+    assert page.environments == ["prod", "prod"]
 
 
 def test_no_value_is_rendered_as_html(page: Page) -> None:

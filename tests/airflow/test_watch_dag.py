@@ -44,24 +44,24 @@ def test_a_table_that_cannot_be_watched_fails_the_run(clients: Clients, run: Any
     ]
 
 
-def test_repaired_tables_must_be_named(run: Any, said: Callable[[], str]) -> None:
+def test_repaired_tables_must_be_named(run: Any, logs: Callable[[], str]) -> None:
     states = run("dynalake_watch", environment="watchhalf", repaired=True)
     assert (states["tables"], states["report"], states["run"]) == ("failed", "failed", "failed")
-    assert "repaired is set, and tables is empty" in said()
+    assert "repaired is set, and tables is empty" in logs()
 
 
 def test_more_tables_than_airflow_maps_are_refused(
-    run: Any, said: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+    run: Any, logs: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW__CORE__MAX_MAP_LENGTH", "1")
     states = run("dynalake_watch", environment="watchhalf")
     assert (states["tables"], states["run"]) == ("failed", "failed")
-    assert "2 tables" in said()
-    assert "core.max_map_length" in said()
+    assert "2 tables" in logs()
+    assert "core.max_map_length" in logs()
 
 
 def test_each_table_has_a_task_that_fails_if_it_needs_attention(
-    clients: Clients, run: Any, said: Callable[[], str]
+    clients: Clients, run: Any, logs: Callable[[], str]
 ) -> None:
     well, stopped = captured(clients, "DAG-WELL"), captured(clients, "DAG-STOPPED")
     clients.dynamodb.put_item(TableName="DAG-WELL", Item={"id": {"S": "1"}})
@@ -75,7 +75,7 @@ def test_each_table_has_a_task_that_fails_if_it_needs_attention(
         "look[1]": "success",
         "report": "failed",
     }
-    assert "DAG-STOPPED is stopped: The mapping that reads the stream is Disab" in said()
+    assert "DAG-STOPPED is stopped: The mapping that reads the stream is Disab" in logs()
 
     # The page reads one object with both tables.
     overview = load_overview(clients, well.names.lake)

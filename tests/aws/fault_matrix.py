@@ -84,7 +84,7 @@ class Outcome:
     """Different changes in the raw zone."""
     duplicates: int
     """Repeated lines in the raw zone, which compaction removes."""
-    aside: int
+    rejected: int
     """Different changes, with a reason, in the forwarder's error prefix or at the on-failure destination."""
     both: int
     """Changes in the lake that are rejected, too: their batch was given up after a part of it was stored."""
@@ -92,7 +92,7 @@ class Outcome:
 
     @property
     def lost(self) -> int:
-        return self.written - (self.in_lake + self.aside - self.both)
+        return self.written - (self.in_lake + self.rejected - self.both)
 
 
 def partly_throttled(trial: Trial) -> None:
@@ -194,7 +194,7 @@ class Fault:
     """A fault, the table's settings, and how many changes may only be rejected."""
 
     happen: Callable[[Trial], None]
-    aside: int | None = 0
+    rejected: int | None = 0
     """None: any number, which depends on the moment of the fault."""
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -211,12 +211,12 @@ FAULTS = (
     Fault(answer_of_the_stream_is_lost, settings=SMALL),
     Fault(killed_before_the_put),
     Fault(killed_between_put_and_return),
-    Fault(malformed_records_in_the_middle, aside=2),
+    Fault(malformed_records_in_the_middle, rejected=2),
     Fault(items_over_the_limit, settings=SMALL),
-    Fault(error_prefix_refuses, aside=2, settings=SMALL),
+    Fault(error_prefix_refuses, rejected=2, settings=SMALL),
     Fault(s3_slows_down, settings=SMALL),
-    Fault(given_up_by_the_mapping, aside=None, settings={"max_retries": 1}),
-    Fault(everything_at_once, aside=1, settings=SMALL),
+    Fault(given_up_by_the_mapping, rejected=None, settings={"max_retries": 1}),
+    Fault(everything_at_once, rejected=1, settings=SMALL),
 )
 
 
@@ -256,11 +256,11 @@ def settle(clients: Clients, trial: Trial, fault: Fault) -> Outcome:
 def count(clients: Clients, trial: Trial, fault: Fault) -> Outcome:
     """Count the changes by where they are now."""
     lines = [change["__sequence_number"] for change in raw_changes(clients, trial.names)]
-    aside: dict[str, str] = {}
+    rejected: dict[str, str] = {}
     for batch in list_failed(clients, trial.names):
         content = read_batch(clients, trial.names, batch.key)
         for record in content.records if content else []:
-            aside[record["dynamodb"]["SequenceNumber"].zfill(40)] = batch.reason
+            rejected[record["dynamodb"]["SequenceNumber"].zfill(40)] = batch.reason
     stored = set(lines)
     return Outcome(
         fault=fault.name,
@@ -268,17 +268,17 @@ def count(clients: Clients, trial: Trial, fault: Fault) -> Outcome:
         written=trial.written,
         in_lake=len(stored),
         duplicates=len(lines) - len(stored),
-        aside=len(aside),
-        both=len(stored & set(aside)),
-        reasons=tuple(sorted(set(aside.values()))),
+        rejected=len(rejected),
+        both=len(stored & set(rejected)),
+        reasons=tuple(sorted(set(rejected.values()))),
     )
 
 
 def show(outcomes: list[Outcome]) -> str:
-    """Print the table of the release note."""
-    rows = [("fault", "delivery", "items written", "changes in the lake", "duplicates", "put aside", "in both", "lost")]
+    """Return the table of the release note."""
+    rows = [("fault", "delivery", "items written", "changes in the lake", "duplicates", "rejected", "in both", "lost")]
     for o in outcomes:
-        numbers = (o.written, o.in_lake, o.duplicates, o.aside, o.both, o.lost)
+        numbers = (o.written, o.in_lake, o.duplicates, o.rejected, o.both, o.lost)
         rows.append((o.fault, o.delivery, *map(str, numbers)))  # type: ignore[arg-type]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [

@@ -131,7 +131,7 @@ def hand_over(place: Place, method: str, seed: int, moments: int) -> None:
                 _wait(clients, names, written)
                 stop_mapping(clients, names)
                 days = _repeat(clients, names, random)
-                eventually(lambda: watcher.looks > 3 and upkeep.done.keys() == set(Upkeep.STEPS))
+                eventually(lambda: watcher.looks > 3 and upkeep.runs.keys() == set(Upkeep.STEPS))
         convert_due(table, right_now)
         check_changes(reader, written)
         check_current(reader)
@@ -267,7 +267,7 @@ class Upkeep:
     clients: Clients
     names: TableNames
     random: Random
-    done: Counter[str] = field(default_factory=Counter)
+    runs: Counter[str] = field(default_factory=Counter)
 
     @contextmanager
     def going_on(self) -> Iterator[None]:
@@ -278,15 +278,15 @@ class Upkeep:
         ):
             yield
 
-    def do(self, what: str, random: Random) -> None:
+    def do(self, step: str, random: Random) -> None:
         """Run a step once. If another run came first, the next run does the work, as in Airflow."""
         dies = random.random() < 0.15
         table = Table(_dying(self.clients, random) if dies else self.clients, self.names)
         try:
-            getattr(self, what)(table, random)
+            getattr(self, step)(table, random)
         except (Killed, TransientError):
             return
-        self.done[what] += 1
+        self.runs[step] += 1
 
     def convert(self, table: Table, random: Random) -> None:
         convert(table)
@@ -368,7 +368,7 @@ def _wait(clients: Clients, names: TableNames, written: list[Written]) -> None:
     def missing() -> set[str]:
         return {c.number for c in written} - {change["__sequence_number"] for change in raw_changes(clients, names)}
 
-    eventually(missing, lambda found: not found, every=1)
+    eventually(missing, lambda numbers: not numbers, every=1)
 
 
 def _repeat(clients: Clients, names: TableNames, random: Random) -> list[str]:

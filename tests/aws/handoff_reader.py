@@ -101,10 +101,10 @@ def check_history(
     """Check that `{t}_history` equals the table at random moments within these times (milliseconds)."""
     now, table = reader.now(), reader.table
     reader.rows(f"CREATE OR REPLACE TEMP TABLE history AS SELECT * FROM {now.history}")
-    left = {key_values(key, item): item for item in scan_table(table.clients, table.names)}
+    scanned = {key_values(key, item): item for item in scan_table(table.clients, table.names)}
     for _ in range(count):
         moment = random.choice(random.choice(times))
-        items = [item for item in state_at(written, left, moment).values() if item is not None]
+        items = [item for item in state_at(written, scanned, moment).values() if item is not None]
         rows = reader.rows(
             f"SELECT * FROM history WHERE __valid_from <= {moment} AND (__is_current OR {moment} < __valid_to)"
         )
@@ -114,13 +114,13 @@ def check_history(
 
 
 def state_at(
-    written: Sequence[Written], left: Mapping[KeyValues, Mapping[str, Any]], moment: int
+    written: Sequence[Written], scanned: Mapping[KeyValues, Mapping[str, Any]], moment: int
 ) -> dict[KeyValues, Mapping[str, Any] | None]:
-    """Return each item at a moment, or None: by its changes, else as it was before them, or as in `left`.
+    """Return each item at a moment, or None: by its changes, else as it was before them, or as in `scanned`.
 
     If the clock went back, a change counts from the latest time up to it, as in the view.
     """
-    state: dict[KeyValues, Mapping[str, Any] | None] = dict(left)
+    state: dict[KeyValues, Mapping[str, Any] | None] = dict(scanned)
     in_order = sorted(written, key=lambda change: (repr(change.key), change.number))
     for key, changes in groupby(in_order, key=lambda change: change.key):
         latest, first = 0, True

@@ -64,7 +64,7 @@ class Secured:
     root: Clients
     dag: Clients
     lake: Lake
-    given: Mapping[str, Any]
+    values: Mapping[str, Any]
     """The lake's options."""
     roles: Mapping[str, str]
     """The roles' names by logical name: `DagRole`, `DeployRole`, later `Role` and `FirehoseRole`."""
@@ -77,7 +77,7 @@ class Secured:
 
     @property
     def options(self) -> LakeOptions:
-        return LakeOptions.parse(self.given)
+        return LakeOptions.parse(self.values)
 
 
 def secure(aws: LocalAws, environment: str, *, key: bool = True, bucket: str = "") -> Secured:
@@ -149,21 +149,21 @@ def roles_of(clients: Clients, stack: str) -> dict[str, str]:
     return {r["LogicalResourceId"]: r["PhysicalResourceId"] for r in resources if r["ResourceType"] == "AWS::IAM::Role"}
 
 
-def set_up_secured(here: Secured, settings: TableSettings, *, update: bool = False) -> TableNames:
+def set_up_secured(secured: Secured, settings: TableSettings, *, update: bool = False) -> TableNames:
     """Run the steps of `dynalake_setup` in the DAGs' role."""
-    dag, lake = here.dag, here.lake
+    dag, lake = secured.dag, secured.lake
     names = lake.table(settings.table)
     source = check_source(dag, settings.table, enable_stream=True, enable_pitr=True)
     assert other_readers(dag, lake, source.stream_arn) is not None
-    if key := here.options.kms_key_arn:
+    if key := secured.options.kms_key_arn:
         try_key(dag, key)
     check_names(dag, names)
     check_settings(dag, names, settings, update=update)
-    storage_plan = storage_spec(lake, create_bucket=creates_bucket(dag, lake), options=here.options)
+    storage_plan = storage_spec(lake, create_bucket=creates_bucket(dag, lake), options=secured.options)
     plan_stack(dag, storage_plan)
     storage = apply_stack(dag, storage_plan)
     code = place_code(dag, lake, build_package(lake))
-    forwarder = apply_stack(dag, forwarder_spec(lake, storage, code, here.options))
+    forwarder = apply_stack(dag, forwarder_spec(lake, storage, code, secured.options))
     stream, now = read_stream(dag, names), datetime.now(UTC)
     planned = plan_shards(settings, read_usage(dag, names, now), stream)
     check_stream(dag, names, settings, stream, planned.shards, now)
@@ -208,23 +208,23 @@ def work_at(dag: Clients, names: TableNames, now: datetime) -> int:
     return sum(file.rows for file in table.changes().files())
 
 
-def redshift_role(here: Secured) -> Clients:
+def redshift_role(secured: Secured) -> Clients:
     """Deploy the role for Redshift Spectrum as an administrator, once; return clients in it.
 
     Only Redshift may assume it, which local AWS does not have, so the administrator lets the account assume it, too.
     """
-    stack = f"{here.lake.environment}-redshift"
-    parameters = {"Environment": here.lake.environment, "Prefix": PREFIX, "KmsKeyArn": here.given["kms_key_arn"]}
-    here.root.cloudformation.create_stack(
+    stack = f"{secured.lake.environment}-redshift"
+    parameters = {"Environment": secured.lake.environment, "Prefix": PREFIX, "KmsKeyArn": secured.values["kms_key_arn"]}
+    secured.root.cloudformation.create_stack(
         StackName=stack,
         TemplateBody=REDSHIFT.read_text(encoding="utf-8"),
         Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()],
         Capabilities=["CAPABILITY_IAM"],
     )
-    here.root.cloudformation.get_waiter("stack_create_complete").wait(StackName=stack, WaiterConfig={"Delay": 1})
-    roles = roles_of(here.root, stack)
-    here.roles = {**here.roles, **roles}
-    iam: Any = here.root._make("iam")
+    secured.root.cloudformation.get_waiter("stack_create_complete").wait(StackName=stack, WaiterConfig={"Delay": 1})
+    roles = roles_of(secured.root, stack)
+    secured.roles = {**secured.roles, **roles}
+    iam: Any = secured.root._make("iam")
     role = iam.get_role(RoleName=roles["SpectrumRole"])["Role"]
     (trusted,) = role["AssumeRolePolicyDocument"]["Statement"]
     assert set(trusted["Principal"]["Service"]) == {"redshift.amazonaws.com", "redshift-serverless.amazonaws.com"}
@@ -232,8 +232,8 @@ def redshift_role(here: Secured) -> Clients:
     also = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "Action": "sts:AssumeRole"}
     document = json.dumps({"Version": "2012-10-17", "Statement": [trusted, also]})
     iam.update_assume_role_policy(RoleName=roles["SpectrumRole"], PolicyDocument=document)
-    taken = here.root.sts.assume_role(RoleArn=role["Arn"], RoleSessionName="redshift")["Credentials"]
-    return clients_with(here.aws, taken["AccessKeyId"], taken["SecretAccessKey"], taken["SessionToken"])
+    taken = secured.root.sts.assume_role(RoleArn=role["Arn"], RoleSessionName="redshift")["Credentials"]
+    return clients_with(secured.aws, taken["AccessKeyId"], taken["SecretAccessKey"], taken["SessionToken"])
 
 
 def read_as_redshift(spectrum: Clients, names: TableNames) -> tuple[int, int]:

@@ -71,12 +71,12 @@ def alarm(clients: Clients, stack: str, logical_id: str) -> Any:
     return clients.cloudwatch.describe_alarms(AlarmNames=[name])["MetricAlarms"][0]
 
 
-def goes_off(clients: Clients, stack: str, logical_id: str, meanwhile: Callable[[], object] = lambda: None) -> Any:
-    """Return the alarm as soon as it is in ALARM, repeating `meanwhile` until then. An alarm that needs three bad
+def goes_off(clients: Clients, stack: str, logical_id: str, repeat: Callable[[], object] = lambda: None) -> Any:
+    """Return the alarm as soon as it is in ALARM, calling `repeat` until then. An alarm that needs three bad
     minutes of five sees them as seconds here."""
 
     def look() -> Any:
-        meanwhile()
+        repeat()
         state = alarm(clients, stack, logical_id)
         if state["StateValue"] != "ALARM":
             raise NotReadyError(f"{logical_id} is {state['StateValue']}")
@@ -183,15 +183,15 @@ def test_alarms_on_unread_changes_are_silent_during_a_teardown(clients: Clients)
     """They notify again when the table is set up again, also after an unfinished teardown."""
     names = captured(clients, "silent")
 
-    def tells() -> set[bool]:
+    def notifies() -> set[bool]:
         return {
             alarm(clients, names.stack, name)["ActionsEnabled"] for name in ("StreamUnreadAlarm", "KinesisUnreadAlarm")
         }
 
     silence_alarms(clients, names)
-    assert tells() == {False}
+    assert notifies() == {False}
     arm_alarms(clients, names)
-    assert tells() == {True}
+    assert notifies() == {True}
 
 
 def mapping_of(clients: Clients, names: TableNames) -> str:

@@ -36,13 +36,13 @@ def test_every_change_is_in_the_lake_or_rejected(
     _outcomes.append(outcome)
     assert outcome.lost == 0
     assert outcome.written >= 200
-    if fault.aside is not None:
-        assert outcome.aside == fault.aside
+    if fault.rejected is not None:
+        assert outcome.rejected == fault.rejected
         assert outcome.both == 0
     if fault.name == "partly throttled":
         # Only the failed entries were sent again, so nothing is in the lake twice.
         assert outcome.duplicates == 0
-    assert bool(outcome.reasons) == bool(outcome.aside)
+    assert bool(outcome.reasons) == bool(outcome.rejected)
     assert all(outcome.reasons)
 
 
@@ -82,6 +82,6 @@ def test_a_malformed_change_is_rejected_and_blocks_nothing(clients: Clients, loc
     clients.dynamodb.put_item(TableName="BROKEN-ONE", Item={"id": {"S": "broken"}})
     written = write(clients, "BROKEN-ONE", 50)
     assert {change["id"] for change in wait_for_changes(clients, names, 50)} == written
-    (aside,) = list_rejected(clients, names)
-    assert "no NewImage" in aside["reason"]
-    assert aside["record"]["dynamodb"]["Keys"] == {"id": {"S": "broken"}}
+    (rejected,) = list_rejected(clients, names)
+    assert "no NewImage" in rejected["reason"]
+    assert rejected["record"]["dynamodb"]["Keys"] == {"id": {"S": "broken"}}

@@ -47,20 +47,20 @@ def replay(clients: Clients, names: TableNames, chunks: tuple[Chunk, ...], run: 
     return [replay_chunk(clients, names, run, chunk, sleep=lambda _: None) for chunk in chunks]
 
 
-def give_up(clients: Clients, local_aws: LocalAws, fail: Any, done: SetUp, count: int) -> None:
+def give_up(clients: Clients, local_aws: LocalAws, fail: Any, setup: SetUp, count: int) -> None:
     """Write changes that the mapping gives up; the function stores some batches before it dies."""
-    forwarder = done.names.lake.forwarder
+    forwarder = setup.names.lake.forwarder
     fault = {"service": "lambda", "operation": "Invoke", "code": "Runtime.ExitError", "resource": forwarder}
     fail(**fault, after=True, times=2)
     fail(**fault)
-    write(clients, done.names.table, count)
-    eventually(lambda: sum(batch.changes for batch in list_failed(clients, done.names)) >= count)
+    write(clients, setup.names.table, count)
+    eventually(lambda: sum(batch.changes for batch in list_failed(clients, setup.names)) >= count)
     local_aws.call("DELETE", "/_dynalake/faults")
 
 
-def rows_after_conversion(clients: Clients, done: SetUp) -> tuple[int, int]:
+def rows_after_conversion(clients: Clients, setup: SetUp) -> tuple[int, int]:
     """Return the rows of all changes, and the number of lines dropped because their change already is a row."""
-    table, rows, left_out = register(clients, done.names, done.source.key), 0, 0
+    table, rows, left_out = register(clients, setup.names, setup.source.key), 0, 0
     while (finished := convert(table)) is not None:
         rows += finished.sums.rows
         left_out += finished.sums.duplicates + finished.sums.repeats
@@ -69,7 +69,7 @@ def rows_after_conversion(clients: Clients, done: SetUp) -> tuple[int, int]:
 
 def wait_for_lines(clients: Clients, names: TableNames, count: int) -> int:
     """Return the number of lines in the raw zone as soon as there are `count`."""
-    return eventually(lambda: len(raw_changes(clients, names)), lambda found: found >= count)
+    return eventually(lambda: len(raw_changes(clients, names)), lambda lines: lines >= count)
 
 
 @pytest.mark.parametrize("delivery", ["kinesis", "direct"])
@@ -128,9 +128,9 @@ def test_a_table_owns_the_batches_of_its_former_mapping_and_of_no_other_table(
     for table in ("FORMER", "BESIDE"):
         make_table(clients, table)
     first = set_up(clients, "former", TableSettings("FORMER", max_retries=0, buffer_seconds=SOON))
-    beside = set_up(clients, "former", TableSettings("BESIDE", max_retries=0, buffer_seconds=SOON))
+    other = set_up(clients, "former", TableSettings("BESIDE", max_retries=0, buffer_seconds=SOON))
     give_up(clients, local_aws, fail, first, 4)
-    give_up(clients, local_aws, fail, beside, 4)
+    give_up(clients, local_aws, fail, other, 4)
     clients.cloudformation.delete_stack(StackName=first.names.stack)
     with pytest.raises(SettingsError, match=r"'FORMER' is not set up"):
         plan_redrive(clients, first.names)
@@ -141,7 +141,7 @@ def test_a_table_owns_the_batches_of_its_former_mapping_and_of_no_other_table(
     assert all(key.startswith(f"aws/lambda/{first.mapping_id}/") for key in keys)
     replay(clients, second.names, plan_redrive(clients, second.names).chunks)
     assert list_failed(clients, second.names) == ()
-    assert sum(batch.changes for batch in list_failed(clients, beside.names)) == 4
+    assert sum(batch.changes for batch in list_failed(clients, other.names)) == 4
 
 
 def test_malformed_changes_stay_and_those_that_a_newer_version_can_send_pass(

@@ -14,12 +14,12 @@ from tests.aws.writer import MORE, Writer
 TABLE = "RESHARDED"
 
 
-def identity(clients: Clients, done: SetUp) -> tuple[object, ...]:
+def identity(clients: Clients, setup: SetUp) -> tuple[object, ...]:
     """Return ids that differ after any part of the pipeline was replaced; names and ARNs alone can be reused."""
-    names = done.names
+    names = setup.names
     stream = clients.kinesis.describe_stream_summary(StreamName=names.stream)["StreamDescriptionSummary"]
     delivery = clients.firehose.describe_delivery_stream(DeliveryStreamName=names.delivery_stream)
-    mapping = clients.lambda_.get_event_source_mapping(UUID=done.mapping_id)
+    mapping = clients.lambda_.get_event_source_mapping(UUID=setup.mapping_id)
     resources = clients.cloudformation.describe_stack_resources(StackName=names.stack)["StackResources"]
     return (
         clients.cloudformation.describe_stacks(StackName=names.stack)["Stacks"][0]["StackId"],
@@ -27,7 +27,7 @@ def identity(clients: Clients, done: SetUp) -> tuple[object, ...]:
         delivery["DeliveryStreamDescription"]["CreateTimestamp"],
         (mapping["UUID"], mapping["EventSourceArn"]),
         sorted((resource["LogicalResourceId"], resource["PhysicalResourceId"]) for resource in resources),
-        done.hand_off,
+        setup.hand_off,
     )
 
 

@@ -79,20 +79,20 @@ def inventory(client: Client, names: TableNames) -> dict[str, set[str]]:
         paginator = client(service).get_paginator(operation)
         return [entry for page in paginator.paginate(**arguments) for entry in page.get(member, [])]
 
-    def mine(found: set[str]) -> set[str]:
-        return {name for name in found if environment in name}
+    def own(ids: set[str]) -> set[str]:
+        return {name for name in ids if environment in name}
 
     stacks = pages("cloudformation", "describe_stacks", "Stacks")
     firehose = client("firehose").list_delivery_streams(Limit=1000)["DeliveryStreamNames"]
     mappings = pages("lambda", "list_event_source_mappings", "EventSourceMappings")
     return {
-        "stacks": mine({s["StackName"] for s in stacks if s["StackStatus"] != "DELETE_COMPLETE"}),
-        "streams": mine(set(pages("kinesis", "list_streams", "StreamNames"))),
-        "delivery streams": mine(set(firehose)),
+        "stacks": own({s["StackName"] for s in stacks if s["StackStatus"] != "DELETE_COMPLETE"}),
+        "streams": own(set(pages("kinesis", "list_streams", "StreamNames"))),
+        "delivery streams": own(set(firehose)),
         "mappings": {m["UUID"] for m in mappings if m["FunctionArn"].endswith(f":{names.lake.forwarder}")},
-        "alarms": mine({a["AlarmName"] for a in pages("cloudwatch", "describe_alarms", "MetricAlarms")}),
-        "log groups": mine({g["logGroupName"] for g in pages("logs", "describe_log_groups", "logGroups")}),
-        "parameters": mine({p["Name"] for p in pages("ssm", "describe_parameters", "Parameters")}),
+        "alarms": own({a["AlarmName"] for a in pages("cloudwatch", "describe_alarms", "MetricAlarms")}),
+        "log groups": own({g["logGroupName"] for g in pages("logs", "describe_log_groups", "logGroups")}),
+        "parameters": own({p["Name"] for p in pages("ssm", "describe_parameters", "Parameters")}),
         "glue": {t["Name"] for t in pages("glue", "get_tables", "TableList", DatabaseName=names.lake.database)},
         "objects": {
             entry["Key"]
@@ -113,8 +113,8 @@ def test_only_the_data_remains_and_setup_works_again(clients: Clients, client: C
     environment = f"gone{delivery}"
     for name in (table, other):
         make_table(clients, name)
-    beside = set_up_with_catalog(clients, environment, TableSettings(other))
-    before = inventory(client, beside.names)
+    other_setup = set_up_with_catalog(clients, environment, TableSettings(other))
+    before = inventory(client, other_setup.names)
     setup = set_up_with_catalog(clients, environment, TableSettings(table, delivery=delivery))
     names = setup.names
     write(clients, table, 50)
@@ -155,10 +155,10 @@ def test_the_confirmation_deletes_every_version_and_no_other_table_s_data(
     # Names that start alike: a prefix of one must not match the other.
     for table in ("WIPED", "WIPED2"):
         make_table(clients, table)
-    beside = set_up_with_catalog(clients, "wiped", TableSettings("WIPED2"))
+    other_setup = set_up_with_catalog(clients, "wiped", TableSettings("WIPED2"))
     write(clients, "WIPED2", 5)
-    wait_for_changes(clients, beside.names, 5)
-    before = inventory(client, beside.names)
+    wait_for_changes(clients, other_setup.names, 5)
+    before = inventory(client, other_setup.names)
 
     names = set_up_with_catalog(clients, "wiped", TableSettings("WIPED", max_record_kb=5)).names
     write(clients, "WIPED", 5)
@@ -181,7 +181,7 @@ def test_the_confirmation_deletes_every_version_and_no_other_table_s_data(
     # Nothing is left to tear down, and the error says so.
     with pytest.raises(SettingsError, match=r"nothing of table 'WIPED'.*WIPED2"):
         check_teardown(clients, names)
-    assert len(raw_changes(clients, beside.names)) == 5
+    assert len(raw_changes(clients, other_setup.names)) == 5
 
 
 @pytest.mark.parametrize("delivery", DELIVERIES)

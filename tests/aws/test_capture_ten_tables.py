@@ -1,4 +1,4 @@
-"""Ten tables set up in one lake at once, each with its own pipeline."""
+"""Ten tables set up in setup lake at once, each with its own pipeline."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def test_ten_tables_at_once(clients: Clients) -> None:
     assert list_tables(clients, lake) == tuple(sorted(TABLES))
     assert [load_settings(clients, lake.table(table)) for table in TABLES] == list(map(settings, TABLES))
 
-    def write(one: SetUp) -> int:
-        count = 20 + TABLES.index(one.names.table)
+    def write(setup: SetUp) -> int:
+        count = 20 + TABLES.index(setup.names.table)
         for number in range(count):
-            item = {"id": {"S": f"{one.names.table}/{number}"}, "filler": {"S": "x" * 500}}
-            clients.dynamodb.put_item(TableName=one.names.table, Item=item)
+            item = {"id": {"S": f"{setup.names.table}/{number}"}, "filler": {"S": "x" * 500}}
+            clients.dynamodb.put_item(TableName=setup.names.table, Item=item)
         return count
 
     with ThreadPoolExecutor(5) as threads:

@@ -114,7 +114,7 @@ def begin_backfill(table: Table) -> None:
     body = gzip.compress(items)
     table.clients.s3.put_object(Bucket=table.names.lake.bucket, Key=f"{prefix}0.gz", Body=body)
     (batch,) = plan_snapshot(table, prefix, NOW).batches
-    here(table, batch.plan, 1)
+    convert_here(table, batch.plan, 1)
 
     def kill(*_: Any, **__: Any) -> NoReturn:
         raise Killed
@@ -145,15 +145,15 @@ def add(clients: Clients, name: str) -> Table:
     return table
 
 
-def here(table: Table, plan: str, batches: int) -> None:
+def convert_here(table: Table, plan: str, batches: int) -> None:
     for number in range(batches):
         convert_or_wait(table, read_batch_plan(table, plan, number))
 
 
 def night_here(table: Table) -> list[str]:
-    said: list[str] = []
-    assert work(table, SETTINGS, lambda: datetime.now(UTC), said.append, ASKED) == ()
-    return said
+    log: list[str] = []
+    assert work(table, SETTINGS, lambda: datetime.now(UTC), log.append, ASKED) == ()
+    return log
 
 
 def elsewhere(table: Table, plan: str, batches: int) -> None:
@@ -165,9 +165,9 @@ def night_elsewhere(table: Table) -> list[str]:
     return check_night(do_night(table, night(ASKED), OtherWorkers(table.clients)))
 
 
-def check_night(done: dict[str, Any]) -> list[str]:
-    assert done["faults"] == []
-    return list(done["said"])
+def check_night(outcome: dict[str, Any]) -> list[str]:
+    assert outcome["faults"] == []
+    return list(outcome["said"])
 
 
 def run_job(table: Table, work: str, values: dict[str, Any]) -> dict[str, Any]:
@@ -179,7 +179,7 @@ def run_job(table: Table, work: str, values: dict[str, Any]) -> dict[str, Any]:
         job_run = table.clients.glue.get_job_run(JobName=table.names.lake.spark_job, RunId=run)["JobRun"]
         return str(job_run["JobRunState"])
 
-    eventually(state, lambda found: found not in ("STARTING", "RUNNING"), within=1200)
+    eventually(state, lambda run_state: run_state not in ("STARTING", "RUNNING"), within=1200)
     return read_outcome(table.clients, table.names, request)
 
 
@@ -205,7 +205,7 @@ def bring(clients: Clients, name: str, convert: Convert, do_work: Night) -> tupl
     """Make rows, days and items of a table's raw objects, with late changes and a backfill's items."""
     table = add(clients, name)
     fill_first(table)
-    convert_due(table, here)
+    convert_due(table, convert_here)
     fold_some(table)
     fill_second(table)
     finished = convert_due(table, convert)
@@ -221,7 +221,7 @@ def rows(head: Head) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def by_worker(clients: Clients, lake: Lake) -> tuple[Table, Finished, list[str]]:
-    table, finished, log = bring(clients, "WORKER", here, night_here)
+    table, finished, log = bring(clients, "WORKER", convert_here, night_here)
     assert (finished.sums.rows, finished.sums.repeats, finished.sums.rejected) == (14, 1, 1)
     assert "Columns that have other types now: m, v" in log
     assert commits_of_merges(table) == [1, 1, 1, 1]
@@ -264,9 +264,9 @@ def commits_of_merges(table: Table) -> list[int]:
     return [len(list(some)) for note, some in groupby(notes) if note == "merge"]
 
 
-def _steps(said: list[str], table: str) -> list[str]:
+def _steps(log: list[str], table: str) -> list[str]:
     """Return the steps, without the number of a day's files and of merges of the same items."""
-    return [re.sub(r"(became|:) \d+", "", text).replace(table.lower(), "t") for text in said]
+    return [re.sub(r"(became|:) \d+", "", text).replace(table.lower(), "t") for text in log]
 
 
 def by_key(table: Table) -> dict[tuple[Any, ...], dict[str, Any]]:

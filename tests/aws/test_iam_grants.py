@@ -82,7 +82,7 @@ NOT_SHOWN = {
                 "s3:ListTagsForResource",
                 "ssm:ListTagsForResource",
             ),
-            "the resource's schema: CloudFormation reads back what it made",
+            "the resource's schema: CloudFormation reads the resource back",
         ),
         "glue:GetTable": "the handlers of Lake Formation's grants on tables",
         "glue:UpdateDatabase": NEW_VERSION,
@@ -94,16 +94,16 @@ NOT_SHOWN = {
                 "lambda:UntagResource",
                 "s3:UntagResource",
             ),
-            "tags that somebody takes away: local CloudFormation does not untag these types",
+            "removed tags: local CloudFormation does not untag these types",
         ),
         "iam:CreateServiceLinkedRole": "the workgroup's schema",
-        "iam:PutRolePermissionsBoundary": "a lake that gets its boundary later: a test of its own",
+        "iam:PutRolePermissionsBoundary": "a lake that gets its boundary later: covered by another test",
         "iam:UpdateAssumeRolePolicy": NEW_VERSION,
         "iam:UpdateRoleDescription": NEW_VERSION,
         "firehose:StartDeliveryStreamEncryption": "a lake that gets its key later",
         "logs:AssociateKmsKey": "likewise",
         "kms:GenerateDataKey": "the schemas of the function and the mapping: what Lambda encrypts",
-        "lakeformation:GrantPermissions": "a lake in an account with Lake Formation, which is not here",
+        "lakeformation:GrantPermissions": "a lake in an account with Lake Formation, which is not secured",
         "lakeformation:ListPermissions": "likewise",
         "lakeformation:RevokePermissions": "likewise",
     },
@@ -118,9 +118,9 @@ NOT_SHOWN = {
     },
     "SpectrumRole": {},
     "DagRole": {
-        "s3:AbortMultipartUpload": "boto3 gives up an upload in parts with it, of a file over 8 MB",
-        "glue:CreateTableOptimizer": "local Glue has no optimizers: switches off one that the catalog has switched on",
-        "glue:UpdateTableOptimizer": "likewise, one of the table's own",
+        "s3:AbortMultipartUpload": "boto3 aborts a multipart upload with it, of a file over 8 MB",
+        "glue:CreateTableOptimizer": "local Glue has no optimizers: disables one that the catalog has enabled",
+        "glue:UpdateTableOptimizer": "likewise, one that belongs to the table",
     },
 }
 ROLES = ("DagRole", "DeployRole", "Role", "FirehoseRole", "SpectrumRole")
@@ -131,7 +131,7 @@ WILDCARDS = {
     "ListTableStreams": "dynamodb:ListStreams has no resource",
     "ListTables": "dynamodb:ListTables has no resource",
     "Metrics": "cloudwatch:GetMetricData has no resource",
-    "Mappings": "a mapping has no name before it is there; its function is a condition",
+    "Mappings": "a mapping has no name before it exists; its function is a condition",
     "NoResource": "the boundary's actions without a resource",
     "FindLogs": "logs:DescribeLogGroups has no resource",
     "Governed": "Lake Formation's actions have no resource",
@@ -149,7 +149,7 @@ def enforced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
 
 
 @pytest.fixture(scope="module")
-def ran(enforced: LocalAws) -> Secured:
+def full_run(enforced: LocalAws) -> Secured:
     """A lake in which every action was done once; none may have been denied."""
     secured = secure(enforced, "iam-run")
     fail_at_first(secured)
@@ -169,64 +169,64 @@ def ran(enforced: LocalAws) -> Secured:
     return secured
 
 
-def fail_at_first(here: Secured) -> None:
+def fail_at_first(secured: Secured) -> None:
     """Fail a first deployment twice; each time it is rolled back with its bucket and database."""
-    spec = storage_spec(here.lake, create_bucket=True, options=here.options)
-    assert plan_stack(here.dag, spec).creates
-    here.root.ssm.put_parameter(Name=here.lake.lake_parameter, Type="String", Value="somebody's")
+    spec = storage_spec(secured.lake, create_bucket=True, options=secured.options)
+    assert plan_stack(secured.dag, spec).creates
+    secured.root.ssm.put_parameter(Name=secured.lake.lake_parameter, Type="String", Value="somebody's")
     for _ in range(2):
         with pytest.raises(StackError, match="AlreadyExists"):
-            apply_stack(here.dag, spec)
-        assert stack_state(here.dag, spec.name).status == "ROLLBACK_COMPLETE"
+            apply_stack(secured.dag, spec)
+        assert stack_state(secured.dag, spec.name).status == "ROLLBACK_COMPLETE"
         with pytest.raises(ClientError):
-            here.root.s3.head_bucket(Bucket=here.lake.bucket)
+            secured.root.s3.head_bucket(Bucket=secured.lake.bucket)
         with pytest.raises(ClientError, match="EntityNotFound"):
-            here.root.glue.get_database(Name=here.lake.database)
-    here.root.ssm.delete_parameter(Name=here.lake.lake_parameter)
+            secured.root.glue.get_database(Name=secured.lake.database)
+    secured.root.ssm.delete_parameter(Name=secured.lake.lake_parameter)
 
 
-def change_everything(here: Secured, settings: TableSettings) -> None:
+def change_everything(secured: Secured, settings: TableSettings) -> None:
     """Change each kind of resource in place, there and back."""
-    here.root.s3.create_bucket(Bucket="access-logs")
+    secured.root.s3.create_bucket(Bucket="access-logs")
     changed = {"access_log_bucket": "access-logs", "alarm_email": "ops@example.com", "query_bytes_limit": 10_000_000}
     reset: dict[str, Any] = {"access_log_bucket": "", "alarm_email": "", "query_bytes_limit": 0}
     grown = replace(settings, stream_mode="on_demand", stream_retention_hours=48, buffer_seconds=30, batch_size=500)
     everything = {**changed, "memory_mb": 256, "reserved_concurrency": 5, "forwarder_log_retention_days": 7}
-    set_up_secured(replace(here, given={**here.given, **everything}), grown, update=True)
+    set_up_secured(replace(secured, values={**secured.values, **everything}), grown, update=True)
     back = {**reset, "memory_mb": 512, "reserved_concurrency": -1, "forwarder_log_retention_days": 30}
-    set_up_secured(replace(here, given={**here.given, **back}), settings, update=True)
+    set_up_secured(replace(secured, values={**secured.values, **back}), settings, update=True)
 
 
-def change_tags(here: Secured, names: TableNames) -> None:
+def change_tags(secured: Secured, names: TableNames) -> None:
     """Add a tag to every stack and remove it, as Terraform does: in the stack's own role."""
-    for stack in (here.lake.storage_stack, here.lake.forwarder_stack, names.stack):
-        state = stack_state(here.root, stack)
+    for stack in (secured.lake.storage_stack, secured.lake.forwarder_stack, names.stack):
+        state = stack_state(secured.root, stack)
         own = [{"Key": key, "Value": value} for key, value in state.tags.items()]
         for tags in ([*own, {"Key": "team", "Value": "data"}], own):
-            here.root.cloudformation.update_stack(
+            secured.root.cloudformation.update_stack(
                 StackName=stack,
                 UsePreviousTemplate=True,
                 Parameters=[{"ParameterKey": name, "UsePreviousValue": True} for name in state.parameters],
                 Tags=tags,  # type: ignore[arg-type]
                 Capabilities=["CAPABILITY_NAMED_IAM"],
-                RoleARN=here.given["deploy_role_arn"],
+                RoleARN=secured.values["deploy_role_arn"],
             )
-            waiter = here.root.cloudformation.get_waiter("stack_update_complete")
+            waiter = secured.root.cloudformation.get_waiter("stack_update_complete")
             waiter.wait(StackName=stack, WaiterConfig={"Delay": 1})
 
 
-def change_delivery(here: Secured, settings: TableSettings) -> None:
+def change_delivery(secured: Secured, settings: TableSettings) -> None:
     """Change the table's delivery; the old one is removed when it is empty."""
     moved = replace(settings, delivery="direct" if settings.delivery == "kinesis" else "kinesis")
-    names = set_up_secured(here, moved, update=True)
-    parameters = stack_state(here.root, names.stack).parameters
+    names = set_up_secured(secured, moved, update=True)
+    parameters = stack_state(secured.root, names.stack).parameters
     assert (parameters["Delivery"], parameters["Beside"]) == (moved.delivery, "none")
 
 
-def delete_one_raw_object(here: Secured, names: TableNames) -> None:
+def delete_one_raw_object(secured: Secured, names: TableNames) -> None:
     """Delete a raw object, as `raw_retention_days` does days later."""
-    first = next(list_objects(here.dag, here.lake.bucket, names.raw_prefix))
-    assert remove_objects(here.dag, here.lake.bucket, [first]).objects == 1
+    first = next(list_objects(secured.dag, secured.lake.bucket, names.raw_prefix))
+    assert remove_objects(secured.dag, secured.lake.bucket, [first]).objects == 1
 
 
 def commands(lake: str) -> list[str]:
@@ -238,108 +238,108 @@ def commands(lake: str) -> list[str]:
     return [f"{lake}-{name}" for name in stacks]
 
 
-def delete_stack_as_documented(here: Secured, stack: str) -> None:
+def delete_stack_as_documented(secured: Secured, stack: str) -> None:
     """Delete a stack as an administrator who names no role; CloudFormation uses the stack's role."""
-    here.root.cloudformation.delete_stack(StackName=stack)
-    here.root.cloudformation.get_waiter("stack_delete_complete").wait(StackName=stack, WaiterConfig={"Delay": 1})
+    secured.root.cloudformation.delete_stack(StackName=stack)
+    secured.root.cloudformation.get_waiter("stack_delete_complete").wait(StackName=stack, WaiterConfig={"Delay": 1})
 
 
-def give_up_the_lake(here: Secured) -> None:
+def give_up_the_lake(secured: Secured) -> None:
     """Delete the lake, which no DAG does. The database still has the tables of a table whose data stays."""
-    assert here.root.glue.get_tables(DatabaseName=here.lake.database)["TableList"]
-    forwarder, storage, _ = commands(here.lake.stack_prefix)
-    assert (forwarder, storage) == (here.lake.forwarder_stack, here.lake.storage_stack)
+    assert secured.root.glue.get_tables(DatabaseName=secured.lake.database)["TableList"]
+    forwarder, storage, _ = commands(secured.lake.stack_prefix)
+    assert (forwarder, storage) == (secured.lake.forwarder_stack, secured.lake.storage_stack)
     for stack in (forwarder, storage):
-        delete_stack_as_documented(here, stack)
+        delete_stack_as_documented(secured, stack)
     with pytest.raises(ClientError, match="EntityNotFound"):
-        here.root.glue.get_database(Name=here.lake.database)
-    assert here.root.s3.list_objects_v2(Bucket=here.lake.bucket)["KeyCount"]
+        secured.root.glue.get_database(Name=secured.lake.database)
+    assert secured.root.s3.list_objects_v2(Bucket=secured.lake.bucket)["KeyCount"]
 
 
-def run(here: Secured) -> None:
+def run(secured: Secured) -> None:
     """Run setup, canary, changes, watch, backfill, compaction, redrive and teardown, with both deliveries."""
-    root, dag = here.root, here.dag
+    root, dag = secured.root, secured.dag
     with pytest.raises(SourceError, match="no DynamoDB table 'SECURE'"):
         check_source(dag, "SECURE")
     for delivery in ("kinesis", "direct"):
         table = f"SECURED-{delivery}"
         make_table(root, table, view_type=None)
         settings = TableSettings(table, delivery=delivery, max_record_kb=5, max_retries=0)
-        names = set_up_secured(here, settings)
+        names = set_up_secured(secured, settings)
         if delivery == "kinesis":
-            change_everything(here, settings)
-        killed_and_failed(here, names)
+            change_everything(secured, settings)
+        killed_and_failed(secured, names)
         prove(dag, names, delivery)
-        write(here, table, 30)
+        write(secured, table, 30)
         assert len(wait_for_changes(root, names, 30)) == 30
         comparison = watch(dag, names, datetime.now(UTC)).readings.comparison
         assert comparison.equal == comparison.compared > 0
         back_fill(dag, names, "run")
         assert work_at(dag, names, datetime.now(UTC) + timedelta(days=2)) == 60
-        if here.spectrum is None:
-            here.spectrum = redshift_role(here)
+        if secured.spectrum is None:
+            secured.spectrum = redshift_role(secured)
         # Parquet rows only: the raw objects have a change as often as it arrived.
-        assert read_as_redshift(here.spectrum, names)[0] == 60
+        assert read_as_redshift(secured.spectrum, names)[0] == 60
         # A type that becomes wider, and unreferenced files that are deleted later.
         root.dynamodb.put_item(TableName=table, Item={"id": {"S": "1"}, "n": {"S": "wide"}})
         # All of the snapshot's records have the same sequence number.
         wait_for_changes(root, names, 32)
         assert work_at(dag, names, datetime.now(UTC) + timedelta(days=2)) == 61
-        fail_and_redrive(here, names)
+        fail_and_redrive(secured, names)
         work_at(dag, names, datetime.now(UTC) + timedelta(days=10))
         if delivery == "kinesis":
-            change_tags(here, names)
+            change_tags(secured, names)
         else:
-            delete_one_raw_object(here, names)
-        change_delivery(here, settings)
+            delete_one_raw_object(secured, names)
+        change_delivery(secured, settings)
         tear_down(dag, names, delete_data=delivery == "direct")
 
 
-def killed_and_failed(here: Secured, names: TableNames) -> None:
+def killed_and_failed(secured: Secured, names: TableNames) -> None:
     """Leave a deployment that a killed run has begun, and one that fails."""
     options = LakeOptions.parse({"noncurrent_days": 31 if "kinesis" in names.table else 32})
-    spec = storage_spec(here.lake, create_bucket=True, options=options)
-    deployed = stack_state(here.dag, spec.name)
-    first = create_change_set(here.dag, spec, Deployed(deployed.version, deployed.parameters), purpose="killed")
-    second = create_change_set(here.dag, spec, Deployed(deployed.version, deployed.parameters), purpose="killed")
+    spec = storage_spec(secured.lake, create_bucket=True, options=options)
+    deployed = stack_state(secured.dag, spec.name)
+    first = create_change_set(secured.dag, spec, Deployed(deployed.version, deployed.parameters), purpose="killed")
+    second = create_change_set(secured.dag, spec, Deployed(deployed.version, deployed.parameters), purpose="killed")
     assert first is not None
     assert first == second
-    delete_change_set(here.dag, spec.name, first)
-    source = check_source(here.dag, names.table)
+    delete_change_set(secured.dag, spec.name, first)
+    source = check_source(secured.dag, names.table)
     missing = replace(source, stream_arn=source.stream_arn[:-3] + "000")
-    storage, forwarder = (stack_state(here.dag, name).outputs for name in (spec.name, here.lake.forwarder_stack))
-    broken = table_spec(here.lake.table("FAILS"), TableSettings("FAILS"), missing, storage, forwarder)
+    storage, forwarder = (stack_state(secured.dag, name).outputs for name in (spec.name, secured.lake.forwarder_stack))
+    broken = table_spec(secured.lake.table("FAILS"), TableSettings("FAILS"), missing, storage, forwarder)
     with pytest.raises(StackError, match="Stream not found"):
-        apply_stack(here.dag, broken)
+        apply_stack(secured.dag, broken)
 
 
-def write(here: Secured, table: str, count: int) -> None:
+def write(secured: Secured, table: str, count: int) -> None:
     for number in range(count):
-        here.root.dynamodb.put_item(TableName=table, Item={"id": {"S": str(number)}, "n": {"N": "1"}})
+        secured.root.dynamodb.put_item(TableName=table, Item={"id": {"S": str(number)}, "n": {"N": "1"}})
 
 
-def fail_and_redrive(here: Secured, names: TableNames) -> None:
+def fail_and_redrive(secured: Secured, names: TableNames) -> None:
     """Write a change too long for a record, a malformed one, and one whose function dies; redrive the last."""
     fault = {"service": "lambda", "operation": "Invoke", "code": "Runtime.ExitError", "times": 1}
-    here.root.dynamodb.put_item(TableName=names.table, Item={"id": {"S": "large"}, "x": {"S": "x" * 9000}})
-    assert "large" in {change["id"] for change in wait_for_changes(here.root, names, 33)}
-    break_changes(here.aws, names.table)
-    here.root.dynamodb.put_item(TableName=names.table, Item={"id": {"S": "broken"}})
-    patiently(lambda: rejected(here.root, names))
-    here.aws.call("POST", "/_dynalake/faults", {**fault, "resource": names.lake.forwarder})
-    here.root.dynamodb.put_item(TableName=names.table, Item={"id": {"S": "dies"}})
-    patiently_listed(here, names.lake.failed_batches)
-    plan = plan_redrive(here.dag, names)
+    secured.root.dynamodb.put_item(TableName=names.table, Item={"id": {"S": "large"}, "x": {"S": "x" * 9000}})
+    assert "large" in {change["id"] for change in wait_for_changes(secured.root, names, 33)}
+    break_changes(secured.aws, names.table)
+    secured.root.dynamodb.put_item(TableName=names.table, Item={"id": {"S": "broken"}})
+    patiently(lambda: rejected(secured.root, names))
+    secured.aws.call("POST", "/_dynalake/faults", {**fault, "resource": names.lake.forwarder})
+    secured.root.dynamodb.put_item(TableName=names.table, Item={"id": {"S": "dies"}})
+    patiently_listed(secured, names.lake.failed_batches)
+    plan = plan_redrive(secured.dag, names)
     assert plan.changes == 2
     for chunk in plan.chunks:
-        replay_chunk(here.dag, names, "run", chunk)
-    assert "dies" in {change["id"] for change in wait_for_changes(here.root, names, 34)}
+        replay_chunk(secured.dag, names, "run", chunk)
+    assert "dies" in {change["id"] for change in wait_for_changes(secured.root, names, 34)}
 
 
-def patiently_listed(here: Secured, prefix: str) -> None:
+def patiently_listed(secured: Secured, prefix: str) -> None:
     def look() -> None:
-        if not here.root.s3.list_objects_v2(Bucket=here.lake.bucket, Prefix=prefix).get("KeyCount"):
-            raise NotReadyError(f"Nothing lies under {prefix}")
+        if not secured.root.s3.list_objects_v2(Bucket=secured.lake.bucket, Prefix=prefix).get("KeyCount"):
+            raise NotReadyError(f"No object under {prefix}")
 
     patiently(look)
 
@@ -352,20 +352,20 @@ def tear_down(dag: Any, names: TableNames, *, delete_data: bool) -> None:
         delete_objects(dag, names)
 
 
-def used(here: Secured, role: str) -> list[dict[str, Any]]:
-    return [action for action in here.aws.call("GET", "/_dynalake/actions") if action["role"] == here.roles[role]]
+def used(secured: Secured, role: str) -> list[dict[str, Any]]:
+    return [action for action in secured.aws.call("GET", "/_dynalake/actions") if action["role"] == secured.roles[role]]
 
 
-def test_no_action_of_a_role_was_denied(ran: Secured) -> None:
-    denied = [action for role in ROLES for action in used(ran, role) if action["decision"] != "Allow"]
+def test_no_action_of_a_role_was_denied(full_run: Secured) -> None:
+    denied = [action for role in ROLES for action in used(full_run, role) if action["decision"] != "Allow"]
     assert denied == []
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_no_role_was_granted_more_than_it_used(ran: Secured, role: str) -> None:
-    actions = used(ran, role)
+def test_no_role_was_granted_more_than_it_used(full_run: Secured, role: str) -> None:
+    actions = used(full_run, role)
     unused = []
-    for statement in ran.policies[role]:
+    for statement in full_run.policies[role]:
         for action in statement["Action"]:
             is_used = any(
                 call["action"].lower() == action.lower()
@@ -378,14 +378,14 @@ def test_no_role_was_granted_more_than_it_used(ran: Secured, role: str) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_actions_that_local_aws_cannot_show_are_granted_and_unused(ran: Secured, role: str) -> None:
-    granted = {action for statement in ran.policies[role] for action in statement["Action"]}
+def test_actions_that_local_aws_cannot_show_are_granted_and_unused(full_run: Secured, role: str) -> None:
+    granted = {action for statement in full_run.policies[role] for action in statement["Action"]}
     assert set(NOT_SHOWN[role]) <= granted
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_every_wildcard_has_a_stated_reason(ran: Secured, role: str) -> None:
-    for statement in ran.policies[role]:
+def test_every_wildcard_has_a_stated_reason(full_run: Secured, role: str) -> None:
+    for statement in full_run.policies[role]:
         assert not [action for action in statement["Action"] if "*" in action]
         if "*" in statement["Resource"]:
             assert statement["Sid"] in WILDCARDS
@@ -396,15 +396,15 @@ def test_every_wildcard_has_a_stated_reason(ran: Secured, role: str) -> None:
             )
 
 
-def test_the_dags_cannot_deploy_with_their_own_permissions(ran: Secured) -> None:
+def test_the_dags_cannot_deploy_with_their_own_permissions(full_run: Secured) -> None:
     """The DAGs' role may not do what CloudFormation may."""
-    dag: Any = ran.dag
+    dag: Any = full_run.dag
     calls: list[Callable[[], Any]] = [
         lambda: dag.s3.create_bucket(Bucket="another"),
         lambda: dag._make("iam").create_role(RoleName="dynalake-x", AssumeRolePolicyDocument="{}"),
         lambda: dag.kinesis.delete_stream(StreamName="dynalake-iam_run-X"),
         lambda: dag.ssm.put_parameter(Name="/dynalake/iam-run/lake", Value="x", Type="String"),
-        lambda: dag.s3.get_object(Bucket=ran.lake.bucket, Key="athena-results/somebody.csv"),
+        lambda: dag.s3.get_object(Bucket=full_run.lake.bucket, Key="athena-results/somebody.csv"),
         lambda: dag.cloudformation.describe_stacks(StackName="dynalake-iam-storage"),
         lambda: dag.lambda_.invoke(FunctionName="dynalake-iam-forwarder"),
     ]
@@ -413,10 +413,10 @@ def test_the_dags_cannot_deploy_with_their_own_permissions(ran: Secured) -> None
             call()
 
 
-def test_redshift_reads_the_tables_and_nothing_else(ran: Secured) -> None:
+def test_redshift_reads_the_tables_and_nothing_else(full_run: Secured) -> None:
     """The run covers its reads (`read_as_redshift`); this covers what it must not do: read other folders, or write."""
-    spectrum: Any = ran.spectrum
-    bucket, database, names = ran.lake.bucket, ran.lake.database, ran.lake.table("SECURED-kinesis")
+    spectrum: Any = full_run.spectrum
+    bucket, database, names = full_run.lake.bucket, full_run.lake.database, full_run.lake.table("SECURED-kinesis")
     raw = f"{names.raw_day('20190525')}1.gz"
     calls: list[Callable[[], Any]] = [
         lambda: spectrum.s3.get_object(Bucket=bucket, Key=names.state_prefix + "x.json"),
@@ -431,7 +431,7 @@ def test_redshift_reads_the_tables_and_nothing_else(ran: Secured) -> None:
             DatabaseName=database, TableName=names.parquet_table, PartitionValues=["00000000"]
         ),
         lambda: spectrum.glue.get_tables(DatabaseName="dynalake_other"),
-        lambda: spectrum.ssm.get_parameter(Name=ran.lake.lake_parameter),
+        lambda: spectrum.ssm.get_parameter(Name=full_run.lake.lake_parameter),
         lambda: spectrum.dynamodb.scan(TableName="SECURED-kinesis"),
     ]
     for number, call in enumerate(calls):
@@ -439,9 +439,9 @@ def test_redshift_reads_the_tables_and_nothing_else(ran: Secured) -> None:
             pytest.fail(f"{number}: {call()}")
 
 
-def test_the_roles_are_bounded(ran: Secured) -> None:
-    assert set(ran.boundaries) == {"Role", "FirehoseRole"}
-    for boundary in ran.boundaries.values():
+def test_the_roles_are_bounded(full_run: Secured) -> None:
+    assert set(full_run.boundaries) == {"Role", "FirehoseRole"}
+    for boundary in full_run.boundaries.values():
         assert boundary.startswith(f"arn:aws:iam::{ACCOUNT}:policy/")
 
 
@@ -452,13 +452,13 @@ def test_a_lake_without_a_boundary_gets_one(enforced: LocalAws) -> None:
     iam: Any = secured.root._make("iam")
     name = f"dynalake-{secured.lake.environment}-us-east-1-firehose"
     assert "PermissionsBoundary" not in iam.get_role(RoleName=name)["Role"]
-    options = LakeOptions.parse({name: value for name, value in secured.given.items() if name != "kms_key_arn"})
+    options = LakeOptions.parse({name: value for name, value in secured.values.items() if name != "kms_key_arn"})
     apply_stack(
         secured.dag,
         storage_spec(secured.lake, create_bucket=creates_bucket(secured.dag, secured.lake), options=options),
     )
     bounded = iam.get_role(RoleName=name)["Role"]["PermissionsBoundary"]["PermissionsBoundaryArn"]
-    assert bounded == secured.given["permissions_boundary_arn"]
+    assert bounded == secured.values["permissions_boundary_arn"]
 
 
 def test_a_lake_without_a_key_works_within_its_boundary(enforced: LocalAws) -> None:
@@ -525,15 +525,15 @@ def test_in_a_user_s_own_bucket_the_roles_reach_only_the_lake(enforced: LocalAws
         secured.dag.s3.get_object(Bucket=bucket, Key="hr/salaries.csv")
 
 
-def test_a_role_that_may_not_be_passed_fails_the_deployment(ran: Secured) -> None:
+def test_a_role_that_may_not_be_passed_fails_the_deployment(full_run: Secured) -> None:
     options = LakeOptions.parse({"deploy_role_arn": f"arn:aws:iam::{ACCOUNT}:role/administrator"})
     with pytest.raises((ClientError, StackError), match="iam:PassRole"):
-        apply_stack(ran.dag, storage_spec(ran.lake, create_bucket=True, options=options))
+        apply_stack(full_run.dag, storage_spec(full_run.lake, create_bucket=True, options=options))
 
 
-def test_the_lake_s_roles_are_deleted_last(ran: Secured) -> None:
+def test_the_lake_s_roles_are_deleted_last(full_run: Secured) -> None:
     """By the last command in the docs, when nothing in the lake needs them any more."""
-    stack = commands(ran.lake.stack_prefix)[-1]
+    stack = commands(full_run.lake.stack_prefix)[-1]
     assert stack == roles_stack("iam-run")
-    delete_stack_as_documented(ran, stack)
-    assert not stack_state(ran.root, stack).exists
+    delete_stack_as_documented(full_run, stack)
+    assert not stack_state(full_run.root, stack).exists

@@ -18,7 +18,7 @@ from dynalake.spark.request import COMPACT
 from dynalake.spark.work import night
 from infra.local.run.process import LocalAws
 from tests.aws.lake import deploy_job
-from tests.aws.test_engines import KEY, convert_due, fill_first, fill_second, here, on_glue, run_job
+from tests.aws.test_engines import KEY, convert_due, convert_here, fill_first, fill_second, on_glue, run_job
 from tests.conftest import need
 
 # Not the default, so that a grant that names the default fails.
@@ -51,7 +51,7 @@ def table(root: Clients) -> Table:
 def test_a_conversion_and_a_night_in_the_job_s_role(table: Table) -> None:
     need("java")
     fill_first(table)
-    convert_due(table, here)
+    convert_due(table, convert_here)
     fill_second(table)
     assert convert_due(table, on_glue).sums.rejected == 1
     outcome = run_job(table, COMPACT, night(Asked(fold=True, scrub=True)))

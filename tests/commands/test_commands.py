@@ -65,7 +65,7 @@ def test_demo(marked: Marked) -> None:
     for task in ("check_source", "prove › canaries_arrive", "show_snapshot", "commit"):
         assert f"✓ {task}" in output
     # One that is killed while it waits for the disk is there until the disk answers.
-    eventually(marked.processes, lambda left: left == {})
+    eventually(marked.processes, lambda processes: processes == {})
     assert leftovers() == before
 
 
@@ -95,7 +95,7 @@ def test_ctrl_c_cleans_up(moment: float | str, marked: Marked) -> None:
     assert "everything is cleaned up" in rest
     assert "Traceback" not in rest
     # One that is killed while it waits for the disk is there until the disk answers.
-    eventually(marked.processes, lambda left: left == {})
+    eventually(marked.processes, lambda processes: processes == {})
     assert leftovers() == before
 
 
@@ -105,7 +105,7 @@ def test_no_process_survives_when_the_demo_is_killed(marked: Marked) -> None:
     assert len(marked.processes()) > 1
     demo.kill()
     demo.communicate()
-    eventually(marked.processes, lambda left: left == {})
+    eventually(marked.processes, lambda processes: processes == {})
     for leftover in leftovers():
         subprocess.run(["rm", "-rf", str(REPOSITORY / ".local" / leftover)], check=True)
 
@@ -158,7 +158,7 @@ def test_up_and_down(installation: Installation, marked: Marked) -> None:
         down = start([*UP, "down"], marked.environment())
         assert "Stopped" in down.communicate(timeout=PATIENCE)[0]
     # One that is killed while it waits for the disk is there until the disk answers.
-    eventually(marked.processes, lambda left: left == {})
+    eventually(marked.processes, lambda processes: processes == {})
     assert not (REPOSITORY / ".local" / "env").exists()
     assert not (REPOSITORY / ".local" / "up").exists()
 

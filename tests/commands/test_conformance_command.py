@@ -64,7 +64,7 @@ def test_a_whole_conformance_run_on_local_aws(marked: Marked, tmp_path: Path) ->
         assert not re.search(r"0{12}|arn:|s3://[^<]|dynalake-conformance-[0-9a-f]{4}-0", content)
     for experiment in EXPERIMENTS:
         assert f"**{experiment.name}**" in markdown
-    eventually(marked.processes, lambda left: left == {})
+    eventually(marked.processes, lambda processes: processes == {})
 
 
 def test_ctrl_c_removes_the_created_resources(marked: Marked, tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_ctrl_c_removes_the_created_resources(marked: Marked, tmp_path: Path) ->
     assert "is removed" in rest
     assert "Traceback" not in rest
     assert not json.loads((tmp_path / "report.json").read_text())["not_removed"]
-    eventually(marked.processes, lambda left: left == {})
+    eventually(marked.processes, lambda processes: processes == {})
 
 
 def test_the_emulator_s_tests_run_on_an_account_and_clean_up(local_aws: LocalAws) -> None:

@@ -122,7 +122,7 @@ def test_access_to_encrypted_data_needs_the_customer_s_key(
             assert (needed, key, "Deny") in {(entry["action"], entry["resource"], entry["decision"]) for entry in noted}
 
 
-def heard(cloudformation: Any, Resources: dict[str, Any], **request: Any) -> Any:
+def change_set(cloudformation: Any, Resources: dict[str, Any], **request: Any) -> Any:
     """Create a change set as soon as CloudFormation accepts its role."""
 
     def ask() -> Any:
@@ -153,7 +153,7 @@ def test_cloudformation_accepts_a_new_role_only_after_a_while(
         cloudformation.create_change_set(TemplateBody=json.dumps({"Resources": resources}), **request)
     assert error.value.response["Error"]["Code"] == "ValidationError"
     if becomes_known:
-        assert heard(cloudformation, resources, **{k: v for k, v in request.items() if k != "ChangeSetName"})
+        assert change_set(cloudformation, resources, **{k: v for k, v in request.items() if k != "ChangeSetName"})
 
 
 @pytest.mark.parametrize("allowed", ["ssm:PutParameter", "ssm:*"])
@@ -170,7 +170,7 @@ def test_cloudformation_acts_in_the_role_of_the_stack(
     cloudformation = root("cloudformation")
 
     def deployed(template: dict[str, Any], kind: str) -> str:
-        change = heard(cloudformation, StackName=name, ChangeSetType=kind, RoleARN=arn, Resources=template)
+        change = change_set(cloudformation, StackName=name, ChangeSetType=kind, RoleARN=arn, Resources=template)
         cloudformation.execute_change_set(ChangeSetName=change["Id"], StackName=name)
         with suppress(WaiterError):
             waiter = cloudformation.get_waiter(f"stack_{kind.lower()}_complete")

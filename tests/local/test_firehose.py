@@ -81,8 +81,8 @@ def test_a_kinesis_record_over_firehose_s_limit_is_not_delivered(
     for size in (1000 * 1024 + 1, 1000 * 1024):
         record = b"x" * (size - 1) + b"\n"
         client("kinesis").put_record(StreamName=name, Data=record, PartitionKey="a")
-    read: set[int] = eventually(lengths, lambda read: len(read) > 1)
-    assert max(read) == 1000 * 1024 - 1
+    delivered: set[int] = eventually(lengths, lambda sizes: len(sizes) > 1)
+    assert max(delivered) == 1000 * 1024 - 1
 
 
 def test_a_full_buffer_is_delivered_before_its_interval(client: Client, bucket: str, name: str, objects: Read) -> None:
@@ -93,7 +93,7 @@ def test_a_full_buffer_is_delivered_before_its_interval(client: Client, bucket: 
     hints = {"SizeInMBs": 1, "IntervalInSeconds": 900}
     create(client, name, bucket=bucket, BufferingHints=hints, CompressionFormat="UNCOMPRESSED")
     put(client, name, [b"x" * 512 * 1024] * 5)
-    bodies = eventually(lambda: objects(bucket), lambda read: len(read) == 2)
+    bodies = eventually(lambda: objects(bucket), lambda bodies: len(bodies) == 2)
     assert [len(body) for body in bodies.values()] == [1024 * 1024] * 2
     assert not any(key.endswith(".gz") for key in bodies)
 
@@ -162,7 +162,7 @@ def test_each_shard_has_a_buffer_of_its_own(client: Client, bucket: str, name: s
     full: Any = {"Data": b"x" * 900 * 1024, "PartitionKey": "-", "ExplicitHashKey": "0"}
     put_into_shards(client, name, 4, "held", full, full, full)
     bodies = eventually(
-        lambda: [body for body in objects(bucket).values() if b"held" in body], lambda held: len(held) > 3
+        lambda: [body for body in objects(bucket).values() if b"held" in body], lambda bodies: len(bodies) > 3
     )
     assert sorted(line for body in bodies for line in body.splitlines() if b"held" in line) == [
         b"held %d" % shard for shard in range(4)
@@ -182,7 +182,7 @@ def test_the_partitions_of_a_stream_without_a_source_have_buffers_too(
     """
     create(client, name, bucket=bucket)
     put(client, name, [f"{number}\n".encode() for number in range(20)])
-    parts = eventually(lambda: objects(bucket), lambda read: len(read) == 2).values()
+    parts = eventually(lambda: objects(bucket), lambda bodies: len(bodies) == 2).values()
     assert sorted(int(line) for part in parts for line in part.splitlines()) == list(range(20))
 
 
@@ -328,7 +328,7 @@ def test_each_record_of_a_batch_succeeds_or_fails_by_itself(
     failed = [answer for answer in answers if answer.get("ErrorCode") == "ServiceUnavailableException"]
     assert len(failed) == response["FailedPutCount"] == 200 - len(stored)
     assert 50 < len(stored) < 150
-    bodies = eventually(lambda: objects(bucket), lambda read: len(read) == 2).values()
+    bodies = eventually(lambda: objects(bucket), lambda bodies: len(bodies) == 2).values()
     assert {int(line) for body in bodies for line in body.split()} == stored
 
 

@@ -39,10 +39,10 @@ def job(client: Callable[[str], Any], bucket: str) -> Callable[..., str]:
 @pytest.fixture
 def ended(client: Callable[[str], Any]) -> Callable[..., dict[str, Any]]:
     def wait(job: str, run: str) -> dict[str, Any]:
-        def found() -> dict[str, Any]:
+        def job_run() -> dict[str, Any]:
             return dict(client("glue").get_job_run(JobName=job, RunId=run)["JobRun"])
 
-        return eventually(found, lambda found: found["JobRunState"] not in ("STARTING", "RUNNING"))
+        return eventually(job_run, lambda state: state["JobRunState"] not in ("STARTING", "RUNNING"))
 
     return wait
 

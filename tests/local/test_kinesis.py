@@ -167,7 +167,7 @@ def test_an_account_has_fifty_streams_on_demand(client: Callable[..., Any], name
     def status() -> str:
         return str(stacks.describe_stacks(StackName=name)["Stacks"][0]["StackStatus"])
 
-    assert eventually(status, lambda found: not found.endswith("_IN_PROGRESS")) == "ROLLBACK_COMPLETE"
+    assert eventually(status, lambda text: not text.endswith("_IN_PROGRESS")) == "ROLLBACK_COMPLETE"
     kinesis.create_stream(StreamName="another", ShardCount=1)
     with pytest.raises(kinesis.exceptions.LimitExceededException):
         kinesis.create_stream(StreamName=name, ShardCount=20_000)

@@ -24,8 +24,8 @@ def pages(dynamodb: DynamoDBClient, table: str, **options: Any) -> list[dict[str
     return answers
 
 
-def keys(found: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    return [(item["id"]["S"], item["at"]["N"]) for page in found for item in page["Items"]]
+def keys(answers: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    return [(item["id"]["S"], item["at"]["N"]) for page in answers for item in page["Items"]]
 
 
 def put(dynamodb: DynamoDBClient, table: str, name: str, at: int) -> None:

@@ -229,7 +229,7 @@ def _request(planned: State) -> dict[str, Any]:
     }
 
 
-def _stack(name: str, given: dict[str, str] | None) -> State | None:
+def _stack(name: str, declared: dict[str, str] | None) -> State | None:
     api = client("cloudformation")
     try:
         stack = api.describe_stacks(StackName=name)["Stacks"][0]
@@ -241,7 +241,7 @@ def _stack(name: str, given: dict[str, str] | None) -> State | None:
         "id": stack["StackId"],
         "name": stack["StackName"],
         "template_body": api.get_template(StackName=name)["TemplateBody"],
-        "parameters": {k: v for k, v in parameters.items() if given is None or k in given},
+        "parameters": {k: v for k, v in parameters.items() if declared is None or k in declared},
         "tags": {tag["Key"]: tag["Value"] for tag in stack.get("Tags", [])},
         "outputs": {o["OutputKey"]: o["OutputValue"] for o in stack.get("Outputs", [])},
     }

@@ -149,9 +149,9 @@ def texts(rows: list[dict[str, Any]], few: bool) -> Counter[str]:
     return Counter(text(without_empty(row) if few else row) for row in rows)
 
 
-def equal(shown: Counter[str], wanted: Counter[str], what: object = "") -> None:
+def equal(shown: Counter[str], expected: Counter[str], what: object = "") -> None:
     """Fail with the unexpected and the missing rows."""
-    unexpected, missing = shown - wanted, wanted - shown
+    unexpected, missing = shown - expected, expected - shown
     lines = [*(f"shown:\n{_brief(item)}" for item in unexpected), *(f"not shown:\n{_brief(item)}" for item in missing)]
     assert not lines, "\n\n".join([str(what), *lines])
 

@@ -73,7 +73,7 @@ def line(number: int, ago: float, operation: str = "MODIFY", **attributes: Any) 
 NUMBERED = ("n", "dt", "price", "big", "tags", "meta", "flag", "bin", "__operation", "__types")
 
 
-def shown(rows: Iterable[dict[str, Any]]) -> list[tuple[Any, ...]]:
+def numbered(rows: Iterable[dict[str, Any]]) -> list[tuple[Any, ...]]:
     return sorted((tuple(row[name] for name in NUMBERED) for row in rows), key=lambda row: int(row[0]))
 
 
@@ -126,7 +126,7 @@ def test_engines_return_the_changes_that_were_put(raw: RawLake, read_table: Read
         (5, raw.day(1), None, None, None, None, False, None, "MODIFY", None),
     ]
     for engine in ("trino", "duckdb", "pyiceberg"):
-        assert shown(read_table(engine, raw.name)) == expected, engine
+        assert numbered(read_table(engine, raw.name)) == expected, engine
     assert trino(f"SELECT count(*) c FROM {raw.name} WHERE dt = '{raw.day(1)}'") == [{"c": 2}]
     state = f"{raw.names.lake.database}.{raw.names.state_table}"
     assert [row["n"] for row in read_table("trino", state)] == [3]

@@ -75,7 +75,7 @@ class DocsLake(ViewLake):
     def database(self) -> str:
         return self.names.lake.database
 
-    def here(self, text: str) -> str:
+    def adapt(self, text: str) -> str:
         return text.replace("dynalake_prod", self.database)
 
 
@@ -133,7 +133,7 @@ def test_spark_s_statements_and_settings(lake: DocsLake, spark: SparkSession) ->
     assert settings
     assert settings == [(name, spark.conf.get(name)) for name, _ in settings]
     for statement in statements("Spark"):
-        assert spark.sql(lake.here(statement)).collect(), statement
+        assert spark.sql(lake.adapt(statement)).collect(), statement
 
 
 def test_duckdb_s_snippet(
@@ -142,7 +142,7 @@ def test_duckdb_s_snippet(
     """Without its first lines, which fetch the extensions and use the credentials of an account."""
     (snippet,) = snippets("DuckDB", "python")
     connect = re.compile(r"^connection = .*?\n\)\n", re.MULTILINE | re.DOTALL)
-    text, count = connect.subn("", lake.here(snippet))
+    text, count = connect.subn("", lake.adapt(snippet))
     assert count == 1
     monkeypatch.setattr("boto3.client", lambda name: getattr(clients, name))
     namespace: dict[str, Any] = {"connection": duckdb}
@@ -160,7 +160,7 @@ def test_pyiceberg_s_snippet(lake: DocsLake, iceberg: GlueCatalog, monkeypatch: 
 
     monkeypatch.setattr("pyiceberg.catalog.load_catalog", load_catalog)
     namespace: dict[str, Any] = {}
-    exec(lake.here(snippet), namespace)
+    exec(lake.adapt(snippet), namespace)
     assert catalogs == [("lake", {"type": "glue"})]
     assert namespace["rows"].num_rows == 9
 

@@ -153,11 +153,11 @@ def by_key(rows: Iterable[dict[str, Any]], lake: ViewLake) -> dict[tuple[str, ..
     return rows_by_key
 
 
-def differences(shown: dict[Any, dict[str, Any]], wanted: dict[Any, dict[str, Any]]) -> Iterator[str]:
+def differences(shown: dict[Any, dict[str, Any]], expected: dict[Any, dict[str, Any]]) -> Iterator[str]:
     """Return the differences between a view and the changes, column by column."""
-    for key in shown.keys() ^ wanted.keys():
+    for key in shown.keys() ^ expected.keys():
         yield f"{key} is {'shown' if key in shown else 'not shown'}"
-    for key in shown.keys() & wanted.keys():
+    for key in shown.keys() & expected.keys():
         for name, value in shown[key].items():
-            if name in wanted[key] and value != wanted[key][name]:
-                yield f"{key} has {name} {value!r}, and not {wanted[key][name]!r}"
+            if name in expected[key] and value != expected[key][name]:
+                yield f"{key} has {name} {value!r}, and not {expected[key][name]!r}"
