@@ -36,7 +36,7 @@ up: .venv/.run .venv-local/.installed  ## Start local AWS and Airflow and leave 
 trino: .venv/.dev .local/trino/.installed  ## Start Trino on the local AWS of `make up`, to query the lake
 	@PYTHONPATH=plugins $(BIN)/python -m infra.local.trino up
 
-down: .venv/.run  ## Stop what `make up` started and clean up
+down: .venv/.run  ## Stop everything that `make up` and `make trino` started, and clean up
 	@PYTHONPATH=plugins $(BIN)/python -m infra.local.run.up down
 
 # The longest first. Each suite has its own local AWS, and its own Airflow if it needs one, and shows its output at its end.
@@ -82,7 +82,7 @@ test-terraform: .venv/.dev .venv-local/.installed .venv-terraform/.installed  ##
 test-handoff: .venv/.dev .venv-local/.installed  ## Test writers that never pause, from setup to Parquet, SEEDS=100 times by each METHOD; SEED=17 for one
 	@SEEDS='$(or $(SEEDS),100)' SEED='$(SEED)' METHOD='$(METHOD)' $(BIN)/python -m pytest tests/aws/test_handoff.py
 
-bench: .venv/.dev .venv-local/.installed  ## Benchmarks of dynalake and its alternatives; NAMES='packing encode' for some
+bench: .venv/.dev .venv-local/.installed  ## Run benchmarks against the alternatives; NAMES='packing encode' for some
 	@PYTHONPATH=plugins:lambda_src $(BIN)/python -m benchmarks $(NAMES)
 
 environments: .venv/.dev $(foreach name,local oldest checkov terraform,.venv-$(name)/.installed) .local/trino/.installed  ## Install everything that checks and tests need

@@ -133,4 +133,4 @@ def test_a_run_of_airflow_s_backfill_compacts_the_day_before(
     dag_run = SimpleNamespace(run_type=DagRunType(kind), logical_date=datetime(2019, 5, 26, 2, tzinfo=UTC))
     for module in (compact, session):
         monkeypatch.setattr(module, "get_current_context", lambda: {"dag_run": dag_run, "params": params})
-    assert compact._asked(Lake("dev", "123456789012", "us-east-1")).days == days
+    assert compact._request(Lake("dev", "123456789012", "us-east-1")).days == days
