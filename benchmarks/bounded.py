@@ -23,6 +23,7 @@ from dynalake.aws.clients import Clients
 from dynalake.convert.options import ReadOptions
 from dynalake.convert.read.raw import RawObject
 from dynalake.convert.read.raw_batch import read_batch
+from dynalake.lake.catalog.table import Table
 from dynalake.lake.columns.schema import TableSchema
 from dynalake.names import Lake
 from dynalake.record.change import encode_change
@@ -151,7 +152,9 @@ def convert(megabytes: float, scratch: Path, template: Template, *, small: bool,
     with tempfile.TemporaryDirectory(dir=scratch) as directory:
         disk = DiskWatch(Path(directory))
         with meter:
-            batch = read_batch(clients, names, objects, TableSchema.of_new_table(KEY), ReadOptions(), Path(directory))
+            batch = read_batch(
+                Table(clients, names), objects, TableSchema.of_new_table(KEY), ReadOptions(), Path(directory)
+            )
             for table in batch.tables():
                 rows += table.num_rows
         spilled = disk.stop()

@@ -170,7 +170,7 @@ class Copies:
         raw = Input(f"{names.raw_day(dt)}{folder}.gz", "0" * 32, size)
         sums = Sums(lines=self._rows, rows=self._rows)
         made_at = round(_moment(day).timestamp() * 1000)
-        write_manifest(table.clients, names, FolderManifest(folder, dt, made_at, (raw,), (part,), sums))
+        write_manifest(Table(table.clients, names), FolderManifest(folder, dt, made_at, (raw,), (part,), sums))
         return self._head.data_file(part.path, dt, self._footer, size, self._head.schema)
 
     def commit(self, files: Sequence[DataFile]) -> None:

@@ -27,6 +27,7 @@ from benchmarks.meter import MEGABYTE, Meter
 from dynalake.aws.clients import Clients
 from dynalake.backfill.plan.run import plan_backfill
 from dynalake.backfill.scan.scan import scan_segment
+from dynalake.lake.catalog.table import Table
 from dynalake.names import Lake, TableNames
 from dynalake.record.change import SNAPSHOT_SEQUENCE, encode_change
 from infra.local.demo.receipts import KEY, generate_receipts, receipt
@@ -159,9 +160,9 @@ BENCHMARK = Benchmark(
 
 
 def _scan(clients: Clients, names: TableNames, run: str, segments: int) -> None:
-    plan = plan_backfill(clients, names, run=run, method="scan", segments=segments)
+    plan = plan_backfill(Table(clients, names), run=run, method="scan", segments=segments)
     for segment in range(plan.segments):
-        scan_segment(clients, names, run=run, segment=segment)
+        scan_segment(Table(clients, names), run=run, segment=segment)
 
 
 def _verify(prefix: str) -> Row:

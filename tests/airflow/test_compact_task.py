@@ -30,9 +30,9 @@ def test_a_run_with_a_future_date_does_not_close_today() -> None:
         "dynalake.operators.waits.spark_run.parameters": lambda: params,
         "dynalake.operators.compact.clients": object,
         "dynalake.operators.compact.lake": lambda aws: Lake("dev", "1", "eu-west-1"),
-        "dynalake.capture.lake.registry.load_settings": lambda aws, names: None,
+        "dynalake.capture.lake.registry.load_settings": lambda table: None,
         "dynalake.capture.lake.registry.raw_retention_days": lambda aws, where: 0,
-        "dynalake.lake.catalog.metadata_note.noted_metadata": lambda aws, names, name: "s3://b/metadata.json",
+        "dynalake.lake.catalog.metadata_note.noted_metadata": lambda table, name: "s3://b/metadata.json",
         "dynalake.night.night.work": work,
     }
     with ExitStack() as stack:

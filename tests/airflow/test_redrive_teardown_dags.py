@@ -45,8 +45,7 @@ def test_a_run_replays_as_many_chunks_as_airflow_maps(monkeypatch: pytest.Monkey
     pushed: dict[str, Any] = {}
     answers: dict[str, Callable[..., Any]] = {
         "parameters": lambda: {"batches": [], "dry_run": False},
-        "clients": lambda: None,
-        "table_names": lambda _: SimpleNamespace(table="RECEIPTS"),
+        "run_table": lambda: SimpleNamespace(names=SimpleNamespace(table="RECEIPTS")),
         "run_id": lambda: "run",
         "most_mapped": lambda: 3,
     }

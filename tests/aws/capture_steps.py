@@ -26,6 +26,7 @@ from dynalake.capture.table_stack import TableStack
 from dynalake.capture.teardown import check_stopped, last_canaries, stop_mapping
 from dynalake.days import parse_day
 from dynalake.errors import NotReadyError
+from dynalake.lake.catalog.table import Table
 from dynalake.names import TableNames
 from dynalake.options.lake_options import LakeOptions
 from dynalake.options.settings import TableSettings
@@ -88,7 +89,13 @@ def set_up(
     """Run every step from the check of the source to the hand-off, in the order of `dynalake_setup`."""
     stack = lake_for(clients, environment, settings, update=update, options=options)
     mapping_id = capture(stack)
-    return SetUp(stack.names, stack.source, mapping_id, record_hand_off(clients, stack.names, mapping_id), stack)
+    return SetUp(
+        stack.table.names,
+        stack.source,
+        mapping_id,
+        record_hand_off(Table(clients, stack.table.names), mapping_id),
+        stack,
+    )
 
 
 def lake_for(
@@ -103,56 +110,58 @@ def lake_for(
     lake = plan_lake(clients, environment, **options.place)
     names = lake.table(settings.table)
     source = check_source(clients, settings.table)
-    check_names(clients, names)
-    check_settings(clients, names, settings, update=update)
+    check_names(Table(clients, names))
+    check_settings(Table(clients, names), settings, update=update)
     storage = apply_stack(clients, storage_spec(lake, create_bucket=creates_bucket(clients, lake), options=options))
     package = build_package(lake)
     forwarder = apply_stack(clients, forwarder_spec(lake, storage, place_code(clients, lake, package), options))
-    planned = plan_shards(settings, read_usage(clients, names, datetime.now(UTC)), read_stream(clients, names))
-    return TableStack(clients, names, settings, source, storage, forwarder, planned.shards)
+    planned = plan_shards(
+        settings, read_usage(Table(clients, names), datetime.now(UTC)), read_stream(Table(clients, names))
+    )
+    return TableStack(Table(clients, names), settings, source, storage, forwarder, planned.shards)
 
 
 def capture(stack: TableStack) -> str:
     """Run the steps of `dynalake_setup` from the table's stack to the enabled mapping; return the mapping's id."""
     stack.prepare()
-    streams, _ = prove(stack.clients, stack.names, stack.settings.delivery)
+    streams, _ = prove(stack.table.clients, stack.table.names, stack.settings.delivery)
     mapping_id = stack.start(streams)["MappingId"]
-    patiently(lambda: check_mapping(stack.clients, stack.names, mapping_id))
-    patiently(lambda: check_polled(stack.clients, stack.names, mapping_id, datetime.now(UTC)))
+    patiently(lambda: check_mapping(stack.table, mapping_id))
+    patiently(lambda: check_polled(stack.table, mapping_id, datetime.now(UTC)))
     return mapping_id
 
 
 def prove(clients: Clients, names: TableNames, delivery: str) -> tuple[str, Search]:
     """Prove every part of a delivery; return the streams by `check_delivery`, and the search's result."""
-    streams = patiently(lambda: check_delivery(clients, names, delivery))
+    streams = patiently(lambda: check_delivery(Table(clients, names), delivery))
     return streams, await_canaries(clients, names, Canaries.of(delivery, streams, "test", datetime.now(UTC)))
 
 
 def drain(clients: Clients, names: TableNames, run: str = "run") -> None:
     """Run the steps of `dynalake_teardown` before it deletes the stack."""
-    mapping_id = stop_mapping(clients, names)
-    patiently(lambda: check_stopped(clients, names, mapping_id, datetime.now(UTC), REST))
-    for canaries in last_canaries(clients, names, run, datetime.now(UTC)):
+    mapping_id = stop_mapping(Table(clients, names))
+    patiently(lambda: check_stopped(Table(clients, names), mapping_id, datetime.now(UTC), REST))
+    for canaries in last_canaries(Table(clients, names), run, datetime.now(UTC)):
         await_canaries(clients, names, canaries)
 
 
 def leave(stack: TableStack) -> None:
     """Remove the table's old delivery as `dynalake_setup` does."""
-    old_delivery = patiently(lambda: find_left(stack.clients, stack.names, "left", datetime.now(UTC), REST))
+    old_delivery = patiently(lambda: find_left(stack.table, "left", datetime.now(UTC), REST))
     if old_delivery:
         if old_delivery.canaries:
-            await_canaries(stack.clients, stack.names, old_delivery.canaries)
+            await_canaries(stack.table.clients, stack.table.names, old_delivery.canaries)
         stack.remove_left(old_delivery.version)
 
 
 def await_canaries(clients: Clients, names: TableNames, canaries: Canaries) -> Search:
     """Send canaries into every part until one of each has arrived."""
-    search = Search(clients, names, canaries)
+    search = Search(Table(clients, names), canaries)
 
     def missing() -> dict[str, str]:
         parts = search.missing()
         if parts:
-            patiently(lambda: send_canaries(clients, names, canaries, parts))
+            patiently(lambda: send_canaries(Table(clients, names), canaries, parts))
         return parts
 
     eventually(missing, lambda parts: not parts, every=1)

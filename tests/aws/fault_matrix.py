@@ -17,6 +17,7 @@ from typing import Any
 
 from dynalake.aws.clients import Clients
 from dynalake.capture.failed.failed import list_failed, read_batch
+from dynalake.lake.catalog.table import Table
 from dynalake.names import TableNames
 from dynalake.options.settings import TableSettings
 from infra.local.run.process import LocalAws
@@ -257,8 +258,8 @@ def count(clients: Clients, trial: Trial, fault: Fault) -> Outcome:
     """Count the changes by where they are now."""
     lines = [change["__sequence_number"] for change in raw_changes(clients, trial.names)]
     rejected: dict[str, str] = {}
-    for batch in list_failed(clients, trial.names):
-        content = read_batch(clients, trial.names, batch.key)
+    for batch in list_failed(Table(clients, trial.names)):
+        content = read_batch(Table(clients, trial.names), batch.key)
         for record in content.records if content else []:
             rejected[record["dynamodb"]["SequenceNumber"].zfill(40)] = batch.reason
     stored = set(lines)

@@ -129,7 +129,7 @@ def hand_over(place: Place, method: str, seed: int, moments: int) -> None:
                 writing.close()
                 written = _stream_changes(place, names, key)
                 _wait(clients, names, written)
-                stop_mapping(clients, names)
+                stop_mapping(Table(clients, names))
                 days = _repeat(clients, names, random)
                 eventually(lambda: watcher.looks > 3 and upkeep.runs.keys() == set(Upkeep.STEPS))
         convert_due(table, right_now)
@@ -149,7 +149,7 @@ def hand_over(place: Place, method: str, seed: int, moments: int) -> None:
         known = [range(reads.stop, max(times) + 2000), *([range(min(times), reads.start)] if stream_first else [])]
         check_history(reader, key, written, known, random, moments)
     finally:
-        delete_stack(clients, names)
+        delete_stack(Table(clients, names))
         clients.dynamodb.delete_table(TableName=names.table)
 
 
@@ -180,14 +180,14 @@ def _set_up(place: Place, names: TableNames, random: Random) -> tuple[Table, Tab
         parallelization=random.choice((1, 3)),
     )
     source = check_source(clients, names.table, enable_stream=True, enable_pitr=True)
-    stack = TableStack(clients, names, settings, source, place.storage, place.forwarder)
+    stack = TableStack(Table(clients, names), settings, source, place.storage, place.forwarder)
     mapping_id = capture(stack)
     if random.random() < 0.4:
         # The forwarder sends its records again because the response is lost.
         function = place.lake.forwarder
         place.fail(service="lambda", operation="Invoke", code="Lost", times=2, after=True, resource=function)
     registered = register(clients, names, source.key, source.arn)
-    record_hand_off(clients, names, mapping_id)
+    record_hand_off(Table(clients, names), mapping_id)
     return registered, stack
 
 
@@ -201,9 +201,9 @@ def _move(stack: TableStack, random: Random) -> None:
         if step == "switch":
             stack = _switch(stack, random)
         elif step == "again":
-            drain(stack.clients, stack.names, f"{random.random()}")
-            delete_stack(stack.clients, stack.names)
-            record_hand_off(stack.clients, stack.names, capture(stack))
+            drain(stack.table.clients, stack.table.names, f"{random.random()}")
+            delete_stack(stack.table)
+            record_hand_off(stack.table, capture(stack))
 
 
 def _switch(stack: TableStack, random: Random) -> TableStack:
@@ -214,8 +214,8 @@ def _switch(stack: TableStack, random: Random) -> TableStack:
     capture(stack)
     if random.random() < 0.5:
         # Lambda's environments come and go; one that stays would use the old settings for a minute.
-        function = stack.names.lake.forwarder
-        stack.clients.lambda_.update_function_configuration(FunctionName=function, MemorySize=512)
+        function = stack.table.names.lake.forwarder
+        stack.table.clients.lambda_.update_function_configuration(FunctionName=function, MemorySize=512)
         leave(stack)
     return stack
 
@@ -224,11 +224,10 @@ def _back_fill(table: Table, method: str, random: Random) -> range:
     """Run `dynalake_backfill`, killing some segments; return the time range (milliseconds) of its reads."""
     clients, names = table.clients, table.names
     plan = plan_backfill(
-        clients,
-        names,
+        Table(clients, names),
         run="first",
         method=method,
-        hand_off=load_hand_off(clients, names).at.isoformat(),
+        hand_off=load_hand_off(Table(clients, names)).at.isoformat(),
         segments=random.randint(1, 4),
         max_read_capacity=random.choice((0, 500)),
         consistent=random.random() < 0.5,
@@ -244,18 +243,18 @@ def _back_fill(table: Table, method: str, random: Random) -> range:
 
 
 def _scan(clients: Clients, names: TableNames, segment: int) -> None:
-    scan_segment(clients, names, run="first", segment=segment)
+    scan_segment(Table(clients, names), run="first", segment=segment)
 
 
 def _export(clients: Clients, names: TableNames) -> int:
     """Export, and return the number of groups of files."""
-    exports = request_exports(clients, names, run="first")
-    finished = patiently(lambda: check_exports(clients, names, exports))
-    return len(store_groups(clients, names, finished, run="first").groups)
+    exports = request_exports(Table(clients, names), run="first")
+    finished = patiently(lambda: check_exports(Table(clients, names), exports))
+    return len(store_groups(Table(clients, names), finished, run="first").groups)
 
 
 def _convert(clients: Clients, names: TableNames, segment: int) -> None:
-    convert_group(clients, names, run="first", segment=segment)
+    convert_group(Table(clients, names), run="first", segment=segment)
 
 
 @dataclass

@@ -157,40 +157,40 @@ def set_up_secured(secured: Secured, settings: TableSettings, *, update: bool = 
     assert other_readers(dag, lake, source.stream_arn) is not None
     if key := secured.options.kms_key_arn:
         try_key(dag, key)
-    check_names(dag, names)
-    check_settings(dag, names, settings, update=update)
+    check_names(Table(dag, names))
+    check_settings(Table(dag, names), settings, update=update)
     storage_plan = storage_spec(lake, create_bucket=creates_bucket(dag, lake), options=secured.options)
     plan_stack(dag, storage_plan)
     storage = apply_stack(dag, storage_plan)
     code = place_code(dag, lake, build_package(lake))
     forwarder = apply_stack(dag, forwarder_spec(lake, storage, code, secured.options))
-    stream, now = read_stream(dag, names), datetime.now(UTC)
-    planned = plan_shards(settings, read_usage(dag, names, now), stream)
-    check_stream(dag, names, settings, stream, planned.shards, now)
-    stack = TableStack(dag, names, settings, source, storage, forwarder, planned.shards)
+    stream, now = read_stream(Table(dag, names)), datetime.now(UTC)
+    planned = plan_shards(settings, read_usage(Table(dag, names), now), stream)
+    check_stream(Table(dag, names), settings, stream, planned.shards, now)
+    stack = TableStack(Table(dag, names), settings, source, storage, forwarder, planned.shards)
     mapping_id = capture(stack)
     leave(stack)
     register(dag, names, source.key, source.arn)
-    record_hand_off(dag, names, mapping_id)
+    record_hand_off(Table(dag, names), mapping_id)
     # As after a teardown that was begun and not finished.
-    silence_alarms(dag, names)
-    arm_alarms(dag, names)
+    silence_alarms(Table(dag, names))
+    arm_alarms(Table(dag, names))
     return names
 
 
 def back_fill(dag: Clients, names: TableNames, run: str) -> int:
     """Backfill by each method in the DAGs' role, by scan last; return the number of items that it kept."""
     before = datetime.now(UTC).isoformat()
-    plan_backfill(dag, names, run=f"{run}-export", method="export", updated_before=before)
-    exports = request_exports(dag, names, run=f"{run}-export")
-    finished = patiently(lambda: check_exports(dag, names, exports))
-    for segment in range(len(store_groups(dag, names, finished, run=f"{run}-export").groups)):
-        convert_group(dag, names, run=f"{run}-export", segment=segment)
+    plan_backfill(Table(dag, names), run=f"{run}-export", method="export", updated_before=before)
+    exports = request_exports(Table(dag, names), run=f"{run}-export")
+    finished = patiently(lambda: check_exports(Table(dag, names), exports))
+    for segment in range(len(store_groups(Table(dag, names), finished, run=f"{run}-export").groups)):
+        convert_group(Table(dag, names), run=f"{run}-export", segment=segment)
     assert show(Table(dag, names), f"{run}-export").shown
-    remove_exports(dag, names, run=f"{run}-export")
-    plan = plan_backfill(dag, names, run=run, method="scan", segments=2, updated_before=before)
+    remove_exports(Table(dag, names), run=f"{run}-export")
+    plan = plan_backfill(Table(dag, names), run=run, method="scan", segments=2, updated_before=before)
     for segment in range(plan.segments):
-        scan_segment(dag, names, run=run, segment=segment)
+        scan_segment(Table(dag, names), run=run, segment=segment)
     assert show(Table(dag, names), run).shown
     return sum(1 for _ in dag.dynamodb.get_paginator("scan").paginate(TableName=names.table))
 
@@ -198,7 +198,7 @@ def back_fill(dag: Clients, names: TableNames, run: str) -> int:
 def work_at(dag: Clients, names: TableNames, now: datetime) -> int:
     """Convert, and run a whole night at that time, in the DAGs' role; return the number of rows in the changes."""
     assert names.table in list_tables(dag, names.lake)
-    table, settings = Table(dag, names), find_settings(dag, names)
+    table, settings = Table(dag, names), find_settings(Table(dag, names))
     assert settings is not None
     convert_due(table, right_now)
     asked = Asked(fold=True, scrub=True)
@@ -267,12 +267,14 @@ def read_as_redshift(spectrum: Clients, names: TableNames) -> tuple[int, int]:
 
 def watch(dag: Clients, names: TableNames, now: datetime) -> TableStatus:
     """Watch the table in the DAGs' role."""
-    settings = find_settings(dag, names)
+    settings = find_settings(Table(dag, names))
     assert settings is not None
-    before = load_status(dag, names)
+    before = load_status(Table(dag, names))
     previous = None if before is None else before.readings
-    status = TableStatus.of(names.table, gather(dag, names, settings, Targets(), now, previous=previous), Targets())
-    save_status(dag, names, status)
+    status = TableStatus.of(
+        names.table, gather(Table(dag, names), settings, Targets(), now, previous=previous), Targets()
+    )
+    save_status(Table(dag, names), status)
     save_overview(dag, names.lake, [names.table], now)
     assert load_overview(dag, names.lake) is not None
     return status

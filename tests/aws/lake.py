@@ -87,8 +87,8 @@ def show(table: Table, run: str) -> Swapped:
 
     `run` is the Airflow run id.
     """
-    commit_backfill(table.clients, table.names, run=run)
-    backfill = load_plan(table.clients, table.names, run_name(run))
+    commit_backfill(table, run=run)
+    backfill = load_plan(table, run_name(run))
     batches = plan_snapshot(table, backfill.prefix(table.names), right_now()).batches
     for batch in batches:
         convert_or_wait(table, batch)

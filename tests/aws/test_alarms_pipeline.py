@@ -19,6 +19,7 @@ from dynalake.capture.proof.alarms import arm_alarms, silence_alarms
 from dynalake.capture.stacks.specs import storage_spec
 from dynalake.capture.stacks.stacks import apply_stack, stack_outputs
 from dynalake.errors import NotReadyError
+from dynalake.lake.catalog.table import Table
 from dynalake.names import STAGE_CONVERT, TableNames
 from dynalake.options.lake_options import LakeOptions
 from dynalake.options.settings import TableSettings
@@ -188,9 +189,9 @@ def test_alarms_on_unread_changes_are_silent_during_a_teardown(clients: Clients)
             alarm(clients, names.stack, name)["ActionsEnabled"] for name in ("StreamUnreadAlarm", "KinesisUnreadAlarm")
         }
 
-    silence_alarms(clients, names)
+    silence_alarms(Table(clients, names))
     assert notifies() == {False}
-    arm_alarms(clients, names)
+    arm_alarms(Table(clients, names))
     assert notifies() == {True}
 
 
@@ -257,7 +258,7 @@ def test_an_old_delivery_that_delivers_nothing(clients: Clients, fail: Fail) -> 
     settings = TableSettings("WATCHED-left", freshness_alarm_minutes=2)
     stack = set_up(clients, ENVIRONMENT, settings, options=OPTIONS).stack
     capture(replace(stack, settings=replace(settings, delivery="direct")))
-    names = stack.names
+    names = stack.table.names
     take_nothing(fail, names)
     clients.kinesis.put_record(StreamName=names.stream, Data=b"{}\n", PartitionKey="-")
     goes_off(clients, names.stack, "LeftFreshnessAlarm")

@@ -56,10 +56,10 @@ def objects(clients: Clients, names: TableNames, run: str) -> dict[str, bytes]:
 
 
 def backfill(clients: Clients, names: TableNames, run: str, **options: Any) -> Any:
-    plan = plan_backfill(clients, names, run=run, method="scan", **options)
+    plan = plan_backfill(Table(clients, names), run=run, method="scan", **options)
     with ThreadPoolExecutor(plan.segments) as threads:
-        list(threads.map(lambda n: scan_segment(clients, names, run=run, segment=n), range(plan.segments)))
-    committed = commit_backfill(clients, names, run=run)
+        list(threads.map(lambda n: scan_segment(Table(clients, names), run=run, segment=n), range(plan.segments)))
+    committed = commit_backfill(Table(clients, names), run=run)
     assert show(Table(clients, names), run).shown
     return committed
 
@@ -113,25 +113,25 @@ def test_a_killed_scan_resumes_and_gives_the_same_items(clients: Clients, names:
         if result.objects == 2:
             raise KilledError
 
-    plan_backfill(clients, names, run="killed", method="scan", segments=1)
+    plan_backfill(Table(clients, names), run="killed", method="scan", segments=1)
     with pytest.raises(KilledError):
-        scan_segment(clients, names, run="killed", segment=0, progress=die)
-    result = scan_segment(clients, names, run="killed", segment=0)
+        scan_segment(Table(clients, names), run="killed", segment=0, progress=die)
+    result = scan_segment(Table(clients, names), run="killed", segment=0)
     assert (result.read, result.kept, result.finished) == (ITEMS, ITEMS, True)
-    committed = commit_backfill(clients, names, run="killed")
+    committed = commit_backfill(Table(clients, names), run="killed")
     assert len(objects(clients, names, "killed")) == result.objects == len(committed.ledger.parts)
 
 
 def test_conditional_writes(clients: Clients, names: TableNames) -> None:
     key = names.backfill_state("conditions") + "x.json"
-    first = create(clients, names, key, {"n": 1})
-    assert create(clients, names, key, {"n": 2}).value == {"n": 1}
-    second = replace(clients, names, key, {"n": 2}, first)
+    first = create(Table(clients, names), key, {"n": 1})
+    assert create(Table(clients, names), key, {"n": 2}).value == {"n": 1}
+    second = replace(Table(clients, names), key, {"n": 2}, first)
     for before in (first, None):
         with pytest.raises(ConflictError, match="somebody else"):
-            replace(clients, names, key, {"n": 3}, before)
-    assert read(clients, names, key) == second
-    assert read(clients, names, key + "?") is None
+            replace(Table(clients, names), key, {"n": 3}, before)
+    assert read(Table(clients, names), key) == second
+    assert read(Table(clients, names), key + "?") is None
 
 
 def test_the_snapshot_equals_the_table_in_sql(clients: Clients, names: TableNames, local_aws: LocalAws) -> None:

@@ -59,26 +59,26 @@ def names(make: Callable[..., TableNames]) -> TableNames:
 
 def exported(clients: Clients, names: TableNames, run: str, **options: Any) -> Committed:
     options = {"segments": 2, "target_mb": 0.02, "method": "export", **options}
-    plan_backfill(clients, names, run=run, **options)
+    plan_backfill(Table(clients, names), run=run, **options)
     return finish(clients, names, run)
 
 
 def finish(clients: Clients, names: TableNames, run: str) -> Committed:
-    exports = request_exports(clients, names, run=run)
-    finished = patiently(lambda: check_exports(clients, names, exports))
-    for segment in range(len(store_groups(clients, names, finished, run=run).groups)):
-        convert_group(clients, names, run=run, segment=segment)
-    committed = commit_backfill(clients, names, run=run)
+    exports = request_exports(Table(clients, names), run=run)
+    finished = patiently(lambda: check_exports(Table(clients, names), exports))
+    for segment in range(len(store_groups(Table(clients, names), finished, run=run).groups)):
+        convert_group(Table(clients, names), run=run, segment=segment)
+    committed = commit_backfill(Table(clients, names), run=run)
     assert show(Table(clients, names), run).shown
-    remove_exports(clients, names, run=run)
+    remove_exports(Table(clients, names), run=run)
     return committed
 
 
 def scanned(clients: Clients, names: TableNames, run: str) -> Committed:
-    plan = plan_backfill(clients, names, run=run, segments=2, method="scan")
+    plan = plan_backfill(Table(clients, names), run=run, segments=2, method="scan")
     for segment in range(plan.segments):
-        scan_segment(clients, names, run=run, segment=segment)
-    committed = commit_backfill(clients, names, run=run)
+        scan_segment(Table(clients, names), run=run, segment=segment)
+    committed = commit_backfill(Table(clients, names), run=run)
     assert show(Table(clients, names), run).shown
     return committed
 
@@ -145,14 +145,14 @@ def test_an_empty_table(clients: Clients, make: Callable[..., TableNames]) -> No
 
 def test_a_changed_file_is_not_used(clients: Clients, names: TableNames) -> None:
     before = shown_prefix(Table(clients, names))
-    plan_backfill(clients, names, run="changed", method="export")
-    exports = request_exports(clients, names, run="changed")
-    finished = patiently(lambda: check_exports(clients, names, exports))
-    groups = store_groups(clients, names, finished, run="changed")
+    plan_backfill(Table(clients, names), run="changed", method="export")
+    exports = request_exports(Table(clients, names), run="changed")
+    finished = patiently(lambda: check_exports(Table(clients, names), exports))
+    groups = store_groups(Table(clients, names), finished, run="changed")
     file = groups.groups[0][0]
     clients.s3.put_object(Bucket=names.lake.bucket, Key=file.key, Body=gzip.compress(b'{"Item":{}}\n' * file.items))
     with pytest.raises(LedgerError, match=r"has the MD5 .*, but the manifest says"):
-        convert_group(clients, names, run="changed", segment=0)
+        convert_group(Table(clients, names), run="changed", segment=0)
     assert shown_prefix(Table(clients, names)) == before
     # It does not affect the next run.
     assert exported(clients, names, "after").ledger.total.read == ITEMS
@@ -165,7 +165,7 @@ def test_a_table_without_recovery(clients: Clients, lake: Lake) -> None:
         TableName="NO-RECOVERY", PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": False}
     )
     names = lake.table("NO-RECOVERY")
-    assert plan_backfill(clients, names, run="auto").method == "scan"
+    assert plan_backfill(Table(clients, names), run="auto").method == "scan"
     with pytest.raises(SourceError, match="recovery of table 'NO-RECOVERY' is off"):
-        plan_backfill(clients, names, run="export", method="export")
-    assert plan_backfill(clients, names, run="enabled", method="export", enable_pitr=True).method == "export"
+        plan_backfill(Table(clients, names), run="export", method="export")
+    assert plan_backfill(Table(clients, names), run="enabled", method="export", enable_pitr=True).method == "export"

@@ -108,12 +108,12 @@ def age(local_aws: LocalAws, names: TableNames, seconds: int) -> None:
 def imported(clients: Clients, names: TableNames, run: str) -> Committed:
     now = int(time.time())
     window = {"window_from": str(now - HOUR - HOUR // 2), "window_to": str(now - HOUR // 2)}
-    plan_backfill(clients, names, run=run, method="auto", export_type="incremental", segments=2, **window)  # type: ignore[arg-type]
-    exports = request_exports(clients, names, run=run)
-    finished = patiently(lambda: check_exports(clients, names, exports))
-    for segment in range(len(store_groups(clients, names, finished, run=run).groups)):
-        convert_group(clients, names, run=run, segment=segment)
-    return commit_backfill(clients, names, run=run)
+    plan_backfill(Table(clients, names), run=run, method="auto", export_type="incremental", segments=2, **window)  # type: ignore[arg-type]
+    exports = request_exports(Table(clients, names), run=run)
+    finished = patiently(lambda: check_exports(Table(clients, names), exports))
+    for segment in range(len(store_groups(Table(clients, names), finished, run=run).groups)):
+        convert_group(Table(clients, names), run=run, segment=segment)
+    return commit_backfill(Table(clients, names), run=run)
 
 
 def raw_lines(clients: Clients, names: TableNames) -> list[str]:
@@ -163,7 +163,7 @@ def test_changes_that_the_stream_lost_come_from_an_export(
 
     # Committed again, and imported again by another run: the same changes with the same numbers.
     before = raw_lines(clients, names)
-    commit_backfill(clients, names, run="first")
+    commit_backfill(Table(clients, names), run="first")
     assert raw_lines(clients, names) == before
     imported(clients, names, "second")
     # The lake has the removal that no export has, so it is not made again.

@@ -10,6 +10,7 @@ import pytest
 
 from dynalake.aws.clients import Clients
 from dynalake.capture.lake.registry import find_settings
+from dynalake.lake.catalog.table import Table
 from dynalake.names import TableNames
 from dynalake.options.settings import TableSettings
 from infra.local.run.process import LocalAws
@@ -72,7 +73,7 @@ def test_unreadable_settings_only_delay_changes(clients: Clients, fail: Any) -> 
     fail(service="ssm", operation="GetParameter", code="ThrottlingException", times=4)
     written = write(clients, "UNREAD", 30)
     assert {change["id"] for change in wait_for_changes(clients, names, 30)} == written
-    assert find_settings(clients, names) is not None
+    assert find_settings(Table(clients, names)) is not None
 
 
 def test_a_malformed_change_is_rejected_and_blocks_nothing(clients: Clients, local_aws: LocalAws) -> None:

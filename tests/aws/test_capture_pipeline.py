@@ -16,6 +16,7 @@ from dynalake.capture.proof.hand_off import load_hand_off
 from dynalake.capture.proof.verify import check_delivery
 from dynalake.capture.stacks.stacks import stack_state
 from dynalake.errors import ConflictError, NameTakenError, NotReadyError, SettingsError, StackError
+from dynalake.lake.catalog.table import Table
 from dynalake.options.settings import TableSettings
 from tests.aws.capture_steps import (
     SOON,
@@ -89,7 +90,7 @@ def test_setting_up_twice_changes_nothing(clients: Clients) -> None:
     events = [clients.cloudformation.describe_stack_events(StackName=name)["StackEvents"] for name in stacks]
     assert set_up(clients, "twice", TableSettings("TWICE")) == first
     assert events == [clients.cloudformation.describe_stack_events(StackName=name)["StackEvents"] for name in stacks]
-    assert load_hand_off(clients, first.names) == first.hand_off
+    assert load_hand_off(Table(clients, first.names)) == first.hand_off
 
 
 def test_two_tables_share_a_lake_and_nothing_else(clients: Clients) -> None:
@@ -108,7 +109,7 @@ def test_two_tables_share_a_lake_and_nothing_else(clients: Clients) -> None:
     lake = load_lake(clients, "shared")
     assert lake == left.names.lake
     assert list(list_tables(clients, lake)) == ["LEFT", "RIGHT.table_2"]
-    assert load_settings(clients, right.names).max_record_kb == 5
+    assert load_settings(Table(clients, right.names)).max_record_kb == 5
 
 
 def test_settings_change_only_if_the_run_requests_it(clients: Clients) -> None:
@@ -120,7 +121,7 @@ def test_settings_change_only_if_the_run_requests_it(clients: Clients) -> None:
     ):
         set_up(clients, "changed", settings)
     after = set_up(clients, "changed", settings, update=True)
-    assert load_settings(clients, after.names) == settings
+    assert load_settings(Table(clients, after.names)) == settings
     mapping = clients.lambda_.get_event_source_mapping(UUID=after.mapping_id)
     assert mapping["BatchSize"] == 50
     # The mapping is the same one, so it continues where it was, and the hand-off stays.
@@ -160,32 +161,34 @@ def test_changes_wait_until_the_delivery_is_proven(clients: Clients) -> None:
         assert clients.lambda_.get_event_source_mapping(UUID=mapping)["State"] == "Disabled"
     with pytest.raises(ConflictError, match="made again after its proof"):
         stack.start("another stream")
-    streams, search = prove(clients, stack.names, "kinesis")
+    streams, search = prove(clients, stack.table.names, "kinesis")
     assert len(search.found) == 4
-    assert raw_changes(clients, stack.names) == []
+    assert raw_changes(clients, stack.table.names) == []
     for _ in range(2):
         assert stack.start(streams)["MappingId"] == mapping
-    assert [change["id"] for change in wait_for_changes(clients, stack.names, 1)] == ["early"]
+    assert [change["id"] for change in wait_for_changes(clients, stack.table.names, 1)] == ["early"]
     # A run for other settings does not undo changes that it does not know.
     direct = replace(stack, settings=TableSettings("WAITS", delivery="direct"))
     with pytest.raises(ConflictError, match="'direct' of table 'WAITS' is gone since"):
         direct.start(streams)
     direct.prepare()
-    parameters = stack_state(clients, stack.names.stack).parameters
+    parameters = stack_state(clients, stack.table.names.stack).parameters
     assert (parameters["Delivery"], parameters["Beside"], parameters["Shards"]) == ("kinesis", "direct", "4")
-    assert load_settings(clients, stack.names).delivery == "kinesis"
+    assert load_settings(Table(clients, stack.table.names)).delivery == "kinesis"
     # Firehose's own metrics say that the other delivery is at rest, so a run that returns to the old one removes it.
     leave(stack)
-    assert stack_state(clients, stack.names.stack).parameters["Beside"] == "none"
+    assert stack_state(clients, stack.table.names.stack).parameters["Beside"] == "none"
 
 
 def test_a_shard_that_is_split_in_the_meantime_is_proven_too(clients: Clients) -> None:
     make_table(clients, "SPLIT")
     stack = lake_for(clients, "split", TableSettings("SPLIT", shards=1))
     stack.prepare()
-    streams = check_delivery(clients, stack.names, "kinesis")
-    search = await_canaries(clients, stack.names, Canaries.of("kinesis", streams, "run", datetime.now(UTC)))
-    clients.kinesis.update_shard_count(StreamName=stack.names.stream, TargetShardCount=2, ScalingType="UNIFORM_SCALING")
+    streams = check_delivery(Table(clients, stack.table.names), "kinesis")
+    search = await_canaries(clients, stack.table.names, Canaries.of("kinesis", streams, "run", datetime.now(UTC)))
+    clients.kinesis.update_shard_count(
+        StreamName=stack.table.names.stream, TargetShardCount=2, ScalingType="UNIFORM_SCALING"
+    )
     assert len(search.missing()) == 2
 
 
@@ -194,7 +197,7 @@ def test_a_deleted_stream_is_named_and_can_be_replaced(clients: Clients) -> None
     setup = set_up(clients, "deleted", TableSettings("DELETED", delivery="direct", buffer_seconds=SOON))
     clients.firehose.delete_delivery_stream(DeliveryStreamName=setup.names.direct_delivery_stream)
     with pytest.raises(StackError, match=r"delivery 'direct' of table 'DELETED' is gone.*delivery=kinesis"):
-        check_delivery(clients, setup.names, "direct")
+        check_delivery(Table(clients, setup.names), "direct")
     # The message's advice works.
     setup = set_up(clients, "deleted", TableSettings("DELETED", buffer_seconds=SOON), update=True)
     leave(setup.stack)
@@ -218,9 +221,9 @@ def test_a_lake_or_table_that_is_not_set_up_is_named(clients: Clients) -> None:
     make_table(clients, "KNOWN")
     names = set_up(clients, "known", TableSettings("KNOWN")).names
     with pytest.raises(SettingsError, match=r"'OTHER' is not set up.*KNOWN"):
-        load_settings(clients, names.lake.table("OTHER"))
+        load_settings(Table(clients, names.lake.table("OTHER")))
     with pytest.raises(SettingsError, match="has no hand-off"):
-        load_hand_off(clients, names.lake.table("OTHER"))
+        load_hand_off(Table(clients, names.lake.table("OTHER")))
     assert raw_changes(clients, names) == []
 
 
@@ -228,4 +231,4 @@ def test_a_canary_for_a_table_that_is_not_set_up_is_an_error(clients: Clients) -
     make_table(clients, "SINGING")
     names = set_up(clients, "singing", TableSettings("SINGING")).names
     with pytest.raises(NotReadyError, match="settings of table 'MUTE' cannot be read"):
-        send_canaries(clients, names.lake.table("MUTE"), Canaries.of("direct", "", "run", NOW), {"0": ""})
+        send_canaries(Table(clients, names.lake.table("MUTE")), Canaries.of("direct", "", "run", NOW), {"0": ""})

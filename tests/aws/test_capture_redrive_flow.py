@@ -13,6 +13,7 @@ from dynalake.capture.failed.failed import list_failed
 from dynalake.capture.failed.redrive import Chunk, plan_chunks, plan_redrive
 from dynalake.capture.failed.replay import replay_chunk
 from dynalake.errors import NotReadyError, SettingsError
+from dynalake.lake.catalog.table import Table
 from dynalake.names import TableNames
 from dynalake.options.settings import TableSettings
 from infra.local.run.process import LocalAws
@@ -44,7 +45,7 @@ def write(clients: Clients, table: str, count: int, size: int = 10) -> None:
 
 
 def replay(clients: Clients, names: TableNames, chunks: tuple[Chunk, ...], run: str = "run") -> list[Any]:
-    return [replay_chunk(clients, names, run, chunk, sleep=lambda _: None) for chunk in chunks]
+    return [replay_chunk(Table(clients, names), run, chunk, sleep=lambda _: None) for chunk in chunks]
 
 
 def give_up(clients: Clients, local_aws: LocalAws, fail: Any, setup: SetUp, count: int) -> None:
@@ -54,7 +55,7 @@ def give_up(clients: Clients, local_aws: LocalAws, fail: Any, setup: SetUp, coun
     fail(**fault, after=True, times=2)
     fail(**fault)
     write(clients, setup.names.table, count)
-    eventually(lambda: sum(batch.changes for batch in list_failed(clients, setup.names)) >= count)
+    eventually(lambda: sum(batch.changes for batch in list_failed(Table(clients, setup.names))) >= count)
     local_aws.call("DELETE", "/_dynalake/faults")
 
 
@@ -79,7 +80,7 @@ def test_replaying_twice_adds_no_row(clients: Clients, local_aws: LocalAws, fail
     setup = set_up(clients, "redriven", TableSettings(table, delivery=delivery, max_retries=0, buffer_seconds=SOON))
     names = setup.names
     give_up(clients, local_aws, fail, setup, 12)
-    plan = plan_redrive(clients, names)
+    plan = plan_redrive(Table(clients, names))
     assert plan.changes == 12
     assert all(failure.stage == "mapping" for failure in plan.failures)
     assert {f.reason for f in plan.failures} == {"RetryAttemptsExhausted: the function answered Unhandled"}
@@ -90,14 +91,14 @@ def test_replaying_twice_adds_no_row(clients: Clients, local_aws: LocalAws, fail
     )
     with pytest.raises(ConnectionError):
         replay(broken, names, plan.chunks)
-    assert sum(batch.changes for batch in list_failed(clients, names)) == 12
-    second = replay(clients, names, plan_redrive(clients, names).chunks)
+    assert sum(batch.changes for batch in list_failed(Table(clients, names))) == 12
+    second = replay(clients, names, plan_redrive(Table(clients, names)).chunks)
     assert sum(outcome.changes for outcome in second) == 12
     changes = wait_for_changes(clients, names, 12)
     assert {change["id"] for change in changes} == {f"item-{number}" for number in range(12)}
 
-    assert list_failed(clients, names) == ()
-    assert plan_redrive(clients, names).chunks == ()
+    assert list_failed(Table(clients, names)) == ()
+    assert plan_redrive(Table(clients, names)).chunks == ()
     assert [batch.gone for batch in replay(clients, names, plan.chunks)] == [len(chunk.keys) for chunk in plan.chunks]
 
     wait_for_lines(clients, names, 13)
@@ -133,15 +134,15 @@ def test_a_table_owns_the_batches_of_its_former_mapping_and_of_no_other_table(
     give_up(clients, local_aws, fail, other, 4)
     clients.cloudformation.delete_stack(StackName=first.names.stack)
     with pytest.raises(SettingsError, match=r"'FORMER' is not set up"):
-        plan_redrive(clients, first.names)
+        plan_redrive(Table(clients, first.names))
     second = set_up(clients, "former", TableSettings("FORMER", buffer_seconds=SOON))
     assert second.mapping_id != first.mapping_id
-    keys = [batch.key for batch in list_failed(clients, second.names)]
+    keys = [batch.key for batch in list_failed(Table(clients, second.names))]
     assert keys
     assert all(key.startswith(f"aws/lambda/{first.mapping_id}/") for key in keys)
-    replay(clients, second.names, plan_redrive(clients, second.names).chunks)
-    assert list_failed(clients, second.names) == ()
-    assert sum(batch.changes for batch in list_failed(clients, other.names)) == 4
+    replay(clients, second.names, plan_redrive(Table(clients, second.names)).chunks)
+    assert list_failed(Table(clients, second.names)) == ()
+    assert sum(batch.changes for batch in list_failed(Table(clients, other.names))) == 4
 
 
 def test_malformed_changes_stay_and_those_that_a_newer_version_can_send_pass(
@@ -154,18 +155,20 @@ def test_malformed_changes_stay_and_those_that_a_newer_version_can_send_pass(
     write(clients, "BROKEN", 3)
     wait_for_failed(clients, names, 2)
     large = [reject_large(clients, names, setup.source, number) for number in range(2)]
-    plan = plan_redrive(clients, names)
+    plan = plan_redrive(Table(clients, names))
     assert {(failure.stage, failure.changes) for failure in plan.failures} == {("forwarder", 2)}
     too_long, broken = sorted(failure.reason for failure in plan.failures)
     assert too_long == "The change record has N bytes, the limit is N"
     assert broken.startswith("The record has no NewImage. Needed: ")
-    assert [outcome.done for outcome in replay(clients, names, plan_redrive(clients, names, large[:1]).chunks)] == [1]
-    (rest,) = replay(clients, names, plan_redrive(clients, names).chunks)
+    assert [
+        outcome.done for outcome in replay(clients, names, plan_redrive(Table(clients, names), large[:1]).chunks)
+    ] == [1]
+    (rest,) = replay(clients, names, plan_redrive(Table(clients, names)).chunks)
     assert (rest.done, len(rest.rejected)) == (1, 2)
     assert {change["id"] for change in wait_for_changes(clients, names, 3)} == {"item-2", "large-0", "large-1"}
-    assert len(list_failed(clients, names)) == 2
+    assert len(list_failed(Table(clients, names))) == 2
     with pytest.raises(SettingsError, match="replayed already"):
-        plan_redrive(clients, names, large)
+        plan_redrive(Table(clients, names), large)
 
 
 def test_changes_that_the_stream_refuses_stay_failed(clients: Clients, local_aws: LocalAws, fail: Any) -> None:
@@ -175,17 +178,17 @@ def test_changes_that_the_stream_refuses_stay_failed(clients: Clients, local_aws
     # The forwarder retries for one second only, so that it answers soon.
     clients.lambda_.update_function_configuration(FunctionName=setup.names.lake.forwarder, Timeout=4)
     fail(service="kinesis", operation="PutRecords", code="InternalFailure", resource=setup.names.stream)
-    chunks = plan_chunks(list_failed(clients, setup.names))
+    chunks = plan_chunks(list_failed(Table(clients, setup.names)))
     with pytest.raises(NotReadyError, match=r"replayed changes of table 'REFUSED' are not stored: InternalFailure"):
         replay(clients, setup.names, chunks)
-    assert sum(batch.changes for batch in list_failed(clients, setup.names)) == 4
+    assert sum(batch.changes for batch in list_failed(Table(clients, setup.names))) == 4
     local_aws.call("DELETE", "/_dynalake/faults")
     replay(clients, setup.names, chunks)
     assert len({c["id"] for c in wait_for_changes(clients, setup.names, 4)}) == 4
 
 
 def wait_for_failed(clients: Clients, names: TableNames, count: int) -> None:
-    eventually(lambda: len(list_failed(clients, names)) >= count)
+    eventually(lambda: len(list_failed(Table(clients, names))) >= count)
 
 
 # -- deletes ----------------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from dynalake.capture.teardown import (
     what_is_left,
 )
 from dynalake.errors import AccessError, SettingsError, StackError
+from dynalake.lake.catalog.table import Table
 from dynalake.names import TableNames
 from dynalake.options.settings import TableSettings
 from infra.local.run.process import LocalAws
@@ -63,12 +64,12 @@ def set_up_with_catalog(clients: Clients, environment: str, settings: TableSetti
 
 def tear_down(clients: Clients, names: TableNames, run: str = "run", *, delete_data: str = "") -> None:
     """Run the steps of `dynalake_teardown` in their order."""
-    check_teardown(clients, names, delete_data)
+    check_teardown(Table(clients, names), delete_data)
     drain(clients, names, run)
-    delete_stack(clients, names)
+    delete_stack(Table(clients, names))
     if delete_data:
-        delete_catalog(clients, names)
-        delete_objects(clients, names)
+        delete_catalog(Table(clients, names))
+        delete_objects(Table(clients, names))
 
 
 def inventory(client: Client, names: TableNames) -> dict[str, set[str]]:
@@ -135,8 +136,8 @@ def test_only_the_data_remains_and_setup_works_again(clients: Clients, client: C
     assert len(after["mappings"]) == 1
     assert after == before
     assert len(raw_changes(clients, names)) == 50
-    assert find_settings(clients, names) is None
-    remaining = " ".join(what_is_left(clients, names))
+    assert find_settings(Table(clients, names)) is None
+    remaining = " ".join(what_is_left(Table(clients, names)))
     assert f"delete_data={table}" in remaining
     assert f"other tables go on: {other}" in remaining
 
@@ -174,13 +175,13 @@ def test_the_confirmation_deletes_every_version_and_no_other_table_s_data(
 
     for wrong in ("yes", "wiped", "WIPED ", "WIPED2"):
         with pytest.raises(SettingsError, match=r"the table is 'WIPED'\. Needed: 'WIPED', letter by letter"):
-            check_teardown(clients, names, wrong)
+            check_teardown(Table(clients, names), wrong)
     tear_down(clients, names, delete_data="WIPED")
     assert inventory(client, names) == before
-    assert delete_objects(clients, names) == 0
+    assert delete_objects(Table(clients, names)) == 0
     # Nothing is left to tear down, and the error says so.
     with pytest.raises(SettingsError, match=r"nothing of table 'WIPED'.*WIPED2"):
-        check_teardown(clients, names)
+        check_teardown(Table(clients, names))
     assert len(raw_changes(clients, other_setup.names)) == 5
 
 
@@ -198,7 +199,7 @@ def test_changes_in_flight_are_delivered_before_the_stack_is_deleted(
     with writer.writing():
         writer.wait_for_more()
         drain(clients, setup.names)
-        delete_stack(clients, setup.names)
+        delete_stack(Table(clients, setup.names))
         assert inventory(client, setup.names)["streams"] == set()
     # The changes that the mapping read are in the lake, and the rest is in the stream.
     invocations = invoked(clients, setup.mapping_id)
@@ -227,16 +228,16 @@ def test_a_setup_during_a_teardown_keeps_the_table(clients: Clients) -> None:
     """The other way round, a setup enables a mapping that an unfinished teardown has disabled."""
     make_table(clients, "BOTH")
     setup = set_up(clients, "both", TableSettings("BOTH", buffer_seconds=SOON))
-    stop_mapping(clients, setup.names)
-    check_disabled(clients, setup.names)
+    stop_mapping(Table(clients, setup.names))
+    check_disabled(Table(clients, setup.names))
     second = set_up(clients, "both", TableSettings("BOTH", buffer_seconds=SOON))
     assert second == setup
     with pytest.raises(StackError, match="is Enabled again"):
-        check_stopped(clients, setup.names, setup.mapping_id, datetime.now(UTC), REST)
+        check_stopped(Table(clients, setup.names), setup.mapping_id, datetime.now(UTC), REST)
     with pytest.raises(StackError, match="is Enabled again"):
-        check_disabled(clients, setup.names)
+        check_disabled(Table(clients, setup.names))
     clients.lambda_.delete_event_source_mapping(UUID=setup.mapping_id)
-    check_disabled(clients, setup.names)
+    check_disabled(Table(clients, setup.names))
 
 
 def test_a_teardown_continues_after_a_kill_at_any_step(clients: Clients, client: Client) -> None:
@@ -245,22 +246,22 @@ def test_a_teardown_continues_after_a_kill_at_any_step(clients: Clients, client:
     write(clients, "KILLED-TEARDOWN", 3)
     wait_for_changes(clients, names, 3)
     # Each line is a run that was killed after its step; every run starts from the beginning.
-    stop_mapping(clients, names)
-    assert stop_mapping(clients, names)
-    assert [canaries.delivery for canaries in last_canaries(clients, names, "first", NOW)] == ["kinesis"]
+    stop_mapping(Table(clients, names))
+    assert stop_mapping(Table(clients, names))
+    assert [canaries.delivery for canaries in last_canaries(Table(clients, names), "first", NOW)] == ["kinesis"]
     clients.cloudformation.delete_stack(StackName=names.stack)
-    assert not delete_stack(clients, names)
-    assert stop_mapping(clients, names) == ""
-    assert last_canaries(clients, names, "second", NOW) == []
+    assert not delete_stack(Table(clients, names))
+    assert stop_mapping(Table(clients, names)) == ""
+    assert last_canaries(Table(clients, names), "second", NOW) == []
     clients.glue.delete_table(DatabaseName=names.lake.database, Name=names.current_view)
-    assert names.changes_table in delete_catalog(clients, names)
-    first = table_prefixes(clients, names)[0]
+    assert names.changes_table in delete_catalog(Table(clients, names))
+    first = table_prefixes(Table(clients, names))[0]
     keys = [e["Key"] for e in clients.s3.list_objects_v2(Bucket=names.lake.bucket, Prefix=first)["Contents"]]
     clients.s3.delete_object(Bucket=names.lake.bucket, Key=keys[0])
     tear_down(clients, names, delete_data=names.table)
     assert not [key for key in inventory(client, names)["objects"] if names.table in key]
     assert list_tables(clients, names.lake) == ()
-    remaining = " ".join(what_is_left(clients, names))
+    remaining = " ".join(what_is_left(Table(clients, names)))
     assert f"first {names.lake.forwarder_stack}, then {names.lake.storage_stack}" in remaining
 
 
@@ -269,13 +270,13 @@ def test_a_failed_deletion_is_explained(clients: Clients, fail: Any) -> None:
     names = set_up_with_catalog(clients, "stuck", TableSettings("STUCK")).names
     clients.cloudformation.update_termination_protection(StackName=names.stack, EnableTerminationProtection=True)
     with pytest.raises(StackError, match=r"does not delete stack .*update-termination-protection"):
-        delete_stack(clients, names)
+        delete_stack(Table(clients, names))
     clients.cloudformation.update_termination_protection(StackName=names.stack, EnableTerminationProtection=False)
-    assert delete_stack(clients, names)
+    assert delete_stack(Table(clients, names))
     assert stack_state(clients, names.stack).status in ("", "DELETE_COMPLETE")
     keeping = Clients(lambda service: _Keeping(clients.s3) if service == "s3" else getattr(clients, service))
     with pytest.raises(AccessError, match=r"S3 keeps \d+ objects under .*STUCK/; the first is \S+: AccessDenied"):
-        delete_objects(keeping, names)
+        delete_objects(Table(keeping, names))
 
 
 class _Keeping:
@@ -295,6 +296,6 @@ def test_an_unknown_table_is_named(clients: Clients) -> None:
     make_table(clients, "THERE")
     names = set_up(clients, "there", TableSettings("THERE")).names
     with pytest.raises(SettingsError, match=r"nothing of table 'THEIR' in the lake 'there'\. Needed: one of THERE"):
-        check_teardown(clients, names.lake.table("THEIR"))
+        check_teardown(Table(clients, names.lake.table("THEIR")))
     with pytest.raises(ClientError):
         clients.s3.head_object(Bucket=names.lake.bucket, Key="nothing")

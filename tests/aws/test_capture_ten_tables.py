@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from dynalake.aws.clients import Clients
 from dynalake.capture.lake.registry import list_tables, load_lake, load_settings
+from dynalake.lake.catalog.table import Table
 from dynalake.options.settings import TableSettings
 from tests.aws.capture_steps import SetUp, make_table, set_up, wait_for_changes
 
@@ -25,7 +26,7 @@ def test_ten_tables_at_once(clients: Clients) -> None:
     assert len({setup.mapping_id for setup in setups}) == 10
     lake = load_lake(clients, "ten")
     assert list_tables(clients, lake) == tuple(sorted(TABLES))
-    assert [load_settings(clients, lake.table(table)) for table in TABLES] == list(map(settings, TABLES))
+    assert [load_settings(Table(clients, lake.table(table))) for table in TABLES] == list(map(settings, TABLES))
 
     def write(setup: SetUp) -> int:
         count = 20 + TABLES.index(setup.names.table)

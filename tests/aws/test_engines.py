@@ -172,15 +172,15 @@ def check_night(outcome: dict[str, Any]) -> list[str]:
 
 def run_job(table: Table, work: str, values: dict[str, Any]) -> dict[str, Any]:
     request = Request.of(table.names, work, values)
-    run = start_run(table.clients, table.names, request)
-    assert start_run(table.clients, table.names, request) == run  # it is under way
+    run = start_run(table, request)
+    assert start_run(table, request) == run  # it is under way
 
     def state() -> str:
         job_run = table.clients.glue.get_job_run(JobName=table.names.lake.spark_job, RunId=run)["JobRun"]
         return str(job_run["JobRunState"])
 
     eventually(state, lambda run_state: run_state not in ("STARTING", "RUNNING"), within=1200)
-    return read_outcome(table.clients, table.names, request)
+    return read_outcome(table, request)
 
 
 def on_glue(table: Table, plan: str, batches: int) -> None:

@@ -329,10 +329,10 @@ def fail_and_redrive(secured: Secured, names: TableNames) -> None:
     secured.aws.call("POST", "/_dynalake/faults", {**fault, "resource": names.lake.forwarder})
     secured.root.dynamodb.put_item(TableName=names.table, Item={"id": {"S": "dies"}})
     patiently_listed(secured, names.lake.failed_batches)
-    plan = plan_redrive(secured.dag, names)
+    plan = plan_redrive(Table(secured.dag, names))
     assert plan.changes == 2
     for chunk in plan.chunks:
-        replay_chunk(secured.dag, names, "run", chunk)
+        replay_chunk(Table(secured.dag, names), "run", chunk)
     assert "dies" in {change["id"] for change in wait_for_changes(secured.root, names, 34)}
 
 
@@ -346,10 +346,10 @@ def patiently_listed(secured: Secured, prefix: str) -> None:
 
 def tear_down(dag: Any, names: TableNames, *, delete_data: bool) -> None:
     drain(dag, names)
-    delete_stack(dag, names)
+    delete_stack(Table(dag, names))
     if delete_data:
-        delete_catalog(dag, names)
-        delete_objects(dag, names)
+        delete_catalog(Table(dag, names))
+        delete_objects(Table(dag, names))
 
 
 def used(secured: Secured, role: str) -> list[dict[str, Any]]:
@@ -491,9 +491,9 @@ def test_a_role_that_may_not_delete_data_still_converts_and_compacts(enforced: L
         delete_one_raw_object(secured, names)
     tear_down(secured.dag, names, delete_data=False)
     with pytest.raises(ClientError, match="glue:DeleteTable"):
-        delete_catalog(secured.dag, names)
+        delete_catalog(Table(secured.dag, names))
     with pytest.raises((ClientError, AccessError), match=r"DeleteObjectVersion|AccessDenied"):
-        delete_objects(secured.dag, names)
+        delete_objects(Table(secured.dag, names))
     assert len(wait_for_changes(secured.root, names, 3)) == 3
 
 

@@ -61,8 +61,8 @@ def captured(clients: Clients) -> Captured:
 
 
 def back_fill(clients: Clients, names: TableNames, run: str) -> None:
-    plan = plan_backfill(clients, names, run=run, segments=1, updated_before=datetime.now(UTC).isoformat())
-    scan_segment(clients, names, run=run, segment=0)
+    plan = plan_backfill(Table(clients, names), run=run, segments=1, updated_before=datetime.now(UTC).isoformat())
+    scan_segment(Table(clients, names), run=run, segment=0)
     table = Table(clients, names)
     batches = plan_snapshot(table, plan.prefix(names), datetime.now(UTC)).batches
     for batch in batches:
@@ -77,7 +77,7 @@ def look(
     """Return the table's status `after` some time."""
     settings = TableSettings(names.table)
     now = datetime.now(UTC) + after
-    readings = gather(clients, names, settings, TARGETS, now, previous=previous, **more)
+    readings = gather(Table(clients, names), settings, TARGETS, now, previous=previous, **more)
     return TableStatus.of(names.table, readings, TARGETS)
 
 
@@ -161,10 +161,10 @@ def test_a_status_is_stored_and_read_back_unchanged(clients: Clients, captured: 
     names = captured().names
     put(clients, names, a={"N": "1"})
     wait_for_changes(clients, names, 1)
-    assert load_status(clients, names) is None
+    assert load_status(Table(clients, names)) is None
     status = look(clients, names)
-    save_status(clients, names, status)
-    assert load_status(clients, names) == status
+    save_status(Table(clients, names), status)
+    assert load_status(Table(clients, names)) == status
     overview = save_overview(clients, names.lake, [names.table, "NEVER-LOOKED-AT"], datetime.now(UTC))
     assert [table_status.table for table_status in overview.tables] == [names.table, "NEVER-LOOKED-AT"]
     assert overview.tables[1].is_stale(datetime.now(UTC))
@@ -177,7 +177,7 @@ def test_a_status_is_stored_and_read_back_unchanged(clients: Clients, captured: 
     # A status of another version does not make every run fail: the table is read again.
     for key in (names.watch_state, names.lake.watch_overview):
         clients.s3.put_object(Bucket=names.lake.bucket, Key=key, Body=b'{"table": "X"}')
-    assert load_status(clients, names) is None
+    assert load_status(Table(clients, names)) is None
     with pytest.raises(RecordError, match=r"watch.json is not what dynalake_watch writes \(KeyError"):
         load_overview(clients, names.lake)
 
@@ -238,7 +238,7 @@ def test_a_stream_that_was_turned_off(clients: Clients, captured: Captured) -> N
     with pytest.raises(SourceError, match="deleted and made again"):
         check_live_table(table)
     with pytest.raises(SourceError, match="deleted and made again"):
-        plan_backfill(clients, names, run="replaced", table_id=table_id_of(table.changes()))
+        plan_backfill(Table(clients, names), run="replaced", table_id=table_id_of(table.changes()))
 
 
 def test_changes_that_do_not_land(clients: Clients, captured: Captured) -> None:

@@ -53,7 +53,7 @@ def look(clients: Clients, names: TableNames) -> Lake:
         table: {day: partition.location for day, partition in list_partitions(lake, table).items()}
         for table in (names.json_table, names.parquet_table)
     }
-    hand_off = load_hand_off(clients, names).to_json()
+    hand_off = load_hand_off(Table(clients, names)).to_json()
     rows = rows_of(lake.changes(), ("__run",)), rows_of(lake.items(), ("__run",))
     return Lake(objects, *rows, tables, partitions, stacks, hand_off, shown_prefix(lake))
 

@@ -114,7 +114,7 @@ def write(root: Clients, table: str, start: int) -> None:
 
 def failed(life: Life, names: TableNames, count: int) -> Callable[[], None]:
     def look() -> None:
-        if len(list_failed(life.root, names)) < count:
+        if len(list_failed(Table(life.root, names))) < count:
             raise NotReadyError("less has failed yet")
 
     return look
@@ -183,7 +183,7 @@ def test_redrive_lists_and_replays_and_reports_what_cannot_pass(life: Life, airf
     failures = airflow.failures("dynalake_redrive", run)
     assert list(failures) == ["report"]
     assert "1 batches of table 'LIFE-kinesis' cannot pass" in failures["report"]
-    assert len(list_failed(life.root, names)) == 1
+    assert len(list_failed(Table(life.root, names))) == 1
 
 
 def test_teardown_deletes_the_data_only_if_that_is_typed_out(life: Life, airflow: Any) -> None:
@@ -191,7 +191,7 @@ def test_teardown_deletes_the_data_only_if_that_is_typed_out(life: Life, airflow
     wrong = airflow.start("dynalake_teardown", table=kept.table, delete_data="yes", **life.where)
     assert airflow.wait("dynalake_teardown", wrong) == "failed"
     assert list(airflow.failures("dynalake_teardown", wrong)) == ["check"]
-    assert find_settings(life.root, kept) is not None
+    assert find_settings(Table(life.root, kept)) is not None
 
     # Minutes are seconds on local AWS, but not in the DAGs.
     rest = {"rest_seconds": int(REST.total_seconds())}

@@ -59,9 +59,7 @@ def write(table: Table, day: str, ids: Sequence[str]) -> DataFile:
     key = f"{table.names.change_folder(day, folder)}part-00000.parquet"
     table.clients.s3.put_object(Bucket=table.names.lake.bucket, Key=key, Body=body.getvalue())
     size = len(body.getvalue())
-    write_manifest(
-        table.clients, table.names, FolderManifest(folder, day, 0, (), (Part(table.names.uri(key), size, len(ids)),))
-    )
+    write_manifest(table, FolderManifest(folder, day, 0, (), (Part(table.names.uri(key), size, len(ids)),)))
     return head.data_file(table.names.uri(key), day, pq.read_metadata(body), size, head.schema)
 
 

@@ -143,7 +143,7 @@ def snapshot_of(lake: ViewLake, ids: list[str], run: int) -> FolderManifest:
     made_at, folder = milliseconds(lake.now), new_folder()
     with TemporaryDirectory() as directory:
         place = Folder(lake.names.change_folder("00000000", folder), "00000000")
-        writer = PartWriter(lake.clients, lake.names, head, head.schema, place, Writing(), Path(directory))
+        writer = PartWriter(lake.table, head, head.schema, place, Writing(), Path(directory))
         files = writer.write([pa.Table.from_pylist(rows, schema=like.schema)])
     inputs = (Input(f"{lake.names.snapshot_run(f'r{run}')}0.gz", "e", 1),)
     return FolderManifest(folder, "00000000", made_at, inputs, parts_of(files), run=run)

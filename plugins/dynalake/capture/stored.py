@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from dynalake.aws.clients import Clients
 from dynalake.capture.failed.failed import mapping_prefixes
 from dynalake.errors import AccessError
-from dynalake.names import TableNames
+from dynalake.lake.catalog.table import Table
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
@@ -17,17 +16,18 @@ if TYPE_CHECKING:
 DELETE_BATCH = 1000
 
 
-def table_prefixes(clients: Clients, names: TableNames) -> list[str]:
+def table_prefixes(table: Table) -> list[str]:
     """Return every prefix that holds objects of this table and of no other."""
+    names = table.names
     bucket, errors = names.lake.bucket, names.lake.errors_prefix
-    pages = clients.s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=errors, Delimiter="/")
+    pages = table.clients.s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=errors, Delimiter="/")
     stages = [entry["Prefix"] for page in pages for entry in page.get("CommonPrefixes", [])]
     return [
         names.raw_prefix,
         names.parquet_prefix,
         names.orc_prefix,
         # These come before the replayed batches, which show mappings that have only old versions left.
-        *sorted({*mapping_prefixes(clients, names), *_replayed_mappings(clients, names)}),
+        *sorted({*mapping_prefixes(table), *_replayed_mappings(table)}),
         *(f"{stage}{names.table}/" for stage in stages),
         names.passing_prefix,
         # The last one: the hand-off and the ledgers go only when the data that they describe is gone.
@@ -35,45 +35,45 @@ def table_prefixes(clients: Clients, names: TableNames) -> list[str]:
     ]
 
 
-def holds_objects(clients: Clients, names: TableNames) -> bool:
+def holds_objects(table: Table) -> bool:
     """Return whether the bucket has an object of this table."""
     return any(
-        clients.s3.list_objects_v2(Bucket=names.lake.bucket, Prefix=prefix, MaxKeys=1).get("Contents")
-        for prefix in table_prefixes(clients, names)
+        table.clients.s3.list_objects_v2(Bucket=table.names.lake.bucket, Prefix=prefix, MaxKeys=1).get("Contents")
+        for prefix in table_prefixes(table)
     )
 
 
-def delete_objects(
-    clients: Clients, names: TableNames, progress: Callable[[str, int], None] = lambda prefix, deleted: None
-) -> int:
+def delete_objects(table: Table, progress: Callable[[str, int], None] = lambda prefix, deleted: None) -> int:
     """Delete every version of the table's objects, and the delete markers. Return how many there were.
 
     After a kill, the next call continues with the rest. Raises `AccessError` where S3 keeps some.
     """
     total = 0
-    for prefix in table_prefixes(clients, names):
-        deleted = _delete_prefix(clients, names, prefix)
+    for prefix in table_prefixes(table):
+        deleted = _delete_prefix(table, prefix)
         progress(prefix, deleted)
         total += deleted
     return total
 
 
-def _replayed_mappings(clients: Clients, names: TableNames) -> list[str]:
+def _replayed_mappings(table: Table) -> list[str]:
+    names = table.names
     prefix = names.redriven(names.lake.failed_batches)
-    pages = clients.s3.get_paginator("list_object_versions").paginate(
+    pages = table.clients.s3.get_paginator("list_object_versions").paginate(
         Bucket=names.lake.bucket, Prefix=prefix, Delimiter="/"
     )
     folders = [entry["Prefix"] for page in pages for entry in page.get("CommonPrefixes", [])]
     return [f"{names.lake.failed_batches}{folder.removeprefix(prefix)}" for folder in folders]
 
 
-def _delete_prefix(clients: Clients, names: TableNames, prefix: str) -> int:
+def _delete_prefix(table: Table, prefix: str) -> int:
+    names = table.names
     bucket = names.lake.bucket
     deleted = 0
     waiting: list[ObjectIdentifierTypeDef] = []
 
     def send() -> int:
-        answer: Any = clients.s3.delete_objects(Bucket=bucket, Delete={"Objects": waiting, "Quiet": True})
+        answer: Any = table.clients.s3.delete_objects(Bucket=bucket, Delete={"Objects": waiting, "Quiet": True})
         if errors := answer.get("Errors"):
             first = errors[0]
             raise AccessError(
@@ -85,7 +85,7 @@ def _delete_prefix(clients: Clients, names: TableNames, prefix: str) -> int:
             )
         return len(waiting)
 
-    pages = clients.s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix)
+    pages = table.clients.s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix)
     for page in pages:
         for entry in [*page.get("Versions", []), *page.get("DeleteMarkers", [])]:
             waiting.append({"Key": entry["Key"], "VersionId": entry["VersionId"]})

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from dynalake.aws.clients import Clients
 from dynalake.capture.proof.verify import check_delivery
 from dynalake.capture.source.source import Source
 from dynalake.capture.stacks.deliveries import Deliveries, deployed, prepared, started, without_left
 from dynalake.capture.stacks.specs import table_spec
 from dynalake.capture.stacks.stacks import StackOutputs, StackPlan, StackSpec, apply_stack, plan_stack, stack_state
 from dynalake.errors import ConflictError, NotReadyError
-from dynalake.names import TableNames
+from dynalake.lake.catalog.table import Table
 from dynalake.options.settings import TableSettings
 from dynalake.sizing.limits import read_stream
 from dynalake.sizing.shards import shard_steps
@@ -24,8 +23,7 @@ from dynalake.sizing.shards import shard_steps
 class TableStack:
     """A table's stack as it is, and as it should become."""
 
-    clients: Clients
-    names: TableNames
+    table: Table
     settings: TableSettings
     source: Source
     storage: StackOutputs
@@ -36,7 +34,7 @@ class TableStack:
     def plan(self) -> tuple[StackPlan, list[str]]:
         """Return what `prepare` would change now, and what would follow once the delivery is proven."""
         now, steps = self._now(), self._steps()
-        planned = plan_stack(self.clients, self._spec(prepared(now, self.settings), steps[0]))
+        planned = plan_stack(self.table.clients, self._spec(prepared(now, self.settings), steps[0]))
         follows = [f"The stream's shards become {shards}" for shards in steps[1:]]
         if now is not None and now.used != self.settings.delivery:
             follows.append(f"Changes go by {self.settings.delivery!r} instead of {now.used!r}")
@@ -51,7 +49,7 @@ class TableStack:
         """
         outputs: StackOutputs = {}
         for shards in self._steps():
-            outputs = apply_stack(self.clients, self._spec(prepared(self._now(), self.settings), shards))
+            outputs = apply_stack(self.table.clients, self._spec(prepared(self._now(), self.settings), shards))
         return outputs
 
     def start(self, proven: str) -> StackOutputs:
@@ -60,14 +58,14 @@ class TableStack:
         `proven` is what `check_delivery` returned for the proven streams. Raises `ConflictError` where they are
         different ones by now.
         """
-        deliveries = started(self._now(), self.settings)
-        if check_delivery(self.clients, self.names, self.settings.delivery) != proven:
+        deliveries, name = started(self._now(), self.settings), self.table.names.table
+        if check_delivery(self.table, self.settings.delivery) != proven:
             raise ConflictError(
-                f"The delivery {self.settings.delivery!r} of table {self.names.table!r} was made again after its proof",
+                f"The delivery {self.settings.delivery!r} of table {name!r} was made again after its proof",
                 action="run dynalake_setup again",
-                table=self.names.table,
+                table=name,
             )
-        outputs = apply_stack(self.clients, self._spec(deliveries))
+        outputs = apply_stack(self.table.clients, self._spec(deliveries))
         self._enable(outputs["MappingId"])
         return outputs
 
@@ -78,23 +76,23 @@ class TableStack:
         """
         now = self._now()
         if now is not None and now.left is not None:
-            apply_stack(self.clients, self._spec(replace(without_left(now), version=version)))
+            apply_stack(self.table.clients, self._spec(replace(without_left(now), version=version)))
 
     def _now(self) -> Deliveries | None:
-        return deployed(stack_state(self.clients, self.names.stack))
+        return deployed(stack_state(self.table.clients, self.table.names.stack))
 
     def _steps(self) -> tuple[int, ...]:
         shards = self.shards or self.settings.shards
-        return shard_steps(self.settings, read_stream(self.clients, self.names), shards) if shards else (0,)
+        return shard_steps(self.settings, read_stream(self.table), shards) if shards else (0,)
 
     def _spec(self, deliveries: Deliveries, shards: int = 0) -> StackSpec:
-        names, settings = self.names, self.settings
+        names, settings = self.table.names, self.settings
         return table_spec(names, settings, self.source, self.storage, self.forwarder, deliveries, shards=shards)
 
     def _enable(self, mapping_id: str) -> None:
         """Enable a mapping that is disabled although its stack enables it: an unfinished teardown leaves it so."""
-        state = self.clients.lambda_.get_event_source_mapping(UUID=mapping_id)["State"]
+        state = self.table.clients.lambda_.get_event_source_mapping(UUID=mapping_id)["State"]
         if state == "Disabling":
-            raise NotReadyError(f"The event source mapping {mapping_id} is {state}", table=self.names.table)
+            raise NotReadyError(f"The event source mapping {mapping_id} is {state}", table=self.table.names.table)
         if state == "Disabled":
-            self.clients.lambda_.update_event_source_mapping(UUID=mapping_id, Enabled=True)
+            self.table.clients.lambda_.update_event_source_mapping(UUID=mapping_id, Enabled=True)

@@ -15,7 +15,6 @@ from datetime import datetime, timedelta
 
 from botocore.exceptions import ClientError
 
-from dynalake.aws.clients import Clients
 from dynalake.capture.lake.registry import list_tables
 from dynalake.capture.proof.canaries import Canaries
 from dynalake.capture.proof.quiet import check_quiet, signs_of_delivery, signs_of_mapping
@@ -47,11 +46,12 @@ class Remains:
     """Whether the bucket has objects of it."""
 
 
-def check_teardown(clients: Clients, names: TableNames, delete_data: str = "") -> Remains:
+def check_teardown(table: Table, delete_data: str = "") -> Remains:
     """Return what there is to remove.
 
     Raises `SettingsError` where there is nothing of this table, or `delete_data` is neither empty nor exactly its name.
     """
+    names = table.names
     if delete_data not in ("", names.table):
         raise SettingsError(
             f"delete_data is {delete_data!r}, but the table is {names.table!r}",
@@ -59,11 +59,9 @@ def check_teardown(clients: Clients, names: TableNames, delete_data: str = "") -
             action="trigger the DAG again",
             table=names.table,
         )
-    remains = Remains(
-        stack_state(clients, names.stack).status, owned_tables(clients, names), holds_objects(clients, names)
-    )
+    remains = Remains(stack_state(table.clients, names.stack).status, owned_tables(table), holds_objects(table))
     if not remains.stack and not remains.catalog and not remains.data:
-        known = list_tables(clients, names.lake)
+        known = list_tables(table.clients, names.lake)
         raise SettingsError(
             f"There is nothing of table {names.table!r} in the lake {names.lake.environment!r}",
             allowed="one of " + ", ".join(known) if known else "a table that is set up; there is none left",
@@ -73,34 +71,33 @@ def check_teardown(clients: Clients, names: TableNames, delete_data: str = "") -
     return remains
 
 
-def owned_tables(clients: Clients, names: TableNames) -> tuple[str, ...]:
+def owned_tables(table: Table) -> tuple[str, ...]:
     """Return the table's Glue tables and views, views first; leave out those that belong to another table."""
-    table = Table(clients, names)
-    entries = {name: read_entry(table, name) for name in names.glue_names}
+    entries = {name: read_entry(table, name) for name in table.names.glue_names}
     return tuple(
         name
         for name, entry in entries.items()
-        if entry is not None and entry.get("Parameters", {}).get(DYNAMODB_TABLE) == names.table
+        if entry is not None and entry.get("Parameters", {}).get(DYNAMODB_TABLE) == table.names.table
     )
 
 
-def stop_mapping(clients: Clients, names: TableNames, *, seconds: float = WAIT_SECONDS) -> str:
+def stop_mapping(table: Table, *, seconds: float = WAIT_SECONDS) -> str:
     """Disable the table's mapping and wait until it says so. Return its UUID, '' where there is none.
 
     It may still read for a while (see `check_stopped`). Raises `NotReadyError` where that takes longer than `seconds`.
     """
-    mapping_id = stack_state(clients, names.stack).outputs.get("MappingId", "")
+    mapping_id = stack_state(table.clients, table.names.stack).outputs.get("MappingId", "")
     if not mapping_id:
         return ""
     deadline = time.monotonic() + seconds
     requested = False
     while True:
         try:
-            state = clients.lambda_.get_event_source_mapping(UUID=mapping_id)["State"]
+            state = table.clients.lambda_.get_event_source_mapping(UUID=mapping_id)["State"]
             if state in ("Disabled", "Deleting"):
                 return mapping_id
             if state in ("Enabled", "Enabling") and not requested:
-                clients.lambda_.update_event_source_mapping(UUID=mapping_id, Enabled=False)
+                table.clients.lambda_.update_event_source_mapping(UUID=mapping_id, Enabled=False)
                 requested = True
                 continue
         except ClientError as error:
@@ -111,44 +108,45 @@ def stop_mapping(clients: Clients, names: TableNames, *, seconds: float = WAIT_S
                 raise
             state = "being changed"
         if time.monotonic() >= deadline:
-            raise NotReadyError(f"Event source mapping {mapping_id} is still {state}", table=names.table)
+            raise NotReadyError(f"Event source mapping {mapping_id} is still {state}", table=table.names.table)
         time.sleep(POLL_SECONDS / 4)
 
 
-def check_stopped(clients: Clients, names: TableNames, mapping_id: str, now: datetime, rest: timedelta) -> None:
+def check_stopped(table: Table, mapping_id: str, now: datetime, rest: timedelta) -> None:
     """Raise `NotReadyError` until nothing goes into the table's pipeline and nothing moves in it.
 
     A mapping that says `Disabled` may still read for minutes, and call the forwarder for its timeout. Raises
     `StackError` where it is enabled again. The mapping and the stack may be gone already.
     """
-    deliveries = deployed(stack_state(clients, names.stack))
+    names = table.names
+    deliveries = deployed(stack_state(table.clients, names.stack))
     if deliveries is None:
         return
     signs = tuple(sign for delivery in deliveries.all for sign in signs_of_delivery(names, delivery))
     stopped = now - rest
     if mapping_id:
-        mapping = clients.lambda_.get_event_source_mapping(UUID=mapping_id)
+        mapping = table.clients.lambda_.get_event_source_mapping(UUID=mapping_id)
         _refuse_enabled(names, mapping_id, mapping["State"])
         stopped = mapping["LastModified"]
         signs += signs_of_mapping(mapping_id)
-    check_quiet(clients, names, signs, stopped, now, rest)
+    check_quiet(table, signs, stopped, now, rest)
 
 
-def check_disabled(clients: Clients, names: TableNames) -> None:
+def check_disabled(table: Table) -> None:
     """Raise `StackError` where the table's mapping is enabled again, so that its stack must stay.
 
     Hours may pass after `check_stopped`, in which somebody sets the table up again.
     """
-    mapping_id = stack_state(clients, names.stack).outputs.get("MappingId", "")
+    mapping_id = stack_state(table.clients, table.names.stack).outputs.get("MappingId", "")
     if not mapping_id:
         return
     try:
-        mapping = clients.lambda_.get_event_source_mapping(UUID=mapping_id)
+        mapping = table.clients.lambda_.get_event_source_mapping(UUID=mapping_id)
     except ClientError as error:
         if error.response["Error"]["Code"] != "ResourceNotFoundException":
             raise
         return
-    _refuse_enabled(names, mapping_id, mapping["State"])
+    _refuse_enabled(table.names, mapping_id, mapping["State"])
 
 
 def _refuse_enabled(names: TableNames, mapping_id: str, state: str) -> None:
@@ -161,21 +159,21 @@ def _refuse_enabled(names: TableNames, mapping_id: str, state: str) -> None:
         )
 
 
-def last_canaries(clients: Clients, names: TableNames, run: str, now: datetime) -> list[Canaries]:
+def last_canaries(table: Table, run: str, now: datetime) -> list[Canaries]:
     """Return the canaries to send behind all changes under way, by every delivery that the table's stack has."""
-    deliveries = deployed(stack_state(clients, names.stack))
+    deliveries = deployed(stack_state(table.clients, table.names.stack))
     if deliveries is None:
         return []
-    return [Canaries.of(delivery, check_delivery(clients, names, delivery), run, now) for delivery in deliveries.all]
+    return [Canaries.of(delivery, check_delivery(table, delivery), run, now) for delivery in deliveries.all]
 
 
-def delete_stack(
-    clients: Clients, names: TableNames, *, seconds: float = WAIT_SECONDS, sleep: Callable[[float], None] = time.sleep
-) -> bool:
+def delete_stack(table: Table, *, seconds: float = WAIT_SECONDS, sleep: Callable[[float], None] = time.sleep) -> bool:
     """Delete the table's stack and wait until it is gone. Return False where there was none.
 
     Raises `StackError` where CloudFormation cannot delete it, with the resource and AWS's reason.
     """
+    clients = table.clients
+    names = table.names
     deadline = time.monotonic() + seconds
     state = wait_until_settled(clients, names.stack, seconds)
     if state.status in ("", "DELETE_COMPLETE"):
@@ -199,31 +197,32 @@ def delete_stack(
     raise explain_failure(clients, names.stack, state.status, state.reason)
 
 
-def delete_catalog(clients: Clients, names: TableNames) -> tuple[str, ...]:
+def delete_catalog(table: Table) -> tuple[str, ...]:
     """Delete the table's Glue tables, with their partitions, and views. Return their names."""
-    deleted = owned_tables(clients, names)
+    deleted = owned_tables(table)
     for name in deleted:
         try:
-            clients.glue.delete_table(DatabaseName=names.lake.database, Name=name)
+            table.clients.glue.delete_table(DatabaseName=table.names.lake.database, Name=name)
         except ClientError as error:
             if error.response["Error"]["Code"] != "EntityNotFoundException":
                 raise
     return deleted
 
 
-def what_is_left(clients: Clients, names: TableNames) -> list[str]:
+def what_is_left(table: Table) -> list[str]:
     """Return texts for people: what stays after a teardown, and how to remove that as well."""
+    names = table.names
     lake = names.lake
     lines = [
         f"The DynamoDB table {names.table} is unchanged. If nothing else reads its stream, turn the stream off: "
         f"aws dynamodb update-table --table-name {names.table} --stream-specification StreamEnabled=false"
     ]
-    if holds_objects(clients, names):
+    if holds_objects(table):
         lines.append(
             f"Its data stays in s3://{lake.bucket}/ and can be queried as {lake.database}."
             f"{names.changes_table}. To delete it, run dynalake_teardown with delete_data={names.table}"
         )
-    others = list_tables(clients, lake)
+    others = list_tables(table.clients, lake)
     if others:
         lines.append(f"The lake's other tables are still captured: {', '.join(others)}")
     else:

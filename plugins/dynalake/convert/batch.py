@@ -74,7 +74,7 @@ Read = Callable[[Table, Batch, TableSchema, Path], BatchRows]
 def read_raw(table: Table, batch: Batch, schema: TableSchema, directory: Path) -> BatchRows:
     """Read a batch. Raises `ConflictError` where an object was replaced since it was listed."""
     objects = [RawObject(i.key, i.etag, i.size) for i in batch.inputs]
-    return read_batch(table.clients, table.names, objects, schema, ReadOptions(), directory)
+    return read_batch(table, objects, schema, ReadOptions(), directory)
 
 
 @dataclass(frozen=True)
@@ -308,5 +308,5 @@ def _write(
         folder = Folder(table.names.change_folder(day, batch.folder_of(day)), day)
         subdirectory = directory / f"day-{day}"
         subdirectory.mkdir()
-        writer = PartWriter(table.clients, table.names, head, schema, folder, writing, subdirectory)
+        writer = PartWriter(table, head, schema, folder, writing, subdirectory)
         yield NewFolder(day, batch.folder_of(day), parts_of(writer.write(dated.of(day))))

@@ -244,8 +244,8 @@ class _Commit:
                     result.sums,
                     result.misfits if folder.day == batch.day else {},
                 )
-                write_manifest(self._table.clients, self._table.names, manifest)
-                delete_strays(self._table.clients, self._table.names, manifest)
+                write_manifest(self._table, manifest)
+                delete_strays(self._table, manifest)
 
     def _merge_late(self, units: Sequence[_Unit], merge_late: MergeLate) -> tuple[list[_Unit], int]:
         bound = max(number(self._head, BOUND), number(self._table.items(), FOLDED_TO))

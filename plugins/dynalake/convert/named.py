@@ -84,7 +84,7 @@ class NamedFolders:
     def find(self, inputs: Iterable[Input], folders: Collection[str]) -> str:
         """Return the key of one of the inputs that one of the folders names; '' where none does."""
         fresh = [folder for folder in folders if folder not in self._inputs]
-        for folder, manifest in read_manifests(self._table.clients, self._table.names, fresh).items():
+        for folder, manifest in read_manifests(self._table, fresh).items():
             manifest_inputs = manifest.inputs if manifest is not None else ()
             self._inputs[folder] = frozenset((i.key, i.etag) for i in manifest_inputs)
         named = {pair for folder in folders for pair in self._inputs[folder]}
@@ -108,7 +108,7 @@ def _of_recent(table: Table, head: Head, first: str) -> dict[str, _Inputs]:
 
 def _read(table: Table, live: Mapping[str, str]) -> dict[str, _Inputs]:
     """Return the inputs of these folders (folder → day), of their own days. Leave out folders without a manifest."""
-    manifests = read_manifests(table.clients, table.names, live)
+    manifests = read_manifests(table, live)
     prefix = table.names.raw_prefix
     return {
         folder: tuple((i.key.removeprefix(prefix), i.etag) for i in manifest.inputs if parse_day(i.key) == live[folder])

@@ -70,19 +70,18 @@ def write_rest(
         return Rest(tuple(replaced))
     folder = new_folder()
     target = Folder(table.names.change_folder(day, folder), day)
-    writer = PartWriter(table.clients, table.names, head, head.schema, target, writing, directory)
+    writer = PartWriter(table, head, head.schema, target, writing, directory)
     order = Order(arrow_schema_of(head.schema), [*schema_of(head).identity, SEQUENCE_NUMBER])
     added = writer.write(sort_rows(_staying(head, replaced, places), [], order, directory, _MEMORY_MB))
     converted = {key for result in results for key in result.batch.keys}
-    manifests = read_manifests(table.clients, table.names, {f.folder for f in replaced})
+    manifests = read_manifests(table, {f.folder for f in replaced})
     inputs = {
         i for manifest in manifests.values() if manifest is not None for i in manifest.inputs if i.key not in converted
     }
     rows = sum(f.rows for f in added)
     sums = Sums(lines=rows, rows=rows)
     write_manifest(
-        table.clients,
-        table.names,
+        table,
         FolderManifest(folder, day, made_at, tuple(sorted(inputs)), parts_of(added), sums),
     )
     return Rest(tuple(replaced), added)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Context, get_current_context, task
 
 from dynalake.operators.task import limits
-from dynalake.operators.task.session import clients, guarded, parameters, run_id, say, table_names, tell
+from dynalake.operators.task.session import clients, guarded, parameters, run_id, run_table, say, tell
 from dynalake.operators.waits.spark_run import SparkOperator, is_for_spark
 
 if TYPE_CHECKING:
@@ -24,25 +24,22 @@ def plan() -> list[int]:
     from dynalake.backfill.plan.run import plan_backfill
     from dynalake.capture.lake.registry import load_settings
     from dynalake.capture.proof.hand_off import load_hand_off
-    from dynalake.lake.catalog.table import Table
     from dynalake.lake.current.snapshot import number_run
     from dynalake.lake.tables.identity import table_id_of
 
     params = parameters()
-    aws = clients()
-    names = table_names(aws)
+    table = run_table()
     attribute = params["updated_at_attribute"]
     if attribute is None:
-        attribute = load_settings(aws, names).updated_at_attribute
+        attribute = load_settings(table).updated_at_attribute
     planned = plan_backfill(
-        aws,
-        names,
+        table,
         run=run_id(),
-        table_id=table_id_of(Table(aws, names).changes()),
+        table_id=table_id_of(table.changes()),
         method=params["method"],
         updated_at_attribute=attribute,
         updated_before=params["updated_before"] or "",
-        hand_off="" if params["updated_before"] else load_hand_off(aws, names).at.isoformat(),
+        hand_off="" if params["updated_before"] else load_hand_off(table).at.isoformat(),
         missing=params["missing_updated_at"],
         invalid=params["invalid_updated_at"],
         segments=params["segments"],
@@ -60,12 +57,12 @@ def plan() -> list[int]:
     say(planned.summary())
     if not params["dry_run"] and planned.window is None:
         # The backfill that starts later is the newer snapshot, even if it ends first.
-        number_run(Table(aws, names), planned.run)
+        number_run(table, planned.run)
     if params["dry_run"]:
         from dynalake.backfill.plan.quote import quote_backfill
 
         limits = {name: params[name] for name in ("segments", "max_read_capacity", "read_capacity_percent")}
-        quote = quote_backfill(aws, names, planned, **limits)
+        quote = quote_backfill(table, planned, **limits)
         tell(quote)
     get_current_context()["ti"].xcom_push("plan", planned.to_json())
     return [] if params["dry_run"] or planned.method != "scan" else list(range(planned.segments))
@@ -78,11 +75,9 @@ def scan(segment: int) -> dict[str, Any]:
     from dynalake.backfill.scan.scan import scan_segment
 
     get_current_context()["segment"] = f"segment {segment}"  # type: ignore[typeddict-unknown-key]
-    aws = clients()
-    names = table_names(aws)
+    table = run_table()
     result = scan_segment(
-        aws,
-        names,
+        table,
         run=run_id(),
         segment=segment,
         progress=lambda now: say(f"{now.read:,} items read, {now.kept:,} kept, {now.objects:,} objects"),
@@ -97,10 +92,8 @@ def convert(segment: int) -> dict[str, Any]:
     from dynalake.backfill.export.read import convert_group
 
     get_current_context()["segment"] = f"files {segment}"  # type: ignore[typeddict-unknown-key]
-    aws = clients()
     result = convert_group(
-        aws,
-        table_names(aws),
+        run_table(),
         run=run_id(),
         segment=segment,
         progress=lambda now: say(f"{now.read:,} items read, {now.kept:,} kept, {now.objects:,} objects"),
@@ -114,8 +107,7 @@ def commit() -> dict[str, Any]:
     """Checks that the counts add up, and stores the ledger. From here on, changes of a past window are visible."""
     from dynalake.backfill.commit.commit import commit_backfill
 
-    aws = clients()
-    committed = commit_backfill(aws, table_names(aws), run=run_id())
+    committed = commit_backfill(run_table(), run=run_id())
     ledger = committed.ledger.markdown()
     say(ledger)
     get_current_context()["ti"].xcom_push("ledger", ledger)
@@ -129,8 +121,7 @@ def remove_export() -> int:
     """Deletes the export's own files, which nothing needs any more, unless the run keeps them."""
     from dynalake.backfill.export.export import remove_exports
 
-    aws = clients()
-    return remove_exports(aws, table_names(aws), run=run_id())
+    return remove_exports(run_table(), run=run_id())
 
 
 @task
@@ -141,16 +132,13 @@ def plan_snapshot() -> list[dict[str, Any]]:
 
     from dynalake.backfill.plan.run import load_plan, run_name
     from dynalake.convert.snapshot import plan_snapshot as plan
-    from dynalake.lake.catalog.table import Table
 
-    aws = clients()
-    names = table_names(aws)
-    backfill = load_plan(aws, names, run_name(run_id()))
+    table = run_table()
+    backfill = load_plan(table, run_name(run_id()))
     if backfill.window is not None:
         say("The changes of the past window are in the day of this run: dynalake_convert takes them from there")
         return []
-    table = Table(aws, names)
-    planned = plan(table, backfill.prefix(names), datetime.now(UTC))
+    planned = plan(table, backfill.prefix(table.names), datetime.now(UTC))
     say(f"{sum(len(b.inputs) for b in planned.batches):,} objects in {len(planned.batches):,} batches")
     return [{"plan": b.plan, "number": b.number, "size": b.size} for b in planned.batches]
 
@@ -163,11 +151,9 @@ def convert_snapshot(batch: dict[str, Any]) -> dict[str, Any]:
 
     from dynalake.convert.batch import convert_batch
     from dynalake.convert.plan import read_batch_plan
-    from dynalake.lake.catalog.table import Table
 
     get_current_context()["batch"] = f"batch {batch['number']}"  # type: ignore[typeddict-unknown-key]
-    aws = clients()
-    table = Table(aws, table_names(aws))
+    table = run_table()
     result = convert_batch(table, read_batch_plan(table, batch["plan"], batch["number"]))
     say(f"{result.sums.lines:,} lines, {result.sums.rows:,} rows, {result.sums.rejected:,} rejected")
     return asdict(result.sums)
@@ -188,24 +174,21 @@ class ShowSnapshot(SparkOperator):
     @guarded
     def execute(self, context: Context) -> dict[str, Any]:
         from dynalake.backfill.plan.run import load_plan, run_name
-        from dynalake.lake.catalog.table import Table
         from dynalake.lake.current.snapshot import number_run
         from dynalake.lake.working.workers import HERE
         from dynalake.spark.request import SNAPSHOT
         from dynalake.spark.work import do_snapshot, snapshot
 
-        aws = clients()
-        names = table_names(aws)
-        backfill = load_plan(aws, names, run_name(run_id()))
+        table = run_table()
+        backfill = load_plan(table, run_name(run_id()))
         if backfill.window is not None:
             return {}
-        table = Table(aws, names)
         request = snapshot(
             number_run(table, backfill.run), self.batches[0]["plan"] if self.batches else "", len(self.batches)
         )
         if is_for_spark(lambda: sum(batch["size"] for batch in self.batches)):
-            self.defer_to_spark(aws, names, SNAPSHOT, request)
-        return self.go_on(context, names, do_snapshot(table, request, HERE))
+            self.defer_to_spark(table, SNAPSHOT, request)
+        return self.go_on(context, table.names, do_snapshot(table, request, HERE))
 
     def go_on(self, context: Context, names: TableNames, done: dict[str, Any]) -> dict[str, Any]:
         from datetime import UTC, datetime

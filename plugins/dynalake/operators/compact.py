@@ -55,14 +55,14 @@ class CompactTable(SparkOperator):
         context["table_label"] = self.table  # type: ignore[typeddict-unknown-key]
         aws = clients()
         where = lake(aws)
-        names = where.table(self.table)
-        settings = load_settings(aws, names)
-        if noted_metadata(aws, names, names.changes_table) is None:
+        table = Table(aws, where.table(self.table))
+        settings = load_settings(table)
+        if noted_metadata(table, table.names.changes_table) is None:
             say(f"{self.table} has no tables in Glue yet: dynalake_setup makes them")
             return
-        request, retention, table = _request(where), raw_retention_days(aws, where), Table(aws, names)
+        request, retention = _request(where), raw_retention_days(aws, where)
         if is_for_spark(lambda: count_work(table, settings, _now(), request)):
-            self.defer_to_spark(aws, names, COMPACT, night(request))
+            self.defer_to_spark(table, COMPACT, night(request))
         _check(self.table, work(table, settings, _now, say, request, raw_retention_days=retention))
 
     def go_on(self, context: Context, names: TableNames, done: dict[str, Any]) -> None:

@@ -15,11 +15,10 @@ from airflow.sdk import Context, XComArg, get_current_context, task
 from dynalake.operators.task import limits
 from dynalake.operators.task.each_table import check_faults, each_table, faults_of
 from dynalake.operators.task.mapped import most_mapped
-from dynalake.operators.task.session import clients, guarded, lake, parameters, say, table_list, tell
+from dynalake.operators.task.session import clients, guarded, lake, named_table, parameters, say, table_list, tell
 from dynalake.operators.waits.spark_run import SparkOperator, is_for_spark
 
 if TYPE_CHECKING:
-    from dynalake.aws.clients import Clients
     from dynalake.convert.finish import Finished
     from dynalake.convert.plan import Batch, TablePlan
     from dynalake.lake.catalog.table import Table
@@ -38,12 +37,14 @@ _SENTENCES = "sentences"  # the XCom with the texts that `plan` leaves to `repor
 @guarded
 def plan() -> list[dict[str, Any]]:
     """Finds the raw objects without live rows. If there are none, no other task runs."""
+    from dynalake.lake.catalog.table import Table
+
     aws = clients()
     chosen = table_list(aws)
     if not chosen:
         return []
     where, days = lake(aws), _days()
-    planned = each_table(chosen, lambda name: _plan_table(aws, where.table(name), days), "planned")
+    planned = each_table(chosen, lambda name: _plan_table(Table(aws, where.table(name)), days), "planned")
     plans = [p for p in planned.values() if p is not None]
     large = [p for p in plans if p.batches and is_for_spark(partial(_count, p))]
     batches = _choose([p for p in plans if p not in large], most_mapped() - len(large))
@@ -94,10 +95,10 @@ class ConvertBatch(SparkOperator):
         from dynalake.spark.request import CONVERT
         from dynalake.spark.work import conversion
 
-        batch, table = self.batch, _table(self.dynamodb_table())
+        batch, table = self.batch, named_table(self.dynamodb_table())
         if "batches" in batch:
             context["batch_label"] = f"{batch['table']} on Spark"  # type: ignore[typeddict-unknown-key]
-            self.defer_to_spark(table.clients, table.names, CONVERT, conversion(batch["plan"], batch["batches"]))
+            self.defer_to_spark(table, CONVERT, conversion(batch["plan"], batch["batches"]))
         context["batch_label"] = f"{batch['table']} dt={batch['day']} {batch['number']}"  # type: ignore[typeddict-unknown-key]
         result = convert_or_wait(table, read_batch_plan(table, batch["plan"], batch["number"]))
         if result.waits:
@@ -142,7 +143,7 @@ def commit(work: dict[str, Any]) -> dict[str, Any]:
 
     name = str(work["table"])
     get_current_context()["table_label"] = name  # type: ignore[typeddict-unknown-key]
-    table = _table(name)
+    table = named_table(name)
     done = finish_table(table, str(work["plan"]), work["numbers"], ConvertLimits(), lambda: datetime.now(UTC))
     for line in _lines(done):
         say(line)
@@ -211,13 +212,6 @@ def _plural(word: str, count: int) -> str:
     return word if count == 1 else f"{word}s"
 
 
-def _table(name: str) -> Table:
-    from dynalake.lake.catalog.table import Table
-
-    aws = clients()
-    return Table(aws, lake(aws).table(name))
-
-
 def _days() -> list[str]:
     """Return the days that the run's parameters name."""
     from dynalake.convert.plan import check_named
@@ -225,17 +219,15 @@ def _days() -> list[str]:
     return [check_named(str(day)) for day in parameters()["days"]]
 
 
-def _plan_table(aws: Clients, names: TableNames, days: Sequence[str]) -> TablePlan | None:
+def _plan_table(table: Table, days: Sequence[str]) -> TablePlan | None:
     """Return a table's plan; None if it was never set up with Iceberg tables."""
     from dynalake.capture.lake.registry import load_settings
     from dynalake.convert.plan import ConvertLimits, plan_table
     from dynalake.errors import CatalogError
     from dynalake.lake.catalog.metadata_note import noted_metadata
-    from dynalake.lake.catalog.table import Table
     from dynalake.lake.tables.identity import check_live_table
 
-    hours = load_settings(aws, names).stream_retention_hours
-    table = Table(aws, names)
+    hours = load_settings(table).stream_retention_hours
     most = ConvertLimits() if parameters()["engine"] == "arrow" else ConvertLimits(batches=ON_SPARK)
     try:
         planned = plan_table(table, most, datetime.now(UTC), days, retention_hours=hours)
@@ -244,7 +236,7 @@ def _plan_table(aws: Clients, names: TableNames, days: Sequence[str]) -> TablePl
             check_live_table(table)
         return planned
     except CatalogError:
-        if noted_metadata(aws, names, names.changes_table) is None:
+        if noted_metadata(table, table.names.changes_table) is None:
             return None
         raise
 

@@ -8,7 +8,7 @@ from typing import Any
 from airflow.sdk import get_current_context, task
 
 from dynalake.operators.task.mapped import most_mapped
-from dynalake.operators.task.session import clients, guarded, parameters, run_id, say, table_names, tell
+from dynalake.operators.task.session import guarded, parameters, run_id, run_table, say, tell
 
 SHOWN_FAILURES = 20
 
@@ -20,10 +20,9 @@ def list_failed() -> list[int]:
     from dynalake.capture.failed.redrive import plan_redrive, save_plan
 
     params = parameters()
-    aws = clients()
-    names = table_names(aws)
-    plan = plan_redrive(aws, names, params["batches"])
-    say(plan.table() if plan.failures else f"Nothing of {names.table} has failed")
+    table = run_table()
+    plan = plan_redrive(table, params["batches"])
+    say(plan.table() if plan.failures else f"Nothing of {table.names.table} has failed")
     say(f"{plan.batches:,} batches with {plan.changes:,} changes, in {len(plan.chunks)} chunks")
     failures = [failure.to_dict() for failure in plan.failures[:SHOWN_FAILURES]]
     get_current_context()["ti"].xcom_push("failures", failures)
@@ -32,7 +31,7 @@ def list_failed() -> list[int]:
             for key in chunk.keys:
                 say(f"{chunk.stage} | {key}")
         return []
-    save_plan(aws, names, run_id(), plan)
+    save_plan(table, run_id(), plan)
     chunks = min(len(plan.chunks), most_mapped())
     if chunks < len(plan.chunks):
         tell(f"This run replays {chunks:,} of the {len(plan.chunks):,} chunks. Trigger the DAG again for the others.")
@@ -46,11 +45,10 @@ def replay(chunk: int) -> dict[str, Any]:
     from dynalake.capture.failed.redrive import load_plan
     from dynalake.capture.failed.replay import replay_chunk
 
-    aws = clients()
-    names = table_names(aws)
-    planned = load_plan(aws, names, run_id()).chunks[chunk]
+    table = run_table()
+    planned = load_plan(table, run_id()).chunks[chunk]
     get_current_context()["chunk_label"] = planned.label  # type: ignore[typeddict-unknown-key]
-    done = replay_chunk(aws, names, run_id(), planned)
+    done = replay_chunk(table, run_id(), planned)
     say(
         f"{done.done:,} batches with {done.changes:,} changes are stored and marked done; {done.gone:,} were done "
         f"before; {done.put_aside:,} changes of them were rejected; {len(done.rejected):,} batches cannot pass"

@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import PokeReturnValue, get_current_context, task
 
 from dynalake.operators.parameters.which import default_environment
-from dynalake.operators.task.session import clients, guarded, parameters, poke, run_id, say, table_names, tell
+from dynalake.operators.task.session import clients, guarded, parameters, poke, run_id, run_table, say, tell
 from dynalake.operators.waits.canaries import look_for_canaries
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dynalake.aws.clients import Clients
     from dynalake.capture.proof.hand_off import HandOff
     from dynalake.capture.stacks.stacks import StackPlan
     from dynalake.capture.table_stack import TableStack
-    from dynalake.names import TableNames
+    from dynalake.lake.catalog.table import Table
     from dynalake.options.lake_options import LakeOptions
     from dynalake.options.settings import TableSettings
 
@@ -65,23 +64,24 @@ def check_source() -> dict[str, Any]:
 
     params = parameters()
     aws = clients()
-    names = _lake(planned=True).table(str(params["table"]))
-    options = check_options(aws, names.lake, _options(), update=params["update_settings"])
+    table = Table(aws, _lake(planned=True).table(str(params["table"])))
+    lake = table.names.lake
+    options = check_options(aws, lake, _options(), update=params["update_settings"])
     if key := _options().kms_key_arn:
         try_key(aws, key)
     settings = _settings()
-    source = check(aws, names.table, enable_stream=params["enable_stream"], enable_pitr=params["enable_pitr"])
-    check_table(Table(aws, names), source.id)
+    source = check(aws, table.names.table, enable_stream=params["enable_stream"], enable_pitr=params["enable_pitr"])
+    check_table(table, source.id)
     TableSchema.of_new_table(source.key, Pins.of_setting(settings.columns))
-    check_names(aws, names)
-    before = check_settings(aws, names, settings, update=params["update_settings"])
+    check_names(table)
+    before = check_settings(table, settings, update=params["update_settings"])
     for name, (old, new) in {**options, **(settings.changed_from(before) if before else {})}.items():
         say(f"{name} will be {new!r}, and was {old!r}")
     say(
         f"{source.table}: key {', '.join(source.key.names)}, stream {source.view_type}, "
         f"about {source.item_count:,} items, point-in-time recovery {'on' if source.pitr else 'off'}"
     )
-    readers = other_readers(aws, names.lake, source.stream_arn)
+    readers = other_readers(aws, lake, source.stream_arn)
     say(
         f"{source.table}: other readers of its stream: unknown (this role may not lambda:ListEventSourceMappings)"
         if readers is None
@@ -100,10 +100,11 @@ def plan(source: dict[str, Any]) -> bool:
     from dynalake.capture.source.source import Source
     from dynalake.capture.stacks.specs import planned_forwarder, planned_storage, storage_spec
     from dynalake.capture.stacks.stacks import plan_stack, stack_outputs
+    from dynalake.lake.catalog.table import Table
 
     aws = clients()
     lake = _lake(planned=True)
-    names = lake.table(str(parameters()["table"]))
+    table = Table(aws, lake.table(str(parameters()["table"])))
     storage = stack_outputs(aws, lake.storage_stack)
     forwarder = stack_outputs(aws, lake.forwarder_stack)
     creates = creates_bucket(aws, lake)
@@ -117,8 +118,8 @@ def plan(source: dict[str, Any]) -> bool:
         say(f"{lake.forwarder_stack}: will be created")
     partition = Source.from_dict(source).partition
     outputs = storage or planned_storage(lake, partition), forwarder or planned_forwarder(lake, partition)
-    shards, note = _sizing(aws, names)
-    planned, follows = _table_stack(aws, names, source, *outputs, shards=shards).plan()
+    shards, note = _sizing(table)
+    planned, follows = _table_stack(table, source, *outputs, shards=shards).plan()
     _show(planned)
     for line in follows:
         say(f"Afterwards: {line}")
@@ -127,7 +128,7 @@ def plan(source: dict[str, Any]) -> bool:
     return not parameters()["plan_only"]
 
 
-def _sizing(aws: Clients, names: TableNames) -> tuple[int, str]:
+def _sizing(table: Table) -> tuple[int, str]:
     """Return the shards of the table's stream, and the run note's text about them and the costs."""
     from datetime import UTC, datetime
 
@@ -139,19 +140,18 @@ def _sizing(aws: Clients, names: TableNames) -> tuple[int, str]:
     from dynalake.sizing.usage import read_usage
 
     settings, now = _settings(), datetime.now(UTC)
-    usage = read_usage(aws, names, now)
-    stream = read_stream(aws, names)
+    usage = read_usage(table, now)
+    stream = read_stream(table)
     planned = plan_shards(settings, usage, stream)
     if settings.delivery == "kinesis":
-        check_stream(aws, names, settings, stream, planned.shards, now)
+        check_stream(table, settings, stream, planned.shards, now)
     table_costs = costs(usage, settings, planned.shards, template_text("table"))
     say(cost_table(table_costs))
-    return planned.shards, quote(settings, usage, planned, table_costs, names.lake.region)
+    return planned.shards, quote(settings, usage, planned, table_costs, table.names.lake.region)
 
 
 def _table_stack(
-    aws: Clients,
-    names: TableNames,
+    table: Table,
     source: dict[str, Any],
     storage: Mapping[str, str],
     forwarder: Mapping[str, str],
@@ -161,7 +161,7 @@ def _table_stack(
     from dynalake.capture.source.source import Source
     from dynalake.capture.table_stack import TableStack
 
-    return TableStack(aws, names, _settings(), Source.from_dict(source), storage, forwarder, shards)
+    return TableStack(table, _settings(), Source.from_dict(source), storage, forwarder, shards)
 
 
 def _show(planned: StackPlan) -> None:
@@ -205,9 +205,8 @@ def forwarder(storage: dict[str, str]) -> dict[str, str]:
 @guarded
 def delivery(source: dict[str, Any], storage: dict[str, str], forwarder: dict[str, str]) -> dict[str, str]:
     """Deploys the table's streams, settings and alarms; changes go there only after the delivery is proven."""
-    aws = clients()
     shards = get_current_context()["ti"].xcom_pull(task_ids="plan", key="shards")
-    return dict(_table_stack(aws, table_names(aws), source, storage, forwarder, shards=shards).prepare())
+    return dict(_table_stack(run_table(), source, storage, forwarder, shards=shards).prepare())
 
 
 @task.sensor(mode="reschedule", poke_interval=10, timeout=1800)
@@ -216,9 +215,8 @@ def streams() -> PokeReturnValue:
     """Waits until the streams of the delivery are active, which does not mean that they are read."""
     from dynalake.capture.proof.verify import check_delivery
 
-    aws = clients()
-    names = table_names(aws)
-    return poke(lambda: check_delivery(aws, names, _settings().delivery))
+    table = run_table()
+    return poke(lambda: check_delivery(table, _settings().delivery))
 
 
 @task(retries=5)
@@ -230,12 +228,11 @@ def send_canaries(made: str) -> dict[str, str]:
     from dynalake.capture.proof.canaries import Canaries, parts
     from dynalake.capture.proof.canaries import send_canaries as send
 
-    aws = clients()
-    names = table_names(aws)
+    table = run_table()
     canaries = Canaries.of(_settings().delivery, made, run_id(), datetime.now(UTC))
-    into = parts(aws, names, canaries.delivery)
-    send(aws, names, canaries, into)
-    say(f"{len(into)} canaries are on their way through {names.firehose(canaries.delivery)}")
+    into = parts(table, canaries.delivery)
+    send(table, canaries, into)
+    say(f"{len(into)} canaries are on their way through {table.names.firehose(canaries.delivery)}")
     return canaries.to_dict()
 
 
@@ -252,25 +249,23 @@ def start(
     source: dict[str, Any], storage: dict[str, str], forwarder: dict[str, str], proven: dict[str, str]
 ) -> dict[str, str]:
     """Sends changes through the proven delivery: enables the mapping, or changes the settings."""
-    aws = clients()
-    stack = _table_stack(aws, table_names(aws), source, storage, forwarder)
+    stack = _table_stack(run_table(), source, storage, forwarder)
     return dict(stack.start(proven["made"]))
 
 
 @task.sensor(mode="reschedule", poke_interval=10, timeout=1800)
 @guarded
-def reading(table: dict[str, str]) -> PokeReturnValue:
+def reading(outputs: dict[str, str]) -> PokeReturnValue:
     """Waits until the mapping is enabled and has polled the table's stream."""
     from datetime import UTC, datetime
 
     from dynalake.capture.proof.verify import check_mapping, check_polled
 
-    aws = clients()
-    names = table_names(aws)
+    table = run_table()
 
     def check() -> str:
-        state, _ = check_mapping(aws, names, table["MappingId"])
-        check_polled(aws, names, table["MappingId"], datetime.now(UTC))
+        state, _ = check_mapping(table, outputs["MappingId"])
+        check_polled(table, outputs["MappingId"], datetime.now(UTC))
         return state
 
     return poke(check)
@@ -289,10 +284,9 @@ def find_left() -> dict[str, Any]:
     from dynalake.capture.proof.quiet import rest_of
     from dynalake.errors import NotReadyError
 
-    aws = clients()
-    names = table_names(aws)
+    table = run_table()
     try:
-        left = find(aws, names, run_id(), datetime.now(UTC), rest_of(aws, names))
+        left = find(table, run_id(), datetime.now(UTC), rest_of(table))
     except NotReadyError as waiting:
         tell(f"The table's former delivery is kept. {waiting.received}. Run dynalake_setup again later.")
         return {}
@@ -317,8 +311,7 @@ def remove_left(
     source: dict[str, Any], storage: dict[str, str], forwarder: dict[str, str], left: dict[str, Any]
 ) -> None:
     """Removes the table's former delivery."""
-    aws = clients()
-    _table_stack(aws, table_names(aws), source, storage, forwarder).remove_left(left["version"])
+    _table_stack(run_table(), source, storage, forwarder).remove_left(left["version"])
 
 
 @task
@@ -328,7 +321,6 @@ def register_catalog(source: dict[str, Any]) -> list[str]:
     from datetime import UTC, datetime
 
     from dynalake.capture.source.source import Source
-    from dynalake.lake.catalog.table import Table
     from dynalake.lake.columns.pins import Pins
     from dynalake.lake.compaction.compact_options import CompactOptions
     from dynalake.lake.hive.json_table import project_json
@@ -340,9 +332,8 @@ def register_catalog(source: dict[str, Any]) -> list[str]:
     def now() -> datetime:
         return datetime.now(UTC)
 
-    aws = clients()
     captured, settings = Source.from_dict(source), _settings()
-    table = Table(aws, table_names(aws))
+    table = run_table()
     pins = Pins.of_setting(settings.columns)
     make_tables(table, captured.key, captured.arn, pins, table_id=captured.id)
     if pin_columns(table, pins):
@@ -390,16 +381,15 @@ def not_read(hand_off: HandOff) -> str:
 
 @task
 @guarded
-def record_hand_off(table: dict[str, str]) -> str:
+def record_hand_off(outputs: dict[str, str]) -> str:
     """Records the moment from which on the stream has every change; the backfill reads what was written before."""
     from dynalake.capture.proof.alarms import arm_alarms
     from dynalake.capture.proof.hand_off import record_hand_off as record
     from dynalake.watch.status import last_read
 
-    aws = clients()
-    names = table_names(aws)
-    hand_off = record(aws, names, table["MappingId"], read_at=last_read(aws, names))
-    arm_alarms(aws, names)
+    table = run_table()
+    hand_off = record(table, outputs["MappingId"], read_at=last_read(table))
+    arm_alarms(table)
     say(f"The hand-off is at {hand_off.at.isoformat(timespec='milliseconds')}")
     notes = (not_scheduled(str(parameters()["environment"]), default_environment()), not_read(hand_off))
     if any(notes):
@@ -414,13 +404,11 @@ def needs_backfill(hand_off: str) -> bool:
     from datetime import datetime
 
     from dynalake.backfill.commit.snapshot import snapshot_since
-    from dynalake.lake.catalog.table import Table
 
     if parameters()["backfill"] == "none":
         say("The run requests no backfill; trigger dynalake_backfill when you want one")
         return False
-    aws = clients()
-    committed = snapshot_since(Table(aws, table_names(aws)), datetime.fromisoformat(hand_off))
+    committed = snapshot_since(run_table(), datetime.fromisoformat(hand_off))
     if committed:
         say(f"The snapshot exists already, from the backfill run {committed}")
     return committed is None

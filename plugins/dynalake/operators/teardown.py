@@ -8,7 +8,7 @@ from typing import Any
 from airflow.sdk import PokeReturnValue, task
 
 from dynalake.operators.task import limits
-from dynalake.operators.task.session import clients, guarded, parameters, poke, run_id, say, table_names
+from dynalake.operators.task.session import guarded, parameters, poke, run_id, run_table, say
 from dynalake.operators.waits.canaries import look_for_canaries
 
 
@@ -19,9 +19,9 @@ def check() -> dict[str, Any]:
     from dynalake.capture.teardown import check_teardown
 
     params = parameters()
-    aws = clients()
-    names = table_names(aws)
-    remains = check_teardown(aws, names, params["delete_data"])
+    table = run_table()
+    names = table.names
+    remains = check_teardown(table, params["delete_data"])
     say(f"stack {names.stack}: {remains.stack or 'does not exist'}; will be deleted")
     fate = "will be deleted" if params["delete_data"] else "stay"
     say(f"Glue tables and views: {', '.join(remains.catalog) or 'none'}; they {fate}")
@@ -37,12 +37,11 @@ def stop_mapping() -> str:
     from dynalake.capture.proof.hand_off import note_end
     from dynalake.capture.teardown import stop_mapping as stop
 
-    aws = clients()
-    names = table_names(aws)
-    silence_alarms(aws, names)
-    stopped = stop(aws, names)
+    table = run_table()
+    silence_alarms(table)
+    stopped = stop(table)
     if stopped:
-        note_end(aws, names, stopped)
+        note_end(table, stopped)
     say(f"The event source mapping {stopped} is disabled" if stopped else "There is no event source mapping")
     return stopped
 
@@ -59,10 +58,9 @@ def at_rest(mapping_id: str) -> PokeReturnValue:
     params = parameters()
     if not params["wait_for_delivery"]:
         return PokeReturnValue(is_done=True)
-    aws = clients()
-    names = table_names(aws)
-    rest = timedelta(seconds=params["rest_seconds"]) if params["rest_seconds"] else rest_of(aws, names)
-    return poke(lambda: check_stopped(aws, names, mapping_id, datetime.now(UTC), rest))
+    table = run_table()
+    rest = timedelta(seconds=params["rest_seconds"]) if params["rest_seconds"] else rest_of(table)
+    return poke(lambda: check_stopped(table, mapping_id, datetime.now(UTC), rest))
 
 
 @task(retries=5)
@@ -77,13 +75,12 @@ def send_last_canaries() -> list[dict[str, Any]]:
     if not parameters()["wait_for_delivery"]:
         say("The run does not wait for changes under way")
         return []
-    aws = clients()
-    names = table_names(aws)
-    sent = last_canaries(aws, names, run_id(), datetime.now(UTC))
+    table = run_table()
+    sent = last_canaries(table, run_id(), datetime.now(UTC))
     for canaries in sent:
-        into = parts(aws, names, canaries.delivery)
-        send_canaries(aws, names, canaries, into)
-        say(f"{len(into)} canaries are on their way through {names.firehose(canaries.delivery)}")
+        into = parts(table, canaries.delivery)
+        send_canaries(table, canaries, into)
+        say(f"{len(into)} canaries are on their way through {table.names.firehose(canaries.delivery)}")
     return [canaries.to_dict() for canaries in sent]
 
 
@@ -101,11 +98,10 @@ def delete_stack() -> bool:
     from dynalake.capture.teardown import check_disabled
     from dynalake.capture.teardown import delete_stack as delete
 
-    aws = clients()
-    names = table_names(aws)
-    check_disabled(aws, names)
-    deleted = delete(aws, names)
-    say(f"{names.stack} {'is deleted' if deleted else 'did not exist'}")
+    table = run_table()
+    check_disabled(table)
+    deleted = delete(table)
+    say(f"{table.names.stack} {'is deleted' if deleted else 'did not exist'}")
     return deleted
 
 
@@ -118,22 +114,20 @@ def convert_last() -> int:
     from dynalake.convert.finish import convert_due
     from dynalake.errors import NotReadyError, SourceError
     from dynalake.lake.catalog.metadata_note import noted_metadata
-    from dynalake.lake.catalog.table import Table
     from dynalake.lake.tables.identity import check_live_table
 
     params = parameters()
     if params["delete_data"] == params["table"]:
         return 0
-    aws = clients()
-    names = table_names(aws)
-    if noted_metadata(aws, names, names.changes_table) is None:
-        say(f"{names.table} has no tables in Glue")
+    table = run_table()
+    if noted_metadata(table, table.names.changes_table) is None:
+        say(f"{table.names.table} has no tables in Glue")
         return 0
-    table = Table(aws, names)
     try:
         check_live_table(table)
     except SourceError as another:
-        say(f"{another.received}. What arrived last is not converted, and stays in {names.uri(names.raw_prefix)}")
+        raw = table.names.uri(table.names.raw_prefix)
+        say(f"{another.received}. What arrived last is not converted, and stays in {raw}")
         return 0
     done = convert_due(table, lambda: datetime.now(UTC))
     if waiting := [wait for finished in done[-1:] for wait in finished.waiting]:
@@ -157,8 +151,7 @@ def delete_catalog() -> list[str]:
     """Deletes the table's views and Glue tables."""
     from dynalake.capture.teardown import delete_catalog as delete
 
-    aws = clients()
-    deleted = delete(aws, table_names(aws))
+    deleted = delete(run_table())
     say(f"Deleted: {', '.join(deleted) or 'nothing'}")
     return list(deleted)
 
@@ -169,9 +162,8 @@ def delete_objects() -> int:
     """Deletes the table's objects in every version: raw, Parquet, rejected, and the state of runs."""
     from dynalake.capture.stored import delete_objects as delete
 
-    aws = clients()
-    names = table_names(aws)
-    return delete(aws, names, lambda prefix, deleted: say(f"{names.uri(prefix)}: {deleted:,} versions deleted"))
+    table = run_table()
+    return delete(table, lambda prefix, deleted: say(f"{table.names.uri(prefix)}: {deleted:,} versions deleted"))
 
 
 @task(trigger_rule="none_failed")
@@ -180,8 +172,7 @@ def report() -> list[str]:
     """Reports what is left, and how to remove that as well."""
     from dynalake.capture.teardown import what_is_left
 
-    aws = clients()
-    left = what_is_left(aws, table_names(aws))
+    left = what_is_left(run_table())
     for line in left:
         say(line)
     return left

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from airflow.sdk import get_current_context, task
 
 from dynalake.operators.task import limits
-from dynalake.operators.task.session import clients, guarded, lake, parameters, say, table_list
+from dynalake.operators.task.session import clients, guarded, named_table, parameters, say, table_list
 
 
 @task
@@ -29,7 +29,7 @@ def tables() -> list[str]:
 
 @task(map_index_template="{{ table_label }}", execution_timeout=limits.LOOK)
 @guarded
-def look(table: str) -> str:
+def look(name: str) -> str:
     """Checks one table, stores the result, and fails if someone must act now. Returns the table's state."""
     from dynalake.capture.lake.registry import load_settings
     from dynalake.days import milliseconds
@@ -38,27 +38,24 @@ def look(table: str) -> str:
     from dynalake.watch.status import TableStatus, check_alarms, load_status, save_status
 
     context = get_current_context()
-    context["table_label"] = table  # type: ignore[typeddict-unknown-key]
+    context["table_label"] = name  # type: ignore[typeddict-unknown-key]
     params = parameters()
-    aws = clients()
-    names = lake(aws).table(table)
-    settings = load_settings(aws, names)
+    table = named_table(name)
+    settings = load_settings(table)
     targets = Targets(
         freshness_minutes=params["freshness_minutes"] or settings.freshness_alarm_minutes,
         expiring_hours=params["expiring_hours"],
         conversion_minutes=params["conversion_minutes"],
         waiting_hours=params["waiting_hours"],
     )
-    before = load_status(aws, names)
+    before = load_status(table)
     previous = None if before is None else before.readings
     if previous is not None and params["repaired"]:
         previous = replace(previous, lost_at=None, repaired_at=milliseconds(datetime.now(UTC)))
-    readings = gather(
-        aws, names, settings, targets, datetime.now(UTC), previous=previous, items=params["compared_items"]
-    )
-    status = TableStatus.of(table, readings, targets)
-    save_status(aws, names, status)
-    context["table_label"] = f"{table}: {status.state}"  # type: ignore[typeddict-unknown-key]
+    readings = gather(table, settings, targets, datetime.now(UTC), previous=previous, items=params["compared_items"])
+    status = TableStatus.of(name, readings, targets)
+    save_status(table, status)
+    context["table_label"] = f"{name}: {status.state}"  # type: ignore[typeddict-unknown-key]
     for line in status.lines():
         say(line)
     check_alarms([status])

@@ -10,9 +10,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from dynalake.aws.clients import Clients
 from dynalake.errors import SettingsError
-from dynalake.names import TableNames
+from dynalake.lake.catalog.table import Table
 from dynalake.options.settings import TableSettings
 from dynalake.sizing.shards import StreamState, shard_steps
 
@@ -20,10 +19,12 @@ from dynalake.sizing.shards import StreamState, shard_steps
 MODE_SWITCHES, A_DAY = 2, timedelta(hours=24)
 
 
-def read_stream(clients: Clients, names: TableNames) -> StreamState | None:
+def read_stream(table: Table) -> StreamState | None:
     """Return the table's Kinesis stream; None where there is none."""
     try:
-        summary = clients.kinesis.describe_stream_summary(StreamName=names.stream)["StreamDescriptionSummary"]
+        summary = table.clients.kinesis.describe_stream_summary(StreamName=table.names.stream)[
+            "StreamDescriptionSummary"
+        ]
     except ClientError as error:
         if error.response["Error"]["Code"] != "ResourceNotFoundException":
             raise
@@ -31,14 +32,12 @@ def read_stream(clients: Clients, names: TableNames) -> StreamState | None:
     return StreamState(summary["StreamModeDetails"]["StreamMode"].lower(), summary["OpenShardCount"])
 
 
-def check_stream(
-    clients: Clients, names: TableNames, settings: TableSettings, stream: StreamState | None, shards: int, now: datetime
-) -> None:
+def check_stream(table: Table, settings: TableSettings, stream: StreamState | None, shards: int, now: datetime) -> None:
     """Raise `SettingsError` where AWS would refuse the stream that the settings need."""
-    limits = clients.kinesis.describe_limits()
+    limits = table.clients.kinesis.describe_limits()
     problem = limit_problem(limits, settings, stream, shards)
     if problem is None and stream is not None and stream.mode != settings.stream_mode:
-        pages = clients.ssm.get_paginator("get_parameter_history").paginate(Name=names.settings_parameter)
+        pages = table.clients.ssm.get_paginator("get_parameter_history").paginate(Name=table.names.settings_parameter)
         problem = switch_problem((v for page in pages for v in page["Parameters"]), settings, now)
     if problem is not None:
         raise problem

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from dynalake.aws.clients import Clients
 from dynalake.aws.cloudwatch import Metric, read_metrics
-from dynalake.names import TableNames
+from dynalake.lake.catalog.table import Table
 
 # CloudWatch keeps minutes for 15 days.
 WINDOW = timedelta(days=14)
@@ -89,9 +88,10 @@ def usage_of(
     )
 
 
-def read_usage(clients: Clients, names: TableNames, now: datetime) -> Usage:
+def read_usage(table: Table, now: datetime) -> Usage:
     """Return the table's usage up to now; for a table younger than 14 days, since it was made."""
-    description = dict(clients.dynamodb.describe_table(TableName=names.table)["Table"])
+    names = table.names
+    description = dict(table.clients.dynamodb.describe_table(TableName=names.table)["Table"])
     start = now - WINDOW
     made = cast("datetime", description.get("CreationDateTime", start))
     days = (now - max(start, min(made, now - timedelta(hours=1)))) / timedelta(days=1)
@@ -101,6 +101,6 @@ def read_usage(clients: Clients, names: TableNames, now: datetime) -> Usage:
         "expired": Metric("AWS/DynamoDB", "TimeToLiveDeletedItemCount", "TableName", names.table),
         "streamed": Metric("AWS/Kinesis", "IncomingBytes", "StreamName", names.stream),
     }
-    points = read_metrics(clients, metrics, start, now, MINUTE)
+    points = read_metrics(table.clients, metrics, start, now, MINUTE)
     units, expired, streamed = ({at // 60_000: value for at, value in points[name]} for name in metrics)
     return usage_of(description, units, expired, days, streamed)

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from dynalake.aws.clients import Clients
 from dynalake.errors import NotReadyError, SettingsError
-from dynalake.names import TableNames
+from dynalake.lake.catalog.table import Table
 from dynalake.spark.package import upload_spark_package
 from dynalake.spark.request import FLAGS, Request, forget_outcome
 
@@ -29,23 +28,26 @@ _LATER = (
 )
 
 
-def start_run(clients: Clients, names: TableNames, request: Request) -> str:
+def start_run(table: Table, request: Request) -> str:
     """Start the job run of a request, or find the one in progress. Return its id.
 
     Glue accepts no token for a start, so if a task is killed before its run is listed, the retry starts a second one.
     This may cost twice, and changes nothing. Raises `SettingsError` where the lake has no job, `NotReadyError` where
     Glue has no room for another run now.
     """
+    names = table.names
     job = names.lake.spark_job
     arguments = request.to_arguments()
     try:
-        pages = clients.glue.get_paginator("get_job_runs").paginate(JobName=job, PaginationConfig={"MaxItems": 400})
+        pages = table.clients.glue.get_paginator("get_job_runs").paginate(
+            JobName=job, PaginationConfig={"MaxItems": 400}
+        )
         under_way = find_run((run for page in pages for run in page["JobRuns"]), arguments)
         if under_way:
             return under_way
-        package = upload_spark_package(clients, names.lake)
-        forget_outcome(clients, names, request)
-        started = clients.glue.start_job_run(
+        package = upload_spark_package(table.clients, names.lake)
+        forget_outcome(table, request)
+        started = table.clients.glue.start_job_run(
             JobName=job, Arguments={**arguments, "--extra-py-files": names.uri(package.key)}
         )
     except ClientError as error:
@@ -77,7 +79,9 @@ def find_run(runs: Iterable[JobRunTypeDef], arguments: dict[str, str]) -> str:
     return ""
 
 
-def find_request(clients: Clients, names: TableNames, run: str) -> Request:
+def find_request(table: Table, run: str) -> Request:
     """Return the request of a job run."""
-    arguments = clients.glue.get_job_run(JobName=names.lake.spark_job, RunId=run)["JobRun"].get("Arguments", {})
+    arguments = table.clients.glue.get_job_run(JobName=table.names.lake.spark_job, RunId=run)["JobRun"].get(
+        "Arguments", {}
+    )
     return Request.from_arguments([text for name in FLAGS if name in arguments for text in (name, arguments[name])])

@@ -27,9 +27,9 @@ def main() -> None:
     try:
         answer = do_work(Table(clients, names), request, Executors(spark.sparkContext, request.part_bytes))
     except Exception as error:
-        write_outcome(clients, names, request, explain(error) or error)
+        write_outcome(Table(clients, names), request, explain(error) or error)
         raise
-    write_outcome(clients, names, request, answer)
+    write_outcome(Table(clients, names), request, answer)
     print(answer)
 
 

@@ -12,8 +12,8 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from dynalake import errors
-from dynalake.aws.clients import Clients
 from dynalake.errors import DynalakeError, NotReadyError
+from dynalake.lake.catalog.table import Table
 from dynalake.names import TableNames
 from dynalake.spark.executors import PART_BYTES
 
@@ -67,9 +67,7 @@ class Request:
         return cls(args.region, args.environment, args.table, args.work, args.request, args.part_bytes)
 
 
-def write_outcome(
-    clients: Clients, names: TableNames, request: Request, outcome: Mapping[str, Any] | Exception
-) -> None:
+def write_outcome(table: Table, request: Request, outcome: Mapping[str, Any] | Exception) -> None:
     """Report to the sender how the job ended: the work done, or the error."""
     values: dict[str, Any]
     if isinstance(outcome, DynalakeError):
@@ -80,14 +78,14 @@ def write_outcome(
     else:
         values = {"done": dict(outcome)}
     body = json.dumps(values, indent=1).encode()
-    clients.s3.put_object(Bucket=names.lake.bucket, Key=names.spark_outcome(request.run), Body=body)
+    table.clients.s3.put_object(Bucket=table.names.lake.bucket, Key=table.names.spark_outcome(request.run), Body=body)
 
 
-def read_outcome(clients: Clients, names: TableNames, request: Request) -> dict[str, Any]:
+def read_outcome(table: Table, request: Request) -> dict[str, Any]:
     """Return the work done. Raise the error that the job has left, or `NotReadyError` where it has left nothing."""
-    key = names.spark_outcome(request.run)
+    key = table.names.spark_outcome(request.run)
     try:
-        with clients.s3.get_object(Bucket=names.lake.bucket, Key=key)["Body"] as body:
+        with table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=key)["Body"] as body:
             values = json.loads(body.read())
     except ClientError as error:
         if error.response["Error"]["Code"] not in ("404", "NoSuchKey"):
@@ -106,6 +104,6 @@ def read_outcome(clients: Clients, names: TableNames, request: Request) -> dict[
     )
 
 
-def forget_outcome(clients: Clients, names: TableNames, request: Request) -> None:
+def forget_outcome(table: Table, request: Request) -> None:
     """Remove the outcome of an earlier attempt."""
-    clients.s3.delete_object(Bucket=names.lake.bucket, Key=names.spark_outcome(request.run))
+    table.clients.s3.delete_object(Bucket=table.names.lake.bucket, Key=table.names.spark_outcome(request.run))

@@ -66,7 +66,7 @@ def night(asked: Asked) -> dict[str, Any]:
 
 def do_night(table: Table, values: Mapping[str, Any], workers: Workers) -> dict[str, Any]:
     """Do a night's work (`dynalake/night.py`). Return its log lines and its faults."""
-    settings = load_settings(table.clients, table.names)
+    settings = load_settings(table)
     retention = raw_retention_days(table.clients, table.names.lake)
     asked = Asked(**{**values, "days": tuple(values["days"])})
     said: list[str] = []

@@ -9,6 +9,7 @@ from cachetools import TTLCache, cached
 
 from dynalake.aws.clients import Clients
 from dynalake.capture.lake.registry import find_lake
+from dynalake.lake.catalog.table import Table
 from dynalake.names import Lake
 from dynalake.operators.parameters.which import allowed_connections
 from dynalake.operators.task.session import clients_of
@@ -51,7 +52,7 @@ def read_content(environment: str) -> Content:
 def read_status(environment: str, table: str) -> TableStatus | None:
     """Return the page's content for one table of the overview; None if it was not checked yet."""
     place = _place(environment)
-    return None if place is None else load_status(place[0], place[1].table(table))
+    return None if place is None else load_status(Table(place[0], place[1].table(table)))
 
 
 @cached(TTLCache(maxsize=32, ttl=PLACE_SECONDS), lock=threading.Lock())

@@ -18,7 +18,7 @@ from dynalake.days import milliseconds
 from dynalake.errors import CatalogError
 from dynalake.lake.catalog.table import Table, schema_of
 from dynalake.lake.tables.identity import is_another, table_id_of
-from dynalake.names import STAGE_CONVERT, STAGE_DELIVERY, STAGE_FORWARDER, STAGE_MAPPING, TableNames
+from dynalake.names import STAGE_CONVERT, STAGE_DELIVERY, STAGE_FORWARDER, STAGE_MAPPING
 from dynalake.options.settings import TableSettings
 from dynalake.record.key import ItemKey
 from dynalake.sizing.limits import read_stream as read_kinesis
@@ -32,8 +32,7 @@ from dynalake.watch.tables import read_lake
 
 
 def gather(
-    clients: Clients,
-    names: TableNames,
+    table: Table,
     settings: TableSettings,
     targets: Targets,
     now: datetime,
@@ -45,16 +44,16 @@ def gather(
 
     `items`: how many are compared with DynamoDB. A table whose setup has not finished has no other readings.
     """
-    at, table = milliseconds(now), Table(clients, names)
+    at = milliseconds(now)
     before = previous or Readings(at)
-    hand_off = find_hand_off(clients, names)
+    hand_off = find_hand_off(table)
     if hand_off is None:
         return Readings(at)
-    metrics = plan_metrics(names, hand_off.mapping_id, settings.delivery)
-    points = read_metrics(clients, metrics, now - WINDOW, now, PERIOD_SECONDS)
-    rejected, rejected_at = count_rejected(clients, names, hand_off.mapping_id)
+    metrics = plan_metrics(table.names, hand_off.mapping_id, settings.delivery)
+    points = read_metrics(table.clients, metrics, now - WINDOW, now, PERIOD_SECONDS)
+    rejected, rejected_at = count_rejected(table, hand_off.mapping_id)
     # The listing comes before the tables are loaded: objects converted in between do not count as waiting.
-    landed = list(list_landed(table, first_day(names.lake.day_of(now), 0)))
+    landed = list(list_landed(table, first_day(table.names.lake.day_of(now), 0)))
     key: ItemKey | None = None
     table_id = ""
     try:
@@ -66,15 +65,15 @@ def gather(
     except FileNotFoundError as error:
         lake = Lake(fault=f"The tables name {error}, which is gone", repair="restore it (the bucket keeps versions)")
     new = landed_since(landed, before.landing.newest_landed)
-    sample = None if key is None else read_sample(clients, names, key, new)
+    sample = None if key is None else read_sample(table, key, new)
     readings = Readings(
         at=at,
         hand_off=milliseconds(hand_off.at),
-        capture=read_capture(clients, names, hand_off.mapping_id, table_id, points, before.capture, at),
+        capture=read_capture(table, hand_off.mapping_id, table_id, points, before.capture, at),
         landing=replace(
             plan_landing(points, new, sample, before.landing, at, targets, rejected_at),
             kept_hours=FIREHOSE_HOURS if settings.delivery == "direct" else settings.stream_retention_hours,
-            filled=read_filled(clients, names, points.get("stream_bytes", ())),
+            filled=read_filled(table, points.get("stream_bytes", ())),
         ),
         lake=lake,
         rejected=rejected,
@@ -84,12 +83,11 @@ def gather(
     readings = plan_lost(readings, points["dropped"], before, hand_off)
     if items <= 0 or key is None or readings.capture.stream == "replaced":
         return readings
-    return replace(readings, comparison=reconcile(clients, names, key, sample, landed, readings, targets, items))
+    return replace(readings, comparison=reconcile(table, key, sample, landed, readings, targets, items))
 
 
 def read_capture(
-    clients: Clients,
-    names: TableNames,
+    table: Table,
     mapping_id: str,
     table_id: str,
     points: Mapping[str, Points],
@@ -101,14 +99,14 @@ def read_capture(
     `table_id`: the lake's.
     """
     try:
-        mapping = clients.lambda_.get_event_source_mapping(UUID=mapping_id)
+        mapping = table.clients.lambda_.get_event_source_mapping(UUID=mapping_id)
         state, result, changed = mapping["State"], mapping.get("LastProcessingResult", ""), mapping.get("LastModified")
         arn = mapping["EventSourceArn"]
     except ClientError as error:
         if error.response["Error"]["Code"] != "ResourceNotFoundException":
             raise
         state, result, changed, arn = "gone", "", None, before.stream_arn
-    stream = read_stream(clients, names.table, table_id, arn)
+    stream = read_stream(table.clients, table.names.table, table_id, arn)
     invoked = sum(recent(points["invoked"], at, RECENT_MINUTES))
     unread = cannot_read(result) and not invoked
     reads = state in READS and not unread and not stream
@@ -129,10 +127,10 @@ def read_capture(
     )
 
 
-def read_filled(clients: Clients, names: TableNames, taken: Points) -> float:
+def read_filled(table: Table, taken: Points) -> float:
     """Return `Landing.filled`: 0 where nothing went through a Kinesis stream, or AWS chooses its shards."""
     most = max((value for _, value in taken), default=0.0)
-    stream = read_kinesis(clients, names) if most else None
+    stream = read_kinesis(table) if most else None
     return 0.0 if stream is None or stream.mode == "on_demand" else filled(most, PERIOD_SECONDS, stream)
 
 
@@ -197,24 +195,24 @@ def plan_landing(
     )
 
 
-def count_rejected(clients: Clients, names: TableNames, mapping_id: str) -> tuple[dict[str, int], int | None]:
+def count_rejected(table: Table, mapping_id: str) -> tuple[dict[str, int], int | None]:
     """Return the number of objects in the error prefixes by stage, at most `LISTED` of each, and the time of the last.
 
     It counts the present mapping's only; `dynalake_redrive` lists those of former ones too.
     """
+    names = table.names
     prefixes = {
         STAGE_MAPPING: f"{names.lake.failed_batches}{mapping_id}/",
         **{stage: names.rejected(stage) for stage in (STAGE_FORWARDER, STAGE_DELIVERY, STAGE_CONVERT)},
     }
-    listed = {s: list_objects(clients, names.lake.bucket, prefix, LISTED) for s, prefix in prefixes.items()}
+    listed = {s: list_objects(table.clients, names.lake.bucket, prefix, LISTED) for s, prefix in prefixes.items()}
     changes = (o.modified for stage in (STAGE_MAPPING, STAGE_FORWARDER, STAGE_DELIVERY) for o in listed[stage])
     last = max(changes, default=None)
     return {stage: len(objects) for stage, objects in listed.items()}, None if last is None else round(last * 1000)
 
 
 def reconcile(
-    clients: Clients,
-    names: TableNames,
+    table: Table,
     key: ItemKey,
     sample: Sample | None,
     landed: Sequence[RawObject],
@@ -227,12 +225,12 @@ def reconcile(
     open_doubts = (*comparison.doubts, *comparison.differing)
     if open_doubts:
         objects = landed_since(landed, min(doubt.since for doubt in open_doubts))
-        images = read_landed(clients, names, key, open_doubts, objects)
+        images = read_landed(table, key, open_doubts, objects)
         conclude = is_in_time(readings, targets)
         comparison = clear_up(comparison, images, readings.at, targets.freshness_minutes, conclude=conclude)
     if sample is not None:
         chosen = choose(sample.candidates.values(), items, readings.at)
-        comparison = compare(chosen, read_images(clients, names, key, chosen), comparison, readings.at)
+        comparison = compare(chosen, read_images(table, key, chosen), comparison, readings.at)
     return comparison
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from dynalake.aws.clients import Clients
 from dynalake.convert.read.raw import RawObject
-from dynalake.names import TableNames
+from dynalake.lake.catalog.table import Table
 from dynalake.record.change import EVENT_TIME
 from dynalake.record.key import ItemKey
 from dynalake.watch.reconcile import Candidate, candidate, read_records
@@ -42,13 +41,13 @@ def plan_sample(objects: Sequence[RawObject], count: int) -> list[RawObject]:
     return [*(rest[i * len(rest) // spread] for i in range(spread)), *newest]
 
 
-def read_sample(clients: Clients, names: TableNames, key: ItemKey, objects: Sequence[RawObject]) -> Sample | None:
+def read_sample(table: Table, key: ItemKey, objects: Sequence[RawObject]) -> Sample | None:
     """Read a bounded part of these objects. Return None where there are none."""
     candidates: dict[str, Candidate] = {}
     newest: tuple[int, int] | None = None
     for raw in plan_sample(objects, OBJECTS):
         landed = round(raw.modified * 1000)
-        for record in read_records(clients, names, raw, LINES):
+        for record in read_records(table, raw, LINES):
             moment = record.get(EVENT_TIME)
             if isinstance(moment, int) and (newest is None or moment > newest[0]):
                 newest = moment, landed

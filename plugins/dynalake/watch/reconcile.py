@@ -22,10 +22,9 @@ from hashlib import sha256
 from itertools import islice
 from typing import Any
 
-from dynalake.aws.clients import Clients
 from dynalake.backfill.export.numbers import item_key
 from dynalake.convert.read.raw import BadLine, BrokenObject, RawObject, parse_line, stream_lines
-from dynalake.names import TableNames
+from dynalake.lake.catalog.table import Table
 from dynalake.record.change import EVENT_TIME, METADATA, OPERATION, SEQUENCE_NUMBER, encode_change, json_key
 from dynalake.record.key import ItemKey
 from dynalake.watch.readings import Comparison, Doubt
@@ -152,12 +151,13 @@ def clear_up(
 # -- the edge ------------------------------------------------------------------------------------------------------
 
 
-def read_images(clients: Clients, names: TableNames, key: ItemKey, chosen: Sequence[Candidate]) -> dict[str, str]:
+def read_images(table: Table, key: ItemKey, chosen: Sequence[Candidate]) -> dict[str, str]:
     """Return what the table holds of these items now, by key; leave out what DynamoDB does not answer for now."""
+    names = table.names
     if not chosen:
         return {}
     request: dict[str, Any] = {names.table: {"Keys": [c.attributes for c in chosen], "ConsistentRead": True}}
-    answer: Any = clients.dynamodb.batch_get_item(RequestItems=request)
+    answer: Any = table.clients.dynamodb.batch_get_item(RequestItems=request)
     unprocessed = answer.get("UnprocessedKeys", {}).get(names.table, {}).get("Keys", [])
     unanswered = {item_key(key, attributes) for attributes in unprocessed}
     items = {item_key(key, item): item for item in answer["Responses"].get(names.table, [])}
@@ -171,7 +171,7 @@ def read_images(clients: Clients, names: TableNames, key: ItemKey, chosen: Seque
 
 
 def read_landed(
-    clients: Clients, names: TableNames, key: ItemKey, doubts: Sequence[Doubt], objects: Sequence[RawObject]
+    table: Table, key: ItemKey, doubts: Sequence[Doubt], objects: Sequence[RawObject]
 ) -> frozenset[str] | None:
     """Return the images of the doubted items' changes in these objects; None where they are too large to read now."""
     if sum(o.size for o in objects) > READ_BYTES:
@@ -179,18 +179,16 @@ def read_landed(
     keys = {doubt.key for doubt in doubts}
     images = set()
     for raw in objects:
-        for record in read_records(clients, names, raw):
+        for record in read_records(table, raw):
             change = candidate(key, record, round(raw.modified * 1000))
             if change is not None and change.key in keys:
                 images.add(change.image)
     return frozenset(images)
 
 
-def read_records(
-    clients: Clients, names: TableNames, raw: RawObject, limit: int | None = None
-) -> Iterator[dict[str, Any]]:
+def read_records(table: Table, raw: RawObject, limit: int | None = None) -> Iterator[dict[str, Any]]:
     """Yield the records in the first `limit` lines of a raw object, without other lines."""
-    body = clients.s3.get_object(Bucket=names.lake.bucket, Key=raw.key)["Body"]
+    body = table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=raw.key)["Body"]
     with body, suppress(BrokenObject):
         for line in islice(stream_lines(body), limit):
             with suppress(BadLine):

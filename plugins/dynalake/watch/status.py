@@ -15,7 +15,8 @@ from botocore.exceptions import ClientError
 from dynalake.aws.clients import Clients
 from dynalake.days import milliseconds
 from dynalake.errors import AlarmError, RecordError, cut
-from dynalake.names import Lake, TableNames
+from dynalake.lake.catalog.table import Table
+from dynalake.names import Lake
 from dynalake.watch.judge import ALARMS, Targets, Verdict, duration, judge, moment, worst
 from dynalake.watch.readings import Readings
 
@@ -117,26 +118,31 @@ def check_seen(statuses: Iterable[TableStatus], tables: Sequence[str] | None, be
         raise AlarmError(f"Not looked at: {', '.join(missing)}", action="find out why their tasks 'look' failed")
 
 
-def save_status(clients: Clients, names: TableNames, status: TableStatus) -> None:
+def save_status(table: Table, status: TableStatus) -> None:
     """Store the status as the table's last one."""
-    _put(clients, names.lake, names.watch_state, json.dumps(asdict(status), indent=1, ensure_ascii=False))
+    _put(
+        table.clients,
+        table.names.lake,
+        table.names.watch_state,
+        json.dumps(asdict(status), indent=1, ensure_ascii=False),
+    )
 
 
-def load_status(clients: Clients, names: TableNames) -> TableStatus | None:
+def load_status(table: Table) -> TableStatus | None:
     """Return the table's last status; None where there is none yet, or none that can be read.
 
     Such a table counts as not looked at, and hides no other.
     """
     with suppress(RecordError, *WRONG_VALUES):
-        text = _get(clients, names.lake, names.watch_state)
+        text = _get(table.clients, table.names.lake, table.names.watch_state)
         status = None if text is None else TableStatus.from_dict(json.loads(text))
         return status if status is None or isinstance(status.readings.at, int) else None
     return None
 
 
-def last_read(clients: Clients, names: TableNames) -> datetime | None:
+def last_read(table: Table) -> datetime | None:
     """Return when a look last found that the table's stream was read; None where none has."""
-    status = load_status(clients, names)
+    status = load_status(table)
     at = None if status is None else status.readings.capture.read_at
     return None if at is None else datetime.fromtimestamp(at / 1000, UTC)
 
@@ -148,7 +154,7 @@ def save_overview(clients: Clients, lake: Lake, tables: Sequence[str], now: date
     """
 
     def last(table: str) -> TableStatus:
-        status = load_status(clients, lake.table(table)) or TableStatus.of(table, Readings(at=0), Targets())
+        status = load_status(Table(clients, lake.table(table))) or TableStatus.of(table, Readings(at=0), Targets())
         readings = status.readings
         return replace(status, readings=replace(readings, lake=replace(readings.lake, queries={})))
 

@@ -13,6 +13,7 @@ from dynalake.backfill.export.read import convert_group
 from dynalake.backfill.plan.run import plan_backfill
 from dynalake.backfill.scan.scan import scan_segment
 from dynalake.errors import NotReadyError
+from dynalake.lake.catalog.table import Table
 from dynalake.names import TableNames
 
 NOW = datetime(2019, 5, 25, 12, tzinfo=UTC)
@@ -21,29 +22,31 @@ COMMITTED = NOW + timedelta(days=1)
 
 
 def backfill(clients: Clients, names: TableNames, *, run: str = "manual__1", **options: Any) -> Committed:
-    plan = plan_backfill(clients, names, run=run, now=lambda: NOW, **{"segments": 3, "target_mb": 0.002, **options})
+    plan = plan_backfill(
+        Table(clients, names), run=run, now=lambda: NOW, **{"segments": 3, "target_mb": 0.002, **options}
+    )
     for segment in range(plan.segments):
-        scan_segment(clients, names, run=run, segment=segment)
-    return commit_backfill(clients, names, run=run, now=lambda: NOW)
+        scan_segment(Table(clients, names), run=run, segment=segment)
+    return commit_backfill(Table(clients, names), run=run, now=lambda: NOW)
 
 
 def export(clients: Clients, names: TableNames, *, run: str) -> Groups:
     """Do the exporting task without its deferral."""
-    groups = find_groups(clients, names, run=run)
+    groups = find_groups(Table(clients, names), run=run)
     while groups is None:
         try:
-            finished = check_exports(clients, names, request_exports(clients, names, run=run))
+            finished = check_exports(Table(clients, names), request_exports(Table(clients, names), run=run))
         except NotReadyError:
             continue
-        groups = store_groups(clients, names, finished, run=run)
+        groups = store_groups(Table(clients, names), finished, run=run)
     return groups
 
 
 def backfill_exported(clients: Clients, names: TableNames, *, run: str = "manual__1", **options: Any) -> Committed:
     options = {"segments": 2, "target_mb": 0.002, "method": "export", **options}
-    plan_backfill(clients, names, run=run, now=lambda: NOW, **options)
+    plan_backfill(Table(clients, names), run=run, now=lambda: NOW, **options)
     for segment in range(len(export(clients, names, run=run).groups)):
-        convert_group(clients, names, run=run, segment=segment)
-    committed = commit_backfill(clients, names, run=run, now=lambda: COMMITTED)
-    remove_exports(clients, names, run=run)
+        convert_group(Table(clients, names), run=run, segment=segment)
+    committed = commit_backfill(Table(clients, names), run=run, now=lambda: COMMITTED)
+    remove_exports(Table(clients, names), run=run)
     return committed

@@ -19,6 +19,7 @@ from botocore.exceptions import ClientError
 from dynalake.aws.clients import Clients
 from dynalake.backfill.plan.run import plan_backfill
 from dynalake.backfill.scan.scan import scan_segment
+from dynalake.lake.catalog.table import Table
 from dynalake.names import Lake, TableNames
 
 PAGE_BYTES = 1024 * 1024
@@ -221,12 +222,12 @@ def scan_all(
 
     def scan(segment: int) -> None:
         begun = clock.now
-        result = scan_segment(clients, names, run="r", segment=segment, clock=clock, sleep=clock.sleep)
+        result = scan_segment(Table(clients, names), run="r", segment=segment, clock=clock, sleep=clock.sleep)
         assert result.read == len(table.segments[segment])
         spans[segment] = (begun, clock.now)
 
     def plan() -> None:
-        plan_backfill(clients, names, run="r", method="scan", segments=len(table.segments), **options)
+        plan_backfill(Table(clients, names), run="r", method="scan", segments=len(table.segments), **options)
 
     def work_off() -> None:
         while waiting:

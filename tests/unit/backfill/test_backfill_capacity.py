@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from dynalake.backfill.scan.share import Share
 from dynalake.errors import SettingsError
+from dynalake.lake.catalog.table import Table
 from tests.unit.backfill.simulation import SimulatedTable, SimulatedTime, of_bucket, scan_all
 
 pytestmark = pytest.mark.slow
@@ -106,10 +107,14 @@ def test_a_killed_segment_keeps_its_share_for_half_a_minute() -> None:
     clients, names = of_bucket(clock)
 
     def killed() -> None:
-        Share(clients, names, run="r", segment=0, units_per_second=100, clock=clock, sleep=clock.sleep).__enter__()
+        Share(
+            Table(clients, names), run="r", segment=0, units_per_second=100, clock=clock, sleep=clock.sleep
+        ).__enter__()
 
     def lives() -> None:
-        with Share(clients, names, run="r", segment=1, units_per_second=100, clock=clock, sleep=clock.sleep) as share:
+        with Share(
+            Table(clients, names), run="r", segment=1, units_per_second=100, clock=clock, sleep=clock.sleep
+        ) as share:
             while clock.now < 60:
                 shares.append((clock.now, share.units_per_second()))
                 clock.sleep(0.1)
@@ -127,7 +132,7 @@ def test_a_segment_that_stalled_comes_back_as_a_new_one() -> None:
 
     def work(segment: int) -> None:
         with Share(
-            clients, names, run="r", segment=segment, units_per_second=100, clock=clock, sleep=clock.sleep
+            Table(clients, names), run="r", segment=segment, units_per_second=100, clock=clock, sleep=clock.sleep
         ) as share:
             while clock.now < 120:
                 units = share.units_per_second()

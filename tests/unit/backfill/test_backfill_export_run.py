@@ -29,6 +29,7 @@ from dynalake.errors import (
     SourceError,
     TransientError,
 )
+from dynalake.lake.catalog.table import Table
 from tests.unit.backfill.exports import FakeExports, md5
 from tests.unit.backfill.fakes import Kill, KilledError, receipts
 from tests.unit.backfill.flow import NOW, backfill_exported, export
@@ -73,7 +74,7 @@ def test_an_export_is_encrypted_with_the_lake_s_key(world: World, key: str) -> N
     """
     names = replace(world.names.lake, kms_key_arn=key).table(world.names.table)
     table = FakeExports(receipts(4), world.s3)
-    plan = plan_backfill(world.clients(table), names, run="keyed", method="export")
+    plan = plan_backfill(Table(world.clients(table), names), run="keyed", method="export")
     request = export_request(names, plan, "arn", Export(None))
     encryption = {name: value for name, value in request.items() if name.startswith("S3Sse")}
     assert encryption == ({"S3SseAlgorithm": "KMS", "S3SseKmsKeyId": key} if key else {})
@@ -137,7 +138,7 @@ def test_a_manifest_without_files(world: World) -> None:
 
 def test_auto_exports_if_possible(world: World) -> None:
     def chosen(table: FakeExports, run: str, **options: Any) -> str:
-        return plan_backfill(world.clients(table), world.names, run=run, **options).method
+        return plan_backfill(Table(world.clients(table), world.names), run=run, **options).method
 
     off = FakeExports(receipts(3), world.s3, recovery=False)
     assert chosen(FakeExports(receipts(3), world.s3), "on") == "export"
@@ -156,22 +157,22 @@ def test_auto_exports_if_possible(world: World) -> None:
 
 def test_an_error_says_that_recovery_was_turned_off_in_the_meantime(world: World) -> None:
     table = FakeExports(receipts(3), world.s3)
-    plan_backfill(world.clients(table), world.names, run="r", method="export")
+    plan_backfill(Table(world.clients(table), world.names), run="r", method="export")
     table.recovery = False
     with pytest.raises(SourceError, match="recovery of table 'RECEIPTS' is off"):
-        request_exports(world.clients(table), world.names, run="r")
+        request_exports(Table(world.clients(table), world.names), run="r")
 
 
 def test_an_export_that_fails_is_requested_again(world: World) -> None:
     table = FakeExports(receipts(3), world.s3, looks=0)
     clients = world.clients(table)
-    plan_backfill(clients, world.names, run="r", method="export", now=lambda: NOW)
+    plan_backfill(Table(clients, world.names), run="r", method="export", now=lambda: NOW)
     table.failure = ("InternalServerError", "try again")
     with pytest.raises(TransientError, match="failed: InternalServerError"):
-        check_exports(clients, world.names, request_exports(clients, world.names, run="r"))
+        check_exports(Table(clients, world.names), request_exports(Table(clients, world.names), run="r"))
     table.failure = ("S3AccessDenied", "no")
     with pytest.raises(AccessError, match="s3:PutObjectAcl"):
-        check_exports(clients, world.names, request_exports(clients, world.names, run="r"))
+        check_exports(Table(clients, world.names), request_exports(Table(clients, world.names), run="r"))
     table.failure = None
     backfill_exported(clients, world.names, run="r")
     assert len(table.exports) == 3
@@ -234,7 +235,7 @@ def damage(world: World, what: str) -> None:
 def read_all(world: World, table: FakeExports) -> None:
     clients = world.clients(table)
     for segment in range(len(export(clients, world.names, run="r").groups)):
-        convert_group(clients, world.names, run="r", segment=segment)
+        convert_group(Table(clients, world.names), run="r", segment=segment)
 
 
 @pytest.mark.parametrize(
@@ -263,20 +264,20 @@ def test_an_export_that_differs_from_its_manifest_is_not_committed(
     clients = world.clients(table)
     backfill_exported(clients, world.names, run="before")
     before = world.visible()
-    plan_backfill(clients, world.names, run="r", method="export", segments=1, now=lambda: NOW)
-    check_exports(clients, world.names, request_exports(clients, world.names, run="r"))
+    plan_backfill(Table(clients, world.names), run="r", method="export", segments=1, now=lambda: NOW)
+    check_exports(Table(clients, world.names), request_exports(Table(clients, world.names), run="r"))
     damage(world, what)
     with pytest.raises(kind, match=message):
         read_all(world, table)
     with pytest.raises(NotReadyError):
-        commit_backfill(clients, world.names, run="r")
+        commit_backfill(Table(clients, world.names), run="r")
     assert world.visible() == before
 
 
 def test_a_manifest_that_differs_from_its_checksum(world: World) -> None:
     clients = world.clients(FakeExports(receipts(3), world.s3, looks=0))
-    plan_backfill(clients, world.names, run="r", method="export", now=lambda: NOW)
-    check_exports(clients, world.names, request_exports(clients, world.names, run="r"))
+    plan_backfill(Table(clients, world.names), run="r", method="export", now=lambda: NOW)
+    check_exports(Table(clients, world.names), request_exports(Table(clients, world.names), run="r"))
     (key,) = [key for key in world.objects(world.names.export_prefix("r")) if key.endswith("manifest-files.md5")]
     world.s3.put_object(Bucket=world.names.lake.bucket, Key=key, Body=b"AAAA")
     with pytest.raises(LedgerError, match="does not match its checksum"):
@@ -286,14 +287,14 @@ def test_a_manifest_that_differs_from_its_checksum(world: World) -> None:
 def test_the_ledger_counts_match_the_manifests(world: World) -> None:
     """The commit notices a group whose checkpoint says that it read less than it had."""
     clients = world.clients(FakeExports(receipts(30), world.s3))
-    plan_backfill(clients, world.names, run="r", method="export", segments=1, now=lambda: NOW)
+    plan_backfill(Table(clients, world.names), run="r", method="export", segments=1, now=lambda: NOW)
     export(clients, world.names, run="r")
-    convert_group(clients, world.names, run="r", segment=0)
+    convert_group(Table(clients, world.names), run="r", segment=0)
     key = f"{world.names.backfill_state('r')}files.json"
     stored = json.loads(world.objects(key)[key])
     world.s3.put_object(Bucket=world.names.lake.bucket, Key=key, Body=json.dumps({**stored, "items": 31}).encode())
     with pytest.raises(LedgerError, match="read 30 items, but the export's manifests say 31"):
-        commit_backfill(clients, world.names, run="r")
+        commit_backfill(Table(clients, world.names), run="r")
 
 
 @given(st.lists(st.integers(0, 1000), max_size=40), st.integers(1, 12))
@@ -319,7 +320,7 @@ def test_groups_have_every_file_once_and_an_even_size(items: list[int], count: i
 )
 def test_incompatible_parameters_are_refused(world: World, options: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
-        plan_backfill(world.clients(FakeExports([], world.s3)), world.names, run="r", **options)
+        plan_backfill(Table(world.clients(FakeExports([], world.s3)), world.names), run="r", **options)
     assert world.lake() == {}
 
 
@@ -341,12 +342,12 @@ def test_an_import_of_windows_killed_at_every_step_shows_each_change_once(
 
     Of the last items that the lake had in a window, one was removed there, one was put back, one is in the export.
     """
-    monkeypatch.setattr("dynalake.backfill.export.read.look_up", lambda c, n, k, wanted: greatest_before(wanted, ()))
+    monkeypatch.setattr("dynalake.backfill.export.read.look_up", lambda table, key, wanted: greatest_before(wanted, ()))
     monkeypatch.setattr("dynalake.backfill.source.pace.BACK_OFF_SECONDS", 0.0)
     monkeypatch.setattr("dynalake.backfill.export.vanished._SHARES", 2)
     start = int(NOW.timestamp()) - 30 * 3600
     had = [Known((name,), "7".zfill(40), (start + 30) * 1000, "INSERT") for name in ("vanished", "back", "one")]
-    monkeypatch.setattr("dynalake.backfill.export.vanished.known_changes", lambda clients, names, key, since: iter(had))
+    monkeypatch.setattr("dynalake.backfill.export.vanished.known_changes", lambda table, key, since: iter(had))
     put_back = [{"id": {"S": "back"}}]
     lines = {start: changes(start), start + 15 * 3600: changes(start + 15 * 3600)}
     options: dict[str, Any] = {"export_type": "incremental", "window_from": str(start), "segments": 1}
@@ -371,7 +372,7 @@ def test_an_import_of_windows_killed_at_every_step_shows_each_change_once(
     }
     assert world.committed == "manual__1"
     # Cleared on another day, it finds its own objects there.
-    commit_backfill(world.clients(table), world.names, run="manual__1", now=lambda: NOW + timedelta(days=3))
+    commit_backfill(Table(world.clients(table), world.names), run="manual__1", now=lambda: NOW + timedelta(days=3))
     assert world.lake() == expected
     for step in counter.changing:
         world.wipe()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dynalake.backfill.export.numbers import item_key, last_before, look_up
+from dynalake.lake.catalog.table import Table
 from dynalake.record.change import sequence_after
 from tests.unit.convert.convert_lake import DAY_MS, HOUR, KEY, Change, ConvertLake
 
@@ -30,6 +31,6 @@ def test_an_import_is_placed_by_landed_changes_even_if_glue_lacks_the_day(conver
         assert lake.run() is None
     written, end = then * 1000, (then + 4 * HOUR) // 1000
     key = item_key(KEY, {"id": {"S": "a"}})
-    numbers = look_up(lake.table.clients, lake.names, KEY, {key: {end: last_before(written, end)}})
+    numbers = look_up(Table(lake.table.clients, lake.names), KEY, {key: {end: last_before(written, end)}})
     number = sequence_after(numbers[key][end], written)
     assert f"{200:040d}" < number < f"{201:040d}"

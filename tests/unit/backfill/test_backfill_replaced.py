@@ -26,7 +26,7 @@ def lake(monkeypatch: pytest.MonkeyPatch) -> MemoryLake:
         plan_key(lake.names, run): SimpleNamespace(value=json.dumps({"keep_export": run == "kept"}))
         for run in ("run-1", "run-2", "kept")
     }
-    monkeypatch.setattr("dynalake.backfill.plan.state.read", lambda clients, names, key: plans.get(key))
+    monkeypatch.setattr("dynalake.backfill.plan.state.read", lambda table, key: plans.get(key))
     monkeypatch.setattr(
         "dynalake.backfill.plan.run.BackfillPlan.from_json",
         lambda text: SimpleNamespace(keep_export=json.loads(text)["keep_export"]),

@@ -18,6 +18,7 @@ from dynalake.backfill.scan.scan import scan_segment
 from dynalake.backfill.segment.checkpoint import Checkpoint, Counts, checkpoint_key, load_checkpoint
 from dynalake.backfill.segment.objects import ListedObject
 from dynalake.errors import ConflictError, LedgerError, NotReadyError, RecordError, SettingsError, SourceError
+from dynalake.lake.catalog.table import Table
 from tests.unit.backfill.exports import FakeExports
 from tests.unit.backfill.fakes import FakeClock, FakeTable, Kill, KilledError, receipts
 from tests.unit.backfill.flow import NOW, backfill, backfill_exported
@@ -117,20 +118,20 @@ def test_a_retry_after_the_table_changed_leaves_no_stale_object(world: World, ru
     items = receipts(120)
     kill = Kill()
     clients = world.clients(FakeTable(items), kill)
-    plan_backfill(clients, world.names, run="r", segments=1, target_mb=0.001, now=lambda: NOW)
+    plan_backfill(Table(clients, world.names), run="r", segments=1, target_mb=0.001, now=lambda: NOW)
     kill.calls, kill.at = 0, 7
     kill.after = True  # plan, checkpoint, listing, description, scan, first object, its checkpoint
     with pytest.raises(KilledError):
-        scan_segment(clients, world.names, run="r", segment=0)
-    first, _ = load_checkpoint(world.clients(FakeTable([])), world.names, "r", 0)
+        scan_segment(Table(clients, world.names), run="r", segment=0)
+    first, _ = load_checkpoint(Table(world.clients(FakeTable([])), world.names), "r", 0)
     assert len(first.parts) == 1
     stray = f"{world.names.snapshot_run('r')}segment-00000/part-00001.json.gz"
     world.s3.put_object(Bucket=world.names.lake.bucket, Key=stray, Body=gzip.compress(b'{"stale":1}\n'))
 
     assert first.last_key is not None
     shrunk = FakeTable([item for item in items if item["id"] == first.last_key["id"]])
-    result = scan_segment(world.clients(shrunk), world.names, run="r", segment=0)
-    commit_backfill(world.clients(shrunk), world.names, run="r")
+    result = scan_segment(Table(world.clients(shrunk), world.names), run="r", segment=0)
+    commit_backfill(Table(world.clients(shrunk), world.names), run="r")
     assert result.objects == 1
     assert list(world.objects("dynamodb/json/")) == [first.parts[0].key]
     assert len(world.visible()) == first.counts.kept == result.kept
@@ -141,29 +142,29 @@ def test_a_recreated_table_is_not_taken_for_the_same(world: World) -> None:
     table = FakeTable(receipts(10))
     clients = world.clients(table)
     with pytest.raises(SourceError, match=r"deleted and made again.*table-1.*dynalake_teardown with delete_data"):
-        plan_backfill(clients, world.names, run="r", table_id="table-0")
+        plan_backfill(Table(clients, world.names), run="r", table_id="table-0")
     assert world.lake() == {}
-    plan_backfill(clients, world.names, run="r", table_id="table-1", segments=2)
-    scan_segment(clients, world.names, run="r", segment=0)
+    plan_backfill(Table(clients, world.names), run="r", table_id="table-1", segments=2)
+    scan_segment(Table(clients, world.names), run="r", segment=0)
     table.id = "table-2"
     with pytest.raises(SourceError, match="deleted and made again"):
-        scan_segment(clients, world.names, run="r", segment=1)
+        scan_segment(Table(clients, world.names), run="r", segment=1)
     table.id = "table-1"
-    scan_segment(clients, world.names, run="r", segment=1)
+    scan_segment(Table(clients, world.names), run="r", segment=1)
     table.id = "table-2"
     with pytest.raises(SourceError, match="deleted and made again"):
-        commit_backfill(clients, world.names, run="r")
+        commit_backfill(Table(clients, world.names), run="r")
     assert world.committed is None
 
 
 def test_a_commit_deletes_stray_objects_before_it_shows_the_run(world: World, run_backfill: RunBackfill) -> None:
     table = FakeTable(receipts(10))
     clients = world.clients(table)
-    plan_backfill(clients, world.names, run="r", segments=1)
-    scan_segment(clients, world.names, run="r", segment=0)
+    plan_backfill(Table(clients, world.names), run="r", segments=1)
+    scan_segment(Table(clients, world.names), run="r", segment=0)
     stray = f"{world.names.snapshot_run('r')}segment-00009/part-00000.json.gz"
     world.s3.put_object(Bucket=world.names.lake.bucket, Key=stray, Body=b"x")
-    commit_backfill(clients, world.names, run="r")
+    commit_backfill(Table(clients, world.names), run="r")
     assert stray not in world.lake()
     assert len(world.visible()) == 10
 
@@ -171,19 +172,19 @@ def test_a_commit_deletes_stray_objects_before_it_shows_the_run(world: World, ru
 def test_two_concurrent_attempts_do_not_mix(world: World) -> None:
     """The slower attempt finds that its object or its checkpoint already exists, and stops."""
     clients = world.clients(FakeTable(receipts(200)))
-    plan_backfill(clients, world.names, run="r", segments=1, target_mb=0.001)
+    plan_backfill(Table(clients, world.names), run="r", segments=1, target_mb=0.001)
     other_done = False
 
     def other(_: object) -> None:
         nonlocal other_done
         if not other_done:
             other_done = True
-            scan_segment(clients, world.names, run="r", segment=0)
+            scan_segment(Table(clients, world.names), run="r", segment=0)
 
     with pytest.raises(ConflictError, match="another attempt"):
-        scan_segment(clients, world.names, run="r", segment=0, progress=other)
-    assert scan_segment(clients, world.names, run="r", segment=0).kept == 200
-    commit_backfill(clients, world.names, run="r")
+        scan_segment(Table(clients, world.names), run="r", segment=0, progress=other)
+    assert scan_segment(Table(clients, world.names), run="r", segment=0).kept == 200
+    commit_backfill(Table(clients, world.names), run="r")
     assert len(world.visible()) == 200
 
 
@@ -217,9 +218,11 @@ def test_a_long_stretch_of_filtered_items_is_checkpointed(
     monkeypatch.setattr("dynalake.backfill.segment.segment.DROPPED_ITEMS", 10)
     table = FakeTable(receipts(95, updated=dict.fromkeys(range(95), NEW)), page_items=30)
     clients = world.clients(table)
-    plan_backfill(clients, world.names, run="r", segments=1, updated_before=CUTOFF)
+    plan_backfill(Table(clients, world.names), run="r", segments=1, updated_before=CUTOFF)
     checkpoints: list[int] = []
-    scan_segment(clients, world.names, run="r", segment=0, progress=lambda result: checkpoints.append(result.read))
+    scan_segment(
+        Table(clients, world.names), run="r", segment=0, progress=lambda result: checkpoints.append(result.read)
+    )
     assert checkpoints == [*range(10, 100, 10), 95]
 
 
@@ -275,22 +278,22 @@ def test_a_failed_run_keeps_the_last_snapshot(world: World, run_backfill: RunBac
     run_backfill(FakeTable(receipts(20)), run="first")
     before = world.visible()
     clients = world.clients(FakeTable(receipts(30)))
-    plan_backfill(clients, world.names, run="second", segments=2, target_mb=0.001)
+    plan_backfill(Table(clients, world.names), run="second", segments=2, target_mb=0.001)
     with pytest.raises(NotReadyError, match="unfinished in segment\\(s\\) 0, 1"):
-        commit_backfill(clients, world.names, run="second")
-    scan_segment(clients, world.names, run="second", segment=0)
+        commit_backfill(Table(clients, world.names), run="second")
+    scan_segment(Table(clients, world.names), run="second", segment=0)
     with pytest.raises(NotReadyError, match="unfinished in segment\\(s\\) 1"):
-        commit_backfill(clients, world.names, run="second")
-    scan_segment(clients, world.names, run="second", segment=1)
+        commit_backfill(Table(clients, world.names), run="second")
+    scan_segment(Table(clients, world.names), run="second", segment=1)
     key = next(iter(world.objects(world.names.snapshot_run("second"))))
     good = world.objects(key)[key]
     for wrong, message in ((b"", "0 bytes in S3"), (bytes(len(good)), "differs from the object that was written")):
         world.s3.put_object(Bucket=world.names.lake.bucket, Key=key, Body=wrong)
         with pytest.raises(LedgerError, match=message):
-            commit_backfill(clients, world.names, run="second")
+            commit_backfill(Table(clients, world.names), run="second")
     world.s3.delete_object(Bucket=world.names.lake.bucket, Key=key)
     with pytest.raises(LedgerError, match="is not in S3"):
-        commit_backfill(clients, world.names, run="second")
+        commit_backfill(Table(clients, world.names), run="second")
     assert world.visible() == before
 
 
@@ -321,9 +324,9 @@ def test_sums_that_do_not_match_are_named(world: World, run_backfill: RunBackfil
 def test_the_plan_is_decided_once(world: World) -> None:
     table = FakeTable(receipts(10))
     clients = world.clients(table)
-    first = plan_backfill(clients, world.names, run="manual__2026-11-23T05:49:00+00:00", updated_before=CUTOFF)
-    second = plan_backfill(clients, world.names, run="manual__2026-11-23T05:49:00+00:00", updated_before="1")
-    assert second == first == load_plan(clients, world.names, first.run)
+    first = plan_backfill(Table(clients, world.names), run="manual__2026-11-23T05:49:00+00:00", updated_before=CUTOFF)
+    second = plan_backfill(Table(clients, world.names), run="manual__2026-11-23T05:49:00+00:00", updated_before="1")
+    assert second == first == load_plan(Table(clients, world.names), first.run)
     assert first.updated_before == "2019-05-25T12:00:00.000000Z"
     assert BackfillPlan.from_json(json.loads(json.dumps(first.to_json()))) == first
     assert first.run == run_name("manual__2026-11-23T05:49:00+00:00")
@@ -333,7 +336,7 @@ def test_the_plan_is_decided_once(world: World) -> None:
 
 def test_a_dry_run_writes_nothing(world: World) -> None:
     plan = plan_backfill(
-        world.clients(FakeTable(receipts(50_000))), world.names, run="r", dry_run=True, max_read_capacity=10
+        Table(world.clients(FakeTable(receipts(50_000))), world.names), run="r", dry_run=True, max_read_capacity=10
     )
     assert (plan.estimated_items, plan.estimated_bytes, plan.estimated_read_units) == (50_000, 5_000_000, 610.5)
     assert plan.estimated_seconds == 62
@@ -358,19 +361,19 @@ def test_a_dry_run_writes_nothing(world: World) -> None:
 )
 def test_invalid_parameters_are_refused(world: World, options: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
-        plan_backfill(world.clients(FakeTable([])), world.names, run="r", **options)
+        plan_backfill(Table(world.clients(FakeTable([])), world.names), run="r", **options)
     assert world.lake() == {}
 
 
 def test_no_table_no_plan_no_segment(world: World) -> None:
     clients = world.clients(FakeTable([]))
     with pytest.raises(SourceError, match="no DynamoDB table 'NOPE'"):
-        plan_backfill(clients, world.names.lake.table("NOPE"), run="r")
+        plan_backfill(Table(clients, world.names.lake.table("NOPE")), run="r")
     with pytest.raises(NotReadyError, match="no plan"):
-        scan_segment(clients, world.names, run="r", segment=0)
-    plan_backfill(clients, world.names, run="r", segments=2)
+        scan_segment(Table(clients, world.names), run="r", segment=0)
+    plan_backfill(Table(clients, world.names), run="r", segments=2)
     with pytest.raises(SettingsError, match="segment is 2"):
-        scan_segment(clients, world.names, run="r", segment=2)
+        scan_segment(Table(clients, world.names), run="r", segment=2)
 
 
 def test_a_binary_key_survives_the_checkpoint() -> None:
@@ -386,8 +389,8 @@ def test_the_scan_stays_within_the_capacity(world: World) -> None:
     clock = FakeClock()
     table = FakeTable(receipts(4000, padding=5), units_per_item=0.5, clock=clock, page_seconds=0.01)
     clients = world.clients(table)
-    plan_backfill(clients, world.names, run="r", segments=2, max_read_capacity=100, consistent=True)
-    scan_segment(clients, world.names, run="r", segment=0, clock=clock, sleep=clock.sleep)
+    plan_backfill(Table(clients, world.names), run="r", segments=2, max_read_capacity=100, consistent=True)
+    scan_segment(Table(clients, world.names), run="r", segment=0, clock=clock, sleep=clock.sleep)
     started, ended = table.consumed[0][0], table.consumed[-1][0]
     units = sum(units for _, units in table.consumed)
     assert 0.85 * 100 <= units / (ended - started) <= 1.05 * 100

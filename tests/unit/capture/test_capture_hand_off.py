@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 
 from dynalake.aws.clients import Clients
 from dynalake.capture.proof.hand_off import HandOff, find_hand_off, note_end, plan_lost_since, record_hand_off
+from dynalake.lake.catalog.table import Table
 from dynalake.names import Lake
 
 NAMES = Lake("dev", "1", "eu-west-1").table("RECEIPTS")
@@ -72,22 +73,24 @@ class Aws:
 def test_the_end_of_a_mapping_that_could_not_read_is_unknown() -> None:
     aws = Aws()
     clients = Clients(lambda _: aws)
-    record_hand_off(clients, NAMES, "one", lambda: BEGAN)
+    record_hand_off(Table(clients, NAMES), "one", lambda: BEGAN)
     aws.result = "PROBLEM: Lambda cannot decrypt the records."
-    note_end(clients, NAMES, "one")
-    assert find_hand_off(clients, NAMES) == FIRST
+    note_end(Table(clients, NAMES), "one")
+    assert find_hand_off(Table(clients, NAMES)) == FIRST
 
 
 def test_a_teardown_notes_when_the_mapping_stopped_reading() -> None:
     aws = Aws()
     clients = Clients(lambda _: aws)
-    first = record_hand_off(clients, NAMES, "one", lambda: BEGAN)
+    first = record_hand_off(Table(clients, NAMES), "one", lambda: BEGAN)
     assert first == FIRST
-    note_end(clients, NAMES, "another")
-    assert find_hand_off(clients, NAMES) == FIRST
-    note_end(clients, NAMES, "one")
-    note_end(clients, NAMES, "one")
-    assert find_hand_off(clients, NAMES) == HandOff("RECEIPTS", "one", BEGAN, "stream/1", read_until=ENDED)
-    late = record_hand_off(clients, NAMES, "two", lambda: hours(30))
+    note_end(Table(clients, NAMES), "another")
+    assert find_hand_off(Table(clients, NAMES)) == FIRST
+    note_end(Table(clients, NAMES), "one")
+    note_end(Table(clients, NAMES), "one")
+    assert find_hand_off(Table(clients, NAMES)) == HandOff("RECEIPTS", "one", BEGAN, "stream/1", read_until=ENDED)
+    late = record_hand_off(Table(clients, NAMES), "two", lambda: hours(30))
     assert late == HandOff("RECEIPTS", "two", hours(30), "stream/1", lost_since=ENDED)
-    assert record_hand_off(clients, NAMES, "two", lambda: hours(40)) == find_hand_off(clients, NAMES) == late
+    assert (
+        record_hand_off(Table(clients, NAMES), "two", lambda: hours(40)) == find_hand_off(Table(clients, NAMES)) == late
+    )

@@ -10,6 +10,7 @@ import pytest
 from dynalake.aws.clients import Clients
 from dynalake.capture.proof.quiet import check_quiet, rest_of, signs_of_delivery, signs_of_mapping
 from dynalake.errors import NotReadyError
+from dynalake.lake.catalog.table import Table
 from dynalake.names import Lake
 
 NOW = datetime(2019, 5, 25, 12, tzinfo=UTC)
@@ -48,7 +49,7 @@ class Watching:
 
 
 def check(since: datetime, values: dict[tuple[str, str], list[tuple[int, float]]]) -> None:
-    check_quiet(Clients(lambda _: Watching(values)), NAMES, SIGNS, since, NOW, REST)
+    check_quiet(Table(Clients(lambda _: Watching(values)), NAMES), SIGNS, since, NOW, REST)
 
 
 @pytest.mark.parametrize("sign", SIGNS, ids=lambda sign: f"{sign.metric.name} {sign.metric.value}")
@@ -80,8 +81,8 @@ class Stacks:
 
 def test_a_rest_is_longer_than_any_remaining_path_of_a_change() -> None:
     stacks = {LAKE.forwarder_stack: {"TimeoutSeconds": "900"}, NAMES.stack: {"BufferSeconds": "900"}}
-    long = rest_of(Clients(lambda _: Stacks(stacks)), NAMES)
+    long = rest_of(Table(Clients(lambda _: Stacks(stacks)), NAMES))
     assert long > timedelta(minutes=15 + 15 + 1)
-    assert rest_of(Clients(lambda _: Stacks({})), NAMES) == long
+    assert rest_of(Table(Clients(lambda _: Stacks({})), NAMES)) == long
     stacks = {LAKE.forwarder_stack: {"TimeoutSeconds": "60"}, NAMES.stack: {"BufferSeconds": "60"}}
-    assert rest_of(Clients(lambda _: Stacks(stacks)), NAMES) == REST
+    assert rest_of(Table(Clients(lambda _: Stacks(stacks)), NAMES)) == REST

@@ -23,6 +23,7 @@ from dynalake.capture.failed.failed import (
 from dynalake.capture.failed.redrive import CHUNK_BATCHES, CHUNK_BYTES, RedrivePlan, load_plan, plan_chunks, save_plan
 from dynalake.capture.failed.replay import check_replayed, events, mark_done, replay_chunk
 from dynalake.errors import NotReadyError, RecordError, SettingsError, StackError
+from dynalake.lake.catalog.table import Table
 from dynalake.names import Lake, TableNames
 from forwarder.handler import Forwarder, redrive
 from forwarder.rejected import Rejected, rejected_object
@@ -209,8 +210,8 @@ class World:
 
     def replay(self, names: TableNames = NAMES) -> list[Any]:
         waits: list[float] = []
-        chunks = plan_chunks(list_failed(self.clients, names))
-        return [replay_chunk(self.clients, names, "run", chunk, sleep=waits.append) for chunk in chunks]
+        chunks = plan_chunks(list_failed(Table(self.clients, names)))
+        return [replay_chunk(Table(self.clients, names), "run", chunk, sleep=waits.append) for chunk in chunks]
 
 
 @pytest.fixture
@@ -223,7 +224,7 @@ def test_everything_that_succeeds_is_stored_and_marked(world: World) -> None:
     older = world.put("aws/lambda/uuid-0/shard-0/2019/05/25/a", invocation([record(3)], as_text=False))
     foreign = world.put("aws/lambda/uuid-2/shard-0/2019/05/25/a", invocation([record(4)], table="OTHER"))
     aside = [world.put_aside(record(5)), world.put_aside(record(6))]
-    assert [b.key for b in list_failed(world.clients, NAMES)] == [*sorted(aside), older, mapped]
+    assert [b.key for b in list_failed(Table(world.clients, NAMES))] == [*sorted(aside), older, mapped]
     first, second = world.replay()
     assert (first.done, first.changes, second.done, second.changes) == (2, 2, 2, 3)
     assert sorted(int(line["__sequence_number"]) for line in world.function.lines) == [1, 2, 3, 5, 6]
@@ -238,7 +239,7 @@ def test_everything_that_succeeds_is_stored_and_marked(world: World) -> None:
     assert NAMES.redriven(mapped) == "dynamodb-errors/done/RECEIPTS/mapping/uuid-1/shard-0/2019/05/25/a"
     head = world.clients.s3.head_object(Bucket=NAMES.lake.bucket, Key=NAMES.redriven(mapped))
     assert head["Metadata"] == {"dynalake-run": "run"}
-    assert list_failed(world.clients, NAMES) == ()
+    assert list_failed(Table(world.clients, NAMES)) == ()
     assert world.replay() == []
 
 
@@ -255,7 +256,7 @@ def test_changes_that_still_fail_are_kept_with_their_reason(world: World) -> Non
     assert passes not in world.listed()
     assert mapped not in world.listed()
     # The mapping's batch is done: changes that still fail are batches of their own now.
-    reasons = {batch.key: batch.reason for batch in list_failed(world.clients, NAMES)}
+    reasons = {batch.key: batch.reason for batch in list_failed(Table(world.clients, NAMES))}
     assert len(reasons) == 2
     assert "'NaN'" in reasons[stays]
     with pytest.raises(RecordError, match=r"1 batches of table 'RECEIPTS' cannot pass.* 1 changes of replayed.*NaN"):
@@ -280,15 +281,15 @@ def test_partial_failures_are_sent_again_from_the_first(world: World) -> None:
 def test_a_run_killed_between_any_two_steps_continues(world: World) -> None:
     mapped = world.put("aws/lambda/uuid/s/2019/05/25/a", invocation([record(1)]))
     aside = world.put_aside(record(2))
-    chunks = plan_chunks(list_failed(world.clients, NAMES))
+    chunks = plan_chunks(list_failed(Table(world.clients, NAMES)))
     # After the copy, before the deletion.
     world.clients.s3.copy_object(
         Bucket=NAMES.lake.bucket, Key=NAMES.redriven(mapped), CopySource=f"{NAMES.lake.bucket}/{mapped}"
     )
     for chunk in chunks * 2:
-        replay_chunk(world.clients, NAMES, "run", chunk)
-    mark_done(world.clients, NAMES, aside, "run")
-    again = [replay_chunk(world.clients, NAMES, "run", chunk) for chunk in chunks]
+        replay_chunk(Table(world.clients, NAMES), "run", chunk)
+    mark_done(Table(world.clients, NAMES), aside, "run")
+    again = [replay_chunk(Table(world.clients, NAMES), "run", chunk) for chunk in chunks]
     assert [(outcome.done, outcome.gone) for outcome in again] == [(0, 1), (0, 1)]
     assert sorted(int(line["__sequence_number"]) for line in world.function.lines) == [1, 2]
     assert world.listed() == sorted([NAMES.redriven(mapped), NAMES.redriven(aside)])
@@ -299,7 +300,7 @@ def test_chosen_batches_are_keys_uris_and_prefixes(world: World) -> None:
     aside = world.put_aside(record(2))
 
     def chosen(*choices: str) -> list[str]:
-        return [batch.key for batch in list_failed(world.clients, NAMES, choices)]
+        return [batch.key for batch in list_failed(Table(world.clients, NAMES), choices)]
 
     assert chosen(mapped) == [mapped]
     assert chosen(NAMES.uri(aside)) == [aside]
@@ -307,14 +308,14 @@ def test_chosen_batches_are_keys_uris_and_prefixes(world: World) -> None:
     assert chosen(NAMES.rejected("forwarder")) == [aside]
     with pytest.raises(SettingsError, match=r"'RECEIPTS': aws/lambda/uuid; nothing\..*2 batches.*dry_run"):
         chosen("aws/lambda/uuid", mapped, "nothing")
-    mark_done(world.clients, NAMES, mapped, "run")
+    mark_done(Table(world.clients, NAMES), mapped, "run")
     with pytest.raises(SettingsError, match="replayed already and is at dynamodb-errors/done/RECEIPTS/mapping/uuid"):
         chosen(mapped)
 
 
 def test_an_unreadable_batch_is_listed_and_kept(world: World) -> None:
     key = world.put(f"{NAMES.rejected('forwarder')}dt=20190525/by-hand.json", b"no json")
-    (failed,) = list_failed(world.clients, NAMES)
+    (failed,) = list_failed(Table(world.clients, NAMES))
     assert "is no failed batch" in failed.reason
     (done,) = world.replay()
     assert list(done.rejected) == [key]
@@ -340,10 +341,10 @@ def test_a_forwarder_that_cannot_replay_changes_nothing(
 
 def test_a_plan_is_stored_with_the_run(world: World) -> None:
     world.put_aside(record(1))
-    failed = list_failed(world.clients, NAMES)
+    failed = list_failed(Table(world.clients, NAMES))
     plan = RedrivePlan(summarize(failed), plan_chunks(failed))
-    save_plan(world.clients, NAMES, "manual__2019", plan)
-    assert load_plan(world.clients, NAMES, "manual__2019") == plan
+    save_plan(Table(world.clients, NAMES), "manual__2019", plan)
+    assert load_plan(Table(world.clients, NAMES), "manual__2019") == plan
 
 
 def test_a_name_that_is_not_a_batch_s_is_refused() -> None:

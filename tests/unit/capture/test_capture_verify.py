@@ -10,6 +10,7 @@ import pytest
 from dynalake.aws.clients import Clients
 from dynalake.capture.proof.verify import UNREAD, check_polled
 from dynalake.errors import NotReadyError
+from dynalake.lake.catalog.table import Table
 from dynalake.names import Lake
 
 NOW = datetime(2019, 5, 25, 12, tzinfo=UTC)
@@ -35,7 +36,7 @@ class Polls:
 
 
 def check(*minutes_ago: int) -> None:
-    check_polled(Clients(lambda _: Polls(*minutes_ago)), NAMES, "uuid", NOW)
+    check_polled(Table(Clients(lambda _: Polls(*minutes_ago)), NAMES), "uuid", NOW)
 
 
 def test_a_mapping_counts_as_polling_once_cloudwatch_shows_it() -> None:

@@ -25,6 +25,7 @@ from dynalake.convert.read.raw_batch import read_batch
 from dynalake.convert.read.records import Record, RecordParser
 from dynalake.convert.rows import place, runs
 from dynalake.convert.rows.words import element_counter
+from dynalake.lake.catalog.table import Table
 from dynalake.lake.columns.column import KEY as KEY_COLUMN
 from dynalake.lake.columns.schema import METADATA_TYPES, TableSchema
 from dynalake.lake.files.folders import Sums
@@ -105,7 +106,7 @@ def find(
     store = bucket(bodies)
     options = ReadOptions(memory_mb=memory_mb, compiled_from_mb=0 if compiled else 1 << 20)
     with tempfile.TemporaryDirectory() as directory:
-        batch = read_batch(store.clients(), NAMES, store.objects(), table, options, Path(directory), budget)
+        batch = read_batch(Table(store.clients(), NAMES), store.objects(), table, options, Path(directory), budget)
         tables = list(batch.tables(schema))
     for rows in tables:
         rows.validate(full=True)

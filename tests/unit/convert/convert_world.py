@@ -224,12 +224,10 @@ class World:
                 return None
             folder, day = new_folder(), files[0].partition
             new = self._rewrite(table, head, files, f"{self.lake.names.change_folder(day, folder)}part.parquet")
-            manifests = read_manifests(table.clients, table.names, {f.folder for f in files})
+            manifests = read_manifests(table, {f.folder for f in files})
             inputs = {i for m in manifests.values() if m is not None for i in m.inputs}
             part = Part(new.path, new.size, new.rows)
-            write_manifest(
-                table.clients, table.names, FolderManifest(folder, day, self.lake.now, tuple(sorted(inputs)), (part,))
-            )
+            write_manifest(table, FolderManifest(folder, day, self.lake.now, tuple(sorted(inputs)), (part,)))
             return Commit((new,), tuple(files))
 
         self._commit(build)

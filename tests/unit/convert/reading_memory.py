@@ -17,6 +17,7 @@ from dynalake.aws.clients import Clients
 from dynalake.convert.options import ReadOptions
 from dynalake.convert.read.raw import RawObject
 from dynalake.convert.read.raw_batch import read_batch
+from dynalake.lake.catalog.table import Table
 from dynalake.lake.columns.schema import TableSchema
 from dynalake.lake.types.arrow import json_text
 from tests.unit.convert.batches import DAY, NAMES, TEXT_KEY, change
@@ -130,7 +131,7 @@ def main() -> None:
     before = peak()
     clients = Clients(lambda service: store)
     with tempfile.TemporaryDirectory() as directory:
-        batch = read_batch(clients, NAMES, objects, TableSchema.of_new_table(TEXT_KEY), options, Path(directory))
+        batch = read_batch(Table(clients, NAMES), objects, TableSchema.of_new_table(TEXT_KEY), options, Path(directory))
         rows = sum(table.num_rows for table in batch.tables())
     print(before, peak(), rows, batch.without_column + sum(m["count"] for m in batch.misfits.values()))
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from dynalake.convert.read.compiled import blocks, compiled, parse, scan
 from dynalake.convert.read.compiled.blocks import Block, read_blocks
+from dynalake.lake.catalog.table import Table
 from dynalake.lake.columns.schema import TableSchema
 from tests.unit.convert.batches import NAMES, TEXT_KEY, Bucket, change, find, line_of
 
@@ -24,7 +25,7 @@ BODIES = st.lists(st.lists(st.integers(0, 40), max_size=20), max_size=12)
 
 def read(bodies: list[bytes], columns: int) -> list[Block]:
     stored = Bucket({f"{i:03d}": body for i, body in enumerate(bodies)})
-    return list(read_blocks(stored.clients(), NAMES, stored.objects(), lambda: columns))
+    return list(read_blocks(Table(stored.clients(), NAMES), stored.objects(), lambda: columns))
 
 
 @given(BODIES, st.booleans(), st.integers(1, 120), KNOWN)

@@ -80,7 +80,7 @@ def test_a_manifest_names_the_objects_of_its_folder(lake: ConvertLake) -> None:
     lake.run()
 
     (file,) = lake.table.changes().files()
-    manifest = read_manifests(lake.table.clients, lake.names, [file.folder])[file.folder]
+    manifest = read_manifests(Table(lake.table.clients, lake.names), [file.folder])[file.folder]
 
     assert manifest is not None
     assert [(i.key, i.etag) for i in manifest.inputs] == [(key, plan.batches[0].inputs[0].etag)]
@@ -621,7 +621,7 @@ def test_a_named_day_s_raw_objects_replace_only_its_own_rows(lake: ConvertLake) 
     assert (done.batches, done.sums.repeats, done.waiting, done.findings) == (1, 1, (), ())
     assert lake.run() is None
     live = {f.folder for f in lake.table.changes().files({day})}
-    manifests = read_manifests(lake.table.clients, lake.names, live)
+    manifests = read_manifests(Table(lake.table.clients, lake.names), live)
     named = [i.key for m in manifests.values() if m is not None for i in m.inputs]
     assert sorted(named) == [key, f"{lake.names.raw_day(day)}gone.gz"]
     assert len(live) == 2
@@ -748,7 +748,7 @@ def test_a_batch_over_two_days_makes_a_folder_in_each_and_both_name_its_objects(
     assert done is not None
     assert (done.batches, done.sums.lines, done.sums.rows) == (1, 3, 3)
     assert [(r.sequence, r.day) for r in lake.rows()] == [(1, early), (2, lake.day(1)), (3, lake.day(1))]
-    manifests = read_manifests(lake.table.clients, lake.names, lake.folders())
+    manifests = read_manifests(Table(lake.table.clients, lake.names), lake.folders())
     assert sorted(m.day for m in manifests.values() if m is not None) == [early, lake.day(1)]
     assert {i.key for m in manifests.values() if m is not None for i in m.inputs} == {key}
     assert lake.run() is None

@@ -22,6 +22,7 @@ from dynalake.convert.read.raw import RawObject
 from dynalake.convert.read.raw_batch import RawBatch, read_batch
 from dynalake.convert.rows.place import DENSE
 from dynalake.errors import ConflictError
+from dynalake.lake.catalog.table import Table
 from dynalake.lake.columns.pins import Pins
 from dynalake.lake.columns.schema import TableSchema
 from dynalake.lake.types.budget import BUDGET
@@ -61,7 +62,7 @@ def read(store: Bucket, compiled: bool, table: TableSchema | None = None, limit:
     options = ReadOptions(compiled_from_mb=0 if compiled else 1 << 20, max_quarantined=limit)
     place = Path(tempfile.mkdtemp())
     schema = table or TableSchema.of_new_table(TEXT_KEY)
-    return read_batch(store.clients(), NAMES, store.objects(), schema, options, place)
+    return read_batch(Table(store.clients(), NAMES), store.objects(), schema, options, place)
 
 
 # -- values that are not what the column is ------------------------------------------------------------------------
@@ -349,7 +350,7 @@ def test_a_missing_object_is_reported(compiled: bool) -> None:
     missing = RawObject(f"{NAMES.raw_day(DAY)}gone.gz", "etag", 5)
     options = ReadOptions(compiled_from_mb=0 if compiled else 1 << 20)
     batch = read_batch(
-        store.clients(), NAMES, [*store.objects()[:1], missing, *store.objects()[2:]],
+        Table(store.clients(), NAMES), [*store.objects()[:1], missing, *store.objects()[2:]],
         TableSchema.of_new_table(TEXT_KEY), options, Path(tempfile.mkdtemp()),
     )  # fmt: skip
     list(batch.tables())
@@ -366,9 +367,12 @@ def test_a_replaced_object_is_left_to_the_next_plan(compiled: bool) -> None:
     options = ReadOptions(compiled_from_mb=0 if compiled else 1 << 20)
     with pytest.raises(ConflictError, match="was replaced"):
         read_batch(
-            store.clients(), NAMES, [RawObject(stored.key, "other", 1)], TableSchema.of_new_table(TEXT_KEY), options,
+            Table(store.clients(), NAMES),
+            [RawObject(stored.key, "other", 1)],
+            TableSchema.of_new_table(TEXT_KEY),
+            options,
             Path(tempfile.mkdtemp()),
-        )  # fmt: skip
+        )
 
 
 def test_records_that_differ_only_in_their_lines_go_to_the_exact_reader() -> None:

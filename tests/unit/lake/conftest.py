@@ -17,6 +17,7 @@ from pyiceberg.types import BooleanType, LongType, NestedField, StringType
 
 from dynalake.aws.clients import Clients
 from dynalake.lake.catalog.iceberg import DataFile, Head, IcebergCatalog
+from dynalake.lake.catalog.table import Table
 from dynalake.lake.files.folders import new_folder
 from dynalake.names import Lake, TableNames
 from tests.unit.lake.glue import StrictGlue
@@ -43,6 +44,7 @@ class SmallLake:
             Bucket=self.names.lake.bucket, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
         )
         self.glue.create_database(DatabaseInput={"Name": self.names.lake.database})
+        self.table = Table(self.clients, self.names)
         self.catalog = IcebergCatalog(self.clients, self.names.lake)
 
     def create(self) -> Head:

@@ -81,7 +81,7 @@ class MemoryLake:
         file = put_file(table, head, f"{self.names.change_folder(day, folder)}part-00000.parquet", day, rows, "dt")
         made_at = round(self.clock.now * 1000)
         parts = (Part(file.path, file.size, file.rows),)
-        write_manifest(table.clients, self.names, FolderManifest(folder, day, made_at, tuple(inputs), parts))
+        write_manifest(Table(table.clients, self.names), FolderManifest(folder, day, made_at, tuple(inputs), parts))
         return file
 
     def append(self, day: str, *ids: str, inputs: Sequence[Input] = (), time: int = 0) -> DataFile:

@@ -198,7 +198,9 @@ class Receipts:
         folder = new_folder()
         with TemporaryDirectory() as scratch:
             place = Folder(self.names.change_folder(day, folder), day)
-            writer = PartWriter(self.table.clients, self.names, head, file_schema, place, Writing(), Path(scratch))
+            writer = PartWriter(
+                Table(self.table.clients, self.names), head, file_schema, place, Writing(), Path(scratch)
+            )
             files = writer.write([rows])
         key = f"{self.names.raw_day(day)}{raw}.gz"
         self.table.clients.s3.put_object(Bucket=self.names.lake.bucket, Key=key, Body=b"")
@@ -211,7 +213,7 @@ class Receipts:
             Sums(len(rows), len(rows)),
             misfits_of(rows),
         )
-        write_manifest(self.table.clients, self.names, manifest)
+        write_manifest(Table(self.table.clients, self.names), manifest)
         return manifest, files, file_schema
 
     def put_items(self, *items: Item, deleted: bool = False) -> DataFile:
@@ -225,7 +227,9 @@ class Receipts:
         rows = rows.set_column(place, "__deleted", pa.array([deleted] * len(rows)))
         with TemporaryDirectory() as scratch:
             folder = Folder(self.names.items_folder(new_folder()), deleted)
-            writer = PartWriter(self.table.clients, self.names, head, head.schema, folder, Writing(), Path(scratch))
+            writer = PartWriter(
+                Table(self.table.clients, self.names), head, head.schema, folder, Writing(), Path(scratch)
+            )
             files = writer.write([rows])
         commit_on(self.table.catalog, self.names, head, lambda head, news: Change(files), pause=lambda _: None)
         return files[0]
@@ -278,7 +282,7 @@ class Receipts:
     def named(self) -> set[str]:
         """Return the raw objects named in the manifests of live folders."""
         folders = {f.folder for f in self.table.changes().files() if f.folder}
-        manifests = read_manifests(self.table.clients, self.names, folders)
+        manifests = read_manifests(Table(self.table.clients, self.names), folders)
         return {i.key for m in manifests.values() if m is not None for i in m.inputs}
 
     def missing(self) -> set[str]:

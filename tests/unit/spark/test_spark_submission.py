@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 
 from dynalake.aws.clients import Clients
 from dynalake.errors import NotReadyError, QuarantineError, SettingsError
+from dynalake.lake.catalog.table import Table
 from dynalake.names import Lake, TableNames
 from dynalake.spark.glue import find_request, find_run, start_run
 from dynalake.spark.package import build_spark_package, upload_spark_package
@@ -53,14 +54,14 @@ def test_only_an_unfinished_run_of_the_same_request_is_found() -> None:
 
 def test_a_run_is_started_with_the_code_or_the_error_says_what_is_missing(clients: Clients) -> None:
     with pytest.raises(SettingsError, match=r"infra/cloudformation/spark\.yaml"):
-        start_run(clients, NAMES, REQUEST)
+        start_run(Table(clients, NAMES), REQUEST)
     clients.glue.create_job(Name=NAMES.lake.spark_job, Role="role", Command={"Name": "glueetl"})
-    write_outcome(clients, NAMES, REQUEST, ValueError("of an earlier attempt"))
-    run = start_run(clients, NAMES, REQUEST)
+    write_outcome(Table(clients, NAMES), REQUEST, ValueError("of an earlier attempt"))
+    run = start_run(Table(clients, NAMES), REQUEST)
     package = build_spark_package(NAMES.lake)
     arguments = clients.glue.get_job_run(JobName=NAMES.lake.spark_job, RunId=run)["JobRun"]["Arguments"]
     assert arguments == {**REQUEST.to_arguments(), "--extra-py-files": NAMES.uri(package.key)}
-    assert find_request(clients, NAMES, run) == REQUEST
+    assert find_request(Table(clients, NAMES), run) == REQUEST
     keys = [o["Key"] for o in clients.s3.list_objects_v2(Bucket=NAMES.lake.bucket)["Contents"]]
     assert keys == sorted([package.key, NAMES.lake.spark_script])
     assert upload_spark_package(clients, NAMES.lake) == package
@@ -74,26 +75,26 @@ def test_a_job_without_room_is_tried_again(clients: Clients, monkeypatch: pytest
 
     monkeypatch.setattr(clients.glue, "start_job_run", refuse)
     with pytest.raises(NotReadyError, match="MaxConcurrentRuns"):
-        start_run(clients, NAMES, REQUEST)
+        start_run(Table(clients, NAMES), REQUEST)
 
 
 def test_an_outcome_is_the_result_or_the_job_s_own_error(clients: Clients) -> None:
     names: TableNames = NAMES
     with pytest.raises(NotReadyError, match="without an outcome"):
-        read_outcome(clients, names, REQUEST)
-    write_outcome(clients, names, REQUEST, DONE)
-    assert read_outcome(clients, names, REQUEST) == DONE
+        read_outcome(Table(clients, names), REQUEST)
+    write_outcome(Table(clients, names), REQUEST, DONE)
+    assert read_outcome(Table(clients, names), REQUEST) == DONE
     refused = QuarantineError("too many", allowed="fewer", action="look", table="RECEIPTS")
-    write_outcome(clients, names, REQUEST, refused)
+    write_outcome(Table(clients, names), REQUEST, refused)
     with pytest.raises(QuarantineError) as raised:
-        read_outcome(clients, names, REQUEST)
+        read_outcome(Table(clients, names), REQUEST)
     assert (str(raised.value), raised.value.ids) == (str(refused), refused.ids)
-    write_outcome(clients, names, REQUEST, RuntimeError("executor lost"))
+    write_outcome(Table(clients, names), REQUEST, RuntimeError("executor lost"))
     with pytest.raises(NotReadyError, match="RuntimeError: executor lost"):
-        read_outcome(clients, names, REQUEST)
-    forget_outcome(clients, names, REQUEST)
+        read_outcome(Table(clients, names), REQUEST)
+    forget_outcome(Table(clients, names), REQUEST)
     with pytest.raises(NotReadyError, match="without an outcome"):
-        read_outcome(clients, names, REQUEST)
+        read_outcome(Table(clients, names), REQUEST)
 
 
 ABSENT = ("airflow", "awswrangler", "zlib_ng")

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from dynalake.aws.clients import Clients
 from dynalake.capture.proof.hand_off import HandOff
 from dynalake.convert.read.raw import RawObject
+from dynalake.lake.catalog.table import Table
 from dynalake.names import Lake
 from dynalake.record.change import encode_change
 from dynalake.record.key import ItemKey, KeyAttribute
@@ -71,13 +72,13 @@ def line(operation: str, sequence: int, time: int, value: str = "x") -> str:
 def test_an_items_last_change_has_the_highest_number_whatever_its_time() -> None:
     lines = [line("INSERT", 1, 90_000), "broken", line("CANARY", 9, 95_000), line("SNAPSHOT", 0, 99_000)]
     bucket = Bucket(a=[*lines, line("MODIFY", 7, 10_000, "last")], b=[line("MODIFY", 5, 50_000)])
-    sample = read_sample(Clients(lambda _: bucket), NAMES, KEY, [raw("a", 100.0), raw("b", 300.0)])
+    sample = read_sample(Table(Clients(lambda _: bucket), NAMES), KEY, [raw("a", 100.0), raw("b", 300.0)])
     assert sample is not None
     (last,) = sample.candidates.values()
     assert (last.sequence, last.at, last.since) == (f"{7:040}", 10_000, 10_000)
     assert last.image == image_of(last.key, {"id": "a", "v": "last"})
     assert (sample.newest_change, sample.landed) == (99_000, 100_000)
-    assert read_sample(Clients(lambda _: bucket), NAMES, KEY, []) is None
+    assert read_sample(Table(Clients(lambda _: bucket), NAMES), KEY, []) is None
 
 
 @pytest.mark.parametrize(
@@ -96,7 +97,7 @@ def test_an_items_last_change_has_the_highest_number_whatever_its_time() -> None
 )
 def test_a_line_that_conversion_rejects_stops_no_check(broken: str) -> None:
     bucket = Bucket(a=[broken, line("MODIFY", 7, 10_000)])
-    sample = read_sample(Clients(lambda _: bucket), NAMES, KEY, [raw("a", 100.0)])
+    sample = read_sample(Table(Clients(lambda _: bucket), NAMES), KEY, [raw("a", 100.0)])
     assert sample is not None
     assert [c.sequence for c in sample.candidates.values()] == [f"{7:040}"]
 
@@ -157,7 +158,7 @@ def test_the_last_read_of_the_stream_is_remembered_while_nobody_reads_it() -> No
     none: dict[str, Any] = dict.fromkeys(plan_metrics(NAMES, "uuid", "kinesis"), ())
     capture, reads, reading = Capture(), [], Reading("")
     for at, reading.state in ((1_000, "Enabled"), (2_000, "Enabled"), (3_000, "Disabled"), (4_000, "")):
-        capture = read_capture(Clients(lambda _: reading), NAMES, "uuid", "first", none, capture, at)
+        capture = read_capture(Table(Clients(lambda _: reading), NAMES), "uuid", "first", none, capture, at)
         reads.append((capture.read_at, capture.stream_arn))
     assert reads == [(1_000, "stream/1"), *[(2_000, "stream/1")] * 3]
 
@@ -169,7 +170,7 @@ def test_a_recreated_table_is_recognised_by_its_id(state: str) -> None:
     reading = Reading(state)
 
     def look(table_id: str) -> Capture:
-        return read_capture(Clients(lambda _: reading), NAMES, "uuid", table_id, none, Capture(), 1_000)
+        return read_capture(Table(Clients(lambda _: reading), NAMES), "uuid", table_id, none, Capture(), 1_000)
 
     assert look("first").stream == look("").stream == ""
     reading.table_id = "second"

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from dynalake.aws.clients import Clients
 from dynalake.convert.read.raw import parse_line
+from dynalake.lake.catalog.table import Table
 from dynalake.names import Lake
 from dynalake.record.change import encode_change
 from dynalake.record.key import ItemKey, KeyAttribute
@@ -68,7 +69,7 @@ def test_an_invalid_binary_key_is_not_compared() -> None:
     assert candidate(key, {**change({"id": {"B": b"x"}}), "id": "%"}, NOW) is None
 
 
-class Table:
+class Source:
     """A DynamoDB that answers BatchGetItem with items, and leaves some keys unprocessed."""
 
     def __init__(self, items: list[dict[str, Any]], later: list[dict[str, Any]]) -> None:
@@ -80,8 +81,8 @@ class Table:
         return {"Responses": {NAMES.table: self.items}, "UnprocessedKeys": unprocessed}
 
 
-def read(table: Table, chosen: list[Candidate]) -> dict[str, str]:
-    return read_images(Clients(lambda _: table), NAMES, KEY, chosen)
+def read(source: Source, chosen: list[Candidate]) -> dict[str, str]:
+    return read_images(Table(Clients(lambda _: source), NAMES), KEY, chosen)
 
 
 @given(STORABLE)
@@ -90,7 +91,7 @@ def test_an_item_that_matches_its_landed_change_is_equal(item: dict[str, Any]) -
     item = {**item, "id": {"S": "a"}, "n": {"N": "1.50"}}
     landed = candidate(KEY, change(item), NOW)
     assert landed is not None
-    table = Table([item], [])
+    table = Source([item], [])
     assert read(table, [landed]) == {landed.key: landed.image}
     assert table.asked[NAMES.table]["ConsistentRead"] is True
 
@@ -100,24 +101,24 @@ def test_a_missing_item_equals_only_its_removal() -> None:
     written, removed = candidate(KEY, change(item), NOW), candidate(KEY, change(item, "REMOVE"), NOW)
     assert written is not None
     assert removed is not None
-    assert read(Table([], []), [removed]) == {removed.key: removed.image}
-    assert read(Table([], []), [written]) != {written.key: written.image}
-    assert read(Table([item], []), [removed]) != {removed.key: removed.image}
+    assert read(Source([], []), [removed]) == {removed.key: removed.image}
+    assert read(Source([], []), [written]) != {written.key: written.image}
+    assert read(Source([item], []), [removed]) != {removed.key: removed.image}
 
 
 def test_half_of_a_surrogate_pair_is_compared_except_in_a_key() -> None:
     half = {"id": {"S": "a"}, "n": {"N": "1"}, "x": {"S": "\ud800"}}
     item = candidate(KEY, change(half), NOW)
     assert item is not None
-    assert read(Table([half], []), [item]) == {item.key: item.image}
+    assert read(Source([half], []), [item]) == {item.key: item.image}
     assert candidate(KEY, change({**half, "id": {"S": "\udc00"}}), NOW) is None
 
 
 def test_keys_that_dynamodb_leaves_unprocessed_are_not_judged() -> None:
     item = candidate(KEY, change({"id": {"S": "a"}, "n": {"N": "100"}}), NOW)
     assert item is not None
-    assert read(Table([], [{"id": {"S": "a"}, "n": {"N": "1E+2"}}]), [item]) == {}
-    assert read(Table([], []), []) == {}
+    assert read(Source([], [{"id": {"S": "a"}, "n": {"N": "1E+2"}}]), [item]) == {}
+    assert read(Source([], []), []) == {}
 
 
 def test_one_digit_more_or_less_is_noticed() -> None:

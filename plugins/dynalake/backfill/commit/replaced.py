@@ -71,7 +71,7 @@ def _objects(table: Table, run: str) -> tuple[StoredObject, ...]:
 def _in_order(table: Table, run: str, objects: tuple[StoredObject, ...]) -> Iterator[list[StoredObject]]:
     """Yield groups in the order of deletion: checkpoints before the objects that they list, and the plan last."""
     names = table.names
-    stored = state.read(table.clients, names, plan_key(names, run))
+    stored = state.read(Table(table.clients, names), plan_key(names, run))
     kept = stored is not None and BackfillPlan.from_json(stored.value).keep_export
     export = {o.key for o in objects if o.key.startswith(names.export_prefix(run))}
     requested = {exports_key(names, run), plan_key(names, run)}

@@ -19,7 +19,7 @@ def snapshot_since(table: Table, moment: datetime) -> str | None:
     run = shown_run(table)
     if run is None:
         return None
-    stored = state.read(table.clients, table.names, plan_key(table.names, run))
+    stored = state.read(table, plan_key(table.names, run))
     if stored is None:
         return None
     read_at = datetime.fromtimestamp(BackfillPlan.from_json(stored.value).read_at_ms / 1000, UTC)

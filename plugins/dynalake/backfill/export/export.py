@@ -16,7 +16,6 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from dynalake.aws.clients import Clients
 from dynalake.backfill.plan import state
 from dynalake.backfill.plan.run import BackfillPlan, load_plan, run_name
 from dynalake.backfill.plan.windows import Window, split_window
@@ -24,6 +23,7 @@ from dynalake.backfill.segment.objects import delete_objects, list_objects
 from dynalake.backfill.source.recovery import recovery_off
 from dynalake.backfill.source.source import describe
 from dynalake.errors import AccessError, ConflictError, NotReadyError, SourceError, TransientError
+from dynalake.lake.catalog.table import Table
 from dynalake.names import TableNames
 
 # Errors that a retry cannot change; all others may be faults of DynamoDB itself.
@@ -96,36 +96,36 @@ def exports_key(names: TableNames, run: str) -> str:
     return f"{names.backfill_state(run)}exports.json"
 
 
-def load_exports(clients: Clients, names: TableNames, run: str) -> tuple[tuple[Export, ...], state.Stored | None]:
+def load_exports(table: Table, run: str) -> tuple[tuple[Export, ...], state.Stored | None]:
     """Return the run's exports as far as they were requested, and the stored version they were read from."""
-    stored = state.read(clients, names, exports_key(names, run))
+    stored = state.read(table, exports_key(table.names, run))
     return (() if stored is None else tuple(map(Export.from_json, stored.value["exports"]))), stored
 
 
-def request_exports(clients: Clients, names: TableNames, *, run: str) -> tuple[Export, ...]:
+def request_exports(table: Table, *, run: str) -> tuple[Export, ...]:
     """Request the exports of the planned `run` (the Airflow run id) that were not requested yet, or have failed.
 
     Raises `SourceError` where point-in-time recovery is off or the table is gone, and `AccessError` where the export
     may not be made, or could not be written.
     """
     run = run_name(run)
-    plan = load_plan(clients, names, run)
-    earlier, stored = load_exports(clients, names, run)
+    plan = load_plan(table, run)
+    earlier, stored = load_exports(table, run)
     exports = list(earlier or plan_exports(plan))
     table_arn = ""
     for number, export in enumerate(exports):
         if export.arn:
-            if _describe(clients, names, export)["ExportStatus"] != "FAILED":
+            if _describe(table, export)["ExportStatus"] != "FAILED":
                 continue
             export = replace(export, attempt=export.attempt + 1, arn="")
-        table_arn = table_arn or describe(clients, names, plan.table_id)["TableArn"]
-        exports[number] = replace(export, arn=_request(clients, names, export_request(names, plan, table_arn, export)))
+        table_arn = table_arn or describe(table, plan.table_id)["TableArn"]
+        exports[number] = replace(export, arn=_request(table, export_request(table.names, plan, table_arn, export)))
         value = {"exports": [asdict(e) for e in exports]}
-        stored = state.replace(clients, names, exports_key(names, run), value, stored)
+        stored = state.replace(table, exports_key(table.names, run), value, stored)
     return tuple(exports)
 
 
-def check_exports(clients: Clients, names: TableNames, exports: tuple[Export, ...]) -> tuple[Finished, ...]:
+def check_exports(table: Table, exports: tuple[Export, ...]) -> tuple[Finished, ...]:
     """Return every export, completed. Raise `NotReadyError`, with the ARN, for the first that is still in progress.
 
     An export that failed is an `AccessError` where it could not be written, else a `TransientError`: the retry requests
@@ -133,11 +133,11 @@ def check_exports(clients: Clients, names: TableNames, exports: tuple[Export, ..
     """
     finished = []
     for export in exports:
-        description = _describe(clients, names, export)
+        description = _describe(table, export)
         if description["ExportStatus"] == "IN_PROGRESS":
-            raise NotReadyError(f"The export {export.arn} is in progress", table=names.table, export=export.arn)
+            raise NotReadyError(f"The export {export.arn} is in progress", table=table.names.table, export=export.arn)
         if description["ExportStatus"] == "FAILED":
-            raise _failed(names, export, description)
+            raise _failed(table.names, export, description)
         moment = description.get("ExportTime") if export.window is None else None
         finished.append(
             Finished(
@@ -147,19 +147,20 @@ def check_exports(clients: Clients, names: TableNames, exports: tuple[Export, ..
     return tuple(finished)
 
 
-def remove_exports(clients: Clients, names: TableNames, *, run: str) -> int:
+def remove_exports(table: Table, *, run: str) -> int:
     """Delete every file of the run's exports, also of failed ones, unless the run keeps them. Return how many."""
     run = run_name(run)
-    if load_plan(clients, names, run).keep_export:
+    if load_plan(table, run).keep_export:
         return 0
-    keys = [entry.key for entry in list_objects(clients, names, names.export_prefix(run))]
-    delete_objects(clients, names, keys)
+    keys = [entry.key for entry in list_objects(table, table.names.export_prefix(run))]
+    delete_objects(table, keys)
     return len(keys)
 
 
-def _request(clients: Clients, names: TableNames, request: dict[str, Any]) -> str:
+def _request(table: Table, request: dict[str, Any]) -> str:
+    names = table.names
     try:
-        return clients.dynamodb.export_table_to_point_in_time(**request)["ExportDescription"]["ExportArn"]
+        return table.clients.dynamodb.export_table_to_point_in_time(**request)["ExportDescription"]["ExportArn"]
     except ClientError as error:
         code, message = error.response["Error"]["Code"], error.response["Error"]["Message"]
         if code == "PointInTimeRecoveryUnavailableException":
@@ -189,9 +190,9 @@ def _request(clients: Clients, names: TableNames, request: dict[str, Any]) -> st
         raise
 
 
-def _describe(clients: Clients, names: TableNames, export: Export) -> Mapping[str, Any]:
+def _describe(table: Table, export: Export) -> Mapping[str, Any]:
     try:
-        return clients.dynamodb.describe_export(ExportArn=export.arn)["ExportDescription"]
+        return table.clients.dynamodb.describe_export(ExportArn=export.arn)["ExportDescription"]
     except ClientError as error:
         if error.response["Error"]["Code"] != "ExportNotFoundException":
             raise
@@ -199,7 +200,7 @@ def _describe(clients: Clients, names: TableNames, export: Export) -> Mapping[st
             f"The export {export.arn} no longer exists",
             allowed="an export that is younger than 90 days",
             action="trigger dynalake_backfill again: a new run makes a new export",
-            table=names.table,
+            table=table.names.table,
         ) from error
 
 

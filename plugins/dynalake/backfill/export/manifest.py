@@ -15,12 +15,12 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from dynalake.aws.clients import Clients
 from dynalake.backfill.export.export import Finished
 from dynalake.backfill.plan import state
 from dynalake.backfill.plan.filter import to_iso
 from dynalake.backfill.plan.run import count_segments, load_plan, run_name
 from dynalake.errors import LedgerError, NotReadyError
+from dynalake.lake.catalog.table import Table
 from dynalake.names import TableNames
 
 # AWS documents the second ending and writes the first.
@@ -80,12 +80,13 @@ class Groups:
         return cls(value["items"], value["exported_at"], groups, value.get("vanished", False))
 
 
-def read_manifest(clients: Clients, names: TableNames, run: str, finished: Finished) -> Manifest:
+def read_manifest(table: Table, run: str, finished: Finished) -> Manifest:
     """Return the manifest of a completed export. Raise `LedgerError` where its checksums or its sums do not hold."""
+    names = table.names
     prefix = names.export_prefix(run)
     folder = f"{prefix}AWSDynamoDB/{finished.export.id}/"
-    summary = json.loads(_read_checked(clients, names, f"{folder}manifest-summary"))
-    lines = _read_checked(clients, names, f"{folder}manifest-files").splitlines()
+    summary = json.loads(_read_checked(table, f"{folder}manifest-summary"))
+    lines = _read_checked(table, f"{folder}manifest-files").splitlines()
     files = tuple(
         sorted((_data_file(prefix, finished, json.loads(line)) for line in lines if line.strip()), key=lambda f: f.key)
     )
@@ -119,13 +120,13 @@ def groups_key(names: TableNames, run: str) -> str:
     return f"{names.backfill_state(run)}files.json"
 
 
-def store_groups(clients: Clients, names: TableNames, finished: Sequence[Finished], *, run: str) -> Groups:
+def store_groups(table: Table, finished: Sequence[Finished], *, run: str) -> Groups:
     """Decide which task reads which files, once per run (the Airflow run id)."""
     run = run_name(run)
-    plan = load_plan(clients, names, run)
-    manifests = [read_manifest(clients, names, run, export) for export in finished]
+    plan = load_plan(table, run)
+    manifests = [read_manifest(table, run, export) for export in finished]
     files = [file for manifest in manifests for file in manifest.files]
-    _check_time(names, finished[0], plan.read_at_ms)
+    _check_time(table.names, finished[0], plan.read_at_ms)
     groups = plan_groups(files, count_segments(sum(manifest.size for manifest in manifests), plan.segments))
     vanished = plan.window is not None
     grouped = Groups(
@@ -134,30 +135,30 @@ def store_groups(clients: Clients, names: TableNames, finished: Sequence[Finishe
         groups=(*groups, ()) if vanished else groups,
         vanished=vanished,
     )
-    return Groups.from_json(state.create(clients, names, groups_key(names, run), grouped.to_json()).value)
+    return Groups.from_json(state.create(table, groups_key(table.names, run), grouped.to_json()).value)
 
 
-def find_groups(clients: Clients, names: TableNames, *, run: str) -> Groups | None:
+def find_groups(table: Table, *, run: str) -> Groups | None:
     """Return the groups of a run (the Airflow run id); None where they are not decided yet."""
-    return _find_groups(clients, names, run_name(run))
+    return _find_groups(table, run_name(run))
 
 
-def load_groups(clients: Clients, names: TableNames, run: str) -> Groups:
+def load_groups(table: Table, run: str) -> Groups:
     """Return the groups of a run (its name). Raise `NotReadyError` where they are not decided yet."""
-    groups = _find_groups(clients, names, run)
+    groups = _find_groups(table, run)
     if groups is None:
         raise NotReadyError(
             f"The export of the backfill run {run!r} is not complete yet",
             allowed="a completed export",
             action="run the export task of dynalake_backfill first",
-            table=names.table,
+            table=table.names.table,
             run=run,
         )
     return groups
 
 
-def _find_groups(clients: Clients, names: TableNames, run: str) -> Groups | None:
-    stored = state.read(clients, names, groups_key(names, run))
+def _find_groups(table: Table, run: str) -> Groups | None:
+    stored = state.read(table, groups_key(table.names, run))
     return None if stored is None else Groups.from_json(stored.value)
 
 
@@ -183,20 +184,21 @@ def _data_file(prefix: str, finished: Finished, entry: Mapping[str, Any]) -> Dat
     return DataFile(key, entry["itemCount"], entry["md5Checksum"], 0 if window is None else window[1])
 
 
-def _read_checked(clients: Clients, names: TableNames, stem: str) -> bytes:
-    content = _read(clients, names, f"{stem}.json")
+def _read_checked(table: Table, stem: str) -> bytes:
+    names = table.names
+    content = _read(table, f"{stem}.json")
     if content is None:
         raise _broken(names, f"{names.uri(stem)}.json does not exist")
     for ending in _CHECKSUMS:
-        stored = _read(clients, names, f"{stem}.{ending}")
+        stored = _read(table, f"{stem}.{ending}")
         if stored is not None and stored.decode(errors="replace").strip() != checksum(content):
             raise _broken(names, f"{names.uri(stem)}.json does not match its checksum in .{ending}")
     return content
 
 
-def _read(clients: Clients, names: TableNames, key: str) -> bytes | None:
+def _read(table: Table, key: str) -> bytes | None:
     try:
-        return clients.s3.get_object(Bucket=names.lake.bucket, Key=key)["Body"].read()
+        return table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=key)["Body"].read()
     except ClientError as error:
         if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
             return None

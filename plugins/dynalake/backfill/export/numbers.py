@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from decimal import Context, Decimal
 from typing import Any
 
-from dynalake.aws.clients import Clients
 from dynalake.convert.read.raw import BadLine, BrokenObject, parse_line, stream_lines
 from dynalake.days import SNAPSHOT_DAY
 from dynalake.lake.catalog.iceberg import DataFile, Head
 from dynalake.lake.catalog.table import HISTORY_FROM, Table, schema_of
 from dynalake.lake.files.raw_days import list_raw_days, live_folders, read_raw_days
 from dynalake.lake.files.read import read_rows
-from dynalake.names import TableNames
 from dynalake.record.change import (
     EVENT_TIME,
     OPERATION,
@@ -78,24 +76,23 @@ def greatest_before(wanted: Wanted, known: Iterable[Known]) -> Numbers:
     return greatest
 
 
-def look_up(clients: Clients, names: TableNames, key: ItemKey, wanted: Wanted) -> Numbers:
+def look_up(table: Table, key: ItemKey, wanted: Wanted) -> Numbers:
     """Return `greatest_before` over all changes of the lake. Hold the wanted keys in memory, and a row group."""
-    return greatest_before(wanted, known_changes(clients, names, key)) if wanted else {}
+    return greatest_before(wanted, known_changes(table, key)) if wanted else {}
 
 
-def known_changes(clients: Clients, names: TableNames, key: ItemKey, since: str = "") -> Iterator[Known]:
+def known_changes(table: Table, key: ItemKey, since: str = "") -> Iterator[Known]:
     """Yield every change of the lake: the rows of `{t}`, and the raw objects of which no row was made yet.
 
     `since` is the first day that is read; without it the state too is read where days were dropped. Snapshots are left
     out. A change may come more than once. Raises `CatalogError` where the tables are missing or damaged.
     """
-    table = Table(clients, names)
     # The table is loaded before raw objects are listed: objects converted in the meantime are read as raw objects.
     head = table.changes()
     days = [day for day in list_raw_days(table) if day > SNAPSHOT_DAY and day >= since]
     for raw_day in read_raw_days(table, days, live_folders(head)):
         for raw in raw_day.unnamed:
-            yield from _of_lines(clients, names, key, raw.key)
+            yield from _of_lines(table, key, raw.key)
     yield from _of_rows(head, [f for f in head.files(since=since) if f.partition != SNAPSHOT_DAY], key)
     if not since and head.properties.get(HISTORY_FROM):
         state = table.items()
@@ -114,9 +111,9 @@ def key_part(kind: str, value: Any) -> str:
     return b64encode(value).decode() if isinstance(value, bytes) else str(value)
 
 
-def _of_lines(clients: Clients, names: TableNames, key: ItemKey, object_key: str) -> Iterator[Known]:
+def _of_lines(table: Table, key: ItemKey, object_key: str) -> Iterator[Known]:
     attributes = [(json_key(a.name), a.type) for a in key.attributes]
-    with clients.s3.get_object(Bucket=names.lake.bucket, Key=object_key)["Body"] as body:
+    with table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=object_key)["Body"] as body:
         try:
             for line in stream_lines(body):
                 try:

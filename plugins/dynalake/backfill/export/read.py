@@ -17,7 +17,6 @@ from typing import IO, Any
 
 from botocore.exceptions import ClientError
 
-from dynalake.aws.clients import Clients
 from dynalake.backfill.export.incremental import change_encoder, exported_keys, wanted_numbers
 from dynalake.backfill.export.manifest import DataFile, load_groups
 from dynalake.backfill.export.numbers import look_up
@@ -28,6 +27,7 @@ from dynalake.backfill.segment.checkpoint import Checkpoint, load_checkpoint, sa
 from dynalake.backfill.segment.segment import Item, SegmentResult, Step, check_segment, delete_unfinished
 from dynalake.backfill.source.source import describe
 from dynalake.errors import LedgerError, RecordError
+from dynalake.lake.catalog.table import Table
 from dynalake.names import TableNames
 from dynalake.record.change import snapshot_encoder
 from dynalake.record.key import ItemKey
@@ -38,8 +38,7 @@ _LONGEST_LINE = 16 << 20
 
 
 def convert_group(
-    clients: Clients,
-    names: TableNames,
+    table: Table,
     *,
     run: str,
     segment: int,
@@ -53,31 +52,31 @@ def convert_group(
     `ConflictError` if another attempt is at work.
     """
     run = run_name(run)
-    plan = load_plan(clients, names, run)
-    grouped = load_groups(clients, names, run)
+    plan = load_plan(table, run)
+    grouped = load_groups(table, run)
     groups = grouped.groups
-    check_segment(names, run, segment, len(groups))
-    checkpoint, stored = load_checkpoint(clients, names, run, segment)
+    check_segment(table.names, run, segment, len(groups))
+    checkpoint, stored = load_checkpoint(table, run, segment)
     if checkpoint.finished:
         return SegmentResult.of(checkpoint)
-    delete_unfinished(clients, names, plan, checkpoint)
-    key = ItemKey.of(describe(clients, names, plan.table_id))
+    delete_unfinished(table, plan, checkpoint)
+    key = ItemKey.of(describe(table, plan.table_id))
     if grouped.vanished and segment == len(groups) - 1:
-        checkpoint = _write_vanished(clients, names, plan, key, groups, checkpoint)
-        save_checkpoint(clients, names, run, checkpoint, stored)
+        checkpoint = _write_vanished(table, plan, key, groups, checkpoint)
+        save_checkpoint(table, run, checkpoint, stored)
         return SegmentResult.of(checkpoint)
-    lines = read_files(clients, names, groups[segment], skip=checkpoint.counts.read)
+    lines = read_files(table, groups[segment], skip=checkpoint.counts.read)
     items: Iterator[Any] = lines
     if plan.window is None:
         step = Step(plan, key, snapshot_encoder(plan.read_at_ms), grouped.exported_at)
         items = (_item(*line) for line in lines)
     else:
-        numbers_wanted = wanted_numbers(key, read_files(clients, names, groups[segment]))
-        encode = change_encoder(key, look_up(clients, names, key, numbers_wanted))
+        numbers_wanted = wanted_numbers(key, read_files(table, groups[segment]))
+        encode = change_encoder(key, look_up(table, key, numbers_wanted))
         step = Step(plan, key, encode, keyed=lambda read: read[2]["Keys"])
     while True:
-        checkpoint = step.next_part(clients, names, items, checkpoint)
-        stored = save_checkpoint(clients, names, run, checkpoint, stored)
+        checkpoint = step.next_part(table, items, checkpoint)
+        stored = save_checkpoint(table, run, checkpoint, stored)
         result = SegmentResult.of(checkpoint)
         progress(result)
         if result.finished:
@@ -85,8 +84,7 @@ def convert_group(
 
 
 def _write_vanished(
-    clients: Clients,
-    names: TableNames,
+    table: Table,
     plan: BackfillPlan,
     key: ItemKey,
     groups: Iterable[Sequence[DataFile]],
@@ -97,16 +95,16 @@ def _write_vanished(
     The lake and the table go on changing, so a second search may find other removals. So all of one search count, or
     none, and there is no checkpoint on the way.
     """
-    exported = exported_keys(read_files(clients, names, [file for group in groups for file in group]))
-    removals = find_vanished(clients, names, key, split_window(plan.window or (0, 0)), exported)
+    exported = exported_keys(read_files(table, [file for group in groups for file in group]))
+    removals = find_vanished(table, key, split_window(plan.window or (0, 0)), exported)
     step = Step(plan, key, lambda item: encode_vanished(key, item), keyed=lambda item: key_attributes(key, item.key))
     while not checkpoint.finished:
-        checkpoint = step.next_part(clients, names, removals, checkpoint)
+        checkpoint = step.next_part(table, removals, checkpoint)
     return checkpoint
 
 
 def read_files(
-    clients: Clients, names: TableNames, files: Sequence[DataFile], *, skip: int = 0
+    table: Table, files: Sequence[DataFile], *, skip: int = 0
 ) -> Iterator[tuple[DataFile, int, dict[str, Any]]]:
     """Yield every line of the files with its file and number (from 1), without the first `skip` of them altogether.
 
@@ -117,16 +115,14 @@ def read_files(
         if skip > file.items:
             skip -= file.items
             continue
-        yield from _read_file(clients, names, file, skip)
+        yield from _read_file(table, file, skip)
         skip = 0
 
 
-def _read_file(
-    clients: Clients, names: TableNames, file: DataFile, skip: int
-) -> Iterator[tuple[DataFile, int, dict[str, Any]]]:
+def _read_file(table: Table, file: DataFile, skip: int) -> Iterator[tuple[DataFile, int, dict[str, Any]]]:
     number = 0
     with tempfile.TemporaryFile() as copy:
-        _fetch(clients, names, file, copy)
+        _fetch(table, file, copy)
         with gzip.open(copy) as lines:
             try:
                 while line := lines.readline(_LONGEST_LINE):
@@ -137,19 +133,20 @@ def _read_file(
                         yield file, number, json.loads(line)
             except (OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
                 raise RecordError(
-                    f"Line {number} of {names.uri(file.key)} cannot be read: {error}",
+                    f"Line {number} of {table.names.uri(file.key)} cannot be read: {error}",
                     allowed="gzipped lines of DynamoDB JSON",
                     action="trigger dynalake_backfill again: a new run makes a new export",
                     key=file.key,
                 ) from error
     if number != file.items:
-        raise _not_as_listed(names, file, f"holds {number:,} items, but the manifest says {file.items:,}")
+        raise _not_as_listed(table.names, file, f"holds {number:,} items, but the manifest says {file.items:,}")
 
 
-def _fetch(clients: Clients, names: TableNames, file: DataFile, copy: IO[bytes]) -> None:
+def _fetch(table: Table, file: DataFile, copy: IO[bytes]) -> None:
+    names = table.names
     digest = md5(usedforsecurity=False)
     try:
-        body = clients.s3.get_object(Bucket=names.lake.bucket, Key=file.key)["Body"]
+        body = table.clients.s3.get_object(Bucket=names.lake.bucket, Key=file.key)["Body"]
     except ClientError as error:
         if error.response["Error"]["Code"] not in ("NoSuchKey", "404"):
             raise

@@ -17,11 +17,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import IO, Any
 
-from dynalake.aws.clients import Clients
 from dynalake.backfill.export.numbers import Key, Known, item_key, known_changes
 from dynalake.backfill.plan.windows import Window
 from dynalake.backfill.source.source import find_items
-from dynalake.names import TableNames
+from dynalake.lake.catalog.table import Table
 from dynalake.record.change import SEQUENCE_DIGITS, encode_change, sequence_after
 from dynalake.record.key import ItemKey
 
@@ -58,8 +57,7 @@ def plan_vanished(
 
 
 def find_vanished(
-    clients: Clients,
-    names: TableNames,
+    table: Table,
     key: ItemKey,
     windows: Sequence[Window],
     exported: Iterable[tuple[int, Mapping[str, Any]]],
@@ -70,11 +68,11 @@ def find_vanished(
     again, or was never gone: AWS does not say whether an item that was changed and changed back is exported. The keys
     of items changed since then are held on local disk, a share of them in memory.
     """
-    since = names.lake.day_of(datetime.fromtimestamp(windows[0][0], UTC))
+    since = table.names.lake.day_of(datetime.fromtimestamp(windows[0][0], UTC))
     with ExitStack() as stack:
         shares = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(_SHARES)]
         inside = False
-        for change in known_changes(clients, names, key, since):
+        for change in known_changes(table, key, since):
             if change.time >= windows[0][0] * 1000:
                 _put(shares, change.key, [change.number, change.time, change.operation])
                 inside = inside or change.time < windows[-1][1] * 1000
@@ -84,7 +82,7 @@ def find_vanished(
             _put(shares, item_key(key, attributes), end)
         for share in shares:
             vanished = plan_vanished(*_read(share), windows)
-            items = find_items(clients, names, [key_attributes(key, item.key) for item in vanished])
+            items = find_items(table, [key_attributes(key, item.key) for item in vanished])
             existing = {item_key(key, item) for item in items}
             yield from (item for item in vanished if item.key not in existing)
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from dynalake.aws.clients import Clients
 from dynalake.backfill.plan.estimate import estimate_export, estimate_scan, quote
 from dynalake.backfill.plan.request import read_limit
 from dynalake.backfill.plan.run import BackfillPlan, count_segments
 from dynalake.backfill.source.recovery import find_recovery
 from dynalake.backfill.source.source import describe
 from dynalake.errors import SettingsError
-from dynalake.names import TableNames
+from dynalake.lake.catalog.table import Table
 
 
 def quote_backfill(
-    clients: Clients,
-    names: TableNames,
+    table: Table,
     plan: BackfillPlan,
     *,
     segments: int = 0,
@@ -22,13 +20,13 @@ def quote_backfill(
     read_capacity_percent: int = 0,
 ) -> str:
     """Return the answer as Markdown, and read nothing from the table. The parameters are those of `plan`."""
-    description = describe(clients, names, plan.table_id)
+    description = describe(table, plan.table_id)
     tasks = count_segments(plan.estimated_bytes, segments)
     try:
         limit = read_limit(description, max_read_capacity, read_capacity_percent)
     except SettingsError:
         limit = 0.0  # a share of an on-demand table: it does not matter for an export
-    recovery, incremental = find_recovery(clients, names) is not None, plan.window is not None
+    recovery, incremental = find_recovery(table) is not None, plan.window is not None
     estimates = [estimate_export(description, tasks=tasks, recovery=recovery, incremental=incremental)]
     if not incremental:
         # A scan cannot bring the changes of a past window.

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
-from dynalake.aws.clients import Clients
 from dynalake.backfill.plan import state
 from dynalake.backfill.plan.estimate import UNIT_BYTES, estimate_export, estimate_scan
 from dynalake.backfill.plan.filter import Invalid, Missing, UpdatedBefore, of_datetime, parse_cutoff, to_iso
@@ -17,6 +16,7 @@ from dynalake.backfill.plan.windows import Window, plan_window
 from dynalake.backfill.source.recovery import choose_method, find_recovery, recovery_off, turn_on_recovery
 from dynalake.backfill.source.source import describe
 from dynalake.errors import NotReadyError
+from dynalake.lake.catalog.table import Table
 from dynalake.names import TableNames, shorten
 
 if TYPE_CHECKING:
@@ -137,8 +137,7 @@ def plan_key(names: TableNames, run: str) -> str:
 
 
 def plan_backfill(
-    clients: Clients,
-    names: TableNames,
+    table: Table,
     *,
     run: str,
     table_id: str = "",
@@ -176,17 +175,18 @@ def plan_backfill(
     Raises `SettingsError` for parameters that are not allowed, and `SourceError` where there is no such table, or
     another one than the lake has, or no point-in-time recovery for an export.
     """
+    names = table.names
     run = run_name(run)
     check_parameters(method, missing, invalid, segments, max_read_capacity, read_capacity_percent, target_mb)
     incremental = check_export(method, export_type, window_from)
     if not dry_run:
-        stored = state.read(clients, names, plan_key(names, run))
+        stored = state.read(table, plan_key(names, run))
         if stored is not None:
             return BackfillPlan.from_json(stored.value)
-    description = describe(clients, names, table_id)
-    recovery = None if method == "scan" else find_recovery(clients, names)
+    description = describe(table, table_id)
+    recovery = None if method == "scan" else find_recovery(table)
     if method != "scan" and recovery is None and enable_pitr and not incremental and not dry_run:
-        recovery = turn_on_recovery(clients, names)
+        recovery = turn_on_recovery(table)
     # A dry run does not turn it on, but reports what a run would do that does.
     on = recovery is not None or (enable_pitr and not incremental)
     chosen = choose_method(method, on=on, incremental=incremental)
@@ -214,7 +214,7 @@ def plan_backfill(
     )
     if dry_run:
         return plan
-    return BackfillPlan.from_json(state.create(clients, names, plan_key(names, run), plan.to_json()).value)
+    return BackfillPlan.from_json(state.create(table, plan_key(names, run), plan.to_json()).value)
 
 
 def cutoff_of(updated_before: str, hand_off: str) -> str:
@@ -224,10 +224,11 @@ def cutoff_of(updated_before: str, hand_off: str) -> str:
     return to_iso(parse_cutoff(hand_off) + SKEW_SECONDS * 10**6) if hand_off else ""
 
 
-def load_plan(clients: Clients, names: TableNames, run: str) -> BackfillPlan:
+def load_plan(table: Table, run: str) -> BackfillPlan:
     """Return the stored plan of a run. Raise `NotReadyError` if there is none."""
+    names = table.names
     key = plan_key(names, run)
-    stored = state.read(clients, names, key)
+    stored = state.read(table, key)
     if stored is None:
         raise NotReadyError(
             f"There is no plan for the backfill run {run!r} at {names.uri(key)}",

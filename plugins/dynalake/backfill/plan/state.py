@@ -13,9 +13,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from dynalake.aws.clients import Clients
 from dynalake.errors import ConflictError
-from dynalake.names import TableNames
+from dynalake.lake.catalog.table import Table
 
 
 @dataclass(frozen=True)
@@ -26,10 +25,10 @@ class Stored:
     etag: str
 
 
-def read(clients: Clients, names: TableNames, key: str) -> Stored | None:
+def read(table: Table, key: str) -> Stored | None:
     """Return the JSON object at `key` of the lake's bucket, or None if there is none."""
     try:
-        response = clients.s3.get_object(Bucket=names.lake.bucket, Key=key)
+        response = table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=key)
     except ClientError as error:
         if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
             return None
@@ -37,30 +36,30 @@ def read(clients: Clients, names: TableNames, key: str) -> Stored | None:
     return Stored(json.loads(response["Body"].read()), response["ETag"])
 
 
-def create(clients: Clients, names: TableNames, key: str, value: Mapping[str, Any]) -> Stored:
+def create(table: Table, key: str, value: Mapping[str, Any]) -> Stored:
     """Write `value` if there is nothing at `key` yet. Return the first one that was written."""
     try:
-        return _put(clients, names, key, value, IfNoneMatch="*")
+        return _put(table, key, value, IfNoneMatch="*")
     except ConflictError:
-        stored = read(clients, names, key)
+        stored = read(table, key)
         if stored is None:
             raise
         return stored
 
 
-def replace(clients: Clients, names: TableNames, key: str, value: Mapping[str, Any], before: Stored | None) -> Stored:
+def replace(table: Table, key: str, value: Mapping[str, Any], before: Stored | None) -> Stored:
     """Write `value` over the version `before` (None: where there is nothing yet).
 
     Raises `ConflictError` if another attempt wrote in the meantime.
     """
     if before is None:
-        return _put(clients, names, key, value, IfNoneMatch="*")
-    return _put(clients, names, key, value, IfMatch=before.etag)
+        return _put(table, key, value, IfNoneMatch="*")
+    return _put(table, key, value, IfMatch=before.etag)
 
 
-def overwrite(clients: Clients, names: TableNames, key: str, value: Mapping[str, Any]) -> Stored:
+def overwrite(table: Table, key: str, value: Mapping[str, Any]) -> Stored:
     """Write `value` over any other."""
-    return _put(clients, names, key, value)
+    return _put(table, key, value)
 
 
 def refused(error: ClientError) -> bool:
@@ -76,10 +75,11 @@ def refused(error: ClientError) -> bool:
     )
 
 
-def _put(clients: Clients, names: TableNames, key: str, value: Mapping[str, Any], **condition: str) -> Stored:
+def _put(table: Table, key: str, value: Mapping[str, Any], **condition: str) -> Stored:
+    names = table.names
     body = json.dumps(value, indent=1, ensure_ascii=False).encode() + b"\n"
     try:
-        response = clients.s3.put_object(
+        response = table.clients.s3.put_object(
             Bucket=names.lake.bucket,
             Key=key,
             Body=body,

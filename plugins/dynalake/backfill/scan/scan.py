@@ -10,21 +10,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from dynalake.aws.clients import Clients
 from dynalake.backfill.plan.run import load_plan, run_name
 from dynalake.backfill.scan.share import Share
 from dynalake.backfill.segment.checkpoint import load_checkpoint, save_checkpoint
 from dynalake.backfill.segment.segment import SegmentResult, Step, check_segment, delete_unfinished
 from dynalake.backfill.source.pace import Pace
 from dynalake.backfill.source.source import describe, read_segment
-from dynalake.names import TableNames
+from dynalake.lake.catalog.table import Table
 from dynalake.record.change import snapshot_encoder
 from dynalake.record.key import ItemKey
 
 
 def scan_segment(
-    clients: Clients,
-    names: TableNames,
+    table: Table,
     *,
     run: str,
     segment: int,
@@ -41,17 +39,16 @@ def scan_segment(
     `SourceError` if the table is gone, also where another one has its name. While DynamoDB throttles, it waits.
     """
     run = run_name(run)
-    plan = load_plan(clients, names, run)
-    check_segment(names, run, segment, plan.segments)
-    checkpoint, stored = load_checkpoint(clients, names, run, segment)
+    plan = load_plan(table, run)
+    check_segment(table.names, run, segment, plan.segments)
+    checkpoint, stored = load_checkpoint(table, run, segment)
     if checkpoint.finished:
         return SegmentResult.of(checkpoint)
-    delete_unfinished(clients, names, plan, checkpoint)
-    key = ItemKey.of(describe(clients, names, plan.table_id))
+    delete_unfinished(table, plan, checkpoint)
+    key = ItemKey.of(describe(table, plan.table_id))
     step = Step(plan, key, snapshot_encoder(plan.read_at_ms))
     with Share(
-        clients,
-        names,
+        table,
         run=run,
         segment=segment,
         units_per_second=plan.max_read_capacity,
@@ -59,8 +56,7 @@ def scan_segment(
         sleep=sleep,
     ) as share:
         items = read_segment(
-            clients,
-            names,
+            table,
             segment=segment,
             segments=plan.segments,
             after=checkpoint.last_key,
@@ -68,8 +64,8 @@ def scan_segment(
             pace=Pace(share.units_per_second, clock, sleep),
         )
         while True:
-            checkpoint = step.next_part(clients, names, items, checkpoint)
-            stored = save_checkpoint(clients, names, run, checkpoint, stored)
+            checkpoint = step.next_part(table, items, checkpoint)
+            stored = save_checkpoint(table, run, checkpoint, stored)
             result = SegmentResult.of(checkpoint)
             progress(result)
             if result.finished:

@@ -14,7 +14,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
-from dynalake.aws.clients import Clients
+from dynalake.lake.catalog.table import Table
 from dynalake.names import TableNames
 
 # How old a segment's count of the others may be when it requests a page, with up to 8 segments. With more it may be
@@ -31,8 +31,7 @@ class Share:
 
     def __init__(
         self,
-        clients: Clients,
-        names: TableNames,
+        table: Table,
         *,
         run: str,
         segment: int,
@@ -40,9 +39,9 @@ class Share:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._clients = clients
-        self._bucket = names.lake.bucket
-        self._prefix = active_prefix(names, run)
+        self._clients = table.clients
+        self._bucket = table.names.lake.bucket
+        self._prefix = active_prefix(table.names, run)
         self._key = f"{self._prefix}segment-{segment:05d}"
         self._total = units_per_second
         self._clock = clock

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, astuple, dataclass, replace
 from typing import Any
 
-from dynalake.aws.clients import Clients
 from dynalake.backfill.plan import state
+from dynalake.lake.catalog.table import Table
 from dynalake.names import TableNames
 
 EXAMPLES = 3
@@ -114,20 +114,16 @@ def checkpoint_key(names: TableNames, run: str, segment: int) -> str:
     return f"{names.backfill_state(run)}segment-{segment:05d}.json"
 
 
-def load_checkpoint(
-    clients: Clients, names: TableNames, run: str, segment: int
-) -> tuple[Checkpoint, state.Stored | None]:
+def load_checkpoint(table: Table, run: str, segment: int) -> tuple[Checkpoint, state.Stored | None]:
     """Return the segment's checkpoint (its start, if there is none yet) and the stored version it was read from."""
-    stored = state.read(clients, names, checkpoint_key(names, run, segment))
+    stored = state.read(table, checkpoint_key(table.names, run, segment))
     return (Checkpoint(segment) if stored is None else Checkpoint.from_json(stored.value)), stored
 
 
-def save_checkpoint(
-    clients: Clients, names: TableNames, run: str, checkpoint: Checkpoint, before: state.Stored | None
-) -> state.Stored:
+def save_checkpoint(table: Table, run: str, checkpoint: Checkpoint, before: state.Stored | None) -> state.Stored:
     """Store `checkpoint` over the version `before`. Raise `ConflictError` if another attempt came first."""
-    key = checkpoint_key(names, run, checkpoint.segment)
-    return state.replace(clients, names, key, checkpoint.to_json(), before)
+    key = checkpoint_key(table.names, run, checkpoint.segment)
+    return state.replace(table, key, checkpoint.to_json(), before)
 
 
 def _encode_key(key: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:

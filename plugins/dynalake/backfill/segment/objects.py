@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dynalake.aws.clients import Clients
 from dynalake.errors import TransientError
-from dynalake.names import TableNames
+from dynalake.lake.catalog.table import Table
 
 # https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html
 _DELETE_AT_ONCE = 1000
@@ -23,9 +22,9 @@ class ListedObject:
     modified: float = 0.0
 
 
-def list_objects(clients: Clients, names: TableNames, prefix: str) -> list[ListedObject]:
+def list_objects(table: Table, prefix: str) -> list[ListedObject]:
     """Return every object below `prefix` in the lake's bucket, by key."""
-    pages = clients.s3.get_paginator("list_objects_v2").paginate(Bucket=names.lake.bucket, Prefix=prefix)
+    pages = table.clients.s3.get_paginator("list_objects_v2").paginate(Bucket=table.names.lake.bucket, Prefix=prefix)
     return [
         ListedObject(entry["Key"], entry["Size"], entry["ETag"], entry["LastModified"].timestamp())
         for page in pages
@@ -33,11 +32,12 @@ def list_objects(clients: Clients, names: TableNames, prefix: str) -> list[Liste
     ]
 
 
-def delete_objects(clients: Clients, names: TableNames, keys: Sequence[str]) -> None:
+def delete_objects(table: Table, keys: Sequence[str]) -> None:
     """Delete `keys`. Raise `TransientError` that names the first that S3 did not delete."""
+    names = table.names
     for start in range(0, len(keys), _DELETE_AT_ONCE):
         batch = keys[start : start + _DELETE_AT_ONCE]
-        response = clients.s3.delete_objects(
+        response = table.clients.s3.delete_objects(
             Bucket=names.lake.bucket, Delete={"Objects": [{"Key": key} for key in batch], "Quiet": True}
         )
         for failed in response.get("Errors", ()):

@@ -11,7 +11,6 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from dynalake.aws.clients import Clients
 from dynalake.backfill.plan import state
 from dynalake.backfill.plan.filter import Outcome, show_key
 from dynalake.backfill.plan.run import BackfillPlan
@@ -19,6 +18,7 @@ from dynalake.backfill.segment.checkpoint import EXAMPLES, Checkpoint, Counts, P
 from dynalake.backfill.segment.objects import delete_objects, list_objects
 from dynalake.backfill.segment.parts import Part, part_key, segment_prefix
 from dynalake.errors import ConflictError, SettingsError
+from dynalake.lake.catalog.table import Table
 from dynalake.names import TableNames
 from dynalake.record.key import ItemKey
 
@@ -74,9 +74,7 @@ class Step:
     """Moment at which an export shows the table, in milliseconds; None where items are read now."""
     keyed: Callable[[Any], Item] = lambda item: item
 
-    def next_part(
-        self, clients: Clients, names: TableNames, items: Iterator[Any], checkpoint: Checkpoint
-    ) -> Checkpoint:
+    def next_part(self, table: Table, items: Iterator[Any], checkpoint: Checkpoint) -> Checkpoint:
         """Write one more part from `items` and return the checkpoint after it."""
         plan = self.plan
         outcomes = dict.fromkeys(Outcome, 0)
@@ -106,7 +104,7 @@ class Step:
                 kept_invalid=outcomes[Outcome.KEPT_INVALID],
                 filtered_invalid=outcomes[Outcome.FILTERED_INVALID],
             )
-            written = _store(clients, names, plan, checkpoint, part) if part.items else None
+            written = _store(table, plan, checkpoint, part) if part.items else None
         return checkpoint.advanced(counts, written, last, invalid_keys)
 
 
@@ -122,19 +120,20 @@ def check_segment(names: TableNames, run: str, segment: int, segments: int) -> N
         )
 
 
-def delete_unfinished(clients: Clients, names: TableNames, plan: BackfillPlan, checkpoint: Checkpoint) -> None:
+def delete_unfinished(table: Table, plan: BackfillPlan, checkpoint: Checkpoint) -> None:
     """Delete objects of a killed attempt that its checkpoint does not list."""
     known = {part.key for part in checkpoint.parts}
-    listed = list_objects(clients, names, segment_prefix(plan.prefix(names), checkpoint.segment))
-    delete_objects(clients, names, [entry.key for entry in listed if entry.key not in known])
+    listed = list_objects(table, segment_prefix(plan.prefix(table.names), checkpoint.segment))
+    delete_objects(table, [entry.key for entry in listed if entry.key not in known])
 
 
-def _store(clients: Clients, names: TableNames, plan: BackfillPlan, checkpoint: Checkpoint, part: Part) -> PartObject:
+def _store(table: Table, plan: BackfillPlan, checkpoint: Checkpoint, part: Part) -> PartObject:
+    names = table.names
     key = part_key(plan.prefix(names), checkpoint.segment, len(checkpoint.parts))
     sha256 = part.close()
     try:
         # The content is gzip, as the ending says. ContentEncoding is not set, or clients would unpack it on the way.
-        etag = clients.s3.put_object(
+        etag = table.clients.s3.put_object(
             Bucket=names.lake.bucket, Key=key, Body=part.file, ContentType="application/gzip", IfNoneMatch="*"
         )["ETag"]
     except ClientError as error:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from dynalake.aws.clients import Clients
 from dynalake.errors import NotReadyError, SourceError
+from dynalake.lake.catalog.table import Table
 from dynalake.names import TableNames
 
 WAIT_SECONDS = 120.0
@@ -27,9 +27,11 @@ class Recovery:
     latest: int
 
 
-def find_recovery(clients: Clients, names: TableNames) -> Recovery | None:
+def find_recovery(table: Table) -> Recovery | None:
     """Return the table's point-in-time recovery; None where it is off."""
-    answer = clients.dynamodb.describe_continuous_backups(TableName=names.table)["ContinuousBackupsDescription"]
+    answer = table.clients.dynamodb.describe_continuous_backups(TableName=table.names.table)[
+        "ContinuousBackupsDescription"
+    ]
     status: Any = answer.get("PointInTimeRecoveryDescription", {})
     if status.get("PointInTimeRecoveryStatus") != "ENABLED":
         return None
@@ -68,13 +70,14 @@ def recovery_off(names: TableNames, *, incremental: bool) -> SourceError:
     )
 
 
-def turn_on_recovery(clients: Clients, names: TableNames, sleep: Callable[[float], None] = time.sleep) -> Recovery:
+def turn_on_recovery(table: Table, sleep: Callable[[float], None] = time.sleep) -> Recovery:
     """Turn recovery on and wait until it is. It costs per GB and month."""
-    clients.dynamodb.update_continuous_backups(
+    names = table.names
+    table.clients.dynamodb.update_continuous_backups(
         TableName=names.table, PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True}
     )
     waited = 0.0
-    while (recovery := find_recovery(clients, names)) is None:
+    while (recovery := find_recovery(table)) is None:
         if waited >= WAIT_SECONDS:
             raise NotReadyError(f"Point-in-time recovery of table {names.table!r} is still not on", table=names.table)
         sleep(POLL_SECONDS)

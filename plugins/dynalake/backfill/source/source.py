@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from dynalake.aws.clients import Clients
 from dynalake.backfill.source.pace import Pace
 from dynalake.errors import SourceError
+from dynalake.lake.catalog.table import Table
 from dynalake.lake.tables.identity import check_identity
 from dynalake.names import TableNames
 
@@ -25,17 +25,17 @@ _THROTTLED = ("ProvisionedThroughputExceededException", "RequestLimitExceeded", 
 _KEYS_AT_ONCE = 100
 
 
-def describe(clients: Clients, names: TableNames, table_id: str) -> TableDescriptionTypeDef:
+def describe(table: Table, table_id: str) -> TableDescriptionTypeDef:
     """Return DescribeTable's `Table`. Raise `SourceError` for no such table, or one with another id."""
+    names = table.names
     with _explained(names):
-        description = clients.dynamodb.describe_table(TableName=names.table)["Table"]
+        description = table.clients.dynamodb.describe_table(TableName=names.table)["Table"]
     check_identity(names, table_id, description["TableId"])
     return description
 
 
 def read_segment(
-    clients: Clients,
-    names: TableNames,
+    table: Table,
     *,
     segment: int,
     segments: int,
@@ -50,7 +50,7 @@ def read_segment(
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Scan.html#Scan.ParallelScan
     """
     request: dict[str, Any] = {
-        "TableName": names.table,
+        "TableName": table.names.table,
         "ConsistentRead": consistent,
         "ReturnConsumedCapacity": "TOTAL",
     }
@@ -59,7 +59,7 @@ def read_segment(
     if after is not None:
         request["ExclusiveStartKey"] = after
     while True:
-        page = _read_page(clients, names, request, pace)
+        page = _read_page(table, request, pace)
         pace.consumed(page.get("ConsumedCapacity", {}).get("CapacityUnits", 0.0), page["ScannedCount"])
         yield from page["Items"]
         last = page.get("LastEvaluatedKey")
@@ -68,13 +68,12 @@ def read_segment(
         request["ExclusiveStartKey"] = last
 
 
-def find_items(
-    clients: Clients, names: TableNames, keys: Sequence[Mapping[str, Any]], pace: Pace | None = None
-) -> list[Mapping[str, Any]]:
+def find_items(table: Table, keys: Sequence[Mapping[str, Any]], pace: Pace | None = None) -> list[Mapping[str, Any]]:
     """Return the keys that the table holds now, by a strongly consistent read. Wait while DynamoDB throttles.
 
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
     """
+    names = table.names
     pace = pace or Pace(lambda: 0.0)
     items: list[Mapping[str, Any]] = []
     for start in range(0, len(keys), _KEYS_AT_ONCE):
@@ -90,7 +89,7 @@ def find_items(
             answer: Any = {"UnprocessedKeys": {names.table: request}}
             try:
                 with _explained(names):
-                    answer = clients.dynamodb.batch_get_item(RequestItems={names.table: request})
+                    answer = table.clients.dynamodb.batch_get_item(RequestItems={names.table: request})
                 pace.consumed(0.0, 0)
             except ClientError as error:
                 if error.response["Error"]["Code"] not in _THROTTLED:
@@ -102,19 +101,21 @@ def find_items(
     return items
 
 
-def _read_page(clients: Clients, names: TableNames, request: dict[str, Any], pace: Pace) -> ScanOutputTypeDef:
+def _read_page(table: Table, request: dict[str, Any], pace: Pace) -> ScanOutputTypeDef:
     while True:
         pace.wait()
         if pace.limit is not None:
             request["Limit"] = pace.limit
         try:
-            with _explained(names):
-                return clients.dynamodb_unparsed.scan(**request)
+            with _explained(table.names):
+                return table.clients.dynamodb_unparsed.scan(**request)
         except ClientError as error:
             code = error.response["Error"]["Code"]
             if code not in _THROTTLED:
                 raise
-            logger.warning("DynamoDB throttled the scan of %s (%s): waited %.1f s", names.table, code, pace.back_off())
+            logger.warning(
+                "DynamoDB throttled the scan of %s (%s): waited %.1f s", table.names.table, code, pace.back_off()
+            )
 
 
 @contextmanager

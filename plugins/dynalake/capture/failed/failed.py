@@ -16,9 +16,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from dynalake.aws.clients import Clients
 from dynalake.capture.stacks.stacks import stack_outputs
 from dynalake.errors import RecordError, SettingsError
+from dynalake.lake.catalog.table import Table
 from dynalake.names import STAGE_FORWARDER, STAGE_MAPPING, TableNames
 
 READERS = 8
@@ -66,24 +66,22 @@ class Content:
     reason: str
 
 
-def list_failed(clients: Clients, names: TableNames, chosen: Sequence[str] = ()) -> tuple[FailedBatch, ...]:
+def list_failed(table: Table, chosen: Sequence[str] = ()) -> tuple[FailedBatch, ...]:
     """Return the table's failed batches, by stage and key.
 
     `chosen` are keys, or prefixes that end in `/`, with or without `s3://{bucket}/`; empty for all. Raises
     `SettingsError` with those that are not batches of the table.
     """
-    listed = [
-        (STAGE_MAPPING, entry) for prefix in mapping_prefixes(clients, names) for entry in _list(clients, names, prefix)
-    ]
-    listed += [(STAGE_FORWARDER, entry) for entry in _list(clients, names, names.rejected(STAGE_FORWARDER))]
+    listed = [(STAGE_MAPPING, entry) for prefix in mapping_prefixes(table) for entry in _list(table, prefix)]
+    listed += [(STAGE_FORWARDER, entry) for entry in _list(table, table.names.rejected(STAGE_FORWARDER))]
     if chosen:
-        keys = _choose(clients, names, [entry["Key"] for _, entry in listed], chosen)
+        keys = _choose(table, [entry["Key"] for _, entry in listed], chosen)
         listed = [(stage, entry) for stage, entry in listed if entry["Key"] in keys]
 
     def describe(listed_entry: tuple[str, Mapping[str, Any]]) -> FailedBatch | None:
         stage, entry = listed_entry
         try:
-            content = read_batch(clients, names, entry["Key"])
+            content = read_batch(table, entry["Key"])
         except RecordError as error:
             content = Content([], error.received)
         if content is None:
@@ -122,10 +120,10 @@ def general_reason(reason: str) -> str:
     return text if len(text) <= SHOWN_REASON else f"{text[:SHOWN_REASON]}…"
 
 
-def read_batch(clients: Clients, names: TableNames, key: str) -> Content | None:
+def read_batch(table: Table, key: str) -> Content | None:
     """Return a batch's content; None where it no longer exists. Raise `RecordError` where it cannot be read."""
     try:
-        body = clients.s3.get_object(Bucket=names.lake.bucket, Key=key)["Body"].read()
+        body = table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=key)["Body"].read()
     except ClientError as error:
         if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
             return None
@@ -158,11 +156,13 @@ def parse_batch(body: bytes, key: str) -> Content:
     return Content(records, _mapping_reason(content))
 
 
-def mapping_prefixes(clients: Clients, names: TableNames) -> list[str]:
+def mapping_prefixes(table: Table) -> list[str]:
     """Return where the table's mappings, present and former, store batches that they gave up: `aws/lambda/{UUID}/`.
 
     A mapping's source never changes, so one object of a UUID shows its table.
     """
+    clients = table.clients
+    names = table.names
     pages = clients.s3.get_paginator("list_objects_v2").paginate(
         Bucket=names.lake.bucket, Prefix=names.lake.failed_batches, Delimiter="/"
     )
@@ -207,13 +207,14 @@ def _mapping_reason(content: Mapping[str, Any]) -> str:
     return f"{condition}: the function answered {error}" if error else str(condition)
 
 
-def _list(clients: Clients, names: TableNames, prefix: str) -> Iterator[Any]:
-    pages = clients.s3.get_paginator("list_objects_v2").paginate(Bucket=names.lake.bucket, Prefix=prefix)
+def _list(table: Table, prefix: str) -> Iterator[Any]:
+    pages = table.clients.s3.get_paginator("list_objects_v2").paginate(Bucket=table.names.lake.bucket, Prefix=prefix)
     for page in pages:
         yield from page.get("Contents", [])
 
 
-def _choose(clients: Clients, names: TableNames, keys: Sequence[str], chosen: Sequence[str]) -> set[str]:
+def _choose(table: Table, keys: Sequence[str], chosen: Sequence[str]) -> set[str]:
+    names = table.names
     selected: set[str] = set()
     unknown: list[str] = []
     known = set(keys)
@@ -221,7 +222,7 @@ def _choose(clients: Clients, names: TableNames, keys: Sequence[str], chosen: Se
         path = choice.removeprefix(names.uri(""))
         matching = {key for key in known if key == path or (path.endswith("/") and key.startswith(path))}
         if not matching:
-            unknown.append(f"{choice}{_why_unknown(clients, names, path)}")
+            unknown.append(f"{choice}{_why_unknown(table, path)}")
         selected |= matching
     if unknown:
         raise SettingsError(
@@ -233,9 +234,10 @@ def _choose(clients: Clients, names: TableNames, keys: Sequence[str], chosen: Se
     return selected
 
 
-def _why_unknown(clients: Clients, names: TableNames, key: str) -> str:
+def _why_unknown(table: Table, key: str) -> str:
+    names = table.names
     try:
-        clients.s3.head_object(Bucket=names.lake.bucket, Key=names.redriven(key))
+        table.clients.s3.head_object(Bucket=names.lake.bucket, Key=names.redriven(key))
     except (SettingsError, ClientError):
         return ""
     return f" (it was replayed already and is at {names.redriven(key)})"

@@ -6,10 +6,9 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
-from dynalake.aws.clients import Clients
 from dynalake.capture.failed.failed import FailedBatch, Failure, list_failed, summarize
 from dynalake.capture.lake.registry import load_settings
-from dynalake.names import TableNames
+from dynalake.lake.catalog.table import Table
 
 CHUNK_BATCHES = 500
 CHUNK_BYTES = 64 * 1024 * 1024
@@ -57,10 +56,10 @@ class RedrivePlan:
         return "\n".join(" | ".join(row) for row in rows)
 
 
-def plan_redrive(clients: Clients, names: TableNames, batches: Sequence[str] = ()) -> RedrivePlan:
+def plan_redrive(table: Table, batches: Sequence[str] = ()) -> RedrivePlan:
     """Return what can be replayed; write nothing. Raise `SettingsError` for a table or batch that does not exist."""
-    load_settings(clients, names)
-    failed = list_failed(clients, names, batches)
+    load_settings(table)
+    failed = list_failed(table, batches)
     return RedrivePlan(summarize(failed), plan_chunks(failed))
 
 
@@ -88,17 +87,19 @@ def plan_chunks(failed: Iterable[FailedBatch]) -> tuple[Chunk, ...]:
     return tuple(labelled)
 
 
-def save_plan(clients: Clients, names: TableNames, run: str, plan: RedrivePlan) -> None:
+def save_plan(table: Table, run: str, plan: RedrivePlan) -> None:
     """Store a run's plan."""
-    clients.s3.put_object(
-        Bucket=names.lake.bucket,
-        Key=f"{names.redrive_state(run)}plan.json",
+    table.clients.s3.put_object(
+        Bucket=table.names.lake.bucket,
+        Key=f"{table.names.redrive_state(run)}plan.json",
         Body=plan.to_json().encode(),
         ContentType="application/json",
     )
 
 
-def load_plan(clients: Clients, names: TableNames, run: str) -> RedrivePlan:
+def load_plan(table: Table, run: str) -> RedrivePlan:
     """Return a run's plan as it was stored."""
-    answer = clients.s3.get_object(Bucket=names.lake.bucket, Key=f"{names.redrive_state(run)}plan.json")
+    answer = table.clients.s3.get_object(
+        Bucket=table.names.lake.bucket, Key=f"{table.names.redrive_state(run)}plan.json"
+    )
     return RedrivePlan.from_json(answer["Body"].read().decode())

@@ -15,11 +15,11 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from dynalake.aws.clients import Clients
 from dynalake.capture.failed.failed import READERS, read_batch
 from dynalake.capture.failed.redrive import Chunk
 from dynalake.errors import NotReadyError, RecordError, StackError
-from dynalake.names import STAGE_FORWARDER, TableNames
+from dynalake.lake.catalog.table import Table
+from dynalake.names import STAGE_FORWARDER
 
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html: 6 MB for a synchronous invocation.
 EVENT_BYTES = 5 * 1024 * 1024
@@ -47,16 +47,14 @@ class Replayed:
         return {**asdict(self), "rejected": dict(list(self.rejected.items())[:20]), "still": len(self.rejected)}
 
 
-def replay_chunk(
-    clients: Clients, names: TableNames, run: str, chunk: Chunk, *, sleep: Callable[[float], None] = time.sleep
-) -> Replayed:
+def replay_chunk(table: Table, run: str, chunk: Chunk, *, sleep: Callable[[float], None] = time.sleep) -> Replayed:
     """Replay a chunk's batches and mark those done that passed; a batch that is gone was done before.
 
     Raises `NotReadyError` where a stream does not take the changes: marked batches stay so, the rest stays failed.
     """
     result = Replayed(chunk.label)
-    for keys, records in _loads(clients, names, chunk, result):
-        rejected = _replay(clients, names, records, sleep) if records else {}
+    for keys, records in _loads(table, chunk, result):
+        rejected = _replay(table, records, sleep) if records else {}
         passed = [key for key in keys if key not in rejected]
         if chunk.stage == STAGE_FORWARDER:
             result.rejected |= {key: rejected[key] for key in keys if key in rejected}
@@ -65,7 +63,7 @@ def replay_chunk(
             result.put_aside += len(rejected)
             result.changes += len(records) - len(rejected)
         with ThreadPoolExecutor(READERS) as pool:
-            list(pool.map(lambda key: mark_done(clients, names, key, run), passed))
+            list(pool.map(lambda key: mark_done(table, key, run), passed))
         result.done += len(passed)
     return result
 
@@ -89,13 +87,13 @@ def check_replayed(table: str, chunks: Sequence[Mapping[str, Any]]) -> None:
     )
 
 
-def mark_done(clients: Clients, names: TableNames, key: str, run: str) -> None:
+def mark_done(table: Table, key: str, run: str) -> None:
     """Move a batch to the replayed ones (`{prefix}-errors/done/{TABLE}/`), unless that was done before."""
-    bucket = names.lake.bucket
+    bucket = table.names.lake.bucket
     try:
-        clients.s3.copy_object(
+        table.clients.s3.copy_object(
             Bucket=bucket,
-            Key=names.redriven(key),
+            Key=table.names.redriven(key),
             CopySource={"Bucket": bucket, "Key": key},
             ContentType="application/json",
             Metadata={"dynalake-run": run.encode("ascii", "replace").decode()},
@@ -105,7 +103,7 @@ def mark_done(clients: Clients, names: TableNames, key: str, run: str) -> None:
         if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
             return
         raise
-    clients.s3.delete_object(Bucket=bucket, Key=key)
+    table.clients.s3.delete_object(Bucket=bucket, Key=key)
 
 
 def events(records: Sequence[Any], size: int = EVENT_BYTES, count: int = EVENT_RECORDS) -> Iterator[list[Any]]:
@@ -123,16 +121,14 @@ def events(records: Sequence[Any], size: int = EVENT_BYTES, count: int = EVENT_R
         yield held
 
 
-def _loads(
-    clients: Clients, names: TableNames, chunk: Chunk, result: Replayed
-) -> Iterator[tuple[list[str], list[Any]]]:
+def _loads(table: Table, chunk: Chunk, result: Replayed) -> Iterator[tuple[list[str], list[Any]]]:
     """Yield batches that are sent and marked together: a mapping's one by one, single changes many at once."""
     keys: list[str] = []
     records: list[Any] = []
     size = 0
     for key in chunk.keys:
         try:
-            content = read_batch(clients, names, key)
+            content = read_batch(table, key)
         except RecordError as error:
             result.rejected[key] = str(error)
             continue
@@ -151,15 +147,13 @@ def _loads(
         yield keys, records
 
 
-def _replay(
-    clients: Clients, names: TableNames, records: Sequence[Any], sleep: Callable[[float], None]
-) -> dict[str, str]:
+def _replay(table: Table, records: Sequence[Any], sleep: Callable[[float], None]) -> dict[str, str]:
     """Send records until all are stored or rejected. Return the rejected ones, by key."""
     rejected: dict[str, str] = {}
     for event in events(records):
         pending = event
         for attempt in range(1, ATTEMPTS + 1):
-            answer = _invoke(clients, names, pending)
+            answer = _invoke(table, pending)
             rejected |= {str(entry["key"]): str(entry["reason"]) for entry in answer["rejected"]}
             pending = _unstored(pending, answer["batchItemFailures"])
             if not pending:
@@ -167,12 +161,12 @@ def _replay(
             if attempt == ATTEMPTS:
                 reasons = ", ".join(f"{code} ({count:,}×)" for code, count in answer["errors"].items())
                 raise NotReadyError(
-                    f"{len(pending):,} of {len(event):,} replayed changes of table {names.table!r} are not stored: "
-                    f"{reasons or 'the forwarder had no time left, or could not store a rejected change'}",
+                    f"{len(pending):,} of {len(event):,} replayed changes of table {table.names.table!r} are not "
+                    f"stored: {reasons or 'the forwarder had no time left, or could not store a rejected change'}",
                     allowed="a stream that takes them",
                     action="wait: the task is tried again, and changes that are not stored stay failed. Raise the "
                     "shards if the stream is throttled",
-                    table=names.table,
+                    table=table.names.table,
                 )
             sleep(2.0 ** (attempt - 1))
     return rejected
@@ -190,10 +184,11 @@ def _unstored(records: list[Any], failures: Sequence[dict[str, str]]) -> list[An
     return records
 
 
-def _invoke(clients: Clients, names: TableNames, records: Sequence[Any]) -> dict[str, Any]:
+def _invoke(table: Table, records: Sequence[Any]) -> dict[str, Any]:
+    names = table.names
     request = {"dynalake": "redrive", "table": names.table, "Records": records}
     try:
-        answer = clients.lambda_.invoke(
+        answer = table.clients.lambda_.invoke(
             FunctionName=names.lake.forwarder, InvocationType="RequestResponse", Payload=_encode(request)
         )
         content = json.loads(answer["Payload"].read())

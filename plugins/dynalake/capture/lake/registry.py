@@ -11,7 +11,8 @@ from botocore.exceptions import ClientError
 from dynalake.aws.clients import Clients
 from dynalake.days import DEFAULT_TIME_ZONE
 from dynalake.errors import NameTakenError, SettingsError
-from dynalake.names import DEFAULT_PREFIX, TABLE_PATTERN, Lake, TableNames
+from dynalake.lake.catalog.table import Table
+from dynalake.names import DEFAULT_PREFIX, TABLE_PATTERN, Lake
 from dynalake.options.settings import TableSettings
 
 
@@ -74,12 +75,13 @@ def list_tables(clients: Clients, lake: Lake) -> tuple[str, ...]:
     return tuple(sorted(name for name in names if re.fullmatch(TABLE_PATTERN, name)))
 
 
-def load_settings(clients: Clients, names: TableNames) -> TableSettings:
+def load_settings(table: Table) -> TableSettings:
     """Return a table's settings. Raise `SettingsError` with the lake's tables where it is not one of them."""
-    settings = find_settings(clients, names)
+    names = table.names
+    settings = find_settings(table)
     if settings is not None:
         return settings
-    known = list_tables(clients, names.lake)
+    known = list_tables(table.clients, names.lake)
     raise SettingsError(
         f"Table {names.table!r} is not set up in the lake {names.lake.environment!r}",
         allowed="one of " + ", ".join(known) if known else "a table that is set up; so far there is none",
@@ -88,38 +90,37 @@ def load_settings(clients: Clients, names: TableNames) -> TableSettings:
     )
 
 
-def find_settings(clients: Clients, names: TableNames) -> TableSettings | None:
+def find_settings(table: Table) -> TableSettings | None:
     """Return a table's settings; None where it is not set up. Raise `SettingsError` where they cannot be read."""
-    text = _parameter(clients, names.settings_parameter)
+    text = _parameter(table.clients, table.names.settings_parameter)
     return None if text is None else TableSettings.from_json(text)
 
 
-def check_settings(
-    clients: Clients, names: TableNames, wanted: TableSettings, *, update: bool = False
-) -> TableSettings | None:
+def check_settings(table: Table, wanted: TableSettings, *, update: bool = False) -> TableSettings | None:
     """Return the table's present settings, None where it is not set up.
 
     Raises `SettingsError` where they differ from `wanted` and the run did not ask to change them (`update`).
     """
-    settings = find_settings(clients, names)
+    settings = find_settings(table)
     if settings is None or update:
         return settings
     changed = wanted.changed_from(settings)
     if changed:
         listed = "; ".join(f"{name} is {old!r}, requested is {new!r}" for name, (old, new) in changed.items())
         raise SettingsError(
-            f"Table {names.table!r} is already set up with other settings: {listed}",
+            f"Table {table.names.table!r} is already set up with other settings: {listed}",
             allowed="the settings that it has, or a run that may change them",
             action="trigger the DAG again with update_settings=true to change them",
-            table=names.table,
+            table=table.names.table,
         )
     return settings
 
 
-def check_names(clients: Clients, names: TableNames) -> None:
+def check_names(table: Table) -> None:
     """Raise `NameTakenError` where another table of the lake has a Glue name that this one would get."""
+    names = table.names
     own = {*names.glue_names}
-    for other in list_tables(clients, names.lake):
+    for other in list_tables(table.clients, names.lake):
         if other == names.table:
             continue
         shared = sorted(own & {*names.lake.table(other).glue_names})

@@ -9,15 +9,14 @@ https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAl
 
 from __future__ import annotations
 
-from dynalake.aws.clients import Clients
-from dynalake.names import TableNames
+from dynalake.lake.catalog.table import Table
 
 
-def arm_alarms(clients: Clients, names: TableNames) -> None:
+def arm_alarms(table: Table) -> None:
     """Let the alarms notify, even after an unfinished teardown."""
-    clients.cloudwatch.enable_alarm_actions(AlarmNames=[*names.unread_alarms])
+    table.clients.cloudwatch.enable_alarm_actions(AlarmNames=[*table.names.unread_alarms])
 
 
-def silence_alarms(clients: Clients, names: TableNames) -> None:
+def silence_alarms(table: Table) -> None:
     """Let the alarms go off without notifying anybody."""
-    clients.cloudwatch.disable_alarm_actions(AlarmNames=[*names.unread_alarms])
+    table.clients.cloudwatch.disable_alarm_actions(AlarmNames=[*table.names.unread_alarms])

@@ -16,10 +16,9 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import IO, cast
 
-from dynalake.aws.clients import Clients
 from dynalake.days import shift_day
 from dynalake.errors import NotReadyError
-from dynalake.names import TableNames
+from dynalake.lake.catalog.table import Table
 from dynalake.record.change import CANARY_ID, OPERATION
 
 CLOCK_SKEW = timedelta(minutes=5)
@@ -61,8 +60,7 @@ class Canaries:
 class Search:
     """Searches the raw zone for canaries, and reads no object twice."""
 
-    clients: Clients
-    names: TableNames
+    table: Table
     canaries: Canaries
     found: dict[str, str] = field(default_factory=dict)
     """Ids of canaries that have arrived, and the objects that hold them."""
@@ -73,42 +71,43 @@ class Search:
 
         A new shard of a split or a merge also counts as missing until a canary has come out of it.
         """
-        hash_keys = parts(self.clients, self.names, self.canaries.delivery)
+        hash_keys = parts(self.table, self.canaries.delivery)
         self._search({self.canaries.id_of(part) for part in hash_keys})
         return {part: key for part, key in hash_keys.items() if self.canaries.id_of(part) not in self.found}
 
     def check(self, missing: Collection[str]) -> None:
         """Raise `NotReadyError` where canaries are missing, as `missing` returned them."""
         if missing:
+            names = self.table.names
             raise NotReadyError(
                 f"The canaries of {', '.join(sorted(missing))} that were sent since {self.canaries.since} have not "
-                f"reached {self.names.uri(self.names.raw_prefix)} yet",
+                f"reached {names.uri(names.raw_prefix)} yet",
                 action="wait: they are sent again. If they never arrive, check the log of "
-                f"{self.names.firehose(self.canaries.delivery)} and its errors under "
-                f"{self.names.uri(self.names.rejected('delivery'))}",
-                table=self.names.table,
+                f"{names.firehose(self.canaries.delivery)} and its errors under "
+                f"{names.uri(names.rejected('delivery'))}",
+                table=names.table,
             )
 
     def _search(self, ids: set[str]) -> None:
-        bucket = self.names.lake.bucket
-        for key in _keys_since(self.clients, self.names, datetime.fromisoformat(self.canaries.since) - CLOCK_SKEW):
+        bucket = self.table.names.lake.bucket
+        for key in _keys_since(self.table, datetime.fromisoformat(self.canaries.since) - CLOCK_SKEW):
             if ids <= self.found.keys():
                 return
             if key not in self._read:
-                body = self.clients.s3.get_object(Bucket=bucket, Key=key)["Body"]
+                body = self.table.clients.s3.get_object(Bucket=bucket, Key=key)["Body"]
                 for canary in canaries_in(cast("IO[bytes]", body), self.canaries.id):
-                    self.found[canary] = self.names.uri(key)
+                    self.found[canary] = self.table.names.uri(key)
                 self._read.add(key)
 
 
-def parts(clients: Clients, names: TableNames, delivery: str) -> dict[str, str]:
+def parts(table: Table, delivery: str) -> dict[str, str]:
     """Return the parts of a delivery that records go through one by one, each with a hash key that leads into it.
 
     These are the open shards of the Kinesis stream; a closed one is read before those that replaced it.
     """
     if delivery == "direct":
         return {str(number): "" for number in range(DIRECT_PARTS)}
-    pages = clients.kinesis.get_paginator("list_shards").paginate(StreamName=names.stream)
+    pages = table.clients.kinesis.get_paginator("list_shards").paginate(StreamName=table.names.stream)
     return {
         shard["ShardId"]: shard["HashKeyRange"]["StartingHashKey"]
         for page in pages
@@ -117,18 +116,19 @@ def parts(clients: Clients, names: TableNames, delivery: str) -> dict[str, str]:
     }
 
 
-def send_canaries(clients: Clients, names: TableNames, canaries: Canaries, into: dict[str, str]) -> None:
+def send_canaries(table: Table, canaries: Canaries, into: dict[str, str]) -> None:
     """Send the canaries of these parts (see `parts`) through the forwarder, into the delivery's own stream.
 
     Raises `NotReadyError` where the forwarder cannot send them: a new role takes a while to be known everywhere.
     """
+    names = table.names
     request = {
         "dynalake": "canary",
         "table": names.table,
         "delivery": canaries.delivery,
         "canaries": [{"id": canaries.id_of(part), "hash_key": key} for part, key in into.items()],
     }
-    answer = clients.lambda_.invoke(
+    answer = table.clients.lambda_.invoke(
         FunctionName=names.lake.forwarder, InvocationType="RequestResponse", Payload=json.dumps(request).encode()
     )
     content = json.loads(answer["Payload"].read())
@@ -168,13 +168,14 @@ def _lines(body: IO[bytes]) -> Iterator[bytes]:
                 yield line
 
 
-def _keys_since(clients: Clients, names: TableNames, since: datetime) -> list[str]:
+def _keys_since(table: Table, since: datetime) -> list[str]:
     """Return keys of raw objects written since then, the newest first."""
+    names = table.names
     objects: list[tuple[datetime, str]] = []
     # Firehose writes the day of arrival: the day itself, or the next when canaries are sent at midnight.
     first = names.lake.day_of(since)
     for day in (first, shift_day(first, 1)):
-        pages = clients.s3.get_paginator("list_objects_v2").paginate(
+        pages = table.clients.s3.get_paginator("list_objects_v2").paginate(
             Bucket=names.lake.bucket, Prefix=names.raw_day(day)
         )
         for page in pages:

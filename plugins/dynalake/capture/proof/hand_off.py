@@ -13,10 +13,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from dynalake.aws.clients import Clients
 from dynalake.capture.proof.verify import cannot_read, check_mapping
 from dynalake.errors import ConflictError, SettingsError
-from dynalake.names import TableNames
+from dynalake.lake.catalog.table import Table
 
 STREAM_HOURS = 24
 """Hours that a stream keeps: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html"""
@@ -76,8 +75,7 @@ def _now() -> datetime:
 
 
 def record_hand_off(
-    clients: Clients,
-    names: TableNames,
+    table: Table,
     mapping_id: str,
     now: Callable[[], datetime] = _now,
     *,
@@ -88,33 +86,34 @@ def record_hand_off(
     `read_at`: when a former mapping of the table was last seen to read. Raises `NotReadyError` while the mapping is not
     enabled, `ConflictError` where somebody else stores another one at the same moment.
     """
-    stored, tag = _load(clients, names)
+    stored, tag = _load(table)
     if stored is not None and stored.mapping_id == mapping_id:
         return stored
-    check_mapping(clients, names, mapping_id)
-    stream_arn = clients.lambda_.get_event_source_mapping(UUID=mapping_id)["EventSourceArn"]
+    check_mapping(table, mapping_id)
+    stream_arn = table.clients.lambda_.get_event_source_mapping(UUID=mapping_id)["EventSourceArn"]
     moment = now().astimezone(UTC)
     at = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
     lost_since = plan_lost_since(stored, stream_arn, at, read_at)
-    return _store(clients, names, HandOff(names.table, mapping_id, at, stream_arn, lost_since=lost_since), tag)
+    return _store(table, HandOff(table.names.table, mapping_id, at, stream_arn, lost_since=lost_since), tag)
 
 
-def note_end(clients: Clients, names: TableNames, mapping_id: str) -> None:
+def note_end(table: Table, mapping_id: str) -> None:
     """Note when the table's disabled mapping stopped reading: at its last change.
 
     It notes nothing for a mapping that could not read: nobody knows when that one stopped.
     """
-    stored, tag = _load(clients, names)
+    stored, tag = _load(table)
     if stored is not None and stored.mapping_id == mapping_id:
-        mapping = clients.lambda_.get_event_source_mapping(UUID=mapping_id)
+        mapping = table.clients.lambda_.get_event_source_mapping(UUID=mapping_id)
         if not cannot_read(mapping.get("LastProcessingResult", "")):
-            _store(clients, names, replace(stored, read_until=mapping["LastModified"].astimezone(UTC)), tag)
+            _store(table, replace(stored, read_until=mapping["LastModified"].astimezone(UTC)), tag)
 
 
-def _store(clients: Clients, names: TableNames, hand_off: HandOff, tag: str | None) -> HandOff:
+def _store(table: Table, hand_off: HandOff, tag: str | None) -> HandOff:
+    names = table.names
     condition: dict[str, Any] = {"IfNoneMatch": "*"} if tag is None else {"IfMatch": tag}
     try:
-        clients.s3.put_object(
+        table.clients.s3.put_object(
             Bucket=names.lake.bucket,
             Key=names.hand_off,
             Body=hand_off.to_json().encode(),
@@ -131,27 +130,27 @@ def _store(clients: Clients, names: TableNames, hand_off: HandOff, tag: str | No
     return hand_off
 
 
-def load_hand_off(clients: Clients, names: TableNames) -> HandOff:
+def load_hand_off(table: Table) -> HandOff:
     """Return the table's hand-off. Raise `SettingsError` where there is none yet."""
-    hand_off = find_hand_off(clients, names)
+    hand_off = find_hand_off(table)
     if hand_off is None:
         raise SettingsError(
-            f"Table {names.table!r} has no hand-off time",
+            f"Table {table.names.table!r} has no hand-off time",
             allowed="a table whose setup has finished",
             action="run dynalake_setup for it first, or set updated_before yourself",
-            table=names.table,
+            table=table.names.table,
         )
     return hand_off
 
 
-def find_hand_off(clients: Clients, names: TableNames) -> HandOff | None:
+def find_hand_off(table: Table) -> HandOff | None:
     """Return the table's hand-off; None where there is none yet."""
-    return _load(clients, names)[0]
+    return _load(table)[0]
 
 
-def _load(clients: Clients, names: TableNames) -> tuple[HandOff | None, str | None]:
+def _load(table: Table) -> tuple[HandOff | None, str | None]:
     try:
-        answer = clients.s3.get_object(Bucket=names.lake.bucket, Key=names.hand_off)
+        answer = table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=table.names.hand_off)
     except ClientError as error:
         if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
             return None, None

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from dynalake.aws.clients import Clients
 from dynalake.capture.proof.canaries import Canaries, parts, send_canaries
 from dynalake.capture.proof.quiet import check_quiet, signs_of_delivery
 from dynalake.capture.proof.verify import check_delivery
 from dynalake.capture.stacks.deliveries import deployed
 from dynalake.capture.stacks.stacks import stack_state
 from dynalake.errors import StackError
-from dynalake.names import TableNames
+from dynalake.lake.catalog.table import Table
 
 
 @dataclass(frozen=True)
@@ -26,20 +25,21 @@ class Left:
     """Canaries that have to arrive before it is empty; None where its streams are gone, with what they held."""
 
 
-def find_left(clients: Clients, names: TableNames, run: str, now: datetime, rest: timedelta) -> Left | None:
+def find_left(table: Table, run: str, now: datetime, rest: timedelta) -> Left | None:
     """Send canaries behind the records that the left delivery may hold. Return None where there is no such delivery.
 
     Raises `NotReadyError` where it has not been at rest for `rest`.
     """
-    deliveries = deployed(stack_state(clients, names.stack))
+    names = table.names
+    deliveries = deployed(stack_state(table.clients, names.stack))
     if deliveries is None or deliveries.left is None:
         return None
     try:
-        made = check_delivery(clients, names, deliveries.left)
+        made = check_delivery(table, deliveries.left)
     except StackError:
         return Left(deliveries.left, deliveries.version, None)
-    changed = clients.ssm.get_parameter(Name=names.settings_parameter)["Parameter"]["LastModifiedDate"]
-    check_quiet(clients, names, signs_of_delivery(names, deliveries.left), changed, now, rest)
+    changed = table.clients.ssm.get_parameter(Name=names.settings_parameter)["Parameter"]["LastModifiedDate"]
+    check_quiet(table, signs_of_delivery(names, deliveries.left), changed, now, rest)
     canaries = Canaries.of(deliveries.left, made, run, now)
-    send_canaries(clients, names, canaries, parts(clients, names, deliveries.left))
+    send_canaries(table, canaries, parts(table, deliveries.left))
     return Left(deliveries.left, deliveries.version, canaries)

@@ -17,6 +17,7 @@ from dynalake.aws.clients import Clients
 from dynalake.aws.cloudwatch import Metric, read_metrics
 from dynalake.capture.stacks.stacks import stack_state
 from dynalake.errors import NotReadyError
+from dynalake.lake.catalog.table import Table
 from dynalake.names import TableNames
 
 PERIOD_SECONDS = 60
@@ -61,29 +62,27 @@ def signs_of_mapping(mapping_id: str) -> tuple[Sign, ...]:
     )
 
 
-def rest_of(clients: Clients, names: TableNames) -> timedelta:
+def rest_of(table: Table) -> timedelta:
     """Return how long nothing may move before the table's pipeline is at rest.
 
     It is the sum of an invocation under changed settings, Firehose's buffering, and CloudWatch's delay.
     """
-    function = stack_state(clients, names.lake.forwarder_stack).parameters
-    table = stack_state(clients, names.stack).parameters
-    seconds = int(function.get("TimeoutSeconds", LONGEST_TIMEOUT)) + int(table.get("BufferSeconds", LONGEST_BUFFER))
+    function = stack_state(table.clients, table.names.lake.forwarder_stack).parameters
+    pipeline = stack_state(table.clients, table.names.stack).parameters
+    seconds = int(function.get("TimeoutSeconds", LONGEST_TIMEOUT)) + int(pipeline.get("BufferSeconds", LONGEST_BUFFER))
     return SETTINGS_KEPT + timedelta(seconds=seconds) + MARGIN
 
 
-def check_quiet(
-    clients: Clients, names: TableNames, signs: Sequence[Sign], since: datetime, now: datetime, rest: timedelta
-) -> None:
+def check_quiet(table: Table, signs: Sequence[Sign], since: datetime, now: datetime, rest: timedelta) -> None:
     """Raise `NotReadyError` unless nothing has moved for `rest`, and the end began at least that long ago."""
-    seen = _last_seen(clients, signs, now - rest, now)
+    seen = _last_seen(table.clients, signs, now - rest, now)
     problem = still_moving(since, seen, now, rest)
     if problem:
         raise NotReadyError(
-            f"The pipeline of table {names.table!r} is not at rest: {problem}",
+            f"The pipeline of table {table.names.table!r} is not at rest: {problem}",
             allowed=f"no movement for {rest.total_seconds():.0f} seconds",
             action="wait: the task checks again",
-            table=names.table,
+            table=table.names.table,
         )
 
 

@@ -6,30 +6,31 @@ from datetime import datetime, timedelta
 
 from botocore.exceptions import ClientError
 
-from dynalake.aws.clients import Clients
 from dynalake.aws.cloudwatch import read_metrics
 from dynalake.capture.proof.quiet import PERIOD_SECONDS, signs_of_mapping
 from dynalake.errors import NotReadyError, StackError
+from dynalake.lake.catalog.table import Table
 from dynalake.names import TableNames
 
 UNREAD = timedelta(minutes=15)
 """How long a stream may go unread before the table's alarms report it."""
 
 
-def check_delivery(clients: Clients, names: TableNames, delivery: str) -> str:
+def check_delivery(table: Table, delivery: str) -> str:
     """Return when the streams of a delivery were made, as a text that differs for streams that were made again.
 
     Raises `NotReadyError` while one is not active yet, `StackError` where one is gone although the stack has it.
     """
+    names = table.names
     try:
         created = []
         if delivery == "kinesis":
-            stream = clients.kinesis.describe_stream_summary(StreamName=names.stream)["StreamDescriptionSummary"]
+            stream = table.clients.kinesis.describe_stream_summary(StreamName=names.stream)["StreamDescriptionSummary"]
             # A stream takes records also while it is resharded.
             _check_state(names, f"Kinesis stream {names.stream}", stream["StreamStatus"], ("ACTIVE", "UPDATING"))
             created.append(stream["StreamCreationTimestamp"].isoformat())
         name = names.firehose(delivery)
-        firehose = clients.firehose.describe_delivery_stream(DeliveryStreamName=name)["DeliveryStreamDescription"]
+        firehose = table.clients.firehose.describe_delivery_stream(DeliveryStreamName=name)["DeliveryStreamDescription"]
         _check_state(names, f"Firehose stream {name}", firehose["DeliveryStreamStatus"], ("ACTIVE",))
         return " ".join([*created, firehose["CreateTimestamp"].isoformat()])
     except ClientError as error:
@@ -46,13 +47,14 @@ def check_delivery(clients: Clients, names: TableNames, delivery: str) -> str:
         ) from error
 
 
-def check_mapping(clients: Clients, names: TableNames, mapping_id: str) -> tuple[str, str]:
+def check_mapping(table: Table, mapping_id: str) -> tuple[str, str]:
     """Return state and last result of the table's mapping, if it reads the stream.
 
     Raises `NotReadyError` while it is not enabled yet, `StackError` where it was disabled or deleted.
     """
+    names = table.names
     try:
-        mapping = clients.lambda_.get_event_source_mapping(UUID=mapping_id)
+        mapping = table.clients.lambda_.get_event_source_mapping(UUID=mapping_id)
     except ClientError as error:
         if error.response["Error"]["Code"] != "ResourceNotFoundException":
             raise
@@ -81,17 +83,17 @@ def check_mapping(clients: Clients, names: TableNames, mapping_id: str) -> tuple
     return state, result
 
 
-def check_polled(clients: Clients, names: TableNames, mapping_id: str, now: datetime) -> None:
+def check_polled(table: Table, mapping_id: str, now: datetime) -> None:
     """Raise `NotReadyError` until CloudWatch shows a poll of the stream; a mapping can be `Enabled` and not poll.
 
     From then on the alarm on an unread stream is not in ALARM, and notifies when it goes off.
     """
     polls, _ = signs_of_mapping(mapping_id)
-    if not read_metrics(clients, {"polls": polls.metric}, now - UNREAD, now, PERIOD_SECONDS)["polls"]:
+    if not read_metrics(table.clients, {"polls": polls.metric}, now - UNREAD, now, PERIOD_SECONDS)["polls"]:
         raise NotReadyError(
-            f"The event source mapping {mapping_id} has not polled the stream of table {names.table!r} yet",
+            f"The event source mapping {mapping_id} has not polled the stream of table {table.names.table!r} yet",
             action="wait: CloudWatch shows a poll some minutes late. If it goes on, check the mapping in Lambda",
-            table=names.table,
+            table=table.names.table,
         )
 
 

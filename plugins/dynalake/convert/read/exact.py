@@ -8,15 +8,14 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from dynalake.aws.clients import Clients
 from dynalake.convert.options import ReadOptions
 from dynalake.convert.read.growth import Grown, Growth
 from dynalake.convert.read.raw import RawObject
 from dynalake.convert.read.records import Record, RecordParser, Rejecting, read_records
 from dynalake.convert.rows.place import PlacedRows
 from dynalake.convert.rows.sort import Sorter, deduplicate
+from dynalake.lake.catalog.table import Table
 from dynalake.lake.columns.schema import TableSchema
-from dynalake.names import TableNames
 
 
 class Reading(Protocol):
@@ -51,8 +50,7 @@ class ExactReading:
 
     def __init__(
         self,
-        clients: Clients,
-        names: TableNames,
+        table: Table,
         objects: Sequence[RawObject],
         growth: Growth | Grown,
         options: ReadOptions,
@@ -62,7 +60,7 @@ class ExactReading:
         self.read = self.canaries = self.duplicates = 0
         parse = RecordParser(growth.reading.key)
         self._sorter = Sorter(parse, directory, options.memory_mb)
-        for record in read_records(clients, names, objects, parse, rejected):
+        for record in read_records(table, objects, parse, rejected):
             self.read += 1
             if record is None:
                 self.canaries += 1

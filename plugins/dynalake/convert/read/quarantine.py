@@ -15,10 +15,10 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from dynalake.aws.clients import Clients
 from dynalake.convert.read.raw import RawObject
 from dynalake.convert.read.records import DELETED, SHOWN, kind_of
 from dynalake.days import parse_day
+from dynalake.lake.catalog.table import Table
 from dynalake.names import STAGE_CONVERT, TableNames
 
 KB_PER_LINE = 1
@@ -52,8 +52,8 @@ class Quarantine:
     Of each object `limit` lines are kept, of each line `SHOWN` characters; all are counted.
     """
 
-    def __init__(self, clients: Clients, names: TableNames, objects: Sequence[RawObject], limit: int) -> None:
-        self._clients, self._names, self._limit = clients, names, limit
+    def __init__(self, table: Table, objects: Sequence[RawObject], limit: int) -> None:
+        self._clients, self._names, self._limit = table.clients, table.names, limit
         self._etags = {o.key: o.etag for o in objects}
         self._key = ""
         self._held: list[dict[str, Any]] = []

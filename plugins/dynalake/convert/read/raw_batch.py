@@ -14,7 +14,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from dynalake.aws.clients import Clients
 from dynalake.convert.options import ReadOptions
 from dynalake.convert.read.exact import ExactReading, Reading
 from dynalake.convert.read.growth import Grown, Growth
@@ -22,19 +21,18 @@ from dynalake.convert.read.quarantine import Quarantine, RejectedLines
 from dynalake.convert.read.raw import RawObject
 from dynalake.convert.rows.misfits import Misfits
 from dynalake.errors import ConflictError
+from dynalake.lake.catalog.table import Table
 from dynalake.lake.columns.schema import TableSchema
 from dynalake.lake.files.folders import Sums
 from dynalake.lake.types.budget import BUDGET, Budget
 from dynalake.lake.types.union import Type
-from dynalake.names import TableNames
 from dynalake.record.change import OTHER
 
 
 def read_batch(
-    clients: Clients,
-    names: TableNames,
+    table: Table,
     objects: Sequence[RawObject],
-    table: TableSchema,
+    schema: TableSchema,
     options: ReadOptions,
     directory: Path,
     budget: Budget = BUDGET,
@@ -44,7 +42,7 @@ def read_batch(
     Spills below `directory`, which the caller removes after the rows were read. Raises `ConflictError` where an object
     was replaced since it was listed.
     """
-    return RawBatch(clients, names, objects, table, options, directory, budget)
+    return RawBatch(table, objects, schema, options, directory, budget)
 
 
 class RawBatch:
@@ -56,23 +54,22 @@ class RawBatch:
 
     def __init__(
         self,
-        clients: Clients,
-        names: TableNames,
+        table: Table,
         objects: Sequence[RawObject],
-        table: TableSchema,
+        schema: TableSchema,
         options: ReadOptions,
         directory: Path,
         budget: Budget = BUDGET,
     ) -> None:
-        self._source = clients, names, objects
+        self._table, self._objects = table, objects
         self._options, self._directory = options, directory
         self._readings = self._rows = 0
         self._misfits = Misfits()
-        self._growth = Growth(table, budget)
+        self._growth = Growth(schema, budget)
         self._compiled = sum(o.size for o in objects) >= options.compiled_from_mb << 20
         self._reading, self.rejected = self._read(self._growth, compiled=self._compiled)
         self.observed: Mapping[str, Type] = self._growth.observed
-        self.schema: TableSchema = table.admit(self.observed, budget)
+        self.schema: TableSchema = schema.admit(self.observed, budget)
 
     @property
     def reasons(self) -> Mapping[str, int]:
@@ -147,12 +144,11 @@ class RawBatch:
         return table
 
     def _read(self, growth: Growth | Grown, *, compiled: bool) -> tuple[Reading, RejectedLines]:
-        clients, names, objects = self._source
         directory = self._directory / f"rows-{self._readings}"
         directory.mkdir()
         self._readings += 1
-        quarantine = Quarantine(clients, names, objects, self._options.max_quarantined)
-        arguments = clients, names, objects, growth, self._options, directory, quarantine
+        quarantine = Quarantine(self._table, self._objects, self._options.max_quarantined)
+        arguments = self._table, self._objects, growth, self._options, directory, quarantine
         reading: Reading
         if compiled:
             from dynalake.convert.read.compiled.compiled import CompiledReading
@@ -170,5 +166,5 @@ class RawBatch:
             raise ConflictError(
                 "Raw objects were deleted while they were read",
                 action="plan again from the objects that are there now",
-                table=self._source[1].table,
+                table=self._table.names.table,
             )

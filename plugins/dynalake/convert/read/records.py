@@ -10,12 +10,11 @@ from typing import Any, Protocol
 
 from botocore.exceptions import ClientError
 
-from dynalake.aws.clients import Clients
 from dynalake.convert.read.raw import BadLine, BrokenObject, RawObject, decode, parse_line, stream_lines
 from dynalake.errors import ConflictError, RecordError
+from dynalake.lake.catalog.table import Table
 from dynalake.lake.types.key_text import key_text
 from dynalake.lake.types.union import has_half
-from dynalake.names import TableNames
 from dynalake.record.attribute import AMBIGUOUS_TYPES, escape_surrogates
 from dynalake.record.change import (
     EVENT_TIME,
@@ -64,8 +63,7 @@ class Rejecting(Protocol):
 
 
 def read_records(
-    clients: Clients,
-    names: TableNames,
+    table: Table,
     objects: Iterable[RawObject],
     parse: RecordParser,
     rejected: Rejecting,
@@ -77,7 +75,7 @@ def read_records(
     """
     for raw in objects:
         number = 0
-        body = open_object(clients, names, raw)
+        body = open_object(table, raw)
         if body is None:
             rejected.add(raw.key, 0, DELETED, lost=raw.size)
             continue
@@ -93,10 +91,10 @@ def read_records(
                 rejected.add(raw.key, number + 1, str(error), lost=max(0, raw.size - error.at))
 
 
-def open_object(clients: Clients, names: TableNames, found: RawObject) -> Any:
+def open_object(table: Table, found: RawObject) -> Any:
     """Return the object's stream, or None where it was deleted. Raise `ConflictError` where it was replaced."""
     try:
-        return clients.s3.get_object(Bucket=names.lake.bucket, Key=found.key, IfMatch=found.etag)["Body"]
+        return table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=found.key, IfMatch=found.etag)["Body"]
     except ClientError as error:
         code = error.response["Error"]["Code"]
         if code in ("PreconditionFailed", "412"):

@@ -16,7 +16,7 @@ from pyiceberg.schema import Schema
 from dynalake.errors import ConflictError
 from dynalake.lake.catalog.iceberg import Change, DataFile, Head, IcebergCatalog, News, Refused
 from dynalake.lake.catalog.metadata_note import note_metadata
-from dynalake.lake.catalog.table import GRACE
+from dynalake.lake.catalog.table import GRACE, Table
 from dynalake.names import TableNames
 
 ATTEMPTS = 10
@@ -53,7 +53,7 @@ def commit_on(
         except Refused:
             pause(random.uniform(0, min(_LONGEST_PAUSE, 0.1 * 2**attempt)))
             continue
-        note_metadata(catalog.clients, names, landed)
+        note_metadata(Table(catalog.clients, names), landed)
         return landed
     raise ConflictError(
         f"Other runs committed to {planned.name} first, {ATTEMPTS} times in a row",

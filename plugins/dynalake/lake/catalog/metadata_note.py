@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 from botocore.exceptions import ClientError
 
-from dynalake.aws.clients import Clients
 from dynalake.lake.catalog.iceberg import Head
-from dynalake.names import TableNames
+from dynalake.lake.catalog.table import Table
 
 _CHANGED = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409")
 
@@ -27,10 +26,11 @@ class Note:
     metadata_location: str
 
 
-def note_metadata(clients: Clients, names: TableNames, head: Head) -> None:
+def note_metadata(table: Table, head: Head) -> None:
     """Keep the location of the head's metadata, unless a later one, or another table's, is kept already."""
+    names = table.names
     while True:
-        kept, etag = _read(clients, names, head.name)
+        kept, etag = _read(table, head.name)
         if kept is not None and (
             kept.uuid != head.uuid or metadata_number(kept.metadata_location) >= metadata_number(head.metadata_location)
         ):
@@ -39,9 +39,9 @@ def note_metadata(clients: Clients, names: TableNames, head: Head) -> None:
         key = names.metadata_note(head.name)
         try:
             if etag is None:
-                clients.s3.put_object(Bucket=names.lake.bucket, Key=key, Body=body, IfNoneMatch="*")
+                table.clients.s3.put_object(Bucket=names.lake.bucket, Key=key, Body=body, IfNoneMatch="*")
             else:
-                clients.s3.put_object(Bucket=names.lake.bucket, Key=key, Body=body, IfMatch=etag)
+                table.clients.s3.put_object(Bucket=names.lake.bucket, Key=key, Body=body, IfMatch=etag)
         except ClientError as error:
             if error.response["Error"]["Code"] in _CHANGED:
                 continue
@@ -49,15 +49,15 @@ def note_metadata(clients: Clients, names: TableNames, head: Head) -> None:
         return
 
 
-def noted_metadata(clients: Clients, names: TableNames, glue_table: str) -> str | None:
+def noted_metadata(table: Table, glue_table: str) -> str | None:
     """Return the location that is kept, or None."""
-    kept = read_note(clients, names, glue_table)
+    kept = read_note(table, glue_table)
     return None if kept is None else kept.metadata_location
 
 
-def read_note(clients: Clients, names: TableNames, glue_table: str) -> Note | None:
+def read_note(table: Table, glue_table: str) -> Note | None:
     """Return the note that is kept of a table, or None."""
-    return _read(clients, names, glue_table)[0]
+    return _read(table, glue_table)[0]
 
 
 def leads_to(note: Note, head: Head) -> bool:
@@ -72,9 +72,9 @@ def metadata_number(location: str) -> int:
     return int(match.group(1)) if match else -1
 
 
-def _read(clients: Clients, names: TableNames, glue_table: str) -> tuple[Note | None, str | None]:
+def _read(table: Table, glue_table: str) -> tuple[Note | None, str | None]:
     try:
-        answer = clients.s3.get_object(Bucket=names.lake.bucket, Key=names.metadata_note(glue_table))
+        answer = table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=table.names.metadata_note(glue_table))
     except ClientError as error:
         if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
             return None, None

@@ -9,12 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from dynalake.aws.clients import Clients
+from dynalake.aws.s3 import Store
 from dynalake.errors import CatalogError
-from dynalake.lake.catalog.iceberg import Head, IcebergCatalog
 from dynalake.lake.columns.schema import TableSchema
 from dynalake.names import TableNames
+
+if TYPE_CHECKING:
+    from dynalake.lake.catalog.iceberg import Head, IcebergCatalog
 
 SCHEMA = "dynalake.schema"
 """`TableSchema.to_json()`; of both tables."""
@@ -68,7 +72,15 @@ class Table:
 
     @cached_property
     def catalog(self) -> IcebergCatalog:
+        # pyiceberg takes a second to import, and most functions that take a table do without.
+        from dynalake.lake.catalog.iceberg import IcebergCatalog
+
         return IcebergCatalog(self.clients, self.names.lake)
+
+    @cached_property
+    def store(self) -> Store:
+        """Objects of the lake's bucket."""
+        return Store(self.clients, self.names.lake.bucket)
 
     def changes(self) -> Head:
         """Return `{t}`, every change once, as it is now. Raise `CatalogError` where it is missing."""

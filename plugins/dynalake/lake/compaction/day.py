@@ -301,7 +301,7 @@ def _plan_day(
     files = head.files({check_day(day)})
     if not files or is_compacted(files, order.word, deleted):
         return None
-    manifests = read_manifests(table.clients, table.names, {f.folder for f in files})
+    manifests = read_manifests(table, {f.folder for f in files})
     held = head.schema.select(*held_columns(head, schema, files, manifests, order.columns))
     known = frozenset(folder for folder, manifest in manifests.items() if manifest is not None)
     count = min(_RANGES, -(-sum(f.size for f in files) // part_bytes))
@@ -320,8 +320,8 @@ def _commit_day(
     lifted = sum((part.lifted for part in parts), Counter[str]())
     misfits = _join_misfits(schema_of(head), manifests, parts, lifted)
     manifest = name_folder(rewriting.folder, day, rewriting.made_at, added, manifests, misfits)
-    delete_strays(table.clients, table.names, manifest)
-    write_manifest(table.clients, table.names, manifest)
+    delete_strays(table, manifest)
+    write_manifest(table, manifest)
     rewrite = Rewrite(files, added, rewriting.held, manifest)
     note = {"dynalake": "compact", "dynalake.day": day}
 
@@ -366,9 +366,7 @@ class _RangeWriter:
         with TemporaryDirectory(dir=self._scratch) as name:
             work = Path(name)
             rows = sort_rows(self._rows(rest), streams, by, work, self._options.memory_mb)
-            writer = PartWriter(
-                day.table.clients, day.table.names, day.head, day.held, place, self._options.writing, work, first
-            )
+            writer = PartWriter(day.table, day.head, day.held, place, self._options.writing, work, first)
             added = writer.write(rows)
         return WrittenRange(added, self._lifted, self._seen.observed, self._counts)
 

@@ -100,7 +100,7 @@ def retype_file(
     after = replace(retyping.after, columns=tuple(c for c in retyping.after.columns if c.name in attributes))
     source = retyping.source.select(*source_names(file, retyping))
     retype = Retyper(retyping.before, after, arrow_schema_of(held))
-    writer = PartWriter(table.clients, table.names, head, held, folder, writing, directory, first)
+    writer = PartWriter(table, head, held, folder, writing, directory, first)
 
     def rows() -> Iterator[pa.Table]:
         for some in read_rows(head, [file], schema=source):

@@ -129,8 +129,8 @@ class RetypedTable:
                 old = self._manifests_of(unit)
                 misfits = _join_left(old, made, lifted, retyping.after)
                 manifest = name_folder(folders[unit.key], unit.partition, made_at, added, old, misfits)
-                delete_strays(self._table.clients, self._table.names, manifest)
-                write_manifest(self._table.clients, self._table.names, manifest)
+                delete_strays(self._table, manifest)
+                write_manifest(self._table, manifest)
             self._done[unit.key] = _Done(made_at, unit.files, added, tuple(m.held for m in made))
             self.lifted.update(lifted)
             self.spilled.update(sum((m.spilled for m in made), Counter[str]()))
@@ -185,14 +185,14 @@ class RetypedTable:
     def _manifests_of(self, unit: _Unit) -> list[FolderManifest | None]:
         folders = {f.folder for f in unit.files if f.folder}
         missing = folders - self._manifests.keys()
-        self._manifests |= read_manifests(self._table.clients, self._table.names, missing)
+        self._manifests |= read_manifests(self._table, missing)
         return [self._manifests[folder] for folder in sorted(folders)]
 
     def _read_waiting(self, head: Head, files: Iterable[DataFile]) -> None:
         """Read what is in `__other` of these files: from the manifests, or, for the state, from the files."""
         if self._changes:
             folders = {f.folder for f in files if f.folder} - self._manifests.keys()
-            self._manifests |= read_manifests(self._table.clients, self._table.names, folders)
+            self._manifests |= read_manifests(self._table, folders)
             return
         unknown = [file for file in files if file.path not in self._waiting]
         lifts_of_files = self._workers.each(partial(_read_lifts, head, self.retyping.lifts), unknown)

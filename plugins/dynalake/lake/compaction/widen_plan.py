@@ -105,7 +105,7 @@ def find_lifts(schema: TableSchema, observed: Mapping[str, Type]) -> frozenset[s
 def read_misfits(table: Table, head: Head) -> dict[str, Any]:
     """Return what is in `__other` of all live files, as their folders' manifests list it, by attribute."""
     folders = {f.folder for f in head.files() if f.rows and f.folder and holds_other(f)}
-    return join_misfits(read_manifests(table.clients, table.names, folders).values())
+    return join_misfits(read_manifests(table, folders).values())
 
 
 def count_widening(table: Table, changes: Head, state: Head) -> int:
@@ -153,7 +153,7 @@ class Sizes:
         self._heads = ((changes, schema_of(changes)), (state, schema_of(state)))
         self._files = [(head, schema, head.files()) for head, schema in self._heads]
         folders = {f.folder for f in changes.files() if f.rows and f.folder and holds_other(f)}
-        self._manifests = read_manifests(table.clients, table.names, folders)
+        self._manifests = read_manifests(table, folders)
         self._folders: Counter[tuple[Any, str]] = Counter()
         for file in changes.files():
             self._folders[file.partition, file.folder or file.path] += file.size

@@ -288,7 +288,7 @@ def _write_again(merge: Merge, head: Head, file: DataFile, run: int) -> tuple[Da
     table = merge.table
     folder = Folder(table.names.items_folder(new_folder()), file.partition)
     with TemporaryDirectory(prefix="dynalake-snapshot-", dir=merge.work_directory) as name:
-        writer = PartWriter(table.clients, table.names, head, head.schema, folder, STATE_WRITING, Path(name))
+        writer = PartWriter(table, head, head.schema, folder, STATE_WRITING, Path(name))
         return writer.write(_without_earlier(rows, run) for rows in read_rows(head, [file]))
 
 
@@ -342,7 +342,7 @@ def _note_swap(table: Table, run: int, manifests: Sequence[FolderManifest]) -> N
     """Put the folders' manifests, and the list of these folders, so that any run can finish."""
     for manifest in manifests:
         assert manifest.day == SNAPSHOT_DAY, manifest.day
-        write_manifest(table.clients, table.names, manifest)
+        write_manifest(table, manifest)
     body = json.dumps({"run": run, "folders": [m.folder for m in manifests]}).encode()
     table.clients.s3.put_object(Bucket=table.names.lake.bucket, Key=table.names.snapshot_swap(run), Body=body)
 
@@ -357,6 +357,6 @@ def _noted_swap(table: Table, run: int) -> list[FolderManifest] | None:
         raise
     with answer["Body"] as body:
         folders = json.loads(body.read())["folders"]
-    manifests = read_manifests(table.clients, table.names, folders)
+    manifests = read_manifests(table, folders)
     noted = [manifests[folder] for folder in folders]
     return None if any(m is None for m in noted) else [m for m in noted if m is not None]

@@ -282,7 +282,7 @@ class Merge:
             rows = sort_rows([] if in_order else stay(), streams, state_order(target, identity), work, MEMORY_MB)
             pieces = cut_tables(keep_last(rows, identity), identity, max(1, -(-total // files)))
             folder = Folder(self.table.names.items_folder(new_folder()), plan.deleted)
-            writer = PartWriter(self.table.clients, self.table.names, head, head.schema, folder, STATE_WRITING, work)
+            writer = PartWriter(self.table, head, head.schema, folder, STATE_WRITING, work)
             return _write_files(writer, pieces)
 
 

@@ -16,9 +16,8 @@ from uuid import uuid4
 
 from botocore.exceptions import ClientError
 
-from dynalake.aws.clients import Clients
 from dynalake.errors import ConflictError
-from dynalake.names import TableNames
+from dynalake.lake.catalog.table import Table
 
 _AT_ONCE = 16
 
@@ -89,16 +88,17 @@ def new_folder() -> str:
     return uuid4().hex
 
 
-def write_manifest(clients: Clients, names: TableNames, manifest: FolderManifest) -> None:
+def write_manifest(table: Table, manifest: FolderManifest) -> None:
     """Put a manifest, or find the same one there. Raise `ConflictError` where another one is there."""
+    names = table.names
     body = manifest.to_json().encode()
     key = names.folder_manifest(manifest.folder)
     try:
-        clients.s3.put_object(Bucket=names.lake.bucket, Key=key, Body=body, IfNoneMatch="*")
+        table.clients.s3.put_object(Bucket=names.lake.bucket, Key=key, Body=body, IfNoneMatch="*")
     except ClientError as error:
         if error.response["Error"]["Code"] not in ("PreconditionFailed", "412"):
             raise
-        if _read(clients, names, manifest.folder) != manifest:
+        if _read(table, manifest.folder) != manifest:
             raise ConflictError(
                 f"The folder {manifest.folder} already has another manifest",
                 action="plan again: each attempt writes to a folder of its own",
@@ -107,29 +107,32 @@ def write_manifest(clients: Clients, names: TableNames, manifest: FolderManifest
             ) from error
 
 
-def delete_strays(clients: Clients, names: TableNames, manifest: FolderManifest) -> None:
+def delete_strays(table: Table, manifest: FolderManifest) -> None:
     """Delete the files of a folder that are not in its manifest: they are of attempts that do not count."""
+    names = table.names
     prefix = names.change_folder(manifest.day, manifest.folder)
     kept = {part.path.removeprefix(names.uri("")) for part in manifest.parts}
-    for page in clients.s3.get_paginator("list_objects_v2").paginate(Bucket=names.lake.bucket, Prefix=prefix):
+    for page in table.clients.s3.get_paginator("list_objects_v2").paginate(Bucket=names.lake.bucket, Prefix=prefix):
         for entry in page.get("Contents", ()):
             if entry["Key"] not in kept:
-                clients.s3.delete_object(Bucket=names.lake.bucket, Key=entry["Key"])
+                table.clients.s3.delete_object(Bucket=names.lake.bucket, Key=entry["Key"])
 
 
-def read_manifests(clients: Clients, names: TableNames, folders: Iterable[str]) -> dict[str, FolderManifest | None]:
+def read_manifests(table: Table, folders: Iterable[str]) -> dict[str, FolderManifest | None]:
     """Return the manifests of these folders; None where one is missing, or is not dynalake's."""
     chosen = sorted(set(folders))
-    assert clients.s3 is not None  # made once, before the threads need it
+    assert table.clients.s3 is not None  # made once, before the threads need it
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return dict(zip(chosen, pool.map(lambda folder: _read(clients, names, folder), chosen), strict=True))
+        return dict(zip(chosen, pool.map(lambda folder: _read(table, folder), chosen), strict=True))
 
 
-def _read(clients: Clients, names: TableNames, folder: str) -> FolderManifest | None:
+def _read(table: Table, folder: str) -> FolderManifest | None:
     if not folder:
         return None
     try:
-        with clients.s3.get_object(Bucket=names.lake.bucket, Key=names.folder_manifest(folder))["Body"] as body:
+        with table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=table.names.folder_manifest(folder))[
+            "Body"
+        ] as body:
             return FolderManifest.from_json(body.read())
     except ClientError as error:
         if error.response["Error"]["Code"] in ("NoSuchKey", "404"):

@@ -14,12 +14,11 @@ import pyarrow.parquet as pq
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.schema import Schema
 
-from dynalake.aws.clients import Clients
 from dynalake.errors import SettingsError
 from dynalake.lake.catalog.iceberg import DataFile, Head
+from dynalake.lake.catalog.table import Table
 from dynalake.lake.files.folders import Part
 from dynalake.lake.files.read import arrow_schema_of
-from dynalake.names import TableNames
 
 CODECS = ("zstd", "snappy", "gzip")
 
@@ -70,8 +69,7 @@ class PartWriter:
 
     def __init__(
         self,
-        clients: Clients,
-        names: TableNames,
+        table: Table,
         head: Head,
         schema: Schema,
         folder: Folder,
@@ -80,7 +78,7 @@ class PartWriter:
         first: int = 0,
     ) -> None:
         """Make a writer. `first`: the number of the first part."""
-        self._clients, self._names, self._head, self._schema = clients, names, head, schema
+        self._clients, self._names, self._head, self._schema = table.clients, table.names, head, schema
         self._folder, self._writing, self._directory = folder, writing, directory
         self._arrow = file_schema(schema)
         self._files: list[DataFile] = []

@@ -68,7 +68,7 @@ def read_raw_day(
 ) -> RawDay:
     """Read a day. `folders`: its live folders; `objects`: those of the day, if they were listed already."""
     listed = list_raw_day(table, day) if objects is None else objects
-    return RawDay(day, listed, read_manifests(table.clients, table.names, folders))
+    return RawDay(day, listed, read_manifests(table, folders))
 
 
 def read_raw_days(table: Table, days: Iterable[str], folders: Mapping[str, Collection[str]]) -> Iterator[RawDay]:

@@ -60,12 +60,12 @@ def make_tables(table: Table, key: ItemKey, source_arn: str, pins: Pins | None =
     check_identity(table.names, table_id_of(changes), table_id)
     if changes is None:
         changes = _create_changes(table, schema, source)
-    note_metadata(table.clients, table.names, changes)
+    note_metadata(table, changes)
     state = bring_back(table, table.names.state_table).head
     if state is None:
         _check_derivable(table.names, changes)
         state = _create_state(table, schema_of(changes), source)
-    note_metadata(table.clients, table.names, state)
+    note_metadata(table, state)
     merge_again(table)
     derive_state(table)
     write_views(table)
@@ -103,7 +103,7 @@ def _owner_of_damaged(table: Table, name: str) -> str | None:
     with suppress(CatalogError):
         head = table.catalog.find(name)
         return None if head is None else head.properties.get(DYNAMODB_TABLE)
-    return table.names.table if noted_metadata(table.clients, table.names, name) else None
+    return table.names.table if noted_metadata(table, name) else None
 
 
 def _create_changes(table: Table, schema: TableSchema, source: Mapping[str, str]) -> Head:

@@ -44,7 +44,7 @@ def bring_back(table: Table, name: str) -> Found:
 
     Another call, or one after a kill, gives the same. Raises `CatalogError` where no metadata of it is left.
     """
-    note = read_note(table.clients, table.names, name)
+    note = read_note(table, name)
     damaged = named = ""
     try:
         head = table.catalog.find(name)
@@ -137,7 +137,7 @@ def forget_restored(table: Table) -> None:
 def _follow(table: Table, head: Head, note: Note | None) -> Found:
     """Return what has to be done about a table that Glue has."""
     if note is None or leads_to(note, head):
-        note_metadata(table.clients, table.names, head)
+        note_metadata(table, head)
         return Found(_with_snapshot(table, head))
     if note.uuid != head.uuid:
         return Found(
@@ -180,7 +180,7 @@ def _restore(table: Table, last: Head, instead_of: str = "") -> Head:
     if last.name == table.names.state_table:
         note_restored(table, last)
     head = table.catalog.restore(last, instead_of)
-    note_metadata(table.clients, table.names, head)
+    note_metadata(table, head)
     return _with_snapshot(table, head)
 
 

@@ -162,10 +162,10 @@ def _load(table: Table) -> tuple[Head, ...]:
     """
     heads = []
     for name in (table.names.changes_table, table.names.state_table):
-        note = read_note(table.clients, table.names, name)
+        note = read_note(table, name)
         head = table.catalog.load(name)
         if note is None:
-            note_metadata(table.clients, table.names, head)
+            note_metadata(table, head)
         elif not leads_to(note, head):
             raise _NotTrusted(
                 f"The Glue table {name} is at {head.metadata_location}, which does not follow {note.metadata_location}"

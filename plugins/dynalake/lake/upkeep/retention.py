@@ -90,7 +90,7 @@ def delete_raw(table: Table, now: datetime, raw_retention_days: int) -> RawDelet
     if not check_raw_retention(raw_retention_days):
         return RawDeleted(names.table)
     now = storage_time(table.clients, names.lake.bucket, now)
-    note = read_note(table.clients, names, names.changes_table)
+    note = read_note(Table(table.clients, names), names.changes_table)
     head = table.changes()
     if note is None or not leads_to(note, head):
         return RawDeleted(names.table)  # commits may be lost, and their raw objects are needed again

@@ -111,7 +111,7 @@ def check_deletes(head: Head) -> Iterator[Finding]:
 
 def check_note(table: Table, head: Head) -> Iterator[Finding]:
     """Yield a finding where the table's metadata does not follow from the noted one: commits are lost."""
-    note = read_note(table.clients, table.names, head.name)
+    note = read_note(table, head.name)
     if note is not None and not leads_to(note, head):
         yield Finding(
             "other-metadata",

@@ -23,7 +23,8 @@ except ImportError:  # Airflow 3.1
 
 if TYPE_CHECKING:
     from dynalake.aws.clients import Clients
-    from dynalake.names import Lake, TableNames
+    from dynalake.lake.catalog.table import Table
+    from dynalake.names import Lake
 
 logger = logging.getLogger(__name__)
 
@@ -176,35 +177,44 @@ def tell(note: str) -> None:
     get_current_context()["ti"].xcom_push(NOTE, note)
 
 
-def lake(found: Clients) -> Lake:
+def lake(aws: Clients) -> Lake:
     """Return the run's lake. Raise `SettingsError` if no setup has made it."""
     from dynalake.capture.lake.registry import load_lake
 
-    return load_lake(found, str(parameters()["environment"]))
+    return load_lake(aws, str(parameters()["environment"]))
 
 
-def table_names(found: Clients) -> TableNames:
-    """Return the names of the run's table in the run's lake."""
-    return lake(found).table(str(parameters()["table"]))
+def named_table(name: str) -> Table:
+    """Return a table of the run's lake. Raise `SettingsError` if no setup has made the lake."""
+    from dynalake.lake.catalog.table import Table
+
+    aws = clients()
+    return Table(aws, lake(aws).table(name))
 
 
-def table_list(found: Clients) -> list[str]:
+def run_table() -> Table:
+    """Return the run's table in the run's lake."""
+    return named_table(str(parameters()["table"]))
+
+
+def table_list(aws: Clients) -> list[str]:
     """Return the tables of a run: those in its parameter `tables`, or all that are set up."""
     from dynalake.capture.lake.registry import find_lake, list_tables, load_settings
+    from dynalake.lake.catalog.table import Table
 
     requested = parameters()["tables"]
     environment = str(parameters()["environment"])
-    where = lake(found) if requested else find_lake(found, environment)
+    where = lake(aws) if requested else find_lake(aws, environment)
     if where is None:
         tell(
             f"There is no lake {environment!r}, so nothing was done. dynalake_setup makes it with its first table. If "
             "your lake has another name, set DYNALAKE_ENVIRONMENT to it for all of Airflow's components."
         )
         return []
-    chosen = list(list_tables(found, where))
+    chosen = list(list_tables(aws, where))
     if requested:
         for name in set(requested) - set(chosen):
-            load_settings(found, where.table(name))  # raises, because it is not set up
+            load_settings(Table(aws, where.table(name)))  # raises, because it is not set up
         chosen = sorted(set(requested))
     check_mapped(chosen)
     return chosen

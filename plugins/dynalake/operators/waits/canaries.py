@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dynalake.operators.task.session import clients, poke, say, table_names
+from dynalake.operators.task.session import poke, run_table, say
 
 if TYPE_CHECKING:
     from airflow.sdk import PokeReturnValue
@@ -17,19 +17,18 @@ def look_for_canaries(sent: list[dict[str, Any]]) -> PokeReturnValue:
     """
     from dynalake.capture.proof.canaries import Canaries, Search, send_canaries
 
-    aws = clients()
-    names = table_names(aws)
-    searches = [Search(aws, names, Canaries(**canaries)) for canaries in sent]
+    table = run_table()
+    searches = [Search(table, Canaries(**canaries)) for canaries in sent]
 
     def look() -> int:
         missing = [search.missing() for search in searches]
         for search, into in zip(searches, missing, strict=True):
             if into:
-                send_canaries(aws, names, search.canaries, into)
+                send_canaries(table, search.canaries, into)
         for search, into in zip(searches, missing, strict=True):
             search.check(into)
             for uri in sorted(set(search.found.values())):
-                say(f"Canaries of {names.firehose(search.canaries.delivery)} are in {uri}")
+                say(f"Canaries of {table.names.firehose(search.canaries.delivery)} are in {uri}")
         return sum(len(search.found) for search in searches)
 
     return poke(look)

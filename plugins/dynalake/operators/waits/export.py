@@ -8,7 +8,7 @@ from airflow.sdk import BaseOperator
 
 from dynalake.errors import TransientError
 from dynalake.operators.task import limits
-from dynalake.operators.task.session import clients, guarded, parameters, run_id, say, table_names
+from dynalake.operators.task.session import guarded, parameters, run_id, run_table, say
 
 try:
     from airflow.sdk.exceptions import AirflowSkipException
@@ -45,15 +45,14 @@ class ExportTable(BaseOperator):
 
         if parameters()["dry_run"]:
             raise AirflowSkipException("Only an estimate was requested")
-        aws = clients()
-        names = table_names(aws)
-        if load_plan(aws, names, run_name(run_id())).method != "export":
+        table = run_table()
+        if load_plan(table, run_name(run_id())).method != "export":
             raise AirflowSkipException("The run scans the table")
-        groups = find_groups(aws, names, run=run_id())
+        groups = find_groups(table, run=run_id())
         if groups is None:
-            exports = request_exports(aws, names, run=run_id())
+            exports = request_exports(table, run=run_id())
             try:
-                finished = check_exports(aws, names, exports)
+                finished = check_exports(table, exports)
             except NotReadyError as waiting:
                 if event is not None and event["status"] != "success":
                     raise TransientError(
@@ -62,7 +61,7 @@ class ExportTable(BaseOperator):
                     ) from None
                 say(waiting)
                 self._wait_for(waiting.ids["export"])
-            groups = store_groups(aws, names, finished, run=run_id())
+            groups = store_groups(table, finished, run=run_id())
         say(f"{groups.items:,} items in {groups.count:,} files, read by {len(groups.groups):,} tasks")
         return list(range(len(groups.groups)))
 

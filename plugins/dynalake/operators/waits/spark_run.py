@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.sdk import BaseOperator, Context
 
 from dynalake.operators.task import limits
-from dynalake.operators.task.session import clients, guarded, lake, parameters, say
+from dynalake.operators.task.session import guarded, named_table, parameters, say
 
 if TYPE_CHECKING:
-    from dynalake.aws.clients import Clients
+    from dynalake.lake.catalog.table import Table
     from dynalake.names import TableNames
 
 POLL_SECONDS = 20
@@ -30,13 +30,14 @@ class SparkOperator(BaseOperator):
     def dynamodb_table(self) -> str:
         """Return the name of the task's DynamoDB table."""
 
-    def defer_to_spark(self, found: Clients, names: TableNames, work: str, values: Mapping[str, Any]) -> NoReturn:
+    def defer_to_spark(self, table: Table, work: str, values: Mapping[str, Any]) -> NoReturn:
         """Let the job do this work for the table. Raise `SettingsError` or `NotReadyError`, as `start_run` does."""
         from dynalake.operators.waits.glue_run import GlueRunTrigger
         from dynalake.spark.glue import start_run
         from dynalake.spark.request import Request
 
-        run = start_run(found, names, Request.of(names, work, values))
+        names = table.names
+        run = start_run(table, Request.of(names, work, values))
         say(f"Glue job {names.lake.spark_job}, run {run}")
         trigger = GlueRunTrigger(
             job_name=names.lake.spark_job,
@@ -55,9 +56,8 @@ class SparkOperator(BaseOperator):
         from dynalake.spark.request import read_outcome
 
         say(event)
-        aws = clients()
-        names = lake(aws).table(self.dynamodb_table())
-        return self.go_on(context, names, read_outcome(aws, names, find_request(aws, names, event["run_id"])))
+        table = named_table(self.dynamodb_table())
+        return self.go_on(context, table.names, read_outcome(table, find_request(table, event["run_id"])))
 
     @abstractmethod
     def go_on(self, context: Context, names: TableNames, done: dict[str, Any]) -> Any:

@@ -276,7 +276,7 @@ def test_a_refused_commit_lands_on_the_new_head(small_lake: SmallLake) -> None:
     assert landed is not None
     assert counts == [0, 1]
     assert ids(small_lake) == ["a", "m"]
-    assert noted_metadata(small_lake.clients, small_lake.names, "receipts") == landed.metadata_location
+    assert noted_metadata(small_lake.table, "receipts") == landed.metadata_location
 
 
 def test_a_commit_is_tried_again_if_another_thread_reads_a_later_version(
@@ -334,10 +334,10 @@ def test_the_noted_metadata_only_moves_forward(small_lake: SmallLake) -> None:
     first = small_lake.create()
     second = append(small_lake, "a")
 
-    note_metadata(small_lake.clients, small_lake.names, second)
-    note_metadata(small_lake.clients, small_lake.names, first)
+    note_metadata(small_lake.table, second)
+    note_metadata(small_lake.table, first)
 
-    kept = noted_metadata(small_lake.clients, small_lake.names, "receipts")
+    kept = noted_metadata(small_lake.table, "receipts")
     assert kept == second.metadata_location
     assert metadata_number(first.metadata_location) < metadata_number(kept)
 

@@ -16,6 +16,7 @@ import pytest
 
 from dynalake.errors import CatalogError, ConflictError, LedgerError, SettingsError, UnknownOutcomeError
 from dynalake.lake.catalog.iceberg import Change, DataFile, News
+from dynalake.lake.catalog.table import Table
 from dynalake.lake.compaction import day as days
 from dynalake.lake.compaction.compact_options import CompactOptions
 from dynalake.lake.compaction.day import compact_day, is_compacted, order_of, plan_compaction
@@ -74,7 +75,7 @@ def test_a_day_becomes_one_sorted_folder(lake: Receipts) -> None:
     assert file.bounds("id") == ("a", "c")
     # `[]` had no type when it came; when it was compacted, a column existed for it.
     assert done.lifted == {"tags": 1}
-    manifest = read_manifests(lake.table.clients, lake.names, [done.folder])[done.folder]
+    manifest = read_manifests(Table(lake.table.clients, lake.names), [done.folder])[done.folder]
     assert manifest is not None
     assert manifest.sums.add_up
     assert [p.path for p in manifest.parts] == [file.path]
@@ -238,7 +239,7 @@ def test_files_of_another_engine_are_compacted_too(lake: Receipts) -> None:
     assert len({f.folder for f in files(lake)} - {""}) == 1
     assert lake.rows() == lake.committed
     assert ids(lake) == sorted(ids(lake))
-    manifest = read_manifests(lake.table.clients, lake.names, [files(lake)[0].folder])[files(lake)[0].folder]
+    manifest = read_manifests(Table(lake.table.clients, lake.names), [files(lake)[0].folder])[files(lake)[0].folder]
     assert manifest is not None
     assert manifest.misfits == {"n": {"type": "text", "count": 1}}
 
@@ -265,7 +266,7 @@ def test_a_folder_without_its_manifest_is_rewritten_like_files_of_another_engine
 
     assert (done.rows, done.replaced) == (4, 2)
     assert lake.rows() == lake.committed
-    manifest = read_manifests(lake.table.clients, lake.names, [done.folder])[done.folder]
+    manifest = read_manifests(Table(lake.table.clients, lake.names), [done.folder])[done.folder]
     assert manifest is not None
     assert manifest.misfits == {"n": {"type": "text", "count": 1}}
 

@@ -18,7 +18,7 @@ from pyiceberg.types import NestedField, StringType
 from dynalake.errors import ConflictError, SettingsError, UnknownOutcomeError
 from dynalake.lake.catalog.commit import check_fields, commit_on
 from dynalake.lake.catalog.iceberg import Change
-from dynalake.lake.catalog.table import SCHEMA
+from dynalake.lake.catalog.table import SCHEMA, Table
 from dynalake.lake.columns.pins import Pins
 from dynalake.lake.columns.schema import TableSchema
 from dynalake.lake.compaction import widen
@@ -115,7 +115,7 @@ def test_waiting_values_move_into_their_column_and_every_value_is_exact(lake: Re
         assert head.tags == {}
         assert widen.HELD_SINCE not in head.properties
         assert {f.iceberg.column_sizes.keys() <= head.schema.field_ids for f in head.files()} == {True}
-    manifests = read_manifests(lake.table.clients, lake.names, {f.folder for f in lake.table.changes().files()})
+    manifests = read_manifests(Table(lake.table.clients, lake.names), {f.folder for f in lake.table.changes().files()})
     assert [m.misfits for m in manifests.values() if m is not None] == [{}, {}]
     assert run(lake) == Widened()
 

@@ -227,7 +227,7 @@ def test_a_commit_without_a_note_counts_once_another_builds_on_it(lake: StateLak
     first = lake.table.catalog.commit(noted, Change(properties={"one": "1"}))
     lake_of_one = lake.copy()
     lake.table.catalog.commit(first, Change(properties={"two": "2"}))
-    assert noted_metadata(lake.table.clients, lake.names, "receipts") == noted.metadata_location
+    assert noted_metadata(Table(lake.table.clients, lake.names), "receipts") == noted.metadata_location
     for damaged, last in ((lake_of_one, noted), (lake, first)):
         damaged.glue.tables.clear()
         repair_entries(damaged.table)
@@ -242,7 +242,7 @@ def test_metadata_whose_files_are_missing_is_not_used(lake: StateLake) -> None:
     assert snapshot_of is not None
     lake.s3.delete_object(Key=key_of(lake, snapshot_of.manifest_list))
 
-    last = find_last(lake.table, "receipts", read_note(lake.table.clients, lake.names, "receipts"))
+    last = find_last(lake.table, "receipts", read_note(Table(lake.table.clients, lake.names), "receipts"))
 
     assert last is not None
     assert last.metadata_location == noted.metadata_location
@@ -340,5 +340,5 @@ def test_a_missing_note_is_written(lake: StateLake) -> None:
     lake.s3.delete_object(Key=lake.names.metadata_note("receipts"))
 
     assert kinds(lake) == []
-    assert noted_metadata(lake.table.clients, lake.names, "receipts") == head.metadata_location
-    note_metadata(lake.table.clients, lake.names, head)
+    assert noted_metadata(Table(lake.table.clients, lake.names), "receipts") == head.metadata_location
+    note_metadata(Table(lake.table.clients, lake.names), head)

@@ -12,6 +12,7 @@ from dynalake.errors import ConflictError, UnknownOutcomeError
 from dynalake.lake.catalog.commit import check_age
 from dynalake.lake.catalog.iceberg import Change, DataFile
 from dynalake.lake.catalog.metadata_note import metadata_number, noted_metadata
+from dynalake.lake.catalog.table import Table
 from dynalake.lake.files.folders import new_folder
 from dynalake.lake.files.objects import StoredObject
 from dynalake.lake.upkeep import collect as collecting
@@ -370,5 +371,5 @@ def test_upkeep_is_one_noted_commit_per_table(lake: MemoryLake) -> None:
     assert len(list(head._manifests())) == 1
     assert len(head.iceberg.metadata.snapshots) == 2
     assert int(head.properties["dynalake.collected-at"]) == lake.milliseconds
-    assert noted_metadata(lake.table.clients, lake.names, head.name) == head.metadata_location
+    assert noted_metadata(Table(lake.table.clients, lake.names), head.name) == head.metadata_location
     assert metadata_number(head.metadata_location) == metadata_number(before.metadata_location) + 1

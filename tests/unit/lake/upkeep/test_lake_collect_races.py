@@ -72,7 +72,7 @@ class World:
         key = f"{table.names.change_folder(day, folder)}part-00000.parquet"
         file = put_file(table, head, key, day, [{"id": folder, "__event_time": made_at}], "dt")
         parts = (Part(file.path, file.size, file.rows),)
-        write_manifest(table.clients, table.names, FolderManifest(folder, day, made_at, (), parts))
+        write_manifest(table, FolderManifest(folder, day, made_at, (), parts))
         head = table.changes()  # as a task of its own does
 
         def build(now: Head, news: News) -> Change:
@@ -95,7 +95,7 @@ class World:
         key = f"{table.names.change_folder(day, folder)}part-00000.parquet"
         file = put_file(table, head, key, day, [{"id": folder, "__event_time": made_at}], "dt")
         parts = (Part(file.path, file.size, file.rows),)
-        write_manifest(table.clients, table.names, FolderManifest(folder, day, made_at, (), parts))
+        write_manifest(table, FolderManifest(folder, day, made_at, (), parts))
 
         def build(now: Head, news: News) -> Change:
             check_age(now, made_at, self.milliseconds())

@@ -17,7 +17,7 @@ from dynalake.days import SNAPSHOT_DAY
 from dynalake.errors import CatalogError
 from dynalake.lake.catalog.iceberg import Change, DataFile, Head
 from dynalake.lake.catalog.metadata_note import note_metadata
-from dynalake.lake.catalog.table import HISTORY_FROM
+from dynalake.lake.catalog.table import HISTORY_FROM, Table
 from dynalake.lake.compaction.compact_options import CompactOptions
 from dynalake.lake.compaction.day import compact_day
 from dynalake.lake.files.folders import FolderManifest
@@ -62,7 +62,7 @@ class ScrubLake(Receipts):
 
     def commit(self, **change: Any) -> Head:
         head = self.table.catalog.commit(self.table.changes(), Change(**change))
-        note_metadata(self.table.clients, self.names, head)
+        note_metadata(Table(self.table.clients, self.names), head)
         return head
 
 

@@ -9,11 +9,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from dynalake.aws.clients import Clients
 from dynalake.convert.read.compiled.scan import PADDING
 from dynalake.convert.read.raw import BrokenObject, RawObject, stream_text
 from dynalake.convert.read.records import DELETED, open_object
-from dynalake.names import TableNames
+from dynalake.lake.catalog.table import Table
 
 BLOCK = 3 << 20
 """Bytes of text, or a little more, that are parsed in one go: several blocks are in memory at once."""
@@ -43,9 +42,7 @@ def block_bytes(columns: int) -> int:
     return BLOCK * min(3, 1 + columns // _WIDE)
 
 
-def read_blocks(
-    clients: Clients, names: TableNames, objects: Sequence[RawObject], columns: Callable[[], int] = lambda: 0
-) -> Iterator[Block]:
+def read_blocks(table: Table, objects: Sequence[RawObject], columns: Callable[[], int] = lambda: 0) -> Iterator[Block]:
     """Yield all lines of the objects, in order. Raise `ConflictError` where an object was replaced since it was listed.
 
     `columns`: a function that returns how many are known by now.
@@ -54,7 +51,7 @@ def read_blocks(
     origins: list[tuple[int, int]] = []
     lost: list[tuple[int, str, int]] = []
     size = 0
-    for number, body in enumerate(_fetch(clients, names, objects)):
+    for number, body in enumerate(_fetch(table, objects)):
         if body is None:
             lost.append((number, DELETED, objects[number].size))
             continue
@@ -73,29 +70,29 @@ def read_blocks(
         yield Block(b"".join([*pieces, PADDING]), tuple(origins), tuple(lost))
 
 
-def _fetch(clients: Clients, names: TableNames, objects: Sequence[RawObject]) -> Iterator[Any]:
+def _fetch(table: Table, objects: Sequence[RawObject]) -> Iterator[Any]:
     """Yield the objects' streams, in order. Thousands of small objects must not wait for each other."""
 
     def fetch(raw: RawObject) -> Any:
-        body = open_object(clients, names, raw)
+        body = open_object(table, raw)
         if body is None:
             return None
         with body:
             return io.BytesIO(body.read())
 
-    assert clients.s3 is not None  # made once, before the threads need it
+    assert table.clients.s3 is not None  # made once, before the threads need it
     waiting: deque[RawObject | Future[Any]] = deque()
     with ThreadPoolExecutor(_AHEAD) as pool:
         try:
             for raw in objects:
                 waiting.append(pool.submit(fetch, raw) if raw.size <= _WHOLE else raw)
                 if len(waiting) > _AHEAD:
-                    yield _open(clients, names, waiting.popleft())
+                    yield _open(table, waiting.popleft())
             while waiting:
-                yield _open(clients, names, waiting.popleft())
+                yield _open(table, waiting.popleft())
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _open(clients: Clients, names: TableNames, source: RawObject | Future[Any]) -> Any:
-    return open_object(clients, names, source) if isinstance(source, RawObject) else source.result()
+def _open(table: Table, source: RawObject | Future[Any]) -> Any:
+    return open_object(table, source) if isinstance(source, RawObject) else source.result()

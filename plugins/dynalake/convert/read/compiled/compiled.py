@@ -16,7 +16,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from dynalake.aws.clients import Clients
 from dynalake.convert.options import ReadOptions
 from dynalake.convert.read.compiled.blocks import Block, read_blocks
 from dynalake.convert.read.compiled.parse import LineNumbers, ParsedBlock
@@ -27,9 +26,9 @@ from dynalake.convert.read.records import Rejecting
 from dynalake.convert.rows.place import DENSE, own_columns
 from dynalake.convert.rows.runs import Ambiguous, Runs, Unfit
 from dynalake.convert.rows.words import element_words
+from dynalake.lake.catalog.table import Table
 from dynalake.lake.columns.schema import TableSchema
 from dynalake.lake.types.union import Type
-from dynalake.names import TableNames
 
 _pa: Any = pa  # its stubs take types only as literals; here they are data
 
@@ -66,8 +65,7 @@ class CompiledReading:
 
     def __init__(
         self,
-        clients: Clients,
-        names: TableNames,
+        table: Table,
         objects: Sequence[RawObject],
         growth: Growth | Grown,
         options: ReadOptions,
@@ -78,16 +76,14 @@ class CompiledReading:
         self.read = self.canaries = 0
         self._growth = growth
         self._reader = PlacingReader(growth.reading.key, growth)
-        table = growth.reading
-        own = own_columns(table)
-        self._rows = Runs(table, directory, options.memory_mb, own)
+        self._rows = Runs(growth.reading, directory, options.memory_mb, own_columns(growth.reading))
         self._lock = Lock()
         self._is_whole = True
         self._elements = 0
         self._lists: dict[str, list[Type]] = {}  # by attribute, the types of lists and maps that rows were read under
         self._last: TableSchema | None = None
         numbers = LineNumbers(objects, rejected)
-        blocks = read_blocks(clients, names, objects, lambda: len(self._reader.schema.columns))
+        blocks = read_blocks(table, objects, lambda: len(self._reader.schema.columns))
         try:
             for block, parsed in parse_blocks(blocks, lambda text: self._reader.read(text, self._take)):
                 numbers.take(block, parsed)
