@@ -78,8 +78,10 @@ class Store:
 
     def list(self, prefix: str, after: str = "") -> Iterator[StoredObject]:
         """Yield the objects below a prefix, by key: one call per thousand. `after`: only those with greater keys."""
-        pages = self.clients.s3.get_paginator("list_objects_v2")
-        for page in pages.paginate(Bucket=self.bucket, Prefix=prefix, StartAfter=after):
+        start: Any = {"StartAfter": after} if after else {}
+        for page in self.clients.s3.get_paginator("list_objects_v2").paginate(
+            Bucket=self.bucket, Prefix=prefix, **start
+        ):
             for entry in page.get("Contents", ()):
                 yield StoredObject(entry["Key"], entry["Size"], entry["ETag"], milliseconds(entry["LastModified"]))
 
@@ -92,8 +94,9 @@ class Store:
 
     def folders(self, prefix: str, after: str = "") -> Iterator[str]:
         """Yield the names directly below a prefix that end in a slash there, without it."""
+        start: Any = {"StartAfter": after} if after else {}
         pages = self.clients.s3.get_paginator("list_objects_v2")
-        for page in pages.paginate(Bucket=self.bucket, Prefix=prefix, Delimiter="/", StartAfter=after):
+        for page in pages.paginate(Bucket=self.bucket, Prefix=prefix, Delimiter="/", **start):
             for entry in page.get("CommonPrefixes", ()):
                 yield entry["Prefix"].removeprefix(prefix).rstrip("/")
 
