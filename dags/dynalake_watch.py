@@ -36,4 +36,4 @@ with DAG(
     default_args={"retries": 1, "retry_delay": timedelta(seconds=20), "execution_timeout": limits.OVERVIEW},
 ):
     tables = watch.tables()
-    chain(watch.look.expand(table=tables), watch.report(tables))
+    chain(watch.look.expand(name=tables), watch.report(tables))
