@@ -44,7 +44,11 @@ def aws(code: str, message: str = "", status: int = 400) -> ClientError:
         (SettingsError("no", action="say yes"), True, "SettingsError: no. What to do: say yes."),
         (NotReadyError("wait"), False, "NotReadyError: wait."),
         (aws("AccessDeniedException", REFUSED), True, "AccessError: AWS refuses ssm:GetParameter on arn:aws:ssm:x:1"),
-        (NoCredentialsError(), True, "AccessError: The credentials of the AWS connection 'aws_of_prod' cannot be had"),
+        (
+            NoCredentialsError(),
+            True,
+            "AccessError: The credentials of the AWS connection 'aws_of_prod' cannot be loaded",
+        ),
         (aws("ThrottlingException"), False, "UnavailableError: AWS throttles GetParameter"),
         (aws("InternalServerError", status=500), False, "UnavailableError: AWS fails at GetParameter (500"),
     ],

@@ -296,7 +296,7 @@ def test_the_page_reports_an_overview_that_no_watch_wrote(
         assert response.status_code == 200
     else:
         assert response.status_code == 502, response.text
-        assert "run dynalake_watch again" in response.text
+        assert "run dynalake_watch, which writes it again" in response.text
     assert "script-src 'sha256-" in response.headers["Content-Security-Policy"]
 
 

@@ -169,7 +169,7 @@ def test_changes_wait_until_the_delivery_is_proven(clients: Clients) -> None:
     assert [change["id"] for change in wait_for_changes(clients, stack.table.names, 1)] == ["early"]
     # A run for other settings does not undo changes that it does not know.
     direct = replace(stack, settings=TableSettings("WAITS", delivery="direct"))
-    with pytest.raises(ConflictError, match="'direct' of table 'WAITS' is gone since"):
+    with pytest.raises(ConflictError, match="'direct' of table 'WAITS' was proven, but is gone"):
         direct.start(streams)
     direct.prepare()
     parameters = stack_state(clients, stack.table.names.stack).parameters

@@ -139,7 +139,7 @@ def test_only_the_data_remains_and_setup_works_again(clients: Clients, client: C
     assert find_settings(Table(clients, names)) is None
     remaining = " ".join(what_is_left(Table(clients, names)))
     assert f"delete_data={table}" in remaining
-    assert f"other tables go on: {other}" in remaining
+    assert f"other tables are still captured: {other}" in remaining
 
     write(clients, table, 10, start=50)
     second = set_up_with_catalog(clients, environment, TableSettings(table, delivery=delivery))
@@ -174,7 +174,7 @@ def test_the_confirmation_deletes_every_version_and_no_other_table_s_data(
         clients.s3.delete_object(Bucket=names.lake.bucket, Key=key)
 
     for wrong in ("yes", "wiped", "WIPED ", "WIPED2"):
-        with pytest.raises(SettingsError, match=r"the table is 'WIPED'\. Needed: 'WIPED', letter by letter"):
+        with pytest.raises(SettingsError, match=r"the table is 'WIPED'\. Needed: exactly 'WIPED'"):
             check_teardown(Table(clients, names), wrong)
     tear_down(clients, names, delete_data="WIPED")
     assert inventory(client, names) == before

@@ -223,7 +223,7 @@ def rows(head: Head) -> list[dict[str, Any]]:
 def by_worker(clients: Clients, lake: Lake) -> tuple[Table, Finished, list[str]]:
     table, finished, log = bring(clients, "WORKER", convert_here, night_here)
     assert (finished.sums.rows, finished.sums.repeats, finished.sums.rejected) == (14, 1, 1)
-    assert "Columns that have other types now: m, v" in log
+    assert "Columns with new types: m, v" in log
     assert commits_of_merges(table) == [1, 1, 1, 1]
     return table, finished, log
 

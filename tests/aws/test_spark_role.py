@@ -58,5 +58,5 @@ def test_a_conversion_and_a_night_in_the_job_s_role(table: Table) -> None:
 
     assert outcome["faults"] == []
     log = "\n".join(outcome["said"])
-    for part in ("files became 1", "Columns that have other types", "receipts_orc: 2", "state is folded", "findings"):
+    for part in ("files became 1", "Columns with new types", "receipts_orc: 2", "Folded the state", "findings"):
         assert part in log

@@ -336,7 +336,7 @@ def test_an_item_that_differs_in_the_lake(clients: Clients, captured: Captured) 
     assert second.readings.comparison.doubts == first.readings.comparison.doubts
     third = look(clients, names, second.readings, after=timedelta(minutes=31))
     assert third.state == "differs"
-    message = '1 of 2 items that were compared are not in the lake as DynamoDB has them; the first: ["a"]'
+    message = '1 of 2 compared items differ between the lake and DynamoDB; the first: ["a"]'
     assert message in messages(third)
     # When the change has landed after all, the item is right again.
     put_raw(clients, names, day, "late.gz", [json.dumps({**json.loads(wrong), "n": 1})])

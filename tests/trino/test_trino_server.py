@@ -81,7 +81,7 @@ def test_settings_of_other_processes_do_not_reach_it(monkeypatch: pytest.MonkeyP
 
 
 def test_a_query_with_two_columns_of_one_name_is_refused(trino: Trino) -> None:
-    with pytest.raises(ValueError, match="Two columns have one name"):
+    with pytest.raises(ValueError, match="Two columns have the same name"):
         trino("SELECT 1 AS a, 2 AS a")
 
 

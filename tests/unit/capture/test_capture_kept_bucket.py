@@ -27,4 +27,4 @@ def test_options_without_effect_on_an_existing_bucket_are_listed() -> None:
         of_bucket_alone = f'"{flag}"' in of_bucket and not used_by_others
         assert of_bucket_alone == (field.name in BUCKET_OPTIONS), field.name
     text = kept_bucket(LAKE)
-    assert all(name in text for name in (*BUCKET_OPTIONS, LAKE.bucket, "no alarm tells of rejected objects"))
+    assert all(name in text for name in (*BUCKET_OPTIONS, LAKE.bucket, "no alarm reports rejected objects"))

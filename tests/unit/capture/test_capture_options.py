@@ -56,7 +56,7 @@ def test_a_change_of_an_option_must_be_requested_by_name(name: str, deployed: di
     lake_options = LakeOptions.parse({name: requested})
     with pytest.raises(SettingsError) as refused:
         check_options(NOTHING, LAKE, lake_options)
-    assert f"{name} is {deployed_value!r}, asked is {str(requested)!r}" in str(refused.value)
+    assert f"{name} is {deployed_value!r}, requested is {str(requested)!r}" in str(refused.value)
     assert "update_settings=true" in str(refused.value)
     assert check_options(NOTHING, LAKE, lake_options, update=True) == {name: (deployed_value, str(requested))}
 

@@ -86,7 +86,7 @@ def test_a_rejected_change_is_a_batch_of_one() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"payload": "{"}', b'{"payload": {"Records": 1}}', b"\xff"])
 def test_an_error_names_an_object_that_is_not_a_batch(body: bytes) -> None:
-    with pytest.raises(RecordError, match="some/key is no failed batch"):
+    with pytest.raises(RecordError, match="some/key is not a failed batch"):
         parse_batch(body, "some/key")
 
 
@@ -316,7 +316,7 @@ def test_chosen_batches_are_keys_uris_and_prefixes(world: World) -> None:
 def test_an_unreadable_batch_is_listed_and_kept(world: World) -> None:
     key = world.put(f"{NAMES.rejected('forwarder')}dt=20190525/by-hand.json", b"no json")
     (failed,) = list_failed(Table(world.clients, NAMES))
-    assert "is no failed batch" in failed.reason
+    assert "is not a failed batch" in failed.reason
     (done,) = world.replay()
     assert list(done.rejected) == [key]
     assert world.listed() == [key]

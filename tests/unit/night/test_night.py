@@ -50,14 +50,14 @@ def test_a_run_does_all_due_work_and_the_next_has_none(lake: Receipts) -> None:
     messages, faults = run(lake)
     assert faults == []
     assert any(line.startswith(f"dt={DAY_1}: 2 files became 1") for line in messages)
-    assert any("Columns that have other types now: n" in line for line in messages)
+    assert any("Columns with new types: n" in line for line in messages)
     assert number(lake.table.items(), FOLDED_TO) > 0
     assert read_scrub(lake.table) is not None
     assert lake.rows().total() == rows.total() == 5
     assert len(lake.items()) == 3
     lake.clock.move(seconds=3600)
     messages, faults = run(lake)
-    assert (messages, faults) == (["0 objects that nothing names are deleted, 0 wait for that"], [])
+    assert (messages, faults) == (["Deleted 0 unreferenced files; 0 wait for their deletion"], [])
 
 
 def test_an_open_day_a_fold_and_a_scrub_can_be_requested(lake: Receipts) -> None:
@@ -69,7 +69,7 @@ def test_an_open_day_a_fold_and_a_scrub_can_be_requested(lake: Receipts) -> None
     messages, faults = run(lake, requested=Asked((TODAY,), fold=True, scrub=True))
     assert faults == []
     assert any(line.startswith(f"dt={TODAY}: 2 files became 1") for line in messages)
-    assert any("The state is folded, requested" in line for line in messages)
+    assert any("Folded the state, requested" in line for line in messages)
     assert number(lake.table.items(), FOLDED_TO) > folded
     assert read_scrub(lake.table) != before
 
@@ -127,8 +127,8 @@ def test_settings_give_the_retention_times(lake: Receipts, monkeypatch: pytest.M
     settings = replace(SETTINGS, history_days=400, snapshot_days=3)
     assert work(lake.table, settings, lake.now, messages.append, raw_retention_days=90) == ()
     assert values == {"history": 400, "raw": 90, "snapshots": 3}
-    assert "1 days before dt=20230102 are dropped, with 2 rows" in messages
-    assert "3 raw objects of 1 days are deleted: live rows hold what was in them" in messages
+    assert "Dropped 1 days before dt=20230102, with 2 rows" in messages
+    assert "Deleted 3 raw objects of 1 days: live rows hold their changes" in messages
 
 
 def test_settings_decide_when_the_state_is_folded() -> None:
