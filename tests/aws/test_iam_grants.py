@@ -26,8 +26,6 @@ from dynalake.capture.teardown import delete_catalog, delete_stack
 from dynalake.convert.finish import convert_due
 from dynalake.errors import AccessError, NotReadyError, SourceError, StackError
 from dynalake.lake.catalog.table import Table
-from dynalake.lake.files.objects import delete_objects as remove_objects
-from dynalake.lake.files.objects import list_objects
 from dynalake.names import TableNames
 from dynalake.options.lake_options import LakeOptions
 from dynalake.options.settings import TableSettings
@@ -225,8 +223,8 @@ def change_delivery(secured: Secured, settings: TableSettings) -> None:
 
 def delete_one_raw_object(secured: Secured, names: TableNames) -> None:
     """Delete a raw object, as `raw_retention_days` does days later."""
-    first = next(list_objects(secured.dag, secured.lake.bucket, names.raw_prefix))
-    assert remove_objects(secured.dag, secured.lake.bucket, [first]).objects == 1
+    store = Table(secured.dag, names).store
+    assert store.delete_listed([next(store.list(names.raw_prefix))]).objects == 1
 
 
 def commands(lake: str) -> list[str]:

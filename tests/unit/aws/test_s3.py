@@ -77,6 +77,16 @@ def test_a_version_is_replaced_once(store: Store) -> None:
     assert store.replace("a", b"4", second) is None
 
 
+def test_another_write_that_is_under_way_refuses_a_condition() -> None:
+    class S3:
+        def put_object(self, **_: Any) -> Any:
+            raise ClientError({"Error": {"Code": "ConditionalRequestConflict", "Message": "409"}}, "PutObject")
+
+    store = Store(Clients(lambda service: S3()), "lake")
+    assert store.create("a", b"1") is None
+    assert store.replace("a", b"1", "etag") is None
+
+
 def test_a_stream_is_of_the_version_that_was_listed(store: Store) -> None:
     etag = store.write("a", b"1")
     stream = store.open("a", etag)

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from dynalake.aws.s3 import StoredObject
 from dynalake.backfill.export.export import exports_key
 from dynalake.backfill.export.manifest import groups_key
 from dynalake.backfill.plan import state
 from dynalake.backfill.plan.run import BackfillPlan, plan_key
 from dynalake.days import SNAPSHOT_DAY, milliseconds
 from dynalake.lake.catalog.table import Table
-from dynalake.lake.files.objects import StoredObject, delete_objects, list_folders, list_objects, storage_time
 from dynalake.lake.upkeep.retention import find_replaced
 
 REPLACED_AFTER = timedelta(days=14)
@@ -40,13 +40,12 @@ def delete_replaced_runs(table: Table, now: datetime, after: timedelta = REPLACE
     Exports that the user keeps stay. After a kill, the next call goes on from there. Nothing is deleted while there is
     no snapshot, or another one is being swapped in.
     """
-    clients, names = table.clients, table.names
-    before = milliseconds(storage_time(clients, names.lake.bucket, now) - after)
+    before = milliseconds(table.store.clock(now) - after)
     objects = {run: _objects(table, run) for run in _list_runs(table)}
     written = {run: max((o.modified for o in stored), default=0) for run, stored in objects.items()}
     report = ReplacedRuns()
     for run in find_replaced(table, written, before):
-        deleted = [delete_objects(clients, names.lake.bucket, group) for group in _in_order(table, run, objects[run])]
+        deleted = [table.store.delete_listed(group) for group in _in_order(table, run, objects[run])]
         count = sum(d.objects for d in deleted)
         if count:
             report = ReplacedRuns(
@@ -57,15 +56,14 @@ def delete_replaced_runs(table: Table, now: datetime, after: timedelta = REPLACE
 
 def _list_runs(table: Table) -> list[str]:
     """Return every backfill that has an object."""
-    bucket, names = table.names.lake.bucket, table.names
-    prefixes = (names.backfill_states, names.raw_day(SNAPSHOT_DAY))
-    return sorted({run for prefix in prefixes for run in list_folders(table.clients, bucket, prefix)})
+    prefixes = (table.names.backfill_states, table.names.raw_day(SNAPSHOT_DAY))
+    return sorted({run for prefix in prefixes for run in table.store.folders(prefix)})
 
 
 def _objects(table: Table, run: str) -> tuple[StoredObject, ...]:
-    bucket, names = table.names.lake.bucket, table.names
+    names = table.names
     prefixes = (names.backfill_state(run), names.export_prefix(run), names.snapshot_run(run))
-    return tuple(o for prefix in prefixes for o in list_objects(table.clients, bucket, prefix))
+    return tuple(o for prefix in prefixes for o in table.store.list(prefix))
 
 
 def _in_order(table: Table, run: str, objects: tuple[StoredObject, ...]) -> Iterator[list[StoredObject]]:

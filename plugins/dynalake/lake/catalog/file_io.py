@@ -7,16 +7,14 @@ https://github.com/apache/airflow/issues/72035, https://github.com/apache/arrow/
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from botocore.exceptions import ClientError
 from pyiceberg.io import FileIO, InputFile, InputStream, OutputFile, OutputStream
 
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
-
-_MISSING = ("404", "NoSuchKey", "NotFound")
+from dynalake.aws.s3 import Store
 
 _WHOLE = 8 << 20  # bytes
 
@@ -24,24 +22,23 @@ _WHOLE = 8 << 20  # bytes
 class S3FileIO(FileIO):
     """Whole objects: pyiceberg itself reads and writes only metadata, manifests and lists of manifests."""
 
-    def __init__(self, s3: S3Client) -> None:
+    def __init__(self, store: Store) -> None:
         super().__init__({})
-        self._s3 = s3
+        self._store = store
 
     def new_input(self, location: str) -> InputFile:
-        return _Input(self._s3, location)
+        return _Input(self._store, location)
 
     def new_output(self, location: str) -> OutputFile:
-        return _Output(self._s3, location)
+        return _Output(self._store, location)
 
     def open_data(self, location: str, size: int) -> BinaryIO:
         """Open a data file of `size` bytes: read a small file at once, a large one by the requested ranges."""
-        source = _Object(self._s3, location)
+        source = _Object(self._store, location)
         return io.BytesIO(source.read()) if size <= _WHOLE else cast("BinaryIO", _Ranges(source, size))
 
     def delete(self, location: str | InputFile | OutputFile) -> None:
-        bucket, key = split_uri(location if isinstance(location, str) else location.location)
-        self._s3.delete_object(Bucket=bucket, Key=key)
+        _Object(self._store, location if isinstance(location, str) else location.location).delete()
 
 
 def split_uri(uri: str) -> tuple[str, str]:
@@ -54,41 +51,38 @@ def split_uri(uri: str) -> tuple[str, str]:
 
 
 class _Object:
-    def __init__(self, s3: S3Client, location: str) -> None:
-        self._s3 = s3
-        self._bucket, self._key = split_uri(location)
+    def __init__(self, store: Store, location: str) -> None:
+        bucket, self._key = split_uri(location)
+        self._store = replace(store, bucket=bucket)
         self.written: int | None = None
 
     def size(self) -> int | None:
-        try:
-            return self._s3.head_object(Bucket=self._bucket, Key=self._key)["ContentLength"]
-        except ClientError as error:
-            if error.response["Error"]["Code"] in _MISSING:
-                return None
-            raise
+        stored = self._store.head(self._key)
+        return None if stored is None else stored.size
 
     def read(self, first: int = 0, last: int | None = None) -> bytes:
         """Return all bytes, or those from `first` to `last`, both included."""
         span: Any = {} if last is None else {"Range": f"bytes={first}-{last}"}
         try:
-            with self._s3.get_object(Bucket=self._bucket, Key=self._key, **span)["Body"] as body:
+            with self._store.clients.s3.get_object(Bucket=self._store.bucket, Key=self._key, **span)["Body"] as body:
                 return body.read()
         except ClientError as error:
-            if error.response["Error"]["Code"] in _MISSING:
-                raise FileNotFoundError(f"s3://{self._bucket}/{self._key}") from error
+            if error.response["Error"]["Code"] == "NoSuchKey":
+                raise FileNotFoundError(self._store.uri(self._key)) from error
             raise
 
     def write(self, content: bytes, *, overwrite: bool) -> None:
-        absent: Any = {} if overwrite else {"IfNoneMatch": "*"}
-        try:
-            self._s3.put_object(Bucket=self._bucket, Key=self._key, Body=content, **absent)
-        except ClientError as error:
-            if error.response["Error"]["Code"] not in ("PreconditionFailed", "412"):
-                raise
+        if overwrite:
+            self._store.write(self._key, content)
+        elif self._store.create(self._key, content) is None:
             # boto3 repeats a call whose answer was lost: the object there may be our own.
-            if self.read() != content:
-                raise FileExistsError(f"s3://{self._bucket}/{self._key}") from error
+            there = self._store.read(self._key)
+            if there is None or there.body != content:
+                raise FileExistsError(self._store.uri(self._key))
         self.written = len(content)
+
+    def delete(self) -> None:
+        self._store.delete(self._key)
 
 
 class _Ranges(io.RawIOBase):
@@ -122,9 +116,9 @@ class _Ranges(io.RawIOBase):
 
 
 class _Input(InputFile):
-    def __init__(self, s3: S3Client, location: str) -> None:
+    def __init__(self, store: Store, location: str) -> None:
         super().__init__(location)
-        self._object = _Object(s3, location)
+        self._object = _Object(store, location)
 
     def __len__(self) -> int:
         size = self._object.size()
@@ -140,10 +134,10 @@ class _Input(InputFile):
 
 
 class _Output(OutputFile):
-    def __init__(self, s3: S3Client, location: str) -> None:
+    def __init__(self, store: Store, location: str) -> None:
         super().__init__(location)
-        self._s3 = s3
-        self._object = _Object(s3, location)
+        self._store = store
+        self._object = _Object(store, location)
 
     def __len__(self) -> int:
         return len(self.to_input_file()) if self._object.written is None else self._object.written
@@ -152,7 +146,7 @@ class _Output(OutputFile):
         return self._object.size() is not None
 
     def to_input_file(self) -> InputFile:
-        return _Input(self._s3, self.location)
+        return _Input(self._store, self.location)
 
     def create(self, overwrite: bool = False) -> OutputStream:
         return _Writer(self._object, overwrite)

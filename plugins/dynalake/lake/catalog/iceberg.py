@@ -65,6 +65,7 @@ from pyiceberg.types import PrimitiveType
 
 from dynalake.aws.clients import Clients
 from dynalake.aws.refusals import explain, is_throttled
+from dynalake.aws.s3 import Store
 from dynalake.errors import CatalogError, ConflictError, DynalakeError, TerminalError, UnknownOutcomeError
 from dynalake.lake.catalog.file_io import S3FileIO
 from dynalake.lake.catalog.manifests import ReplaceFiles, RewriteManifests, list_data_manifests, plan_merge
@@ -419,7 +420,7 @@ class IcebergCatalog:
     """The Iceberg tables in one lake's Glue database."""
 
     def __init__(self, clients: Clients, lake: Lake) -> None:
-        self._io = S3FileIO(clients.s3)
+        self._io = S3FileIO(Store(clients, lake.bucket))
         self.clients, self._lake, self._database = clients, lake, lake.database
         glue = cast("GlueClient", GuardedGlue(clients.glue, clients.glue_once, self._read_metadata))
         self._catalog = _Catalog(self, lake.database, glue, self._io)

@@ -6,16 +6,14 @@ again from here and not created again: a new table would number its columns agai
 
 from __future__ import annotations
 
-import json
 import re
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 
-from botocore.exceptions import ClientError
-
+from dynalake.aws.s3 import Json
+from dynalake.errors import ConflictError
 from dynalake.lake.catalog.iceberg import Head
 from dynalake.lake.catalog.table import Table
-
-_CHANGED = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409")
 
 
 @dataclass(frozen=True)
@@ -28,25 +26,17 @@ class Note:
 
 def note_metadata(table: Table, head: Head) -> None:
     """Keep the location of the head's metadata, unless a later one, or another table's, is kept already."""
-    names = table.names
+    key, note = table.names.metadata_note(head.name), Note(head.uuid, head.metadata_location)
     while True:
-        kept, etag = _read(table, head.name)
+        stored = table.store.read_json(key)
+        kept = _note(stored)
         if kept is not None and (
             kept.uuid != head.uuid or metadata_number(kept.metadata_location) >= metadata_number(head.metadata_location)
         ):
             return
-        body = json.dumps({"uuid": head.uuid, "metadata_location": head.metadata_location}).encode()
-        key = names.metadata_note(head.name)
-        try:
-            if etag is None:
-                table.clients.s3.put_object(Bucket=names.lake.bucket, Key=key, Body=body, IfNoneMatch="*")
-            else:
-                table.clients.s3.put_object(Bucket=names.lake.bucket, Key=key, Body=body, IfMatch=etag)
-        except ClientError as error:
-            if error.response["Error"]["Code"] in _CHANGED:
-                continue
-            raise
-        return
+        with suppress(ConflictError):
+            table.store.replace_json(key, asdict(note), stored)
+            return
 
 
 def noted_metadata(table: Table, glue_table: str) -> str | None:
@@ -57,7 +47,7 @@ def noted_metadata(table: Table, glue_table: str) -> str | None:
 
 def read_note(table: Table, glue_table: str) -> Note | None:
     """Return the note that is kept of a table, or None."""
-    return _read(table, glue_table)[0]
+    return _note(table.store.read_json(table.names.metadata_note(glue_table)))
 
 
 def leads_to(note: Note, head: Head) -> bool:
@@ -72,12 +62,5 @@ def metadata_number(location: str) -> int:
     return int(match.group(1)) if match else -1
 
 
-def _read(table: Table, glue_table: str) -> tuple[Note | None, str | None]:
-    try:
-        answer = table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=table.names.metadata_note(glue_table))
-    except ClientError as error:
-        if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
-            return None, None
-        raise
-    with answer["Body"] as body:
-        return Note(**json.loads(body.read())), answer["ETag"]
+def _note(stored: Json | None) -> Note | None:
+    return None if stored is None else Note(**stored.value)

@@ -21,7 +21,6 @@ from typing import Any, Unpack
 import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
-from botocore.exceptions import ClientError
 from pyiceberg.io.pyarrow import pyarrow_to_schema
 from pyiceberg.schema import Schema
 
@@ -41,7 +40,6 @@ from dynalake.lake.working.workers import HERE
 pc: Any = pyarrow.compute  # its stubs take no chunked arrays where it does
 
 _AT_ONCE = 16
-_THERE = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409")
 
 
 @dataclass(frozen=True)
@@ -63,39 +61,30 @@ class _LaterRun(Exception):
 
 def number_run(table: Table, name: str) -> int:
     """Return the number of the backfill `name`, above those of all that began before. It stays the same."""
-    s3, bucket, prefix = table.clients.s3, table.names.lake.bucket, table.names.snapshot_runs
     least = max(number(table.changes(), SHOWN_RUN), number(table.items(), SNAPSHOT_RUN)) + 1
     while True:
-        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-            for entry in page.get("Contents", ()):
-                with s3.get_object(Bucket=bucket, Key=entry["Key"])["Body"] as body:
-                    known = json.loads(body.read())
-                if known["name"] == name:
-                    return int(known["number"])
-                least = max(least, known["number"] + 1)
-        key = table.names.snapshot_number(least)
-        text = json.dumps({"number": least, "name": name}).encode()
-        try:
-            s3.put_object(Bucket=bucket, Key=key, Body=text, IfNoneMatch="*")
-        except ClientError as error:
-            if error.response["Error"]["Code"] not in _THERE:
-                raise
-        # The next listing finds the number, also where the answer was lost.
+        for run, number_of_run in read_run_numbers(table):
+            if run == name:
+                return number_of_run
+            least = max(least, number_of_run + 1)
+        body = json.dumps({"number": least, "name": name}).encode()
+        # The next listing finds the number, also where the answer was lost, or another backfill came first.
+        table.store.create(table.names.snapshot_number(least), body)
+
+
+def read_run_numbers(table: Table) -> Iterator[tuple[str, int]]:
+    """Yield the names and numbers of the table's backfills."""
+    for stored in table.store.list(table.names.snapshot_runs):
+        note = table.store.read_json(stored.key)
+        if note is not None:
+            yield str(note.value["name"]), int(note.value["number"])
 
 
 def shown_run(table: Table) -> str | None:
     """Return the name of the backfill whose items `{t}` shows; None where it shows none."""
     run = number(table.changes(), SHOWN_RUN)
-    if not run:
-        return None
-    try:
-        answer = table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=table.names.snapshot_number(run))
-    except ClientError as error:
-        if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
-            return None
-        raise
-    with answer["Body"] as body:
-        return str(json.loads(body.read())["name"])
+    note = table.store.read_json(table.names.snapshot_number(run)) if run else None
+    return None if note is None else str(note.value["name"])
 
 
 def swap_snapshot(table: Table, run: int, manifests: Sequence[FolderManifest], **how: Unpack[How]) -> Swapped:
@@ -115,7 +104,7 @@ def swap_snapshot(table: Table, run: int, manifests: Sequence[FolderManifest], *
     except _LaterRun:
         return Swapped(run, shown=False)
     shown = swap.show()
-    table.clients.s3.delete_object(Bucket=table.names.lake.bucket, Key=table.names.snapshot_swap(run))
+    table.store.delete(table.names.snapshot_swap(run))
     return Swapped(run, shown, swap.merged, swap.removed)
 
 
@@ -343,20 +332,16 @@ def _note_swap(table: Table, run: int, manifests: Sequence[FolderManifest]) -> N
     for manifest in manifests:
         assert manifest.day == SNAPSHOT_DAY, manifest.day
         write_manifest(table, manifest)
-    body = json.dumps({"run": run, "folders": [m.folder for m in manifests]}).encode()
-    table.clients.s3.put_object(Bucket=table.names.lake.bucket, Key=table.names.snapshot_swap(run), Body=body)
+    note = {"run": run, "folders": [m.folder for m in manifests]}
+    table.store.write_json(table.names.snapshot_swap(run), note)
 
 
 def _noted_swap(table: Table, run: int) -> list[FolderManifest] | None:
     """Return the manifests of the folders with which a swap was begun; None where they are unknown."""
-    try:
-        answer = table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=table.names.snapshot_swap(run))
-    except ClientError as error:
-        if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
-            return None
-        raise
-    with answer["Body"] as body:
-        folders = json.loads(body.read())["folders"]
+    note = table.store.read_json(table.names.snapshot_swap(run))
+    if note is None:
+        return None
+    folders = note.value["folders"]
     manifests = read_manifests(table, folders)
     noted = [manifests[folder] for folder in folders]
     return None if any(m is None for m in noted) else [m for m in noted if m is not None]

@@ -1,6 +1,5 @@
 """Files and their rows.
 
-objects         objects as S3 lists and deletes them
 folders         `dt=D/v={uuid}/` and its manifest: the raw objects that its rows were made from
 raw_days        what of a raw day is still due
 references      the files that a table or a partition still names

@@ -11,11 +11,11 @@ import json
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-from botocore.exceptions import ClientError
-
+from dynalake.aws.s3 import Store
 from dynalake.errors import ConflictError
 from dynalake.lake.catalog.table import Table
 
@@ -89,22 +89,16 @@ def new_folder() -> str:
 
 
 def write_manifest(table: Table, manifest: FolderManifest) -> None:
-    """Put a manifest, or find the same one there. Raise `ConflictError` where another one is there."""
-    names = table.names
-    body = manifest.to_json().encode()
-    key = names.folder_manifest(manifest.folder)
-    try:
-        table.clients.s3.put_object(Bucket=names.lake.bucket, Key=key, Body=body, IfNoneMatch="*")
-    except ClientError as error:
-        if error.response["Error"]["Code"] not in ("PreconditionFailed", "412"):
-            raise
-        if _read(table, manifest.folder) != manifest:
-            raise ConflictError(
-                f"The folder {manifest.folder} already has another manifest",
-                action="plan again: each attempt writes to a folder of its own",
-                table=names.table,
-                key=key,
-            ) from error
+    """Put a manifest, or find the same one there. Raise `ConflictError` where it is another one."""
+    key = table.names.folder_manifest(manifest.folder)
+    created = table.store.create(key, manifest.to_json().encode())
+    if created is None and _read(table.store, key) != manifest:
+        raise ConflictError(
+            f"The folder {manifest.folder} already has another manifest, or one is being written",
+            action="plan again: each attempt writes to a folder of its own",
+            table=table.names.table,
+            key=key,
+        )
 
 
 def delete_strays(table: Table, manifest: FolderManifest) -> None:
@@ -112,31 +106,22 @@ def delete_strays(table: Table, manifest: FolderManifest) -> None:
     names = table.names
     prefix = names.change_folder(manifest.day, manifest.folder)
     kept = {part.path.removeprefix(names.uri("")) for part in manifest.parts}
-    for page in table.clients.s3.get_paginator("list_objects_v2").paginate(Bucket=names.lake.bucket, Prefix=prefix):
-        for entry in page.get("Contents", ()):
-            if entry["Key"] not in kept:
-                table.clients.s3.delete_object(Bucket=names.lake.bucket, Key=entry["Key"])
+    for stored in table.store.list(prefix):
+        if stored.key not in kept:
+            table.store.delete(stored.key)
 
 
 def read_manifests(table: Table, folders: Iterable[str]) -> dict[str, FolderManifest | None]:
     """Return the manifests of these folders; None where one is missing, or is not dynalake's."""
-    chosen = sorted(set(folders))
-    assert table.clients.s3 is not None  # made once, before the threads need it
+    store, chosen = table.store, sorted(set(folders))
+    keys = [table.names.folder_manifest(folder) if folder else "" for folder in chosen]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return dict(zip(chosen, pool.map(lambda folder: _read(table, folder), chosen), strict=True))
+        return dict(zip(chosen, pool.map(partial(_read, store), keys), strict=True))
 
 
-def _read(table: Table, folder: str) -> FolderManifest | None:
-    if not folder:
-        return None
+def _read(store: Store, key: str) -> FolderManifest | None:
+    stored = store.read(key) if key else None
     try:
-        with table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=table.names.folder_manifest(folder))[
-            "Body"
-        ] as body:
-            return FolderManifest.from_json(body.read())
-    except ClientError as error:
-        if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
-            return None
-        raise
+        return None if stored is None else FolderManifest.from_json(stored.body)
     except (ValueError, TypeError, KeyError):
         return None

@@ -78,7 +78,7 @@ class PartWriter:
         first: int = 0,
     ) -> None:
         """Make a writer. `first`: the number of the first part."""
-        self._clients, self._names, self._head, self._schema = table.clients, table.names, head, schema
+        self._store, self._head, self._schema = table.store, head, schema
         self._folder, self._writing, self._directory = folder, writing, directory
         self._arrow = file_schema(schema)
         self._files: list[DataFile] = []
@@ -103,10 +103,10 @@ class PartWriter:
 
     def _put(self, path: Path) -> DataFile:
         key = self._folder.part(self._first + len(self._files))
-        self._clients.s3.upload_file(str(path), self._names.lake.bucket, key)
+        self._store.upload(path, key)
         size = path.stat().st_size
         return self._head.data_file(
-            self._names.uri(key), self._folder.partition, pq.read_metadata(path), size, self._schema
+            self._store.uri(key), self._folder.partition, pq.read_metadata(path), size, self._schema
         )
 
     def _group(self, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:

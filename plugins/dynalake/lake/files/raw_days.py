@@ -13,12 +13,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
+from dynalake.aws.s3 import StoredObject
 from dynalake.days import check_day, parse_day
 from dynalake.errors import SettingsError
 from dynalake.lake.catalog.iceberg import DataFile, Head
 from dynalake.lake.catalog.table import Table
 from dynalake.lake.files.folders import FolderManifest, read_manifests
-from dynalake.lake.files.objects import StoredObject, list_folders, list_objects
 from dynalake.lake.files.references import stream_files
 
 _AHEAD = 8  # days that are read at the same time
@@ -73,7 +73,6 @@ def read_raw_day(
 
 def read_raw_days(table: Table, days: Iterable[str], folders: Mapping[str, Collection[str]]) -> Iterator[RawDay]:
     """Yield days in the given order, some of them read ahead. `folders`: the live folders of each day."""
-    assert table.clients.s3 is not None  # made once, before the threads need it
     with ThreadPoolExecutor(_AHEAD) as pool:
         ahead: deque[Future[RawDay]] = deque()
         for day in days:
@@ -87,13 +86,13 @@ def read_raw_days(table: Table, days: Iterable[str], folders: Mapping[str, Colle
 def list_raw_day(table: Table, day: str) -> dict[str, StoredObject]:
     """List a day's raw objects by key: those that a conversion reads, so no empty or hidden ones."""
     prefix = table.names.raw_day(day)
-    objects = list_objects(table.clients, table.names.lake.bucket, prefix)
+    objects = table.store.list(prefix)
     return {o.key: o for o in objects if o.size and not re.search(r"(^|/)[._]", o.key.removeprefix(prefix))}
 
 
 def list_raw_days(table: Table) -> tuple[str, ...]:
     """List the days that have raw objects, the first one first: one call per thousand days."""
-    folders = list_folders(table.clients, table.names.lake.bucket, table.names.raw_prefix)
+    folders = table.store.folders(table.names.raw_prefix)
     return tuple(sorted(day for name in folders if is_day(day := name.removeprefix("dt="))))
 
 

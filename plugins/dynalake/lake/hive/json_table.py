@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
 
-from dynalake.days import SNAPSHOT_DAY, coming_days, parse_day
+from dynalake.days import SNAPSHOT_DAY, coming_days
 from dynalake.lake.catalog.iceberg import Head
 from dynalake.lake.catalog.table import SOURCE, Table
 from dynalake.lake.columns.schema import METADATA_TYPES
 from dynalake.lake.current.snapshot import shown_run
+from dynalake.lake.files.raw_days import list_raw_days
 from dynalake.lake.hive.hive import (
     JSON,
     HiveColumn,
@@ -42,7 +43,7 @@ def project_json(table: Table, now: Callable[[], datetime]) -> Projected:
     made = ensure_table(table, target)
     columns = align_table(table, target)
     partitions = list_partitions(table, target.name)
-    days = {*raw_days(table), *coming_days(table.names.lake.day_of(now()))}
+    days = {*list_raw_days(table), *coming_days(table.names.lake.day_of(now()))} - {SNAPSHOT_DAY}
     plan = plan_partitions(table.names, target, days, partitions, shown_prefix(table))
     put_partitions(table, target.name, target.format, plan.write, partitions)
     remove_partitions(table, target.name, plan.remove)
@@ -73,15 +74,6 @@ def shown_prefix(table: Table) -> str:
     """Return the prefix of the raw objects of the backfill that `{t}` shows; '' where it shows none."""
     run = shown_run(table)
     return table.names.snapshot_run(run) if run else ""
-
-
-def raw_days(table: Table) -> set[str]:
-    """Return the days that have raw objects: one call per thousand."""
-    pages = table.clients.s3.get_paginator("list_objects_v2").paginate(
-        Bucket=table.names.lake.bucket, Prefix=table.names.raw_prefix, Delimiter="/"
-    )
-    days = (parse_day(prefix["Prefix"]) for page in pages for prefix in page.get("CommonPrefixes", ()))
-    return {day for day in days if day is not None and day != SNAPSHOT_DAY}
 
 
 def plan_partitions(

@@ -18,13 +18,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from dynalake.aws.s3 import StoredObject
 from dynalake.days import milliseconds
 from dynalake.errors import ConflictError, LedgerError
 from dynalake.lake.catalog.iceberg import DataFile, Head
 from dynalake.lake.catalog.table import GRACE, SOURCE, Table
 from dynalake.lake.compaction.compact_options import GB, MB, CompactOptions
 from dynalake.lake.files.folders import new_folder
-from dynalake.lake.files.objects import StoredObject, delete_objects, list_objects, storage_time
 from dynalake.lake.files.read import read_rows
 from dynalake.lake.hive.hive import (
     ORC,
@@ -188,7 +188,7 @@ def copy_day(
     rows = 0
     with TemporaryDirectory(prefix="dynalake-", dir=work_directory) as scratch:
         for number, (path, count) in enumerate(_write(_rows(head, files, columns), options, Path(scratch))):
-            table.clients.s3.upload_file(str(path), table.names.lake.bucket, f"{prefix}part-{number:05d}.orc")
+            table.store.upload(path, f"{prefix}part-{number:05d}.orc")
             rows += count
     expected = sum(f.rows for f in files)
     if rows != expected:
@@ -231,14 +231,13 @@ def _write(tables: Iterator[pa.Table], options: CompactOptions, directory: Path)
 
 def collect_copies(table: Table, now: datetime) -> int:
     """Delete copies' files that no partition names, once they are older than any task may be. Return how many."""
-    bucket = table.names.lake.bucket
-    stored = list(list_objects(table.clients, bucket, table.names.orc_prefix))
+    stored = list(table.store.list(table.names.orc_prefix))
     if not stored:
         return 0
-    before = milliseconds(storage_time(table.clients, bucket, now) - GRACE)
+    before = milliseconds(table.store.clock(now) - GRACE)
     named = {p.location for p in list_partitions(table, table.names.orc_table).values()}
     garbage = plan_garbage(stored, {location.removeprefix(table.names.uri("")) for location in named}, before)
-    return delete_objects(table.clients, bucket, garbage).objects if garbage else 0
+    return table.store.delete_listed(garbage).objects
 
 
 def plan_garbage(stored: Iterable[StoredObject], named: Collection[str], before: int) -> list[StoredObject]:

@@ -198,13 +198,11 @@ def plan_partitions(
 
 def read_whole(table: Table, folders: Mapping[str, DayFolder]) -> dict[str, frozenset[str]]:
     """Return the addresses of all objects in these folders, by their days."""
-    bucket, names = table.names.lake.bucket, table.names
-    paginator = table.clients.s3.get_paginator("list_objects_v2")
+    store = table.store
 
     def list_folder(folder: DayFolder) -> frozenset[str]:
-        prefix = folder.partition.location.removeprefix(names.uri(""))
-        pages = paginator.paginate(Bucket=bucket, Prefix=prefix)
-        return frozenset(names.uri(o["Key"]) for page in pages for o in page.get("Contents", ()))
+        prefix = folder.partition.location.removeprefix(store.uri(""))
+        return frozenset(store.uri(o.key) for o in store.list(prefix))
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         return dict(zip(folders, pool.map(list_folder, folders.values()), strict=True))

@@ -10,11 +10,9 @@ again, and each change is kept once; its files are garbage. Its changes are merg
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from botocore.exceptions import ClientError
 from pyiceberg.catalog import METADATA_LOCATION
 
 from dynalake.errors import CatalogError
@@ -22,7 +20,6 @@ from dynalake.lake.catalog.iceberg import Change, Head
 from dynalake.lake.catalog.metadata_note import Note, leads_to, metadata_number, note_metadata, read_note
 from dynalake.lake.catalog.table import Table
 from dynalake.lake.current.view_entries import read_entry
-from dynalake.lake.files.objects import list_objects
 from dynalake.lake.files.references import stream_files
 from dynalake.lake.working.findings import Finding
 
@@ -111,27 +108,19 @@ def note_restored(table: Table, before: Head) -> None:
     snapshot = before.iceberg.metadata.current_snapshot()
     since = 0 if snapshot is None else snapshot.timestamp_ms - _MARGIN
     noted = restored_since(table)
-    body = json.dumps({"since": since if noted is None else min(since, noted)}).encode()
-    key = table.names.restored_note(before.name)
-    table.clients.s3.put_object(Bucket=table.names.lake.bucket, Key=key, Body=body)
+    note = {"since": since if noted is None else min(since, noted)}
+    table.store.write_json(table.names.restored_note(before.name), note)
 
 
 def restored_since(table: Table) -> int | None:
     """Return since when (milliseconds) changes have to be merged into a restored state again; None for none."""
-    key = table.names.restored_note(table.names.state_table)
-    try:
-        with table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=key)["Body"] as body:
-            return int(json.loads(body.read())["since"])
-    except ClientError as error:
-        if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
-            return None
-        raise
+    note = table.store.read_json(table.names.restored_note(table.names.state_table))
+    return None if note is None else int(note.value["since"])
 
 
 def forget_restored(table: Table) -> None:
     """Note that all was merged again."""
-    key = table.names.restored_note(table.names.state_table)
-    table.clients.s3.delete_object(Bucket=table.names.lake.bucket, Key=key)
+    table.store.delete(table.names.restored_note(table.names.state_table))
 
 
 def _follow(table: Table, head: Head, note: Note | None) -> Found:
@@ -201,7 +190,7 @@ def _list_table(table: Table, metadata_directory: str) -> frozenset[str]:
     """Return the addresses of all objects below the table's location."""
     names = table.names
     prefix = metadata_directory.removesuffix("/metadata").removeprefix(names.uri("")) + "/"
-    return frozenset(names.uri(o.key) for o in list_objects(table.clients, names.lake.bucket, prefix))
+    return frozenset(names.uri(o.key) for o in table.store.list(prefix))
 
 
 def _read(table: Table, name: str, location: str) -> Head | None:

@@ -25,15 +25,13 @@ from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any
 
-from botocore.exceptions import ClientError
-
+from dynalake.aws.s3 import StoredObject, Version
 from dynalake.days import milliseconds
 from dynalake.errors import CatalogError
 from dynalake.lake.catalog.commit import commit_on
 from dynalake.lake.catalog.iceberg import Change, Head, News
 from dynalake.lake.catalog.metadata_note import leads_to, note_metadata, read_note
 from dynalake.lake.catalog.table import COLLECTED_AT, GRACE, Table
-from dynalake.lake.files.objects import StoredObject, delete_objects, list_objects, storage_time
 from dynalake.lake.files.references import (
     References,
     find_partition_references,
@@ -52,9 +50,6 @@ MUCH = 0.2
 _MUCH_AT_LEAST = 100  # of a few files a fifth is nothing to report
 
 _MERGES = 10  # commits that merge manifests in one run, at most
-
-_ABSENT = ("NoSuchKey", "404")
-_CHANGED = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409", *_ABSENT)
 
 
 @dataclass(frozen=True)
@@ -124,28 +119,29 @@ def collect(
     table cannot be loaded, is not the one that earlier runs have seen, or has lost commits. Raises `ConflictError`
     where other commits came first ten times, `AccessError` where S3 does not let an object go.
     """
-    clients, names = table.clients, table.names
-    now = storage_time(clients, names.lake.bucket, clock())
+    names, store = table.names, table.store
+    now = store.clock(clock())
     try:
         heads = _load(table)
         total, listed = _list(table, heads, milliseconds(now - GRACE))
-        garbage, etag = _read(table)
+        kept = store.read(names.garbage)
+        garbage = Garbage() if kept is None else Garbage.from_bytes(kept.body)
         for head in heads:
             _renew(table, head, now, snapshot_days, pause)
         heads = _load(table)
-        named = find_partition_references(clients, names.lake.database, partitioned_tables(names))
+        named = find_partition_references(table.clients, names.lake.database, partitioned_tables(names))
         for head in heads:
             named |= find_references(head)
     except (CatalogError, _NotTrusted) as error:
         return Collected(names.table, findings=(_not_collected(table, str(error)),))
     uuids = tuple(head.uuid for head in heads)
     known = garbage.since if garbage.uuids == uuids else {}
-    seen = storage_time(clients, names.lake.bucket, clock())
+    seen = store.clock(clock())
     due, waiting = plan_garbage(
         listed, lambda key: _is_named(table, named, key), known, milliseconds(now - WAIT), milliseconds(seen)
     )
-    deleted = delete_objects(clients, names.lake.bucket, due)
-    _write(table, Garbage(uuids, waiting), etag)
+    deleted = store.delete_listed(due)
+    _write(table, Garbage(uuids, waiting), kept)
     much = len(due) > max(MUCH * total, _MUCH_AT_LEAST)
     findings = (_much_garbage(table, len(due), total),) if much else ()
     return Collected(names.table, deleted.objects, deleted.bytes, len(waiting), findings)
@@ -186,7 +182,7 @@ def _list(table: Table, heads: Iterable[Head], before: int) -> tuple[int, list[S
     prefixes = (*(f"{location}/" for location in locations), names.folder_manifests, names.conversions)
     total = 0
     old = []
-    for file in chain.from_iterable(list_objects(table.clients, names.lake.bucket, prefix) for prefix in prefixes):
+    for file in chain.from_iterable(table.store.list(prefix) for prefix in prefixes):
         total += 1
         if file.modified < before:
             old.append(file)
@@ -227,27 +223,12 @@ def _is_named(table: Table, named: References, key: str) -> bool:
     return named.names(names.uri(key))
 
 
-def _read(table: Table) -> tuple[Garbage, str | None]:
-    try:
-        answer = table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=table.names.garbage)
-    except ClientError as error:
-        if error.response["Error"]["Code"] in _ABSENT:
-            return Garbage(), None
-        raise
-    with answer["Body"] as body:
-        return Garbage.from_bytes(body.read()), answer["ETag"]
-
-
-def _write(table: Table, garbage: Garbage, etag: str | None) -> None:
+def _write(table: Table, garbage: Garbage, before: Version | None) -> None:
     """Keep the garbage for the next run; where another run has kept its own, that one counts."""
-    condition: Any = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
-    try:
-        table.clients.s3.put_object(
-            Bucket=table.names.lake.bucket, Key=table.names.garbage, Body=garbage.to_bytes(), **condition
-        )
-    except ClientError as error:
-        if error.response["Error"]["Code"] not in _CHANGED:
-            raise
+    if before is None:
+        table.store.create(table.names.garbage, garbage.to_bytes())
+    else:
+        table.store.replace(table.names.garbage, garbage.to_bytes(), before.etag)
 
 
 def _not_collected(table: Table, why: str) -> Finding:

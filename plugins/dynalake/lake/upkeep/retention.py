@@ -7,27 +7,23 @@ objects again, except for a day that somebody names in a run.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from botocore.exceptions import ClientError
-
+from dynalake.aws.s3 import Deleted, Json, StoredObject
 from dynalake.days import SNAPSHOT_DAY, milliseconds, shift_day
-from dynalake.errors import SettingsError
+from dynalake.errors import ConflictError, SettingsError
 from dynalake.lake.catalog.metadata_note import leads_to, read_note
 from dynalake.lake.catalog.table import HISTORY_FROM, SHOWN_RUN, SNAPSHOT_RUN, Table, number
-from dynalake.lake.files.objects import Deleted, StoredObject, delete_objects, list_objects, storage_time
+from dynalake.lake.current.snapshot import read_run_numbers
 from dynalake.lake.files.raw_days import RawDay, list_raw_days, live_folders, read_raw_day, read_raw_days
 from dynalake.options.settings import LEAST_RAW_DAYS
 
 DAYS_AT_ONCE = 400
 """Most days whose objects one run deletes: the rest is the next run's."""
-
-_ABSENT = ("NoSuchKey", "404")
-_CHANGED = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409")
 
 
 @dataclass(frozen=True)
@@ -89,8 +85,8 @@ def delete_raw(table: Table, now: datetime, raw_retention_days: int) -> RawDelet
     names = table.names
     if not check_raw_retention(raw_retention_days):
         return RawDeleted(names.table)
-    now = storage_time(table.clients, names.lake.bucket, now)
-    note = read_note(Table(table.clients, names), names.changes_table)
+    now = table.store.clock(now)
+    note = read_note(table, names.changes_table)
     head = table.changes()
     if note is None or not leads_to(note, head):
         return RawDeleted(names.table)  # commits may be lost, and their raw objects are needed again
@@ -103,7 +99,7 @@ def delete_raw(table: Table, now: datetime, raw_retention_days: int) -> RawDelet
         due, kept = plan_raw(raw_day, before, history_from)
         if due:
             _note(table, raw_day.day)
-            deleted = delete_objects(table.clients, names.lake.bucket, due)
+            deleted = table.store.delete_listed(due)
             done = _add(done, raw_day.day, deleted)
         done = RawDeleted(**{**vars(done), "kept": done.kept + kept})
         if len(done.days) == DAYS_AT_ONCE:
@@ -124,45 +120,25 @@ def _add(done: RawDeleted, day: str, deleted: Deleted) -> RawDeleted:
 
 def read_retained(table: Table) -> Retained:
     """Return which raw objects may have been deleted."""
-    return _read(table)[0]
+    return _retained(table.store.read_json(table.names.raw_retention_note))
 
 
-def _read(table: Table) -> tuple[Retained, str | None]:
-    try:
-        answer = table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=table.names.raw_retention_note)
-    except ClientError as error:
-        if error.response["Error"]["Code"] in _ABSENT:
-            return Retained(), None
-        raise
-    with answer["Body"] as body:
-        return Retained(**json.loads(body.read())), answer["ETag"]
+def _retained(note: Json | None) -> Retained:
+    return Retained() if note is None else Retained(**note.value)
 
 
 def _note(table: Table, day: str) -> None:
     """Note, before any deletion, up to which day objects may be gone: the scrub reports others. It only rises."""
+    key = table.names.raw_retention_note
     while True:
-        known, etag = _read(table)
+        note = table.store.read_json(key)
+        known = _retained(note)
         if known.allows(day):
             return
         now = Retained(known.through, True) if day == SNAPSHOT_DAY else Retained(day, known.snapshot)
-        condition: Any = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
-        try:
-            table.clients.s3.put_object(
-                Bucket=table.names.lake.bucket,
-                Key=table.names.raw_retention_note,
-                Body=json.dumps(asdict(now)).encode(),
-                **condition,
-            )
-        except ClientError as error:
-            if error.response["Error"]["Code"] not in (
-                "PreconditionFailed",
-                "412",
-                "ConditionalRequestConflict",
-                "409",
-            ):
-                raise
-            continue
-        return
+        with suppress(ConflictError):
+            table.store.replace_json(key, asdict(now), note)
+            return
 
 
 # -- backfills that are no longer the snapshot ------------------------------------------------------------------------
@@ -197,17 +173,4 @@ def find_replaced(table: Table, written: Mapping[str, int], before: int) -> tupl
         return ()  # it is unknown from which live rows were made
     prefix = table.names.raw_day(SNAPSHOT_DAY)
     live = {key.removeprefix(prefix).partition("/")[0] for key in day.named}
-    return plan_replaced(written, read_run_numbers(table), shown, live, before)
-
-
-def read_run_numbers(table: Table) -> dict[str, int]:
-    """Return the numbers of the table's backfills, by their names."""
-    return dict(_run_numbers(table))
-
-
-def _run_numbers(table: Table) -> Iterator[tuple[str, int]]:
-    bucket = table.names.lake.bucket
-    for note in list_objects(table.clients, bucket, table.names.snapshot_runs):
-        with table.clients.s3.get_object(Bucket=bucket, Key=note.key)["Body"] as body:
-            run = json.loads(body.read())
-        yield str(run["name"]), int(run["number"])
+    return plan_replaced(written, dict(read_run_numbers(table)), shown, live, before)

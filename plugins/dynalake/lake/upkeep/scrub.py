@@ -9,7 +9,6 @@ Memory does not grow with the rows, nor with the raw objects: only places and si
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,11 +18,12 @@ from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
+from dynalake.aws.s3 import Store
 from dynalake.days import SNAPSHOT_DAY, milliseconds, shift_day
+from dynalake.lake.catalog.file_io import split_uri
 from dynalake.lake.catalog.iceberg import DataFile, Head, folder_of
 from dynalake.lake.catalog.table import HISTORY_FROM, Table
 from dynalake.lake.compaction.compact_options import CompactOptions
-from dynalake.lake.files.objects import list_objects, storage_time
 from dynalake.lake.files.raw_days import RawDay, is_day, list_raw_days, read_raw_day
 from dynalake.lake.files.references import stream_files
 from dynalake.lake.hive.hive import Partition, list_partitions
@@ -200,7 +200,7 @@ def scrub(
     """
     names = table.names
     started = clock()
-    now = storage_time(table.clients, names.lake.bucket, started)
+    now = table.store.clock(started)
     head = table.changes()
     rules = ScrubRules(
         names.table,
@@ -220,27 +220,20 @@ def scrub(
         findings += judge_day(compared, rules)
         objects += len(compared.raw.objects)
         if tells(compared, rules):
-            table.clients.s3.put_object(Bucket=names.lake.bucket, Key=names.told_day(compared.day), Body=b"")
+            table.store.write(names.told_day(compared.day), b"")
             reported.append(compared.day)
     if not days:
         findings += scrub_tables(table, head, table.items(), started, compared_days)
     files = sum(len(live.get(day, ())) for day in chosen)
     done = Scrubbed(names.table, milliseconds(started), len(chosen), objects, files, tuple(reported), tuple(findings))
-    body = json.dumps(done.to_dict(), ensure_ascii=True).encode()
-    table.clients.s3.put_object(Bucket=names.lake.bucket, Key=names.scrub_report, Body=body)
+    table.store.write_json(names.scrub_report, done.to_dict())
     return done
 
 
 def read_scrub(table: Table) -> Scrubbed | None:
     """Return the report of the last scrub; None where there was none."""
-    try:
-        answer = table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=table.names.scrub_report)
-    except ClientError as error:
-        if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
-            return None
-        raise
-    with answer["Body"] as body:
-        return Scrubbed.from_dict(json.loads(body.read()))
+    report = table.store.read_json(table.names.scrub_report)
+    return None if report is None else Scrubbed.from_dict(report.value)
 
 
 def _live_files(head: Head) -> dict[str, tuple[LiveFile, ...]]:
@@ -274,7 +267,6 @@ def _read_days(
         raw = read_raw_day(table, day, {folder for f in files if (folder := folder_of(f.path))})
         return ScrubDay(raw, files, _stored(table, day, files), folders.get(day), partitions.get(day))
 
-    assert table.clients.s3 is not None  # made once, before the threads need it
     with ThreadPoolExecutor(_AHEAD) as pool:
         ahead: deque[Future[ScrubDay]] = deque()
         for day in days:
@@ -289,22 +281,13 @@ def _read_days(
 
 def _stored(table: Table, day: str, files: Iterable[LiveFile]) -> dict[str, int]:
     """Return what S3 has below the day's folders, and of live files elsewhere: address → bytes."""
-    bucket, names = table.names.lake.bucket, table.names
+    names = table.names
     prefix = f"{names.changes_location}/dt={day}/"
-    sizes = {names.uri(o.key): o.size for o in list_objects(table.clients, bucket, prefix)}
+    sizes = {names.uri(o.key): o.size for o in table.store.list(prefix)}
     for file in files:
         if not file.path.startswith(names.uri(prefix)):
-            size = _size(table, file.path)
-            if size is not None:
-                sizes[file.path] = size
+            bucket, key = split_uri(file.path)
+            stored = Store(table.clients, bucket).head(key)
+            if stored is not None:
+                sizes[file.path] = stored.size
     return sizes
-
-
-def _size(table: Table, path: str) -> int | None:
-    bucket, _, key = path.partition("://")[2].partition("/")
-    try:
-        return table.clients.s3.head_object(Bucket=bucket, Key=key)["ContentLength"]
-    except ClientError as error:
-        if error.response["Error"]["Code"] in ("404", "NoSuchKey", "NotFound"):
-            return None
-        raise

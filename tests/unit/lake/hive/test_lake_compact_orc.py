@@ -12,12 +12,12 @@ import pyarrow as pa
 import pytest
 from pyarrow import orc
 
+from dynalake.aws.s3 import StoredObject
 from dynalake.errors import ConflictError, LedgerError
 from dynalake.lake.compaction.compact_options import CompactOptions
 from dynalake.lake.compaction.day import compact_day
 from dynalake.lake.compaction.widen import widen_table
 from dynalake.lake.current.view_entries import write_views
-from dynalake.lake.files.objects import StoredObject
 from dynalake.lake.files.read import read_rows
 from dynalake.lake.hive import orc as copying
 from dynalake.lake.hive.hive import HiveColumn, Partition

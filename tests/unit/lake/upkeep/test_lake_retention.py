@@ -11,6 +11,7 @@ from dynalake.days import SNAPSHOT_DAY
 from dynalake.errors import AccessError, SettingsError
 from dynalake.lake.catalog.iceberg import Change
 from dynalake.lake.catalog.table import HISTORY_FROM, SHOWN_RUN, SNAPSHOT_RUN
+from dynalake.lake.current.snapshot import read_run_numbers
 from dynalake.lake.files.folders import Input
 from dynalake.lake.upkeep.retention import (
     RawDeleted,
@@ -19,7 +20,6 @@ from dynalake.lake.upkeep.retention import (
     find_replaced,
     plan_replaced,
     read_retained,
-    read_run_numbers,
 )
 from tests.unit.lake.memory import error
 from tests.unit.lake.memory_lake import MemoryLake, use_clock
@@ -200,7 +200,7 @@ def test_the_shown_backfill_is_found_by_its_number_and_by_its_rows_objects(lake:
     written = {"run-1": 1, "run-2": 1}
     later = lake.milliseconds + timedelta(days=14) // timedelta(milliseconds=1)
 
-    assert read_run_numbers(lake.table) == {"run-1": 1, "run-2": 2}
+    assert dict(read_run_numbers(lake.table)) == {"run-1": 1, "run-2": 2}
     assert find_replaced(lake.table, written, later) == ()  # being swapped in
     lake.commit(Change(properties={SNAPSHOT_RUN: "2"}), lake.names.state_table)
     assert find_replaced(lake.table, written, later) == ("run-1",)
