@@ -21,10 +21,10 @@ from benchmarks.harness import Benchmark, BenchmarkError, Column, Competitor, Ro
 from benchmarks.meter import MEGABYTE, Meter
 from dynalake.aws.clients import Clients
 from dynalake.convert.options import ReadOptions
-from dynalake.convert.read.raw import RawObject
 from dynalake.convert.read.raw_batch import read_batch
 from dynalake.lake.catalog.table import Table
 from dynalake.lake.columns.schema import TableSchema
+from dynalake.lake.files.folders import Input
 from dynalake.names import Lake
 from dynalake.record.change import encode_change
 from infra.local.demo.receipts import KEY, Item, generate_receipts
@@ -146,7 +146,7 @@ def convert(megabytes: float, scratch: Path, template: Template, *, small: bool,
     blocks = max(1, round(megabytes * MEGABYTE / block_size))
     keys = [f"{i:08d}-1" for i in range(blocks)] if small else [f"00000000-{blocks}"]
     Random(1).shuffle(keys)
-    objects = [RawObject(key, "etag", SMALL if small else blocks * block_size) for key in keys]
+    objects = [Input(key, "etag", SMALL if small else blocks * block_size) for key in keys]
     clients, names = Clients(lambda service: store), Lake("bench", "123456789012", "us-east-1").table("RECEIPTS")
     rows = 0
     with tempfile.TemporaryDirectory(dir=scratch) as directory:

@@ -18,13 +18,11 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from botocore.exceptions import ClientError
 
 from dynalake.convert.once import Changes, LiveRows, Spool
 from dynalake.convert.options import ReadOptions
 from dynalake.convert.plan import Batch
 from dynalake.convert.read.quarantine import RejectedLines
-from dynalake.convert.read.raw import RawObject
 from dynalake.convert.read.raw_batch import read_batch
 from dynalake.convert.row_day import day_before, with_day
 from dynalake.days import SNAPSHOT_DAY
@@ -73,8 +71,7 @@ Read = Callable[[Table, Batch, TableSchema, Path], BatchRows]
 
 def read_raw(table: Table, batch: Batch, schema: TableSchema, directory: Path) -> BatchRows:
     """Read a batch. Raises `ConflictError` where an object was replaced since it was listed."""
-    objects = [RawObject(i.key, i.etag, i.size) for i in batch.inputs]
-    return read_batch(table, objects, schema, ReadOptions(), directory)
+    return read_batch(table, batch.inputs, schema, ReadOptions(), directory)
 
 
 @dataclass(frozen=True)
@@ -173,35 +170,23 @@ def convert_or_wait(table: Table, batch: Batch, read: Read = read_raw) -> BatchR
 
 def read_result(table: Table, plan: str, number: int) -> BatchResult | None:
     """Return the result of a batch; None where there is none yet."""
-    key = table.names.conversion_result(plan, number)
-    try:
-        answer = table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=key)
-    except ClientError as error:
-        if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
-            return None
-        raise
-    with answer["Body"] as body:
-        return BatchResult.from_json(body.read())
+    stored = table.store.read(table.names.conversion_result(plan, number))
+    return None if stored is None else BatchResult.from_json(stored.body)
 
 
 def _put_result(table: Table, result: BatchResult) -> BatchResult:
     """Keep a result. Return the one that counts: the first attempt's."""
     batch = result.batch
-    key = table.names.conversion_result(batch.plan, batch.number)
-    try:
-        table.clients.s3.put_object(Bucket=table.names.lake.bucket, Key=key, Body=result.to_json(), IfNoneMatch="*")
-    except ClientError as error:
-        if error.response["Error"]["Code"] not in ("PreconditionFailed", "412"):
-            raise
-        first = read_result(table, batch.plan, batch.number)
-        if first is not None:
-            return first
+    if table.store.create(table.names.conversion_result(batch.plan, batch.number), result.to_json()):
+        return result
+    first = read_result(table, batch.plan, batch.number)
+    if first is None:
         raise ConflictError(
-            f"The plan of batch {batch.number} of {batch.table} is gone: its run is over",
+            f"Another attempt at batch {batch.number} of {batch.table} writes its result now, or its run is over",
             action="nothing: the next run plans what is still due",
             table=batch.table,
-        ) from error
-    return result
+        )
+    return first
 
 
 def _convert(table: Table, batch: Batch, read: Read, writing: Writing, directory: Path) -> BatchResult:

@@ -21,6 +21,7 @@ from botocore.exceptions import ClientError
 from pyiceberg.io.pyarrow import pyarrow_to_schema
 from pyiceberg.schema import Schema
 
+from dynalake.aws.s3 import Store
 from dynalake.convert.batch import BatchResult, check_sums
 from dynalake.convert.named import NamedFolders
 from dynalake.convert.once import find_waiting
@@ -125,7 +126,7 @@ class _Commit:
     """One attempt, planned on a head."""
 
     def __init__(self, table: Table, head: Head, now: Now, writing: Writing, directory: Path) -> None:
-        self._table, self._head, self._now = table, head, now
+        self._table, self._store, self._head, self._now = table, table.store, head, now
         self._writing, self._directory = writing, directory
         self._waiting: dict[int, Waiting] = {}
         self._named = NamedFolders(table)
@@ -168,7 +169,6 @@ class _Commit:
 
     def _open(self, results: Sequence[BatchResult]) -> list[_Ready]:
         """Return the batches whose files exist as they were handed over."""
-        assert self._table.clients.s3 is not None  # made once, before the threads need it
 
         def opened(result: BatchResult) -> _Ready | Waiting:
             try:
@@ -189,7 +189,7 @@ class _Commit:
         files, fields = [], []
         for folder in result.folders:
             for part in folder.parts:
-                footer = _read_footer(self._table, part)
+                footer = _read_footer(self._store, part)
                 if footer.num_rows != part.rows:
                     raise LedgerError(
                         f"{part.path} has {footer.num_rows:,} rows, but {part.rows:,} were written",
@@ -336,16 +336,14 @@ def _is_late(file: DataFile, bound: int) -> bool:
     return bounds is None or bounds[0] <= bound
 
 
-def _read_footer(table: Table, part: Part) -> Any:
+def _read_footer(store: Store, part: Part) -> Any:
     """Return a file's Parquet footer. Raise `ConflictError` where the file is gone or is another one."""
-    key = part.path.removeprefix(table.names.uri(""))
+    key = part.path.removeprefix(store.uri(""))
     length = _FOOTER
     while True:
         start = max(0, part.size - length)
         try:
-            answer = table.clients.s3.get_object(
-                Bucket=table.names.lake.bucket, Key=key, Range=f"bytes={start}-{part.size - 1}"
-            )
+            answer = store.clients.s3.get_object(Bucket=store.bucket, Key=key, Range=f"bytes={start}-{part.size - 1}")
         except ClientError as error:
             if error.response["Error"]["Code"] not in ("NoSuchKey", "404", "InvalidRange", "416"):
                 raise

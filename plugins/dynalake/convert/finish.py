@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,6 @@ from dynalake.lake.files.folders import Sums
 from dynalake.lake.files.parts import Writing
 from dynalake.lake.working.findings import Finding
 from dynalake.lake.working.workers import HERE, Workers
-
-_DELETED_AT_ONCE = 1000  # https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html
 
 
 @dataclass(frozen=True)
@@ -232,9 +229,4 @@ def _forgotten(table: Table, waiting: Sequence[Waiting]) -> Iterator[Finding]:
 
 def delete_plan(table: Table, plan: str) -> None:
     """Delete a plan's objects in the state prefix. Garbage collection deletes those that a kill leaves."""
-    bucket = table.names.lake.bucket
-    prefix = table.names.conversion(plan)
-    pages = table.clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-    keys = iter([entry["Key"] for page in pages for entry in page.get("Contents", ())])
-    while group := list(islice(keys, _DELETED_AT_ONCE)):
-        table.clients.s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key} for key in group]})
+    table.store.delete_all(o.key for o in table.store.list(table.names.conversion(plan)))

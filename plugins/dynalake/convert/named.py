@@ -17,8 +17,6 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from dynalake.days import SNAPSHOT_DAY, parse_day
 from dynalake.lake.catalog.iceberg import Folders, Head
 from dynalake.lake.catalog.table import Table
@@ -102,7 +100,7 @@ def _of_recent(table: Table, head: Head, first: str) -> dict[str, _Inputs]:
     folders |= _read(table, {folder: day for folder, day in live.items() if folder not in folders})
     copy = NamedCopy(first, manifests, folders)
     if copy != stored:
-        table.clients.s3.put_object(Bucket=table.names.lake.bucket, Key=table.names.named_objects, Body=copy.to_bytes())
+        table.store.write(table.names.named_objects, copy.to_bytes())
     return folders
 
 
@@ -118,14 +116,8 @@ def _read(table: Table, live: Mapping[str, str]) -> dict[str, _Inputs]:
 
 
 def _load(table: Table) -> NamedCopy:
-    try:
-        answer = table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=table.names.named_objects)
-    except ClientError as error:
-        if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
-            return NamedCopy()
-        raise
-    with answer["Body"] as body:
-        return NamedCopy.from_bytes(body.read())
+    stored = table.store.read(table.names.named_objects)
+    return NamedCopy() if stored is None else NamedCopy.from_bytes(stored.body)
 
 
 def _pair(values: Any) -> tuple[str, str]:

@@ -13,10 +13,9 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
-from botocore.exceptions import ClientError
-
+from dynalake.aws.s3 import StoredObject
 from dynalake.convert.named import ETags, find_named
-from dynalake.convert.read.raw import RawObject, iterate_objects, list_objects
+from dynalake.convert.read.raw import list_raw
 from dynalake.days import SNAPSHOT_DAY, check_day, day_of, milliseconds, parse_day, shift_day
 from dynalake.errors import ConflictError, SettingsError
 from dynalake.lake.catalog.iceberg import Head
@@ -109,24 +108,29 @@ class Due:
     """The objects of one day that have to be converted."""
 
     day: str
-    objects: tuple[RawObject, ...]
+    objects: tuple[StoredObject, ...]
     again: bool = False
 
 
-def plan_due(objects: Iterable[RawObject], named: ETags, again: Collection[str] = ()) -> tuple[Due, ...]:
+def plan_due(objects: Iterable[StoredObject], named: ETags, again: Collection[str] = ()) -> tuple[Due, ...]:
     """Return, per day, the objects that no live folder names, the newest day first; all objects of the days `again`."""
     due = []
     for day, day_objects in groupby(sorted(objects, key=lambda o: o.key), lambda o: parse_day(o.key) or ""):
         if day in again:
             due.append(Due(day, tuple(day_objects), True))
-        elif fresh := tuple(o for o in day_objects if o.etag not in named.get(o.key, ())):
+        elif fresh := tuple(o for o in day_objects if input_of(o).etag not in named.get(o.key, ())):
             due.append(Due(day, fresh))
     return tuple(sorted(due, key=lambda d: d.day, reverse=True))
 
 
-def split(objects: Sequence[RawObject], limits: ConvertLimits) -> Iterator[tuple[RawObject, ...]]:
+def input_of(raw: StoredObject) -> Input:
+    """Return an object as manifests name it, with an ETag without quotes."""
+    return Input(raw.key, raw.etag.strip('"'), raw.size)
+
+
+def split(objects: Sequence[StoredObject], limits: ConvertLimits) -> Iterator[tuple[StoredObject, ...]]:
     """Yield objects in the order of their keys, which is that of time, in groups of at least one within the limits."""
-    group: list[RawObject] = []
+    group: list[StoredObject] = []
     size = 0
     for raw in objects:
         if group and (size + raw.size > limits.batch_mb << 20 or len(group) >= limits.batch_objects):
@@ -166,7 +170,7 @@ def plan_table(
     objects = list(list_landed(table, first))
     for day in sorted({*reported, *again}):
         if day < first:
-            objects += list_objects(table.clients, names.lake.bucket, names.raw_day(day))
+            objects += list_raw(table.store, names.raw_day(day))
     # The table is loaded after the listings, so that what others commit in between is not planned again.
     head = table.changes()
     dropped = sorted(day for day in again if day < history_from(head))
@@ -178,7 +182,7 @@ def plan_table(
             table=names.table,
         )
     due, changed = find_due(table, head, objects, again, first)
-    _forget_reported(table, {day: at for day, at in reported.items() if day not in {d.day for d in due}}, now)
+    _forget_reported(table, [reported[day] for day in reported.keys() - {d.day for d in due}], now)
     return put_plan(table, head, due, changed, limits, now)
 
 
@@ -186,10 +190,8 @@ def plan_again(table: Table, batches: Sequence[Batch], limits: ConvertLimits, no
     """Return the due objects of batches that could not be committed, in new batches."""
     names = table.names
     keys = {key for b in batches for key in b.keys}
-    listed = (
-        list_objects(table.clients, names.lake.bucket, names.raw_day(day)) for day in sorted({b.day for b in batches})
-    )
-    objects = [o for day_objects in listed for o in day_objects if o.key in keys]
+    days = sorted({b.day for b in batches})
+    objects = [o for day in days for o in list_raw(table.store, names.raw_day(day)) if o.key in keys]
     head = table.changes()
     again = frozenset(b.day for b in batches if b.again)
     due, changed = find_due(table, head, objects, again, first_day(day_of(now, names.lake.zone), 0))
@@ -204,30 +206,20 @@ def history_from(head: Head) -> str:
 def read_batch_plan(table: Table, plan: str, number: int) -> Batch:
     """Return one batch as it was planned. Raise `ConflictError` where its run is over and the plan was deleted."""
     key = table.names.conversion_batch(plan, number)
-    try:
-        answer = table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=key)
-    except ClientError as error:
-        if error.response["Error"]["Code"] not in ("NoSuchKey", "404"):
-            raise
+    stored = table.store.read_json(key)
+    if stored is None:
         raise ConflictError(
             f"The plan {key} is gone: its batches are committed, or were planned again",
             action="trigger dynalake_convert: it plans what is still due",
             table=table.names.table,
             key=key,
-        ) from error
-    with answer["Body"] as body:
-        return Batch.from_dict(json.loads(body.read()))
+        )
+    return Batch.from_dict(stored.value)
 
 
 def is_planned(table: Table, plan: str, number: int) -> bool:
     """Return whether a batch's plan is still there."""
-    try:
-        table.clients.s3.head_object(Bucket=table.names.lake.bucket, Key=table.names.conversion_batch(plan, number))
-    except ClientError as error:
-        if error.response["Error"]["Code"] in ("NoSuchKey", "404", "NotFound"):
-            return False
-        raise
-    return True
+    return table.store.head(table.names.conversion_batch(plan, number)) is not None
 
 
 def check_named(day: str) -> str:
@@ -241,12 +233,10 @@ def check_named(day: str) -> str:
     return day
 
 
-def list_landed(table: Table, first: str) -> Iterator[RawObject]:
+def list_landed(table: Table, first: str) -> Iterator[StoredObject]:
     """Yield the raw objects of the days from `first` on; other objects next to the days are left out."""
     prefix = f"{table.names.raw_prefix}dt="
-    for raw in iterate_objects(table.clients, table.names.lake.bucket, prefix, f"{prefix}{first}"):
-        if _is_day(parse_day(raw.key) or ""):
-            yield raw
+    return (o for o in list_raw(table.store, prefix, f"{prefix}{first}") if _is_day(parse_day(o.key) or ""))
 
 
 def _is_day(text: str) -> bool:
@@ -257,7 +247,7 @@ def _is_day(text: str) -> bool:
 
 
 def find_due(
-    table: Table, head: Head, objects: Iterable[RawObject], again: Collection[str], first: str
+    table: Table, head: Head, objects: Iterable[StoredObject], again: Collection[str], first: str
 ) -> tuple[tuple[Due, ...], tuple[str, ...]]:
     """Return which of these objects are due, and the keys of those from whose earlier bytes live rows were made.
 
@@ -291,38 +281,28 @@ def put_plan(
                     milliseconds(now),
                     head.uuid,
                     head.snapshot_id,
-                    tuple(Input(o.key, o.etag, o.size) for o in objects),
+                    tuple(map(input_of, objects)),
                     due_day.again,
                 )
             )
     for batch in batches:
-        table.clients.s3.put_object(
-            Bucket=table.names.lake.bucket,
-            Key=table.names.conversion_batch(plan, batch.number),
-            Body=json.dumps(batch.to_dict(), ensure_ascii=True).encode(),
-        )
+        body = json.dumps(batch.to_dict(), ensure_ascii=True).encode()
+        table.store.write(table.names.conversion_batch(plan, batch.number), body)
     return TablePlan(table.names.table, tuple(batches), changed, beyond)
 
 
-def _list_reported(table: Table) -> dict[str, datetime]:
-    """Return the reported days, and since when."""
+def _list_reported(table: Table) -> dict[str, StoredObject]:
+    """Return the markers of the reported days, by day."""
     prefix = table.names.told_days
-    pages = table.clients.s3.get_paginator("list_objects_v2").paginate(Bucket=table.names.lake.bucket, Prefix=prefix)
-    listed = {o["Key"].removeprefix(prefix): o["LastModified"] for page in pages for o in page.get("Contents", ())}
-    return {day: at for day, at in listed.items() if _is_day(day)}
+    listed = {o.key.removeprefix(prefix): o for o in table.store.list(prefix)}
+    return {day: marker for day, marker in listed.items() if _is_day(day)}
 
 
-def _forget_reported(table: Table, reported: Mapping[str, datetime], now: datetime) -> None:
+def _forget_reported(table: Table, markers: Iterable[StoredObject], now: datetime) -> None:
     """Delete markers of days of which nothing is due, unless they are young, or were put again since the listing."""
-    for day, at in reported.items():
-        if now - at < TOLD_FOR:
+    for marker in markers:
+        if marker.modified > milliseconds(now - TOLD_FOR):
             continue
-        key = table.names.told_day(day)
-        try:
-            modified: datetime = table.clients.s3.head_object(Bucket=table.names.lake.bucket, Key=key)["LastModified"]
-        except ClientError as error:
-            if error.response["Error"]["Code"] in ("NoSuchKey", "404", "NotFound"):
-                continue
-            raise
-        if modified - at < timedelta(seconds=1):  # a listing may show whole seconds
-            table.clients.s3.delete_object(Bucket=table.names.lake.bucket, Key=key)
+        stored = table.store.head(marker.key)
+        if stored is not None and stored.modified - marker.modified < 1000:  # a listing may show whole seconds
+            table.store.delete(marker.key)

@@ -8,7 +8,7 @@ from datetime import datetime
 from dynalake.convert.batch import BatchResult, read_result
 from dynalake.convert.finish import delete_plan
 from dynalake.convert.plan import Batch, ConvertLimits, Due, TablePlan, put_plan
-from dynalake.convert.read.raw import list_objects
+from dynalake.convert.read.raw import list_raw
 from dynalake.days import SNAPSHOT_DAY
 from dynalake.errors import LedgerError, NotReadyError
 from dynalake.lake.catalog.table import Table
@@ -24,7 +24,7 @@ MOST_BATCHES = 1000
 def plan_snapshot(table: Table, prefix: str, now: datetime, limits: ConvertLimits | None = None) -> TablePlan:
     """Return the batches in which the raw objects below `prefix` are converted, kept in the state prefix."""
     limits = limits or ConvertLimits()
-    objects = tuple(list_objects(table.clients, table.names.lake.bucket, prefix))
+    objects = tuple(list_raw(table.store, prefix))
     size_mb = sum(o.size for o in objects) // MOST_BATCHES >> 20
     count = -(-len(objects) // MOST_BATCHES)
     wide = ConvertLimits(

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from dynalake import errors
 from dynalake.errors import DynalakeError, NotReadyError
 from dynalake.lake.catalog.table import Table
@@ -78,26 +76,21 @@ def write_outcome(table: Table, request: Request, outcome: Mapping[str, Any] | E
     else:
         values = {"done": dict(outcome)}
     body = json.dumps(values, indent=1).encode()
-    table.clients.s3.put_object(Bucket=table.names.lake.bucket, Key=table.names.spark_outcome(request.run), Body=body)
+    table.store.write(table.names.spark_outcome(request.run), body)
 
 
 def read_outcome(table: Table, request: Request) -> dict[str, Any]:
     """Return the work done. Raise the error that the job has left, or `NotReadyError` where it has left nothing."""
-    key = table.names.spark_outcome(request.run)
-    try:
-        with table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=key)["Body"] as body:
-            values = json.loads(body.read())
-    except ClientError as error:
-        if error.response["Error"]["Code"] not in ("404", "NoSuchKey"):
-            raise
+    stored = table.store.read_json(table.names.spark_outcome(request.run))
+    if stored is None:
         raise NotReadyError(
             f"The Spark job to {request.work} {request.table} ended without an outcome",
             action="read the run's log: a killed job, or one whose driver is out of memory, reports nothing itself",
             table=request.table,
-        ) from None
-    if "done" in values:
-        return dict(values["done"])
-    fault = values["error"]
+        )
+    if "done" in stored.value:
+        return dict(stored.value["done"])
+    fault = stored.value["error"]
     kind: type[DynalakeError] = getattr(errors, fault["type"])
     raise kind(
         fault["received"], allowed=fault.get("allowed", ""), action=fault.get("action", ""), **fault.get("ids", {})
@@ -106,4 +99,4 @@ def read_outcome(table: Table, request: Request) -> dict[str, Any]:
 
 def forget_outcome(table: Table, request: Request) -> None:
     """Remove the outcome of an earlier attempt."""
-    table.clients.s3.delete_object(Bucket=table.names.lake.bucket, Key=table.names.spark_outcome(request.run))
+    table.store.delete(table.names.spark_outcome(request.run))

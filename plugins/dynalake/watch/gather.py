@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from itertools import islice
 
 from botocore.exceptions import ClientError
 
 from dynalake.aws.clients import Clients
 from dynalake.aws.cloudwatch import Points, read_metrics
+from dynalake.aws.s3 import StoredObject
 from dynalake.capture.proof.hand_off import HandOff, find_hand_off
 from dynalake.capture.proof.verify import cannot_read
 from dynalake.convert.plan import first_day, list_landed
-from dynalake.convert.read.raw import RawObject, list_objects
+from dynalake.convert.read.raw import list_raw
 from dynalake.days import milliseconds
 from dynalake.errors import CatalogError
 from dynalake.lake.catalog.table import Table, schema_of
@@ -167,7 +169,7 @@ def plan_lost(readings: Readings, dropped: Points, before: Readings, hand_off: H
 
 def plan_landing(
     points: Mapping[str, Points],
-    new: Sequence[RawObject],
+    new: Sequence[StoredObject],
     sample: Sample | None,
     before: Landing,
     at: int,
@@ -178,7 +180,7 @@ def plan_landing(
 
     `new`: objects that landed since the last look, the oldest first.
     """
-    landed = round(new[-1].modified * 1000) if new else before.newest_landed
+    landed = new[-1].modified if new else before.newest_landed
     change, lag = before.newest_change, before.lag_seconds
     # A replayed object lands late, and is older than what landed before.
     if sample is not None and sample.landed is not None and (sample.newest_change or 0) >= (change or 0):
@@ -205,17 +207,16 @@ def count_rejected(table: Table, mapping_id: str) -> tuple[dict[str, int], int |
         STAGE_MAPPING: f"{names.lake.failed_batches}{mapping_id}/",
         **{stage: names.rejected(stage) for stage in (STAGE_FORWARDER, STAGE_DELIVERY, STAGE_CONVERT)},
     }
-    listed = {s: list_objects(table.clients, names.lake.bucket, prefix, LISTED) for s, prefix in prefixes.items()}
+    listed = {s: list(islice(list_raw(table.store, prefix), LISTED)) for s, prefix in prefixes.items()}
     changes = (o.modified for stage in (STAGE_MAPPING, STAGE_FORWARDER, STAGE_DELIVERY) for o in listed[stage])
-    last = max(changes, default=None)
-    return {stage: len(objects) for stage, objects in listed.items()}, None if last is None else round(last * 1000)
+    return {stage: len(objects) for stage, objects in listed.items()}, max(changes, default=None)
 
 
 def reconcile(
     table: Table,
     key: ItemKey,
     sample: Sample | None,
-    landed: Sequence[RawObject],
+    landed: Sequence[StoredObject],
     readings: Readings,
     targets: Targets,
     items: int,

@@ -22,8 +22,9 @@ from hashlib import sha256
 from itertools import islice
 from typing import Any
 
+from dynalake.aws.s3 import StoredObject
 from dynalake.backfill.export.numbers import item_key
-from dynalake.convert.read.raw import BadLine, BrokenObject, RawObject, parse_line, stream_lines
+from dynalake.convert.read.raw import BadLine, BrokenObject, parse_line, stream_lines
 from dynalake.lake.catalog.table import Table
 from dynalake.record.change import EVENT_TIME, METADATA, OPERATION, SEQUENCE_NUMBER, encode_change, json_key
 from dynalake.record.key import ItemKey
@@ -171,7 +172,7 @@ def read_images(table: Table, key: ItemKey, chosen: Sequence[Candidate]) -> dict
 
 
 def read_landed(
-    table: Table, key: ItemKey, doubts: Sequence[Doubt], objects: Sequence[RawObject]
+    table: Table, key: ItemKey, doubts: Sequence[Doubt], objects: Sequence[StoredObject]
 ) -> frozenset[str] | None:
     """Return the images of the doubted items' changes in these objects; None where they are too large to read now."""
     if sum(o.size for o in objects) > READ_BYTES:
@@ -180,15 +181,17 @@ def read_landed(
     images = set()
     for raw in objects:
         for record in read_records(table, raw):
-            change = candidate(key, record, round(raw.modified * 1000))
+            change = candidate(key, record, raw.modified)
             if change is not None and change.key in keys:
                 images.add(change.image)
     return frozenset(images)
 
 
-def read_records(table: Table, raw: RawObject, limit: int | None = None) -> Iterator[dict[str, Any]]:
-    """Yield the records in the first `limit` lines of a raw object, without other lines."""
-    body = table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=raw.key)["Body"]
+def read_records(table: Table, raw: StoredObject, limit: int | None = None) -> Iterator[dict[str, Any]]:
+    """Yield the records in the first `limit` lines of a raw object, without other lines; none where it was deleted."""
+    body = table.store.open(raw.key)
+    if body is None:
+        return
     with body, suppress(BrokenObject):
         for line in islice(stream_lines(body), limit):
             with suppress(BadLine):

@@ -10,9 +10,8 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from dynalake.aws.clients import Clients
+from dynalake.aws.s3 import Store
 from dynalake.days import milliseconds
 from dynalake.errors import AlarmError, RecordError, cut
 from dynalake.lake.catalog.table import Table
@@ -120,12 +119,7 @@ def check_seen(statuses: Iterable[TableStatus], tables: Sequence[str] | None, be
 
 def save_status(table: Table, status: TableStatus) -> None:
     """Store the status as the table's last one."""
-    _put(
-        table.clients,
-        table.names.lake,
-        table.names.watch_state,
-        json.dumps(asdict(status), indent=1, ensure_ascii=False),
-    )
+    table.store.write_json(table.names.watch_state, asdict(status))
 
 
 def load_status(table: Table) -> TableStatus | None:
@@ -134,7 +128,7 @@ def load_status(table: Table) -> TableStatus | None:
     Such a table counts as not looked at, and hides no other.
     """
     with suppress(RecordError, *WRONG_VALUES):
-        text = _get(table.clients, table.names.lake, table.names.watch_state)
+        text = _read(table.store, table.names.watch_state)
         status = None if text is None else TableStatus.from_dict(json.loads(text))
         return status if status is None or isinstance(status.readings.at, int) else None
     return None
@@ -152,6 +146,7 @@ def save_overview(clients: Clients, lake: Lake, tables: Sequence[str], now: date
 
     It leaves out the tables' queries, which are long: they are in the table's own status.
     """
+    store = Store(clients, lake.bucket)
 
     def last(table: str) -> TableStatus:
         status = load_status(Table(clients, lake.table(table))) or TableStatus.of(table, Readings(at=0), Targets())
@@ -161,7 +156,7 @@ def save_overview(clients: Clients, lake: Lake, tables: Sequence[str], now: date
     with ThreadPoolExecutor(READERS) as pool:
         statuses = tuple(pool.map(last, tables))
     overview = Overview(lake.environment, milliseconds(now), statuses)
-    _put(clients, lake, lake.watch_overview, overview.to_json())
+    store.write(lake.watch_overview, overview.to_json().encode(), "application/json")
     return overview
 
 
@@ -170,33 +165,28 @@ def load_overview(clients: Clients, lake: Lake) -> Overview | None:
 
     Raises `RecordError` for an object that no watch of this version of dynalake wrote.
     """
-    text = _get(clients, lake, lake.watch_overview)
+    store = Store(clients, lake.bucket)
+    text = _read(store, lake.watch_overview)
     try:
         return None if text is None else Overview.from_json(text)
     except WRONG_VALUES as error:
-        raise _not_written_by_watch(lake, lake.watch_overview, f"{type(error).__name__}: {cut(str(error))}") from None
+        raise _not_written_by_watch(store, lake.watch_overview, f"{type(error).__name__}: {cut(str(error))}") from None
 
 
-def _put(clients: Clients, lake: Lake, key: str, text: str) -> None:
-    clients.s3.put_object(Bucket=lake.bucket, Key=key, Body=text.encode(), ContentType="application/json")
+def _read(store: Store, key: str) -> bytes | None:
+    body = store.open(key)
+    if body is None:
+        return None
+    with body:
+        text = body.read(LARGEST_BYTES + 1)
+    if len(text) > LARGEST_BYTES:
+        raise _not_written_by_watch(store, key, f"more than {LARGEST_BYTES:,} bytes")
+    return text
 
 
-def _get(clients: Clients, lake: Lake, key: str) -> bytes | None:
-    try:
-        answer = clients.s3.get_object(Bucket=lake.bucket, Key=key)
-    except ClientError as error:
-        if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
-            return None
-        raise
-    with answer["Body"] as body:
-        if answer["ContentLength"] > LARGEST_BYTES:
-            raise _not_written_by_watch(lake, key, f"{answer['ContentLength']:,} bytes")
-        return body.read()
-
-
-def _not_written_by_watch(lake: Lake, key: str, why: str) -> RecordError:
+def _not_written_by_watch(store: Store, key: str, why: str) -> RecordError:
     return RecordError(
-        f"s3://{lake.bucket}/{key} is not what dynalake_watch writes ({why})",
+        f"{store.uri(key)} is not what dynalake_watch writes ({why})",
         allowed=f"a status that it wrote, of at most {LARGEST_BYTES:,} bytes",
         action="run dynalake_watch, which writes it again, and find out who else writes to the bucket",
         key=key,

@@ -11,9 +11,9 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from dynalake.aws.s3 import StoredObject
 from dynalake.backfill.commit.snapshot import snapshot_since
 from dynalake.convert.plan import find_due, first_day
-from dynalake.convert.read.raw import RawObject
 from dynalake.days import end_of_day, milliseconds, shift_day
 from dynalake.errors import ConflictError, SettingsError
 from dynalake.lake.catalog.iceberg import DataFile, Head
@@ -42,7 +42,7 @@ def read_lake(
     settings: TableSettings,
     changes: Head,
     state: Head,
-    landed: Sequence[RawObject],
+    landed: Sequence[StoredObject],
     hand_off: datetime,
     previous: Readings,
     now: datetime,
@@ -72,7 +72,7 @@ def read_lake(
         unfolded=unfolded,
         fold_due_since=(before.fold_due_since or at) if is_due else None,
         unconverted=len(waits),
-        unconverted_since=min((round(o.modified * 1000) for o in waits), default=None),
+        unconverted_since=min((o.modified for o in waits), default=None),
         waiting=plan_waiting(table, settings, changes, files, before, now),
         run=run,
         snapshot=snapshot,

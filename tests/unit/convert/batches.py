@@ -20,7 +20,7 @@ from dynalake.convert.options import ReadOptions
 from dynalake.convert.read import placing
 from dynalake.convert.read.compiled import blocks, columns, parse
 from dynalake.convert.read.quarantine import RejectedLines
-from dynalake.convert.read.raw import BadLine, RawObject
+from dynalake.convert.read.raw import BadLine
 from dynalake.convert.read.raw_batch import read_batch
 from dynalake.convert.read.records import Record, RecordParser
 from dynalake.convert.rows import place, runs
@@ -28,7 +28,7 @@ from dynalake.convert.rows.words import element_counter
 from dynalake.lake.catalog.table import Table
 from dynalake.lake.columns.column import KEY as KEY_COLUMN
 from dynalake.lake.columns.schema import METADATA_TYPES, TableSchema
-from dynalake.lake.files.folders import Sums
+from dynalake.lake.files.folders import Input, Sums
 from dynalake.lake.types.arrow import json_text
 from dynalake.lake.types.budget import BUDGET, Budget
 from dynalake.lake.types.union import Type, holds
@@ -62,17 +62,18 @@ class Bucket:
             raise ClientError({"Error": {"Code": "PreconditionFailed"}}, "GetObject")
         return {"Body": io.BytesIO(self.bodies[Key])}
 
-    def put_object(self, *, Bucket: str, Key: str, Body: bytes, IfNoneMatch: str) -> None:
+    def put_object(self, *, Bucket: str, Key: str, Body: bytes, IfNoneMatch: str) -> dict[str, Any]:
         assert IfNoneMatch == "*"
         if Key in self.put:
             raise ClientError({"Error": {"Code": "PreconditionFailed"}}, "PutObject")
         self.put[Key] = Body
+        return {"ETag": "etag"}
 
     def clients(self) -> Clients:
         return Clients(lambda service: self)
 
-    def objects(self) -> list[RawObject]:
-        return [RawObject(key, "etag", len(body)) for key, body in self.bodies.items()]
+    def objects(self) -> list[Input]:
+        return [Input(key, "etag", len(body)) for key, body in self.bodies.items()]
 
 
 def bucket(bodies: Sequence[bytes]) -> Bucket:

@@ -15,10 +15,10 @@ from typing import Any
 
 from dynalake.aws.clients import Clients
 from dynalake.convert.options import ReadOptions
-from dynalake.convert.read.raw import RawObject
 from dynalake.convert.read.raw_batch import read_batch
 from dynalake.lake.catalog.table import Table
 from dynalake.lake.columns.schema import TableSchema
+from dynalake.lake.files.folders import Input
 from dynalake.lake.types.arrow import json_text
 from tests.unit.convert.batches import DAY, NAMES, TEXT_KEY, change
 
@@ -122,7 +122,7 @@ def main() -> None:
     case, reader, times = sys.argv[1], sys.argv[2], int(sys.argv[3])
     store = Made(CASES[case])
     objects = [
-        RawObject(f"{NAMES.raw_day(DAY)}{first}-{min(OBJECT, times - first)}", "etag", 8 << 20)
+        Input(f"{NAMES.raw_day(DAY)}{first}-{min(OBJECT, times - first)}", "etag", 8 << 20)
         for first in range(0, times, OBJECT)
     ]
     options = ReadOptions(compiled_from_mb=0 if reader == "compiled" else 1 << 40)

@@ -18,13 +18,13 @@ from dynalake.convert.read.compiled.scan import PADDING
 from dynalake.convert.read.growth import Grown
 from dynalake.convert.read.placing import PlacingReader
 from dynalake.convert.read.quarantine import quarantine_key
-from dynalake.convert.read.raw import RawObject
 from dynalake.convert.read.raw_batch import RawBatch, read_batch
 from dynalake.convert.rows.place import DENSE
 from dynalake.errors import ConflictError
 from dynalake.lake.catalog.table import Table
 from dynalake.lake.columns.pins import Pins
 from dynalake.lake.columns.schema import TableSchema
+from dynalake.lake.files.folders import Input
 from dynalake.lake.types.budget import BUDGET
 from dynalake.lake.types.union import Map
 from dynalake.record.change import OTHER
@@ -347,7 +347,7 @@ def test_the_loss_of_a_broken_object_is_counted(compiled: bool, harm: Callable[[
 @BOTH
 def test_a_missing_object_is_reported(compiled: bool) -> None:
     store = bucket([lines({"a": 1}), b"", b"bad\n"])
-    missing = RawObject(f"{NAMES.raw_day(DAY)}gone.gz", "etag", 5)
+    missing = Input(f"{NAMES.raw_day(DAY)}gone.gz", "etag", 5)
     options = ReadOptions(compiled_from_mb=0 if compiled else 1 << 20)
     batch = read_batch(
         Table(store.clients(), NAMES), [*store.objects()[:1], missing, *store.objects()[2:]],
@@ -368,7 +368,7 @@ def test_a_replaced_object_is_left_to_the_next_plan(compiled: bool) -> None:
     with pytest.raises(ConflictError, match="was replaced"):
         read_batch(
             Table(store.clients(), NAMES),
-            [RawObject(stored.key, "other", 1)],
+            [Input(stored.key, "other", 1)],
             TableSchema.of_new_table(TEXT_KEY),
             options,
             Path(tempfile.mkdtemp()),

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dynalake.aws.s3 import StoredObject
 from dynalake.convert.named import NamedCopy
 from dynalake.convert.plan import Batch, ConvertLimits, first_day, plan_again, plan_due, read_batch_plan, split
-from dynalake.convert.read.raw import RawObject
 from dynalake.errors import ConflictError, SettingsError
 from dynalake.lake.catalog.iceberg import Change as Commit
 from dynalake.lake.catalog.table import HISTORY_FROM
@@ -27,8 +27,8 @@ def lake() -> ConvertLake:
     return lake
 
 
-def raw(day: str, name: str, etag: str = "e", size: int = 1) -> RawObject:
-    return RawObject(f"dynamodb/json/T/dt={day}/{name}", etag, size)
+def raw(day: str, name: str, etag: str = "e", size: int = 1) -> StoredObject:
+    return StoredObject(f"dynamodb/json/T/dt={day}/{name}", size, f'"{etag}"', 0)
 
 
 def keys(batch: Batch) -> list[str]:

@@ -15,8 +15,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dynalake.aws.clients import Clients
+from dynalake.aws.s3 import Store
 from dynalake.convert.read import raw
-from dynalake.convert.read.raw import BadLine, BrokenObject, is_hidden, list_objects, parse_line, stream_lines
+from dynalake.convert.read.raw import BadLine, BrokenObject, is_hidden, list_raw, parse_line, stream_lines
 from dynalake.convert.read.records import RecordParser, kind_of
 from dynalake.record.key import ItemKey, KeyAttribute
 
@@ -128,7 +129,7 @@ def test_a_listing_omits_hidden_objects(mocked: boto3.Session) -> None:
     clients.s3.create_bucket(Bucket="lake")
     for name in ("1.gz", ".1.gz.crc", "_SUCCESS", "_tmp/2.gz", "run/3.gz", "empty/"):
         clients.s3.put_object(Bucket="lake", Key=f"json/T/dt=1/{name}", Body=b"" if name == "empty/" else b"x")
-    assert [o.key for o in list_objects(clients, "lake", "json/T/")] == ["json/T/dt=1/1.gz", "json/T/dt=1/run/3.gz"]
+    assert [o.key for o in list_raw(Store(clients, "lake"), "json/T/")] == ["json/T/dt=1/1.gz", "json/T/dt=1/run/3.gz"]
 
 
 def nested(levels: int) -> bytes:

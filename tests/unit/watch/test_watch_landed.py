@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynalake.aws.clients import Clients
+from dynalake.aws.s3 import StoredObject
 from dynalake.capture.proof.hand_off import HandOff
-from dynalake.convert.read.raw import RawObject
 from dynalake.lake.catalog.table import Table
 from dynalake.names import Lake
 from dynalake.record.change import encode_change
@@ -31,11 +31,11 @@ NAMES = Lake("dev", "1", "eu-west-1").table("RECEIPTS")
 KEY = ItemKey(KeyAttribute("id", "S"))
 
 
-def raw(key: str, modified: float, size: int = 10) -> RawObject:
-    return RawObject(key, "etag", size, modified)
+def raw(key: str, modified: int, size: int = 10) -> StoredObject:
+    return StoredObject(key, size, "etag", modified)
 
 
-LANDED = [raw("a", 100.0), raw("b", 300.0), raw("c", 200.0)]
+LANDED = [raw("a", 100_000), raw("b", 300_000), raw("c", 200_000)]
 
 
 def test_objects_landed_since_a_moment_are_listed_in_order() -> None:
@@ -72,7 +72,7 @@ def line(operation: str, sequence: int, time: int, value: str = "x") -> str:
 def test_an_items_last_change_has_the_highest_number_whatever_its_time() -> None:
     lines = [line("INSERT", 1, 90_000), "broken", line("CANARY", 9, 95_000), line("SNAPSHOT", 0, 99_000)]
     bucket = Bucket(a=[*lines, line("MODIFY", 7, 10_000, "last")], b=[line("MODIFY", 5, 50_000)])
-    sample = read_sample(Table(Clients(lambda _: bucket), NAMES), KEY, [raw("a", 100.0), raw("b", 300.0)])
+    sample = read_sample(Table(Clients(lambda _: bucket), NAMES), KEY, [raw("a", 100_000), raw("b", 300_000)])
     assert sample is not None
     (last,) = sample.candidates.values()
     assert (last.sequence, last.at, last.since) == (f"{7:040}", 10_000, 10_000)
@@ -97,7 +97,7 @@ def test_an_items_last_change_has_the_highest_number_whatever_its_time() -> None
 )
 def test_a_line_that_conversion_rejects_stops_no_check(broken: str) -> None:
     bucket = Bucket(a=[broken, line("MODIFY", 7, 10_000)])
-    sample = read_sample(Table(Clients(lambda _: bucket), NAMES), KEY, [raw("a", 100.0)])
+    sample = read_sample(Table(Clients(lambda _: bucket), NAMES), KEY, [raw("a", 100_000)])
     assert sample is not None
     assert [c.sequence for c in sample.candidates.values()] == [f"{7:040}"]
 
@@ -105,7 +105,7 @@ def test_a_line_that_conversion_rejects_stops_no_check(broken: str) -> None:
 def test_replayed_changes_do_not_make_the_newest_change_older() -> None:
     none: dict[str, Any] = dict.fromkeys(plan_metrics(NAMES, "uuid", "kinesis"), ())
 
-    def land(sample: Sample | None, before: Landing, new: list[RawObject]) -> Landing:
+    def land(sample: Sample | None, before: Landing, new: list[StoredObject]) -> Landing:
         return plan_landing(none, new, sample, before, 400_000, Targets(), None)
 
     first = land(Sample({}, 240_000, 300_000), Landing(), landed_since(LANDED, None))

@@ -10,12 +10,12 @@ import pyarrow as pa
 
 from dynalake.convert.options import ReadOptions
 from dynalake.convert.read.growth import Grown, Growth
-from dynalake.convert.read.raw import RawObject
 from dynalake.convert.read.records import Record, RecordParser, Rejecting, read_records
 from dynalake.convert.rows.place import PlacedRows
 from dynalake.convert.rows.sort import Sorter, deduplicate
 from dynalake.lake.catalog.table import Table
 from dynalake.lake.columns.schema import TableSchema
+from dynalake.lake.files.folders import Input
 
 
 class Reading(Protocol):
@@ -51,7 +51,7 @@ class ExactReading:
     def __init__(
         self,
         table: Table,
-        objects: Sequence[RawObject],
+        objects: Sequence[Input],
         growth: Growth | Grown,
         options: ReadOptions,
         directory: Path,

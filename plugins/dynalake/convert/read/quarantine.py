@@ -13,12 +13,10 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from botocore.exceptions import ClientError
-
-from dynalake.convert.read.raw import RawObject
 from dynalake.convert.read.records import DELETED, SHOWN, kind_of
 from dynalake.days import parse_day
 from dynalake.lake.catalog.table import Table
+from dynalake.lake.files.folders import Input
 from dynalake.names import STAGE_CONVERT, TableNames
 
 KB_PER_LINE = 1
@@ -52,8 +50,8 @@ class Quarantine:
     Of each object `limit` lines are kept, of each line `SHOWN` characters; all are counted.
     """
 
-    def __init__(self, table: Table, objects: Sequence[RawObject], limit: int) -> None:
-        self._clients, self._names, self._limit = table.clients, table.names, limit
+    def __init__(self, table: Table, objects: Sequence[Input], limit: int) -> None:
+        self._table, self._limit = table, limit
         self._etags = {o.key: o.etag for o in objects}
         self._key = ""
         self._held: list[dict[str, Any]] = []
@@ -93,16 +91,8 @@ class Quarantine:
             rest = f"{count - len(held)} further lines were rejected and are not kept here"
             held.append({"object": self._key, "line": held[-1]["line"] + 1, "reason": rest, "text": ""})
         body = "\n".join([*(json.dumps(entry, ensure_ascii=True, sort_keys=True) for entry in held), ""])
-        try:
-            self._clients.s3.put_object(
-                Bucket=self._names.lake.bucket,
-                Key=quarantine_key(self._names, self._key, self._etags[self._key]),
-                Body=body.encode(),
-                IfNoneMatch="*",
-            )
-        except ClientError as error:
-            if error.response["Error"]["Code"] not in ("PreconditionFailed", "412"):
-                raise
+        key = quarantine_key(self._table.names, self._key, self._etags[self._key])
+        self._table.store.create(key, body.encode())
 
 
 def quarantine_key(names: TableNames, key: str, etag: str) -> str:

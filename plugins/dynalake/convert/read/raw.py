@@ -8,14 +8,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
 from decimal import Decimal
-from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
 
-from dynalake.aws.clients import Clients
+from dynalake.aws.s3 import Store, StoredObject
 from dynalake.lake.types.budget import LINE_DEPTH
 
 zlib: Any  # zlib_ng's stubs know neither `copy` nor the error
@@ -32,16 +30,6 @@ LONGEST_LINE = 16 << 20
 
 LARGEST_EXPONENT = 1_000_000
 """Exponent of a number, either way. DynamoDB's end at 125; Python's arithmetic fails at 10^18, or gives 0."""
-
-
-@dataclass(frozen=True)
-class RawObject:
-    """An object as a listing shows it. `size` in bytes."""
-
-    key: str
-    etag: str
-    size: int
-    modified: float = 0.0
 
 
 class Readable(Protocol):
@@ -66,21 +54,9 @@ class BadLine(ValueError):
     """A line that is not a change record. The reason begins with its kind, by which it is counted, up to a `:`."""
 
 
-def list_objects(clients: Clients, bucket: str, prefix: str, limit: int | None = None) -> list[RawObject]:
-    """Return the objects below `prefix` in the order of their keys, at most `limit` of them.
-
-    Empty ones are left out, and hidden ones (`is_hidden`).
-    """
-    return list(islice(iterate_objects(clients, bucket, prefix), limit))
-
-
-def iterate_objects(clients: Clients, bucket: str, prefix: str, after: str = "") -> Iterator[RawObject]:
-    """Yield the same one by one, and only those whose key sorts behind `after`: one call per thousand."""
-    pages = clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, StartAfter=after)
-    for page in pages:
-        for o in page.get("Contents", []):
-            if o["Size"] and not is_hidden(o["Key"], prefix):
-                yield RawObject(o["Key"], o["ETag"].strip('"'), o["Size"], o["LastModified"].timestamp())
+def list_raw(store: Store, prefix: str, after: str = "") -> Iterator[StoredObject]:
+    """Yield the objects below a prefix (`Store.list`) without empty ones and hidden ones (`is_hidden`)."""
+    return (o for o in store.list(prefix, after) if o.size and not is_hidden(o.key, prefix))
 
 
 def is_hidden(key: str, prefix: str) -> bool:

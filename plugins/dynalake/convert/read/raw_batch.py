@@ -18,12 +18,11 @@ from dynalake.convert.options import ReadOptions
 from dynalake.convert.read.exact import ExactReading, Reading
 from dynalake.convert.read.growth import Grown, Growth
 from dynalake.convert.read.quarantine import Quarantine, RejectedLines
-from dynalake.convert.read.raw import RawObject
 from dynalake.convert.rows.misfits import Misfits
 from dynalake.errors import ConflictError
 from dynalake.lake.catalog.table import Table
 from dynalake.lake.columns.schema import TableSchema
-from dynalake.lake.files.folders import Sums
+from dynalake.lake.files.folders import Input, Sums
 from dynalake.lake.types.budget import BUDGET, Budget
 from dynalake.lake.types.union import Type
 from dynalake.record.change import OTHER
@@ -31,7 +30,7 @@ from dynalake.record.change import OTHER
 
 def read_batch(
     table: Table,
-    objects: Sequence[RawObject],
+    objects: Sequence[Input],
     schema: TableSchema,
     options: ReadOptions,
     directory: Path,
@@ -55,7 +54,7 @@ class RawBatch:
     def __init__(
         self,
         table: Table,
-        objects: Sequence[RawObject],
+        objects: Sequence[Input],
         schema: TableSchema,
         options: ReadOptions,
         directory: Path,

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Protocol
 
-from botocore.exceptions import ClientError
-
-from dynalake.convert.read.raw import BadLine, BrokenObject, RawObject, decode, parse_line, stream_lines
-from dynalake.errors import ConflictError, RecordError
+from dynalake.convert.read.raw import BadLine, BrokenObject, decode, parse_line, stream_lines
+from dynalake.errors import RecordError
 from dynalake.lake.catalog.table import Table
+from dynalake.lake.files.folders import Input
 from dynalake.lake.types.key_text import key_text
 from dynalake.lake.types.union import has_half
 from dynalake.record.attribute import AMBIGUOUS_TYPES, escape_surrogates
@@ -64,7 +63,7 @@ class Rejecting(Protocol):
 
 def read_records(
     table: Table,
-    objects: Iterable[RawObject],
+    objects: Iterable[Input],
     parse: RecordParser,
     rejected: Rejecting,
 ) -> Iterator[Record | None]:
@@ -75,7 +74,7 @@ def read_records(
     """
     for raw in objects:
         number = 0
-        body = open_object(table, raw)
+        body = table.store.open(raw.key, raw.etag)
         if body is None:
             rejected.add(raw.key, 0, DELETED, lost=raw.size)
             continue
@@ -89,21 +88,6 @@ def read_records(
                         rejected.add(raw.key, number, str(error), line)
             except BrokenObject as error:
                 rejected.add(raw.key, number + 1, str(error), lost=max(0, raw.size - error.at))
-
-
-def open_object(table: Table, found: RawObject) -> Any:
-    """Return the object's stream, or None where it was deleted. Raise `ConflictError` where it was replaced."""
-    try:
-        return table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=found.key, IfMatch=found.etag)["Body"]
-    except ClientError as error:
-        code = error.response["Error"]["Code"]
-        if code in ("PreconditionFailed", "412"):
-            raise ConflictError(
-                f"{found.key} was replaced while it was being read", action="plan again", key=found.key
-            ) from error
-        if code in ("NoSuchKey", "404"):
-            return None
-        raise
 
 
 def kind_of(reason: str) -> str:

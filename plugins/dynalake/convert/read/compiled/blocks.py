@@ -7,12 +7,14 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import IO
 
+from dynalake.aws.s3 import Store
 from dynalake.convert.read.compiled.scan import PADDING
-from dynalake.convert.read.raw import BrokenObject, RawObject, stream_text
-from dynalake.convert.read.records import DELETED, open_object
+from dynalake.convert.read.raw import BrokenObject, stream_text
+from dynalake.convert.read.records import DELETED
 from dynalake.lake.catalog.table import Table
+from dynalake.lake.files.folders import Input
 
 BLOCK = 3 << 20
 """Bytes of text, or a little more, that are parsed in one go: several blocks are in memory at once."""
@@ -42,7 +44,7 @@ def block_bytes(columns: int) -> int:
     return BLOCK * min(3, 1 + columns // _WIDE)
 
 
-def read_blocks(table: Table, objects: Sequence[RawObject], columns: Callable[[], int] = lambda: 0) -> Iterator[Block]:
+def read_blocks(table: Table, objects: Sequence[Input], columns: Callable[[], int] = lambda: 0) -> Iterator[Block]:
     """Yield all lines of the objects, in order. Raise `ConflictError` where an object was replaced since it was listed.
 
     `columns`: a function that returns how many are known by now.
@@ -51,7 +53,7 @@ def read_blocks(table: Table, objects: Sequence[RawObject], columns: Callable[[]
     origins: list[tuple[int, int]] = []
     lost: list[tuple[int, str, int]] = []
     size = 0
-    for number, body in enumerate(_fetch(table, objects)):
+    for number, body in enumerate(_fetch(table.store, objects)):
         if body is None:
             lost.append((number, DELETED, objects[number].size))
             continue
@@ -70,29 +72,27 @@ def read_blocks(table: Table, objects: Sequence[RawObject], columns: Callable[[]
         yield Block(b"".join([*pieces, PADDING]), tuple(origins), tuple(lost))
 
 
-def _fetch(table: Table, objects: Sequence[RawObject]) -> Iterator[Any]:
+def _fetch(store: Store, objects: Sequence[Input]) -> Iterator[IO[bytes] | None]:
     """Yield the objects' streams, in order. Thousands of small objects must not wait for each other."""
 
-    def fetch(raw: RawObject) -> Any:
-        body = open_object(table, raw)
+    def fetch(raw: Input) -> IO[bytes] | None:
+        body = store.open(raw.key, raw.etag)
         if body is None:
             return None
         with body:
             return io.BytesIO(body.read())
 
-    assert table.clients.s3 is not None  # made once, before the threads need it
-    waiting: deque[RawObject | Future[Any]] = deque()
+    def opened(source: Input | Future[IO[bytes] | None]) -> IO[bytes] | None:
+        return store.open(source.key, source.etag) if isinstance(source, Input) else source.result()
+
+    waiting: deque[Input | Future[IO[bytes] | None]] = deque()
     with ThreadPoolExecutor(_AHEAD) as pool:
         try:
             for raw in objects:
                 waiting.append(pool.submit(fetch, raw) if raw.size <= _WHOLE else raw)
                 if len(waiting) > _AHEAD:
-                    yield _open(table, waiting.popleft())
+                    yield opened(waiting.popleft())
             while waiting:
-                yield _open(table, waiting.popleft())
+                yield opened(waiting.popleft())
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _open(table: Table, source: RawObject | Future[Any]) -> Any:
-    return open_object(table, source) if isinstance(source, RawObject) else source.result()

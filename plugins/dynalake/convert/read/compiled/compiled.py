@@ -21,13 +21,13 @@ from dynalake.convert.read.compiled.blocks import Block, read_blocks
 from dynalake.convert.read.compiled.parse import LineNumbers, ParsedBlock
 from dynalake.convert.read.growth import Grown, Growth
 from dynalake.convert.read.placing import PlacedTable, PlacingReader
-from dynalake.convert.read.raw import RawObject
 from dynalake.convert.read.records import Rejecting
 from dynalake.convert.rows.place import DENSE, own_columns
 from dynalake.convert.rows.runs import Ambiguous, Runs, Unfit
 from dynalake.convert.rows.words import element_words
 from dynalake.lake.catalog.table import Table
 from dynalake.lake.columns.schema import TableSchema
+from dynalake.lake.files.folders import Input
 from dynalake.lake.types.union import Type
 
 _pa: Any = pa  # its stubs take types only as literals; here they are data
@@ -66,7 +66,7 @@ class CompiledReading:
     def __init__(
         self,
         table: Table,
-        objects: Sequence[RawObject],
+        objects: Sequence[Input],
         growth: Growth | Grown,
         options: ReadOptions,
         directory: Path,

@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from dynalake.convert.read.compiled.blocks import Block
-from dynalake.convert.read.raw import RawObject
 from dynalake.convert.read.records import DELETED, Rejecting
+from dynalake.lake.files.folders import Input
 
 _pa: Any = pa  # its stubs take types only as literals; here they are data
 
@@ -41,7 +41,7 @@ class ParsedBlock:
 class LineNumbers:
     """Finds object and line number for the rejected lines of blocks, which come in order."""
 
-    def __init__(self, objects: Sequence[RawObject], rejected: Rejecting) -> None:
+    def __init__(self, objects: Sequence[Input], rejected: Rejecting) -> None:
         self._objects = objects
         self._rejected = rejected
         self._lines = [0] * len(objects)
