@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from dynalake.aws.clients import Clients
+from dynalake.aws.s3 import Store
 from dynalake.backfill.commit.commit import commit_backfill
 from dynalake.backfill.commit.snapshot import snapshot_since
 from dynalake.backfill.plan.run import BackfillPlan, plan_backfill
-from dynalake.backfill.plan.state import create, read, replace
 from dynalake.backfill.scan.scan import scan_segment
 from dynalake.backfill.scan.share import active_prefix
 from dynalake.days import SNAPSHOT_DAY
@@ -123,15 +123,16 @@ def test_a_killed_scan_resumes_and_gives_the_same_items(clients: Clients, names:
 
 
 def test_conditional_writes(clients: Clients, names: TableNames) -> None:
+    store = Store(clients, names.lake.bucket)
     key = names.backfill_state("conditions") + "x.json"
-    first = create(Table(clients, names), key, {"n": 1})
-    assert create(Table(clients, names), key, {"n": 2}).value == {"n": 1}
-    second = replace(Table(clients, names), key, {"n": 2}, first)
+    first = store.create_json(key, {"n": 1})
+    assert store.create_json(key, {"n": 2}).value == {"n": 1}
+    second = store.replace_json(key, {"n": 2}, first)
     for before in (first, None):
-        with pytest.raises(ConflictError, match="somebody else"):
-            replace(Table(clients, names), key, {"n": 3}, before)
-    assert read(Table(clients, names), key) == second
-    assert read(Table(clients, names), key + "?") is None
+        with pytest.raises(ConflictError, match="Somebody else"):
+            store.replace_json(key, {"n": 3}, before)
+    assert store.read_json(key) == second
+    assert store.read_json(key + "?") is None
 
 
 def test_the_snapshot_equals_the_table_in_sql(clients: Clients, names: TableNames, local_aws: LocalAws) -> None:

@@ -27,7 +27,7 @@ class Lake:
     tables: dict[str, tuple[str, ...]]
     partitions: dict[str, dict[str, str]]
     stacks: dict[str, str]
-    hand_off: str
+    hand_off: dict[str, str]
     snapshot: str
     """Prefix of its raw objects, or ''."""
 

@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from dynalake.aws.clients import Clients
+from dynalake.aws.s3 import Store
 from dynalake.capture.proof.hand_off import HandOff
 from dynalake.lake.catalog.table import FOLDED_TO, Table, number, schema_of
 from dynalake.lake.tables.make import make_tables
@@ -177,8 +178,8 @@ class Life:
     def add(self, name: str, key: ItemKey, *, old_images: bool) -> LakeTable:
         """Add a new table to DynamoDB and the lake, as setup does. `old_images`: whether its stream has them."""
         source = SourceTable(self.clients, self.lake, f"{name}-{self.environment}", key, old_images=old_images)
-        taken = HandOff(source.names.table, "mapping", self.hand_off).to_json().encode()
-        self.clients.s3.put_object(Bucket=self.lake.bucket, Key=source.names.hand_off, Body=taken)
+        taken = HandOff(source.names.table, "mapping", self.hand_off).to_json()
+        Store(self.clients, self.lake.bucket).write_json(source.names.hand_off, taken)
         self.tables.append(LakeTable(source, self.trino, self.read_table))
         return self.tables[-1]
 

@@ -3,4 +3,6 @@
 clients         boto3's clients, made once
 refusals        what AWS refuses, explained: who, what, and what to grant
 cloudwatch      metrics, read in one way
+s3              the objects of a bucket
+dynamodb        the table that is captured and read
 """

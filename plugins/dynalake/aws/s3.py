@@ -158,7 +158,7 @@ class Store:
         """Write an object over any other. Return its ETag."""
         return self._put(key, body, content_type)
 
-    def create(self, key: str, body: bytes, content_type: str = "") -> str | None:
+    def create(self, key: str, body: bytes | IO[bytes], content_type: str = "") -> str | None:
         """Write an object where there is none. Return its ETag; None where there is one, or one is being written."""
         return self._put_if(key, body, content_type, IfNoneMatch="*")
 
@@ -233,11 +233,11 @@ class Store:
         """Return the `s3://` address of a key."""
         return f"s3://{self.bucket}/{key}"
 
-    def _put(self, key: str, body: bytes, content_type: str, **condition: str) -> str:
+    def _put(self, key: str, body: bytes | IO[bytes], content_type: str, **condition: str) -> str:
         arguments: Any = {**condition, **({"ContentType": content_type} if content_type else {})}
         return self.clients.s3.put_object(Bucket=self.bucket, Key=key, Body=body, **arguments)["ETag"]
 
-    def _put_if(self, key: str, body: bytes, content_type: str, **condition: str) -> str | None:
+    def _put_if(self, key: str, body: bytes | IO[bytes], content_type: str, **condition: str) -> str | None:
         try:
             return self._put(key, body, content_type, **condition)
         except ClientError as error:

@@ -37,10 +37,7 @@ def table_prefixes(table: Table) -> list[str]:
 
 def holds_objects(table: Table) -> bool:
     """Return whether the bucket has an object of this table."""
-    return any(
-        table.clients.s3.list_objects_v2(Bucket=table.names.lake.bucket, Prefix=prefix, MaxKeys=1).get("Contents")
-        for prefix in table_prefixes(table)
-    )
+    return any(table.store.first(prefix) for prefix in table_prefixes(table))
 
 
 def delete_objects(table: Table, progress: Callable[[str, int], None] = lambda prefix, deleted: None) -> int:

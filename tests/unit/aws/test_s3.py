@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def test_a_missing_bucket_is_an_error(store: Store) -> None:
 
 
 def test_an_object_is_created_once(store: Store) -> None:
-    etag = store.create("a", b"1")
+    etag = store.create("a", BytesIO(b"1"))
     assert store.create("a", b"2") is None
     assert store.read("a") == (b"1", etag)
 

@@ -44,7 +44,7 @@ class FakeTable:
 
     @property
     def meta(self) -> Any:
-        return SimpleNamespace(events=Mock())
+        return SimpleNamespace(events=Mock(), region_name="us-east-1")
 
     def describe_table(self, TableName: str) -> dict[str, Any]:
         self._check(TableName)
@@ -58,6 +58,9 @@ class FakeTable:
                 "TableSizeBytes": 100 * len(self.items),
             }
         }
+
+    def list_tables(self, Limit: int) -> dict[str, Any]:
+        return {"TableNames": ["RECEIPTS"]}
 
     def describe_continuous_backups(self, TableName: str) -> dict[str, Any]:
         return {"ContinuousBackupsDescription": {"ContinuousBackupsStatus": "ENABLED"}}

@@ -22,21 +22,13 @@ def lake(monkeypatch: pytest.MonkeyPatch) -> MemoryLake:
     """Make two backfills, the second one shown, and an import that was never committed."""
     lake = MemoryLake()
     use_clock(monkeypatch, lake.clock)
-    plans = {
-        plan_key(lake.names, run): SimpleNamespace(value=json.dumps({"keep_export": run == "kept"}))
-        for run in ("run-1", "run-2", "kept")
-    }
-    monkeypatch.setattr("dynalake.backfill.plan.state.read", lambda table, key: plans.get(key))
-    monkeypatch.setattr(
-        "dynalake.backfill.plan.run.BackfillPlan.from_json",
-        lambda text: SimpleNamespace(keep_export=json.loads(text)["keep_export"]),
-    )
+    monkeypatch.setattr("dynalake.backfill.plan.run.BackfillPlan.from_json", lambda value: SimpleNamespace(**value))
     lake.create()
     for number, run in enumerate(("run-1", "run-2"), 1):
         body = json.dumps({"number": number, "name": run}).encode()
         lake.s3.put_object(Key=lake.names.snapshot_number(number), Body=body)
         raw = lake.put_raw(SNAPSHOT_DAY, "0.gz", run.encode(), run=run)
-        lake.s3.put_object(Key=plan_key(lake.names, run), Body=b"{}")
+        lake.s3.put_object(Key=plan_key(lake.names, run), Body=b'{"keep_export": false}')
         lake.s3.put_object(Key=groups_key(lake.names, run), Body=b"{}")
         lake.s3.put_object(Key=f"{lake.names.backfill_state(run)}checkpoint", Body=b"{}")
         lake.s3.put_object(Key=f"{lake.names.export_prefix(run)}data.gz", Body=b"export")
@@ -77,7 +69,7 @@ def test_a_backfill_that_is_still_written_is_kept(lake: MemoryLake) -> None:
 def test_an_export_to_be_kept_is_not_deleted(lake: MemoryLake) -> None:
     for key in sorted(keys_of(lake, "run-1")):
         body = lake.s3.objects[key].body
-        lake.s3.put_object(Key=key.replace("run-1", "kept"), Body=body)
+        lake.s3.put_object(Key=key.replace("run-1", "kept"), Body=body.replace(b"false", b"true"))
     lake.clock.move(days=15)
 
     done = delete_replaced_runs(lake.table, lake.clock.moment)

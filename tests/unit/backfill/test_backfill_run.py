@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
+from dynalake.aws.s3 import StoredObject
 from dynalake.backfill.commit.commit import commit_backfill
 from dynalake.backfill.commit.ledger import Ledger, failed_sums
 from dynalake.backfill.plan.run import BackfillPlan, load_plan, plan_backfill, run_name
 from dynalake.backfill.scan.scan import scan_segment
 from dynalake.backfill.segment.checkpoint import Checkpoint, Counts, checkpoint_key, load_checkpoint
-from dynalake.backfill.segment.objects import ListedObject
 from dynalake.errors import ConflictError, LedgerError, NotReadyError, RecordError, SettingsError, SourceError
 from dynalake.lake.catalog.table import Table
 from tests.unit.backfill.exports import FakeExports
@@ -299,7 +299,7 @@ def test_a_failed_run_keeps_the_last_snapshot(world: World, run_backfill: RunBac
 
 def test_sums_that_do_not_match_are_named(world: World, run_backfill: RunBackfill) -> None:
     ledger = run_backfill(FakeTable(receipts(50)), segments=2).ledger
-    listed = [ListedObject(part.key, part.size, part.etag) for part in ledger.parts]
+    listed = [StoredObject(part.key, part.size, part.etag, 0) for part in ledger.parts]
     assert list(failed_sums(ledger, listed)) == []
     first: Checkpoint = ledger.segments[0]
     wrong = replace(first, counts=replace(first.counts, read=1, kept_without=10**6))

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dynalake.aws.dynamodb import Recovery
 from dynalake.backfill.export.incremental import change_encoder, wanted_numbers
 from dynalake.backfill.export.manifest import DataFile
 from dynalake.backfill.export.numbers import Known, Numbers, Wanted, greatest_before, item_key, key_part, last_before
 from dynalake.backfill.export.vanished import encode_vanished, key_attributes, plan_vanished
 from dynalake.backfill.plan.windows import LONGEST, SHORTEST, plan_window, split_window
-from dynalake.backfill.source.recovery import Recovery
 from dynalake.errors import RecordError, SettingsError
 from dynalake.record.change import is_sequence_number, pad_sequence_number, sequence_after
 from dynalake.record.key import ItemKey, KeyAttribute

@@ -56,9 +56,10 @@ class Aws:
 
     body, tag, result = b"", 0, "OK"
 
-    def put_object(self, *, Body: bytes, IfMatch: str = "", **_: str) -> None:
+    def put_object(self, *, Body: bytes, IfMatch: str = "", **_: str) -> dict[str, str]:
         assert IfMatch in ("", str(self.tag))
         self.body, self.tag = Body, self.tag + 1
+        return {"ETag": str(self.tag)}
 
     def get_object(self, **_: str) -> dict[str, Any]:
         if not self.body:

@@ -9,10 +9,8 @@ from typing import Any
 
 from dynalake.backfill.commit.ledger import Ledger, check_finished, check_sums, strays
 from dynalake.backfill.export.manifest import load_groups
-from dynalake.backfill.plan import state
 from dynalake.backfill.plan.run import load_plan, run_name
 from dynalake.backfill.segment.checkpoint import load_checkpoint
-from dynalake.backfill.segment.objects import delete_objects, list_objects
 from dynalake.backfill.source.source import describe
 from dynalake.lake.catalog.table import Table
 from dynalake.names import TableNames
@@ -62,10 +60,10 @@ def commit_backfill(table: Table, *, run: str, now: Callable[[], datetime] = lam
 
 def check_written(table: Table, ledger: Ledger) -> None:
     """Check the sums against the objects in S3, delete strays, and store the ledger."""
-    listed = list_objects(table, ledger.plan.prefix(table.names))
+    listed = tuple(table.store.list(ledger.plan.prefix(table.names)))
     check_sums(ledger, listed)
-    delete_objects(table, strays(ledger, listed))
-    state.overwrite(table, ledger_key(table.names, ledger.plan.run), ledger.to_json())
+    table.store.delete_all(strays(ledger, listed))
+    table.store.write_json(ledger_key(table.names, ledger.plan.run), ledger.to_json())
 
 
 def show_changes(table: Table, ledger: Ledger, now: datetime) -> str:
@@ -76,9 +74,9 @@ def show_changes(table: Table, ledger: Ledger, now: datetime) -> str:
     """
     names = table.names
     key = f"{names.backfill_state(ledger.plan.run)}day.json"
-    chosen = str(state.create(table, key, {"day": names.lake.day_of(now)}).value["day"])
+    chosen = str(table.store.create_json(key, {"day": names.lake.day_of(now)}).value["day"])
     day = names.raw_day(chosen)
-    copied = {entry.key for entry in list_objects(table, f"{day}import-{ledger.plan.run}-")}
+    copied = {entry.key for entry in table.store.list(f"{day}import-{ledger.plan.run}-")}
     for part in ledger.parts:
         name = part.key.removeprefix(ledger.plan.prefix(names)).replace("/", "-")
         key = f"{day}import-{ledger.plan.run}-{name}"

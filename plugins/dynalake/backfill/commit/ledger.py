@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dynalake.aws.s3 import StoredObject
 from dynalake.backfill.export.manifest import Groups
 from dynalake.backfill.plan.run import BackfillPlan
 from dynalake.backfill.segment.checkpoint import EXAMPLES, Checkpoint, Counts, PartObject
-from dynalake.backfill.segment.objects import ListedObject
 from dynalake.errors import LedgerError, NotReadyError
 
 
@@ -146,7 +146,7 @@ def check_finished(ledger: Ledger) -> None:
         )
 
 
-def check_sums(ledger: Ledger, listed: Sequence[ListedObject]) -> None:
+def check_sums(ledger: Ledger, listed: Sequence[StoredObject]) -> None:
     """Raise `LedgerError` with every sum that does not hold; `listed` are the objects in S3, strays included."""
     failed = list(failed_sums(ledger, listed))
     if failed:
@@ -161,7 +161,7 @@ def check_sums(ledger: Ledger, listed: Sequence[ListedObject]) -> None:
         )
 
 
-def failed_sums(ledger: Ledger, listed: Sequence[ListedObject]) -> Iterator[str]:
+def failed_sums(ledger: Ledger, listed: Sequence[StoredObject]) -> Iterator[str]:
     """Yield each sum that fails, in words (pure)."""
     numbers = [s.segment for s in ledger.segments]
     if numbers != list(range(ledger.expected)):
@@ -186,7 +186,7 @@ def failed_sums(ledger: Ledger, listed: Sequence[ListedObject]) -> Iterator[str]
             yield f"{part.key} differs from the object that was written (ETag {entry.etag}, written {part.etag})"
 
 
-def strays(ledger: Ledger, listed: Sequence[ListedObject]) -> list[str]:
+def strays(ledger: Ledger, listed: Sequence[StoredObject]) -> list[str]:
     """Return keys in S3 that no checkpoint lists: a killed attempt left them (pure)."""
     known = {part.key for part in ledger.parts}
     return [entry.key for entry in listed if entry.key not in known]

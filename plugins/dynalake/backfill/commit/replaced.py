@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 from dynalake.aws.s3 import StoredObject
 from dynalake.backfill.export.export import exports_key
 from dynalake.backfill.export.manifest import groups_key
-from dynalake.backfill.plan import state
 from dynalake.backfill.plan.run import BackfillPlan, plan_key
 from dynalake.days import SNAPSHOT_DAY, milliseconds
 from dynalake.lake.catalog.table import Table
@@ -69,7 +68,7 @@ def _objects(table: Table, run: str) -> tuple[StoredObject, ...]:
 def _in_order(table: Table, run: str, objects: tuple[StoredObject, ...]) -> Iterator[list[StoredObject]]:
     """Yield groups in the order of deletion: checkpoints before the objects that they list, and the plan last."""
     names = table.names
-    stored = state.read(Table(table.clients, names), plan_key(names, run))
+    stored = table.store.read_json(plan_key(names, run))
     kept = stored is not None and BackfillPlan.from_json(stored.value).keep_export
     export = {o.key for o in objects if o.key.startswith(names.export_prefix(run))}
     requested = {exports_key(names, run), plan_key(names, run)}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from dynalake.backfill.plan import state
 from dynalake.backfill.plan.run import BackfillPlan, plan_key
 from dynalake.lake.catalog.table import Table
 from dynalake.lake.current.snapshot import shown_run
@@ -19,7 +18,7 @@ def snapshot_since(table: Table, moment: datetime) -> str | None:
     run = shown_run(table)
     if run is None:
         return None
-    stored = state.read(table, plan_key(table.names, run))
+    stored = table.store.read_json(plan_key(table.names, run))
     if stored is None:
         return None
     read_at = datetime.fromtimestamp(BackfillPlan.from_json(stored.value).read_at_ms / 1000, UTC)

@@ -16,10 +16,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from dynalake.backfill.plan import state
+from dynalake.aws.s3 import Json
 from dynalake.backfill.plan.run import BackfillPlan, load_plan, run_name
 from dynalake.backfill.plan.windows import Window, split_window
-from dynalake.backfill.segment.objects import delete_objects, list_objects
 from dynalake.backfill.source.recovery import recovery_off
 from dynalake.backfill.source.source import describe
 from dynalake.errors import AccessError, ConflictError, NotReadyError, SourceError, TransientError
@@ -96,9 +95,9 @@ def exports_key(names: TableNames, run: str) -> str:
     return f"{names.backfill_state(run)}exports.json"
 
 
-def load_exports(table: Table, run: str) -> tuple[tuple[Export, ...], state.Stored | None]:
+def load_exports(table: Table, run: str) -> tuple[tuple[Export, ...], Json | None]:
     """Return the run's exports as far as they were requested, and the stored version they were read from."""
-    stored = state.read(table, exports_key(table.names, run))
+    stored = table.store.read_json(exports_key(table.names, run))
     return (() if stored is None else tuple(map(Export.from_json, stored.value["exports"]))), stored
 
 
@@ -121,7 +120,7 @@ def request_exports(table: Table, *, run: str) -> tuple[Export, ...]:
         table_arn = table_arn or describe(table, plan.table_id)["TableArn"]
         exports[number] = replace(export, arn=_request(table, export_request(table.names, plan, table_arn, export)))
         value = {"exports": [asdict(e) for e in exports]}
-        stored = state.replace(table, exports_key(table.names, run), value, stored)
+        stored = table.store.replace_json(exports_key(table.names, run), value, stored)
     return tuple(exports)
 
 
@@ -152,9 +151,7 @@ def remove_exports(table: Table, *, run: str) -> int:
     run = run_name(run)
     if load_plan(table, run).keep_export:
         return 0
-    keys = [entry.key for entry in list_objects(table, table.names.export_prefix(run))]
-    delete_objects(table, keys)
-    return len(keys)
+    return table.store.delete_all([entry.key for entry in table.store.list(table.names.export_prefix(run))])
 
 
 def _request(table: Table, request: dict[str, Any]) -> str:

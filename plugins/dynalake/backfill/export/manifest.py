@@ -13,10 +13,7 @@ from dataclasses import asdict, dataclass
 from hashlib import md5
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from dynalake.backfill.export.export import Finished
-from dynalake.backfill.plan import state
 from dynalake.backfill.plan.filter import to_iso
 from dynalake.backfill.plan.run import count_segments, load_plan, run_name
 from dynalake.errors import LedgerError, NotReadyError
@@ -135,7 +132,7 @@ def store_groups(table: Table, finished: Sequence[Finished], *, run: str) -> Gro
         groups=(*groups, ()) if vanished else groups,
         vanished=vanished,
     )
-    return Groups.from_json(state.create(table, groups_key(table.names, run), grouped.to_json()).value)
+    return Groups.from_json(table.store.create_json(groups_key(table.names, run), grouped.to_json()).value)
 
 
 def find_groups(table: Table, *, run: str) -> Groups | None:
@@ -158,7 +155,7 @@ def load_groups(table: Table, run: str) -> Groups:
 
 
 def _find_groups(table: Table, run: str) -> Groups | None:
-    stored = state.read(table, groups_key(table.names, run))
+    stored = table.store.read_json(groups_key(table.names, run))
     return None if stored is None else Groups.from_json(stored.value)
 
 
@@ -186,23 +183,14 @@ def _data_file(prefix: str, finished: Finished, entry: Mapping[str, Any]) -> Dat
 
 def _read_checked(table: Table, stem: str) -> bytes:
     names = table.names
-    content = _read(table, f"{stem}.json")
-    if content is None:
+    manifest = table.store.read(f"{stem}.json")
+    if manifest is None:
         raise _broken(names, f"{names.uri(stem)}.json does not exist")
     for ending in _CHECKSUMS:
-        stored = _read(table, f"{stem}.{ending}")
-        if stored is not None and stored.decode(errors="replace").strip() != checksum(content):
+        stored = table.store.read(f"{stem}.{ending}")
+        if stored is not None and stored.body.decode(errors="replace").strip() != checksum(manifest.body):
             raise _broken(names, f"{names.uri(stem)}.json does not match its checksum in .{ending}")
-    return content
-
-
-def _read(table: Table, key: str) -> bytes | None:
-    try:
-        return table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=key)["Body"].read()
-    except ClientError as error:
-        if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
-            return None
-        raise
+    return manifest.body
 
 
 def _broken(names: TableNames, received: str) -> LedgerError:

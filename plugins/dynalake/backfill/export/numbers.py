@@ -14,6 +14,7 @@ from typing import Any
 
 from dynalake.convert.read.raw import BadLine, BrokenObject, parse_line, stream_lines
 from dynalake.days import SNAPSHOT_DAY
+from dynalake.errors import ConflictError
 from dynalake.lake.catalog.iceberg import DataFile, Head
 from dynalake.lake.catalog.table import HISTORY_FROM, Table, schema_of
 from dynalake.lake.files.raw_days import list_raw_days, live_folders, read_raw_days
@@ -113,7 +114,14 @@ def key_part(kind: str, value: Any) -> str:
 
 def _of_lines(table: Table, key: ItemKey, object_key: str) -> Iterator[Known]:
     attributes = [(json_key(a.name), a.type) for a in key.attributes]
-    with table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=object_key)["Body"] as body:
+    body = table.store.open(object_key)
+    if body is None:
+        raise ConflictError(
+            f"{table.store.uri(object_key)} was deleted after it was listed",
+            action="let the task be retried",
+            key=object_key,
+        )
+    with body:
         try:
             for line in stream_lines(body):
                 try:

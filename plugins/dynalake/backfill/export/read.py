@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import md5
 from typing import IO, Any
 
-from botocore.exceptions import ClientError
-
 from dynalake.backfill.export.incremental import change_encoder, exported_keys, wanted_numbers
 from dynalake.backfill.export.manifest import DataFile, load_groups
 from dynalake.backfill.export.numbers import look_up
@@ -145,14 +143,11 @@ def _read_file(table: Table, file: DataFile, skip: int) -> Iterator[tuple[DataFi
 def _fetch(table: Table, file: DataFile, copy: IO[bytes]) -> None:
     names = table.names
     digest = md5(usedforsecurity=False)
-    try:
-        body = table.clients.s3.get_object(Bucket=names.lake.bucket, Key=file.key)["Body"]
-    except ClientError as error:
-        if error.response["Error"]["Code"] not in ("NoSuchKey", "404"):
-            raise
-        raise _not_as_listed(names, file, "does not exist") from error
+    body = table.store.open(file.key)
+    if body is None:
+        raise _not_as_listed(names, file, "does not exist")
     with body:
-        for chunk in body.iter_chunks(_CHUNK):
+        while chunk := body.read(_CHUNK):
             digest.update(chunk)
             copy.write(chunk)
     checksum = b64encode(digest.digest()).decode()

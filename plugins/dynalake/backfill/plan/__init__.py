@@ -5,5 +5,4 @@ filter          which items are kept
 windows         the windows of an import
 estimate, quote what it takes
 run             the run's plan
-state           what a run remembers in S3
 """

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from dynalake.aws.dynamodb import find_recovery
 from dynalake.backfill.plan.estimate import estimate_export, estimate_scan, quote
 from dynalake.backfill.plan.request import read_limit
 from dynalake.backfill.plan.run import BackfillPlan, count_segments
-from dynalake.backfill.source.recovery import find_recovery
 from dynalake.backfill.source.source import describe
 from dynalake.errors import SettingsError
 from dynalake.lake.catalog.table import Table
@@ -26,7 +26,8 @@ def quote_backfill(
         limit = read_limit(description, max_read_capacity, read_capacity_percent)
     except SettingsError:
         limit = 0.0  # a share of an on-demand table: it does not matter for an export
-    recovery, incremental = find_recovery(table) is not None, plan.window is not None
+    recovery = find_recovery(table.clients, table.names.table) is not None
+    incremental = plan.window is not None
     estimates = [estimate_export(description, tasks=tasks, recovery=recovery, incremental=incremental)]
     if not incremental:
         # A scan cannot bring the changes of a past window.

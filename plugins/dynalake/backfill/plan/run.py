@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
-from dynalake.backfill.plan import state
+from dynalake.aws.dynamodb import find_recovery, turn_on_recovery
 from dynalake.backfill.plan.estimate import UNIT_BYTES, estimate_export, estimate_scan
 from dynalake.backfill.plan.filter import Invalid, Missing, UpdatedBefore, of_datetime, parse_cutoff, to_iso
 from dynalake.backfill.plan.request import MAX_SEGMENTS, check_export, check_parameters, read_limit
 from dynalake.backfill.plan.windows import Window, plan_window
-from dynalake.backfill.source.recovery import choose_method, find_recovery, recovery_off, turn_on_recovery
+from dynalake.backfill.source.recovery import choose_method, recovery_off
 from dynalake.backfill.source.source import describe
 from dynalake.errors import NotReadyError
 from dynalake.lake.catalog.table import Table
@@ -180,13 +180,13 @@ def plan_backfill(
     check_parameters(method, missing, invalid, segments, max_read_capacity, read_capacity_percent, target_mb)
     incremental = check_export(method, export_type, window_from)
     if not dry_run:
-        stored = state.read(table, plan_key(names, run))
+        stored = table.store.read_json(plan_key(names, run))
         if stored is not None:
             return BackfillPlan.from_json(stored.value)
     description = describe(table, table_id)
-    recovery = None if method == "scan" else find_recovery(table)
+    recovery = None if method == "scan" else find_recovery(table.clients, names.table)
     if method != "scan" and recovery is None and enable_pitr and not incremental and not dry_run:
-        recovery = turn_on_recovery(table)
+        recovery = turn_on_recovery(table.clients, names.table)
     # A dry run does not turn it on, but reports what a run would do that does.
     on = recovery is not None or (enable_pitr and not incremental)
     chosen = choose_method(method, on=on, incremental=incremental)
@@ -214,7 +214,7 @@ def plan_backfill(
     )
     if dry_run:
         return plan
-    return BackfillPlan.from_json(state.create(table, plan_key(names, run), plan.to_json()).value)
+    return BackfillPlan.from_json(table.store.create_json(plan_key(names, run), plan.to_json()).value)
 
 
 def cutoff_of(updated_before: str, hand_off: str) -> str:
@@ -228,7 +228,7 @@ def load_plan(table: Table, run: str) -> BackfillPlan:
     """Return the stored plan of a run. Raise `NotReadyError` if there is none."""
     names = table.names
     key = plan_key(names, run)
-    stored = state.read(table, key)
+    stored = table.store.read_json(key)
     if stored is None:
         raise NotReadyError(
             f"There is no plan for the backfill run {run!r} at {names.uri(key)}",

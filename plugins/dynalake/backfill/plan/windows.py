@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from dynalake.aws.dynamodb import Recovery
 from dynalake.backfill.plan.filter import parse_moment, to_iso
-from dynalake.backfill.source.recovery import Recovery
 from dynalake.errors import SettingsError
 
 SHORTEST = 15 * 60

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
@@ -39,8 +38,7 @@ class Share:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._clients = table.clients
-        self._bucket = table.names.lake.bucket
+        self._store = table.store
         self._prefix = active_prefix(table.names, run)
         self._key = f"{self._prefix}segment-{segment:05d}"
         self._total = units_per_second
@@ -58,7 +56,7 @@ class Share:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._total:
-            self._clients.s3.delete_object(Bucket=self._bucket, Key=self._key)
+            self._store.delete(self._key)
 
     def units_per_second(self) -> float:
         """Return the share now, by a count that is `LOOK_SECONDS` old at most."""
@@ -87,17 +85,15 @@ class Share:
 
     def _show(self) -> None:
         self._shown = self._clock()
-        self._clients.s3.put_object(Bucket=self._bucket, Key=self._key, Body=b"")
+        self._store.write(self._key, b"")
 
     def _look(self) -> None:
         self._looked = self._clock()
         # One call: there are fewer segments than keys in an answer.
-        listed = self._clients.s3.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix).get("Contents", [])
-        shown = [entry["LastModified"] for entry in listed]
-        alive = max(shown, default=None)
+        shown = [entry.modified for entry in self._store.list(self._prefix)]
         # This uses S3's clock alone: this segment's own object is at most `SHOW_SECONDS` old.
-        dead = timedelta(seconds=DEAD_SECONDS)
-        self._active = max(1, sum(1 for moment in shown if alive is not None and alive - moment < dead))
+        dead = max(shown, default=0) - DEAD_SECONDS * 1000
+        self._active = max(1, sum(1 for moment in shown if moment > dead))
 
 
 def active_prefix(names: TableNames, run: str) -> str:

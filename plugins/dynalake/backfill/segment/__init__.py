@@ -3,5 +3,4 @@
 segment         the whole of it
 parts           its files
 checkpoint      its progress
-objects         the objects of a run
 """

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, astuple, dataclass, replace
 from typing import Any
 
-from dynalake.backfill.plan import state
+from dynalake.aws.s3 import Json
 from dynalake.lake.catalog.table import Table
 from dynalake.names import TableNames
 
@@ -114,16 +114,16 @@ def checkpoint_key(names: TableNames, run: str, segment: int) -> str:
     return f"{names.backfill_state(run)}segment-{segment:05d}.json"
 
 
-def load_checkpoint(table: Table, run: str, segment: int) -> tuple[Checkpoint, state.Stored | None]:
+def load_checkpoint(table: Table, run: str, segment: int) -> tuple[Checkpoint, Json | None]:
     """Return the segment's checkpoint (its start, if there is none yet) and the stored version it was read from."""
-    stored = state.read(table, checkpoint_key(table.names, run, segment))
+    stored = table.store.read_json(checkpoint_key(table.names, run, segment))
     return (Checkpoint(segment) if stored is None else Checkpoint.from_json(stored.value)), stored
 
 
-def save_checkpoint(table: Table, run: str, checkpoint: Checkpoint, before: state.Stored | None) -> state.Stored:
+def save_checkpoint(table: Table, run: str, checkpoint: Checkpoint, before: Json | None) -> Json:
     """Store `checkpoint` over the version `before`. Raise `ConflictError` if another attempt came first."""
     key = checkpoint_key(table.names, run, checkpoint.segment)
-    return state.replace(table, key, checkpoint.to_json(), before)
+    return table.store.replace_json(key, checkpoint.to_json(), before)
 
 
 def _encode_key(key: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:

@@ -9,13 +9,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from botocore.exceptions import ClientError
-
-from dynalake.backfill.plan import state
 from dynalake.backfill.plan.filter import Outcome, show_key
 from dynalake.backfill.plan.run import BackfillPlan
 from dynalake.backfill.segment.checkpoint import EXAMPLES, Checkpoint, Counts, PartObject
-from dynalake.backfill.segment.objects import delete_objects, list_objects
 from dynalake.backfill.segment.parts import Part, part_key, segment_prefix
 from dynalake.errors import ConflictError, SettingsError
 from dynalake.lake.catalog.table import Table
@@ -123,28 +119,23 @@ def check_segment(names: TableNames, run: str, segment: int, segments: int) -> N
 def delete_unfinished(table: Table, plan: BackfillPlan, checkpoint: Checkpoint) -> None:
     """Delete objects of a killed attempt that its checkpoint does not list."""
     known = {part.key for part in checkpoint.parts}
-    listed = list_objects(table, segment_prefix(plan.prefix(table.names), checkpoint.segment))
-    delete_objects(table, [entry.key for entry in listed if entry.key not in known])
+    listed = table.store.list(segment_prefix(plan.prefix(table.names), checkpoint.segment))
+    table.store.delete_all([entry.key for entry in listed if entry.key not in known])
 
 
 def _store(table: Table, plan: BackfillPlan, checkpoint: Checkpoint, part: Part) -> PartObject:
     names = table.names
     key = part_key(plan.prefix(names), checkpoint.segment, len(checkpoint.parts))
     sha256 = part.close()
-    try:
-        # The content is gzip, as the ending says. ContentEncoding is not set, or clients would unpack it on the way.
-        etag = table.clients.s3.put_object(
-            Bucket=names.lake.bucket, Key=key, Body=part.file, ContentType="application/gzip", IfNoneMatch="*"
-        )["ETag"]
-    except ClientError as error:
-        if state.refused(error):
-            raise ConflictError(
-                f"{names.uri(key)} was written by another attempt of this task",
-                allowed="one running attempt per segment",
-                action="let the task retry: it goes on from the last checkpoint",
-                table=names.table,
-                run=plan.run,
-                key=key,
-            ) from error
-        raise
+    # The content is gzip, as the ending says. ContentEncoding is not set, or clients would unpack it on the way.
+    etag = table.store.create(key, part.file, "application/gzip")
+    if etag is None:
+        raise ConflictError(
+            f"{names.uri(key)} was written by another attempt of this task",
+            allowed="one running attempt per segment",
+            action="let the task retry: it goes on from the last checkpoint",
+            table=names.table,
+            run=plan.run,
+            key=key,
+        )
     return PartObject(key=key, size=part.size, items=part.items, sha256=sha256, etag=etag)

@@ -1,47 +1,9 @@
-"""Point-in-time recovery: an export needs it, and the method follows from it.
-
-https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Point-in-time-recovery.html
-"""
+"""What follows from point-in-time recovery, which an export needs: the method, or an error."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
-
-from dynalake.errors import NotReadyError, SourceError
-from dynalake.lake.catalog.table import Table
+from dynalake.errors import SourceError
 from dynalake.names import TableNames
-
-WAIT_SECONDS = 120.0
-POLL_SECONDS = 2.0
-
-
-@dataclass(frozen=True)
-class Recovery:
-    """The moments that can be restored, in seconds since the epoch; 0 where DynamoDB does not say."""
-
-    earliest: int
-    latest: int
-
-
-def find_recovery(table: Table) -> Recovery | None:
-    """Return the table's point-in-time recovery; None where it is off."""
-    answer = table.clients.dynamodb.describe_continuous_backups(TableName=table.names.table)[
-        "ContinuousBackupsDescription"
-    ]
-    status: Any = answer.get("PointInTimeRecoveryDescription", {})
-    if status.get("PointInTimeRecoveryStatus") != "ENABLED":
-        return None
-    return Recovery(
-        _seconds(status.get("EarliestRestorableDateTime")), _seconds(status.get("LatestRestorableDateTime"))
-    )
-
-
-def _seconds(moment: datetime | None) -> int:
-    return 0 if moment is None else int(moment.timestamp())
 
 
 def choose_method(asked: str, *, on: bool, incremental: bool) -> str | None:
@@ -68,18 +30,3 @@ def recovery_off(names: TableNames, *, incremental: bool) -> SourceError:
         ),
         table=names.table,
     )
-
-
-def turn_on_recovery(table: Table, sleep: Callable[[float], None] = time.sleep) -> Recovery:
-    """Turn recovery on and wait until it is. It costs per GB and month."""
-    names = table.names
-    table.clients.dynamodb.update_continuous_backups(
-        TableName=names.table, PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True}
-    )
-    waited = 0.0
-    while (recovery := find_recovery(table)) is None:
-        if waited >= WAIT_SECONDS:
-            raise NotReadyError(f"Point-in-time recovery of table {names.table!r} is still not on", table=names.table)
-        sleep(POLL_SECONDS)
-        waited += POLL_SECONDS
-    return recovery

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from dynalake.aws.dynamodb import describe_table, explain_missing
 from dynalake.backfill.source.pace import Pace
-from dynalake.errors import SourceError
 from dynalake.lake.catalog.table import Table
 from dynalake.lake.tables.identity import check_identity
-from dynalake.names import TableNames
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import ScanOutputTypeDef, TableDescriptionTypeDef
@@ -28,8 +26,7 @@ _KEYS_AT_ONCE = 100
 def describe(table: Table, table_id: str) -> TableDescriptionTypeDef:
     """Return DescribeTable's `Table`. Raise `SourceError` for no such table, or one with another id."""
     names = table.names
-    with _explained(names):
-        description = table.clients.dynamodb.describe_table(TableName=names.table)["Table"]
+    description = describe_table(table.clients, names.table)
     check_identity(names, table_id, description["TableId"])
     return description
 
@@ -88,7 +85,7 @@ def find_items(table: Table, keys: Sequence[Mapping[str, Any]], pace: Pace | Non
             }
             answer: Any = {"UnprocessedKeys": {names.table: request}}
             try:
-                with _explained(names):
+                with explain_missing(table.clients, names.table):
                     answer = table.clients.dynamodb.batch_get_item(RequestItems={names.table: request})
                 pace.consumed(0.0, 0)
             except ClientError as error:
@@ -107,7 +104,7 @@ def _read_page(table: Table, request: dict[str, Any], pace: Pace) -> ScanOutputT
         if pace.limit is not None:
             request["Limit"] = pace.limit
         try:
-            with _explained(table.names):
+            with explain_missing(table.clients, table.names.table):
                 return table.clients.dynamodb_unparsed.scan(**request)
         except ClientError as error:
             code = error.response["Error"]["Code"]
@@ -116,19 +113,3 @@ def _read_page(table: Table, request: dict[str, Any], pace: Pace) -> ScanOutputT
             logger.warning(
                 "DynamoDB throttled the scan of %s (%s): waited %.1f s", table.names.table, code, pace.back_off()
             )
-
-
-@contextmanager
-def _explained(names: TableNames) -> Iterator[None]:
-    try:
-        yield
-    except ClientError as error:
-        code = error.response["Error"]["Code"]
-        if code == "ResourceNotFoundException":
-            raise SourceError(
-                f"There is no DynamoDB table {names.table!r} in {names.lake.region}",
-                allowed="an existing table in the connection's account and region",
-                action="check the table's name (case counts), the connection and its region",
-                table=names.table,
-            ) from error
-        raise

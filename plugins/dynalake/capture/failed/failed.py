@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
 
+from dynalake.aws.s3 import StoredObject
 from dynalake.capture.stacks.stacks import stack_outputs
 from dynalake.errors import RecordError, SettingsError
 from dynalake.lake.catalog.table import Table
@@ -72,22 +74,22 @@ def list_failed(table: Table, chosen: Sequence[str] = ()) -> tuple[FailedBatch, 
     `chosen` are keys, or prefixes that end in `/`, with or without `s3://{bucket}/`; empty for all. Raises
     `SettingsError` with those that are not batches of the table.
     """
-    listed = [(STAGE_MAPPING, entry) for prefix in mapping_prefixes(table) for entry in _list(table, prefix)]
-    listed += [(STAGE_FORWARDER, entry) for entry in _list(table, table.names.rejected(STAGE_FORWARDER))]
+    listed = [(STAGE_MAPPING, entry) for prefix in mapping_prefixes(table) for entry in table.store.list(prefix)]
+    listed += [(STAGE_FORWARDER, entry) for entry in table.store.list(table.names.rejected(STAGE_FORWARDER))]
     if chosen:
-        keys = _choose(table, [entry["Key"] for _, entry in listed], chosen)
-        listed = [(stage, entry) for stage, entry in listed if entry["Key"] in keys]
+        keys = _choose(table, [entry.key for _, entry in listed], chosen)
+        listed = [(stage, entry) for stage, entry in listed if entry.key in keys]
 
-    def describe(listed_entry: tuple[str, Mapping[str, Any]]) -> FailedBatch | None:
+    def describe(listed_entry: tuple[str, StoredObject]) -> FailedBatch | None:
         stage, entry = listed_entry
         try:
-            content = read_batch(table, entry["Key"])
+            content = read_batch(table, entry.key)
         except RecordError as error:
             content = Content([], error.received)
         if content is None:
             return None
-        reason = content.reason
-        return FailedBatch(entry["Key"], stage, reason, len(content.records), entry["LastModified"], entry["Size"])
+        at = datetime.fromtimestamp(entry.modified / 1000, UTC)
+        return FailedBatch(entry.key, stage, content.reason, len(content.records), at, entry.size)
 
     with ThreadPoolExecutor(READERS) as pool:
         batches = [batch for batch in pool.map(describe, listed) if batch is not None]
@@ -122,13 +124,8 @@ def general_reason(reason: str) -> str:
 
 def read_batch(table: Table, key: str) -> Content | None:
     """Return a batch's content; None where it no longer exists. Raise `RecordError` where it cannot be read."""
-    try:
-        body = table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=key)["Body"].read()
-    except ClientError as error:
-        if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
-            return None
-        raise
-    return parse_batch(body, key)
+    stored = table.store.read(key)
+    return None if stored is None else parse_batch(stored.body, key)
 
 
 def parse_batch(body: bytes, key: str) -> Content:
@@ -161,24 +158,21 @@ def mapping_prefixes(table: Table) -> list[str]:
 
     A mapping's source never changes, so one object of a UUID shows its table.
     """
-    clients = table.clients
     names = table.names
-    pages = clients.s3.get_paginator("list_objects_v2").paginate(
-        Bucket=names.lake.bucket, Prefix=names.lake.failed_batches, Delimiter="/"
-    )
-    prefixes = [entry["Prefix"] for page in pages for entry in page.get("CommonPrefixes", [])]
+    failed = names.lake.failed_batches
+    prefixes = [f"{failed}{folder}/" for folder in table.store.folders(failed)]
     if not prefixes:
         return []
-    current = (stack_outputs(clients, names.stack) or {}).get("MappingId")
+    current = (stack_outputs(table.clients, names.stack) or {}).get("MappingId")
 
     def belongs(prefix: str) -> bool:
-        if prefix == f"{names.lake.failed_batches}{current}/":
+        if prefix == f"{failed}{current}/":
             return True
-        first = clients.s3.list_objects_v2(Bucket=names.lake.bucket, Prefix=prefix, MaxKeys=1).get("Contents", [])
-        if not first:
-            return False
-        body = clients.s3.get_object(Bucket=names.lake.bucket, Key=first[0]["Key"])["Body"].read()
-        return comes_from(names, body)
+        while first := table.store.first(prefix):
+            batch = table.store.read(first.key)
+            if batch is not None:  # else a redrive has moved it in the meantime
+                return comes_from(names, batch.body)
+        return False
 
     with ThreadPoolExecutor(READERS) as pool:
         matches = list(pool.map(belongs, prefixes))
@@ -207,12 +201,6 @@ def _mapping_reason(content: Mapping[str, Any]) -> str:
     return f"{condition}: the function answered {error}" if error else str(condition)
 
 
-def _list(table: Table, prefix: str) -> Iterator[Any]:
-    pages = table.clients.s3.get_paginator("list_objects_v2").paginate(Bucket=table.names.lake.bucket, Prefix=prefix)
-    for page in pages:
-        yield from page.get("Contents", [])
-
-
 def _choose(table: Table, keys: Sequence[str], chosen: Sequence[str]) -> set[str]:
     names = table.names
     selected: set[str] = set()
@@ -236,8 +224,7 @@ def _choose(table: Table, keys: Sequence[str], chosen: Sequence[str]) -> set[str
 
 def _why_unknown(table: Table, key: str) -> str:
     names = table.names
-    try:
-        table.clients.s3.head_object(Bucket=names.lake.bucket, Key=names.redriven(key))
-    except (SettingsError, ClientError):
-        return ""
-    return f" (it was replayed already and is at {names.redriven(key)})"
+    with suppress(SettingsError, ClientError):  # it may be any text
+        if table.store.head(names.redriven(key)):
+            return f" (it was replayed already and is at {names.redriven(key)})"
+    return ""

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 
 from dynalake.capture.failed.failed import FailedBatch, Failure, list_failed, summarize
 from dynalake.capture.lake.registry import load_settings
+from dynalake.errors import NotReadyError
 from dynalake.lake.catalog.table import Table
 
 CHUNK_BATCHES = 500
@@ -89,17 +90,20 @@ def plan_chunks(failed: Iterable[FailedBatch]) -> tuple[Chunk, ...]:
 
 def save_plan(table: Table, run: str, plan: RedrivePlan) -> None:
     """Store a run's plan."""
-    table.clients.s3.put_object(
-        Bucket=table.names.lake.bucket,
-        Key=f"{table.names.redrive_state(run)}plan.json",
-        Body=plan.to_json().encode(),
-        ContentType="application/json",
-    )
+    table.store.write(_plan_key(table, run), plan.to_json().encode(), "application/json")
 
 
 def load_plan(table: Table, run: str) -> RedrivePlan:
-    """Return a run's plan as it was stored."""
-    answer = table.clients.s3.get_object(
-        Bucket=table.names.lake.bucket, Key=f"{table.names.redrive_state(run)}plan.json"
-    )
-    return RedrivePlan.from_json(answer["Body"].read().decode())
+    """Return a run's plan as it was stored. Raise `NotReadyError` where there is none."""
+    stored = table.store.read(_plan_key(table, run))
+    if stored is None:
+        raise NotReadyError(
+            f"The redrive run {run!r} of table {table.names.table!r} has no plan",
+            action="trigger dynalake_redrive again",
+            table=table.names.table,
+        )
+    return RedrivePlan.from_json(stored.body.decode())
+
+
+def _plan_key(table: Table, run: str) -> str:
+    return f"{table.names.redrive_state(run)}plan.json"

@@ -103,7 +103,7 @@ def mark_done(table: Table, key: str, run: str) -> None:
         if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
             return
         raise
-    table.clients.s3.delete_object(Bucket=bucket, Key=key)
+    table.store.delete(key)
 
 
 def events(records: Sequence[Any], size: int = EVENT_BYTES, count: int = EVENT_RECORDS) -> Iterator[list[Any]]:

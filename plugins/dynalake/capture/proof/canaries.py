@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import IO, cast
 
-from dynalake.days import shift_day
+from dynalake.days import milliseconds, shift_day
 from dynalake.errors import NotReadyError
 from dynalake.lake.catalog.table import Table
 from dynalake.record.change import CANARY_ID, OPERATION
@@ -89,14 +89,14 @@ class Search:
             )
 
     def _search(self, ids: set[str]) -> None:
-        bucket = self.table.names.lake.bucket
         for key in _keys_since(self.table, datetime.fromisoformat(self.canaries.since) - CLOCK_SKEW):
             if ids <= self.found.keys():
                 return
             if key not in self._read:
-                body = self.table.clients.s3.get_object(Bucket=bucket, Key=key)["Body"]
-                for canary in canaries_in(cast("IO[bytes]", body), self.canaries.id):
-                    self.found[canary] = self.table.names.uri(key)
+                if body := self.table.store.open(key):
+                    with body:
+                        for canary in canaries_in(body, self.canaries.id):
+                            self.found[canary] = self.table.names.uri(key)
                 self._read.add(key)
 
 
@@ -171,13 +171,10 @@ def _lines(body: IO[bytes]) -> Iterator[bytes]:
 def _keys_since(table: Table, since: datetime) -> list[str]:
     """Return keys of raw objects written since then, the newest first."""
     names = table.names
-    objects: list[tuple[datetime, str]] = []
+    objects: list[tuple[int, str]] = []
     # Firehose writes the day of arrival: the day itself, or the next when canaries are sent at midnight.
     first = names.lake.day_of(since)
     for day in (first, shift_day(first, 1)):
-        pages = table.clients.s3.get_paginator("list_objects_v2").paginate(
-            Bucket=names.lake.bucket, Prefix=names.raw_day(day)
-        )
-        for page in pages:
-            objects += [(o["LastModified"], o["Key"]) for o in page.get("Contents", []) if o["LastModified"] >= since]
+        listed = table.store.list(names.raw_day(day))
+        objects += [(o.modified, o.key) for o in listed if o.modified >= milliseconds(since)]
     return [key for _, key in sorted(objects, reverse=True)]

@@ -5,16 +5,13 @@ It also keeps what the next pipeline of the table needs: which stream was read, 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from dynalake.capture.proof.verify import cannot_read, check_mapping
-from dynalake.errors import ConflictError, SettingsError
+from dynalake.errors import SettingsError
 from dynalake.lake.catalog.table import Table
 
 STREAM_HOURS = 24
@@ -39,17 +36,16 @@ class HandOff:
     long before, or had read another stream.
     """
 
-    def to_json(self) -> str:
+    def to_json(self) -> dict[str, Any]:
         """Return the object's content, which a person may read too."""
-        values = {n: _text(v) if isinstance(v, datetime) else v for n, v in asdict(self).items() if v is not None}
-        return json.dumps(values, indent=2) + "\n"
+        return {n: _text(v) if isinstance(v, datetime) else v for n, v in asdict(self).items() if v is not None}
 
     @classmethod
-    def from_json(cls, text: str) -> HandOff:
+    def from_json(cls, values: dict[str, Any]) -> HandOff:
         """Return the hand-off from what `to_json` returned."""
-        values = json.loads(text)
-        times = {n: datetime.fromisoformat(values[n]) for n in ("at", "read_until", "lost_since") if n in values}
-        return cls(**{**values, **times})
+        named = ("at", "read_until", "lost_since")
+        times: dict[str, Any] = {n: datetime.fromisoformat(values[n]) for n in named if n in values}
+        return cls(**(values | times))
 
 
 def plan_lost_since(before: HandOff | None, stream_arn: str, at: datetime, read_at: datetime | None) -> datetime | None:
@@ -86,15 +82,18 @@ def record_hand_off(
     `read_at`: when a former mapping of the table was last seen to read. Raises `NotReadyError` while the mapping is not
     enabled, `ConflictError` where somebody else stores another one at the same moment.
     """
-    stored, tag = _load(table)
-    if stored is not None and stored.mapping_id == mapping_id:
-        return stored
+    stored = table.store.read_json(table.names.hand_off)
+    before = None if stored is None else HandOff.from_json(stored.value)
+    if before is not None and before.mapping_id == mapping_id:
+        return before
     check_mapping(table, mapping_id)
     stream_arn = table.clients.lambda_.get_event_source_mapping(UUID=mapping_id)["EventSourceArn"]
     moment = now().astimezone(UTC)
     at = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
-    lost_since = plan_lost_since(stored, stream_arn, at, read_at)
-    return _store(table, HandOff(table.names.table, mapping_id, at, stream_arn, lost_since=lost_since), tag)
+    lost_since = plan_lost_since(before, stream_arn, at, read_at)
+    hand_off = HandOff(table.names.table, mapping_id, at, stream_arn, lost_since=lost_since)
+    table.store.replace_json(table.names.hand_off, hand_off.to_json(), stored)
+    return hand_off
 
 
 def note_end(table: Table, mapping_id: str) -> None:
@@ -102,32 +101,12 @@ def note_end(table: Table, mapping_id: str) -> None:
 
     It notes nothing for a mapping that could not read: nobody knows when that one stopped.
     """
-    stored, tag = _load(table)
-    if stored is not None and stored.mapping_id == mapping_id:
+    stored = table.store.read_json(table.names.hand_off)
+    if stored is not None and stored.value["mapping_id"] == mapping_id:
         mapping = table.clients.lambda_.get_event_source_mapping(UUID=mapping_id)
         if not cannot_read(mapping.get("LastProcessingResult", "")):
-            _store(table, replace(stored, read_until=mapping["LastModified"].astimezone(UTC)), tag)
-
-
-def _store(table: Table, hand_off: HandOff, tag: str | None) -> HandOff:
-    names = table.names
-    condition: dict[str, Any] = {"IfNoneMatch": "*"} if tag is None else {"IfMatch": tag}
-    try:
-        table.clients.s3.put_object(
-            Bucket=names.lake.bucket,
-            Key=names.hand_off,
-            Body=hand_off.to_json().encode(),
-            ContentType="application/json",
-            **condition,
-        )
-    except ClientError as error:
-        # https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
-        if error.response["Error"]["Code"] not in ("PreconditionFailed", "ConditionalRequestConflict", "412", "409"):
-            raise
-        raise ConflictError(
-            f"Another run stored the hand-off of table {names.table!r} at the same moment", table=names.table
-        ) from error
-    return hand_off
+            ended = replace(HandOff.from_json(stored.value), read_until=mapping["LastModified"].astimezone(UTC))
+            table.store.replace_json(table.names.hand_off, ended.to_json(), stored)
 
 
 def load_hand_off(table: Table) -> HandOff:
@@ -145,14 +124,5 @@ def load_hand_off(table: Table) -> HandOff:
 
 def find_hand_off(table: Table) -> HandOff | None:
     """Return the table's hand-off; None where there is none yet."""
-    return _load(table)[0]
-
-
-def _load(table: Table) -> tuple[HandOff | None, str | None]:
-    try:
-        answer = table.clients.s3.get_object(Bucket=table.names.lake.bucket, Key=table.names.hand_off)
-    except ClientError as error:
-        if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
-            return None, None
-        raise
-    return HandOff.from_json(answer["Body"].read().decode()), answer["ETag"]
+    stored = table.store.read_json(table.names.hand_off)
+    return None if stored is None else HandOff.from_json(stored.value)

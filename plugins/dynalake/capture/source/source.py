@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from dynalake.aws.clients import Clients
+from dynalake.aws.dynamodb import POLL_SECONDS, WAIT_SECONDS, describe_table, find_recovery, turn_on_recovery
 from dynalake.errors import NotReadyError, SourceError
 from dynalake.record.key import ItemKey
 
 VIEW_TYPES = ("NEW_IMAGE", "NEW_AND_OLD_IMAGES")
 """View types of a stream whose changes each carry the whole item."""
-
-WAIT_SECONDS = 300.0
-POLL_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -70,7 +65,7 @@ def check_source(
     Raises `SourceError` where the table is missing, not active, or its stream is off or has a view type without the new
     image; `NotReadyError` where it is still being made, or AWS takes too long to turn something on.
     """
-    description = describe_table(clients, table)
+    description: Mapping[str, Any] = describe_table(clients, table)
     if description["TableStatus"] in ("CREATING", "UPDATING"):
         # An update ends by itself, and everything that is needed here can be read in the meantime.
         description = _wait_until_active(clients, table, sleep)
@@ -80,16 +75,13 @@ def check_source(
         if not enable_stream or _stream(description)["StreamEnabled"]:
             raise problem
         description = _enable_stream(clients, table, sleep)
-    pitr = _has_pitr(clients, table)
-    if enable_pitr and not pitr:
-        clients.dynamodb.update_continuous_backups(
-            TableName=table, PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True}
-        )
-        pitr = _wait_for_pitr(clients, table, sleep)
-    return source_of(description, pitr=pitr)
+    recovery = find_recovery(clients, table)
+    if recovery is None and enable_pitr:
+        recovery = turn_on_recovery(clients, table, sleep)
+    return source_of(description, pitr=recovery is not None)
 
 
-def source_of(description: dict[str, Any], *, pitr: bool) -> Source:
+def source_of(description: Mapping[str, Any], *, pitr: bool) -> Source:
     """Return a `Source` from `DescribeTable`'s answer (its `Table` member)."""
     return Source(
         table=description["TableName"],
@@ -107,23 +99,7 @@ def source_of(description: dict[str, Any], *, pitr: bool) -> Source:
     )
 
 
-def describe_table(clients: Clients, table: str) -> dict[str, Any]:
-    """Return `DescribeTable`'s `Table` member. Raise `SourceError` with similar tables where there is none."""
-    try:
-        return dict(clients.dynamodb.describe_table(TableName=table)["Table"])
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "ResourceNotFoundException":
-            raise
-        region = clients.dynamodb.meta.region_name
-        raise SourceError(
-            f"There is no DynamoDB table {table!r} in region {region}",
-            allowed=_allowed_tables(clients, table),
-            action="check the name (upper and lower case count), the region and the account of the AWS connection",
-            table=table,
-        ) from error
-
-
-def stream_problem(table: str, description: dict[str, Any]) -> SourceError | None:
+def stream_problem(table: str, description: Mapping[str, Any]) -> SourceError | None:
     """Return why the table's stream cannot be captured; None where it can."""
     stream = _stream(description)
     update = f"aws dynamodb update-table --table-name {table} --stream-specification"
@@ -149,7 +125,7 @@ def stream_problem(table: str, description: dict[str, Any]) -> SourceError | Non
     return None
 
 
-def _check_active(table: str, description: dict[str, Any]) -> None:
+def _check_active(table: str, description: Mapping[str, Any]) -> None:
     if description["TableStatus"] != "ACTIVE":
         raise SourceError(
             f"Table {table!r} is {description['TableStatus']}",
@@ -159,11 +135,11 @@ def _check_active(table: str, description: dict[str, Any]) -> None:
         )
 
 
-def _stream(description: dict[str, Any]) -> dict[str, Any]:
+def _stream(description: Mapping[str, Any]) -> dict[str, Any]:
     return {"StreamEnabled": False, "StreamViewType": "", **description.get("StreamSpecification", {})}
 
 
-def _enable_stream(clients: Clients, table: str, sleep: Callable[[float], None]) -> dict[str, Any]:
+def _enable_stream(clients: Clients, table: str, sleep: Callable[[float], None]) -> Mapping[str, Any]:
     clients.dynamodb.update_table(
         TableName=table,
         StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
@@ -173,7 +149,7 @@ def _enable_stream(clients: Clients, table: str, sleep: Callable[[float], None])
 
 def _wait_until_active(
     clients: Clients, table: str, sleep: Callable[[float], None], *, with_stream: bool = False
-) -> dict[str, Any]:
+) -> Mapping[str, Any]:
     waited = 0.0
     while True:
         description = describe_table(clients, table)
@@ -186,31 +162,3 @@ def _wait_until_active(
             )
         sleep(POLL_SECONDS)
         waited += POLL_SECONDS
-
-
-def _has_pitr(clients: Clients, table: str) -> bool:
-    answer = clients.dynamodb.describe_continuous_backups(TableName=table)
-    description = answer["ContinuousBackupsDescription"].get("PointInTimeRecoveryDescription", {})
-    return description.get("PointInTimeRecoveryStatus") == "ENABLED"
-
-
-def _wait_for_pitr(clients: Clients, table: str, sleep: Callable[[float], None]) -> bool:
-    waited = 0.0
-    while not _has_pitr(clients, table):
-        if waited >= WAIT_SECONDS:
-            raise NotReadyError(f"Point-in-time recovery of table {table!r} is still not on", table=table)
-        sleep(POLL_SECONDS)
-        waited += POLL_SECONDS
-    return True
-
-
-def _allowed_tables(clients: Clients, table: str) -> str:
-    try:
-        known = clients.dynamodb.list_tables(Limit=100)["TableNames"]
-    except ClientError:
-        # The list is only a help to the user, and not every role may read it.
-        return "an existing table"
-    matches = difflib.get_close_matches(table.lower(), {name.lower() for name in known}, n=5)
-    similar = [name for match in matches for name in known if name.lower() == match]
-    shown = similar or sorted(known)[:10]
-    return f"an existing table, such as {', '.join(shown)}" if shown else "an existing table; the region has none"
