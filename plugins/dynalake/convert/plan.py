@@ -182,7 +182,8 @@ def plan_table(
             table=names.table,
         )
     due, changed = find_due(table, head, objects, again, first)
-    _forget_reported(table, [reported[day] for day in reported.keys() - {d.day for d in due}], now)
+    due_days = {d.day for d in due}
+    _forget_reported(table, [marker for day, marker in reported.items() if day not in due_days], now)
     return put_plan(table, head, due, changed, limits, now)
 
 
