@@ -170,7 +170,7 @@ def test_lines_become_changes() -> None:
 
 @pytest.mark.parametrize("wrong", [{}, {"Item": {}}, {"Metadata": {"WriteTimestampMicros": {"N": "1"}}}])
 def test_an_error_names_a_line_that_is_not_a_change(wrong: dict[str, Any]) -> None:
-    with pytest.raises(RecordError, match="Line 7 of data/x is no change"):
+    with pytest.raises(RecordError, match="Line 7 of data/x is not a change"):
         wanted_numbers(KEY, [(DataFile("data/x", 1, ""), 7, wrong)])
 
 

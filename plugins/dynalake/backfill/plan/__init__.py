@@ -3,6 +3,6 @@
 request         the run's parameters
 filter          which items are kept
 windows         the windows of an import
-estimate, quote what it takes
+estimate, quote  what it takes
 run             the run's plan
 """
