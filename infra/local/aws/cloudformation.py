@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
-from xml.etree import ElementTree
 
 from ministack.services import dynamodb, firehose, iam, lambda_svc, sns
 from ministack.services import kinesis as kinesis_service
@@ -13,6 +11,7 @@ from ministack.services.cloudformation import changesets, provisioners
 
 from infra.local.aws import kinesis
 from infra.local.aws.lambda_ import mapping_lifecycle
+from infra.local.aws.responses import require_success
 from infra.local.aws.s3 import bucket_properties
 
 Properties = Mapping[str, Any]
@@ -50,20 +49,6 @@ def install() -> None:
     delivery_stream = provisioners._RESOURCE_HANDLERS["AWS::KinesisFirehose::DeliveryStream"]
     delivery_stream["update"] = _in_place(delivery_stream["update"])
     provisioners._cw_metric_alarm_record = _with_metric_math(provisioners._cw_metric_alarm_record)
-
-
-def require_success(response: Any) -> None:
-    """Raise ValueError with the service's own message, which becomes the ResourceStatusReason."""
-    status, _, body = response
-    if status < 300:
-        return
-    text = body.decode() if isinstance(body, bytes) else str(body)
-    try:
-        answer = json.loads(text)
-        raise ValueError(f"{answer.get('message', text)} ({answer.get('__type', status)})")
-    except json.JSONDecodeError:
-        error = ElementTree.fromstring(text)
-        raise ValueError(f"{error.findtext('.//{*}Message')} ({error.findtext('.//{*}Code')})") from None
 
 
 def _extend(resource_type: str, apply: Apply) -> None:

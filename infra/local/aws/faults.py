@@ -7,8 +7,12 @@ import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
+from xml.sax.saxutils import escape
 
 PATH = "/_dynalake/faults"
+
+Answer = tuple[int, dict[str, str], bytes]
+"""Status, headers and body."""
 
 
 @dataclass
@@ -79,3 +83,12 @@ def take(service: str, operation: str, resource: str = "", key: str = "") -> Fau
                     _faults.remove(fault)
             return fault
     return None
+
+
+def s3_answer(operation: str, bucket: str, key: str) -> Answer | None:
+    """Return the error answer if this S3 request is to fail."""
+    fault = take("s3", operation, bucket, key)
+    if fault is None or not fault.hits():
+        return None
+    content = f"<Error><Code>{escape(fault.code)}</Code><Message>{escape(fault.message)}</Message></Error>"
+    return fault.status, {"Content-Type": "application/xml"}, content.encode()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from typing import Any
-from xml.sax.saxutils import escape
 
 from ministack import app as gateway
 
@@ -12,8 +11,6 @@ from infra.local.aws import faults, metrics
 from infra.local.aws.dynamodb.exports import history
 from infra.local.aws.dynamodb.exports import service as exports
 from infra.local.aws.iam import access
-
-_Response = tuple[int, dict[str, str], bytes]
 
 # Fields of the batch operations that answer each entry by itself: (entries, answers, count of failures).
 _BATCHES = {
@@ -114,7 +111,7 @@ async def _serve_batch(fault: faults.Fault, fields: tuple[str, str, str], reques
     return 200, {"Content-Type": "application/x-amz-json-1.1"}, json.dumps(answer).encode()
 
 
-def _s3_fault(method: str, path: str, query: dict[str, Any]) -> _Response | None:
+def _s3_fault(method: str, path: str, query: dict[str, Any]) -> faults.Answer | None:
     bucket, _, key = path.lstrip("/").partition("/")
     operation = {"PUT": "PutObject", "GET": "GetObject", "DELETE": "DeleteObject", "HEAD": "HeadObject"}
     if not key:
@@ -125,16 +122,7 @@ def _s3_fault(method: str, path: str, query: dict[str, Any]) -> _Response | None
         return None
     else:
         name = operation.get(method, method)
-    return s3_failure(name, bucket, key)
-
-
-def s3_failure(operation: str, bucket: str, key: str) -> _Response | None:
-    """Return the error answer if this S3 request is to fail."""
-    fault = faults.take("s3", operation, bucket, key)
-    if fault is None or not fault.hits():
-        return None
-    content = f"<Error><Code>{escape(fault.code)}</Code><Message>{escape(fault.message)}</Message></Error>"
-    return fault.status, {"Content-Type": "application/xml"}, content.encode()
+    return faults.s3_answer(name, bucket, key)
 
 
 async def _administer(path: str, method: str, receive: Any, send: Any) -> None:

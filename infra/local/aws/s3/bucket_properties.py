@@ -12,6 +12,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 from ministack.services import s3
 
 from infra.local.aws.cloudwatch import emitted_metrics
+from infra.local.aws.responses import require_success
 
 Properties = Mapping[str, Any]
 
@@ -20,8 +21,6 @@ _XML_NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 
 def apply(bucket: str, old: Properties, new: Properties) -> None:
     """Apply the template's configuration to the bucket. Raises `ValueError` with S3's message."""
-    from infra.local.aws.cloudformation import require_success
-
     lifecycle, encryption = new.get("LifecycleConfiguration"), new.get("BucketEncryption")
     tags, versioning = new.get("Tags"), new.get("VersioningConfiguration")
     ownership = new.get("OwnershipControls")

@@ -10,12 +10,12 @@ from typing import Any
 from ministack import app as gateway
 from ministack.services import s3
 
-from infra.local.aws import requests
+from infra.local.aws import faults
 
 
 def put(bucket: str, key: str, body: bytes, headers: Mapping[str, str] | None = None) -> int:
     """Put an object in the current request's account; return S3's HTTP status."""
-    failure = requests.s3_failure("PutObject", bucket, key)
+    failure = faults.s3_answer("PutObject", bucket, key)
     if failure is not None:
         return failure[0]
     return _request("PUT", bucket, key, body, {}, headers)[0]
@@ -23,7 +23,7 @@ def put(bucket: str, key: str, body: bytes, headers: Mapping[str, str] | None = 
 
 def put_in_parts(bucket: str, key: str, body: bytes, headers: Mapping[str, str] | None = None) -> tuple[int, str]:
     """Put an object by an upload of one part. Return the status and the ETag, which is not the content's MD5."""
-    failure = requests.s3_failure("PutObject", bucket, key)
+    failure = faults.s3_answer("PutObject", bucket, key)
     if failure is not None:
         return failure[0], ""
     status, _, answer = _request("POST", bucket, key, b"", {"uploads": [""]}, headers)
