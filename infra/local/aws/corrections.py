@@ -11,14 +11,14 @@ def install_all() -> Any:
     The imports are here because most corrections need the server's environment, but some modules of this package are
     pure and also used outside it.
     """
-    from infra.local.aws import cloudformation, firehose, glue, kinesis, requests
+    from infra.local.aws import cloudformation, firehose, glue, kinesis, patch, requests
     from infra.local.aws.cloudwatch import cloudwatch, emitted_metrics
     from infra.local.aws.dynamodb import exports, scans, streams
     from infra.local.aws.iam import access, deploy_role
     from infra.local.aws.lambda_ import event_source_mapping
     from infra.local.aws.s3 import bucket_owner
 
-    for correction in (
+    modules = (
         kinesis,
         firehose,
         scans,
@@ -32,8 +32,13 @@ def install_all() -> Any:
         bucket_owner,
         deploy_role,
         glue,
-    ):
-        correction.install()
+    )
+    for module in modules:
+        if hasattr(module, "install"):
+            module.install()
+    for correction in patch.of(*modules):
+        correction.apply()
+        print(correction, flush=True)
     return requests.install()
 
 

@@ -19,6 +19,7 @@ from ministack.services import kinesis
 
 from infra.local.aws import firehose, metrics
 from infra.local.aws.metrics import decoded_size
+from infra.local.aws.patch import Original, patch, replace
 from infra.local.aws.settings import scaled
 
 NAMESPACE = "AWS/Kinesis"
@@ -42,90 +43,101 @@ Request = dict[str, Any]
 Stream = dict[str, Any]
 
 
-def install() -> None:
-    """Wrap the operations on records and shards."""
-    put_record, put_records = kinesis._put_record, kinesis._put_records
-    get_records, shard_out = kinesis._get_records, kinesis._shard_out
-    describe_summary, route = kinesis._describe_stream_summary, kinesis._route_to_shard
+@patch(kinesis, "_put_record")
+def put_record(original: Original, request: Request) -> Any:
+    """Limit the record to its present size, measure it, and pass it on to Firehose."""
+    size = _record_size(request)
+    if size > MAX_RECORD_BYTES:
+        return _invalid(_too_large(size))
+    response = original(request)
+    if response[0] == 200:
+        _measure(request, 1, size)
+        _hand_on(request, [request], [json.loads(response[2])])
+    return response
 
-    def put_one(request: Request) -> Any:
-        size = _record_size(request)
-        if size > MAX_RECORD_BYTES:
-            return _invalid(_too_large(size))
-        response = put_record(request)
-        if response[0] == 200:
-            _measure(request, 1, size)
-            _hand_on(request, [request], [json.loads(response[2])])
-        return response
 
-    def put_many(request: Request) -> Any:
-        records = request.get("Records") or []
-        sizes = [_record_size(record) for record in records]
-        if max(sizes, default=0) > MAX_RECORD_BYTES:
-            return _invalid(_too_large(max(sizes)))
-        if sum(sizes) > MAX_REQUEST_BYTES:
-            return _invalid("Records size exceeds 10 MB limit")
-        if len(records) > 500 or sum(sizes) <= _PART_BYTES:
-            response = put_records(request)
-        else:
-            response = _put_in_parts(put_records, request, sizes)
-        if response[0] == 200:
-            _measure(request, len(records), sum(sizes))
-            _hand_on(request, records, json.loads(response[2])["Records"])
-        return response
+@patch(kinesis, "_put_records")
+def put_records(original: Original, request: Request) -> Any:
+    """Limit the request to its present size, measure its records, and pass them on to Firehose."""
+    records = request.get("Records") or []
+    sizes = [_record_size(record) for record in records]
+    if max(sizes, default=0) > MAX_RECORD_BYTES:
+        return _invalid(_too_large(max(sizes)))
+    if sum(sizes) > MAX_REQUEST_BYTES:
+        return _invalid("Records size exceeds 10 MB limit")
+    if len(records) > 500 or sum(sizes) <= _PART_BYTES:
+        response = original(request)
+    else:
+        response = _put_in_parts(original, request, sizes)
+    if response[0] == 200:
+        _measure(request, len(records), sum(sizes))
+        _hand_on(request, records, json.loads(response[2])["Records"])
+    return response
 
-    def get_from_shard(request: Request) -> Any:
-        state = kinesis._shard_iterators.get(request.get("ShardIterator")) or {}
-        if state and _reads_too_often(str(state["stream"]), str(state["shard_id"])):
-            _count(str(state["stream"]), "ReadProvisionedThroughputExceeded", 1)
-            message = f"Rate exceeded for shard {state['shard_id']} in stream {state['stream']}."
-            return kinesis.error_response_json("ProvisionedThroughputExceededException", message, 400)
-        status, headers, body = get_records(request)
-        if status == 200:
-            _count(str(state["stream"]), "GetRecords.Success", 1)
-        stream = kinesis._streams.get(state.get("stream")) or {"shards": {}}
-        shard = stream["shards"].get(state.get("shard_id")) or {}
-        if status == 200 and "ending_sequence_number" in shard:
-            answer = json.loads(body)
-            if state["position"] + len(answer["Records"]) >= len(shard["records"]):
-                # The end of a closed shard: a consumer continues with its children.
-                del answer["NextShardIterator"]
-                body = json.dumps(answer).encode()
-        return status, headers, body
 
-    def describe_shard(shard_id: str, shard: dict[str, Any]) -> dict[str, Any]:
-        description: dict[str, Any] = shard_out(shard_id, shard)
-        if "ending_sequence_number" in shard:
-            description["SequenceNumberRange"]["EndingSequenceNumber"] = shard["ending_sequence_number"]
-        return description
-
-    def summarize(request: Request) -> Any:
-        status, headers, body = describe_summary(request)
-        if status == 200:
-            answer = json.loads(body)
-            stream = kinesis._resolve_stream(request)[1]
-            answer["StreamDescriptionSummary"]["OpenShardCount"] = len(open_shards(stream))
-            answer["StreamDescriptionSummary"]["MaxRecordSizeInKiB"] = MAX_RECORD_BYTES // 1024
+@patch(kinesis, "_get_records")
+def get_records(original: Original, request: Request) -> Any:
+    """Limit a shard's reads, count them, and end a closed shard."""
+    state = kinesis._shard_iterators.get(request.get("ShardIterator")) or {}
+    if state and _reads_too_often(str(state["stream"]), str(state["shard_id"])):
+        _count(str(state["stream"]), "ReadProvisionedThroughputExceeded", 1)
+        message = f"Rate exceeded for shard {state['shard_id']} in stream {state['stream']}."
+        return kinesis.error_response_json("ProvisionedThroughputExceededException", message, 400)
+    status, headers, body = original(request)
+    if status == 200:
+        _count(str(state["stream"]), "GetRecords.Success", 1)
+    stream = kinesis._streams.get(state.get("stream")) or {"shards": {}}
+    shard = stream["shards"].get(state.get("shard_id")) or {}
+    if status == 200 and "ending_sequence_number" in shard:
+        answer = json.loads(body)
+        if state["position"] + len(answer["Records"]) >= len(shard["records"]):
+            # The end of a closed shard: a consumer continues with its children.
+            del answer["NextShardIterator"]
             body = json.dumps(answer).encode()
-        return status, headers, body
+    return status, headers, body
 
-    kinesis._put_record, kinesis._put_records = put_one, put_many
-    kinesis._get_records, kinesis._shard_out = get_from_shard, describe_shard
-    kinesis._describe_stream_summary = summarize
-    kinesis._route_to_shard = lambda key, stream: route(key, {"shards": open_shards(stream)})
-    kinesis._update_shard_count = update_shard_count
-    create, handle = kinesis._create_stream, kinesis.handle_request
 
-    def create_stream(request: Request) -> Any:
-        on_demand = (request.get("StreamModeDetails") or {}).get("StreamMode") == "ON_DEMAND"
-        refused = _over_limit(1, ON_DEMAND_SHARDS) if on_demand else _over_limit(0, int(request.get("ShardCount") or 1))
-        return refused or create({**request, "ShardCount": ON_DEMAND_SHARDS} if on_demand else request)
+@patch(kinesis, "_shard_out")
+def shard_out(original: Original, shard_id: str, shard: dict[str, Any]) -> dict[str, Any]:
+    """Describe a closed shard with its last sequence number."""
+    description: dict[str, Any] = original(shard_id, shard)
+    if "ending_sequence_number" in shard:
+        description["SequenceNumberRange"]["EndingSequenceNumber"] = shard["ending_sequence_number"]
+    return description
 
-    async def handle_more(method: str, path: str, headers: Any, body: bytes, query: Any) -> Any:
-        answer = _MORE.get(headers.get("x-amz-target", "").rpartition(".")[2])
-        return answer(json.loads(body or b"{}")) if answer else await handle(method, path, headers, body, query)
 
-    kinesis._create_stream, kinesis.handle_request = create_stream, handle_more
+@patch(kinesis, "_describe_stream_summary")
+def describe_stream_summary(original: Original, request: Request) -> Any:
+    """Count only open shards, and state the present limit of a record."""
+    status, headers, body = original(request)
+    if status == 200:
+        answer = json.loads(body)
+        stream = kinesis._resolve_stream(request)[1]
+        answer["StreamDescriptionSummary"]["OpenShardCount"] = len(open_shards(stream))
+        answer["StreamDescriptionSummary"]["MaxRecordSizeInKiB"] = MAX_RECORD_BYTES // 1024
+        body = json.dumps(answer).encode()
+    return status, headers, body
+
+
+@patch(kinesis, "_route_to_shard")
+def route_to_shard(original: Original, key: str, stream: Stream) -> Any:
+    """Write to open shards only."""
+    return original(key, {"shards": open_shards(stream)})
+
+
+@patch(kinesis, "_create_stream")
+def create_stream(original: Original, request: Request) -> Any:
+    """Apply the account's limits, and give an on-demand stream its shards."""
+    on_demand = (request.get("StreamModeDetails") or {}).get("StreamMode") == "ON_DEMAND"
+    refused = _over_limit(1, ON_DEMAND_SHARDS) if on_demand else _over_limit(0, int(request.get("ShardCount") or 1))
+    return refused or original({**request, "ShardCount": ON_DEMAND_SHARDS} if on_demand else request)
+
+
+@patch(kinesis, "handle_request")
+async def handle_request(original: Original, method: str, path: str, headers: Any, body: bytes, query: Any) -> Any:
+    """Answer the operations that ministack lacks."""
+    answer = _MORE.get(headers.get("x-amz-target", "").rpartition(".")[2])
+    return answer(json.loads(body or b"{}")) if answer else await original(method, path, headers, body, query)
 
 
 def describe_limits(request: Request | None = None) -> Any:
@@ -201,6 +213,7 @@ def open_shards(stream: Stream) -> dict[str, dict[str, Any]]:
     return {name: shard for name, shard in stream["shards"].items() if "ending_sequence_number" not in shard}
 
 
+@replace(kinesis, "_update_shard_count")
 def update_shard_count(request: Request) -> Any:
     """UpdateShardCount: close the open shards, which stay readable, and open the requested number."""
     name, stream = kinesis._resolve_stream(request)
