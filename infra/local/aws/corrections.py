@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 
 def install_all() -> Any:
-    """Install every correction, and return the ASGI application to serve.
+    """Install every correction, list those that name their target, and return the ASGI application to serve.
 
     The imports are here because most corrections need the server's environment, but some modules of this package are
     pure and also used outside it.
@@ -18,9 +19,7 @@ def install_all() -> Any:
     from infra.local.aws.lambda_ import event_source_mapping
     from infra.local.aws.s3 import bucket_owner
 
-    modules = (
-        kinesis,
-        firehose,
+    for module in (
         scans,
         streams,
         exports,
@@ -32,13 +31,16 @@ def install_all() -> Any:
         bucket_owner,
         deploy_role,
         glue,
-    )
-    for module in modules:
-        if hasattr(module, "install"):
-            module.install()
-    for correction in patch.of(*modules):
+    ):
+        module.install()
+    for correction in patch.of(kinesis, firehose):
         correction.apply()
         print(correction, flush=True)
+    for work in (
+        firehose.deliver_forever,
+        firehose.read_forever,
+    ):
+        threading.Thread(target=work, name=work.__name__, daemon=True).start()
     return requests.install()
 
 

@@ -21,6 +21,7 @@ from ministack.services import firehose
 
 from infra.local.aws import metrics
 from infra.local.aws.iam import access
+from infra.local.aws.patch import Original, patch, replace
 from infra.local.aws.s3 import objects
 from infra.local.aws.settings import scaled, unscaled
 
@@ -86,46 +87,63 @@ _buffers: dict[tuple[int, str], _Buffer] = {}
 _lock = threading.Lock()
 
 
-def install() -> None:
-    """Replace ministack's delivery of single records; start the threads that deliver buffers."""
-    original_deliver = firehose._deliver_records_to_s3
-    original_validate = firehose._validate_s3_destination_config
+@patch(firehose, "_deliver_records_to_s3")
+def deliver_records(
+    original: Original, stream: dict[str, Any], destination: dict[str, Any], records: list[tuple[str, bytes]]
+) -> None:
+    """Buffer the records instead of delivering each by itself."""
+    if _has_record_features(destination["config"]):
+        original(stream, destination, records)
+        return
+    # ministack also keeps every record ever put, in a list that nothing reads.
+    destination["records"].clear()
+    for _, data in records:
+        _hold(stream, destination, str(zlib.crc32(data) % PARTITIONS), data)
 
-    def deliver_records(stream: dict[str, Any], destination: dict[str, Any], records: list[tuple[str, bytes]]) -> None:
-        if _has_record_features(destination["config"]):
-            original_deliver(stream, destination, records)
-            return
-        # ministack also keeps every record ever put, in a list that nothing reads.
-        destination["records"].clear()
-        for _, data in records:
-            _hold(stream, destination, str(zlib.crc32(data) % PARTITIONS), data)
 
-    def validate(kind: str, config: dict[str, Any]) -> Any:
-        if kind in ("ExtendedS3", "S3"):
-            compression = config.get("CompressionFormat", "UNCOMPRESSED")
-            if compression not in _EXTENSIONS:
-                return firehose._invalid(f"The local Firehose cannot compress with {compression}.")
-            zone = config.get("CustomTimeZone", "UTC")
-            if zone not in {line.partition(" ")[0] for line in _ZONES.read_text().splitlines()}:
-                return firehose._invalid(f"CustomTimeZone {zone} is not supported.")
-        return original_validate(kind, config)
+@patch(firehose, "_validate_s3_destination_config")
+def validate_destination(original: Original, kind: str, config: dict[str, Any]) -> Any:
+    """Refuse a time zone that AWS does not list, and a compression that is not here."""
+    if kind in ("ExtendedS3", "S3"):
+        compression = config.get("CompressionFormat", "UNCOMPRESSED")
+        if compression not in _EXTENSIONS:
+            return firehose._invalid(f"The local Firehose cannot compress with {compression}.")
+        zone = config.get("CustomTimeZone", "UTC")
+        if zone not in {line.partition(" ")[0] for line in _ZONES.read_text().splitlines()}:
+            return firehose._invalid(f"CustomTimeZone {zone} is not supported.")
+    return original(kind, config)
 
-    original_reset = firehose.reset
 
-    def reset() -> None:
-        with _lock:
-            _buffers.clear()
-        original_reset()
+@patch(firehose, "reset")
+def reset(original: Original) -> None:
+    """Forget buffered records too."""
+    with _lock:
+        _buffers.clear()
+    original()
 
-    firehose.reset = reset
-    firehose._deliver_records_to_s3 = deliver_records
-    # The corrected Kinesis passes on its records with their shard.
-    firehose.ingest_from_kinesis_source = lambda stream_arn, records: None
-    firehose._validate_s3_destination_config = validate
-    firehose._HANDLERS["PutRecord"] = _limited(firehose._put_record)
-    firehose._HANDLERS["PutRecordBatch"] = _limited(firehose._put_record_batch)
-    threading.Thread(target=_deliver_forever, name="firehose-delivery", daemon=True).start()
-    threading.Thread(target=_read_forever, name="firehose-source", daemon=True).start()
+
+@replace(firehose, "ingest_from_kinesis_source")
+def ignore(stream_arn: str, records: Any) -> None:
+    """Ignore records without a shard: the corrected Kinesis passes on its records with their shard."""
+
+
+@patch(firehose, "_HANDLERS", "PutRecord")
+@patch(firehose, "_HANDLERS", "PutRecordBatch")
+def put_records(original: Original, request: dict[str, Any]) -> Any:
+    """Limit the number and the size of records."""
+    records = request.get("Records", [request.get("Record", {})])
+    if len(records) > MAX_RECORDS:
+        return firehose.error_response_json("ValidationException", _constraint("records", MAX_RECORDS), 400)
+    total = 0
+    for position, record in enumerate(records, start=1):
+        size = metrics.decoded_size(record.get("Data", ""))
+        total += size
+        if size > MAX_RECORD_BYTES:
+            message = _constraint(f"records.{position}.member.data", MAX_RECORD_BYTES)
+            return firehose.error_response_json("ValidationException", message, 400)
+    if total > MAX_REQUEST_BYTES:
+        return firehose._invalid("Records size exceeds 4 MB limit")
+    return original(request)
 
 
 def ingest(kinesis_arn: str, shards: dict[str, Any], records: Iterable[tuple[str, bytes]]) -> None:
@@ -164,7 +182,7 @@ def _may_read(stream: dict[str, Any]) -> bool:
     )
 
 
-def _read_forever() -> None:
+def read_forever() -> None:
     """Count reads of each source, with or without records: Firehose reads every second, here twice a minute.
 
     https://docs.aws.amazon.com/firehose/latest/dev/writing-with-kinesis-streams.html
@@ -182,25 +200,6 @@ def _read_forever() -> None:
 def _has_record_features(config: dict[str, Any]) -> bool:
     features = (config.get(name) or {} for name in _RECORD_FEATURES)
     return any(feature.get("Enabled", bool(feature)) for feature in features)
-
-
-def _limited(handler: Any) -> Any:
-    def checked(request: dict[str, Any]) -> Any:
-        records = request.get("Records", [request.get("Record", {})])
-        if len(records) > MAX_RECORDS:
-            return firehose.error_response_json("ValidationException", _constraint("records", MAX_RECORDS), 400)
-        total = 0
-        for position, record in enumerate(records, start=1):
-            size = metrics.decoded_size(record.get("Data", ""))
-            total += size
-            if size > MAX_RECORD_BYTES:
-                message = _constraint(f"records.{position}.member.data", MAX_RECORD_BYTES)
-                return firehose.error_response_json("ValidationException", message, 400)
-        if total > MAX_REQUEST_BYTES:
-            return firehose._invalid("Records size exceeds 4 MB limit")
-        return handler(request)
-
-    return checked
 
 
 def _constraint(field_name: str, limit: int) -> str:
@@ -241,7 +240,8 @@ def _hints(destination: dict[str, Any]) -> dict[str, Any]:
     return destination["config"].get("BufferingHints") or {}
 
 
-def _deliver_forever() -> None:
+def deliver_forever() -> None:
+    """Deliver each buffer that is full or old enough."""
     pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="firehose-delivery")
     while True:
         now = time.time()
