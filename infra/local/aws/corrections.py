@@ -20,7 +20,6 @@ def install_all() -> Any:
     from infra.local.aws.s3 import bucket_owner
 
     for module in (
-        scans,
         streams,
         exports,
         event_source_mapping,
@@ -33,7 +32,7 @@ def install_all() -> Any:
         glue,
     ):
         module.install()
-    for correction in patch.of(kinesis, firehose):
+    for correction in patch.of(kinesis, firehose, scans):
         correction.apply()
         print(correction, flush=True)
     for work in (

@@ -18,6 +18,8 @@ from typing import Any
 from ministack.core.responses import json_response
 from ministack.services import dynamodb
 
+from infra.local.aws.patch import Original, patch
+
 _PLAIN = {
     "TableName",
     "ConsistentRead",
@@ -58,28 +60,32 @@ class _Orders:
         self._known.pop(id(table), None)
 
 
-def install() -> None:
+_orders = _Orders()
+
+
+@patch(dynamodb, "_set_item")
+def set_item(original: Original, table: dict[str, Any], pk: Any, sk: Any, item: Any) -> Any:
+    """Forget the order of a table's keys if it has a new one."""
+    before = original(table, pk, sk, item)
+    if before is None:
+        _orders.forget(table)
+    return before
+
+
+@patch(dynamodb, "_remove_item")
+def remove_item(original: Original, table: dict[str, Any], pk: Any, sk: Any) -> Any:
+    """Forget the order of a table's keys if it loses one."""
+    _orders.forget(table)
+    return original(table, pk, sk)
+
+
+@patch(dynamodb, "_scan")
+def scan(original: Original, request: dict[str, Any]) -> Any:
     """Answer scans of whole tables without filter or projection; leave other scans to ministack."""
-    orders = _Orders()
-    scan, set_item, remove_item = dynamodb._scan, dynamodb._set_item, dynamodb._remove_item
-
-    def set_and_forget(table: dict[str, Any], pk: Any, sk: Any, item: Any) -> Any:
-        before = set_item(table, pk, sk, item)
-        if before is None:
-            orders.forget(table)
-        return before
-
-    def remove_and_forget(table: dict[str, Any], pk: Any, sk: Any) -> Any:
-        orders.forget(table)
-        return remove_item(table, pk, sk)
-
-    def scan_in_order(request: dict[str, Any]) -> Any:
-        table = dynamodb._tables.get(dynamodb._normalize_table_name(request.get("TableName")))
-        if table is None or not _is_plain(request, table):
-            return scan(request)
-        return json_response(_page(request, table, orders))
-
-    dynamodb._set_item, dynamodb._remove_item, dynamodb._scan = set_and_forget, remove_and_forget, scan_in_order
+    table = dynamodb._tables.get(dynamodb._normalize_table_name(request.get("TableName")))
+    if table is None or not _is_plain(request, table):
+        return original(request)
+    return json_response(_page(request, table))
 
 
 def _is_plain(request: Mapping[str, Any], table: Mapping[str, Any]) -> bool:
@@ -96,8 +102,8 @@ def _is_plain(request: Mapping[str, Any], table: Mapping[str, Any]) -> bool:
     return 0 <= segment < segments <= 1_000_000 and limit > 0 and (after is None or after.keys() == keys)
 
 
-def _page(request: Mapping[str, Any], table: dict[str, Any], orders: _Orders) -> dict[str, Any]:
-    places = orders.of(table, request.get("Segment", 0), request.get("TotalSegments", 1))
+def _page(request: Mapping[str, Any], table: dict[str, Any]) -> dict[str, Any]:
+    places = _orders.of(table, request.get("Segment", 0), request.get("TotalSegments", 1))
     after, start = request.get("ExclusiveStartKey"), 0
     if after:
         pk = dynamodb._extract_key_val(after[table["pk_name"]])
