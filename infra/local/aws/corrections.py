@@ -20,7 +20,6 @@ def install_all() -> Any:
     from infra.local.aws.s3 import bucket_owner
 
     for module in (
-        streams,
         exports,
         event_source_mapping,
         cloudformation,
@@ -32,12 +31,13 @@ def install_all() -> Any:
         glue,
     ):
         module.install()
-    for correction in patch.of(kinesis, firehose, scans):
+    for correction in patch.of(kinesis, firehose, scans, streams):
         correction.apply()
         print(correction, flush=True)
     for work in (
         firehose.deliver_forever,
         firehose.read_forever,
+        streams.expire_forever,
     ):
         threading.Thread(target=work, name=work.__name__, daemon=True).start()
     return requests.install()
