@@ -14,13 +14,13 @@ def install_all() -> Any:
     """
     from infra.local.aws import cloudformation, firehose, glue, kinesis, patch, requests
     from infra.local.aws.cloudwatch import cloudwatch, emitted_metrics
-    from infra.local.aws.dynamodb import exports, scans, streams
+    from infra.local.aws.dynamodb import scans, streams
+    from infra.local.aws.dynamodb.exports import history, service
     from infra.local.aws.iam import access, deploy_role
     from infra.local.aws.lambda_ import event_source_mapping
     from infra.local.aws.s3 import bucket_owner
 
     for module in (
-        exports,
         event_source_mapping,
         cloudformation,
         cloudwatch,
@@ -31,7 +31,7 @@ def install_all() -> Any:
         glue,
     ):
         module.install()
-    for correction in patch.of(kinesis, firehose, scans, streams):
+    for correction in patch.of(kinesis, firehose, scans, streams, history, service):
         correction.apply()
         print(correction, flush=True)
     for work in (

@@ -14,6 +14,8 @@ from typing import Any
 from ministack.core.responses import get_account_id, get_region, json_response
 from ministack.services import dynamodb
 
+from infra.local.aws.patch import Original, patch
+
 PATH = "/_dynalake/point-in-time-recovery"
 RETENTION_SECONDS = 35 * 24 * 60 * 60
 
@@ -44,54 +46,52 @@ _last = 0
 _lock = threading.Lock()
 
 
-def install() -> None:
+@patch(dynamodb, "_emit_stream_event")
+def note_change(
+    original: Original, name: str, event: str, old: Item | None, new: Item | None, *rest: Any, **options: Any
+) -> None:
     """Record every change of a table with recovery, whether or not it has a stream."""
-    emit = dynamodb._emit_stream_event
+    history = of_table(name)
+    if history is not None and old != new:
+        before, after = (None if item is None else json.dumps(item) for item in (old, new))
+        key = key_text(dynamodb._tables.get(name), new or old or {})
+        history.changes.append(Change(now_micros(), key, before, after))
+    original(name, event, old, new, *rest, **options)
 
-    def emit_and_note(name: str, event: str, old: Item | None, new: Item | None, *rest: Any, **named: Any) -> None:
-        history = of_table(name)
-        if history is not None and old != new:
-            before, after = (None if item is None else json.dumps(item) for item in (old, new))
-            key = key_text(dynamodb._tables.get(name), new or old or {})
-            history.changes.append(Change(now_micros(), key, before, after))
-        emit(name, event, old, new, *rest, **named)
 
-    dynamodb._emit_stream_event = emit_and_note
-    update = dynamodb._update_continuous_backups
+@patch(dynamodb, "_update_continuous_backups")
+def update_continuous_backups(original: Original, request: dict[str, Any]) -> Any:
+    """Begin or end a table's history."""
+    answer = original(request)
+    name = dynamodb._normalize_table_name(request.get("TableName"))
+    table = dynamodb._tables.get(name)
+    if table is not None:
+        if not dynamodb._pitr_settings.get(name):
+            _histories.pop(_place(name), None)
+        elif of_table(name) is None:
+            _histories[_place(name)] = History(table["TableId"], now_micros())
+    return answer
 
-    def update_continuous_backups(request: dict[str, Any]) -> Any:
-        answer = update(request)
-        name = dynamodb._normalize_table_name(request.get("TableName"))
-        table = dynamodb._tables.get(name)
-        if table is not None:
-            if not dynamodb._pitr_settings.get(name):
-                _histories.pop(_place(name), None)
-            elif of_table(name) is None:
-                _histories[_place(name)] = History(table["TableId"], now_micros())
+
+@patch(dynamodb, "_describe_continuous_backups")
+def describe_continuous_backups(original: Original, request: dict[str, Any]) -> Any:
+    """State the moment from which the table can be restored."""
+    answer = original(request)
+    history = of_table(dynamodb._normalize_table_name(request.get("TableName")))
+    if history is None:
         return answer
+    backups = json.loads(answer[2])
+    recovery = backups["ContinuousBackupsDescription"]["PointInTimeRecoveryDescription"]
+    recovery["RecoveryPeriodInDays"] = 35
+    recovery["EarliestRestorableDateTime"] = earliest(history) // 1_000_000
+    return json_response(backups)
 
-    dynamodb._update_continuous_backups = update_continuous_backups
-    describe = dynamodb._describe_continuous_backups
 
-    def describe_continuous_backups(request: dict[str, Any]) -> Any:
-        answer = describe(request)
-        history = of_table(dynamodb._normalize_table_name(request.get("TableName")))
-        if history is None:
-            return answer
-        backups = json.loads(answer[2])
-        recovery = backups["ContinuousBackupsDescription"]["PointInTimeRecoveryDescription"]
-        recovery["RecoveryPeriodInDays"] = 35
-        recovery["EarliestRestorableDateTime"] = earliest(history) // 1_000_000
-        return json_response(backups)
-
-    dynamodb._describe_continuous_backups = describe_continuous_backups
-    reset = dynamodb.reset
-
-    def reset_with_histories() -> None:
-        _histories.clear()
-        reset()
-
-    dynamodb.reset = reset_with_histories
+@patch(dynamodb, "reset")
+def reset(original: Original) -> None:
+    """Forget every history."""
+    _histories.clear()
+    original()
 
 
 def of_table(name: str) -> History | None:

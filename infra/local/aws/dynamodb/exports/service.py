@@ -15,6 +15,7 @@ from ministack.services import dynamodb
 
 from infra.local.aws.dynamodb.exports import files, history
 from infra.local.aws.iam import access
+from infra.local.aws.patch import replace
 from infra.local.aws.settings import scaled
 
 PATH = "/_dynalake/exports"
@@ -56,23 +57,22 @@ def hold(held: bool) -> None:
     _may_end.clear() if held else _may_end.set()
 
 
-def install() -> None:
-    """Replace ministack's exports, which end at once and write nothing."""
+@replace(dynamodb, "_export_table_to_point_in_time")
+def export_table_to_point_in_time(request: dict[str, Any]) -> Any:
+    """Write the export, which takes time; ministack's ends at once and writes nothing."""
+    try:
+        return json_response({"ExportDescription": _shown(_start(request))})
+    except _Refused as error:
+        return error_response_json(error.code, str(error), 400)
 
-    def export_table_to_point_in_time(request: dict[str, Any]) -> Any:
-        try:
-            return json_response({"ExportDescription": _shown(_start(request))})
-        except _Refused as error:
-            return error_response_json(error.code, str(error), 400)
 
-    def describe_export(request: dict[str, Any]) -> Any:
-        export = dynamodb._exports.get(request.get("ExportArn"))
-        if export is None:
-            return error_response_json("ExportNotFoundException", f"Export not found: {request.get('ExportArn')}", 400)
-        return json_response({"ExportDescription": _shown(export)})
-
-    dynamodb._export_table_to_point_in_time = export_table_to_point_in_time
-    dynamodb._describe_export = describe_export
+@replace(dynamodb, "_describe_export")
+def describe_export(request: dict[str, Any]) -> Any:
+    """Describe the export, without what is only kept here."""
+    export = dynamodb._exports.get(request.get("ExportArn"))
+    if export is None:
+        return error_response_json("ExportNotFoundException", f"Export not found: {request.get('ExportArn')}", 400)
+    return json_response({"ExportDescription": _shown(export)})
 
 
 def _start(request: dict[str, Any]) -> dict[str, Any]:
