@@ -17,11 +17,10 @@ def install_all() -> Any:
     from infra.local.aws.dynamodb import scans, streams
     from infra.local.aws.dynamodb.exports import history, service
     from infra.local.aws.iam import access, deploy_role
-    from infra.local.aws.lambda_ import event_source_mapping
+    from infra.local.aws.lambda_ import event_source_mapping, mapping_lifecycle
     from infra.local.aws.s3 import bucket_owner
 
     for module in (
-        event_source_mapping,
         cloudformation,
         cloudwatch,
         emitted_metrics,
@@ -31,7 +30,9 @@ def install_all() -> Any:
         glue,
     ):
         module.install()
-    for correction in patch.of(kinesis, firehose, scans, streams, history, service):
+    for correction in patch.of(
+        kinesis, firehose, scans, streams, history, service, event_source_mapping, mapping_lifecycle
+    ):
         correction.apply()
         print(correction, flush=True)
     for work in (

@@ -27,6 +27,7 @@ from infra.local.aws.lambda_.stream_batches import (
     first_failure,
     settle,
 )
+from infra.local.aws.patch import Original, patch, replace
 from infra.local.aws.settings import scaled, unscaled
 
 MAXIMUM_PAYLOAD_BYTES = 6 * 1024 * 1024
@@ -44,28 +45,25 @@ _polled_at: dict[str, float] = {}
 _lock = threading.Lock()
 
 
-def install() -> None:
-    """Replace ministack's reader of DynamoDB streams; make invocations fail if a test requests it."""
-    lambda_svc._poll_dynamodb_streams = _start_readers
-    invoke = lambda_svc._execute_function_dispatch
-
-    def invoke_with_faults(function: Any, config: dict[str, Any], event: Any, request_id: str, started: float) -> Any:
-        if not function_role.may_start(config):
-            error = {"errorType": "KMSAccessDeniedException", "errorMessage": "Lambda cannot decrypt the environment."}
-            return {"body": error, "error": True, "function_error": "Unhandled", "log": ""}
-        fault = faults.take("lambda", "Invoke", config.get("FunctionName", ""))
-        if fault is not None and fault.hits():
-            if fault.after:
-                invoke(function, config, event, request_id, started)
-            error = {"errorType": fault.code, "errorMessage": fault.message}
-            return {"body": error, "error": True, "function_error": "Unhandled", "log": ""}
-        return invoke(function, config, event, request_id, started)
-
-    lambda_svc._execute_function_dispatch = invoke_with_faults
-    mapping_lifecycle.install()
+@patch(lambda_svc, "_execute_function_dispatch")
+def invoke(
+    original: Original, function: Any, config: dict[str, Any], event: Any, request_id: str, started: float
+) -> Any:
+    """Fail if the environment cannot be decrypted, or if a test requests it."""
+    if not function_role.may_start(config):
+        error = {"errorType": "KMSAccessDeniedException", "errorMessage": "Lambda cannot decrypt the environment."}
+        return {"body": error, "error": True, "function_error": "Unhandled", "log": ""}
+    fault = faults.take("lambda", "Invoke", config.get("FunctionName", ""))
+    if fault is not None and fault.hits():
+        if fault.after:
+            original(function, config, event, request_id, started)
+        error = {"errorType": fault.code, "errorMessage": fault.message}
+        return {"body": error, "error": True, "function_error": "Unhandled", "log": ""}
+    return original(function, config, event, request_id, started)
 
 
-def _start_readers() -> bool:
+@replace(lambda_svc, "_poll_dynamodb_streams")
+def start_readers() -> bool:
     """Start a thread for each mapping that has records to read; always return False (nothing read here)."""
     for account, region, mapping in lambda_svc._iter_all_esms():
         table = _source_table(mapping)

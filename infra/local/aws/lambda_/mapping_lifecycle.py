@@ -15,6 +15,7 @@ from typing import Any
 from ministack.core.concurrency import esm_wake
 from ministack.services import lambda_svc
 
+from infra.local.aws.patch import Original, patch
 from infra.local.aws.settings import scaled
 
 DEFAULT_BATCH_SIZE = 100
@@ -37,36 +38,34 @@ _READING = {"Enabled", "Updating"}
 _reads_until: dict[str, float] = {}
 
 
-def install() -> None:
-    """Wrap the three operations that change a mapping."""
-    create, update = lambda_svc._create_esm, lambda_svc._update_esm
-
-    def create_mapping(request: dict[str, Any]) -> Any:
-        if ":dynamodb:" in request.get("EventSourceArn", ""):
-            if "StartingPosition" not in request:
-                return lambda_svc._invalid_parameter_value("1 validation error detected: startingPosition is null")
-            if problem := window_problem(request):
-                return lambda_svc._invalid_parameter_value(problem)
-            request = {"BatchSize": DEFAULT_BATCH_SIZE, **_DEFAULTS, **request}
-        response = create(request)
-        if response[0] < 300:
-            lambda_svc._esms[json.loads(response[2])["UUID"]]["MetricsConfig"] = request.get("MetricsConfig") or {}
-        return _in_transition(response, "Creating")
-
-    def update_mapping(identifier: str, request: dict[str, Any]) -> Any:
-        mapping = lambda_svc._esms.get(identifier) or {}
-        if "BatchSize" in request and (problem := window_problem({**mapping, **request})):
+@patch(lambda_svc, "_create_esm")
+def create(original: Original, request: dict[str, Any]) -> Any:
+    """Check and complete a mapping on a table's stream, and show it as Creating."""
+    if ":dynamodb:" in request.get("EventSourceArn", ""):
+        if "StartingPosition" not in request:
+            return lambda_svc._invalid_parameter_value("1 validation error detected: startingPosition is null")
+        if problem := window_problem(request):
             return lambda_svc._invalid_parameter_value(problem)
-        before, enabled = mapping.get("State"), mapping.get("Enabled")
-        response = update(identifier, request)
-        if enabled and not mapping.get("Enabled"):
-            _reads_until[identifier] = time.time() + scaled(STOP_SECONDS)
-        if mapping.get("State") == before:
-            return _in_transition(response, "Updating")
-        return _in_transition(response, "Enabling" if mapping.get("Enabled") else "Disabling")
+        request = {"BatchSize": DEFAULT_BATCH_SIZE, **_DEFAULTS, **request}
+    response = original(request)
+    if response[0] < 300:
+        lambda_svc._esms[json.loads(response[2])["UUID"]]["MetricsConfig"] = request.get("MetricsConfig") or {}
+    return _in_transition(response, "Creating")
 
-    lambda_svc._create_esm = create_mapping
-    lambda_svc._update_esm = update_mapping
+
+@patch(lambda_svc, "_update_esm")
+def update(original: Original, identifier: str, request: dict[str, Any]) -> Any:
+    """Show a mapping's transition; one that is disabled still reads for a while."""
+    mapping = lambda_svc._esms.get(identifier) or {}
+    if "BatchSize" in request and (problem := window_problem({**mapping, **request})):
+        return lambda_svc._invalid_parameter_value(problem)
+    before, enabled = mapping.get("State"), mapping.get("Enabled")
+    response = original(identifier, request)
+    if enabled and not mapping.get("Enabled"):
+        _reads_until[identifier] = time.time() + scaled(STOP_SECONDS)
+    if mapping.get("State") == before:
+        return _in_transition(response, "Updating")
+    return _in_transition(response, "Enabling" if mapping.get("Enabled") else "Disabling")
 
 
 def window_problem(request: Mapping[str, Any]) -> str:
