@@ -11,6 +11,7 @@ from ministack.services.cloudformation import changesets, provisioners
 
 from infra.local.aws import kinesis
 from infra.local.aws.lambda_ import mapping_lifecycle
+from infra.local.aws.patch import Original, patch
 from infra.local.aws.responses import require_success
 from infra.local.aws.s3 import bucket_properties
 
@@ -34,52 +35,52 @@ _REPLACING = {
 }
 
 
-def install() -> None:
-    """Extend the resources' handlers, and correct how a change set reports replacements."""
-    provisioners._REPLACING_PROPERTIES.update(_REPLACING)
-    changesets._resolve_props_for_diff = _by_condition(changesets._resolve_props_for_diff)
-    _extend("AWS::Kinesis::Stream", _apply_stream)
-    _extend("AWS::S3::Bucket", bucket_properties.apply)
-    _extend("AWS::Lambda::Function", _apply_function)
-    _extend("AWS::Lambda::EventSourceMapping", _apply_mapping)
-    _extend("AWS::SNS::Topic", _apply_topic)
-    _extend("AWS::IAM::Role", _apply_role)
-    mapping = provisioners._RESOURCE_HANDLERS["AWS::Lambda::EventSourceMapping"]
-    mapping["create"] = _checked_mapping(mapping["create"])
-    delivery_stream = provisioners._RESOURCE_HANDLERS["AWS::KinesisFirehose::DeliveryStream"]
-    delivery_stream["update"] = _in_place(delivery_stream["update"])
-    provisioners._cw_metric_alarm_record = _with_metric_math(provisioners._cw_metric_alarm_record)
+provisioners._REPLACING_PROPERTIES.update(_REPLACING)
 
 
-def _extend(resource_type: str, apply: Apply) -> None:
-    handler = provisioners._RESOURCE_HANDLERS[resource_type]
-    create, update, delete = handler["create"], handler["update"], handler["delete"]
+def _applied(resource_type: str) -> Callable[[Apply], Apply]:
+    """Decorate the function that applies a type's properties, which ministack ignores, after each create and update."""
 
-    def create_and_apply(logical_id: str, properties: Properties, *rest: Any, **options: Any) -> Any:
-        result = create(logical_id, properties, *rest, **options)
-        try:
-            apply(result[0], {}, properties)
-        except ValueError:
-            # The stack does not know a resource whose creation failed, so nothing else would delete it.
-            delete(result[0], properties)
-            raise
-        return result
+    def extend(apply: Apply) -> Apply:
+        handler = provisioners._RESOURCE_HANDLERS[resource_type]
 
-    def update_and_apply(physical_id: str, old: Properties, new: Properties, *rest: Any, **options: Any) -> Any:
-        result = update(physical_id, old, new, *rest, **options)
-        try:
-            apply(result[0], old if result[0] == physical_id else {}, new)
-        except ValueError:
-            # The rollback omits the failed resource, so its changes are undone here.
-            if result[0] == physical_id:
-                update(physical_id, new, old, *rest, **options)
-                apply(physical_id, new, old)
-            raise
-        return result
+        @patch(provisioners, "_RESOURCE_HANDLERS", resource_type, "create")
+        def create(original: Original, logical_id: str, properties: Properties, *rest: Any, **options: Any) -> Any:
+            """Apply the properties that ministack ignores; delete the resource if they are refused."""
+            result = original(logical_id, properties, *rest, **options)
+            try:
+                apply(result[0], {}, properties)
+            except ValueError:
+                # The stack does not know a resource whose creation failed, so nothing else would delete it.
+                handler["delete"](result[0], properties)
+                raise
+            return result
 
-    handler["create"], handler["update"] = create_and_apply, update_and_apply
+        @patch(provisioners, "_RESOURCE_HANDLERS", resource_type, "update")
+        def update(
+            original: Original, physical_id: str, old: Properties, new: Properties, *rest: Any, **options: Any
+        ) -> Any:
+            """Apply the properties that ministack ignores; undo the update if they are refused."""
+            result = original(physical_id, old, new, *rest, **options)
+            try:
+                apply(result[0], old if result[0] == physical_id else {}, new)
+            except ValueError:
+                # The rollback omits the failed resource, so its changes are undone here.
+                if result[0] == physical_id:
+                    original(physical_id, new, old, *rest, **options)
+                    apply(physical_id, new, old)
+                raise
+            return result
+
+        return apply
+
+    return extend
 
 
+_applied("AWS::S3::Bucket")(bucket_properties.apply)
+
+
+@_applied("AWS::Kinesis::Stream")
 def _apply_stream(name: str, old: Properties, new: Properties) -> None:
     stream = kinesis_service._streams[name]
     mode = stream["StreamModeDetails"]["StreamMode"]
@@ -105,6 +106,7 @@ def _apply_stream(name: str, old: Properties, new: Properties) -> None:
         require_success(kinesis_service._stop_stream_encryption({"StreamName": name}))
 
 
+@_applied("AWS::Lambda::Function")
 def _apply_function(name: str, old: Properties, new: Properties) -> None:
     lambda_svc._functions[name]["config"]["KMSKeyArn"] = str(new.get("KmsKeyArn") or "")
     reserved = new.get("ReservedConcurrentExecutions")
@@ -115,6 +117,7 @@ def _apply_function(name: str, old: Properties, new: Properties) -> None:
         require_success(lambda_svc._delete_function_concurrency(name))
 
 
+@_applied("AWS::IAM::Role")
 def _apply_role(name: str, old: Properties, new: Properties) -> None:
     role = iam._roles[name]
     if "PermissionsBoundary" in new:
@@ -123,6 +126,7 @@ def _apply_role(name: str, old: Properties, new: Properties) -> None:
         role.pop("PermissionsBoundary", None)
 
 
+@_applied("AWS::SNS::Topic")
 def _apply_topic(arn: str, old: Properties, new: Properties) -> None:
     attributes = sns._topics[arn]["attributes"]
     for name in ("KmsMasterKeyId", "SignatureVersion", "TracingConfig"):
@@ -132,76 +136,71 @@ def _apply_topic(arn: str, old: Properties, new: Properties) -> None:
             attributes.pop(name, None)
 
 
+@_applied("AWS::Lambda::EventSourceMapping")
 def _apply_mapping(identifier: str, old: Properties, new: Properties) -> None:
     if problem := mapping_lifecycle.window_problem(new):
         raise ValueError(f"{problem} (InvalidParameterValueException)")
     mapping_lifecycle.normalize(lambda_svc._esms[identifier], new)
 
 
-def _by_condition(resolve: Any) -> Any:
+@patch(changesets, "_resolve_props_for_diff")
+def resolve_by_condition(
+    original: Original, template: dict[str, Any], parameters: dict[str, Any], *rest: Any
+) -> dict[str, Any]:
     """Limit the resources that a change set compares to those whose condition holds.
 
     https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/conditions-section-structure.html
     """
-
-    def resolved(template: dict[str, Any], parameters: dict[str, Any], *rest: Any) -> dict[str, Any]:
-        resources = resolve(template, parameters, *rest).get("Resources", {})
-        conditions = changesets._evaluate_conditions(template, parameters)
-        return {"Resources": {k: v for k, v in resources.items() if conditions.get(v.get("Condition"), True)}}
-
-    return resolved
+    resources = original(template, parameters, *rest).get("Resources", {})
+    conditions = changesets._evaluate_conditions(template, parameters)
+    return {"Resources": {k: v for k, v in resources.items() if conditions.get(v.get("Condition"), True)}}
 
 
-def _checked_mapping(create: Any) -> Any:
-    def checked(logical_id: str, properties: Properties, *rest: Any) -> Any:
-        function, name, _, _ = provisioners._lambda_function_for_cfn_ref(properties.get("FunctionName", ""))
-        if function is None:
-            raise ValueError(f"Function not found: {name} (ResourceNotFoundException)")
-        source = str(properties.get("EventSourceArn", ""))
-        streams = [table.get("LatestStreamArn") for table in dynamodb._tables.values()]
-        if ":dynamodb:" in source and source not in streams:
-            raise ValueError(f"Stream not found: {source} (InvalidParameterValueException)")
-        # A parameter's "false" is a string. ministack treats it as true, and reads, until the mapping is corrected.
-        enabled = str(properties.get("Enabled", True)).lower() == "true"
-        return create(logical_id, {**properties, "Enabled": enabled}, *rest)
+@patch(provisioners, "_RESOURCE_HANDLERS", "AWS::Lambda::EventSourceMapping", "create")
+def create_mapping(original: Original, logical_id: str, properties: Properties, *rest: Any) -> Any:
+    """Refuse a mapping without its function or stream."""
+    function, name, _, _ = provisioners._lambda_function_for_cfn_ref(properties.get("FunctionName", ""))
+    if function is None:
+        raise ValueError(f"Function not found: {name} (ResourceNotFoundException)")
+    source = str(properties.get("EventSourceArn", ""))
+    streams = [table.get("LatestStreamArn") for table in dynamodb._tables.values()]
+    if ":dynamodb:" in source and source not in streams:
+        raise ValueError(f"Stream not found: {source} (InvalidParameterValueException)")
+    # A parameter's "false" is a string. ministack treats it as true, and reads, until the mapping is corrected.
+    enabled = str(properties.get("Enabled", True)).lower() == "true"
+    return original(logical_id, {**properties, "Enabled": enabled}, *rest)
 
-    return checked
 
-
-def _in_place(replace: Any) -> Any:
+@patch(provisioners, "_RESOURCE_HANDLERS", "AWS::KinesisFirehose::DeliveryStream", "update")
+def update_delivery_stream(
+    original: Original, physical_id: str, old: Properties, new: Properties, stack_name: str
+) -> Any:
     """Update a destination by UpdateDestination, which keeps buffered records; ministack would replace it."""
-
-    def update(physical_id: str, old: Properties, new: Properties, stack_name: str) -> Any:
-        stream = firehose._streams.get(physical_id)
-        replacing = _REPLACING["AWS::KinesisFirehose::DeliveryStream"]
-        if stream is None or any(old.get(name) != new.get(name) for name in replacing):
-            return replace(physical_id, old, new, stack_name)
-        kind, config = firehose._resolve_dest_type_and_config(dict(new))
-        if (kind, config) != firehose._resolve_dest_type_and_config(dict(old)):
-            request = {
-                "DeliveryStreamName": physical_id,
-                "CurrentDeliveryStreamVersionId": str(stream["version"]),
-                "DestinationId": stream["destinations"][0]["id"],
-                f"{kind}DestinationUpdate": config,
-            }
-            require_success(firehose._update_destination(request))
-        provisioners._reconcile_tag_map(stream["tags"], old, new)
-        return physical_id, {"Arn": stream["arn"]}
-
-    return update
+    stream = firehose._streams.get(physical_id)
+    replacing = _REPLACING["AWS::KinesisFirehose::DeliveryStream"]
+    if stream is None or any(old.get(name) != new.get(name) for name in replacing):
+        return original(physical_id, old, new, stack_name)
+    kind, config = firehose._resolve_dest_type_and_config(dict(new))
+    if (kind, config) != firehose._resolve_dest_type_and_config(dict(old)):
+        request = {
+            "DeliveryStreamName": physical_id,
+            "CurrentDeliveryStreamVersionId": str(stream["version"]),
+            "DestinationId": stream["destinations"][0]["id"],
+            f"{kind}DestinationUpdate": config,
+        }
+        require_success(firehose._update_destination(request))
+    provisioners._reconcile_tag_map(stream["tags"], old, new)
+    return physical_id, {"Arn": stream["arn"]}
 
 
-def _with_metric_math(record_of: Any) -> Any:
+@patch(provisioners, "_cw_metric_alarm_record")
+def alarm_record(original: Original, name: str, properties: Properties) -> Any:
     """Support alarms on `Metrics`, which ministack refuses."""
-
-    def record(name: str, properties: Properties) -> Any:
-        metrics = properties.get("Metrics")
-        if not metrics:
-            return record_of(name, properties)
-        single = {**properties, "Metrics": None, "MetricName": "-", "Namespace": "-"}
-        alarm = record_of(name, single)
-        for member in ("MetricName", "Namespace", "Statistic", "ExtendedStatistic", "Period", "Dimensions"):
-            del alarm[member]
-        return {**alarm, "Metrics": metrics}
-
-    return record
+    metrics = properties.get("Metrics")
+    if not metrics:
+        return original(name, properties)
+    single = {**properties, "Metrics": None, "MetricName": "-", "Namespace": "-"}
+    alarm = original(name, single)
+    for member in ("MetricName", "Namespace", "Statistic", "ExtendedStatistic", "Period", "Dimensions"):
+        del alarm[member]
+    return {**alarm, "Metrics": metrics}

@@ -21,7 +21,6 @@ def install_all() -> Any:
     from infra.local.aws.s3 import bucket_owner
 
     for module in (
-        cloudformation,
         cloudwatch,
         emitted_metrics,
         access,
@@ -31,7 +30,7 @@ def install_all() -> Any:
     ):
         module.install()
     for correction in patch.of(
-        kinesis, firehose, scans, streams, history, service, event_source_mapping, mapping_lifecycle
+        kinesis, firehose, scans, streams, history, service, event_source_mapping, mapping_lifecycle, cloudformation
     ):
         correction.apply()
         print(correction, flush=True)
