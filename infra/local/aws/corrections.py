@@ -21,7 +21,6 @@ def install_all() -> Any:
     from infra.local.aws.s3 import bucket_owner
 
     for module in (
-        cloudwatch,
         emitted_metrics,
         access,
         bucket_owner,
@@ -30,7 +29,16 @@ def install_all() -> Any:
     ):
         module.install()
     for correction in patch.of(
-        kinesis, firehose, scans, streams, history, service, event_source_mapping, mapping_lifecycle, cloudformation
+        kinesis,
+        firehose,
+        scans,
+        streams,
+        history,
+        service,
+        event_source_mapping,
+        mapping_lifecycle,
+        cloudformation,
+        cloudwatch,
     ):
         correction.apply()
         print(correction, flush=True)
@@ -38,6 +46,7 @@ def install_all() -> Any:
         firehose.deliver_forever,
         firehose.read_forever,
         streams.expire_forever,
+        cloudwatch.evaluate_forever,
     ):
         threading.Thread(target=work, name=work.__name__, daemon=True).start()
     return requests.install()

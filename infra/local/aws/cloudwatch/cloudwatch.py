@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 import operator
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from ministack.core.responses import request_scope
 from ministack.services import cloudwatch
 
+from infra.local.aws.patch import replace
 from infra.local.aws.settings import scaled
 
 EVALUATION_SECONDS = 60.0
@@ -36,12 +36,7 @@ _OPERATORS: dict[type[ast.operator], Callable[[float, float], float]] = {
 }
 
 
-def install() -> None:
-    """Replace the evaluation of one alarm, and start evaluating all of them at the server's pace."""
-    cloudwatch._evaluate_alarm = evaluate
-    threading.Thread(target=_evaluate_forever, name="alarms", daemon=True).start()
-
-
+@replace(cloudwatch, "_evaluate_alarm")
 def evaluate(alarm: Alarm) -> None:
     """Set the alarm's state from its last periods, and run its actions if the state changed."""
     # An alarm on anomaly detection has no single comparison.
@@ -118,7 +113,8 @@ def _period_values(alarm: Alarm, count: int) -> list[float | None]:
     ]
 
 
-def _evaluate_forever() -> None:
+def evaluate_forever() -> None:
+    """Evaluate all alarms at the server's pace."""
     while True:
         time.sleep(max(0.1, scaled(EVALUATION_SECONDS)))
         for (account, region, name), alarm in cloudwatch._alarms.all_items():
