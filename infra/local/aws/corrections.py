@@ -21,7 +21,6 @@ def install_all() -> Any:
     from infra.local.aws.s3 import bucket_owner
 
     for module in (
-        emitted_metrics,
         access,
         bucket_owner,
         deploy_role,
@@ -39,6 +38,7 @@ def install_all() -> Any:
         mapping_lifecycle,
         cloudformation,
         cloudwatch,
+        emitted_metrics,
     ):
         correction.apply()
         print(correction, flush=True)

@@ -9,33 +9,32 @@ from ministack.services import cloudwatch, lambda_svc, s3
 
 from infra.local.aws import metrics
 from infra.local.aws.iam import function_role
+from infra.local.aws.patch import Original, patch
 
 _filters: dict[str, dict[str, str]] = {}
 
 
-def install() -> None:
-    """Read metrics from every function's log; count the objects that are put under a bucket's metrics filters."""
-    emit = lambda_svc._emit_lambda_logs
+@patch(lambda_svc, "_emit_lambda_logs")
+def emit_logs(
+    original: Original, function: dict[str, Any], request_id: str, log: str, *rest: Any, **options: Any
+) -> None:
+    """Read metrics from every function's log; write it only if the function's role may."""
+    config = function.get("config") or function
+    function_role.trace(config)
+    if function_role.may_log(config):
+        original(function, request_id, log, *rest, **options)
+    for line in log.splitlines():
+        if '"_aws"' in line:
+            _publish(line)
 
-    def emit_with_metrics(function: dict[str, Any], request_id: str, log: str, *rest: Any, **options: Any) -> None:
-        config = function.get("config") or function
-        function_role.trace(config)
-        if function_role.may_log(config):
-            emit(function, request_id, log, *rest, **options)
-        for line in log.splitlines():
-            if '"_aws"' in line:
-                _publish(line)
 
-    lambda_svc._emit_lambda_logs = emit_with_metrics
-    put = s3._put_object
-
-    def put_and_count(bucket: str, key: str, *rest: Any, **options: Any) -> Any:
-        for identifier, prefix in _filters.get(bucket, {}).items():
-            if key.startswith(prefix):
-                metrics.publish("AWS/S3", "PutRequests", 1, "Count", {"BucketName": bucket, "FilterId": identifier})
-        return put(bucket, key, *rest, **options)
-
-    s3._put_object = put_and_count
+@patch(s3, "_put_object")
+def put_object(original: Original, bucket: str, key: str, *rest: Any, **options: Any) -> Any:
+    """Count the objects that are put under a bucket's metrics filters."""
+    for identifier, prefix in _filters.get(bucket, {}).items():
+        if key.startswith(prefix):
+            metrics.publish("AWS/S3", "PutRequests", 1, "Count", {"BucketName": bucket, "FilterId": identifier})
+    return original(bucket, key, *rest, **options)
 
 
 def watch(bucket: str, configurations: list[dict[str, Any]]) -> None:
