@@ -21,6 +21,7 @@ from ministack.services.cloudformation import handlers
 from ministack.services.cloudformation.helpers import _error, _p
 
 from infra.local.aws.iam import keys
+from infra.local.aws.patch import Original, patch
 from infra.local.aws.settings import scaled
 
 PATH = "/_dynalake/actions"
@@ -45,14 +46,6 @@ UNHEARD_SECONDS = 30.0
 
 _heard: dict[str, float] = {}
 
-_ASKING_MORE = (
-    "CreateChangeSet",
-    "CreateStack",
-    "DeleteChangeSet",
-    "DeleteStack",
-    "ExecuteChangeSet",
-    "UpdateStack",
-)
 _ANYTHING = {"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}
 
 _stack_roles: dict[tuple[str, str], str] = {}
@@ -60,75 +53,121 @@ _decisions: dict[tuple[str, str, str, str], int] = {}
 _lock = threading.Lock()
 
 
-def install() -> None:
-    """Record every decision; check the further rights that requests to CloudFormation need."""
-    enforce = iam_evaluator.enforce
-    action_of, resource_of = iam_actions.extract_iam_action, iam_actions.extract_resource_arn
-
-    def enforce_and_note(
-        access_key: str, action: str, service: str, region: str, resource_arn: str = "*", service_context: Any = None
-    ) -> Any:
-        context = {**(service_context or {}), **_mapping_context(resource_arn)}
-        refused = enforce(access_key, action, service, region, resource_arn, context)
-        session = sts._sessions.get(access_key)
-        if session is None:
-            return refused
-        role = session["Arn"].split("/")[1]
-        _note(role, action, resource_arn, "Allow" if refused is None else "Deny")
-        for key_action, key, keyed in keys.implied(action, resource_arn) if refused is None else ():
-            if keys.is_managed(key):
-                allowed = _decide(role, (key_action, key, keyed), *_rights(role))
-                refused = None if allowed else iam_evaluator.EvalResult("ImplicitDeny", session["Arn"])
-                continue
-            refused = enforce(access_key, key_action, "kms", region, key, keyed)
-            _note(role, key_action, key, "Allow" if refused is None else "Deny")
+@patch(iam_evaluator, "enforce")
+def enforce(
+    original: Original,
+    access_key: str,
+    action: str,
+    service: str,
+    region: str,
+    resource_arn: str = "*",
+    service_context: Any = None,
+) -> Any:
+    """Record every decision about a role, and decide about the keys that the request uses."""
+    context = {**(service_context or {}), **_mapping_context(resource_arn)}
+    refused = original(access_key, action, service, region, resource_arn, context)
+    session = sts._sessions.get(access_key)
+    if session is None:
         return refused
+    role = session["Arn"].split("/")[1]
+    _note(role, action, resource_arn, "Allow" if refused is None else "Deny")
+    for key_action, key, keyed in keys.implied(action, resource_arn) if refused is None else ():
+        if keys.is_managed(key):
+            allowed = _decide(role, (key_action, key, keyed), *_rights(role))
+            refused = None if allowed else iam_evaluator.EvalResult("ImplicitDeny", session["Arn"])
+            continue
+        refused = original(access_key, key_action, "kms", region, key, keyed)
+        _note(role, key_action, key, "Allow" if refused is None else "Deny")
+    return refused
 
-    def corrected_action(service: str, method: str, path: str, *rest: Any) -> Any:
-        if service == "lambda" and "/event-source-mappings/" in path:
-            listed = method == "GET" and path.endswith("/event-source-mappings/")
-            return "lambda:ListEventSourceMappings" if listed else _MAPPING_ACTIONS.get(method)
-        return action_of(service, method, path, *rest)
 
-    def corrected_resource(
-        service: str, method: str, path: str, headers: Any, body: bytes, query: Any, region: str, account: str
-    ) -> Any:
-        target = headers.get("x-amz-target", "")
-        if target.endswith(_WITHOUT_RESOURCE):
-            return "*"
-        if target.endswith("AlarmActions"):
-            # The first alarm represents all: a request names the alarms of one table.
-            return f"arn:aws:cloudwatch:{region}:{account}:alarm:{json.loads(body)['AlarmNames'][0]}"
-        if service == "ssm" and target.endswith(".GetParametersByPath"):
-            return f"arn:aws:ssm:{region}:{account}:parameter{json.loads(body)['Path'].rstrip('/')}"
-        if service == "glue" and target.endswith("Database") and "Name" in (content := json.loads(body)):
-            return f"arn:aws:glue:{region}:{account}:database/{content['Name']}"
-        if target.endswith((".ExportTableToPointInTime", ".DescribeExport")):
-            content = json.loads(body)
-            return str(content.get("ExportArn") or content.get("TableArn"))
-        resource = resource_of(service, method, path, headers, body, query, region, account)
-        if service == "cloudformation" and resource == "*":
-            # A change set, named by its own ARN without its stack.
-            named = parse_qs(body.decode()).get("ChangeSetName", ["*"])[0]
-            return named if named.startswith("arn:") else resource
-        return resource
+@patch(iam_actions, "extract_iam_action")
+def action_of(original: Original, service: str, method: str, path: str, *rest: Any) -> Any:
+    """Return the documented actions of requests about event source mappings."""
+    if service == "lambda" and "/event-source-mappings/" in path:
+        listed = method == "GET" and path.endswith("/event-source-mappings/")
+        return "lambda:ListEventSourceMappings" if listed else _MAPPING_ACTIONS.get(method)
+    return original(service, method, path, *rest)
 
-    iam_evaluator.enforce = enforce_and_note
-    iam_actions.extract_iam_action = corrected_action
-    iam_actions.extract_resource_arn = corrected_resource
-    pin = gateway.pin_request_origin
-    # Nothing leaves the machine, so a request counts as TLS in policies that require it.
-    gateway.pin_request_origin = lambda address, secure: pin(address, True)
-    if not gateway.AUTH:
-        credentials = lambda_runtime.execution_credentials
-        # Lambda code then has only its account's number, and no session of its role: so it gets the run's key.
-        for module in (lambda_runtime, lambda_svc):
-            module.execution_credentials = lambda config: {
-                **credentials(config),
-                "AWS_SESSION_TOKEN": os.environ["AWS_ACCESS_KEY_ID"],
-            }
-    for action in _ASKING_MORE:
-        handlers._ACTION_HANDLERS[action] = _asking(action, handlers._ACTION_HANDLERS[action])
+
+@patch(iam_actions, "extract_resource_arn")
+def resource_of(
+    original: Original,
+    service: str,
+    method: str,
+    path: str,
+    headers: Any,
+    body: bytes,
+    query: Any,
+    region: str,
+    account: str,
+) -> Any:
+    """Return the documented resource of requests for which ministack takes another or all."""
+    target = headers.get("x-amz-target", "")
+    if target.endswith(_WITHOUT_RESOURCE):
+        return "*"
+    if target.endswith("AlarmActions"):
+        # The first alarm represents all: a request names the alarms of one table.
+        return f"arn:aws:cloudwatch:{region}:{account}:alarm:{json.loads(body)['AlarmNames'][0]}"
+    if service == "ssm" and target.endswith(".GetParametersByPath"):
+        return f"arn:aws:ssm:{region}:{account}:parameter{json.loads(body)['Path'].rstrip('/')}"
+    if service == "glue" and target.endswith("Database") and "Name" in (content := json.loads(body)):
+        return f"arn:aws:glue:{region}:{account}:database/{content['Name']}"
+    if target.endswith((".ExportTableToPointInTime", ".DescribeExport")):
+        content = json.loads(body)
+        return str(content.get("ExportArn") or content.get("TableArn"))
+    resource = original(service, method, path, headers, body, query, region, account)
+    if service == "cloudformation" and resource == "*":
+        # A change set, named by its own ARN without its stack.
+        named = parse_qs(body.decode()).get("ChangeSetName", ["*"])[0]
+        return named if named.startswith("arn:") else resource
+    return resource
+
+
+@patch(gateway, "pin_request_origin")
+def pin_request_origin(original: Original, address: str, secure: bool) -> None:
+    """Count every request as TLS, for policies that require it: nothing leaves the machine."""
+    original(address, True)
+
+
+@patch(lambda_runtime, "execution_credentials")
+@patch(lambda_svc, "execution_credentials")
+def execution_credentials(original: Original, config: dict[str, Any]) -> dict[str, str]:
+    """Give Lambda code the run's key if IAM is not enforced, because it then has only its account's number."""
+    credentials: dict[str, str] = original(config)
+    return credentials if gateway.AUTH else {**credentials, "AWS_SESSION_TOKEN": os.environ["AWS_ACCESS_KEY_ID"]}
+
+
+@patch(handlers, "_ACTION_HANDLERS", "CreateChangeSet")
+@patch(handlers, "_ACTION_HANDLERS", "CreateStack")
+@patch(handlers, "_ACTION_HANDLERS", "DeleteChangeSet")
+@patch(handlers, "_ACTION_HANDLERS", "DeleteStack")
+@patch(handlers, "_ACTION_HANDLERS", "ExecuteChangeSet")
+@patch(handlers, "_ACTION_HANDLERS", "UpdateStack")
+def check_further_rights(original: Original, params: Any) -> Any:
+    """Check iam:PassRole and the other rights that the request needs besides its own action."""
+    action, role, stack = _p(params, "Action"), _p(params, "RoleARN"), _stack_name(params)
+    needed: list[Request] = []
+    if role:
+        needed.append(("iam:PassRole", role, {"iam:passedtoservice": "cloudformation.amazonaws.com"}))
+    named, begun = _p(params, "ChangeSetName"), f"arn:aws:cloudformation:{get_region()}:{get_account_id()}"
+    if _p(params, "Tags.member.1.Key"):
+        # https://docs.aws.amazon.com/service-authorization/latest/reference/list_awscloudformation.html
+        tagged = [f"{begun}:stack/{stack}/new", *([f"{begun}:changeSet/{named}/new"] if named else [])]
+        made = {"cloudformation:createaction": action}
+        needed += [("cloudformation:TagResource", resource, made) for resource in tagged]
+    if named and named.startswith("arn:"):
+        # No page says whether AWS requires rights on the change set or on its stack.
+        needed.append((f"cloudformation:{action}", named))
+    for request in needed:
+        if not caller_allows([request]):
+            caller, what = iam_evaluator.caller_arn(), f"{request[0]} on resource: {request[1]}"
+            return _error("AccessDenied", f"User: {caller} is not authorized to perform: {what}", 403)
+    if role and gateway.AUTH and action != "DeleteStack" and not _takes(role):
+        return _error("ValidationError", f"Role {role} is invalid or cannot be assumed", 400)
+    if role:
+        _stack_roles[get_account_id(), stack] = role
+    return original(params)
 
 
 def _mapping_context(resource_arn: str) -> dict[str, str]:
@@ -223,34 +262,6 @@ def _trusts(role: Mapping[str, Any], service: str) -> bool:
         if service in ([named] if isinstance(named, str) else named) and statement["Effect"] == "Allow":
             return True
     return False
-
-
-def _asking(action: str, handler: Any) -> Any:
-    def checked(params: Any) -> Any:
-        role, stack = _p(params, "RoleARN"), _stack_name(params)
-        needed: list[Request] = []
-        if role:
-            needed.append(("iam:PassRole", role, {"iam:passedtoservice": "cloudformation.amazonaws.com"}))
-        named, begun = _p(params, "ChangeSetName"), f"arn:aws:cloudformation:{get_region()}:{get_account_id()}"
-        if _p(params, "Tags.member.1.Key"):
-            # https://docs.aws.amazon.com/service-authorization/latest/reference/list_awscloudformation.html
-            tagged = [f"{begun}:stack/{stack}/new", *([f"{begun}:changeSet/{named}/new"] if named else [])]
-            made = {"cloudformation:createaction": action}
-            needed += [("cloudformation:TagResource", resource, made) for resource in tagged]
-        if named and named.startswith("arn:"):
-            # No page says whether AWS requires rights on the change set or on its stack.
-            needed.append((f"cloudformation:{action}", named))
-        for request in needed:
-            if not caller_allows([request]):
-                caller, what = iam_evaluator.caller_arn(), f"{request[0]} on resource: {request[1]}"
-                return _error("AccessDenied", f"User: {caller} is not authorized to perform: {what}", 403)
-        if role and gateway.AUTH and action != "DeleteStack" and not _takes(role):
-            return _error("ValidationError", f"Role {role} is invalid or cannot be assumed", 400)
-        if role:
-            _stack_roles[get_account_id(), stack] = role
-        return handler(params)
-
-    return checked
 
 
 def _takes(role_arn: str) -> bool:
