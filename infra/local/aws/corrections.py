@@ -21,7 +21,6 @@ def install_all() -> Any:
     from infra.local.aws.s3 import bucket_owner
 
     for module in (
-        bucket_owner,
         deploy_role,
         glue,
     ):
@@ -39,6 +38,7 @@ def install_all() -> Any:
         cloudwatch,
         emitted_metrics,
         access,
+        bucket_owner,
     ):
         correction.apply()
         print(correction, flush=True)
