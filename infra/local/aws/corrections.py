@@ -20,10 +20,7 @@ def install_all() -> Any:
     from infra.local.aws.lambda_ import event_source_mapping, mapping_lifecycle
     from infra.local.aws.s3 import bucket_owner
 
-    for module in (
-        deploy_role,
-        glue,
-    ):
+    for module in (glue,):
         module.install()
     for correction in patch.of(
         kinesis,
@@ -39,6 +36,7 @@ def install_all() -> Any:
         emitted_metrics,
         access,
         bucket_owner,
+        deploy_role,
     ):
         correction.apply()
         print(correction, flush=True)

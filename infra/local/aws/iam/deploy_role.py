@@ -15,6 +15,7 @@ from ministack.services.cloudformation import stacks
 
 from infra.local.aws.iam import access
 from infra.local.aws.iam.deploy_actions import KINDS, Kind, actions_of
+from infra.local.aws.patch import Original, patch
 
 SERVICE = "cloudformation.amazonaws.com"
 
@@ -24,30 +25,37 @@ _BEFORE_IT_IS_THERE = ("s3:CreateBucket", "s3:TagResource")
 """Actions that are checked while a bucket has no owner yet."""
 
 
-def install() -> None:
-    """Check the permissions for each resource of a stack with a role."""
-    create, update, delete = stacks._provision_resource, stacks._update_resource, stacks._delete_resource
+@patch(stacks, "_provision_resource")
+def create(original: Original, kind: str, logical_id: str, properties: Properties, stack: str) -> Any:
+    """Check that the stack's role may create the resource."""
+    _require(stack, kind, "create", properties, f"{stack}-{logical_id}-X")
+    return original(kind, logical_id, properties, stack)
 
-    def create_allowed(kind: str, logical_id: str, properties: Properties, stack: str) -> Any:
-        _require(stack, kind, "create", properties, f"{stack}-{logical_id}-X")
-        return create(kind, logical_id, properties, stack)
 
-    def update_allowed(
-        kind: str, physical_id: str, old: Properties, new: Properties, stack: str, *rest: Any, **options: Any
-    ) -> Any:
-        if old != new:
-            _require(stack, kind, "update", new, physical_id, old)
-        return update(kind, physical_id, old, new, stack, *rest, **options)
+@patch(stacks, "_update_resource")
+def update(
+    original: Original,
+    kind: str,
+    physical_id: str,
+    old: Properties,
+    new: Properties,
+    stack: str,
+    *rest: Any,
+    **options: Any,
+) -> Any:
+    """Check that the stack's role may update the resource, if it changes."""
+    if old != new:
+        _require(stack, kind, "update", new, physical_id, old)
+    return original(kind, physical_id, old, new, stack, *rest, **options)
 
-    def delete_allowed(
-        kind: str, physical_id: str, properties: Properties, stack: str = "", *rest: Any, **options: Any
-    ) -> Any:
-        _require(stack, kind, "delete", properties, physical_id)
-        return delete(kind, physical_id, properties, stack, *rest, **options)
 
-    stacks._provision_resource = create_allowed
-    stacks._update_resource = update_allowed
-    stacks._delete_resource = delete_allowed
+@patch(stacks, "_delete_resource")
+def delete(
+    original: Original, kind: str, physical_id: str, properties: Properties, stack: str = "", *rest: Any, **options: Any
+) -> Any:
+    """Check that the stack's role may delete the resource."""
+    _require(stack, kind, "delete", properties, physical_id)
+    return original(kind, physical_id, properties, stack, *rest, **options)
 
 
 def _require(
