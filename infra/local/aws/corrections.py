@@ -16,12 +16,11 @@ def install_all() -> Any:
     from infra.local.aws.cloudwatch import cloudwatch, emitted_metrics
     from infra.local.aws.dynamodb import scans, streams
     from infra.local.aws.dynamodb.exports import history, service
+    from infra.local.aws.glue import jobs, partitions, tables
     from infra.local.aws.iam import access, deploy_role
     from infra.local.aws.lambda_ import event_source_mapping, mapping_lifecycle
     from infra.local.aws.s3 import bucket_owner
 
-    for module in (glue,):
-        module.install()
     for correction in patch.of(
         kinesis,
         firehose,
@@ -37,6 +36,10 @@ def install_all() -> Any:
         access,
         bucket_owner,
         deploy_role,
+        glue,
+        partitions,
+        tables,
+        jobs,
     ):
         correction.apply()
         print(correction, flush=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from typing import Any
 
 from ministack.core.responses import error_response_json, json_response
@@ -11,6 +13,10 @@ from ministack.services import glue
 
 Request = Mapping[str, Any]
 Response = tuple[int, dict[str, str], bytes]
+
+_FOLDED = ("DatabaseName", "TableName", "Name")
+# Glue serves requests on threads: operations that read and then write a record must not interleave.
+_lock = threading.RLock()
 
 
 class GlueError(Exception):
@@ -29,6 +35,21 @@ class GlueError(Exception):
         """Return the error as the whole answer."""
         answer: Response = error_response_json(self.code, self.message, 400)
         return answer
+
+
+def guarded(operation: Callable[..., Response]) -> Callable[..., Response]:
+    """Return the operation with a lock, with names as Glue stores them, and with errors as answers."""
+
+    @wraps(operation)
+    def act(*arguments: Any) -> Response:
+        *original, request = arguments
+        with _lock:
+            try:
+                return operation(*original, _folded(request))
+            except GlueError as error:
+                return error.response()
+
+    return act
 
 
 def invalid(message: str) -> GlueError:
@@ -73,3 +94,17 @@ def page(items: Sequence[Any], request: Request, most: int) -> tuple[list[Any], 
 def copied(record: Any) -> Any:
     """Return an independent copy."""
     return json.loads(json.dumps(record))
+
+
+def _folded(request: Request) -> dict[str, Any]:
+    """Return the request with names of databases and tables in lower case, as Glue stores them."""
+    folded: dict[str, Any] = {
+        field: value.lower() if field in _FOLDED and isinstance(value, str) else value
+        for field, value in request.items()
+    }
+    for field in ("TableInput", "DatabaseInput"):
+        if isinstance(folded.get(field), dict) and isinstance(folded[field].get("Name"), str):
+            folded[field] = {**folded[field], "Name": folded[field]["Name"].lower()}
+    if isinstance(folded.get("TablesToDelete"), list):
+        folded["TablesToDelete"] = [name.lower() for name in folded["TablesToDelete"]]
+    return folded

@@ -22,8 +22,9 @@ from ministack import app as gateway
 from ministack.core.responses import get_account_id, get_region
 from ministack.services import glue, iam, s3, sts
 
-from infra.local.aws.glue.answers import GlueError, Request, Response, answer, missing
+from infra.local.aws.glue.answers import GlueError, Request, Response, answer, guarded, missing
 from infra.local.aws.iam import access
+from infra.local.aws.patch import Original, patch, replace
 
 ROOT = Path(__file__).resolve().parents[4]
 _ACTIVE = ("STARTING", "RUNNING", "STOPPING")
@@ -31,15 +32,19 @@ _ACTIVE = ("STARTING", "RUNNING", "STOPPING")
 _OWN = ("--additional-python-modules", "--enable-", "--extra-py-files", "--conf", "--job-language")
 
 
-def create(request: Request) -> Response:
+@patch(glue, "_create_job")
+@guarded
+def create(original: Original, request: Request) -> Response:
     """CreateJob, with the limit of concurrent runs (default: 1)."""
-    made: Response = _create(request)
+    made: Response = original(request)
     if made[0] == 200:
         limit = (request.get("ExecutionProperty") or {}).get("MaxConcurrentRuns") or 1
         glue._jobs[request["Name"]]["ExecutionProperty"] = {"MaxConcurrentRuns": int(limit)}
     return made
 
 
+@replace(glue, "_start_job_run")
+@guarded
 def start(request: Request) -> Response:
     """StartJobRun: run the script to its end; its exit code decides the state."""
     name = str(request.get("JobName", ""))
@@ -66,6 +71,8 @@ def start(request: Request) -> Response:
     return answer({"JobRunId": run["Id"]})
 
 
+@replace(glue, "_get_job_runs")
+@guarded
 def runs(request: Request) -> Response:
     """GetJobRuns: newest first; an unknown job is an error."""
     name = str(request.get("JobName", ""))
@@ -157,6 +164,3 @@ def _credentials(role: str) -> dict[str, str]:
     session |= {"SecretAccessKey": secret, "SessionToken": token, "AccountId": account, "PrincipalType": "AssumedRole"}
     sts.register_session(key, session)
     return {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret, "AWS_SESSION_TOKEN": token}
-
-
-_create = glue._create_job

@@ -24,17 +24,21 @@ from infra.local.aws.glue.answers import (
     Request,
     Response,
     answer,
+    guarded,
     invalid,
     missing,
     page,
     table,
 )
+from infra.local.aws.patch import replace
 
 Partition = dict[str, Any]
 
 _INTEGERS = ("int", "bigint", "long", "tinyint", "smallint", "integer")
 
 
+@replace(glue, "_create_partition")
+@guarded
 def create(request: Request) -> Response:
     """CreatePartition."""
     key, record = table(request)
@@ -42,6 +46,8 @@ def create(request: Request) -> Response:
     return answer({})
 
 
+@replace(glue, "_batch_create_partition")
+@guarded
 def batch_create(request: Request) -> Response:
     """BatchCreatePartition: create the partitions; report those that cannot be created in Errors."""
     key, record = table(request)
@@ -50,6 +56,7 @@ def batch_create(request: Request) -> Response:
     return answer({"Errors": errors})
 
 
+@guarded
 def update(request: Request) -> Response:
     """UpdatePartition."""
     key, record = table(request)
@@ -57,6 +64,8 @@ def update(request: Request) -> Response:
     return answer({})
 
 
+@replace(glue, "_batch_update_partition")
+@guarded
 def batch_update(request: Request) -> Response:
     """BatchUpdatePartition."""
     key, record = table(request)
@@ -69,6 +78,8 @@ def batch_update(request: Request) -> Response:
     return answer({"Errors": errors})
 
 
+@replace(glue, "_delete_partition")
+@guarded
 def delete(request: Request) -> Response:
     """DeletePartition."""
     key, _ = table(request)
@@ -76,6 +87,7 @@ def delete(request: Request) -> Response:
     return answer({})
 
 
+@guarded
 def batch_delete(request: Request) -> Response:
     """BatchDeletePartition."""
     key, _ = table(request)
@@ -84,12 +96,16 @@ def batch_delete(request: Request) -> Response:
     return answer({"Errors": errors})
 
 
+@replace(glue, "_get_partition")
+@guarded
 def get(request: Request) -> Response:
     """GetPartition."""
     key, _ = table(request)
     return answer({"Partition": _find(key, request.get("PartitionValues") or [])})
 
 
+@replace(glue, "_batch_get_partition")
+@guarded
 def batch_get(request: Request) -> Response:
     """BatchGetPartition: return the partitions that exist; leave out the others."""
     key, _ = table(request)
@@ -99,6 +115,8 @@ def batch_get(request: Request) -> Response:
     return answer({"Partitions": partitions, "UnprocessedKeys": []})
 
 
+@replace(glue, "_get_partitions")
+@guarded
 def get_all(request: Request) -> Response:
     """GetPartitions: return a page of the partitions of a segment that match the expression."""
     key, record = table(request)

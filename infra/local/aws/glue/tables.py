@@ -19,11 +19,13 @@ from infra.local.aws.glue.answers import (
     Response,
     answer,
     copied,
+    guarded,
     invalid,
     missing,
     page,
     table,
 )
+from infra.local.aws.patch import replace
 
 _NAME = re.compile("[\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff\t]{1,255}")
 _LONGEST_TYPE = 131072
@@ -53,6 +55,8 @@ _OPTIONAL = (
 )
 
 
+@replace(glue, "_create_table")
+@guarded
 def create(request: Request) -> Response:
     """CreateTable."""
     database = str(request.get("DatabaseName", ""))
@@ -68,6 +72,8 @@ def create(request: Request) -> Response:
     return answer({})
 
 
+@replace(glue, "_update_table")
+@guarded
 def update(request: Request) -> Response:
     """UpdateTable: replace the whole definition; refuse a VersionId that is not current."""
     table_input = request.get("TableInput") or {}
@@ -86,6 +92,8 @@ def update(request: Request) -> Response:
     return answer({})
 
 
+@replace(glue, "_get_tables")
+@guarded
 def get_all(request: Request) -> Response:
     """GetTables: return a page of the tables whose whole name matches the regular expression."""
     database = str(request.get("DatabaseName", ""))
