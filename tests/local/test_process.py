@@ -55,6 +55,10 @@ def test_a_server_that_cannot_start_says_where_its_log_is(tmp_path: Path, monkey
     assert not list((tmp_path / "state").iterdir())
 
 
+def test_the_log_lists_every_correction(local_aws: LocalAws) -> None:
+    assert "\nkinesis._put_record: " in local_aws.log.read_text()
+
+
 def test_reset_forgets_every_resource(tmp_path: Path) -> None:
     with LocalAws(log=tmp_path / "server.log", state_dir=tmp_path / "state") as aws:
         aws.call("POST", "/_dynalake/faults", {"service": "s3", "operation": "PutObject", "code": "SlowDown"})

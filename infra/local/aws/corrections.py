@@ -6,12 +6,14 @@ import threading
 from typing import Any
 
 
-def install_all() -> Any:
-    """Install every correction, list those that name their target, and return the ASGI application to serve.
+def apply_all() -> Any:
+    """Apply every correction, list them in the log, start what services do by themselves; return the ASGI application.
 
     The imports are here because most corrections need the server's environment, but some modules of this package are
     pure and also used outside it.
     """
+    from ministack import app as gateway
+
     from infra.local.aws import cloudformation, firehose, glue, kinesis, patch, requests
     from infra.local.aws.cloudwatch import cloudwatch, emitted_metrics
     from infra.local.aws.dynamodb import scans, streams
@@ -40,6 +42,7 @@ def install_all() -> Any:
         partitions,
         tables,
         jobs,
+        requests,
     ):
         correction.apply()
         print(correction, flush=True)
@@ -50,7 +53,7 @@ def install_all() -> Any:
         cloudwatch.evaluate_forever,
     ):
         threading.Thread(target=work, name=work.__name__, daemon=True).start()
-    return requests.install()
+    return gateway.app
 
 
 def issued(access_key: str) -> bool:

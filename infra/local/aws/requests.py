@@ -11,6 +11,7 @@ from infra.local.aws import faults, metrics
 from infra.local.aws.dynamodb.exports import history
 from infra.local.aws.dynamodb.exports import service as exports
 from infra.local.aws.iam import access
+from infra.local.aws.patch import Original, patch
 
 # Fields of the batch operations that answer each entry by itself: (entries, answers, count of failures).
 _BATCHES = {
@@ -22,47 +23,49 @@ _ADMINISTERED = (faults.PATH, access.PATH, history.PATH, exports.PATH)
 _JSON = {"Content-Type": "application/json"}
 
 
-def install() -> Any:
-    """Wrap ministack's dispatcher; return the ASGI application that also answers `/_dynalake/`."""
-    dispatch = gateway._dispatch_service_request
+@patch(gateway, "_dispatch_service_request")
+async def dispatch(
+    original: Original,
+    method: str,
+    path: str,
+    headers: dict[str, str],
+    body: bytes,
+    query: dict[str, Any],
+    request_id: str,
+) -> Any:
+    """Fail if a test requests it."""
+    if faults.active():
+        service = gateway.detect_service(method, path, headers, query)
 
-    async def dispatch_with_faults(
-        method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any], request_id: str
-    ) -> Any:
-        if faults.active():
-            service = gateway.detect_service(method, path, headers, query)
+        async def serve(content: bytes) -> Any:
+            return await original(method, path, headers, content, query, request_id)
 
-            async def serve(content: bytes) -> Any:
-                return await dispatch(method, path, headers, content, query, request_id)
-
-            if service == "s3":
-                failed = _s3_fault(method, path, query)
-            elif service == "lambda":
-                failed = None  # An invocation fails inside Lambda, whatever its caller.
-            else:
-                return await _serve_json(service, headers, body, serve)
-            if failed is not None:
-                return failed
-        return await dispatch(method, path, headers, body, query, request_id)
-
-    gateway._dispatch_service_request = dispatch_with_faults
-    reset = gateway._reset_all_state
-
-    def reset_with_faults() -> None:
-        faults.clear()
-        access.forget()
-        reset()
-
-    gateway._reset_all_state = reset_with_faults
-    ministack_app = gateway.app
-
-    async def application(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http" and scope["path"] in _ADMINISTERED:
-            await _administer(scope["path"], scope["method"], receive, send)
+        if service == "s3":
+            failed = _s3_fault(method, path, query)
+        elif service == "lambda":
+            failed = None  # An invocation fails inside Lambda, whatever its caller.
         else:
-            await ministack_app(scope, receive, send)
+            return await _serve_json(service, headers, body, serve)
+        if failed is not None:
+            return failed
+    return await original(method, path, headers, body, query, request_id)
 
-    return application
+
+@patch(gateway, "_reset_all_state")
+def reset(original: Original) -> None:
+    """Forget faults and decisions too."""
+    faults.clear()
+    access.forget()
+    original()
+
+
+@patch(gateway, "app")
+async def application(original: Original, scope: Any, receive: Any, send: Any) -> None:
+    """Answer `/_dynalake/` too."""
+    if scope["type"] == "http" and scope["path"] in _ADMINISTERED:
+        await _administer(scope["path"], scope["method"], receive, send)
+    else:
+        await original(scope, receive, send)
 
 
 async def _serve_json(service: str, headers: dict[str, str], body: bytes, serve: Any) -> Any:

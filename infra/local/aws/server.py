@@ -37,7 +37,7 @@ def main() -> None:
     # ministack reads its settings at import.
     from infra.local.aws import corrections
 
-    application = corrections.install_all()
+    application = corrections.apply_all()
     door = Door(key, corrections.issued, HOSTS | set(options.known_as))
     _publish_port(state_dir, port)
     asyncio.run(_serve(behind(door, application), listener))
