@@ -3,6 +3,6 @@
 make            both tables of a new DynamoDB table
 grow            new columns, before any file has them
 identity        whether it is still the same DynamoDB table
-repair, restore what is missing is made, or brought back from the bucket
+repair, restore  what is missing is made, or brought back from the bucket
 optimizers      Glue's own optimizers, which have to be off
 """
