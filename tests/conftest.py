@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator
-from functools import partial
 from importlib.metadata import version
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -18,12 +15,13 @@ from dynalake.aws.clients import Clients
 from infra.local.run.process import LocalAws
 from infra.local.trino.jars import Installation, installed
 from infra.local.trino.java import MissingPartError
+from tests.support.aws.connect import connect
+from tests.support.machine import REPOSITORY, lack
 
 # Machines are noisy: a slow example is not a failure.
 settings.register_profile("dynalake", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("dynalake")
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 
 # Airflow reads its configuration when a test first imports it. Each version has a database.
 AIRFLOW_HOME = REPOSITORY / ".local" / f"test-airflow-{version('apache-airflow')}"
@@ -41,21 +39,6 @@ os.environ.update(
 )
 
 
-def need(program: str) -> str:
-    """Return the program's path. If it is missing, fail the test in CI; elsewhere skip it and say what is missing."""
-    path = shutil.which(program)
-    if path is None:
-        lack(f"{program} is not on this machine (Debian: apt-get install {program})")
-    return path
-
-
-def lack(message: str) -> NoReturn:
-    """Skip the test because the machine lacks something that it needs; in CI fail it."""
-    if os.environ.get("CI"):
-        pytest.fail(message)
-    pytest.skip(message)
-
-
 @pytest.fixture(scope="session")
 def local_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
     """One local AWS for the whole session; tests use different names."""
@@ -70,15 +53,6 @@ def installation() -> Installation:
         return installed()
     except MissingPartError as missing:
         lack(str(missing))
-
-
-def connect(aws: LocalAws) -> Callable[[str], Any]:
-    """Return what makes a boto3 client of the named service that talks to local AWS."""
-    import boto3
-
-    # boto3 types `client` by literal service names; the name is a variable here.
-    make: Any = boto3.Session(aws.key, aws.key, region_name="us-east-1").client
-    return partial(make, endpoint_url=aws.endpoint_url)
 
 
 @pytest.fixture(scope="session")

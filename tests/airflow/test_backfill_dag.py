@@ -13,9 +13,9 @@ from dynalake.lake.hive.json_table import shown_prefix
 from dynalake.names import TableNames
 from dynalake.operators.task.run_note import LIMIT, note
 from dynalake.options.settings import TableSettings
-from tests.aws.capture_steps import make_table, set_up
-from tests.aws.lake import deploy_job, register
-from tests.conftest import need
+from tests.support.aws.capture_steps import make_table, set_up
+from tests.support.aws.lake import deploy_job, register
+from tests.support.machine import need
 
 TABLE = "DAG-BACKFILL"
 

@@ -15,8 +15,7 @@ from dynalake.convert.finish import convert_due
 from dynalake.lake.catalog.table import Table
 from dynalake.lake.hive.hive import list_partitions
 from dynalake.names import Lake
-from tests.airflow.small_lake import make_lake
-from tests.airflow.test_convert_dag import add_table, converted_rows, put
+from tests.support.airflow.small_lake import add_table, converted_rows, make_lake, put
 
 Run = Callable[..., dict[str, Any]]
 ROWS = [("a", "x"), ("b", "x"), ("c", "x")]

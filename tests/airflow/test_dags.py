@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.airflow.dag_bag import DAGS, load_bag
+from tests.support.airflow.dag_bag import DAGS, load_bag
 
 FILES = sorted(DAGS.glob("*.py"))
 HEAVY = ("pyarrow", "pandas", "numpy", "boto3", "botocore", "awswrangler")

@@ -11,10 +11,9 @@ import pytest
 from dynalake.aws.clients import Clients
 from dynalake.convert.plan import ConvertLimits
 from dynalake.names import Lake
-from tests.airflow.small_lake import make_lake
-from tests.airflow.test_convert_dag import add_table, converted_rows, put
-from tests.aws.lake import deploy_job
-from tests.conftest import need
+from tests.support.airflow.small_lake import add_table, converted_rows, make_lake, put
+from tests.support.aws.lake import deploy_job
+from tests.support.machine import need
 
 
 @pytest.fixture

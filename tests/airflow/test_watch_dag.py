@@ -13,7 +13,7 @@ from dynalake.lake.tables.make import make_tables
 from dynalake.options.settings import TableSettings
 from dynalake.ui.data import read_content, read_status
 from dynalake.watch.status import load_overview
-from tests.aws.capture_steps import SetUp, make_table, set_up, wait_for_changes
+from tests.support.aws.capture_steps import SetUp, make_table, set_up, wait_for_changes
 
 
 def captured(clients: Clients, table: str, environment: str = "watchdag") -> SetUp:

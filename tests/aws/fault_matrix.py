@@ -21,8 +21,8 @@ from dynalake.lake.catalog.table import Table
 from dynalake.names import TableNames
 from dynalake.options.settings import TableSettings
 from infra.local.run.process import LocalAws
-from tests.aws.capture_steps import LARGEST, break_changes, make_table, raw_changes, set_up
-from tests.waiting import PATIENCE
+from tests.support.aws.capture_steps import LARGEST, break_changes, make_table, raw_changes, set_up
+from tests.support.waiting import PATIENCE
 
 DELIVERIES = ("kinesis", "direct")
 BATCH = 10

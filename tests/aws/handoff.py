@@ -44,11 +44,11 @@ from dynalake.record.change import pad_sequence_number
 from dynalake.record.key import ItemKey, KeyAttribute
 from infra.local.demo.lake import LakeReader
 from infra.local.demo.writing import key_values
-from tests.aws.capture_steps import capture, drain, leave, patiently, raw_changes
 from tests.aws.handoff_reader import Watcher, Written, check_changes, check_current, check_history
 from tests.aws.handoff_writer import Writer
-from tests.aws.lake import convert, night, register, right_now, show
-from tests.waiting import PATIENCE, eventually
+from tests.support.aws.capture_steps import capture, drain, leave, patiently, raw_changes
+from tests.support.aws.lake import convert, night, register, right_now, show
+from tests.support.waiting import PATIENCE, eventually
 
 KEYS = (
     ItemKey(KeyAttribute("id", "S")),

@@ -24,7 +24,7 @@ from dynalake.names import STAGE_CONVERT, TableNames
 from dynalake.options.lake_options import LakeOptions
 from dynalake.options.settings import TableSettings
 from infra.local.run.process import LocalAws
-from tests.aws.capture_steps import break_changes, capture, make_table, patiently, set_up, wait_for_changes
+from tests.support.aws.capture_steps import break_changes, capture, make_table, patiently, set_up, wait_for_changes
 
 TEMPLATES = Path("infra/cloudformation")
 Fail = Callable[..., Any]

@@ -27,8 +27,8 @@ from dynalake.record.key import ItemKey, KeyAttribute
 from infra.local.demo.items import create_table, generated, write_items
 from infra.local.demo.lake import LakeReader
 from infra.local.run.process import LocalAws
-from tests.aws.capture_steps import make_table
-from tests.aws.lake import make_lake, register, show
+from tests.support.aws.capture_steps import make_table
+from tests.support.aws.lake import make_lake, register, show
 
 ITEMS = 1200
 

@@ -25,8 +25,8 @@ from dynalake.names import Lake, TableNames
 from infra.local.demo.items import create_table, generated, load_items, write_items
 from infra.local.demo.lake import LakeReader
 from infra.local.run.process import LocalAws
-from tests.aws.capture_steps import patiently
-from tests.aws.lake import make_lake, register, show
+from tests.support.aws.capture_steps import patiently
+from tests.support.aws.lake import make_lake, register, show
 
 ITEMS = 300
 # For a larger file of movies than the generated one, set DYNALAKE_MOVIES=movies.json.

@@ -22,8 +22,8 @@ from dynalake.record.change import encode_change
 from infra.local.demo.items import create_table, parse_key
 from infra.local.demo.lake import LakeReader
 from infra.local.run.process import LocalAws
-from tests.aws.capture_steps import patiently
-from tests.aws.lake import convert, make_lake, night, register
+from tests.support.aws.capture_steps import patiently
+from tests.support.aws.lake import convert, make_lake, night, register
 
 HOUR = 3600
 BEFORE = "20190524"

@@ -19,7 +19,7 @@ from dynalake.errors import AccessError, SettingsError
 from dynalake.options.lake_options import LakeOptions
 from dynalake.options.settings import TableSettings
 from infra.local.run.process import LocalAws
-from tests.aws.capture_steps import SOON, make_table, set_up, wait_for_changes
+from tests.support.aws.capture_steps import SOON, make_table, set_up, wait_for_changes
 
 
 def test_a_lake_gets_its_boundary_and_its_key_later(clients: Clients) -> None:

@@ -19,8 +19,8 @@ from dynalake.options.settings import TableSettings
 from dynalake.record.attribute import ATTRIBUTE_TYPES
 from dynalake.record.change import METADATA, attribute_name
 from dynalake.record.item import decode_item
-from tests.aws.capture_steps import LARGEST, make_table, raw_lines, set_up, wait_for_changes
-from tests.unit.record.strategies import LEVELS, STORABLE, ambiguous
+from tests.support.aws.capture_steps import LARGEST, make_table, raw_lines, set_up, wait_for_changes
+from tests.support.values.items import LEVELS, STORABLE, ambiguous
 
 GENERATED = 300
 BATCH = 25

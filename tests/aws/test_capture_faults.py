@@ -14,8 +14,8 @@ from dynalake.lake.catalog.table import Table
 from dynalake.names import TableNames
 from dynalake.options.settings import TableSettings
 from infra.local.run.process import LocalAws
-from tests.aws.capture_steps import break_changes, make_table, set_up, wait_for_changes
 from tests.aws.fault_matrix import DELIVERIES, FAULTS, Fault, Outcome, run, show
+from tests.support.aws.capture_steps import break_changes, make_table, set_up, wait_for_changes
 
 _outcomes: list[Outcome] = []
 

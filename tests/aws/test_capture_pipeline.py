@@ -18,7 +18,8 @@ from dynalake.capture.stacks.stacks import stack_state
 from dynalake.errors import ConflictError, NameTakenError, NotReadyError, SettingsError, StackError
 from dynalake.lake.catalog.table import Table
 from dynalake.options.settings import TableSettings
-from tests.aws.capture_steps import (
+from tests.aws.writer import Writer
+from tests.support.aws.capture_steps import (
     SOON,
     await_canaries,
     lake_for,
@@ -29,7 +30,6 @@ from tests.aws.capture_steps import (
     set_up,
     wait_for_changes,
 )
-from tests.aws.writer import Writer
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ITEM: dict[str, Any] = {

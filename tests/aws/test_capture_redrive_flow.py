@@ -17,7 +17,7 @@ from dynalake.lake.catalog.table import Table
 from dynalake.names import TableNames
 from dynalake.options.settings import TableSettings
 from infra.local.run.process import LocalAws
-from tests.aws.capture_steps import (
+from tests.support.aws.capture_steps import (
     SOON,
     SetUp,
     break_changes,
@@ -27,8 +27,8 @@ from tests.aws.capture_steps import (
     set_up,
     wait_for_changes,
 )
-from tests.aws.lake import convert, register
-from tests.waiting import eventually
+from tests.support.aws.lake import convert, register
+from tests.support.waiting import eventually
 
 
 @pytest.fixture

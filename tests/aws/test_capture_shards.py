@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from dynalake.aws.clients import Clients
 from dynalake.capture.stacks.stacks import stack_state
 from dynalake.options.settings import TableSettings
-from tests.aws.capture_steps import SetUp, make_table, set_up, wait_for_changes
 from tests.aws.writer import MORE, Writer
+from tests.support.aws.capture_steps import SetUp, make_table, set_up, wait_for_changes
 
 TABLE = "RESHARDED"
 

@@ -7,7 +7,7 @@ import pytest
 from dynalake.aws.clients import Clients
 from dynalake.capture.source.source import Source, check_source
 from dynalake.errors import SourceError
-from tests.aws.capture_steps import make_table
+from tests.support.aws.capture_steps import make_table
 
 
 def test_a_table_that_can_be_captured(clients: Clients) -> None:

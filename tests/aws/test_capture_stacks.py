@@ -29,7 +29,7 @@ from dynalake.capture.stacks.stacks import apply_stack, begin_stack, plan_stack,
 from dynalake.errors import SettingsError, StackError
 from dynalake.options.settings import TableSettings
 from infra.local.run.process import LocalAws
-from tests.aws.capture_steps import make_table, set_up, wait_for_changes
+from tests.support.aws.capture_steps import make_table, set_up, wait_for_changes
 
 TEMPLATE = """\
 Parameters:

@@ -28,7 +28,9 @@ from dynalake.lake.catalog.table import Table
 from dynalake.names import TableNames
 from dynalake.options.settings import TableSettings
 from infra.local.run.process import LocalAws
-from tests.aws.capture_steps import (
+from tests.aws.fault_matrix import DELIVERIES
+from tests.aws.writer import Writer
+from tests.support.aws.capture_steps import (
     REST,
     SOON,
     SetUp,
@@ -41,9 +43,7 @@ from tests.aws.capture_steps import (
     set_up,
     wait_for_changes,
 )
-from tests.aws.fault_matrix import DELIVERIES
-from tests.aws.lake import register
-from tests.aws.writer import Writer
+from tests.support.aws.lake import register
 
 Client = Callable[[str], Any]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -8,7 +8,7 @@ from dynalake.aws.clients import Clients
 from dynalake.capture.lake.registry import list_tables, load_lake, load_settings
 from dynalake.lake.catalog.table import Table
 from dynalake.options.settings import TableSettings
-from tests.aws.capture_steps import SetUp, make_table, set_up, wait_for_changes
+from tests.support.aws.capture_steps import SetUp, make_table, set_up, wait_for_changes
 
 TABLES = [f"TEN.{number}_table" if number % 2 else f"TEN-{number}" for number in range(10)]
 

@@ -30,8 +30,16 @@ from dynalake.names import TableNames
 from dynalake.options.lake_options import LakeOptions
 from dynalake.options.settings import TableSettings
 from infra.local.run.process import LocalAws
-from tests.aws.capture_steps import break_changes, drain, make_table, patiently, prove, rejected, wait_for_changes
-from tests.aws.iam_run import (
+from tests.support.aws.capture_steps import (
+    break_changes,
+    drain,
+    make_table,
+    patiently,
+    prove,
+    rejected,
+    wait_for_changes,
+)
+from tests.support.aws.iam_run import (
     ACCOUNT,
     Secured,
     back_fill,
@@ -46,7 +54,7 @@ from tests.aws.iam_run import (
     watch,
     work_at,
 )
-from tests.aws.lake import right_now
+from tests.support.aws.lake import right_now
 
 TEMPLATES = Path("infra/cloudformation")
 

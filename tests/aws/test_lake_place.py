@@ -16,7 +16,7 @@ from dynalake.options.lake_options import LakeOptions
 from dynalake.options.settings import TableSettings
 from infra.local.demo.lake import LakeReader
 from infra.local.run.process import LocalAws
-from tests.aws.capture_steps import (
+from tests.support.aws.capture_steps import (
     LARGEST,
     SOON,
     break_changes,
@@ -27,7 +27,7 @@ from tests.aws.capture_steps import (
     set_up,
     wait_for_changes,
 )
-from tests.aws.lake import convert, night, register
+from tests.support.aws.lake import convert, night, register
 
 
 # At any hour, the day in one of them differs from UTC's.

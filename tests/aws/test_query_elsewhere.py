@@ -19,7 +19,7 @@ from dynalake.record.key import ItemKey, KeyAttribute
 from infra.local.demo.check import compare_items, lake_item
 from infra.local.engines.duckdb import connect, duckdb_rows
 from infra.local.run.process import LocalAws
-from tests.aws.lake import convert, make_lake, night, register, right_now
+from tests.support.aws.lake import convert, make_lake, night, register, right_now
 
 VALUES: list[dict[str, Any]] = [
     {"Text": {"S": 'quote " and \\ and </tag> \n 5'}, "int": {"N": "9007199254740993"}, "flag": {"BOOL": True}},

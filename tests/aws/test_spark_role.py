@@ -17,9 +17,9 @@ from dynalake.options.settings import TableSettings
 from dynalake.spark.request import COMPACT
 from dynalake.spark.work import night
 from infra.local.run.process import LocalAws
-from tests.aws.lake import deploy_job
-from tests.aws.test_engines import KEY, convert_due, convert_here, fill_first, fill_second, on_glue, run_job
-from tests.conftest import need
+from tests.aws.spark_steps import KEY, convert_due, convert_here, fill_first, fill_second, on_glue, run_job
+from tests.support.aws.lake import deploy_job
+from tests.support.machine import need
 
 # Not the default, so that a grant that names the default fails.
 LAKE = Lake("guarded", "000000000000", "us-east-1", prefix="lake/raw")

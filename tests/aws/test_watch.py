@@ -34,8 +34,8 @@ from dynalake.watch.gather import gather
 from dynalake.watch.judge import Targets
 from dynalake.watch.readings import Readings
 from dynalake.watch.status import TableStatus, check_alarms, load_overview, load_status, save_overview, save_status
-from tests.aws.capture_steps import SetUp, make_table, patiently, set_up, wait_for_changes
-from tests.aws.lake import convert
+from tests.support.aws.capture_steps import SetUp, make_table, patiently, set_up, wait_for_changes
+from tests.support.aws.lake import convert
 
 TARGETS = Targets()
 _numbers = count()

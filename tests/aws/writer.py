@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from dynalake.aws.clients import Clients
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 BATCH = 25
 MORE = 100

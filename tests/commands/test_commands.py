@@ -20,28 +20,14 @@ import boto3
 import pytest
 
 from infra.local.trino.jars import Installation
-from tests.commands.conftest import Marked
-from tests.waiting import PATIENCE, eventually
+from tests.commands.commands import Marked, start
+from tests.support.machine import REPOSITORY
+from tests.support.waiting import PATIENCE, eventually
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 MOVIES = REPOSITORY.parent / "shared" / "data" / "movies.json"
 DEMO = [sys.executable, "-m", "infra.local.demo"]
 UP = [sys.executable, "-m", "infra.local.run.up"]
 TRINO = [sys.executable, "-m", "infra.local.trino"]
-
-
-def start(command: list[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
-    """Start a command in its own session, so that a signal to its group acts like Ctrl-C in a terminal."""
-    return subprocess.Popen(
-        command,
-        cwd=REPOSITORY,
-        env={**environment, "PYTHONPATH": "plugins"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
 
 
 def leftovers() -> set[str]:

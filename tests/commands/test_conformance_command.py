@@ -12,11 +12,11 @@ from pathlib import Path
 
 from infra.conformance.run import EXPERIMENTS
 from infra.local.run.process import LocalAws
-from tests.commands.conftest import Marked
-from tests.commands.test_commands import REPOSITORY, start
-from tests.conftest import connect
-from tests.local.real import PREFIX, sweep
-from tests.waiting import PATIENCE, eventually
+from tests.commands.commands import Marked, start
+from tests.support.aws.connect import connect
+from tests.support.aws.real import PREFIX, sweep
+from tests.support.machine import REPOSITORY
+from tests.support.waiting import PATIENCE, eventually
 
 CONFORMANCE = [sys.executable, "-m", "infra.conformance", "--local"]
 STEPS = [

@@ -15,16 +15,15 @@ from dynalake.names import TableNames
 from dynalake.options.settings import TableSettings
 from infra.local.run.airflow import AirflowClient, LocalAirflow
 from infra.local.run.process import LocalAws
-from tests.aws.capture_steps import set_up
-from tests.aws.lake import register
-from tests.conftest import REPOSITORY, need
-from tests.waiting import PATIENCE, eventually
+from tests.e2e.again import AGAIN, AGAIN_ITEMS
+from tests.support.aws.capture_steps import set_up
+from tests.support.aws.lake import register
+from tests.support.machine import REPOSITORY, need
+from tests.support.waiting import PATIENCE, eventually
 
 DAGS = {f"dynalake_{name}" for name in ("setup", "backfill", "convert", "compact", "redrive", "teardown")}
 ENDED = {"success", "failed"}
 SHOTS = REPOSITORY / ".local" / "screenshots"
-AGAIN = "AGAIN"
-AGAIN_ITEMS = 300
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 # The page reloads the grid when it has found the run, so everything is read at one moment.
 TOP_DOWN = """steps => {

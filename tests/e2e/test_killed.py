@@ -13,9 +13,9 @@ import pytest
 
 from dynalake.aws.clients import Clients
 from dynalake.names import TableNames
-from tests.aws.capture_steps import wait_for_changes
 from tests.e2e.lake_state import look
-from tests.waiting import eventually
+from tests.support.aws.capture_steps import wait_for_changes
+from tests.support.waiting import eventually
 
 TABLE = "KILLED"
 ITEMS = 16

@@ -24,8 +24,8 @@ from dynalake.lake.catalog.table import Table
 from dynalake.lake.hive.hive import list_partitions
 from dynalake.names import TableNames
 from infra.local.run.process import LocalAws
-from tests.aws.capture_steps import REST, break_changes, make_table, patiently, wait_for_changes
-from tests.aws.iam_run import PREFIX, clients_with, deploy_roles, roles_of, roles_stack
+from tests.support.aws.capture_steps import REST, break_changes, make_table, patiently, wait_for_changes
+from tests.support.aws.iam_run import PREFIX, clients_with, deploy_roles, roles_of, roles_stack
 
 ENVIRONMENT = "iam-air"
 CONNECTION = "aws_secured"

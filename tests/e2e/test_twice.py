@@ -12,10 +12,10 @@ from dynalake.capture.lake.registry import load_lake
 from dynalake.days import SNAPSHOT_DAY
 from dynalake.lake.catalog.table import Table
 from dynalake.names import TableNames
-from tests.aws.capture_steps import raw_days
-from tests.aws.lake import night
-from tests.e2e.conftest import AGAIN, AGAIN_ITEMS
+from tests.e2e.again import AGAIN, AGAIN_ITEMS
 from tests.e2e.lake_state import look
+from tests.support.aws.capture_steps import raw_days
+from tests.support.aws.lake import night
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import pytest
 from dynalake.aws.clients import Clients
 from dynalake.lake.catalog.table import Table
 from dynalake.names import TableNames
-from tests.aws.capture_steps import wait_for_changes
-from tests.aws.lake import convert
+from tests.support.aws.capture_steps import wait_for_changes
+from tests.support.aws.lake import convert
 
 WATCH = "dynalake_watch"
 

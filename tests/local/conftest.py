@@ -16,11 +16,9 @@ import boto3
 import pytest
 
 from infra.local.run.process import LocalAws
-from tests.conftest import connect
-from tests.local.real import PREFIX, WHY, patient, sweep
-
-ACCOUNT = "000000000000"
-ROLE = f"arn:aws:iam::{ACCOUNT}:role/local"
+from tests.local.roles import ROLE
+from tests.support.aws.connect import connect
+from tests.support.aws.real import PREFIX, WHY, patient, sweep
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -50,3 +50,6 @@ def taking(root: Callable[[str], Any], enforced: LocalAws, arn: str) -> Callable
         taken["AccessKeyId"], taken["SecretAccessKey"], taken["SessionToken"], region_name="us-east-1"
     )
     return lambda service: session.client(service, endpoint_url=enforced.endpoint_url)
+
+
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/local"

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError, WaiterError
 
 from infra.local.run.process import LocalAws
 from tests.local.roles import ACCOUNT, role, taking
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 
 def test_the_actions_of_a_role_are_recorded(root: Callable[[str], Any], enforced: LocalAws) -> None:

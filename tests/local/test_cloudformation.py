@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.local.conftest import ACCOUNT, ROLE
-from tests.waiting import eventually
+from tests.local.roles import ACCOUNT, ROLE
+from tests.support.waiting import eventually
 
 Client = Callable[[str], Any]
 Template = dict[str, Any]

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError, WaiterError
 
 from infra.local.run.process import LocalAws
 from tests.local.roles import ACCOUNT, document, role, statements, taking
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 REGION = "us-east-1"
 SERVICE = {"Service": "cloudformation.amazonaws.com"}

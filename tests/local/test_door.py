@@ -21,7 +21,7 @@ from botocore.config import Config
 
 from infra.local.aws.door import KEY_VARIABLE, authorization
 from infra.local.run.process import ROOT, LocalAws
-from tests.local.conftest import ROLE
+from tests.local.roles import ROLE
 
 WHOAMI = "import os\ndef handler(event, context):\n    return os.getuid()\n"
 

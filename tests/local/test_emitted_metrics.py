@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 Client = Callable[[str], Any]
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 STOP_SECONDS = 120
 """Seconds of AWS's time for which a mapping still reads after it says Disabled."""

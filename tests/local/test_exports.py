@@ -14,7 +14,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from infra.local.run.process import LocalAws
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 Client = Callable[[str], Any]
 

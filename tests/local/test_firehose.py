@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.local.conftest import ACCOUNT, ROLE
-from tests.waiting import eventually
+from tests.local.roles import ACCOUNT, ROLE
+from tests.support.waiting import eventually
 
 Client = Callable[[str], Any]
 Read = Callable[..., dict[str, bytes]]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 ROLE = "arn:aws:iam::000000000000:role/local"
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 Client = Callable[[str], Any]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from infra.local.run.process import ROOT, LocalAws, LocalAwsError
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 STARTER = """
 import sys, time

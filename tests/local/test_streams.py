@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 Client = Callable[[str], Any]
 

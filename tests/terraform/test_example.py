@@ -14,8 +14,8 @@ from dynalake.capture.stacks.package import Code, build_package, place_code
 from dynalake.capture.stacks.stacks import stack_state
 from dynalake.options.settings import TableSettings
 from infra.local.run.process import LocalAws
-from tests.aws.capture_steps import make_table, set_up, wait_for_changes
-from tests.terraform.conftest import NO_CHANGES, Terraform
+from tests.support.aws.capture_steps import make_table, set_up, wait_for_changes
+from tests.terraform.root import NO_CHANGES, Terraform
 
 TABLES = ("RECEIPTS", "payments")
 MADE = ("airflow", "storage", "forwarder", "spark", "redshift", "table-RECEIPTS", "table-payments")

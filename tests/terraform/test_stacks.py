@@ -17,7 +17,7 @@ from dynalake.names import Lake
 from dynalake.options.lake_options import LakeOptions, option_fields
 from dynalake.options.settings import TableSettings
 from dynalake.record.key import ItemKey, KeyAttribute
-from tests.terraform.conftest import Terraform
+from tests.terraform.root import Terraform
 
 ACCOUNT, REGION = "000000000000", "us-east-1"
 STREAM = f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/any/stream/2026-01-01T00:00:00.000"

@@ -20,17 +20,13 @@ from infra.local.engines.trino import Trino
 from infra.local.run.process import LocalAws
 from infra.local.trino.jars import Installation
 from infra.local.trino.server import LocalTrino
-from tests.airflow.conftest import bag, run, stored  # noqa: F401  DAGs as Airflow runs them
-from tests.conftest import need
+from tests.support.airflow.dag_bag import bag, run, stored  # noqa: F401  DAGs as Airflow runs them
+from tests.support.machine import need
+from tests.trino.readers import ENGINES, ReadTable
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
     from pyspark.sql import SparkSession
-
-ENGINES = ("trino", "spark", "duckdb", "pyiceberg")
-"""Engines of `read_table`."""
-
-ReadTable = Callable[..., list[dict[str, Any]]]
 
 
 @pytest.fixture(scope="session")

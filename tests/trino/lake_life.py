@@ -20,8 +20,8 @@ from dynalake.names import Lake
 from dynalake.record.change import OPERATION
 from dynalake.record.key import ItemKey
 from infra.local.engines.trino import Trino
-from tests.trino.conftest import ENGINES, ReadTable
 from tests.trino.equality import change_text, item_text, loose, plain_item, row_item, row_text, text, without_empty
+from tests.trino.readers import ENGINES, ReadTable
 from tests.trino.source_table import Change, Item, SourceTable
 
 Run = Callable[..., dict[str, Any]]

@@ -22,10 +22,9 @@ from dynalake.lake.types.union import List, Map, Mixed, Number, Struct, Type
 from dynalake.night.compact import CompactReport, compact_table
 from dynalake.record.change import EVENT_TIME, OPERATION, SEQUENCE_NUMBER
 from infra.local.engines.trino import Trino
-from tests.trino.conftest import ENGINES, ReadTable
-from tests.trino.test_views_trino import BY_BOTH, BY_ID, check
-from tests.trino.view_lake import DAY_MS, Event, ViewLake
-from tests.unit.lake.receipts import as_text
+from tests.support.memory.receipts import as_text
+from tests.trino.readers import ENGINES, ReadTable
+from tests.trino.view_lake import BY_BOTH, BY_ID, DAY_MS, Event, ViewLake, check
 
 OPTIONS = CompactOptions(orc_copy=True)
 

@@ -12,7 +12,7 @@ from pyiceberg.exceptions import CommitFailedException
 from infra.local.engines.pyiceberg import glue_catalog
 from infra.local.engines.trino import Trino
 from infra.local.run.process import LocalAws
-from tests.trino.conftest import ReadTable
+from tests.trino.readers import ReadTable
 
 COLUMNS: list[tuple[str, pa.DataType]] = [("n", pa.int64()), ("by", pa.string())]
 SCHEMA = pa.schema(COLUMNS)

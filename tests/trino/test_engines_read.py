@@ -21,7 +21,7 @@ from trino.exceptions import TrinoUserError
 
 from dynalake.aws.clients import Clients
 from infra.local.engines.trino import Trino
-from tests.trino.conftest import ENGINES, ReadTable
+from tests.trino.readers import ENGINES, ReadTable
 
 DAY, NEXT_DAY, DAY_WITHOUT_ROWS = "20240101", "20240102", "20240103"
 ROWS: list[dict[str, Any]] = [

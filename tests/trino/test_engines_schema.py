@@ -27,7 +27,7 @@ from dynalake.lake.types.key_text import key_text
 from dynalake.lake.types.union import List, Map, Mixed, Number, Struct, Type, holds
 from dynalake.names import Lake
 from dynalake.record.key import ItemKey, KeyAttribute
-from tests.trino.conftest import ENGINES, ReadTable
+from tests.trino.readers import ENGINES, ReadTable
 
 DAY = "20240101"
 ITEM_KEY = ItemKey(KeyAttribute("PK", "S"), KeyAttribute("at", "N"))

@@ -13,9 +13,9 @@ from dynalake.lake.catalog.table import schema_of
 from dynalake.lake.columns.column import Column
 from dynalake.record.key import ItemKey, KeyAttribute
 from infra.local.engines.trino import Trino
-from tests.trino.conftest import ReadTable
 from tests.trino.hostile_items import BINARY_KEYS, DECIMAL_KEYS, PHASES, every_value, hostile_item
 from tests.trino.lake_life import LakeTable, Life, Run
+from tests.trino.readers import ReadTable
 from tests.trino.source_table import Change, Item
 
 DAY_MS = 86_400_000

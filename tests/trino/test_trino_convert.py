@@ -22,7 +22,7 @@ from dynalake.names import Lake
 from dynalake.record.change import encode_change
 from dynalake.record.key import ItemKey, KeyAttribute
 from infra.local.engines.trino import Trino
-from tests.trino.conftest import ReadTable
+from tests.trino.readers import ReadTable
 
 KEY = ItemKey(KeyAttribute("id", "S"), KeyAttribute("n", "N"))
 NOON = datetime(2024, 1, 5, 12, tzinfo=UTC)

@@ -22,8 +22,8 @@ from dynalake.night.compact import compact_table
 from dynalake.record.key import ItemKey, KeyAttribute
 from infra.local.engines.trino import Trino
 from infra.local.trino.server import LocalTrino
-from tests.conftest import REPOSITORY
-from tests.trino.conftest import ENGINES, ReadTable
+from tests.support.machine import REPOSITORY
+from tests.trino.readers import ENGINES, ReadTable
 from tests.trino.view_lake import Event, ViewLake
 
 if TYPE_CHECKING:

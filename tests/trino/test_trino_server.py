@@ -18,7 +18,7 @@ from infra.local.engines.trino import Trino
 from infra.local.run.process import LocalAws
 from infra.local.trino.jars import REPOSITORY, Installation
 from infra.local.trino.server import LocalTrino, TrinoStartError
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 START = """
 import sys

@@ -24,7 +24,7 @@ from dynalake.lake.upkeep.collect import collect
 from dynalake.names import Lake
 from dynalake.record.key import ItemKey, KeyAttribute
 from infra.local.engines.trino import Trino
-from tests.trino.conftest import ENGINES, ReadTable
+from tests.trino.readers import ENGINES, ReadTable
 
 ARN = "arn:aws:dynamodb:us-east-1:000000000000:table/RECEIPTS"
 DAYS = [f"202401{day:02d}" for day in range(1, 13)]

@@ -28,10 +28,8 @@ from dynalake.record.key import ItemKey, KeyAttribute
 from infra.local.engines.duckdb import duckdb_rows
 from infra.local.engines.spark import spark_rows
 from infra.local.engines.trino import Trino
-from tests.trino.view_lake import DAY_MS, Event, ViewLake, by_key, differences, newest
+from tests.trino.view_lake import BY_BOTH, BY_ID, DAY_MS, Event, ViewLake, by_key, check
 
-BY_BOTH = ItemKey(KeyAttribute("PK", "S"), KeyAttribute("at", "N"))
-BY_ID = ItemKey(KeyAttribute("id", "S"))
 BY_TWO = ItemKey(KeyAttribute("pk", "S"), KeyAttribute("sk", "S"))
 BY_NUMBER = ItemKey(KeyAttribute("n", "N"))
 
@@ -74,18 +72,6 @@ def random_log(order: random.Random, lake: ViewLake, count: int, first: int = 1)
         operation = order.choice(["INSERT", "MODIFY", "MODIFY", "REMOVE"])
         item = key if operation == "REMOVE" and order.random() < 0.5 else random_item(order, key)
         yield Event(sequence, lake.start + sequence * DAY_MS // 40, operation, item)
-
-
-def check(lake: ViewLake) -> None:
-    """Check that all three views match the changes."""
-    changes = lake.changes()
-    shown = by_key(lake.current(), lake)
-    assert list(differences(shown, newest(changes, lake))) == []
-    images = [row for row in changes if row["__operation"] != "REMOVE"]
-    history = lake.history()
-    assert len(history) == len(images)
-    present = by_key([row for row in history if row["__is_current"]], lake)
-    assert list(differences(present, newest(changes, lake))) == []
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -23,7 +23,7 @@ from dynalake.lake.current.view_entries import write_views
 from dynalake.lake.tables.make import make_tables
 from dynalake.lake.types.arrow import json_text
 from dynalake.names import Lake
-from dynalake.record.key import ItemKey
+from dynalake.record.key import ItemKey, KeyAttribute
 from infra.local.engines.trino import Trino
 
 DAY_MS = 86_400_000
@@ -161,3 +161,19 @@ def differences(shown: dict[Any, dict[str, Any]], expected: dict[Any, dict[str, 
         for name, value in shown[key].items():
             if name in expected[key] and value != expected[key][name]:
                 yield f"{key} has {name} {value!r}, and not {expected[key][name]!r}"
+
+
+BY_BOTH = ItemKey(KeyAttribute("PK", "S"), KeyAttribute("at", "N"))
+BY_ID = ItemKey(KeyAttribute("id", "S"))
+
+
+def check(lake: ViewLake) -> None:
+    """Check that all three views match the changes."""
+    changes = lake.changes()
+    shown = by_key(lake.current(), lake)
+    assert list(differences(shown, newest(changes, lake))) == []
+    images = [row for row in changes if row["__operation"] != "REMOVE"]
+    history = lake.history()
+    assert len(history) == len(images)
+    present = by_key([row for row in history if row["__is_current"]], lake)
+    assert list(differences(present, newest(changes, lake))) == []

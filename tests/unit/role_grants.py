@@ -12,7 +12,7 @@ from typing import Any
 from cfnlint.decode import decode
 from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
 
-from tests.conftest import REPOSITORY
+from tests.support.machine import REPOSITORY
 
 TEMPLATES = REPOSITORY / "infra" / "cloudformation"
 PSEUDO = {"AWS::Partition": "aws", "AWS::Region": "eu-west-1", "AWS::AccountId": "123456789012"}

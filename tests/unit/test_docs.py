@@ -20,7 +20,7 @@ import yaml
 from dynalake.options.lake_options import option_fields
 from dynalake.options.settings import TableSettings
 from infra.local.run.compose import write as local_secrets
-from tests.conftest import REPOSITORY, need
+from tests.support.machine import REPOSITORY, need
 
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
 PACKAGES = sorted(path.parent for path in (REPOSITORY / "plugins" / "dynalake").rglob("__init__.py"))

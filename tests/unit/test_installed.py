@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.support.machine import REPOSITORY
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ from cfnlint.decode import decode
 from dynalake.names import ENVIRONMENT_PATTERN, PREFIX_PATTERN, TABLE_PATTERN
 from dynalake.options.lake_options import FORWARDER, STORAGE, option_fields
 from dynalake.options.settings import TableSettings, allowed_by
-from tests.conftest import REPOSITORY
+from tests.support.machine import REPOSITORY
 
 MODULES = REPOSITORY / "infra" / "terraform" / "modules"
 NAMES = sorted(path.name for path in MODULES.iterdir())

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dynalake.backfill.plan.filter import Outcome, UpdatedBefore, microseconds, of_datetime, parse_cutoff, to_iso
 from dynalake.errors import RecordError, SettingsError
-from tests.unit.record.strategies import VALUES
+from tests.support.values.items import VALUES
 
 SECOND = 1716600000
 CUTOFF = SECOND * 10**6

@@ -7,7 +7,7 @@ import pytest
 from dynalake.backfill.export.numbers import item_key, last_before, look_up
 from dynalake.lake.catalog.table import Table
 from dynalake.record.change import sequence_after
-from tests.unit.convert.convert_lake import DAY_MS, HOUR, KEY, Change, ConvertLake
+from tests.support.memory.convert_lake import DAY_MS, HOUR, KEY, Change, ConvertLake
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ from dynalake.backfill.plan.run import plan_key
 from dynalake.days import SNAPSHOT_DAY
 from dynalake.lake.catalog.iceberg import Change
 from dynalake.lake.catalog.table import SHOWN_RUN, SNAPSHOT_RUN
-from tests.unit.lake.memory_lake import MemoryLake, use_clock
+from tests.support.memory.flat_lake import MemoryLake, use_clock
 
 
 @pytest.fixture

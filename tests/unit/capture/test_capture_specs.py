@@ -26,7 +26,7 @@ from dynalake.names import Lake
 from dynalake.options.lake_options import LakeOptions, option_fields
 from dynalake.options.settings import TableSettings
 from dynalake.record.key import ItemKey, KeyAttribute
-from tests.conftest import REPOSITORY
+from tests.support.machine import REPOSITORY
 
 LAKE = Lake("dev", "123456789012", "eu-west-1")
 NAMES = LAKE.table("RECEIPTS")

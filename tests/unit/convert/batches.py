@@ -35,7 +35,7 @@ from dynalake.lake.types.union import Type, holds
 from dynalake.names import Lake
 from dynalake.record.change import OTHER, RESERVED_KEYS, attribute_name
 from dynalake.record.key import ItemKey, KeyAttribute
-from tests.unit.lake.recover import plain, recover
+from tests.support.values.recover import plain, recover
 
 NAMES = Lake("dev", "123456789012", "us-east-1").table("RECEIPTS")
 DAY = "20240101"

@@ -25,8 +25,8 @@ from dynalake.lake.catalog.table import BOUND, COLLECTED_AT, GRACE, Table
 from dynalake.lake.files.folders import FolderManifest, Part, new_folder, read_manifests, write_manifest
 from dynalake.lake.files.parts import file_schema
 from dynalake.record.change import EVENT_TIME, SEQUENCE_NUMBER
-from tests.unit.convert.convert_lake import DAY_MS, HOUR, Change, ConvertLake
-from tests.unit.convert.steps import DROP, LATE, LOSE, THROTTLE, Steps, Worker, land
+from tests.support.memory.convert_lake import DAY_MS, HOUR, Change, ConvertLake
+from tests.support.memory.steps import DROP, LATE, LOSE, THROTTLE, Steps, Worker, land
 
 STEPS = 400
 AT_ONCE = 3

@@ -20,8 +20,8 @@ from dynalake.lake.catalog.iceberg import Change as Commit
 from dynalake.lake.catalog.iceberg import DataFile, Head
 from dynalake.lake.catalog.table import BOUND, GRACE, HISTORY_FROM, SNAPSHOT_RUN, Table
 from dynalake.lake.files.folders import Part, Sums, read_manifests
-from tests.unit.convert.convert_lake import DAY_MS, HOUR, Change, ConvertLake, Row
-from tests.unit.convert.steps import DROP, LATE, LOSE, THROTTLE, Steps, land, use_seed
+from tests.support.memory.convert_lake import DAY_MS, HOUR, Change, ConvertLake, Row
+from tests.support.memory.steps import DROP, LATE, LOSE, THROTTLE, Steps, land, use_seed
 
 pytestmark = pytest.mark.slow
 

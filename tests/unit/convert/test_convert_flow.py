@@ -33,10 +33,10 @@ from dynalake.lake.types.union import TEXT
 from dynalake.lake.upkeep.scrub import scrub
 from dynalake.record.change import encode_change, snapshot_encoder
 from dynalake.record.key import ItemKey, KeyAttribute
-from tests.unit.convert.convert_lake import DAY_MS, ConvertLake
-from tests.unit.convert.steps import use_seed
-from tests.unit.lake.glue import StrictGlue
-from tests.unit.lake.state_lake import view_text
+from tests.support.memory.convert_lake import DAY_MS, ConvertLake
+from tests.support.memory.state_lake import view_text
+from tests.support.memory.steps import use_seed
+from tests.support.strict_glue import StrictGlue
 
 NUMBERED = ItemKey(KeyAttribute("id", "S"), KeyAttribute("n", "N"))
 

@@ -15,8 +15,8 @@ import pytest
 from dynalake.convert import batch, commit, finish, once, row_day
 from dynalake.convert.batch import NewFolder
 from dynalake.lake.tables import grow
+from tests.support.memory.steps import use_seed
 from tests.unit.convert.convert_world import World, play
-from tests.unit.convert.steps import use_seed
 
 pytestmark = pytest.mark.slow
 

@@ -21,7 +21,7 @@ from dynalake.lake.files.folders import new_folder
 from dynalake.lake.files.parts import file_schema
 from dynalake.lake.files.read import read_rows
 from dynalake.record.change import SEQUENCE_NUMBER
-from tests.unit.convert.convert_lake import Change, ConvertLake
+from tests.support.memory.convert_lake import Change, ConvertLake
 
 IDENTITY = ("id",)
 numbers = st.integers(0, 3).map(lambda n: n * 10**20 + 7) | st.integers(0, 5)

@@ -16,8 +16,8 @@ from dynalake.lake.columns.column_types import DOUBLE
 from dynalake.lake.columns.schema import TableSchema
 from dynalake.lake.types.arrow import json_text
 from dynalake.record.key import ItemKey
+from tests.support.values.json_values import BUDGET, ITEMS, NUMBERS, VALUES
 from tests.unit.convert.batches import KEYS, change, check_alike, line_of, small, table_of
-from tests.unit.lake.strategies import BUDGET, ITEMS, NUMBERS, VALUES
 
 pytestmark = pytest.mark.slow
 

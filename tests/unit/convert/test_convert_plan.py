@@ -17,7 +17,7 @@ from dynalake.errors import ConflictError, SettingsError
 from dynalake.lake.catalog.iceberg import Change as Commit
 from dynalake.lake.catalog.table import HISTORY_FROM
 from dynalake.lake.files.folders import new_folder
-from tests.unit.convert.convert_lake import DAY_MS, HOUR, Change, ConvertLake
+from tests.support.memory.convert_lake import DAY_MS, HOUR, Change, ConvertLake
 
 
 @pytest.fixture

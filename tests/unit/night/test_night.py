@@ -18,8 +18,8 @@ from dynalake.lake.working.steps import Fault
 from dynalake.night import night
 from dynalake.night.night import Asked, work
 from dynalake.options.settings import TableSettings
-from tests.unit.lake.compaction.test_lake_compact_table import TODAY, prepared
-from tests.unit.lake.receipts import DAY_1, Receipts
+from tests.support.memory.receipts import DAY_1, Receipts
+from tests.unit.night.one_table import TODAY, prepared
 
 pytestmark = pytest.mark.slow
 

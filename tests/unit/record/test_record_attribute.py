@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dynalake.errors import RecordError
 from dynalake.record.attribute import encode_value, escape_surrogates
-from tests.unit.record.strategies import VALUES, Pair, numbers
+from tests.support.values.items import VALUES, Pair, numbers
 
 
 def read(text: str) -> Any:

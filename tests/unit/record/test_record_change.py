@@ -21,7 +21,7 @@ from dynalake.record.change import (
     pad_sequence_number,
     snapshot_encoder,
 )
-from tests.unit.record.strategies import ITEMS, NAMES, Pair, ambiguous
+from tests.support.values.items import ITEMS, NAMES, Pair, ambiguous
 
 
 def read(text: str) -> Any:

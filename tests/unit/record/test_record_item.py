@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dynalake.errors import RecordError
 from dynalake.record.change import encode_change, snapshot_encoder
 from dynalake.record.item import decode_item
-from tests.unit.record.strategies import ITEMS, STORABLE, VALUES
+from tests.support.values.items import ITEMS, STORABLE, VALUES
 
 
 def line_of(image: dict[str, Any], operation: str = "MODIFY") -> str:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynalake.capture.stacks.specs import template_text
+from dynalake.names import Lake
 from dynalake.options.settings import TableSettings
 from dynalake.sizing.cost import PARTS, Cost, alarm_metrics, costs, objects_of, traffic_of
 from dynalake.sizing.prices import FILE, where_and_when
@@ -20,10 +21,10 @@ from dynalake.sizing.quote import cost_table, quote
 from dynalake.sizing.shards import plan_shards
 from dynalake.sizing.usage import Usage, usage_of
 from dynalake.watch.metrics import plan_metrics
-from tests.conftest import REPOSITORY
-from tests.unit.capture.test_capture_specs import NAMES
+from tests.support.machine import REPOSITORY
 
 TEMPLATE = template_text("table")
+NAMES = Lake("dev", "123456789012", "eu-west-1").table("RECEIPTS")
 SETTINGS = TableSettings("RECEIPTS")
 PAGE = REPOSITORY / "docs" / "cost.md"
 

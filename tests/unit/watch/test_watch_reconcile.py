@@ -28,7 +28,7 @@ from dynalake.watch.reconcile import (
     image_of,
     read_images,
 )
-from tests.unit.record.strategies import STORABLE
+from tests.support.values.items import STORABLE
 
 KEY = ItemKey(KeyAttribute("id", "S"), KeyAttribute("n", "N"))
 NAMES = Lake("dev", "1", "eu-west-1").table("RECEIPTS")

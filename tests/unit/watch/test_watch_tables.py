@@ -23,7 +23,7 @@ from dynalake.lake.working.findings import Finding
 from dynalake.options.settings import TableSettings
 from dynalake.watch.readings import Lake, Readings, Size, Wait
 from dynalake.watch.tables import CHECK_MS, read_lake, sum_findings
-from tests.unit.convert.convert_lake import DAY_MS, Change, ConvertLake
+from tests.support.memory.convert_lake import DAY_MS, Change, ConvertLake
 
 pytestmark = pytest.mark.slow
 

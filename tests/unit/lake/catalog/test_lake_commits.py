@@ -14,7 +14,7 @@ from dynalake.errors import CatalogError, ConflictError, UnknownOutcomeError
 from dynalake.lake.catalog.commit import check_age, check_fields, check_live, commit_on, overlap
 from dynalake.lake.catalog.iceberg import Change, Head, IcebergCatalog, News, Refused
 from dynalake.lake.catalog.metadata_note import metadata_number, note_metadata, noted_metadata
-from tests.unit.lake.conftest import SmallLake
+from tests.unit.lake.small_lake import SmallLake
 
 
 def append(lake: SmallLake, *ids: str, dt: str = "20240101") -> Head:

@@ -19,7 +19,7 @@ from dynalake.errors import ConflictError
 from dynalake.lake.catalog.iceberg import Change, DataFile, Head, Refused
 from dynalake.lake.catalog.manifests import FULL, Listed, plan_merge
 from dynalake.lake.upkeep.expire import plan_expiry
-from tests.unit.lake.memory_lake import MemoryLake
+from tests.support.memory.flat_lake import MemoryLake
 
 
 def listed(path: str, low: Any, files: int = 1, size: int = 1000, high: Any = None) -> Listed:

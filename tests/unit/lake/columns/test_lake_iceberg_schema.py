@@ -24,7 +24,7 @@ from dynalake.lake.types.arrow import arrow_type, converter, other_entries
 from dynalake.lake.types.layout import extends
 from dynalake.lake.types.union import Type, holds, observe
 from dynalake.record.key import ItemKey, KeyAttribute
-from tests.unit.lake.strategies import BUDGET, ITEMS, LIMITS
+from tests.support.values.json_values import BUDGET, ITEMS, LIMITS
 
 pytestmark = pytest.mark.slow
 

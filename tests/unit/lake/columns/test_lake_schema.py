@@ -35,7 +35,7 @@ from dynalake.lake.types.union import (
     tells,
 )
 from dynalake.record.key import ItemKey, KeyAttribute
-from tests.unit.lake.strategies import BUDGET, ITEMS, LIMITS, VALUES
+from tests.support.values.json_values import BUDGET, ITEMS, LIMITS, VALUES
 
 pytestmark = pytest.mark.slow
 

@@ -26,7 +26,7 @@ from dynalake.lake.files.sort import sort_rows
 from dynalake.lake.tables.grow import schema_of
 from dynalake.lake.types.union import observe
 from dynalake.record.change import SEQUENCE_NUMBER
-from tests.unit.lake.receipts import DAY_1, DAY_2, Killed, Receipts, kill
+from tests.support.memory.receipts import DAY_1, DAY_2, Killed, Receipts, kill
 
 pytestmark = pytest.mark.slow
 

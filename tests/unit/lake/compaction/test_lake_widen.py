@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -28,12 +25,12 @@ from dynalake.lake.compaction.retyped_table import RetypedTable
 from dynalake.lake.compaction.widen import Widened, finish_widening, held_for, widen_table
 from dynalake.lake.compaction.widen_plan import find_numbers, plan_widening
 from dynalake.lake.current.view_entries import write_views
-from dynalake.lake.current.views import trino_type
 from dynalake.lake.files.folders import read_manifests
 from dynalake.lake.tables.grow import pin_columns, schema_of
 from dynalake.lake.types.union import Number, observe, type_to_json
-from tests.unit.lake.conftest import SmallLake
-from tests.unit.lake.receipts import BY_ID, DAY_1, DAY_2, Killed, Receipts, kill
+from tests.support.memory.checks import check_lake, check_views
+from tests.support.memory.receipts import BY_ID, DAY_1, DAY_2, Killed, Receipts, kill
+from tests.unit.lake.small_lake import SmallLake
 
 pytestmark = pytest.mark.slow
 
@@ -71,34 +68,6 @@ def types(lake: Receipts) -> list[dict[str, str]]:
     return [{c.attribute: c.glue_type for c in schema_of(head).columns} for head in heads]
 
 
-def check_views(lake: Receipts) -> bool:
-    """Check that both tables match the views at the snapshots that they read. Return whether these are held."""
-    holds = set()
-    for name in (lake.names.current_view, lake.names.removed_view, lake.names.history_view):
-        entry = lake.glue.tables[name]
-        text = base64.b64decode(entry["ViewOriginalText"].removeprefix("/* Presto View: ").removesuffix(" */"))
-        definition = json.loads(text)
-        for head in (lake.table.changes(), lake.table.items()):
-            snapshots = set(re.findall(rf'"{head.name}" FOR VERSION AS OF (\d+)', definition["originalSql"]))
-            read = f'"{head.name}"' in definition["originalSql"]
-            holds.add(bool(snapshots)) if read else None
-            # A snapshot that a view reads has a name, or it might expire.
-            assert {int(i) for i in snapshots} <= set(head.tags.values()), name
-            schema = head.schema_at(int(*snapshots)) if snapshots else head.schema
-            for column in definition["columns"]:
-                if read and not column["name"].startswith("__valid") and column["name"] != "__is_current":
-                    assert trino_type(schema.find_field(column["name"]).field_type) == column["type"], (name, column)
-    return True in holds
-
-
-def check(lake: Receipts, items: Any, named: set[str], where: Any) -> None:
-    assert lake.rows() == lake.committed, where
-    assert lake.items() == items, where
-    assert named <= lake.named(), where
-    assert not lake.missing(), where
-    check_views(lake)
-
-
 def test_waiting_values_move_into_their_column_and_every_value_is_exact(lake: Receipts) -> None:
     items, named = lake.items(), lake.named()
     assert types(lake)[0] == {"id": "string", "m": "struct<x:bigint>", "n": "bigint", "t": "string"}
@@ -109,7 +78,7 @@ def test_waiting_values_move_into_their_column_and_every_value_is_exact(lake: Re
     assert done.lifted == {"n": 1, "m": 1}
     assert done.spilled == done.left == {}
     assert types(lake)[0] == types(lake)[1] == {"id": "string", "m": "struct<x:string>", "n": "double", "t": "string"}
-    check(lake, items, named, "")
+    check_lake(lake, items, named, "")
     assert not check_views(lake)
     for head in (lake.table.changes(), lake.table.items()):
         assert head.tags == {}
@@ -149,7 +118,7 @@ def test_columns_added_after_their_values(lake: Receipts) -> None:
     done = run(lake)
 
     assert (done.columns, done.lifted) == ({}, {"l": 2})
-    check(lake, items, set(), "")
+    check_lake(lake, items, set(), "")
     assert all(not row for head in (lake.table.changes(), lake.table.items()) for row in others(head))
     assert run(lake) == Widened()
 
@@ -167,13 +136,13 @@ def test_a_user_s_pins_change_columns_too(lake: Receipts) -> None:
         pin_columns(lake.table, Pins(names={"t": "n"}))
 
     assert run(lake).columns == {"t": ("string", ""), "n": ("bigint", "string"), "m": ("struct<x:bigint>",) * 2}
-    check(lake, items, named, "")
+    check_lake(lake, items, named, "")
     # A renamed column gets another type on the next night.
     assert run(lake).columns == {"m": ("struct<x:bigint>", "struct<x:string>")}
 
     assert types(lake)[0] == {"id": "string", "m": "struct<x:string>", "n": "string"}
     assert "meta" in lake.table.changes().schema.column_names
-    check(lake, items, named, "")
+    check_lake(lake, items, named, "")
     assert run(lake) == Widened()
 
 
@@ -190,7 +159,7 @@ def test_the_whole_state_is_rewritten_when_a_numeric_key_changes_its_type() -> N
 
     assert run(lake).columns == {"id": ("bigint", "double")}
 
-    check(lake, items, set(), "")
+    check_lake(lake, items, set(), "")
     assert types(lake)[1]["id"] == "double"
 
 
@@ -212,7 +181,7 @@ def test_after_three_changes_a_column_is_text(lake: Receipts) -> None:
     items, named = lake.items(), lake.named()
 
     assert run(lake).columns["n"] == ("bigint", "string")
-    check(lake, items, named, "")
+    check_lake(lake, items, named, "")
     lake.append(DAY_1, {"id": "a", "n": {"anything": True}})
     assert run(lake) == Widened()
     assert lake.rows() == lake.committed
@@ -285,12 +254,12 @@ def sweep(act: Act, chosen: Callable[[int, str], bool], *, exact_items: bool = T
             except (Killed, ConflictError, UnknownOutcomeError, ReadTimeoutError):
                 pass
         now = items if exact_items else lake.items()
-        check(lake, now, named, (number, call))
+        check_lake(lake, now, named, (number, call))
         if lake.glue.late:
             lake.land()
-            check(lake, now, named, (number, call))
+            check_lake(lake, now, named, (number, call))
         run(lake)
-        check(lake, now, named, (number, call))
+        check_lake(lake, now, named, (number, call))
         assert not check_views(lake)
         assert lake.table.changes().tags == lake.table.items().tags == {}
         assert types(lake)[0]["n"] != "bigint"

@@ -12,7 +12,7 @@ from dynalake.lake.catalog.table import BOUND, FOLDED_TO, number
 from dynalake.lake.current.fold import FoldOptions, FoldPlan, count_bytes, fold, open_files, plan_fold, raise_bound
 from dynalake.lake.current.key_ranges import Sizes
 from dynalake.lake.current.view_entries import views_bound
-from tests.unit.lake.state_lake import DAY_MS, START, Event, StateLake, replay
+from tests.support.memory.state_lake import DAY_MS, START, Event, StateLake, replay
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ from dynalake.lake.current.fold import fold
 from dynalake.lake.current.key_ranges import Sizes
 from dynalake.lake.current.snapshot import Swapped, finish_snapshot, is_unfinished, number_run, swap_snapshot
 from dynalake.lake.files.folders import FolderManifest
-from tests.unit.lake.state_lake import START, Event, StateLake
+from tests.support.memory.state_lake import START, Event, StateLake
 
 pytestmark = pytest.mark.slow
 

@@ -25,7 +25,7 @@ from dynalake.lake.files.read import read_rows
 from dynalake.lake.tables.grow import grow_schema, schema_of
 from dynalake.lake.types.union import TEXT, Field, Number, Struct
 from dynalake.record.key import ItemKey, KeyAttribute
-from tests.unit.lake.state_lake import START, Event, StateLake, replay
+from tests.support.memory.state_lake import START, Event, StateLake, replay
 
 pytestmark = pytest.mark.slow
 

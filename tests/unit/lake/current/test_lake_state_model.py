@@ -1,7 +1,7 @@
 """The rules of `{t}_state` under concurrent runs, kills, lost answers and other engines' OPTIMIZE.
 
-`DYNALAKE_MODEL_SEEDS=5000 pytest tests/unit/lake/test_lake_state_model.py` plays more seeds. Each rule is turned
-off once, to show that the others do not replace it.
+`DYNALAKE_MODEL_SEEDS=5000 pytest tests/unit/lake/current/test_lake_state_model.py` plays more seeds. Each rule is
+turned off once, to show that the others do not replace it.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from dynalake.lake.current.key_ranges import KeyFile
 from dynalake.lake.current.state_schema import mark_items
 from dynalake.lake.current.views import open_day
 from dynalake.record.change import OPERATION
-from tests.unit.convert.steps import use_seed
-from tests.unit.lake.state_world import StateWorld, play
+from tests.support.memory.steps import use_seed
+from tests.unit.lake.current.state_world import StateWorld, play
 
 pytestmark = pytest.mark.slow
 

@@ -53,7 +53,7 @@ from dynalake.lake.types.budget import BUDGET
 from dynalake.lake.types.union import TEXT, Field, Number, Struct, Type
 from dynalake.names import Lake
 from dynalake.record.key import ItemKey, KeyAttribute
-from tests.unit.lake.state_lake import DAY_MS, START, Event, StateLake, replay
+from tests.support.memory.state_lake import DAY_MS, START, Event, StateLake, replay
 
 pytestmark = pytest.mark.slow
 

@@ -20,7 +20,7 @@ from dynalake.lake.current.view_entries import HELD_UNTIL, HOLD, PIN, hold_views
 from dynalake.lake.current.views import attribute_columns, glue_type
 from dynalake.lake.tables.grow import grow_schema
 from dynalake.lake.types.union import TEXT, Field, Number, Struct
-from tests.unit.lake.state_lake import START, Event, StateLake
+from tests.support.memory.state_lake import START, Event, StateLake
 
 pytestmark = pytest.mark.slow
 

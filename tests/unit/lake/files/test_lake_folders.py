@@ -8,7 +8,7 @@ import pytest
 
 from dynalake.errors import ConflictError
 from dynalake.lake.catalog.iceberg import Change, Head
-from tests.unit.lake.conftest import SmallLake
+from tests.unit.lake.small_lake import SmallLake
 
 
 def append(lake: SmallLake, *days: str) -> Head:

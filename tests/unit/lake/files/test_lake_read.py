@@ -17,7 +17,7 @@ from pyiceberg.types import DoubleType, ListType, LongType, MapType, NestedField
 from dynalake.errors import CatalogError
 from dynalake.lake.catalog.iceberg import Change
 from dynalake.lake.files.read import _Deletes, count_deleted, read_rows
-from tests.unit.lake.conftest import SmallLake
+from tests.unit.lake.small_lake import SmallLake
 
 NESTED = Schema(
     NestedField(1, "dt", StringType()),

@@ -24,8 +24,8 @@ from dynalake.lake.hive.hive import HiveColumn, Partition
 from dynalake.lake.hive.orc import FOLDER, LAYOUT, OrcColumns, copy_days, plan_copies, plan_garbage
 from dynalake.lake.hive.parquet_table import TYPES, DayFolder, Projected
 from dynalake.lake.tables.grow import schema_of
-from tests.unit.lake.hive.test_lake_hive import columns, location
-from tests.unit.lake.receipts import DAY_1, DAY_2, Killed, Receipts, as_text, decode, kill
+from tests.support.memory.checks import columns, location
+from tests.support.memory.receipts import DAY_1, DAY_2, Killed, Receipts, as_text, decode, kill
 
 OPTIONS = CompactOptions(orc_copy=True)
 

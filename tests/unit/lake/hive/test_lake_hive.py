@@ -25,7 +25,8 @@ from dynalake.lake.hive.hive import Partition, align_table, list_partitions
 from dynalake.lake.hive.json_table import project_json, shown_prefix
 from dynalake.lake.hive.parquet_table import DayFolder, PartitionPlan, plan_partitions, project_parquet
 from dynalake.lake.tables.optimizers import TYPES, foreign_optimizers, switch_off_optimizers
-from tests.unit.lake.receipts import DAY_1, DAY_2, Killed, Receipts, kill
+from tests.support.memory.checks import check_partitions, columns, location, partitions
+from tests.support.memory.receipts import DAY_1, DAY_2, Killed, Receipts, kill
 
 pytestmark = pytest.mark.slow
 
@@ -61,33 +62,13 @@ def run(lake: Receipts, **kwargs: Any) -> Any:
     return project_parquet(lake.table, OPTIONS, lake.now, **kwargs)
 
 
-def partitions(lake: Receipts) -> dict[str, dict[str, Any]]:
-    return lake.glue.by_day(lake.names.parquet_table)
-
-
-def location(partition: dict[str, Any]) -> str:
-    return str(partition["StorageDescriptor"]["Location"])
-
-
-def check(lake: Receipts, where: Any = "", *, exact: bool = True) -> None:
-    """Check that each partition shows exactly its day's rows, or those of one moment if the day changed since."""
-    for day, partition in partitions(lake).items():
-        rows = lake.folder_rows(location(partition))
-        assert rows
-        assert rows == lake.rows(day) if exact else rows <= lake.committed, (where, day)
-
-
-def columns(storage: dict[str, Any]) -> dict[str, str]:
-    return {c["Name"]: c["Type"] for c in storage["Columns"]}
-
-
 def test_closed_days_with_one_folder_and_the_snapshot_are_shown(lake: Receipts) -> None:
     done = run(lake)
 
     assert done.written == ("00000000", DAY_1)
     assert done.columns
     assert partitions(lake).keys() == {"00000000", DAY_1}
-    check(lake)
+    check_partitions(lake)
     table = lake.glue.tables[lake.names.parquet_table]
     assert table["PartitionKeys"] == [{"Name": "dt", "Type": "string"}]
     assert columns(table["StorageDescriptor"]) == {
@@ -122,7 +103,7 @@ def test_a_changed_day_is_removed_until_it_is_compacted(lake: Receipts) -> None:
     assert DAY_1 not in partitions(lake)
     compact_day(lake.table, DAY_1, OPTIONS, lake.now)
     assert run(lake).written == (DAY_1,)
-    check(lake)
+    check_partitions(lake)
     lake.optimize(DAY_1)
     assert run(lake).removed == (DAY_1,)
 
@@ -213,7 +194,7 @@ def test_when_a_type_widens_partitions_change_before_the_columns(lake: Receipts)
     assert order == ["batch_update_partition", "update_table"]
     assert columns(lake.glue.tables[lake.names.parquet_table]["StorageDescriptor"])["n"] == "double"
     assert columns(partitions(lake)[DAY_1]["StorageDescriptor"])["n"] == "double"
-    check(lake)
+    check_partitions(lake)
 
 
 def test_a_new_field_of_a_struct_reaches_its_partitions(lake: Receipts) -> None:
@@ -223,7 +204,7 @@ def test_a_new_field_of_a_struct_reaches_its_partitions(lake: Receipts) -> None:
     assert run(lake).written == (DAY_1,)
 
     assert columns(partitions(lake)[DAY_1]["StorageDescriptor"])[ODD] == "struct<x:bigint,y:string>"
-    check(lake)
+    check_partitions(lake)
 
 
 # -- faults and others -------------------------------------------------------------------------------------------------
@@ -252,14 +233,14 @@ def sweep(act: Act) -> None:
                 run(lake)
             except (Killed, ConflictError, ReadTimeoutError):
                 disturbed = True
-        check(lake, number, exact=False)
+        check_partitions(lake, number, exact=False)
         if not disturbed:
-            check(lake, number, exact=number <= last_read)
+            check_partitions(lake, number, exact=number <= last_read)
         run(lake)
-        check(lake, number)
+        check_partitions(lake, number)
         compact_day(lake.table, DAY_1, OPTIONS, lake.now)
         run(lake)
-        check(lake, number)
+        check_partitions(lake, number)
         assert {DAY_1, DAY_2, "00000000"} <= partitions(lake).keys(), number
 
 

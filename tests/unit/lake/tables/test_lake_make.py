@@ -25,8 +25,8 @@ from dynalake.lake.tables.grow import schema_of
 from dynalake.lake.tables.identity import check_table, table_id_of
 from dynalake.lake.tables.make import glue_names, make_tables
 from dynalake.record.key import ItemKey, KeyAttribute
-from tests.unit.lake.receipts import Receipts
-from tests.unit.lake.state_lake import ARN, DAY_MS, START, Event, StateLake, replay
+from tests.support.memory.receipts import Receipts
+from tests.support.memory.state_lake import ARN, DAY_MS, START, Event, StateLake, replay
 
 pytestmark = pytest.mark.slow
 

@@ -18,8 +18,8 @@ from dynalake.lake.current.snapshot import swap_snapshot
 from dynalake.lake.tables.repair import repair_entries
 from dynalake.lake.tables.restore import find_last, order_known
 from dynalake.lake.upkeep.collect import collect
-from tests.unit.lake.memory import ConcurrentModificationException
-from tests.unit.lake.state_lake import DAY_MS, START, Event, StateLake
+from tests.support.memory.aws import ConcurrentModificationException
+from tests.support.memory.state_lake import DAY_MS, START, Event, StateLake
 
 pytestmark = pytest.mark.slow
 

@@ -32,8 +32,8 @@ from dynalake.lake.types.union import (
     takes,
     tells,
 )
-from tests.unit.lake.recover import recover
-from tests.unit.lake.strategies import LIMITS, VALUES, plain
+from tests.support.values.json_values import LIMITS, VALUES, plain
+from tests.support.values.recover import recover
 
 pytestmark = pytest.mark.slow
 

@@ -17,7 +17,7 @@ from dynalake.lake.catalog.table import Table
 from dynalake.lake.files.folders import new_folder
 from dynalake.lake.upkeep import collect as collecting
 from dynalake.lake.upkeep.collect import Collected, Garbage, collect, plan_garbage
-from tests.unit.lake.memory_lake import MemoryLake, use_clock
+from tests.support.memory.flat_lake import MemoryLake, use_clock
 
 pytestmark = pytest.mark.slow
 

@@ -20,9 +20,9 @@ from dynalake.lake.catalog.table import Table
 from dynalake.lake.files.folders import FolderManifest, Part, new_folder, write_manifest
 from dynalake.lake.upkeep import collect as collecting
 from dynalake.lake.upkeep.collect import collect
-from tests.unit.convert.steps import DROP, LATE, LOSE, Steps, Worker, land, use_seed
-from tests.unit.lake.memory import memory_clients
-from tests.unit.lake.memory_lake import MemoryLake, put_file, use_clock
+from tests.support.memory.aws import memory_clients
+from tests.support.memory.flat_lake import MemoryLake, put_file, use_clock
+from tests.support.memory.steps import DROP, LATE, LOSE, Steps, Worker, land, use_seed
 
 pytestmark = pytest.mark.slow
 

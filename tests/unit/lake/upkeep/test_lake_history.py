@@ -12,7 +12,7 @@ from dynalake.lake.catalog.iceberg import Change, DataFile
 from dynalake.lake.catalog.table import FOLDED_TO, HISTORY_FROM
 from dynalake.lake.upkeep import history
 from dynalake.lake.upkeep.history import DAYS_AT_ONCE, Dropped, drop_history, plan_history
-from tests.unit.lake.memory_lake import MemoryLake, commit_change, use_clock
+from tests.support.memory.flat_lake import MemoryLake, commit_change, use_clock
 
 OLD, OLDER = 40, 50  # days ago
 

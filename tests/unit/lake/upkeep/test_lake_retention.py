@@ -21,8 +21,8 @@ from dynalake.lake.upkeep.retention import (
     plan_replaced,
     read_retained,
 )
-from tests.unit.lake.memory import error
-from tests.unit.lake.memory_lake import MemoryLake, use_clock
+from tests.support.memory.aws import error
+from tests.support.memory.flat_lake import MemoryLake, use_clock
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from dynalake.lake.upkeep import scrub_tables
 from dynalake.lake.upkeep.retention import _note as allow
 from dynalake.lake.upkeep.scrub import Scrubbed, read_scrub, scrub
 from dynalake.lake.upkeep.scrub_tables import check_deletes, check_settings, count_overlaps
-from tests.unit.lake.receipts import DAY_1, DAY_2, Item, Receipts
+from tests.support.memory.receipts import DAY_1, DAY_2, Item, Receipts
 
 pytestmark = pytest.mark.slow
 

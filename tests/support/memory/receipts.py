@@ -36,7 +36,7 @@ from dynalake.lake.types.union import holds, observe, type_to_json
 from dynalake.names import Lake
 from dynalake.record.change import EVENT_TIME, METADATA, OPERATION, OTHER, SEQUENCE_NUMBER
 from dynalake.record.key import ItemKey, KeyAttribute
-from tests.unit.lake.memory import Clock, MemoryGlue, MemoryS3, memory_clients
+from tests.support.memory.aws import Clock, MemoryGlue, MemoryS3, memory_clients
 
 Item = dict[str, Any]
 
@@ -326,7 +326,7 @@ class Receipts:
 
     def land(self) -> None:
         """Deliver late updates."""
-        from tests.unit.lake.memory import ConcurrentModificationException
+        from tests.support.memory.aws import ConcurrentModificationException
 
         for request in self.glue.late:
             try:

@@ -46,8 +46,8 @@ from dynalake.watch.gather import gather
 from dynalake.watch.judge import Targets
 from dynalake.watch.status import TableStatus, load_overview, load_status, save_overview, save_status
 from infra.local.run.process import LocalAws
-from tests.aws.capture_steps import capture, leave, patiently
-from tests.aws.lake import register, right_now, show
+from tests.support.aws.capture_steps import capture, leave, patiently
+from tests.support.aws.lake import register, right_now, show
 
 ACCOUNT = "000000000000"
 # Not the default, so that a grant that names the default fails.

@@ -14,7 +14,7 @@ from botocore.exceptions import ReadTimeoutError
 from pyiceberg.manifest import ManifestFile, clear_manifest_cache
 
 from dynalake.lake.catalog.commit import commit_on
-from tests.unit.lake.memory import MemoryGlue, error
+from tests.support.memory.aws import MemoryGlue, error
 
 LOSE, DROP, LATE, THROTTLE = "lose", "drop", "late", "throttle"
 """Possible outcomes of an update of Glue: it lands and its answer is lost; it does not land; it lands later; it is

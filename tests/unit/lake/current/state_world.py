@@ -27,9 +27,9 @@ from dynalake.lake.current.views import open_day
 from dynalake.lake.files.folders import FolderManifest, new_folder
 from dynalake.lake.files.parts import file_schema
 from dynalake.lake.files.read import read_rows
-from tests.unit.convert.steps import DROP, LATE, LOSE, THROTTLE, Steps, Worker, land
-from tests.unit.lake.memory import memory_clients
-from tests.unit.lake.state_lake import DAY_MS, START, Event, StateLake
+from tests.support.memory.aws import memory_clients
+from tests.support.memory.state_lake import DAY_MS, START, Event, StateLake
+from tests.support.memory.steps import DROP, LATE, LOSE, THROTTLE, Steps, Worker, land
 
 STEPS = 500
 AT_ONCE = 4

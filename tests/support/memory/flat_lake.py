@@ -21,7 +21,7 @@ from dynalake.lake.catalog.iceberg import Change, DataFile, Head, News
 from dynalake.lake.catalog.table import Table
 from dynalake.lake.files.folders import FolderManifest, Input, Part, new_folder, write_manifest
 from dynalake.names import Lake, TableNames
-from tests.unit.lake.memory import Clock, MemoryGlue, MemoryS3, memory_clients
+from tests.support.memory.aws import Clock, MemoryGlue, MemoryS3, memory_clients
 
 CHANGES = Schema(
     NestedField(1, "dt", StringType(), required=False),

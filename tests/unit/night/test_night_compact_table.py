@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -12,29 +11,18 @@ from dynalake.lake.compaction.compact_options import CompactOptions
 from dynalake.lake.files.rewrite import check_rows
 from dynalake.night import compact
 from dynalake.night.compact import CompactReport, compact_table
-from tests.unit.lake.compaction.test_lake_widen import check, check_views
-from tests.unit.lake.hive.test_lake_hive import check as check_partitions
-from tests.unit.lake.receipts import DAY_1, DAY_2, Killed, Receipts, kill
+from tests.support.memory.checks import check_lake, check_partitions, check_views
+from tests.support.memory.receipts import DAY_1, DAY_2, Killed, Receipts, kill
+from tests.unit.night.one_table import TODAY, prepared
 
 pytestmark = pytest.mark.slow
 
 OPTIONS = CompactOptions(orc_copy=True)
-TODAY = "20240101"
 
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dynalake.lake.catalog.commit.time.sleep", lambda _: None)
-
-
-def prepared() -> Receipts:
-    lake = Receipts()
-    lake.append(DAY_1, {"id": "a", "n": 1}, {"id": "b", "l": []})
-    lake.append(DAY_1, {"id": "b", "l": ["x"]})
-    lake.append(DAY_2, {"id": "a", "n": Decimal("1.5")})
-    lake.append(TODAY, {"id": "c"})
-    lake.put_items({"id": "a", "n": Decimal("1.5")})
-    return lake
 
 
 @pytest.fixture
@@ -59,7 +47,7 @@ def test_a_run_does_all_due_work_and_the_next_has_none(lake: Receipts) -> None:
     assert done.projected["receipts_orc"].written == (DAY_1, DAY_2)
     assert DAY_1 in done.projected["receipts_json"].written
     assert done.views == ()  # the change of types has written them
-    check(lake, items, named, "")
+    check_lake(lake, items, named, "")
     check_partitions(lake)
     nothing = run(lake)
     assert (nothing.days, nothing.widened.columns, nothing.views) == ((), {}, ())
@@ -81,7 +69,7 @@ def test_a_night_succeeds_however_slow_the_calls_are(lake: Receipts) -> None:
     assert done.faults == ()
     assert lake.clock.now - began > 20 * 3600
     assert ([d.day for d in done.days], done.widened.columns) == ([DAY_1, DAY_2], {"n": ("bigint", "double")})
-    check(lake, items, named, "")
+    check_lake(lake, items, named, "")
     check_partitions(lake)
 
 
@@ -200,7 +188,7 @@ def test_the_next_night_finishes_a_night_killed_anywhere() -> None:
         assert named <= lake.named(), number
         done = run(lake)
         assert done.faults == (), number
-        check(lake, items, named, number)
+        check_lake(lake, items, named, number)
         check_partitions(lake, number)
         assert not run(lake).days
 

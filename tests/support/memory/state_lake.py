@@ -34,7 +34,7 @@ from dynalake.lake.types.union import TEXT, Number, Type
 from dynalake.names import Lake, TableNames
 from dynalake.record.change import SNAPSHOT_SEQUENCE, pad_sequence_number
 from dynalake.record.key import ItemKey, KeyAttribute
-from tests.unit.lake.memory import Clock, MemoryGlue, MemoryS3, memory_clients
+from tests.support.memory.aws import Clock, MemoryGlue, MemoryS3, memory_clients
 
 BY_ID = ItemKey(KeyAttribute("id", "S"))
 DAY_MS = 86_400_000

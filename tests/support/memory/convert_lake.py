@@ -32,7 +32,7 @@ from dynalake.lake.types.union import TEXT
 from dynalake.names import Lake, TableNames
 from dynalake.record.change import EVENT_TIME, SEQUENCE_NUMBER
 from dynalake.record.key import ItemKey, KeyAttribute
-from tests.unit.lake.memory import Clock, MemoryGlue, MemoryS3, memory_clients
+from tests.support.memory.aws import Clock, MemoryGlue, MemoryS3, memory_clients
 
 KEY = ItemKey(KeyAttribute("id", "S"))
 HOUR, DAY_MS = 3_600_000, 86_400_000

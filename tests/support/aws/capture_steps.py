@@ -35,7 +35,7 @@ from dynalake.sizing.shards import plan_shards
 from dynalake.sizing.usage import read_usage
 from forwarder.rejected import Rejected, rejected_object
 from infra.local.run.process import LocalAws
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.literals import StreamViewTypeType

@@ -1,0 +1,70 @@
+"""The DAGs as Airflow loads them, in every supported version of Airflow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from infra.local.run.process import LocalAws
+from tests.support.machine import REPOSITORY
+
+DAGS = REPOSITORY / "dags"
+
+
+def load_bag() -> Any:
+    """Read the repository's DAGs again, and return their bag."""
+    try:
+        from airflow.dag_processing.dagbag import DagBag
+    except ImportError:  # Airflow 3.1
+        from airflow.models.dagbag import DagBag as OldDagBag
+
+        make: Any = OldDagBag
+        return make(str(DAGS), bundle_path=DAGS)
+    return DagBag(str(DAGS), bundle_name="dags-folder", bundle_path=DAGS)
+
+
+def store_bag(bag: Any) -> None:
+    """Store the DAGs in Airflow's database, which their runs need."""
+    try:
+        from airflow.dag_processing.dagbag import sync_bag_to_db
+    except ImportError:  # Airflow 3.1
+        from airflow.models.dagbag import sync_bag_to_db  # type: ignore[no-redef]
+    sync_bag_to_db(bag, "dags-folder", None)
+
+
+@pytest.fixture(scope="session")
+def bag() -> Any:
+    return load_bag()
+
+
+@pytest.fixture(scope="session")
+def stored(bag: Any) -> None:
+    """The DAGs in Airflow's database, which their runs need."""
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+    from airflow.utils.db import initdb
+
+    initdb()
+    # Airflow does not say what its manager's constructor returns.
+    bundles: Any = DagBundlesManager
+    bundles().sync_bundles_to_db()
+    store_bag(bag)
+
+
+@pytest.fixture
+def run(stored: None, local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """Runs a DAG in this process; returns the state of the run and of each task, and the tasks' results."""
+    for name, value in local_aws.env().items():
+        monkeypatch.setenv(name, value)
+
+    def test(dag: str, **conf: Any) -> dict[str, Any]:
+        # Each run has its own DAG, because `test` leaves the run's parameters in it.
+        dag_run = load_bag().dags[dag].test(run_conf=conf)
+        states = {
+            f"{task.task_id}{f'[{task.map_index}]' if task.map_index >= 0 else ''}": str(task.state)
+            for task in dag_run.get_task_instances()
+        }
+        return {"run": str(dag_run.state), **states}
+
+    return test
