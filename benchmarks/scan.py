@@ -29,6 +29,7 @@ from dynalake.backfill.plan.run import plan_backfill
 from dynalake.backfill.scan.scan import scan_segment
 from dynalake.lake.catalog.table import Table
 from dynalake.names import Lake, TableNames
+from dynalake.options.backfill import BackfillOptions
 from dynalake.record.change import SNAPSHOT_SEQUENCE, encode_change
 from infra.local.demo.receipts import KEY, generate_receipts, receipt
 from infra.local.demo.writing import create_table, write_items
@@ -160,7 +161,7 @@ BENCHMARK = Benchmark(
 
 
 def _scan(clients: Clients, names: TableNames, run: str, segments: int) -> None:
-    plan = plan_backfill(Table(clients, names), run=run, method="scan", segments=segments)
+    plan = plan_backfill(Table(clients, names), run, BackfillOptions(method="scan", segments=segments))
     for segment in range(plan.segments):
         scan_segment(Table(clients, names), run=run, segment=segment)
 

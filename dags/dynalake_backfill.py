@@ -25,9 +25,12 @@ from datetime import timedelta
 from airflow.sdk import DAG, chain
 
 from dynalake.operators import backfill
-from dynalake.operators.parameters.backfill import backfill_parameters
+from dynalake.operators.parameters import form
 from dynalake.operators.task import limits
 from dynalake.operators.waits.export import ExportTable
+from dynalake.options.backfill import BackfillOptions
+from dynalake.options.engine import Engine
+from dynalake.options.where import OneTable, Where
 
 with DAG(
     dag_id="dynalake_backfill",
@@ -37,7 +40,7 @@ with DAG(
     schedule=None,
     catchup=False,
     max_active_runs=4,
-    params=backfill_parameters(),
+    params=form(OneTable, BackfillOptions, Engine, Where),
     tags=["dynalake"],
     dagrun_timeout=limits.BACKFILL_RUN,
     default_args={"retries": 3, "retry_delay": timedelta(seconds=30), "execution_timeout": limits.TASK},

@@ -28,8 +28,12 @@ from datetime import timedelta
 from airflow.sdk import DAG
 
 from dynalake.operators import compact
-from dynalake.operators.parameters.compact import compact_parameters, compact_schedule
+from dynalake.operators.parameters import form
+from dynalake.operators.schedules import compact_schedule
 from dynalake.operators.task import limits
+from dynalake.options.engine import Engine
+from dynalake.options.runs import NightOptions
+from dynalake.options.where import Tables, Where
 
 with DAG(
     dag_id="dynalake_compact",
@@ -39,7 +43,7 @@ with DAG(
     schedule=compact_schedule(),
     catchup=False,
     max_active_runs=1,
-    params=compact_parameters(),
+    params=form(Tables, NightOptions, Engine, Where),
     tags=["dynalake"],
     dagrun_timeout=limits.COMPACT_RUN,
     default_args={"retries": 3, "retry_delay": timedelta(minutes=1), "execution_timeout": limits.TASK},

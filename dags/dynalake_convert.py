@@ -22,8 +22,12 @@ from datetime import timedelta
 from airflow.sdk import DAG
 
 from dynalake.operators import convert_tables
-from dynalake.operators.parameters.convert import convert_every, convert_parameters
+from dynalake.operators.parameters import form
+from dynalake.operators.schedules import convert_every
 from dynalake.operators.task import limits
+from dynalake.options.engine import Engine
+from dynalake.options.runs import ConvertOptions
+from dynalake.options.where import Tables, Where
 
 with DAG(
     dag_id="dynalake_convert",
@@ -34,7 +38,7 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=limits.CONVERT_RUN,
-    params=convert_parameters(),
+    params=form(Tables, ConvertOptions, Engine, Where),
     tags=["dynalake"],
     default_args={"retries": 2, "retry_delay": timedelta(seconds=20)},
 ):

@@ -23,8 +23,10 @@ from datetime import timedelta
 from airflow.sdk import DAG
 
 from dynalake.operators import redrive
-from dynalake.operators.parameters.redrive import redrive_parameters
+from dynalake.operators.parameters import form
 from dynalake.operators.task import limits
+from dynalake.options.runs import RedriveOptions
+from dynalake.options.where import OneTable, Where
 
 with DAG(
     dag_id="dynalake_redrive",
@@ -34,7 +36,7 @@ with DAG(
     schedule=None,
     catchup=False,
     max_active_runs=4,
-    params=redrive_parameters(),
+    params=form(OneTable, RedriveOptions, Where),
     tags=["dynalake"],
     dagrun_timeout=limits.REDRIVE_RUN,
     default_args={"retries": 3, "retry_delay": timedelta(minutes=1), "execution_timeout": limits.TASK},

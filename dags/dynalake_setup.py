@@ -27,8 +27,12 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk import DAG, TaskGroup, chain
 
 from dynalake.operators import setup
-from dynalake.operators.parameters.setup import setup_parameters
+from dynalake.operators.parameters import form
 from dynalake.operators.task import limits
+from dynalake.options.lake_options import LakeOptions
+from dynalake.options.runs import SetupOptions
+from dynalake.options.settings import TableSettings
+from dynalake.options.where import OneTable, Where
 
 with DAG(
     dag_id="dynalake_setup",
@@ -37,7 +41,7 @@ with DAG(
     doc_md=__doc__,
     schedule=None,
     catchup=False,
-    params=setup_parameters(),
+    params=form(OneTable, SetupOptions, Where, TableSettings, LakeOptions),
     tags=["dynalake"],
     dagrun_timeout=limits.SETUP_RUN,
     default_args={"retries": 3, "retry_delay": timedelta(seconds=20), "execution_timeout": limits.TASK},

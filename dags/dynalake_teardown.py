@@ -24,8 +24,10 @@ from datetime import timedelta
 from airflow.sdk import DAG, TaskGroup, chain
 
 from dynalake.operators import teardown
-from dynalake.operators.parameters.teardown import teardown_parameters
+from dynalake.operators.parameters import form
 from dynalake.operators.task import limits
+from dynalake.options.runs import TeardownOptions
+from dynalake.options.where import OneTable, Where
 
 with DAG(
     dag_id="dynalake_teardown",
@@ -35,7 +37,7 @@ with DAG(
     schedule=None,
     catchup=False,
     max_active_runs=4,
-    params=teardown_parameters(),
+    params=form(OneTable, TeardownOptions, Where),
     tags=["dynalake"],
     dagrun_timeout=limits.TEARDOWN_RUN,
     default_args={"retries": 3, "retry_delay": timedelta(seconds=20), "execution_timeout": limits.TASK},

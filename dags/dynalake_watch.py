@@ -19,8 +19,10 @@ from datetime import timedelta
 from airflow.sdk import DAG, chain
 
 from dynalake.operators import watch
-from dynalake.operators.parameters.watch import watch_parameters
+from dynalake.operators.parameters import form
 from dynalake.operators.task import limits
+from dynalake.options.runs import WatchOptions
+from dynalake.options.where import Tables, Where
 
 with DAG(
     dag_id="dynalake_watch",
@@ -31,7 +33,7 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=limits.WATCH_RUN,
-    params=watch_parameters(),
+    params=form(Tables, WatchOptions, Where),
     tags=["dynalake"],
     default_args={"retries": 1, "retry_delay": timedelta(seconds=20), "execution_timeout": limits.OVERVIEW},
 ):

@@ -165,7 +165,7 @@ def test_the_first_line_of_the_note_says_how_the_run_ended(monkeypatch: pytest.M
 
 @pytest.mark.parametrize(("text", "minutes"), [("10", 10), ("1", 1), ("1440", 1440)])
 def test_the_environment_sets_the_schedule(text: str, minutes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dynalake.operators.parameters.convert import EVERY, convert_every
+    from dynalake.operators.schedules import EVERY, convert_every
 
     assert convert_every() == timedelta(minutes=10)
     monkeypatch.setenv(EVERY, "")
@@ -176,7 +176,7 @@ def test_the_environment_sets_the_schedule(text: str, minutes: int, monkeypatch:
 
 @pytest.mark.parametrize("text", ["0", "-5", "1441", "ten", "٣", "5.5"])
 def test_an_invalid_number_of_minutes_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dynalake.operators.parameters.convert import EVERY, convert_every
+    from dynalake.operators.schedules import EVERY, convert_every
 
     monkeypatch.setenv(EVERY, text)
     with pytest.raises(SettingsError, match="from 1 to 1440"):

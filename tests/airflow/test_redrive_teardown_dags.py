@@ -44,13 +44,13 @@ def test_a_run_replays_as_many_chunks_as_airflow_maps(monkeypatch: pytest.Monkey
     plan = RedrivePlan((), tuple(Chunk(str(n), "mapping", (str(n),)) for n in range(5)))
     pushed: dict[str, Any] = {}
     answers: dict[str, Callable[..., Any]] = {
-        "parameters": lambda: {"batches": [], "dry_run": False},
         "run_table": lambda: SimpleNamespace(names=SimpleNamespace(table="RECEIPTS")),
         "run_id": lambda: "run",
         "most_mapped": lambda: 3,
     }
     for name, answer in answers.items():
         monkeypatch.setattr(redrive, name, answer)
+    monkeypatch.setattr(session, "parameters", lambda: {"batches": [], "dry_run": False})
     for module in (redrive, session):
         monkeypatch.setattr(
             module, "get_current_context", lambda: {"ti": SimpleNamespace(xcom_push=pushed.__setitem__)}

@@ -16,9 +16,9 @@ from botocore.exceptions import ClientError, NoCredentialsError
 from dynalake.aws.clients import Clients
 from dynalake.capture.proof.hand_off import HandOff
 from dynalake.errors import NotReadyError, SettingsError
-from dynalake.operators.parameters.which import allowed_connections
 from dynalake.operators.task import session
 from dynalake.operators.task.session import guarded
+from dynalake.options.where import allowed_connections
 from infra.local.run.process import LocalAws
 
 REFUSED = (

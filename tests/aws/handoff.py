@@ -39,6 +39,7 @@ from dynalake.errors import TransientError
 from dynalake.lake.catalog.table import Table
 from dynalake.lake.current.fold import fold
 from dynalake.names import Lake, TableNames
+from dynalake.options.backfill import BackfillOptions
 from dynalake.options.settings import TableSettings
 from dynalake.record.change import pad_sequence_number
 from dynalake.record.key import ItemKey, KeyAttribute
@@ -225,12 +226,14 @@ def _back_fill(table: Table, method: str, random: Random) -> range:
     clients, names = table.clients, table.names
     plan = plan_backfill(
         Table(clients, names),
-        run="first",
-        method=method,
+        "first",
+        BackfillOptions(
+            method=method,
+            segments=random.randint(1, 4),
+            max_read_capacity=random.choice((0, 500)),
+            consistent_read=random.random() < 0.5,
+        ),
         hand_off=load_hand_off(Table(clients, names)).at.isoformat(),
-        segments=random.randint(1, 4),
-        max_read_capacity=random.choice((0, 500)),
-        consistent=random.random() < 0.5,
     )
     run_segment, segments = (_convert, _export(clients, names)) if method == "export" else (_scan, plan.segments)
     for segment in range(segments):

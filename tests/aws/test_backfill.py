@@ -23,6 +23,7 @@ from dynalake.errors import ConflictError
 from dynalake.lake.catalog.table import Table
 from dynalake.lake.hive.json_table import shown_prefix
 from dynalake.names import TableNames
+from dynalake.options.backfill import BackfillOptions
 from dynalake.record.key import ItemKey, KeyAttribute
 from infra.local.demo.items import create_table, generated, write_items
 from infra.local.demo.lake import LakeReader
@@ -56,7 +57,7 @@ def objects(clients: Clients, names: TableNames, run: str) -> dict[str, bytes]:
 
 
 def backfill(clients: Clients, names: TableNames, run: str, **options: Any) -> Any:
-    plan = plan_backfill(Table(clients, names), run=run, method="scan", **options)
+    plan = plan_backfill(Table(clients, names), run, BackfillOptions(method="scan", **options))
     with ThreadPoolExecutor(plan.segments) as threads:
         list(threads.map(lambda n: scan_segment(Table(clients, names), run=run, segment=n), range(plan.segments)))
     committed = commit_backfill(Table(clients, names), run=run)
@@ -71,7 +72,7 @@ def shown(clients: Clients, names: TableNames) -> tuple[str, int]:
 
 
 def test_all_items_arrive_and_a_second_run_changes_nothing(clients: Clients, names: TableNames) -> None:
-    committed = backfill(clients, names, "first", segments=3, consistent=True)
+    committed = backfill(clients, names, "first", segments=3, consistent_read=True)
     before = objects(clients, names, "first")
     records = [json.loads(line) for data in before.values() for line in gzip.decompress(data).splitlines()]
     assert len({record["receiptId"] for record in records}) == len(records) == ITEMS
@@ -94,7 +95,7 @@ def test_small_tables_and_huge_items(clients: Clients, names: TableNames, count:
         item = {"id": {"S": f"{number}"}, "text": {"S": "é" * (size // 2)}}
         clients.dynamodb.put_item(TableName=table.table, Item=item)
     register(clients, table, ItemKey(KeyAttribute("id", "S")))
-    committed = backfill(clients, table, "small", segments=2, max_read_capacity=1000, consistent=True)
+    committed = backfill(clients, table, "small", segments=2, max_read_capacity=1000, consistent_read=True)
     objects_by_key = objects(clients, table, "small")
     records = [json.loads(line) for data in objects_by_key.values() for line in gzip.decompress(data).splitlines()]
     assert sorted(record["id"] for record in records) == [str(number) for number in range(count)]
@@ -113,7 +114,7 @@ def test_a_killed_scan_resumes_and_gives_the_same_items(clients: Clients, names:
         if result.objects == 2:
             raise KilledError
 
-    plan_backfill(Table(clients, names), run="killed", method="scan", segments=1)
+    plan_backfill(Table(clients, names), "killed", BackfillOptions(method="scan", segments=1))
     with pytest.raises(KilledError):
         scan_segment(Table(clients, names), run="killed", segment=0, progress=die)
     result = scan_segment(Table(clients, names), run="killed", segment=0)
@@ -151,7 +152,7 @@ def test_items_with_an_invalid_time_are_kept(clients: Clients, names: TableNames
     for number, value in enumerate([{"N": "1558778400"}, {"S": "2019-05-25T10:00:00Z"}, *odd]):
         clients.dynamodb.put_item(TableName=table.table, Item={"id": {"S": f"{number}"}, "updatedAt": value})
     register(clients, table, ItemKey(KeyAttribute("id", "S")))
-    committed = backfill(clients, table, "odd", segments=2, consistent=True, hand_off="2020-01-01T00:00:00Z")
+    committed = backfill(clients, table, "odd", segments=2, consistent_read=True, hand_off="2020-01-01T00:00:00Z")
     assert f"{len(odd)} kept and 0 dropped whose `updatedAt` is not a time" in committed.ledger.note()
     comparison = LakeReader(Table(clients, table), local_aws.env()).compare()
     assert comparison.same, comparison.text()

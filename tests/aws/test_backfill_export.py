@@ -22,6 +22,7 @@ from dynalake.errors import LedgerError, SourceError
 from dynalake.lake.catalog.table import Table
 from dynalake.lake.hive.json_table import shown_prefix
 from dynalake.names import Lake, TableNames
+from dynalake.options.backfill import BackfillOptions
 from infra.local.demo.items import create_table, generated, load_items, write_items
 from infra.local.demo.lake import LakeReader
 from infra.local.run.process import LocalAws
@@ -59,7 +60,7 @@ def names(make: Callable[..., TableNames]) -> TableNames:
 
 def exported(clients: Clients, names: TableNames, run: str, **options: Any) -> Committed:
     options = {"segments": 2, "target_mb": 0.02, "method": "export", **options}
-    plan_backfill(Table(clients, names), run=run, **options)
+    plan_backfill(Table(clients, names), run, BackfillOptions(**options))
     return finish(clients, names, run)
 
 
@@ -75,7 +76,7 @@ def finish(clients: Clients, names: TableNames, run: str) -> Committed:
 
 
 def scanned(clients: Clients, names: TableNames, run: str) -> Committed:
-    plan = plan_backfill(Table(clients, names), run=run, segments=2, method="scan")
+    plan = plan_backfill(Table(clients, names), run, BackfillOptions(segments=2, method="scan"))
     for segment in range(plan.segments):
         scan_segment(Table(clients, names), run=run, segment=segment)
     committed = commit_backfill(Table(clients, names), run=run)
@@ -145,7 +146,7 @@ def test_an_empty_table(clients: Clients, make: Callable[..., TableNames]) -> No
 
 def test_a_changed_file_is_not_used(clients: Clients, names: TableNames) -> None:
     before = shown_prefix(Table(clients, names))
-    plan_backfill(Table(clients, names), run="changed", method="export")
+    plan_backfill(Table(clients, names), "changed", BackfillOptions(method="export"))
     exports = request_exports(Table(clients, names), run="changed")
     finished = patiently(lambda: check_exports(Table(clients, names), exports))
     groups = store_groups(Table(clients, names), finished, run="changed")
@@ -165,7 +166,10 @@ def test_a_table_without_recovery(clients: Clients, lake: Lake) -> None:
         TableName="NO-RECOVERY", PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": False}
     )
     names = lake.table("NO-RECOVERY")
-    assert plan_backfill(Table(clients, names), run="auto").method == "scan"
+    assert plan_backfill(Table(clients, names), "auto", BackfillOptions()).method == "scan"
     with pytest.raises(SourceError, match="recovery of table 'NO-RECOVERY' is off"):
-        plan_backfill(Table(clients, names), run="export", method="export")
-    assert plan_backfill(Table(clients, names), run="enabled", method="export", enable_pitr=True).method == "export"
+        plan_backfill(Table(clients, names), "export", BackfillOptions(method="export"))
+    assert (
+        plan_backfill(Table(clients, names), "enabled", BackfillOptions(method="export", enable_pitr=True)).method
+        == "export"
+    )

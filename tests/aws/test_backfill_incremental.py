@@ -18,6 +18,7 @@ from dynalake.backfill.plan.run import plan_backfill
 from dynalake.lake.catalog.table import Table
 from dynalake.lake.hive.json_table import shown_prefix
 from dynalake.names import TableNames
+from dynalake.options.backfill import BackfillOptions
 from dynalake.record.change import encode_change
 from infra.local.demo.items import create_table, parse_key
 from infra.local.demo.lake import LakeReader
@@ -107,8 +108,13 @@ def age(local_aws: LocalAws, names: TableNames, seconds: int) -> None:
 
 def imported(clients: Clients, names: TableNames, run: str) -> Committed:
     now = int(time.time())
-    window = {"window_from": str(now - HOUR - HOUR // 2), "window_to": str(now - HOUR // 2)}
-    plan_backfill(Table(clients, names), run=run, method="auto", export_type="incremental", segments=2, **window)  # type: ignore[arg-type]
+    options = BackfillOptions(
+        export_type="incremental",
+        segments=2,
+        window_from=str(now - HOUR - HOUR // 2),
+        window_to=str(now - HOUR // 2),
+    )
+    plan_backfill(Table(clients, names), run, options)
     exports = request_exports(Table(clients, names), run=run)
     finished = patiently(lambda: check_exports(Table(clients, names), exports))
     for segment in range(len(store_groups(Table(clients, names), finished, run=run).groups)):

@@ -28,6 +28,7 @@ from dynalake.lake.tables.identity import check_live_table, check_table, table_i
 from dynalake.lake.tables.make import make_tables
 from dynalake.names import TableNames
 from dynalake.night.compact import compact_table
+from dynalake.options.backfill import BackfillOptions
 from dynalake.options.settings import TableSettings
 from dynalake.record.change import encode_change
 from dynalake.watch.gather import gather
@@ -61,7 +62,9 @@ def captured(clients: Clients) -> Captured:
 
 
 def back_fill(clients: Clients, names: TableNames, run: str) -> None:
-    plan = plan_backfill(Table(clients, names), run=run, segments=1, updated_before=datetime.now(UTC).isoformat())
+    plan = plan_backfill(
+        Table(clients, names), run, BackfillOptions(segments=1, updated_before=datetime.now(UTC).isoformat())
+    )
     scan_segment(Table(clients, names), run=run, segment=0)
     table = Table(clients, names)
     batches = plan_snapshot(table, plan.prefix(names), datetime.now(UTC)).batches
@@ -238,7 +241,7 @@ def test_a_stream_that_was_turned_off(clients: Clients, captured: Captured) -> N
     with pytest.raises(SourceError, match="deleted and made again"):
         check_live_table(table)
     with pytest.raises(SourceError, match="deleted and made again"):
-        plan_backfill(Table(clients, names), run="replaced", table_id=table_id_of(table.changes()))
+        plan_backfill(Table(clients, names), "replaced", BackfillOptions(), table_id=table_id_of(table.changes()))
 
 
 def test_changes_that_do_not_land(clients: Clients, captured: Captured) -> None:

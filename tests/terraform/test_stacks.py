@@ -14,7 +14,7 @@ from dynalake.capture.stacks.package import Code, build_package
 from dynalake.capture.stacks.specs import forwarder_spec, storage_spec, table_spec
 from dynalake.capture.stacks.stacks import StackSpec
 from dynalake.names import Lake
-from dynalake.options.lake_options import LakeOptions, option_fields
+from dynalake.options.lake_options import LakeOptions
 from dynalake.options.settings import TableSettings
 from dynalake.record.key import ItemKey, KeyAttribute
 from tests.terraform.root import Terraform
@@ -105,7 +105,7 @@ def test_the_lake_s_stacks(root: Terraform, environment: str, given: dict[str, A
         "PermissionsBoundaryArn": options.permissions_boundary_arn,
         "DeployRoleArn": options.deploy_role_arn,
     }
-    sections = {f.name: f.metadata["section"] for f in option_fields()}
+    sections = {f.name: f.metadata["section"] for f in LakeOptions.described()}
     stacks = planned(
         root,
         storage=module(

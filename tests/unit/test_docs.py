@@ -9,7 +9,7 @@ import re
 import stat
 import subprocess
 import sys
-from dataclasses import Field, fields
+from dataclasses import Field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,8 +17,20 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from dynalake.options.lake_options import option_fields
+from dynalake.options.backfill import BackfillOptions
+from dynalake.options.engine import ENGINE, Engine
+from dynalake.options.lake_options import LakeOptions
+from dynalake.options.option import Options, choices_of, default_of, kind_of
+from dynalake.options.runs import (
+    ConvertOptions,
+    NightOptions,
+    RedriveOptions,
+    SetupOptions,
+    TeardownOptions,
+    WatchOptions,
+)
 from dynalake.options.settings import TableSettings
+from dynalake.options.where import CONNECTION, CONNECTIONS, OneTable, Tables, Where
 from infra.local.run.compose import write as local_secrets
 from tests.support.machine import REPOSITORY, need
 
@@ -53,28 +65,48 @@ def test_no_page_has_a_word_banned_by_the_style_guide(page: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("section", "described"),
-    [("Settings", [f for f in fields(TableSettings) if f.name != "table"]), ("Lake", option_fields())],
+    ("section", "kinds"),
+    [
+        ("Everywhere", (OneTable, Where)),
+        ("`dynalake_setup`", (SetupOptions,)),
+        ("Settings", (TableSettings,)),
+        ("Lake", (LakeOptions,)),
+        ("`dynalake_backfill`", (BackfillOptions, Engine)),
+        ("`dynalake_convert`", (Tables, ConvertOptions, Engine)),
+        ("`dynalake_compact`", (Tables, NightOptions, Engine)),
+        ("`dynalake_watch`", (Tables, WatchOptions)),
+        ("`dynalake_redrive`", (RedriveOptions,)),
+        ("`dynalake_teardown`", (TeardownOptions,)),
+    ],
 )
-def test_every_setting_and_option_is_documented(section: str, described: list[Field[Any]]) -> None:
+def test_every_option_is_documented(
+    section: str, kinds: tuple[type[Options], ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each with exactly its default, its limits and its description."""
+    for variable in ("DYNALAKE_ENVIRONMENT", CONNECTION, CONNECTIONS, ENGINE):
+        monkeypatch.delenv(variable, raising=False)
+    described = [f for kind in kinds for f in kind.described() if f.name != "table" or kind is OneTable]
     text = (REPOSITORY / "docs" / "parameters.md").read_text().split(f"\n## {section}\n")[1].split("\n## ")[0]
     rows = [tuple(cell.strip() for cell in line.split("|")[1:-1]) for line in text.splitlines() if line[:3] == "| `"]
     assert rows == [(f"`{f.name}`", _default(f), _limits(f), f.metadata["description"]) for f in described]
 
 
 def _default(f: Field[Any]) -> str:
-    if isinstance(f.default, bool):
-        return f"`{json.dumps(f.default)}`"
-    return "" if f.default == "" else f"`{f.default}`"
+    default = default_of(f)
+    if isinstance(default, bool):
+        return f"`{json.dumps(default)}`"
+    return "" if default in (None, "", ()) else f"`{default}`"
 
 
 def _limits(f: Field[Any]) -> str:
-    if isinstance(f.default, bool):
+    kind, low, high = kind_of(f), f.metadata["minimum"], f.metadata["maximum"]
+    if kind is bool:
         return "`true`, `false`"
-    if f.metadata["choices"]:
-        return ", ".join(f"`{choice}`" for choice in f.metadata["choices"])
-    return f"{f.metadata['minimum']} to {f.metadata['maximum']}" if isinstance(f.default, int) else ""
+    if choices := choices_of(f):
+        return ", ".join(f"`{choice}`" for choice in choices)
+    if kind is not int:
+        return ""
+    return f"from {low}" if high is None else f"{low} to {high}"
 
 
 def test_every_target_of_the_makefile_is_described() -> None:

@@ -11,8 +11,9 @@ import pytest
 from cfnlint.decode import decode
 
 from dynalake.names import ENVIRONMENT_PATTERN, PREFIX_PATTERN, TABLE_PATTERN
-from dynalake.options.lake_options import FORWARDER, STORAGE, option_fields
-from dynalake.options.settings import TableSettings, allowed_by
+from dynalake.options.lake_options import FORWARDER, STORAGE, LakeOptions
+from dynalake.options.option import allowed_by
+from dynalake.options.settings import TableSettings
 from tests.support.machine import REPOSITORY
 
 MODULES = REPOSITORY / "infra" / "terraform" / "modules"
@@ -77,8 +78,8 @@ def _literal(value: object) -> str:
 @pytest.mark.parametrize(
     ("path", "described"),
     [
-        ("storage/options.tf", [f for f in option_fields() if f.metadata["section"] == STORAGE]),
-        ("forwarder/options.tf", [f for f in option_fields() if f.metadata["section"] == FORWARDER]),
+        ("storage/options.tf", [f for f in LakeOptions.described() if f.metadata["section"] == STORAGE]),
+        ("forwarder/options.tf", [f for f in LakeOptions.described() if f.metadata["section"] == FORWARDER]),
         ("table/settings.tf", [in_a_module(f) for f in fields(TableSettings) if f.name != "table"]),
     ],
 )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Context, get_current_context, task
 
 from dynalake.operators.task import limits
-from dynalake.operators.task.session import clients, guarded, parameters, run_id, run_table, say, tell
+from dynalake.operators.task.session import clients, guarded, parameters, requested, run_id, run_table, say, tell
 from dynalake.operators.waits.spark_run import SparkOperator, is_for_spark
+from dynalake.options.backfill import BackfillOptions
 
 if TYPE_CHECKING:
     from dynalake.names import TableNames
@@ -27,45 +29,27 @@ def plan() -> list[int]:
     from dynalake.lake.current.snapshot import number_run
     from dynalake.lake.tables.identity import table_id_of
 
-    params = parameters()
+    options = requested(BackfillOptions)
     table = run_table()
-    attribute = params["updated_at_attribute"]
-    if attribute is None:
-        attribute = load_settings(table).updated_at_attribute
+    if options.updated_at_attribute is None:
+        options = replace(options, updated_at_attribute=load_settings(table).updated_at_attribute)
     planned = plan_backfill(
         table,
-        run=run_id(),
+        run_id(),
+        options,
         table_id=table_id_of(table.changes()),
-        method=params["method"],
-        updated_at_attribute=attribute,
-        updated_before=params["updated_before"] or "",
-        hand_off="" if params["updated_before"] else load_hand_off(table).at.isoformat(),
-        missing=params["missing_updated_at"],
-        invalid=params["invalid_updated_at"],
-        segments=params["segments"],
-        max_read_capacity=params["max_read_capacity"],
-        read_capacity_percent=params["read_capacity_percent"],
-        consistent=params["consistent_read"],
-        target_mb=params["target_mb"],
-        export_type=params["export_type"],
-        window_from=params["window_from"] or "",
-        window_to=params["window_to"] or "",
-        enable_pitr=params["enable_pitr"],
-        keep_export=params["keep_export"],
-        dry_run=params["dry_run"],
+        hand_off="" if options.updated_before else load_hand_off(table).at.isoformat(),
     )
     say(planned.summary())
-    if not params["dry_run"] and planned.window is None:
+    if not options.dry_run and planned.window is None:
         # The backfill that starts later is the newer snapshot, even if it ends first.
         number_run(table, planned.run)
-    if params["dry_run"]:
+    if options.dry_run:
         from dynalake.backfill.plan.quote import quote_backfill
 
-        limits = {name: params[name] for name in ("segments", "max_read_capacity", "read_capacity_percent")}
-        quote = quote_backfill(table, planned, **limits)
-        tell(quote)
+        tell(quote_backfill(table, planned, options))
     get_current_context()["ti"].xcom_push("plan", planned.to_json())
-    return [] if params["dry_run"] or planned.method != "scan" else list(range(planned.segments))
+    return [] if options.dry_run or planned.method != "scan" else list(range(planned.segments))
 
 
 @task(map_index_template="{{ segment }}", execution_timeout=limits.SCAN)

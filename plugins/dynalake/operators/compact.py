@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Context, XComArg, get_current_context, task
 
 from dynalake.operators.task.limits import NIGHT
-from dynalake.operators.task.session import clients, guarded, lake, parameters, say, table_list
+from dynalake.operators.task.session import clients, guarded, lake, requested, say, table_list
 from dynalake.operators.waits.spark_run import SparkOperator, is_for_spark
+from dynalake.options.runs import NightOptions
 
 if TYPE_CHECKING:
     from dynalake.lake.working.steps import Fault
@@ -94,8 +95,8 @@ def _request(where: Lake) -> Asked:
     from dynalake.days import check_day
     from dynalake.night.night import Asked
 
-    run, params = get_current_context()["dag_run"], parameters()
-    days = [check_day(day) for day in params["days"]]
+    run, options = get_current_context()["dag_run"], requested(NightOptions)
+    days = [check_day(day) for day in options.days]
     if run.run_type == "backfill" and run.logical_date is not None:
         days.append(where.day_of(datetime.fromisoformat(str(run.logical_date)) - timedelta(days=1)))
-    return Asked(tuple(days), fold=params["fold"], scrub=params["scrub"])
+    return Asked(tuple(days), fold=options.fold, scrub=options.scrub)

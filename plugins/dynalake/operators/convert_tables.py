@@ -15,8 +15,10 @@ from airflow.sdk import Context, XComArg, get_current_context, task
 from dynalake.operators.task import limits
 from dynalake.operators.task.each_table import check_faults, each_table, faults_of
 from dynalake.operators.task.mapped import most_mapped
-from dynalake.operators.task.session import clients, guarded, lake, named_table, parameters, say, table_list, tell
+from dynalake.operators.task.session import clients, guarded, lake, named_table, requested, say, table_list, tell
 from dynalake.operators.waits.spark_run import SparkOperator, is_for_spark
+from dynalake.options.engine import Engine
+from dynalake.options.runs import ConvertOptions
 
 if TYPE_CHECKING:
     from dynalake.convert.finish import Finished
@@ -216,7 +218,7 @@ def _days() -> list[str]:
     """Return the days that the run's parameters name."""
     from dynalake.convert.plan import check_named
 
-    return [check_named(str(day)) for day in parameters()["days"]]
+    return [check_named(day) for day in requested(ConvertOptions).days]
 
 
 def _plan_table(table: Table, days: Sequence[str]) -> TablePlan | None:
@@ -228,7 +230,7 @@ def _plan_table(table: Table, days: Sequence[str]) -> TablePlan | None:
     from dynalake.lake.tables.identity import check_live_table
 
     hours = load_settings(table).stream_retention_hours
-    most = ConvertLimits() if parameters()["engine"] == "arrow" else ConvertLimits(batches=ON_SPARK)
+    most = ConvertLimits() if requested(Engine).engine == "arrow" else ConvertLimits(batches=ON_SPARK)
     try:
         planned = plan_table(table, most, datetime.now(UTC), days, retention_hours=hours)
         if planned.batches:

@@ -8,7 +8,8 @@ from typing import Any
 from airflow.sdk import get_current_context, task
 
 from dynalake.operators.task.mapped import most_mapped
-from dynalake.operators.task.session import guarded, parameters, run_id, run_table, say, tell
+from dynalake.operators.task.session import guarded, parameters, requested, run_id, run_table, say, tell
+from dynalake.options.runs import RedriveOptions
 
 SHOWN_FAILURES = 20
 
@@ -19,14 +20,14 @@ def list_failed() -> list[int]:
     """Lists what failed, by stage and reason, and returns the chunks to replay; a dry run has none."""
     from dynalake.capture.failed.redrive import plan_redrive, save_plan
 
-    params = parameters()
+    options = requested(RedriveOptions)
     table = run_table()
-    plan = plan_redrive(table, params["batches"])
+    plan = plan_redrive(table, options.batches)
     say(plan.table() if plan.failures else f"Nothing of {table.names.table} has failed")
     say(f"{plan.batches:,} batches with {plan.changes:,} changes, in {len(plan.chunks)} chunks")
     failures = [failure.to_dict() for failure in plan.failures[:SHOWN_FAILURES]]
     get_current_context()["ti"].xcom_push("failures", failures)
-    if params["dry_run"]:
+    if options.dry_run:
         for chunk in plan.chunks:
             for key in chunk.keys:
                 say(f"{chunk.stage} | {key}")

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import PokeReturnValue, get_current_context, task
 
-from dynalake.operators.parameters.which import default_environment
-from dynalake.operators.task.session import clients, guarded, parameters, poke, run_id, run_table, say, tell
+from dynalake.operators.task.session import clients, guarded, parameters, poke, requested, run_id, run_table, say, tell
 from dynalake.operators.waits.canaries import look_for_canaries
+from dynalake.options.lake_options import LakeOptions
+from dynalake.options.runs import SetupOptions
+from dynalake.options.settings import TableSettings
+from dynalake.options.where import default_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,25 +22,6 @@ if TYPE_CHECKING:
     from dynalake.capture.stacks.stacks import StackPlan
     from dynalake.capture.table_stack import TableStack
     from dynalake.lake.catalog.table import Table
-    from dynalake.options.lake_options import LakeOptions
-    from dynalake.options.settings import TableSettings
-
-
-def _settings() -> TableSettings:
-    from dataclasses import fields
-
-    from dynalake.options.settings import TableSettings
-
-    params = parameters()
-    given = {f.name: params[f.name] for f in fields(TableSettings)}
-    return TableSettings.parse({name: "" if value is None else value for name, value in given.items()})
-
-
-def _options() -> LakeOptions:
-    from dynalake.options.lake_options import LakeOptions, option_fields
-
-    params = parameters()
-    return LakeOptions.parse({f.name: params.get(f.name) for f in option_fields()})
 
 
 def _lake(*, planned: bool = False) -> Any:
@@ -46,7 +30,7 @@ def _lake(*, planned: bool = False) -> Any:
     environment = str(parameters()["environment"])
     if not planned:
         return load_lake(clients(), environment)
-    return plan_lake(clients(), environment, **_options().place)
+    return plan_lake(clients(), environment, **requested(LakeOptions).place)
 
 
 @task
@@ -62,19 +46,18 @@ def check_source() -> dict[str, Any]:
     from dynalake.lake.columns.schema import TableSchema
     from dynalake.lake.tables.identity import check_table
 
-    params = parameters()
+    run, settings, lake_options = requested(SetupOptions), requested(TableSettings), requested(LakeOptions)
     aws = clients()
-    table = Table(aws, _lake(planned=True).table(str(params["table"])))
+    table = Table(aws, _lake(planned=True).table(settings.table))
     lake = table.names.lake
-    options = check_options(aws, lake, _options(), update=params["update_settings"])
-    if key := _options().kms_key_arn:
-        try_key(aws, key)
-    settings = _settings()
-    source = check(aws, table.names.table, enable_stream=params["enable_stream"], enable_pitr=params["enable_pitr"])
+    options = check_options(aws, lake, lake_options, update=run.update_settings)
+    if lake_options.kms_key_arn:
+        try_key(aws, lake_options.kms_key_arn)
+    source = check(aws, table.names.table, enable_stream=run.enable_stream, enable_pitr=run.enable_pitr)
     check_table(table, source.id)
     TableSchema.of_new_table(source.key, Pins.of_setting(settings.columns))
     check_names(table)
-    before = check_settings(table, settings, update=params["update_settings"])
+    before = check_settings(table, settings, update=run.update_settings)
     for name, (old, new) in {**options, **(settings.changed_from(before) if before else {})}.items():
         say(f"{name} will be {new!r}, and was {old!r}")
     say(
@@ -111,9 +94,9 @@ def plan(source: dict[str, Any]) -> bool:
     notes: list[str] = []
     if not creates:
         # It is in the run's note if the stack is new, or if the run gives an option that has no effect.
-        ignored = _options().given.intersection(BUCKET_OPTIONS)
+        ignored = requested(LakeOptions).given.intersection(BUCKET_OPTIONS)
         (notes.append if storage is None or ignored else say)(kept_bucket(lake))
-    _show(plan_stack(aws, storage_spec(lake, create_bucket=creates, options=_options())))
+    _show(plan_stack(aws, storage_spec(lake, create_bucket=creates, options=requested(LakeOptions))))
     if forwarder is None:
         say(f"{lake.forwarder_stack}: will be created")
     partition = Source.from_dict(source).partition
@@ -125,7 +108,7 @@ def plan(source: dict[str, Any]) -> bool:
         say(f"Afterwards: {line}")
     tell("\n\n".join([*notes, note]))
     get_current_context()["ti"].xcom_push("shards", shards)
-    return not parameters()["plan_only"]
+    return not requested(SetupOptions).plan_only
 
 
 def _sizing(table: Table) -> tuple[int, str]:
@@ -139,7 +122,7 @@ def _sizing(table: Table) -> tuple[int, str]:
     from dynalake.sizing.shards import plan_shards
     from dynalake.sizing.usage import read_usage
 
-    settings, now = _settings(), datetime.now(UTC)
+    settings, now = requested(TableSettings), datetime.now(UTC)
     usage = read_usage(table, now)
     stream = read_stream(table)
     planned = plan_shards(settings, usage, stream)
@@ -161,7 +144,7 @@ def _table_stack(
     from dynalake.capture.source.source import Source
     from dynalake.capture.table_stack import TableStack
 
-    return TableStack(table, _settings(), Source.from_dict(source), storage, forwarder, shards)
+    return TableStack(table, requested(TableSettings), Source.from_dict(source), storage, forwarder, shards)
 
 
 def _show(planned: StackPlan) -> None:
@@ -184,7 +167,7 @@ def storage() -> dict[str, str]:
     aws = clients()
     lake = _lake(planned=True)
     creates = creates_bucket(aws, lake)
-    return dict(apply_stack(aws, storage_spec(lake, create_bucket=creates, options=_options())))
+    return dict(apply_stack(aws, storage_spec(lake, create_bucket=creates, options=requested(LakeOptions))))
 
 
 @task
@@ -198,7 +181,7 @@ def forwarder(storage: dict[str, str]) -> dict[str, str]:
     aws = clients()
     lake = _lake()
     code = place_code(aws, lake, build_package(lake))
-    return dict(apply_stack(aws, forwarder_spec(lake, storage, code, _options())))
+    return dict(apply_stack(aws, forwarder_spec(lake, storage, code, requested(LakeOptions))))
 
 
 @task
@@ -216,7 +199,7 @@ def streams() -> PokeReturnValue:
     from dynalake.capture.proof.verify import check_delivery
 
     table = run_table()
-    return poke(lambda: check_delivery(table, _settings().delivery))
+    return poke(lambda: check_delivery(table, requested(TableSettings).delivery))
 
 
 @task(retries=5)
@@ -229,7 +212,7 @@ def send_canaries(made: str) -> dict[str, str]:
     from dynalake.capture.proof.canaries import send_canaries as send
 
     table = run_table()
-    canaries = Canaries.of(_settings().delivery, made, run_id(), datetime.now(UTC))
+    canaries = Canaries.of(requested(TableSettings).delivery, made, run_id(), datetime.now(UTC))
     into = parts(table, canaries.delivery)
     send(table, canaries, into)
     say(f"{len(into)} canaries are on their way through {table.names.firehose(canaries.delivery)}")
@@ -332,7 +315,7 @@ def register_catalog(source: dict[str, Any]) -> list[str]:
     def now() -> datetime:
         return datetime.now(UTC)
 
-    captured, settings = Source.from_dict(source), _settings()
+    captured, settings = Source.from_dict(source), requested(TableSettings)
     table = run_table()
     pins = Pins.of_setting(settings.columns)
     make_tables(table, captured.key, captured.arn, pins, table_id=captured.id)
@@ -405,7 +388,7 @@ def needs_backfill(hand_off: str) -> bool:
 
     from dynalake.backfill.commit.snapshot import snapshot_since
 
-    if parameters()["backfill"] == "none":
+    if requested(SetupOptions).backfill == "none":
         say("The run requests no backfill; trigger dynalake_backfill when you want one")
         return False
     committed = snapshot_since(run_table(), datetime.fromisoformat(hand_off))

@@ -8,8 +8,10 @@ from typing import Any
 from airflow.sdk import PokeReturnValue, task
 
 from dynalake.operators.task import limits
-from dynalake.operators.task.session import guarded, parameters, poke, run_id, run_table, say
+from dynalake.operators.task.session import guarded, poke, requested, run_id, run_table, say
 from dynalake.operators.waits.canaries import look_for_canaries
+from dynalake.options.runs import TeardownOptions
+from dynalake.options.where import OneTable
 
 
 @task
@@ -18,12 +20,12 @@ def check() -> dict[str, Any]:
     """Checks the table's name and the typed confirmation, and shows what will be removed and what stays."""
     from dynalake.capture.teardown import check_teardown
 
-    params = parameters()
+    delete_data = requested(TeardownOptions).delete_data
     table = run_table()
     names = table.names
-    remains = check_teardown(table, params["delete_data"])
+    remains = check_teardown(table, delete_data)
     say(f"stack {names.stack}: {remains.stack or 'does not exist'}; will be deleted")
-    fate = "will be deleted" if params["delete_data"] else "stay"
+    fate = "will be deleted" if delete_data else "stay"
     say(f"Glue tables and views: {', '.join(remains.catalog) or 'none'}; they {fate}")
     say(f"objects of {names.table} in s3://{names.lake.bucket}/: {'some' if remains.data else 'none'}; they {fate}")
     return asdict(remains)
@@ -55,11 +57,11 @@ def at_rest(mapping_id: str) -> PokeReturnValue:
     from dynalake.capture.proof.quiet import rest_of
     from dynalake.capture.teardown import check_stopped
 
-    params = parameters()
-    if not params["wait_for_delivery"]:
+    options = requested(TeardownOptions)
+    if not options.wait_for_delivery:
         return PokeReturnValue(is_done=True)
     table = run_table()
-    rest = timedelta(seconds=params["rest_seconds"]) if params["rest_seconds"] else rest_of(table)
+    rest = timedelta(seconds=options.rest_seconds) if options.rest_seconds else rest_of(table)
     return poke(lambda: check_stopped(table, mapping_id, datetime.now(UTC), rest))
 
 
@@ -72,7 +74,7 @@ def send_last_canaries() -> list[dict[str, Any]]:
     from dynalake.capture.proof.canaries import parts, send_canaries
     from dynalake.capture.teardown import last_canaries
 
-    if not parameters()["wait_for_delivery"]:
+    if not requested(TeardownOptions).wait_for_delivery:
         say("The run does not wait for changes under way")
         return []
     table = run_table()
@@ -116,10 +118,9 @@ def convert_last() -> int:
     from dynalake.lake.catalog.metadata_note import noted_metadata
     from dynalake.lake.tables.identity import check_live_table
 
-    params = parameters()
-    if params["delete_data"] == params["table"]:
-        return 0
     table = run_table()
+    if requested(TeardownOptions).delete_data == table.names.table:
+        return 0
     if noted_metadata(table, table.names.changes_table) is None:
         say(f"{table.names.table} has no tables in Glue")
         return 0
@@ -141,8 +142,7 @@ def convert_last() -> int:
 @guarded
 def wants_data_deleted() -> bool:
     """Decides whether to delete the data: only if the run's `delete_data` is exactly the table's name."""
-    params = parameters()
-    return bool(params["delete_data"] == params["table"])
+    return requested(TeardownOptions).delete_data == requested(OneTable).table
 
 
 @task

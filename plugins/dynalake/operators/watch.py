@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 from airflow.sdk import get_current_context, task
 
 from dynalake.operators.task import limits
-from dynalake.operators.task.session import clients, guarded, named_table, parameters, say, table_list
+from dynalake.operators.task.session import clients, guarded, named_table, parameters, requested, say, table_list
+from dynalake.options.runs import WatchOptions
+from dynalake.options.where import Tables
 
 
 @task
@@ -17,8 +19,7 @@ def tables() -> list[str]:
     """Returns the tables of this run."""
     from dynalake.errors import SettingsError
 
-    params = parameters()
-    if params["repaired"] and not params["tables"]:
+    if requested(WatchOptions).repaired and not requested(Tables).tables:
         raise SettingsError(
             "repaired is set, and tables is empty",
             allowed="the tables whose lost changes are restored",
@@ -39,20 +40,20 @@ def look(name: str) -> str:
 
     context = get_current_context()
     context["table_label"] = name  # type: ignore[typeddict-unknown-key]
-    params = parameters()
+    options = requested(WatchOptions)
     table = named_table(name)
     settings = load_settings(table)
     targets = Targets(
-        freshness_minutes=params["freshness_minutes"] or settings.freshness_alarm_minutes,
-        expiring_hours=params["expiring_hours"],
-        conversion_minutes=params["conversion_minutes"],
-        waiting_hours=params["waiting_hours"],
+        freshness_minutes=options.freshness_minutes or settings.freshness_alarm_minutes,
+        expiring_hours=options.expiring_hours,
+        conversion_minutes=options.conversion_minutes,
+        waiting_hours=options.waiting_hours,
     )
     before = load_status(table)
     previous = None if before is None else before.readings
-    if previous is not None and params["repaired"]:
+    if previous is not None and options.repaired:
         previous = replace(previous, lost_at=None, repaired_at=milliseconds(datetime.now(UTC)))
-    readings = gather(table, settings, targets, datetime.now(UTC), previous=previous, items=params["compared_items"])
+    readings = gather(table, settings, targets, datetime.now(UTC), previous=previous, items=options.compared_items)
     status = TableStatus.of(name, readings, targets)
     save_status(table, status)
     context["table_label"] = f"{name}: {status.state}"  # type: ignore[typeddict-unknown-key]

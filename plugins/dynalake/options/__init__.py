@@ -1,5 +1,8 @@
 """The user's decisions, each described once: its default, limits, title and description.
 
+option          one field, its check, and all that a form and the docs need
+where, engine   of all runs: the lake and its tables; what runs on Spark
+backfill, runs  of one run of a DAG
 settings        of a table
 lake_options    of a lake
 """

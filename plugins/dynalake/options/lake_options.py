@@ -7,34 +7,38 @@ A new stack gets the template's default.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import Field, dataclass, fields, replace
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import Field, dataclass, replace
+from typing import Any, ClassVar, Self
 
 from dynalake.days import DEFAULT_TIME_ZONE
-from dynalake.errors import SettingsError
 from dynalake.firehose_zones import firehose_zone
 from dynalake.names import DEFAULT_PREFIX, check_prefix
-from dynalake.options.settings import LEAST_RAW_DAYS, LOG_RETENTIONS, allowed_by, problems_of, setting
+from dynalake.options.option import Options, option
+from dynalake.options.settings import LEAST_RAW_DAYS, LOG_RETENTIONS
 
 BUCKET, STORAGE, FORWARDER = "Bucket", "Storage", "Forwarder"
 
 
-def _option(stack: str, parameter: str, default: Any, description: str, **limits: Any) -> Any:
-    return setting(default, description, section=stack, parameter=parameter, **limits)
+def _option(stack: str, parameter: str, default: Any, title: str, description: str, **limits: Any) -> Any:
+    return option(default, title, description, section=stack, parameter=parameter, **limits)
 
 
 @dataclass(frozen=True)
-class LakeOptions:
+class LakeOptions(Options):
     """Options of a lake, all with the template's default; `given` names those to set.
 
     Build them with `parse`: an option that its mapping leaves out, or sets to None, is not given.
     """
 
+    word: ClassVar[str] = "option"
+    keeps: ClassVar[bool] = True
+
     bucket: str = _option(
         BUCKET,
         "",
         "",
+        "Your own bucket",
         "Your own bucket; empty: the lake makes one. Yours keeps its own policy, versioning, lifecycle, access log "
         "and alarms: `versioning`, `noncurrent_days`, `rejected_retention_days`, `query_result_days`, "
         "`access_log_bucket` and `rejected_alarm_objects` do not apply to it.",
@@ -43,6 +47,7 @@ class LakeOptions:
         BUCKET,
         "",
         DEFAULT_PREFIX,
+        "Root folder",
         "The root of the lake's folders in the bucket: `{prefix}/json/`, `{prefix}/parquet/`, `{prefix}-errors/` and "
         "`{prefix}-state/`. It may contain `/`. It cannot change once the lake exists.",
     )
@@ -50,6 +55,7 @@ class LakeOptions:
         BUCKET,
         "",
         DEFAULT_TIME_ZONE,
+        "Time zone of the days",
         "The IANA time zone of the days in `dt`, such as `Europe/Berlin`; Firehose must know it. It cannot change "
         "once the lake exists, and is stored under Firehose's name for it (`Asia/Calcutta` for `Asia/Kolkata`).",
     )
@@ -57,6 +63,7 @@ class LakeOptions:
         STORAGE,
         "KmsKeyArn",
         "",
+        "KMS key (ARN)",
         "A KMS key for the bucket, streams, logs and alarms; empty for keys that AWS manages. Its policy must let "
         "CloudWatch and CloudWatch Logs use it.",
     )
@@ -64,6 +71,7 @@ class LakeOptions:
         STORAGE,
         "Versioning",
         "Enabled",
+        "Versioning of the bucket",
         "Whether the bucket keeps overwritten and deleted objects.",
         choices=("Enabled", "Suspended"),
     )
@@ -71,6 +79,7 @@ class LakeOptions:
         STORAGE,
         "NoncurrentDays",
         30,
+        "Keep overwritten objects for (days)",
         "How many days the bucket keeps overwritten and deleted objects; those of exports and the notes of "
         "conversions: one.",
         minimum=1,
@@ -80,6 +89,7 @@ class LakeOptions:
         STORAGE,
         "RawRetentionDays",
         0,
+        "Keep converted raw objects for (days)",
         "After how many days `dynalake_compact` deletes raw objects that were converted to live rows. 0: never; "
         "otherwise at least 8.",
         minimum=0,
@@ -89,6 +99,7 @@ class LakeOptions:
         STORAGE,
         "RejectedRetentionDays",
         0,
+        "Keep rejected data for (days)",
         "After how many days rejected data is deleted; 0: never.",
         minimum=0,
         maximum=36500,
@@ -97,6 +108,7 @@ class LakeOptions:
         STORAGE,
         "QueryResultDays",
         30,
+        "Keep query results for (days)",
         "After how many days Athena's results are deleted.",
         minimum=1,
         maximum=36500,
@@ -105,16 +117,22 @@ class LakeOptions:
         STORAGE,
         "QueryBytesLimit",
         0,
+        "Limit of one query (bytes)",
         "The most bytes that one query may scan (Athena's minimum is 10,000,000); 0: no limit.",
         minimum=0,
         maximum=2**53,
     )
-    access_log_bucket: str = _option(STORAGE, "AccessLogBucket", "", "A bucket for S3's access logs; empty for none.")
-    alarm_email: str = _option(STORAGE, "AlarmEmail", "", "The address that alarms are sent to; empty for none.")
+    access_log_bucket: str = _option(
+        STORAGE, "AccessLogBucket", "", "Bucket for access logs", "A bucket for S3's access logs; empty for none."
+    )
+    alarm_email: str = _option(
+        STORAGE, "AlarmEmail", "", "Email for alarms", "The address that alarms are sent to; empty for none."
+    )
     rejected_alarm_objects: int = _option(
         STORAGE,
         "RejectedAlarmObjects",
         0,
+        "Alarm when more objects are rejected than",
         "Alarm if more objects than this are written under `{prefix}-errors/` within five minutes.",
         minimum=0,
         maximum=1_000_000,
@@ -123,6 +141,7 @@ class LakeOptions:
         STORAGE,
         "DeployRoleArn",
         "",
+        "Deploy role (ARN)",
         "The role that CloudFormation uses to deploy the lake's stacks; empty: the role that it used last, or that of "
         "the AWS connection.",
     )
@@ -130,12 +149,14 @@ class LakeOptions:
         STORAGE,
         "PermissionsBoundaryArn",
         "",
+        "Permissions boundary (ARN)",
         "A managed policy that bounds the roles of the stacks; empty for none.",
     )
     lake_formation_writer_arn: str = _option(
         STORAGE,
         "LakeFormationWriterArn",
         "",
+        "Lake Formation: writer (ARN)",
         "In an account with Lake Formation permissions: the role of the DAGs, which is granted the rights that it "
         "needs on the database and its tables. Empty: no grants.",
     )
@@ -143,14 +164,18 @@ class LakeOptions:
         STORAGE,
         "LakeFormationReaderArn",
         "",
+        "Lake Formation: reader (ARN)",
         "In an account with Lake Formation permissions: a role or user that may read all tables of the database. "
         "Empty for none.",
     )
-    runtime: str = _option(FORWARDER, "Runtime", "python3.13", "The Lambda runtime; Python 3.11 or newer.")
+    runtime: str = _option(
+        FORWARDER, "Runtime", "python3.13", "Lambda runtime", "The Lambda runtime; Python 3.11 or newer."
+    )
     architecture: str = _option(
         FORWARDER,
         "Architecture",
         "arm64",
+        "Processor",
         "The processor of the forwarder; its code runs on both.",
         choices=("arm64", "x86_64"),
     )
@@ -158,6 +183,7 @@ class LakeOptions:
         FORWARDER,
         "MemoryMb",
         512,
+        "Memory (MB)",
         "The forwarder's memory, which also sets its share of a processor; 1,769 MB is one processor.",
         minimum=128,
         maximum=10240,
@@ -166,6 +192,7 @@ class LakeOptions:
         FORWARDER,
         "TimeoutSeconds",
         60,
+        "Timeout (seconds)",
         "How long one invocation may keep trying to send a batch.",
         minimum=15,
         maximum=900,
@@ -174,6 +201,7 @@ class LakeOptions:
         FORWARDER,
         "ReservedConcurrency",
         -1,
+        "Reserved concurrency",
         "Concurrent invocations reserved for the forwarder, which are also its limit; -1: none.",
         minimum=-1,
         maximum=100_000,
@@ -182,6 +210,7 @@ class LakeOptions:
         FORWARDER,
         "Tracing",
         "PassThrough",
+        "X-Ray tracing",
         "Whether AWS X-Ray traces invocations.",
         choices=("PassThrough", "Active"),
     )
@@ -189,6 +218,7 @@ class LakeOptions:
         FORWARDER,
         "LogRetentionDays",
         30,
+        "Keep the forwarder's log for (days)",
         "How many days the forwarder's log is kept.",
         choices=LOG_RETENTIONS,
     )
@@ -196,6 +226,7 @@ class LakeOptions:
         FORWARDER,
         "ErrorsAlarmCount",
         0,
+        "Alarm when more invocations fail than",
         "Alarm if more invocations than this fail within a minute, in three of five minutes.",
         minimum=0,
         maximum=1_000_000,
@@ -204,6 +235,7 @@ class LakeOptions:
         FORWARDER,
         "ThrottlesAlarmCount",
         0,
+        "Alarm when more invocations are throttled than",
         "Alarm if more invocations than this are throttled within a minute, in three of five minutes.",
         minimum=0,
         maximum=1_000_000,
@@ -212,6 +244,7 @@ class LakeOptions:
         FORWARDER,
         "DurationAlarmPercent",
         80,
+        "Alarm when invocations last longer than (% of the timeout)",
         "Alarm if invocations last longer than this percentage of the timeout, in three of five minutes.",
         minimum=1,
         maximum=100,
@@ -220,6 +253,7 @@ class LakeOptions:
         FORWARDER,
         "IteratorAgeAlarmMinutes",
         15,
+        "Alarm when sent changes are older than (minutes)",
         "Alarm if the youngest change of a batch is older than this when it is sent; a DynamoDB stream keeps changes "
         "for 24 hours.",
         minimum=1,
@@ -228,29 +262,18 @@ class LakeOptions:
     given: frozenset[str] = frozenset()
 
     @classmethod
-    def parse(cls, values: Mapping[str, object]) -> LakeOptions:
-        """Return options from a form or a REST `conf`. One error names everything that is not allowed."""
-        known = {f.name: f for f in option_fields()}
+    def parse(cls, values: Mapping[str, object]) -> Self:
         given = {name: value for name, value in values.items() if value is not None}
-        problems = [f"{name!r} is not an option" for name in given if name not in known]
-        for name, value in given.items():
-            if name in known:
-                problems += problems_of(known[name], value)
-        days = given.get("raw_retention_days")
-        if isinstance(days, int) and 0 < days < LEAST_RAW_DAYS and not problems:
-            problems.append(f"'raw_retention_days' is {days}, fewer than {LEAST_RAW_DAYS}")
-        if problems:
-            raise SettingsError(
-                "Options that are not allowed: " + "; ".join(problems),
-                allowed="; ".join(allowed_by(f) for name, f in known.items() if any(f"'{name}'" in p for p in problems))
-                or "one of " + ", ".join(known),
-                action="correct them and trigger the DAG again",
-            )
-        # Each value was checked against its field above; the mapping's static type cannot show that.
-        checked: dict[str, Any] = given
-        options = cls(**checked, given=frozenset(given))
+        options = super().parse(given)
         check_prefix(options.prefix)
-        return replace(options, time_zone=firehose_zone(options.time_zone))
+        return replace(options, given=frozenset(given), time_zone=firehose_zone(options.time_zone))
+
+    def conflicts(self) -> Iterator[tuple[str, str]]:
+        if 0 < self.raw_retention_days < LEAST_RAW_DAYS:
+            yield (
+                "raw_retention_days",
+                f"'raw_retention_days' is {self.raw_retention_days}, fewer than {LEAST_RAW_DAYS}",
+            )
 
     @property
     def place(self) -> dict[str, str]:
@@ -284,9 +307,4 @@ class LakeOptions:
         return {f.metadata["parameter"]: str(getattr(self, f.name)) for f in self._chosen(stack)}
 
     def _chosen(self, section: str) -> list[Field[Any]]:
-        return [f for f in option_fields() if f.metadata["section"] == section and f.name in self.given]
-
-
-def option_fields() -> list[Field[Any]]:
-    """Return the options, in the order of a form; their metadata is that of a table's settings."""
-    return [f for f in fields(LakeOptions) if f.name != "given"]
+        return [f for f in self.described() if f.metadata["section"] == section and f.name in self.given]

@@ -25,7 +25,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from dynalake.aws.refusals import AWS_ERRORS, explain
 from dynalake.errors import DynalakeError, RecordError
-from dynalake.operators.parameters.which import default_environment
+from dynalake.options.where import default_environment
 from dynalake.ui.data import read_content, read_status
 from dynalake.ui.view import overview_view, table_detail
 from dynalake.watch.status import WRONG_VALUES

@@ -11,8 +11,8 @@ from dynalake.aws.clients import Clients
 from dynalake.capture.lake.registry import find_lake
 from dynalake.lake.catalog.table import Table
 from dynalake.names import Lake
-from dynalake.operators.parameters.which import allowed_connections
 from dynalake.operators.task.session import clients_of
+from dynalake.options.where import allowed_connections
 from dynalake.watch.status import Overview, TableStatus, load_overview, load_status
 
 CLIENTS_SECONDS = 600

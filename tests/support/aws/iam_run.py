@@ -37,6 +37,7 @@ from dynalake.lake.catalog.table import Table
 from dynalake.lake.hive.hive import remove_partitions
 from dynalake.names import Lake, TableNames
 from dynalake.night.night import Asked, work
+from dynalake.options.backfill import BackfillOptions
 from dynalake.options.lake_options import LakeOptions
 from dynalake.options.settings import TableSettings
 from dynalake.sizing.limits import check_stream, read_stream
@@ -181,14 +182,14 @@ def set_up_secured(secured: Secured, settings: TableSettings, *, update: bool = 
 def back_fill(dag: Clients, names: TableNames, run: str) -> int:
     """Backfill by each method in the DAGs' role, by scan last; return the number of items that it kept."""
     before = datetime.now(UTC).isoformat()
-    plan_backfill(Table(dag, names), run=f"{run}-export", method="export", updated_before=before)
+    plan_backfill(Table(dag, names), f"{run}-export", BackfillOptions(method="export", updated_before=before))
     exports = request_exports(Table(dag, names), run=f"{run}-export")
     finished = patiently(lambda: check_exports(Table(dag, names), exports))
     for segment in range(len(store_groups(Table(dag, names), finished, run=f"{run}-export").groups)):
         convert_group(Table(dag, names), run=f"{run}-export", segment=segment)
     assert show(Table(dag, names), f"{run}-export").shown
     remove_exports(Table(dag, names), run=f"{run}-export")
-    plan = plan_backfill(Table(dag, names), run=run, method="scan", segments=2, updated_before=before)
+    plan = plan_backfill(Table(dag, names), run, BackfillOptions(method="scan", segments=2, updated_before=before))
     for segment in range(plan.segments):
         scan_segment(Table(dag, names), run=run, segment=segment)
     assert show(Table(dag, names), run).shown

@@ -15,16 +15,18 @@ from dynalake.backfill.scan.scan import scan_segment
 from dynalake.errors import NotReadyError
 from dynalake.lake.catalog.table import Table
 from dynalake.names import TableNames
+from dynalake.options.backfill import BackfillOptions
 
 NOW = datetime(2019, 5, 25, 12, tzinfo=UTC)
 COMMITTED = NOW + timedelta(days=1)
 """The time of an export's commit, which may be after the export's day."""
 
 
-def backfill(clients: Clients, names: TableNames, *, run: str = "manual__1", **options: Any) -> Committed:
-    plan = plan_backfill(
-        Table(clients, names), run=run, now=lambda: NOW, **{"segments": 3, "target_mb": 0.002, **options}
-    )
+def backfill(
+    clients: Clients, names: TableNames, *, run: str = "manual__1", hand_off: str = "", **options: Any
+) -> Committed:
+    chosen = BackfillOptions(**{"segments": 3, "target_mb": 0.002, **options})
+    plan = plan_backfill(Table(clients, names), run, chosen, hand_off=hand_off, now=lambda: NOW)
     for segment in range(plan.segments):
         scan_segment(Table(clients, names), run=run, segment=segment)
     return commit_backfill(Table(clients, names), run=run, now=lambda: NOW)
@@ -42,9 +44,11 @@ def export(clients: Clients, names: TableNames, *, run: str) -> Groups:
     return groups
 
 
-def backfill_exported(clients: Clients, names: TableNames, *, run: str = "manual__1", **options: Any) -> Committed:
-    options = {"segments": 2, "target_mb": 0.002, "method": "export", **options}
-    plan_backfill(Table(clients, names), run=run, now=lambda: NOW, **options)
+def backfill_exported(
+    clients: Clients, names: TableNames, *, run: str = "manual__1", hand_off: str = "", **options: Any
+) -> Committed:
+    chosen = BackfillOptions(**{"segments": 2, "target_mb": 0.002, "method": "export", **options})
+    plan_backfill(Table(clients, names), run, chosen, hand_off=hand_off, now=lambda: NOW)
     for segment in range(len(export(clients, names, run=run).groups)):
         convert_group(Table(clients, names), run=run, segment=segment)
     committed = commit_backfill(Table(clients, names), run=run, now=lambda: COMMITTED)

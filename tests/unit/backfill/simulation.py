@@ -21,6 +21,7 @@ from dynalake.backfill.plan.run import plan_backfill
 from dynalake.backfill.scan.scan import scan_segment
 from dynalake.lake.catalog.table import Table
 from dynalake.names import Lake, TableNames
+from dynalake.options.backfill import BackfillOptions
 
 PAGE_BYTES = 1024 * 1024
 UNIT_BYTES = 4096
@@ -227,7 +228,9 @@ def scan_all(
         spans[segment] = (begun, clock.now)
 
     def plan() -> None:
-        plan_backfill(Table(clients, names), run="r", method="scan", segments=len(table.segments), **options)
+        plan_backfill(
+            Table(clients, names), "r", BackfillOptions(method="scan", segments=len(table.segments), **options)
+        )
 
     def work_off() -> None:
         while waiting:

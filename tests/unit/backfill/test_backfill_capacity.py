@@ -37,7 +37,7 @@ def mixed(counts: tuple[int, ...], sizes: tuple[int, ...], weights: tuple[int, .
         (uneven(300, 1000, 3000, size=100), 3, {}),
         (uneven(*range(2000, 10000, 1000)), 1000, {}),
         (uneven(100, 400, 900, size=400 * KB), 1000, {}),
-        (uneven(100, 150, 300, size=300 * KB), 800, {"consistent": True}),
+        (uneven(100, 150, 300, size=300 * KB), 800, {"consistent_read": True}),
         (mixed((2000, 9000, 16000), (KB, 4 * KB, 100 * KB, 400 * KB), (50, 45, 4, 1)), 1500, {}),
     ],
     ids=["one", "three", "one long", "tiny items", "eight", "400 KB", "300 KB consistent", "mixed"],
@@ -63,7 +63,7 @@ def test_segments_of_any_size_use_the_whole_limit(
     items = 40_000 * KB // size
     table = SimulatedTable(SimulatedTime(), uneven(*(items * w // sum(weights) + 1 for w in weights), size=size))
     rate = max(10, sum(map(len, table.segments)) * size // 8192 * (2 if consistent else 1) // seconds)
-    spans = scan_all(table, max_read_capacity=rate, consistent=consistent)
+    spans = scan_all(table, max_read_capacity=rate, consistent_read=consistent)
     check(table, rate, begin=min(begun for begun, _ in spans) + 3, end=max(ended for _, ended in spans) - 1)
 
 

@@ -25,11 +25,11 @@ from dynalake.errors import (
     LedgerError,
     NotReadyError,
     RecordError,
-    SettingsError,
     SourceError,
     TransientError,
 )
 from dynalake.lake.catalog.table import Table
+from dynalake.options.backfill import BackfillOptions
 from tests.unit.backfill.exports import FakeExports, md5
 from tests.unit.backfill.fakes import Kill, KilledError, receipts
 from tests.unit.backfill.flow import NOW, backfill_exported, export
@@ -74,7 +74,7 @@ def test_an_export_is_encrypted_with_the_lake_s_key(world: World, key: str) -> N
     """
     names = replace(world.names.lake, kms_key_arn=key).table(world.names.table)
     table = FakeExports(receipts(4), world.s3)
-    plan = plan_backfill(Table(world.clients(table), names), run="keyed", method="export")
+    plan = plan_backfill(Table(world.clients(table), names), "keyed", BackfillOptions(method="export"))
     request = export_request(names, plan, "arn", Export(None))
     encryption = {name: value for name, value in request.items() if name.startswith("S3Sse")}
     assert encryption == ({"S3SseAlgorithm": "KMS", "S3SseKmsKeyId": key} if key else {})
@@ -138,7 +138,7 @@ def test_a_manifest_without_files(world: World) -> None:
 
 def test_auto_exports_if_possible(world: World) -> None:
     def chosen(table: FakeExports, run: str, **options: Any) -> str:
-        return plan_backfill(Table(world.clients(table), world.names), run=run, **options).method
+        return plan_backfill(Table(world.clients(table), world.names), run, BackfillOptions(**options)).method
 
     off = FakeExports(receipts(3), world.s3, recovery=False)
     assert chosen(FakeExports(receipts(3), world.s3), "on") == "export"
@@ -157,7 +157,7 @@ def test_auto_exports_if_possible(world: World) -> None:
 
 def test_an_error_says_that_recovery_was_turned_off_in_the_meantime(world: World) -> None:
     table = FakeExports(receipts(3), world.s3)
-    plan_backfill(Table(world.clients(table), world.names), run="r", method="export")
+    plan_backfill(Table(world.clients(table), world.names), "r", BackfillOptions(method="export"))
     table.recovery = False
     with pytest.raises(SourceError, match="recovery of table 'RECEIPTS' is off"):
         request_exports(Table(world.clients(table), world.names), run="r")
@@ -166,7 +166,7 @@ def test_an_error_says_that_recovery_was_turned_off_in_the_meantime(world: World
 def test_an_export_that_fails_is_requested_again(world: World) -> None:
     table = FakeExports(receipts(3), world.s3, looks=0)
     clients = world.clients(table)
-    plan_backfill(Table(clients, world.names), run="r", method="export", now=lambda: NOW)
+    plan_backfill(Table(clients, world.names), "r", BackfillOptions(method="export"), now=lambda: NOW)
     table.failure = ("InternalServerError", "try again")
     with pytest.raises(TransientError, match="failed: InternalServerError"):
         check_exports(Table(clients, world.names), request_exports(Table(clients, world.names), run="r"))
@@ -264,7 +264,7 @@ def test_an_export_that_differs_from_its_manifest_is_not_committed(
     clients = world.clients(table)
     backfill_exported(clients, world.names, run="before")
     before = world.visible()
-    plan_backfill(Table(clients, world.names), run="r", method="export", segments=1, now=lambda: NOW)
+    plan_backfill(Table(clients, world.names), "r", BackfillOptions(method="export", segments=1), now=lambda: NOW)
     check_exports(Table(clients, world.names), request_exports(Table(clients, world.names), run="r"))
     damage(world, what)
     with pytest.raises(kind, match=message):
@@ -276,7 +276,7 @@ def test_an_export_that_differs_from_its_manifest_is_not_committed(
 
 def test_a_manifest_that_differs_from_its_checksum(world: World) -> None:
     clients = world.clients(FakeExports(receipts(3), world.s3, looks=0))
-    plan_backfill(Table(clients, world.names), run="r", method="export", now=lambda: NOW)
+    plan_backfill(Table(clients, world.names), "r", BackfillOptions(method="export"), now=lambda: NOW)
     check_exports(Table(clients, world.names), request_exports(Table(clients, world.names), run="r"))
     (key,) = [key for key in world.objects(world.names.export_prefix("r")) if key.endswith("manifest-files.md5")]
     world.s3.put_object(Bucket=world.names.lake.bucket, Key=key, Body=b"AAAA")
@@ -287,7 +287,7 @@ def test_a_manifest_that_differs_from_its_checksum(world: World) -> None:
 def test_the_ledger_counts_match_the_manifests(world: World) -> None:
     """The commit notices a group whose checkpoint says that it read less than it had."""
     clients = world.clients(FakeExports(receipts(30), world.s3))
-    plan_backfill(Table(clients, world.names), run="r", method="export", segments=1, now=lambda: NOW)
+    plan_backfill(Table(clients, world.names), "r", BackfillOptions(method="export", segments=1), now=lambda: NOW)
     export(clients, world.names, run="r")
     convert_group(Table(clients, world.names), run="r", segment=0)
     key = f"{world.names.backfill_state('r')}files.json"
@@ -308,20 +308,6 @@ def test_groups_have_every_file_once_and_an_even_size(items: list[int], count: i
     assert max(loads) - min(loads) <= max(items, default=0)
     if len(files) >= count:
         assert all(groups)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"export_type": "half"}, "export_type is 'half'"),
-        ({"export_type": "incremental", "method": "scan", "window_from": "2019-05-20"}, "with method 'scan'"),
-        ({"window_from": "2019-05-20"}, "export_type is 'full'"),
-    ],
-)
-def test_incompatible_parameters_are_refused(world: World, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(SettingsError, match=message):
-        plan_backfill(Table(world.clients(FakeExports([], world.s3)), world.names), run="r", **options)
-    assert world.lake() == {}
 
 
 def changes(start: int) -> list[dict[str, Any]]:

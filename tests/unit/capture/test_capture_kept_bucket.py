@@ -9,7 +9,7 @@ from cfnlint.decode import cfn_yaml
 from dynalake.capture.lake.bucket import BUCKET_OPTIONS, kept_bucket
 from dynalake.capture.stacks.specs import template_folder
 from dynalake.names import Lake
-from dynalake.options.lake_options import option_fields
+from dynalake.options.lake_options import LakeOptions
 
 LAKE = Lake("dev", "123456789012", "us-east-1")
 
@@ -20,7 +20,7 @@ def test_options_without_effect_on_an_existing_bucket_are_listed() -> None:
     bound = {n for n, r in resources.items() if r.get("Condition") == "MakesBucket"}
     of_bucket = json.dumps({n: r for n, r in resources.items() if n in bound})
     of_others = json.dumps({n: r for n, r in resources.items() if n not in bound})
-    for field in option_fields():
+    for field in LakeOptions.described():
         parameter = "".join(part.capitalize() for part in field.name.split("_"))
         flag = {"AccessLogBucket": "HasAccessLog", "RejectedRetentionDays": "ExpiresRejected"}.get(parameter, parameter)
         used_by_others = f'"{parameter}"' in of_others or f"${{{parameter}}}" in of_others

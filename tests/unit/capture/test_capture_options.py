@@ -13,7 +13,7 @@ from dynalake.capture.lake.options import check_key, check_options, try_key
 from dynalake.capture.stacks.stacks import StackState
 from dynalake.errors import SettingsError
 from dynalake.names import Lake
-from dynalake.options.lake_options import FORWARDER, STORAGE, LakeOptions, option_fields
+from dynalake.options.lake_options import FORWARDER, STORAGE, LakeOptions
 
 LAKE = Lake("dev", "123456789012", "us-east-1")
 ONE, OTHER = (f"arn:aws:kms:us-east-1:123456789012:key/{name}" for name in ("one", "other"))
@@ -51,7 +51,7 @@ LOOSER: Mapping[str, tuple[str, object]] = {
 def test_a_change_of_an_option_must_be_requested_by_name(name: str, deployed: dict[str, str]) -> None:
     """Setting up one more table must not remove history, recovery or the boundary for all tables."""
     deployed_value, requested = LOOSER[name]
-    (metadata,) = (f.metadata for f in option_fields() if f.name == name)
+    (metadata,) = (f.metadata for f in LakeOptions.described() if f.name == name)
     deployed[metadata["parameter"]] = deployed_value
     lake_options = LakeOptions.parse({name: requested})
     with pytest.raises(SettingsError) as refused:
@@ -75,10 +75,10 @@ def test_a_new_lake_takes_the_requested_options(monkeypatch: pytest.MonkeyPatch)
 
 def test_every_option_of_a_stack_is_compared() -> None:
     """An option that is not compared would change without a request."""
-    lake_options = LakeOptions.parse({f.name: f.default for f in option_fields()})
-    other = {f.metadata["parameter"]: "another value" for f in option_fields()}
+    lake_options = LakeOptions.parse({f.name: f.default for f in LakeOptions.described()})
+    other = {f.metadata["parameter"]: "another value" for f in LakeOptions.described()}
     changed = lake_options.changed_from({STORAGE: other, FORWARDER: other})
-    assert set(changed) == {f.name for f in option_fields()} - set(lake_options.place)
+    assert set(changed) == {f.name for f in LakeOptions.described()} - set(lake_options.place)
     assert lake_options.changed_from({STORAGE: {}, FORWARDER: {}}) == {}
 
 

@@ -1,6 +1,6 @@
 """What a run reads, decided once for every retry.
 
-request         the run's parameters
+limit           the read capacity that a run may use
 filter          which items are kept
 windows         the windows of an import
 estimate, quote  what it takes

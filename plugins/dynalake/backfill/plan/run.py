@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING, Any, cast
 from dynalake.aws.dynamodb import find_recovery, turn_on_recovery
 from dynalake.backfill.plan.estimate import UNIT_BYTES, estimate_export, estimate_scan
 from dynalake.backfill.plan.filter import Invalid, Missing, UpdatedBefore, of_datetime, parse_cutoff, to_iso
-from dynalake.backfill.plan.request import MAX_SEGMENTS, check_export, check_parameters, read_limit
+from dynalake.backfill.plan.limit import read_limit
 from dynalake.backfill.plan.windows import Window, plan_window
 from dynalake.backfill.source.recovery import choose_method, recovery_off
 from dynalake.backfill.source.source import describe
 from dynalake.errors import NotReadyError
 from dynalake.lake.catalog.table import Table
 from dynalake.names import TableNames, shorten
+from dynalake.options.backfill import MAX_SEGMENTS, BackfillOptions
+from dynalake.options.settings import TableSettings
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import TableDescriptionTypeDef
 
-TARGET_MB = 64
 # Each segment is one Airflow task; a table of this size is a few minutes of one task's work.
 SEGMENT_BYTES = 512 * 1024 * 1024
 MIN_SEGMENTS = 4
@@ -138,81 +139,51 @@ def plan_key(names: TableNames, run: str) -> str:
 
 def plan_backfill(
     table: Table,
-    *,
     run: str,
+    options: BackfillOptions,
+    *,
     table_id: str = "",
-    method: str = "auto",
-    updated_at_attribute: str = "updatedAt",
-    updated_before: str = "",
     hand_off: str = "",
-    missing: str = "keep",
-    invalid: str = "keep",
-    segments: int = 0,
-    max_read_capacity: int = 0,
-    read_capacity_percent: int = 0,
-    consistent: bool = False,
-    target_mb: float = TARGET_MB,
-    export_type: str = "full",
-    window_from: str = "",
-    window_to: str = "",
-    enable_pitr: bool = False,
-    keep_export: bool = False,
-    dry_run: bool = False,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> BackfillPlan:
     """Decide what the run does and store it as `plan.json`. A dry run stores nothing.
 
-    `run` is the Airflow run id; `table_id` that of the table whose items the lake has; `updated_before` the cutoff,
-    taken literally; without one it is `SKEW_SECONDS` after the `hand_off`, from which on the stream has all changes,
-    and without both every item is kept. `segments` 0 follows from the table's size; `target_mb` is an object's gzipped
-    size.
+    `run` is the Airflow run id; `table_id` that of the table whose items the lake has. Without the option
+    `updated_before` the cutoff is `SKEW_SECONDS` after the `hand_off`, from which on the stream has all changes, and
+    without both every item is kept.
 
     A plan that is already stored for this run is returned as it is, so a retry has the same cutoff and read time.
 
-    `method` `auto` is `export` where point-in-time recovery is on (`enable_pitr` turns it on), else `scan`. An
-    incremental run brings the changes between `window_from` and `window_to`, unfiltered.
+    An incremental run brings the changes between `window_from` and `window_to`, unfiltered.
 
-    Raises `SettingsError` for parameters that are not allowed, and `SourceError` where there is no such table, or
-    another one than the lake has, or no point-in-time recovery for an export.
+    Raises `SettingsError` for options that the table does not allow, and `SourceError` where there is no such table,
+    or another one than the lake has, or no point-in-time recovery for an export.
     """
     names = table.names
     run = run_name(run)
-    check_parameters(method, missing, invalid, segments, max_read_capacity, read_capacity_percent, target_mb)
-    incremental = check_export(method, export_type, window_from)
-    if not dry_run:
+    incremental, turns_on = options.incremental, options.enable_pitr and not options.incremental
+    if not options.dry_run:
         stored = table.store.read_json(plan_key(names, run))
         if stored is not None:
             return BackfillPlan.from_json(stored.value)
     description = describe(table, table_id)
-    recovery = None if method == "scan" else find_recovery(table.clients, names.table)
-    if method != "scan" and recovery is None and enable_pitr and not incremental and not dry_run:
+    recovery = None if options.method == "scan" else find_recovery(table.clients, names.table)
+    if options.method != "scan" and recovery is None and turns_on and not options.dry_run:
         recovery = turn_on_recovery(table.clients, names.table)
     # A dry run does not turn it on, but reports what a run would do that does.
-    on = recovery is not None or (enable_pitr and not incremental)
-    chosen = choose_method(method, on=on, incremental=incremental)
+    chosen = choose_method(options.method, on=recovery is not None or turns_on, incremental=incremental)
     if chosen is None:
         raise recovery_off(names, incremental=incremental)
     plan = draft(
         description,
+        options,
         run=run,
         method=chosen,
-        window=plan_window(window_from, window_to, recovery) if incremental and recovery else None,
-        keep_export=keep_export,
-        cutoff=cutoff_of(updated_before, hand_off),
-        keeps_future=not updated_before,
-        updated_at_attribute=updated_at_attribute,
-        missing=cast("Missing", missing),
-        invalid=cast("Invalid", invalid),
-        segments=segments,
-        # An export reads nothing from the table.
-        max_read_capacity=0
-        if chosen == "export"
-        else read_limit(description, max_read_capacity, read_capacity_percent),
-        consistent=consistent,
-        target_bytes=max(1, int(target_mb * 1024 * 1024)),
+        window=plan_window(options.window_from, options.window_to, recovery) if incremental and recovery else None,
+        cutoff=cutoff_of(options.updated_before, hand_off),
         read_at_ms=of_datetime(now()) // 1000,
     )
-    if dry_run:
+    if options.dry_run:
         return plan
     return BackfillPlan.from_json(table.store.create_json(plan_key(names, run), plan.to_json()).value)
 
@@ -242,52 +213,50 @@ def load_plan(table: Table, run: str) -> BackfillPlan:
 
 def draft(
     description: TableDescriptionTypeDef,
+    options: BackfillOptions,
     *,
     run: str,
     method: str,
     window: Window | None,
-    keep_export: bool,
     cutoff: str,
-    keeps_future: bool,
-    updated_at_attribute: str,
-    missing: Missing,
-    invalid: Invalid,
-    segments: int,
-    max_read_capacity: float,
-    consistent: bool,
-    target_bytes: int,
     read_at_ms: int,
 ) -> BackfillPlan:
     """Return the plan for a table as DescribeTable describes it (pure)."""
     size = description.get("TableSizeBytes", 0)
-    tasks = count_segments(size, segments)
+    segments, tasks = options.segments, count_segments(size, options.segments)
+    limit = 0.0
     if method == "export":
+        # It reads nothing from the table.
         estimate = estimate_export(description, tasks=tasks, recovery=True)
     else:
-        segments = tasks
-        estimate = estimate_scan(description, tasks=tasks, consistent=consistent, max_read_capacity=max_read_capacity)
+        segments, limit = tasks, read_limit(description, options)
+        consistent = options.consistent_read
+        estimate = estimate_scan(description, tasks=tasks, consistent=consistent, max_read_capacity=limit)
+    attribute = options.updated_at_attribute
+    if attribute is None:
+        attribute = TableSettings.updated_at_attribute
     return BackfillPlan(
         table=description["TableName"],
         run=run,
         table_id=description["TableId"],
         method=method,
         segments=segments,
-        updated_at_attribute=updated_at_attribute,
+        updated_at_attribute=attribute,
         # The changes of a window are brought in whole.
-        updated_before=cutoff if updated_at_attribute and not window else "",
-        keeps_future=keeps_future,
-        missing=missing,
-        invalid=invalid,
+        updated_before=cutoff if attribute and not window else "",
+        keeps_future=not options.updated_before,
+        missing=cast("Missing", options.missing_updated_at),
+        invalid=cast("Invalid", options.invalid_updated_at),
         read_at_ms=read_at_ms,
-        consistent=consistent,
-        max_read_capacity=max_read_capacity,
-        target_bytes=target_bytes,
+        consistent=options.consistent_read,
+        max_read_capacity=limit,
+        target_bytes=max(1, int(options.target_mb * 1024 * 1024)),
         estimated_items=description.get("ItemCount", 0),
         estimated_bytes=size,
         estimated_read_units=estimate.read_units,
         estimated_dollars=estimate.dollars,
         estimated_seconds=estimate.seconds,
-        keep_export=keep_export,
+        keep_export=options.keep_export,
         window=window,
     )
 

@@ -12,9 +12,10 @@ from airflow.sdk import PokeReturnValue, get_current_context
 from airflow.sdk.exceptions import AirflowException
 
 from dynalake.errors import AccessError, DynalakeError, NotReadyError, SettingsError, TerminalError
-from dynalake.operators.parameters.which import check_connection
 from dynalake.operators.task.mapped import check_mapped
 from dynalake.operators.task.run_note import NOTE
+from dynalake.options.option import Options
+from dynalake.options.where import Tables, check_connection
 
 try:
     from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
@@ -33,6 +34,7 @@ LOOK_SECONDS = 5.0
 
 P = ParamSpec("P")
 R = TypeVar("R")
+C = TypeVar("C", bound=Options)
 
 
 def guarded(function: Callable[P, R]) -> Callable[P, R]:
@@ -106,6 +108,12 @@ def parameters() -> dict[str, Any]:
     if run is not None and dag is not None:
         check_conf(run.conf or {}, dag.params.keys())
     return dict(context["params"])
+
+
+def requested(kind: type[C]) -> C:
+    """Return the run's options of a kind. Raise `SettingsError` for any that is not allowed."""
+    params = parameters()
+    return kind.parse({f.name: params[f.name] for f in kind.described() if f.name in params})
 
 
 def check_conf(conf: Iterable[str], known: Iterable[str]) -> None:
@@ -202,9 +210,8 @@ def table_list(aws: Clients) -> list[str]:
     from dynalake.capture.lake.registry import find_lake, list_tables, load_settings
     from dynalake.lake.catalog.table import Table
 
-    requested = parameters()["tables"]
-    environment = str(parameters()["environment"])
-    where = lake(aws) if requested else find_lake(aws, environment)
+    named, environment = requested(Tables).tables, str(parameters()["environment"])
+    where = lake(aws) if named else find_lake(aws, environment)
     if where is None:
         tell(
             f"There is no lake {environment!r}, so nothing was done. dynalake_setup makes it with its first table. If "
@@ -212,9 +219,9 @@ def table_list(aws: Clients) -> list[str]:
         )
         return []
     chosen = list(list_tables(aws, where))
-    if requested:
-        for name in set(requested) - set(chosen):
+    if named:
+        for name in set(named) - set(chosen):
             load_settings(Table(aws, where.table(name)))  # raises, because it is not set up
-        chosen = sorted(set(requested))
+        chosen = sorted(set(named))
     check_mapped(chosen)
     return chosen

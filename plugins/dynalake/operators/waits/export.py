@@ -8,7 +8,8 @@ from airflow.sdk import BaseOperator
 
 from dynalake.errors import TransientError
 from dynalake.operators.task import limits
-from dynalake.operators.task.session import guarded, parameters, run_id, run_table, say
+from dynalake.operators.task.session import guarded, parameters, requested, run_id, run_table, say
+from dynalake.options.backfill import BackfillOptions
 
 try:
     from airflow.sdk.exceptions import AirflowSkipException
@@ -43,7 +44,7 @@ class ExportTable(BaseOperator):
         from dynalake.backfill.plan.run import load_plan, run_name
         from dynalake.errors import NotReadyError
 
-        if parameters()["dry_run"]:
+        if requested(BackfillOptions).dry_run:
             raise AirflowSkipException("Only an estimate was requested")
         table = run_table()
         if load_plan(table, run_name(run_id())).method != "export":

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.sdk import BaseOperator, Context
 
 from dynalake.operators.task import limits
-from dynalake.operators.task.session import guarded, named_table, parameters, say
+from dynalake.operators.task.session import guarded, named_table, parameters, requested, say
+from dynalake.options.engine import Engine
 
 if TYPE_CHECKING:
     from dynalake.lake.catalog.table import Table
@@ -66,7 +67,7 @@ class SparkOperator(BaseOperator):
 
 def is_for_spark(count: Callable[[], int]) -> bool:
     """Return whether the run's parameters give this work to Spark. Count its bytes only if they decide."""
-    params = parameters()
-    if params["engine"] == "auto":
-        return count() > int(params["spark_above_gb"]) << 30
-    return bool(params["engine"] == "spark")
+    options = requested(Engine)
+    if options.engine == "auto":
+        return count() > options.spark_above_gb << 30
+    return options.engine == "spark"
