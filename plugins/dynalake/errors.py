@@ -49,7 +49,7 @@ class DynalakeError(Exception):
             parts.append(f"Needed: {allowed.rstrip('.')}")
         if action:
             parts.append(f"What to do: {action.rstrip('.')}")
-        super().__init__(". ".join(parts) + ".")
+        super().__init__(" ".join(part if part.endswith("?") else f"{part}." for part in parts))
 
 
 class TransientError(DynalakeError):

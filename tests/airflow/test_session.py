@@ -187,5 +187,9 @@ def test_setup_reports_a_table_that_scheduled_runs_leave_out() -> None:
 
 def test_a_key_that_is_not_a_parameter_of_the_dag_is_refused() -> None:
     session.check_conf(["table"], ["table", "environment"])
-    with pytest.raises(SettingsError, match=r"conf has 'dayz', 'tabel'.*only the keys days, tables"):
+    with pytest.raises(
+        SettingsError, match=r"'tabel'\. Did you mean 'days' and 'tables'\? Needed: only the keys days, t"
+    ):
         session.check_conf(["dayz", "tabel", "days"], ["tables", "days"])
+    with pytest.raises(SettingsError, match=r"conf has 'colour'\. Needed: only the keys days"):
+        session.check_conf(["colour"], ["days"])

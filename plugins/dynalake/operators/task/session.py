@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
+from difflib import get_close_matches
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -117,11 +118,14 @@ def requested(kind: type[C]) -> C:
 
 
 def check_conf(conf: Iterable[str], known: Iterable[str]) -> None:
-    """Raise `SettingsError` unless each key of a run's `conf` is a parameter of its DAG."""
+    """Raise `SettingsError` unless each key of a run's `conf` is a parameter of its DAG. Name the nearest ones."""
+    known = sorted(known)
     if unknown := sorted(set(conf) - set(known)):
+        near = dict.fromkeys(name for key in unknown for name in get_close_matches(key, known, 1))
+        meant = f". Did you mean {' and '.join(map(repr, near))}?" if near else ""
         raise SettingsError(
-            f"The run's conf has {', '.join(map(repr, unknown))}",
-            allowed=f"only the keys {', '.join(sorted(known))}",
+            f"The run's conf has {', '.join(map(repr, unknown))}{meant}",
+            allowed=f"only the keys {', '.join(known)}",
             action="correct it, and trigger the DAG again",
         )
 
