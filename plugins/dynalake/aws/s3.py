@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError
 
 from dynalake.aws.clients import Clients
 from dynalake.days import milliseconds
-from dynalake.errors import AccessError, ConflictError
+from dynalake.errors import AccessError, ConflictError, DynalakeError, UnavailableError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 # https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html
 _DELETED_AT_ONCE = 1000
 _MISSING = ("NoSuchKey", "NotFound", "404")
+# https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html#ErrorCodeList
+_PASSING = ("InternalError", "SlowDown", "ServiceUnavailable")
 # A condition does not hold (412), or another write is under way (409):
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 _REFUSED = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
@@ -202,7 +204,10 @@ class Store:
         self.clients.s3.delete_object(Bucket=self.bucket, Key=key)
 
     def delete_all(self, keys: Iterable[str]) -> int:
-        """Delete objects, a thousand per call, and return how many. Raise `AccessError` where S3 refuses one."""
+        """Delete objects, a thousand per call, and return how many.
+
+        Raises `AccessError` where S3 refuses one, `UnavailableError` where it fails.
+        """
         left, count = iter(keys), 0
         while batch := list(islice(left, _DELETED_AT_ONCE)):
             for key, failure in self._delete([{"Key": key} for key in batch]).items():
@@ -214,7 +219,7 @@ class Store:
     def delete_listed(self, objects: Iterable[StoredObject]) -> Deleted:
         """Delete objects, a thousand per call, unless they were written again since they were listed.
 
-        Raises `AccessError` where S3 refuses one. Deletes by ETag:
+        Raises as `delete_all` does. Deletes by ETag:
         https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-deletes.html
         """
         left, count, size = iter(objects), 0, 0
@@ -250,9 +255,12 @@ class Store:
         answer = self.clients.s3.delete_objects(Bucket=self.bucket, Delete={"Objects": identifiers, "Quiet": True})
         return {str(failure.get("Key")): failure for failure in answer.get("Errors", ())}
 
-    def _not_deleted(self, key: str, failure: Mapping[str, Any]) -> AccessError:
+    def _not_deleted(self, key: str, failure: Mapping[str, Any]) -> DynalakeError:
+        what = f"S3 did not delete {self.uri(key)}: {failure.get('Code')} {failure.get('Message')}"
+        if failure.get("Code") in _PASSING:
+            return UnavailableError(what, action="let the task be retried", key=key)
         return AccessError(
-            f"S3 did not delete {self.uri(key)}: {failure.get('Code')} {failure.get('Message')}",
+            what,
             action="let the role of the AWS connection delete it (s3:DeleteObject), and look for an object lock",
             key=key,
         )

@@ -15,7 +15,7 @@ from moto import mock_aws
 
 from dynalake.aws.clients import Clients
 from dynalake.aws.s3 import Deleted, Store
-from dynalake.errors import AccessError, ConflictError
+from dynalake.errors import AccessError, ConflictError, UnavailableError
 
 
 @pytest.fixture
@@ -125,6 +125,15 @@ def test_only_the_versions_that_were_listed_are_deleted(store: Store) -> None:
     other = Store(Clients(lambda service: S3()), "lake")
     assert other.delete_listed(listed) == Deleted(2, 10, ("b",))
     assert sent == [{"Objects": [{"Key": o.key, "ETag": o.etag} for o in listed], "Quiet": True}]
+
+
+def test_a_deletion_that_fails_is_tried_again_by_the_task() -> None:
+    class S3:
+        def delete_objects(self, **_: Any) -> Any:
+            return {"Errors": [{"Key": "a", "Code": "SlowDown", "Message": "reduce your rate"}]}
+
+    with pytest.raises(UnavailableError, match="did not delete s3://lake/a: SlowDown"):
+        Store(Clients(lambda service: S3()), "lake").delete_all(["a"])
 
 
 def test_a_refused_deletion_says_what_to_do() -> None:
