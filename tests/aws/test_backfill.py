@@ -56,8 +56,8 @@ def objects(clients: Clients, names: TableNames, run: str) -> dict[str, bytes]:
     return {o["Key"]: clients.s3.get_object(Bucket=names.lake.bucket, Key=o["Key"])["Body"].read() for o in listed}
 
 
-def backfill(clients: Clients, names: TableNames, run: str, **options: Any) -> Any:
-    plan = plan_backfill(Table(clients, names), run, BackfillOptions(method="scan", **options))
+def backfill(clients: Clients, names: TableNames, run: str, *, hand_off: str = "", **options: Any) -> Any:
+    plan = plan_backfill(Table(clients, names), run, BackfillOptions(method="scan", **options), hand_off=hand_off)
     with ThreadPoolExecutor(plan.segments) as threads:
         list(threads.map(lambda n: scan_segment(Table(clients, names), run=run, segment=n), range(plan.segments)))
     committed = commit_backfill(Table(clients, names), run=run)
