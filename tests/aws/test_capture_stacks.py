@@ -203,7 +203,7 @@ def test_a_bucket_of_another_account_or_region_is_refused(local_aws: LocalAws) -
     foreign_s3.put_bucket_policy(
         Bucket=squatted.bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": [allow]})
     )
-    with pytest.raises(SettingsError, match=r"another account's.*a bucket of account 000000000000"):
+    with pytest.raises(SettingsError, match=r"to another account.*a bucket of account 000000000000"):
         creates_bucket(clients, squatted)
     with pytest.raises(ClientError, match="403"):
         upload_package(clients, squatted, build_package(squatted))
@@ -212,7 +212,7 @@ def test_a_bucket_of_another_account_or_region_is_refused(local_aws: LocalAws) -
     elsewhere.client("s3", endpoint_url=local_aws.endpoint_url).create_bucket(
         Bucket="elsewhere", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
     )
-    with pytest.raises(SettingsError, match="'elsewhere' is in region eu-west-1, and the lake in us-east-1"):
+    with pytest.raises(SettingsError, match="'elsewhere' is in region eu-west-1, but the lake is in us-east-1"):
         creates_bucket(clients, plan_lake(clients, "elsewhere", "elsewhere"))
 
 
