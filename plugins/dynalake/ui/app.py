@@ -106,7 +106,9 @@ def _answer(environment: str, table: str) -> HTMLResponse:
     except WRONG_VALUES:
         # The objects in S3 have the right shape, but values that the watch never writes, such as a year after 9999.
         logger.exception("The page cannot show the lake %s", environment)
-        return _message(environment, 502, "The stored status of this lake cannot be shown", "", f"run {DAG} again")
+        return _message(
+            environment, 502, "The stored status of this lake cannot be shown", "", f"run {DAG}, which writes it again"
+        )
 
 
 def _show(environment: str, table: str) -> HTMLResponse:
