@@ -49,6 +49,7 @@ from tests.aws.handoff_reader import Watcher, Written, check_changes, check_curr
 from tests.aws.handoff_writer import Writer
 from tests.support.aws.capture_steps import capture, drain, leave, patiently, raw_changes
 from tests.support.aws.lake import convert, night, register, right_now, show
+from tests.support.kills import Killed
 from tests.support.waiting import PATIENCE, eventually
 
 KEYS = (
@@ -69,10 +70,6 @@ class Place:
     streams: Any
     fail: Callable[..., None]
     aws: Mapping[str, str]
-
-
-class Killed(BaseException):
-    """The task was killed: it does nothing more, and no step takes this for a fault."""
 
 
 @contextmanager

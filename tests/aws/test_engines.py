@@ -51,6 +51,7 @@ from tests.aws.spark_steps import (
     run_job,
 )
 from tests.support.aws.lake import deploy_job
+from tests.support.kills import Killed
 from tests.support.machine import need
 from tests.support.other_workers import OtherWorkers
 
@@ -64,10 +65,6 @@ Night = Callable[[Table], list[str]]
 def fold_some(table: Table) -> None:
     """Fold, so that changes up to the middle of the second day are late from now on."""
     fold(table, noon(DAYS[1]) + 34)
-
-
-class Killed(BaseException):
-    """The worker was killed."""
 
 
 def begin_backfill(table: Table) -> None:

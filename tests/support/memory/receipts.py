@@ -36,6 +36,7 @@ from dynalake.lake.types.union import holds, observe, type_to_json
 from dynalake.names import Lake
 from dynalake.record.change import EVENT_TIME, METADATA, OPERATION, OTHER, SEQUENCE_NUMBER
 from dynalake.record.key import ItemKey, KeyAttribute
+from tests.support.kills import Killed
 from tests.support.memory.aws import Clock, MemoryGlue, MemoryS3, memory_clients
 
 Item = dict[str, Any]
@@ -43,10 +44,6 @@ Item = dict[str, Any]
 BY_ID = ItemKey(KeyAttribute("id", "S"))
 _EXACT = Context(prec=1000)
 DAY_1, DAY_2, DAY_3 = "20231229", "20231230", "20231231"
-
-
-class Killed(BaseException):
-    """The process ends here."""
 
 
 class ReceiptsS3(MemoryS3):

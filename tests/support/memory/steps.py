@@ -14,15 +14,12 @@ from botocore.exceptions import ReadTimeoutError
 from pyiceberg.manifest import ManifestFile, clear_manifest_cache
 
 from dynalake.lake.catalog.commit import commit_on
+from tests.support.kills import Killed
 from tests.support.memory.aws import MemoryGlue, error
 
 LOSE, DROP, LATE, THROTTLE = "lose", "drop", "late", "throttle"
 """Possible outcomes of an update of Glue: it lands and its answer is lost; it does not land; it lands later; it is
 refused before it begins."""
-
-
-class Killed(BaseException):
-    """The worker is dead: its cleanup on the way out has no effect."""
 
 
 @dataclass(eq=False)

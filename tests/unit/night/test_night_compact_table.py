@@ -11,8 +11,9 @@ from dynalake.lake.compaction.compact_options import CompactOptions
 from dynalake.lake.files.rewrite import check_rows
 from dynalake.night import compact
 from dynalake.night.compact import CompactReport, compact_table
+from tests.support.kills import Killed
 from tests.support.memory.checks import check_lake, check_partitions, check_views
-from tests.support.memory.receipts import DAY_1, DAY_2, Killed, Receipts, kill
+from tests.support.memory.receipts import DAY_1, DAY_2, Receipts, kill
 from tests.unit.night.one_table import TODAY, prepared
 
 pytestmark = pytest.mark.slow

@@ -26,7 +26,8 @@ from dynalake.lake.files.sort import sort_rows
 from dynalake.lake.tables.grow import schema_of
 from dynalake.lake.types.union import observe
 from dynalake.record.change import SEQUENCE_NUMBER
-from tests.support.memory.receipts import DAY_1, DAY_2, Killed, Receipts, kill
+from tests.support.kills import Killed
+from tests.support.memory.receipts import DAY_1, DAY_2, Receipts, kill
 
 pytestmark = pytest.mark.slow
 

@@ -28,8 +28,9 @@ from dynalake.lake.current.view_entries import write_views
 from dynalake.lake.files.folders import read_manifests
 from dynalake.lake.tables.grow import pin_columns, schema_of
 from dynalake.lake.types.union import Number, observe, type_to_json
+from tests.support.kills import Killed
 from tests.support.memory.checks import check_lake, check_views
-from tests.support.memory.receipts import BY_ID, DAY_1, DAY_2, Killed, Receipts, kill
+from tests.support.memory.receipts import BY_ID, DAY_1, DAY_2, Receipts, kill
 from tests.unit.lake.small_lake import SmallLake
 
 pytestmark = pytest.mark.slow

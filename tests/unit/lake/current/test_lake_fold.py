@@ -12,6 +12,7 @@ from dynalake.lake.catalog.table import BOUND, FOLDED_TO, number
 from dynalake.lake.current.fold import FoldOptions, FoldPlan, count_bytes, fold, open_files, plan_fold, raise_bound
 from dynalake.lake.current.key_ranges import Sizes
 from dynalake.lake.current.view_entries import views_bound
+from tests.support.kills import killed_before
 from tests.support.memory.state_lake import DAY_MS, START, Event, StateLake, replay
 
 pytestmark = pytest.mark.slow
@@ -191,10 +192,6 @@ def test_a_change_at_the_bound_that_arrives_later_is_late(lake: StateLake) -> No
     assert lake.current() == lake.state() == {"a": "MODIFY 2"}
 
 
-class Killed(BaseException):
-    """The worker is gone."""
-
-
 def test_readers_see_the_right_rows_after_a_kill_before_any_call() -> None:
     before = StateLake().make()
     before.append(*LOG[:3])
@@ -202,20 +199,11 @@ def test_readers_see_the_right_rows_after_a_kill_before_any_call() -> None:
     before.append(*LOG[3:])
     half: set[tuple[int, int, int]] = set()
     for at in range(1, 300, 6):
-        lake, left = before.copy(), at
-
-        def kill(*_: Any) -> None:
-            nonlocal left
-            left -= 1
-            if left <= 0:
-                raise Killed
-
-        lake.s3.on_call = lake.glue.on_call = kill
-        try:
+        lake = before.copy()
+        with killed_before(lake, at) as refused:
             fold(lake.table, START + DAY_MS, sizes=ONE_ROW)
+        if not refused:
             break
-        except Killed:
-            lake.s3.on_call = lake.glue.on_call = lambda *_: None
         shown = views_bound(lake.table)
         assert shown is not None
         bounds = number(lake.table.changes(), BOUND), number(lake.table.items(), FOLDED_TO), shown

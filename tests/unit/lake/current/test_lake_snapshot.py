@@ -14,6 +14,7 @@ from dynalake.lake.current.fold import fold
 from dynalake.lake.current.key_ranges import Sizes
 from dynalake.lake.current.snapshot import Swapped, finish_snapshot, is_unfinished, number_run, swap_snapshot
 from dynalake.lake.files.folders import FolderManifest
+from tests.support.kills import killed_before
 from tests.support.memory.state_lake import START, Event, StateLake
 
 pytestmark = pytest.mark.slow
@@ -100,23 +101,6 @@ def test_an_earlier_snapshot_is_refused(lake: StateLake) -> None:
     assert lake.current() == {"b": "snapshot 2", "c": "snapshot 2"}
 
 
-class Killed(BaseException):
-    """The worker is gone."""
-
-
-def kill_at(lake: StateLake, at: int) -> None:
-    """Fail the call with this number and all later ones."""
-    left = at
-
-    def kill(*_: Any) -> None:
-        nonlocal left
-        left -= 1
-        if left <= 0:
-            raise Killed
-
-    lake.s3.on_call = lake.glue.on_call = kill
-
-
 def revive(lake: StateLake) -> None:
     lake.s3.on_call = lake.glue.on_call = lambda *_: None
 
@@ -132,12 +116,10 @@ def test_a_kill_before_any_call_is_repaired(finisher: str) -> None:
     begun = 0
     for at in range(1, 400, 7):
         lake = before.copy()
-        kill_at(lake, at)
-        try:
+        with killed_before(lake, at) as refused:
             swap(lake, 2, folder, sizes=ONE_ROW)
+        if not refused:
             break
-        except Killed:
-            revive(lake)
         begun += is_unfinished(lake.table.changes(), lake.table.items())
         assert set(lake.current()) <= {"a", "b", "c", "d"}
         assert {"b", "c"} <= set(lake.current())

@@ -20,6 +20,7 @@ from dynalake.lake.current.view_entries import HELD_UNTIL, HOLD, PIN, hold_views
 from dynalake.lake.current.views import attribute_columns, glue_type
 from dynalake.lake.tables.grow import grow_schema
 from dynalake.lake.types.union import TEXT, Field, Number, Struct
+from tests.support.kills import Killed
 from tests.support.memory.state_lake import START, Event, StateLake
 
 pytestmark = pytest.mark.slow
@@ -311,9 +312,6 @@ def test_no_reader_sees_a_mismatched_view_while_a_struct_gets_a_field() -> None:
     write_views(before.table)
     before.append(Event("a", 1, START), Event("b", 2, START + 1))
     fold(before.table, START)
-
-    class Killed(BaseException):
-        pass
 
     for at in range(1, 60):
         lake, left = before.copy(), at

@@ -29,7 +29,8 @@ from dynalake.lake.files.read import read_rows
 from dynalake.lake.tables.grow import schema_of
 from dynalake.lake.working.workers import HERE, Workers
 from dynalake.night.compact import CompactReport, compact_table, count_due
-from tests.support.memory.receipts import DAY_1, DAY_2, DAY_3, Killed, Receipts, kill
+from tests.support.kills import Killed
+from tests.support.memory.receipts import DAY_1, DAY_2, DAY_3, Receipts, kill
 from tests.support.memory.state_lake import DAY_MS, START, Event, StateLake, replay
 from tests.support.other_workers import OtherWorkers
 

@@ -24,8 +24,9 @@ from dynalake.lake.hive.hive import HiveColumn, Partition
 from dynalake.lake.hive.orc import FOLDER, LAYOUT, OrcColumns, copy_days, plan_copies, plan_garbage
 from dynalake.lake.hive.parquet_table import TYPES, DayFolder, Projected
 from dynalake.lake.tables.grow import schema_of
+from tests.support.kills import Killed
 from tests.support.memory.checks import columns, location
-from tests.support.memory.receipts import DAY_1, DAY_2, Killed, Receipts, as_text, decode, kill
+from tests.support.memory.receipts import DAY_1, DAY_2, Receipts, as_text, decode, kill
 
 OPTIONS = CompactOptions(orc_copy=True)
 

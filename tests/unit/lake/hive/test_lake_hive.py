@@ -25,8 +25,9 @@ from dynalake.lake.hive.hive import Partition, align_table, list_partitions
 from dynalake.lake.hive.json_table import project_json, shown_prefix
 from dynalake.lake.hive.parquet_table import DayFolder, PartitionPlan, plan_partitions, project_parquet
 from dynalake.lake.tables.optimizers import TYPES, foreign_optimizers, switch_off_optimizers
+from tests.support.kills import Killed
 from tests.support.memory.checks import check_partitions, columns, location, partitions
-from tests.support.memory.receipts import DAY_1, DAY_2, Killed, Receipts, kill
+from tests.support.memory.receipts import DAY_1, DAY_2, Receipts, kill
 
 pytestmark = pytest.mark.slow
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from dynalake.errors import CatalogError, NameTakenError, SourceError
@@ -25,6 +23,7 @@ from dynalake.lake.tables.grow import schema_of
 from dynalake.lake.tables.identity import check_table, table_id_of
 from dynalake.lake.tables.make import glue_names, make_tables
 from dynalake.record.key import ItemKey, KeyAttribute
+from tests.support.kills import killed_before
 from tests.support.memory.receipts import Receipts
 from tests.support.memory.state_lake import ARN, DAY_MS, START, Event, StateLake, replay
 
@@ -100,38 +99,17 @@ def test_a_second_run_writes_nothing() -> None:
 
 
 def test_a_kill_before_any_call_is_repaired() -> None:
-    calls = 0
-    lake = StateLake()
-
-    def count(*_: Any) -> None:
-        nonlocal calls
-        calls += 1
-
-    lake.s3.on_call = lake.glue.on_call = count
-    make(lake)
-    assert calls > 30
-
-    class Killed(BaseException):
-        pass
-
-    for at in range(1, calls + 1):
+    for at in range(1, 200):
         lake = StateLake()
-        left = at
-
-        def kill(*_: Any) -> None:
-            nonlocal left
-            left -= 1
-            if not left:
-                raise Killed
-
-        lake.s3.on_call = lake.glue.on_call = kill
-        with pytest.raises(Killed):
+        with killed_before(lake, at) as refused:
             make(lake)
-        lake.s3.on_call = lake.glue.on_call = lambda *_: None
+        if not refused:
+            break
         lake.make()
         assert len(lake.glue.tables) == 5
         lake.append(Event("a", 1, START))
         assert lake.current() == {"a": "MODIFY 1"}
+    assert at > 30
 
 
 @pytest.mark.parametrize("place", range(8))
@@ -208,9 +186,6 @@ def test_a_table_lost_by_glue_is_restored(which: str, how: str) -> None:
 
 
 def test_a_kill_while_a_lost_state_is_restored() -> None:
-    class Killed(BaseException):
-        pass
-
     before = StateLake().make()
     before.append(*EVENTS[:4])
     fold(before.table, START + 4)
@@ -219,21 +194,12 @@ def test_a_kill_while_a_lost_state_is_restored() -> None:
     before.s3.objects[before.names.metadata_note(before.names.state_table)] = kept
     lose(before, before.names.state_table)
     for at in range(1, 100):
-        lake, left = before.copy(), at
-
-        def kill(*_: Any) -> None:
-            nonlocal left
-            left -= 1
-            if not left:
-                raise Killed
-
-        lake.s3.on_call = lake.glue.on_call = kill
-        try:
+        lake = before.copy()
+        with killed_before(lake, at) as refused:
             make(lake)
+        if not refused:
             break
-        except Killed:
-            lake.s3.on_call = lake.glue.on_call = lambda *_: None
-            make(lake)
+        make(lake)
         assert lake.current() == {"a": "MODIFY 9", "d": "MODIFY 1"}, at
     assert at > 20
 
@@ -276,30 +242,18 @@ def test_a_state_is_derived_again_if_nothing_of_it_is_left() -> None:
 
 
 def test_a_kill_while_a_state_is_derived_again() -> None:
-    class Killed(BaseException):
-        pass
-
     before = StateLake().make()
     snapshot(before)
     before.append(*EVENTS[:4])
     fold(before.table, START + 4)
     forget(before)
     for at in range(1, 200, 3):
-        lake, left = before.copy(), at
-
-        def kill(*_: Any) -> None:
-            nonlocal left
-            left -= 1
-            if not left:
-                raise Killed
-
-        lake.s3.on_call = lake.glue.on_call = kill
-        try:
+        lake = before.copy()
+        with killed_before(lake, at) as refused:
             make(lake)
+        if not refused:
             break
-        except Killed:
-            lake.s3.on_call = lake.glue.on_call = lambda *_: None
-            make(lake)
+        make(lake)
         assert lake.current() == {"a": "MODIFY 3", "s": "SNAPSHOT 0"}, at
     assert at > 40
 

@@ -18,6 +18,7 @@ from dynalake.lake.current.snapshot import swap_snapshot
 from dynalake.lake.tables.repair import repair_entries
 from dynalake.lake.tables.restore import find_last, order_known
 from dynalake.lake.upkeep.collect import collect
+from tests.support.kills import killed_before
 from tests.support.memory.aws import ConcurrentModificationException
 from tests.support.memory.state_lake import DAY_MS, START, Event, StateLake
 
@@ -256,29 +257,15 @@ def test_without_any_metadata_the_error_says_what_to_restore(lake: StateLake) ->
         repair_entries(lake.table)
 
 
-class Killed(BaseException):
-    pass
-
-
 def kills(lake: StateLake, limit: int) -> Iterator[StateLake]:
     """Yield copies of a lake whose repair was killed before its first call, its eighth…"""
     for at in range(1, limit, 7):
-        copy, left = lake.copy(), at
-
-        def kill(*_: Any) -> None:
-            nonlocal left
-            left -= 1
-            if not left:
-                raise Killed
-
-        copy.s3.on_call = copy.glue.on_call = kill
-        try:
+        copy = lake.copy()
+        with killed_before(copy, at) as refused:
             repair_entries(copy.table)
-        except Killed:
-            copy.s3.on_call = copy.glue.on_call = lambda *_: None
-            yield copy
-            continue
-        return
+        if not refused:
+            return
+        yield copy
 
 
 @pytest.mark.parametrize("what", ["state", "both"])

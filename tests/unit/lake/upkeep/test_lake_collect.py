@@ -17,6 +17,7 @@ from dynalake.lake.catalog.table import Table
 from dynalake.lake.files.folders import new_folder
 from dynalake.lake.upkeep import collect as collecting
 from dynalake.lake.upkeep.collect import Collected, Garbage, collect, plan_garbage
+from tests.support.kills import killed_before
 from tests.support.memory.flat_lake import MemoryLake, use_clock
 
 pytestmark = pytest.mark.slow
@@ -319,28 +320,10 @@ def test_concurrent_and_killed_runs_do_no_harm(lake: MemoryLake) -> None:
     lake.append(lake.today, "a")
     nights(lake, 7)
     lake.clock.move(days=1, seconds=60)
-    calls = 0
-
-    class Killed(BaseException):
-        pass
-
-    def count(service: str, call: str, request: dict[str, Any]) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == limits[-1]:
-            lake.s3.on_call = lake.glue.on_call = lambda *_: None
-            raise Killed
-
-    limits = list(range(60, 1, -3))
-    while limits:
-        calls = 0
-        lake.s3.on_call = lake.glue.on_call = count
-        try:
+    for at in range(3, 61, 3):
+        with killed_before(lake, at):
             run(lake)
-        except Killed:
-            assert lake.missing() == set()
-        limits.pop()
-    lake.s3.on_call = lake.glue.on_call = lambda *_: None
+        assert lake.missing() == set()
     run(lake)
 
     assert not is_there(lake, uncommitted)
