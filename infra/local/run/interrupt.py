@@ -19,8 +19,8 @@ def stop_once() -> None:
 
 def until_stopped(command: Callable[[], int]) -> int:
     """Run a command and return its exit code, or 130 after Ctrl-C. The command cleans up after itself."""
-    stop_once()
     try:
+        stop_once()
         return command()
     except KeyboardInterrupt:
         print("Stopped; everything is cleaned up.", flush=True)
