@@ -24,9 +24,10 @@ from dynalake.lake.files.parts import file_schema
 from dynalake.lake.types.arrow import converter, other_entries
 from dynalake.lake.types.budget import BUDGET
 from dynalake.lake.types.key_text import key_text
-from dynalake.lake.types.union import List, Map, Mixed, Number, Struct, Type, holds
+from dynalake.lake.types.union import holds
 from dynalake.names import Lake
 from dynalake.record.key import ItemKey, KeyAttribute
+from tests.support.values.recover import plain, recover
 from tests.trino.readers import ENGINES, ReadTable
 
 DAY = "20240101"
@@ -106,8 +107,8 @@ class SchemaTable:
         """Return the items of an engine's rows, in the order of their keys."""
         parsed = []
         for row in sorted(rows, key=lambda row: row[KEY]):
-            item = {c.attribute: _value(row.get(c.name), c.type) for c in self.schema.columns}
-            item |= {a: _number(json.loads(t, parse_float=Decimal)) for a, t in (row[OTHER] or {}).items()}
+            item = {c.attribute: recover(row.get(c.name), c.type) for c in self.schema.columns}
+            item |= {a: plain(json.loads(t, parse_float=Decimal)) for a, t in (row[OTHER] or {}).items()}
             parsed.append({a: v for a, v in item.items() if v is not None})
             assert row["dt"] == DAY
             assert row[KEY] == key_text((item["PK"], item["at"]))
@@ -133,33 +134,6 @@ def _parquet(schema: TableSchema, arrow: pa.Schema, items: list[dict[str, Any]])
     return body.getvalue()
 
 
-def _value(value: Any, of: Type) -> Any:
-    """Return the JSON value of an engine's value, without nulls in objects."""
-    if value is None:
-        return None
-    match of:
-        case Number():
-            return Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
-        case Mixed():
-            return _number(json.loads(value, parse_float=Decimal))
-        case Struct(fields):
-            return {f.key: v for f in fields if (v := _value(value.get(f.name), f.type)) is not None}
-        case Map(inner):
-            return {k: _value(v, inner) for k, v in value.items()}
-        case List(inner):
-            return [_value(v, inner) for v in value]
-        case _:
-            return value
-
-
-def _number(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _number(v) for k, v in value.items() if v is not None}
-    if isinstance(value, list):
-        return [_number(v) for v in value]
-    return Decimal(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
 @pytest.fixture(scope="module")
 def every_type(clients: Clients) -> SchemaTable:
     table = SchemaTable(clients)
@@ -183,7 +157,7 @@ def largest(clients: Clients) -> tuple[SchemaTable, list[dict[str, Any]]]:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_every_type_and_name(every_type: SchemaTable, read_table: ReadTable, engine: str) -> None:
-    assert every_type.items(read_table(engine, every_type.full_name)) == [_number(item) for item in ITEMS]
+    assert every_type.items(read_table(engine, every_type.full_name)) == [plain(item) for item in ITEMS]
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -195,4 +169,4 @@ def test_the_largest_table(
     assert sum(count_fields(c.type) for c in table.schema.columns) == BUDGET.fields
     iceberg = table.load().schema
     assert iceberg.highest_field_id > PARTITION_IDS.stop
-    assert table.items(read_table(engine, table.full_name)) == [_number(item) for item in items]
+    assert table.items(read_table(engine, table.full_name)) == [plain(item) for item in items]
