@@ -24,7 +24,7 @@ def check() -> dict[str, Any]:
     table = run_table()
     names = table.names
     remains = check_teardown(table, delete_data)
-    say(f"stack {names.stack}: {remains.stack or 'does not exist'}; will be deleted")
+    say(f"stack {names.stack}: " + (f"{remains.stack}; will be deleted" if remains.stack else "does not exist"))
     fate = "will be deleted" if delete_data else "stay"
     say(f"Glue tables and views: {', '.join(remains.catalog) or 'none'}; they {fate}")
     say(f"objects of {names.table} in s3://{names.lake.bucket}/: {'some' if remains.data else 'none'}; they {fate}")

@@ -181,7 +181,7 @@ def _request(table: Table, request: dict[str, Any]) -> str:
         if code == "LimitExceededException":
             raise TransientError(
                 f"DynamoDB has as many exports in progress as it allows: {message}",
-                action="let the task retry, or end other exports",
+                action="let the task retry, which waits for one of them to end",
                 table=names.table,
             ) from error
         raise

@@ -236,7 +236,8 @@ def _not_collected(table: Table, why: str) -> Finding:
         "not-collected",
         table.names.table,
         f"No file was deleted: {why}",
-        "nothing is deleted until the Glue tables match what the lake has noted; repair_entries restores lost entries",
+        "nothing is deleted until the Glue tables match what the lake has noted; the next dynalake_compact restores "
+        "lost entries",
     )
 
 

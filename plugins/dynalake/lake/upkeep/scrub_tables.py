@@ -117,7 +117,7 @@ def check_note(table: Table, head: Head) -> Iterator[Finding]:
             "other-metadata",
             head.name,
             f"Glue names {head.metadata_location}, which does not follow {note.metadata_location}",
-            "no garbage is collected; repair_entries corrects it if nothing was committed since",
+            "no garbage is collected; the next dynalake_compact corrects it if nothing was committed since",
         )
 
 
