@@ -80,6 +80,16 @@ def test_every_dag_and_parameter_is_described(bag: Any) -> None:
             assert schema.get("type"), f"{dag.dag_id}.{name} has no type"
 
 
+def test_every_field_with_an_empty_default_can_be_left_empty(bag: Any) -> None:
+    """Airflow's form takes an empty text for a missing value, and starts no run while one is missing."""
+    for dag in bag.dags.values():
+        for name in dag.params:
+            param = dag.params.get_param(name)
+            assert param.value != "", f"{dag.dag_id}.{name}"
+            if param.value is None:
+                assert param.resolve(None) is None, f"{dag.dag_id}.{name}"
+
+
 def test_only_the_table_has_no_default(bag: Any) -> None:
     from airflow.sdk.definitions._internal.types import NOTSET
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 from collections.abc import Callable, Iterator
 
@@ -18,13 +19,14 @@ def stop_once() -> None:
 
 
 def until_stopped(command: Callable[[], int]) -> int:
-    """Run a command and return its exit code, or 130 after Ctrl-C. The command cleans up after itself."""
+    """Return the exit code of a command. After Ctrl-C, when the command has cleaned up, end this process with 130."""
     try:
         stop_once()
         return command()
     except KeyboardInterrupt:
         print("Stopped; everything is cleaned up.", flush=True)
-        return 130
+        # Where the signal came during the import of some C extensions, Python ends with SIGINT, whatever is returned.
+        os._exit(130)
 
 
 def _first(_signal: int, _frame: object) -> None:

@@ -21,7 +21,7 @@ def _parameter(f: Field[Any], *, keeps: bool) -> Param:
     about, default, kind = f.metadata, default_of(f), _TYPES[kind_of(f)]
     section, description, choices = about["section"], about["description"], [*choices_of(f)]
     # Airflow's form takes an empty text for a missing value, and would not start the run.
-    nullable = keeps or about["nullable"]
+    nullable = keeps or (default in (None, "") and not is_required(f))
     if keeps:
         shown = f"`{default}`" if default != "" else "none"
         description += f" If you leave it empty, the lake keeps its value; a new lake has {shown}."

@@ -23,14 +23,12 @@ def option(
     choices: tuple[Any, ...] | Callable[[], tuple[Any, ...]] = (),
     examples: tuple[str, ...] = (),
     format: str = "",
-    nullable: bool | None = None,
     parameter: str = "",
 ) -> Any:
     """Return a field of a dataclass with everything that a form, a check and the docs need.
 
     `default`: a value, `MISSING` for a text that must be given, or a function, as `choices` may be, if it depends on
-    environment variables. `nullable`: whether the form may be empty, unless said otherwise if the default is.
-    `parameter`: the name in a CloudFormation template.
+    environment variables. `parameter`: the name in a CloudFormation template.
     """
     about = {
         "title": title,
@@ -41,7 +39,6 @@ def option(
         "choices": choices,
         "examples": examples,
         "format": format,
-        "nullable": default in (None, "") if nullable is None else nullable,
         "parameter": parameter,
     }
     if callable(default):

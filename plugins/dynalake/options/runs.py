@@ -147,7 +147,6 @@ class TeardownOptions(Options):
         "Delete the data too",
         "Type the exact name of the table to delete its data in the lake as well: every version of its objects, and "
         "its Glue tables and views. Empty: the data stays and can be queried.",
-        nullable=False,
     )
     wait_for_delivery: bool = option(
         True,
