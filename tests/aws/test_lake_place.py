@@ -95,7 +95,7 @@ def test_everything_is_under_the_prefix_and_the_day_of_the_zone(
 
     for placement in ({"prefix": "dynamodb"}, {"time_zone": "UTC"}, {"bucket": "another"}):
         with pytest.raises(
-            SettingsError, match=rf"has {next(iter(placement))} '.*asks for '{next(iter(placement.values()))}'"
+            SettingsError, match=rf"has {next(iter(placement))} '.*requests '{next(iter(placement.values()))}'"
         ):
             plan_lake(clients, environment, **placement)
 

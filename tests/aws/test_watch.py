@@ -191,7 +191,7 @@ def test_a_stopped_mapping(clients: Clients, captured: Captured) -> None:
     status = patiently(lambda: disabled(look(clients, setup.names)))
     assert status.state == "stopped"
     with pytest.raises(
-        AlarmError, match=f"{setup.names.table} is stopped: The mapping .* is Disabled since .*--enabled"
+        AlarmError, match=rf"{setup.names.table} is stopped: The mapping .* is Disabled \(since .*--enabled"
     ):
         check_alarms([status])
     assert look(clients, setup.names, after=timedelta(hours=13)).state == "expiring"
