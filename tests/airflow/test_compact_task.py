@@ -27,6 +27,7 @@ def test_a_run_with_a_future_date_does_not_close_today() -> None:
     stand_ins: dict[str, Any] = {
         "dynalake.operators.compact.get_current_context": lambda: {"dag_run": run},
         "dynalake.operators.task.session.parameters": lambda: params,
+        "dynalake.operators.compact.label": lambda text: None,
         "dynalake.operators.compact.clients": object,
         "dynalake.operators.compact.lake": lambda aws: Lake("dev", "1", "eu-west-1"),
         "dynalake.capture.lake.registry.load_settings": lambda table: None,

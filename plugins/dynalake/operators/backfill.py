@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Context, get_current_context, task
+from airflow.sdk import Context, get_current_context
 
 from dynalake.operators.task import limits
 from dynalake.operators.task.session import clients, guarded, parameters, requested, run_id, run_table, say, tell
+from dynalake.operators.task.step import LABEL, label, step
 from dynalake.operators.waits.spark_run import SparkOperator, is_for_spark
 from dynalake.options.backfill import BackfillOptions
 
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
     from dynalake.names import TableNames
 
 
-@task
-@guarded
+@step
 def plan() -> list[int]:
     """Decides once what the run reads, and returns the scan's segments.
 
@@ -52,13 +52,12 @@ def plan() -> list[int]:
     return [] if options.dry_run or planned.method != "scan" else list(range(planned.segments))
 
 
-@task(map_index_template="{{ segment }}", execution_timeout=limits.SCAN)
-@guarded
+@step(map_index_template=LABEL, execution_timeout=limits.SCAN)
 def scan(segment: int) -> dict[str, Any]:
     """Writes one segment of the table as gzipped change records; continues at its checkpoint after a failure."""
     from dynalake.backfill.scan.scan import scan_segment
 
-    get_current_context()["segment"] = f"segment {segment}"  # type: ignore[typeddict-unknown-key]
+    label(f"segment {segment}")
     table = run_table()
     result = scan_segment(
         table,
@@ -69,13 +68,12 @@ def scan(segment: int) -> dict[str, Any]:
     return result.to_json()
 
 
-@task(map_index_template="{{ segment }}", execution_timeout=limits.DATA)
-@guarded
+@step(map_index_template=LABEL, execution_timeout=limits.DATA)
 def convert(segment: int) -> dict[str, Any]:
     """Writes one group of the export's files as gzipped change records; continues at its checkpoint after a failure."""
     from dynalake.backfill.export.read import convert_group
 
-    get_current_context()["segment"] = f"files {segment}"  # type: ignore[typeddict-unknown-key]
+    label(f"files {segment}")
     result = convert_group(
         run_table(),
         run=run_id(),
@@ -85,8 +83,7 @@ def convert(segment: int) -> dict[str, Any]:
     return result.to_json()
 
 
-@task(trigger_rule="none_failed_min_one_success")
-@guarded
+@step(trigger_rule="none_failed_min_one_success")
 def commit() -> dict[str, Any]:
     """Checks that the counts add up, and stores the ledger. From here on, changes of a past window are visible."""
     from dynalake.backfill.commit.commit import commit_backfill
@@ -99,8 +96,7 @@ def commit() -> dict[str, Any]:
     return committed.to_json()
 
 
-@task
-@guarded
+@step
 def remove_export() -> int:
     """Deletes the export's own files, which nothing needs any more, unless the run keeps them."""
     from dynalake.backfill.export.export import remove_exports
@@ -108,8 +104,7 @@ def remove_export() -> int:
     return remove_exports(run_table(), run=run_id())
 
 
-@task
-@guarded
+@step
 def plan_snapshot() -> list[dict[str, Any]]:
     """Plans the batches in which the run's objects become the snapshot of the Iceberg tables."""
     from datetime import UTC, datetime
@@ -127,8 +122,7 @@ def plan_snapshot() -> list[dict[str, Any]]:
     return [{"plan": b.plan, "number": b.number, "size": b.size} for b in planned.batches]
 
 
-@task(map_index_template="{{ batch }}")
-@guarded
+@step(map_index_template=LABEL)
 def convert_snapshot(batch: dict[str, Any]) -> dict[str, Any]:
     """Converts one batch of the snapshot; readers see nothing of it yet."""
     from dataclasses import asdict
@@ -136,7 +130,7 @@ def convert_snapshot(batch: dict[str, Any]) -> dict[str, Any]:
     from dynalake.convert.batch import convert_batch
     from dynalake.convert.plan import read_batch_plan
 
-    get_current_context()["batch"] = f"batch {batch['number']}"  # type: ignore[typeddict-unknown-key]
+    label(f"batch {batch['number']}")
     table = run_table()
     result = convert_batch(table, read_batch_plan(table, batch["plan"], batch["number"]))
     say(f"{result.sums.lines:,} lines, {result.sums.rows:,} rows, {result.sums.rejected:,} rejected")

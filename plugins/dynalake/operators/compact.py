@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Context, XComArg, get_current_context, task
+from airflow.sdk import Context, XComArg, get_current_context
 
 from dynalake.operators.task.limits import NIGHT
 from dynalake.operators.task.session import clients, guarded, lake, requested, say, table_list
+from dynalake.operators.task.step import LABEL, label, step
 from dynalake.operators.waits.spark_run import SparkOperator, is_for_spark
 from dynalake.options.runs import NightOptions
 
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
     from dynalake.night.night import Asked
 
 
-@task
-@guarded
+@step
 def tables() -> list[str]:
     """Returns the tables of this run."""
     return table_list(clients())
@@ -28,7 +28,7 @@ def tables() -> list[str]:
 
 def compact_each(tables: XComArg) -> XComArg:
     """Return one mapped task for each table."""
-    tasks = CompactTable.partial(task_id="compact", map_index_template="{{ table_label }}", execution_timeout=NIGHT)
+    tasks = CompactTable.partial(task_id="compact", map_index_template=LABEL, execution_timeout=NIGHT)
     return XComArg(tasks.expand(table=tables))
 
 
@@ -53,7 +53,7 @@ class CompactTable(SparkOperator):
         from dynalake.spark.request import COMPACT
         from dynalake.spark.work import night
 
-        context["table_label"] = self.table  # type: ignore[typeddict-unknown-key]
+        label(self.table)
         aws = clients()
         where = lake(aws)
         table = Table(aws, where.table(self.table))
@@ -69,7 +69,7 @@ class CompactTable(SparkOperator):
     def go_on(self, context: Context, names: TableNames, done: dict[str, Any]) -> None:
         from dynalake.lake.working.steps import Fault
 
-        context["table_label"] = self.table  # type: ignore[typeddict-unknown-key]
+        label(self.table)
         for line in done["said"]:
             say(line)
         _check(self.table, [Fault(**fault) for fault in done["faults"]])

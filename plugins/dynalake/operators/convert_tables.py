@@ -10,12 +10,13 @@ from functools import partial
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Context, XComArg, get_current_context, task
+from airflow.sdk import Context, XComArg, get_current_context
 
 from dynalake.operators.task import limits
 from dynalake.operators.task.each_table import check_faults, each_table, faults_of
 from dynalake.operators.task.mapped import most_mapped
 from dynalake.operators.task.session import clients, guarded, lake, named_table, requested, say, table_list, tell
+from dynalake.operators.task.step import LABEL, gate, label, step
 from dynalake.operators.waits.spark_run import SparkOperator, is_for_spark
 from dynalake.options.engine import Engine
 from dynalake.options.runs import ConvertOptions
@@ -35,8 +36,7 @@ ON_SPARK = 1000
 _SENTENCES = "sentences"  # the XCom with the texts that `plan` leaves to `report`
 
 
-@task.short_circuit(execution_timeout=limits.PLAN, retries=1)
-@guarded
+@gate(execution_timeout=limits.PLAN, retries=1)
 def plan() -> list[dict[str, Any]]:
     """Finds the raw objects without live rows. If there are none, no other task runs."""
     from dynalake.lake.catalog.table import Table
@@ -69,7 +69,7 @@ def convert_each(batches: XComArg) -> XComArg:
     """Return one mapped task for each batch, and one for all batches of a table that are converted on Spark."""
     tasks = ConvertBatch.partial(
         task_id="convert",
-        map_index_template="{{ batch_label }}",
+        map_index_template=LABEL,
         max_active_tis_per_dag=MAX_ACTIVE_BATCHES,
         execution_timeout=limits.BATCH,
         retries=1,
@@ -99,16 +99,16 @@ class ConvertBatch(SparkOperator):
 
         batch, table = self.batch, named_table(self.dynamodb_table())
         if "batches" in batch:
-            context["batch_label"] = f"{batch['table']} on Spark"  # type: ignore[typeddict-unknown-key]
+            label(f"{batch['table']} on Spark")
             self.defer_to_spark(table, CONVERT, conversion(batch["plan"], batch["batches"]))
-        context["batch_label"] = f"{batch['table']} dt={batch['day']} {batch['number']}"  # type: ignore[typeddict-unknown-key]
+        label(f"{batch['table']} dt={batch['day']} {batch['number']}")
         result = convert_or_wait(table, read_batch_plan(table, batch["plan"], batch["number"]))
         if result.waits:
             say(f"The batch is planned again in this run: {result.waits}")
         return _say_converted(batch, asdict(result.sums), result.rejected.reasons)
 
     def go_on(self, context: Context, names: TableNames, done: dict[str, Any]) -> dict[str, Any]:
-        context["batch_label"] = f"{names.table} on Spark"  # type: ignore[typeddict-unknown-key]
+        label(f"{names.table} on Spark")
         if done["late"]:
             say(f"{done['late']:,} rows of files with late changes went into the state first")
         return _say_converted(self.batch, done["sums"], done["reasons"])
@@ -125,8 +125,7 @@ def _say_converted(batch: dict[str, Any], sums: Mapping[str, int], reasons: Mapp
 
 
 # Converted batches are committed even if another batch's conversion failed; `report` then fails the run.
-@task(trigger_rule="all_done", execution_timeout=limits.GATHER)
-@guarded
+@step(trigger_rule="all_done", execution_timeout=limits.GATHER)
 def gather(batches: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
     """Groups the batches by table: one commit task for each table follows."""
     numbers: dict[tuple[str, str], list[int]] = {}
@@ -136,15 +135,14 @@ def gather(batches: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
     return [{"table": name, "plan": plan, "numbers": listed} for (name, plan), listed in numbers.items()]
 
 
-@task(map_index_template="{{ table_label }}", execution_timeout=limits.COMMIT)
-@guarded
+@step(map_index_template=LABEL, execution_timeout=limits.COMMIT)
 def commit(work: dict[str, Any]) -> dict[str, Any]:
     """Commits one table's batches, after its late changes have reached the state."""
     from dynalake.convert.finish import finish_table
     from dynalake.convert.plan import ConvertLimits
 
     name = str(work["table"])
-    get_current_context()["table_label"] = name  # type: ignore[typeddict-unknown-key]
+    label(name)
     table = named_table(name)
     done = finish_table(table, str(work["plan"]), work["numbers"], ConvertLimits(), lambda: datetime.now(UTC))
     for line in _lines(done):
@@ -152,8 +150,7 @@ def commit(work: dict[str, Any]) -> dict[str, Any]:
     return done.to_dict()
 
 
-@task(trigger_rule="all_done", execution_timeout=limits.GATHER)
-@guarded
+@step(trigger_rule="all_done", execution_timeout=limits.GATHER)
 def report(
     batches: list[dict[str, Any]] | None, work: list[dict[str, Any]] | None, committed: Iterable[dict[str, Any]]
 ) -> dict[str, Any]:

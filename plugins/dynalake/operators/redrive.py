@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from airflow.sdk import get_current_context, task
+from airflow.sdk import get_current_context
 
 from dynalake.operators.task.mapped import most_mapped
-from dynalake.operators.task.session import guarded, parameters, requested, run_id, run_table, say, tell
+from dynalake.operators.task.session import parameters, requested, run_id, run_table, say, tell
+from dynalake.operators.task.step import LABEL, label, step
 from dynalake.options.runs import RedriveOptions
 
 SHOWN_FAILURES = 20
 
 
-@task
-@guarded
+@step
 def list_failed() -> list[int]:
     """Lists what failed, by stage and reason, and returns the chunks to replay; a dry run has none."""
     from dynalake.capture.failed.redrive import plan_redrive, save_plan
@@ -39,8 +39,7 @@ def list_failed() -> list[int]:
     return list(range(chunks))
 
 
-@task(map_index_template="{{ chunk_label }}")
-@guarded
+@step(map_index_template=LABEL)
 def replay(chunk: int) -> dict[str, Any]:
     """Sends one chunk's changes through the forwarder again, and marks those that pass as done."""
     from dynalake.capture.failed.redrive import load_plan
@@ -48,7 +47,7 @@ def replay(chunk: int) -> dict[str, Any]:
 
     table = run_table()
     planned = load_plan(table, run_id()).chunks[chunk]
-    get_current_context()["chunk_label"] = planned.label  # type: ignore[typeddict-unknown-key]
+    label(planned.label)
     done = replay_chunk(table, run_id(), planned)
     say(
         f"{done.done:,} batches with {done.changes:,} changes are stored and marked done; {done.gone:,} were done "
@@ -59,8 +58,7 @@ def replay(chunk: int) -> dict[str, Any]:
     return done.to_dict()
 
 
-@task(trigger_rule="none_failed")
-@guarded
+@step(trigger_rule="none_failed")
 def report(replayed: Iterable[dict[str, Any]]) -> dict[str, int]:
     """Adds up what was replayed; fails the run if something still cannot pass, and says why."""
     from dynalake.capture.failed.replay import check_replayed

@@ -6,9 +6,10 @@ import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import PokeReturnValue, get_current_context, task
+from airflow.sdk import PokeReturnValue, get_current_context
 
-from dynalake.operators.task.session import clients, guarded, parameters, poke, requested, run_id, run_table, say, tell
+from dynalake.operators.task.session import clients, parameters, poke, requested, run_id, run_table, say, tell
+from dynalake.operators.task.step import gate, step, wait
 from dynalake.operators.waits.canaries import look_for_canaries
 from dynalake.options.lake_options import LakeOptions
 from dynalake.options.runs import SetupOptions
@@ -33,8 +34,7 @@ def _lake(*, planned: bool = False) -> Any:
     return plan_lake(clients(), environment, **requested(LakeOptions).place)
 
 
-@task
-@guarded
+@step
 def check_source() -> dict[str, Any]:
     """Checks everything that can be wrong before anything is made: connection, names, settings, table and stream."""
     from dynalake.capture.lake.options import check_options, try_key
@@ -75,8 +75,7 @@ def check_source() -> dict[str, Any]:
     return source.to_dict()
 
 
-@task.short_circuit
-@guarded
+@gate
 def plan(source: dict[str, Any]) -> bool:
     """Shows what CloudFormation will change; with `plan_only` the run ends here."""
     from dynalake.capture.lake.bucket import BUCKET_OPTIONS, creates_bucket, kept_bucket
@@ -156,8 +155,7 @@ def _show(planned: StackPlan) -> None:
         say(f"    {change}")
 
 
-@task
-@guarded
+@step
 def storage() -> dict[str, str]:
     """Deploys the lake's bucket, Glue database, workgroup, roles and topic; shared by all tables."""
     from dynalake.capture.lake.bucket import creates_bucket
@@ -170,8 +168,7 @@ def storage() -> dict[str, str]:
     return dict(apply_stack(aws, storage_spec(lake, create_bucket=creates, options=requested(LakeOptions))))
 
 
-@task
-@guarded
+@step
 def forwarder(storage: dict[str, str]) -> dict[str, str]:
     """Uploads the forwarder's code and deploys its Lambda function; shared by all tables."""
     from dynalake.capture.stacks.package import build_package, place_code
@@ -184,16 +181,14 @@ def forwarder(storage: dict[str, str]) -> dict[str, str]:
     return dict(apply_stack(aws, forwarder_spec(lake, storage, code, requested(LakeOptions))))
 
 
-@task
-@guarded
+@step
 def delivery(source: dict[str, Any], storage: dict[str, str], forwarder: dict[str, str]) -> dict[str, str]:
     """Deploys the table's streams, settings and alarms; changes go there only after the delivery is proven."""
     shards = get_current_context()["ti"].xcom_pull(task_ids="plan", key="shards")
     return dict(_table_stack(run_table(), source, storage, forwarder, shards=shards).prepare())
 
 
-@task.sensor(mode="reschedule", poke_interval=10, timeout=1800)
-@guarded
+@wait(timeout=1800)
 def streams() -> PokeReturnValue:
     """Waits until the streams of the delivery are active, which does not mean that they are read."""
     from dynalake.capture.proof.verify import check_delivery
@@ -202,8 +197,7 @@ def streams() -> PokeReturnValue:
     return poke(lambda: check_delivery(table, requested(TableSettings).delivery))
 
 
-@task(retries=5)
-@guarded
+@step(retries=5)
 def send_canaries(made: str) -> dict[str, str]:
     """Sends a canary into every shard of the delivery, whether or not changes already go there."""
     from datetime import UTC, datetime
@@ -219,15 +213,13 @@ def send_canaries(made: str) -> dict[str, str]:
     return canaries.to_dict()
 
 
-@task.sensor(mode="reschedule", poke_interval=10, timeout=3600)
-@guarded
+@wait(timeout=3600)
 def canaries_arrive(sent: dict[str, str]) -> PokeReturnValue:
     """Waits until a canary of every shard is read back from S3: the proof that Firehose reads all shards by now."""
     return look_for_canaries([sent])
 
 
-@task
-@guarded
+@step
 def start(
     source: dict[str, Any], storage: dict[str, str], forwarder: dict[str, str], proven: dict[str, str]
 ) -> dict[str, str]:
@@ -236,8 +228,7 @@ def start(
     return dict(stack.start(proven["made"]))
 
 
-@task.sensor(mode="reschedule", poke_interval=10, timeout=1800)
-@guarded
+@wait(timeout=1800)
 def reading(outputs: dict[str, str]) -> PokeReturnValue:
     """Waits until the mapping is enabled and has polled the table's stream."""
     from datetime import UTC, datetime
@@ -254,8 +245,7 @@ def reading(outputs: dict[str, str]) -> PokeReturnValue:
     return poke(check)
 
 
-@task.short_circuit
-@guarded
+@gate
 def find_left() -> dict[str, Any]:
     """Looks for a delivery that changes no longer go to, and sends canaries behind what it may still hold.
 
@@ -281,15 +271,13 @@ def find_left() -> dict[str, Any]:
     return {"version": left.version, "canaries": [left.canaries.to_dict()] if left.canaries else []}
 
 
-@task.sensor(mode="reschedule", poke_interval=10, timeout=3600)
-@guarded
+@wait(timeout=3600)
 def left_is_empty(left: dict[str, Any]) -> PokeReturnValue:
     """Waits until the canaries are read back from S3, and so everything sent before them is there."""
     return look_for_canaries(left["canaries"])
 
 
-@task
-@guarded
+@step
 def remove_left(
     source: dict[str, Any], storage: dict[str, str], forwarder: dict[str, str], left: dict[str, Any]
 ) -> None:
@@ -297,8 +285,7 @@ def remove_left(
     _table_stack(run_table(), source, storage, forwarder).remove_left(left["version"])
 
 
-@task
-@guarded
+@step
 def register_catalog(source: dict[str, Any]) -> list[str]:
     """Creates the empty tables and the views, with the partitions of the coming days; returns their names."""
     from datetime import UTC, datetime
@@ -362,8 +349,7 @@ def not_read(hand_off: HandOff) -> str:
     )
 
 
-@task
-@guarded
+@step
 def record_hand_off(outputs: dict[str, str]) -> str:
     """Records the moment from which on the stream has every change; the backfill reads what was written before."""
     from dynalake.capture.proof.alarms import arm_alarms
@@ -380,8 +366,7 @@ def record_hand_off(outputs: dict[str, str]) -> str:
     return hand_off.at.isoformat(timespec="milliseconds")
 
 
-@task.short_circuit
-@guarded
+@gate
 def needs_backfill(hand_off: str) -> bool:
     """Decides whether to start a backfill: the run requests one, and there is no snapshot since the hand-off."""
     from datetime import datetime

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from airflow.sdk import PokeReturnValue, task
+from airflow.sdk import PokeReturnValue
 
 from dynalake.operators.task import limits
-from dynalake.operators.task.session import guarded, poke, requested, run_id, run_table, say
+from dynalake.operators.task.session import poke, requested, run_id, run_table, say
+from dynalake.operators.task.step import gate, step, wait
 from dynalake.operators.waits.canaries import look_for_canaries
 from dynalake.options.runs import TeardownOptions
 from dynalake.options.where import OneTable
 
 
-@task
-@guarded
+@step
 def check() -> dict[str, Any]:
     """Checks the table's name and the typed confirmation, and shows what will be removed and what stays."""
     from dynalake.capture.teardown import check_teardown
@@ -31,8 +31,7 @@ def check() -> dict[str, Any]:
     return asdict(remains)
 
 
-@task
-@guarded
+@step
 def stop_mapping() -> str:
     """Disables the event source mapping, which may still read for some minutes."""
     from dynalake.capture.proof.alarms import silence_alarms
@@ -48,8 +47,7 @@ def stop_mapping() -> str:
     return stopped
 
 
-@task.sensor(mode="reschedule", poke_interval=10, timeout=7200)
-@guarded
+@wait(timeout=7200)
 def at_rest(mapping_id: str) -> PokeReturnValue:
     """Waits until nothing enters the pipeline any more, which a disabled mapping does not prove, and nothing moves."""
     from datetime import UTC, datetime, timedelta
@@ -65,8 +63,7 @@ def at_rest(mapping_id: str) -> PokeReturnValue:
     return poke(lambda: check_stopped(table, mapping_id, datetime.now(UTC), rest))
 
 
-@task(retries=5)
-@guarded
+@step(retries=5)
 def send_last_canaries() -> list[dict[str, Any]]:
     """Sends a canary into every shard of every existing delivery, behind everything under way."""
     from datetime import UTC, datetime
@@ -86,15 +83,13 @@ def send_last_canaries() -> list[dict[str, Any]]:
     return [canaries.to_dict() for canaries in sent]
 
 
-@task.sensor(mode="reschedule", poke_interval=10, timeout=7200)
-@guarded
+@wait(timeout=7200)
 def delivered(canaries: list[dict[str, Any]]) -> PokeReturnValue:
     """Waits until every canary is read back from S3, and so everything sent before it is there."""
     return look_for_canaries(canaries)
 
 
-@task
-@guarded
+@step
 def delete_stack() -> bool:
     """Deletes the table's stack: mapping, streams, delivery, alarms, log and settings."""
     from dynalake.capture.teardown import check_disabled
@@ -107,8 +102,7 @@ def delete_stack() -> bool:
     return deleted
 
 
-@task(execution_timeout=limits.DATA)
-@guarded
+@step(execution_timeout=limits.DATA)
 def convert_last() -> int:
     """Converts what arrived last, which no scheduled run does once the table's settings are gone; returns its rows."""
     from datetime import UTC, datetime
@@ -138,15 +132,13 @@ def convert_last() -> int:
     return rows
 
 
-@task.short_circuit(ignore_downstream_trigger_rules=False)
-@guarded
+@gate(ignore_downstream_trigger_rules=False)
 def wants_data_deleted() -> bool:
     """Decides whether to delete the data: only if the run's `delete_data` is exactly the table's name."""
     return requested(TeardownOptions).delete_data == requested(OneTable).table
 
 
-@task
-@guarded
+@step
 def delete_catalog() -> list[str]:
     """Deletes the table's views and Glue tables."""
     from dynalake.capture.teardown import delete_catalog as delete
@@ -156,8 +148,7 @@ def delete_catalog() -> list[str]:
     return list(deleted)
 
 
-@task(execution_timeout=limits.DATA)
-@guarded
+@step(execution_timeout=limits.DATA)
 def delete_objects() -> int:
     """Deletes the table's objects in every version: raw, Parquet, rejected, and the state of runs."""
     from dynalake.capture.stored import delete_objects as delete
@@ -166,8 +157,7 @@ def delete_objects() -> int:
     return delete(table, lambda prefix, deleted: say(f"{table.names.uri(prefix)}: {deleted:,} versions deleted"))
 
 
-@task(trigger_rule="none_failed")
-@guarded
+@step(trigger_rule="none_failed")
 def report() -> list[str]:
     """Reports what is left, and how to remove that as well."""
     from dynalake.capture.teardown import what_is_left

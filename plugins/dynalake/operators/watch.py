@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from airflow.sdk import get_current_context, task
+from airflow.sdk import get_current_context
 
 from dynalake.operators.task import limits
-from dynalake.operators.task.session import clients, guarded, named_table, parameters, requested, say, table_list
+from dynalake.operators.task.session import clients, named_table, parameters, requested, say, table_list
+from dynalake.operators.task.step import LABEL, label, step
 from dynalake.options.runs import WatchOptions
 from dynalake.options.where import Tables
 
 
-@task
-@guarded
+@step
 def tables() -> list[str]:
     """Returns the tables of this run."""
     from dynalake.errors import SettingsError
@@ -28,8 +28,7 @@ def tables() -> list[str]:
     return table_list(clients())
 
 
-@task(map_index_template="{{ table_label }}", execution_timeout=limits.LOOK)
-@guarded
+@step(map_index_template=LABEL, execution_timeout=limits.LOOK)
 def look(name: str) -> str:
     """Checks one table, stores the result, and fails if someone must act now. Returns the table's state."""
     from dynalake.capture.lake.registry import load_settings
@@ -38,8 +37,7 @@ def look(name: str) -> str:
     from dynalake.watch.judge import Targets
     from dynalake.watch.status import TableStatus, check_alarms, load_status, save_status
 
-    context = get_current_context()
-    context["table_label"] = name  # type: ignore[typeddict-unknown-key]
+    label(name)
     options = requested(WatchOptions)
     table = named_table(name)
     settings = load_settings(table)
@@ -56,7 +54,7 @@ def look(name: str) -> str:
     readings = gather(table, settings, targets, datetime.now(UTC), previous=previous, items=options.compared_items)
     status = TableStatus.of(name, readings, targets)
     save_status(table, status)
-    context["table_label"] = f"{name}: {status.state}"  # type: ignore[typeddict-unknown-key]
+    label(f"{name}: {status.state}")
     for line in status.lines():
         say(line)
     check_alarms([status])
@@ -64,8 +62,7 @@ def look(name: str) -> str:
 
 
 # An alarm of one table must not hide the others.
-@task(trigger_rule="all_done")
-@guarded
+@step(trigger_rule="all_done")
 def report(tables: list[str] | None) -> dict[str, int]:
     """Gathers all tables for the page; fails if someone must act now on one of them, or one was not checked."""
     from dynalake.capture.lake.registry import find_lake, list_tables

@@ -1,5 +1,6 @@
 """What every task needs.
 
+step            the decorators of tasks
 session         clients by connection, parameters, and errors that Airflow understands
 limits          time limits
 mapped          mapped tasks
