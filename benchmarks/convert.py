@@ -74,7 +74,7 @@ def _convert(meter: Meter, objects: Path, out: Path) -> dict[str, Any]:
         clients.glue.create_database(DatabaseInput={"Name": NAMES.lake.database})
         table = Table(clients, NAMES)
         make_tables(table, KEY, "arn:aws:dynamodb:us-east-1:123456789012:table/RECEIPTS")
-        clients.s3.put_object(Bucket=NAMES.lake.bucket, Key=NAMES.told_day(DAY), Body=b"")
+        clients.s3.put_object(Bucket=NAMES.lake.bucket, Key=NAMES.reported_day(DAY), Body=b"")
         with meter:
             convert_due(table, lambda: datetime.now(UTC))
         for number, file in enumerate(f for f in table.changes().files() if f.rows):

@@ -13,8 +13,8 @@
    once; there is no crawler.
 7. **record_hand_off**: the moment from which on the stream has every change.
 8. **start_backfill**: brings in what was written before, with dynalake_backfill.
-9. **leave**: removes a delivery that an earlier run has left, once it is empty. Else it stays, and the run's note says
-   so.
+9. **leave**: removes the former delivery, if there is one, once it is empty. Until then it stays, and the run's
+   note says so.
 
 Run it again whenever you like: it changes nothing that is right, and repairs what is not.
 """
@@ -59,8 +59,8 @@ with DAG(
     table = setup.start(source, storage, forwarder, sent)
     reading = setup.reading(table)
     with TaskGroup("leave", tooltip="Removes a former delivery once it is empty"):
-        left = setup.find_left()
-        chain(setup.left_is_empty(left), setup.remove_left(source, storage, forwarder, left))
+        former = setup.find_former()
+        chain(setup.former_is_empty(former), setup.remove_former(source, storage, forwarder, former))
     registered = setup.register_catalog(source)
     hand_off = setup.record_hand_off(table)
     start_backfill = TriggerDagRunOperator(
@@ -78,5 +78,5 @@ with DAG(
     )
     chain(planned, storage)
     chain(delivery, streams)
-    chain(proven, table, reading, [registered, left])
+    chain(proven, table, reading, [registered, former])
     chain(registered, hand_off, setup.needs_backfill(hand_off), start_backfill)

@@ -334,13 +334,13 @@ class TableNames:
         return f"{self.folder_manifests}{folder}.json"
 
     @property
-    def told_days(self) -> str:
-        """`{prefix}-state/{TABLE}/told/`: reported days, beyond the usual ones, in which objects have landed."""
+    def reported_days(self) -> str:
+        """`{prefix}-state/{TABLE}/reported/`: reported days, beyond the usual ones, in which objects have landed."""
         return f"{self.state_prefix}told/"
 
-    def told_day(self, day: str) -> str:
-        """`{prefix}-state/{TABLE}/told/YYYYMMDD`"""
-        return f"{self.told_days}{check_day(day)}"
+    def reported_day(self, day: str) -> str:
+        """`{prefix}-state/{TABLE}/reported/YYYYMMDD`"""
+        return f"{self.reported_days}{check_day(day)}"
 
     @property
     def named_objects(self) -> str:

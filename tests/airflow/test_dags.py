@@ -158,12 +158,12 @@ def test_each_hand_off_has_its_own_backfill(bag: Any) -> None:
 
 
 def test_nothing_is_read_before_every_shard_is_proven(bag: Any) -> None:
-    """The old delivery is removed after that, so it delays neither the hand-off nor the backfill."""
+    """The former delivery is removed after that, so it delays neither the hand-off nor the backfill."""
     setup = bag.dags["dynalake_setup"]
     order = ["check_source", "plan", "deploy.storage", "deploy.forwarder", "deploy.delivery", "prove.streams"]
     order += ["prove.send_canaries", "prove.canaries_arrive", "start", "reading"]
     hand_off = ["register_catalog", "record_hand_off", "needs_backfill", "start_backfill"]
-    removal = ["leave.find_left", "leave.left_is_empty", "leave.remove_left"]
+    removal = ["leave.find_former", "leave.former_is_empty", "leave.remove_former"]
     for steps in (order + hand_off, order + removal):
         for before, after in pairwise(steps):
             assert before in setup.get_task(after).get_flat_relative_ids(upstream=True), after

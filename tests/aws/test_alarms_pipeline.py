@@ -261,7 +261,7 @@ def test_an_old_delivery_that_delivers_nothing(clients: Clients, fail: Fail) -> 
     names = stack.table.names
     take_nothing(fail, names)
     clients.kinesis.put_record(StreamName=names.stream, Data=b"{}\n", PartitionKey="-")
-    goes_off(clients, names.stack, "LeftFreshnessAlarm")
+    goes_off(clients, names.stack, "FormerFreshnessAlarm")
 
 
 def test_rejected_changes_and_objects(clients: Clients, local_aws: LocalAws) -> None:

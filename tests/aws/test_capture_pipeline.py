@@ -130,7 +130,7 @@ def test_settings_change_only_if_the_run_requests_it(clients: Clients) -> None:
 
 @pytest.mark.parametrize(("first", "second"), [("kinesis", "direct"), ("direct", "kinesis")])
 def test_the_delivery_changes_in_place_and_nothing_is_lost(clients: Clients, first: str, second: str) -> None:
-    """Writes never pause, and the old delivery is removed when it is empty."""
+    """Writes never pause, and the former delivery is removed when it is empty."""
     table, environment = f"MOVED-{first}", f"moved{first}"
     make_table(clients, table)
     setup = set_up(clients, environment, TableSettings(table, delivery=first))

@@ -32,7 +32,7 @@ from dynalake.lake.files.read import read_rows
 from dynalake.lake.tables.grow import schema_of
 from dynalake.lake.tables.make import make_tables
 from dynalake.names import Lake
-from dynalake.night.night import Asked, work
+from dynalake.night.night import Requests, work
 from dynalake.options.settings import TableSettings
 from dynalake.record.change import snapshot_encoder
 from dynalake.spark.request import COMPACT
@@ -57,7 +57,7 @@ from tests.support.other_workers import OtherWorkers
 
 LAKE = Lake("engines", "000000000000", "us-east-1")
 SETTINGS = TableSettings("RECEIPTS", sort_by='["v"]')
-ASKED = Asked(DAYS, fold=True)
+REQUESTS = Requests(DAYS, fold=True)
 
 Night = Callable[[Table], list[str]]
 
@@ -108,7 +108,7 @@ def add(clients: Clients, name: str) -> Table:
 
 def night_here(table: Table) -> list[str]:
     log: list[str] = []
-    assert work(table, SETTINGS, lambda: datetime.now(UTC), log.append, ASKED) == ()
+    assert work(table, SETTINGS, lambda: datetime.now(UTC), log.append, REQUESTS) == ()
     return log
 
 
@@ -118,7 +118,7 @@ def elsewhere(table: Table, plan: str, batches: int) -> None:
 
 def night_elsewhere(table: Table) -> list[str]:
     """Run the night with the smallest possible parts."""
-    return check_night(do_night(table, night(ASKED), OtherWorkers(table.clients)))
+    return check_night(do_night(table, night(REQUESTS), OtherWorkers(table.clients)))
 
 
 def check_night(outcome: dict[str, Any]) -> list[str]:
@@ -127,7 +127,7 @@ def check_night(outcome: dict[str, Any]) -> list[str]:
 
 
 def night_on_glue(table: Table) -> list[str]:
-    return check_night(run_job(table, COMPACT, night(ASKED)))
+    return check_night(run_job(table, COMPACT, night(REQUESTS)))
 
 
 def bring(clients: Clients, name: str, convert: Convert, do_work: Night) -> tuple[Table, Finished, list[str]]:
@@ -215,4 +215,4 @@ def test_the_job_s_error_reaches_its_caller(clients: Clients, lake: Lake) -> Non
     need("java")
     table = Table(clients, LAKE.table("MISSING"))
     with pytest.raises(SettingsError, match="'MISSING' is not set up"):
-        run_job(table, COMPACT, night(ASKED))
+        run_job(table, COMPACT, night(REQUESTS))

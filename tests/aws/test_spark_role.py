@@ -12,7 +12,7 @@ from dynalake.aws.clients import Clients
 from dynalake.lake.catalog.table import Table
 from dynalake.lake.tables.make import make_tables
 from dynalake.names import Lake
-from dynalake.night.night import Asked
+from dynalake.night.night import Requests
 from dynalake.options.settings import TableSettings
 from dynalake.spark.request import COMPACT
 from dynalake.spark.work import night
@@ -54,7 +54,7 @@ def test_a_conversion_and_a_night_in_the_job_s_role(table: Table) -> None:
     convert_due(table, convert_here)
     fill_second(table)
     assert convert_due(table, on_glue).sums.rejected == 1
-    outcome = run_job(table, COMPACT, night(Asked(fold=True, scrub=True)))
+    outcome = run_job(table, COMPACT, night(Requests(fold=True, scrub=True)))
 
     assert outcome["faults"] == []
     log = "\n".join(outcome["said"])

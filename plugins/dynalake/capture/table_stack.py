@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from dynalake.capture.proof.verify import check_delivery
 from dynalake.capture.source.source import Source
-from dynalake.capture.stacks.deliveries import Deliveries, deployed, prepared, started, without_left
+from dynalake.capture.stacks.deliveries import Deliveries, deployed, prepared, started, without_former
 from dynalake.capture.stacks.specs import table_spec
 from dynalake.capture.stacks.stacks import StackOutputs, StackPlan, StackSpec, apply_stack, plan_stack, stack_state
 from dynalake.errors import ConflictError, NotReadyError
@@ -69,14 +69,14 @@ class TableStack:
         self._enable(outputs["MappingId"])
         return outputs
 
-    def remove_left(self, version: str) -> None:
+    def remove_former(self, version: str) -> None:
         """Remove the delivery that no changes go to, which was found empty on this version of the stack.
 
         Raises `ConflictError` where the stack has another version by now: changes may have gone there again.
         """
         now = self._now()
-        if now is not None and now.left is not None:
-            apply_stack(self.table.clients, self._spec(replace(without_left(now), version=version)))
+        if now is not None and now.former is not None:
+            apply_stack(self.table.clients, self._spec(replace(without_former(now), version=version)))
 
     def _now(self) -> Deliveries | None:
         return deployed(stack_state(self.table.clients, self.table.names.stack))

@@ -294,7 +294,7 @@ def put_plan(
 
 def _list_reported(table: Table) -> dict[str, StoredObject]:
     """Return the markers of the reported days, by day."""
-    prefix = table.names.told_days
+    prefix = table.names.reported_days
     listed = {o.key.removeprefix(prefix): o for o in table.store.list(prefix)}
     return {day: marker for day, marker in listed.items() if _is_day(day)}
 

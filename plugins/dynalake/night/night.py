@@ -45,7 +45,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Asked:
+class Requests:
     """Requests to a night in addition to what is due: open days to compact, a fold, a scrub."""
 
     days: tuple[str, ...] = ()
@@ -58,7 +58,7 @@ def work(
     settings: TableSettings,
     now: Callable[[], datetime],
     say: Say,
-    asked: Asked | None = None,
+    requests: Requests | None = None,
     *,
     raw_retention_days: int = 0,
     workers: Workers = HERE,
@@ -68,7 +68,7 @@ def work(
     `now` returns aware times. `raw_retention_days`: the lake's option, 0 to keep raw objects. `workers` write the
     files.
     """
-    asked = asked or Asked()
+    requests = requests or Requests()
     options = CompactOptions.of_settings(settings)
     if workers.at_once > 1:
         gb, widen_gb = MANY * options.compact_gb, MANY * options.widen_budget_gb
@@ -79,11 +79,11 @@ def work(
     _say_dropped(say, steps.run("history", lambda: drop_history(table, now(), settings.history_days), Dropped()))
     report = steps.run(
         "compact",
-        lambda: compact_table(table, options, now, days=asked.days, check=asked.scrub, workers=workers),
+        lambda: compact_table(table, options, now, days=requests.days, check=requests.scrub, workers=workers),
         CompactReport(""),
     )
     _say_compacted(say, report)
-    steps.run("fold", lambda: _fold(table, settings, now(), say, asked, workers), None)
+    steps.run("fold", lambda: _fold(table, settings, now(), say, requests, workers), None)
     raw = steps.run("raw", lambda: delete_raw(table, now(), raw_retention_days), RawDeleted(""))
     if raw.objects:
         say(f"Deleted {raw.objects:,} raw objects of {len(raw.days):,} days: live rows hold their changes")
@@ -95,27 +95,27 @@ def work(
     )
     say(f"Deleted {collected.deleted:,} unreferenced files; {collected.waiting:,} wait for their deletion")
     _say_findings(say, collected.findings)
-    steps.run("scrub", lambda: _scrub(table, options, now, say, requested=asked.scrub), None)
+    steps.run("scrub", lambda: _scrub(table, options, now, say, requested=requests.scrub), None)
     return (*report.faults, *steps.faults)
 
 
-def count_work(table: Table, settings: TableSettings, now: datetime, asked: Asked) -> int:
+def count_work(table: Table, settings: TableSettings, now: datetime, requests: Requests) -> int:
     """Return about how many bytes of files a night without budgets would rewrite: days, types, and the fold."""
-    size = count_due(table, CompactOptions.of_settings(settings), now, asked.days)
-    due = _plan_fold(table, settings, now, asked)
+    size = count_due(table, CompactOptions.of_settings(settings), now, requests.days)
+    due = _plan_fold(table, settings, now, requests)
     return size if due is None else size + due.bytes + sum(f.size for f in table.items().files())
 
 
-def _plan_fold(table: Table, settings: TableSettings, now: datetime, asked: Asked) -> FoldPlan | None:
-    up_to = milliseconds(now if asked.fold else now - LAG)
+def _plan_fold(table: Table, settings: TableSettings, now: datetime, requests: Requests) -> FoldPlan | None:
+    up_to = milliseconds(now if requests.fold else now - LAG)
     options = FoldOptions.of_settings(settings)
-    return plan_fold(table.changes(), table.items(), table.names.lake, up_to, options, requested=asked.fold)
+    return plan_fold(table.changes(), table.items(), table.names.lake, up_to, options, requested=requests.fold)
 
 
 def _fold(
-    table: Table, settings: TableSettings, now: datetime, say: Say, asked: Asked, workers: Workers
+    table: Table, settings: TableSettings, now: datetime, say: Say, requests: Requests, workers: Workers
 ) -> Folded | None:
-    due = _plan_fold(table, settings, now, asked)
+    due = _plan_fold(table, settings, now, requests)
     if due is None:
         return None
     folded = fold(table, due.bound, workers=workers)

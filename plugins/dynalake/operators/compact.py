@@ -17,7 +17,7 @@ from dynalake.options.runs import NightOptions
 if TYPE_CHECKING:
     from dynalake.lake.working.steps import Fault
     from dynalake.names import Lake, TableNames
-    from dynalake.night.night import Asked
+    from dynalake.night.night import Requests
 
 
 @step
@@ -88,15 +88,15 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _request(where: Lake) -> Asked:
+def _request(where: Lake) -> Requests:
     """Return the work that the run requests. A run of `airflow backfill` compacts the day before its logical date."""
     from datetime import timedelta
 
     from dynalake.days import check_day
-    from dynalake.night.night import Asked
+    from dynalake.night.night import Requests
 
     run, options = get_current_context()["dag_run"], requested(NightOptions)
     days = [check_day(day) for day in options.days]
     if run.run_type == "backfill" and run.logical_date is not None:
         days.append(where.day_of(datetime.fromisoformat(str(run.logical_date)) - timedelta(days=1)))
-    return Asked(tuple(days), fold=options.fold, scrub=options.scrub)
+    return Requests(tuple(days), fold=options.fold, scrub=options.scrub)

@@ -246,43 +246,43 @@ def reading(outputs: dict[str, str]) -> PokeReturnValue:
 
 
 @gate
-def find_left() -> dict[str, Any]:
+def find_former() -> dict[str, Any]:
     """Looks for a delivery that changes no longer go to, and sends canaries behind what it may still hold.
 
     If it is not at rest, it is kept, the run's note says so, and the next run tries again.
     """
     from datetime import UTC, datetime
 
-    from dynalake.capture.proof.left import find_left as find
+    from dynalake.capture.proof.former import find_former as find
     from dynalake.capture.proof.quiet import rest_of
     from dynalake.errors import NotReadyError
 
     table = run_table()
     try:
-        left = find(table, run_id(), datetime.now(UTC), rest_of(table))
+        former = find(table, run_id(), datetime.now(UTC), rest_of(table))
     except NotReadyError as waiting:
         tell(f"The table's former delivery is kept. {waiting.received}. Run dynalake_setup again later.")
         return {}
-    if left is None:
+    if former is None:
         say("The table has no former delivery")
         return {}
-    if left.canaries is None:
-        tell(f"The streams of the table's former delivery {left.delivery!r} are gone, and with them what they held.")
-    return {"version": left.version, "canaries": [left.canaries.to_dict()] if left.canaries else []}
+    if former.canaries is None:
+        tell(f"The streams of the table's former delivery {former.delivery!r} are gone, and with them what they held.")
+    return {"version": former.version, "canaries": [former.canaries.to_dict()] if former.canaries else []}
 
 
 @wait(timeout=3600)
-def left_is_empty(left: dict[str, Any]) -> PokeReturnValue:
+def former_is_empty(former: dict[str, Any]) -> PokeReturnValue:
     """Waits until the canaries are read back from S3, and so everything sent before them is there."""
-    return look_for_canaries(left["canaries"])
+    return look_for_canaries(former["canaries"])
 
 
 @step
-def remove_left(
-    source: dict[str, Any], storage: dict[str, str], forwarder: dict[str, str], left: dict[str, Any]
+def remove_former(
+    source: dict[str, Any], storage: dict[str, str], forwarder: dict[str, str], former: dict[str, Any]
 ) -> None:
     """Removes the table's former delivery."""
-    _table_stack(run_table(), source, storage, forwarder).remove_left(left["version"])
+    _table_stack(run_table(), source, storage, forwarder).remove_former(former["version"])
 
 
 @step

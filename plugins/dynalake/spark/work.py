@@ -21,7 +21,7 @@ from dynalake.convert.snapshot import show_snapshot
 from dynalake.lake.catalog.table import Table
 from dynalake.lake.current.state import merge_late
 from dynalake.lake.working.workers import Workers
-from dynalake.night.night import Asked, work
+from dynalake.night.night import Requests, work
 from dynalake.spark.request import COMPACT, CONVERT, SNAPSHOT, Request
 
 
@@ -59,19 +59,19 @@ def _convert(table: Table, plan: str, number: int) -> tuple[dict[str, int], dict
     return asdict(result.sums), dict(result.rejected.reasons)
 
 
-def night(asked: Asked) -> dict[str, Any]:
+def night(requests: Requests) -> dict[str, Any]:
     """Return the request of a job that does a night's work."""
-    return asdict(asked)
+    return asdict(requests)
 
 
 def do_night(table: Table, values: Mapping[str, Any], workers: Workers) -> dict[str, Any]:
     """Do a night's work (`dynalake/night.py`). Return its log lines and its faults."""
     settings = load_settings(table)
     retention = raw_retention_days(table.clients, table.names.lake)
-    asked = Asked(**{**values, "days": tuple(values["days"])})
+    requests = Requests(**{**values, "days": tuple(values["days"])})
     said: list[str] = []
     faults = work(
-        table, settings, lambda: datetime.now(UTC), said.append, asked, raw_retention_days=retention, workers=workers
+        table, settings, lambda: datetime.now(UTC), said.append, requests, raw_retention_days=retention, workers=workers
     )
     return {"said": said, "faults": [asdict(fault) for fault in faults]}
 

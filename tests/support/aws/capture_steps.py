@@ -15,8 +15,8 @@ from dynalake.aws.clients import Clients
 from dynalake.capture.lake.bucket import creates_bucket
 from dynalake.capture.lake.registry import check_names, check_settings, plan_lake
 from dynalake.capture.proof.canaries import Canaries, Search, send_canaries
+from dynalake.capture.proof.former import find_former
 from dynalake.capture.proof.hand_off import HandOff, record_hand_off
-from dynalake.capture.proof.left import find_left
 from dynalake.capture.proof.verify import check_delivery, check_mapping, check_polled
 from dynalake.capture.source.source import Source, check_source
 from dynalake.capture.stacks.package import build_package, place_code
@@ -146,12 +146,12 @@ def drain(clients: Clients, names: TableNames, run: str = "run") -> None:
 
 
 def leave(stack: TableStack) -> None:
-    """Remove the table's old delivery as `dynalake_setup` does."""
-    old_delivery = patiently(lambda: find_left(stack.table, "left", datetime.now(UTC), REST))
-    if old_delivery:
-        if old_delivery.canaries:
-            await_canaries(stack.table.clients, stack.table.names, old_delivery.canaries)
-        stack.remove_left(old_delivery.version)
+    """Remove the table's former delivery as `dynalake_setup` does."""
+    former = patiently(lambda: find_former(stack.table, "left", datetime.now(UTC), REST))
+    if former:
+        if former.canaries:
+            await_canaries(stack.table.clients, stack.table.names, former.canaries)
+        stack.remove_former(former.version)
 
 
 def await_canaries(clients: Clients, names: TableNames, canaries: Canaries) -> Search:

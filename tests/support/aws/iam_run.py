@@ -36,7 +36,7 @@ from dynalake.days import SNAPSHOT_DAY
 from dynalake.lake.catalog.table import Table
 from dynalake.lake.hive.hive import remove_partitions
 from dynalake.names import Lake, TableNames
-from dynalake.night.night import Asked, work
+from dynalake.night.night import Requests, work
 from dynalake.options.backfill import BackfillOptions
 from dynalake.options.lake_options import LakeOptions
 from dynalake.options.settings import TableSettings
@@ -202,8 +202,10 @@ def work_at(dag: Clients, names: TableNames, now: datetime) -> int:
     table, settings = Table(dag, names), find_settings(Table(dag, names))
     assert settings is not None
     convert_due(table, right_now)
-    asked = Asked(fold=True, scrub=True)
-    faults = work(table, replace(settings, orc_copy=True), lambda: now, lambda line: None, asked, raw_retention_days=8)
+    requests = Requests(fold=True, scrub=True)
+    faults = work(
+        table, replace(settings, orc_copy=True), lambda: now, lambda line: None, requests, raw_retention_days=8
+    )
     assert not faults, faults
     remove_partitions(table, names.orc_table, [SNAPSHOT_DAY])
     return sum(file.rows for file in table.changes().files())

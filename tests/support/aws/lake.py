@@ -24,7 +24,7 @@ from dynalake.lake.tables.make import make_tables
 from dynalake.lake.tables.optimizers import switch_off_optimizers
 from dynalake.lake.working.steps import Fault
 from dynalake.names import Lake, TableNames
-from dynalake.night.night import Asked, work
+from dynalake.night.night import Requests, work
 from dynalake.options.settings import TableSettings
 from dynalake.record.key import ItemKey
 
@@ -100,4 +100,4 @@ def show(table: Table, run: str) -> Swapped:
 
 def night(table: Table, now: Now = right_now, days: Sequence[str] = (), *, fold: bool = False) -> tuple[Fault, ...]:
     """Run `dynalake_compact`; return its failures. `days` are compacted even if they are open."""
-    return work(table, TableSettings(table.names.table), now, lambda line: None, Asked(tuple(days), fold=fold))
+    return work(table, TableSettings(table.names.table), now, lambda line: None, Requests(tuple(days), fold=fold))

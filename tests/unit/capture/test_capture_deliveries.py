@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from dynalake.capture.stacks.deliveries import NONE, Deliveries, deployed, prepared, started, without_left
+from dynalake.capture.stacks.deliveries import NONE, Deliveries, deployed, prepared, started, without_former
 from dynalake.capture.stacks.stacks import StackState
 from dynalake.errors import ConflictError
 from dynalake.options.settings import TableSettings
@@ -72,20 +72,20 @@ class Captured(RuleBasedStateMachine):
         if self.proven.get(delivery) == self.made[delivery]:
             self.deploy(deliveries)
 
-    @precondition(lambda self: self.stack is not None and self.stack.left is not None)
+    @precondition(lambda self: self.stack is not None and self.stack.former is not None)
     @rule()
-    def find_left_empty(self) -> None:
+    def find_former_empty(self) -> None:
         assert self.stack is not None
-        assert self.stack.left is not None
-        self.used.discard(self.stack.left)
+        assert self.stack.former is not None
+        self.used.discard(self.stack.former)
         self.found_empty = self.stack.version
 
-    @precondition(lambda self: self.stack is not None and self.stack.left is not None)
+    @precondition(lambda self: self.stack is not None and self.stack.former is not None)
     @rule()
-    def remove_left(self) -> None:
+    def remove_former(self) -> None:
         assert self.stack is not None
         if self.stack.version == self.found_empty:
-            self.deploy(without_left(self.stack))
+            self.deploy(without_former(self.stack))
 
     @invariant()
     def the_forwarder_follows_what_is_used(self) -> None:
@@ -101,7 +101,7 @@ def test_the_deliveries_of_a_stack_are_read_from_its_parameters() -> None:
     has = {"Delivery": "direct", "Beside": NONE, "MappingEnabled": "false", "SettingsJson": "{}"}
     state = StackState("s", "UPDATE_ROLLBACK_COMPLETE", version="v", parameters=has)
     assert deployed(state) == Deliveries("direct", NONE, reading=False, settings_json="{}", version="v")
-    assert deployed(state).left is None  # type: ignore[union-attr]
+    assert deployed(state).former is None  # type: ignore[union-attr]
 
 
 def test_a_repeated_step_changes_nothing() -> None:
@@ -109,5 +109,5 @@ def test_a_repeated_step_changes_nothing() -> None:
     for step in (prepared, started):
         now = step(now, settings("direct"))
         assert step(now, settings("direct")) == now
-    assert (now.used, now.left, now.reading) == ("direct", "kinesis", True)
+    assert (now.used, now.former, now.reading) == ("direct", "kinesis", True)
     assert prepared(now, settings("direct")) == now

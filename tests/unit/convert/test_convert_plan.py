@@ -205,9 +205,9 @@ def test_an_object_with_other_bytes_is_converted_again_and_reported(lake: Conver
 
 def test_marked_days_are_planned_and_their_markers_deleted_after_an_hour(lake: ConvertLake) -> None:
     old = lake.day(400)
-    marker = lake.names.told_day(old)
+    marker = lake.names.reported_day(old)
     lake.s3.put_object(Key=marker, Body=b"")
-    lake.s3.put_object(Key=f"{lake.names.told_days}nonsense", Body=b"")
+    lake.s3.put_object(Key=f"{lake.names.reported_days}nonsense", Body=b"")
     lake.put(old, "a", [Change("a", 1, lake.now - 400 * DAY_MS)])
 
     assert [b.day for b in lake.plan().batches] == [old]
@@ -226,7 +226,7 @@ def test_marked_days_are_planned_and_their_markers_deleted_after_an_hour(lake: C
 
 
 def test_a_marker_written_again_during_its_deletion_is_kept(lake: ConvertLake) -> None:
-    marker = lake.names.told_day(lake.day(400))
+    marker = lake.names.reported_day(lake.day(400))
     lake.s3.put_object(Key=marker, Body=b"")
     lake.clock.move(seconds=7200)
 
@@ -244,7 +244,7 @@ def test_a_marker_written_again_during_its_deletion_is_kept(lake: ConvertLake) -
 def test_days_before_history_begins_are_not_planned(lake: ConvertLake) -> None:
     head = lake.table.changes()
     lake.table.catalog.commit(head, Commit(properties={HISTORY_FROM: lake.day(1)}))
-    lake.s3.put_object(Key=lake.names.told_day(lake.day(400)), Body=b"")
+    lake.s3.put_object(Key=lake.names.reported_day(lake.day(400)), Body=b"")
     for ago in (0, 1, 2, 400):
         lake.put(lake.day(ago), "a", [Change("a", ago, lake.now - ago * DAY_MS)])
 
@@ -301,10 +301,10 @@ def fill(lake: ConvertLake, days: int) -> None:
     for ago in range(days, 0, -1):
         day = lake.day(ago)
         lake.put(day, "a", [Change("a", ago, lake.now - ago * DAY_MS)])
-        lake.s3.put_object(Key=lake.names.told_day(day), Body=b"")
+        lake.s3.put_object(Key=lake.names.reported_day(day), Body=b"")
     lake.limits = ConvertLimits(batches=days)
     lake.run()
-    for key in lake.s3.keys(lake.names.told_days):
+    for key in lake.s3.keys(lake.names.reported_days):
         lake.s3.delete_object(Key=key)
     lake.plan()
 
@@ -330,7 +330,7 @@ def test_the_calls_of_a_first_run_grow_in_proportion_to_its_days() -> None:
         for ago in range(days):
             changes = [Change(f"i{n}", 10 * ago + n + 1, lake.now - ago * DAY_MS) for n in range(3)]
             lake.put(lake.day(ago), "a", changes)
-            lake.s3.put_object(Key=lake.names.told_day(lake.day(ago)), Body=b"")
+            lake.s3.put_object(Key=lake.names.reported_day(lake.day(ago)), Body=b"")
         counted.append(0)
 
         def count(service: str, call: str, request: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from dynalake.lake.upkeep.retention import RawDeleted
 from dynalake.lake.upkeep.scrub import read_scrub
 from dynalake.lake.working.steps import Fault
 from dynalake.night import night
-from dynalake.night.night import Asked, work
+from dynalake.night.night import Requests, work
 from dynalake.options.settings import TableSettings
 from tests.support.memory.receipts import DAY_1, Receipts
 from tests.unit.night.one_table import TODAY, prepared
@@ -37,7 +37,7 @@ def lake() -> Receipts:
 
 
 def run(
-    lake: Receipts, settings: TableSettings = SETTINGS, requested: Asked | None = None
+    lake: Receipts, settings: TableSettings = SETTINGS, requested: Requests | None = None
 ) -> tuple[list[str], list[Fault]]:
     """Return the messages and the failures."""
     messages: list[str] = []
@@ -66,7 +66,7 @@ def test_an_open_day_a_fold_and_a_scrub_can_be_requested(lake: Receipts) -> None
     before = read_scrub(lake.table)
     folded = number(lake.table.items(), FOLDED_TO)
     lake.clock.move(seconds=3600)
-    messages, faults = run(lake, requested=Asked((TODAY,), fold=True, scrub=True))
+    messages, faults = run(lake, requested=Requests((TODAY,), fold=True, scrub=True))
     assert faults == []
     assert any(line.startswith(f"dt={TODAY}: 2 files became 1") for line in messages)
     assert any("Folded the state, requested" in line for line in messages)

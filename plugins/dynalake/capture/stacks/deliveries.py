@@ -2,7 +2,7 @@
 
 Firehose begins to read a Kinesis stream some time after it says ACTIVE, and never reads earlier records; when it is
 deleted, it loses what it holds. So a delivery is made first (`prepared`), takes changes once it is proven (`started`),
-and goes once the next one has taken over and it is empty (`without_left`). The functions are pure and decide on the
+and goes once the next one has taken over and it is empty (`without_former`). The functions are pure and decide on the
 stack as it is: each step may be repeated, and begun by another run than the step before.
 """
 
@@ -24,7 +24,7 @@ class Deliveries:
     used: str
     """Delivery that changes go to."""
     beside: str
-    """The other delivery, where it exists too: being proven, or left and perhaps not empty. Else `none`."""
+    """The other delivery, where it exists too: being proven, or a former one and perhaps not empty. Else `none`."""
     reading: bool
     """Whether the table's stream is read."""
     settings_json: str
@@ -38,7 +38,7 @@ class Deliveries:
         return (self.used, self.beside) if self.beside != NONE else (self.used,)
 
     @property
-    def left(self) -> str | None:
+    def former(self) -> str | None:
         """Delivery that may have taken changes before, but takes none now."""
         return self.beside if self.beside != NONE else None
 
@@ -78,6 +78,6 @@ def started(now: Deliveries | None, settings: TableSettings) -> Deliveries:
     return replace(now, used=settings.delivery, beside=beside, reading=True, settings_json=settings.to_json())
 
 
-def without_left(now: Deliveries) -> Deliveries:
+def without_former(now: Deliveries) -> Deliveries:
     """Return the deliveries without the other one, which is empty."""
     return replace(now, beside=NONE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dynalake.lake.catalog.table import Table
 from dynalake.lake.current.view_entries import write_views
 from dynalake.lake.tables.make import derive_state, merge_again
-from dynalake.lake.tables.restore import Found, bring_back, restored_since
+from dynalake.lake.tables.restore import Restored, bring_back, restored_since
 from dynalake.lake.working.findings import Finding
 
 
@@ -24,7 +24,7 @@ def repair_entries(table: Table) -> tuple[Finding, ...]:
     return tuple(findings)
 
 
-def _merge(table: Table, tables: dict[str, Found]) -> None:
+def _merge(table: Table, tables: dict[str, Restored]) -> None:
     """Merge again what a restored state lacks, also where a kill kept an earlier run from it."""
     restored = any(f.finding is not None and f.finding.kind in ("restored-entry", "put-back") for f in tables.values())
     if not restored and restored_since(table) is None:

@@ -29,14 +29,14 @@ _MOST_READ = 300  # metadata files that are read to find the last: each names th
 
 
 @dataclass(frozen=True)
-class Found:
+class Restored:
     """A table as it is now, or None where it was never made; what was found, and what was done about it."""
 
     head: Head | None
     finding: Finding | None = None
 
 
-def bring_back(table: Table, name: str) -> Found:
+def bring_back(table: Table, name: str) -> Restored:
     """Return the table; brought back where its Glue entry is missing, damaged, or names metadata that is gone or older.
 
     Another call, or one after a kill, gives the same. Raises `CatalogError` where no metadata of it is left.
@@ -55,7 +55,7 @@ def bring_back(table: Table, name: str) -> Found:
     last = find_last(table, name, note)
     if last is None:
         if note is None and not damaged:
-            return Found(None)
+            return Restored(None)
         raise CatalogError(
             f"{damaged or f'The table {name} is gone from Glue'}, and no metadata of it is left",
             action=f"restore {note.metadata_location if note else 'its metadata'} and the objects next to it (the "
@@ -63,7 +63,7 @@ def bring_back(table: Table, name: str) -> Found:
             table=table.names.table,
         )
     head = _restore(table, last, named)
-    return Found(
+    return Restored(
         head,
         Finding(
             "restored-entry",
@@ -123,13 +123,13 @@ def forget_restored(table: Table) -> None:
     table.store.delete(table.names.restored_note(table.names.state_table))
 
 
-def _follow(table: Table, head: Head, note: Note | None) -> Found:
+def _follow(table: Table, head: Head, note: Note | None) -> Restored:
     """Return what has to be done about a table that Glue has."""
     if note is None or leads_to(note, head):
         note_metadata(table, head)
-        return Found(_with_snapshot(table, head))
+        return Restored(_with_snapshot(table, head))
     if note.uuid != head.uuid:
-        return Found(
+        return Restored(
             head,
             Finding(
                 "other-table",
@@ -141,7 +141,7 @@ def _follow(table: Table, head: Head, note: Note | None) -> Found:
         )
     noted = _read(table, head.name, note.metadata_location)
     if noted is None or head.metadata_location not in _log(noted):
-        return Found(
+        return Restored(
             head,
             Finding(
                 "two-histories",
@@ -153,7 +153,7 @@ def _follow(table: Table, head: Head, note: Note | None) -> Found:
             ),
         )
     last = find_last(table, head.name, note) or noted
-    return Found(
+    return Restored(
         _restore(table, last, instead_of=head.metadata_location),
         Finding(
             "put-back",

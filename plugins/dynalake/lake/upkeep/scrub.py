@@ -220,7 +220,7 @@ def scrub(
         findings += judge_day(compared, rules)
         objects += len(compared.raw.objects)
         if tells(compared, rules):
-            table.store.write(names.told_day(compared.day), b"")
+            table.store.write(names.reported_day(compared.day), b"")
             reported.append(compared.day)
     if not days:
         findings += scrub_tables(table, head, table.items(), started, compared_days)

@@ -150,7 +150,7 @@ def test_nothing_else_in_the_bucket_is_touched(lake: MemoryLake) -> None:
         f"{lake.names.changes_location}2/data.parquet",
         f"{lake.names.parquet_prefix}other.parquet",
         f"{lake.names.raw_day('20230101')}object.gz",
-        lake.names.told_day("20230101"),
+        lake.names.reported_day("20230101"),
         lake.names.named_objects,
         lake.names.hand_off,
     ]

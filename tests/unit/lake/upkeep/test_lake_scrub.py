@@ -123,7 +123,7 @@ def test_unconverted_objects_are_reported(lake: ScrubLake) -> None:
 
     assert [(f.kind, f.day, f.count) for f in done.findings] == [("unconverted", "20230301", 2)]
     assert done.told == ("20230301",)
-    assert lake.s3.keys(lake.names.told_days) == {lake.names.told_day("20230301")}
+    assert lake.s3.keys(lake.names.reported_days) == {lake.names.reported_day("20230301")}
 
 
 def test_an_overwritten_object_is_reported(lake: ScrubLake) -> None:
@@ -132,7 +132,7 @@ def test_an_overwritten_object_is_reported(lake: ScrubLake) -> None:
     lake.clock.move(days=2)
 
     assert lake.found() == {"changed-raw": (DAY_2, 1)}
-    assert lake.names.told_day(DAY_2) in lake.s3.objects
+    assert lake.names.reported_day(DAY_2) in lake.s3.objects
 
 
 def test_nothing_is_reported_for_a_day_without_history(lake: ScrubLake) -> None:

@@ -1,4 +1,4 @@
-"""The delivery that a table has left: whether it may be empty, and the canaries that prove it."""
+"""A table's former delivery: whether it may be empty, and the canaries that prove it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from dynalake.lake.catalog.table import Table
 
 
 @dataclass(frozen=True)
-class Left:
-    """A delivery that a table has left, at rest."""
+class FormerDelivery:
+    """A former delivery, at rest."""
 
     delivery: str
     version: str
@@ -25,21 +25,21 @@ class Left:
     """Canaries that have to arrive before it is empty; None where its streams are gone, with what they held."""
 
 
-def find_left(table: Table, run: str, now: datetime, rest: timedelta) -> Left | None:
-    """Send canaries behind the records that the left delivery may hold. Return None where there is no such delivery.
+def find_former(table: Table, run: str, now: datetime, rest: timedelta) -> FormerDelivery | None:
+    """Send canaries behind the records that the former delivery may hold. Return None where there is no such delivery.
 
     Raises `NotReadyError` where it has not been at rest for `rest`.
     """
     names = table.names
     deliveries = deployed(stack_state(table.clients, names.stack))
-    if deliveries is None or deliveries.left is None:
+    if deliveries is None or deliveries.former is None:
         return None
     try:
-        made = check_delivery(table, deliveries.left)
+        made = check_delivery(table, deliveries.former)
     except StackError:
-        return Left(deliveries.left, deliveries.version, None)
+        return FormerDelivery(deliveries.former, deliveries.version, None)
     changed = table.clients.ssm.get_parameter(Name=names.settings_parameter)["Parameter"]["LastModifiedDate"]
-    check_quiet(table, signs_of_delivery(names, deliveries.left), changed, now, rest)
-    canaries = Canaries.of(deliveries.left, made, run, now)
-    send_canaries(table, canaries, parts(table, deliveries.left))
-    return Left(deliveries.left, deliveries.version, canaries)
+    check_quiet(table, signs_of_delivery(names, deliveries.former), changed, now, rest)
+    canaries = Canaries.of(deliveries.former, made, run, now)
+    send_canaries(table, canaries, parts(table, deliveries.former))
+    return FormerDelivery(deliveries.former, deliveries.version, canaries)
