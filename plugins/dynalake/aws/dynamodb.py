@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from dynalake.aws.answers import code_of
 from dynalake.aws.clients import Clients
 from dynalake.errors import NotReadyError, SourceError
 
@@ -45,7 +46,7 @@ def explain_missing(clients: Clients, table: str) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        if error.response["Error"]["Code"] != "ResourceNotFoundException":
+        if code_of(error) != "ResourceNotFoundException":
             raise
         raise SourceError(
             f"There is no DynamoDB table {table!r} in region {clients.dynamodb.meta.region_name}",

@@ -10,6 +10,7 @@ import re
 from botocore import exceptions
 from botocore.exceptions import BotoCoreError, ClientError
 
+from dynalake.aws.answers import code_of, message_of
 from dynalake.errors import AccessError, DynalakeError, UnavailableError
 
 AWS_ERRORS = (BotoCoreError, ClientError)
@@ -78,9 +79,9 @@ _LAKE_FORMATION = re.compile(
 ROLES = "infra/cloudformation/airflow.yaml makes a role with the permissions that the DAGs need"
 
 
-def is_throttled(error: ClientError) -> bool:
+def is_throttled(error: Exception) -> bool:
     """Return whether AWS has refused a call because there were too many. It has not begun with such a call."""
-    return error.response["Error"]["Code"] in _THROTTLED
+    return code_of(error) in _THROTTLED
 
 
 def explain(error: Exception, connection: str = "") -> DynalakeError | None:
@@ -115,12 +116,12 @@ def explain(error: Exception, connection: str = "") -> DynalakeError | None:
 def is_of_connection(error: Exception) -> bool:
     """Return whether the credentials, the region or the way to AWS are at fault, so that all calls would fail."""
     if isinstance(error, ClientError):
-        return error.response["Error"].get("Code", "") in (*_EXPIRED, *_UNKNOWN)
+        return code_of(error) in (*_EXPIRED, *_UNKNOWN)
     return isinstance(error, (*_MISSING, exceptions.NoRegionError, *_OUT_OF_REACH))
 
 
 def _explain_answer(error: ClientError, connection: str) -> DynalakeError | None:
-    code, message = error.response["Error"].get("Code", ""), error.response["Error"].get("Message", "").rstrip(".")
+    code, message = code_of(error), message_of(error).rstrip(".")
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     if code in _EXPIRED:
         return AccessError(

@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
+from dynalake.aws.answers import code_of
 from dynalake.aws.clients import Clients
 from dynalake.days import milliseconds
 from dynalake.errors import AccessError, ConflictError, DynalakeError, UnavailableError
@@ -107,7 +108,7 @@ class Store:
         try:
             answer = self.clients.s3.head_object(Bucket=self.bucket, Key=key)
         except ClientError as error:
-            if _code(error) in _MISSING:
+            if code_of(error) in _MISSING:
                 return None
             raise
         return StoredObject(key, answer["ContentLength"], answer["ETag"], milliseconds(answer["LastModified"]))
@@ -121,11 +122,11 @@ class Store:
         try:
             return self.clients.s3.get_object(Bucket=self.bucket, Key=key, **condition)["Body"]  # type: ignore[return-value]
         except ClientError as error:
-            if _code(error) in _REFUSED:
+            if code_of(error) in _REFUSED:
                 raise ConflictError(
                     f"{self.uri(key)} was replaced after it was listed", action="let the task be retried", key=key
                 ) from error
-            if _code(error) in _MISSING:
+            if code_of(error) in _MISSING:
                 return None
             raise
 
@@ -134,7 +135,7 @@ class Store:
         try:
             answer = self.clients.s3.get_object(Bucket=self.bucket, Key=key)
         except ClientError as error:
-            if _code(error) in _MISSING:
+            if code_of(error) in _MISSING:
                 return None
             raise
         with answer["Body"] as body:
@@ -246,7 +247,7 @@ class Store:
         try:
             return self._put(key, body, content_type, **condition)
         except ClientError as error:
-            if _code(error) in (*_REFUSED, *_MISSING):  # a vanished object answers If-Match with 404
+            if code_of(error) in (*_REFUSED, *_MISSING):  # a vanished object answers If-Match with 404
                 return None
             raise
 
@@ -279,7 +280,3 @@ _JSON = "application/json"
 
 def _json(value: Mapping[str, Any]) -> bytes:
     return json.dumps(value, indent=1, ensure_ascii=False).encode() + b"\n"
-
-
-def _code(error: ClientError) -> str:
-    return error.response["Error"]["Code"]

@@ -13,8 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from botocore.exceptions import ClientError
-
+from dynalake.aws.answers import code_of, message_of, tolerate
 from dynalake.capture.lake.registry import list_tables
 from dynalake.capture.proof.canaries import Canaries
 from dynalake.capture.proof.quiet import check_quiet, signs_of_delivery, signs_of_mapping
@@ -100,8 +99,8 @@ def stop_mapping(table: Table, *, seconds: float = WAIT_SECONDS) -> str:
                 table.clients.lambda_.update_event_source_mapping(UUID=mapping_id, Enabled=False)
                 requested = True
                 continue
-        except ClientError as error:
-            code = error.response["Error"]["Code"]
+        except Exception as error:
+            code = code_of(error)
             if code == "ResourceNotFoundException":
                 return ""
             if code != "ResourceInUseException":
@@ -140,13 +139,9 @@ def check_disabled(table: Table) -> None:
     mapping_id = stack_state(table.clients, table.names.stack).outputs.get("MappingId", "")
     if not mapping_id:
         return
-    try:
+    with tolerate("ResourceNotFoundException"):
         mapping = table.clients.lambda_.get_event_source_mapping(UUID=mapping_id)
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "ResourceNotFoundException":
-            raise
-        return
-    _refuse_enabled(table.names, mapping_id, mapping["State"])
+        _refuse_enabled(table.names, mapping_id, mapping["State"])
 
 
 def _refuse_enabled(names: TableNames, mapping_id: str, state: str) -> None:
@@ -182,11 +177,11 @@ def delete_stack(table: Table, *, seconds: float = WAIT_SECONDS, sleep: Callable
     stack_id = state.version.split(" ", 1)[0]
     try:
         clients.cloudformation.delete_stack(StackName=names.stack)
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "ValidationError":
+    except Exception as error:
+        if code_of(error) != "ValidationError":
             raise
         raise StackError(
-            f"CloudFormation does not delete stack {names.stack}: {error.response['Error']['Message']}",
+            f"CloudFormation does not delete stack {names.stack}: {message_of(error)}",
             action="if the stack is protected, run: aws cloudformation update-termination-protection "
             f"--no-enable-termination-protection --stack-name {names.stack}",
             stack=names.stack,
@@ -201,11 +196,8 @@ def delete_catalog(table: Table) -> tuple[str, ...]:
     """Delete the table's Glue tables, with their partitions, and views. Return their names."""
     deleted = owned_tables(table)
     for name in deleted:
-        try:
+        with tolerate("EntityNotFoundException"):
             table.clients.glue.delete_table(DatabaseName=table.names.lake.database, Name=name)
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "EntityNotFoundException":
-                raise
     return deleted
 
 

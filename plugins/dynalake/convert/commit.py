@@ -17,10 +17,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow.parquet as pq
-from botocore.exceptions import ClientError
 from pyiceberg.io.pyarrow import pyarrow_to_schema
 from pyiceberg.schema import Schema
 
+from dynalake.aws.answers import code_of
 from dynalake.aws.s3 import Store
 from dynalake.convert.batch import BatchResult, check_sums
 from dynalake.convert.named import NamedFolders
@@ -344,8 +344,8 @@ def _read_footer(store: Store, part: Part) -> Any:
         start = max(0, part.size - length)
         try:
             answer = store.clients.s3.get_object(Bucket=store.bucket, Key=key, Range=f"bytes={start}-{part.size - 1}")
-        except ClientError as error:
-            if error.response["Error"]["Code"] not in ("NoSuchKey", "404", "InvalidRange", "416"):
+        except Exception as error:
+            if code_of(error) not in ("NoSuchKey", "404", "InvalidRange", "416"):
                 raise
             raise ConflictError(
                 f"The file {part.path} is gone", action="nothing: its raw objects are planned again", key=key

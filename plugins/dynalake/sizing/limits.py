@@ -8,8 +8,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
-from botocore.exceptions import ClientError
-
+from dynalake.aws.answers import tolerate
 from dynalake.errors import SettingsError
 from dynalake.lake.catalog.table import Table
 from dynalake.options.settings import TableSettings
@@ -21,15 +20,12 @@ MODE_SWITCHES, A_DAY = 2, timedelta(hours=24)
 
 def read_stream(table: Table) -> StreamState | None:
     """Return the table's Kinesis stream; None where there is none."""
-    try:
+    with tolerate("ResourceNotFoundException"):
         summary = table.clients.kinesis.describe_stream_summary(StreamName=table.names.stream)[
             "StreamDescriptionSummary"
         ]
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "ResourceNotFoundException":
-            raise
-        return None
-    return StreamState(summary["StreamModeDetails"]["StreamMode"].lower(), summary["OpenShardCount"])
+        return StreamState(summary["StreamModeDetails"]["StreamMode"].lower(), summary["OpenShardCount"])
+    return None
 
 
 def check_stream(table: Table, settings: TableSettings, stream: StreamState | None, shards: int, now: datetime) -> None:

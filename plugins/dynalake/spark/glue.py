@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import ClientError
-
+from dynalake.aws.answers import code_of, message_of
 from dynalake.errors import NotReadyError, SettingsError
 from dynalake.lake.catalog.table import Table
 from dynalake.spark.package import upload_spark_package
@@ -50,8 +49,8 @@ def start_run(table: Table, request: Request) -> str:
         started = table.clients.glue.start_job_run(
             JobName=job, Arguments={**arguments, "--extra-py-files": names.uri(package.key)}
         )
-    except ClientError as error:
-        code, message = error.response["Error"]["Code"], error.response["Error"]["Message"]
+    except Exception as error:
+        code, message = code_of(error), message_of(error)
         if code == "EntityNotFoundException":
             raise SettingsError(
                 f"The lake {names.lake.environment!r} has no Glue job {job!r}",

@@ -7,8 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 
-from botocore.exceptions import ClientError
-
+from dynalake.aws.answers import code_of
 from dynalake.aws.clients import Clients
 from dynalake.aws.cloudwatch import Points, read_metrics
 from dynalake.aws.s3 import StoredObject
@@ -104,8 +103,8 @@ def read_capture(
         mapping = table.clients.lambda_.get_event_source_mapping(UUID=mapping_id)
         state, result, changed = mapping["State"], mapping.get("LastProcessingResult", ""), mapping.get("LastModified")
         arn = mapping["EventSourceArn"]
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "ResourceNotFoundException":
+    except Exception as error:
+        if code_of(error) != "ResourceNotFoundException":
             raise
         state, result, changed, arn = "gone", "", None, before.stream_arn
     stream = read_stream(table.clients, table.names.table, table_id, arn)
@@ -140,8 +139,8 @@ def read_stream(clients: Clients, table: str, table_id: str, read: str) -> str:
     """Return `Capture.stream`: '' where the mapping, as far as is known, reads the table's stream."""
     try:
         description = clients.dynamodb.describe_table(TableName=table)["Table"]
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "ResourceNotFoundException":
+    except Exception as error:
+        if code_of(error) != "ResourceNotFoundException":
             raise
         return "gone"
     if is_another(table_id, description["TableId"]):

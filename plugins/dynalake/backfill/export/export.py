@@ -14,8 +14,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
-from botocore.exceptions import ClientError
-
+from dynalake.aws.answers import code_of, message_of
 from dynalake.aws.s3 import Json
 from dynalake.backfill.plan.run import BackfillPlan, load_plan, run_name
 from dynalake.backfill.plan.windows import Window, split_window
@@ -158,8 +157,8 @@ def _request(table: Table, request: dict[str, Any]) -> str:
     names = table.names
     try:
         return table.clients.dynamodb.export_table_to_point_in_time(**request)["ExportDescription"]["ExportArn"]
-    except ClientError as error:
-        code, message = error.response["Error"]["Code"], error.response["Error"]["Message"]
+    except Exception as error:
+        code, message = code_of(error), message_of(error)
         if code == "PointInTimeRecoveryUnavailableException":
             raise recovery_off(names, incremental="IncrementalExportSpecification" in request) from error
         if code in ("TableNotFoundException", "InvalidExportTimeException"):
@@ -190,8 +189,8 @@ def _request(table: Table, request: dict[str, Any]) -> str:
 def _describe(table: Table, export: Export) -> Mapping[str, Any]:
     try:
         return table.clients.dynamodb.describe_export(ExportArn=export.arn)["ExportDescription"]
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "ExportNotFoundException":
+    except Exception as error:
+        if code_of(error) != "ExportNotFoundException":
             raise
         raise SourceError(
             f"The export {export.arn} no longer exists",

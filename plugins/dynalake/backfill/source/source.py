@@ -6,9 +6,9 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
-
+from dynalake.aws.answers import code_of
 from dynalake.aws.dynamodb import describe_table, explain_missing
+from dynalake.aws.refusals import is_throttled
 from dynalake.backfill.source.pace import Pace
 from dynalake.lake.catalog.table import Table
 from dynalake.lake.tables.identity import check_identity
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
-_THROTTLED = ("ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException")
 _KEYS_AT_ONCE = 100
 
 
@@ -88,8 +86,8 @@ def find_items(table: Table, keys: Sequence[Mapping[str, Any]], pace: Pace | Non
                 with explain_missing(table.clients, names.table):
                     answer = table.clients.dynamodb.batch_get_item(RequestItems={names.table: request})
                 pace.consumed(0.0, 0)
-            except ClientError as error:
-                if error.response["Error"]["Code"] not in _THROTTLED:
+            except Exception as error:
+                if not is_throttled(error):
                     raise
             items += answer.get("Responses", {}).get(names.table, [])
             pending = answer.get("UnprocessedKeys", {}).get(names.table, {}).get("Keys", [])
@@ -106,10 +104,12 @@ def _read_page(table: Table, request: dict[str, Any], pace: Pace) -> ScanOutputT
         try:
             with explain_missing(table.clients, table.names.table):
                 return table.clients.dynamodb_unparsed.scan(**request)
-        except ClientError as error:
-            code = error.response["Error"]["Code"]
-            if code not in _THROTTLED:
+        except Exception as error:
+            if not is_throttled(error):
                 raise
             logger.warning(
-                "DynamoDB throttled the scan of %s (%s): waited %.1f s", table.names.table, code, pace.back_off()
+                "DynamoDB throttled the scan of %s (%s): waited %.1f s",
+                table.names.table,
+                code_of(error),
+                pace.back_off(),
             )

@@ -15,8 +15,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from botocore.exceptions import ClientError
-
+from dynalake.aws.refusals import AWS_ERRORS
 from dynalake.aws.s3 import StoredObject
 from dynalake.capture.stacks.stacks import stack_outputs
 from dynalake.errors import RecordError, SettingsError
@@ -224,7 +223,7 @@ def _choose(table: Table, keys: Sequence[str], chosen: Sequence[str]) -> set[str
 
 def _why_unknown(table: Table, key: str) -> str:
     names = table.names
-    with suppress(SettingsError, ClientError):  # it may be any text
+    with suppress(SettingsError, *AWS_ERRORS):  # it may be any text
         if table.store.head(names.redriven(key)):
             return f" (it was replayed already and is at {names.redriven(key)})"
     return ""

@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
+from dynalake.aws.answers import code_of
+from dynalake.aws.refusals import AWS_ERRORS
 from dynalake.capture.failed.failed import READERS, read_batch
 from dynalake.capture.failed.redrive import Chunk
 from dynalake.errors import NotReadyError, RecordError, StackError
@@ -99,8 +99,8 @@ def mark_done(table: Table, key: str, run: str) -> None:
             Metadata={"dynalake-run": run.encode("ascii", "replace").decode()},
             MetadataDirective="REPLACE",
         )
-    except ClientError as error:
-        if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
+    except Exception as error:
+        if code_of(error) in ("NoSuchKey", "404"):
             return
         raise
     table.store.delete(key)
@@ -192,7 +192,7 @@ def _invoke(table: Table, records: Sequence[Any]) -> dict[str, Any]:
             FunctionName=names.lake.forwarder, InvocationType="RequestResponse", Payload=_encode(request)
         )
         content = json.loads(answer["Payload"].read())
-    except (ClientError, BotoCoreError) as error:
+    except AWS_ERRORS as error:
         raise NotReadyError(
             f"The forwarder {names.lake.forwarder} cannot be invoked: {error}",
             allowed="a forwarder that answers, and lambda:InvokeFunction on it for the AWS connection",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from botocore.exceptions import ClientError
-
+from dynalake.aws.answers import code_of
 from dynalake.aws.clients import Clients
 from dynalake.capture.stacks.stacks import stack_state
 from dynalake.errors import SettingsError
@@ -60,8 +59,8 @@ def bucket_region(clients: Clients, bucket: str) -> str:
     """
     try:
         location = clients.s3.get_bucket_location(Bucket=bucket)["LocationConstraint"]
-    except ClientError as error:
-        code = error.response["Error"]["Code"]
+    except Exception as error:
+        code = code_of(error)
         if code == "NoSuchBucket":
             return ""
         if code != "AccessDenied":

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 
-from botocore.exceptions import ClientError
-
+from dynalake.aws.answers import code_of, message_of
 from dynalake.aws.clients import Clients
 from dynalake.capture.stacks.stacks import stack_state
 from dynalake.errors import SettingsError
@@ -66,12 +65,14 @@ def try_key(clients: Clients, arn: str) -> None:
     """
     try:
         clients.kms.generate_data_key(KeyId=arn, KeySpec="AES_256", DryRun=True)
-    except ClientError as error:
-        answer = error.response["Error"]
-        if answer["Code"] == "DryRunOperationException":
+    except Exception as error:
+        code = code_of(error)
+        if code == "DryRunOperationException":
             return
+        if not code:
+            raise
         raise SettingsError(
-            f"The key {arn} cannot be used: {answer['Code']} {answer.get('Message', '')}",
+            f"The key {arn} cannot be used: {code} {message_of(error)}",
             allowed="an enabled symmetric key that the DAGs' role may encrypt with",
             action="update the stack of infra/cloudformation/airflow.yaml with KmsKeyArn first; check the key's policy",
         ) from error

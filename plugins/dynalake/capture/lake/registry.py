@@ -6,8 +6,7 @@ import json
 import re
 from dataclasses import replace
 
-from botocore.exceptions import ClientError
-
+from dynalake.aws.answers import tolerate
 from dynalake.aws.clients import Clients
 from dynalake.days import DEFAULT_TIME_ZONE
 from dynalake.errors import NameTakenError, SettingsError
@@ -155,9 +154,6 @@ def _place(clients: Clients, lake: Lake) -> dict[str, str] | None:
 
 
 def _parameter(clients: Clients, name: str) -> str | None:
-    try:
+    with tolerate("ParameterNotFound"):
         return clients.ssm.get_parameter(Name=name)["Parameter"]["Value"]
-    except ClientError as error:
-        if error.response["Error"]["Code"] == "ParameterNotFound":
-            return None
-        raise
+    return None

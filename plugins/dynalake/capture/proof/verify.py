@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from botocore.exceptions import ClientError
-
+from dynalake.aws.answers import code_of, message_of
 from dynalake.aws.cloudwatch import read_metrics
 from dynalake.capture.proof.quiet import PERIOD_SECONDS, signs_of_mapping
 from dynalake.errors import NotReadyError, StackError
@@ -33,13 +32,13 @@ def check_delivery(table: Table, delivery: str) -> str:
         firehose = table.clients.firehose.describe_delivery_stream(DeliveryStreamName=name)["DeliveryStreamDescription"]
         _check_state(names, f"Firehose stream {name}", firehose["DeliveryStreamStatus"], ("ACTIVE",))
         return " ".join([*created, firehose["CreateTimestamp"].isoformat()])
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "ResourceNotFoundException":
+    except Exception as error:
+        if code_of(error) != "ResourceNotFoundException":
             raise
         other = "direct" if delivery == "kinesis" else "kinesis"
         raise StackError(
             f"A stream of the delivery {delivery!r} of table {names.table!r} is gone, although its stack "
-            f"{names.stack} still has it: {error.response['Error']['Message']}",
+            f"{names.stack} still has it: {message_of(error)}",
             allowed="the streams that the table's stack made",
             action=f"run dynalake_setup with update_settings=true and delivery={other}, which makes a new delivery; "
             "then import the changes since the stream disappeared: dynalake_backfill, export_type incremental",
@@ -55,8 +54,8 @@ def check_mapping(table: Table, mapping_id: str) -> tuple[str, str]:
     names = table.names
     try:
         mapping = table.clients.lambda_.get_event_source_mapping(UUID=mapping_id)
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "ResourceNotFoundException":
+    except Exception as error:
+        if code_of(error) != "ResourceNotFoundException":
             raise
         raise StackError(
             f"The event source mapping {mapping_id} of table {names.table!r} is gone",

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from botocore.exceptions import ClientError
-
+from dynalake.aws.answers import code_of
 from dynalake.aws.clients import Clients
 from dynalake.capture.source.source import Source
 from dynalake.names import Lake
@@ -23,8 +22,8 @@ def other_readers(clients: Clients, lake: Lake, stream_arn: str) -> tuple[str, .
     try:
         pages = clients.lambda_.get_paginator("list_event_source_mappings").paginate(EventSourceArn=stream_arn)
         arns = {mapping["FunctionArn"] for page in pages for mapping in page["EventSourceMappings"]}
-    except ClientError as error:
-        if error.response["Error"]["Code"] not in ("AccessDenied", "AccessDeniedException"):
+    except Exception as error:
+        if code_of(error) not in ("AccessDenied", "AccessDeniedException"):
             raise
         return None
     # …:function:NAME[:version or alias]

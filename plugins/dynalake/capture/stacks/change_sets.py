@@ -9,8 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
-
+from dynalake.aws.answers import code_of, message_of, tolerate
 from dynalake.aws.clients import Clients
 from dynalake.errors import ConflictError, NotReadyError, StackError
 
@@ -89,15 +88,15 @@ def create_change_set(clients: Clients, spec: StackSpec, deployed: Deployed | No
     name = change_set_name(spec, deployed, purpose)
     try:
         arn = _request(clients, spec, deployed, name)
-    except ClientError as error:
-        code = error.response["Error"]["Code"]
+    except Exception as error:
+        code = code_of(error)
         if code == "AlreadyExistsException":
             arn = _adopt(clients, spec, deployed, name)
         elif code == "ValidationError" and "IN_PROGRESS" in str(error):
             raise ConflictError(f"Stack {spec.name} is being changed: {error}", stack=spec.name) from error
         elif code == "ValidationError":
             raise StackError(
-                f"CloudFormation refuses stack {spec.name}: {error.response['Error']['Message']}",
+                f"CloudFormation refuses stack {spec.name}: {message_of(error)}",
                 action="choose a role that exists and that cloudformation.amazonaws.com may assume"
                 if _ROLE_UNKNOWN in str(error)
                 else "correct the parameter that it names, and trigger the DAG again",
@@ -130,7 +129,7 @@ def list_changes(clients: Clients, change_set: str) -> tuple[Change, ...]:
     """Return the changes of a change set, in CloudFormation's order."""
     try:
         pages = list(clients.cloudformation.get_paginator("describe_change_set").paginate(ChangeSetName=change_set))
-    except ClientError as error:
+    except Exception as error:
         raise _gone_or(error, change_set) from error
     entries = [entry.get("ResourceChange", {}) for page in pages for entry in page.get("Changes", [])]
     return tuple(
@@ -148,21 +147,16 @@ def execute_change_set(clients: Clients, stack: str, change_set: str) -> None:
     """Start the deployment. Raise `ConflictError` where another run was faster."""
     try:
         clients.cloudformation.execute_change_set(ChangeSetName=change_set, StackName=stack)
-    except ClientError as error:
-        if error.response["Error"]["Code"] in ("InvalidChangeSetStatus", "ChangeSetNotFound") or (
-            "IN_PROGRESS" in str(error)
-        ):
+    except Exception as error:
+        if code_of(error) in ("InvalidChangeSetStatus", "ChangeSetNotFound") or ("IN_PROGRESS" in str(error)):
             raise ConflictError(f"Another run changes stack {stack}: {error}", stack=stack) from error
         raise
 
 
 def delete_change_set(clients: Clients, stack: str, change_set: str) -> None:
     """Delete a change set. Do nothing if it is being executed or is gone."""
-    try:
+    with tolerate("InvalidChangeSetStatus", "ChangeSetNotFound", "ValidationError"):
         clients.cloudformation.delete_change_set(ChangeSetName=change_set, StackName=stack)
-    except ClientError as error:
-        if error.response["Error"]["Code"] not in ("InvalidChangeSetStatus", "ChangeSetNotFound", "ValidationError"):
-            raise
 
 
 def has_change_sets(clients: Clients, stack: str) -> bool:
@@ -189,7 +183,7 @@ def _request(clients: Clients, spec: StackSpec, deployed: Deployed | None, name:
                 **role,
             )
             break
-        except ClientError as error:
+        except Exception as error:
             if _ROLE_UNKNOWN not in str(error) or time.monotonic() >= deadline:
                 raise
         time.sleep(pause)
@@ -204,12 +198,12 @@ def _adopt(clients: Clients, spec: StackSpec, deployed: Deployed | None, name: s
             return described["ChangeSetId"]
         delete_change_set(clients, spec.name, name)
         return _request(clients, spec, deployed, name)
-    except ClientError as error:
+    except Exception as error:
         raise _gone_or(error, name) from error
 
 
-def _gone_or(error: ClientError, change_set: str) -> Exception:
-    if error.response["Error"]["Code"] in ("ChangeSetNotFound", "AlreadyExistsException"):
+def _gone_or(error: Exception, change_set: str) -> Exception:
+    if code_of(error) in ("ChangeSetNotFound", "AlreadyExistsException"):
         return ConflictError(f"Another run plans the same stack with change set {change_set}", change_set=change_set)
     return error
 
@@ -219,7 +213,7 @@ def _wait_for_change_set(clients: Clients, stack: str, arn: str) -> str | None:
     for pause in pauses(2.0):
         try:
             described = clients.cloudformation.describe_change_set(ChangeSetName=arn)
-        except ClientError as error:
+        except Exception as error:
             raise _gone_or(error, arn) from error
         status, reason = described["Status"], described.get("StatusReason", "")
         if status == "CREATE_COMPLETE":

@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from botocore.exceptions import ClientError
-
 import dynalake
+from dynalake.aws.answers import code_of
 from dynalake.aws.clients import Clients
 from dynalake.capture.stacks.stacks import stack_state
 from dynalake.names import Lake
@@ -82,8 +81,8 @@ def upload_package(clients: Clients, lake: Lake, package: Package) -> Code:
     checksum = base64.b64encode(hashlib.sha256(package.body).digest()).decode()
     try:
         head = clients.s3.head_object(Bucket=lake.bucket, Key=package.key, ChecksumMode="ENABLED")
-    except ClientError as error:
-        if error.response["Error"]["Code"] not in ("404", "NoSuchKey", "NotFound"):
+    except Exception as error:
+        if code_of(error) not in ("404", "NoSuchKey", "NotFound"):
             raise
     else:
         if head.get("ChecksumSHA256") == checksum:

@@ -11,8 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from botocore.exceptions import ClientError
-
+from dynalake.aws.answers import code_of
 from dynalake.aws.clients import Clients
 from dynalake.capture.stacks.change_sets import (
     FIRST_PAUSE,
@@ -101,8 +100,8 @@ def stack_state(clients: Clients, name: str) -> StackState:
     """Return the stack's state now, by one call, for callers that wait in their own way."""
     try:
         stack = clients.cloudformation.describe_stacks(StackName=name)["Stacks"][0]
-    except ClientError as error:
-        if error.response["Error"]["Code"] == "ValidationError" and "does not exist" in str(error):
+    except Exception as error:
+        if code_of(error) == "ValidationError" and "does not exist" in str(error):
             return StackState(name)
         raise
     return StackState(

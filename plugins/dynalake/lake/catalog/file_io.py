@@ -11,9 +11,9 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, BinaryIO, cast
 
-from botocore.exceptions import ClientError
 from pyiceberg.io import FileIO, InputFile, InputStream, OutputFile, OutputStream
 
+from dynalake.aws.answers import code_of
 from dynalake.aws.s3 import Store
 
 _WHOLE = 8 << 20  # bytes
@@ -66,8 +66,8 @@ class _Object:
         try:
             with self._store.clients.s3.get_object(Bucket=self._store.bucket, Key=self._key, **span)["Body"] as body:
                 return body.read()
-        except ClientError as error:
-            if error.response["Error"]["Code"] == "NoSuchKey":
+        except Exception as error:
+            if code_of(error) == "NoSuchKey":
                 raise FileNotFoundError(self._store.uri(self._key)) from error
             raise
 

@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from botocore.exceptions import BotoCoreError, ClientError
 from pyiceberg.catalog import ICEBERG, METADATA_LOCATION, TABLE_TYPE, Catalog
 from pyiceberg.catalog.glue import GlueCatalog, _construct_table_input
 from pyiceberg.conversions import from_bytes
@@ -63,8 +62,9 @@ from pyiceberg.transforms import IdentityTransform
 from pyiceberg.typedef import EMPTY_DICT, Properties, Record
 from pyiceberg.types import PrimitiveType
 
+from dynalake.aws.answers import code_of
 from dynalake.aws.clients import Clients
-from dynalake.aws.refusals import explain, is_throttled
+from dynalake.aws.refusals import AWS_ERRORS, explain, is_throttled
 from dynalake.aws.s3 import Store
 from dynalake.errors import CatalogError, ConflictError, DynalakeError, TerminalError, UnknownOutcomeError
 from dynalake.lake.catalog.file_io import S3FileIO
@@ -507,8 +507,8 @@ class IcebergCatalog:
         """
         try:
             entry: Any = self.clients.glue.get_table(DatabaseName=self._database, Name=head.name)["Table"]
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "EntityNotFoundException":
+        except Exception as error:
+            if code_of(error) != "EntityNotFoundException":
                 raise
             return self.register(head.name, head.metadata_location)
         parameters = entry.get("Parameters", {})
@@ -551,7 +551,7 @@ class IcebergCatalog:
             if change.expire or change.drop_schemas:
                 raise Refused(str(error)) from error
             raise
-        except (ClientError, BotoCoreError) as error:
+        except AWS_ERRORS as error:
             raise _failed(head.name, error) from error
         with suppress(Exception):  # files that stay are collected later
             Catalog._delete_old_metadata(table.io, table.metadata, answer.metadata)
@@ -626,7 +626,7 @@ def _conflict(name: str, what: str) -> ConflictError:
     return ConflictError(f"The table {name} {what}", action="plan again from the table as it is now", table=name)
 
 
-def _failed(name: str, error: ClientError | BotoCoreError) -> DynalakeError:
+def _failed(name: str, error: Exception) -> DynalakeError:
     explained = explain(error)
     if isinstance(explained, TerminalError):
         return explained
@@ -697,10 +697,10 @@ class GuardedGlue:
         keep_annotations(entry, table)
         try:
             return self._once.update_table(**request)
-        except (ClientError, BotoCoreError) as error:
+        except AWS_ERRORS as error:
             if self._has_landed(name, table["Parameters"][METADATA_LOCATION]):
                 return {}
-            if isinstance(error, ClientError) and _is_refusal(error):
+            if _is_refusal(error):
                 raise CommitFailedException(str(error)) from error
             raise
 
@@ -711,9 +711,9 @@ class GuardedGlue:
         return current == location or any(entry["metadata-file"] == location for entry in log)
 
 
-def _is_refusal(error: ClientError) -> bool:
+def _is_refusal(error: Exception) -> bool:
     """Return whether Glue says that it changed nothing: another commit came first, or there were too many calls."""
-    return error.response["Error"]["Code"] == "ConcurrentModificationException" or is_throttled(error)
+    return code_of(error) == "ConcurrentModificationException" or is_throttled(error)
 
 
 def keep_annotations(entry: Mapping[str, Any], table: dict[str, Any]) -> None:

@@ -14,8 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from botocore.exceptions import ClientError
-
+from dynalake.aws.answers import code_of, tolerate
 from dynalake.errors import CatalogError, ConflictError, NameTakenError
 from dynalake.lake.catalog.clock import now_ms
 from dynalake.lake.catalog.iceberg import Head
@@ -267,12 +266,9 @@ def _columns(changes: Head, state: Head, pinned: tuple[int, int] | None) -> View
 
 def read_entry(table: Table, name: str) -> Entry | None:
     """Return a table or view in the lake's Glue database, or None."""
-    try:
+    with tolerate("EntityNotFoundException"):
         return table.clients.glue.get_table(DatabaseName=table.names.lake.database, Name=name)["Table"]
-    except ClientError as error:
-        if error.response["Error"]["Code"] == "EntityNotFoundException":
-            return None
-        raise
+    return None
 
 
 def check_owner(names: TableNames, name: str, entry: Entry) -> None:
@@ -384,8 +380,8 @@ def _write(table: Table, entry: Entry | None, wanted: Mapping[str, Any]) -> bool
         table.clients.glue.update_table(
             DatabaseName=database, TableInput=_input(wanted), VersionId=entry["VersionId"], SkipArchive=True
         )
-    except ClientError as error:
-        code = error.response["Error"]["Code"]
+    except Exception as error:
+        code = code_of(error)
         if code in ("ConcurrentModificationException", "AlreadyExistsException", "EntityNotFoundException"):
             return None
         raise

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from botocore.exceptions import ClientError
 from pyiceberg.avro.file import AvroFile
 from pyiceberg.io import FileIO
 from pyiceberg.manifest import (
@@ -21,6 +20,7 @@ from pyiceberg.manifest import (
 )
 from pyiceberg.manifest import DataFile as IcebergFile
 
+from dynalake.aws.answers import tolerate
 from dynalake.aws.clients import Clients
 from dynalake.errors import CatalogError
 from dynalake.lake.catalog.iceberg import DataFile, Head, folder_of
@@ -104,14 +104,11 @@ def _locations(clients: Clients, database: str, name: str) -> Iterator[str]:
     pages = clients.glue.get_paginator("get_partitions").paginate(
         DatabaseName=database, TableName=name, ExcludeColumnSchema=True
     )
-    try:
+    with tolerate("EntityNotFoundException"):
         for page in pages:
             for partition in page["Partitions"]:
                 if location := partition.get("StorageDescriptor", {}).get("Location"):
                     yield location
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "EntityNotFoundException":
-            raise
 
 
 def _live_paths(manifest: str, io: FileIO) -> Iterator[str]:

@@ -12,8 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from botocore.exceptions import ClientError
-
+from dynalake.aws.answers import tolerate
 from dynalake.aws.clients import Clients
 from dynalake.errors import CatalogError, ConflictError
 from dynalake.lake.catalog.table import DYNAMODB_TABLE, SOURCE, Table
@@ -151,7 +150,7 @@ def align_table(table: Table, wanted: HiveTable) -> bool:
         changed = _changed(entry, wanted)
         if changed is None:
             return False
-        try:
+        with tolerate("ConcurrentModificationException", "EntityNotFoundException"):
             table.clients.glue.update_table(
                 DatabaseName=table.names.lake.database,
                 TableInput=cast("TableInputTypeDef", changed),
@@ -159,9 +158,6 @@ def align_table(table: Table, wanted: HiveTable) -> bool:
                 SkipArchive=True,
             )
             return True
-        except ClientError as error:
-            if error.response["Error"]["Code"] not in ("ConcurrentModificationException", "EntityNotFoundException"):
-                raise
     raise ConflictError(
         f"The Glue table {wanted.name} was changed by others {ATTEMPTS} times in a row",
         action="try again when they are done",

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from botocore.exceptions import ClientError
-
+from dynalake.aws.answers import tolerate
 from dynalake.errors import CatalogError, SourceError
 from dynalake.lake.catalog.iceberg import Head
 from dynalake.lake.catalog.table import TABLE_ID, Table
@@ -37,13 +36,9 @@ def check_table(table: Table, found: str) -> None:
 def check_live_table(table: Table) -> None:
     """Call `check_identity` with what DynamoDB has now. A table that is gone passes: its items are still its own."""
     kept = table_id_of(table.changes())
-    try:
+    with tolerate("ResourceNotFoundException"):
         live_id = table.clients.dynamodb.describe_table(TableName=table.names.table)["Table"]["TableId"]
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "ResourceNotFoundException":
-            raise
-        return
-    check_identity(table.names, kept, live_id)
+        check_identity(table.names, kept, live_id)
 
 
 def check_identity(names: TableNames, kept: str, found: str) -> None:

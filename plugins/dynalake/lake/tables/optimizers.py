@@ -14,8 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
-
+from dynalake.aws.answers import code_of, tolerate
 from dynalake.lake.catalog.table import Table
 from dynalake.lake.working.findings import Finding
 
@@ -66,21 +65,17 @@ def switch_off_optimizers(table: Table) -> tuple[Optimizer, ...]:
             **_named(table, optimizer.glue_table, optimizer.type),
             "TableOptimizerConfiguration": {**optimizer.configuration, "enabled": False},
         }
-        try:
+        with tolerate("AccessDeniedException"):
             _switch(table, arguments)
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "AccessDeniedException":
-                raise
-            continue
-        off.append(optimizer)
+            off.append(optimizer)
     return tuple(off)
 
 
 def _switch(table: Table, arguments: dict[str, Any]) -> None:
     try:
         table.clients.glue.update_table_optimizer(**arguments)
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "EntityNotFoundException":
+    except Exception as error:
+        if code_of(error) != "EntityNotFoundException":
             raise
         # The table has only its catalog's: a configuration of its own is needed to switch it off.
         table.clients.glue.create_table_optimizer(**arguments)
@@ -91,8 +86,8 @@ def _find(table: Table) -> Iterator[Optimizer]:
         for kind in TYPES:
             try:
                 answer = table.clients.glue.get_table_optimizer(**_named(table, name, kind))
-            except ClientError as error:
-                code = error.response["Error"]["Code"]
+            except Exception as error:
+                code = code_of(error)
                 if code in _UNKNOWN:
                     return
                 if code != "EntityNotFoundException":

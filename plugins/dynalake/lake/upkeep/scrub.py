@@ -16,8 +16,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from botocore.exceptions import ClientError
-
+from dynalake.aws.answers import tolerate
 from dynalake.aws.s3 import Store
 from dynalake.days import SNAPSHOT_DAY, milliseconds, shift_day
 from dynalake.lake.catalog.file_io import split_uri
@@ -245,12 +244,9 @@ def _live_files(head: Head) -> dict[str, tuple[LiveFile, ...]]:
 
 
 def _partitions(table: Table) -> dict[str, Partition]:
-    try:
+    with tolerate("EntityNotFoundException"):
         return list_partitions(table, table.names.parquet_table)
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "EntityNotFoundException":
-            raise
-        return {}
+    return {}
 
 
 def _read_days(

@@ -11,10 +11,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute
-from botocore.exceptions import ClientError
 from pyiceberg.manifest import DataFileContent
 from pyiceberg.transforms import IdentityTransform
 
+from dynalake.aws.answers import code_of
 from dynalake.days import SNAPSHOT_DAY
 from dynalake.lake.catalog.iceberg import TABLE_PROPERTIES, DataFile, Head
 from dynalake.lake.catalog.metadata_note import leads_to, read_note
@@ -155,8 +155,9 @@ def count_overlaps(ranges: Iterable[tuple[Any, Any]]) -> int:
 def _optimizers(table: Table) -> tuple[Finding, ...]:
     try:
         return foreign_optimizers(table)
-    except ClientError as error:
-        code = error.response["Error"]["Code"]
+    except Exception as error:
+        if not (code := code_of(error)):
+            raise
         plan = "allow glue:GetTableOptimizer for the role of the AWS connection"
         return (Finding("optimizers-unknown", table.names.table, f"Glue did not list its optimizers: {code}", plan),)
 
