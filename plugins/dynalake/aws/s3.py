@@ -141,6 +141,17 @@ class Store:
         with answer["Body"] as body:
             return Version(body.read(), answer["ETag"])
 
+    def read_range(self, key: str, first: int, last: int) -> bytes | None:
+        """Return an object's bytes from `first` to `last`, both included; None where it has none of them."""
+        try:
+            answer = self.clients.s3.get_object(Bucket=self.bucket, Key=key, Range=f"bytes={first}-{last}")
+        except ClientError as error:
+            if code_of(error) in (*_MISSING, "InvalidRange", "416"):
+                return None
+            raise
+        with answer["Body"] as body:
+            return body.read()
+
     def read_json(self, key: str) -> Json | None:
         """Return a JSON object; None where there is none. Raises `ValueError` where it is not valid JSON."""
         version = self.read(key)

@@ -20,7 +20,6 @@ import pyarrow.parquet as pq
 from pyiceberg.io.pyarrow import pyarrow_to_schema
 from pyiceberg.schema import Schema
 
-from dynalake.aws.answers import code_of
 from dynalake.aws.s3 import Store
 from dynalake.convert.batch import BatchResult, check_sums
 from dynalake.convert.named import NamedFolders
@@ -342,16 +341,11 @@ def _read_footer(store: Store, part: Part) -> Any:
     length = _FOOTER
     while True:
         start = max(0, part.size - length)
-        try:
-            answer = store.clients.s3.get_object(Bucket=store.bucket, Key=key, Range=f"bytes={start}-{part.size - 1}")
-        except Exception as error:
-            if code_of(error) not in ("NoSuchKey", "404", "InvalidRange", "416"):
-                raise
+        tail = store.read_range(key, start, part.size - 1)
+        if tail is None:
             raise ConflictError(
                 f"The file {part.path} is gone", action="nothing: its raw objects are planned again", key=key
-            ) from error
-        with answer["Body"] as body:
-            tail = body.read()
+            )
         needed = int.from_bytes(tail[-8:-4], "little") + 8
         if tail[-4:] != b"PAR1" or (start == 0 and needed > len(tail)):
             raise ConflictError(

@@ -55,9 +55,22 @@ def test_a_missing_object_is_an_answer(store: Store) -> None:
     assert store.delete_all(["a"]) == 1
 
 
+def test_a_range_is_read_of_what_is_there(store: Store) -> None:
+    store.write("a", b"0123456789")
+    assert store.read_range("a", 2, 4) == b"234"
+    assert store.read_range("a", 8, 20) == b"89"
+    assert store.read_range("a", 10, 20) is None
+    assert store.read_range("b", 0, 1) is None
+
+
 def test_a_missing_bucket_is_an_error(store: Store) -> None:
     other = Store(store.clients, "other")
-    for call in (lambda: other.read("a"), lambda: other.create("a", b""), lambda: list(other.list(""))):
+    for call in (
+        lambda: other.read("a"),
+        lambda: other.read_range("a", 0, 1),
+        lambda: other.create("a", b""),
+        lambda: list(other.list("")),
+    ):
         with pytest.raises(ClientError, match="NoSuchBucket"):
             call()
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 from pyiceberg.io import FileIO, InputFile, InputStream, OutputFile, OutputStream
 
-from dynalake.aws.answers import code_of
 from dynalake.aws.s3 import Store
 
 _WHOLE = 8 << 20  # bytes
@@ -60,16 +59,17 @@ class _Object:
         stored = self._store.head(self._key)
         return None if stored is None else stored.size
 
-    def read(self, first: int = 0, last: int | None = None) -> bytes:
-        """Return all bytes, or those from `first` to `last`, both included."""
-        span: Any = {} if last is None else {"Range": f"bytes={first}-{last}"}
-        try:
-            with self._store.clients.s3.get_object(Bucket=self._store.bucket, Key=self._key, **span)["Body"] as body:
-                return body.read()
-        except Exception as error:
-            if code_of(error) == "NoSuchKey":
-                raise FileNotFoundError(self._store.uri(self._key)) from error
-            raise
+    def read(self) -> bytes:
+        stored = self._store.read(self._key)
+        if stored is None:
+            raise FileNotFoundError(self._store.uri(self._key))
+        return stored.body
+
+    def read_range(self, first: int, last: int) -> bytes:
+        part = self._store.read_range(self._key, first, last)
+        if part is None:
+            raise FileNotFoundError(self._store.uri(self._key))
+        return part
 
     def write(self, content: bytes, *, overwrite: bool) -> None:
         if overwrite:
@@ -110,7 +110,7 @@ class _Ranges(io.RawIOBase):
         end = self._size if size < 0 else min(self._at + size, self._size)
         if end <= self._at:
             return b""
-        part = self._source.read(self._at, end - 1)
+        part = self._source.read_range(self._at, end - 1)
         self._at += len(part)
         return part
 
