@@ -15,12 +15,12 @@ from typing import Any
 
 from dynalake.aws.s3 import StoredObject
 from dynalake.convert.named import ETags, find_named
-from dynalake.convert.read.raw import list_raw
 from dynalake.days import SNAPSHOT_DAY, check_day, day_of, milliseconds, parse_day, shift_day
 from dynalake.errors import ConflictError, SettingsError
 from dynalake.lake.catalog.iceberg import Head
 from dynalake.lake.catalog.table import HISTORY_FROM, Table
 from dynalake.lake.files.folders import Input, new_folder
+from dynalake.lake.files.raw_days import list_raw
 
 LISTED_DAYS = 8
 """Minimum days of raw objects that each run lists: changes that Kinesis kept for a week may come today."""

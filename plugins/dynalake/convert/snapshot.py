@@ -8,13 +8,13 @@ from datetime import datetime
 from dynalake.convert.batch import BatchResult, read_result
 from dynalake.convert.finish import delete_plan
 from dynalake.convert.plan import Batch, ConvertLimits, Due, TablePlan, put_plan
-from dynalake.convert.read.raw import list_raw
 from dynalake.days import SNAPSHOT_DAY
 from dynalake.errors import LedgerError, NotReadyError
 from dynalake.lake.catalog.table import Table
 from dynalake.lake.current.snapshot import Swapped, swap_snapshot
 from dynalake.lake.current.view_entries import write_views
 from dynalake.lake.files.folders import FolderManifest
+from dynalake.lake.files.raw_days import list_raw
 from dynalake.lake.working.workers import HERE, Workers
 
 MOST_BATCHES = 1000

@@ -14,10 +14,10 @@ from dynalake.aws.s3 import StoredObject
 from dynalake.capture.proof.hand_off import HandOff, find_hand_off
 from dynalake.capture.proof.verify import cannot_read
 from dynalake.convert.plan import first_day, list_landed
-from dynalake.convert.read.raw import list_raw
 from dynalake.days import milliseconds
 from dynalake.errors import CatalogError
 from dynalake.lake.catalog.table import Table, schema_of
+from dynalake.lake.files.raw_days import list_raw
 from dynalake.lake.tables.identity import is_another, table_id_of
 from dynalake.names import STAGE_CONVERT, STAGE_DELIVERY, STAGE_FORWARDER, STAGE_MAPPING
 from dynalake.options.settings import TableSettings

@@ -1,4 +1,4 @@
-"""Raw objects: listed, streamed line by line, and each line parsed with every digit.
+"""Raw objects: streamed line by line, and each line parsed with every digit.
 
 Firehose writes a sequence of gzip members, or plain text; a person may put anything there.
 """
@@ -13,7 +13,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from dynalake.aws.s3 import Store, StoredObject
 from dynalake.lake.types.budget import LINE_DEPTH
 
 zlib: Any  # zlib_ng's stubs know neither `copy` nor the error
@@ -52,23 +51,6 @@ TOO_LARGE = f"a number whose exponent is beyond {LARGEST_EXPONENT:,}"
 
 class BadLine(ValueError):
     """A line that is not a change record. The reason begins with its kind, by which it is counted, up to a `:`."""
-
-
-def list_raw(store: Store, prefix: str, after: str = "") -> Iterator[StoredObject]:
-    """Yield the objects below a prefix (`Store.list`) without empty ones and hidden ones (`is_hidden`)."""
-    return (o for o in store.list(prefix, after) if o.size and not is_hidden(o.key, prefix))
-
-
-def is_hidden(key: str, prefix: str) -> bool:
-    """Return whether the object's name, or a folder in its path below `prefix`, begins with `.` or `_`.
-
-    Athena, Trino and Spark treat such objects as a program's notes, not as data.
-    https://docs.aws.amazon.com/athena/latest/ug/tables-location-format.html
-    """
-    below = key.removeprefix(prefix)
-    if prefix and not prefix.endswith("/"):
-        below = below.partition("/")[2]  # the rest of a name that begins in the prefix
-    return below.startswith((".", "_")) or "/." in below or "/_" in below
 
 
 def stream_lines(stream: Readable) -> Iterator[bytes]:

@@ -6,14 +6,13 @@ alone, and any number of days can be read one after the other.
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
-from dynalake.aws.s3 import StoredObject
+from dynalake.aws.s3 import Store, StoredObject
 from dynalake.days import check_day, parse_day
 from dynalake.errors import SettingsError
 from dynalake.lake.catalog.iceberg import DataFile, Head
@@ -63,12 +62,10 @@ class RawDay:
         return tuple(folder for folder, manifest in self.manifests.items() if manifest is None)
 
 
-def read_raw_day(
-    table: Table, day: str, folders: Collection[str], objects: Mapping[str, StoredObject] | None = None
-) -> RawDay:
-    """Read a day. `folders`: its live folders; `objects`: those of the day, if they were listed already."""
-    listed = list_raw_day(table, day) if objects is None else objects
-    return RawDay(day, listed, read_manifests(table, folders))
+def read_raw_day(table: Table, day: str, folders: Collection[str]) -> RawDay:
+    """Read a day. `folders`: its live folders."""
+    objects = {o.key: o for o in list_raw(table.store, table.names.raw_day(day))}
+    return RawDay(day, objects, read_manifests(table, folders))
 
 
 def read_raw_days(table: Table, days: Iterable[str], folders: Mapping[str, Collection[str]]) -> Iterator[RawDay]:
@@ -83,11 +80,21 @@ def read_raw_days(table: Table, days: Iterable[str], folders: Mapping[str, Colle
             yield ahead.popleft().result()
 
 
-def list_raw_day(table: Table, day: str) -> dict[str, StoredObject]:
-    """List a day's raw objects by key: those that a conversion reads, so no empty or hidden ones."""
-    prefix = table.names.raw_day(day)
-    objects = table.store.list(prefix)
-    return {o.key: o for o in objects if o.size and not re.search(r"(^|/)[._]", o.key.removeprefix(prefix))}
+def list_raw(store: Store, prefix: str, after: str = "") -> Iterator[StoredObject]:
+    """Yield the objects below a prefix (`Store.list`) without empty ones and hidden ones (`is_hidden`)."""
+    return (o for o in store.list(prefix, after) if o.size and not is_hidden(o.key, prefix))
+
+
+def is_hidden(key: str, prefix: str) -> bool:
+    """Return whether the object's name, or a folder in its path below `prefix`, begins with `.` or `_`.
+
+    Athena, Trino and Spark treat such objects as a program's notes, not as data.
+    https://docs.aws.amazon.com/athena/latest/ug/tables-location-format.html
+    """
+    below = key.removeprefix(prefix)
+    if prefix and not prefix.endswith("/"):
+        below = below.partition("/")[2]  # the rest of a name that begins in the prefix
+    return below.startswith((".", "_")) or "/." in below or "/_" in below
 
 
 def list_raw_days(table: Table) -> tuple[str, ...]:
