@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from dynalake.convert.batch import convert_or_wait
-from dynalake.convert.finish import Finished, finish_table
+from dynalake.convert.finish import Finished, finish_table, read_results
 from dynalake.convert.plan import ConvertLimits, plan_table, read_batch_plan
 from dynalake.lake.catalog.table import Table
 from dynalake.record.change import encode_change
@@ -91,6 +91,7 @@ def convert_due(table: Table, convert: Convert) -> Finished:
     batches = plan_table(table, LIMITS, NOW).batches
     assert len(batches) == 2
     convert(table, batches[0].plan, len(batches))
-    outcome = finish_table(table, batches[0].plan, range(len(batches)), LIMITS, lambda: NOW)
+    results = read_results(table, batches[0].plan, range(len(batches)))
+    outcome = finish_table(table, batches[0].plan, results, LIMITS, lambda: NOW)
     assert (outcome.waiting, outcome.failed) == ((), ())
     return outcome

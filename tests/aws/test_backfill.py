@@ -68,7 +68,8 @@ def backfill(clients: Clients, names: TableNames, run: str, *, hand_off: str = "
 def shown(clients: Clients, names: TableNames) -> tuple[str, int]:
     """Return the prefix of the snapshot's raw objects, and its number of rows."""
     table = Table(clients, names)
-    return shown_prefix(table), sum(file.rows for file in table.changes().files({SNAPSHOT_DAY}))
+    changes = table.changes()
+    return shown_prefix(table, changes), sum(file.rows for file in changes.files({SNAPSHOT_DAY}))
 
 
 def test_all_items_arrive_and_a_second_run_changes_nothing(clients: Clients, names: TableNames) -> None:

@@ -96,13 +96,18 @@ def records(clients: Clients, names: TableNames, run: str) -> list[str]:
     return sorted(json.dumps({**record, "__event_time": 0}, sort_keys=True) for record in parsed)
 
 
+def shown(clients: Clients, names: TableNames) -> str:
+    table = Table(clients, names)
+    return shown_prefix(table, table.changes())
+
+
 def test_an_export_gives_the_records_of_a_scan(clients: Clients, names: TableNames) -> None:
     """All types, digit for digit. An export has binary as base64 text, a scan as bytes."""
     committed = exported(clients, names, "export")
     assert committed.ledger.total.read == committed.ledger.total.kept == ITEMS
     assert committed.to_json()["manifest"] == ITEMS
     assert len({file.key for group in (committed.ledger.groups or []).groups for file in group}) > 1  # type: ignore[union-attr]
-    assert shown_prefix(Table(clients, names)) == names.snapshot_run("export")
+    assert shown(clients, names) == names.snapshot_run("export")
     by_export = records(clients, names, "export")
     scanned(clients, names, "scan")
     assert by_export == records(clients, names, "scan")
@@ -141,11 +146,11 @@ def test_an_empty_table(clients: Clients, make: Callable[..., TableNames]) -> No
     empty = make("EMPTY", generated(0))
     committed = exported(clients, empty, "empty")
     assert committed.ledger.total.read == 0
-    assert shown_prefix(Table(clients, empty)) == empty.snapshot_run("empty")
+    assert shown(clients, empty) == empty.snapshot_run("empty")
 
 
 def test_a_changed_file_is_not_used(clients: Clients, names: TableNames) -> None:
-    before = shown_prefix(Table(clients, names))
+    before = shown(clients, names)
     plan_backfill(Table(clients, names), "changed", BackfillOptions(method="export"))
     exports = request_exports(Table(clients, names), run="changed")
     finished = patiently(lambda: check_exports(Table(clients, names), exports))
@@ -154,7 +159,7 @@ def test_a_changed_file_is_not_used(clients: Clients, names: TableNames) -> None
     clients.s3.put_object(Bucket=names.lake.bucket, Key=file.key, Body=gzip.compress(b'{"Item":{}}\n' * file.items))
     with pytest.raises(LedgerError, match=r"has the MD5 .*, but the manifest says"):
         convert_group(Table(clients, names), run="changed", segment=0)
-    assert shown_prefix(Table(clients, names)) == before
+    assert shown(clients, names) == before
     # It does not affect the next run.
     assert exported(clients, names, "after").ledger.total.read == ITEMS
 

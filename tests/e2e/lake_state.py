@@ -55,7 +55,7 @@ def look(clients: Clients, names: TableNames) -> Lake:
     }
     hand_off = load_hand_off(Table(clients, names)).to_json()
     rows = rows_of(lake.changes(), ("__run",)), rows_of(lake.items(), ("__run",))
-    return Lake(objects, *rows, tables, partitions, stacks, hand_off, shown_prefix(lake))
+    return Lake(objects, *rows, tables, partitions, stacks, hand_off, shown_prefix(lake, lake.changes()))
 
 
 def of_iceberg(names: TableNames) -> tuple[str, ...]:

@@ -153,7 +153,8 @@ def test_the_wait_for_an_export_survives_a_restart_of_airflow(
     counts = [committed[name] for name in ("read", "kept", "filtered", "manifest")]
     assert counts == [ITEMS, ITEMS, 0, ITEMS]
     names = restarted.exported
-    assert names.uri(shown_prefix(Table(clients, names))) == committed["location"]
+    table = Table(clients, names)
+    assert names.uri(shown_prefix(table, table.changes())) == committed["location"]
     arn = clients.dynamodb.describe_table(TableName=EXPORTED)["Table"]["TableArn"]
     (export,) = clients.dynamodb.list_exports(TableArn=arn)["ExportSummaries"]
     assert export["ExportStatus"] == "COMPLETED"

@@ -54,9 +54,8 @@ class RawLake:
         batches = plan_table(self.table, limits, NOON).batches
         if not batches:
             return None
-        for batch in batches:
-            convert_batch(self.table, batch)
-        return finish_table(self.table, batches[0].plan, [b.number for b in batches], limits, lambda: NOON)
+        results = {batch.number: convert_batch(self.table, batch) for batch in batches}
+        return finish_table(self.table, batches[0].plan, results, limits, lambda: NOON)
 
 
 @pytest.fixture

@@ -77,11 +77,9 @@ class ViewLake:
         """Run the conversion once, `days` again; afterwards the views match the tables."""
         limits = ConvertLimits()
         plan = plan_table(self.table, limits, self.now, days)
-        for batch in plan.batches:
-            convert_batch(self.table, batch)
-        if plan.batches:
-            numbers = [batch.number for batch in plan.batches]
-            outcome = finish_table(self.table, plan.batches[0].plan, numbers, limits, lambda: self.now)
+        results = {batch.number: convert_batch(self.table, batch) for batch in plan.batches}
+        if results:
+            outcome = finish_table(self.table, plan.batches[0].plan, results, limits, lambda: self.now)
             assert not outcome.waiting, outcome.waiting
         write_views(self.table)
 

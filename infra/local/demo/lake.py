@@ -12,7 +12,7 @@ from typing import Any
 from dynalake.lake.catalog.iceberg import Head
 from dynalake.lake.catalog.table import Table, schema_of
 from dynalake.lake.columns.schema import TableSchema
-from dynalake.lake.current.view_entries import read_source, views_bound
+from dynalake.lake.current.view_entries import view_source, views_bound
 from dynalake.lake.current.views import DUCKDB, ViewSource, current_sql, history_sql
 from infra.local.demo.check import Comparison, compare
 from infra.local.engines.duckdb import connect, duckdb_rows
@@ -55,7 +55,7 @@ class LakeReader:
         changes, state = self.table.changes(), self.table.items()
         while (again := self.table.changes()).metadata_location != changes.metadata_location:
             changes, state = again, self.table.items()
-        source = read_source(_Loaded(self.table.clients, self.table.names, changes, state), bound, DUCKDB)
+        source = view_source(self.table.names, changes, state, bound, DUCKDB)
         first, second = source.pinned or (None, None)
         places = _scan(changes, first), _scan(state, second)
         return Moment(schema_of(changes), replace(source, changes=places[0], state=places[1], pinned=None))
@@ -71,20 +71,6 @@ class LakeReader:
     def compare(self) -> Comparison:
         """Compare `{t}_current` with the DynamoDB table, value by value."""
         return compare(self.table, self.read(lambda now: now.current))
-
-
-@dataclass(frozen=True)
-class _Loaded(Table):
-    """A table whose two Iceberg tables are not read again."""
-
-    loaded_changes: Head
-    loaded_state: Head
-
-    def changes(self) -> Head:
-        return self.loaded_changes
-
-    def items(self) -> Head:
-        return self.loaded_state
 
 
 def _scan(head: Head, snapshot: int | None) -> str:

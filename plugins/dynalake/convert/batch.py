@@ -249,7 +249,7 @@ def _read(table: Table, batch: Batch, read: Read, directory: Path) -> tuple[Head
         subdirectory = directory / f"reading-{number}"
         subdirectory.mkdir()
         rows = read(table, batch, old, subdirectory)
-        head = grow_schema(table, rows.observed)
+        head = grow_schema(table, head, rows.observed)
         new = schema_of(head)
         # Another run may have added columns. If it widened one, the values that fit it are decided again.
         if all((c := new.known.get(b.attribute)) is not None and extends(b.type, c.type) for b in old.columns):

@@ -44,7 +44,7 @@ _FOOTER = 1 << 16  # bytes that are read at first
 
 Now = Callable[[], datetime]
 
-MergeLate = Callable[[Table, Head, Sequence[DataFile]], Any]
+MergeLate = Callable[[Table, Head, Head, Sequence[DataFile]], Any]
 """A function that merges the late changes of files that will be committed next into the state (`current/state.py`)."""
 
 
@@ -96,6 +96,8 @@ class _BoundChanged(Exception):
 
 def commit_results(
     table: Table,
+    changes: Head,
+    state: Head,
     results: Iterable[BatchResult],
     now: Now,
     merge_late: MergeLate,
@@ -103,6 +105,9 @@ def commit_results(
     work_directory: Path | None = None,
 ) -> Committed:
     """Commit those of the results that hold on the table as it is now, in one snapshot.
+
+    `changes` and `state`: the tables as they were read before, the changes first. They are read again where the bound
+    has moved since.
 
     Raises `LedgerError` where counts do not add up, and `UnknownOutcomeError` where the answer was lost: the next call
     finds out what became of it.
@@ -112,11 +117,11 @@ def commit_results(
         check_sums(result.batch, result.sums)
     for _ in range(ATTEMPTS if ordered else 0):
         with TemporaryDirectory(dir=work_directory) as directory:
-            commit = _Commit(table, table.changes(), now, writing or Writing(), Path(directory))
+            commit = _Commit(table, changes, state, now, writing or Writing(), Path(directory))
             try:
                 return commit.run(ordered, merge_late)
             except _BoundChanged:
-                continue
+                changes, state = table.changes(), table.items()
     reason = "the table's bound kept changing"
     return Committed(waiting=tuple(Waiting(r.batch, reason) for r in ordered))
 
@@ -124,8 +129,8 @@ def commit_results(
 class _Commit:
     """One attempt, planned on a head."""
 
-    def __init__(self, table: Table, head: Head, now: Now, writing: Writing, directory: Path) -> None:
-        self._table, self._store, self._head, self._now = table, table.store, head, now
+    def __init__(self, table: Table, head: Head, state: Head, now: Now, writing: Writing, directory: Path) -> None:
+        self._table, self._store, self._head, self._state, self._now = table, table.store, head, state, now
         self._writing, self._directory = writing, directory
         self._waiting: dict[int, Waiting] = {}
         self._named = NamedFolders(table)
@@ -247,12 +252,12 @@ class _Commit:
                 delete_strays(self._table, manifest)
 
     def _merge_late(self, units: Sequence[_Unit], merge_late: MergeLate) -> tuple[list[_Unit], int]:
-        bound = max(number(self._head, BOUND), number(self._table.items(), FOLDED_TO))
+        bound = max(number(self._head, BOUND), number(self._state, FOLDED_TO))
         late = {i: [f for b in unit.batches for f in b.files if _is_late(f, bound)] for i, unit in enumerate(units)}
         files = [f for late_files in late.values() for f in late_files]
         if not files or self._holds(
             _Unit(tuple(b for i, late_files in late.items() if late_files for b in units[i].batches)),
-            lambda _: merge_late(self._table, self._head, files),
+            lambda _: merge_late(self._table, self._head, self._state, files),
         ):
             return list(units), sum(f.rows for f in files)
         return [unit for i, unit in enumerate(units) if not late[i]], 0

@@ -14,8 +14,9 @@ from dynalake.convert.commit import Committed, MergeLate, Now, Waiting, commit_r
 from dynalake.convert.plan import Batch, ConvertLimits, is_planned, plan_again, plan_table
 from dynalake.days import SNAPSHOT_DAY, parse_day
 from dynalake.errors import ConflictError
+from dynalake.lake.catalog.iceberg import Head
 from dynalake.lake.catalog.table import Table
-from dynalake.lake.current.snapshot import finish_snapshot
+from dynalake.lake.current.snapshot import finish_snapshot, is_unfinished
 from dynalake.lake.current.state import merge_late
 from dynalake.lake.current.view_entries import write_views
 from dynalake.lake.files.folders import Sums
@@ -66,10 +67,19 @@ class PlanCommit:
     findings: tuple[Finding, ...]
 
 
+Results = Mapping[int, BatchResult | None]
+"""The results of a plan's batches, by their numbers; None where no task has converted one."""
+
+
+def read_results(table: Table, plan: str, numbers: Iterable[int]) -> Results:
+    """Return the results that tasks have kept."""
+    return {number: read_result(table, plan, number) for number in sorted(numbers)}
+
+
 def commit_plan(
     table: Table,
     plan: str,
-    numbers: Iterable[int],
+    results: Results,
     now: Now,
     merge: MergeLate,
     *,
@@ -82,21 +92,24 @@ def commit_plan(
     Another call, by any process, after a kill or a lost answer commits nothing twice, and returns the same. Raises what
     `finish_table` raises.
     """
-    findings = finish_swap(table, workers)
-    by_number = {number: read_result(table, plan, number) for number in sorted(numbers)}
-    results = [result for result in by_number.values() if result is not None and not result.waits]
+    changes, state = table.changes(), table.items()
+    findings = finish_swap(table, changes, state, workers)
+    if is_unfinished(changes, state):
+        changes, state = table.changes(), table.items()
+    converted = [result for result in results.values() if result is not None]
     # A run that had ended already, except for the answer of its last task, no longer has a plan.
-    failed = tuple(number for number, r in by_number.items() if r is None and is_planned(table, plan, number))
+    failed = tuple(number for number, r in results.items() if r is None and is_planned(table, plan, number))
     findings += _write_views(table)
-    committed = commit_results(table, results, now, merge, writing, work_directory)
-    waits = (Waiting(r.batch, r.waits) for r in by_number.values() if r is not None and r.waits)
+    ready = [result for result in converted if not result.waits]
+    committed = commit_results(table, changes, state, ready, now, merge, writing, work_directory)
+    waits = (Waiting(result.batch, result.waits) for result in converted if result.waits)
     return PlanCommit(replace(committed, waiting=(*waits, *committed.waiting)), failed, findings)
 
 
 def finish_table(
     table: Table,
     plan: str,
-    numbers: Iterable[int],
+    results: Results,
     limits: ConvertLimits,
     now: Now,
     *,
@@ -111,7 +124,7 @@ def finish_table(
     Raises `LedgerError` where counts do not add up, and `UnknownOutcomeError` where an answer was lost.
     """
     merge = merge or partial(merge_late, limit=limits.late_gb << 30)
-    first = commit_plan(table, plan, numbers, now, merge, writing=writing, work_directory=work_directory)
+    first = commit_plan(table, plan, results, now, merge, writing=writing, work_directory=work_directory)
     commits, waiting, failed, findings = [first.committed], first.committed.waiting, first.failed, first.findings
     plans = [plan]
     while waiting and len(commits) < limits.passes and _size(waiting) <= limits.again_mb << 20:
@@ -120,8 +133,9 @@ def finish_table(
             waiting = ()
             break
         plans.append(retry.batches[0].plan)
-        results, waiting = _convert(table, retry.batches, read, writing, work_directory)
-        commits.append(commit_results(table, results, now, merge, writing, work_directory))
+        converted, waiting = _convert(table, retry.batches, read, writing, work_directory)
+        heads = table.changes(), table.items()
+        commits.append(commit_results(table, *heads, converted, now, merge, writing, work_directory))
         waiting = (*waiting, *commits[-1].waiting)
     # A user may run a failed task again, and then it needs its plan.
     for finished_plan in plans[1 if failed else 0 :]:
@@ -136,18 +150,17 @@ def convert_due(table: Table, now: Now, limits: ConvertLimits | None = None) -> 
     """
     limits, rounds = limits or ConvertLimits(), list[Finished]()
     while batches := plan_table(table, limits, now()).batches:
-        for batch in batches:
-            convert_or_wait(table, batch)
-        rounds.append(finish_table(table, batches[0].plan, [b.number for b in batches], limits, now))
+        results = {batch.number: convert_or_wait(table, batch) for batch in batches}
+        rounds.append(finish_table(table, batches[0].plan, results, limits, now))
         if not rounds[-1].batches:
             break
     return tuple(rounds)
 
 
-def finish_swap(table: Table, workers: Workers = HERE) -> tuple[Finding, ...]:
-    """Finish the swap of a backfill's snapshot if one was begun; nothing else waits for it."""
+def finish_swap(table: Table, changes: Head, state: Head, workers: Workers = HERE) -> tuple[Finding, ...]:
+    """Finish the swap of a backfill's snapshot if these tables show a begun one; nothing else waits for it."""
     try:
-        finish_snapshot(table, workers=workers)
+        finish_snapshot(table, changes, state, workers=workers)
     except ConflictError as error:
         return (Finding("snapshot", table.names.table, error.received, error.action, SNAPSHOT_DAY),)
     return ()

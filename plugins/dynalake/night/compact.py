@@ -74,15 +74,17 @@ def compact_table(
 
     `days` are compacted even while they are open. `check`: also list every folder behind `{t}_parquet`. Spills to
     `work_directory` (default: the system's temporary directory). `workers` write the files. Failures are in the
-    report's `faults`.
+    report's `faults`. Raises `CatalogError` where the table is missing.
     """
     steps = Steps()
-    names = table.names
-    findings = steps.run("findings", lambda: _find(table, now()), _NO_FINDINGS)
-    finished = steps.run("finish", lambda: finish_widening(table, options, now, work_directory, workers), False)
-    plan = steps.run("plan", lambda: _plan(table, options, now(), days), _Plan())
+    names, begun = table.names, table.changes()
+    findings = steps.run("findings", lambda: _find(begun, now()), _NO_FINDINGS)
+    finish = partial(finish_widening, table, begun, options, now, work_directory, workers)
+    finished = steps.run("finish", finish, None)
+    changes = table.changes() if finished is None else finished
+    plan = steps.run("plan", lambda: _plan(table, changes, options, now(), days), _Plan())
     done = []
-    compact = partial(compact_days, table, plan.days, options, now, work_directory, workers)
+    compact = partial(compact_days, table, changes, plan.days, options, now, work_directory, workers)
     for day, outcome in steps.run("days", lambda: list(compact()), _NO_DAYS):
         compacted = steps.run(f"dt={day}", outcome.get, CompactedDay(day))
         if compacted.replaced:
@@ -97,7 +99,15 @@ def compact_table(
         projections[names.orc_table] = lambda: copy_days(table, options, now, work_directory)
     projected = {name: steps.run(name, step, Projected()) for name, step in projections.items()}
     return CompactReport(
-        names.table, finished, tuple(done), plan.waiting, widened, projected, views, findings, tuple(steps.faults)
+        names.table,
+        finished not in (None, begun),
+        tuple(done),
+        plan.waiting,
+        widened,
+        projected,
+        views,
+        findings,
+        tuple(steps.faults),
     )
 
 
@@ -114,9 +124,9 @@ class _Plan:
     waiting: int = 0
 
 
-def _plan(table: Table, options: CompactOptions, now: datetime, days: Iterable[str]) -> _Plan:
+def _plan(table: Table, changes: Head, options: CompactOptions, now: datetime, days: Iterable[str]) -> _Plan:
     """Return the days to compact, and how many more are due."""
-    plan = _planner(table, table.changes(), options, now, days)
+    plan = _planner(table, changes, options, now, days)
     chosen, due = plan(bounded=True), plan(bounded=False)
     return _Plan(tuple(p.day for p in chosen), len(due) - len(chosen))
 
@@ -129,9 +139,8 @@ def _planner(
     return partial(plan_compaction, head.files(), now, zone, options, word, days=named, deleted=deleted)
 
 
-def _find(table: Table, now: datetime) -> tuple[Finding, ...]:
+def _find(changes: Head, now: datetime) -> tuple[Finding, ...]:
     """Return findings: what should not be so when a run begins."""
-    changes = table.changes()
     held = held_for(changes, now)
     if held is None or held <= HELD_TOO_LONG:
         return ()

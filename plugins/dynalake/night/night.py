@@ -75,7 +75,7 @@ def work(
         options = replace(options, compact_gb=gb, widen_budget_gb=widen_gb)
     steps = Steps()
     _say_findings(say, steps.run("entries", lambda: repair_entries(table), ()))
-    _say_findings(say, steps.run("snapshot", lambda: finish_swap(table, workers), ()))
+    _say_findings(say, steps.run("snapshot", lambda: finish_swap(table, table.changes(), table.items(), workers), ()))
     _say_dropped(say, steps.run("history", lambda: drop_history(table, now(), settings.history_days), Dropped()))
     report = steps.run(
         "compact",

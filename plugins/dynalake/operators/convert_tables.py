@@ -138,13 +138,14 @@ def gather(batches: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
 @step(map_index_template=LABEL, execution_timeout=limits.COMMIT)
 def commit(work: dict[str, Any]) -> dict[str, Any]:
     """Commits one table's batches, after its late changes have reached the state."""
-    from dynalake.convert.finish import finish_table
+    from dynalake.convert.finish import finish_table, read_results
     from dynalake.convert.plan import ConvertLimits
 
     name = str(work["table"])
     label(name)
     table = named_table(name)
-    done = finish_table(table, str(work["plan"]), work["numbers"], ConvertLimits(), lambda: datetime.now(UTC))
+    results = read_results(table, work["plan"], work["numbers"])
+    done = finish_table(table, work["plan"], results, ConvertLimits(), lambda: datetime.now(UTC))
     for line in _lines(done):
         say(line)
     return done.to_dict()

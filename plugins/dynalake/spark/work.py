@@ -15,7 +15,7 @@ from typing import Any
 
 from dynalake.capture.lake.registry import load_settings, raw_retention_days
 from dynalake.convert.batch import convert_or_wait
-from dynalake.convert.finish import commit_plan
+from dynalake.convert.finish import commit_plan, read_results
 from dynalake.convert.plan import ConvertLimits, read_batch_plan
 from dynalake.convert.snapshot import show_snapshot
 from dynalake.lake.catalog.table import Table
@@ -45,7 +45,9 @@ def convert_plan(table: Table, values: Mapping[str, Any], workers: Workers) -> d
     plan, numbers = values["plan"], range(values["batches"])
     outcomes = list(workers.attempt_each(partial(_convert, table, plan), numbers))
     merge = partial(merge_late, limit=ConvertLimits().late_gb << 30, workers=workers)
-    commit = commit_plan(table, plan, numbers, lambda: datetime.now(UTC), merge, workers=workers)
+    commit = commit_plan(
+        table, plan, read_results(table, plan, numbers), lambda: datetime.now(UTC), merge, workers=workers
+    )
     counted: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     for sums, rejected in (outcome.get() for outcome in outcomes):

@@ -74,12 +74,8 @@ def convert(table: Table, now: Now = right_now, days: Collection[str] = ()) -> F
     """Run `dynalake_convert`; return None if nothing was due."""
     limits = ConvertLimits()
     planned = plan_table(table, limits, now(), days)
-    for batch in planned.batches:
-        convert_or_wait(table, batch)
-    if not planned.batches:
-        return None
-    numbers = [batch.number for batch in planned.batches]
-    return finish_table(table, planned.batches[0].plan, numbers, limits, now)
+    results = {batch.number: convert_or_wait(table, batch) for batch in planned.batches}
+    return finish_table(table, planned.batches[0].plan, results, limits, now) if results else None
 
 
 def show(table: Table, run: str) -> Swapped:

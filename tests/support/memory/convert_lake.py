@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from dynalake.aws.clients import Clients
 from dynalake.convert.batch import BatchResult, convert_batch
-from dynalake.convert.finish import Finished, finish_table
+from dynalake.convert.finish import Finished, finish_table, read_results
 from dynalake.convert.plan import Batch, ConvertLimits, TablePlan, plan_table
 from dynalake.convert.read.quarantine import RejectedLines
 from dynalake.convert.read.raw import stream_lines
@@ -135,7 +135,7 @@ class State:
 
     merged: set[tuple[str, int]] = field(default_factory=set)
 
-    def merge_late(self, table: Table, head: Head, files: Sequence[DataFile]) -> None:
+    def merge_late(self, table: Table, head: Head, state: Head, files: Sequence[DataFile]) -> None:
         bound = int(head.properties[BOUND])
         for file in files:
             key = file.path.removeprefix(table.names.uri(""))
@@ -194,11 +194,11 @@ class ConvertLake:
         return convert_batch(table or self.table, batch, self.read)
 
     def finish(self, plan: TablePlan, table: Table | None = None) -> Finished:
-        numbers = [batch.number for batch in plan.batches]
+        table, name = table or self.table, plan.batches[0].plan
         return finish_table(
-            table or self.table,
-            plan.batches[0].plan,
-            numbers,
+            table,
+            name,
+            read_results(table, name, [batch.number for batch in plan.batches]),
             self.limits,
             lambda: self.clock.moment,
             read=self.read,

@@ -188,7 +188,7 @@ class Receipts:
         """Write a folder of changes and its manifest without a commit; new attributes get their columns."""
         attributes = [{a: v for a, v in r.items() if a not in METADATA} for r in records]
         observed = merge_observed(({a: observe(v) for a, v in item.items()} for item in attributes), LIMITS)
-        head = grow_schema(self.table, observed)
+        head = grow_schema(self.table, self.table.changes(), observed)
         schema = schema_of(head)
         rows = encode(records, schema, arrow_schema_of(head.schema), day)
         file_schema = head.schema.select(*[n for n in rows.column_names if rows[n].null_count < len(rows) or n == DAY])
@@ -217,7 +217,7 @@ class Receipts:
         """Write a file of the state with these items as a fold does, with the columns of the changes."""
         from dynalake.lake.current.state_schema import grow_state
 
-        head = grow_state(self.table, self.table.changes())
+        head = grow_state(self.table, self.table.changes(), self.table.items())
         schema = schema_of(head)
         rows = encode(self.records(*items), schema, arrow_schema_of(head.schema), None)
         place = rows.column_names.index("__deleted")

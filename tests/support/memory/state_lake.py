@@ -110,7 +110,7 @@ class StateLake:
     def grow(self) -> Head:
         """Return the changes with the columns of the rows."""
         numbers: dict[str, Type] = {a.name: Number(1, 0, 1, True) for a in self.key.attributes if a.type == "N"}
-        return grow_schema(self.table, {"value": TEXT, **numbers})
+        return grow_schema(self.table, self.table.changes(), {"value": TEXT, **numbers})
 
     def write(
         self, day: str, events: Iterable[Event], head: Head | None = None, table: Table | None = None
@@ -138,7 +138,7 @@ class StateLake:
             by_day.setdefault(day or self.day(event.time), []).append(event)
         head = self.grow()
         files = [self.write(d, chosen, head) for d, chosen in by_day.items()]
-        merged = merge_late(self.table, head, files)
+        merged = merge_late(self.table, head, self.table.items(), files)
         self.commit(TableChange(add=tuple(files)))
         return merged
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dynalake.convert.batch import convert_batch
-from dynalake.convert.finish import finish_table
+from dynalake.convert.finish import finish_table, read_results
 from dynalake.convert.plan import Batch, ConvertLimits, plan_table
 from dynalake.errors import DynalakeError
 from dynalake.lake.catalog.iceberg import Change as Commit
@@ -58,11 +58,11 @@ class Run:
                 continue  # the task fails, and the others continue
             self.converted.add(batch.number)
         if self.batches:
-            numbers = [batch.number for batch in self.batches]
+            plan = self.batches[0].plan
             finish_table(
                 table,
-                self.batches[0].plan,
-                numbers,
+                plan,
+                read_results(table, plan, [batch.number for batch in self.batches]),
                 self.limits,
                 lambda: self.lake.clock.moment,
                 read=self.lake.read,

@@ -165,7 +165,14 @@ def test_a_change_that_another_run_has_committed_is_not_committed_again(lake: Co
     lake.put(lake.today, "b", [Change("a", 1, lake.now), Change("b", 2, lake.now)])
     fast = replace(lake.plan(), batches=tuple(b for b in lake.plan().batches))
     only_b = [replace(b, inputs=tuple(i for i in b.inputs if i.key.endswith("b.gz"))) for b in fast.batches]
-    commit_results(lake.table, [lake.convert(b) for b in only_b], lambda: lake.clock.moment, lake.state.merge_late)
+    commit_results(
+        lake.table,
+        lake.table.changes(),
+        lake.table.items(),
+        [lake.convert(b) for b in only_b],
+        lambda: lake.clock.moment,
+        lake.state.merge_late,
+    )
     assert numbers(lake) == [1, 2]
 
     done = lake.finish(slow)
@@ -203,7 +210,9 @@ def test_everything_is_planned_again_after_the_table_was_recreated(lake: Convert
 
     with pytest.raises(ConflictError, match="made again"):
         lake.convert(plan.batches[0])
-    done = commit_results(lake.table, [result], lambda: lake.clock.moment, lake.state.merge_late)
+    done = commit_results(
+        lake.table, lake.table.changes(), lake.table.items(), [result], lambda: lake.clock.moment, lake.state.merge_late
+    )
     assert [w.reason for w in done.waiting] == ["The table receipts was deleted and made again in the meantime"]
 
 
@@ -219,7 +228,9 @@ def test_a_batch_waits_if_a_column_was_widened_since(lake: ConvertLake) -> None:
     lake.table.catalog.commit(head, Commit(schema=wider))
     results = [r for b in plan.batches if (r := read_result(lake.table, b.plan, b.number)) is not None]
 
-    done = commit_results(lake.table, results, lambda: lake.clock.moment, lake.state.merge_late)
+    done = commit_results(
+        lake.table, lake.table.changes(), lake.table.items(), results, lambda: lake.clock.moment, lake.state.merge_late
+    )
 
     assert [w.reason for w in done.waiting] == ["The type of value in the table receipts has changed in the meantime"]
     assert numbers(lake) == [1]
@@ -378,7 +389,9 @@ def test_an_uncommitted_folder_with_another_manifest_waits(lake: ConvertLake) ->
     key = lake.names.folder_manifest(result.folders[0].folder)
     lake.s3.put_object(Key=key, Body=b"{}")
 
-    done = commit_results(lake.table, [result], lambda: lake.clock.moment, lake.state.merge_late)
+    done = commit_results(
+        lake.table, lake.table.changes(), lake.table.items(), [result], lambda: lake.clock.moment, lake.state.merge_late
+    )
 
     assert ["another manifest" in w.reason for w in done.waiting] == [True]
     assert lake.s3.keys(lake.names.change_folder(lake.today, result.batch.folder))  # nothing was deleted
@@ -409,12 +422,21 @@ def test_wrong_counts_stop_the_table_before_anything_is_committed(lake: ConvertL
     before = set(lake.s3.objects)
 
     with pytest.raises(LedgerError, match=r"Batch 1 .* 2 lines, but they gave 1 rows"):
-        commit_results(lake.table, [results[0], wrong], lambda: lake.clock.moment, lake.state.merge_late)
+        commit_results(
+            lake.table,
+            lake.table.changes(),
+            lake.table.items(),
+            [results[0], wrong],
+            lambda: lake.clock.moment,
+            lake.state.merge_late,
+        )
     folder = results[1].folders[0]
     fewer = replace(folder, parts=(folder.parts[0]._replace(rows=1),))
     with pytest.raises(LedgerError, match="has 2 rows, but 1 were written"):
         commit_results(
             lake.table,
+            lake.table.changes(),
+            lake.table.items(),
             [results[0], replace(results[1], folders=(fewer,))],
             lambda: lake.clock.moment,
             lake.state.merge_late,
@@ -485,16 +507,16 @@ def test_late_changes_reach_the_state_before_they_are_committed(lake: ConvertLak
     lake.put(lake.today, "new", [Change("c", 3, lake.now + 1)])
     merged: list[tuple[list[str], int]] = []
 
-    def merge(table: Table, head: Head, files: Sequence[DataFile]) -> None:
+    def merge(table: Table, head: Head, state: Head, files: Sequence[DataFile]) -> None:
         merged.append(([f.partition for f in files], len(lake.rows())))
-        lake.state.merge_late(table, head, files)
+        lake.state.merge_late(table, head, state, files)
 
     plan = lake.plan()
-    convert_all(lake, plan)
+    results = convert_all(lake, plan)
     done = finish_table(
         lake.table,
         plan.batches[0].plan,
-        range(2),
+        dict(enumerate(results)),
         lake.limits,
         lambda: lake.clock.moment,
         read=lake.read,
@@ -513,12 +535,14 @@ def test_waiting_late_changes_delay_no_other_batch(lake: ConvertLake, error: Exc
     lake.put(lake.today, "late", [Change("a", 1, lake.now)])
     lake.put(lake.today, "new", [Change("c", 3, lake.now + 1)])
 
-    def refuse(table: Table, head: Head, files: Sequence[DataFile]) -> None:
+    def refuse(table: Table, head: Head, state: Head, files: Sequence[DataFile]) -> None:
         raise error
 
     plan = lake.plan()
     results = convert_all(lake, plan)
-    done = commit_results(lake.table, results, lambda: lake.clock.moment, refuse)
+    done = commit_results(
+        lake.table, lake.table.changes(), lake.table.items(), results, lambda: lake.clock.moment, refuse
+    )
 
     assert numbers(lake) == [3]
     assert [w.reason for w in done.waiting] == [error.received]  # type: ignore[attr-defined]
@@ -537,7 +561,9 @@ def test_changes_become_late_again_when_the_bound_rises(lake: ConvertLake) -> No
             bind(lake, lake.now)
 
     lake.glue.on_call = raise_bound
-    done = commit_results(lake.table, results, lambda: lake.clock.moment, lake.state.merge_late)
+    done = commit_results(
+        lake.table, lake.table.changes(), lake.table.items(), results, lambda: lake.clock.moment, lake.state.merge_late
+    )
 
     assert (numbers(lake), done.waiting) == ([1, 2], ())
     assert lake.state.merged == {("a", 1)}
@@ -555,7 +581,9 @@ def test_everything_waits_while_the_bound_keeps_rising(lake: ConvertLake) -> Non
             within.clear()
 
     lake.glue.on_call = raise_bound
-    done = commit_results(lake.table, results, lambda: lake.clock.moment, lake.state.merge_late)
+    done = commit_results(
+        lake.table, lake.table.changes(), lake.table.items(), results, lambda: lake.clock.moment, lake.state.merge_late
+    )
 
     assert (len(done.waiting), done.results) == (1, ())
 
@@ -722,7 +750,9 @@ def test_no_rows_are_removed_while_part_of_a_named_day_waits(lake: ConvertLake) 
     results = convert_all(lake, plan)
     lake.s3.put_object(Key=lake.names.folder_manifest(results[1].folders[0].folder), Body=b"{}")
 
-    done = commit_results(lake.table, results, lambda: lake.clock.moment, lake.state.merge_late)
+    done = commit_results(
+        lake.table, lake.table.changes(), lake.table.items(), results, lambda: lake.clock.moment, lake.state.merge_late
+    )
 
     assert len(done.waiting) == 2
     assert numbers(lake) == [0, 1]

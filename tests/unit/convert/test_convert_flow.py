@@ -15,7 +15,7 @@ from moto import mock_aws
 
 from dynalake.aws.clients import Clients
 from dynalake.convert.batch import read_raw
-from dynalake.convert.finish import finish_table
+from dynalake.convert.finish import finish_table, read_results
 from dynalake.convert.plan import ConvertLimits
 from dynalake.convert.snapshot import plan_snapshot, show_snapshot
 from dynalake.errors import LedgerError
@@ -59,8 +59,9 @@ class Flow(ConvertLake):
         return lines
 
     def finish(self, plan: Any, table: Any = None) -> Any:
-        numbers = [batch.number for batch in plan.batches]
-        return finish_table(table or self.table, plan.batches[0].plan, numbers, self.limits, lambda: self.clock.moment)
+        table, name = table or self.table, plan.batches[0].plan
+        results = read_results(table, name, [batch.number for batch in plan.batches])
+        return finish_table(table, name, results, self.limits, lambda: self.clock.moment)
 
     def found(self, head: Head, *columns: str) -> list[tuple[Any, ...]]:
         """Return these columns of all live rows, ordered by sequence number."""
@@ -262,7 +263,7 @@ def test_the_views_have_the_columns_added_by_any_run(memory: Flow) -> None:
     memory.run()
     assert view_columns(memory) == ["id", "v"]
 
-    grow_schema(memory.table, {"w": TEXT})
+    grow_schema(memory.table, memory.table.changes(), {"w": TEXT})
     memory.put(memory.today, "two", memory.lines(item("a", v={"N": "2"})))
     memory.run()
     assert view_columns(memory) == ["id", "v", "w"]

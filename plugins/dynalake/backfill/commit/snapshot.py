@@ -15,7 +15,7 @@ def snapshot_since(table: Table, moment: datetime) -> str | None:
     A snapshot that is older than the hand-off would leave a gap: changes between the two are in neither. Raises
     `CatalogError` where the tables are missing or damaged.
     """
-    run = shown_run(table)
+    run = shown_run(table, table.changes())
     if run is None:
         return None
     stored = table.store.read_json(plan_key(table.names, run))

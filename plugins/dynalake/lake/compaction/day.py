@@ -210,12 +210,13 @@ def compact_day(
     Raises `ConflictError` where others have changed the day in the meantime, `CatalogError` for equality deletes,
     `LedgerError` where not all rows were written, `UnknownOutcomeError` where Glue's answer was lost.
     """
-    ((_, done),) = compact_days(table, (day,), options, now, work_directory)
+    ((_, done),) = compact_days(table, table.changes(), (day,), options, now, work_directory)
     return done.get()
 
 
 def compact_days(
     table: Table,
+    head: Head,
     days: Sequence[str],
     options: CompactOptions,
     now: Now,
@@ -225,16 +226,22 @@ def compact_days(
     """Make each day one folder, as `compact_day` does; `workers` write them, and this process commits.
 
     An error of a day is its outcome, and stops no other day. A day that is large for one of the workers is cut into
-    ranges. `work_directory` is theirs.
+    ranges. `work_directory` is theirs. `head`: the changes, just read.
     """
     for start in range(0, len(days), workers.at_once):
-        yield from _compact_some(table, days[start : start + workers.at_once], options, now, work_directory, workers)
+        some = days[start : start + workers.at_once]
+        yield from _compact_some(table, table.changes() if start else head, some, options, now, work_directory, workers)
 
 
 def _compact_some(
-    table: Table, days: Sequence[str], options: CompactOptions, now: Now, work_directory: Path | None, workers: Workers
+    table: Table,
+    head: Head,
+    days: Sequence[str],
+    options: CompactOptions,
+    now: Now,
+    work_directory: Path | None,
+    workers: Workers,
 ) -> Iterator[tuple[str, Outcome[CompactedDay]]]:
-    head = table.changes()
     deleted = count_deleted(head)
     plan = partial(_plan_day, table, head, deleted, options, milliseconds(now()), workers.part_bytes)
     plans = {day: attempt(plan, day) for day in days}

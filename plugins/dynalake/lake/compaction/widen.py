@@ -30,7 +30,7 @@ from dynalake.lake.compaction.compact_options import GB, CompactOptions
 from dynalake.lake.compaction.day import order_of
 from dynalake.lake.compaction.retype_files import Retyping, changed_columns
 from dynalake.lake.compaction.retyped_table import MoreFilesError, RetypedTable
-from dynalake.lake.compaction.widen_plan import Sizes, WideningPlan, find_numbers, plan_widening, read_misfits
+from dynalake.lake.compaction.widen_plan import Contents, WideningPlan, plan_widening
 from dynalake.lake.current.state_schema import grow_state, join_schemas, state_columns
 from dynalake.lake.current.view_entries import PIN, write_views
 from dynalake.lake.files.parts import Writing
@@ -80,18 +80,22 @@ def widen_table(
     changed what was planned on: the next run plans again; `UnknownOutcomeError` where Glue's answer was lost.
     """
     widening = _Widening(table, options, now, work_directory, workers)
-    widening.finish()
-    return widening.run()
+    return widening.run(*widening.finish(table.changes()))
 
 
 def finish_widening(
-    table: Table, options: CompactOptions, now: Now, work_directory: Path | None = None, workers: Workers = HERE
-) -> bool:
-    """Finish a widening that was begun and not finished. Return whether there was one.
+    table: Table,
+    changes: Head,
+    options: CompactOptions,
+    now: Now,
+    work_directory: Path | None = None,
+    workers: Workers = HERE,
+) -> Head:
+    """Finish a widening that was begun and not finished. Return the changes then: the given ones if there was none.
 
     Raises as `widen_table` does.
     """
-    return _Widening(table, options, now, work_directory, workers).finish()
+    return _Widening(table, options, now, work_directory, workers).finish(changes)[0]
 
 
 def held_for(changes: Head, now: datetime) -> timedelta | None:
@@ -119,15 +123,17 @@ class _Widening:
     def _now(self) -> int:
         return milliseconds(self._clock())
 
-    def run(self) -> Widened:
-        misfits = read_misfits(self._table, self._table.changes())
-        observed = {a: type_from_json(misfit["type"]) for a, misfit in misfits.items()}
-        changes = grow_schema(self._table, observed)
-        state = grow_state(self._table, changes)
+    def run(self, changes: Head, state: Head) -> Widened:
+        contents = Contents(self._table, changes, state)
+        observed = {a: type_from_json(misfit["type"]) for a, misfit in contents.misfits.items()}
+        grown = grow_schema(self._table, changes, observed)
+        grown_state = grow_state(self._table, grown, state)
+        if (grown, grown_state) != (changes, state):
+            changes, state = grown, grown_state
+            contents = Contents(self._table, changes, state)
         before = schema_of(changes)
-        sizes = Sizes(self._table, changes, state)
         budget = self._options.widen_budget_gb * GB
-        plan = plan_widening(before, misfits, find_numbers(before, changes, state), sizes, budget)
+        plan = plan_widening(before, contents.misfits, contents.numbers, contents.sizes, budget)
         if not plan.changed:
             return self._lift(changes, plan)
         retyped_changes = self._reserve(changes, before, plan.after, plan.lifts, changes=True)
@@ -138,9 +144,9 @@ class _Widening:
         try:
             self._commit(retyped_changes, lambda head: self._check_held(head, held))
         except ConflictError:
-            self.finish()
+            self.finish(self._table.changes())
             raise
-        self.finish(retyped_state)
+        self.finish(self._table.changes(), retyped_state)
         new = plan.after.known
         return Widened(
             {
@@ -259,14 +265,17 @@ class _Widening:
                 table=head.name,
             )
 
-    def finish(self, prepared: RetypedTable | None = None) -> bool:
-        """Bring the state's types to those of the changes, release the views, and drop the held snapshots."""
+    def finish(self, changes: Head, prepared: RetypedTable | None = None) -> tuple[Head, Head]:
+        """Bring the state's types to those of the changes, release the views, and drop the held snapshots.
+
+        `changes`: just read. Return both tables as they are then.
+        """
         for attempt in range(ROUNDS):
-            changes, state = self._table.changes(), self._table.items()
+            changes, state = self._table.changes() if attempt else changes, self._table.items()
             new, old = schema_of(changes), schema_of(state)
             behind = changed_columns(join_schemas(old, new), _as_changes(old, new))
             if not behind and not {PIN, RELEASED} & {*changes.tags, *state.tags}:
-                return attempt > 0
+                return changes, state
             try:
                 if behind:
                     self._widen_state(changes, prepared)
@@ -284,7 +293,7 @@ class _Widening:
         )
 
     def _widen_state(self, changes: Head, prepared: RetypedTable | None) -> None:
-        state = grow_state(self._table, changes)
+        state = grow_state(self._table, changes, self._table.items())
         before = schema_of(state)
         after = _as_changes(before, schema_of(changes))
         if prepared is None or _outcome(prepared.retyping.before, prepared.retyping.after) != _outcome(before, after):

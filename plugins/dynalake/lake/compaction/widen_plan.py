@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 from pyiceberg.types import DecimalType, LongType
@@ -102,33 +103,66 @@ def find_lifts(schema: TableSchema, observed: Mapping[str, Type]) -> frozenset[s
     return frozenset(a for a, of in observed.items() if a in known and takes(known[a].type, of))
 
 
-def read_misfits(table: Table, head: Head) -> dict[str, Any]:
-    """Return what is in `__other` of all live files, as their folders' manifests list it, by attribute."""
-    folders = {f.folder for f in head.files() if f.rows and f.folder and holds_other(f)}
-    return join_misfits(read_manifests(table, folders).values())
-
-
 def count_widening(table: Table, changes: Head, state: Head) -> int:
     """Return how many bytes would be written again if all values in `__other` went to their columns."""
-    misfits, schema = read_misfits(table, changes), schema_of(changes)
-    numbers, sizes = find_numbers(schema, changes, state), Sizes(table, changes, state)
-    return plan_widening(schema, misfits, numbers, sizes, _NO_BUDGET).size
+    contents = Contents(table, changes, state)
+    return plan_widening(schema_of(changes), contents.misfits, contents.numbers, contents.sizes, _NO_BUDGET).size
 
 
-def find_numbers(schema: TableSchema, *heads: Head) -> dict[str, Number]:
-    """Return what number columns hold at most, by attribute, as far as all files that hold them have bounds."""
-    numbers: dict[str, Number] = {}
-    files = [(head, head.files()) for head in heads]
-    for column in schema.columns:
-        if not isinstance(column.type, Number) or column.type.kind not in ("bigint", "decimal"):
-            continue
-        ends = [end for head, live in files for end in _ends(head, live, column.name)]
-        if None in ends:
-            continue
-        digits = max((len(str(abs(int(end)))) for end in ends if end is not None), default=0)
-        scale = column.type.scale
-        numbers[column.attribute] = Number(digits, scale, digits + scale, column.type.int64)
-    return numbers
+class Contents:
+    """What the live files of both tables hold, as far as their bounds and manifests say; these are read once."""
+
+    def __init__(self, table: Table, changes: Head, state: Head) -> None:
+        self._heads = (changes, changes.files()), (state, state.files())
+        ((_, files), _) = self._heads
+        folders = {f.folder for f in files if f.rows and f.folder and holds_other(f)}
+        self._manifests = read_manifests(table, folders)
+        self._bytes: Counter[tuple[Any, str]] = Counter()
+        for file in files:
+            self._bytes[_unit(file)] += file.size
+
+    @property
+    def misfits(self) -> Misfits:
+        """What is in `__other` of all live files, as their folders' manifests list it, by attribute."""
+        return join_misfits(self._manifests.values())
+
+    @property
+    def numbers(self) -> dict[str, Number]:
+        """What number columns hold at most, by attribute, as far as all files that hold them have bounds."""
+        numbers: dict[str, Number] = {}
+        for column in schema_of(self._heads[0][0]).columns:
+            if not isinstance(column.type, Number) or column.type.kind not in ("bigint", "decimal"):
+                continue
+            ends = [end for head, files in self._heads for end in _ends(head, files, column.name)]
+            if None in ends:
+                continue
+            digits = max((len(str(abs(int(end)))) for end in ends if end is not None), default=0)
+            scale = column.type.scale
+            numbers[column.attribute] = Number(digits, scale, digits + scale, column.type.int64)
+        return numbers
+
+    def sizes(self, attribute: str) -> dict[Any, int]:
+        """Return the bytes to write again if an attribute's column changes: by folder of `{t}`, file of the state."""
+        (changes, files), (state, state_files) = self._heads
+        holding = _holding(changes, files, attribute)
+        waiting = (f for f in files if f.rows and attribute in self._waiting(f))
+        units = {_unit(f): self._bytes[_unit(f)] for f in chain(holding, waiting)}
+        return units | {f.path: f.size for f in _holding(state, state_files, attribute)}
+
+    def _waiting(self, file: DataFile) -> Collection[str]:
+        manifest = self._manifests.get(file.folder)
+        return () if manifest is None else manifest.misfits
+
+
+def _unit(file: DataFile) -> tuple[Any, str]:
+    return file.partition, file.folder or file.path
+
+
+def _holding(head: Head, files: Iterable[DataFile], attribute: str) -> list[DataFile]:
+    """Return the files that hold an attribute's column."""
+    column = schema_of(head).column(attribute)
+    leaves = frozenset() if column is None else leaf_ids(head.schema, column.name)
+    return [f for f in files if leaves and holds_fields(f, leaves)]
 
 
 def _ends(head: Head, files: Iterable[DataFile], column: str) -> list[Any]:
@@ -144,40 +178,3 @@ def _ends(head: Head, files: Iterable[DataFile], column: str) -> list[Any]:
         if holds_fields(file, {of.field_id}) and nulls != file.rows:
             ends += file.bounds(column) or [None]
     return ends
-
-
-class Sizes:
-    """Bytes to write again if an attribute's column changes: by folder of `{t}`, by file of the state."""
-
-    def __init__(self, table: Table, changes: Head, state: Head) -> None:
-        self._heads = ((changes, schema_of(changes)), (state, schema_of(state)))
-        self._files = [(head, schema, head.files()) for head, schema in self._heads]
-        folders = {f.folder for f in changes.files() if f.rows and f.folder and holds_other(f)}
-        self._manifests = read_manifests(table, folders)
-        self._folders: Counter[tuple[Any, str]] = Counter()
-        for file in changes.files():
-            self._folders[file.partition, file.folder or file.path] += file.size
-
-    def __call__(self, attribute: str) -> dict[Any, int]:
-        (_, schema, files), (state, state_schema, state_files) = self._files
-        changes = self._files[0][0]
-        units = {}
-        for file in self._holding(changes, schema, files, attribute):
-            unit = (file.partition, file.folder or file.path)
-            units[unit] = self._folders[unit]
-        for file in files:
-            if file.rows and attribute in self._waiting(file):
-                unit = (file.partition, file.folder or file.path)
-                units[unit] = self._folders[unit]
-        return units | {f.path: f.size for f in self._holding(state, state_schema, state_files, attribute)}
-
-    def _holding(
-        self, head: Head, schema: TableSchema, files: Iterable[DataFile], attribute: str
-    ) -> Iterable[DataFile]:
-        column = schema.column(attribute)
-        leaves = frozenset() if column is None else leaf_ids(head.schema, column.name)
-        return [f for f in files if leaves and holds_fields(f, leaves)]
-
-    def _waiting(self, file: DataFile) -> Collection[str]:
-        manifest = self._manifests.get(file.folder)
-        return () if manifest is None else manifest.misfits

@@ -129,8 +129,8 @@ def fold(table: Table, bound: int, **how: Unpack[How]) -> Folded:
     Raises `ConflictError` where other runs came first too often, or the state was made again in the meantime.
     """
     pause = how.get("pause", time.sleep)
-    raise_bound(table, bound, pause=pause)
-    changes, state = table.changes(), table.items()
+    changes = raise_bound(table, bound, pause=pause)
+    state = table.items()
     bound, folded_to = number(changes, BOUND), number(state, FOLDED_TO)
     if folded_to >= bound:
         write_views(table)
@@ -148,8 +148,8 @@ def fold(table: Table, bound: int, **how: Unpack[How]) -> Folded:
     return Folded(bound, merged)
 
 
-def raise_bound(table: Table, bound: int, *, pause: Callable[[float], None] = time.sleep) -> None:
-    """Let changes up to `bound` reach the state before they are committed, from now on."""
+def raise_bound(table: Table, bound: int, *, pause: Callable[[float], None] = time.sleep) -> Head:
+    """Let changes up to `bound` reach the state before they are committed, from now on. Return the table from then."""
 
     def build(head: Head, news: News) -> Change | None:
         if number(head, BOUND) >= bound:
@@ -157,5 +157,6 @@ def raise_bound(table: Table, bound: int, *, pause: Callable[[float], None] = ti
         return Change(properties={BOUND: str(bound)}, note={"dynalake": "bound"})
 
     planned = table.changes()
-    if build(planned, News((), deletes=False)) is not None:
-        commit_on(table.catalog, table.names, planned, build, pause=pause)
+    if build(planned, News((), deletes=False)) is None:
+        return planned
+    return commit_on(table.catalog, table.names, planned, build, pause=pause) or table.changes()

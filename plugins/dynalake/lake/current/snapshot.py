@@ -80,9 +80,9 @@ def read_run_numbers(table: Table) -> Iterator[tuple[str, int]]:
             yield str(note.value["name"]), int(note.value["number"])
 
 
-def shown_run(table: Table) -> str | None:
+def shown_run(table: Table, changes: Head) -> str | None:
     """Return the name of the backfill whose items `{t}` shows; None where it shows none."""
-    run = number(table.changes(), SHOWN_RUN)
+    run = number(changes, SHOWN_RUN)
     note = table.store.read_json(table.names.snapshot_number(run)) if run else None
     return None if note is None else str(note.value["name"])
 
@@ -93,10 +93,14 @@ def swap_snapshot(table: Table, run: int, manifests: Sequence[FolderManifest], *
     Raises `ConflictError` where a file is gone, or is too old to be committed: then the backfill's objects have to be
     converted again, under the same number.
     """
-    if number(table.changes(), SHOWN_RUN) >= run:
-        return Swapped(run, number(table.changes(), SHOWN_RUN) == run)
+    return _swap_on(table, table.changes(), run, manifests, **how)
+
+
+def _swap_on(table: Table, changes: Head, run: int, manifests: Sequence[FolderManifest], **how: Unpack[How]) -> Swapped:
+    if number(changes, SHOWN_RUN) >= run:
+        return Swapped(run, number(changes, SHOWN_RUN) == run)
     _note_swap(table, run, manifests)
-    swap = _Swap(table, run, manifests, **how)
+    swap = _Swap(table, changes, run, manifests, **how)
     try:
         swap.begin()
         swap.merge()
@@ -113,15 +117,15 @@ def is_unfinished(changes: Head, state: Head) -> bool:
     return number(state, SNAPSHOT_RUN) > number(changes, SHOWN_RUN)
 
 
-def finish_snapshot(table: Table, **how: Unpack[How]) -> Swapped | None:
-    """Finish a swap that was begun; None where there is none. Every run does this first.
+def finish_snapshot(table: Table, changes: Head, state: Head, **how: Unpack[How]) -> Swapped | None:
+    """Finish a swap that was begun; None where these tables show none. Every run does this first.
 
     Raises `ConflictError` where it cannot be finished: changes of every day can be converted all the same, and the
     backfill has to be committed again.
     """
-    if not is_unfinished(table.changes(), table.items()):
+    if not is_unfinished(changes, state):
         return None
-    run = number(table.items(), SNAPSHOT_RUN)
+    run = number(state, SNAPSHOT_RUN)
     manifests = _noted_swap(table, run)
     if manifests is None:
         if not is_unfinished(table.changes(), table.items()):
@@ -132,15 +136,17 @@ def finish_snapshot(table: Table, **how: Unpack[How]) -> Swapped | None:
             action="commit the backfill again (the task of dynalake_backfill), or run another one",
             table=table.names.table,
         )
-    return swap_snapshot(table, run, manifests, **how)
+    return _swap_on(table, changes, run, manifests, **how)
 
 
 class _Swap:
     """The steps of one swap; any run may repeat each of them."""
 
-    def __init__(self, table: Table, run: int, manifests: Sequence[FolderManifest], **how: Unpack[How]) -> None:
-        self._table, self._run, self._changes = table, run, table.changes()
-        self._merge = Merge(table, self._changes, table.items(), partial(_check_run, run), **how)
+    def __init__(
+        self, table: Table, changes: Head, run: int, manifests: Sequence[FolderManifest], **how: Unpack[How]
+    ) -> None:
+        self._table, self._run, self._changes = table, run, changes
+        self._merge = Merge(table, changes, table.items(), partial(_check_run, run), **how)
         self._made_at = min((m.made_at for m in manifests), default=self._merge.clock())
         opened = _open_parts(table, self._changes, [part for m in manifests for part in m.parts])
         self._files = tuple(file for file, _ in opened)

@@ -177,7 +177,7 @@ class Merge:
 
     def refresh(self) -> Head:
         """Return the state as it is now, with the changes' columns. Raise `ConflictError` unless it is from `state`."""
-        head = grow_state(self.table, self.changes)
+        head = grow_state(self.table, self.changes, self.table.items())
         head.news(self.state)
         self.guard(head)
         return head
@@ -195,15 +195,15 @@ class Merge:
 
     def _merge_group(self, group: Group, directory: Path) -> None:
         for attempt in range(ATTEMPTS):
-            head = self.refresh()
             try:
                 with TemporaryDirectory(dir=directory) as name:
-                    self._try_group(head, group, Path(name))
+                    self._try_group(self.state, group, Path(name))
                 return
             except ConflictError:
                 if attempt == ATTEMPTS - 1:
                     raise
                 self.pause(random.uniform(0, min(_LONGEST_PAUSE, 0.05 * 2**attempt)))
+                self.state = self.refresh()
 
     def _try_group(self, head: Head, group: Group, directory: Path) -> None:
         """Merge a group into the state as it is in `head`. Raise `ConflictError` where others were first."""
@@ -212,7 +212,6 @@ class Merge:
         keys = Keys(group.keys, identity)
         wins, held = compare(head, files, group, keys)
         if not wins.any():
-            self.state = head
             return
         made_at = self.clock()
         winners = keys.select(_pa.array(wins))
@@ -370,19 +369,19 @@ def _write_files(writer: PartWriter, pieces: Iterator[tuple[pa.Table, bool]]) ->
 
 
 def merge_late(
-    table: Table, head: Head, files: Sequence[DataFile], *, limit: int | None = None, **how: Unpack[How]
+    table: Table, head: Head, state: Head, files: Sequence[DataFile], *, limit: int | None = None, **how: Unpack[How]
 ) -> Merged:
     """Merge the late rows of files before they are committed to the changes; they may be committed afterwards.
 
     Rows are late if they happened at or before the bound, or are the snapshot's. `head`: the changes as the files were
     planned on, whose schema they have; that commit has to check that its bound is still the same (`PLANNED_ON`).
+    `state`: as it was read after `head`.
     Another call, or one after a kill, only compares the keys that were merged already.
 
     `limit`: bytes of the state that each range of keys may write again. Raises `NotReadyError` beyond it: these files
     wait for the next run. Raises `ConflictError` where another backfill's snapshot is in the state than that which the
     changes show, or other commits came first `ATTEMPTS` times.
     """
-    state = table.items()
     bound = max(number(head, BOUND), number(state, FOLDED_TO))
     run = number(head, SHOWN_RUN)
     late = [f for f in files if _may_be_late(f, bound)]

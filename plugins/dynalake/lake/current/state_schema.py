@@ -61,10 +61,9 @@ def _only_grows(column: Column, newer: Column) -> bool:
     return column.name == newer.name and extends(column.type, newer.type)
 
 
-def grow_state(table: Table, changes: Head) -> Head:
-    """Return the state as it is now, with all columns that these changes have."""
+def grow_state(table: Table, changes: Head, state: Head) -> Head:
+    """Return the state with all columns that these changes have: `state`, as it was read, where it has them."""
     changes_schema = schema_of(changes)
-    state = table.items()
 
     def build(head: Head, news: News) -> Change | None:
         before = schema_of(head)

@@ -84,10 +84,11 @@ def write_views(table: Table, clock: Callable[[], int] = now_ms) -> tuple[str, .
     `NameTakenError` where a name belongs to something else, and `ConflictError` where others came first too often, or
     the tables' types differ: then a change of types has been begun, and has to be finished first.
     """
-    grow_state(table, table.changes())  # a view reads a column of both tables, or of neither
 
     def decide(entries: Mapping[str, Entry | None]) -> ViewSource:
-        return read_source(table, bound_of(entries["current_view"]))
+        changes = table.changes()
+        state = grow_state(table, changes, table.items())  # a view reads a column of both tables, or of neither
+        return view_source(table.names, changes, state, bound_of(entries["current_view"]))
 
     return _write_all(table, decide, lambda entry, wanted: _is_held(entry, wanted, clock()))
 
@@ -105,7 +106,7 @@ def hold_views(table: Table, clock: Callable[[], int] = now_ms) -> bool:
     def decide(entries: Mapping[str, Entry | None]) -> ViewSource:
         changes, state = table.changes(), table.items()  # the state is loaded later: it may be ahead
         if PIN in changes.tags and PIN in state.tags:
-            return read_source(table, bound_of(entries["current_view"]))
+            return view_source(table.names, changes, state, bound_of(entries["current_view"]))
         assert changes.snapshot_id is not None
         assert state.snapshot_id is not None
         pinned = changes.snapshot_id, state.snapshot_id
@@ -169,16 +170,14 @@ def bound_of(entry: Entry | None) -> int | None:
     return None if text is None else int(text)
 
 
-def read_source(table: Table, shown: int | None = None, dialect: Dialect = TRINO) -> ViewSource:
-    """Return what the views have to be made from, by the tables as they are now.
+def view_source(
+    names: TableNames, changes: Head, state: Head, shown: int | None, dialect: Dialect = TRINO
+) -> ViewSource:
+    """Return what the views have to be made from, by these tables.
 
     While both tables are pinned, the views stay at the bound that they have (`shown`): folds go on in the meantime, and
     a pinned state does not have them.
     """
-    return _shown_source(table.names, table.changes(), table.items(), shown, dialect)
-
-
-def _shown_source(names: TableNames, changes: Head, state: Head, shown: int | None, dialect: Dialect) -> ViewSource:
     pins = changes.tags.get(PIN), state.tags.get(PIN)
     if pins[0] is None or pins[1] is None:
         return _source(names, changes, state, None, number(state, FOLDED_TO), dialect)
@@ -229,7 +228,7 @@ def write_texts(
     """
     texts = {}
     for dialect in (TRINO, SPARK, DUCKDB, PLAIN):
-        source = _shown_source(names, changes, state, shown, dialect)
+        source = view_source(names, changes, state, shown, dialect)
         if place is not None:
             source = replace(
                 source,

@@ -22,7 +22,6 @@ from dynalake.lake.hive.hive import (
     HiveTable,
     Partition,
     align_table,
-    ensure_table,
     list_partitions,
     own_parameters,
     put_partitions,
@@ -39,15 +38,15 @@ def project_json(table: Table, now: Callable[[], datetime]) -> Projected:
     For the snapshot it shows the raw objects of the backfill that `{t}` shows. A day that has a partition keeps it,
     also when its raw objects are gone.
     """
-    target = hive_table(table, table.changes())
-    made = ensure_table(table, target)
+    head = table.changes()
+    target = hive_table(table, head)
     columns = align_table(table, target)
     partitions = list_partitions(table, target.name)
     days = {*list_raw_days(table), *coming_days(table.names.lake.day_of(now()))} - {SNAPSHOT_DAY}
-    plan = plan_partitions(table.names, target, days, partitions, shown_prefix(table))
+    plan = plan_partitions(table.names, target, days, partitions, shown_prefix(table, head))
     put_partitions(table, target.name, target.format, plan.write, partitions)
     remove_partitions(table, target.name, plan.remove)
-    return Projected(tuple(p.day for p in plan.write), plan.remove, columns or made)
+    return Projected(tuple(p.day for p in plan.write), plan.remove, columns)
 
 
 def hive_table(table: Table, head: Head) -> HiveTable:
@@ -70,9 +69,9 @@ def hive_table(table: Table, head: Head) -> HiveTable:
     )
 
 
-def shown_prefix(table: Table) -> str:
+def shown_prefix(table: Table, changes: Head) -> str:
     """Return the prefix of the raw objects of the backfill that `{t}` shows; '' where it shows none."""
-    run = shown_run(table)
+    run = shown_run(table, changes)
     return table.names.snapshot_run(run) if run else ""
 
 

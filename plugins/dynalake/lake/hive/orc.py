@@ -95,11 +95,11 @@ def copy_days(
     changed several times in a row while they were compared.
     """
     name = table.names.orc_table
-    made = ensure_table(table, hive_table(table, table.changes()))
+    head = table.changes()
+    made = ensure_table(table, hive_table(table, head))
     written: dict[str, None] = {}
     removed: dict[str, None] = {}
     for _ in range(ROUNDS):
-        head = table.changes()
         columns = OrcColumns.of(head)
         partitions = list_partitions(table, name)
         folders = folders_of(table, head, options, now())
@@ -119,6 +119,7 @@ def copy_days(
         remove_partitions(table, name, plan.remove)
         written |= dict.fromkeys([*plan.copy, *(p.day for p in plan.write)])
         removed |= dict.fromkeys(plan.remove)
+        head = table.changes()  # the days may have changed while they were copied
     raise ConflictError(
         f"The days of {name} changed {ROUNDS} times while they were compared",
         action="try again at a quieter time",

@@ -83,7 +83,6 @@ def project_parquet(
     written: dict[str, None] = {}
     removed: dict[str, None] = {}
     for _ in range(pause_after):
-        head = table.changes()
         partitions = list_partitions(table, name)
         plan = plan_partitions(
             folders_of(table, head, options, now()), partitions, lambda folders: read_whole(table, folders), check=check
@@ -96,6 +95,7 @@ def project_parquet(
         written |= dict.fromkeys(p.day for p in plan.write)
         removed |= dict.fromkeys(plan.remove)
         check = False
+        head = table.changes()  # the days may have changed while their partitions were written
     raise ConflictError(
         f"The days of {name} changed {pause_after} times while they were compared",
         action="try again at a quieter time",

@@ -24,13 +24,13 @@ from dynalake.lake.current.view_entries import hold_views, views_bound, write_vi
 from dynalake.lake.types.budget import BUDGET, Budget
 
 
-def grow_schema(table: Table, observed: Observed, budget: Budget = BUDGET) -> Head:
+def grow_schema(table: Table, planned: Head, observed: Observed, budget: Budget = BUDGET) -> Head:
     """Give the table of changes columns, and fields in structs, for what was observed, as far as the budget goes.
 
-    An attribute keeps the column that it has, whichever run was first; the caller checks whether that fits. Raises
+    Return the table with these columns: `planned`, as it was read, where it has them. An attribute keeps the column
+    that it has, whichever run was first; the caller checks whether that fits. Raises
     `UnknownOutcomeError` where Glue's answer was lost: nothing but these columns may land later.
     """
-    planned = table.changes()
 
     def build(head: Head, news: News) -> Change | None:
         before = schema_of(head)

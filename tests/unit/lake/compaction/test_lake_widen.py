@@ -23,7 +23,7 @@ from dynalake.lake.compaction.compact_options import CompactOptions
 from dynalake.lake.compaction.day import compact_day, is_compacted, order_of
 from dynalake.lake.compaction.retyped_table import RetypedTable
 from dynalake.lake.compaction.widen import Widened, finish_widening, held_for, widen_table
-from dynalake.lake.compaction.widen_plan import find_numbers, plan_widening
+from dynalake.lake.compaction.widen_plan import Contents, plan_widening
 from dynalake.lake.current.view_entries import write_views
 from dynalake.lake.files.folders import read_manifests
 from dynalake.lake.tables.grow import pin_columns, schema_of
@@ -222,7 +222,7 @@ def test_numbers_are_bounded_by_the_values_in_files(lake: Receipts) -> None:
     lake.put_items({"id": "d", "n": 10**15})
     changes, state = lake.table.changes(), lake.table.items()
 
-    numbers = find_numbers(schema_of(changes), changes, state)
+    numbers = Contents(lake.table, changes, state).numbers
 
     assert numbers == {"n": Number(16, 0, 16, True), "p": Number(17, 9, 26, False)}
 
@@ -337,8 +337,10 @@ def test_views_held_for_a_day_are_a_finding(lake: Receipts) -> None:
     lake.clock.move(days=2)
 
     assert held_for(lake.table.changes(), lake.clock.moment) == timedelta(days=2) > widen.HELD_TOO_LONG
-    assert finish_widening(lake.table, OPTIONS, lake.now)
-    assert not finish_widening(lake.table, OPTIONS, lake.now)
+    begun = lake.table.changes()
+    finished = finish_widening(lake.table, begun, OPTIONS, lake.now)
+    assert finished is not begun
+    assert finish_widening(lake.table, finished, OPTIONS, lake.now) is finished
     assert held_for(lake.table.changes(), lake.clock.moment) is None
     assert not check_views(lake)
 
@@ -423,7 +425,7 @@ def test_readers_get_an_error_without_held_views(
 
         def other_run_then_kill(call: str, request: dict[str, Any], lake: Receipts = lake) -> None:
             """Another run releases the views; the running one continues, and ends soon after."""
-            finish_widening(lake.table, OPTIONS, lake.now)
+            finish_widening(lake.table, lake.table.changes(), OPTIONS, lake.now)
             lake.s3.on_call = lake.glue.on_call = lambda *_: None
 
         update, count = lake.glue.update, [0]

@@ -174,8 +174,10 @@ class StateWorld:
         self.landed |= {(e.key, e.sequence) for e in events}
         table = self.other()
         for _ in range(ATTEMPTS):
-            snapshot.finish_snapshot(table, **self.how)
-            planned = table.changes()
+            planned, items = table.changes(), table.items()
+            snapshot.finish_snapshot(table, planned, items, **self.how)
+            if snapshot.is_unfinished(planned, items):
+                planned, items = table.changes(), table.items()
             live = {(r.key, r.sequence) for r in self.rows(planned)}
             by_day: dict[str, list[Event]] = {}
             for event in events:
@@ -193,7 +195,7 @@ class StateWorld:
 
             try:
                 if files:
-                    state.merge_late(table, planned, files, **self.how)
+                    state.merge_late(table, planned, items, files, **self.how)
                     commit_on(table.catalog, table.names, planned, build)
                 return
             except ConflictError:

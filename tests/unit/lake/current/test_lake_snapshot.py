@@ -32,7 +32,7 @@ def swap(lake: StateLake, run: int, *manifests: FolderManifest, **kwargs: Any) -
 
 
 def finish(lake: StateLake) -> Swapped | None:
-    return finish_snapshot(lake.table, clock=lake.now, pause=lambda s: None)
+    return finish_snapshot(lake.table, lake.table.changes(), lake.table.items(), clock=lake.now, pause=lambda s: None)
 
 
 def runs(lake: StateLake) -> tuple[int, int]:

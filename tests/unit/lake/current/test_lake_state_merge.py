@@ -48,7 +48,7 @@ def merge(lake: StateLake, *events: Event, sizes: Sizes | None = None, **options
     raise_bound(lake.table, max(e.time for e in events), pause=lambda s: None)
     head = lake.table.changes()
     options |= {} if sizes is None else {"sizes": sizes}
-    return merge_late(lake.table, head, [lake.write("20240101", events, head)], **options)
+    return merge_late(lake.table, head, lake.table.items(), [lake.write("20240101", events, head)], **options)
 
 
 def files(lake: StateLake, deleted: bool = False) -> list[DataFile]:
@@ -119,7 +119,7 @@ def test_a_removed_item_keeps_the_image_that_the_stream_had(lake: StateLake) -> 
     file = lake.put(table, f"{lake.names.change_folder('20240101', 'f')}part-0.parquet", "20240101", head)
     raise_bound(lake.table, START)
 
-    merge_late(lake.table, lake.table.changes(), [file])
+    merge_late(lake.table, lake.table.changes(), lake.table.items(), [file])
 
     (kept,) = lake.items()
     assert (kept["__deleted"], kept["value"], kept["__expired"]) == (True, "what it was", True)
@@ -149,14 +149,22 @@ def test_nothing_is_late(lake: StateLake) -> None:
 
     assert lake.items() == []
     head = lake.table.changes()
-    assert merge_late(lake.table, head, [lake.write("20240101", [Event("b", 2, START)], head)]) == Merged()
+    assert (
+        merge_late(lake.table, head, lake.table.items(), [lake.write("20240101", [Event("b", 2, START)], head)])
+        == Merged()
+    )
 
 
 def test_only_changes_at_or_before_the_bound_are_late(lake: StateLake) -> None:
     raise_bound(lake.table, START)
     head = lake.table.changes()
 
-    merge_late(lake.table, head, [lake.write("20240101", [Event("a", 1, START), Event("b", 2, START + 1)], head)])
+    merge_late(
+        lake.table,
+        head,
+        lake.table.items(),
+        [lake.write("20240101", [Event("a", 1, START), Event("b", 2, START + 1)], head)],
+    )
 
     assert lake.state() == {"a": "MODIFY 1"}
 
@@ -166,7 +174,7 @@ def test_a_bound_known_only_to_the_state_counts(lake: StateLake) -> None:
     head = lake.table.changes()
     lake.commit_state(Change(properties={FOLDED_TO: str(START)}))
 
-    merge_late(lake.table, head, [lake.write("20240101", [Event("a", 1, START)], head)])
+    merge_late(lake.table, head, lake.table.items(), [lake.write("20240101", [Event("a", 1, START)], head)])
 
     assert lake.state() == {"a": "MODIFY 1"}
 
@@ -445,11 +453,11 @@ def test_new_columns_and_fields_are_added_first(lake: StateLake) -> None:
     number = Number(1, 0, 1, True)
     for n, fields in enumerate((("x",), ("x", "y")), 1):
         struct = Struct(tuple(Field(name, name, number) for name in fields))
-        grow_schema(lake.table, {"pos": struct})
+        grow_schema(lake.table, lake.table.changes(), {"pos": struct})
         row = {**lake.row(Event(f"k{n}", n, START)), "dt": "20240101", "pos": dict.fromkeys(fields, n)}
         file = write_row(lake, row)
         raise_bound(lake.table, START)
-        merge_late(lake.table, lake.table.changes(), [file])
+        merge_late(lake.table, lake.table.changes(), lake.table.items(), [file])
 
     positions = {row["id"]: row["pos"] for row in lake.items()}
     assert positions == {"k1": {"x": 1, "y": None}, "k2": {"x": 2, "y": 2}}
@@ -458,7 +466,7 @@ def test_new_columns_and_fields_are_added_first(lake: StateLake) -> None:
 
 def test_a_value_that_does_not_fit_the_states_type_yet_goes_to_other(lake: StateLake) -> None:
     """The changes are widened already, the state is not yet."""
-    grow_schema(lake.table, {"n": Number(1, 0, 1, True)})
+    grow_schema(lake.table, lake.table.changes(), {"n": Number(1, 0, 1, True)})
     merge(lake, Event("a", 1, START))
     before = schema_of(lake.table.changes())
     after = before.widen_for({"n": TEXT})
@@ -469,7 +477,7 @@ def test_a_value_that_does_not_fit_the_states_type_yet_goes_to_other(lake: State
     lake.commit(Change(schema=wider, properties={SCHEMA: after.to_json()}))
     file = write_row(lake, {**lake.row(Event("b", 2, START)), "dt": "20240101", "n": '"seven"'})
 
-    merge_late(lake.table, lake.table.changes(), [file])
+    merge_late(lake.table, lake.table.changes(), lake.table.items(), [file])
 
     (row,) = (row for row in lake.items() if row["id"] == "b")
     assert (row["n"], dict(row["__other"])) == (None, {"n": '"seven"'})
@@ -482,7 +490,7 @@ def test_snapshot_rows_are_merged_as_rows_of_the_shown_backfill(lake: StateLake)
     head = lake.table.changes()
     file = lake.write("00000000", [Event("a", 0, START, "SNAPSHOT")], head)
 
-    merge_late(lake.table, head, [file])
+    merge_late(lake.table, head, lake.table.items(), [file])
 
     assert [(row["id"], row["__run"]) for row in lake.items()] == [("a", 0)]
 
@@ -492,7 +500,9 @@ def test_snapshot_rows_wait_for_an_unfinished_swap(lake: StateLake) -> None:
     head = lake.table.changes()
 
     with pytest.raises(ConflictError, match="finish the swap"):
-        merge_late(lake.table, head, [lake.write("00000000", [Event("a", 0, START, "SNAPSHOT")], head)])
+        merge_late(
+            lake.table, head, lake.table.items(), [lake.write("00000000", [Event("a", 0, START, "SNAPSHOT")], head)]
+        )
     assert lake.items() == []
 
 
@@ -501,7 +511,7 @@ def test_a_snapshot_never_wins_over_a_change(lake: StateLake) -> None:
     head = lake.table.changes()
     rows = [Event(k, 0, START + 9, "SNAPSHOT") for k in "abc"]
 
-    merge_late(lake.table, head, [lake.write("00000000", rows, head)])
+    merge_late(lake.table, head, lake.table.items(), [lake.write("00000000", rows, head)])
 
     assert lake.state() == {"a": "REMOVE 1", "b": "MODIFY 2", "c": "SNAPSHOT 0"}
 

@@ -16,12 +16,13 @@ import pyarrow.compute
 import pytest
 
 from dynalake.lake.catalog.commit import commit_on
-from dynalake.lake.catalog.iceberg import Change
+from dynalake.lake.catalog.iceberg import Change, Head
 from dynalake.lake.catalog.table import BOUND, FOLDED_TO, SHOWN_RUN, Table, number
 from dynalake.lake.current import fold, snapshot, state, view_entries
 from dynalake.lake.current.key_ranges import KeyFile
 from dynalake.lake.current.state_schema import mark_items
 from dynalake.lake.current.views import open_day
+from dynalake.names import TableNames
 from dynalake.record.change import OPERATION
 from tests.support.memory.steps import use_seed
 from tests.unit.lake.current.state_world import StateWorld, play
@@ -76,10 +77,11 @@ def from_the_last_bound(patch: pytest.MonkeyPatch) -> None:
     mark, rows_between = fold.raise_bound, state.rows_between
     before: dict[int, int] = {}
 
-    def raise_bound(table: Table, bound: int, **kwargs: Any) -> None:
+    def raise_bound(table: Table, bound: int, **kwargs: Any) -> Head:
         last = number(table.changes(), BOUND)
-        mark(table, bound, **kwargs)
-        before[number(table.changes(), BOUND)] = last
+        head = mark(table, bound, **kwargs)
+        before[number(head, BOUND)] = last
+        return head
 
     def rows_after(changes: Any, files: Any, after: int, up_to: int, *rest: Any) -> Any:
         return rows_between(changes, files, max(after, before.get(up_to, 0)), up_to, *rest)
@@ -101,13 +103,13 @@ def folded_to_first(patch: pytest.MonkeyPatch) -> None:
 
 
 def views_at_the_marker(patch: pytest.MonkeyPatch) -> None:
-    read = view_entries.read_source
+    of = view_entries.view_source
 
-    def read_source(table: Table, *args: Any) -> Any:
-        bound = number(table.changes(), BOUND)
-        return replace(read(table, *args), folded_to=bound, open_day=open_day(bound, table.names.lake))
+    def view_source(names: TableNames, changes: Head, *args: Any) -> Any:
+        bound = number(changes, BOUND)
+        return replace(of(names, changes, *args), folded_to=bound, open_day=open_day(bound, names.lake))
 
-    patch.setattr(view_entries, "read_source", read_source)
+    patch.setattr(view_entries, "view_source", view_source)
 
 
 MISSED: dict[str, tuple[int, Callable[[pytest.MonkeyPatch], None]]] = {

@@ -263,7 +263,7 @@ def test_attributes_may_be_named_like_table_aliases() -> None:
     """If a table alias `s` has a column `s`, `s.id` would be a field of the column."""
     words = {"s", "o", "n", "t", "v", "c", "the_item", "r"}
     lake = StateLake().make()
-    grow_schema(lake.table, {w: Struct((Field("id", "id", TEXT),)) for w in words})
+    grow_schema(lake.table, lake.table.changes(), {w: Struct((Field("id", "id", TEXT),)) for w in words})
     write_views(lake.table)
     lake.append(Event("a", 1, START), Event("b", 2, START + 1))
     fold(lake.table, START)

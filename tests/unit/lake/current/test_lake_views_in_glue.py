@@ -180,7 +180,7 @@ def test_an_error_says_that_others_were_always_first(lake: StateLake) -> None:
 
 
 def test_views_get_new_columns_before_any_row(lake: StateLake) -> None:
-    grow_schema(lake.table, {"n": WHOLE})
+    grow_schema(lake.table, lake.table.changes(), {"n": WHOLE})
 
     assert write_views(lake.table) == ()
     assert '"n"' in lake.text("current_view")
@@ -198,7 +198,7 @@ def test_somebody_elses_columns_are_not_shown(lake: StateLake) -> None:
 
 def test_types_that_differ_stop_the_views_from_being_written(lake: StateLake) -> None:
     """The changes have widened, the state has not, and no run holds the views."""
-    grow_schema(lake.table, {"n": WHOLE})
+    grow_schema(lake.table, lake.table.changes(), {"n": WHOLE})
     write_views(lake.table)
     before = lake.text("current_view")
     head = lake.table.changes()
@@ -250,7 +250,7 @@ def test_pinned_tables_are_read_as_of_their_pins_with_the_bound_of_that_time(lak
 
 
 def test_held_views_read_both_tables_unchanged_until_their_columns_change(lake: StateLake) -> None:
-    grow_schema(lake.table, {"s": struct("x")})
+    grow_schema(lake.table, lake.table.changes(), {"s": struct("x")})
     write_views(lake.table)
     lake.append(Event("a", 1, START))
     fold(lake.table, START)
@@ -266,7 +266,7 @@ def test_held_views_read_both_tables_unchanged_until_their_columns_change(lake: 
     assert hold_views(lake.table, lake.now)
     assert lake.text("current_view") == text
 
-    grow_schema(lake.table, {"s": struct("x", "y")})
+    grow_schema(lake.table, lake.table.changes(), {"s": struct("x", "y")})
     write_views(lake.table, lake.now)
     assert "FOR VERSION" not in lake.text("current_view")
     assert HELD_UNTIL not in entry(lake)["Parameters"]
@@ -286,8 +286,8 @@ def test_nothing_is_held_without_views() -> None:
     del lake.glue.tables[lake.names.current_view]
 
     assert not hold_views(lake.table)
-    grow_schema(lake.table, {"s": struct("x")})
-    grow_schema(lake.table, {"s": struct("x", "y")})
+    grow_schema(lake.table, lake.table.changes(), {"s": struct("x")})
+    grow_schema(lake.table, lake.table.changes(), {"s": struct("x", "y")})
     assert lake.names.current_view not in lake.glue.tables
 
 
@@ -308,7 +308,7 @@ def readable(lake: StateLake, view: str) -> bool:
 
 def test_no_reader_sees_a_mismatched_view_while_a_struct_gets_a_field() -> None:
     before = StateLake().make()
-    grow_schema(before.table, {"s": struct("x"), "value": TEXT})
+    grow_schema(before.table, before.table.changes(), {"s": struct("x"), "value": TEXT})
     write_views(before.table)
     before.append(Event("a", 1, START), Event("b", 2, START + 1))
     fold(before.table, START)
@@ -328,7 +328,7 @@ def test_no_reader_sees_a_mismatched_view_while_a_struct_gets_a_field() -> None:
 
         lake.glue.on_call = lake.s3.on_call = look
         try:
-            grow_schema(lake.table, {"s": struct("x", "y"), "n": WHOLE})
+            grow_schema(lake.table, lake.table.changes(), {"s": struct("x", "y"), "n": WHOLE})
         except Killed:
             lake.glue.on_call = lake.s3.on_call = lambda *_: None
             assert all(readable(lake, v) for v in ("current_view", "removed_view", "history_view"))

@@ -383,11 +383,11 @@ def test_the_snapshot_is_from_the_shown_run(lake: Receipts) -> None:
 
 
 def test_the_shown_run_is_found_by_its_number(lake: Receipts) -> None:
-    assert shown_prefix(lake.table) == ""
+    assert shown_prefix(lake.table, lake.table.changes()) == ""
     lake.s3.put_object(Bucket="b", Key=lake.names.snapshot_number(3), Body=b'{"number": 3, "name": "scan-1"}')
     lake.table.catalog.commit(lake.table.changes(), Change(properties={SHOWN_RUN: "3"}))
 
-    assert shown_prefix(lake.table) == lake.names.snapshot_run("scan-1")
+    assert shown_prefix(lake.table, lake.table.changes()) == lake.names.snapshot_run("scan-1")
 
 
 # -- Glue refuses ------------------------------------------------------------------------------------------------------
