@@ -94,7 +94,7 @@ def commit_plan(
     """
     changes, state = table.changes(), table.items()
     findings = finish_swap(table, changes, state, workers)
-    if is_unfinished(changes, state):
+    if is_unfinished(changes, state):  # the end of a swap changes both
         changes, state = table.changes(), table.items()
     converted = [result for result in results.values() if result is not None]
     # A run that had ended already, except for the answer of its last task, no longer has a plan.

@@ -113,8 +113,8 @@ class Contents:
     """What the live files of both tables hold, as far as their bounds and manifests say; these are read once."""
 
     def __init__(self, table: Table, changes: Head, state: Head) -> None:
-        self._heads = (changes, changes.files()), (state, state.files())
-        ((_, files), _) = self._heads
+        self._heads = tuple((head, schema_of(head), head.files()) for head in (changes, state))
+        _, self._schema, files = self._heads[0]
         folders = {f.folder for f in files if f.rows and f.folder and holds_other(f)}
         self._manifests = read_manifests(table, folders)
         self._bytes: Counter[tuple[Any, str]] = Counter()
@@ -130,10 +130,10 @@ class Contents:
     def numbers(self) -> dict[str, Number]:
         """What number columns hold at most, by attribute, as far as all files that hold them have bounds."""
         numbers: dict[str, Number] = {}
-        for column in schema_of(self._heads[0][0]).columns:
+        for column in self._schema.columns:
             if not isinstance(column.type, Number) or column.type.kind not in ("bigint", "decimal"):
                 continue
-            ends = [end for head, files in self._heads for end in _ends(head, files, column.name)]
+            ends = [end for head, _, files in self._heads for end in _ends(head, files, column.name)]
             if None in ends:
                 continue
             digits = max((len(str(abs(int(end)))) for end in ends if end is not None), default=0)
@@ -143,11 +143,10 @@ class Contents:
 
     def sizes(self, attribute: str) -> dict[Any, int]:
         """Return the bytes to write again if an attribute's column changes: by folder of `{t}`, file of the state."""
-        (changes, files), (state, state_files) = self._heads
-        holding = _holding(changes, files, attribute)
-        waiting = (f for f in files if f.rows and attribute in self._waiting(f))
+        holding, items = (_holding(*head, attribute) for head in self._heads)
+        waiting = (f for f in self._heads[0][2] if f.rows and attribute in self._waiting(f))
         units = {_unit(f): self._bytes[_unit(f)] for f in chain(holding, waiting)}
-        return units | {f.path: f.size for f in _holding(state, state_files, attribute)}
+        return units | {f.path: f.size for f in items}
 
     def _waiting(self, file: DataFile) -> Collection[str]:
         manifest = self._manifests.get(file.folder)
@@ -158,9 +157,9 @@ def _unit(file: DataFile) -> tuple[Any, str]:
     return file.partition, file.folder or file.path
 
 
-def _holding(head: Head, files: Iterable[DataFile], attribute: str) -> list[DataFile]:
+def _holding(head: Head, schema: TableSchema, files: Iterable[DataFile], attribute: str) -> list[DataFile]:
     """Return the files that hold an attribute's column."""
-    column = schema_of(head).column(attribute)
+    column = schema.column(attribute)
     leaves = frozenset() if column is None else leaf_ids(head.schema, column.name)
     return [f for f in files if leaves and holds_fields(f, leaves)]
 
