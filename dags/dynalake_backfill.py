@@ -27,6 +27,7 @@ from airflow.sdk import DAG, chain
 from dynalake.operators import backfill
 from dynalake.operators.parameters import form
 from dynalake.operators.task import limits
+from dynalake.operators.task.assets import COMMITS
 from dynalake.operators.waits.export import ExportTable
 from dynalake.options.backfill import BackfillOptions
 from dynalake.options.engine import Engine
@@ -57,6 +58,7 @@ with DAG(
         batches=batches,
         trigger_rule="none_failed_min_one_success",
         execution_timeout=limits.DATA,
+        outlets=[COMMITS],
     )
     chain([scanned, converted], backfill.commit(), [remove_export, batches])
     chain(backfill.convert_snapshot.expand(batch=batches), shown)

@@ -426,6 +426,11 @@ class TableNames:
         """`{prefix}-state/_/{TABLE}/watch.json`: the table's state at the last check."""
         return f"{self.passing_prefix}watch.json"
 
+    @property
+    def events_note(self) -> str:
+        """`{prefix}-state/_/{TABLE}/events.json`: the commits up to which asset events were taken, and by which run."""
+        return f"{self.passing_prefix}events.json"
+
     def redrive_state(self, run: str) -> str:
         """`{prefix}-state/_/{TABLE}/redrive/{run}/`"""
         return f"{self.passing_prefix}redrive/{run}/"

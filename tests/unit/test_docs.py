@@ -109,6 +109,11 @@ def _limits(f: Field[Any]) -> str:
     return f"from {low}" if high is None else f"{low} to {high}"
 
 
+def test_the_page_for_other_dags_shows_the_example_that_is_tested() -> None:
+    example = (REPOSITORY / "docs" / "examples" / "example_consumer.py").read_text()
+    assert f"```python\n{example}```\n" in (REPOSITORY / "docs" / "consume.md").read_text()
+
+
 def test_every_target_of_the_makefile_is_described() -> None:
     listed = subprocess.run(
         ["make", "--no-print-directory", "help"], cwd=REPOSITORY, capture_output=True, text=True, check=True

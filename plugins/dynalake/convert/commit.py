@@ -29,6 +29,7 @@ from dynalake.convert.rest import Rest, write_rest
 from dynalake.days import milliseconds
 from dynalake.errors import ConflictError, DynalakeError, LedgerError, NotReadyError
 from dynalake.lake.catalog.commit import check_age, check_fields, check_live, commit_on, overlap
+from dynalake.lake.catalog.commit_events import DAYS, MADE_BY
 from dynalake.lake.catalog.iceberg import Change, DataFile, Head, News
 from dynalake.lake.catalog.table import BOUND, FOLDED_TO, PLANNED_ON, Table, number
 from dynalake.lake.files.folders import FolderManifest, Part, delete_strays, write_manifest
@@ -279,10 +280,12 @@ class _Commit:
         if not kept:
             return None
         batches = sum(len(unit.batches) for unit in kept)
+        added = tuple(f for unit in kept for f in unit.added)
+        days = ",".join(sorted({f.partition for f in added}))
         return Change(
-            tuple(f for unit in kept for f in unit.added),
+            added,
             tuple(f for unit in kept for f in unit.rest.replaced),
-            note={"dynalake": "convert", "dynalake.batches": str(batches)},
+            note={MADE_BY: "convert", "dynalake.batches": str(batches), DAYS: days},
         )
 
 

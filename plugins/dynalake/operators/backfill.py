@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Context, get_current_context
 
 from dynalake.operators.task import limits
+from dynalake.operators.task.assets import emit
 from dynalake.operators.task.session import clients, guarded, parameters, requested, run_id, run_table, say, tell
 from dynalake.operators.task.step import LABEL, label, step
 from dynalake.operators.waits.spark_run import SparkOperator, is_for_spark
@@ -179,5 +180,7 @@ class ShowSnapshot(SparkOperator):
             say(f"The snapshot is that of this run, number {run}; {done['removed']:,} items of earlier ones are gone")
         else:
             say(f"The snapshot is that of a later backfill than this one, number {run}")
-        project_json(Table(clients(), names), lambda: datetime.now(UTC))
+        table = Table(clients(), names)
+        project_json(table, lambda: datetime.now(UTC))
+        emit(table)
         return done

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Context, XComArg, get_current_context
 
+from dynalake.operators.task.assets import COMMITS, emit
 from dynalake.operators.task.limits import NIGHT
-from dynalake.operators.task.session import clients, guarded, lake, requested, say, table_list
+from dynalake.operators.task.session import clients, guarded, lake, named_table, requested, say, table_list
 from dynalake.operators.task.step import LABEL, label, step
 from dynalake.operators.waits.spark_run import SparkOperator, is_for_spark
 from dynalake.options.runs import NightOptions
@@ -28,7 +29,9 @@ def tables() -> list[str]:
 
 def compact_each(tables: XComArg) -> XComArg:
     """Return one mapped task for each table."""
-    tasks = CompactTable.partial(task_id="compact", map_index_template=LABEL, execution_timeout=NIGHT)
+    tasks = CompactTable.partial(
+        task_id="compact", map_index_template=LABEL, execution_timeout=NIGHT, outlets=[COMMITS]
+    )
     return XComArg(tasks.expand(table=tables))
 
 
@@ -65,6 +68,7 @@ class CompactTable(SparkOperator):
         if is_for_spark(lambda: count_work(table, settings, _now(), request)):
             self.defer_to_spark(table, COMPACT, night(request))
         _check(self.table, work(table, settings, _now, say, request, raw_retention_days=retention))
+        emit(table)
 
     def go_on(self, context: Context, names: TableNames, done: dict[str, Any]) -> None:
         from dynalake.lake.working.steps import Fault
@@ -73,6 +77,7 @@ class CompactTable(SparkOperator):
         for line in done["said"]:
             say(line)
         _check(self.table, [Fault(**fault) for fault in done["faults"]])
+        emit(named_table(self.table))
 
 
 def _check(table: str, faults: Sequence[Fault]) -> None:

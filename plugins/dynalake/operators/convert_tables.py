@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Context, XComArg, get_current_context
 
 from dynalake.operators.task import limits
+from dynalake.operators.task.assets import COMMITS, emit
 from dynalake.operators.task.each_table import check_faults, each_table, faults_of
 from dynalake.operators.task.mapped import most_mapped
 from dynalake.operators.task.session import clients, guarded, lake, named_table, requested, say, table_list, tell
@@ -135,7 +136,7 @@ def gather(batches: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
     return [{"table": name, "plan": plan, "numbers": listed} for (name, plan), listed in numbers.items()]
 
 
-@step(map_index_template=LABEL, execution_timeout=limits.COMMIT)
+@step(map_index_template=LABEL, execution_timeout=limits.COMMIT, outlets=[COMMITS])
 def commit(work: dict[str, Any]) -> dict[str, Any]:
     """Commits one table's batches, after its late changes have reached the state."""
     from dynalake.convert.finish import finish_table, read_results
@@ -148,6 +149,7 @@ def commit(work: dict[str, Any]) -> dict[str, Any]:
     done = finish_table(table, work["plan"], results, ConvertLimits(), lambda: datetime.now(UTC))
     for line in _lines(done):
         say(line)
+    emit(table)
     return done.to_dict()
 
 

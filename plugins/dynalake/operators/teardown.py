@@ -8,6 +8,7 @@ from typing import Any
 from airflow.sdk import PokeReturnValue
 
 from dynalake.operators.task import limits
+from dynalake.operators.task.assets import COMMITS, emit
 from dynalake.operators.task.session import poke, requested, run_id, run_table, say
 from dynalake.operators.task.step import gate, step, wait
 from dynalake.operators.waits.canaries import look_for_canaries
@@ -102,7 +103,7 @@ def delete_stack() -> bool:
     return deleted
 
 
-@step(execution_timeout=limits.DATA)
+@step(execution_timeout=limits.DATA, outlets=[COMMITS])
 def convert_last() -> int:
     """Converts what arrived last, which no scheduled run does once the table's settings are gone; returns its rows."""
     from datetime import UTC, datetime
@@ -129,6 +130,7 @@ def convert_last() -> int:
         raise NotReadyError(f"dt={waiting[0][0]} waits: {waiting[0][2]}", action="clear this task in some minutes")
     rows = sum(finished.sums.rows for finished in done)
     say(f"{rows:,} rows of {sum(finished.objects for finished in done):,} raw objects that arrived last")
+    emit(table)
     return rows
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,16 +14,16 @@ from tests.support.machine import REPOSITORY
 DAGS = REPOSITORY / "dags"
 
 
-def load_bag() -> Any:
-    """Read the repository's DAGs again, and return their bag."""
+def load_bag(folder: Path = DAGS) -> Any:
+    """Read a folder with DAGs, by default the repository's, and return its bag."""
     try:
         from airflow.dag_processing.dagbag import DagBag
     except ImportError:  # Airflow 3.1
         from airflow.models.dagbag import DagBag as OldDagBag
 
         make: Any = OldDagBag
-        return make(str(DAGS), bundle_path=DAGS)
-    return DagBag(str(DAGS), bundle_name="dags-folder", bundle_path=DAGS)
+        return make(str(folder), bundle_path=folder)
+    return DagBag(str(folder), bundle_name="dags-folder", bundle_path=folder)
 
 
 def store_bag(bag: Any) -> None:

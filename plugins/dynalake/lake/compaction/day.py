@@ -23,6 +23,7 @@ from pyiceberg.schema import Schema
 from dynalake.days import SNAPSHOT_DAY, check_day, end_of_day, milliseconds
 from dynalake.errors import SettingsError
 from dynalake.lake.catalog.commit import commit_on
+from dynalake.lake.catalog.commit_events import DAYS, MADE_BY
 from dynalake.lake.catalog.iceberg import Change, DataFile, Head, News
 from dynalake.lake.catalog.table import Table
 from dynalake.lake.columns.column import RESERVED_NAMES
@@ -330,7 +331,7 @@ def _commit_day(
     delete_strays(table, manifest)
     write_manifest(table, manifest)
     rewrite = Rewrite(files, added, rewriting.held, manifest)
-    note = {"dynalake": "compact", "dynalake.day": day}
+    note = {MADE_BY: "compact", DAYS: day}
 
     def build(current: Head, news: News) -> Change:
         check_rewrite(current, news, rewrite, milliseconds(now()))

@@ -27,6 +27,7 @@ from pyiceberg.schema import Schema
 from dynalake.days import SNAPSHOT_DAY
 from dynalake.errors import ConflictError
 from dynalake.lake.catalog.commit import check_age, check_fields, check_live, commit_on
+from dynalake.lake.catalog.commit_events import DAYS, MADE_BY
 from dynalake.lake.catalog.file_io import S3FileIO
 from dynalake.lake.catalog.iceberg import Change, DataFile, Head, News
 from dynalake.lake.catalog.table import SHOWN_RUN, SNAPSHOT_RUN, Table, number
@@ -192,7 +193,7 @@ class _Swap:
                 self._files,
                 head.files({SNAPSHOT_DAY}),
                 properties={SHOWN_RUN: str(self._run)},
-                note={"dynalake": "snapshot"},
+                note={MADE_BY: "snapshot", DAYS: SNAPSHOT_DAY},
             )
 
         landed = commit_on(self._table.catalog, self._table.names, self._changes, build, pause=self._merge.pause)

@@ -1,0 +1,30 @@
+"""The asset events by which other DAGs learn of a table's commits.
+
+Tables are known only when a task runs, so the DAGs declare one alias, and the tasks add each table's asset to it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow.sdk import Asset, AssetAlias, get_current_context
+
+if TYPE_CHECKING:
+    from dynalake.lake.catalog.table import Table
+
+COMMITS = AssetAlias("dynalake", group="dynalake")
+"""The outlet of every task that emits events. A DAG with this schedule gets those of all tables of all lakes."""
+
+
+def emit(table: Table) -> None:
+    """Emit the events of the table's commits, of the asset `dynalake://{environment}/{TABLE}`.
+
+    Call it last: Airflow sends them only if the task succeeds. An asset's name is its URI, so that
+    `Asset("dynalake://dev/RECEIPTS")` in another DAG means this one.
+    """
+    from dynalake.lake.catalog.commit_events import take_events
+
+    context = get_current_context()
+    asset = Asset(f"dynalake://{table.names.lake.environment}/{table.names.table}")
+    for event in take_events(table, f"{context['run_id']}/{context['ti'].task_id}"):
+        context["outlet_events"][COMMITS].add(asset, extra=dict(event.to_extra()))
