@@ -5,7 +5,8 @@
    Firehose, throttling, what was rejected, the newest change in S3 and in the tables, what waits for conversion,
    compaction and the fold, the snapshot, and anything out of order. It compares some of the items that changed last
    with DynamoDB, and changes nothing.
-2. **report** gathers all tables for the page "dynalake" in this UI.
+2. **report** gathers all tables for the page "dynalake" in this UI. If the problems of a table have changed since the
+   last run, it publishes one message to the lake's SNS topic: what is wrong, and what to do.
 
 A task fails if someone must act now: a table is **late**, its mapping is **stopped**, its stream is **expiring**
 (DynamoDB keeps changes for 24 hours), it has **lost** changes, or it **differs** from its source. Anything that can

@@ -180,6 +180,11 @@ class Lake:
         return f"{self.prefix}-state/watch.json"
 
     @property
+    def published_alerts(self) -> str:
+        """`{prefix}-state/alerts.json`: the problems of all tables that were published."""
+        return f"{self.prefix}-state/alerts.json"
+
+    @property
     def failed_batches(self) -> str:
         """`aws/lambda/`: below it Lambda puts `{mapping's UUID}/{shard}/YYYY/MM/DD/…` for each batch it gave up on.
 

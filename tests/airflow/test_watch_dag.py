@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from dynalake.aws.clients import Clients
+from dynalake.capture.lake.registry import find_topic
 from dynalake.lake.catalog.table import Table
 from dynalake.lake.tables.make import make_tables
+from dynalake.names import Lake
 from dynalake.options.settings import TableSettings
 from dynalake.ui.data import read_content, read_status
 from dynalake.watch.status import load_overview
@@ -21,6 +24,29 @@ def captured(clients: Clients, table: str, environment: str = "watchdag") -> Set
     setup = set_up(clients, environment, TableSettings(table))
     make_tables(Table(clients, setup.names), setup.source.key, setup.source.arn)
     return setup
+
+
+def mails(clients: Clients, lake: Lake) -> Callable[[], list[tuple[str, str]]]:
+    """Subscribe to the lake's topic; return a function that returns subject and text of the watch's mails since.
+
+    The lake's alarms go to the same topic.
+    """
+    sqs: Any = clients._make("sqs")
+    queue = sqs.create_queue(QueueName=f"mails-{lake.environment}")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    topic = find_topic(clients, lake)
+    assert topic is not None
+    clients.sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+
+    def received() -> list[tuple[str, str]]:
+        bodies = []
+        while listed := sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", []):
+            for entry in listed:
+                sqs.delete_message(QueueUrl=queue, ReceiptHandle=entry["ReceiptHandle"])
+                bodies.append(json.loads(entry["Body"]))
+        return [(b["Subject"], b["Message"]) for b in bodies if b["Subject"].startswith("dynalake ")]
+
+    return received
 
 
 def test_a_table_that_cannot_be_watched_fails_the_run(clients: Clients, run: Any) -> None:
@@ -67,6 +93,7 @@ def test_each_table_has_a_task_that_fails_if_it_needs_attention(
     clients.dynamodb.put_item(TableName="DAG-WELL", Item={"id": {"S": "1"}})
     wait_for_changes(clients, well.names, 1)
     clients.lambda_.update_event_source_mapping(UUID=stopped.mapping_id, Enabled=False)
+    received = mails(clients, well.names.lake)
     states = run("dynalake_watch", environment="watchdag")
     assert states == {
         "run": "failed",
@@ -91,3 +118,9 @@ def test_each_table_has_a_task_that_fails_if_it_needs_attention(
     assert status.readings.lake.unconverted == len(objects), "the canaries' objects, and the change's"
     assert "duckdb" in status.readings.lake.queries
     assert read_content("nowhere").lake is None
+
+    ((subject, message),) = received()
+    assert subject == "dynalake watchdag: DAG-STOPPED is stopped"
+    assert f"aws lambda update-event-source-mapping --uuid {stopped.mapping_id} --enabled" in message
+    run("dynalake_watch", environment="watchdag")
+    assert received() == [], "nothing has changed since then"

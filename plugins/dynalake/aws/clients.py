@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sns import SNSClient
     from mypy_boto3_ssm import SSMClient
     from mypy_boto3_sts import STSClient
 
@@ -144,6 +145,10 @@ class Clients:
     @cached_property
     def s3(self) -> S3Client:
         return self._make("s3")  # type: ignore[no-any-return]
+
+    @cached_property
+    def sns(self) -> SNSClient:
+        return self._make("sns")  # type: ignore[no-any-return]
 
     @cached_property
     def ssm(self) -> SSMClient:

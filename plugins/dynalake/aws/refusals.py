@@ -17,7 +17,7 @@ AWS_ERRORS = (BotoCoreError, ClientError)
 """The errors of boto3."""
 
 _REFUSED = ("AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation", "403")
-_KEY_REFUSED = ("KMS.AccessDeniedException", "KMSAccessDeniedException")
+_KEY_REFUSED = ("KMS.AccessDeniedException", "KMSAccessDeniedException", "KMSAccessDenied")
 _EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired")
 _UNKNOWN = (
     "AuthFailure",

@@ -64,9 +64,13 @@ def look(name: str) -> str:
 # An alarm of one table must not hide the others.
 @step(trigger_rule="all_done")
 def report(tables: list[str] | None) -> dict[str, int]:
-    """Gathers all tables for the page; fails if someone must act now on one of them, or one was not checked."""
+    """Gathers all tables for the page, and publishes what has changed.
+
+    Fails if someone must act now on a table, or a table was not checked.
+    """
     from dynalake.capture.lake.registry import find_lake, list_tables
     from dynalake.days import milliseconds
+    from dynalake.watch.alerts import publish_alert
     from dynalake.watch.status import check_alarms, check_seen, save_overview
 
     aws = clients()
@@ -80,7 +84,10 @@ def report(tables: list[str] | None) -> dict[str, int]:
         state = "not checked" if status.is_stale(now) else status.state
         counts[state] = counts.get(state, 0) + 1
         say(f"{status.table}: {state}")
+    unpublished = publish_alert(aws, where, overview.tables, now)
     check_alarms(overview.tables)
     begun = datetime.fromisoformat(str(get_current_context()["dag_run"].run_after))
     check_seen(overview.tables, tables, milliseconds(begun))
+    if unpublished:
+        raise unpublished
     return counts

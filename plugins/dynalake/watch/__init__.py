@@ -8,4 +8,5 @@ reconcile       some of the items that changed last, compared with DynamoDB
 gather          all of that, by a bounded number of calls
 judge           what is wrong, how bad that is, and what to do
 status          both, kept as JSON for the page
+alerts          what has changed since the last message to the lake's topic
 """

@@ -81,11 +81,16 @@ class Targets:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A verdict about a table: the state that it puts the table in, what is wrong, what to do."""
+    """A verdict about a table: the state that it puts the table in, what is wrong, what to do.
+
+    `finding`: the kind of the finding that it is. `mail`: the message for others, where `message` has values of items.
+    """
 
     state: str
     message: str
     action: str = ""
+    finding: str = ""
+    mail: str = ""
 
 
 def judge(readings: Readings, targets: Targets) -> tuple[Verdict, ...]:
@@ -286,17 +291,19 @@ def _lake(readings: Readings, targets: Targets) -> Iterator[Verdict]:
         what = "There is no snapshot since the hand-off: items not written since then are not in the lake"
         yield Verdict(ATTENTION, what, "run dynalake_backfill")
     for finding in lake.findings:
-        yield Verdict(LOST if finding.kind in _LOSSES else ATTENTION, finding.what, finding.plan)
+        yield Verdict(LOST if finding.kind in _LOSSES else ATTENTION, finding.what, finding.plan, finding.kind)
 
 
 def _differing(readings: Readings) -> Iterator[Verdict]:
     differing = readings.comparison.differing
     if differing:
+        counts = f"{len(differing):,} of {readings.comparison.compared:,}"
+        what = f"{counts} compared items differ between the lake and DynamoDB"
         yield Verdict(
             DIFFERS,
-            f"{len(differing):,} of {readings.comparison.compared:,} compared items differ between the lake and "
-            f"DynamoDB; the first: {cut(differing[0].key)}",
+            f"{what}; the first: {cut(differing[0].key)}",
             f"look for rejected changes and replay them; if there are none, {_INCREMENTAL}",
+            mail=what,
         )
 
 

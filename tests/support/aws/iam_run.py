@@ -43,8 +43,9 @@ from dynalake.options.settings import TableSettings
 from dynalake.sizing.limits import check_stream, read_stream
 from dynalake.sizing.shards import plan_shards
 from dynalake.sizing.usage import read_usage
+from dynalake.watch.alerts import publish_alert
 from dynalake.watch.gather import gather
-from dynalake.watch.judge import Targets
+from dynalake.watch.judge import Targets, Verdict
 from dynalake.watch.status import TableStatus, load_overview, load_status, save_overview, save_status
 from infra.local.run.process import LocalAws
 from tests.support.aws.capture_steps import capture, leave, patiently
@@ -279,6 +280,8 @@ def watch(dag: Clients, names: TableNames, now: datetime) -> TableStatus:
     )
     save_status(Table(dag, names), status)
     save_overview(dag, names.lake, [names.table], now)
+    late = replace(status, verdicts=(Verdict("late", "Changes arrive late", "check the delivery"),))
+    assert publish_alert(dag, names.lake, [late], now) is None
     assert load_overview(dag, names.lake) is not None
     return status
 

@@ -64,6 +64,12 @@ def raw_retention_days(clients: Clients, lake: Lake) -> int:
     return 0 if text is None else int(json.loads(text).get("raw_retention_days", 0))
 
 
+def find_topic(clients: Clients, lake: Lake) -> str | None:
+    """Return the ARN of the lake's topic; None where its stack is from before the lake named it."""
+    text = _parameter(clients, lake.lake_parameter)
+    return None if text is None else json.loads(text).get("topic_arn")
+
+
 def list_tables(clients: Clients, lake: Lake) -> tuple[str, ...]:
     """Return the names of the lake's tables, in order.
 
